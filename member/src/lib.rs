@@ -1,1 +1,30 @@
-//! Under construction.
+//! Being a member of a fleet: from a one-time token to keys, a certificate and a channel.
+//!
+//! Hosts, users, operators and auditors all become members in one way. [`join`] makes the keys
+//! here, proves the controller by the CA fingerprint in the token, redeems the token and writes the
+//! membership to a directory. [`Membership::load`] reads it again, and [`Membership::channel`] gives
+//! a gRPC channel in which both sides have proven who they are; certificates are short, and renew
+//! themselves by the long-lived identity key.
+//!
+//! | room | takes → gives |
+//! |---|---|
+//! | `keys` | randomness → identity, exchange and TLS keys, certificate request |
+//! | `tls` | token's fingerprint or CA → verified TLS connection; everything else refused |
+//! | `join` | token → [`Membership`] on disk |
+//! | `certificate` | DER → names and half life |
+//! | `renew` | identity key → fresh certificate |
+//! | `files` | membership ↔ directory, atomically |
+
+mod certificate;
+mod clock;
+mod error;
+mod files;
+mod join;
+mod keys;
+mod membership;
+mod renew;
+mod tls;
+
+pub use error::{Cause, ConnectError, FilesError, JoinError};
+pub use join::{JoinOptions, join};
+pub use membership::Membership;

@@ -1,0 +1,275 @@
+//! What can go wrong between a member and its fleet, sorted by who can do something about it.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tonic::{Code, Status};
+
+/// A cause that came through the transport stack.
+pub type Cause = Box<dyn StdError + Send + Sync>;
+
+/// Why there is no channel to the controller, or why a call over it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nobody answers, or not in time. Whoever runs the network or the controller can act; trying
+    /// later is sensible. Exit code 3.
+    #[error("cannot reach the controller at {address}")]
+    Unreachable {
+        /// Where it was looked for, `host:port`.
+        address: String,
+        /// What the network said.
+        #[source]
+        cause: Cause,
+    },
+    /// Somebody answers, but cannot prove to be this fleet's controller. Nothing was sent to it.
+    #[error("what answers at {address} is not this fleet's controller")]
+    NotTheController {
+        /// Where it was looked for, `host:port`.
+        address: String,
+        /// What was wrong with its certificate.
+        #[source]
+        cause: rustls::Error,
+    },
+    /// A certificate is not valid at this machine's time, which usually means a wrong clock here.
+    #[error("a certificate is not valid at this machine's time; is the clock right?")]
+    Clock {
+        /// Which bound was violated.
+        #[source]
+        cause: rustls::Error,
+    },
+    /// The controller understood and said no: banned, unknown, not allowed. An operator can act.
+    #[error("the controller refuses: {message}")]
+    Refused {
+        /// The gRPC code of the refusal.
+        code: Code,
+        /// The controller's words.
+        message: String,
+    },
+    /// The controller's answer does not fit the question. A bug, or a controller of another version.
+    #[error("the controller's answer is not usable: {0}")]
+    Answer(&'static str),
+    /// Something about the files in the member's directory.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Keys could not be made.
+    #[error("cannot make keys")]
+    Keys(#[source] Cause),
+}
+
+/// Why this machine or person did not become a member.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The token's time is over by this machine's clock. An operator can make a new one.
+    #[error(
+        "the token expired {ago_secs} s ago by this machine's clock; ask an operator for a new one"
+    )]
+    TokenExpired {
+        /// How long ago, in seconds.
+        ago_secs: u64,
+    },
+    /// The controller does not accept the token: used, expired, revoked or never issued.
+    #[error("the controller refuses the token: {message}")]
+    TokenRefused {
+        /// The controller's words.
+        message: String,
+    },
+    /// There is a membership already, and replacing it was not asked for.
+    #[error("{dir} already holds a membership: {member}", dir = dir.display())]
+    AlreadyMember {
+        /// The directory.
+        dir: PathBuf,
+        /// Who it says it is, in words.
+        member: String,
+    },
+    /// There was no conversation with the controller.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// Something about the files in the member's directory.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+}
+
+/// What is wrong with the files that make a member.
+#[derive(Debug, thiserror::Error)]
+pub enum FilesError {
+    /// Nobody has joined here.
+    #[error("{dir} holds no membership; join a fleet first", dir = dir.display())]
+    NotMember {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The operating system refused an operation.
+    #[error("cannot {operation} {path}", path = path.display())]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// The file does not hold what this program wrote.
+    #[error("{path} is damaged: {problem}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never its contents.
+        problem: String,
+    },
+    /// Others than its owner may read a file with private keys.
+    #[error("{path} holds private keys and others can read it (mode {mode:03o}); make it 600", path = path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+// === impl ConnectError ===
+
+impl ConnectError {
+    /// What a failed call means, told from its status and from what the transport left inside it.
+    #[must_use]
+    pub fn from_status(address: &str, status: Status) -> Self {
+        if let Some(error) = Self::from_transport(address, &status) {
+            return error;
+        }
+        match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Unreachable {
+                address: address.to_owned(),
+                cause: status.message().into(),
+            },
+            code @ (Code::Ok
+            | Code::Unknown
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::DataLoss
+            | Code::Unauthenticated) => Self::Refused {
+                code,
+                message: status.message().to_owned(),
+            },
+        }
+    }
+
+    /// Finds out what a transport error really was; `None` when nothing in its chain is known to us.
+    pub(crate) fn from_transport(address: &str, error: &(dyn StdError + 'static)) -> Option<Self> {
+        let mut found = None;
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+                return Some(Self::from_tls(address, tls.clone()));
+            }
+            next = match error.downcast_ref::<io::Error>() {
+                Some(io) => {
+                    found = Some(Self::network(address, io.to_string().into()));
+                    // An io::Error does not offer what it wraps as its source.
+                    io.get_ref().map(|inner| inner as &(dyn StdError + 'static))
+                }
+                None => error.source(),
+            };
+        }
+        found
+    }
+
+    /// A TLS failure, by culprit.
+    pub(crate) fn from_tls(address: &str, cause: rustls::Error) -> Self {
+        use rustls::AlertDescription::{
+            AccessDenied, BadCertificate, CertificateExpired, CertificateRequired,
+            CertificateRevoked, CertificateUnknown, UnknownCA, UnsupportedCertificate,
+        };
+        use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        match cause {
+            rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+            ) => Self::Clock { cause },
+            rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+                Self::NotTheController {
+                    address: address.to_owned(),
+                    cause,
+                }
+            }
+            rustls::Error::AlertReceived(
+                alert @ (AccessDenied
+                | BadCertificate
+                | CertificateExpired
+                | CertificateRequired
+                | CertificateRevoked
+                | CertificateUnknown
+                | UnknownCA
+                | UnsupportedCertificate),
+            ) => Self::Refused {
+                code: Code::Unauthenticated,
+                message: format!("it does not accept our certificate ({alert:?})"),
+            },
+            other => Self::network(address, other.into()),
+        }
+    }
+
+    pub(crate) fn network(address: &str, cause: Cause) -> Self {
+        Self::Unreachable {
+            address: address.to_owned(),
+            cause,
+        }
+    }
+
+    /// The exit code that the command line promises for this failure.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Unreachable { .. } => 3,
+            Self::NotTheController { .. }
+            | Self::Clock { .. }
+            | Self::Refused { .. }
+            | Self::Answer(_)
+            | Self::Files(_)
+            | Self::Keys(_) => 1,
+        }
+    }
+}
+
+// === impl JoinError ===
+
+impl JoinError {
+    /// The exit code that the command line promises for this failure.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Connect(error) => error.exit_code(),
+            Self::TokenExpired { .. }
+            | Self::TokenRefused { .. }
+            | Self::AlreadyMember { .. }
+            | Self::Files(_) => 1,
+        }
+    }
+}
+
+// === impl FilesError ===
+
+impl FilesError {
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |cause| Self::Io {
+            operation,
+            path,
+            cause,
+        }
+    }
+
+    pub(crate) fn damaged(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}

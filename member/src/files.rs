@@ -1,0 +1,231 @@
+//! A membership in a directory: written whole or not at all.
+//!
+//! `membership.json` says who the member is and holds its long-lived keys; it is written once, last,
+//! and with it the membership begins. `certificate.json` holds the short-lived certificate with its
+//! TLS key and is replaced at every renewal. A certificate that is missing or does not fit is not a
+//! loss: the identity key gets another one.
+
+use std::fmt;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use zeroize::Zeroizing;
+
+use crate::error::FilesError;
+
+pub(crate) const MEMBERSHIP: &str = "membership.json";
+pub(crate) const CERTIFICATE: &str = "certificate.json";
+
+const VERSION: u32 = 1;
+/// Neither file comes near this; a larger one is not ours.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// `membership.json`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MembershipFile {
+    version: u32,
+    pub(crate) role: String,
+    pub(crate) name: String,
+    pub(crate) fleet: String,
+    pub(crate) address: String,
+    pub(crate) ca: Blob,
+    pub(crate) identity_key: Blob,
+    pub(crate) exchange_key: Option<Blob>,
+}
+
+/// `certificate.json`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateFile {
+    version: u32,
+    pub(crate) certificate: Blob,
+    pub(crate) key: Blob,
+}
+
+/// Bytes, base64 in the file, wiped from memory when dropped and hidden from `Debug`.
+#[derive(Clone)]
+pub(crate) struct Blob(pub(crate) Zeroizing<Vec<u8>>);
+
+/// A file that knows its name and format version.
+pub(crate) trait Stored: Serialize + for<'de> Deserialize<'de> {
+    const FILE: &'static str;
+    fn version(&self) -> u32;
+}
+
+// === impl MembershipFile ===
+
+impl MembershipFile {
+    pub(crate) fn new(
+        (role, name, fleet): (&str, &str, &str),
+        address: &str,
+        ca: &[u8],
+        identity_key: Blob,
+        exchange_key: Option<Blob>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            role: role.to_owned(),
+            name: name.to_owned(),
+            fleet: fleet.to_owned(),
+            address: address.to_owned(),
+            ca: Blob::new(ca),
+            identity_key,
+            exchange_key,
+        }
+    }
+}
+
+impl Stored for MembershipFile {
+    const FILE: &'static str = MEMBERSHIP;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+// === impl CertificateFile ===
+
+impl CertificateFile {
+    pub(crate) fn new(certificate: &[u8], key: &[u8]) -> Self {
+        Self {
+            version: VERSION,
+            certificate: Blob::new(certificate),
+            key: Blob::new(key),
+        }
+    }
+}
+
+impl Stored for CertificateFile {
+    const FILE: &'static str = CERTIFICATE;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+// === impl Blob ===
+
+impl Blob {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
+    }
+
+    /// The bytes as a key of 32, if they are that many.
+    pub(crate) fn key(&self) -> Option<[u8; 32]> {
+        self.0.as_slice().try_into().ok()
+    }
+}
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blob({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = Zeroizing::new(STANDARD.encode(self.0.as_slice()));
+        serializer.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        STANDARD
+            .decode(text.as_bytes())
+            .map(|bytes| Self(Zeroizing::new(bytes)))
+            .map_err(|_| de::Error::custom("not base64"))
+    }
+}
+
+// === reading and writing ===
+
+/// Makes the directory, private, and proves that files can be written in it.
+pub(crate) fn prepare(dir: &Path) -> Result<(), FilesError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(FilesError::io("create", dir))?;
+    let probe = dir.join(".probe");
+    write_private(&probe, b"")?;
+    std::fs::remove_file(&probe).map_err(FilesError::io("remove", &probe))
+}
+
+/// Replaces a file of the membership: afterwards there is the new one whole, or the old one.
+pub(crate) fn save<T: Stored>(dir: &Path, value: &T) -> Result<(), FilesError> {
+    let path = dir.join(T::FILE);
+    let text = serde_json::to_string_pretty(value)
+        .map(Zeroizing::new)
+        .map_err(|error| FilesError::damaged(&path, error.to_string()))?;
+    // Two programs may save at once, each through a file of its own.
+    let temporary = dir.join(format!(".{}.{}.new", T::FILE, std::process::id()));
+
+    write_private(&temporary, text.as_bytes())?;
+    std::fs::rename(&temporary, &path).map_err(FilesError::io("replace", &path))?;
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(FilesError::io("sync", dir))
+}
+
+/// Reads a file of the membership; `None` when there is none.
+pub(crate) fn load<T: Stored>(dir: &Path) -> Result<Option<T>, FilesError> {
+    let path = dir.join(T::FILE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(FilesError::io("open", &path)(error)),
+    };
+    let mode = file
+        .metadata()
+        .map_err(FilesError::io("look at", &path))?
+        .mode()
+        & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FilesError::Exposed { path, mode });
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.take(FILE_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(FilesError::io("read", &path))?;
+
+    let value: T = serde_json::from_str(&text).map_err(|error| {
+        // Of serde's words only the place: the rest may quote the file.
+        FilesError::damaged(
+            &path,
+            format!(
+                "not as written, at line {} column {}",
+                error.line(),
+                error.column()
+            ),
+        )
+    })?;
+    if value.version() != VERSION {
+        let problem = format!("its format is version {}, not {VERSION}", value.version());
+        return Err(FilesError::damaged(&path, problem));
+    }
+    Ok(Some(value))
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
+    // What a crash left behind under this name, with whatever mode, must not be reused.
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(FilesError::io("remove", path)(error)),
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(FilesError::io("create", path))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(FilesError::io("write", path))
+}

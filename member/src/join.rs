@@ -1,0 +1,168 @@
+//! From a token to a membership.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fleet::wire::enrollment_client::EnrollmentClient;
+use fleet::wire::{RedeemRequest, RedeemResponse};
+use fleet::{Role, Token};
+use tonic::{Code, Status};
+
+use crate::error::{ConnectError, JoinError};
+use crate::files::{self, CertificateFile, MembershipFile};
+use crate::keys::{self, Keys, TlsKey};
+use crate::membership::Membership;
+use crate::tls::{self, Trust};
+use crate::{certificate, clock};
+
+/// What the joiner may say about itself. Every part may be left out.
+#[derive(Clone, Debug, Default)]
+pub struct JoinOptions {
+    /// The name it would like; used only when the token carries none.
+    pub requested_name: Option<String>,
+    /// Hosts: the address users send SPA packets to; else the one the controller sees.
+    pub address: Option<String>,
+    /// Hosts: the SPA port; else 62201.
+    pub spa_port: Option<u16>,
+    /// Dial the controller here (`host:port`) instead of where the token says, and remember it.
+    pub controller: Option<String>,
+    /// Replace a membership that is there already.
+    pub force: bool,
+}
+
+/// Redeems `token`: makes keys, has them certified, and writes the membership into `dir`.
+///
+/// Everything that can fail here is tried before the token is spent. A person waits for this, so
+/// nothing is retried.
+///
+/// # Errors
+///
+/// [`JoinError`], by who can act.
+pub async fn join(
+    token: &Token,
+    dir: &Path,
+    options: JoinOptions,
+) -> Result<Membership, JoinError> {
+    let now_secs = clock::now_secs();
+    if now_secs >= token.expires_at_secs {
+        let ago_secs = now_secs - token.expires_at_secs;
+        return Err(JoinError::TokenExpired { ago_secs });
+    }
+    if !options.force {
+        refuse_if_member(dir)?;
+    }
+    files::prepare(dir)?;
+
+    let keys = Keys::generate(matches!(token.role, Role::Host | Role::User))?;
+    let tls_key = TlsKey::generate()?;
+    let address = options.controller.as_ref().unwrap_or(&token.address);
+    let request = request(token, &options, &keys, &tls_key);
+
+    let answer = redeem(token, address, request).await?;
+    let member = accept(token, dir, address, keys, &answer)?;
+    // Verified by our own clock: if that is wrong, it should be said now and not tomorrow.
+    certificate::verify(&answer.certificate_der, &member.ca, clock::now_secs())?;
+    member
+        .present(&answer.certificate_der, &tls_key.pkcs8_der)
+        .map_err(ConnectError::Answer)?;
+
+    let file = CertificateFile::new(&answer.certificate_der, &tls_key.pkcs8_der);
+    files::save(dir, &file)?;
+    member.save()?;
+    Ok(member)
+}
+
+fn refuse_if_member(dir: &Path) -> Result<(), JoinError> {
+    let member = match files::load::<MembershipFile>(dir) {
+        Ok(None) => return Ok(()),
+        Ok(Some(MembershipFile {
+            role, name, fleet, ..
+        })) => format!("{role} {name} of fleet {fleet}"),
+        Err(error) => error.to_string(),
+    };
+    Err(JoinError::AlreadyMember {
+        dir: dir.to_owned(),
+        member,
+    })
+}
+
+fn request(token: &Token, options: &JoinOptions, keys: &Keys, tls_key: &TlsKey) -> RedeemRequest {
+    let exchange = keys.exchange_public();
+    RedeemRequest {
+        token_secret: token.secret.to_vec(),
+        csr_der: tls_key.csr_der.clone(),
+        identity_key: keys.identity_public().to_vec(),
+        exchange_key: exchange.map_or_else(Vec::new, |public| public.0.to_vec()),
+        requested_name: options.requested_name.clone().unwrap_or_default(),
+        address: options.address.clone().unwrap_or_default(),
+        spa_port: options.spa_port.unwrap_or(0).into(),
+    }
+}
+
+async fn redeem(
+    token: &Token,
+    address: &str,
+    request: RedeemRequest,
+) -> Result<RedeemResponse, JoinError> {
+    let trust = Trust::Fingerprint(token.ca_fingerprint);
+    let channel = tls::channel(address, &trust, None).await?;
+    EnrollmentClient::new(channel)
+        .redeem(request)
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(|status| refusal(address, status))
+}
+
+/// A refusal of the token itself is told apart from everything else that may go wrong.
+fn refusal(address: &str, status: Status) -> JoinError {
+    match ConnectError::from_status(address, status) {
+        ConnectError::Refused {
+            code:
+                Code::Unauthenticated
+                | Code::PermissionDenied
+                | Code::NotFound
+                | Code::FailedPrecondition
+                | Code::AlreadyExists
+                | Code::InvalidArgument,
+            message,
+        } => JoinError::TokenRefused { message },
+        error => JoinError::Connect(error),
+    }
+}
+
+/// Checks the controller's answer against the token and makes the membership of it.
+fn accept(
+    token: &Token,
+    dir: &Path,
+    address: &str,
+    keys: Keys,
+    answer: &RedeemResponse,
+) -> Result<Membership, ConnectError> {
+    let RedeemResponse {
+        role,
+        name,
+        fleet,
+        certificate_der: _,
+        ca_der,
+    } = answer;
+    if tls::fingerprint(ca_der) != token.ca_fingerprint {
+        return Err(ConnectError::Answer("its CA is not the one in the token"));
+    }
+    if Role::try_from(*role) != Ok(token.role) {
+        return Err(ConnectError::Answer("its role is not the one in the token"));
+    }
+    if !token.name.is_empty() && *name != token.name {
+        return Err(ConnectError::Answer("its name is not the one in the token"));
+    }
+    Ok(Membership {
+        role: token.role,
+        name: name.clone(),
+        fleet: fleet.clone(),
+        address: address.to_owned(),
+        dir: dir.to_owned(),
+        ca: keys::certificate(ca_der),
+        keys,
+        presented: Arc::default(),
+        facts: Arc::default(),
+    })
+}

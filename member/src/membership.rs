@@ -1,0 +1,243 @@
+//! Who we are in the fleet, and the channel that proves it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ed25519_dalek::SigningKey;
+use fleet::Role;
+use rustls_pki_types::CertificateDer;
+use spa::{ExchangePublic, ExchangeSecret};
+use tonic::transport::Channel;
+
+use crate::certificate::{Age, Facts};
+use crate::error::{ConnectError, FilesError};
+use crate::files::{self, Blob, CertificateFile, MembershipFile};
+use crate::keys::{self, Keys};
+use crate::tls::{self, Presented, Trust};
+use crate::{clock, renew};
+
+/// One member of one fleet, as its directory says. Clones share the certificate.
+#[derive(Clone)]
+pub struct Membership {
+    /// What this member may do.
+    pub role: Role,
+    /// Its name, given by the controller.
+    pub name: String,
+    /// The fleet's name.
+    pub fleet: String,
+    /// Where the controller listens, `host:port`.
+    pub address: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) ca: CertificateDer<'static>,
+    pub(crate) keys: Keys,
+    pub(crate) presented: Arc<Presented>,
+    /// What the presented certificate says; `None` when there is none that fits.
+    pub(crate) facts: Arc<Mutex<Option<Facts>>>,
+}
+
+// === impl Membership ===
+
+impl Membership {
+    /// Reads the membership in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// [`FilesError`] names the file. A certificate that is missing or does not fit is no error; the
+    /// next [`channel`](Self::channel) gets another.
+    pub fn load(dir: &Path) -> Result<Self, FilesError> {
+        let file: MembershipFile = files::load(dir)?.ok_or_else(|| FilesError::NotMember {
+            dir: dir.to_owned(),
+        })?;
+        let membership = Self::from_file(dir, &file)?;
+        if let Some(CertificateFile {
+            certificate, key, ..
+        }) = load_certificate(dir)
+            && let Err(problem) = membership.present(&certificate.0, &key.0)
+        {
+            tracing::warn!(problem, "the stored certificate is of no use");
+        }
+        Ok(membership)
+    }
+
+    /// The X25519 secret from which pairwise SPA keys come; hosts and users have one.
+    #[must_use]
+    pub fn exchange(&self) -> Option<&ExchangeSecret> {
+        self.keys.exchange.as_deref()
+    }
+
+    /// The public half of [`exchange`](Self::exchange).
+    #[must_use]
+    pub fn exchange_public(&self) -> Option<ExchangePublic> {
+        self.keys.exchange_public()
+    }
+
+    /// The fleet's CA certificate, DER.
+    #[must_use]
+    pub fn ca_der(&self) -> &[u8] {
+        &self.ca
+    }
+
+    /// The directory it lives in.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// When the certificate in use should be renewed, seconds since the Unix epoch; 0 for at once.
+    #[must_use]
+    pub fn renew_at_secs(&self) -> u64 {
+        self.facts().map_or(0, |facts| facts.half_life_secs())
+    }
+
+    /// When the certificate in use runs out, seconds since the Unix epoch; 0 when there is none.
+    #[must_use]
+    pub fn expires_at_secs(&self) -> u64 {
+        self.facts().map_or(0, |facts| facts.not_after_secs)
+    }
+
+    /// A channel to the controller in which both sides have proven who they are.
+    ///
+    /// The certificate is renewed first when it is past its half life, or gone. The channel makes a
+    /// new connection by itself when the old one breaks, with the certificate of then.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], by who can act.
+    pub async fn channel(&self) -> Result<Channel, ConnectError> {
+        self.channel_to(&self.address).await
+    }
+
+    /// The same, to another address (`host:port`) than the one the token named. The controller must
+    /// prove itself all the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`channel`](Self::channel).
+    pub async fn channel_to(&self, address: &str) -> Result<Channel, ConnectError> {
+        match self.age() {
+            Age::Fresh => {}
+            Age::Ripe => {
+                if let Err(error) = self.renew_at(address).await {
+                    tracing::warn!(%error, "the certificate is not renewed, and still valid");
+                }
+            }
+            Age::Expired => self.renew_at(address).await?,
+        }
+        let presented = Some(self.presented.clone());
+        tls::channel(address, &self.trust(), presented).await
+    }
+
+    /// Gets a fresh certificate now, by proof of the identity key, and keeps it.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError::Refused`] when the member was banned; otherwise by who can act.
+    pub async fn renew(&self) -> Result<(), ConnectError> {
+        self.renew_at(&self.address).await
+    }
+
+    /// As [`renew`](Self::renew), at another address.
+    ///
+    /// # Errors
+    ///
+    /// As [`renew`](Self::renew).
+    pub async fn renew_at(&self, address: &str) -> Result<(), ConnectError> {
+        renew::renew(self, address, clock::now_secs()).await
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        Trust::Ca(self.ca.clone())
+    }
+
+    /// Uses a certificate from now on, if it is this member's.
+    pub(crate) fn present(&self, certificate: &[u8], key: &[u8]) -> Result<(), &'static str> {
+        let facts = Facts::read(certificate)?;
+        if (&facts.fleet, facts.role, &facts.name) != (&self.fleet, self.role, &self.name) {
+            return Err("the certificate is somebody else's");
+        }
+        self.presented
+            .set(certificate, key)
+            .map_err(|_| "the certificate does not fit its key")?;
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = Some(facts);
+        Ok(())
+    }
+
+    pub(crate) fn save(&self) -> Result<(), FilesError> {
+        let identity = Blob::new(&self.keys.identity.to_bytes());
+        let exchange = self.keys.exchange.as_ref();
+        let file = MembershipFile::new(
+            (self.role.as_str(), &self.name, &self.fleet),
+            &self.address,
+            &self.ca,
+            identity,
+            exchange.map(|secret| Blob::new(&secret.to_bytes()[..])),
+        );
+        files::save(&self.dir, &file)
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        self.facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn age(&self) -> Age {
+        self.facts()
+            .map_or(Age::Expired, |facts| facts.age(clock::now_secs()))
+    }
+
+    fn from_file(dir: &Path, file: &MembershipFile) -> Result<Self, FilesError> {
+        let damaged =
+            |problem: &str| FilesError::damaged(&dir.join(files::MEMBERSHIP), problem.to_owned());
+        let role = Role::from_str(&file.role).map_err(|_| damaged("unknown role"))?;
+        let identity = file
+            .identity_key
+            .key()
+            .ok_or_else(|| damaged("the identity key is not 32 bytes"))?;
+        let exchange = match &file.exchange_key {
+            None => None,
+            Some(blob) => Some(Arc::new(ExchangeSecret::from_bytes(
+                blob.key()
+                    .ok_or_else(|| damaged("the exchange key is not 32 bytes"))?,
+            ))),
+        };
+        let ca = keys::certificate(&file.ca.0);
+        tls::roots(&ca).map_err(|_| damaged("the CA certificate is not one"))?;
+        Ok(Self {
+            role,
+            name: file.name.clone(),
+            fleet: file.fleet.clone(),
+            address: file.address.clone(),
+            dir: dir.to_owned(),
+            ca,
+            keys: Keys {
+                identity: SigningKey::from_bytes(&identity),
+                exchange,
+            },
+            presented: Arc::default(),
+            facts: Arc::default(),
+        })
+    }
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Membership")
+            .field("role", &self.role)
+            .field("name", &self.name)
+            .field("fleet", &self.fleet)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The stored certificate, or a word in the log about why there is none.
+fn load_certificate(dir: &Path) -> Option<CertificateFile> {
+    files::load(dir).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the stored certificate is of no use");
+        None
+    })
+}

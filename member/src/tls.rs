@@ -1,0 +1,262 @@
+//! The TLS connection to the controller: one connector for members and for those who join.
+//!
+//! The controller is always proven, to the fleet's own CA and for [`fleet::SERVER_NAME`], whatever
+//! address was dialled. A member has that CA. A joiner has only its fingerprint, from the token: it
+//! takes as CA the one certificate of the presented chain that has this fingerprint, and then
+//! verifies the leaf against it in the ordinary way. There is no path here without verification.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use hyper_util::rt::TokioIo;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::error::ConnectError;
+
+/// Name look-up, TCP and TLS together must be done within this.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection on which nothing happens is probed this often, so that a controller that vanished
+/// without a word is noticed.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// A probe that is not answered within this ends the connection.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The beginning of an answer must arrive within this, unless the caller asks for less.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the controller must prove.
+#[derive(Clone, Debug)]
+pub(crate) enum Trust {
+    /// To hold a certificate of this CA.
+    Ca(CertificateDer<'static>),
+    /// To hold a certificate of the CA whose DER has this SHA-256, and to present that CA.
+    Fingerprint([u8; 32]),
+}
+
+/// The certificate that a member presents now. Renewal replaces it; every connection that is made
+/// afterwards, also by an existing channel, uses the new one.
+#[derive(Debug, Default)]
+pub(crate) struct Presented(ArcSwapOption<CertifiedKey>);
+
+/// Opens a channel to `address`, and says by culprit why not.
+pub(crate) async fn channel(
+    address: &str,
+    trust: &Trust,
+    presented: Option<Arc<Presented>>,
+) -> Result<Channel, ConnectError> {
+    let connector = Connector::new(address, trust, presented)
+        .map_err(|cause| ConnectError::from_tls(address, cause))?;
+    // The connector alone makes the connection secure; tonic must not try to do it again.
+    let endpoint = Endpoint::from_shared(format!("http://{}", fleet::SERVER_NAME))
+        .map_err(|cause| ConnectError::network(address, cause.into()))?
+        .origin(Uri::from_static("https://controller.postern.internal"))
+        .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
+        .map_err(|cause| ConnectError::network(address, cause.into()))?
+        .timeout(CALL_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    endpoint
+        .connect_with_connector(connector)
+        .await
+        .map_err(|cause| {
+            ConnectError::from_transport(address, &cause)
+                .unwrap_or_else(|| ConnectError::network(address, cause.into()))
+        })
+}
+
+// === impl Presented ===
+
+impl Presented {
+    /// Presents `certificate` from now on.
+    pub(crate) fn set(&self, certificate: &[u8], pkcs8_der: &[u8]) -> Result<(), rustls::Error> {
+        let certified = CertifiedKey::from_der(
+            vec![crate::keys::certificate(certificate)],
+            crate::keys::private_key(pkcs8_der),
+            &rustls::crypto::ring::default_provider(),
+        )?;
+        self.0.store(Some(Arc::new(certified)));
+        Ok(())
+    }
+}
+
+impl ResolvesClientCert for Presented {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.load().is_some()
+    }
+}
+
+// === the connector ===
+
+#[derive(Clone)]
+struct Connector {
+    address: Arc<str>,
+    tls: TlsConnector,
+}
+
+impl Connector {
+    fn new(
+        address: &str,
+        trust: &Trust,
+        presented: Option<Arc<Presented>>,
+    ) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])?;
+        let builder = match trust {
+            Trust::Ca(ca) => builder.with_webpki_verifier(verifier(ca, provider)?),
+            Trust::Fingerprint(fingerprint) => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(Pinned {
+                    fingerprint: *fingerprint,
+                    provider,
+                })),
+        };
+        let mut config = match presented {
+            Some(presented) => builder.with_client_cert_resolver(presented),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        // A resumed session would go on with the certificate it began with, whatever became of it.
+        config.resumption = Resumption::disabled();
+
+        Ok(Self {
+            address: address.into(),
+            tls: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
+    async fn connect(self) -> io::Result<TokioIo<TlsStream<TcpStream>>> {
+        let connect = async {
+            let stream = TcpStream::connect(&*self.address).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::try_from(fleet::SERVER_NAME).map_err(io::Error::other)?;
+            self.tls.connect(name, stream).await
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(connected) => connected.map(TokioIo::new),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
+            )),
+        }
+    }
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        Box::pin(self.clone().connect())
+    }
+}
+
+// === verification ===
+
+/// The SHA-256 by which a token names a CA certificate.
+pub(crate) fn fingerprint(der: &[u8]) -> [u8; 32] {
+    Sha256::digest(der).into()
+}
+
+fn verifier(
+    ca: &CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
+    WebPkiServerVerifier::builder_with_provider(roots(ca)?, provider)
+        .build()
+        .map_err(|cause| rustls::Error::General(cause.to_string()))
+}
+
+pub(crate) fn roots(ca: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.clone())?;
+    Ok(Arc::new(roots))
+}
+
+/// Accepts exactly the servers with a certificate of the CA that has the fingerprint.
+struct Pinned {
+    fingerprint: [u8; 32],
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let ca = intermediates
+            .iter()
+            .find(|presented| fingerprint(presented) == self.fingerprint)
+            .ok_or(CertificateError::UnknownIssuer)?;
+        verifier(&ca.clone().into_owned(), self.provider.clone())?.verify_server_cert(
+            end_entity,
+            &[],
+            server_name,
+            ocsp_response,
+            now,
+        )
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+impl fmt::Debug for Pinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned").finish_non_exhaustive()
+    }
+}
