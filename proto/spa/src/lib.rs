@@ -1,1 +1,49 @@
-//! Under construction.
+//! The SPA packet: its fields, its keys, and how it is sealed and opened.
+//!
+//! Nothing here does I/O, reads a clock or draws randomness; all three are arguments. The wire format
+//! is fwknop's (docs/fwknop.md part a), read strictly: there is one way to write each packet, and
+//! whatever is written in another way is refused.
+//!
+//! # The life of a packet
+//!
+//! Each step consumes the evidence of the one before, and only this crate can make that evidence.
+//!
+//! | step | takes | leaves | refuses with |
+//! |---|---|---|---|
+//! | [`Sealed::parse`] | bytes | [`Sealed`] | [`Malformed`] |
+//! | [`Trial::matches`] | [`Sealed`], one key of many | a hint, no evidence | |
+//! | [`Sealed::authenticate`] | [`Sealed`], [`OpeningKey`] | [`Authentic`] | [`NotAuthentic`] |
+//! | [`Authentic::open`] | [`Authentic`] | [`Opened`] | [`OpenError`] |
+//!
+//! The way out is [`seal()`] and [`seal_tagged`].
+
+mod cipher;
+mod digest;
+mod error;
+mod exchange;
+mod hmac;
+mod keys;
+mod message;
+mod open;
+mod seal;
+mod sealed;
+mod secret;
+mod tag;
+mod text;
+mod trial;
+
+pub use crate::digest::DigestType;
+pub use crate::error::{
+    InvalidKey, InvalidMessage, Malformed, NotAuthentic, OpenError, SealError, UnknownName,
+};
+pub use crate::exchange::{ExchangePublic, ExchangeSecret, pairwise};
+pub use crate::keys::{EncryptionKey, EncryptionMode, Fingerprint, HmacKey, Keys, OpeningKey};
+pub use crate::message::{
+    Allow, Decoded, Message, MessageType, NatAccess, ProtoPort, Protocol, Request,
+};
+pub use crate::open::{Authentic, Opened, ReplayDigest};
+pub use crate::seal::{seal, seal_tagged};
+pub use crate::sealed::{SEALED_LEN_MAX, SEALED_LEN_MIN, Sealed};
+pub use crate::secret::Secret;
+pub use crate::tag::{BUCKET_SECS, Tag, TagKey, bucket, tag};
+pub use crate::trial::Trial;
