@@ -1,1 +1,39 @@
-//! Under construction.
+//! A fleet in network namespaces, for the demo, the suite and the benchmark.
+//!
+//! Nothing here is simulated: every [`Node`] is a network namespace with its own addresses, joined to the others by a
+//! bridge in a namespace of its own; the programs inside are the real ones; what they did is read back from the kernel
+//! and from packets that `tcpdump` caught.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | [`lab`] | the namespaces of one test, made and swept away together |
+//! | [`node`] | one machine: run programs in it, open sockets in it, read its firewall |
+//! | [`process`] | one running program and its log |
+//! | [`service`] | the listener behind the protected port, and how it looks from outside |
+//! | [`capture`] | `tcpdump`, and the datagrams it caught |
+//! | [`fwknop`] | the stock client and server |
+//! | [`postern`] | our agent, controller and client |
+//! | [`wait`] | conditions with a deadline; the only place that reads the clock |
+//!
+//! Everything needs root, and says so instead of skipping.
+
+pub mod capture;
+pub mod fwknop;
+pub mod lab;
+pub mod node;
+pub mod postern;
+pub mod process;
+pub mod service;
+pub mod shell;
+pub mod wait;
+
+pub use lab::{Lab, in_lab};
+pub use node::Node;
+pub use process::Process;
+pub use shell::Ran;
+
+/// What everything here returns: a test has nothing to do with an error but to print it.
+pub type Result<T> = anyhow::Result<T>;
+
+/// The port SPA packets go to when nobody says otherwise.
+pub const SPA_PORT: u16 = 62201;

@@ -1,0 +1,43 @@
+# The only entry points; CI calls them too. `make help` lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# The programs that the demo and the suite run come from the same build as the tests.
+BUILD := $(CARGO) build --workspace --bins --locked
+
+.PHONY: help setup build demo test bench lint fmt package clean-labs
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install the Debian packages that building and testing need
+	@deploy/setup.sh
+
+build: setup
+	$(BUILD)
+
+demo: build ## Show a fleet at work: closed, knock, open, replay refused everywhere, the auditor's answer
+	@$(CARGO) run --quiet --locked -p harness --bin demo
+
+test: build ## Prove it: every test of the workspace and the suite in network namespaces (needs root)
+	@tests/run-tests.sh
+
+bench: setup ## Measure (release build)
+	@if [ -d tests/bench ]; then $(CARGO) bench --locked -p bench; \
+	else echo "make bench: there are no benchmarks yet; they come with the performance issue" >&2; exit 1; fi
+
+lint: setup ## Formatting, clippy and documentation, warnings refused
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+fmt: ## Format everything
+	$(CARGO) fmt --all
+
+package: ## Build Debian and RPM packages
+	@echo "make package: there are no packages yet; they come with the packaging issue" >&2; exit 1
+
+clean-labs: ## Remove namespaces and files that killed demos or tests have left
+	@$(CARGO) run --quiet --locked -p harness --bin demo -- --sweep

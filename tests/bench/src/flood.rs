@@ -1,0 +1,128 @@
+//! Junk at a chosen rate, bounded in time and count, inside the benchmark's own namespaces.
+
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+
+use crate::clock;
+use crate::probe::Target;
+
+/// No flood lasts longer than this, whatever the experiment says.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Packets per system call.
+const BATCH: usize = 64;
+
+/// A running flood; stops when dropped.
+#[derive(Debug)]
+pub(crate) struct Flood {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    started: Instant,
+    thread: Option<JoinHandle<()>>,
+}
+
+// === impl Flood ===
+
+impl Flood {
+    /// Sends `payloads` round robin from `sources`, at `rate` packets a second (`None`: as fast as
+    /// the machine can).
+    pub(crate) fn start(
+        namespace: &str,
+        target: Target,
+        sources: &[Ipv4Addr],
+        payloads: Vec<Vec<u8>>,
+        rate: Option<u64>,
+    ) -> anyhow::Result<Self> {
+        let sockets = crate::net::within(namespace, || {
+            sources
+                .iter()
+                .map(|source| {
+                    let socket = UdpSocket::bind(SocketAddrV4::new(*source, 0))
+                        .with_context(|| format!("binding {source}"))?;
+                    socket.connect((target.address, target.spa_port))?;
+                    Ok(socket)
+                })
+                .collect::<anyhow::Result<Vec<_>>>()
+        })?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let sent = Arc::new(AtomicU64::new(0));
+        let (stopping, counting) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            run(&sockets, &payloads, rate, &stopping, &counting);
+        });
+        Ok(Self {
+            stop,
+            sent,
+            started: clock::now(),
+            thread: Some(thread),
+        })
+    }
+
+    /// Packets sent so far, and per second.
+    pub(crate) fn sent(&self) -> (u64, f64) {
+        let sent = self.sent.load(Ordering::Relaxed);
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = sent as f64 / clock::now().duration_since(self.started).as_secs_f64();
+        (sent, rate)
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(
+    sockets: &[UdpSocket],
+    payloads: &[Vec<u8>],
+    rate: Option<u64>,
+    stop: &AtomicBool,
+    sent: &AtomicU64,
+) {
+    let batch = match rate {
+        // Small batches keep a paced flood even.
+        Some(rate) => usize::try_from(rate / 5_000).unwrap_or(BATCH).clamp(1, BATCH),
+        None => BATCH,
+    };
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(batch, None);
+    let none: Vec<Option<SockaddrIn>> = vec![None; batch];
+    let start = clock::now();
+    let mut total = 0_u64;
+    let mut turn = 0_usize;
+    while !stop.load(Ordering::Relaxed) && clock::now().duration_since(start) < LONGEST {
+        let Some(socket) = sockets.get(turn % sockets.len().max(1)) else {
+            return;
+        };
+        let slices: Vec<[std::io::IoSlice<'_>; 1]> = (0..batch)
+            .filter_map(|i| payloads.get((turn * batch + i) % payloads.len().max(1)))
+            .map(|payload| [std::io::IoSlice::new(payload)])
+            .collect();
+        turn = turn.wrapping_add(1);
+        let done = sendmmsg(
+            socket.as_raw_fd(),
+            &mut headers,
+            &slices,
+            &none,
+            [],
+            MsgFlags::empty(),
+        )
+        .map_or(0, |results| results.count());
+        total += done as u64;
+        sent.store(total, Ordering::Relaxed);
+        if let Some(rate) = rate {
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+            let due = start + Duration::from_secs_f64(total as f64 / rate as f64);
+            clock::wait_until(due);
+        }
+    }
+}

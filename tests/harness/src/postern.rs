@@ -1,0 +1,1 @@
+//! Our agent, controller and client.
