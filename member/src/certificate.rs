@@ -48,9 +48,11 @@ impl Facts {
             .value
             .general_names
             .iter()
-            .find_map(|name| match name {
-                GeneralName::URI(uri) => fleet::parse_member_uri(uri).ok(),
-                _ => None,
+            .find_map(|name| {
+                let GeneralName::URI(uri) = name else {
+                    return None;
+                };
+                fleet::parse_member_uri(uri).ok()
             })
             .ok_or("the certificate names no member")?;
         let validity = certificate.validity();
@@ -96,9 +98,13 @@ pub(crate) fn verify(
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now_secs));
     verifier
         .verify_client_cert(&keys::certificate(certificate), &[], now)
-        .map_err(|cause| match ConnectError::from_tls("", cause) {
-            clock @ ConnectError::Clock { .. } => clock,
-            _ => ConnectError::Answer("our new certificate does not verify against its CA"),
+        .map_err(|cause| {
+            let error = ConnectError::from_tls("", cause);
+            if matches!(error, ConnectError::Clock { .. }) {
+                error
+            } else {
+                ConnectError::Answer("our new certificate does not verify against its CA")
+            }
         })?;
     Facts::read(certificate).map_err(ConnectError::Answer)
 }

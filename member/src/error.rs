@@ -183,6 +183,10 @@ impl ConnectError {
     }
 
     /// A TLS failure, by culprit.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "rustls may name more ways to fail; all of them mean that there is no connection"
+    )]
     pub(crate) fn from_tls(address: &str, cause: rustls::Error) -> Self {
         use rustls::AlertDescription::{
             AccessDenied, BadCertificate, CertificateExpired, CertificateRequired,

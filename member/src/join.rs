@@ -8,7 +8,7 @@ use fleet::wire::{RedeemRequest, RedeemResponse};
 use fleet::{Role, Token};
 use tonic::{Code, Status};
 
-use crate::error::{ConnectError, JoinError};
+use crate::error::{ConnectError, FilesError, JoinError};
 use crate::files::{self, CertificateFile, MembershipFile};
 use crate::keys::{self, Keys, TlsKey};
 use crate::membership::Membership;
@@ -78,7 +78,9 @@ fn refuse_if_member(dir: &Path) -> Result<(), JoinError> {
         Ok(Some(MembershipFile {
             role, name, fleet, ..
         })) => format!("{role} {name} of fleet {fleet}"),
-        Err(error) => error.to_string(),
+        // Something is there, and only a person can say that it is of no worth.
+        Err(error @ (FilesError::Damaged { .. } | FilesError::Exposed { .. })) => error.to_string(),
+        Err(error) => return Err(error.into()),
     };
     Err(JoinError::AlreadyMember {
         dir: dir.to_owned(),
@@ -115,18 +117,24 @@ async fn redeem(
 
 /// A refusal of the token itself is told apart from everything else that may go wrong.
 fn refusal(address: &str, status: Status) -> JoinError {
+    let of_token = matches!(
+        status.code(),
+        Code::Unauthenticated
+            | Code::PermissionDenied
+            | Code::NotFound
+            | Code::FailedPrecondition
+            | Code::AlreadyExists
+            | Code::InvalidArgument
+    );
     match ConnectError::from_status(address, status) {
-        ConnectError::Refused {
-            code:
-                Code::Unauthenticated
-                | Code::PermissionDenied
-                | Code::NotFound
-                | Code::FailedPrecondition
-                | Code::AlreadyExists
-                | Code::InvalidArgument,
-            message,
-        } => JoinError::TokenRefused { message },
-        error => JoinError::Connect(error),
+        ConnectError::Refused { message, .. } if of_token => JoinError::TokenRefused { message },
+        error @ (ConnectError::Unreachable { .. }
+        | ConnectError::NotTheController { .. }
+        | ConnectError::Clock { .. }
+        | ConnectError::Refused { .. }
+        | ConnectError::Answer(_)
+        | ConnectError::Files(_)
+        | ConnectError::Keys(_)) => JoinError::Connect(error),
     }
 }
 

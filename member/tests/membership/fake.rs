@@ -1,0 +1,254 @@
+//! The least controller that members can join: a CA, the Enrollment service over real TLS, and one
+//! service that tells who called.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ed25519_dalek::{Signature, VerifyingKey};
+use fleet::wire::directory_server::{Directory, DirectoryServer};
+use fleet::wire::enrollment_server::{Enrollment, EnrollmentServer};
+use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse};
+use fleet::wire::{SyncRequest, SyncResponse};
+use fleet::{Role, Token};
+use rcgen::string::Ia5String;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, SanType,
+};
+use sha2::{Digest as _, Sha256};
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::{Request, Response, Status};
+use x509_parser::time::ASN1Time;
+
+pub(crate) const HOUR: i64 = 3600;
+
+#[expect(clippy::disallowed_methods, reason = "certificates are made for today")]
+pub(crate) fn now_secs() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_secs()
+}
+
+/// A certificate authority.
+pub(crate) struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) der: Vec<u8>,
+    pub(crate) pem: String,
+}
+
+/// What a fake controller presents.
+pub(crate) struct Chain {
+    leaf_pem: String,
+    key_pem: String,
+    ca_pem: String,
+}
+
+/// A running fake controller.
+pub(crate) struct Fake {
+    pub(crate) address: String,
+    pub(crate) state: Arc<State>,
+}
+
+pub(crate) struct State {
+    pub(crate) ca: Ca,
+    /// Life of new certificates, seconds before and after now.
+    pub(crate) life_secs: Mutex<(i64, i64)>,
+    pub(crate) banned: Mutex<bool>,
+    spent: Mutex<HashSet<Vec<u8>>>,
+    identities: Mutex<BTreeMap<String, VerifyingKey>>,
+    pub(crate) renewals: Mutex<u32>,
+}
+
+#[derive(Clone)]
+struct Service(Arc<State>);
+
+// === impl Ca ===
+
+impl Ca {
+    pub(crate) fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self {
+            der: certificate.der().to_vec(),
+            pem: certificate.pem(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// A server certificate for `name`, presented with `ca_pem` behind it.
+    pub(crate) fn chain(&self, name: &str, ca_pem: &str) -> Chain {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        Chain {
+            leaf_pem: leaf.pem(),
+            key_pem: key.serialize_pem(),
+            ca_pem: ca_pem.to_owned(),
+        }
+    }
+
+    /// A certificate for `uri` over any public key.
+    pub(crate) fn member(
+        &self,
+        uri: &str,
+        key: &impl rcgen::PublicKeyData,
+        (before, after): (i64, i64),
+    ) -> Vec<u8> {
+        let now = now_secs().cast_signed();
+        let at = |secs| ASN1Time::from_timestamp(secs).unwrap().to_datetime();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(uri).unwrap())];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_before = at(now - before);
+        params.not_after = at(now + after);
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
+        certificate.der().to_vec()
+    }
+}
+
+// === impl Fake ===
+
+impl Fake {
+    /// A controller as it should be.
+    pub(crate) async fn start() -> Self {
+        let ca = Ca::new();
+        let chain = ca.chain(fleet::SERVER_NAME, &ca.pem);
+        Self::start_with(ca, chain).await
+    }
+
+    pub(crate) async fn start_with(ca: Ca, chain: Chain) -> Self {
+        let client_ca = Certificate::from_pem(&ca.pem);
+        let state = Arc::new(State {
+            ca,
+            life_secs: Mutex::new((0, 24 * HOUR)),
+            banned: Mutex::default(),
+            spent: Mutex::default(),
+            identities: Mutex::default(),
+            renewals: Mutex::default(),
+        });
+        let identity =
+            Identity::from_pem(format!("{}{}", chain.leaf_pem, chain.ca_pem), chain.key_pem);
+        let tls = ServerTlsConfig::new()
+            .identity(identity)
+            .client_ca_root(client_ca)
+            .client_auth_optional(true);
+        let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = incoming.local_addr().unwrap().to_string();
+        let service = Service(state.clone());
+        let server = Server::builder()
+            .tls_config(tls)
+            .unwrap()
+            .add_service(EnrollmentServer::new(service.clone()))
+            .add_service(DirectoryServer::new(service))
+            .serve_with_incoming(incoming);
+        tokio::spawn(server);
+        Self { address, state }
+    }
+
+    /// A token that this controller would take.
+    pub(crate) fn token(&self, role: Role, name: &str) -> Token {
+        Token {
+            role,
+            secret: Sha256::digest(name).into(),
+            expires_at_secs: now_secs() + 600,
+            address: self.address.clone(),
+            ca_fingerprint: Sha256::digest(&self.state.ca.der).into(),
+            name: name.to_owned(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn tokens_spent(&self) -> usize {
+        self.state.spent.lock().unwrap().len()
+    }
+}
+
+// === the services ===
+
+impl Service {
+    fn issue(&self, role: Role, name: &str, csr: &[u8]) -> Vec<u8> {
+        let csr = CertificateSigningRequestParams::from_der(&csr.to_vec().into()).unwrap();
+        let life = *self.0.life_secs.lock().unwrap();
+        let uri = fleet::member_uri("test", role, name);
+        self.0.ca.member(&uri, &csr.public_key, life)
+    }
+}
+
+#[tonic::async_trait]
+impl Enrollment for Service {
+    async fn redeem(
+        &self,
+        request: Request<RedeemRequest>,
+    ) -> Result<Response<RedeemResponse>, Status> {
+        let request = request.into_inner();
+        let (role, name) = match request.exchange_key.len() {
+            32 => (Role::Host, "web-1"),
+            _ => (Role::Operator, "ops"),
+        };
+        if !self.0.spent.lock().unwrap().insert(request.token_secret) {
+            return Err(Status::permission_denied("the token is used"));
+        }
+        let identity = VerifyingKey::try_from(request.identity_key.as_slice()).unwrap();
+        self.0
+            .identities
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), identity);
+        Ok(Response::new(RedeemResponse {
+            role: wire::Role::from(role).into(),
+            name: name.to_owned(),
+            fleet: "test".to_owned(),
+            certificate_der: self.issue(role, name, &request.csr_der),
+            ca_der: self.0.ca.der.clone(),
+        }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<RenewResponse>, Status> {
+        let request = request.into_inner();
+        if *self.0.banned.lock().unwrap() {
+            return Err(Status::permission_denied("host web-1 is banned"));
+        }
+        let role = Role::try_from(request.role).unwrap();
+        let message = fleet::renewal_message(
+            role,
+            &request.name,
+            &request.csr_der,
+            request.signed_at_secs,
+        );
+        let signature = Signature::from_slice(&request.signature).unwrap();
+        self.0
+            .identities
+            .lock()
+            .unwrap()
+            .get(&request.name)
+            .and_then(|key| key.verify_strict(&message, &signature).ok())
+            .ok_or_else(|| Status::unauthenticated("not the identity key"))?;
+        *self.0.renewals.lock().unwrap() += 1;
+        Ok(Response::new(RenewResponse {
+            certificate_der: self.issue(role, &request.name, &request.csr_der),
+            ca_der: self.0.ca.der.clone(),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl Directory for Service {
+    /// Answers with the certificate that the caller presented.
+    async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
+        let certificates = request
+            .peer_certs()
+            .ok_or_else(|| Status::unauthenticated("no certificate"))?;
+        Ok(Response::new(SyncResponse {
+            body: certificates.first().unwrap().to_vec(),
+            signature: Vec::new(),
+        }))
+    }
+}

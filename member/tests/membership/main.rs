@@ -1,0 +1,413 @@
+//! Joining, loading, renewing and connecting, against an Enrollment service over real TLS.
+
+mod fake;
+
+use std::error::Error as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fleet::Role;
+use fleet::wire::SyncRequest;
+use fleet::wire::directory_client::DirectoryClient;
+use member::{ConnectError, FilesError, JoinError, JoinOptions, Membership, join};
+use rcgen::KeyPair;
+use tempfile::TempDir;
+use tonic::transport::Channel;
+
+use fake::{Ca, Fake, HOUR, now_secs};
+
+const URI: &str = "postern://test/host/web-1";
+
+async fn joined(fake: &Fake) -> (TempDir, Membership) {
+    let dir = TempDir::new().unwrap();
+    let token = fake.token(Role::Host, "web-1");
+    let member = join(&token, dir.path(), JoinOptions::default())
+        .await
+        .unwrap();
+    (dir, member)
+}
+
+/// The certificate that the controller saw on this channel.
+async fn seen(channel: Channel) -> Vec<u8> {
+    let answer = DirectoryClient::new(channel)
+        .sync(SyncRequest {})
+        .await
+        .unwrap();
+    answer.into_inner().body
+}
+
+/// Replaces the stored certificate by one with another life (seconds before and after now).
+fn store_certificate(fake: &Fake, dir: &Path, uri: &str, life: (i64, i64)) -> Vec<u8> {
+    let key = KeyPair::generate().unwrap();
+    let certificate = fake.state.ca.member(uri, &key, life);
+    let file = serde_json::json!({
+        "version": 1,
+        "certificate": STANDARD.encode(&certificate),
+        "key": STANDARD.encode(key.serialize_der()),
+    });
+    fs::write(dir.join("certificate.json"), file.to_string()).unwrap();
+    certificate
+}
+
+#[tokio::test]
+async fn a_token_makes_a_member_that_loads_again_and_is_known_by_its_certificate() {
+    let fake = Fake::start().await;
+    let (dir, joined) = joined(&fake).await;
+
+    let loaded = Membership::load(dir.path()).unwrap();
+    let certificate = seen(loaded.channel().await.unwrap()).await;
+
+    assert_eq!(
+        (loaded.role, &*loaded.name, &*loaded.fleet),
+        (Role::Host, "web-1", "test")
+    );
+    assert_eq!(loaded.exchange_public(), joined.exchange_public());
+    assert!(loaded.exchange_public().is_some());
+    let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).unwrap();
+    let names = certificate.subject_alternative_name().unwrap().unwrap();
+    assert!(format!("{:?}", names.value).contains(URI));
+}
+
+#[tokio::test]
+async fn an_operator_has_no_exchange_key() {
+    let fake = Fake::start().await;
+    let dir = TempDir::new().unwrap();
+
+    let member = join(
+        &fake.token(Role::Operator, "ops"),
+        dir.path(),
+        JoinOptions::default(),
+    )
+    .await
+    .unwrap();
+
+    assert!(member.exchange().is_none());
+}
+
+#[tokio::test]
+async fn a_token_for_another_ca_is_refused_at_the_handshake() {
+    let fake = Fake::start().await;
+    let dir = TempDir::new().unwrap();
+    let mut token = fake.token(Role::Host, "web-1");
+    token.ca_fingerprint[0] ^= 1;
+
+    let refused = join(&token, dir.path(), JoinOptions::default()).await;
+
+    assert!(matches!(
+        refused,
+        Err(JoinError::Connect(ConnectError::NotTheController { .. }))
+    ));
+    assert_eq!(fake.tokens_spent(), 0);
+    assert!(matches!(
+        Membership::load(dir.path()),
+        Err(FilesError::NotMember { .. })
+    ));
+}
+
+#[tokio::test]
+async fn showing_the_right_ca_does_not_help_a_server_that_the_ca_did_not_sign() {
+    let (real, evil) = (Ca::new(), Ca::new());
+    let chain = evil.chain(fleet::SERVER_NAME, &real.pem);
+    let fake = Fake::start_with(real, chain).await;
+    let dir = TempDir::new().unwrap();
+
+    let refused = join(
+        &fake.token(Role::Host, "web-1"),
+        dir.path(),
+        JoinOptions::default(),
+    )
+    .await;
+
+    assert!(matches!(
+        refused,
+        Err(JoinError::Connect(ConnectError::NotTheController { .. }))
+    ));
+    assert_eq!(fake.tokens_spent(), 0);
+}
+
+#[tokio::test]
+async fn a_server_of_the_right_ca_with_another_name_is_refused() {
+    let ca = Ca::new();
+    let chain = ca.chain("web-2.example.org", &ca.pem);
+    let fake = Fake::start_with(ca, chain).await;
+    let dir = TempDir::new().unwrap();
+
+    let refused = join(
+        &fake.token(Role::Host, "web-1"),
+        dir.path(),
+        JoinOptions::default(),
+    )
+    .await;
+
+    assert!(matches!(
+        refused,
+        Err(JoinError::Connect(ConnectError::NotTheController { .. }))
+    ));
+    assert_eq!(fake.tokens_spent(), 0);
+}
+
+#[tokio::test]
+async fn a_member_refuses_the_controller_of_another_fleet() {
+    let (ours, theirs) = (Fake::start().await, Fake::start().await);
+    let (_dir, member) = joined(&ours).await;
+
+    let refused = member.channel_to(&theirs.address).await;
+
+    assert!(matches!(
+        refused,
+        Err(ConnectError::NotTheController { .. })
+    ));
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused_without_dialling() {
+    let fake = Fake::start().await;
+    let dir = TempDir::new().unwrap();
+    let mut token = fake.token(Role::Host, "web-1");
+    token.expires_at_secs = now_secs() - 10;
+
+    let refused = join(&token, dir.path(), JoinOptions::default()).await;
+
+    assert!(matches!(refused, Err(JoinError::TokenExpired { ago_secs }) if ago_secs >= 10));
+    assert_eq!(fake.tokens_spent(), 0);
+}
+
+#[tokio::test]
+async fn a_token_is_redeemed_once() {
+    let fake = Fake::start().await;
+    let (_first, _) = joined(&fake).await;
+    let second = TempDir::new().unwrap();
+
+    let refused = join(
+        &fake.token(Role::Host, "web-1"),
+        second.path(),
+        JoinOptions::default(),
+    )
+    .await;
+
+    assert!(
+        matches!(refused, Err(JoinError::TokenRefused { message }) if message == "the token is used")
+    );
+}
+
+#[tokio::test]
+async fn a_second_join_is_refused_before_the_token_is_spent_unless_forced() {
+    let fake = Fake::start().await;
+    let (dir, first) = joined(&fake).await;
+    let mut token = fake.token(Role::Host, "web-1");
+    token.secret = [8; 32];
+
+    let refused = join(&token, dir.path(), JoinOptions::default()).await;
+    assert!(
+        matches!(refused, Err(JoinError::AlreadyMember { member, .. }) if member == "host web-1 of fleet test")
+    );
+    assert_eq!(fake.tokens_spent(), 1);
+
+    let options = JoinOptions {
+        force: true,
+        ..JoinOptions::default()
+    };
+    join(&token, dir.path(), options).await.unwrap();
+    let now = Membership::load(dir.path()).unwrap();
+    assert_ne!(now.exchange_public(), first.exchange_public());
+}
+
+#[tokio::test]
+async fn an_unwritable_directory_does_not_cost_the_token() {
+    let fake = Fake::start().await;
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+
+    let refused = join(
+        &fake.token(Role::Host, "web-1"),
+        &file.join("state"),
+        JoinOptions::default(),
+    )
+    .await;
+
+    assert!(matches!(
+        refused,
+        Err(JoinError::Files(FilesError::Io { .. }))
+    ));
+    assert_eq!(fake.tokens_spent(), 0);
+}
+
+#[tokio::test]
+async fn a_half_written_membership_is_never_loaded() {
+    let fake = Fake::start().await;
+    let (dir, _) = joined(&fake).await;
+    let path = dir.path().join("membership.json");
+    let whole = fs::read(&path).unwrap();
+
+    for length in 0..whole.len() {
+        fs::write(&path, &whole[..length]).unwrap();
+        let refused = Membership::load(dir.path());
+        assert!(
+            matches!(&refused, Err(FilesError::Damaged { path: named, .. }) if *named == path),
+            "{length} bytes: {refused:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_crash_left_beside_the_files_is_no_membership() {
+    let fake = Fake::start().await;
+    let (dir, _) = joined(&fake).await;
+    let crashed = TempDir::new().unwrap();
+    // The certificate is written first, then the membership under a temporary name.
+    for (from, to) in [
+        ("certificate.json", "certificate.json"),
+        ("membership.json", ".membership.json.1.new"),
+    ] {
+        fs::copy(dir.path().join(from), crashed.path().join(to)).unwrap();
+    }
+
+    let loaded = Membership::load(crashed.path());
+
+    assert!(matches!(loaded, Err(FilesError::NotMember { .. })));
+}
+
+#[tokio::test]
+async fn the_files_are_for_their_owner_alone_and_are_refused_otherwise() {
+    let fake = Fake::start().await;
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("new/state");
+    let token = fake.token(Role::Host, "web-1");
+    join(&token, &dir, JoinOptions::default()).await.unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let file = dir.join("membership.json");
+
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(&dir.join("certificate.json")), 0o600);
+
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(matches!(
+        Membership::load(&dir),
+        Err(FilesError::Exposed { mode: 0o640, .. })
+    ));
+}
+
+#[tokio::test]
+async fn an_expired_certificate_renews_by_identity() {
+    let fake = Fake::start().await;
+    let (dir, _) = joined(&fake).await;
+    let expired = store_certificate(&fake, dir.path(), URI, (2 * HOUR, -HOUR));
+
+    let member = Membership::load(dir.path()).unwrap();
+    let certificate = seen(member.channel().await.unwrap()).await;
+
+    assert_ne!(certificate, expired);
+    assert_eq!(*fake.state.renewals.lock().unwrap(), 1);
+    let again = Membership::load(dir.path()).unwrap();
+    assert_eq!(seen(again.channel().await.unwrap()).await, certificate);
+    assert_eq!(*fake.state.renewals.lock().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_lost_damaged_or_somebody_elses_renews_by_identity() {
+    let fake = Fake::start().await;
+    let (dir, _) = joined(&fake).await;
+    let path = dir.path().join("certificate.json");
+    let whole = fs::read(&path).unwrap();
+
+    let harms: [&dyn Fn(); 3] = [
+        &|| fs::remove_file(&path).unwrap(),
+        &|| fs::write(&path, &whole[..whole.len() / 2]).unwrap(),
+        &|| {
+            store_certificate(&fake, dir.path(), "postern://test/host/web-2", (0, HOUR));
+        },
+    ];
+    for (n, harm) in harms.iter().enumerate() {
+        harm();
+        let member = Membership::load(dir.path()).unwrap();
+        seen(member.channel().await.unwrap()).await;
+        assert_eq!(*fake.state.renewals.lock().unwrap() as usize, n + 1);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_past_its_half_life_renews_and_serves_on_when_it_cannot() {
+    let fake = Fake::start().await;
+    let (dir, _) = joined(&fake).await;
+    let ripe = store_certificate(&fake, dir.path(), URI, (2 * HOUR, HOUR));
+
+    *fake.state.banned.lock().unwrap() = true;
+    let member = Membership::load(dir.path()).unwrap();
+    assert_eq!(seen(member.channel().await.unwrap()).await, ripe);
+
+    *fake.state.banned.lock().unwrap() = false;
+    assert_ne!(seen(member.channel().await.unwrap()).await, ripe);
+}
+
+#[tokio::test]
+async fn a_banned_member_is_told_so() {
+    let fake = Fake::start().await;
+    let (_dir, member) = joined(&fake).await;
+    *fake.state.banned.lock().unwrap() = true;
+
+    let refused = member.renew().await.unwrap_err();
+
+    assert_eq!(
+        refused.to_string(),
+        "the controller refuses: host web-1 is banned"
+    );
+    assert_eq!(refused.exit_code(), 1);
+}
+
+#[tokio::test]
+async fn nobody_answering_is_unreachable_and_says_why() {
+    let fake = Fake::start().await;
+    let (_dir, member) = joined(&fake).await;
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().to_string()
+    };
+
+    let error = member.channel_to(&closed).await.unwrap_err();
+
+    assert_eq!(
+        error.to_string(),
+        format!("cannot reach the controller at {closed}")
+    );
+    assert_eq!(error.exit_code(), 3);
+    let cause = error.source().unwrap().to_string();
+    assert!(cause.contains("refused"), "{cause}");
+}
+
+#[tokio::test]
+async fn a_certificate_from_the_future_is_blamed_on_the_clock() {
+    let fake = Fake::start().await;
+    *fake.state.life_secs.lock().unwrap() = (-2 * HOUR, 24 * HOUR);
+    let dir = TempDir::new().unwrap();
+
+    let refused = join(
+        &fake.token(Role::Host, "web-1"),
+        dir.path(),
+        JoinOptions::default(),
+    )
+    .await;
+
+    assert!(matches!(
+        refused,
+        Err(JoinError::Connect(ConnectError::Clock { .. }))
+    ));
+}
+
+#[tokio::test]
+async fn nothing_secret_is_shown_by_debug() {
+    let fake = Fake::start().await;
+    let (dir, member) = joined(&fake).await;
+    let text = fs::read_to_string(dir.path().join("membership.json")).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+
+    let shown = format!("{member:?}");
+
+    for key in ["identity_key", "exchange_key"] {
+        assert!(!shown.contains(file[key].as_str().unwrap()));
+    }
+}
