@@ -1,0 +1,143 @@
+//! Reading the journal beside the gate thread, on a connection of its own.
+
+use std::path::{Path, PathBuf};
+
+use fleet::{Event, EventKind};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params};
+
+use super::error::{JournalError, cannot};
+
+/// Reads events and the saved policy of a journal that the gate thread writes.
+///
+/// SQLite's write-ahead log lets readers work beside the writer; neither waits for the other.
+#[derive(Debug)]
+pub struct JournalReader {
+    path: PathBuf,
+    connection: Connection,
+    epoch: String,
+}
+
+/// An event as it lies in the spool, with its chain value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SpooledEvent {
+    pub event: Event,
+    pub chain: [u8; 32],
+}
+
+/// The policy that was last adopted from the controller.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SavedPolicy {
+    pub generation: u64,
+    /// Canonical access.conf text.
+    pub text: String,
+    /// SHA-256 of `text`.
+    pub digest: [u8; 32],
+    /// Seconds since the Unix epoch after which new grants are denied; 0 means never.
+    pub not_after_secs: u64,
+    /// Packets dated before this are refused for claimed stanzas; 0 for none.
+    pub replay_floor_secs: u64,
+}
+
+// === impl JournalReader ===
+
+impl JournalReader {
+    /// Opens the journal at `path`, which the writer must have opened before.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] names the file and what failed.
+    pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection =
+            Connection::open_with_flags(path, flags).map_err(cannot(path, "open for reading"))?;
+        let epoch = connection
+            .query_row("SELECT epoch FROM meta", [], |row| row.get(0))
+            .map_err(cannot(path, "read the epoch of"))?;
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            epoch,
+        })
+    }
+
+    /// Names this journal: 16 bytes as lower-case hexadecimal. A new journal has a new epoch.
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    /// At most `limit` events after `seq`, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn events_after(&self, seq: u64, limit: u32) -> Result<Vec<SpooledEvent>, JournalError> {
+        let failed = || cannot(&self.path, "read events of");
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT * FROM event WHERE seq > :seq ORDER BY seq LIMIT :limit")
+            .map_err(failed())?;
+        let parameters = named_params! { ":seq": seq.cast_signed(), ":limit": limit };
+        let events = statement
+            .query_map(parameters, event_of_row)
+            .map_err(failed())?
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed())?;
+        Ok(events)
+    }
+
+    /// The policy that was last adopted, if one was saved.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn policy(&self) -> Result<Option<SavedPolicy>, JournalError> {
+        policy_of(&self.connection, &self.path)
+    }
+}
+
+pub(super) fn policy_of(
+    connection: &Connection,
+    path: &Path,
+) -> Result<Option<SavedPolicy>, JournalError> {
+    connection
+        .query_row("SELECT * FROM policy", [], |row| {
+            Ok(SavedPolicy {
+                generation: row.get::<_, i64>("generation")?.cast_unsigned(),
+                text: row.get("text")?,
+                digest: row.get("digest")?,
+                not_after_secs: row.get::<_, i64>("not_after_secs")?.cast_unsigned(),
+                replay_floor_secs: row.get::<_, i64>("replay_floor_secs")?.cast_unsigned(),
+            })
+        })
+        .optional()
+        .map_err(cannot(path, "read the saved policy of"))
+}
+
+fn event_of_row(row: &Row<'_>) -> rusqlite::Result<SpooledEvent> {
+    let number = |column: &str| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let kind: String = row.get("kind")?;
+    let ports: String = row.get("ports")?;
+    let kind: EventKind = kind.parse().map_err(|unknown| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(unknown))
+    })?;
+    let event = Event {
+        seq: number("seq")?,
+        at_ms: number("at_ms")?,
+        kind,
+        user: row.get("user")?,
+        key: row.get("key")?,
+        stanza: row.get("stanza")?,
+        generation: number("generation")?,
+        source: row.get("source")?,
+        opened: row.get("opened")?,
+        ports: ports.split_whitespace().map(str::to_owned).collect(),
+        until_ms: number("until_ms")?,
+        replay_digest: row.get("replay_digest")?,
+        reason: row.get("reason")?,
+        count: number("count")?,
+    };
+    Ok(SpooledEvent {
+        event,
+        chain: row.get("chain")?,
+    })
+}

@@ -1,0 +1,23 @@
+//! From policy text to something the gate can enforce. Done off the gate thread: parsing ten
+//! thousand stanzas takes longer than a user should wait.
+
+use std::sync::Arc;
+
+use gate::Estate;
+
+/// A policy, parsed and compiled, ready to be swapped in whole.
+#[derive(Debug)]
+pub struct NewPolicy {
+    pub generation: u64,
+    /// SHA-256 of the text.
+    pub digest: [u8; 32],
+    /// Canonical text, to be saved in the journal; `None` when it lives elsewhere (alone mode: the
+    /// access file).
+    pub text: Option<String>,
+    /// Seconds since the Unix epoch after which new grants are denied; 0 means never.
+    pub not_after_secs: u64,
+    /// Packets dated before this are refused for claimed stanzas; 0 for none.
+    pub replay_floor_secs: u64,
+    pub policy: Arc<policy::Policy>,
+    pub estate: Arc<Estate>,
+}
