@@ -1,1 +1,43 @@
-//! Under construction.
+//! Policy: access.conf parsed, judged, compiled and printed.
+//!
+//! No I/O, no clock, no async: everything is a function of its arguments. Included files come
+//! through [`Source`], time through [`Ask`].
+//!
+//! # The life of a policy
+//!
+//! | step | takes | gives |
+//! |---|---|---|
+//! | [`parse_as`] | text | [`Policy`], or every mistake at once |
+//! | [`diff()`] | two policies | what an operator should see before applying |
+//! | [`compile()`] | policy, one host, the users' public keys | the text of that host |
+//! | [`Stanza::judge`] | one authentic message | [`Permit`] or [`Denied`] |
+//! | [`Policy::print`] | policy | canonical text, with or without keys |
+
+mod compile;
+mod diff;
+mod host;
+mod judge;
+mod mistake;
+mod network;
+mod parse;
+mod policy;
+mod ports;
+mod print;
+mod source;
+mod stanza;
+
+pub use compile::{HostPolicy, compile};
+pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
+pub use host::{HostFacts, InvalidSelector, Selector};
+pub use judge::{Ask, Denied, HostSettings, Permit, Permitted};
+pub use mistake::{InvalidPolicy, Mistake};
+pub use network::{InvalidNetwork, Networks};
+pub use parse::{Dialect, parse, parse_as};
+pub use policy::{CollectMode, Policy};
+pub use ports::{InvalidPort, PortSet};
+pub use print::Secrets;
+pub use source::{NoIncludes, ReadError, Source};
+pub use stanza::{
+    CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,
+    Stanza, StanzaKey, TIMEOUT_MAX_SECS, Usernames, is_username,
+};

