@@ -54,8 +54,8 @@ pub fn pairwise(
         (&b"encryption"[..], &mut encryption[..]),
         (b"hmac", &mut hmac[..]),
     ] {
-        // At most two blocks of the hash, far below HKDF's limit.
-        let _ = hkdf.expand_multi_info(&[role, &user.0, &host.0], okm);
+        hkdf.expand_multi_info(&[role, &user.0, &host.0], okm)
+            .expect("64 bytes are two blocks of the hash; HKDF gives 255");
     }
     Keys::new(
         EncryptionKey::new(Secret::from_passphrase(*encryption))?,

@@ -14,6 +14,7 @@ use zeroize::Zeroize as _;
 
 use crate::digest::DigestType;
 use crate::sealed::PREFIXED_LEN_MAX;
+use crate::text;
 
 const BLOCK_LEN: usize = 64;
 /// The longest text, the byte that ends it and its length in eight bytes.
@@ -64,22 +65,21 @@ pub(crate) struct PaddedText {
 
 impl HmacState {
     pub(crate) fn new(digest: DigestType, key: &[u8]) -> Self {
-        /// HMAC takes keys of any length, so there is nothing to fail.
         macro_rules! other {
-            ($variant:ident, $hash:ty) => {
-                Hmac::<$hash>::new_from_slice(key).map_or(Self::None, |hmac| {
-                    Self::Other(Box::new(OtherState::$variant(hmac)))
-                })
+            ($variant:ident) => {
+                Self::Other(Box::new(OtherState::$variant(
+                    Hmac::new_from_slice(key).expect("HMAC takes keys of any length"),
+                )))
             };
         }
         match digest {
-            DigestType::Md5 => other!(Md5, Md5),
-            DigestType::Sha1 => other!(Sha1, Sha1),
+            DigestType::Md5 => other!(Md5),
+            DigestType::Sha1 => other!(Sha1),
             DigestType::Sha256 => Self::Sha256(Sha256State::new(key)),
-            DigestType::Sha384 => other!(Sha384, Sha384),
-            DigestType::Sha512 => other!(Sha512, Sha512),
-            DigestType::Sha3_256 => other!(Sha3_256, Sha3_256),
-            DigestType::Sha3_512 => other!(Sha3_512, Sha3_512),
+            DigestType::Sha384 => other!(Sha384),
+            DigestType::Sha512 => other!(Sha512),
+            DigestType::Sha3_256 => other!(Sha3_256),
+            DigestType::Sha3_512 => other!(Sha3_512),
         }
     }
 
@@ -88,6 +88,25 @@ impl HmacState {
             Self::None => None,
             Self::Sha256(_) => Some(DigestType::Sha256),
             Self::Other(other) => Some(other.digest_type()),
+        }
+    }
+
+    /// Appends the HMAC of `text`, as base64, to `onto`; nothing without a key.
+    pub(crate) fn append_mac(&self, text: &[u8], onto: &mut String) {
+        match self {
+            Self::None => {}
+            Self::Sha256(state) => text::encode_onto(&state.mac(text), onto),
+            Self::Other(other) => other.append_mac(text, onto),
+        }
+    }
+
+    /// Reports, in constant time, whether `mac` is the HMAC of `text`; without a key, whether it is
+    /// empty.
+    pub(crate) fn verifies(&self, text: &[u8], mac: &[u8]) -> bool {
+        match self {
+            Self::None => mac.is_empty(),
+            Self::Sha256(state) => state.mac(text).ct_eq(mac).into(),
+            Self::Other(other) => other.verifies(text, mac),
         }
     }
 }
@@ -168,6 +187,41 @@ impl OtherState {
             Self::Sha512(_) => DigestType::Sha512,
             Self::Sha3_256(_) => DigestType::Sha3_256,
             Self::Sha3_512(_) => DigestType::Sha3_512,
+        }
+    }
+
+    fn append_mac(&self, text: &[u8], onto: &mut String) {
+        macro_rules! append {
+            ($hmac:expr) => {
+                text::encode_onto(
+                    &$hmac.clone().chain_update(text).finalize().into_bytes(),
+                    onto,
+                )
+            };
+        }
+        match self {
+            Self::Md5(hmac) => append!(hmac),
+            Self::Sha1(hmac) => append!(hmac),
+            Self::Sha384(hmac) => append!(hmac),
+            Self::Sha512(hmac) => append!(hmac),
+            Self::Sha3_256(hmac) => append!(hmac),
+            Self::Sha3_512(hmac) => append!(hmac),
+        }
+    }
+
+    fn verifies(&self, text: &[u8], mac: &[u8]) -> bool {
+        macro_rules! verify {
+            ($hmac:expr) => {
+                $hmac.clone().chain_update(text).verify_slice(mac).is_ok()
+            };
+        }
+        match self {
+            Self::Md5(hmac) => verify!(hmac),
+            Self::Sha1(hmac) => verify!(hmac),
+            Self::Sha384(hmac) => verify!(hmac),
+            Self::Sha512(hmac) => verify!(hmac),
+            Self::Sha3_256(hmac) => verify!(hmac),
+            Self::Sha3_512(hmac) => verify!(hmac),
         }
     }
 }

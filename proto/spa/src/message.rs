@@ -11,6 +11,9 @@ use std::str::FromStr;
 use crate::digest::DigestType;
 use crate::error::{InvalidMessage, Malformed, UnknownName};
 
+/// The shortest and the longest plaintext in bytes; fwknop's limits.
+pub(crate) const PLAINTEXT_LEN_MIN: usize = 36;
+pub(crate) const PLAINTEXT_LEN_MAX: usize = 1499;
 /// The longest user name in bytes: 64 characters of base64.
 pub(crate) const USERNAME_LEN_MAX: usize = 48;
 /// The longest MESSAGE or NAT field in bytes: 256 characters of base64.
@@ -300,4 +303,34 @@ impl fmt::Display for Allow {
             Self::Address(address) => address.fmt(f),
         }
     }
+}
+
+/// Reports whether a user name can be sent: fwknop's own rule, over ASCII.
+fn is_username(name: &str) -> bool {
+    const FORBIDDEN: &[u8] = b"\"/\\[]:;|=,+*?<>";
+    (1..=USERNAME_LEN_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| (b' '..=b'~').contains(&byte) && !FORBIDDEN.contains(&byte))
+}
+
+/// Reports whether a version can be sent: digits and dots. fwknop looks at nothing but the length.
+fn is_version(version: &str) -> bool {
+    version.len() <= VERSION_LEN_MAX
+        && version
+            .split('.')
+            .all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Reports whether a command can be sent: one line of text. What it may do is for others to say.
+fn is_command(command: &str) -> bool {
+    !command.is_empty() && !command.contains(char::is_control)
+}
+
+/// Reports whether a NAT host can be sent: the characters of a host name or an address.
+fn is_nat_host(host: &str) -> bool {
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte))
 }

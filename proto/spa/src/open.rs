@@ -2,9 +2,18 @@
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::cipher;
 use crate::error::OpenError;
 use crate::keys::OpeningKey;
 use crate::message::{Decoded, Message};
+use crate::sealed::{PREFIXED_LEN_MAX, Prefixed};
+use crate::text;
+
+/// The longest ciphertext with its header, rounded up to what the base64 decoder asks for.
+const RAW_LEN_MAX: usize = PREFIXED_LEN_MAX.div_ceil(4) * 3;
 
 /// A packet whose HMAC verified under a key, or that was tried with a key that has none.
 ///
@@ -13,8 +22,8 @@ use crate::message::{Decoded, Message};
 #[derive(Debug)]
 pub struct Authentic<'a> {
     /// The ciphertext as it was sent: without prefix, without HMAC.
-    pub(crate) body: &'a [u8],
-    pub(crate) key: &'a OpeningKey,
+    body: &'a [u8],
+    key: &'a OpeningKey,
 }
 
 /// An authentic message, decrypted and read.
@@ -33,15 +42,41 @@ pub struct ReplayDigest(pub [u8; 32]);
 
 // === impl Authentic ===
 
-impl Authentic<'_> {
+impl<'a> Authentic<'a> {
+    /// Asserts that the HMAC verified. To be called where it did, and nowhere else.
+    pub(crate) fn assertion(body: &'a [u8], key: &'a OpeningKey) -> Self {
+        Self { body, key }
+    }
+
     /// Decrypts the packet, and reads its message.
     ///
     /// # Errors
     ///
     /// [`OpenError`]; without an HMAC key, what a packet for another key ends with.
     pub fn open(self) -> Result<Opened, OpenError> {
-        let _ = (self.body, self.key);
-        unimplemented!()
+        let mut raw = Zeroizing::new([0; RAW_LEN_MAX]);
+        let raw = text::decode_into(Prefixed::new(self.body).as_bytes(), &mut *raw)
+            .ok_or(OpenError::Ciphertext)?;
+        let (magic, rest) = raw.split_first_chunk_mut().ok_or(OpenError::Ciphertext)?;
+        let (salt, ciphertext) = rest.split_first_chunk_mut().ok_or(OpenError::Ciphertext)?;
+        if magic != cipher::MAGIC || !ciphertext.len().is_multiple_of(cipher::BLOCK_LEN) {
+            return Err(OpenError::Ciphertext);
+        }
+
+        cipher::decrypt(
+            self.key.mode(),
+            &self.key.passphrase().derive(salt),
+            ciphertext,
+        );
+        let plain = cipher::unpad(ciphertext).ok_or(OpenError::Padding)?;
+        let (message, decoded) = Message::decode(plain)?;
+
+        let covered = plain.get(..decoded.covered_len).unwrap_or(plain);
+        Ok(Opened {
+            replay_digest: ReplayDigest::of(covered),
+            message,
+            decoded,
+        })
     }
 }
 
@@ -86,6 +121,17 @@ impl Opened {
 }
 
 // === impl ReplayDigest ===
+
+impl ReplayDigest {
+    /// Names a message by its plaintext without the digest, which says nothing that the rest does
+    /// not.
+    fn of(covered: &[u8]) -> Self {
+        let hash = Sha256::new()
+            .chain_update(b"postern replay digest v1\0")
+            .chain_update(covered);
+        Self(hash.finalize().into())
+    }
+}
 
 impl fmt::Display for ReplayDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,8 +1,12 @@
 //! From a message to the text on the wire. Pure: the salt is an argument.
 
+use crate::cipher;
 use crate::error::SealError;
-use crate::keys::Keys;
+use crate::keys::{Keys, OpeningKey};
 use crate::message::Message;
+use crate::sealed::{PREFIX, SEALED_LEN_MAX};
+use crate::tag::{bucket, tag};
+use crate::text;
 
 /// Seals a message as fwknop's client does.
 ///
@@ -12,8 +16,17 @@ use crate::message::Message;
 ///
 /// [`SealError::Message`] and [`SealError::TooLong`].
 pub fn seal(message: &Message, keys: &Keys, salt: [u8; 8]) -> Result<String, SealError> {
-    let _ = (message, keys, salt);
-    unimplemented!()
+    let mut plain = message.encode()?.into_bytes();
+    cipher::pad(&mut plain);
+    let key = OpeningKey::new(keys);
+    cipher::encrypt(keys.mode(), &key.passphrase().derive(&salt), &mut plain);
+
+    let raw = [cipher::MAGIC, &salt[..], &plain].concat();
+    let mut prefixed = text::encode(&raw);
+    let mut mac = String::new();
+    key.hmac().append_mac(prefixed.as_bytes(), &mut mac);
+    prefixed.push_str(&mac);
+    sendable(prefixed.split_off(PREFIX.len()))
 }
 
 /// Seals a message in the tagged form: the tag of the message's minute, then fwknop's text.
@@ -22,6 +35,14 @@ pub fn seal(message: &Message, keys: &Keys, salt: [u8; 8]) -> Result<String, Sea
 ///
 /// Those of [`seal()`], and [`SealError::NoTagKey`].
 pub fn seal_tagged(message: &Message, keys: &Keys, salt: [u8; 8]) -> Result<String, SealError> {
-    let _ = (message, keys, salt);
-    unimplemented!()
+    let tag_key = keys.tag_key().ok_or(SealError::NoTagKey)?;
+    let tag = tag(&tag_key, bucket(message.timestamp_secs));
+    sendable(format!("{tag}{}", seal(message, keys, salt)?))
+}
+
+fn sendable(text: String) -> Result<String, SealError> {
+    if text.len() > SEALED_LEN_MAX {
+        return Err(SealError::TooLong(text.len()));
+    }
+    Ok(text)
 }

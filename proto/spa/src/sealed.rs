@@ -1,8 +1,10 @@
 //! A sealed packet as it came: its alphabet and length are right, and nothing else is known.
 
+use crate::cipher::{BLOCK_LEN, SALT_HEADER_LEN};
 use crate::digest::DigestType;
 use crate::error::{Malformed, NotAuthentic};
 use crate::keys::OpeningKey;
+use crate::message::PLAINTEXT_LEN_MIN;
 use crate::open::Authentic;
 use crate::tag::Tag;
 use crate::text;
@@ -17,10 +19,21 @@ pub(crate) const PREFIX: &[u8; 10] = b"U2FsdGVkX1";
 /// The longest text with the prefix put back.
 pub(crate) const PREFIXED_LEN_MAX: usize = PREFIX.len() + SEALED_LEN_MAX;
 
+/// The four bits of the last magic byte that the first character sent carries.
+const MAGIC_REST: u8 = 0b1111;
+/// The longest HMAC in bytes, rounded up to what the base64 decoder asks for.
+const MAC_LEN_MAX: usize = 66;
+
 /// A packet in fwknop's wire form, not yet authentic.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Sealed<'a> {
     text: &'a [u8],
+}
+
+/// A ciphertext with its prefix put back: what the HMAC covers, and what base64 decodes.
+pub(crate) struct Prefixed {
+    bytes: [u8; PREFIXED_LEN_MAX],
+    len: usize,
 }
 
 // === impl Sealed ===
@@ -61,8 +74,18 @@ impl<'a> Sealed<'a> {
     /// whole cipher blocks, the bits that belong to the magic bytes, spare bits zero.
     #[must_use]
     pub fn could_be(&self, hmac: Option<DigestType>) -> bool {
-        let _ = hmac;
-        unimplemented!()
+        let Some((body, mac)) = self.split(hmac) else {
+            return false;
+        };
+        let magic = body
+            .first()
+            .and_then(|&first| text::value_of(first))
+            .is_some_and(|bits| bits >> 2 == MAGIC_REST);
+        let len = PREFIX.len() + body.len();
+        magic
+            && is_whole_blocks(len * 3 / 4)
+            && text::is_canonical_end(len, body.last())
+            && text::is_canonical_end(mac.len(), mac.last())
     }
 
     /// Verifies the HMAC, in constant time, over the text as received with its prefix put back.
@@ -74,7 +97,50 @@ impl<'a> Sealed<'a> {
     ///
     /// [`NotAuthentic`].
     pub fn authenticate(&self, key: &'a OpeningKey) -> Result<Authentic<'a>, NotAuthentic> {
-        let _ = key;
-        unimplemented!()
+        let hmac_type = key.hmac_type();
+        if !self.could_be(hmac_type) {
+            return Err(NotAuthentic);
+        }
+        let (body, mac_text) = self.split(hmac_type).ok_or(NotAuthentic)?;
+        let mut mac = [0; MAC_LEN_MAX];
+        let mac = text::decode_into(mac_text, &mut mac).ok_or(NotAuthentic)?;
+        if !key.hmac().verifies(Prefixed::new(body).as_bytes(), mac) {
+            return Err(NotAuthentic);
+        }
+        Ok(Authentic::assertion(body, key))
     }
+
+    /// Cuts the text into ciphertext and HMAC.
+    pub(crate) fn split(&self, hmac: Option<DigestType>) -> Option<(&'a [u8], &'a [u8])> {
+        let mac_len = hmac.map_or(0, DigestType::text_len);
+        self.text
+            .split_at_checked(self.text.len().checked_sub(mac_len)?)
+    }
+}
+
+// === impl Prefixed ===
+
+impl Prefixed {
+    /// Puts the prefix before `body`, which is part of a sealed packet and so not too long.
+    pub(crate) fn new(body: &[u8]) -> Self {
+        let mut bytes = [0; PREFIXED_LEN_MAX];
+        bytes
+            .iter_mut()
+            .zip(PREFIX.iter().chain(body))
+            .for_each(|(to, &from)| *to = from);
+        Self {
+            bytes,
+            len: (PREFIX.len() + body.len()).min(PREFIXED_LEN_MAX),
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Reports whether so many bytes are a salt header and as many blocks as a message can have.
+fn is_whole_blocks(len_bytes: usize) -> bool {
+    len_bytes.is_multiple_of(BLOCK_LEN)
+        && len_bytes >= SALT_HEADER_LEN + PLAINTEXT_LEN_MIN.next_multiple_of(BLOCK_LEN)
 }

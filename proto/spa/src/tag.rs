@@ -64,8 +64,8 @@ impl TagKey {
     pub(crate) fn derive(encryption: &[u8], hmac: &[u8]) -> Self {
         let hkdf = Hkdf::<Sha256>::new(Some(b"postern tag v1"), hmac);
         let mut key = Zeroizing::new([0; 32]);
-        // 32 bytes are one block of the hash, far below HKDF's limit.
-        let _ = hkdf.expand(encryption, &mut *key);
+        hkdf.expand(encryption, &mut *key)
+            .expect("32 bytes are one block of the hash; HKDF gives 255");
         Self(Sha256State::new(&*key))
     }
 }

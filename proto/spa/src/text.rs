@@ -70,16 +70,16 @@ pub(crate) const fn value_of(character: u8) -> Option<u8> {
     }
 }
 
-/// Reports whether a text of this length can exist and leaves its spare bits zero.
-pub(crate) fn is_canonical_end(text: &[u8]) -> bool {
-    let spare_bits = match text.len() % 4 {
+/// Reports whether a text of this length can exist, and its last character leaves the spare bits
+/// zero.
+pub(crate) fn is_canonical_end(len: usize, last: Option<&u8>) -> bool {
+    let spare_bits = match len % 4 {
         0 => return true,
         2 => 0b1111,
         3 => 0b11,
         _ => return false,
     };
-    text.last()
-        .and_then(|&last| value_of(last))
+    last.and_then(|&last| value_of(last))
         .is_some_and(|bits| bits & spare_bits == 0)
 }
 

@@ -1,12 +1,37 @@
 //! One packet, many keys.
 
+use std::fmt;
+
+use subtle::ConstantTimeEq as _;
+
+use crate::cipher::{self, BLOCK_LEN};
+use crate::digest::DigestType;
+use crate::hmac::{HmacState, PaddedText};
 use crate::keys::OpeningKey;
-use crate::sealed::Sealed;
+use crate::sealed::{Prefixed, Sealed};
+use crate::text;
 
 /// A packet prepared once for being tried with many keys.
-#[derive(Debug)]
+///
+/// Against a key with an HMAC-SHA256 a trial is a handful of compressions, and against one without
+/// an HMAC three MD5 compressions and one block of AES; the shape of the packet rules the others out
+/// first.
 pub struct Trial<'a> {
     sealed: Sealed<'a>,
+    sha256: Option<Sha256Trial>,
+    plain: Option<PlainTrial>,
+}
+
+/// What a key with HMAC-SHA256 is tried on.
+struct Sha256Trial {
+    text: PaddedText,
+    mac: [u8; 32],
+}
+
+/// What a key without HMAC is tried on.
+struct PlainTrial {
+    salt: [u8; 8],
+    first_block: [u8; BLOCK_LEN],
 }
 
 // === impl Trial ===
@@ -15,7 +40,11 @@ impl<'a> Trial<'a> {
     /// Prepares `sealed`.
     #[must_use]
     pub fn new(sealed: Sealed<'a>) -> Self {
-        Self { sealed }
+        Self {
+            sealed,
+            sha256: Sha256Trial::new(sealed),
+            plain: PlainTrial::new(sealed),
+        }
     }
 
     /// Returns the packet.
@@ -30,7 +59,69 @@ impl<'a> Trial<'a> {
     /// A hint only. What follows is [`Sealed::authenticate`].
     #[must_use]
     pub fn matches(&self, key: &OpeningKey) -> bool {
-        let _ = key;
-        unimplemented!()
+        match key.hmac() {
+            HmacState::Sha256(state) => self.sha256.as_ref().is_some_and(|trial| {
+                let mac = state.mac_of(&trial.text);
+                mac.ct_eq(&trial.mac).into()
+            }),
+            HmacState::None => self.plain.as_ref().is_some_and(|trial| trial.matches(key)),
+            HmacState::Other(_) => self.sealed.authenticate(key).is_ok(),
+        }
+    }
+}
+
+impl fmt::Debug for Trial<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trial")
+            .field("sealed", &self.sealed)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Sha256Trial ===
+
+impl Sha256Trial {
+    fn new(sealed: Sealed<'_>) -> Option<Self> {
+        let hmac = Some(DigestType::Sha256);
+        if !sealed.could_be(hmac) {
+            return None;
+        }
+        let (body, mac_text) = sealed.split(hmac)?;
+        // The decoder asks for whole groups of three bytes.
+        let mut mac = [0; 33];
+        let mac = text::decode_into(mac_text, &mut mac)?;
+        Some(Self {
+            text: PaddedText::new(Prefixed::new(body).as_bytes()),
+            mac: <[u8; 32]>::try_from(&*mac).ok()?,
+        })
+    }
+}
+
+// === impl PlainTrial ===
+
+impl PlainTrial {
+    fn new(sealed: Sealed<'_>) -> Option<Self> {
+        /// Eleven groups of four characters: magic, salt, the first block, and one byte.
+        const HEAD_LEN: usize = 44;
+        if !sealed.could_be(None) {
+            return None;
+        }
+        let prefixed = Prefixed::new(sealed.text());
+        let mut head = [0; HEAD_LEN / 4 * 3];
+        let head = text::decode_into(prefixed.as_bytes().get(..HEAD_LEN)?, &mut head)?;
+        let (_, salted) = head.split_first_chunk::<{ cipher::MAGIC.len() }>()?;
+        let (salt, rest) = salted.split_first_chunk()?;
+        Some(Self {
+            salt: *salt,
+            first_block: *rest.first_chunk()?,
+        })
+    }
+
+    /// Decrypts the first block, in which the sixteen random digits must stand. Another key gives
+    /// digits once in 10^22 packets.
+    fn matches(&self, key: &OpeningKey) -> bool {
+        let mut block = self.first_block;
+        cipher::decrypt(key.mode(), &key.passphrase().derive(&self.salt), &mut block);
+        block.iter().all(u8::is_ascii_digit)
     }
 }

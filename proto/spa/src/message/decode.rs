@@ -1,14 +1,210 @@
-//! From plaintext to message, strictly: what a client would write differently is refused.
+//! From plaintext to message, strictly: what no client would write is refused.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use crate::digest::DigestType;
 use crate::error::Malformed;
-use crate::message::{Decoded, Message};
+use crate::message::{
+    Allow, CLIENT_TIMEOUT_SECS_MAX, Decoded, Message, MessageType, NatAccess, PLAINTEXT_LEN_MAX,
+    PLAINTEXT_LEN_MIN, REQUEST_LEN_MAX, Request, is_command, is_nat_host, is_username, is_version,
+};
+use crate::text;
 
 /// Reads a whole plaintext.
+///
+/// The digest is checked before any field is believed.
 pub(super) fn message(plain: &[u8]) -> Result<(Message, Decoded), Malformed> {
-    let _ = plain;
-    unimplemented!()
+    if !(PLAINTEXT_LEN_MIN..=PLAINTEXT_LEN_MAX).contains(&plain.len()) {
+        return Err(Malformed::PlaintextLength(plain.len()));
+    }
+    let printable = plain.iter().all(|byte| (b' '..=b'~').contains(byte));
+    let plain = str::from_utf8(plain)
+        .ok()
+        .filter(|_| printable)
+        .ok_or(Malformed::NotPrintable)?;
+    let (covered, digest) = plain.rsplit_once(':').ok_or(Malformed::Fields)?;
+    let digest_type = digest_type(covered, digest)?;
+    fields(covered, digest_type, digest)
+}
+
+/// Finds the digest that this one is: its length names one or two.
+fn digest_type(covered: &str, digest: &str) -> Result<DigestType, Malformed> {
+    let mut candidates = DigestType::ALL
+        .into_iter()
+        .filter(|candidate| candidate.text_len() == digest.len())
+        .peekable();
+    if candidates.peek().is_none() {
+        return Err(Malformed::DigestLength);
+    }
+    candidates
+        .find(|candidate| candidate.text_of(covered.as_bytes()) == digest)
+        .ok_or(Malformed::DigestMismatch)
+}
+
+fn fields(
+    covered: &str,
+    digest_type: DigestType,
+    digest: &str,
+) -> Result<(Message, Decoded), Malformed> {
+    let mut fields = covered.split(':');
+    let mut next = || fields.next().ok_or(Malformed::Fields);
+
+    let random = random(next()?)?;
+    let username = next()?;
+    let timestamp_secs = timestamp(next()?)?;
+    let version = next()?;
+    if !is_version(version) {
+        return Err(Malformed::Version);
+    }
+    let padding = Padding::of_version(version);
+    let username = padding
+        .decode(username)
+        .filter(|name| is_username(name))
+        .ok_or(Malformed::Username)?;
+    let message_type = number::<u8>(next()?).ok_or(Malformed::MessageType)?;
+    let message_type = MessageType::try_from(message_type)?;
+    let (request, message_text) = request(message_type, padding.decode(next()?))?;
+    let (nat_access, nat_text) = if message_type.has_nat() {
+        let text = padding.decode(next()?).ok_or(Malformed::NatAccess)?;
+        (Some(nat_access(&text)?), Some(text))
+    } else {
+        (None, None)
+    };
+    let client_timeout_secs = if message_type.has_timeout() {
+        client_timeout(next()?)?
+    } else {
+        0
+    };
+    if fields.next().is_some() {
+        return Err(Malformed::Fields);
+    }
+
+    let message = Message {
+        random,
+        username,
+        timestamp_secs,
+        version: version.to_owned(),
+        message_type,
+        request,
+        nat_access,
+        client_timeout_secs,
+        digest_type,
+    };
+    let decoded = Decoded {
+        digest: digest.to_owned(),
+        message_text,
+        nat_text,
+        covered_len: covered.len(),
+    };
+    Ok((message, decoded))
+}
+
+fn random(field: &str) -> Result<[u8; 16], Malformed> {
+    field
+        .as_bytes()
+        .try_into()
+        .ok()
+        .filter(|random: &[u8; 16]| random.iter().all(u8::is_ascii_digit))
+        .ok_or(Malformed::Random)
+}
+
+/// Reads seconds in 32 bits: what the stock client can write. fwknop would wrap larger ones.
+fn timestamp(field: &str) -> Result<u64, Malformed> {
+    number::<u32>(field)
+        .map(u64::from)
+        .ok_or(Malformed::Timestamp)
+}
+
+fn client_timeout(field: &str) -> Result<u32, Malformed> {
+    number(field)
+        .filter(|&secs| secs <= CLIENT_TIMEOUT_SECS_MAX)
+        .ok_or(Malformed::ClientTimeout)
+}
+
+fn request(
+    message_type: MessageType,
+    text: Option<String>,
+) -> Result<(Request, String), Malformed> {
+    let is_command = message_type == MessageType::Command;
+    let wrong = if is_command {
+        Malformed::Command
+    } else {
+        Malformed::Access
+    };
+    let text = text
+        .filter(|text| text.len() <= REQUEST_LEN_MAX)
+        .ok_or(wrong)?;
+    let (address, rest) = text.split_once(',').ok_or(wrong)?;
+    let allow = allow(address)?;
+    let request = if is_command {
+        command(allow, rest)?
+    } else {
+        let ports = rest.split(',').map(str::parse).collect::<Result<_, _>>();
+        Request::Access {
+            allow,
+            ports: ports.map_err(|_| wrong)?,
+        }
+    };
+    Ok((request, text))
+}
+
+fn command(allow: Allow, command: &str) -> Result<Request, Malformed> {
+    if !is_command(command) {
+        return Err(Malformed::Command);
+    }
+    Ok(Request::Command {
+        allow,
+        command: command.to_owned(),
+    })
+}
+
+/// Reads an address. Leading zeros are refused: fwknop takes them for octal (weakness 13).
+fn allow(text: &str) -> Result<Allow, Malformed> {
+    match text.parse().map_err(|_| Malformed::Address)? {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ok(Allow::Source),
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => Err(Malformed::Address),
+        address @ (IpAddr::V4(_) | IpAddr::V6(_)) => Ok(Allow::Address(address)),
+    }
+}
+
+fn nat_access(text: &str) -> Result<NatAccess, Malformed> {
+    let (host, port) = text.split_once(',').ok_or(Malformed::NatAccess)?;
+    if text.len() > REQUEST_LEN_MAX || !is_nat_host(host) {
+        return Err(Malformed::NatAccess);
+    }
+    Ok(NatAccess {
+        host: host.to_owned(),
+        port: number(port)
+            .filter(|&port| port != 0)
+            .ok_or(Malformed::NatAccess)?,
+    })
+}
+
+/// Whether a field may keep the padding of its base64.
+#[derive(Clone, Copy)]
+enum Padding {
+    Never,
+    /// The first clients (version 0.x and 1.x) kept it, as the founding article shows.
+    Classic,
+}
+
+impl Padding {
+    fn of_version(version: &str) -> Self {
+        if version.starts_with("0.") || version.starts_with("1.") {
+            Self::Classic
+        } else {
+            Self::Never
+        }
+    }
+
+    fn decode(self, field: &str) -> Option<String> {
+        let bytes = match self {
+            Self::Classic if field.ends_with('=') => text::decode_padded(field.as_bytes()),
+            Self::Classic | Self::Never => text::decode(field.as_bytes()),
+        };
+        String::from_utf8(bytes?).ok()
+    }
 }
 
 /// Reads a decimal number that is written as we would write it: digits, no leading zero.
