@@ -10,7 +10,7 @@ use std::num::NonZeroU16;
 use spa::{ProtoPort, Protocol};
 
 use super::netlink::{
-    Attributes, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Netlink, NetlinkError, Requests,
+    Attributes, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, Netlink, NetlinkError, Requests,
 };
 use super::{Door, Firewall, FirewallError, Hole, HoleTimeout};
 
@@ -55,7 +55,7 @@ const EPERM: i32 = 1;
 /// Elements that one set can hold. More than the grants that the agent allows to be open at once,
 /// so that the set is never the first to be full.
 const ELEMENTS_MAX: u32 = 131_072;
-/// Elements in one message: an attribute's length has 16 bits and an IPv6 element takes 64 bytes.
+/// Elements in one batch: an attribute's length has 16 bits and an IPv6 element takes 64 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 500;
 /// For an element that names no timeout, which this agent never makes.
 const DEFAULT_TIMEOUT_SECS: u32 = 30;
@@ -222,15 +222,6 @@ impl IpsetFirewall {
         Ok(true)
     }
 
-    fn add_open(&mut self, holes: &[Hole]) {
-        let (names, requests) = (&self.names, &mut self.requests);
-        each_chunk(holes, |hole| hole.door, |family, chunk| {
-            change(requests, CMD_ADD, names.open(family), chunk, |hole| {
-                (hole.door, Some(hole.timeout.secs()))
-            });
-        });
-    }
-
     fn execute(&mut self, doing: &'static str) -> Result<(), FirewallError> {
         if self.requests.is_empty() {
             return Ok(());
@@ -243,33 +234,39 @@ impl IpsetFirewall {
 
 impl Firewall for IpsetFirewall {
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {
-        self.requests.clear();
-        self.add_open(holes);
-        if self.any_revoked {
-            let (names, requests) = (&self.names, &mut self.requests);
-            each_chunk(holes, |hole| hole.door, |family, chunk| {
-                change(requests, CMD_DEL, names.revoked(family), chunk, |hole| {
-                    (hole.door, None)
-                });
-            });
+        for batch in holes.chunks(ELEMENTS_PER_MESSAGE) {
+            self.requests.clear();
+            for family in Family::ALL {
+                let open = of_family(batch, family, |hole| hole.door)
+                    .map(|hole| (hole.door, Some(hole.timeout.secs())));
+                change(&mut self.requests, CMD_ADD, self.names.open(family), open);
+                if self.any_revoked {
+                    let lifted = of_family(batch, family, |hole| hole.door)
+                        .map(|hole| (hole.door, None));
+                    let set = self.names.revoked(family);
+                    change(&mut self.requests, CMD_DEL, set, lifted);
+                }
+            }
+            self.execute("add to the set")?;
         }
-        self.execute("add to the set")
+        Ok(())
     }
 
     fn close(&mut self, doors: &[Door]) -> Result<(), FirewallError> {
         self.any_revoked = true;
-        self.requests.clear();
-        let (names, requests) = (&self.names, &mut self.requests);
-        // Barred first, then taken out: there is no moment in which a session slips through.
-        each_chunk(doors, |door| *door, |family, chunk| {
-            change(requests, CMD_ADD, names.revoked(family), chunk, |door| {
-                (*door, Some(REVOKED_SECS))
-            });
-            change(requests, CMD_DEL, names.open(family), chunk, |door| {
-                (*door, None)
-            });
-        });
-        self.execute("revoke in the set")
+        for batch in doors.chunks(ELEMENTS_PER_MESSAGE) {
+            self.requests.clear();
+            for family in Family::ALL {
+                let of_this = || of_family(batch, family, |door| *door);
+                // Barred first, then taken out: at no moment does a session slip through.
+                let barred = of_this().map(|door| (*door, Some(REVOKED_SECS)));
+                change(&mut self.requests, CMD_ADD, self.names.revoked(family), barred);
+                let closed = of_this().map(|door| (*door, None));
+                change(&mut self.requests, CMD_DEL, self.names.open(family), closed);
+            }
+            self.execute("revoke in the set")?;
+        }
+        Ok(())
     }
 
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {
@@ -295,20 +292,14 @@ impl Firewall for IpsetFirewall {
     }
 }
 
-/// Calls `each` with runs of one family that fit into one message.
-fn each_chunk<T>(
+fn of_family<T>(
     items: &[T],
+    family: Family,
     door: impl Fn(&T) -> Door,
-    mut each: impl FnMut(Family, &[T]),
-) {
-    let same = |a: &T, b: &T| door(a).address.is_ipv4() == door(b).address.is_ipv4();
-    for run in items.chunk_by(same) {
-        for chunk in run.chunks(ELEMENTS_PER_MESSAGE) {
-            if let Some(first) = chunk.first() {
-                each(Family::of(door(first).address), chunk);
-            }
-        }
-    }
+) -> impl Iterator<Item = &T> {
+    items
+        .iter()
+        .filter(move |item| Family::of(door(item).address) == family)
 }
 
 fn begin(requests: &mut Requests, command: u8, flags: u16, set: &str) {
@@ -317,21 +308,22 @@ fn begin(requests: &mut Requests, command: u8, flags: u16, set: &str) {
     requests.text(ATTR_SETNAME, set);
 }
 
-/// One message that adds or deletes many elements. Without `NLM_F_EXCL`, adding what is there
+/// One message that adds or deletes many elements, or none for no elements. Without `NLM_F_EXCL`, adding what is there
 /// renews its timeout and deleting what is not there is no error.
-fn change<T>(
+fn change(
     requests: &mut Requests,
     command: u8,
     set: &str,
-    items: &[T],
-    element: impl Fn(&T) -> (Door, Option<u32>),
+    elements: impl Iterator<Item = (Door, Option<u32>)>,
 ) {
-    const { assert!(NLM_F_EXCL != 0) };
+    let mut elements = elements.peekable();
+    if elements.peek().is_none() {
+        return;
+    }
     begin(requests, command, NLM_F_ACK, set);
     requests.attribute(ATTR_LINENO, &0_u32.to_ne_bytes());
     let list = requests.nest(ATTR_ADT);
-    for (line, item) in items.iter().enumerate() {
-        let (door, timeout_secs) = element(item);
+    for (line, (door, timeout_secs)) in elements.enumerate() {
         let data = requests.nest(ATTR_DATA);
         let ip = requests.nest(ATTR_IP);
         match door.address {

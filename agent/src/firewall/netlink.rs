@@ -12,7 +12,6 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 pub(super) const NLM_F_REQUEST: u16 = 0x1;
 pub(super) const NLM_F_ACK: u16 = 0x4;
 pub(super) const NLM_F_DUMP: u16 = 0x300;
-pub(super) const NLM_F_EXCL: u16 = 0x200;
 pub(super) const NLM_F_CREATE: u16 = 0x400;
 
 /// Flags of an attribute's type.
@@ -175,7 +174,7 @@ impl Netlink {
         self.send(requests)?;
         let mut first_error = None;
         for _ in 0..requests.count {
-            let (kind, payload) = self.receive_one(requests)?;
+            let (kind, payload) = self.receive_one()?;
             let code = read_i32(payload.get(HEADER_LEN..).unwrap_or_default(), 0);
             let seq = read_u32(payload, 8).unwrap_or_default();
             if kind == NLMSG_ERROR && code != Some(0) && first_error.is_none() {
@@ -236,7 +235,7 @@ impl Netlink {
         self.socket.recv(&mut self.answer, 0)
     }
 
-    fn receive_one(&mut self, _requests: &Requests) -> Result<(u16, &[u8]), NetlinkError> {
+    fn receive_one(&mut self) -> Result<(u16, &[u8]), NetlinkError> {
         self.receive_any()?;
         let kind = read_u16(&self.answer, 4).ok_or(NetlinkError::Truncated)?;
         Ok((kind, &self.answer))
