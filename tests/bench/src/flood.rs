@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 
+use harness::Node;
+
 use crate::clock;
 use crate::probe::Target;
 
@@ -33,13 +35,13 @@ impl Flood {
     /// Sends `payloads` round robin from `sources`, at `rate` packets a second (`None`: as fast as
     /// the machine can).
     pub(crate) fn start(
-        namespace: &str,
+        client: &Node,
         target: Target,
         sources: &[Ipv4Addr],
         payloads: Vec<Vec<u8>>,
         rate: Option<u64>,
     ) -> anyhow::Result<Self> {
-        let sockets = crate::net::within(namespace, || {
+        let sockets = client.within(|| {
             sources
                 .iter()
                 .map(|source| {

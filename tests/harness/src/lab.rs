@@ -173,6 +173,11 @@ impl Lab {
         Ok(path)
     }
 
+    /// What its namespaces and its directory are called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Where the lab keeps its files.
     pub fn dir(&self) -> &Path {
         &self.dir

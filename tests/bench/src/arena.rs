@@ -1,0 +1,108 @@
+//! Two machines on one wire: the server under test with the echo behind a closed port, and the
+//! client with sixty-five thousand addresses.
+
+use std::cell::Cell;
+use std::net::Ipv4Addr;
+
+use harness::service::UdpService;
+use harness::{Lab, Node};
+
+use crate::estate::ECHO_PORT;
+use crate::probe::{Prober, Target};
+
+/// Where every experiment takes place.
+#[derive(Debug)]
+pub(crate) struct Arena {
+    pub(crate) server: Node,
+    pub(crate) client: Node,
+    pub(crate) target: Target,
+    next_source: Cell<u32>,
+    _echo: UdpService,
+    pub(crate) lab: Lab,
+}
+
+// === impl Arena ===
+
+impl Arena {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let lab = Lab::new()?;
+        let server = lab.node("server", 1)?;
+        let client = lab.node("client", 2)?;
+        let (address, gateway) = lab.second_wire(&server, &client)?;
+        // Every address of these networks is the client's own, without a line for each.
+        for words in [
+            &["ip", "route", "add", "local", "10.96.0.0/13", "dev", "lo"][..],
+            &["sysctl", "-qw", "net.ipv4.ip_local_port_range=20000 60999"],
+        ] {
+            client.run(words)?.ok()?;
+        }
+        let gateway = gateway.to_string();
+        for words in [
+            &["ip", "route", "add", "10.96.0.0/13", "via", &gateway][..],
+            &["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0"],
+            &["sysctl", "-qw", "net.ipv4.conf.eth1.rp_filter=0"],
+        ] {
+            server.run(words)?.ok()?;
+        }
+        let echo = server.serve_udp(ECHO_PORT)?;
+        Ok(Self {
+            server,
+            client,
+            target: Target {
+                address,
+                spa_port: harness::SPA_PORT,
+                echo_port: ECHO_PORT,
+            },
+            next_source: Cell::new(0),
+            _echo: echo,
+            lab,
+        })
+    }
+
+    /// An address that no packet came from yet.
+    pub(crate) fn fresh_source(&self) -> Ipv4Addr {
+        let number = self.next_source.get();
+        self.next_source.set(number + 1);
+        Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 98, 0, 1)) + number)
+    }
+
+    /// A client at an address of its own.
+    pub(crate) fn prober(&self) -> anyhow::Result<Prober> {
+        let source = self.fresh_source();
+        self.client.within(|| Prober::new(source, self.target))
+    }
+
+    /// Many of them.
+    pub(crate) fn probers(&self, count: usize) -> anyhow::Result<Vec<Prober>> {
+        let sources: Vec<Ipv4Addr> = (0..count).map(|_| self.fresh_source()).collect();
+        self.client.within(|| {
+            sources
+                .into_iter()
+                .map(|source| Prober::new(source, self.target))
+                .collect()
+        })
+    }
+
+    /// Addresses that strangers send from.
+    pub(crate) fn strangers(&self) -> Vec<Ipv4Addr> {
+        (1..=32)
+            .map(|number| Ipv4Addr::new(10, 97, 0, number))
+            .collect()
+    }
+
+    /// A firewall as before any server started: everything open but the echo, and no sets.
+    pub(crate) fn reset_firewall(&self) -> anyhow::Result<()> {
+        for words in [
+            &["iptables", "-F"][..],
+            &["iptables", "-X"],
+            &["ip6tables", "-F"],
+            &["ip6tables", "-X"],
+            &["ipset", "destroy"],
+            &["conntrack", "-F"],
+            &["iptables", "-A", "INPUT", "-p", "udp", "--dport", "7777", "-j", "DROP"],
+        ] {
+            self.server.run(words)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! E4 and E5: users among strangers.
+
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::clock;
+use crate::estate::{ECHO, Estate, Form, crafted_junk, junk};
+use crate::experiments::grants::warm;
+use crate::flood::Flood;
+use crate::probe::{Pace, Prober};
+use crate::report::{Report, Row};
+use crate::servers::Server;
+use crate::stats::{Sample, ms};
+
+/// A user counts as let in when the hole is open within this time.
+const PACE: Pace = Pace {
+    every: Duration::from_micros(100),
+    limit: Duration::from_secs(1),
+};
+/// Users in one flood.
+const USERS: usize = 20;
+
+/// What the strangers send.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Junk {
+    /// Random text of the right length.
+    Random,
+    /// Well-formed packets under unknown keys.
+    Crafted,
+    /// One valid packet, over and over.
+    Replayed,
+}
+
+/// Which client the users have.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Client {
+    Tagged,
+    /// fwknop's form, from an address that was let in before.
+    Seen,
+    /// fwknop's form, from an address never seen.
+    Unseen,
+}
+
+/// One flood.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fire {
+    pub(crate) experiment: &'static str,
+    pub(crate) junk: Junk,
+    /// Packets a second; `None` as fast as the machine sends.
+    pub(crate) rate: Option<u64>,
+    pub(crate) stanzas: u32,
+    pub(crate) client: Client,
+    pub(crate) goal: &'static str,
+}
+
+/// Lets users in while `fire` burns.
+pub(crate) fn under(
+    arena: &Arena,
+    server: Server,
+    fire: Fire,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    // fwknop's client has only one form, and its server knows no client from before.
+    if server != Server::Postern && fire.client == Client::Seen {
+        return Ok(());
+    }
+    let estate = Estate::new(fire.stanzas, 3);
+    let running = warm(arena, estate, server)?;
+    let users = arena.probers(USERS)?;
+    if fire.client == Client::Seen {
+        greet(&users, estate)?;
+    }
+    let form = match (server, fire.client) {
+        (Server::Postern, Client::Tagged) => Form::Tagged,
+        _ => Form::Stock,
+    };
+    let flood = ignite(arena, estate, fire)?;
+    std::thread::sleep(Duration::from_millis(500));
+    let mut times = Vec::new();
+    for user in &users {
+        let next = clock::now() + Duration::from_millis(100);
+        times.extend(user.grant_latency(&estate.packet(form)?, PACE)?);
+        clock::wait_until(next);
+    }
+    let (sent, rate) = flood.sent();
+    drop(flood);
+    running.stop()?;
+
+    let sample = Sample::new(times);
+    let p50 = sample.p50_ms();
+    let what = match fire.junk {
+        Junk::Random => "junk",
+        Junk::Crafted => "crafted junk",
+        Junk::Replayed => "replays",
+    };
+    let asked = fire
+        .rate
+        .map_or_else(|| "full speed".to_owned(), |rate| format!("{rate}/s"));
+    let who = match fire.client {
+        Client::Tagged => "tagged",
+        Client::Seen => "stock, seen",
+        Client::Unseen => "stock, unseen",
+    };
+    report.add(Row {
+        experiment: fire.experiment,
+        case: format!("{what} {asked}, {} stanza(s), {who}", fire.stanzas),
+        server,
+        measure: "latency_p50_ms",
+        value: p50,
+        text: format!(
+            "{}% {} ({:.0}k/s)",
+            sample.len() * 100 / USERS,
+            ms(p50),
+            rate / 1e3
+        ),
+        goal: fire.goal,
+    })?;
+    anyhow::ensure!(sent > 0, "the flood sent nothing");
+    Ok(())
+}
+
+/// E4d: CPU seconds per million packets of junk.
+pub(crate) fn cpu(
+    arena: &Arena,
+    server: Server,
+    stanzas: u32,
+    kind: Junk,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let estate = Estate::new(stanzas, 30);
+    let running = warm(arena, estate, server)?;
+    let fire = Fire {
+        experiment: "E4d",
+        junk: kind,
+        rate: Some(20_000),
+        stanzas,
+        client: Client::Tagged,
+        goal: "<= 3 s, any number of stanzas",
+    };
+    let before = running.cpu_secs()?;
+    let flood = ignite(arena, estate, fire)?;
+    std::thread::sleep(Duration::from_secs(8));
+    let (sent, _) = flood.sent();
+    let after = running.cpu_secs()?;
+    drop(flood);
+    running.stop()?;
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let per_million = (after - before) / (sent as f64 / 1e6);
+    let what = if kind == Junk::Random { "junk" } else { "crafted junk" };
+    report.add(Row {
+        experiment: "E4d",
+        case: format!("CPU s per million {what}, {stanzas} stanza(s)"),
+        server,
+        measure: "cpu_s_per_million",
+        value: Some(per_million),
+        text: format!("{per_million:.1} s"),
+        goal: fire.goal,
+    })
+}
+
+fn greet(users: &[Prober], estate: Estate) -> anyhow::Result<()> {
+    for user in users {
+        user.grant_latency(&estate.packet(Form::Stock)?, PACE)?;
+    }
+    // Their holes close again before the flood begins.
+    std::thread::sleep(Duration::from_secs(u64::from(estate.timeout_secs)) + PACE.limit);
+    users.iter().for_each(Prober::drain);
+    Ok(())
+}
+
+fn ignite(arena: &Arena, estate: Estate, fire: Fire) -> anyhow::Result<Flood> {
+    let payloads = match fire.junk {
+        Junk::Random => junk(4_096)?,
+        Junk::Crafted => crafted_junk(4_096)?,
+        Junk::Replayed => {
+            let packet = estate.packets(1, Form::Stock, ECHO)?;
+            let prober = arena.prober()?;
+            for packet in &packet {
+                prober.grant_latency(packet, PACE)?;
+            }
+            packet
+        }
+    };
+    Flood::start(
+        &arena.client,
+        arena.target,
+        &arena.strangers(),
+        payloads,
+        fire.rate,
+    )
+}

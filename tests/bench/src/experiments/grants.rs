@@ -1,0 +1,141 @@
+//! E1, E2, E3: how soon a hole opens when nobody disturbs, and how many at once.
+
+use std::time::Duration;
+
+use crate::arena::Arena;
+use crate::clock;
+use crate::estate::{ECHO, Estate, Form};
+use crate::probe::Pace;
+use crate::report::{Report, Row};
+use crate::servers::{Running, Server};
+use crate::stats::{Sample, ms};
+
+const PACE: Pace = Pace {
+    every: Duration::from_micros(20),
+    limit: Duration::from_secs(3),
+};
+
+/// E1 and E2: grant latency when idle.
+pub(crate) fn latency(
+    arena: &Arena,
+    server: Server,
+    stanzas: u32,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let estate = Estate::new(stanzas, 30);
+    let experiment = if stanzas == 1 { "E1" } else { "E2" };
+    let running = server.start(arena, estate)?;
+    let forms: &[Form] = match server {
+        Server::Postern => &[Form::Stock, Form::Tagged],
+        _ => &[Form::Stock],
+    };
+    for form in forms {
+        let sample = measure(arena, estate, *form, 60)?;
+        let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
+        let case = match (server, form) {
+            (Server::Postern, Form::Tagged) => format!("latency p50, {stanzas} stanza(s), tagged"),
+            _ => format!("latency p50, {stanzas} stanza(s), stock"),
+        };
+        report.add(Row {
+            experiment,
+            case,
+            server,
+            measure: "latency_p50_ms",
+            value: p50,
+            text: format!("{} (p95 {}, {}/60)", ms(p50), ms(p95), sample.len()),
+            goal: match (stanzas, form) {
+                (1, _) => "<= 0.4 ms, p95 <= 1 ms",
+                (_, Form::Tagged) => "<= 0.4 ms",
+                (_, Form::Stock) => "<= 3 ms",
+            },
+        })?;
+    }
+    running.stop()
+}
+
+/// Latencies of `count` grants, one after the other, each from an address of its own.
+pub(crate) fn measure(
+    arena: &Arena,
+    estate: Estate,
+    form: Form,
+    count: usize,
+) -> anyhow::Result<Sample> {
+    let mut times = Vec::with_capacity(count);
+    let probers = arena.probers(count + 3)?;
+    for (number, prober) in probers.iter().enumerate() {
+        let packet = estate.packet(form)?;
+        std::thread::sleep(Duration::from_millis(7));
+        let latency = prober.grant_latency(&packet, PACE)?;
+        // The first ones fill caches and sets, for every server.
+        if number >= 3 {
+            times.extend(latency);
+        }
+    }
+    Ok(Sample::new(times))
+}
+
+/// E3: a burst of valid packets, each from a source of its own.
+pub(crate) fn burst(arena: &Arena, server: Server, report: &mut Report) -> anyhow::Result<()> {
+    const BURST: usize = 2_000;
+    let estate = Estate::new(1, 60);
+    let running = server.start(arena, estate)?;
+    let form = match server {
+        Server::Postern => Form::Tagged,
+        _ => Form::Stock,
+    };
+    let probers = arena.probers(BURST)?;
+    let packets = estate.packets(BURST, form, ECHO)?;
+    let limit = Duration::from_secs(20);
+
+    let start = clock::now();
+    for (prober, packet) in probers.iter().zip(&packets) {
+        prober.knock(packet)?;
+    }
+    let sent = start.elapsed();
+    let mut open = vec![None; BURST];
+    let mut left = BURST;
+    while left > 0 && start.elapsed() < limit {
+        for (prober, open) in probers.iter().zip(&mut open) {
+            if open.is_some() {
+                continue;
+            }
+            if prober.answer().is_some() {
+                *open = Some(start.elapsed());
+                left -= 1;
+            } else {
+                prober.probe(0);
+            }
+        }
+        if left > 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    running.stop()?;
+
+    let granted = BURST - left;
+    let last = open.into_iter().flatten().max().unwrap_or(limit);
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let rate = granted as f64 / last.as_secs_f64();
+    report.add(Row {
+        experiment: "E3",
+        case: "burst of 2,000 from 2,000 sources".to_owned(),
+        server,
+        measure: "grants_per_s",
+        value: Some(rate),
+        text: format!(
+            "{rate:.0}/s, {} lost ({:.0} ms, sent in {:.0})",
+            left,
+            last.as_secs_f64() * 1e3,
+            sent.as_secs_f64() * 1e3
+        ),
+        goal: ">= 10,000/s, none lost",
+    })
+}
+
+/// Kept here because every experiment needs it: a server that has granted once, so that it is warm.
+pub(crate) fn warm(arena: &Arena, estate: Estate, server: Server) -> anyhow::Result<Running> {
+    let running = server.start(arena, estate)?;
+    let prober = arena.prober()?;
+    prober.grant_latency(&estate.packet(Form::Stock)?, PACE)?;
+    Ok(running)
+}

@@ -1,0 +1,129 @@
+//! The gate under fire: Postern and fwknopd side by side, the same work for each, seen from outside.
+//!
+//! `make bench` runs everything; `bench E1 E4 --servers postern` runs a part. Floods stay inside
+//! namespaces of the benchmark's own and end by themselves.
+
+mod arena;
+mod clock;
+mod estate;
+mod experiments;
+mod flood;
+mod probe;
+mod report;
+mod servers;
+mod stats;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::arena::Arena;
+use crate::experiments::flood::{Client, Fire, Junk};
+use crate::experiments::{closing, flood as fire, grants, start};
+use crate::report::Report;
+use crate::servers::Server;
+
+/// Measure Postern and fwknopd side by side
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Args {
+    /// Experiments to run, by number: E1 to E8 for the gate (all when none is given)
+    #[arg(value_name = "EXPERIMENT")]
+    experiments: Vec<String>,
+
+    /// Servers to measure
+    #[arg(long, value_delimiter = ',', value_enum)]
+    servers: Vec<Server>,
+
+    /// Also write every number as a line of JSON to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+#[expect(clippy::print_stdout, reason = "the table is what this program is for")]
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let servers = if args.servers.is_empty() {
+        Server::ALL.to_vec()
+    } else {
+        args.servers.clone()
+    };
+    let wanted = |name: &str| {
+        args.experiments.is_empty()
+            || args
+                .experiments
+                .iter()
+                .any(|wanted| name.starts_with(wanted.as_str()))
+    };
+    let mut report = Report::new(args.json.as_deref())?;
+    let arena = Arena::new()?;
+    for server in servers {
+        gate(&arena, server, &wanted, &mut report)?;
+    }
+    println!("{}", report.table());
+    Ok(())
+}
+
+/// The experiments of one server.
+fn gate(
+    arena: &Arena,
+    server: Server,
+    wanted: &dyn Fn(&str) -> bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    if wanted("E1") {
+        grants::latency(arena, server, 1, report)?;
+    }
+    if wanted("E2") {
+        grants::latency(arena, server, 10_000, report)?;
+    }
+    if wanted("E3") {
+        grants::burst(arena, server, report)?;
+    }
+    for fire in fires().into_iter().filter(|fire| wanted(fire.experiment)) {
+        fire::under(arena, server, fire, report)?;
+    }
+    if wanted("E4d") {
+        for stanzas in [1, 100, 1_000] {
+            fire::cpu(arena, server, stanzas, Junk::Random, report)?;
+        }
+        fire::cpu(arena, server, 1_000, Junk::Crafted, report)?;
+    }
+    if wanted("E6") {
+        closing::one_by_one(arena, server, report)?;
+        closing::together(arena, server, report)?;
+    }
+    if wanted("E7") {
+        closing::killed(arena, server, report)?;
+    }
+    if wanted("E8") {
+        start::run(arena, server, report)?;
+    }
+    Ok(())
+}
+
+/// The floods of E4 and E5.
+fn fires() -> Vec<Fire> {
+    let fire = |experiment, junk, rate, stanzas, client, goal| Fire {
+        experiment,
+        junk,
+        rate,
+        stanzas,
+        client,
+        goal,
+    };
+    use Client::{Seen, Tagged, Unseen};
+    use Junk::{Crafted, Random, Replayed};
+    vec![
+        fire("E4a", Random, Some(100_000), 1, Unseen, "100%, <= 0.5 ms"),
+        fire("E4a", Random, Some(100_000), 1, Tagged, "100%, <= 0.5 ms"),
+        fire("E4b", Random, Some(10_000), 1_000, Tagged, "100%"),
+        fire("E4b", Random, Some(10_000), 1_000, Seen, "100%"),
+        fire("E4b", Random, Some(10_000), 1_000, Unseen, ">= 95%"),
+        fire("E4b", Crafted, Some(10_000), 1_000, Tagged, "100%"),
+        fire("E4b", Crafted, Some(10_000), 1_000, Seen, "100%"),
+        fire("E4b", Crafted, Some(10_000), 1_000, Unseen, "(ours; no goal)"),
+        fire("E4c", Random, None, 1, Tagged, ">= 99%"),
+        fire("E5", Replayed, Some(100_000), 1, Unseen, "100%, <= 0.5 ms"),
+    ]
+}

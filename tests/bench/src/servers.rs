@@ -1,0 +1,187 @@
+//! The servers under test, each started fresh for every experiment.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use harness::{Process, wait};
+use nix::sys::signal::Signal;
+
+use crate::arena::Arena;
+use crate::estate::Estate;
+
+/// Who is measured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Server {
+    /// fwknopd as Debian ships it.
+    FwknopdDefault,
+    /// fwknopd with a short PCAP_LOOP_SLEEP and a large PCAP_DISPATCH_COUNT.
+    FwknopdTuned,
+    /// fwknopd with ENABLE_UDP_SERVER.
+    FwknopdUdp,
+    /// fwknopd with ENABLE_UDP_SERVER, and CMD_CYCLE_OPEN calling ipset.
+    FwknopdIpset,
+    /// Our agent.
+    Postern,
+}
+
+/// A server that listens.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) process: Process,
+}
+
+// === impl Server ===
+
+impl Server {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::FwknopdDefault,
+        Self::FwknopdTuned,
+        Self::FwknopdUdp,
+        Self::FwknopdIpset,
+        Self::Postern,
+    ];
+
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::FwknopdDefault => "fwknopd",
+            Self::FwknopdTuned => "tuned",
+            Self::FwknopdUdp => "UDP",
+            Self::FwknopdIpset => "UDP+ipset",
+            Self::Postern => "postern",
+        }
+    }
+
+    /// Starts the server on a clean firewall and a clean memory, and waits until it listens.
+    pub(crate) fn start(self, arena: &Arena, estate: Estate) -> anyhow::Result<Running> {
+        let state = arena.server.dir.join("state");
+        let _ = fs::remove_dir_all(&state);
+        fs::create_dir_all(&state)?;
+        self.start_again(arena, estate)
+    }
+
+    /// Starts the server on a clean firewall, with what it remembers from before.
+    pub(crate) fn start_again(self, arena: &Arena, estate: Estate) -> anyhow::Result<Running> {
+        let mut process = self.spawn(arena, estate)?;
+        let ready = match self {
+            Self::Postern => "listening",
+            Self::FwknopdDefault | Self::FwknopdTuned | Self::FwknopdUdp | Self::FwknopdIpset => {
+                "main event loop"
+            }
+        };
+        process.wait_for(ready, wait::SOON)?;
+        Ok(Running { process })
+    }
+
+    /// Starts the server and does not wait.
+    pub(crate) fn spawn(self, arena: &Arena, estate: Estate) -> anyhow::Result<Process> {
+        arena.reset_firewall()?;
+        match self {
+            Self::Postern => Self::spawn_postern(arena, estate),
+            Self::FwknopdDefault => Self::spawn_fwknopd(arena, estate, "", ""),
+            Self::FwknopdTuned => Self::spawn_fwknopd(
+                arena,
+                estate,
+                "PCAP_LOOP_SLEEP 1000;\nPCAP_DISPATCH_COUNT 100000;\n",
+                "",
+            ),
+            Self::FwknopdUdp => {
+                Self::spawn_fwknopd(arena, estate, "ENABLE_UDP_SERVER Y;\n", "")
+            }
+            Self::FwknopdIpset => {
+                for words in [
+                    &["ipset", "create", "spa", "hash:ip", "timeout", "30"][..],
+                    &[
+                        "iptables", "-I", "INPUT", "-m", "set", "--match-set", "spa", "src", "-j",
+                        "ACCEPT",
+                    ],
+                ] {
+                    arena.server.run(words)?.ok()?;
+                }
+                let cycle = format!(
+                    "CMD_CYCLE_OPEN /usr/sbin/ipset -exist add spa $SRC timeout {}\nCMD_CYCLE_CLOSE NONE\n",
+                    estate.timeout_secs
+                );
+                Self::spawn_fwknopd(arena, estate, "ENABLE_UDP_SERVER Y;\n", &cycle)
+            }
+        }
+    }
+
+    fn spawn_postern(arena: &Arena, estate: Estate) -> anyhow::Result<Process> {
+        let node = &arena.server;
+        let access = node.write("access.conf", &estate.access_conf(""))?;
+        let mut command = node.command(harness::postern::binary("postern-agent")?);
+        command
+            .args(["run", "--interface", "eth1", "--access-file"])
+            .arg(access)
+            .arg("--state")
+            .arg(node.dir.join("state"));
+        node.start("postern-agent", &mut command)
+    }
+
+    fn spawn_fwknopd(
+        arena: &Arena,
+        estate: Estate,
+        conf: &str,
+        more: &str,
+    ) -> anyhow::Result<Process> {
+        let node = &arena.server;
+        let state = node.dir.join("state").display().to_string();
+        let access = node.write("access.conf", &estate.access_conf(more))?;
+        let conf = node.write(
+            "fwknopd.conf",
+            &format!(
+                "PCAP_INTF eth1;\nFWKNOP_RUN_DIR {state};\nFWKNOP_PID_FILE {state}/fwknopd.pid;\n\
+                 DIGEST_FILE {state}/digest.cache;\nFIREWALL_EXE /usr/sbin/iptables;\n{conf}"
+            ),
+        )?;
+        let mut command = node.command("fwknopd");
+        command.arg("-f").arg("-c").arg(conf).arg("-a").arg(access);
+        node.start("fwknopd", &mut command)
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Ends the server as an operator would.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        self.process.signal(Signal::SIGTERM)?;
+        if self.process.wait(Duration::from_secs(5)).is_err() {
+            self.process.kill()?;
+        }
+        Ok(())
+    }
+
+    /// CPU time of the server and its children so far, in seconds (`/proc/PID/stat`).
+    pub(crate) fn cpu_secs(&self) -> anyhow::Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
+        let after_name = stat.rsplit_once(')').context("stat")?.1;
+        let ticks: f64 = after_name
+            .split_ascii_whitespace()
+            .skip(11)
+            .take(4)
+            .filter_map(|field| field.parse::<f64>().ok())
+            .sum();
+        // USER_HZ is 100 on every Linux that runs Debian.
+        Ok(ticks / 100.0)
+    }
+
+    /// Resident memory in MiB.
+    pub(crate) fn rss_mib(&self) -> anyhow::Result<f64> {
+        rss_mib(self.process.pid())
+    }
+}
+
+/// Resident memory of a process in MiB.
+pub(crate) fn rss_mib(pid: u32) -> anyhow::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let kib: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .and_then(|rest| rest.split_ascii_whitespace().next())
+        .context("VmRSS")?
+        .parse()?;
+    Ok(kib / 1024.0)
+}
