@@ -1,0 +1,12 @@
+//! The packet crate against other programs' packets, and against itself turned around.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod classic;
+mod invalid;
+mod keys;
+mod openssl;
+mod pairwise;
+mod properties;
+mod tagged;
+mod valid;
+mod vectors;
