@@ -170,9 +170,10 @@ pub enum SealError {
     /// The message itself cannot be written.
     #[error("message")]
     Message(#[from] InvalidMessage),
-    /// The packet would be longer than 1500 characters.
-    #[error("a packet of {0} characters; at most 1500 can be sent")]
-    TooLong(usize),
+    /// No receiver looks at a packet of this length. A message of nothing but short fields with an
+    /// MD5 digest can be too short; with a SHA-256 digest it is not.
+    #[error("a packet of {0} characters; 140 to 1500 can be sent")]
+    Length(usize),
     /// The tagged form needs an HMAC key, from which the tag key is derived.
     #[error("the tagged form needs an HMAC key")]
     NoTagKey,

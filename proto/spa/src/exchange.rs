@@ -47,24 +47,26 @@ pub fn pairwise(
     if !shared.was_contributory() {
         return Err(InvalidKey::LowOrderPoint);
     }
-    let mut encryption = Zeroizing::new([0; 32]);
-    let mut hmac = Zeroizing::new([0; 64]);
     let hkdf = Hkdf::<Sha256>::new(Some(b"postern pairwise v1"), shared.as_bytes());
-    for (role, okm) in [
-        (&b"encryption"[..], &mut encryption[..]),
-        (b"hmac", &mut hmac[..]),
-    ] {
-        hkdf.expand_multi_info(&[role, &user.0, &host.0], okm)
-            .expect("64 bytes are two blocks of the hash; HKDF gives 255");
-    }
+    let encryption = expand::<32>(&hkdf, b"encryption", user, host);
+    let hmac = expand::<64>(&hkdf, b"hmac", user, host);
     Keys::new(
-        EncryptionKey::new(Secret::from_passphrase(*encryption))?,
+        EncryptionKey::new(encryption)?,
         EncryptionMode::Cbc,
-        Some((
-            HmacKey::new(Secret::from_passphrase(*hmac))?,
-            DigestType::Sha256,
-        )),
+        Some((HmacKey::new(hmac)?, DigestType::Sha256)),
     )
+}
+
+fn expand<const LEN: usize>(
+    hkdf: &Hkdf<Sha256>,
+    role: &[u8],
+    user: &ExchangePublic,
+    host: &ExchangePublic,
+) -> Secret {
+    let mut bytes = Zeroizing::new([0; LEN]);
+    hkdf.expand_multi_info(&[role, &user.0, &host.0], &mut *bytes)
+        .expect("64 bytes are two blocks of the hash; HKDF gives 255");
+    Secret::from_passphrase(*bytes)
 }
 
 // === impl ExchangeSecret ===

@@ -4,7 +4,7 @@ use crate::cipher;
 use crate::error::SealError;
 use crate::keys::{Keys, OpeningKey};
 use crate::message::Message;
-use crate::sealed::{PREFIX, SEALED_LEN_MAX};
+use crate::sealed::{PREFIX, SEALED_LEN_MAX, SEALED_LEN_MIN};
 use crate::tag::{bucket, tag};
 use crate::text;
 
@@ -14,7 +14,7 @@ use crate::text;
 ///
 /// # Errors
 ///
-/// [`SealError::Message`] and [`SealError::TooLong`].
+/// [`SealError::Message`] and [`SealError::Length`].
 pub fn seal(message: &Message, keys: &Keys, salt: [u8; 8]) -> Result<String, SealError> {
     let mut plain = message.encode()?.into_bytes();
     cipher::pad(&mut plain);
@@ -41,8 +41,8 @@ pub fn seal_tagged(message: &Message, keys: &Keys, salt: [u8; 8]) -> Result<Stri
 }
 
 fn sendable(text: String) -> Result<String, SealError> {
-    if text.len() > SEALED_LEN_MAX {
-        return Err(SealError::TooLong(text.len()));
+    if !(SEALED_LEN_MIN..=SEALED_LEN_MAX).contains(&text.len()) {
+        return Err(SealError::Length(text.len()));
     }
     Ok(text)
 }

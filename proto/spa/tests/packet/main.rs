@@ -1,5 +1,9 @@
 //! The packet crate against other programs' packets, and against itself turned around.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::unwrap_in_result,
+    reason = "a test that cannot go on fails"
+)]
 
 mod classic;
 mod invalid;
