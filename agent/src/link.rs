@@ -1,0 +1,231 @@
+//! The link to the controller: everything of the agent that talks to the fleet.
+//!
+//! It runs on tokio beside the gate thread and never in its way. All that the gate thread gives and
+//! takes goes through [`Seams`]. Losing the controller ends nothing here: every task waits for the
+//! line to come back, and the gate goes on with the policy it has.
+//!
+//! | task | does |
+//! |---|---|
+//! | `session` | keeps one stream of directives open; policies and siblings' claims → orders |
+//! | `report` | acknowledges what is in force, at every change and every 30 s |
+//! | `claims` | asks for claims, and answers at once when the line is down |
+//! | `events` | pushes the journal's spool; nothing lost, nothing twice |
+//! | `renewal` | a fresh certificate at half life |
+//!
+//! Only `session` decides whether the line is up; the others follow its [`Line`].
+
+mod adopt;
+mod backoff;
+mod claims;
+mod events;
+mod renewal;
+mod report;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use member::{ConnectError, Membership};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+
+use crate::orders::{NotTaken, Order, OrderSender, Seams};
+
+pub use adopt::compile;
+
+/// How long to wait before offering an order again to a full mailbox.
+const MAILBOX_PAUSE: Duration = Duration::from_millis(10);
+
+/// Whom the link speaks for, and where.
+#[derive(Clone, Debug)]
+pub struct LinkConfig {
+    /// Who this host is.
+    pub member: Membership,
+    /// Dial the controller here (`host:port`) instead of where the membership says.
+    pub controller: Option<String>,
+}
+
+/// A running link. Dropping it leaves it running; [`finish`](Self::finish) ends it.
+#[derive(Debug)]
+pub struct Link {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    line: watch::Receiver<Line>,
+    committed: watch::Receiver<u64>,
+    pushed: watch::Receiver<u64>,
+}
+
+/// Whether the controller can be spoken to now.
+#[derive(Clone, Debug)]
+enum Line {
+    /// The first attempt is still under way.
+    Starting,
+    Up(Channel),
+    Down,
+}
+
+/// The gate thread has stopped, so there is nobody left to work for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct GateStopped;
+
+type Dialling = Pin<Box<dyn Future<Output = Result<Channel, ConnectError>> + Send>>;
+
+/// Opens a channel to the controller. A function, so that tests need no certificates.
+type Dial = Arc<dyn Fn() -> Dialling + Send + Sync>;
+
+/// How the controller is reached, and with which secret its policies are read.
+struct Controller {
+    dial: Dial,
+    /// For people.
+    address: String,
+    exchange: Option<Arc<spa::ExchangeSecret>>,
+}
+
+/// Starts the link. If the gate enforces no policy yet, the one saved in the journal is ordered
+/// first, without waiting for the controller.
+#[must_use]
+pub fn spawn(runtime: &Handle, config: LinkConfig, seams: Seams) -> Link {
+    let LinkConfig { member, controller } = config;
+    let address = controller.unwrap_or_else(|| member.address.clone());
+    let (link, start) = Link::new(&seams);
+    start.spawn(
+        runtime,
+        renewal::keep(member.clone(), address.clone()),
+        &link,
+    );
+
+    let dialled = address.clone();
+    let exchange = member.exchange().cloned().map(Arc::new);
+    let dial: Dial = Arc::new(move || {
+        let (member, address) = (member.clone(), address.clone());
+        Box::pin(async move { member.channel_to(&address).await })
+    });
+    let controller = Controller {
+        dial,
+        address: dialled,
+        exchange,
+    };
+    start.run(runtime, &link, controller, seams);
+    link
+}
+
+/// The sending ends that the tasks get.
+struct Start {
+    line: watch::Sender<Line>,
+    pushed: watch::Sender<u64>,
+}
+
+// === impl Start ===
+
+impl Start {
+    fn spawn(
+        &self,
+        runtime: &Handle,
+        task: impl Future<Output = ()> + Send + 'static,
+        link: &Link,
+    ) {
+        let stop = link.stop.clone();
+        let task = async move {
+            stop.run_until_cancelled(task).await;
+        };
+        link.tasks.spawn_on(task, runtime);
+    }
+
+    fn run(
+        self,
+        runtime: &Handle,
+        link: &Link,
+        controller: Controller,
+        seams: Seams,
+    ) {
+        let Seams {
+            orders,
+            claims,
+            journal,
+            committed,
+            standing,
+        } = seams;
+        let line = || link.line.clone();
+        let journal = events::Spool::new(journal);
+
+        let report = report::keep(line(), standing.clone());
+        self.spawn(runtime, report, link);
+        let claims = claims::answer(claims, line(), orders.clone());
+        self.spawn(runtime, claims, link);
+        let pushed = self.pushed.clone();
+        let events = events::push(journal.clone(), committed, line(), orders.clone(), pushed);
+        self.spawn(runtime, events, link);
+        let session = session::Session {
+            controller,
+            orders,
+            standing,
+            line: self.line.clone(),
+        };
+        self.spawn(runtime, session.keep(journal), link);
+    }
+}
+
+// === impl Link ===
+
+impl Link {
+    fn new(seams: &Seams) -> (Self, Start) {
+        let (line_sender, line) = watch::channel(Line::Starting);
+        let (pushed_sender, pushed) = watch::channel(0);
+        let link = Self {
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            line,
+            committed: seams.committed.clone(),
+            pushed,
+        };
+        let start = Start {
+            line: line_sender,
+            pushed: pushed_sender,
+        };
+        (link, start)
+    }
+
+    /// Ends the link: gives the events committed so far `patience` to reach the controller, if the
+    /// line is up, and then stops every task. What was not pushed stays in the journal.
+    pub async fn finish(mut self, patience: Duration) {
+        if matches!(*self.line.borrow(), Line::Up(_)) {
+            let last = *self.committed.borrow();
+            let drained = self.pushed.wait_for(|pushed| *pushed >= last);
+            if tokio::time::timeout(patience, drained).await.is_err() {
+                tracing::info!("some events are not pushed yet; they stay in the journal");
+            }
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// Waits until the line is up and gives the channel; `None` when the link is over.
+async fn up(line: &mut watch::Receiver<Line>) -> Option<Channel> {
+    let state = line.wait_for(|line| matches!(line, Line::Up(_))).await;
+    match &*state.ok()? {
+        Line::Up(channel) => Some(channel.clone()),
+        Line::Starting | Line::Down => None,
+    }
+}
+
+/// Leaves an order, waiting while the mailbox is full.
+async fn deliver(orders: &OrderSender, order: Order) -> Result<(), GateStopped> {
+    let mut order = order;
+    loop {
+        match orders.send(order) {
+            Ok(()) => return Ok(()),
+            Err(NotTaken::Stopped) => return Err(GateStopped),
+            Err(NotTaken::Full(back)) => order = *back,
+        }
+        tokio::time::sleep(MAILBOX_PAUSE).await;
+    }
+}

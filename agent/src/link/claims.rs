@@ -1,0 +1,105 @@
+//! Claims: asking the fleet's shared list to record a replay digest, for which it is won once.
+//!
+//! A user waits for the answer, so there is always one soon: the controller's, or that it cannot be
+//! reached. What that means is for the stanza to say (`ON_CONTROLLER_LOSS`), not for this file.
+
+use std::time::Duration;
+
+use fleet::wire::agent_client::AgentClient;
+use fleet::wire::{ClaimRequest, ClaimResponse};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::{Line, deliver};
+use crate::orders::{ClaimAnswer, ClaimAsk, Order, OrderSender};
+
+/// A claim that is not answered within this counts as unreachable.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two attempts at the same claim.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Claims under way at once; the others wait in the channel, whose capacity bounds them.
+const IN_FLIGHT_MAX: usize = 256;
+/// How the wire says that a digest is never to be forgotten.
+pub(super) const FOR_EVER: u64 = 0;
+
+/// Answers every ask, until the gate thread asks no more.
+pub(super) async fn answer(
+    mut asks: mpsc::Receiver<ClaimAsk>,
+    line: watch::Receiver<Line>,
+    orders: OrderSender,
+) {
+    let mut in_flight = JoinSet::new();
+    while let Some(ask) = asks.recv().await {
+        while in_flight.try_join_next().is_some() {}
+        if in_flight.len() >= IN_FLIGHT_MAX {
+            in_flight.join_next().await;
+        }
+        in_flight.spawn(one(ask, line.clone(), orders.clone()));
+    }
+    in_flight.join_all().await;
+}
+
+async fn one(ask: ClaimAsk, line: watch::Receiver<Line>, orders: OrderSender) {
+    let seq = ask.seq;
+    let answer = tokio::time::timeout(CLAIM_TIMEOUT, settle(&ask, line))
+        .await
+        .unwrap_or(ClaimAnswer::Unreachable);
+    // A gate that has stopped needs no answer.
+    let _ = deliver(&orders, Order::ClaimAnswer { seq, answer }).await;
+}
+
+/// Asks until there is an answer or the line is down. Asking twice is safe: the controller knows a
+/// claimant that asks again.
+async fn settle(ask: &ClaimAsk, mut line: watch::Receiver<Line>) -> ClaimAnswer {
+    loop {
+        let state = line.borrow_and_update().clone();
+        match state {
+            Line::Down => return ClaimAnswer::Unreachable,
+            Line::Starting => {
+                if line.changed().await.is_err() {
+                    return ClaimAnswer::Unreachable;
+                }
+            }
+            Line::Up(channel) => match claim(channel, ask).await {
+                Ok(answer) => return answer,
+                Err(status) if is_transient(&status) => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(status) => {
+                    tracing::warn!(%status, "the controller does not take our claim");
+                    return ClaimAnswer::Unreachable;
+                }
+            },
+        }
+    }
+}
+
+async fn claim(channel: Channel, ask: &ClaimAsk) -> Result<ClaimAnswer, Status> {
+    let request = ClaimRequest {
+        domain: ask.domain.to_vec(),
+        digest: ask.digest.to_vec(),
+        seq: ask.seq,
+        forget_after_secs: ask.forget_after_secs.unwrap_or(FOR_EVER),
+    };
+    let ClaimResponse { won, held_by } =
+        AgentClient::new(channel).claim(request).await?.into_inner();
+    Ok(if won {
+        ClaimAnswer::Won
+    } else {
+        ClaimAnswer::Lost { held_by }
+    })
+}
+
+/// Whether the same claim may fare better in a moment.
+fn is_transient(status: &Status) -> bool {
+    matches!(
+        status.code(),
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Aborted
+            | Code::Internal
+            | Code::ResourceExhausted
+    )
+}

@@ -1,0 +1,138 @@
+//! Audit events: from the journal's spool to the controller.
+//!
+//! The journal is the truth. An event is pushed until the controller says that it has committed it;
+//! pushing one twice does no harm, because the controller knows it by (host, epoch, seq).
+
+use std::sync::Arc;
+
+use fleet::wire::agent_client::AgentClient;
+use fleet::wire::{PushEventsRequest, PushEventsResponse};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tonic::Request;
+use tonic::transport::Channel;
+
+use super::backoff::Backoff;
+use super::{Line, deliver, up};
+use crate::journal::{JournalError, JournalReader, SavedPolicy, SpooledEvent};
+use crate::orders::{Order, OrderSender};
+
+/// Events in one push. With some 500 bytes each this stays far below gRPC's 4 MiB.
+const BATCH: u32 = 512;
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// The journal, read off the async threads.
+#[derive(Clone, Debug)]
+pub(super) struct Spool(Arc<Mutex<JournalReader>>);
+
+// === impl Spool ===
+
+impl Spool {
+    pub(super) fn new(reader: JournalReader) -> Self {
+        Self(Arc::new(Mutex::new(reader)))
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&JournalReader) -> Result<T, JournalError> + Send + 'static,
+    ) -> Option<T> {
+        let journal = Arc::clone(&self.0);
+        let task = tokio::task::spawn_blocking(move || read(&journal.lock()));
+        match task.await {
+            Ok(Ok(value)) => Some(value),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the journal cannot be read");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// The policy that was last adopted.
+    pub(super) async fn policy(&self) -> Option<SavedPolicy> {
+        self.read(JournalReader::policy).await.flatten()
+    }
+
+    async fn after(&self, seq: u64) -> Option<Vec<SpooledEvent>> {
+        self.read(move |journal| journal.events_after(seq, BATCH))
+            .await
+    }
+
+    fn epoch(&self) -> String {
+        self.0.lock().epoch().to_owned()
+    }
+}
+
+/// Pushes for as long as the link lives. `pushed` tells up to which event the controller has all.
+pub(super) async fn push(
+    spool: Spool,
+    mut committed: watch::Receiver<u64>,
+    mut line: watch::Receiver<Line>,
+    orders: OrderSender,
+    pushed: watch::Sender<u64>,
+) {
+    let epoch = spool.epoch();
+    let mut backoff = Backoff::new();
+    let mut seq = 0;
+    while let Some(channel) = up(&mut line).await {
+        // Noted before the spool is read: what is committed meanwhile is a change to wake up for.
+        let upto = *committed.borrow_and_update();
+        let Some(batch) = spool.after(seq).await else {
+            tokio::time::sleep(backoff.next()).await;
+            continue;
+        };
+        let Some(last) = batch.last().map(|spooled| spooled.event.seq) else {
+            pushed.send_replace(upto);
+            if committed.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        match push_batch(channel, &epoch, batch).await {
+            // Never beyond what was sent: a controller cannot make us forget what it has not seen.
+            Ok(acknowledged) if acknowledged.min(last) > seq => {
+                seq = acknowledged.min(last);
+                backoff.reset();
+                let epoch = epoch.clone();
+                let order = Order::EventsAcknowledged { epoch, seq };
+                if deliver(&orders, order).await.is_err() {
+                    return;
+                }
+                pushed.send_replace(seq);
+            }
+            Ok(acknowledged) => {
+                tracing::warn!(
+                    acknowledged,
+                    last,
+                    "the controller keeps none of our events"
+                );
+                tokio::time::sleep(backoff.next()).await;
+            }
+            Err(status) => {
+                tracing::debug!(%status, "events are not pushed");
+                tokio::time::sleep(backoff.next()).await;
+            }
+        }
+    }
+}
+
+async fn push_batch(
+    channel: Channel,
+    epoch: &str,
+    batch: Vec<SpooledEvent>,
+) -> Result<u64, tonic::Status> {
+    let events = batch
+        .into_iter()
+        .map(|SpooledEvent { event, chain }| event.into_wire(chain))
+        .collect();
+    let mut request = Request::new(PushEventsRequest {
+        epoch: epoch.to_owned(),
+        events,
+    });
+    request.set_timeout(TIMEOUT);
+    let PushEventsResponse { acknowledged_seq } = AgentClient::new(channel)
+        .push_events(request)
+        .await?
+        .into_inner();
+    Ok(acknowledged_seq)
+}

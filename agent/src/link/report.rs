@@ -1,0 +1,82 @@
+//! Acknowledgements: the controller is told what is in force here, at every change and as a sign of
+//! life.
+
+use std::time::Duration;
+
+use fleet::wire::AcknowledgeRequest;
+use fleet::wire::agent_client::AgentClient;
+use tokio::sync::watch;
+use tonic::Request;
+use tonic::transport::Channel;
+
+use super::{Line, up};
+use crate::orders::Standing;
+
+/// The controller hears of us at least this often.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Before an acknowledgement that failed is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Reports for as long as the link lives.
+pub(super) async fn keep(mut line: watch::Receiver<Line>, mut standing: watch::Receiver<Standing>) {
+    while let Some(channel) = up(&mut line).await {
+        let now = standing.borrow_and_update().clone();
+        let pause = match acknowledge(channel, &now).await {
+            Ok(()) => HEARTBEAT,
+            Err(status) => {
+                tracing::debug!(%status, "acknowledgement failed");
+                RETRY_PAUSE
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            // A new line means a controller that may not have heard the last word.
+            changed = line.changed() => if changed.is_err() { return },
+            changed = standing.changed(), if pause == HEARTBEAT => {
+                if changed.is_err() { return }
+            }
+        }
+    }
+}
+
+async fn acknowledge(channel: Channel, standing: &Standing) -> Result<(), tonic::Status> {
+    let mut request = Request::new(acknowledgement(standing));
+    request.set_timeout(TIMEOUT);
+    AgentClient::new(channel).acknowledge(request).await?;
+    Ok(())
+}
+
+/// A newer policy that was rejected is what the controller needs to hear about first.
+fn acknowledgement(standing: &Standing) -> AcknowledgeRequest {
+    let Standing {
+        generation,
+        digest,
+        rejected,
+        drift,
+    } = standing;
+    let drift = drift.clone().unwrap_or_default();
+    match rejected {
+        Some(rejected) => AcknowledgeRequest {
+            generation: rejected.generation,
+            policy_digest: rejected.digest.to_vec(),
+            rejected: rejected.reasons.clone(),
+            drift,
+        },
+        None => AcknowledgeRequest {
+            generation: *generation,
+            policy_digest: wire_digest(*generation, digest),
+            rejected: Vec::new(),
+            drift,
+        },
+    }
+}
+
+/// A digest as the wire has it: empty when no policy is in force.
+pub(super) fn wire_digest(generation: u64, digest: &[u8; 32]) -> Vec<u8> {
+    if generation == 0 {
+        Vec::new()
+    } else {
+        digest.to_vec()
+    }
+}
