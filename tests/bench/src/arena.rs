@@ -18,7 +18,8 @@ pub(crate) struct Arena {
     pub(crate) target: Target,
     next_source: Cell<u32>,
     _echo: UdpService,
-    pub(crate) lab: Lab,
+    /// Goes last: with it go the namespaces.
+    _lab: Lab,
 }
 
 // === impl Arena ===
@@ -55,7 +56,7 @@ impl Arena {
             },
             next_source: Cell::new(0),
             _echo: echo,
-            lab,
+            _lab: lab,
         })
     }
 
@@ -68,17 +69,18 @@ impl Arena {
 
     /// A client at an address of its own.
     pub(crate) fn prober(&self) -> anyhow::Result<Prober> {
-        let source = self.fresh_source();
-        self.client.within(|| Prober::new(source, self.target))
+        let (source, target) = (self.fresh_source(), self.target);
+        self.client.within(|| Prober::new(source, target))
     }
 
     /// Many of them.
     pub(crate) fn probers(&self, count: usize) -> anyhow::Result<Vec<Prober>> {
+        let target = self.target;
         let sources: Vec<Ipv4Addr> = (0..count).map(|_| self.fresh_source()).collect();
         self.client.within(|| {
             sources
                 .into_iter()
-                .map(|source| Prober::new(source, self.target))
+                .map(|source| Prober::new(source, target))
                 .collect()
         })
     }
@@ -99,7 +101,9 @@ impl Arena {
             &["ip6tables", "-X"],
             &["ipset", "destroy"],
             &["conntrack", "-F"],
-            &["iptables", "-A", "INPUT", "-p", "udp", "--dport", "7777", "-j", "DROP"],
+            &[
+                "iptables", "-A", "INPUT", "-p", "udp", "--dport", "7777", "-j", "DROP",
+            ],
         ] {
             self.server.run(words)?;
         }

@@ -93,7 +93,9 @@ fn run(
 ) {
     let batch = match rate {
         // Small batches keep a paced flood even.
-        Some(rate) => usize::try_from(rate / 5_000).unwrap_or(BATCH).clamp(1, BATCH),
+        Some(rate) => usize::try_from(rate / 5_000)
+            .unwrap_or(BATCH)
+            .clamp(1, BATCH),
         None => BATCH,
     };
     let mut headers = MultiHeaders::<SockaddrIn>::preallocate(batch, None);

@@ -122,7 +122,14 @@ fn fires() -> Vec<Fire> {
         fire("E4b", Random, Some(10_000), 1_000, Unseen, ">= 95%"),
         fire("E4b", Crafted, Some(10_000), 1_000, Tagged, "100%"),
         fire("E4b", Crafted, Some(10_000), 1_000, Seen, "100%"),
-        fire("E4b", Crafted, Some(10_000), 1_000, Unseen, "(ours; no goal)"),
+        fire(
+            "E4b",
+            Crafted,
+            Some(10_000),
+            1_000,
+            Unseen,
+            "(ours; no goal)",
+        ),
         fire("E4c", Random, None, 1, Tagged, ">= 99%"),
         fire("E5", Replayed, Some(100_000), 1, Unseen, "100%, <= 0.5 ms"),
     ]

@@ -41,7 +41,10 @@ impl Report {
         })
     }
 
-    #[expect(clippy::print_stderr, reason = "progress of a long run is for a person")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "progress of a long run is for a person"
+    )]
     pub(crate) fn add(&mut self, row: Row) -> anyhow::Result<()> {
         eprintln!(
             "  {:4} {:34} {:10} {}",
@@ -90,7 +93,13 @@ impl Report {
             let mut line = vec![experiment.to_owned(), case.to_owned()];
             line.extend(Server::ALL.map(cell));
             line.push(ratio(&rows));
-            line.push(rows.iter().map(|row| row.goal).next().unwrap_or_default().to_owned());
+            line.push(
+                rows.iter()
+                    .map(|row| row.goal)
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
             table.add_row(line);
         }
         table
@@ -109,13 +118,21 @@ fn ratio(rows: &[&Row]) -> String {
         .filter_map(|row| row.value);
     let bigger_is_better = rows.iter().any(|row| row.measure.ends_with("_per_s"));
     let best = if bigger_is_better {
-        others.fold(None, |best: Option<f64>, other| Some(best.map_or(other, |best| best.max(other))))
+        others.fold(None, |best: Option<f64>, other| {
+            Some(best.map_or(other, |best| best.max(other)))
+        })
     } else {
-        others.fold(None, |best: Option<f64>, other| Some(best.map_or(other, |best| best.min(other))))
+        others.fold(None, |best: Option<f64>, other| {
+            Some(best.map_or(other, |best| best.min(other)))
+        })
     };
     match (ours, best) {
         (Some(ours), Some(best)) if ours > 0.0 && best > 0.0 => {
-            let times = if bigger_is_better { ours / best } else { best / ours };
+            let times = if bigger_is_better {
+                ours / best
+            } else {
+                best / ours
+            };
             format!("{times:.0}x")
         }
         (Some(_) | None, Some(_) | None) => String::new(),

@@ -8,7 +8,7 @@ use harness::{Process, wait};
 use nix::sys::signal::Signal;
 
 use crate::arena::Arena;
-use crate::estate::Estate;
+use crate::estate::{Estate, Form};
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, serde::Serialize)]
@@ -53,6 +53,21 @@ impl Server {
         }
     }
 
+    /// The forms of packet that its own client sends.
+    pub(crate) const fn forms(self) -> &'static [Form] {
+        match self {
+            Self::Postern => &[Form::Stock, Form::Tagged],
+            Self::FwknopdDefault | Self::FwknopdTuned | Self::FwknopdUdp | Self::FwknopdIpset => {
+                &[Form::Stock]
+            }
+        }
+    }
+
+    /// The form that its own client sends by itself.
+    pub(crate) fn best_form(self) -> Form {
+        self.forms().last().copied().unwrap_or(Form::Stock)
+    }
+
     /// Starts the server on a clean firewall and a clean memory, and waits until it listens.
     pub(crate) fn start(self, arena: &Arena, estate: Estate) -> anyhow::Result<Running> {
         let state = arena.server.dir.join("state");
@@ -86,14 +101,20 @@ impl Server {
                 "PCAP_LOOP_SLEEP 1000;\nPCAP_DISPATCH_COUNT 100000;\n",
                 "",
             ),
-            Self::FwknopdUdp => {
-                Self::spawn_fwknopd(arena, estate, "ENABLE_UDP_SERVER Y;\n", "")
-            }
+            Self::FwknopdUdp => Self::spawn_fwknopd(arena, estate, "ENABLE_UDP_SERVER Y;\n", ""),
             Self::FwknopdIpset => {
                 for words in [
                     &["ipset", "create", "spa", "hash:ip", "timeout", "30"][..],
                     &[
-                        "iptables", "-I", "INPUT", "-m", "set", "--match-set", "spa", "src", "-j",
+                        "iptables",
+                        "-I",
+                        "INPUT",
+                        "-m",
+                        "set",
+                        "--match-set",
+                        "spa",
+                        "src",
+                        "-j",
                         "ACCEPT",
                     ],
                 ] {
@@ -166,11 +187,6 @@ impl Running {
             .sum();
         // USER_HZ is 100 on every Linux that runs Debian.
         Ok(ticks / 100.0)
-    }
-
-    /// Resident memory in MiB.
-    pub(crate) fn rss_mib(&self) -> anyhow::Result<f64> {
-        rss_mib(self.process.pid())
     }
 }
 

@@ -83,15 +83,13 @@ pub(crate) fn together(arena: &Arena, server: Server, report: &mut Report) -> an
     add(report, server, "closing error, 2,000 at once", &errors)
 }
 
-fn add(
-    report: &mut Report,
-    server: Server,
-    case: &str,
-    errors: &[f64],
-) -> anyhow::Result<()> {
+fn add(report: &mut Report, server: Server, case: &str, errors: &[f64]) -> anyhow::Result<()> {
     let least = errors.iter().copied().reduce(f64::min);
     let most = errors.iter().copied().reduce(f64::max);
-    let worst = least.map(f64::abs).zip(most.map(f64::abs)).map(|(a, b)| a.max(b));
+    let worst = least
+        .map(f64::abs)
+        .zip(most.map(f64::abs))
+        .map(|(a, b)| a.max(b));
     report.add(Row {
         experiment: "E6",
         case: case.to_owned(),

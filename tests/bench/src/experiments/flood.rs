@@ -70,9 +70,9 @@ pub(crate) fn under(
     if fire.client == Client::Seen {
         greet(&users, estate)?;
     }
-    let form = match (server, fire.client) {
-        (Server::Postern, Client::Tagged) => Form::Tagged,
-        _ => Form::Stock,
+    let form = match fire.client {
+        Client::Tagged => server.best_form(),
+        Client::Seen | Client::Unseen => Form::Stock,
     };
     let flood = ignite(arena, estate, fire)?;
     std::thread::sleep(Duration::from_millis(500));
@@ -146,7 +146,11 @@ pub(crate) fn cpu(
     running.stop()?;
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let per_million = (after - before) / (sent as f64 / 1e6);
-    let what = if kind == Junk::Random { "junk" } else { "crafted junk" };
+    let what = if kind == Junk::Random {
+        "junk"
+    } else {
+        "crafted junk"
+    };
     report.add(Row {
         experiment: "E4d",
         case: format!("CPU s per million {what}, {stanzas} stanza(s)"),

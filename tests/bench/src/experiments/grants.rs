@@ -25,17 +25,14 @@ pub(crate) fn latency(
     let estate = Estate::new(stanzas, 30);
     let experiment = if stanzas == 1 { "E1" } else { "E2" };
     let running = server.start(arena, estate)?;
-    let forms: &[Form] = match server {
-        Server::Postern => &[Form::Stock, Form::Tagged],
-        _ => &[Form::Stock],
-    };
-    for form in forms {
+    for form in server.forms() {
         let sample = measure(arena, estate, *form, 60)?;
         let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
-        let case = match (server, form) {
-            (Server::Postern, Form::Tagged) => format!("latency p50, {stanzas} stanza(s), tagged"),
-            _ => format!("latency p50, {stanzas} stanza(s), stock"),
+        let word = match form {
+            Form::Stock => "stock",
+            Form::Tagged => "tagged",
         };
+        let case = format!("latency p50, {stanzas} stanza(s), {word}");
         report.add(Row {
             experiment,
             case,
@@ -79,10 +76,7 @@ pub(crate) fn burst(arena: &Arena, server: Server, report: &mut Report) -> anyho
     const BURST: usize = 2_000;
     let estate = Estate::new(1, 60);
     let running = server.start(arena, estate)?;
-    let form = match server {
-        Server::Postern => Form::Tagged,
-        _ => Form::Stock,
-    };
+    let form = server.best_form();
     let probers = arena.probers(BURST)?;
     let packets = estate.packets(BURST, form, ECHO)?;
     let limit = Duration::from_secs(20);

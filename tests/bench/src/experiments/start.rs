@@ -50,7 +50,10 @@ pub(crate) fn run(arena: &Arena, server: Server, report: &mut Report) -> anyhow:
         server,
         measure: "start_s",
         value: first,
-        text: first.map_or_else(|| "-".to_owned(), |first| format!("{first:.2} s, {memory:.0} MiB")),
+        text: first.map_or_else(
+            || "-".to_owned(),
+            |first| format!("{first:.2} s, {memory:.0} MiB"),
+        ),
         goal: "<= 0.3 s, <= 40 MB",
     })
 }
@@ -58,10 +61,19 @@ pub(crate) fn run(arena: &Arena, server: Server, report: &mut Report) -> anyhow:
 /// Lets the server remember a hundred thousand packets: fwknopd by its cache file, whose format is
 /// known; ours by being sent them.
 fn remember(arena: &Arena, server: Server, estate: Estate) -> anyhow::Result<()> {
-    let running = server.start(arena, Estate { stanzas: 1, ..estate })?;
+    let running = server.start(
+        arena,
+        Estate {
+            stanzas: 1,
+            ..estate
+        },
+    )?;
     match server {
         Server::Postern => {
-            let one = Estate { stanzas: 1, ..estate };
+            let one = Estate {
+                stanzas: 1,
+                ..estate
+            };
             for _ in 0..DIGESTS / 5_000 {
                 let prober = arena.prober()?;
                 for packet in one.packets(5_000, Form::Tagged, ECHO)? {
@@ -77,7 +89,8 @@ fn remember(arena: &Arena, server: Server, estate: Estate) -> anyhow::Result<()>
         | Server::FwknopdUdp
         | Server::FwknopdIpset => {
             running.stop()?;
-            let mut cache = String::from("# <digest> <proto> <src_ip> <src_port> <dst_ip> <dst_port> <time>\n");
+            let mut cache =
+                String::from("# <digest> <proto> <src_ip> <src_port> <dst_ip> <dst_port> <time>\n");
             for number in 0..DIGESTS {
                 let digest = STANDARD_NO_PAD.encode(Sha256::digest(number.to_be_bytes()));
                 let _ = writeln!(
