@@ -47,13 +47,11 @@ fn fields(
     digest_type: DigestType,
     digest: &str,
 ) -> Result<(Message, Decoded), Malformed> {
-    let mut fields = covered.split(':');
-    let mut next = || fields.next().ok_or(Malformed::Fields);
-
-    let random = random(next()?)?;
-    let username = next()?;
-    let timestamp_secs = timestamp(next()?)?;
-    let version = next()?;
+    let mut fields = Fields(covered.split(':'));
+    let random = random(fields.next()?)?;
+    let username = fields.next()?;
+    let timestamp_secs = timestamp(fields.next()?)?;
+    let version = fields.next()?;
     if !is_version(version) {
         return Err(Malformed::Version);
     }
@@ -62,42 +60,81 @@ fn fields(
         .decode(username)
         .filter(|name| is_username(name))
         .ok_or(Malformed::Username)?;
-    let message_type = number::<u8>(next()?).ok_or(Malformed::MessageType)?;
-    let message_type = MessageType::try_from(message_type)?;
-    let (request, message_text) = request(message_type, padding.decode(next()?))?;
-    let (nat_access, nat_text) = if message_type.has_nat() {
-        let text = padding.decode(next()?).ok_or(Malformed::NatAccess)?;
-        (Some(nat_access(&text)?), Some(text))
-    } else {
-        (None, None)
-    };
-    let client_timeout_secs = if message_type.has_timeout() {
-        client_timeout(next()?)?
-    } else {
-        0
-    };
-    if fields.next().is_some() {
-        return Err(Malformed::Fields);
-    }
+    let body = Body::read(&mut fields, padding)?;
+    fields.end()?;
 
     let message = Message {
         random,
         username,
         timestamp_secs,
         version: version.to_owned(),
-        message_type,
-        request,
-        nat_access,
-        client_timeout_secs,
+        message_type: body.message_type,
+        request: body.request,
+        nat_access: body.nat_access,
+        client_timeout_secs: body.client_timeout_secs,
         digest_type,
     };
     let decoded = Decoded {
         digest: digest.to_owned(),
-        message_text,
-        nat_text,
+        message_text: body.message_text,
+        nat_text: body.nat_text,
         covered_len: covered.len(),
     };
     Ok((message, decoded))
+}
+
+/// The fields that have not been read yet.
+struct Fields<'a>(std::str::Split<'a, char>);
+
+/// The fields from the message type on.
+struct Body {
+    message_type: MessageType,
+    request: Request,
+    message_text: String,
+    nat_access: Option<NatAccess>,
+    nat_text: Option<String>,
+    client_timeout_secs: u32,
+}
+
+// === impl Fields ===
+
+impl<'a> Fields<'a> {
+    fn next(&mut self) -> Result<&'a str, Malformed> {
+        self.0.next().ok_or(Malformed::Fields)
+    }
+
+    fn end(mut self) -> Result<(), Malformed> {
+        self.0.next().map_or(Ok(()), |_| Err(Malformed::Fields))
+    }
+}
+
+// === impl Body ===
+
+impl Body {
+    fn read(fields: &mut Fields<'_>, padding: Padding) -> Result<Self, Malformed> {
+        let message_type = number::<u8>(fields.next()?).ok_or(Malformed::MessageType)?;
+        let message_type = MessageType::try_from(message_type)?;
+        let (request, message_text) = request(message_type, padding.decode(fields.next()?))?;
+        let nat_text = if message_type.has_nat() {
+            let text = padding.decode(fields.next()?);
+            Some(text.ok_or(Malformed::NatAccess)?)
+        } else {
+            None
+        };
+        let client_timeout_secs = if message_type.has_timeout() {
+            client_timeout(fields.next()?)?
+        } else {
+            0
+        };
+        Ok(Self {
+            message_type,
+            request,
+            message_text,
+            nat_access: nat_text.as_deref().map(nat_access).transpose()?,
+            nat_text,
+            client_timeout_secs,
+        })
+    }
 }
 
 fn random(field: &str) -> Result<[u8; 16], Malformed> {

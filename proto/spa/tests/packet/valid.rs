@@ -177,28 +177,14 @@ fn message(vector: &Valid) -> Message {
         client_timeout,
         digest: _,
     } = &vector.expected;
-    let (address, rest) = message.split_once(',').unwrap();
-    let allow = match address {
-        "0.0.0.0" => Allow::Source,
-        address => Allow::Address(address.parse().unwrap()),
-    };
     let message_type = MessageType::try_from(*message_type).unwrap();
-    let request = if message_type == MessageType::Command {
-        Request::Command {
-            allow,
-            command: rest.to_owned(),
-        }
-    } else {
-        let ports = rest.split(',').map(|port| port.parse().unwrap()).collect();
-        Request::Access { allow, ports }
-    };
     Message {
         random: random.as_bytes().try_into().unwrap(),
         username: username.clone(),
         timestamp_secs: *timestamp,
         version: version.clone(),
         message_type,
-        request,
+        request: request(message_type, message),
         nat_access: nat_access.as_ref().map(|text| {
             let (host, port) = text.split_once(',').unwrap();
             NatAccess {
@@ -208,5 +194,22 @@ fn message(vector: &Valid) -> Message {
         }),
         client_timeout_secs: *client_timeout,
         digest_type: vector.digest_type.parse().unwrap(),
+    }
+}
+
+fn request(message_type: MessageType, text: &str) -> Request {
+    let (address, rest) = text.split_once(',').unwrap();
+    let allow = match address {
+        "0.0.0.0" => Allow::Source,
+        address => Allow::Address(address.parse().unwrap()),
+    };
+    if message_type == MessageType::Command {
+        Request::Command {
+            allow,
+            command: rest.to_owned(),
+        }
+    } else {
+        let ports = rest.split(',').map(|port| port.parse().unwrap()).collect();
+        Request::Access { allow, ports }
     }
 }
