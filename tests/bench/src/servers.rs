@@ -81,9 +81,8 @@ impl Server {
         let mut process = self.spawn(arena, estate)?;
         let ready = match self {
             Self::Postern => "listening",
-            Self::FwknopdDefault | Self::FwknopdTuned | Self::FwknopdUdp | Self::FwknopdIpset => {
-                "main event loop"
-            }
+            Self::FwknopdDefault | Self::FwknopdTuned => "main event loop",
+            Self::FwknopdUdp | Self::FwknopdIpset => "UDP server to listen",
         };
         process.wait_for(ready, wait::SOON)?;
         Ok(Running { process })

@@ -1,7 +1,39 @@
 //! A fleet: a controller, hosts, an operator, an auditor and users.
 
+use harness::fwknop::fwknop;
 use harness::postern::{Agent, Controller, Member};
 use harness::{Lab, Node, Result};
+
+/// alice may open port 22 of every web host with her own key.
+pub const POLICY: &str = "\
+PROTECT tcp/22
+
+NAME alice-ssh
+HOSTS role=web
+SOURCE ANY
+REQUIRE_USERNAME alice
+OPEN_PORTS tcp/22
+FW_ACCESS_TIMEOUT 20
+";
+
+/// A stanza whose key verifies on every host.
+pub const SHARED: &str = "
+NAME shared-ssh
+HOSTS ANY
+SOURCE ANY
+KEY shared-passphrase
+HMAC_KEY shared-hmac-passphrase
+OPEN_PORTS tcp/22
+FW_ACCESS_TIMEOUT 5
+";
+
+/// What the stock client needs for [`SHARED`].
+pub const SHARED_ARGS: &[&str] = &[
+    "--key-rijndael",
+    "shared-passphrase",
+    "--key-hmac",
+    "shared-hmac-passphrase",
+];
 
 /// A running fleet under a policy.
 #[derive(Debug)]
@@ -20,9 +52,18 @@ pub struct Company {
     pub stranger: Node,
 }
 
-/// The names of the first `count` hosts.
-pub fn host_names(count: u8) -> Vec<String> {
-    (1..=count).map(|number| format!("web-{number}")).collect()
+/// The stock client knocks at a host with the key of [`SHARED`] for port 22.
+///
+/// # Errors
+///
+/// When it fails.
+pub fn shared_knock(from: &Node, host: &Agent, more: &[&str]) -> Result<()> {
+    fwknop(
+        from,
+        host.node.v4,
+        &[&["-A", "tcp/22"], more, SHARED_ARGS].concat(),
+    )?;
+    Ok(())
 }
 
 // === impl Company ===

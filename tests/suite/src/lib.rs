@@ -8,7 +8,7 @@ mod alone;
 mod company;
 
 pub use alone::{Alone, HMAC_ARGS, KEY, STANZA, STOCK_ARGS};
-pub use company::{Company, host_names};
+pub use company::{Company, POLICY, SHARED, SHARED_ARGS, shared_knock};
 
 use harness::Result;
 use serde_json::Value;

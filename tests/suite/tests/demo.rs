@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::ensure;
+use harness::lab::{Whose, sweep};
 use harness::{Process, Result, in_lab, wait};
 use nix::sys::signal::Signal;
 
@@ -32,6 +33,21 @@ fn a_demo_that_is_interrupted_leaves_nothing_behind() {
         let code = demo.wait(wait::SOON)?;
 
         ensure!(code == 130, "it left with {code}:\n{}", demo.log());
+        nothing_left(pid)
+    });
+}
+
+#[test]
+fn what_a_killed_demo_left_is_swept_away_by_the_next_lab() {
+    in_lab(|lab| {
+        let mut demo = start(lab.dir())?;
+        let pid = demo.pid();
+        demo.wait_for("web-2 (192.0.2.12) has joined", Duration::from_secs(60))?;
+        demo.kill()?;
+        ensure!(nothing_left(pid).is_err(), "there was nothing to sweep");
+
+        sweep(Whose::Dead);
+
         nothing_left(pid)
     });
 }

@@ -1,0 +1,235 @@
+//! Who is in the fleet, who may what, and what the auditor is told.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::ensure;
+use harness::postern::Member;
+use harness::{Result, in_lab, wait};
+use suite::{Company, POLICY, SHARED, same, shared_knock, text};
+#[test]
+fn a_token_redeemed_twice_at_once_makes_one_member() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 1, POLICY)?;
+        let token = company.operator.token("user", "bob", &[])?;
+        let machine = lab.node("bob", 22)?;
+
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let running: Vec<_> = ["one", "two", "three"]
+                .into_iter()
+                .map(|name| {
+                    let (machine, token) = (machine.clone(), token.clone());
+                    scope.spawn(move || Member::stranger(&machine, name).run(&["join", &token]))
+                })
+                .collect();
+            running
+                .into_iter()
+                .map(|one| one.join().unwrap())
+                .collect::<Result<_>>()
+        })?;
+
+        let mut codes: Vec<i32> = outcomes.iter().map(|outcome| outcome.code).collect();
+        codes.sort_unstable();
+        ensure!(codes == [0, 1, 1], "{outcomes:#?}");
+        let enrolled = company
+            .auditor
+            .audit(&["--kind", "enrolled", "--user", "bob"])?;
+        same("enrolments of bob", &enrolled.len(), &1)
+    });
+}
+
+#[test]
+fn an_expired_a_spent_and_an_invented_token_are_refused() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 0, POLICY)?;
+        let machine = lab.node("bob", 22)?;
+        let token = company.operator.token("user", "bob", &[])?;
+        Member::join(&machine, "bob", &token)?;
+
+        Member::stranger(&machine, "again")
+            .run(&["join", &token])?
+            .code(1)?;
+        let short = company
+            .operator
+            .run(&[
+                "token", "create", "--role", "user", "--name", "carol", "--ttl", "1s",
+            ])?
+            .ok()?;
+        let short = short
+            .text()
+            .split_whitespace()
+            .find(|word| word.starts_with("postern1."))
+            .map(str::to_owned);
+        let short = short.ok_or_else(|| anyhow::anyhow!("no token"))?;
+        wait::until_instant(wait::now() + Duration::from_millis(2100));
+        Member::stranger(&machine, "late")
+            .run(&["join", &short])?
+            .code(1)?;
+        let invented = Member::stranger(&machine, "inventor").run(&["join", "postern1.AAAA"])?;
+        ensure!(
+            invented.code == 1 || invented.code == 2 || invented.code == 64,
+            "{invented:?}"
+        );
+        Ok(())
+    });
+}
+
+#[test]
+fn who_may_not_may_not() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 1, POLICY)?;
+        let file = company
+            .operator
+            .node
+            .write("again.conf", POLICY)?
+            .display()
+            .to_string();
+
+        for member in [&company.auditor, &company.alice] {
+            member
+                .run(&["policy", "apply", &file, "-m", "mine"])?
+                .code(1)?;
+            member
+                .run(&["token", "create", "--role", "operator"])?
+                .code(1)?;
+            member.run(&["host", "ban", "web-1"])?.code(1)?;
+        }
+        company.alice.run(&["audit", "list"])?.code(1)?;
+        let nobody = Member::stranger(&company.stranger, "nobody").run(&["host", "list"])?;
+        ensure!(nobody.code != 0, "{nobody:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_banned_host_is_cut_off_at_once_and_cannot_come_back() {
+    in_lab(|lab| {
+        let mut company = Company::found(lab, 2, POLICY)?;
+
+        company.operator.run(&["host", "ban", "web-2"])?.ok()?;
+        wait::until("web-2 to be gone", wait::SOON, || {
+            let hosts = company.operator.hosts()?;
+            let banned = hosts.iter().find(|host| text(host, "name") == "web-2");
+            Ok(banned.is_none_or(|host| {
+                host.get("connected").and_then(serde_json::Value::as_bool) == Some(false)
+            }))
+        })?;
+
+        company.host_mut(2).start_again()?;
+        company
+            .apply(&POLICY.replace("20", "25"), "after the ban")
+            .err();
+        let shown = company.operator.run(&["host", "show", "web-2", "--json"])?;
+        ensure!(
+            !shown.stdout.contains("\"connected\":true"),
+            "{}",
+            shown.stdout
+        );
+        company.auditor.audit_until(&["--kind", "banned"])?;
+        Ok(())
+    });
+}
+
+#[test]
+fn without_a_controller_commands_end_with_3_and_unknown_names_with_1() {
+    in_lab(|lab| {
+        let mut company = Company::found(lab, 1, POLICY)?;
+        company.operator.run(&["host", "show", "nobody"])?.code(1)?;
+        company
+            .alice
+            .run(&["knock", "nobody", "-A", "tcp/22"])?
+            .code(1)?;
+        company.operator.run(&["host", "shwo"])?.code(2)?;
+
+        company.controller.kill()?;
+
+        company.operator.run(&["host", "list"])?.code(3)?;
+        company.auditor.run(&["audit", "list"])?.code(3)?;
+        Ok(())
+    });
+}
+
+#[test]
+fn the_audit_answers_who_opened_what_when_and_where_by_every_filter() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 2, &format!("{POLICY}{SHARED}"))?;
+        let alice = company.alice.node.v4.to_string();
+        company.alice.knock("web-1", "tcp/22", &[])?;
+        company.host(1).opens(company.alice.node.v4, "tcp:22")?;
+        shared_knock(
+            &company.stranger,
+            company.host(2),
+            &["-a", "203.0.113.5", "-U", "bob"],
+        )?;
+        company.host(2).opens([203, 0, 113, 5], "tcp:22")?;
+        company
+            .auditor
+            .audit_until(&["--kind", "grant-opened", "--host", "web-2"])?;
+
+        let grant = company
+            .auditor
+            .audit_until(&["--kind", "grant-opened", "--host", "web-1"])?;
+        for (field, wanted) in [
+            ("user", "alice"),
+            ("stanza", "alice-ssh"),
+            ("source", &alice),
+            ("opened", &alice),
+            ("host", "web-1"),
+        ] {
+            same(field, &text(&grant, field), &wanted)?;
+        }
+        ensure!(grant.to_string().contains("tcp/22"), "{grant}");
+
+        let count =
+            |filters: &[&str]| Ok::<_, anyhow::Error>(company.auditor.audit(filters)?.len());
+        let opened = ["--kind", "grant-opened"];
+        same("all grants", &count(&opened)?, &2)?;
+        same(
+            "of alice",
+            &count(&[&opened, ["--user", "alice"].as_slice()].concat())?,
+            &1,
+        )?;
+        same(
+            "of bob",
+            &count(&[&opened, ["--user", "bob"].as_slice()].concat())?,
+            &1,
+        )?;
+        same("of nobody", &count(&["--user", "carol"])?, &0)?;
+        same(
+            "from her",
+            &count(&[&opened, ["--source", &alice].as_slice()].concat())?,
+            &1,
+        )?;
+        same(
+            "from the network",
+            &count(&[&opened, ["--source", "192.0.2.0/24"].as_slice()].concat())?,
+            &2,
+        )?;
+        same(
+            "opened for 203.0.113.5",
+            &count(&[&opened, ["--source", "203.0.113.5"].as_slice()].concat())?,
+            &1,
+        )?;
+        same("limit", &count(&["--limit", "1"])?, &1)?;
+        same(
+            "since an hour",
+            &count(&[&opened, ["--since", "1h"].as_slice()].concat())?,
+            &2,
+        )?;
+        same(
+            "until an hour ago",
+            &count(&[&opened, ["--until", "1h"].as_slice()].concat())?,
+            &0,
+        )?;
+        let table = company
+            .auditor
+            .run(&["audit", "list", "--user", "alice"])?
+            .ok()?;
+        ensure!(
+            table.stdout.contains("grant-opened") && table.stdout.contains("web-1"),
+            "{}",
+            table.stdout
+        );
+        Ok(())
+    });
+}
