@@ -1,12 +1,18 @@
 //! From the fleet's policy to the policy of one host.
+//!
+//! What a host gets depends on nothing but the stanzas that select it and the public keys of their
+//! users, so that a change elsewhere leaves its digest as it is.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use spa::ExchangePublic;
+use sha2::{Digest as _, Sha256};
+use spa::{ExchangePublic, ProtoPort};
 
 use crate::host::HostFacts;
 use crate::policy::Policy;
+use crate::print::{Form, Printer, Secrets};
+use crate::stanza::{Stanza, StanzaKey, is_username};
 
 /// The policy of one host, as its agent gets it.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,17 +27,62 @@ pub struct HostPolicy {
 
 /// Compiles the policy of one host: the stanzas that select it, and for each pairwise stanza one
 /// for every user it permits whose public key is in `users`.
+///
+/// A stanza without REQUIRE_USERNAME permits all of `users`. PROTECT of the selected stanzas joins
+/// that of every host, also when no user of the stanza has a key yet: a port is hidden before it
+/// can be opened.
 #[must_use]
 pub fn compile(
-    _policy: &Policy,
-    _host: &HostFacts,
-    _users: &BTreeMap<String, ExchangePublic>,
+    policy: &Policy,
+    host: &HostFacts,
+    users: &BTreeMap<String, ExchangePublic>,
 ) -> HostPolicy {
-    HostPolicy {
-        text: String::new(),
-        digest: [0; 32],
-        stanzas: 0,
+    let selected = || policy.stanzas.iter().filter(|stanza| stanza.selects(host));
+    let mut printer = Printer::new(Secrets::Show);
+    let mut stanzas = 0;
+
+    let protect: Vec<ProtoPort> = policy
+        .protect
+        .iter()
+        .chain(selected().flat_map(|stanza| stanza.protect.iter()))
+        .collect();
+    printer.protect(&protect.into_iter().collect());
+
+    for stanza in selected() {
+        match &stanza.key {
+            StanzaKey::Static(_) | StanzaKey::User { .. } => {
+                printer.stanza(stanza, Form::ForHost(None));
+                stanzas += 1;
+            }
+            StanzaKey::Pairwise => {
+                for user in permitted(stanza, users) {
+                    printer.stanza(stanza, Form::ForHost(Some(user)));
+                    stanzas += 1;
+                }
+            }
+        }
     }
+
+    let text = printer.finish();
+    HostPolicy {
+        digest: Sha256::digest(&text).into(),
+        text,
+        stanzas,
+    }
+}
+
+/// The users of a pairwise stanza who have a key, by name. A name that cannot stand in a policy
+/// cannot get into one this way either.
+fn permitted<'a>(
+    stanza: &'a Stanza,
+    users: &'a BTreeMap<String, ExchangePublic>,
+) -> Box<dyn Iterator<Item = (&'a str, &'a ExchangePublic)> + 'a> {
+    if stanza.require_username.is_empty() {
+        let named = users.iter().map(|(name, public)| (name.as_str(), public));
+        return Box::new(named.filter(|(name, _)| is_username(name)));
+    }
+    let names = stanza.require_username.iter();
+    Box::new(names.filter_map(|name| Some((name, users.get(name)?))))
 }
 
 // === impl HostPolicy ===

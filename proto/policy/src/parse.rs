@@ -1,7 +1,41 @@
 //! From text to a policy, with every mistake at once.
+//!
+//! # Stanzas
+//!
+//! A stanza begins at SOURCE or at NAME. A SOURCE belongs to the stanza that a NAME began, and a NAME
+//! directly below the SOURCE of a stanza without one belongs to it. Outside of stanzas stand only
+//! `%group`, includes, PROTECT and DATA_COLLECT_MODE. An included file holds whole stanzas; the
+//! including stanza goes on behind the include, as in fwknop.
+//!
+//! # Stricter than fwknop
+//!
+//! fwknop logs and skips what it does not know, and takes the last of two lines. Here an unknown
+//! keyword, a keyword that this version does not enforce, and a second line of a keyword are
+//! mistakes: a rule about who gets in must not be something else than it looks like.
 
-use crate::mistake::InvalidPolicy;
-use crate::policy::Policy;
+mod draft;
+mod files;
+pub(crate) mod keys;
+pub(crate) mod problem;
+mod users;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::keyword::{self, Keyword, Word};
+use crate::lexer::{self, Line};
+use crate::lint;
+use crate::mistake::{InvalidPolicy, MISTAKES_MAX, Mistake};
+use crate::parse::draft::{Draft, Finished};
+use crate::parse::problem::Problem;
+use crate::parse::users::Users;
+use crate::policy::{Origin, Policy};
+use crate::ports::PortSet;
 use crate::source::Source;
 
 /// Which text is being read: what may stand in it depends on who wrote it.
@@ -13,8 +47,7 @@ pub enum Dialect {
     /// The policy of one host, as the controller compiled it: no includes, groups or HOSTS; pairwise
     /// stanzas name their user's public key.
     Compiled,
-    /// The access.conf of an agent without a controller: as Operator, and checked with
-    /// [`Policy::require_standalone`].
+    /// The access.conf of an agent without a controller: every stanza has its KEY, none has HOSTS.
     Alone,
 }
 
@@ -33,10 +66,299 @@ pub fn parse(file: &str, text: &str, includes: &dyn Source) -> Result<Policy, In
 ///
 /// [`InvalidPolicy`] with every mistake in the text.
 pub fn parse_as(
-    _dialect: Dialect,
-    _file: &str,
-    _text: &str,
-    _includes: &dyn Source,
+    dialect: Dialect,
+    file: &str,
+    text: &str,
+    includes: &dyn Source,
 ) -> Result<Policy, InvalidPolicy> {
-    Ok(Policy::default())
+    let mut parser = Parser::new(dialect, includes);
+    parser.text(&file.into(), text);
+    parser.finish()
+}
+
+/// A policy as far as it has been read.
+struct Parser<'s> {
+    dialect: Dialect,
+    includes: &'s dyn Source,
+    policy: Policy,
+    users: Users,
+    draft: Option<Draft>,
+    finished: Vec<Finished>,
+    stanza_count: u32,
+    names: HashMap<Arc<str>, Origin>,
+    mistakes: Vec<Mistake>,
+    /// The files that are being read, from the first to the innermost include.
+    open: Vec<PathBuf>,
+    /// The names of all files, in the order of their reading.
+    files: Vec<Arc<str>>,
+}
+
+impl<'s> Parser<'s> {
+    fn new(dialect: Dialect, includes: &'s dyn Source) -> Self {
+        Self {
+            dialect,
+            includes,
+            policy: Policy::default(),
+            users: Users::default(),
+            draft: None,
+            finished: Vec::new(),
+            stanza_count: 0,
+            names: HashMap::new(),
+            mistakes: Vec::new(),
+            open: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Reads one file: whole stanzas.
+    fn text(&mut self, file: &Arc<str>, text: &str) {
+        self.open.push(PathBuf::from(&**file));
+        self.files.push(Arc::clone(file));
+        for line in lexer::lines(text) {
+            match line {
+                Ok(line) => self.line(file, &line),
+                Err((number, problem)) => self.mistake(&place(file, number), None, problem),
+            }
+        }
+        self.end_stanza();
+        self.open.pop();
+    }
+
+    fn line(&mut self, file: &Arc<str>, line: &Line<'_>) {
+        let at = place(file, line.number);
+        let keyword = match Word::of(line.keyword) {
+            Word::Enforced(keyword) => keyword,
+            Word::Unsupported { may_be_off } => {
+                let is_off = may_be_off && line.value.starts_with(['n', 'N']);
+                if !is_off {
+                    let problem = Problem::new("not supported by this version");
+                    self.mistake(&at, Some(line.keyword), problem);
+                }
+                return;
+            }
+            Word::Unknown => return self.unknown(&at, line.keyword),
+        };
+        let taken = if line.value.is_empty() {
+            Err(Problem::new("the keyword has no value"))
+        } else {
+            self.keyword(keyword, line.value, at.clone())
+        };
+        if let Err(problem) = taken {
+            self.mistake(&at, Some(line.keyword), problem);
+        }
+    }
+
+    fn keyword(&mut self, keyword: Keyword, value: &str, at: Origin) -> Result<(), Problem> {
+        self.check_dialect(keyword)?;
+        match keyword {
+            Keyword::Group => self.users.define(value),
+            Keyword::Include => self.include(value),
+            Keyword::IncludeFolder => self.include_folder(value),
+            Keyword::IncludeKeys => self.include_keys(value),
+            Keyword::DataCollectMode => self.collect_mode(value),
+            Keyword::Protect if self.draft.is_none() => self.protect(value),
+            _ => self.stanza_line(keyword, value, at),
+        }
+    }
+
+    /// Refuses what has no place in this kind of text.
+    fn check_dialect(&self, keyword: Keyword) -> Result<(), Problem> {
+        let belongs = match self.dialect {
+            Dialect::Operator => keyword != Keyword::UserPublicKey,
+            Dialect::Alone => keyword != Keyword::UserPublicKey && keyword != Keyword::Hosts,
+            Dialect::Compiled => !matches!(
+                keyword,
+                Keyword::Group
+                    | Keyword::Hosts
+                    | Keyword::Include
+                    | Keyword::IncludeFolder
+                    | Keyword::IncludeKeys
+            ),
+        };
+        if belongs {
+            return Ok(());
+        }
+        Err(Problem::new(match self.dialect {
+            Dialect::Operator => "the keyword stands only in what the controller compiles",
+            Dialect::Alone => "the keyword needs a controller",
+            Dialect::Compiled => "the keyword cannot stand in a compiled policy",
+        }))
+    }
+
+    fn stanza_line(&mut self, keyword: Keyword, value: &str, at: Origin) -> Result<(), Problem> {
+        if self
+            .draft
+            .as_ref()
+            .is_some_and(|draft| draft.ends_before(keyword))
+        {
+            self.end_stanza();
+        }
+        if self.draft.is_none() && matches!(keyword, Keyword::Source | Keyword::Name) {
+            self.stanza_count += 1;
+            self.draft = Some(Draft::new(self.stanza_count, at.clone()));
+        }
+        let Some(draft) = &mut self.draft else {
+            return Err(Problem::new("the line stands outside of a stanza")
+                .hint("a stanza begins with SOURCE or NAME"));
+        };
+        if draft.is_closed {
+            return Err(Problem::new("the line stands behind %include_keys")
+                .hint("%include_keys is the last line of its stanza"));
+        }
+        draft.line(keyword, value, at.clone())?;
+        match keyword {
+            Keyword::Name => self.note_name(at),
+            _ => Ok(()),
+        }
+    }
+
+    /// In a compiled policy the stanzas of all users of one stanza share its name.
+    fn note_name(&mut self, at: Origin) -> Result<(), Problem> {
+        let Some(name) = self.draft.as_ref().and_then(Draft::name) else {
+            return Ok(());
+        };
+        if self.dialect == Dialect::Compiled {
+            return Ok(());
+        }
+        match self.names.insert(Arc::clone(name), at) {
+            None => Ok(()),
+            Some(Origin { file, line }) => Err(Problem::new(format!(
+                "the name `{name}` is taken by the stanza at {file}:{line}"
+            ))),
+        }
+    }
+
+    fn protect(&mut self, value: &str) -> Result<(), Problem> {
+        let more = PortSet::parse(value).map_err(|error| Problem::new(error.to_string()))?;
+        let ports = self.policy.protect.iter().chain(more.iter());
+        self.policy.protect = ports.collect::<Vec<_>>().into_iter().collect();
+        Ok(())
+    }
+
+    fn collect_mode(&mut self, value: &str) -> Result<(), Problem> {
+        let mode = values::collect_mode(value)?;
+        match self.policy.collect_mode.replace(mode) {
+            Some(other) if other != mode => {
+                Err(Problem::new(format!("another line says {}", other.name())))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn end_stanza(&mut self) {
+        if let Some(draft) = self.draft.take() {
+            self.finished.push(draft.finish(self.dialect));
+        }
+    }
+
+    /// An unknown word is repeated only when it looks like a keyword: it may be a key that slipped
+    /// into a line of its own.
+    fn unknown(&mut self, at: &Origin, word: &str) {
+        let near = keyword::nearest(word);
+        let looks_like_one = word.len() <= 40
+            && word.trim_start_matches('%').contains('_')
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b"_%".contains(&b));
+        let shown = (near.is_some() || looks_like_one).then_some(word);
+        let problem = match shown {
+            Some(_) => Problem::new("unknown keyword"),
+            None => Problem::new("the line does not begin with a known keyword"),
+        };
+        let problem = match near {
+            Some(near) => problem.hint(format!("did you mean {near}?")),
+            None => problem,
+        };
+        self.mistake(at, shown, problem);
+    }
+
+    fn mistake(&mut self, at: &Origin, keyword: Option<&str>, problem: Problem) {
+        if self.mistakes.len() < MISTAKES_MAX {
+            self.mistakes.push(mistake(at, keyword, problem));
+        }
+    }
+
+    /// Resolves the users, puts everything in its order, and looks at the whole.
+    fn finish(mut self) -> Result<Policy, InvalidPolicy> {
+        // A stanza that goes on behind an include ends after those it includes.
+        let mut finished = std::mem::take(&mut self.finished);
+        finished.sort_by_key(|finished| finished.stanza.number);
+        self.policy.stanzas.reserve_exact(finished.len());
+        self.policy.origins.reserve_exact(finished.len());
+        for finished in finished {
+            self.add_stanza(finished);
+        }
+        if self.dialect == Dialect::Alone && self.policy.stanzas.is_empty() {
+            if let Some(file) = self.files.first() {
+                let problem = Problem::new("there is no stanza: nothing will ever open");
+                self.policy
+                    .warnings
+                    .push(mistake(&place(file, 0), None, problem));
+            }
+        }
+        if !self.mistakes.is_empty() {
+            let mistakes = in_order(self.mistakes, &self.files);
+            return Err(InvalidPolicy { mistakes });
+        }
+
+        let mut policy = self.policy;
+        policy.groups = self.users.into_groups();
+        policy.warnings = in_order(policy.warnings, &self.files);
+        Ok(policy)
+    }
+
+    fn add_stanza(&mut self, finished: Finished) {
+        let Finished {
+            at,
+            mut stanza,
+            usernames,
+            problems,
+            warnings,
+        } = finished;
+        for (at, keyword, problem) in problems {
+            self.mistake(&at, Some(keyword.name()), problem);
+        }
+        if let Some((at, list)) = usernames {
+            match self.users.resolve(&list) {
+                Ok(users) => stanza.require_username = users,
+                Err(problem) => self.mistake(&at, Some(Keyword::RequireUsername.name()), problem),
+            }
+        }
+        let lints = lint::stanza(self.dialect, &stanza);
+        for (keyword, problem) in warnings.into_iter().chain(lints) {
+            let warning = mistake(&at, Some(keyword.name()), problem);
+            self.policy.warnings.push(warning);
+        }
+        self.policy.stanzas.push(stanza);
+        self.policy.origins.push(at);
+    }
+}
+
+pub(crate) fn mistake(at: &Origin, keyword: Option<&str>, problem: Problem) -> Mistake {
+    Mistake {
+        file: Arc::clone(&at.file),
+        line: at.line,
+        keyword: keyword.map(Box::from),
+        message: problem.message,
+        hint: problem.hint,
+    }
+}
+
+fn place(file: &Arc<str>, line: u32) -> Origin {
+    Origin {
+        file: Arc::clone(file),
+        line,
+    }
+}
+
+/// Sorts by file, in the order of their reading, and line.
+fn in_order(mut mistakes: Vec<Mistake>, files: &[Arc<str>]) -> Vec<Mistake> {
+    let rank: HashMap<&str, usize> = files
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(rank, file)| (&**file, rank))
+        .collect();
+    mistakes.sort_by_key(|mistake| (rank.get(&*mistake.file).copied(), mistake.line));
+    mistakes
 }

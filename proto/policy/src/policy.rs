@@ -7,7 +7,10 @@ use std::sync::Arc;
 use spa::ProtoPort;
 
 use crate::host::HostFacts;
+use crate::keyword::Keyword;
 use crate::mistake::{InvalidPolicy, Mistake};
+use crate::parse::mistake;
+use crate::parse::problem::Problem;
 use crate::ports::PortSet;
 use crate::stanza::{Stanza, StanzaKey, Usernames};
 
@@ -51,6 +54,23 @@ pub(crate) struct Origin {
     pub(crate) line: u32,
 }
 
+// === impl CollectMode ===
+
+impl CollectMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Pcap, Self::FilePcap, Self::UlogPcap];
+
+    /// The name, as access.conf writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pcap => "PCAP",
+            Self::FilePcap => "FILE_PCAP",
+            Self::UlogPcap => "ULOG_PCAP",
+        }
+    }
+}
+
 // === impl Policy ===
 
 impl Policy {
@@ -69,10 +89,7 @@ impl Policy {
 
     /// The replay domains of static keys that are valid on more than one of these hosts, with the
     /// names of those hosts.
-    pub fn shared_domains<'h>(
-        &self,
-        hosts: impl IntoIterator<Item = &'h HostFacts>,
-    ) -> BTreeMap<[u8; 32], BTreeSet<String>> {
+    pub fn shared_domains(&self, hosts: &[HostFacts]) -> BTreeMap<[u8; 32], BTreeSet<String>> {
         let keyed: Vec<(&Stanza, Vec<[u8; 32]>)> = self
             .stanzas
             .iter()
@@ -108,7 +125,23 @@ impl Policy {
     ///
     /// [`InvalidPolicy`] with a mistake for each stanza that needs a controller.
     pub fn require_standalone(&self) -> Result<(), InvalidPolicy> {
-        Ok(())
+        let mut mistakes = Vec::new();
+        for (stanza, at) in self.stanzas.iter().zip(&self.origins) {
+            if matches!(stanza.key, StanzaKey::Pairwise) {
+                let problem = Problem::new("the stanza has no KEY")
+                    .hint("without a controller every stanza needs KEY or KEY_BASE64");
+                mistakes.push(mistake(at, Some(Keyword::Key.name()), problem));
+            }
+            if !stanza.hosts.is_empty() {
+                let problem = Problem::new("the keyword needs a controller");
+                mistakes.push(mistake(at, Some(Keyword::Hosts.name()), problem));
+            }
+        }
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(InvalidPolicy { mistakes })
+        }
     }
 }
 

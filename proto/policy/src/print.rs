@@ -1,7 +1,19 @@
 //! Canonical text: one spelling for each policy.
+//!
+//! Keywords stand in one order with one blank behind them, keys are written in base64, lists are
+//! sorted and resolved, includes are in their place, and both timeouts are always there: the text
+//! says the same to a later version with other defaults. Reading the text gives the policy back.
 
+use std::fmt::Display;
+
+use spa::{DigestType, EncryptionMode, ExchangePublic, Keys};
+
+use crate::keyword::Keyword;
+use crate::network::Networks;
+use crate::parse::keys::REDACTED;
 use crate::policy::Policy;
-use crate::stanza::Stanza;
+use crate::ports::PortSet;
+use crate::stanza::{OnControllerLoss, Stanza, StanzaKey};
 
 /// Whether keys are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,18 +24,197 @@ pub enum Secrets {
     Redact,
 }
 
+/// What stands in the place of some lines of a stanza when it is compiled for a host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form<'a> {
+    /// All its own lines.
+    Whole,
+    /// Without HOSTS and PROTECT; with this user and her key in the place of a pairwise stanza's
+    /// users.
+    ForHost(Option<(&'a str, &'a ExchangePublic)>),
+}
+
+/// Canonical text while it is being written.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    text: String,
+    secrets: Secrets,
+}
+
+// === impl Policy ===
+
 impl Policy {
     /// Writes the policy in its canonical form.
     #[must_use]
-    pub fn print(&self, _secrets: Secrets) -> String {
-        String::new()
+    pub fn print(&self, secrets: Secrets) -> String {
+        let mut printer = Printer::new(secrets);
+        printer.head(self);
+        for stanza in &self.stanzas {
+            printer.stanza(stanza, Form::Whole);
+        }
+        printer.finish()
     }
 }
+
+// === impl Stanza ===
 
 impl Stanza {
     /// Writes one stanza in its canonical form.
     #[must_use]
-    pub fn print(&self, _secrets: Secrets) -> String {
-        String::new()
+    pub fn print(&self, secrets: Secrets) -> String {
+        let mut printer = Printer::new(secrets);
+        printer.stanza(self, Form::Whole);
+        printer.finish()
+    }
+}
+
+// === impl Printer ===
+
+impl Printer {
+    pub(crate) fn new(secrets: Secrets) -> Self {
+        Self {
+            text: String::new(),
+            secrets,
+        }
+    }
+
+    pub(crate) fn finish(self) -> String {
+        self.text
+    }
+
+    /// What stands before the first stanza.
+    pub(crate) fn head(&mut self, policy: &Policy) {
+        for (group, users) in &policy.groups {
+            let names = users.iter().collect::<Vec<_>>().join(", ");
+            self.line(Keyword::Group, format_args!("{group} {names}"));
+        }
+        self.ports(Keyword::Protect, &policy.protect);
+        if let Some(mode) = policy.collect_mode {
+            self.line(Keyword::DataCollectMode, mode.name());
+        }
+    }
+
+    /// PROTECT before the first stanza.
+    pub(crate) fn protect(&mut self, ports: &PortSet) {
+        self.ports(Keyword::Protect, ports);
+    }
+
+    /// One stanza, with an empty line in front unless it is the first text.
+    pub(crate) fn stanza(&mut self, stanza: &Stanza, form: Form<'_>) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        if let Some(name) = &stanza.name {
+            self.line(Keyword::Name, name);
+        }
+        self.line(Keyword::Source, &stanza.source);
+        if stanza.destination != Networks::Any {
+            self.line(Keyword::Destination, &stanza.destination);
+        }
+        if matches!(form, Form::Whole) {
+            for hosts in &stanza.hosts {
+                self.line(Keyword::Hosts, hosts);
+            }
+        }
+        self.who(stanza, form);
+        self.what(stanza);
+        if matches!(form, Form::Whole) {
+            self.ports(Keyword::Protect, &stanza.protect);
+        }
+    }
+
+    /// Keys and users.
+    fn who(&mut self, stanza: &Stanza, form: Form<'_>) {
+        let user = match (form, &stanza.key) {
+            (Form::ForHost(user @ Some(_)), _) => user,
+            (Form::Whole | Form::ForHost(None), StanzaKey::User { user, public }) => {
+                Some((&**user, public))
+            }
+            (Form::Whole | Form::ForHost(None), StanzaKey::Static(_) | StanzaKey::Pairwise) => None,
+        };
+        if let Some((user, public)) = user {
+            self.line(Keyword::RequireUsername, user);
+            self.line(Keyword::UserPublicKey, public);
+        } else if !stanza.require_username.is_empty() {
+            let names = stanza
+                .require_username
+                .iter()
+                .collect::<Vec<_>>()
+                .join(", ");
+            self.line(Keyword::RequireUsername, names);
+        }
+        self.keys(stanza.static_keys());
+    }
+
+    fn keys(&mut self, pairs: &[Keys]) {
+        for keys in pairs {
+            let hmac = keys.hmac().map(|(key, _)| key.secret());
+            match self.secrets {
+                Secrets::Show => {
+                    let encryption = keys.encryption().secret().to_base64();
+                    self.line(Keyword::KeyBase64, &*encryption);
+                    if let Some(hmac) = hmac {
+                        self.line(Keyword::HmacKeyBase64, &*hmac.to_base64());
+                    }
+                }
+                Secrets::Redact => {
+                    let fingerprint = keys.fingerprint();
+                    let redacted = format!("{REDACTED} {fingerprint}]");
+                    self.line(Keyword::KeyBase64, &redacted);
+                    if hmac.is_some() {
+                        self.line(Keyword::HmacKeyBase64, &redacted);
+                    }
+                }
+            }
+        }
+        let mode = pairs.first().map(Keys::mode).unwrap_or_default();
+        if mode != EncryptionMode::default() {
+            self.line(Keyword::EncryptionMode, mode);
+        }
+        let digest = pairs.iter().find_map(|keys| Some(keys.hmac()?.1));
+        if let Some(digest) = digest.filter(|digest| *digest != DigestType::default()) {
+            self.line(Keyword::HmacDigestType, digest);
+        }
+    }
+
+    /// Ports, commands, times and conditions.
+    fn what(&mut self, stanza: &Stanza) {
+        if let Some(open) = &stanza.open_ports {
+            self.line(Keyword::OpenPorts, open);
+        }
+        self.ports(Keyword::RestrictPorts, &stanza.restrict_ports);
+        self.line(Keyword::FwAccessTimeout, stanza.fw_access_timeout_secs);
+        self.line(Keyword::MaxFwTimeout, stanza.max_fw_timeout_secs);
+        if stanza.require_source_address {
+            self.line(Keyword::RequireSourceAddress, "Y");
+        }
+        if let Some(at_secs) = stanza.expire_at_secs {
+            self.line(Keyword::AccessExpireEpoch, at_secs);
+        }
+        if let Some(rule) = &stanza.command {
+            self.line(Keyword::EnableCmdExec, "Y");
+            if let Some(user) = &rule.user {
+                self.line(Keyword::CmdExecUser, user);
+            }
+            if let Some(group) = &rule.group {
+                self.line(Keyword::CmdExecGroup, group);
+            }
+        }
+        if stanza.on_controller_loss == OnControllerLoss::Allow {
+            self.line(Keyword::OnControllerLoss, "allow");
+        }
+    }
+
+    fn ports(&mut self, keyword: Keyword, ports: &PortSet) {
+        if !ports.is_empty() {
+            self.line(keyword, ports);
+        }
+    }
+
+    fn line(&mut self, keyword: Keyword, value: impl Display) {
+        use std::fmt::Write as _;
+
+        // Writing into a string cannot fail.
+        let _ = writeln!(self.text, "{} {value}", keyword.name());
     }
 }

@@ -1,0 +1,227 @@
+//! Every keyword that is known: enforced, or refused by name.
+
+/// A keyword that this version enforces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Keyword {
+    AccessExpire,
+    AccessExpireEpoch,
+    CmdExecGroup,
+    CmdExecUser,
+    DataCollectMode,
+    Destination,
+    EnableCmdExec,
+    EncryptionMode,
+    FwAccessTimeout,
+    Group,
+    HmacDigestType,
+    HmacKey,
+    HmacKeyBase64,
+    Hosts,
+    Include,
+    IncludeFolder,
+    IncludeKeys,
+    Key,
+    KeyBase64,
+    MaxFwTimeout,
+    Name,
+    OnControllerLoss,
+    OpenPorts,
+    Protect,
+    RequireSourceAddress,
+    RequireUsername,
+    RestrictPorts,
+    Source,
+    UserPublicKey,
+}
+
+/// What the first word of a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// Enforced.
+    Enforced(Keyword),
+    /// fwknop's, but not supported by this version.
+    Unsupported {
+        /// A switch that changes nothing when it is off, so that `N` may stand.
+        may_be_off: bool,
+    },
+    /// Neither ours nor fwknop's.
+    Unknown,
+}
+
+/// The keywords that are enforced, by name.
+const ENFORCED: [(&str, Keyword); 30] = [
+    ("SOURCE", Keyword::Source),
+    ("NAME", Keyword::Name),
+    ("HOSTS", Keyword::Hosts),
+    ("OPEN_PORTS", Keyword::OpenPorts),
+    ("KEY_BASE64", Keyword::KeyBase64),
+    ("HMAC_KEY_BASE64", Keyword::HmacKeyBase64),
+    ("REQUIRE_USERNAME", Keyword::RequireUsername),
+    ("USER_PUBLIC_KEY", Keyword::UserPublicKey),
+    ("FW_ACCESS_TIMEOUT", Keyword::FwAccessTimeout),
+    ("MAX_FW_TIMEOUT", Keyword::MaxFwTimeout),
+    ("KEY", Keyword::Key),
+    ("HMAC_KEY", Keyword::HmacKey),
+    ("HMAC_DIGEST_TYPE", Keyword::HmacDigestType),
+    ("ENCRYPTION_MODE", Keyword::EncryptionMode),
+    ("DESTINATION", Keyword::Destination),
+    ("RESTRICT_PORTS", Keyword::RestrictPorts),
+    ("REQUIRE_SOURCE_ADDRESS", Keyword::RequireSourceAddress),
+    ("REQUIRE_SOURCE", Keyword::RequireSourceAddress),
+    ("ACCESS_EXPIRE", Keyword::AccessExpire),
+    ("ACCESS_EXPIRE_EPOCH", Keyword::AccessExpireEpoch),
+    ("ENABLE_CMD_EXEC", Keyword::EnableCmdExec),
+    ("CMD_EXEC_USER", Keyword::CmdExecUser),
+    ("CMD_EXEC_GROUP", Keyword::CmdExecGroup),
+    ("ON_CONTROLLER_LOSS", Keyword::OnControllerLoss),
+    ("PROTECT", Keyword::Protect),
+    ("DATA_COLLECT_MODE", Keyword::DataCollectMode),
+    ("%group", Keyword::Group),
+    ("%include", Keyword::Include),
+    ("%include_folder", Keyword::IncludeFolder),
+    ("%include_keys", Keyword::IncludeKeys),
+];
+
+/// fwknop's other keywords, and whether they are switches that may be off.
+const UNSUPPORTED: [(&str, bool); 21] = [
+    ("CMD_CYCLE_CLOSE", false),
+    ("CMD_CYCLE_OPEN", false),
+    ("CMD_CYCLE_TIMER", false),
+    ("CMD_SUDO_EXEC_GROUP", false),
+    ("CMD_SUDO_EXEC_USER", false),
+    ("DISABLE_DNAT", true),
+    ("ENABLE_CMD_SUDO_EXEC", true),
+    ("FORCE_MASQUERADE", true),
+    ("FORCE_NAT", false),
+    ("FORCE_SNAT", false),
+    ("FORWARD_ALL", true),
+    ("GPG_ALLOW_NO_PW", true),
+    ("GPG_DECRYPT_ID", false),
+    ("GPG_DECRYPT_PW", false),
+    ("GPG_DISABLE_SIG", true),
+    ("GPG_EXE", false),
+    ("GPG_FINGERPRINT_ID", false),
+    ("GPG_HOME_DIR", false),
+    ("GPG_IGNORE_SIG_VERIFY_ERROR", true),
+    ("GPG_REMOTE_ID", false),
+    ("GPG_REQUIRE_SIG", true),
+];
+
+/// Words longer than this have no nearest keyword.
+const WORD_BYTES_MAX: usize = 40;
+
+// === impl Keyword ===
+
+impl Keyword {
+    /// Its bit in a set of keywords.
+    pub(crate) const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+
+    /// Its name, for mistakes that are found after its line.
+    pub(crate) fn name(self) -> &'static str {
+        ENFORCED
+            .iter()
+            .find(|(_, keyword)| *keyword == self)
+            .map_or("", |(name, _)| name)
+    }
+}
+
+// === impl Word ===
+
+impl Word {
+    /// Looks the first word of a line up. Names are case-sensitive, as in fwknop.
+    pub(crate) fn of(word: &str) -> Self {
+        if let Some((_, keyword)) = ENFORCED.iter().find(|(name, _)| *name == word) {
+            return Self::Enforced(*keyword);
+        }
+        UNSUPPORTED
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map_or(Self::Unknown, |&(_, may_be_off)| Self::Unsupported {
+                may_be_off,
+            })
+    }
+}
+
+/// The known keyword that is spelt most like `word`, if one is spelt like it at all.
+pub(crate) fn nearest(word: &str) -> Option<&'static str> {
+    let known = ENFORCED
+        .iter()
+        .map(|(name, _)| *name)
+        .chain(UNSUPPORTED.iter().map(|(name, _)| *name));
+    nearest_of(&word.to_ascii_uppercase(), known)
+}
+
+/// The candidate that is spelt most like `word`, without regard to case.
+pub(crate) fn nearest_of<'c>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
+    if word.len() > WORD_BYTES_MAX {
+        return None;
+    }
+    let allowed = (word.len() / 3).min(3);
+    candidates
+        .into_iter()
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// How many letters must be changed, added or removed (Levenshtein), without regard to case.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<u8> = b.bytes().map(|c| c.to_ascii_uppercase()).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().map(|c| c.to_ascii_uppercase()).enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = *cell;
+            left = changed.min(diagonal + 1).min(left + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_enforced_keyword_has_its_own_bit_and_a_name() {
+        let mut bits = 0_u32;
+        for (name, keyword) in ENFORCED {
+            if name != "REQUIRE_SOURCE" {
+                assert_eq!(bits & keyword.bit(), 0, "{name}");
+                assert_eq!(keyword.name(), name);
+            }
+            bits |= keyword.bit();
+        }
+    }
+
+    #[test]
+    fn a_misspelt_keyword_has_a_nearest_one() {
+        assert_eq!(nearest("OPEN_PORT"), Some("OPEN_PORTS"));
+        assert_eq!(nearest("source"), Some("SOURCE"));
+        assert_eq!(nearest("REQUIRE_USER_NAME"), Some("REQUIRE_USERNAME"));
+        assert_eq!(nearest("FW_ACESS_TIMEOUT"), Some("FW_ACCESS_TIMEOUT"));
+    }
+
+    #[test]
+    fn what_is_no_keyword_has_none() {
+        assert_eq!(nearest("hunter2hunter2"), None);
+        assert_eq!(
+            nearest("dGhpcyBpcyBhIGtleSB0aGF0IG5vYm9keSBtdXN0IHNlZQ=="),
+            None
+        );
+        assert_eq!(nearest(""), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! What is allowed but doubtful.
+
+use spa::EncryptionMode;
+
+use crate::keyword::Keyword;
+use crate::parse::Dialect;
+use crate::parse::problem::Problem;
+use crate::stanza::Stanza;
+
+/// What is doubtful about one stanza. Compiled text was looked at when its source was applied.
+pub(crate) fn stanza(dialect: Dialect, stanza: &Stanza) -> Vec<(Keyword, Problem)> {
+    if dialect == Dialect::Compiled {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    timeouts(stanza, &mut warnings);
+    keys(stanza, &mut warnings);
+    reach(stanza, &mut warnings);
+    if dialect == Dialect::Operator {
+        fleet(stanza, &mut warnings);
+    }
+    warnings
+}
+
+fn timeouts(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
+    let (own, cap) = (stanza.fw_access_timeout_secs, stanza.max_fw_timeout_secs);
+    if cap == 0 {
+        let problem = Problem::new("a longest timeout of 0 seconds opens nothing");
+        warnings.push((Keyword::MaxFwTimeout, problem));
+    } else if own == 0 {
+        let problem = Problem::new("a timeout of 0 seconds opens nothing");
+        let problem = problem.hint("unless the client names its own timeout");
+        warnings.push((Keyword::FwAccessTimeout, problem));
+    } else if own > cap {
+        let problem = Problem::new(format!("MAX_FW_TIMEOUT caps it at {cap} seconds"));
+        let problem = problem.hint(format!("MAX_FW_TIMEOUT {own} would allow it"));
+        warnings.push((Keyword::FwAccessTimeout, problem));
+    }
+}
+
+fn keys(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
+    let keys = stanza.static_keys();
+    if keys.iter().any(|keys| keys.hmac().is_none()) {
+        let problem =
+            Problem::new("a key has no HMAC key: packets are decrypted before they are authentic");
+        warnings.push((
+            Keyword::HmacKey,
+            problem.hint("add HMAC_KEY_BASE64 below the key"),
+        ));
+    }
+    let weak =
+        |keys: &spa::Keys| matches!(keys.mode(), EncryptionMode::Ecb | EncryptionMode::Legacy);
+    if let Some(keys) = keys.iter().find(|keys| weak(keys)) {
+        let problem = Problem::new(format!("{} mode is weak", keys.mode()));
+        warnings.push((
+            Keyword::EncryptionMode,
+            problem.hint("use CBC, the default"),
+        ));
+    }
+}
+
+fn reach(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
+    if stanza.open_ports.is_none() {
+        let problem = Problem::new("without OPEN_PORTS every port may be opened");
+        warnings.push((Keyword::OpenPorts, problem));
+    }
+    if let Some(open) = &stanza.open_ports
+        && open.iter().all(|port| stanza.restrict_ports.contains(port))
+    {
+        let problem = Problem::new("every port of OPEN_PORTS is restricted, so that none can open");
+        warnings.push((Keyword::RestrictPorts, problem));
+    }
+    if stanza
+        .command
+        .as_ref()
+        .is_some_and(|rule| rule.user.is_none())
+    {
+        let problem = Problem::new("commands run as root");
+        warnings.push((
+            Keyword::EnableCmdExec,
+            problem.hint("CMD_EXEC_USER names a user"),
+        ));
+    }
+}
+
+fn fleet(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
+    if stanza.name.is_none() {
+        let problem = Problem::new("the stanza has no NAME: the audit can only show its number");
+        warnings.push((Keyword::Name, problem));
+    }
+    let is_for_one_host = match &*stanza.hosts {
+        [] => false,
+        [first, others @ ..] => {
+            let name = first.host_name();
+            name.is_some() && others.iter().all(|line| line.host_name() == name)
+        }
+    };
+    if !stanza.static_keys().is_empty() && !is_for_one_host {
+        let problem = Problem::new("a key in the text is shared by every host of the stanza");
+        let problem = problem.hint("without KEY every user has her own with every host");
+        warnings.push((Keyword::Key, problem));
+    } else if stanza.hosts.is_empty() {
+        let problem = Problem::new("without HOSTS the stanza is for every host");
+        warnings.push((Keyword::Hosts, problem.hint("HOSTS ANY says so")));
+    }
+}

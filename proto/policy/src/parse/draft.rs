@@ -1,0 +1,288 @@
+//! A stanza while its lines are being read.
+
+use std::sync::Arc;
+
+use spa::ExchangePublic;
+
+use crate::host::Selector;
+use crate::keyword::Keyword;
+use crate::network::Networks;
+use crate::parse::Dialect;
+use crate::parse::keys::{Form, KeyLines};
+use crate::parse::problem::Problem;
+use crate::parse::values;
+use crate::policy::Origin;
+use crate::ports::PortSet;
+use crate::stanza::{
+    CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,
+    Stanza, StanzaKey, Usernames,
+};
+
+/// The keywords of which a stanza may have several lines.
+const REPEATABLE: u32 = Keyword::Hosts.bit()
+    | Keyword::Key.bit()
+    | Keyword::KeyBase64.bit()
+    | Keyword::HmacKey.bit()
+    | Keyword::HmacKeyBase64.bit();
+
+/// A stanza as far as it has been read.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    /// The line with which it begins.
+    pub(crate) at: Origin,
+    /// Whether `%include_keys` ended it.
+    pub(crate) is_closed: bool,
+    stanza: Stanza,
+    hosts: Vec<Selector>,
+    keys: KeyLines,
+    /// REQUIRE_USERNAME as it is written, and where.
+    usernames: Option<(Origin, Box<str>)>,
+    user_public: Option<ExchangePublic>,
+    runs_commands: bool,
+    command: CommandRule,
+    /// The keywords of its lines.
+    seen: u32,
+}
+
+/// What a draft becomes.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// The line with which it begins.
+    pub(crate) at: Origin,
+    pub(crate) stanza: Stanza,
+    /// REQUIRE_USERNAME as it is written, and where.
+    pub(crate) usernames: Option<(Origin, Box<str>)>,
+    pub(crate) problems: Vec<(Origin, Keyword, Problem)>,
+    pub(crate) warnings: Vec<(Keyword, Problem)>,
+}
+
+// === impl Draft ===
+
+impl Draft {
+    pub(crate) fn new(number: u32, at: Origin) -> Self {
+        Self {
+            at,
+            is_closed: false,
+            stanza: Stanza {
+                number,
+                name: None,
+                hosts: Box::default(),
+                source: Networks::Any,
+                destination: Networks::Any,
+                open_ports: None,
+                restrict_ports: PortSet::default(),
+                key: StanzaKey::Pairwise,
+                fw_access_timeout_secs: FW_ACCESS_TIMEOUT_DEFAULT_SECS,
+                max_fw_timeout_secs: MAX_FW_TIMEOUT_DEFAULT_SECS,
+                require_username: Usernames::default(),
+                require_source_address: false,
+                expire_at_secs: None,
+                command: None,
+                protect: PortSet::default(),
+                on_controller_loss: OnControllerLoss::default(),
+            },
+            hosts: Vec::new(),
+            keys: KeyLines::default(),
+            usernames: None,
+            user_public: None,
+            runs_commands: false,
+            command: CommandRule::default(),
+            seen: 0,
+        }
+    }
+
+    /// Whether a line with this keyword begins the next stanza: a second SOURCE does, and so does a
+    /// NAME, unless it stands directly below the SOURCE of a stanza without one.
+    pub(crate) fn ends_before(&self, keyword: Keyword) -> bool {
+        match keyword {
+            Keyword::Source => self.seen & Keyword::Source.bit() != 0,
+            Keyword::Name => self.seen != Keyword::Source.bit() || self.is_closed,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.stanza.name.as_ref()
+    }
+
+    /// Takes one line.
+    pub(crate) fn line(
+        &mut self,
+        keyword: Keyword,
+        value: &str,
+        at: Origin,
+    ) -> Result<(), Problem> {
+        let twice = self.seen & keyword.bit() & !REPEATABLE != 0;
+        self.seen |= keyword.bit();
+        if twice {
+            return Err(Problem::new("the stanza has this keyword already")
+                .hint("a stanza begins with SOURCE or NAME"));
+        }
+        match keyword {
+            Keyword::Key => self.keys.encryption(Form::Passphrase, value, at),
+            Keyword::KeyBase64 => self.keys.encryption(Form::Base64, value, at),
+            Keyword::HmacKey => self.keys.hmac(Form::Passphrase, value),
+            Keyword::HmacKeyBase64 => self.keys.hmac(Form::Base64, value),
+            Keyword::RequireUsername => {
+                self.usernames = Some((at, value.into()));
+                Ok(())
+            }
+            _ => self.set(keyword, value),
+        }
+    }
+
+    /// The keywords whose value needs nothing but itself.
+    fn set(&mut self, keyword: Keyword, value: &str) -> Result<(), Problem> {
+        let stanza = &mut self.stanza;
+        match keyword {
+            Keyword::Name => stanza.name = Some(values::name(value)?.into()),
+            Keyword::Hosts => self.hosts.push(Selector::parse(value).map_err(shown)?),
+            Keyword::Source => stanza.source = Networks::parse(value).map_err(shown)?,
+            Keyword::Destination => stanza.destination = Networks::parse(value).map_err(shown)?,
+            Keyword::OpenPorts => stanza.open_ports = Some(PortSet::parse(value).map_err(shown)?),
+            Keyword::RestrictPorts => {
+                stanza.restrict_ports = PortSet::parse(value).map_err(shown)?
+            }
+            Keyword::Protect => stanza.protect = PortSet::parse(value).map_err(shown)?,
+            Keyword::EncryptionMode => self.keys.mode(value)?,
+            Keyword::HmacDigestType => self.keys.digest(value)?,
+            Keyword::UserPublicKey => self.user_public = Some(value.parse().map_err(shown)?),
+            Keyword::FwAccessTimeout => {
+                stanza.fw_access_timeout_secs = values::timeout_secs(value)?
+            }
+            Keyword::MaxFwTimeout => stanza.max_fw_timeout_secs = values::timeout_secs(value)?,
+            Keyword::RequireSourceAddress => stanza.require_source_address = values::switch(value)?,
+            Keyword::AccessExpire => stanza.expire_at_secs = Some(values::date(value)?),
+            Keyword::AccessExpireEpoch => stanza.expire_at_secs = Some(values::epoch_secs(value)?),
+            Keyword::EnableCmdExec => self.runs_commands = values::switch(value)?,
+            Keyword::CmdExecUser => self.command.user = Some(values::account(value)?),
+            Keyword::CmdExecGroup => self.command.group = Some(values::account(value)?),
+            Keyword::OnControllerLoss => {
+                stanza.on_controller_loss = values::on_controller_loss(value)?;
+            }
+            Keyword::DataCollectMode
+            | Keyword::Group
+            | Keyword::HmacKey
+            | Keyword::HmacKeyBase64
+            | Keyword::Include
+            | Keyword::IncludeFolder
+            | Keyword::IncludeKeys
+            | Keyword::Key
+            | Keyword::KeyBase64
+            | Keyword::RequireUsername => {
+                return Err(Problem::new("the keyword does not belong into a stanza"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the stanza together and finds the mistakes that only the whole shows.
+    pub(crate) fn finish(self, dialect: Dialect) -> Finished {
+        let mut problems: Vec<_> = self
+            .mistakes(dialect)
+            .map(|(keyword, problem)| (self.at.clone(), keyword, problem))
+            .collect();
+        let warnings = self.warnings();
+
+        let mut stanza = self.stanza;
+        stanza.hosts = self.hosts.into_boxed_slice();
+        stanza.command = self.runs_commands.then(|| Box::new(self.command));
+        if let (Some(public), Some((_, user))) = (self.user_public, &self.usernames) {
+            let user = user.clone();
+            stanza.key = StanzaKey::User { user, public };
+        }
+        if !self.keys.is_empty() {
+            match self.keys.finish() {
+                Ok(keys) => stanza.key = StanzaKey::Static(keys),
+                Err(wrong) => problems.extend(
+                    wrong
+                        .into_iter()
+                        .map(|(at, problem)| (at, Keyword::Key, problem)),
+                ),
+            }
+        }
+        Finished {
+            at: self.at,
+            stanza,
+            usernames: self.usernames,
+            problems,
+            warnings,
+        }
+    }
+
+    /// What is wrong with the stanza as a whole.
+    fn mistakes(&self, dialect: Dialect) -> impl Iterator<Item = (Keyword, Problem)> + use<> {
+        let source = (!self.has(Keyword::Source)).then(|| {
+            let problem = Problem::new("the stanza has no SOURCE");
+            let problem = problem.hint("SOURCE ANY allows every address");
+            (Keyword::Source, problem)
+        });
+        let expires_twice = self.has(Keyword::AccessExpire) && self.has(Keyword::AccessExpireEpoch);
+        let expire = expires_twice.then(|| {
+            let problem = Problem::new("the stanza has ACCESS_EXPIRE as well");
+            (Keyword::AccessExpireEpoch, problem)
+        });
+        let key = self.key_mistake(dialect);
+        source.into_iter().chain(expire).chain(key)
+    }
+
+    /// Which of its lines have no effect.
+    fn warnings(&self) -> Vec<(Keyword, Problem)> {
+        let mut warnings = Vec::new();
+        if !self.runs_commands {
+            for keyword in [Keyword::CmdExecUser, Keyword::CmdExecGroup] {
+                if self.has(keyword) {
+                    let problem = Problem::new("the line has no effect without ENABLE_CMD_EXEC Y");
+                    warnings.push((keyword, problem));
+                }
+            }
+        }
+        if !self.keys.is_empty() && self.keys.has_useless_digest() {
+            let problem = Problem::new("the line has no effect without an HMAC key");
+            warnings.push((Keyword::HmacDigestType, problem));
+        }
+        warnings
+    }
+
+    fn has(&self, keyword: Keyword) -> bool {
+        self.seen & keyword.bit() != 0
+    }
+
+    /// What is wrong with the keys as a whole.
+    fn key_mistake(&self, dialect: Dialect) -> Option<(Keyword, Problem)> {
+        let has_key_lines = self.has(Keyword::Key) || self.has(Keyword::KeyBase64);
+        let has_user_key = self.has(Keyword::UserPublicKey);
+        if has_key_lines {
+            let problem = Problem::new("the stanza has a KEY as well");
+            return has_user_key.then_some((Keyword::UserPublicKey, problem));
+        }
+        if let Some(problem) = self.keys.pairwise_mistake() {
+            return Some((Keyword::Key, problem));
+        }
+        match dialect {
+            Dialect::Operator => None,
+            Dialect::Alone => {
+                let problem = Problem::new("the stanza has no KEY");
+                let problem =
+                    problem.hint("without a controller every stanza needs KEY or KEY_BASE64");
+                Some((Keyword::Key, problem))
+            }
+            Dialect::Compiled if !has_user_key => {
+                let problem = Problem::new("the stanza has neither KEY nor USER_PUBLIC_KEY");
+                Some((Keyword::UserPublicKey, problem))
+            }
+            Dialect::Compiled => {
+                let names_one = self
+                    .usernames
+                    .as_ref()
+                    .is_some_and(|(_, names)| !names.contains([',', '@']));
+                let problem = Problem::new("the stanza needs REQUIRE_USERNAME with one user");
+                (!names_one).then_some((Keyword::UserPublicKey, problem))
+            }
+        }
+    }
+}
+
+fn shown(error: impl std::error::Error) -> Problem {
+    Problem::new(error.to_string())
+}

@@ -1,0 +1,145 @@
+//! Includes: other files in the place of a line.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::keyword::{Keyword, Word};
+use crate::lexer;
+use crate::network::shortened;
+use crate::parse::draft::Draft;
+use crate::parse::problem::Problem;
+use crate::parse::{Parser, place};
+
+/// How deep includes may be nested, as in fwknop.
+const DEPTH_MAX: usize = 3;
+/// How many files one policy may include in all: a folder that includes itself grows fast.
+const FILES_MAX: usize = 10_000;
+
+impl Parser<'_> {
+    /// `%include FILE`: whole stanzas. The including stanza goes on behind it.
+    pub(super) fn include(&mut self, value: &str) -> Result<(), Problem> {
+        let path = self.resolve(value);
+        self.include_stanzas(path)
+    }
+
+    /// `%include_folder DIR`: every `*.conf`, by name.
+    pub(super) fn include_folder(&mut self, value: &str) -> Result<(), Problem> {
+        let folder = self.resolve(value);
+        let mut paths = self
+            .includes
+            .list_conf(&folder)
+            .map_err(|error| unreadable(&folder, &error))?;
+        paths.sort();
+        paths
+            .into_iter()
+            .try_for_each(|path| self.include_stanzas(path))
+    }
+
+    /// `%include_keys FILE`: keys for the stanza in which it is the last line.
+    pub(super) fn include_keys(&mut self, value: &str) -> Result<(), Problem> {
+        let Some(mut draft) = self.draft.take() else {
+            return Err(Problem::new("the line stands outside of a stanza"));
+        };
+        if draft.is_closed {
+            self.draft = Some(draft);
+            return Err(Problem::new("the stanza has this keyword already"));
+        }
+        let path = self.resolve(value);
+        let read = self.read(&path);
+        if let Ok(text) = &read {
+            self.key_lines(&path, text, &mut draft);
+        }
+        draft.is_closed = true;
+        self.draft = Some(draft);
+        read.map(drop)
+    }
+
+    fn include_stanzas(&mut self, path: PathBuf) -> Result<(), Problem> {
+        if self.open.len() > DEPTH_MAX {
+            return Err(Problem::new(format!(
+                "includes are nested more than {DEPTH_MAX} deep"
+            )));
+        }
+        if self.open.contains(&path) {
+            return Err(Problem::new(format!("{} includes itself", path.display())));
+        }
+        let text = self.read(&path)?;
+        let outer = self.draft.take();
+        self.text(&name(&path), &text);
+        self.draft = outer;
+        Ok(())
+    }
+
+    fn key_lines(&mut self, path: &Path, text: &str, draft: &mut Draft) {
+        let file = name(path);
+        self.files.push(Arc::clone(&file));
+        for line in lexer::lines(text) {
+            let line = match line {
+                Ok(line) => line,
+                Err((number, problem)) => {
+                    self.mistake(&place(&file, number), None, problem);
+                    continue;
+                }
+            };
+            let at = place(&file, line.number);
+            let taken = match Word::of(line.keyword) {
+                Word::Enforced(keyword) if is_key(keyword) && !line.value.is_empty() => {
+                    draft.line(keyword, line.value, at.clone())
+                }
+                Word::Enforced(keyword) if is_key(keyword) => {
+                    Err(Problem::new("the keyword has no value"))
+                }
+                Word::Enforced(_) => Err(Problem::new("only keys stand in such a file")),
+                Word::Unsupported { .. } => Err(Problem::new("not supported by this version")),
+                Word::Unknown => {
+                    self.unknown(&at, line.keyword);
+                    continue;
+                }
+            };
+            if let Err(problem) = taken {
+                self.mistake(&at, Some(line.keyword), problem);
+            }
+        }
+    }
+
+    fn read(&mut self, path: &Path) -> Result<String, Problem> {
+        if self.policy.included.len() >= FILES_MAX {
+            return Err(Problem::new(format!(
+                "the policy includes more than {FILES_MAX} files"
+            )));
+        }
+        let text = self
+            .includes
+            .read(path)
+            .map_err(|error| unreadable(path, &error))?;
+        self.policy.included.push(path.to_owned());
+        Ok(text)
+    }
+
+    /// Joins a relative path to the folder of the file that names it.
+    fn resolve(&self, value: &str) -> PathBuf {
+        let folder = self.open.last().and_then(|file| file.parent());
+        folder.map_or_else(|| PathBuf::from(value), |folder| folder.join(value))
+    }
+}
+
+const fn is_key(keyword: Keyword) -> bool {
+    matches!(
+        keyword,
+        Keyword::Key
+            | Keyword::KeyBase64
+            | Keyword::HmacKey
+            | Keyword::HmacKeyBase64
+            | Keyword::HmacDigestType
+            | Keyword::EncryptionMode
+    )
+}
+
+fn name(path: &Path) -> Arc<str> {
+    path.to_string_lossy().into()
+}
+
+fn unreadable(path: &Path, error: &crate::ReadError) -> Problem {
+    let path = shortened(&path.to_string_lossy());
+    Problem::new(format!("cannot read {path}: {error}"))
+}
