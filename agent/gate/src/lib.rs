@@ -1,1 +1,64 @@
-//! Under construction.
+//! The gate: from bytes off the wire to a word on who gets in.
+//!
+//! A [`Gate`] performs no I/O, reads no clock and starts nothing. It is told what arrived and when,
+//! and answers with a [`Decision`]; the agent's loop makes it so. Every rule about who gets in is a
+//! rule about values, and is tested as one.
+//!
+//! # The life of a packet
+//!
+//! Read `Gate::corridor`; the other modules are its rooms, in the order in which a packet walks
+//! through them. Each room consumes the evidence of the one before and leaves evidence that nothing
+//! else can make, so that no room can be skipped and no two can be swapped.
+//!
+//! | room | takes | leaves | refuses with ([`Reason`]) |
+//! |---|---|---|---|
+//! | [`datagram`] | frame | [`Datagram`] | [`NotForUs`] |
+//! | `parse` | payload | `Parsed` | `Malformed`, `NotHttp` |
+//! | `seen` | text | nothing: a shortcut for copies | `Replayed`, `Stale` |
+//! | `matching` | `Parsed`, source | candidate keys, paid for | `NoCandidate`, `Budget` |
+//! | `authenticate` | sealed packet, key | `Authenticated` | `NotAuthentic`, `NotOpened`, `ForeignTag` |
+//! | `fresh` | `Authenticated`, wall time, [`ReplayLog`] | `Fresh` | `Stale`, `Future`, `BeforeFloor`, `Replayed` |
+//! | `authorize` | `Fresh`, stanzas | `Authorized` | `Denied`, `PolicyExpired` |
+//! | [`decision`] | `Authorized` | [`Grant`] or [`Pending`] | `ReplayedElsewhere`, `ClaimUnreachable` |
+//!
+//! # What strangers can do
+//!
+//! Nothing that they send is logged, answered or kept; they can make counters grow. Junk of the
+//! wrong shape costs some comparisons. Junk of the right shape costs one HMAC for each key, under
+//! [`Budget`]s, and finding none in them it costs nothing. Memory is bounded by constants: 4096
+//! budgets, 8192 sources with their last keys, 1024 texts of authentic packets.
+//!
+//! Two decisions that cost an argument. *The tag is checked again after opening* (`ForeignTag`):
+//! accepting a foreign tag in front of an authentic packet would be harmless, since the replay digest
+//! ignores it, but then one message had many texts, and that is how fwknop's replay bypasses began.
+//! *A packet is tried with all its keys or with none*: spending the rest of a budget on some of the
+//! keys would make the last stanzas of a file unreachable under attack while the first ones work.
+
+pub mod budget;
+pub mod counters;
+pub mod datagram;
+pub mod decision;
+pub mod estate;
+pub mod fresh;
+pub mod now;
+pub mod settings;
+
+mod authenticate;
+mod authorize;
+mod gate;
+mod http;
+mod matching;
+mod parse;
+mod seen;
+
+pub use crate::budget::{Budget, Exhausted};
+pub use crate::counters::Counters;
+pub use crate::datagram::{Datagram, Link, NotForUs, Transport};
+pub use crate::decision::{
+    Check, Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route,
+};
+pub use crate::estate::{Estate, InvalidEstate, SharedKeys};
+pub use crate::fresh::{MemoryReplayLog, ReplayLog, Replayed};
+pub use crate::gate::Gate;
+pub use crate::now::Now;
+pub use crate::settings::{AGEING_DEFAULT, Settings};

@@ -1,0 +1,350 @@
+//! How much work strangers may cause: token buckets over trials, in total and per source.
+//!
+//! A packet without a tag, from a source not seen before, must be tried under every key it could
+//! have been sealed with. Junk that is made to look right causes the same work, so the work is
+//! bounded: each source has an allowance, all strangers together have one, and sources that have
+//! proved a key before draw on one of their own that strangers cannot empty. A packet is tried under
+//! all its keys or under none, so that a half-empty budget cannot make the last key of a policy
+//! unreachable while the first still works.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lru::LruCache;
+
+/// Allowances of trials, in units. One unit is about one HMAC-SHA256 over a usual packet (0.4 µs to
+/// 1 µs); longer packets, other digests and keys without an HMAC cost several.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Budget {
+    /// Units a second for all strangers together. The default takes about 30 % of a core.
+    pub strangers_per_sec: u32,
+    /// Units a second for sources that have proved a key before. The default takes about 10 %.
+    pub known_per_sec: u32,
+    /// Units a second for one source: an IPv4 address, or an IPv6 network of 64 bits.
+    pub source_per_sec: u32,
+}
+
+/// Which allowance had run out.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Exhausted {
+    /// This source sends more than its share.
+    Source,
+    /// All sources together do.
+    Total,
+}
+
+/// A full scan may be asked for this many times at once by one source, whatever the rates are;
+/// otherwise a large policy could never be scanned at all.
+const SCANS_AT_ONCE: u64 = 8;
+/// Sources whose allowance is remembered, about 0.5 MB. One that is pushed out starts afresh, which
+/// costs no more than the total allows.
+const SOURCES_MAX: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+const NANOS_PER_SEC: u128 = 1_000_000_000;
+/// No bucket holds more than this, so a longer gap earns nothing more.
+const REFILL_MAX: Duration = Duration::from_secs(3600);
+
+/// The allowances and what is left of them.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    budget: Budget,
+    burst: u64,
+    strangers: Bucket,
+    known: Bucket,
+    sources: LruCache<IpAddr, Bucket>,
+}
+
+/// What was taken, so that it can be given back.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Taken {
+    source: IpAddr,
+    from_known: bool,
+    units: u64,
+}
+
+/// A token bucket over steady time.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    units: u64,
+    /// Up to when it has been refilled.
+    filled: Duration,
+}
+
+// === impl Budget ===
+
+impl Budget {
+    /// No limit that any input can reach: for explaining packets, where nobody is starved.
+    pub const UNLIMITED: Self = Self {
+        strangers_per_sec: u32::MAX,
+        known_per_sec: u32::MAX,
+        source_per_sec: u32::MAX,
+    };
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            strangers_per_sec: 600_000,
+            known_per_sec: 200_000,
+            source_per_sec: 40_000,
+        }
+    }
+}
+
+// === impl Budgets ===
+
+impl Budgets {
+    /// Starts with everything full. `scan_units` is the price of one scan over all keys.
+    pub(crate) fn new(budget: Budget, scan_units: u64) -> Self {
+        let mut budgets = Self {
+            budget,
+            burst: 0,
+            strangers: Bucket::EMPTY,
+            known: Bucket::EMPTY,
+            sources: LruCache::new(SOURCES_MAX),
+        };
+        budgets.set_scan_units(scan_units);
+        budgets.strangers.units = budgets.capacity(budget.strangers_per_sec);
+        budgets.known.units = budgets.capacity(budget.known_per_sec);
+        budgets
+    }
+
+    /// Follows a change of policy; what has been spent stays spent.
+    pub(crate) fn set_scan_units(&mut self, scan_units: u64) {
+        self.burst = scan_units.saturating_mul(SCANS_AT_ONCE);
+    }
+
+    /// Takes `units` from the source's allowance and from that of its kind, or nothing at all.
+    ///
+    /// A known source may use what strangers leave, never the other way round.
+    pub(crate) fn take(
+        &mut self,
+        source: IpAddr,
+        known: bool,
+        units: u64,
+        steady: Duration,
+    ) -> Result<Taken, Exhausted> {
+        let source = network_of(source);
+        let source_capacity = self.capacity(self.budget.source_per_sec);
+        let (strangers_capacity, known_capacity) = (
+            self.capacity(self.budget.strangers_per_sec),
+            self.capacity(self.budget.known_per_sec),
+        );
+        let of_source = self.sources.get_or_insert_mut(source, || Bucket {
+            units: source_capacity,
+            filled: steady,
+        });
+        of_source.refill(self.budget.source_per_sec, source_capacity, steady);
+        if of_source.units < units {
+            return Err(Exhausted::Source);
+        }
+        self.strangers
+            .refill(self.budget.strangers_per_sec, strangers_capacity, steady);
+        self.known
+            .refill(self.budget.known_per_sec, known_capacity, steady);
+        let from_known = known && self.known.units >= units;
+        let total = if from_known {
+            &mut self.known
+        } else {
+            &mut self.strangers
+        };
+        if total.units < units {
+            return Err(Exhausted::Total);
+        }
+        total.units -= units;
+        of_source.units -= units;
+        Ok(Taken {
+            source,
+            from_known,
+            units,
+        })
+    }
+
+    /// Gives back what an authentic packet cost: its sender is no stranger.
+    pub(crate) fn give_back(&mut self, taken: Taken) {
+        let Taken {
+            source,
+            from_known,
+            units,
+        } = taken;
+        let total = if from_known {
+            &mut self.known
+        } else {
+            &mut self.strangers
+        };
+        total.units = total.units.saturating_add(units);
+        if let Some(of_source) = self.sources.peek_mut(&source) {
+            of_source.units = of_source.units.saturating_add(units);
+        }
+    }
+
+    /// A tenth of a second's worth, and always enough for some whole scans.
+    fn capacity(&self, per_sec: u32) -> u64 {
+        u64::from(per_sec / 10).max(self.burst)
+    }
+}
+
+// === impl Bucket ===
+
+impl Bucket {
+    const EMPTY: Self = Self {
+        units: 0,
+        filled: Duration::ZERO,
+    };
+
+    fn refill(&mut self, per_sec: u32, capacity: u64, steady: Duration) {
+        let elapsed = steady.saturating_sub(self.filled).min(REFILL_MAX);
+        let earned = elapsed.as_nanos() * u128::from(per_sec) / NANOS_PER_SEC;
+        let Ok(earned) = u64::try_from(earned) else {
+            return;
+        };
+        self.units = self.units.saturating_add(earned).min(capacity);
+        // What is left of a unit adds up: at low rates it takes longer than the gap between packets.
+        let left_nanos = elapsed.as_nanos() * u128::from(per_sec) % NANOS_PER_SEC;
+        let left_nanos = left_nanos / u128::from(per_sec.max(1));
+        let left = Duration::from_nanos(u64::try_from(left_nanos).unwrap_or(0));
+        self.filled = steady.max(self.filled).saturating_sub(left);
+    }
+}
+
+/// One sender can use every address of its IPv6 network, so these share an allowance.
+fn network_of(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !0 << 64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: Budget = Budget {
+        strangers_per_sec: 1_000,
+        known_per_sec: 500,
+        source_per_sec: 100,
+    };
+    const NO_SCANS: u64 = 0;
+
+    fn address(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    /// Takes one unit at a time until refused.
+    fn drain(
+        budgets: &mut Budgets,
+        source: IpAddr,
+        known: bool,
+        steady: Duration,
+    ) -> (u64, Exhausted) {
+        let mut taken = 0;
+        loop {
+            match budgets.take(source, known, 1, steady) {
+                Ok(_) => taken += 1,
+                Err(exhausted) => return (taken, exhausted),
+            }
+        }
+    }
+
+    #[test]
+    fn one_source_gets_its_burst_and_then_its_rate() {
+        let mut budgets = Budgets::new(BUDGET, NO_SCANS);
+
+        assert_eq!(
+            drain(&mut budgets, address(1), false, Duration::ZERO),
+            (10, Exhausted::Source)
+        );
+        assert_eq!(
+            drain(&mut budgets, address(1), false, Duration::from_millis(50)),
+            (5, Exhausted::Source),
+        );
+    }
+
+    #[test]
+    fn what_one_source_spends_does_not_starve_another() {
+        let mut budgets = Budgets::new(BUDGET, NO_SCANS);
+        drain(&mut budgets, address(1), false, Duration::ZERO);
+
+        assert!(budgets.take(address(2), false, 10, Duration::ZERO).is_ok());
+    }
+
+    #[test]
+    fn many_sources_together_are_bounded_and_leave_the_share_of_known_sources_alone() {
+        let mut budgets = Budgets::new(BUDGET, NO_SCANS);
+        let taken: u64 = (0..200)
+            .map(|n| drain(&mut budgets, address(n), false, Duration::ZERO).0)
+            .sum();
+
+        assert_eq!(taken, 100);
+        let stranger = budgets.take(address(201), false, 1, Duration::ZERO);
+        let known = budgets.take(address(201), true, 10, Duration::ZERO);
+
+        assert_eq!(stranger.unwrap_err(), Exhausted::Total);
+        assert!(known.is_ok());
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_share_an_allowance() {
+        let mut budgets = Budgets::new(BUDGET, NO_SCANS);
+        drain(
+            &mut budgets,
+            "2001:db8::1".parse().unwrap(),
+            false,
+            Duration::ZERO,
+        );
+
+        let neighbour = budgets.take("2001:db8::2".parse().unwrap(), false, 1, Duration::ZERO);
+        let other = budgets.take("2001:db8:0:1::1".parse().unwrap(), false, 1, Duration::ZERO);
+
+        assert_eq!(neighbour.unwrap_err(), Exhausted::Source);
+        assert!(other.is_ok());
+    }
+
+    #[test]
+    fn a_large_policy_can_always_be_scanned() {
+        let mut budgets = Budgets::new(BUDGET, 10_000);
+
+        assert!(
+            budgets
+                .take(address(1), false, 10_000, Duration::ZERO)
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn slow_rates_add_up_over_small_gaps() {
+        let mut budgets = Budgets::new(BUDGET, NO_SCANS);
+        drain(&mut budgets, address(1), false, Duration::ZERO);
+
+        let taken = (1..=1_000)
+            .filter(|&ms| {
+                budgets
+                    .take(address(1), false, 1, Duration::from_millis(ms))
+                    .is_ok()
+            })
+            .count();
+
+        assert_eq!(taken, 100);
+    }
+
+    #[test]
+    fn a_steady_clock_that_steps_back_earns_nothing() {
+        let mut budgets = Budgets::new(BUDGET, NO_SCANS);
+        drain(&mut budgets, address(1), false, Duration::from_secs(9));
+
+        let taken = budgets.take(address(1), false, 1, Duration::from_secs(1));
+
+        assert_eq!(taken.unwrap_err(), Exhausted::Source);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let mut budgets = Budgets::new(BUDGET, NO_SCANS);
+        let taken = budgets.take(address(1), false, 10, Duration::ZERO).unwrap();
+
+        budgets.give_back(taken);
+
+        assert!(budgets.take(address(1), false, 10, Duration::ZERO).is_ok());
+    }
+}

@@ -1,0 +1,75 @@
+//! What happened to packets, in numbers: the only trace that strangers leave.
+
+use crate::budget::Exhausted;
+use crate::decision::{Decision, Reason, Refusal};
+
+/// Counts since the gate was made.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counters {
+    /// Datagrams that were put before the gate.
+    pub received: u64,
+    /// Refused by form: length, alphabet, not an HTTP request.
+    pub malformed: u64,
+    /// Refused because no key could have sealed a packet of this shape from this source.
+    pub no_candidate: u64,
+    /// Refused untried because the source had used up its trials.
+    pub over_source_budget: u64,
+    /// Refused untried because all sources together had used up their trials.
+    pub over_total_budget: u64,
+    /// Refused because no key verified or decrypted it.
+    pub not_authentic: u64,
+    /// Keys tried, one HMAC each.
+    pub trials: u64,
+    /// Authentic packets found by their tag.
+    pub by_tag: u64,
+    /// Authentic packets found by the key last used from their source.
+    pub by_source: u64,
+    /// Authentic packets found by trying keys.
+    pub by_trial: u64,
+    /// Exact copies of recent authentic packets, refused without any cryptography.
+    pub copies: u64,
+    /// Authentic but too old, dated ahead, or from before the floor.
+    pub stale: u64,
+    /// Authentic and recent but seen before, copies not counted.
+    pub replayed: u64,
+    /// Authentic and fresh, but denied by policy.
+    pub denied: u64,
+    /// Permitted on condition that a claim is won.
+    pub claims: u64,
+    /// Permitted.
+    pub grants: u64,
+}
+
+// === impl Counters ===
+
+impl Counters {
+    pub(crate) fn count(&mut self, decision: &Decision) {
+        let counter = match decision {
+            Decision::Grant(_) => &mut self.grants,
+            Decision::Claim(_) => &mut self.claims,
+            Decision::Refused(refusal) => self.of_refusal(refusal),
+        };
+        *counter += 1;
+    }
+
+    fn of_refusal(&mut self, refusal: &Refusal) -> &mut u64 {
+        match &refusal.reason {
+            Reason::Malformed(_) | Reason::NotHttp => &mut self.malformed,
+            Reason::NoCandidate => &mut self.no_candidate,
+            Reason::Budget(Exhausted::Source) => &mut self.over_source_budget,
+            Reason::Budget(Exhausted::Total) => &mut self.over_total_budget,
+            Reason::NotAuthentic | Reason::NotOpened(_) | Reason::ForeignTag => {
+                &mut self.not_authentic
+            }
+            _ if refusal.copies > 0 => &mut self.copies,
+            Reason::BeforeFloor { .. } | Reason::Future { .. } | Reason::Stale { .. } => {
+                &mut self.stale
+            }
+            Reason::Replayed => &mut self.replayed,
+            Reason::Denied(_)
+            | Reason::PolicyExpired
+            | Reason::ReplayedElsewhere { .. }
+            | Reason::ClaimUnreachable => &mut self.denied,
+        }
+    }
+}

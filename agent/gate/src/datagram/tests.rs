@@ -1,0 +1,203 @@
+use super::*;
+use std::net::Ipv6Addr;
+
+const SOURCE: [u8; 4] = [198, 51, 100, 10];
+const DESTINATION: [u8; 4] = [198, 51, 100, 1];
+
+fn udp(payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(8 + payload.len()).unwrap().to_be_bytes();
+    let header = [0x9c, 0x40, 0xf2, 0xf9, length[0], length[1], 0, 0];
+    [&header[..], payload].concat()
+}
+
+fn ipv4(protocol: u8, flags: u16, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + body.len()).unwrap().to_be_bytes();
+    let flags = flags.to_be_bytes();
+    let header = [
+        0x45, 0, length[0], length[1], 0, 7, flags[0], flags[1], 64, protocol, 0, 0,
+    ];
+    [&header[..], &SOURCE, &DESTINATION, body].concat()
+}
+
+fn ipv6(next_header: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    let header = [0x60, 0, 0, 0, length[0], length[1], next_header, 64];
+    let source = "2001:db8::a".parse::<Ipv6Addr>().unwrap().octets();
+    let destination = "2001:db8::1".parse::<Ipv6Addr>().unwrap().octets();
+    [&header[..], &source, &destination, body].concat()
+}
+
+fn ethernet(ether_types: &[u8], packet: &[u8]) -> Vec<u8> {
+    [&[0; 12], ether_types, packet].concat()
+}
+
+fn payload_of(frame: &[u8], link: Link) -> Result<&[u8], NotForUs> {
+    Datagram::parse(frame, link).map(|datagram| datagram.payload)
+}
+
+#[test]
+fn every_link_leads_to_the_same_packet() {
+    let packet = ipv4(17, 0, &udp(b"knock"));
+    let sll = [&[0; 14][..], &[0x08, 0x00], &packet].concat();
+    let sll2 = [&[0x08, 0x00][..], &[0; 18], &packet].concat();
+    for (frame, link) in [
+        (packet.clone(), Link::RawIp),
+        (ethernet(&[0x08, 0x00], &packet), Link::Ethernet),
+        (ethernet(&[0x81, 0, 0, 5, 0x08, 0], &packet), Link::Ethernet),
+        (
+            ethernet(&[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 0x08, 0], &packet),
+            Link::Ethernet,
+        ),
+        (sll, Link::LinuxSll),
+        (sll2, Link::LinuxSll2),
+        ([&[2, 0, 0, 0], &packet[..]].concat(), Link::Loopback),
+        ([&[0, 0, 0, 2], &packet[..]].concat(), Link::Loopback),
+    ] {
+        assert_eq!(
+            Datagram::parse(&frame, link),
+            Ok(Datagram {
+                source: SOURCE.into(),
+                destination: DESTINATION.into(),
+                source_port: 40_000,
+                destination_port: 62_201,
+                transport: Transport::Udp,
+                payload: b"knock",
+            }),
+            "{link:?}",
+        );
+    }
+}
+
+#[test]
+fn padding_and_checksum_behind_the_packet_are_not_payload() {
+    let frame = [
+        ethernet(&[0x08, 0], &ipv4(17, 0, &udp(b"knock"))),
+        vec![0xaa; 9],
+    ]
+    .concat();
+
+    assert_eq!(payload_of(&frame, Link::Ethernet), Ok(&b"knock"[..]));
+}
+
+#[test]
+fn ipv6_is_read_behind_extension_headers() {
+    let plain = ipv6(17, &udp(b"knock"));
+    let options = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &udp(b"knock")].concat();
+
+    assert_eq!(payload_of(&plain, Link::RawIp), Ok(&b"knock"[..]));
+    assert_eq!(
+        payload_of(&ipv6(0, &options), Link::RawIp),
+        Ok(&b"knock"[..])
+    );
+}
+
+#[test]
+fn transports_without_ports_carry_what_follows_their_header() {
+    let echo = [&[8, 0, 0, 0, 0, 1, 0, 1][..], b"knock"].concat();
+    let gre = [&[0, 0, 0x08, 0x00][..], b"knock"].concat();
+    let gre_with_all = [&[0xb0, 0, 0x08, 0x00][..], &[0; 12], b"knock"].concat();
+    for (packet, transport) in [
+        (ipv4(1, 0, &echo), Transport::Icmp),
+        (ipv6(58, &echo), Transport::Icmp),
+        (ipv4(47, 0, &gre), Transport::Gre),
+        (ipv4(47, 0, &gre_with_all), Transport::Gre),
+    ] {
+        let datagram = Datagram::parse(&packet, Link::RawIp).unwrap();
+
+        assert_eq!(
+            (datagram.transport, datagram.payload),
+            (transport, &b"knock"[..])
+        );
+        assert_eq!((datagram.source_port, datagram.destination_port), (0, 0));
+    }
+}
+
+#[test]
+fn tcp_options_are_not_payload() {
+    let header = [
+        0x9c, 0x40, 0xf2, 0xf9, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 0x02, 0x7f, 0xff, 0, 0, 0, 0, 1, 1,
+        1, 1,
+    ];
+
+    let packet = ipv4(6, 0, &[&header[..], b"knock"].concat());
+
+    assert_eq!(payload_of(&packet, Link::RawIp), Ok(&b"knock"[..]));
+}
+
+#[test]
+fn fragments_are_refused_the_first_one_too() {
+    const MORE_FRAGMENTS: u16 = 0x2000;
+    let v6_first = [&[17, 0, 0, 1, 0, 0, 0, 9][..], &udp(b"knock")].concat();
+    for packet in [
+        ipv4(17, MORE_FRAGMENTS, &udp(b"knock")),
+        ipv4(17, 185, &udp(b"knock")),
+        ipv6(44, &v6_first),
+    ] {
+        assert_eq!(payload_of(&packet, Link::RawIp), Err(NotForUs::Fragment));
+    }
+}
+
+#[test]
+fn what_is_cut_off_or_contradicts_itself_is_damaged() {
+    let whole = ipv4(17, 0, &udp(b"knock"));
+    let mut udp_too_long = whole.clone();
+    udp_too_long[25] = 0xff;
+    for (frame, link) in [
+        (&whole[..30], Link::RawIp),
+        (&whole[..10], Link::RawIp),
+        (&udp_too_long[..], Link::RawIp),
+        (&ipv4(1, 0, &[8, 0, 0])[..], Link::RawIp),
+        (&ipv4(47, 0, &[0x80, 0, 8, 0])[..], Link::RawIp),
+        (&[0; 13][..], Link::Ethernet),
+        (&[][..], Link::RawIp),
+        (&[0; 3][..], Link::Loopback),
+    ] {
+        assert_eq!(payload_of(frame, link), Err(NotForUs::Damaged), "{frame:?}");
+    }
+}
+
+#[test]
+fn what_is_neither_ip_nor_a_known_transport_is_not_for_us() {
+    let arp = ethernet(&[0x08, 0x06], &[0; 28]);
+    let three_tags = ethernet(
+        &[0x81, 0, 0, 1, 0x81, 0, 0, 1, 0x81, 0, 0, 1, 8, 0],
+        &[0; 40],
+    );
+    let pptp = ipv4(47, 0, &[0x20, 1, 0x88, 0x0b, 0, 0, 0, 0]);
+
+    assert_eq!(payload_of(&arp, Link::Ethernet), Err(NotForUs::NotIp));
+    assert_eq!(
+        payload_of(&three_tags, Link::Ethernet),
+        Err(NotForUs::NotIp)
+    );
+    assert_eq!(
+        payload_of(&ipv4(50, 0, b"esp"), Link::RawIp),
+        Err(NotForUs::Transport)
+    );
+    assert_eq!(payload_of(&pptp, Link::RawIp), Err(NotForUs::Transport));
+}
+
+#[test]
+fn sources_that_no_sender_can_have_are_refused() {
+    for source in [[0, 0, 0, 0], [224, 0, 0, 1]] {
+        let mut packet = ipv4(17, 0, &udp(b"knock"));
+        packet[12..16].copy_from_slice(&source);
+
+        assert_eq!(payload_of(&packet, Link::RawIp), Err(NotForUs::Source));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_frame_panics(frame in proptest::collection::vec(0_u8.., 0..120), link in 0..5) {
+        let link = [
+            Link::Ethernet,
+            Link::LinuxSll,
+            Link::LinuxSll2,
+            Link::Loopback,
+            Link::RawIp,
+        ][usize::try_from(link).unwrap()];
+
+        let _ = Datagram::parse(&frame, link);
+    }
+}

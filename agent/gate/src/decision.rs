@@ -1,0 +1,367 @@
+//! What the gate answers: a grant, a grant that must first be claimed, or a refusal with its reason.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use policy::{Denied, OnControllerLoss, Permit};
+use spa::{Fingerprint, Malformed, Message, OpenError, Opened, ReplayDigest};
+
+use crate::authorize::Authorized;
+use crate::budget::Exhausted;
+use crate::datagram::Transport;
+
+/// The gate's word on one datagram.
+#[derive(Debug)]
+pub enum Decision {
+    /// Record it, then open it.
+    Grant(Grant),
+    /// The key verifies on other hosts too: ask the controller first.
+    Claim(Pending),
+    /// Open nothing.
+    Refused(Refusal),
+}
+
+/// Something to open or to run, for all that the gate knows.
+///
+/// Only the gate makes one, at the end of the corridor or of a claim.
+#[derive(Debug)]
+pub struct Grant {
+    /// What to open or run, for whom and for how long.
+    pub permit: Permit,
+    /// Whose message it was.
+    pub identity: Arc<Identity>,
+    /// Whether other hosts were asked.
+    pub claim: Claimed,
+}
+
+/// How a grant stands with the fleet's replay list.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Claimed {
+    /// The key verifies on this host only.
+    NotNeeded,
+    /// This host holds the claim.
+    Won,
+    /// The controller could not be asked and the stanza allows that. To be shown in the audit, and
+    /// compared when the controller is back.
+    Unconfirmed,
+}
+
+/// A permitted message that another host might have granted.
+#[derive(Debug)]
+pub struct Pending {
+    grant: Grant,
+    forget_after_secs: Option<u64>,
+    on_loss: OnControllerLoss,
+}
+
+/// A packet turned away.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The room that turned it away.
+    pub check: Check,
+    /// Why.
+    pub reason: Reason,
+    /// Address the packet came from; anyone can forge it.
+    pub source: IpAddr,
+    /// Whose message it was, if it was authentic. `None` for strangers: no log and no event, only
+    /// counts.
+    pub authentic: Option<Arc<Identity>>,
+    /// 0 for a packet that went through the cryptography; from 1 up the number of this exact copy
+    /// of a recent packet. Record the first and fold the rest: whoever captured one packet can send
+    /// copies without end.
+    pub copies: u64,
+}
+
+/// The rooms of the corridor, and the replay check, which people look for by its own name.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Check {
+    /// Length, alphabet, HTTP form.
+    Parse,
+    /// Whether any key could have sealed it, and whether it may be tried.
+    Match,
+    /// HMAC, decryption, digest, fields.
+    Authenticate,
+    /// Age and floor.
+    Fresh,
+    /// Seen before on this host.
+    Replay,
+    /// The stanzas of the key.
+    Authorize,
+    /// Granted by another host, or nobody to ask.
+    Claim,
+}
+
+/// Why a packet was refused. `Display` is fit for the audit and names no secret.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Reason {
+    /// Not of the form of a packet.
+    #[error("not a SPA packet: {0}")]
+    Malformed(Malformed),
+    /// An HTTP request, but not one that a client sends.
+    #[error("not a SPA packet: not a client's HTTP request")]
+    NotHttp,
+    /// No stanza for this source has a key that could have sealed a packet of this shape.
+    #[error("no stanza's key can have sealed a packet of this shape for this source")]
+    NoCandidate,
+    /// Too much work for strangers.
+    #[error("not tried: too many packets that look right, {}", match .0 {
+        Exhausted::Source => "from this source",
+        Exhausted::Total => "from all sources together",
+    })]
+    Budget(Exhausted),
+    /// No key verifies.
+    #[error("not authentic under the key of any stanza")]
+    NotAuthentic,
+    /// A key verifies, but there is no message inside.
+    #[error("authentic, but not a message: {}", Causes(.0))]
+    NotOpened(OpenError),
+    /// The tag is not that of the message's minute.
+    #[error("the tag in front is not that of this message")]
+    ForeignTag,
+    /// Older than the window.
+    #[error("the message is {age_secs} s old; at most {age_max_secs} s are allowed")]
+    Stale {
+        /// Its age.
+        age_secs: u64,
+        /// The window.
+        age_max_secs: u64,
+    },
+    /// Dated ahead of the host's clock.
+    #[error(
+        "the message is dated {ahead_secs} s in the future; at most {ahead_max_secs} s are allowed"
+    )]
+    Future {
+        /// How far ahead.
+        ahead_secs: u64,
+        /// The window.
+        ahead_max_secs: u64,
+    },
+    /// From before the time at which the replay memory begins.
+    #[error("the message is dated before {floor_secs}, from when on replays can be told")]
+    BeforeFloor {
+        /// Seconds since the epoch.
+        floor_secs: u64,
+    },
+    /// Seen before on this host.
+    #[error("the message was seen before")]
+    Replayed,
+    /// The policy's own date has passed without a newer one.
+    #[error("the policy is past its date, and the controller gave no newer one")]
+    PolicyExpired,
+    /// No stanza of the key permits it; this is what the first one says.
+    #[error("{0}")]
+    Denied(Denied),
+    /// Another host of the replay domain holds the claim.
+    #[error("the message was granted by {held_by}")]
+    ReplayedElsewhere {
+        /// The host's name.
+        held_by: Box<str>,
+    },
+    /// The controller cannot be asked, and the stanza wants it asked.
+    #[error("the key is shared between hosts and the controller cannot be asked")]
+    ClaimUnreachable,
+}
+
+/// Who sent an authentic message, and what it says.
+#[derive(Debug)]
+pub struct Identity {
+    /// Short public name of the key that verified.
+    pub key: Fingerprint,
+    /// The replay domain of the key.
+    pub domain: [u8; 32],
+    /// The user: the owner of a pairwise key, otherwise the name that the message gives.
+    pub user: String,
+    /// The first stanza of the key: its number in the text, from 1.
+    pub stanza: u32,
+    /// The first stanza's NAME.
+    pub stanza_name: Option<Arc<str>>,
+    /// Policy generation in force.
+    pub generation: u64,
+    /// Address in the header of the packet.
+    pub source: IpAddr,
+    /// Address that the packet was sent to; unspecified if not known.
+    pub destination: IpAddr,
+    /// What carried it.
+    pub transport: Transport,
+    /// How its key was found.
+    pub route: Route,
+    /// The message.
+    pub opened: Opened,
+}
+
+/// How the key of a packet was found.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Route {
+    /// By the tag in front.
+    Tag,
+    /// By the keys last used from its source.
+    Source,
+    /// By trying.
+    Trial,
+}
+
+// === impl Grant ===
+
+impl Grant {
+    pub(crate) fn new(permit: Permit, identity: Arc<Identity>, claim: Claimed) -> Self {
+        Self {
+            permit,
+            identity,
+            claim,
+        }
+    }
+
+    /// Returns the name of the message.
+    #[must_use]
+    pub fn replay_digest(&self) -> ReplayDigest {
+        self.identity.opened.replay_digest()
+    }
+
+    /// Returns the message.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        self.identity.opened.message()
+    }
+}
+
+// === impl Pending ===
+
+impl Pending {
+    pub(crate) fn new(
+        authorized: Authorized,
+        identity: Arc<Identity>,
+        on_loss: OnControllerLoss,
+    ) -> Self {
+        let (permit, forget_after_secs) = authorized.into_parts();
+        Self {
+            grant: Grant::new(permit, identity, Claimed::Won),
+            forget_after_secs,
+            on_loss,
+        }
+    }
+
+    /// Returns the replay domain to claim in.
+    #[must_use]
+    pub fn domain(&self) -> [u8; 32] {
+        self.grant.identity.domain
+    }
+
+    /// Returns the digest to claim.
+    #[must_use]
+    pub fn digest(&self) -> ReplayDigest {
+        self.grant.replay_digest()
+    }
+
+    /// Returns until when the claim must be remembered, seconds since the epoch; `None` for ever.
+    #[must_use]
+    pub fn forget_after_secs(&self) -> Option<u64> {
+        self.forget_after_secs
+    }
+
+    /// Returns whose message it is.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.grant.identity
+    }
+
+    /// Returns what the stanza says for the case that nobody can be asked.
+    #[must_use]
+    pub fn on_loss(&self) -> OnControllerLoss {
+        self.on_loss
+    }
+
+    /// The controller recorded the claim for this host.
+    #[must_use]
+    pub fn won(self) -> Grant {
+        self.grant
+    }
+
+    /// Another host holds the claim.
+    #[must_use]
+    pub fn lost(self, held_by: &str) -> Refusal {
+        self.refused(Reason::ReplayedElsewhere {
+            held_by: held_by.into(),
+        })
+    }
+
+    /// The controller could not be asked: ON_CONTROLLER_LOSS decides.
+    #[must_use]
+    pub fn unreachable(self) -> Decision {
+        match self.on_loss {
+            OnControllerLoss::Allow => Decision::Grant(Grant {
+                claim: Claimed::Unconfirmed,
+                ..self.grant
+            }),
+            OnControllerLoss::Deny => Decision::Refused(self.refused(Reason::ClaimUnreachable)),
+        }
+    }
+
+    fn refused(self, reason: Reason) -> Refusal {
+        let identity = self.grant.identity;
+        Refusal {
+            check: reason.check(),
+            reason,
+            source: identity.source,
+            authentic: Some(identity),
+            copies: 0,
+        }
+    }
+}
+
+// === impl Reason ===
+
+impl Reason {
+    /// Returns the room that gives this reason.
+    #[must_use]
+    pub const fn check(&self) -> Check {
+        match self {
+            Self::Malformed(_) | Self::NotHttp => Check::Parse,
+            Self::NoCandidate | Self::Budget(_) => Check::Match,
+            Self::NotAuthentic | Self::NotOpened(_) | Self::ForeignTag => Check::Authenticate,
+            Self::Stale { .. } | Self::Future { .. } | Self::BeforeFloor { .. } => Check::Fresh,
+            Self::Replayed => Check::Replay,
+            Self::PolicyExpired | Self::Denied(_) => Check::Authorize,
+            Self::ReplayedElsewhere { .. } | Self::ClaimUnreachable => Check::Claim,
+        }
+    }
+}
+
+// === impl Check ===
+
+impl Check {
+    /// Returns the name, as `explain` prints it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Parse => "parse",
+            Self::Match => "match",
+            Self::Authenticate => "authenticate",
+            Self::Fresh => "fresh",
+            Self::Replay => "replay",
+            Self::Authorize => "authorize",
+            Self::Claim => "claim",
+        }
+    }
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// An error and its causes in one line.
+struct Causes<'e>(&'e dyn std::error::Error);
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! A policy made ready for the gate: keys precomputed once, stanzas grouped by key.
+
+mod build;
+mod tags;
+
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use ipnet::IpNet;
+use policy::{Policy, Stanza};
+use spa::{DigestType, Fingerprint, InvalidKey, OpeningKey, TagKey};
+
+pub(crate) use tags::{SPAN_SECS, TagTable, Tags};
+
+/// A compiled policy. Built beside the gate's thread and swapped in whole.
+///
+/// Holds one [`OpeningKey`] and about 200 bytes for each key, and shares the stanzas with the
+/// policy.
+pub struct Estate {
+    policy: Arc<Policy>,
+    generation: u64,
+    not_after_secs: Option<u64>,
+    claim_floor_secs: u64,
+    /// Sorted by shape, so that the keys to try for a packet stand together.
+    keys: Box<[OpeningKey]>,
+    /// What else is known of each key, at the same index.
+    entries: Box<[Entry]>,
+    shapes: Box<[Shape]>,
+    by_fingerprint: HashMap<Fingerprint, KeyIndex>,
+    /// Whether any key has networks of its own.
+    narrowed: bool,
+    /// The tags of the buckets around the time of building, to start with.
+    tags: Vec<Arc<TagTable>>,
+}
+
+/// Whether static keys verify on other hosts too, so that their messages must be claimed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum SharedKeys {
+    /// This host stands alone.
+    #[default]
+    None,
+    /// Every static key may be on any host of the fleet.
+    AllStatic,
+}
+
+/// A policy that cannot be enforced on this host.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum InvalidEstate {
+    /// A stanza without KEY has not been compiled for its users.
+    #[error("stanza {stanza}: no KEY; a stanza without one needs a controller")]
+    NoKey {
+        /// What people call it.
+        stanza: String,
+    },
+    /// A stanza for a user's public key, on a host without a key of its own.
+    #[error("stanza {stanza}: USER_PUBLIC_KEY needs a host that has joined a fleet")]
+    NoIdentity {
+        /// What people call it.
+        stanza: String,
+    },
+    /// A user's public key gives no keys.
+    #[error("stanza {stanza}: USER_PUBLIC_KEY")]
+    Key {
+        /// What people call it.
+        stanza: String,
+        /// Why.
+        #[source]
+        cause: InvalidKey,
+    },
+}
+
+/// The place of a key in its estate.
+pub(crate) type KeyIndex = u32;
+
+struct Entry {
+    fingerprint: Fingerprint,
+    domain: [u8; 32],
+    tag_key: Option<TagKey>,
+    /// Whether its messages must be claimed.
+    shared: bool,
+    /// Indices into the policy's stanzas, in the order of the text; never empty.
+    stanzas: Box<[u32]>,
+    /// The SOURCE networks of all its stanzas; `None` for any.
+    networks: Option<Box<[IpNet]>>,
+}
+
+/// The keys whose packets have one shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) hmac: Option<DigestType>,
+    pub(crate) keys: Range<KeyIndex>,
+    /// The price of one trial, in units of the budget.
+    pub(crate) units: u64,
+}
+
+// === impl Estate ===
+
+impl Estate {
+    /// Sets the date after which the policy grants nothing, seconds since the epoch; 0 for none.
+    #[must_use]
+    pub fn with_not_after_secs(mut self, not_after_secs: u64) -> Self {
+        self.not_after_secs = (not_after_secs > 0).then_some(not_after_secs);
+        self
+    }
+
+    /// Sets the date before which messages of shared keys are refused, seconds since the epoch: the
+    /// fleet's replay list does not reach further back.
+    #[must_use]
+    pub fn with_claim_floor_secs(mut self, claim_floor_secs: u64) -> Self {
+        self.claim_floor_secs = claim_floor_secs;
+        self
+    }
+
+    /// Returns the generation of the policy.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Returns the policy that it was made from.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// Returns the number of different keys.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub(crate) fn is_past_its_date(&self, now_secs: u64) -> bool {
+        self.not_after_secs
+            .is_some_and(|not_after_secs| now_secs > not_after_secs)
+    }
+
+    pub(crate) fn shapes(&self) -> &[Shape] {
+        &self.shapes
+    }
+
+    /// Returns the keys of one shape that some stanza allows for this source.
+    pub(crate) fn candidates(
+        &self,
+        shape: &Shape,
+        source: Option<IpAddr>,
+    ) -> impl Iterator<Item = KeyIndex> + '_ {
+        let source = source.filter(|_| self.narrowed);
+        shape.keys.clone().filter(move |&key| {
+            source.is_none_or(|source| {
+                self.entry(key)
+                    .networks
+                    .as_ref()
+                    .is_none_or(|networks| networks.iter().any(|network| network.contains(&source)))
+            })
+        })
+    }
+
+    /// Returns the price of trying every key once on a packet of ordinary length.
+    pub(crate) fn scan_units(&self) -> u64 {
+        self.shapes
+            .iter()
+            .map(|shape| shape.units * u64::from(shape.keys.end - shape.keys.start))
+            .sum()
+    }
+
+    pub(crate) fn key_named(&self, fingerprint: Fingerprint) -> Option<KeyIndex> {
+        self.by_fingerprint.get(&fingerprint).copied()
+    }
+
+    pub(crate) fn opening_key(&self, key: KeyIndex) -> &OpeningKey {
+        at(&self.keys, key)
+    }
+
+    pub(crate) fn has_hmac(&self, key: KeyIndex) -> bool {
+        self.opening_key(key).hmac_type().is_some()
+    }
+
+    pub(crate) fn tag_key(&self, key: KeyIndex) -> Option<&TagKey> {
+        self.entry(key).tag_key.as_ref()
+    }
+
+    pub(crate) fn fingerprint(&self, key: KeyIndex) -> Fingerprint {
+        self.entry(key).fingerprint
+    }
+
+    pub(crate) fn domain(&self, key: KeyIndex) -> [u8; 32] {
+        self.entry(key).domain
+    }
+
+    pub(crate) fn is_shared(&self, key: KeyIndex) -> bool {
+        self.entry(key).shared
+    }
+
+    /// Returns the date before which messages of this key are refused.
+    pub(crate) fn floor_secs(&self, key: KeyIndex) -> u64 {
+        if self.is_shared(key) {
+            self.claim_floor_secs
+        } else {
+            0
+        }
+    }
+
+    /// Returns the stanzas of a key, in the order of the text.
+    pub(crate) fn stanzas_of(&self, key: KeyIndex) -> impl Iterator<Item = &Stanza> {
+        self.entry(key)
+            .stanzas
+            .iter()
+            .map(|&stanza| at(&self.policy.stanzas, stanza))
+    }
+
+    pub(crate) fn initial_tags(&self) -> &[Arc<TagTable>] {
+        &self.tags
+    }
+
+    fn entry(&self, key: KeyIndex) -> &Entry {
+        at(&self.entries, key)
+    }
+}
+
+#[expect(
+    clippy::missing_fields_in_debug,
+    reason = "keys are secret, stanzas are many"
+)]
+impl std::fmt::Debug for Estate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Estate")
+            .field("generation", &self.generation)
+            .field("stanzas", &self.policy.stanzas.len())
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Indices are made when the estate is built and never leave it, so none is out of bounds.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the estate's own indices, not influenced by any packet"
+)]
+fn at<T>(items: &[T], index: u32) -> &T {
+    &items[index as usize]
+}

@@ -1,0 +1,285 @@
+//! The second room: which keys a packet is tried with, and whether it may be tried at all.
+//!
+//! In order of price: the tag in front names the key (one look-up); the keys last used from its
+//! source (at most four trials); all keys that could have sealed it, if the budgets allow. A packet
+//! whose shape fits no key is refused before any of it.
+
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use lru::LruCache;
+use spa::{Fingerprint, Sealed, Tag, Trial};
+
+use crate::authenticate::{Authenticated, Unproven};
+use crate::budget::Budgets;
+use crate::counters::Counters;
+use crate::decision::{Reason, Route};
+use crate::estate::{Estate, KeyIndex, Shape, Tags};
+use crate::parse::Parsed;
+
+/// The keys that worked for a source, newest first.
+#[derive(Debug)]
+pub(crate) struct Recents {
+    keys: LruCache<IpAddr, [Option<Fingerprint>; KEYS_PER_SOURCE]>,
+}
+
+/// Some users behind one address; more of them are found by trying.
+const KEYS_PER_SOURCE: usize = 4;
+/// Sources remembered, about 1 MB. Only who proved a key gets in.
+const SOURCES_MAX: NonZeroUsize = NonZeroUsize::new(8192).expect("not zero");
+/// A usual packet with its HMAC; longer ones cost more.
+const USUAL_LEN: usize = 320;
+
+/// The room, with what it uses of the gate.
+#[derive(Debug)]
+pub(crate) struct Matching<'g> {
+    pub(crate) estate: &'g Estate,
+    pub(crate) tags: &'g Tags,
+    pub(crate) recents: &'g mut Recents,
+    pub(crate) budgets: &'g mut Budgets,
+    pub(crate) counters: &'g mut Counters,
+    /// Whether a tag that is in no table proves that the packet is not a recent one of our form.
+    pub(crate) tags_reach_all: bool,
+    pub(crate) narrow_by_source: bool,
+    pub(crate) source: IpAddr,
+    pub(crate) steady: Duration,
+}
+
+/// A way to read the packet: fwknop's form, or ours.
+#[derive(Clone, Copy, Debug)]
+struct Form<'a> {
+    sealed: Sealed<'a>,
+    tag: Option<Tag>,
+}
+
+// === impl Recents ===
+
+impl Recents {
+    pub(crate) fn new() -> Self {
+        Self {
+            keys: LruCache::new(SOURCES_MAX),
+        }
+    }
+
+    /// Remembers that a key was used from a source.
+    pub(crate) fn remember(&mut self, source: IpAddr, key: Fingerprint) {
+        let keys = self
+            .keys
+            .get_or_insert_mut(source, || [None; KEYS_PER_SOURCE]);
+        let place = keys
+            .iter()
+            .position(|&known| known == Some(key))
+            .unwrap_or(KEYS_PER_SOURCE - 1);
+        if let Some(until) = keys.get_mut(..=place) {
+            until.rotate_right(1);
+        }
+        if let Some(first) = keys.first_mut() {
+            *first = Some(key);
+        }
+    }
+
+    fn of(&mut self, source: IpAddr) -> Option<[Option<Fingerprint>; KEYS_PER_SOURCE]> {
+        self.keys.get(&source).copied()
+    }
+}
+
+// === impl Matching ===
+
+impl Matching<'_> {
+    /// Finds the key of a packet and opens it with that.
+    ///
+    /// # Errors
+    ///
+    /// The reason that says most: of a packet that verified but did not open, that.
+    pub(crate) fn authenticate(
+        mut self,
+        parsed: &Parsed<'_>,
+    ) -> Result<(Authenticated, Route), Reason> {
+        let whole = Form {
+            sealed: parsed.whole(),
+            tag: None,
+        };
+        let tagged = parsed.tagged().map(|(tag, sealed)| Form {
+            sealed,
+            tag: Some(tag),
+        });
+        let tagged = tagged.filter(|form| self.fits(form));
+        let forms = [
+            Some(whole).filter(|form| self.fits(form)),
+            tagged.filter(|_| !self.tags_reach_all),
+        ];
+        let mut refused = Reason::NoCandidate;
+
+        if let Some(found) = tagged.and_then(|form| self.by_tag(form, &mut refused)) {
+            self.counters.by_tag += 1;
+            return Ok((found, Route::Tag));
+        }
+        if forms.iter().all(Option::is_none) {
+            return Err(refused);
+        }
+        self.by_trials(&forms, refused)
+    }
+
+    /// Whether any key could have sealed a packet of this shape. Costs a few comparisons, and is all
+    /// that most junk costs.
+    fn fits(&self, form: &Form<'_>) -> bool {
+        self.estate
+            .shapes()
+            .iter()
+            .any(|shape| form.could_have(shape))
+    }
+
+    /// At most one HMAC for a packet, and only if the tag is a current one: whoever has seen one
+    /// can cause that much, and is then slower than the capture.
+    fn by_tag(&mut self, form: Form<'_>, refused: &mut Reason) -> Option<Authenticated> {
+        let tags = self.tags;
+        tags.find(form.tag?)
+            .find_map(|key| self.attempt(form, key, refused))
+    }
+
+    fn by_trials(
+        &mut self,
+        forms: &[Option<Form<'_>>],
+        mut refused: Reason,
+    ) -> Result<(Authenticated, Route), Reason> {
+        let recents = self.recents.of(self.source);
+        let is_known = recents.is_some();
+        if let Some(found) = self.by_source(forms, recents, &mut refused) {
+            self.counters.by_source += 1;
+            return Ok((found, Route::Source));
+        }
+
+        let units = self.price(forms);
+        if units == 0 {
+            return Err(refused);
+        }
+        let taken = self
+            .budgets
+            .take(self.source, is_known, units, self.steady)
+            .map_err(Reason::Budget)?;
+        let Some(found) = self.by_every_key(forms, &mut refused) else {
+            return Err(refused);
+        };
+        self.budgets.give_back(taken);
+        self.counters.by_trial += 1;
+        Ok((found, Route::Trial))
+    }
+
+    /// Tries the keys last used from this source.
+    fn by_source(
+        &mut self,
+        forms: &[Option<Form<'_>>],
+        recents: Option<[Option<Fingerprint>; KEYS_PER_SOURCE]>,
+        refused: &mut Reason,
+    ) -> Option<Authenticated> {
+        let estate = self.estate;
+        let keys = recents?
+            .into_iter()
+            .flatten()
+            .filter_map(|key| estate.key_named(key));
+        // A forged source costs its owner this allowance, and no more than that.
+        let units = KEYS_PER_SOURCE as u64;
+        let taken = match self.budgets.take(self.source, true, units, self.steady) {
+            Ok(taken) => taken,
+            Err(exhausted) => {
+                *refused = Reason::Budget(exhausted);
+                return None;
+            }
+        };
+        for key in keys {
+            for form in forms.iter().flatten() {
+                if let Some(found) = self.attempt(*form, key, refused) {
+                    self.budgets.give_back(taken);
+                    return Some(found);
+                }
+            }
+        }
+        None
+    }
+
+    fn by_every_key(
+        &mut self,
+        forms: &[Option<Form<'_>>],
+        refused: &mut Reason,
+    ) -> Option<Authenticated> {
+        if matches!(refused, Reason::NoCandidate | Reason::Budget(_)) {
+            *refused = Reason::NotAuthentic;
+        }
+        let estate = self.estate;
+        for form in forms.iter().flatten() {
+            let trial = Trial::new(form.sealed);
+            for shape in estate
+                .shapes()
+                .iter()
+                .filter(|shape| form.could_have(shape))
+            {
+                for key in estate.candidates(shape, self.narrowing()) {
+                    self.counters.trials += 1;
+                    if !trial.matches(estate.opening_key(key)) {
+                        continue;
+                    }
+                    let found = self.attempt(*form, key, refused);
+                    if found.is_some() {
+                        return found;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Verifies and opens with one key; says why not if that is news.
+    fn attempt(
+        &mut self,
+        form: Form<'_>,
+        key: KeyIndex,
+        refused: &mut Reason,
+    ) -> Option<Authenticated> {
+        match Authenticated::establish(form.sealed, form.tag, self.estate, key) {
+            Ok(found) => return Some(found),
+            Err(Unproven::Opening(error)) if self.estate.has_hmac(key) => {
+                *refused = Reason::NotOpened(error);
+            }
+            Err(Unproven::Tag) => *refused = Reason::ForeignTag,
+            Err(Unproven::Hmac | Unproven::Opening(_)) => {
+                if matches!(refused, Reason::NoCandidate) {
+                    if matches!(refused, Reason::NoCandidate | Reason::Budget(_)) {
+                        *refused = Reason::NotAuthentic;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns the price of trying every key that could have sealed one of the forms.
+    fn price(&self, forms: &[Option<Form<'_>>]) -> u64 {
+        let of_form = |form: &Form<'_>| -> u64 {
+            let long = 1 + (form.sealed.text().len() / USUAL_LEN) as u64;
+            self.estate
+                .shapes()
+                .iter()
+                .filter(|shape| form.could_have(shape))
+                .map(|shape| {
+                    let keys = self.estate.candidates(shape, self.narrowing()).count();
+                    long * shape.units * keys as u64
+                })
+                .sum()
+        };
+        forms.iter().flatten().map(of_form).sum()
+    }
+
+    fn narrowing(&self) -> Option<IpAddr> {
+        Some(self.source).filter(|_| self.narrow_by_source)
+    }
+}
+
+// === impl Form ===
+
+impl Form<'_> {
+    /// Whether a key of this shape could have sealed it. Tags come only with an HMAC.
+    fn could_have(&self, shape: &Shape) -> bool {
+        (self.tag.is_none() || shape.hmac.is_some()) && self.sealed.could_be(shape.hmac)
+    }
+}
