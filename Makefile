@@ -4,8 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
-# The programs that the demo and the suite run come from the same build as the tests.
-BUILD := $(CARGO) build --workspace --bins --locked
+BUILD := $(CARGO) build --workspace --locked
 
 .PHONY: help setup build demo test bench lint fmt package clean-labs
 
@@ -15,13 +14,15 @@ help: ## Show this list
 setup: ## Install the Debian packages that building and testing need
 	@deploy/setup.sh
 
-build: setup
-	$(BUILD)
+build: setup ## Build the programs
+	$(BUILD) --bins
 
 demo: build ## Show a fleet at work: closed, knock, open, replay refused everywhere, the auditor's answer
 	@$(CARGO) run --quiet --locked -p harness --bin demo
 
-test: build ## Prove it: every test of the workspace and the suite in network namespaces (needs root)
+# Programs and tests in one build, so that the suite runs programs made with the same features as the tests.
+test: setup ## Prove it: every test of the workspace and the suite in network namespaces (needs root)
+	$(BUILD) --bins --tests
 	@tests/run-tests.sh
 
 bench: setup ## Measure (release build)

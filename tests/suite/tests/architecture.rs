@@ -56,6 +56,7 @@ const PURE: &[(&str, &[&str])] = &[
         &[
             "etherparse",
             "hashbrown",
+            "ipnet",
             "lru",
             "policy",
             "spa",
