@@ -1,14 +1,29 @@
 //! The third room: a packet and one key. The HMAC first, then decryption, digest and fields.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use policy::StanzaKey;
 use spa::{Message, OpenError, Opened, ReplayDigest, Sealed, Tag, bucket, tag};
 
+use crate::datagram::Transport;
+use crate::decision::{Identity, Route};
 use crate::estate::{Estate, KeyIndex};
 
 /// Evidence: the message was sealed with this key, and reads well.
 #[derive(Debug)]
 pub(crate) struct Authenticated {
-    opened: Opened,
+    identity: Arc<Identity>,
     key: KeyIndex,
+}
+
+/// What the packet itself says about where it comes from and goes to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// From the header, in its plain form.
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) transport: Transport,
 }
 
 /// Why a packet is not authentic under a key.
@@ -28,10 +43,11 @@ impl Authenticated {
     /// Verifies and opens `sealed` with one key. `in_front` is the tag that came with it, if it came
     /// in our form.
     pub(crate) fn establish(
-        sealed: Sealed<'_>,
-        in_front: Option<Tag>,
+        (in_front, sealed): (Option<Tag>, Sealed<'_>),
         estate: &Estate,
         key: KeyIndex,
+        arrival: &Arrival,
+        route: Route,
     ) -> Result<Self, Unproven> {
         let authentic = sealed
             .authenticate(estate.opening_key(key))
@@ -45,22 +61,52 @@ impl Authenticated {
                 return Err(Unproven::Tag);
             }
         }
-        Ok(Self { opened, key })
+        Ok(Self {
+            identity: Arc::new(identity(opened, estate, key, arrival, route)),
+            key,
+        })
+    }
+
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     pub(crate) fn message(&self) -> &Message {
-        self.opened.message()
+        self.identity.opened.message()
     }
 
     pub(crate) fn replay_digest(&self) -> ReplayDigest {
-        self.opened.replay_digest()
+        self.identity.opened.replay_digest()
     }
 
     pub(crate) fn key(&self) -> KeyIndex {
         self.key
     }
+}
 
-    pub(crate) fn into_opened(self) -> Opened {
-        self.opened
+fn identity(
+    opened: Opened,
+    estate: &Estate,
+    key: KeyIndex,
+    arrival: &Arrival,
+    route: Route,
+) -> Identity {
+    let first = estate.stanzas_of(key).next();
+    let owner = first.and_then(|stanza| match &stanza.key {
+        StanzaKey::User { user, public: _ } => Some(String::from(&**user)),
+        StanzaKey::Static(_) | StanzaKey::Pairwise => None,
+    });
+    Identity {
+        key: estate.fingerprint(key),
+        domain: estate.domain(key),
+        user: owner.unwrap_or_else(|| opened.message().username.clone()),
+        stanza: first.map_or(0, |stanza| stanza.number),
+        stanza_name: first.and_then(|stanza| stanza.name.clone()),
+        generation: estate.generation(),
+        source: arrival.source,
+        destination: arrival.destination,
+        transport: arrival.transport,
+        route,
+        opened,
     }
 }

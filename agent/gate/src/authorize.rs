@@ -2,19 +2,21 @@
 
 use std::net::IpAddr;
 
-use policy::{Ask, Denied, HostSettings, Permit, Permitted, Stanza};
+use policy::{Ask, Denied, HostSettings, OnControllerLoss, Permit, Permitted, Stanza};
 use spa::{Allow, Message};
 
-use crate::authenticate::Authenticated;
-use crate::decision::Reason;
+use crate::decision::{Claimed, Decision, Grant, Pending, Reason};
 use crate::estate::Estate;
 use crate::fresh::Fresh;
 
 /// Evidence: a fresh message that a stanza permits.
 #[derive(Debug)]
 pub(crate) struct Authorized {
+    fresh: Fresh,
     permit: Permit,
-    forget_after_secs: Option<u64>,
+    /// What to do when nobody can be asked about a key that other hosts have too; `None` for a key
+    /// of this host alone.
+    on_loss: Option<OnControllerLoss>,
 }
 
 /// What is known of a packet besides its message.
@@ -33,42 +35,58 @@ pub(crate) struct Asked {
 impl Authorized {
     /// Judges a fresh message by all stanzas of its key.
     ///
-    /// Gives the message back either way, for the audit; with the reason of the first stanza if no
-    /// stanza permits it.
-    pub(crate) fn judge<'e>(
-        fresh: Fresh,
-        estate: &'e Estate,
-        asked: &Asked,
-    ) -> (Authenticated, Result<(Self, &'e Stanza), Reason>) {
-        let (authenticated, forget_after_secs) = fresh.into_parts();
-        if estate.is_past_its_date(asked.now_secs) {
-            return (authenticated, Err(Reason::PolicyExpired));
-        }
-        let stanzas = estate.stanzas_of(authenticated.key());
-        let verdict = first_permit(stanzas, authenticated.message(), asked)
-            .map(|(permit, stanza)| {
-                let authorized = Self {
-                    permit,
-                    forget_after_secs,
-                };
-                (authorized, stanza)
-            })
-            .map_err(|denied| denied.map_or(Reason::NoCandidate, Reason::Denied));
-        (authenticated, verdict)
+    /// # Errors
+    ///
+    /// What the first stanza says, if no stanza permits it.
+    pub(crate) fn judge(fresh: Fresh, estate: &Estate, asked: &Asked) -> Result<Self, Reason> {
+        let key = fresh.authenticated().key();
+        let message = fresh.authenticated().message();
+        let (permit, stanza) = first_permit(estate, estate.stanzas_of(key), message, asked)?;
+        Ok(Self {
+            permit,
+            on_loss: estate.is_shared(key).then_some(stanza.on_controller_loss),
+            fresh,
+        })
     }
 
-    pub(crate) fn into_parts(self) -> (Permit, Option<u64>) {
-        (self.permit, self.forget_after_secs)
+    /// Grants, or says what must be claimed first.
+    pub(crate) fn conclude(self) -> Decision {
+        let Self {
+            fresh,
+            permit,
+            on_loss,
+        } = self;
+        let identity = fresh.authenticated().identity().clone();
+        match on_loss {
+            None => Decision::Grant(Grant {
+                permit,
+                identity,
+                claim: Claimed::NotNeeded,
+            }),
+            Some(on_loss) => Decision::Claim(Pending::new(
+                permit,
+                identity,
+                fresh.forget_after_secs(),
+                on_loss,
+            )),
+        }
     }
 }
 
-/// Returns the permit of the first stanza that gives one, or what the first stanza said; `None` if
-/// there are no stanzas, which a key always has.
+/// Returns the permit of the first stanza that gives one.
+///
+/// # Errors
+///
+/// What the first stanza says, if none does.
 pub(crate) fn first_permit<'e>(
+    estate: &Estate,
     stanzas: impl Iterator<Item = &'e Stanza>,
     message: &Message,
     asked: &Asked,
-) -> Result<(Permit, &'e Stanza), Option<Denied>> {
+) -> Result<(Permit, &'e Stanza), Reason> {
+    if estate.is_past_its_date(asked.now_secs) {
+        return Err(Reason::PolicyExpired);
+    }
     let ask = Ask {
         source: asked.source,
         destination: asked.destination,
@@ -76,7 +94,7 @@ pub(crate) fn first_permit<'e>(
         now_secs: asked.now_secs,
         host: &asked.host,
     };
-    let mut first = None;
+    let mut first: Option<Denied> = None;
     for stanza in stanzas {
         match stanza.judge(&ask) {
             Ok(permit) => return Ok((behind_proxy(permit, message, asked), stanza)),
@@ -85,7 +103,8 @@ pub(crate) fn first_permit<'e>(
             }
         }
     }
-    Err(first)
+    // Every key has a stanza; if one had none, nothing would permit it.
+    Err(first.map_or(Reason::NoCandidate, Reason::Denied))
 }
 
 /// A request for "the source" that came through a trusted proxy means the proxy's client. SOURCE

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use policy::{Denied, OnControllerLoss, Permit};
 use spa::{Fingerprint, Malformed, Message, OpenError, Opened, ReplayDigest};
 
-use crate::authorize::Authorized;
 use crate::budget::Exhausted;
 use crate::datagram::Transport;
 
@@ -204,14 +203,6 @@ pub enum Route {
 // === impl Grant ===
 
 impl Grant {
-    pub(crate) fn new(permit: Permit, identity: Arc<Identity>, claim: Claimed) -> Self {
-        Self {
-            permit,
-            identity,
-            claim,
-        }
-    }
-
     /// Returns the name of the message.
     #[must_use]
     pub fn replay_digest(&self) -> ReplayDigest {
@@ -229,13 +220,17 @@ impl Grant {
 
 impl Pending {
     pub(crate) fn new(
-        authorized: Authorized,
+        permit: Permit,
         identity: Arc<Identity>,
+        forget_after_secs: Option<u64>,
         on_loss: OnControllerLoss,
     ) -> Self {
-        let (permit, forget_after_secs) = authorized.into_parts();
         Self {
-            grant: Grant::new(permit, identity, Claimed::Won),
+            grant: Grant {
+                permit,
+                identity,
+                claim: Claimed::Won,
+            },
             forget_after_secs,
             on_loss,
         }
@@ -298,13 +293,28 @@ impl Pending {
     }
 
     fn refused(self, reason: Reason) -> Refusal {
-        let identity = self.grant.identity;
-        Refusal {
+        let source = self.grant.identity.source;
+        Refusal::of_member(reason, source, self.grant.identity)
+    }
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    pub(crate) fn of_stranger(reason: Reason, source: IpAddr) -> Self {
+        Self {
             check: reason.check(),
             reason,
-            source: identity.source,
-            authentic: Some(identity),
+            source,
+            authentic: None,
             copies: 0,
+        }
+    }
+
+    pub(crate) fn of_member(reason: Reason, source: IpAddr, identity: Arc<Identity>) -> Self {
+        Self {
+            authentic: Some(identity),
+            ..Self::of_stranger(reason, source)
         }
     }
 }

@@ -101,30 +101,30 @@ impl Fresh {
     ///
     /// # Errors
     ///
-    /// Gives the message back with the reason, for the audit.
+    /// The reason: not recent, or seen before.
     pub(crate) fn establish(
         authenticated: Authenticated,
         window: Window,
         replays: &mut dyn ReplayLog,
-    ) -> Result<Self, (Authenticated, Reason)> {
-        let timestamp_secs = authenticated.message().timestamp_secs;
-        if let Err(reason) = window.check(timestamp_secs) {
-            return Err((authenticated, reason));
-        }
+    ) -> Result<Self, Reason> {
+        window.check(authenticated.message().timestamp_secs)?;
         let forget_after_secs = window.forget_after_secs();
-        match replays.check_and_insert(authenticated.replay_digest(), forget_after_secs) {
-            Ok(()) => Ok(Self {
-                authenticated,
-                forget_after_secs,
-            }),
-            Err(Replayed) => Err((authenticated, Reason::Replayed)),
-        }
+        replays
+            .check_and_insert(authenticated.replay_digest(), forget_after_secs)
+            .map_err(|Replayed| Reason::Replayed)?;
+        Ok(Self {
+            authenticated,
+            forget_after_secs,
+        })
     }
 
-    /// Gives up the evidence for what it was made of, and the time until which the message must be
-    /// remembered anywhere.
-    pub(crate) fn into_parts(self) -> (Authenticated, Option<u64>) {
-        (self.authenticated, self.forget_after_secs)
+    pub(crate) fn authenticated(&self) -> &Authenticated {
+        &self.authenticated
+    }
+
+    /// Returns until when the message must be remembered anywhere.
+    pub(crate) fn forget_after_secs(&self) -> Option<u64> {
+        self.forget_after_secs
     }
 }
 

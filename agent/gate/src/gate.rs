@@ -6,12 +6,12 @@ use std::sync::Arc;
 use policy::HostSettings;
 use spa::SEALED_LEN_MAX;
 
-use crate::authenticate::Authenticated;
+use crate::authenticate::{Arrival, Authenticated};
 use crate::authorize::{Asked, Authorized, first_permit};
 use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::datagram::Datagram;
-use crate::decision::{Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route};
+use crate::decision::{Decision, Grant, Reason, Refusal};
 use crate::estate::{Estate, SPAN_SECS, Tags};
 use crate::fresh::{Fresh, ReplayLog, Window};
 use crate::matching::{Matching, Recents};
@@ -93,9 +93,13 @@ impl Gate {
     ) -> Decision {
         self.counters.received += 1;
         self.tags.tend(&self.estate, now.wall_secs, TAGS_PER_PACKET);
-        let source = datagram.source.to_canonical();
+        let arrival = Arrival {
+            source: datagram.source.to_canonical(),
+            destination: datagram.destination.to_canonical(),
+            transport: datagram.transport,
+        };
         let decision = self
-            .corridor(datagram, source, now, replays)
+            .corridor(datagram, arrival, now, replays)
             .unwrap_or_else(Decision::Refused);
         self.counters.count(&decision);
         decision
@@ -109,86 +113,60 @@ impl Gate {
         let Some(key) = self.estate.key_named(identity.key) else {
             return false;
         };
-        let asked = self.asked(identity.source, identity.destination, None, now);
-        first_permit(
-            self.estate.stanzas_of(key),
-            identity.opened.message(),
-            &asked,
-        )
-        .is_ok()
-            && !self.estate.is_past_its_date(now.wall_secs)
+        let arrival = Arrival {
+            source: identity.source,
+            destination: identity.destination,
+            transport: identity.transport,
+        };
+        let asked = self.asked(&arrival, None, now);
+        let message = identity.opened.message();
+        first_permit(&self.estate, self.estate.stanzas_of(key), message, &asked).is_ok()
     }
 
     fn corridor(
         &mut self,
         datagram: &Datagram<'_>,
-        source: IpAddr,
+        arrival: Arrival,
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Result<Decision, Refusal> {
+        let source = arrival.source;
         let stranger = |reason| Refusal::of_stranger(reason, source);
         let mut scratch = [0; SEALED_LEN_MAX];
         let parsed =
             Parsed::read(datagram.payload, &self.settings, &mut scratch).map_err(stranger)?;
-        self.refuse_copy(&parsed, source, now)?;
-        let (authenticated, route) = self.authenticate(&parsed, source, now).map_err(stranger)?;
+        let text = parsed.whole().text();
+        self.refuse_copy(text, source, now)?;
+        let authenticated = self
+            .authenticate(&parsed, &arrival, now)
+            .map_err(stranger)?;
 
         let key = authenticated.key();
-        let estate = Arc::clone(&self.estate);
-        let floor_secs = estate.floor_secs(key);
-        let identify = |authenticated| identify(&estate, authenticated, route, datagram, source);
-        let text = parsed.whole().text();
-
+        let identity = Arc::clone(authenticated.identity());
+        let member = |reason| Refusal::of_member(reason, source, Arc::clone(&identity));
+        let floor_secs = self.estate.floor_secs(key);
         let window = Window::new(&self.settings, floor_secs, now.wall_secs);
-        let fresh = match Fresh::establish(authenticated, window, replays) {
-            Ok(fresh) => fresh,
-            Err((authenticated, reason)) => {
-                let identity = identify(authenticated);
-                let remembered = reason == Reason::Replayed;
-                self.seen
-                    .keep(text, Arc::clone(&identity), floor_secs, remembered);
-                return Err(Refusal::of_member(reason, source, identity));
-            }
-        };
-        self.recents.remember(source, estate.fingerprint(key));
-
-        let asked = self.asked(source, datagram.destination, parsed.forwarded_for(), now);
-        let (authenticated, verdict) = Authorized::judge(fresh, &estate, &asked);
-        let identity = identify(authenticated);
+        let fresh = Fresh::establish(authenticated, window, replays);
+        let remembered = matches!(fresh, Ok(_) | Err(Reason::Replayed));
         self.seen
-            .keep(text, Arc::clone(&identity), floor_secs, true);
-        let (authorized, stanza) =
-            verdict.map_err(|reason| Refusal::of_member(reason, source, Arc::clone(&identity)))?;
+            .keep(text, Arc::clone(&identity), floor_secs, remembered);
+        let fresh = fresh.map_err(member)?;
+        self.recents.remember(source, self.estate.fingerprint(key));
 
-        if estate.is_shared(key) {
-            let pending = Pending::new(authorized, identity, stanza.on_controller_loss);
-            return Ok(Decision::Claim(pending));
-        }
-        let (permit, _) = authorized.into_parts();
-        Ok(Decision::Grant(Grant::new(
-            permit,
-            identity,
-            Claimed::NotNeeded,
-        )))
+        let asked = self.asked(&arrival, parsed.forwarded_for(), now);
+        let authorized = Authorized::judge(fresh, &self.estate, &asked).map_err(member)?;
+        Ok(authorized.conclude())
     }
 
     /// Turns away exact copies of packets that were authentic a moment ago.
-    fn refuse_copy(
-        &mut self,
-        parsed: &Parsed<'_>,
-        source: IpAddr,
-        now: Now,
-    ) -> Result<(), Refusal> {
+    fn refuse_copy(&mut self, text: &[u8], source: IpAddr, now: Now) -> Result<(), Refusal> {
         let settings = &self.settings;
         let window = |floor_secs| Window::new(settings, floor_secs, now.wall_secs);
-        match self.seen.refuse(parsed.whole().text(), window) {
+        match self.seen.refuse(text, window) {
             None => Ok(()),
             Some(copy) => Err(Refusal {
-                check: copy.reason.check(),
-                reason: copy.reason,
-                source,
-                authentic: Some(copy.identity),
                 copies: copy.number,
+                ..Refusal::of_member(copy.reason, source, copy.identity)
             }),
         }
     }
@@ -196,9 +174,9 @@ impl Gate {
     fn authenticate(
         &mut self,
         parsed: &Parsed<'_>,
-        source: IpAddr,
+        arrival: &Arrival,
         now: Now,
-    ) -> Result<(Authenticated, Route), Reason> {
+    ) -> Result<Authenticated, Reason> {
         let tags_reach_all = self
             .settings
             .ageing
@@ -211,22 +189,16 @@ impl Gate {
             counters: &mut self.counters,
             tags_reach_all,
             narrow_by_source: self.settings.narrow_by_source,
-            source,
+            arrival,
             steady: now.steady,
         }
         .authenticate(parsed)
     }
 
-    fn asked(
-        &self,
-        source: IpAddr,
-        destination: IpAddr,
-        forwarded_for: Option<IpAddr>,
-        now: Now,
-    ) -> Asked {
+    fn asked(&self, arrival: &Arrival, forwarded_for: Option<IpAddr>, now: Now) -> Asked {
         Asked {
-            source,
-            destination: destination.to_canonical(),
+            source: arrival.source,
+            destination: arrival.destination,
             forwarded_for,
             now_secs: now.wall_secs,
             host: HostSettings {
@@ -235,57 +207,6 @@ impl Gate {
                 nat_local: false,
                 commands: self.settings.commands,
             },
-        }
-    }
-}
-
-/// Writes down who sent an authentic message.
-fn identify(
-    estate: &Estate,
-    authenticated: Authenticated,
-    route: Route,
-    datagram: &Datagram<'_>,
-    source: IpAddr,
-) -> Arc<Identity> {
-    let key = authenticated.key();
-    let first = estate.stanzas_of(key).next();
-    let opened = authenticated.into_opened();
-    let owner = first.and_then(|stanza| match &stanza.key {
-        policy::StanzaKey::User { user, .. } => Some(String::from(&**user)),
-        policy::StanzaKey::Static(_) | policy::StanzaKey::Pairwise => None,
-    });
-    Arc::new(Identity {
-        key: estate.fingerprint(key),
-        domain: estate.domain(key),
-        user: owner.unwrap_or_else(|| opened.message().username.clone()),
-        stanza: first.map_or(0, |stanza| stanza.number),
-        stanza_name: first.and_then(|stanza| stanza.name.clone()),
-        generation: estate.generation(),
-        source,
-        destination: datagram.destination.to_canonical(),
-        transport: datagram.transport,
-        route,
-        opened,
-    })
-}
-
-// === impl Refusal ===
-
-impl Refusal {
-    fn of_stranger(reason: Reason, source: IpAddr) -> Self {
-        Self {
-            check: reason.check(),
-            reason,
-            source,
-            authentic: None,
-            copies: 0,
-        }
-    }
-
-    fn of_member(reason: Reason, source: IpAddr, identity: Arc<Identity>) -> Self {
-        Self {
-            authentic: Some(identity),
-            ..Self::of_stranger(reason, source)
         }
     }
 }

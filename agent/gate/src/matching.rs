@@ -11,7 +11,7 @@ use std::time::Duration;
 use lru::LruCache;
 use spa::{Fingerprint, Sealed, Tag, Trial};
 
-use crate::authenticate::{Authenticated, Unproven};
+use crate::authenticate::{Arrival, Authenticated, Unproven};
 use crate::budget::Budgets;
 use crate::counters::Counters;
 use crate::decision::{Reason, Route};
@@ -42,7 +42,7 @@ pub(crate) struct Matching<'g> {
     /// Whether a tag that is in no table proves that the packet is not a recent one of our form.
     pub(crate) tags_reach_all: bool,
     pub(crate) narrow_by_source: bool,
-    pub(crate) source: IpAddr,
+    pub(crate) arrival: &'g Arrival,
     pub(crate) steady: Duration,
 }
 
@@ -92,10 +92,7 @@ impl Matching<'_> {
     /// # Errors
     ///
     /// The reason that says most: of a packet that verified but did not open, that.
-    pub(crate) fn authenticate(
-        mut self,
-        parsed: &Parsed<'_>,
-    ) -> Result<(Authenticated, Route), Reason> {
+    pub(crate) fn authenticate(mut self, parsed: &Parsed<'_>) -> Result<Authenticated, Reason> {
         let whole = Form {
             sealed: parsed.whole(),
             tag: None,
@@ -113,7 +110,7 @@ impl Matching<'_> {
 
         if let Some(found) = tagged.and_then(|form| self.by_tag(form, &mut refused)) {
             self.counters.by_tag += 1;
-            return Ok((found, Route::Tag));
+            return Ok(found);
         }
         if forms.iter().all(Option::is_none) {
             return Err(refused);
@@ -135,19 +132,19 @@ impl Matching<'_> {
     fn by_tag(&mut self, form: Form<'_>, refused: &mut Reason) -> Option<Authenticated> {
         let tags = self.tags;
         tags.find(form.tag?)
-            .find_map(|key| self.attempt(form, key, refused))
+            .find_map(|key| self.attempt(form, key, Route::Tag, refused))
     }
 
     fn by_trials(
         &mut self,
         forms: &[Option<Form<'_>>],
         mut refused: Reason,
-    ) -> Result<(Authenticated, Route), Reason> {
-        let recents = self.recents.of(self.source);
+    ) -> Result<Authenticated, Reason> {
+        let recents = self.recents.of(self.arrival.source);
         let is_known = recents.is_some();
         if let Some(found) = self.by_source(forms, recents, &mut refused) {
             self.counters.by_source += 1;
-            return Ok((found, Route::Source));
+            return Ok(found);
         }
 
         let units = self.price(forms);
@@ -156,14 +153,14 @@ impl Matching<'_> {
         }
         let taken = self
             .budgets
-            .take(self.source, is_known, units, self.steady)
+            .take(self.arrival.source, is_known, units, self.steady)
             .map_err(Reason::Budget)?;
         let Some(found) = self.by_every_key(forms, &mut refused) else {
             return Err(refused);
         };
         self.budgets.give_back(taken);
         self.counters.by_trial += 1;
-        Ok((found, Route::Trial))
+        Ok(found)
     }
 
     /// Tries the keys last used from this source.
@@ -180,7 +177,10 @@ impl Matching<'_> {
             .filter_map(|key| estate.key_named(key));
         // A forged source costs its owner this allowance, and no more than that.
         let units = KEYS_PER_SOURCE as u64;
-        let taken = match self.budgets.take(self.source, true, units, self.steady) {
+        let taken = match self
+            .budgets
+            .take(self.arrival.source, true, units, self.steady)
+        {
             Ok(taken) => taken,
             Err(exhausted) => {
                 *refused = Reason::Budget(exhausted);
@@ -189,7 +189,7 @@ impl Matching<'_> {
         };
         for key in keys {
             for form in forms.iter().flatten() {
-                if let Some(found) = self.attempt(*form, key, refused) {
+                if let Some(found) = self.attempt(*form, key, Route::Source, refused) {
                     self.budgets.give_back(taken);
                     return Some(found);
                 }
@@ -219,7 +219,7 @@ impl Matching<'_> {
                     if !trial.matches(estate.opening_key(key)) {
                         continue;
                     }
-                    let found = self.attempt(*form, key, refused);
+                    let found = self.attempt(*form, key, Route::Trial, refused);
                     if found.is_some() {
                         return found;
                     }
@@ -234,9 +234,11 @@ impl Matching<'_> {
         &mut self,
         form: Form<'_>,
         key: KeyIndex,
+        route: Route,
         refused: &mut Reason,
     ) -> Option<Authenticated> {
-        match Authenticated::establish(form.sealed, form.tag, self.estate, key) {
+        let packet = (form.tag, form.sealed);
+        match Authenticated::establish(packet, self.estate, key, self.arrival, route) {
             Ok(found) => return Some(found),
             Err(Unproven::Opening(error)) if self.estate.has_hmac(key) => {
                 *refused = Reason::NotOpened(error);
@@ -244,9 +246,7 @@ impl Matching<'_> {
             Err(Unproven::Tag) => *refused = Reason::ForeignTag,
             Err(Unproven::Hmac | Unproven::Opening(_)) => {
                 if matches!(refused, Reason::NoCandidate) {
-                    if matches!(refused, Reason::NoCandidate | Reason::Budget(_)) {
-                        *refused = Reason::NotAuthentic;
-                    }
+                    *refused = Reason::NotAuthentic;
                 }
             }
         }
@@ -271,7 +271,7 @@ impl Matching<'_> {
     }
 
     fn narrowing(&self) -> Option<IpAddr> {
-        Some(self.source).filter(|_| self.narrow_by_source)
+        Some(self.arrival.source).filter(|_| self.narrow_by_source)
     }
 }
 
