@@ -4,4 +4,9 @@
 //! ([`run`]); the link to the controller, the repair of the firewall's ground, commands and signals
 //! run beside it and reach it through its mailbox ([`orders`]).
 
+pub mod capture;
+pub mod clock;
 pub mod firewall;
+pub mod journal;
+pub mod orders;
+pub mod policies;

@@ -41,8 +41,6 @@ pub enum Order {
     Drift(Option<String>),
     /// Something to write into the audit.
     Record(Box<fleet::Event>),
-    /// Read the access file again (alone) or ask for the policy again; SIGHUP.
-    Reload,
     /// Leave, tidily.
     Stop,
 }
@@ -175,8 +173,8 @@ impl OrderSender {
             if !waiting.open {
                 return Err(NotTaken::Stopped);
             }
-            // Signals must get through whatever a peer floods us with.
-            let urgent = matches!(order, Order::Stop | Order::Reload);
+            // The signal to stop gets through whatever a peer floods us with.
+            let urgent = matches!(order, Order::Stop);
             if waiting.orders.len() >= CAPACITY && !urgent {
                 return Err(NotTaken::Full(Box::new(order)));
             }
@@ -218,13 +216,13 @@ mod tests {
     #[test]
     fn orders_come_out_in_the_order_they_went_in() {
         let (sender, inbox) = mailbox().unwrap();
-        sender.send(Order::Reload).unwrap();
+        sender.send(Order::Drift(None)).unwrap();
         sender.send(Order::Stop).unwrap();
 
         let mut orders = VecDeque::new();
         inbox.take(&mut orders);
 
-        assert!(matches!(orders.pop_front(), Some(Order::Reload)));
+        assert!(matches!(orders.pop_front(), Some(Order::Drift(None))));
         assert!(matches!(orders.pop_front(), Some(Order::Stop)));
     }
 

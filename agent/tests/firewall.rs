@@ -129,7 +129,10 @@ fn other_peoples_rules_stay_when_ours_come_and_go() {
     let Some(mut host) = Host::new(&["tcp/22"]) else {
         return;
     };
-    run("iptables", &["-w", "-A", "INPUT", "-s", "198.51.100.1", "-j", "DROP"]);
+    run(
+        "iptables",
+        &["-w", "-A", "INPUT", "-s", "198.51.100.1", "-j", "DROP"],
+    );
     run("iptables", &["-w", "-N", "THEIRS"]);
 
     host.ground.install().unwrap();
@@ -156,9 +159,18 @@ fn drift_is_found_named_and_repaired() {
     let breakages: [(&[&str], &str); 5] = [
         (&["-w", "-F", "INPUT"], "INPUT does not lead to PT_TEST"),
         (&["-w", "-F", CHAIN], "the rules of PT_TEST were changed"),
-        (&["-w", "-I", "INPUT", "1", "-j", "ACCEPT"], "PT_TEST is only rule 2 of INPUT"),
-        (&["-w", "-A", "INPUT", "-j", CHAIN], "INPUT leads to PT_TEST 2 times"),
-        (&["-w", "-D", CHAIN, "1"], "the rules of PT_TEST were changed"),
+        (
+            &["-w", "-I", "INPUT", "1", "-j", "ACCEPT"],
+            "PT_TEST is only rule 2 of INPUT",
+        ),
+        (
+            &["-w", "-A", "INPUT", "-j", CHAIN],
+            "INPUT leads to PT_TEST 2 times",
+        ),
+        (
+            &["-w", "-D", CHAIN, "1"],
+            "the rules of PT_TEST were changed",
+        ),
     ];
 
     for (breakage, finding) in breakages {
@@ -169,7 +181,10 @@ fn drift_is_found_named_and_repaired() {
         assert!(drift.contains(finding), "{drift}");
         host.ground.install().unwrap();
         assert_eq!(host.ground.check(), Ok(None));
-        run("sh", &["-c", "iptables -w -D INPUT -j ACCEPT 2>/dev/null; true"]);
+        run(
+            "sh",
+            &["-c", "iptables -w -D INPUT -j ACCEPT 2>/dev/null; true"],
+        );
         assert_eq!(rules(), good);
     }
 }
@@ -202,7 +217,9 @@ fn a_port_is_protected_and_unprotected_without_touching_what_is_open() {
     };
     host.doors.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
 
-    host.ground.protect(vec!["tcp/443".parse().unwrap()]).unwrap();
+    host.ground
+        .protect(vec!["tcp/443".parse().unwrap()])
+        .unwrap();
 
     assert!(rules().contains("-A PT_TEST ! -i lo -p tcp -m tcp --dport 443 -j DROP"));
     assert_eq!(elements().len(), 1);
@@ -260,7 +277,11 @@ fn one_second_back(line: &str) -> String {
     let secs: u32 = secs.parse().unwrap();
     // The kernel rounds the time left down, so a fresh element shows one second less.
     let round = [30, 60, 90, 600, 432_000, 2_147_483];
-    let secs = if round.contains(&(secs + 1)) { secs + 1 } else { secs };
+    let secs = if round.contains(&(secs + 1)) {
+        secs + 1
+    } else {
+        secs
+    };
     format!("{head} {secs}")
 }
 

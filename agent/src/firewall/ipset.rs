@@ -123,7 +123,11 @@ impl Family {
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
     pub fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
     }
 
     const fn number(self) -> u8 {
@@ -241,8 +245,8 @@ impl Firewall for IpsetFirewall {
                     .map(|hole| (hole.door, Some(hole.timeout.secs())));
                 change(&mut self.requests, CMD_ADD, self.names.open(family), open);
                 if self.any_revoked {
-                    let lifted = of_family(batch, family, |hole| hole.door)
-                        .map(|hole| (hole.door, None));
+                    let lifted =
+                        of_family(batch, family, |hole| hole.door).map(|hole| (hole.door, None));
                     let set = self.names.revoked(family);
                     change(&mut self.requests, CMD_DEL, set, lifted);
                 }
@@ -260,7 +264,12 @@ impl Firewall for IpsetFirewall {
                 let of_this = || of_family(batch, family, |door| *door);
                 // Barred first, then taken out: at no moment does a session slip through.
                 let barred = of_this().map(|door| (*door, Some(REVOKED_SECS)));
-                change(&mut self.requests, CMD_ADD, self.names.revoked(family), barred);
+                change(
+                    &mut self.requests,
+                    CMD_ADD,
+                    self.names.revoked(family),
+                    barred,
+                );
                 let closed = of_this().map(|door| (*door, None));
                 change(&mut self.requests, CMD_DEL, self.names.open(family), closed);
             }
@@ -416,7 +425,9 @@ fn kernel_reason(code: i32) -> String {
         ENOENT => "there is no such set".to_owned(),
         22 => "this kernel has no ipset (module ip_set)".to_owned(),
         4097 => "protocol error".to_owned(),
-        4098 => "this kernel has no sets of type hash:ip,port (module ip_set_hash_ipport)".to_owned(),
+        4098 => {
+            "this kernel has no sets of type hash:ip,port (module ip_set_hash_ipport)".to_owned()
+        }
         4100 => "a rule refers to it".to_owned(),
         4103 => "a set of this name is of another kind; `ipset destroy` it".to_owned(),
         4352 => "the set is full".to_owned(),

@@ -41,7 +41,12 @@ mod tests {
 
         let second = ChainLock::take(&chain).map(|_| ());
 
-        assert_eq!(second, Err(FirewallError::Locked { chain: chain.clone() }));
+        assert_eq!(
+            second,
+            Err(FirewallError::Locked {
+                chain: chain.clone()
+            })
+        );
         drop(first);
         ChainLock::take(&chain).unwrap();
     }

@@ -65,6 +65,20 @@ impl JournalReader {
         &self.epoch
     }
 
+    /// Position up to which the controller has acknowledged: where to go on pushing after a start.
+    /// Of the events before it, only some are still here.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn acknowledged(&self) -> Result<u64, JournalError> {
+        self.connection
+            .query_row("SELECT acknowledged_seq FROM meta", [], |row| {
+                row.get::<_, i64>(0).map(i64::cast_unsigned)
+            })
+            .map_err(cannot(&self.path, "read"))
+    }
+
     /// At most `limit` events after `seq`, oldest first.
     ///
     /// # Errors
@@ -113,7 +127,7 @@ pub(super) fn policy_of(
         .map_err(cannot(path, "read the saved policy of"))
 }
 
-fn event_of_row(row: &Row<'_>) -> rusqlite::Result<SpooledEvent> {
+pub(super) fn event_of_row(row: &Row<'_>) -> rusqlite::Result<SpooledEvent> {
     let number = |column: &str| row.get::<_, i64>(column).map(i64::cast_unsigned);
     let kind: String = row.get("kind")?;
     let ports: String = row.get("ports")?;

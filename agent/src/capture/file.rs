@@ -1,0 +1,355 @@
+//! Packets from a capture file, also one that another program is still writing.
+//!
+//! tcpdump -w, ulogd's PCAP output and every libpcap program write the same form: a header of 24
+//! bytes, then records of 16 bytes and a frame. Read here by hand, because libpcap gives up at a
+//! record that is only half written, which is the normal state of a file that is being followed.
+//! A file that is replaced or cut is read again from its beginning (the replay check makes that
+//! harmless).
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gate::Link;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use pcap::{BpfProgram, Linktype};
+
+use super::{Arrival, Capture, CaptureError, SNAPLEN, backoff, link_of};
+
+const HEADER_LEN: usize = 24;
+const RECORD_LEN: usize = 16;
+/// No capture file has larger frames (libpcap's own limit).
+const FRAME_LEN_MAX: usize = 262_144;
+/// Read at once. Holds at least one frame of the greatest length.
+const BUFFER_LEN: usize = 512 * 1024;
+/// While a file is followed, how often it is looked at though nobody says that it has changed (a
+/// network file system cannot say so).
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Reads a capture file; once, or for as long as it grows.
+pub struct FileCapture {
+    path: PathBuf,
+    name: String,
+    filter: String,
+    /// Tells of changes; only while following.
+    watch: Option<Inotify>,
+    reading: Option<Reading>,
+    failures: u32,
+    next_look: Duration,
+}
+
+/// An open file, and what is read of it but not handed on.
+struct Reading {
+    file: File,
+    identity: (u64, u64),
+    /// How far the file has been read.
+    offset: u64,
+    format: Option<Format>,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+struct Format {
+    link: Link,
+    big_endian: bool,
+    filter: BpfProgram,
+}
+
+// === impl FileCapture ===
+
+impl FileCapture {
+    /// Opens a capture file. With `follow`, it need not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError`] when it cannot be read or is no capture file, or the filter is none.
+    pub fn open(path: &Path, filter: &str, follow: bool) -> Result<Self, CaptureError> {
+        let name = path.display().to_string();
+        let watch = follow.then(|| watch(path)).transpose();
+        let mut capture = Self {
+            path: path.to_owned(),
+            filter: filter.to_owned(),
+            watch: watch.map_err(|cause| unreadable(&name, &cause))?,
+            reading: None,
+            failures: 0,
+            next_look: Duration::ZERO,
+            name,
+        };
+        compile(Linktype(1), filter)?;
+        match capture.begin() {
+            Ok(()) => {}
+            Err(CaptureError::File { .. }) if follow => {}
+            Err(cause) => return Err(cause),
+        }
+        Ok(capture)
+    }
+
+    /// Opens the file from its beginning.
+    fn begin(&mut self) -> Result<(), CaptureError> {
+        let open = || {
+            let file = File::open(&self.path)?;
+            let identity = identity(&file.metadata()?);
+            Ok((file, identity))
+        };
+        let (file, identity) = open().map_err(|cause: io::Error| unreadable(&self.name, &cause))?;
+        let mut reading = Reading {
+            file,
+            identity,
+            offset: 0,
+            format: None,
+            buffer: Vec::new(),
+            start: 0,
+        };
+        reading
+            .fill()
+            .map_err(|cause| unreadable(&self.name, &cause))?;
+        reading.read_format(&self.name, &self.filter)?;
+        self.reading = Some(reading);
+        Ok(())
+    }
+
+    /// Whether another file now has the name, or the file became shorter than what we have read.
+    fn was_replaced(&self) -> bool {
+        let Some(reading) = &self.reading else {
+            return false;
+        };
+        std::fs::metadata(&self.path)
+            .is_ok_and(|found| identity(&found) != reading.identity || found.len() < reading.offset)
+    }
+
+    fn read_records(
+        &mut self,
+        max: usize,
+        each: &mut dyn FnMut(Arrival<'_>),
+    ) -> Result<usize, CaptureError> {
+        if self.reading.is_none() {
+            self.begin()?;
+        }
+        let Some(reading) = &mut self.reading else {
+            return Ok(0);
+        };
+        let mut taken = 0;
+        while taken < max {
+            if reading.format.is_none() {
+                reading.read_format(&self.name, &self.filter)?;
+            }
+            if reading.next_record(&self.name, each)? {
+                taken += 1;
+            } else if reading
+                .fill()
+                .map_err(|cause| unreadable(&self.name, &cause))?
+                == 0
+            {
+                break;
+            }
+        }
+        Ok(taken)
+    }
+}
+
+impl Capture for FileCapture {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(|watch| watch.as_fd())
+    }
+
+    fn retry_in(&self, steady: Duration) -> Option<Duration> {
+        let more = self
+            .reading
+            .as_ref()
+            .is_some_and(|reading| !reading.at_end());
+        match (more, &self.watch) {
+            (true, _) => Some(Duration::ZERO),
+            (false, Some(_)) => Some(self.next_look.saturating_sub(steady)),
+            (false, None) => None,
+        }
+    }
+
+    fn next_batch(
+        &mut self,
+        max: usize,
+        steady: Duration,
+        each: &mut dyn FnMut(Arrival<'_>),
+    ) -> Result<usize, CaptureError> {
+        if let Some(watch) = &self.watch {
+            while watch.read_events().is_ok_and(|events| !events.is_empty()) {}
+        }
+        let down_until = self.next_look;
+        if self.failures > 0 && steady < down_until {
+            return Ok(0);
+        }
+        self.next_look = steady + LOOK_EVERY;
+        let taken = self.read_records(max, each);
+        match taken {
+            Ok(0) if self.watch.is_some() && self.was_replaced() => {
+                tracing::info!(file = self.name, "the capture file was replaced");
+                self.reading = None;
+                Ok(0)
+            }
+            Ok(taken) => {
+                self.failures = 0;
+                Ok(taken)
+            }
+            Err(cause) => {
+                // Said once, not at every look.
+                let first = self.failures == 0;
+                self.reading = None;
+                self.next_look = steady + backoff(self.failures);
+                self.failures += 1;
+                if first { Err(cause) } else { Ok(0) }
+            }
+        }
+    }
+
+    fn dropped(&mut self) -> u64 {
+        0
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    fn unread(&self) -> &[u8] {
+        self.buffer.get(self.start..).unwrap_or_default()
+    }
+
+    /// Whether everything that is in the file was handed on, but for a record that is cut off.
+    fn at_end(&self) -> bool {
+        self.file
+            .metadata()
+            .is_ok_and(|found| found.len() <= self.offset)
+    }
+
+    /// Reads on. Answers how many bytes there were.
+    fn fill(&mut self) -> io::Result<usize> {
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let room = BUFFER_LEN.saturating_sub(self.buffer.len());
+        self.file.seek(SeekFrom::Start(self.offset))?;
+        let read = (&self.file)
+            .take(room as u64)
+            .read_to_end(&mut self.buffer)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+
+    fn read_format(&mut self, name: &str, filter: &str) -> Result<(), CaptureError> {
+        let Some(header) = self.unread().first_chunk::<HEADER_LEN>() else {
+            return Ok(()); // not yet written
+        };
+        let refused = |reason| CaptureError::NotCapture {
+            path: name.to_owned(),
+            reason,
+        };
+        let big_endian = match header {
+            // Microseconds and nanoseconds.
+            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] => false,
+            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] => true,
+            [0x0a, 0x0d, 0x0d, 0x0a, ..] => {
+                return Err(refused("pcapng is not read; `editcap -F pcap` converts it"));
+            }
+            _ => return Err(refused("it does not begin like one")),
+        };
+        let number = number(header, 20, big_endian).unwrap_or(u32::MAX) & 0xffff;
+        let number = number.cast_signed();
+        let format = Format {
+            link: link_of(name, number)?,
+            big_endian,
+            filter: compile(Linktype(number), filter)?,
+        };
+        self.format = Some(format);
+        self.start += HEADER_LEN;
+        Ok(())
+    }
+
+    /// Hands on the next record, if it is there as a whole.
+    fn next_record(
+        &mut self,
+        name: &str,
+        each: &mut dyn FnMut(Arrival<'_>),
+    ) -> Result<bool, CaptureError> {
+        let Some(format) = &self.format else {
+            return Ok(false);
+        };
+        let unread = self.buffer.get(self.start..).unwrap_or_default();
+        let Some(length) = number(unread, 8, format.big_endian) else {
+            return Ok(false);
+        };
+        let length = length as usize;
+        if length > FRAME_LEN_MAX {
+            return Err(CaptureError::NotCapture {
+                path: name.to_owned(),
+                reason: "a record in it is longer than any frame",
+            });
+        }
+        let Some(frame) = unread.get(RECORD_LEN..RECORD_LEN + length) else {
+            return Ok(false);
+        };
+        if format.filter.filter(frame) {
+            each(Arrival::Frame(format.link, frame));
+        }
+        self.start += RECORD_LEN + length;
+        Ok(true)
+    }
+}
+
+fn number(bytes: &[u8], at: usize, big_endian: bool) -> Option<u32> {
+    let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
+    Some(if big_endian {
+        u32::from_be_bytes(bytes)
+    } else {
+        u32::from_le_bytes(bytes)
+    })
+}
+
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+fn compile(link: Linktype, filter: &str) -> Result<BpfProgram, CaptureError> {
+    let compiled = pcap::Capture::dead(link).and_then(|mut dead| {
+        // A dead capture has a snapshot length of 65,535, which is what `filter` sees.
+        let _ = &mut dead;
+        dead.compile(filter, true)
+    });
+    compiled.map_err(|cause| CaptureError::Filter {
+        filter: filter.to_owned(),
+        reason: cause.to_string(),
+    })
+}
+
+/// Watches the directory, so that a file that is replaced or not there yet is noticed too.
+fn watch(path: &Path) -> io::Result<Inotify> {
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    };
+    let changes = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
+    inotify.add_watch(dir, changes)?;
+    Ok(inotify)
+}
+
+fn unreadable(name: &str, cause: &io::Error) -> CaptureError {
+    CaptureError::File {
+        path: name.to_owned(),
+        reason: cause.to_string(),
+    }
+}
+
+impl std::fmt::Debug for FileCapture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileCapture")
+            .field("path", &self.path)
+            .field("following", &self.watch.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+const _: () = assert!(BUFFER_LEN > FRAME_LEN_MAX + RECORD_LEN && SNAPLEN < 65_536);

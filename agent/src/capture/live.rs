@@ -1,0 +1,178 @@
+//! Packets off an interface, through the kernel's ring.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::time::Duration;
+
+use gate::Link;
+use pcap::{Active, Direction};
+
+use super::{Arrival, Capture, CaptureError, SNAPLEN, backoff, link_of};
+
+/// How to capture on one interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LiveOptions {
+    /// `any` is allowed.
+    pub interface: String,
+    /// In the language of pcap-filter(7).
+    pub filter: String,
+    /// Size of the kernel's ring in bytes.
+    pub buffer_bytes: u32,
+    pub promiscuous: bool,
+}
+
+/// Captures incoming packets on one interface. An interface that goes away is waited for.
+pub struct LiveCapture {
+    options: LiveOptions,
+    state: State,
+    /// Losses of rings that are closed.
+    dropped_before: u64,
+}
+
+enum State {
+    Up {
+        ring: pcap::Capture<Active>,
+        link: Link,
+    },
+    Down {
+        failures: u32,
+        retry_at: Duration,
+    },
+}
+
+// === impl LiveCapture ===
+
+impl LiveCapture {
+    /// Starts to capture.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError`] when the interface is not there, or the filter is none. At the start that is
+    /// a mistake of the configuration; later it is waited out.
+    pub fn open(options: LiveOptions) -> Result<Self, CaptureError> {
+        let (ring, link) = open_ring(&options)?;
+        Ok(Self {
+            options,
+            state: State::Up { ring, link },
+            dropped_before: 0,
+        })
+    }
+
+    fn go_down(&mut self, steady: Duration, failures: u32) {
+        self.dropped_before = self.dropped();
+        self.state = State::Down {
+            failures,
+            retry_at: steady + backoff(failures),
+        };
+    }
+
+    /// Opens the ring again if it is time.
+    fn try_again(&mut self, steady: Duration) {
+        let State::Down { failures, retry_at } = self.state else {
+            return;
+        };
+        if steady < retry_at {
+            return;
+        }
+        match open_ring(&self.options) {
+            Ok((ring, link)) => {
+                tracing::info!(interface = self.options.interface, "capturing again");
+                self.state = State::Up { ring, link };
+            }
+            Err(cause) => {
+                tracing::debug!(%cause, "still down");
+                self.go_down(steady, failures + 1);
+            }
+        }
+    }
+}
+
+impl Capture for LiveCapture {
+    fn name(&self) -> &str {
+        &self.options.interface
+    }
+
+    #[expect(
+        unsafe_code,
+        reason = "the ring owns its descriptor and lives as long as the borrow"
+    )]
+    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            // SAFETY: the descriptor is open for as long as `ring`, which `self` owns.
+            State::Up { ring, .. } => Some(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) }),
+            State::Down { .. } => None,
+        }
+    }
+
+    fn retry_in(&self, steady: Duration) -> Option<Duration> {
+        match self.state {
+            State::Up { .. } => None,
+            State::Down { retry_at, .. } => Some(retry_at.saturating_sub(steady)),
+        }
+    }
+
+    fn next_batch(
+        &mut self,
+        max: usize,
+        steady: Duration,
+        each: &mut dyn FnMut(Arrival<'_>),
+    ) -> Result<usize, CaptureError> {
+        self.try_again(steady);
+        let State::Up { ring, link } = &mut self.state else {
+            return Ok(0);
+        };
+        let link = *link;
+        let taken = ring.dispatch(Some(max), |packet| each(Arrival::Frame(link, packet.data)));
+        taken.map_err(|cause| {
+            self.go_down(steady, 0);
+            down(&self.options.interface, &cause)
+        })
+    }
+
+    fn dropped(&mut self) -> u64 {
+        let now = match &mut self.state {
+            State::Up { ring, .. } => ring.stats().map_or(0, |stats| u64::from(stats.dropped)),
+            State::Down { .. } => 0,
+        };
+        self.dropped_before + now
+    }
+}
+
+fn open_ring(options: &LiveOptions) -> Result<(pcap::Capture<Active>, Link), CaptureError> {
+    let name = &options.interface;
+    let failed = |cause: pcap::Error| down(name, &cause);
+    let buffer_bytes = i32::try_from(options.buffer_bytes).unwrap_or(i32::MAX);
+    let mut ring = pcap::Capture::from_device(name.as_str())
+        .map_err(failed)?
+        .snaplen(SNAPLEN.cast_signed())
+        .buffer_size(buffer_bytes)
+        .promisc(options.promiscuous)
+        // Every packet at once, not when a block is full.
+        .immediate_mode(true)
+        .open()
+        .map_err(failed)?
+        .setnonblock()
+        .map_err(failed)?;
+    let link = link_of(name, ring.get_datalink().0)?;
+    ring.direction(Direction::In).map_err(failed)?;
+    ring.filter(&options.filter, true)
+        .map_err(|cause| CaptureError::Filter {
+            filter: options.filter.clone(),
+            reason: cause.to_string(),
+        })?;
+    Ok((ring, link))
+}
+
+fn down(name: &str, cause: &pcap::Error) -> CaptureError {
+    CaptureError::Down {
+        name: name.to_owned(),
+        reason: cause.to_string(),
+    }
+}
+
+impl std::fmt::Debug for LiveCapture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LiveCapture")
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,38 @@
+//! The only file of the agent that reads a clock.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use gate::Now;
+
+/// What steady time counts from.
+static START: LazyLock<Instant> = LazyLock::new(instant);
+
+/// Reads both clocks.
+pub fn now() -> Now {
+    let wall = wall();
+    Now {
+        wall_secs: wall.as_secs(),
+        wall_nanos: wall.subsec_nanos(),
+        steady: steady(),
+    }
+}
+
+/// Time since this program first asked; never goes back.
+pub fn steady() -> Duration {
+    let start = *START;
+    instant().saturating_duration_since(start)
+}
+
+/// Time since the Unix epoch; zero for a clock before it.
+fn wall() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock of the shell")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn instant() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock of the shell")]
+    let now = Instant::now();
+    now
+}

@@ -1,0 +1,213 @@
+//! The journal: what was seen, what happened, and which policy is in force. Durable first.
+//!
+//! One SQLite file per host, written by the gate thread alone. A batch of packets is one
+//! transaction: replay digests and events are staged while the packets are judged, then committed
+//! and synced once, and only then does a hole open. A hole whose record could not be written never
+//! opens.
+//!
+//! # What a start may believe
+//!
+//! A message may be granted only if we would know had it been granted before. So:
+//!
+//! - The journal is there, whole (`quick_check`), and is the one we made (its epoch stands in a
+//!   file beside it): everything that was ever granted is in it, because commits are synced. This
+//!   holds after kill -9 and power loss too; the boot id only tells which it was.
+//! - It is new: nothing is known. Packets dated before this second are refused (the floor), so that
+//!   nothing granted by a lost predecessor is granted again. If the file beside it shows that there
+//!   was one, the whole current second is refused too, because the predecessor may have lived in it.
+//! - It is new, and packets of any age are welcome (`--no-ageing`): an estate that has just been set
+//!   up to read old captures would refuse them all. So without a trace of a predecessor there is no
+//!   floor, and a warning; with one there is.
+//! - It is there, but was kept for a narrower age window: what was forgotten since would be fresh
+//!   again. The floor is the time of the change.
+//! - It is damaged, or empty where a trace says that it was not: the agent does not start. A person
+//!   decides, and the next start finds a trace and no journal.
+//!
+//! A floor stays in force for as long as the journal lives. Digests are kept as long as the gate asks (twice the age window). What has been forgotten is
+//! remembered as one number, so that a clock that is set back cannot make a forgotten message new.
+
+mod checkpoint;
+mod commit;
+mod error;
+mod reader;
+mod replays;
+mod schema;
+mod start;
+
+use std::path::{Path, PathBuf};
+
+use fleet::Event;
+use nix::fcntl::Flock;
+use rusqlite::Connection;
+
+pub use error::JournalError;
+pub use reader::{JournalReader, SavedPolicy, SpooledEvent};
+pub use start::{Floor, FloorReason, JournalOptions, Start};
+
+use checkpoint::Checkpointer;
+use replays::Remembered;
+
+/// The file in the state directory.
+pub const FILE_NAME: &str = "journal.db";
+
+/// The writer of the journal. Owned by the gate thread.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    connection: Connection,
+    checkpointer: Checkpointer,
+    epoch: String,
+    last_seq: u64,
+    chain: [u8; 32],
+    remembered: Remembered,
+    /// Whether digests lie on disk that memory does not hold (those kept for ever).
+    any_forever: bool,
+    forgotten_secs: u64,
+    staged: Staged,
+    retention: Retention,
+    #[expect(dead_code, reason = "held, not used")]
+    lock: Flock<std::fs::File>,
+}
+
+/// How long events stay in the spool.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Retention {
+    /// Until the controller has them.
+    UntilAcknowledged,
+    /// As the local audit of a host without controller.
+    Days(u32),
+}
+
+/// What the next commit writes.
+#[derive(Debug, Default)]
+struct Staged {
+    /// Digest, and when it may be forgotten; 0 for never.
+    digests: Vec<([u8; 32], u64)>,
+    events: Vec<Event>,
+    /// Sequence numbers of grants whose closing is among the events.
+    closed: Vec<u64>,
+    acknowledged: Option<u64>,
+    forget_through_secs: Option<u64>,
+    policy: Option<SavedPolicy>,
+    access_file: Option<(u64, [u8; 32])>,
+    prune_events_before_ms: Option<u64>,
+}
+
+// === impl Journal ===
+
+impl Journal {
+    /// Names this journal; see [`JournalReader::epoch`].
+    pub fn epoch(&self) -> &str {
+        &self.epoch
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Position of the last event committed; 0 for none.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    /// Stages an event. Its `seq` is given when it is committed; the returned number is the one it
+    /// will have if that succeeds.
+    pub fn stage(&mut self, event: Event) -> u64 {
+        self.staged.events.push(event);
+        self.last_seq + self.staged.events.len() as u64
+    }
+
+    /// Stages the closing of the grant that was opened with event `opened_seq`.
+    pub fn stage_closed(&mut self, opened_seq: u64, event: Event) {
+        self.staged.closed.push(opened_seq);
+        self.stage(event);
+    }
+
+    /// Stages a policy as the one to enforce after a restart.
+    pub fn stage_policy(&mut self, policy: SavedPolicy) {
+        self.staged.policy = Some(policy);
+    }
+
+    /// Stages generation and digest of the access file now in force.
+    pub fn stage_access_file(&mut self, generation: u64, digest: [u8; 32]) {
+        self.staged.access_file = Some((generation, digest));
+    }
+
+    /// The controller has all events of this journal up to `seq`.
+    pub fn acknowledged(&mut self, epoch: &str, seq: u64) {
+        if epoch == self.epoch && self.retention == Retention::UntilAcknowledged {
+            let seq = seq.min(self.last_seq);
+            self.staged.acknowledged = self.staged.acknowledged.max(Some(seq));
+        }
+    }
+
+    /// Whether a sibling's claim makes `digest` a replay here. Remembers it, and stages it.
+    pub fn remember_claimed(&mut self, digest: [u8; 32], forget_after_secs: u64) {
+        if !self.remembered.contains(&digest) && !self.remembered.is_full() {
+            self.remembered.insert(&digest, forget_after_secs);
+            self.staged.digests.push((digest, forget_after_secs));
+        }
+    }
+
+    /// Forgets what may be forgotten by now. To be called every few seconds.
+    pub fn tidy(&mut self, now: gate::Now) {
+        if let Some(latest) = self.remembered.forget(now.wall_secs) {
+            self.forgotten_secs = self.forgotten_secs.max(latest);
+            self.staged.forget_through_secs = Some(latest);
+        }
+        if let Retention::Days(days) = self.retention {
+            let kept_ms = u64::from(days) * 24 * 60 * 60 * 1_000;
+            self.staged.prune_events_before_ms = Some(now.wall_ms().saturating_sub(kept_ms));
+        }
+    }
+}
+
+impl gate::ReplayLog for Journal {
+    /// Staged, and durable when [`Journal::commit`] returns; whoever opens a hole commits first.
+    fn check_and_insert(
+        &mut self,
+        digest: spa::ReplayDigest,
+        forget_after_secs: Option<u64>,
+    ) -> Result<(), gate::Replayed> {
+        let digest = digest.0;
+        // Also an answer when it cannot be told: wrongly refusing costs a user one retry.
+        let full = self.remembered.is_full() || self.is_clogged();
+        if self.seen(&digest, forget_after_secs) || full {
+            return Err(gate::Replayed);
+        }
+        if let Some(secs) = forget_after_secs {
+            self.remembered.insert(&digest, secs);
+        }
+        self.staged
+            .digests
+            .push((digest, forget_after_secs.unwrap_or(0)));
+        Ok(())
+    }
+}
+
+impl Journal {
+    fn seen(&self, digest: &[u8; 32], forget_after_secs: Option<u64>) -> bool {
+        let forgotten = forget_after_secs.is_some_and(|secs| secs <= self.forgotten_secs);
+        forgotten || self.remembered.contains(digest) || (self.any_forever && self.kept(digest))
+    }
+
+    /// Whether the message is one of those that are kept for ever: on disk, or on the way there.
+    fn kept(&self, digest: &[u8; 32]) -> bool {
+        let staged = &self.staged.digests;
+        staged.iter().any(|(staged, _)| staged == digest) || self.on_disk(digest)
+    }
+
+    fn on_disk(&self, digest: &[u8; 32]) -> bool {
+        let found = self
+            .connection
+            .prepare_cached("SELECT 1 FROM replay WHERE forget_after_secs = 0 AND digest = ?1")
+            .and_then(|mut statement| statement.exists([digest.as_slice()]));
+        match found {
+            Ok(found) => found,
+            Err(cause) => {
+                tracing::error!(path = %self.path.display(), %cause, "cannot look up a message");
+                true
+            }
+        }
+    }
+}

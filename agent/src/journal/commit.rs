@@ -1,0 +1,259 @@
+//! One batch, one transaction, one sync.
+
+use fleet::{Event, EventKind};
+use rusqlite::{Connection, TransactionBehavior, named_params, params};
+
+use super::error::{JournalError, cannot};
+use super::{Journal, Retention, SavedPolicy, Staged};
+
+/// Events that may wait for a disk that takes none. What comes after is counted, not kept: a disk
+/// that is full for hours must not become a memory that is full.
+const WAITING_EVENTS_MAX: usize = 10_000;
+/// Digests that may wait; beyond, every packet is refused.
+const WAITING_DIGESTS_MAX: usize = 100_000;
+/// Old events deleted with one commit, so that no commit takes long.
+const PRUNED_PER_COMMIT: u32 = 2_000;
+
+// === impl Journal ===
+
+impl Journal {
+    /// Whether a commit would write anything.
+    pub fn has_staged(&self) -> bool {
+        let Staged {
+            digests,
+            events,
+            closed,
+            acknowledged,
+            forget_through_secs,
+            policy,
+            access_file,
+            prune_events_before_ms,
+        } = &self.staged;
+        !(digests.is_empty() && events.is_empty() && closed.is_empty())
+            || acknowledged.is_some()
+            || forget_through_secs.is_some()
+            || policy.is_some()
+            || access_file.is_some()
+            || prune_events_before_ms.is_some()
+    }
+
+    /// Whether so much waits for a disk that takes nothing that no more packets can be judged.
+    pub fn is_clogged(&self) -> bool {
+        self.staged.digests.len() >= WAITING_DIGESTS_MAX
+    }
+
+    /// Writes everything that is staged, and returns when it is on the disk. Answers the position
+    /// of the last event.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]: nothing was written. Everything stays staged for the next attempt;
+    /// [`Self::give_up_grants`] must be called before that, because nothing may open for it.
+    pub fn commit(&mut self) -> Result<u64, JournalError> {
+        if !self.has_staged() {
+            return Ok(self.last_seq);
+        }
+        let mut head = Head {
+            last_seq: self.last_seq,
+            chain: self.chain,
+        };
+        write(
+            &mut self.connection,
+            &self.staged,
+            self.retention,
+            &mut head,
+        )
+        .map_err(cannot(&self.path, "write to"))?;
+        self.last_seq = head.last_seq;
+        self.chain = head.chain;
+        self.any_forever |= self.staged.digests.iter().any(|(_, secs)| *secs == 0);
+        self.clear_staged();
+        self.checkpointer.committed();
+        Ok(self.last_seq)
+    }
+
+    /// After a failed commit: turns the grants that were staged into refusals for `reason`, and
+    /// bounds what waits. The digests stay, so that those messages are spent nevertheless.
+    pub fn give_up_grants(&mut self, reason: &str) {
+        for event in &mut self.staged.events {
+            if event.kind == EventKind::GrantOpened {
+                event.kind = EventKind::Refused;
+                reason.clone_into(&mut event.reason);
+                event.until_ms = 0;
+            }
+        }
+        let excess = self.staged.events.len().saturating_sub(WAITING_EVENTS_MAX);
+        if excess > 0 {
+            self.staged.events.truncate(WAITING_EVENTS_MAX);
+            if let Some(last) = self.staged.events.last_mut() {
+                last.count += excess as u64;
+            }
+        }
+    }
+
+    /// Marks a tidy end, with everything committed. Nothing can be staged afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]; the next start is then one after a crash, which is no worse.
+    pub fn close(mut self) -> Result<(), JournalError> {
+        self.commit()?;
+        self.connection
+            .execute("UPDATE meta SET clean = 1", [])
+            .map_err(cannot(&self.path, "close"))?;
+        Ok(())
+    }
+
+    /// Empties what is staged but keeps its room, so that a busy gate does not allocate.
+    fn clear_staged(&mut self) {
+        let Staged {
+            digests,
+            events,
+            closed,
+            acknowledged,
+            forget_through_secs,
+            policy,
+            access_file,
+            prune_events_before_ms,
+        } = &mut self.staged;
+        digests.clear();
+        digests.shrink_to(1024);
+        events.clear();
+        events.shrink_to(1024);
+        closed.clear();
+        *acknowledged = None;
+        *forget_through_secs = None;
+        *policy = None;
+        *access_file = None;
+        *prune_events_before_ms = None;
+    }
+}
+
+/// Where the chain of events has got to.
+struct Head {
+    last_seq: u64,
+    chain: [u8; 32],
+}
+
+fn write(
+    connection: &mut Connection,
+    staged: &Staged,
+    retention: Retention,
+    head: &mut Head,
+) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    write_digests(&transaction, staged)?;
+    for event in &staged.events {
+        write_event(&transaction, event, head)?;
+    }
+    for seq in &staged.closed {
+        transaction
+            .prepare_cached("UPDATE event SET is_open = 0 WHERE seq = ?1")?
+            .execute([seq.cast_signed()])?;
+    }
+    if let Some(policy) = &staged.policy {
+        write_policy(&transaction, policy)?;
+    }
+    if let Some((generation, digest)) = staged.access_file {
+        transaction.execute(
+            "INSERT OR REPLACE INTO access_file VALUES (1, ?1, ?2)",
+            params![generation.cast_signed(), digest.as_slice()],
+        )?;
+    }
+    if let Some(seq) = staged.acknowledged {
+        let seq = seq.cast_signed();
+        transaction
+            .prepare_cached("UPDATE meta SET acknowledged_seq = ?1 WHERE acknowledged_seq < ?1")?
+            .execute([seq])?;
+        transaction
+            .prepare_cached("DELETE FROM event WHERE seq <= ?1 AND is_open = 0 AND seq < ?2")?
+            .execute([seq, head.last_seq.cast_signed()])?;
+    }
+    if let (Retention::Days(_), Some(before_ms)) = (retention, staged.prune_events_before_ms) {
+        transaction
+            .prepare_cached(
+                "DELETE FROM event WHERE seq IN (
+                    SELECT seq FROM (SELECT seq, at_ms, is_open FROM event ORDER BY seq LIMIT ?1)
+                    WHERE at_ms < ?2 AND is_open = 0 AND seq < ?3)",
+            )?
+            .execute(params![
+                PRUNED_PER_COMMIT,
+                before_ms.cast_signed(),
+                head.last_seq.cast_signed()
+            ])?;
+    }
+    transaction.commit()
+}
+
+fn write_digests(connection: &Connection, staged: &Staged) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT OR IGNORE INTO replay (forget_after_secs, digest) VALUES (?1, ?2)",
+    )?;
+    for (digest, forget_after_secs) in &staged.digests {
+        insert.execute(params![forget_after_secs.cast_signed(), digest.as_slice()])?;
+    }
+    if let Some(through) = staged.forget_through_secs {
+        let through = through.cast_signed();
+        connection
+            .prepare_cached("DELETE FROM replay WHERE forget_after_secs BETWEEN 1 AND ?1")?
+            .execute([through])?;
+        connection
+            .prepare_cached("UPDATE meta SET forgotten_secs = ?1 WHERE forgotten_secs < ?1")?
+            .execute([through])?;
+    }
+    Ok(())
+}
+
+fn write_event(connection: &Connection, event: &Event, head: &mut Head) -> rusqlite::Result<()> {
+    let mut event = event.clone();
+    event.seq = head.last_seq + 1;
+    let chain = event.chain(&head.chain);
+    let is_open = event.kind == EventKind::GrantOpened;
+    connection
+        .prepare_cached(
+            "INSERT INTO event VALUES (:seq, :at_ms, :kind, :user, :key, :stanza, :generation,
+             :source, :opened, :ports, :until_ms, :replay_digest, :reason, :count, :chain, :is_open)",
+        )?
+        .execute(named_params! {
+            ":seq": event.seq.cast_signed(),
+            ":at_ms": event.at_ms.cast_signed(),
+            ":kind": event.kind.as_str(),
+            ":user": event.user,
+            ":key": event.key,
+            ":stanza": event.stanza,
+            ":generation": event.generation.cast_signed(),
+            ":source": event.source,
+            ":opened": event.opened,
+            ":ports": event.ports.join(" "),
+            ":until_ms": event.until_ms.cast_signed(),
+            ":replay_digest": event.replay_digest,
+            ":reason": event.reason,
+            ":count": event.count.cast_signed(),
+            ":chain": chain.as_slice(),
+            ":is_open": is_open,
+        })?;
+    head.last_seq = event.seq;
+    head.chain = chain;
+    Ok(())
+}
+
+fn write_policy(connection: &Connection, policy: &SavedPolicy) -> rusqlite::Result<()> {
+    let SavedPolicy {
+        generation,
+        text,
+        digest,
+        not_after_secs,
+        replay_floor_secs,
+    } = policy;
+    connection.execute(
+        "INSERT OR REPLACE INTO policy VALUES (1, ?1, ?2, ?3, ?4, ?5)",
+        params![
+            generation.cast_signed(),
+            text,
+            digest.as_slice(),
+            not_after_secs.cast_signed(),
+            replay_floor_secs.cast_signed(),
+        ],
+    )?;
+    Ok(())
+}

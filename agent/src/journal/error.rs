@@ -1,0 +1,70 @@
+//! Why the journal cannot be used; always with the file's name, so that a person can look.
+
+use std::path::{Path, PathBuf};
+
+/// Why the journal cannot be opened, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Not a database, or one whose pages do not fit together.
+    #[error("{path} is damaged: {finding}")]
+    Damaged { path: PathBuf, finding: String },
+    /// Written by a later version of this program.
+    #[error("{path} was written by a newer postern-agent")]
+    Newer { path: PathBuf },
+    #[error("another postern-agent uses {path}")]
+    InUse { path: PathBuf },
+    #[error("cannot {doing} {path}")]
+    Io {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        cause: std::io::Error,
+    },
+    #[error("cannot {doing} {path}")]
+    Sqlite {
+        doing: &'static str,
+        path: PathBuf,
+        #[source]
+        cause: rusqlite::Error,
+    },
+    /// Made by a test only.
+    #[error("made to fail")]
+    Fault,
+}
+
+// === impl JournalError ===
+
+impl JournalError {
+    /// What a person can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Damaged { .. } => Some(
+                "move the file away and start again; packets dated before that start will be \
+                 refused, because what was seen before is no longer known",
+            ),
+            Self::Newer { .. } => Some("install that version again, or use another --state"),
+            Self::InUse { .. } => Some("stop the other agent, or use another --state"),
+            Self::Io { .. } => Some("the directory must be writable by this user; see --state"),
+            Self::Sqlite { .. } => Some("is there space left on the disk?"),
+            Self::Fault => None,
+        }
+    }
+}
+
+/// Turns an SQLite error into ours; damage is told apart from everything else.
+pub(super) fn cannot(
+    path: &Path,
+    doing: &'static str,
+) -> impl FnOnce(rusqlite::Error) -> JournalError {
+    let path = path.to_owned();
+    move |cause| {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match cause.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => JournalError::Damaged {
+                path,
+                finding: cause.to_string(),
+            },
+            _ => JournalError::Sqlite { doing, path, cause },
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The tables of the journal, and how a connection to it is set up.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use rusqlite_migration::{M, Migrations};
+
+use super::error::{JournalError, cannot};
+
+/// Every version of the schema, oldest first. Append only.
+const MIGRATIONS: &[M<'_>] = &[M::up(
+    "
+    -- One row. epoch: 16 random bytes as hexadecimal, the name of this journal.
+    CREATE TABLE meta (
+        one                 INTEGER PRIMARY KEY CHECK (one = 1),
+        epoch               TEXT    NOT NULL,
+        boot_id             TEXT    NOT NULL,
+        clean               INTEGER NOT NULL,
+        -- Events up to here are committed elsewhere and may be deleted.
+        acknowledged_seq    INTEGER NOT NULL,
+        -- The latest forget_after_secs among forgotten digests: a message that would have to be
+        -- remembered no longer than that may have been seen, and is refused.
+        forgotten_secs      INTEGER NOT NULL,
+        -- Packets dated before this are refused: see journal.rs.
+        not_before_secs     INTEGER NOT NULL,
+        -- The age window that digests were kept for; 0 when packets did not age.
+        window_secs         INTEGER NOT NULL
+    ) STRICT;
+
+    -- Messages seen. Ordered by when they may be forgotten (0: never), so that inserts append and
+    -- forgetting deletes one end.
+    CREATE TABLE replay (
+        forget_after_secs   INTEGER NOT NULL,
+        digest              BLOB    NOT NULL,
+        PRIMARY KEY (forget_after_secs, digest)
+    ) STRICT, WITHOUT ROWID;
+
+    -- The audit spool. The newest row is never deleted: it carries the numbering and the chain on.
+    CREATE TABLE event (
+        seq                 INTEGER PRIMARY KEY,
+        at_ms               INTEGER NOT NULL,
+        kind                TEXT    NOT NULL,
+        user                TEXT    NOT NULL,
+        key                 TEXT    NOT NULL,
+        stanza              TEXT    NOT NULL,
+        generation          INTEGER NOT NULL,
+        source              TEXT    NOT NULL,
+        opened              TEXT    NOT NULL,
+        ports               TEXT    NOT NULL,
+        until_ms            INTEGER NOT NULL,
+        replay_digest       TEXT    NOT NULL,
+        reason              TEXT    NOT NULL,
+        count               INTEGER NOT NULL,
+        chain               BLOB    NOT NULL,
+        -- 1 for a grant whose closing has not been recorded.
+        is_open             INTEGER NOT NULL
+    ) STRICT;
+
+    -- One row: the policy last adopted from the controller.
+    CREATE TABLE policy (
+        one                 INTEGER PRIMARY KEY CHECK (one = 1),
+        generation          INTEGER NOT NULL,
+        text                TEXT    NOT NULL,
+        digest              BLOB    NOT NULL,
+        not_after_secs      INTEGER NOT NULL,
+        replay_floor_secs   INTEGER NOT NULL
+    ) STRICT;
+
+    -- One row, without controller: which access file was in force, so that its generation grows
+    -- exactly when it changes.
+    CREATE TABLE access_file (
+        one                 INTEGER PRIMARY KEY CHECK (one = 1),
+        generation          INTEGER NOT NULL,
+        digest              BLOB    NOT NULL
+    ) STRICT;
+    ",
+)];
+
+/// Brings the schema to the newest version.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
+    let migrations = Migrations::from_slice(MIGRATIONS);
+    migrations
+        .to_latest(connection)
+        .map_err(|cause| match cause {
+            rusqlite_migration::Error::MigrationDefinition(
+                rusqlite_migration::MigrationDefinitionError::DatabaseTooFarAhead,
+            ) => JournalError::Newer {
+                path: path.to_owned(),
+            },
+            rusqlite_migration::Error::RusqliteError { err, .. } => cannot(path, "migrate")(err),
+            other => JournalError::Damaged {
+                path: path.to_owned(),
+                finding: other.to_string(),
+            },
+        })
+}
+
+/// Durable commits, and no checkpoint on the gate thread.
+pub(super) fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    // KiB when negative.
+    connection.pragma_update(None, "cache_size", -1024)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_migrations_fit_together() {
+        Migrations::from_slice(MIGRATIONS).validate().unwrap();
+    }
+}

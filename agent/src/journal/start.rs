@@ -1,0 +1,390 @@
+//! Opening the journal: is it ours, is it whole, and what may be believed?
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fleet::Event;
+use nix::fcntl::{Flock, FlockArg};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::checkpoint::Checkpointer;
+use super::error::{JournalError, cannot};
+use super::reader::{event_of_row, policy_of};
+use super::replays::Remembered;
+use super::schema::{configure_writer, migrate};
+use super::{FILE_NAME, Journal, Retention, SavedPolicy, Staged};
+
+/// How the journal is to be kept.
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    /// The state directory; made if it is not there, for this user only.
+    pub state_dir: PathBuf,
+    pub retention: Retention,
+    /// For how long packets are recent; `None` when they do not age, and messages are remembered
+    /// for ever.
+    pub window: Option<Duration>,
+}
+
+/// What a start finds.
+#[derive(Debug)]
+pub struct Start {
+    pub journal: Journal,
+    pub floor: Floor,
+    /// The policy last adopted from the controller.
+    pub policy: Option<SavedPolicy>,
+    /// Generation and digest of the access file last in force, for a host without controller.
+    pub access_file: Option<(u64, [u8; 32])>,
+    /// Grants whose closing has not been recorded, oldest first.
+    pub open_grants: Vec<Event>,
+    /// Whether the last run ended tidily; a new journal counts as tidy.
+    pub clean: bool,
+}
+
+/// Which packets must be refused because nobody knows whether they were granted before.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Floor {
+    /// Packets dated before this are refused, in seconds since the Unix epoch; 0 for none.
+    pub not_before_secs: u64,
+    pub why: FloorReason,
+}
+
+/// What this start found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FloorReason {
+    /// The journal is whole: nothing new is refused.
+    Known,
+    /// A new journal and packets that do not age: nothing is known, and nothing is refused for it.
+    Unguarded,
+    /// The journal is new.
+    New,
+    /// The journal is new, or not the one it was; there had been one.
+    Lost,
+    /// Packets may now be older than before.
+    Widened,
+}
+
+/// Beside the journal, so that its loss is noticed: holds the epoch.
+const TRACE_NAME: &str = "journal.epoch";
+
+// === impl Floor ===
+
+impl Floor {
+    fn find(evidence: &Evidence<'_>, meta: &Meta, options: &JournalOptions, now_secs: u64) -> Self {
+        let same = evidence.trace == Some(meta.epoch.as_str());
+        let unbroken = meta.clean || evidence.had_wal;
+        let (why, secs) = if evidence.existed && same && unbroken {
+            if wider(options.window, meta.window_secs) {
+                (FloorReason::Widened, now_secs)
+            } else {
+                (FloorReason::Known, 0)
+            }
+        } else if evidence.existed || evidence.trace.is_some() {
+            (FloorReason::Lost, now_secs + 1)
+        } else if options.window.is_some() {
+            (FloorReason::New, now_secs)
+        } else {
+            (FloorReason::Unguarded, 0)
+        };
+        Self {
+            not_before_secs: secs.max(meta.not_before_secs),
+            why,
+        }
+    }
+}
+
+/// Whether the window is now wider than when `window_secs` (0: no end) was written.
+fn wider(window: Option<Duration>, window_secs: u64) -> bool {
+    match window {
+        Some(window) => window_secs != 0 && window.as_secs() > window_secs,
+        None => window_secs != 0,
+    }
+}
+
+/// What lay in the state directory before this start touched it.
+struct Evidence<'a> {
+    existed: bool,
+    trace: Option<&'a str>,
+    had_wal: bool,
+}
+
+// === impl Journal ===
+
+impl Journal {
+    /// Opens the journal in the state directory, or makes a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when it is damaged, in use, or cannot be read or written. Nothing has been
+    /// changed then, but for files that were not there.
+    pub fn open(options: &JournalOptions, now_secs: u64) -> Result<Start, JournalError> {
+        let dir = &options.state_dir;
+        let path = dir.join(FILE_NAME);
+        make_dir(dir)?;
+        let lock = lock(dir, &path)?;
+        let trace = read_trace(dir)?;
+        let wal = dir.join(format!("{FILE_NAME}-wal"));
+        let had_wal = fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
+        let existed = existed(&path, trace.as_deref())?;
+
+        let mut connection = open_writer(&path)?;
+        if existed {
+            quick_check(&connection, &path)?;
+        }
+        migrate(&mut connection, &path)?;
+        let meta = read_or_make_meta(&connection, &path)?;
+        let evidence = Evidence {
+            existed,
+            trace: trace.as_deref(),
+            had_wal,
+        };
+        let floor = Floor::find(&evidence, &meta, options, now_secs);
+        write_floor(&connection, floor, options.window).map_err(cannot(&path, "write to"))?;
+        write_trace(dir, &meta.epoch)?;
+        let clean = meta.clean || !existed;
+        let journal = Self::assemble(options, path, connection, meta, lock)?;
+        Ok(Start {
+            policy: policy_of(&journal.connection, &journal.path)?,
+            access_file: access_file(&journal.connection).map_err(cannot(&journal.path, "read"))?,
+            open_grants: open_grants(&journal.connection, &journal.path)?,
+            journal,
+            floor,
+            clean,
+        })
+    }
+
+    fn assemble(
+        options: &JournalOptions,
+        path: PathBuf,
+        connection: Connection,
+        meta: Meta,
+        lock: Flock<File>,
+    ) -> Result<Self, JournalError> {
+        if options.window.is_none() {
+            // Whatever was to be forgotten some day is now to be remembered for ever.
+            connection
+                .execute_batch(
+                    "INSERT OR IGNORE INTO replay SELECT 0, digest FROM replay
+                        WHERE forget_after_secs > 0;
+                     DELETE FROM replay WHERE forget_after_secs > 0;",
+                )
+                .map_err(cannot(&path, "write to"))?;
+        }
+        let (last_seq, chain) = last_event(&connection, &path)?;
+        let (remembered, any_forever) = load_digests(&connection).map_err(cannot(&path, "read"))?;
+        Ok(Self {
+            checkpointer: Checkpointer::start(&path)?,
+            epoch: meta.epoch,
+            last_seq,
+            chain,
+            remembered,
+            any_forever: any_forever || options.window.is_none(),
+            forgotten_secs: meta.forgotten_secs,
+            staged: Staged::default(),
+            retention: options.retention,
+            path,
+            connection,
+            lock,
+        })
+    }
+}
+
+struct Meta {
+    epoch: String,
+    clean: bool,
+    forgotten_secs: u64,
+    not_before_secs: u64,
+    window_secs: u64,
+}
+
+fn make_dir(dir: &Path) -> Result<(), JournalError> {
+    let mut builder = fs::DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io(dir, "make the state directory"))
+}
+
+fn lock(dir: &Path, journal: &Path) -> Result<Flock<File>, JournalError> {
+    let path = dir.join("journal.lock");
+    let file = private_file(&path).map_err(io(&path, "make"))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| JournalError::InUse {
+        path: journal.to_owned(),
+    })
+}
+
+fn private_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(path)
+}
+
+/// Whether there is a journal. An empty file is one that was made and never written, unless the
+/// trace says otherwise.
+fn existed(path: &Path, trace: Option<&str>) -> Result<bool, JournalError> {
+    match fs::metadata(path) {
+        Ok(found) if found.len() > 0 => Ok(true),
+        Ok(_) if trace.is_some() => Err(JournalError::Damaged {
+            path: path.to_owned(),
+            finding: "the file is empty, and was not".to_owned(),
+        }),
+        Ok(_) => Ok(false),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(io(path, "look at")(cause)),
+    }
+}
+
+fn open_writer(path: &Path) -> Result<Connection, JournalError> {
+    // Made by us first, so that it is never readable for others.
+    private_file(path).map_err(io(path, "open"))?;
+    let connection = Connection::open(path).map_err(cannot(path, "open"))?;
+    connection
+        .busy_timeout(Duration::from_secs(5))
+        .map_err(cannot(path, "open"))?;
+    configure_writer(&connection).map_err(cannot(path, "open"))?;
+    Ok(connection)
+}
+
+fn quick_check(connection: &Connection, path: &Path) -> Result<(), JournalError> {
+    let finding: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(cannot(path, "check"))?;
+    if finding == "ok" {
+        Ok(())
+    } else {
+        Err(JournalError::Damaged {
+            path: path.to_owned(),
+            finding,
+        })
+    }
+}
+
+fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, JournalError> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot_id = boot_id.trim();
+    let found = connection
+        .query_row("SELECT * FROM meta", [], |row| {
+            let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            Ok(Meta {
+                epoch: row.get("epoch")?,
+                clean: row.get("clean")?,
+                forgotten_secs: number("forgotten_secs")?,
+                not_before_secs: number("not_before_secs")?,
+                window_secs: number("window_secs")?,
+            })
+        })
+        .optional()
+        .map_err(cannot(path, "read"))?;
+    if let Some(meta) = found {
+        connection
+            .execute("UPDATE meta SET clean = 0, boot_id = ?1", [boot_id])
+            .map_err(cannot(path, "write to"))?;
+        return Ok(meta);
+    }
+    let epoch = connection
+        .query_row(
+            "INSERT INTO meta VALUES (1, lower(hex(randomblob(16))), ?1, 0, 0, 0, 0, 0)
+             RETURNING epoch",
+            params![boot_id],
+            |row| row.get(0),
+        )
+        .map_err(cannot(path, "write to"))?;
+    Ok(Meta {
+        epoch,
+        clean: true,
+        forgotten_secs: 0,
+        not_before_secs: 0,
+        window_secs: 0,
+    })
+}
+
+fn write_floor(
+    connection: &Connection,
+    floor: Floor,
+    window: Option<Duration>,
+) -> rusqlite::Result<()> {
+    let window_secs = window.map_or(0, |window| window.as_secs());
+    connection.execute(
+        "UPDATE meta SET not_before_secs = ?1, window_secs = ?2",
+        params![
+            floor.not_before_secs.cast_signed(),
+            window_secs.cast_signed()
+        ],
+    )?;
+    Ok(())
+}
+
+fn last_event(connection: &Connection, path: &Path) -> Result<(u64, [u8; 32]), JournalError> {
+    let last = connection
+        .query_row(
+            "SELECT seq, chain FROM event ORDER BY seq DESC LIMIT 1",
+            [],
+            |row| Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?)),
+        )
+        .optional()
+        .map_err(cannot(path, "read events of"))?;
+    Ok(last.unwrap_or((0, [0; 32])))
+}
+
+fn load_digests(connection: &Connection) -> rusqlite::Result<(Remembered, bool)> {
+    let mut remembered = Remembered::default();
+    let mut statement = connection
+        .prepare("SELECT digest, forget_after_secs FROM replay WHERE forget_after_secs > 0")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let forget_after_secs = row.get::<_, i64>(1)?.cast_unsigned();
+        remembered.insert(&row.get(0)?, forget_after_secs);
+    }
+    let any_forever = connection
+        .prepare("SELECT 1 FROM replay WHERE forget_after_secs = 0 LIMIT 1")?
+        .exists([])?;
+    Ok((remembered, any_forever))
+}
+
+fn access_file(connection: &Connection) -> rusqlite::Result<Option<(u64, [u8; 32])>> {
+    connection
+        .query_row("SELECT generation, digest FROM access_file", [], |row| {
+            Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+        })
+        .optional()
+}
+
+fn open_grants(connection: &Connection, path: &Path) -> Result<Vec<Event>, JournalError> {
+    let read = || {
+        connection
+            .prepare("SELECT * FROM event WHERE is_open = 1 ORDER BY seq")?
+            .query_map([], |row| event_of_row(row).map(|spooled| spooled.event))?
+            .collect::<rusqlite::Result<Vec<_>>>()
+    };
+    read().map_err(cannot(path, "read events of"))
+}
+
+fn read_trace(dir: &Path) -> Result<Option<String>, JournalError> {
+    let path = dir.join(TRACE_NAME);
+    match fs::read_to_string(&path) {
+        Ok(epoch) => Ok(Some(epoch.trim().to_owned())),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(io(&path, "read")(cause)),
+    }
+}
+
+fn write_trace(dir: &Path, epoch: &str) -> Result<(), JournalError> {
+    let (path, draft) = (dir.join(TRACE_NAME), dir.join("journal.epoch.new"));
+    let write = || {
+        let mut file = private_file(&draft)?;
+        file.set_len(0)?;
+        writeln!(file, "{epoch}")?;
+        file.sync_all()?;
+        fs::rename(&draft, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(io(&path, "write"))
+}
+
+fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |cause| JournalError::Io { doing, path, cause }
+}

@@ -1,0 +1,448 @@
+//! The journal across starts, crashes, damage and a full disk.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use agent::journal::{
+    FILE_NAME, FloorReason, Journal, JournalError, JournalOptions, JournalReader, Retention, Start,
+};
+use fleet::{Event, EventKind};
+use gate::{Now, ReplayLog as _};
+use spa::ReplayDigest;
+use tempfile::TempDir;
+
+const NOW_SECS: u64 = 1_800_000_000;
+const WINDOW: Option<Duration> = Some(Duration::from_secs(120));
+
+#[test]
+fn what_was_seen_before_a_crash_is_a_replay_after_it() {
+    let dir = TempDir::new().unwrap();
+    let mut first = open(dir.path());
+    first
+        .journal
+        .check_and_insert(digest(1), later(240))
+        .unwrap();
+    first.journal.commit().unwrap();
+    drop(first); // no close: as after kill -9
+
+    let mut second = open(dir.path());
+
+    assert!(!second.clean);
+    assert_eq!(second.floor.why, FloorReason::Known);
+    assert!(
+        second
+            .journal
+            .check_and_insert(digest(1), later(240))
+            .is_err()
+    );
+    assert!(
+        second
+            .journal
+            .check_and_insert(digest(2), later(240))
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_message_seen_twice_within_one_batch_is_a_replay() {
+    let dir = TempDir::new().unwrap();
+    for window in [WINDOW, None] {
+        let mut start = open_with(dir.path(), window);
+        let forget = window.map(|_| NOW_SECS + 240);
+
+        start.journal.check_and_insert(digest(1), forget).unwrap();
+
+        assert!(start.journal.check_and_insert(digest(1), forget).is_err());
+    }
+}
+
+#[test]
+fn without_ageing_messages_are_remembered_for_ever_on_disk() {
+    let dir = TempDir::new().unwrap();
+    let mut first = open_with(dir.path(), None);
+    first.journal.check_and_insert(digest(1), None).unwrap();
+    first.journal.commit().unwrap();
+    first.journal.tidy(at(NOW_SECS * 2));
+    first.journal.commit().unwrap();
+    drop(first);
+
+    // Also when packets age again.
+    for window in [None, WINDOW] {
+        let mut later = open_with(dir.path(), window);
+        let forget = window.map(|_| NOW_SECS + 240);
+        assert!(later.journal.check_and_insert(digest(1), forget).is_err());
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_make_a_forgotten_message_new() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    start
+        .journal
+        .check_and_insert(digest(1), later(240))
+        .unwrap();
+    start.journal.commit().unwrap();
+    start.journal.tidy(at(NOW_SECS + 1_000_000));
+    start.journal.commit().unwrap();
+    assert_eq!(digests_on_disk(dir.path()), 0);
+
+    // The clock is back; the same message comes again, and another that cannot have been seen.
+    assert!(
+        start
+            .journal
+            .check_and_insert(digest(1), later(240))
+            .is_err()
+    );
+    assert!(
+        start
+            .journal
+            .check_and_insert(digest(2), later(241))
+            .is_ok()
+    );
+
+    drop(start);
+    let mut again = open(dir.path());
+    assert!(
+        again
+            .journal
+            .check_and_insert(digest(1), later(240))
+            .is_err()
+    );
+}
+
+#[test]
+fn a_new_journal_refuses_what_is_dated_before_it_for_as_long_as_it_lives() {
+    let dir = TempDir::new().unwrap();
+
+    let first = open(dir.path());
+    let (why, secs) = (first.floor.why, first.floor.not_before_secs);
+    first.journal.close().unwrap();
+
+    assert_eq!((why, secs), (FloorReason::New, NOW_SECS));
+    let second = Journal::open(&options(dir.path(), WINDOW), NOW_SECS + 50).unwrap();
+    assert_eq!(second.floor.why, FloorReason::Known);
+    assert_eq!(second.floor.not_before_secs, NOW_SECS);
+    assert!(second.clean);
+}
+
+#[test]
+fn a_lost_journal_refuses_the_current_second_too_even_without_ageing() {
+    let dir = TempDir::new().unwrap();
+    let unguarded = open_with(dir.path(), None);
+    assert_eq!(unguarded.floor.why, FloorReason::Unguarded);
+    assert_eq!(unguarded.floor.not_before_secs, 0);
+    drop(unguarded);
+    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
+        let _ = fs::remove_file(dir.path().join(name));
+    }
+
+    let start = open_with(dir.path(), None);
+
+    assert_eq!(start.floor.why, FloorReason::Lost);
+    assert_eq!(start.floor.not_before_secs, NOW_SECS + 1);
+}
+
+#[test]
+fn a_log_that_vanished_after_a_crash_counts_as_lost() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+    let copy = TempDir::new().unwrap();
+    // As a crash leaves it, but without its write-ahead log.
+    for name in ["journal.db", "journal.epoch"] {
+        fs::copy(dir.path().join(name), copy.path().join(name)).unwrap();
+    }
+
+    let start = open(copy.path());
+
+    assert_eq!(start.floor.why, FloorReason::Lost);
+}
+
+#[test]
+fn a_wider_window_raises_the_floor_to_the_time_of_the_change() {
+    let dir = TempDir::new().unwrap();
+    open(dir.path()).journal.close().unwrap();
+    let wider = Some(Duration::from_secs(600));
+
+    let start = Journal::open(&options(dir.path(), wider), NOW_SECS + 70).unwrap();
+
+    assert_eq!(start.floor.why, FloorReason::Widened);
+    assert_eq!(start.floor.not_before_secs, NOW_SECS + 70);
+    start.journal.close().unwrap();
+    let narrower = Journal::open(&options(dir.path(), WINDOW), NOW_SECS + 80).unwrap();
+    assert_eq!(narrower.floor.why, FloorReason::Known);
+}
+
+#[test]
+fn a_damaged_truncated_or_emptied_journal_is_an_error_that_names_it() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    for n in 0..200 {
+        start
+            .journal
+            .check_and_insert(digest(n), later(240))
+            .unwrap();
+    }
+    start.journal.commit().unwrap();
+    start.journal.close().unwrap();
+    let path = dir.path().join(FILE_NAME);
+    let whole = fs::read(&path).unwrap();
+    let scrambled = |from: usize, to: usize| {
+        let mut bytes = whole.clone();
+        bytes[from..to].fill(0xa5);
+        bytes
+    };
+    let damages = [
+        whole[..whole.len() / 2].to_vec(),
+        whole[..100].to_vec(),
+        Vec::new(),
+        b"not a database, and longer than its header would be".repeat(9),
+        scrambled(0, 100),
+        scrambled(4096, whole.len()),
+    ];
+
+    for damage in damages {
+        fs::write(&path, damage).unwrap();
+
+        let error = Journal::open(&options(dir.path(), WINDOW), NOW_SECS).unwrap_err();
+
+        assert!(matches!(error, JournalError::Damaged { .. }), "{error:?}");
+        assert!(error.to_string().contains("journal.db"), "{error}");
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
+fn two_agents_cannot_use_one_state_directory() {
+    let dir = TempDir::new().unwrap();
+    let _first = open(dir.path());
+
+    let second = Journal::open(&options(dir.path(), WINDOW), NOW_SECS);
+
+    assert!(matches!(second, Err(JournalError::InUse { .. })));
+}
+
+#[test]
+fn events_are_numbered_without_gaps_and_chained_across_starts() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    for n in 1..=3 {
+        assert_eq!(start.journal.stage(event(EventKind::Refused, n)), n);
+    }
+    start.journal.commit().unwrap();
+    drop(start);
+    let mut again = open(dir.path());
+    assert_eq!(again.journal.stage(event(EventKind::Refused, 4)), 4);
+    again.journal.commit().unwrap();
+
+    let events = reader(dir.path()).events_after(0, 100).unwrap();
+
+    let mut chain = [0; 32];
+    for (n, spooled) in (1..).zip(&events) {
+        assert_eq!((spooled.event.seq, spooled.event.at_ms), (n, n));
+        chain = spooled.event.chain(&chain);
+        assert_eq!(spooled.chain, chain);
+    }
+    assert_eq!(events.len(), 4);
+}
+
+#[test]
+fn acknowledged_events_go_but_the_numbering_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    for n in 1..=3 {
+        start.journal.stage(event(EventKind::Refused, n));
+    }
+    start.journal.commit().unwrap();
+    let epoch = start.journal.epoch().to_owned();
+
+    start.journal.acknowledged("another epoch", 3);
+    assert!(!start.journal.has_staged());
+    start.journal.acknowledged(&epoch, 99);
+    start.journal.commit().unwrap();
+
+    let reader = reader(dir.path());
+    assert_eq!(reader.acknowledged().unwrap(), 3);
+    assert_eq!(seqs(&reader), [3]);
+    drop(start);
+    let mut again = open(dir.path());
+    assert_eq!(again.journal.stage(event(EventKind::Refused, 4)), 4);
+}
+
+#[test]
+fn a_grant_is_found_open_until_its_closing_is_recorded() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    let seq = start.journal.stage(event(EventKind::GrantOpened, 7));
+    start.journal.commit().unwrap();
+    let epoch = start.journal.epoch().to_owned();
+    start.journal.acknowledged(&epoch, seq);
+    start.journal.commit().unwrap();
+    drop(start);
+
+    let mut again = open(dir.path());
+    assert_eq!(again.open_grants.len(), 1);
+    assert_eq!(again.open_grants[0].at_ms, 7);
+    again
+        .journal
+        .stage_closed(seq, event(EventKind::GrantClosed, 9));
+    again.journal.commit().unwrap();
+    drop(again);
+
+    assert_eq!(open(dir.path()).open_grants, []);
+}
+
+#[test]
+fn events_of_a_host_without_controller_go_after_their_days() {
+    let dir = TempDir::new().unwrap();
+    let day_ms = 24 * 60 * 60 * 1_000;
+    let mut options = options(dir.path(), WINDOW);
+    options.retention = Retention::Days(2);
+    let mut start = Journal::open(&options, NOW_SECS).unwrap();
+    for days in 0..5 {
+        let at_ms = NOW_SECS * 1_000 - (5 - days) * day_ms;
+        start.journal.stage(event(EventKind::Refused, at_ms));
+    }
+    start.journal.commit().unwrap();
+
+    start.journal.tidy(at(NOW_SECS));
+    start.journal.commit().unwrap();
+
+    assert_eq!(seqs(&reader(dir.path())), [4, 5]);
+}
+
+#[test]
+fn the_journal_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("state");
+    let _start = open(&dir);
+
+    for (path, mode) in [(dir.clone(), 0o700), (dir.join(FILE_NAME), 0o600)] {
+        let found = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{path:?}");
+    }
+}
+
+#[test]
+fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
+    let Some(disk) = SmallDisk::new() else {
+        return;
+    };
+    let mut start = open(disk.path());
+    fs::write(disk.path().join("ballast"), vec![7; 4 << 20]).unwrap_err();
+    start
+        .journal
+        .check_and_insert(digest(1), later(240))
+        .unwrap();
+    start.journal.stage(event(EventKind::GrantOpened, 1));
+    while start.journal.commit().is_ok() {
+        start.journal.stage(event(EventKind::GrantOpened, 1));
+    }
+    start.journal.give_up_grants("the disk is full");
+    assert!(
+        start
+            .journal
+            .check_and_insert(digest(1), later(240))
+            .is_err()
+    );
+
+    fs::remove_file(disk.path().join("ballast")).unwrap();
+    start.journal.commit().unwrap();
+
+    let events = reader(disk.path()).events_after(0, 10_000).unwrap();
+    let last = events.last().unwrap();
+    assert_eq!(last.event.kind, EventKind::Refused);
+    assert_eq!(last.event.reason, "the disk is full");
+    assert_eq!(last.event.seq, events.len() as u64);
+}
+
+/// A file system of two megabytes that only this test's thread sees.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    fn new() -> Option<Self> {
+        use nix::mount::{MsFlags, mount};
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: needs root to mount a small disk");
+            return None;
+        }
+        let dir = TempDir::new().unwrap();
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS | nix::sched::CloneFlags::CLONE_NEWNS)
+            .unwrap();
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        let size = Some("size=2m");
+        mount(
+            Some("tmpfs"),
+            dir.path(),
+            Some("tmpfs"),
+            MsFlags::empty(),
+            size,
+        )
+        .unwrap();
+        Some(Self(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
+    }
+}
+
+fn options(dir: &Path, window: Option<Duration>) -> JournalOptions {
+    JournalOptions {
+        state_dir: dir.to_owned(),
+        retention: Retention::UntilAcknowledged,
+        window,
+    }
+}
+
+fn open(dir: &Path) -> Start {
+    open_with(dir, WINDOW)
+}
+
+fn open_with(dir: &Path, window: Option<Duration>) -> Start {
+    Journal::open(&options(dir, window), NOW_SECS).unwrap()
+}
+
+fn reader(dir: &Path) -> JournalReader {
+    JournalReader::open(&dir.join(FILE_NAME)).unwrap()
+}
+
+fn seqs(reader: &JournalReader) -> Vec<u64> {
+    let events = reader.events_after(0, 100).unwrap();
+    events.iter().map(|spooled| spooled.event.seq).collect()
+}
+
+fn digests_on_disk(dir: &Path) -> i64 {
+    let connection = rusqlite::Connection::open(dir.join(FILE_NAME)).unwrap();
+    let count = "SELECT count(*) FROM replay";
+    connection.query_row(count, [], |row| row.get(0)).unwrap()
+}
+
+fn digest(n: u8) -> ReplayDigest {
+    ReplayDigest([n; 32])
+}
+
+fn later(secs: u64) -> Option<u64> {
+    Some(NOW_SECS + secs)
+}
+
+fn at(wall_secs: u64) -> Now {
+    Now {
+        wall_secs,
+        ..Now::default()
+    }
+}
+
+fn event(kind: EventKind, at_ms: u64) -> Event {
+    Event::new(kind, at_ms)
+}
