@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::{JournalError, cannot};
+use super::schema::keep_log;
 
 /// After so many commits a checkpoint is due. One commit is a few pages of 4 KiB.
 const COMMITS_PER_CHECKPOINT: u32 = 256;
@@ -26,6 +27,7 @@ impl Checkpointer {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(path, flags).map_err(cannot(path, "checkpoint"))?;
+        keep_log(&connection).map_err(cannot(path, "checkpoint"))?;
         let (nudges, nudged) = sync_channel(1);
         let name = path.to_owned();
         let thread = std::thread::Builder::new()

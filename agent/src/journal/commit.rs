@@ -101,7 +101,9 @@ impl Journal {
         self.connection
             .execute("UPDATE meta SET clean = 1", [])
             .map_err(cannot(&self.path, "close"))?;
-        Ok(())
+        self.connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(cannot(&self.path, "close"))
     }
 
     /// Empties what is staged but keeps its room, so that a busy gate does not allocate.

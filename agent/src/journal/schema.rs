@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite_migration::{M, Migrations};
 
 use super::error::{JournalError, cannot};
@@ -95,8 +96,16 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Jo
         })
 }
 
+/// Keeps the write-ahead log when the last connection closes: after a crash, a log that is gone is
+/// how a loss is noticed.
+pub(super) fn keep_log(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
 /// Durable commits, and no checkpoint on the gate thread.
 pub(super) fn configure_writer(connection: &Connection) -> rusqlite::Result<()> {
+    keep_log(connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
