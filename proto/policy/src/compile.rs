@@ -3,6 +3,9 @@
 //! What a host gets depends on nothing but the stanzas that select it and the public keys of their
 //! users, so that a change elsewhere leaves its digest as it is.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

@@ -1,5 +1,8 @@
 //! What changes between two policies, stanza by stanza.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 

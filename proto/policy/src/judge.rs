@@ -5,6 +5,9 @@
 //! counts matches, and a port listed twice lets another one through); MAX_FW_TIMEOUT caps
 //! every timeout, also FW_ACCESS_TIMEOUT; and no hole outlives the stanza's expiry.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 

@@ -29,6 +29,9 @@ mod print;
 mod source;
 mod stanza;
 
+#[cfg(test)]
+mod properties;
+
 pub use compile::{HostPolicy, compile};
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
 pub use host::{HostFacts, InvalidSelector, Selector};

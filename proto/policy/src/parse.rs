@@ -115,6 +115,9 @@ impl<'s> Parser<'s> {
         self.open.push(PathBuf::from(&**file));
         self.files.push(Arc::clone(file));
         for line in lexer::lines(text) {
+            if self.mistakes.len() >= MISTAKES_MAX {
+                break;
+            }
             match line {
                 Ok(line) => self.line(file, &line),
                 Err((number, problem)) => self.mistake(&place(file, number), None, problem),
@@ -157,7 +160,30 @@ impl<'s> Parser<'s> {
             Keyword::IncludeKeys => self.include_keys(value),
             Keyword::DataCollectMode => self.collect_mode(value),
             Keyword::Protect if self.draft.is_none() => self.protect(value),
-            _ => self.stanza_line(keyword, value, at),
+            Keyword::AccessExpire
+            | Keyword::AccessExpireEpoch
+            | Keyword::CmdExecGroup
+            | Keyword::CmdExecUser
+            | Keyword::Destination
+            | Keyword::EnableCmdExec
+            | Keyword::EncryptionMode
+            | Keyword::FwAccessTimeout
+            | Keyword::HmacDigestType
+            | Keyword::HmacKey
+            | Keyword::HmacKeyBase64
+            | Keyword::Hosts
+            | Keyword::Key
+            | Keyword::KeyBase64
+            | Keyword::MaxFwTimeout
+            | Keyword::Name
+            | Keyword::OnControllerLoss
+            | Keyword::OpenPorts
+            | Keyword::Protect
+            | Keyword::RequireSourceAddress
+            | Keyword::RequireUsername
+            | Keyword::RestrictPorts
+            | Keyword::Source
+            | Keyword::UserPublicKey => self.stanza_line(keyword, value, at),
         }
     }
 
@@ -206,10 +232,10 @@ impl<'s> Parser<'s> {
                 .hint("%include_keys is the last line of its stanza"));
         }
         draft.line(keyword, value, at.clone())?;
-        match keyword {
-            Keyword::Name => self.note_name(at),
-            _ => Ok(()),
+        if keyword == Keyword::Name {
+            return self.note_name(at);
         }
+        Ok(())
     }
 
     /// In a compiled policy the stanzas of all users of one stanza share its name.
@@ -288,13 +314,13 @@ impl<'s> Parser<'s> {
         for finished in finished {
             self.add_stanza(finished);
         }
-        if self.dialect == Dialect::Alone && self.policy.stanzas.is_empty() {
-            if let Some(file) = self.files.first() {
-                let problem = Problem::new("there is no stanza: nothing will ever open");
-                self.policy
-                    .warnings
-                    .push(mistake(&place(file, 0), None, problem));
-            }
+        if let Some(file) = self.files.first()
+            && self.dialect == Dialect::Alone
+            && self.policy.stanzas.is_empty()
+        {
+            let problem = Problem::new("there is no stanza: nothing will ever open");
+            let warning = mistake(&place(file, 0), None, problem);
+            self.policy.warnings.push(warning);
         }
         if !self.mistakes.is_empty() {
             let mistakes = in_order(self.mistakes, &self.files);

@@ -4,6 +4,9 @@
 //! sorted and resolved, includes are in their place, and both timeouts are always there: the text
 //! says the same to a later version with other defaults. Reading the text gives the policy back.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Display;
 
 use spa::{DigestType, EncryptionMode, ExchangePublic, Keys};

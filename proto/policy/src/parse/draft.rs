@@ -94,10 +94,10 @@ impl Draft {
     /// Whether a line with this keyword begins the next stanza: a second SOURCE does, and so does a
     /// NAME, unless it stands directly below the SOURCE of a stanza without one.
     pub(crate) fn ends_before(&self, keyword: Keyword) -> bool {
-        match keyword {
-            Keyword::Source => self.seen & Keyword::Source.bit() != 0,
-            Keyword::Name => self.seen != Keyword::Source.bit() || self.is_closed,
-            _ => false,
+        if keyword == Keyword::Name {
+            self.seen != Keyword::Source.bit() || self.is_closed
+        } else {
+            keyword == Keyword::Source && self.has(keyword)
         }
     }
 
@@ -118,21 +118,10 @@ impl Draft {
             return Err(Problem::new("the stanza has this keyword already")
                 .hint("a stanza begins with SOURCE or NAME"));
         }
-        match keyword {
-            Keyword::Key => self.keys.encryption(Form::Passphrase, value, at),
-            Keyword::KeyBase64 => self.keys.encryption(Form::Base64, value, at),
-            Keyword::HmacKey => self.keys.hmac(Form::Passphrase, value),
-            Keyword::HmacKeyBase64 => self.keys.hmac(Form::Base64, value),
-            Keyword::RequireUsername => {
-                self.usernames = Some((at, value.into()));
-                Ok(())
-            }
-            _ => self.set(keyword, value),
-        }
+        self.set(keyword, value, at)
     }
 
-    /// The keywords whose value needs nothing but itself.
-    fn set(&mut self, keyword: Keyword, value: &str) -> Result<(), Problem> {
+    fn set(&mut self, keyword: Keyword, value: &str, at: Origin) -> Result<(), Problem> {
         let stanza = &mut self.stanza;
         match keyword {
             Keyword::Name => stanza.name = Some(values::name(value)?.into()),
@@ -144,6 +133,11 @@ impl Draft {
                 stanza.restrict_ports = PortSet::parse(value).map_err(shown)?
             }
             Keyword::Protect => stanza.protect = PortSet::parse(value).map_err(shown)?,
+            Keyword::Key => self.keys.encryption(Form::Passphrase, value, at)?,
+            Keyword::KeyBase64 => self.keys.encryption(Form::Base64, value, at)?,
+            Keyword::HmacKey => self.keys.hmac(Form::Passphrase, value)?,
+            Keyword::HmacKeyBase64 => self.keys.hmac(Form::Base64, value)?,
+            Keyword::RequireUsername => self.usernames = Some((at, value.into())),
             Keyword::EncryptionMode => self.keys.mode(value)?,
             Keyword::HmacDigestType => self.keys.digest(value)?,
             Keyword::UserPublicKey => self.user_public = Some(value.parse().map_err(shown)?),
@@ -162,14 +156,9 @@ impl Draft {
             }
             Keyword::DataCollectMode
             | Keyword::Group
-            | Keyword::HmacKey
-            | Keyword::HmacKeyBase64
             | Keyword::Include
             | Keyword::IncludeFolder
-            | Keyword::IncludeKeys
-            | Keyword::Key
-            | Keyword::KeyBase64
-            | Keyword::RequireUsername => {
+            | Keyword::IncludeKeys => {
                 return Err(Problem::new("the keyword does not belong into a stanza"));
             }
         }

@@ -1,0 +1,389 @@
+//! Every rule, and what it says.
+
+use spa::{Allow, DigestType, Message, MessageType, NatAccess, Request};
+
+use crate::{Ask, Denied, HostSettings, NoIncludes, Permit, Permitted, Stanza, parse};
+
+const NOW_SECS: u64 = 1_795_422_834;
+const ALL_OFF: HostSettings = HostSettings {
+    nat_forward: false,
+    nat_local: false,
+    commands: false,
+};
+
+fn stanza(lines: &str) -> Stanza {
+    let text = format!("SOURCE ANY\n{lines}\nKEY k\n");
+    let mut policy = parse("access.conf", &text, &NoIncludes).unwrap();
+    policy.stanzas.remove(0)
+}
+
+fn access(allow: &str, ports: &str) -> Message {
+    let allow = match allow {
+        "source" => Allow::Source,
+        address => Allow::Address(address.parse().unwrap()),
+    };
+    let ports = ports.split(',').map(|port| port.parse().unwrap()).collect();
+    Message {
+        random: *b"1785484479104091",
+        username: "mbr".to_owned(),
+        timestamp_secs: NOW_SECS,
+        version: "3.0.0".to_owned(),
+        message_type: MessageType::Access,
+        request: Request::Access { allow, ports },
+        nat_access: None,
+        client_timeout_secs: 0,
+        digest_type: DigestType::Sha256,
+    }
+}
+
+fn command(text: &str) -> Message {
+    Message {
+        message_type: MessageType::Command,
+        request: Request::Command {
+            allow: Allow::Source,
+            command: text.to_owned(),
+        },
+        ..access("source", "tcp/22")
+    }
+}
+
+fn with_timeout(secs: u32) -> Message {
+    Message {
+        message_type: MessageType::AccessTimeout,
+        client_timeout_secs: secs,
+        ..access("source", "tcp/22")
+    }
+}
+
+fn ask(message: &Message) -> Ask<'_> {
+    Ask {
+        source: "192.0.2.7".parse().unwrap(),
+        destination: "198.51.100.1".parse().unwrap(),
+        message,
+        now_secs: NOW_SECS,
+        host: &ALL_OFF,
+    }
+}
+
+fn judge(lines: &str, message: &Message) -> Result<Permit, Denied> {
+    stanza(lines).judge(&ask(message))
+}
+
+fn timeout(lines: &str, message: &Message) -> Result<u32, Denied> {
+    judge(lines, message).map(|permit| permit.timeout_secs)
+}
+
+#[test]
+fn a_permit_says_what_opens_to_whom_and_for_how_long() {
+    let permit = judge(
+        "NAME ssh\nOPEN_PORTS tcp/22,udp/53",
+        &access("source", "udp/53,tcp/22,tcp/22"),
+    );
+
+    assert_eq!(
+        permit,
+        Ok(Permit {
+            stanza: 1,
+            name: Some("ssh".into()),
+            address: "192.0.2.7".parse().unwrap(),
+            what: Permitted::Ports(vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()]),
+            timeout_secs: 30,
+        })
+    );
+}
+
+#[test]
+fn a_source_outside_of_source_is_denied() {
+    let mut stanza = stanza("");
+    stanza.source = crate::Networks::parse("10.0.0.0/8").unwrap();
+    let message = access("source", "tcp/22");
+
+    let judged = stanza.judge(&ask(&message));
+
+    assert_eq!(judged, Err(Denied::Source("192.0.2.7".parse().unwrap())));
+}
+
+#[test]
+fn a_destination_outside_of_destination_is_denied() {
+    let message = access("source", "tcp/22");
+    let unknown = Ask {
+        destination: "0.0.0.0".parse().unwrap(),
+        ..ask(&message)
+    };
+
+    assert!(judge("DESTINATION 198.51.100.1", &message).is_ok());
+    assert_eq!(
+        judge("DESTINATION 198.51.100.2", &message),
+        Err(Denied::Destination("198.51.100.1".parse().unwrap()))
+    );
+    assert_eq!(
+        stanza("DESTINATION 198.51.100.1").judge(&unknown),
+        Err(Denied::Destination("0.0.0.0".parse().unwrap()))
+    );
+}
+
+#[test]
+fn an_expired_stanza_grants_nothing_from_its_last_second_on() {
+    let message = access("source", "tcp/22");
+    let at_secs = NOW_SECS;
+
+    assert_eq!(
+        judge(&format!("ACCESS_EXPIRE_EPOCH {at_secs}"), &message),
+        Err(Denied::Expired { at_secs })
+    );
+    assert!(judge(&format!("ACCESS_EXPIRE_EPOCH {}", at_secs + 1), &message).is_ok());
+}
+
+#[test]
+fn no_hole_outlives_the_expiry_of_its_stanza() {
+    let expires_soon = format!("ACCESS_EXPIRE_EPOCH {}", NOW_SECS + 12);
+
+    assert_eq!(timeout(&expires_soon, &access("source", "tcp/22")), Ok(12));
+}
+
+#[test]
+fn the_source_is_opened_unless_an_address_must_be_named() {
+    let message = access("source", "tcp/22");
+    let permit = judge("", &message).unwrap();
+
+    assert_eq!(permit.address.to_string(), "192.0.2.7");
+    assert_eq!(
+        judge("REQUIRE_SOURCE_ADDRESS Y", &message),
+        Err(Denied::SourceAddressRequired)
+    );
+    assert_eq!(
+        judge("REQUIRE_SOURCE Y", &message),
+        Err(Denied::SourceAddressRequired)
+    );
+}
+
+#[test]
+fn the_address_in_the_message_is_opened_whatever_the_packet_says() {
+    for address in ["203.0.113.9", "2001:db8::9"] {
+        let permit = judge("REQUIRE_SOURCE_ADDRESS Y", &access(address, "tcp/22")).unwrap();
+
+        assert_eq!(permit.address.to_string(), address);
+    }
+}
+
+#[test]
+fn a_packet_over_ipv6_opens_its_ipv6_source() {
+    let message = access("source", "tcp/22");
+    let over_ipv6 = Ask {
+        source: "2001:db8::7".parse().unwrap(),
+        ..ask(&message)
+    };
+    let mapped = Ask {
+        source: "::ffff:192.0.2.7".parse().unwrap(),
+        ..ask(&message)
+    };
+
+    let address = |ask: &Ask<'_>| stanza("").judge(ask).unwrap().address.to_string();
+    assert_eq!(address(&over_ipv6), "2001:db8::7");
+    assert_eq!(address(&mapped), "192.0.2.7");
+}
+
+#[test]
+fn what_no_client_can_be_is_not_opened() {
+    for address in [
+        "0.0.0.0",
+        "255.255.255.255",
+        "224.0.0.1",
+        "ff02::1",
+        "::",
+        "::ffff:0.0.0.0",
+    ] {
+        let judged = judge("", &access(address, "tcp/22"));
+
+        assert!(matches!(judged, Err(Denied::NotAClient(_))), "{address}");
+    }
+}
+
+#[test]
+fn a_user_must_be_named_exactly() {
+    let message = access("source", "tcp/22");
+
+    assert!(judge("REQUIRE_USERNAME alice,mbr", &message).is_ok());
+    for others in ["alice", "MBR", "mb", "mbr2"] {
+        assert_eq!(
+            judge(&format!("REQUIRE_USERNAME {others}"), &message),
+            Err(Denied::Username("mbr".to_owned()))
+        );
+    }
+}
+
+#[test]
+fn every_port_asked_for_must_be_open() {
+    let asked = access("source", "tcp/22,tcp/443");
+
+    assert!(judge("OPEN_PORTS tcp/22,tcp/443", &asked).is_ok());
+    assert_eq!(
+        judge("OPEN_PORTS tcp/22,udp/443", &asked),
+        Err(Denied::PortNotOpen("tcp/443".parse().unwrap()))
+    );
+}
+
+/// Weakness 2 of fwknop: it counts the ports that match.
+#[test]
+fn a_port_listed_twice_lets_no_other_port_through() {
+    let port = "tcp/80".parse().unwrap();
+
+    assert_eq!(
+        judge(
+            "OPEN_PORTS tcp/22,tcp/22",
+            &access("source", "tcp/22,tcp/80")
+        ),
+        Err(Denied::PortNotOpen(port))
+    );
+    assert_eq!(
+        judge(
+            "OPEN_PORTS tcp/22,tcp/25",
+            &access("source", "tcp/22,tcp/22,tcp/80")
+        ),
+        Err(Denied::PortNotOpen(port))
+    );
+}
+
+#[test]
+fn without_open_ports_any_port_opens() {
+    assert!(judge("", &access("source", "udp/65535")).is_ok());
+}
+
+#[test]
+fn one_restricted_port_denies_the_whole_request() {
+    let restricted = Err(Denied::PortRestricted("tcp/23".parse().unwrap()));
+    let asked = access("source", "tcp/22,tcp/23");
+
+    assert_eq!(judge("RESTRICT_PORTS tcp/23", &asked), restricted);
+    assert_eq!(
+        judge("OPEN_PORTS tcp/22,tcp/23\nRESTRICT_PORTS tcp/23", &asked),
+        restricted
+    );
+}
+
+#[test]
+fn a_request_without_ports_opens_nothing() {
+    let message = Message {
+        request: Request::Access {
+            allow: Allow::Source,
+            ports: Vec::new(),
+        },
+        ..access("source", "tcp/22")
+    };
+
+    assert_eq!(judge("", &message), Err(Denied::NoPorts));
+}
+
+#[test]
+fn nat_is_not_enabled_in_this_version() {
+    for message_type in [
+        MessageType::NatAccess,
+        MessageType::NatAccessTimeout,
+        MessageType::LocalNatAccess,
+        MessageType::LocalNatAccessTimeout,
+    ] {
+        let message = Message {
+            message_type,
+            nat_access: Some(NatAccess {
+                host: "10.0.0.5".to_owned(),
+                port: 22,
+            }),
+            ..access("source", "tcp/5022")
+        };
+
+        assert_eq!(judge("", &message), Err(Denied::NatNotEnabled));
+    }
+}
+
+#[test]
+fn a_client_timeout_counts_up_to_the_cap() {
+    assert_eq!(timeout("", &with_timeout(60)), Ok(60));
+    assert_eq!(timeout("", &with_timeout(3600)), Ok(300));
+    assert_eq!(
+        timeout("MAX_FW_TIMEOUT 7200", &with_timeout(3600)),
+        Ok(3600)
+    );
+    assert_eq!(timeout("MAX_FW_TIMEOUT 10", &with_timeout(3600)), Ok(10));
+}
+
+#[test]
+fn a_client_timeout_of_zero_is_none() {
+    assert_eq!(timeout("FW_ACCESS_TIMEOUT 45", &with_timeout(0)), Ok(45));
+}
+
+/// Weakness 10 of fwknop: a 600 s FW_ACCESS_TIMEOUT gives a 600 s rule.
+#[test]
+fn the_cap_holds_for_the_timeout_of_the_stanza_as_well() {
+    let message = access("source", "tcp/22");
+
+    assert_eq!(timeout("FW_ACCESS_TIMEOUT 600", &message), Ok(300));
+    assert_eq!(
+        timeout("FW_ACCESS_TIMEOUT 600\nMAX_FW_TIMEOUT 600", &message),
+        Ok(600)
+    );
+    assert_eq!(timeout("MAX_FW_TIMEOUT 20", &message), Ok(20));
+}
+
+#[test]
+fn a_timeout_of_zero_opens_nothing() {
+    let message = access("source", "tcp/22");
+
+    assert_eq!(
+        timeout("FW_ACCESS_TIMEOUT 0", &message),
+        Err(Denied::NoTime)
+    );
+    assert_eq!(
+        timeout("MAX_FW_TIMEOUT 0", &with_timeout(60)),
+        Err(Denied::NoTime)
+    );
+    assert_eq!(timeout("FW_ACCESS_TIMEOUT 0", &with_timeout(60)), Ok(60));
+}
+
+#[test]
+fn a_command_runs_where_stanza_and_host_allow_it() {
+    let message = command("/bin/true; ls");
+    let stanza = stanza("ENABLE_CMD_EXEC Y\nCMD_EXEC_USER nobody\nCMD_EXEC_GROUP users");
+    let host = HostSettings {
+        commands: true,
+        ..ALL_OFF
+    };
+
+    let permit = stanza.judge(&Ask {
+        host: &host,
+        ..ask(&message)
+    });
+
+    assert_eq!(
+        permit.map(|permit| (permit.what, permit.timeout_secs)),
+        Ok((
+            Permitted::Command {
+                text: "/bin/true; ls".to_owned(),
+                user: Some("nobody".into()),
+                group: Some("users".into()),
+            },
+            0
+        ))
+    );
+    assert_eq!(stanza.judge(&ask(&message)), Err(Denied::CommandsOff));
+    assert_eq!(judge("", &message), Err(Denied::CommandNotEnabled));
+    assert_eq!(
+        judge("ENABLE_CMD_EXEC N", &message),
+        Err(Denied::CommandNotEnabled)
+    );
+}
+
+#[test]
+fn a_command_keeps_to_source_address_user_and_expiry() {
+    let message = command("/bin/true");
+
+    for (line, denied) in [
+        ("REQUIRE_SOURCE_ADDRESS Y", Denied::SourceAddressRequired),
+        ("REQUIRE_USERNAME bob", Denied::Username("mbr".to_owned())),
+        ("ACCESS_EXPIRE_EPOCH 1", Denied::Expired { at_secs: 1 }),
+    ] {
+        assert_eq!(
+            judge(&format!("ENABLE_CMD_EXEC Y\n{line}"), &message),
+            Err(denied)
+        );
+    }
+}
