@@ -41,7 +41,7 @@ pub use network::{InvalidNetwork, Networks};
 pub use parse::{Dialect, parse, parse_as};
 pub use policy::{CollectMode, Policy};
 pub use ports::{InvalidPort, PortSet};
-pub use print::Secrets;
+pub use print::{Secrets, redact_text};
 pub use source::{NoIncludes, ReadError, Source};
 pub use stanza::{
     CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,

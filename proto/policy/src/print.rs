@@ -44,6 +44,36 @@ pub(crate) struct Printer {
     secrets: Secrets,
 }
 
+/// Writes a policy text as it stands, comments and all, with the values of its keys left out.
+///
+/// For showing the text that an operator wrote to somebody who must not see its keys. The result does
+/// not read back as a policy if there were any.
+#[must_use]
+pub fn redact_text(text: &str) -> String {
+    let mut redacted = String::with_capacity(text.len());
+    for line in text.lines() {
+        // A key that was commented out may still be in use elsewhere.
+        let text = line.trim_start_matches(|c: char| c.is_whitespace() || c == '#' || c == ';');
+        let start = line.len() - text.len();
+        let end = line
+            .char_indices()
+            .find(|&(at, c)| at >= start && !(c.is_ascii_alphanumeric() || c == '_'))
+            .map_or(line.len(), |(at, _)| at);
+        let (head, value) = line.split_at(end);
+        let is_secret = head.contains("KEY") && !head.contains("PUBLIC") || head.ends_with("_PW");
+        if is_secret && !value.is_empty() {
+            redacted.push_str(head);
+            redacted.push(' ');
+            redacted.push_str(REDACTED);
+            redacted.push(']');
+        } else {
+            redacted.push_str(line);
+        }
+        redacted.push('\n');
+    }
+    redacted
+}
+
 // === impl Policy ===
 
 impl Policy {

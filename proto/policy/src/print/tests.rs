@@ -2,7 +2,7 @@
 
 use spa::{ExchangePublic, ExchangeSecret};
 
-use crate::{Dialect, NoIncludes, Policy, Secrets, parse, parse_as};
+use crate::{Dialect, NoIncludes, Policy, Secrets, parse, parse_as, redact_text};
 
 const UNTIDY: &str = "\
 PROTECT: udp/53, tcp/22;
@@ -112,4 +112,30 @@ fn compiled_text_reads_back_as_itself() {
     let policy = parse_as(Dialect::Compiled, "policy", &text, &NoIncludes).unwrap();
 
     assert_eq!(policy.print(Secrets::Show), text);
+}
+
+#[test]
+fn a_text_keeps_its_comments_and_loses_its_keys() {
+    let redacted = redact_text(
+        "# ours\n#KEY old\n  KEY: a b #c;\nKEY_BASE64\tYWJj\nHMAC_KEY:x\nSOURCE ANY # all\n%group sre alice\n",
+    );
+
+    assert_eq!(
+        redacted,
+        "# ours\n#KEY [redacted]\n  KEY [redacted]\nKEY_BASE64 [redacted]\nHMAC_KEY [redacted]\n\
+         SOURCE ANY # all\n%group sre alice\n"
+    );
+}
+
+/// The text that Debian's fwknop-server 2.6.10 installs, without its comments.
+#[test]
+fn the_sample_of_fwknop_is_refused_for_its_placeholders_only() {
+    let sample = "SOURCE              ANY\nKEY_BASE64          __CHANGEME__\nHMAC_KEY_BASE64     __CHANGEME__\n";
+
+    let mistakes = parse("access.conf", sample, &NoIncludes)
+        .unwrap_err()
+        .mistakes;
+
+    let lines: Vec<u32> = mistakes.iter().map(|mistake| mistake.line).collect();
+    assert_eq!(lines, [2, 3]);
 }
