@@ -1,3 +1,9 @@
-//! Under construction.
+//! `postern-controller`: the command line, and the one table of exit codes.
 
-fn main() {}
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    commands::main()
+}

@@ -1,0 +1,63 @@
+//! `postern-controller init`.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use controller::{Settings, is_name};
+
+/// Make a new controller: its authority, its database and the first operator token.
+///
+/// The token is the only thing on standard output. Redeem it with `postern join TOKEN` to become the
+/// fleet's first operator.
+#[derive(Args, Debug)]
+pub(super) struct Init {
+    /// Directory to make; must be new or empty.
+    #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
+    data: PathBuf,
+    /// Where members reach the controller.
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    address: String,
+    /// Name of the fleet, part of every member's certificate.
+    #[arg(long, value_name = "NAME", default_value = "postern", value_parser = fleet)]
+    fleet: String,
+}
+
+// === impl Init ===
+
+impl Init {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .context("runtime")?;
+        let token = runtime.block_on(controller::init(&self.data, &self.address, &self.fleet))?;
+        super::explain(&format!(
+            "Fleet `{}` is made in {data}.\n\
+             Keep a copy of {data}/ca-key.pem and {data}/seal.key in a safe place.\n\
+             Start it:                  postern-controller serve --data {data}\n\
+             Become its first operator: postern join TOKEN, with the token below. It is good once, \
+             for 24 hours.",
+            self.fleet,
+            data = self.data.display(),
+        ));
+        super::print(&token)
+    }
+}
+
+fn address(text: &str) -> Result<String, String> {
+    let settings = format!("fleet = \"fleet\"\naddress = {text:?}");
+    Settings::parse(&settings)
+        .map(|settings| settings.address)
+        .map_err(|_| "not HOST:PORT, such as controller.example:7443".to_owned())
+}
+
+fn fleet(text: &str) -> Result<String, String> {
+    if is_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "letters, digits and . _ - only, beginning with a letter or digit, at most 48"
+                .to_owned(),
+        )
+    }
+}

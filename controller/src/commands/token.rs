@@ -1,0 +1,80 @@
+//! `postern-controller token`: tokens without an operator, by whoever may read the directory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use controller::Wanted;
+use fleet::Role;
+
+/// Make one-time tokens without an operator, for example when the last operator is lost.
+#[derive(Args, Debug)]
+pub(super) struct Token {
+    #[command(subcommand)]
+    command: TokenCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    Create(Create),
+}
+
+/// Make a one-time token and print it. The controller may be running or not.
+#[derive(Args, Debug)]
+struct Create {
+    /// Directory of the controller.
+    #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
+    data: PathBuf,
+    /// What its bearer becomes: host, user, operator or auditor.
+    #[arg(long)]
+    role: Role,
+    /// Name of the new member; otherwise it proposes its own.
+    #[arg(long, default_value = "")]
+    name: String,
+    /// Label of a host, for HOSTS lines of the policy; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// How long the token is good for, at most 30 days.
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    ttl: Duration,
+}
+
+// === impl Token ===
+
+impl Token {
+    pub(super) fn run(self) -> anyhow::Result<()> {
+        let TokenCommand::Create(create) = self.command;
+        create.run()
+    }
+}
+
+// === impl Create ===
+
+impl Create {
+    fn run(self) -> anyhow::Result<()> {
+        let wanted = Wanted {
+            role: self.role,
+            name: self.name,
+            labels: self.labels.into_iter().collect::<BTreeMap<_, _>>(),
+            ttl: self.ttl,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .context("runtime")?;
+        let token = runtime.block_on(controller::create_token(&self.data, wanted))?;
+        super::explain(&format!(
+            "Token for one {}, good once, for {}:",
+            self.role,
+            humantime::format_duration(self.ttl)
+        ));
+        super::print(&token)
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(label, value)| (label.to_owned(), value.to_owned()))
+        .ok_or_else(|| "not KEY=VALUE".to_owned())
+}

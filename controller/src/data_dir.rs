@@ -1,0 +1,171 @@
+//! The controller's directory: what is in it, and who may read it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `controller.toml` | settings; written last by `init`, so that its presence means a whole directory |
+//! | `ca.pem`, `ca-key.pem` | the fleet's authority |
+//! | `server.pem`, `server-key.pem` | the controller's TLS certificate with the CA's behind it |
+//! | `seal.key` | 32 bytes, hexadecimal: without it the static keys in the database cannot be read |
+//! | `controller.db` | everything else |
+//! | `run` | names the last run; the database must name the same |
+//! | `lock` | held while serving |
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::ca::Identity;
+use crate::seal::{KEY_LEN, SealKey};
+use crate::start::StartError;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct DataDir(PathBuf);
+
+// === impl DataDir ===
+
+impl DataDir {
+    /// A directory that `init` has made.
+    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
+        let dir = Self(path.to_owned());
+        if !dir.settings().exists() {
+            return Err(StartError::NotInitialised(path.to_owned()));
+        }
+        Ok(dir)
+    }
+
+    /// A directory for `init` to fill: new or empty, mode 0700.
+    pub(crate) fn create(path: &Path) -> Result<Self, StartError> {
+        let dir = Self(path.to_owned());
+        if dir.settings().exists() {
+            return Err(StartError::Initialised(path.to_owned()));
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| StartError::file(path, error))?;
+        let mut entries = fs::read_dir(path).map_err(|error| StartError::file(path, error))?;
+        if entries.next().is_some() {
+            return Err(StartError::NotEmpty(path.to_owned()));
+        }
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(path, mode).map_err(|error| StartError::file(path, error))?;
+        Ok(dir)
+    }
+
+    pub(crate) fn settings(&self) -> PathBuf {
+        self.0.join("controller.toml")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("controller.db")
+    }
+
+    /// The authority, or the server's identity.
+    pub(crate) fn identity(&self, name: &str) -> Result<Identity, StartError> {
+        let [certificate, key] = self.identity_paths(name);
+        Ok(Identity {
+            certificate_pem: read(&certificate)?,
+            key_pem: read(&key)?,
+        })
+    }
+
+    pub(crate) fn write_identity(&self, name: &str, identity: &Identity) -> Result<(), StartError> {
+        let [certificate, key] = self.identity_paths(name);
+        write_new(&certificate, 0o644, identity.certificate_pem.as_bytes())?;
+        write_new(&key, 0o600, identity.key_pem.as_bytes())
+    }
+
+    pub(crate) fn seal_key(&self) -> Result<SealKey, StartError> {
+        let path = self.0.join("seal.key");
+        let text = Zeroizing::new(read(&path)?);
+        let key = Zeroizing::new(unhex(text.trim()).ok_or(StartError::SealKey(path))?);
+        Ok(SealKey::new(&key))
+    }
+
+    pub(crate) fn write_seal_key(&self, key: &[u8; KEY_LEN]) -> Result<(), StartError> {
+        let text = Zeroizing::new(hex(key) + "\n");
+        write_new(&self.0.join("seal.key"), 0o600, text.as_bytes())
+    }
+
+    /// Written last by `init`.
+    pub(crate) fn write_settings(&self, text: &str) -> Result<(), StartError> {
+        write_new(&self.settings(), 0o600, text.as_bytes())?;
+        File::open(&self.0)
+            .and_then(|dir| dir.sync_all())
+            .map_err(|error| StartError::file(&self.0, error))
+    }
+
+    /// The name of the last run, if there was one.
+    pub(crate) fn run(&self) -> Result<Option<String>, StartError> {
+        let path = self.0.join("run");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StartError::file(&path, error)),
+        }
+    }
+
+    pub(crate) fn write_run(&self, run: &str) -> Result<(), StartError> {
+        let (path, fresh) = (self.0.join("run"), self.0.join("run.new"));
+        let written = fs::write(&fresh, run)
+            .and_then(|()| File::open(&fresh)?.sync_all())
+            .and_then(|()| fs::rename(&fresh, &path));
+        written.map_err(|error| StartError::file(&path, error))
+    }
+
+    /// Makes sure that no other controller serves this directory, for as long as the file lives.
+    pub(crate) fn lock(&self) -> Result<File, StartError> {
+        let path = self.0.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| StartError::file(&path, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(fs::TryLockError::WouldBlock) => Err(StartError::Locked(self.0.clone())),
+            Err(fs::TryLockError::Error(error)) => Err(StartError::file(&path, error)),
+        }
+    }
+
+    fn identity_paths(&self, name: &str) -> [PathBuf; 2] {
+        [".pem", "-key.pem"].map(|suffix| self.0.join(format!("{name}{suffix}")))
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; KEY_LEN]> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    bytes?.try_into().ok()
+}
+
+fn read(path: &Path) -> Result<String, StartError> {
+    fs::read_to_string(path).map_err(|error| StartError::file(path, error))
+}
+
+fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), StartError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(mode);
+    let written = options.open(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|error| StartError::file(path, error))
+}

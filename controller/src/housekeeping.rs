@@ -1,0 +1,78 @@
+//! What runs beside the requests: telling siblings of claims, and forgetting what is old.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::clock;
+use crate::context::Context;
+use crate::store::claims::{self, Claim};
+
+/// Won claims that wait to be told; more are left out, and the host learns of them when it claims.
+const WON_QUEUE_MAX: usize = 8_192;
+/// Claims told at once.
+const WON_BATCH_MAX: usize = 1_024;
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+/// Claims forgotten in one transaction, so that none of them is long.
+const PRUNE_BATCH: u32 = 2_000;
+/// Claims are kept this much longer than their host asked, whose clock may be fast.
+const PRUNE_GRACE_SECS: u64 = 300;
+
+/// Starts both; won claims go into the sender.
+pub(crate) fn spawn(context: &Arc<Context>) -> mpsc::Sender<Claim> {
+    let (won, queue) = mpsc::channel(WON_QUEUE_MAX);
+    for task in [
+        tokio::spawn(tell_siblings(Arc::clone(context), queue)),
+        tokio::spawn(prune(Arc::clone(context))),
+    ] {
+        context.tasks.spawn(async move {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "housekeeping ended");
+            }
+        });
+    }
+    won
+}
+
+async fn tell_siblings(context: Arc<Context>, mut queue: mpsc::Receiver<Claim>) {
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            () = context.stopping.cancelled() => return,
+            received = queue.recv_many(&mut batch, WON_BATCH_MAX) => if received == 0 {
+                return;
+            },
+        }
+        context.publisher.tell_siblings(&batch);
+        batch.clear();
+    }
+}
+
+async fn prune(context: Arc<Context>) {
+    let mut tick = interval(PRUNE_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = context.stopping.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        context.limits.prune();
+        let before_secs = clock::now_secs().saturating_sub(PRUNE_GRACE_SECS);
+        loop {
+            let pruned = context
+                .store
+                .write(move |connection| claims::prune(connection, before_secs, PRUNE_BATCH))
+                .await;
+            match pruned {
+                Ok(0) => break,
+                Ok(claims) => tracing::debug!(claims, "claims forgotten"),
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "old claims stay");
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The controller of a fleet: policy, membership, the shared replay list and the audit log.
+//!
+//! | room | what |
+//! |---|---|
+//! | `start`, `data_dir`, `settings` | from a directory to a running controller |
+//! | `ca`, `seal`, `invite` | certificates, secrets at rest, one-time tokens |
+//! | `server`, `authorize`, `limits` | TLS; who may call what; how much one peer may ask |
+//! | `service` | the five services of the contract, each handler a few lines |
+//! | `roster` | who belongs to the fleet, in memory |
+//! | `compile`, `publisher`, `session` | policy → each host's text → the stream of each host |
+//! | `store` | SQLite behind one writer with group commit; the only place with SQL |
+//! | `housekeeping` | telling siblings of claims; forgetting what is old |
+//!
+//! A request passes TLS, the tracing and authorization layers and the limits, then one handler, which
+//! writes through the store and, when policy or membership changed, asks the publisher to compile.
+
+mod authorize;
+mod ca;
+mod clock;
+mod compile;
+mod context;
+mod data_dir;
+mod error;
+mod housekeeping;
+mod invite;
+mod limits;
+mod publisher;
+mod roster;
+mod seal;
+mod server;
+mod service;
+mod session;
+mod settings;
+mod start;
+mod store;
+
+pub use authorize::{Access, access};
+pub use error::{Error, RenewalRefused, TokenRefused};
+pub use invite::{TTL_DEFAULT, TTL_MAX, Wanted};
+pub use seal::SealError;
+pub use settings::{InvalidSettings, Settings, is_name};
+pub use start::{Running, StartError, create_token, init};
+pub use store::StoreError;

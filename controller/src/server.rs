@@ -1,0 +1,121 @@
+//! The gRPC server: TLS, layers and services.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet::wire::agent_server::AgentServer;
+use fleet::wire::audit_server::AuditServer;
+use fleet::wire::directory_server::DirectoryServer;
+use fleet::wire::enrollment_server::EnrollmentServer;
+use fleet::wire::operator_server::OperatorServer;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Server, ServerTlsConfig};
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::authorize::AuthorizeLayer;
+use crate::ca::Identity;
+use crate::context::Context;
+use crate::service::{agent, audit, directory, enrollment, operator};
+use crate::start::StartError;
+use crate::store::claims::Claim;
+
+/// The answer to a request must begin within this. Streams begin at once and then go on.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests in work at one time, of all peers together; a stream counts until it has begun.
+const REQUESTS_MAX: usize = 8_192;
+/// And of one connection.
+const REQUESTS_PER_CONNECTION_MAX: usize = 1_024;
+/// A policy of 10,000 stanzas with keys is about 3 MB.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Peers that vanished without a word are found out by this.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long open requests may take to finish when the controller stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Begins to listen.
+pub(crate) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpIncoming), StartError> {
+    let failed = |error| StartError::Listen { address, error };
+    let incoming = TcpIncoming::bind(address)
+        .map_err(failed)?
+        .with_nodelay(Some(true));
+    let bound = incoming.local_addr().map_err(failed)?;
+    Ok((bound, incoming))
+}
+
+/// Serves until the context says stop.
+pub(crate) fn spawn(
+    context: &Arc<Context>,
+    identity: &Identity,
+    incoming: TcpIncoming,
+    won: mpsc::Sender<Claim>,
+) -> Result<JoinHandle<()>, StartError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let authorize = AuthorizeLayer {
+        fleet: context.settings.fleet.as_str().into(),
+        roster: Arc::clone(&context.roster),
+        limits: Arc::clone(&context.limits),
+    };
+    let agent = agent::AgentService::new(Arc::clone(context), won);
+    let operator = operator::OperatorService::new(Arc::clone(context));
+    let router = Server::builder()
+        .tls_config(tls(identity, context.authority.ca_pem()))
+        .map_err(|error| StartError::Tls(error.to_string()))?
+        .timeout(REQUEST_TIMEOUT)
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .layer(TraceLayer::new_for_grpc())
+        .layer(authorize)
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
+        .add_service(health_service)
+        .add_service(EnrollmentServer::new(enrollment::EnrollmentService::new(
+            Arc::clone(context),
+        )))
+        .add_service(AgentServer::new(agent).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(OperatorServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(AuditServer::new(audit::AuditService::new(Arc::clone(
+            context,
+        ))))
+        .add_service(DirectoryServer::new(directory::DirectoryService::new(
+            Arc::clone(context),
+        )));
+    let stopping = context.stopping.clone();
+    Ok(tokio::spawn(async move {
+        health
+            .set_service_status("", tonic_health::ServingStatus::Serving)
+            .await;
+        let stop = stopping.clone();
+        let serving = router.serve_with_incoming_shutdown(incoming, async move {
+            stop.cancelled().await;
+        });
+        let drained = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(DRAIN_TIMEOUT).await;
+        };
+        tokio::select! {
+            served = serving => if let Err(error) = served {
+                tracing::error!(%error, "the server ended");
+            },
+            () = drained => tracing::warn!("requests were cut off"),
+        }
+    }))
+}
+
+fn tls(identity: &Identity, ca_pem: &str) -> ServerTlsConfig {
+    // Two providers may be linked into one program; the first to say so is the one that is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    ServerTlsConfig::new()
+        .identity(tonic::transport::Identity::from_pem(
+            &identity.certificate_pem,
+            &identity.key_pem,
+        ))
+        .client_ca_root(Certificate::from_pem(ca_pem))
+        .client_auth_optional(true)
+        .timeout(HANDSHAKE_TIMEOUT)
+}

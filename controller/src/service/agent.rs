@@ -1,0 +1,342 @@
+//! The host's half of the API. The host is named by its certificate, never by a field.
+
+use std::sync::Arc;
+
+use fleet::wire::agent_server::Agent;
+use fleet::wire::{
+    AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, ClaimedDigest, Directive,
+    PushEventsRequest, PushEventsResponse, SessionRequest,
+};
+use fleet::{Event, EventKind, Role};
+use rusqlite::Connection;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{at_most, fixed};
+use crate::authorize::Caller;
+use crate::clock;
+use crate::context::Context;
+use crate::error::Error;
+use crate::publisher;
+use crate::session::{self, Session};
+use crate::store::claims::{self, Claim, Outcome};
+use crate::store::events::Pushed;
+use crate::store::hosts::HostState;
+use crate::store::{events, hosts};
+
+/// Events in one push at most.
+const EVENTS_MAX: usize = 10_000;
+/// Text in one event at most, all fields together.
+const EVENT_BYTES_MAX: usize = 8 * 1024;
+/// Reasons for a rejection that are kept.
+const REJECTED_MAX: usize = 100;
+const REASON_BYTES_MAX: usize = 1_024;
+/// Claims of one domain that a host is told of when it connects.
+const KNOWN_CLAIMS_MAX: usize = 10_000;
+
+#[derive(Debug)]
+pub(crate) struct AgentService {
+    context: Arc<Context>,
+    won: mpsc::Sender<Claim>,
+}
+
+// === impl AgentService ===
+
+impl AgentService {
+    /// Claims that are won go to `won`, to be told to siblings.
+    pub(crate) fn new(context: Arc<Context>, won: mpsc::Sender<Claim>) -> Self {
+        Self { context, won }
+    }
+
+    /// What siblings claimed before this host connected.
+    async fn known_claims(&self, host: &str) -> Result<Vec<ClaimedDigest>, Error> {
+        let Some(target) = self.context.publisher.target(host) else {
+            return Ok(Vec::new());
+        };
+        if target.compiled.domains.is_empty() {
+            return Ok(Vec::new());
+        }
+        let host = host.to_owned();
+        let now_secs = clock::now_secs();
+        let read = move |connection: &Connection| {
+            let mut known = Vec::new();
+            for domain in &target.compiled.domains {
+                let claims =
+                    claims::of_domain(connection, domain, &host, now_secs, KNOWN_CLAIMS_MAX)?;
+                known.extend(claims.iter().map(publisher::wire));
+            }
+            Ok(known)
+        };
+        self.context.store.read(read).await
+    }
+
+    /// Notes that a host is there, or was there until now.
+    async fn note_seen(&self, host: &Caller, version: Option<String>) -> Result<(), Error> {
+        let (id, now_ms) = (host.id, clock::now_ms());
+        self.context
+            .store
+            .write(move |connection| match version {
+                Some(version) => hosts::connected(connection, id, &version, now_ms),
+                None => hosts::seen(connection, id, now_ms),
+            })
+            .await
+    }
+
+    /// Serves the session beside the request, and notes when it ended.
+    fn spawn(&self, host: Caller, session: Session, known_claims: Vec<ClaimedDigest>) {
+        let service = Self {
+            context: Arc::clone(&self.context),
+            won: self.won.clone(),
+        };
+        self.context.tasks.spawn(async move {
+            tokio::select! {
+                () = session.run(known_claims) => {}
+                () = service.context.stopping.cancelled() => {}
+            }
+            if let Err(error) = service.note_seen(&host, None).await {
+                tracing::debug!(host = host.name, error = error.chain(), "not noted as seen");
+            }
+            tracing::info!(host = host.name, "session ended");
+        });
+    }
+}
+
+#[tonic::async_trait]
+impl Agent for AgentService {
+    type SessionStream = ReceiverStream<Result<Directive, Status>>;
+
+    async fn session(
+        &self,
+        request: Request<SessionRequest>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let host = Caller::of(&request)?;
+        let SessionRequest {
+            generation,
+            policy_digest,
+            agent_version,
+        } = request.into_inner();
+        at_most("agent_version", &agent_version, 128)?;
+
+        let subscription = self.context.publisher.subscribe(&host.name);
+        // A ban between authorization and subscription would otherwise be missed.
+        let member = self.context.roster.find(Role::Host, &host.name);
+        if member.is_none_or(|member| member.banned || member.id != host.id) {
+            self.context.publisher.end(&host.name);
+            return Err(Error::NotMember.into());
+        }
+        self.note_seen(&host, Some(agent_version)).await?;
+        let known_claims = self.known_claims(&host.name).await?;
+        let (directives, stream) = mpsc::channel(session::QUEUE_MAX);
+        let session = Session {
+            host: host.name.clone(),
+            publisher: Arc::clone(&self.context.publisher),
+            subscription,
+            directives,
+            policy_valid: self.context.settings.policy_valid,
+            replay_floor_secs: self.context.replay_floor_secs,
+            has_digest: policy_digest,
+        };
+
+        tracing::info!(host = host.name, generation, "session opened");
+        self.spawn(host, session, known_claims);
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeResponse>, Status> {
+        let host = Caller::of(&request)?;
+        let AcknowledgeRequest {
+            generation,
+            policy_digest,
+            rejected,
+            drift,
+        } = request.into_inner();
+        let digest: [u8; 32] = fixed("policy_digest", &policy_digest)?;
+        let state = HostState {
+            applied_generation: generation,
+            applied_digest: digest.to_vec(),
+            rejected: rejected
+                .iter()
+                .take(REJECTED_MAX)
+                .map(|reason| shortened(reason))
+                .collect(),
+            drift: shortened(&drift),
+            agent_version: String::new(),
+            last_seen_ms: clock::now_ms(),
+        };
+        let applied = state.rejected.is_empty();
+
+        self.context
+            .store
+            .write(move |connection| hosts::acknowledge(connection, host.id, &state))
+            .await?;
+        if applied {
+            self.context.publisher.note_applied(&host.name, &digest);
+        } else {
+            tracing::warn!(host = host.name, generation, "policy rejected by its host");
+        }
+        Ok(Response::new(AcknowledgeResponse {}))
+    }
+
+    async fn claim(
+        &self,
+        request: Request<ClaimRequest>,
+    ) -> Result<Response<ClaimResponse>, Status> {
+        let host = Caller::of(&request)?;
+        let ClaimRequest {
+            domain,
+            digest,
+            seq,
+            forget_after_secs,
+        } = request.into_inner();
+        let claim = Claim {
+            domain: fixed("domain", &domain)?,
+            digest: fixed("digest", &digest)?,
+            host: host.name,
+            seq,
+            forget_after_secs,
+        };
+
+        let claimed = claim.clone();
+        let outcome = self
+            .context
+            .store
+            .write(move |connection| claims::claim(connection, &claimed))
+            .await?;
+        let (won, held_by) = match outcome {
+            Outcome::Won => {
+                // A full queue costs siblings the news, not the fleet its answer.
+                let _ = self.won.try_send(claim);
+                (true, String::new())
+            }
+            Outcome::WonBefore => (true, String::new()),
+            Outcome::Lost { held_by } => (false, held_by),
+        };
+        Ok(Response::new(ClaimResponse { won, held_by }))
+    }
+
+    async fn push_events(
+        &self,
+        request: Request<PushEventsRequest>,
+    ) -> Result<Response<PushEventsResponse>, Status> {
+        let host = Caller::of(&request)?;
+        let PushEventsRequest { epoch, events } = request.into_inner();
+        check_epoch(&epoch)?;
+        let events = checked_events(events)?;
+
+        let name = host.name.clone();
+        let now_ms = clock::now_ms();
+        let pushed = self
+            .context
+            .store
+            .write(move |connection| {
+                hosts::seen(connection, host.id, now_ms)?;
+                store_events(connection, &host.name, &epoch, &events, now_ms)
+            })
+            .await?;
+        if pushed.gap_before.is_some() || pushed.broken_at.is_some() {
+            tracing::warn!(
+                host = name,
+                ?pushed,
+                "a host's journal does not hold together"
+            );
+        }
+        Ok(Response::new(PushEventsResponse {
+            acknowledged_seq: pushed.acknowledged_seq,
+        }))
+    }
+}
+
+/// Stores a push, and what is wrong with it as an event of our own.
+fn store_events(
+    connection: &Connection,
+    host: &str,
+    epoch: &str,
+    pushed_events: &[(Event, [u8; 32])],
+    now_ms: u64,
+) -> Result<Pushed, Error> {
+    let pushed = events::append(connection, host, epoch, pushed_events, now_ms)?;
+    let faults = [
+        (pushed.gap_before, "events are missing before"),
+        (pushed.broken_at, "the chain is broken at"),
+    ];
+    for (seq, fault) in faults {
+        let Some(seq) = seq else { continue };
+        let mut event = Event::new(EventKind::Drift, now_ms);
+        event.reason = format!("journal {epoch} of host {host}: {fault} event {seq}");
+        events::append_own(connection, event)?;
+    }
+    Ok(pushed)
+}
+
+fn check_epoch(epoch: &str) -> Result<(), Error> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if epoch.len() != 32 || !epoch.bytes().all(is_digit) {
+        let problem = "not 16 bytes in lower-case hexadecimal";
+        return Err(Error::invalid("epoch", problem));
+    }
+    Ok(())
+}
+
+fn checked_events(events: Vec<fleet::wire::Event>) -> Result<Vec<(Event, [u8; 32])>, Error> {
+    if events.len() > EVENTS_MAX {
+        return Err(Error::invalid("events", format!("more than {EVENTS_MAX}")));
+    }
+    let mut checked: Vec<(Event, [u8; 32])> = Vec::with_capacity(events.len());
+    for event in events {
+        let (event, chain) =
+            Event::from_wire(event).map_err(|error| Error::invalid("events", error.to_string()))?;
+        check_event(&event)?;
+        let last_seq = checked.last().map_or(0, |(last, _)| last.seq);
+        if event.seq <= last_seq {
+            return Err(Error::invalid("events", "not in rising order, from 1"));
+        }
+        checked.push((event, chain));
+    }
+    Ok(checked)
+}
+
+/// What the log could not keep as it is.
+fn check_event(event: &Event) -> Result<(), Error> {
+    let numbers = [
+        event.seq,
+        event.at_ms,
+        event.generation,
+        event.until_ms,
+        event.count,
+    ];
+    if numbers.iter().any(|number| i64::try_from(*number).is_err()) {
+        return Err(Error::invalid("events", "a number beyond 63 bits"));
+    }
+    let texts = [
+        &event.user,
+        &event.key,
+        &event.stanza,
+        &event.source,
+        &event.opened,
+        &event.replay_digest,
+        &event.reason,
+    ];
+    let bytes: usize = texts.into_iter().chain(&event.ports).map(String::len).sum();
+    if bytes > EVENT_BYTES_MAX {
+        return Err(Error::invalid("events", "too much text in one event"));
+    }
+    if event
+        .ports
+        .iter()
+        .any(|port| port.is_empty() || port.contains(','))
+    {
+        return Err(Error::invalid("events", "a port that is none"));
+    }
+    Ok(())
+}
+
+/// A reason as it is kept: one line, not too long.
+fn shortened(text: &str) -> String {
+    let mut line = text.replace(['\n', '\r'], " ");
+    line.truncate(line.floor_char_boundary(REASON_BYTES_MAX));
+    line
+}

@@ -1,0 +1,159 @@
+//! The auditor's question: who opened what.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fleet::EventKind;
+use fleet::wire::audit_server::Audit;
+use fleet::wire::{self, AuditRecord, ListEventsRequest};
+use ipnet::IpNet;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use crate::authorize::Caller;
+use crate::context::Context;
+use crate::error::Error;
+use crate::store::Store;
+use crate::store::search::{self, Cursor, Question, Record};
+
+const LIMIT_DEFAULT: usize = 100;
+/// Rows read at once; the first page is smaller, so that the first row comes soon.
+const PAGE: usize = 1_000;
+const FIRST_PAGE: usize = 100;
+
+#[derive(Debug)]
+pub(crate) struct AuditService {
+    context: Arc<Context>,
+}
+
+// === impl AuditService ===
+
+impl AuditService {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl Audit for AuditService {
+    type ListEventsStream = ReceiverStream<Result<AuditRecord, Status>>;
+
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<Self::ListEventsStream>, Status> {
+        let caller = Caller::of(&request)?;
+        let (question, limit) = question(request.into_inner())?;
+
+        let (records, stream) = mpsc::channel(FIRST_PAGE);
+        let context = Arc::clone(&self.context);
+        self.context.tasks.spawn(async move {
+            let answer = answer(&context.store, question, limit, &records);
+            tokio::select! {
+                () = context.stopping.cancelled() => {}
+                answered = answer => if let Err(error) = answered {
+                    // The listener may have gone, and then nobody needs to hear of it.
+                    let _ = records.send(Err(error.into())).await;
+                },
+            }
+        });
+        tracing::debug!(caller = caller.name, "audit asked");
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Sends page after page until there is no more, or nobody listens.
+async fn answer(
+    store: &Store,
+    question: Question,
+    limit: usize,
+    records: &mpsc::Sender<Result<AuditRecord, Status>>,
+) -> Result<(), Error> {
+    let (mut left, mut after, mut size) = (limit, Cursor::NEWEST, FIRST_PAGE);
+    while left > 0 {
+        let (asked, rows) = (question.clone(), size.min(left));
+        let page = store
+            .read(move |connection| search::page(connection, &asked, after, rows))
+            .await?;
+        let full = page.len() == rows;
+        left -= page.len();
+        for record in page {
+            after = Cursor::after(&record);
+            if records.send(Ok(into_wire(record))).await.is_err() {
+                return Ok(());
+            }
+        }
+        if !full {
+            break;
+        }
+        size = PAGE;
+    }
+    Ok(())
+}
+
+fn question(request: ListEventsRequest) -> Result<(Question, usize), Error> {
+    let ListEventsRequest {
+        user,
+        host,
+        kind,
+        source,
+        since_ms,
+        until_ms,
+        limit,
+        port,
+    } = request;
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let kind = match kind {
+        kind if kind == i32::from(wire::EventKind::Unspecified) => None,
+        kind => Some(
+            EventKind::try_from(kind).map_err(|error| Error::invalid("kind", error.to_string()))?,
+        ),
+    };
+    let port = match port.as_str() {
+        "" => None,
+        text => Some(search::port_key(text).ok_or_else(|| {
+            Error::invalid("port", format!("`{text}` is not a port such as tcp/22"))
+        })?),
+    };
+    let address = some(source).map(|text| network(&text)).transpose()?;
+    let question = Question {
+        user: some(user),
+        host: some(host),
+        kind,
+        address,
+        since_ms: (since_ms != 0).then_some(since_ms),
+        until_ms: (until_ms != 0).then_some(until_ms),
+        port,
+    };
+    let limit = match limit {
+        0 => LIMIT_DEFAULT,
+        limit => usize::try_from(limit).unwrap_or(usize::MAX),
+    };
+    Ok((question, limit))
+}
+
+fn network(text: &str) -> Result<IpNet, Error> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse::<IpNet>())
+        .map_err(|_| Error::invalid("source", format!("`{text}` is not an address or a prefix")))
+}
+
+fn into_wire(record: Record) -> AuditRecord {
+    let Record {
+        id,
+        host,
+        epoch,
+        event,
+        chain,
+        stored_at_ms,
+    } = record;
+    AuditRecord {
+        id,
+        host,
+        epoch,
+        event: Some(event.into_wire(chain)),
+        stored_at_ms,
+    }
+}

@@ -1,0 +1,384 @@
+//! Who opened what: reading the fleet's log.
+//!
+//! Newest first by the hosts' own time, a page at a time: the next page begins after the last row of
+//! the one before (keyset paging), so that no reading holds the database for long. Each question is
+//! driven by the one index that narrows it most, chosen here and not by the planner, whose guess
+//! changes with the data: port on a host, source, user, host, time.
+
+use std::net::IpAddr;
+
+use fleet::{Event, EventKind};
+use ipnet::IpNet;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
+
+use super::events::kind_number;
+use super::{StoreError, signed};
+use crate::error::Error;
+
+/// What an auditor asks. Everything that is `Some` must hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Question {
+    pub(crate) user: Option<String>,
+    pub(crate) host: Option<String>,
+    pub(crate) kind: Option<EventKind>,
+    /// Source of the packet or address opened.
+    pub(crate) address: Option<IpNet>,
+    /// Inclusive.
+    pub(crate) since_ms: Option<u64>,
+    /// Exclusive.
+    pub(crate) until_ms: Option<u64>,
+    /// As [`port_key`] gives it.
+    pub(crate) port: Option<i64>,
+}
+
+/// A place between two rows of an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Cursor {
+    at_ms: i64,
+    id: i64,
+}
+
+/// One row of the fleet's log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) id: u64,
+    pub(crate) host: String,
+    pub(crate) epoch: String,
+    pub(crate) event: Event,
+    pub(crate) chain: [u8; 32],
+    pub(crate) stored_at_ms: u64,
+}
+
+const COLUMNS: &str = "e.id, h.name, j.epoch, e.seq, e.at_ms, e.kind, e.user, e.key, e.stanza, \
+     e.generation, e.source, e.opened, e.ports, e.until_ms, e.replay_digest, e.reason, e.count, \
+     e.chain, e.stored_at_ms";
+
+// === impl Cursor ===
+
+impl Cursor {
+    /// Before the newest row.
+    pub(crate) const NEWEST: Self = Self {
+        at_ms: i64::MAX,
+        id: i64::MAX,
+    };
+
+    /// After `record`.
+    pub(crate) fn after(record: &Record) -> Self {
+        Self {
+            at_ms: signed(record.event.at_ms),
+            id: signed(record.id),
+        }
+    }
+}
+
+/// The next at most `limit` rows.
+pub(crate) fn page(
+    connection: &Connection,
+    question: &Question,
+    after: Cursor,
+    limit: usize,
+) -> Result<Vec<Record>, Error> {
+    let host = match &question.host {
+        None => None,
+        Some(name) => match host_id(connection, name)? {
+            Some(id) => Some(id),
+            None => return Ok(Vec::new()),
+        },
+    };
+    let mut query = Query::new(question, host, after);
+    let sql = query.sql(question.address, limit);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let values = rusqlite::params_from_iter(query.values.iter());
+    let records = statement.query_map(values, |row| Ok(read(row)))?;
+    records.map(|record| record?).collect()
+}
+
+fn host_id(connection: &Connection, name: &str) -> Result<Option<i64>, Error> {
+    let id = connection
+        .prepare_cached("SELECT id FROM event_hosts WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    Ok(id)
+}
+
+// === the statement ===
+
+/// Conditions that every arm of the statement has, and where each arm begins.
+struct Query {
+    from: String,
+    time: &'static str,
+    conditions: String,
+    values: Vec<Value>,
+}
+
+impl Query {
+    fn new(question: &Question, host: Option<i64>, after: Cursor) -> Self {
+        let mut query = Self {
+            from: String::new(),
+            time: "e.at_ms, e.id",
+            conditions: String::new(),
+            values: Vec::new(),
+        };
+        query.begin(question, host);
+        let time = query.time;
+        let at_ms = time.split_once(',').map_or(time, |(at_ms, _)| at_ms);
+        query.condition(&format!("({time}) < (?, ?)"), [after.at_ms, after.id]);
+        if let Some(since_ms) = question.since_ms {
+            query.condition(&format!("{at_ms} >= ?"), [signed(since_ms)]);
+        }
+        if let Some(until_ms) = question.until_ms {
+            query.condition(&format!("{at_ms} < ?"), [signed(until_ms)]);
+        }
+        query
+    }
+
+    /// The table and index that drive the question, and the conditions that are not about time.
+    fn begin(&mut self, question: &Question, host: Option<i64>) {
+        let kind = question.kind.map(kind_number);
+        if let (Some(port), Some(host), None) = (question.port, host, question.address) {
+            self.from = "event_ports p CROSS JOIN events e ON e.id = p.event".to_owned();
+            self.time = "p.at_ms, p.event";
+            self.condition("p.host = ? AND p.port = ?", [host, port]);
+            if let Some(kind) = kind {
+                self.condition("p.kind = ?", [kind]);
+            }
+            if let Some(user) = &question.user {
+                self.condition("e.user = ?", [user.clone()]);
+            }
+            return;
+        }
+        let index = match (&question.user, host) {
+            (Some(_), _) => "events_by_user",
+            (None, Some(_)) => "events_by_host",
+            (None, None) => "events_by_time",
+        };
+        self.from = format!("events e INDEXED BY {index}");
+        if let Some(user) = &question.user {
+            self.condition("e.user = ?", [user.clone()]);
+        }
+        if let Some(host) = host {
+            self.condition("e.host = ?", [host]);
+        }
+        if let Some(kind) = kind {
+            self.condition("e.kind = ?", [kind]);
+        }
+        if let Some(port) = question.port {
+            self.condition(
+                "EXISTS (SELECT 1 FROM event_ports p WHERE p.host = e.host AND p.port = ?
+                         AND p.at_ms = e.at_ms AND p.event = e.id)",
+                [port],
+            );
+        }
+    }
+
+    fn condition<T: Into<Value>, const N: usize>(&mut self, sql: &str, values: [T; N]) {
+        let and = if self.conditions.is_empty() {
+            ""
+        } else {
+            " AND "
+        };
+        self.conditions += and;
+        self.conditions += sql;
+        self.values.extend(values.map(Into::into));
+    }
+
+    fn sql(&mut self, address: Option<IpNet>, limit: usize) -> String {
+        let join = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host";
+        let Self {
+            from,
+            time,
+            conditions,
+            ..
+        } = self;
+        let Some(network) = address else {
+            let order = format!("{} DESC", time.replace(',', " DESC,"));
+            return format!(
+                "SELECT {COLUMNS} FROM {from} CROSS {join} WHERE {conditions} \
+                 ORDER BY {order} LIMIT {limit}"
+            );
+        };
+        // Two arms, one for each column; the second leaves out what the first has.
+        let arm = |index: &str, matches: &str| {
+            format!(
+                "SELECT {COLUMNS} FROM events e INDEXED BY {index} CROSS {join} \
+                 WHERE {matches} AND {conditions}"
+            )
+        };
+        let (low, high) = address_range(network);
+        let compare = if low == high {
+            "= ?"
+        } else {
+            "BETWEEN ? AND ?"
+        };
+        let bounds = if low == high {
+            vec![low]
+        } else {
+            vec![low, high]
+        };
+        let sql = format!(
+            "{} UNION ALL {} ORDER BY 5 DESC, 1 DESC LIMIT {limit}",
+            arm(
+                "events_by_source",
+                &format!("e.source IS NOT NULL AND e.source {compare}")
+            ),
+            arm(
+                "events_by_opened",
+                &format!(
+                    "e.opened IS NOT NULL AND e.opened IS NOT e.source AND e.opened {compare}"
+                )
+            ),
+        );
+        let bounds: Vec<Value> = bounds.into_iter().map(Value::Blob).collect();
+        let arm = [bounds, std::mem::take(&mut self.values)].concat();
+        self.values = [arm.clone(), arm].concat();
+        sql
+    }
+}
+
+// === between texts and columns ===
+
+/// A text that is NULL instead of empty.
+pub(super) fn text_key(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// `tcp/22` as one number: protocol * 65536 + port.
+pub(crate) fn port_key(text: &str) -> Option<i64> {
+    let (protocol, port) = text.split_once('/')?;
+    let protocol = match protocol {
+        "tcp" => 6,
+        "udp" => 17,
+        _ => return None,
+    };
+    let port: u16 = port.parse().ok()?;
+    Some(protocol * 65_536 + i64::from(port))
+}
+
+/// A value that is short bytes when it has the usual form, and the text itself when not, so that it
+/// always comes back as it was sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Compact<'a> {
+    Empty,
+    Bytes(Vec<u8>),
+    Text(&'a str),
+}
+
+pub(super) fn address_key(text: &str) -> Compact<'_> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if address.to_string() == text => Compact::Bytes(address_bytes(address)),
+        _ if text.is_empty() => Compact::Empty,
+        _ => Compact::Text(text),
+    }
+}
+
+pub(super) fn digest_key(text: &str) -> Compact<'_> {
+    let nibble = |digit: &u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return Compact::Text(text);
+    };
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|[high, low]| Some(nibble(high)? * 16 + nibble(low)?))
+        .collect();
+    match bytes {
+        Some(bytes) if bytes.is_empty() => Compact::Empty,
+        Some(bytes) => Compact::Bytes(bytes),
+        None => Compact::Text(text),
+    }
+}
+
+impl ToSql for Compact<'_> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>, rusqlite::Error> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Compact::Empty => ValueRef::Null,
+            Compact::Bytes(bytes) => ValueRef::Blob(bytes),
+            Compact::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+fn address_bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => [&[4][..], &address.octets()].concat(),
+        IpAddr::V6(address) => [&[6][..], &address.octets()].concat(),
+    }
+}
+
+fn address_range(network: IpNet) -> (Vec<u8>, Vec<u8>) {
+    (
+        address_bytes(network.network()),
+        address_bytes(network.broadcast()),
+    )
+}
+
+fn read(row: &Row<'_>) -> Result<Record, Error> {
+    let damaged = |what| StoreError::Damaged { what };
+    let text = |column| -> Result<String, rusqlite::Error> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.unwrap_or_default())
+    };
+    let kind: i32 = row.get(5)?;
+    let kind = EventKind::try_from(kind).map_err(|_| damaged("events.kind"))?;
+    let mut event = Event::new(kind, row.get(4)?);
+    event.seq = row.get(3)?;
+    event.user = text(6)?;
+    event.key = text(7)?;
+    event.stanza = text(8)?;
+    event.generation = row.get(9)?;
+    event.source = address_text(row.get_ref(10)?).ok_or_else(|| damaged("events.source"))?;
+    event.opened = address_text(row.get_ref(11)?).ok_or_else(|| damaged("events.opened"))?;
+    event.ports = text(12)?.split_terminator(',').map(str::to_owned).collect();
+    event.until_ms = row.get(13)?;
+    event.replay_digest =
+        digest_text(row.get_ref(14)?).ok_or_else(|| damaged("events.replay_digest"))?;
+    event.reason = text(15)?;
+    event.count = row.get(16)?;
+    Ok(Record {
+        id: row.get(0)?,
+        host: row.get(1)?,
+        epoch: row.get(2)?,
+        event,
+        chain: row.get(17)?,
+        stored_at_ms: row.get(18)?,
+    })
+}
+
+fn address_text(value: ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Blob([4, octets @ ..]) => {
+            let octets: [u8; 4] = octets.try_into().ok()?;
+            Some(IpAddr::from(octets).to_string())
+        }
+        ValueRef::Blob([6, octets @ ..]) => {
+            let octets: [u8; 16] = octets.try_into().ok()?;
+            Some(IpAddr::from(octets).to_string())
+        }
+        ValueRef::Null
+        | ValueRef::Integer(_)
+        | ValueRef::Real(_)
+        | ValueRef::Text(_)
+        | ValueRef::Blob(_) => plain_text(value),
+    }
+}
+
+fn digest_text(value: ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Blob(bytes) => Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) => {
+            plain_text(value)
+        }
+    }
+}
+
+fn plain_text(value: ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Null => Some(String::new()),
+        ValueRef::Text(text) => String::from_utf8(text.to_vec()).ok(),
+        ValueRef::Blob(_) | ValueRef::Integer(_) | ValueRef::Real(_) => None,
+    }
+}
