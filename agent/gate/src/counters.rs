@@ -1,7 +1,7 @@
 //! What happened to packets, in numbers: the only trace that strangers leave.
 
 use crate::budget::Exhausted;
-use crate::decision::{Decision, Reason, Refusal};
+use crate::decision::{Decision, Reason, Refusal, Route};
 
 /// Counts since the gate was made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -48,6 +48,15 @@ impl Counters {
             Decision::Grant(_) => &mut self.grants,
             Decision::Claim(_) => &mut self.claims,
             Decision::Refused(refusal) => self.of_refusal(refusal),
+        };
+        *counter += 1;
+    }
+
+    pub(crate) fn count_route(&mut self, route: Route) {
+        let counter = match route {
+            Route::Tag => &mut self.by_tag,
+            Route::Source => &mut self.by_source,
+            Route::Trial => &mut self.by_trial,
         };
         *counter += 1;
     }

@@ -55,11 +55,12 @@ impl Gate {
         }
     }
 
-    /// Enforces another policy from the next packet on. What is known of sources and of recent
-    /// packets stays.
+    /// Enforces another policy from the next packet on. What is known of sources stays; the texts of
+    /// recent packets go, because what was authentic may no longer be.
     pub fn replace(&mut self, estate: Arc<Estate>) {
         self.tags = Tags::new(&estate);
         self.budgets.set_scan_units(estate.scan_units());
+        self.seen = Seen::new();
         self.estate = estate;
     }
 
@@ -177,18 +178,18 @@ impl Gate {
         arrival: &Arrival,
         now: Now,
     ) -> Result<Authenticated, Reason> {
-        let tags_reach_all = self
+        let beyond_tags = self
             .settings
             .ageing
-            .is_some_and(|age_max| age_max.as_secs() <= SPAN_SECS);
+            .is_none_or(|age_max| age_max.as_secs() > SPAN_SECS);
         Matching {
             estate: &self.estate,
             tags: &self.tags,
             recents: &mut self.recents,
             budgets: &mut self.budgets,
             counters: &mut self.counters,
-            tags_reach_all,
-            narrow_by_source: self.settings.narrow_by_source,
+            try_unknown_tags: beyond_tags || self.settings.thorough,
+            narrow_by_source: !self.settings.thorough,
             arrival,
             steady: now.steady,
         }

@@ -12,7 +12,7 @@ use lru::LruCache;
 use spa::{Fingerprint, Sealed, Tag, Trial};
 
 use crate::authenticate::{Arrival, Authenticated, Unproven};
-use crate::budget::Budgets;
+use crate::budget::{Budgets, Taken};
 use crate::counters::Counters;
 use crate::decision::{Reason, Route};
 use crate::estate::{Estate, KeyIndex, Shape, Tags};
@@ -39,8 +39,9 @@ pub(crate) struct Matching<'g> {
     pub(crate) recents: &'g mut Recents,
     pub(crate) budgets: &'g mut Budgets,
     pub(crate) counters: &'g mut Counters,
-    /// Whether a tag that is in no table proves that the packet is not a recent one of our form.
-    pub(crate) tags_reach_all: bool,
+    /// Whether a packet of our form may be one although its tag is in no table.
+    pub(crate) try_unknown_tags: bool,
+    /// Whether only keys are tried that some stanza allows for this source.
     pub(crate) narrow_by_source: bool,
     pub(crate) arrival: &'g Arrival,
     pub(crate) steady: Duration,
@@ -102,14 +103,10 @@ impl Matching<'_> {
             tag: Some(tag),
         });
         let tagged = tagged.filter(|form| self.fits(form));
-        let forms = [
-            Some(whole).filter(|form| self.fits(form)),
-            tagged.filter(|_| !self.tags_reach_all),
-        ];
+        let forms = [Some(whole).filter(|form| self.fits(form)), tagged];
         let mut refused = Reason::NoCandidate;
 
         if let Some(found) = tagged.and_then(|form| self.by_tag(form, &mut refused)) {
-            self.counters.by_tag += 1;
             return Ok(found);
         }
         if forms.iter().all(Option::is_none) {
@@ -137,65 +134,61 @@ impl Matching<'_> {
 
     fn by_trials(
         &mut self,
-        forms: &[Option<Form<'_>>],
+        forms: &[Option<Form<'_>>; 2],
         mut refused: Reason,
     ) -> Result<Authenticated, Reason> {
-        let recents = self.recents.of(self.arrival.source);
-        let is_known = recents.is_some();
-        if let Some(found) = self.by_source(forms, recents, &mut refused) {
-            self.counters.by_source += 1;
-            return Ok(found);
-        }
-
-        let units = self.price(forms);
-        if units == 0 {
-            return Err(refused);
-        }
-        let taken = self
-            .budgets
-            .take(self.arrival.source, is_known, units, self.steady)
-            .map_err(Reason::Budget)?;
-        let Some(found) = self.by_every_key(forms, &mut refused) else {
-            return Err(refused);
+        let [whole, tagged] = *forms;
+        let source = self.arrival.source;
+        let recents = self.recents.of(source);
+        let for_recents = match recents {
+            // A forged source costs its owner this allowance, and no more than that.
+            Some(_) => Some(self.take(true, KEYS_PER_SOURCE as u64)?),
+            None => None,
         };
-        self.budgets.give_back(taken);
-        self.counters.by_trial += 1;
-        Ok(found)
+        let mut found = recents.and_then(|keys| self.by_source(forms, keys, &mut refused));
+        let mut for_scan = None;
+        if found.is_none() {
+            let forms = [whole, tagged.filter(|_| self.try_unknown_tags)];
+            let units = self.price(&forms);
+            if units == 0 {
+                return Err(refused);
+            }
+            for_scan = Some(self.take(recents.is_some(), units)?);
+            found = self.by_every_key(&forms, &mut refused);
+        }
+        if found.is_some() {
+            for taken in [for_recents, for_scan].into_iter().flatten() {
+                self.budgets.give_back(taken);
+            }
+        }
+        found.ok_or(refused)
     }
 
-    /// Tries the keys last used from this source.
+    fn take(&mut self, is_known: bool, units: u64) -> Result<Taken, Reason> {
+        self.budgets
+            .take(self.arrival.source, is_known, units, self.steady)
+            .map_err(Reason::Budget)
+    }
+
+    /// Tries the keys last used from this source, also behind a tag that is not current: a user whose
+    /// clock is wrong should be told so in the audit.
     fn by_source(
         &mut self,
         forms: &[Option<Form<'_>>],
-        recents: Option<[Option<Fingerprint>; KEYS_PER_SOURCE]>,
+        recents: [Option<Fingerprint>; KEYS_PER_SOURCE],
         refused: &mut Reason,
     ) -> Option<Authenticated> {
         let estate = self.estate;
-        let keys = recents?
+        recents
             .into_iter()
             .flatten()
-            .filter_map(|key| estate.key_named(key));
-        // A forged source costs its owner this allowance, and no more than that.
-        let units = KEYS_PER_SOURCE as u64;
-        let taken = match self
-            .budgets
-            .take(self.arrival.source, true, units, self.steady)
-        {
-            Ok(taken) => taken,
-            Err(exhausted) => {
-                *refused = Reason::Budget(exhausted);
-                return None;
-            }
-        };
-        for key in keys {
-            for form in forms.iter().flatten() {
-                if let Some(found) = self.attempt(*form, key, Route::Source, refused) {
-                    self.budgets.give_back(taken);
-                    return Some(found);
-                }
-            }
-        }
-        None
+            .filter_map(|key| estate.key_named(key))
+            .find_map(|key| {
+                forms
+                    .iter()
+                    .flatten()
+                    .find_map(|form| self.attempt(*form, key, Route::Source, refused))
+            })
     }
 
     fn by_every_key(
@@ -239,7 +232,10 @@ impl Matching<'_> {
     ) -> Option<Authenticated> {
         let packet = (form.tag, form.sealed);
         match Authenticated::establish(packet, self.estate, key, self.arrival, route) {
-            Ok(found) => return Some(found),
+            Ok(found) => {
+                self.counters.count_route(route);
+                return Some(found);
+            }
             Err(Unproven::Opening(error)) if self.estate.has_hmac(key) => {
                 *refused = Reason::NotOpened(error);
             }

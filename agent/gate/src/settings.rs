@@ -23,10 +23,11 @@ pub struct Settings {
     pub x_forwarded_for: bool,
     /// Whether stanzas may run commands at all, where they say so.
     pub commands: bool,
-    /// Whether keys are left untried whose stanzas all have other SOURCE networks. Off only to
-    /// explain a packet: then the answer is "the stanza does not allow this source" instead of
-    /// "no key".
-    pub narrow_by_source: bool,
+    /// Whether the sender is looked for also where no sender of a permitted packet can be: among the
+    /// keys of stanzas with other SOURCE networks, and behind tags of other minutes. It changes no
+    /// grant, only reasons ("the message is 600 s old" instead of "no key"), and costs trials: for
+    /// explaining packets.
+    pub thorough: bool,
     /// How much work strangers may cause.
     pub budget: Budget,
 }
@@ -44,7 +45,7 @@ impl Default for Settings {
             spa_over_http: false,
             x_forwarded_for: false,
             commands: true,
-            narrow_by_source: true,
+            thorough: false,
             budget: Budget::default(),
         }
     }

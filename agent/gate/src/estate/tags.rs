@@ -156,6 +156,3 @@ fn hash(tag: Tag) -> u64 {
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
         .rotate_left(32)
 }
-
-#[cfg(test)]
-mod tests;

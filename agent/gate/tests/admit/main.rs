@@ -1,0 +1,18 @@
+//! The gate as the agent uses it: datagrams in, decisions out.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod claims;
+mod corridor;
+mod flood;
+mod invalid;
+mod keys;
+mod model;
+mod replay;
+mod support;
+mod transport;
+mod valid;
+mod vectors;
