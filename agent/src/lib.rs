@@ -5,8 +5,17 @@
 //! run beside it and reach it through its mailbox ([`orders`]).
 
 pub mod capture;
+pub mod cli;
 pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod explain;
 pub mod firewall;
 pub mod journal;
+pub mod link;
 pub mod orders;
 pub mod policies;
+pub mod run;
+
+/// Where the agent keeps its membership and its journal.
+pub const STATE_DIR: &str = "/var/lib/postern-agent";

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use gate::Estate;
+use gate::{Estate, InvalidEstate, SharedKeys};
+
+use crate::clock;
 
 /// A policy, parsed and compiled, ready to be swapped in whole.
 #[derive(Debug)]
@@ -20,4 +22,27 @@ pub struct NewPolicy {
     pub replay_floor_secs: u64,
     pub policy: Arc<policy::Policy>,
     pub estate: Arc<Estate>,
+}
+
+// === impl NewPolicy ===
+
+impl NewPolicy {
+    /// The policy of a host that has none yet: it permits nothing.
+    ///
+    /// # Errors
+    ///
+    /// Never, but the type of [`Estate::new`] does not know that.
+    pub fn nothing() -> Result<Self, InvalidEstate> {
+        let policy = Arc::new(policy::Policy::default());
+        let estate = Estate::new(&policy, None, 0, SharedKeys::None, clock::now())?;
+        Ok(Self {
+            generation: 0,
+            digest: [0; 32],
+            text: None,
+            not_after_secs: 0,
+            replay_floor_secs: 0,
+            estate: Arc::new(estate),
+            policy,
+        })
+    }
 }

@@ -116,6 +116,11 @@ impl Groundwork {
         Ok(())
     }
 
+    /// Whether any port is hidden.
+    pub fn protects(&self) -> bool {
+        !self.options.protect.is_empty()
+    }
+
     /// Hides other ports from now on.
     ///
     /// # Errors

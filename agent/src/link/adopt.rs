@@ -3,6 +3,8 @@
 //! What does not verify is rejected with reasons, and the policy in force stays. Parsing and
 //! compiling happen here, off the gate thread.
 
+use std::error::Error;
+use std::iter;
 use std::sync::Arc;
 
 use fleet::wire::PolicySnapshot;
@@ -168,26 +170,33 @@ pub fn compile(
         not_after_secs,
         replay_floor_secs,
     } = saved;
-    let policy = policy::parse_as(Dialect::Compiled, FILE, &text, &NoIncludes).map_err(lines)?;
+    let policy = policy::parse_as(Dialect::Compiled, FILE, &text, &NoIncludes)
+        .map_err(|invalid| reasons(&invalid))?;
+    let policy = Arc::new(policy);
     let shared = SharedKeys::AllStatic;
-    let estate = Estate::new(&policy, exchange, generation, shared, clock::now()).map_err(lines)?;
+    let estate = Estate::new(&policy, exchange, generation, shared, clock::now())
+        .map_err(|invalid| reasons(&invalid))?
+        .with_not_after_secs(not_after_secs)
+        .with_claim_floor_secs(replay_floor_secs);
     Ok(NewPolicy {
         generation,
         digest,
         text: Some(text),
         not_after_secs,
         replay_floor_secs,
-        policy: Arc::new(policy),
+        policy,
         estate: Arc::new(estate),
     })
 }
 
-fn lines(error: impl std::fmt::Display) -> Vec<String> {
-    let text = error.to_string();
-    let mut lines: Vec<_> = text.lines().take(REASONS_MAX).map(str::to_owned).collect();
+/// The error and its causes in words, one reason a line.
+fn reasons(error: &dyn Error) -> Vec<String> {
+    let text = iter::successors(error.source(), |cause| (*cause).source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    let mut reasons: Vec<_> = text.lines().take(REASONS_MAX).map(str::to_owned).collect();
     let more = text.lines().count().saturating_sub(REASONS_MAX);
     if more > 0 {
-        lines.push(format!("and {more} more"));
+        reasons.push(format!("and {more} more"));
     }
-    lines
+    reasons
 }

@@ -58,6 +58,10 @@ impl Spool {
             .await
     }
 
+    async fn acknowledged(&self) -> Option<u64> {
+        self.read(JournalReader::acknowledged).await
+    }
+
     fn epoch(&self) -> String {
         self.0.lock().epoch().to_owned()
     }
@@ -73,7 +77,8 @@ pub(super) async fn push(
 ) {
     let epoch = spool.epoch();
     let mut backoff = Backoff::new();
-    let mut seq = 0;
+    // Without an answer from the journal: from the beginning, which is only more work.
+    let mut seq = spool.acknowledged().await.unwrap_or(0);
     while let Some(channel) = up(&mut line).await {
         // Noted before the spool is read: what is committed meanwhile is a change to wake up for.
         let upto = *committed.borrow_and_update();

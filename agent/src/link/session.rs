@@ -20,7 +20,6 @@ use super::claims::FOR_EVER;
 use super::events::Spool;
 use super::report::wire_digest;
 use super::{Controller, GateStopped, Line, deliver};
-use crate::clock;
 use crate::orders::{ClaimedDigest, Order, OrderSender, Standing};
 
 /// Name look-up, TCP, TLS and, when needed, the renewal before them.
@@ -31,8 +30,6 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const LIVED: Duration = Duration::from_secs(10);
 /// The largest policy of one host that is accepted.
 const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// However short a policy's life is, it is not asked for again sooner than this.
-const REFRESH_MIN: Duration = Duration::from_secs(60);
 /// Digests in one order.
 const CLAIMED_MAX: usize = 4096;
 
@@ -49,20 +46,10 @@ pub(super) struct Session {
 enum Ending {
     /// The gate thread has stopped.
     Stopped,
-    /// It is time to ask for the whole policy again, for a later `not_after`.
-    Refresh,
     /// The controller ended it in an orderly way.
     Closed,
     /// The connection failed, or the controller refused.
     Failed(ConnectError),
-}
-
-/// What is remembered from one session to the next.
-#[derive(Debug, Default)]
-struct Memory {
-    ordered: Terms,
-    /// When half of the time that the policy may be enforced is over; `None` for never.
-    refresh_at: Option<Instant>,
 }
 
 // === impl Session ===
@@ -70,23 +57,19 @@ struct Memory {
 impl Session {
     /// Keeps a session open for as long as the link lives.
     pub(super) async fn keep(self, spool: Spool) {
-        let Ok(mut memory) = self.begin(&spool).await else {
+        let Ok(mut ordered) = self.begin(&spool).await else {
             return;
         };
         let mut backoff = Backoff::new();
         loop {
             let began = Instant::now();
-            let ending = self.once(&mut memory).await;
-            if !matches!(ending, Ending::Refresh) {
-                // A refreshed session takes over from the old channel, which works until then.
-                self.line.send_replace(Line::Down);
-            }
+            let ending = self.once(&mut ordered).await;
+            self.line.send_replace(Line::Down);
             if began.elapsed() >= LIVED {
                 backoff.reset();
             }
             match ending {
                 Ending::Stopped => return,
-                Ending::Refresh => continue,
                 Ending::Closed => tracing::info!("the controller closed the session"),
                 Ending::Failed(error) => log(&error),
             }
@@ -95,19 +78,14 @@ impl Session {
     }
 
     /// Orders the policy saved in the journal, unless one is in force: the controller is not needed
-    /// to go on.
-    async fn begin(&self, spool: &Spool) -> Result<Memory, GateStopped> {
-        let mut memory = Memory::default();
+    /// to go on. Answers on which terms that policy came.
+    async fn begin(&self, spool: &Spool) -> Result<Terms, GateStopped> {
         let Some(saved) = spool.policy().await else {
-            return Ok(memory);
+            return Ok(Terms::default());
         };
-        memory.ordered = Terms::of(&saved);
-        if memory.ordered.not_after_secs != 0 {
-            // How long it was valid when it came is not known; so ask at once.
-            memory.refresh_at = Some(Instant::now());
-        }
+        let terms = Terms::of(&saved);
         if self.standing.borrow().generation >= saved.generation {
-            return Ok(memory);
+            return Ok(terms);
         }
         let exchange = self.controller.exchange.clone();
         let compile =
@@ -115,33 +93,34 @@ impl Session {
         match compile.await {
             Ok(Ok(policy)) => {
                 deliver(&self.orders, Order::ReplacePolicy(Box::new(policy))).await?;
+                return Ok(terms);
             }
             Ok(Err(reasons)) => {
                 tracing::error!(?reasons, "the saved policy cannot be enforced");
-                memory = Memory::default();
             }
-            Err(error) => {
-                tracing::error!(%error, "the saved policy cannot be enforced");
-                memory = Memory::default();
-            }
+            Err(error) => tracing::error!(%error, "the saved policy cannot be enforced"),
         }
-        Ok(memory)
+        // The same generation may come again; an older one still may not.
+        Ok(Terms {
+            generation: terms.generation,
+            ..Terms::default()
+        })
     }
 
-    async fn once(&self, memory: &mut Memory) -> Ending {
-        match self.talk(memory).await {
+    async fn once(&self, ordered: &mut Terms) -> Ending {
+        match self.talk(ordered).await {
             Ok(ending) => ending,
             Err(error) => Ending::Failed(error),
         }
     }
 
-    async fn talk(&self, memory: &mut Memory) -> Result<Ending, ConnectError> {
+    async fn talk(&self, ordered: &mut Terms) -> Result<Ending, ConnectError> {
         let channel = tokio::time::timeout(DIAL_TIMEOUT, (self.controller.dial)())
             .await
             .unwrap_or_else(|_| Err(self.no_answer(DIAL_TIMEOUT)))?;
         let mut client =
             AgentClient::new(channel.clone()).max_decoding_message_size(DIRECTIVE_BYTES_MAX);
-        let request = self.request(memory);
+        let request = self.request();
         let mut stream = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
             .await
             .map_err(|_| self.no_answer(OPEN_TIMEOUT))?
@@ -150,44 +129,33 @@ impl Session {
         tracing::info!("connected to the controller");
         self.line.send_replace(Line::Up(channel));
 
-        loop {
-            tokio::select! {
-                directive = stream.message() => {
-                    let directive = directive.map_err(|status| self.failed(status))?;
-                    let Some(directive) = directive else { return Ok(Ending::Closed) };
-                    if self.follow(directive, memory).await == Err(GateStopped) {
-                        return Ok(Ending::Stopped);
-                    }
-                }
-                () = due(memory.refresh_at) => return Ok(Ending::Refresh),
+        while let Some(directive) = stream
+            .message()
+            .await
+            .map_err(|status| self.failed(status))?
+        {
+            if self.follow(directive, ordered).await == Err(GateStopped) {
+                return Ok(Ending::Stopped);
             }
         }
+        Ok(Ending::Closed)
     }
 
-    /// Says what is in force here; or nothing, to be sent the whole policy again.
-    fn request(&self, memory: &mut Memory) -> SessionRequest {
-        let refresh = memory.refresh_at.is_some_and(|at| at <= Instant::now());
-        let (generation, policy_digest) = if refresh {
-            // Should none come, the next try has its pause.
-            memory.refresh_at = Instant::now().checked_add(REFRESH_MIN);
-            (0, Vec::new())
-        } else {
-            let standing = self.standing.borrow();
-            let digest = wire_digest(standing.generation, &standing.digest);
-            (standing.generation, digest)
-        };
+    /// Says what is in force here, so that it is not sent again without need.
+    fn request(&self) -> SessionRequest {
+        let standing = self.standing.borrow();
         SessionRequest {
-            generation,
-            policy_digest,
+            generation: standing.generation,
+            policy_digest: wire_digest(standing.generation, &standing.digest),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 
-    async fn follow(&self, directive: Directive, memory: &mut Memory) -> Result<(), GateStopped> {
+    async fn follow(&self, directive: Directive, ordered: &mut Terms) -> Result<(), GateStopped> {
         match directive.directive {
             // A directive of a later version of the controller.
             None => Ok(()),
-            Some(Kind::Policy(snapshot)) => self.adopt(snapshot, memory).await,
+            Some(Kind::Policy(snapshot)) => self.adopt(snapshot, ordered).await,
             Some(Kind::Claimed(ClaimedDigests { digests })) => {
                 let digests: Vec<_> = digests.iter().filter_map(claimed).collect();
                 for digests in digests.chunks(CLAIMED_MAX) {
@@ -201,14 +169,13 @@ impl Session {
     async fn adopt(
         &self,
         snapshot: PolicySnapshot,
-        memory: &mut Memory,
+        ordered: &mut Terms,
     ) -> Result<(), GateStopped> {
         let generation = snapshot.generation;
-        let not_after_secs = snapshot.not_after_secs;
         let standing = self.standing.borrow().clone();
-        let (exchange, ordered) = (self.controller.exchange.clone(), memory.ordered);
+        let (exchange, before) = (self.controller.exchange.clone(), *ordered);
         let judge = tokio::task::spawn_blocking(move || {
-            adopt::judge(snapshot, &standing, ordered, exchange.as_deref())
+            adopt::judge(snapshot, &standing, before, exchange.as_deref())
         });
         let verdict = match judge.await {
             Ok(verdict) => verdict,
@@ -217,10 +184,8 @@ impl Session {
                 return Ok(());
             }
         };
-        // Whatever it came to, the controller has sent what it has; asking again waits its time.
-        memory.refresh_at = refresh_at(not_after_secs, clock::now().wall_secs);
         if let Some(terms) = verdict.terms() {
-            memory.ordered = terms;
+            *ordered = terms;
         }
         match verdict.into_order() {
             Some(order) => deliver(&self.orders, order).await,
@@ -238,22 +203,6 @@ impl Session {
             cause: format!("no answer within {} s", within.as_secs()).into(),
         }
     }
-}
-
-async fn due(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Half of the time that is left, so that a policy never runs out while the controller is there.
-fn refresh_at(not_after_secs: u64, now_secs: u64) -> Option<Instant> {
-    if not_after_secs == 0 {
-        return None;
-    }
-    let half = Duration::from_secs(not_after_secs.saturating_sub(now_secs) / 2);
-    Instant::now().checked_add(half.max(REFRESH_MIN))
 }
 
 /// What a sibling has claimed; `None` for what is no digest.

@@ -1,1 +1,517 @@
+//! The link against a controller in memory: what it does when all is well, and when it is not.
 
+mod fake;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fleet::wire::directive::Directive as Kind;
+use fleet::wire::{ClaimedDigest, ClaimedDigests, Directive, PolicySnapshot};
+use fleet::{Event, EventKind};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tonic::transport::Endpoint;
+
+use super::*;
+use crate::clock;
+use crate::journal::{Journal, JournalOptions, JournalReader, Retention, SavedPolicy};
+use crate::orders::{ClaimAnswer, ClaimAsk, OrderInbox, Rejected, Standing, mailbox};
+use fake::Fake;
+
+/// Long enough for a busy machine; nothing is expected to take this long.
+const SOON: Duration = Duration::from_secs(10);
+
+const POLICY: &str = "SOURCE ANY\nKEY_BASE64 MTIzNDU2Nzg5MDEyMzQ1Ng==\nHMAC_KEY_BASE64 YWJjZGVmZ2hpamtsbW5vcA==\nOPEN_PORTS tcp/22\n";
+
+/// The gate thread's ends of the seams, held by the test.
+struct Desk {
+    journal: Journal,
+    inbox: OrderInbox,
+    waiting: VecDeque<Order>,
+    claims: mpsc::Sender<ClaimAsk>,
+    committed: watch::Sender<u64>,
+    standing: watch::Sender<Standing>,
+    _dir: TempDir,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    fn new() -> (Self, Seams) {
+        Self::with(|_| {})
+    }
+
+    /// With a journal into which `fill` has staged something.
+    fn with(fill: impl FnOnce(&mut Journal)) -> (Self, Seams) {
+        let dir = TempDir::new().unwrap();
+        let options = JournalOptions {
+            state_dir: dir.path().to_owned(),
+            retention: Retention::UntilAcknowledged,
+            window: Some(Duration::from_secs(120)),
+        };
+        let mut journal = Journal::open(&options, clock::now().wall_secs)
+            .unwrap()
+            .journal;
+        fill(&mut journal);
+        let last_seq = journal.commit().unwrap();
+        let reader = JournalReader::open(journal.path()).unwrap();
+
+        let (orders, inbox) = mailbox().unwrap();
+        let (claims, asks) = mpsc::channel(16);
+        let (committed, committed_seen) = watch::channel(last_seq);
+        let (standing, standing_seen) = watch::channel(Standing::default());
+        let desk = Self {
+            journal,
+            inbox,
+            waiting: VecDeque::new(),
+            claims,
+            committed,
+            standing,
+            _dir: dir,
+        };
+        let seams = Seams {
+            orders,
+            claims: asks,
+            journal: reader,
+            committed: committed_seen,
+            standing: standing_seen,
+        };
+        (desk, seams)
+    }
+
+    async fn order(&mut self) -> Order {
+        let wait = async {
+            loop {
+                self.inbox.take(&mut self.waiting);
+                if let Some(order) = self.waiting.pop_front() {
+                    return order;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(SOON, wait).await.unwrap()
+    }
+
+    /// What the gate thread does with a policy, as far as the link can see.
+    async fn adopt(&mut self) -> u64 {
+        let Order::ReplacePolicy(policy) = self.order().await else {
+            panic!("no policy")
+        };
+        self.standing.send_replace(Standing {
+            generation: policy.generation,
+            digest: policy.digest,
+            ..Standing::default()
+        });
+        policy.generation
+    }
+
+    fn record(&mut self, count: u64) {
+        for _ in 0..count {
+            self.journal.stage(Event::new(EventKind::Refused, 1));
+        }
+        let last = self.journal.commit().unwrap();
+        self.committed.send_replace(last);
+    }
+
+    /// Carries out acknowledgements until the one for `seq`.
+    async fn acknowledged(&mut self, seq: u64) {
+        loop {
+            let Order::EventsAcknowledged { epoch, seq: upto } = self.order().await else {
+                panic!("no acknowledgement")
+            };
+            self.journal.acknowledged(&epoch, upto);
+            self.journal.commit().unwrap();
+            if upto == seq {
+                return;
+            }
+            assert!(upto < seq);
+        }
+    }
+
+    async fn claim(&mut self, seq: u64) -> ClaimAnswer {
+        let ask = ClaimAsk {
+            seq,
+            domain: [1; 32],
+            digest: [2; 32],
+            forget_after_secs: None,
+        };
+        self.claims.send(ask).await.unwrap();
+        loop {
+            if let Order::ClaimAnswer { seq: asked, answer } = self.order().await {
+                assert_eq!(asked, seq);
+                return answer;
+            }
+        }
+    }
+}
+
+fn link(address: SocketAddr, seams: Seams) -> Link {
+    let dial: Dial = Arc::new(move || {
+        Box::pin(async move {
+            Endpoint::from_shared(format!("http://{address}"))
+                .unwrap()
+                .connect()
+                .await
+                .map_err(|cause| ConnectError::Unreachable {
+                    address: address.to_string(),
+                    cause: cause.into(),
+                })
+        })
+    });
+    let controller = Controller {
+        dial,
+        address: address.to_string(),
+        exchange: None,
+    };
+    let (link, start) = Link::new(&seams);
+    start.run(&Handle::current(), &link, controller, seams);
+    link
+}
+
+/// An address at which nobody listens.
+fn nowhere() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+fn snapshot(generation: u64, text: &str) -> Directive {
+    Directive {
+        directive: Some(Kind::Policy(PolicySnapshot {
+            generation,
+            text: text.to_owned(),
+            digest: Sha256::digest(text).to_vec(),
+            not_after_secs: 0,
+            replay_floor_secs: 0,
+        })),
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+async fn seen<T>(channel: &mut mpsc::UnboundedReceiver<T>) -> T {
+    let next = tokio::time::timeout(SOON, channel.recv()).await;
+    next.unwrap().unwrap()
+}
+
+// === policies ===
+
+#[tokio::test]
+async fn a_policy_is_ordered_and_acknowledged_when_it_is_in_force() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    let session = seen(&mut fake.sessions).await;
+    assert_eq!((session.generation, &*session.policy_digest), (0, &[][..]));
+    assert_eq!(seen(&mut fake.acknowledged).await.generation, 0);
+
+    fake.direct(&snapshot(7, POLICY));
+    assert_eq!(desk.adopt().await, 7);
+
+    let acknowledged = seen(&mut fake.acknowledged).await;
+    assert_eq!(acknowledged.generation, 7);
+    assert_eq!(acknowledged.policy_digest, digest(POLICY));
+    assert!(acknowledged.rejected.is_empty());
+}
+
+#[tokio::test]
+async fn an_older_generation_is_rejected_with_a_reason_and_the_controller_hears_it() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+    fake.direct(&snapshot(7, POLICY));
+    desk.adopt().await;
+
+    fake.direct(&snapshot(6, ""));
+
+    let Order::PolicyRejected {
+        generation: 6,
+        digest,
+        reasons,
+    } = desk.order().await
+    else {
+        panic!("not rejected")
+    };
+    assert_eq!(
+        reasons,
+        ["generation 6 is older than 7, which was adopted before"]
+    );
+    desk.standing.send_modify(|standing| {
+        standing.rejected = Some(Rejected {
+            generation: 6,
+            digest,
+            reasons: reasons.clone(),
+        });
+    });
+    loop {
+        let acknowledged = seen(&mut fake.acknowledged).await;
+        if acknowledged.generation == 6 {
+            assert_eq!(acknowledged.rejected, reasons);
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_whose_digest_does_not_fit_is_rejected() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+    let mut altered = snapshot(7, POLICY);
+    if let Some(Kind::Policy(snapshot)) = &mut altered.directive {
+        snapshot.text.push_str("\n# altered");
+    }
+
+    fake.direct(&altered);
+
+    assert!(matches!(
+        desk.order().await,
+        Order::PolicyRejected { generation: 7, .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_policy_with_mistakes_is_rejected_with_each_of_them() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+
+    fake.direct(&snapshot(7, "SOURCE ANY\nOPEN_PORTS tcp/0\nNONSENSE yes\n"));
+
+    let Order::PolicyRejected { reasons, .. } = desk.order().await else {
+        panic!("not rejected")
+    };
+    assert!(reasons.iter().any(|reason| reason.contains("OPEN_PORTS")));
+    assert!(reasons.iter().any(|reason| reason.contains("NONSENSE")));
+}
+
+#[tokio::test]
+async fn the_saved_policy_is_enforced_without_the_controller() {
+    let (mut desk, seams) = Desk::with(|journal| {
+        journal.stage_policy(SavedPolicy {
+            generation: 5,
+            text: POLICY.to_owned(),
+            digest: digest(POLICY),
+            not_after_secs: 0,
+            replay_floor_secs: 0,
+        });
+    });
+
+    let _link = link(nowhere(), seams);
+
+    assert_eq!(desk.adopt().await, 5);
+}
+
+#[tokio::test]
+async fn after_a_restart_of_the_controller_the_link_comes_back_and_says_what_is_in_force() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+    fake.direct(&snapshot(7, POLICY));
+    desk.adopt().await;
+    let (address, state) = (fake.address, fake.state.clone());
+
+    drop(fake);
+    let mut fake = Fake::start_at(address, state);
+
+    let session = seen(&mut fake.sessions).await;
+    assert_eq!(session.generation, 7);
+    assert_eq!(session.policy_digest, digest(POLICY));
+}
+
+// === claims ===
+
+#[tokio::test]
+async fn a_claim_is_won_once_and_lost_by_others() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+
+    assert_eq!(desk.claim(1).await, ClaimAnswer::Won);
+    let held_by = "web-2".to_owned();
+    assert_eq!(desk.claim(2).await, ClaimAnswer::Lost { held_by });
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_asked_again_and_still_won() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+    fake.state.lock().lost_answers = 2;
+
+    assert_eq!(desk.claim(1).await, ClaimAnswer::Won);
+    assert_eq!(fake.state.lock().claim_calls, 3);
+}
+
+#[tokio::test]
+async fn claims_are_answered_unreachable_at_once_when_the_controller_is_down() {
+    let (mut desk, seams) = Desk::new();
+    let mut link = link(nowhere(), seams);
+    let down = link.line.wait_for(|line| matches!(line, Line::Down));
+    tokio::time::timeout(SOON, down).await.unwrap().unwrap();
+
+    let answer = tokio::time::timeout(Duration::from_secs(1), desk.claim(1)).await;
+
+    assert_eq!(answer.unwrap(), ClaimAnswer::Unreachable);
+}
+
+#[tokio::test]
+async fn a_claim_under_way_when_the_controller_dies_is_answered() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let mut link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+    link.line
+        .wait_for(|line| matches!(line, Line::Up(_)))
+        .await
+        .unwrap();
+    fake.state.lock().hang = true;
+
+    let (answer, ()) = tokio::join!(desk.claim(1), async {
+        while fake.state.lock().claim_calls == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(fake);
+    });
+
+    assert_eq!(answer, ClaimAnswer::Unreachable);
+}
+
+#[tokio::test]
+async fn a_claim_that_the_controller_sits_on_is_unreachable_in_time() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+    fake.state.lock().hang = true;
+
+    assert_eq!(desk.claim(1).await, ClaimAnswer::Unreachable);
+}
+
+#[tokio::test]
+async fn what_siblings_claimed_is_ordered_and_what_is_for_ever_stays_so() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    seen(&mut fake.sessions).await;
+    let claimed = |digest: Vec<u8>, forget_after_secs| ClaimedDigest {
+        domain: vec![1; 32],
+        digest,
+        forget_after_secs,
+    };
+
+    fake.direct(&Directive {
+        directive: Some(Kind::Claimed(ClaimedDigests {
+            digests: vec![
+                claimed(vec![2; 32], 99),
+                claimed(vec![3; 31], 99),
+                claimed(vec![4; 32], 0),
+            ],
+        })),
+    });
+
+    let Order::Claimed(digests) = desk.order().await else {
+        panic!("no digests")
+    };
+    let digests: Vec<_> = digests
+        .iter()
+        .map(|claimed| (claimed.digest, claimed.forget_after_secs))
+        .collect();
+    assert_eq!(digests, [([2; 32], 99), ([4; 32], i64::MAX as u64)]);
+}
+
+// === events ===
+
+#[tokio::test]
+async fn every_event_arrives_once_and_in_batches_across_a_restart_of_the_controller() {
+    let fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+    desk.record(600);
+    desk.acknowledged(600).await;
+    let (address, state) = (fake.address, fake.state.clone());
+
+    drop(fake);
+    desk.record(3);
+    let fake = Fake::start_at(address, state);
+    desk.acknowledged(603).await;
+
+    let seqs: Vec<_> = fake.state.lock().events.keys().copied().collect();
+    assert_eq!(seqs, (1..=603).collect::<Vec<_>>());
+    let state = fake.state.lock();
+    assert!(
+        state
+            .epochs
+            .iter()
+            .all(|epoch| epoch == desk.journal.epoch())
+    );
+}
+
+#[tokio::test]
+async fn events_whose_acknowledgement_is_lost_are_pushed_again() {
+    let fake = Fake::start();
+    fake.state.lock().lost_answers = 2;
+    let (mut desk, seams) = Desk::new();
+    let _link = link(fake.address, seams);
+
+    desk.record(2);
+    desk.acknowledged(2).await;
+
+    assert_eq!(fake.state.lock().epochs.len(), 3);
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_has_pushed_is_not_pushed_again() {
+    let (mut desk, seams) = Desk::with(|journal| {
+        for _ in 0..4 {
+            // Open grants stay in the journal, also when they are acknowledged.
+            journal.stage(Event::new(EventKind::GrantOpened, 1));
+        }
+        journal.commit().unwrap();
+        let epoch = journal.epoch().to_owned();
+        journal.acknowledged(&epoch, 4);
+    });
+    let fake = Fake::start();
+    let _link = link(fake.address, seams);
+
+    desk.record(1);
+    desk.acknowledged(5).await;
+
+    let seqs: Vec<_> = fake.state.lock().events.keys().copied().collect();
+    assert_eq!(seqs, [5]);
+}
+
+#[tokio::test]
+async fn finishing_waits_for_the_last_event() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let link = link(fake.address, seams);
+    seen(&mut fake.acknowledged).await;
+
+    desk.record(1);
+    link.finish(SOON).await;
+
+    assert_eq!(fake.state.lock().events.len(), 1);
+}
+
+#[tokio::test]
+async fn finishing_without_a_controller_does_not_wait() {
+    let (mut desk, seams) = Desk::new();
+    let mut link = link(nowhere(), seams);
+    let down = link.line.wait_for(|line| matches!(line, Line::Down));
+    tokio::time::timeout(SOON, down).await.unwrap().unwrap();
+    desk.record(1);
+
+    let finish = link.finish(Duration::from_secs(3600));
+
+    tokio::time::timeout(SOON, finish).await.unwrap();
+}

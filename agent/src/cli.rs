@@ -1,0 +1,207 @@
+//! The command line. Doc comments are the help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::join::JoinArgs;
+use crate::config::RawConfig;
+use crate::explain::ExplainArgs;
+
+/// Opens ports for those who send an authentic packet, and for nobody else
+#[derive(Debug, Parser)]
+#[command(name = "postern-agent", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// More detail in the log; twice for everything
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+
+    /// Form of the log, which goes to standard error
+    #[arg(long, value_enum, default_value_t, global = true)]
+    pub log: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Capture packets and open ports, in the foreground, until told to stop
+    Run(Box<RunArgs>),
+    Join(JoinArgs),
+    Explain(ExplainArgs),
+    Flush(FlushArgs),
+    /// Print a completion script for a shell
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+/// Flags of `run`. What is not given here may stand in the environment (POSTERN_AGENT_MAX_AGE=60)
+/// or in the file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArgs {
+    /// Configuration file [default: /etc/postern/agent.toml, if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Where membership and journal are kept [default: /var/lib/postern-agent]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+
+    /// Run alone, with this access.conf; reread at SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub access_file: Option<PathBuf>,
+
+    /// Dial the controller here instead of where the membership says
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "access_file")]
+    pub controller: Option<String>,
+
+    /// Capture on this interface; may be given several times [default: any]
+    #[arg(short, long, value_name = "IF")]
+    pub interface: Vec<String>,
+
+    /// Read packets from a capture file
+    #[arg(long, value_name = "FILE")]
+    pub pcap_file: Option<PathBuf>,
+
+    /// Go on reading the capture file as it grows
+    #[arg(long, requires = "pcap_file")]
+    pub follow: bool,
+
+    /// Receive packets on a UDP socket
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
+    pub udp_server: Option<String>,
+
+    /// Port that packets are sent to [default: 62201]
+    #[arg(long, value_name = "PORT")]
+    pub spa_port: Option<u16>,
+
+    /// Capture what matches this pcap filter instead
+    #[arg(long, value_name = "FILTER")]
+    pub filter: Option<String>,
+
+    /// Drop everything to this port that is not opened, like tcp/22; may be given several times
+    #[arg(long, value_name = "PROTO/PORT", value_delimiter = ',')]
+    pub protect: Vec<String>,
+
+    /// Name of our chain [default: POSTERN_INPUT]
+    #[arg(long, value_name = "NAME")]
+    pub chain: Option<String>,
+
+    /// Touch no packet filter; only say what would be opened
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Accept packets of any age
+    #[arg(long, conflicts_with = "max_age")]
+    pub no_ageing: bool,
+
+    /// How far a packet's date may be from the clock [default: 120]
+    #[arg(long, value_name = "SECS")]
+    pub max_age: Option<u64>,
+
+    /// Read packets in the form of HTTP requests too
+    #[arg(long)]
+    pub spa_over_http: bool,
+
+    /// Close at the start what an earlier run left open [default: yes]
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
+    pub flush_at_start: Option<bool>,
+
+    /// Close at the end what is open [default: yes]
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
+    pub flush_at_exit: Option<bool>,
+
+    /// Stay in the foreground; always so, and accepted as fwknopd has it
+    #[arg(short, long)]
+    pub foreground: bool,
+}
+
+/// Remove our chain, its jump and our sets from the packet filter, and nothing else
+///
+/// For a host whose agent is gone for good. Refused while an agent runs with the same chain.
+#[derive(Args, Clone, Debug)]
+pub struct FlushArgs {
+    /// Name of our chain
+    #[arg(long, value_name = "NAME", default_value = "POSTERN_INPUT")]
+    pub chain: String,
+}
+
+// === impl RunArgs ===
+
+impl From<RunArgs> for RawConfig {
+    fn from(args: RunArgs) -> Self {
+        let RunArgs {
+            config: _,
+            state,
+            access_file,
+            controller,
+            interface,
+            pcap_file,
+            follow,
+            udp_server,
+            spa_port,
+            filter,
+            protect,
+            chain,
+            dry_run,
+            no_ageing,
+            max_age,
+            spa_over_http,
+            flush_at_start,
+            flush_at_exit,
+            foreground: _,
+        } = args;
+        Self {
+            state_dir: state,
+            access_file,
+            controller,
+            interfaces: (!interface.is_empty()).then_some(interface),
+            pcap_file,
+            follow: follow.then_some(true),
+            udp_server,
+            spa_port,
+            filter,
+            chain,
+            protect: (!protect.is_empty()).then_some(protect),
+            flush_at_start,
+            flush_at_exit,
+            dry_run: dry_run.then_some(true),
+            ageing: no_ageing.then_some(false),
+            max_age_secs: max_age,
+            spa_over_http: spa_over_http.then_some(true),
+            ..Self::default()
+        }
+    }
+}
+
+fn yes_or_no() -> impl clap::builder::TypedValueParser<Value = bool> {
+    use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+    PossibleValuesParser::new(["yes", "no"]).map(|word| word == "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

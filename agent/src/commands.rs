@@ -1,0 +1,4 @@
+//! The subcommands, each in its file.
+
+pub mod flush;
+pub mod join;

@@ -1,0 +1,313 @@
+//! The agent's configuration: defaults, file, environment, flags, in this order.
+//!
+//! [`RawConfig`] is what people write; [`Config`] is what the program uses, with every value valid.
+//! Between them stands one function that finds all mistakes, not only the first. What may enter is
+//! policy and not configuration; here is how this host captures, records and filters.
+
+mod raw;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use spa::ProtoPort;
+
+pub use raw::RawConfig;
+
+/// What the program uses.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    pub state_dir: PathBuf,
+    pub mode: Mode,
+    pub captures: Vec<CaptureConfig>,
+    /// What the kernel leaves of the traffic, in the language of pcap-filter(7).
+    pub filter: String,
+    pub buffer_bytes: u32,
+    pub promiscuous: bool,
+    pub firewall: FirewallConfig,
+    pub gate: GateConfig,
+    pub command_timeout: Duration,
+    /// For how many days the local audit is kept without a controller.
+    pub audit_days: u32,
+    pub grants_max: usize,
+}
+
+/// Who says what is permitted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// An access.conf on this host.
+    Alone { access_file: PathBuf },
+    /// The controller that this host has joined; dialled at another address if one is given.
+    Joined { controller: Option<String> },
+}
+
+/// Where packets come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CaptureConfig {
+    Interface(String),
+    File { path: PathBuf, follow: bool },
+    Socket(SocketAddr),
+}
+
+/// What the agent does to the packet filter.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FirewallConfig {
+    pub chain: String,
+    pub protect: Vec<ProtoPort>,
+    pub flush_at_start: bool,
+    pub flush_at_exit: bool,
+    /// Touch nothing; only say what would be opened.
+    pub dry_run: bool,
+}
+
+/// Settings of the gate that people may change.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GateConfig {
+    /// `None` accepts packets of any age.
+    pub ageing: Option<Duration>,
+    pub commands: bool,
+    pub spa_over_http: bool,
+    pub x_forwarded_for: bool,
+}
+
+/// A configuration that cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0}")]
+    Unreadable(String),
+    /// All mistakes, one a line.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+}
+
+/// Read when no other file is named, if it is there.
+pub const DEFAULT_FILE: &str = "/etc/postern/agent.toml";
+const CHAIN: &str = "POSTERN_INPUT";
+const MAX_AGE_SECS: u64 = 120;
+/// As fwknop's MAX_SPA_PACKET_AGE.
+const MAX_AGE_SECS_MAX: u64 = 100_000;
+const COMMAND_TIMEOUT_SECS: u64 = 10;
+const COMMAND_TIMEOUT_SECS_MAX: u64 = 3_600;
+const BUFFER_MIB: u32 = 16;
+const AUDIT_DAYS: u32 = 90;
+const GRANTS_MAX: usize = 16_384;
+
+// === impl Config ===
+
+impl Config {
+    /// Reads file and environment, and lays `flags` over them.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every mistake.
+    pub fn load(file: Option<&Path>, flags: RawConfig) -> Result<Self, ConfigError> {
+        let default = Path::new(DEFAULT_FILE);
+        let file = file.or_else(|| default.exists().then_some(default));
+        RawConfig::read(file)?.overlaid(flags).try_into()
+    }
+}
+
+impl TryFrom<RawConfig> for Config {
+    type Error = ConfigError;
+
+    fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
+        let mut mistakes = Mistakes::default();
+        let captures = captures(&raw, &mut mistakes);
+        let gate = gate(&raw, &captures, &mut mistakes);
+        let firewall = firewall(&raw, &mut mistakes);
+        let bounded = |key, value: Option<u64>, default, max| (key, value.unwrap_or(default), max);
+        let numbers = [
+            bounded("command_timeout_secs", raw.command_timeout_secs, COMMAND_TIMEOUT_SECS,
+                COMMAND_TIMEOUT_SECS_MAX),
+            bounded("buffer_mib", raw.buffer_mib.map(u64::from), BUFFER_MIB.into(), 1024),
+            bounded("audit_days", raw.audit_days.map(u64::from), AUDIT_DAYS.into(), 36_500),
+            bounded("grants_max", raw.grants_max.map(|n| n as u64), GRANTS_MAX as u64, 131_072),
+        ];
+        for (key, value, max) in numbers {
+            mistakes.check(key, (1..=max).contains(&value), || format!("{value} is not 1 to {max}"));
+        }
+        let port = raw.spa_port.unwrap_or(fleet::DEFAULT_SPA_PORT);
+        mistakes.check("spa_port", port > 0, || "0 is no port".to_owned());
+        let mode = match (raw.access_file, raw.controller) {
+            (Some(access_file), None) => Mode::Alone { access_file },
+            (None, controller) => Mode::Joined { controller },
+            (Some(access_file), Some(_)) => {
+                mistakes.add("access_file", "a host with an access file has no controller");
+                Mode::Alone { access_file }
+            }
+        };
+        mistakes.none()?;
+        Ok(Self {
+            state_dir: raw.state_dir.unwrap_or_else(|| crate::STATE_DIR.into()),
+            mode,
+            captures,
+            filter: raw.filter.unwrap_or_else(|| crate::capture::default_filter(port)),
+            buffer_bytes: raw.buffer_mib.unwrap_or(BUFFER_MIB) << 20,
+            promiscuous: raw.promiscuous.unwrap_or(false),
+            firewall,
+            gate,
+            command_timeout: Duration::from_secs(
+                raw.command_timeout_secs.unwrap_or(COMMAND_TIMEOUT_SECS),
+            ),
+            audit_days: raw.audit_days.unwrap_or(AUDIT_DAYS),
+            grants_max: raw.grants_max.unwrap_or(GRANTS_MAX),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn add(&mut self, key: &str, message: impl std::fmt::Display) {
+        self.0.push(format!("{key}: {message}"));
+    }
+
+    fn check(&mut self, key: &str, good: bool, message: impl FnOnce() -> String) {
+        if !good {
+            self.add(key, message());
+        }
+    }
+
+    fn none(self) -> Result<(), ConfigError> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid(self.0))
+        }
+    }
+}
+
+fn captures(raw: &RawConfig, mistakes: &mut Mistakes) -> Vec<CaptureConfig> {
+    let mut captures: Vec<CaptureConfig> = Vec::new();
+    for name in raw.interfaces.iter().flatten() {
+        let capture = CaptureConfig::Interface(name.clone());
+        if captures.contains(&capture) {
+            mistakes.add("interfaces", format_args!("{name} is named twice"));
+        }
+        mistakes.check("interfaces", !name.is_empty(), || "an empty name".to_owned());
+        captures.push(capture);
+    }
+    if let Some(path) = &raw.pcap_file {
+        captures.push(CaptureConfig::File {
+            path: path.clone(),
+            follow: raw.follow.unwrap_or(false),
+        });
+    } else if raw.follow == Some(true) {
+        mistakes.add("follow", "there is no pcap_file to follow");
+    }
+    if let Some(text) = &raw.udp_server {
+        match listen_address(text) {
+            Some(address) => captures.push(CaptureConfig::Socket(address)),
+            None => mistakes.add("udp_server", format_args!("`{text}` is not [ADDRESS:]PORT")),
+        }
+    }
+    if captures.is_empty() {
+        captures.push(CaptureConfig::Interface("any".to_owned()));
+    }
+    captures
+}
+
+fn listen_address(text: &str) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    // IPv4 too, where the kernel has both; only IPv4 where it has no IPv6.
+    let port: u16 = text.parse().ok().filter(|port| *port > 0)?;
+    let has_v6 = Path::new("/proc/net/if_inet6").exists();
+    Some(if has_v6 {
+        SocketAddr::from(([0_u16; 8], port))
+    } else {
+        SocketAddr::from(([0_u8; 4], port))
+    })
+}
+
+fn gate(raw: &RawConfig, captures: &[CaptureConfig], mistakes: &mut Mistakes) -> GateConfig {
+    let secs = raw.max_age_secs.unwrap_or(MAX_AGE_SECS);
+    mistakes.check("max_age_secs", (1..=MAX_AGE_SECS_MAX).contains(&secs), || {
+        format!("{secs} is not 1 to {MAX_AGE_SECS_MAX}")
+    });
+    // As with fwknopd: what lies in a finished file is old, so age means nothing there.
+    let is_old = |capture: &CaptureConfig| matches!(capture, CaptureConfig::File { follow: false, .. });
+    let asked = raw.ageing.or(raw.max_age_secs.map(|_| true));
+    let ageing = asked.unwrap_or(!captures.iter().all(is_old));
+    GateConfig {
+        ageing: ageing.then(|| Duration::from_secs(secs)),
+        commands: raw.commands.unwrap_or(true),
+        spa_over_http: raw.spa_over_http.unwrap_or(false),
+        x_forwarded_for: raw.x_forwarded_for.unwrap_or(false),
+    }
+}
+
+fn firewall(raw: &RawConfig, mistakes: &mut Mistakes) -> FirewallConfig {
+    let mut protect = Vec::new();
+    for text in raw.protect.iter().flatten() {
+        match text.trim().parse::<ProtoPort>() {
+            Ok(port) => protect.push(port),
+            Err(_) => mistakes.add("protect", format_args!("`{text}` is not like tcp/22")),
+        }
+    }
+    FirewallConfig {
+        chain: raw.chain.clone().unwrap_or_else(|| CHAIN.to_owned()),
+        protect,
+        flush_at_start: raw.flush_at_start.unwrap_or(true),
+        flush_at_exit: raw.flush_at_exit.unwrap_or(true),
+        dry_run: raw.dry_run.unwrap_or(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_mistakes_are_found_at_once() {
+        let raw = RawConfig {
+            interfaces: Some(vec!["eth0".to_owned(), "eth0".to_owned()]),
+            protect: Some(vec!["tcp/22".to_owned(), "ssh".to_owned()]),
+            max_age_secs: Some(0),
+            udp_server: Some("here".to_owned()),
+            follow: Some(true),
+            grants_max: Some(0),
+            ..RawConfig::default()
+        };
+
+        let Err(ConfigError::Invalid(mistakes)) = Config::try_from(raw) else {
+            panic!("accepted");
+        };
+
+        let keys: Vec<_> = mistakes.iter().filter_map(|m| m.split(':').next()).collect();
+        let expected =
+            ["interfaces", "follow", "udp_server", "max_age_secs", "protect", "grants_max"];
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn a_finished_file_is_read_without_ageing_and_everything_else_with_it() {
+        let ageing = |pcap_file: bool, follow, max_age_secs, ageing| {
+            let raw = RawConfig {
+                pcap_file: pcap_file.then(|| "x.pcap".into()),
+                follow,
+                max_age_secs,
+                ageing,
+                ..RawConfig::default()
+            };
+            Config::try_from(raw).unwrap().gate.ageing.is_some()
+        };
+
+        assert!(ageing(false, None, None, None));
+        assert!(!ageing(true, None, None, None));
+        assert!(ageing(true, Some(true), None, None));
+        assert!(ageing(true, None, Some(60), None));
+        assert!(!ageing(false, None, Some(60), Some(false)));
+    }
+
+    #[test]
+    fn the_sample_in_deploy_is_valid_and_says_the_defaults() {
+        let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/agent.toml");
+
+        let sample: Config = RawConfig::read_file(&sample).unwrap().try_into().unwrap();
+
+        assert_eq!(sample, RawConfig::default().try_into().unwrap());
+    }
+}

@@ -1,0 +1,220 @@
+//! `postern-agent explain`: what this agent would do with a packet, and why. Opens nothing.
+//!
+//! Packets are read from standard input, one a line, as they are on the wire; for each, one JSON
+//! object goes to standard output, in the same order and flushed. The packets of one run meet one
+//! gate, the very one that `run` has, in the order given: a second copy of a packet is a replay. No
+//! limit on trials applies, and keys are not left out for their SOURCE, so that the answer names the
+//! rule that refuses.
+
+mod files;
+mod line;
+
+use std::io::{self, BufRead, Read as _, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gate::{
+    Budget, Datagram, Estate, Gate, InvalidEstate, MemoryReplayLog, Now, Settings, SharedKeys,
+    Transport,
+};
+use policy::{Dialect, InvalidPolicy, Policy};
+
+use crate::clock;
+
+pub use files::Files;
+
+/// Says what this agent would do with each packet on standard input, and why; opens nothing
+///
+/// Reads packets, one a line, as they are on the wire, and prints one JSON object a line for each.
+/// "check" is "accepted", or the check that refuses: parse, match, authenticate, fresh, replay,
+/// authorize. "reason" says why in words. The fields of the message are given whenever the packet is
+/// authentic, and are null otherwise. Exits with 0 when every line has been answered, with 64 when
+/// the access file is invalid.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExplainArgs {
+    /// access.conf to judge by
+    #[arg(long, value_name = "FILE")]
+    pub access_file: PathBuf,
+    /// Address the packets come from
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub source: IpAddr,
+    /// Address the packets are sent to
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub destination: IpAddr,
+    /// Accept messages of any age
+    #[arg(long, conflicts_with_all = ["clock", "max_age"])]
+    pub no_ageing: bool,
+    /// Judge the age of messages at this time instead of now, in seconds since the epoch
+    #[arg(long, value_name = "EPOCH")]
+    pub clock: Option<u64>,
+    /// How far a message's time stamp may be from the clock, in seconds
+    #[arg(long, value_name = "SECS", default_value_t = gate::AGEING_DEFAULT.as_secs())]
+    pub max_age: u64,
+}
+
+/// What ends a run before its input does.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// Standard input cannot be read.
+    #[error("standard input")]
+    Input(#[source] io::Error),
+    /// Standard output or standard error cannot be written.
+    #[error("standard output")]
+    Output(#[source] io::Error),
+}
+
+/// An access file that cannot be used; nothing of it is.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidAccessFile {
+    /// It cannot be read.
+    #[error("{}: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It has mistakes: all of them.
+    #[error("{0}")]
+    Policy(InvalidPolicy),
+    /// It needs what this host does not have.
+    #[error("{}: {cause}", path.display())]
+    Estate {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: InvalidEstate,
+    },
+}
+
+/// `EX_USAGE` of sysexits.h: the configuration is invalid.
+const EXIT_INVALID: u8 = 64;
+/// Port that the packets are taken to be sent to; fwknop's default.
+const SPA_PORT: u16 = 62_201;
+/// The longest payload of a UDP datagram. Of a longer line, no more than this is looked at.
+const PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// Explains the packets on standard input.
+///
+/// # Errors
+///
+/// [`ExplainError`] when input or output fails. An invalid access file is no error of the program:
+/// all mistakes go to standard error, and the exit code is 64.
+pub fn run(args: &ExplainArgs) -> Result<ExitCode, ExplainError> {
+    let policy = match load(&args.access_file) {
+        Ok(policy) => policy,
+        Err(invalid) => return complain(&invalid),
+    };
+    let estate = Estate::new(&policy, None, 0, SharedKeys::None, now(args));
+    let estate = match estate {
+        Ok(estate) => estate,
+        Err(cause) => {
+            let path = args.access_file.clone();
+            return complain(&InvalidAccessFile::Estate { path, cause });
+        }
+    };
+    let mut gate = Gate::new(settings(args), Arc::new(estate));
+    let explained = explain(args, &mut gate, io::stdin().lock(), io::stdout().lock());
+    match explained {
+        // Whoever reads has seen enough.
+        Err(ExplainError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Err(error),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Reads an access file as `run --access-file` does.
+///
+/// # Errors
+///
+/// [`InvalidAccessFile`] with every mistake.
+pub fn load(path: &Path) -> Result<Arc<Policy>, InvalidAccessFile> {
+    let unreadable = |cause| InvalidAccessFile::Unreadable {
+        path: path.to_owned(),
+        cause,
+    };
+    let text = files::read_text(path).map_err(unreadable)?;
+    let name = path.to_string_lossy();
+    policy::parse_as(Dialect::Alone, &name, &text, &Files)
+        .map(Arc::new)
+        .map_err(InvalidAccessFile::Policy)
+}
+
+fn complain(invalid: &InvalidAccessFile) -> Result<ExitCode, ExplainError> {
+    writeln!(io::stderr().lock(), "{invalid}").map_err(ExplainError::Output)?;
+    Ok(ExitCode::from(EXIT_INVALID))
+}
+
+fn settings(args: &ExplainArgs) -> Settings {
+    Settings {
+        ageing: (!args.no_ageing).then(|| Duration::from_secs(args.max_age)),
+        budget: Budget::UNLIMITED,
+        thorough: true,
+        ..Settings::default()
+    }
+}
+
+fn explain(
+    args: &ExplainArgs,
+    gate: &mut Gate,
+    mut input: impl BufRead,
+    mut output: impl Write,
+) -> Result<(), ExplainError> {
+    let mut replays = MemoryReplayLog::default();
+    let mut packet = Vec::new();
+    // A second passes for the budgets with every packet, so that none runs out.
+    let mut steady = Duration::ZERO;
+    while read_packet(&mut input, &mut packet).map_err(ExplainError::Input)? {
+        steady += Duration::from_secs(1);
+        let datagram = Datagram {
+            source: args.source,
+            destination: args.destination,
+            source_port: SPA_PORT,
+            destination_port: SPA_PORT,
+            transport: Transport::Udp,
+            payload: &packet,
+        };
+        let now = Now {
+            steady,
+            ..now(args)
+        };
+        let decision = gate.admit(&datagram, now, &mut replays);
+        line::print(&decision, &mut output).map_err(ExplainError::Output)?;
+    }
+    Ok(())
+}
+
+/// Reads one line without its newline; reports whether there was one. What no datagram can hold is
+/// read past.
+fn read_packet(input: &mut impl BufRead, packet: &mut Vec<u8>) -> io::Result<bool> {
+    packet.clear();
+    let bytes_max = PAYLOAD_BYTES_MAX as u64 + 1;
+    if input.by_ref().take(bytes_max).read_until(b'\n', packet)? == 0 {
+        return Ok(false);
+    }
+    if packet.last() == Some(&b'\n') {
+        packet.pop();
+    } else {
+        input.skip_until(b'\n')?;
+    }
+    Ok(true)
+}
+
+/// The clock, or the one that was asked for.
+fn now(args: &ExplainArgs) -> Now {
+    match args.clock {
+        Some(wall_secs) => Now {
+            wall_secs,
+            ..Now::default()
+        },
+        None => clock::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

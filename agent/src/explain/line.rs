@@ -1,0 +1,191 @@
+//! One decision as one line of JSON. Scripts rely on these names.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use gate::{Decision, Grant, Identity, Refusal};
+use policy::{Permit, Permitted};
+use serde::Serialize;
+
+/// The line. What is not known, or does not apply, is null.
+#[derive(Debug, Default, Serialize)]
+struct Line<'d> {
+    accepted: bool,
+    /// `accepted`, or the check that refused.
+    check: &'static str,
+    reason: String,
+    /// The stanza that decided, numbered from 1; the first one of the key if none permits.
+    stanza: Option<u32>,
+    #[serde(flatten)]
+    message: Option<MessageFields<'d>>,
+    #[serde(flatten)]
+    absent: Option<Absent>,
+    #[serde(flatten)]
+    opens: Opens,
+}
+
+/// What an authentic message says, as it says it.
+#[derive(Debug, Serialize)]
+struct MessageFields<'d> {
+    username: &'d str,
+    timestamp: u64,
+    version: &'d str,
+    message_type: u8,
+    message: &'d str,
+    nat_access: Option<&'d str>,
+    client_timeout: u32,
+    digest: &'d str,
+    random: &'d str,
+    /// The user as the audit names her: the owner of a pairwise key.
+    user: &'d str,
+    stanza_name: Option<&'d str>,
+    /// Short public name of the key.
+    key: String,
+    /// Lower-case hexadecimal.
+    replay_digest: String,
+}
+
+/// The same fields of a packet that is not authentic: all null.
+#[derive(Debug, Default, Serialize)]
+struct Absent {
+    username: (),
+    timestamp: (),
+    version: (),
+    message_type: (),
+    message: (),
+    nat_access: (),
+    client_timeout: (),
+    digest: (),
+    random: (),
+    user: (),
+    stanza_name: (),
+    key: (),
+    replay_digest: (),
+}
+
+/// What would be opened or run.
+#[derive(Debug, Default, Serialize)]
+struct Opens {
+    /// The address let in.
+    opens: Option<IpAddr>,
+    /// Each as `tcp/22`.
+    ports: Option<Vec<String>>,
+    command: Option<String>,
+    /// Seconds.
+    timeout: Option<u32>,
+}
+
+/// Prints the line of `decision` and flushes it.
+pub(super) fn print(decision: &Decision, output: &mut impl Write) -> io::Result<()> {
+    let line = match decision {
+        Decision::Grant(grant) => Line::of_grant(grant),
+        Decision::Claim(pending) => Line {
+            check: "claim",
+            reason: "the controller would be asked first".to_owned(),
+            ..Line::of_identity(pending.identity())
+        },
+        Decision::Refused(refusal) => Line::of_refusal(refusal),
+    };
+    serde_json::to_writer(&mut *output, &line)?;
+    output.write_all(b"\n")?;
+    output.flush()
+}
+
+// === impl Line ===
+
+impl<'d> Line<'d> {
+    fn of_grant(grant: &'d Grant) -> Self {
+        let mut line = Self {
+            accepted: true,
+            check: "accepted",
+            reason: permitted(&grant.permit),
+            stanza: Some(grant.permit.stanza),
+            opens: Opens::of_permit(&grant.permit),
+            ..Self::of_identity(&grant.identity)
+        };
+        if let Some(message) = &mut line.message {
+            message.stanza_name = grant.permit.name.as_deref();
+        }
+        line
+    }
+
+    fn of_refusal(refusal: &'d Refusal) -> Self {
+        let line = match &refusal.authentic {
+            Some(identity) => Self::of_identity(identity),
+            None => Self {
+                absent: Some(Absent::default()),
+                ..Self::default()
+            },
+        };
+        Self {
+            check: refusal.check.name(),
+            reason: refusal.reason.to_string(),
+            ..line
+        }
+    }
+
+    fn of_identity(identity: &'d Identity) -> Self {
+        let opened = &identity.opened;
+        let message = opened.message();
+        Self {
+            stanza: Some(identity.stanza),
+            message: Some(MessageFields {
+                username: &message.username,
+                timestamp: message.timestamp_secs,
+                version: &message.version,
+                message_type: message.message_type.number(),
+                message: opened.message_text(),
+                nat_access: opened.nat_text(),
+                client_timeout: message.client_timeout_secs,
+                digest: opened.digest_text(),
+                random: std::str::from_utf8(&message.random).unwrap_or_default(),
+                user: &identity.user,
+                stanza_name: identity.stanza_name.as_deref(),
+                key: identity.key.to_string(),
+                replay_digest: opened.replay_digest().to_string(),
+            }),
+            ..Self::default()
+        }
+    }
+}
+
+// === impl Opens ===
+
+impl Opens {
+    fn of_permit(permit: &Permit) -> Self {
+        let address = Some(permit.address);
+        match &permit.what {
+            Permitted::Ports(ports) => Self {
+                opens: address,
+                ports: Some(ports.iter().map(ToString::to_string).collect()),
+                timeout: Some(permit.timeout_secs),
+                command: None,
+            },
+            Permitted::Command { text, .. } => Self {
+                opens: None,
+                ports: None,
+                timeout: None,
+                command: Some(text.clone()),
+            },
+        }
+    }
+}
+
+fn permitted(permit: &Permit) -> String {
+    let stanza = match &permit.name {
+        Some(name) => format!("stanza #{} ({name})", permit.stanza),
+        None => format!("stanza #{}", permit.stanza),
+    };
+    match &permit.what {
+        Permitted::Ports(ports) => {
+            let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+            format!(
+                "{stanza} opens {} to {} for {} s",
+                ports.join(","),
+                permit.address,
+                permit.timeout_secs
+            )
+        }
+        Permitted::Command { .. } => format!("{stanza} runs the command"),
+    }
+}

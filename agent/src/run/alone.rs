@@ -1,0 +1,80 @@
+//! Without a controller: the policy is an access.conf on this host.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gate::{Estate, SharedKeys};
+use parking_lot::Mutex;
+use policy::Secrets;
+use sha2::{Digest as _, Sha256};
+
+use crate::clock;
+use crate::explain::{InvalidAccessFile, load};
+use crate::policies::NewPolicy;
+
+/// The access file, and which version of it was read last.
+#[derive(Debug)]
+pub(super) struct AccessFile {
+    path: PathBuf,
+    /// Generation and digest.
+    last: Mutex<(u64, [u8; 32])>,
+}
+
+// === impl AccessFile ===
+
+impl AccessFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            last: Mutex::new((0, [0; 32])),
+        }
+    }
+
+    /// Reads the file at the start; `before` is what an earlier run enforced.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAccessFile`] with every mistake.
+    pub(super) fn first(
+        &self,
+        before: Option<(u64, [u8; 32])>,
+    ) -> Result<NewPolicy, InvalidAccessFile> {
+        *self.last.lock() = before.unwrap_or_default();
+        self.read()
+    }
+
+    /// Reads the file. Its generation grows exactly when it says something else than before.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAccessFile`] with every mistake.
+    pub(super) fn read(&self) -> Result<NewPolicy, InvalidAccessFile> {
+        let policy = load(&self.path)?;
+        for warning in &policy.warnings {
+            tracing::warn!("{warning}");
+        }
+        let digest: [u8; 32] = Sha256::digest(policy.print(Secrets::Show)).into();
+        let mut last = self.last.lock();
+        let generation = last.0 + u64::from(last.1 != digest || last.0 == 0);
+        let estate = Estate::new(&policy, None, generation, SharedKeys::None, clock::now())
+            .map_err(|cause| InvalidAccessFile::Estate {
+                path: self.path.clone(),
+                cause,
+            })?;
+        *last = (generation, digest);
+        Ok(NewPolicy {
+            generation,
+            digest,
+            text: None,
+            not_after_secs: 0,
+            replay_floor_secs: 0,
+            policy,
+            estate: Arc::new(estate),
+        })
+    }
+
+    /// The generation that a file that cannot be used would have had.
+    pub(super) fn next_generation(&self) -> u64 {
+        self.last.lock().0 + 1
+    }
+}
