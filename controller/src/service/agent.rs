@@ -154,10 +154,13 @@ impl Agent for AgentService {
             rejected,
             drift,
         } = request.into_inner();
-        let digest: [u8; 32] = fixed("policy_digest", &policy_digest)?;
+        // A host that has no policy yet has no digest either.
+        if !policy_digest.is_empty() {
+            fixed::<32>("policy_digest", &policy_digest)?;
+        }
         let state = HostState {
             applied_generation: generation,
-            applied_digest: digest.to_vec(),
+            applied_digest: policy_digest.clone(),
             rejected: rejected
                 .iter()
                 .take(REJECTED_MAX)
@@ -169,12 +172,15 @@ impl Agent for AgentService {
         };
         let applied = state.rejected.is_empty();
 
+        let id = host.id;
         self.context
             .store
-            .write(move |connection| hosts::acknowledge(connection, host.id, &state))
+            .write(move |connection| hosts::acknowledge(connection, id, &state))
             .await?;
         if applied {
-            self.context.publisher.note_applied(&host.name, &digest);
+            self.context
+                .publisher
+                .note_applied(&host.name, &policy_digest);
         } else {
             tracing::warn!(host = host.name, generation, "policy rejected by its host");
         }

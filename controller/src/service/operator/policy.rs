@@ -125,14 +125,14 @@ pub(super) async fn show(context: &Context, generation: u64) -> Result<ShowPolic
     if generation == 0 {
         return Err(Error::not_found("policy has been applied yet"));
     }
-    let policy = publisher::stored(&context.store, &context.seal, generation).await?;
+    let text = publisher::text(&context.store, &context.seal, generation).await?;
     let found = context
         .store
         .read(move |connection| policies::find(connection, generation))
         .await?;
     Ok(ShowPolicyResponse {
         generation: found.map(shown),
-        text: policy.print(Secrets::Redact),
+        text: policy::redact_text(&text),
     })
 }
 

@@ -1,0 +1,137 @@
+//! Every RPC there is, called by everybody who may not.
+
+use std::collections::BTreeMap;
+
+use controller::{Access, access};
+use fleet::Role;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+
+use crate::support::Fleet;
+
+const ROLES: [Role; 4] = [Role::Auditor, Role::Host, Role::Operator, Role::User];
+
+/// The path of every RPC of the contract.
+fn paths() -> Vec<String> {
+    let set = FileDescriptorSet::decode(fleet::DESCRIPTORS).unwrap();
+    let mut paths = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                let (package, service) = (file.package(), service.name());
+                paths.push(format!("/{package}.{service}/{}", method.name()));
+            }
+        }
+    }
+    paths
+}
+
+/// Calls an RPC with an empty message.
+async fn call(channel: &Channel, path: &str) -> Result<(), Status> {
+    let mut client = Grpc::new(channel.clone());
+    client
+        .ready()
+        .await
+        .map_err(|error| Status::unavailable(error.to_string()))?;
+    let path: PathAndQuery = path.parse().unwrap();
+    let codec: ProstCodec<(), ()> = ProstCodec::default();
+    client
+        .server_streaming(Request::new(()), path, codec)
+        .await
+        .map(drop)
+}
+
+#[test]
+fn every_rpc_of_the_contract_says_who_may_call_it() {
+    let paths = paths();
+
+    assert!(paths.len() > 15, "{paths:?}");
+    for path in paths {
+        assert!(access(&path).is_some(), "{path} is not in the table");
+    }
+}
+
+#[test]
+fn only_enrollment_and_health_are_open_to_strangers() {
+    for path in paths() {
+        let open = access(&path) == Some(Access::Anyone);
+        assert_eq!(open, path.starts_with("/postern.v1.Enrollment/"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rpc_is_denied_to_every_other_role_and_to_strangers() {
+    let fleet = Fleet::start().await;
+    let stranger = fleet.stranger().await;
+    let mut members = BTreeMap::new();
+    for role in ROLES {
+        members.insert(role, fleet.join(role, "m").await.channel);
+    }
+
+    for path in paths() {
+        let Some(Access::Roles(allowed)) = access(&path) else {
+            continue;
+        };
+        let refused = call(&stranger, &path).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{path}");
+        for role in ROLES {
+            let answer = call(&members[&role], &path).await;
+            let denied = answer
+                .as_ref()
+                .is_err_and(|status| status.message().contains("may not be called by"));
+            assert_eq!(
+                denied,
+                !allowed.contains(&role),
+                "{path} {role}: {answer:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_rpc_that_is_not_listed_is_denied_to_everyone() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+
+    for path in [
+        "/postern.v1.Operator/Everything",
+        "/postern.v2.Operator/ListHosts",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ] {
+        let refused = call(&operator.channel, path).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_answers_anyone() {
+    let fleet = Fleet::start().await;
+    let stranger = fleet.stranger().await;
+
+    let mut health = tonic_health::pb::health_client::HealthClient::new(stranger);
+    let request = tonic_health::pb::HealthCheckRequest {
+        service: String::new(),
+    };
+
+    assert!(health.check(request).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_another_fleets_authority_is_refused() {
+    let fleet = Fleet::start().await;
+    let other = Fleet::start().await;
+    let stranger = other.join(Role::Operator, "root").await;
+
+    let channel = crate::support::try_channel(&fleet, &stranger).await;
+
+    let refused = match channel {
+        Err(_) => return,
+        Ok(channel) => call(&channel, "/postern.v1.Operator/ListHosts").await,
+    };
+    assert!(refused.is_err());
+}

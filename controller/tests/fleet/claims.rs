@@ -1,0 +1,109 @@
+//! The shared replay list.
+
+use fleet::Role;
+use fleet::wire::directive::Directive as Kind;
+use fleet::wire::{ClaimRequest, ClaimResponse};
+
+use crate::support::{Fleet, Member, all, next, policy};
+
+const STATIC: &str = "SOURCE ANY\nKEY_BASE64 MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=\n\
+                      HMAC_KEY_BASE64 YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXphYmNkZWY=\n";
+
+fn static_domain() -> [u8; 32] {
+    let policy = ::policy::parse("access.conf", STATIC, &::policy::NoIncludes).unwrap();
+    policy.stanzas[0].static_keys()[0].domain()
+}
+
+async fn claim(host: &Member, digest: u8, seq: u64) -> ClaimResponse {
+    let request = ClaimRequest {
+        domain: static_domain().to_vec(),
+        digest: vec![digest; 32],
+        seq,
+        forget_after_secs: 4_000_000_000,
+    };
+    host.agent().claim(request).await.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_won_exactly_once_by_hosts_that_race() {
+    let fleet = Fleet::start().await;
+    let mut hosts = Vec::new();
+    for number in 0..8 {
+        hosts.push(fleet.join(Role::Host, &format!("web-{number}")).await);
+    }
+
+    for digest in 0..20 {
+        let answers = all(hosts.iter().map(|host| claim(host, digest, 1))).await;
+
+        let won: Vec<_> = (0..hosts.len()).filter(|host| answers[*host].won).collect();
+        assert_eq!(won.len(), 1, "{answers:?}");
+        for answer in answers.iter().filter(|answer| !answer.won) {
+            assert_eq!(answer.held_by, format!("web-{}", won[0]));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_claimant_that_retries_wins_again_and_its_next_packet_does_not() {
+    let fleet = Fleet::start().await;
+    let host = fleet.join(Role::Host, "web-1").await;
+
+    assert!(claim(&host, 1, 7).await.won);
+    assert!(claim(&host, 1, 7).await.won);
+
+    let replay = claim(&host, 1, 8).await;
+    assert!(!replay.won);
+    assert_eq!(replay.held_by, "web-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn siblings_hear_of_a_claim_and_hosts_without_the_key_do_not() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    let shared = [("role", "web")];
+    let first = fleet.join_labelled(Role::Host, "web-1", &shared).await;
+    let second = fleet.join_labelled(Role::Host, "web-2", &shared).await;
+    let other = fleet.join(Role::Host, "db-1").await;
+    let text = format!("NAME web\nHOSTS role=web\n{STATIC}");
+    operator.apply(0, &text).await.unwrap();
+    let mut sibling = second.session().await;
+    let mut stranger = other.session().await;
+    policy(&mut sibling).await;
+    policy(&mut stranger).await;
+
+    claim(&first, 5, 1).await;
+
+    let Kind::Claimed(claimed) = next(&mut sibling).await else {
+        panic!("no claimed digests");
+    };
+    assert_eq!(claimed.digests.len(), 1);
+    assert_eq!(claimed.digests[0].digest, vec![5; 32]);
+    assert_eq!(claimed.digests[0].domain, static_domain());
+    // What the other host hears next is the policy that follows, and not the claim.
+    operator
+        .apply(1, "SOURCE ANY\nPROTECT tcp/22\n")
+        .await
+        .unwrap();
+    policy(&mut stranger).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_connects_later_hears_what_its_siblings_claimed() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    let first = fleet.join(Role::Host, "web-1").await;
+    let second = fleet.join(Role::Host, "web-2").await;
+    let text = format!("NAME web\n{STATIC}");
+    operator.apply(0, &text).await.unwrap();
+    claim(&first, 5, 1).await;
+    claim(&second, 6, 1).await;
+
+    let mut session = second.session().await;
+    policy(&mut session).await;
+
+    let Kind::Claimed(claimed) = next(&mut session).await else {
+        panic!("no claimed digests");
+    };
+    assert_eq!(claimed.digests.len(), 1, "its own is not told");
+    assert_eq!(claimed.digests[0].digest, vec![5; 32]);
+}

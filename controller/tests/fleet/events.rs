@@ -1,0 +1,288 @@
+//! The fleet's log.
+
+use fleet::wire::{AuditRecord, ListEventsRequest, PushEventsRequest};
+use fleet::{Event, EventKind, Role};
+use tonic::Code;
+
+use crate::support::{Fleet, Member};
+
+const EPOCH: &str = "00112233445566778899aabbccddeeff";
+
+/// A host's journal: grants for tcp/22 from rising addresses, chained.
+fn journal(events: u64) -> Vec<fleet::wire::Event> {
+    let mut chain = [0; 32];
+    let mut journal = Vec::new();
+    for seq in 1..=events {
+        let mut event = Event::new(EventKind::GrantOpened, 1_000_000 + seq * 1_000);
+        event.seq = seq;
+        event.user = if seq % 2 == 0 { "mbr" } else { "alice" }.to_owned();
+        event.source = format!("192.0.2.{seq}");
+        event.opened = if seq == 3 {
+            "2001:db8::7".to_owned()
+        } else {
+            event.source.clone()
+        };
+        event.ports = vec![if seq % 3 == 0 { "udp/53" } else { "tcp/22" }.to_owned()];
+        event.replay_digest = format!("{seq:064x}");
+        event.stanza = "sre-ssh".to_owned();
+        chain = event.chain(&chain);
+        journal.push(event.into_wire(chain));
+    }
+    journal
+}
+
+async fn push(host: &Member, events: &[fleet::wire::Event]) -> u64 {
+    let request = PushEventsRequest {
+        epoch: EPOCH.to_owned(),
+        events: events.to_vec(),
+    };
+    let answer = host.agent().push_events(request).await.unwrap();
+    answer.into_inner().acknowledged_seq
+}
+
+fn seqs(records: &[AuditRecord]) -> Vec<u64> {
+    let events = records.iter().filter(|record| record.host == "web-1");
+    events
+        .map(|record| record.event.as_ref().unwrap().seq)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_is_repeated_is_stored_once() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let journal = journal(6);
+
+    assert_eq!(push(&host, &journal[..4]).await, 4);
+    assert_eq!(push(&host, &journal[..4]).await, 4);
+    assert_eq!(push(&host, &journal[2..]).await, 6);
+    assert_eq!(push(&host, &[]).await, 6);
+
+    let records = auditor.events(ListEventsRequest::default()).await;
+    assert_eq!(seqs(&records).len(), 6);
+    let drift: i32 = fleet::wire::EventKind::Drift.into();
+    assert!(
+        records
+            .iter()
+            .all(|r| r.event.as_ref().unwrap().kind != drift)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_comes_back_as_it_was_sent() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let journal = journal(3);
+    push(&host, &journal).await;
+
+    let request = ListEventsRequest {
+        host: "web-1".to_owned(),
+        ..ListEventsRequest::default()
+    };
+    let records = auditor.events(request).await;
+
+    let events: Vec<_> = records
+        .into_iter()
+        .rev()
+        .map(|r| r.event.unwrap())
+        .collect();
+    assert_eq!(events, journal);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_filter_narrows_and_the_newest_comes_first() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    push(&host, &journal(6)).await;
+    let all = ListEventsRequest {
+        host: "web-1".to_owned(),
+        ..ListEventsRequest::default()
+    };
+    let text = |text: &str| text.to_owned();
+
+    let questions: [(&[u64], ListEventsRequest); 9] = [
+        (&[6, 5, 4, 3, 2, 1], all.clone()),
+        (
+            &[6, 5],
+            ListEventsRequest {
+                limit: 2,
+                ..all.clone()
+            },
+        ),
+        (
+            &[5, 3, 1],
+            ListEventsRequest {
+                user: text("alice"),
+                ..all.clone()
+            },
+        ),
+        (
+            &[6, 3],
+            ListEventsRequest {
+                port: text("udp/53"),
+                ..all.clone()
+            },
+        ),
+        (
+            &[4],
+            ListEventsRequest {
+                source: text("192.0.2.4"),
+                ..all.clone()
+            },
+        ),
+        (
+            &[3, 2],
+            ListEventsRequest {
+                source: text("192.0.2.2/31"),
+                ..all.clone()
+            },
+        ),
+        (
+            &[3],
+            ListEventsRequest {
+                source: text("2001:db8::/64"),
+                ..all.clone()
+            },
+        ),
+        (
+            &[3, 2],
+            ListEventsRequest {
+                since_ms: 1_002_000,
+                until_ms: 1_004_000,
+                ..all.clone()
+            },
+        ),
+        (
+            &[],
+            ListEventsRequest {
+                host: text("web-2"),
+                ..all.clone()
+            },
+        ),
+    ];
+    for (expected, question) in questions {
+        let records = auditor.events(question.clone()).await;
+        assert_eq!(seqs(&records), expected, "{question:?}");
+    }
+    for (expected, question) in [
+        (
+            vec![4, 2],
+            ListEventsRequest {
+                user: text("mbr"),
+                port: text("tcp/22"),
+                ..all.clone()
+            },
+        ),
+        (
+            vec![5, 1],
+            ListEventsRequest {
+                host: text(""),
+                user: text("alice"),
+                port: text("tcp/22"),
+                ..all.clone()
+            },
+        ),
+        (
+            vec![5, 4, 2, 1],
+            ListEventsRequest {
+                host: text(""),
+                port: text("tcp/22"),
+                ..all.clone()
+            },
+        ),
+        (
+            vec![4],
+            ListEventsRequest {
+                host: text(""),
+                source: text("192.0.2.4"),
+                port: text("tcp/22"),
+                user: text("mbr"),
+                ..all
+            },
+        ),
+    ] {
+        let records = auditor.events(question.clone()).await;
+        assert_eq!(seqs(&records), expected, "{question:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_answer_comes_in_pages_without_a_gap_or_a_double() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let mut chain = [0; 32];
+    let mut journal = Vec::new();
+    for seq in 1..=2_500 {
+        // Many at the same moment, so that a page ends between two of them.
+        let mut event = Event::new(EventKind::Refused, 1_000 + seq / 700);
+        event.seq = seq;
+        chain = event.chain(&chain);
+        journal.push(event.into_wire(chain));
+    }
+    push(&host, &journal).await;
+
+    let request = ListEventsRequest {
+        host: "web-1".to_owned(),
+        limit: u32::MAX,
+        ..ListEventsRequest::default()
+    };
+    let records = auditor.events(request).await;
+
+    assert_eq!(seqs(&records), (1..=2_500).rev().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_events_and_a_broken_chain_are_stored_and_told() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let mut journal = journal(6);
+    journal[4].user = "mallory".to_owned();
+
+    push(&host, &journal[..2]).await;
+    assert_eq!(push(&host, &journal[3..]).await, 6);
+
+    let request = ListEventsRequest {
+        kind: fleet::wire::EventKind::Drift.into(),
+        ..ListEventsRequest::default()
+    };
+    let told = auditor.events(request).await;
+    let reasons: Vec<_> = told.into_iter().map(|r| r.event.unwrap().reason).collect();
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason.ends_with("missing before event 4"))
+    );
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| reason.ends_with("broken at event 5"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_event_is_refused_by_field() {
+    let fleet = Fleet::start().await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let journal = journal(2);
+    let mut without_kind = journal[0].clone();
+    without_kind.kind = 0;
+
+    for (epoch, events) in [
+        ("xyz", vec![journal[0].clone()]),
+        (EPOCH, vec![journal[1].clone(), journal[0].clone()]),
+        (EPOCH, vec![without_kind]),
+    ] {
+        let request = PushEventsRequest {
+            epoch: epoch.to_owned(),
+            events,
+        };
+        let refused = host.agent().push_events(request).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
+    }
+}

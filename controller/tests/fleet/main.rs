@@ -1,0 +1,14 @@
+//! A real controller in this process, on a port of its own, and members that speak its contract.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that is wrong may panic"
+)]
+
+mod access;
+mod claims;
+mod events;
+mod joining;
+mod lasting;
+mod policy;
+mod support;

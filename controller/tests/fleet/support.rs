@@ -1,0 +1,354 @@
+//! A controller in a temporary directory, and members without files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use controller::{Running, Wanted};
+use ed25519_dalek::{Signer as _, SigningKey};
+use fleet::wire::agent_client::AgentClient;
+use fleet::wire::audit_client::AuditClient;
+use fleet::wire::directive::Directive as Kind;
+use fleet::wire::directory_client::DirectoryClient;
+use fleet::wire::enrollment_client::EnrollmentClient;
+use fleet::wire::operator_client::OperatorClient;
+use fleet::wire::{
+    AcknowledgeRequest, ApplyPolicyRequest, ApplyPolicyResponse, AuditRecord, Directive,
+    ListEventsRequest, PolicySnapshot, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse,
+    SessionRequest,
+};
+use fleet::{Role, Token};
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Status, Streaming};
+
+/// Longer than anything here takes; only a test that fails waits for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Fleet {
+    pub(crate) dir: TempDir,
+    pub(crate) running: Running,
+    pub(crate) first: Token,
+}
+
+/// What a joiner makes for itself.
+pub(crate) struct Joiner {
+    pub(crate) identity: SigningKey,
+    pub(crate) tls: KeyPair,
+    pub(crate) exchange: [u8; 32],
+}
+
+/// Somebody who belongs to the fleet.
+pub(crate) struct Member {
+    pub(crate) joiner: Joiner,
+    pub(crate) answer: RedeemResponse,
+    pub(crate) channel: Channel,
+}
+
+// === impl Fleet ===
+
+impl Fleet {
+    pub(crate) async fn start() -> Self {
+        let dir = TempDir::new().unwrap();
+        let data = dir.path().join("data");
+        let first = controller::init(&data, "controller.example:7443", "prod")
+            .await
+            .unwrap();
+        let running = serve(dir.path()).await;
+        Self {
+            dir,
+            running,
+            first,
+        }
+    }
+
+    pub(crate) async fn restart(self) -> Self {
+        let Self {
+            dir,
+            running,
+            first,
+        } = self;
+        running.stop().await;
+        let running = serve(dir.path()).await;
+        Self {
+            dir,
+            running,
+            first,
+        }
+    }
+
+    pub(crate) async fn token(&self, role: Role, name: &str, labels: &[(&str, &str)]) -> Token {
+        let wanted = Wanted {
+            role,
+            name: name.to_owned(),
+            labels: labels
+                .iter()
+                .map(|(label, value)| ((*label).to_owned(), (*value).to_owned()))
+                .collect::<BTreeMap<_, _>>(),
+            ttl: Duration::ZERO,
+        };
+        self.running.invite(wanted).await.unwrap()
+    }
+
+    pub(crate) async fn join(&self, role: Role, name: &str) -> Member {
+        self.join_labelled(role, name, &[]).await
+    }
+
+    pub(crate) async fn join_labelled(
+        &self,
+        role: Role,
+        name: &str,
+        labels: &[(&str, &str)],
+    ) -> Member {
+        let token = self.token(role, name, labels).await;
+        let joiner = Joiner::new();
+        let answer = self.redeem(&token, &joiner).await.unwrap();
+        let channel = self.channel(&answer.certificate_der, &joiner).await;
+        Member {
+            joiner,
+            answer,
+            channel,
+        }
+    }
+
+    pub(crate) async fn redeem(
+        &self,
+        token: &Token,
+        joiner: &Joiner,
+    ) -> Result<RedeemResponse, Status> {
+        let request = RedeemRequest {
+            token_secret: token.secret.to_vec(),
+            csr_der: joiner.csr(),
+            identity_key: joiner.identity.verifying_key().to_bytes().to_vec(),
+            exchange_key: joiner.exchange.to_vec(),
+            requested_name: "somebody".to_owned(),
+            address: "192.0.2.7".to_owned(),
+            spa_port: 0,
+        };
+        EnrollmentClient::new(self.stranger().await)
+            .redeem(request)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn renew(
+        &self,
+        member: &Member,
+        signed_at_secs: u64,
+    ) -> Result<RenewResponse, Status> {
+        let role = Role::try_from(member.answer.role).unwrap();
+        let csr_der = member.joiner.csr();
+        let name = member.answer.name.clone();
+        let signed = fleet::renewal_message(role, &name, &csr_der, signed_at_secs);
+        let request = RenewRequest {
+            role: member.answer.role,
+            name,
+            csr_der,
+            signed_at_secs,
+            signature: member.joiner.identity.sign(&signed).to_bytes().to_vec(),
+        };
+        EnrollmentClient::new(self.stranger().await)
+            .renew(request)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    /// A verified connection without a client certificate.
+    pub(crate) async fn stranger(&self) -> Channel {
+        self.connect(self.tls()).await
+    }
+
+    pub(crate) async fn channel(&self, certificate_der: &[u8], joiner: &Joiner) -> Channel {
+        let identity = Identity::from_pem(pem(certificate_der), joiner.tls.serialize_pem());
+        self.connect(self.tls().identity(identity)).await
+    }
+
+    fn tls(&self) -> ClientTlsConfig {
+        let ca = std::fs::read_to_string(self.dir.path().join("data/ca.pem")).unwrap();
+        ClientTlsConfig::new()
+            .ca_certificate(Certificate::from_pem(ca))
+            .domain_name(fleet::SERVER_NAME)
+    }
+
+    async fn connect(&self, tls: ClientTlsConfig) -> Channel {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Endpoint::from_shared(format!("https://{}", self.running.address()))
+            .unwrap()
+            .tls_config(tls)
+            .unwrap()
+            .connect()
+            .await
+            .unwrap()
+    }
+}
+
+async fn serve(dir: &Path) -> Running {
+    let listen = "127.0.0.1:0".parse().unwrap();
+    Running::start(&dir.join("data"), Some(listen))
+        .await
+        .unwrap()
+}
+
+// === impl Joiner ===
+
+impl Joiner {
+    pub(crate) fn new() -> Self {
+        let mut bytes = [0; 64];
+        getrandom::fill(&mut bytes).unwrap();
+        Self {
+            identity: SigningKey::from_bytes(bytes.first_chunk().unwrap()),
+            tls: KeyPair::generate().unwrap(),
+            exchange: *bytes.last_chunk().unwrap(),
+        }
+    }
+
+    pub(crate) fn csr(&self) -> Vec<u8> {
+        let request = CertificateParams::default().serialize_request(&self.tls);
+        request.unwrap().der().to_vec()
+    }
+}
+
+// === impl Member ===
+
+impl Member {
+    pub(crate) fn operator(&self) -> OperatorClient<Channel> {
+        OperatorClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn agent(&self) -> AgentClient<Channel> {
+        AgentClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn directory(&self) -> DirectoryClient<Channel> {
+        DirectoryClient::new(self.channel.clone())
+    }
+
+    pub(crate) async fn apply(
+        &self,
+        base_generation: u64,
+        text: &str,
+    ) -> Result<ApplyPolicyResponse, Status> {
+        let request = ApplyPolicyRequest {
+            text: text.to_owned(),
+            base_generation,
+            message: "because".to_owned(),
+            file: "access.conf".to_owned(),
+        };
+        self.operator()
+            .apply_policy(request)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    /// Opens a session that has nothing yet.
+    pub(crate) async fn session(&self) -> Streaming<Directive> {
+        self.session_with(0, Vec::new()).await.unwrap()
+    }
+
+    pub(crate) async fn session_with(
+        &self,
+        generation: u64,
+        policy_digest: Vec<u8>,
+    ) -> Result<Streaming<Directive>, Status> {
+        let request = SessionRequest {
+            generation,
+            policy_digest,
+            agent_version: "0.1.0".to_owned(),
+        };
+        self.agent()
+            .session(request)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn acknowledge(&self, snapshot: &PolicySnapshot, rejected: &[&str]) {
+        let request = AcknowledgeRequest {
+            generation: snapshot.generation,
+            policy_digest: snapshot.digest.clone(),
+            rejected: rejected.iter().map(|reason| (*reason).to_owned()).collect(),
+            drift: String::new(),
+        };
+        self.agent().acknowledge(request).await.unwrap();
+    }
+
+    pub(crate) async fn events(&self, request: ListEventsRequest) -> Vec<AuditRecord> {
+        let mut client = AuditClient::new(self.channel.clone());
+        let mut stream = client.list_events(request).await.unwrap().into_inner();
+        let mut records = Vec::new();
+        while let Some(record) = stream.message().await.unwrap() {
+            records.push(record);
+        }
+        records
+    }
+}
+
+/// A connection with another fleet's certificate; the handshake may refuse it at once or later.
+pub(crate) async fn try_channel(
+    fleet: &Fleet,
+    stranger: &Member,
+) -> Result<Channel, tonic::transport::Error> {
+    let certificate = pem(&stranger.answer.certificate_der);
+    let identity = Identity::from_pem(certificate, stranger.joiner.tls.serialize_pem());
+    Endpoint::from_shared(format!("https://{}", fleet.running.address()))?
+        .tls_config(fleet.tls().identity(identity))?
+        .connect()
+        .await
+}
+
+/// The next directive of a session, which must come.
+pub(crate) async fn next(session: &mut Streaming<Directive>) -> Kind {
+    let message = patiently(session.message()).await.unwrap().unwrap();
+    message.directive.unwrap()
+}
+
+/// The next directive, which must be a policy.
+pub(crate) async fn policy(session: &mut Streaming<Directive>) -> PolicySnapshot {
+    match next(session).await {
+        Kind::Policy(policy) => policy,
+        Kind::Claimed(claimed) => panic!("claimed digests instead of a policy: {claimed:?}"),
+    }
+}
+
+pub(crate) async fn patiently<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("nothing happened")
+}
+
+pub(crate) fn pem(der: &[u8]) -> String {
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    text += &base64(der);
+    text + "\n-----END CERTIFICATE-----\n"
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// All at once, in order.
+pub(crate) async fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut ready = true;
+        for (future, output) in &mut pending {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(value) => *output = Some(value),
+                    std::task::Poll::Pending => ready = false,
+                }
+            }
+        }
+        if ready {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    pending
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
+}
