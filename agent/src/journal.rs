@@ -144,7 +144,7 @@ impl Journal {
     /// Whether a sibling's claim makes `digest` a replay here. Remembers it, and stages it.
     pub fn remember_claimed(&mut self, digest: [u8; 32], forget_after_secs: u64) {
         if !self.remembered.contains(&digest) && !self.remembered.is_full() {
-            self.remembered.insert(&digest, forget_after_secs);
+            self.remembered.insert_siblings(&digest, forget_after_secs);
             self.staged.digests.push((digest, forget_after_secs));
         }
     }
@@ -172,8 +172,11 @@ impl gate::ReplayLog for Journal {
         let digest = digest.0;
         // Also an answer when it cannot be told: wrongly refusing costs a user one retry.
         let full = self.remembered.is_full() || self.is_clogged();
+        if self.remembered.is_siblings(&digest) {
+            return Err(gate::Replayed::Elsewhere);
+        }
         if self.seen(&digest, forget_after_secs) || full {
-            return Err(gate::Replayed);
+            return Err(gate::Replayed::Here);
         }
         if let Some(secs) = forget_after_secs {
             self.remembered.insert(&digest, secs);

@@ -36,8 +36,14 @@ pub trait ReplayLog {
 
 /// The message was seen before, or nobody can say that it was not.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("replayed")]
-pub struct Replayed;
+pub enum Replayed {
+    /// Another host of the replay domain has claimed it, and this one was told.
+    #[error("replayed, claimed by another host")]
+    Elsewhere,
+    /// On this host; also the answer when it cannot be told.
+    #[error("replayed")]
+    Here,
+}
 
 /// A replay log that forgets nothing and survives nothing: for tests and for `explain`.
 #[derive(Debug, Default)]
@@ -58,6 +64,19 @@ pub(crate) struct Window {
     now_secs: u64,
     age_max_secs: Option<u64>,
     not_before_secs: u64,
+}
+
+// === impl Replayed ===
+
+impl From<Replayed> for Reason {
+    fn from(replayed: Replayed) -> Self {
+        match replayed {
+            Replayed::Elsewhere => Self::ReplayedElsewhere {
+                held_by: "another host".into(),
+            },
+            Replayed::Here => Self::Replayed,
+        }
+    }
 }
 
 // === impl MemoryReplayLog ===
@@ -85,7 +104,7 @@ impl ReplayLog for MemoryReplayLog {
         if self.digests.insert(digest) {
             Ok(())
         } else {
-            Err(Replayed)
+            Err(Replayed::Here)
         }
     }
 }
@@ -111,7 +130,7 @@ impl Fresh {
         let forget_after_secs = window.forget_after_secs();
         replays
             .check_and_insert(authenticated.replay_digest(), forget_after_secs)
-            .map_err(|Replayed| Reason::Replayed)?;
+            .map_err(Reason::from)?;
         Ok(Self {
             authenticated,
             forget_after_secs,

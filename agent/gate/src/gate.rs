@@ -148,7 +148,10 @@ impl Gate {
         let floor_secs = self.estate.floor_secs(key);
         let window = Window::new(&self.settings, floor_secs, now.wall_secs);
         let fresh = Fresh::establish(authenticated, window, replays);
-        let remembered = matches!(fresh, Ok(_) | Err(Reason::Replayed));
+        let remembered = matches!(
+            fresh,
+            Ok(_) | Err(Reason::Replayed | Reason::ReplayedElsewhere { .. })
+        );
         self.seen
             .keep(text, Arc::clone(&identity), floor_secs, remembered);
         let fresh = fresh.map_err(member)?;

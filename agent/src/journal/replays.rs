@@ -16,7 +16,14 @@ const REMEMBERED_MAX: usize = 1_000_000;
 /// Messages seen, with the second after which each may be forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Remembered {
-    seen: HashMap<Short, u32>,
+    seen: HashMap<Short, Seen>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    forget_after_secs: u32,
+    /// Claimed by a sibling, which only the audit wants to know: not kept over a restart.
+    by_sibling: bool,
 }
 
 // === impl Remembered ===
@@ -31,19 +38,40 @@ impl Remembered {
     }
 
     pub(super) fn insert(&mut self, digest: &[u8; 32], forget_after_secs: u64) {
-        let secs = u32::try_from(forget_after_secs).unwrap_or(u32::MAX);
-        let known = self.seen.entry(short(digest)).or_insert(secs);
-        *known = secs.max(*known);
+        self.put(digest, forget_after_secs, false);
+    }
+
+    /// Remembers a message that another host has claimed.
+    pub(super) fn insert_siblings(&mut self, digest: &[u8; 32], forget_after_secs: u64) {
+        self.put(digest, forget_after_secs, true);
+    }
+
+    /// Whether another host claimed it.
+    pub(super) fn is_siblings(&self, digest: &[u8; 32]) -> bool {
+        self.seen
+            .get(&short(digest))
+            .is_some_and(|seen| seen.by_sibling)
+    }
+
+    fn put(&mut self, digest: &[u8; 32], forget_after_secs: u64, by_sibling: bool) {
+        let forget_after_secs = u32::try_from(forget_after_secs).unwrap_or(u32::MAX);
+        let seen = Seen {
+            forget_after_secs,
+            by_sibling,
+        };
+        let known = self.seen.entry(short(digest)).or_insert(seen);
+        known.forget_after_secs = known.forget_after_secs.max(forget_after_secs);
     }
 
     /// Forgets whose second `now_secs` is past. Returns the latest second among what was
     /// forgotten, if anything was.
     pub(super) fn forget(&mut self, now_secs: u64) -> Option<u64> {
         let mut latest = None;
-        self.seen.retain(|_, secs| {
-            let keep = u64::from(*secs) >= now_secs;
+        self.seen.retain(|_, seen| {
+            let secs = u64::from(seen.forget_after_secs);
+            let keep = secs >= now_secs;
             if !keep {
-                latest = latest.max(Some(u64::from(*secs)));
+                latest = latest.max(Some(secs));
             }
             keep
         });
@@ -62,6 +90,16 @@ fn short(digest: &[u8; 32]) -> Short {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_sibling_claimed_is_told_apart_from_what_was_seen_here() {
+        let mut seen = Remembered::default();
+        seen.insert(&[1; 32], 100);
+        seen.insert_siblings(&[2; 32], 100);
+
+        assert!(!seen.is_siblings(&[1; 32]));
+        assert!(seen.is_siblings(&[2; 32]) && seen.contains(&[2; 32]));
+    }
 
     #[test]
     fn remembers_until_the_second_has_passed_and_says_what_it_forgot() {

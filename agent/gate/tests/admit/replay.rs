@@ -175,7 +175,7 @@ struct Broken;
 
 impl ReplayLog for Broken {
     fn check_and_insert(&mut self, _: ReplayDigest, _: Option<u64>) -> Result<(), Replayed> {
-        Err(Replayed)
+        Err(Replayed::Here)
     }
 }
 
