@@ -1,0 +1,232 @@
+//! `postern audit list`
+
+use fleet::EventKind;
+use fleet::wire::{AuditRecord, Event, EventKind as WireKind, ListEventsRequest};
+use serde::Serialize;
+use spa::ProtoPort;
+
+use super::Context;
+use crate::commands::Listing;
+use crate::connection::{Connection, ask};
+use crate::error::Result;
+use crate::time;
+
+/// List events, newest first
+///
+/// All filters must match. Kinds: agent-started, agent-stopped, banned, command-run, drift, enrolled,
+/// grant-closed, grant-opened, grant-revoked, noise, operator, policy-applied, policy-rejected,
+/// refused, replay, replay-elsewhere.
+///
+/// JSON fields: id, host, epoch, seq, at, at_ms, kind, user, key, stanza, generation, source, opened,
+/// ports, until_ms, replay_digest, reason, count, stored_at_ms.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern audit list --user alice --since 7d
+  postern audit list --kind grant-opened --host web-1 --since 2026-11-01 --until 2026-12-01
+  postern audit list --source 203.0.113.0/24 --port tcp/22 --json")]
+pub(crate) struct ListArgs {
+    /// User that the packet named
+    #[arg(long, value_name = "USER", default_value = "")]
+    user: String,
+
+    /// Host where it happened, or `controller`
+    #[arg(long, value_name = "HOST", default_value = "")]
+    host: String,
+
+    /// What happened
+    #[arg(long, value_name = "KIND")]
+    kind: Option<EventKind>,
+
+    /// Address or prefix of the packet or of what was opened
+    #[arg(long, value_name = "IP", default_value = "")]
+    source: String,
+
+    /// Port that was opened, as tcp/22
+    #[arg(long, value_name = "PORT")]
+    port: Option<ProtoPort>,
+
+    /// Not before: RFC 3339, a date, or how long ago (7d, 2h)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+
+    /// Before: RFC 3339, a date, or how long ago
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+
+    /// The most events to list
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// An event in JSON. The names are part of the interface.
+#[derive(Debug, Serialize)]
+struct Row {
+    id: u64,
+    host: String,
+    epoch: String,
+    seq: u64,
+    at: String,
+    at_ms: u64,
+    kind: String,
+    user: String,
+    key: String,
+    stanza: String,
+    generation: u64,
+    source: String,
+    opened: String,
+    ports: Vec<String>,
+    until_ms: u64,
+    replay_digest: String,
+    reason: String,
+    count: u64,
+    stored_at_ms: u64,
+}
+
+pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
+    let question = question(&args, context.now_secs)?;
+    let connection = Connection::open(&context.profile).await?;
+    let mut stream = connection
+        .audit()
+        .list_events(ask(question))
+        .await
+        .map_err(|status| connection.refused(status))?
+        .into_inner();
+    let mut rows = Vec::new();
+    while let Some(record) = stream
+        .message()
+        .await
+        .map_err(|status| connection.refused(status))?
+    {
+        let row = Row::from(record);
+        if args.listing.json {
+            context.ui.json(&row)?;
+        } else {
+            rows.push(row);
+        }
+    }
+    if args.listing.json {
+        return Ok(());
+    }
+    table(context, &rows)
+}
+
+fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
+    let time = |option: &str, text: &Option<String>| match text {
+        None => Ok(0),
+        Some(text) => time::parse(text, now_secs).map_err(|problem| {
+            crate::error::CommandError::usage(format!("{option} {text}: {problem}"))
+        }),
+    };
+    Ok(ListEventsRequest {
+        user: args.user.clone(),
+        host: args.host.clone(),
+        kind: args
+            .kind
+            .map_or(WireKind::Unspecified, WireKind::from)
+            .into(),
+        source: args.source.clone(),
+        since_ms: time("--since", &args.since)?,
+        until_ms: time("--until", &args.until)?,
+        limit: args.limit,
+        port: args.port.map(|port| port.to_string()).unwrap_or_default(),
+    })
+}
+
+fn table(context: &Context, rows: &[Row]) -> Result {
+    context.ui.table(
+        [
+            "TIME", "HOST", "KIND", "USER", "STANZA", "SOURCE", "OPENED", "UNTIL", "REASON",
+        ],
+        rows.iter().map(|row| {
+            [
+                time::short(row.at_ms),
+                row.host.clone(),
+                row.kind.clone(),
+                dash(&row.user),
+                dash(&row.stanza),
+                dash(&row.source),
+                dash(&opened(row)),
+                time::short(row.until_ms),
+                reason(row),
+            ]
+        }),
+    )
+}
+
+fn opened(row: &Row) -> String {
+    let mut words = Vec::new();
+    if !row.ports.is_empty() {
+        words.push(row.ports.join(","));
+    }
+    if !row.opened.is_empty() {
+        words.push(format!("for {}", row.opened));
+    }
+    words.join(" ")
+}
+
+fn reason(row: &Row) -> String {
+    if row.count > 1 {
+        return format!("{} ({} times)", row.reason, row.count);
+    }
+    row.reason.clone()
+}
+
+fn dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
+
+impl From<AuditRecord> for Row {
+    fn from(record: AuditRecord) -> Self {
+        let AuditRecord {
+            id,
+            host,
+            epoch,
+            event,
+            stored_at_ms,
+        } = record;
+        let Event {
+            seq,
+            at_ms,
+            kind,
+            user,
+            key,
+            stanza,
+            generation,
+            source,
+            opened,
+            ports,
+            until_ms,
+            replay_digest,
+            reason,
+            count,
+            chain: _,
+        } = event.unwrap_or_default();
+        Self {
+            id,
+            host,
+            epoch,
+            seq,
+            at: time::rfc3339_ms(at_ms),
+            at_ms,
+            // A controller that is newer than this program may know more kinds.
+            kind: EventKind::try_from(kind)
+                .map_or_else(|_| format!("kind-{kind}"), |kind| kind.to_string()),
+            user,
+            key,
+            stanza,
+            generation,
+            source,
+            opened,
+            ports,
+            until_ms,
+            replay_digest,
+            reason,
+            count,
+            stored_at_ms,
+        }
+    }
+}

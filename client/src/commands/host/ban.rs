@@ -1,0 +1,34 @@
+//! `postern host ban`
+
+use fleet::wire::BanHostRequest;
+
+use super::Context;
+use crate::connection::{Connection, ask};
+use crate::error::Result;
+
+/// Put a host out of the fleet for good
+///
+/// Its streams end at once and its certificate is never renewed. What it has open closes by itself.
+/// To come back it must join again under another name.
+#[derive(clap::Args, Debug)]
+pub(crate) struct BanArgs {
+    /// Host, as `postern host list` names it
+    name: String,
+
+    /// Why, for the audit
+    #[arg(short = 'm', long, value_name = "WHY", default_value = "")]
+    reason: String,
+}
+
+pub(super) async fn run(context: &Context, args: BanArgs) -> Result {
+    let connection = Connection::open(&context.profile).await?;
+    connection
+        .operator()
+        .ban_host(ask(BanHostRequest {
+            name: args.name.clone(),
+            reason: args.reason,
+        }))
+        .await
+        .map_err(|status| connection.refused(status))?;
+    context.ui.say(format_args!("Banned host {}.", args.name))
+}

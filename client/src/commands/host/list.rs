@@ -1,0 +1,64 @@
+//! `postern host list`
+
+use fleet::wire::ListHostsRequest;
+
+use super::{Context, Row};
+use crate::commands::Listing;
+use crate::connection::{Connection, ask};
+use crate::error::Result;
+use crate::time;
+
+/// List the hosts: what they apply, and whether they are there
+///
+/// JSON fields: name, address, spa_port, labels, target_generation, applied_generation, in_sync,
+/// connected, last_seen_ms, drift, rejected, banned, agent_version, stanzas, joined_at_ms.
+#[derive(clap::Args, Debug)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    listing: Listing,
+}
+
+pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
+    let connection = Connection::open(&context.profile).await?;
+    let hosts = connection
+        .operator()
+        .list_hosts(ask(ListHostsRequest {}))
+        .await
+        .map_err(|status| connection.refused(status))?
+        .into_inner()
+        .hosts;
+    let mut rows: Vec<Row<'_>> = hosts.iter().map(Row::from).collect();
+    rows.sort_by_key(|row| row.name);
+    if args.listing.json {
+        return rows.iter().try_for_each(|row| context.ui.json(row));
+    }
+    context.ui.table(
+        [
+            "HOST",
+            "ADDRESS",
+            "STATE",
+            "GENERATION",
+            "STANZAS",
+            "LAST SEEN",
+            "LABELS",
+        ],
+        rows.iter().map(|row| {
+            [
+                row.name.to_owned(),
+                row.address.to_owned(),
+                row.state().to_owned(),
+                generation(row),
+                row.stanzas.to_string(),
+                time::short(row.last_seen_ms),
+                row.labels(),
+            ]
+        }),
+    )
+}
+
+fn generation(row: &Row<'_>) -> String {
+    if row.applied_generation == row.target_generation {
+        return row.applied_generation.to_string();
+    }
+    format!("{} of {}", row.applied_generation, row.target_generation)
+}

@@ -1,0 +1,81 @@
+//! `postern join`
+
+use std::io;
+
+use fleet::{Role, Token};
+use member::JoinOptions;
+use zeroize::Zeroizing;
+
+use super::Context;
+use crate::connection::Connection;
+use crate::directory::Directory;
+use crate::error::{CommandError, Result};
+
+/// Become a user, operator or auditor of a fleet
+///
+/// The token comes from an operator and can be used once. The keys are made here and never leave the
+/// profile directory. A token on the command line is visible to other users of this machine; with `-`
+/// it is read from standard input.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern join - < token
+  postern --profile ~/.config/postern-prod join TOKEN")]
+pub(crate) struct JoinArgs {
+    /// One-time token, or `-` for standard input
+    #[arg(env = "POSTERN_TOKEN", hide_env_values = true)]
+    token: String,
+
+    /// Name to ask for, when the token carries none
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Controller to dial instead of the one in the token; it must prove itself all the same
+    #[arg(long, value_name = "HOST:PORT")]
+    controller: Option<String>,
+
+    /// Replace the membership that is in the profile
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) async fn run(context: &Context, args: JoinArgs) -> Result {
+    let token = read_token(args.token)?;
+    if token.role == Role::Host {
+        return Err(CommandError::refused("this token is for a host")
+            .hint("run `postern-agent join --token TOKEN` on the host"));
+    }
+    let requested_name = args
+        .name
+        .or_else(|| token.name.is_empty().then(crate::knock::ask::login_name));
+    let options = JoinOptions {
+        requested_name,
+        controller: args.controller,
+        force: args.force,
+        ..JoinOptions::default()
+    };
+    let membership = member::join(&token, context.profile.dir(), options).await?;
+    context.profile.forget_cache()?;
+    context.ui.say(format_args!(
+        "Joined fleet {} as {} {}.",
+        membership.fleet, membership.role, membership.name
+    ))?;
+    if membership.role == Role::User {
+        let connection = Connection::of(membership).await?;
+        let directory = Directory::sync(&context.profile, &connection).await?;
+        super::sync::report(context, &directory)?;
+    }
+    Ok(())
+}
+
+fn read_token(argument: String) -> Result<Token> {
+    let mut text = Zeroizing::new(argument);
+    if text.as_str() == "-" {
+        text.clear();
+        io::stdin()
+            .read_line(&mut text)
+            .map_err(|cause| CommandError::failed("cannot read standard input", cause))?;
+    }
+    text.parse()
+        .map_err(|cause| CommandError::usage("this is not a token").because(cause))
+}

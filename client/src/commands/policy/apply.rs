@@ -1,0 +1,84 @@
+//! `postern policy apply`
+
+use std::path::PathBuf;
+
+use fleet::wire::ApplyPolicyRequest;
+use tonic::Code;
+
+use super::Context;
+use crate::connection::{Connection, ask};
+use crate::error::Result;
+use crate::policy_file::PolicyFile;
+
+/// Make a policy file the policy of the fleet
+///
+/// The file is checked here, its includes are resolved here, and it goes to the controller over TLS
+/// only. It is refused when the policy has changed since this profile last saw it.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern policy diff access.conf && postern policy apply access.conf -m 'ssh for the new team'
+  postern policy apply access.conf -m 'from git' --base 41")]
+pub(crate) struct ApplyArgs {
+    /// Policy file, or `-` for standard input
+    file: PathBuf,
+
+    /// Why, for the history
+    #[arg(short = 'm', long, value_name = "WHY")]
+    message: String,
+
+    /// Generation that the file is based on [default: the one this profile saw last]
+    #[arg(long, value_name = "N")]
+    base: Option<u64>,
+}
+
+pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
+    let file = PolicyFile::read(&args.file)?;
+    file.warn(&context.ui);
+    let connection = Connection::open(&context.profile).await?;
+    let base_generation = match args.base {
+        Some(base) => base,
+        None => base(context, &connection).await?,
+    };
+    let applied = connection
+        .operator()
+        .apply_policy(ask(ApplyPolicyRequest {
+            text: file.whole_text().to_string(),
+            base_generation,
+            message: args.message,
+            file: file.name.clone(),
+        }))
+        .await
+        .map_err(|status| {
+            let stale = matches!(status.code(), Code::Aborted | Code::FailedPrecondition);
+            let error = connection.refused_policy(status);
+            if stale {
+                error.hint("look at what changed with `postern policy diff FILE`, then apply again")
+            } else {
+                error
+            }
+        })?
+        .into_inner();
+    for warning in &applied.warnings {
+        context.ui.warn(warning);
+    }
+    context.profile.saw_generation(applied.generation)?;
+    context.ui.say(format_args!(
+        "Applied {} as generation {}; {}.",
+        file.stanzas(),
+        applied.generation,
+        super::changed(&applied.changed_hosts)
+    ))
+}
+
+/// What the operator saw last, or else what is in force now.
+async fn base(context: &Context, connection: &Connection) -> Result<u64> {
+    if let Some(seen) = context.profile.seen_generation()? {
+        return Ok(seen);
+    }
+    let current = super::current_generation(connection).await?;
+    context.ui.note(format_args!(
+        "This profile has seen no policy yet; based on generation {current}, which is in force."
+    ));
+    Ok(current)
+}

@@ -1,0 +1,123 @@
+//! `postern policy diff`
+
+use std::path::PathBuf;
+
+use fleet::wire::{DiffPolicyRequest, HostChange, ShowPolicyRequest};
+use policy::Secrets;
+use serde::Serialize;
+use similar::TextDiff;
+use tonic::Code;
+
+use super::Context;
+use crate::commands::Listing;
+use crate::connection::{Connection, ask};
+use crate::error::Result;
+use crate::policy_file::PolicyFile;
+
+/// Show what a policy file would change: hosts, stanzas and lines
+///
+/// Nothing is stored. Keys appear by their fingerprints.
+///
+/// JSON fields of a host: host, added, removed, changed (names of stanzas).
+#[derive(clap::Args, Debug)]
+pub(crate) struct DiffArgs {
+    /// Policy file, or `-` for standard input
+    file: PathBuf,
+
+    #[command(flatten)]
+    listing: Listing,
+}
+
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    host: &'a str,
+    added: &'a [String],
+    removed: &'a [String],
+    changed: &'a [String],
+}
+
+pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
+    let file = PolicyFile::read(&args.file)?;
+    file.warn(&context.ui);
+    let connection = Connection::open(&context.profile).await?;
+    let plan = connection
+        .operator()
+        .diff_policy(ask(DiffPolicyRequest {
+            text: file.whole_text().to_string(),
+            file: file.name.clone(),
+        }))
+        .await
+        .map_err(|status| connection.refused_policy(status))?
+        .into_inner();
+    for warning in &plan.warnings {
+        context.ui.warn(warning);
+    }
+    context.profile.saw_generation(plan.base_generation)?;
+    if args.listing.json {
+        return plan.hosts.iter().try_for_each(|change| {
+            let HostChange {
+                host,
+                added,
+                removed,
+                changed,
+            } = change;
+            context.ui.json(&Row {
+                host,
+                added,
+                removed,
+                changed,
+            })
+        });
+    }
+    let old = current_text(&connection, plan.base_generation).await?;
+    let new = file.policy.print(Secrets::Redact);
+    let base = format!("generation {}", plan.base_generation);
+    let lines = TextDiff::from_lines(&old, &new)
+        .unified_diff()
+        .header(&base, &file.name)
+        .to_string();
+    context.ui.text(&lines)?;
+    for change in &plan.hosts {
+        context.ui.say(host_line(change))?;
+    }
+    let hosts: Vec<String> = plan.hosts.into_iter().map(|change| change.host).collect();
+    context.ui.say(format_args!(
+        "Against generation {}, {}.",
+        plan.base_generation,
+        super::changed(&hosts)
+    ))
+}
+
+/// The policy in force as the controller shows it; nothing before the first.
+async fn current_text(connection: &Connection, generation: u64) -> Result<String> {
+    let shown = connection
+        .operator()
+        .show_policy(ask(ShowPolicyRequest { generation }))
+        .await;
+    match shown {
+        Ok(shown) => Ok(shown.into_inner().text),
+        Err(status) if status.code() == Code::NotFound => Ok(String::new()),
+        Err(status) => Err(connection.refused(status)),
+    }
+}
+
+fn host_line(change: &HostChange) -> String {
+    let HostChange {
+        host,
+        added,
+        removed,
+        changed,
+    } = change;
+    let part = |sign: char, names: &[String]| {
+        names
+            .iter()
+            .map(|name| format!(" {sign}{name}"))
+            .collect::<String>()
+    };
+    format!(
+        "{host}:{}{}{}",
+        part('+', added),
+        part('-', removed),
+        part('~', changed)
+    )
+}

@@ -1,0 +1,27 @@
+//! `postern profile`
+
+mod export;
+mod show;
+
+use super::Context;
+use crate::error::Result;
+
+/// See what this profile is, or take it elsewhere
+#[derive(clap::Args, Debug)]
+pub(crate) struct ProfileArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Export(export::ExportArgs),
+    Show(show::ShowArgs),
+}
+
+pub(super) async fn run(context: &Context, args: ProfileArgs) -> Result {
+    match args.command {
+        Command::Export(args) => export::run(context, args).await,
+        Command::Show(args) => show::run(context, &args),
+    }
+}

@@ -1,0 +1,24 @@
+//! `postern token`
+
+mod create;
+
+use super::Context;
+use crate::error::Result;
+
+/// Invite hosts and people into the fleet
+#[derive(clap::Args, Debug)]
+pub(crate) struct TokenArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Create(create::CreateArgs),
+}
+
+pub(super) async fn run(context: &Context, args: TokenArgs) -> Result {
+    match args.command {
+        Command::Create(args) => create::run(context, args).await,
+    }
+}

@@ -1,0 +1,166 @@
+//! The hosts that a user may open: signed by the fleet's CA, kept in the profile.
+
+use fleet::wire::{DirectoryBody, DirectoryHost, SyncRequest, SyncResponse};
+use member::Membership;
+use prost::Message as _;
+use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
+use x509_parser::oid_registry::{OID_KEY_TYPE_EC_PUBLIC_KEY, OID_SIG_ED25519};
+
+use crate::connection::{Connection, ask};
+use crate::error::{CommandError, Result};
+use crate::profile::Profile;
+
+/// A directory whose signature was verified, and which is this user's.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    body: DirectoryBody,
+}
+
+/// Why a directory is not used.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum InvalidDirectory {
+    #[error("the CA certificate of this profile has no key that we know")]
+    Authority,
+    #[error("the signature of the directory is not the fleet's")]
+    Signature,
+    #[error("the directory is damaged")]
+    Damaged,
+    #[error("the directory is somebody else's")]
+    NotOurs,
+    #[error("the directory is older than the one we have")]
+    Older,
+}
+
+// === impl Directory ===
+
+impl Directory {
+    /// The directory of the profile, if there is one that can be used.
+    ///
+    /// # Errors
+    ///
+    /// Exit code 1 when the file cannot be read.
+    pub(crate) fn load(profile: &Profile, membership: &Membership) -> Result<Option<Self>> {
+        let Some(bytes) = profile.read_directory()? else {
+            return Ok(None);
+        };
+        // A file that does not verify is as good as none: the next sync replaces it.
+        Ok(SyncResponse::decode(bytes.as_slice())
+            .ok()
+            .and_then(|signed| Self::verify(&signed, membership).ok()))
+    }
+
+    /// Gets the directory from the controller, and keeps it.
+    ///
+    /// # Errors
+    ///
+    /// Exit code 3 when the controller is not reached, 1 when what it gives is not to be trusted.
+    pub(crate) async fn sync(profile: &Profile, connection: &Connection) -> Result<Self> {
+        let membership = connection.membership();
+        let signed = connection
+            .directory()
+            .sync(ask(SyncRequest {}))
+            .await
+            .map_err(|status| connection.refused(status))?
+            .into_inner();
+        let refused = |cause| CommandError::failed("the controller's directory is not used", cause);
+        let fresh = Self::verify(&signed, membership).map_err(refused)?;
+        if let Some(known) = Self::load(profile, membership)?
+            && fresh.body.at_secs < known.body.at_secs
+        {
+            return Err(refused(InvalidDirectory::Older));
+        }
+        profile.write_directory(&signed.encode_to_vec())?;
+        Ok(fresh)
+    }
+
+    fn verify(signed: &SyncResponse, membership: &Membership) -> Result<Self, InvalidDirectory> {
+        let SyncResponse { body, signature } = signed;
+        verify_signature(membership.ca_der(), body, signature)?;
+        let body = DirectoryBody::decode(body.as_slice()).map_err(|_| InvalidDirectory::Damaged)?;
+        if (&body.fleet, &body.user) != (&membership.fleet, &membership.name) {
+            return Err(InvalidDirectory::NotOurs);
+        }
+        Ok(Self { body })
+    }
+
+    /// Every entry of a host: one for each stanza that lets the user in.
+    pub(crate) fn entries(&self, host: &str) -> Vec<&DirectoryHost> {
+        self.body
+            .hosts
+            .iter()
+            .filter(|entry| entry.name == host)
+            .collect()
+    }
+
+    /// All entries.
+    pub(crate) fn hosts(&self) -> &[DirectoryHost] {
+        &self.body.hosts
+    }
+
+    /// One entry for each host, in the order of the directory.
+    pub(crate) fn distinct_hosts(&self) -> Vec<&DirectoryHost> {
+        let mut distinct: Vec<&DirectoryHost> = Vec::new();
+        for host in &self.body.hosts {
+            if !distinct.iter().any(|known| known.name == host.name) {
+                distinct.push(host);
+            }
+        }
+        distinct
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.body.generation
+    }
+
+    pub(crate) fn at_secs(&self) -> u64 {
+        self.body.at_secs
+    }
+}
+
+/// Checks a signature by the key of the CA certificate: ECDSA P-256 or Ed25519.
+fn verify_signature(ca_der: &[u8], body: &[u8], signature: &[u8]) -> Result<(), InvalidDirectory> {
+    let (_, ca) =
+        x509_parser::parse_x509_certificate(ca_der).map_err(|_| InvalidDirectory::Authority)?;
+    let key = ca.public_key();
+    let algorithm: &dyn VerificationAlgorithm =
+        if key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY {
+            &ECDSA_P256_SHA256_ASN1
+        } else if key.algorithm.algorithm == OID_SIG_ED25519 {
+            &ED25519
+        } else {
+            return Err(InvalidDirectory::Authority);
+        };
+    UnparsedPublicKey::new(algorithm, &key.subject_public_key.data)
+        .verify(body, signature)
+        .map_err(|_| InvalidDirectory::Signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Made with openssl: `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes ...`,
+    // and `openssl dgst -sha256 -sign key.pem body` (see tests/data/README.md).
+    const CA: &[u8] = include_bytes!("../tests/data/ca.der");
+    const BODY: &[u8] = include_bytes!("../tests/data/body");
+    const SIGNATURE: &[u8] = include_bytes!("../tests/data/body.sig");
+
+    #[test]
+    fn the_signature_of_the_pinned_authority_is_accepted() {
+        assert_eq!(verify_signature(CA, BODY, SIGNATURE), Ok(()));
+    }
+
+    #[test]
+    fn a_changed_directory_is_refused() {
+        let mut body = BODY.to_vec();
+        body[0] ^= 1;
+
+        let refused = verify_signature(CA, &body, SIGNATURE);
+
+        assert_eq!(refused, Err(InvalidDirectory::Signature));
+        assert_eq!(
+            verify_signature(&CA[1..], BODY, SIGNATURE),
+            Err(InvalidDirectory::Authority)
+        );
+    }
+}

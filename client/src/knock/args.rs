@@ -1,0 +1,483 @@
+//! The options of `postern knock`: fwknop's letters where fwknop has them.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use spa::{Allow, DigestType, EncryptionMode, NatAccess, ProtoPort};
+use zeroize::Zeroizing;
+
+/// Ask a host to open a port for a moment
+///
+/// In a fleet HOST is a name of the directory (`postern profile show`); keys, address and port come
+/// from the profile, and the packet is in the tagged form, which only Postern agents read.
+///
+/// Outside of a fleet HOST is an address or a name, as with fwknop; keys come from --key-file, a
+/// stanza of ~/.fwknoprc (-n), --stdin or a prompt, and the packet is what fwknop's own client sends.
+///
+/// No reply ever comes: exit code 0 means that the packet was sent.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern knock web-1 -A tcp/22                        a host of the fleet
+  postern knock web-1 -A tcp/22 -f 60 && ssh web-1     open for a minute
+  postern knock -n office                              a stanza of ~/.fwknoprc
+  postern knock 192.0.2.1 -A tcp/22 -R --key-file ~/.spa-keys
+  postern knock web-1 -A tcp/22 --dry-run              show, do not send")]
+pub(crate) struct KnockArgs {
+    /// Host to knock at: a name of the directory, or outside of a fleet an address or name
+    pub(crate) host: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) ask: AskArgs,
+
+    #[command(flatten)]
+    pub(crate) route: RouteArgs,
+
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+
+    /// Print the packet to standard output instead of sending it
+    #[arg(short = 'T', long, alias = "test")]
+    pub(crate) dry_run: bool,
+
+    /// Tell which keys and which form are used (never the keys themselves)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Accepted for fwknop's scripts; arguments are never saved
+    #[arg(long, hide = true)]
+    pub(crate) no_save_args: bool,
+}
+
+/// What is asked for.
+#[derive(clap::Args, Debug, Default)]
+#[command(next_help_heading = "Request")]
+pub(crate) struct AskArgs {
+    /// Ports to open, as tcp/22,udp/53; in a fleet the one port that the directory names
+    #[arg(short = 'A', long, value_name = "PORTS")]
+    pub(crate) access: Option<Access>,
+
+    /// Address to open for; 0.0.0.0 is the same as -s
+    #[arg(short = 'a', long, value_name = "IP", value_parser = allow)]
+    pub(crate) allow_ip: Option<Allow>,
+
+    /// Open for wherever the packet comes from; in a fleet the default
+    #[arg(short = 's', long, conflicts_with = "allow_ip")]
+    pub(crate) source_ip: bool,
+
+    /// Open for the address that a web page says we have, asked over HTTPS
+    #[arg(short = 'R', long, conflicts_with_all = ["allow_ip", "source_ip"])]
+    pub(crate) resolve_ip_https: bool,
+
+    /// Web page for -R; its text must begin with the address
+    #[arg(long, value_name = "URL")]
+    pub(crate) resolve_url: Option<String>,
+
+    /// Let -R ask over plain HTTP, where anyone on the way can forge the answer
+    #[arg(long, conflicts_with_all = ["allow_ip", "source_ip"])]
+    pub(crate) resolve_http_only: bool,
+
+    /// Seconds to stay open, 0 to 65536; the host may allow less
+    #[arg(short = 'f', long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(0..=65536))]
+    pub(crate) fw_timeout: Option<u32>,
+
+    /// Command to run on the host instead of opening a port
+    #[arg(short = 'C', long, value_name = "COMMAND", conflicts_with = "access")]
+    pub(crate) server_cmd: Option<String>,
+
+    /// Internal service to forward to, as HOST:PORT; without PORT the port of -A
+    #[arg(
+        short = 'N',
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with = "server_cmd"
+    )]
+    pub(crate) nat_access: Option<Nat>,
+
+    /// Redirect a port of the host itself
+    #[arg(long, conflicts_with = "server_cmd")]
+    pub(crate) nat_local: bool,
+
+    /// Port to open instead of the one in -A, which NAT leads to
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) nat_port: Option<u16>,
+
+    /// Like --nat-port, with a random port
+    #[arg(long, conflicts_with = "nat_port")]
+    pub(crate) nat_rand_port: bool,
+
+    /// User name in the packet; in a fleet the member's name, else the login name
+    #[arg(short = 'U', long, value_name = "USER")]
+    pub(crate) spoof_user: Option<String>,
+
+    /// Digest inside the packet [default: sha256]
+    #[arg(short = 'm', long, value_name = "TYPE", ignore_case = true, value_parser = digest())]
+    pub(crate) digest_type: Option<DigestType>,
+
+    /// Date the packet later, by a number of seconds or with m, h, d
+    #[arg(long, value_name = "TIME", value_parser = offset_secs)]
+    pub(crate) time_offset_plus: Option<i64>,
+
+    /// Date the packet earlier, by a number of seconds or with m, h, d
+    #[arg(long, value_name = "TIME", value_parser = offset_secs, conflicts_with = "time_offset_plus")]
+    pub(crate) time_offset_minus: Option<i64>,
+}
+
+/// Where the packet goes, and how.
+#[derive(clap::Args, Debug, Default)]
+#[command(next_help_heading = "Way")]
+pub(crate) struct RouteArgs {
+    /// Address or name to send to; with HOST of a fleet instead of the directory's address
+    #[arg(short = 'D', long, value_name = "ADDRESS")]
+    pub(crate) destination: Option<String>,
+
+    /// Port to send to [default: the directory's, else 62201]
+    #[arg(short = 'p', long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) server_port: Option<u16>,
+
+    /// Way to send: udp, tcp or http [default: udp]
+    #[arg(short = 'P', long, value_name = "PROTO")]
+    pub(crate) server_proto: Option<Transport>,
+
+    /// Source port to send from
+    #[arg(short = 'S', long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) source_port: Option<u16>,
+
+    /// Send to a random port from 10000 to 65534; the host must capture them all
+    #[arg(short = 'r', long, conflicts_with = "server_port")]
+    pub(crate) rand_port: bool,
+
+    /// Send over IPv4 only
+    #[arg(short = '4', long, alias = "server-resolve-ipv4")]
+    pub(crate) ipv4: bool,
+
+    /// Send over IPv6 only
+    #[arg(short = '6', long, conflicts_with = "ipv4")]
+    pub(crate) ipv6: bool,
+}
+
+/// Static keys, and how they are used. Any of these leaves the fleet's directory aside.
+#[derive(clap::Args, Debug, Default)]
+#[command(next_help_heading = "Static keys")]
+pub(crate) struct KeyArgs {
+    /// Stanza of the rc file to start from
+    #[arg(short = 'n', long, value_name = "STANZA")]
+    pub(crate) named_config: Option<String>,
+
+    /// fwknop rc file [default: ~/.fwknoprc]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rc_file: Option<PathBuf>,
+
+    /// Read no rc file
+    #[arg(long, conflicts_with_all = ["rc_file", "named_config"])]
+    pub(crate) no_rc_file: bool,
+
+    /// File with lines of the form `HOST: encryption key`
+    #[arg(short = 'G', long, alias = "get-key", value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+
+    /// File with lines of the form `HOST: HMAC key`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) get_hmac_key: Option<PathBuf>,
+
+    /// Read the encryption key from the first line of standard input
+    #[arg(long, conflicts_with = "key_file")]
+    pub(crate) stdin: bool,
+
+    /// Ask for an HMAC key when none is found elsewhere
+    #[arg(long)]
+    pub(crate) use_hmac: bool,
+
+    /// Encryption passphrase; other users of this machine can see it
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["key_file", "stdin"])]
+    pub(crate) key_rijndael: Option<Hidden>,
+
+    /// Encryption key in base64; other users of this machine can see it
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["key_file", "stdin", "key_rijndael"])]
+    pub(crate) key_base64_rijndael: Option<Hidden>,
+
+    /// HMAC passphrase; other users of this machine can see it
+    #[arg(long, value_name = "KEY", conflicts_with = "get_hmac_key")]
+    pub(crate) key_hmac: Option<Hidden>,
+
+    /// HMAC key in base64; other users of this machine can see it
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["get_hmac_key", "key_hmac"])]
+    pub(crate) key_base64_hmac: Option<Hidden>,
+
+    /// Digest of the HMAC [default: sha256]
+    #[arg(long, value_name = "TYPE", ignore_case = true, value_parser = digest())]
+    pub(crate) hmac_digest_type: Option<DigestType>,
+
+    /// Encryption mode [default: CBC]
+    #[arg(short = 'M', long, value_name = "MODE", ignore_case = true, value_parser = mode())]
+    pub(crate) encryption_mode: Option<EncryptionMode>,
+
+    /// Put a tag in front, by which a Postern agent finds the key at once; in a fleet the default
+    #[arg(long)]
+    pub(crate) tagged: bool,
+
+    /// Send the form that fwknop knows; outside of a fleet the default
+    #[arg(long, conflicts_with = "tagged")]
+    pub(crate) no_tagged: bool,
+}
+
+/// Ports to ask for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Access(pub(crate) Vec<ProtoPort>);
+
+/// Where NAT leads to, perhaps without its port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Nat {
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+}
+
+/// How a packet travels.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Transport {
+    /// In one datagram.
+    Udp,
+    /// In the first segment of a connection.
+    Tcp,
+    /// As the path of a GET request.
+    Http,
+}
+
+/// A key from the command line: erased when dropped, not printable.
+#[derive(Clone)]
+pub(crate) struct Hidden(pub(crate) Zeroizing<String>);
+
+// === impl KeyArgs ===
+
+impl KeyArgs {
+    /// Whether static keys are meant, and not the fleet's.
+    pub(crate) fn is_static(&self) -> bool {
+        let Self {
+            named_config,
+            rc_file,
+            no_rc_file: _,
+            key_file,
+            get_hmac_key,
+            stdin,
+            use_hmac,
+            key_rijndael,
+            key_base64_rijndael,
+            key_hmac,
+            key_base64_hmac,
+            hmac_digest_type,
+            encryption_mode,
+            tagged: _,
+            no_tagged: _,
+        } = self;
+        named_config.is_some()
+            || rc_file.is_some()
+            || key_file.is_some()
+            || get_hmac_key.is_some()
+            || *stdin
+            || *use_hmac
+            || key_rijndael.is_some()
+            || key_base64_rijndael.is_some()
+            || key_hmac.is_some()
+            || key_base64_hmac.is_some()
+            || hmac_digest_type.is_some()
+            || encryption_mode.is_some()
+    }
+
+    /// The form that was asked for.
+    pub(crate) fn form(&self) -> Option<bool> {
+        match (self.tagged, self.no_tagged) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+}
+
+// === impl Access ===
+
+impl FromStr for Access {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.split(',')
+            .map(|port| {
+                port.trim()
+                    .parse()
+                    .map_err(|_| format!("`{port}` is not a port; write tcp/22 or udp/53"))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+}
+
+// === impl Nat ===
+
+impl Nat {
+    /// Fills in the port, if it was left out.
+    pub(crate) fn with_port(self, port: u16) -> NatAccess {
+        NatAccess {
+            host: self.host,
+            port: self.port.unwrap_or(port),
+        }
+    }
+}
+
+impl FromStr for Nat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, port) = match text.rsplit_once(',') {
+            Some((host, port)) => (host, Some(port)),
+            None => match text.rsplit_once(':') {
+                // More than one colon outside of brackets: an IPv6 address without a port.
+                Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+                    (host, Some(port))
+                }
+                Some(_) | None => (text, None),
+            },
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port
+            .map(|port| match port.parse() {
+                Ok(0) | Err(_) => Err(format!("`{port}` is not a port")),
+                Ok(port) => Ok(port),
+            })
+            .transpose()?;
+        if host.is_empty() {
+            return Err("there is no host; write HOST:PORT".to_owned());
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+// === impl Transport ===
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl FromStr for Transport {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "udp" => Ok(Self::Udp),
+            "tcp" => Ok(Self::Tcp),
+            "http" => Ok(Self::Http),
+            raw @ ("udpraw" | "tcpraw" | "icmp") => Err(format!(
+                "{raw} is not supported by this version; use udp, tcp or http"
+            )),
+            _ => Err("write udp, tcp or http".to_owned()),
+        }
+    }
+}
+
+// === impl Hidden ===
+
+impl FromStr for Hidden {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+/// An address to open for. The unspecified one means the packet's own source.
+pub(crate) fn allow(text: &str) -> Result<Allow, String> {
+    let address: IpAddr = text
+        .parse()
+        .map_err(|_| "not an IPv4 or IPv6 address".to_owned())?;
+    let address = address.to_canonical();
+    Ok(if address.is_unspecified() {
+        Allow::Source
+    } else {
+        Allow::Address(address)
+    })
+}
+
+/// A time as fwknop takes it: a number of seconds, or with s, m, h or d.
+pub(crate) fn offset_secs(text: &str) -> Result<i64, String> {
+    let lower = text.to_ascii_lowercase();
+    let (number, unit_secs) = match lower.as_bytes().last() {
+        Some(b's') => (lower.trim_end_matches('s'), 1),
+        Some(b'm') => (lower.trim_end_matches('m'), 60),
+        Some(b'h') => (lower.trim_end_matches('h'), 3600),
+        Some(b'd') => (lower.trim_end_matches('d'), 86_400),
+        Some(_) | None => (lower.as_str(), 1),
+    };
+    number
+        .parse::<u32>()
+        .ok()
+        .map(|number| i64::from(number) * unit_secs)
+        .ok_or_else(|| "write a number of seconds, or 5m, 2h, 1d".to_owned())
+}
+
+fn digest() -> impl TypedValueParser<Value = DigestType> {
+    PossibleValuesParser::new([
+        "md5", "sha1", "sha256", "sha384", "sha512", "sha3_256", "sha3_512",
+    ])
+    .try_map(|name| name.parse::<DigestType>())
+}
+
+fn mode() -> impl TypedValueParser<Value = EncryptionMode> {
+    PossibleValuesParser::new(["CBC", "CTR", "CFB", "OFB", "ECB", "legacy"])
+        .try_map(|name| name.parse::<EncryptionMode>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nat_access_may_leave_out_its_port() {
+        let nat = |host: &str, port| {
+            Ok(Nat {
+                host: host.to_owned(),
+                port,
+            })
+        };
+
+        assert_eq!("192.168.10.5,22".parse(), nat("192.168.10.5", Some(22)));
+        assert_eq!("192.168.10.5:2222".parse(), nat("192.168.10.5", Some(2222)));
+        assert_eq!("192.168.10.5".parse(), nat("192.168.10.5", None));
+        assert_eq!("2001:db8::1".parse(), nat("2001:db8::1", None));
+        assert_eq!("[2001:db8::1]:22".parse(), nat("2001:db8::1", Some(22)));
+        assert!("db.internal:0".parse::<Nat>().is_err());
+        assert!(":22".parse::<Nat>().is_err());
+    }
+
+    #[test]
+    fn an_offset_is_seconds_or_has_a_unit() {
+        assert_eq!(offset_secs("30"), Ok(30));
+        assert_eq!(offset_secs("2h"), Ok(7200));
+        assert_eq!(offset_secs("1D"), Ok(86_400));
+        assert!(offset_secs("-1").is_err());
+        assert!(offset_secs("h").is_err());
+    }
+
+    #[test]
+    fn raw_transports_are_refused_in_words() {
+        let refused = "tcpraw".parse::<Transport>().unwrap_err();
+
+        assert!(refused.contains("not supported by this version"));
+    }
+}

@@ -1,0 +1,161 @@
+//! Static keys: from a file, standard input, the rc stanza, a prompt, or the command line.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use spa::{DigestType, EncryptionKey, EncryptionMode, HmacKey, InvalidKey, Keys, Secret};
+use zeroize::Zeroizing;
+
+use super::args::{Hidden, KeyArgs};
+use super::key_file;
+use crate::error::{CommandError, Result};
+use crate::rc::Stanza;
+use crate::ui::Ui;
+
+/// The longest first line that is read from standard input, in bytes. A key has at most 172 in
+/// base64.
+const STDIN_LINE_MAX: u64 = 4096;
+
+/// Finds the keys for `host`, the most deliberate source first.
+///
+/// # Errors
+///
+/// Exit code 1 when there is no key to be had, 2 or 64 when one is unfit.
+pub(crate) fn find(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Keys> {
+    warn_of_visible(ui, args);
+    let encryption = encryption(ui, args, rc, host)?;
+    let hmac = hmac(ui, args, rc, host)?;
+    let mode = match args.encryption_mode {
+        Some(mode) => mode,
+        None => rc
+            .read("ENCRYPTION_MODE", |text| {
+                text.parse().map_err(|error| format!("{error}"))
+            })?
+            .unwrap_or(EncryptionMode::Cbc),
+    };
+    let hmac_type = match args.hmac_digest_type {
+        Some(digest) => digest,
+        None => rc
+            .read("HMAC_DIGEST_TYPE", |text| {
+                text.parse().map_err(|error| format!("{error}"))
+            })?
+            .unwrap_or(DigestType::Sha256),
+    };
+    let encryption = EncryptionKey::new(encryption).map_err(unfit)?;
+    let hmac = hmac
+        .map(|secret| HmacKey::new(secret).map(|key| (key, hmac_type)))
+        .transpose()
+        .map_err(unfit)?;
+    Keys::new(encryption, mode, hmac).map_err(unfit)
+}
+
+fn warn_of_visible(ui: &Ui, args: &KeyArgs) {
+    let given = [
+        ("--key-rijndael", args.key_rijndael.is_some()),
+        ("--key-base64-rijndael", args.key_base64_rijndael.is_some()),
+        ("--key-hmac", args.key_hmac.is_some()),
+        ("--key-base64-hmac", args.key_base64_hmac.is_some()),
+    ];
+    let names: Vec<&str> = given
+        .into_iter()
+        .filter_map(|(name, given)| given.then_some(name))
+        .collect();
+    if !names.is_empty() {
+        ui.warn(format_args!(
+            "other users of this machine can see the key in {}; use --key-file, --stdin or an rc stanza",
+            names.join(" and ")
+        ));
+    }
+}
+
+fn encryption(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Secret> {
+    if let Some(Hidden(key)) = &args.key_rijndael {
+        return Ok(Secret::from_passphrase(key.as_bytes()));
+    }
+    if let Some(Hidden(key)) = &args.key_base64_rijndael {
+        return Secret::from_base64(key).map_err(unfit);
+    }
+    if let Some(path) = &args.key_file {
+        return key_file::read(ui, path, host).map(passphrase);
+    }
+    if args.stdin {
+        return first_line().map(passphrase);
+    }
+    if let Some(secret) = from_stanza(rc, "KEY_BASE64", "KEY")? {
+        return Ok(secret);
+    }
+    if let Some(path) = rc.text("KEY_FILE") {
+        return key_file::read(ui, path.as_ref(), host).map(passphrase);
+    }
+    prompt(&format!("Encryption key for {host}: ")).map(passphrase)
+}
+
+fn hmac(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Option<Secret>> {
+    if let Some(Hidden(key)) = &args.key_hmac {
+        return Ok(Some(Secret::from_passphrase(key.as_bytes())));
+    }
+    if let Some(Hidden(key)) = &args.key_base64_hmac {
+        return Secret::from_base64(key).map(Some).map_err(unfit);
+    }
+    if let Some(path) = &args.get_hmac_key {
+        return key_file::read(ui, path, host).map(passphrase).map(Some);
+    }
+    if let Some(secret) = from_stanza(rc, "HMAC_KEY_BASE64", "HMAC_KEY")? {
+        return Ok(Some(secret));
+    }
+    if let Some(path) = rc.text("HMAC_KEY_FILE") {
+        return key_file::read(ui, path.as_ref(), host)
+            .map(passphrase)
+            .map(Some);
+    }
+    if args.use_hmac || rc.is_on("USE_HMAC") {
+        return prompt(&format!("HMAC key for {host}: "))
+            .map(passphrase)
+            .map(Some);
+    }
+    Ok(None)
+}
+
+/// A key of the stanza; base64 wins when both forms are there.
+fn from_stanza(rc: &Stanza, base64: &str, plain: &str) -> Result<Option<Secret>> {
+    let decoded = rc.read(base64, |text| {
+        Secret::from_base64(text).map_err(|error| error.to_string())
+    })?;
+    Ok(decoded.or_else(|| rc.text(plain).map(Secret::from_passphrase)))
+}
+
+fn first_line() -> Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(String::with_capacity(256));
+    io::Read::take(io::stdin().lock(), STDIN_LINE_MAX)
+        .read_line(&mut line)
+        .map_err(|cause| CommandError::failed("cannot read standard input", cause))?;
+    let key = line.trim_end_matches(['\r', '\n']);
+    if key.is_empty() {
+        return Err(CommandError::refused("standard input has no key"));
+    }
+    Ok(Zeroizing::new(key.to_owned()))
+}
+
+fn prompt(question: &str) -> Result<Zeroizing<String>> {
+    let no_key = || {
+        CommandError::usage("there is no key")
+            .hint("use --key-file, --stdin, or -n with a stanza of ~/.fwknoprc")
+    };
+    if !io::stdin().is_terminal() {
+        return Err(no_key());
+    }
+    let answer = rpassword::prompt_password(question)
+        .map(Zeroizing::new)
+        .map_err(|cause| no_key().because(cause))?;
+    if answer.is_empty() {
+        return Err(no_key());
+    }
+    Ok(answer)
+}
+
+fn passphrase(text: Zeroizing<String>) -> Secret {
+    Secret::from_passphrase(text.as_bytes())
+}
+
+fn unfit(cause: InvalidKey) -> CommandError {
+    CommandError::usage("the key cannot be used").because(cause)
+}

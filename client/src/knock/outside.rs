@@ -1,0 +1,80 @@
+//! The address that the world sees us under, as a web page tells it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::error::{CommandError, Kind, Result};
+
+/// How long the page may take in all.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The most of a page that is read, in bytes; an address has at most 39.
+const PAGE_LEN_MAX: u64 = 4096;
+
+/// Asks the page.
+///
+/// # Errors
+///
+/// Exit code 3 when the page cannot be read, 1 when it shows no address.
+pub(crate) fn address(url: &str) -> Result<IpAddr> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .max_redirects(3)
+        .build()
+        .into();
+    let page = agent
+        .get(url)
+        .header("User-Agent", "postern")
+        .call()
+        .and_then(|mut answer| {
+            answer
+                .body_mut()
+                .with_config()
+                .limit(PAGE_LEN_MAX)
+                .read_to_string()
+        })
+        .map_err(|cause| {
+            CommandError::new(
+                Kind::Unreachable,
+                format!("cannot ask {url} for our address"),
+            )
+            .because(cause)
+            .hint("name the address yourself with -a, or use -s")
+        })?;
+    first_address(&page).ok_or_else(|| {
+        CommandError::refused(format!("{url} shows no address"))
+            .hint("name another page with --resolve-url, or the address itself with -a")
+    })
+}
+
+fn first_address(page: &str) -> Option<IpAddr> {
+    page.split(|c: char| !(c.is_ascii_hexdigit() || matches!(c, '.' | ':')))
+        .filter_map(|word| {
+            word.trim_matches(':')
+                .parse::<IpAddr>()
+                .ok()
+                .or_else(|| word.parse().ok())
+        })
+        .map(|address| address.to_canonical())
+        .find(|address| !address.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_address_of_a_page_counts() {
+        let found = |page| first_address(page).map(|address| address.to_string());
+
+        assert_eq!(found("203.0.113.77\n").as_deref(), Some("203.0.113.77"));
+        assert_eq!(
+            found("{\"ip\":\"2001:db8::1\"}").as_deref(),
+            Some("2001:db8::1")
+        );
+        assert_eq!(
+            found("<b>IP: 203.0.113.9</b>").as_deref(),
+            Some("203.0.113.9")
+        );
+        assert_eq!(found("no such thing"), None);
+    }
+}

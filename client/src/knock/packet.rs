@@ -1,0 +1,195 @@
+//! From a request to the packet, and its fields in words.
+
+use std::num::NonZeroU16;
+
+use spa::{Allow, Keys, Message, MessageType, NatAccess, ProtoPort, Request, SealError};
+
+use super::ask::{Ask, Forward, Outer, What};
+use crate::error::{CommandError, Result};
+
+/// What the world adds to a request.
+#[derive(Debug)]
+pub(crate) struct Circumstances {
+    pub(crate) now_secs: u64,
+    pub(crate) username: String,
+    pub(crate) allow: Allow,
+    /// The host as it was named, for NAT to the host itself.
+    pub(crate) host: String,
+}
+
+/// Puts the message together; the randomness comes from the operating system.
+///
+/// # Errors
+///
+/// Exit code 2 when the request makes no sense.
+pub(crate) fn message(ask: &Ask, world: &Circumstances) -> Result<Message> {
+    let (request, nat_access, plain_type) = request(ask, world)?;
+    let timed = ask.timeout_secs > 0 && plain_type != MessageType::Command;
+    let message = Message {
+        random: random_digits()?,
+        username: world.username.clone(),
+        timestamp_secs: world
+            .now_secs
+            .checked_add_signed(ask.offset_secs)
+            .ok_or_else(|| CommandError::usage("the time offset leads before 1970"))?,
+        version: Message::VERSION.to_owned(),
+        message_type: plain_type.with_timeout(timed),
+        request,
+        nat_access,
+        client_timeout_secs: if timed { ask.timeout_secs } else { 0 },
+        digest_type: ask.digest_type,
+    };
+    // Whatever cannot be written is told now, before anything is asked of the network.
+    message
+        .encode()
+        .map_err(|cause| CommandError::usage("this cannot be asked for").because(cause))?;
+    Ok(message)
+}
+
+/// Seals the message in the tagged or in fwknop's form.
+///
+/// # Errors
+///
+/// Exit code 2 when the packet is too long, or the tagged form lacks an HMAC key.
+pub(crate) fn seal(message: &Message, keys: &Keys, tagged: bool) -> Result<String> {
+    let mut salt = [0; 8];
+    getrandom::fill(&mut salt).map_err(no_randomness)?;
+    let sealed = if tagged {
+        spa::seal_tagged(message, keys, salt)
+    } else {
+        spa::seal(message, keys, salt)
+    };
+    sealed.map_err(|cause| {
+        let error = CommandError::usage("the packet cannot be sealed").because(cause);
+        match cause {
+            SealError::NoTagKey => error.hint("add an HMAC key, or --no-tagged"),
+            SealError::Message(_) | SealError::Length(_) => error,
+        }
+    })
+}
+
+/// The fields of a message, one per line, as the founding article shows them.
+pub(crate) fn fields(message: &Message) -> Result<Vec<String>> {
+    let plain = message
+        .encode()
+        .map_err(|cause| CommandError::usage("this cannot be asked for").because(cause))?;
+    let digest = plain.rsplit(':').next().unwrap_or_default();
+    let (action, what) = match &message.request {
+        Request::Access { allow, ports } => ("access mode", access(*allow, ports)),
+        Request::Command { allow, command } => ("command mode", format!("{allow},{command}")),
+    };
+    let number = message.message_type.number();
+    let mut lines = vec![
+        format!("random data: {}", String::from_utf8_lossy(&message.random)),
+        format!("username: {}", message.username),
+        format!("timestamp: {}", message.timestamp_secs),
+        format!("version: {}", message.version),
+        format!("action: {number} ({action})"),
+        format!("access: {what}"),
+    ];
+    if let Some(nat) = &message.nat_access {
+        lines.push(format!("nat access: {nat}"));
+    }
+    if message.client_timeout_secs > 0 {
+        lines.push(format!("timeout: {} s", message.client_timeout_secs));
+    }
+    lines.push(format!("{} digest: {digest}", message.digest_type));
+    Ok(lines)
+}
+
+/// A random port from 10000 to 65534, as fwknop chooses it.
+pub(crate) fn random_port() -> Result<u16> {
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 65_535 - FIRST;
+    loop {
+        let mut bytes = [0; 2];
+        getrandom::fill(&mut bytes).map_err(no_randomness)?;
+        let number = u16::from_be_bytes(bytes);
+        if number < COUNT {
+            return Ok(FIRST + number);
+        }
+    }
+}
+
+fn request(ask: &Ask, world: &Circumstances) -> Result<(Request, Option<NatAccess>, MessageType)> {
+    let allow = world.allow;
+    let (ports, forward) = match &ask.what {
+        What::Command(command) => {
+            let command = command.clone();
+            let request = Request::Command { allow, command };
+            return Ok((request, None, MessageType::Command));
+        }
+        What::Ports { ports, forward } => (ports.clone(), forward),
+    };
+    let Some(forward) = forward else {
+        let request = Request::Access { allow, ports };
+        return Ok((request, None, MessageType::Access));
+    };
+    let (ports, nat) = forwarded(forward, ports, &world.host)?;
+    let message_type = if forward.local {
+        MessageType::LocalNatAccess
+    } else {
+        MessageType::NatAccess
+    };
+    Ok((Request::Access { allow, ports }, Some(nat), message_type))
+}
+
+/// The ports that are opened, and where they lead to.
+fn forwarded(
+    forward: &Forward,
+    mut ports: Vec<ProtoPort>,
+    host: &str,
+) -> Result<(Vec<ProtoPort>, NatAccess)> {
+    let Some(first) = ports.first_mut() else {
+        return Err(CommandError::usage("NAT needs a port").hint("add -A tcp/22"));
+    };
+    let nat = forward
+        .to
+        .clone()
+        .unwrap_or_else(|| super::args::Nat {
+            host: host.to_owned(),
+            port: None,
+        })
+        .with_port(first.port.get());
+    let outer = match forward.outer {
+        Outer::Same => return Ok((ports, nat)),
+        Outer::Port(port) => port,
+        Outer::Random => random_port()?,
+    };
+    first.port = NonZeroU16::new(outer).unwrap_or(first.port);
+    if ports.len() > 1 {
+        return Err(CommandError::usage(
+            "another NAT port can stand for one port only, and -A names several",
+        ));
+    }
+    Ok((ports, nat))
+}
+
+fn access(allow: Allow, ports: &[ProtoPort]) -> String {
+    let mut text = allow.to_string();
+    for port in ports {
+        text.push(',');
+        text.push_str(&port.to_string());
+    }
+    text
+}
+
+/// Sixteen decimal digits, each as likely as any other.
+fn random_digits() -> Result<[u8; 16]> {
+    let mut digits = [0; 16];
+    for digit in &mut digits {
+        *digit = loop {
+            let mut byte = [0];
+            getrandom::fill(&mut byte).map_err(no_randomness)?;
+            let [byte] = byte;
+            if byte < 250 {
+                break b'0' + byte % 10;
+            }
+        };
+    }
+    Ok(digits)
+}
+
+fn no_randomness(cause: getrandom::Error) -> CommandError {
+    CommandError::failed("the operating system gives no randomness", cause)
+}

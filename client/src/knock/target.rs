@@ -1,0 +1,269 @@
+//! Whom to knock at, where, and under which keys: by the fleet's directory, or with static keys.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU16;
+
+use fleet::Role;
+use fleet::wire::DirectoryHost;
+use member::Membership;
+use spa::{Allow, ExchangePublic, Keys, ProtoPort};
+
+use super::args::KnockArgs;
+use super::ask::{AllowBy, Ask, What, login_name};
+use super::keys;
+use super::send::Route;
+use crate::connection::Connection;
+use crate::directory::Directory;
+use crate::error::{CommandError, Result};
+use crate::profile::{Profile, home};
+use crate::rc::{RcFile, Stanza};
+use crate::ui::Ui;
+
+/// All that the packet and its way need.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// As it was named.
+    pub(crate) name: String,
+    /// Where to send to.
+    pub(crate) address: String,
+    pub(crate) port: u16,
+    pub(crate) keys: Keys,
+    pub(crate) tagged: bool,
+    pub(crate) username: String,
+    pub(crate) allow: AllowBy,
+    pub(crate) ask: Ask,
+    pub(crate) route: Route,
+}
+
+/// Finds the target: in the fleet when the profile has joined one and no static key is meant.
+///
+/// # Errors
+///
+/// Exit code 2 when the command line does not say enough, 1 when the host is not known, 3 when the
+/// controller is needed and not reached.
+pub(crate) async fn find(ui: &Ui, profile: &Profile, args: &KnockArgs) -> Result<Target> {
+    if let Some(host) = &args.host
+        && !args.keys.is_static()
+        && let Some(membership) = profile.membership_if_any()?
+    {
+        return in_fleet(ui, profile, membership, host, args).await;
+    }
+    outside(ui, args)
+}
+
+async fn in_fleet(
+    ui: &Ui,
+    profile: &Profile,
+    membership: Membership,
+    host: &str,
+    args: &KnockArgs,
+) -> Result<Target> {
+    if membership.role != Role::User {
+        return Err(CommandError::refused(format!(
+            "this profile is {} {}, and only users have a directory of hosts",
+            membership.role, membership.name
+        ))
+        .hint("name a user's profile with --profile, or static keys with --key-file or -n"));
+    }
+    let directory = directory_with(profile, &membership, host).await?;
+    let entries = directory.entries(host);
+    let Some(entry) = entries.first() else {
+        return Err(CommandError::refused(format!(
+            "no policy lets {} open anything on a host named {host}",
+            membership.name
+        ))
+        .hint("`postern profile show` lists the hosts; for one outside of the fleet use -D ADDRESS alone"));
+    };
+    let mut ask = Ask::merge(&args.ask, &Stanza::default())?;
+    let route = Route::merge(&args.route, &Stanza::default())?;
+    choose_ports(ui, &mut ask, &entries)?;
+    Ok(Target {
+        name: host.to_owned(),
+        address: args
+            .route
+            .destination
+            .clone()
+            .unwrap_or_else(|| entry.address.clone()),
+        port: route.port.unwrap_or_else(|| spa_port(entry)),
+        keys: pairwise(&membership, entry)?,
+        tagged: args.keys.form().unwrap_or(true),
+        username: ask.username.clone().unwrap_or(membership.name),
+        allow: ask.allow.clone().unwrap_or(AllowBy::Known(Allow::Source)),
+        ask,
+        route,
+    })
+}
+
+/// The directory of the profile, fetched anew when it is missing or does not know the host.
+async fn directory_with(
+    profile: &Profile,
+    membership: &Membership,
+    host: &str,
+) -> Result<Directory> {
+    if let Some(directory) = Directory::load(profile, membership)?
+        && !directory.entries(host).is_empty()
+    {
+        return Ok(directory);
+    }
+    let connection = Connection::of(membership.clone()).await?;
+    Directory::sync(profile, &connection).await
+}
+
+/// The keys of this user and that host.
+///
+/// # Errors
+///
+/// Exit code 1 when the host's public key is unfit.
+pub(crate) fn pairwise(membership: &Membership, host: &DirectoryHost) -> Result<Keys> {
+    let unfit = || CommandError::refused(format!("the key of {} is unfit", host.name));
+    let secret = membership
+        .exchange()
+        .ok_or_else(|| CommandError::refused("this profile has no exchange key"))?;
+    let their: [u8; 32] = host
+        .exchange_key
+        .as_slice()
+        .try_into()
+        .map_err(|_| unfit())?;
+    let their = ExchangePublic(their);
+    spa::pairwise(secret, &their, &secret.public(), &their).map_err(|cause| unfit().because(cause))
+}
+
+/// The SPA port of a host of the directory.
+pub(crate) fn spa_port(host: &DirectoryHost) -> u16 {
+    u16::try_from(host.spa_port)
+        .ok()
+        .and_then(NonZeroU16::new)
+        .map_or(fleet::DEFAULT_SPA_PORT, NonZeroU16::get)
+}
+
+/// Fills in the one port that the directory names, and warns of those that it does not.
+fn choose_ports(ui: &Ui, ask: &mut Ask, entries: &[&DirectoryHost]) -> Result {
+    let What::Ports { ports, forward } = &mut ask.what else {
+        return Ok(());
+    };
+    let anything = entries.iter().any(|entry| entry.ports.is_empty());
+    let allowed: BTreeSet<&str> = entries
+        .iter()
+        .flat_map(|entry| entry.ports.iter().map(String::as_str))
+        .collect();
+    if ports.is_empty() {
+        let only: Option<ProtoPort> = allowed.first().and_then(|port| port.parse().ok());
+        match only {
+            Some(port) if allowed.len() == 1 && !anything => ports.push(port),
+            Some(_) | None => {
+                let allowed: Vec<&str> = allowed.into_iter().collect();
+                return Err(
+                    CommandError::usage("which port? nothing is asked for with -A")
+                        .hint(format!("you may ask for {}", any_of(&allowed, anything))),
+                );
+            }
+        }
+    } else if !anything && forward.is_none() {
+        for port in ports.iter().map(ProtoPort::to_string) {
+            if !allowed.contains(port.as_str()) {
+                ui.warn(format_args!(
+                    "the directory does not let you open {port} there; `postern sync` fetches it anew"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn any_of(ports: &[&str], anything: bool) -> String {
+    if anything {
+        "any port, as in -A tcp/22".to_owned()
+    } else {
+        ports.join(", ")
+    }
+}
+
+fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
+    if args.host.is_some() && args.route.destination.is_some() {
+        return Err(CommandError::usage(
+            "HOST and -D both name a host, and this profile has joined no fleet",
+        )
+        .hint("leave one of them out, or join with `postern join TOKEN`"));
+    }
+    let (rc, stanza) = read_rc(ui, args)?;
+    stanza.require_supported()?;
+    let name = args
+        .host
+        .as_deref()
+        .or(args.route.destination.as_deref())
+        .or_else(|| stanza.text("SPA_SERVER"))
+        .ok_or_else(|| no_host(&rc))?
+        .to_owned();
+    let ask = Ask::merge(&args.ask, &stanza)?;
+    require_ports(&ask)?;
+    let allow = ask.allow.clone().ok_or_else(|| {
+        CommandError::usage("for which address? one of -a, -s and -R is needed").hint(
+            "-a IP names it, -R asks a web page for it, -s takes wherever the packet comes from",
+        )
+    })?;
+    let route = Route::merge(&args.route, &stanza)?;
+    let keys = keys::find(ui, &args.keys, &stanza, &name).map_err(|error| {
+        if error.hint_text().is_some() && rc.has(&name) && args.keys.named_config.is_none() {
+            return error.hint(format!("there is a stanza of this name; say -n {name}"));
+        }
+        error
+    })?;
+    Ok(Target {
+        address: name.clone(),
+        port: route.port.unwrap_or(fleet::DEFAULT_SPA_PORT),
+        keys,
+        tagged: args.keys.form().unwrap_or(false),
+        username: ask.username.clone().unwrap_or_else(login_name),
+        allow,
+        ask,
+        route,
+        name,
+    })
+}
+
+fn require_ports(ask: &Ask) -> Result {
+    match &ask.what {
+        What::Ports { ports, .. } if ports.is_empty() => {
+            Err(CommandError::usage("which port? nothing is asked for")
+                .hint("-A tcp/22 opens a port, -C runs a command"))
+        }
+        What::Ports { .. } | What::Command(_) => Ok(()),
+    }
+}
+
+fn no_host(rc: &RcFile) -> CommandError {
+    let names: Vec<&str> = rc.names().collect();
+    let error = CommandError::usage("which host? there is neither HOST nor -D");
+    if names.is_empty() {
+        return error.hint("write `postern knock HOST -A tcp/22`");
+    }
+    error.hint(format!("the rc file has the stanzas {}", names.join(", ")))
+}
+
+/// The rc file and the stanza to start from.
+fn read_rc(ui: &Ui, args: &KnockArgs) -> Result<(RcFile, Stanza)> {
+    let keys = &args.keys;
+    let path = match &keys.rc_file {
+        Some(path) => path.clone(),
+        None => home().join(".fwknoprc"),
+    };
+    let wanted = keys.rc_file.is_some() || keys.named_config.is_some();
+    let rc = if keys.no_rc_file || (!wanted && !path.exists()) {
+        RcFile::default()
+    } else {
+        RcFile::read(&path)?
+    };
+    if rc.is_exposed() {
+        let name = path.display();
+        ui.warn(format_args!(
+            "others can read the keys in {name}; run `chmod 600 {name}`"
+        ));
+    }
+    let stanza = rc.stanza(keys.named_config.as_deref()).ok_or_else(|| {
+        let name = keys.named_config.as_deref().unwrap_or_default();
+        let names: Vec<&str> = rc.names().collect();
+        CommandError::refused(format!("{} has no stanza [{name}]", path.display()))
+            .hint(format!("it has {}", names.join(", ")))
+    })?;
+    Ok((rc, stanza))
+}

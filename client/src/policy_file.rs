@@ -1,0 +1,99 @@
+//! Policy files on this machine: reading them with their includes, telling their mistakes, and making
+//! one text of them.
+
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use policy::{InvalidPolicy, Policy, ReadError, Secrets, Source};
+use zeroize::Zeroizing;
+
+use crate::error::{CommandError, Result};
+use crate::ui::Ui;
+
+/// A policy file that has no mistakes.
+pub(crate) struct PolicyFile {
+    /// As it was named.
+    pub(crate) name: String,
+    pub(crate) policy: Policy,
+    text: Zeroizing<String>,
+}
+
+/// Includes come from the disk.
+struct Disk;
+
+// === impl PolicyFile ===
+
+impl PolicyFile {
+    /// Reads and checks a file; `-` is standard input.
+    ///
+    /// # Errors
+    ///
+    /// Exit code 1 when it cannot be read, 64 with every mistake in it.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let stdin = path.as_os_str() == "-";
+        let name = if stdin {
+            "standard input".to_owned()
+        } else {
+            path.display().to_string()
+        };
+        let text = if stdin {
+            let mut text = String::new();
+            io::stdin().read_to_string(&mut text).map(|_| text)
+        } else {
+            fs::read_to_string(path)
+        };
+        let text = text
+            .map(Zeroizing::new)
+            .map_err(|cause| CommandError::failed(format!("cannot read {name}"), cause))?;
+        let policy = policy::parse(&name, &text, &Disk).map_err(|error| mistakes(&error))?;
+        Ok(Self { name, policy, text })
+    }
+
+    /// One text without includes, for the controller. With keys, if there are any.
+    pub(crate) fn whole_text(&self) -> Zeroizing<String> {
+        if self.policy.included.is_empty() {
+            self.text.clone()
+        } else {
+            Zeroizing::new(self.policy.print(Secrets::Show))
+        }
+    }
+
+    /// Tells what is allowed but doubtful.
+    pub(crate) fn warn(&self, ui: &Ui) {
+        for warning in &self.policy.warnings {
+            ui.warn(warning);
+        }
+    }
+
+    /// "3 stanzas"
+    pub(crate) fn stanzas(&self) -> String {
+        match self.policy.stanzas.len() {
+            1 => "1 stanza".to_owned(),
+            count => format!("{count} stanzas"),
+        }
+    }
+}
+
+fn mistakes(error: &InvalidPolicy) -> CommandError {
+    CommandError::invalid(error.to_string())
+}
+
+// === impl Disk ===
+
+impl Source for Disk {
+    fn read(&self, path: &Path) -> Result<String, ReadError> {
+        Ok(fs::read_to_string(path)?)
+    }
+
+    fn list_conf(&self, dir: &Path) -> Result<Vec<PathBuf>, ReadError> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "conf") {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+}

@@ -1,0 +1,142 @@
+//! The profile: one membership, the signed directory as last seen, and the policy generation that
+//! the operator saw last.
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use member::{FilesError, Membership};
+
+use crate::error::{CommandError, Result};
+
+const DIRECTORY: &str = "directory.bin";
+const BASE: &str = "policy-base";
+
+/// A profile directory.
+#[derive(Clone, Debug)]
+pub(crate) struct Profile {
+    dir: PathBuf,
+}
+
+// === impl Profile ===
+
+impl Profile {
+    /// The profile that was named, or the one of the XDG configuration directory.
+    pub(crate) fn new(named: Option<PathBuf>) -> Self {
+        let dir = named.unwrap_or_else(|| {
+            env::var_os("XDG_CONFIG_HOME")
+                .map(PathBuf::from)
+                .filter(|dir| dir.is_absolute())
+                .unwrap_or_else(|| home().join(".config"))
+                .join("postern")
+        });
+        Self { dir }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Who we are.
+    ///
+    /// # Errors
+    ///
+    /// Exit code 1 when nobody has joined here.
+    pub(crate) fn membership(&self) -> Result<Membership> {
+        Ok(Membership::load(&self.dir)?)
+    }
+
+    /// Who we are, if we are a member at all.
+    ///
+    /// # Errors
+    ///
+    /// Exit code 1 when there is a membership that cannot be used.
+    pub(crate) fn membership_if_any(&self) -> Result<Option<Membership>> {
+        match Membership::load(&self.dir) {
+            Ok(membership) => Ok(Some(membership)),
+            Err(FilesError::NotMember { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The signed directory as it was stored.
+    pub(crate) fn read_directory(&self) -> Result<Option<Vec<u8>>> {
+        self.read(DIRECTORY)
+    }
+
+    pub(crate) fn write_directory(&self, bytes: &[u8]) -> Result {
+        self.write(DIRECTORY, bytes)
+    }
+
+    /// The policy generation that the operator saw last.
+    pub(crate) fn seen_generation(&self) -> Result<Option<u64>> {
+        let text = self.read(BASE)?;
+        Ok(text
+            .and_then(|bytes| String::from_utf8(bytes).ok())
+            .and_then(|text| text.trim().parse().ok()))
+    }
+
+    pub(crate) fn saw_generation(&self, generation: u64) -> Result {
+        self.write(BASE, format!("{generation}\n").as_bytes())
+    }
+
+    /// Forgets what belonged to an earlier membership.
+    pub(crate) fn forget_cache(&self) -> Result {
+        for name in [DIRECTORY, BASE] {
+            let path = self.dir.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(CommandError::failed(
+                        format!("cannot remove {}", path.display()),
+                        error,
+                    ));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.dir.join(name);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(CommandError::failed(
+                format!("cannot read {}", path.display()),
+                error,
+            )),
+        }
+    }
+
+    /// Replaces a file whole.
+    fn write(&self, name: &str, bytes: &[u8]) -> Result {
+        let path = self.dir.join(name);
+        let fresh = self.dir.join(format!("{name}.{}", std::process::id()));
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&fresh, &path))
+            .map_err(|cause| {
+                CommandError::failed(format!("cannot write {}", path.display()), cause)
+            })
+    }
+}
+
+/// The home directory; the root directory when there is none, where nothing of ours lies.
+pub(crate) fn home() -> PathBuf {
+    env::var_os("HOME")
+        .map(PathBuf::from)
+        .filter(|home| !home.as_os_str().is_empty())
+        .or_else(|| {
+            let user = nix::unistd::User::from_uid(nix::unistd::getuid());
+            user.ok().flatten().map(|user| user.dir)
+        })
+        .unwrap_or_else(|| PathBuf::from("/"))
+}
