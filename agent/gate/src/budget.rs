@@ -2,9 +2,11 @@
 //!
 //! A packet without a tag, from a source not seen before, must be tried under every key it could
 //! have been sealed with. Junk that is made to look right causes the same work, so the work is
-//! bounded: each source has an allowance, all strangers together have one, and sources that have
-//! proved a key before draw on one of their own that strangers cannot empty. A packet is tried under
-//! all its keys or under none, so that a half-empty budget cannot make the last key of a policy
+//! bounded, for each source and in total. The total is cut in three: one part for sources that have
+//! proved a key before, one for sources that were quiet until now, one for everybody. So neither
+//! junk from anywhere starves those who were here before, nor junk from some addresses those who come
+//! for the first time; only sources forged anew for every packet can delay these, and nobody who
+//! sends our own tagged form needs any of it. A packet is tried under all its keys or under none, so that a half-empty budget cannot make the last key of a policy
 //! unreachable while the first still works.
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -17,8 +19,10 @@ use lru::LruCache;
 /// 1 µs); longer packets, other digests and keys without an HMAC cost several.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Budget {
-    /// Units a second for all strangers together. The default takes about 30 % of a core.
-    pub strangers_per_sec: u32,
+    /// Units a second for everybody. The default takes about 20 % of a core.
+    pub common_per_sec: u32,
+    /// Units a second for sources that were quiet until now. The default takes about 10 %.
+    pub newcomers_per_sec: u32,
     /// Units a second for sources that have proved a key before. The default takes about 10 %.
     pub known_per_sec: u32,
     /// Units a second for one source: an IPv4 address, or an IPv6 network of 64 bits.
@@ -49,7 +53,8 @@ const REFILL_MAX: Duration = Duration::from_secs(3600);
 pub(crate) struct Budgets {
     budget: Budget,
     burst: u64,
-    strangers: Bucket,
+    common: Bucket,
+    newcomers: Bucket,
     known: Bucket,
     sources: LruCache<IpAddr, Bucket>,
 }
@@ -59,8 +64,16 @@ pub(crate) struct Budgets {
 #[must_use]
 pub(crate) struct Taken {
     source: IpAddr,
-    from_known: bool,
+    pool: Pool,
     units: u64,
+}
+
+/// The parts of the total.
+#[derive(Clone, Copy, Debug)]
+enum Pool {
+    Common,
+    Newcomers,
+    Known,
 }
 
 /// A token bucket over steady time.
@@ -76,7 +89,8 @@ struct Bucket {
 impl Budget {
     /// No limit that any input can reach: for explaining packets, where nobody is starved.
     pub const UNLIMITED: Self = Self {
-        strangers_per_sec: u32::MAX,
+        common_per_sec: u32::MAX,
+        newcomers_per_sec: u32::MAX,
         known_per_sec: u32::MAX,
         source_per_sec: u32::MAX,
     };
@@ -85,7 +99,8 @@ impl Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            strangers_per_sec: 600_000,
+            common_per_sec: 400_000,
+            newcomers_per_sec: 200_000,
             known_per_sec: 200_000,
             source_per_sec: 40_000,
         }
@@ -100,13 +115,16 @@ impl Budgets {
         let mut budgets = Self {
             budget,
             burst: 0,
-            strangers: Bucket::EMPTY,
+            common: Bucket::EMPTY,
+            newcomers: Bucket::EMPTY,
             known: Bucket::EMPTY,
             sources: LruCache::new(SOURCES_MAX),
         };
         budgets.set_scan_units(scan_units);
-        budgets.strangers.units = budgets.capacity(budget.strangers_per_sec);
-        budgets.known.units = budgets.capacity(budget.known_per_sec);
+        for pool in [Pool::Common, Pool::Newcomers, Pool::Known] {
+            let capacity = budgets.capacity(budgets.rate(pool));
+            budgets.bucket(pool).units = capacity;
+        }
         budgets
     }
 
@@ -115,67 +133,88 @@ impl Budgets {
         self.burst = scan_units.saturating_mul(SCANS_AT_ONCE);
     }
 
-    /// Takes `units` from the source's allowance and from that of its kind, or nothing at all.
-    ///
-    /// A known source may use what strangers leave, never the other way round.
+    /// Takes `units` from the source's allowance and from a part of the total, or nothing at all.
     pub(crate) fn take(
         &mut self,
         source: IpAddr,
-        known: bool,
+        is_known: bool,
         units: u64,
         steady: Duration,
     ) -> Result<Taken, Exhausted> {
         let source = network_of(source);
-        let source_capacity = self.capacity(self.budget.source_per_sec);
-        let (strangers_capacity, known_capacity) = (
-            self.capacity(self.budget.strangers_per_sec),
-            self.capacity(self.budget.known_per_sec),
-        );
-        let of_source = self.sources.get_or_insert_mut(source, || Bucket {
-            units: source_capacity,
-            filled: steady,
-        });
-        of_source.refill(self.budget.source_per_sec, source_capacity, steady);
-        if of_source.units < units {
-            return Err(Exhausted::Source);
-        }
-        self.strangers
-            .refill(self.budget.strangers_per_sec, strangers_capacity, steady);
-        self.known
-            .refill(self.budget.known_per_sec, known_capacity, steady);
-        let from_known = known && self.known.units >= units;
-        let total = if from_known {
-            &mut self.known
-        } else {
-            &mut self.strangers
+        let was_quiet = self.refill_source(source, units, steady)?;
+        let own = match (is_known, was_quiet) {
+            (true, _) => Pool::Known,
+            (false, true) => Pool::Newcomers,
+            (false, false) => Pool::Common,
         };
-        if total.units < units {
-            return Err(Exhausted::Total);
+        for pool in [own, Pool::Common] {
+            let rate = self.rate(pool);
+            let capacity = self.capacity(rate);
+            let bucket = self.bucket(pool);
+            bucket.refill(rate, capacity, steady);
+            if bucket.units >= units {
+                bucket.units -= units;
+                if let Some(of_source) = self.sources.peek_mut(&source) {
+                    of_source.units = of_source.units.saturating_sub(units);
+                }
+                return Ok(Taken {
+                    source,
+                    pool,
+                    units,
+                });
+            }
         }
-        total.units -= units;
-        of_source.units -= units;
-        Ok(Taken {
-            source,
-            from_known,
-            units,
-        })
+        Err(Exhausted::Total)
     }
 
     /// Gives back what an authentic packet cost: its sender is no stranger.
     pub(crate) fn give_back(&mut self, taken: Taken) {
         let Taken {
             source,
-            from_known,
+            pool,
             units,
         } = taken;
-        let total = if from_known {
-            &mut self.known
-        } else {
-            &mut self.strangers
-        };
-        total.units = total.units.saturating_add(units);
+        let bucket = self.bucket(pool);
+        bucket.units = bucket.units.saturating_add(units);
         if let Some(of_source) = self.sources.peek_mut(&source) {
             of_source.units = of_source.units.saturating_add(units);
+        }
+    }
+
+    /// Checks that the source has `units` left, and reports whether it has spent nothing lately.
+    fn refill_source(
+        &mut self,
+        source: IpAddr,
+        units: u64,
+        steady: Duration,
+    ) -> Result<bool, Exhausted> {
+        let rate = self.budget.source_per_sec;
+        let capacity = self.capacity(rate);
+        let of_source = self.sources.get_or_insert_mut(source, || Bucket {
+            units: capacity,
+            filled: steady,
+        });
+        of_source.refill(rate, capacity, steady);
+        if of_source.units < units {
+            return Err(Exhausted::Source);
+        }
+        Ok(of_source.units >= capacity)
+    }
+
+    fn rate(&self, pool: Pool) -> u32 {
+        match pool {
+            Pool::Common => self.budget.common_per_sec,
+            Pool::Newcomers => self.budget.newcomers_per_sec,
+            Pool::Known => self.budget.known_per_sec,
+        }
+    }
+
+    fn bucket(&mut self, pool: Pool) -> &mut Bucket {
+        match pool {
+            Pool::Common => &mut self.common,
+            Pool::Newcomers => &mut self.newcomers,
+            Pool::Known => &mut self.known,
         }
     }
 
@@ -221,7 +260,8 @@ mod tests {
     use super::*;
 
     const BUDGET: Budget = Budget {
-        strangers_per_sec: 1_000,
+        common_per_sec: 700,
+        newcomers_per_sec: 300,
         known_per_sec: 500,
         source_per_sec: 100,
     };
@@ -282,6 +322,25 @@ mod tests {
 
         assert_eq!(stranger.unwrap_err(), Exhausted::Total);
         assert!(known.is_ok());
+    }
+
+    #[test]
+    fn sources_that_come_again_and_again_leave_the_share_of_newcomers_alone() {
+        let mut budgets = Budgets::new(BUDGET, NO_SCANS);
+        let mut spent = 0;
+        for _ in 0..100 {
+            // Ten sources, never quiet.
+            spent += (0..10)
+                .filter(|&n| budgets.take(address(n), false, 1, Duration::ZERO).is_ok())
+                .count();
+        }
+
+        assert!(spent >= 70);
+        assert!(
+            budgets
+                .take(address(100), false, 10, Duration::ZERO)
+                .is_ok()
+        );
     }
 
     #[test]

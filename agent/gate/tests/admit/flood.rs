@@ -10,7 +10,8 @@ use crate::support::{Scene, knock, reason, route, stanza, tagged_knock};
 /// Ten keys; a packet that looks right costs ten units.
 const KEYS: u64 = 10;
 const BUDGET: Budget = Budget {
-    strangers_per_sec: 1_000,
+    common_per_sec: 700,
+    newcomers_per_sec: 300,
     known_per_sec: 500,
     source_per_sec: 200,
 };
@@ -37,7 +38,7 @@ fn under_crafted_junk_from_everywhere_trials_are_bounded() {
         scene.now.steady += Duration::from_secs(1);
     }
 
-    let trials_max = u64::from(BUDGET.strangers_per_sec) / 10 * 10 * (seconds + 1);
+    let trials_max = u64::from(BUDGET.common_per_sec + BUDGET.newcomers_per_sec) * (seconds + 1);
     let counters = scene.gate.counters();
     assert!(counters.trials <= trials_max, "{}", counters.trials);
     assert!(counters.over_total_budget > 0);
