@@ -25,7 +25,11 @@ impl Source for Files {
         let mut files = Vec::new();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "conf") && path.is_file() {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "conf")
+                && path.is_file()
+            {
                 files.push(path);
             }
         }

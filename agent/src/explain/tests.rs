@@ -50,11 +50,24 @@ fn what_is_not_authentic_has_all_names_and_no_values() {
         PACKET,
     );
 
-    let names = |line: &Value| line.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let names = |line: &Value| {
+        line.as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&known[0]), names(&unknown[0]));
     assert_eq!(unknown[0]["accepted"], false);
     assert_eq!(unknown[0]["check"], "authenticate");
-    for name in ["stanza", "username", "timestamp", "message", "digest", "opens"] {
+    for name in [
+        "stanza",
+        "username",
+        "timestamp",
+        "message",
+        "digest",
+        "opens",
+    ] {
         assert_eq!(unknown[0][name], Value::Null, "{name}");
     }
 }
@@ -78,7 +91,10 @@ fn a_malformed_line_never_stops_the_run() {
 
     let lines = explained(&at_its_time(KEYS), input);
 
-    let checks: Vec<_> = lines.iter().map(|line| line["check"].as_str().unwrap()).collect();
+    let checks: Vec<_> = lines
+        .iter()
+        .map(|line| line["check"].as_str().unwrap())
+        .collect();
     assert_eq!(checks, ["parse", "parse", "parse", "parse", "accepted"]);
 }
 
@@ -138,7 +154,11 @@ fn a_file_with_mistakes_is_refused_with_all_of_them() {
 fn a_file_that_is_not_there_is_named() {
     let invalid = load(Path::new("/nonexistent/access.conf")).unwrap_err();
 
-    assert!(invalid.to_string().starts_with("/nonexistent/access.conf: "));
+    assert!(
+        invalid
+            .to_string()
+            .starts_with("/nonexistent/access.conf: ")
+    );
 }
 
 /// The arguments, and the access file that they name, for as long as it lives.
@@ -159,7 +179,9 @@ fn arguments(access_conf: &str, more: &[&str]) -> Arguments {
     }
     let file = access_file(access_conf);
     let path = file.path().to_str().unwrap();
-    let words = ["explain", "--access-file", path].into_iter().chain(more.iter().copied());
+    let words = ["explain", "--access-file", path]
+        .into_iter()
+        .chain(more.iter().copied());
     let command: Command = clap::Parser::parse_from(words);
     Arguments {
         parsed: command.explain,
