@@ -17,9 +17,10 @@ pub(crate) struct Arena {
     pub(crate) client: Node,
     pub(crate) target: Target,
     next_source: Cell<u32>,
+    next_node: Cell<u8>,
     _echo: UdpService,
     /// Goes last: with it go the namespaces.
-    _lab: Lab,
+    lab: Lab,
 }
 
 // === impl Arena ===
@@ -55,9 +56,17 @@ impl Arena {
                 echo_port: ECHO_PORT,
             },
             next_source: Cell::new(0),
+            next_node: Cell::new(3),
             _echo: echo,
-            _lab: lab,
+            lab,
         })
+    }
+
+    /// A further machine, beside the two.
+    pub(crate) fn another_node(&self, name: &str) -> anyhow::Result<Node> {
+        let number = self.next_node.get();
+        self.next_node.set(number + 1);
+        self.lab.node(name, number)
     }
 
     /// An address that no packet came from yet.

@@ -1,6 +1,10 @@
-//! The experiments of the gate, by the numbers of the issue.
+//! The experiments, by the numbers of the issue: E1 to E8 at the gate, E9 to E11 in a fleet.
 
+pub(crate) mod audit;
+mod audit_log;
+pub(crate) mod claims;
 pub(crate) mod closing;
+pub(crate) mod fleet_apply;
 pub(crate) mod flood;
 pub(crate) mod grants;
 pub(crate) mod start;

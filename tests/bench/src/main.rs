@@ -7,6 +7,7 @@ mod arena;
 mod clock;
 mod estate;
 mod experiments;
+mod fleet;
 mod flood;
 mod probe;
 mod report;
@@ -19,7 +20,7 @@ use clap::Parser;
 
 use crate::arena::Arena;
 use crate::experiments::flood::{Client, Fire, Junk};
-use crate::experiments::{closing, flood as fire, grants, start};
+use crate::experiments::{audit, claims, closing, fleet_apply, flood as fire, grants, start};
 use crate::report::Report;
 use crate::servers::Server;
 
@@ -27,7 +28,8 @@ use crate::servers::Server;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
-    /// Experiments to run, by number: E1 to E8 for the gate (all when none is given)
+    /// Experiments to run, by number: E1 to E8 for the gate, E9 to E11 for the fleet, which only
+    /// Postern has (all when none is given)
     #[arg(value_name = "EXPERIMENT")]
     experiments: Vec<String>,
 
@@ -38,7 +40,20 @@ struct Args {
     /// Also write every number as a line of JSON to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// E11: how many events the auditor's question is asked among
+    #[arg(long, value_name = "N")]
+    events: Option<u64>,
+
+    /// E9 to E11 shorter and smaller: for trying, not for numbers
+    #[arg(long)]
+    quick: bool,
 }
+
+/// E11: events in the log.
+const EVENTS: u64 = 10_000_000;
+/// And with `--quick`.
+const EVENTS_QUICK: u64 = 200_000;
 
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 fn main() -> anyhow::Result<()> {
@@ -49,18 +64,44 @@ fn main() -> anyhow::Result<()> {
         args.servers.clone()
     };
     let wanted = |name: &str| {
-        args.experiments.is_empty()
-            || args
-                .experiments
-                .iter()
-                .any(|wanted| name.starts_with(wanted.as_str()))
+        args.experiments.is_empty() || args.experiments.iter().any(|wanted| covers(wanted, name))
     };
     let mut report = Report::new(args.json.as_deref())?;
     let arena = Arena::new()?;
-    for server in servers {
-        gate(&arena, server, &wanted, &mut report)?;
+    for server in &servers {
+        gate(&arena, *server, &wanted, &mut report)?;
+    }
+    if servers.contains(&Server::Postern) {
+        company(&arena, &args, &wanted, &mut report)?;
     }
     println!("{}", report.table());
+    Ok(())
+}
+
+/// Whether `wanted` means experiment `name`: `E4` means E4a and E4d, but `E1` does not mean E10.
+fn covers(wanted: &str, name: &str) -> bool {
+    name.strip_prefix(wanted)
+        .is_some_and(|rest| !rest.starts_with(|next: char| next.is_ascii_digit()))
+}
+
+/// The experiments of a fleet.
+fn company(
+    arena: &Arena,
+    args: &Args,
+    wanted: &dyn Fn(&str) -> bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    if wanted("E9") {
+        claims::run(arena, args.quick, report)?;
+    }
+    if wanted("E10") {
+        fleet_apply::run(arena, args.quick, report)?;
+    }
+    if wanted("E11") {
+        let events = if args.quick { EVENTS_QUICK } else { EVENTS };
+        let events = args.events.unwrap_or(events);
+        audit::run(arena, events, args.quick, report)?;
+    }
     Ok(())
 }
 

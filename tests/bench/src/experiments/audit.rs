@@ -1,0 +1,222 @@
+//! E11: how many events a second the fleet's log takes, and how soon the auditor has her answer when
+//! the log is long.
+
+use std::fs::File;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use fleet::wire::agent_client::AgentClient;
+use fleet::wire::audit_client::AuditClient;
+use fleet::wire::{EventKind as WireKind, ListEventsRequest, PushEventsRequest};
+use fleet::{Event, EventKind, Role};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use crate::arena::Arena;
+use crate::clock;
+use crate::experiments::audit_log::{self, HOST, WEEK_MS};
+use crate::fleet::Company;
+use crate::report::{Report, Row};
+use crate::servers::Server;
+use crate::stats::{Sample, ms};
+
+/// Hosts that push events, each one push after the other, as agents do.
+const HOSTS: usize = 4;
+/// Events in a push, as an agent makes it.
+const BATCH: u64 = 512;
+/// How long a host's journal is: more than can be stored in the time.
+const BATCHES: u64 = 120;
+/// Answers measured with a warm controller.
+const WARM: usize = 20;
+/// And with one that has just started, and nothing of its database in memory.
+const COLD: usize = 3;
+
+/// Runs all of E11; the question is asked among `events` events.
+pub(crate) fn run(
+    arena: &Arena,
+    events: u64,
+    quick: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut company = Company::start(arena, "audit")?;
+    store(&company, quick, report)?;
+    company.controller.stop()?;
+    let database = company.controller.data.join("controller.db");
+    let (start, now_ms) = (clock::now(), clock::wall_secs() * 1_000);
+    audit_log::fill(&database, events, now_ms)?;
+    let filled = start.elapsed();
+    ask(&mut company, &database, events, now_ms, filled, report)
+}
+
+/// Events stored per second.
+fn store(company: &Company, quick: bool, report: &mut Report) -> anyhow::Result<()> {
+    let time = Duration::from_secs(if quick { 1 } else { 5 });
+    let (stored, secs) = company.run(async {
+        let operator = company.operator().await?;
+        let names = (0..HOSTS).map(|number| format!("pusher-{number}"));
+        let members = operator.members(Role::Host, names.collect()).await?;
+        let mut clients = Vec::with_capacity(HOSTS);
+        for member in &members {
+            clients.push(AgentClient::new(member.channel().await?));
+        }
+        let journals: Vec<_> = (0..HOSTS).map(journal).collect();
+        let start = clock::now();
+        let mut pushing = JoinSet::new();
+        for (client, journal) in clients.into_iter().zip(journals) {
+            pushing.spawn(push(client, journal, start, time));
+        }
+        let stored: anyhow::Result<Vec<u64>> = pushing.join_all().await.into_iter().collect();
+        let stored = u32::try_from(stored?.into_iter().sum::<u64>())?;
+        anyhow::Ok((stored, start.elapsed().as_secs_f64()))
+    })?;
+    let rate = f64::from(stored) / secs;
+    report.add(Row {
+        experiment: "E11",
+        case: format!("events stored, {HOSTS} hosts"),
+        server: Server::Postern,
+        measure: "events_per_s",
+        value: Some(rate),
+        text: format!("{rate:.0}/s ({stored} in {secs:.1} s, pushes of {BATCH})"),
+        goal: ">= 20,000/s",
+    })
+}
+
+/// Pushes until the time is over or the journal is at its end, and says how many were stored.
+async fn push(
+    mut client: AgentClient<Channel>,
+    journal: Vec<PushEventsRequest>,
+    start: Instant,
+    time: Duration,
+) -> anyhow::Result<u64> {
+    let mut stored = 0;
+    for request in journal {
+        if start.elapsed() > time {
+            break;
+        }
+        let pushed = client.push_events(request).await?.into_inner();
+        ensure!(pushed.acknowledged_seq == stored + BATCH, "{pushed:?}");
+        stored = pushed.acknowledged_seq;
+    }
+    Ok(stored)
+}
+
+/// One host's whole journal, chained as an agent does, made beforehand.
+fn journal(host: usize) -> Vec<PushEventsRequest> {
+    let epoch = format!("{host:032x}");
+    let now_ms = clock::wall_secs() * 1_000;
+    let mut chain = [0; 32];
+    let mut seq = 0;
+    let push = |_| {
+        let mut events = Vec::new();
+        for _ in 0..BATCH {
+            seq += 1;
+            let event = granted(seq, now_ms + seq);
+            chain = event.chain(&chain);
+            events.push(event.into_wire(chain));
+        }
+        PushEventsRequest {
+            epoch: epoch.clone(),
+            events,
+        }
+    };
+    (0..BATCHES).map(push).collect()
+}
+
+fn granted(seq: u64, at_ms: u64) -> Event {
+    let mut event = Event::new(EventKind::GrantOpened, at_ms);
+    let low = u32::try_from(seq % 65_536).unwrap_or_default();
+    let source = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 98, 0, 0)) + low);
+    event.seq = seq;
+    event.user = format!("user-{}", seq % 100);
+    event.key = format!("{:016x}", seq % 100);
+    event.stanza = "sre-ssh".to_owned();
+    event.generation = 7;
+    event.source = source.to_string();
+    event.opened = source.to_string();
+    event.ports = vec!["tcp/22".to_owned()];
+    event.until_ms = at_ms + 30_000;
+    event.replay_digest = format!("{seq:064x}");
+    event
+}
+
+/// "Who opened tcp/22 on web-1 last week", asked as `postern audit list` does.
+fn ask(
+    company: &mut Company,
+    database: &Path,
+    events: u64,
+    now_ms: u64,
+    filled: Duration,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let mut cold = Vec::with_capacity(COLD);
+    let mut found = 0;
+    for _ in 0..COLD {
+        company.controller.stop()?;
+        forget(database)?;
+        company.controller.start_again()?;
+        let (times, rows) = answers(company, now_ms, 1)?;
+        cold.extend(times);
+        found = rows;
+    }
+    let (times, rows) = answers(company, now_ms, 1 + WARM)?;
+    ensure!(rows == found && found > 0, "{found} rows, then {rows}");
+    let cold = Sample::new(cold);
+    let warm = Sample::new(times.into_iter().skip(1));
+    let p50 = warm.p50_ms();
+    report.add(Row {
+        experiment: "E11",
+        case: format!("tcp/22 on {HOST} last week, {events} events"),
+        server: Server::Postern,
+        measure: "answer_p50_ms",
+        value: p50,
+        text: format!(
+            "{} warm (p95 {}), {} cold; {found} rows (filled in {:.0} s)",
+            ms(p50),
+            ms(warm.p95_ms()),
+            ms(cold.p50_ms()),
+            filled.as_secs_f64(),
+        ),
+        goal: "<= 50 ms",
+    })
+}
+
+/// Asks several times over one connection; the times to the last row, and how many rows there were.
+fn answers(company: &Company, now_ms: u64, count: usize) -> anyhow::Result<(Vec<Duration>, usize)> {
+    company.run(async {
+        let mut client = AuditClient::new(company.channel().await?);
+        let mut times = Vec::with_capacity(count);
+        let mut rows = 0;
+        for _ in 0..count {
+            let question = ListEventsRequest {
+                host: HOST.to_owned(),
+                port: "tcp/22".to_owned(),
+                kind: WireKind::GrantOpened.into(),
+                since_ms: now_ms - WEEK_MS,
+                until_ms: now_ms,
+                limit: 100_000,
+                ..ListEventsRequest::default()
+            };
+            let start = clock::now();
+            let mut records = client.list_events(question).await?.into_inner();
+            rows = 0;
+            while let Some(record) = records.message().await? {
+                rows += 1;
+                let event = record.event.context("a record without event")?;
+                ensure!(event.ports == ["tcp/22"] && record.host == HOST);
+            }
+            times.push(start.elapsed());
+        }
+        Ok((times, rows))
+    })
+}
+
+/// Drops the database from the page cache, and nothing else of the machine.
+fn forget(database: &Path) -> anyhow::Result<()> {
+    let file = File::open(database)?;
+    file.sync_all()?;
+    posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! A long log for E11, written into the database of a controller that is stopped.
+//!
+//! In the controller's own schema, with every index as the controller made it, but not through the
+//! controller: ten million events would take it several minutes. Indexes are dropped, rows written in
+//! the order of time in one transaction without syncing, and the indexes made again from their own
+//! definitions. Chain values are not computed; they have their right size and the question does not
+//! look at them.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use rusqlite::{Connection, Statement, params};
+
+/// The host that is asked about.
+pub(crate) const HOST: &str = "web-1";
+/// A week.
+pub(crate) const WEEK_MS: u64 = 7 * 24 * 3_600 * 1_000;
+/// The time that the log reaches back, in weeks.
+const WEEKS: u64 = 13;
+/// Hosts whose events are in the log.
+const HOSTS: u64 = 1_000;
+
+const EVENT: &str = "INSERT INTO events (journal, host, seq, at_ms, kind, user, key, stanza, \
+     generation, source, opened, ports, until_ms, replay_digest, reason, count, chain, \
+     stored_at_ms, log_chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?9, ?10, ?11, ?12, \
+     ?13, 1, ?14, ?4, ?14)";
+/// In the order of its key, so that the tree is built from left to right.
+const PORTS: &str = "INSERT INTO event_ports (host, port, at_ms, event, kind) \
+     SELECT host, CASE ports WHEN 'tcp/22' THEN 393238 ELSE 393659 END, at_ms, id, kind \
+     FROM events WHERE id > ?1 AND ports IS NOT NULL ORDER BY 1, 2, 3, 4";
+
+/// What decides an event's fields.
+#[derive(Clone, Copy)]
+struct Facts {
+    number: u64,
+    at_ms: u64,
+    noise: u64,
+}
+
+/// Adds `events` events of the weeks before `now_ms`.
+pub(crate) fn fill(database: &Path, events: u64, now_ms: u64) -> anyhow::Result<()> {
+    let connection = Connection::open(database)?;
+    for (pragma, value) in [
+        ("synchronous", "off"),
+        ("journal_mode", "off"),
+        ("locking_mode", "exclusive"),
+        ("cache_size", "-1000000"),
+        ("threads", "2"),
+    ] {
+        // Some of them answer with the new value.
+        connection
+            .pragma_update_and_check(None, pragma, value, |_| Ok(()))
+            .ok();
+    }
+    let indexes = drop_indexes(&connection)?;
+    let last: i64 = connection.query_row("SELECT ifnull(max(id), 0) FROM events", [], |row| {
+        row.get(0)
+    })?;
+    connection.execute_batch("BEGIN")?;
+    let first = add_hosts(&connection)?;
+    let mut insert = connection.prepare(EVENT)?;
+    let mut noise: u64 = 0x9e37_79b9_7f4a_7c15;
+    for number in 0..events {
+        noise = next(noise);
+        let age_ms = (events - number) * (WEEKS * WEEK_MS / events.max(1));
+        let facts = Facts {
+            number,
+            at_ms: now_ms - age_ms,
+            noise,
+        };
+        add(&mut insert, first, facts)?;
+    }
+    drop(insert);
+    connection.execute(PORTS, [last])?;
+    connection.execute_batch("COMMIT")?;
+    for index in indexes {
+        connection.execute_batch(&index)?;
+    }
+    // As the controller left it.
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    Ok(())
+}
+
+/// Gives the definitions of the event indexes.
+fn drop_indexes(connection: &Connection) -> anyhow::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT name, sql FROM sqlite_schema \
+         WHERE type = 'index' AND tbl_name = 'events' AND sql IS NOT NULL",
+    )?;
+    let indexes: Vec<(String, String)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (name, _) in &indexes {
+        connection.execute_batch(&format!("DROP INDEX {name}"))?;
+    }
+    Ok(indexes.into_iter().map(|(_, sql)| sql).collect())
+}
+
+/// The ids of the first host and of its journal; the others follow.
+#[derive(Clone, Copy)]
+struct First {
+    host: i64,
+    journal: i64,
+}
+
+/// The hosts `web-1`, `web-2` and so on, with a journal each.
+fn add_hosts(connection: &Connection) -> anyhow::Result<First> {
+    let mut host = connection.prepare("INSERT INTO event_hosts (name) VALUES (?1)")?;
+    let mut journal = connection.prepare(
+        "INSERT INTO journals (host, epoch, last_seq, chain) VALUES (?1, ?2, ?3, zeroblob(32))",
+    )?;
+    let mut first = None;
+    for number in 1..=HOSTS {
+        let host = host.insert([format!("web-{number}")])?;
+        let journal = journal.insert(params![host, format!("{number:032x}"), i64::MAX])?;
+        first = first.or(Some(First { host, journal }));
+    }
+    first.context("no hosts")
+}
+
+/// Of a hundred events 46 are grants opened, 46 closed, four refused and four noise; two of three
+/// ports are tcp/22.
+fn add(insert: &mut Statement<'_>, first: First, facts: Facts) -> anyhow::Result<()> {
+    let Facts {
+        number,
+        at_ms,
+        noise,
+    } = facts;
+    let place = i64::try_from(noise % HOSTS)?;
+    let user = i64::try_from((noise >> 10) % 200)?;
+    let [.., a, b, c, d] = (noise >> 20).to_be_bytes();
+    let source = [4, 10, a % 16, b, c];
+    let kind = match (noise >> 44) % 100 {
+        0..46 => 1,
+        46..92 => 2,
+        92..96 => 4,
+        _ => 16,
+    };
+    let named = kind != 16;
+    let port = if d % 3 == 0 { "tcp/443" } else { "tcp/22" };
+    let mut digest = [0; 32];
+    for (bytes, part) in digest.chunks_mut(8).zip(0..) {
+        bytes.copy_from_slice(&next(noise ^ part).to_be_bytes());
+    }
+    insert
+        .execute(params![
+            first.journal + place,
+            first.host + place,
+            i64::try_from(number)?,
+            i64::try_from(at_ms)?,
+            kind,
+            named.then(|| format!("user-{user}")),
+            named.then(|| format!("{user:016x}")),
+            named.then_some("sre-ssh"),
+            source,
+            named.then_some(port),
+            if kind == 1 {
+                i64::try_from(at_ms)? + 30_000
+            } else {
+                0
+            },
+            named.then_some(digest),
+            (kind == 4).then_some("port not open"),
+            digest,
+        ])
+        .context("inserting an event")?;
+    Ok(())
+}
+
+/// A step of xorshift64, good enough to scatter.
+fn next(mut state: u64) -> u64 {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^ (state << 17)
+}
