@@ -117,14 +117,35 @@ impl TryFrom<RawConfig> for Config {
         let firewall = firewall(&raw, &mut mistakes);
         let bounded = |key, value: Option<u64>, default, max| (key, value.unwrap_or(default), max);
         let numbers = [
-            bounded("command_timeout_secs", raw.command_timeout_secs, COMMAND_TIMEOUT_SECS,
-                COMMAND_TIMEOUT_SECS_MAX),
-            bounded("buffer_mib", raw.buffer_mib.map(u64::from), BUFFER_MIB.into(), 1024),
-            bounded("audit_days", raw.audit_days.map(u64::from), AUDIT_DAYS.into(), 36_500),
-            bounded("grants_max", raw.grants_max.map(|n| n as u64), GRANTS_MAX as u64, 131_072),
+            bounded(
+                "command_timeout_secs",
+                raw.command_timeout_secs,
+                COMMAND_TIMEOUT_SECS,
+                COMMAND_TIMEOUT_SECS_MAX,
+            ),
+            bounded(
+                "buffer_mib",
+                raw.buffer_mib.map(u64::from),
+                BUFFER_MIB.into(),
+                1024,
+            ),
+            bounded(
+                "audit_days",
+                raw.audit_days.map(u64::from),
+                AUDIT_DAYS.into(),
+                36_500,
+            ),
+            bounded(
+                "grants_max",
+                raw.grants_max.map(|n| n as u64),
+                GRANTS_MAX as u64,
+                131_072,
+            ),
         ];
         for (key, value, max) in numbers {
-            mistakes.check(key, (1..=max).contains(&value), || format!("{value} is not 1 to {max}"));
+            mistakes.check(key, (1..=max).contains(&value), || {
+                format!("{value} is not 1 to {max}")
+            });
         }
         let port = raw.spa_port.unwrap_or(fleet::DEFAULT_SPA_PORT);
         mistakes.check("spa_port", port > 0, || "0 is no port".to_owned());
@@ -132,7 +153,10 @@ impl TryFrom<RawConfig> for Config {
             (Some(access_file), None) => Mode::Alone { access_file },
             (None, controller) => Mode::Joined { controller },
             (Some(access_file), Some(_)) => {
-                mistakes.add("access_file", "a host with an access file has no controller");
+                mistakes.add(
+                    "access_file",
+                    "a host with an access file has no controller",
+                );
                 Mode::Alone { access_file }
             }
         };
@@ -141,7 +165,9 @@ impl TryFrom<RawConfig> for Config {
             state_dir: raw.state_dir.unwrap_or_else(|| crate::STATE_DIR.into()),
             mode,
             captures,
-            filter: raw.filter.unwrap_or_else(|| crate::capture::default_filter(port)),
+            filter: raw
+                .filter
+                .unwrap_or_else(|| crate::capture::default_filter(port)),
             buffer_bytes: raw.buffer_mib.unwrap_or(BUFFER_MIB) << 20,
             promiscuous: raw.promiscuous.unwrap_or(false),
             firewall,
@@ -185,7 +211,9 @@ fn captures(raw: &RawConfig, mistakes: &mut Mistakes) -> Vec<CaptureConfig> {
         if captures.contains(&capture) {
             mistakes.add("interfaces", format_args!("{name} is named twice"));
         }
-        mistakes.check("interfaces", !name.is_empty(), || "an empty name".to_owned());
+        mistakes.check("interfaces", !name.is_empty(), || {
+            "an empty name".to_owned()
+        });
         captures.push(capture);
     }
     if let Some(path) = &raw.pcap_file {
@@ -224,13 +252,16 @@ fn listen_address(text: &str) -> Option<SocketAddr> {
 
 fn gate(raw: &RawConfig, captures: &[CaptureConfig], mistakes: &mut Mistakes) -> GateConfig {
     let secs = raw.max_age_secs.unwrap_or(MAX_AGE_SECS);
-    mistakes.check("max_age_secs", (1..=MAX_AGE_SECS_MAX).contains(&secs), || {
-        format!("{secs} is not 1 to {MAX_AGE_SECS_MAX}")
-    });
+    mistakes.check(
+        "max_age_secs",
+        (1..=MAX_AGE_SECS_MAX).contains(&secs),
+        || format!("{secs} is not 1 to {MAX_AGE_SECS_MAX}"),
+    );
     // As with fwknopd: what lies in a finished file is old, so age means nothing there.
-    let is_old = |capture: &CaptureConfig| matches!(capture, CaptureConfig::File { follow: false, .. });
-    let asked = raw.ageing.or(raw.max_age_secs.map(|_| true));
-    let ageing = asked.unwrap_or(!captures.iter().all(is_old));
+    let is_old =
+        |capture: &CaptureConfig| matches!(capture, CaptureConfig::File { follow: false, .. });
+    let asked = raw.ageing.or_else(|| raw.max_age_secs.map(|_| true));
+    let ageing = asked.unwrap_or_else(|| !captures.iter().all(is_old));
     GateConfig {
         ageing: ageing.then(|| Duration::from_secs(secs)),
         commands: raw.commands.unwrap_or(true),
@@ -276,9 +307,18 @@ mod tests {
             panic!("accepted");
         };
 
-        let keys: Vec<_> = mistakes.iter().filter_map(|m| m.split(':').next()).collect();
-        let expected =
-            ["interfaces", "follow", "udp_server", "max_age_secs", "protect", "grants_max"];
+        let keys: Vec<_> = mistakes
+            .iter()
+            .filter_map(|m| m.split(':').next())
+            .collect();
+        let expected = [
+            "interfaces",
+            "follow",
+            "udp_server",
+            "max_age_secs",
+            "protect",
+            "grants_max",
+        ];
         assert_eq!(keys, expected);
     }
 

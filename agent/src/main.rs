@@ -1,7 +1,7 @@
 //! postern-agent: reads the command line, and turns results into exit codes.
 
 use std::error::Error;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use agent::cli::{Cli, Command, LogFormat, RunArgs};
@@ -89,9 +89,11 @@ fn log_to_stderr(format: LogFormat, verbose: u8) {
         1 => "debug",
         _ => "trace",
     };
+    let level = format!("{level},rusqlite_migration=warn");
     let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_target(false).init(),

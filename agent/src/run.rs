@@ -26,12 +26,13 @@ mod signals;
 mod warden;
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fleet::{Event, EventKind};
 use gate::{Gate, Now, Settings};
 use member::Membership;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 pub use error::RunError;
@@ -70,6 +71,14 @@ struct Ground {
     lock: ChainLock,
 }
 
+/// Everything that is to be taken down again.
+struct Running {
+    gate: JoinHandle<Journal>,
+    signals: signal_hook::iterator::Handle,
+    link: Option<(Runtime, Link)>,
+    warden: Option<(Warden, ChainLock)>,
+}
+
 /// Runs until a signal ends it.
 ///
 /// # Errors
@@ -88,7 +97,10 @@ pub fn run(config: &Config) -> Result<(), RunError> {
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let signals = signals::watch(&orders, authority.access_file()).map_err(RunError::Thread)?;
-    let warden = ground.take().map(|ground| ground.keep(&orders)).transpose()?;
+    let warden = ground
+        .take()
+        .map(|ground| ground.keep(&orders))
+        .transpose()?;
     let (asks, claims) = mpsc::channel(ASKS_MAX);
     let (standing, standing_seen) = watch::channel(Standing::default());
     let (committed, committed_seen) = watch::channel(start.journal.last_seq());
@@ -100,18 +112,16 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         standing: standing_seen,
     };
 
-    let joined = matches!(authority, Authority::Joined(_));
-    let settings = settings(config, &start);
-    let mut gate_thread = GateThread {
-        gate: Gate::new(settings, Arc::clone(&policy.estate)),
+    let gate_thread = GateThread {
+        gate: Gate::new(settings(config, &start), Arc::clone(&policy.estate)),
         journal: start.journal,
         firewall,
         captures,
         inbox,
         grants,
-        claims: Claims::new(joined.then_some(asks), first_claim(now)),
+        claims: Claims::new(authority.is_joined().then_some(asks), first_claim(now)),
         folds: Folds::new(now.steady),
-        commands: Commands::new(orders.clone(), config.command_timeout),
+        commands: Commands::new(orders, config.command_timeout),
         warden: warden.as_ref().map(|(warden, _)| warden.handle()),
         standing,
         committed,
@@ -124,25 +134,37 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         opening: Vec::new(),
         housekeeping: Housekeeping::default(),
     };
-    gate_thread.begin(policy, now);
-    let link = authority.link(seams)?;
-    let gate_thread = thread::Builder::new()
-        .name("gate".to_owned())
-        .spawn(move || gate_thread.run())
-        .map_err(RunError::Thread)?;
+    let running = Running {
+        gate: gate_thread.start(policy, now)?,
+        signals,
+        link: authority.link(seams)?,
+        warden,
+    };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "postern-agent is ready");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        "postern-agent is ready"
+    );
+    running.until_stopped(config)
+}
 
-    let journal = gate_thread.join();
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    signals.close();
-    if let Some((runtime, link)) = link {
-        runtime.block_on(link.finish(FAREWELL));
+// === impl Running ===
+
+impl Running {
+    /// Waits for the gate thread to end, then takes everything else down.
+    fn until_stopped(self, config: &Config) -> Result<(), RunError> {
+        let journal = self.gate.join();
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.signals.close();
+        if let Some((runtime, link)) = self.link {
+            runtime.block_on(link.finish(FAREWELL));
+        }
+        let left = self
+            .warden
+            .map_or(Ok(()), |(warden, lock)| leave(warden, lock, config));
+        journal.map_err(|_| RunError::Panicked)?.close()?;
+        left
     }
-    let left = warden.map_or(Ok(()), |(warden, lock)| leave(warden, lock, config));
-    let journal = journal.map_err(|_| RunError::Panicked)?;
-    journal.close()?;
-    left
 }
 
 // === impl Authority ===
@@ -162,6 +184,10 @@ impl Authority {
                 })))
             }
         }
+    }
+
+    fn is_joined(&self) -> bool {
+        matches!(self, Self::Joined(_))
     }
 
     fn access_file(&self) -> Option<Arc<AccessFile>> {
@@ -190,7 +216,7 @@ impl Authority {
     }
 
     /// Starts the link, on a runtime of its own.
-    fn link(self, seams: Seams) -> Result<Option<(tokio::runtime::Runtime, Link)>, RunError> {
+    fn link(self, seams: Seams) -> Result<Option<(Runtime, Link)>, RunError> {
         let Self::Joined(config) = self else {
             return Ok(None);
         };
@@ -257,7 +283,10 @@ fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
     match start.floor.why {
         FloorReason::Known => {}
         FloorReason::New => {
-            tracing::info!(before, "a new journal: packets dated before now are refused");
+            tracing::info!(
+                before,
+                "a new journal: packets dated before now are refused"
+            );
         }
         FloorReason::Lost => tracing::warn!(
             before,
@@ -321,13 +350,17 @@ fn first_claim(now: Now) -> u64 {
 // === impl GateThread ===
 
 impl GateThread {
-    /// Puts the first policy in force and says so in the audit. What cannot be recorded now is
-    /// recorded as soon as the disk allows it.
-    fn begin(&mut self, policy: NewPolicy, now: Now) {
+    /// Puts the first policy in force, says so in the audit, and starts to work. What cannot be
+    /// recorded now is recorded as soon as the disk allows it.
+    fn start(mut self, policy: NewPolicy, now: Now) -> Result<JoinHandle<Journal>, RunError> {
         let mut event = Event::new(EventKind::AgentStarted, now.wall_ms());
         event.generation = policy.generation;
         event.reason = concat!("version ", env!("CARGO_PKG_VERSION")).to_owned();
         self.journal.stage(event);
         self.replace_policy(policy, now);
+        thread::Builder::new()
+            .name("gate".to_owned())
+            .spawn(move || self.run())
+            .map_err(RunError::Thread)
     }
 }

@@ -3,6 +3,7 @@
 //! Every test runs in a network namespace of its own that no other program can see and that ends
 //! with the test's thread. Needs root; without it each test says so and passes.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -257,7 +257,7 @@ impl Reading {
             _ => return Err(refused("it does not begin like one")),
         };
         let number = number(header, 20, big_endian).unwrap_or(u32::MAX) & 0xffff;
-        let number = number.cast_signed();
+        let number = data_link(number.cast_signed());
         let format = Format {
             link: link_of(name, number)?,
             big_endian,
@@ -308,16 +308,23 @@ fn number(bytes: &[u8], at: usize, big_endian: bool) -> Option<u32> {
     })
 }
 
+/// libpcap's number in memory for a number in files, where the two differ and we know both.
+const fn data_link(in_file: i32) -> i32 {
+    const LINKTYPE_RAW: i32 = 101;
+    const DLT_RAW: i32 = 12;
+    if in_file == LINKTYPE_RAW {
+        DLT_RAW
+    } else {
+        in_file
+    }
+}
+
 fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
 fn compile(link: Linktype, filter: &str) -> Result<BpfProgram, CaptureError> {
-    let compiled = pcap::Capture::dead(link).and_then(|mut dead| {
-        // A dead capture has a snapshot length of 65,535, which is what `filter` sees.
-        let _ = &mut dead;
-        dead.compile(filter, true)
-    });
+    let compiled = pcap::Capture::dead(link).and_then(|dead| dead.compile(filter, true));
     compiled.map_err(|cause| CaptureError::Filter {
         filter: filter.to_owned(),
         reason: cause.to_string(),

@@ -89,7 +89,9 @@ impl SocketCapture {
         };
         each(Arrival::Datagram(Datagram {
             source: source.ip().to_canonical(),
-            destination: destination.map_or(unknown(source.ip()), |ip| ip.to_canonical()),
+            destination: destination
+                .unwrap_or_else(|| unknown(source.ip()))
+                .to_canonical(),
             source_port: source.port(),
             destination_port: self.port,
             transport: Transport::Udp,

@@ -77,6 +77,10 @@ const MIGRATIONS: &[M<'_>] = &[M::up(
     ",
 )];
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enum is someone else's; what is not told apart is damage"
+)]
 /// Brings the schema to the newest version.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
     let migrations = Migrations::from_slice(MIGRATIONS);

@@ -94,7 +94,11 @@ fn run(grant: &Grant, limit: Duration) -> String {
         return "not a command".to_owned();
     };
     let ended = prepare(text, user.as_deref(), group.as_deref())
-        .and_then(|mut command| command.spawn().map_err(|cause| NotRun::Start(cause.to_string())))
+        .and_then(|mut command| {
+            command
+                .spawn()
+                .map_err(|cause| NotRun::Start(cause.to_string()))
+        })
         .map(|child| wait(child, limit));
     match ended {
         Ok(Ok(outcome)) => outcome,
@@ -110,7 +114,10 @@ fn prepare(text: &str, user: Option<&str>, group: Option<&str>) -> Result<Comman
     command
         .args(arguments)
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -197,7 +204,10 @@ mod tests {
         let cases: [(&str, &[&str]); 5] = [
             ("  /bin/echo  a b ", &["/bin/echo", "a", "b"]),
             ("touch '/tmp/a b' \"c d\"e", &["touch", "/tmp/a b", "c de"]),
-            ("echo $(id); rm -rf *", &["echo", "$(id);", "rm", "-rf", "*"]),
+            (
+                "echo $(id); rm -rf *",
+                &["echo", "$(id);", "rm", "-rf", "*"],
+            ),
             ("x ''", &["x", ""]),
             ("", &[]),
         ];

@@ -57,7 +57,9 @@ impl RunError {
             Self::Firewall(FirewallError::Locked { .. }) => {
                 Some("stop it first, or give this one another --chain and --state")
             }
-            Self::Firewall(FirewallError::Spawn { .. }) => Some("is the package iptables installed?"),
+            Self::Firewall(FirewallError::Spawn { .. }) => {
+                Some("is the package iptables installed?")
+            }
             Self::Firewall(FirewallError::NoIp6tables(_)) => {
                 Some("load the kernel's ip6_tables, or switch IPv6 off in the kernel")
             }

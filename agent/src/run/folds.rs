@@ -110,7 +110,9 @@ impl Folds {
         if let Some(Repeated { mut event, again }) = self.further.take() {
             event.at_ms = now.wall_ms();
             event.count = again;
-            event.reason.push_str(" (and further refusals of this minute)");
+            event
+                .reason
+                .push_str(" (and further refusals of this minute)");
             events.push(event);
         }
         events
@@ -203,7 +205,10 @@ mod tests {
         let events = folds.end(Now::default());
 
         assert_eq!(events.len(), LOUDEST + 1);
-        assert_eq!((events[0].source.as_str(), events[0].count), ("0.0.0.9", 11));
+        assert_eq!(
+            (events[0].source.as_str(), events[0].count),
+            ("0.0.0.9", 11)
+        );
         assert_eq!(events.iter().map(|event| event.count).sum::<u64>(), 5_010);
     }
 

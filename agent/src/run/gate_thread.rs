@@ -314,7 +314,10 @@ impl GateThread {
         let more = lost.saturating_sub(self.housekeeping.lost);
         self.housekeeping.lost = lost;
         if more > 0 {
-            tracing::warn!(packets = more, "packets were lost before they could be judged");
+            tracing::warn!(
+                packets = more,
+                "packets were lost before they could be judged"
+            );
             let mut event = Event::new(EventKind::Noise, now.wall_ms());
             "packets lost before they could be judged".clone_into(&mut event.reason);
             event.count = more;
@@ -330,8 +333,19 @@ impl GateThread {
 fn log_refusal(event: &Event) {
     let (user, stanza, reason) = (&event.user, &event.stanza, &event.reason);
     if event.kind == EventKind::Replay {
-        tracing::warn!(user, stanza, "attempted message replay from: {}", event.source);
+        tracing::warn!(
+            user,
+            stanza,
+            "attempted message replay from: {}",
+            event.source
+        );
     } else {
-        tracing::info!(user, stanza, reason, source = event.source, "packet refused");
+        tracing::info!(
+            user,
+            stanza,
+            reason,
+            source = event.source,
+            "packet refused"
+        );
     }
 }

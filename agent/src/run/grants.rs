@@ -77,7 +77,12 @@ impl Grants {
             leaf.is_some_and(|leaf| leaf.latest >= deadline)
         };
         let doors = doors.iter().filter(|door| !open_longer(door));
-        doors.map(|door| Hole { door: *door, timeout }).collect()
+        doors
+            .map(|door| Hole {
+                door: *door,
+                timeout,
+            })
+            .collect()
     }
 
     /// Enters a grant that was opened with event `seq`.
@@ -96,7 +101,9 @@ impl Grants {
 
     /// When the next grant ends.
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.by_deadline.peek().map(|Reverse((deadline, _))| *deadline)
+        self.by_deadline
+            .peek()
+            .map(|Reverse((deadline, _))| *deadline)
     }
 
     /// Takes out one grant that has ended.

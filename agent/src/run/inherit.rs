@@ -22,10 +22,12 @@ pub(super) fn settle_the_past(
     let mut grants = Grants::default();
     let flush = config.firewall.flush_at_start;
     let flushed = if flush { firewall.flush() } else { Ok(()) };
-    let open = flushed.and_then(|()| firewall.list()).unwrap_or_else(|cause| {
-        tracing::error!(%cause, "cannot see what an earlier run left open; it ends by itself");
-        Vec::new()
-    });
+    let open = flushed
+        .and_then(|()| firewall.list())
+        .unwrap_or_else(|cause| {
+            tracing::error!(%cause, "cannot see what an earlier run left open; it ends by itself");
+            Vec::new()
+        });
     let open: HashSet<Door> = open.iter().map(|hole| hole.door).collect();
 
     for event in std::mem::take(&mut start.open_grants) {

@@ -89,7 +89,12 @@ impl GateThread {
     /// After a firewall error: makes sure that what was recorded as opened is closed, and says so.
     fn undo(&mut self, entries: Vec<(u64, Live)>, cause: &FirewallError, now: Now) {
         tracing::error!(%cause, grants = entries.len(), "cannot open");
-        let held: BTreeSet<Door> = self.grants.all_holes(now.steady).iter().map(|h| h.door).collect();
+        let held: BTreeSet<Door> = self
+            .grants
+            .all_holes(now.steady)
+            .iter()
+            .map(|h| h.door)
+            .collect();
         let doors = entries.iter().flat_map(|(_, live)| &live.doors);
         let doors: Vec<Door> = doors.filter(|door| !held.contains(door)).copied().collect();
         if let Err(cause) = self.firewall.close(&doors) {
@@ -116,7 +121,11 @@ impl GateThread {
         } = new;
         let current = self.standing.borrow().clone();
         if generation < current.generation {
-            tracing::warn!(generation, current = current.generation, "an older policy is ignored");
+            tracing::warn!(
+                generation,
+                current = current.generation,
+                "an older policy is ignored"
+            );
             return;
         }
         match text {
@@ -160,8 +169,8 @@ impl GateThread {
         let gate = &self.gate;
         let (gone, revoked) = self.grants.revoke(now.steady, |live| match &live.origin {
             Origin::Given(grant) => gate.upholds(grant, now),
-            // Its message is not known any more, so nothing can be said for it.
-            Origin::Adopted(_) => false,
+            // Its message is not known any more: only the policy that gave it still gives it.
+            Origin::Adopted(opened) => opened.generation == generation,
         });
         if gone.is_empty() {
             return;
@@ -188,7 +197,11 @@ impl GateThread {
         now: Now,
     ) {
         for reason in &reasons {
-            tracing::error!(generation, reason, "policy rejected; the old one stays in force");
+            tracing::error!(
+                generation,
+                reason,
+                "policy rejected; the old one stays in force"
+            );
         }
         let mut event = Event::new(EventKind::PolicyRejected, now.wall_ms());
         event.generation = generation;
@@ -292,7 +305,11 @@ fn log_opened(live: &Live) {
         return;
     };
     let permit = &grant.permit;
-    let ports: Vec<String> = live.doors.iter().map(|door| door.port.to_string()).collect();
+    let ports: Vec<String> = live
+        .doors
+        .iter()
+        .map(|door| door.port.to_string())
+        .collect();
     tracing::info!(
         user = grant.identity.user,
         stanza = events::stanza(permit.name.as_ref(), permit.stanza),
