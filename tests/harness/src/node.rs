@@ -193,17 +193,26 @@ impl Node {
         Ok(rules)
     }
 
-    /// Every element of every kernel set, as `ipset save` prints them (`add SET ELEMENT timeout N`).
+    /// Every hole: the elements of kernel sets, as `ipset save` prints them (`add SET ELEMENT timeout N`).
+    ///
+    /// Our agent's sets of what was revoked (`..._R4`, `..._R6`) are matched by a rule that drops, so they hold none.
     ///
     /// # Errors
     ///
     /// When `ipset` fails.
     pub fn holes(&self) -> Result<Vec<String>> {
         let saved = self.run(&["ipset", "save"])?.ok()?;
+        let is_hole = |line: &&str| {
+            let mut words = line.split(' ');
+            words.next() == Some("add")
+                && words
+                    .next()
+                    .is_some_and(|set| !set.ends_with("_R4") && !set.ends_with("_R6"))
+        };
         Ok(saved
             .stdout
             .lines()
-            .filter(|line| line.starts_with("add "))
+            .filter(is_hole)
             .map(str::to_owned)
             .collect())
     }

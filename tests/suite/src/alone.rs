@@ -2,11 +2,12 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use harness::fwknop::fwknop;
 use harness::postern::Agent;
 use harness::service::{Reach, TcpService};
-use harness::{Lab, Node, Result, SPA_PORT};
+use harness::{Lab, Node, Result, SPA_PORT, wait};
 
 /// The passphrases of [`STANZA`].
 pub const KEY: &str = "suite-passphrase";
@@ -130,17 +131,24 @@ impl Alone {
 
     /// Waits until everything sent so far has been judged.
     ///
+    /// Knocks again when that is refused: in the second in which an agent starts after a loss it trusts no packet.
+    ///
     /// # Errors
     ///
     /// When the agent does not answer with its own hole.
     pub fn settle(&self) -> Result<()> {
-        self.fences.set(self.fences.get() + 1);
-        let address = Ipv4Addr::new(198, 51, 100, self.fences.get());
-        let text = address.to_string();
-        let mut words = FENCE_ARGS.to_vec();
-        words.push(&text);
-        self.knock(&words)?;
-        self.agent.opens(address, "udp:9")?;
+        wait::until("the agent to open for the fence", wait::SOON, || {
+            self.fences.set(self.fences.get() + 1);
+            let address = Ipv4Addr::new(198, 51, 100, self.fences.get());
+            let text = address.to_string();
+            let mut words = FENCE_ARGS.to_vec();
+            words.push(&text);
+            self.knock(&words)?;
+            let opened = wait::until("this knock", Duration::from_secs(2), || {
+                self.agent.has_hole(address, "udp:9")
+            });
+            Ok(opened.is_ok())
+        })?;
         Ok(())
     }
 

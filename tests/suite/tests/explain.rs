@@ -112,8 +112,8 @@ fn explain_reads_many_packets_and_answers_each_in_one_line() {
         let node = lab.node("host", 10)?;
         let vector = vectors("valid.json")?
             .into_iter()
-            .find(|vector| text(vector, "name") == "mode_cbc_hmac");
-        let vector = vector.context("no mode_cbc_hmac")?;
+            .find(|vector| text(vector, "name") == "mode_ctr_hmac");
+        let vector = vector.context("no such vector")?;
         let packet = text(&vector, "packet");
         let access = node.write("access.conf", text(&vector, "access_conf"))?;
         let packets = format!("{packet}\nnoise\n\n{packet}\n{}\n", "A".repeat(5000));
@@ -193,6 +193,9 @@ fn wanted_of_valid(vector: &Value) -> Verdict {
     if text(vector, "encryption_type") == "gpg" || name == "edge_empty_passphrase" {
         // OpenPGP is not supported by this version, and access.conf cannot express an empty KEY.
         Verdict::InvalidFile
+    } else if name == "edge_ip_leading_zero" {
+        // The real server reads it as octal and opens another address than the user meant.
+        Verdict::Refused
     } else if listed(UNDECIDED, name) || !vector["expected"]["nat_access"].is_null() {
         Verdict::Either
     } else {

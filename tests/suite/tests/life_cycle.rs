@@ -85,12 +85,14 @@ fn a_reload_loses_no_grant_and_no_packet() {
         alone.agent.opens(alone.user.v4, "tcp:22")?;
 
         for round in 1..=5_u8 {
-            alone.agent.signal(Signal::SIGHUP)?;
-            for knock in 1..=4_u8 {
-                let address = format!("203.0.113.{}", round * 10 + knock);
-                alone.knock(&[&["-A", "tcp/22", "-a", &address], suite::STOCK_ARGS].concat())?;
-            }
-            alone.agent.ready()?;
+            let (user, host) = (alone.user.clone(), alone.host.clone());
+            let changed = format!("{STANZA}MAX_FW_TIMEOUT {}\n", 100 + u16::from(round));
+            alone.agent.write_access(&Alone::access(&changed))?;
+            alone.agent.reload(|| {
+                (1..=4).try_for_each(|knock| {
+                    knock_from(&user, &host, &format!("203.0.113.{}", round * 10 + knock))
+                })
+            })?;
             ensure!(
                 alone.agent.has_hole(alone.user.v4, "tcp:22")?,
                 "the reload closed a hole"
@@ -115,7 +117,7 @@ fn a_reload_with_a_broken_file_keeps_the_policy_that_was_and_says_so() {
         alone.agent.write_access("SOURCE ANY\nKYE oops\n")?;
 
         alone.agent.signal(Signal::SIGHUP)?;
-        alone.agent.wait_for("KYE")?;
+        alone.agent.wait_for("access.conf:2: ")?;
 
         alone.knock_as_told()?;
         alone.agent.opens(alone.user.v4, "tcp:22")?;
@@ -132,8 +134,7 @@ fn a_reload_adopts_the_new_file_and_closes_what_it_would_not_give() {
         alone.agent.opens(alone.user.v4, "tcp:22")?;
 
         alone.agent.write_access(&Alone::access(&other_stanza()))?;
-        alone.agent.signal(Signal::SIGHUP)?;
-        alone.agent.ready()?;
+        alone.agent.reload(|| Ok(()))?;
 
         wait::until(
             "the hole of the stanza that is gone to close",
@@ -146,20 +147,29 @@ fn a_reload_adopts_the_new_file_and_closes_what_it_would_not_give() {
 }
 
 #[test]
-fn sigterm_takes_the_rules_away_by_default() {
+fn sigterm_closes_every_hole_but_hides_what_is_protected_until_told_to_take_that_away_too() {
     in_lab(|lab| {
         let mut alone = Alone::start(lab, STANZA)?;
         alone.knock_as_told()?;
         alone.agent.opens(alone.user.v4, "tcp:22")?;
+        ensure!(
+            alone.agent.flush()?.code != 0,
+            "flushed under a running agent"
+        );
 
         ensure!(alone.agent.stop()? == 0);
-
         ensure!(alone.host.holes()?.is_empty());
+        alone.user_sees(alone.host.v4, Reach::Silent)?;
+
+        alone.agent.flush()?.ok()?;
+        alone.user_sees(alone.host.v4, Reach::Open)?;
         let rules = alone.host.rules()?;
         ensure!(
-            !rules.iter().any(|rule| rule.starts_with("-A")),
+            !rules.iter().any(|rule| rule.contains("POSTERN")),
             "left behind: {rules:#?}"
         );
+        let sets = alone.host.run(&["ipset", "save"])?.ok()?;
+        ensure!(sets.stdout.is_empty(), "left behind: {}", sets.stdout);
         Ok(())
     });
 }
@@ -217,6 +227,7 @@ fn rules_of_others_are_never_touched() {
         let during = host.rules()?;
         ensure!(during.iter().any(|rule| rule.contains("8080")) && during.len() > before.len());
         ensure!(agent.stop()? == 0);
+        agent.flush()?.ok()?;
 
         let ours_gone: Vec<String> = host
             .rules()?

@@ -123,8 +123,7 @@ fn a_denied_packet_cannot_be_tried_again_after_the_policy_changed() {
         let packet = capture.nth(1)?.payload;
 
         alone.agent.write_access(&Alone::access(STANZA))?;
-        alone.agent.signal(nix::sys::signal::Signal::SIGHUP)?;
-        alone.agent.ready()?;
+        alone.agent.reload(|| Ok(()))?;
         alone.user.send(alone.host.v4, SPA_PORT, &packet)?;
         alone.nothing_opened()?;
 

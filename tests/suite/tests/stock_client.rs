@@ -261,7 +261,7 @@ fn a_clock_that_is_three_minutes_off_opens_nothing_and_one_minute_is_fine() {
         knock_for(
             &alone,
             "203.0.113.3",
-            &[STOCK_ARGS, &["--time-offset-minus", "1m"]].concat(),
+            &[STOCK_ARGS, &["--time-offset-plus", "1m"]].concat(),
         )?;
         alone.agent.opens([203, 0, 113, 3], "tcp:22")?;
         Ok(())

@@ -114,12 +114,7 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Waits until it says that it is up (again).
-    ///
-    /// # Errors
-    ///
-    /// When it does not.
-    pub fn ready(&mut self) -> Result<()> {
+    fn ready(&mut self) -> Result<()> {
         self.notify.ready(&mut self.process)
     }
 
@@ -144,6 +139,20 @@ impl Agent {
     /// When the file cannot be written.
     pub fn write_access(&self, access: &str) -> Result<()> {
         self.node.write("access.conf", access)?;
+        Ok(())
+    }
+
+    /// Sends SIGHUP, does something `meanwhile`, and waits until the new policy is in force.
+    ///
+    /// # Errors
+    ///
+    /// When it is not adopted, and what `meanwhile` returns.
+    pub fn reload(&mut self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        const ADOPTED: &str = "policy applied";
+        let before = self.log().matches(ADOPTED).count();
+        self.signal(Signal::SIGHUP)?;
+        meanwhile()?;
+        self.process.wait_for_nth(ADOPTED, before + 1, wait::SOON)?;
         Ok(())
     }
 
@@ -173,6 +182,16 @@ impl Agent {
     pub fn stop(&mut self) -> Result<i32> {
         self.signal(Signal::SIGTERM)?;
         self.process.wait(wait::SOON)
+    }
+
+    /// Takes everything of it out of the packet filter, after it has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started; a refusal is in [`Ran`].
+    pub fn flush(&self) -> Result<Ran> {
+        let mut command = self.node.command(binary("postern-agent")?);
+        run(command.arg("flush"))
     }
 
     /// Whether it still runs.
