@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
 use tower::limit::GlobalConcurrencyLimitLayer;
-use tower_http::trace::TraceLayer;
+use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
 use crate::authorize::AuthorizeLayer;
 use crate::ca::Identity;
@@ -70,7 +70,11 @@ pub(crate) fn spawn(
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        .layer(TraceLayer::new_for_grpc())
+        // Anyone can cause a refusal; what is broken here is logged where it is turned into a status.
+        .layer(
+            TraceLayer::new_for_grpc()
+                .on_failure(DefaultOnFailure::new().level(tracing::Level::DEBUG)),
+        )
         .layer(authorize)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .add_service(health_service)

@@ -13,18 +13,21 @@ pub(crate) struct RollbackArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     generation: u64,
 
-    /// Why, for the history
+    /// Why, for the history [default: rollback to generation N]
     #[arg(short = 'm', long, value_name = "WHY")]
-    message: String,
+    message: Option<String>,
 }
 
 pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
+    let message = args
+        .message
+        .unwrap_or_else(|| format!("rollback to generation {}", args.generation));
     let connection = Connection::open(&context.profile).await?;
     let done = connection
         .operator()
         .rollback_policy(ask(RollbackPolicyRequest {
             generation: args.generation,
-            message: args.message,
+            message,
         }))
         .await
         .map_err(|status| connection.refused(status))?
