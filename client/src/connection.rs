@@ -70,6 +70,9 @@ impl Connection {
     /// What a refused call means to whoever made it.
     pub(crate) fn refused(&self, status: Status) -> CommandError {
         let code = status.code();
+        if code == Code::NotFound {
+            return CommandError::refused(status.message());
+        }
         let error = CommandError::from(ConnectError::from_status(&self.membership.address, status));
         let role = self.membership.role;
         if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {

@@ -153,9 +153,9 @@ impl From<JoinError> for CommandError {
     fn from(error: JoinError) -> Self {
         let message = error.to_string();
         match error {
-            JoinError::TokenExpired { .. } => Self::refused(message),
-            JoinError::TokenRefused { .. } => Self::refused(message)
-                .hint("a token can be used once; ask an operator for a new one"),
+            JoinError::TokenExpired { .. } | JoinError::TokenRefused { .. } => {
+                Self::refused(message)
+            }
             JoinError::AlreadyMember { .. } => Self::refused(message)
                 .hint("name another profile with --profile, or replace this one with --force"),
             JoinError::Connect(error) => error.into(),

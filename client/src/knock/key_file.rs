@@ -36,8 +36,7 @@ fn find(text: &str, host: &str) -> Option<Zeroizing<String>> {
         .filter(|line| !line.starts_with(['#', ';']))
         .filter_map(|line| line.strip_prefix(host)?.trim_start().strip_prefix(':'))
         .map(|key| key.trim_start().trim_end_matches(['\r', '\n']))
-        .filter(|key| !key.is_empty())
-        .next_back()
+        .rfind(|key| !key.is_empty())
         .map(|key| Zeroizing::new(key.to_owned()))
 }
 

@@ -1,5 +1,6 @@
 //! `postern audit list`
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fleet::EventKind;
 use fleet::wire::{AuditRecord, Event, EventKind as WireKind, ListEventsRequest};
 use serde::Serialize;
@@ -35,7 +36,7 @@ pub(crate) struct ListArgs {
     host: String,
 
     /// What happened
-    #[arg(long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND", hide_possible_values = true, value_parser = kinds())]
     kind: Option<EventKind>,
 
     /// Address or prefix of the packet or of what was opened
@@ -112,6 +113,11 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
         return Ok(());
     }
     table(context, &rows)
+}
+
+fn kinds() -> impl TypedValueParser<Value = EventKind> {
+    PossibleValuesParser::new(EventKind::ALL.map(EventKind::as_str))
+        .try_map(|name| name.parse::<EventKind>())
 }
 
 fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use fleet::wire::{DiffPolicyRequest, HostChange, ShowPolicyRequest};
-use policy::Secrets;
 use serde::Serialize;
 use similar::TextDiff;
 use tonic::Code;
@@ -16,7 +15,7 @@ use crate::policy_file::PolicyFile;
 
 /// Show what a policy file would change: hosts, stanzas and lines
 ///
-/// Nothing is stored. Keys appear by their fingerprints.
+/// Nothing is stored. Keys are redacted; a host whose keys change is named all the same.
 ///
 /// JSON fields of a host: host, added, removed, changed (names of stanzas).
 #[derive(clap::Args, Debug)]
@@ -70,7 +69,7 @@ pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
         });
     }
     let old = current_text(&connection, plan.base_generation).await?;
-    let new = file.policy.print(Secrets::Redact);
+    let new = policy::redact_text(&file.whole_text());
     let base = format!("generation {}", plan.base_generation);
     let lines = TextDiff::from_lines(&old, &new)
         .unified_diff()

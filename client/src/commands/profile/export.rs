@@ -72,11 +72,11 @@ fn stanza(
     allow_ip: &str,
 ) -> Result {
     let keys = pairwise(membership, host)?;
+    let _ = writeln!(text, "[{}]", host.name);
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<18} {value}");
     };
-    line(&format!("[{}]", host.name), "");
     line("SPA_SERVER", &host.address);
     line("SPA_SERVER_PORT", &spa_port(host).to_string());
     let ports: BTreeSet<&str> = entries

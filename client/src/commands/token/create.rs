@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fleet::Role;
 use fleet::wire::{CreateTokenRequest, Role as WireRole};
 use serde::Serialize;
@@ -24,8 +25,8 @@ Examples:
   postern token create --role user --name alice
   postern token create --role host --name web-1 --label role=web --label env=prod --ttl 10m")]
 pub(crate) struct CreateArgs {
-    /// Part that the joiner will play: host, user, operator or auditor
-    #[arg(long, value_name = "ROLE")]
+    /// Part that the joiner will play
+    #[arg(long, value_name = "ROLE", value_parser = roles())]
     role: Role,
 
     /// Name that the joiner will have; without it the joiner proposes one
@@ -89,6 +90,11 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> Result {
         time::short(expires_at_ms)
     ));
     Ok(())
+}
+
+fn roles() -> impl TypedValueParser<Value = Role> {
+    PossibleValuesParser::new(["host", "user", "operator", "auditor"])
+        .try_map(|name| name.parse::<Role>())
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -1,0 +1,260 @@
+//! A profile as `postern join` and `postern sync` leave it behind, with an authority made by openssl:
+//! knocking in a fleet and exporting need no controller.
+
+use std::fs;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fleet::wire::{DirectoryBody, DirectoryHost, SyncResponse};
+use prost::Message as _;
+use spa::{ExchangeSecret, Keys};
+
+use crate::sandbox::{Sandbox, open, open_tagged};
+
+/// Nobody listens there.
+const CONTROLLER: &str = "127.0.0.1:1";
+
+struct Member {
+    sandbox: Sandbox,
+    user: ExchangeSecret,
+    host: ExchangeSecret,
+}
+
+impl Member {
+    fn new(role: &str) -> Self {
+        let member = Self {
+            sandbox: Sandbox::new(),
+            user: ExchangeSecret::from_bytes([7; 32]),
+            host: ExchangeSecret::from_bytes([9; 32]),
+        };
+        member.openssl(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.pem \
+             -subj /CN=ca -days 30 -outform DER -out ca.der",
+        );
+        let ca = fs::read(member.sandbox.dir.path().join("ca.der")).unwrap();
+        let exchange = (role == "user").then(|| STANDARD.encode(*member.user.to_bytes()));
+        let file = serde_json::json!({
+            "version": 1, "role": role, "name": "alice", "fleet": "demo", "address": CONTROLLER,
+            "ca": STANDARD.encode(ca), "identity_key": STANDARD.encode([3; 32]),
+            "exchange_key": exchange,
+        });
+        member.write("membership.json", file.to_string());
+        member
+    }
+
+    /// A directory signed by `key`, of `user`.
+    fn directory(&self, key: &str, user: &str) {
+        let host = |name: &str, address: &str, ports: &[&str]| DirectoryHost {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            spa_port: 4000,
+            exchange_key: self.host.public().0.to_vec(),
+            ports: ports.iter().map(|port| (*port).to_owned()).collect(),
+            stanza: "ssh".to_owned(),
+        };
+        let body = DirectoryBody {
+            fleet: "demo".to_owned(),
+            user: user.to_owned(),
+            generation: 3,
+            at_secs: 1_795_438_016,
+            hosts: vec![
+                host("web-1", "192.0.2.1", &["tcp/22"]),
+                host("db-1", "2001:db8::1", &["tcp/22", "tcp/5432"]),
+            ],
+        };
+        let body = body.encode_to_vec();
+        self.sandbox.write("body", &body);
+        self.openssl(&format!("dgst -sha256 -sign {key} -out signature body"));
+        let signature = fs::read(self.sandbox.dir.path().join("signature")).unwrap();
+        self.write(
+            "directory.bin",
+            SyncResponse { body, signature }.encode_to_vec(),
+        );
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.sandbox.write(&format!(".config/postern/{name}"), text);
+        let dir = self.sandbox.dir.path().join(".config/postern");
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+
+    fn openssl(&self, words: &str) {
+        let mut command = Command::new("openssl");
+        command.args(words.split_whitespace());
+        command.current_dir(self.sandbox.dir.path());
+        assert!(command.output().unwrap().status.success(), "{words}");
+    }
+
+    /// The host's side of the key agreement.
+    fn keys(&self) -> Keys {
+        let (user, host) = (self.user.public(), self.host.public());
+        spa::pairwise(&self.host, &user, &user, &host).unwrap()
+    }
+}
+
+fn alice() -> Member {
+    let alice = Member::new("user");
+    alice.directory("ca.pem", "alice");
+    alice
+}
+
+#[test]
+fn in_a_fleet_a_host_name_is_enough() {
+    let alice = alice();
+
+    let opened = open_tagged(&alice.sandbox.packet(&["web-1"]), &alice.keys());
+
+    assert_eq!(opened.message().username, "alice");
+    assert_eq!(opened.message_text(), "0.0.0.0,tcp/22");
+}
+
+#[test]
+fn the_directory_says_where_the_packet_goes() {
+    let alice = alice();
+
+    let ran = alice
+        .sandbox
+        .run(&["knock", "db-1", "-A", "tcp/22", "-v", "--dry-run"]);
+
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let way = "way: udp to 2001:db8::1 port 4000";
+    assert!(ran.stderr.contains(way), "{}", ran.stderr);
+}
+
+#[test]
+fn which_of_several_ports_must_be_said_and_one_that_is_not_listed_is_warned_of() {
+    let alice = alice();
+
+    let silent = alice.sandbox.run(&["knock", "db-1", "--dry-run"]);
+    let other = alice
+        .sandbox
+        .run(&["knock", "db-1", "-A", "tcp/80", "--dry-run"]);
+
+    assert_eq!((silent.code, other.code), (2, 0));
+    assert!(
+        silent.stderr.contains("tcp/22, tcp/5432"),
+        "{}",
+        silent.stderr
+    );
+    assert!(
+        other.stderr.contains("does not let you open tcp/80"),
+        "{}",
+        other.stderr
+    );
+}
+
+#[test]
+fn fwknops_form_and_another_name_are_for_those_who_ask() {
+    let alice = alice();
+
+    let packet = alice
+        .sandbox
+        .packet(&["web-1", "--no-tagged", "-U", "bob", "-a", "192.0.2.9"]);
+    let opened = open(&packet, &alice.keys());
+
+    assert_eq!(opened.message().username, "bob");
+    assert_eq!(opened.message_text(), "192.0.2.9,tcp/22");
+}
+
+#[test]
+fn a_static_key_leaves_the_directory_aside() {
+    let alice = alice();
+
+    let ran = alice
+        .sandbox
+        .run(&["knock", "web-1", "-A", "tcp/22", "--key-rijndael", "k"]);
+
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("-s takes"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_directory_of_another_authority_or_another_user_is_not_used() {
+    for (key, user) in [("other.pem", "alice"), ("ca.pem", "bob")] {
+        let alice = Member::new("user");
+        alice.openssl("ecparam -name prime256v1 -genkey -noout -out other.pem");
+        alice.directory(key, user);
+
+        let ran = alice.sandbox.run(&["knock", "web-1", "--dry-run"]);
+
+        // The controller is asked for a better one, and nobody is there.
+        assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_host_that_is_not_in_the_directory_is_looked_for_at_the_controller() {
+    let ran = alice().sandbox.run(&["knock", "web-9", "--dry-run"]);
+
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains(CONTROLLER), "{}", ran.stderr);
+}
+
+#[test]
+fn an_operator_has_no_directory() {
+    let ran = Member::new("operator").sandbox.run(&["knock", "web-1"]);
+
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("operator alice"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_listing_of_hosts_has_one_object_per_line() {
+    let alice = alice();
+
+    let table = alice.sandbox.run(&["profile", "show"]);
+    let json = alice.sandbox.run(&["profile", "show", "--json"]);
+
+    assert!(!table.stdout.contains('\u{1b}'));
+    assert!(
+        table
+            .stdout
+            .contains("db-1   2001:db8::1  4000      tcp/22,tcp/5432"),
+        "{}",
+        table.stdout
+    );
+    let rows: Vec<serde_json::Value> = json
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(rows[0]["name"], "web-1");
+    assert_eq!(rows[1]["ports"][1], "tcp/5432");
+}
+
+#[test]
+fn stock_fwknop_reads_the_exported_stanzas_and_makes_packets_for_the_same_keys() {
+    let alice = alice();
+    let exported = alice
+        .sandbox
+        .run(&["profile", "export", "--format", "fwknoprc"]);
+    assert_eq!(exported.code, 0, "{}", exported.stderr);
+    alice.sandbox.write("exported", &exported.stdout);
+
+    let mut fwknop = Command::new("fwknop");
+    fwknop
+        .args("--no-save-args --rc-file exported -n web-1 -T -B packet".split(' '))
+        .env("HOME", alice.sandbox.dir.path())
+        .current_dir(alice.sandbox.dir.path());
+    let Ok(output) = fwknop.output() else {
+        return; // a machine without fwknop
+    };
+
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let packet = fs::read_to_string(alice.sandbox.dir.path().join("packet")).unwrap();
+    let opened = open(packet.trim(), &alice.keys());
+    assert_eq!(opened.message().username, "alice");
+    assert_eq!(opened.message_text(), "0.0.0.0,tcp/22");
+
+    let ours = alice
+        .sandbox
+        .packet(&["--rc-file", "exported", "-n", "web-1"]);
+    assert_eq!(open(&ours, &alice.keys()).message_text(), "0.0.0.0,tcp/22");
+}
