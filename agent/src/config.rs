@@ -88,7 +88,8 @@ const MAX_AGE_SECS: u64 = 120;
 const MAX_AGE_SECS_MAX: u64 = 100_000;
 const COMMAND_TIMEOUT_SECS: u64 = 10;
 const COMMAND_TIMEOUT_SECS_MAX: u64 = 3_600;
-const BUFFER_MIB: u32 = 16;
+/// About 4,000 packets. The ring counts as memory of the process, which is to stay below 40 MB.
+const BUFFER_MIB: u32 = 8;
 const AUDIT_DAYS: u32 = 90;
 const GRANTS_MAX: usize = 16_384;
 

@@ -32,6 +32,7 @@ use std::time::Duration;
 use fleet::{Event, EventKind};
 use gate::{Gate, Now, Settings};
 use member::Membership;
+use policy::Policy;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -61,7 +62,7 @@ const ASKS_MAX: usize = 1024;
 
 /// Who says what is permitted, with what that needs.
 enum Authority {
-    Alone(Arc<AccessFile>),
+    Alone(Arc<AccessFile>, Arc<Policy>),
     Joined(Box<LinkConfig>),
 }
 
@@ -173,8 +174,8 @@ impl Authority {
     fn of(config: &Config) -> Result<Self, RunError> {
         match &config.mode {
             Mode::Alone { access_file } => {
-                let file = AccessFile::new(access_file.clone());
-                Ok(Self::Alone(Arc::new(file)))
+                let (file, policy) = AccessFile::open(access_file.clone())?;
+                Ok(Self::Alone(Arc::new(file), policy))
             }
             Mode::Joined { controller } => {
                 let member = Membership::load(&config.state_dir)?;
@@ -192,7 +193,7 @@ impl Authority {
 
     fn access_file(&self) -> Option<Arc<AccessFile>> {
         match self {
-            Self::Alone(file) => Some(Arc::clone(file)),
+            Self::Alone(file, _) => Some(Arc::clone(file)),
             Self::Joined(_) => None,
         }
     }
@@ -201,7 +202,9 @@ impl Authority {
     /// nothing.
     fn first_policy(&self, start: &Start) -> Result<NewPolicy, RunError> {
         match (self, &start.policy) {
-            (Self::Alone(file), _) => Ok(file.first(start.access_file)?),
+            (Self::Alone(file, policy), _) => {
+                Ok(file.first(Arc::clone(policy), start.access_file)?)
+            }
             (Self::Joined(link), Some(saved)) => {
                 match link::compile(saved.clone(), link.member.exchange()) {
                     Ok(policy) => Ok(policy),

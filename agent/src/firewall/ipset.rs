@@ -151,11 +151,29 @@ impl IpsetFirewall {
             doing: "open a socket",
             reason: cause.to_string(),
         })?;
-        Ok(Self {
+        let mut firewall = Self {
             names,
             netlink,
             requests: Requests::default(),
-            any_revoked: true,
+            any_revoked: false,
+        };
+        firewall.any_revoked = firewall.has_revoked();
+        Ok(firewall)
+    }
+
+    /// Whether an earlier run has revoked anything; a set that cannot be read may hold something.
+    fn has_revoked(&mut self) -> bool {
+        let mut any = false;
+        Family::ALL.into_iter().any(|family| {
+            let name = self.names.revoked(family);
+            let listed = elements(&mut self.netlink, &mut self.requests, name, &mut |_| {
+                any = true
+            });
+            match listed {
+                Err(NetlinkError::Kernel(errno)) if errno.code == ENOENT => false,
+                Err(_) => true,
+                Ok(()) => any,
+            }
         })
     }
 

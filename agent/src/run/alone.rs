@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gate::{Estate, SharedKeys};
 use parking_lot::Mutex;
-use policy::Secrets;
+use policy::{Policy, Secrets};
 use sha2::{Digest as _, Sha256};
 
 use crate::clock;
@@ -23,24 +23,29 @@ pub(super) struct AccessFile {
 // === impl AccessFile ===
 
 impl AccessFile {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            last: Mutex::new((0, [0; 32])),
-        }
-    }
-
-    /// Reads the file at the start; `before` is what an earlier run enforced.
+    /// Reads the file for the first time, before anything on the host is touched.
     ///
     /// # Errors
     ///
     /// [`InvalidAccessFile`] with every mistake.
+    pub(super) fn open(path: PathBuf) -> Result<(Self, Arc<Policy>), InvalidAccessFile> {
+        let policy = load(&path)?;
+        let last = Mutex::new((0, [0; 32]));
+        Ok((Self { path, last }, policy))
+    }
+
+    /// The policy to begin with; `before` is what an earlier run enforced.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAccessFile`] when the policy needs what this host does not have.
     pub(super) fn first(
         &self,
+        policy: Arc<Policy>,
         before: Option<(u64, [u8; 32])>,
     ) -> Result<NewPolicy, InvalidAccessFile> {
         *self.last.lock() = before.unwrap_or_default();
-        self.read()
+        self.number(policy)
     }
 
     /// Reads the file. Its generation grows exactly when it says something else than before.
@@ -49,7 +54,10 @@ impl AccessFile {
     ///
     /// [`InvalidAccessFile`] with every mistake.
     pub(super) fn read(&self) -> Result<NewPolicy, InvalidAccessFile> {
-        let policy = load(&self.path)?;
+        self.number(load(&self.path)?)
+    }
+
+    fn number(&self, policy: Arc<Policy>) -> Result<NewPolicy, InvalidAccessFile> {
         for warning in &policy.warnings {
             tracing::warn!("{warning}");
         }

@@ -12,8 +12,9 @@ use crate::journal::JournalError;
 /// Why the agent did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// With all mistakes in the message, one a line.
     #[error("the access file is invalid; nothing was opened\n{0}")]
-    AccessFile(#[from] InvalidAccessFile),
+    AccessFile(String),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -32,6 +33,12 @@ pub enum RunError {
 }
 
 // === impl RunError ===
+
+impl From<InvalidAccessFile> for RunError {
+    fn from(invalid: InvalidAccessFile) -> Self {
+        Self::AccessFile(invalid.to_string())
+    }
+}
 
 impl RunError {
     /// 1 when something is refused or broken, 64 when the configuration cannot be used.
