@@ -138,13 +138,7 @@ impl Start {
         link.tasks.spawn_on(task, runtime);
     }
 
-    fn run(
-        self,
-        runtime: &Handle,
-        link: &Link,
-        controller: Controller,
-        seams: Seams,
-    ) {
+    fn run(self, runtime: &Handle, link: &Link, controller: Controller, seams: Seams) {
         let Seams {
             orders,
             claims,

@@ -107,7 +107,9 @@ impl RawConfig {
     }
 }
 
-fn read(builder: config::ConfigBuilder<config::builder::DefaultState>) -> Result<RawConfig, ConfigError> {
+fn read(
+    builder: config::ConfigBuilder<config::builder::DefaultState>,
+) -> Result<RawConfig, ConfigError> {
     builder
         .build()
         .and_then(config::Config::try_deserialize)

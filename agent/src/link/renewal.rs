@@ -19,7 +19,9 @@ const RETRY_LAST: Duration = Duration::from_secs(10 * 60);
 pub(super) async fn keep(member: Membership, address: String) {
     let mut backoff = Backoff::between(RETRY_FIRST, RETRY_LAST);
     loop {
-        let left = member.renew_at_secs().saturating_sub(clock::now().wall_secs);
+        let left = member
+            .renew_at_secs()
+            .saturating_sub(clock::now().wall_secs);
         if left > 0 {
             let wait = Duration::from_secs(left).clamp(LOOK_AGAIN_MIN, LOOK_AGAIN_MAX);
             tokio::time::sleep(wait).await;
