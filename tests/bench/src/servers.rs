@@ -10,6 +10,9 @@ use nix::sys::signal::Signal;
 use crate::arena::Arena;
 use crate::estate::{Estate, Form};
 
+/// What our agent says when it captures and its firewall stands.
+pub(crate) const POSTERN_READY: &str = "is ready";
+
 /// Who is measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -80,7 +83,7 @@ impl Server {
     pub(crate) fn start_again(self, arena: &Arena, estate: Estate) -> anyhow::Result<Running> {
         let mut process = self.spawn(arena, estate)?;
         let ready = match self {
-            Self::Postern => "listening",
+            Self::Postern => POSTERN_READY,
             Self::FwknopdDefault | Self::FwknopdTuned => "main event loop",
             Self::FwknopdUdp | Self::FwknopdIpset => "UDP server to listen",
         };

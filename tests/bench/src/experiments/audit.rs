@@ -154,13 +154,14 @@ fn ask(
     let mut cold = Vec::with_capacity(COLD);
     let mut found = 0;
     for _ in 0..COLD {
-        company.controller.stop()?;
         forget(database)?;
         company.controller.start_again()?;
         let (times, rows) = answers(company, now_ms, 1)?;
+        company.controller.stop()?;
         cold.extend(times);
         found = rows;
     }
+    company.controller.start_again()?;
     let (times, rows) = answers(company, now_ms, 1 + WARM)?;
     ensure!(rows == found && found > 0, "{found} rows, then {rows}");
     let cold = Sample::new(cold);

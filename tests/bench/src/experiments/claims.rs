@@ -20,7 +20,7 @@ use crate::estate::{Estate, Form};
 use crate::experiments::grants;
 use crate::fleet::Company;
 use crate::report::{Report, Row};
-use crate::servers::{Running, Server};
+use crate::servers::{POSTERN_READY, Running, Server};
 use crate::stats::{Sample, ms};
 
 /// Hosts that claim.
@@ -68,7 +68,7 @@ fn join_server(arena: &Arena, company: &Company, estate: Estate) -> anyhow::Resu
     command.args(["run", "--interface", "eth1", "--state"]);
     command.arg(state);
     let mut process = node.start("postern-agent", &mut command)?;
-    process.wait_for("listening", wait::SOON)?;
+    process.wait_for(POSTERN_READY, wait::SOON)?;
     company.run(async {
         let mut operator = company.operator().await?;
         operator
