@@ -93,7 +93,8 @@ fn every_mode_and_digest_is_what_was_asked_for() {
 fn the_type_of_the_message_follows_from_the_options() {
     let sandbox = Sandbox::new();
     let keys = keys(KEY, Some(HMAC));
-    let cases: [(&[&str], u8, &str, Option<&str>, u32); 9] = [
+    type Case<'a> = (&'a [&'a str], u8, &'a str, Option<&'a str>, u32);
+    let cases: [Case<'_>; 9] = [
         (&["-s"], 1, "0.0.0.0,tcp/22", None, 0),
         (&["-a", "0.0.0.0"], 1, "0.0.0.0,tcp/22", None, 0),
         (&["-a", "2001:db8::7"], 1, "2001:db8::7,tcp/22", None, 0),
@@ -405,11 +406,11 @@ fn openssl(words: &[&str]) -> Vec<u8> {
 #[test]
 fn a_reader_that_went_away_is_no_failure() {
     let sandbox = Sandbox::new();
-    let mut shell = Command::new("sh");
+    let mut shell = Command::new("bash");
     let program = sandbox.command().get_program().to_owned();
     shell
         .arg("-c")
-        .arg("set -o pipefail 2>/dev/null; \"$0\" completions bash | head -c 1 >/dev/null")
+        .arg("set -o pipefail; \"$0\" completions bash | head -c 1 >/dev/null")
         .arg(program)
         .env("HOME", sandbox.dir.path());
 
