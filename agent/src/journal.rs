@@ -65,6 +65,8 @@ pub struct Journal {
     forgotten_secs: u64,
     staged: Staged,
     retention: Retention,
+    #[cfg(test)]
+    fails_commits: bool,
     #[expect(dead_code, reason = "held, not used")]
     lock: Flock<std::fs::File>,
 }

@@ -25,6 +25,9 @@ mod settle;
 mod signals;
 mod warden;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;

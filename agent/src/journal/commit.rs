@@ -53,6 +53,10 @@ impl Journal {
         if !self.has_staged() {
             return Ok(self.last_seq);
         }
+        #[cfg(test)]
+        if self.fails_commits {
+            return Err(JournalError::Fault);
+        }
         let mut head = Head {
             last_seq: self.last_seq,
             chain: self.chain,
@@ -70,6 +74,12 @@ impl Journal {
         self.clear_staged();
         self.checkpointer.committed();
         Ok(self.last_seq)
+    }
+
+    /// Makes commits fail, as on a full disk, until told otherwise.
+    #[cfg(test)]
+    pub(crate) fn fail_commits(&mut self, fail: bool) {
+        self.fails_commits = fail;
     }
 
     /// After a failed commit: turns the grants that were staged into refusals for `reason`, and

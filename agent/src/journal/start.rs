@@ -184,6 +184,8 @@ impl Journal {
             forgotten_secs: meta.forgotten_secs,
             staged: Staged::default(),
             retention: options.retention,
+            #[cfg(test)]
+            fails_commits: false,
             path,
             connection,
             lock,

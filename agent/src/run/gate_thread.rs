@@ -88,19 +88,26 @@ impl GateThread {
         let mut orders = VecDeque::new();
         loop {
             self.wait();
-            let now = clock::now();
-            self.inbox.take(&mut orders);
-            while let Some(order) = orders.pop_front() {
-                if matches!(order, Order::Stop) {
-                    self.stop(now);
-                    return self.journal;
-                }
-                self.obey(order, now);
+            if !self.turn(&mut orders, clock::now()) {
+                return self.journal;
             }
-            self.judge_arrivals(now);
-            self.settle(now);
-            self.do_what_is_due(now);
         }
+    }
+
+    /// One turn; `false` when it was the last. `orders` is room for those that wait.
+    pub(super) fn turn(&mut self, orders: &mut VecDeque<Order>, now: Now) -> bool {
+        self.inbox.take(orders);
+        while let Some(order) = orders.pop_front() {
+            if matches!(order, Order::Stop) {
+                self.stop(now);
+                return false;
+            }
+            self.obey(order, now);
+        }
+        self.judge_arrivals(now);
+        self.settle(now);
+        self.do_what_is_due(now);
+        true
     }
 
     /// Sleeps until there is something to do.
