@@ -151,7 +151,7 @@ pub(crate) fn nearest(word: &str) -> Option<&'static str> {
         .iter()
         .map(|(name, _)| *name)
         .chain(UNSUPPORTED.iter().map(|(name, _)| *name));
-    nearest_of(&word.to_ascii_uppercase(), known)
+    nearest_of(word, known)
 }
 
 /// The candidate that is spelt most like `word`, without regard to case.
@@ -162,33 +162,17 @@ pub(crate) fn nearest_of<'c>(
     if word.len() > WORD_BYTES_MAX {
         return None;
     }
+    let word = word.to_ascii_uppercase();
     let allowed = (word.len() / 3).min(3);
     candidates
         .into_iter()
-        .map(|candidate| (distance(word, candidate), candidate))
+        .map(|candidate| {
+            let distance = strsim::osa_distance(&word, &candidate.to_ascii_uppercase());
+            (distance, candidate)
+        })
         .filter(|(distance, _)| *distance <= allowed)
         .min()
         .map(|(_, candidate)| candidate)
-}
-
-/// How many letters must be changed, added or removed (Levenshtein), without regard to case.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<u8> = b.bytes().map(|c| c.to_ascii_uppercase()).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().map(|c| c.to_ascii_uppercase()).enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = *cell;
-            left = changed.min(diagonal + 1).min(left + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -213,6 +197,7 @@ mod tests {
         assert_eq!(nearest("source"), Some("SOURCE"));
         assert_eq!(nearest("REQUIRE_USER_NAME"), Some("REQUIRE_USERNAME"));
         assert_eq!(nearest("FW_ACESS_TIMEOUT"), Some("FW_ACCESS_TIMEOUT"));
+        assert_eq!(nearest("KYE"), Some("KEY"));
     }
 
     #[test]
