@@ -77,7 +77,7 @@ impl Company {
     pub fn found(lab: &Lab, hosts: u8, policy: &str) -> Result<Self> {
         let controller = Controller::start(&lab.node("control", 1)?)?;
         let desk = lab.node("desk", 5)?;
-        let operator = Member::join(&desk, "operator", &controller.first_token)?;
+        let operator = Member::join_as(&desk, "operator", &controller.first_token)?;
         let auditor = Member::join(&desk, "auditor", &operator.token("auditor", "ann", &[])?)?;
         let alice = lab.node("alice", 21)?;
         let alice = Member::join(&alice, "alice", &operator.token("user", "alice", &[])?)?;

@@ -86,7 +86,7 @@ const IMPURE: &[&str] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     // controller/src/error.rs says what becomes of a database error, and no SQL.
     (
-        "rusqlite",
+        "rusqlite::",
         &[
             "agent/src/journal",
             "controller/src/store",

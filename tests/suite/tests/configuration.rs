@@ -5,8 +5,9 @@ use std::process::Command;
 
 use anyhow::ensure;
 use harness::postern::{Agent, binary};
+use harness::service::Reach;
 use harness::{Result, in_lab, shell};
-use suite::same;
+use suite::{Alone, same};
 
 #[test]
 fn every_mistake_of_an_access_conf_is_reported_at_once_with_its_place() {
@@ -77,7 +78,7 @@ OPEN_PORTS tcp/22
 }
 
 #[test]
-fn a_missing_file_a_missing_interface_and_a_state_that_is_no_directory_are_clear_errors() {
+fn a_missing_file_and_a_state_that_is_no_directory_are_clear_errors_that_touch_nothing() {
     in_lab(|lab| {
         let host = lab.node("host", 10)?;
         let words = |words: &[&str]| {
@@ -98,13 +99,7 @@ fn a_missing_file_a_missing_interface_and_a_state_that_is_no_directory_are_clear
         ]);
         let refused = Agent::refused_with(&host, &missing)?;
         ensure!(
-            refused.code != 0 && refused.text().contains("/nowhere/access.conf"),
-            "{refused:?}"
-        );
-
-        let refused = Agent::refused(&host, suite::STANZA, &["--interface", "nosuch0"])?;
-        ensure!(
-            refused.code != 0 && refused.text().contains("nosuch0"),
+            refused.code == 64 && refused.text().contains("/nowhere/access.conf"),
             "{refused:?}"
         );
 
@@ -114,10 +109,34 @@ fn a_missing_file_a_missing_interface_and_a_state_that_is_no_directory_are_clear
             refused.code != 0 && refused.text().contains("a-file"),
             "{refused:?}"
         );
+
         ensure!(
             host.rules()?.iter().all(|rule| !rule.starts_with("-A")),
             "rules of a refused start"
         );
+        Ok(())
+    });
+}
+
+#[test]
+fn an_agent_that_cannot_capture_leaves_what_is_protected_hidden() {
+    in_lab(|lab| {
+        let host = lab.node("host", 10)?;
+        let user = lab.node("user", 20)?;
+        let _ssh = host.serve_tcp(22)?;
+
+        let refused = Agent::refused(
+            &host,
+            &Alone::access(suite::STANZA),
+            &["--interface", "nosuch0"],
+        )?;
+
+        ensure!(
+            refused.code != 0 && refused.text().contains("nosuch0"),
+            "{refused:?}"
+        );
+        ensure!(host.holes()?.is_empty());
+        ensure!(user.reach(host.v4, 22)? == Reach::Silent);
         Ok(())
     });
 }

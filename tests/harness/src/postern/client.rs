@@ -41,6 +41,17 @@ impl Member {
         Ok(member)
     }
 
+    /// The first operator, whose token carries no name.
+    ///
+    /// # Errors
+    ///
+    /// When the token is refused.
+    pub fn join_as(node: &Node, name: &str, token: &str) -> Result<Self> {
+        let member = Self::stranger(node, name);
+        member.run(&["join", token, "--name", name])?.ok()?;
+        Ok(member)
+    }
+
     /// The command line `postern WORDS...` of this person.
     ///
     /// # Errors

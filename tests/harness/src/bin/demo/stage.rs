@@ -52,7 +52,7 @@ impl Stage {
     pub(crate) fn set(lab: &Lab, story: &mut Story) -> Result<Self> {
         story.scene("The fleet: a controller, three hosts, and people; each on its own machine");
         let controller = Controller::start(&lab.node("control", 1)?)?;
-        let olga = Member::join(&lab.node("olga", 5)?, "olga", &controller.first_token)?;
+        let olga = Member::join_as(&lab.node("olga", 5)?, "olga", &controller.first_token)?;
         story.fact("the controller serves, and olga has joined as its first operator");
 
         let mut host = |name: &str, number: u8, role: &str| -> Result<Host> {

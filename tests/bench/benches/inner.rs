@@ -1,0 +1,233 @@
+//! The inner pieces of the packet path, each alone: `cargo bench -p bench`.
+//!
+//! | bench | what is measured |
+//! |---|---|
+//! | `open_a_packet` | HMAC, decryption, digest and fields of one packet with its key |
+//! | `try_keys` | one packet against N keys of which none is right |
+//! | `admit_tagged` | the whole gate with N stanzas, a fresh tagged packet of the last one |
+//! | `junk` | the whole gate with N stanzas, text that is none of ours |
+//! | `journal` | N messages with their events committed and synced as one batch |
+//! | `set` | N holes opened by one netlink send (root: in a network namespace of its own) |
+#![expect(clippy::unwrap_used, reason = "a benchmark may fail by panicking")]
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::firewall::{
+    Door, Firewall as _, Groundwork, GroundworkOptions, Hole, HoleTimeout, IpsetFirewall, SetNames,
+};
+use agent::journal::{Journal, JournalOptions, Retention};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use divan::{Bencher, black_box};
+use fleet::{Event, EventKind};
+use gate::{
+    Datagram, Decision, Estate, Gate, MemoryReplayLog, Now, ReplayLog as _, Settings, SharedKeys,
+    Transport,
+};
+use policy::{Dialect, NoIncludes};
+use sha2::{Digest as _, Sha256, Sha512};
+use spa::{
+    Allow, DigestType, EncryptionKey, EncryptionMode, HmacKey, Keys, Message, MessageType,
+    OpeningKey, ReplayDigest, Request, Sealed, Secret, Trial,
+};
+use tempfile::TempDir;
+
+/// The time at which everything happens.
+const NOW: Now = Now {
+    wall_secs: 1_800_000_000,
+    wall_nanos: 0,
+    steady: Duration::from_secs(1_000),
+};
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench]
+fn open_a_packet(bencher: Bencher<'_, '_>) {
+    let keys = keys(0);
+    let key = OpeningKey::new(&keys);
+    let packet = spa::seal(&message(0), &keys, [7; 8]).unwrap();
+
+    bencher.bench(|| {
+        let sealed = Sealed::parse(black_box(packet.as_bytes())).unwrap();
+        sealed.authenticate(&key).unwrap().open(&key).unwrap()
+    });
+}
+
+#[divan::bench(args = [1, 100, 1_000, 10_000])]
+fn try_keys(bencher: Bencher<'_, '_>, count: u32) {
+    let strangers: Vec<OpeningKey> = (1..=count)
+        .map(|number| OpeningKey::new(&keys(number)))
+        .collect();
+    let packet = spa::seal(&message(0), &keys(0), [7; 8]).unwrap();
+
+    bencher.bench(|| {
+        let trial = Trial::new(Sealed::parse(black_box(packet.as_bytes())).unwrap());
+        strangers.iter().filter(|key| trial.matches(key)).count()
+    });
+}
+
+#[divan::bench(args = [1, 1_000, 10_000])]
+fn admit_tagged(bencher: Bencher<'_, '_>, stanzas: u32) {
+    let mut gate = warm_gate(stanzas);
+    let mut replays = MemoryReplayLog::default();
+    let keys = keys(stanzas - 1);
+    let mut number = 0;
+
+    bencher
+        .with_inputs(|| {
+            number += 1;
+            spa::seal_tagged(&message(number), &keys, [7; 8]).unwrap()
+        })
+        .bench_local_values(|packet| {
+            let decision = gate.admit(&datagram(packet.as_bytes()), NOW, &mut replays);
+            assert!(matches!(decision, Decision::Grant(_)), "{decision:?}");
+        });
+}
+
+#[divan::bench(args = [1, 1_000, 10_000])]
+fn junk(bencher: Bencher<'_, '_>, stanzas: u32) {
+    let mut gate = warm_gate(stanzas);
+    let mut replays = MemoryReplayLog::default();
+    // Random base64 as strangers throw it: in most cases not even of the right shape.
+    let packets: Vec<String> = (0..1_024_u32)
+        .map(|number| {
+            let noise = (0..5_u8)
+                .flat_map(|part| Sha256::digest([&number.to_be_bytes()[..], &[part]].concat()));
+            STANDARD.encode(noise.take(153).collect::<Vec<u8>>())
+        })
+        .collect();
+    let mut next = packets.iter().cycle();
+
+    bencher
+        .with_inputs(|| next.next().unwrap().as_bytes())
+        .bench_local_values(|packet| gate.admit(&datagram(packet), NOW, &mut replays));
+}
+
+#[divan::bench(args = [1, 16, 256], sample_count = 50, sample_size = 1)]
+fn journal(bencher: Bencher<'_, '_>, batch: u32) {
+    // On the disk of the build directory: a temporary directory may be memory.
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let options = JournalOptions {
+        state_dir: dir.path().to_owned(),
+        retention: Retention::UntilAcknowledged,
+        window: Some(Duration::from_secs(120)),
+    };
+    let mut journal = Journal::open(&options, NOW.wall_secs).unwrap().journal;
+    let mut number: u32 = 0;
+
+    bencher.bench_local(|| {
+        for _ in 0..batch {
+            number += 1;
+            let digest = ReplayDigest(Sha256::digest(number.to_be_bytes()).into());
+            journal
+                .check_and_insert(digest, Some(NOW.wall_secs + 240))
+                .unwrap();
+            journal.stage(Event::new(EventKind::GrantOpened, NOW.wall_ms()));
+        }
+        journal.commit().unwrap();
+    });
+}
+
+#[divan::bench(args = [1, 16, 256])]
+fn set(bencher: Bencher<'_, '_>, batch: u32) {
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
+        return;
+    }
+    let chain = "PT_BENCH";
+    let mut ground = Groundwork::new(GroundworkOptions {
+        chain: chain.to_owned(),
+        protect: Vec::new(),
+    })
+    .unwrap();
+    ground.install().unwrap();
+    let mut sets = IpsetFirewall::new(SetNames::of_chain(chain)).unwrap();
+    let mut next = 0_u32;
+
+    bencher
+        .with_inputs(|| {
+            next = (next + batch) % 60_000;
+            (next..next + batch).map(hole).collect::<Vec<Hole>>()
+        })
+        .bench_local_values(|holes| sets.open(&holes).unwrap());
+}
+
+fn hole(number: u32) -> Hole {
+    Hole {
+        door: Door {
+            address: IpAddr::from((0x0a00_0000 + number).to_be_bytes()),
+            port: "tcp/22".parse().unwrap(),
+        },
+        timeout: HoleTimeout::clamped(60),
+    }
+}
+
+/// A gate that has made its tags and knows its way.
+fn warm_gate(stanzas: u32) -> Gate {
+    let mut text = String::new();
+    for number in 0..stanzas {
+        let (encryption, hmac) = secrets(number);
+        writeln!(
+            text,
+            "SOURCE ANY\nKEY_BASE64 {}\nHMAC_KEY_BASE64 {}",
+            STANDARD.encode(encryption),
+            STANDARD.encode(hmac)
+        )
+        .unwrap();
+    }
+    let policy = policy::parse_as(Dialect::Alone, "access.conf", &text, &NoIncludes).unwrap();
+    let estate = Estate::new(&Arc::new(policy), None, 1, SharedKeys::None, NOW).unwrap();
+    let mut gate = Gate::new(Settings::default(), Arc::new(estate));
+    while !gate.tend(NOW) {}
+    gate
+}
+
+fn secrets(number: u32) -> ([u8; 32], [u8; 64]) {
+    let name = number.to_be_bytes();
+    (Sha256::digest(name).into(), Sha512::digest(name).into())
+}
+
+fn keys(number: u32) -> Keys {
+    let (encryption, hmac) = secrets(number);
+    let secret = |bytes: &[u8]| Secret::from_base64(&STANDARD.encode(bytes)).unwrap();
+    Keys::new(
+        EncryptionKey::new(secret(&encryption)).unwrap(),
+        EncryptionMode::Cbc,
+        Some((HmacKey::new(secret(&hmac)).unwrap(), DigestType::Sha256)),
+    )
+    .unwrap()
+}
+
+fn message(number: u64) -> Message {
+    let mut random = [b'0'; 16];
+    random.copy_from_slice(format!("{number:016}").as_bytes());
+    Message {
+        random,
+        username: "bench".to_owned(),
+        timestamp_secs: NOW.wall_secs,
+        version: Message::VERSION.to_owned(),
+        message_type: MessageType::try_from(1).unwrap(),
+        request: Request::Access {
+            allow: Allow::Source,
+            ports: vec!["tcp/22".parse().unwrap()],
+        },
+        nat_access: None,
+        client_timeout_secs: 0,
+        digest_type: DigestType::Sha256,
+    }
+}
+
+fn datagram(payload: &[u8]) -> Datagram<'_> {
+    Datagram {
+        source: IpAddr::from([198, 51, 100, 10]),
+        destination: IpAddr::from([198, 51, 100, 1]),
+        source_port: 40_000,
+        destination_port: 62_201,
+        transport: Transport::Udp,
+        payload,
+    }
+}
