@@ -1,6 +1,5 @@
 //! Everything a request can fail with, and the one place where it becomes a gRPC status.
 
-use std::error::Error as _;
 use std::iter;
 
 use fleet::{Role, UnknownRole};
@@ -87,8 +86,13 @@ impl Error {
 
     /// The error and its causes, outermost first.
     pub(crate) fn chain(&self) -> String {
-        iter::successors(self.source(), |cause| (*cause).source())
-            .fold(self.to_string(), |text, cause| format!("{text}: {cause}"))
+        Self::chain_of(self)
+    }
+
+    /// The same for any error.
+    pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
+        iter::successors(error.source(), |cause| (*cause).source())
+            .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
     }
 }
 

@@ -278,11 +278,19 @@ impl Publisher {
         if let Some(parsed) = parsed.filter(|parsed| parsed.generation == current) {
             return Ok(Arc::new(parsed));
         }
-        let policy = stored(&self.store, &self.seal, current).await?;
-        Ok(Arc::new(InForce {
-            generation: current,
-            policy,
-        }))
+        match stored(&self.store, &self.seal, current).await {
+            Ok(policy) => Ok(Arc::new(InForce {
+                generation: current,
+                policy,
+            })),
+            // Written by a version that allowed more. Hosts keep what they have until an operator
+            // applies a policy that this version reads; joining and auditing go on meanwhile.
+            Err(Error::InvalidPolicy(mistakes)) => {
+                tracing::error!(generation = current, %mistakes, "the stored policy is not read");
+                Ok(in_force)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn users(&self) -> Users {

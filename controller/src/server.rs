@@ -31,7 +31,9 @@ const REQUESTS_MAX: usize = 8_192;
 /// And of one connection.
 const REQUESTS_PER_CONNECTION_MAX: usize = 1_024;
 /// A policy of 10,000 stanzas with keys is about 3 MB.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+const POLICY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A push of many events.
+const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Peers that vanished without a word are found out by this.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -81,8 +83,8 @@ pub(crate) fn spawn(
         .add_service(EnrollmentServer::new(enrollment::EnrollmentService::new(
             Arc::clone(context),
         )))
-        .add_service(AgentServer::new(agent).max_decoding_message_size(MESSAGE_BYTES_MAX))
-        .add_service(OperatorServer::new(operator).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .add_service(AgentServer::new(agent).max_decoding_message_size(EVENTS_BYTES_MAX))
+        .add_service(OperatorServer::new(operator).max_decoding_message_size(POLICY_BYTES_MAX))
         .add_service(AuditServer::new(audit::AuditService::new(Arc::clone(
             context,
         ))))

@@ -111,6 +111,7 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_by_time ON events (at_ms);
 CREATE INDEX events_by_host ON events (host, at_ms);
+CREATE INDEX events_by_kind ON events (kind, at_ms);
 CREATE INDEX events_by_user ON events (user, at_ms) WHERE user IS NOT NULL;
 CREATE INDEX events_by_source ON events (source, at_ms) WHERE source IS NOT NULL;
 CREATE INDEX events_by_opened ON events (opened, at_ms) WHERE opened IS NOT NULL AND opened IS NOT source;
@@ -124,3 +125,4 @@ CREATE TABLE event_ports (
     kind  INTEGER NOT NULL,
     PRIMARY KEY (host, port, at_ms, event)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX event_ports_by_port ON event_ports (port, at_ms, event, kind);

@@ -33,7 +33,6 @@ pub(crate) struct EnrollmentService {
 }
 
 /// What a joiner says of itself, checked as far as that is possible without its token.
-#[derive(Debug)]
 struct Joiner {
     secret: Vec<u8>,
     identity_key: [u8; 32],

@@ -3,7 +3,7 @@
 //! Newest first by the hosts' own time, a page at a time: the next page begins after the last row of
 //! the one before (keyset paging), so that no reading holds the database for long. Each question is
 //! driven by the one index that narrows it most, chosen here and not by the planner, whose guess
-//! changes with the data: port on a host, source, user, host, time.
+//! changes with the data: address, port, user, host, kind, time.
 
 use std::net::IpAddr;
 
@@ -94,6 +94,20 @@ pub(crate) fn page(
     records.map(|record| record?).collect()
 }
 
+/// How the database goes about a question, for tests.
+#[cfg(test)]
+fn plan(connection: &Connection, question: &Question, host: Option<i64>) -> String {
+    let mut query = Query::new(question, host, Cursor::NEWEST);
+    let sql = query.sql(question.address, 100);
+    let mut statement = connection
+        .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+        .unwrap();
+    let values = rusqlite::params_from_iter(query.values.iter());
+    let lines = statement.query_map(values, |row| row.get::<_, String>(3));
+    let lines: Vec<String> = lines.unwrap().map(Result::unwrap).collect();
+    lines.join("\n")
+}
+
 fn host_id(connection: &Connection, name: &str) -> Result<Option<i64>, Error> {
     let id = connection
         .prepare_cached("SELECT id FROM event_hosts WHERE name = ?1")?
@@ -136,22 +150,17 @@ impl Query {
     /// The table and index that drive the question, and the conditions that are not about time.
     fn begin(&mut self, question: &Question, host: Option<i64>) {
         let kind = question.kind.map(kind_number);
-        if let (Some(port), Some(host), None) = (question.port, host, question.address) {
-            self.from = "event_ports p CROSS JOIN events e ON e.id = p.event".to_owned();
-            self.time = "p.at_ms, p.event";
-            self.condition("p.host = ? AND p.port = ?", [host, port]);
-            if let Some(kind) = kind {
-                self.condition("p.kind = ?", [kind]);
-            }
-            if let Some(user) = &question.user {
-                self.condition("e.user = ?", [user.clone()]);
-            }
+        if let (Some(port), None) = (question.port, question.address)
+            && (host.is_some() || question.user.is_none())
+        {
+            self.begin_at_port(port, host, kind, question.user.as_ref());
             return;
         }
-        let index = match (&question.user, host) {
-            (Some(_), _) => "events_by_user",
-            (None, Some(_)) => "events_by_host",
-            (None, None) => "events_by_time",
+        let index = match (&question.user, host, kind) {
+            (Some(_), _, _) => "events_by_user",
+            (None, Some(_), _) => "events_by_host",
+            (None, None, Some(_)) => "events_by_kind",
+            (None, None, None) => "events_by_time",
         };
         self.from = format!("events e INDEXED BY {index}");
         if let Some(user) = &question.user {
@@ -169,6 +178,33 @@ impl Query {
                          AND p.at_ms = e.at_ms AND p.event = e.id)",
                 [port],
             );
+        }
+    }
+
+    /// The same, driven by the table of ports.
+    fn begin_at_port(
+        &mut self,
+        port: i64,
+        host: Option<i64>,
+        kind: Option<i32>,
+        user: Option<&String>,
+    ) {
+        let index = match host {
+            // The table's own order.
+            Some(_) => "",
+            None => "INDEXED BY event_ports_by_port",
+        };
+        self.from = format!("event_ports p {index} CROSS JOIN events e ON e.id = p.event");
+        self.time = "p.at_ms, p.event";
+        self.condition("p.port = ?", [port]);
+        if let Some(host) = host {
+            self.condition("p.host = ?", [host]);
+        }
+        if let Some(kind) = kind {
+            self.condition("p.kind = ?", [kind]);
+        }
+        if let Some(user) = user {
+            self.condition("e.user = ?", [user.clone()]);
         }
     }
 
@@ -382,3 +418,6 @@ fn plain_text(value: ValueRef<'_>) -> Option<String> {
         ValueRef::Blob(_) | ValueRef::Integer(_) | ValueRef::Real(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,10 @@ pub(super) fn run(connection: &Connection, mut queue: mpsc::Receiver<Message>) {
         let committed = transaction(connection, || {
             answers.push(first(connection));
             let began = now();
-            while answers.len() < BATCH_MAX && began.elapsed() < BATCH_TIME_MAX {
+            while answers.len() < BATCH_MAX
+                && began.elapsed() < BATCH_TIME_MAX
+                && !connection.is_autocommit()
+            {
                 match queue.try_recv() {
                     Ok(Message::Run(job)) => answers.push(job(connection)),
                     Ok(Message::Stop) => {
@@ -62,12 +65,16 @@ pub(super) fn run(connection: &Connection, mut queue: mpsc::Receiver<Message>) {
             }
         });
         if let Err(error) = &committed {
-            tracing::error!(%error, writes = answers.len(), "a transaction was not committed");
+            tracing::error!(
+                error = Error::chain_of(error),
+                writes = answers.len(),
+                "a transaction was not committed"
+            );
         }
         for answer in answers {
             answer(match &committed {
                 Ok(()) => Ok(()),
-                Err(error) => Err(StoreError::NotCommitted(error.to_string())),
+                Err(error) => Err(StoreError::NotCommitted(Error::chain_of(error))),
             });
         }
         if stop {
@@ -79,19 +86,24 @@ pub(super) fn run(connection: &Connection, mut queue: mpsc::Receiver<Message>) {
     }
 }
 
-fn transaction(connection: &Connection, work: impl FnOnce()) -> Result<(), rusqlite::Error> {
+fn transaction(connection: &Connection, work: impl FnOnce()) -> Result<(), StoreError> {
     // When this fails no job runs: dropping a job closes its answer, which its caller sees as such.
     connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     work();
-    connection
-        .prepare_cached("COMMIT")?
-        .execute([])
-        .map(drop)
-        .inspect_err(|_| {
-            if let Err(error) = connection.execute_batch("ROLLBACK") {
-                tracing::debug!(%error, "nothing left to roll back");
-            }
-        })
+    // A full disk undoes the whole transaction at once. Whatever ran after that would be committed
+    // alone, so nothing does, and everybody hears that nothing was kept.
+    if connection.is_autocommit() {
+        let cause = "the database undid it, as it does when the disk is full";
+        return Err(StoreError::NotCommitted(cause.to_owned()));
+    }
+    let committed = connection.prepare_cached("COMMIT")?.execute([]);
+    if let Err(error) = committed {
+        if let Err(error) = connection.execute_batch("ROLLBACK") {
+            tracing::debug!(%error, "nothing left to roll back");
+        }
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 fn in_savepoint<T>(
@@ -114,3 +126,6 @@ fn in_savepoint<T>(
 fn now() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+mod tests;

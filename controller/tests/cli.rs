@@ -1,0 +1,151 @@
+//! The command line: what it prints where, and its exit codes.
+#![expect(clippy::unwrap_used, reason = "a test that is wrong may panic")]
+
+use std::path::Path;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+fn run(arguments: &[&str], data: &Path) -> (i32, String, String) {
+    let mut command = Command::cargo_bin("postern-controller").unwrap();
+    let output = command
+        .args(arguments)
+        .arg("--data")
+        .arg(data)
+        .output()
+        .unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+fn init(data: &Path) -> (i32, String, String) {
+    run(&["init", "--address", "controller.example:7443"], data)
+}
+
+#[test]
+fn init_prints_the_token_and_nothing_else_on_standard_output() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+
+    let (code, stdout, stderr) = init(&data);
+
+    assert_eq!(code, 0, "{stderr}");
+    let token: fleet::Token = stdout.strip_suffix('\n').unwrap().parse().unwrap();
+    assert_eq!(token.role, fleet::Role::Operator);
+    assert_eq!(token.address, "controller.example:7443");
+    assert!(stderr.contains("postern join"), "{stderr}");
+    let mode = |name: &str| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = if name.is_empty() {
+            data.clone()
+        } else {
+            data.join(name)
+        };
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    };
+    assert_eq!(mode(""), 0o700);
+    for secret in ["ca-key.pem", "server-key.pem", "seal.key"] {
+        assert_eq!(mode(secret), 0o600, "{secret}");
+    }
+}
+
+#[test]
+fn init_does_not_run_twice_nor_into_a_directory_with_other_things() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+    let before = std::fs::read(data.join("ca.pem")).unwrap();
+
+    let (twice, stdout, stderr) = init(&data);
+    let (into_other, _, not_empty) = init(dir.path());
+
+    assert_eq!((twice, into_other), (1, 1));
+    assert_eq!(stdout, "");
+    assert!(stderr.contains("already"), "{stderr}");
+    assert!(not_empty.contains("not empty"), "{not_empty}");
+    assert_eq!(std::fs::read(data.join("ca.pem")).unwrap(), before);
+}
+
+#[test]
+fn a_token_can_be_made_when_the_last_operator_is_lost() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+
+    let (code, stdout, stderr) = run(&["token", "create", "--role", "operator"], &data);
+
+    assert_eq!(code, 0, "{stderr}");
+    let token: fleet::Token = stdout.trim().parse().unwrap();
+    assert_eq!(token.role, fleet::Role::Operator);
+}
+
+#[test]
+fn what_a_token_cannot_promise_is_refused_with_the_reason() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+
+    for (arguments, reason) in [
+        (
+            ["--role", "user", "--label", "role=web"],
+            "only hosts have labels",
+        ),
+        (["--role", "host", "--label", "role=w b"], "not a label"),
+        (
+            ["--role", "host", "--name", "controller"],
+            "cannot be called",
+        ),
+        (["--role", "user", "--name", "a/b"], "not a name"),
+        (["--role", "user", "--ttl", "90d"], "at most 30days"),
+    ] {
+        let arguments = [&["token", "create"][..], &arguments].concat();
+        let (code, stdout, stderr) = run(&arguments, &data);
+        assert_eq!((code, stdout.as_str()), (1, ""), "{arguments:?}");
+        assert!(stderr.contains(reason), "{stderr}");
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let dir = TempDir::new().unwrap();
+
+    for arguments in [
+        &["init", "--address", "no-port"][..],
+        &["init", "--address", "a:1", "--fleet", "a b"],
+        &["serve", "--listen", "nowhere"],
+        &["dance"],
+    ] {
+        assert_eq!(run(arguments, dir.path()).0, 2, "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_invalid_configuration_ends_with_64_and_names_every_mistake() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+    let text = "fleet = 'prod'\naddress = 'x'\npolicy_valid = 'soon'\n";
+    std::fs::write(data.join("controller.toml"), text).unwrap();
+
+    let (code, _, stderr) = run(&["serve"], &data);
+
+    assert_eq!(code, 64);
+    assert!(stderr.contains("address:"), "{stderr}");
+    assert!(stderr.contains("policy_valid:"), "{stderr}");
+}
+
+#[test]
+fn a_directory_without_a_controller_is_named_with_what_to_do() {
+    let dir = TempDir::new().unwrap();
+
+    let (code, _, stderr) = run(&["serve"], dir.path());
+
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("postern-controller init --data"),
+        "{stderr}"
+    );
+}
