@@ -25,9 +25,11 @@ test: setup ## Prove it: every test of the workspace and the suite in network na
 	$(BUILD) --bins --tests
 	@tests/run-tests.sh
 
-bench: setup ## Measure (release build)
-	@if [ -d tests/bench ]; then $(CARGO) bench --locked -p bench; \
-	else echo "make bench: there are no benchmarks yet; they come with the performance issue" >&2; exit 1; fi
+# make bench ARGS="E1 E4 --servers postern"; every number is also a line of target/bench.jsonl.
+bench: setup ## Measure (release build, needs root): the table of the gate under fire; ARGS="E9 E11" for a part
+	$(BUILD) --bins --release
+	POSTERN_BIN_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release \
+		$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/bench --json $${CARGO_TARGET_DIR:-$(CURDIR)/target}/bench.jsonl $(ARGS)
 
 lint: setup ## Formatting, clippy and documentation, warnings refused
 	$(CARGO) fmt --all --check
