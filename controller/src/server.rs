@@ -11,6 +11,7 @@ use fleet::wire::enrollment_server::EnrollmentServer;
 use fleet::wire::operator_server::OperatorServer;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -19,7 +20,11 @@ use tower_http::trace::{DefaultOnFailure, TraceLayer};
 use crate::authorize::AuthorizeLayer;
 use crate::ca::Identity;
 use crate::context::Context;
-use crate::service::{agent, audit, directory, enrollment, operator};
+use crate::service::agent::AgentService;
+use crate::service::audit::AuditService;
+use crate::service::directory::DirectoryService;
+use crate::service::enrollment::EnrollmentService;
+use crate::service::operator::OperatorService;
 use crate::start::StartError;
 use crate::store::claims::Claim;
 
@@ -57,14 +62,11 @@ pub(crate) fn spawn(
     incoming: TcpIncoming,
     won: mpsc::Sender<Claim>,
 ) -> Result<JoinHandle<()>, StartError> {
-    let (health, health_service) = tonic_health::server::health_reporter();
     let authorize = AuthorizeLayer {
         fleet: context.settings.fleet.as_str().into(),
         roster: Arc::clone(&context.roster),
         limits: Arc::clone(&context.limits),
     };
-    let agent = agent::AgentService::new(Arc::clone(context), won);
-    let operator = operator::OperatorService::new(Arc::clone(context));
     let router = Server::builder()
         .tls_config(tls(identity, context.authority.ca_pem()))
         .map_err(|error| StartError::Tls(error.to_string()))?
@@ -79,38 +81,39 @@ pub(crate) fn spawn(
         )
         .layer(authorize)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
-        .add_service(health_service)
-        .add_service(EnrollmentServer::new(enrollment::EnrollmentService::new(
-            Arc::clone(context),
-        )))
-        .add_service(AgentServer::new(agent).max_decoding_message_size(EVENTS_BYTES_MAX))
-        .add_service(OperatorServer::new(operator).max_decoding_message_size(POLICY_BYTES_MAX))
-        .add_service(AuditServer::new(audit::AuditService::new(Arc::clone(
-            context,
-        ))))
-        .add_service(DirectoryServer::new(directory::DirectoryService::new(
-            Arc::clone(context),
-        )));
+        .add_routes(routes(context, won));
     let stopping = context.stopping.clone();
+    let stop = stopping.clone().cancelled_owned();
+    let drained = async move {
+        stopping.cancelled().await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
     Ok(tokio::spawn(async move {
-        health
-            .set_service_status("", tonic_health::ServingStatus::Serving)
-            .await;
-        let stop = stopping.clone();
-        let serving = router.serve_with_incoming_shutdown(incoming, async move {
-            stop.cancelled().await;
-        });
-        let drained = async {
-            stopping.cancelled().await;
-            tokio::time::sleep(DRAIN_TIMEOUT).await;
-        };
         tokio::select! {
-            served = serving => if let Err(error) = served {
-                tracing::error!(%error, "the server ended");
-            },
+            served = router.serve_with_incoming_shutdown(incoming, stop) => {
+                if let Err(error) = served {
+                    tracing::error!(%error, "the server ended");
+                }
+            }
             () = drained => tracing::warn!("requests were cut off"),
         }
     }))
+}
+
+/// The five services of the contract, and health.
+fn routes(context: &Arc<Context>, won: mpsc::Sender<Claim>) -> Routes {
+    let context = || Arc::clone(context);
+    // Without a name it says that the whole server serves, which is so from the first moment.
+    let (_, health) = tonic_health::server::health_reporter();
+    let enrollment = EnrollmentService::new(context());
+    let agent = AgentService::new(context(), won);
+    let operator = OperatorService::new(context());
+    Routes::new(health)
+        .add_service(EnrollmentServer::new(enrollment))
+        .add_service(AgentServer::new(agent).max_decoding_message_size(EVENTS_BYTES_MAX))
+        .add_service(OperatorServer::new(operator).max_decoding_message_size(POLICY_BYTES_MAX))
+        .add_service(AuditServer::new(AuditService::new(context())))
+        .add_service(DirectoryServer::new(DirectoryService::new(context())))
 }
 
 fn tls(identity: &Identity, ca_pem: &str) -> ServerTlsConfig {

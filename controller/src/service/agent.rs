@@ -148,28 +148,8 @@ impl Agent for AgentService {
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
         let host = Caller::of(&request)?;
-        let AcknowledgeRequest {
-            generation,
-            policy_digest,
-            rejected,
-            drift,
-        } = request.into_inner();
-        // A host that has no policy yet has no digest either.
-        if !policy_digest.is_empty() {
-            fixed::<32>("policy_digest", &policy_digest)?;
-        }
-        let state = HostState {
-            applied_generation: generation,
-            applied_digest: policy_digest.clone(),
-            rejected: rejected
-                .iter()
-                .take(REJECTED_MAX)
-                .map(|reason| shortened(reason))
-                .collect(),
-            drift: shortened(&drift),
-            agent_version: String::new(),
-            last_seen_ms: clock::now_ms(),
-        };
+        let state = acknowledged(request.into_inner())?;
+        let (generation, digest) = (state.applied_generation, state.applied_digest.clone());
         let applied = state.rejected.is_empty();
 
         let id = host.id;
@@ -178,9 +158,7 @@ impl Agent for AgentService {
             .write(move |connection| hosts::acknowledge(connection, id, &state))
             .await?;
         if applied {
-            self.context
-                .publisher
-                .note_applied(&host.name, &policy_digest);
+            self.context.publisher.note_applied(&host.name, &digest);
         } else {
             tracing::warn!(host = host.name, generation, "policy rejected by its host");
         }
@@ -254,6 +232,29 @@ impl Agent for AgentService {
             acknowledged_seq: pushed.acknowledged_seq,
         }))
     }
+}
+
+/// What a host says of the policy it was sent.
+fn acknowledged(request: AcknowledgeRequest) -> Result<HostState, Error> {
+    let AcknowledgeRequest {
+        generation,
+        policy_digest,
+        rejected,
+        drift,
+    } = request;
+    // A host that has no policy yet has no digest either.
+    if !policy_digest.is_empty() {
+        fixed::<32>("policy_digest", &policy_digest)?;
+    }
+    let rejected = rejected.iter().take(REJECTED_MAX);
+    Ok(HostState {
+        applied_generation: generation,
+        applied_digest: policy_digest,
+        rejected: rejected.map(|reason| shortened(reason)).collect(),
+        drift: shortened(&drift),
+        agent_version: String::new(),
+        last_seen_ms: clock::now_ms(),
+    })
 }
 
 /// Stores a push, and what is wrong with it as an event of our own.

@@ -208,19 +208,23 @@ fn insert(
             signed(now_ms),
             log_chain,
         ])?;
-    for port in ports.iter().filter_map(|port| port_key(port)) {
-        connection
-            .prepare_cached(
-                "INSERT INTO event_ports (host, port, at_ms, event, kind)
-                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-            )?
-            .execute(params![
-                journal.host,
-                port,
-                signed(*at_ms),
-                id,
-                kind_number(*kind)
-            ])?;
+    insert_ports(connection, journal, event, id)
+}
+
+/// One row for each port, so that the auditor's usual question is one look-up.
+fn insert_ports(
+    connection: &Connection,
+    journal: Journal,
+    event: &Event,
+    id: i64,
+) -> Result<(), Error> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO event_ports (host, port, at_ms, event, kind)
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+    )?;
+    let (at_ms, kind) = (signed(event.at_ms), kind_number(event.kind));
+    for port in event.ports.iter().filter_map(|port| port_key(port)) {
+        insert.execute(params![journal.host, port, at_ms, id, kind])?;
     }
     Ok(())
 }

@@ -20,6 +20,14 @@ pub(crate) struct HostState {
     pub(crate) last_seen_ms: u64,
 }
 
+/// A host that has joined and said nothing yet.
+pub(crate) fn insert(connection: &Connection, member: u64) -> Result<(), Error> {
+    connection
+        .prepare_cached("INSERT INTO host_states (member) VALUES (?1)")?
+        .execute([signed(member)])?;
+    Ok(())
+}
+
 /// A host's acknowledgement. A rejected policy is not an applied one: the last applied stays.
 pub(crate) fn acknowledge(
     connection: &Connection,

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use fleet::Role;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{StoreError, signed};
+use super::{StoreError, hosts, signed};
 use crate::error::Error;
 
 /// One member, as stored.
@@ -47,11 +47,7 @@ pub(crate) fn insert(connection: &Connection, member: &Member) -> Result<u64, Er
         joined_at_ms,
         banned: _,
     } = member;
-    connection
-        .prepare_cached(
-            "DELETE FROM members WHERE role = ?1 AND name = ?2 AND banned_at_ms IS NOT NULL",
-        )?
-        .execute([role.as_str(), name])?;
+    make_room(connection, *role, name)?;
     let inserted = connection
         .prepare_cached(
             "INSERT INTO members (role, name, identity_key, exchange_key, address, spa_port, labels,
@@ -74,13 +70,20 @@ pub(crate) fn insert(connection: &Connection, member: &Member) -> Result<u64, Er
             name: name.clone(),
         });
     }
-    let id = connection.last_insert_rowid();
+    let id = connection.last_insert_rowid().unsigned_abs();
     if *role == Role::Host {
-        connection
-            .prepare_cached("INSERT INTO host_states (member) VALUES (?1)")?
-            .execute([id])?;
+        hosts::insert(connection, id)?;
     }
-    Ok(id.unsigned_abs())
+    Ok(id)
+}
+
+fn make_room(connection: &Connection, role: Role, name: &str) -> Result<(), Error> {
+    connection
+        .prepare_cached(
+            "DELETE FROM members WHERE role = ?1 AND name = ?2 AND banned_at_ms IS NOT NULL",
+        )?
+        .execute([role.as_str(), name])?;
+    Ok(())
 }
 
 /// Ends a membership. False when it was ended already; [`Error::NotFound`] when there never was one.

@@ -53,6 +53,7 @@ pub(crate) struct Record {
 const COLUMNS: &str = "e.id, h.name, j.epoch, e.seq, e.at_ms, e.kind, e.user, e.key, e.stanza, \
      e.generation, e.source, e.opened, e.ports, e.until_ms, e.replay_digest, e.reason, e.count, \
      e.chain, e.stored_at_ms";
+const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host";
 
 // === impl Cursor ===
 
@@ -220,54 +221,48 @@ impl Query {
     }
 
     fn sql(&mut self, address: Option<IpNet>, limit: usize) -> String {
-        let join = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host";
+        if let Some(network) = address {
+            return self.sql_at_address(network, limit);
+        }
         let Self {
             from,
             time,
             conditions,
             ..
         } = self;
-        let Some(network) = address else {
-            let order = format!("{} DESC", time.replace(',', " DESC,"));
-            return format!(
-                "SELECT {COLUMNS} FROM {from} CROSS {join} WHERE {conditions} \
-                 ORDER BY {order} LIMIT {limit}"
-            );
+        let order = time.replace(',', " DESC,");
+        format!(
+            "SELECT {COLUMNS} FROM {from} CROSS {JOIN} WHERE {conditions} \
+             ORDER BY {order} DESC LIMIT {limit}"
+        )
+    }
+
+    /// Two arms, one for each column of addresses; the second leaves out what the first has.
+    fn sql_at_address(&mut self, network: IpNet, limit: usize) -> String {
+        let (low, high) = address_range(network);
+        let (compare, bounds) = if low == high {
+            ("= ?", vec![low])
+        } else {
+            ("BETWEEN ? AND ?", vec![low, high])
         };
-        // Two arms, one for each column; the second leaves out what the first has.
+        let conditions = &self.conditions;
         let arm = |index: &str, matches: &str| {
             format!(
-                "SELECT {COLUMNS} FROM events e INDEXED BY {index} CROSS {join} \
-                 WHERE {matches} AND {conditions}"
+                "SELECT {COLUMNS} FROM events e INDEXED BY {index} CROSS {JOIN} \
+                 WHERE {matches} {compare} AND {conditions}"
             )
-        };
-        let (low, high) = address_range(network);
-        let compare = if low == high {
-            "= ?"
-        } else {
-            "BETWEEN ? AND ?"
-        };
-        let bounds = if low == high {
-            vec![low]
-        } else {
-            vec![low, high]
         };
         let sql = format!(
             "{} UNION ALL {} ORDER BY 5 DESC, 1 DESC LIMIT {limit}",
-            arm(
-                "events_by_source",
-                &format!("e.source IS NOT NULL AND e.source {compare}")
-            ),
+            arm("events_by_source", "e.source IS NOT NULL AND e.source"),
             arm(
                 "events_by_opened",
-                &format!(
-                    "e.opened IS NOT NULL AND e.opened IS NOT e.source AND e.opened {compare}"
-                )
+                "e.opened IS NOT NULL AND e.opened IS NOT e.source AND e.opened"
             ),
         );
-        let bounds: Vec<Value> = bounds.into_iter().map(Value::Blob).collect();
-        let arm = [bounds, std::mem::take(&mut self.values)].concat();
-        self.values = [arm.clone(), arm].concat();
+        let mut values: Vec<Value> = bounds.into_iter().map(Value::Blob).collect();
+        values.append(&mut self.values);
+        self.values = [values.clone(), values].concat();
         sql
     }
 }

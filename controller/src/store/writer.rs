@@ -45,45 +45,48 @@ pub(super) fn job<T: Send + 'static>(
 /// Serves the queue until it is closed or says stop.
 pub(super) fn run(connection: &Connection, mut queue: mpsc::Receiver<Message>) {
     while let Some(Message::Run(first)) = queue.blocking_recv() {
-        let mut answers = Vec::new();
-        let mut stop = false;
-        let committed = transaction(connection, || {
-            answers.push(first(connection));
-            let began = now();
-            while answers.len() < BATCH_MAX
-                && began.elapsed() < BATCH_TIME_MAX
-                && !connection.is_autocommit()
-            {
-                match queue.try_recv() {
-                    Ok(Message::Run(job)) => answers.push(job(connection)),
-                    Ok(Message::Stop) => {
-                        stop = true;
-                        break;
-                    }
-                    Err(_) => break,
-                }
-            }
-        });
-        if let Err(error) = &committed {
-            tracing::error!(
-                error = Error::chain_of(error),
-                writes = answers.len(),
-                "a transaction was not committed"
-            );
-        }
-        for answer in answers {
-            answer(match &committed {
-                Ok(()) => Ok(()),
-                Err(error) => Err(StoreError::NotCommitted(Error::chain_of(error))),
-            });
-        }
-        if stop {
+        if batch(connection, first, &mut queue) {
             break;
         }
     }
     if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
         tracing::warn!(%error, "the write-ahead log stays beside the database");
     }
+}
+
+/// Commits a write and all that wait behind it, and answers them. True when told to stop.
+fn batch(connection: &Connection, first: Job, queue: &mut mpsc::Receiver<Message>) -> bool {
+    let mut answers = Vec::new();
+    let mut stop = false;
+    let committed = transaction(connection, || {
+        answers.push(first(connection));
+        let began = now();
+        while answers.len() < BATCH_MAX
+            && began.elapsed() < BATCH_TIME_MAX
+            && !connection.is_autocommit()
+        {
+            match queue.try_recv() {
+                Ok(Message::Run(job)) => answers.push(job(connection)),
+                Ok(Message::Stop) => {
+                    stop = true;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+    });
+    let committed = committed.map_err(|error| Error::chain_of(&error));
+    if let Err(error) = &committed {
+        tracing::error!(
+            error,
+            writes = answers.len(),
+            "a transaction was not committed"
+        );
+    }
+    for answer in answers {
+        answer(committed.clone().map_err(StoreError::NotCommitted));
+    }
+    stop
 }
 
 fn transaction(connection: &Connection, work: impl FnOnce()) -> Result<(), StoreError> {
