@@ -54,7 +54,7 @@ fn open_a_packet(bencher: Bencher<'_, '_>) {
 
     bencher.bench(|| {
         let sealed = Sealed::parse(black_box(packet.as_bytes())).unwrap();
-        sealed.authenticate(&key).unwrap().open(&key).unwrap()
+        sealed.authenticate(&key).unwrap().open().unwrap()
     });
 }
 
@@ -139,13 +139,13 @@ fn set(bencher: Bencher<'_, '_>, batch: u32) {
         return;
     }
     let chain = "PT_BENCH";
-    let mut ground = Groundwork::new(GroundworkOptions {
+    let mut ground = Groundwork::survey(GroundworkOptions {
         chain: chain.to_owned(),
         protect: Vec::new(),
     })
     .unwrap();
     ground.install().unwrap();
-    let mut sets = IpsetFirewall::new(SetNames::of_chain(chain)).unwrap();
+    let mut sets = IpsetFirewall::connect(SetNames::of_chain(chain)).unwrap();
     let mut next = 0_u32;
 
     bencher
