@@ -26,6 +26,7 @@
 //! A floor stays in force for as long as the journal lives. Digests are kept as long as the gate asks (twice the age window). What has been forgotten is
 //! remembered as one number, so that a clock that is set back cannot make a forgotten message new.
 
+mod aside;
 mod checkpoint;
 mod commit;
 mod error;
@@ -40,6 +41,7 @@ use fleet::Event;
 use nix::fcntl::Flock;
 use rusqlite::Connection;
 
+pub use aside::FleetJournal;
 pub use error::JournalError;
 pub use reader::{JournalReader, SavedPolicy, SpooledEvent};
 pub use start::{Floor, FloorReason, JournalOptions, Start};

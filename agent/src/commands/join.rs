@@ -4,10 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 
 use fleet::{InvalidToken, Role, Token};
-use member::{JoinError, JoinOptions};
+use member::{JoinError, JoinOptions, Membership};
 use zeroize::Zeroizing;
 
 use crate::STATE_DIR;
+use crate::journal::{FleetJournal, JournalError};
 
 /// A token text is a few hundred bytes; more than this on standard input is something else.
 const TOKEN_BYTES_MAX: u64 = 16 * 1024;
@@ -71,6 +72,9 @@ pub enum JoinFailed {
     /// The controller or this machine's disk had a say.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The journal of the fleet that this machine was in before cannot be put aside.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The program cannot even begin.
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
@@ -107,6 +111,14 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
         force,
     };
 
+    let before = Membership::load(&state).ok();
+    // Held before the token is spent, so that nothing can go wrong with it afterwards.
+    let journal = if before.is_none() || force {
+        FleetJournal::hold(&state)?
+    } else {
+        None
+    };
+
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -121,6 +133,15 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
         member.name,
         state.display()
     );
+    let same_fleet = before.is_some_and(|before| before.ca_der() == member.ca_der());
+    if let (Some(journal), false) = (journal, same_fleet) {
+        let aside = journal.set_aside()?;
+        let _ = writeln!(
+            std::io::stdout(),
+            "The journal of the fleet before is now {}",
+            aside.display()
+        );
+    }
     Ok(())
 }
 
@@ -170,7 +191,7 @@ impl JoinFailed {
         match self {
             Self::Token(_) => 2,
             Self::Join(error) => error.exit_code(),
-            Self::Input(_) | Self::NotForHosts { .. } | Self::Runtime(_) => 1,
+            Self::Input(_) | Self::NotForHosts { .. } | Self::Journal(_) | Self::Runtime(_) => 1,
         }
     }
 }

@@ -210,7 +210,7 @@ fn make_dir(dir: &Path) -> Result<(), JournalError> {
         .map_err(io(dir, "make the state directory"))
 }
 
-fn lock(dir: &Path, journal: &Path) -> Result<Flock<File>, JournalError> {
+pub(super) fn lock(dir: &Path, journal: &Path) -> Result<Flock<File>, JournalError> {
     let path = dir.join("journal.lock");
     let file = private_file(&path).map_err(io(&path, "make"))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| JournalError::InUse {
@@ -386,7 +386,7 @@ fn write_trace(dir: &Path, epoch: &str) -> Result<(), JournalError> {
     write().map_err(io(&path, "write"))
 }
 
-fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
+pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
     let path = path.to_owned();
     move |cause| JournalError::Io { doing, path, cause }
 }

@@ -100,9 +100,9 @@ pub(super) async fn push(
                 backoff.reset();
                 let epoch = epoch.clone();
                 let order = Order::EventsAcknowledged { epoch, seq };
-                if deliver(&orders, order).await.is_err() {
-                    return;
-                }
+                // A gate that has stopped does not note it, and the next start pushes these again,
+                // which does no harm; the rest is pushed all the same.
+                let _ = deliver(&orders, order).await;
                 pushed.send_replace(seq);
             }
             Ok(acknowledged) => {

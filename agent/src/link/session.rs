@@ -64,14 +64,15 @@ impl Session {
         loop {
             let began = Instant::now();
             let ending = self.once(&mut ordered).await;
-            self.line.send_replace(Line::Down);
-            if began.elapsed() >= LIVED {
-                backoff.reset();
-            }
             match ending {
+                // The line stays up, for the last events.
                 Ending::Stopped => return,
                 Ending::Closed => tracing::info!("the controller closed the session"),
                 Ending::Failed(error) => log(&error),
+            }
+            self.line.send_replace(Line::Down);
+            if began.elapsed() >= LIVED {
+                backoff.reset();
             }
             tokio::time::sleep(backoff.next()).await;
         }

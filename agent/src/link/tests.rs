@@ -508,6 +508,28 @@ async fn finishing_waits_for_the_last_event() {
 }
 
 #[tokio::test]
+async fn a_gate_that_has_stopped_does_not_keep_the_last_events_from_the_controller() {
+    let mut fake = Fake::start();
+    let (mut desk, seams) = Desk::new();
+    let link = link(fake.address, seams);
+    seen(&mut fake.acknowledged).await;
+
+    desk.record(1500);
+    let Desk {
+        inbox,
+        committed,
+        standing,
+        journal: _journal,
+        _dir,
+        ..
+    } = desk;
+    drop((inbox, committed, standing));
+    link.finish(SOON).await;
+
+    assert_eq!(fake.state.lock().events.len(), 1500);
+}
+
+#[tokio::test]
 async fn finishing_without_a_controller_does_not_wait() {
     let (mut desk, seams) = Desk::new();
     let mut link = link(nowhere(), seams);

@@ -1,0 +1,156 @@
+//! Leaving a fleet: its journal is put aside, because the next fleet counts its generations anew and
+//! has no business with the old one's audit.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::Flock;
+use rusqlite::Connection;
+
+use super::FILE_NAME;
+use super::error::{JournalError, cannot};
+use super::reader::policy_of;
+use super::start::{io, lock};
+
+/// The journal of a fleet, which no agent uses and none can begin to use while this lives.
+#[derive(Debug)]
+pub struct FleetJournal {
+    dir: PathBuf,
+    epoch: String,
+    _lock: Flock<File>,
+}
+
+// === impl FleetJournal ===
+
+impl FleetJournal {
+    /// Takes hold of the journal in `dir`; `None` when there is none, or one that never had a policy
+    /// from a controller and so belongs to no fleet.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::InUse`] while an agent runs; others when the journal cannot be read.
+    pub fn hold(dir: &Path) -> Result<Option<Self>, JournalError> {
+        let path = dir.join(FILE_NAME);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let lock = lock(dir, &path)?;
+        let connection = Connection::open(&path).map_err(cannot(&path, "open"))?;
+        if policy_of(&connection, &path)?.is_none() {
+            return Ok(None);
+        }
+        let epoch = connection
+            .query_row("SELECT epoch FROM meta", [], |row| row.get(0))
+            .map_err(cannot(&path, "read the epoch of"))?;
+        // All of it into the one file that is to be moved; closing then removes the log.
+        connection
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(cannot(&path, "write to"))?;
+        connection
+            .close()
+            .map_err(|(_, cause)| cannot(&path, "close")(cause))?;
+        Ok(Some(Self {
+            dir: dir.to_owned(),
+            epoch,
+            _lock: lock,
+        }))
+    }
+
+    /// Renames it. The next start finds that there was a journal, and refuses packets dated before
+    /// it. Answers where the old one is now.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when it cannot be renamed.
+    pub fn set_aside(self) -> Result<PathBuf, JournalError> {
+        let path = self.dir.join(FILE_NAME);
+        let aside = self.dir.join(format!("{FILE_NAME}.{}", self.epoch));
+        fs::rename(&path, &aside)
+            .and_then(|()| File::open(&self.dir)?.sync_all())
+            .map_err(io(&path, "rename"))?;
+        Ok(aside)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::journal::{FloorReason, Journal, JournalOptions, Retention, SavedPolicy, Start};
+
+    const NOW_SECS: u64 = 1_795_430_000;
+
+    fn open(dir: &Path) -> Start {
+        let options = JournalOptions {
+            state_dir: dir.to_owned(),
+            retention: Retention::UntilAcknowledged,
+            window: Some(Duration::from_secs(120)),
+        };
+        Journal::open(&options, NOW_SECS).unwrap()
+    }
+
+    fn of_a_fleet(dir: &Path) -> Journal {
+        let mut journal = open(dir).journal;
+        journal.stage_policy(SavedPolicy {
+            generation: 57,
+            text: String::new(),
+            digest: [0; 32],
+            not_after_secs: 0,
+            replay_floor_secs: 0,
+        });
+        journal.commit().unwrap();
+        journal
+    }
+
+    #[test]
+    fn the_next_fleet_begins_with_no_policy_and_refuses_what_the_old_journal_may_have_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        of_a_fleet(dir.path()).close().unwrap();
+
+        let held = FleetJournal::hold(dir.path()).unwrap().unwrap();
+        let aside = held.set_aside().unwrap();
+
+        assert!(aside.exists());
+        let start = open(dir.path());
+        assert_eq!(start.policy, None);
+        assert_eq!(start.floor.why, FloorReason::Lost);
+        assert_eq!(start.floor.not_before_secs, NOW_SECS + 1);
+    }
+
+    #[test]
+    fn what_was_not_written_back_yet_is_put_aside_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let live = of_a_fleet(dir.path());
+        let crashed = tempfile::tempdir().unwrap();
+        for name in ["journal.db", "journal.db-wal", "journal.epoch"] {
+            fs::copy(dir.path().join(name), crashed.path().join(name)).unwrap();
+        }
+        drop(live);
+
+        let held = FleetJournal::hold(crashed.path()).unwrap().unwrap();
+        let aside = held.set_aside().unwrap();
+
+        let old = Connection::open(&aside).unwrap();
+        assert_eq!(policy_of(&old, &aside).unwrap().unwrap().generation, 57);
+        assert!(!crashed.path().join("journal.db-wal").exists());
+    }
+
+    #[test]
+    fn a_journal_that_an_agent_uses_cannot_be_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let _running = of_a_fleet(dir.path());
+
+        let held = FleetJournal::hold(dir.path());
+
+        assert!(matches!(held, Err(JournalError::InUse { .. })));
+    }
+
+    #[test]
+    fn a_journal_of_no_fleet_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path()).journal.close().unwrap();
+
+        assert!(FleetJournal::hold(dir.path()).unwrap().is_none());
+    }
+}
