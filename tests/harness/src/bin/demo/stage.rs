@@ -55,7 +55,7 @@ impl Stage {
         let olga = Member::join_as(&lab.node("olga", 5)?, "olga", &controller.first_token)?;
         story.fact("the controller serves, and olga has joined as its first operator");
 
-        let mut host = |name: &str, number: u8, role: &str| -> Result<Host> {
+        let host = |name: &str, number: u8, role: &str| -> Result<Host> {
             let node = lab.node(name, number)?;
             let ssh = node.serve_tcp(22)?;
             let token = olga.token("host", name, &[&format!("role={role}"), "env=prod"])?;
