@@ -92,7 +92,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("INSERT ", SQL),
     ("DELETE FROM ", SQL),
     (".query_row(", SQL),
-    (".execute(", SQL),
     ("pcap::", &["agent/src/capture"]),
     ("netlink_sys", &["agent/src/firewall"]),
     ("\"iptables", &["agent/src/firewall"]),
