@@ -302,10 +302,10 @@ impl Room {
         let mut open = Vec::new();
         for SpooledEvent { event, .. } in self.events() {
             let door = format!("{} {}", event.opened, event.ports.join(","));
-            match event.kind {
-                EventKind::GrantOpened => open.push(door),
-                EventKind::GrantClosed | EventKind::GrantRevoked => open.retain(|d| *d != door),
-                _ => {}
+            if event.kind == EventKind::GrantOpened {
+                open.push(door);
+            } else if [EventKind::GrantClosed, EventKind::GrantRevoked].contains(&event.kind) {
+                open.retain(|opened| *opened != door);
             }
         }
         open.sort();
