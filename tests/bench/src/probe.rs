@@ -5,6 +5,7 @@
 //! was open; the time between the SPA packet and *that probe's departure* is the grant latency. The
 //! probe's own way there and back is not counted, for any server.
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,8 @@ pub(crate) struct Pace {
 /// Must be made in the client's network namespace.
 #[derive(Debug)]
 pub(crate) struct Prober {
+    source: Ipv4Addr,
+    target: Target,
     spa: UdpSocket,
     probes: UdpSocket,
 }
@@ -42,23 +45,22 @@ pub(crate) struct Prober {
 
 impl Prober {
     pub(crate) fn new(source: Ipv4Addr, target: Target) -> anyhow::Result<Self> {
-        let bind = |port: u16| -> anyhow::Result<UdpSocket> {
-            let socket = UdpSocket::bind(SocketAddrV4::new(source, 0))
-                .with_context(|| format!("binding {source}"))?;
-            socket.connect((target.address, port))?;
-            Ok(socket)
-        };
-        let probes = bind(target.echo_port)?;
+        let probes = bound(source, target.address, target.echo_port)?;
         probes.set_nonblocking(true)?;
         Ok(Self {
-            spa: bind(target.spa_port)?,
+            source,
+            target,
+            spa: bound(source, target.address, target.spa_port)?,
             probes,
         })
     }
 
-    /// Sends the SPA packet.
+    /// Sends the SPA packet. Nobody listens on its port, so the kernel may first hand out the refusal
+    /// of an earlier packet.
     pub(crate) fn knock(&self, packet: &[u8]) -> anyhow::Result<()> {
-        self.spa.send(packet).context("sending the SPA packet")?;
+        if self.spa.send(packet).is_err() {
+            self.spa.send(packet).context("sending the SPA packet")?;
+        }
         Ok(())
     }
 
@@ -110,25 +112,75 @@ impl Prober {
         }
     }
 
-    /// Probes until `until`, and tells when the last answered probe left.
-    pub(crate) fn last_open(&self, every: Duration, until: Instant) -> Option<Instant> {
-        let mut departures: Vec<Instant> = Vec::with_capacity(65_536);
-        let mut last = None;
-        while clock::now() < until {
-            let sent = clock::now();
-            self.probe(u32::try_from(departures.len()).unwrap_or(u32::MAX));
-            departures.push(sent);
-            while clock::now() < sent + every {
-                if let Some(number) = self.answer() {
-                    last = last.max(departures.get(number as usize).copied());
-                }
-            }
-        }
-        last
-    }
-
     /// Forgets answers that are still on their way.
     pub(crate) fn drain(&self) {
         while self.answer().is_some() {}
     }
+}
+
+/// Looks at holes through flows that never were before.
+///
+/// A flow that was let in is established and lives on when its hole has closed, as it should; whether
+/// the *hole* is open only a new flow can tell. Must be used in the client's network namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// Flows of the last moments: whose hole, when it left, and where its answer would come.
+    flows: VecDeque<(usize, Instant, UdpSocket)>,
+}
+
+/// Flows whose answers are still waited for.
+const FLOWS_MAX: usize = 512;
+
+// === impl Watch ===
+
+impl Watch {
+    /// Looks at every hole, round after round with `pause` between, until `until`. Tells for each
+    /// when the last answered probe left.
+    pub(crate) fn last_open(
+        mut self,
+        probers: &[Prober],
+        pause: Duration,
+        until: Instant,
+    ) -> anyhow::Result<Vec<Option<Instant>>> {
+        let mut last = vec![None; probers.len()];
+        while clock::now() < until {
+            let round = clock::now();
+            for (whose, prober) in probers.iter().enumerate() {
+                let target = prober.target;
+                let socket = bound(prober.source, target.address, target.echo_port)?;
+                socket.set_nonblocking(true)?;
+                let sent = clock::now();
+                let _ = socket.send(&[0; 4]);
+                self.flows.push_back((whose, sent, socket));
+                if self.flows.len() > FLOWS_MAX {
+                    self.collect(&mut last, FLOWS_MAX / 2);
+                }
+            }
+            clock::wait_until(round + pause);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        self.collect(&mut last, 0);
+        Ok(last)
+    }
+
+    /// Reads the answers of all but the newest `keep` flows, and lets these flows go.
+    fn collect(&mut self, last: &mut [Option<Instant>], keep: usize) {
+        while self.flows.len() > keep {
+            let Some((whose, sent, socket)) = self.flows.pop_front() else {
+                return;
+            };
+            if socket.recv(&mut [0; 4]).is_ok()
+                && let Some(last) = last.get_mut(whose)
+            {
+                *last = Some(sent);
+            }
+        }
+    }
+}
+
+fn bound(source: Ipv4Addr, address: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
+    let socket = UdpSocket::bind(SocketAddrV4::new(source, 0))
+        .with_context(|| format!("binding {source}"))?;
+    socket.connect((address, port))?;
+    Ok(socket)
 }
