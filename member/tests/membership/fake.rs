@@ -115,13 +115,13 @@ impl Ca {
 
 impl Fake {
     /// A controller as it should be.
-    pub(crate) async fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let ca = Ca::new();
         let chain = ca.chain(fleet::SERVER_NAME, &ca.pem);
-        Self::start_with(ca, chain).await
+        Self::start_with(ca, chain)
     }
 
-    pub(crate) async fn start_with(ca: Ca, chain: Chain) -> Self {
+    pub(crate) fn start_with(ca: Ca, chain: Chain) -> Self {
         let client_ca = Certificate::from_pem(&ca.pem);
         let state = Arc::new(State {
             ca,

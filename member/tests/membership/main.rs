@@ -1,4 +1,5 @@
 //! Joining, loading, renewing and connecting, against an Enrollment service over real TLS.
+#![expect(clippy::unwrap_used, reason = "in a test, what cannot be had ends it")]
 
 mod fake;
 
@@ -54,7 +55,7 @@ fn store_certificate(fake: &Fake, dir: &Path, uri: &str, life: (i64, i64)) -> Ve
 
 #[tokio::test]
 async fn a_token_makes_a_member_that_loads_again_and_is_known_by_its_certificate() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (dir, joined) = joined(&fake).await;
 
     let loaded = Membership::load(dir.path()).unwrap();
@@ -73,7 +74,7 @@ async fn a_token_makes_a_member_that_loads_again_and_is_known_by_its_certificate
 
 #[tokio::test]
 async fn an_operator_has_no_exchange_key() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let dir = TempDir::new().unwrap();
 
     let member = join(
@@ -89,7 +90,7 @@ async fn an_operator_has_no_exchange_key() {
 
 #[tokio::test]
 async fn a_token_for_another_ca_is_refused_at_the_handshake() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let dir = TempDir::new().unwrap();
     let mut token = fake.token(Role::Host, "web-1");
     token.ca_fingerprint[0] ^= 1;
@@ -111,7 +112,7 @@ async fn a_token_for_another_ca_is_refused_at_the_handshake() {
 async fn showing_the_right_ca_does_not_help_a_server_that_the_ca_did_not_sign() {
     let (real, evil) = (Ca::new(), Ca::new());
     let chain = evil.chain(fleet::SERVER_NAME, &real.pem);
-    let fake = Fake::start_with(real, chain).await;
+    let fake = Fake::start_with(real, chain);
     let dir = TempDir::new().unwrap();
 
     let refused = join(
@@ -132,7 +133,7 @@ async fn showing_the_right_ca_does_not_help_a_server_that_the_ca_did_not_sign() 
 async fn a_server_of_the_right_ca_with_another_name_is_refused() {
     let ca = Ca::new();
     let chain = ca.chain("web-2.example.org", &ca.pem);
-    let fake = Fake::start_with(ca, chain).await;
+    let fake = Fake::start_with(ca, chain);
     let dir = TempDir::new().unwrap();
 
     let refused = join(
@@ -151,7 +152,7 @@ async fn a_server_of_the_right_ca_with_another_name_is_refused() {
 
 #[tokio::test]
 async fn a_member_refuses_the_controller_of_another_fleet() {
-    let (ours, theirs) = (Fake::start().await, Fake::start().await);
+    let (ours, theirs) = (Fake::start(), Fake::start());
     let (_dir, member) = joined(&ours).await;
 
     let refused = member.channel_to(&theirs.address).await;
@@ -164,7 +165,7 @@ async fn a_member_refuses_the_controller_of_another_fleet() {
 
 #[tokio::test]
 async fn an_expired_token_is_refused_without_dialling() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let dir = TempDir::new().unwrap();
     let mut token = fake.token(Role::Host, "web-1");
     token.expires_at_secs = now_secs() - 10;
@@ -177,7 +178,7 @@ async fn an_expired_token_is_refused_without_dialling() {
 
 #[tokio::test]
 async fn a_token_is_redeemed_once() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (_first, _) = joined(&fake).await;
     let second = TempDir::new().unwrap();
 
@@ -195,7 +196,7 @@ async fn a_token_is_redeemed_once() {
 
 #[tokio::test]
 async fn a_second_join_is_refused_before_the_token_is_spent_unless_forced() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (dir, first) = joined(&fake).await;
     let mut token = fake.token(Role::Host, "web-1");
     token.secret = [8; 32];
@@ -217,7 +218,7 @@ async fn a_second_join_is_refused_before_the_token_is_spent_unless_forced() {
 
 #[tokio::test]
 async fn an_unwritable_directory_does_not_cost_the_token() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
@@ -238,7 +239,7 @@ async fn an_unwritable_directory_does_not_cost_the_token() {
 
 #[tokio::test]
 async fn a_half_written_membership_is_never_loaded() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (dir, _) = joined(&fake).await;
     let path = dir.path().join("membership.json");
     let whole = fs::read(&path).unwrap();
@@ -255,7 +256,7 @@ async fn a_half_written_membership_is_never_loaded() {
 
 #[tokio::test]
 async fn what_a_crash_left_beside_the_files_is_no_membership() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (dir, _) = joined(&fake).await;
     let crashed = TempDir::new().unwrap();
     // The certificate is written first, then the membership under a temporary name.
@@ -273,7 +274,7 @@ async fn what_a_crash_left_beside_the_files_is_no_membership() {
 
 #[tokio::test]
 async fn the_files_are_for_their_owner_alone_and_are_refused_otherwise() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let parent = TempDir::new().unwrap();
     let dir = parent.path().join("new/state");
     let token = fake.token(Role::Host, "web-1");
@@ -294,7 +295,7 @@ async fn the_files_are_for_their_owner_alone_and_are_refused_otherwise() {
 
 #[tokio::test]
 async fn an_expired_certificate_renews_by_identity() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (dir, _) = joined(&fake).await;
     let expired = store_certificate(&fake, dir.path(), URI, (2 * HOUR, -HOUR));
 
@@ -310,7 +311,7 @@ async fn an_expired_certificate_renews_by_identity() {
 
 #[tokio::test]
 async fn a_certificate_that_is_lost_damaged_or_somebody_elses_renews_by_identity() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (dir, _) = joined(&fake).await;
     let path = dir.path().join("certificate.json");
     let whole = fs::read(&path).unwrap();
@@ -332,7 +333,7 @@ async fn a_certificate_that_is_lost_damaged_or_somebody_elses_renews_by_identity
 
 #[tokio::test]
 async fn a_certificate_past_its_half_life_renews_and_serves_on_when_it_cannot() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (dir, _) = joined(&fake).await;
     let ripe = store_certificate(&fake, dir.path(), URI, (2 * HOUR, HOUR));
 
@@ -346,7 +347,7 @@ async fn a_certificate_past_its_half_life_renews_and_serves_on_when_it_cannot() 
 
 #[tokio::test]
 async fn a_banned_member_is_told_so() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (_dir, member) = joined(&fake).await;
     *fake.state.banned.lock().unwrap() = true;
 
@@ -361,7 +362,7 @@ async fn a_banned_member_is_told_so() {
 
 #[tokio::test]
 async fn nobody_answering_is_unreachable_and_says_why() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (_dir, member) = joined(&fake).await;
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -381,7 +382,7 @@ async fn nobody_answering_is_unreachable_and_says_why() {
 
 #[tokio::test]
 async fn a_certificate_from_the_future_is_blamed_on_the_clock() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     *fake.state.life_secs.lock().unwrap() = (-2 * HOUR, 24 * HOUR);
     let dir = TempDir::new().unwrap();
 
@@ -400,7 +401,7 @@ async fn a_certificate_from_the_future_is_blamed_on_the_clock() {
 
 #[tokio::test]
 async fn nothing_secret_is_shown_by_debug() {
-    let fake = Fake::start().await;
+    let fake = Fake::start();
     let (dir, member) = joined(&fake).await;
     let text = fs::read_to_string(dir.path().join("membership.json")).unwrap();
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
