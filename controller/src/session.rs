@@ -134,3 +134,6 @@ impl Session {
 fn claimed(digests: Vec<ClaimedDigest>) -> Kind {
     Kind::Claimed(ClaimedDigests { digests })
 }
+
+#[cfg(test)]
+mod tests;
