@@ -12,6 +12,9 @@ use crate::clock;
 use crate::explain::{InvalidAccessFile, load};
 use crate::policies::NewPolicy;
 
+/// Warnings of a file that are logged one by one; a file of thousands of stanzas may have thousands.
+const WARNINGS_SHOWN: usize = 20;
+
 /// The access file, and which version of it was read last.
 #[derive(Debug)]
 pub(super) struct AccessFile {
@@ -58,8 +61,11 @@ impl AccessFile {
     }
 
     fn number(&self, policy: Arc<Policy>) -> Result<NewPolicy, InvalidAccessFile> {
-        for warning in &policy.warnings {
+        for warning in policy.warnings.iter().take(WARNINGS_SHOWN) {
             tracing::warn!("{warning}");
+        }
+        if let Some(more @ 1..) = policy.warnings.len().checked_sub(WARNINGS_SHOWN) {
+            tracing::warn!(more, "and further warnings of the access file");
         }
         let digest: [u8; 32] = Sha256::digest(policy.print(Secrets::Show)).into();
         let mut last = self.last.lock();

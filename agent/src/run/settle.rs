@@ -146,6 +146,8 @@ impl GateThread {
             event.reason = format!("{} stanzas", policy.stanzas.len());
             self.journal.stage(event);
             tracing::info!(generation, stanzas = policy.stanzas.len(), "policy applied");
+        } else {
+            tracing::info!(generation, "policy read again, unchanged");
         }
         self.revoke_what_is_not_upheld(generation, now);
         if let Some(warden) = &self.warden {

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -45,12 +46,13 @@ pub(crate) struct Prober {
 
 impl Prober {
     pub(crate) fn new(source: Ipv4Addr, target: Target) -> anyhow::Result<Self> {
-        let probes = bound(source, target.address, target.echo_port)?;
+        let any = SocketAddrV4::new(source, 0);
+        let probes = bound(any, target.address, target.echo_port)?;
         probes.set_nonblocking(true)?;
         Ok(Self {
             source,
             target,
-            spa: bound(source, target.address, target.spa_port)?,
+            spa: bound(any, target.address, target.spa_port)?,
             probes,
         })
     }
@@ -130,6 +132,8 @@ pub(crate) struct Watch {
 
 /// Flows whose answers are still waited for.
 const FLOWS_MAX: usize = 512;
+/// Where new flows begin.
+const FLOW_PORTS: RangeInclusive<u16> = 1_024..=19_999;
 
 // === impl Watch ===
 
@@ -143,11 +147,15 @@ impl Watch {
         until: Instant,
     ) -> anyhow::Result<Vec<Option<Instant>>> {
         let mut last = vec![None; probers.len()];
+        // Below the ephemeral ports, and no port twice: a port that was let in once is established.
+        let mut ports = FLOW_PORTS;
         while clock::now() < until {
             let round = clock::now();
+            let port = ports.next().context("out of ports for new flows")?;
             for (whose, prober) in probers.iter().enumerate() {
                 let target = prober.target;
-                let socket = bound(prober.source, target.address, target.echo_port)?;
+                let from = SocketAddrV4::new(prober.source, port);
+                let socket = bound(from, target.address, target.echo_port)?;
                 socket.set_nonblocking(true)?;
                 let sent = clock::now();
                 let _ = socket.send(&[0; 4]);
@@ -178,9 +186,8 @@ impl Watch {
     }
 }
 
-fn bound(source: Ipv4Addr, address: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
-    let socket = UdpSocket::bind(SocketAddrV4::new(source, 0))
-        .with_context(|| format!("binding {source}"))?;
+fn bound(from: SocketAddrV4, address: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
+    let socket = UdpSocket::bind(from).with_context(|| format!("binding {from}"))?;
     socket.connect((address, port))?;
     Ok(socket)
 }

@@ -34,7 +34,7 @@ pub(crate) struct ApplyArgs {
 
 pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
     let file = PolicyFile::read(&args.file)?;
-    file.warn(&context.ui);
+    // The controller's answer holds the warnings of the text, and those that only it can know.
     let connection = Connection::open(&context.profile).await?;
     let base_generation = match args.base {
         Some(base) => base,

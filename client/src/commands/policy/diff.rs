@@ -37,7 +37,7 @@ struct Row<'a> {
 
 pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
     let file = PolicyFile::read(&args.file)?;
-    file.warn(&context.ui);
+    // The controller's answer holds the warnings of the text, and those that only it can know.
     let connection = Connection::open(&context.profile).await?;
     let plan = connection
         .operator()
