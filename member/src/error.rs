@@ -69,7 +69,7 @@ pub enum JoinError {
         ago_secs: u64,
     },
     /// The controller does not accept the token: used, expired, revoked or never issued.
-    #[error("the controller refuses the token: {message}")]
+    #[error("{message}")]
     TokenRefused {
         /// The controller's words.
         message: String,

@@ -33,7 +33,7 @@ pub struct JoinOptions {
 /// Redeems `token`: makes keys, has them certified, and writes the membership into `dir`.
 ///
 /// Everything that can fail here is tried before the token is spent. A person waits for this, so
-/// nothing is retried.
+/// a controller that does not answer is not waited for.
 ///
 /// # Errors
 ///
@@ -101,12 +101,27 @@ fn request(token: &Token, options: &JoinOptions, keys: &Keys, tls_key: &TlsKey) 
     }
 }
 
+/// Redeems, and asks once more when the connection broke before the answer came: the controller
+/// knows a joiner again by its identity key, so a token is not lost with an answer.
 async fn redeem(
     token: &Token,
     address: &str,
     request: RedeemRequest,
 ) -> Result<RedeemResponse, JoinError> {
     let trust = Trust::Fingerprint(token.ca_fingerprint);
+    let channel = tls::channel(address, &trust, None).await?;
+    let first = EnrollmentClient::new(channel).redeem(request.clone()).await;
+    let status = match first {
+        Ok(answer) => return Ok(answer.into_inner()),
+        Err(status) => status,
+    };
+    let refused = refusal(address, status);
+    if !matches!(
+        refused,
+        JoinError::Connect(ConnectError::Unreachable { .. })
+    ) {
+        return Err(refused);
+    }
     let channel = tls::channel(address, &trust, None).await?;
     EnrollmentClient::new(channel)
         .redeem(request)

@@ -125,24 +125,26 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
         .map_err(JoinFailed::Runtime)?;
     let member = runtime.block_on(member::join(&token, &state, options))?;
 
-    // Whether anybody reads this changes nothing about having joined.
-    let _ = writeln!(
-        std::io::stdout(),
+    say(format_args!(
         "Joined fleet {} as host {}, state in {}",
         member.fleet,
         member.name,
         state.display()
-    );
+    ));
     let same_fleet = before.is_some_and(|before| before.ca_der() == member.ca_der());
     if let (Some(journal), false) = (journal, same_fleet) {
         let aside = journal.set_aside()?;
-        let _ = writeln!(
-            std::io::stdout(),
+        say(format_args!(
             "The journal of the fleet before is now {}",
             aside.display()
-        );
+        ));
     }
     Ok(())
+}
+
+/// Prints a line. Whether anybody reads it changes nothing about having joined.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// What the machine calls itself, without its domain.

@@ -1,7 +1,7 @@
 //! The least controller that members can join: a CA, the Enrollment service over real TLS, and one
 //! service that tells who called.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -56,7 +56,10 @@ pub(crate) struct State {
     /// Life of new certificates, seconds before and after now.
     pub(crate) life_secs: Mutex<(i64, i64)>,
     pub(crate) banned: Mutex<bool>,
-    spent: Mutex<HashSet<Vec<u8>>>,
+    /// The next answer to a redemption is lost on the way.
+    pub(crate) lose_answer: Mutex<bool>,
+    /// By secret: the identity that spent it.
+    spent: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     identities: Mutex<BTreeMap<String, VerifyingKey>>,
     pub(crate) renewals: Mutex<u32>,
 }
@@ -127,6 +130,7 @@ impl Fake {
             ca,
             life_secs: Mutex::new((0, 24 * HOUR)),
             banned: Mutex::default(),
+            lose_answer: Mutex::default(),
             spent: Mutex::default(),
             identities: Mutex::default(),
             renewals: Mutex::default(),
@@ -190,8 +194,20 @@ impl Enrollment for Service {
             32 => (Role::Host, "web-1"),
             _ => (Role::Operator, "ops"),
         };
-        if !self.0.spent.lock().unwrap().insert(request.token_secret) {
+        let identity = request.identity_key.clone();
+        let spent_by = self
+            .0
+            .spent
+            .lock()
+            .unwrap()
+            .entry(request.token_secret)
+            .or_insert_with(|| identity.clone())
+            .clone();
+        if spent_by != identity {
             return Err(Status::permission_denied("the token is used"));
+        }
+        if std::mem::take(&mut *self.0.lose_answer.lock().unwrap()) {
+            return Err(Status::unavailable("the answer is lost"));
         }
         let identity = VerifyingKey::try_from(request.identity_key.as_slice()).unwrap();
         self.0

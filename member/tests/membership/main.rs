@@ -195,6 +195,17 @@ async fn a_token_is_redeemed_once() {
 }
 
 #[tokio::test]
+async fn a_token_is_not_lost_with_an_answer() {
+    let fake = Fake::start();
+    *fake.state.lose_answer.lock().unwrap() = true;
+
+    let (dir, _) = joined(&fake).await;
+
+    assert!(Membership::load(dir.path()).is_ok());
+    assert_eq!(fake.tokens_spent(), 1);
+}
+
+#[tokio::test]
 async fn a_second_join_is_refused_before_the_token_is_spent_unless_forced() {
     let fake = Fake::start();
     let (dir, first) = joined(&fake).await;
