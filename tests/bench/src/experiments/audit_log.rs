@@ -19,6 +19,8 @@ pub(crate) const WEEK_MS: u64 = 7 * 24 * 3_600 * 1_000;
 const WEEKS: u64 = 13;
 /// Hosts whose events are in the log.
 const HOSTS: u64 = 1_000;
+/// Users who ask for grants.
+const USERS: u64 = 200;
 
 const EVENT: &str = "INSERT INTO events (journal, host, seq, at_ms, kind, user, key, stanza, \
      generation, source, opened, ports, until_ms, replay_digest, reason, count, chain, \
@@ -35,6 +37,22 @@ struct Facts {
     number: u64,
     at_ms: u64,
     noise: u64,
+}
+
+struct User {
+    name: String,
+    key: String,
+}
+
+// === impl User ===
+
+impl User {
+    fn new(number: u64) -> Self {
+        Self {
+            name: format!("user-{number}"),
+            key: format!("{number:016x}"),
+        }
+    }
 }
 
 /// Adds `events` events of the weeks before `now_ms`.
@@ -59,6 +77,7 @@ pub(crate) fn fill(database: &Path, events: u64, now_ms: u64) -> anyhow::Result<
     connection.execute_batch("BEGIN")?;
     let first = add_hosts(&connection)?;
     let mut insert = connection.prepare(EVENT)?;
+    let users: Vec<User> = (0..USERS).map(User::new).collect();
     let mut noise: u64 = 0x9e37_79b9_7f4a_7c15;
     for number in 0..events {
         noise = next(noise);
@@ -68,7 +87,7 @@ pub(crate) fn fill(database: &Path, events: u64, now_ms: u64) -> anyhow::Result<
             at_ms: now_ms - age_ms,
             noise,
         };
-        add(&mut insert, first, facts)?;
+        add(&mut insert, first, &users, facts)?;
     }
     drop(insert);
     connection.execute(PORTS, [last])?;
@@ -120,14 +139,20 @@ fn add_hosts(connection: &Connection) -> anyhow::Result<First> {
 
 /// Of a hundred events 46 are grants opened, 46 closed, four refused and four noise; two of three
 /// ports are tcp/22.
-fn add(insert: &mut Statement<'_>, first: First, facts: Facts) -> anyhow::Result<()> {
+fn add(
+    insert: &mut Statement<'_>,
+    first: First,
+    users: &[User],
+    facts: Facts,
+) -> anyhow::Result<()> {
     let Facts {
         number,
         at_ms,
         noise,
     } = facts;
     let place = i64::try_from(noise % HOSTS)?;
-    let user = i64::try_from((noise >> 10) % 200)?;
+    let user = usize::try_from((noise >> 10) % USERS)?;
+    let user = users.get(user).context("user")?;
     let [.., a, b, c, d] = (noise >> 20).to_be_bytes();
     let source = [4, 10, a % 16, b, c];
     let kind = match (noise >> 44) % 100 {
@@ -149,8 +174,8 @@ fn add(insert: &mut Statement<'_>, first: First, facts: Facts) -> anyhow::Result
             i64::try_from(number)?,
             i64::try_from(at_ms)?,
             kind,
-            named.then(|| format!("user-{user}")),
-            named.then(|| format!("{user:016x}")),
+            named.then_some(&user.name),
+            named.then_some(&user.key),
             named.then_some("sre-ssh"),
             source,
             named.then_some(port),
