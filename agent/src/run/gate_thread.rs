@@ -110,23 +110,19 @@ impl GateThread {
         true
     }
 
-    /// Sleeps until there is something to do.
+    /// Sleeps until there is something to do. When nothing has arrived, and the next minute's tags
+    /// are not made yet, makes a slice of them instead of sleeping.
     fn wait(&mut self) {
-        if self.poll(Duration::ZERO) {
-            return;
-        }
-        // Idle: prepare the next minute's tags, a slice at a time, before sleeping.
         let now = clock::now();
         let minute = now.wall_secs / 60;
-        if self.housekeeping.tended_minute != minute {
-            if self.gate.tend(now) {
-                self.housekeeping.tended_minute = minute;
-            }
-            return;
-        }
-        let sleep = self.sleep(now);
-        if !sleep.is_zero() {
-            self.poll(sleep);
+        let is_tended = self.housekeeping.tended_minute == minute;
+        let sleep = if is_tended {
+            self.sleep(now)
+        } else {
+            Duration::ZERO
+        };
+        if !self.poll(sleep) && !is_tended && self.gate.tend(now) {
+            self.housekeeping.tended_minute = minute;
         }
     }
 

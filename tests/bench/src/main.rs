@@ -171,6 +171,7 @@ fn fires() -> Vec<Fire> {
             Unseen,
             "(ours; no goal)",
         ),
+        fire("E4c", Random, None, 1, Unseen, "(>= 99% tagged)"),
         fire("E4c", Random, None, 1, Tagged, ">= 99%"),
         fire("E5", Replayed, Some(100_000), 1, Unseen, "100%, <= 0.5 ms"),
     ]

@@ -8,9 +8,13 @@
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::ops::RangeInclusive;
+use std::os::fd::AsFd as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
 
 use crate::clock;
 
@@ -22,6 +26,19 @@ pub(crate) struct Target {
     pub(crate) echo_port: u16,
 }
 
+/// Makes this thread give way to everyone (SCHED_IDLE): it spins, and must not keep the server, the
+/// disk's threads or the echo from a processor when these wake up on it. Through `chrt`, because
+/// the call itself would need unsafe code.
+pub(crate) fn give_way() -> anyhow::Result<()> {
+    let thread = nix::unistd::gettid().to_string();
+    let status = Command::new("chrt")
+        .args(["--idle", "--pid", "0", &thread])
+        .status()
+        .context("cannot start chrt (util-linux)")?;
+    anyhow::ensure!(status.success(), "chrt: {status}");
+    Ok(())
+}
+
 /// How a grant is looked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
@@ -30,6 +47,9 @@ pub(crate) struct Pace {
     /// When to give up.
     pub(crate) limit: Duration,
 }
+
+/// Shorter pauses are spun through, which keeps a virtual machine's processors awake.
+const SPUN: Duration = Duration::from_micros(60);
 
 /// One source address with a socket for its SPA packet and one for its probes.
 ///
@@ -55,6 +75,11 @@ impl Prober {
             spa: bound(any, target.address, target.spa_port)?,
             probes,
         })
+    }
+
+    /// The same client with sockets, and so with flows, that were never used.
+    pub(crate) fn anew(&self) -> anyhow::Result<Self> {
+        Self::new(self.source, self.target)
     }
 
     /// Sends the SPA packet. Nobody listens on its port, so the kernel may first hand out the refusal
@@ -87,6 +112,8 @@ impl Prober {
         pace: Pace,
     ) -> anyhow::Result<Option<Duration>> {
         let mut departures: Vec<Instant> = Vec::with_capacity(4096);
+        // Sleeps of some tens of microseconds are to last as long as they say.
+        nix::sys::prctl::set_timerslack(1)?;
         let start = clock::now();
         self.knock(packet)?;
         loop {
@@ -109,14 +136,20 @@ impl Prober {
                 if now >= next {
                     break;
                 }
-                std::hint::spin_loop();
+                self.pause(next - now);
             }
         }
     }
 
-    /// Forgets answers that are still on their way.
-    pub(crate) fn drain(&self) {
-        while self.answer().is_some() {}
+    /// Waits for an answer, at most for `time`. Spins through short times; sleeps in long ones, so
+    /// that under a flood the probing takes no core from the server.
+    fn pause(&self, time: Duration) {
+        if time < SPUN {
+            std::hint::spin_loop();
+            return;
+        }
+        let mut fds = [PollFd::new(self.probes.as_fd(), PollFlags::POLLIN)];
+        let _ = ppoll(&mut fds, Some(TimeSpec::from_duration(time)), None);
     }
 }
 

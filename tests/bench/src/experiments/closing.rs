@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::arena::Arena;
 use crate::clock;
 use crate::estate::{ECHO, Estate, Form};
+use crate::experiments::grants::open_all;
 use crate::probe::{Pace, Prober, Watch};
 use crate::report::{Report, Row};
 use crate::servers::Server;
@@ -67,11 +68,7 @@ pub(crate) fn together(arena: &Arena, server: Server, report: &mut Report) -> an
     let running = server.start(arena, estate)?;
     let probers = arena.probers(MANY)?;
     let packets = estate.packets(MANY, Form::Stock, ECHO)?;
-    let mut opened = Vec::with_capacity(MANY);
-    for (prober, packet) in probers.iter().zip(&packets) {
-        opened.push(clock::now());
-        prober.knock(packet)?;
-    }
+    let opened = open_all(&probers, &packets, Duration::from_secs(1))?;
     // All of them expire; every tenth is looked at, so that a round is short.
     let watched: Vec<Prober> = probers.into_iter().step_by(10).collect();
     let opened = opened.into_iter().step_by(10);
@@ -84,7 +81,7 @@ pub(crate) fn together(arena: &Arena, server: Server, report: &mut Report) -> an
     let errors: Vec<f64> = last
         .into_iter()
         .zip(opened)
-        .filter_map(|(last, opened)| Some(error_secs(last?, opened)))
+        .filter_map(|(last, opened)| Some(error_secs(last?, opened?)))
         .collect();
     add(report, server, "closing error, 2,000 at once", &errors)
 }

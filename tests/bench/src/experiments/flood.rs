@@ -60,15 +60,21 @@ pub(crate) fn under(
     fire: Fire,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    // fwknop's client has only one form, and its server knows no client from before.
-    if server != Server::Postern && fire.client == Client::Seen {
+    // fwknop's client has only one form, its server knows no client from before, and with less than
+    // crafted junk it stops answering.
+    let is_ours_only = fire.client != Client::Unseen || fire.junk == Junk::Crafted;
+    if server != Server::Postern && is_ours_only {
         return Ok(());
     }
     let estate = Estate::new(fire.stanzas, 3);
     let running = warm(arena, estate, server)?;
-    let users = arena.probers(USERS)?;
+    let mut users = arena.probers(USERS)?;
     if fire.client == Client::Seen {
         greet(&users, estate)?;
+        // Their flows are established; only new ones tell whether a hole opens again.
+        users = arena
+            .client
+            .within(|| users.iter().map(Prober::anew).collect())?;
     }
     let form = match fire.client {
         Client::Tagged => server.best_form(),
@@ -132,7 +138,7 @@ pub(crate) fn cpu(
     let fire = Fire {
         experiment: "E4d",
         junk: kind,
-        rate: Some(20_000),
+        rate: Some(50_000),
         stanzas,
         client: Client::Tagged,
         goal: "<= 3 s, any number of stanzas",
@@ -168,7 +174,6 @@ fn greet(users: &[Prober], estate: Estate) -> anyhow::Result<()> {
     }
     // Their holes close again before the flood begins.
     std::thread::sleep(Duration::from_secs(u64::from(estate.timeout_secs)) + PACE.limit);
-    users.iter().for_each(Prober::drain);
     Ok(())
 }
 
