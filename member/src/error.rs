@@ -137,6 +137,10 @@ impl ConnectError {
         if let Some(error) = Self::from_transport(address, &status) {
             return error;
         }
+        // A status with a cause was made on this side: the connection broke in the middle of an answer.
+        if status.source().is_some() {
+            return Self::network(address, status.message().into());
+        }
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Unreachable {
                 address: address.to_owned(),

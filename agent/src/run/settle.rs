@@ -146,7 +146,7 @@ impl GateThread {
             event.reason = format!("{} stanzas", policy.stanzas.len());
             self.journal.stage(event);
             tracing::info!(generation, stanzas = policy.stanzas.len(), "policy applied");
-        } else {
+        } else if generation > 0 {
             tracing::info!(generation, "policy read again, unchanged");
         }
         self.revoke_what_is_not_upheld(generation, now);

@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -27,6 +27,8 @@ use crate::{Node, Result, wait};
 
 static NUMBERS: AtomicUsize = AtomicUsize::new(0);
 static ALIVE: Mutex<Vec<String>> = Mutex::new(Vec::new());
+/// Set when a signal ends the program: what fails from then on fails because its lab is being taken away.
+static ENDING: AtomicBool = AtomicBool::new(false);
 static START: Once = Once::new();
 
 /// A bridge and the nodes on it.
@@ -224,6 +226,10 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        while ENDING.load(Ordering::SeqCst) {
+            // The thread that took the signal cleans up and ends the program with the signal's code.
+            thread::park();
+        }
         remove(&self.name);
         alive(|alive| alive.retain(|name| *name != self.name));
     }
@@ -336,6 +342,7 @@ fn clean_on_signals() {
     };
     thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            ENDING.store(true, Ordering::SeqCst);
             let mut left = Vec::new();
             alive(|alive| left = alive.clone());
             for lab in left {
