@@ -108,6 +108,7 @@ impl Lab {
     ///
     /// When the name or the number is taken.
     pub fn node(&self, name: &str, number: u8) -> Result<Node> {
+        stand_still_if_ending();
         let node = Node {
             name: name.to_owned(),
             namespace: self.namespace(name),
@@ -226,10 +227,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        while ENDING.load(Ordering::SeqCst) {
-            // The thread that took the signal cleans up and ends the program with the signal's code.
-            thread::park();
-        }
+        stand_still_if_ending();
         remove(&self.name);
         alive(|alive| alive.retain(|name| *name != self.name));
     }
@@ -336,6 +334,13 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// Keeps a thread from making or removing more while the thread that took a signal cleans up and ends the program.
+fn stand_still_if_ending() {
+    while ENDING.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
 fn clean_on_signals() {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else {
         return;
@@ -345,8 +350,13 @@ fn clean_on_signals() {
             ENDING.store(true, Ordering::SeqCst);
             let mut left = Vec::new();
             alive(|alive| left = alive.clone());
-            for lab in left {
-                remove(&lab);
+            // Twice: the other threads stand still at their next step, but one may be in the middle of one.
+            for lab in &left {
+                remove(lab);
+            }
+            thread::sleep(Duration::from_millis(300));
+            for lab in &left {
+                remove(lab);
             }
             std::process::exit(128 + signal);
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet::wire::agent_server::{Agent, AgentServer};
 use fleet::wire::{
@@ -73,7 +74,7 @@ impl Fake {
             .build()
             .unwrap();
         let entered = runtime.enter();
-        let incoming = TcpIncoming::bind(address).unwrap();
+        let incoming = bind(address);
         let address = incoming.local_addr().unwrap();
         let server = Server::builder().add_service(AgentServer::new(service));
         runtime.spawn(server.serve_with_incoming(incoming));
@@ -172,4 +173,16 @@ impl Agent for Service {
         };
         self.maybe_lost(PushEventsResponse { acknowledged_seq })
     }
+}
+
+/// Binds an address that the server before may not have let go of yet.
+fn bind(address: SocketAddr) -> TcpIncoming {
+    const TRIES: usize = 200;
+    for _ in 1..TRIES {
+        if let Ok(incoming) = TcpIncoming::bind(address) {
+            return incoming;
+        }
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    TcpIncoming::bind(address).unwrap()
 }
