@@ -1,20 +1,8 @@
-//! The benchmark's clocks: measuring is what this program is for.
+//! The benchmark's clocks are the harness's; beside them, waits of microseconds.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-/// Monotonic time.
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-pub(crate) fn now() -> Instant {
-    Instant::now()
-}
-
-/// Seconds since the Unix epoch.
-#[expect(clippy::disallowed_methods, reason = "packets carry the wall time")]
-pub(crate) fn wall_secs() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
-}
+pub(crate) use harness::wait::{now, wall_secs};
 
 /// Waits without sleeping until `deadline`, so that sends are spaced by microseconds.
 pub(crate) fn spin_until(deadline: Instant) {

@@ -7,13 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use harness::Node;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 
-use harness::Node;
-
 use crate::clock;
-use crate::probe::Target;
+use crate::probe::{Target, bound};
 
 /// No flood lasts longer than this, whatever the experiment says.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -45,10 +43,8 @@ impl Flood {
             sources
                 .iter()
                 .map(|source| {
-                    let socket = UdpSocket::bind(SocketAddrV4::new(*source, 0))
-                        .with_context(|| format!("binding {source}"))?;
-                    socket.connect((target.address, target.spa_port))?;
-                    Ok(socket)
+                    let from = SocketAddrV4::new(*source, 0);
+                    bound(from, target.address, target.spa_port)
                 })
                 .collect::<anyhow::Result<Vec<_>>>()
         })?;

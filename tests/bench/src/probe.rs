@@ -219,7 +219,8 @@ impl Watch {
     }
 }
 
-fn bound(from: SocketAddrV4, address: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
+/// A UDP socket from one address to another.
+pub(crate) fn bound(from: SocketAddrV4, address: Ipv4Addr, port: u16) -> anyhow::Result<UdpSocket> {
     let socket = UdpSocket::bind(from).with_context(|| format!("binding {from}"))?;
     socket.connect((address, port))?;
     Ok(socket)
