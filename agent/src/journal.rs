@@ -32,6 +32,7 @@ mod commit;
 mod error;
 mod reader;
 mod replays;
+mod room;
 mod schema;
 mod start;
 

@@ -47,6 +47,26 @@ fn what_was_seen_before_a_crash_is_a_replay_after_it() {
 }
 
 #[test]
+fn commits_write_into_room_that_was_made_before_and_do_not_grow_the_log() {
+    let dir = TempDir::new().unwrap();
+    let log = dir.path().join(format!("{FILE_NAME}-wal"));
+    for start in 0..2_u8 {
+        let mut journal = open(dir.path()).journal;
+        let made = fs::metadata(&log).unwrap().len();
+        for number in 0..20 {
+            let digest = digest(start * 20 + number);
+            journal.check_and_insert(digest, later(240)).unwrap();
+            journal.commit().unwrap();
+        }
+
+        assert!(made >= 1024 * 1024, "{made}");
+        assert_eq!(fs::metadata(&log).unwrap().len(), made);
+        drop(journal); // no close: the log is read again, up to where it means something
+        assert_eq!(digests_on_disk(dir.path()), i64::from(start + 1) * 20);
+    }
+}
+
+#[test]
 fn a_message_seen_twice_within_one_batch_is_a_replay() {
     let dir = TempDir::new().unwrap();
     for window in [WINDOW, None] {

@@ -14,6 +14,7 @@ use super::checkpoint::Checkpointer;
 use super::error::{JournalError, cannot};
 use super::reader::{event_of_row, policy_of};
 use super::replays::Remembered;
+use super::room;
 use super::schema::{configure_writer, migrate};
 use super::{FILE_NAME, Journal, Retention, SavedPolicy, Staged};
 
@@ -143,6 +144,9 @@ impl Journal {
         let floor = Floor::find(&evidence, &meta, options, now_secs);
         write_floor(&connection, floor, options.window).map_err(cannot(&path, "write to"))?;
         write_trace(dir, &meta.epoch)?;
+        if let Err(cause) = room::reserve(dir) {
+            tracing::debug!(%cause, "no room for the whole log: commits will have to make it grow");
+        }
         let clean = meta.clean || !existed;
         let journal = Self::assemble(options, path, connection, meta, lock)?;
         Ok(Start {

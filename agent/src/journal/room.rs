@@ -1,0 +1,41 @@
+//! Room in the write-ahead log, made once, so that no commit has to grow the file.
+//!
+//! A sync of a file that grew waits for the file system's own journal as well: 225 µs against
+//! 135 µs on ext4, and milliseconds when its thread does not get a processor at once.
+
+use std::fs::File;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use super::FILE_NAME;
+
+/// What the log takes between two checkpoints (256 commits of a few pages of 4 KiB each).
+const LOG_BYTES: u64 = 4 * 1024 * 1024;
+const CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+
+/// Fills the log of the journal in `dir` with zeros up to [`LOG_BYTES`]. SQLite reads a log up to
+/// the first frame that does not carry the log's salt (<https://sqlite.org/fileformat2.html#walformat>),
+/// so zeros behind its end mean nothing to it.
+///
+/// # Errors
+///
+/// When the disk has no room; the log is then as long as it was.
+pub(super) fn reserve(dir: &Path) -> io::Result<()> {
+    let path = dir.join(format!("{FILE_NAME}-wal"));
+    let log = File::options().write(true).open(path)?;
+    let length = log.metadata()?.len();
+    fill(&log, length).inspect_err(|_| {
+        let _ = log.set_len(length);
+    })
+}
+
+fn fill(mut log: &File, length: u64) -> io::Result<()> {
+    log.seek(SeekFrom::Start(length))?;
+    let mut missing = LOG_BYTES.saturating_sub(length);
+    while missing > 0 {
+        let chunk = CHUNK.len().min(usize::try_from(missing).unwrap_or(CHUNK.len()));
+        log.write_all(CHUNK.get(..chunk).unwrap_or(&CHUNK))?;
+        missing -= chunk as u64;
+    }
+    log.sync_all()
+}
