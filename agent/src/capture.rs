@@ -8,11 +8,13 @@ mod file;
 mod live;
 mod socket;
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use gate::{Datagram, Link};
+use nix::poll::PollFd;
 
 pub use file::FileCapture;
 pub use live::{LiveCapture, LiveOptions};
@@ -32,8 +34,15 @@ pub trait Capture: Send + fmt::Debug {
     /// For people: the interface, file or address.
     fn name(&self) -> &str;
 
-    /// Readable when something may have arrived; `None` while the source is down.
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>>;
+    /// Adds what is readable when something may have arrived; nothing while the source is down.
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>);
+
+    /// From now on hands on what goes to the host's SPA port and to these, which the policy names.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError`] when some of it cannot be had; the host's own port is received nevertheless.
+    fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError>;
 
     /// After this time there may be something to do though the descriptor is silent: a source that
     /// is down is opened again.
@@ -81,17 +90,62 @@ pub const SNAPLEN: u32 = 1600;
 /// and perhaps 8 of a tag, behind a header of 8 bytes.
 const UDP_LEN: (u32, u32) = (148, 1516);
 
-/// The filter that leaves only what can be an SPA packet over UDP to `port`.
-///
-/// IPv6 packets with extension headers pass whatever their length: the kernel's filter language
-/// cannot find their UDP header.
-pub fn default_filter(port: u16) -> String {
-    let (min, max) = UDP_LEN;
-    format!(
-        "(ip and udp port {port} and udp[4:2] >= {min} and udp[4:2] <= {max}) or \
-         (ip6 and udp port {port} and \
-         (ip6[6] != 17 or (ip6[44:2] >= {min} and ip6[44:2] <= {max})))"
-    )
+/// What the kernel leaves of the traffic.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Filter {
+    /// What can be an SPA packet over UDP, to the host's SPA port or to one that the policy names.
+    Ports {
+        host: u16,
+        policy: BTreeSet<NonZeroU16>,
+    },
+    /// The operator's own, in the language of pcap-filter(7).
+    Own(String),
+}
+
+// === impl Filter ===
+
+impl Filter {
+    /// Leaves packets to this port, and to those that the policy will name.
+    pub const fn for_port(host: u16) -> Self {
+        Self::Ports {
+            host,
+            policy: BTreeSet::new(),
+        }
+    }
+
+    /// Follows the policy; reports whether that changes anything. An own filter stays as it is.
+    fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> bool {
+        match self {
+            Self::Ports { host: _, policy } if policy != ports => {
+                policy.clone_from(ports);
+                true
+            }
+            Self::Ports { .. } | Self::Own(_) => false,
+        }
+    }
+}
+
+impl fmt::Display for Filter {
+    /// In the language of pcap-filter(7).
+    ///
+    /// IPv6 packets with extension headers pass whatever their length: the language cannot find
+    /// their UDP header.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, policy) = match self {
+            Self::Ports { host, policy } => (host, policy),
+            Self::Own(text) => return f.write_str(text),
+        };
+        let (min, max) = UDP_LEN;
+        write!(f, "(udp dst port {host}")?;
+        for port in policy.iter().filter(|port| port.get() != *host) {
+            write!(f, " or udp dst port {port}")?;
+        }
+        write!(
+            f,
+            ") and ((ip and udp[4:2] >= {min} and udp[4:2] <= {max}) or \
+             (ip6 and (ip6[6] != 17 or (ip6[44:2] >= {min} and ip6[44:2] <= {max}))))"
+        )
+    }
 }
 
 /// The gate's name for a pcap link type (<https://www.tcpdump.org/linktypes.html>).

@@ -14,14 +14,16 @@ use spa::ProtoPort;
 
 pub use raw::RawConfig;
 
+use crate::capture::Filter;
+
 /// What the program uses.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     pub state_dir: PathBuf,
     pub mode: Mode,
     pub captures: Vec<CaptureConfig>,
-    /// What the kernel leaves of the traffic, in the language of pcap-filter(7).
-    pub filter: String,
+    /// What the kernel leaves of the traffic.
+    pub filter: Filter,
     pub buffer_bytes: u32,
     pub promiscuous: bool,
     pub firewall: FirewallConfig,
@@ -168,7 +170,7 @@ impl TryFrom<RawConfig> for Config {
             captures,
             filter: raw
                 .filter
-                .unwrap_or_else(|| crate::capture::default_filter(port)),
+                .map_or_else(|| Filter::for_port(port), Filter::Own),
             buffer_bytes: raw.buffer_mib.unwrap_or(BUFFER_MIB) << 20,
             promiscuous: raw.promiscuous.unwrap_or(false),
             firewall,

@@ -44,6 +44,9 @@ pub struct ExplainArgs {
     /// Address the packets are sent to
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub destination: IpAddr,
+    /// Port the packets are sent to
+    #[arg(long, value_name = "PORT", default_value_t = fleet::DEFAULT_SPA_PORT)]
+    pub spa_port: u16,
     /// Accept messages of any age
     #[arg(long, conflicts_with_all = ["clock", "max_age"])]
     pub no_ageing: bool,
@@ -92,8 +95,6 @@ pub enum InvalidAccessFile {
 
 /// `EX_USAGE` of sysexits.h: the configuration is invalid.
 const EXIT_INVALID: u8 = 64;
-/// Port that the packets are taken to be sent to; fwknop's default.
-const SPA_PORT: u16 = 62_201;
 /// The longest payload of a UDP datagram. Of a longer line, no more than this is looked at.
 const PAYLOAD_BYTES_MAX: usize = 65_507;
 
@@ -174,8 +175,8 @@ fn explain(
         let datagram = Datagram {
             source: args.source,
             destination: args.destination,
-            source_port: SPA_PORT,
-            destination_port: SPA_PORT,
+            source_port: args.spa_port,
+            destination_port: args.spa_port,
             transport: Transport::Udp,
             payload: &packet,
         };

@@ -141,6 +141,8 @@ struct Mailbox {
 #[derive(Debug)]
 struct Waiting {
     orders: VecDeque<Order>,
+    /// Whether the bell is readable, so that an empty mailbox costs no system call.
+    rung: bool,
     open: bool,
 }
 
@@ -153,6 +155,7 @@ pub fn mailbox() -> io::Result<(OrderSender, OrderInbox)> {
     let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
     let waiting = Mutex::new(Waiting {
         orders: VecDeque::new(),
+        rung: false,
         open: true,
     });
     let shared = Arc::new(Mailbox { waiting, bell });
@@ -168,20 +171,20 @@ impl OrderSender {
     ///
     /// [`NotTaken::Full`] gives the order back; [`NotTaken::Stopped`] means nobody will read it.
     pub fn send(&self, order: Order) -> Result<(), NotTaken> {
-        {
-            let mut waiting = self.0.waiting.lock();
-            if !waiting.open {
-                return Err(NotTaken::Stopped);
-            }
-            // The signal to stop gets through whatever a peer floods us with.
-            let urgent = matches!(order, Order::Stop);
-            if waiting.orders.len() >= CAPACITY && !urgent {
-                return Err(NotTaken::Full(Box::new(order)));
-            }
-            waiting.orders.push_back(order);
+        let mut waiting = self.0.waiting.lock();
+        if !waiting.open {
+            return Err(NotTaken::Stopped);
         }
-        // Fails only when the counter would overflow, and then the bell rings already.
-        let _ = self.0.bell.write(1);
+        // The signal to stop gets through whatever a peer floods us with.
+        let urgent = matches!(order, Order::Stop);
+        if waiting.orders.len() >= CAPACITY && !urgent {
+            return Err(NotTaken::Full(Box::new(order)));
+        }
+        waiting.orders.push_back(order);
+        if !std::mem::replace(&mut waiting.rung, true) {
+            // Cannot fail: the counter is 0.
+            let _ = self.0.bell.write(1);
+        }
         Ok(())
     }
 }
@@ -196,8 +199,11 @@ impl OrderInbox {
 
     /// Takes all waiting orders into `orders`, oldest first, and silences the bell.
     pub fn take(&self, orders: &mut VecDeque<Order>) {
-        let _ = self.0.bell.read();
-        orders.append(&mut self.0.waiting.lock().orders);
+        let mut waiting = self.0.waiting.lock();
+        if std::mem::take(&mut waiting.rung) {
+            let _ = self.0.bell.read();
+            orders.append(&mut waiting.orders);
+        }
     }
 }
 

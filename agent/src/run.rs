@@ -320,7 +320,7 @@ fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
                 promiscuous: config.promiscuous,
             })?),
             CaptureConfig::File { path, follow } => {
-                Box::new(FileCapture::open(path, &config.filter, *follow)?)
+                Box::new(FileCapture::open(path, config.filter.clone(), *follow)?)
             }
             CaptureConfig::Socket(address) => {
                 Box::new(SocketCapture::bind(*address, config.buffer_bytes)?)

@@ -1,5 +1,7 @@
 //! The hosts that a user may open: signed by the fleet's CA, kept in the profile.
 
+use std::collections::BTreeSet;
+
 use fleet::wire::{DirectoryBody, DirectoryHost, SyncRequest, SyncResponse};
 use member::Membership;
 use prost::Message as _;
@@ -97,15 +99,10 @@ impl Directory {
         &self.body.hosts
     }
 
-    /// One entry for each host, in the order of the directory.
-    pub(crate) fn distinct_hosts(&self) -> Vec<&DirectoryHost> {
-        let mut distinct: Vec<&DirectoryHost> = Vec::new();
-        for host in &self.body.hosts {
-            if !distinct.iter().any(|known| known.name == host.name) {
-                distinct.push(host);
-            }
-        }
-        distinct
+    /// How many hosts there are.
+    pub(crate) fn host_count(&self) -> usize {
+        let names: BTreeSet<&str> = self.body.hosts.iter().map(|host| &*host.name).collect();
+        names.len()
     }
 
     pub(crate) fn generation(&self) -> u64 {

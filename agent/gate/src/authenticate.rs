@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use policy::StanzaKey;
+use policy::{SpaPort, StanzaKey};
 use spa::{Message, OpenError, Opened, ReplayDigest, Sealed, Tag, bucket, tag};
 
 use crate::datagram::Transport;
@@ -23,6 +23,7 @@ pub(crate) struct Arrival {
     /// From the header, in its plain form.
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    pub(crate) port: SpaPort,
     pub(crate) transport: Transport,
 }
 

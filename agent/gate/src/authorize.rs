@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use policy::{Ask, Denied, HostSettings, OnControllerLoss, Permit, Permitted, Stanza};
+use policy::{Ask, Denied, HostSettings, OnControllerLoss, Permit, Permitted, SpaPort, Stanza};
 use spa::{Allow, Message};
 
 use crate::decision::{Claimed, Decision, Grant, Pending, Reason};
@@ -25,6 +25,7 @@ pub(crate) struct Asked {
     /// From the header, in its plain form.
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    pub(crate) port: SpaPort,
     pub(crate) forwarded_for: Option<IpAddr>,
     pub(crate) now_secs: u64,
     pub(crate) host: HostSettings,
@@ -90,6 +91,7 @@ pub(crate) fn first_permit<'e>(
     let ask = Ask {
         source: asked.source,
         destination: asked.destination,
+        port: asked.port,
         message,
         now_secs: asked.now_secs,
         host: &asked.host,

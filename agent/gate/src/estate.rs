@@ -4,12 +4,13 @@ mod build;
 mod tags;
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::ops::Range;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
-use policy::{Policy, Stanza};
+use policy::{Policy, SpaPort, Stanza};
 use spa::{DigestType, Fingerprint, InvalidKey, OpeningKey, TagKey};
 
 pub(crate) use tags::{SPAN_SECS, TagTable, Tags};
@@ -23,11 +24,14 @@ pub struct Estate {
     generation: u64,
     not_after_secs: Option<u64>,
     claim_floor_secs: u64,
-    /// Sorted by shape, so that the keys to try for a packet stand together.
+    /// Sorted by port and shape, so that the keys to try for a packet stand together.
     keys: Box<[OpeningKey]>,
     /// What else is known of each key, at the same index.
     entries: Box<[Entry]>,
+    /// In the order of the keys.
     shapes: Box<[Shape]>,
+    /// Ports that some stanza has taken for itself, sorted.
+    taken_ports: Box<[NonZeroU16]>,
     by_fingerprint: HashMap<Fingerprint, KeyIndex>,
     /// Whether any key has networks of its own.
     narrowed: bool,
@@ -86,9 +90,11 @@ struct Entry {
     networks: Option<Box<[IpNet]>>,
 }
 
-/// The keys whose packets have one shape.
+/// The keys whose packets come to one port and have one shape.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
+    /// `Any` for keys of several stanzas with different ports.
+    pub(crate) port: SpaPort,
     pub(crate) hmac: Option<DigestType>,
     pub(crate) keys: Range<KeyIndex>,
     /// The price of one trial, in units of the budget.
@@ -136,8 +142,26 @@ impl Estate {
             .is_some_and(|not_after_secs| now_secs > not_after_secs)
     }
 
-    pub(crate) fn shapes(&self) -> &[Shape] {
-        &self.shapes
+    /// Returns what the policy makes of the port that a packet came to; 0 for a packet without ports.
+    pub(crate) fn port(&self, number: u16) -> SpaPort {
+        NonZeroU16::new(number)
+            .filter(|port| self.taken_ports.binary_search(port).is_ok())
+            .map_or(SpaPort::Common, SpaPort::Taken)
+    }
+
+    /// Returns the keys whose packets may come to this port, by shape.
+    pub(crate) fn shapes_at(&self, port: SpaPort) -> impl Iterator<Item = &Shape> + Clone {
+        let all = &*self.shapes;
+        let (anywhere, elsewhere) =
+            all.split_at(all.partition_point(|shape| shape.port == SpaPort::Any));
+        let here = if port == SpaPort::Any {
+            elsewhere
+        } else {
+            let start = elsewhere.partition_point(|shape| shape.port < port);
+            let end = elsewhere.partition_point(|shape| shape.port <= port);
+            elsewhere.get(start..end).unwrap_or_default()
+        };
+        anywhere.iter().chain(here)
     }
 
     /// Returns the keys of one shape that some stanza allows for this source.

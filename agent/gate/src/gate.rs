@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use policy::HostSettings;
+use policy::{HostSettings, SpaPort};
 use spa::SEALED_LEN_MAX;
 
 use crate::authenticate::{Arrival, Authenticated};
@@ -97,6 +97,7 @@ impl Gate {
         let arrival = Arrival {
             source: datagram.source.to_canonical(),
             destination: datagram.destination.to_canonical(),
+            port: self.estate.port(datagram.destination_port),
             transport: datagram.transport,
         };
         let decision = self
@@ -107,7 +108,7 @@ impl Gate {
     }
 
     /// Whether the policy in force would still give this grant, which it (or an older policy) gave
-    /// before. Ages and replays do not matter here; expiry dates do.
+    /// before. Ages, replays and the port that the packet came to do not matter here; expiry dates do.
     #[must_use]
     pub fn upholds(&self, grant: &Grant, now: Now) -> bool {
         let identity = &*grant.identity;
@@ -117,6 +118,7 @@ impl Gate {
         let arrival = Arrival {
             source: identity.source,
             destination: identity.destination,
+            port: SpaPort::Any,
             transport: identity.transport,
         };
         let asked = self.asked(&arrival, None, now);
@@ -192,7 +194,7 @@ impl Gate {
             budgets: &mut self.budgets,
             counters: &mut self.counters,
             try_unknown_tags: beyond_tags || self.settings.thorough,
-            narrow_by_source: !self.settings.thorough,
+            narrow: !self.settings.thorough,
             arrival,
             steady: now.steady,
         }
@@ -203,6 +205,7 @@ impl Gate {
         Asked {
             source: arrival.source,
             destination: arrival.destination,
+            port: arrival.port,
             forwarded_for,
             now_secs: now.wall_secs,
             host: HostSettings {

@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use lru::LruCache;
+use policy::SpaPort;
 use spa::{Fingerprint, Sealed, Tag, Trial};
 
 use crate::authenticate::{Arrival, Authenticated, Unproven};
@@ -41,8 +42,8 @@ pub(crate) struct Matching<'g> {
     pub(crate) counters: &'g mut Counters,
     /// Whether a packet of our form may be one although its tag is in no table.
     pub(crate) try_unknown_tags: bool,
-    /// Whether only keys are tried that some stanza allows for this source.
-    pub(crate) narrow_by_source: bool,
+    /// Whether only keys are tried that some stanza allows for this source and this port.
+    pub(crate) narrow: bool,
     pub(crate) arrival: &'g Arrival,
     pub(crate) steady: Duration,
 }
@@ -87,7 +88,7 @@ impl Recents {
 
 // === impl Matching ===
 
-impl Matching<'_> {
+impl<'g> Matching<'g> {
     /// Finds the key of a packet and opens it with that.
     ///
     /// # Errors
@@ -118,10 +119,7 @@ impl Matching<'_> {
     /// Whether any key could have sealed a packet of this shape. Costs a few comparisons, and is all
     /// that most junk costs.
     fn fits(&self, form: &Form<'_>) -> bool {
-        self.estate
-            .shapes()
-            .iter()
-            .any(|shape| form.could_have(shape))
+        self.shapes().any(|shape| form.could_have(shape))
     }
 
     /// At most one HMAC for a packet, and only if the tag is a current one: whoever has seen one
@@ -202,11 +200,7 @@ impl Matching<'_> {
         let estate = self.estate;
         for form in forms.iter().flatten() {
             let trial = Trial::new(form.sealed);
-            for shape in estate
-                .shapes()
-                .iter()
-                .filter(|shape| form.could_have(shape))
-            {
+            for shape in self.shapes().filter(|shape| form.could_have(shape)) {
                 for key in estate.candidates(shape, self.narrowing()) {
                     self.counters.trials += 1;
                     if !trial.matches(estate.opening_key(key)) {
@@ -253,9 +247,7 @@ impl Matching<'_> {
     fn price(&self, forms: &[Option<Form<'_>>]) -> u64 {
         let of_form = |form: &Form<'_>| -> u64 {
             let long = 1 + (form.sealed.text().len() / USUAL_LEN) as u64;
-            self.estate
-                .shapes()
-                .iter()
+            self.shapes()
                 .filter(|shape| form.could_have(shape))
                 .map(|shape| {
                     let keys = self.estate.candidates(shape, self.narrowing()).count();
@@ -266,8 +258,18 @@ impl Matching<'_> {
         forms.iter().flatten().map(of_form).sum()
     }
 
+    /// The keys that may be looked for at this port.
+    fn shapes(&self) -> impl Iterator<Item = &'g Shape> + use<'g> {
+        let port = if self.narrow {
+            self.arrival.port
+        } else {
+            SpaPort::Any
+        };
+        self.estate.shapes_at(port)
+    }
+
     fn narrowing(&self) -> Option<IpAddr> {
-        Some(self.arrival.source).filter(|_| self.narrow_by_source)
+        Some(self.arrival.source).filter(|_| self.narrow)
     }
 }
 

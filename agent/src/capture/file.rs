@@ -6,18 +6,21 @@
 //! A file that is replaced or cut is read again from its beginning (the replay check makes that
 //! harmless).
 
+use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::num::NonZeroU16;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gate::Link;
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use pcap::{BpfProgram, Linktype};
 
-use super::{Arrival, Capture, CaptureError, SNAPLEN, backoff, link_of};
+use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, backoff, link_of};
 
 const HEADER_LEN: usize = 24;
 const RECORD_LEN: usize = 16;
@@ -33,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub struct FileCapture {
     path: PathBuf,
     name: String,
-    filter: String,
+    filter: Filter,
     /// Tells of changes; only while following.
     watch: Option<Inotify>,
     reading: Option<Reading>,
@@ -54,6 +57,7 @@ struct Reading {
 
 struct Format {
     link: Link,
+    number: Linktype,
     big_endian: bool,
     filter: BpfProgram,
 }
@@ -66,19 +70,19 @@ impl FileCapture {
     /// # Errors
     ///
     /// [`CaptureError`] when it cannot be read or is no capture file, or the filter is none.
-    pub fn open(path: &Path, filter: &str, follow: bool) -> Result<Self, CaptureError> {
+    pub fn open(path: &Path, filter: Filter, follow: bool) -> Result<Self, CaptureError> {
         let name = path.display().to_string();
         let watch = follow.then(|| watch(path)).transpose();
         let mut capture = Self {
             path: path.to_owned(),
-            filter: filter.to_owned(),
+            filter,
             watch: watch.map_err(|cause| unreadable(&name, &cause))?,
             reading: None,
             failures: 0,
             next_look: Duration::ZERO,
             name,
         };
-        compile(Linktype(1), filter)?;
+        compile(Linktype(1), &capture.filter)?;
         match capture.begin() {
             Ok(()) => {}
             Err(CaptureError::File { .. }) if follow => {}
@@ -155,8 +159,21 @@ impl Capture for FileCapture {
         &self.name
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.watch.as_ref().map(|watch| watch.as_fd())
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
+        let watch = self.watch.iter();
+        fds.extend(watch.map(|watch| PollFd::new(watch.as_fd(), PollFlags::POLLIN)));
+    }
+
+    fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError> {
+        if self.filter.follow(ports)
+            && let Some(Reading {
+                format: Some(format),
+                ..
+            }) = &mut self.reading
+        {
+            format.filter = compile(format.number, &self.filter)?;
+        }
+        Ok(())
     }
 
     fn retry_in(&self, steady: Duration) -> Option<Duration> {
@@ -239,7 +256,7 @@ impl Reading {
         Ok(read)
     }
 
-    fn read_format(&mut self, name: &str, filter: &str) -> Result<(), CaptureError> {
+    fn read_format(&mut self, name: &str, filter: &Filter) -> Result<(), CaptureError> {
         let Some(header) = self.unread().first_chunk::<HEADER_LEN>() else {
             return Ok(()); // not yet written
         };
@@ -260,6 +277,7 @@ impl Reading {
         let number = data_link(number.cast_signed());
         let format = Format {
             link: link_of(name, number)?,
+            number: Linktype(number),
             big_endian,
             filter: compile(Linktype(number), filter)?,
         };
@@ -323,10 +341,11 @@ fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-fn compile(link: Linktype, filter: &str) -> Result<BpfProgram, CaptureError> {
-    let compiled = pcap::Capture::dead(link).and_then(|dead| dead.compile(filter, true));
+fn compile(link: Linktype, filter: &Filter) -> Result<BpfProgram, CaptureError> {
+    let filter = filter.to_string();
+    let compiled = pcap::Capture::dead(link).and_then(|dead| dead.compile(&filter, true));
     compiled.map_err(|cause| CaptureError::Filter {
-        filter: filter.to_owned(),
+        filter,
         reason: cause.to_string(),
     })
 }

@@ -1,20 +1,22 @@
 //! Packets off an interface, through the kernel's ring.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
 use gate::Link;
+use nix::poll::{PollFd, PollFlags};
 use pcap::{Active, Direction};
 
-use super::{Arrival, Capture, CaptureError, SNAPLEN, backoff, link_of};
+use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, backoff, link_of};
 
 /// How to capture on one interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LiveOptions {
     /// `any` is allowed.
     pub interface: String,
-    /// In the language of pcap-filter(7).
-    pub filter: String,
+    pub filter: Filter,
     /// Size of the kernel's ring in bytes.
     pub buffer_bytes: u32,
     pub promiscuous: bool,
@@ -95,12 +97,23 @@ impl Capture for LiveCapture {
         unsafe_code,
         reason = "the ring owns its descriptor and lives as long as the borrow"
     )]
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        match &self.state {
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
+        if let State::Up { ring, .. } = &self.state {
             // SAFETY: the descriptor is open for as long as `ring`, which `self` owns.
-            State::Up { ring, .. } => Some(unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) }),
-            State::Down { .. } => None,
+            let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
         }
+    }
+
+    fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError> {
+        let before = self.options.filter.clone();
+        if !self.options.filter.follow(ports) {
+            return Ok(());
+        }
+        let State::Up { ring, .. } = &mut self.state else {
+            return Ok(());
+        };
+        set_filter(ring, &self.options.filter).inspect_err(|_| self.options.filter = before)
     }
 
     fn retry_in(&self, steady: Duration) -> Option<Duration> {
@@ -154,12 +167,17 @@ fn open_ring(options: &LiveOptions) -> Result<(pcap::Capture<Active>, Link), Cap
         .map_err(failed)?;
     let link = link_of(name, ring.get_datalink().0)?;
     ring.direction(Direction::In).map_err(failed)?;
-    ring.filter(&options.filter, true)
-        .map_err(|cause| CaptureError::Filter {
-            filter: options.filter.clone(),
-            reason: cause.to_string(),
-        })?;
+    set_filter(&mut ring, &options.filter)?;
     Ok((ring, link))
+}
+
+fn set_filter(ring: &mut pcap::Capture<Active>, filter: &Filter) -> Result<(), CaptureError> {
+    let filter = filter.to_string();
+    ring.filter(&filter, true)
+        .map_err(|cause| CaptureError::Filter {
+            filter,
+            reason: cause.to_string(),
+        })
 }
 
 fn down(name: &str, cause: &pcap::Error) -> CaptureError {

@@ -3,13 +3,16 @@
 //! The kernel tells where each datagram went to (`IP_PKTINFO`), so that DESTINATION works here too.
 //! Nothing is ever answered.
 
+use std::collections::BTreeSet;
 use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::num::NonZeroU16;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use gate::{Datagram, Transport};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{
     ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
 };
@@ -19,12 +22,26 @@ use super::{Arrival, Capture, CaptureError};
 /// Longest datagram that can be an SPA packet, and one byte more to notice longer ones.
 const PAYLOAD_LEN: usize = 1509;
 
-/// Receives datagrams on one address and port.
+/// Receives datagrams on one address: at its own port, and at those that the policy names.
 #[derive(Debug)]
 pub struct SocketCapture {
-    socket: UdpSocket,
+    address: SocketAddr,
+    buffer_bytes: u32,
     name: String,
+    /// The first is the host's own.
+    sockets: Vec<Bound>,
+    scratch: Scratch,
+}
+
+#[derive(Debug)]
+struct Bound {
+    socket: UdpSocket,
     port: u16,
+}
+
+/// Room for one datagram and what the kernel tells about it.
+#[derive(Debug)]
+struct Scratch {
     payload: Box<[u8; PAYLOAD_LEN]>,
     control: Vec<u8>,
 }
@@ -38,6 +55,23 @@ impl SocketCapture {
     ///
     /// [`CaptureError::Socket`] when the address is taken or not ours.
     pub fn bind(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
+        Ok(Self {
+            name: format!("udp {address}"),
+            sockets: vec![Bound::new(address, buffer_bytes)?],
+            address,
+            buffer_bytes,
+            scratch: Scratch {
+                payload: Box::new([0; PAYLOAD_LEN]),
+                control: nix::cmsg_space!(nix::libc::in_pktinfo, nix::libc::in6_pktinfo),
+            },
+        })
+    }
+}
+
+// === impl Bound ===
+
+impl Bound {
+    fn new(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
         let open = || {
             let socket = UdpSocket::bind(address)?;
             socket.set_nonblocking(true)?;
@@ -51,27 +85,25 @@ impl SocketCapture {
             setsockopt(&socket, sockopt::RcvBufForce, &bytes)
                 .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &bytes))?;
             let port = socket.local_addr()?.port();
-            Ok((socket, port))
+            Ok(Self { socket, port })
         };
-        let (socket, port) = open().map_err(|cause: std::io::Error| CaptureError::Socket {
+        open().map_err(|cause: std::io::Error| CaptureError::Socket {
             address: address.to_string(),
             reason: cause.to_string(),
-        })?;
-        Ok(Self {
-            socket,
-            name: format!("udp {address}"),
-            port,
-            payload: Box::new([0; PAYLOAD_LEN]),
-            control: nix::cmsg_space!(nix::libc::in_pktinfo, nix::libc::in6_pktinfo),
         })
     }
 
-    /// Receives one datagram; `None` when there is none.
-    fn receive(&mut self, each: &mut dyn FnMut(Arrival<'_>)) -> Result<bool, Errno> {
+    /// Receives one datagram; reports whether there was one.
+    fn receive(
+        &self,
+        scratch: &mut Scratch,
+        each: &mut dyn FnMut(Arrival<'_>),
+    ) -> Result<bool, Errno> {
+        let Scratch { payload, control } = scratch;
         let fd = self.socket.as_raw_fd();
-        let mut slices = [IoSliceMut::new(self.payload.as_mut_slice())];
+        let mut slices = [IoSliceMut::new(payload.as_mut_slice())];
         let flags = MsgFlags::MSG_DONTWAIT;
-        let received = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut self.control), flags);
+        let received = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(control), flags);
         let (length, source, destination) = match received {
             Ok(message) => (
                 message.bytes,
@@ -84,7 +116,7 @@ impl SocketCapture {
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(false),
             Err(errno) => return Err(errno),
         };
-        let (Some(source), Some(payload)) = (source, self.payload.get(..length)) else {
+        let (Some(source), Some(payload)) = (source, payload.get(..length)) else {
             return Ok(true);
         };
         each(Arrival::Datagram(Datagram {
@@ -106,8 +138,28 @@ impl Capture for SocketCapture {
         &self.name
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.socket.as_fd())
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
+        let sockets = self.sockets.iter();
+        fds.extend(sockets.map(|bound| PollFd::new(bound.socket.as_fd(), PollFlags::POLLIN)));
+    }
+
+    fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError> {
+        let is_wanted = |port| NonZeroU16::new(port).is_some_and(|port| ports.contains(&port));
+        let mut nth = 0..;
+        self.sockets
+            .retain(|bound| nth.next() == Some(0) || is_wanted(bound.port));
+        let mut failed = None;
+        for port in ports.iter().map(|port| port.get()) {
+            if self.sockets.iter().any(|bound| bound.port == port) {
+                continue;
+            }
+            let address = SocketAddr::new(self.address.ip(), port);
+            match Bound::new(address, self.buffer_bytes) {
+                Ok(bound) => self.sockets.push(bound),
+                Err(cause) => failed = Some(cause),
+            }
+        }
+        failed.map_or(Ok(()), Err)
     }
 
     fn retry_in(&self, _steady: Duration) -> Option<Duration> {
@@ -120,19 +172,23 @@ impl Capture for SocketCapture {
         _steady: Duration,
         each: &mut dyn FnMut(Arrival<'_>),
     ) -> Result<usize, CaptureError> {
-        for taken in 0..max {
-            match self.receive(each) {
-                Ok(true) => {}
-                Ok(false) => return Ok(taken),
-                Err(errno) => {
-                    return Err(CaptureError::Down {
-                        name: self.name.clone(),
-                        reason: errno.to_string(),
-                    });
+        let mut taken = 0;
+        for bound in &self.sockets {
+            // Every socket gets its share of the batch, so that a flood at one starves no other.
+            for _ in 0..max.div_ceil(self.sockets.len()) {
+                match bound.receive(&mut self.scratch, each) {
+                    Ok(true) => taken += 1,
+                    Ok(false) => break,
+                    Err(errno) => {
+                        return Err(CaptureError::Down {
+                            name: self.name.clone(),
+                            reason: errno.to_string(),
+                        });
+                    }
                 }
             }
         }
-        Ok(max)
+        Ok(taken)
     }
 
     fn dropped(&mut self) -> u64 {

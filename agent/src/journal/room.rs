@@ -33,7 +33,9 @@ fn fill(mut log: &File, length: u64) -> io::Result<()> {
     log.seek(SeekFrom::Start(length))?;
     let mut missing = LOG_BYTES.saturating_sub(length);
     while missing > 0 {
-        let chunk = CHUNK.len().min(usize::try_from(missing).unwrap_or(CHUNK.len()));
+        let chunk = CHUNK
+            .len()
+            .min(usize::try_from(missing).unwrap_or(CHUNK.len()));
         log.write_all(CHUNK.get(..chunk).unwrap_or(&CHUNK))?;
         missing -= chunk as u64;
     }

@@ -5,7 +5,6 @@
 //! can wait (signals, parsing, repairs, the controller) is done by others.
 
 use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,11 +127,11 @@ impl GateThread {
 
     /// Whether packets or orders arrived within `timeout`.
     fn poll(&self, timeout: Duration) -> bool {
-        let captures = self.captures.iter().filter_map(|capture| capture.poll_fd());
-        let all = captures.chain([self.inbox.bell()]);
-        let mut fds: Vec<PollFd<'_>> = all
-            .map(|fd: BorrowedFd<'_>| PollFd::new(fd, PollFlags::POLLIN))
-            .collect();
+        let mut fds = Vec::with_capacity(self.captures.len() + 1);
+        for capture in &self.captures {
+            capture.poll_fds(&mut fds);
+        }
+        fds.push(PollFd::new(self.inbox.bell(), PollFlags::POLLIN));
         // Rounded up: waking just before a deadline would be waking twice.
         let millis = timeout.as_micros().div_ceil(1_000);
         let millis = u16::try_from(millis).unwrap_or(u16::MAX);

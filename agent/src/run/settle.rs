@@ -2,6 +2,7 @@
 //! changed firewall, the end.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 use fleet::{Event, EventKind};
@@ -149,6 +150,7 @@ impl GateThread {
         } else if generation > 0 {
             tracing::info!(generation, "policy read again, unchanged");
         }
+        self.listen_on(&policy.spa_server_ports());
         self.revoke_what_is_not_upheld(generation, now);
         if let Some(warden) = &self.warden {
             warden.protect(protected(&self.protect, &policy));
@@ -165,6 +167,16 @@ impl GateThread {
             let before = std::mem::replace(standing, next);
             before != *standing || changed
         });
+    }
+
+    /// Captures what goes to the ports that the policy names, too.
+    fn listen_on(&mut self, ports: &BTreeSet<NonZeroU16>) {
+        for capture in &mut self.captures {
+            if let Err(cause) = capture.follow(ports) {
+                let name = capture.name();
+                tracing::error!(name, %cause, "cannot listen on every SPA_SERVER_PORT of the policy");
+            }
+        }
     }
 
     fn revoke_what_is_not_upheld(&mut self, generation: u64, now: Now) {

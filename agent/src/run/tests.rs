@@ -1,14 +1,15 @@
 //! The gate thread with a firewall that fails and a disk that is full: whatever breaks, what is open
 //! is recorded as open.
 
-use std::collections::VecDeque;
-use std::os::fd::BorrowedFd;
+use std::collections::{BTreeSet, VecDeque};
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::EventKind;
 use gate::{Datagram, Estate, Gate, Now, Settings, SharedKeys, Transport};
+use nix::poll::PollFd;
 use spa::{Allow, DigestType, Keys, Message, MessageType, Request, Secret};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -175,8 +176,10 @@ impl Capture for Arrivals {
         "test"
     }
 
-    fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        None
+    fn poll_fds<'fd>(&'fd self, _fds: &mut Vec<PollFd<'fd>>) {}
+
+    fn follow(&mut self, _ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError> {
+        Ok(())
     }
 
     fn retry_in(&self, _steady: Duration) -> Option<Duration> {

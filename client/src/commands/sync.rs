@@ -20,7 +20,7 @@ pub(super) async fn run(context: &Context, _args: SyncArgs) -> Result {
 
 /// One sentence about the directory.
 pub(super) fn report(context: &Context, directory: &Directory) -> Result {
-    let hosts = match directory.distinct_hosts().len() {
+    let hosts = match directory.host_count() {
         1 => "1 host".to_owned(),
         count => format!("{count} hosts"),
     };

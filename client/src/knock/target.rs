@@ -67,7 +67,7 @@ async fn in_fleet(
     }
     let directory = directory_with(profile, &membership, host).await?;
     let entries = directory.entries(host);
-    let Some(entry) = entries.first() else {
+    let Some(&first) = entries.first() else {
         return Err(CommandError::refused(format!(
             "no policy lets {} open anything on a host named {host}",
             membership.name
@@ -77,6 +77,8 @@ async fn in_fleet(
     let mut ask = Ask::merge(&args.ask, &Stanza::default())?;
     let route = Route::merge(&args.route, &Stanza::default())?;
     choose_ports(ui, &mut ask, &entries)?;
+    // When none lets in what is asked for, the host says why not.
+    let entry = entry_for(&ask, &entries).unwrap_or(first);
     Ok(Target {
         name: host.to_owned(),
         address: args
@@ -134,6 +136,20 @@ pub(crate) fn spa_port(host: &DirectoryHost) -> u16 {
         .ok()
         .and_then(NonZeroU16::new)
         .map_or(fleet::DEFAULT_SPA_PORT, NonZeroU16::get)
+}
+
+/// The entry that lets in what is asked for: another one may have another SPA port.
+fn entry_for<'e>(ask: &Ask, entries: &[&'e DirectoryHost]) -> Option<&'e DirectoryHost> {
+    let permits = |entry: &DirectoryHost| match &ask.what {
+        What::Ports { ports, forward: _ } => {
+            entry.ports.is_empty()
+                || ports
+                    .iter()
+                    .all(|port| entry.ports.contains(&port.to_string()))
+        }
+        What::Command(_) => true,
+    };
+    entries.iter().find(|entry| permits(entry)).copied()
 }
 
 /// Fills in the one port that the directory names, and warns of those that it does not.

@@ -45,10 +45,10 @@ impl Member {
 
     /// A directory signed by `key`, of `user`.
     fn directory(&self, key: &str, user: &str) {
-        let host = |name: &str, address: &str, ports: &[&str]| DirectoryHost {
+        let host = |name: &str, address: &str, spa_port: u32, ports: &[&str]| DirectoryHost {
             name: name.to_owned(),
             address: address.to_owned(),
-            spa_port: 4000,
+            spa_port,
             exchange_key: self.host.public().0.to_vec(),
             ports: ports.iter().map(|port| (*port).to_owned()).collect(),
             stanza: "ssh".to_owned(),
@@ -59,8 +59,9 @@ impl Member {
             generation: 3,
             at_secs: 1_795_438_016,
             hosts: vec![
-                host("web-1", "192.0.2.1", &["tcp/22"]),
-                host("db-1", "2001:db8::1", &["tcp/22", "tcp/5432"]),
+                host("web-1", "192.0.2.1", 4000, &["tcp/22"]),
+                host("db-1", "2001:db8::1", 4000, &["tcp/22", "tcp/5432"]),
+                host("db-1", "2001:db8::1", 4001, &["tcp/5433"]),
             ],
         };
         let body = body.encode_to_vec();
@@ -124,6 +125,53 @@ fn the_directory_says_where_the_packet_goes() {
 }
 
 #[test]
+fn what_is_asked_at_another_port_goes_there() {
+    let alice = alice();
+
+    let ran = alice
+        .sandbox
+        .run(&["knock", "db-1", "-A", "tcp/5433", "-v", "--dry-run"]);
+    let given = alice.sandbox.run(&[
+        "knock",
+        "db-1",
+        "-A",
+        "tcp/5433",
+        "-p",
+        "4002",
+        "-v",
+        "--dry-run",
+    ]);
+
+    assert!(ran.stderr.contains("port 4001"), "{}", ran.stderr);
+    assert!(given.stderr.contains("port 4002"), "{}", given.stderr);
+}
+
+#[test]
+fn what_is_asked_at_another_port_has_a_stanza_of_its_own_in_an_fwknoprc() {
+    let alice = alice();
+
+    let ran = alice
+        .sandbox
+        .run(&["profile", "export", "--format", "fwknoprc"]);
+
+    let lines: Vec<_> = ran
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with('[') || line.starts_with("SPA_SERVER_PORT"))
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let expected = [
+        "[web-1]",
+        "SPA_SERVER_PORT 4000",
+        "[db-1]",
+        "SPA_SERVER_PORT 4000",
+        "[db-1-4001]",
+        "SPA_SERVER_PORT 4001",
+    ];
+    assert_eq!(lines, expected, "{}", ran.stderr);
+}
+
+#[test]
 fn which_of_several_ports_must_be_said_and_one_that_is_not_listed_is_warned_of() {
     let alice = alice();
 
@@ -134,7 +182,7 @@ fn which_of_several_ports_must_be_said_and_one_that_is_not_listed_is_warned_of()
 
     assert_eq!((silent.code, other.code), (2, 0));
     assert!(
-        silent.stderr.contains("tcp/22, tcp/5432"),
+        silent.stderr.contains("tcp/22, tcp/5432, tcp/5433"),
         "{}",
         silent.stderr
     );
@@ -220,7 +268,8 @@ fn the_listing_of_hosts_has_one_object_per_line() {
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.len(), 3);
+    assert_eq!(rows[2]["spa_port"], 4001);
     assert_eq!(rows[0]["name"], "web-1");
     assert_eq!(rows[1]["ports"][1], "tcp/5432");
 }

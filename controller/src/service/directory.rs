@@ -1,5 +1,6 @@
 //! The user's half of the API: the hosts she may open.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use fleet::Role;
@@ -66,7 +67,10 @@ fn entries(policy: &Policy, host: &Member, user: &str) -> Vec<DirectoryHost> {
         .map(|stanza| DirectoryHost {
             name: host.name.clone(),
             address: host.address.clone(),
-            spa_port: host.spa_port.into(),
+            spa_port: stanza
+                .spa_server_port
+                .map_or(host.spa_port, NonZeroU16::get)
+                .into(),
             exchange_key: exchange_key.to_vec(),
             ports: stanza.open_ports.as_ref().map_or_else(Vec::new, |ports| {
                 ports.iter().map(|port| port.to_string()).collect()

@@ -272,7 +272,9 @@ async fn a_user_gets_a_directory_that_openssl_finds_signed_by_the_fleet() {
     let host = fleet.join(Role::Host, "web-1").await;
     let user = fleet.join(Role::User, "mbr").await;
     let other = fleet.join(Role::User, "alice").await;
-    let text = format!("{SSH}REQUIRE_USERNAME mbr\n");
+    let text = format!(
+        "{SSH}REQUIRE_USERNAME mbr\n\nNAME web\nSOURCE ANY\nHOSTS ANY\nREQUIRE_USERNAME mbr\nOPEN_PORTS tcp/443\nSPA_SERVER_PORT 4001\n"
+    );
     operator.apply(0, &text).await.unwrap();
 
     let signed = user.directory().sync(SyncRequest {}).await.unwrap();
@@ -281,8 +283,10 @@ async fn a_user_gets_a_directory_that_openssl_finds_signed_by_the_fleet() {
     let signed = signed.into_inner();
     let body = DirectoryBody::decode(signed.body.as_slice()).unwrap();
     assert_eq!((body.user.as_str(), body.generation), ("mbr", 1));
-    assert_eq!(body.hosts.len(), 1);
-    let entry = &body.hosts[0];
+    let [entry, web] = body.hosts.as_slice() else {
+        panic!("{:?}", body.hosts);
+    };
+    assert_eq!((web.stanza.as_str(), web.spa_port), ("web", 4001));
     assert_eq!(
         (entry.name.as_str(), entry.stanza.as_str()),
         ("web-1", "ssh")

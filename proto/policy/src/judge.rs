@@ -9,6 +9,7 @@
 mod tests;
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use spa::{Allow, Message, ProtoPort, Request};
@@ -22,12 +23,25 @@ pub struct Ask<'a> {
     pub source: IpAddr,
     /// Where the packet went to; unspecified when that is not known.
     pub destination: IpAddr,
+    /// To which port, as the policy sees it.
+    pub port: SpaPort,
     /// What it says.
     pub message: &'a Message,
     /// Wall time in seconds since 1970 UTC.
     pub now_secs: u64,
     /// What this host is able and willing to do at all.
     pub host: &'a HostSettings,
+}
+
+/// The port that a packet came to, as a policy sees it.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum SpaPort {
+    /// It does not matter.
+    Any,
+    /// One that no stanza has taken for itself.
+    Common,
+    /// The SPA_SERVER_PORT of some stanza.
+    Taken(NonZeroU16),
 }
 
 /// What a host does at all, whatever its policy says. Everything is off by default.
@@ -82,6 +96,12 @@ pub enum Denied {
     /// DESTINATION.
     #[error("destination {0} is not in DESTINATION")]
     Destination(IpAddr),
+    /// SPA_SERVER_PORT.
+    #[error("the packet did not come to SPA_SERVER_PORT {0}")]
+    SpaServerPort(NonZeroU16),
+    /// SPA_SERVER_PORT of other stanzas.
+    #[error("port {0} is the SPA_SERVER_PORT of other stanzas")]
+    PortTaken(NonZeroU16),
     /// ACCESS_EXPIRE, ACCESS_EXPIRE_EPOCH.
     #[error("the stanza expired at {at_secs}")]
     Expired {
@@ -154,7 +174,7 @@ impl Stanza {
         })
     }
 
-    /// SOURCE, DESTINATION and expiry. Returns the packet's source in its plain form.
+    /// SOURCE, DESTINATION, SPA_SERVER_PORT and expiry. Returns the packet's source in its plain form.
     fn judge_packet(&self, ask: &Ask<'_>) -> Result<IpAddr, Denied> {
         let source = ask.source.to_canonical();
         if !self.source.contains(source) {
@@ -162,6 +182,14 @@ impl Stanza {
         }
         if !self.destination.contains(ask.destination) {
             return Err(Denied::Destination(ask.destination));
+        }
+        match (self.spa_server_port, ask.port) {
+            (_, SpaPort::Any) | (None, SpaPort::Common) => {}
+            (Some(own), SpaPort::Taken(port)) if own == port => {}
+            (Some(own), SpaPort::Common | SpaPort::Taken(_)) => {
+                return Err(Denied::SpaServerPort(own));
+            }
+            (None, SpaPort::Taken(port)) => return Err(Denied::PortTaken(port)),
         }
         match self.expire_at_secs {
             Some(at_secs) if ask.now_secs >= at_secs => Err(Denied::Expired { at_secs }),

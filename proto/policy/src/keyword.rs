@@ -32,6 +32,7 @@ pub(crate) enum Keyword {
     RequireUsername,
     RestrictPorts,
     Source,
+    SpaServerPort,
     UserPublicKey,
 }
 
@@ -50,7 +51,7 @@ pub(crate) enum Word {
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 30] = [
+const ENFORCED: [(&str, Keyword); 31] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
@@ -66,6 +67,7 @@ const ENFORCED: [(&str, Keyword); 30] = [
     ("HMAC_DIGEST_TYPE", Keyword::HmacDigestType),
     ("ENCRYPTION_MODE", Keyword::EncryptionMode),
     ("DESTINATION", Keyword::Destination),
+    ("SPA_SERVER_PORT", Keyword::SpaServerPort),
     ("RESTRICT_PORTS", Keyword::RestrictPorts),
     ("REQUIRE_SOURCE_ADDRESS", Keyword::RequireSourceAddress),
     ("REQUIRE_SOURCE", Keyword::RequireSourceAddress),

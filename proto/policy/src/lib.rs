@@ -35,7 +35,7 @@ mod properties;
 pub use compile::{HostPolicy, compile};
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
 pub use host::{HostFacts, InvalidSelector, Selector};
-pub use judge::{Ask, Denied, HostSettings, Permit, Permitted};
+pub use judge::{Ask, Denied, HostSettings, Permit, Permitted, SpaPort};
 pub use mistake::{InvalidPolicy, Mistake};
 pub use network::{InvalidNetwork, Networks};
 pub use parse::{Dialect, parse, parse_as};

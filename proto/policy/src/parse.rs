@@ -183,6 +183,7 @@ impl<'s> Parser<'s> {
             | Keyword::RequireUsername
             | Keyword::RestrictPorts
             | Keyword::Source
+            | Keyword::SpaServerPort
             | Keyword::UserPublicKey => self.stanza_line(keyword, value, at),
         }
     }

@@ -1,6 +1,7 @@
 //! A whole policy: what one text says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -84,6 +85,17 @@ impl Policy {
             .chain(self.stanzas.iter().flat_map(|stanza| stanza.protect.iter()))
             .collect::<Vec<ProtoPort>>()
             .into_iter()
+            .collect()
+    }
+
+    /// The ports that some stanza takes for itself: SPA_SERVER_PORT.
+    ///
+    /// Meaningful for the policy of one host, where every stanza is for that host.
+    #[must_use]
+    pub fn spa_server_ports(&self) -> BTreeSet<NonZeroU16> {
+        let stanzas = self.stanzas.iter();
+        stanzas
+            .filter_map(|stanza| stanza.spa_server_port)
             .collect()
     }
 

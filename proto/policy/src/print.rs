@@ -144,6 +144,9 @@ impl Printer {
         if stanza.destination != Networks::Any {
             self.line(Keyword::Destination, &stanza.destination);
         }
+        if let Some(port) = stanza.spa_server_port {
+            self.line(Keyword::SpaServerPort, port);
+        }
         if matches!(form, Form::Whole) {
             for hosts in &stanza.hosts {
                 self.line(Keyword::Hosts, hosts);

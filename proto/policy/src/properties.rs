@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use spa::{Allow, DigestType, Message, MessageType, ProtoPort, Protocol, Request};
 
 use crate::{
-    Ask, Dialect, HostSettings, NoIncludes, Permitted, Policy, PortSet, Secrets, Stanza,
+    Ask, Dialect, HostSettings, NoIncludes, Permitted, Policy, PortSet, Secrets, SpaPort, Stanza,
     TIMEOUT_MAX_SECS, diff, parse, parse_as,
 };
 
-const KEYWORDS: &str = "(SOURCE|DESTINATION|NAME|HOSTS|OPEN_PORTS|RESTRICT_PORTS|KEY|KEY_BASE64|\
+const KEYWORDS: &str = "(SOURCE|DESTINATION|SPA_SERVER_PORT|NAME|HOSTS|OPEN_PORTS|RESTRICT_PORTS|KEY|KEY_BASE64|\
     HMAC_KEY|HMAC_KEY_BASE64|HMAC_DIGEST_TYPE|ENCRYPTION_MODE|FW_ACCESS_TIMEOUT|MAX_FW_TIMEOUT|\
     REQUIRE_USERNAME|REQUIRE_SOURCE_ADDRESS|ACCESS_EXPIRE|ACCESS_EXPIRE_EPOCH|ENABLE_CMD_EXEC|\
     CMD_EXEC_USER|ON_CONTROLLER_LOSS|PROTECT|USER_PUBLIC_KEY|DATA_COLLECT_MODE|GPG_REMOTE_ID|\
@@ -50,7 +50,7 @@ fn stanza_text() -> impl Strategy<Value = String> {
     ];
     let who = (
         "SOURCE (ANY|192\\.0\\.2\\.[1-9]/2[0-9]|2001:db8::[a-f]{1,4}/[1-9]{2}, 10\\.0\\.0\\.1)",
-        optional("DESTINATION 198\\.51\\.100\\.[1-9][0-9]?"),
+        optional("DESTINATION 198\\.51\\.100\\.[1-9][0-9]?(\nSPA_SERVER_PORT [1-9][0-9]{0,3})?"),
         optional("HOSTS (ANY|role=[a-z]{1,5} env=[a-z]{1,5})(\nHOSTS name=[a-z]{1,9})?"),
         optional("REQUIRE_USERNAME ([a-z]{1,10}, ){0,3}@sre(,[A-Z]{1,5})?"),
         keys,
@@ -182,7 +182,7 @@ proptest! {
         commands in any::<bool>(),
     ) {
         let host = HostSettings { commands, ..HostSettings::default() };
-        let ask = Ask { source, destination: source, message: &message, now_secs, host: &host };
+        let ask = Ask { source, destination: source, port: SpaPort::Any, message: &message, now_secs, host: &host };
 
         if let Ok(permit) = stanza.judge(&ask) {
             prop_assert!(stanza.source.contains(source));

@@ -1,5 +1,6 @@
 //! One rule of access.conf as values.
 
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use spa::{ExchangePublic, Keys};
@@ -28,6 +29,9 @@ pub struct Stanza {
     pub source: Networks,
     /// DESTINATION: where the packet may go to.
     pub destination: Networks,
+    /// SPA_SERVER_PORT: the port that its packets go to, which is then for such stanzas alone. `None`
+    /// means every port that no stanza has taken.
+    pub spa_server_port: Option<NonZeroU16>,
     /// OPEN_PORTS: every port asked for must be in it. `None` means any port.
     pub open_ports: Option<PortSet>,
     /// RESTRICT_PORTS: no port asked for may be in it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use ipnet::IpNet;
-use policy::{Networks, Policy, Stanza, StanzaKey};
+use policy::{Networks, Policy, SpaPort, Stanza, StanzaKey};
 use spa::{DigestType, ExchangeSecret, Fingerprint, Keys, OpeningKey};
 
 use crate::estate::{Entry, Estate, InvalidEstate, KeyIndex, Shape, SharedKeys, tags};
@@ -16,6 +16,7 @@ use crate::now::Now;
 struct Growing {
     opening: OpeningKey,
     entry: Entry,
+    port: SpaPort,
     stanzas: Vec<u32>,
 }
 
@@ -41,7 +42,7 @@ impl Estate {
         shared: SharedKeys,
         now: Now,
     ) -> Result<Self, InvalidEstate> {
-        let mut growing = Vec::with_capacity(policy.stanzas.len());
+        let mut growing: Vec<Growing> = Vec::with_capacity(policy.stanzas.len());
         let mut slots: HashMap<Name, usize> = HashMap::with_capacity(policy.stanzas.len());
         for (index, stanza) in (0_u32..).zip(&policy.stanzas) {
             let is_shared = match &stanza.key {
@@ -53,23 +54,24 @@ impl Estate {
                 match slots.entry(name) {
                     Slot::Occupied(slot) => {
                         if let Some(known) = growing.get_mut(*slot.get()) {
-                            Growing::join(known, index, is_shared);
+                            known.join(index, stanza, is_shared);
                         }
                     }
                     Slot::Vacant(slot) => {
                         slot.insert(growing.len());
-                        growing.push(Growing::new(keys, name, index, is_shared));
+                        growing.push(Growing::new(keys, name, (index, stanza), is_shared));
                     }
                 }
             }
         }
         // Stable: within a shape, the order of the text.
-        growing.sort_by_key(|key| key.opening.hmac_type());
+        growing.sort_by_key(Growing::shape);
 
         Ok(Self::assemble(policy, generation, growing, now))
     }
 
     fn assemble(policy: &Arc<Policy>, generation: u64, growing: Vec<Growing>, now: Now) -> Self {
+        let shapes = shapes_of(&growing);
         let (keys, entries): (Vec<_>, Vec<_>) = growing
             .into_iter()
             .map(|growing| growing.finish(&policy.stanzas))
@@ -79,7 +81,8 @@ impl Estate {
             generation,
             not_after_secs: None,
             claim_floor_secs: 0,
-            shapes: shapes_of(&keys),
+            shapes,
+            taken_ports: policy.spa_server_ports().into_iter().collect(),
             by_fingerprint: (0..)
                 .zip(&entries)
                 .map(|(index, entry)| (entry.fingerprint, index))
@@ -97,7 +100,12 @@ impl Estate {
 // === impl Growing ===
 
 impl Growing {
-    fn new(keys: &Keys, (fingerprint, domain): Name, stanza: u32, shared: bool) -> Self {
+    fn new(
+        keys: &Keys,
+        (fingerprint, domain): Name,
+        (index, stanza): (u32, &Stanza),
+        shared: bool,
+    ) -> Self {
         Self {
             opening: OpeningKey::new(keys),
             entry: Entry {
@@ -108,16 +116,24 @@ impl Growing {
                 stanzas: Box::default(),
                 networks: None,
             },
-            stanzas: vec![stanza],
+            port: port_of(stanza),
+            stanzas: vec![index],
         }
     }
 
     /// One more stanza with this key. A stanza that lists a key twice counts once.
-    fn join(&mut self, stanza: u32, shared: bool) {
+    fn join(&mut self, index: u32, stanza: &Stanza, shared: bool) {
         self.entry.shared |= shared;
-        if self.stanzas.last() != Some(&stanza) {
-            self.stanzas.push(stanza);
+        if self.port != port_of(stanza) {
+            self.port = SpaPort::Any;
         }
+        if self.stanzas.last() != Some(&index) {
+            self.stanzas.push(index);
+        }
+    }
+
+    fn shape(&self) -> (SpaPort, Option<DigestType>) {
+        (self.port, self.opening.hmac_type())
     }
 
     fn finish(mut self, stanzas: &[Stanza]) -> (OpeningKey, Entry) {
@@ -157,6 +173,13 @@ fn keys_of<'s>(
     }
 }
 
+/// Returns the port that the packets of a stanza come to.
+fn port_of(stanza: &Stanza) -> SpaPort {
+    stanza
+        .spa_server_port
+        .map_or(SpaPort::Common, SpaPort::Taken)
+}
+
 /// Returns the networks of all, or `None` if one of them is every network.
 fn union<'s, I: Iterator<Item = &'s Networks>>(sources: I) -> Option<Box<[IpNet]>> {
     let mut networks = Vec::new();
@@ -171,16 +194,18 @@ fn union<'s, I: Iterator<Item = &'s Networks>>(sources: I) -> Option<Box<[IpNet]
     Some(networks.into_boxed_slice())
 }
 
-/// Cuts the sorted keys into runs of one shape.
-fn shapes_of(keys: &[OpeningKey]) -> Box<[Shape]> {
+/// Cuts the sorted keys into runs of one port and one shape.
+fn shapes_of(growing: &[Growing]) -> Box<[Shape]> {
     let mut start: KeyIndex = 0;
-    keys.chunk_by(|one, next| one.hmac_type() == next.hmac_type())
+    growing
+        .chunk_by(|one, next| one.shape() == next.shape())
         .filter_map(|run| {
-            let hmac = run.first()?.hmac_type();
+            let (port, hmac) = run.first()?.shape();
             let end = start.saturating_add(KeyIndex::try_from(run.len()).ok()?);
             let keys = start..end;
             start = end;
             Some(Shape {
+                port,
                 hmac,
                 keys,
                 units: units_of(hmac),

@@ -11,6 +11,7 @@ mod flood;
 mod invalid;
 mod keys;
 mod model;
+mod ports;
 mod replay;
 mod support;
 mod transport;

@@ -50,11 +50,15 @@ impl Scene {
     }
 
     pub(crate) fn send(&mut self, payload: impl AsRef<[u8]>) -> Decision {
+        self.send_to(62_201, payload)
+    }
+
+    pub(crate) fn send_to(&mut self, port: u16, payload: impl AsRef<[u8]>) -> Decision {
         let datagram = Datagram {
             source: self.source,
             destination: self.destination,
             source_port: 40_000,
-            destination_port: 62_201,
+            destination_port: port,
             transport: Transport::Udp,
             payload: payload.as_ref(),
         };

@@ -18,6 +18,9 @@ const FWKNOP_USER_LEN_MAX: usize = 29;
 
 /// Print the keys of this profile for other clients
 ///
+/// One stanza for each host, named like it. Where some of what you may open there is asked for at
+/// another SPA port, that has a stanza of its own, named HOST-PORT.
+///
 /// The output holds your keys: keep it as safe as the profile. It stays valid until you or the host
 /// join anew, whatever the policy says; the policy decides what it opens.
 #[derive(clap::Args, Debug)]
@@ -57,29 +60,60 @@ pub(super) async fn run(context: &Context, args: ExportArgs) -> Result {
         ));
     }
     let mut text = Zeroizing::new(String::new());
-    for host in directory.distinct_hosts() {
-        let entries = directory.entries(&host.name);
-        stanza(&mut text, &membership, &entries, host, &args.allow_ip)?;
+    for entries in by_address(directory.hosts()) {
+        stanza(&mut text, &membership, &entries, &args.allow_ip)?;
     }
     context.ui.text(&text)
+}
+
+/// A stanza of an fwknoprc: what one packet can ask for.
+struct Entries<'a> {
+    name: String,
+    host: &'a DirectoryHost,
+    all: Vec<&'a DirectoryHost>,
+}
+
+/// The entries of the directory by host and SPA port.
+fn by_address(hosts: &[DirectoryHost]) -> Vec<Entries<'_>> {
+    let mut stanzas: Vec<Entries<'_>> = Vec::new();
+    for host in hosts {
+        let same = |known: &&mut Entries<'_>| {
+            (&known.host.name, spa_port(known.host)) == (&host.name, spa_port(host))
+        };
+        if let Some(known) = stanzas.iter_mut().find(same) {
+            known.all.push(host);
+            continue;
+        }
+        let is_first = !stanzas.iter().any(|known| known.host.name == host.name);
+        stanzas.push(Entries {
+            name: if is_first {
+                host.name.clone()
+            } else {
+                format!("{}-{}", host.name, spa_port(host))
+            },
+            host,
+            all: vec![host],
+        });
+    }
+    stanzas
 }
 
 fn stanza(
     text: &mut String,
     membership: &Membership,
-    entries: &[&DirectoryHost],
-    host: &DirectoryHost,
+    entries: &Entries<'_>,
     allow_ip: &str,
 ) -> Result {
+    let Entries { name, host, all } = entries;
     let keys = pairwise(membership, host)?;
-    let _ = writeln!(text, "[{}]", host.name);
+    let _ = writeln!(text, "[{name}]");
     let mut line = |name: &str, value: &str| {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "{name:<18} {value}");
     };
     line("SPA_SERVER", &host.address);
     line("SPA_SERVER_PORT", &spa_port(host).to_string());
-    let ports: BTreeSet<&str> = entries
+    let ports: BTreeSet<&str> = all
         .iter()
         .flat_map(|entry| entry.ports.iter().map(String::as_str))
         .collect();

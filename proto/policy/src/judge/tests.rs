@@ -1,8 +1,10 @@
 //! Every rule, and what it says.
 
+use std::num::NonZeroU16;
+
 use spa::{Allow, DigestType, Message, MessageType, NatAccess, Request};
 
-use crate::{Ask, Denied, HostSettings, NoIncludes, Permit, Permitted, Stanza, parse};
+use crate::{Ask, Denied, HostSettings, NoIncludes, Permit, Permitted, SpaPort, Stanza, parse};
 
 const NOW_SECS: u64 = 1_795_422_834;
 const ALL_OFF: HostSettings = HostSettings {
@@ -59,6 +61,7 @@ fn ask(message: &Message) -> Ask<'_> {
     Ask {
         source: "192.0.2.7".parse().unwrap(),
         destination: "198.51.100.1".parse().unwrap(),
+        port: SpaPort::Common,
         message,
         now_secs: NOW_SECS,
         host: &ALL_OFF,
@@ -101,6 +104,32 @@ fn a_source_outside_of_source_is_denied() {
     let judged = stanza.judge(&ask(&message));
 
     assert_eq!(judged, Err(Denied::Source("192.0.2.7".parse().unwrap())));
+}
+
+#[test]
+fn a_port_that_a_stanza_takes_is_for_such_stanzas_alone() {
+    let message = access("source", "tcp/22");
+    let [own, other] = [4001, 4002].map(|port| NonZeroU16::new(port).unwrap());
+    let (bound, free) = (stanza("SPA_SERVER_PORT 4001"), stanza(""));
+    let judge = |stanza: &Stanza, port| {
+        let judged = stanza.judge(&Ask {
+            port,
+            ..ask(&message)
+        });
+        judged.map(|_| ())
+    };
+
+    assert_eq!(judge(&bound, SpaPort::Taken(own)), Ok(()));
+    assert_eq!(judge(&bound, SpaPort::Any), Ok(()));
+    for elsewhere in [SpaPort::Common, SpaPort::Taken(other)] {
+        assert_eq!(judge(&bound, elsewhere), Err(Denied::SpaServerPort(own)));
+    }
+    assert_eq!(judge(&free, SpaPort::Common), Ok(()));
+    assert_eq!(judge(&free, SpaPort::Any), Ok(()));
+    assert_eq!(
+        judge(&free, SpaPort::Taken(own)),
+        Err(Denied::PortTaken(own))
+    );
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl Draft {
                 hosts: Box::default(),
                 source: Networks::Any,
                 destination: Networks::Any,
+                spa_server_port: None,
                 open_ports: None,
                 restrict_ports: PortSet::default(),
                 key: StanzaKey::Pairwise,
@@ -128,6 +129,7 @@ impl Draft {
             Keyword::Hosts => self.hosts.push(Selector::parse(value).map_err(shown)?),
             Keyword::Source => stanza.source = Networks::parse(value).map_err(shown)?,
             Keyword::Destination => stanza.destination = Networks::parse(value).map_err(shown)?,
+            Keyword::SpaServerPort => stanza.spa_server_port = Some(values::port(value)?),
             Keyword::OpenPorts => stanza.open_ports = Some(PortSet::parse(value).map_err(shown)?),
             Keyword::RestrictPorts => {
                 stanza.restrict_ports = PortSet::parse(value).map_err(shown)?

@@ -1,5 +1,7 @@
 //! Values that are a word or a number.
 
+use std::num::NonZeroU16;
+
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -31,6 +33,14 @@ pub(crate) fn timeout_secs(value: &str) -> Result<u32, Problem> {
                 "the value is not a number of seconds from 0 to {TIMEOUT_MAX_SECS}"
             ))
         })
+}
+
+/// The number of a port.
+pub(crate) fn port(value: &str) -> Result<NonZeroU16, Problem> {
+    digits(value)
+        .and_then(|port| u16::try_from(port).ok())
+        .and_then(NonZeroU16::new)
+        .ok_or_else(|| Problem::new("the value is not a port from 1 to 65535"))
 }
 
 /// Seconds since 1970 UTC.
