@@ -84,7 +84,15 @@ impl Arena {
 
     /// Many of them.
     pub(crate) fn probers(&self, count: usize) -> anyhow::Result<Vec<Prober>> {
-        let target = self.target;
+        self.probers_to(count, self.target.spa_port)
+    }
+
+    /// Many of them, whose SPA packets go to this port.
+    pub(crate) fn probers_to(&self, count: usize, spa_port: u16) -> anyhow::Result<Vec<Prober>> {
+        let target = Target {
+            spa_port,
+            ..self.target
+        };
         let sources: Vec<Ipv4Addr> = (0..count).map(|_| self.fresh_source()).collect();
         self.client.within(|| {
             sources

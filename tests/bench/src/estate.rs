@@ -34,7 +34,12 @@ pub(crate) struct Estate {
     pub(crate) timeout_secs: u32,
     /// Tells estates apart, so that one's packets are junk to another.
     pub(crate) seed: u8,
+    /// Groups of stanzas with an SPA port of their own; 0 when all share the host's.
+    pub(crate) spa_ports: u16,
 }
+
+/// The SPA port of the first group.
+const FIRST_SPA_PORT: u16 = 40_000;
 
 // === impl Estate ===
 
@@ -44,7 +49,21 @@ impl Estate {
             stanzas,
             timeout_secs,
             seed: 0,
+            spa_ports: 0,
         }
+    }
+
+    /// The SPA port of stanza `number`.
+    pub(crate) fn spa_port(self, number: u32) -> u16 {
+        let group = number.checked_rem(self.spa_ports.into());
+        group
+            .and_then(|group| u16::try_from(group).ok())
+            .map_or(harness::SPA_PORT, |group| FIRST_SPA_PORT + group)
+    }
+
+    /// The number of the stanza whose packets are sent.
+    pub(crate) const fn last(self) -> u32 {
+        self.stanzas.saturating_sub(1)
     }
 
     fn secrets(self, number: u32) -> ([u8; 32], [u8; 64]) {
@@ -75,13 +94,16 @@ impl Estate {
                 STANDARD.encode(hmac),
                 self.timeout_secs,
             );
+            if self.spa_ports > 0 {
+                let _ = writeln!(text, "SPA_SERVER_PORT {}", self.spa_port(number));
+            }
         }
         text
     }
 
     /// A fresh packet of the last stanza, asking for the echo from wherever it is sent.
     pub(crate) fn packet(self, form: Form) -> anyhow::Result<Vec<u8>> {
-        self.packet_of(self.stanzas.saturating_sub(1), form, ECHO)
+        self.packet_of(self.last(), form, ECHO)
     }
 
     /// A fresh packet of stanza `number` for `port`.
@@ -98,7 +120,7 @@ impl Estate {
         form: Form,
         port: &str,
     ) -> anyhow::Result<Vec<Vec<u8>>> {
-        let keys = self.keys(self.stanzas.saturating_sub(1))?;
+        let keys = self.keys(self.last())?;
         let port: ProtoPort = port.parse().context("port")?;
         let packets = Packets::new(&keys, port);
         (0..count).map(|_| packets.next(form)).collect()

@@ -15,8 +15,10 @@ use crate::probe::{Target, bound};
 
 /// No flood lasts longer than this, whatever the experiment says.
 const LONGEST: Duration = Duration::from_secs(60);
-/// Packets per system call.
+/// Packets per system call, at most.
 const BATCH: usize = 64;
+/// System calls a second of a paced flood, so that it comes evenly.
+const BATCHES_PER_SEC: u64 = 5_000;
 
 /// A running flood; stops when dropped.
 #[derive(Debug)]
@@ -87,13 +89,14 @@ fn run(
     stop: &AtomicBool,
     sent: &AtomicU64,
 ) {
-    // A paced flood comes in small batches, a thousand times a second, and sleeps between: the
+    // A paced flood comes in small batches, some thousand times a second, and sleeps between: the
     // machine has two cores, and the server needs one of them.
     let batch = rate.map_or(BATCH, |rate| {
-        usize::try_from(rate / 1_000)
+        usize::try_from(rate / BATCHES_PER_SEC)
             .unwrap_or(BATCH)
             .clamp(1, BATCH)
     });
+    let _ = nix::sys::prctl::set_timerslack(1);
     let mut headers = MultiHeaders::<SockaddrIn>::preallocate(batch, None);
     let none: Vec<Option<SockaddrIn>> = vec![None; batch];
     let start = clock::now();

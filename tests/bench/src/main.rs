@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::arena::Arena;
+use crate::estate::Estate;
 use crate::experiments::flood::{Client, Fire, Junk};
 use crate::experiments::{audit, claims, closing, fleet_apply, flood as fire, grants, start};
 use crate::report::Report;
@@ -113,10 +114,18 @@ fn gate(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     if wanted("E1") {
-        grants::latency(arena, server, 1, report)?;
+        grants::latency(arena, server, Estate::new(1, 30), report)?;
     }
     if wanted("E2") {
-        grants::latency(arena, server, 10_000, report)?;
+        let many = Estate::new(10_000, 30);
+        grants::latency(arena, server, many, report)?;
+        if server == Server::Postern {
+            let grouped = Estate {
+                spa_ports: 100,
+                ..many
+            };
+            grants::latency(arena, server, grouped, report)?;
+        }
     }
     if wanted("E3") {
         grants::burst(arena, server, report)?;

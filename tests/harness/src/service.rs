@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use nix::sys::socket::{self, MsgFlags, SockaddrStorage};
 
 use crate::Result;
 
@@ -79,8 +80,7 @@ impl TcpService {
 impl Drop for TcpService {
     fn drop(&mut self) {
         // A shut down listener makes accept() fail, which ends the thread.
-        let _ =
-            nix::sys::socket::shutdown(self.listener.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        let _ = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
     }
 }
 
@@ -106,15 +106,20 @@ impl UdpService {
         let socket = Arc::new(socket);
         let served = Arc::new(AtomicUsize::new(0));
         thread::spawn({
-            let (socket, served) = (Arc::clone(&socket), Arc::clone(&served));
+            let (udp, served) = (Arc::clone(&socket), Arc::clone(&served));
             move || {
                 let mut buffer = [0; 2048];
-                while let Ok((count, from)) = socket.recv_from(&mut buffer) {
+                // Not std's recv_from: that panics when the socket is shut down, because the kernel
+                // then names no sender.
+                while let Ok((count, Some(from))) =
+                    socket::recvfrom::<SockaddrStorage>(udp.as_raw_fd(), &mut buffer)
+                {
                     let Some(said) = buffer.get(..count).filter(|said| !said.is_empty()) else {
                         return;
                     };
                     served.fetch_add(1, Ordering::SeqCst);
-                    let _ = socket.send_to(said, from);
+                    let flags = MsgFlags::empty();
+                    let _ = socket::sendto(udp.as_raw_fd(), said, &from, flags);
                 }
             }
         });
@@ -129,8 +134,7 @@ impl UdpService {
 
 impl Drop for UdpService {
     fn drop(&mut self) {
-        let _ =
-            nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        let _ = socket::shutdown(self.socket.as_raw_fd(), socket::Shutdown::Both);
     }
 }
 

@@ -22,20 +22,27 @@ const WARM_UP: usize = 3;
 pub(crate) fn latency(
     arena: &Arena,
     server: Server,
-    stanzas: u32,
+    estate: Estate,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let estate = Estate::new(stanzas, 30);
+    let Estate {
+        stanzas, spa_ports, ..
+    } = estate;
     let experiment = if stanzas == 1 { "E1" } else { "E2" };
+    let (forms, at) = match spa_ports {
+        0 => (server.forms(), String::new()),
+        // What is divided is the trials, and tagged packets need none.
+        ports => (&[Form::Stock][..], format!(" at {ports} SPA ports")),
+    };
     let running = server.start(arena, estate)?;
-    for form in server.forms() {
+    for form in forms {
         let sample = measure(arena, estate, *form, 60)?;
         let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
         let word = match form {
             Form::Stock => "stock",
             Form::Tagged => "tagged",
         };
-        let case = format!("latency p50, {stanzas} stanza(s), {word}");
+        let case = format!("latency p50, {stanzas} stanza(s){at}, {word}");
         report.add(Row {
             experiment,
             case,
@@ -60,7 +67,8 @@ pub(crate) fn measure(
     form: Form,
     count: usize,
 ) -> anyhow::Result<Sample> {
-    let probers = arena.probers(count + WARM_UP)?;
+    let port = estate.spa_port(estate.last());
+    let probers = arena.probers_to(count + WARM_UP, port)?;
     // On a thread of its own: the server must not inherit how it gives way.
     let times = arena.client.within(|| {
         probe::give_way()?;
