@@ -18,7 +18,7 @@ use crate::text;
 
 const BLOCK_LEN: usize = 64;
 /// The longest text, the byte that ends it and its length in eight bytes.
-const BLOCKS_MAX: usize = (PREFIXED_LEN_MAX + 9).div_ceil(BLOCK_LEN);
+pub(crate) const BLOCKS_MAX: usize = (PREFIXED_LEN_MAX + 9).div_ceil(BLOCK_LEN);
 /// The initial state of SHA-256 (FIPS 180-4 section 5.3.3).
 const SHA256_START: [u32; 8] = [
     0x6a09_e667,
@@ -91,6 +91,14 @@ impl HmacState {
         }
     }
 
+    /// Returns the key if it is one of HMAC-SHA256.
+    pub(crate) fn sha256(&self) -> Option<&Sha256State> {
+        match self {
+            Self::Sha256(state) => Some(state),
+            Self::None | Self::Other(_) => None,
+        }
+    }
+
     /// Appends the HMAC of `text`, as base64, to `onto`; nothing without a key.
     pub(crate) fn append_mac(&self, text: &[u8], onto: &mut String) {
         match self {
@@ -140,6 +148,16 @@ impl Sha256State {
         };
         padded.zeroize();
         states
+    }
+
+    /// Returns the state after the inner padded key.
+    pub(crate) fn inner(&self) -> &[u32; 8] {
+        &self.inner
+    }
+
+    /// Returns the state after the outer padded key.
+    pub(crate) fn outer(&self) -> &[u32; 8] {
+        &self.outer
     }
 
     /// Returns the HMAC of a short or long text.
@@ -245,7 +263,7 @@ impl PaddedText {
         Self { blocks, used }
     }
 
-    fn blocks(&self) -> &[[u8; BLOCK_LEN]] {
+    pub(crate) fn blocks(&self) -> &[[u8; BLOCK_LEN]] {
         self.blocks.get(..self.used).unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@
 //! | step | takes | leaves | refuses with |
 //! |---|---|---|---|
 //! | [`Sealed::parse`] | bytes | [`Sealed`] | [`Malformed`] |
-//! | [`Trial::matches`] | [`Sealed`], one key of many | a hint, no evidence | |
+//! | [`Trial::matching`] | [`Sealed`], some of many keys | a hint, no evidence | |
 //! | [`Sealed::authenticate`] | [`Sealed`], [`OpeningKey`] | [`Authentic`] | [`NotAuthentic`] |
 //! | [`Authentic::open`] | [`Authentic`] | [`Opened`] | [`OpenError`] |
 //!
@@ -23,6 +23,7 @@ mod error;
 mod exchange;
 mod hmac;
 mod keys;
+mod lanes;
 mod message;
 mod open;
 mod seal;
@@ -38,6 +39,7 @@ pub use crate::error::{
 };
 pub use crate::exchange::{ExchangePublic, ExchangeSecret, pairwise};
 pub use crate::keys::{EncryptionKey, EncryptionMode, Fingerprint, HmacKey, Keys, OpeningKey};
+pub use crate::lanes::LANES;
 pub use crate::message::{
     Allow, Decoded, Message, MessageType, NatAccess, ProtoPort, Protocol, Request,
 };

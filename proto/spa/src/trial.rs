@@ -8,6 +8,7 @@ use crate::cipher::{self, BLOCK_LEN};
 use crate::digest::DigestType;
 use crate::hmac::{HmacState, PaddedText};
 use crate::keys::OpeningKey;
+use crate::lanes::{self, LANES, LanesTrial};
 use crate::sealed::{Prefixed, Sealed};
 use crate::text;
 
@@ -20,6 +21,8 @@ pub struct Trial<'a> {
     sealed: Sealed<'a>,
     sha256: Option<Sha256Trial>,
     plain: Option<PlainTrial>,
+    /// What many keys with HMAC-SHA256 are tried on; made when there are many.
+    lanes: Option<LanesTrial>,
 }
 
 /// What a key with HMAC-SHA256 is tried on.
@@ -44,6 +47,7 @@ impl<'a> Trial<'a> {
             sealed,
             sha256: Sha256Trial::new(sealed),
             plain: PlainTrial::new(sealed),
+            lanes: None,
         }
     }
 
@@ -67,6 +71,27 @@ impl<'a> Trial<'a> {
             HmacState::None => self.plain.as_ref().is_some_and(|trial| trial.matches(key)),
             HmacState::Other(_) => self.sealed.authenticate(key).is_ok(),
         }
+    }
+
+    /// Reports of each of `keys`, in order, what [`Self::matches`] reports of it; `false` where there
+    /// is none.
+    ///
+    /// Keys with HMAC-SHA256 are tried at once if they are many enough for that to be faster. The
+    /// others are tried one by one, and only as far as the answers are taken.
+    pub fn matching(&mut self, keys: &[Option<&OpeningKey>; LANES]) -> impl Iterator<Item = bool> {
+        let states = keys.map(|key| key?.hmac().sha256());
+        let many = lanes::are_worth_it(states.iter().flatten().count());
+        let at_once = match &self.sha256 {
+            Some(trial) if many => self
+                .lanes
+                .get_or_insert_with(|| LanesTrial::new(&trial.text, &trial.mac))
+                .matching(&states),
+            Some(_) | None => [None; LANES],
+        };
+        let one_by_one = &*self;
+        at_once.into_iter().zip(keys).map(move |(matches, key)| {
+            matches.unwrap_or_else(|| key.is_some_and(|key| one_by_one.matches(key)))
+        })
     }
 }
 

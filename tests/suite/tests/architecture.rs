@@ -27,6 +27,8 @@ const PURE: &[(&str, &[&str])] = &[
             "hkdf",
             "hmac",
             "md-5",
+            // Asks the processor what it can do, and nothing else.
+            "multiversion",
             "ofb",
             "sha1",
             "sha2",

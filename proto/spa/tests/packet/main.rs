@@ -12,5 +12,6 @@ mod openssl;
 mod pairwise;
 mod properties;
 mod tagged;
+mod trial;
 mod valid;
 mod vectors;

@@ -254,7 +254,7 @@ fn odd_fields() -> impl Strategy<Value = String> {
     ]
 }
 
-fn messages() -> impl Strategy<Value = Message> {
+pub(crate) fn messages() -> impl Strategy<Value = Message> {
     let head = (
         vec(b'0'..=b'9', 16),
         "[a-zA-Z0-9 _.@-]{1,48}",
@@ -319,7 +319,7 @@ fn nat_accesses() -> impl Strategy<Value = NatAccess> {
     ("[a-z0-9.-]{1,60}", 1..=u16::MAX).prop_map(|(host, port)| NatAccess { host, port })
 }
 
-fn any_keys() -> impl Strategy<Value = Keys> {
+pub(crate) fn any_keys() -> impl Strategy<Value = Keys> {
     let encryption = vec(any::<u8>(), 0..=32);
     let mode = select(&EncryptionMode::ALL[..]);
     let hmac = prop::option::of((vec(any::<u8>(), 33..=128), select(&DigestType::ALL[..])));
