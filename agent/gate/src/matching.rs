@@ -4,13 +4,14 @@
 //! source (at most four trials); all keys that could have sealed it, if the budgets allow. A packet
 //! whose shape fits no key is refused before any of it.
 
+use std::array;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use lru::LruCache;
 use policy::SpaPort;
-use spa::{Fingerprint, Sealed, Tag, Trial};
+use spa::{Fingerprint, LANES, Sealed, Tag, Trial};
 
 use crate::authenticate::{Arrival, Authenticated, Unproven};
 use crate::budget::{Budgets, Taken};
@@ -199,21 +200,44 @@ impl<'g> Matching<'g> {
         }
         let estate = self.estate;
         for form in forms.iter().flatten() {
-            let trial = Trial::new(form.sealed);
+            let mut trial = Trial::new(form.sealed);
             for shape in self.shapes().filter(|shape| form.could_have(shape)) {
-                for key in estate.candidates(shape, self.narrowing()) {
-                    self.counters.trials += 1;
-                    if !trial.matches(estate.opening_key(key)) {
-                        continue;
-                    }
-                    let found = self.attempt(*form, key, Route::Trial, refused);
-                    if found.is_some() {
-                        return found;
-                    }
+                let candidates = estate.candidates(shape, self.narrowing());
+                let found = self.by_candidates(*form, &mut trial, candidates, refused);
+                if found.is_some() {
+                    return found;
                 }
             }
         }
         None
+    }
+
+    /// Tries keys of one shape, some at once. The first one that opens the packet is it.
+    fn by_candidates(
+        &mut self,
+        form: Form<'_>,
+        trial: &mut Trial<'_>,
+        candidates: impl Iterator<Item = KeyIndex>,
+        refused: &mut Reason,
+    ) -> Option<Authenticated> {
+        let estate = self.estate;
+        let mut candidates = candidates.fuse();
+        loop {
+            let batch: [Option<KeyIndex>; LANES] = array::from_fn(|_| candidates.next());
+            let keys = batch.map(|key| Some(estate.opening_key(key?)));
+            for (key, matches) in batch.into_iter().zip(trial.matching(&keys)) {
+                // The last batch ends early.
+                let key = key?;
+                self.counters.trials += 1;
+                if !matches {
+                    continue;
+                }
+                let found = self.attempt(form, key, Route::Trial, refused);
+                if found.is_some() {
+                    return found;
+                }
+            }
+        }
     }
 
     /// Verifies and opens with one key; says why not if that is news.

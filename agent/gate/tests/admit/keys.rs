@@ -32,6 +32,30 @@ fn the_key_last_used_from_a_source_is_tried_first() {
 }
 
 #[test]
+fn a_key_is_found_at_any_place_and_no_key_behind_it_counts_as_tried() {
+    for place in 0..40 {
+        let mut scene = Scene::new(&crowd(40));
+
+        let grant = scene.granted(knock(&format!("user{place}"), 1));
+
+        assert_eq!(grant.permit.stanza, place + 1);
+        assert_eq!(scene.gate.counters().trials, u64::from(place) + 1);
+    }
+}
+
+#[test]
+fn every_key_is_tried_once_on_a_packet_of_none() {
+    for count in 0..40 {
+        let mut scene = Scene::new(&(crowd(count) + &stanza("last", "")));
+
+        let refused = scene.refused(knock("mallory", 1));
+
+        assert_eq!(refused.reason, Reason::NotAuthentic);
+        assert_eq!(scene.gate.counters().trials, count as u64 + 1);
+    }
+}
+
+#[test]
 fn tags_of_the_whole_window_are_known() {
     for offset in 0..=240 {
         let mut scene = Scene::new(&stanza("alice", ""));
@@ -196,6 +220,15 @@ fn stanzas_with_one_hmac_key_and_two_encryption_keys_are_told_apart() {
 
     assert_eq!(scene.granted(knock("alice", 1)).permit.stanza, 2);
     assert_eq!(scene.granted(knock("alice", 2)).permit.stanza, 2);
+}
+
+#[test]
+fn they_are_told_apart_in_a_crowd_as_well() {
+    let twin = "SOURCE ANY\nKEY other-key\nHMAC_KEY alice-hmac\n";
+    let mut scene = Scene::new(&(crowd(20) + twin + &stanza("alice", "") + &crowd(10)));
+
+    assert_eq!(scene.granted(knock("alice", 1)).permit.stanza, 22);
+    assert_eq!(scene.gate.counters().trials, 22);
 }
 
 #[test]
