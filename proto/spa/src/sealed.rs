@@ -48,7 +48,7 @@ impl<'a> Sealed<'a> {
         if !(SEALED_LEN_MIN..=SEALED_LEN_MAX).contains(&payload.len()) {
             return Err(Malformed::Length(payload.len()));
         }
-        if !payload.iter().copied().all(text::is_character) {
+        if !text::is_all_characters(payload) {
             return Err(Malformed::Alphabet);
         }
         Ok(Self { text: payload })
