@@ -6,7 +6,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BUILD := $(CARGO) build --workspace --locked
 
-.PHONY: help setup build demo test bench lint fmt package clean-labs
+.PHONY: help setup build demo test bench profile lint fmt package clean-labs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ bench: setup ## Measure (release build, needs root): the table of the gate under
 	$(BUILD) --bins --release
 	POSTERN_BIN_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release \
 		$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/bench --json $${CARGO_TARGET_DIR:-$(CURDIR)/target}/bench.jsonl $(ARGS)
+
+profile: setup ## Where the time of one experiment goes (perf, needs root); ARGS="E4a"
+	$(BUILD) --bins --release
+	@tests/bench/profile.sh $(ARGS)
 
 lint: setup ## Formatting, clippy and documentation, warnings refused
 	$(CARGO) fmt --all --check

@@ -48,7 +48,7 @@ pub use reader::{JournalReader, SavedPolicy, SpooledEvent};
 pub use start::{Floor, FloorReason, JournalOptions, Start};
 
 use checkpoint::Checkpointer;
-use replays::Remembered;
+use replays::{Remembered, SeenBy};
 
 /// The file in the state directory.
 pub const FILE_NAME: &str = "journal.db";
@@ -148,8 +148,9 @@ impl Journal {
 
     /// Whether a sibling's claim makes `digest` a replay here. Remembers it, and stages it.
     pub fn remember_claimed(&mut self, digest: [u8; 32], forget_after_secs: u64) {
-        if !self.remembered.contains(&digest) && !self.remembered.is_full() {
-            self.remembered.insert_siblings(&digest, forget_after_secs);
+        if self.remembered.find(&digest).is_none() && !self.remembered.is_full() {
+            self.remembered
+                .insert(&digest, SeenBy::Sibling, forget_after_secs);
             self.staged.digests.push((digest, forget_after_secs));
         }
     }
@@ -175,16 +176,18 @@ impl gate::ReplayLog for Journal {
         forget_after_secs: Option<u64>,
     ) -> Result<(), gate::Replayed> {
         let digest = digest.0;
+        match self.remembered.find(&digest) {
+            Some(SeenBy::Sibling) => return Err(gate::Replayed::Elsewhere),
+            Some(SeenBy::Us) => return Err(gate::Replayed::Here),
+            None => {}
+        }
         // Also an answer when it cannot be told: wrongly refusing costs a user one retry.
         let full = self.remembered.is_full() || self.is_clogged();
-        if self.remembered.is_siblings(&digest) {
-            return Err(gate::Replayed::Elsewhere);
-        }
-        if self.seen(&digest, forget_after_secs) || full {
+        if full || self.was_forgotten(forget_after_secs) || self.is_kept_forever(&digest) {
             return Err(gate::Replayed::Here);
         }
         if let Some(secs) = forget_after_secs {
-            self.remembered.insert(&digest, secs);
+            self.remembered.insert(&digest, SeenBy::Us, secs);
         }
         self.staged
             .digests
@@ -194,15 +197,20 @@ impl gate::ReplayLog for Journal {
 }
 
 impl Journal {
-    fn seen(&self, digest: &[u8; 32], forget_after_secs: Option<u64>) -> bool {
-        let forgotten = forget_after_secs.is_some_and(|secs| secs <= self.forgotten_secs);
-        forgotten || self.remembered.contains(digest) || (self.any_forever && self.kept(digest))
+    /// Whether a message that is to be remembered for so long may have been seen and forgotten.
+    fn was_forgotten(&self, forget_after_secs: Option<u64>) -> bool {
+        forget_after_secs.is_some_and(|secs| secs <= self.forgotten_secs)
     }
 
     /// Whether the message is one of those that are kept for ever: on disk, or on the way there.
-    fn kept(&self, digest: &[u8; 32]) -> bool {
-        let staged = &self.staged.digests;
-        staged.iter().any(|(staged, _)| staged == digest) || self.on_disk(digest)
+    fn is_kept_forever(&self, digest: &[u8; 32]) -> bool {
+        let staged = || {
+            self.staged
+                .digests
+                .iter()
+                .any(|(staged, _)| staged == digest)
+        };
+        self.any_forever && (staged() || self.on_disk(digest))
     }
 
     fn on_disk(&self, digest: &[u8; 32]) -> bool {

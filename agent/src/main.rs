@@ -89,7 +89,13 @@ fn log_to_stderr(format: LogFormat, verbose: u8) {
         1 => "debug",
         _ => "trace",
     };
-    let level = format!("{level},rusqlite_migration=warn");
+    // Libraries speak up at `trace` only: whoever asks for more wants to hear about packets.
+    let level = match verbose {
+        0 | 1 => format!(
+            "{level},h2=info,hyper_util=info,rustls=info,tower=info,tonic=info,rusqlite_migration=warn"
+        ),
+        _ => level.to_owned(),
+    };
     let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

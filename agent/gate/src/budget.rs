@@ -133,7 +133,9 @@ impl Budgets {
         self.burst = scan_units.saturating_mul(SCANS_AT_ONCE);
     }
 
-    /// Takes `units` from the source's allowance and from a part of the total, or nothing at all.
+    /// Takes `units` from the source's allowance and from a part of the total. What a source asks for
+    /// is taken from its allowance also when the total has nothing left for it: who asks again and
+    /// again is not quiet.
     pub(crate) fn take(
         &mut self,
         source: IpAddr,
@@ -142,7 +144,7 @@ impl Budgets {
         steady: Duration,
     ) -> Result<Taken, Exhausted> {
         let source = network_of(source);
-        let was_quiet = self.refill_source(source, units, steady)?;
+        let was_quiet = self.take_from_source(source, units, steady)?;
         let own = match (is_known, was_quiet) {
             (true, _) => Pool::Known,
             (false, true) => Pool::Newcomers,
@@ -155,9 +157,6 @@ impl Budgets {
             bucket.refill(rate, capacity, steady);
             if bucket.units >= units {
                 bucket.units -= units;
-                if let Some(of_source) = self.sources.peek_mut(&source) {
-                    of_source.units = of_source.units.saturating_sub(units);
-                }
                 return Ok(Taken {
                     source,
                     pool,
@@ -182,8 +181,8 @@ impl Budgets {
         }
     }
 
-    /// Checks that the source has `units` left, and reports whether it has spent nothing lately.
-    fn refill_source(
+    /// Takes `units` if the source has so many left, and reports whether it had spent nothing lately.
+    fn take_from_source(
         &mut self,
         source: IpAddr,
         units: u64,
@@ -199,7 +198,9 @@ impl Budgets {
         if of_source.units < units {
             return Err(Exhausted::Source);
         }
-        Ok(of_source.units >= capacity)
+        let was_quiet = of_source.units >= capacity;
+        of_source.units -= units;
+        Ok(was_quiet)
     }
 
     fn rate(&self, pool: Pool) -> u32 {
@@ -318,7 +319,7 @@ mod tests {
 
         assert_eq!(taken, 100);
         let stranger = budgets.take(address(201), false, 1, Duration::ZERO);
-        let known = budgets.take(address(201), true, 10, Duration::ZERO);
+        let known = budgets.take(address(202), true, 10, Duration::ZERO);
 
         assert_eq!(stranger.unwrap_err(), Exhausted::Total);
         assert!(known.is_ok());
@@ -341,6 +342,25 @@ mod tests {
                 .take(address(100), false, 10, Duration::ZERO)
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn sources_that_are_refused_again_and_again_are_not_quiet_for_it() {
+        // Few enough that each of them would be full again if only what it got were counted.
+        let budget = Budget {
+            common_per_sec: 10,
+            ..BUDGET
+        };
+        let mut budgets = Budgets::new(budget, NO_SCANS);
+        for ms in 0..5_000 {
+            let steady = Duration::from_millis(ms);
+            let source = address(u8::try_from(ms % 8).unwrap());
+            let _ = budgets.take(source, false, 1, steady);
+        }
+
+        let newcomer = budgets.take(address(100), false, 10, Duration::from_secs(5));
+
+        assert!(newcomer.is_ok());
     }
 
     #[test]

@@ -22,42 +22,35 @@ pub(super) struct Remembered {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     forget_after_secs: u32,
-    /// Claimed by a sibling, which only the audit wants to know: not kept over a restart.
-    by_sibling: bool,
+    by: SeenBy,
+}
+
+/// Who saw a message, which only the audit wants to know: not kept over a restart.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SeenBy {
+    Us,
+    /// Another host, which claimed it.
+    Sibling,
 }
 
 // === impl Remembered ===
 
 impl Remembered {
-    pub(super) fn contains(&self, digest: &[u8; 32]) -> bool {
-        self.seen.contains_key(&short(digest))
+    /// Who saw this message, if anybody did.
+    pub(super) fn find(&self, digest: &[u8; 32]) -> Option<SeenBy> {
+        self.seen.get(&short(digest)).map(|seen| seen.by)
     }
 
     pub(super) fn is_full(&self) -> bool {
         self.seen.len() >= REMEMBERED_MAX
     }
 
-    pub(super) fn insert(&mut self, digest: &[u8; 32], forget_after_secs: u64) {
-        self.put(digest, forget_after_secs, false);
-    }
-
-    /// Remembers a message that another host has claimed.
-    pub(super) fn insert_siblings(&mut self, digest: &[u8; 32], forget_after_secs: u64) {
-        self.put(digest, forget_after_secs, true);
-    }
-
-    /// Whether another host claimed it.
-    pub(super) fn is_siblings(&self, digest: &[u8; 32]) -> bool {
-        self.seen
-            .get(&short(digest))
-            .is_some_and(|seen| seen.by_sibling)
-    }
-
-    fn put(&mut self, digest: &[u8; 32], forget_after_secs: u64, by_sibling: bool) {
+    /// Remembers a message; who saw it first stays.
+    pub(super) fn insert(&mut self, digest: &[u8; 32], by: SeenBy, forget_after_secs: u64) {
         let forget_after_secs = u32::try_from(forget_after_secs).unwrap_or(u32::MAX);
         let seen = Seen {
             forget_after_secs,
-            by_sibling,
+            by,
         };
         let known = self.seen.entry(short(digest)).or_insert(seen);
         known.forget_after_secs = known.forget_after_secs.max(forget_after_secs);
@@ -94,34 +87,35 @@ mod tests {
     #[test]
     fn what_a_sibling_claimed_is_told_apart_from_what_was_seen_here() {
         let mut seen = Remembered::default();
-        seen.insert(&[1; 32], 100);
-        seen.insert_siblings(&[2; 32], 100);
+        seen.insert(&[1; 32], SeenBy::Us, 100);
+        seen.insert(&[2; 32], SeenBy::Sibling, 100);
+        seen.insert(&[2; 32], SeenBy::Us, 100);
 
-        assert!(!seen.is_siblings(&[1; 32]));
-        assert!(seen.is_siblings(&[2; 32]) && seen.contains(&[2; 32]));
+        let found = [1, 2, 3].map(|digest| seen.find(&[digest; 32]));
+        assert_eq!(found, [Some(SeenBy::Us), Some(SeenBy::Sibling), None]);
     }
 
     #[test]
     fn remembers_until_the_second_has_passed_and_says_what_it_forgot() {
         let mut seen = Remembered::default();
-        seen.insert(&[1; 32], 100);
-        seen.insert(&[2; 32], 200);
+        seen.insert(&[1; 32], SeenBy::Us, 100);
+        seen.insert(&[2; 32], SeenBy::Us, 200);
 
         assert_eq!(seen.forget(100), None);
         assert_eq!(seen.forget(150), Some(100));
 
-        assert!(!seen.contains(&[1; 32]));
-        assert!(seen.contains(&[2; 32]));
+        assert_eq!(seen.find(&[1; 32]), None);
+        assert_eq!(seen.find(&[2; 32]), Some(SeenBy::Us));
     }
 
     #[test]
     fn a_message_seen_twice_is_remembered_for_the_longer_time() {
         let mut seen = Remembered::default();
-        seen.insert(&[1; 32], 200);
-        seen.insert(&[1; 32], 100);
+        seen.insert(&[1; 32], SeenBy::Us, 200);
+        seen.insert(&[1; 32], SeenBy::Us, 100);
 
         seen.forget(150);
 
-        assert!(seen.contains(&[1; 32]));
+        assert_eq!(seen.find(&[1; 32]), Some(SeenBy::Us));
     }
 }

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::checkpoint::Checkpointer;
 use super::error::{JournalError, cannot};
 use super::reader::{event_of_row, policy_of};
-use super::replays::Remembered;
+use super::replays::{Remembered, SeenBy};
 use super::room;
 use super::schema::{configure_writer, migrate};
 use super::{FILE_NAME, Journal, Retention, SavedPolicy, Staged};
@@ -342,7 +342,7 @@ fn load_digests(connection: &Connection) -> rusqlite::Result<(Remembered, bool)>
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let forget_after_secs = row.get::<_, i64>(1)?.cast_unsigned();
-        remembered.insert(&row.get(0)?, forget_after_secs);
+        remembered.insert(&row.get(0)?, SeenBy::Us, forget_after_secs);
     }
     let any_forever = connection
         .prepare("SELECT 1 FROM replay WHERE forget_after_secs = 0 LIMIT 1")?

@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use crate::arena::Arena;
-use crate::clock;
 use crate::estate::{ECHO, Estate, Form, crafted_junk, junk};
-use crate::experiments::grants::warm;
+use crate::experiments::grants::{self, warm};
 use crate::flood::Flood;
-use crate::probe::{Pace, Prober};
+use crate::probe::{self, Pace, Prober};
 use crate::report::{Report, Row};
 use crate::servers::Server;
 use crate::stats::{Sample, ms};
 
 /// A user counts as let in when the hole is open within this time.
 const PACE: Pace = Pace {
-    every: Duration::from_micros(100),
+    every: Duration::from_micros(50),
     limit: Duration::from_secs(1),
 };
 /// Users in one flood.
@@ -82,12 +81,17 @@ pub(crate) fn under(
     };
     let flood = ignite(arena, estate, fire)?;
     std::thread::sleep(Duration::from_millis(500));
-    let mut times = Vec::new();
-    for user in &users {
-        let next = clock::now() + Duration::from_millis(100);
-        times.extend(user.grant_latency(&estate.packet(form)?, PACE)?);
-        clock::wait_until(next);
-    }
+    // On a thread of its own: the server must not inherit how it gives way.
+    let times = arena.client.within(|| {
+        probe::give_way()?;
+        let mut times = Vec::new();
+        for user in &users {
+            let packet = estate.packet(form)?;
+            std::thread::sleep(grants::BETWEEN);
+            times.extend(user.grant_latency(&packet, PACE)?);
+        }
+        Ok(times)
+    })?;
     let (sent, rate) = flood.sent();
     drop(flood);
     running.stop()?;

@@ -15,6 +15,10 @@ const PACE: Pace = Pace {
     limit: Duration::from_secs(3),
 };
 
+/// Between two users, in every experiment alike: how long the disk was idle decides how long it takes
+/// to sync (docs/performance.md), and grants are to be compared.
+pub(crate) const BETWEEN: Duration = Duration::from_millis(7);
+
 /// The first grants fill caches and sets, for every server.
 const WARM_UP: usize = 3;
 
@@ -75,7 +79,7 @@ pub(crate) fn measure(
         let mut times = Vec::with_capacity(probers.len());
         for prober in &probers {
             let packet = estate.packet(form)?;
-            std::thread::sleep(Duration::from_millis(7));
+            std::thread::sleep(BETWEEN);
             times.push(prober.grant_latency(&packet, PACE)?);
         }
         Ok(times)

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Where the time of one experiment goes: `make profile` or `make profile ARGS="E4a"`.
+# Needs perf (Debian: linux-perf) and root. Prints the functions that cost most, what each sync of the
+# journal waited for at the disk, and draws a flame graph where inferno is installed
+# (cargo install inferno).
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+experiment=${1:-E4a}
+out=${CARGO_TARGET_DIR:-target}/profile
+bin=${CARGO_TARGET_DIR:-$PWD/target}/release
+mkdir -p "$out"
+
+command -v perf >/dev/null || { echo "profile: perf is not installed (apt-get install linux-perf)" >&2; exit 1; }
+
+# Runs the experiment once, with this perf command on it as soon as the agent works.
+under() {
+    POSTERN_BIN_DIR=$bin timeout 300 "$bin/bench" "$experiment" --servers postern >"$out/bench.txt" 2>&1 &
+    local bench=$! agent=
+    for _ in $(seq 100); do
+        agent=$(pgrep --newest --exact postern-agent || true)
+        [ -n "$agent" ] && break
+        sleep 0.1
+    done
+    [ -n "$agent" ] || { echo "profile: no agent came up:" >&2; cat "$out/bench.txt" >&2; exit 1; }
+    sleep 0.5
+    "$1" "$agent"
+    wait "$bench"
+}
+
+cpu() { perf record -q -F 9000 -g -o "$out/cpu.data" -p "$1" -- sleep 2 || true; }
+disk() {
+    perf record -q -a -o "$out/disk.data" \
+        -e syscalls:sys_enter_fdatasync,syscalls:sys_exit_fdatasync \
+        -e block:block_rq_issue,block:block_rq_complete -- sleep 2 || true
+}
+
+under cpu
+echo "== $experiment: what the agent's processor time is spent in"
+perf report -i "$out/cpu.data" --no-children --stdio -g none 2>/dev/null | grep -v '^#' | grep . | head -25
+if command -v inferno-flamegraph >/dev/null; then
+    perf script -i "$out/cpu.data" 2>/dev/null | inferno-collapse-perf | inferno-flamegraph >"$out/flame.svg"
+    echo "flame graph: $out/flame.svg"
+fi
+
+under disk
+echo
+echo "== $experiment: what each sync of the gate thread waited for (microseconds)"
+perf script -i "$out/disk.data" -F comm,time,event,trace 2>/dev/null | awk '
+    function us(stamp) { sub(":", "", stamp); return stamp * 1e6 }
+    { for (i = 1; i <= NF; i++) if ($i ~ /^[0-9]+\.[0-9]+:$/) { now = us($i); event = $(i + 1); kind = $(i + 3); break } }
+    event ~ /sys_enter_fdatasync/ && $1 == "gate" { start = now; inside = 1; parts = "" }
+    event ~ /block_rq_issue/ && inside { issued = now; what = kind }
+    event ~ /block_rq_complete/ && inside && what != "" {
+        name = what ~ /^FF/ ? "flush" : what ~ /M/ ? "write of metadata" : "write of the log"
+        parts = parts sprintf("  %s %d", name, now - issued); what = ""
+    }
+    event ~ /sys_exit_fdatasync/ && $1 == "gate" && inside { printf "sync %5d:%s\n", now - start, parts; inside = 0 }
+' | head -20
