@@ -7,13 +7,17 @@
 //! | `admit_tagged` | the whole gate with N stanzas, a fresh tagged packet of the last one |
 //! | `junk` | the whole gate with N stanzas, text that is none of ours |
 //! | `journal` | N messages with their events committed and synced as one batch |
+//! | `sync` | one block of a file written over and synced, after so many milliseconds without a sync |
 //! | `set` | N holes opened by one netlink send (root: in a network namespace of its own) |
 #![expect(clippy::unwrap_used, reason = "a benchmark may fail by panicking")]
 
 use std::array;
 use std::fmt::Write as _;
+use std::fs::{self, File};
 use std::net::IpAddr;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use agent::firewall::{
@@ -138,6 +142,29 @@ fn journal(bencher: Bencher<'_, '_>, batch: u32) {
         }
         journal.commit().unwrap();
     });
+}
+
+/// The disk alone, with nothing of ours.
+#[divan::bench(args = [0, 7, 20, 100], sample_count = 50, sample_size = 1)]
+fn sync(bencher: Bencher<'_, '_>, idle_ms: u64) {
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = dir.path().join("log");
+    let mut blocks = [[0_u8; 4096]; 64];
+    fs::write(&path, blocks.as_flattened()).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.sync_all().unwrap();
+    let mut at = (0_u64..64).cycle();
+
+    bencher
+        .with_inputs(|| {
+            thread::sleep(Duration::from_millis(idle_ms));
+            at.next().unwrap()
+        })
+        .bench_local_values(|number| {
+            blocks[0][0] ^= 1;
+            file.write_all_at(&blocks[0], number * 4096).unwrap();
+            file.sync_data().unwrap();
+        });
 }
 
 #[divan::bench(args = [1, 16, 256])]

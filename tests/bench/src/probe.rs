@@ -10,11 +10,16 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd as _;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::time::TimeSpec;
+use nix::unistd::Pid;
 
 use crate::clock;
 
@@ -26,10 +31,74 @@ pub(crate) struct Target {
     pub(crate) echo_port: u16,
 }
 
+/// Keeps every processor awake while it lives: one spins with the prober, the others for nothing, all
+/// at the lowest priority.
+///
+/// A halted virtual processor hears of its disk's interrupts a quarter of a millisecond late, four
+/// times in one grant, and which processor halts is chance: without this, two runs of one program
+/// differ by a factor of two.
+#[derive(Debug)]
+pub(crate) struct Vigil {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+// === impl Vigil ===
+
+impl Vigil {
+    /// Starts it, and puts the calling thread, which is to probe, on the first processor.
+    pub(crate) fn begin() -> anyhow::Result<Self> {
+        let processors = allowed()?;
+        let (own, others) = processors.split_first().context("no processor")?;
+        stay_on(*own)?;
+        give_way()?;
+        let over = Arc::new(AtomicBool::new(false));
+        let mut vigil = Self {
+            over: Arc::clone(&over),
+            threads: Vec::new(),
+        };
+        for processor in others.iter().copied() {
+            let over = Arc::clone(&over);
+            vigil.threads.push(thread::spawn(move || {
+                // One that cannot give way must not spin either.
+                if stay_on(processor).and_then(|()| give_way()).is_ok() {
+                    while !over.load(Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                }
+            }));
+        }
+        Ok(vigil)
+    }
+}
+
+impl Drop for Vigil {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The processors that this thread may use.
+fn allowed() -> anyhow::Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count())
+        .filter(|number| set.is_set(*number).unwrap_or(false))
+        .collect())
+}
+
+fn stay_on(processor: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(processor)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}
+
 /// Makes this thread give way to everyone (SCHED_IDLE): it spins, and must not keep the server, the
 /// disk's threads or the echo from a processor when these wake up on it. Through `chrt`, because
 /// the call itself would need unsafe code.
-pub(crate) fn give_way() -> anyhow::Result<()> {
+fn give_way() -> anyhow::Result<()> {
     let thread = nix::unistd::gettid().to_string();
     let status = Command::new("chrt")
         .args(["--idle", "--pid", "0", &thread])
@@ -199,7 +268,7 @@ impl Watch {
             }
             clock::wait_until(round + pause);
         }
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
         self.collect(&mut last, 0);
         Ok(last)
     }

@@ -6,7 +6,7 @@ use crate::arena::Arena;
 use crate::estate::{ECHO, Estate, Form, crafted_junk, junk};
 use crate::experiments::grants::{self, warm};
 use crate::flood::Flood;
-use crate::probe::{self, Pace, Prober};
+use crate::probe::{Pace, Prober, Vigil};
 use crate::report::{Report, Row};
 use crate::servers::Server;
 use crate::stats::{Sample, ms};
@@ -15,6 +15,11 @@ use crate::stats::{Sample, ms};
 const PACE: Pace = Pace {
     every: Duration::from_micros(50),
     limit: Duration::from_secs(1),
+};
+/// At full speed, where a prober that spins would take the server's turn.
+const PACE_AT_FULL_SPEED: Pace = Pace {
+    every: Duration::from_micros(100),
+    ..PACE
 };
 /// Users in one flood.
 const USERS: usize = 20;
@@ -52,6 +57,17 @@ pub(crate) struct Fire {
     pub(crate) goal: &'static str,
 }
 
+// === impl Fire ===
+
+impl Fire {
+    const fn pace(&self) -> Pace {
+        match self.rate {
+            Some(_) => PACE,
+            None => PACE_AT_FULL_SPEED,
+        }
+    }
+}
+
 /// Lets users in while `fire` burns.
 pub(crate) fn under(
     arena: &Arena,
@@ -83,12 +99,13 @@ pub(crate) fn under(
     std::thread::sleep(Duration::from_millis(500));
     // On a thread of its own: the server must not inherit how it gives way.
     let times = arena.client.within(|| {
-        probe::give_way()?;
+        // Nothing halts at full speed, and a prober at the lowest priority would get no turn.
+        let _awake = fire.rate.map(|_| Vigil::begin()).transpose()?;
         let mut times = Vec::new();
         for user in &users {
             let packet = estate.packet(form)?;
             std::thread::sleep(grants::BETWEEN);
-            times.extend(user.grant_latency(&packet, PACE)?);
+            times.extend(user.grant_latency(&packet, fire.pace())?);
         }
         Ok(times)
     })?;

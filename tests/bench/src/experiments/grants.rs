@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::arena::Arena;
 use crate::clock;
 use crate::estate::{ECHO, Estate, Form};
-use crate::probe::{self, Pace, Prober};
+use crate::probe::{Pace, Prober, Vigil};
 use crate::report::{Report, Row};
 use crate::servers::{Running, Server};
 use crate::stats::{Sample, ms};
@@ -75,7 +75,7 @@ pub(crate) fn measure(
     let probers = arena.probers_to(count + WARM_UP, port)?;
     // On a thread of its own: the server must not inherit how it gives way.
     let times = arena.client.within(|| {
-        probe::give_way()?;
+        let _awake = Vigil::begin()?;
         let mut times = Vec::with_capacity(probers.len());
         for prober in &probers {
             let packet = estate.packet(form)?;
