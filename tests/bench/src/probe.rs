@@ -98,7 +98,7 @@ fn stay_on(processor: usize) -> anyhow::Result<()> {
 /// Makes this thread give way to everyone (SCHED_IDLE): it spins, and must not keep the server, the
 /// disk's threads or the echo from a processor when these wake up on it. Through `chrt`, because
 /// the call itself would need unsafe code.
-fn give_way() -> anyhow::Result<()> {
+pub(crate) fn give_way() -> anyhow::Result<()> {
     let thread = nix::unistd::gettid().to_string();
     let status = Command::new("chrt")
         .args(["--idle", "--pid", "0", &thread])

@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 use crate::arena::Arena;
 use crate::clock;
 use crate::estate::{Estate, Form};
-use crate::experiments::grants;
+use crate::experiments::grants::{self, Processors};
 use crate::fleet::Company;
 use crate::report::{Report, Row};
 use crate::servers::{POSTERN_READY, Running, Server};
@@ -81,7 +81,7 @@ fn join_server(arena: &Arena, company: &Company, estate: Estate) -> anyhow::Resu
 
 fn latency(arena: &Arena, estate: Estate, count: usize, report: &mut Report) -> anyhow::Result<()> {
     for (form, word) in [(Form::Stock, "stock"), (Form::Tagged, "tagged")] {
-        let sample = grants::measure(arena, estate, form, count)?;
+        let sample = grants::measure(arena, estate, form, count, Processors::AsTheyAre)?;
         let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
         report.add(Row {
             experiment: "E9",

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::arena::Arena;
 use crate::clock;
 use crate::estate::{ECHO, Estate, Form};
-use crate::probe::{Pace, Prober, Vigil};
+use crate::probe::{self, Pace, Prober, Vigil};
 use crate::report::{Report, Row};
 use crate::servers::{Running, Server};
 use crate::stats::{Sample, ms};
@@ -18,6 +18,15 @@ const PACE: Pace = Pace {
 /// Between two users, in every experiment alike: how long the disk was idle decides how long it takes
 /// to sync (docs/performance.md), and grants are to be compared.
 pub(crate) const BETWEEN: Duration = Duration::from_millis(7);
+
+/// Whether processors with nothing to do may halt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Processors {
+    Awake,
+    /// For work that waits for the kernel's own threads, which a processor that is kept awake takes
+    /// up at its next tick only.
+    AsTheyAre,
+}
 
 /// The first grants fill caches and sets, for every server.
 const WARM_UP: usize = 3;
@@ -40,7 +49,7 @@ pub(crate) fn latency(
     };
     let running = server.start(arena, estate)?;
     for form in forms {
-        let sample = measure(arena, estate, *form, 60)?;
+        let sample = measure(arena, estate, *form, 60, Processors::Awake)?;
         let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
         let word = match form {
             Form::Stock => "stock",
@@ -70,12 +79,19 @@ pub(crate) fn measure(
     estate: Estate,
     form: Form,
     count: usize,
+    processors: Processors,
 ) -> anyhow::Result<Sample> {
     let port = estate.spa_port(estate.last());
     let probers = arena.probers_to(count + WARM_UP, port)?;
     // On a thread of its own: the server must not inherit how it gives way.
     let times = arena.client.within(|| {
-        let _awake = Vigil::begin()?;
+        let _awake = match processors {
+            Processors::Awake => Some(Vigil::begin()?),
+            Processors::AsTheyAre => {
+                probe::give_way()?;
+                None
+            }
+        };
         let mut times = Vec::with_capacity(probers.len());
         for prober in &probers {
             let packet = estate.packet(form)?;
