@@ -13,37 +13,24 @@ mkdir -p "$out"
 
 command -v perf >/dev/null || { echo "profile: perf is not installed (apt-get install linux-perf)" >&2; exit 1; }
 
-# Runs the experiment once, with this perf command on it as soon as the agent works.
+# The whole experiment under this perf command; what the programs say goes aside.
 under() {
-    POSTERN_BIN_DIR=$bin timeout 300 "$bin/bench" "$experiment" --servers postern >"$out/bench.txt" 2>&1 &
-    local bench=$! agent=
-    for _ in $(seq 100); do
-        agent=$(pgrep --newest --exact postern-agent || true)
-        [ -n "$agent" ] && break
-        sleep 0.1
-    done
-    [ -n "$agent" ] || { echo "profile: no agent came up:" >&2; cat "$out/bench.txt" >&2; exit 1; }
-    sleep 0.5
-    "$1" "$agent"
-    wait "$bench"
+    POSTERN_BIN_DIR=$bin "$@" -- "$bin/bench" "$experiment" --servers postern >"$out/bench.txt" 2>&1 || {
+        cat "$out/bench.txt" >&2
+        exit 1
+    }
 }
 
-cpu() { perf record -q -F 9000 -g -o "$out/cpu.data" -p "$1" -- sleep 2 || true; }
-disk() {
-    perf record -q -a -o "$out/disk.data" \
-        -e syscalls:sys_enter_fdatasync,syscalls:sys_exit_fdatasync \
-        -e block:block_rq_issue,block:block_rq_complete -- sleep 2 || true
-}
-
-under cpu
-echo "== $experiment: what the agent's processor time is spent in"
-perf report -i "$out/cpu.data" --no-children --stdio -g none 2>/dev/null | grep -v '^#' | grep . | head -25
+under perf record -q -a -F 1999 -g -o "$out/cpu.data"
+echo "== $experiment: what the gate thread's processor time is spent in"
+perf report -i "$out/cpu.data" --comm gate --percentage relative --no-children --stdio -g none 2>/dev/null | awk '!/^#/ && NF && n++ < 25'
 if command -v inferno-flamegraph >/dev/null; then
-    perf script -i "$out/cpu.data" 2>/dev/null | inferno-collapse-perf | inferno-flamegraph >"$out/flame.svg"
+    perf script -i "$out/cpu.data" --comm gate 2>/dev/null | inferno-collapse-perf | inferno-flamegraph >"$out/flame.svg"
     echo "flame graph: $out/flame.svg"
 fi
 
-under disk
+under perf record -q -a -o "$out/disk.data" \
+    -e syscalls:sys_enter_fdatasync,syscalls:sys_exit_fdatasync -e block:block_rq_issue,block:block_rq_complete
 echo
 echo "== $experiment: what each sync of the gate thread waited for (microseconds)"
 perf script -i "$out/disk.data" -F comm,time,event,trace 2>/dev/null | awk '
@@ -56,4 +43,4 @@ perf script -i "$out/disk.data" -F comm,time,event,trace 2>/dev/null | awk '
         parts = parts sprintf("  %s %d", name, now - issued); what = ""
     }
     event ~ /sys_exit_fdatasync/ && $1 == "gate" && inside { printf "sync %5d:%s\n", now - start, parts; inside = 0 }
-' | head -20
+' | awk 'NR <= 40'
