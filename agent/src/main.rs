@@ -83,18 +83,15 @@ fn print(bytes: &[u8]) -> ExitCode {
     }
 }
 
+/// Libraries speak up at `trace` only: whoever asks for more wants to hear about packets.
+const QUIET_LIBRARIES: &str =
+    "h2=info,hyper_util=info,rustls=info,tower=info,tonic=info,rusqlite_migration=warn";
+
 fn log_to_stderr(format: LogFormat, verbose: u8) {
     let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    // Libraries speak up at `trace` only: whoever asks for more wants to hear about packets.
-    let level = match verbose {
-        0 | 1 => format!(
-            "{level},h2=info,hyper_util=info,rustls=info,tower=info,tonic=info,rusqlite_migration=warn"
-        ),
-        _ => level.to_owned(),
+        0 => format!("info,{QUIET_LIBRARIES}"),
+        1 => format!("debug,{QUIET_LIBRARIES}"),
+        _ => "trace".to_owned(),
     };
     let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let log = tracing_subscriber::fmt()
