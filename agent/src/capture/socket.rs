@@ -28,8 +28,9 @@ pub struct SocketCapture {
     address: SocketAddr,
     buffer_bytes: u32,
     name: String,
-    /// The first is the host's own.
-    sockets: Vec<Bound>,
+    own: Bound,
+    /// At the ports that the policy names.
+    of_policy: Vec<Bound>,
     scratch: Scratch,
 }
 
@@ -57,7 +58,8 @@ impl SocketCapture {
     pub fn bind(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
         Ok(Self {
             name: format!("udp {address}"),
-            sockets: vec![Bound::new(address, buffer_bytes)?],
+            own: Bound::new(address, buffer_bytes)?,
+            of_policy: Vec::new(),
             address,
             buffer_bytes,
             scratch: Scratch {
@@ -139,23 +141,21 @@ impl Capture for SocketCapture {
     }
 
     fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
-        let sockets = self.sockets.iter();
+        let sockets = self.of_policy.iter().chain([&self.own]);
         fds.extend(sockets.map(|bound| PollFd::new(bound.socket.as_fd(), PollFlags::POLLIN)));
     }
 
     fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError> {
-        let is_wanted = |port| NonZeroU16::new(port).is_some_and(|port| ports.contains(&port));
-        let mut nth = 0..;
-        self.sockets
-            .retain(|bound| nth.next() == Some(0) || is_wanted(bound.port));
+        let wanted: BTreeSet<u16> = ports.iter().map(|port| port.get()).collect();
+        self.of_policy.retain(|bound| wanted.contains(&bound.port));
         let mut failed = None;
-        for port in ports.iter().map(|port| port.get()) {
-            if self.sockets.iter().any(|bound| bound.port == port) {
+        for port in wanted {
+            if port == self.own.port || self.of_policy.iter().any(|bound| bound.port == port) {
                 continue;
             }
             let address = SocketAddr::new(self.address.ip(), port);
             match Bound::new(address, self.buffer_bytes) {
-                Ok(bound) => self.sockets.push(bound),
+                Ok(bound) => self.of_policy.push(bound),
                 Err(cause) => failed = Some(cause),
             }
         }
@@ -172,10 +172,11 @@ impl Capture for SocketCapture {
         _steady: Duration,
         each: &mut dyn FnMut(Arrival<'_>),
     ) -> Result<usize, CaptureError> {
+        // Every socket gets its share of the batch, so that a flood at one starves no other.
+        let share = max.div_ceil(self.of_policy.len() + 1);
         let mut taken = 0;
-        for bound in &self.sockets {
-            // Every socket gets its share of the batch, so that a flood at one starves no other.
-            for _ in 0..max.div_ceil(self.sockets.len()) {
+        for bound in self.of_policy.iter().chain([&self.own]) {
+            for _ in 0..share {
                 match bound.receive(&mut self.scratch, each) {
                     Ok(true) => taken += 1,
                     Ok(false) => break,
