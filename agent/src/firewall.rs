@@ -1,8 +1,8 @@
-//! The only room that changes the host: which doors are open, in the kernel's own sets.
+//! The only room that changes the host: what is open, in the kernel's own sets.
 //!
 //! Two halves, because they run on different threads and cost a thousandfold different amounts:
 //!
-//! - [`Firewall`] opens and closes doors: elements with a timeout of their own in kernel sets, one
+//! - [`Firewall`] opens and closes holes: elements with a timeout of their own in kernel sets, one
 //!   netlink message for a whole batch (a few microseconds). The gate thread owns it. The agent
 //!   only ever adds; every hole closes in the kernel by itself, whatever happens to the agent.
 //! - [`Groundwork`] lays the chain, the jump and the sets at the start, and repairs them when
@@ -21,41 +21,19 @@ pub mod memory;
 mod netlink;
 
 use std::fmt;
-use std::net::IpAddr;
-use std::num::NonZeroU32;
 
-use spa::ProtoPort;
+use engine::{Hole, Rule};
 
 pub use ground::{Drift, Groundwork, GroundworkOptions};
 pub use ipset::{IpsetFirewall, SetNames};
 pub use lock::ChainLock;
 
-/// One source address and the one port that may be open for it.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Door {
-    pub address: IpAddr,
-    pub port: ProtoPort,
-}
-
-/// A door and for how long it is to stay open from now.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Hole {
-    pub door: Door,
-    pub timeout: HoleTimeout,
-}
-
-/// For how long a hole stays open: 1 to 2,147,483 whole seconds (24 days).
-///
-/// In a kernel set, 0 means for ever, so 0 cannot be said. The upper bound is the set's own.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct HoleTimeout(NonZeroU32);
-
-/// Opens and closes doors.
+/// Opens and closes holes.
 ///
 /// An implementation must have changed the host when it returns `Ok`. The dangerous error is a
 /// hole without an end: no implementation may ever make one.
 pub trait Firewall: Send + fmt::Debug {
-    /// Opens every hole, for exactly its timeout from now: a door that is open already gets the new
+    /// Opens every hole, for exactly its timeout from now: a rule that stands already gets the new
     /// timeout, longer or shorter. Who must not shorten (see [`crate::run::grants`]) says the
     /// later deadline.
     ///
@@ -64,13 +42,13 @@ pub trait Firewall: Send + fmt::Debug {
     /// Some holes of the batch may be open after an error; each has its timeout.
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError>;
 
-    /// Closes the doors at once, also for sessions that are established through them. Opening a
-    /// door again lifts that.
+    /// Takes the rules back at once, also for sessions that are established through them. Opening
+    /// one again lifts that.
     ///
     /// # Errors
     ///
-    /// Some doors may still be open after an error, until their timeout.
-    fn close(&mut self, doors: &[Door]) -> Result<(), FirewallError>;
+    /// Some holes may still be open after an error, until their timeout.
+    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError>;
 
     /// What is open now, with the time left.
     ///
@@ -120,39 +98,4 @@ pub enum FirewallError {
     /// Made by [`fault::Faulty`] only.
     #[error("made to fail")]
     Fault,
-}
-
-// === impl HoleTimeout ===
-
-impl HoleTimeout {
-    pub const MAX_SECS: u32 = 2_147_483;
-
-    /// `secs`, or the nearest that a hole can have.
-    pub fn clamped(secs: u32) -> Self {
-        Self(NonZeroU32::new(secs.min(Self::MAX_SECS)).unwrap_or(NonZeroU32::MIN))
-    }
-
-    pub const fn secs(self) -> u32 {
-        self.0.get()
-    }
-}
-
-// === impl Door ===
-
-impl fmt::Display for Door {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.address, self.port)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_hole_is_open_for_ever() {
-        assert_eq!(HoleTimeout::clamped(0).secs(), 1);
-        assert_eq!(HoleTimeout::clamped(30).secs(), 30);
-        assert_eq!(HoleTimeout::clamped(u32::MAX).secs(), 2_147_483);
-    }
 }

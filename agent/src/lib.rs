@@ -1,4 +1,4 @@
-//! postern-agent: captures SPA packets, asks the gate, records, and opens doors.
+//! postern-agent: captures SPA packets, asks the gate, records, and opens ports.
 //!
 //! The life of a packet is design.md part 3: capture, gate, journal and firewall run on one thread
 //! ([`run`]); the link to the controller, the repair of the firewall's ground, commands and signals

@@ -9,9 +9,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::process::Command;
 
-use agent::firewall::{
-    Door, Firewall as _, Groundwork, GroundworkOptions, Hole, HoleTimeout, IpsetFirewall,
-};
+use agent::firewall::{Firewall as _, Groundwork, GroundworkOptions, IpsetFirewall};
+use engine::{Hole, HoleTimeout, Rule};
 
 const CHAIN: &str = "PT_TEST";
 
@@ -26,7 +25,7 @@ fn ipset_prints_what_netlink_added() {
         hole("2001:db8::7", "tcp/22", 60),
     ];
 
-    host.doors.open(&holes).unwrap();
+    host.holes.open(&holes).unwrap();
 
     let expected = [
         "add PT_TEST_4 192.0.2.7,tcp:22 timeout 30",
@@ -47,17 +46,17 @@ fn two_thousand_holes_open_in_one_batch_and_are_listed_again() {
             let v6 = IpAddr::from((0x2001_0db8_u128 << 96 | u128::from(n)).to_be_bytes());
             let address = if n % 3 == 0 { v6 } else { v4 };
             Hole {
-                door: door(&address.to_string(), "tcp/22"),
+                rule: rule(&address.to_string(), "tcp/22"),
                 timeout: HoleTimeout::clamped(600),
             }
         })
         .collect();
 
-    host.doors.open(&holes).unwrap();
+    host.holes.open(&holes).unwrap();
 
     assert_eq!(elements().len(), 2_000);
-    let listed: BTreeSet<Door> = host.doors.list().unwrap().iter().map(|h| h.door).collect();
-    assert_eq!(listed, holes.iter().map(|h| h.door).collect());
+    let listed: BTreeSet<Rule> = host.holes.list().unwrap().iter().map(|h| h.rule).collect();
+    assert_eq!(listed, holes.iter().map(|h| h.rule).collect());
 }
 
 #[test]
@@ -65,9 +64,9 @@ fn opening_again_sets_the_new_timeout() {
     let Some(mut host) = Host::new(&[]) else {
         return;
     };
-    host.doors.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
+    host.holes.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
 
-    host.doors.open(&[hole("192.0.2.7", "tcp/22", 90)]).unwrap();
+    host.holes.open(&[hole("192.0.2.7", "tcp/22", 90)]).unwrap();
 
     let expected = ["add PT_TEST_4 192.0.2.7,tcp:22 timeout 90".to_owned()];
     assert_eq!(elements(), expected.into());
@@ -78,13 +77,13 @@ fn closing_bars_the_door_until_it_is_opened_again() {
     let Some(mut host) = Host::new(&[]) else {
         return;
     };
-    host.doors.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
+    host.holes.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
 
-    host.doors.close(&[door("192.0.2.7", "tcp/22")]).unwrap();
+    host.holes.close(&[rule("192.0.2.7", "tcp/22")]).unwrap();
 
     let barred = ["add PT_TEST_R4 192.0.2.7,tcp:22 timeout 432000".to_owned()];
     assert_eq!(elements(), barred.into());
-    host.doors.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
+    host.holes.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
     let open = ["add PT_TEST_4 192.0.2.7,tcp:22 timeout 30".to_owned()];
     assert_eq!(elements(), open.into());
 }
@@ -95,11 +94,11 @@ fn flushing_and_closing_what_is_not_open_are_no_errors() {
         return;
     };
 
-    host.doors.close(&[door("2001:db8::1", "udp/1")]).unwrap();
-    host.doors.flush().unwrap();
-    host.doors.open(&[]).unwrap();
+    host.holes.close(&[rule("2001:db8::1", "udp/1")]).unwrap();
+    host.holes.flush().unwrap();
+    host.holes.open(&[]).unwrap();
 
-    assert_eq!(host.doors.list(), Ok(vec![]));
+    assert_eq!(host.holes.list(), Ok(vec![]));
 }
 
 #[test]
@@ -216,7 +215,7 @@ fn a_port_is_protected_and_unprotected_without_touching_what_is_open() {
     let Some(mut host) = Host::new(&[]) else {
         return;
     };
-    host.doors.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
+    host.holes.open(&[hole("192.0.2.7", "tcp/22", 30)]).unwrap();
 
     host.ground
         .protect(vec!["tcp/443".parse().unwrap()])
@@ -231,7 +230,7 @@ fn a_port_is_protected_and_unprotected_without_touching_what_is_open() {
 /// A network namespace with our chain in it.
 struct Host {
     ground: Groundwork,
-    doors: IpsetFirewall,
+    holes: IpsetFirewall,
 }
 
 impl Host {
@@ -247,13 +246,13 @@ impl Host {
         };
         let mut ground = Groundwork::survey(options).unwrap();
         ground.install().unwrap();
-        let doors = IpsetFirewall::connect(ground.names().clone()).unwrap();
-        Some(Self { ground, doors })
+        let holes = IpsetFirewall::connect(ground.names().clone()).unwrap();
+        Some(Self { ground, holes })
     }
 }
 
-fn door(address: &str, port: &str) -> Door {
-    Door {
+fn rule(address: &str, port: &str) -> Rule {
+    Rule::Accept {
         address: address.parse().unwrap(),
         port: port.parse().unwrap(),
     }
@@ -261,7 +260,7 @@ fn door(address: &str, port: &str) -> Door {
 
 fn hole(address: &str, port: &str, secs: u32) -> Hole {
     Hole {
-        door: door(address, port),
+        rule: rule(address, port),
         timeout: HoleTimeout::clamped(secs),
     }
 }

@@ -1,6 +1,8 @@
 //! A firewall that fails on purpose, to see what holds when it does.
 
-use super::{Door, Firewall, FirewallError, Hole};
+use engine::{Hole, Rule};
+
+use super::{Firewall, FirewallError};
 
 /// Fails the `n`-th call (from 0) and passes all others on.
 #[derive(Debug)]
@@ -40,9 +42,9 @@ impl<F: Firewall> Firewall for Faulty<F> {
         self.inner.open(holes)
     }
 
-    fn close(&mut self, doors: &[Door]) -> Result<(), FirewallError> {
+    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
         self.count()?;
-        self.inner.close(doors)
+        self.inner.close(rules)
     }
 
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {

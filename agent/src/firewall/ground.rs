@@ -1,4 +1,4 @@
-//! What must be there before a door can open: sets, chain, jump. Made once, checked every few
+//! What must be there before a hole can open: sets, chain, jump. Made once, checked every few
 //! seconds, repaired when it differs, taken away at the end.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Doors as elements of kernel sets (`hash:ip,port` with a timeout), over netlink.
+//! Holes as elements of kernel sets (`hash:ip,port` with a timeout), over netlink.
 //!
 //! Four sets per chain: what is open and what was revoked, for IPv4 and IPv6. A batch is one `send`
 //! with at most a few messages, each with many elements (2.6 µs for one, 0.4 µs per element of a
@@ -7,12 +7,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
+use engine::{Hole, HoleTimeout, Rule};
 use spa::{ProtoPort, Protocol};
 
 use super::netlink::{
     Attributes, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, Netlink, NetlinkError, Requests,
 };
-use super::{Door, Firewall, FirewallError, Hole, HoleTimeout};
+use super::{Firewall, FirewallError};
 
 const NFNL_SUBSYS_IPSET: u8 = 6;
 
@@ -59,7 +60,7 @@ const ELEMENTS_MAX: u32 = 131_072;
 const ELEMENTS_PER_MESSAGE: usize = 500;
 /// For an element that names no timeout, which this agent never makes.
 const DEFAULT_TIMEOUT_SECS: u32 = 30;
-/// How long a revoked door stays barred for the sessions that were established through it: as long
+/// How long a revoked rule stays barred for the sessions that were established through it: as long
 /// as the kernel remembers an idle TCP session (nf_conntrack_tcp_timeout_established).
 const REVOKED_SECS: u32 = 432_000;
 
@@ -79,13 +80,13 @@ pub enum Family {
     V6,
 }
 
-/// Opens doors as timed elements of kernel sets.
+/// Opens holes as timed elements of kernel sets.
 #[derive(Debug)]
 pub struct IpsetFirewall {
     names: SetNames,
     netlink: Netlink,
     requests: Requests,
-    /// Whether a door may be in a revoked set, so that opening must take it out.
+    /// Whether a rule may be in a revoked set, so that opening must take it out.
     any_revoked: bool,
 }
 
@@ -259,12 +260,12 @@ impl Firewall for IpsetFirewall {
         for batch in holes.chunks(ELEMENTS_PER_MESSAGE) {
             self.requests.clear();
             for family in Family::ALL {
-                let open = of_family(batch, family, |hole| hole.door)
-                    .map(|hole| (hole.door, Some(hole.timeout.secs())));
+                let open = of_family(batch, family, |hole| hole.rule)
+                    .map(|hole| (hole.rule, Some(hole.timeout.secs())));
                 change(&mut self.requests, CMD_ADD, self.names.open(family), open);
                 if self.any_revoked {
                     let lifted =
-                        of_family(batch, family, |hole| hole.door).map(|hole| (hole.door, None));
+                        of_family(batch, family, |hole| hole.rule).map(|hole| (hole.rule, None));
                     let set = self.names.revoked(family);
                     change(&mut self.requests, CMD_DEL, set, lifted);
                 }
@@ -274,21 +275,21 @@ impl Firewall for IpsetFirewall {
         Ok(())
     }
 
-    fn close(&mut self, doors: &[Door]) -> Result<(), FirewallError> {
+    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
         self.any_revoked = true;
-        for batch in doors.chunks(ELEMENTS_PER_MESSAGE) {
+        for batch in rules.chunks(ELEMENTS_PER_MESSAGE) {
             self.requests.clear();
             for family in Family::ALL {
-                let of_this = || of_family(batch, family, |door| *door);
+                let of_this = || of_family(batch, family, |rule| *rule);
                 // Barred first, then taken out: at no moment does a session slip through.
-                let barred = of_this().map(|door| (*door, Some(REVOKED_SECS)));
+                let barred = of_this().map(|rule| (*rule, Some(REVOKED_SECS)));
                 change(
                     &mut self.requests,
                     CMD_ADD,
                     self.names.revoked(family),
                     barred,
                 );
-                let closed = of_this().map(|door| (*door, None));
+                let closed = of_this().map(|rule| (*rule, None));
                 change(&mut self.requests, CMD_DEL, self.names.open(family), closed);
             }
             self.execute("revoke in the set")?;
@@ -322,11 +323,12 @@ impl Firewall for IpsetFirewall {
 fn of_family<T>(
     items: &[T],
     family: Family,
-    door: impl Fn(&T) -> Door,
+    rule: impl Fn(&T) -> Rule,
 ) -> impl Iterator<Item = &T> {
-    items
-        .iter()
-        .filter(move |item| Family::of(door(item).address) == family)
+    items.iter().filter(move |item| {
+        let Rule::Accept { address, port: _ } = rule(item);
+        Family::of(address) == family
+    })
 }
 
 fn begin(requests: &mut Requests, command: u8, flags: u16, set: &str) {
@@ -335,13 +337,13 @@ fn begin(requests: &mut Requests, command: u8, flags: u16, set: &str) {
     requests.text(ATTR_SETNAME, set);
 }
 
-/// One message that adds or deletes many elements, or none for no elements. Without `NLM_F_EXCL`, adding what is there
-/// renews its timeout and deleting what is not there is no error.
+/// One message that adds or deletes many elements, or none for no elements. Without
+/// `NLM_F_EXCL`, adding what is there renews its timeout and deleting what is not there is no error.
 fn change(
     requests: &mut Requests,
     command: u8,
     set: &str,
-    elements: impl Iterator<Item = (Door, Option<u32>)>,
+    elements: impl Iterator<Item = (Rule, Option<u32>)>,
 ) {
     let mut elements = elements.peekable();
     if elements.peek().is_none() {
@@ -350,16 +352,17 @@ fn change(
     begin(requests, command, NLM_F_ACK, set);
     requests.attribute(ATTR_LINENO, &0_u32.to_ne_bytes());
     let list = requests.nest(ATTR_ADT);
-    for (line, (door, timeout_secs)) in elements.enumerate() {
+    for (line, (rule, timeout_secs)) in elements.enumerate() {
+        let Rule::Accept { address, port } = rule;
         let data = requests.nest(ATTR_DATA);
         let ip = requests.nest(ATTR_IP);
-        match door.address {
+        match address {
             IpAddr::V4(v4) => requests.attribute_be(ATTR_IPADDR_IPV4, &v4.octets()),
             IpAddr::V6(v6) => requests.attribute_be(ATTR_IPADDR_IPV6, &v6.octets()),
         }
         requests.end_nest(ip);
-        requests.attribute_be(ATTR_PORT, &door.port.port.get().to_be_bytes());
-        requests.attribute(ATTR_PROTO, &[protocol_number(door.port.protocol)]);
+        requests.attribute_be(ATTR_PORT, &port.port.get().to_be_bytes());
+        requests.attribute(ATTR_PROTO, &[protocol_number(port.protocol)]);
         if let Some(secs) = timeout_secs {
             requests.attribute_be(ATTR_TIMEOUT, &secs.to_be_bytes());
         }
@@ -411,7 +414,7 @@ fn hole_of(element: Attributes<'_>) -> Option<Hole> {
         port: NonZeroU16::new(port)?,
     };
     Some(Hole {
-        door: Door { address, port },
+        rule: Rule::Accept { address, port },
         timeout: HoleTimeout::clamped(secs),
     })
 }

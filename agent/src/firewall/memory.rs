@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine::{Hole, HoleTimeout, Rule};
 use parking_lot::Mutex;
 
-use super::{Door, Firewall, FirewallError, Hole, HoleTimeout};
+use super::{Firewall, FirewallError};
 
 /// Remembers what it was told to open; closes nothing by itself. Clones share their memory, so that
 /// a test can look at what it has given away.
@@ -14,23 +15,23 @@ pub struct MemoryFirewall(Arc<Mutex<Memory>>);
 
 #[derive(Debug, Default)]
 struct Memory {
-    open: BTreeMap<Door, HoleTimeout>,
-    revoked: Vec<Door>,
+    open: BTreeMap<Rule, HoleTimeout>,
+    revoked: Vec<Rule>,
 }
 
 // === impl MemoryFirewall ===
 
 impl MemoryFirewall {
-    /// The doors that were closed by force and not opened since.
-    pub fn revoked(&self) -> Vec<Door> {
+    /// The rules that were taken back by force and not opened since.
+    pub fn revoked(&self) -> Vec<Rule> {
         self.0.lock().revoked.clone()
     }
 
     /// What is open.
     pub fn holes(&self) -> Vec<Hole> {
         let memory = self.0.lock();
-        let hole = |(door, timeout): (&Door, &HoleTimeout)| Hole {
-            door: *door,
+        let hole = |(rule, timeout): (&Rule, &HoleTimeout)| Hole {
+            rule: *rule,
             timeout: *timeout,
         };
         memory.open.iter().map(hole).collect()
@@ -41,17 +42,17 @@ impl Firewall for MemoryFirewall {
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {
         let mut memory = self.0.lock();
         for hole in holes {
-            memory.open.insert(hole.door, hole.timeout);
-            memory.revoked.retain(|door| *door != hole.door);
+            memory.open.insert(hole.rule, hole.timeout);
+            memory.revoked.retain(|rule| *rule != hole.rule);
         }
         Ok(())
     }
 
-    fn close(&mut self, doors: &[Door]) -> Result<(), FirewallError> {
+    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
         let mut memory = self.0.lock();
-        for door in doors {
-            memory.open.remove(door);
-            memory.revoked.push(*door);
+        for rule in rules {
+            memory.open.remove(rule);
+            memory.revoked.push(*rule);
         }
         Ok(())
     }

@@ -1,23 +1,22 @@
 //! What is open, until when, and by whose leave: the gate thread's own book.
 //!
 //! The kernel closes every hole by itself; this book is for the audit (who closed when), for
-//! revoking, and for the rule that re-authorising never shortens: of several grants for one door,
+//! revoking, and so that re-authorising never shortens: of several grants for one rule,
 //! the later deadline wins. Bounded, because what does not fit into the book is not opened.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 
+use engine::{Hole, HoleTimeout, Rule};
 use fleet::Event;
 use gate::Grant;
-
-use crate::firewall::{Door, Hole, HoleTimeout};
 
 /// One grant whose hole is open.
 #[derive(Debug)]
 pub struct Live {
     pub origin: Origin,
-    pub doors: Vec<Door>,
+    pub rules: Vec<Rule>,
     /// Steady time at which the kernel closes the hole.
     pub deadline: Duration,
     /// The same, in milliseconds since the Unix epoch, as the audit says it.
@@ -38,10 +37,10 @@ pub enum Origin {
 pub struct Grants {
     live: BTreeMap<u64, Live>,
     by_deadline: BinaryHeap<Reverse<(Duration, u64)>>,
-    doors: HashMap<Door, Leaf>,
+    rules: HashMap<Rule, Leaf>,
 }
 
-/// How long a door stays open for all its grants together.
+/// How long a rule stays open for all its grants together.
 #[derive(Clone, Copy, Debug)]
 struct Leaf {
     latest: Duration,
@@ -52,7 +51,7 @@ struct Leaf {
 #[derive(Debug, Default)]
 pub struct Revoked {
     /// In no other grant: to be closed, with the sessions through them.
-    pub close: Vec<Door>,
+    pub close: Vec<Rule>,
     /// Still in another grant that ends earlier: to be opened for just so long.
     pub shorten: Vec<Hole>,
 }
@@ -68,18 +67,18 @@ impl Grants {
         self.live.is_empty()
     }
 
-    /// Of `doors`, those that must be opened so that they are open for `timeout` from now: all but
+    /// Of `rules`, those that must be opened so that they are open for `timeout` from now: all but
     /// the ones that another grant keeps open for longer.
-    pub fn holes(&self, doors: &[Door], timeout: HoleTimeout, steady: Duration) -> Vec<Hole> {
+    pub fn holes(&self, rules: &[Rule], timeout: HoleTimeout, steady: Duration) -> Vec<Hole> {
         let deadline = steady + Duration::from_secs(timeout.secs().into());
-        let open_longer = |door: &Door| {
-            let leaf = self.doors.get(door);
+        let open_longer = |rule: &Rule| {
+            let leaf = self.rules.get(rule);
             leaf.is_some_and(|leaf| leaf.latest >= deadline)
         };
-        let doors = doors.iter().filter(|door| !open_longer(door));
-        doors
-            .map(|door| Hole {
-                door: *door,
+        let rules = rules.iter().filter(|rule| !open_longer(rule));
+        rules
+            .map(|rule| Hole {
+                rule: *rule,
                 timeout,
             })
             .collect()
@@ -87,8 +86,8 @@ impl Grants {
 
     /// Enters a grant that was opened with event `seq`.
     pub fn enter(&mut self, seq: u64, live: Live) {
-        for door in &live.doors {
-            let leaf = self.doors.entry(*door).or_insert(Leaf {
+        for rule in &live.rules {
+            let leaf = self.rules.entry(*rule).or_insert(Leaf {
                 latest: live.deadline,
                 grants: 0,
             });
@@ -142,11 +141,11 @@ impl Grants {
         for (_, live) in &gone {
             self.leave(live);
         }
-        for door in gone.iter().flat_map(|(_, live)| &live.doors) {
-            match self.recount(*door) {
-                None => revoked.close.push(*door),
+        for rule in gone.iter().flat_map(|(_, live)| &live.rules) {
+            match self.recount(*rule) {
+                None => revoked.close.push(*rule),
                 Some(latest) => revoked.shorten.push(Hole {
-                    door: *door,
+                    rule: *rule,
                     timeout: left(latest, steady),
                 }),
             }
@@ -156,31 +155,31 @@ impl Grants {
 
     /// Everything that should be open now.
     pub fn all_holes(&self, steady: Duration) -> Vec<Hole> {
-        let doors = self.doors.iter();
-        doors
+        let rules = self.rules.iter();
+        rules
             .filter(|(_, leaf)| leaf.latest > steady)
-            .map(|(door, leaf)| Hole {
-                door: *door,
+            .map(|(rule, leaf)| Hole {
+                rule: *rule,
                 timeout: left(leaf.latest, steady),
             })
             .collect()
     }
 
     fn leave(&mut self, live: &Live) {
-        for door in &live.doors {
-            if let Some(leaf) = self.doors.get_mut(door) {
+        for rule in &live.rules {
+            if let Some(leaf) = self.rules.get_mut(rule) {
                 leaf.grants = leaf.grants.saturating_sub(1);
                 if leaf.grants == 0 {
-                    self.doors.remove(door);
+                    self.rules.remove(rule);
                 }
             }
         }
     }
 
-    /// The latest deadline of a door after one of its grants was revoked.
-    fn recount(&mut self, door: Door) -> Option<Duration> {
-        let leaf = self.doors.get_mut(&door)?;
-        let others = self.live.values().filter(|live| live.doors.contains(&door));
+    /// The latest deadline of a rule after one of its grants was revoked.
+    fn recount(&mut self, rule: Rule) -> Option<Duration> {
+        let leaf = self.rules.get_mut(&rule)?;
+        let others = self.live.values().filter(|live| live.rules.contains(&rule));
         leaf.latest = others.map(|live| live.deadline).max()?;
         Some(leaf.latest)
     }
@@ -204,8 +203,8 @@ mod tests {
         let mut grants = Grants::default();
         grants.enter(1, live(&["tcp/22"], 30));
 
-        let shorter = grants.holes(&doors(&["tcp/22"]), HoleTimeout::clamped(10), secs(5));
-        let longer = grants.holes(&doors(&["tcp/22"]), HoleTimeout::clamped(60), secs(5));
+        let shorter = grants.holes(&rules(&["tcp/22"]), HoleTimeout::clamped(10), secs(5));
+        let longer = grants.holes(&rules(&["tcp/22"]), HoleTimeout::clamped(60), secs(5));
 
         assert_eq!(shorter, []);
         assert_eq!(longer.len(), 1);
@@ -223,7 +222,7 @@ mod tests {
         assert_eq!(grants.take_ended(secs(31)).unwrap().0, 2);
         assert_eq!(grants.take_ended(secs(31)).unwrap().0, 1);
         assert!(grants.take_ended(secs(31)).is_none());
-        assert!(grants.is_empty() && grants.doors.is_empty());
+        assert!(grants.is_empty() && grants.rules.is_empty());
     }
 
     #[test]
@@ -235,7 +234,7 @@ mod tests {
         let (gone, revoked) = grants.revoke(secs(5), |live| live.deadline == secs(30));
 
         assert_eq!(gone.len(), 1);
-        assert_eq!(revoked.close, doors(&["tcp/80"]));
+        assert_eq!(revoked.close, rules(&["tcp/80"]));
         assert_eq!(revoked.shorten.len(), 1);
         assert_eq!(revoked.shorten[0].timeout.secs(), 25);
         assert_eq!(grants.take_ended(secs(60)).unwrap().0, 2);
@@ -244,18 +243,18 @@ mod tests {
     fn live(ports: &[&str], deadline_secs: u64) -> Live {
         Live {
             origin: Origin::Adopted(Box::new(Event::new(EventKind::GrantOpened, 0))),
-            doors: doors(ports),
+            rules: rules(ports),
             deadline: secs(deadline_secs),
             until_ms: 0,
         }
     }
 
-    fn doors(ports: &[&str]) -> Vec<Door> {
-        let door = |port: &&str| Door {
+    fn rules(ports: &[&str]) -> Vec<Rule> {
+        let rule = |port: &&str| Rule::Accept {
             address: "192.0.2.7".parse().unwrap(),
             port: port.parse().unwrap(),
         };
-        ports.iter().map(door).collect()
+        ports.iter().map(rule).collect()
     }
 
     fn secs(secs: u64) -> Duration {

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use engine::Rule;
 use fleet::{Event, EventKind};
 use gate::Now;
 
 use super::events;
 use super::grants::{Grants, Live, Origin};
 use crate::config::Config;
-use crate::firewall::{Door, Firewall};
+use crate::firewall::Firewall;
 use crate::journal::Start;
 
 /// Closes, or takes over, the grants of earlier runs, and records what became of them.
@@ -28,13 +29,13 @@ pub(super) fn settle_the_past(
             tracing::error!(%cause, "cannot see what an earlier run left open; it ends by itself");
             Vec::new()
         });
-    let open: HashSet<Door> = open.iter().map(|hole| hole.door).collect();
+    let open: HashSet<Rule> = open.iter().map(|hole| hole.rule).collect();
 
     for event in std::mem::take(&mut start.open_grants) {
         let seq = event.seq;
         let live = live_of(event, now);
         let has_ended = live.until_ms <= now.wall_ms();
-        if !has_ended && live.doors.iter().all(|door| open.contains(door)) {
+        if !has_ended && live.rules.iter().all(|rule| open.contains(rule)) {
             grants.enter(seq, live);
             continue;
         }
@@ -51,20 +52,20 @@ pub(super) fn settle_the_past(
 
 fn live_of(event: Event, now: Now) -> Live {
     let address = event.opened.parse();
-    let doors = event
+    let rules = event
         .ports
         .iter()
         .filter_map(|port| {
             let address = address.clone().ok()?;
             let port = port.parse().ok()?;
-            Some(Door { address, port })
+            Some(Rule::Accept { address, port })
         })
         .collect();
     let until_ms = event.until_ms;
     let left = Duration::from_millis(until_ms.saturating_sub(now.wall_ms()));
     Live {
         origin: Origin::Adopted(Box::new(event)),
-        doors,
+        rules,
         deadline: now.steady + left,
         until_ms,
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use engine::{Hole, HoleTimeout, Rule};
 use fleet::{Event, EventKind};
 use gate::{Grant, Now};
 use policy::Permitted;
@@ -13,7 +14,7 @@ use spa::ProtoPort;
 use super::events;
 use super::gate_thread::GateThread;
 use super::grants::{Live, Origin, Revoked};
-use crate::firewall::{Door, FirewallError, Hole, HoleTimeout};
+use crate::firewall::FirewallError;
 use crate::journal::SavedPolicy;
 use crate::orders::{Rejected, Standing};
 use crate::policies::NewPolicy;
@@ -37,10 +38,10 @@ impl GateThread {
             match &grant.permit.what {
                 Permitted::Command { .. } => self.commands.start(grant),
                 Permitted::Ports(ports) => {
-                    let doors = doors_of(&grant, ports);
+                    let rules = rules_of(&grant, ports);
                     let timeout = HoleTimeout::clamped(grant.permit.timeout_secs);
-                    holes.extend(self.grants.holes(&doors, timeout, now.steady));
-                    entries.push((seq, enter(grant, doors, timeout, now)));
+                    holes.extend(self.grants.holes(&rules, timeout, now.steady));
+                    entries.push((seq, enter(grant, rules, timeout, now)));
                 }
             }
         }
@@ -90,15 +91,15 @@ impl GateThread {
     /// After a firewall error: makes sure that what was recorded as opened is closed, and says so.
     fn undo(&mut self, entries: Vec<(u64, Live)>, cause: &FirewallError, now: Now) {
         tracing::error!(%cause, grants = entries.len(), "cannot open");
-        let held: BTreeSet<Door> = self
+        let held: BTreeSet<Rule> = self
             .grants
             .all_holes(now.steady)
             .iter()
-            .map(|h| h.door)
+            .map(|h| h.rule)
             .collect();
-        let doors = entries.iter().flat_map(|(_, live)| &live.doors);
-        let doors: Vec<Door> = doors.filter(|door| !held.contains(door)).copied().collect();
-        if let Err(cause) = self.firewall.close(&doors) {
+        let rules = entries.iter().flat_map(|(_, live)| &live.rules);
+        let rules: Vec<Rule> = rules.filter(|rule| !held.contains(rule)).copied().collect();
+        if let Err(cause) = self.firewall.close(&rules) {
             tracing::error!(%cause, "cannot close either; the holes end by themselves");
         }
         for (seq, live) in entries {
@@ -284,32 +285,32 @@ pub(super) fn protected(configured: &[ProtoPort], policy: &policy::Policy) -> Ve
     all.into_iter().collect()
 }
 
-fn doors_of(grant: &Grant, ports: &[ProtoPort]) -> Vec<Door> {
+fn rules_of(grant: &Grant, ports: &[ProtoPort]) -> Vec<Rule> {
     let address = grant.permit.address;
-    let door = |port: &ProtoPort| Door {
+    let rule = |port: &ProtoPort| Rule::Accept {
         address,
         port: *port,
     };
-    ports.iter().map(door).collect()
+    ports.iter().map(rule).collect()
 }
 
-fn enter(grant: Grant, doors: Vec<Door>, timeout: HoleTimeout, now: Now) -> Live {
+fn enter(grant: Grant, rules: Vec<Rule>, timeout: HoleTimeout, now: Now) -> Live {
     let secs = u64::from(timeout.secs());
     Live {
         origin: Origin::Given(Box::new(grant)),
-        doors,
+        rules,
         deadline: now.steady + Duration::from_secs(secs),
         until_ms: now.wall_ms() + secs * 1_000,
     }
 }
 
-/// Of several holes for one door in one batch, the one that is open longest: the kernel takes the
+/// Of several holes for one rule in one batch, the one that is open longest: the kernel takes the
 /// last word, and the later deadline must win.
 fn longest(holes: &mut Vec<Hole>) -> Vec<Hole> {
     if holes.len() > 1 {
-        holes.sort_unstable_by_key(|hole| (hole.door, hole.timeout));
+        holes.sort_unstable_by_key(|hole| (hole.rule, hole.timeout));
         holes.reverse();
-        holes.dedup_by_key(|hole| hole.door);
+        holes.dedup_by_key(|hole| hole.rule);
     }
     std::mem::take(holes)
 }
@@ -319,11 +320,10 @@ fn log_opened(live: &Live) {
         return;
     };
     let permit = &grant.permit;
-    let ports: Vec<String> = live
-        .doors
-        .iter()
-        .map(|door| door.port.to_string())
-        .collect();
+    let Permitted::Ports(ports) = &permit.what else {
+        return;
+    };
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
     tracing::info!(
         user = grant.identity.user,
         stanza = events::stanza(permit.name.as_ref(), permit.stanza),

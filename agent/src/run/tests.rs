@@ -304,11 +304,11 @@ impl Room {
     fn open_by_the_record(&self) -> Vec<String> {
         let mut open = Vec::new();
         for SpooledEvent { event, .. } in self.events() {
-            let door = format!("{} {}", event.opened, event.ports.join(","));
+            let opened = format!("{} {}", event.opened, event.ports.join(","));
             if event.kind == EventKind::GrantOpened {
-                open.push(door);
+                open.push(opened);
             } else if [EventKind::GrantClosed, EventKind::GrantRevoked].contains(&event.kind) {
-                open.retain(|opened| *opened != door);
+                open.retain(|other| *other != opened);
             }
         }
         open.sort();
@@ -317,7 +317,7 @@ impl Room {
 
     fn open_by_the_firewall(&self) -> Vec<String> {
         let holes = self.firewall.holes();
-        holes.iter().map(|hole| hole.door.to_string()).collect()
+        holes.iter().map(|hole| hole.rule.to_string()).collect()
     }
 }
 

@@ -20,13 +20,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use agent::firewall::{
-    Door, Firewall as _, Groundwork, GroundworkOptions, Hole, HoleTimeout, IpsetFirewall, SetNames,
-};
+use agent::firewall::{Firewall as _, Groundwork, GroundworkOptions, IpsetFirewall, SetNames};
 use agent::journal::{Journal, JournalOptions, Retention};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use divan::{Bencher, black_box};
+use engine::{Hole, HoleTimeout, Rule};
 use fleet::{Event, EventKind};
 use gate::{
     Datagram, Decision, Estate, Gate, MemoryReplayLog, Now, ReplayLog as _, Settings, SharedKeys,
@@ -192,7 +191,7 @@ fn set(bencher: Bencher<'_, '_>, batch: u32) {
 
 fn hole(number: u32) -> Hole {
     Hole {
-        door: Door {
+        rule: Rule::Accept {
             address: IpAddr::from((0x0a00_0000 + number).to_be_bytes()),
             port: "tcp/22".parse().unwrap(),
         },
