@@ -1,14 +1,11 @@
 //! `postern-agent explain` on every golden vector: packets and verdicts of the real fwknop and fwknopd.
 //!
-//! The vectors (`../shared/vectors`, beside the repository) were made by Debian's fwknop 2.6.10; no byte of them is
-//! ours. `README.md` there says what the categories ask of us.
+//! The vectors (`tests/vectors`) were made by Debian's fwknop 2.6.10; no byte of them is ours. `README.md` there says
+//! what the categories ask of us.
 #![expect(
     clippy::indexing_slicing,
     reason = "helpers of tests: a missing field should stop here"
 )]
-
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use harness::postern::explain;
@@ -73,7 +70,7 @@ const NOT_FOR_EXPLAIN: &[(&str, &str)] = &[
 fn every_packet_that_the_real_client_made_is_explained_as_the_real_client_meant_it() {
     in_lab(|lab| {
         let node = lab.node("host", 10)?;
-        for vector in vectors("valid.json")? {
+        for vector in vectors_of(vectors::VALID_JSON)? {
             let name = text(&vector, "name").to_owned();
             let wanted = wanted_of_valid(&vector);
             let switches = switches(&vector, "packet_source_ip")?;
@@ -91,7 +88,7 @@ fn every_mutation_is_refused_or_accepted_as_its_category_says() {
     in_lab(|lab| {
         let node = lab.node("host", 10)?;
         let mut asked = 0;
-        for vector in vectors("invalid.json")? {
+        for vector in vectors_of(vectors::INVALID_JSON)? {
             let name = text(&vector, "name");
             if listed(NOT_FOR_EXPLAIN, name) {
                 continue;
@@ -110,7 +107,7 @@ fn every_mutation_is_refused_or_accepted_as_its_category_says() {
 fn explain_reads_many_packets_and_answers_each_in_one_line() {
     in_lab(|lab: &Lab| {
         let node = lab.node("host", 10)?;
-        let vector = vectors("valid.json")?
+        let vector = vectors_of(vectors::VALID_JSON)?
             .into_iter()
             .find(|vector| text(vector, "name") == "mode_ctr_hmac");
         let vector = vector.context("no such vector")?;
@@ -282,14 +279,6 @@ fn fields_agree(answer: &Value, expected: &Value) -> Result<()> {
     Ok(())
 }
 
-fn vectors(name: &str) -> Result<Vec<Value>> {
-    let dir: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    let path = dir.join(name);
-    let text = fs::read_to_string(&path).with_context(|| {
-        format!(
-            "the golden vectors should be beside the repository, at {}",
-            path.display()
-        )
-    })?;
-    Ok(serde_json::from_str(&text)?)
+fn vectors_of(json: &str) -> Result<Vec<Value>> {
+    Ok(serde_json::from_str(json)?)
 }

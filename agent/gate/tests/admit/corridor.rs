@@ -240,7 +240,7 @@ fn a_mapped_ipv4_source_is_its_ipv4_address() {
 
     let decision = scene.send_from("::ffff:198.51.100.10", seal(&asked, &keys("alice")));
 
-    let grant = crate::vectors::granted("mapped", decision);
+    let grant = crate::rules::granted("mapped", decision);
     assert_eq!(grant.permit.address.to_string(), "198.51.100.10");
 }
 

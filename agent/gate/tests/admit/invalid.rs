@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use gate::{Check, Decision, Reason, Settings};
 use policy::Denied;
+use vectors::{Invalid, invalid};
 
+use crate::rules::{granted, rules_of_grant, rules_of_server};
 use crate::support::{Scene, at, refusal};
-use crate::vectors::{Invalid, granted, load, rules_of_grant, rules_of_server};
 
 /// Granted by the real server, and refused here by name: NAT is not offered by this version.
 const NAT: &str = "pt_nat_ok_hostname";
@@ -83,7 +84,7 @@ fn what_is_right_is_granted_with_the_rules_of_the_real_server() {
 
 #[test]
 fn replays_ages_and_policy_are_refused_by_the_check_that_is_theirs() {
-    for vector in load::<Invalid>("invalid.json") {
+    for vector in invalid() {
         let expected = match vector.stage.as_str() {
             "replay" => Check::Replay,
             "age" => Check::Fresh,
@@ -104,7 +105,7 @@ fn replays_ages_and_policy_are_refused_by_the_check_that_is_theirs() {
 #[test]
 fn every_vector_has_a_category_that_is_run() {
     let categories = ["rejected", "lenient", "bypass", "control"];
-    let vectors = load::<Invalid>("invalid.json");
+    let vectors = invalid();
 
     assert_eq!(vectors.len(), 197);
     assert!(
@@ -115,7 +116,7 @@ fn every_vector_has_a_category_that_is_run() {
 }
 
 fn of_category(category: &str, count_min: usize) -> Vec<Invalid> {
-    let vectors: Vec<_> = load::<Invalid>("invalid.json")
+    let vectors: Vec<_> = invalid()
         .into_iter()
         .filter(|vector| vector.category == category)
         .collect();
@@ -124,17 +125,15 @@ fn of_category(category: &str, count_min: usize) -> Vec<Invalid> {
 }
 
 fn run(vector: &Invalid) -> Decision {
-    let age_max = if vector.has("MAX_SPA_PACKET_AGE 10") {
+    let age_max = if has(vector, "MAX_SPA_PACKET_AGE 10") {
         10
     } else {
         120
     };
     let settings = Settings {
-        ageing: vector
-            .has("ENABLE_SPA_PACKET_AGING Y")
-            .then(|| Duration::from_secs(age_max)),
-        spa_over_http: vector.has("ENABLE_SPA_OVER_HTTP Y"),
-        x_forwarded_for: vector.has("ENABLE_X_FORWARDED_FOR Y"),
+        ageing: has(vector, "ENABLE_SPA_PACKET_AGING Y").then(|| Duration::from_secs(age_max)),
+        spa_over_http: has(vector, "ENABLE_SPA_OVER_HTTP Y"),
+        x_forwarded_for: has(vector, "ENABLE_X_FORWARDED_FOR Y"),
         ..Settings::default()
     };
     let mut scene = Scene::with(&vector.access_conf, settings);
@@ -148,4 +147,12 @@ fn run(vector: &Invalid) -> Decision {
         Some(source) => scene.send_from(source, vector.packet()),
         None => scene.send(vector.packet()),
     }
+}
+
+/// Whether the server's configuration of the case has this setting.
+fn has(vector: &Invalid, setting: &str) -> bool {
+    vector
+        .fwknopd_conf_extra
+        .split(';')
+        .any(|own| own.trim() == setting)
 }

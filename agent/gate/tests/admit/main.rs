@@ -13,7 +13,7 @@ mod keys;
 mod model;
 mod ports;
 mod replay;
+mod rules;
 mod support;
 mod transport;
 mod valid;
-mod vectors;

@@ -93,12 +93,12 @@ fn to_explain_a_packet_its_sender_is_looked_for_at_every_port() {
 #[test]
 fn a_grant_is_upheld_when_its_group_moves_to_another_port() {
     let mut scene = Scene::new(&stanza("alice", "SPA_SERVER_PORT 4001"));
-    let grant = crate::vectors::granted("packet", scene.send_to(OPS, knock("alice", 1)));
+    let grant = crate::rules::granted("packet", scene.send_to(OPS, knock("alice", 1)));
 
     scene.adopt(&stanza("alice", "SPA_SERVER_PORT 4002"));
 
     assert!(scene.gate.upholds(&grant, scene.now));
     let old = scene.send_to(OPS, knock("alice", 2));
     assert_eq!(check(old), Check::Match);
-    let _ = crate::vectors::granted("packet", scene.send_to(DEV, knock("alice", 3)));
+    let _ = crate::rules::granted("packet", scene.send_to(DEV, knock("alice", 3)));
 }

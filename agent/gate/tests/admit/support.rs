@@ -74,7 +74,7 @@ impl Scene {
 
     #[track_caller]
     pub(crate) fn granted(&mut self, payload: impl AsRef<[u8]>) -> Grant {
-        crate::vectors::granted("packet", self.send(payload))
+        crate::rules::granted("packet", self.send(payload))
     }
 
     #[track_caller]
@@ -110,7 +110,7 @@ pub(crate) fn check(decision: Decision) -> Check {
 
 #[track_caller]
 pub(crate) fn route(decision: Decision) -> Route {
-    crate::vectors::granted("packet", decision).identity.route
+    crate::rules::granted("packet", decision).identity.route
 }
 
 pub(crate) fn at(wall_secs: u64) -> Now {

@@ -1,14 +1,15 @@
 //! Whole IP packets that the real client sent, through every transport it has.
 
 use gate::{Datagram, Decision, Link, Settings, Transport};
+use vectors::{Transported, transported};
 
+use crate::rules::granted;
 use crate::support::{Scene, check};
-use crate::vectors::{Transported, granted, load};
 
 #[test]
 fn what_the_real_server_takes_off_the_wire_is_granted_here_and_nothing_else() {
     let mut seen = 0;
-    for vector in load::<Transported>("transport.json") {
+    for vector in transported() {
         let decision = admit(&vector, true);
 
         assert_eq!(
@@ -24,7 +25,7 @@ fn what_the_real_server_takes_off_the_wire_is_granted_here_and_nothing_else() {
 
 #[test]
 fn http_requests_are_refused_unless_they_are_switched_on() {
-    for vector in load::<Transported>("transport.json") {
+    for vector in transported() {
         if vector.name.starts_with("http") {
             assert_eq!(check(admit(&vector, false)), gate::Check::Parse);
         }
@@ -33,7 +34,7 @@ fn http_requests_are_refused_unless_they_are_switched_on() {
 
 #[test]
 fn addresses_ports_and_payload_are_those_of_the_capture() {
-    for vector in load::<Transported>("transport.json") {
+    for vector in transported() {
         for frame in &vector.frames {
             let packet = hex::decode(&frame.ip_packet_hex).unwrap();
 
@@ -62,7 +63,7 @@ fn addresses_ports_and_payload_are_those_of_the_capture() {
 
 #[test]
 fn a_forged_source_is_what_the_grant_says_it_came_from() {
-    let vector = load::<Transported>("transport.json")
+    let vector = transported()
         .into_iter()
         .find(|vector| vector.name == "udpraw_spoof")
         .unwrap();

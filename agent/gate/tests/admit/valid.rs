@@ -3,9 +3,10 @@
 
 use gate::{Check, Decision, Reason, Settings};
 use policy::Denied;
+use vectors::{Expected, Valid, valid};
 
+use crate::rules::{granted, rules_of_grant, rules_of_server};
 use crate::support::Scene;
-use crate::vectors::{Expected, Valid, granted, load, rules_of_grant, rules_of_server};
 
 /// Refused by the real server, granted here.
 const WE_GRANT: [&str; 5] = [
@@ -82,7 +83,7 @@ fn every_packet_is_a_replay_when_it_comes_again() {
 }
 
 fn judged() -> impl Iterator<Item = Valid> {
-    let vectors = load::<Valid>("valid.json");
+    let vectors = valid();
     assert_eq!(vectors.len(), 145);
     vectors
         .into_iter()

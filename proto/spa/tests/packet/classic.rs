@@ -2,7 +2,7 @@
 
 use spa::{Allow, DigestType, Malformed, Message, MessageType, Request};
 
-/// As the article prints it, its own digest included (shared/docs/seed.md). Base64 keeps its padding.
+/// As the article prints it, its own digest included (docs/wire-format.md). Base64 keeps its padding.
 const ARTICLE: &str =
     "5628557594764037:bWJy:1132121405:0.9.4:1:MC4wLjAuMCx0Y3AvMjI=:q8vIpYY6q3qEflaFtU3Jag";
 

@@ -5,7 +5,7 @@ use spa::{
     UnknownName,
 };
 
-use crate::vectors::keys;
+use crate::opening::keys;
 
 #[test]
 fn a_key_that_fwknop_refuses_is_refused() {

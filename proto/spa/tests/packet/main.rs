@@ -8,10 +8,10 @@
 mod classic;
 mod invalid;
 mod keys;
+mod opening;
 mod openssl;
 mod pairwise;
 mod properties;
 mod tagged;
 mod trial;
 mod valid;
-mod vectors;

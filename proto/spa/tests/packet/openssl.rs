@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use spa::{DigestType, EncryptionMode, Secret, seal};
 
+use crate::opening::keys;
 use crate::properties::message;
-use crate::vectors::keys;
 
 const PREFIX: &str = "U2FsdGVkX1";
 const PASSPHRASE: &str = "vectorpass1";

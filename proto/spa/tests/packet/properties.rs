@@ -17,7 +17,7 @@ use spa::{
     ProtoPort, Protocol, Request, SealError, Sealed, Secret, seal,
 };
 
-use crate::vectors::{Refused, keys, open};
+use crate::opening::{Refused, keys, open};
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

@@ -5,8 +5,8 @@ use spa::{
     tag,
 };
 
+use crate::opening::keys;
 use crate::properties::{message, open_fields};
-use crate::vectors::keys;
 
 /// Expected values made with `openssl kdf HKDF` (key `vector-hmac-key`, salt `postern tag v1`, info
 /// `vectorpass1`) and Python's hmac over the bucket in eight bytes, of which six are kept.

@@ -6,8 +6,9 @@ use spa::{
     Allow, InvalidMessage, Malformed, Message, MessageType, NatAccess, OpenError, Request,
     SealError, seal,
 };
+use vectors::{Expected, Valid, valid};
 
-use crate::vectors::{Expected, Refused, Valid, open, valid};
+use crate::opening::{Refused, keys_of, open};
 
 /// Refused by the real server, opened by us, with the reason why.
 const WE_OPEN: [&str; 6] = [
@@ -64,7 +65,7 @@ fn what_the_real_client_sends_is_opened_with_the_fields_that_it_printed() {
     let mut opened_count = 0;
 
     for vector in opened_here() {
-        let keys = vector.keys().unwrap();
+        let keys = keys_of(&vector).unwrap();
 
         let opened = open(vector.packet.as_bytes(), &keys)
             .unwrap_or_else(|refused| panic!("{}: {refused:?}", vector.name));
@@ -83,7 +84,7 @@ fn what_the_real_client_sends_is_opened_with_the_fields_that_it_printed() {
 #[test]
 fn what_the_real_client_sends_is_sealed_to_the_same_bytes() {
     for vector in opened_here() {
-        let keys = vector.keys().unwrap();
+        let keys = keys_of(&vector).unwrap();
         let salt = hex::decode(vector.salt_hex.as_ref().unwrap()).unwrap();
         let message = message(&vector);
 
@@ -100,7 +101,7 @@ fn every_message_of_the_real_client_has_a_replay_digest_of_its_own() {
     let mut seen = BTreeSet::new();
 
     for vector in opened_here() {
-        let opened = open(vector.packet.as_bytes(), &vector.keys().unwrap()).unwrap();
+        let opened = open(vector.packet.as_bytes(), &keys_of(&vector).unwrap()).unwrap();
 
         assert!(seen.insert(opened.replay_digest()), "{}", vector.name);
     }
@@ -110,7 +111,7 @@ fn every_message_of_the_real_client_has_a_replay_digest_of_its_own() {
 fn what_no_server_takes_is_neither_opened_nor_sealed() {
     for (name, malformed, invalid) in BOTH_REFUSE {
         let vector = vector(name);
-        let keys = vector.keys().unwrap();
+        let keys = keys_of(&vector).unwrap();
 
         let refused = open(vector.packet.as_bytes(), &keys).unwrap_err();
         let unsealed = seal(&message(&vector), &keys, [0; 8]);
@@ -129,7 +130,7 @@ fn what_no_server_takes_is_neither_opened_nor_sealed() {
 fn an_address_with_leading_zeros_is_refused_though_fwknop_takes_it() {
     let vector = vector(WE_REFUSE);
 
-    let refused = open(vector.packet.as_bytes(), &vector.keys().unwrap()).unwrap_err();
+    let refused = open(vector.packet.as_bytes(), &keys_of(&vector).unwrap()).unwrap_err();
 
     assert!(vector.fwknopd_accepts);
     assert_eq!(
@@ -140,7 +141,7 @@ fn an_address_with_leading_zeros_is_refused_though_fwknop_takes_it() {
 
 #[test]
 fn what_the_real_server_refuses_is_decided_here_by_name() {
-    for vector in valid().iter().filter(|vector| vector.keys().is_some()) {
+    for vector in valid().iter().filter(|vector| keys_of(vector).is_some()) {
         let name = vector.name.as_str();
         let both_refuse = BOTH_REFUSE.iter().any(|(listed, ..)| *listed == name);
         let decided = WE_OPEN.contains(&name) || both_refuse;
@@ -153,7 +154,7 @@ fn opened_here() -> impl Iterator<Item = Valid> {
     valid().into_iter().filter(|vector| {
         let name = vector.name.as_str();
         let refused = BOTH_REFUSE.iter().any(|(listed, ..)| *listed == name) || name == WE_REFUSE;
-        vector.keys().is_some() && !refused
+        keys_of(vector).is_some() && !refused
     })
 }
 
