@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::{
-    Budget, Datagram, Estate, Gate, InvalidEstate, MemoryReplayLog, Now, Settings, SharedKeys,
-    Transport,
+    Budget, CompileError, CompiledPolicy, Datagram, Gate, MemoryReplayLog, Now, Settings,
+    SharedKeys, Transport,
 };
 use policy::{Dialect, InvalidPolicy, Policy};
 
@@ -85,11 +85,11 @@ pub enum InvalidAccessFile {
     Policy(InvalidPolicy),
     /// It needs what this host does not have.
     #[error("{}: {cause}", path.display())]
-    Estate {
+    CompiledPolicy {
         /// The file.
         path: PathBuf,
         /// Why.
-        cause: InvalidEstate,
+        cause: CompileError,
     },
 }
 
@@ -109,15 +109,15 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode, ExplainError> {
         Ok(policy) => policy,
         Err(invalid) => return complain(&invalid),
     };
-    let estate = Estate::new(&policy, None, 0, SharedKeys::None, now(args));
-    let estate = match estate {
-        Ok(estate) => estate,
+    let compiled = CompiledPolicy::new(&policy, None, 0, SharedKeys::None, now(args));
+    let compiled = match compiled {
+        Ok(compiled) => compiled,
         Err(cause) => {
             let path = args.access_file.clone();
-            return complain(&InvalidAccessFile::Estate { path, cause });
+            return complain(&InvalidAccessFile::CompiledPolicy { path, cause });
         }
     };
-    let mut gate = Gate::new(settings(args), Arc::new(estate));
+    let mut gate = Gate::new(settings(args), Arc::new(compiled));
     let explained = explain(args, &mut gate, io::stdin().lock(), io::stdout().lock());
     match explained {
         // Whoever reads has seen enough.

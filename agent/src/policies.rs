@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gate::{Estate, InvalidEstate, SharedKeys};
+use gate::{CompileError, CompiledPolicy, SharedKeys};
 
 use crate::clock;
 
@@ -21,7 +21,7 @@ pub struct NewPolicy {
     /// Packets dated before this are refused for claimed stanzas; 0 for none.
     pub replay_floor_secs: u64,
     pub policy: Arc<policy::Policy>,
-    pub estate: Arc<Estate>,
+    pub compiled: Arc<CompiledPolicy>,
 }
 
 // === impl NewPolicy ===
@@ -31,17 +31,17 @@ impl NewPolicy {
     ///
     /// # Errors
     ///
-    /// Never, but the type of [`Estate::new`] does not know that.
-    pub fn nothing() -> Result<Self, InvalidEstate> {
+    /// Never, but the type of [`CompiledPolicy::new`] does not know that.
+    pub fn nothing() -> Result<Self, CompileError> {
         let policy = Arc::new(policy::Policy::default());
-        let estate = Estate::new(&policy, None, 0, SharedKeys::None, clock::now())?;
+        let compiled = CompiledPolicy::new(&policy, None, 0, SharedKeys::None, clock::now())?;
         Ok(Self {
             generation: 0,
             digest: [0; 32],
             text: None,
             not_after_secs: 0,
             replay_floor_secs: 0,
-            estate: Arc::new(estate),
+            compiled: Arc::new(compiled),
             policy,
         })
     }

@@ -117,7 +117,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     };
 
     let gate_thread = GateThread {
-        gate: Gate::new(settings(config, &start), Arc::clone(&policy.estate)),
+        gate: Gate::new(settings(config, &start), Arc::clone(&policy.compiled)),
         journal: start.journal,
         firewall,
         captures,

@@ -1,4 +1,4 @@
-//! The third room: a packet and one key. The HMAC first, then decryption, digest and fields.
+//! The third check: a packet and one key. The HMAC first, then decryption, digest and fields.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use policy::{SpaPort, StanzaKey};
 use spa::{Message, OpenError, Opened, ReplayDigest, Sealed, Tag, bucket, tag};
 
+use crate::compiled::{CompiledPolicy, KeyIndex};
 use crate::datagram::Transport;
 use crate::decision::{Identity, Route};
-use crate::estate::{Estate, KeyIndex};
 
 /// Evidence: the message was sealed with this key, and reads well.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Authenticated {
 
 /// What the packet itself says about where it comes from and goes to.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct Endpoints {
     /// From the header, in its plain form.
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
@@ -45,17 +45,17 @@ impl Authenticated {
     /// in our form.
     pub(crate) fn establish(
         (in_front, sealed): (Option<Tag>, Sealed<'_>),
-        estate: &Estate,
+        compiled: &CompiledPolicy,
         key: KeyIndex,
-        arrival: &Arrival,
+        endpoints: &Endpoints,
         route: Route,
     ) -> Result<Self, Unproven> {
         let authentic = sealed
-            .authenticate(estate.opening_key(key))
+            .authenticate(compiled.opening_key(key))
             .map_err(|_| Unproven::Hmac)?;
         let opened = authentic.open().map_err(Unproven::Opening)?;
         if let Some(in_front) = in_front {
-            let own = estate
+            let own = compiled
                 .tag_key(key)
                 .map(|tag_key| tag(tag_key, bucket(opened.message().timestamp_secs)));
             if own != Some(in_front) {
@@ -63,7 +63,7 @@ impl Authenticated {
             }
         }
         Ok(Self {
-            identity: Arc::new(identity(opened, estate, key, arrival, route)),
+            identity: Arc::new(identity(opened, compiled, key, endpoints, route)),
             key,
         })
     }
@@ -87,26 +87,26 @@ impl Authenticated {
 
 fn identity(
     opened: Opened,
-    estate: &Estate,
+    compiled: &CompiledPolicy,
     key: KeyIndex,
-    arrival: &Arrival,
+    endpoints: &Endpoints,
     route: Route,
 ) -> Identity {
-    let first = estate.stanzas_of(key).next();
+    let first = compiled.stanzas_of(key).next();
     let owner = first.and_then(|stanza| match &stanza.key {
         StanzaKey::User { user, public: _ } => Some(String::from(&**user)),
         StanzaKey::Static(_) | StanzaKey::Pairwise => None,
     });
     Identity {
-        key: estate.fingerprint(key),
-        domain: estate.domain(key),
+        key: compiled.fingerprint(key),
+        domain: compiled.domain(key),
         user: owner.unwrap_or_else(|| opened.message().username.clone()),
         stanza: first.map_or(0, |stanza| stanza.number),
         stanza_name: first.and_then(|stanza| stanza.name.clone()),
-        generation: estate.generation(),
-        source: arrival.source,
-        destination: arrival.destination,
-        transport: arrival.transport,
+        generation: compiled.generation(),
+        source: endpoints.source,
+        destination: endpoints.destination,
+        transport: endpoints.transport,
         route,
         opened,
     }

@@ -1,12 +1,12 @@
-//! The fifth room: the stanzas of the key, in the order of the text. One must permit.
+//! The fifth check: the stanzas of the key, in the order of the text. One must permit.
 
 use std::net::IpAddr;
 
-use policy::{Ask, Denied, HostSettings, OnControllerLoss, Permit, Permitted, SpaPort, Stanza};
-use spa::{Allow, Message};
+use policy::{Ask, Denied, HostSettings, OnControllerLoss, Permit, SpaPort, Stanza};
+use spa::Message;
 
-use crate::decision::{Claimed, Decision, Grant, Pending, Reason};
-use crate::estate::Estate;
+use crate::compiled::CompiledPolicy;
+use crate::decision::{Decision, Grant, Pending, Reason};
 use crate::fresh::Fresh;
 
 /// Evidence: a fresh message that a stanza permits.
@@ -39,13 +39,17 @@ impl Authorized {
     /// # Errors
     ///
     /// What the first stanza says, if no stanza permits it.
-    pub(crate) fn judge(fresh: Fresh, estate: &Estate, asked: &Asked) -> Result<Self, Reason> {
+    pub(crate) fn judge(
+        fresh: Fresh,
+        compiled: &CompiledPolicy,
+        asked: &Asked,
+    ) -> Result<Self, Reason> {
         let key = fresh.authenticated().key();
         let message = fresh.authenticated().message();
-        let (permit, stanza) = first_permit(estate, estate.stanzas_of(key), message, asked)?;
+        let (permit, stanza) = first_permit(compiled, compiled.stanzas_of(key), message, asked)?;
         Ok(Self {
             permit,
-            on_loss: estate.is_shared(key).then_some(stanza.on_controller_loss),
+            on_loss: compiled.is_shared(key).then_some(stanza.on_controller_loss),
             fresh,
         })
     }
@@ -59,11 +63,7 @@ impl Authorized {
         } = self;
         let identity = fresh.authenticated().identity().clone();
         match on_loss {
-            None => Decision::Grant(Grant {
-                permit,
-                identity,
-                claim: Claimed::NotNeeded,
-            }),
+            None => Decision::Grant(Grant::new(permit, identity)),
             Some(on_loss) => Decision::Claim(Pending::new(
                 permit,
                 identity,
@@ -80,12 +80,12 @@ impl Authorized {
 ///
 /// What the first stanza says, if none does.
 pub(crate) fn first_permit<'e>(
-    estate: &Estate,
+    compiled: &CompiledPolicy,
     stanzas: impl Iterator<Item = &'e Stanza>,
     message: &Message,
     asked: &Asked,
 ) -> Result<(Permit, &'e Stanza), Reason> {
-    if estate.is_past_its_date(asked.now_secs) {
+    if compiled.is_past_its_date(asked.now_secs) {
         return Err(Reason::PolicyExpired);
     }
     let ask = Ask {
@@ -95,11 +95,12 @@ pub(crate) fn first_permit<'e>(
         message,
         now_secs: asked.now_secs,
         host: &asked.host,
+        forwarded_for: asked.forwarded_for,
     };
     let mut first: Option<Denied> = None;
     for stanza in stanzas {
         match stanza.judge(&ask) {
-            Ok(permit) => return Ok((behind_proxy(permit, message, asked), stanza)),
+            Ok(permit) => return Ok((permit, stanza)),
             Err(denied) => {
                 first.get_or_insert(denied);
             }
@@ -107,13 +108,4 @@ pub(crate) fn first_permit<'e>(
     }
     // Every key has a stanza; if one had none, nothing would permit it.
     Err(first.map_or(Reason::NoCandidate, Reason::Denied))
-}
-
-/// A request for "the source" that came through a trusted proxy means the proxy's client. SOURCE
-/// has been judged by the header, since a stranger can write any address into a request.
-fn behind_proxy(permit: Permit, message: &Message, asked: &Asked) -> Permit {
-    match (asked.forwarded_for, message.request.allow(), &permit.what) {
-        (Some(address), Allow::Source, Permitted::Ports(_)) => Permit { address, ..permit },
-        _ => permit,
-    }
 }

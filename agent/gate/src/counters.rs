@@ -1,11 +1,22 @@
 //! What happened to packets, in numbers: the only trace that strangers leave.
 
 use crate::budget::Exhausted;
+use crate::datagram::NotForUs;
 use crate::decision::{Decision, Reason, Refusal, Route};
 
 /// Counts since the gate was made.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
+    /// Frames that carry neither IPv4 nor IPv6.
+    pub not_ip: u64,
+    /// Frames with a header that is cut off or contradicts itself.
+    pub damaged: u64,
+    /// Fragments.
+    pub fragments: u64,
+    /// Frames from an address that no sender can have.
+    pub impossible_source: u64,
+    /// Frames of a transport that carries no SPA.
+    pub other_transport: u64,
     /// Datagrams that were put before the gate.
     pub received: u64,
     /// Refused by form: length, alphabet, not an HTTP request.
@@ -43,11 +54,73 @@ pub struct Counters {
 // === impl Counters ===
 
 impl Counters {
+    /// Returns every counter by name, in the order of the checks.
+    #[must_use]
+    pub fn named(&self) -> [(&'static str, u64); 21] {
+        let Self {
+            not_ip,
+            damaged,
+            fragments,
+            impossible_source,
+            other_transport,
+            received,
+            malformed,
+            no_candidate,
+            over_source_budget,
+            over_total_budget,
+            not_authentic,
+            trials,
+            by_tag,
+            by_source,
+            by_trial,
+            copies,
+            stale,
+            replayed,
+            denied,
+            claims,
+            grants,
+        } = *self;
+        [
+            ("not_ip", not_ip),
+            ("damaged", damaged),
+            ("fragments", fragments),
+            ("impossible_source", impossible_source),
+            ("other_transport", other_transport),
+            ("received", received),
+            ("malformed", malformed),
+            ("no_candidate", no_candidate),
+            ("over_source_budget", over_source_budget),
+            ("over_total_budget", over_total_budget),
+            ("not_authentic", not_authentic),
+            ("trials", trials),
+            ("by_tag", by_tag),
+            ("by_source", by_source),
+            ("by_trial", by_trial),
+            ("copies", copies),
+            ("stale", stale),
+            ("replayed", replayed),
+            ("denied", denied),
+            ("claims", claims),
+            ("granted", grants),
+        ]
+    }
+
     pub(crate) fn count(&mut self, decision: &Decision) {
         let counter = match decision {
             Decision::Grant(_) => &mut self.grants,
             Decision::Claim(_) => &mut self.claims,
             Decision::Refused(refusal) => self.of_refusal(refusal),
+        };
+        *counter += 1;
+    }
+
+    pub(crate) fn count_not_for_us(&mut self, not_for_us: NotForUs) {
+        let counter = match not_for_us {
+            NotForUs::NotIp => &mut self.not_ip,
+            NotForUs::Damaged => &mut self.damaged,
+            NotForUs::Fragment => &mut self.fragments,
+            NotForUs::Source => &mut self.impossible_source,
+            NotForUs::Transport => &mut self.other_transport,
         };
         *counter += 1;
     }

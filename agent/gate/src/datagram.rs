@@ -1,4 +1,4 @@
-//! The first room: from a frame off the wire to addresses, ports and a payload.
+//! The first check: from a frame off the wire to addresses, ports and a payload.
 //!
 //! Only whole packets pass. Fragments are refused, the first one too: fwknopd takes the first
 //! fragment for the packet, and what it judged is then not what the sender sent. Checksums are not

@@ -23,15 +23,37 @@ pub enum Decision {
 
 /// Something to open or to run, for all that the gate knows.
 ///
-/// Only the gate makes one, at the end of the corridor or of a claim.
+/// Only the gate makes one, after all checks or after a claim. A refusal cannot become one:
+///
+/// ```compile_fail
+/// fn forge(refusal: gate::Refusal, permit: policy::Permit) -> gate::Grant {
+///     gate::Grant {
+///         permit,
+///         identity: refusal.authentic.unwrap(),
+///         claim: gate::Claimed::NotNeeded,
+///     }
+/// }
+/// ```
+///
+/// Nor can one become another:
+///
+/// ```compile_fail
+/// fn widen(mut grant: gate::Grant, permit: policy::Permit) -> gate::Grant {
+///     grant.permit = permit;
+///     grant
+/// }
+/// ```
+///
+/// ```
+/// fn how_long(grant: &gate::Grant) -> u32 {
+///     grant.permit().timeout_secs()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Grant {
-    /// What to open or run, for whom and for how long.
-    pub permit: Permit,
-    /// Whose message it was.
-    pub identity: Arc<Identity>,
-    /// Whether other hosts were asked.
-    pub claim: Claimed,
+    permit: Permit,
+    identity: Arc<Identity>,
+    claim: Claimed,
 }
 
 /// How a grant stands with the fleet's replay list.
@@ -57,7 +79,7 @@ pub struct Pending {
 /// A packet turned away.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The room that turned it away.
+    /// The check that turned it away.
     pub check: Check,
     /// Why.
     pub reason: Reason,
@@ -72,7 +94,7 @@ pub struct Refusal {
     pub copies: u64,
 }
 
-/// The rooms of the corridor, and the replay check, which people look for by its own name.
+/// The checks, as people look for them: the replay check has a name of its own.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Check {
     /// Length, alphabet, HTTP form.
@@ -83,7 +105,7 @@ pub enum Check {
     Authenticate,
     /// Age and floor.
     Fresh,
-    /// Seen before on this host.
+    /// RecentTexts before on this host.
     Replay,
     /// The stanzas of the key.
     Authorize,
@@ -142,7 +164,7 @@ pub enum Reason {
         /// Seconds since the epoch.
         floor_secs: u64,
     },
-    /// Seen before on this host.
+    /// RecentTexts before on this host.
     #[error("the message was seen before")]
     Replayed,
     /// The policy's own date has passed without a newer one.
@@ -162,31 +184,32 @@ pub enum Reason {
     ClaimUnreachable,
 }
 
-/// Who sent an authentic message, and what it says.
+/// Who sent an authentic message, and what it says. Only the gate makes one, once a key has verified:
+///
+/// ```compile_fail
+/// fn rename(identity: &mut gate::Identity) {
+///     identity.user = "root".to_owned();
+/// }
+/// ```
+///
+/// ```
+/// fn name(identity: &gate::Identity) -> &str {
+///     identity.user()
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Identity {
-    /// Short public name of the key that verified.
-    pub key: Fingerprint,
-    /// The replay domain of the key.
-    pub domain: [u8; 32],
-    /// The user: the owner of a pairwise key, otherwise the name that the message gives.
-    pub user: String,
-    /// The first stanza of the key: its number in the text, from 1.
-    pub stanza: u32,
-    /// The first stanza's NAME.
-    pub stanza_name: Option<Arc<str>>,
-    /// Policy generation in force.
-    pub generation: u64,
-    /// Address in the header of the packet.
-    pub source: IpAddr,
-    /// Address that the packet was sent to; unspecified if not known.
-    pub destination: IpAddr,
-    /// What carried it.
-    pub transport: Transport,
-    /// How its key was found.
-    pub route: Route,
-    /// The message.
-    pub opened: Opened,
+    pub(crate) key: Fingerprint,
+    pub(crate) domain: [u8; 32],
+    pub(crate) user: String,
+    pub(crate) stanza: u32,
+    pub(crate) stanza_name: Option<Arc<str>>,
+    pub(crate) generation: u64,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) transport: Transport,
+    pub(crate) route: Route,
+    pub(crate) opened: Opened,
 }
 
 /// How the key of a packet was found.
@@ -203,6 +226,32 @@ pub enum Route {
 // === impl Grant ===
 
 impl Grant {
+    pub(crate) fn new(permit: Permit, identity: Arc<Identity>) -> Self {
+        Self {
+            permit,
+            identity,
+            claim: Claimed::NotNeeded,
+        }
+    }
+
+    /// Returns what to open or run, for whom and for how long.
+    #[must_use]
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Returns whose message it was.
+    #[must_use]
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Returns whether other hosts were asked.
+    #[must_use]
+    pub fn claim(&self) -> Claimed {
+        self.claim
+    }
+
     /// Returns the name of the message.
     #[must_use]
     pub fn replay_digest(&self) -> ReplayDigest {
@@ -281,20 +330,93 @@ impl Pending {
     }
 
     /// The controller could not be asked: ON_CONTROLLER_LOSS decides.
-    #[must_use]
-    pub fn unreachable(self) -> Decision {
+    ///
+    /// # Errors
+    ///
+    /// The refusal, where the stanza wants the controller asked.
+    pub fn unreachable(self) -> Result<Grant, Box<Refusal>> {
         match self.on_loss {
-            OnControllerLoss::Allow => Decision::Grant(Grant {
+            OnControllerLoss::Allow => Ok(Grant {
                 claim: Claimed::Unconfirmed,
                 ..self.grant
             }),
-            OnControllerLoss::Deny => Decision::Refused(self.refused(Reason::ClaimUnreachable)),
+            OnControllerLoss::Deny => Err(Box::new(self.refused(Reason::ClaimUnreachable))),
         }
     }
 
     fn refused(self, reason: Reason) -> Refusal {
         let source = self.grant.identity.source;
         Refusal::of_member(reason, source, self.grant.identity)
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// Returns the short public name of the key that verified.
+    #[must_use]
+    pub fn key(&self) -> Fingerprint {
+        self.key
+    }
+
+    /// Returns the replay domain of the key.
+    #[must_use]
+    pub fn domain(&self) -> [u8; 32] {
+        self.domain
+    }
+
+    /// Returns the user: the owner of a pairwise key, otherwise the name that the message gives.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Returns the first stanza of the key: its number in the text, from 1.
+    #[must_use]
+    pub fn stanza(&self) -> u32 {
+        self.stanza
+    }
+
+    /// Returns the first stanza's NAME.
+    #[must_use]
+    pub fn stanza_name(&self) -> Option<&Arc<str>> {
+        self.stanza_name.as_ref()
+    }
+
+    /// Returns the policy generation that was in force.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Returns the address in the header of the packet.
+    #[must_use]
+    pub fn source(&self) -> IpAddr {
+        self.source
+    }
+
+    /// Returns the address that the packet was sent to; unspecified if not known.
+    #[must_use]
+    pub fn destination(&self) -> IpAddr {
+        self.destination
+    }
+
+    /// Returns what carried it.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    /// Returns how its key was found.
+    #[must_use]
+    pub fn route(&self) -> Route {
+        self.route
+    }
+
+    /// Returns the message.
+    #[must_use]
+    pub fn opened(&self) -> &Opened {
+        &self.opened
     }
 }
 
@@ -322,7 +444,7 @@ impl Refusal {
 // === impl Reason ===
 
 impl Reason {
-    /// Returns the room that gives this reason.
+    /// Returns the check that gives this reason.
     #[must_use]
     pub const fn check(&self) -> Check {
         match self {

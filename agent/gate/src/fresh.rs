@@ -1,4 +1,4 @@
-//! The fourth room: an authentic message is recent, and has not been seen on this host.
+//! The fourth check: an authentic message is recent, and has not been seen on this host.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! The gate itself: the corridor from a datagram to a decision.
+//! The gate itself: all checks, from a datagram to a decision.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -6,68 +6,68 @@ use std::sync::Arc;
 use policy::{HostSettings, SpaPort};
 use spa::SEALED_LEN_MAX;
 
-use crate::authenticate::{Arrival, Authenticated};
+use crate::authenticate::{Authenticated, Endpoints};
 use crate::authorize::{Asked, Authorized, first_permit};
 use crate::budget::Budgets;
+use crate::compiled::{CompiledPolicy, SPAN_SECS, Tags};
+use crate::copies::RecentTexts;
 use crate::counters::Counters;
-use crate::datagram::Datagram;
+use crate::datagram::{Datagram, Link, NotForUs};
 use crate::decision::{Decision, Grant, Reason, Refusal};
-use crate::estate::{Estate, SPAN_SECS, Tags};
 use crate::fresh::{Fresh, ReplayLog, Window};
 use crate::matching::{Matching, Recents};
 use crate::now::Now;
 use crate::parse::Parsed;
-use crate::seen::Seen;
 use crate::settings::Settings;
 
 /// Decides who gets in. Performs no I/O: it is told what arrived and when.
 #[derive(Debug)]
 pub struct Gate {
     settings: Settings,
-    estate: Arc<Estate>,
+    compiled: Arc<CompiledPolicy>,
     tags: Tags,
     recents: Recents,
     budgets: Budgets,
-    seen: Seen,
+    recent_texts: RecentTexts,
     counters: Counters,
 }
 
 /// Tags made ahead with each packet: under flood the next minute is ready long before it is needed,
 /// and no packet is kept waiting for it.
 const TAGS_PER_PACKET: usize = 4;
-/// Tags made ahead by one call of [`Gate::tend`], about 0.1 ms.
-const TAGS_PER_TEND: usize = 256;
+/// Tags made ahead by one call of [`Gate::precompute`], about 0.1 ms.
+const TAGS_PER_CALL: usize = 256;
 
 // === impl Gate ===
 
 impl Gate {
     /// Makes a gate for a policy.
     #[must_use]
-    pub fn new(settings: Settings, estate: Arc<Estate>) -> Self {
+    pub fn new(settings: Settings, compiled: Arc<CompiledPolicy>) -> Self {
         Self {
-            tags: Tags::new(&estate),
+            tags: Tags::new(&compiled),
             recents: Recents::new(),
-            budgets: Budgets::new(settings.budget, estate.scan_units()),
-            seen: Seen::new(),
+            budgets: Budgets::new(settings.budget, compiled.scan_units()),
+            recent_texts: RecentTexts::new(),
             counters: Counters::default(),
             settings,
-            estate,
+            compiled,
         }
     }
 
     /// Enforces another policy from the next packet on. What is known of sources stays; the texts of
     /// recent packets go, because what was authentic may no longer be.
-    pub fn replace(&mut self, estate: Arc<Estate>) {
-        self.tags = Tags::new(&estate);
-        self.budgets.set_scan_units(estate.scan_units());
-        self.seen = Seen::new();
-        self.estate = estate;
+    pub fn replace(&mut self, compiled: Arc<CompiledPolicy>) {
+        self.tags = Tags::new(&compiled);
+        self.budgets.set_scan_units(compiled.scan_units());
+        self.recent_texts = RecentTexts::new();
+        self.compiled = compiled;
     }
 
     /// Returns the policy in force.
     #[must_use]
-    pub fn estate(&self) -> &Arc<Estate> {
-        &self.estate
+    pub fn compiled(&self) -> &Arc<CompiledPolicy> {
+        &self.compiled
     }
 
     /// Returns what has happened so far.
@@ -78,8 +78,30 @@ impl Gate {
 
     /// Does work ahead of time while nothing else is to do: call it when idle, some times a second.
     /// Reports whether nothing is left for this minute.
-    pub fn tend(&mut self, now: Now) -> bool {
-        self.tags.tend(&self.estate, now.wall_secs, TAGS_PER_TEND)
+    pub fn precompute(&mut self, now: Now) -> bool {
+        self.tags
+            .precompute(&self.compiled, now.wall_secs, TAGS_PER_CALL)
+    }
+
+    /// Decides one frame, as captured on the wire.
+    ///
+    /// # Errors
+    ///
+    /// [`NotForUs`], counted, for a frame that can hold no packet for us.
+    pub fn admit_frame(
+        &mut self,
+        frame: &[u8],
+        link: Link,
+        now: Now,
+        replays: &mut dyn ReplayLog,
+    ) -> Result<Decision, NotForUs> {
+        match Datagram::parse(frame, link) {
+            Ok(datagram) => Ok(self.admit(&datagram, now, replays)),
+            Err(not_for_us) => {
+                self.counters.count_not_for_us(not_for_us);
+                Err(not_for_us)
+            }
+        }
     }
 
     /// Decides one datagram.
@@ -93,15 +115,16 @@ impl Gate {
         replays: &mut dyn ReplayLog,
     ) -> Decision {
         self.counters.received += 1;
-        self.tags.tend(&self.estate, now.wall_secs, TAGS_PER_PACKET);
-        let arrival = Arrival {
+        self.tags
+            .precompute(&self.compiled, now.wall_secs, TAGS_PER_PACKET);
+        let endpoints = Endpoints {
             source: datagram.source.to_canonical(),
             destination: datagram.destination.to_canonical(),
-            port: self.estate.port(datagram.destination_port),
+            port: self.compiled.port(datagram.destination_port),
             transport: datagram.transport,
         };
         let decision = self
-            .corridor(datagram, arrival, now, replays)
+            .run_checks(datagram, endpoints, now, replays)
             .unwrap_or_else(Decision::Refused);
         self.counters.count(&decision);
         decision
@@ -111,29 +134,35 @@ impl Gate {
     /// before. Ages, replays and the port that the packet came to do not matter here; expiry dates do.
     #[must_use]
     pub fn upholds(&self, grant: &Grant, now: Now) -> bool {
-        let identity = &*grant.identity;
-        let Some(key) = self.estate.key_named(identity.key) else {
+        let identity = &**grant.identity();
+        let Some(key) = self.compiled.key_named(identity.key) else {
             return false;
         };
-        let arrival = Arrival {
+        let endpoints = Endpoints {
             source: identity.source,
             destination: identity.destination,
             port: SpaPort::Any,
             transport: identity.transport,
         };
-        let asked = self.asked(&arrival, None, now);
+        let asked = self.asked(&endpoints, None, now);
         let message = identity.opened.message();
-        first_permit(&self.estate, self.estate.stanzas_of(key), message, &asked).is_ok()
+        first_permit(
+            &self.compiled,
+            self.compiled.stanzas_of(key),
+            message,
+            &asked,
+        )
+        .is_ok()
     }
 
-    fn corridor(
+    fn run_checks(
         &mut self,
         datagram: &Datagram<'_>,
-        arrival: Arrival,
+        endpoints: Endpoints,
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Result<Decision, Refusal> {
-        let source = arrival.source;
+        let source = endpoints.source;
         let stranger = |reason| Refusal::of_stranger(reason, source);
         let mut scratch = [0; SEALED_LEN_MAX];
         let parsed =
@@ -141,26 +170,27 @@ impl Gate {
         let text = parsed.whole().text();
         self.refuse_copy(text, source, now)?;
         let authenticated = self
-            .authenticate(&parsed, &arrival, now)
+            .authenticate(&parsed, &endpoints, now)
             .map_err(stranger)?;
 
         let key = authenticated.key();
         let identity = Arc::clone(authenticated.identity());
         let member = |reason| Refusal::of_member(reason, source, Arc::clone(&identity));
-        let floor_secs = self.estate.floor_secs(key);
+        let floor_secs = self.compiled.floor_secs(key);
         let window = Window::new(&self.settings, floor_secs, now.wall_secs);
         let fresh = Fresh::establish(authenticated, window, replays);
         let remembered = matches!(
             fresh,
             Ok(_) | Err(Reason::Replayed | Reason::ReplayedElsewhere { .. })
         );
-        self.seen
+        self.recent_texts
             .keep(text, Arc::clone(&identity), floor_secs, remembered);
         let fresh = fresh.map_err(member)?;
-        self.recents.remember(source, self.estate.fingerprint(key));
+        self.recents
+            .remember(source, self.compiled.fingerprint(key));
 
-        let asked = self.asked(&arrival, parsed.forwarded_for(), now);
-        let authorized = Authorized::judge(fresh, &self.estate, &asked).map_err(member)?;
+        let asked = self.asked(&endpoints, parsed.forwarded_for(), now);
+        let authorized = Authorized::judge(fresh, &self.compiled, &asked).map_err(member)?;
         Ok(authorized.conclude())
     }
 
@@ -168,7 +198,7 @@ impl Gate {
     fn refuse_copy(&mut self, text: &[u8], source: IpAddr, now: Now) -> Result<(), Refusal> {
         let settings = &self.settings;
         let window = |floor_secs| Window::new(settings, floor_secs, now.wall_secs);
-        match self.seen.refuse(text, window) {
+        match self.recent_texts.refuse(text, window) {
             None => Ok(()),
             Some(copy) => Err(Refusal {
                 copies: copy.number,
@@ -180,7 +210,7 @@ impl Gate {
     fn authenticate(
         &mut self,
         parsed: &Parsed<'_>,
-        arrival: &Arrival,
+        endpoints: &Endpoints,
         now: Now,
     ) -> Result<Authenticated, Reason> {
         let beyond_tags = self
@@ -188,24 +218,24 @@ impl Gate {
             .ageing
             .is_none_or(|age_max| age_max.as_secs() > SPAN_SECS);
         Matching {
-            estate: &self.estate,
+            compiled: &self.compiled,
             tags: &self.tags,
             recents: &mut self.recents,
             budgets: &mut self.budgets,
             counters: &mut self.counters,
             try_unknown_tags: beyond_tags || self.settings.thorough,
             narrow: !self.settings.thorough,
-            arrival,
+            endpoints,
             steady: now.steady,
         }
         .authenticate(parsed)
     }
 
-    fn asked(&self, arrival: &Arrival, forwarded_for: Option<IpAddr>, now: Now) -> Asked {
+    fn asked(&self, endpoints: &Endpoints, forwarded_for: Option<IpAddr>, now: Now) -> Asked {
         Asked {
-            source: arrival.source,
-            destination: arrival.destination,
-            port: arrival.port,
+            source: endpoints.source,
+            destination: endpoints.destination,
+            port: endpoints.port,
             forwarded_for,
             now_secs: now.wall_secs,
             host: HostSettings {

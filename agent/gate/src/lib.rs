@@ -6,15 +6,15 @@
 //!
 //! # The life of a packet
 //!
-//! Read `Gate::corridor`; the other modules are its rooms, in the order in which a packet walks
-//! through them. Each room consumes the evidence of the one before and leaves evidence that nothing
-//! else can make, so that no room can be skipped and no two can be swapped.
+//! Read `Gate::run_checks`; the other modules are its checks, in the order in which a packet meets
+//! them. Each check consumes the evidence of the one before and leaves evidence that nothing else
+//! can make, so that none can be skipped and no two can be swapped.
 //!
-//! | room | takes | leaves | refuses with ([`Reason`]) |
+//! | check | takes | leaves | refuses with ([`Reason`]) |
 //! |---|---|---|---|
 //! | [`datagram`] | frame | [`Datagram`] | [`NotForUs`] |
 //! | `parse` | payload | `Parsed` | `Malformed`, `NotHttp` |
-//! | `seen` | text | nothing: a shortcut for copies | `Replayed`, `Stale` |
+//! | `copies` | text | nothing: a shortcut for copies | `Replayed`, `Stale` |
 //! | `matching` | `Parsed`, source | candidate keys, paid for | `NoCandidate`, `Budget` |
 //! | `authenticate` | sealed packet, key | `Authenticated` | `NotAuthentic`, `NotOpened`, `ForeignTag` |
 //! | `fresh` | `Authenticated`, wall time, [`ReplayLog`] | `Fresh` | `Stale`, `Future`, `BeforeFloor`, `Replayed` |
@@ -35,29 +35,29 @@
 //! keys would make the last stanzas of a file unreachable under attack while the first ones work.
 
 pub mod budget;
+pub mod compiled;
 pub mod counters;
 pub mod datagram;
 pub mod decision;
-pub mod estate;
 pub mod fresh;
 pub mod now;
 pub mod settings;
 
 mod authenticate;
 mod authorize;
+mod copies;
 mod gate;
 mod http;
 mod matching;
 mod parse;
-mod seen;
 
 pub use crate::budget::{Budget, Exhausted};
+pub use crate::compiled::{CompileError, CompiledPolicy, SharedKeys};
 pub use crate::counters::Counters;
 pub use crate::datagram::{Datagram, Link, NotForUs, Transport};
 pub use crate::decision::{
     Check, Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route,
 };
-pub use crate::estate::{Estate, InvalidEstate, SharedKeys};
 pub use crate::fresh::{MemoryReplayLog, ReplayLog, Replayed};
 pub use crate::gate::Gate;
 pub use crate::now::Now;

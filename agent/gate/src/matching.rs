@@ -1,4 +1,4 @@
-//! The second room: which keys a packet is tried with, and whether it may be tried at all.
+//! The second check: which keys a packet is tried with, and whether it may be tried at all.
 //!
 //! In order of price: the tag in front names the key (one look-up); the keys last used from its
 //! source (at most four trials); all keys that could have sealed it, if the budgets allow. A packet
@@ -13,11 +13,11 @@ use lru::LruCache;
 use policy::SpaPort;
 use spa::{Fingerprint, LANES, Sealed, Tag, Trial};
 
-use crate::authenticate::{Arrival, Authenticated, Unproven};
+use crate::authenticate::{Authenticated, Endpoints, Unproven};
 use crate::budget::{Budgets, Taken};
+use crate::compiled::{CompiledPolicy, KeyIndex, Shape, Tags};
 use crate::counters::Counters;
 use crate::decision::{Reason, Route};
-use crate::estate::{Estate, KeyIndex, Shape, Tags};
 use crate::parse::Parsed;
 
 /// The keys that worked for a source, newest first.
@@ -33,10 +33,10 @@ const SOURCES_MAX: NonZeroUsize = NonZeroUsize::new(8192).expect("not zero");
 /// A usual packet with its HMAC; longer ones cost more.
 const USUAL_LEN: usize = 320;
 
-/// The room, with what it uses of the gate.
+/// The check, with what it uses of the gate.
 #[derive(Debug)]
 pub(crate) struct Matching<'g> {
-    pub(crate) estate: &'g Estate,
+    pub(crate) compiled: &'g CompiledPolicy,
     pub(crate) tags: &'g Tags,
     pub(crate) recents: &'g mut Recents,
     pub(crate) budgets: &'g mut Budgets,
@@ -45,7 +45,7 @@ pub(crate) struct Matching<'g> {
     pub(crate) try_unknown_tags: bool,
     /// Whether only keys are tried that some stanza allows for this source and this port.
     pub(crate) narrow: bool,
-    pub(crate) arrival: &'g Arrival,
+    pub(crate) endpoints: &'g Endpoints,
     pub(crate) steady: Duration,
 }
 
@@ -137,7 +137,7 @@ impl<'g> Matching<'g> {
         mut refused: Reason,
     ) -> Result<Authenticated, Reason> {
         let [whole, tagged] = *forms;
-        let source = self.arrival.source;
+        let source = self.endpoints.source;
         let recents = self.recents.of(source);
         let for_recents = match recents {
             // A forged source costs its owner this allowance, and no more than that.
@@ -165,7 +165,7 @@ impl<'g> Matching<'g> {
 
     fn take(&mut self, is_known: bool, units: u64) -> Result<Taken, Reason> {
         self.budgets
-            .take(self.arrival.source, is_known, units, self.steady)
+            .take(self.endpoints.source, is_known, units, self.steady)
             .map_err(Reason::Budget)
     }
 
@@ -177,11 +177,11 @@ impl<'g> Matching<'g> {
         recents: [Option<Fingerprint>; KEYS_PER_SOURCE],
         refused: &mut Reason,
     ) -> Option<Authenticated> {
-        let estate = self.estate;
+        let compiled = self.compiled;
         recents
             .into_iter()
             .flatten()
-            .filter_map(|key| estate.key_named(key))
+            .filter_map(|key| compiled.key_named(key))
             .find_map(|key| {
                 forms
                     .iter()
@@ -198,11 +198,11 @@ impl<'g> Matching<'g> {
         if matches!(refused, Reason::NoCandidate | Reason::Budget(_)) {
             *refused = Reason::NotAuthentic;
         }
-        let estate = self.estate;
+        let compiled = self.compiled;
         for form in forms.iter().flatten() {
             let mut trial = Trial::new(form.sealed);
             for shape in self.shapes().filter(|shape| form.could_have(shape)) {
-                let candidates = estate.candidates(shape, self.narrowing());
+                let candidates = compiled.candidates(shape, self.narrowing());
                 let found = self.by_candidates(*form, &mut trial, candidates, refused);
                 if found.is_some() {
                     return found;
@@ -220,11 +220,11 @@ impl<'g> Matching<'g> {
         candidates: impl Iterator<Item = KeyIndex>,
         refused: &mut Reason,
     ) -> Option<Authenticated> {
-        let estate = self.estate;
+        let compiled = self.compiled;
         let mut candidates = candidates.fuse();
         loop {
             let batch: [Option<KeyIndex>; LANES] = array::from_fn(|_| candidates.next());
-            let keys = batch.map(|key| Some(estate.opening_key(key?)));
+            let keys = batch.map(|key| Some(compiled.opening_key(key?)));
             for (key, matches) in batch.into_iter().zip(trial.matching(&keys)) {
                 // The last batch ends early.
                 let key = key?;
@@ -249,12 +249,12 @@ impl<'g> Matching<'g> {
         refused: &mut Reason,
     ) -> Option<Authenticated> {
         let packet = (form.tag, form.sealed);
-        match Authenticated::establish(packet, self.estate, key, self.arrival, route) {
+        match Authenticated::establish(packet, self.compiled, key, self.endpoints, route) {
             Ok(found) => {
                 self.counters.count_route(route);
                 return Some(found);
             }
-            Err(Unproven::Opening(error)) if self.estate.has_hmac(key) => {
+            Err(Unproven::Opening(error)) if self.compiled.has_hmac(key) => {
                 *refused = Reason::NotOpened(error);
             }
             Err(Unproven::Tag) => *refused = Reason::ForeignTag,
@@ -274,7 +274,7 @@ impl<'g> Matching<'g> {
             self.shapes()
                 .filter(|shape| form.could_have(shape))
                 .map(|shape| {
-                    let keys = self.estate.candidates(shape, self.narrowing()).count();
+                    let keys = self.compiled.candidates(shape, self.narrowing()).count();
                     long * shape.units * keys as u64
                 })
                 .sum()
@@ -285,15 +285,15 @@ impl<'g> Matching<'g> {
     /// The keys that may be looked for at this port.
     fn shapes(&self) -> impl Iterator<Item = &'g Shape> + use<'g> {
         let port = if self.narrow {
-            self.arrival.port
+            self.endpoints.port
         } else {
             SpaPort::Any
         };
-        self.estate.shapes_at(port)
+        self.compiled.shapes_at(port)
     }
 
     fn narrowing(&self) -> Option<IpAddr> {
-        Some(self.arrival.source).filter(|_| self.narrow)
+        Some(self.endpoints.source).filter(|_| self.narrow)
     }
 }
 

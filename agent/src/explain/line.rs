@@ -98,13 +98,13 @@ impl<'d> Line<'d> {
         let mut line = Self {
             accepted: true,
             check: "accepted",
-            reason: permitted(&grant.permit),
-            stanza: Some(grant.permit.stanza),
-            opens: Opens::of_permit(&grant.permit),
-            ..Self::of_identity(&grant.identity)
+            reason: permitted(grant.permit()),
+            stanza: Some(grant.permit().stanza()),
+            opens: Opens::of_permit(grant.permit()),
+            ..Self::of_identity(grant.identity())
         };
         if let Some(message) = &mut line.message {
-            message.stanza_name = grant.permit.name.as_deref();
+            message.stanza_name = grant.permit().name().map(|name| &**name);
         }
         line
     }
@@ -125,10 +125,10 @@ impl<'d> Line<'d> {
     }
 
     fn of_identity(identity: &'d Identity) -> Self {
-        let opened = &identity.opened;
+        let opened = &identity.opened();
         let message = opened.message();
         Self {
-            stanza: Some(identity.stanza),
+            stanza: Some(identity.stanza()),
             message: Some(MessageFields {
                 username: &message.username,
                 timestamp: message.timestamp_secs,
@@ -139,9 +139,9 @@ impl<'d> Line<'d> {
                 client_timeout: message.client_timeout_secs,
                 digest: opened.digest_text(),
                 random: std::str::from_utf8(&message.random).unwrap_or_default(),
-                user: &identity.user,
-                stanza_name: identity.stanza_name.as_deref(),
-                key: identity.key.to_string(),
+                user: identity.user(),
+                stanza_name: identity.stanza_name().map(|name| &**name),
+                key: identity.key().to_string(),
                 replay_digest: opened.replay_digest().to_string(),
             }),
             ..Self::default()
@@ -153,12 +153,12 @@ impl<'d> Line<'d> {
 
 impl Opens {
     fn of_permit(permit: &Permit) -> Self {
-        let address = Some(permit.address);
-        match &permit.what {
+        let address = Some(permit.address());
+        match &permit.what() {
             Permitted::Ports(ports) => Self {
                 opens: address,
                 ports: Some(ports.iter().map(ToString::to_string).collect()),
-                timeout: Some(permit.timeout_secs),
+                timeout: Some(permit.timeout_secs()),
                 command: None,
             },
             Permitted::Command { text, .. } => Self {
@@ -172,18 +172,18 @@ impl Opens {
 }
 
 fn permitted(permit: &Permit) -> String {
-    let stanza = match &permit.name {
-        Some(name) => format!("stanza #{} ({name})", permit.stanza),
-        None => format!("stanza #{}", permit.stanza),
+    let stanza = match &permit.name() {
+        Some(name) => format!("stanza #{} ({name})", permit.stanza()),
+        None => format!("stanza #{}", permit.stanza()),
     };
-    match &permit.what {
+    match &permit.what() {
         Permitted::Ports(ports) => {
             let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
             format!(
                 "{stanza} opens {} to {} for {} s",
                 ports.join(","),
-                permit.address,
-                permit.timeout_secs
+                permit.address(),
+                permit.timeout_secs()
             )
         }
         Permitted::Command { .. } => format!("{stanza} runs the command"),

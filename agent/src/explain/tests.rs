@@ -198,8 +198,8 @@ fn access_file(access_conf: &str) -> tempfile::NamedTempFile {
 fn explained(arguments: &Arguments, input: impl AsRef<[u8]>) -> Vec<Value> {
     let args = &arguments.parsed;
     let policy = load(&args.access_file).unwrap();
-    let estate = Estate::new(&policy, None, 0, SharedKeys::None, now(args)).unwrap();
-    let mut gate = Gate::new(settings(args), Arc::new(estate));
+    let compiled = CompiledPolicy::new(&policy, None, 0, SharedKeys::None, now(args)).unwrap();
+    let mut gate = Gate::new(settings(args), Arc::new(compiled));
     let mut output = Vec::new();
 
     explain(args, &mut gate, Cursor::new(input), &mut output).unwrap();

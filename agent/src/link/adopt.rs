@@ -8,7 +8,7 @@ use std::iter;
 use std::sync::Arc;
 
 use fleet::wire::PolicySnapshot;
-use gate::{Estate, SharedKeys};
+use gate::{CompiledPolicy, SharedKeys};
 use policy::{Dialect, NoIncludes};
 use sha2::{Digest as _, Sha256};
 use spa::ExchangeSecret;
@@ -154,7 +154,7 @@ pub(super) fn judge(
     }
 }
 
-/// Parses a host's policy as the controller compiled it, and makes the gate's estate of it.
+/// Parses a host's policy as the controller compiled it, and makes the gate's compiled policy of it.
 ///
 /// # Errors
 ///
@@ -174,7 +174,7 @@ pub fn compile(
         .map_err(|invalid| reasons(&invalid))?;
     let policy = Arc::new(policy);
     let shared = SharedKeys::AllStatic;
-    let estate = Estate::new(&policy, exchange, generation, shared, clock::now())
+    let compiled = CompiledPolicy::new(&policy, exchange, generation, shared, clock::now())
         .map_err(|invalid| reasons(&invalid))?
         .with_not_after_secs(not_after_secs)
         .with_claim_floor_secs(replay_floor_secs);
@@ -185,7 +185,7 @@ pub fn compile(
         not_after_secs,
         replay_floor_secs,
         policy,
-        estate: Arc::new(estate),
+        compiled: Arc::new(compiled),
     })
 }
 

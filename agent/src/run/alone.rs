@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gate::{Estate, SharedKeys};
+use gate::{CompiledPolicy, SharedKeys};
 use parking_lot::Mutex;
 use policy::{Policy, Secrets};
 use sha2::{Digest as _, Sha256};
@@ -70,11 +70,12 @@ impl AccessFile {
         let digest: [u8; 32] = Sha256::digest(policy.print(Secrets::Show)).into();
         let mut last = self.last.lock();
         let generation = last.0 + u64::from(last.1 != digest || last.0 == 0);
-        let estate = Estate::new(&policy, None, generation, SharedKeys::None, clock::now())
-            .map_err(|cause| InvalidAccessFile::Estate {
-                path: self.path.clone(),
-                cause,
-            })?;
+        let compiled =
+            CompiledPolicy::new(&policy, None, generation, SharedKeys::None, clock::now())
+                .map_err(|cause| InvalidAccessFile::CompiledPolicy {
+                    path: self.path.clone(),
+                    cause,
+                })?;
         *last = (generation, digest);
         Ok(NewPolicy {
             generation,
@@ -83,7 +84,7 @@ impl AccessFile {
             not_after_secs: 0,
             replay_floor_secs: 0,
             policy,
-            estate: Arc::new(estate),
+            compiled: Arc::new(compiled),
         })
     }
 

@@ -73,7 +73,7 @@ impl Commands {
         let work = move || {
             let outcome = run(&grant, limit);
             running.fetch_sub(1, Ordering::Relaxed);
-            tracing::info!(user = grant.identity.user, outcome, "command ended");
+            tracing::info!(user = grant.identity().user(), outcome, "command ended");
             let event = events::command(&grant, clock::now(), outcome);
             // Full or stopped: the start of the command is in the audit already.
             let _ = orders.send(Order::Record(Box::new(event)));
@@ -90,7 +90,7 @@ impl Commands {
 }
 
 fn run(grant: &Grant, limit: Duration) -> String {
-    let Permitted::Command { text, user, group } = &grant.permit.what else {
+    let Permitted::Command { text, user, group } = &grant.permit().what() else {
         return "not a command".to_owned();
     };
     let ended = prepare(text, user.as_deref(), group.as_deref())

@@ -18,7 +18,7 @@ pub enum RunError {
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
-    Estate(#[from] gate::InvalidEstate),
+    CompiledPolicy(#[from] gate::CompileError),
     #[error(transparent)]
     Firewall(#[from] FirewallError),
     #[error(transparent)]
@@ -48,7 +48,7 @@ impl RunError {
             | Self::Capture(CaptureError::Filter { .. })
             | Self::Firewall(FirewallError::ChainName(_)) => 64,
             Self::Capture(_)
-            | Self::Estate(_)
+            | Self::CompiledPolicy(_)
             | Self::Firewall(_)
             | Self::Journal(_)
             | Self::Member(_)
@@ -80,7 +80,7 @@ impl RunError {
             ),
             Self::AccessFile(_)
             | Self::Capture(_)
-            | Self::Estate(_)
+            | Self::CompiledPolicy(_)
             | Self::Member(_)
             | Self::Thread(_)
             | Self::Panicked => None,

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use fleet::{Event, EventKind};
 use gate::{Claimed, Grant, Identity, Now, Reason, Refusal};
-use policy::{Permit, Permitted};
+use policy::Permitted;
 
 use super::grants::{Live, Origin};
 
 /// A grant that is about to be opened.
 pub(super) fn opened(grant: &Grant, now: Now) -> Event {
     let mut event = of_permit(EventKind::GrantOpened, grant, now);
-    event.until_ms = now.wall_ms() + u64::from(grant.permit.timeout_secs) * 1_000;
+    event.until_ms = now.wall_ms() + u64::from(grant.permit().timeout_secs()) * 1_000;
     event.reason = claim_note(grant).to_owned();
     event
 }
@@ -60,7 +60,7 @@ pub(super) fn refused(refusal: &Refusal, identity: &Identity, now: Now) -> Event
     };
     let mut event = of_identity(kind, identity, now);
     event.source = refusal.source.to_string();
-    event.stanza = stanza(identity.stanza_name.as_ref(), identity.stanza);
+    event.stanza = stanza(identity.stanza_name(), identity.stanza());
     event.reason = refusal.reason.to_string();
     event
 }
@@ -71,17 +71,11 @@ pub(super) fn stanza(name: Option<&Arc<str>>, number: u32) -> String {
 }
 
 fn of_permit(kind: EventKind, grant: &Grant, now: Now) -> Event {
-    let Permit {
-        stanza: number,
-        name,
-        address,
-        what,
-        timeout_secs: _,
-    } = &grant.permit;
-    let mut event = of_identity(kind, &grant.identity, now);
-    event.stanza = stanza(name.as_ref(), *number);
-    event.opened = address.to_string();
-    if let Permitted::Ports(ports) = what {
+    let permit = grant.permit();
+    let mut event = of_identity(kind, grant.identity(), now);
+    event.stanza = stanza(permit.name(), permit.stanza());
+    event.opened = permit.address().to_string();
+    if let Permitted::Ports(ports) = permit.what() {
         event.ports = ports.iter().map(ToString::to_string).collect();
     }
     event
@@ -89,16 +83,16 @@ fn of_permit(kind: EventKind, grant: &Grant, now: Now) -> Event {
 
 fn of_identity(kind: EventKind, identity: &Identity, now: Now) -> Event {
     let mut event = Event::new(kind, now.wall_ms());
-    event.user.clone_from(&identity.user);
-    event.key = identity.key.to_string();
-    event.generation = identity.generation;
-    event.source = identity.source.to_string();
-    event.replay_digest = identity.opened.replay_digest().to_string();
+    identity.user().clone_into(&mut event.user);
+    event.key = identity.key().to_string();
+    event.generation = identity.generation();
+    event.source = identity.source().to_string();
+    event.replay_digest = identity.opened().replay_digest().to_string();
     event
 }
 
 fn claim_note(grant: &Grant) -> &'static str {
-    match grant.claim {
+    match grant.claim() {
         Claimed::NotNeeded | Claimed::Won => "",
         Claimed::Unconfirmed => "not claimed: the controller could not be asked",
     }

@@ -73,7 +73,7 @@ pub(super) struct Housekeeping {
     tidy_at: Duration,
     watchdog_at: Duration,
     /// The minute for which the gate has nothing left to prepare.
-    tended_minute: u64,
+    precomputed_minute: u64,
     lost: u64,
     pub(super) commit_failing: bool,
 }
@@ -114,14 +114,14 @@ impl GateThread {
     fn wait(&mut self) {
         let now = clock::now();
         let minute = now.wall_secs / 60;
-        let is_tended = self.housekeeping.tended_minute == minute;
-        let sleep = if is_tended {
+        let is_precomputed = self.housekeeping.precomputed_minute == minute;
+        let sleep = if is_precomputed {
             self.sleep(now)
         } else {
             Duration::ZERO
         };
-        if !self.poll(sleep) && !is_tended && self.gate.tend(now) {
-            self.housekeeping.tended_minute = minute;
+        if !self.poll(sleep) && !is_precomputed && self.gate.precompute(now) {
+            self.housekeeping.precomputed_minute = minute;
         }
     }
 
@@ -192,17 +192,16 @@ impl GateThread {
         }
     }
 
-    fn follow_unclaimed(&mut self, decision: Decision, now: Now) {
-        match decision {
-            Decision::Grant(grant) => self.prepare(grant, now),
-            Decision::Claim(_) => {}
-            Decision::Refused(refusal) => self.refuse(&refusal, now),
+    fn follow_unclaimed(&mut self, concluded: Result<Grant, Box<Refusal>>, now: Now) {
+        match concluded {
+            Ok(grant) => self.prepare(grant, now),
+            Err(refusal) => self.refuse(&refusal, now),
         }
     }
 
     /// Stages the record of a grant.
     fn prepare(&mut self, grant: Grant, now: Now) {
-        match &grant.permit.what {
+        match &grant.permit().what() {
             Permitted::Ports(_) => {
                 if self.grants.len() + self.opening.len() >= self.limits.grants_max {
                     let reason = "too many grants are open on this host";
@@ -225,7 +224,7 @@ impl GateThread {
     }
 
     fn refuse_grant(&mut self, grant: &Grant, now: Now, reason: &str) {
-        tracing::warn!(user = grant.identity.user, reason, "grant refused");
+        tracing::warn!(user = grant.identity().user(), reason, "grant refused");
         let mut event = events::opened(grant, now);
         event.kind = EventKind::Refused;
         event.until_ms = 0;
@@ -238,7 +237,7 @@ impl GateThread {
             self.folds.stranger(refusal.source);
             return;
         };
-        let digest = identity.opened.replay_digest().0;
+        let digest = identity.opened().replay_digest().0;
         let event = || events::refused(refusal, identity, now);
         let Some(event) = self.folds.refused(refusal, digest, event) else {
             return;
@@ -259,8 +258,8 @@ impl GateThread {
             Order::ClaimAnswer { seq, answer } => {
                 if let Some(pending) = self.claims.answered(seq) {
                     let decision = match answer {
-                        ClaimAnswer::Won => Decision::Grant(pending.won()),
-                        ClaimAnswer::Lost { held_by } => Decision::Refused(pending.lost(&held_by)),
+                        ClaimAnswer::Won => Ok(pending.won()),
+                        ClaimAnswer::Lost { held_by } => Err(Box::new(pending.lost(&held_by))),
                         ClaimAnswer::Unreachable => pending.unreachable(),
                     };
                     self.follow_unclaimed(decision, now);
@@ -327,8 +326,8 @@ impl GateThread {
         }
     }
 
-    pub(super) fn estate(&self) -> &Arc<gate::Estate> {
-        self.gate.estate()
+    pub(super) fn compiled(&self) -> &Arc<gate::CompiledPolicy> {
+        self.gate.compiled()
     }
 }
 

@@ -35,11 +35,11 @@ impl GateThread {
         let mut holes = Vec::new();
         let mut entries = Vec::new();
         for (seq, grant) in std::mem::take(&mut self.opening) {
-            match &grant.permit.what {
+            match &grant.permit().what() {
                 Permitted::Command { .. } => self.commands.start(grant),
                 Permitted::Ports(ports) => {
                     let rules = rules_of(&grant, ports);
-                    let timeout = HoleTimeout::clamped(grant.permit.timeout_secs);
+                    let timeout = HoleTimeout::clamped(grant.permit().timeout_secs());
                     holes.extend(self.grants.holes(&rules, timeout, now.steady));
                     entries.push((seq, enter(grant, rules, timeout, now)));
                 }
@@ -119,7 +119,7 @@ impl GateThread {
             not_after_secs,
             replay_floor_secs,
             policy,
-            estate,
+            compiled,
         } = new;
         let current = self.standing.borrow().clone();
         if generation < current.generation {
@@ -140,7 +140,7 @@ impl GateThread {
             }),
             None => self.journal.stage_access_file(generation, digest),
         }
-        self.gate.replace(estate);
+        self.gate.replace(compiled);
         let changed = (generation, digest) != (current.generation, current.digest);
         if changed {
             let mut event = Event::new(EventKind::PolicyApplied, now.wall_ms());
@@ -235,7 +235,7 @@ impl GateThread {
     pub(super) fn note_drift(&mut self, drift: Option<String>, now: Now) {
         if let Some(found) = &drift {
             let mut event = Event::new(EventKind::Drift, now.wall_ms());
-            event.generation = self.estate().generation();
+            event.generation = self.compiled().generation();
             event.reason.clone_from(found);
             self.journal.stage(event);
             let holes = self.grants.all_holes(now.steady);
@@ -269,7 +269,7 @@ impl GateThread {
             }
         }
         let mut event = Event::new(EventKind::AgentStopped, now.wall_ms());
-        event.generation = self.estate().generation();
+        event.generation = self.compiled().generation();
         self.journal.stage(event);
         self.settle(now);
     }
@@ -286,7 +286,7 @@ pub(super) fn protected(configured: &[ProtoPort], policy: &policy::Policy) -> Ve
 }
 
 fn rules_of(grant: &Grant, ports: &[ProtoPort]) -> Vec<Rule> {
-    let address = grant.permit.address;
+    let address = grant.permit().address();
     let rule = |port: &ProtoPort| Rule::Accept {
         address,
         port: *port,
@@ -319,18 +319,18 @@ fn log_opened(live: &Live) {
     let Origin::Given(grant) = &live.origin else {
         return;
     };
-    let permit = &grant.permit;
-    let Permitted::Ports(ports) = &permit.what else {
+    let permit = &grant.permit();
+    let Permitted::Ports(ports) = &permit.what() else {
         return;
     };
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
     tracing::info!(
-        user = grant.identity.user,
-        stanza = events::stanza(permit.name.as_ref(), permit.stanza),
-        source = %grant.identity.source,
-        opened = %permit.address,
+        user = grant.identity().user(),
+        stanza = events::stanza(permit.name(), permit.stanza()),
+        source = %grant.identity().source(),
+        opened = %permit.address(),
         ports = ports.join(","),
-        secs = permit.timeout_secs,
+        secs = permit.timeout_secs(),
         "grant opened"
     );
 }

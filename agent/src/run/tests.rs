@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::EventKind;
-use gate::{Datagram, Estate, Gate, Now, Settings, SharedKeys, Transport};
+use gate::{CompiledPolicy, Datagram, Gate, Now, Settings, SharedKeys, Transport};
 use nix::poll::PollFd;
 use spa::{Allow, DigestType, Keys, Message, MessageType, Request, Secret};
 use tempfile::TempDir;
@@ -219,7 +219,7 @@ impl Room {
         let (ask_sender, asks) = mpsc::channel(8);
         let arrivals = Arrivals::default();
         let thread = GateThread {
-            gate: Gate::new(Settings::default(), estate(ACCESS, 1, shared)),
+            gate: Gate::new(Settings::default(), compiled(ACCESS, 1, shared)),
             journal: open_journal(dir.path()),
             firewall: match fault {
                 Some(n) => Box::new(Faulty::new(firewall.clone(), n)),
@@ -273,15 +273,15 @@ impl Room {
     }
 
     fn replace(&mut self, generation: u64, access: &str) {
-        let estate = estate(access, generation, SharedKeys::None);
+        let compiled = compiled(access, generation, SharedKeys::None);
         let policy = crate::policies::NewPolicy {
             generation,
             digest: [generation.to_be_bytes()[7]; 32],
             text: None,
             not_after_secs: 0,
             replay_floor_secs: 0,
-            policy: Arc::clone(estate.policy()),
-            estate,
+            policy: Arc::clone(compiled.policy()),
+            compiled,
         };
         let order = Order::ReplacePolicy(Box::new(policy));
         self.orders.send(order).unwrap();
@@ -330,10 +330,10 @@ fn open_journal(dir: &Path) -> Journal {
     Journal::open(&options, NOW_SECS).unwrap().journal
 }
 
-fn estate(access: &str, generation: u64, shared: SharedKeys) -> Arc<Estate> {
+fn compiled(access: &str, generation: u64, shared: SharedKeys) -> Arc<CompiledPolicy> {
     let policy = policy::parse("test", access, &policy::NoIncludes).unwrap();
-    let estate = Estate::new(&Arc::new(policy), None, generation, shared, at(0));
-    Arc::new(estate.unwrap())
+    let compiled = CompiledPolicy::new(&Arc::new(policy), None, generation, shared, at(0));
+    Arc::new(compiled.unwrap())
 }
 
 /// A packet that asks to open tcp/22 for wherever it comes from; another one for each number.

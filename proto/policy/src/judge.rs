@@ -31,6 +31,10 @@ pub struct Ask<'a> {
     pub now_secs: u64,
     /// What this host is able and willing to do at all.
     pub host: &'a HostSettings,
+    /// The client of a trusted proxy through which the packet came. A request for "the source"
+    /// then means this address. SOURCE is judged by the packet's own source nevertheless, since a
+    /// stranger can write any address into a request.
+    pub forwarded_for: Option<IpAddr>,
 }
 
 /// The port that a packet came to, as a policy sees it.
@@ -55,20 +59,37 @@ pub struct HostSettings {
     pub commands: bool,
 }
 
-/// What a stanza grants.
+/// What a stanza grants. Only [`Stanza::judge`] makes one, and nothing changes one:
+///
+/// ```compile_fail
+/// let permit = policy::Permit {
+///     stanza: 1,
+///     name: None,
+///     address: "192.0.2.7".parse().unwrap(),
+///     what: policy::Permitted::Ports(Vec::new()),
+///     timeout_secs: 30,
+/// };
+/// ```
+///
+/// ```compile_fail
+/// fn longer(mut permit: policy::Permit) -> policy::Permit {
+///     permit.timeout_secs = u32::MAX;
+///     permit
+/// }
+/// ```
+///
+/// ```
+/// fn how_long(permit: &policy::Permit) -> u32 {
+///     permit.timeout_secs()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permit {
-    /// The stanza's number in its text, counted from 1.
-    pub stanza: u32,
-    /// The stanza's NAME.
-    pub name: Option<Arc<str>>,
-    /// The address that is let in (or for which the command runs); never unspecified, never an
-    /// IPv4-mapped IPv6 address.
-    pub address: IpAddr,
-    /// What is opened or run.
-    pub what: Permitted,
-    /// For how long, in seconds: at least 1 and at most MAX_FW_TIMEOUT. 0 for a command.
-    pub timeout_secs: u32,
+    stanza: u32,
+    name: Option<Arc<str>>,
+    address: IpAddr,
+    what: Permitted,
+    timeout_secs: u32,
 }
 
 /// What is opened or run.
@@ -140,6 +161,41 @@ pub enum Denied {
     NoTime,
 }
 
+// === impl Permit ===
+
+impl Permit {
+    /// Returns the stanza's number in its text, counted from 1.
+    #[must_use]
+    pub fn stanza(&self) -> u32 {
+        self.stanza
+    }
+
+    /// Returns the stanza's NAME.
+    #[must_use]
+    pub fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
+    }
+
+    /// Returns the address that is let in (or for which the command runs); never unspecified, never
+    /// an IPv4-mapped IPv6 address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Returns what is opened or run.
+    #[must_use]
+    pub fn what(&self) -> &Permitted {
+        &self.what
+    }
+
+    /// Returns for how long, in seconds: at least 1 and at most MAX_FW_TIMEOUT. 0 for a command.
+    #[must_use]
+    pub fn timeout_secs(&self) -> u32 {
+        self.timeout_secs
+    }
+}
+
 // === impl Stanza ===
 
 impl Stanza {
@@ -165,6 +221,10 @@ impl Stanza {
             Request::Command { command, .. } => (self.judge_command(ask, command)?, 0),
         };
 
+        let address = match (ask.forwarded_for, ask.message.request.allow(), &what) {
+            (Some(client), Allow::Source, Permitted::Ports(_)) => client,
+            (Some(_) | None, Allow::Source | Allow::Address(_), _) => address,
+        };
         Ok(Permit {
             stanza: self.number,
             name: self.name.clone(),

@@ -182,29 +182,29 @@ proptest! {
         commands in any::<bool>(),
     ) {
         let host = HostSettings { commands, ..HostSettings::default() };
-        let ask = Ask { source, destination: source, port: SpaPort::Any, message: &message, now_secs, host: &host };
+        let ask = Ask { source, destination: source, port: SpaPort::Any, message: &message, now_secs, host: &host, forwarded_for: None };
 
         if let Ok(permit) = stanza.judge(&ask) {
             prop_assert!(stanza.source.contains(source));
-            prop_assert!(!permit.address.is_unspecified() && !permit.address.is_multicast());
-            let ends_secs = now_secs + u64::from(permit.timeout_secs.max(1));
+            prop_assert!(!permit.address().is_unspecified() && !permit.address().is_multicast());
+            let ends_secs = now_secs + u64::from(permit.timeout_secs().max(1));
             prop_assert!(stanza.expire_at_secs.is_none_or(|at| ends_secs <= at));
             prop_assert!(
                 stanza.require_username.is_empty()
                     || stanza.require_username.contains(&message.username)
             );
-            prop_assert!(permit.timeout_secs <= stanza.max_fw_timeout_secs.min(TIMEOUT_MAX_SECS));
-            match permit.what {
+            prop_assert!(permit.timeout_secs() <= stanza.max_fw_timeout_secs.min(TIMEOUT_MAX_SECS));
+            match permit.what() {
                 Permitted::Ports(ports) => {
                     let Request::Access { ports: asked, .. } = &message.request else {
                         return Err(TestCaseError::fail("ports for a command"));
                     };
-                    prop_assert!(!ports.is_empty() && permit.timeout_secs > 0);
+                    prop_assert!(!ports.is_empty() && permit.timeout_secs() > 0);
                     prop_assert!(asked.iter().all(|port| ports.contains(port)));
                     for port in ports {
-                        prop_assert!(asked.contains(&port));
-                        prop_assert!(!stanza.restrict_ports.contains(port));
-                        prop_assert!(stanza.open_ports.as_ref().is_none_or(|o| o.contains(port)));
+                        prop_assert!(asked.contains(port));
+                        prop_assert!(!stanza.restrict_ports.contains(*port));
+                        prop_assert!(stanza.open_ports.as_ref().is_none_or(|o| o.contains(*port)));
                     }
                 }
                 Permitted::Command { .. } => prop_assert!(commands && stanza.command.is_some()),

@@ -28,8 +28,8 @@ use divan::{Bencher, black_box};
 use engine::{Hole, HoleTimeout, Rule};
 use fleet::{Event, EventKind};
 use gate::{
-    Datagram, Decision, Estate, Gate, MemoryReplayLog, Now, ReplayLog as _, Settings, SharedKeys,
-    Transport,
+    CompiledPolicy, Datagram, Decision, Gate, MemoryReplayLog, Now, ReplayLog as _, Settings,
+    SharedKeys, Transport,
 };
 use policy::{Dialect, NoIncludes};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -213,9 +213,9 @@ fn warm_gate(stanzas: u32) -> Gate {
         .unwrap();
     }
     let policy = policy::parse_as(Dialect::Alone, "access.conf", &text, &NoIncludes).unwrap();
-    let estate = Estate::new(&Arc::new(policy), None, 1, SharedKeys::None, NOW).unwrap();
-    let mut gate = Gate::new(Settings::default(), Arc::new(estate));
-    while !gate.tend(NOW) {}
+    let compiled = CompiledPolicy::new(&Arc::new(policy), None, 1, SharedKeys::None, NOW).unwrap();
+    let mut gate = Gate::new(Settings::default(), Arc::new(compiled));
+    while !gate.precompute(NOW) {}
     gate
 }
 

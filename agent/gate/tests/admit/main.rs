@@ -5,8 +5,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod checks;
 mod claims;
-mod corridor;
 mod flood;
 mod invalid;
 mod keys;

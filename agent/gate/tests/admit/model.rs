@@ -217,16 +217,16 @@ proptest! {
 fn outcome(decision: &Decision) -> Outcome {
     match decision {
         Decision::Grant(grant) => Outcome::Granted {
-            stanza: usize::try_from(grant.permit.stanza).unwrap(),
-            ports: match &grant.permit.what {
+            stanza: usize::try_from(grant.permit().stanza()).unwrap(),
+            ports: match &grant.permit().what() {
                 Permitted::Ports(ports) => PORTS
                     .into_iter()
                     .filter(|port| ports.contains(&port.parse().unwrap()))
                     .collect(),
                 Permitted::Command { .. } => BTreeSet::new(),
             },
-            timeout_secs: grant.permit.timeout_secs,
-            own_source: grant.permit.address == grant.identity.source,
+            timeout_secs: grant.permit().timeout_secs(),
+            own_source: grant.permit().address() == grant.identity().source(),
         },
         Decision::Claim(_) => panic!("nothing is shared here"),
         Decision::Refused(refusal) => Outcome::Refused(match refusal.check {

@@ -9,7 +9,7 @@ const OPS: u16 = 4001;
 const DEV: u16 = 4002;
 
 /// Twenty users at each of two ports, and twenty at every other.
-fn estate() -> String {
+fn access_conf() -> String {
     let group = |name: &str, rest: &str| -> String {
         (0..20)
             .map(|number| stanza(&format!("{name}{number}"), rest))
@@ -31,7 +31,7 @@ fn a_packet_is_tried_with_the_keys_of_the_port_that_it_came_to_and_no_others() {
         (62_201, "all19"),
         (9, "all19"),
     ] {
-        let mut scene = Scene::new(&estate());
+        let mut scene = Scene::new(&access_conf());
 
         let decision = scene.send_to(port, knock(user, 1));
 
@@ -43,7 +43,7 @@ fn a_packet_is_tried_with_the_keys_of_the_port_that_it_came_to_and_no_others() {
 #[test]
 fn at_the_port_of_another_group_a_packet_is_noise() {
     for (port, user) in [(DEV, "ops0"), (62_201, "ops0"), (OPS, "all0")] {
-        let mut scene = Scene::new(&estate());
+        let mut scene = Scene::new(&access_conf());
 
         let refused = scene.send_to(port, knock(user, 1));
 
@@ -55,7 +55,7 @@ fn at_the_port_of_another_group_a_packet_is_noise() {
 #[test]
 fn a_known_sender_who_takes_the_wrong_port_is_told_so_in_the_audit() {
     let port = OPS.try_into().unwrap();
-    let mut scene = Scene::new(&estate());
+    let mut scene = Scene::new(&access_conf());
     let ops = reason(scene.send_to(62_201, tagged_knock("ops0", 1)));
     let all = reason(scene.send_to(OPS, tagged_knock("all0", 2)));
 
@@ -82,7 +82,7 @@ fn to_explain_a_packet_its_sender_is_looked_for_at_every_port() {
         thorough: true,
         ..Settings::default()
     };
-    let mut scene = Scene::with(&estate(), settings);
+    let mut scene = Scene::with(&access_conf(), settings);
 
     let refused = scene.send_to(62_201, knock("dev7", 1));
 

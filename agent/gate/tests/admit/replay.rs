@@ -75,7 +75,10 @@ fn copies_are_numbered_and_come_from_whoever_sends_them() {
 
         assert_eq!(copy.copies, number);
         assert_eq!(copy.source.to_string(), "203.0.113.5");
-        assert_eq!(copy.authentic.unwrap().source.to_string(), "198.51.100.10");
+        assert_eq!(
+            copy.authentic.unwrap().source().to_string(),
+            "198.51.100.10"
+        );
     }
     assert_eq!(scene.gate.counters().copies, 3);
     // One trial for the first, and no cryptography for the copies.

@@ -29,15 +29,15 @@ pub(crate) fn rules_of_server(rules: &[String]) -> BTreeSet<Rule> {
 
 /// The same for a grant of ours.
 pub(crate) fn rules_of_grant(grant: &Grant) -> BTreeSet<Rule> {
-    let permit = &grant.permit;
-    match &permit.what {
+    let permit = grant.permit();
+    match permit.what() {
         Permitted::Ports(ports) => ports
             .iter()
             .map(|port| {
                 (
-                    permit.address.to_string(),
+                    permit.address().to_string(),
                     port.to_string(),
-                    permit.timeout_secs,
+                    permit.timeout_secs(),
                 )
             })
             .collect(),

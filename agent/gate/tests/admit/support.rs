@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::{
-    Check, Datagram, Decision, Estate, Gate, Grant, MemoryReplayLog, Now, Reason, Refusal, Route,
-    Settings, SharedKeys, Transport,
+    Check, CompiledPolicy, Datagram, Decision, Gate, Grant, MemoryReplayLog, Now, Reason, Refusal,
+    Route, Settings, SharedKeys, Transport,
 };
 use policy::{Dialect, NoIncludes, Policy};
 use spa::{
@@ -41,7 +41,7 @@ impl Scene {
     pub(crate) fn with(access_conf: &str, settings: Settings) -> Self {
         let now = at(NOW_SECS);
         Self {
-            gate: Gate::new(settings, Arc::new(estate(access_conf, now))),
+            gate: Gate::new(settings, Arc::new(compiled(access_conf, now))),
             replays: MemoryReplayLog::default(),
             now,
             source: ALICE.parse().unwrap(),
@@ -83,7 +83,7 @@ impl Scene {
     }
 
     pub(crate) fn adopt(&mut self, access_conf: &str) {
-        self.gate.replace(Arc::new(estate(access_conf, self.now)));
+        self.gate.replace(Arc::new(compiled(access_conf, self.now)));
     }
 
     pub(crate) fn later(&mut self, secs: u64) {
@@ -110,7 +110,7 @@ pub(crate) fn check(decision: Decision) -> Check {
 
 #[track_caller]
 pub(crate) fn route(decision: Decision) -> Route {
-    crate::rules::granted("packet", decision).identity.route
+    crate::rules::granted("packet", decision).identity().route()
 }
 
 pub(crate) fn at(wall_secs: u64) -> Now {
@@ -127,8 +127,8 @@ pub(crate) fn policy(access_conf: &str) -> Arc<Policy> {
     Arc::new(policy)
 }
 
-pub(crate) fn estate(access_conf: &str, now: Now) -> Estate {
-    Estate::new(&policy(access_conf), None, 7, SharedKeys::None, now).unwrap()
+pub(crate) fn compiled(access_conf: &str, now: Now) -> CompiledPolicy {
+    CompiledPolicy::new(&policy(access_conf), None, 7, SharedKeys::None, now).unwrap()
 }
 
 /// A stanza for the keys that [`keys`] makes of the same word.

@@ -70,8 +70,8 @@ fn a_forged_source_is_what_the_grant_says_it_came_from() {
 
     let grant = granted(&vector.name, admit(&vector, false));
 
-    assert_eq!(grant.identity.source.to_string(), "203.0.113.9");
-    assert_eq!(grant.permit.address.to_string(), "10.1.2.3");
+    assert_eq!(grant.identity().source().to_string(), "203.0.113.9");
+    assert_eq!(grant.permit().address().to_string(), "10.1.2.3");
 }
 
 fn admit(vector: &Transported, spa_over_http: bool) -> Decision {

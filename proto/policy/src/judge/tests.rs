@@ -65,6 +65,7 @@ fn ask(message: &Message) -> Ask<'_> {
         message,
         now_secs: NOW_SECS,
         host: &ALL_OFF,
+        forwarded_for: None,
     }
 }
 

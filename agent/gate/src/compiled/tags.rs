@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use spa::{BUCKET_SECS, Tag, bucket, tag};
 
-use crate::estate::{Estate, KeyIndex};
+use crate::compiled::{CompiledPolicy, KeyIndex};
 use crate::settings::AGEING_DEFAULT;
 
 /// How far from now tags are kept, in seconds, whatever the window: 280 kB for each minute and
@@ -38,25 +38,25 @@ pub(crate) struct Tags {
 // === impl TagTable ===
 
 impl TagTable {
-    fn empty(bucket: u64, estate: &Estate) -> Self {
+    fn empty(bucket: u64, compiled: &CompiledPolicy) -> Self {
         Self {
             bucket,
-            tags: HashTable::with_capacity(estate.key_count()),
+            tags: HashTable::with_capacity(compiled.key_count()),
             done: 0,
         }
     }
 
     /// Makes the whole table at once.
-    fn whole(bucket: u64, estate: &Estate) -> Self {
-        let mut table = Self::empty(bucket, estate);
-        table.extend(estate, usize::MAX);
+    fn whole(bucket: u64, compiled: &CompiledPolicy) -> Self {
+        let mut table = Self::empty(bucket, compiled);
+        table.extend(compiled, usize::MAX);
         table
     }
 
     /// Makes the tags of at most so many more keys.
-    fn extend(&mut self, estate: &Estate, keys_max: usize) {
-        for key in (self.done..key_count(estate)).take(keys_max) {
-            if let Some(tag_key) = estate.tag_key(key) {
+    fn extend(&mut self, compiled: &CompiledPolicy, keys_max: usize) {
+        for key in (self.done..key_count(compiled)).take(keys_max) {
+            if let Some(tag_key) = compiled.tag_key(key) {
                 let entry = (tag(tag_key, self.bucket), key);
                 self.tags
                     .insert_unique(hash(entry.0), entry, |(tag, _)| hash(*tag));
@@ -76,28 +76,33 @@ impl TagTable {
 // === impl Tags ===
 
 impl Tags {
-    /// Starts with the tables that the estate was built with, if they are still current.
-    pub(crate) fn new(estate: &Estate) -> Self {
+    /// Starts with the tables that the policy was compiled with, if they are still current.
+    pub(crate) fn new(compiled: &CompiledPolicy) -> Self {
         Self {
-            tables: estate.initial_tags().iter().cloned().collect(),
+            tables: compiled.initial_tags().iter().cloned().collect(),
             next: None,
         }
     }
 
     /// Follows the clock, and makes at most `keys_max` tags ahead of time. Reports whether nothing
     /// is left to make ahead.
-    pub(crate) fn tend(&mut self, estate: &Estate, now_secs: u64, keys_max: usize) -> bool {
+    pub(crate) fn precompute(
+        &mut self,
+        compiled: &CompiledPolicy,
+        now_secs: u64,
+        keys_max: usize,
+    ) -> bool {
         let (first, last) = reach(now_secs);
         if self.tables.front().map(|table| table.bucket) != Some(first)
             || self.tables.back().map(|table| table.bucket) != Some(last)
         {
-            self.follow(estate, first, last);
+            self.follow(compiled, first, last);
         }
         let next = self
             .next
-            .get_or_insert_with(|| TagTable::empty(last + 1, estate));
-        next.extend(estate, keys_max);
-        next.done >= key_count(estate)
+            .get_or_insert_with(|| TagTable::empty(last + 1, compiled));
+        next.extend(compiled, keys_max);
+        next.done >= key_count(compiled)
     }
 
     /// Returns the keys whose tag this is, in any minute within reach; hardly ever more than one.
@@ -106,7 +111,7 @@ impl Tags {
     }
 
     /// Drops the minutes out of reach and makes those that are missing.
-    fn follow(&mut self, estate: &Estate, first: u64, last: u64) {
+    fn follow(&mut self, compiled: &CompiledPolicy, first: u64, last: u64) {
         let mut kept = std::mem::take(&mut self.tables);
         kept.retain(|table| (first..=last).contains(&table.bucket));
         let mut next = self.next.take().filter(|next| next.bucket <= last);
@@ -116,10 +121,10 @@ impl Tags {
                 Some(table) => Arc::clone(table),
                 None => Arc::new(match next.take_if(|next| next.bucket == bucket) {
                     Some(mut table) => {
-                        table.extend(estate, usize::MAX);
+                        table.extend(compiled, usize::MAX);
                         table
                     }
-                    None => TagTable::whole(bucket, estate),
+                    None => TagTable::whole(bucket, compiled),
                 }),
             });
         }
@@ -127,10 +132,10 @@ impl Tags {
 }
 
 /// Makes the tables of all minutes within reach.
-pub(crate) fn around(estate: &Estate, now_secs: u64) -> Vec<Arc<TagTable>> {
+pub(crate) fn around(compiled: &CompiledPolicy, now_secs: u64) -> Vec<Arc<TagTable>> {
     let (first, last) = reach(now_secs);
     (first..=last)
-        .map(|bucket| Arc::new(TagTable::whole(bucket, estate)))
+        .map(|bucket| Arc::new(TagTable::whole(bucket, compiled)))
         .collect()
 }
 
@@ -145,8 +150,8 @@ fn reach(now_secs: u64) -> (u64, u64) {
     )
 }
 
-fn key_count(estate: &Estate) -> KeyIndex {
-    KeyIndex::try_from(estate.key_count()).unwrap_or(KeyIndex::MAX)
+fn key_count(compiled: &CompiledPolicy) -> KeyIndex {
+    KeyIndex::try_from(compiled.key_count()).unwrap_or(KeyIndex::MAX)
 }
 
 /// What is in the tables are MACs, which no sender chooses, so that their bits need no hashing, only

@@ -19,13 +19,13 @@ const TEXTS_MAX: NonZeroUsize = NonZeroUsize::new(1024).expect("not zero");
 
 /// The last authentic packets, by the end of their text.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct RecentTexts {
     packets: LruCache<u64, Packet>,
 }
 
 /// A copy of an authentic packet, turned away.
 #[derive(Debug)]
-pub(crate) struct Copy {
+pub(crate) struct KnownCopy {
     pub(crate) identity: Arc<Identity>,
     pub(crate) reason: Reason,
     /// The how manieth copy this is, from 1.
@@ -43,9 +43,9 @@ struct Packet {
     copies: u64,
 }
 
-// === impl Seen ===
+// === impl RecentTexts ===
 
-impl Seen {
+impl RecentTexts {
     pub(crate) fn new() -> Self {
         Self {
             packets: LruCache::new(TEXTS_MAX),
@@ -57,7 +57,7 @@ impl Seen {
         &mut self,
         text: &[u8],
         window: impl FnOnce(u64) -> Window,
-    ) -> Option<Copy> {
+    ) -> Option<KnownCopy> {
         let packet = self.packets.get_mut(&end_of(text))?;
         if *packet.text != *text {
             return None;
@@ -70,7 +70,7 @@ impl Seen {
             Ok(()) => return None,
         };
         packet.copies = packet.copies.saturating_add(1);
-        Some(Copy {
+        Some(KnownCopy {
             identity: Arc::clone(&packet.identity),
             reason,
             number: packet.copies,

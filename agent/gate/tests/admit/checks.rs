@@ -1,4 +1,4 @@
-//! The order of the rooms, and what each leaves behind.
+//! The order of the checks, and what each leaves behind.
 
 use gate::{Check, Decision, Reason, Settings};
 use policy::{Denied, Permitted};
@@ -14,17 +14,17 @@ fn a_permitted_message_is_granted_with_what_it_asks_for() {
 
     let grant = scene.granted(knock("alice", 1));
 
-    assert_eq!(grant.permit.stanza, 1);
-    assert_eq!(grant.permit.name.as_deref(), None);
-    assert_eq!(grant.permit.address.to_string(), "10.1.2.3");
+    assert_eq!(grant.permit().stanza(), 1);
+    assert_eq!(grant.permit().name(), None);
+    assert_eq!(grant.permit().address().to_string(), "10.1.2.3");
     assert_eq!(
-        grant.permit.what,
-        Permitted::Ports(vec!["tcp/22".parse().unwrap()])
+        grant.permit().what(),
+        &Permitted::Ports(vec!["tcp/22".parse().unwrap()])
     );
-    assert_eq!(grant.permit.timeout_secs, 30);
-    assert_eq!(grant.identity.user, "alice");
-    assert_eq!(grant.identity.key, keys("alice").fingerprint());
-    assert_eq!(grant.identity.generation, 7);
+    assert_eq!(grant.permit().timeout_secs(), 30);
+    assert_eq!(grant.identity().user(), "alice");
+    assert_eq!(grant.identity().key(), keys("alice").fingerprint());
+    assert_eq!(grant.identity().generation(), 7);
     assert_eq!(scene.gate.counters().grants, 1);
 }
 
@@ -75,7 +75,7 @@ fn a_message_that_is_not_recent_is_refused_before_it_is_remembered() {
         let refusal = scene.refused(seal(&message(1, timestamp), &keys("alice")));
 
         assert_eq!(refusal.check, check);
-        assert_eq!(refusal.authentic.unwrap().user, "alice");
+        assert_eq!(refusal.authentic.unwrap().user(), "alice");
     }
     assert!(scene.replays.is_empty());
 }
@@ -119,7 +119,7 @@ fn policy_is_asked_after_freshness_and_its_answer_names_the_message() {
     let port = "tcp/22".parse().unwrap();
     assert_eq!(refusal.check, Check::Authorize);
     assert_eq!(refusal.reason, Reason::Denied(Denied::PortNotOpen(port)));
-    assert_eq!(refusal.authentic.unwrap().user, "alice");
+    assert_eq!(refusal.authentic.unwrap().user(), "alice");
     assert_eq!(scene.replays.len(), 1);
 }
 
@@ -137,7 +137,7 @@ fn nat_is_refused_by_name_with_all_fields_known() {
 
     assert_eq!(refusal.reason, Reason::Denied(Denied::NatNotEnabled));
     let identity = refusal.authentic.unwrap();
-    assert_eq!(identity.opened.nat_text(), Some("192.168.10.5,22"));
+    assert_eq!(identity.opened().nat_text(), Some("192.168.10.5,22"));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn commands_run_where_stanza_and_host_both_say_so() {
     let not_in_stanza = Scene::new(&stanza("alice", "")).refused(&packet);
     let not_on_host = Scene::with(&enabled, off).refused(&packet);
 
-    assert!(matches!(granted.permit.what, Permitted::Command { .. }));
+    assert!(matches!(granted.permit().what(), Permitted::Command { .. }));
     assert_eq!(
         not_in_stanza.reason,
         Reason::Denied(Denied::CommandNotEnabled)
@@ -192,8 +192,8 @@ fn a_policy_past_its_date_grants_nothing_and_an_extended_one_does() {
     let access_conf = stanza("alice", "");
     let mut scene = Scene::new(&access_conf);
     let dated = |not_after_secs| {
-        let estate = crate::support::estate(&access_conf, crate::support::at(NOW_SECS));
-        std::sync::Arc::new(estate.with_not_after_secs(not_after_secs))
+        let compiled = crate::support::compiled(&access_conf, crate::support::at(NOW_SECS));
+        std::sync::Arc::new(compiled.with_not_after_secs(not_after_secs))
     };
 
     scene.gate.replace(dated(NOW_SECS - 1));
@@ -241,7 +241,7 @@ fn a_mapped_ipv4_source_is_its_ipv4_address() {
     let decision = scene.send_from("::ffff:198.51.100.10", seal(&asked, &keys("alice")));
 
     let grant = crate::rules::granted("mapped", decision);
-    assert_eq!(grant.permit.address.to_string(), "198.51.100.10");
+    assert_eq!(grant.permit().address().to_string(), "198.51.100.10");
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn secrets_are_not_in_what_the_gate_shows_of_itself() {
     let decision = scene.send(tagged_knock("alice", 1));
 
     for text in [
-        format!("{:?}", scene.gate.estate()),
+        format!("{:?}", scene.gate.compiled()),
         format!("{decision:?}"),
         refusal(decision).reason.to_string(),
     ] {

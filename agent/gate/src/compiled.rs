@@ -19,7 +19,7 @@ pub(crate) use tags::{SPAN_SECS, TagTable, Tags};
 ///
 /// Holds one [`OpeningKey`] and about 200 bytes for each key, and shares the stanzas with the
 /// policy.
-pub struct Estate {
+pub struct CompiledPolicy {
     policy: Arc<Policy>,
     generation: u64,
     not_after_secs: Option<u64>,
@@ -51,7 +51,7 @@ pub enum SharedKeys {
 
 /// A policy that cannot be enforced on this host.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-pub enum InvalidEstate {
+pub enum CompileError {
     /// A stanza without KEY has not been compiled for its users.
     #[error("stanza {stanza}: no KEY; a stanza without one needs a controller")]
     NoKey {
@@ -75,7 +75,7 @@ pub enum InvalidEstate {
     },
 }
 
-/// The place of a key in its estate.
+/// The place of a key in its compiled policy.
 pub(crate) type KeyIndex = u32;
 
 struct Entry {
@@ -101,9 +101,9 @@ pub(crate) struct Shape {
     pub(crate) units: u64,
 }
 
-// === impl Estate ===
+// === impl CompiledPolicy ===
 
-impl Estate {
+impl CompiledPolicy {
     /// Sets the date after which the policy grants nothing, seconds since the epoch; 0 for none.
     #[must_use]
     pub fn with_not_after_secs(mut self, not_after_secs: u64) -> Self {
@@ -244,9 +244,9 @@ impl Estate {
 }
 
 /// Keys are secret and stanzas are many, so only numbers are shown.
-impl std::fmt::Debug for Estate {
+impl std::fmt::Debug for CompiledPolicy {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Estate")
+        f.debug_struct("CompiledPolicy")
             .field("generation", &self.generation)
             .field("stanzas", &self.policy.stanzas.len())
             .field("keys", &self.keys.len())
@@ -254,10 +254,10 @@ impl std::fmt::Debug for Estate {
     }
 }
 
-/// Indices are made when the estate is built and never leave it, so none is out of bounds.
+/// Indices are made when the policy is compiled and never leave it, so none is out of bounds.
 #[expect(
     clippy::indexing_slicing,
-    reason = "the estate's own indices, not influenced by any packet"
+    reason = "the compiled policy's own indices, not influenced by any packet"
 )]
 fn at<T>(items: &[T], index: u32) -> &T {
     &items[index as usize]
