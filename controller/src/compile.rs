@@ -9,7 +9,7 @@ use std::sync::Arc;
 use policy::{HostFacts, Policy};
 use spa::ExchangePublic;
 
-use crate::store::members::Member;
+use crate::store::model::Member;
 
 /// The users' public keys, by name.
 pub(crate) type Users = BTreeMap<String, ExchangePublic>;

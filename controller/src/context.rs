@@ -10,7 +10,6 @@ use crate::invite::Inviter;
 use crate::limits::Limits;
 use crate::publisher::Publisher;
 use crate::roster::Roster;
-use crate::seal::SealKey;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -20,7 +19,6 @@ pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) authority: Authority,
     pub(crate) inviter: Inviter,
-    pub(crate) seal: Arc<SealKey>,
     pub(crate) store: Store,
     pub(crate) roster: Arc<Roster>,
     pub(crate) publisher: Arc<Publisher>,

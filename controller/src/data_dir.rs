@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::ca::Identity;
-use crate::seal::{KEY_LEN, SealKey};
 use crate::start::StartError;
+use crate::store::seal::{KEY_LEN, SealKey};
 
 /// See the module.
 #[derive(Clone, Debug)]

@@ -1,12 +1,10 @@
 //! Everything a request can fail with, and the one place where it becomes a gRPC status.
 
-use std::iter;
-
 use fleet::{Role, UnknownRole};
 use tonic::Status;
 
-use crate::seal::SealError;
-use crate::store::StoreError;
+use crate::chain::chain;
+use crate::store::error::StoreError;
 
 /// Why a request was not done, named without reference to gRPC.
 #[derive(Debug, thiserror::Error)]
@@ -40,14 +38,14 @@ pub enum Error {
     StaleBase { base: u64, current: u64 },
     #[error("invalid policy\n{0}")]
     InvalidPolicy(policy::InvalidPolicy),
-    #[error("a stored text cannot be read")]
-    Seal(#[from] SealError),
+    #[error("no randomness from the system")]
+    Random,
     #[error("no certificate could be made")]
     Certificate(#[from] rcgen::Error),
     #[error("store")]
     Store(#[from] StoreError),
-    #[error("the controller is stopping")]
-    Stopping,
+    #[error("a task broke off")]
+    Task(#[from] tokio::task::JoinError),
 }
 
 /// Why a token does not admit its bearer.
@@ -86,19 +84,7 @@ impl Error {
 
     /// The error and its causes, outermost first.
     pub(crate) fn chain(&self) -> String {
-        Self::chain_of(self)
-    }
-
-    /// The same for any error.
-    pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
-        iter::successors(error.source(), |cause| (*cause).source())
-            .fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-    }
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
+        chain(self)
     }
 }
 
@@ -125,8 +111,7 @@ impl From<Error> for Status {
             Error::NameTaken { .. } => Self::already_exists(error.chain()),
             Error::NotFound { .. } => Self::not_found(error.chain()),
             Error::StaleBase { .. } => Self::failed_precondition(error.chain()),
-            Error::Stopping => Self::unavailable(error.chain()),
-            Error::Seal(_) | Error::Certificate(_) | Error::Store(_) => {
+            Error::Random | Error::Certificate(_) | Error::Store(_) | Error::Task(_) => {
                 tracing::error!(error = error.chain(), "request failed");
                 Self::internal("internal error; the controller's log has the cause")
             }

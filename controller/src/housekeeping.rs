@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::chain::chain;
 use crate::clock;
 use crate::context::Context;
-use crate::store::claims::{self, Claim};
+use crate::store::Claim;
 
 /// Won claims that wait to be told; more are left out, and the host learns of them when it claims.
 const WON_QUEUE_MAX: usize = 8_192;
@@ -61,15 +62,11 @@ async fn prune(context: Arc<Context>) {
         context.limits.prune();
         let before_secs = clock::now_secs().saturating_sub(PRUNE_GRACE_SECS);
         loop {
-            let pruned = context
-                .store
-                .write(move |connection| claims::prune(connection, before_secs, PRUNE_BATCH))
-                .await;
-            match pruned {
+            match context.store.forget_claims(before_secs, PRUNE_BATCH).await {
                 Ok(0) => break,
                 Ok(claims) => tracing::debug!(claims, "claims forgotten"),
                 Err(error) => {
-                    tracing::warn!(error = error.chain(), "old claims stay");
+                    tracing::warn!(error = chain(&error), "old claims stay");
                     break;
                 }
             }

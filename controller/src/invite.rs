@@ -8,8 +8,8 @@ use fleet::{Event, EventKind, Role, Token};
 use crate::clock;
 use crate::error::Error;
 use crate::settings::is_name;
-use crate::store::tokens::{self, Invitation};
-use crate::store::{Store, events};
+use crate::store::model::Invitation;
+use crate::store::{CONTROLLER, Store};
 
 /// How long a token is good for when nothing is said.
 pub const TTL_DEFAULT: Duration = Duration::from_secs(3600);
@@ -51,7 +51,7 @@ impl Inviter {
         let now_ms = clock::now_ms();
         let invitation = invitation(wanted, created_by, now_ms)?;
         let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|_| crate::seal::SealError::Random)?;
+        getrandom::fill(&mut secret).map_err(|_| Error::Random)?;
         let token = Token {
             role: invitation.role,
             secret,
@@ -61,12 +61,8 @@ impl Inviter {
             name: invitation.name.clone(),
             labels: invitation.labels.clone(),
         };
-        store
-            .write(move |connection| {
-                tokens::insert(connection, &secret, &invitation)?;
-                events::append_own(connection, created(&invitation, now_ms))
-            })
-            .await?;
+        let event = created(&invitation, now_ms);
+        store.create_token(secret, invitation, event).await?;
         Ok(token)
     }
 }
@@ -106,7 +102,7 @@ pub(crate) fn check_name(role: Role, name: &str) -> Result<(), Error> {
         );
         return Err(Error::invalid("name", problem));
     }
-    if role == Role::Host && name == events::CONTROLLER {
+    if role == Role::Host && name == CONTROLLER {
         return Err(Error::invalid(
             "name",
             "a host cannot be called `controller`",

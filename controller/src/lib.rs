@@ -3,12 +3,12 @@
 //! | room | what |
 //! |---|---|
 //! | `start`, `data_dir`, `settings` | from a directory to a running controller |
-//! | `ca`, `seal`, `invite` | certificates, secrets at rest, one-time tokens |
+//! | `ca`, `invite` | certificates, one-time tokens |
 //! | `server`, `authorize`, `limits` | TLS; who may call what; how much one peer may ask |
 //! | `service` | the five services of the contract, each handler a few lines |
 //! | `roster` | who belongs to the fleet, in memory |
 //! | `compile`, `publisher`, `session` | policy → each host's text → the stream of each host |
-//! | `store` | SQLite behind one writer with group commit; the only place with SQL |
+//! | `store` | what is kept, one method for each transaction; the only place with SQL |
 //! | `housekeeping` | telling siblings of claims; forgetting what is old |
 //!
 //! A request passes TLS, the tracing and authorization layers and the limits, then one handler, which
@@ -16,6 +16,7 @@
 
 mod authorize;
 mod ca;
+mod chain;
 mod clock;
 mod compile;
 mod context;
@@ -26,7 +27,6 @@ mod invite;
 mod limits;
 mod publisher;
 mod roster;
-mod seal;
 mod server;
 mod service;
 mod session;
@@ -37,7 +37,7 @@ mod store;
 pub use authorize::{Access, access};
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use invite::{TTL_DEFAULT, TTL_MAX, Wanted};
-pub use seal::SealError;
 pub use settings::{InvalidSettings, Settings, is_name};
 pub use start::{Running, StartError, create_token, init};
-pub use store::StoreError;
+pub use store::error::{EngineError, NotCommitted, StoreError};
+pub use store::seal::SealError;

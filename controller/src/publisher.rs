@@ -19,9 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::compile::{self, Target, Users};
 use crate::error::Error;
 use crate::roster::Roster;
-use crate::seal::SealKey;
-use crate::store::claims::Claim;
-use crate::store::{Store, StoreError, policies};
+use crate::store::{Claim, Store};
 
 /// Batches of claimed digests that wait for one slow host; more are left out, and the host learns
 /// of them when it claims.
@@ -77,7 +75,6 @@ struct Hosts {
 pub(crate) struct Publisher {
     store: Store,
     roster: Arc<Roster>,
-    seal: Arc<SealKey>,
     in_force: RwLock<Arc<InForce>>,
     hosts: RwLock<Hosts>,
     /// The last request for compiling that has been served.
@@ -91,15 +88,10 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Reads the policy in force from the store and compiles it.
-    pub(crate) async fn load(
-        store: Store,
-        roster: Arc<Roster>,
-        seal: Arc<SealKey>,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn load(store: Store, roster: Arc<Roster>) -> Result<Self, Error> {
         let publisher = Self {
             store,
             roster,
-            seal,
             in_force: RwLock::new(Arc::new(InForce {
                 generation: 0,
                 policy: Policy::default(),
@@ -146,8 +138,7 @@ impl Publisher {
             let generation = compiling.generation;
             compile::targets(&compiling.policy, generation, &hosts, &users, &before)
         })
-        .await
-        .map_err(|_| StoreError::Closed)?;
+        .await?;
         *self.in_force.write() = in_force;
         self.hosts.write().replace(targets);
         Ok(())
@@ -174,7 +165,7 @@ impl Publisher {
         let targets = tokio::task::spawn_blocking(move || {
             compile::targets(&policy, u64::MAX, &hosts, &users, &before)
         });
-        Ok(targets.await.map_err(|_| StoreError::Closed)?)
+        Ok(targets.await?)
     }
 
     pub(crate) fn target(&self, host: &str) -> Option<Target> {
@@ -270,7 +261,7 @@ impl Publisher {
     }
 
     async fn newest(&self, parsed: Option<InForce>) -> Result<Arc<InForce>, Error> {
-        let current = self.store.read(policies::current).await?;
+        let current = self.store.current_generation().await?;
         let in_force = self.in_force();
         if current <= in_force.generation {
             return Ok(in_force);
@@ -278,7 +269,7 @@ impl Publisher {
         if let Some(parsed) = parsed.filter(|parsed| parsed.generation == current) {
             return Ok(Arc::new(parsed));
         }
-        match stored(&self.store, &self.seal, current).await {
+        match stored(&self.store, current).await {
             Ok(policy) => Ok(Arc::new(InForce {
                 generation: current,
                 policy,
@@ -303,24 +294,18 @@ impl Publisher {
 }
 
 /// A stored generation, parsed again.
-pub(crate) async fn stored(
-    store: &Store,
-    seal: &Arc<SealKey>,
-    generation: u64,
-) -> Result<Policy, Error> {
-    let text = text(store, seal, generation).await?;
+pub(crate) async fn stored(store: &Store, generation: u64) -> Result<Policy, Error> {
+    let text = text(store, generation).await?;
     policy::parse("policy", &text, &NoIncludes).map_err(Error::InvalidPolicy)
 }
 
 /// A stored generation's text, in clear.
 pub(crate) async fn text(
     store: &Store,
-    seal: &Arc<SealKey>,
     generation: u64,
 ) -> Result<zeroize::Zeroizing<String>, Error> {
-    let seal = Arc::clone(seal);
     store
-        .read(move |connection| policies::text(connection, &seal, generation))
+        .policy_text(generation)
         .await?
         .ok_or_else(|| Error::not_found(format!("policy has generation {generation}")))
 }

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::members::{self, Member};
+use crate::store::model::Member;
 
 /// Every member, banned ones too.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Roster {
 
 impl Roster {
     pub(crate) async fn load(store: &Store) -> Result<Self, Error> {
-        let members = store.read(members::all).await?;
+        let members = store.members().await?;
         let members = members
             .into_iter()
             .map(|member| ((member.role, member.name.clone()), Arc::new(member)))
@@ -58,10 +58,7 @@ impl Roster {
     /// Reads one member again after a commit that changed it.
     pub(crate) async fn refresh(&self, store: &Store, role: Role, name: &str) -> Result<(), Error> {
         let _in_line = self.refreshing.lock().await;
-        let key = (role, name.to_owned());
-        let member = store
-            .read(move |connection| members::find(connection, role, &key.1))
-            .await?;
+        let member = store.member_named(role, name.to_owned()).await?;
         let key = (role, name.to_owned());
         let mut members = self.members.write();
         match member {

@@ -26,7 +26,7 @@ use crate::service::directory::DirectoryService;
 use crate::service::enrollment::EnrollmentService;
 use crate::service::operator::OperatorService;
 use crate::start::StartError;
-use crate::store::claims::Claim;
+use crate::store::Claim;
 
 /// The answer to a request must begin within this. Streams begin at once and then go on.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

@@ -21,7 +21,9 @@ use crate::limits::Limits;
 use crate::publisher::Publisher;
 use crate::roster::Roster;
 use crate::settings::{InvalidSettings, Settings};
-use crate::store::{Store, StoreError, meta};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::seal::SealKey;
 use crate::{housekeeping, server};
 
 /// Why the controller cannot be made or started. Each text says what to do.
@@ -90,13 +92,12 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     let authority = Authority::open(&ca)?;
     dir.write_identity("ca", &ca)?;
     dir.write_identity("server", &authority.server(now_secs)?)?;
-    dir.write_seal_key(&random()?)?;
+    let seal = random()?;
+    dir.write_seal_key(&seal)?;
 
-    let store = open_store(&dir)?;
+    let store = open_store(&dir, SealKey::new(&seal))?;
     let epoch = hex(&random::<16>()?);
-    store
-        .write(move |connection| meta::create(connection, &epoch, now_secs))
-        .await?;
+    store.create_fleet(epoch, now_secs).await?;
     let inviter = Inviter {
         address: address.to_owned(),
         ca_fingerprint: authority.fingerprint(),
@@ -118,7 +119,7 @@ pub async fn create_token(data: &Path, wanted: Wanted) -> Result<Token, StartErr
     let dir = DataDir::open(data)?;
     let settings = read_settings(&dir)?;
     let authority = Authority::open(&dir.identity("ca")?)?;
-    let store = open_store(&dir)?;
+    let store = open_store(&dir, dir.seal_key()?)?;
     let inviter = Inviter {
         address: settings.address,
         ca_fingerprint: authority.fingerprint(),
@@ -144,13 +145,11 @@ impl Running {
         let settings = read_settings(&dir)?;
         let lock = dir.lock()?;
         let authority = Authority::open(&dir.identity("ca")?)?;
-        let seal = Arc::new(dir.seal_key()?);
-        let store = open_store(&dir)?;
+        let store = open_store(&dir, dir.seal_key()?)?;
         let replay_floor_secs = name_this_run(&dir, &store).await?;
 
         let roster = Arc::new(Roster::load(&store).await?);
-        let publisher =
-            Publisher::load(store.clone(), Arc::clone(&roster), Arc::clone(&seal)).await?;
+        let publisher = Publisher::load(store.clone(), Arc::clone(&roster)).await?;
         let (bound, incoming) = server::bind(listen.unwrap_or(settings.listen))?;
         let context = Arc::new(Context {
             inviter: Inviter {
@@ -159,7 +158,6 @@ impl Running {
             },
             settings,
             authority,
-            seal,
             store,
             roster,
             publisher: Arc::new(publisher),
@@ -223,11 +221,11 @@ fn first_operator() -> Wanted {
     }
 }
 
-fn open_store(dir: &DataDir) -> Result<Store, StartError> {
+fn open_store(dir: &DataDir, seal: SealKey) -> Result<Store, StartError> {
     let path = dir.database();
-    Store::open(&path).map_err(|error| StartError::Database {
+    Store::open(&path, seal).map_err(|error| StartError::Database {
         path,
-        error: Error::from(error).chain(),
+        error: crate::chain::chain(&error),
     })
 }
 
@@ -244,28 +242,17 @@ fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
 /// names is then not the one that the directory names, and the floor rises to now: packets from
 /// before are refused, so that a lost claim can never let one in twice.
 async fn name_this_run(dir: &DataDir, store: &Store) -> Result<u64, StartError> {
-    let before = dir.run()?;
-    let known = store.read(meta::run).await?;
     let run = hex(&random::<16>()?);
-    let named = run.clone();
-    let now_secs = clock::now_secs();
-    let restored = known != before;
-    if restored {
+    let begun = store
+        .begin_run(dir.run()?, run.clone(), clock::now_secs())
+        .await?;
+    if begun.restored {
         tracing::warn!(
             "the database is not the one of the last run; older packets will be refused"
         );
     }
-    let floor = store
-        .write(move |connection| {
-            if restored {
-                meta::raise_replay_floor(connection, now_secs)?;
-            }
-            meta::set_run(connection, &named)?;
-            meta::replay_floor_secs(connection)
-        })
-        .await?;
     dir.write_run(&run)?;
-    Ok(floor)
+    Ok(begun.replay_floor_secs)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], StartError> {

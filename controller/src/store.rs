@@ -1,156 +1,365 @@
-//! The controller's store: SQLite behind one writer and a few readers. The only place with SQL.
+//! What the controller keeps: one method for each transaction, whatever the engine.
 //!
-//! | room | what |
+//! | file | what |
 //! |---|---|
-//! | `writer` | one thread, one transaction for everything that waits: group commit |
-//! | `readers` | read-only connections, used from blocking threads |
-//! | `meta`, `members`, `hosts`, `tokens`, `policies`, `claims`, `events`, `search` | one resource each: plain functions over a connection |
+//! | `model` | what is kept and answered; conflicts are answers |
+//! | `error` | why an operation was not done |
+//! | `seal` | secrets at rest |
+//! | `sqlite` | the engine, and the only place with SQL |
 //!
-//! An answer to a write is given only after the commit is on disk (WAL, `synchronous=FULL`). A write
-//! that fails undoes itself alone (savepoint); the others in its transaction are not touched.
+//! A method answers after its transaction is on disk. Nothing of an operation that failed, or that
+//! ended in a conflict, is kept. All times are milliseconds (`_ms`) or seconds (`_secs`) since the
+//! Unix epoch and come from the caller.
+//!
+//! Another engine is another folder beside `sqlite`, and another arm in the bodies below: nothing
+//! that a caller sees changes. The tests in `store/tests.rs` say what an engine must do.
 
-pub(crate) mod claims;
-pub(crate) mod events;
-pub(crate) mod hosts;
-pub(crate) mod members;
-pub(crate) mod meta;
-pub(crate) mod policies;
-mod readers;
-pub(crate) mod search;
-pub(crate) mod tokens;
-mod writer;
+pub(crate) mod error;
+pub(crate) mod model;
+pub(crate) mod seal;
+mod sqlite;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
-use rusqlite_migration::{M, Migrations};
-use tokio::sync::mpsc;
+use fleet::{Event, Role};
+use zeroize::Zeroizing;
 
-use crate::error::Error;
-use readers::Readers;
-use writer::Message;
+pub(crate) use self::sqlite::claims::{Claim, Outcome as ClaimOutcome};
+pub(crate) use self::sqlite::events::{CONTROLLER, Pushed};
+pub(crate) use self::sqlite::search::{Cursor, Question, Record, port_key};
 
-/// Another process (`postern-controller token`) may hold the write lock for this long.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Writes that wait for the writer at most; more callers wait in line before it.
-const QUEUE_MAX: usize = 4096;
-/// Statements kept prepared on each connection.
-const STATEMENTS_MAX: usize = 128;
-
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!(
-    "../../migrations/sqlite/0001_fleet.sql"
-))];
-
-/// Why the store did not do something.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("database")]
-    Database(#[from] rusqlite::Error),
-    #[error("database schema")]
-    Migration(#[from] rusqlite_migration::Error),
-    #[error("the transaction was not committed: {0}")]
-    NotCommitted(String),
-    #[error("the store is closed")]
-    Closed,
-    #[error("`{what}` in the database is damaged")]
-    Damaged { what: &'static str },
-}
+use self::error::StoreError;
+use self::model::{
+    Acknowledgement, ApplyOutcome, BanOutcome, EnrollOutcome, Generation, HostState, Invitation,
+    Member, NewMember, NewPolicy, RunBegun, StoredToken,
+};
+use self::seal::SealKey;
+use self::sqlite::{Sqlite, claims, events, hosts, members, meta, policies, search, tokens};
 
 /// Handle to the store; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    jobs: mpsc::Sender<Message>,
-    readers: Arc<Readers>,
+    engine: Sqlite,
+    seal: Arc<SealKey>,
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Opens the database and brings its schema up to date; makes it when there is none.
-    pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = connect(path, OpenFlags::default())?;
-        prepare(&mut connection)?;
-        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        std::thread::Builder::new()
-            .name("store-writer".to_owned())
-            .spawn(move || writer::run(&connection, queue))
-            .map_err(|error| StoreError::NotCommitted(error.to_string()))?;
+    /// Opens the database in a file and brings its schema up to date; makes it when there is none.
+    pub(crate) fn open(path: &Path, seal: SealKey) -> Result<Self, StoreError> {
         Ok(Self {
-            jobs,
-            readers: Arc::new(Readers::new(path)),
+            engine: Sqlite::open(path)?,
+            seal: Arc::new(seal),
         })
     }
 
-    /// Runs `job` in the next transaction; the answer comes after its commit.
-    pub(crate) async fn write<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let (job, answer) = writer::job(job);
-        self.jobs
-            .send(Message::Run(job))
-            .await
-            .map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
-    }
-
-    /// Runs `job` on a connection that can only read.
-    pub(crate) async fn read<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&Connection) -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        self.readers.read(job).await
-    }
-
-    /// Commits what waits, folds the log into the database and closes. Later writes are refused.
+    /// Commits what waits and closes. Later operations are refused.
     pub(crate) async fn close(&self) {
-        if self.jobs.send(Message::Stop).await.is_ok() {
-            self.jobs.closed().await;
-        }
+        self.engine.close().await;
     }
 
-    /// Resolves when the writer is gone, which only happens after [`close`](Self::close) or a defect.
+    /// Resolves when the store can no longer write, which only happens after [`close`](Self::close)
+    /// or a defect.
     pub(crate) async fn closed(&self) {
-        self.jobs.closed().await;
+        self.engine.closed().await;
     }
 }
 
-/// A connection as both the writer and the readers want it.
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, rusqlite::Error> {
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    connection.pragma_update(None, "temp_store", "memory")?;
-    Ok(connection)
+/// The fleet as a whole.
+impl Store {
+    /// What `init` writes once: the name of the controller's own journal, and the beginning of the
+    /// replay list.
+    pub(crate) async fn create_fleet(
+        &self,
+        journal_epoch: String,
+        now_secs: u64,
+    ) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| meta::create(connection, &journal_epoch, now_secs))
+            .await
+    }
+
+    /// Names this run, and says whether the database is the one that run `previous` left.
+    ///
+    /// When it is not, it was put back from a backup and does not know what was claimed since: the
+    /// floor of the replay list rises to now. It never falls.
+    pub(crate) async fn begin_run(
+        &self,
+        previous: Option<String>,
+        run: String,
+        now_secs: u64,
+    ) -> Result<RunBegun, StoreError> {
+        self.engine
+            .write(move |connection| {
+                meta::begin_run(connection, previous.as_deref(), &run, now_secs)
+            })
+            .await
+    }
 }
 
-/// What only the writer's connection needs.
-fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "full")?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    // 64 MB of pages: the busy ends of the event indexes stay in memory.
-    connection.pragma_update(None, "cache_size", -65_536)?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
-    connection.pragma_update(None, "journal_size_limit", 67_108_864)?;
-    Migrations::from_slice(MIGRATIONS).to_latest(connection)?;
-    Ok(())
+/// Tokens and members.
+impl Store {
+    /// Stores a token under its secret's hash, and the event that says so.
+    pub(crate) async fn create_token(
+        &self,
+        secret: [u8; 32],
+        invitation: Invitation,
+        event: Event,
+    ) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| tokens::create(connection, &secret, &invitation, event))
+            .await
+    }
+
+    /// What a token promises, and who has redeemed it.
+    pub(crate) async fn token(&self, secret: Vec<u8>) -> Result<Option<StoredToken>, StoreError> {
+        self.engine
+            .read(move |connection| tokens::find(connection, &secret))
+            .await
+    }
+
+    /// Redeems a token, adds the member and records `event`.
+    ///
+    /// Exactly one caller wins a token. A retry with the same identity key is answered as before,
+    /// because the first answer may have been lost on its way. A banned member of the same name
+    /// makes room.
+    pub(crate) async fn enroll(
+        &self,
+        secret: Vec<u8>,
+        member: NewMember,
+        event: Event,
+        now_ms: u64,
+    ) -> Result<EnrollOutcome, StoreError> {
+        self.engine
+            .write(move |connection| tokens::enroll(connection, &secret, member, event, now_ms))
+            .await
+    }
+
+    /// Every member, banned ones too, by role and name.
+    pub(crate) async fn members(&self) -> Result<Vec<Member>, StoreError> {
+        self.engine.read(members::all).await
+    }
+
+    /// The member with this id.
+    pub(crate) async fn member(&self, id: u64) -> Result<Option<Member>, StoreError> {
+        self.engine
+            .read(move |connection| members::by_id(connection, id))
+            .await
+    }
+
+    /// The member of this name, banned or not.
+    pub(crate) async fn member_named(
+        &self,
+        role: Role,
+        name: String,
+    ) -> Result<Option<Member>, StoreError> {
+        self.engine
+            .read(move |connection| members::find(connection, role, &name))
+            .await
+    }
+
+    /// Ends a membership and records `event`; a second time nothing is recorded.
+    pub(crate) async fn ban(
+        &self,
+        role: Role,
+        name: String,
+        event: Event,
+        now_ms: u64,
+    ) -> Result<BanOutcome, StoreError> {
+        self.engine
+            .write(move |connection| members::ban(connection, role, &name, event, now_ms))
+            .await
+    }
 }
 
-/// Numbers of the wire (unsigned) as SQLite keeps them (signed). What does not fit is far beyond any
-/// honest time or count, and is kept as the greatest there is.
-pub(crate) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+/// What hosts say of themselves; `host` is [`Member::id`].
+impl Store {
+    /// A host that opens its session says its version.
+    pub(crate) async fn host_connected(
+        &self,
+        host: u64,
+        agent_version: String,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| hosts::connected(connection, host, &agent_version, now_ms))
+            .await
+    }
+
+    /// A host was heard.
+    pub(crate) async fn host_seen(&self, host: u64, now_ms: u64) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| hosts::seen(connection, host, now_ms))
+            .await
+    }
+
+    /// A host's word on its policy. A rejected policy is not an applied one: the last applied stays.
+    pub(crate) async fn acknowledge(
+        &self,
+        host: u64,
+        acknowledgement: Acknowledgement,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| hosts::acknowledge(connection, host, &acknowledgement, now_ms))
+            .await
+    }
+
+    /// Every host, banned ones too, by name, and the states of hosts by member id, read at once.
+    pub(crate) async fn hosts(
+        &self,
+    ) -> Result<(Vec<Member>, BTreeMap<u64, HostState>), StoreError> {
+        self.engine
+            .read(|connection| {
+                let mut hosts = members::all(connection)?;
+                hosts.retain(|member| member.role == Role::Host);
+                Ok((hosts, hosts::states(connection)?))
+            })
+            .await
+    }
+}
+
+/// Policies.
+impl Store {
+    /// The generation in force; 0 before the first.
+    pub(crate) async fn current_generation(&self) -> Result<u64, StoreError> {
+        self.engine.read(policies::current).await
+    }
+
+    /// Stores the next generation and records its event, when `base` is still the current one.
+    pub(crate) async fn apply_policy(
+        &self,
+        base: u64,
+        policy: NewPolicy,
+    ) -> Result<ApplyOutcome, StoreError> {
+        let seal = Arc::clone(&self.seal);
+        self.engine
+            .write(move |connection| policies::apply(connection, &seal, base, policy))
+            .await
+    }
+
+    /// Stores the next generation, whatever the current one is, records its event, and gives the
+    /// generation's number.
+    pub(crate) async fn rollback_policy(&self, policy: NewPolicy) -> Result<u64, StoreError> {
+        let seal = Arc::clone(&self.seal);
+        self.engine
+            .write(move |connection| policies::rollback(connection, &seal, policy))
+            .await
+    }
+
+    /// A generation's text, in clear.
+    pub(crate) async fn policy_text(
+        &self,
+        generation: u64,
+    ) -> Result<Option<Zeroizing<String>>, StoreError> {
+        let seal = Arc::clone(&self.seal);
+        self.engine
+            .read(move |connection| policies::text(connection, &seal, generation))
+            .await
+    }
+
+    /// What is known of a generation without its text.
+    pub(crate) async fn generation(
+        &self,
+        generation: u64,
+    ) -> Result<Option<Generation>, StoreError> {
+        self.engine
+            .read(move |connection| policies::find(connection, generation))
+            .await
+    }
+
+    /// At most `limit` generations, newest first.
+    pub(crate) async fn policy_history(&self, limit: u32) -> Result<Vec<Generation>, StoreError> {
+        self.engine
+            .read(move |connection| policies::history(connection, limit))
+            .await
+    }
+}
+
+/// The shared replay list.
+impl Store {
+    /// Claims a message for one host. The first wins; the same host with the same number has won
+    /// before. The dangerous error is to let two hosts win.
+    pub(crate) async fn claim(&self, claim: Claim) -> Result<ClaimOutcome, StoreError> {
+        self.engine
+            .write(move |connection| claims::claim(connection, &claim))
+            .await
+    }
+
+    /// What others than `host` have claimed in these domains and what is still to be remembered, at
+    /// most `limit` of each domain.
+    pub(crate) async fn claims_of_others(
+        &self,
+        domains: Vec<[u8; 32]>,
+        host: String,
+        now_secs: u64,
+        limit: usize,
+    ) -> Result<Vec<Claim>, StoreError> {
+        self.engine
+            .read(move |connection| {
+                let mut known = Vec::new();
+                for domain in &domains {
+                    known.extend(claims::of_domain(
+                        connection, domain, &host, now_secs, limit,
+                    )?);
+                }
+                Ok(known)
+            })
+            .await
+    }
+
+    /// Forgets claims that need not be remembered after `before_secs`; at most `limit`, and says how
+    /// many.
+    pub(crate) async fn forget_claims(
+        &self,
+        before_secs: u64,
+        limit: u32,
+    ) -> Result<usize, StoreError> {
+        self.engine
+            .write(move |connection| claims::prune(connection, before_secs, limit))
+            .await
+    }
+}
+
+/// The fleet's log.
+impl Store {
+    /// Stores those events of a host's journal that are not stored yet, and notes that the host was
+    /// heard. `events` are in rising order, each with its chain value.
+    ///
+    /// A retry changes nothing. Gaps and broken chains are stored as they are and recorded as events
+    /// of the controller's own, because an event that is refused would be lost to the auditor.
+    pub(crate) async fn push_events(
+        &self,
+        (host, name): (u64, String),
+        epoch: String,
+        events: Vec<(Event, [u8; 32])>,
+        now_ms: u64,
+    ) -> Result<Pushed, StoreError> {
+        self.engine
+            .write(move |connection| {
+                hosts::seen(connection, host, now_ms)?;
+                events::push(connection, &name, &epoch, &events, now_ms)
+            })
+            .await
+    }
+
+    /// The next at most `limit` rows of an answer, newest first.
+    pub(crate) async fn search(
+        &self,
+        question: Question,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Vec<Record>, StoreError> {
+        self.engine
+            .read(move |connection| search::page(connection, &question, after, limit))
+            .await
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_migration_applies() {
-        assert_eq!(Migrations::from_slice(MIGRATIONS).validate(), Ok(()));
-    }
-}
+pub(crate) mod fixture;
+#[cfg(test)]
+mod tests;

@@ -7,23 +7,22 @@ use fleet::wire::{
     AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, ClaimedDigest, Directive,
     PushEventsRequest, PushEventsResponse, SessionRequest,
 };
-use fleet::{Event, EventKind, Role};
-use rusqlite::Connection;
+use fleet::{Event, Role};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{at_most, fixed};
 use crate::authorize::Caller;
+use crate::chain::chain;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::publisher;
 use crate::session::{self, Session};
-use crate::store::claims::{self, Claim, Outcome};
-use crate::store::events::Pushed;
-use crate::store::hosts::HostState;
-use crate::store::{events, hosts};
+use crate::store::error::StoreError;
+use crate::store::model::Acknowledgement;
+use crate::store::{Claim, ClaimOutcome};
 
 /// Events in one push at most.
 const EVENTS_MAX: usize = 10_000;
@@ -57,30 +56,27 @@ impl AgentService {
         if target.compiled.domains.is_empty() {
             return Ok(Vec::new());
         }
-        let host = host.to_owned();
-        let now_secs = clock::now_secs();
-        let read = move |connection: &Connection| {
-            let mut known = Vec::new();
-            for domain in &target.compiled.domains {
-                let claims =
-                    claims::of_domain(connection, domain, &host, now_secs, KNOWN_CLAIMS_MAX)?;
-                known.extend(claims.iter().map(publisher::wire));
-            }
-            Ok(known)
-        };
-        self.context.store.read(read).await
+        let domains = target.compiled.domains.clone();
+        let known = self
+            .context
+            .store
+            .claims_of_others(
+                domains,
+                host.to_owned(),
+                clock::now_secs(),
+                KNOWN_CLAIMS_MAX,
+            )
+            .await?;
+        Ok(known.iter().map(publisher::wire).collect())
     }
 
     /// Notes that a host is there, or was there until now.
-    async fn note_seen(&self, host: &Caller, version: Option<String>) -> Result<(), Error> {
-        let (id, now_ms) = (host.id, clock::now_ms());
-        self.context
-            .store
-            .write(move |connection| match version {
-                Some(version) => hosts::connected(connection, id, &version, now_ms),
-                None => hosts::seen(connection, id, now_ms),
-            })
-            .await
+    async fn note_seen(&self, host: &Caller, version: Option<String>) -> Result<(), StoreError> {
+        let (store, now_ms) = (&self.context.store, clock::now_ms());
+        match version {
+            Some(version) => store.host_connected(host.id, version, now_ms).await,
+            None => store.host_seen(host.id, now_ms).await,
+        }
     }
 
     /// Serves the session beside the request, and notes when it ended.
@@ -95,7 +91,7 @@ impl AgentService {
                 () = service.context.stopping.cancelled() => {}
             }
             if let Err(error) = service.note_seen(&host, None).await {
-                tracing::debug!(host = host.name, error = error.chain(), "not noted as seen");
+                tracing::debug!(host = host.name, error = chain(&error), "not noted as seen");
             }
             tracing::info!(host = host.name, "session ended");
         });
@@ -125,7 +121,9 @@ impl Agent for AgentService {
             self.context.publisher.end(&host.name);
             return Err(Error::NotMember.into());
         }
-        self.note_seen(&host, Some(agent_version)).await?;
+        self.note_seen(&host, Some(agent_version))
+            .await
+            .map_err(Error::from)?;
         let known_claims = self.known_claims(&host.name).await?;
         let (directives, stream) = mpsc::channel(session::QUEUE_MAX);
         let session = Session {
@@ -148,15 +146,15 @@ impl Agent for AgentService {
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
         let host = Caller::of(&request)?;
-        let state = acknowledged(request.into_inner())?;
-        let (generation, digest) = (state.applied_generation, state.applied_digest.clone());
-        let applied = state.rejected.is_empty();
+        let acknowledgement = acknowledged(request.into_inner())?;
+        let (generation, digest) = (acknowledgement.generation, acknowledgement.digest.clone());
+        let applied = acknowledgement.rejected.is_empty();
 
-        let id = host.id;
         self.context
             .store
-            .write(move |connection| hosts::acknowledge(connection, id, &state))
-            .await?;
+            .acknowledge(host.id, acknowledgement, clock::now_ms())
+            .await
+            .map_err(Error::from)?;
         if applied {
             self.context.publisher.note_applied(&host.name, &digest);
         } else {
@@ -188,16 +186,17 @@ impl Agent for AgentService {
         let outcome = self
             .context
             .store
-            .write(move |connection| claims::claim(connection, &claimed))
-            .await?;
+            .claim(claimed)
+            .await
+            .map_err(Error::from)?;
         let (won, held_by) = match outcome {
-            Outcome::Won => {
+            ClaimOutcome::Won => {
                 // A full queue costs siblings the news, not the fleet its answer.
                 let _ = self.won.try_send(claim);
                 (true, String::new())
             }
-            Outcome::WonBefore => (true, String::new()),
-            Outcome::Lost { held_by } => (false, held_by),
+            ClaimOutcome::WonBefore => (true, String::new()),
+            ClaimOutcome::Lost { held_by } => (false, held_by),
         };
         Ok(Response::new(ClaimResponse { won, held_by }))
     }
@@ -216,11 +215,9 @@ impl Agent for AgentService {
         let pushed = self
             .context
             .store
-            .write(move |connection| {
-                hosts::seen(connection, host.id, now_ms)?;
-                store_events(connection, &host.name, &epoch, &events, now_ms)
-            })
-            .await?;
+            .push_events((host.id, host.name), epoch, events, now_ms)
+            .await
+            .map_err(Error::from)?;
         if pushed.gap_before.is_some() || pushed.broken_at.is_some() {
             tracing::warn!(
                 host = name,
@@ -235,7 +232,7 @@ impl Agent for AgentService {
 }
 
 /// What a host says of the policy it was sent.
-fn acknowledged(request: AcknowledgeRequest) -> Result<HostState, Error> {
+fn acknowledged(request: AcknowledgeRequest) -> Result<Acknowledgement, Error> {
     let AcknowledgeRequest {
         generation,
         policy_digest,
@@ -247,36 +244,12 @@ fn acknowledged(request: AcknowledgeRequest) -> Result<HostState, Error> {
         fixed::<32>("policy_digest", &policy_digest)?;
     }
     let rejected = rejected.iter().take(REJECTED_MAX);
-    Ok(HostState {
-        applied_generation: generation,
-        applied_digest: policy_digest,
+    Ok(Acknowledgement {
+        generation,
+        digest: policy_digest,
         rejected: rejected.map(|reason| shortened(reason)).collect(),
         drift: shortened(&drift),
-        agent_version: String::new(),
-        last_seen_ms: clock::now_ms(),
     })
-}
-
-/// Stores a push, and what is wrong with it as an event of our own.
-fn store_events(
-    connection: &Connection,
-    host: &str,
-    epoch: &str,
-    pushed_events: &[(Event, [u8; 32])],
-    now_ms: u64,
-) -> Result<Pushed, Error> {
-    let pushed = events::append(connection, host, epoch, pushed_events, now_ms)?;
-    let faults = [
-        (pushed.gap_before, "events are missing before"),
-        (pushed.broken_at, "the chain is broken at"),
-    ];
-    for (seq, fault) in faults {
-        let Some(seq) = seq else { continue };
-        let mut event = Event::new(EventKind::Drift, now_ms);
-        event.reason = format!("journal {epoch} of host {host}: {fault} event {seq}");
-        events::append_own(connection, event)?;
-    }
-    Ok(pushed)
 }
 
 fn check_epoch(epoch: &str) -> Result<(), Error> {

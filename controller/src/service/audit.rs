@@ -14,8 +14,7 @@ use tonic::{Request, Response, Status};
 use crate::authorize::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::Store;
-use crate::store::search::{self, Cursor, Question, Record};
+use crate::store::{Cursor, Question, Record, Store, port_key};
 
 const LIMIT_DEFAULT: usize = 100;
 /// Rows read at once; the first page is smaller, so that the first row comes soon.
@@ -73,9 +72,7 @@ async fn answer(
     let (mut left, mut after, mut size) = (limit, Cursor::NEWEST, FIRST_PAGE);
     while left > 0 {
         let (asked, rows) = (question.clone(), size.min(left));
-        let page = store
-            .read(move |connection| search::page(connection, &asked, after, rows))
-            .await?;
+        let page = store.search(asked, after, rows).await?;
         let full = page.len() == rows;
         left -= page.len();
         for record in page {
@@ -112,7 +109,7 @@ fn question(request: ListEventsRequest) -> Result<(Question, usize), Error> {
     };
     let port = match port.as_str() {
         "" => None,
-        text => Some(search::port_key(text).ok_or_else(|| {
+        text => Some(port_key(text).ok_or_else(|| {
             Error::invalid("port", format!("`{text}` is not a port such as tcp/22"))
         })?),
     };

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::compile::facts;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::members::Member;
+use crate::store::model::Member;
 
 #[derive(Debug)]
 pub(crate) struct DirectoryService {

@@ -8,7 +8,6 @@ use fleet::wire::enrollment_server::Enrollment;
 use fleet::wire::{RedeemRequest, RedeemResponse, RenewRequest, RenewResponse};
 use fleet::{DEFAULT_SPA_PORT, Event, EventKind, Role};
 use rcgen::CertificateSigningRequestParams;
-use rusqlite::Connection;
 use rustls_pki_types::CertificateSigningRequestDer;
 use tonic::{Request, Response, Status};
 
@@ -19,9 +18,10 @@ use crate::clock;
 use crate::context::Context;
 use crate::error::{Error, RenewalRefused, TokenRefused};
 use crate::invite::check_name;
-use crate::store::events;
-use crate::store::members::{self, Member};
-use crate::store::tokens::{self, Redeemed};
+use crate::store::Store;
+use crate::store::model::{
+    EnrollConflict, EnrollOutcome, Invitation, Member, NewMember, TokenState,
+};
 
 /// A renewal is signed at most this long ago, or ahead.
 const RENEWAL_AGE_MAX_SECS: u64 = 300;
@@ -92,11 +92,7 @@ impl Enrollment for EnrollmentService {
         check_csr(&csr_der)?;
 
         let now_ms = clock::now_ms();
-        let member = self
-            .context
-            .store
-            .write(move |connection| redeem(connection, joiner, now_ms))
-            .await?;
+        let member = redeem(&self.context.store, joiner, now_ms).await?;
         self.welcome(&member).await?;
         let certificate_der = self.certify(&member, &csr_der)?;
 
@@ -186,11 +182,7 @@ impl Joiner {
     }
 
     /// The member it becomes by this invitation.
-    fn become_member(
-        self,
-        invitation: tokens::Invitation,
-        now_ms: u64,
-    ) -> Result<(Member, tokens::Invitation), Error> {
+    fn become_member(self, invitation: &Invitation, now_ms: u64) -> Result<NewMember, Error> {
         let role = invitation.role;
         let name = if invitation.name.is_empty() {
             self.requested_name
@@ -210,8 +202,7 @@ impl Joiner {
             (Role::Auditor | Role::Operator, _) => None,
         };
         let host = role == Role::Host;
-        let member = Member {
-            id: 0,
+        Ok(NewMember {
             role,
             name,
             identity_key: self.identity_key,
@@ -220,34 +211,45 @@ impl Joiner {
             spa_port: if host { self.spa_port } else { 0 },
             labels: invitation.labels.clone(),
             joined_at_ms: now_ms,
-            banned: false,
-        };
-        Ok((member, invitation))
+        })
     }
 }
 
 /// Redeems the token and adds the member, or finds the one that this joiner has become already.
-fn redeem(connection: &Connection, joiner: Joiner, now_ms: u64) -> Result<Member, Error> {
+async fn redeem(store: &Store, joiner: Joiner, now_ms: u64) -> Result<Member, Error> {
     let secret = joiner.secret.clone();
-    let redeemed = tokens::redeem(connection, &secret, &joiner.identity_key, now_ms)?;
-    let invitation = match redeemed {
-        Redeemed::Now(invitation) => invitation,
-        Redeemed::Before { member } => {
-            return members::by_id(connection, member)?
-                .filter(|member| !member.banned)
-                .ok_or_else(|| TokenRefused::Used.into());
+    let token = store.token(secret.clone()).await?;
+    let token = token.ok_or(TokenRefused::Unknown)?;
+    match token.state(&joiner.identity_key, now_ms) {
+        TokenState::Open => {}
+        TokenState::Expired => return Err(TokenRefused::Expired.into()),
+        TokenState::Used => return Err(TokenRefused::Used.into()),
+        TokenState::RedeemedBefore { member } => {
+            let member = store.member(member).await?;
+            let member = member.filter(|member| !member.banned);
+            return member.ok_or_else(|| TokenRefused::Used.into());
         }
-    };
-    let (mut member, invitation) = joiner.become_member(invitation, now_ms)?;
-    member.id = members::insert(connection, &member)?;
-    tokens::bind(connection, &secret, member.id)?;
+    }
+    let member = joiner.become_member(&token.invitation, now_ms)?;
+    let (role, name) = (member.role, member.name.clone());
+    let event = enrolled(&token.invitation, &member, now_ms);
+    match store.enroll(secret, member, event, now_ms).await? {
+        EnrollOutcome::Enrolled(member) | EnrollOutcome::EnrolledBefore(member) => Ok(member),
+        EnrollOutcome::Refused(conflict) => Err(match conflict {
+            EnrollConflict::TokenUnknown => TokenRefused::Unknown.into(),
+            EnrollConflict::TokenExpired => TokenRefused::Expired.into(),
+            EnrollConflict::TokenUsed => TokenRefused::Used.into(),
+            EnrollConflict::NameTaken => Error::NameTaken { role, name },
+        }),
+    }
+}
 
+fn enrolled(invitation: &Invitation, member: &NewMember, now_ms: u64) -> Event {
     let mut event = Event::new(EventKind::Enrolled, now_ms);
-    event.user = invitation.created_by;
+    event.user.clone_from(&invitation.created_by);
     event.reason = format!("{} {} joined", member.role, member.name);
     event.source.clone_from(&member.address);
-    events::append_own(connection, event)?;
-    Ok(member)
+    event
 }
 
 fn verify(member: &Member, signed: &[u8], signature: &[u8]) -> Result<(), RenewalRefused> {

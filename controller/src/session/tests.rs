@@ -1,51 +1,19 @@
-use std::collections::BTreeMap;
-
 use fleet::Role;
 use tempfile::TempDir;
 
 use super::*;
 use crate::roster::Roster;
-use crate::seal::SealKey;
-use crate::store::Store;
-use crate::store::members::{self, Member};
-use crate::store::policies::{self, Proposal};
+use crate::store::fixture;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// A store with one host and one policy, published.
 async fn publisher(dir: &TempDir) -> Arc<Publisher> {
-    let store = Store::open(&dir.path().join("controller.db")).unwrap();
-    let seal = Arc::new(SealKey::new(&[7; 32]));
-    let key = Arc::clone(&seal);
-    let host = Member {
-        id: 0,
-        role: Role::Host,
-        name: "web-1".to_owned(),
-        identity_key: [1; 32],
-        exchange_key: Some([2; 32]),
-        address: String::new(),
-        spa_port: 62201,
-        labels: BTreeMap::new(),
-        joined_at_ms: 0,
-        banned: false,
-    };
-    let proposal = Proposal {
-        text: "PROTECT tcp/22\nSOURCE ANY\n",
-        author: "root",
-        message: "",
-        at_ms: 0,
-        rollback_of: 0,
-        stanzas: 1,
-    };
-    let written = store
-        .write(move |connection| {
-            members::insert(connection, &host)?;
-            policies::insert(connection, &key, 0, &proposal)
-        })
-        .await;
-    assert_eq!(written.unwrap(), 1);
+    let store = fixture::open(dir.path()).await;
+    fixture::join(&store, Role::Host, "web-1").await;
+    fixture::apply(&store, 0, "PROTECT tcp/22\nSOURCE ANY\n").await;
     let roster = Arc::new(Roster::load(&store).await.unwrap());
-    Arc::new(Publisher::load(store, roster, seal).await.unwrap())
+    Arc::new(Publisher::load(store, roster).await.unwrap())
 }
 
 fn open(

@@ -7,20 +7,13 @@ use crate::authorize::Caller;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::hosts::HostState;
-use crate::store::members::Member;
-use crate::store::{events, hosts, members};
+use crate::store::model::{BanOutcome, HostState, Member};
 
 /// Every host, banned ones too, by name.
 pub(super) async fn list(context: &Context) -> Result<Vec<Host>, Error> {
-    let (members, states) = context
-        .store
-        .read(|connection| Ok((members::all(connection)?, hosts::states(connection)?)))
-        .await?;
-    let hosts = members
-        .into_iter()
-        .filter(|member| member.role == Role::Host);
+    let (hosts, states) = context.store.hosts().await?;
     Ok(hosts
+        .into_iter()
         .map(|member| {
             let state = states.get(&member.id).cloned().unwrap_or_default();
             shown(context, member, state)
@@ -43,16 +36,14 @@ pub(super) async fn ban(
         event.reason += ": ";
         event.reason += reason;
     }
-    let host = name.to_owned();
-    context
+    let banned = context
         .store
-        .write(move |connection| {
-            if members::ban(connection, Role::Host, &host, now_ms)? {
-                events::append_own(connection, event)?;
-            }
-            Ok(())
-        })
+        .ban(Role::Host, name.to_owned(), event, now_ms)
         .await?;
+    match banned {
+        BanOutcome::Banned | BanOutcome::BannedBefore => {}
+        BanOutcome::Unknown => return Err(unknown(name)),
+    }
     // First nobody gets in by its name, then those who are in are sent away.
     context
         .roster

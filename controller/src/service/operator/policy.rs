@@ -1,7 +1,6 @@
 //! Policy: from an operator's text to a stored generation, and looking at what is stored.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use fleet::wire::{
     ApplyPolicyRequest, ApplyPolicyResponse, DiffPolicyResponse, Generation, HostChange,
@@ -18,9 +17,7 @@ use crate::compile::{Target, facts};
 use crate::context::Context;
 use crate::error::Error;
 use crate::publisher::{self, InForce};
-use crate::store::members::Member;
-use crate::store::policies::{self, Proposal};
-use crate::store::{StoreError, events};
+use crate::store::model::{self, ApplyOutcome, Member, NewPolicy};
 
 /// What is to become the next generation.
 struct Draft {
@@ -75,7 +72,7 @@ pub(super) async fn rollback(
         generation: rollback_of,
         message,
     } = request;
-    let text = publisher::text(&context.store, &context.seal, rollback_of).await?;
+    let text = publisher::text(&context.store, rollback_of).await?;
     let policy = parse(format!("generation {rollback_of}"), &text).await?;
     let draft = Draft {
         text,
@@ -125,11 +122,8 @@ pub(super) async fn show(context: &Context, generation: u64) -> Result<ShowPolic
     if generation == 0 {
         return Err(Error::not_found("policy has been applied yet"));
     }
-    let text = publisher::text(&context.store, &context.seal, generation).await?;
-    let found = context
-        .store
-        .read(move |connection| policies::find(connection, generation))
-        .await?;
+    let text = publisher::text(&context.store, generation).await?;
+    let found = context.store.generation(generation).await?;
     Ok(ShowPolicyResponse {
         generation: found.map(shown),
         text: policy::redact_text(&text),
@@ -138,10 +132,7 @@ pub(super) async fn show(context: &Context, generation: u64) -> Result<ShowPolic
 
 /// Newest first.
 pub(super) async fn history(context: &Context, limit: u32) -> Result<Vec<Generation>, Error> {
-    let generations = context
-        .store
-        .read(move |connection| policies::history(connection, limit))
-        .await?;
+    let generations = context.store.policy_history(limit).await?;
     Ok(generations.into_iter().map(shown).collect())
 }
 
@@ -171,8 +162,7 @@ async fn parse(file: String, text: &Zeroizing<String>) -> Result<Policy, Error> 
         file
     };
     tokio::task::spawn_blocking(move || policy::parse(&file, &text, &NoIncludes))
-        .await
-        .map_err(|_| StoreError::Closed)?
+        .await?
         .map_err(Error::InvalidPolicy)
 }
 
@@ -186,42 +176,36 @@ async fn store(context: &Context, draft: Draft) -> Result<u64, Error> {
         base,
         rollback_of,
     } = draft;
-    let seal = Arc::clone(&context.seal);
     let at_ms = clock::now_ms();
     let stanzas = u32::try_from(policy.stanzas.len()).unwrap_or(u32::MAX);
-    let generation = context
-        .store
-        .write(move |connection| {
-            let base = match base {
-                Some(base) => base,
-                None => policies::current(connection)?,
-            };
-            let proposal = Proposal {
-                text: &text,
-                author: &author,
-                message: &message,
-                at_ms,
-                rollback_of,
-                stanzas,
-            };
-            let generation = policies::insert(connection, &seal, base, &proposal)?;
-            events::append_own(connection, stored_event(generation, &proposal))?;
-            tracing::info!(operator = author, generation, stanzas, "policy stored");
-            Ok(generation)
-        })
-        .await?;
+    let new = NewPolicy {
+        event: stored_event(&author, &message, at_ms, rollback_of),
+        text,
+        author: author.clone(),
+        message,
+        at_ms,
+        rollback_of,
+        stanzas,
+    };
+    let generation = match base {
+        Some(base) => match context.store.apply_policy(base, new).await? {
+            ApplyOutcome::Applied { generation } => generation,
+            ApplyOutcome::Stale { current } => return Err(Error::StaleBase { base, current }),
+        },
+        None => context.store.rollback_policy(new).await?,
+    };
+    tracing::info!(operator = author, generation, stanzas, "policy stored");
     let parsed = InForce { generation, policy };
     context.publisher.publish(Some(parsed)).await?;
     Ok(generation)
 }
 
-fn stored_event(generation: u64, proposal: &Proposal<'_>) -> Event {
-    let mut event = Event::new(EventKind::PolicyApplied, proposal.at_ms);
-    proposal.author.clone_into(&mut event.user);
-    event.generation = generation;
-    proposal.message.clone_into(&mut event.reason);
-    if proposal.rollback_of != 0 {
-        event.reason = format!("rollback to {}: {}", proposal.rollback_of, proposal.message);
+fn stored_event(author: &str, message: &str, at_ms: u64, rollback_of: u64) -> Event {
+    let mut event = Event::new(EventKind::PolicyApplied, at_ms);
+    author.clone_into(&mut event.user);
+    message.clone_into(&mut event.reason);
+    if rollback_of != 0 {
+        event.reason = format!("rollback to {rollback_of}: {message}");
     }
     event
 }
@@ -280,8 +264,8 @@ fn host_change(host: &Member, old: &Policy, new: &Policy, difference: &PolicyDif
     change
 }
 
-fn shown(generation: policies::Generation) -> Generation {
-    let policies::Generation {
+fn shown(generation: model::Generation) -> Generation {
+    let model::Generation {
         generation,
         author,
         message,

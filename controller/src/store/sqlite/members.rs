@@ -3,40 +3,23 @@
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 
-use fleet::Role;
+use fleet::{Event, Role};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{StoreError, hosts, signed};
-use crate::error::Error;
-
-/// One member, as stored.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Member {
-    pub(crate) id: u64,
-    pub(crate) role: Role,
-    pub(crate) name: String,
-    /// Ed25519 public key.
-    pub(crate) identity_key: [u8; 32],
-    /// X25519 public key, of hosts and users.
-    pub(crate) exchange_key: Option<[u8; 32]>,
-    /// Hosts: where users send SPA packets.
-    pub(crate) address: String,
-    pub(crate) spa_port: u16,
-    pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) joined_at_ms: u64,
-    pub(crate) banned: bool,
-}
+use super::number::signed;
+use super::{events, hosts};
+use crate::store::error::StoreError;
+use crate::store::model::{BanOutcome, Member, NewMember};
 
 const COLUMNS: &str = "id, role, name, identity_key, exchange_key, address, spa_port, labels, \
                        joined_at_ms, banned_at_ms IS NOT NULL";
 
-/// Adds a member and returns its id. `member.id` is not looked at.
+/// Adds a member and returns its id.
 ///
 /// A banned member of the same name makes room: its certificates name its own id, so they stay
-/// worthless. A name that is in use is [`Error::NameTaken`].
-pub(crate) fn insert(connection: &Connection, member: &Member) -> Result<u64, Error> {
-    let Member {
-        id: _,
+/// worthless. A name that is in use is an error of the database; see [`is_taken`].
+pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64, StoreError> {
+    let NewMember {
         role,
         name,
         identity_key,
@@ -45,14 +28,13 @@ pub(crate) fn insert(connection: &Connection, member: &Member) -> Result<u64, Er
         spa_port,
         labels,
         joined_at_ms,
-        banned: _,
     } = member;
     make_room(connection, *role, name)?;
-    let inserted = connection
+    connection
         .prepare_cached(
             "INSERT INTO members (role, name, identity_key, exchange_key, address, spa_port, labels,
                                   joined_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (role, name) DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             role.as_str(),
@@ -61,15 +43,9 @@ pub(crate) fn insert(connection: &Connection, member: &Member) -> Result<u64, Er
             exchange_key,
             address,
             spa_port,
-            serde_json::to_string(labels).unwrap_or_default(),
+            labels_text(labels),
             signed(*joined_at_ms),
         ])?;
-    if inserted == 0 {
-        return Err(Error::NameTaken {
-            role: *role,
-            name: name.clone(),
-        });
-    }
     let id = connection.last_insert_rowid().unsigned_abs();
     if *role == Role::Host {
         hosts::insert(connection, id)?;
@@ -77,7 +53,17 @@ pub(crate) fn insert(connection: &Connection, member: &Member) -> Result<u64, Er
     Ok(id)
 }
 
-fn make_room(connection: &Connection, role: Role, name: &str) -> Result<(), Error> {
+/// Whether a member that is not banned has this name.
+pub(super) fn is_taken(
+    connection: &Connection,
+    role: Role,
+    name: &str,
+) -> Result<bool, StoreError> {
+    let found = find(connection, role, name)?;
+    Ok(found.is_some_and(|member| !member.banned))
+}
+
+fn make_room(connection: &Connection, role: Role, name: &str) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "DELETE FROM members WHERE role = ?1 AND name = ?2 AND banned_at_ms IS NOT NULL",
@@ -86,30 +72,35 @@ fn make_room(connection: &Connection, role: Role, name: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// Ends a membership. False when it was ended already; [`Error::NotFound`] when there never was one.
-pub(crate) fn ban(
+/// See `Store::ban`.
+pub(in crate::store) fn ban(
     connection: &Connection,
     role: Role,
     name: &str,
+    event: Event,
     now_ms: u64,
-) -> Result<bool, Error> {
+) -> Result<BanOutcome, StoreError> {
     let banned = connection
         .prepare_cached(
             "UPDATE members SET banned_at_ms = ?3
              WHERE role = ?1 AND name = ?2 AND banned_at_ms IS NULL",
         )?
         .execute(params![role.as_str(), name, signed(now_ms)])?;
-    if banned == 0 && find(connection, role, name)?.is_none() {
-        return Err(Error::not_found(format!("{role} is called `{name}`")));
+    if banned == 1 {
+        events::append_own(connection, event)?;
+        return Ok(BanOutcome::Banned);
     }
-    Ok(banned == 1)
+    Ok(match find(connection, role, name)? {
+        Some(_) => BanOutcome::BannedBefore,
+        None => BanOutcome::Unknown,
+    })
 }
 
-pub(crate) fn find(
+pub(in crate::store) fn find(
     connection: &Connection,
     role: Role,
     name: &str,
-) -> Result<Option<Member>, Error> {
+) -> Result<Option<Member>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM members WHERE role = ?1 AND name = ?2");
     let member = connection
         .prepare_cached(&sql)?
@@ -118,7 +109,10 @@ pub(crate) fn find(
     member.transpose()
 }
 
-pub(crate) fn by_id(connection: &Connection, id: u64) -> Result<Option<Member>, Error> {
+pub(in crate::store) fn by_id(
+    connection: &Connection,
+    id: u64,
+) -> Result<Option<Member>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM members WHERE id = ?1");
     let member = connection
         .prepare_cached(&sql)?
@@ -127,14 +121,14 @@ pub(crate) fn by_id(connection: &Connection, id: u64) -> Result<Option<Member>, 
     member.transpose()
 }
 
-pub(crate) fn all(connection: &Connection) -> Result<Vec<Member>, Error> {
+pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<Member>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM members ORDER BY role, name");
     let mut statement = connection.prepare(&sql)?;
     let members = statement.query_map([], |row| Ok(read(row)))?;
     members.map(|member| member?).collect()
 }
 
-fn read(row: &Row<'_>) -> Result<Member, Error> {
+fn read(row: &Row<'_>) -> Result<Member, StoreError> {
     let damaged = |what| StoreError::Damaged { what };
     let role: String = row.get(1)?;
     let labels: String = row.get(7)?;
@@ -150,4 +144,14 @@ fn read(row: &Row<'_>) -> Result<Member, Error> {
         joined_at_ms: row.get(8)?,
         banned: row.get(9)?,
     })
+}
+
+/// Labels as they are stored.
+pub(super) fn labels_text(labels: &BTreeMap<String, String>) -> String {
+    serde_json::Value::from_iter(
+        labels
+            .iter()
+            .map(|(label, value)| (label.as_str(), value.as_str())),
+    )
+    .to_string()
 }

@@ -4,24 +4,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row, params};
 
-use super::signed;
-use crate::error::Error;
-
-/// A host's own word, and when it was last heard.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct HostState {
-    pub(crate) applied_generation: u64,
-    pub(crate) applied_digest: Vec<u8>,
-    /// Why the last policy was not applied; empty when it was.
-    pub(crate) rejected: Vec<String>,
-    /// How the firewall differs from what it should be; empty when it does not.
-    pub(crate) drift: String,
-    pub(crate) agent_version: String,
-    pub(crate) last_seen_ms: u64,
-}
+use super::number::signed;
+use crate::store::error::StoreError;
+use crate::store::model::{Acknowledgement, HostState};
 
 /// A host that has joined and said nothing yet.
-pub(crate) fn insert(connection: &Connection, member: u64) -> Result<(), Error> {
+pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT INTO host_states (member) VALUES (?1)")?
         .execute([signed(member)])?;
@@ -29,11 +17,18 @@ pub(crate) fn insert(connection: &Connection, member: u64) -> Result<(), Error> 
 }
 
 /// A host's acknowledgement. A rejected policy is not an applied one: the last applied stays.
-pub(crate) fn acknowledge(
+pub(in crate::store) fn acknowledge(
     connection: &Connection,
     member: u64,
-    state: &HostState,
-) -> Result<(), Error> {
+    acknowledgement: &Acknowledgement,
+    now_ms: u64,
+) -> Result<(), StoreError> {
+    let Acknowledgement {
+        generation,
+        digest,
+        rejected,
+        drift,
+    } = acknowledgement;
     connection
         .prepare_cached(
             "UPDATE host_states SET
@@ -44,22 +39,22 @@ pub(crate) fn acknowledge(
         )?
         .execute(params![
             signed(member),
-            signed(state.applied_generation),
-            state.applied_digest,
-            state.rejected.join("\n"),
-            state.drift,
-            signed(state.last_seen_ms),
+            signed(*generation),
+            digest,
+            rejected.join("\n"),
+            drift,
+            signed(now_ms),
         ])?;
     Ok(())
 }
 
 /// A host that opens its session says its version.
-pub(crate) fn connected(
+pub(in crate::store) fn connected(
     connection: &Connection,
     member: u64,
     agent_version: &str,
     now_ms: u64,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "UPDATE host_states SET agent_version = ?2, last_seen_ms = ?3 WHERE member = ?1",
@@ -68,7 +63,11 @@ pub(crate) fn connected(
     Ok(())
 }
 
-pub(crate) fn seen(connection: &Connection, member: u64, now_ms: u64) -> Result<(), Error> {
+pub(in crate::store) fn seen(
+    connection: &Connection,
+    member: u64,
+    now_ms: u64,
+) -> Result<(), StoreError> {
     connection
         .prepare_cached("UPDATE host_states SET last_seen_ms = ?2 WHERE member = ?1")?
         .execute(params![signed(member), signed(now_ms)])?;
@@ -76,7 +75,9 @@ pub(crate) fn seen(connection: &Connection, member: u64, now_ms: u64) -> Result<
 }
 
 /// Every host's state by member id.
-pub(crate) fn states(connection: &Connection) -> Result<BTreeMap<u64, HostState>, Error> {
+pub(in crate::store) fn states(
+    connection: &Connection,
+) -> Result<BTreeMap<u64, HostState>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT member, applied_generation, applied_digest, rejected, drift, agent_version,
                 last_seen_ms

@@ -8,9 +8,10 @@ use fleet::{Event, EventKind};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
+use super::meta;
+use super::number::signed;
 use super::search::{address_key, digest_key, port_key, text_key};
-use super::{StoreError, meta, signed};
-use crate::error::Error;
+use crate::store::error::{StoreError, StoreError as Error};
 
 /// Whose journal the controller's own events are in.
 pub(crate) const CONTROLLER: &str = "controller";
@@ -39,7 +40,7 @@ struct Journal {
 /// Idempotent: what is at or below the journal's last number is there already. `events` must be in
 /// rising order of `seq`. Gaps and broken chains are stored as they are and reported, because an
 /// event that is refused here would be lost to the auditor.
-pub(crate) fn append(
+pub(super) fn append(
     connection: &Connection,
     host: &str,
     epoch: &str,
@@ -70,8 +71,30 @@ pub(crate) fn append(
     Ok(pushed)
 }
 
+/// Stores a push, and what is wrong with it as an event of our own.
+pub(in crate::store) fn push(
+    connection: &Connection,
+    host: &str,
+    epoch: &str,
+    pushed_events: &[(Event, [u8; 32])],
+    now_ms: u64,
+) -> Result<Pushed, Error> {
+    let pushed = append(connection, host, epoch, pushed_events, now_ms)?;
+    let faults = [
+        (pushed.gap_before, "events are missing before"),
+        (pushed.broken_at, "the chain is broken at"),
+    ];
+    for (seq, fault) in faults {
+        let Some(seq) = seq else { continue };
+        let mut event = Event::new(EventKind::Drift, now_ms);
+        event.reason = format!("journal {epoch} of host {host}: {fault} event {seq}");
+        append_own(connection, event)?;
+    }
+    Ok(pushed)
+}
+
 /// Stores one of the controller's own events; its `seq` is given here.
-pub(crate) fn append_own(connection: &Connection, mut event: Event) -> Result<(), Error> {
+pub(super) fn append_own(connection: &Connection, mut event: Event) -> Result<(), Error> {
     let epoch = meta::journal_epoch(connection)?;
     let journal = journal(connection, CONTROLLER, &epoch)?;
     event.seq = journal.last_seq + 1;
@@ -85,7 +108,7 @@ pub(crate) fn append_own(connection: &Connection, mut event: Event) -> Result<()
 ///
 /// SHA-256 over the previous value, the host and epoch (each preceded by its length), the event's
 /// own chain value (which covers all of its fields) and its time of arrival.
-pub(crate) fn link(
+fn link(
     previous: &[u8; 32],
     host: &str,
     epoch: &str,
@@ -127,8 +150,7 @@ fn journal(connection: &Connection, host: &str, epoch: &str) -> Result<Journal, 
              SELECT id, ?2, 0, zeroblob(32) FROM event_hosts WHERE name = ?1",
         )?
         .execute([host, epoch])?;
-    find_journal(connection, host, epoch)?
-        .ok_or_else(|| StoreError::Damaged { what: "journals" }.into())
+    find_journal(connection, host, epoch)?.ok_or(StoreError::Damaged { what: "journals" })
 }
 
 fn find_journal(

@@ -2,52 +2,57 @@
 
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{StoreError, signed};
-use crate::error::Error;
+use super::number::signed;
+use crate::store::error::StoreError;
+use crate::store::model::RunBegun;
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
 const RUN: &str = "run";
 const JOURNAL_EPOCH: &str = "journal_epoch";
 
 /// Facts that `init` writes: the controller's own journal, and the replay list's beginning.
-pub(crate) fn create(
+pub(in crate::store) fn create(
     connection: &Connection,
     journal_epoch: &str,
     now_secs: u64,
-) -> Result<(), Error> {
+) -> Result<(), StoreError> {
     set(connection, JOURNAL_EPOCH, journal_epoch)?;
     set(connection, REPLAY_FLOOR, signed(now_secs))
 }
 
 /// Names the controller's own journal in the fleet's log.
-pub(crate) fn journal_epoch(connection: &Connection) -> Result<String, Error> {
+pub(super) fn journal_epoch(connection: &Connection) -> Result<String, StoreError> {
     value(connection, JOURNAL_EPOCH)?.ok_or_else(|| damaged(JOURNAL_EPOCH))
 }
 
 /// Packets dated before this cannot be claimed: the list does not know what was granted until then.
-pub(crate) fn replay_floor_secs(connection: &Connection) -> Result<u64, Error> {
+fn replay_floor_secs(connection: &Connection) -> Result<u64, StoreError> {
     value(connection, REPLAY_FLOOR)?.ok_or_else(|| damaged(REPLAY_FLOOR))
 }
 
-/// Raises the floor after a loss of the list; it never falls.
-pub(crate) fn raise_replay_floor(connection: &Connection, secs: u64) -> Result<(), Error> {
+/// See `Store::begin_run`.
+pub(in crate::store) fn begin_run(
+    connection: &Connection,
+    previous: Option<&str>,
+    run: &str,
+    now_secs: u64,
+) -> Result<RunBegun, StoreError> {
+    let known: Option<String> = value(connection, RUN)?;
+    let restored = known.as_deref() != previous;
     let floor = replay_floor_secs(connection)?;
-    set(connection, REPLAY_FLOOR, signed(floor.max(secs)))
-}
-
-/// The name of the last run that used this database.
-pub(crate) fn run(connection: &Connection) -> Result<Option<String>, Error> {
-    value(connection, RUN)
-}
-
-pub(crate) fn set_run(connection: &Connection, run: &str) -> Result<(), Error> {
-    set(connection, RUN, run)
+    let raised = if restored { floor.max(now_secs) } else { floor };
+    set(connection, REPLAY_FLOOR, signed(raised))?;
+    set(connection, RUN, run)?;
+    Ok(RunBegun {
+        replay_floor_secs: raised,
+        restored,
+    })
 }
 
 fn value<T: rusqlite::types::FromSql>(
     connection: &Connection,
     key: &str,
-) -> Result<Option<T>, Error> {
+) -> Result<Option<T>, StoreError> {
     let value = connection
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
@@ -55,7 +60,7 @@ fn value<T: rusqlite::types::FromSql>(
     Ok(value)
 }
 
-fn set(connection: &Connection, key: &str, value: impl rusqlite::ToSql) -> Result<(), Error> {
+fn set(connection: &Connection, key: &str, value: impl rusqlite::ToSql) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO meta (key, value) VALUES (?1, ?2)
@@ -65,6 +70,6 @@ fn set(connection: &Connection, key: &str, value: impl rusqlite::ToSql) -> Resul
     Ok(())
 }
 
-fn damaged(what: &'static str) -> Error {
-    StoreError::Damaged { what }.into()
+fn damaged(what: &'static str) -> StoreError {
+    StoreError::Damaged { what }
 }

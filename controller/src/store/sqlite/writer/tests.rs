@@ -1,5 +1,4 @@
 use super::*;
-use crate::error::Error;
 
 fn table() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
@@ -9,20 +8,19 @@ fn table() -> Connection {
     connection
 }
 
-fn insert(connection: &Connection, number: i64) -> Result<(), Error> {
+fn insert(connection: &Connection, number: i64) -> Result<(), StoreError> {
     connection.execute("INSERT INTO t VALUES (?1)", [number])?;
     Ok(())
 }
 
-/// Runs writes as one queue and gives their answers and what is in the table afterwards.
-fn serve(jobs: Vec<Job>) -> Vec<i64> {
+/// Runs writes as one queue and gives what is in the table afterwards.
+fn serve(connection: &Connection, jobs: Vec<Job>) -> Vec<i64> {
     let (sender, queue) = mpsc::channel(16);
     for job in jobs {
         sender.try_send(Message::Run(job)).ok().unwrap();
     }
     drop(sender);
-    let connection = table();
-    run(&connection, queue);
+    run(connection, queue);
     let mut statement = connection.prepare("SELECT n FROM t ORDER BY n").unwrap();
     let numbers = statement.query_map([], |row| row.get(0)).unwrap();
     numbers.map(Result::unwrap).collect()
@@ -37,7 +35,7 @@ fn a_write_that_fails_undoes_itself_and_no_other() {
     });
     let (third, mut third_answer) = job(|connection| insert(connection, 3));
 
-    let numbers = serve(vec![first, second, third]);
+    let numbers = serve(&table(), vec![first, second, third]);
 
     assert_eq!(numbers, [1, 3]);
     assert!(first_answer.try_recv().unwrap().is_ok());
@@ -55,14 +53,48 @@ fn when_the_transaction_is_lost_nobody_hears_that_a_write_was_kept() {
     });
     let (later, mut later_answer) = job(|connection| insert(connection, 3));
 
-    let numbers = serve(vec![first, lost, later]);
+    let numbers = serve(&table(), vec![first, lost, later]);
 
     assert_eq!(
         numbers,
         [3],
         "the later write is in a transaction of its own"
     );
-    assert!(first_answer.try_recv().unwrap().is_err());
-    assert!(lost_answer.try_recv().unwrap().is_err());
+    for answer in [&mut first_answer, &mut lost_answer] {
+        assert!(matches!(
+            answer.try_recv().unwrap(),
+            Err(StoreError::NotCommitted(NotCommitted::RolledBack))
+        ));
+    }
     assert!(later_answer.try_recv().unwrap().is_ok());
+}
+
+#[test]
+fn the_write_that_lost_the_transaction_hears_its_own_cause() {
+    let (lost, mut answer) = job(|connection| {
+        connection.execute_batch("ROLLBACK")?;
+        Err::<(), _>(StoreError::Damaged { what: "disk" })
+    });
+
+    serve(&table(), vec![lost]);
+
+    assert!(matches!(
+        answer.try_recv().unwrap(),
+        Err(StoreError::Damaged { what: "disk" })
+    ));
+}
+
+#[test]
+fn a_write_whose_transaction_does_not_begin_hears_why() {
+    let connection = table();
+    connection.execute_batch("BEGIN").unwrap();
+    let (refused, mut answer) = job(|connection| insert(connection, 1));
+
+    let numbers = serve(&connection, vec![refused]);
+
+    assert_eq!(numbers, [0; 0]);
+    assert!(matches!(
+        answer.try_recv().unwrap(),
+        Err(StoreError::NotCommitted(NotCommitted::Refused(_)))
+    ));
 }

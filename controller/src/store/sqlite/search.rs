@@ -13,8 +13,8 @@ use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
 
 use super::events::kind_number;
-use super::{StoreError, signed};
-use crate::error::Error;
+use super::number::signed;
+use crate::store::error::{StoreError, StoreError as Error};
 
 /// What an auditor asks. Everything that is `Some` must hold.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +74,7 @@ impl Cursor {
 }
 
 /// The next at most `limit` rows.
-pub(crate) fn page(
+pub(in crate::store) fn page(
     connection: &Connection,
     question: &Question,
     after: Cursor,

@@ -1,12 +1,8 @@
-use rusqlite_migration::Migrations;
-
 use super::*;
 
 fn database() -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
-    Migrations::from_slice(super::super::MIGRATIONS)
-        .to_latest(&mut connection)
-        .unwrap();
+    super::super::migrations::apply(&mut connection).unwrap();
     connection
 }
 

@@ -3,55 +3,62 @@
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
-use super::signed;
-use crate::error::Error;
-use crate::seal::SealKey;
-
-/// A policy to be stored.
-#[derive(Debug)]
-pub(crate) struct Proposal<'a> {
-    pub(crate) text: &'a str,
-    pub(crate) author: &'a str,
-    pub(crate) message: &'a str,
-    pub(crate) at_ms: u64,
-    /// 0 unless it restores an older generation.
-    pub(crate) rollback_of: u64,
-    pub(crate) stanzas: u32,
-}
-
-/// What is known of one generation, without its text.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Generation {
-    pub(crate) generation: u64,
-    pub(crate) author: String,
-    pub(crate) message: String,
-    pub(crate) at_ms: u64,
-    pub(crate) rollback_of: u64,
-    pub(crate) stanzas: u32,
-}
+use super::events;
+use super::number::signed;
+use crate::store::error::StoreError;
+use crate::store::model::{ApplyOutcome, Generation, NewPolicy};
+use crate::store::seal::SealKey;
 
 const COLUMNS: &str = "generation, author, message, at_ms, rollback_of, stanzas";
 
-/// The generation in force; 0 before the first.
-pub(crate) fn current(connection: &Connection) -> Result<u64, Error> {
+/// See `Store::current_generation`.
+pub(in crate::store) fn current(connection: &Connection) -> Result<u64, StoreError> {
     let current: Option<u64> = connection
         .prepare_cached("SELECT max(generation) FROM policies")?
         .query_row([], |row| row.get(0))?;
     Ok(current.unwrap_or(0))
 }
 
-/// Stores the next generation, when `base` is still the current one.
-pub(crate) fn insert(
+/// See `Store::apply_policy`.
+pub(in crate::store) fn apply(
     connection: &Connection,
     key: &SealKey,
     base: u64,
-    proposal: &Proposal<'_>,
-) -> Result<u64, Error> {
+    policy: NewPolicy,
+) -> Result<ApplyOutcome, StoreError> {
     let current = current(connection)?;
     if base != current {
-        return Err(Error::StaleBase { base, current });
+        return Ok(ApplyOutcome::Stale { current });
     }
-    let generation = current + 1;
+    let generation = insert(connection, key, current + 1, policy)?;
+    Ok(ApplyOutcome::Applied { generation })
+}
+
+/// See `Store::rollback_policy`.
+pub(in crate::store) fn rollback(
+    connection: &Connection,
+    key: &SealKey,
+    policy: NewPolicy,
+) -> Result<u64, StoreError> {
+    let current = current(connection)?;
+    insert(connection, key, current + 1, policy)
+}
+
+fn insert(
+    connection: &Connection,
+    key: &SealKey,
+    generation: u64,
+    policy: NewPolicy,
+) -> Result<u64, StoreError> {
+    let NewPolicy {
+        text,
+        author,
+        message,
+        at_ms,
+        rollback_of,
+        stanzas,
+        mut event,
+    } = policy;
     connection
         .prepare_cached(
             "INSERT INTO policies (generation, sealed_text, author, message, at_ms, rollback_of,
@@ -60,22 +67,24 @@ pub(crate) fn insert(
         )?
         .execute(params![
             signed(generation),
-            key.seal(&place(generation), proposal.text)?,
-            proposal.author,
-            proposal.message,
-            signed(proposal.at_ms),
-            signed(proposal.rollback_of),
-            proposal.stanzas,
+            key.seal(&place(generation), &text)?,
+            author,
+            message,
+            signed(at_ms),
+            signed(rollback_of),
+            stanzas,
         ])?;
+    event.generation = generation;
+    events::append_own(connection, event)?;
     Ok(generation)
 }
 
-/// A generation and its text in clear.
-pub(crate) fn text(
+/// See `Store::policy_text`.
+pub(in crate::store) fn text(
     connection: &Connection,
     key: &SealKey,
     generation: u64,
-) -> Result<Option<Zeroizing<String>>, Error> {
+) -> Result<Option<Zeroizing<String>>, StoreError> {
     let sealed: Option<Vec<u8>> = connection
         .prepare_cached("SELECT sealed_text FROM policies WHERE generation = ?1")?
         .query_row([signed(generation)], |row| row.get(0))
@@ -84,7 +93,11 @@ pub(crate) fn text(
     Ok(text.transpose()?)
 }
 
-pub(crate) fn find(connection: &Connection, generation: u64) -> Result<Option<Generation>, Error> {
+/// See `Store::generation`.
+pub(in crate::store) fn find(
+    connection: &Connection,
+    generation: u64,
+) -> Result<Option<Generation>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM policies WHERE generation = ?1");
     let found = connection
         .prepare_cached(&sql)?
@@ -93,8 +106,11 @@ pub(crate) fn find(connection: &Connection, generation: u64) -> Result<Option<Ge
     Ok(found)
 }
 
-/// Newest first.
-pub(crate) fn history(connection: &Connection, limit: u32) -> Result<Vec<Generation>, Error> {
+/// See `Store::policy_history`.
+pub(in crate::store) fn history(
+    connection: &Connection,
+    limit: u32,
+) -> Result<Vec<Generation>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM policies ORDER BY generation DESC LIMIT ?1");
     let mut statement = connection.prepare_cached(&sql)?;
     let generations = statement.query_map([limit], read)?;
@@ -112,6 +128,7 @@ fn read(row: &Row<'_>) -> Result<Generation, rusqlite::Error> {
     })
 }
 
+/// What binds a sealed text to its row.
 fn place(generation: u64) -> String {
     format!("policy {generation}")
 }

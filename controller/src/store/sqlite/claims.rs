@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use super::signed;
-use crate::error::Error;
+use super::number::signed;
+use crate::store::error::StoreError as Error;
 
 /// A host's wish to be the one that grants a message.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,7 +30,7 @@ pub(crate) enum Outcome {
 
 /// Insert-if-absent. The dangerous error is to say `Won` twice for one digest, which the primary key
 /// forbids whatever this code does.
-pub(crate) fn claim(connection: &Connection, claim: &Claim) -> Result<Outcome, Error> {
+pub(in crate::store) fn claim(connection: &Connection, claim: &Claim) -> Result<Outcome, Error> {
     let forget_after_secs = (claim.forget_after_secs != 0).then(|| signed(claim.forget_after_secs));
     let inserted = connection
         .prepare_cached(
@@ -61,7 +61,7 @@ pub(crate) fn claim(connection: &Connection, claim: &Claim) -> Result<Outcome, E
 
 /// What others than `host` have claimed in a domain and what is still to be remembered, at most
 /// `limit`.
-pub(crate) fn of_domain(
+pub(in crate::store) fn of_domain(
     connection: &Connection,
     domain: &[u8; 32],
     host: &str,
@@ -86,7 +86,11 @@ pub(crate) fn of_domain(
 }
 
 /// Forgets what is old enough to be refused by its age; at most `limit`, and says how many.
-pub(crate) fn prune(connection: &Connection, now_secs: u64, limit: u32) -> Result<usize, Error> {
+pub(in crate::store) fn prune(
+    connection: &Connection,
+    now_secs: u64,
+    limit: u32,
+) -> Result<usize, Error> {
     let pruned = connection
         .prepare_cached(
             "DELETE FROM claims WHERE (domain, digest) IN (

@@ -1,0 +1,93 @@
+//! Stores for tests, on a real disk, with somebody in them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use fleet::{Event, EventKind, Role};
+
+use super::Store;
+use super::model::{ApplyOutcome, EnrollOutcome, Invitation, Member, NewMember, NewPolicy};
+use super::seal::SealKey;
+
+/// When everything in a fixture happens, milliseconds since the Unix epoch.
+pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
+
+/// A fleet's store in `dir`; opened again when it is there.
+pub(crate) async fn open(dir: &Path) -> Store {
+    let path = dir.join("controller.db");
+    let is_new = !path.exists();
+    let store = Store::open(&path, SealKey::new(&[7; 32])).unwrap();
+    if is_new {
+        let created = store.create_fleet("e".repeat(32), NOW_MS / 1000).await;
+        created.unwrap();
+    }
+    store
+}
+
+pub(crate) fn event(kind: EventKind, reason: &str) -> Event {
+    let mut event = Event::new(kind, NOW_MS);
+    event.reason = reason.to_owned();
+    event
+}
+
+/// A token for one hour.
+pub(crate) fn invitation(role: Role) -> Invitation {
+    Invitation {
+        role,
+        name: String::new(),
+        labels: BTreeMap::new(),
+        created_by: "root".to_owned(),
+        created_at_ms: NOW_MS,
+        expires_at_secs: NOW_MS / 1000 + 3600,
+    }
+}
+
+pub(crate) fn new_member(role: Role, name: &str) -> NewMember {
+    let exchanges = matches!(role, Role::Host | Role::User);
+    NewMember {
+        role,
+        name: name.to_owned(),
+        identity_key: [1; 32],
+        exchange_key: exchanges.then_some([2; 32]),
+        address: "192.0.2.7".to_owned(),
+        spa_port: 62201,
+        labels: BTreeMap::from([("role".to_owned(), "web".to_owned())]),
+        joined_at_ms: NOW_MS,
+    }
+}
+
+/// Makes a token and redeems it.
+pub(crate) async fn join(store: &Store, role: Role, name: &str) -> Member {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).unwrap();
+    let created = event(EventKind::Operator, "token");
+    let token = store.create_token(secret, invitation(role), created).await;
+    token.unwrap();
+    let joined = event(EventKind::Enrolled, name);
+    let member = new_member(role, name);
+    let outcome = store.enroll(secret.to_vec(), member, joined, NOW_MS).await;
+    match outcome.unwrap() {
+        EnrollOutcome::Enrolled(member) | EnrollOutcome::EnrolledBefore(member) => member,
+        EnrollOutcome::Refused(conflict) => panic!("{conflict:?}"),
+    }
+}
+
+pub(crate) fn new_policy(text: &str) -> NewPolicy {
+    NewPolicy {
+        text: text.to_owned().into(),
+        author: "root".to_owned(),
+        message: "because".to_owned(),
+        at_ms: NOW_MS,
+        rollback_of: 0,
+        stanzas: 1,
+        event: event(EventKind::PolicyApplied, "because"),
+    }
+}
+
+/// Applies a policy on top of `base`.
+pub(crate) async fn apply(store: &Store, base: u64, text: &str) -> u64 {
+    match store.apply_policy(base, new_policy(text)).await.unwrap() {
+        ApplyOutcome::Applied { generation } => generation,
+        ApplyOutcome::Stale { current } => panic!("stale: {current}"),
+    }
+}

@@ -1,0 +1,239 @@
+//! What the store keeps and what its operations answer, in words that no engine owns.
+//!
+//! A conflict is an answer here, not an error: the operation was done right, and what is stored
+//! forbids it. An operation that ends in a conflict has written nothing.
+
+use std::collections::BTreeMap;
+
+use fleet::{Event, Role};
+use zeroize::Zeroizing;
+
+/// One member, as stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Member {
+    /// Begins the serial number of its certificates; never used again.
+    pub(crate) id: u64,
+    pub(crate) role: Role,
+    pub(crate) name: String,
+    /// Ed25519 public key.
+    pub(crate) identity_key: [u8; 32],
+    /// X25519 public key, of hosts and users.
+    pub(crate) exchange_key: Option<[u8; 32]>,
+    /// Hosts: where users send SPA packets.
+    pub(crate) address: String,
+    pub(crate) spa_port: u16,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) joined_at_ms: u64,
+    pub(crate) banned: bool,
+}
+
+/// A member that is to be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct NewMember {
+    pub(crate) role: Role,
+    pub(crate) name: String,
+    /// Ed25519 public key.
+    pub(crate) identity_key: [u8; 32],
+    /// X25519 public key, of hosts and users.
+    pub(crate) exchange_key: Option<[u8; 32]>,
+    /// Hosts: where users send SPA packets.
+    pub(crate) address: String,
+    pub(crate) spa_port: u16,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) joined_at_ms: u64,
+}
+
+/// What a token promises. Never changed once stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Invitation {
+    pub(crate) role: Role,
+    /// Empty when the joiner proposes its own.
+    pub(crate) name: String,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) created_by: String,
+    pub(crate) created_at_ms: u64,
+    pub(crate) expires_at_secs: u64,
+}
+
+/// A token as stored: its secret is not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StoredToken {
+    pub(crate) invitation: Invitation,
+    pub(crate) redemption: Option<Redemption>,
+}
+
+/// Who has redeemed a token, and whom it became.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Redemption {
+    pub(crate) identity_key: Vec<u8>,
+    /// `Member::id`.
+    pub(crate) member: u64,
+}
+
+/// What a token is worth to one joiner at one time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum TokenState {
+    /// It may be redeemed.
+    Open,
+    /// This same joiner has redeemed it, and the answer may have been lost on its way.
+    RedeemedBefore {
+        /// `Member::id`.
+        member: u64,
+    },
+    /// Somebody else has redeemed it.
+    Used,
+    Expired,
+}
+
+/// What redeeming a token came to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum EnrollOutcome {
+    /// This call won the token.
+    Enrolled(Member),
+    /// The same identity had won it before, as this member.
+    EnrolledBefore(Member),
+    Refused(EnrollConflict),
+}
+
+/// Why nobody joined.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum EnrollConflict {
+    /// The token is none of this fleet's.
+    TokenUnknown,
+    TokenExpired,
+    TokenUsed,
+    /// A member of that role has this name; the token is still good.
+    NameTaken,
+}
+
+/// What a ban came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BanOutcome {
+    Banned,
+    BannedBefore,
+    /// There never was such a member.
+    Unknown,
+}
+
+/// A host's own word, and when it was last heard.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct HostState {
+    pub(crate) applied_generation: u64,
+    pub(crate) applied_digest: Vec<u8>,
+    /// Why the last policy was not applied; empty when it was.
+    pub(crate) rejected: Vec<String>,
+    /// How the firewall differs from what it should be; empty when it does not.
+    pub(crate) drift: String,
+    pub(crate) agent_version: String,
+    pub(crate) last_seen_ms: u64,
+}
+
+/// What a host says of the policy it was sent.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Acknowledgement {
+    pub(crate) generation: u64,
+    /// SHA-256 of the text it enforces; empty when it enforces none.
+    pub(crate) digest: Vec<u8>,
+    /// Why the policy was not applied, each in one line; empty when it was.
+    pub(crate) rejected: Vec<String>,
+    /// How the firewall differs from what it should be; empty when it does not.
+    pub(crate) drift: String,
+}
+
+/// A policy that is to become a generation.
+#[derive(Clone, Debug)]
+pub(crate) struct NewPolicy {
+    /// Sealed by the store: it may hold static keys.
+    pub(crate) text: Zeroizing<String>,
+    pub(crate) author: String,
+    pub(crate) message: String,
+    pub(crate) at_ms: u64,
+    /// 0 unless it restores an older generation.
+    pub(crate) rollback_of: u64,
+    pub(crate) stanzas: u32,
+    /// What is recorded of it; the store fills in its generation.
+    pub(crate) event: Event,
+}
+
+/// What is known of one generation, without its text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Generation {
+    pub(crate) generation: u64,
+    pub(crate) author: String,
+    pub(crate) message: String,
+    pub(crate) at_ms: u64,
+    pub(crate) rollback_of: u64,
+    pub(crate) stanzas: u32,
+}
+
+/// What applying a policy came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum ApplyOutcome {
+    Applied {
+        generation: u64,
+    },
+    /// It is based on another generation than the current one.
+    Stale {
+        current: u64,
+    },
+}
+
+/// What the database knows at the beginning of a run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct RunBegun {
+    /// Packets dated before this cannot be claimed.
+    pub(crate) replay_floor_secs: u64,
+    /// It is not the database that the last run left.
+    pub(crate) restored: bool,
+}
+
+// === impl NewMember ===
+
+impl NewMember {
+    /// The member it becomes under this id.
+    pub(crate) fn into_member(self, id: u64) -> Member {
+        let Self {
+            role,
+            name,
+            identity_key,
+            exchange_key,
+            address,
+            spa_port,
+            labels,
+            joined_at_ms,
+        } = self;
+        Member {
+            id,
+            role,
+            name,
+            identity_key,
+            exchange_key,
+            address,
+            spa_port,
+            labels,
+            joined_at_ms,
+            banned: false,
+        }
+    }
+}
+
+// === impl StoredToken ===
+
+impl StoredToken {
+    /// What it is worth to the joiner with this identity key. The end of its life counts before who
+    /// redeemed it.
+    pub(crate) fn state(&self, identity_key: &[u8; 32], now_ms: u64) -> TokenState {
+        if self.invitation.expires_at_secs <= now_ms / 1000 {
+            return TokenState::Expired;
+        }
+        match &self.redemption {
+            None => TokenState::Open,
+            Some(redemption) if redemption.identity_key == identity_key => {
+                TokenState::RedeemedBefore {
+                    member: redemption.member,
+                }
+            }
+            Some(_) => TokenState::Used,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The store's engine for one controller on one machine: SQLite behind one writer and a few readers.
+//!
+//! | file | what |
+//! |---|---|
+//! | `connection`, `migrations` | how a connection is opened, and the schema brought up to date |
+//! | `writer` | one thread, one transaction for everything that waits: group commit |
+//! | `readers` | read-only connections, used from blocking threads |
+//! | `meta`, `members`, `hosts`, `tokens`, `policies`, `claims`, `events`, `search` | the SQL of one resource each: plain functions over a connection |
+//! | `number` | unsigned numbers as SQLite keeps them |
+//!
+//! An answer to a write is given only after the commit is on disk (WAL, `synchronous=FULL`). A write
+//! that fails undoes itself alone (savepoint); the others in its transaction are not touched.
+
+pub(super) mod claims;
+mod connection;
+pub(super) mod events;
+pub(super) mod hosts;
+pub(super) mod members;
+pub(super) mod meta;
+mod migrations;
+mod number;
+pub(super) mod policies;
+mod readers;
+pub(super) mod search;
+pub(super) mod tokens;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rusqlite::Connection;
+use tokio::sync::mpsc;
+
+use self::readers::Readers;
+use self::writer::Message;
+use super::error::{EngineError, StoreError};
+
+/// Writes that wait for the writer at most; more callers wait in line before it.
+const QUEUE_MAX: usize = 4096;
+
+/// Handle to the engine; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Sqlite {
+    jobs: mpsc::Sender<Message>,
+    readers: Arc<Readers>,
+    /// Set by [`close`](Self::close): tells a store that was closed from a writer that died.
+    closing: Arc<AtomicBool>,
+}
+
+// === impl Sqlite ===
+
+impl Sqlite {
+    /// Opens the database and brings its schema up to date; makes it when there is none.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = connection::writing(path)?;
+        migrations::apply(&mut connection)?;
+        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer::run(&connection, queue))
+            .map_err(|error| StoreError::Engine(EngineError::new(error)))?;
+        Ok(Self {
+            jobs,
+            readers: Arc::new(Readers::new(path)),
+            closing: Arc::default(),
+        })
+    }
+
+    /// Runs `work` in the next transaction; the answer comes after its commit.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answer) = writer::job(work);
+        let sent = self.jobs.send(Message::Run(job)).await;
+        sent.map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// Runs `work` on a connection that can only read.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.readers.read(work).await
+    }
+
+    /// Commits what waits, moves the write-ahead log into the database and closes. Later reads and
+    /// writes are refused.
+    pub(super) async fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.readers.close();
+        if self.jobs.send(Message::Stop).await.is_ok() {
+            self.jobs.closed().await;
+        }
+    }
+
+    /// Resolves when the writer is gone, which only happens after [`close`](Self::close) or a defect.
+    pub(super) async fn closed(&self) {
+        self.jobs.closed().await;
+    }
+
+    /// Why the writer does not answer.
+    fn gone(&self) -> StoreError {
+        if self.closing.load(Ordering::SeqCst) {
+            StoreError::Closed
+        } else {
+            StoreError::Panicked
+        }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Engine(EngineError::new(error))
+    }
+}

@@ -1,0 +1,507 @@
+//! What every engine must do, operation by operation: success, conflict, retry. To test another
+//! engine, open it in `fixture::open`.
+
+use fleet::{Event, EventKind, Role};
+use tempfile::TempDir;
+
+use super::error::StoreError;
+use super::fixture::{self, NOW_MS, event, invitation, join, new_member, new_policy};
+use super::model::{
+    Acknowledgement, ApplyOutcome, BanOutcome, EnrollConflict, EnrollOutcome, HostState,
+};
+use super::{Claim, ClaimOutcome, Cursor, Question, Store};
+
+async fn store() -> (TempDir, Store) {
+    let dir = TempDir::new().unwrap();
+    let store = fixture::open(dir.path()).await;
+    (dir, store)
+}
+
+/// Reasons of the controller's own events, oldest first.
+async fn recorded(store: &Store) -> Vec<String> {
+    let records = store
+        .search(Question::default(), Cursor::NEWEST, 1_000)
+        .await;
+    let mut records = records.unwrap();
+    records.reverse();
+    let own = records
+        .into_iter()
+        .filter(|record| record.host == super::CONTROLLER);
+    own.map(|record| record.event.reason).collect()
+}
+
+/// Makes a token for a host.
+async fn token(store: &Store, secret: [u8; 32]) {
+    let created = store
+        .create_token(
+            secret,
+            invitation(Role::Host),
+            event(EventKind::Operator, "token"),
+        )
+        .await;
+    created.unwrap();
+}
+
+async fn enroll(store: &Store, secret: [u8; 32], name: &str, identity: u8) -> EnrollOutcome {
+    let mut member = new_member(Role::Host, name);
+    member.identity_key = [identity; 32];
+    let joined = event(EventKind::Enrolled, name);
+    store
+        .enroll(secret.to_vec(), member, joined, NOW_MS)
+        .await
+        .unwrap()
+}
+
+// === tokens and members ===
+
+#[tokio::test]
+async fn a_token_is_won_once_and_its_winner_is_a_member_from_then_on() {
+    let (_dir, store) = store().await;
+    token(&store, [1; 32]).await;
+
+    let won = enroll(&store, [1; 32], "web-1", 1).await;
+    let lost = enroll(&store, [1; 32], "web-2", 2).await;
+
+    let EnrollOutcome::Enrolled(member) = won else {
+        panic!("{won:?}")
+    };
+    assert_eq!(lost, EnrollOutcome::Refused(EnrollConflict::TokenUsed));
+    assert_eq!(
+        store.members().await.unwrap(),
+        std::slice::from_ref(&member)
+    );
+    assert_eq!(store.member(member.id).await.unwrap(), Some(member.clone()));
+    let named = store
+        .member_named(Role::Host, "web-1".to_owned())
+        .await
+        .unwrap();
+    assert_eq!(named, Some(member.clone()));
+    let (hosts, states) = store.hosts().await.unwrap();
+    assert_eq!(states.get(&member.id), Some(&HostState::default()));
+    assert_eq!(hosts, [member]);
+    assert_eq!(recorded(&store).await, ["token", "web-1"]);
+}
+
+#[tokio::test]
+async fn the_winner_of_a_token_is_answered_again_and_nothing_is_recorded_twice() {
+    let (_dir, store) = store().await;
+    token(&store, [1; 32]).await;
+    let first = enroll(&store, [1; 32], "web-1", 1).await;
+
+    let again = enroll(&store, [1; 32], "another-name", 1).await;
+
+    let (EnrollOutcome::Enrolled(first), EnrollOutcome::EnrolledBefore(again)) = (first, again)
+    else {
+        panic!("not the same member");
+    };
+    assert_eq!(first, again);
+    assert_eq!(recorded(&store).await, ["token", "web-1"]);
+}
+
+#[tokio::test]
+async fn a_banned_winner_is_not_answered_again() {
+    let (_dir, store) = store().await;
+    token(&store, [1; 32]).await;
+    enroll(&store, [1; 32], "web-1", 1).await;
+    ban(&store, "web-1").await;
+
+    let again = enroll(&store, [1; 32], "web-1", 1).await;
+
+    assert_eq!(again, EnrollOutcome::Refused(EnrollConflict::TokenUsed));
+}
+
+#[tokio::test]
+async fn an_unknown_or_expired_token_admits_nobody() {
+    let (_dir, store) = store().await;
+    let mut past = invitation(Role::Host);
+    past.expires_at_secs = NOW_MS / 1000;
+    let created = event(EventKind::Operator, "token");
+    store.create_token([2; 32], past, created).await.unwrap();
+
+    let unknown = enroll(&store, [1; 32], "web-1", 1).await;
+    let expired = enroll(&store, [2; 32], "web-1", 1).await;
+
+    assert_eq!(
+        unknown,
+        EnrollOutcome::Refused(EnrollConflict::TokenUnknown)
+    );
+    assert_eq!(
+        expired,
+        EnrollOutcome::Refused(EnrollConflict::TokenExpired)
+    );
+    assert_eq!(store.token(vec![1; 32]).await.unwrap(), None);
+    assert_eq!(store.members().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_name_in_use_leaves_the_token_good() {
+    let (_dir, store) = store().await;
+    join(&store, Role::Host, "web-1").await;
+    token(&store, [1; 32]).await;
+
+    let taken = enroll(&store, [1; 32], "web-1", 3).await;
+    let other = enroll(&store, [1; 32], "web-2", 3).await;
+
+    assert_eq!(taken, EnrollOutcome::Refused(EnrollConflict::NameTaken));
+    assert!(matches!(other, EnrollOutcome::Enrolled(_)), "{other:?}");
+}
+
+#[tokio::test]
+async fn of_many_joiners_with_one_token_at_once_one_wins() {
+    let (_dir, store) = store().await;
+    token(&store, [1; 32]).await;
+
+    let mut joiners = tokio::task::JoinSet::new();
+    for identity in 0..16 {
+        let store = store.clone();
+        joiners.spawn(async move {
+            enroll(&store, [1; 32], &format!("web-{identity}"), identity).await
+        });
+    }
+    let outcomes = joiners.join_all().await;
+
+    let won = |outcome: &&EnrollOutcome| matches!(outcome, EnrollOutcome::Enrolled(_));
+    assert_eq!(outcomes.iter().filter(won).count(), 1);
+    assert_eq!(store.members().await.unwrap().len(), 1);
+}
+
+async fn ban(store: &Store, name: &str) -> BanOutcome {
+    let banned = event(EventKind::Banned, "banned");
+    store
+        .ban(Role::Host, name.to_owned(), banned, NOW_MS)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_ban_is_recorded_once_and_an_unknown_name_is_said_so() {
+    let (_dir, store) = store().await;
+    join(&store, Role::Host, "web-1").await;
+
+    assert_eq!(ban(&store, "web-2").await, BanOutcome::Unknown);
+    assert_eq!(ban(&store, "web-1").await, BanOutcome::Banned);
+    assert_eq!(ban(&store, "web-1").await, BanOutcome::BannedBefore);
+
+    assert!(store.members().await.unwrap()[0].banned);
+    assert_eq!(recorded(&store).await, ["token", "web-1", "banned"]);
+}
+
+#[tokio::test]
+async fn a_banned_name_given_again_is_another_member() {
+    let (_dir, store) = store().await;
+    let old = join(&store, Role::Host, "web-1").await;
+    ban(&store, "web-1").await;
+
+    let new = join(&store, Role::Host, "web-1").await;
+
+    assert_ne!(new.id, old.id);
+    assert_eq!(store.members().await.unwrap(), [new]);
+    assert_eq!(store.member(old.id).await.unwrap(), None);
+}
+
+// === hosts ===
+
+#[tokio::test]
+async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applied_one() {
+    let (_dir, store) = store().await;
+    let host = join(&store, Role::Host, "web-1").await;
+    let applied = Acknowledgement {
+        generation: 3,
+        digest: vec![3; 32],
+        ..Acknowledgement::default()
+    };
+    let rejected = Acknowledgement {
+        generation: 4,
+        digest: vec![4; 32],
+        rejected: vec!["line 1".to_owned(), "line 2".to_owned()],
+        drift: "chain gone".to_owned(),
+    };
+
+    let version = "0.1.0".to_owned();
+    store.host_connected(host.id, version, 5).await.unwrap();
+    store.acknowledge(host.id, applied, 6).await.unwrap();
+    store
+        .acknowledge(host.id, rejected.clone(), 7)
+        .await
+        .unwrap();
+    store.host_seen(host.id, 8).await.unwrap();
+
+    let (_, states) = store.hosts().await.unwrap();
+    let state = HostState {
+        applied_generation: 3,
+        applied_digest: vec![3; 32],
+        rejected: rejected.rejected,
+        drift: rejected.drift,
+        agent_version: "0.1.0".to_owned(),
+        last_seen_ms: 8,
+    };
+    assert_eq!(states.get(&host.id), Some(&state));
+}
+
+// === policies ===
+
+#[tokio::test]
+async fn a_policy_is_applied_on_the_generation_its_author_has_seen_only() {
+    let (_dir, store) = store().await;
+    assert_eq!(store.current_generation().await.unwrap(), 0);
+
+    let first = store
+        .apply_policy(0, new_policy("SOURCE ANY\n"))
+        .await
+        .unwrap();
+    let stale = store
+        .apply_policy(0, new_policy("SOURCE ANY\n"))
+        .await
+        .unwrap();
+
+    assert_eq!(first, ApplyOutcome::Applied { generation: 1 });
+    assert_eq!(stale, ApplyOutcome::Stale { current: 1 });
+    assert_eq!(store.current_generation().await.unwrap(), 1);
+    assert_eq!(recorded(&store).await, ["because"]);
+    let records = store
+        .search(Question::default(), Cursor::NEWEST, 1)
+        .await
+        .unwrap();
+    assert_eq!(records[0].event.generation, 1, "the store filled it in");
+}
+
+#[tokio::test]
+async fn a_rollback_is_the_next_generation_whatever_the_current_one_is() {
+    let (_dir, store) = store().await;
+    fixture::apply(&store, 0, "one").await;
+    fixture::apply(&store, 1, "two").await;
+    let mut restored = new_policy("one");
+    restored.rollback_of = 1;
+
+    let generation = store.rollback_policy(restored).await.unwrap();
+
+    assert_eq!(generation, 3);
+    let text = store.policy_text(3).await.unwrap();
+    assert_eq!(text.as_deref().map(String::as_str), Some("one"));
+    let known = store.generation(3).await.unwrap().unwrap();
+    assert_eq!((known.rollback_of, known.author.as_str()), (1, "root"));
+    let history = store.policy_history(2).await.unwrap();
+    let numbers: Vec<_> = history.iter().map(|known| known.generation).collect();
+    assert_eq!(numbers, [3, 2]);
+    assert_eq!(store.policy_text(4).await.unwrap(), None);
+    assert_eq!(store.generation(4).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_policys_text_is_not_in_the_files_of_the_store() {
+    let (dir, store) = store().await;
+    fixture::apply(&store, 0, "KEY a-rather-secret-thing\n").await;
+    store.close().await;
+
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        let secret = b"a-rather-secret-thing";
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret));
+    }
+}
+
+// === the shared replay list ===
+
+fn claim(host: &str, digest: u8, seq: u64) -> Claim {
+    Claim {
+        domain: [7; 32],
+        digest: [digest; 32],
+        host: host.to_owned(),
+        seq,
+        forget_after_secs: 100,
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_won_by_one_host_and_a_retry_is_not_another_packet() {
+    let (_dir, store) = store().await;
+
+    let won = store.claim(claim("web-1", 1, 5)).await.unwrap();
+    let retry = store.claim(claim("web-1", 1, 5)).await.unwrap();
+    let copy = store.claim(claim("web-1", 1, 6)).await.unwrap();
+    let other = store.claim(claim("web-2", 1, 5)).await.unwrap();
+
+    let held_by = "web-1".to_owned();
+    assert_eq!(won, ClaimOutcome::Won);
+    assert_eq!(retry, ClaimOutcome::WonBefore);
+    assert_eq!(
+        copy,
+        ClaimOutcome::Lost {
+            held_by: held_by.clone()
+        }
+    );
+    assert_eq!(other, ClaimOutcome::Lost { held_by });
+}
+
+#[tokio::test]
+async fn a_host_learns_what_others_claimed_until_it_may_be_forgotten() {
+    let (_dir, store) = store().await;
+    for (host, digest) in [("web-1", 1), ("web-2", 2), ("web-2", 3)] {
+        store.claim(claim(host, digest, 1)).await.unwrap();
+    }
+    let known = |now_secs, limit| {
+        store.claims_of_others(vec![[7; 32], [8; 32]], "web-1".to_owned(), now_secs, limit)
+    };
+
+    assert_eq!(
+        known(100, 10).await.unwrap(),
+        [claim("web-2", 2, 1), claim("web-2", 3, 1)]
+    );
+    assert_eq!(known(100, 1).await.unwrap().len(), 1);
+    assert_eq!(known(101, 10).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn only_claims_that_are_old_enough_are_forgotten_and_no_more_than_asked() {
+    let (_dir, store) = store().await;
+    for digest in 0..3 {
+        store.claim(claim("web-1", digest, 1)).await.unwrap();
+    }
+    let for_ever = Claim {
+        forget_after_secs: 0,
+        ..claim("web-1", 9, 1)
+    };
+    store.claim(for_ever.clone()).await.unwrap();
+
+    assert_eq!(store.forget_claims(100, 10).await.unwrap(), 0);
+    assert_eq!(store.forget_claims(101, 2).await.unwrap(), 2);
+    assert_eq!(store.forget_claims(101, 2).await.unwrap(), 1);
+
+    let lost = store.claim(Claim { seq: 2, ..for_ever }).await.unwrap();
+    assert!(matches!(lost, ClaimOutcome::Lost { .. }), "{lost:?}");
+}
+
+// === the fleet's log ===
+
+/// Events `from..=to` of one journal that are chained as they should be.
+fn journal(from: u64, to: u64) -> Vec<(Event, [u8; 32])> {
+    let mut chain = [0; 32];
+    let mut events = Vec::new();
+    for seq in 1..=to {
+        let mut event = event(EventKind::Refused, &format!("refused {seq}"));
+        event.seq = seq;
+        chain = event.chain(&chain);
+        if seq >= from {
+            events.push((event, chain));
+        }
+    }
+    events
+}
+
+async fn push(store: &Store, events: Vec<(Event, [u8; 32])>) -> super::Pushed {
+    let host = (1, "web-1".to_owned());
+    let pushed = store
+        .push_events(host, "a".repeat(32), events, NOW_MS)
+        .await;
+    pushed.unwrap()
+}
+
+#[tokio::test]
+async fn events_are_stored_once_however_often_they_are_pushed() {
+    let (_dir, store) = store().await;
+
+    let first = push(&store, journal(1, 3)).await;
+    let again = push(&store, journal(2, 4)).await;
+
+    assert_eq!((first.acknowledged_seq, again.acknowledged_seq), (3, 4));
+    assert_eq!((again.gap_before, again.broken_at), (None, None));
+    let records = store
+        .search(Question::default(), Cursor::NEWEST, 10)
+        .await
+        .unwrap();
+    let reasons: Vec<_> = records
+        .iter()
+        .map(|record| record.event.reason.as_str())
+        .collect();
+    assert_eq!(
+        reasons,
+        ["refused 4", "refused 3", "refused 2", "refused 1"]
+    );
+}
+
+#[tokio::test]
+async fn a_gap_and_a_broken_chain_are_stored_and_recorded() {
+    let (_dir, store) = store().await;
+    push(&store, journal(1, 1)).await;
+    let mut altered = journal(4, 5);
+    altered[1].1 = [9; 32];
+
+    let pushed = push(&store, altered).await;
+
+    assert_eq!(pushed.acknowledged_seq, 5);
+    assert_eq!((pushed.gap_before, pushed.broken_at), (Some(4), Some(5)));
+    let faults = recorded(&store).await;
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].ends_with("events are missing before event 4"));
+    assert!(faults[1].ends_with("the chain is broken at event 5"));
+}
+
+#[tokio::test]
+async fn an_answer_is_read_page_by_page_without_loss_or_repetition() {
+    let (_dir, store) = store().await;
+    push(&store, journal(1, 7)).await;
+
+    let (mut after, mut seqs) = (Cursor::NEWEST, Vec::new());
+    loop {
+        let page = store.search(Question::default(), after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Cursor::after(last);
+        seqs.extend(page.iter().map(|record| record.event.seq));
+    }
+
+    assert_eq!(seqs, [7, 6, 5, 4, 3, 2, 1]);
+}
+
+// === the fleet and the store itself ===
+
+#[tokio::test]
+async fn a_database_of_another_run_raises_the_replay_floor_and_it_never_falls() {
+    let (_dir, store) = store().await;
+    let floor = NOW_MS / 1000;
+    let run = |previous: Option<&str>, run: &str, now_secs| {
+        store.begin_run(previous.map(str::to_owned), run.to_owned(), now_secs)
+    };
+
+    let first = run(None, "a", floor + 10).await.unwrap();
+    let second = run(Some("a"), "b", floor + 20).await.unwrap();
+    let restored = run(Some("c"), "d", floor + 30).await.unwrap();
+    let slow_clock = run(None, "e", floor - 30).await.unwrap();
+
+    assert_eq!((first.restored, first.replay_floor_secs), (false, floor));
+    assert_eq!((second.restored, second.replay_floor_secs), (false, floor));
+    assert_eq!(
+        (restored.restored, restored.replay_floor_secs),
+        (true, floor + 30)
+    );
+    assert_eq!(
+        (slow_clock.restored, slow_clock.replay_floor_secs),
+        (true, floor + 30)
+    );
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_the_store_was_opened_again() {
+    let (dir, store) = store().await;
+    fixture::apply(&store, 0, "SOURCE ANY\n").await;
+    store.claim(claim("web-1", 1, 5)).await.unwrap();
+    store.close().await;
+
+    let store = fixture::open(dir.path()).await;
+
+    assert_eq!(store.current_generation().await.unwrap(), 1);
+    let lost = store.claim(claim("web-2", 1, 5)).await.unwrap();
+    assert!(matches!(lost, ClaimOutcome::Lost { .. }), "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_closed_store_says_that_it_is_closed() {
+    let (_dir, store) = store().await;
+
+    store.close().await;
+    store.closed().await;
+
+    let write = store.host_seen(1, NOW_MS).await;
+    let read = store.members().await;
+    assert!(matches!(write, Err(StoreError::Closed)), "{write:?}");
+    assert!(matches!(read, Err(StoreError::Closed)), "{read:?}");
+}
