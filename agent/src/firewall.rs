@@ -18,7 +18,6 @@ mod ipset;
 mod iptables;
 mod lock;
 pub mod memory;
-mod netlink;
 
 use std::fmt;
 

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod firewall;
 pub mod journal;
 pub mod link;
+mod netlink;
 pub mod orders;
 pub mod policies;
 pub mod run;

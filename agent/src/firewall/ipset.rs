@@ -10,10 +10,10 @@ use std::num::NonZeroU16;
 use engine::{Hole, HoleTimeout, Rule};
 use spa::{ProtoPort, Protocol};
 
-use super::netlink::{
+use super::{Firewall, FirewallError};
+use crate::netlink::{
     Attributes, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, Netlink, NetlinkError, Requests,
 };
-use super::{Firewall, FirewallError};
 
 const NFNL_SUBSYS_IPSET: u8 = 6;
 
@@ -430,7 +430,7 @@ fn refused(doing: &'static str, set: &str, cause: &NetlinkError) -> FirewallErro
     let reason = match cause {
         NetlinkError::Kernel(errno) => kernel_reason(errno.code),
         NetlinkError::Io(cause) => cause.to_string(),
-        NetlinkError::Truncated => cause.to_string(),
+        NetlinkError::Truncated(cause) => cause.to_string(),
     };
     FirewallError::Set {
         doing,

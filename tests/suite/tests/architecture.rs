@@ -95,7 +95,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("DELETE FROM ", SQL),
     (".query_row(", SQL),
     ("pcap::", &["agent/src/capture"]),
-    ("netlink_sys", &["agent/src/firewall"]),
+    ("netlink_sys", &["agent/src/netlink"]),
     ("\"iptables", &["agent/src/firewall"]),
 ];
 

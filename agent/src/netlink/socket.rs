@@ -1,0 +1,117 @@
+//! A netlink socket: a batch goes out in one system call, and what comes back is read to its end.
+
+use std::io;
+
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+
+use super::Requests;
+use super::reply::{Attributes, Messages, Reply, Truncated};
+
+/// Room for one datagram from the kernel, which makes none larger than 32 KiB.
+const ANSWER_LEN: usize = 64 * 1024;
+
+/// A socket of the netfilter subsystem.
+#[derive(Debug)]
+pub(crate) struct Netlink {
+    socket: Socket,
+    next_seq: u32,
+    answer: Vec<u8>,
+}
+
+/// The error number in the kernel's answer, and which of the requests (from 0) it answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Errno {
+    pub(crate) code: i32,
+    pub(crate) request: u32,
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetlinkError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("error {}", .0.code)]
+    Kernel(Errno),
+    #[error(transparent)]
+    Truncated(#[from] Truncated),
+}
+
+// === impl Netlink ===
+
+impl Netlink {
+    /// Opens a socket in the network namespace of the calling thread.
+    pub(crate) fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // The kernel answers before `send` returns, so an answer that is not there never comes.
+        socket.set_non_blocking(true)?;
+        Ok(Self {
+            socket,
+            next_seq: 1,
+            answer: Vec::with_capacity(ANSWER_LEN),
+        })
+    }
+
+    /// Sends all requests in one system call and reads the kernel's answer to each.
+    ///
+    /// # Errors
+    ///
+    /// The first error answered; the requests after it have been tried nevertheless.
+    pub(crate) fn execute(&mut self, requests: &mut Requests) -> Result<(), NetlinkError> {
+        self.send(requests)?;
+        let mut first_error = None;
+        let mut answered = 0;
+        while answered < requests.count() {
+            self.receive()?;
+            for message in Messages::of(&self.answer) {
+                let message = message?;
+                answered += 1;
+                if let Reply::Refused(code) = message.reply
+                    && first_error.is_none()
+                {
+                    first_error = Some(Errno {
+                        code,
+                        request: message.seq.wrapping_sub(requests.first_seq()),
+                    });
+                }
+            }
+        }
+        first_error.map_or(Ok(()), |errno| Err(NetlinkError::Kernel(errno)))
+    }
+
+    /// Sends one dump request and gives the attributes of every message of the answer to `each`.
+    pub(crate) fn dump(
+        &mut self,
+        requests: &mut Requests,
+        each: &mut dyn FnMut(Attributes<'_>),
+    ) -> Result<(), NetlinkError> {
+        self.send(requests)?;
+        loop {
+            self.receive()?;
+            for message in Messages::of(&self.answer) {
+                match message?.reply {
+                    Reply::Done => return Ok(()),
+                    Reply::Refused(code) => {
+                        return Err(NetlinkError::Kernel(Errno { code, request: 0 }));
+                    }
+                    Reply::Data(attributes) => each(attributes),
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, requests: &mut Requests) -> Result<(), NetlinkError> {
+        // Answers to an earlier request that was given up must not be taken for ours.
+        while self.receive().is_ok() {}
+        requests.number(self.next_seq);
+        self.next_seq = self.next_seq.wrapping_add(requests.count());
+        self.socket.send(requests.bytes(), 0)?;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        self.answer.clear();
+        self.socket.recv(&mut self.answer, 0)
+    }
+}
