@@ -1,24 +1,73 @@
 //! Where packets come from: an interface, a file that a sniffer writes, a socket.
 //!
-//! Nothing here looks into a packet. What is not for us is dropped as early as possible (in the
-//! kernel, for an interface), memory is bounded by the kernel's buffers, and what did not fit is
-//! counted.
+//! [`open`] is the one door: it makes of a [`CaptureConfig`] something that implements [`Capture`],
+//! and nobody else needs to know which. Nothing here looks into a packet. What is not for us is
+//! dropped as early as possible (in the kernel, for an interface), memory is bounded by the kernel's
+//! buffers, and what did not fit is counted.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `live` | an interface, with libpcap; only there with the cargo feature `pcap` |
+//! | `file` | a capture file, also one that another program is still writing |
+//! | `socket` | UDP sockets, for hosts without libpcap or the right to use it |
+//! | `filter` | which packets are worth judging |
+//! | `frames` | the same applied to the frames of a file |
+//! | `pcap_format` | the form of a capture file; pure |
 
 mod file;
+mod filter;
+mod frames;
+#[cfg(feature = "pcap")]
 mod live;
+mod pcap_format;
 mod socket;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gate::{Datagram, Link};
 use nix::poll::PollFd;
 
-pub use file::FileCapture;
-pub use live::{LiveCapture, LiveOptions};
-pub use socket::SocketCapture;
+pub use filter::Filter;
+pub use pcap_format::NotPcap;
+
+use file::FileCapture;
+#[cfg(feature = "pcap")]
+use live::{LiveCapture, LiveOptions};
+use socket::SocketCapture;
+
+/// One source of packets, and how to capture from it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CaptureConfig {
+    /// Where they come from.
+    pub source: CaptureSource,
+    /// What the kernel leaves of the traffic. A socket has no use for it.
+    pub filter: Filter,
+    /// Size of the kernel's ring or of a socket's queue in bytes.
+    pub buffer_bytes: u32,
+    /// Whether an interface hands on what is addressed to other machines.
+    pub promiscuous: bool,
+}
+
+/// Where packets come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CaptureSource {
+    /// A network interface by name, or `any`.
+    Interface(String),
+    /// A capture file.
+    File {
+        /// Its name.
+        path: PathBuf,
+        /// Whether to wait for what is still being written.
+        follow: bool,
+    },
+    /// A UDP socket on this address.
+    Socket(SocketAddr),
+}
 
 /// One thing that arrived.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +124,10 @@ pub enum CaptureError {
         "{name} has link type {number}, which is not one of Ethernet, cooked, raw IP, loopback"
     )]
     Link { name: String, number: i32 },
+    #[error("this agent was built without libpcap: it cannot {wanted}")]
+    NoLibpcap { wanted: String },
     #[error("{path} is not a capture file: {reason}")]
-    NotCapture { path: String, reason: &'static str },
+    NotCapture { path: String, reason: NotPcap },
     #[error("cannot read {path}: {reason}")]
     File { path: String, reason: String },
     #[error("cannot listen on {address}: {reason}")]
@@ -86,66 +137,42 @@ pub enum CaptureError {
 /// Bytes of a frame that are captured: an SPA packet of 1,508 bytes with every header in front.
 pub const SNAPLEN: u32 = 1600;
 
-/// UDP length field of the shortest and longest packet the gate would read: 140 to 1,500 characters
-/// and perhaps 8 of a tag, behind a header of 8 bytes.
-const UDP_LEN: (u32, u32) = (148, 1516);
-
-/// What the kernel leaves of the traffic.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Filter {
-    /// What can be an SPA packet over UDP, to the host's SPA port or to one that the policy names.
-    Ports {
-        host: u16,
-        policy: BTreeSet<NonZeroU16>,
-    },
-    /// The operator's own, in the language of pcap-filter(7).
-    Own(String),
+/// Starts to capture.
+///
+/// # Errors
+///
+/// [`CaptureError`] when the source is not there or the filter is none: at the start that is a
+/// mistake of the configuration. A file that is followed need not be there yet.
+/// [`CaptureError::NoLibpcap`] when an interface is asked of an agent that was built without it.
+pub fn open(config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
+    let filter = config.filter.clone();
+    Ok(match &config.source {
+        CaptureSource::Interface(name) => open_live(name, config)?,
+        CaptureSource::File { path, follow } => Box::new(FileCapture::open(path, filter, *follow)?),
+        CaptureSource::Socket(address) => {
+            Box::new(SocketCapture::bind(*address, config.buffer_bytes)?)
+        }
+    })
 }
 
-// === impl Filter ===
-
-impl Filter {
-    /// Leaves packets to this port, and to those that the policy will name.
-    pub const fn for_port(host: u16) -> Self {
-        Self::Ports {
-            host,
-            policy: BTreeSet::new(),
-        }
-    }
-
-    /// Follows the policy; reports whether that changes anything. An own filter stays as it is.
-    fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> bool {
-        match self {
-            Self::Ports { host: _, policy } if policy != ports => {
-                policy.clone_from(ports);
-                true
-            }
-            Self::Ports { .. } | Self::Own(_) => false,
-        }
-    }
+#[cfg(feature = "pcap")]
+fn open_live(name: &str, config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
+    Ok(Box::new(LiveCapture::open(LiveOptions {
+        interface: name.to_owned(),
+        filter: config.filter.clone(),
+        buffer_bytes: config.buffer_bytes,
+        promiscuous: config.promiscuous,
+    })?))
 }
 
-impl fmt::Display for Filter {
-    /// In the language of pcap-filter(7).
-    ///
-    /// IPv6 packets with extension headers pass whatever their length: the language cannot find
-    /// their UDP header.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, policy) = match self {
-            Self::Ports { host, policy } => (host, policy),
-            Self::Own(text) => return f.write_str(text),
-        };
-        let (min, max) = UDP_LEN;
-        write!(f, "(udp dst port {host}")?;
-        for port in policy.iter().filter(|port| port.get() != *host) {
-            write!(f, " or udp dst port {port}")?;
-        }
-        write!(
-            f,
-            ") and ((ip and udp[4:2] >= {min} and udp[4:2] <= {max}) or \
-             (ip6 and (ip6[6] != 17 or (ip6[44:2] >= {min} and ip6[44:2] <= {max}))))"
-        )
-    }
+#[cfg(not(feature = "pcap"))]
+fn open_live(name: &str, _config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
+    Err(CaptureError::NoLibpcap {
+        wanted: format!(
+            "capture on {name}; it can listen on a port (--udp-server) or follow a capture file \
+             (--pcap-file and --follow)"
+        ),
+    })
 }
 
 /// The gate's name for a pcap link type (<https://www.tcpdump.org/linktypes.html>).

@@ -14,7 +14,7 @@ use spa::ProtoPort;
 
 pub use raw::RawConfig;
 
-use crate::capture::Filter;
+use crate::capture::{CaptureConfig, CaptureSource, Filter};
 
 /// What the program uses.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,10 +22,6 @@ pub struct Config {
     pub state_dir: PathBuf,
     pub mode: Mode,
     pub captures: Vec<CaptureConfig>,
-    /// What the kernel leaves of the traffic.
-    pub filter: Filter,
-    pub buffer_bytes: u32,
-    pub promiscuous: bool,
     pub firewall: FirewallConfig,
     pub gate: GateConfig,
     pub command_timeout: Duration,
@@ -41,14 +37,6 @@ pub enum Mode {
     Alone { access_file: PathBuf },
     /// The controller that this host has joined; dialled at another address if one is given.
     Joined { controller: Option<String> },
-}
-
-/// Where packets come from.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum CaptureConfig {
-    Interface(String),
-    File { path: PathBuf, follow: bool },
-    Socket(SocketAddr),
 }
 
 /// What the agent does to the packet filter.
@@ -115,8 +103,8 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
         let mut mistakes = Mistakes::default();
-        let captures = captures(&raw, &mut mistakes);
-        let gate = gate(&raw, &captures, &mut mistakes);
+        let sources = sources(&raw, &mut mistakes);
+        let gate = gate(&raw, &sources, &mut mistakes);
         let firewall = firewall(&raw, &mut mistakes);
         let bounded = |key, value: Option<u64>, default, max| (key, value.unwrap_or(default), max);
         let numbers = [
@@ -150,8 +138,7 @@ impl TryFrom<RawConfig> for Config {
                 format!("{value} is not 1 to {max}")
             });
         }
-        let port = raw.spa_port.unwrap_or(fleet::DEFAULT_SPA_PORT);
-        mistakes.check("spa_port", port > 0, || "0 is no port".to_owned());
+        let captures = captures(&raw, sources, &mut mistakes);
         let mode = match (raw.access_file, raw.controller) {
             (Some(access_file), None) => Mode::Alone { access_file },
             (None, controller) => Mode::Joined { controller },
@@ -168,11 +155,6 @@ impl TryFrom<RawConfig> for Config {
             state_dir: raw.state_dir.unwrap_or_else(|| crate::STATE_DIR.into()),
             mode,
             captures,
-            filter: raw
-                .filter
-                .map_or_else(|| Filter::for_port(port), Filter::Own),
-            buffer_bytes: raw.buffer_mib.unwrap_or(BUFFER_MIB) << 20,
-            promiscuous: raw.promiscuous.unwrap_or(false),
             firewall,
             gate,
             command_timeout: Duration::from_secs(
@@ -207,20 +189,20 @@ impl Mistakes {
     }
 }
 
-fn captures(raw: &RawConfig, mistakes: &mut Mistakes) -> Vec<CaptureConfig> {
-    let mut captures: Vec<CaptureConfig> = Vec::new();
+fn sources(raw: &RawConfig, mistakes: &mut Mistakes) -> Vec<CaptureSource> {
+    let mut sources: Vec<CaptureSource> = Vec::new();
     for name in raw.interfaces.iter().flatten() {
-        let capture = CaptureConfig::Interface(name.clone());
-        if captures.contains(&capture) {
+        let source = CaptureSource::Interface(name.clone());
+        if sources.contains(&source) {
             mistakes.add("interfaces", format_args!("{name} is named twice"));
         }
         mistakes.check("interfaces", !name.is_empty(), || {
             "an empty name".to_owned()
         });
-        captures.push(capture);
+        sources.push(source);
     }
     if let Some(path) = &raw.pcap_file {
-        captures.push(CaptureConfig::File {
+        sources.push(CaptureSource::File {
             path: path.clone(),
             follow: raw.follow.unwrap_or(false),
         });
@@ -229,14 +211,35 @@ fn captures(raw: &RawConfig, mistakes: &mut Mistakes) -> Vec<CaptureConfig> {
     }
     if let Some(text) = &raw.udp_server {
         match listen_address(text) {
-            Some(address) => captures.push(CaptureConfig::Socket(address)),
+            Some(address) => sources.push(CaptureSource::Socket(address)),
             None => mistakes.add("udp_server", format_args!("`{text}` is not [ADDRESS:]PORT")),
         }
     }
-    if captures.is_empty() {
-        captures.push(CaptureConfig::Interface("any".to_owned()));
+    if sources.is_empty() {
+        sources.push(CaptureSource::Interface("any".to_owned()));
     }
-    captures
+    sources
+}
+
+/// All captures differ in their source only.
+fn captures(
+    raw: &RawConfig,
+    sources: Vec<CaptureSource>,
+    mistakes: &mut Mistakes,
+) -> Vec<CaptureConfig> {
+    let port = raw.spa_port.unwrap_or(fleet::DEFAULT_SPA_PORT);
+    mistakes.check("spa_port", port > 0, || "0 is no port".to_owned());
+    let filter = match &raw.filter {
+        Some(text) => Filter::Own(text.clone()),
+        None => Filter::for_port(port),
+    };
+    let capture = |source| CaptureConfig {
+        source,
+        filter: filter.clone(),
+        buffer_bytes: raw.buffer_mib.unwrap_or(BUFFER_MIB) << 20,
+        promiscuous: raw.promiscuous.unwrap_or(false),
+    };
+    sources.into_iter().map(capture).collect()
 }
 
 fn listen_address(text: &str) -> Option<SocketAddr> {
@@ -253,7 +256,7 @@ fn listen_address(text: &str) -> Option<SocketAddr> {
     })
 }
 
-fn gate(raw: &RawConfig, captures: &[CaptureConfig], mistakes: &mut Mistakes) -> GateConfig {
+fn gate(raw: &RawConfig, sources: &[CaptureSource], mistakes: &mut Mistakes) -> GateConfig {
     let secs = raw.max_age_secs.unwrap_or(MAX_AGE_SECS);
     mistakes.check(
         "max_age_secs",
@@ -262,9 +265,9 @@ fn gate(raw: &RawConfig, captures: &[CaptureConfig], mistakes: &mut Mistakes) ->
     );
     // As with fwknopd: what lies in a finished file is old, so age means nothing there.
     let is_old =
-        |capture: &CaptureConfig| matches!(capture, CaptureConfig::File { follow: false, .. });
+        |source: &CaptureSource| matches!(source, CaptureSource::File { follow: false, .. });
     let asked = raw.ageing.or_else(|| raw.max_age_secs.map(|_| true));
-    let ageing = asked.unwrap_or_else(|| !captures.iter().all(is_old));
+    let ageing = asked.unwrap_or_else(|| !sources.iter().all(is_old));
     GateConfig {
         ageing: ageing.then(|| Duration::from_secs(secs)),
         commands: raw.commands.unwrap_or(true),

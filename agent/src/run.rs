@@ -41,9 +41,9 @@ use tokio::sync::{mpsc, watch};
 
 pub use error::RunError;
 
-use crate::capture::{Capture, FileCapture, LiveCapture, LiveOptions, SocketCapture};
+use crate::capture::{self, Capture};
 use crate::clock;
-use crate::config::{CaptureConfig, Config, Mode};
+use crate::config::{Config, Mode};
 use crate::firewall::memory::MemoryFirewall;
 use crate::firewall::{ChainLock, Firewall, Groundwork, GroundworkOptions, IpsetFirewall};
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
@@ -310,24 +310,8 @@ fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
 }
 
 fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
-    let mut captures: Vec<Box<dyn Capture>> = Vec::new();
-    for capture in &config.captures {
-        captures.push(match capture {
-            CaptureConfig::Interface(interface) => Box::new(LiveCapture::open(LiveOptions {
-                interface: interface.clone(),
-                filter: config.filter.clone(),
-                buffer_bytes: config.buffer_bytes,
-                promiscuous: config.promiscuous,
-            })?),
-            CaptureConfig::File { path, follow } => {
-                Box::new(FileCapture::open(path, config.filter.clone(), *follow)?)
-            }
-            CaptureConfig::Socket(address) => {
-                Box::new(SocketCapture::bind(*address, config.buffer_bytes)?)
-            }
-        });
-    }
-    Ok(captures)
+    let opened = config.captures.iter().map(capture::open);
+    Ok(opened.collect::<Result<_, _>>()?)
 }
 
 fn connect(ground: Option<&Ground>) -> Result<Box<dyn Firewall>, RunError> {

@@ -1,10 +1,8 @@
 //! Packets from a capture file, also one that another program is still writing.
 //!
-//! tcpdump -w, ulogd's PCAP output and every libpcap program write the same form: a header of 24
-//! bytes, then records of 16 bytes and a frame. Read here by hand, because libpcap gives up at a
-//! record that is only half written, which is the normal state of a file that is being followed.
-//! A file that is replaced or cut is read again from its beginning (the replay check makes that
-//! harmless).
+//! The form is read by [`pcap_format`](super::pcap_format) and not by libpcap, which gives up at a
+//! record that is only half written: the normal state of a file that is being followed. A file that
+//! is replaced or cut is read again from its beginning (the replay check makes that harmless).
 
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
@@ -18,14 +16,11 @@ use std::time::Duration;
 use gate::Link;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use pcap::{BpfProgram, Linktype};
 
+use super::frames::FrameFilter;
+use super::pcap_format::{FRAME_LEN_MAX, HEADER_LEN, Header, NotPcap, RECORD_HEADER_LEN};
 use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, backoff, link_of};
 
-const HEADER_LEN: usize = 24;
-const RECORD_LEN: usize = 16;
-/// No capture file has larger frames (libpcap's own limit).
-const FRAME_LEN_MAX: usize = 262_144;
 /// Read at once. Holds at least one frame of the greatest length.
 const BUFFER_LEN: usize = 512 * 1024;
 /// While a file is followed, how often it is looked at though nobody says that it has changed (a
@@ -33,7 +28,7 @@ const BUFFER_LEN: usize = 512 * 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Reads a capture file; once, or for as long as it grows.
-pub struct FileCapture {
+pub(super) struct FileCapture {
     path: PathBuf,
     name: String,
     filter: Filter,
@@ -56,10 +51,9 @@ struct Reading {
 }
 
 struct Format {
+    header: Header,
     link: Link,
-    number: Linktype,
-    big_endian: bool,
-    filter: BpfProgram,
+    filter: FrameFilter,
 }
 
 // === impl FileCapture ===
@@ -70,7 +64,7 @@ impl FileCapture {
     /// # Errors
     ///
     /// [`CaptureError`] when it cannot be read or is no capture file, or the filter is none.
-    pub fn open(path: &Path, filter: Filter, follow: bool) -> Result<Self, CaptureError> {
+    pub(super) fn open(path: &Path, filter: Filter, follow: bool) -> Result<Self, CaptureError> {
         let name = path.display().to_string();
         let watch = follow.then(|| watch(path)).transpose();
         let mut capture = Self {
@@ -82,7 +76,8 @@ impl FileCapture {
             next_look: Duration::ZERO,
             name,
         };
-        compile(Linktype(1), &capture.filter)?;
+        // A filter that is none is a mistake now, and not when the file comes.
+        FrameFilter::compile(1, Link::Ethernet, &capture.filter)?;
         match capture.begin() {
             Ok(()) => {}
             Err(CaptureError::File { .. }) if follow => {}
@@ -171,7 +166,8 @@ impl Capture for FileCapture {
                 ..
             }) = &mut self.reading
         {
-            format.filter = compile(format.number, &self.filter)?;
+            let number = data_link(format.header.link_type);
+            format.filter = FrameFilter::compile(number, format.link, &self.filter)?;
         }
         Ok(())
     }
@@ -256,32 +252,19 @@ impl Reading {
         Ok(read)
     }
 
+    /// Reads the file's header, if it is there as a whole.
     fn read_format(&mut self, name: &str, filter: &Filter) -> Result<(), CaptureError> {
-        let Some(header) = self.unread().first_chunk::<HEADER_LEN>() else {
-            return Ok(()); // not yet written
+        let header = Header::parse(self.unread()).map_err(|cause| not_pcap(name, cause))?;
+        let Some(header) = header else {
+            return Ok(());
         };
-        let refused = |reason| CaptureError::NotCapture {
-            path: name.to_owned(),
-            reason,
-        };
-        let big_endian = match header {
-            // Microseconds and nanoseconds.
-            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] => false,
-            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] => true,
-            [0x0a, 0x0d, 0x0d, 0x0a, ..] => {
-                return Err(refused("pcapng is not read; `editcap -F pcap` converts it"));
-            }
-            _ => return Err(refused("it does not begin like one")),
-        };
-        let number = number(header, 20, big_endian).unwrap_or(u32::MAX) & 0xffff;
-        let number = data_link(number.cast_signed());
-        let format = Format {
-            link: link_of(name, number)?,
-            number: Linktype(number),
-            big_endian,
-            filter: compile(Linktype(number), filter)?,
-        };
-        self.format = Some(format);
+        let number = data_link(header.link_type);
+        let link = link_of(name, number)?;
+        self.format = Some(Format {
+            header,
+            link,
+            filter: FrameFilter::compile(number, link, filter)?,
+        });
         self.start += HEADER_LEN;
         Ok(())
     }
@@ -296,58 +279,30 @@ impl Reading {
             return Ok(false);
         };
         let unread = self.buffer.get(self.start..).unwrap_or_default();
-        let Some(length) = number(unread, 8, format.big_endian) else {
+        let record = format.header.record(unread);
+        let Some(record) = record.map_err(|cause| not_pcap(name, cause))? else {
             return Ok(false);
         };
-        let length = length as usize;
-        if length > FRAME_LEN_MAX {
-            return Err(CaptureError::NotCapture {
-                path: name.to_owned(),
-                reason: "a record in it is longer than any frame",
-            });
+        if format.filter.passes(record.frame) {
+            each(Arrival::Frame(format.link, record.frame));
         }
-        let Some(frame) = unread.get(RECORD_LEN..RECORD_LEN + length) else {
-            return Ok(false);
-        };
-        if format.filter.filter(frame) {
-            each(Arrival::Frame(format.link, frame));
-        }
-        self.start += RECORD_LEN + length;
+        self.start += record.len;
         Ok(true)
     }
 }
 
-fn number(bytes: &[u8], at: usize, big_endian: bool) -> Option<u32> {
-    let bytes: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
-    Some(if big_endian {
-        u32::from_be_bytes(bytes)
-    } else {
-        u32::from_le_bytes(bytes)
-    })
-}
-
 /// libpcap's number in memory for a number in files, where the two differ and we know both.
-const fn data_link(in_file: i32) -> i32 {
-    const LINKTYPE_RAW: i32 = 101;
+fn data_link(in_file: u16) -> i32 {
+    const LINKTYPE_RAW: u16 = 101;
     const DLT_RAW: i32 = 12;
-    if in_file == LINKTYPE_RAW {
-        DLT_RAW
-    } else {
-        in_file
+    match in_file {
+        LINKTYPE_RAW => DLT_RAW,
+        same => same.into(),
     }
 }
 
 fn identity(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
-}
-
-fn compile(link: Linktype, filter: &Filter) -> Result<BpfProgram, CaptureError> {
-    let filter = filter.to_string();
-    let compiled = pcap::Capture::dead(link).and_then(|dead| dead.compile(&filter, true));
-    compiled.map_err(|cause| CaptureError::Filter {
-        filter,
-        reason: cause.to_string(),
-    })
 }
 
 /// Watches the directory, so that a file that is replaced or not there yet is noticed too.
@@ -369,6 +324,13 @@ fn unreadable(name: &str, cause: &io::Error) -> CaptureError {
     }
 }
 
+fn not_pcap(name: &str, reason: NotPcap) -> CaptureError {
+    CaptureError::NotCapture {
+        path: name.to_owned(),
+        reason,
+    }
+}
+
 impl std::fmt::Debug for FileCapture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileCapture")
@@ -378,4 +340,4 @@ impl std::fmt::Debug for FileCapture {
     }
 }
 
-const _: () = assert!(BUFFER_LEN > FRAME_LEN_MAX + RECORD_LEN && SNAPLEN < 65_536);
+const _: () = assert!(BUFFER_LEN > FRAME_LEN_MAX + RECORD_HEADER_LEN && SNAPLEN < 65_536);

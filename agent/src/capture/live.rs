@@ -1,4 +1,4 @@
-//! Packets off an interface, through the kernel's ring.
+//! Packets off an interface, through the kernel's ring, with libpcap.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
@@ -13,17 +13,17 @@ use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, backoff, link_of};
 
 /// How to capture on one interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct LiveOptions {
+pub(super) struct LiveOptions {
     /// `any` is allowed.
-    pub interface: String,
-    pub filter: Filter,
+    pub(super) interface: String,
+    pub(super) filter: Filter,
     /// Size of the kernel's ring in bytes.
-    pub buffer_bytes: u32,
-    pub promiscuous: bool,
+    pub(super) buffer_bytes: u32,
+    pub(super) promiscuous: bool,
 }
 
 /// Captures incoming packets on one interface. An interface that goes away is waited for.
-pub struct LiveCapture {
+pub(super) struct LiveCapture {
     options: LiveOptions,
     state: State,
     /// Losses of rings that are closed.
@@ -50,7 +50,7 @@ impl LiveCapture {
     ///
     /// [`CaptureError`] when the interface is not there, or the filter is none. At the start that is
     /// a mistake of the configuration; later it is waited out.
-    pub fn open(options: LiveOptions) -> Result<Self, CaptureError> {
+    pub(super) fn open(options: LiveOptions) -> Result<Self, CaptureError> {
         let (ring, link) = open_ring(&options)?;
         Ok(Self {
             options,

@@ -24,7 +24,7 @@ const PAYLOAD_LEN: usize = 1509;
 
 /// Receives datagrams on one address: at its own port, and at those that the policy names.
 #[derive(Debug)]
-pub struct SocketCapture {
+pub(super) struct SocketCapture {
     address: SocketAddr,
     buffer_bytes: u32,
     name: String,
@@ -55,7 +55,7 @@ impl SocketCapture {
     /// # Errors
     ///
     /// [`CaptureError::Socket`] when the address is taken or not ours.
-    pub fn bind(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
+    pub(super) fn bind(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
         Ok(Self {
             name: format!("udp {address}"),
             own: Bound::new(address, buffer_bytes)?,
