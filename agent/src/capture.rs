@@ -1,6 +1,6 @@
 //! Where packets come from: an interface, a file that a sniffer writes, a socket.
 //!
-//! [`open`] is the one door: it makes of a [`CaptureConfig`] something that implements [`Capture`],
+//! [`open`] is the one constructor: it makes of a [`CaptureConfig`] something that implements [`Capture`],
 //! and nobody else needs to know which. Nothing here looks into a packet. What is not for us is
 //! dropped as early as possible (in the kernel, for an interface), memory is bounded by the kernel's
 //! buffers, and what did not fit is counted.

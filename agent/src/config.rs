@@ -83,6 +83,21 @@ const BUFFER_MIB: u32 = 8;
 const AUDIT_DAYS: u32 = 90;
 const GRANTS_MAX: usize = 16_384;
 
+// === impl FirewallConfig ===
+
+impl FirewallConfig {
+    /// The defaults, with a chain of this name: nothing is protected, and nothing stays.
+    pub fn of_chain(chain: &str) -> Self {
+        Self {
+            chain: chain.to_owned(),
+            protect: Vec::new(),
+            flush_at_start: true,
+            flush_at_exit: true,
+            dry_run: false,
+        }
+    }
+}
+
 // === impl Config ===
 
 impl Config {

@@ -1,99 +1,85 @@
-//! The only room that changes the host: what is open, in the kernel's own sets.
+//! The only place that changes the host's packet filter: who may come in, and what is hidden.
 //!
-//! Two halves, because they run on different threads and cost a thousandfold different amounts:
+//! [`open`] is the one constructor: it makes of a [`FirewallConfig`] a [`Backend`], and nobody else needs
+//! to know which. The contract that every back end keeps stands in `backend`.
 //!
-//! - [`Firewall`] opens and closes holes: elements with a timeout of their own in kernel sets, one
-//!   netlink message for a whole batch (a few microseconds). The gate thread owns it. The agent
-//!   only ever adds; every hole closes in the kernel by itself, whatever happens to the agent.
-//! - [`Groundwork`] lays the chain, the jump and the sets at the start, and repairs them when
-//!   someone else flushes the table. It spawns iptables (milliseconds), so it runs beside.
-//!
-//! The chain, in this order: what was revoked is dropped; what belongs to an established session is
-//! accepted, so that a session outlives its hole; what matches the set is accepted; what is
-//! protected is dropped.
+//! | file | what it holds |
+//! |---|---|
+//! | `backend` | the traits [`BaseRules`] and [`Holes`] |
+//! | `iptables` | a chain of our own and kernel sets (ipset) |
+//! | [`memory`] | a packet filter that only remembers: dry runs and tests |
+//! | [`fault`] | one that fails on purpose |
+//! | `monitor` | the thread that keeps the base rules as they should be |
+//! | `lock` | one agent per chain |
+//! | `family` | IPv4 and IPv6 |
 
+mod backend;
+mod family;
 pub mod fault;
-mod ground;
-mod ipset;
 mod iptables;
 mod lock;
 pub mod memory;
+mod monitor;
 
-use std::fmt;
+pub use backend::{Backend, BaseRules, Drift, Holes, Unsupported};
+pub use monitor::{Monitor, MonitorHandle};
 
-use engine::{Hole, Rule};
+use crate::config::FirewallConfig;
 
-pub use ground::{Drift, Groundwork, GroundworkOptions};
-pub use ipset::{IpsetFirewall, SetNames};
-pub use lock::ChainLock;
-
-/// Opens and closes holes.
+/// Looks at the host and makes ready; changes nothing yet.
 ///
-/// An implementation must have changed the host when it returns `Ok`. The dangerous error is a
-/// hole without an end: no implementation may ever make one.
-pub trait Firewall: Send + fmt::Debug {
-    /// Opens every hole, for exactly its timeout from now: a rule that stands already gets the new
-    /// timeout, longer or shorter. Who must not shorten (see [`crate::run::grants`]) says the
-    /// later deadline.
-    ///
-    /// # Errors
-    ///
-    /// Some holes of the batch may be open after an error; each has its timeout.
-    fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError>;
-
-    /// Takes the rules back at once, also for sessions that are established through them. Opening
-    /// one again lifts that.
-    ///
-    /// # Errors
-    ///
-    /// Some holes may still be open after an error, until their timeout.
-    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError>;
-
-    /// What is open now, with the time left.
-    ///
-    /// # Errors
-    ///
-    /// When the host cannot be asked.
-    fn list(&mut self) -> Result<Vec<Hole>, FirewallError>;
-
-    /// Closes everything; established sessions live on.
-    ///
-    /// # Errors
-    ///
-    /// When the host refuses; what was open closes at its timeout.
-    fn flush(&mut self) -> Result<(), FirewallError>;
+/// # Errors
+///
+/// [`FirewallError`] when this host's packet filter cannot be used, or another agent manages the
+/// same rules.
+pub fn open(config: &FirewallConfig) -> Result<Backend, FirewallError> {
+    if config.dry_run {
+        tracing::warn!("dry run: the packet filter is not touched, and nothing opens");
+        return Ok(memory::MemoryFirewall::default().backend());
+    }
+    iptables::open(&config.chain)
 }
 
 /// Why the host's packet filter did not do as told.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FirewallError {
+    /// No answer from the kernel, or none that can be read.
     #[error("cannot talk to the kernel over netlink ({doing}): {reason}")]
     Netlink { doing: &'static str, reason: String },
+    /// The kernel said no.
     #[error("the kernel refused to {doing} {set}: {reason}")]
     Set {
         doing: &'static str,
         set: String,
         reason: String,
     },
+    /// A program could not be started.
     #[error("cannot run {program}: {reason}")]
     Spawn {
         program: &'static str,
         reason: String,
     },
+    /// A program said no.
     #[error("{program} failed: {stderr}")]
     Refused {
         program: &'static str,
         stderr: String,
     },
+    /// Half a protection would be none.
     #[error(
         "IPv6 is on in this kernel but ip6tables cannot be used ({0}); protected ports would be \
          open over IPv6"
     )]
     NoIp6tables(String),
+    /// Two agents would undo each other's work.
     #[error("another agent manages chain {chain} in this network namespace")]
     Locked { chain: String },
+    /// A mistake of the configuration.
     #[error("`{0}` is no name for a chain: 1 to 24 of A-Z a-z 0-9 _ -")]
     ChainName(String),
+    /// The caller did not ask [`Holes::can`] first.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// Made by [`fault::Faulty`] only.
     #[error("made to fail")]
     Fault,

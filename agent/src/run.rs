@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `gate` | capture → gate → journal → firewall, and the audit; see `gate_thread` |
 //! | `checkpointer` | moves the journal's log into its database |
-//! | `warden` | looks at the firewall's ground every few seconds and repairs it |
+//! | `firewall` | looks at the base rules every few seconds and repairs them |
 //! | `signals` | SIGTERM and SIGINT stop, SIGHUP rereads the access file |
 //! | tokio | the link to the controller, if there is one |
 //!
@@ -23,7 +23,6 @@ pub mod grants;
 mod inherit;
 mod settle;
 mod signals;
-mod warden;
 
 #[cfg(test)]
 mod tests;
@@ -44,11 +43,10 @@ pub use error::RunError;
 use crate::capture::{self, Capture};
 use crate::clock;
 use crate::config::{Config, Mode};
-use crate::firewall::memory::MemoryFirewall;
-use crate::firewall::{ChainLock, Firewall, Groundwork, GroundworkOptions, IpsetFirewall};
+use crate::firewall::{self, Monitor};
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::link::{self, Link, LinkConfig};
-use crate::orders::{OrderSender, Seams, Standing, mailbox};
+use crate::orders::{Order, Seams, Standing, mailbox};
 use crate::policies::NewPolicy;
 use alone::AccessFile;
 use claims::Claims;
@@ -56,7 +54,6 @@ use command::Commands;
 use folds::Folds;
 use gate_thread::{GateThread, Housekeeping, Limits};
 use settle::protected;
-use warden::Warden;
 
 /// How long the link may take at the end to push what is recorded.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -69,18 +66,12 @@ enum Authority {
     Joined(Box<LinkConfig>),
 }
 
-/// Our part of the packet filter; `None` for a dry run.
-struct Ground {
-    groundwork: Groundwork,
-    lock: ChainLock,
-}
-
 /// Everything that is to be taken down again.
 struct Running {
     gate: JoinHandle<Journal>,
     signals: signal_hook::iterator::Handle,
     link: Option<(Runtime, Link)>,
-    warden: Option<(Warden, ChainLock)>,
+    monitor: Monitor,
 }
 
 /// Runs until a signal ends it.
@@ -94,17 +85,20 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let authority = Authority::of(config)?;
     let mut start = open_journal(config, now)?;
     let policy = authority.first_policy(&start)?;
-    let mut ground = Ground::lay(config, &policy)?;
+    let mut firewall = firewall::open(&config.firewall)?;
+    let ports = protected(&config.firewall.protect, &policy.policy);
+    firewall.base_rules.lay(&ports)?;
     let captures = open_captures(config)?;
-    let mut firewall = connect(ground.as_ref())?;
-    let grants = inherit::settle_the_past(&mut start, firewall.as_mut(), config, now);
+    let grants = inherit::settle_the_past(&mut start, firewall.holes.as_mut(), config, now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let signals = signals::watch(&orders, authority.access_file()).map_err(RunError::Thread)?;
-    let warden = ground
-        .take()
-        .map(|ground| ground.keep(&orders))
-        .transpose()?;
+    let drifts = orders.clone();
+    let report = move |drift| {
+        // A full mailbox gets the next report.
+        let _ = drifts.send(Order::Drift(drift));
+    };
+    let monitor = Monitor::start(firewall.base_rules, report).map_err(RunError::Thread)?;
     let (asks, claims) = mpsc::channel(ASKS_MAX);
     let (standing, standing_seen) = watch::channel(Standing::default());
     let (committed, committed_seen) = watch::channel(start.journal.last_seq());
@@ -119,14 +113,14 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let gate_thread = GateThread {
         gate: Gate::new(settings(config, &start), Arc::clone(&policy.compiled)),
         journal: start.journal,
-        firewall,
+        firewall: firewall.holes,
         captures,
         inbox,
         grants,
         claims: Claims::new(authority.is_joined().then_some(asks), first_claim(now)),
         folds: Folds::new(now.steady),
         commands: Commands::new(orders, config.command_timeout),
-        warden: warden.as_ref().map(|(warden, _)| warden.handle()),
+        monitor: Some(monitor.handle()),
         standing,
         committed,
         watchdog: sd_notify::watchdog_enabled(),
@@ -142,7 +136,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         gate: gate_thread.start(policy, now)?,
         signals,
         link: authority.link(seams)?,
-        warden,
+        monitor,
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(
@@ -163,9 +157,7 @@ impl Running {
         if let Some((runtime, link)) = self.link {
             runtime.block_on(link.finish(FAREWELL));
         }
-        let left = self
-            .warden
-            .map_or(Ok(()), |(warden, lock)| leave(warden, lock, config));
+        let left = leave(self.monitor, config);
         journal.map_err(|_| RunError::Panicked)?.close()?;
         left
     }
@@ -237,41 +229,15 @@ impl Authority {
     }
 }
 
-// === impl Ground ===
-
-impl Ground {
-    /// Takes the chain for us and lays it, with the ports of this policy hidden.
-    fn lay(config: &Config, policy: &NewPolicy) -> Result<Option<Self>, RunError> {
-        if config.firewall.dry_run {
-            tracing::warn!("dry run: the packet filter is not touched, and nothing opens");
-            return Ok(None);
-        }
-        let options = GroundworkOptions {
-            chain: config.firewall.chain.clone(),
-            protect: protected(&config.firewall.protect, &policy.policy),
-        };
-        let lock = ChainLock::take(&options.chain)?;
-        let mut groundwork = Groundwork::survey(options)?;
-        groundwork.install()?;
-        Ok(Some(Self { groundwork, lock }))
-    }
-
-    fn keep(self, orders: &OrderSender) -> Result<(Warden, ChainLock), RunError> {
-        let warden = Warden::start(self.groundwork, orders.clone()).map_err(RunError::Thread)?;
-        Ok((warden, self.lock))
-    }
-}
-
 /// Takes down what must not stay. A port is never opened by leaving: where something is protected,
-/// the chain stays, empty of grants.
-fn leave(warden: Warden, lock: ChainLock, config: &Config) -> Result<(), RunError> {
-    let Some(mut ground) = warden.stop() else {
+/// the base rules stay, without a hole.
+fn leave(monitor: Monitor, config: &Config) -> Result<(), RunError> {
+    let Some(mut base_rules) = monitor.stop() else {
         return Err(RunError::Panicked);
     };
-    if config.firewall.flush_at_exit && !ground.protects() {
-        ground.uninstall()?;
+    if config.firewall.flush_at_exit && base_rules.protected().is_empty() {
+        base_rules.remove()?;
     }
-    drop(lock);
     Ok(())
 }
 
@@ -312,13 +278,6 @@ fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
 fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
     let opened = config.captures.iter().map(capture::open);
     Ok(opened.collect::<Result<_, _>>()?)
-}
-
-fn connect(ground: Option<&Ground>) -> Result<Box<dyn Firewall>, RunError> {
-    Ok(match ground {
-        Some(ground) => Box::new(IpsetFirewall::connect(ground.groundwork.names().clone())?),
-        None => Box::new(MemoryFirewall::default()),
-    })
 }
 
 fn settings(config: &Config, start: &Start) -> Settings {

@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use agent::firewall::ChainLock;
+use agent::config::FirewallConfig;
+use agent::firewall;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -214,7 +215,7 @@ fn a_second_agent_with_the_same_chain_is_refused() {
     let Some(host) = Host::new("") else {
         return;
     };
-    let _lock = ChainLock::take("POSTERN_INPUT").unwrap();
+    let _first = firewall::open(&FirewallConfig::of_chain("POSTERN_INPUT")).unwrap();
 
     let output = host.agent(&["--interface", "lo"]).output().unwrap();
 

@@ -1,18 +1,15 @@
 //! `postern-agent flush`: removes everything that an agent put into the packet filter.
 
 use crate::cli::FlushArgs;
-use crate::firewall::{ChainLock, FirewallError, Groundwork, GroundworkOptions};
+use crate::config::FirewallConfig;
+use crate::firewall::{self, FirewallError};
 
-/// Removes chain, jump and sets.
+/// Removes the base rules and every hole.
 ///
 /// # Errors
 ///
 /// [`FirewallError::Locked`] while an agent runs; otherwise what the host refuses.
 pub fn run(args: &FlushArgs) -> Result<(), FirewallError> {
-    let _lock = ChainLock::take(&args.chain)?;
-    let options = GroundworkOptions {
-        chain: args.chain.clone(),
-        protect: Vec::new(),
-    };
-    Groundwork::survey(options)?.uninstall()
+    let config = FirewallConfig::of_chain(&args.chain);
+    firewall::open(&config)?.base_rules.remove()
 }

@@ -1,10 +1,11 @@
-//! A firewall that fails on purpose, to see what holds when it does.
+//! A packet filter that fails on purpose, to see what holds when it does.
 
 use engine::{Hole, Rule};
+use spa::ProtoPort;
 
-use super::{Firewall, FirewallError};
+use super::{BaseRules, Drift, FirewallError, Holes, Unsupported};
 
-/// Fails the `n`-th call (from 0) and passes all others on.
+/// Fails the `n`-th call (from 0) that may fail, and passes all others on.
 #[derive(Debug)]
 pub struct Faulty<F> {
     inner: F,
@@ -13,7 +14,8 @@ pub struct Faulty<F> {
 
 // === impl Faulty ===
 
-impl<F: Firewall> Faulty<F> {
+impl<F> Faulty<F> {
+    /// Wraps one half of a back end.
     pub fn new(inner: F, n: u32) -> Self {
         Self {
             inner,
@@ -36,7 +38,42 @@ impl<F: Firewall> Faulty<F> {
     }
 }
 
-impl<F: Firewall> Firewall for Faulty<F> {
+impl<F: BaseRules> BaseRules for Faulty<F> {
+    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
+        self.count()?;
+        self.inner.lay(protect)
+    }
+
+    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
+        self.count()?;
+        self.inner.protect(ports)
+    }
+
+    fn protected(&self) -> &[ProtoPort] {
+        self.inner.protected()
+    }
+
+    fn check(&mut self) -> Result<Option<Drift>, FirewallError> {
+        self.count()?;
+        self.inner.check()
+    }
+
+    fn repair(&mut self) -> Result<(), FirewallError> {
+        self.count()?;
+        self.inner.repair()
+    }
+
+    fn remove(&mut self) -> Result<(), FirewallError> {
+        self.count()?;
+        self.inner.remove()
+    }
+}
+
+impl<F: Holes> Holes for Faulty<F> {
+    fn can(&self, rule: &Rule) -> Result<(), Unsupported> {
+        self.inner.can(rule)
+    }
+
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {
         self.count()?;
         self.inner.open(holes)

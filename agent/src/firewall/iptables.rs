@@ -1,158 +1,76 @@
-//! Running iptables: what a chain should read like, and the few processes that make it so.
+//! Chains and kernel sets: iptables, ip6tables and ipset.
 //!
-//! Spawned at the start and when something is to be repaired, never for a packet. A change is one
-//! `iptables-restore --noflush`, which the kernel applies whole or not at all: there is no moment
-//! in which a protected port is open, and no other chain is touched.
+//! One chain per address family, reached from the top of INPUT, in this order: what was revoked is
+//! dropped; what belongs to an established session is accepted, so that a session outlives its
+//! hole; what matches the set of what is open is accepted; what is protected is dropped.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `base_rules` | chain, jump and sets: laid, checked, repaired, removed |
+//! | `chain` | running iptables, and what a chain should read like |
+//! | `sets` | the kernel's sets over netlink; holes are their elements |
+//! | `ipset` | the messages of that; pure |
 
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+mod base_rules;
+mod chain;
+mod ipset;
+mod sets;
 
-use spa::{ProtoPort, Protocol};
+use std::path::Path;
 
-use super::FirewallError;
-use super::ipset::{Family, SetNames};
+use base_rules::IptablesRules;
+use sets::{SetHoles, SetNames, Sets};
 
-/// The base chain that ours is reached from.
-pub(super) const BASE: &str = "INPUT";
+use super::family::Family;
+use super::lock::ChainLock;
+use super::{Backend, FirewallError};
 
-const fn lister(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "iptables",
-        Family::V6 => "ip6tables",
+/// Longest name of a chain: a set's name has at most 31 characters, and ours append three.
+const CHAIN_LEN_MAX: usize = 24;
+
+/// Takes `chain` for this agent and looks at the host; changes nothing.
+///
+/// # Errors
+///
+/// When the chain's name cannot be one, another agent has it, iptables cannot be run, or IPv6 is on
+/// but ip6tables does not work.
+pub(super) fn open(chain: &str) -> Result<Backend, FirewallError> {
+    check_name(chain)?;
+    let lock = ChainLock::take(chain)?;
+    let families = families()?;
+    let names = SetNames::of_chain(chain);
+    let holes = SetHoles::new(Sets::connect(names.clone())?, families);
+    let sets = Sets::connect(names)?;
+    Ok(Backend {
+        name: "iptables",
+        base_rules: Box::new(IptablesRules::new(chain.to_owned(), families, sets, lock)),
+        holes: Box::new(holes),
+    })
+}
+
+/// The families that this host has, and that must therefore be managed.
+fn families() -> Result<&'static [Family], FirewallError> {
+    chain::list_base(Family::V4)?;
+    match chain::list_base(Family::V6) {
+        Ok(_) => Ok(&Family::ALL),
+        // The file exists exactly when the kernel has IPv6 in it.
+        Err(cause) if Path::new("/proc/net/if_inet6").exists() => {
+            Err(FirewallError::NoIp6tables(cause.to_string()))
+        }
+        Err(_) => {
+            tracing::info!("this kernel has no IPv6: only IPv4 is managed");
+            Ok(&[Family::V4])
+        }
     }
 }
 
-const fn restorer(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "iptables-restore",
-        Family::V6 => "ip6tables-restore",
-    }
-}
-
-/// The rules of `chain` as `iptables -S` prints them; `None` when there is no such chain.
-pub(super) fn list(family: Family, chain: &str) -> Result<Option<String>, FirewallError> {
-    let output = run(lister(family), &["-w", "-S", chain], None)?;
-    Ok(output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
-}
-
-/// The rules of the base chain, which is always there.
-pub(super) fn list_base(family: Family) -> Result<String, FirewallError> {
-    let program = lister(family);
-    let output = run(program, &["-w", "-S", BASE], None)?;
-    if !output.status.success() {
-        return Err(refused(program, &output));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Applies a script to the kernel, whole or not at all.
-pub(super) fn restore(family: Family, script: &str) -> Result<(), FirewallError> {
-    tracing::debug!(?family, script, "iptables-restore");
-    let program = restorer(family);
-    let output = run(program, &["-w", "--noflush"], Some(script))?;
-    if output.status.success() {
+fn check_name(chain: &str) -> Result<(), FirewallError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let fits = (1..=CHAIN_LEN_MAX).contains(&chain.len());
+    if fits && chain.chars().all(plain) && !chain.starts_with('-') {
         Ok(())
     } else {
-        Err(refused(program, &output))
-    }
-}
-
-/// The positions, from 1, of the jumps to `chain` in a listing of the base chain.
-pub(super) fn jumps(base: &str, chain: &str) -> Vec<usize> {
-    let jump = format!("-A {BASE} -j {chain}");
-    base.lines()
-        .filter(|line| line.starts_with("-A "))
-        .enumerate()
-        .filter(|(_, line)| *line == jump)
-        .map(|(index, _)| index + 1)
-        .collect()
-}
-
-/// The script that makes the chain and its jump exactly what they should be.
-pub(super) fn render_install(
-    family: Family,
-    chain: &str,
-    sets: &SetNames,
-    protect: &[ProtoPort],
-    jumps: &[usize],
-) -> String {
-    // Declaring a chain of ours empties it; INPUT is not declared, so it keeps what it has.
-    let mut script = format!("*filter\n:{chain} - [0:0]\n");
-    let (open, revoked) = (sets.open(family), sets.revoked(family));
-    let _ = write!(
-        script,
-        "-A {chain} -m set --match-set {revoked} src,dst -j DROP\n\
-         -A {chain} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
-         -A {chain} -m set --match-set {open} src,dst -j ACCEPT\n",
-    );
-    for port in protect {
-        let protocol = match port.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        let _ = writeln!(
-            script,
-            "-A {chain} ! -i lo -p {protocol} -m {protocol} --dport {} -j DROP",
-            port.port,
-        );
-    }
-    if jumps != [1] {
-        for _ in jumps {
-            let _ = writeln!(script, "-D {BASE} -j {chain}");
-        }
-        let _ = writeln!(script, "-I {BASE} 1 -j {chain}");
-    }
-    script.push_str("COMMIT\n");
-    script
-}
-
-/// The script that removes the chain and its jumps, and nothing else.
-pub(super) fn render_remove(chain: &str, jumps: &[usize]) -> String {
-    let mut script = format!("*filter\n:{chain} - [0:0]\n");
-    for _ in jumps {
-        let _ = writeln!(script, "-D {BASE} -j {chain}");
-    }
-    let _ = writeln!(script, "-X {chain}");
-    script.push_str("COMMIT\n");
-    script
-}
-
-fn run(
-    program: &'static str,
-    arguments: &[&str],
-    input: Option<&str>,
-) -> Result<Output, FirewallError> {
-    let failed = |cause: std::io::Error| FirewallError::Spawn {
-        program,
-        reason: cause.to_string(),
-    };
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // Scripts are far smaller than a pipe's buffer, so this cannot wait for our own reading.
-        stdin
-            .write_all(input.unwrap_or_default().as_bytes())
-            .map_err(failed)?;
-    }
-    child.wait_with_output().map_err(failed)
-}
-
-fn refused(program: &'static str, output: &Output) -> FirewallError {
-    FirewallError::Refused {
-        program,
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(FirewallError::ChainName(chain.to_owned()))
     }
 }
 
@@ -161,52 +79,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_revoked_comes_before_what_is_established_and_the_drop_comes_last() {
-        let sets = SetNames::of_chain("P");
-        let script = render_install(
-            Family::V4,
-            "P",
-            &sets,
-            &["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
-            &[],
-        );
-
-        let expected = "\
-*filter
-:P - [0:0]
--A P -m set --match-set P_R4 src,dst -j DROP
--A P -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A P -m set --match-set P_4 src,dst -j ACCEPT
--A P ! -i lo -p tcp -m tcp --dport 22 -j DROP
--A P ! -i lo -p udp -m udp --dport 53 -j DROP
--I INPUT 1 -j P
-COMMIT
-";
-        assert_eq!(script, expected);
-    }
-
-    #[test]
-    fn a_jump_that_is_first_and_alone_is_left_alone() {
-        let sets = SetNames::of_chain("P");
-        let jump_lines = |jumps: &[usize]| {
-            render_install(Family::V6, "P", &sets, &[], jumps)
-                .lines()
-                .filter(|line| line.contains("INPUT"))
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-
-        assert_eq!(jump_lines(&[1]), Vec::<String>::new());
-        assert_eq!(jump_lines(&[2]), ["-D INPUT -j P", "-I INPUT 1 -j P"]);
-    }
-
-    #[test]
-    fn finds_the_jumps_in_what_iptables_prints() {
-        // Printed by iptables v1.8.9 (nf_tables) after
-        // `iptables -A INPUT -s 10.0.0.1 -j ACCEPT; iptables -A INPUT -j P`.
-        let base = "-P INPUT ACCEPT\n-A INPUT -s 10.0.0.1/32 -j ACCEPT\n-A INPUT -j P\n";
-
-        assert_eq!(jumps(base, "P"), [2]);
-        assert_eq!(jumps(base, "PO"), Vec::<usize>::new());
+    fn a_chain_name_cannot_become_an_option_or_a_second_line() {
+        for name in ["POSTERN_INPUT", "a-b"] {
+            assert_eq!(check_name(name), Ok(()));
+        }
+        for name in ["", "-j", "a b", "a\n-F", "A234567890123456789012345"] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! One agent per chain and network namespace.
 //!
 //! Two programs that believe they own the same chain undo each other's work: the second flushes the
-//! first's grants, and the first's exit removes both chains (fwknop's weakness 25). The lock is the
-//! name of an abstract Unix socket: the kernel keeps those per network namespace, exactly as it
-//! keeps the chains, and frees them when the process dies, however it dies.
+//! first's grants, and the first's exit removes both chains, as with fwknopd. The lock is the name of
+//! an abstract Unix socket: the kernel keeps those per network namespace, exactly as it keeps the
+//! chains, and frees them when the process dies, however it dies.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -12,7 +12,7 @@ use super::FirewallError;
 
 /// Held for as long as this agent manages its chain.
 #[derive(Debug)]
-pub struct ChainLock(#[expect(dead_code, reason = "held, not used")] UnixDatagram);
+pub(super) struct ChainLock(#[expect(dead_code, reason = "held, not used")] UnixDatagram);
 
 impl ChainLock {
     /// Takes the lock of `chain` in the network namespace of this thread.
@@ -20,7 +20,7 @@ impl ChainLock {
     /// # Errors
     ///
     /// [`FirewallError::Locked`] when another agent holds it.
-    pub fn take(chain: &str) -> Result<Self, FirewallError> {
+    pub(super) fn take(chain: &str) -> Result<Self, FirewallError> {
         let locked = |_| FirewallError::Locked {
             chain: chain.to_owned(),
         };

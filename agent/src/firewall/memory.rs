@@ -1,58 +1,146 @@
-//! A firewall that only remembers: for tests and for `--dry-run`.
+//! A packet filter that only remembers: for dry runs and for tests.
+//!
+//! It answers as a host would whose kernel did all that it was told: what a hole lets through, what
+//! the base rules hide, what becomes of a session. Only time it does not have of its own; a dry run
+//! never closes anything, and a test lets time pass.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use engine::{Hole, HoleTimeout, Rule};
 use parking_lot::Mutex;
+use spa::ProtoPort;
 
-use super::{Firewall, FirewallError};
+use super::{Backend, BaseRules, Drift, FirewallError, Holes, Unsupported};
 
-/// Remembers what it was told to open; closes nothing by itself. Clones share their memory, so that
-/// a test can look at what it has given away.
+/// Remembers what it was told. Clones share their memory, so that a test can look at what it has
+/// given away.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryFirewall(Arc<Mutex<Memory>>);
+pub struct MemoryFirewall {
+    host: Arc<Mutex<Host>>,
+    /// What this clone laid last.
+    protect: Vec<ProtoPort>,
+}
 
+/// What a host's kernel would have in it.
 #[derive(Debug, Default)]
-struct Memory {
+struct Host {
+    /// The ports that are hidden, while the base rules are there.
+    hidden: Option<Vec<ProtoPort>>,
     open: BTreeMap<Rule, HoleTimeout>,
-    revoked: Vec<Rule>,
+    revoked: BTreeSet<Rule>,
 }
 
 // === impl MemoryFirewall ===
 
 impl MemoryFirewall {
-    /// The rules that were taken back by force and not opened since.
+    /// Both halves, with this memory behind them.
+    pub fn backend(&self) -> Backend {
+        Backend {
+            name: "memory",
+            base_rules: Box::new(self.clone()),
+            holes: Box::new(self.clone()),
+        }
+    }
+
+    /// The rules that were taken back and not opened since.
     pub fn revoked(&self) -> Vec<Rule> {
-        self.0.lock().revoked.clone()
+        self.host.lock().revoked.iter().copied().collect()
     }
 
     /// What is open.
     pub fn holes(&self) -> Vec<Hole> {
-        let memory = self.0.lock();
+        let host = self.host.lock();
         let hole = |(rule, timeout): (&Rule, &HoleTimeout)| Hole {
             rule: *rule,
             timeout: *timeout,
         };
-        memory.open.iter().map(hole).collect()
+        host.open.iter().map(hole).collect()
+    }
+
+    /// Whether a new connection from this address would reach a service on this port.
+    pub fn lets_in(&self, address: IpAddr, port: ProtoPort) -> bool {
+        let host = self.host.lock();
+        let Some(hidden) = &host.hidden else {
+            return true;
+        };
+        !hidden.contains(&port) || host.open.contains_key(&Rule::Accept { address, port })
+    }
+
+    /// Whether a session that was established from this address to this port would go on.
+    pub fn lets_talk(&self, address: IpAddr, port: ProtoPort) -> bool {
+        let host = self.host.lock();
+        host.hidden.is_none() || !host.revoked.contains(&Rule::Accept { address, port })
+    }
+
+    /// Lets time pass: every hole has so much less of it left, and those without any are closed.
+    pub fn let_pass(&self, secs: u32) {
+        self.host.lock().open.retain(|_, timeout| {
+            let left = timeout.secs().saturating_sub(secs);
+            *timeout = HoleTimeout::clamped(left);
+            left > 0
+        });
+    }
+
+    /// Does what another program does that empties the whole packet filter.
+    pub fn forget(&self) {
+        *self.host.lock() = Host::default();
     }
 }
 
-impl Firewall for MemoryFirewall {
+impl BaseRules for MemoryFirewall {
+    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
+        self.protect = protect.to_vec();
+        self.repair()
+    }
+
+    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
+        self.lay(ports)
+    }
+
+    fn protected(&self) -> &[ProtoPort] {
+        &self.protect
+    }
+
+    fn check(&mut self) -> Result<Option<Drift>, FirewallError> {
+        let host = self.host.lock();
+        let as_laid = host.hidden.as_ref() == Some(&self.protect);
+        Ok((!as_laid).then(|| Drift(vec!["the base rules are gone".to_owned()])))
+    }
+
+    fn repair(&mut self) -> Result<(), FirewallError> {
+        self.host.lock().hidden = Some(self.protect.clone());
+        Ok(())
+    }
+
+    fn remove(&mut self) -> Result<(), FirewallError> {
+        self.forget();
+        Ok(())
+    }
+}
+
+impl Holes for MemoryFirewall {
+    fn can(&self, rule: &Rule) -> Result<(), Unsupported> {
+        match rule {
+            Rule::Accept { .. } => Ok(()),
+        }
+    }
+
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {
-        let mut memory = self.0.lock();
+        let mut host = self.host.lock();
         for hole in holes {
-            memory.open.insert(hole.rule, hole.timeout);
-            memory.revoked.retain(|rule| *rule != hole.rule);
+            host.open.insert(hole.rule, hole.timeout);
+            host.revoked.remove(&hole.rule);
         }
         Ok(())
     }
 
     fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
-        let mut memory = self.0.lock();
+        let mut host = self.host.lock();
         for rule in rules {
-            memory.open.remove(rule);
-            memory.revoked.push(*rule);
+            host.open.remove(rule);
+            host.revoked.insert(*rule);
         }
         Ok(())
     }
@@ -62,7 +150,7 @@ impl Firewall for MemoryFirewall {
     }
 
     fn flush(&mut self) -> Result<(), FirewallError> {
-        self.0.lock().open.clear();
+        self.host.lock().open.clear();
         Ok(())
     }
 }

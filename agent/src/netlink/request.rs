@@ -105,6 +105,20 @@ impl Requests {
         self.put(nest.0, &length.to_ne_bytes());
     }
 
+    /// The messages as a receiver would read them.
+    #[cfg(test)]
+    pub(crate) fn sent(&self) -> Vec<super::Attributes<'_>> {
+        use super::reply::{Messages, Reply};
+
+        let data = |reply| match reply {
+            Reply::Data(attributes) => Some(attributes),
+            Reply::Done | Reply::Refused(_) => None,
+        };
+        Messages::of(&self.bytes)
+            .filter_map(|message| data(message.ok()?.reply))
+            .collect()
+    }
+
     fn put(&mut self, at: usize, value: &[u8]) {
         if let Some(slot) = self.bytes.get_mut(at..at + value.len()) {
             slot.copy_from_slice(value);

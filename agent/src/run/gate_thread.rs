@@ -19,10 +19,9 @@ use super::command::Commands;
 use super::events;
 use super::folds::Folds;
 use super::grants::Grants;
-use super::warden::WardenHandle;
 use crate::capture::{Arrival, Capture};
 use crate::clock;
-use crate::firewall::Firewall;
+use crate::firewall::{Holes, MonitorHandle};
 use crate::journal::Journal;
 use crate::orders::{ClaimAnswer, Order, OrderInbox, Standing};
 
@@ -39,14 +38,14 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct GateThread {
     pub(super) gate: Gate,
     pub(super) journal: Journal,
-    pub(super) firewall: Box<dyn Firewall>,
+    pub(super) firewall: Box<dyn Holes>,
     pub(super) captures: Vec<Box<dyn Capture>>,
     pub(super) inbox: OrderInbox,
     pub(super) grants: Grants,
     pub(super) claims: Claims,
     pub(super) folds: Folds,
     pub(super) commands: Commands,
-    pub(super) warden: Option<WardenHandle>,
+    pub(super) monitor: Option<MonitorHandle>,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) committed: watch::Sender<u64>,
     pub(super) watchdog: Option<Duration>,

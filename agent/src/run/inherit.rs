@@ -10,13 +10,13 @@ use gate::Now;
 use super::events;
 use super::grants::{Grants, Live, Origin};
 use crate::config::Config;
-use crate::firewall::Firewall;
+use crate::firewall::Holes;
 use crate::journal::Start;
 
 /// Closes, or takes over, the grants of earlier runs, and records what became of them.
 pub(super) fn settle_the_past(
     start: &mut Start,
-    firewall: &mut dyn Firewall,
+    firewall: &mut dyn Holes,
     config: &Config,
     now: Now,
 ) -> Grants {

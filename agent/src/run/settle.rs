@@ -153,8 +153,8 @@ impl GateThread {
         }
         self.listen_on(&policy.spa_server_ports());
         self.revoke_what_is_not_upheld(generation, now);
-        if let Some(warden) = &self.warden {
-            warden.protect(protected(&self.protect, &policy));
+        if let Some(monitor) = &self.monitor {
+            monitor.protect(protected(&self.protect, &policy));
         }
         // Acknowledged when it is saved. If the disk is full it is enforced nevertheless.
         self.settle(now);

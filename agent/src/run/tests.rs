@@ -231,7 +231,7 @@ impl Room {
             claims: Claims::new(Some(ask_sender), 1),
             folds: Folds::new(Duration::ZERO),
             commands: Commands::new(orders.clone(), Duration::from_secs(1)),
-            warden: None,
+            monitor: None,
             standing: watch::Sender::new(Standing::default()),
             committed: watch::Sender::new(0),
             watchdog: None,

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use agent::firewall::{Firewall as _, Groundwork, GroundworkOptions, IpsetFirewall, SetNames};
+use agent::config::FirewallConfig;
+use agent::firewall;
 use agent::journal::{Journal, JournalOptions, Retention};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -171,14 +172,8 @@ fn set(bencher: Bencher<'_, '_>, batch: u32) {
     if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() {
         return;
     }
-    let chain = "PT_BENCH";
-    let mut ground = Groundwork::survey(GroundworkOptions {
-        chain: chain.to_owned(),
-        protect: Vec::new(),
-    })
-    .unwrap();
-    ground.install().unwrap();
-    let mut sets = IpsetFirewall::connect(SetNames::of_chain(chain)).unwrap();
+    let mut firewall = firewall::open(&FirewallConfig::of_chain("PT_BENCH")).unwrap();
+    firewall.base_rules.lay(&[]).unwrap();
     let mut next = 0_u32;
 
     bencher
@@ -186,7 +181,7 @@ fn set(bencher: Bencher<'_, '_>, batch: u32) {
             next = (next + batch) % 60_000;
             (next..next + batch).map(hole).collect::<Vec<Hole>>()
         })
-        .bench_local_values(|holes| sets.open(&holes).unwrap());
+        .bench_local_values(|holes| firewall.holes.open(&holes).unwrap());
 }
 
 fn hole(number: u32) -> Hole {

@@ -1,0 +1,198 @@
+//! What every back end must do: the contract between the agent and the host's packet filter.
+//!
+//! A back end is a pair, because its halves run on different threads and cost a thousandfold
+//! different amounts. Made together by one constructor, they may share what they need to (a socket
+//! that owns a table, a queue of slower work); the agent never sees what.
+//!
+//! | half | thread | may take |
+//! |---|---|---|
+//! | [`Holes`] | the gate thread, between a commit and the next packet | microseconds |
+//! | [`BaseRules`] | the thread that looks after them | milliseconds to seconds |
+//!
+//! To add a back end: a file or a folder beside `iptables`, a line in [`open`](super::open), and a
+//! line in the conformance suite (`agent/tests/firewall.rs`), which says in sentences what must
+//! hold. Nobody else names it.
+
+use std::fmt;
+
+use engine::{Hole, Rule};
+use spa::ProtoPort;
+
+use super::FirewallError;
+
+/// The host's packet filter as the agent uses it.
+#[derive(Debug)]
+pub struct Backend {
+    /// For people: `iptables`, `memory`.
+    pub name: &'static str,
+    /// What must be there before anything can be opened.
+    pub base_rules: Box<dyn BaseRules>,
+    /// What is open, for whom and for how long.
+    pub holes: Box<dyn Holes>,
+}
+
+/// The rules that everything else hangs on: they hide the protected ports, let holes take effect,
+/// and let established sessions outlive their holes.
+///
+/// They belong to one agent and touch nobody else's rules. As long as this value lives, no other
+/// agent can manage the same ones.
+pub trait BaseRules: Send + fmt::Debug {
+    /// Makes the base rules what they should be, whatever they are now, with these ports hidden and
+    /// no others. What is open stays open. Doing it twice changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`FirewallError`]; no protected port has been opened by trying.
+    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError>;
+
+    /// Hides these ports from now on and no others; does nothing when that is so already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lay`].
+    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError>;
+
+    /// The ports that are hidden, in the order they were given.
+    fn protected(&self) -> &[ProtoPort];
+
+    /// Compares the host with what was laid; `None` when nothing differs. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the host cannot be asked.
+    fn check(&mut self) -> Result<Option<Drift>, FirewallError>;
+
+    /// Lays again what was laid last.
+    ///
+    /// What was open may be gone with what others threw away; it is for the caller, who knows it,
+    /// to open it again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lay`].
+    fn repair(&mut self) -> Result<(), FirewallError>;
+
+    /// Removes the base rules and every hole, and nothing else. What is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`FirewallError`] when the host refuses.
+    fn remove(&mut self) -> Result<(), FirewallError>;
+}
+
+/// Opens and closes holes.
+///
+/// An implementation must have changed the host when it returns `Ok`. The dangerous error is a hole
+/// without an end: no implementation may ever make one, and every hole must end by itself, whatever
+/// happens to the agent.
+pub trait Holes: Send + fmt::Debug {
+    /// Whether such a rule can be opened here at all. To be asked before a grant is recorded: what
+    /// this permits, [`Self::open`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`] says what is missing, for the record and the one who asked.
+    fn can(&self, rule: &Rule) -> Result<(), Unsupported>;
+
+    /// Opens every hole, for exactly its timeout from now: a rule that stands already gets the new
+    /// timeout, longer or shorter. Who must not shorten says the later deadline.
+    ///
+    /// # Errors
+    ///
+    /// Some holes of the batch may be open after an error; each has its timeout.
+    fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError>;
+
+    /// Takes the rules back at once, also for sessions that are established through them. Opening
+    /// one again lifts that. What is not open is no error.
+    ///
+    /// # Errors
+    ///
+    /// Some holes may still be open after an error, until their timeout.
+    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError>;
+
+    /// What is open now, with the time left, in no particular order.
+    ///
+    /// # Errors
+    ///
+    /// When the host cannot be asked.
+    fn list(&mut self) -> Result<Vec<Hole>, FirewallError>;
+
+    /// Closes everything; established sessions live on.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses; what was open closes at its timeout.
+    fn flush(&mut self) -> Result<(), FirewallError>;
+}
+
+/// How the host differs from what was laid, one finding each, for people.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Drift(pub Vec<String>);
+
+/// A rule that a back end cannot hold on this host, and why.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{rule} cannot be opened here: {reason}")]
+pub struct Unsupported {
+    /// What was asked for.
+    pub rule: Rule,
+    /// What is missing.
+    pub reason: &'static str,
+}
+
+// === impl BaseRules, impl Holes ===
+
+impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
+    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
+        (**self).lay(protect)
+    }
+
+    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
+        (**self).protect(ports)
+    }
+
+    fn protected(&self) -> &[ProtoPort] {
+        (**self).protected()
+    }
+
+    fn check(&mut self) -> Result<Option<Drift>, FirewallError> {
+        (**self).check()
+    }
+
+    fn repair(&mut self) -> Result<(), FirewallError> {
+        (**self).repair()
+    }
+
+    fn remove(&mut self) -> Result<(), FirewallError> {
+        (**self).remove()
+    }
+}
+
+impl<T: Holes + ?Sized> Holes for Box<T> {
+    fn can(&self, rule: &Rule) -> Result<(), Unsupported> {
+        (**self).can(rule)
+    }
+
+    fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {
+        (**self).open(holes)
+    }
+
+    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
+        (**self).close(rules)
+    }
+
+    fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {
+        (**self).list()
+    }
+
+    fn flush(&mut self) -> Result<(), FirewallError> {
+        (**self).flush()
+    }
+}
+
+// === impl Drift ===
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}

@@ -1,0 +1,254 @@
+//! The messages of the kernel's ipset subsystem for sets of type `hash:ip,port` with a timeout:
+//! writing them, and reading what it answers. Pure. Numbers: linux/netfilter/ipset/ip_set.h.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
+
+use engine::{Hole, HoleTimeout, Rule};
+use spa::{ProtoPort, Protocol};
+
+use super::super::family::Family;
+use crate::netlink::{Attributes, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, Requests};
+
+/// Adding what is there renews its timeout; deleting what is not there is no error: neither says
+/// `NLM_F_EXCL`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Change {
+    Add,
+    Delete,
+}
+
+const NFNL_SUBSYS_IPSET: u8 = 6;
+
+const CMD_CREATE: u8 = 2;
+const CMD_DESTROY: u8 = 3;
+const CMD_FLUSH: u8 = 4;
+const CMD_LIST: u8 = 7;
+const CMD_ADD: u8 = 9;
+const CMD_DEL: u8 = 10;
+
+const ATTR_PROTOCOL: u16 = 1;
+const ATTR_SETNAME: u16 = 2;
+const ATTR_TYPENAME: u16 = 3;
+const ATTR_REVISION: u16 = 4;
+const ATTR_FAMILY: u16 = 5;
+const ATTR_DATA: u16 = 7;
+const ATTR_ADT: u16 = 8;
+const ATTR_LINENO: u16 = 9;
+
+const ATTR_IP: u16 = 1;
+const ATTR_PORT: u16 = 4;
+const ATTR_TIMEOUT: u16 = 6;
+const ATTR_PROTO: u16 = 7;
+const ATTR_MAXELEM: u16 = 19;
+const ATTR_IPADDR_IPV4: u16 = 1;
+const ATTR_IPADDR_IPV6: u16 = 2;
+
+/// The version of the protocol that every kernel since 2.6.39 speaks.
+const PROTOCOL: u8 = 6;
+/// Revision of `hash:ip,port` that every kernel since 3.18 knows.
+const REVISION: u8 = 5;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+
+pub(super) const ENOENT: i32 = 2;
+const EPERM: i32 = 1;
+
+/// Elements that one set can hold. More than the grants that the agent allows to be open at once,
+/// so that the set is never the first to be full.
+const ELEMENTS_MAX: u32 = 131_072;
+/// For an element that names no timeout, which this agent never makes.
+const DEFAULT_TIMEOUT_SECS: u32 = 30;
+
+/// One message that makes a set, or finds it there already.
+pub(super) fn create(requests: &mut Requests, set: &str, family: Family) {
+    begin(requests, CMD_CREATE, NLM_F_ACK | NLM_F_CREATE, set);
+    requests.text(ATTR_TYPENAME, "hash:ip,port");
+    requests.attribute(ATTR_REVISION, &[REVISION]);
+    requests.attribute(ATTR_FAMILY, &[family.number()]);
+    let data = requests.nest(ATTR_DATA);
+    requests.attribute_be(ATTR_TIMEOUT, &DEFAULT_TIMEOUT_SECS.to_be_bytes());
+    requests.attribute_be(ATTR_MAXELEM, &ELEMENTS_MAX.to_be_bytes());
+    requests.end_nest(data);
+    requests.end();
+}
+
+/// One message that removes a set with its elements.
+pub(super) fn destroy(requests: &mut Requests, set: &str) {
+    begin(requests, CMD_DESTROY, NLM_F_ACK, set);
+    requests.end();
+}
+
+/// One message that removes all elements of a set.
+pub(super) fn flush(requests: &mut Requests, set: &str) {
+    begin(requests, CMD_FLUSH, NLM_F_ACK, set);
+    requests.end();
+}
+
+/// One message that asks for all elements of a set.
+pub(super) fn list(requests: &mut Requests, set: &str) {
+    begin(requests, CMD_LIST, NLM_F_ACK | NLM_F_DUMP, set);
+    requests.end();
+}
+
+/// One message that adds or deletes many elements, or none for no elements. Each is a rule and, to
+/// be added, for how many seconds.
+pub(super) fn change(
+    requests: &mut Requests,
+    change: Change,
+    set: &str,
+    elements: impl Iterator<Item = (Rule, Option<u32>)>,
+) {
+    let mut elements = elements.peekable();
+    if elements.peek().is_none() {
+        return;
+    }
+    let command = match change {
+        Change::Add => CMD_ADD,
+        Change::Delete => CMD_DEL,
+    };
+    begin(requests, command, NLM_F_ACK, set);
+    requests.attribute(ATTR_LINENO, &0_u32.to_ne_bytes());
+    let list = requests.nest(ATTR_ADT);
+    for (line, (rule, timeout_secs)) in elements.enumerate() {
+        let Rule::Accept { address, port } = rule;
+        let data = requests.nest(ATTR_DATA);
+        let ip = requests.nest(ATTR_IP);
+        match address {
+            IpAddr::V4(v4) => requests.attribute_be(ATTR_IPADDR_IPV4, &v4.octets()),
+            IpAddr::V6(v6) => requests.attribute_be(ATTR_IPADDR_IPV6, &v6.octets()),
+        }
+        requests.end_nest(ip);
+        requests.attribute_be(ATTR_PORT, &port.port.get().to_be_bytes());
+        requests.attribute(ATTR_PROTO, &[protocol_number(port.protocol)]);
+        if let Some(secs) = timeout_secs {
+            requests.attribute_be(ATTR_TIMEOUT, &secs.to_be_bytes());
+        }
+        let line = u32::try_from(line).unwrap_or(u32::MAX);
+        requests.attribute_be(ATTR_LINENO, &line.to_be_bytes());
+        requests.end_nest(data);
+    }
+    requests.end_nest(list);
+    requests.end();
+}
+
+/// The elements in one message of the answer to [`list`]. What is no element of ours is left out.
+pub(super) fn elements(message: Attributes<'_>, each: &mut dyn FnMut(Hole)) {
+    let Some(list) = message.find(ATTR_ADT) else {
+        return;
+    };
+    for (_, data) in Attributes::inside(list).filter(|(kind, _)| *kind == ATTR_DATA) {
+        if let Some(hole) = hole_of(Attributes::inside(data)) {
+            each(hole);
+        }
+    }
+}
+
+fn hole_of(element: Attributes<'_>) -> Option<Hole> {
+    let ip = Attributes::inside(element.find(ATTR_IP)?);
+    let address = match (ip.find(ATTR_IPADDR_IPV4), ip.find(ATTR_IPADDR_IPV6)) {
+        (Some(v4), _) => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(v4).ok()?)),
+        (None, Some(v6)) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(v6).ok()?)),
+        (None, None) => return None,
+    };
+    let port = u16::from_be_bytes(element.find(ATTR_PORT)?.try_into().ok()?);
+    let protocol = match element.find(ATTR_PROTO)? {
+        [IPPROTO_TCP] => Protocol::Tcp,
+        [IPPROTO_UDP] => Protocol::Udp,
+        _ => return None,
+    };
+    let secs = u32::from_be_bytes(element.find(ATTR_TIMEOUT)?.try_into().ok()?);
+    let port = ProtoPort {
+        protocol,
+        port: NonZeroU16::new(port)?,
+    };
+    Some(Hole {
+        rule: Rule::Accept { address, port },
+        timeout: HoleTimeout::clamped(secs),
+    })
+}
+
+const fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => IPPROTO_TCP,
+        Protocol::Udp => IPPROTO_UDP,
+    }
+}
+
+fn begin(requests: &mut Requests, command: u8, flags: u16, set: &str) {
+    requests.begin(NFNL_SUBSYS_IPSET, command, flags, Family::V4.number());
+    requests.attribute(ATTR_PROTOCOL, &[PROTOCOL]);
+    requests.text(ATTR_SETNAME, set);
+}
+
+/// What the kernel's error numbers mean for sets (ip_set.h, `ipset_errno`).
+pub(super) fn kernel_reason(code: i32) -> String {
+    match code {
+        EPERM => "not permitted (root or CAP_NET_ADMIN is needed)".to_owned(),
+        ENOENT => "there is no such set".to_owned(),
+        22 => "this kernel has no ipset (module ip_set)".to_owned(),
+        4097 => "protocol error".to_owned(),
+        4098 => {
+            "this kernel has no sets of type hash:ip,port (module ip_set_hash_ipport)".to_owned()
+        }
+        4100 => "a rule refers to it".to_owned(),
+        4103 => "a set of this name is of another kind; `ipset destroy` it".to_owned(),
+        4352 => "the set is full".to_owned(),
+        other => std::io::Error::from_raw_os_error(other).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hole() -> impl Strategy<Value = Hole> {
+        (any::<IpAddr>(), any::<bool>(), 1..=u16::MAX, any::<u32>()).prop_map(
+            |(address, is_tcp, port, secs)| {
+                let port = ProtoPort {
+                    protocol: if is_tcp { Protocol::Tcp } else { Protocol::Udp },
+                    port: NonZeroU16::new(port).unwrap(),
+                };
+                Hole {
+                    rule: Rule::Accept { address, port },
+                    timeout: HoleTimeout::clamped(secs),
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_hole_that_was_added_is_listed_as_the_same(
+            holes in prop::collection::vec(hole(), 1..600),
+        ) {
+            let mut requests = Requests::default();
+            let timed = holes.iter().map(|hole| (hole.rule, Some(hole.timeout.secs())));
+            change(&mut requests, Change::Add, "PT_4", timed);
+
+            let mut listed = Vec::new();
+            // The kernel's answer has the form of a request.
+            for message in requests.sent() {
+                elements(message, &mut |hole| listed.push(hole));
+            }
+
+            prop_assert_eq!(listed, holes);
+        }
+
+        #[test]
+        fn whatever_the_kernel_answers_no_element_is_made_up(
+            bytes in prop::collection::vec(
+                prop_oneof![Just(0_u8), 1..=24_u8, Just(0x80), any::<u8>()],
+                0..400,
+            ),
+        ) {
+            let mut listed = 0;
+            elements(Attributes::inside(&bytes), &mut |_| listed += 1);
+
+            // The smallest element: address, port, protocol and timeout in their headers.
+            prop_assert!(listed <= bytes.len() / 32);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The iptables back end, checked with the programs that administrators use: what is in the chain,
+//! in the sets, and what drift is called.
+
+use std::collections::BTreeSet;
+
+use agent::config::FirewallConfig;
+use agent::firewall::{self, Backend, BaseRules as _, FirewallError, Holes as _};
+use engine::{Hole, HoleTimeout, Rule};
+use harness::{Node, in_lab};
+
+use crate::CHAIN;
+
+#[test]
+fn ipset_prints_what_netlink_added() {
+    on_host(&[], |host, firewall| {
+        let holes = [
+            hole("192.0.2.7", "tcp/22", 30),
+            hole("192.0.2.7", "udp/53", 2_147_483),
+            hole("2001:db8::7", "tcp/22", 60),
+        ];
+
+        firewall.holes.open(&holes).unwrap();
+
+        let expected = [
+            "add PT_TEST_4 192.0.2.7,tcp:22 timeout 30",
+            "add PT_TEST_4 192.0.2.7,udp:53 timeout 2147483",
+            "add PT_TEST_6 2001:db8::7,tcp:22 timeout 60",
+        ];
+        assert_eq!(elements(host), expected.map(str::to_owned).into());
+    });
+}
+
+#[test]
+fn a_rule_that_is_closed_is_barred_until_it_is_opened_again() {
+    on_host(&[], |host, firewall| {
+        firewall
+            .holes
+            .open(&[hole("192.0.2.7", "tcp/22", 30)])
+            .unwrap();
+
+        firewall
+            .holes
+            .close(&[rule("192.0.2.7", "tcp/22")])
+            .unwrap();
+
+        let barred = ["add PT_TEST_R4 192.0.2.7,tcp:22 timeout 432000".to_owned()];
+        assert_eq!(elements(host), barred.into());
+        firewall
+            .holes
+            .open(&[hole("192.0.2.7", "tcp/22", 30)])
+            .unwrap();
+        let open = ["add PT_TEST_4 192.0.2.7,tcp:22 timeout 30".to_owned()];
+        assert_eq!(elements(host), open.into());
+    });
+}
+
+#[test]
+fn the_chain_is_first_and_laying_again_changes_nothing() {
+    on_host(&["tcp/22"], |host, firewall| {
+        let before = rules(host);
+
+        firewall.base_rules.repair().unwrap();
+
+        assert_eq!(rules(host), before);
+        let expected = "\
+-N PT_TEST
+-A PT_TEST -m set --match-set PT_TEST_R4 src,dst -j DROP
+-A PT_TEST -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A PT_TEST -m set --match-set PT_TEST_4 src,dst -j ACCEPT
+-A PT_TEST ! -i lo -p tcp -m tcp --dport 22 -j DROP
+";
+        assert_eq!(run(host, &["iptables", "-w", "-S", CHAIN]), expected);
+        let v6 = run(host, &["ip6tables", "-w", "-S", CHAIN]);
+        assert!(v6.contains("--match-set PT_TEST_6 src,dst -j ACCEPT"));
+        assert_eq!(firewall.base_rules.check(), Ok(None));
+    });
+}
+
+#[test]
+fn drift_is_found_named_and_repaired() {
+    on_host(&["tcp/22"], |host, firewall| {
+        let good = rules(host);
+        let breakages: [(&[&str], &str); 5] = [
+            (
+                &["iptables", "-w", "-F", "INPUT"],
+                "INPUT does not lead to PT_TEST",
+            ),
+            (
+                &["iptables", "-w", "-F", CHAIN],
+                "the rules of PT_TEST were changed",
+            ),
+            (
+                &["iptables", "-w", "-I", "INPUT", "1", "-j", "ACCEPT"],
+                "PT_TEST is only rule 2 of INPUT",
+            ),
+            (
+                &["iptables", "-w", "-A", "INPUT", "-j", CHAIN],
+                "INPUT leads to PT_TEST 2 times",
+            ),
+            (
+                &["iptables", "-w", "-D", CHAIN, "1"],
+                "the rules of PT_TEST were changed",
+            ),
+        ];
+
+        for (breakage, finding) in breakages {
+            run(host, breakage);
+
+            let drift = firewall.base_rules.check().unwrap().unwrap().to_string();
+
+            assert!(drift.contains(finding), "{drift}");
+            firewall.base_rules.repair().unwrap();
+            assert_eq!(firewall.base_rules.check(), Ok(None));
+            let theirs = ["iptables", "-w", "-D", "INPUT", "-j", "ACCEPT"];
+            host.run(&theirs).unwrap();
+            assert_eq!(rules(host), good);
+        }
+    });
+}
+
+#[test]
+fn a_whole_table_thrown_away_is_found_and_repaired() {
+    on_host(&["tcp/22"], |host, firewall| {
+        let good = rules(host);
+        run(host, &["iptables", "-w", "-F"]);
+        run(host, &["iptables", "-w", "-X"]);
+        run(host, &["ip6tables", "-w", "-F"]);
+        run(host, &["ip6tables", "-w", "-X"]);
+        run(host, &["ipset", "destroy"]);
+
+        let drift = firewall.base_rules.check().unwrap().unwrap().to_string();
+        firewall.base_rules.repair().unwrap();
+
+        assert!(drift.contains("a kernel set is missing"), "{drift}");
+        assert!(drift.contains("IPv6: chain PT_TEST is gone"), "{drift}");
+        assert_eq!(rules(host), good);
+        assert_eq!(firewall.base_rules.check(), Ok(None));
+    });
+}
+
+#[test]
+fn a_second_agent_with_the_same_chain_is_refused_until_the_first_has_gone() {
+    on_host(&[], |_, firewall| {
+        let config = FirewallConfig::of_chain(CHAIN);
+        let other = FirewallConfig::of_chain("PT_OTHER");
+
+        let second = firewall::open(&config).map(|_| ());
+
+        let chain = CHAIN.to_owned();
+        assert_eq!(second, Err(FirewallError::Locked { chain }));
+        firewall::open(&other).unwrap();
+        // Gone with both halves of it.
+        *firewall = firewall::open(&other).unwrap();
+        firewall::open(&config).unwrap();
+    });
+}
+
+/// Calls `story` in the network of a host of its own, with our chain laid in it.
+fn on_host(protect: &[&str], story: impl FnOnce(&Node, &mut Backend) + Send) {
+    in_lab(|lab| {
+        let host = lab.node("host", 10)?;
+        host.within(|| {
+            let protect: Vec<_> = protect.iter().map(|port| port.parse().unwrap()).collect();
+            let mut firewall = firewall::open(&FirewallConfig::of_chain(CHAIN))?;
+            firewall.base_rules.lay(&protect)?;
+            story(&host, &mut firewall);
+            Ok(())
+        })
+    });
+}
+
+fn rule(address: &str, port: &str) -> Rule {
+    Rule::Accept {
+        address: address.parse().unwrap(),
+        port: port.parse().unwrap(),
+    }
+}
+
+fn hole(address: &str, port: &str, secs: u32) -> Hole {
+    Hole {
+        rule: rule(address, port),
+        timeout: HoleTimeout::clamped(secs),
+    }
+}
+
+/// What `ipset save` prints about elements. It may already have counted some seconds down.
+fn elements(host: &Node) -> BTreeSet<String> {
+    let text = run(host, &["ipset", "save"]);
+    let adds = text.lines().filter(|line| line.starts_with("add "));
+    adds.map(as_it_was_added).collect()
+}
+
+fn as_it_was_added(line: &str) -> String {
+    let (head, secs) = line.rsplit_once(' ').unwrap();
+    let left: u32 = secs.parse().unwrap();
+    // The kernel rounds the time left down, so even a fresh element shows one second less.
+    let added = [30, 60, 432_000, 2_147_483];
+    let added = added
+        .into_iter()
+        .find(|added| (left..=left + 3).contains(added));
+    format!("{head} {}", added.unwrap_or(left))
+}
+
+fn rules(host: &Node) -> String {
+    run(host, &["iptables", "-w", "-S"]) + &run(host, &["ip6tables", "-w", "-S"])
+}
+
+fn run(host: &Node, words: &[&str]) -> String {
+    host.run(words).and_then(|ran| ran.ok()).unwrap().stdout
+}

@@ -1,0 +1,28 @@
+//! Packet filters against what must hold of them: every back end by the same sentences, and each by
+//! what administrators see of it.
+//!
+//! The kernel's are tried in a lab: real packets of two machines, real services, the programs that
+//! administrators use.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod conformance;
+mod iptables;
+mod worlds;
+
+use agent::config::FirewallConfig;
+
+/// The chain of all tests; every test has a network namespace of its own.
+const CHAIN: &str = "PT_TEST";
+
+/// One line for each back end: how a sentence of the conformance suite is tried with it.
+mod back_ends {
+    use super::conformance::suite;
+    use super::worlds::{in_kernel, in_memory};
+    use super::{CHAIN, FirewallConfig};
+
+    suite!(memory, in_memory);
+    suite!(iptables, |sentence| in_kernel(
+        &FirewallConfig::of_chain(CHAIN),
+        sentence
+    ));
+}

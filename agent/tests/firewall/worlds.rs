@@ -1,0 +1,193 @@
+//! Where back ends are tried: a lab with a real kernel, and the memory that plays one.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use agent::config::FirewallConfig;
+use agent::firewall::memory::MemoryFirewall;
+use agent::firewall::{self, Backend};
+use harness::service::{Reach, TcpService, UdpService};
+use harness::{Lab, Node, Result, in_lab, wait};
+use spa::{ProtoPort, Protocol};
+
+use crate::conformance::{Family, Who, World};
+
+/// What is tried.
+type Sentence = fn(&dyn World);
+
+/// Tries a sentence with the memory back end.
+pub(crate) fn in_memory(sentence: Sentence) {
+    sentence(&MemoryWorld(MemoryFirewall::default()));
+}
+
+/// Tries a sentence on a host of a lab, with the back end that this configuration names.
+pub(crate) fn in_kernel(config: &FirewallConfig, sentence: Sentence) {
+    in_lab(|lab| {
+        let world = KernelWorld::new(lab, config)?;
+        // What the back end runs and opens belongs to the network of the thread.
+        world.host.within(|| {
+            sentence(&world);
+            Ok(())
+        })
+    });
+}
+
+struct MemoryWorld(MemoryFirewall);
+
+/// A host with services, and two neighbours on the same wire.
+struct KernelWorld {
+    config: FirewallConfig,
+    host: Node,
+    alice: Node,
+    mallory: Node,
+    _services: ([TcpService; 2], UdpService),
+}
+
+// === impl MemoryWorld ===
+
+impl World for MemoryWorld {
+    fn open(&self) -> Backend {
+        self.0.backend()
+    }
+
+    fn address(&self, who: Who, family: Family) -> IpAddr {
+        match (who, family) {
+            (Who::Alice, Family::V4) => [192, 0, 2, 20].into(),
+            (Who::Mallory, Family::V4) => [192, 0, 2, 30].into(),
+            (Who::Alice, Family::V6) => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 20].into(),
+            (Who::Mallory, Family::V6) => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 30].into(),
+        }
+    }
+
+    fn lets_in(&self, from: IpAddr, port: ProtoPort) -> bool {
+        self.0.lets_in(from, port)
+    }
+
+    fn session(&self, from: IpAddr, port: ProtoPort) -> Box<dyn FnMut() -> bool + '_> {
+        assert!(self.0.lets_in(from, port));
+        Box::new(move || self.0.lets_talk(from, port))
+    }
+
+    fn pass(&self, secs: u32) {
+        self.0.let_pass(secs);
+    }
+
+    fn flush_by_another(&self) {
+        self.0.forget();
+    }
+
+    fn addition_of_another(&self) {}
+
+    fn all(&self) -> String {
+        format!("{:?}", self.0)
+    }
+}
+
+// === impl KernelWorld ===
+
+impl KernelWorld {
+    fn new(lab: &Lab, config: &FirewallConfig) -> Result<Self> {
+        let host = lab.node("host", 10)?;
+        let services = (
+            [host.serve_tcp(22)?, host.serve_tcp(80)?],
+            host.serve_udp(53)?,
+        );
+        Ok(Self {
+            config: config.clone(),
+            alice: lab.node("alice", 20)?,
+            mallory: lab.node("mallory", 30)?,
+            host,
+            _services: services,
+        })
+    }
+
+    /// The neighbour with this address, and the host's address that it would use.
+    fn ways(&self, from: IpAddr) -> (&Node, IpAddr) {
+        let is_of = |node: &&Node| IpAddr::from(node.v4) == from || IpAddr::from(node.v6) == from;
+        let node = [&self.alice, &self.mallory].into_iter().find(is_of);
+        let host = match from {
+            IpAddr::V4(_) => self.host.v4.into(),
+            IpAddr::V6(_) => self.host.v6.into(),
+        };
+        (node.unwrap(), host)
+    }
+
+    fn run(&self, words: &[&str]) -> String {
+        self.host
+            .run(words)
+            .and_then(|ran| ran.ok())
+            .unwrap()
+            .stdout
+    }
+}
+
+impl World for KernelWorld {
+    fn open(&self) -> Backend {
+        firewall::open(&self.config).unwrap()
+    }
+
+    fn address(&self, who: Who, family: Family) -> IpAddr {
+        let node = match who {
+            Who::Alice => &self.alice,
+            Who::Mallory => &self.mallory,
+        };
+        match family {
+            Family::V4 => node.v4.into(),
+            Family::V6 => node.v6.into(),
+        }
+    }
+
+    fn lets_in(&self, from: IpAddr, port: ProtoPort) -> bool {
+        let (node, host) = self.ways(from);
+        let number = port.port.get();
+        let seen = match port.protocol {
+            Protocol::Tcp => node.reach(host, number),
+            Protocol::Udp => node.reach_udp(host, number),
+        };
+        seen.unwrap() == Reach::Open
+    }
+
+    fn session(&self, from: IpAddr, port: ProtoPort) -> Box<dyn FnMut() -> bool + '_> {
+        let (node, host) = self.ways(from);
+        let mut session = node.session(host, port.port.get()).unwrap();
+        session.talk().unwrap();
+        Box::new(move || !session.is_dead(Duration::from_secs(1)).unwrap())
+    }
+
+    fn pass(&self, secs: u32) {
+        // A little more than promised: the kernel counts in ticks of some milliseconds.
+        let span = Duration::from_secs(secs.into()) + Duration::from_millis(100);
+        wait::until_instant(wait::now() + span);
+    }
+
+    fn flush_by_another(&self) {
+        for program in ["iptables", "ip6tables"] {
+            self.run(&[program, "-w", "-F"]);
+            self.run(&[program, "-w", "-X"]);
+        }
+        self.run(&["ipset", "destroy"]);
+    }
+
+    fn addition_of_another(&self) {
+        self.run(&["ipset", "create", "THEIRS_4", "hash:ip", "timeout", "600"]);
+        for program in ["iptables", "ip6tables"] {
+            self.run(&[program, "-w", "-N", "THEIRS"]);
+            self.run(&[program, "-w", "-A", "INPUT", "-j", "THEIRS"]);
+            self.run(&[
+                program, "-w", "-A", "INPUT", "-p", "tcp", "--dport", "25", "-j", "DROP",
+            ]);
+        }
+    }
+
+    fn all(&self) -> String {
+        let rules = self.host.rules().unwrap().join("\n");
+        // Counters of packets are not part of what is there.
+        let rules = rules
+            .split_inclusive('\n')
+            .map(|line| match line.split_once(" [") {
+                Some((chain, _)) if line.starts_with(':') => format!("{chain}\n"),
+                Some(_) | None => line.to_owned(),
+            });
+        rules.collect::<String>() + &self.run(&["ipset", "list", "-n"])
+    }
+}
