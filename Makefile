@@ -44,7 +44,7 @@ fmt: ## Format everything
 	$(CARGO) fmt --all
 
 package: ## Build Debian and RPM packages
-	@echo "make package: there are no packages yet; they come with the packaging issue" >&2; exit 1
+	@echo "make package: there are no packages yet" >&2; exit 1
 
 clean-labs: ## Remove namespaces and files that killed demos or tests have left
 	@$(CARGO) run --quiet --locked -p harness --bin demo -- --sweep

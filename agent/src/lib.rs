@@ -1,7 +1,7 @@
 //! postern-agent: captures SPA packets, asks the gate, records, and opens ports.
 //!
-//! The life of a packet is design.md part 3: capture, gate, journal and firewall run on one thread
-//! ([`run`]); the link to the controller, the repair of the firewall's ground, commands and signals
+//! The life of a packet is in docs/architecture.md: capture, gate, journal and firewall run on one
+//! thread ([`run`]); the link to the controller, the repair of the firewall's ground, commands and signals
 //! run beside it and reach it through its mailbox ([`orders`]).
 
 pub mod capture;

@@ -1,4 +1,4 @@
-//! SPA inside an HTTP request, for networks that let nothing else out (fwknop.md a.11).
+//! SPA inside an HTTP request, for networks that let nothing else out (docs/wire-format.md).
 //!
 //! Read as strictly as the stock client writes it: `GET /`, the packet with `+` and `/` written as
 //! `-` and `_`, ` HTTP/1.0` or `1.1`, and `User-Agent: Fwknop`. One segment is one request.

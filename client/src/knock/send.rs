@@ -63,7 +63,7 @@ impl Route {
                 (true, false) => Some(Family::V4),
                 (false, false) => None,
             },
-            // The server looks for a name that begins like this (docs/fwknop.md a.11).
+            // The server looks for a name that begins like this (docs/wire-format.md, transports).
             user_agent: rc
                 .text("HTTP_USER_AGENT")
                 .unwrap_or("Fwknop/3.0.0")

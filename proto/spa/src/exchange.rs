@@ -1,4 +1,5 @@
-//! Pairwise keys: what one user and one host, and nobody else, can compute (design part 6).
+//! Pairwise keys: what one user and one host, and nobody else, can compute
+//! (docs/decisions.md, decision 24).
 
 use std::fmt;
 use std::str::FromStr;

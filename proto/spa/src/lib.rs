@@ -1,7 +1,7 @@
 //! The SPA packet: its fields, its keys, and how it is sealed and opened.
 //!
 //! Nothing here does I/O, reads a clock or draws randomness; all three are arguments. The wire format
-//! is fwknop's (docs/fwknop.md part a), read strictly: there is one way to write each packet, and
+//! is fwknop's (docs/wire-format.md), read strictly: there is one way to write each packet, and
 //! whatever is written in another way is refused.
 //!
 //! # The life of a packet

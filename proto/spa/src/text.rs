@@ -1,8 +1,9 @@
 //! Base64, read strictly: one text for each sequence of bytes.
 //!
 //! fwknop's decoder ignores spare bits and stops at the first `=`, and with it a packet has many
-//! texts (weakness 1). Here the standard alphabet without padding and with zero spare bits is the
-//! only form; keys from configuration files are read more kindly, since nobody attacks through them.
+//! texts (docs/compatibility.md, W1). Here the standard alphabet without padding and with zero
+//! spare bits is the only form; keys from configuration files are read more kindly, since nobody
+//! attacks through them.
 
 use base64::Engine as _;
 use base64::alphabet;

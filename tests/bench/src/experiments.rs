@@ -1,4 +1,4 @@
-//! The experiments, by the numbers of the issue: E1 to E8 at the gate, E9 to E11 in a fleet.
+//! The experiments, by their numbers in the README: E1 to E8 at the gate, E9 to E11 in a fleet.
 
 pub(crate) mod audit;
 mod audit_log;

@@ -61,8 +61,8 @@ impl Report {
         Ok(())
     }
 
-    /// The table of the issue: a line a case, a column a server, and how many times better Postern is
-    /// than the best of the others.
+    /// The table of the README: a line a case, a column a server, and how many times better Postern
+    /// is than the best of the others.
     pub(crate) fn table(&self) -> Table {
         let mut table = Table::new();
         table

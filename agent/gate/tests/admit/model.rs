@@ -1,7 +1,7 @@
 //! The gate against a small model of it: random policies, packets, clocks and policy changes.
 //!
 //! The model knows nothing of wire forms, tags, budgets or shortcuts. It sees which message was
-//! sealed with whose key, and keeps the rules of design.md part 8 in the plainest way.
+//! sealed with whose key, and keeps the invariants of docs/decisions.md in the plainest way.
 
 use std::collections::BTreeSet;
 

@@ -12,7 +12,8 @@ use crate::support::Scene;
 const WE_GRANT: [&str; 5] = [
     // fwknop ends in 2038; the field has 32 bits.
     "edge_time_2038",
-    // fwknop takes 400 characters and more for GPG (weakness 28); here the stanza's key decides.
+    // fwknop takes 400 characters and more for GPG (docs/compatibility.md, W28); here the key of
+    // the stanza decides.
     "size_nohmac_body417",
     "size_sha1_body374_over",
     "size_sha256_body374_over",
@@ -20,7 +21,7 @@ const WE_GRANT: [&str; 5] = [
 ];
 
 /// Granted by the real server, refused here: an octet with a leading zero is octal to some and
-/// decimal to others (weakness 13).
+/// decimal to others (docs/compatibility.md, W13).
 const WE_REFUSE: &str = "edge_ip_leading_zero";
 
 /// access.conf cannot express an empty key.

@@ -196,7 +196,8 @@ fn command(allow: Allow, command: &str) -> Result<Request, Malformed> {
     })
 }
 
-/// Reads an address. Leading zeros are refused: fwknop takes them for octal (weakness 13).
+/// Reads an address. Leading zeros are refused: fwknop takes them for octal
+/// (docs/compatibility.md, W13).
 fn allow(text: &str) -> Result<Allow, Malformed> {
     match text.parse().map_err(|_| Malformed::Address)? {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) | IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ok(Allow::Source),

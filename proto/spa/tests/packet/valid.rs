@@ -16,7 +16,8 @@ const WE_OPEN: [&str; 6] = [
     "edge_empty_passphrase",
     // fwknop ends in 2038; the field has 32 bits.
     "edge_time_2038",
-    // fwknop takes 400 characters and more for GPG (weakness 28); here the stanza's key decides.
+    // fwknop takes 400 characters and more for GPG (docs/compatibility.md, W28); here the key of
+    // the stanza decides.
     "size_nohmac_body417",
     "size_sha1_body374_over",
     "size_sha256_body374_over",
@@ -53,8 +54,9 @@ const BOTH_REFUSE: [(&str, Malformed, InvalidMessage); 5] = [
     ),
 ];
 
-/// Accepted by the real server, refused by us: an octet with a leading zero is read as octal by some
-/// and as decimal by others, so the server opens another address than the user wrote (weakness 13).
+/// Accepted by the real server, refused by us: an octet with a leading zero is read as octal by
+/// some and as decimal by others, so the server opens another address than the user wrote
+/// (docs/compatibility.md, W13).
 const WE_REFUSE: &str = "edge_ip_leading_zero";
 
 /// GnuPG packets, which this version does not open.

@@ -1,0 +1,153 @@
+//! Whatever a comment or a document refers to is in the repository: a file, a decision, a weakness.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests: a file that cannot be read should stop here"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Characters that a path in a comment can have.
+fn is_path(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "/._-".contains(c)
+}
+
+#[test]
+fn every_document_that_a_file_names_is_there() {
+    for (path, text) in texts() {
+        for (at, _) in text.match_indices("docs/") {
+            let is_part = text.get(..at).unwrap().ends_with(is_path);
+            let name: String = text
+                .get(at..)
+                .unwrap()
+                .chars()
+                .take_while(|c| is_path(*c))
+                .collect();
+            let name = name.trim_end_matches(['.', '/']);
+            assert!(
+                is_part || root().join(name).exists(),
+                "{} names {name}, which is not there",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_link_of_a_document_leads_to_a_file() {
+    for (path, text) in texts().into_iter().filter(|(path, _)| is_markdown(path)) {
+        let dir = path.parent().unwrap();
+        for (_, link) in text
+            .match_indices("](")
+            .map(|(at, _)| text.split_at(at + 2))
+        {
+            let target = link.split([')', '#']).next().unwrap();
+            let is_elsewhere = target.is_empty() || target.contains("://");
+            assert!(
+                is_elsewhere || dir.join(target).exists(),
+                "{} links to {target}, which is not there",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_decision_and_every_weakness_that_is_cited_is_written_down() {
+    let decisions = fs::read_to_string(root().join("docs/decisions.md")).unwrap();
+    let weaknesses = fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    for (path, text) in texts() {
+        for number in numbers_after(&text, "docs/decisions.md, decision ") {
+            assert!(
+                decisions.contains(&format!("\n**{number}. ")),
+                "{} cites decision {number}",
+                path.display()
+            );
+        }
+        for number in numbers_after(&text, "docs/compatibility.md, W") {
+            let cell = [
+                format!("\n| W{number} |"),
+                format!(", W{number} |"),
+                format!("\n| W{number}, "),
+            ];
+            assert!(
+                cell.iter().any(|cell| weaknesses.contains(cell.as_str())),
+                "{} cites W{number}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_decision_has_the_number_of_another() {
+    let decisions = fs::read_to_string(root().join("docs/decisions.md")).unwrap();
+    let numbers = numbers_after(&decisions, "\n**");
+
+    let different: BTreeSet<_> = numbers.iter().collect();
+
+    assert_eq!(different.len(), numbers.len());
+    assert!(numbers.len() > 30, "{numbers:?}");
+}
+
+fn numbers_after(text: &str, words: &str) -> Vec<u32> {
+    text.match_indices(words)
+        .filter_map(|(at, words)| {
+            let digits: String = text
+                .get(at + words.len()..)?
+                .chars()
+                .take_while(char::is_ascii_digit)
+                .collect();
+            digits.parse().ok()
+        })
+        .collect()
+}
+
+/// Every file of the repository that people write and read, with its text.
+fn texts() -> Vec<(PathBuf, String)> {
+    let listed = Command::new("git")
+        .args([
+            "ls-files",
+            "-z",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+        ])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let names = String::from_utf8(listed.stdout).unwrap();
+    let texts: Vec<_> = names
+        .split('\0')
+        .map(Path::new)
+        .filter(|name| {
+            let extension = name.extension().and_then(|extension| extension.to_str());
+            matches!(
+                extension,
+                Some("rs" | "md" | "toml" | "proto" | "sql" | "sh" | "conf")
+            )
+        })
+        .map(|name| root().join(name))
+        // Deleted and not yet committed.
+        .filter(|path| path.exists())
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path, text)
+        })
+        .collect();
+    assert!(texts.len() > 200, "git lists {} files", texts.len());
+    texts
+}
+
+fn is_markdown(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "md")
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
