@@ -1,0 +1,108 @@
+//! An error and what caused it.
+//!
+//! In our own errors a cause stands in `source()` and never in the message too; [`said_twice`] lets a
+//! test prove it. Foreign libraries often do both, so whoever prints a chain leaves out what an outer
+//! error has said already.
+
+use std::error::Error;
+use std::fmt;
+use std::iter;
+
+/// Shows an error and its causes in one line, outermost first: for logs, and for whoever is on the
+/// other side of a connection.
+#[derive(Clone, Copy)]
+pub struct OneLine<'e>(&'e dyn Error);
+
+/// Returns the causes of an error, outermost first, without the error itself.
+pub fn causes<'e>(error: &'e dyn Error) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    iter::successors(error.source(), |cause| (*cause).source())
+}
+
+/// Shows `error` and its causes in one line.
+#[must_use]
+pub fn one_line(error: &dyn Error) -> OneLine<'_> {
+    OneLine(error)
+}
+
+/// Returns the first cause whose words an outer error has said already; `None` is as it should be.
+///
+/// For the tests of error types.
+#[must_use]
+pub fn said_twice(error: &dyn Error) -> Option<String> {
+    let mut said = error.to_string();
+    for cause in causes(error) {
+        let text = cause.to_string();
+        if said.contains(&text) {
+            return Some(text);
+        }
+        said.push('\n');
+        said.push_str(&text);
+    }
+    None
+}
+
+/// The words of the causes, without those that an outer error has said already.
+pub(crate) fn words_of_causes(error: &dyn Error) -> Vec<String> {
+    let mut said = error.to_string();
+    let mut words = Vec::new();
+    for cause in causes(error) {
+        let text = cause.to_string();
+        if !said.contains(&text) {
+            said.push('\n');
+            said.push_str(&text);
+            words.push(text);
+        }
+    }
+    words
+}
+
+// === impl OneLine ===
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        words_of_causes(self.0)
+            .iter()
+            .try_for_each(|cause| write!(f, ": {cause}"))
+    }
+}
+
+impl fmt::Debug for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot open the door")]
+    struct Outer(#[source] Foreign);
+
+    /// As many libraries do it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("lock: {0}")]
+    struct Foreign(#[source] io::Error);
+
+    fn outer() -> Outer {
+        Outer(Foreign(io::Error::other("rusty")))
+    }
+
+    #[test]
+    fn one_line_says_nothing_twice() {
+        assert_eq!(
+            one_line(&outer()).to_string(),
+            "cannot open the door: lock: rusty"
+        );
+    }
+
+    #[test]
+    fn a_cause_in_message_and_chain_is_found() {
+        assert_eq!(said_twice(&outer()).as_deref(), Some("rusty"));
+        assert_eq!(said_twice(&io::Error::other("rusty")), None);
+    }
+}

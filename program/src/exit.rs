@@ -1,0 +1,63 @@
+//! Exit codes. Scripts depend on them; they are part of the interface.
+
+use std::process::ExitCode;
+
+/// How a program ends: one meaning each, the same in all three programs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done; also when nobody reads the output any more.
+    Done = 0,
+    /// Understood and refused, not found, or failed on this machine.
+    Refused = 1,
+    /// The command line makes no sense; clap's own code.
+    Usage = 2,
+    /// The controller, the host or the network cannot be reached; trying later is sensible.
+    Unreachable = 3,
+    /// A file that configures something was read and has mistakes (`EX_USAGE` of sysexits.h).
+    Invalid = 64,
+}
+
+/// The exit codes as every program's help has them.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   refused, or not found
+  2   usage
+  3   unreachable
+  64  invalid configuration; every mistake is on standard error with file and line";
+
+// === impl Exit ===
+
+impl Exit {
+    /// Returns the number.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_code() {
+        for exit in [
+            Exit::Done,
+            Exit::Refused,
+            Exit::Usage,
+            Exit::Unreachable,
+            Exit::Invalid,
+        ] {
+            let line = format!("\n  {:<4}", exit.code());
+            assert!(EXIT_CODES.contains(&line), "{exit:?}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Files that are there whole or not at all, with the mode they should have, whatever happens to the
+//! machine in between.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Replaces the file at `path`, or makes it: afterwards there is the new one whole and durable, or
+/// the old one. Several may do this at once; one of them wins.
+///
+/// # Errors
+///
+/// What the operating system says; then the file is as it was.
+pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let draft = draft_of(path)?;
+    // What a crash left behind under this name, with whatever mode, must not be reused.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    write_new(&draft, mode, bytes)?;
+    fs::rename(&draft, path).inspect_err(|_| discard(&draft))?;
+    sync_dir(dir_of(path))
+}
+
+/// Makes a file that is not there yet.
+///
+/// # Errors
+///
+/// What the operating system says: `AlreadyExists` when there is one, which stays as it is.
+pub fn create(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    write_new(path, mode, bytes)?;
+    sync_dir(dir_of(path))
+}
+
+/// Makes what happened to the names in a directory durable.
+///
+/// # Errors
+///
+/// What the operating system says.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    // Again, because the process's umask may have taken something away.
+    file.set_permissions(Permissions::from_mode(mode))
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all())
+        .inspect_err(|_| discard(path))
+}
+
+/// Takes back half a file. If that fails too, the next attempt removes it.
+fn discard(path: &Path) {
+    let _ = fs::remove_file(path);
+}
+
+/// A name in the same directory that no other writer uses.
+fn draft_of(path: &Path) -> io::Result<PathBuf> {
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(ErrorKind::InvalidInput, "the path names no file"))?;
+    let mut draft = OsString::from(".");
+    draft.push(name);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    draft.push(format!(".{}.{write}.new", std::process::id()));
+    Ok(path.with_file_name(draft))
+}
+
+fn dir_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
+        Some(dir) => dir,
+        None => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn names(dir: &TempDir) -> Vec<String> {
+        fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_with_its_mode_and_nothing_is_left_beside_it() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "old, and longer than the new one").unwrap();
+
+        replace(&path, 0o600, b"new").unwrap();
+
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(names(&dir), ["file"]);
+    }
+
+    #[test]
+    fn a_replacement_that_fails_leaves_the_old_one_and_no_draft() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("taken");
+        // Nothing can be renamed over a directory that is not empty.
+        fs::create_dir_all(path.join("below")).unwrap();
+
+        replace(&path, 0o600, b"new").unwrap_err();
+
+        assert_eq!(names(&dir), ["taken"]);
+        assert!(path.join("below").is_dir());
+    }
+
+    #[test]
+    fn what_is_there_is_never_created_over() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("file");
+        create(&path, 0o644, b"first").unwrap();
+
+        let refused = create(&path, 0o644, b"second").unwrap_err();
+
+        assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn writers_at_the_same_time_leave_one_whole_file() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("file");
+        let texts = [vec![b'a'; 10_000], vec![b'b'; 10_000]];
+
+        std::thread::scope(|scope| {
+            for text in &texts {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        replace(&path, 0o600, text).unwrap();
+                    }
+                });
+            }
+        });
+
+        assert!(texts.contains(&fs::read(&path).unwrap()));
+        assert_eq!(names(&dir), ["file"]);
+    }
+}

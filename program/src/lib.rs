@@ -1,0 +1,32 @@
+//! What the three programs do alike, so that whoever knows one knows the others.
+//!
+//! | module | what |
+//! |---|---|
+//! | `exit` | the exit codes, and what each means |
+//! | `failure` | an error with its causes and a hint, on standard error |
+//! | `chain` | the causes of an error, in lines or in one line |
+//! | `log` | POSTERN_LOG, `-v`, `--log`; priorities for the systemd journal |
+//! | `output` | standard output, also when nobody reads it any more |
+//! | `pages` | `completions SHELL` and `man [DIR]` |
+//! | `files` | files that are there whole or not at all |
+//! | `reference` | the whole command line in one text |
+//!
+//! Nothing here knows what a packet, a policy or a fleet is.
+
+mod chain;
+mod exit;
+mod failure;
+pub mod files;
+mod journald;
+mod log;
+mod output;
+mod pages;
+mod reference;
+
+pub use chain::{OneLine, causes, one_line, said_twice};
+pub use exit::{EXIT_CODES, Exit};
+pub use failure::{Failure, fail};
+pub use log::{LogArgs, LogFormat, Manner, log_to_stderr};
+pub use output::{PrintError, note, print};
+pub use pages::{CompletionsArgs, ManArgs};
+pub use reference::reference;
