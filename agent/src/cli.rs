@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use program::{CompletionsArgs, LogArgs, ManArgs};
 
 use crate::commands::join::JoinArgs;
 use crate::config::RawConfig;
@@ -10,28 +11,13 @@ use crate::explain::ExplainArgs;
 
 /// Opens ports for those who send an authentic packet, and for nobody else
 #[derive(Debug, Parser)]
-#[command(name = "postern-agent", version, max_term_width = 100)]
+#[command(name = "postern-agent", version, max_term_width = 100, after_help = program::EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
 
-    /// More detail in the log; twice for everything
-    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
-    pub verbose: u8,
-
-    /// Form of the log, which goes to standard error
-    #[arg(long, value_enum, default_value_t, global = true)]
-    pub log: LogFormat,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 /// What to do.
@@ -42,12 +28,8 @@ pub enum Command {
     Join(JoinArgs),
     Explain(ExplainArgs),
     Flush(FlushArgs),
-    /// Print a completion script for a shell
-    Completions {
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page
-    Man,
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// Flags of `run`. What is not given here may stand in the environment (POSTERN_AGENT_MAX_AGE=60)
@@ -201,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+    fn every_help_text_is_as_it_was() {
+        insta::assert_snapshot!("reference", program::reference(Cli::command()));
     }
 }

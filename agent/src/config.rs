@@ -6,6 +6,7 @@
 
 mod raw;
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,12 +62,22 @@ pub struct GateConfig {
 }
 
 /// A configuration that cannot be used.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("{0}")]
-    Unreadable(String),
+    /// A file that was named is not there, or cannot be read.
+    #[error("cannot read {path}", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// A file that is not TOML, or a variable of the environment; in words, with file and line.
+    #[error("the configuration is invalid\n{0}")]
+    Malformed(String),
     /// All mistakes, one a line.
-    #[error("{}", .0.join("\n"))]
+    #[error("the configuration is invalid\n{}", .0.join("\n"))]
     Invalid(Vec<String>),
 }
 

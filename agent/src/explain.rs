@@ -12,7 +12,6 @@ mod line;
 use std::io::{self, BufRead, Read as _, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,11 +60,14 @@ pub struct ExplainArgs {
 /// What ends a run before its input does.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
+    /// There is nothing to judge by.
+    #[error(transparent)]
+    AccessFile(#[from] InvalidAccessFile),
     /// Standard input cannot be read.
-    #[error("standard input")]
+    #[error("cannot read standard input")]
     Input(#[source] io::Error),
-    /// Standard output or standard error cannot be written.
-    #[error("standard output")]
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output")]
     Output(#[source] io::Error),
 }
 
@@ -73,28 +75,28 @@ pub enum ExplainError {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidAccessFile {
     /// It cannot be read.
-    #[error("{}: {cause}", path.display())]
+    #[error("cannot read {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// Why.
+        #[source]
         cause: io::Error,
     },
     /// It has mistakes: all of them.
-    #[error("{0}")]
+    #[error("the access file is invalid; nothing of it is used\n{0}")]
     Policy(InvalidPolicy),
     /// It needs what this host does not have.
-    #[error("{}: {cause}", path.display())]
+    #[error("{} cannot be used on this host", path.display())]
     CompiledPolicy {
         /// The file.
         path: PathBuf,
         /// Why.
+        #[source]
         cause: CompileError,
     },
 }
 
-/// `EX_USAGE` of sysexits.h: the configuration is invalid.
-const EXIT_INVALID: u8 = 64;
 /// The longest payload of a UDP datagram. Of a longer line, no more than this is looked at.
 const PAYLOAD_BYTES_MAX: usize = 65_507;
 
@@ -102,31 +104,17 @@ const PAYLOAD_BYTES_MAX: usize = 65_507;
 ///
 /// # Errors
 ///
-/// [`ExplainError`] when input or output fails. An invalid access file is no error of the program:
-/// all mistakes go to standard error, and the exit code is 64.
-pub fn run(args: &ExplainArgs) -> Result<ExitCode, ExplainError> {
-    let policy = match load(&args.access_file) {
-        Ok(policy) => policy,
-        Err(invalid) => return complain(&invalid),
-    };
-    let compiled = CompiledPolicy::new(&policy, None, 0, SharedKeys::None, now(args));
-    let compiled = match compiled {
-        Ok(compiled) => compiled,
-        Err(cause) => {
+/// [`ExplainError`] when input or output fails, or the access file has mistakes: then with all of
+/// them.
+pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
+    let policy = load(&args.access_file)?;
+    let compiled =
+        CompiledPolicy::new(&policy, None, 0, SharedKeys::None, now(args)).map_err(|cause| {
             let path = args.access_file.clone();
-            return complain(&InvalidAccessFile::CompiledPolicy { path, cause });
-        }
-    };
+            InvalidAccessFile::CompiledPolicy { path, cause }
+        })?;
     let mut gate = Gate::new(settings(args), Arc::new(compiled));
-    let explained = explain(args, &mut gate, io::stdin().lock(), io::stdout().lock());
-    match explained {
-        // Whoever reads has seen enough.
-        Err(ExplainError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => Err(error),
-        Ok(()) => Ok(ExitCode::SUCCESS),
-    }
+    explain(args, &mut gate, io::stdin().lock(), io::stdout().lock())
 }
 
 /// Reads an access file as `run --access-file` does.
@@ -144,11 +132,6 @@ pub fn load(path: &Path) -> Result<Arc<Policy>, InvalidAccessFile> {
     policy::parse_as(Dialect::Alone, &name, &text, &Files)
         .map(Arc::new)
         .map_err(InvalidAccessFile::Policy)
-}
-
-fn complain(invalid: &InvalidAccessFile) -> Result<ExitCode, ExplainError> {
-    writeln!(io::stderr().lock(), "{invalid}").map_err(ExplainError::Output)?;
-    Ok(ExitCode::from(EXIT_INVALID))
 }
 
 fn settings(args: &ExplainArgs) -> Settings {
@@ -214,6 +197,22 @@ fn now(args: &ExplainArgs) -> Now {
             ..Now::default()
         },
         None => clock::now(),
+    }
+}
+
+// === impl InvalidAccessFile ===
+
+impl InvalidAccessFile {
+    /// Returns what is wrong, one reason a line: for the audit.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let text = match self {
+            Self::Policy(invalid) => invalid.to_string(),
+            Self::Unreadable { .. } | Self::CompiledPolicy { .. } => {
+                program::one_line(self).to_string()
+            }
+        };
+        text.lines().map(str::to_owned).collect()
     }
 }
 

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod explain;
+mod failure;
 pub mod firewall;
 pub mod journal;
 pub mod link;

@@ -1,8 +1,13 @@
-//! What can be typed.
+//! What can be typed, and which command does it.
 
 use std::path::PathBuf;
 
-use crate::commands::Command;
+use program::{CompletionsArgs, LogArgs, ManArgs};
+
+use crate::commands::{audit, host, join, knock, policy, profile, sync, token};
+use crate::context::Context;
+use crate::error::Result;
+use crate::knock::args::KnockArgs;
 
 /// Open ports with single packets, and say who may
 ///
@@ -14,20 +19,7 @@ use crate::commands::Command;
     version,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "\
-Exit codes:
-  0   done
-  1   refused, or not found
-  2   usage
-  3   unreachable
-  64  invalid configuration; every mistake is on standard error with file and line
-
-Examples:
-  postern join TOKEN
-  postern knock web-1 -A tcp/22 && ssh web-1
-  postern policy diff access.conf
-  postern policy apply access.conf -m 'ssh for the new team'
-  postern audit list --since 1d --kind grant-opened"
+    after_help = after_help()
 )]
 pub(crate) struct Cli {
     /// Profile directory [default: ~/.config/postern]
@@ -40,6 +32,69 @@ pub(crate) struct Cli {
     )]
     pub(crate) profile: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The commands; each is described where it is done.
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Command {
+    Join(join::JoinArgs),
+    Knock(Box<KnockArgs>),
+    Sync(sync::SyncArgs),
+    Profile(profile::ProfileArgs),
+    Token(token::TokenArgs),
+    Host(host::HostArgs),
+    Policy(policy::PolicyArgs),
+    Audit(audit::AuditArgs),
+    #[command(after_help = "\
+Examples:
+  postern completions bash > ~/.local/share/bash-completion/completions/postern")]
+    Completions(CompletionsArgs),
+    #[command(after_help = "\
+Examples:
+  postern man | man -l -
+  postern man /usr/local/share/man/man1")]
+    Man(ManArgs),
+}
+
+// === impl Command ===
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`](crate::error::CommandError), by exit code.
+    pub(crate) async fn run(self, context: &Context) -> Result {
+        match self {
+            Self::Join(args) => join::run(context, args).await,
+            Self::Knock(args) => knock::run(context, *args).await,
+            Self::Sync(args) => sync::run(context, args).await,
+            Self::Profile(args) => profile::run(context, args).await,
+            Self::Token(args) => token::run(context, args).await,
+            Self::Host(args) => host::run(context, args).await,
+            Self::Policy(args) => policy::run(context, args).await,
+            Self::Audit(args) => audit::run(context, args).await,
+            Self::Completions(args) => Ok(args.run::<Cli>()?),
+            Self::Man(args) => Ok(args.run::<Cli>()?),
+        }
+    }
+}
+
+fn after_help() -> String {
+    format!(
+        "{}
+
+Examples:
+  postern join TOKEN
+  postern knock web-1 -A tcp/22 && ssh web-1
+  postern policy diff access.conf
+  postern policy apply access.conf -m 'ssh for the new team'
+  postern audit list --since 1d --kind grant-opened",
+        program::EXIT_CODES
+    )
 }

@@ -76,7 +76,7 @@ impl Connection {
         let error = CommandError::from(ConnectError::from_status(&self.membership.address, status));
         let role = self.membership.role;
         if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
-            return error.hint(format!(
+            return error.with_hint(format!(
                 "this profile is {role} {}; another one is named with --profile",
                 self.membership.name
             ));

@@ -1,165 +1,241 @@
 //! Why a command failed, sorted by who can do something about it.
-//!
-//! Scripts depend on the exit codes; they are part of the interface.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
 use member::{ConnectError, FilesError, JoinError};
+use program::{Exit, Failure, PrintError};
 
-/// Who can act, and therefore which exit code.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
-    /// Understood and refused, not found, or failed on this machine. 1
-    Refused,
-    /// The command line makes no sense; clap's own code. 2
-    Usage,
-    /// The controller, the host or the network cannot be reached. 3
-    Unreachable,
-    /// A file that configures something has mistakes. 64
-    Invalid,
-    /// Nobody reads our output any more, which is no failure. 0
-    BrokenPipe,
-}
+/// A cause of any type.
+pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
 
 /// What a failed command tells: a message, its causes, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct CommandError {
-    kind: Kind,
-    message: String,
-    cause: Option<Box<dyn StdError + Send + Sync>>,
-    hint: Option<String>,
+    exit: Exit,
+    what: What,
+    hint: Option<Cow<'static, str>>,
+}
+
+/// The message and its causes.
+#[derive(Debug)]
+enum What {
+    /// Words of ours.
+    Words {
+        message: String,
+        cause: Option<Cause>,
+    },
+    /// An error that speaks for itself.
+    Error(Cause),
 }
 
 pub(crate) type Result<T = (), E = CommandError> = std::result::Result<T, E>;
 
-// === impl Kind ===
-
-impl Kind {
-    pub(crate) const fn exit_code(self) -> u8 {
-        match self {
-            Self::BrokenPipe => 0,
-            Self::Refused => 1,
-            Self::Usage => 2,
-            Self::Unreachable => 3,
-            Self::Invalid => 64,
-        }
-    }
-}
-
 // === impl CommandError ===
 
 impl CommandError {
-    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+    fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
-            kind,
-            message: message.into(),
-            cause: None,
+            exit,
+            what: What::Words {
+                message: message.into(),
+                cause: None,
+            },
             hint: None,
         }
     }
 
     /// Understood and refused, or not found.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
-        Self::new(Kind::Refused, message)
+        Self::new(Exit::Refused, message)
     }
 
     /// The command line makes no sense.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::new(Kind::Usage, message)
+        Self::new(Exit::Usage, message)
+    }
+
+    /// The network, or somebody on it, is not there.
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self::new(Exit::Unreachable, message)
     }
 
     /// Something did not work on this machine.
-    pub(crate) fn failed(
-        message: impl Into<String>,
-        cause: impl Into<Box<dyn StdError + Send + Sync>>,
-    ) -> Self {
-        Self::new(Kind::Refused, message).because(cause)
+    pub(crate) fn failed(message: impl Into<String>, cause: impl Into<Cause>) -> Self {
+        Self::refused(message).because(cause)
     }
 
-    /// A file has mistakes; the message names each with file and line.
-    pub(crate) fn invalid(mistakes: impl Into<String>) -> Self {
-        Self::new(Kind::Invalid, mistakes)
+    /// A file has mistakes: below a line that says so all of them, one a line, with file and line.
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Exit::Invalid, message)
     }
 
-    pub(crate) fn because(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.cause = Some(cause.into());
-        self
+    /// An error of a library of ours, which knows how it ends.
+    fn of(failure: impl Failure + Send + Sync + 'static) -> Self {
+        Self {
+            exit: failure.exit(),
+            hint: failure.hint().map(|hint| hint.into_owned().into()),
+            what: What::Error(failure.into()),
+        }
     }
 
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// Names the cause.
+    pub(crate) fn because(self, cause: impl Into<Cause>) -> Self {
+        let message = self.to_string();
+        let cause = Some(cause.into());
+        Self {
+            what: What::Words { message, cause },
+            ..self
+        }
+    }
+
+    /// Says what can be done about it.
+    pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
         self.hint = Some(hint.into());
         self
-    }
-
-    pub(crate) fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// The causes, outermost first.
-    pub(crate) fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
-        let mut next = self
-            .cause
-            .as_deref()
-            .map(|cause| cause as &(dyn StdError + 'static));
-        std::iter::from_fn(move || {
-            let cause = next?;
-            next = cause.source();
-            Some(cause)
-        })
-    }
-
-    pub(crate) fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref()
     }
 }
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        match &self.what {
+            What::Words { message, cause: _ } => f.write_str(message),
+            What::Error(error) => error.fmt(f),
+        }
+    }
+}
+
+impl StdError for CommandError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.what {
+            What::Words { message: _, cause } => cause
+                .as_deref()
+                .map(|cause| cause as &(dyn StdError + 'static)),
+            What::Error(error) => error.source(),
+        }
+    }
+}
+
+impl Failure for CommandError {
+    fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        self.hint.as_deref().map(Cow::from)
+    }
+}
+
+impl From<PrintError> for CommandError {
+    fn from(error: PrintError) -> Self {
+        Self::of(error)
     }
 }
 
 impl From<ConnectError> for CommandError {
     fn from(error: ConnectError) -> Self {
-        let message = error.to_string();
         match error {
-            ConnectError::Unreachable { cause, .. } => Self::new(Kind::Unreachable, message)
-                .because(cause)
-                .hint("is the controller running, and does a firewall stand between?"),
-            ConnectError::NotTheController { cause, .. } => Self::failed(message, cause)
-                .hint("nothing was sent to it; ask an operator whether the address is right"),
-            ConnectError::Clock { cause } => Self::failed(message, cause),
-            ConnectError::Refused { .. } | ConnectError::Answer(_) => Self::refused(message),
             ConnectError::Files(error) => error.into(),
-            ConnectError::Keys(cause) => Self::failed(message, cause),
+            error @ (ConnectError::Unreachable { .. }
+            | ConnectError::NotTheController { .. }
+            | ConnectError::Clock { .. }
+            | ConnectError::Refused { .. }
+            | ConnectError::Answer(_)
+            | ConnectError::Keys(_)) => Self::of(error),
         }
     }
 }
 
 impl From<FilesError> for CommandError {
     fn from(error: FilesError) -> Self {
-        let message = error.to_string();
-        match error {
-            FilesError::NotMember { .. } => Self::refused(message)
-                .hint("run `postern join TOKEN` with a token from an operator, or name another profile with --profile"),
-            FilesError::Io { cause, .. } => Self::failed(message, cause),
-            FilesError::Damaged { .. } | FilesError::Exposed { .. } => Self::refused(message),
+        let not_member = matches!(error, FilesError::NotMember { .. });
+        let error = Self::of(error);
+        if not_member {
+            return error.with_hint(
+                "run `postern join TOKEN` with a token from an operator, or name another profile \
+                 with --profile",
+            );
         }
+        error
     }
 }
 
 impl From<JoinError> for CommandError {
     fn from(error: JoinError) -> Self {
-        let message = error.to_string();
         match error {
-            JoinError::TokenExpired { .. } | JoinError::TokenRefused { .. } => {
-                Self::refused(message)
-            }
-            JoinError::AlreadyMember { .. } => Self::refused(message)
-                .hint("name another profile with --profile, or replace this one with --force"),
             JoinError::Connect(error) => error.into(),
             JoinError::Files(error) => error.into(),
+            error @ JoinError::AlreadyMember { .. } => Self::of(error)
+                .with_hint("name another profile with --profile, or replace this one with --force"),
+            error @ (JoinError::TokenExpired { .. } | JoinError::TokenRefused { .. }) => {
+                Self::of(error)
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::PathBuf;
+
+    use program::said_twice;
+
+    use super::*;
+
+    fn io() -> io::Error {
+        io::Error::other("stuck")
+    }
+
+    fn files() -> FilesError {
+        FilesError::Io {
+            operation: "read",
+            path: PathBuf::from("/somewhere/membership.json"),
+            cause: io(),
+        }
+    }
+
+    fn unreachable() -> ConnectError {
+        ConnectError::Unreachable {
+            address: "controller.example:7443".to_owned(),
+            cause: io().into(),
+        }
+    }
+
+    #[test]
+    fn no_cause_is_said_twice_and_none_is_lost() {
+        let errors: [CommandError; 7] = [
+            CommandError::failed("cannot start", io()),
+            CommandError::usage("no key").because(io()),
+            PrintError::Stdout(io()).into(),
+            files().into(),
+            unreachable().into(),
+            JoinError::Connect(ConnectError::Files(files())).into(),
+            JoinError::Connect(unreachable()).into(),
+        ];
+        for error in errors {
+            assert_eq!(said_twice(&error), None, "{error:?}");
+            assert!(error.source().is_some(), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_hint_is_for_whoever_sits_here() {
+        let dir = PathBuf::from("/home/me/.config/postern");
+        let not_member = || FilesError::NotMember { dir: dir.clone() };
+        let errors: [CommandError; 3] = [
+            not_member().into(),
+            ConnectError::Files(not_member()).into(),
+            JoinError::Files(not_member()).into(),
+        ];
+        for error in errors {
+            assert_eq!(error.exit(), Exit::Refused);
+            let hint = error.hint().unwrap();
+            assert!(hint.contains("postern join TOKEN"), "{hint}");
+        }
+        let unreachable = CommandError::from(JoinError::Connect(unreachable()));
+        assert_eq!(unreachable.exit(), Exit::Unreachable);
+        assert!(unreachable.hint().is_some());
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | room | what it knows |
 //! |---|---|
-//! | `cli`, `commands` | what can be typed, and what each command does |
+//! | `cli`, `commands`, `context` | what can be typed, what each command does, and with what |
 //! | `knock` | from options to an SPA packet on its way |
 //! | `rc` | fwknop's `~/.fwknoprc` |
 //! | `profile`, `directory` | what a member keeps on disk |
@@ -16,6 +16,7 @@ mod cli;
 mod clock;
 mod commands;
 mod connection;
+mod context;
 mod directory;
 mod error;
 mod knock;
@@ -28,31 +29,37 @@ mod ui;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use tracing_subscriber::EnvFilter;
+use program::Manner;
 
-use crate::cli::Cli;
-use crate::error::CommandError;
+use crate::cli::{Cli, Command};
+use crate::context::Context;
+use crate::error::{CommandError, Result};
+use crate::profile::Profile;
 use crate::ui::Ui;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .without_time()
-        .init();
-
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let done = match runtime {
-        Ok(runtime) => runtime.block_on(commands::run(cli)),
-        Err(cause) => Err(CommandError::failed("cannot start", cause)),
+    let Cli {
+        profile,
+        log,
+        command,
+    } = Cli::parse();
+    program::log_to_stderr(log, Manner::Tool);
+    let context = Context {
+        ui: Ui,
+        profile: Profile::new(profile),
+        now_secs: clock::now_secs(),
+        verbose: log.verbose,
     };
-    match done {
+    match run(command, &context) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => Ui.fail(&error),
+        Err(error) => program::fail(&error),
     }
+}
+
+fn run(command: Command, context: &Context) -> Result {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| CommandError::failed("cannot start the runtime", cause))?
+        .block_on(command.run(context))
 }

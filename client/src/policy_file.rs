@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use policy::{InvalidPolicy, Policy, ReadError, Secrets, Source};
+use policy::{Policy, ReadError, Secrets, Source};
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
@@ -46,7 +46,8 @@ impl PolicyFile {
         let text = text
             .map(Zeroizing::new)
             .map_err(|cause| CommandError::failed(format!("cannot read {name}"), cause))?;
-        let policy = policy::parse(&name, &text, &Disk).map_err(|error| mistakes(&error))?;
+        let policy = policy::parse(&name, &text, &Disk)
+            .map_err(|mistakes| CommandError::invalid(format!("{name} is invalid\n{mistakes}")))?;
         Ok(Self { name, policy, text })
     }
 
@@ -73,10 +74,6 @@ impl PolicyFile {
             count => format!("{count} stanzas"),
         }
     }
-}
-
-fn mistakes(error: &InvalidPolicy) -> CommandError {
-    CommandError::invalid(error.to_string())
 }
 
 // === impl Disk ===

@@ -2,9 +2,8 @@
 //! the operator saw last.
 
 use std::env;
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use member::{FilesError, Membership};
@@ -114,18 +113,9 @@ impl Profile {
     /// Replaces a file whole.
     fn write(&self, name: &str, bytes: &[u8]) -> Result {
         let path = self.dir.join(name);
-        let fresh = self.dir.join(format!("{name}.{}", std::process::id()));
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&fresh)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&fresh, &path))
-            .map_err(|cause| {
-                CommandError::failed(format!("cannot write {}", path.display()), cause)
-            })
+        program::files::replace(&path, 0o600, bytes).map_err(|cause| {
+            CommandError::failed(format!("cannot write {}", path.display()), cause)
+        })
     }
 }
 

@@ -50,8 +50,7 @@ impl RcFile {
         let failed = |cause| CommandError::failed(format!("cannot read {name}"), cause);
         let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-        let mut file = Self::parse(&name, &text)
-            .map_err(|mistakes| CommandError::invalid(mistakes.join("\n")))?;
+        let mut file = Self::parse(&name, &text).map_err(|mistakes| invalid(&name, &mistakes))?;
         file.exposed = mode & 0o077 != 0;
         Ok(file)
     }
@@ -176,7 +175,12 @@ impl Stanza {
     ) -> Result<Option<T>> {
         self.variables
             .get(name)
-            .map(|value| read(&value.text).map_err(|problem| self.mistake(name, value, &problem)))
+            .map(|value| {
+                read(&value.text).map_err(|problem| {
+                    let mistake = self.mistake(name, value, &problem);
+                    invalid(&self.file, &[mistake])
+                })
+            })
             .transpose()
     }
 
@@ -201,17 +205,17 @@ impl Stanza {
                 };
                 unsupported
                     .refuses(&value.text)
-                    .then(|| self.mistake(name, value, unsupported.why()).to_string())
+                    .then(|| self.mistake(name, value, unsupported.why()))
             })
             .collect();
         if mistakes.is_empty() {
             return Ok(());
         }
-        Err(CommandError::invalid(mistakes.join("\n")))
+        Err(invalid(&self.file, &mistakes))
     }
 
-    fn mistake(&self, name: &str, value: &Value, problem: &str) -> CommandError {
-        CommandError::invalid(format!("{}:{}: {name}: {problem}", self.file, value.line))
+    fn mistake(&self, name: &str, value: &Value, problem: &str) -> String {
+        format!("{}:{}: {name}: {problem}", self.file, value.line)
     }
 }
 
@@ -222,6 +226,10 @@ impl std::fmt::Debug for Stanza {
             .field("variables", &self.variables.keys())
             .finish_non_exhaustive()
     }
+}
+
+fn invalid(file: &str, mistakes: &[String]) -> CommandError {
+    CommandError::invalid(format!("{file} is invalid\n{}", mistakes.join("\n")))
 }
 
 fn is_yes(text: &str) -> bool {

@@ -4,16 +4,15 @@
 //! terminal. Nothing secret is ever given to this module, except tokens and exported keys, which are
 //! results that the caller asked for.
 
-use std::error::Error as StdError;
 use std::fmt::Display;
-use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
-use std::process::ExitCode;
+use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use owo_colors::OwoColorize as _;
+use program::PrintError;
 use serde::Serialize;
 
-use crate::error::{CommandError, Kind, Result};
+use crate::error::{CommandError, Result};
 
 /// The two streams.
 #[derive(Debug, Default)]
@@ -78,49 +77,15 @@ impl Ui {
 
     /// One line about the result, on standard error.
     pub(crate) fn note(&self, line: impl Display) {
-        // Nobody is there to be told when standard error is gone.
-        let _ = writeln!(anstream::stderr().lock(), "{line}");
+        program::note(line);
     }
 
     /// Something doubtful.
     pub(crate) fn warn(&self, line: impl Display) {
         self.note(format_args!("{} {line}", "warning:".yellow().bold()));
     }
-
-    /// Why the command failed; gives the exit code.
-    pub(crate) fn fail(&self, error: &CommandError) -> ExitCode {
-        if error.kind() != Kind::BrokenPipe {
-            self.explain(error);
-        }
-        ExitCode::from(error.kind().exit_code())
-    }
-
-    fn explain(&self, error: &CommandError) {
-        if error.kind() == Kind::Invalid {
-            // Mistakes have their own form, file:line: KEYWORD, which editors understand.
-            self.note(error);
-        } else {
-            self.note(format_args!("{} {error}", "error:".red().bold()));
-        }
-        let mut said = error.to_string();
-        for cause in error.causes() {
-            let text = cause.to_string();
-            if !said.contains(&text) {
-                self.note(format_args!("  because: {text}"));
-                said.push_str(&text);
-            }
-        }
-        if let Some(hint) = error.hint_text() {
-            self.note(format_args!("{} {hint}", "hint:".cyan().bold()));
-        }
-    }
 }
 
-/// What a failure to write means.
-fn output(error: io::Error) -> CommandError {
-    if error.kind() == ErrorKind::BrokenPipe {
-        return CommandError::new(Kind::BrokenPipe, "standard output is closed");
-    }
-    let cause: Box<dyn StdError + Send + Sync> = error.into();
-    CommandError::failed("cannot write to standard output", cause)
+fn output(cause: io::Error) -> CommandError {
+    PrintError::Stdout(cause).into()
 }

@@ -1,106 +1,67 @@
-//! What the command line offers, and how it ends.
-//!
-//! Exit codes: 0 done, 1 refused or failed, 2 usage, 64 invalid configuration.
+//! What the command line offers.
 
+mod error;
 mod init;
 mod serve;
 mod token;
 
-use std::io::{self, Write as _};
-use std::path::PathBuf;
-use std::process::ExitCode;
+use clap::{Parser, Subcommand};
+use program::{CompletionsArgs, LogArgs, ManArgs};
 
-use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser, Subcommand};
-use clap_complete::Shell;
-use controller::StartError;
+use error::CommandError;
 
-const EXIT_FAILED: u8 = 1;
-const EXIT_INVALID_CONFIGURATION: u8 = 64;
-
-/// The controller of a Postern fleet: policy, membership, the shared replay list and the audit log.
+/// Distributes policy, keeps the shared replay list and the audit log of a fleet
 #[derive(Debug, Parser)]
-#[command(name = "postern-controller", version, max_term_width = 100)]
-struct Cli {
+#[command(
+    name = "postern-controller",
+    version,
+    max_term_width = 100,
+    after_help = program::EXIT_CODES
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+
     #[command(subcommand)]
-    command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Init(init::Init),
-    Serve(serve::Serve),
-    Token(token::Token),
-    /// Print completions for a shell.
-    Completions {
-        /// The shell to complete for.
-        shell: Shell,
-    },
-    /// Write the manual pages.
-    Man {
-        /// Directory to write into; otherwise the main page goes to standard output.
-        #[arg(long, value_name = "DIR")]
-        dir: Option<PathBuf>,
-    },
+pub(crate) enum Command {
+    Init(init::InitArgs),
+    Serve(serve::ServeArgs),
+    Token(token::TokenArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
-/// Parses the command line and runs it.
-pub(crate) fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody may be reading; the exit code says it too.
-            let _ = writeln!(anstream::stderr(), "postern-controller: {error:#}");
-            ExitCode::from(exit_code(&error))
+// === impl Command ===
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`], by exit code.
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        match self {
+            Self::Init(args) => args.run(),
+            Self::Serve(args) => args.run(),
+            Self::Token(args) => args.run(),
+            Self::Completions(args) => Ok(args.run::<Cli>()?),
+            Self::Man(args) => Ok(args.run::<Cli>()?),
         }
     }
-}
-
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Init(init) => init.run(),
-        Command::Serve(serve) => serve.run(),
-        Command::Token(token) => token.run(),
-        Command::Completions { shell } => {
-            let mut command = Cli::command();
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command, "postern-controller", &mut script);
-            io::stdout().write_all(&script).context("standard output")
-        }
-        Command::Man { dir: Some(dir) } => {
-            clap_mangen::generate_to(Cli::command(), &dir).context("manual pages")
-        }
-        Command::Man { dir: None } => clap_mangen::Man::new(Cli::command())
-            .render(&mut io::stdout())
-            .context("standard output"),
-    }
-}
-
-fn exit_code(error: &anyhow::Error) -> u8 {
-    match error.downcast_ref::<StartError>() {
-        Some(error) if error.is_invalid_settings() => EXIT_INVALID_CONFIGURATION,
-        Some(_) | None => EXIT_FAILED,
-    }
-}
-
-/// Prints one thing that a script will read: a token.
-fn print(text: &impl std::fmt::Display) -> anyhow::Result<()> {
-    writeln!(io::stdout(), "{text}").context("standard output")
-}
-
-/// Prints what a person wants to know about it.
-fn explain(text: &str) {
-    // The token is what counts; an explanation that nobody reads is no failure.
-    let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     #[test]
-    fn the_command_line_holds_together() {
-        Cli::command().debug_assert();
+    fn every_help_text_is_as_it_was() {
+        insta::assert_snapshot!("reference", program::reference(Cli::command()));
     }
 }

@@ -11,7 +11,7 @@
 //! | `lock` | held while serving |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -94,10 +94,7 @@ impl DataDir {
 
     /// Written last by `init`.
     pub(crate) fn write_settings(&self, text: &str) -> Result<(), StartError> {
-        write_new(&self.settings(), 0o600, text.as_bytes())?;
-        File::open(&self.0)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|error| StartError::file(&self.0, error))
+        write_new(&self.settings(), 0o600, text.as_bytes())
     }
 
     /// The name of the last run, if there was one.
@@ -111,11 +108,9 @@ impl DataDir {
     }
 
     pub(crate) fn write_run(&self, run: &str) -> Result<(), StartError> {
-        let (path, fresh) = (self.0.join("run"), self.0.join("run.new"));
-        let written = fs::write(&fresh, run)
-            .and_then(|()| File::open(&fresh)?.sync_all())
-            .and_then(|()| fs::rename(&fresh, &path));
-        written.map_err(|error| StartError::file(&path, error))
+        let path = self.0.join("run");
+        program::files::replace(&path, 0o600, run.as_bytes())
+            .map_err(|error| StartError::file(&path, error))
     }
 
     /// Makes sure that no other controller serves this directory, for as long as the file lives.
@@ -161,11 +156,5 @@ fn read(path: &Path) -> Result<String, StartError> {
 }
 
 fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), StartError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(mode);
-    let written = options.open(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|error| StartError::file(path, error))
+    program::files::create(path, mode, bytes).map_err(|error| StartError::file(path, error))
 }

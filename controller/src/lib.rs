@@ -22,6 +22,7 @@ mod compile;
 mod context;
 mod data_dir;
 mod error;
+mod failure;
 mod housekeeping;
 mod invite;
 mod limits;

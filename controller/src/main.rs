@@ -1,9 +1,19 @@
-//! `postern-controller`: the command line, and the one table of exit codes.
+//! `postern-controller`: reads the command line, and turns results into exit codes.
 
 mod commands;
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+use program::Manner;
+
+use crate::commands::Cli;
+
 fn main() -> ExitCode {
-    commands::main()
+    let cli = Cli::parse();
+    program::log_to_stderr(cli.log, Manner::Daemon);
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => program::fail(&error),
+    }
 }

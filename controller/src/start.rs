@@ -26,44 +26,46 @@ use crate::store::error::StoreError;
 use crate::store::seal::SealKey;
 use crate::{housekeeping, server};
 
-/// Why the controller cannot be made or started. Each text says what to do.
+/// Why the controller cannot be made or started. What can be done about it is in `failure`.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("{0} holds a controller already; nothing was changed")]
     Initialised(PathBuf),
-    #[error(
-        "{0} is not empty; give a new directory, or remove what an interrupted `init` left there"
-    )]
+    #[error("{0} is not empty")]
     NotEmpty(PathBuf),
-    #[error(
-        "{0} holds no controller; make one with `postern-controller init --data {0} --address HOST:PORT`"
-    )]
+    #[error("{0} holds no controller")]
     NotInitialised(PathBuf),
     #[error("another controller serves {0}")]
     Locked(PathBuf),
-    #[error("{path}: {error}")]
-    File { path: PathBuf, error: io::Error },
-    #[error("{path}: {error}")]
+    #[error("cannot use {path}")]
+    File {
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    /// With every mistake in the message, one a line.
+    #[error("{path} is invalid\n{error}")]
     Settings {
         path: PathBuf,
         error: InvalidSettings,
     },
-    #[error("{0} is not a seal key (64 hexadecimal digits); restore it from a backup")]
+    #[error("{0} is not a seal key (64 hexadecimal digits)")]
     SealKey(PathBuf),
-    #[error("the certificate authority: {0}")]
+    #[error("the certificate authority cannot be used")]
     Authority(#[from] rcgen::Error),
     #[error("{path}: {error}; restore it from a backup if it is damaged")]
     Database { path: PathBuf, error: String },
-    #[error("cannot listen on {address}: {error}")]
+    #[error("cannot listen on {address}")]
     Listen {
         address: SocketAddr,
+        #[source]
         error: io::Error,
     },
     #[error("TLS: {0}")]
     Tls(String),
     #[error("no randomness from the system")]
     Random,
-    #[error("{}", .0.chain())]
+    #[error(transparent)]
     Request(#[from] Error),
 }
 
@@ -269,12 +271,6 @@ impl StartError {
             path: path.to_owned(),
             error,
         }
-    }
-
-    /// Whether a setting is to blame, rather than the machine.
-    #[must_use]
-    pub fn is_invalid_settings(&self) -> bool {
-        matches!(self, Self::Settings { .. })
     }
 }
 

@@ -149,3 +149,65 @@ fn a_directory_without_a_controller_is_named_with_what_to_do() {
         "{stderr}"
     );
 }
+
+#[test]
+fn man_writes_a_page_for_every_command() {
+    let dir = TempDir::new().unwrap();
+    let pages = dir.path().join("man1");
+
+    let written = Command::cargo_bin("postern-controller")
+        .unwrap()
+        .arg("man")
+        .arg(&pages)
+        .output()
+        .unwrap();
+
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    for page in ["", "-init", "-serve", "-token", "-token-create"] {
+        let path = pages.join(format!("postern-controller{page}.1"));
+        assert!(path.exists(), "{}", path.display());
+    }
+}
+
+#[test]
+fn nobody_reading_any_more_is_no_failure_and_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+
+    let ended = std::process::Command::new(env!("CARGO_BIN_EXE_postern-controller"))
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .output()
+        .unwrap();
+
+    assert_eq!(ended.status.code(), Some(0));
+    assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+}
+
+#[test]
+fn one_variable_and_one_option_make_the_log_speak_in_json() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+    // The port of the address is taken, so that it ends by itself.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+
+    let ended = Command::cargo_bin("postern-controller")
+        .unwrap()
+        .args(["serve", "--log", "json", "--listen", &listen, "--data"])
+        .arg(&data)
+        .env("POSTERN_LOG", "debug,controller=loud")
+        .output()
+        .unwrap();
+
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    let first = told.lines().next().unwrap();
+    assert!(
+        first.starts_with('{') && first.contains("POSTERN_LOG"),
+        "{told}"
+    );
+    assert!(told.contains("\n  because: "), "{told}");
+}

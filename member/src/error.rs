@@ -1,9 +1,11 @@
 //! What can go wrong between a member and its fleet, sorted by who can do something about it.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use program::{Exit, Failure};
 use tonic::{Code, Status};
 
 /// A cause that came through the transport stack.
@@ -13,7 +15,7 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nobody answers, or not in time. Whoever runs the network or the controller can act; trying
-    /// later is sensible. Exit code 3.
+    /// later is sensible.
     #[error("cannot reach the controller at {address}")]
     Unreachable {
         /// Where it was looked for, `host:port`.
@@ -32,7 +34,7 @@ pub enum ConnectError {
         cause: rustls::Error,
     },
     /// A certificate is not valid at this machine's time, which usually means a wrong clock here.
-    #[error("a certificate is not valid at this machine's time; is the clock right?")]
+    #[error("a certificate is not valid at this machine's time")]
     Clock {
         /// Which bound was violated.
         #[source]
@@ -61,9 +63,7 @@ pub enum ConnectError {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// The token's time is over by this machine's clock. An operator can make a new one.
-    #[error(
-        "the token expired {ago_secs} s ago by this machine's clock; ask an operator for a new one"
-    )]
+    #[error("the token expired {ago_secs} s ago by this machine's clock")]
     TokenExpired {
         /// How long ago, in seconds.
         ago_secs: u64,
@@ -94,7 +94,7 @@ pub enum JoinError {
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// Nobody has joined here.
-    #[error("{dir} holds no membership; join a fleet first", dir = dir.display())]
+    #[error("{dir} holds no membership", dir = dir.display())]
     NotMember {
         /// The directory.
         dir: PathBuf,
@@ -119,7 +119,10 @@ pub enum FilesError {
         problem: String,
     },
     /// Others than its owner may read a file with private keys.
-    #[error("{path} holds private keys and others can read it (mode {mode:03o}); make it 600", path = path.display())]
+    #[error(
+        "{path} holds private keys and others can read it (mode {mode:03o})",
+        path = path.display()
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -230,39 +233,76 @@ impl ConnectError {
             cause,
         }
     }
+}
 
-    /// The exit code that the command line promises for this failure.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
+impl Failure for ConnectError {
+    fn exit(&self) -> Exit {
         match self {
-            Self::Unreachable { .. } => 3,
+            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Files(error) => error.exit(),
             Self::NotTheController { .. }
             | Self::Clock { .. }
             | Self::Refused { .. }
             | Self::Answer(_)
-            | Self::Files(_)
-            | Self::Keys(_) => 1,
+            | Self::Keys(_) => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Unreachable { .. } => {
+                Some("is the controller running, and does a firewall stand between?".into())
+            }
+            Self::NotTheController { .. } => {
+                Some("nothing was sent to it; ask an operator whether the address is right".into())
+            }
+            Self::Files(error) => error.hint(),
+            Self::Clock { .. } => Some("is the clock right?".into()),
+            Self::Refused { .. } | Self::Answer(_) | Self::Keys(_) => None,
         }
     }
 }
 
 // === impl JoinError ===
 
-impl JoinError {
-    /// The exit code that the command line promises for this failure.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
+impl Failure for JoinError {
+    fn exit(&self) -> Exit {
         match self {
-            Self::Connect(error) => error.exit_code(),
-            Self::TokenExpired { .. }
-            | Self::TokenRefused { .. }
-            | Self::AlreadyMember { .. }
-            | Self::Files(_) => 1,
+            Self::Connect(error) => error.exit(),
+            Self::Files(error) => error.exit(),
+            Self::TokenExpired { .. } | Self::TokenRefused { .. } | Self::AlreadyMember { .. } => {
+                Exit::Refused
+            }
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Connect(error) => error.hint(),
+            Self::Files(error) => error.hint(),
+            Self::TokenExpired { .. } => Some("ask an operator for a new one".into()),
+            Self::TokenRefused { .. } | Self::AlreadyMember { .. } => None,
         }
     }
 }
 
 // === impl FilesError ===
+
+impl Failure for FilesError {
+    fn exit(&self) -> Exit {
+        Exit::Refused
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::NotMember { .. } => Some("join a fleet first".into()),
+            Self::Exposed { path, .. } => {
+                Some(format!("run `chmod 600 {}`", path.display()).into())
+            }
+            Self::Io { .. } | Self::Damaged { .. } => None,
+        }
+    }
+}
 
 impl FilesError {
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -279,5 +319,63 @@ impl FilesError {
             path: path.to_owned(),
             problem: problem.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use program::said_twice;
+
+    use super::*;
+
+    fn io() -> io::Error {
+        io::Error::other("stuck")
+    }
+
+    fn connect_errors() -> [ConnectError; 6] {
+        let address = || "controller.example:7443".to_owned();
+        let file = Path::new("/somewhere/membership.json");
+        [
+            ConnectError::network(&address(), io().into()),
+            ConnectError::NotTheController {
+                address: address(),
+                cause: rustls::Error::NoCertificatesPresented,
+            },
+            ConnectError::Clock {
+                cause: rustls::CertificateError::Expired.into(),
+            },
+            ConnectError::from_status(&address(), Status::unavailable("going down")),
+            ConnectError::Files(FilesError::io("read", file)(io())),
+            ConnectError::Keys(io().into()),
+        ]
+    }
+
+    #[test]
+    fn no_cause_is_said_twice_and_none_is_lost() {
+        for error in connect_errors() {
+            assert_eq!(said_twice(&error), None, "{error:?}");
+            assert!(error.source().is_some(), "{error:?}");
+            let join = JoinError::Connect(error);
+            assert_eq!(said_twice(&join), None, "{join:?}");
+            assert!(join.source().is_some(), "{join:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_may_work_later_is_unreachable() {
+        let exits = connect_errors().map(|error| error.exit());
+
+        let [network, not_ours, clock, unavailable, files, keys] = exits;
+        assert_eq!([network, unavailable], [Exit::Unreachable; 2]);
+        assert_eq!([not_ours, clock, files, keys], [Exit::Refused; 4]);
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_controllers_words() {
+        let refused =
+            ConnectError::from_status("controller:1", Status::permission_denied("banned"));
+
+        assert_eq!(refused.to_string(), "the controller refuses: banned");
+        assert_eq!(refused.exit(), Exit::Refused);
     }
 }

@@ -6,9 +6,9 @@
 //! loss: the identity key gets another one.
 
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{DirBuilder, File};
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use base64::Engine as _;
@@ -22,6 +22,8 @@ pub(crate) const MEMBERSHIP: &str = "membership.json";
 pub(crate) const CERTIFICATE: &str = "certificate.json";
 
 const VERSION: u32 = 1;
+/// Mode of files with keys in them.
+const PRIVATE: u32 = 0o600;
 /// Neither file comes near this; a larger one is not ours.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
@@ -153,7 +155,7 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), FilesError> {
         .create(dir)
         .map_err(FilesError::io("create", dir))?;
     let probe = dir.join(".probe");
-    write_private(&probe, b"")?;
+    program::files::replace(&probe, PRIVATE, b"").map_err(FilesError::io("write", &probe))?;
     std::fs::remove_file(&probe).map_err(FilesError::io("remove", &probe))
 }
 
@@ -163,14 +165,7 @@ pub(crate) fn save<T: Stored>(dir: &Path, value: &T) -> Result<(), FilesError> {
     let text = serde_json::to_string_pretty(value)
         .map(Zeroizing::new)
         .map_err(|error| FilesError::damaged(&path, error.to_string()))?;
-    // Two programs may save at once, each through a file of its own.
-    let temporary = dir.join(format!(".{}.{}.new", T::FILE, std::process::id()));
-
-    write_private(&temporary, text.as_bytes())?;
-    std::fs::rename(&temporary, &path).map_err(FilesError::io("replace", &path))?;
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(FilesError::io("sync", dir))
+    program::files::replace(&path, PRIVATE, text.as_bytes()).map_err(FilesError::io("write", &path))
 }
 
 /// Reads a file of the membership; `None` when there is none.
@@ -210,22 +205,4 @@ pub(crate) fn load<T: Stored>(dir: &Path) -> Result<Option<T>, FilesError> {
         return Err(FilesError::damaged(&path, problem));
     }
     Ok(Some(value))
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FilesError> {
-    // What a crash left behind under this name, with whatever mode, must not be reused.
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(FilesError::io("remove", path)(error)),
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(FilesError::io("create", path))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(FilesError::io("write", path))
 }

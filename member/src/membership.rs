@@ -120,6 +120,7 @@ impl Membership {
             Age::Fresh => {}
             Age::Ripe => {
                 if let Err(error) = self.renew_at(address).await {
+                    let error = program::one_line(&error);
                     tracing::warn!(%error, "the certificate is not renewed, and still valid");
                 }
             }
@@ -237,6 +238,7 @@ impl fmt::Debug for Membership {
 /// The stored certificate, or a word in the log about why there is none.
 fn load_certificate(dir: &Path) -> Option<CertificateFile> {
     files::load(dir).unwrap_or_else(|error| {
+        let error = program::one_line(&error);
         tracing::warn!(%error, "the stored certificate is of no use");
         None
     })

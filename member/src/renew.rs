@@ -49,6 +49,7 @@ pub(crate) async fn renew(
     let file = CertificateFile::new(&certificate_der, &key.pkcs8_der);
     if let Err(error) = files::save(&member.dir, &file) {
         // The next program has to renew again; this one can go on.
+        let error = program::one_line(&error);
         tracing::warn!(%error, "the renewed certificate is not saved");
     }
     tracing::debug!(name = member.name, "certificate renewed");

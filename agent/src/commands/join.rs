@@ -64,7 +64,7 @@ pub enum JoinFailed {
     #[error("this is not a token")]
     Token(#[source] InvalidToken),
     /// A token for something that is not a machine.
-    #[error("this token makes a member of role {role}; use `postern join` for it")]
+    #[error("this token makes a member of role {role}, not a host")]
     NotForHosts {
         /// The role it carries.
         role: Role,
@@ -88,7 +88,7 @@ struct TokenText(Zeroizing<String>);
 ///
 /// # Errors
 ///
-/// [`JoinFailed`], which knows its exit code.
+/// [`JoinFailed`], by who can act.
 pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
     let JoinArgs {
         token,
@@ -184,23 +184,10 @@ impl std::fmt::Debug for TokenText {
     }
 }
 
-// === impl JoinFailed ===
-
-impl JoinFailed {
-    /// The exit code that the manual promises.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Token(_) => 2,
-            Self::Join(error) => error.exit_code(),
-            Self::Input(_) | Self::NotForHosts { .. } | Self::Journal(_) | Self::Runtime(_) => 1,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use program::{Exit, Failure as _};
 
     use super::*;
 
@@ -219,7 +206,7 @@ mod tests {
         let failed = run(program.join).unwrap_err();
 
         assert!(matches!(failed, JoinFailed::Token(InvalidToken::Damaged)));
-        assert_eq!(failed.exit_code(), 2);
+        assert_eq!(failed.exit(), Exit::Usage);
         assert!(!format!("{shown}{failed:?}{failed}").contains("c2Vj"));
     }
 

@@ -1,5 +1,6 @@
 //! What people write: strings and numbers, everything optional.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use config::{Environment, File, FileFormat};
@@ -50,7 +51,8 @@ impl RawConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Unreadable`] names file and line, or the variable.
+    /// [`ConfigError::Unreadable`] names the file, [`ConfigError::Malformed`] file and line, or the
+    /// variable.
     pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
         let mut environment = Environment::with_prefix(PREFIX)
             .try_parsing(true)
@@ -60,6 +62,7 @@ impl RawConfig {
         }
         let mut builder = config::Config::builder();
         if let Some(path) = file {
+            require(path)?;
             builder = builder.add_source(File::from(path).format(FileFormat::Toml));
         }
         read(builder.add_source(environment))
@@ -69,8 +72,9 @@ impl RawConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Unreadable`] names file and line.
+    /// As [`read`](Self::read).
     pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
+        require(path)?;
         let file = File::from(path).format(FileFormat::Toml);
         read(config::Config::builder().add_source(file))
     }
@@ -107,11 +111,21 @@ impl RawConfig {
     }
 }
 
+/// Tells a file that cannot be read from one that has mistakes.
+fn require(path: &Path) -> Result<(), ConfigError> {
+    fs::File::open(path)
+        .map(|_| ())
+        .map_err(|cause| ConfigError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        })
+}
+
 fn read(
     builder: config::ConfigBuilder<config::builder::DefaultState>,
 ) -> Result<RawConfig, ConfigError> {
     builder
         .build()
         .and_then(config::Config::try_deserialize)
-        .map_err(|cause| ConfigError::Unreadable(cause.to_string()))
+        .map_err(|cause| ConfigError::Malformed(cause.to_string()))
 }

@@ -154,10 +154,12 @@ fn a_file_with_mistakes_is_refused_with_all_of_them() {
 fn a_file_that_is_not_there_is_named() {
     let invalid = load(Path::new("/nonexistent/access.conf")).unwrap_err();
 
+    let [reason] = &invalid.reasons()[..] else {
+        panic!("{invalid}");
+    };
     assert!(
-        invalid
-            .to_string()
-            .starts_with("/nonexistent/access.conf: ")
+        reason.starts_with("cannot read /nonexistent/access.conf: "),
+        "{reason}"
     );
 }
 

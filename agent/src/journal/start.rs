@@ -1,7 +1,7 @@
 //! Opening the journal: is it ours, is it whole, and what may be believed?
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -378,16 +378,9 @@ fn read_trace(dir: &Path) -> Result<Option<String>, JournalError> {
 }
 
 fn write_trace(dir: &Path, epoch: &str) -> Result<(), JournalError> {
-    let (path, draft) = (dir.join(TRACE_NAME), dir.join("journal.epoch.new"));
-    let write = || {
-        let mut file = private_file(&draft)?;
-        file.set_len(0)?;
-        writeln!(file, "{epoch}")?;
-        file.sync_all()?;
-        fs::rename(&draft, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(io(&path, "write"))
+    let path = dir.join(TRACE_NAME);
+    program::files::replace(&path, 0o600, format!("{epoch}\n").as_bytes())
+        .map_err(io(&path, "write"))
 }
 
 pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {

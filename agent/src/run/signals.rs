@@ -38,7 +38,7 @@ fn reread(file: &AccessFile, orders: &OrderSender) {
         Err(invalid) => Order::PolicyRejected {
             generation: file.next_generation(),
             digest: [0; 32],
-            reasons: invalid.to_string().lines().map(str::to_owned).collect(),
+            reasons: invalid.reasons(),
         },
     };
     if let Err(NotTaken::Full(_)) = orders.send(order) {

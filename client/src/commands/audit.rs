@@ -2,7 +2,7 @@
 
 mod list;
 
-use super::Context;
+use crate::context::Context;
 use crate::error::Result;
 
 /// Ask who opened what
@@ -17,7 +17,7 @@ enum Command {
     List(list::ListArgs),
 }
 
-pub(super) async fn run(context: &Context, args: AuditArgs) -> Result {
+pub(crate) async fn run(context: &Context, args: AuditArgs) -> Result {
     match args.command {
         Command::List(args) => list::run(context, args).await,
     }

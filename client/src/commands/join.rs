@@ -6,8 +6,9 @@ use fleet::{Role, Token};
 use member::JoinOptions;
 use zeroize::Zeroizing;
 
-use super::Context;
+use crate::commands::sync;
 use crate::connection::Connection;
+use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::{CommandError, Result};
 
@@ -39,11 +40,11 @@ pub(crate) struct JoinArgs {
     force: bool,
 }
 
-pub(super) async fn run(context: &Context, args: JoinArgs) -> Result {
+pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
     let token = read_token(args.token)?;
     if token.role == Role::Host {
         return Err(CommandError::refused("this token is for a host")
-            .hint("run `postern-agent join --token TOKEN` on the host"));
+            .with_hint("run `postern-agent join --token TOKEN` on the host"));
     }
     let requested_name = args
         .name
@@ -63,7 +64,7 @@ pub(super) async fn run(context: &Context, args: JoinArgs) -> Result {
     if membership.role == Role::User {
         let connection = Connection::of(membership).await?;
         let directory = Directory::sync(&context.profile, &connection).await?;
-        super::sync::report(context, &directory)?;
+        sync::report(context, &directory)?;
     }
     Ok(())
 }

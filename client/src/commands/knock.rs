@@ -2,7 +2,7 @@
 
 use spa::Allow;
 
-use super::Context;
+use crate::context::Context;
 use crate::error::Result;
 use crate::knock::args::KnockArgs;
 use crate::knock::ask::AllowBy;
@@ -10,7 +10,7 @@ use crate::knock::outside;
 use crate::knock::packet::{self, Circumstances};
 use crate::knock::target::{self, Target};
 
-pub(super) async fn run(context: &Context, args: KnockArgs) -> Result {
+pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
     let target = target::find(&context.ui, &context.profile, &args).await?;
     let allow = match &target.allow {
         AllowBy::Known(allow) => *allow,
@@ -26,7 +26,7 @@ pub(super) async fn run(context: &Context, args: KnockArgs) -> Result {
     let packet = packet::seal(&message, &target.keys, target.tagged)?;
 
     let mut lines = packet::fields(&message)?;
-    if args.verbose > 0 {
+    if context.verbose > 0 {
         lines.extend(more(&target));
     }
     if args.dry_run {

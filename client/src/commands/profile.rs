@@ -3,7 +3,7 @@
 mod export;
 mod show;
 
-use super::Context;
+use crate::context::Context;
 use crate::error::Result;
 
 /// See what this profile is, or take it elsewhere
@@ -19,7 +19,7 @@ enum Command {
     Show(show::ShowArgs),
 }
 
-pub(super) async fn run(context: &Context, args: ProfileArgs) -> Result {
+pub(crate) async fn run(context: &Context, args: ProfileArgs) -> Result {
     match args.command {
         Command::Export(args) => export::run(context, args).await,
         Command::Show(args) => show::run(context, &args),

@@ -1,7 +1,7 @@
 //! `postern sync`
 
-use super::Context;
 use crate::connection::Connection;
+use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::Result;
 
@@ -12,14 +12,14 @@ use crate::error::Result;
 #[derive(clap::Args, Debug)]
 pub(crate) struct SyncArgs {}
 
-pub(super) async fn run(context: &Context, _args: SyncArgs) -> Result {
+pub(crate) async fn run(context: &Context, _args: SyncArgs) -> Result {
     let connection = Connection::open(&context.profile).await?;
     let directory = Directory::sync(&context.profile, &connection).await?;
     report(context, &directory)
 }
 
 /// One sentence about the directory.
-pub(super) fn report(context: &Context, directory: &Directory) -> Result {
+pub(crate) fn report(context: &Context, directory: &Directory) -> Result {
     let hosts = match directory.host_count() {
         1 => "1 host".to_owned(),
         count => format!("{count} hosts"),

@@ -2,7 +2,7 @@
 
 mod create;
 
-use super::Context;
+use crate::context::Context;
 use crate::error::Result;
 
 /// Invite hosts and people into the fleet
@@ -17,7 +17,7 @@ enum Command {
     Create(create::CreateArgs),
 }
 
-pub(super) async fn run(context: &Context, args: TokenArgs) -> Result {
+pub(crate) async fn run(context: &Context, args: TokenArgs) -> Result {
     match args.command {
         Command::Create(args) => create::run(context, args).await,
     }

@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 /// Outside of a fleet HOST is an address or a name, as with fwknop; keys come from --key-file, a
 /// stanza of ~/.fwknoprc (-n), --stdin or a prompt, and the packet is what fwknop's own client sends.
 ///
-/// No reply ever comes: exit code 0 means that the packet was sent.
+/// No reply ever comes: exit code 0 means that the packet was sent. With -v it is told which keys and
+/// which form are used, never the keys themselves.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -43,10 +44,6 @@ pub(crate) struct KnockArgs {
     /// Print the packet to standard output instead of sending it
     #[arg(short = 'T', long, alias = "test")]
     pub(crate) dry_run: bool,
-
-    /// Tell which keys and which form are used (never the keys themselves)
-    #[arg(short, long, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
 
     /// Accepted for fwknop's scripts; arguments are never saved
     #[arg(long, hide = true)]

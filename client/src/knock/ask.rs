@@ -128,7 +128,7 @@ fn forward(args: &AskArgs, rc: &Stanza) -> Result<Option<Forward>> {
         if args.nat_port.is_some() || args.nat_rand_port {
             return Err(
                 CommandError::usage("a NAT port needs something that it leads to")
-                    .hint("add -N HOST:PORT or --nat-local"),
+                    .with_hint("add -N HOST:PORT or --nat-local"),
             );
         }
         return Ok(None);
@@ -180,7 +180,9 @@ fn resolve(args: &AskArgs, rc: &Stanza) -> Result<AllowBy> {
         return Err(CommandError::usage(format!(
             "-R asks over HTTPS, and {url} is not such a page"
         ))
-        .hint("use an https:// page, or --resolve-http-only if a forged answer does no harm"));
+        .with_hint(
+            "use an https:// page, or --resolve-http-only if a forged answer does no harm",
+        ));
     }
     let scheme = if plain { "http" } else { scheme };
     Ok(AllowBy::Resolve(format!("{scheme}://{rest}")))

@@ -26,7 +26,7 @@ pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<String>
     }
     find(&text, host).ok_or_else(|| {
         CommandError::refused(format!("{name} has no key for {host}"))
-            .hint("a line has the form `HOST: key`, with HOST as on the command line")
+            .with_hint("a line has the form `HOST: key`, with HOST as on the command line")
     })
 }
 

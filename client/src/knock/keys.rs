@@ -138,7 +138,7 @@ fn first_line() -> Result<Zeroizing<String>> {
 fn prompt(question: &str) -> Result<Zeroizing<String>> {
     let no_key = || {
         CommandError::usage("there is no key")
-            .hint("use --key-file, --stdin, or -n with a stanza of ~/.fwknoprc")
+            .with_hint("use --key-file, --stdin, or -n with a stanza of ~/.fwknoprc")
     };
     if !io::stdin().is_terminal() {
         return Err(no_key());

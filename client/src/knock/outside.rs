@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::error::{CommandError, Kind, Result};
+use crate::error::{CommandError, Result};
 
 /// How long the page may take in all.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -33,16 +33,13 @@ pub(crate) fn address(url: &str) -> Result<IpAddr> {
                 .read_to_string()
         })
         .map_err(|cause| {
-            CommandError::new(
-                Kind::Unreachable,
-                format!("cannot ask {url} for our address"),
-            )
-            .because(cause)
-            .hint("name the address yourself with -a, or use -s")
+            CommandError::unreachable(format!("cannot ask {url} for our address"))
+                .because(cause)
+                .with_hint("name the address yourself with -a, or use -s")
         })?;
     first_address(&page).ok_or_else(|| {
         CommandError::refused(format!("{url} shows no address"))
-            .hint("name another page with --resolve-url, or the address itself with -a")
+            .with_hint("name another page with --resolve-url, or the address itself with -a")
     })
 }
 

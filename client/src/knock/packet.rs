@@ -62,7 +62,7 @@ pub(crate) fn seal(message: &Message, keys: &Keys, tagged: bool) -> Result<Strin
     sealed.map_err(|cause| {
         let error = CommandError::usage("the packet cannot be sealed").because(cause);
         match cause {
-            SealError::NoTagKey => error.hint("add an HMAC key, or --no-tagged"),
+            SealError::NoTagKey => error.with_hint("add an HMAC key, or --no-tagged"),
             SealError::Message(_) | SealError::Length(_) => error,
         }
     })
@@ -141,7 +141,7 @@ fn forwarded(
     host: &str,
 ) -> Result<(Vec<ProtoPort>, NatAccess)> {
     let Some(first) = ports.first_mut() else {
-        return Err(CommandError::usage("NAT needs a port").hint("add -A tcp/22"));
+        return Err(CommandError::usage("NAT needs a port").with_hint("add -A tcp/22"));
     };
     let nat = forward
         .to

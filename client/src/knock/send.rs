@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::args::{RouteArgs, Transport};
 use super::ask::port;
 use super::packet::random_port;
-use crate::error::{CommandError, Kind, Result};
+use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 
 /// How long a TCP or HTTP server may take to answer the handshake.
@@ -84,10 +84,10 @@ impl Route {
             Transport::Http => connection(&self.web_request(packet, host), address),
         };
         sent.map_err(|cause| {
-            CommandError::new(
-                Kind::Unreachable,
-                format!("cannot send to {host} over {}/{port}", self.transport),
-            )
+            CommandError::unreachable(format!(
+                "cannot send to {host} over {}/{port}",
+                self.transport
+            ))
             .because(cause)
         })
     }
@@ -95,7 +95,7 @@ impl Route {
     fn resolve(&self, host: &str, port: u16) -> Result<SocketAddr> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let found = (bare, port).to_socket_addrs().map_err(|cause| {
-            CommandError::new(Kind::Unreachable, format!("{host} has no address")).because(cause)
+            CommandError::unreachable(format!("{host} has no address")).because(cause)
         })?;
         let fits = |address: &SocketAddr| match self.family {
             None => true,
@@ -103,10 +103,7 @@ impl Route {
             Some(Family::V6) => address.is_ipv6(),
         };
         found.into_iter().find(fits).ok_or_else(|| {
-            CommandError::new(
-                Kind::Unreachable,
-                format!("{host} has no address of this family"),
-            )
+            CommandError::unreachable(format!("{host} has no address of this family"))
         })
     }
 

@@ -6,6 +6,7 @@ use std::num::NonZeroU16;
 use fleet::Role;
 use fleet::wire::DirectoryHost;
 use member::Membership;
+use program::Failure as _;
 use spa::{Allow, ExchangePublic, Keys, ProtoPort};
 
 use super::args::KnockArgs;
@@ -63,7 +64,7 @@ async fn in_fleet(
             "this profile is {} {}, and only users have a directory of hosts",
             membership.role, membership.name
         ))
-        .hint("name a user's profile with --profile, or static keys with --key-file or -n"));
+        .with_hint("name a user's profile with --profile, or static keys with --key-file or -n"));
     }
     let directory = directory_with(profile, &membership, host).await?;
     let entries = directory.entries(host);
@@ -72,7 +73,7 @@ async fn in_fleet(
             "no policy lets {} open anything on a host named {host}",
             membership.name
         ))
-        .hint("`postern profile show` lists the hosts; for one outside of the fleet use -D ADDRESS alone"));
+        .with_hint("`postern profile show` lists the hosts; for one outside of the fleet use -D ADDRESS alone"));
     };
     let mut ask = Ask::merge(&args.ask, &Stanza::default())?;
     let route = Route::merge(&args.route, &Stanza::default())?;
@@ -170,7 +171,7 @@ fn choose_ports(ui: &Ui, ask: &mut Ask, entries: &[&DirectoryHost]) -> Result {
                 let allowed: Vec<&str> = allowed.into_iter().collect();
                 return Err(
                     CommandError::usage("which port? nothing is asked for with -A")
-                        .hint(format!("you may ask for {}", any_of(&allowed, anything))),
+                        .with_hint(format!("you may ask for {}", any_of(&allowed, anything))),
                 );
             }
         }
@@ -199,7 +200,7 @@ fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
         return Err(CommandError::usage(
             "HOST and -D both name a host, and this profile has joined no fleet",
         )
-        .hint("leave one of them out, or join with `postern join TOKEN`"));
+        .with_hint("leave one of them out, or join with `postern join TOKEN`"));
     }
     let (rc, stanza) = read_rc(ui, args)?;
     stanza.require_supported()?;
@@ -213,14 +214,14 @@ fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
     let ask = Ask::merge(&args.ask, &stanza)?;
     require_ports(&ask)?;
     let allow = ask.allow.clone().ok_or_else(|| {
-        CommandError::usage("for which address? one of -a, -s and -R is needed").hint(
+        CommandError::usage("for which address? one of -a, -s and -R is needed").with_hint(
             "-a IP names it, -R asks a web page for it, -s takes wherever the packet comes from",
         )
     })?;
     let route = Route::merge(&args.route, &stanza)?;
     let keys = keys::find(ui, &args.keys, &stanza, &name).map_err(|error| {
-        if error.hint_text().is_some() && rc.has(&name) && args.keys.named_config.is_none() {
-            return error.hint(format!("there is a stanza of this name; say -n {name}"));
+        if error.hint().is_some() && rc.has(&name) && args.keys.named_config.is_none() {
+            return error.with_hint(format!("there is a stanza of this name; say -n {name}"));
         }
         error
     })?;
@@ -241,7 +242,7 @@ fn require_ports(ask: &Ask) -> Result {
     match &ask.what {
         What::Ports { ports, .. } if ports.is_empty() => {
             Err(CommandError::usage("which port? nothing is asked for")
-                .hint("-A tcp/22 opens a port, -C runs a command"))
+                .with_hint("-A tcp/22 opens a port, -C runs a command"))
         }
         What::Ports { .. } | What::Command(_) => Ok(()),
     }
@@ -251,9 +252,9 @@ fn no_host(rc: &RcFile) -> CommandError {
     let names: Vec<&str> = rc.names().collect();
     let error = CommandError::usage("which host? there is neither HOST nor -D");
     if names.is_empty() {
-        return error.hint("write `postern knock HOST -A tcp/22`");
+        return error.with_hint("write `postern knock HOST -A tcp/22`");
     }
-    error.hint(format!("the rc file has the stanzas {}", names.join(", ")))
+    error.with_hint(format!("the rc file has the stanzas {}", names.join(", ")))
 }
 
 /// The rc file and the stanza to start from.
@@ -279,7 +280,7 @@ fn read_rc(ui: &Ui, args: &KnockArgs) -> Result<(RcFile, Stanza)> {
         let name = keys.named_config.as_deref().unwrap_or_default();
         let names: Vec<&str> = rc.names().collect();
         CommandError::refused(format!("{} has no stanza [{name}]", path.display()))
-            .hint(format!("it has {}", names.join(", ")))
+            .with_hint(format!("it has {}", names.join(", ")))
     })?;
     Ok((rc, stanza))
 }

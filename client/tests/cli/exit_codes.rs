@@ -152,3 +152,25 @@ fn a_policy_file_that_is_not_there_exits_1() {
     assert_eq!(ran.code, 1);
     assert!(ran.stderr.contains("because: "), "{}", ran.stderr);
 }
+
+#[test]
+fn nobody_reading_any_more_is_no_failure_and_no_panic() {
+    let sandbox = Sandbox::new();
+    let dry_run = [&["knock", "192.0.2.1"][..], &STATIC].concat();
+
+    for words in [&["completions", "bash"][..], &["man"], &dry_run] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = sandbox
+            .command()
+            .args(words)
+            .stdout(writer)
+            .stderr(std::process::Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(0), "{words:?}");
+        let told = String::from_utf8(ended.stderr).unwrap();
+        assert!(!told.contains("error:"), "{told}");
+        assert!(!told.contains("panicked"), "{told}");
+    }
+}

@@ -2,36 +2,37 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use controller::{Settings, is_name};
 
-/// Make a new controller: its authority, its database and the first operator token.
+use super::error::CommandError;
+
+/// Make a new controller: its authority, its database and the first operator token
 ///
 /// The token is the only thing on standard output. Redeem it with `postern join TOKEN` to become the
 /// fleet's first operator.
 #[derive(Args, Debug)]
-pub(super) struct Init {
-    /// Directory to make; must be new or empty.
+pub(crate) struct InitArgs {
+    /// Directory to make; must be new or empty
     #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
     data: PathBuf,
-    /// Where members reach the controller.
+    /// Where members reach the controller
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     address: String,
-    /// Name of the fleet, part of every member's certificate.
+    /// Name of the fleet, part of every member's certificate
     #[arg(long, value_name = "NAME", default_value = "postern", value_parser = fleet)]
     fleet: String,
 }
 
-// === impl Init ===
+// === impl InitArgs ===
 
-impl Init {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+impl InitArgs {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
-            .context("runtime")?;
+            .map_err(CommandError::Runtime)?;
         let token = runtime.block_on(controller::init(&self.data, &self.address, &self.fleet))?;
-        super::explain(&format!(
+        program::note(format_args!(
             "Fleet `{}` is made in {data}.\n\
              Keep a copy of {data}/ca-key.pem and {data}/seal.key in a safe place.\n\
              Start it:                  postern-controller serve --data {data}\n\
@@ -40,7 +41,7 @@ impl Init {
             self.fleet,
             data = self.data.display(),
         ));
-        super::print(&token)
+        Ok(program::print(format!("{token}\n"))?)
     }
 }
 

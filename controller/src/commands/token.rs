@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use controller::Wanted;
 use fleet::Role;
 
-/// Make one-time tokens without an operator, for example when the last operator is lost.
+use super::error::CommandError;
+
+/// Make one-time tokens without an operator, for example when the last operator is lost
 #[derive(Args, Debug)]
-pub(super) struct Token {
+pub(crate) struct TokenArgs {
     #[command(subcommand)]
     command: TokenCommand,
 }
@@ -21,30 +22,32 @@ enum TokenCommand {
     Create(Create),
 }
 
-/// Make a one-time token and print it. The controller may be running or not.
+/// Make a one-time token and print it
+///
+/// The controller may be running or not.
 #[derive(Args, Debug)]
 struct Create {
-    /// Directory of the controller.
+    /// Directory of the controller
     #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
     data: PathBuf,
-    /// What its bearer becomes: host, user, operator or auditor.
+    /// What its bearer becomes: host, user, operator or auditor
     #[arg(long)]
     role: Role,
-    /// Name of the new member; otherwise it proposes its own.
+    /// Name of the new member; otherwise it proposes its own
     #[arg(long, default_value = "")]
     name: String,
-    /// Label of a host, for HOSTS lines of the policy; may be given several times.
+    /// Label of a host, for HOSTS lines of the policy; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// How long the token is good for, at most 30 days.
+    /// How long the token is good for, at most 30 days
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     ttl: Duration,
 }
 
-// === impl Token ===
+// === impl TokenArgs ===
 
-impl Token {
-    pub(super) fn run(self) -> anyhow::Result<()> {
+impl TokenArgs {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let TokenCommand::Create(create) = self.command;
         create.run()
     }
@@ -53,7 +56,7 @@ impl Token {
 // === impl Create ===
 
 impl Create {
-    fn run(self) -> anyhow::Result<()> {
+    fn run(self) -> Result<(), CommandError> {
         let wanted = Wanted {
             role: self.role,
             name: self.name,
@@ -62,14 +65,14 @@ impl Create {
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
-            .context("runtime")?;
+            .map_err(CommandError::Runtime)?;
         let token = runtime.block_on(controller::create_token(&self.data, wanted))?;
-        super::explain(&format!(
+        program::note(format_args!(
             "Token for one {}, good once, for {}:",
             self.role,
             humantime::format_duration(self.ttl)
         ));
-        super::print(&token)
+        Ok(program::print(format!("{token}\n"))?)
     }
 }
 

@@ -14,6 +14,7 @@ use fleet::Role;
 use fleet::wire::SyncRequest;
 use fleet::wire::directory_client::DirectoryClient;
 use member::{ConnectError, FilesError, JoinError, JoinOptions, Membership, join};
+use program::{Exit, Failure as _};
 use rcgen::KeyPair;
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -368,7 +369,7 @@ async fn a_banned_member_is_told_so() {
         refused.to_string(),
         "the controller refuses: host web-1 is banned"
     );
-    assert_eq!(refused.exit_code(), 1);
+    assert_eq!(refused.exit(), Exit::Refused);
 }
 
 #[tokio::test]
@@ -386,7 +387,7 @@ async fn nobody_answering_is_unreachable_and_says_why() {
         error.to_string(),
         format!("cannot reach the controller at {closed}")
     );
-    assert_eq!(error.exit_code(), 3);
+    assert_eq!(error.exit(), Exit::Unreachable);
     let cause = error.source().unwrap().to_string();
     assert!(cause.contains("refused"), "{cause}");
 }

@@ -6,9 +6,8 @@ use fleet::wire::{AuditRecord, Event, EventKind as WireKind, ListEventsRequest};
 use serde::Serialize;
 use spa::ProtoPort;
 
-use super::Context;
-use crate::commands::Listing;
 use crate::connection::{Connection, ask};
+use crate::context::{Context, Listing};
 use crate::error::Result;
 use crate::time;
 

@@ -2,8 +2,8 @@
 
 use fleet::wire::BanHostRequest;
 
-use super::Context;
 use crate::connection::{Connection, ask};
+use crate::context::Context;
 use crate::error::Result;
 
 /// Put a host out of the fleet for good

@@ -2,9 +2,9 @@
 
 use fleet::wire::ShowHostRequest;
 
-use super::{Context, Row};
-use crate::commands::Listing;
+use super::row::Row;
 use crate::connection::{Connection, ask};
+use crate::context::{Context, Listing};
 use crate::error::{CommandError, Result};
 use crate::time;
 

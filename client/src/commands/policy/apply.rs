@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use fleet::wire::ApplyPolicyRequest;
 use tonic::Code;
 
-use super::Context;
+use super::generation::{changed, current_generation};
 use crate::connection::{Connection, ask};
+use crate::context::Context;
 use crate::error::Result;
 use crate::policy_file::PolicyFile;
 
@@ -53,7 +54,9 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
             let stale = matches!(status.code(), Code::Aborted | Code::FailedPrecondition);
             let error = connection.refused_policy(status);
             if stale {
-                error.hint("look at what changed with `postern policy diff FILE`, then apply again")
+                error.with_hint(
+                    "look at what changed with `postern policy diff FILE`, then apply again",
+                )
             } else {
                 error
             }
@@ -67,7 +70,7 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
         "Applied {} as generation {}; {}.",
         file.stanzas(),
         applied.generation,
-        super::changed(&applied.changed_hosts)
+        changed(&applied.changed_hosts)
     ))
 }
 
@@ -76,7 +79,7 @@ async fn base(context: &Context, connection: &Connection) -> Result<u64> {
     if let Some(seen) = context.profile.seen_generation()? {
         return Ok(seen);
     }
-    let current = super::current_generation(connection).await?;
+    let current = current_generation(connection).await?;
     context.ui.note(format_args!(
         "This profile has seen no policy yet; based on generation {current}, which is in force."
     ));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Context;
+use crate::context::Context;
 use crate::error::Result;
 use crate::policy_file::PolicyFile;
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 use similar::TextDiff;
 use tonic::Code;
 
-use super::Context;
-use crate::commands::Listing;
+use super::generation::changed;
 use crate::connection::{Connection, ask};
+use crate::context::{Context, Listing};
 use crate::error::Result;
 use crate::policy_file::PolicyFile;
 
@@ -83,7 +83,7 @@ pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
     context.ui.say(format_args!(
         "Against generation {}, {}.",
         plan.base_generation,
-        super::changed(&hosts)
+        changed(&hosts)
     ))
 }
 

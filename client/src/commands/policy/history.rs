@@ -2,9 +2,9 @@
 
 use fleet::wire::PolicyHistoryRequest;
 
-use super::{Context, Row};
-use crate::commands::Listing;
+use super::generation::Row;
 use crate::connection::{Connection, ask};
+use crate::context::{Context, Listing};
 use crate::error::Result;
 use crate::time;
 

@@ -2,8 +2,8 @@
 
 use fleet::wire::RenderPolicyRequest;
 
-use super::Context;
 use crate::connection::{Connection, ask};
+use crate::context::Context;
 use crate::error::Result;
 
 /// Show the policy of one host, as the controller compiles it

@@ -2,8 +2,9 @@
 
 use fleet::wire::RollbackPolicyRequest;
 
-use super::Context;
+use super::generation::changed;
 use crate::connection::{Connection, ask};
+use crate::context::Context;
 use crate::error::Result;
 
 /// Bring back the text of an older generation, as a new one
@@ -37,6 +38,6 @@ pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
         "Brought back generation {} as generation {}; {}.",
         args.generation,
         done.generation,
-        super::changed(&done.changed_hosts)
+        changed(&done.changed_hosts)
     ))
 }

@@ -3,9 +3,9 @@
 use fleet::wire::ShowPolicyRequest;
 use serde::Serialize;
 
-use super::{Context, Row};
-use crate::commands::Listing;
+use super::generation::Row;
 use crate::connection::{Connection, ask};
+use crate::context::{Context, Listing};
 use crate::error::Result;
 use crate::time;
 

@@ -7,8 +7,8 @@ use fleet::wire::DirectoryHost;
 use member::Membership;
 use zeroize::Zeroizing;
 
-use super::Context;
 use crate::connection::Connection;
+use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::knock::target::{pairwise, spa_port};

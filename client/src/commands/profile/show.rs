@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use super::Context;
-use crate::commands::Listing;
+use crate::context::{Context, Listing};
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::knock::target::spa_port;

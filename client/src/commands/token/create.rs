@@ -7,9 +7,8 @@ use fleet::Role;
 use fleet::wire::{CreateTokenRequest, Role as WireRole};
 use serde::Serialize;
 
-use super::Context;
-use crate::commands::Listing;
 use crate::connection::{Connection, ask};
+use crate::context::{Context, Listing};
 use crate::error::{CommandError, Result};
 use crate::time;
 

@@ -1,0 +1,168 @@
+//! How each error of this program ends it, and who can do something about it: the one table.
+
+use std::borrow::Cow;
+use std::io::ErrorKind;
+
+use member::{FilesError, JoinError};
+use program::{Exit, Failure};
+
+use crate::capture::CaptureError;
+use crate::commands::join::JoinFailed;
+use crate::config::ConfigError;
+use crate::explain::{ExplainError, InvalidAccessFile};
+use crate::firewall::FirewallError;
+use crate::journal::JournalError;
+use crate::run::RunError;
+
+impl Failure for ConfigError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unreadable { .. } => Exit::Refused,
+            Self::Malformed(_) | Self::Invalid(_) => Exit::Invalid,
+        }
+    }
+}
+
+impl Failure for RunError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::AccessFile(cause) => cause.exit(),
+            Self::Capture(cause) => cause.exit(),
+            Self::Firewall(cause) => cause.exit(),
+            Self::Journal(cause) => cause.exit(),
+            Self::Member(cause) => cause.exit(),
+            Self::CompiledPolicy(_) | Self::Thread(_) | Self::Panicked => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Journal(cause) => Failure::hint(cause),
+            Self::Firewall(cause) => cause.hint(),
+            Self::Capture(cause) => cause.hint(),
+            Self::Member(FilesError::NotMember { .. }) => Some(
+                "`postern-agent join --token TOKEN` makes this host one of a fleet; \
+                 `--access-file FILE` runs it alone"
+                    .into(),
+            ),
+            Self::Member(cause) => cause.hint(),
+            Self::AccessFile(_) | Self::CompiledPolicy(_) | Self::Thread(_) | Self::Panicked => {
+                None
+            }
+        }
+    }
+}
+
+impl Failure for InvalidAccessFile {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unreadable { .. } => Exit::Refused,
+            Self::Policy(_) | Self::CompiledPolicy { .. } => Exit::Invalid,
+        }
+    }
+}
+
+impl Failure for CaptureError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Filter { .. } | Self::NoLibpcap { .. } => Exit::Invalid,
+            Self::Down { .. }
+            | Self::Link { .. }
+            | Self::NotCapture { .. }
+            | Self::File { .. }
+            | Self::Socket { .. } => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Down { .. } => {
+                Some("does the interface exist? Capturing needs root, or CAP_NET_RAW".into())
+            }
+            Self::Filter { .. }
+            | Self::NoLibpcap { .. }
+            | Self::Link { .. }
+            | Self::NotCapture { .. }
+            | Self::File { .. }
+            | Self::Socket { .. } => None,
+        }
+    }
+}
+
+impl Failure for FirewallError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::ChainName(_) => Exit::Invalid,
+            Self::Netlink { .. }
+            | Self::Set { .. }
+            | Self::Spawn { .. }
+            | Self::Refused { .. }
+            | Self::NoIp6tables(_)
+            | Self::Locked { .. }
+            | Self::Unsupported(_)
+            | Self::Fault => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        let hint = match self {
+            Self::Locked { .. } => "stop it first, or give this one another --chain and --state",
+            Self::Spawn { .. } => "is the package iptables installed?",
+            Self::NoIp6tables(_) => {
+                "load the kernel's ip6_tables, or switch IPv6 off in the kernel"
+            }
+            Self::Netlink { .. } | Self::Set { .. } | Self::Refused { .. } | Self::Fault => {
+                "the agent needs root, or CAP_NET_ADMIN and CAP_NET_RAW"
+            }
+            Self::ChainName(_) | Self::Unsupported(_) => return None,
+        };
+        Some(hint.into())
+    }
+}
+
+impl Failure for JournalError {
+    fn exit(&self) -> Exit {
+        Exit::Refused
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        self.hint().map(Cow::from)
+    }
+}
+
+impl Failure for JoinFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Token(_) => Exit::Usage,
+            Self::Join(cause) => cause.exit(),
+            Self::Journal(cause) => cause.exit(),
+            Self::Input(_) | Self::NotForHosts { .. } | Self::Runtime(_) => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Join(JoinError::AlreadyMember { .. }) => {
+                Some("name another directory with --state, or replace this one with --force".into())
+            }
+            Self::Join(cause) => cause.hint(),
+            Self::Journal(cause) => Failure::hint(cause),
+            Self::NotForHosts { .. } => Some("use it with `postern join TOKEN`".into()),
+            Self::Input(_) | Self::Token(_) | Self::Runtime(_) => None,
+        }
+    }
+}
+
+impl Failure for ExplainError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::AccessFile(cause) => cause.exit(),
+            // Whoever reads has seen enough.
+            Self::Output(cause) if cause.kind() == ErrorKind::BrokenPipe => Exit::Done,
+            Self::Input(_) | Self::Output(_) => Exit::Refused,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! No error says a cause in its message and in the chain; missing files end as everywhere.
+
+use std::io;
+use std::path::PathBuf;
+
+use program::said_twice;
+
+use super::*;
+
+fn cause() -> io::Error {
+    io::Error::other("stuck")
+}
+
+fn path() -> PathBuf {
+    PathBuf::from("/somewhere/file")
+}
+
+/// One of each that has a cause.
+fn failures() -> Vec<Box<dyn Failure>> {
+    let journal = || JournalError::Io {
+        doing: "open",
+        path: path(),
+        cause: cause(),
+    };
+    let sqlite = JournalError::Sqlite {
+        doing: "open",
+        path: path(),
+        cause: rusqlite::Error::InvalidQuery,
+    };
+    let files = || FilesError::Io {
+        operation: "read",
+        path: path(),
+        cause: cause(),
+    };
+    let access_file = || InvalidAccessFile::Unreadable {
+        path: path(),
+        cause: cause(),
+    };
+    let estate = InvalidAccessFile::CompiledPolicy {
+        path: path(),
+        cause: gate::CompileError::Key {
+            stanza: "ssh".to_owned(),
+            cause: spa::InvalidKey::LegacyWithHmac,
+        },
+    };
+    vec![
+        Box::new(ConfigError::Unreadable {
+            path: path(),
+            cause: cause(),
+        }),
+        Box::new(RunError::AccessFile(access_file())),
+        Box::new(RunError::AccessFile(estate)),
+        Box::new(RunError::Journal(journal())),
+        Box::new(RunError::Journal(sqlite)),
+        Box::new(RunError::Member(files())),
+        Box::new(RunError::Thread(cause())),
+        Box::new(JoinFailed::Input(cause())),
+        Box::new(JoinFailed::Token(fleet::InvalidToken::Damaged)),
+        Box::new(JoinFailed::Join(JoinError::Files(files()))),
+        Box::new(JoinFailed::Journal(journal())),
+        Box::new(JoinFailed::Runtime(cause())),
+        Box::new(ExplainError::AccessFile(access_file())),
+        Box::new(ExplainError::Input(cause())),
+        Box::new(ExplainError::Output(cause())),
+    ]
+}
+
+#[test]
+fn no_cause_is_said_twice_and_none_is_lost() {
+    for failure in failures() {
+        assert_eq!(said_twice(&*failure), None, "{failure:?}");
+        assert!(failure.source().is_some(), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_refused_and_one_with_mistakes_is_invalid() {
+    let missing = crate::explain::load(&path()).unwrap_err();
+    let no_config = crate::config::RawConfig::read_file(&path()).unwrap_err();
+    let mistakes = ConfigError::Invalid(vec!["spa_port: 0 is no port".to_owned()]);
+
+    assert_eq!(missing.exit(), Exit::Refused);
+    assert_eq!(no_config.exit(), Exit::Refused);
+    assert_eq!(mistakes.exit(), Exit::Invalid);
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let closed = ExplainError::Output(ErrorKind::BrokenPipe.into());
+
+    assert_eq!(closed.exit(), Exit::Done);
+}

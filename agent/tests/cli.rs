@@ -1,0 +1,131 @@
+//! The command line as scripts and systemd see it: exit codes, streams, pages.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+fn agent(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_postern-agent"));
+    command
+        .args(words)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(words: &[&str]) -> Output {
+    agent(words).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn man_writes_a_page_for_every_command() {
+    let dir = TempDir::new().unwrap();
+    let pages = dir.path().join("man1");
+
+    let written = run(&["man", pages.to_str().unwrap()]);
+
+    assert_eq!(written.status.code(), Some(0), "{}", stderr(&written));
+    for page in ["", "-run", "-join", "-explain", "-flush"] {
+        let path = pages.join(format!("postern-agent{page}.1"));
+        assert!(path.exists(), "{}", path.display());
+    }
+    let main = run(&["man"]);
+    assert!(main.stdout.starts_with(b".ie"), "a page in roff");
+}
+
+#[test]
+fn nobody_reading_any_more_is_no_failure_and_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+
+    let ended = agent(&["completions", "bash"])
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+
+    assert_eq!(
+        (ended.status.code(), stderr(&ended).as_str()),
+        (Some(0), "")
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_exits_1_and_is_named() {
+    for words in [
+        &["run", "--access-file", "/nowhere/access.conf"][..],
+        &["run", "--config", "/nowhere/agent.toml"],
+        &["explain", "--access-file", "/nowhere/access.conf"],
+    ] {
+        let ended = run(words);
+        assert_eq!(ended.status.code(), Some(1), "{words:?}");
+        let told = stderr(&ended);
+        assert!(told.starts_with("error: cannot read /nowhere/"), "{told}");
+        assert!(told.contains("\n  because: No such file"), "{told}");
+    }
+}
+
+#[test]
+fn mistakes_stand_at_the_left_margin_with_file_and_line() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("access.conf");
+    fs::write(&path, "SOURCE ANY\nNONSENSE 1\n").unwrap();
+    let file = path.to_str().unwrap();
+
+    let ended = run(&["explain", "--access-file", file]);
+
+    assert_eq!(ended.status.code(), Some(64));
+    let told = stderr(&ended);
+    assert!(
+        told.starts_with("error: the access file is invalid"),
+        "{told}"
+    );
+    assert!(told.contains(&format!("\n{file}:2: ")), "{told}");
+}
+
+#[test]
+fn under_systemd_every_line_carries_its_priority() {
+    let dir = TempDir::new().unwrap();
+    let told = |name: &str, stream: &dyn Fn(&Path) -> String| {
+        let path = dir.path().join(name);
+        let journal = File::create(&path).unwrap();
+        agent(&["run", "--config", "/nowhere/agent.toml"])
+            .env("JOURNAL_STREAM", stream(&path))
+            .stderr(journal)
+            .status()
+            .unwrap();
+        fs::read_to_string(path).unwrap()
+    };
+
+    let to_the_journal = told("journal", &|path| {
+        let journal = fs::metadata(path).unwrap();
+        format!("{}:{}", journal.dev(), journal.ino())
+    });
+    let elsewhere = told("file", &|_| "1:1".to_owned());
+
+    assert!(to_the_journal.lines().count() > 1, "{to_the_journal}");
+    for line in to_the_journal.lines() {
+        assert!(line.starts_with("<3>"), "{line}");
+    }
+    assert!(elsewhere.starts_with("error: "), "{elsewhere}");
+}
+
+#[test]
+fn a_filter_that_is_none_is_said_and_not_used() {
+    let ended = agent(&["explain", "--access-file", "/nowhere/access.conf"])
+        .env("POSTERN_LOG", "agent=loud")
+        .output()
+        .unwrap();
+
+    let told = stderr(&ended);
+    assert!(told.contains("POSTERN_LOG is not a filter"), "{told}");
+}

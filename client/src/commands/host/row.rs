@@ -1,0 +1,93 @@
+//! What is shown of a host.
+
+use std::collections::BTreeMap;
+
+use fleet::wire::Host;
+use serde::Serialize;
+
+/// A host in JSON. The names are part of the interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Row<'a> {
+    pub(super) name: &'a str,
+    pub(super) address: &'a str,
+    pub(super) spa_port: u32,
+    pub(super) labels: BTreeMap<&'a str, &'a str>,
+    pub(super) target_generation: u64,
+    pub(super) applied_generation: u64,
+    pub(super) in_sync: bool,
+    pub(super) connected: bool,
+    pub(super) last_seen_ms: u64,
+    pub(super) drift: &'a str,
+    pub(super) rejected: &'a [String],
+    pub(super) banned: bool,
+    pub(super) agent_version: &'a str,
+    pub(super) stanzas: u32,
+    pub(super) joined_at_ms: u64,
+}
+
+impl<'a> From<&'a Host> for Row<'a> {
+    fn from(host: &'a Host) -> Self {
+        let Host {
+            name,
+            address,
+            spa_port,
+            labels,
+            target_generation,
+            applied_generation,
+            in_sync,
+            connected,
+            last_seen_ms,
+            drift,
+            rejected,
+            banned,
+            agent_version,
+            stanzas,
+            joined_at_ms,
+        } = host;
+        Self {
+            name,
+            address,
+            spa_port: *spa_port,
+            labels: labels
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect(),
+            target_generation: *target_generation,
+            applied_generation: *applied_generation,
+            in_sync: *in_sync,
+            connected: *connected,
+            last_seen_ms: *last_seen_ms,
+            drift,
+            rejected,
+            banned: *banned,
+            agent_version,
+            stanzas: *stanzas,
+            joined_at_ms: *joined_at_ms,
+        }
+    }
+}
+
+impl Row<'_> {
+    /// How it is, in one word or a few.
+    pub(super) fn state(&self) -> &str {
+        match self {
+            Row { banned: true, .. } => "banned",
+            Row {
+                connected: false, ..
+            } => "away",
+            Row { rejected, .. } if !rejected.is_empty() => "policy rejected",
+            Row { drift, .. } if !drift.is_empty() => "drift",
+            Row { in_sync: false, .. } => "behind",
+            Row { .. } => "in sync",
+        }
+    }
+
+    pub(super) fn labels(&self) -> String {
+        let labels: Vec<String> = self
+            .labels
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        labels.join(" ")
+    }
+}

@@ -1,0 +1,66 @@
+//! Why a command failed.
+
+use std::borrow::Cow;
+use std::io;
+
+use controller::StartError;
+use program::{Exit, Failure, PrintError};
+
+/// Why a command failed, by who can act.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Print(#[from] PrintError),
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+    /// A defect, or a dying disk.
+    #[error("the store is gone")]
+    StoreGone,
+}
+
+// === impl CommandError ===
+
+impl Failure for CommandError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Start(error) => error.exit(),
+            Self::Print(error) => error.exit(),
+            Self::Runtime(_) | Self::Signals(_) | Self::StoreGone => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Start(error) => error.hint(),
+            Self::Print(error) => error.hint(),
+            Self::StoreGone => Some("the log above says why".into()),
+            Self::Runtime(_) | Self::Signals(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use program::said_twice;
+
+    use super::*;
+
+    #[test]
+    fn no_cause_is_said_twice_and_none_is_lost() {
+        let cause = || io::Error::other("stuck");
+        for error in [
+            CommandError::Print(PrintError::Stdout(cause())),
+            CommandError::Runtime(cause()),
+            CommandError::Signals(cause()),
+        ] {
+            assert_eq!(said_twice(&error), None, "{error:?}");
+            assert!(error.source().is_some(), "{error:?}");
+        }
+    }
+}
