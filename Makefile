@@ -6,7 +6,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 BUILD := $(CARGO) build --workspace --locked
 
-.PHONY: help setup build demo test bench profile lint fmt package clean-labs
+.PHONY: help setup build demo test bench profile lint deny fmt package clean-labs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,10 +35,24 @@ profile: setup ## Where the time of one experiment goes (perf, needs root); ARGS
 	$(BUILD) --bins --release
 	@tests/bench/profile.sh $(ARGS)
 
-lint: setup ## Formatting, clippy and documentation, warnings refused
+lint: setup ## Formatting, clippy, documentation and its examples, what is linked; warnings refused
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	$(CARGO) test --doc --workspace --locked --quiet
+	@$(MAKE) --no-print-directory deny
+
+# Licences, bans and sources. Advisories need a database from the network: `cargo deny check advisories`.
+deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || { \
+		echo "make lint: installing cargo-deny, once"; \
+		$(CARGO) install cargo-deny --locked --debug --quiet; \
+	} || { \
+		echo "make lint: cargo-deny is missing and cannot be installed here;" \
+			"on a machine with a network: cargo install cargo-deny --locked" >&2; \
+		exit 1; \
+	}
+	$(CARGO) deny --locked --offline check licenses bans sources
 
 fmt: ## Format everything
 	$(CARGO) fmt --all

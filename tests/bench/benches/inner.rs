@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `open_a_packet` | HMAC, decryption, digest and fields of one packet with its key |
 //! | `try_keys` | one packet against N keys of which none is right |
+//! | `try_hashes` | the same with 1,000 keys of one HMAC type, or of none |
 //! | `admit_tagged` | the whole gate with N stanzas, a fresh tagged packet of the last one |
 //! | `junk` | the whole gate with N stanzas, text that is none of ours |
 //! | `journal` | N messages with their events committed and synced as one batch |
@@ -65,10 +66,20 @@ fn open_a_packet(bencher: Bencher<'_, '_>) {
 
 #[divan::bench(args = [1, 100, 1_000, 10_000])]
 fn try_keys(bencher: Bencher<'_, '_>, count: u32) {
+    try_strangers(bencher, count, Some(DigestType::Sha256));
+}
+
+/// All but SHA-256 go the ordinary way, one key at a time.
+#[divan::bench(args = ["sha256", "md5", "sha1", "sha512", "sha3_256", "none"])]
+fn try_hashes(bencher: Bencher<'_, '_>, hmac: &str) {
+    try_strangers(bencher, 1_000, hmac.parse().ok());
+}
+
+fn try_strangers(bencher: Bencher<'_, '_>, count: u32, hmac: Option<DigestType>) {
     let strangers: Vec<OpeningKey> = (1..=count)
-        .map(|number| OpeningKey::new(&keys(number)))
+        .map(|number| OpeningKey::new(&keys_with(number, hmac)))
         .collect();
-    let packet = spa::seal(&message(0), &keys(0), [7; 8]).unwrap();
+    let packet = spa::seal(&message(0), &keys_with(0, hmac), [7; 8]).unwrap();
 
     bencher.bench(|| {
         let mut trial = Trial::new(Sealed::parse(black_box(packet.as_bytes())).unwrap());
@@ -220,12 +231,16 @@ fn secrets(number: u32) -> ([u8; 32], [u8; 64]) {
 }
 
 fn keys(number: u32) -> Keys {
+    keys_with(number, Some(DigestType::Sha256))
+}
+
+fn keys_with(number: u32, hmac_type: Option<DigestType>) -> Keys {
     let (encryption, hmac) = secrets(number);
     let secret = |bytes: &[u8]| Secret::from_base64(&STANDARD.encode(bytes)).unwrap();
     Keys::new(
         EncryptionKey::new(secret(&encryption)).unwrap(),
         EncryptionMode::Cbc,
-        Some((HmacKey::new(secret(&hmac)).unwrap(), DigestType::Sha256)),
+        hmac_type.map(|digest| (HmacKey::new(secret(&hmac)).unwrap(), digest)),
     )
     .unwrap()
 }
