@@ -38,6 +38,7 @@ profile: setup ## Where the time of one experiment goes (perf, needs root); ARGS
 lint: setup ## Formatting, clippy, documentation and its examples, what is linked; warnings refused
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy -p agent --no-default-features --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	$(CARGO) test --doc --workspace --locked --quiet
 	@$(MAKE) --no-print-directory deny

@@ -194,3 +194,27 @@ fn link_of(name: &str, number: i32) -> Result<Link, CaptureError> {
 fn backoff(failures: u32) -> Duration {
     Duration::from_secs(1 << failures.min(5)).min(Duration::from_secs(30))
 }
+
+#[cfg(all(test, not(feature = "pcap")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_without_libpcap_says_so_when_it_is_asked_for_an_interface() {
+        let config = CaptureConfig {
+            source: CaptureSource::Interface("eth0".to_owned()),
+            filter: Filter::for_port(62_201),
+            buffer_bytes: 1 << 20,
+            promiscuous: false,
+        };
+
+        let refused = open(&config).map(|_| ());
+
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("was built without libpcap"), "{text}");
+        assert!(
+            text.contains("eth0") && text.contains("--udp-server"),
+            "{text}"
+        );
+    }
+}

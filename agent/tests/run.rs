@@ -1,20 +1,18 @@
 //! The whole agent, alone, against stock fwknop: real packets, a real kernel, a real disk.
 //!
-//! Every test has a network namespace of its own with nothing but a loopback in it, which ends with
-//! the test's thread. Needs root and fwknop; without them each test says so and passes.
+//! Every test has a host of its own in a lab, and everything happens on that host's loopback.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 use std::fs;
 use std::io::Write as _;
-use std::net::UdpSocket;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use agent::config::FirewallConfig;
-use agent::firewall;
-use rusqlite::Connection;
+use agent::journal::{FILE_NAME, JournalReader};
+use fleet::Event;
+use harness::{Node, Process, SPA_PORT, in_lab, machine, wait};
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 const KEY: &str = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
@@ -22,388 +20,379 @@ const HMAC_KEY: &str = "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=";
 
 #[test]
 fn a_packet_of_stock_fwknop_opens_once_and_its_copy_is_a_replay() {
-    let Some(host) = Host::new("FW_ACCESS_TIMEOUT 600") else {
-        return;
-    };
-    let mut agent = host.start(&["--interface", "lo"]);
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let mut agent = host.start(&["--interface", "lo"]);
 
-    let packet = host.knock();
-    agent.wait_for("grant opened");
-    send(&packet);
-    agent.wait_for("attempted message replay from: 127.0.0.1");
-    agent.stop();
+        let packet = host.knock();
+        agent.wait_for("grant opened");
+        host.send(&packet);
+        agent.wait_for("attempted message replay from: 127.0.0.1");
+        agent.stop();
 
-    let expected = ["agent-started", "policy-applied", "grant-opened", "replay"];
-    assert_eq!(host.kinds()[..4], expected);
+        let expected = ["agent-started", "policy-applied", "grant-opened", "replay"];
+        assert_eq!(host.kinds()[..4], expected);
+    });
 }
 
 #[test]
 fn a_hole_is_in_the_kernel_with_its_timeout_and_goes_with_the_agent() {
-    let Some(host) = Host::new("FW_ACCESS_TIMEOUT 600") else {
-        return;
-    };
-    let mut agent = host.start(&["--interface", "lo"]);
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let mut agent = host.start(&["--interface", "lo"]);
 
-    host.knock();
-    agent.wait_for("grant opened");
+        host.knock();
+        agent.wait_for("grant opened");
 
-    let open = host.output("ipset", &["save"]);
-    assert!(
-        open.contains("add POSTERN_INPUT_4 127.0.0.1,tcp:22 timeout "),
-        "{open}"
-    );
-    agent.stop();
-    assert_eq!(host.output("ipset", &["list", "-n"]), "");
-    let rules = host.output("iptables", &["-w", "-S"]);
-    assert_eq!(
-        rules,
-        "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n"
-    );
-    assert_eq!(host.kinds()[3..], ["grant-closed", "agent-stopped"]);
+        let open = host.output("ipset", &["save"]);
+        assert!(
+            open.contains("add POSTERN_INPUT_4 127.0.0.1,tcp:22 timeout "),
+            "{open}"
+        );
+        agent.stop();
+        assert_eq!(host.output("ipset", &["list", "-n"]), "");
+        let rules = host.output("iptables", &["-w", "-S"]);
+        assert_eq!(
+            rules,
+            "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n"
+        );
+        assert_eq!(host.kinds()[3..], ["grant-closed", "agent-stopped"]);
+    });
 }
 
 #[test]
 fn a_protected_port_stays_closed_when_the_agent_goes() {
-    let Some(host) = Host::new("") else {
-        return;
-    };
-    let drop = "-A POSTERN_INPUT ! -i lo -p tcp -m tcp --dport 22 -j DROP";
-    let mut agent = host.start(&["--interface", "lo", "--protect", "tcp/22"]);
-    assert!(host.output("iptables", &["-w", "-S"]).contains(drop));
+    on_host("", |host| {
+        let drop = "-A POSTERN_INPUT ! -i lo -p tcp -m tcp --dport 22 -j DROP";
+        let mut agent = host.start(&["--interface", "lo", "--protect", "tcp/22"]);
+        assert!(host.output("iptables", &["-w", "-S"]).contains(drop));
 
-    agent.stop();
+        agent.stop();
 
-    assert!(host.output("iptables", &["-w", "-S"]).contains(drop));
-    host.output(AGENT, &["flush"]);
-    assert!(!host.output("iptables", &["-w", "-S"]).contains("POSTERN"));
+        assert!(host.output("iptables", &["-w", "-S"]).contains(drop));
+        host.output(AGENT, &["flush"]);
+        assert!(!host.output("iptables", &["-w", "-S"]).contains("POSTERN"));
+    });
 }
 
 #[test]
 fn killed_the_agent_leaves_holes_that_end_by_themselves_and_are_recorded_later() {
-    let Some(host) = Host::new("FW_ACCESS_TIMEOUT 600") else {
-        return;
-    };
-    let mut agent = host.start(&["--interface", "lo"]);
-    let packet = host.knock();
-    agent.wait_for("grant opened");
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let mut agent = host.start(&["--interface", "lo"]);
+        let packet = host.knock();
+        agent.wait_for("grant opened");
 
-    agent.kill();
+        agent.kill();
 
-    let open = host.output("ipset", &["save"]);
-    assert!(open.contains("127.0.0.1,tcp:22 timeout 29"), "{open}");
-    let mut again = host.start(&["--interface", "lo", "--flush-at-start", "no"]);
-    assert!(host.output("ipset", &["save"]).contains("127.0.0.1,tcp:22"));
-    send(&packet);
-    again.wait_for("attempted message replay");
-    again.stop();
-    let expected = [
-        "agent-started",
-        "policy-applied",
-        "replay",
-        "grant-closed",
-        "agent-stopped",
-    ];
-    let kinds = host.kinds();
-    assert_eq!(
-        without(&kinds[3..], "policy-applied"),
-        without(&expected, "policy-applied")
-    );
+        let open = host.output("ipset", &["save"]);
+        assert!(open.contains("127.0.0.1,tcp:22 timeout 29"), "{open}");
+        let mut again = host.start(&["--interface", "lo", "--flush-at-start", "no"]);
+        assert!(host.output("ipset", &["save"]).contains("127.0.0.1,tcp:22"));
+        host.send(&packet);
+        again.wait_for("attempted message replay");
+        again.stop();
+        let expected = [
+            "agent-started",
+            "policy-applied",
+            "replay",
+            "grant-closed",
+            "agent-stopped",
+        ];
+        let kinds = host.kinds();
+        assert_eq!(
+            without(&kinds[3..], "policy-applied"),
+            without(&expected, "policy-applied")
+        );
+    });
 }
 
 #[test]
 fn a_restart_closes_what_was_open_unless_told_otherwise() {
-    let Some(host) = Host::new("FW_ACCESS_TIMEOUT 600") else {
-        return;
-    };
-    let mut agent = host.start(&["--interface", "lo", "--flush-at-exit", "no"]);
-    host.knock();
-    agent.wait_for("grant opened");
-    agent.stop();
-    assert!(host.output("ipset", &["save"]).contains("127.0.0.1,tcp:22"));
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let mut agent = host.start(&["--interface", "lo", "--flush-at-exit", "no"]);
+        host.knock();
+        agent.wait_for("grant opened");
+        agent.stop();
+        assert!(host.output("ipset", &["save"]).contains("127.0.0.1,tcp:22"));
 
-    let mut again = host.start(&["--interface", "lo"]);
+        let mut again = host.start(&["--interface", "lo"]);
 
-    assert!(!host.output("ipset", &["save"]).contains("127.0.0.1,tcp:22"));
-    again.stop();
-    let reasons = host.column("reason", "grant-closed");
-    assert_eq!(reasons, ["closed at the start of the agent"]);
+        assert!(!host.output("ipset", &["save"]).contains("127.0.0.1,tcp:22"));
+        again.stop();
+        let reasons = host.reasons("grant-closed");
+        assert_eq!(reasons, ["closed at the start of the agent"]);
+    });
 }
 
 #[test]
 fn a_reload_revokes_what_the_new_policy_does_not_give_and_keeps_the_rest() {
-    let Some(host) = Host::new("FW_ACCESS_TIMEOUT 600") else {
-        return;
-    };
-    let mut agent = host.start(&["--interface", "lo"]);
-    host.knock();
-    agent.wait_for("grant opened");
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let mut agent = host.start(&["--interface", "lo"]);
+        host.knock();
+        agent.wait_for("grant opened");
 
-    host.write_access("FW_ACCESS_TIMEOUT 500", "tcp/22,tcp/80");
-    agent.hang_up();
-    agent.wait_for("policy applied generation=2");
-    assert!(
-        host.output("ipset", &["save"])
-            .contains("POSTERN_INPUT_4 127.0.0.1,tcp:22")
-    );
-    host.write_access("", "tcp/80");
-    agent.hang_up();
-    agent.wait_for("grant revoked");
+        host.write_access("FW_ACCESS_TIMEOUT 500", "tcp/22,tcp/80");
+        agent.hang_up();
+        agent.wait_for("policy applied generation=2");
+        assert!(
+            host.output("ipset", &["save"])
+                .contains("POSTERN_INPUT_4 127.0.0.1,tcp:22")
+        );
+        host.write_access("", "tcp/80");
+        agent.hang_up();
+        agent.wait_for("grant revoked");
 
-    let sets = host.output("ipset", &["save"]);
-    assert!(!sets.contains("POSTERN_INPUT_4 127.0.0.1"), "{sets}");
-    assert!(sets.contains("POSTERN_INPUT_R4 127.0.0.1,tcp:22"), "{sets}");
-    agent.stop();
+        let sets = host.output("ipset", &["save"]);
+        assert!(!sets.contains("POSTERN_INPUT_4 127.0.0.1"), "{sets}");
+        assert!(sets.contains("POSTERN_INPUT_R4 127.0.0.1,tcp:22"), "{sets}");
+        agent.stop();
+    });
 }
 
 #[test]
 fn a_broken_access_file_changes_nothing_and_every_mistake_is_logged() {
-    let Some(host) = Host::new("FW_ACCESS_TIMEOUT 600") else {
-        return;
-    };
-    let mut agent = host.start(&["--interface", "lo"]);
-    let mut text = fs::read_to_string(host.access()).unwrap();
-    text.push_str("NONSENSE 1\nOPEN_PORTS tcp/0\n");
-    fs::write(host.access(), text).unwrap();
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let mut agent = host.start(&["--interface", "lo"]);
+        let mut text = fs::read_to_string(host.access()).unwrap();
+        text.push_str("NONSENSE 1\nOPEN_PORTS tcp/0\n");
+        fs::write(host.access(), text).unwrap();
 
-    agent.hang_up();
-    agent.wait_for("access.conf:6");
-    agent.wait_for("access.conf:7");
+        agent.hang_up();
+        agent.wait_for("access.conf:6");
+        agent.wait_for("access.conf:7");
 
-    host.knock();
-    agent.wait_for("grant opened");
-    agent.stop();
-    assert!(host.kinds().contains(&"policy-rejected".to_owned()));
+        host.knock();
+        agent.wait_for("grant opened");
+        agent.stop();
+        assert!(host.kinds().contains(&"policy-rejected".to_owned()));
+    });
 }
 
 #[test]
 fn a_broken_access_file_at_the_start_is_exit_64_with_nothing_open() {
-    let Some(host) = Host::new("NONSENSE 1") else {
-        return;
-    };
+    on_host("NONSENSE 1", |host| {
+        let output = host
+            .agent(&["--interface", "lo", "--protect", "tcp/22"])
+            .output()
+            .unwrap();
 
-    let output = host
-        .agent(&["--interface", "lo", "--protect", "tcp/22"])
-        .output()
-        .unwrap();
-
-    assert_eq!(output.status.code(), Some(64));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("access.conf:5"), "{stderr}");
+        assert_eq!(output.status.code(), Some(64));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("access.conf:5"), "{stderr}");
+    });
 }
 
 #[test]
 fn a_damaged_journal_is_exit_1_with_a_hint_and_nothing_open() {
-    let Some(host) = Host::new("") else {
-        return;
-    };
-    host.start(&["--interface", "lo"]).stop();
-    let journal = host.state().join("journal.db");
-    let bytes = fs::read(&journal).unwrap();
-    fs::write(&journal, &bytes[..bytes.len() / 2]).unwrap();
+    on_host("", |host| {
+        host.start(&["--interface", "lo"]).stop();
+        let journal = host.state().join("journal.db");
+        let bytes = fs::read(&journal).unwrap();
+        fs::write(&journal, &bytes[..bytes.len() / 2]).unwrap();
 
-    let output = host.agent(&["--interface", "lo"]).output().unwrap();
+        let output = host.agent(&["--interface", "lo"]).output().unwrap();
 
-    assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.contains("journal.db is damaged"), "{stderr}");
-    assert!(stderr.contains("hint: move the file away"), "{stderr}");
-    assert_eq!(host.output("ipset", &["list", "-n"]), "");
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("journal.db is damaged"), "{stderr}");
+        assert!(stderr.contains("hint: move the file away"), "{stderr}");
+        assert_eq!(host.output("ipset", &["list", "-n"]), "");
+    });
 }
 
 #[test]
 fn a_second_agent_with_the_same_chain_is_refused() {
-    let Some(host) = Host::new("") else {
-        return;
-    };
-    let _first = firewall::open(&FirewallConfig::of_chain("POSTERN_INPUT")).unwrap();
+    on_host("", |host| {
+        let mut first = host.start(&["--interface", "lo"]);
 
-    let output = host.agent(&["--interface", "lo"]).output().unwrap();
+        let other_state = host.node.dir.join("other-state");
+        let output = host
+            .agent(&[
+                "--interface",
+                "lo",
+                "--state",
+                other_state.to_str().unwrap(),
+            ])
+            .output()
+            .unwrap();
 
-    assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        stderr.contains("another agent manages chain POSTERN_INPUT"),
-        "{stderr}"
-    );
+        assert_eq!(output.status.code(), Some(1));
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            stderr.contains("another agent manages chain POSTERN_INPUT"),
+            "{stderr}"
+        );
+        first.stop();
+    });
 }
 
 #[test]
 fn a_table_that_someone_flushes_is_repaired_and_what_was_open_is_open_again() {
-    let Some(host) = Host::new("FW_ACCESS_TIMEOUT 600") else {
-        return;
-    };
-    let mut agent = host.start(&["--interface", "lo", "--protect", "tcp/22"]);
-    host.knock();
-    agent.wait_for("grant opened");
-    let rules = host.output("iptables", &["-w", "-S"]);
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let mut agent = host.start(&["--interface", "lo", "--protect", "tcp/22"]);
+        host.knock();
+        agent.wait_for("grant opened");
+        let rules = host.output("iptables", &["-w", "-S"]);
 
-    host.output("iptables", &["-w", "-F"]);
-    host.output("iptables", &["-w", "-X"]);
-    host.output("ip6tables", &["-w", "-F"]);
-    host.output("ip6tables", &["-w", "-X"]);
-    host.output("ipset", &["destroy"]);
-    agent.wait_for("the firewall was changed by someone else; repaired");
-    agent.stop_when(|| host.kinds().contains(&"drift".to_owned()));
+        host.output("iptables", &["-w", "-F"]);
+        host.output("iptables", &["-w", "-X"]);
+        host.output("ip6tables", &["-w", "-F"]);
+        host.output("ip6tables", &["-w", "-X"]);
+        host.output("ipset", &["destroy"]);
+        agent.wait_for("the firewall was changed by someone else; repaired");
+        agent.stop_when("the drift to be recorded", || {
+            host.kinds().contains(&"drift".to_owned())
+        });
 
-    assert_eq!(host.output("iptables", &["-w", "-S"]), rules);
+        assert_eq!(host.output("iptables", &["-w", "-S"]), rules);
+    });
 }
 
 #[test]
 fn a_capture_file_that_grows_is_followed() {
-    let Some(host) = Host::new("") else {
-        return;
-    };
-    let file = host.dir.path().join("capture.pcap");
-    let follow = ["--pcap-file", file.to_str().unwrap(), "--follow"];
-    let mut agent = host.start(&follow);
-    let name = file.to_str().unwrap();
-    let mut tcpdump = Command::new("tcpdump")
-        .args(["-i", "lo", "-U", "-Z", "root", "-w", name, "udp port 62201"])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    eventually(|| fs::metadata(&file).is_ok_and(|found| found.len() >= 24));
+    on_host("", |host| {
+        let file = host.node.dir.join("capture.pcap");
+        let follow = ["--pcap-file", file.to_str().unwrap(), "--follow"];
+        let mut agent = host.start(&follow);
+        let name = file.to_str().unwrap();
+        let mut tcpdump = host.node.command("tcpdump");
+        tcpdump.args(["-i", "lo", "-U", "-Z", "root", "-w", name, "udp port 62201"]);
+        let mut tcpdump = host.node.start("tcpdump", &mut tcpdump).unwrap();
+        eventually("the file to begin", || {
+            fs::metadata(&file).is_ok_and(|found| found.len() >= 24)
+        });
 
-    host.knock();
-    agent.wait_for("grant opened");
-    host.knock();
-    agent.wait_for("grant opened");
+        host.knock();
+        agent.wait_for("grant opened");
+        host.knock();
+        agent.wait_for("grant opened");
 
-    tcpdump.kill().unwrap();
-    tcpdump.wait().unwrap();
-    agent.stop();
+        tcpdump.kill().unwrap();
+        agent.stop();
+    });
 }
 
 #[test]
 fn a_finished_capture_file_is_read_whatever_its_age() {
-    let Some(host) = Host::new("") else {
-        return;
-    };
-    let file = host.dir.path().join("capture.pcap");
-    let packet = host.packet_of(&["--time-offset-minus", "10days"]);
-    write_capture(&file, &packet);
+    on_host("", |host| {
+        let file = host.node.dir.join("capture.pcap");
+        let packet = host.packet_of(&["--time-offset-minus", "10days"]);
+        write_capture(&file, &packet);
 
-    let mut agent = host.start(&["--pcap-file", file.to_str().unwrap()]);
+        let mut agent = host.start(&["--pcap-file", file.to_str().unwrap()]);
 
-    agent.wait_for("grant opened");
-    agent.stop();
+        agent.wait_for("grant opened");
+        agent.stop();
+    });
 }
 
 #[test]
 fn packets_come_over_a_udp_socket_too() {
-    let Some(host) = Host::new("DESTINATION 127.0.0.1") else {
-        return;
-    };
-    let mut agent = host.start(&["--udp-server", "62201"]);
+    on_host("DESTINATION 127.0.0.1", |host| {
+        let mut agent = host.start(&["--udp-server", "62201"]);
 
-    host.knock();
+        host.knock();
 
-    agent.wait_for("grant opened");
-    agent.stop();
+        agent.wait_for("grant opened");
+        agent.stop();
+    });
 }
 
 #[test]
 fn an_interface_that_goes_away_is_waited_for() {
-    let Some(host) = Host::new("") else {
-        return;
-    };
-    host.output(
-        "ip",
-        &["link", "add", "pt0", "type", "veth", "peer", "name", "pt1"],
-    );
-    host.output("ip", &["link", "set", "pt0", "up"]);
-    let mut agent = host.start(&["--interface", "pt0", "--interface", "lo"]);
+    on_host("", |host| {
+        host.output(
+            "ip",
+            &["link", "add", "pt0", "type", "veth", "peer", "name", "pt1"],
+        );
+        host.output("ip", &["link", "set", "pt0", "up"]);
+        let mut agent = host.start(&["--interface", "pt0", "--interface", "lo"]);
 
-    host.output("ip", &["link", "del", "pt0"]);
-    agent.wait_for("a capture went down");
-    host.knock();
-    agent.wait_for("grant opened");
-    host.output(
-        "ip",
-        &["link", "add", "pt0", "type", "veth", "peer", "name", "pt1"],
-    );
-    host.output("ip", &["link", "set", "pt0", "up"]);
+        host.output("ip", &["link", "del", "pt0"]);
+        agent.wait_for("a capture went down");
+        host.knock();
+        agent.wait_for("grant opened");
+        host.output(
+            "ip",
+            &["link", "add", "pt0", "type", "veth", "peer", "name", "pt1"],
+        );
+        host.output("ip", &["link", "set", "pt0", "up"]);
 
-    agent.wait_for("capturing again");
-    agent.stop();
+        agent.wait_for("capturing again");
+        agent.stop();
+    });
 }
 
 #[test]
 fn any_interface_will_do() {
-    let Some(host) = Host::new("") else {
-        return;
-    };
-    let mut agent = host.start(&[]);
+    on_host("", |host| {
+        let mut agent = host.start(&[]);
 
-    host.knock();
+        host.knock();
 
-    agent.wait_for("grant opened");
-    agent.stop();
+        agent.wait_for("grant opened");
+        agent.stop();
+    });
 }
 
 #[test]
 fn a_dry_run_touches_nothing() {
-    let Some(host) = Host::new("") else {
-        return;
-    };
-    let mut agent = host.start(&["--interface", "lo", "--dry-run", "--protect", "tcp/22"]);
+    on_host("", |host| {
+        let mut agent = host.start(&["--interface", "lo", "--dry-run", "--protect", "tcp/22"]);
 
-    host.knock();
-    agent.wait_for("grant opened");
+        host.knock();
+        agent.wait_for("grant opened");
 
-    assert_eq!(host.output("ipset", &["list", "-n"]), "");
-    assert!(!host.output("iptables", &["-w", "-S"]).contains("POSTERN"));
-    agent.stop();
+        assert_eq!(host.output("ipset", &["list", "-n"]), "");
+        assert!(!host.output("iptables", &["-w", "-S"]).contains("POSTERN"));
+        agent.stop();
+    });
 }
 
 #[test]
 fn a_command_runs_as_its_user_without_roots_groups_and_its_end_is_recorded() {
-    let Some(host) = Host::new("ENABLE_CMD_EXEC Y\nCMD_EXEC_USER nobody") else {
-        return;
-    };
-    let out = TempDir::with_prefix_in("pt-agent-", "/tmp").unwrap();
-    let made = out.path().join("made");
-    host.output("chmod", &["777", out.path().to_str().unwrap()]);
-    let mut agent = host.start(&["--interface", "lo"]);
+    on_host("ENABLE_CMD_EXEC Y\nCMD_EXEC_USER nobody", |host| {
+        let out = TempDir::with_prefix_in("pt-agent-", "/tmp").unwrap();
+        let made = out.path().join("made");
+        host.output("chmod", &["777", out.path().to_str().unwrap()]);
+        let mut agent = host.start(&["--interface", "lo"]);
 
-    let command = format!(
-        "sh -c 'id -un > {0}; id -Gn >> {0}; exit 7'",
-        made.display()
-    );
-    host.knock_with(&["--server-cmd", &command]);
-    agent.wait_for("command ended");
-    agent.stop();
+        let command = format!(
+            "sh -c 'id -un > {0}; id -Gn >> {0}; exit 7'",
+            made.display()
+        );
+        host.knock_with(&["--server-cmd", &command]);
+        agent.wait_for("command ended");
+        agent.stop();
 
-    assert_eq!(fs::read_to_string(made).unwrap(), "nobody\nnogroup\n");
-    let reasons = host.column("reason", "command-run");
-    assert_eq!(
-        reasons,
-        [format!("start: {command}"), "exit code 7".to_owned()]
-    );
+        assert_eq!(fs::read_to_string(made).unwrap(), "nobody\nnogroup\n");
+        let reasons = host.reasons("command-run");
+        assert_eq!(
+            reasons,
+            [format!("start: {command}"), "exit code 7".to_owned()]
+        );
+    });
 }
 
 const AGENT: &str = env!("CARGO_BIN_EXE_postern-agent");
 
-/// A network namespace with a loopback, and an access file.
+/// A host with an access file.
 struct Host {
-    dir: TempDir,
+    node: Node,
+}
+
+/// Calls `story` with a host of its own, whose access file has this further line.
+fn on_host(stanza: &str, story: impl FnOnce(&Host)) {
+    in_lab(|lab| {
+        machine::require(&["fwknop", "tcpdump"])?;
+        let host = Host {
+            node: lab.node("host", 10)?,
+        };
+        host.write_access(stanza, "tcp/22");
+        story(&host);
+        Ok(())
+    });
 }
 
 impl Host {
-    fn new(stanza: &str) -> Option<Self> {
-        let has_fwknop = Command::new("fwknop").arg("--version").output().is_ok();
-        if !nix::unistd::geteuid().is_root() || !has_fwknop {
-            eprintln!("skipped: needs root and fwknop");
-            return None;
-        }
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        let dir = TempDir::with_prefix("pt-agent-").unwrap();
-        let host = Self { dir };
-        host.output("ip", &["link", "set", "lo", "up"]);
-        host.write_access(stanza, "tcp/22");
-        Some(host)
-    }
-
     fn write_access(&self, stanza: &str, ports: &str) {
         let text = format!(
             "SOURCE ANY\nOPEN_PORTS {ports}\nKEY_BASE64 {KEY}\nHMAC_KEY_BASE64 {HMAC_KEY}\n{stanza}\n"
@@ -412,36 +401,27 @@ impl Host {
     }
 
     fn access(&self) -> PathBuf {
-        self.dir.path().join("access.conf")
+        self.node.dir.join("access.conf")
     }
 
     fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+        self.node.dir.join("state")
     }
 
     fn agent(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(AGENT);
-        command
-            .arg("run")
-            .arg("--access-file")
-            .arg(self.access())
-            .arg("--state")
-            .arg(self.state())
-            .args(arguments)
-            .stdin(Stdio::null());
+        let mut command = self.node.command(AGENT);
+        command.arg("run").arg("--access-file").arg(self.access());
+        if !arguments.contains(&"--state") {
+            command.arg("--state").arg(self.state());
+        }
+        command.args(arguments);
         command
     }
 
     /// Starts the agent and waits until it is ready.
     fn start(&self, arguments: &[&str]) -> Agent {
-        let log = self.dir.path().join("log");
-        let file = fs::File::create(&log).unwrap();
-        let process = self.agent(arguments).stderr(file).spawn().unwrap();
-        let mut agent = Agent {
-            process,
-            log,
-            seen: 0,
-        };
+        let process = self.node.start("agent", &mut self.agent(arguments));
+        let mut agent = Agent(process.unwrap());
         agent.wait_for("postern-agent is ready");
         agent
     }
@@ -453,8 +433,15 @@ impl Host {
 
     fn knock_with(&self, arguments: &[&str]) -> String {
         let packet = self.fwknop(arguments);
-        send(&packet);
+        self.send(&packet);
         packet
+    }
+
+    fn send(&self, packet: &str) {
+        let sent = self
+            .node
+            .send(Ipv4Addr::LOCALHOST, SPA_PORT, packet.as_bytes());
+        sent.unwrap();
     }
 
     fn packet_of(&self, arguments: &[&str]) -> String {
@@ -463,123 +450,77 @@ impl Host {
 
     /// A packet as stock fwknop makes it, not sent.
     fn fwknop(&self, arguments: &[&str]) -> String {
-        let file = self.dir.path().join("packet");
+        let file = self.node.dir.join("packet");
         let _ = fs::remove_file(&file);
         let name = file.to_str().unwrap();
-        let home = self.dir.path().to_str().unwrap();
-        let output = Command::new("fwknop")
-            .env("HOME", home)
-            .args([
-                "-D",
-                "127.0.0.1",
-                "-a",
-                "127.0.0.1",
-                "--test",
-                "--save-packet",
-                name,
-            ])
-            .args(["--key-base64-rijndael", KEY, "--key-base64-hmac", HMAC_KEY])
-            .args(arguments)
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{output:?}");
+        let mut words = vec!["fwknop", "-D", "127.0.0.1", "-a", "127.0.0.1", "--test"];
+        words.extend(["--save-packet", name]);
+        words.extend(["--key-base64-rijndael", KEY, "--key-base64-hmac", HMAC_KEY]);
+        words.extend(arguments);
+        self.node.run(&words).and_then(|ran| ran.ok()).unwrap();
         fs::read_to_string(file).unwrap().trim().to_owned()
     }
 
     fn output(&self, program: &str, arguments: &[&str]) -> String {
-        let output = Command::new(program).args(arguments).output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{program} {arguments:?}: {stderr}");
-        String::from_utf8(output.stdout).unwrap()
+        let words = [&[program], arguments].concat();
+        self.node
+            .run(&words)
+            .and_then(|ran| ran.ok())
+            .unwrap()
+            .stdout
     }
 
     fn kinds(&self) -> Vec<String> {
-        self.query("SELECT kind FROM event ORDER BY seq")
+        let events = self.events();
+        events.iter().map(|event| event.kind.to_string()).collect()
     }
 
-    fn column(&self, column: &str, kind: &str) -> Vec<String> {
-        self.query(&format!(
-            "SELECT {column} FROM event WHERE kind = '{kind}' ORDER BY seq"
-        ))
+    fn reasons(&self, kind: &str) -> Vec<String> {
+        let mut events = self.events();
+        events.retain(|event| event.kind.as_str() == kind);
+        events.into_iter().map(|event| event.reason).collect()
     }
 
-    fn query(&self, query: &str) -> Vec<String> {
-        let journal = Connection::open(self.state().join("journal.db")).unwrap();
-        let mut statement = journal.prepare(query).unwrap();
-        let rows = statement.query_map([], |row| row.get(0)).unwrap();
-        rows.collect::<Result<_, _>>().unwrap()
+    fn events(&self) -> Vec<Event> {
+        let journal = JournalReader::open(&self.state().join(FILE_NAME)).unwrap();
+        let spooled = journal.events_after(0, 1_000).unwrap();
+        spooled.into_iter().map(|spooled| spooled.event).collect()
     }
 }
 
 /// A running agent; killed when the test ends, however it ends.
-struct Agent {
-    process: Child,
-    log: PathBuf,
-    /// How much of the log has been waited for.
-    seen: usize,
-}
+struct Agent(Process);
 
 impl Agent {
     /// Waits until the log says `text`, after what was waited for before.
     fn wait_for(&mut self, text: &str) {
-        let deadline = after(Duration::from_secs(20));
-        loop {
-            let log = fs::read_to_string(&self.log).unwrap();
-            if let Some(at) = log[self.seen..].find(text) {
-                self.seen += at + text.len();
-                return;
-            }
-            let ended = self.process.try_wait().unwrap();
-            assert!(!deadline() && ended.is_none(), "no `{text}` in:\n{log}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.0.wait_for_next(text, wait::SOON).unwrap();
     }
 
     fn hang_up(&self) {
-        self.signal(nix::sys::signal::Signal::SIGHUP);
+        self.0.signal(Signal::SIGHUP).unwrap();
     }
 
     /// Ends the agent as systemd does.
     fn stop(&mut self) {
-        self.signal(nix::sys::signal::Signal::SIGTERM);
-        let status = self.process.wait().unwrap();
-        let log = fs::read_to_string(&self.log).unwrap();
-        assert!(status.success(), "{status}:\n{log}");
+        self.0.signal(Signal::SIGTERM).unwrap();
+        let code = self.0.wait(wait::SOON).unwrap();
+        assert_eq!(code, 0, "{}", self.0.log());
     }
 
-    fn stop_when(&mut self, condition: impl Fn() -> bool) {
-        eventually(condition);
+    fn stop_when(&mut self, what: &str, condition: impl Fn() -> bool) {
+        eventually(what, condition);
         // Not a stop: with it, the table would be taken down.
         self.kill();
     }
 
     fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.0.kill().unwrap();
     }
-
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.process.id().cast_signed());
-        nix::sys::signal::kill(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn send(packet: &str) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket
-        .send_to(packet.as_bytes(), "127.0.0.1:62201")
-        .unwrap();
 }
 
 /// A capture file as libpcap writes it, with one raw IPv4 packet.
-fn write_capture(path: &std::path::Path, packet: &str) {
+fn write_capture(path: &Path, packet: &str) {
     let mut udp = vec![0xd4, 0x31, 0xf2, 0xf9];
     udp.extend_from_slice(&u16::try_from(packet.len() + 8).unwrap().to_be_bytes());
     udp.extend_from_slice(&[0, 0]);
@@ -602,17 +543,6 @@ fn without<T: AsRef<str>>(kinds: &[T], kind: &str) -> Vec<String> {
     kinds.filter(|k| k != kind).collect()
 }
 
-fn eventually(condition: impl Fn() -> bool) {
-    let deadline = after(Duration::from_secs(20));
-    while !condition() {
-        assert!(!deadline(), "it never came to pass");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Answers whether `time` has passed since the call.
-fn after(time: Duration) -> impl Fn() -> bool {
-    #[expect(clippy::disallowed_methods, reason = "a test that waits needs a limit")]
-    let start = Instant::now();
-    move || start.elapsed() > time
+fn eventually(what: &str, condition: impl Fn() -> bool) {
+    wait::until(what, wait::SOON, || Ok(condition())).unwrap();
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use nix::sys::signal::Signal;
 
-use crate::{Node, Process, Result, wait};
+use crate::{Node, Process, Result, machine, wait};
 
 /// A running `tcpdump` in one node.
 #[derive(Debug)]
@@ -38,6 +38,7 @@ impl Capture {
     ///
     /// When `tcpdump` does not come up.
     pub fn start(node: &Node, filter: &str) -> Result<Self> {
+        machine::require(&["tcpdump"])?;
         let file = node.dir.join("capture.pcap");
         let mut command = node.command("tcpdump");
         command.args([

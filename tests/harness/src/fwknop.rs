@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use nix::sys::signal::Signal;
 
-use crate::{Node, Process, Ran, Result, wait};
+use crate::{Node, Process, Ran, Result, machine, wait};
 
 /// A running `fwknopd` in one node.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ impl Fwknopd {
     ///
     /// When it does not come up; the text holds its log.
     pub fn start(node: &Node, access: &str, more_conf: &str) -> Result<Self> {
+        machine::require(&["fwknopd"])?;
         let run_dir = node.dir.join("fwknop-run");
         std::fs::create_dir_all(&run_dir)?;
         let run_dir = run_dir.display().to_string();
@@ -77,6 +78,7 @@ impl Fwknopd {
 ///
 /// When it cannot be started or fails.
 pub fn fwknop(node: &Node, server: impl Into<IpAddr>, arguments: &[&str]) -> Result<Ran> {
+    machine::require(&["fwknop"])?;
     let server = server.into().to_string();
     let mut words = vec!["fwknop", "--no-save-args", "--no-rc-file", "-D", &server];
     words.extend(arguments);
@@ -89,6 +91,7 @@ pub fn fwknop(node: &Node, server: impl Into<IpAddr>, arguments: &[&str]) -> Res
 ///
 /// When it cannot be started or fails.
 pub fn fwknop_with_rc(node: &Node, rc: &str, stanza: &str, arguments: &[&str]) -> Result<Ran> {
+    machine::require(&["fwknop"])?;
     let file = node.write("stock.fwknoprc", rc)?;
     let file = file.display().to_string();
     let mut words = vec!["fwknop", "--no-save-args", "--rc-file", &file, "-n", stanza];

@@ -15,15 +15,15 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, Uid};
+use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::shell::run;
-use crate::{Node, Result, wait};
+use crate::{Node, Result, machine, wait};
 
 static NUMBERS: AtomicUsize = AtomicUsize::new(0);
 static ALIVE: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -75,9 +75,8 @@ impl Lab {
             sweep(Whose::Dead);
             clean_on_signals();
         });
-        if !Uid::effective().is_root() {
-            bail!("the tests make network namespaces and need root: run them with sudo");
-        }
+        machine::require_root()?;
+        machine::require(&["ip", "iptables", "ip6tables", "ipset"])?;
 
         let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
         let name = format!("pt{}x{number}", std::process::id());

@@ -13,13 +13,15 @@
 //! | [`capture`] | `tcpdump`, and the datagrams it caught |
 //! | [`fwknop`] | the stock client and server |
 //! | [`postern`] | our agent, controller and client |
+//! | [`machine`] | what a machine must have; one that lacks something is told what, and the test fails |
 //! | [`wait`] | conditions with a deadline; the only place that reads the clock |
 //!
-//! Everything needs root, and says so instead of skipping.
+//! Everything needs root and more, and says what is missing instead of skipping.
 
 pub mod capture;
 pub mod fwknop;
 pub mod lab;
+pub mod machine;
 pub mod node;
 pub mod postern;
 pub mod process;

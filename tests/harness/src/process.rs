@@ -21,6 +21,8 @@ pub struct Process {
     what: String,
     log: PathBuf,
     code: Option<i32>,
+    /// How much of the log [`Process::wait_for_next`] has gone through.
+    heard: usize,
 }
 
 // === impl Process ===
@@ -45,6 +47,7 @@ impl Process {
             what,
             log: log.to_path_buf(),
             code: None,
+            heard: 0,
         })
     }
 
@@ -88,6 +91,28 @@ impl Process {
                 bail!("it left with {code}");
             }
             Ok(done)
+        });
+        waited.with_context(|| format!("{what}; its log:\n{}", self.log()))
+    }
+
+    /// Waits until the log holds `needle` after what this waited for before.
+    ///
+    /// # Errors
+    ///
+    /// When it ends before, or does not say so within `limit`.
+    pub fn wait_for_next(&mut self, needle: &str, limit: Duration) -> Result<Duration> {
+        let what = format!("`{}` to say {needle:?}", self.what);
+        let waited = wait::until(&what, limit, || {
+            let log = self.log();
+            let rest = log.get(self.heard..).unwrap_or_default();
+            if let Some(at) = rest.find(needle) {
+                self.heard += at + needle.len();
+                return Ok(true);
+            }
+            if let Some(code) = self.poll()? {
+                bail!("it left with {code}");
+            }
+            Ok(false)
         });
         waited.with_context(|| format!("{what}; its log:\n{}", self.log()))
     }

@@ -11,6 +11,7 @@ mod story;
 use std::process::ExitCode;
 
 use harness::lab::{Lab, Whose, sweep};
+use harness::machine;
 
 use crate::stage::Stage;
 use crate::story::Story;
@@ -23,9 +24,19 @@ fn main() -> ExitCode {
             story.say(&format!("{} labs removed.", sweep(Whose::Anyones)));
             return ExitCode::SUCCESS;
         }
+        Wish::Check => {
+            return machine::check().map_or_else(
+                |error| {
+                    story.say(&format!("{error:#}"));
+                    ExitCode::FAILURE
+                },
+                |()| ExitCode::SUCCESS,
+            );
+        }
         Wish::Explain => {
             story.say(
-                "usage: demo [--sweep]   (--sweep removes what killed demos and tests have left)",
+                "usage: demo [--sweep|--check]   (--sweep removes what killed demos and tests have left, --check says \
+                 what this machine lacks for the tests)",
             );
             return ExitCode::from(2);
         }
@@ -52,10 +63,11 @@ fn show(story: &mut Story) -> harness::Result<()> {
     played.and(cleared)
 }
 
-/// What the caller wants; the command line has one switch.
+/// What the caller wants; the command line has at most one switch.
 enum Wish {
     Show,
     Sweep,
+    Check,
     Explain,
 }
 
@@ -65,6 +77,7 @@ impl Wish {
         match (arguments.next().as_deref(), arguments.next()) {
             (None, _) => Self::Show,
             (Some("--sweep"), None) => Self::Sweep,
+            (Some("--check"), None) => Self::Check,
             _ => Self::Explain,
         }
     }

@@ -1,0 +1,143 @@
+//! What a machine must have, and the one rule for a machine that lacks something: it is named, and the test fails.
+//!
+//! No test passes because it looked at nothing. Whatever a lab is about to use is asked for here first; `make test`
+//! asks for everything at once before it begins.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use nix::unistd::Uid;
+
+use crate::{Lab, Result};
+
+/// Programs that labs use, and the Debian package that brings each.
+const PACKAGES: &[(&str, &str)] = &[
+    ("ip", "iproute2"),
+    ("iptables", "iptables"),
+    ("iptables-save", "iptables"),
+    ("ip6tables", "iptables"),
+    ("ip6tables-save", "iptables"),
+    ("ipset", "ipset"),
+    ("tcpdump", "tcpdump"),
+    ("fwknop", "fwknop-client"),
+    ("fwknopd", "fwknop-server"),
+];
+
+/// Where programs of administrators are, also when they are not on the path.
+const ADMIN_DIRS: &[&str] = &["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Insists that this machine has these programs.
+///
+/// # Errors
+///
+/// When it lacks some; the text names all of them and the packages that bring them.
+pub fn require(programs: &[&str]) -> Result<()> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let dirs: Vec<&str> = path.split(':').chain(ADMIN_DIRS.iter().copied()).collect();
+    let is_there = |program: &str| {
+        dirs.iter()
+            .any(|dir| Path::new(dir).join(program).is_file())
+    };
+    let lacking: Vec<String> = programs
+        .iter()
+        .filter(|program| !is_there(program))
+        .map(|program| describe(program))
+        .collect();
+    if !lacking.is_empty() {
+        bail!(
+            "this machine lacks {}; `make setup` installs what the tests need",
+            lacking.join(", ")
+        );
+    }
+    Ok(())
+}
+
+/// Insists that this machine has everything that any test of the workspace needs: root, programs, and a kernel with
+/// namespaces, iptables with conntrack, and ipset, for both address families.
+///
+/// # Errors
+///
+/// When it lacks something; the text says what.
+pub fn check() -> Result<()> {
+    require_root()?;
+    let every: Vec<&str> = PACKAGES.iter().map(|(program, _)| *program).collect();
+    require(&every)?;
+    let lab = Lab::new()?;
+    let node = lab.node("probe", 1)?;
+    for (program, family) in [("iptables", "inet"), ("ip6tables", "inet6")] {
+        let established = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
+        let words: Vec<&str> = [program]
+            .into_iter()
+            .chain(established.split(' '))
+            .collect();
+        let ran = node.run(&words)?.ok();
+        ran.with_context(|| format!("this kernel has no {program} with conntrack in a namespace"))?;
+        let set = [
+            "ipset",
+            "create",
+            family,
+            "hash:ip,port",
+            "family",
+            family,
+            "timeout",
+            "5",
+        ];
+        let ran = node.run(&set)?.ok();
+        ran.context("this kernel has no ipset (hash:ip,port) in a namespace")?;
+        let matching = [
+            "-A",
+            "INPUT",
+            "-m",
+            "set",
+            "--match-set",
+            family,
+            "src,dst",
+            "-j",
+            "DROP",
+        ];
+        let words: Vec<&str> = [program].into_iter().chain(matching).collect();
+        let ran = node.run(&words)?.ok();
+        ran.with_context(|| format!("{program} of this machine cannot match a set"))?;
+    }
+    Ok(())
+}
+
+/// Insists on root.
+///
+/// # Errors
+///
+/// When we are somebody else.
+pub(crate) fn require_root() -> Result<()> {
+    if !Uid::effective().is_root() {
+        bail!("the tests make network namespaces and need root: run them with sudo -E");
+    }
+    Ok(())
+}
+
+fn describe(program: &str) -> String {
+    let package = PACKAGES.iter().find(|(name, _)| *name == program);
+    package.map_or_else(
+        || format!("`{program}`"),
+        |(_, package)| format!("`{program}` (Debian package {package})"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_programs_that_are_missing_are_named_with_their_packages() {
+        let missing = require(&["sh", "fwknop-that-is-not-there", "no-such-program"]);
+
+        let text = missing.unwrap_err().to_string();
+
+        assert!(
+            text.contains("`fwknop-that-is-not-there`, `no-such-program`"),
+            "{text}"
+        );
+        assert!(!text.contains("`sh`"), "{text}");
+        assert_eq!(describe("ipset"), "`ipset` (Debian package ipset)");
+        assert_eq!(require(&["sh"]).map_err(|error| error.to_string()), Ok(()));
+    }
+}
