@@ -30,21 +30,25 @@ mod aside;
 mod checkpoint;
 mod commit;
 mod error;
+mod live_grants;
 mod reader;
+mod records;
 mod replays;
 mod room;
 mod schema;
 mod start;
+mod version_1;
 
 use std::path::{Path, PathBuf};
 
-use fleet::Event;
+use fleet::{Event, GrantId};
 use nix::fcntl::Flock;
 use rusqlite::Connection;
 
 pub use aside::FleetJournal;
 pub use error::JournalError;
-pub use reader::{JournalReader, SavedPolicy, SpooledEvent};
+pub use live_grants::{FoundGrant, LiveGrant};
+pub use reader::{JournalReader, SavedPolicy};
 pub use start::{Floor, FloorReason, JournalOptions, Start};
 
 use checkpoint::Checkpointer;
@@ -89,8 +93,11 @@ struct Staged {
     /// Digest, and when it may be forgotten; 0 for never.
     digests: Vec<([u8; 32], u64)>,
     events: Vec<Event>,
-    /// Sequence numbers of grants whose closing is among the events.
-    closed: Vec<u64>,
+    /// Grants that are opened, in the order of the events that say so, each with the place of its
+    /// event.
+    opened: Vec<(usize, LiveGrant)>,
+    /// Grants whose closing is among the events.
+    closed: Vec<GrantId>,
     acknowledged: Option<u64>,
     forget_through_secs: Option<u64>,
     policy: Option<SavedPolicy>,
@@ -122,9 +129,15 @@ impl Journal {
         self.last_seq + self.staged.events.len() as u64
     }
 
-    /// Stages the closing of the grant that was opened with event `opened_seq`.
-    pub fn stage_closed(&mut self, opened_seq: u64, event: Event) {
-        self.staged.closed.push(opened_seq);
+    /// Stages the opening of a grant. Until its closing is committed, every start finds it.
+    pub fn stage_opened(&mut self, grant: LiveGrant, event: Event) -> u64 {
+        self.staged.opened.push((self.staged.events.len(), grant));
+        self.stage(event)
+    }
+
+    /// Stages the closing of a grant.
+    pub fn stage_closed(&mut self, grant: GrantId, event: Event) {
+        self.staged.closed.push(grant);
         self.stage(event);
     }
 

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use agent::journal::{
-    FILE_NAME, FloorReason, Journal, JournalError, JournalOptions, JournalReader, Retention, Start,
+    FILE_NAME, FloorReason, Journal, JournalError, JournalOptions, JournalReader, LiveGrant,
+    Retention, Start,
 };
-use fleet::{Event, EventKind};
+use fleet::event::{BODY_BYTES_MAX, Continuity};
+use fleet::{Event, EventKind, EventRecord, GrantId};
 use gate::{Now, ReplayLog as _};
 use spa::ReplayDigest;
 use tempfile::TempDir;
@@ -260,13 +262,64 @@ fn events_are_numbered_without_gaps_and_chained_across_starts() {
 
     let events = reader(dir.path()).events_after(0, 100).unwrap();
 
-    let mut chain = [0; 32];
-    for (n, spooled) in (1..).zip(&events) {
-        assert_eq!((spooled.event.seq, spooled.event.at_ms), (n, n));
-        chain = spooled.event.chain(&chain);
-        assert_eq!(spooled.chain, chain);
+    for (n, record) in (1..).zip(&events) {
+        assert_eq!((record.seq, record.event().unwrap().at_ms), (n, n));
     }
     assert_eq!(events.len(), 4);
+    assert_chained(&events);
+}
+
+#[test]
+fn an_event_of_any_length_is_kept_at_a_length_that_every_controller_takes() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    let mut rejected = event(EventKind::PolicyRejected, 1);
+    rejected.reason = "access.conf, line 7: KEY is missing\n".repeat(500);
+    start.journal.stage(rejected);
+    start.journal.commit().unwrap();
+
+    let events = reader(dir.path()).events_after(0, 100).unwrap();
+
+    assert!(events[0].body.len() <= BODY_BYTES_MAX);
+    let reason = events[0].event().unwrap().reason;
+    assert!(reason.starts_with("access.conf, line 7") && reason.ends_with("bytes cut]"));
+}
+
+/// The journal lay in tests/data: postern-agent 0.1.0 wrote it.
+#[test]
+fn a_journal_of_the_version_before_goes_on_with_its_events_grants_and_chain() {
+    let dir = TempDir::new().unwrap();
+    let old = rusqlite::Connection::open(dir.path().join(FILE_NAME)).unwrap();
+    old.execute_batch(include_str!("data/journal-1.sql"))
+        .unwrap();
+    old.close().unwrap();
+    fs::write(
+        dir.path().join("journal.epoch"),
+        "5cc2fae88495be6dc4acde3115cc0f59\n",
+    )
+    .unwrap();
+
+    let mut start = open(dir.path());
+    start.journal.stage(event(EventKind::AgentStarted, 6));
+    start.journal.commit().unwrap();
+
+    assert_eq!(start.floor.why, FloorReason::Known);
+    let events = reader(dir.path()).events_after(0, 100).unwrap();
+    assert_chained(&events);
+    let versions: Vec<u32> = events.iter().map(|record| record.chain_version).collect();
+    assert_eq!(versions, [1, 1, 1, 1, 1, 2]);
+    let found = &start.open_grants;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].opened.stanza, "sre-ssh");
+    assert_eq!(
+        found[0].grant,
+        LiveGrant {
+            id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
+            until_ms: 1_800_000_031_000,
+            address: "192.0.2.7".parse().unwrap(),
+            ports: vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
+        }
+    );
 }
 
 #[test]
@@ -296,7 +349,9 @@ fn acknowledged_events_go_but_the_numbering_goes_on() {
 fn a_grant_is_found_open_until_its_closing_is_recorded() {
     let dir = TempDir::new().unwrap();
     let mut start = open(dir.path());
-    let seq = start.journal.stage(event(EventKind::GrantOpened, 7));
+    let grant = grant();
+    let opened = event(EventKind::GrantOpened, 7);
+    let seq = start.journal.stage_opened(grant.clone(), opened);
     start.journal.commit().unwrap();
     let epoch = start.journal.epoch().to_owned();
     start.journal.acknowledged(&epoch, seq);
@@ -305,10 +360,11 @@ fn a_grant_is_found_open_until_its_closing_is_recorded() {
 
     let mut again = open(dir.path());
     assert_eq!(again.open_grants.len(), 1);
-    assert_eq!(again.open_grants[0].at_ms, 7);
+    assert_eq!(again.open_grants[0].grant, grant);
+    assert_eq!(again.open_grants[0].opened.at_ms, 7);
     again
         .journal
-        .stage_closed(seq, event(EventKind::GrantClosed, 9));
+        .stage_closed(grant.id, event(EventKind::GrantClosed, 9));
     again.journal.commit().unwrap();
     drop(again);
 
@@ -358,9 +414,11 @@ fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
         .journal
         .check_and_insert(digest(1), later(240))
         .unwrap();
-    start.journal.stage(event(EventKind::GrantOpened, 1));
+    let opened = || event(EventKind::GrantOpened, 1);
+    start.journal.stage_opened(grant(), opened());
     while start.journal.commit().is_ok() {
-        start.journal.stage(event(EventKind::GrantOpened, 1));
+        start.journal.stage_closed(grant().id, opened());
+        start.journal.stage_opened(grant(), opened());
     }
     start.journal.give_up_grants("the disk is full");
     assert!(
@@ -374,10 +432,10 @@ fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
     start.journal.commit().unwrap();
 
     let events = reader(disk.path()).events_after(0, 10_000).unwrap();
-    let last = events.last().unwrap();
-    assert_eq!(last.event.kind, EventKind::Refused);
-    assert_eq!(last.event.reason, "the disk is full");
-    assert_eq!(last.event.seq, events.len() as u64);
+    let last = events.last().unwrap().event().unwrap();
+    assert_eq!(last.kind(), EventKind::Refused);
+    assert_eq!(last.reason, "the disk is full");
+    assert_eq!(last.seq, events.len() as u64);
 }
 
 /// A file system of two megabytes that only this test's thread sees.
@@ -438,9 +496,27 @@ fn reader(dir: &Path) -> JournalReader {
     JournalReader::open(&dir.join(FILE_NAME)).unwrap()
 }
 
+fn grant() -> LiveGrant {
+    LiveGrant {
+        id: GrantId([7; 16]),
+        until_ms: 9_000,
+        address: "2001:db8::7".parse().unwrap(),
+        ports: vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
+    }
+}
+
+/// Each follows from the one before, and the first from nothing.
+fn assert_chained(records: &[EventRecord]) {
+    let mut before = [0; 32];
+    for record in records {
+        assert_eq!(record.follows(&before), Continuity::Follows, "{record:?}");
+        before = record.chain.as_slice().try_into().unwrap();
+    }
+}
+
 fn seqs(reader: &JournalReader) -> Vec<u64> {
     let events = reader.events_after(0, 100).unwrap();
-    events.iter().map(|spooled| spooled.event.seq).collect()
+    events.iter().map(|record| record.seq).collect()
 }
 
 fn digests_on_disk(dir: &Path) -> i64 {

@@ -472,19 +472,23 @@ impl Host {
 
     fn kinds(&self) -> Vec<String> {
         let events = self.events();
-        events.iter().map(|event| event.kind.to_string()).collect()
+        events
+            .iter()
+            .map(|event| event.kind_name().into_owned())
+            .collect()
     }
 
     fn reasons(&self, kind: &str) -> Vec<String> {
         let mut events = self.events();
-        events.retain(|event| event.kind.as_str() == kind);
+        events.retain(|event| event.kind_name() == kind);
         events.into_iter().map(|event| event.reason).collect()
     }
 
     fn events(&self) -> Vec<Event> {
         let journal = JournalReader::open(&self.state().join(FILE_NAME)).unwrap();
-        let spooled = journal.events_after(0, 1_000).unwrap();
-        spooled.into_iter().map(|spooled| spooled.event).collect()
+        let records = journal.events_after(0, 1_000).unwrap();
+        let events = records.iter().map(|record| record.event().unwrap());
+        events.collect()
     }
 }
 

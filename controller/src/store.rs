@@ -23,12 +23,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use fleet::{Event, Role};
+use fleet::{Event, EventRecord, Role};
 use zeroize::Zeroizing;
 
 pub(crate) use self::sqlite::claims::{Claim, Outcome as ClaimOutcome};
+pub(crate) use self::sqlite::columns::port_key;
 pub(crate) use self::sqlite::events::{CONTROLLER, Pushed};
-pub(crate) use self::sqlite::search::{Cursor, Question, Record, port_key};
+pub(crate) use self::sqlite::search::{Cursor, Question, Record};
 
 use self::error::StoreError;
 use self::model::{
@@ -327,21 +328,22 @@ impl Store {
 /// The fleet's log.
 impl Store {
     /// Stores those events of a host's journal that are not stored yet, and notes that the host was
-    /// heard. `events` are in rising order, each with its chain value.
+    /// heard. `records` are in rising order of `seq`.
     ///
-    /// A retry changes nothing. Gaps and broken chains are stored as they are and recorded as events
-    /// of the controller's own, because an event that is refused would be lost to the auditor.
+    /// A retry changes nothing. Whatever is wrong with a record is stored with it; gaps and broken
+    /// chains are recorded as events of the controller's own, too. Nothing is refused, because an
+    /// event that is refused would be lost to the auditor.
     pub(crate) async fn push_events(
         &self,
         (host, name): (u64, String),
         epoch: String,
-        events: Vec<(Event, [u8; 32])>,
+        records: Vec<EventRecord>,
         now_ms: u64,
     ) -> Result<Pushed, StoreError> {
         self.engine
             .write(move |connection| {
                 hosts::seen(connection, host, now_ms)?;
-                events::push(connection, &name, &epoch, &events, now_ms)
+                events::push(connection, &name, &epoch, &records, now_ms)
             })
             .await
     }

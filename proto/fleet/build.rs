@@ -11,8 +11,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = Path::new(&std::env::var("OUT_DIR")?).join("postern_descriptor.bin");
     std::fs::write(&path, prost::Message::encode_to_vec(&descriptors))?;
 
+    // Whoever only makes and reads events links no gRPC.
     tonic_prost_build::configure()
         .btree_map(".")
+        .client_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
+        .server_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
         .compile_fds(descriptors)?;
     println!("cargo:rerun-if-changed=proto");
     Ok(())

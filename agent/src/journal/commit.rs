@@ -1,10 +1,10 @@
 //! One batch, one transaction, one sync.
 
-use fleet::{Event, EventKind};
-use rusqlite::{Connection, TransactionBehavior, named_params, params};
+use fleet::{Event, EventKind, EventRecord, Outcome};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error::{JournalError, cannot};
-use super::{Journal, Retention, SavedPolicy, Staged};
+use super::{Journal, Retention, SavedPolicy, Staged, live_grants, records};
 
 /// Events that may wait for a disk that takes none. What comes after is counted, not kept: a disk
 /// that is full for hours must not become a memory that is full.
@@ -22,6 +22,7 @@ impl Journal {
         let Staged {
             digests,
             events,
+            opened,
             closed,
             acknowledged,
             forget_through_secs,
@@ -29,7 +30,7 @@ impl Journal {
             access_file,
             prune_events_before_ms,
         } = &self.staged;
-        !(digests.is_empty() && events.is_empty() && closed.is_empty())
+        !(digests.is_empty() && events.is_empty() && opened.is_empty() && closed.is_empty())
             || acknowledged.is_some()
             || forget_through_secs.is_some()
             || policy.is_some()
@@ -86,12 +87,15 @@ impl Journal {
     /// bounds what waits. The digests stay, so that those messages are spent nevertheless.
     pub fn give_up_grants(&mut self, reason: &str) {
         for event in &mut self.staged.events {
-            if event.kind == EventKind::GrantOpened {
-                event.kind = EventKind::Refused;
+            if event.kind() == EventKind::GrantOpened {
+                event.set_kind(EventKind::Refused);
+                event.set_outcome(Outcome::Failure);
                 reason.clone_into(&mut event.reason);
                 event.until_ms = 0;
+                event.grant_id.clear();
             }
         }
+        self.staged.opened.clear();
         let excess = self.staged.events.len().saturating_sub(WAITING_EVENTS_MAX);
         if excess > 0 {
             self.staged.events.truncate(WAITING_EVENTS_MAX);
@@ -121,6 +125,7 @@ impl Journal {
         let Staged {
             digests,
             events,
+            opened,
             closed,
             acknowledged,
             forget_through_secs,
@@ -132,6 +137,7 @@ impl Journal {
         digests.shrink_to(1024);
         events.clear();
         events.shrink_to(1024);
+        opened.clear();
         closed.clear();
         *acknowledged = None;
         *forget_through_secs = None;
@@ -155,13 +161,15 @@ fn write(
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     write_digests(&transaction, staged)?;
-    for event in &staged.events {
-        write_event(&transaction, event, head)?;
+    let mut opened = staged.opened.iter().peekable();
+    for (index, event) in staged.events.iter().enumerate() {
+        let body = write_event(&transaction, event, head)?;
+        while let Some((_, grant)) = opened.next_if(|(at, _)| *at == index) {
+            live_grants::insert(&transaction, grant, &body)?;
+        }
     }
-    for seq in &staged.closed {
-        transaction
-            .prepare_cached("UPDATE event SET is_open = 0 WHERE seq = ?1")?
-            .execute([seq.cast_signed()])?;
+    for id in &staged.closed {
+        live_grants::remove(&transaction, *id)?;
     }
     if let Some(policy) = &staged.policy {
         write_policy(&transaction, policy)?;
@@ -178,15 +186,15 @@ fn write(
             .prepare_cached("UPDATE meta SET acknowledged_seq = ?1 WHERE acknowledged_seq < ?1")?
             .execute([seq])?;
         transaction
-            .prepare_cached("DELETE FROM event WHERE seq <= ?1 AND is_open = 0 AND seq < ?2")?
+            .prepare_cached("DELETE FROM event WHERE seq <= ?1 AND seq < ?2")?
             .execute([seq, head.last_seq.cast_signed()])?;
     }
     if let (Retention::Days(_), Some(before_ms)) = (retention, staged.prune_events_before_ms) {
         transaction
             .prepare_cached(
                 "DELETE FROM event WHERE seq IN (
-                    SELECT seq FROM (SELECT seq, at_ms, is_open FROM event ORDER BY seq LIMIT ?1)
-                    WHERE at_ms < ?2 AND is_open = 0 AND seq < ?3)",
+                    SELECT seq FROM (SELECT seq, at_ms FROM event ORDER BY seq LIMIT ?1)
+                    WHERE at_ms < ?2 AND seq < ?3)",
             )?
             .execute(params![
                 PRUNED_PER_COMMIT,
@@ -216,37 +224,17 @@ fn write_digests(connection: &Connection, staged: &Staged) -> rusqlite::Result<(
     Ok(())
 }
 
-fn write_event(connection: &Connection, event: &Event, head: &mut Head) -> rusqlite::Result<()> {
-    let mut event = event.clone();
-    event.seq = head.last_seq + 1;
-    let chain = event.chain(&head.chain);
-    let is_open = event.kind == EventKind::GrantOpened;
-    connection
-        .prepare_cached(
-            "INSERT INTO event VALUES (:seq, :at_ms, :kind, :user, :key, :stanza, :generation,
-             :source, :opened, :ports, :until_ms, :replay_digest, :reason, :count, :chain, :is_open)",
-        )?
-        .execute(named_params! {
-            ":seq": event.seq.cast_signed(),
-            ":at_ms": event.at_ms.cast_signed(),
-            ":kind": event.kind.as_str(),
-            ":user": event.user,
-            ":key": event.key,
-            ":stanza": event.stanza,
-            ":generation": event.generation.cast_signed(),
-            ":source": event.source,
-            ":opened": event.opened,
-            ":ports": event.ports.join(" "),
-            ":until_ms": event.until_ms.cast_signed(),
-            ":replay_digest": event.replay_digest,
-            ":reason": event.reason,
-            ":count": event.count.cast_signed(),
-            ":chain": chain.as_slice(),
-            ":is_open": is_open,
-        })?;
-    head.last_seq = event.seq;
-    head.chain = chain;
-    Ok(())
+/// Writes an event after the last one, and gives its body.
+fn write_event(
+    connection: &Connection,
+    event: &Event,
+    head: &mut Head,
+) -> rusqlite::Result<Vec<u8>> {
+    let record = EventRecord::after(head.last_seq, &head.chain, event.clone());
+    records::insert(connection, &record, event.at_ms, event.kind)?;
+    head.last_seq = record.seq;
+    head.chain = record.chain.as_slice().try_into().unwrap_or_default();
+    Ok(record.body)
 }
 
 fn write_policy(connection: &Connection, policy: &SavedPolicy) -> rusqlite::Result<()> {

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use fleet::{Event, EventKind};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, named_params};
+use fleet::EventRecord;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
 
 use super::error::{JournalError, cannot};
+use super::records;
 
 /// Reads events and the saved policy of a journal that the gate thread writes.
 ///
@@ -15,13 +16,6 @@ pub struct JournalReader {
     path: PathBuf,
     connection: Connection,
     epoch: String,
-}
-
-/// An event as it lies in the spool, with its chain value.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SpooledEvent {
-    pub event: Event,
-    pub chain: [u8; 32],
 }
 
 /// The policy that was last adopted from the controller.
@@ -84,7 +78,7 @@ impl JournalReader {
     /// # Errors
     ///
     /// [`JournalError`] when the journal cannot be read.
-    pub fn events_after(&self, seq: u64, limit: u32) -> Result<Vec<SpooledEvent>, JournalError> {
+    pub fn events_after(&self, seq: u64, limit: u32) -> Result<Vec<EventRecord>, JournalError> {
         let failed = || cannot(&self.path, "read events of");
         let mut statement = self
             .connection
@@ -92,7 +86,7 @@ impl JournalReader {
             .map_err(failed())?;
         let parameters = named_params! { ":seq": seq.cast_signed(), ":limit": limit };
         let events = statement
-            .query_map(parameters, event_of_row)
+            .query_map(parameters, records::of_row)
             .map_err(failed())?
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed())?;
@@ -125,33 +119,4 @@ pub(super) fn policy_of(
         })
         .optional()
         .map_err(cannot(path, "read the saved policy of"))
-}
-
-pub(super) fn event_of_row(row: &Row<'_>) -> rusqlite::Result<SpooledEvent> {
-    let number = |column: &str| row.get::<_, i64>(column).map(i64::cast_unsigned);
-    let kind: String = row.get("kind")?;
-    let ports: String = row.get("ports")?;
-    let kind: EventKind = kind.parse().map_err(|unknown| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(unknown))
-    })?;
-    let event = Event {
-        seq: number("seq")?,
-        at_ms: number("at_ms")?,
-        kind,
-        user: row.get("user")?,
-        key: row.get("key")?,
-        stanza: row.get("stanza")?,
-        generation: number("generation")?,
-        source: row.get("source")?,
-        opened: row.get("opened")?,
-        ports: ports.split_whitespace().map(str::to_owned).collect(),
-        until_ms: number("until_ms")?,
-        replay_digest: row.get("replay_digest")?,
-        reason: row.get("reason")?,
-        count: number("count")?,
-    };
-    Ok(SpooledEvent {
-        event,
-        chain: row.get("chain")?,
-    })
 }

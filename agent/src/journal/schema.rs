@@ -7,10 +7,10 @@ use rusqlite::config::DbConfig;
 use rusqlite_migration::{M, Migrations};
 
 use super::error::{JournalError, cannot};
+use super::version_1::move_events;
 
-/// Every version of the schema, oldest first. Append only.
-const MIGRATIONS: &[M<'_>] = &[M::up(
-    "
+/// Version 1: an event was a row of texts.
+const VERSION_1: &str = "
     -- One row. epoch: 16 random bytes as hexadecimal, the name of this journal.
     CREATE TABLE meta (
         one                 INTEGER PRIMARY KEY CHECK (one = 1),
@@ -74,8 +74,44 @@ const MIGRATIONS: &[M<'_>] = &[M::up(
         generation          INTEGER NOT NULL,
         digest              BLOB    NOT NULL
     ) STRICT;
-    ",
-)];
+    ";
+
+/// Version 2: an event is the bytes of its body, and live grants have a table of their own.
+const VERSION_2: &str = "
+    ALTER TABLE event RENAME TO event_1;
+
+    -- The audit spool. The newest row is never deleted: it carries the numbering and the chain on.
+    CREATE TABLE event (
+        seq                 INTEGER PRIMARY KEY,
+        at_ms               INTEGER NOT NULL,
+        -- The number in common.proto.
+        kind                INTEGER NOT NULL,
+        -- A serialized fleet::Event: what the chain covers, and what is pushed.
+        body                BLOB    NOT NULL,
+        chain               BLOB    NOT NULL CHECK (length(chain) = 32),
+        chain_version       INTEGER NOT NULL
+    ) STRICT;
+
+    -- Grants whose closing has not been recorded, oldest first.
+    CREATE TABLE live_grant (
+        number              INTEGER PRIMARY KEY,
+        grant_id            BLOB    NOT NULL UNIQUE CHECK (length(grant_id) = 16),
+        until_ms            INTEGER NOT NULL,
+        address             TEXT    NOT NULL,
+        -- Each as tcp/22, separated by blanks.
+        ports               TEXT    NOT NULL,
+        -- The body of the event that opened it.
+        opened              BLOB    NOT NULL
+    ) STRICT;
+    ";
+
+/// Every version of the schema, oldest first. Append only.
+fn migrations() -> Migrations<'static> {
+    Migrations::new(vec![
+        M::up(VERSION_1),
+        M::up_with_hook(VERSION_2, |transaction| Ok(move_events(transaction)?)),
+    ])
+}
 
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -83,8 +119,7 @@ const MIGRATIONS: &[M<'_>] = &[M::up(
 )]
 /// Brings the schema to the newest version.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), JournalError> {
-    let migrations = Migrations::from_slice(MIGRATIONS);
-    migrations
+    migrations()
         .to_latest(connection)
         .map_err(|cause| match cause {
             rusqlite_migration::Error::MigrationDefinition(
@@ -126,6 +161,6 @@ mod tests {
 
     #[test]
     fn the_migrations_fit_together() {
-        Migrations::from_slice(MIGRATIONS).validate().unwrap();
+        migrations().validate().unwrap();
     }
 }

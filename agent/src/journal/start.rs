@@ -6,13 +6,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fleet::Event;
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::checkpoint::Checkpointer;
 use super::error::{JournalError, cannot};
-use super::reader::{event_of_row, policy_of};
+use super::live_grants::{self, FoundGrant};
+use super::reader::policy_of;
 use super::replays::{Remembered, SeenBy};
 use super::room;
 use super::schema::{configure_writer, migrate};
@@ -39,7 +39,7 @@ pub struct Start {
     /// Generation and digest of the access file last in force, for a host without controller.
     pub access_file: Option<(u64, [u8; 32])>,
     /// Grants whose closing has not been recorded, oldest first.
-    pub open_grants: Vec<Event>,
+    pub open_grants: Vec<FoundGrant>,
     /// Whether the last run ended tidily; a new journal counts as tidy.
     pub clean: bool,
 }
@@ -152,7 +152,8 @@ impl Journal {
         Ok(Start {
             policy: policy_of(&journal.connection, &journal.path)?,
             access_file: access_file(&journal.connection).map_err(cannot(&journal.path, "read"))?,
-            open_grants: open_grants(&journal.connection, &journal.path)?,
+            open_grants: live_grants::all(&journal.connection)
+                .map_err(cannot(&journal.path, "read the grants of"))?,
             journal,
             floor,
             clean,
@@ -356,16 +357,6 @@ fn access_file(connection: &Connection) -> rusqlite::Result<Option<(u64, [u8; 32
             Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
         })
         .optional()
-}
-
-fn open_grants(connection: &Connection, path: &Path) -> Result<Vec<Event>, JournalError> {
-    let read = || {
-        connection
-            .prepare("SELECT * FROM event WHERE is_open = 1 ORDER BY seq")?
-            .query_map([], |row| event_of_row(row).map(|spooled| spooled.event))?
-            .collect::<rusqlite::Result<Vec<_>>>()
-    };
-    read().map_err(cannot(path, "read events of"))
 }
 
 fn read_trace(dir: &Path) -> Result<Option<String>, JournalError> {

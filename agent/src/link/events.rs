@@ -5,20 +5,22 @@
 
 use std::sync::Arc;
 
+use fleet::EventRecord;
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::{PushEventsRequest, PushEventsResponse};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use tonic::Request;
 use tonic::transport::Channel;
+use tonic::{Code, Request};
 
 use super::backoff::Backoff;
 use super::{Line, deliver, up};
-use crate::journal::{JournalError, JournalReader, SavedPolicy, SpooledEvent};
+use crate::journal::{JournalError, JournalReader, SavedPolicy};
 use crate::orders::{Order, OrderSender};
 
-/// Events in one push. With some 500 bytes each this stays far below gRPC's 4 MiB.
+/// Events in one push, and their bytes: far below gRPC's 4 MiB.
 const BATCH: u32 = 512;
+const BATCH_BYTES: usize = 1024 * 1024;
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// The journal, read off the async threads.
@@ -53,9 +55,19 @@ impl Spool {
         self.read(JournalReader::policy).await.flatten()
     }
 
-    async fn after(&self, seq: u64) -> Option<Vec<SpooledEvent>> {
-        self.read(move |journal| journal.events_after(seq, BATCH))
-            .await
+    /// What one push may hold of the events after `seq`.
+    async fn after(&self, seq: u64) -> Option<Vec<EventRecord>> {
+        let read = move |journal: &JournalReader| journal.events_after(seq, BATCH);
+        let mut records = self.read(read).await?;
+        let mut bytes = 0;
+        let mut fits = |record: &EventRecord| {
+            bytes += record.body.len();
+            bytes <= BATCH_BYTES
+        };
+        // One that is longer by itself goes alone.
+        let count = records.iter().take_while(|record| fits(record)).count();
+        records.truncate(count.max(1));
+        Some(records)
     }
 
     async fn acknowledged(&self) -> Option<u64> {
@@ -86,7 +98,7 @@ pub(super) async fn push(
             tokio::time::sleep(backoff.next()).await;
             continue;
         };
-        let Some(last) = batch.last().map(|spooled| spooled.event.seq) else {
+        let Some(last) = batch.last().map(|record| record.seq) else {
             pushed.send_replace(upto);
             if committed.changed().await.is_err() {
                 return;
@@ -114,7 +126,7 @@ pub(super) async fn push(
                 tokio::time::sleep(backoff.next()).await;
             }
             Err(status) => {
-                tracing::debug!(%status, "events are not pushed");
+                log_refused(&status);
                 tokio::time::sleep(backoff.next()).await;
             }
         }
@@ -124,15 +136,12 @@ pub(super) async fn push(
 async fn push_batch(
     channel: Channel,
     epoch: &str,
-    batch: Vec<SpooledEvent>,
+    records: Vec<EventRecord>,
 ) -> Result<u64, tonic::Status> {
-    let events = batch
-        .into_iter()
-        .map(|SpooledEvent { event, chain }| event.into_wire(chain))
-        .collect();
     let mut request = Request::new(PushEventsRequest {
         epoch: epoch.to_owned(),
-        events,
+        events: Vec::new(),
+        records,
     });
     request.set_timeout(TIMEOUT);
     let PushEventsResponse { acknowledged_seq } = AgentClient::new(channel)
@@ -140,4 +149,17 @@ async fn push_batch(
         .await?
         .into_inner();
     Ok(acknowledged_seq)
+}
+
+/// A controller that cannot be reached is the network's matter; one that refuses our audit needs a
+/// person, because nothing after the refused event gets there either.
+fn log_refused(status: &tonic::Status) {
+    if matches!(
+        status.code(),
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown
+    ) {
+        tracing::debug!(%status, "events are not pushed");
+    } else {
+        tracing::error!(%status, "the controller refuses the events of this host");
+    }
 }

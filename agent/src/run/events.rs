@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fleet::{Event, EventKind};
+use fleet::{Event, EventKind, GrantId, Outcome};
 use gate::{Claimed, Grant, Identity, Now, Reason, Refusal};
 use policy::Permitted;
 
@@ -12,6 +12,7 @@ use super::grants::{Live, Origin};
 pub(super) fn opened(grant: &Grant, now: Now) -> Event {
     let mut event = of_permit(EventKind::GrantOpened, grant, now);
     event.until_ms = now.wall_ms() + u64::from(grant.permit().timeout_secs()) * 1_000;
+    event.grant_id = grant_id(grant).to_string();
     event.reason = claim_note(grant).to_owned();
     event
 }
@@ -20,12 +21,10 @@ pub(super) fn opened(grant: &Grant, now: Now) -> Event {
 pub(super) fn closed(kind: EventKind, live: &Live, at_ms: u64, reason: &str) -> Event {
     let mut event = match &live.origin {
         Origin::Given(grant) => of_permit(kind, grant, Now::default()),
-        Origin::Adopted(opened) => Event {
-            kind,
-            ..(**opened).clone()
-        },
+        Origin::Adopted(opened) => (**opened).clone().with_kind(kind),
     };
     event.seq = 0;
+    event.grant_id = live.id.to_string();
     event.at_ms = at_ms;
     event.until_ms = live.until_ms;
     reason.clone_into(&mut event.reason);
@@ -65,6 +64,12 @@ pub(super) fn refused(refusal: &Refusal, identity: &Identity, now: Now) -> Event
     event
 }
 
+/// The name of a grant: a message is granted at most once on a host, so its digest names it.
+pub(super) fn grant_id(grant: &Grant) -> GrantId {
+    let digest = grant.identity().opened().replay_digest().0;
+    GrantId(*digest.first_chunk().unwrap_or(&[0; 16]))
+}
+
 /// What people call a stanza: its NAME, or its number as fwknop counts.
 pub(super) fn stanza(name: Option<&Arc<str>>, number: u32) -> String {
     name.map_or_else(|| format!("#{number}"), |name| name.to_string())
@@ -88,6 +93,24 @@ fn of_identity(kind: EventKind, identity: &Identity, now: Now) -> Event {
     event.generation = identity.generation();
     event.source = identity.source().to_string();
     event.replay_digest = identity.opened().replay_digest().to_string();
+    event.request_id = event.replay_digest.get(..32).unwrap_or_default().to_owned();
+    event.set_outcome(match kind {
+        EventKind::Refused | EventKind::Replay | EventKind::ReplayElsewhere => Outcome::Denied,
+        EventKind::GrantOpened
+        | EventKind::GrantClosed
+        | EventKind::GrantRevoked
+        | EventKind::CommandRun => Outcome::Success,
+        EventKind::Unspecified
+        | EventKind::AgentStarted
+        | EventKind::AgentStopped
+        | EventKind::Banned
+        | EventKind::Drift
+        | EventKind::Enrolled
+        | EventKind::Noise
+        | EventKind::Operator
+        | EventKind::PolicyApplied
+        | EventKind::PolicyRejected => Outcome::Unspecified,
+    });
     event
 }
 

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::{Event, EventKind};
+use fleet::{Event, EventKind, Outcome};
 use gate::{Datagram, Decision, Gate, Grant, Now, Refusal};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::Permitted;
@@ -22,7 +22,7 @@ use super::grants::Grants;
 use crate::capture::{Arrival, Capture};
 use crate::clock;
 use crate::firewall::{Holes, MonitorHandle};
-use crate::journal::Journal;
+use crate::journal::{Journal, LiveGrant};
 use crate::orders::{ClaimAnswer, Order, OrderInbox, Standing};
 
 /// Packets of one capture that are judged before the batch is settled. Large enough to share one
@@ -201,13 +201,14 @@ impl GateThread {
     /// Stages the record of a grant.
     fn prepare(&mut self, grant: Grant, now: Now) {
         match &grant.permit().what() {
-            Permitted::Ports(_) => {
+            Permitted::Ports(ports) => {
                 if self.grants.len() + self.opening.len() >= self.limits.grants_max {
                     let reason = "too many grants are open on this host";
                     self.refuse_grant(&grant, now, reason);
                     return;
                 }
-                let seq = self.journal.stage(events::opened(&grant, now));
+                let (live, opened) = (live_grant(&grant, ports, now), events::opened(&grant, now));
+                let seq = self.journal.stage_opened(live, opened);
                 self.opening.push((seq, grant));
             }
             Permitted::Command { text, .. } => {
@@ -225,7 +226,9 @@ impl GateThread {
     fn refuse_grant(&mut self, grant: &Grant, now: Now, reason: &str) {
         tracing::warn!(user = grant.identity().user(), reason, "grant refused");
         let mut event = events::opened(grant, now);
-        event.kind = EventKind::Refused;
+        event.set_kind(EventKind::Refused);
+        event.set_outcome(Outcome::Failure);
+        event.grant_id.clear();
         event.until_ms = 0;
         reason.clone_into(&mut event.reason);
         self.journal.stage(event);
@@ -280,11 +283,11 @@ impl GateThread {
     }
 
     fn do_what_is_due(&mut self, now: Now) {
-        while let Some((seq, live)) = self.grants.take_ended(now.steady) {
+        while let Some((_, live)) = self.grants.take_ended(now.steady) {
             let at_ms = live.until_ms;
             let event = events::closed(EventKind::GrantClosed, &live, at_ms, "");
             tracing::info!(user = event.user, opened = event.opened, "grant closed");
-            self.journal.stage_closed(seq, event);
+            self.journal.stage_closed(live.id, event);
         }
         while let Some(pending) = self.claims.take_overdue(now.steady) {
             self.follow_unclaimed(pending.unreachable(), now);
@@ -330,9 +333,19 @@ impl GateThread {
     }
 }
 
+/// How the journal remembers a grant until it is closed.
+fn live_grant(grant: &Grant, ports: &[spa::ProtoPort], now: Now) -> LiveGrant {
+    LiveGrant {
+        id: events::grant_id(grant),
+        until_ms: now.wall_ms() + u64::from(grant.permit().timeout_secs()) * 1_000,
+        address: grant.permit().address(),
+        ports: ports.to_vec(),
+    }
+}
+
 fn log_refusal(event: &Event) {
     let (user, stanza, reason) = (&event.user, &event.stanza, &event.reason);
-    if event.kind == EventKind::Replay {
+    if event.kind() == EventKind::Replay {
         tracing::warn!(
             user,
             stanza,

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use engine::{Hole, HoleTimeout, Rule};
-use fleet::Event;
+use fleet::{Event, GrantId};
 use gate::Grant;
 
 /// One grant whose hole is open.
 #[derive(Debug)]
 pub struct Live {
+    pub id: GrantId,
     pub origin: Origin,
     pub rules: Vec<Rule>,
     /// Steady time at which the kernel closes the hole.
@@ -242,6 +243,7 @@ mod tests {
 
     fn live(ports: &[&str], deadline_secs: u64) -> Live {
         Live {
+            id: GrantId([0; 16]),
             origin: Origin::Adopted(Box::new(Event::new(EventKind::GrantOpened, 0))),
             rules: rules(ports),
             deadline: secs(deadline_secs),

@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use engine::Rule;
-use fleet::{Event, EventKind};
+use fleet::EventKind;
 use gate::Now;
 
 use super::events;
 use super::grants::{Grants, Live, Origin};
 use crate::config::Config;
 use crate::firewall::Holes;
-use crate::journal::Start;
+use crate::journal::{FoundGrant, LiveGrant, Start};
 
 /// Closes, or takes over, the grants of earlier runs, and records what became of them.
 pub(super) fn settle_the_past(
@@ -31,9 +31,9 @@ pub(super) fn settle_the_past(
         });
     let open: HashSet<Rule> = open.iter().map(|hole| hole.rule).collect();
 
-    for event in std::mem::take(&mut start.open_grants) {
-        let seq = event.seq;
-        let live = live_of(event, now);
+    for found in std::mem::take(&mut start.open_grants) {
+        let seq = found.opened.seq;
+        let live = live_of(found, now);
         let has_ended = live.until_ms <= now.wall_ms();
         if !has_ended && live.rules.iter().all(|rule| open.contains(rule)) {
             grants.enter(seq, live);
@@ -45,27 +45,26 @@ pub(super) fn settle_the_past(
             (false, false) => (now.wall_ms(), "found closed at the start of the agent"),
         };
         let closed = events::closed(EventKind::GrantClosed, &live, at_ms, reason);
-        start.journal.stage_closed(seq, closed);
+        start.journal.stage_closed(live.id, closed);
     }
     grants
 }
 
-fn live_of(event: Event, now: Now) -> Live {
-    let address = event.opened.parse();
-    let rules = event
-        .ports
-        .iter()
-        .filter_map(|port| {
-            let address = address.clone().ok()?;
-            let port = port.parse().ok()?;
-            Some(Rule::Accept { address, port })
-        })
-        .collect();
-    let until_ms = event.until_ms;
+fn live_of(found: FoundGrant, now: Now) -> Live {
+    let FoundGrant { grant, opened } = found;
+    let LiveGrant {
+        id,
+        until_ms,
+        address,
+        ports,
+    } = grant;
+    let rules = ports.into_iter();
+    let rules = rules.map(|port| Rule::Accept { address, port });
     let left = Duration::from_millis(until_ms.saturating_sub(now.wall_ms()));
     Live {
-        origin: Origin::Adopted(Box::new(event)),
-        rules,
+        id,
+        origin: Origin::Adopted(Box::new(opened)),
+        rules: rules.collect(),
         deadline: now.steady + left,
         until_ms,
     }

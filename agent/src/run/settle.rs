@@ -102,10 +102,10 @@ impl GateThread {
         if let Err(cause) = self.firewall.close(&rules) {
             tracing::error!(%cause, "cannot close either; the holes end by themselves");
         }
-        for (seq, live) in entries {
+        for (_, live) in entries {
             let reason = format!("not opened: {cause}");
             let event = events::closed(EventKind::GrantClosed, &live, now.wall_ms(), &reason);
-            self.journal.stage_closed(seq, event);
+            self.journal.stage_closed(live.id, event);
         }
         self.commit();
     }
@@ -196,11 +196,11 @@ impl GateThread {
             tracing::error!(%cause, "cannot revoke; the holes end by themselves");
         }
         let reason = format!("policy generation {generation} does not give it");
-        for (seq, live) in gone {
+        for (_, live) in gone {
             let at_ms = now.wall_ms();
             let event = events::closed(EventKind::GrantRevoked, &live, at_ms, &reason);
             tracing::info!(user = event.user, opened = event.opened, "grant revoked");
-            self.journal.stage_closed(seq, event);
+            self.journal.stage_closed(live.id, event);
         }
     }
 
@@ -262,10 +262,10 @@ impl GateThread {
                 tracing::error!(%cause, "cannot close what is open; it ends by itself");
             }
             let (gone, _) = self.grants.revoke(now.steady, |_| false);
-            for (seq, live) in gone {
+            for (_, live) in gone {
                 let at_ms = now.wall_ms();
                 let event = events::closed(EventKind::GrantClosed, &live, at_ms, "agent stopped");
-                self.journal.stage_closed(seq, event);
+                self.journal.stage_closed(live.id, event);
             }
         }
         let mut event = Event::new(EventKind::AgentStopped, now.wall_ms());
@@ -297,6 +297,7 @@ fn rules_of(grant: &Grant, ports: &[ProtoPort]) -> Vec<Rule> {
 fn enter(grant: Grant, rules: Vec<Rule>, timeout: HoleTimeout, now: Now) -> Live {
     let secs = u64::from(timeout.secs());
     Live {
+        id: events::grant_id(&grant),
         origin: Origin::Given(Box::new(grant)),
         rules,
         deadline: now.steady + Duration::from_secs(secs),

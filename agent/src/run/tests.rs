@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::EventKind;
+use fleet::{Event, EventKind};
 use gate::{CompiledPolicy, Datagram, Gate, Now, Settings, SharedKeys, Transport};
 use nix::poll::PollFd;
 use spa::{Allow, DigestType, Keys, Message, MessageType, Request, Secret};
@@ -22,7 +22,7 @@ use super::grants::Grants;
 use crate::capture::{Arrival, Capture, CaptureError};
 use crate::firewall::fault::Faulty;
 use crate::firewall::memory::MemoryFirewall;
-use crate::journal::{FILE_NAME, Journal, JournalOptions, JournalReader, Retention, SpooledEvent};
+use crate::journal::{FILE_NAME, Journal, JournalOptions, JournalReader, Retention};
 use crate::orders::{ClaimAnswer, ClaimAsk, Order, OrderSender, Standing, mailbox};
 
 const NOW_SECS: u64 = 1_800_000_000;
@@ -78,7 +78,7 @@ fn a_grant_is_closed_in_the_record_at_its_end_and_not_before() {
         room.kinds(),
         [EventKind::GrantOpened, EventKind::GrantClosed]
     );
-    assert_eq!(room.events()[1].event.at_ms, (NOW_SECS + 30) * 1_000);
+    assert_eq!(room.events()[1].at_ms, (NOW_SECS + 30) * 1_000);
 }
 
 #[test]
@@ -288,26 +288,24 @@ impl Room {
         self.turn(at(0));
     }
 
-    fn events(&self) -> Vec<SpooledEvent> {
+    fn events(&self) -> Vec<Event> {
         let reader = JournalReader::open(&self.dir.path().join(FILE_NAME)).unwrap();
-        reader.events_after(0, 1_000).unwrap()
+        let records = reader.events_after(0, 1_000).unwrap();
+        records.iter().map(|r| r.event().unwrap()).collect()
     }
 
     fn kinds(&self) -> Vec<EventKind> {
-        self.events()
-            .iter()
-            .map(|spooled| spooled.event.kind)
-            .collect()
+        self.events().iter().map(Event::kind).collect()
     }
 
     /// What was opened and not closed, by the journal alone.
     fn open_by_the_record(&self) -> Vec<String> {
         let mut open = Vec::new();
-        for SpooledEvent { event, .. } in self.events() {
+        for event in self.events() {
             let opened = format!("{} {}", event.opened, event.ports.join(","));
-            if event.kind == EventKind::GrantOpened {
+            if event.kind() == EventKind::GrantOpened {
                 open.push(opened);
-            } else if [EventKind::GrantClosed, EventKind::GrantRevoked].contains(&event.kind) {
+            } else if [EventKind::GrantClosed, EventKind::GrantRevoked].contains(&event.kind()) {
                 open.retain(|other| *other != opened);
             }
         }

@@ -7,7 +7,7 @@ use fleet::wire::{
     AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, ClaimedDigest, Directive,
     PushEventsRequest, PushEventsResponse, SessionRequest,
 };
-use fleet::{Event, Role};
+use fleet::{Event, EventRecord, Role};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -26,8 +26,6 @@ use crate::store::{Claim, ClaimOutcome};
 
 /// Events in one push at most.
 const EVENTS_MAX: usize = 10_000;
-/// Text in one event at most, all fields together.
-const EVENT_BYTES_MAX: usize = 8 * 1024;
 /// Reasons for a rejection that are kept.
 const REJECTED_MAX: usize = 100;
 const REASON_BYTES_MAX: usize = 1_024;
@@ -206,16 +204,20 @@ impl Agent for AgentService {
         request: Request<PushEventsRequest>,
     ) -> Result<Response<PushEventsResponse>, Status> {
         let host = Caller::of(&request)?;
-        let PushEventsRequest { epoch, events } = request.into_inner();
+        let PushEventsRequest {
+            epoch,
+            events,
+            records,
+        } = request.into_inner();
         check_epoch(&epoch)?;
-        let events = checked_events(events)?;
+        let records = checked_records(events, records)?;
 
         let name = host.name.clone();
         let now_ms = clock::now_ms();
         let pushed = self
             .context
             .store
-            .push_events((host.id, host.name), epoch, events, now_ms)
+            .push_events((host.id, host.name), epoch, records, now_ms)
             .await
             .map_err(Error::from)?;
         if pushed.gap_before.is_some() || pushed.broken_at.is_some() {
@@ -261,57 +263,27 @@ fn check_epoch(epoch: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn checked_events(events: Vec<fleet::wire::Event>) -> Result<Vec<(Event, [u8; 32])>, Error> {
-    if events.len() > EVENTS_MAX {
-        return Err(Error::invalid("events", format!("more than {EVENTS_MAX}")));
+/// The records of a push, in rising order. What is in them is for the log to say, not to refuse.
+fn checked_records(
+    events: Vec<Event>,
+    records: Vec<EventRecord>,
+) -> Result<Vec<EventRecord>, Error> {
+    let records = if records.is_empty() {
+        events.into_iter().map(EventRecord::of_version_1).collect()
+    } else {
+        records
+    };
+    if records.len() > EVENTS_MAX {
+        return Err(Error::invalid("records", format!("more than {EVENTS_MAX}")));
     }
-    let mut checked: Vec<(Event, [u8; 32])> = Vec::with_capacity(events.len());
-    for event in events {
-        let (event, chain) =
-            Event::from_wire(event).map_err(|error| Error::invalid("events", error.to_string()))?;
-        check_event(&event)?;
-        let last_seq = checked.last().map_or(0, |(last, _)| last.seq);
-        if event.seq <= last_seq {
-            return Err(Error::invalid("events", "not in rising order, from 1"));
+    let mut last_seq = 0;
+    for record in &records {
+        if record.seq <= last_seq || i64::try_from(record.seq).is_err() {
+            return Err(Error::invalid("records", "not in rising order, from 1"));
         }
-        checked.push((event, chain));
+        last_seq = record.seq;
     }
-    Ok(checked)
-}
-
-/// What the log could not keep as it is.
-fn check_event(event: &Event) -> Result<(), Error> {
-    let numbers = [
-        event.seq,
-        event.at_ms,
-        event.generation,
-        event.until_ms,
-        event.count,
-    ];
-    if numbers.iter().any(|number| i64::try_from(*number).is_err()) {
-        return Err(Error::invalid("events", "a number beyond 63 bits"));
-    }
-    let texts = [
-        &event.user,
-        &event.key,
-        &event.stanza,
-        &event.source,
-        &event.opened,
-        &event.replay_digest,
-        &event.reason,
-    ];
-    let bytes: usize = texts.into_iter().chain(&event.ports).map(String::len).sum();
-    if bytes > EVENT_BYTES_MAX {
-        return Err(Error::invalid("events", "too much text in one event"));
-    }
-    if event
-        .ports
-        .iter()
-        .any(|port| port.is_empty() || port.contains(','))
-    {
-        return Err(Error::invalid("events", "a port that is none"));
-    }
-    Ok(())
+    Ok(records)
 }
 
 /// A reason as it is kept: one line, not too long.

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fleet::EventKind;
 use fleet::wire::audit_server::Audit;
 use fleet::wire::{self, AuditRecord, ListEventsRequest};
 use ipnet::IpNet;
@@ -103,9 +102,7 @@ fn question(request: ListEventsRequest) -> Result<(Question, usize), Error> {
     let some = |text: String| (!text.is_empty()).then_some(text);
     let kind = match kind {
         kind if kind == i32::from(wire::EventKind::Unspecified) => None,
-        kind => Some(
-            EventKind::try_from(kind).map_err(|error| Error::invalid("kind", error.to_string()))?,
-        ),
+        kind => Some(kind),
     };
     let port = match port.as_str() {
         "" => None,
@@ -142,15 +139,18 @@ fn into_wire(record: Record) -> AuditRecord {
         id,
         host,
         epoch,
+        at_ms: _,
         event,
-        chain,
         stored_at_ms,
+        flaw,
     } = record;
     AuditRecord {
         id,
         host,
         epoch,
-        event: Some(event.into_wire(chain)),
+        event: None,
         stored_at_ms,
+        record: Some(event),
+        flaw,
     }
 }

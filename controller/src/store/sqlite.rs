@@ -6,12 +6,15 @@
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers` | read-only connections, used from blocking threads |
 //! | `meta`, `members`, `hosts`, `tokens`, `policies`, `claims`, `events`, `search` | the SQL of one resource each: plain functions over a connection |
+//! | `columns` | what of an event is searched |
+//! | `version_1` | events as the first version of the schema kept them |
 //! | `number` | unsigned numbers as SQLite keeps them |
 //!
 //! An answer to a write is given only after the commit is on disk (WAL, `synchronous=FULL`). A write
 //! that fails undoes itself alone (savepoint); the others in its transaction are not touched.
 
 pub(super) mod claims;
+pub(super) mod columns;
 mod connection;
 pub(super) mod events;
 pub(super) mod hosts;
@@ -23,6 +26,7 @@ pub(super) mod policies;
 mod readers;
 pub(super) mod search;
 pub(super) mod tokens;
+mod version_1;
 mod writer;
 
 use std::path::Path;

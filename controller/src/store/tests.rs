@@ -1,7 +1,7 @@
 //! What every engine must do, operation by operation: success, conflict, retry. To test another
 //! engine, open it in `fixture::open`.
 
-use fleet::{Event, EventKind, Role};
+use fleet::{EventKind, EventRecord, Role};
 use tempfile::TempDir;
 
 use super::error::StoreError;
@@ -27,7 +27,8 @@ async fn recorded(store: &Store) -> Vec<String> {
     let own = records
         .into_iter()
         .filter(|record| record.host == super::CONTROLLER);
-    own.map(|record| record.event.reason).collect()
+    own.map(|record| record.event.event().unwrap().reason)
+        .collect()
 }
 
 /// Makes a token for a host.
@@ -262,7 +263,8 @@ async fn a_policy_is_applied_on_the_generation_its_author_has_seen_only() {
         .search(Question::default(), Cursor::NEWEST, 1)
         .await
         .unwrap();
-    assert_eq!(records[0].event.generation, 1, "the store filled it in");
+    let event = records[0].event.event().unwrap();
+    assert_eq!(event.generation, 1, "the store filled it in");
 }
 
 #[tokio::test]
@@ -374,24 +376,24 @@ async fn only_claims_that_are_old_enough_are_forgotten_and_no_more_than_asked() 
 // === the fleet's log ===
 
 /// Events `from..=to` of one journal that are chained as they should be.
-fn journal(from: u64, to: u64) -> Vec<(Event, [u8; 32])> {
+fn journal(from: u64, to: u64) -> Vec<EventRecord> {
     let mut chain = [0; 32];
-    let mut events = Vec::new();
+    let mut records = Vec::new();
     for seq in 1..=to {
-        let mut event = event(EventKind::Refused, &format!("refused {seq}"));
-        event.seq = seq;
-        chain = event.chain(&chain);
+        let event = event(EventKind::Refused, &format!("refused {seq}"));
+        let record = EventRecord::after(seq - 1, &chain, event);
+        chain = record.chain.as_slice().try_into().unwrap();
         if seq >= from {
-            events.push((event, chain));
+            records.push(record);
         }
     }
-    events
+    records
 }
 
-async fn push(store: &Store, events: Vec<(Event, [u8; 32])>) -> super::Pushed {
+async fn push(store: &Store, records: Vec<EventRecord>) -> super::Pushed {
     let host = (1, "web-1".to_owned());
     let pushed = store
-        .push_events(host, "a".repeat(32), events, NOW_MS)
+        .push_events(host, "a".repeat(32), records, NOW_MS)
         .await;
     pushed.unwrap()
 }
@@ -411,7 +413,7 @@ async fn events_are_stored_once_however_often_they_are_pushed() {
         .unwrap();
     let reasons: Vec<_> = records
         .iter()
-        .map(|record| record.event.reason.as_str())
+        .map(|record| record.event.event().unwrap().reason)
         .collect();
     assert_eq!(
         reasons,
@@ -424,7 +426,7 @@ async fn a_gap_and_a_broken_chain_are_stored_and_recorded() {
     let (_dir, store) = store().await;
     push(&store, journal(1, 1)).await;
     let mut altered = journal(4, 5);
-    altered[1].1 = [9; 32];
+    altered[1].chain = vec![9; 32];
 
     let pushed = push(&store, altered).await;
 

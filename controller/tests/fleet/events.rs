@@ -1,7 +1,8 @@
 //! The fleet's log.
 
+use fleet::event::BODY_BYTES_MAX;
 use fleet::wire::{AuditRecord, ListEventsRequest, PushEventsRequest};
-use fleet::{Event, EventKind, Role};
+use fleet::{Event, EventKind, EventRecord, Role};
 use tonic::Code;
 
 use crate::support::{Fleet, Member};
@@ -9,12 +10,10 @@ use crate::support::{Fleet, Member};
 const EPOCH: &str = "00112233445566778899aabbccddeeff";
 
 /// A host's journal: grants for tcp/22 from rising addresses, chained.
-fn journal(events: u64) -> Vec<fleet::wire::Event> {
-    let mut chain = [0; 32];
-    let mut journal = Vec::new();
+fn journal(events: u64) -> Vec<EventRecord> {
+    let mut journal: Vec<EventRecord> = Vec::new();
     for seq in 1..=events {
         let mut event = Event::new(EventKind::GrantOpened, 1_000_000 + seq * 1_000);
-        event.seq = seq;
         event.user = if seq % 2 == 0 { "mbr" } else { "alice" }.to_owned();
         event.source = format!("192.0.2.{seq}");
         event.opened = if seq == 3 {
@@ -25,16 +24,29 @@ fn journal(events: u64) -> Vec<fleet::wire::Event> {
         event.ports = vec![if seq % 3 == 0 { "udp/53" } else { "tcp/22" }.to_owned()];
         event.replay_digest = format!("{seq:064x}");
         event.stanza = "sre-ssh".to_owned();
-        chain = event.chain(&chain);
-        journal.push(event.into_wire(chain));
+        event.grant_id = format!("{seq:032x}");
+        append(&mut journal, event);
     }
     journal
 }
 
-async fn push(host: &Member, events: &[fleet::wire::Event]) -> u64 {
+fn append(journal: &mut Vec<EventRecord>, event: Event) {
+    let (seq, chain) = match journal.last() {
+        Some(last) => (last.seq, last.chain.as_slice().try_into().unwrap()),
+        None => (0, [0; 32]),
+    };
+    journal.push(EventRecord::after(seq, &chain, event));
+}
+
+fn event_of(record: &AuditRecord) -> Event {
+    record.record.as_ref().unwrap().event().unwrap()
+}
+
+async fn push(host: &Member, records: &[EventRecord]) -> u64 {
     let request = PushEventsRequest {
         epoch: EPOCH.to_owned(),
-        events: events.to_vec(),
+        events: Vec::new(),
+        records: records.to_vec(),
     };
     let answer = host.agent().push_events(request).await.unwrap();
     answer.into_inner().acknowledged_seq
@@ -43,7 +55,7 @@ async fn push(host: &Member, events: &[fleet::wire::Event]) -> u64 {
 fn seqs(records: &[AuditRecord]) -> Vec<u64> {
     let events = records.iter().filter(|record| record.host == "web-1");
     events
-        .map(|record| record.event.as_ref().unwrap().seq)
+        .map(|record| record.record.as_ref().unwrap().seq)
         .collect()
 }
 
@@ -61,12 +73,8 @@ async fn a_push_that_is_repeated_is_stored_once() {
 
     let records = auditor.events(ListEventsRequest::default()).await;
     assert_eq!(seqs(&records).len(), 6);
-    let drift: i32 = fleet::wire::EventKind::Drift.into();
-    assert!(
-        records
-            .iter()
-            .all(|r| r.event.as_ref().unwrap().kind != drift)
-    );
+    let kinds = records.iter().map(|record| event_of(record).kind());
+    assert!(kinds.into_iter().all(|kind| kind != EventKind::Drift));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,12 +91,9 @@ async fn an_event_comes_back_as_it_was_sent() {
     };
     let records = auditor.events(request).await;
 
-    let events: Vec<_> = records
-        .into_iter()
-        .rev()
-        .map(|r| r.event.unwrap())
-        .collect();
-    assert_eq!(events, journal);
+    let records = records.into_iter().rev();
+    let came_back: Vec<_> = records.map(|record| record.record.unwrap()).collect();
+    assert_eq!(came_back, journal);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,14 +219,11 @@ async fn a_long_answer_comes_in_pages_without_a_gap_or_a_double() {
     let fleet = Fleet::start().await;
     let auditor = fleet.join(Role::Auditor, "eve").await;
     let host = fleet.join(Role::Host, "web-1").await;
-    let mut chain = [0; 32];
     let mut journal = Vec::new();
     for seq in 1..=2_500 {
         // Many at the same moment, so that a page ends between two of them.
-        let mut event = Event::new(EventKind::Refused, 1_000 + seq / 700);
-        event.seq = seq;
-        chain = event.chain(&chain);
-        journal.push(event.into_wire(chain));
+        let event = Event::new(EventKind::Refused, 1_000 + seq / 700);
+        append(&mut journal, event);
     }
     push(&host, &journal).await;
 
@@ -241,17 +243,18 @@ async fn missing_events_and_a_broken_chain_are_stored_and_told() {
     let auditor = fleet.join(Role::Auditor, "eve").await;
     let host = fleet.join(Role::Host, "web-1").await;
     let mut journal = journal(6);
-    journal[4].user = "mallory".to_owned();
+    // The last byte of the body: another grant.
+    *journal[4].body.last_mut().unwrap() ^= 1;
 
     push(&host, &journal[..2]).await;
     assert_eq!(push(&host, &journal[3..]).await, 6);
 
     let request = ListEventsRequest {
-        kind: fleet::wire::EventKind::Drift.into(),
+        kind: EventKind::Drift.into(),
         ..ListEventsRequest::default()
     };
     let told = auditor.events(request).await;
-    let reasons: Vec<_> = told.into_iter().map(|r| r.event.unwrap().reason).collect();
+    let reasons: Vec<_> = told.iter().map(|record| event_of(record).reason).collect();
     assert_eq!(reasons.len(), 2, "{reasons:?}");
     assert!(
         reasons
@@ -266,21 +269,65 @@ async fn missing_events_and_a_broken_chain_are_stored_and_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_event_is_refused_by_field() {
+async fn whatever_an_event_is_it_is_kept_and_told_and_holds_up_nothing() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let mut journal = journal(2);
+    // Of an agent that is newer: a kind and a field that nobody here knows.
+    let mut newer = Event::new(EventKind::Refused, 1_007_000);
+    newer.kind = 77;
+    append(&mut journal, newer);
+    journal[2].body.extend([0xc0, 0x3e, 1]);
+    // 18 KB, as agents of version 1 wrote them.
+    let mut long = Event::new(EventKind::PolicyRejected, 1_008_000);
+    append(&mut journal, long.clone());
+    long.seq = 4;
+    long.reason = "x".repeat(18_000);
+    journal[3].body = prost::Message::encode_to_vec(&long);
+    append(&mut journal, Event::new(EventKind::Refused, 1_009_000));
+    journal[4].body = b"no event at all".to_vec();
+    append(&mut journal, Event::new(EventKind::Refused, 1_010_000));
+
+    assert_eq!(push(&host, &journal).await, 6);
+
+    let request = ListEventsRequest {
+        host: "web-1".to_owned(),
+        ..ListEventsRequest::default()
+    };
+    let mut stored = auditor.events(request).await;
+    stored.sort_by_key(|record| record.id);
+    let (records, flaws): (Vec<_>, Vec<_>) = stored
+        .into_iter()
+        .map(|record| (record.record.unwrap(), record.flaw))
+        .unzip();
+    assert_eq!(records, journal);
+    assert_eq!(&flaws[..2], ["", ""]);
+    assert_eq!(flaws[2], "the chain is broken here");
+    assert!(flaws[3].starts_with(&format!("longer than {BODY_BYTES_MAX} bytes")));
+    assert!(flaws[4].starts_with("the body is not a serialized event"));
+    assert_eq!(records[2].event().unwrap().kind_name(), "kind-77");
+    let question = ListEventsRequest {
+        kind: 77,
+        ..ListEventsRequest::default()
+    };
+    assert_eq!(seqs(&auditor.events(question).await), [3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_is_no_journal_is_refused_by_field() {
     let fleet = Fleet::start().await;
     let host = fleet.join(Role::Host, "web-1").await;
     let journal = journal(2);
-    let mut without_kind = journal[0].clone();
-    without_kind.kind = 0;
 
-    for (epoch, events) in [
+    for (epoch, records) in [
         ("xyz", vec![journal[0].clone()]),
         (EPOCH, vec![journal[1].clone(), journal[0].clone()]),
-        (EPOCH, vec![without_kind]),
     ] {
         let request = PushEventsRequest {
             epoch: epoch.to_owned(),
-            events,
+            events: Vec::new(),
+            records,
         };
         let refused = host.agent().push_events(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");

@@ -5,24 +5,27 @@
 //! [`Event`]s, the bytes that a renewal signs) lives here once, so that the ends cannot disagree.
 //! This crate makes no connection and reads no clock.
 
-mod event;
+pub mod event;
 mod identity;
 mod role;
 mod token;
 
-pub use event::{Event, EventKind, InvalidEvent, UnknownEventKind};
+pub use event::{Event, EventKind, EventRecord, GrantId, Outcome};
 pub use identity::{InvalidMemberUri, SERVER_NAME, member_uri, parse_member_uri, renewal_message};
 pub use role::{Role, UnknownRole};
 pub use token::{InvalidToken, Token};
 
-/// Generated messages, clients and servers of package `postern.v1`.
-#[expect(
-    clippy::allow_attributes,
-    unused_qualifications,
-    reason = "generated code"
+/// Generated messages of package `postern.v1`; with feature `rpc`, clients and servers too.
+#[cfg_attr(
+    feature = "rpc",
+    expect(
+        clippy::allow_attributes,
+        unused_qualifications,
+        reason = "generated code"
+    )
 )]
 pub mod wire {
-    tonic::include_proto!("postern.v1");
+    include!(concat!(env!("OUT_DIR"), "/postern.v1.rs"));
 }
 
 /// The serialized `FileDescriptorSet` of the contract, for reflection and for tests that must see

@@ -6,9 +6,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet::EventRecord;
 use fleet::wire::agent_server::{Agent, AgentServer};
 use fleet::wire::{
-    AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, Directive, Event,
+    AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, Directive,
     PushEventsRequest, PushEventsResponse, SessionRequest,
 };
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ use tonic::{Request, Response, Status};
 /// What the controller remembers; it outlives a restart.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) events: BTreeMap<u64, Event>,
+    pub(super) events: BTreeMap<u64, EventRecord>,
     pub(super) epochs: Vec<String>,
     /// Claims by digest: who won.
     pub(super) claims: BTreeMap<Vec<u8>, u64>,
@@ -161,13 +162,13 @@ impl Agent for Service {
         &self,
         request: Request<PushEventsRequest>,
     ) -> Result<Response<PushEventsResponse>, Status> {
-        let PushEventsRequest { epoch, events } = request.into_inner();
+        let PushEventsRequest { epoch, records, .. } = request.into_inner();
         let acknowledged_seq = {
             let mut state = self.state.lock();
             state.epochs.push(epoch);
-            for event in events {
-                let before = state.events.insert(event.seq, event.clone());
-                assert!(before.is_none_or(|before| before == event));
+            for record in records {
+                let before = state.events.insert(record.seq, record.clone());
+                assert!(before.is_none_or(|before| before == record));
             }
             state.events.keys().last().copied().unwrap_or(0)
         };

@@ -1,8 +1,8 @@
 //! `postern audit list`
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use fleet::EventKind;
-use fleet::wire::{AuditRecord, Event, EventKind as WireKind, ListEventsRequest};
+use fleet::wire::{AuditRecord, ListEventsRequest};
+use fleet::{Event, EventKind};
 use serde::Serialize;
 use spa::ProtoPort;
 
@@ -18,7 +18,8 @@ use crate::time;
 /// refused, replay, replay-elsewhere.
 ///
 /// JSON fields: id, host, epoch, seq, at, at_ms, kind, user, key, stanza, generation, source, opened,
-/// ports, until_ms, replay_digest, reason, count, stored_at_ms.
+/// ports, until_ms, replay_digest, grant_id, request_id, actor, clock_offset_ms, outcome, reason,
+/// count, stored_at_ms, flaw.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -81,9 +82,18 @@ struct Row {
     ports: Vec<String>,
     until_ms: u64,
     replay_digest: String,
+    /// The same in opened, closed and revoked of one grant.
+    grant_id: String,
+    /// The same in all that one packet or call caused.
+    request_id: String,
+    actor: String,
+    clock_offset_ms: Option<i64>,
+    outcome: &'static str,
     reason: String,
     count: u64,
     stored_at_ms: u64,
+    /// What is wrong with the record; empty for nothing.
+    flaw: String,
 }
 
 pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
@@ -129,10 +139,7 @@ fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
     Ok(ListEventsRequest {
         user: args.user.clone(),
         host: args.host.clone(),
-        kind: args
-            .kind
-            .map_or(WireKind::Unspecified, WireKind::from)
-            .into(),
+        kind: args.kind.unwrap_or(EventKind::Unspecified).into(),
         source: args.source.clone(),
         since_ms: time("--since", &args.since)?,
         until_ms: time("--until", &args.until)?,
@@ -174,10 +181,14 @@ fn opened(row: &Row) -> String {
 }
 
 fn reason(row: &Row) -> String {
+    let mut text = row.reason.clone();
     if row.count > 1 {
-        return format!("{} ({} times)", row.reason, row.count);
+        text = format!("{text} ({} times)", row.count);
     }
-    row.reason.clone()
+    if !row.flaw.is_empty() {
+        text = format!("{text} [{}]", row.flaw);
+    }
+    text.trim_start().to_owned()
 }
 
 fn dash(text: &str) -> String {
@@ -192,46 +203,46 @@ impl From<AuditRecord> for Row {
             epoch,
             event,
             stored_at_ms,
+            record,
+            flaw,
         } = record;
-        let Event {
-            seq,
-            at_ms,
-            kind,
-            user,
-            key,
-            stanza,
-            generation,
-            source,
-            opened,
-            ports,
-            until_ms,
-            replay_digest,
-            reason,
-            count,
-            chain: _,
-        } = event.unwrap_or_default();
+        let seq = record.as_ref().map_or(0, |record| record.seq);
+        // What cannot be read is shown all the same, with its flaw; a controller of version 1 sends
+        // no record.
+        let event = record
+            .and_then(|record| record.event().ok())
+            .or(event)
+            .unwrap_or_else(|| Event {
+                seq,
+                at_ms: stored_at_ms,
+                ..Event::default()
+            });
         Self {
             id,
             host,
             epoch,
-            seq,
-            at: time::rfc3339_ms(at_ms),
-            at_ms,
-            // A controller that is newer than this program may know more kinds.
-            kind: EventKind::try_from(kind)
-                .map_or_else(|_| format!("kind-{kind}"), |kind| kind.to_string()),
-            user,
-            key,
-            stanza,
-            generation,
-            source,
-            opened,
-            ports,
-            until_ms,
-            replay_digest,
-            reason,
-            count,
+            seq: event.seq,
+            at: time::rfc3339_ms(event.at_ms),
+            at_ms: event.at_ms,
+            kind: event.kind_name().into_owned(),
+            outcome: event.outcome().as_str(),
+            user: event.user,
+            key: event.key,
+            stanza: event.stanza,
+            generation: event.generation,
+            source: event.source,
+            opened: event.opened,
+            ports: event.ports,
+            until_ms: event.until_ms,
+            replay_digest: event.replay_digest,
+            grant_id: event.grant_id,
+            request_id: event.request_id,
+            actor: event.actor,
+            clock_offset_ms: event.clock_offset_ms,
+            reason: event.reason,
+            count: event.count,
             stored_at_ms,
+            flaw,
         }
     }
 }

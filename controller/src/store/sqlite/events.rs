@@ -4,13 +4,14 @@
 //! (`events.log_chain`) covers every stored event with its place, host and time of arrival, so that
 //! nothing can be changed, taken out or put in without all that follows being recomputed.
 
-use fleet::{Event, EventKind};
+use fleet::EventKind;
+use fleet::event::{Continuity, Event, EventRecord};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
+use super::columns::{Columns, address_key, hex_key, port_key, text_key};
 use super::meta;
 use super::number::signed;
-use super::search::{address_key, digest_key, port_key, text_key};
 use crate::store::error::{StoreError, StoreError as Error};
 
 /// Whose journal the controller's own events are in.
@@ -35,34 +36,60 @@ struct Journal {
     chain: [u8; 32],
 }
 
+/// Where in the log a record stands.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// `None` for the next.
+    pub(super) id: Option<i64>,
+    pub(super) journal: i64,
+    pub(super) host: i64,
+    pub(super) stored_at_ms: u64,
+    pub(super) log_chain: [u8; 32],
+}
+
 /// Stores the events of one host's journal that are not stored yet.
 ///
-/// Idempotent: what is at or below the journal's last number is there already. `events` must be in
-/// rising order of `seq`. Gaps and broken chains are stored as they are and reported, because an
-/// event that is refused here would be lost to the auditor.
+/// Idempotent: what is at or below the journal's last number is there already. `records` must be in
+/// rising order of `seq`. Whatever is wrong with one (a gap before it, a broken chain, a body that
+/// cannot be read) is stored with it and reported, because an event that is refused here would be
+/// lost to the auditor.
 pub(super) fn append(
     connection: &Connection,
     host: &str,
     epoch: &str,
-    events: &[(Event, [u8; 32])],
+    records: &[EventRecord],
     now_ms: u64,
 ) -> Result<Pushed, Error> {
     let mut journal = journal(connection, host, epoch)?;
     let mut log_chain = head(connection)?;
     let mut pushed = Pushed::default();
-    for (event, chain) in events {
-        if event.seq <= journal.last_seq {
+    for record in records {
+        if record.seq <= journal.last_seq {
             continue;
         }
-        if event.seq != journal.last_seq + 1 {
-            pushed.gap_before = pushed.gap_before.or(Some(event.seq));
-        } else if event.chain(&journal.chain) != *chain {
-            pushed.broken_at = pushed.broken_at.or(Some(event.seq));
+        let mut columns = Columns::of(record, now_ms);
+        let chain = record.chain.as_slice().try_into().unwrap_or([0; 32]);
+        if record.seq != journal.last_seq + 1 {
+            pushed.gap_before = pushed.gap_before.or(Some(record.seq));
+            columns
+                .flaws
+                .push("events before it are missing".to_owned());
+        } else if record.follows(&journal.chain) == Continuity::Broken {
+            pushed.broken_at = pushed.broken_at.or(Some(record.seq));
+            columns.flaws.push("the chain is broken here".to_owned());
         }
-        log_chain = link(&log_chain, host, epoch, chain, now_ms);
-        insert(connection, journal, event, chain, &log_chain, now_ms)?;
-        journal.last_seq = event.seq;
-        journal.chain = *chain;
+        log_chain = link(&log_chain, host, epoch, &chain, now_ms);
+        let place = Place {
+            id: None,
+            journal: journal.id,
+            host: journal.host,
+            stored_at_ms: now_ms,
+            log_chain,
+        };
+        let id = insert(connection, &place, record, &columns)?;
+        insert_ports(connection, journal.host, &columns.event, id)?;
+        journal.last_seq = record.seq;
+        journal.chain = chain;
     }
     connection
         .prepare_cached("UPDATE journals SET last_seq = ?2, chain = ?3 WHERE id = ?1")?
@@ -76,10 +103,10 @@ pub(in crate::store) fn push(
     connection: &Connection,
     host: &str,
     epoch: &str,
-    pushed_events: &[(Event, [u8; 32])],
+    records: &[EventRecord],
     now_ms: u64,
 ) -> Result<Pushed, Error> {
-    let pushed = append(connection, host, epoch, pushed_events, now_ms)?;
+    let pushed = append(connection, host, epoch, records, now_ms)?;
     let faults = [
         (pushed.gap_before, "events are missing before"),
         (pushed.broken_at, "the chain is broken at"),
@@ -94,13 +121,12 @@ pub(in crate::store) fn push(
 }
 
 /// Stores one of the controller's own events; its `seq` is given here.
-pub(super) fn append_own(connection: &Connection, mut event: Event) -> Result<(), Error> {
+pub(super) fn append_own(connection: &Connection, event: Event) -> Result<(), Error> {
     let epoch = meta::journal_epoch(connection)?;
     let journal = journal(connection, CONTROLLER, &epoch)?;
-    event.seq = journal.last_seq + 1;
-    let chain = event.chain(&journal.chain);
     let now_ms = event.at_ms;
-    append(connection, CONTROLLER, &epoch, &[(event, chain)], now_ms)?;
+    let record = EventRecord::after(journal.last_seq, &journal.chain, event);
+    append(connection, CONTROLLER, &epoch, &[record], now_ms)?;
     Ok(())
 }
 
@@ -176,81 +202,67 @@ fn find_journal(
     Ok(journal)
 }
 
-fn insert(
+/// Writes one row. `place` says where, `columns` what is searched.
+pub(super) fn insert(
     connection: &Connection,
-    journal: Journal,
-    event: &Event,
-    chain: &[u8; 32],
-    log_chain: &[u8; 32],
-    now_ms: u64,
-) -> Result<(), Error> {
-    // Named in full, so that a new field cannot be left out of the log.
-    let Event {
-        seq,
-        at_ms,
-        kind,
-        user,
-        key,
-        stanza,
-        generation,
-        source,
-        opened,
-        ports,
-        until_ms,
-        replay_digest,
-        reason,
-        count,
-    } = event;
-    let id = connection
+    place: &Place,
+    record: &EventRecord,
+    columns: &Columns,
+) -> Result<i64, rusqlite::Error> {
+    let Place {
+        id,
+        journal,
+        host,
+        stored_at_ms,
+        log_chain,
+    } = place;
+    let Columns { event, flaws } = columns;
+    connection
         .prepare_cached(
-            "INSERT INTO events (journal, host, seq, at_ms, kind, user, key, stanza, generation,
-                                 source, opened, ports, until_ms, replay_digest, reason, count,
-                                 chain, stored_at_ms, log_chain)
+            "INSERT INTO events (id, journal, host, seq, body, chain, chain_version, stored_at_ms,
+                                 log_chain, flaw, at_ms, kind, user, key, stanza, generation,
+                                 source, opened, replay_digest, grant_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                     ?18, ?19)",
+                     ?18, ?19, ?20)",
         )?
         .insert(params![
-            journal.id,
-            journal.host,
-            signed(*seq),
-            signed(*at_ms),
-            kind_number(*kind),
-            text_key(user),
-            text_key(key),
-            text_key(stanza),
-            signed(*generation),
-            address_key(source),
-            address_key(opened),
-            text_key(&ports.join(",")),
-            signed(*until_ms),
-            digest_key(replay_digest),
-            text_key(reason),
-            signed(*count),
-            chain,
-            signed(now_ms),
+            id,
+            journal,
+            host,
+            signed(record.seq),
+            record.body,
+            record.chain,
+            record.chain_version,
+            signed(*stored_at_ms),
             log_chain,
-        ])?;
-    insert_ports(connection, journal, event, id)
+            text_key(&flaws.join("; ")),
+            signed(event.at_ms),
+            event.kind,
+            text_key(&event.user),
+            text_key(&event.key),
+            text_key(&event.stanza),
+            signed(event.generation),
+            address_key(&event.source),
+            address_key(&event.opened),
+            hex_key(&event.replay_digest),
+            hex_key(&event.grant_id),
+        ])
 }
 
 /// One row for each port, so that the auditor's usual question is one look-up.
 fn insert_ports(
     connection: &Connection,
-    journal: Journal,
+    host: i64,
     event: &Event,
     id: i64,
-) -> Result<(), Error> {
+) -> Result<(), rusqlite::Error> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO event_ports (host, port, at_ms, event, kind)
          VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
     )?;
-    let (at_ms, kind) = (signed(event.at_ms), kind_number(event.kind));
+    let at_ms = signed(event.at_ms);
     for port in event.ports.iter().filter_map(|port| port_key(port)) {
-        insert.execute(params![journal.host, port, at_ms, id, kind])?;
+        insert.execute(params![host, port, at_ms, id, event.kind])?;
     }
     Ok(())
-}
-
-pub(super) fn kind_number(kind: EventKind) -> i32 {
-    fleet::wire::EventKind::from(kind).into()
 }

@@ -3,15 +3,30 @@
 use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
+use super::version_1;
 use crate::store::error::{EngineError, StoreError};
 
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!(
-    "../../../../migrations/sqlite/0001_fleet.sql"
-))];
+/// Every version of the schema, oldest first. Append only.
+pub(super) fn migrations() -> Migrations<'static> {
+    let move_events = |transaction: &rusqlite::Transaction<'_>| {
+        version_1::move_events(transaction)?;
+        transaction.execute_batch(include_str!(
+            "../../../../migrations/sqlite/0002_event_indexes.sql"
+        ))?;
+        Ok(())
+    };
+    Migrations::new(vec![
+        M::up(include_str!("../../../../migrations/sqlite/0001_fleet.sql")),
+        M::up_with_hook(
+            include_str!("../../../../migrations/sqlite/0002_event_bodies.sql"),
+            move_events,
+        ),
+    ])
+}
 
 /// Brings a database's schema up to date.
 pub(super) fn apply(connection: &mut Connection) -> Result<(), StoreError> {
-    Migrations::from_slice(MIGRATIONS)
+    migrations()
         .to_latest(connection)
         .map_err(|error| StoreError::Engine(EngineError::new(error)))
 }
@@ -22,6 +37,6 @@ mod tests {
 
     #[test]
     fn every_migration_applies() {
-        assert_eq!(Migrations::from_slice(MIGRATIONS).validate(), Ok(()));
+        assert_eq!(migrations().validate(), Ok(()));
     }
 }

@@ -5,30 +5,29 @@
 //! driven by the one index that narrows it most, chosen here and not by the planner, whose guess
 //! changes with the data: address, port, user, host, kind, time.
 
-use std::net::IpAddr;
-
-use fleet::{Event, EventKind};
+use fleet::EventRecord;
 use ipnet::IpNet;
-use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, OptionalExtension as _, Row, ToSql};
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::events::kind_number;
+use super::columns::address_range;
 use super::number::signed;
-use crate::store::error::{StoreError, StoreError as Error};
+use crate::store::error::StoreError as Error;
 
 /// What an auditor asks. Everything that is `Some` must hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Question {
     pub(crate) user: Option<String>,
     pub(crate) host: Option<String>,
-    pub(crate) kind: Option<EventKind>,
+    /// The number in the contract, which may be of a later version.
+    pub(crate) kind: Option<i32>,
     /// Source of the packet or address opened.
     pub(crate) address: Option<IpNet>,
     /// Inclusive.
     pub(crate) since_ms: Option<u64>,
     /// Exclusive.
     pub(crate) until_ms: Option<u64>,
-    /// As [`port_key`] gives it.
+    /// As [`port_key`](super::columns::port_key) gives it.
     pub(crate) port: Option<i64>,
 }
 
@@ -45,14 +44,16 @@ pub(crate) struct Record {
     pub(crate) id: u64,
     pub(crate) host: String,
     pub(crate) epoch: String,
-    pub(crate) event: Event,
-    pub(crate) chain: [u8; 32],
+    /// Milliseconds since the Unix epoch, by the host's clock.
+    pub(crate) at_ms: u64,
+    pub(crate) event: EventRecord,
     pub(crate) stored_at_ms: u64,
+    /// What is wrong with it; empty for nothing.
+    pub(crate) flaw: String,
 }
 
-const COLUMNS: &str = "e.id, h.name, j.epoch, e.seq, e.at_ms, e.kind, e.user, e.key, e.stanza, \
-     e.generation, e.source, e.opened, e.ports, e.until_ms, e.replay_digest, e.reason, e.count, \
-     e.chain, e.stored_at_ms";
+const COLUMNS: &str = "e.id, h.name, j.epoch, e.seq, e.at_ms, e.body, e.chain, e.chain_version, \
+     e.stored_at_ms, e.flaw";
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host";
 
 // === impl Cursor ===
@@ -67,7 +68,7 @@ impl Cursor {
     /// After `record`.
     pub(crate) fn after(record: &Record) -> Self {
         Self {
-            at_ms: signed(record.event.at_ms),
+            at_ms: signed(record.at_ms),
             id: signed(record.id),
         }
     }
@@ -91,8 +92,8 @@ pub(in crate::store) fn page(
     let sql = query.sql(question.address, limit);
     let mut statement = connection.prepare_cached(&sql)?;
     let values = rusqlite::params_from_iter(query.values.iter());
-    let records = statement.query_map(values, |row| Ok(read(row)))?;
-    records.map(|record| record?).collect()
+    let records = statement.query_map(values, read)?;
+    Ok(records.collect::<Result<_, _>>()?)
 }
 
 /// How the database goes about a question, for tests.
@@ -150,7 +151,7 @@ impl Query {
 
     /// The table and index that drive the question, and the conditions that are not about time.
     fn begin(&mut self, question: &Question, host: Option<i64>) {
-        let kind = question.kind.map(kind_number);
+        let kind = question.kind;
         if let (Some(port), None) = (question.port, question.address)
             && (host.is_some() || question.user.is_none())
         {
@@ -267,151 +268,22 @@ impl Query {
     }
 }
 
-// === between texts and columns ===
-
-/// A text that is NULL instead of empty.
-pub(super) fn text_key(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
-}
-
-/// `tcp/22` as one number: protocol * 65536 + port.
-pub(crate) fn port_key(text: &str) -> Option<i64> {
-    let (protocol, port) = text.split_once('/')?;
-    let protocol = match protocol {
-        "tcp" => 6,
-        "udp" => 17,
-        _ => return None,
-    };
-    let port: u16 = port.parse().ok()?;
-    Some(protocol * 65_536 + i64::from(port))
-}
-
-/// A value that is short bytes when it has the usual form, and the text itself when not, so that it
-/// always comes back as it was sent.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Compact<'a> {
-    Empty,
-    Bytes(Vec<u8>),
-    Text(&'a str),
-}
-
-pub(super) fn address_key(text: &str) -> Compact<'_> {
-    match text.parse::<IpAddr>() {
-        Ok(address) if address.to_string() == text => Compact::Bytes(address_bytes(address)),
-        _ if text.is_empty() => Compact::Empty,
-        _ => Compact::Text(text),
-    }
-}
-
-pub(super) fn digest_key(text: &str) -> Compact<'_> {
-    let nibble = |digit: &u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-        return Compact::Text(text);
-    };
-    let bytes: Option<Vec<u8>> = pairs
-        .iter()
-        .map(|[high, low]| Some(nibble(high)? * 16 + nibble(low)?))
-        .collect();
-    match bytes {
-        Some(bytes) if bytes.is_empty() => Compact::Empty,
-        Some(bytes) => Compact::Bytes(bytes),
-        None => Compact::Text(text),
-    }
-}
-
-impl ToSql for Compact<'_> {
-    fn to_sql(&self) -> Result<ToSqlOutput<'_>, rusqlite::Error> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Compact::Empty => ValueRef::Null,
-            Compact::Bytes(bytes) => ValueRef::Blob(bytes),
-            Compact::Text(text) => ValueRef::Text(text.as_bytes()),
-        }))
-    }
-}
-
-fn address_bytes(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => [&[4][..], &address.octets()].concat(),
-        IpAddr::V6(address) => [&[6][..], &address.octets()].concat(),
-    }
-}
-
-fn address_range(network: IpNet) -> (Vec<u8>, Vec<u8>) {
-    (
-        address_bytes(network.network()),
-        address_bytes(network.broadcast()),
-    )
-}
-
-fn read(row: &Row<'_>) -> Result<Record, Error> {
-    let damaged = |what| StoreError::Damaged { what };
-    let text = |column| -> Result<String, rusqlite::Error> {
-        let text: Option<String> = row.get(column)?;
-        Ok(text.unwrap_or_default())
-    };
-    let kind: i32 = row.get(5)?;
-    let kind = EventKind::try_from(kind).map_err(|_| damaged("events.kind"))?;
-    let mut event = Event::new(kind, row.get(4)?);
-    event.seq = row.get(3)?;
-    event.user = text(6)?;
-    event.key = text(7)?;
-    event.stanza = text(8)?;
-    event.generation = row.get(9)?;
-    event.source = address_text(row.get_ref(10)?).ok_or_else(|| damaged("events.source"))?;
-    event.opened = address_text(row.get_ref(11)?).ok_or_else(|| damaged("events.opened"))?;
-    event.ports = text(12)?.split_terminator(',').map(str::to_owned).collect();
-    event.until_ms = row.get(13)?;
-    event.replay_digest =
-        digest_text(row.get_ref(14)?).ok_or_else(|| damaged("events.replay_digest"))?;
-    event.reason = text(15)?;
-    event.count = row.get(16)?;
+fn read(row: &Row<'_>) -> Result<Record, rusqlite::Error> {
+    let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     Ok(Record {
-        id: row.get(0)?,
+        id: number(0)?,
         host: row.get(1)?,
         epoch: row.get(2)?,
-        event,
-        chain: row.get(17)?,
-        stored_at_ms: row.get(18)?,
+        at_ms: number(4)?,
+        event: EventRecord {
+            seq: number(3)?,
+            body: row.get(5)?,
+            chain: row.get(6)?,
+            chain_version: row.get(7)?,
+        },
+        stored_at_ms: number(8)?,
+        flaw: row.get::<_, Option<String>>(9)?.unwrap_or_default(),
     })
-}
-
-fn address_text(value: ValueRef<'_>) -> Option<String> {
-    match value {
-        ValueRef::Blob([4, octets @ ..]) => {
-            let octets: [u8; 4] = octets.try_into().ok()?;
-            Some(IpAddr::from(octets).to_string())
-        }
-        ValueRef::Blob([6, octets @ ..]) => {
-            let octets: [u8; 16] = octets.try_into().ok()?;
-            Some(IpAddr::from(octets).to_string())
-        }
-        ValueRef::Null
-        | ValueRef::Integer(_)
-        | ValueRef::Real(_)
-        | ValueRef::Text(_)
-        | ValueRef::Blob(_) => plain_text(value),
-    }
-}
-
-fn digest_text(value: ValueRef<'_>) -> Option<String> {
-    match value {
-        ValueRef::Blob(bytes) => Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect()),
-        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) => {
-            plain_text(value)
-        }
-    }
-}
-
-fn plain_text(value: ValueRef<'_>) -> Option<String> {
-    match value {
-        ValueRef::Null => Some(String::new()),
-        ValueRef::Text(text) => String::from_utf8(text.to_vec()).ok(),
-        ValueRef::Blob(_) | ValueRef::Integer(_) | ValueRef::Real(_) => None,
-    }
 }
 
 #[cfg(test)]

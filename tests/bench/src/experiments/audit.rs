@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::audit_client::AuditClient;
-use fleet::wire::{EventKind as WireKind, ListEventsRequest, PushEventsRequest};
-use fleet::{Event, EventKind, Role};
+use fleet::wire::{ListEventsRequest, PushEventsRequest};
+use fleet::{Event, EventKind, EventRecord, Outcome, Role};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
@@ -110,16 +110,18 @@ fn journal(host: usize) -> Vec<PushEventsRequest> {
     let mut chain = [0; 32];
     let mut seq = 0;
     let push = |_| {
-        let mut events = Vec::new();
+        let mut records = Vec::new();
         for _ in 0..BATCH {
-            seq += 1;
-            let event = granted(seq, now_ms + seq);
-            chain = event.chain(&chain);
-            events.push(event.into_wire(chain));
+            let event = granted(seq + 1, now_ms + seq);
+            let record = EventRecord::after(seq, &chain, event);
+            chain = record.chain.as_slice().try_into().unwrap_or(chain);
+            seq = record.seq;
+            records.push(record);
         }
         PushEventsRequest {
             epoch: epoch.clone(),
-            events,
+            events: Vec::new(),
+            records,
         }
     };
     (0..BATCHES).map(push).collect()
@@ -129,7 +131,6 @@ fn granted(seq: u64, at_ms: u64) -> Event {
     let mut event = Event::new(EventKind::GrantOpened, at_ms);
     let low = u32::try_from(seq % 65_536).unwrap_or_default();
     let source = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 98, 0, 0)) + low);
-    event.seq = seq;
     event.user = format!("user-{}", seq % 100);
     event.key = format!("{:016x}", seq % 100);
     event.stanza = "sre-ssh".to_owned();
@@ -139,6 +140,9 @@ fn granted(seq: u64, at_ms: u64) -> Event {
     event.ports = vec!["tcp/22".to_owned()];
     event.until_ms = at_ms + 30_000;
     event.replay_digest = format!("{seq:064x}");
+    event.grant_id = format!("{seq:032x}");
+    event.request_id = format!("{seq:032x}");
+    event.set_outcome(Outcome::Success);
     event
 }
 
@@ -194,7 +198,7 @@ fn answers(company: &Company, now_ms: u64, count: usize) -> anyhow::Result<(Vec<
             let question = ListEventsRequest {
                 host: HOST.to_owned(),
                 port: "tcp/22".to_owned(),
-                kind: WireKind::GrantOpened.into(),
+                kind: EventKind::GrantOpened.into(),
                 since_ms: now_ms - WEEK_MS,
                 until_ms: now_ms,
                 limit: 100_000,

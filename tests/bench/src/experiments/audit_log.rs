@@ -6,9 +6,12 @@
 //! definitions. Chain values are not computed; they have their right size and the question does not
 //! look at them.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Context as _;
+use fleet::Event;
+use prost::Message as _;
 use rusqlite::{Connection, Statement, params};
 
 /// The host that is asked about.
@@ -22,14 +25,16 @@ const HOSTS: u64 = 1_000;
 /// Users who ask for grants.
 const USERS: u64 = 200;
 
-const EVENT: &str = "INSERT INTO events (journal, host, seq, at_ms, kind, user, key, stanza, \
-     generation, source, opened, ports, until_ms, replay_digest, reason, count, chain, \
-     stored_at_ms, log_chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?9, ?10, ?11, ?12, \
-     ?13, 1, ?14, ?4, ?14)";
+const EVENT: &str = "INSERT INTO events (journal, host, seq, body, chain, chain_version, \
+     stored_at_ms, log_chain, at_ms, kind, user, key, stanza, generation, source, opened, \
+     replay_digest, grant_id) VALUES (?1, ?2, ?3, ?4, ?5, 2, ?6, ?5, ?6, ?7, ?8, ?9, ?10, 1, ?11, \
+     ?11, ?5, ?12)";
+/// Stanzas, each with its port.
+const STANZAS: [(&str, &str); 2] = [("sre-ssh", "tcp/22"), ("sre-web", "tcp/443")];
 /// In the order of its key, so that the tree is built from left to right.
 const PORTS: &str = "INSERT INTO event_ports (host, port, at_ms, event, kind) \
-     SELECT host, CASE ports WHEN 'tcp/22' THEN 393238 ELSE 393659 END, at_ms, id, kind \
-     FROM events WHERE id > ?1 AND ports IS NOT NULL ORDER BY 1, 2, 3, 4";
+     SELECT host, CASE stanza WHEN 'sre-ssh' THEN 393238 ELSE 393659 END, at_ms, id, kind \
+     FROM events WHERE id > ?1 AND stanza IS NOT NULL ORDER BY 1, 2, 3, 4";
 
 /// What decides an event's fields.
 #[derive(Clone, Copy)]
@@ -162,34 +167,54 @@ fn add(
         _ => 16,
     };
     let named = kind != 16;
-    let port = if d % 3 == 0 { "tcp/443" } else { "tcp/22" };
+    let [ssh, web] = STANZAS;
+    let (stanza, port) = if d % 3 == 0 { web } else { ssh };
     let mut digest = [0; 32];
     for (bytes, part) in digest.chunks_mut(8).zip(0..) {
         bytes.copy_from_slice(&next(noise ^ part).to_be_bytes());
+    }
+    let (grant, _) = digest.split_at(16);
+    let mut event = Event {
+        seq: number,
+        at_ms,
+        kind,
+        source: Ipv4Addr::new(10, a % 16, b, c).to_string(),
+        count: 1,
+        ..Event::default()
+    };
+    if named {
+        event.user.clone_from(&user.name);
+        event.key.clone_from(&user.key);
+        stanza.clone_into(&mut event.stanza);
+        event.generation = 1;
+        event.opened.clone_from(&event.source);
+        event.ports = vec![port.to_owned()];
+        event.until_ms = at_ms + 30_000;
+        event.replay_digest = hex(&digest);
+        event.grant_id = hex(grant);
+        event.request_id.clone_from(&event.grant_id);
     }
     insert
         .execute(params![
             first.journal + place,
             first.host + place,
             i64::try_from(number)?,
+            event.encode_to_vec(),
+            digest,
             i64::try_from(at_ms)?,
             kind,
             named.then_some(&user.name),
             named.then_some(&user.key),
-            named.then_some("sre-ssh"),
+            named.then_some(stanza),
             source,
-            named.then_some(port),
-            if kind == 1 {
-                i64::try_from(at_ms)? + 30_000
-            } else {
-                0
-            },
-            named.then_some(digest),
-            (kind == 4).then_some("port not open"),
-            digest,
+            named.then_some(grant),
         ])
         .context("inserting an event")?;
     Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A step of xorshift64, good enough to scatter.

@@ -1,0 +1,92 @@
+//! Grants that are open, as rows: what a start needs to take over or to close what an earlier run
+//! left, without reading it out of what was written for auditors.
+
+use std::net::IpAddr;
+
+use fleet::{Event, GrantId};
+use rusqlite::types::Type;
+use rusqlite::{Connection, Row, params};
+use spa::ProtoPort;
+
+/// A grant whose closing has not been recorded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LiveGrant {
+    pub id: GrantId,
+    /// When its hole closes, in milliseconds since the Unix epoch.
+    pub until_ms: u64,
+    /// For whom it is open.
+    pub address: IpAddr,
+    pub ports: Vec<ProtoPort>,
+}
+
+/// A grant that an earlier run opened, with the event that says so.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundGrant {
+    pub grant: LiveGrant,
+    pub opened: Event,
+}
+
+pub(super) fn insert(
+    connection: &Connection,
+    grant: &LiveGrant,
+    opened: &[u8],
+) -> rusqlite::Result<()> {
+    let LiveGrant {
+        id,
+        until_ms,
+        address,
+        ports,
+    } = grant;
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    connection
+        .prepare_cached(
+            "INSERT INTO live_grant (grant_id, until_ms, address, ports, opened)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            id.0.as_slice(),
+            until_ms.cast_signed(),
+            address.to_string(),
+            ports.join(" "),
+            opened
+        ])?;
+    Ok(())
+}
+
+pub(super) fn remove(connection: &Connection, id: GrantId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM live_grant WHERE grant_id = ?1")?
+        .execute([id.0.as_slice()])?;
+    Ok(())
+}
+
+/// All of them, oldest first.
+pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<FoundGrant>> {
+    connection
+        .prepare("SELECT * FROM live_grant ORDER BY number")?
+        .query_map([], of_row)?
+        .collect()
+}
+
+fn of_row(row: &Row<'_>) -> rusqlite::Result<FoundGrant> {
+    let address: String = row.get("address")?;
+    let ports: String = row.get("ports")?;
+    let opened: Vec<u8> = row.get("opened")?;
+    let grant = LiveGrant {
+        id: GrantId(row.get("grant_id")?),
+        until_ms: row.get::<_, i64>("until_ms")?.cast_unsigned(),
+        address: address.parse().map_err(damaged)?,
+        ports: ports
+            .split(' ')
+            .filter(|port| !port.is_empty())
+            .map(|port| port.parse().map_err(damaged))
+            .collect::<rusqlite::Result<_>>()?,
+    };
+    let opened = Event::from_body(&opened).map_err(damaged)?;
+    Ok(FoundGrant { grant, opened })
+}
+
+/// What stands in a row is not what was written there.
+pub(super) fn damaged(cause: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(cause))
+}

@@ -1,0 +1,159 @@
+//! What of an event is searched: columns beside its body, filled from it and from nothing else.
+
+use std::net::IpAddr;
+
+use fleet::event::{BODY_BYTES_MAX, Event, EventRecord};
+use ipnet::IpNet;
+use rusqlite::ToSql;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+
+/// An event, and what is wrong with its record.
+#[derive(Debug)]
+pub(super) struct Columns {
+    /// What could be read; of a body that could not, the time of its arrival only.
+    pub(super) event: Event,
+    /// Why the record is not as it should be.
+    pub(super) flaws: Vec<String>,
+}
+
+// === impl Columns ===
+
+impl Columns {
+    /// Reads the body of `record`, which arrived at `now_ms` (milliseconds since the Unix epoch).
+    /// There is nothing that it refuses: an event that is refused would be lost to the auditor, and
+    /// would hold up all that follow.
+    pub(super) fn of(record: &EventRecord, now_ms: u64) -> Self {
+        let mut flaws = Vec::new();
+        let event = record.event().unwrap_or_else(|error| {
+            flaws.push(error.to_string());
+            Event {
+                at_ms: now_ms,
+                ..Event::default()
+            }
+        });
+        if record.body.len() > BODY_BYTES_MAX {
+            flaws.push(format!("longer than {BODY_BYTES_MAX} bytes"));
+        }
+        if record.chain.len() != 32 {
+            let bytes = record.chain.len();
+            flaws.push(format!("a chain value of {bytes} bytes instead of 32"));
+        }
+        Self { event, flaws }
+    }
+}
+
+/// A text that is NULL instead of empty.
+pub(super) fn text_key(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// `tcp/22` as one number: protocol * 65536 + port.
+pub(crate) fn port_key(text: &str) -> Option<i64> {
+    let (protocol, port) = text.split_once('/')?;
+    let protocol = match protocol {
+        "tcp" => 6,
+        "udp" => 17,
+        _ => return None,
+    };
+    let port: u16 = port.parse().ok()?;
+    Some(protocol * 65_536 + i64::from(port))
+}
+
+/// A value that is short bytes when it has the usual form, and the text itself when not.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Compact<'a> {
+    Empty,
+    Bytes(Vec<u8>),
+    Text(&'a str),
+}
+
+pub(super) fn address_key(text: &str) -> Compact<'_> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if address.to_string() == text => Compact::Bytes(address_bytes(address)),
+        _ if text.is_empty() => Compact::Empty,
+        _ => Compact::Text(text),
+    }
+}
+
+/// Lower-case hexadecimal as its bytes.
+pub(super) fn hex_key(text: &str) -> Compact<'_> {
+    let nibble = |digit: &u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return Compact::Text(text);
+    };
+    let bytes: Option<Vec<u8>> = pairs
+        .iter()
+        .map(|[high, low]| Some(nibble(high)? * 16 + nibble(low)?))
+        .collect();
+    match bytes {
+        Some(bytes) if bytes.is_empty() => Compact::Empty,
+        Some(bytes) => Compact::Bytes(bytes),
+        None => Compact::Text(text),
+    }
+}
+
+/// The first and the last address of a prefix, as [`address_key`] makes them.
+pub(super) fn address_range(network: IpNet) -> (Vec<u8>, Vec<u8>) {
+    (
+        address_bytes(network.network()),
+        address_bytes(network.broadcast()),
+    )
+}
+
+fn address_bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => [&[4][..], &address.octets()].concat(),
+        IpAddr::V6(address) => [&[6][..], &address.octets()].concat(),
+    }
+}
+
+impl ToSql for Compact<'_> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>, rusqlite::Error> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Compact::Empty => ValueRef::Null,
+            Compact::Bytes(bytes) => ValueRef::Blob(bytes),
+            Compact::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::EventKind;
+
+    use super::*;
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_kept_with_the_time_of_its_arrival() {
+        let record = EventRecord {
+            seq: 1,
+            body: vec![0xff; BODY_BYTES_MAX + 1],
+            chain: vec![0; 31],
+            chain_version: 2,
+        };
+
+        let columns = Columns::of(&record, 77);
+
+        assert_eq!(columns.event.at_ms, 77);
+        assert_eq!(
+            columns.flaws,
+            [
+                "the body is not a serialized event",
+                "longer than 8192 bytes",
+                "a chain value of 31 bytes instead of 32"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_event_that_is_as_it_should_be_has_no_flaws() {
+        let event = Event::new(EventKind::Refused, 5);
+        let columns = Columns::of(&EventRecord::after(0, &[0; 32], event), 77);
+
+        assert_eq!((columns.event.at_ms, columns.flaws.len()), (5, 0));
+    }
+}
