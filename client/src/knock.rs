@@ -1,6 +1,6 @@
 //! Knocking: from options to a packet on its way.
 //!
-//! | room | takes → gives |
+//! | module | takes → gives |
 //! |---|---|
 //! | `args` | command line → [`KnockArgs`](args::KnockArgs) |
 //! | `ask` | command line over rc stanza → [`Ask`](ask::Ask): what is asked for, for whom, how long |

@@ -3,7 +3,7 @@
 //! One file per command under `commands`, named as it is typed. Its doc comments are its help, its man
 //! page and its completions.
 //!
-//! | room | what it knows |
+//! | module | what it knows |
 //! |---|---|
 //! | `cli`, `commands`, `context` | what can be typed, what each command does, and with what |
 //! | `knock` | from options to an SPA packet on its way |

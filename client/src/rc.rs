@@ -13,7 +13,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use self::variables::{Meaning, VARIABLES};
+use self::variables::{Meaning, VARIABLES, is_yes};
 use crate::error::{CommandError, Result};
 
 /// A file's stanzas.
@@ -230,10 +230,6 @@ impl std::fmt::Debug for Stanza {
 
 fn invalid(file: &str, mistakes: &[String]) -> CommandError {
     CommandError::invalid(format!("{file} is invalid\n{}", mistakes.join("\n")))
-}
-
-fn is_yes(text: &str) -> bool {
-    text.starts_with(['y', 'Y'])
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! a gRPC channel in which both sides have proven who they are; certificates are short, and renew
 //! themselves by the long-lived identity key.
 //!
-//! | room | takes → gives |
+//! | module | takes → gives |
 //! |---|---|
 //! | `keys` | randomness → identity, exchange and TLS keys, certificate request |
 //! | `tls` | token's fingerprint or CA → verified TLS connection; everything else refused |

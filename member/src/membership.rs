@@ -12,11 +12,12 @@ use spa::{ExchangePublic, ExchangeSecret};
 use tonic::transport::Channel;
 
 use crate::certificate::{Age, Facts};
+use crate::clock;
 use crate::error::{ConnectError, FilesError};
 use crate::files::{self, Blob, CertificateFile, MembershipFile};
 use crate::keys::{self, Keys};
+use crate::renew::{Renewal, Renewed};
 use crate::tls::{self, Presented, Trust};
-use crate::{clock, renew};
 
 /// One member of one fleet, as its directory says. Clones share the certificate.
 #[derive(Clone)]
@@ -145,7 +146,26 @@ impl Membership {
     ///
     /// As [`renew`](Self::renew).
     pub async fn renew_at(&self, address: &str) -> Result<(), ConnectError> {
-        renew::renew(self, address, clock::now_secs()).await
+        let renewal = Renewal {
+            role: self.role,
+            name: &self.name,
+            keys: &self.keys,
+            ca: &self.ca,
+        };
+        let Renewed {
+            certificate_der,
+            key,
+        } = renewal.ask(address, clock::now_secs()).await?;
+        self.present(&certificate_der, &key.pkcs8_der)
+            .map_err(ConnectError::Answer)?;
+        let file = CertificateFile::new(&certificate_der, &key.pkcs8_der);
+        if let Err(error) = files::save(&self.dir, &file) {
+            // The next program has to renew again; this one can go on.
+            let error = program::one_line(&error);
+            tracing::warn!(%error, "the renewed certificate is not saved");
+        }
+        tracing::debug!(name = self.name, "certificate renewed");
+        Ok(())
     }
 
     pub(crate) fn trust(&self) -> Trust {

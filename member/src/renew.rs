@@ -1,57 +1,70 @@
 //! A fresh certificate for a member that proves its identity key.
 
+use fleet::Role;
 use fleet::wire::enrollment_client::EnrollmentClient;
 use fleet::wire::{RenewRequest, RenewResponse, Role as WireRole};
+use rustls_pki_types::CertificateDer;
 
 use crate::certificate;
 use crate::error::ConnectError;
-use crate::files::{self, CertificateFile};
-use crate::keys::TlsKey;
-use crate::membership::Membership;
-use crate::tls;
+use crate::keys::{Keys, TlsKey};
+use crate::tls::{self, Trust};
 
-/// Asks for a certificate over a new TLS key, verifies the answer, uses it and saves it.
-///
-/// The request is made without a client certificate, because the old one may have run out: the
-/// signature is the proof. The controller is proven as always.
-pub(crate) async fn renew(
-    member: &Membership,
-    address: &str,
-    now_secs: u64,
-) -> Result<(), ConnectError> {
-    let key = TlsKey::generate()?;
-    let message = fleet::renewal_message(member.role, &member.name, &key.csr_der, now_secs);
-    let request = RenewRequest {
-        role: WireRole::from(member.role).into(),
-        name: member.name.clone(),
-        csr_der: key.csr_der,
-        signed_at_secs: now_secs,
-        signature: member.keys.sign(&message).to_vec(),
-    };
+/// Who asks, and what the answer must prove.
+#[derive(Debug)]
+pub(crate) struct Renewal<'a> {
+    pub(crate) role: Role,
+    pub(crate) name: &'a str,
+    pub(crate) keys: &'a Keys,
+    /// The fleet's CA certificate.
+    pub(crate) ca: &'a CertificateDer<'static>,
+}
 
-    let channel = tls::channel(address, &member.trust(), None).await?;
-    let RenewResponse {
-        certificate_der,
-        ca_der,
-    } = EnrollmentClient::new(channel)
-        .renew(request)
-        .await
-        .map_err(|status| ConnectError::from_status(address, status))?
-        .into_inner();
+/// A certificate with the TLS key that it is for.
+pub(crate) struct Renewed {
+    pub(crate) certificate_der: Vec<u8>,
+    pub(crate) key: TlsKey,
+}
 
-    if ca_der != member.ca_der() {
-        return Err(ConnectError::Answer("it names another CA than ours"));
+// === impl Renewal ===
+
+impl Renewal<'_> {
+    /// Asks for a certificate over a new TLS key, and verifies the answer.
+    ///
+    /// The request is made without a client certificate, because the old one may have run out: the
+    /// signature is the proof. The controller is proven as always.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], by who can act.
+    pub(crate) async fn ask(self, address: &str, now_secs: u64) -> Result<Renewed, ConnectError> {
+        let key = TlsKey::generate()?;
+        let message = fleet::renewal_message(self.role, self.name, &key.csr_der, now_secs);
+        let request = RenewRequest {
+            role: WireRole::from(self.role).into(),
+            name: self.name.to_owned(),
+            csr_der: key.csr_der.clone(),
+            signed_at_secs: now_secs,
+            signature: self.keys.sign(&message).to_vec(),
+        };
+
+        let channel = tls::channel(address, &Trust::Ca(self.ca.clone()), None).await?;
+        let RenewResponse {
+            certificate_der,
+            ca_der,
+        } = EnrollmentClient::new(channel)
+            .renew(request)
+            .await
+            .map_err(|status| ConnectError::from_status(address, status))?
+            .into_inner();
+
+        if ca_der != **self.ca {
+            return Err(ConnectError::Answer("it names another CA than ours"));
+        }
+        certificate::verify(&certificate_der, self.ca, now_secs)?;
+        Ok(Renewed {
+            certificate_der,
+            key,
+        })
     }
-    certificate::verify(&certificate_der, &member.ca, now_secs)?;
-    member
-        .present(&certificate_der, &key.pkcs8_der)
-        .map_err(ConnectError::Answer)?;
-    let file = CertificateFile::new(&certificate_der, &key.pkcs8_der);
-    if let Err(error) = files::save(&member.dir, &file) {
-        // The next program has to renew again; this one can go on.
-        let error = program::one_line(&error);
-        tracing::warn!(%error, "the renewed certificate is not saved");
-    }
-    tracing::debug!(name = member.name, "certificate renewed");
-    Ok(())
 }

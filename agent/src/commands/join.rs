@@ -72,7 +72,7 @@ pub enum JoinFailed {
     /// The controller or this machine's disk had a say.
     #[error(transparent)]
     Join(#[from] JoinError),
-    /// The journal of the fleet that this machine was in before cannot be put aside.
+    /// The journal of the fleet that this machine was in before cannot be renamed.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The program cannot even begin.
@@ -133,10 +133,10 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
     ));
     let same_fleet = before.is_some_and(|before| before.ca_der() == member.ca_der());
     if let (Some(journal), false) = (journal, same_fleet) {
-        let aside = journal.set_aside()?;
+        let kept = journal.set_aside()?;
         say(format_args!(
             "The journal of the fleet before is now {}",
-            aside.display()
+            kept.display()
         ));
     }
     Ok(())

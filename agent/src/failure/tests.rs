@@ -36,7 +36,7 @@ fn failures() -> Vec<Box<dyn Failure>> {
         path: path(),
         cause: cause(),
     };
-    let estate = InvalidAccessFile::CompiledPolicy {
+    let unusable = InvalidAccessFile::CompiledPolicy {
         path: path(),
         cause: gate::CompileError::Key {
             stanza: "ssh".to_owned(),
@@ -49,7 +49,7 @@ fn failures() -> Vec<Box<dyn Failure>> {
             cause: cause(),
         }),
         Box::new(RunError::AccessFile(access_file())),
-        Box::new(RunError::AccessFile(estate)),
+        Box::new(RunError::AccessFile(unusable)),
         Box::new(RunError::Journal(journal())),
         Box::new(RunError::Journal(sqlite)),
         Box::new(RunError::Member(files())),

@@ -157,7 +157,7 @@ pub(crate) struct RouteArgs {
     pub(crate) ipv6: bool,
 }
 
-/// Static keys, and how they are used. Any of these leaves the fleet's directory aside.
+/// Static keys, and how they are used. With any of these the fleet's directory is not used.
 #[derive(clap::Args, Debug, Default)]
 #[command(next_help_heading = "Static keys")]
 pub(crate) struct KeyArgs {

@@ -105,7 +105,7 @@ impl Unsupported {
     pub(super) fn refuses(self, value: &str) -> bool {
         match self {
             Self::Always(_) => true,
-            Self::WhenOn(_) => super::is_yes(value),
+            Self::WhenOn(_) => is_yes(value),
         }
     }
 
@@ -114,4 +114,9 @@ impl Unsupported {
             Self::Always(why) | Self::WhenOn(why) => why,
         }
     }
+}
+
+/// A word that begins with y is yes, as fwknop reads it.
+pub(super) fn is_yes(text: &str) -> bool {
+    text.starts_with(['y', 'Y'])
 }

@@ -6,7 +6,7 @@
 //! the key. What follows a `;` and is no comment is a mistake: fwknop drops it without a word, which
 //! makes a passphrase shorter than its owner believes.
 
-use crate::parse::problem::Problem;
+use crate::problem::Problem;
 
 /// The longest line in bytes.
 const LINE_BYTES_MAX: usize = 65_536;

@@ -14,6 +14,7 @@
 //! | [`Policy::print`] | policy | canonical text, with or without keys |
 
 mod compile;
+mod dialect;
 mod diff;
 mod host;
 mod judge;
@@ -26,6 +27,7 @@ mod parse;
 mod policy;
 mod ports;
 mod print;
+mod problem;
 mod source;
 mod stanza;
 
@@ -33,12 +35,13 @@ mod stanza;
 mod properties;
 
 pub use compile::{HostPolicy, compile};
+pub use dialect::Dialect;
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
 pub use host::{HostFacts, InvalidSelector, Selector};
 pub use judge::{Ask, Denied, HostSettings, Permit, Permitted, SpaPort};
 pub use mistake::{InvalidPolicy, Mistake};
 pub use network::{InvalidNetwork, Networks};
-pub use parse::{Dialect, parse, parse_as};
+pub use parse::{parse, parse_as};
 pub use policy::{CollectMode, Policy};
 pub use ports::{InvalidPort, PortSet};
 pub use print::{Secrets, redact_text};

@@ -2,9 +2,9 @@
 
 use spa::EncryptionMode;
 
+use crate::dialect::Dialect;
 use crate::keyword::Keyword;
-use crate::parse::Dialect;
-use crate::parse::problem::Problem;
+use crate::problem::Problem;
 use crate::stanza::Stanza;
 
 /// What is doubtful about one stanza. Compiled text was looked at when its source was applied.

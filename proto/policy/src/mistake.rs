@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::problem::Problem;
+
 /// The most mistakes that are collected before the parser stops looking.
 ///
 /// A binary file given by accident would otherwise produce one mistake per line.
@@ -25,6 +27,14 @@ pub struct Mistake {
     pub hint: Option<String>,
 }
 
+/// Where something stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<str>,
+    /// Counted from 1; 0 when the file as a whole is meant.
+    pub(crate) line: u32,
+}
+
 /// A text is not a policy; nothing of it may be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct InvalidPolicy {
@@ -32,7 +42,31 @@ pub struct InvalidPolicy {
     pub mistakes: Vec<Mistake>,
 }
 
+// === impl Place ===
+
+impl Place {
+    pub(crate) fn of(file: &Arc<str>, line: u32) -> Self {
+        Self {
+            file: Arc::clone(file),
+            line,
+        }
+    }
+}
+
 // === impl Mistake ===
+
+impl Mistake {
+    /// Gives a problem its place.
+    pub(crate) fn at(place: &Place, keyword: Option<&str>, problem: Problem) -> Self {
+        Self {
+            file: Arc::clone(&place.file),
+            line: place.line,
+            keyword: keyword.map(Box::from),
+            message: problem.message,
+            hint: problem.hint,
+        }
+    }
+}
 
 impl fmt::Display for Mistake {
     /// `file:line: KEYWORD: message (hint)`.

@@ -16,7 +16,6 @@
 mod draft;
 mod files;
 pub(crate) mod keys;
-pub(crate) mod problem;
 mod users;
 mod values;
 
@@ -27,29 +26,17 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::dialect::Dialect;
 use crate::keyword::{self, Keyword, Word};
 use crate::lexer::{self, Line};
 use crate::lint;
-use crate::mistake::{InvalidPolicy, MISTAKES_MAX, Mistake};
+use crate::mistake::{InvalidPolicy, MISTAKES_MAX, Mistake, Place};
 use crate::parse::draft::{Draft, Finished};
-use crate::parse::problem::Problem;
 use crate::parse::users::Users;
-use crate::policy::{Origin, Policy};
+use crate::policy::Policy;
 use crate::ports::PortSet;
+use crate::problem::Problem;
 use crate::source::Source;
-
-/// Which text is being read: what may stand in it depends on who wrote it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
-    /// The fleet's policy, as an operator writes it.
-    #[default]
-    Operator,
-    /// The policy of one host, as the controller compiled it: no includes, groups or HOSTS; pairwise
-    /// stanzas name their user's public key.
-    Compiled,
-    /// The access.conf of an agent without a controller: every stanza has its KEY, none has HOSTS.
-    Alone,
-}
 
 /// Reads a fleet's policy: [`parse_as`] with [`Dialect::Operator`].
 ///
@@ -85,7 +72,7 @@ struct Parser<'s> {
     draft: Option<Draft>,
     finished: Vec<Finished>,
     stanza_count: u32,
-    names: HashMap<Arc<str>, Origin>,
+    names: HashMap<Arc<str>, Place>,
     mistakes: Vec<Mistake>,
     /// The files that are being read, from the first to the innermost include.
     open: Vec<PathBuf>,
@@ -120,7 +107,7 @@ impl<'s> Parser<'s> {
             }
             match line {
                 Ok(line) => self.line(file, &line),
-                Err((number, problem)) => self.mistake(&place(file, number), None, problem),
+                Err((number, problem)) => self.mistake(&Place::of(file, number), None, problem),
             }
         }
         self.end_stanza();
@@ -128,7 +115,7 @@ impl<'s> Parser<'s> {
     }
 
     fn line(&mut self, file: &Arc<str>, line: &Line<'_>) {
-        let at = place(file, line.number);
+        let at = Place::of(file, line.number);
         let keyword = match Word::of(line.keyword) {
             Word::Enforced(keyword) => keyword,
             Word::Unsupported { may_be_off } => {
@@ -151,7 +138,7 @@ impl<'s> Parser<'s> {
         }
     }
 
-    fn keyword(&mut self, keyword: Keyword, value: &str, at: Origin) -> Result<(), Problem> {
+    fn keyword(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<(), Problem> {
         self.check_dialect(keyword)?;
         match keyword {
             Keyword::Group => self.users.define(value),
@@ -212,7 +199,7 @@ impl<'s> Parser<'s> {
         }))
     }
 
-    fn stanza_line(&mut self, keyword: Keyword, value: &str, at: Origin) -> Result<(), Problem> {
+    fn stanza_line(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<(), Problem> {
         if self
             .draft
             .as_ref()
@@ -240,7 +227,7 @@ impl<'s> Parser<'s> {
     }
 
     /// In a compiled policy the stanzas of all users of one stanza share its name.
-    fn note_name(&mut self, at: Origin) -> Result<(), Problem> {
+    fn note_name(&mut self, at: Place) -> Result<(), Problem> {
         let Some(name) = self.draft.as_ref().and_then(Draft::name) else {
             return Ok(());
         };
@@ -249,7 +236,7 @@ impl<'s> Parser<'s> {
         }
         match self.names.insert(Arc::clone(name), at) {
             None => Ok(()),
-            Some(Origin { file, line }) => Err(Problem::new(format!(
+            Some(Place { file, line }) => Err(Problem::new(format!(
                 "the name `{name}` is taken by the stanza at {file}:{line}"
             ))),
         }
@@ -280,7 +267,7 @@ impl<'s> Parser<'s> {
 
     /// An unknown word is repeated only when it looks like a keyword: it may be a key that slipped
     /// into a line of its own.
-    fn unknown(&mut self, at: &Origin, word: &str) {
+    fn unknown(&mut self, at: &Place, word: &str) {
         let near = keyword::nearest(word);
         let looks_like_one = word.len() <= 40
             && word.trim_start_matches('%').contains('_')
@@ -299,9 +286,9 @@ impl<'s> Parser<'s> {
         self.mistake(at, shown, problem);
     }
 
-    fn mistake(&mut self, at: &Origin, keyword: Option<&str>, problem: Problem) {
+    fn mistake(&mut self, at: &Place, keyword: Option<&str>, problem: Problem) {
         if self.mistakes.len() < MISTAKES_MAX {
-            self.mistakes.push(mistake(at, keyword, problem));
+            self.mistakes.push(Mistake::at(at, keyword, problem));
         }
     }
 
@@ -320,7 +307,7 @@ impl<'s> Parser<'s> {
             && self.policy.stanzas.is_empty()
         {
             let problem = Problem::new("there is no stanza: nothing will ever open");
-            let warning = mistake(&place(file, 0), None, problem);
+            let warning = Mistake::at(&Place::of(file, 0), None, problem);
             self.policy.warnings.push(warning);
         }
         if !self.mistakes.is_empty() {
@@ -353,28 +340,11 @@ impl<'s> Parser<'s> {
         }
         let lints = lint::stanza(self.dialect, &stanza);
         for (keyword, problem) in warnings.into_iter().chain(lints) {
-            let warning = mistake(&at, Some(keyword.name()), problem);
+            let warning = Mistake::at(&at, Some(keyword.name()), problem);
             self.policy.warnings.push(warning);
         }
         self.policy.stanzas.push(stanza);
         self.policy.origins.push(at);
-    }
-}
-
-pub(crate) fn mistake(at: &Origin, keyword: Option<&str>, problem: Problem) -> Mistake {
-    Mistake {
-        file: Arc::clone(&at.file),
-        line: at.line,
-        keyword: keyword.map(Box::from),
-        message: problem.message,
-        hint: problem.hint,
-    }
-}
-
-fn place(file: &Arc<str>, line: u32) -> Origin {
-    Origin {
-        file: Arc::clone(file),
-        line,
     }
 }
 

@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use spa::ProtoPort;
 
 use crate::host::HostFacts;
 use crate::keyword::Keyword;
-use crate::mistake::{InvalidPolicy, Mistake};
-use crate::parse::mistake;
-use crate::parse::problem::Problem;
+use crate::mistake::{InvalidPolicy, Mistake, Place};
 use crate::ports::PortSet;
+use crate::problem::Problem;
 use crate::stanza::{Stanza, StanzaKey, Usernames};
 
 /// All stanzas of one text, and what stands around them.
@@ -34,7 +32,7 @@ pub struct Policy {
     /// Files that were read besides the first.
     pub included: Vec<PathBuf>,
     /// Where each stanza begins.
-    pub(crate) origins: Vec<Origin>,
+    pub(crate) origins: Vec<Place>,
 }
 
 /// How old files say that packets are collected.
@@ -46,13 +44,6 @@ pub enum CollectMode {
     FilePcap,
     /// From the pcap file that ulogd keeps writing.
     UlogPcap,
-}
-
-/// Where something stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin {
-    pub(crate) file: Arc<str>,
-    pub(crate) line: u32,
 }
 
 // === impl CollectMode ===
@@ -142,11 +133,11 @@ impl Policy {
             if matches!(stanza.key, StanzaKey::Pairwise) {
                 let problem = Problem::new("the stanza has no KEY")
                     .hint("without a controller every stanza needs KEY or KEY_BASE64");
-                mistakes.push(mistake(at, Some(Keyword::Key.name()), problem));
+                mistakes.push(Mistake::at(at, Some(Keyword::Key.name()), problem));
             }
             if !stanza.hosts.is_empty() {
                 let problem = Problem::new("the keyword needs a controller");
-                mistakes.push(mistake(at, Some(Keyword::Hosts.name()), problem));
+                mistakes.push(Mistake::at(at, Some(Keyword::Hosts.name()), problem));
             }
         }
         if mistakes.is_empty() {

@@ -1,4 +1,4 @@
-//! Where included files come from: a seam, because this crate reads no disk.
+//! Where included files come from: a trait, because this crate reads no disk.
 
 use std::path::{Path, PathBuf};
 

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use spa::ExchangePublic;
 
+use crate::dialect::Dialect;
 use crate::host::Selector;
 use crate::keyword::Keyword;
+use crate::mistake::Place;
 use crate::network::Networks;
-use crate::parse::Dialect;
 use crate::parse::keys::{Form, KeyLines};
-use crate::parse::problem::Problem;
 use crate::parse::values;
-use crate::policy::Origin;
 use crate::ports::PortSet;
+use crate::problem::Problem;
 use crate::stanza::{
     CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,
     Stanza, StanzaKey, Usernames,
@@ -29,14 +29,14 @@ const REPEATABLE: u32 = Keyword::Hosts.bit()
 #[derive(Debug)]
 pub(crate) struct Draft {
     /// The line with which it begins.
-    pub(crate) at: Origin,
+    pub(crate) at: Place,
     /// Whether `%include_keys` ended it.
     pub(crate) is_closed: bool,
     stanza: Stanza,
     hosts: Vec<Selector>,
     keys: KeyLines,
     /// REQUIRE_USERNAME as it is written, and where.
-    usernames: Option<(Origin, Box<str>)>,
+    usernames: Option<(Place, Box<str>)>,
     user_public: Option<ExchangePublic>,
     runs_commands: bool,
     command: CommandRule,
@@ -48,18 +48,18 @@ pub(crate) struct Draft {
 #[derive(Debug)]
 pub(crate) struct Finished {
     /// The line with which it begins.
-    pub(crate) at: Origin,
+    pub(crate) at: Place,
     pub(crate) stanza: Stanza,
     /// REQUIRE_USERNAME as it is written, and where.
-    pub(crate) usernames: Option<(Origin, Box<str>)>,
-    pub(crate) problems: Vec<(Origin, Keyword, Problem)>,
+    pub(crate) usernames: Option<(Place, Box<str>)>,
+    pub(crate) problems: Vec<(Place, Keyword, Problem)>,
     pub(crate) warnings: Vec<(Keyword, Problem)>,
 }
 
 // === impl Draft ===
 
 impl Draft {
-    pub(crate) fn new(number: u32, at: Origin) -> Self {
+    pub(crate) fn new(number: u32, at: Place) -> Self {
         Self {
             at,
             is_closed: false,
@@ -107,12 +107,7 @@ impl Draft {
     }
 
     /// Takes one line.
-    pub(crate) fn line(
-        &mut self,
-        keyword: Keyword,
-        value: &str,
-        at: Origin,
-    ) -> Result<(), Problem> {
+    pub(crate) fn line(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<(), Problem> {
         let twice = self.seen & keyword.bit() & !REPEATABLE != 0;
         self.seen |= keyword.bit();
         if twice {
@@ -122,7 +117,7 @@ impl Draft {
         self.set(keyword, value, at)
     }
 
-    fn set(&mut self, keyword: Keyword, value: &str, at: Origin) -> Result<(), Problem> {
+    fn set(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<(), Problem> {
         let stanza = &mut self.stanza;
         match keyword {
             Keyword::Name => stanza.name = Some(values::name(value)?.into()),

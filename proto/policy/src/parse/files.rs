@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use crate::keyword::{Keyword, Word};
 use crate::lexer;
+use crate::mistake::Place;
 use crate::network::shortened;
+use crate::parse::Parser;
 use crate::parse::draft::Draft;
-use crate::parse::problem::Problem;
-use crate::parse::{Parser, place};
+use crate::problem::Problem;
 
 /// How deep includes may be nested, as in fwknop.
 const DEPTH_MAX: usize = 3;
@@ -77,11 +78,11 @@ impl Parser<'_> {
             let line = match line {
                 Ok(line) => line,
                 Err((number, problem)) => {
-                    self.mistake(&place(&file, number), None, problem);
+                    self.mistake(&Place::of(&file, number), None, problem);
                     continue;
                 }
             };
-            let at = place(&file, line.number);
+            let at = Place::of(&file, line.number);
             let taken = match Word::of(line.keyword) {
                 Word::Enforced(keyword) if is_key(keyword) && !line.value.is_empty() => {
                     draft.line(keyword, line.value, at.clone())

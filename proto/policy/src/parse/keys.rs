@@ -5,10 +5,10 @@
 
 use spa::{DigestType, EncryptionKey, EncryptionMode, HmacKey, InvalidKey, Keys, Secret};
 
-use crate::parse::problem::Problem;
-use crate::policy::Origin;
+use crate::mistake::Place;
+use crate::problem::Problem;
 
-/// How many keys a stanza may hold: the old ones, the new one, and room.
+/// How many keys a stanza may hold: the old ones, the new one, and some to spare.
 const KEYS_MAX: usize = 16;
 /// What fwknop's sample file has in the place of keys.
 const PLACEHOLDER: &str = "__CHANGEME__";
@@ -33,14 +33,14 @@ pub(crate) struct KeyLines {
 
 #[derive(Debug)]
 struct Pair {
-    at: Origin,
+    at: Place,
     encryption: EncryptionKey,
     hmac: Option<HmacKey>,
 }
 
 impl KeyLines {
     /// KEY and KEY_BASE64.
-    pub(crate) fn encryption(&mut self, form: Form, text: &str, at: Origin) -> Result<(), Problem> {
+    pub(crate) fn encryption(&mut self, form: Form, text: &str, at: Place) -> Result<(), Problem> {
         if self.pairs.len() == KEYS_MAX {
             return Err(Problem::new(format!(
                 "a stanza holds at most {KEYS_MAX} keys"
@@ -118,7 +118,7 @@ impl KeyLines {
     }
 
     /// Puts the pairs together, or says for each line what is wrong with its pair.
-    pub(crate) fn finish(self) -> Result<Box<[Keys]>, Vec<(Origin, Problem)>> {
+    pub(crate) fn finish(self) -> Result<Box<[Keys]>, Vec<(Place, Problem)>> {
         let mode = self.mode.unwrap_or_default();
         let digest = self.digest.unwrap_or_default();
         let mut keys = Vec::with_capacity(self.pairs.len());

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::keyword::nearest_of;
 use crate::network::shortened;
-use crate::parse::problem::Problem;
 use crate::parse::values;
+use crate::problem::Problem;
 use crate::stanza::{Usernames, is_username};
 
 /// The groups of a policy, and the lists resolved so far.

@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::parse::problem::Problem;
 use crate::policy::CollectMode;
+use crate::problem::Problem;
 use crate::stanza::{OnControllerLoss, TIMEOUT_MAX_SECS};
 
 /// The longest NAME, and the longest name of a group, in bytes.
