@@ -1,9 +1,9 @@
 //! Where packets come from: an interface, a file that a sniffer writes, a socket.
 //!
-//! [`open`] is the one constructor: it makes of a [`CaptureConfig`] something that implements [`Capture`],
-//! and nobody else needs to know which. Nothing here looks into a packet. What is not for us is
-//! dropped as early as possible (in the kernel, for an interface), memory is bounded by the kernel's
-//! buffers, and what did not fit is counted.
+//! [`open`] is the one constructor: it makes of a [`CaptureConfig`] something that implements
+//! [`Capture`], and nobody else needs to know which. Nothing here looks into a packet. What is not
+//! for us is dropped as early as possible (in the kernel, for an interface), memory is bounded by
+//! the kernel's buffers, and what did not fit is counted.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -90,7 +90,8 @@ pub trait Capture: Send + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`CaptureError`] when some of it cannot be had; the host's own port is received nevertheless.
+    /// [`CaptureError`] when some of it cannot be had; the host's own port is received
+    /// nevertheless.
     fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError>;
 
     /// After this time there may be something to do though the descriptor is silent: a source that

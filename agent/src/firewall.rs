@@ -1,7 +1,7 @@
 //! The only place that changes the host's packet filter: who may come in, and what is hidden.
 //!
-//! [`open`] is the one constructor: it makes of a [`FirewallConfig`] a [`Backend`], and nobody else needs
-//! to know which. The contract that every back end keeps stands in `backend`.
+//! [`open`] is the one constructor: it makes of a [`FirewallConfig`] a [`Backend`], and nobody else
+//! needs to know which. The contract that every back end keeps stands in `backend`.
 //!
 //! | file | what it holds |
 //! |---|---|

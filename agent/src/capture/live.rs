@@ -48,8 +48,8 @@ impl LiveCapture {
     ///
     /// # Errors
     ///
-    /// [`CaptureError`] when the interface is not there, or the filter is none. At the start that is
-    /// a mistake of the configuration; later it is waited out.
+    /// [`CaptureError`] when the interface is not there, or the filter is none. At the start that
+    /// is a mistake of the configuration; later it is waited out.
     pub(super) fn open(options: LiveOptions) -> Result<Self, CaptureError> {
         let (ring, link) = open_ring(&options)?;
         Ok(Self {

@@ -1,9 +1,9 @@
 //! One agent per chain and network namespace.
 //!
 //! Two programs that believe they own the same chain undo each other's work: the second flushes the
-//! first's grants, and the first's exit removes both chains, as with fwknopd. The lock is the name of
-//! an abstract Unix socket: the kernel keeps those per network namespace, exactly as it keeps the
-//! chains, and frees them when the process dies, however it dies.
+//! first's grants, and the first's exit removes both chains, as with fwknopd. The lock is the name
+//! of an abstract Unix socket: the kernel keeps those per network namespace, exactly as it keeps
+//! the chains, and frees them when the process dies, however it dies.
 
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};

@@ -1,8 +1,8 @@
 //! What must hold of every back end, in sentences. Each is tried in a [`World`]: a host with the
 //! back end in it, and others who look at it from outside.
 //!
-//! TCP 22 and UDP 53 are protected wherever a test does not say otherwise; services listen there and
-//! on TCP 80.
+//! TCP 22 and UDP 53 are protected wherever a test does not say otherwise; services listen there
+//! and on TCP 80.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

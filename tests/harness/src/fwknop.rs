@@ -15,8 +15,8 @@ pub struct Fwknopd {
 // === impl Fwknopd ===
 
 impl Fwknopd {
-    /// Starts the stock server on `eth0` with this access.conf and further lines for fwknopd.conf, and waits until it
-    /// listens.
+    /// Starts the stock server on `eth0` with this access.conf and further lines for fwknopd.conf,
+    /// and waits until it listens.
     ///
     /// # Errors
     ///

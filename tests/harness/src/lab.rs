@@ -1,8 +1,8 @@
 //! The namespaces of one test, made together and swept away together.
 //!
-//! A lab is called `pt<pid>x<number>`; every namespace begins with that name and everything on disk is in one directory
-//! of that name. So whatever is left when a test program was killed can be told from the labs of the living, and the
-//! next one to start sweeps it away.
+//! A lab is called `pt<pid>x<number>`; every namespace begins with that name and everything on disk
+//! is in one directory of that name. So whatever is left when a test program was killed can be told
+//! from the labs of the living, and the next one to start sweeps it away.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -27,21 +27,23 @@ use crate::{Node, Result, machine, wait};
 
 static NUMBERS: AtomicUsize = AtomicUsize::new(0);
 static ALIVE: Mutex<Vec<String>> = Mutex::new(Vec::new());
-/// Set when a signal ends the program: what fails from then on fails because its lab is being taken away.
+/// Set when a signal ends the program: what fails from then on fails because its lab is being taken
+/// away.
 static ENDING: AtomicBool = AtomicBool::new(false);
 static START: Once = Once::new();
 
 /// A bridge and the nodes on it.
 ///
-/// Goes, with everything in it, when the value is dropped, also by a panic, and when the program receives SIGINT,
-/// SIGTERM or SIGHUP.
+/// Goes, with everything in it, when the value is dropped, also by a panic, and when the program
+/// receives SIGINT, SIGTERM or SIGHUP.
 #[derive(Debug)]
 pub struct Lab {
     name: String,
     dir: PathBuf,
 }
 
-/// Runs `story` in a lab of its own; when it fails, prints every log of every process and panics with the reason.
+/// Runs `story` in a lab of its own; when it fails, prints every log of every process and panics
+/// with the reason.
 ///
 /// # Panics
 ///
@@ -281,8 +283,8 @@ fn alive(change: impl FnOnce(&mut Vec<String>)) {
 
 /// Ends every process in the lab's namespaces and removes these, its mounts and its files.
 ///
-/// Only names are needed, so it works for a lab of a dead program too. Failures are passed over: there may be nothing
-/// left to remove.
+/// Only names are needed, so it works for a lab of a dead program too. Failures are passed over:
+/// there may be nothing left to remove.
 fn remove(lab: &str) {
     let ours = format!("{lab}-");
     let namespaces: Vec<String> = entries(Path::new("/run/netns"))
@@ -333,7 +335,8 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Keeps a thread from making or removing more while the thread that took a signal cleans up and ends the program.
+/// Keeps a thread from making or removing more while the thread that took a signal cleans up and
+/// ends the program.
 fn stand_still_if_ending() {
     while ENDING.load(Ordering::SeqCst) {
         thread::park();
@@ -349,7 +352,8 @@ fn clean_on_signals() {
             ENDING.store(true, Ordering::SeqCst);
             let mut left = Vec::new();
             alive(|alive| left = alive.clone());
-            // Twice: the other threads stand still at their next step, but one may be in the middle of one.
+            // Twice: the other threads stand still at their next step, but one may be in the middle
+            // of one.
             for lab in &left {
                 remove(lab);
             }

@@ -1,8 +1,8 @@
 //! A fleet in network namespaces, for the demo, the suite and the benchmark.
 //!
-//! Nothing here is simulated: every [`Node`] is a network namespace with its own addresses, joined to the others by a
-//! bridge in a namespace of its own; the programs inside are the real ones; what they did is read back from the kernel
-//! and from packets that `tcpdump` caught.
+//! Nothing here is simulated: every [`Node`] is a network namespace with its own addresses, joined
+//! to the others by a bridge in a namespace of its own; the programs inside are the real ones; what
+//! they did is read back from the kernel and from packets that `tcpdump` caught.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | [`capture`] | `tcpdump`, and the datagrams it caught |
 //! | [`fwknop`] | the stock client and server |
 //! | [`postern`] | our agent, controller and client |
-//! | [`machine`] | what a machine must have; one that lacks something is told what, and the test fails |
+//! | [`machine`] | what a machine must have; what it lacks is named, and the test fails |
 //! | [`wait`] | conditions with a deadline; the only place that reads the clock |
 //!
 //! Everything needs root and more, and says what is missing instead of skipping.

@@ -1,7 +1,8 @@
-//! What a machine must have, and the one rule for a machine that lacks something: it is named, and the test fails.
+//! What a machine must have, and the one rule for a machine that lacks something: it is named, and
+//! the test fails.
 //!
-//! No test passes because it looked at nothing. Whatever a lab is about to use is asked for here first; `make test`
-//! asks for everything at once before it begins.
+//! No test passes because it looked at nothing. Whatever a lab is about to use is asked for here
+//! first; `make test` asks for everything at once before it begins.
 
 use std::path::Path;
 
@@ -52,8 +53,8 @@ pub fn require(programs: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Insists that this machine has everything that any test of the workspace needs: root, programs, and a kernel with
-/// namespaces, iptables with conntrack, and ipset, for both address families.
+/// Insists that this machine has everything that any test of the workspace needs: root, programs,
+/// and a kernel with namespaces, iptables with conntrack, and ipset, for both address families.
 ///
 /// # Errors
 ///

@@ -70,7 +70,8 @@ impl Node {
         Process::start(command, &self.dir.join(format!("{name}-{number}.log")))
     }
 
-    /// Calls `work` on a thread that lives in this node's network, so that the sockets it makes belong to the node.
+    /// Calls `work` on a thread that lives in this node's network, so that the sockets it makes
+    /// belong to the node.
     ///
     /// # Errors
     ///
@@ -193,9 +194,11 @@ impl Node {
         Ok(rules)
     }
 
-    /// Every hole: the elements of kernel sets, as `ipset save` prints them (`add SET ELEMENT timeout N`).
+    /// Every hole: the elements of kernel sets, as `ipset save` prints them (`add SET ELEMENT
+    /// timeout N`).
     ///
-    /// Our agent's sets of what was revoked (`..._R4`, `..._R6`) are matched by a rule that drops, so they hold none.
+    /// Our agent's sets of what was revoked (`..._R4`, `..._R6`) are matched by a rule that drops,
+    /// so they hold none.
     ///
     /// # Errors
     ///

@@ -1,7 +1,8 @@
 //! Our programs: the agent, the controller and the client.
 //!
-//! They are the binaries of the same build as the test (or of `$POSTERN_BIN_DIR`), started as their manual says. A
-//! daemon is up when it says so on the socket that systemd would give it (`NOTIFY_SOCKET`).
+//! They are the binaries of the same build as the test (or of `$POSTERN_BIN_DIR`), started as their
+//! manual says. A daemon is up when it says so on the socket that systemd would give it
+//! (`NOTIFY_SOCKET`).
 
 mod agent;
 mod client;
@@ -22,7 +23,8 @@ pub use controller::{CONTROLLER_PORT, Controller};
 ///
 /// # Errors
 ///
-/// When it was not built: `cargo test -p suite` alone does not build other packages' programs, `make test` does.
+/// When it was not built: `cargo test -p suite` alone does not build other packages' programs,
+/// `make test` does.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let dir = match std::env::var_os("POSTERN_BIN_DIR") {
         Some(dir) => PathBuf::from(dir),

@@ -14,7 +14,8 @@ use crate::{Result, wait};
 
 /// A program that runs beside the test, killed when this value goes.
 ///
-/// Both its streams go to one file, so that nothing blocks on a full pipe and the log is still there afterwards.
+/// Both its streams go to one file, so that nothing blocks on a full pipe and the log is still
+/// there afterwards.
 #[derive(Debug)]
 pub struct Process {
     child: Child,

@@ -173,7 +173,8 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the session is dead: what is said is answered by silence for `patience`, or by a reset.
+    /// Whether the session is dead: what is said is answered by silence for `patience`, or by a
+    /// reset.
     ///
     /// # Errors
     ///

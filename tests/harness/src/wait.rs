@@ -39,8 +39,8 @@ pub fn wall_secs() -> u64 {
 ///
 /// # Errors
 ///
-/// When `look` has seen nothing for `limit`; the text names `what` was awaited. An error of `look` itself ends the
-/// wait at once.
+/// When `look` has seen nothing for `limit`; the text names `what` was awaited. An error of `look`
+/// itself ends the wait at once.
 pub fn some<T>(
     what: &str,
     limit: Duration,

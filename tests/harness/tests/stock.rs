@@ -1,4 +1,5 @@
-//! The harness tried on programs that are not ours: what it sees of stock fwknop and fwknopd is what they really do.
+//! The harness tried on programs that are not ours: what it sees of stock fwknop and fwknopd is
+//! what they really do.
 
 use std::time::Duration;
 

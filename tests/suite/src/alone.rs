@@ -108,7 +108,8 @@ impl Alone {
         Ok(())
     }
 
-    /// The stock client of `user` knocks with the keys of [`STANZA`] for tcp/22 and its own address.
+    /// The stock client of `user` knocks with the keys of [`STANZA`] for tcp/22 and its own
+    /// address.
     ///
     /// # Errors
     ///
@@ -131,7 +132,8 @@ impl Alone {
 
     /// Waits until everything sent so far has been judged.
     ///
-    /// Knocks again when that is refused: in the second in which an agent starts after a loss it trusts no packet.
+    /// Knocks again when that is refused: in the second in which an agent starts after a loss it
+    /// trusts no packet.
     ///
     /// # Errors
     ///

@@ -1,8 +1,10 @@
-//! What the end-to-end tests share: keys as people write them, an agent alone with its neighbours, and a fleet.
+//! What the end-to-end tests share: keys as people write them, an agent alone with its neighbours,
+//! and a fleet.
 //!
-//! A test that says "nothing opened" must not pass because nothing was looked at: [`Alone::settle`] sends a packet of
-//! a key of its own after the one in question and waits until that has opened its hole. Packets are judged in the
-//! order they arrive, so by then the one in question has been judged too.
+//! A test that says "nothing opened" must not pass because nothing was looked at: [`Alone::settle`]
+//! sends a packet of a key of its own after the one in question and waits until that has opened its
+//! hole. Packets are judged in the order they arrive, so by then the one in question has been
+//! judged too.
 
 mod alone;
 mod company;
@@ -21,7 +23,8 @@ pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// Insists that two things are equal, as an error instead of a panic, so that the lab prints its logs.
+/// Insists that two things are equal, as an error instead of a panic, so that the lab prints its
+/// logs.
 ///
 /// # Errors
 ///

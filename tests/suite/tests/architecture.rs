@@ -94,9 +94,16 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("INSERT ", SQL),
     ("DELETE FROM ", SQL),
     (".query_row(", SQL),
-    ("pcap::", &["agent/src/capture"]),
+    (
+        "pcap::",
+        &["agent/src/capture/live.rs", "agent/src/capture/frames.rs"],
+    ),
     ("netlink_sys", &["agent/src/netlink"]),
-    ("\"iptables", &["agent/src/firewall"]),
+    ("\"iptables", &["agent/src/firewall/iptables"]),
+    // Everybody else asks `firewall::open` and `capture::open`.
+    ("MemoryFirewall", &["agent/src/firewall"]),
+    ("SetHoles", &["agent/src/firewall/iptables"]),
+    ("LiveCapture", &["agent/src/capture"]),
 ];
 
 #[test]

@@ -29,7 +29,8 @@ pub struct Agent {
 // === impl Agent ===
 
 impl Agent {
-    /// Starts an agent alone, as a drop-in for fwknopd, with this access.conf, and waits until it is up.
+    /// Starts an agent alone, as a drop-in for fwknopd, with this access.conf, and waits until it
+    /// is up.
     ///
     /// # Errors
     ///
@@ -214,7 +215,8 @@ impl Agent {
         self.ready()
     }
 
-    /// Waits until the kernel has a hole for `address` and `port` (`tcp:22`), and says how long that took.
+    /// Waits until the kernel has a hole for `address` and `port` (`tcp:22`), and says how long
+    /// that took.
     ///
     /// # Errors
     ///
@@ -265,8 +267,8 @@ pub fn explain(access: &Path, more: &[&str], packets: &str) -> Result<Ran> {
         .context("cannot start explain")?;
     let mut stdin = child.stdin.take().context("no stdin")?;
     let packets = packets.to_owned();
-    // Beside the reading, so that neither side waits for the other with a full pipe. It may leave before it has read
-    // all, for example because of a bad file.
+    // Beside the reading, so that neither side waits for the other with a full pipe. It may leave
+    // before it has read all, for example because of a bad file.
     let writer = std::thread::spawn(move || {
         let _ = stdin.write_all(packets.as_bytes());
     });

@@ -1,8 +1,8 @@
 //! `make demo`: a fleet at work, on real parts.
 //!
-//! A controller, three hosts and four people, each in a network namespace with its own address. Every line that the
-//! story tells is checked as it is told; the first that is not so ends it with exit code 1. Nothing is left behind in
-//! either case.
+//! A controller, three hosts and four people, each in a network namespace with its own address.
+//! Every line that the story tells is checked as it is told; the first that is not so ends it with
+//! exit code 1. Nothing is left behind in either case.
 
 mod scenes;
 mod stage;
@@ -35,8 +35,9 @@ fn main() -> ExitCode {
         }
         Wish::Explain => {
             story.say(
-                "usage: demo [--sweep|--check]   (--sweep removes what killed demos and tests have left, --check says \
-                 what this machine lacks for the tests)",
+                "usage: demo [--sweep|--check]\n   \
+                 --sweep  remove what killed demos and tests have left\n   \
+                 --check  say what this machine lacks for the tests",
             );
             return ExitCode::from(2);
         }

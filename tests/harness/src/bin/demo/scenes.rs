@@ -265,7 +265,8 @@ fn expect(from: &Node, host: &Host, wanted: Reach) -> Result<()> {
     Ok(())
 }
 
-/// Waits until port 22 is silent, which must be when the timeout says, neither much sooner nor later.
+/// Waits until port 22 is silent, which must be when the timeout says, neither much sooner nor
+/// later.
 fn closes(from: &Node, host: &Host, opened: Instant) -> Result<Duration> {
     let timeout = Duration::from_secs(TIMEOUT_SECS);
     let limit = (timeout + CLOSING_SLACK).saturating_sub(opened.elapsed());
