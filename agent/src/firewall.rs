@@ -21,7 +21,7 @@ mod lock;
 pub mod memory;
 mod monitor;
 
-pub use backend::{Backend, BaseRules, Drift, Holes, Unsupported};
+pub use backend::{Backend, BaseRules, Drift, Holes};
 pub use monitor::{Monitor, MonitorHandle};
 
 use crate::config::FirewallConfig;
@@ -79,7 +79,7 @@ pub enum FirewallError {
     ChainName(String),
     /// The caller did not ask [`Holes::can`] first.
     #[error(transparent)]
-    Unsupported(#[from] Unsupported),
+    Unsupported(#[from] engine::Unsupported),
     /// Made by [`fault::Faulty`] only.
     #[error("made to fail")]
     Fault,

@@ -1,6 +1,5 @@
 //! The journal across starts, crashes, damage and a full disk.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
 use std::fs;
 use std::path::Path;
@@ -13,6 +12,7 @@ use agent::journal::{
 use fleet::event::{BODY_BYTES_MAX, Continuity};
 use fleet::{Event, EventKind, EventRecord, GrantId};
 use gate::{Now, ReplayLog as _};
+use harness::in_lab;
 use spa::ReplayDigest;
 use tempfile::TempDir;
 
@@ -405,75 +405,38 @@ fn the_journal_is_for_its_owner_only() {
 
 #[test]
 fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
-    let Some(disk) = SmallDisk::new() else {
-        return;
-    };
-    let mut start = open(disk.path());
-    fs::write(disk.path().join("ballast"), vec![7; 4 << 20]).unwrap_err();
-    start
-        .journal
-        .check_and_insert(digest(1), later(240))
-        .unwrap();
-    let opened = || event(EventKind::GrantOpened, 1);
-    start.journal.stage_opened(grant(), opened());
-    while start.journal.commit().is_ok() {
-        start.journal.stage_closed(grant().id, opened());
-        start.journal.stage_opened(grant(), opened());
-    }
-    start.journal.give_up_grants("the disk is full");
-    assert!(
+    in_lab(|lab| {
+        let disk = lab.small_disk(&lab.node("host", 10)?, "disk", 2 << 20)?;
+        let mut start = open(&disk);
+        fs::write(disk.join("ballast"), vec![7; 4 << 20]).unwrap_err();
         start
             .journal
             .check_and_insert(digest(1), later(240))
-            .is_err()
-    );
-
-    fs::remove_file(disk.path().join("ballast")).unwrap();
-    start.journal.commit().unwrap();
-
-    let events = reader(disk.path()).events_after(0, 10_000).unwrap();
-    let last = events.last().unwrap().event().unwrap();
-    assert_eq!(last.kind(), EventKind::Refused);
-    assert_eq!(last.reason, "the disk is full");
-    assert_eq!(last.seq, events.len() as u64);
-}
-
-/// A file system of two megabytes that only this test's thread sees.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn new() -> Option<Self> {
-        use nix::mount::{MsFlags, mount};
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: needs root to mount a small disk");
-            return None;
-        }
-        let dir = TempDir::new().unwrap();
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS | nix::sched::CloneFlags::CLONE_NEWNS)
             .unwrap();
-        let none = None::<&str>;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        let size = Some("size=2m");
-        mount(
-            Some("tmpfs"),
-            dir.path(),
-            Some("tmpfs"),
-            MsFlags::empty(),
-            size,
-        )
-        .unwrap();
-        Some(Self(dir))
-    }
+        let opened = || event(EventKind::GrantOpened, 1);
+        start.journal.stage_opened(grant(), opened());
+        while start.journal.commit().is_ok() {
+            start.journal.stage_closed(grant().id, opened());
+            start.journal.stage_opened(grant(), opened());
+        }
+        start.journal.give_up_grants("the disk is full");
+        assert!(
+            start
+                .journal
+                .check_and_insert(digest(1), later(240))
+                .is_err()
+        );
 
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
+        fs::remove_file(disk.join("ballast")).unwrap();
+        start.journal.commit().unwrap();
 
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(self.0.path(), nix::mount::MntFlags::MNT_DETACH);
-    }
+        let events = reader(&disk).events_after(0, 10_000).unwrap();
+        let last = events.last().unwrap().event().unwrap();
+        assert_eq!(last.kind(), EventKind::Refused);
+        assert_eq!(last.reason, "the disk is full");
+        assert_eq!(last.seq, events.len() as u64);
+        Ok(())
+    });
 }
 
 fn options(dir: &Path, window: Option<Duration>) -> JournalOptions {

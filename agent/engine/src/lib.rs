@@ -2,6 +2,8 @@
 //!
 //! It performs no I/O, reads no clock and starts no thread.
 
+mod capabilities;
 mod rule;
 
+pub use capabilities::{Capabilities, Unsupported};
 pub use rule::{Hole, HoleTimeout, Rule};

@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use engine::{Hole, Rule};
+use engine::{Capabilities, Hole, Rule, Unsupported};
 use spa::ProtoPort;
 
 use super::FirewallError;
@@ -86,13 +86,18 @@ pub trait BaseRules: Send + fmt::Debug {
 /// without an end: no implementation may ever make one, and every hole must end by itself, whatever
 /// happens to the agent.
 pub trait Holes: Send + fmt::Debug {
-    /// Whether such a rule can be opened here at all. To be asked before a grant is recorded: what
-    /// this permits, [`Self::open`] does.
+    /// Which rules can be opened here at all.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Whether such a rule can be opened here. To be asked before a grant is recorded: what this
+    /// permits, [`Self::open`] does; what it refuses would fail the whole batch.
     ///
     /// # Errors
     ///
     /// [`Unsupported`] says what is missing, for the record and the one who asked.
-    fn can(&self, rule: &Rule) -> Result<(), Unsupported>;
+    fn can(&self, rule: &Rule) -> Result<(), Unsupported> {
+        self.capabilities().can(rule)
+    }
 
     /// Opens every hole, for exactly its timeout from now: a rule that stands already gets the new
     /// timeout, longer or shorter. Who must not shorten says the later deadline.
@@ -129,16 +134,6 @@ pub trait Holes: Send + fmt::Debug {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Drift(pub Vec<String>);
 
-/// A rule that a back end cannot hold on this host, and why.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{rule} cannot be opened here: {reason}")]
-pub struct Unsupported {
-    /// What was asked for.
-    pub rule: Rule,
-    /// What is missing.
-    pub reason: &'static str,
-}
-
 // === impl BaseRules, impl Holes ===
 
 impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
@@ -168,8 +163,8 @@ impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
 }
 
 impl<T: Holes + ?Sized> Holes for Box<T> {
-    fn can(&self, rule: &Rule) -> Result<(), Unsupported> {
-        (**self).can(rule)
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
     }
 
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {

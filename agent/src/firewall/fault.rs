@@ -1,9 +1,9 @@
 //! A packet filter that fails on purpose, to see what holds when it does.
 
-use engine::{Hole, Rule};
+use engine::{Capabilities, Hole, Rule};
 use spa::ProtoPort;
 
-use super::{BaseRules, Drift, FirewallError, Holes, Unsupported};
+use super::{BaseRules, Drift, FirewallError, Holes};
 
 /// Fails the `n`-th call (from 0) that may fail, and passes all others on.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl<F: BaseRules> BaseRules for Faulty<F> {
 }
 
 impl<F: Holes> Holes for Faulty<F> {
-    fn can(&self, rule: &Rule) -> Result<(), Unsupported> {
-        self.inner.can(rule)
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
     }
 
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {

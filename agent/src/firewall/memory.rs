@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use engine::{Hole, HoleTimeout, Rule};
+use engine::{Capabilities, Hole, HoleTimeout, Rule};
 use parking_lot::Mutex;
 use spa::ProtoPort;
 
-use super::{Backend, BaseRules, Drift, FirewallError, Holes, Unsupported};
+use super::{Backend, BaseRules, Drift, FirewallError, Holes};
 
 /// Remembers what it was told. Clones share their memory, so that a test can look at what it has
 /// given away.
@@ -121,10 +121,8 @@ impl BaseRules for MemoryFirewall {
 }
 
 impl Holes for MemoryFirewall {
-    fn can(&self, rule: &Rule) -> Result<(), Unsupported> {
-        match rule {
-            Rule::Accept { .. } => Ok(()),
-        }
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
     }
 
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {

@@ -1,0 +1,81 @@
+//! What a packet filter can hold, as data: so that it can be asked before a grant is recorded, by
+//! those who do not have the packet filter at hand.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::rule::Rule;
+
+/// Which rules the host's packet filter can hold.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Capabilities {
+    /// Rules for IPv6 addresses; a kernel may have none.
+    pub ipv6: bool,
+}
+
+/// A rule that a packet filter cannot hold on this host, and why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unsupported {
+    /// What was asked for.
+    pub rule: Rule,
+    /// What is missing.
+    pub reason: &'static str,
+}
+
+// === impl Capabilities ===
+
+impl Capabilities {
+    /// Whatever can be asked for.
+    pub const ALL: Self = Self { ipv6: true };
+
+    /// Says whether such a rule can be opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`] says what is missing, for the record and the one who asked.
+    pub fn can(self, rule: &Rule) -> Result<(), Unsupported> {
+        match rule {
+            Rule::Accept {
+                address: IpAddr::V6(_),
+                port: _,
+            } if !self.ipv6 => Err(Unsupported {
+                rule: *rule,
+                reason: "the packet filter of this host has no IPv6",
+            }),
+            Rule::Accept { .. } => Ok(()),
+        }
+    }
+}
+
+// === impl Unsupported ===
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rule, reason } = self;
+        write!(f, "{rule} cannot be opened here: {reason}")
+    }
+}
+
+impl std::error::Error for Unsupported {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_for_ipv6_is_refused_by_name_where_there_is_none() {
+        let accept = |address: &str| Rule::Accept {
+            address: address.parse().unwrap(),
+            port: "tcp/22".parse().unwrap(),
+        };
+        let only_v4 = Capabilities { ipv6: false };
+
+        assert_eq!(only_v4.can(&accept("192.0.2.7")), Ok(()));
+        assert_eq!(Capabilities::ALL.can(&accept("2001:db8::7")), Ok(()));
+        let refused = only_v4.can(&accept("2001:db8::7")).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "2001:db8::7 tcp/22 cannot be opened here: the packet filter of this host has no IPv6"
+        );
+    }
+}
