@@ -4,6 +4,9 @@
 //! record that is only half written: the normal state of a file that is being followed. A file that
 //! is replaced or cut is read again from its beginning (the replay check makes that harmless).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};

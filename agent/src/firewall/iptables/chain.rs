@@ -159,6 +159,8 @@ fn refused(program: &'static str, output: &Output) -> FirewallError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -199,6 +201,23 @@ COMMIT
 
         assert_eq!(jump_lines(&[1]), Vec::<String>::new());
         assert_eq!(jump_lines(&[2]), ["-D INPUT -j P", "-I INPUT 1 -j P"]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_iptables_prints_only_lines_that_are_the_jump_are_taken_for_it(
+            lines in prop::collection::vec(
+                prop_oneof![Just("-A INPUT -j P".to_owned()), "(-A INPUT )?[ -~]{0,20}"],
+                0..20,
+            ),
+        ) {
+            let found = jumps(&lines.join("\n"), "P");
+
+            let appended: Vec<_> = lines.iter().filter(|line| line.starts_with("-A ")).collect();
+            for (at, line) in (1..).zip(appended) {
+                prop_assert_eq!(found.contains(&at), line == "-A INPUT -j P");
+            }
+        }
     }
 
     #[test]
