@@ -18,43 +18,75 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::ca::Identity;
-use crate::start::StartError;
 use crate::store::seal::{KEY_LEN, SealKey};
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct DataDir(PathBuf);
 
+/// Why a directory cannot be used. What can be done about it is in `failure`.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// `init` changes no controller.
+    #[error("{0} holds a controller already; nothing was changed")]
+    Initialised(PathBuf),
+    /// `init` fills only an empty directory.
+    #[error("{0} is not empty")]
+    NotEmpty(PathBuf),
+    /// There is none, or `init` was interrupted.
+    #[error("{0} holds no controller")]
+    NotInitialised(PathBuf),
+    /// Two controllers cannot share a directory.
+    #[error("another controller serves {0}")]
+    Locked(PathBuf),
+    /// A file cannot be read or written.
+    #[error("cannot use {path}")]
+    File {
+        /// Of the file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file does not hold a key.
+    #[error("{0} is not a seal key (64 hexadecimal digits)")]
+    SealKey(PathBuf),
+}
+
 // === impl DataDir ===
 
 impl DataDir {
     /// A directory that `init` has made.
-    pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         let dir = Self(path.to_owned());
         if !dir.settings().exists() {
-            return Err(StartError::NotInitialised(path.to_owned()));
+            return Err(DataDirError::NotInitialised(path.to_owned()));
         }
         Ok(dir)
     }
 
     /// A directory for `init` to fill: new or empty, mode 0700.
-    pub(crate) fn create(path: &Path) -> Result<Self, StartError> {
+    pub(crate) fn create(path: &Path) -> Result<Self, DataDirError> {
         let dir = Self(path.to_owned());
         if dir.settings().exists() {
-            return Err(StartError::Initialised(path.to_owned()));
+            return Err(DataDirError::Initialised(path.to_owned()));
         }
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
-            .map_err(|error| StartError::file(path, error))?;
-        let mut entries = fs::read_dir(path).map_err(|error| StartError::file(path, error))?;
+            .map_err(|error| DataDirError::file(path, error))?;
+        let mut entries = fs::read_dir(path).map_err(|error| DataDirError::file(path, error))?;
         if entries.next().is_some() {
-            return Err(StartError::NotEmpty(path.to_owned()));
+            return Err(DataDirError::NotEmpty(path.to_owned()));
         }
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        fs::set_permissions(path, mode).map_err(|error| StartError::file(path, error))?;
+        fs::set_permissions(path, mode).map_err(|error| DataDirError::file(path, error))?;
         Ok(dir)
+    }
+
+    /// The text of the settings.
+    pub(crate) fn read_settings(&self) -> Result<String, DataDirError> {
+        read(&self.settings())
     }
 
     pub(crate) fn settings(&self) -> PathBuf {
@@ -66,7 +98,7 @@ impl DataDir {
     }
 
     /// The authority, or the server's identity.
-    pub(crate) fn identity(&self, name: &str) -> Result<Identity, StartError> {
+    pub(crate) fn identity(&self, name: &str) -> Result<Identity, DataDirError> {
         let [certificate, key] = self.identity_paths(name);
         Ok(Identity {
             certificate_pem: read(&certificate)?,
@@ -74,47 +106,51 @@ impl DataDir {
         })
     }
 
-    pub(crate) fn write_identity(&self, name: &str, identity: &Identity) -> Result<(), StartError> {
+    pub(crate) fn write_identity(
+        &self,
+        name: &str,
+        identity: &Identity,
+    ) -> Result<(), DataDirError> {
         let [certificate, key] = self.identity_paths(name);
         write_new(&certificate, 0o644, identity.certificate_pem.as_bytes())?;
         write_new(&key, 0o600, identity.key_pem.as_bytes())
     }
 
-    pub(crate) fn seal_key(&self) -> Result<SealKey, StartError> {
+    pub(crate) fn seal_key(&self) -> Result<SealKey, DataDirError> {
         let path = self.0.join("seal.key");
         let text = Zeroizing::new(read(&path)?);
-        let key = Zeroizing::new(unhex(text.trim()).ok_or(StartError::SealKey(path))?);
+        let key = Zeroizing::new(unhex(text.trim()).ok_or(DataDirError::SealKey(path))?);
         Ok(SealKey::new(&key))
     }
 
-    pub(crate) fn write_seal_key(&self, key: &[u8; KEY_LEN]) -> Result<(), StartError> {
+    pub(crate) fn write_seal_key(&self, key: &[u8; KEY_LEN]) -> Result<(), DataDirError> {
         let text = Zeroizing::new(hex(key) + "\n");
         write_new(&self.0.join("seal.key"), 0o600, text.as_bytes())
     }
 
     /// Written last by `init`.
-    pub(crate) fn write_settings(&self, text: &str) -> Result<(), StartError> {
+    pub(crate) fn write_settings(&self, text: &str) -> Result<(), DataDirError> {
         write_new(&self.settings(), 0o600, text.as_bytes())
     }
 
     /// The name of the last run, if there was one.
-    pub(crate) fn run(&self) -> Result<Option<String>, StartError> {
+    pub(crate) fn run(&self) -> Result<Option<String>, DataDirError> {
         let path = self.0.join("run");
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Some(text.trim().to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StartError::file(&path, error)),
+            Err(error) => Err(DataDirError::file(&path, error)),
         }
     }
 
-    pub(crate) fn write_run(&self, run: &str) -> Result<(), StartError> {
+    pub(crate) fn write_run(&self, run: &str) -> Result<(), DataDirError> {
         let path = self.0.join("run");
         program::files::replace(&path, 0o600, run.as_bytes())
-            .map_err(|error| StartError::file(&path, error))
+            .map_err(|error| DataDirError::file(&path, error))
     }
 
     /// Makes sure that no other controller serves this directory, for as long as the file lives.
-    pub(crate) fn lock(&self) -> Result<File, StartError> {
+    pub(crate) fn lock(&self) -> Result<File, DataDirError> {
         let path = self.0.join("lock");
         let file = OpenOptions::new()
             .create(true)
@@ -122,16 +158,27 @@ impl DataDir {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|error| StartError::file(&path, error))?;
+            .map_err(|error| DataDirError::file(&path, error))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
-            Err(fs::TryLockError::WouldBlock) => Err(StartError::Locked(self.0.clone())),
-            Err(fs::TryLockError::Error(error)) => Err(StartError::file(&path, error)),
+            Err(fs::TryLockError::WouldBlock) => Err(DataDirError::Locked(self.0.clone())),
+            Err(fs::TryLockError::Error(error)) => Err(DataDirError::file(&path, error)),
         }
     }
 
     fn identity_paths(&self, name: &str) -> [PathBuf; 2] {
         [".pem", "-key.pem"].map(|suffix| self.0.join(format!("{name}{suffix}")))
+    }
+}
+
+// === impl DataDirError ===
+
+impl DataDirError {
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 
@@ -151,10 +198,10 @@ fn unhex(text: &str) -> Option<[u8; KEY_LEN]> {
     bytes?.try_into().ok()
 }
 
-fn read(path: &Path) -> Result<String, StartError> {
-    fs::read_to_string(path).map_err(|error| StartError::file(path, error))
+fn read(path: &Path) -> Result<String, DataDirError> {
+    fs::read_to_string(path).map_err(|error| DataDirError::file(path, error))
 }
 
-fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), StartError> {
-    program::files::create(path, mode, bytes).map_err(|error| StartError::file(path, error))
+fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DataDirError> {
+    program::files::create(path, mode, bytes).map_err(|error| DataDirError::file(path, error))
 }

@@ -1,60 +1,104 @@
-//! Everything a request can fail with, and the one place where it becomes a gRPC status.
+//! Everything a request can fail with, in terms of what its caller can do about it.
 
 use fleet::{Role, UnknownRole};
-use tonic::Status;
+use tokio::task::JoinError;
 
-use crate::chain::chain;
+use crate::random::NoRandomness;
 use crate::store::error::StoreError;
 
-/// Why a request was not done, named without reference to gRPC.
+/// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Who asks is not known.
     #[error("no certificate of this fleet was presented")]
     Unauthenticated,
+    /// Its membership has ended, or its name is somebody else's now.
     #[error("the certificate names nobody who belongs to this fleet now")]
     NotMember,
+    /// An operator has ended its membership.
     #[error("{role} {name} is banned from this fleet")]
-    Banned { role: Role, name: String },
+    Banned {
+        /// Of the member.
+        role: Role,
+        /// Of the member.
+        name: String,
+    },
+    /// The caller's role has not the permission; `None` is everybody's.
     #[error("{path} may not be called by {}", who(*.role))]
-    NotAllowed { path: String, role: Option<Role> },
+    NotAllowed {
+        /// Of the RPC.
+        path: String,
+        /// Of the caller.
+        role: Option<Role>,
+    },
+    /// The peer has used up its allowance.
     #[error("too many requests from this peer; try again later")]
     TooMany,
+    /// The token does not admit its bearer.
     #[error("token refused")]
     Token(#[from] TokenRefused),
+    /// The member is not given a fresh certificate.
     #[error("renewal refused")]
     Renewal(#[from] RenewalRefused),
+    /// A field of the request makes no sense.
     #[error("{field}: {problem}")]
     Invalid {
+        /// As the contract names it.
         field: &'static str,
+        /// What is wrong with it.
         problem: String,
     },
+    /// Two members of one role cannot have one name.
     #[error("there is a {role} called `{name}` already")]
-    NameTaken { role: Role, name: String },
+    NameTaken {
+        /// Of the member that has the name.
+        role: Role,
+        /// The name.
+        name: String,
+    },
+    /// What was asked for does not exist.
     #[error("no {what}")]
-    NotFound { what: String },
+    NotFound {
+        /// Reads on after "no".
+        what: String,
+    },
+    /// Somebody else has applied a policy since.
     #[error(
         "the policy is at generation {current}, not at {base}: look at what changed, and apply again"
     )]
-    StaleBase { base: u64, current: u64 },
+    StaleBase {
+        /// What the caller had seen.
+        base: u64,
+        /// What is in force.
+        current: u64,
+    },
+    /// The policy has mistakes, all of them named.
     #[error("invalid policy\n{0}")]
     InvalidPolicy(policy::InvalidPolicy),
-    #[error("no randomness from the system")]
-    Random,
+    /// The system gave no randomness.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// A certificate or signature could not be made.
     #[error("no certificate could be made")]
     Certificate(#[from] rcgen::Error),
+    /// The store did not do it.
     #[error("store")]
     Store(#[from] StoreError),
+    /// A defect, or the controller is stopping.
     #[error("a task broke off")]
-    Task(#[from] tokio::task::JoinError),
+    Task(#[from] JoinError),
 }
 
 /// Why a token does not admit its bearer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TokenRefused {
+    /// It was made by another fleet, or by nobody.
     #[error("it is none of this fleet's")]
     Unknown,
+    /// Its life is over.
     #[error("it has expired; ask an operator for another")]
     Expired,
+    /// Somebody else came first.
     #[error("it was redeemed already; ask an operator for another")]
     Used,
 }
@@ -62,10 +106,33 @@ pub enum TokenRefused {
 /// Why a member is not given a fresh certificate.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RenewalRefused {
+    /// It does not prove who asks.
     #[error("no member of this name, or not its signature")]
     Signature,
+    /// It may be an old one, sent again.
     #[error("signed at another time than now: is the clock right?")]
     Clock,
+}
+
+/// What a caller can do about an error. Each front says it in its own protocol's codes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Remedy {
+    /// Ask an operator for the permission, or for membership.
+    AskForPermission,
+    /// Present a certificate.
+    Authenticate,
+    /// Choose another name.
+    ChooseAnother,
+    /// Correct the request.
+    Correct,
+    /// Ask for something that exists.
+    LookElsewhere,
+    /// Nothing: the fault is the controller's, and its log has the cause.
+    ReadTheLog,
+    /// Look at what has changed since, and begin again.
+    StartOver,
+    /// Ask again later.
+    Wait,
 }
 
 // === impl Error ===
@@ -82,40 +149,34 @@ impl Error {
         Self::NotFound { what: what.into() }
     }
 
-    /// The error and its causes, outermost first.
-    pub(crate) fn chain(&self) -> String {
-        chain(self)
+    pub(crate) fn no_generation(generation: u64) -> Self {
+        Self::not_found(format!("policy has generation {generation}"))
+    }
+
+    /// What the caller can do about it.
+    pub(crate) const fn remedy(&self) -> Remedy {
+        match self {
+            Self::Unauthenticated => Remedy::Authenticate,
+            Self::NotMember
+            | Self::Banned { .. }
+            | Self::NotAllowed { .. }
+            | Self::Token(_)
+            | Self::Renewal(_) => Remedy::AskForPermission,
+            Self::TooMany => Remedy::Wait,
+            Self::Invalid { .. } | Self::InvalidPolicy(_) => Remedy::Correct,
+            Self::NameTaken { .. } => Remedy::ChooseAnother,
+            Self::NotFound { .. } => Remedy::LookElsewhere,
+            Self::StaleBase { .. } => Remedy::StartOver,
+            Self::Random(_) | Self::Certificate(_) | Self::Store(_) | Self::Task(_) => {
+                Remedy::ReadTheLog
+            }
+        }
     }
 }
 
 impl From<UnknownRole> for Error {
     fn from(error: UnknownRole) -> Self {
         Self::invalid("role", error.to_string())
-    }
-}
-
-/// Decides what a caller may learn: its own mistakes in full, ours only that there was one.
-impl From<Error> for Status {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Unauthenticated => Self::unauthenticated(error.chain()),
-            Error::NotMember
-            | Error::Banned { .. }
-            | Error::NotAllowed { .. }
-            | Error::Token(_)
-            | Error::Renewal(_) => Self::permission_denied(error.chain()),
-            Error::TooMany => Self::resource_exhausted(error.chain()),
-            Error::Invalid { .. } | Error::InvalidPolicy(_) => {
-                Self::invalid_argument(error.chain())
-            }
-            Error::NameTaken { .. } => Self::already_exists(error.chain()),
-            Error::NotFound { .. } => Self::not_found(error.chain()),
-            Error::StaleBase { .. } => Self::failed_precondition(error.chain()),
-            Error::Random | Error::Certificate(_) | Error::Store(_) | Error::Task(_) => {
-                tracing::error!(error = error.chain(), "request failed");
-                Self::internal("internal error; the controller's log has the cause")
-            }
-        }
     }
 }
 

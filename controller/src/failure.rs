@@ -4,52 +4,48 @@ use std::borrow::Cow;
 
 use program::{Exit, Failure};
 
+use crate::data_dir::DataDirError;
 use crate::start::StartError;
 
 impl Failure for StartError {
     fn exit(&self) -> Exit {
         match self {
             Self::Settings { .. } => Exit::Invalid,
-            Self::Initialised(_)
-            | Self::NotEmpty(_)
-            | Self::NotInitialised(_)
-            | Self::Locked(_)
-            | Self::File { .. }
-            | Self::SealKey(_)
+            Self::DataDir(_)
             | Self::Authority(_)
             | Self::Database { .. }
-            | Self::Listen { .. }
-            | Self::Tls(_)
-            | Self::Random
+            | Self::Server(_)
+            | Self::Random(_)
             | Self::Request(_) => Exit::Refused,
         }
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
-        let hint = match self {
-            Self::NotEmpty(_) => {
-                "give a new directory, or remove what an interrupted `init` left there"
-            }
-            Self::NotInitialised(dir) => {
-                let dir = dir.display();
-                let make = format!(
-                    "make one with `postern-controller init --data {dir} --address HOST:PORT`"
-                );
-                return Some(make.into());
-            }
-            Self::SealKey(_) => "restore it from a backup",
-            Self::Initialised(_)
-            | Self::Locked(_)
-            | Self::File { .. }
-            | Self::Settings { .. }
+        match self {
+            Self::DataDir(error) => data_dir_hint(error),
+            Self::Database { .. } => Some("restore it from a backup if it is damaged".into()),
+            Self::Settings { .. }
             | Self::Authority(_)
-            | Self::Database { .. }
-            | Self::Listen { .. }
-            | Self::Tls(_)
-            | Self::Random
-            | Self::Request(_) => return None,
-        };
-        Some(hint.into())
+            | Self::Server(_)
+            | Self::Random(_)
+            | Self::Request(_) => None,
+        }
+    }
+}
+
+fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {
+    match error {
+        DataDirError::NotEmpty(_) => {
+            Some("give a new directory, or remove what an interrupted `init` left there".into())
+        }
+        DataDirError::NotInitialised(dir) => {
+            let dir = dir.display();
+            let make =
+                format!("make one with `postern-controller init --data {dir} --address HOST:PORT`");
+            Some(make.into())
+        }
+        DataDirError::SealKey(_) => Some("restore it from a backup".into()),
+        DataDirError::Initialised(_) | DataDirError::Locked(_) | DataDirError::File { .. } => None,
     }
 }
 
@@ -64,7 +60,9 @@ mod tests {
 
     use super::*;
     use crate::error::{Error, RenewalRefused, TokenRefused};
-    use crate::store::error::StoreError;
+    use crate::server::ServerError;
+    use crate::store::error::{EngineError, NotCommitted, StoreError};
+    use crate::store::seal::SealError;
 
     fn cause() -> io::Error {
         io::Error::other("stuck")
@@ -73,16 +71,24 @@ mod tests {
     #[test]
     fn no_cause_is_said_twice_and_none_is_lost() {
         let errors = [
-            StartError::file(Path::new("/somewhere/ca.pem"), cause()),
+            DataDirError::file(Path::new("/somewhere/ca.pem"), cause()).into(),
             StartError::Authority(rcgen::Error::KeyGenerationUnavailable),
-            StartError::Listen {
-                address: SocketAddr::from(([192, 0, 2, 1], 7443)),
-                error: cause(),
+            StartError::Database {
+                path: PathBuf::from("controller.db"),
+                source: StoreError::Engine(EngineError::new(cause())),
             },
+            StartError::Server(ServerError::Listen {
+                address: SocketAddr::from(([192, 0, 2, 1], 7443)),
+                source: cause(),
+            }),
             StartError::Request(Error::Token(TokenRefused::Used)),
             StartError::Request(Error::Renewal(RenewalRefused::Clock)),
             StartError::Request(Error::Certificate(rcgen::Error::KeyGenerationUnavailable)),
             StartError::Request(Error::Store(StoreError::Closed)),
+            StartError::Request(Error::Store(StoreError::NotCommitted(
+                NotCommitted::Refused(EngineError::new(cause())),
+            ))),
+            StartError::Request(Error::Store(StoreError::Seal(SealError::NotAuthentic))),
         ];
         for error in errors {
             assert_eq!(said_twice(&error), None, "{error:?}");
@@ -92,10 +98,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_refused_and_one_with_mistakes_is_invalid() {
-        let missing = StartError::file(Path::new("ca.pem"), io::ErrorKind::NotFound.into());
+        let missing = DataDirError::file(Path::new("ca.pem"), io::ErrorKind::NotFound.into());
+        let missing = StartError::from(missing);
         let mistakes = StartError::Settings {
             path: PathBuf::from("controller.toml"),
-            error: crate::settings::Settings::parse("fleet = 1").unwrap_err(),
+            mistakes: crate::settings::Settings::parse("fleet = 1").unwrap_err(),
         };
 
         assert_eq!(missing.exit(), Exit::Refused);

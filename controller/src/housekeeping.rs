@@ -1,4 +1,4 @@
-//! What runs beside the requests: telling siblings of claims, and forgetting what is old.
+//! What runs beside the requests: telling hosts of claims, and forgetting what is old.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,9 +10,10 @@ use crate::chain::chain;
 use crate::clock;
 use crate::context::Context;
 use crate::store::Claim;
+use crate::timestamp::Timestamp;
 
 /// Won claims that wait to be told; more are left out, and the host learns of them when it claims.
-const WON_QUEUE_MAX: usize = 8_192;
+pub(crate) const WON_QUEUE_MAX: usize = 8_192;
 /// Claims told at once.
 const WON_BATCH_MAX: usize = 1_024;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
@@ -21,11 +22,10 @@ const PRUNE_BATCH: u32 = 2_000;
 /// Claims are kept this much longer than their host asked, whose clock may be fast.
 const PRUNE_GRACE_SECS: u64 = 300;
 
-/// Starts both; won claims go into the sender.
-pub(crate) fn spawn(context: &Arc<Context>) -> mpsc::Sender<Claim> {
-    let (won, queue) = mpsc::channel(WON_QUEUE_MAX);
+/// Starts both; won claims come out of the queue.
+pub(crate) fn spawn(context: &Arc<Context>, won: mpsc::Receiver<Claim>) {
     for task in [
-        tokio::spawn(tell_siblings(Arc::clone(context), queue)),
+        tokio::spawn(announce(Arc::clone(context), won)),
         tokio::spawn(prune(Arc::clone(context))),
     ] {
         context.tasks.spawn(async move {
@@ -34,19 +34,20 @@ pub(crate) fn spawn(context: &Arc<Context>) -> mpsc::Sender<Claim> {
             }
         });
     }
-    won
 }
 
-async fn tell_siblings(context: Arc<Context>, mut queue: mpsc::Receiver<Claim>) {
+async fn announce(context: Arc<Context>, mut won: mpsc::Receiver<Claim>) {
     let mut batch = Vec::new();
     loop {
         tokio::select! {
             () = context.stopping.cancelled() => return,
-            received = queue.recv_many(&mut batch, WON_BATCH_MAX) => if received == 0 {
+            received = won.recv_many(&mut batch, WON_BATCH_MAX) => if received == 0 {
                 return;
             },
         }
-        context.publisher.tell_siblings(&batch);
+        context
+            .sessions
+            .announce(&context.rollout.targets(), &batch);
         batch.clear();
     }
 }
@@ -60,15 +61,20 @@ async fn prune(context: Arc<Context>) {
             _ = tick.tick() => {}
         }
         context.limits.prune();
-        let before_secs = clock::now_secs().saturating_sub(PRUNE_GRACE_SECS);
-        loop {
-            match context.store.forget_claims(before_secs, PRUNE_BATCH).await {
-                Ok(0) => break,
-                Ok(claims) => tracing::debug!(claims, "claims forgotten"),
-                Err(error) => {
-                    tracing::warn!(error = chain(&error), "old claims stay");
-                    break;
-                }
+        forget_claims(&context, clock::now()).await;
+    }
+}
+
+/// Forgets all claims that are old enough.
+async fn forget_claims(context: &Context, now: Timestamp) {
+    let before_secs = now.secs().saturating_sub(PRUNE_GRACE_SECS);
+    loop {
+        match context.store.forget_claims(before_secs, PRUNE_BATCH).await {
+            Ok(0) => break,
+            Ok(claims) => tracing::debug!(claims, "claims forgotten"),
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "old claims stay");
+                break;
             }
         }
     }

@@ -1,43 +1,52 @@
 //! The controller of a fleet: policy, membership, the shared replay list and the audit log.
 //!
-//! | room | what |
+//! | module | what |
 //! |---|---|
 //! | `start`, `data_dir`, `settings` | from a directory to a running controller |
-//! | `ca`, `invite` | certificates, one-time tokens |
-//! | `server`, `authorize`, `limits` | TLS; who may call what; how much one peer may ask |
-//! | `service` | the five services of the contract, each handler a few lines |
-//! | `roster` | who belongs to the fleet, in memory |
-//! | `compile`, `publisher`, `session` | policy → each host's text → the stream of each host |
+//! | `server` | TLS, layers, services |
+//! | `access` | who may call what, and how much |
+//! | `grpc` | the contract's services: conversion only |
+//! | `app` | the use cases, plain functions |
+//! | `rollout`, `targets` | the policy in force, and what each host should have by it |
+//! | `sessions` | the hosts that are listening, and what each is told |
 //! | `store` | what is kept, one method for each transaction; the only place with SQL |
-//! | `housekeeping` | telling siblings of claims; forgetting what is old |
+//! | `ca` | certificates |
+//! | `housekeeping` | telling hosts of claims; forgetting what is old |
+//! | `clock`, `timestamp` | the one place that reads the clock, and what it gives |
 //!
-//! A request passes TLS, the tracing and authorization layers and the limits, then one handler, which
-//! writes through the store and, when policy or membership changed, asks the publisher to compile.
+//! A request passes TLS, the layers of tracing and `access`, then one handler of `grpc`, which calls
+//! one function of `app` with the time. That writes through the store and, when policy or membership
+//! changed, asks the rollout to compile.
 
-mod authorize;
+mod access;
+mod app;
 mod ca;
 mod chain;
 mod clock;
-mod compile;
 mod context;
 mod data_dir;
 mod error;
 mod failure;
+mod grpc;
 mod housekeeping;
-mod invite;
-mod limits;
-mod publisher;
-mod roster;
+mod random;
+mod rollout;
 mod server;
-mod service;
-mod session;
+mod sessions;
 mod settings;
 mod start;
 mod store;
+mod targets;
+mod timestamp;
 
-pub use authorize::{Access, access};
+pub use access::permission::Permission;
+pub use access::roles::may;
+pub use access::rpc::{Requirement, requirement};
+pub use app::tokens::{TTL_DEFAULT, TTL_MAX, Wanted};
+pub use data_dir::DataDirError;
 pub use error::{Error, RenewalRefused, TokenRefused};
-pub use invite::{TTL_DEFAULT, TTL_MAX, Wanted};
+pub use random::NoRandomness;
+pub use server::ServerError;
 pub use settings::{InvalidSettings, Settings, is_name};
 pub use start::{Running, StartError, create_token, init};
 pub use store::error::{EngineError, NotCommitted, StoreError};

@@ -1,5 +1,6 @@
 //! The gRPC server: TLS, layers and services.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,6 @@ use fleet::wire::audit_server::AuditServer;
 use fleet::wire::directory_server::DirectoryServer;
 use fleet::wire::enrollment_server::EnrollmentServer;
 use fleet::wire::operator_server::OperatorServer;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
@@ -17,16 +17,14 @@ use tonic::transport::{Certificate, Server, ServerTlsConfig};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
-use crate::authorize::AuthorizeLayer;
+use crate::access::layer::AuthorizeLayer;
 use crate::ca::Identity;
 use crate::context::Context;
-use crate::service::agent::AgentService;
-use crate::service::audit::AuditService;
-use crate::service::directory::DirectoryService;
-use crate::service::enrollment::EnrollmentService;
-use crate::service::operator::OperatorService;
-use crate::start::StartError;
-use crate::store::Claim;
+use crate::grpc::agent::AgentService;
+use crate::grpc::audit::AuditService;
+use crate::grpc::directory::DirectoryService;
+use crate::grpc::enrollment::EnrollmentService;
+use crate::grpc::operator::OperatorService;
 
 /// The answer to a request must begin within this. Streams begin at once and then go on.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,9 +43,25 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long open requests may take to finish when the controller stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Why the server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address is taken, not this machine's, or not allowed.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Where it was to listen.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The certificate and its key cannot be used.
+    #[error("TLS")]
+    Tls(#[source] tonic::transport::Error),
+}
+
 /// Begins to listen.
-pub(crate) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpIncoming), StartError> {
-    let failed = |error| StartError::Listen { address, error };
+pub(crate) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpIncoming), ServerError> {
+    let failed = |source| ServerError::Listen { address, source };
     let incoming = TcpIncoming::bind(address)
         .map_err(failed)?
         .with_nodelay(Some(true));
@@ -60,8 +74,7 @@ pub(crate) fn spawn(
     context: &Arc<Context>,
     identity: &Identity,
     incoming: TcpIncoming,
-    won: mpsc::Sender<Claim>,
-) -> Result<JoinHandle<()>, StartError> {
+) -> Result<JoinHandle<()>, ServerError> {
     let authorize = AuthorizeLayer {
         fleet: context.settings.fleet.as_str().into(),
         roster: Arc::clone(&context.roster),
@@ -69,7 +82,7 @@ pub(crate) fn spawn(
     };
     let router = Server::builder()
         .tls_config(tls(identity, context.authority.ca_pem()))
-        .map_err(|error| StartError::Tls(error.to_string()))?
+        .map_err(ServerError::Tls)?
         .timeout(REQUEST_TIMEOUT)
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
@@ -81,7 +94,7 @@ pub(crate) fn spawn(
         )
         .layer(authorize)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
-        .add_routes(routes(context, won));
+        .add_routes(routes(context));
     let stopping = context.stopping.clone();
     let stop = stopping.clone().cancelled_owned();
     let drained = async move {
@@ -101,12 +114,12 @@ pub(crate) fn spawn(
 }
 
 /// The five services of the contract, and health.
-fn routes(context: &Arc<Context>, won: mpsc::Sender<Claim>) -> Routes {
+fn routes(context: &Arc<Context>) -> Routes {
     let context = || Arc::clone(context);
     // Without a name it says that the whole server serves, which is so from the first moment.
     let (_, health) = tonic_health::server::health_reporter();
     let enrollment = EnrollmentService::new(context());
-    let agent = AgentService::new(context(), won);
+    let agent = AgentService::new(context());
     let operator = OperatorService::new(context());
     Routes::new(health)
         .add_service(EnrollmentServer::new(enrollment))

@@ -1,25 +1,28 @@
 //! `init` and the way from a directory to a running controller.
 
 use std::fs::File;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fleet::{Role, Token};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::limits::RateLimits;
+use crate::access::roster::Roster;
+use crate::app::tokens::{self, Wanted};
 use crate::ca::Authority;
 use crate::clock;
-use crate::context::Context;
-use crate::data_dir::{DataDir, hex};
+use crate::context::{Context, Endpoint};
+use crate::data_dir::{DataDir, DataDirError, hex};
 use crate::error::Error;
-use crate::invite::{Inviter, Wanted};
-use crate::limits::Limits;
-use crate::publisher::Publisher;
-use crate::roster::Roster;
+use crate::random::{NoRandomness, random};
+use crate::rollout::Rollout;
+use crate::server::ServerError;
+use crate::sessions::registry::Registry;
 use crate::settings::{InvalidSettings, Settings};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -29,42 +32,37 @@ use crate::{housekeeping, server};
 /// Why the controller cannot be made or started. What can be done about it is in `failure`.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("{0} holds a controller already; nothing was changed")]
-    Initialised(PathBuf),
-    #[error("{0} is not empty")]
-    NotEmpty(PathBuf),
-    #[error("{0} holds no controller")]
-    NotInitialised(PathBuf),
-    #[error("another controller serves {0}")]
-    Locked(PathBuf),
-    #[error("cannot use {path}")]
-    File {
-        path: PathBuf,
-        #[source]
-        error: io::Error,
-    },
+    /// Its directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Its settings; a person is to correct them.
+    ///
     /// With every mistake in the message, one a line.
-    #[error("{path} is invalid\n{error}")]
+    #[error("{path} is invalid\n{mistakes}")]
     Settings {
+        /// Of the file.
         path: PathBuf,
-        error: InvalidSettings,
+        /// All of them.
+        mistakes: InvalidSettings,
     },
-    #[error("{0} is not a seal key (64 hexadecimal digits)")]
-    SealKey(PathBuf),
+    /// What lies beside the database is damaged.
     #[error("the certificate authority cannot be used")]
     Authority(#[from] rcgen::Error),
-    #[error("{path}: {error}; restore it from a backup if it is damaged")]
-    Database { path: PathBuf, error: String },
-    #[error("cannot listen on {address}")]
-    Listen {
-        address: SocketAddr,
-        #[source]
-        error: io::Error,
+    /// It cannot be opened.
+    #[error("cannot use {path}")]
+    Database {
+        /// Of the file.
+        path: PathBuf,
+        /// What the store says.
+        source: StoreError,
     },
-    #[error("TLS: {0}")]
-    Tls(String),
-    #[error("no randomness from the system")]
-    Random,
+    /// Its server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The system gave no randomness.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// What was asked for cannot be.
     #[error(transparent)]
     Request(#[from] Error),
 }
@@ -84,29 +82,28 @@ pub struct Running {
 ///
 /// [`StartError`]. A directory that holds a controller is never changed.
 pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, StartError> {
-    let settings = Settings::text(fleet, address).map_err(|error| StartError::Settings {
+    let settings = Settings::text(fleet, address).map_err(|mistakes| StartError::Settings {
         path: data.join("controller.toml"),
-        error,
+        mistakes,
     })?;
     let dir = DataDir::create(data)?;
-    let now_secs = clock::now_secs();
-    let ca = Authority::create(fleet, now_secs)?;
+    let now = clock::now();
+    let ca = Authority::create(fleet, now.secs())?;
     let authority = Authority::open(&ca)?;
     dir.write_identity("ca", &ca)?;
-    dir.write_identity("server", &authority.server(now_secs)?)?;
+    dir.write_identity("server", &authority.server(now.secs())?)?;
     let seal = random()?;
     dir.write_seal_key(&seal)?;
 
     let store = open_store(&dir, SealKey::new(&seal))?;
     let epoch = hex(&random::<16>()?);
-    store.create_fleet(epoch, now_secs).await?;
-    let inviter = Inviter {
+    store.create_fleet(epoch, now.secs()).await?;
+    let endpoint = Endpoint {
         address: address.to_owned(),
         ca_fingerprint: authority.fingerprint(),
     };
-    let token = inviter
-        .invite(&store, first_operator(), "postern-controller init")
-        .await?;
+    let creator = "postern-controller init";
+    let token = tokens::issue(&store, &endpoint, first_operator(), creator, now).await?;
     store.close().await;
     dir.write_settings(&settings)?;
     Ok(token)
@@ -122,13 +119,12 @@ pub async fn create_token(data: &Path, wanted: Wanted) -> Result<Token, StartErr
     let settings = read_settings(&dir)?;
     let authority = Authority::open(&dir.identity("ca")?)?;
     let store = open_store(&dir, dir.seal_key()?)?;
-    let inviter = Inviter {
+    let endpoint = Endpoint {
         address: settings.address,
         ca_fingerprint: authority.fingerprint(),
     };
-    let token = inviter
-        .invite(&store, wanted, "postern-controller token")
-        .await?;
+    let creator = "postern-controller token";
+    let token = tokens::issue(&store, &endpoint, wanted, creator, clock::now()).await?;
     store.close().await;
     Ok(token)
 }
@@ -151,10 +147,13 @@ impl Running {
         let replay_floor_secs = name_this_run(&dir, &store).await?;
 
         let roster = Arc::new(Roster::load(&store).await?);
-        let publisher = Publisher::load(store.clone(), Arc::clone(&roster)).await?;
+        let sessions = Arc::new(Registry::default());
+        let rollout =
+            Rollout::load(store.clone(), Arc::clone(&roster), Arc::clone(&sessions)).await?;
+        let (won, won_queue) = mpsc::channel(housekeeping::WON_QUEUE_MAX);
         let (bound, incoming) = server::bind(listen.unwrap_or(settings.listen))?;
         let context = Arc::new(Context {
-            inviter: Inviter {
+            endpoint: Endpoint {
                 address: settings.address.clone(),
                 ca_fingerprint: authority.fingerprint(),
             },
@@ -162,14 +161,16 @@ impl Running {
             authority,
             store,
             roster,
-            publisher: Arc::new(publisher),
-            limits: Arc::new(Limits::new()),
+            rollout,
+            sessions,
+            limits: Arc::new(RateLimits::new()),
+            won,
             replay_floor_secs,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        let won = housekeeping::spawn(&context);
-        let server = server::spawn(&context, &dir.identity("server")?, incoming, won)?;
+        housekeeping::spawn(&context, won_queue);
+        let server = server::spawn(&context, &dir.identity("server")?, incoming)?;
         Ok(Self {
             address: bound,
             context,
@@ -190,11 +191,11 @@ impl Running {
     ///
     /// [`Error`] when what is wanted cannot be.
     pub async fn invite(&self, wanted: Wanted) -> Result<Token, Error> {
-        let inviter = Inviter {
+        let endpoint = Endpoint {
             address: self.address.to_string(),
             ca_fingerprint: self.context.authority.fingerprint(),
         };
-        inviter.invite(&self.context.store, wanted, "test").await
+        tokens::issue(&self.context.store, &endpoint, wanted, "test", clock::now()).await
     }
 
     /// Resolves when the controller can no longer serve, which is a defect or a dying disk.
@@ -225,16 +226,13 @@ fn first_operator() -> Wanted {
 
 fn open_store(dir: &DataDir, seal: SealKey) -> Result<Store, StartError> {
     let path = dir.database();
-    Store::open(&path, seal).map_err(|error| StartError::Database {
-        path,
-        error: crate::chain::chain(&error),
-    })
+    Store::open(&path, seal).map_err(|source| StartError::Database { path, source })
 }
 
 fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
     let path = dir.settings();
-    let text = std::fs::read_to_string(&path).map_err(|error| StartError::file(&path, error))?;
-    Settings::parse(&text).map_err(|error| StartError::Settings { path, error })
+    let text = dir.read_settings()?;
+    Settings::parse(&text).map_err(|mistakes| StartError::Settings { path, mistakes })
 }
 
 /// Finds out whether the database is the one that the last run left, and names this run in both the
@@ -246,7 +244,7 @@ fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
 async fn name_this_run(dir: &DataDir, store: &Store) -> Result<u64, StartError> {
     let run = hex(&random::<16>()?);
     let begun = store
-        .begin_run(dir.run()?, run.clone(), clock::now_secs())
+        .begin_run(dir.run()?, run.clone(), clock::now().secs())
         .await?;
     if begun.restored {
         tracing::warn!(
@@ -255,23 +253,6 @@ async fn name_this_run(dir: &DataDir, store: &Store) -> Result<u64, StartError> 
     }
     dir.write_run(&run)?;
     Ok(begun.replay_floor_secs)
-}
-
-fn random<const N: usize>() -> Result<[u8; N], StartError> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|_| StartError::Random)?;
-    Ok(bytes)
-}
-
-// === impl StartError ===
-
-impl StartError {
-    pub(crate) fn file(path: &Path, error: io::Error) -> Self {
-        Self::File {
-            path: path.to_owned(),
-            error,
-        }
-    }
 }
 
 impl From<StoreError> for StartError {

@@ -51,7 +51,7 @@ pub struct EngineError(Arc<dyn Error + Send + Sync>);
 // === impl EngineError ===
 
 impl EngineError {
-    pub(super) fn new(error: impl Error + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(error))
     }
 }

@@ -59,10 +59,15 @@ impl Sqlite {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let mut connection = connection::writing(path)?;
         migrations::apply(&mut connection)?;
-        let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer::run(&connection, queue))
+            .spawn(move || {
+                writer::run(&connection, &mut queue);
+                // In this order: whoever waits for the end of the queue finds the database closed.
+                drop(connection);
+                drop(queue);
+            })
             .map_err(|error| StoreError::Engine(EngineError::new(error)))?;
         Ok(Self {
             jobs,

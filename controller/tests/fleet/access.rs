@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use controller::{Access, access};
+use controller::{Requirement, may, requirement};
 use fleet::Role;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -52,14 +52,14 @@ fn every_rpc_of_the_contract_says_who_may_call_it() {
 
     assert!(paths.len() > 15, "{paths:?}");
     for path in paths {
-        assert!(access(&path).is_some(), "{path} is not in the table");
+        assert!(requirement(&path).is_some(), "{path} is not in the table");
     }
 }
 
 #[test]
 fn only_enrollment_and_health_are_open_to_strangers() {
     for path in paths() {
-        let open = access(&path) == Some(Access::Anyone);
+        let open = requirement(&path) == Some(Requirement::Nothing);
         assert_eq!(open, path.starts_with("/postern.v1.Enrollment/"), "{path}");
     }
 }
@@ -74,7 +74,7 @@ async fn every_rpc_is_denied_to_every_other_role_and_to_strangers() {
     }
 
     for path in paths() {
-        let Some(Access::Roles(allowed)) = access(&path) else {
+        let Some(Requirement::Permission(permission)) = requirement(&path) else {
             continue;
         };
         let refused = call(&stranger, &path).await.unwrap_err();
@@ -84,11 +84,7 @@ async fn every_rpc_is_denied_to_every_other_role_and_to_strangers() {
             let denied = answer
                 .as_ref()
                 .is_err_and(|status| status.message().contains("may not be called by"));
-            assert_eq!(
-                denied,
-                !allowed.contains(&role),
-                "{path} {role}: {answer:?}"
-            );
+            assert_eq!(denied, !may(role, permission), "{path} {role}: {answer:?}");
         }
     }
 }

@@ -116,8 +116,10 @@ async fn a_damaged_database_is_a_clear_error() {
 
     let error = controller::Running::start(&data, None).await.unwrap_err();
 
-    let text = error.to_string();
+    let text = program::one_line(&error).to_string();
     assert!(text.contains("controller.db"), "{text}");
-    assert!(text.contains("backup"), "{text}");
+    assert!(text.contains("not a database"), "{text}");
+    let hint = program::Failure::hint(&error).unwrap();
+    assert!(hint.contains("backup"), "{hint}");
     drop(dir);
 }

@@ -5,12 +5,13 @@
 //! has a savepoint, so that one that fails undoes itself alone.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::chain::chain;
+use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, StoreError};
 
 /// Writes in one transaction at most: bounds how long the first of them waits for the last.
@@ -87,9 +88,9 @@ pub(super) fn job<T: Send + 'static>(
 }
 
 /// Serves the queue until it is closed or says stop.
-pub(super) fn run(connection: &Connection, mut queue: mpsc::Receiver<Message>) {
+pub(super) fn run(connection: &Connection, queue: &mut mpsc::Receiver<Message>) {
     while let Some(Message::Run(first)) = queue.blocking_recv() {
-        if batch(connection, first, &mut queue) {
+        if batch(connection, first, queue) {
             break;
         }
     }
@@ -107,7 +108,7 @@ fn batch(connection: &Connection, first: Job, queue: &mut mpsc::Receiver<Message
     }
     let mut answers = vec![first.0.run(connection)];
     let mut stop = false;
-    let began = now();
+    let began = clock::instant();
     // Whatever ran after the engine rolled back by itself would be committed alone, so nothing does.
     while answers.len() < BATCH_MAX
         && began.elapsed() < BATCH_TIME_MAX
@@ -177,14 +178,6 @@ fn in_savepoint<T>(
     }
     connection.prepare_cached("RELEASE job")?.execute([])?;
     result
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the writer measures how long a batch has taken"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 #[cfg(test)]

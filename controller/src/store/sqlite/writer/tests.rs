@@ -15,12 +15,12 @@ fn insert(connection: &Connection, number: i64) -> Result<(), StoreError> {
 
 /// Runs writes as one queue and gives what is in the table afterwards.
 fn serve(connection: &Connection, jobs: Vec<Job>) -> Vec<i64> {
-    let (sender, queue) = mpsc::channel(16);
+    let (sender, mut queue) = mpsc::channel(16);
     for job in jobs {
         sender.try_send(Message::Run(job)).ok().unwrap();
     }
     drop(sender);
-    run(connection, queue);
+    run(connection, &mut queue);
     let mut statement = connection.prepare("SELECT n FROM t ORDER BY n").unwrap();
     let numbers = statement.query_map([], |row| row.get(0)).unwrap();
     numbers.map(Result::unwrap).collect()

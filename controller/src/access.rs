@@ -1,0 +1,17 @@
+//! Who may call what, and how much.
+//!
+//! | file | what |
+//! |---|---|
+//! | `rpc` | the permission that each RPC needs; an RPC that is not listed is denied |
+//! | `permission`, `roles` | what may be permitted, and the one table of which role may do it |
+//! | `caller`, `roster` | who makes a request, and who belongs to the fleet |
+//! | `limits` | how much one peer may ask |
+//! | `layer` | all of this in front of every service |
+
+pub(crate) mod caller;
+pub(crate) mod layer;
+pub(crate) mod limits;
+pub(crate) mod permission;
+pub(crate) mod roles;
+pub(crate) mod roster;
+pub(crate) mod rpc;

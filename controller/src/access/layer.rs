@@ -1,0 +1,170 @@
+//! The table of permissions in front of every service.
+//!
+//! TLS has verified a client certificate, if one was presented, against the fleet's CA. Here its one
+//! URI name is read and looked up in the roster, and its role must have the permission that the RPC
+//! needs. Enrollment has no certificate yet; everything else needs one. A banned member is turned
+//! away at its next request, whatever connection it has.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{Extensions, Request, Response};
+use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tower::{Layer, Service};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::caller::{Caller, PeerAddress};
+use super::limits::{Peer, RateLimits};
+use super::roles::may;
+use super::roster::Roster;
+use super::rpc::{Requirement, requirement};
+use crate::ca;
+use crate::chain::chain;
+use crate::error::Error;
+
+/// Puts the table in front of every service.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthorizeLayer {
+    pub(crate) fleet: Arc<str>,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) limits: Arc<RateLimits>,
+}
+
+/// A service behind the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Authorize<S> {
+    inner: S,
+    rules: AuthorizeLayer,
+}
+
+// === impl AuthorizeLayer ===
+
+impl AuthorizeLayer {
+    /// Decides about a request, and leaves in it who makes it.
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Error> {
+        let path = request.uri().path();
+        let not_allowed = |role| Error::NotAllowed {
+            path: path.to_owned(),
+            role,
+        };
+        let requirement = requirement(path).ok_or_else(|| not_allowed(None))?;
+        let address = peer_address(request.extensions());
+        let caller = match requirement {
+            Requirement::Nothing => None,
+            Requirement::Permission(permission) => {
+                let caller = self.caller(request.extensions())?;
+                if !may(caller.role, permission) {
+                    return Err(not_allowed(Some(caller.role)));
+                }
+                Some(caller)
+            }
+        };
+        let peer = match &caller {
+            Some(caller) => Peer::Member(caller.id),
+            None => Peer::stranger(address),
+        };
+        self.limits.admit(peer)?;
+
+        let extensions = request.extensions_mut();
+        extensions.insert(PeerAddress(address));
+        if let Some(caller) = caller {
+            extensions.insert(caller);
+        }
+        Ok(())
+    }
+
+    fn caller(&self, extensions: &Extensions) -> Result<Caller, Error> {
+        let info = extensions
+            .get::<TlsConnectInfo<TcpConnectInfo>>()
+            .ok_or(Error::Unauthenticated)?;
+        let certificates = info.peer_certs().ok_or(Error::Unauthenticated)?;
+        let certificate = certificates.first().ok_or(Error::Unauthenticated)?;
+        self.member(certificate)
+    }
+
+    /// The member that a verified certificate names.
+    fn member(&self, der: &[u8]) -> Result<Caller, Error> {
+        let (_, certificate) =
+            X509Certificate::from_der(der).map_err(|_| Error::Unauthenticated)?;
+        let uri = only_uri(&certificate).ok_or(Error::Unauthenticated)?;
+        let (fleet, role, name) =
+            fleet::parse_member_uri(uri).map_err(|_| Error::Unauthenticated)?;
+        if *fleet != *self.fleet {
+            return Err(Error::Unauthenticated);
+        }
+        let id = ca::member_id(certificate.raw_serial()).ok_or(Error::Unauthenticated)?;
+        let member = self.roster.find(role, &name).ok_or(Error::NotMember)?;
+        if member.banned {
+            return Err(Error::Banned { role, name });
+        }
+        // The name may have been given to somebody else since.
+        if member.id != id {
+            return Err(Error::NotMember);
+        }
+        Ok(Caller { id, role, name })
+    }
+}
+
+impl<S> Layer<S> for AuthorizeLayer {
+    type Service = Authorize<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authorize {
+            inner,
+            rules: self.clone(),
+        }
+    }
+}
+
+// === impl Authorize ===
+
+impl<S, B> Service<Request<B>> for Authorize<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        match self.rules.admit(&mut request) {
+            Ok(()) => Box::pin(self.inner.call(request)),
+            Err(error) => {
+                tracing::debug!(
+                    path = request.uri().path(),
+                    error = chain(&error),
+                    "turned away"
+                );
+                let response = Status::from(error).into_http();
+                Box::pin(std::future::ready(Ok(response)))
+            }
+        }
+    }
+}
+
+fn peer_address(extensions: &Extensions) -> Option<IpAddr> {
+    let info = extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?;
+    let address = info.get_ref().remote_addr()?;
+    Some(address.ip().to_canonical())
+}
+
+/// The URI name, when it is the certificate's only name.
+fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
+    let names = certificate.subject_alternative_name().ok()??;
+    match names.value.general_names.as_slice() {
+        [GeneralName::URI(uri)] => Some(uri),
+        _ => None,
+    }
+}

@@ -1,0 +1,48 @@
+//! What each RPC needs of its caller. An RPC that is not listed here is denied to everyone.
+
+use super::permission::Permission;
+
+/// What an RPC needs of its caller.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Requirement {
+    /// Nothing: whoever reaches the port may call it.
+    Nothing,
+    /// Membership in a role with this permission.
+    Permission(Permission),
+}
+
+/// What the RPC at `path` needs of its caller. `None`: nobody may call it.
+#[must_use]
+pub fn requirement(path: &str) -> Option<Requirement> {
+    let permission = match path {
+        "/grpc.health.v1.Health/Check" | "/grpc.health.v1.Health/Watch" => {
+            return Some(Requirement::Nothing);
+        }
+        "/postern.v1.Enrollment/Redeem" | "/postern.v1.Enrollment/Renew" => {
+            return Some(Requirement::Nothing);
+        }
+
+        "/postern.v1.Agent/Session"
+        | "/postern.v1.Agent/Acknowledge"
+        | "/postern.v1.Agent/Claim"
+        | "/postern.v1.Agent/PushEvents" => Permission::ServeAsHost,
+
+        "/postern.v1.Operator/CreateToken" => Permission::CreateTokens,
+        "/postern.v1.Operator/ListHosts" | "/postern.v1.Operator/ShowHost" => Permission::ViewHosts,
+        "/postern.v1.Operator/BanHost" => Permission::BanHosts,
+        "/postern.v1.Operator/ApplyPolicy" | "/postern.v1.Operator/RollbackPolicy" => {
+            Permission::ApplyPolicy
+        }
+        "/postern.v1.Operator/DiffPolicy"
+        | "/postern.v1.Operator/ShowPolicy"
+        | "/postern.v1.Operator/PolicyHistory"
+        | "/postern.v1.Operator/RenderPolicy" => Permission::ViewPolicy,
+
+        "/postern.v1.Audit/ListEvents" => Permission::Audit,
+
+        "/postern.v1.Directory/Sync" => Permission::SyncDirectory,
+
+        _ => return None,
+    };
+    Some(Requirement::Permission(permission))
+}

@@ -1,0 +1,31 @@
+//! The use cases, each a plain function of what is there, who asks, what for, and now.
+//!
+//! None knows how it was called: `grpc` converts from and to the wire, and another front converts in
+//! its own way. Permission was asked for before (`access`); what is checked here is whether the
+//! request makes sense.
+//!
+//! | file | use cases |
+//! |---|---|
+//! | `tokens` | make a one-time token |
+//! | `enroll` | redeem a token, renew a certificate |
+//! | `members` | end a membership |
+//! | `hosts` | see hosts; what a host says of itself |
+//! | `policy` | apply, roll back, compare, look at |
+//! | `claims` | the shared replay list |
+//! | `events`, `audit` | the fleet's log: what hosts push, and who opened what |
+//! | `directory` | what a user may open |
+//! | `check` | limits on texts from outside |
+
+pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod claims;
+pub(crate) mod directory;
+pub(crate) mod enroll;
+pub(crate) mod events;
+pub(crate) mod hosts;
+pub(crate) mod members;
+pub(crate) mod policy;
+pub(crate) mod tokens;
+
+#[cfg(test)]
+mod fixture;

@@ -1,0 +1,58 @@
+//! The auditor's question: who opened what.
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::store::{Cursor, Question, Record};
+
+const LIMIT_DEFAULT: usize = 100;
+/// Rows read at once; the first page is smaller, so that the first row comes soon.
+const PAGE: usize = 1_000;
+/// Rows of the first page.
+pub(crate) const FIRST_PAGE: usize = 100;
+
+/// An answer that is read page by page, newest first.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    question: Question,
+    after: Cursor,
+    /// Rows that may still come.
+    left: usize,
+    page: usize,
+}
+
+// === impl Listing ===
+
+impl Listing {
+    /// At most `limit` rows; 0 for the usual number.
+    pub(crate) fn new(question: Question, limit: u32) -> Self {
+        Self {
+            question,
+            after: Cursor::NEWEST,
+            left: match limit {
+                0 => LIMIT_DEFAULT,
+                limit => usize::try_from(limit).unwrap_or(usize::MAX),
+            },
+            page: FIRST_PAGE,
+        }
+    }
+
+    /// The next rows; empty when there are no more.
+    pub(crate) async fn next(&mut self, context: &Context) -> Result<Vec<Record>, Error> {
+        if self.left == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = self.page.min(self.left);
+        let question = self.question.clone();
+        let records = context.store.search(question, self.after, rows).await?;
+        self.page = PAGE;
+        self.left -= records.len();
+        match records.last() {
+            Some(last) if records.len() == rows => self.after = Cursor::after(last),
+            Some(_) | None => self.left = 0,
+        }
+        Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! The directory: the hosts that a user may open.
+
+use std::num::NonZeroU16;
+
+use fleet::Role;
+use policy::{Policy, Stanza, StanzaKey};
+
+use crate::access::caller::Caller;
+use crate::context::Context;
+use crate::store::model::Member;
+use crate::targets::facts;
+use crate::timestamp::Timestamp;
+
+/// What one user may open.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Directory {
+    pub(crate) fleet: String,
+    /// The policy that says so.
+    pub(crate) generation: u64,
+    pub(crate) at: Timestamp,
+    pub(crate) user: String,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// One pairwise stanza that selects a host and permits the user.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) host: String,
+    pub(crate) address: String,
+    pub(crate) spa_port: u16,
+    /// The host's X25519 public key.
+    pub(crate) exchange_key: [u8; 32],
+    /// What it opens, each as `tcp/22`; empty for what the packet asks for.
+    pub(crate) ports: Vec<String>,
+    pub(crate) stanza: String,
+}
+
+/// The directory of the user that calls.
+pub(crate) fn directory(context: &Context, caller: &Caller, now: Timestamp) -> Directory {
+    let in_force = context.rollout.in_force();
+    let hosts = context.roster.active(Role::Host);
+    Directory {
+        fleet: context.settings.fleet.clone(),
+        generation: in_force.generation,
+        at: now,
+        user: caller.name.clone(),
+        entries: hosts
+            .iter()
+            .flat_map(|host| entries(&in_force.policy, host, &caller.name))
+            .collect(),
+    }
+}
+
+/// What a user may open on one host: one entry for each pairwise stanza that selects the host and
+/// permits her.
+fn entries(policy: &Policy, host: &Member, user: &str) -> Vec<Entry> {
+    let facts = facts(host);
+    let Some(exchange_key) = host.exchange_key else {
+        return Vec::new();
+    };
+    let stanzas = policy.stanzas.iter();
+    stanzas
+        .filter(|stanza| permits(stanza, user) && stanza.selects(&facts))
+        .map(|stanza| Entry {
+            host: host.name.clone(),
+            address: host.address.clone(),
+            spa_port: stanza
+                .spa_server_port
+                .map_or(host.spa_port, NonZeroU16::get),
+            exchange_key,
+            ports: stanza.open_ports.as_ref().map_or_else(Vec::new, |ports| {
+                ports.iter().map(|port| port.to_string()).collect()
+            }),
+            stanza: stanza.label(),
+        })
+        .collect()
+}
+
+fn permits(stanza: &Stanza, user: &str) -> bool {
+    match &stanza.key {
+        StanzaKey::Pairwise => {
+            stanza.require_username.is_empty() || stanza.require_username.contains(user)
+        }
+        // A shared key is handed out by other ways than the directory.
+        StanzaKey::Static(_) | StanzaKey::User { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+use super::*;
+use crate::app::fixture::{Fleet, NOW, caller};
+
+const POLICY: &str = "NAME mine\nSOURCE ANY\nREQUIRE_USERNAME mbr\nOPEN_PORTS tcp/22\n\
+                      \nNAME hers\nSOURCE ANY\nREQUIRE_USERNAME eve\n\
+                      \nNAME everybodys\nHOSTS name=web-2\nSOURCE ANY\n\
+                      \nNAME shared\nSOURCE ANY\nKEY a-secret-thing\nHMAC_KEY another-secret\n";
+
+#[tokio::test]
+async fn a_user_is_shown_the_pairwise_stanzas_that_permit_her_and_no_other() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+    fleet.join(Role::Host, "web-2").await;
+    let user = caller(&fleet.join(Role::User, "mbr").await);
+    fleet.apply(0, POLICY).await.unwrap();
+
+    let directory = directory(&fleet.context, &user, NOW);
+
+    let shown: Vec<_> = directory
+        .entries
+        .iter()
+        .map(|entry| (entry.host.as_str(), entry.stanza.as_str()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("web-1", "mine"),
+            ("web-2", "mine"),
+            ("web-2", "everybodys")
+        ]
+    );
+    assert_eq!(directory.entries[0].ports, ["tcp/22"]);
+    assert_eq!((directory.user.as_str(), directory.at), ("mbr", NOW));
+}
+
+#[tokio::test]
+async fn a_banned_host_is_in_no_directory() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+    let user = caller(&fleet.join(Role::User, "mbr").await);
+    fleet.apply(0, POLICY).await.unwrap();
+    let root = crate::app::fixture::root();
+    crate::app::members::ban_host(&fleet.context, &root, "web-1", "", NOW)
+        .await
+        .unwrap();
+
+    let directory = directory(&fleet.context, &user, NOW);
+
+    assert!(directory.entries.is_empty());
+}

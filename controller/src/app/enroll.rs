@@ -1,0 +1,256 @@
+//! Joining with a token, and staying with a renewed certificate.
+
+use ed25519_dalek::{Signature, VerifyingKey};
+use fleet::{DEFAULT_SPA_PORT, Event, EventKind, Role};
+use rcgen::CertificateSigningRequestParams;
+use rustls_pki_types::CertificateSigningRequestDer;
+
+use std::net::IpAddr;
+
+use super::check;
+use crate::ca::Subject;
+use crate::context::Context;
+use crate::error::{Error, RenewalRefused, TokenRefused};
+use crate::store::Store;
+use crate::store::model::{
+    EnrollConflict, EnrollOutcome, Invitation, Member, NewMember, TokenState,
+};
+use crate::timestamp::Timestamp;
+
+/// A renewal is signed at most this long ago, or ahead.
+const RENEWAL_AGE_MAX_SECS: u64 = 300;
+const ADDRESS_BYTES_MAX: usize = 253;
+
+/// What a joiner says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Joiner {
+    pub(crate) token_secret: Vec<u8>,
+    pub(crate) csr_der: Vec<u8>,
+    /// Ed25519 public key.
+    pub(crate) identity_key: [u8; 32],
+    /// X25519 public key; hosts and users need one.
+    pub(crate) exchange_key: Option<[u8; 32]>,
+    /// Counts when the token carries no name.
+    pub(crate) requested_name: String,
+    /// Hosts: where users send SPA packets; empty for where the request came from.
+    pub(crate) address: String,
+    /// Hosts: the port for them; 0 for the usual one.
+    pub(crate) spa_port: u16,
+}
+
+/// A member's wish for a fresh certificate, signed with its identity key.
+#[derive(Clone, Debug)]
+pub(crate) struct Renewal {
+    pub(crate) role: Role,
+    pub(crate) name: String,
+    pub(crate) csr_der: Vec<u8>,
+    pub(crate) signed_at_secs: u64,
+    pub(crate) signature: Vec<u8>,
+}
+
+/// A member and its certificate, DER.
+#[derive(Clone, Debug)]
+pub(crate) struct Enrolled {
+    pub(crate) member: Member,
+    pub(crate) certificate_der: Vec<u8>,
+}
+
+/// Redeems a token: the joiner is a member from then on. `peer` is where the request comes from.
+pub(crate) async fn redeem(
+    context: &Context,
+    peer: Option<IpAddr>,
+    joiner: Joiner,
+    now: Timestamp,
+) -> Result<Enrolled, Error> {
+    let csr_der = joiner.csr_der.clone();
+    let joiner = joiner.checked(peer)?;
+    let member = join(&context.store, joiner, now).await?;
+    welcome(context, &member).await?;
+    let certificate_der = certify(context, &member, &csr_der, now)?;
+    tracing::info!(role = %member.role, name = member.name, "enrolled");
+    Ok(Enrolled {
+        member,
+        certificate_der,
+    })
+}
+
+/// Gives a member a fresh certificate, DER.
+pub(crate) fn renew(context: &Context, renewal: Renewal, now: Timestamp) -> Result<Vec<u8>, Error> {
+    let Renewal {
+        role,
+        name,
+        csr_der,
+        signed_at_secs,
+        signature,
+    } = renewal;
+    let member = context.roster.find(role, &name);
+    let member = member.ok_or(RenewalRefused::Signature)?;
+    let signed = fleet::renewal_message(role, &name, &csr_der, signed_at_secs);
+    verify(&member, &signed, &signature)?;
+    if now.secs().abs_diff(signed_at_secs) > RENEWAL_AGE_MAX_SECS {
+        return Err(RenewalRefused::Clock.into());
+    }
+    if member.banned {
+        return Err(Error::Banned { role, name });
+    }
+    check_csr(&csr_der)?;
+    let certificate_der = certify(context, &member, &csr_der, now)?;
+    tracing::info!(%role, name, "certificate renewed");
+    Ok(certificate_der)
+}
+
+/// Redeems the token and adds the member, or finds the one that this joiner has become already.
+async fn join(store: &Store, joiner: Joiner, now: Timestamp) -> Result<Member, Error> {
+    let secret = joiner.token_secret.clone();
+    let token = store.token(secret.clone()).await?;
+    let token = token.ok_or(TokenRefused::Unknown)?;
+    match token.state(&joiner.identity_key, now.ms()) {
+        TokenState::Open => {}
+        TokenState::Expired => return Err(TokenRefused::Expired.into()),
+        TokenState::Used => return Err(TokenRefused::Used.into()),
+        TokenState::RedeemedBefore { member } => {
+            let member = store.member(member).await?;
+            let member = member.filter(|member| !member.banned);
+            return member.ok_or_else(|| TokenRefused::Used.into());
+        }
+    }
+    let member = joiner.become_member(&token.invitation, now)?;
+    let (role, name) = (member.role, member.name.clone());
+    let event = enrolled(&token.invitation, &member);
+    match store.enroll(secret, member, event, now.ms()).await? {
+        EnrollOutcome::Enrolled(member) | EnrollOutcome::EnrolledBefore(member) => Ok(member),
+        EnrollOutcome::Refused(conflict) => Err(match conflict {
+            EnrollConflict::TokenUnknown => TokenRefused::Unknown.into(),
+            EnrollConflict::TokenExpired => TokenRefused::Expired.into(),
+            EnrollConflict::TokenUsed => TokenRefused::Used.into(),
+            EnrollConflict::NameTaken => Error::NameTaken { role, name },
+        }),
+    }
+}
+
+/// Tells everyone who must know of a new member.
+async fn welcome(context: &Context, member: &Member) -> Result<(), Error> {
+    context
+        .roster
+        .refresh(&context.store, member.role, &member.name)
+        .await?;
+    match member.role {
+        Role::Host | Role::User => context.rollout.publish(None).await,
+        Role::Auditor | Role::Operator => Ok(()),
+    }
+}
+
+fn certify(
+    context: &Context,
+    member: &Member,
+    csr_der: &[u8],
+    now: Timestamp,
+) -> Result<Vec<u8>, Error> {
+    let subject = Subject {
+        id: member.id,
+        fleet: &context.settings.fleet,
+        role: member.role,
+        name: &member.name,
+    };
+    let life = context.settings.certificate_life;
+    let certificate = context
+        .authority
+        .member(subject, csr_der, now.secs(), life)?;
+    Ok(certificate)
+}
+
+// === impl Joiner ===
+
+impl Joiner {
+    /// Refuses what would be refused with any token; fills in what was left out.
+    fn checked(self, peer: Option<IpAddr>) -> Result<Self, Error> {
+        if VerifyingKey::from_bytes(&self.identity_key).is_err() {
+            return Err(Error::invalid("identity_key", "not an Ed25519 public key"));
+        }
+        let address = match self.address.as_str() {
+            "" => peer.map_or_else(String::new, |peer| peer.to_string()),
+            named => checked_address(named)?,
+        };
+        let spa_port = match self.spa_port {
+            0 => DEFAULT_SPA_PORT,
+            port => port,
+        };
+        check_csr(&self.csr_der)?;
+        Ok(Self {
+            address,
+            spa_port,
+            ..self
+        })
+    }
+
+    /// The member it becomes by this invitation.
+    fn become_member(self, invitation: &Invitation, now: Timestamp) -> Result<NewMember, Error> {
+        let role = invitation.role;
+        let name = if invitation.name.is_empty() {
+            self.requested_name
+        } else {
+            invitation.name.clone()
+        };
+        if name.is_empty() {
+            let problem = "the token carries none, so the joiner must propose one";
+            return Err(Error::invalid("requested_name", problem));
+        }
+        check::member_name(role, &name)?;
+        let exchange_key = match (role, self.exchange_key) {
+            (Role::Host | Role::User, None) => {
+                return Err(Error::invalid("exchange_key", "hosts and users need one"));
+            }
+            (Role::Host | Role::User, key) => key,
+            (Role::Auditor | Role::Operator, _) => None,
+        };
+        let host = role == Role::Host;
+        Ok(NewMember {
+            role,
+            name,
+            identity_key: self.identity_key,
+            exchange_key,
+            address: if host { self.address } else { String::new() },
+            spa_port: if host { self.spa_port } else { 0 },
+            labels: invitation.labels.clone(),
+            joined_at_ms: now.ms(),
+        })
+    }
+}
+
+fn enrolled(invitation: &Invitation, member: &NewMember) -> Event {
+    let mut event = Event::new(EventKind::Enrolled, member.joined_at_ms);
+    event.user.clone_from(&invitation.created_by);
+    event.reason = format!("{} {} joined", member.role, member.name);
+    event.source.clone_from(&member.address);
+    event
+}
+
+fn verify(member: &Member, signed: &[u8], signature: &[u8]) -> Result<(), RenewalRefused> {
+    let refused = |_| RenewalRefused::Signature;
+    let key = VerifyingKey::from_bytes(&member.identity_key).map_err(refused)?;
+    let signature = Signature::from_slice(signature).map_err(refused)?;
+    key.verify_strict(signed, &signature).map_err(refused)
+}
+
+/// Refuses a certificate request that would only fail after the token is spent.
+fn check_csr(der: &[u8]) -> Result<(), Error> {
+    let request = CertificateSigningRequestDer::from(der);
+    CertificateSigningRequestParams::from_der(&request)
+        .map(drop)
+        .map_err(|error| Error::invalid("csr_der", error.to_string()))
+}
+
+/// An address, or a name as DNS has them.
+fn checked_address(address: &str) -> Result<String, Error> {
+    check::at_most("address", address, ADDRESS_BYTES_MAX)?;
+    let is_host_name = address
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    if address.parse::<IpAddr>().is_err() && !is_host_name {
+        return Err(Error::invalid("address", "not an address or a host name"));
+    }
+    Ok(address.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

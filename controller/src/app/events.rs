@@ -1,0 +1,42 @@
+//! What hosts push into the fleet's log.
+
+use fleet::EventRecord;
+
+use crate::access::caller::Caller;
+use crate::context::Context;
+use crate::error::Error;
+use crate::timestamp::Timestamp;
+
+/// Stores what the host that calls has in its journal; all events up to the number that comes back
+/// are stored.
+pub(crate) async fn push(
+    context: &Context,
+    caller: &Caller,
+    epoch: String,
+    records: Vec<EventRecord>,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    check_epoch(&epoch)?;
+    let host = (caller.id, caller.name.clone());
+    let pushed = context
+        .store
+        .push_events(host, epoch, records, now.ms())
+        .await?;
+    if pushed.gap_before.is_some() || pushed.broken_at.is_some() {
+        tracing::warn!(
+            host = caller.name,
+            ?pushed,
+            "a host's journal does not hold together"
+        );
+    }
+    Ok(pushed.acknowledged_seq)
+}
+
+fn check_epoch(epoch: &str) -> Result<(), Error> {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if epoch.len() != 32 || !epoch.bytes().all(is_digit) {
+        let problem = "not 16 bytes in lower-case hexadecimal";
+        return Err(Error::invalid("epoch", problem));
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! A controller without a network, for tests of use cases: a real database, a real authority, and
+//! time as an argument.
+
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use fleet::Role;
+use rcgen::{CertificateParams, KeyPair};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::enroll::Joiner;
+use super::policy::Draft;
+use super::{policy, tokens};
+use crate::access::caller::Caller;
+use crate::access::limits::RateLimits;
+use crate::access::roster::Roster;
+use crate::ca::Authority;
+use crate::context::{Context, Endpoint};
+use crate::error::Error;
+use crate::rollout::Rollout;
+use crate::sessions::registry::Registry;
+use crate::settings::Settings;
+use crate::store::fixture::{self, NOW_MS};
+use crate::store::model::Member;
+use crate::store::{Claim, Cursor, Question};
+use crate::timestamp::Timestamp;
+
+/// When the tests begin.
+pub(super) const NOW: Timestamp = Timestamp::from_ms(NOW_MS);
+
+/// So many seconds after [`NOW`].
+pub(super) fn after_secs(secs: u64) -> Timestamp {
+    Timestamp::from_ms(NOW.ms() + secs * 1000)
+}
+
+pub(super) struct Fleet {
+    pub(super) context: Context,
+    /// Claims that are to be told to others.
+    pub(super) won: mpsc::Receiver<Claim>,
+    _dir: TempDir,
+}
+
+/// The keys of somebody who joins.
+pub(super) struct Keys {
+    pub(super) identity: SigningKey,
+    pub(super) csr_der: Vec<u8>,
+}
+
+impl Fleet {
+    pub(super) async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let settings = "fleet = 'prod'\naddress = 'controller.example:7443'";
+        let authority = Authority::create("prod", NOW.secs()).unwrap();
+        let authority = Authority::open(&authority).unwrap();
+        let store = fixture::open(dir.path()).await;
+        let roster = Arc::new(Roster::load(&store).await.unwrap());
+        let sessions = Arc::new(Registry::default());
+        let rollout = Rollout::load(store.clone(), Arc::clone(&roster), Arc::clone(&sessions));
+        let rollout = rollout.await.unwrap();
+        let (sender, won) = mpsc::channel(16);
+        let context = Context {
+            settings: Settings::parse(settings).unwrap(),
+            endpoint: Endpoint {
+                address: "controller.example:7443".to_owned(),
+                ca_fingerprint: authority.fingerprint(),
+            },
+            authority,
+            store,
+            roster,
+            rollout,
+            sessions,
+            limits: Arc::new(RateLimits::new()),
+            won: sender,
+            replay_floor_secs: 5,
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        Self {
+            context,
+            won,
+            _dir: dir,
+        }
+    }
+
+    /// A token for a member of this role, which has this name or, when it is empty, proposes one.
+    pub(super) async fn token(&self, role: Role, name: &str) -> fleet::Token {
+        let wanted = tokens::Wanted {
+            role,
+            name: name.to_owned(),
+            labels: [].into(),
+            ttl: std::time::Duration::ZERO,
+        };
+        let token = tokens::create(&self.context, &root(), wanted, NOW).await;
+        token.unwrap()
+    }
+
+    /// Joins with new keys.
+    pub(super) async fn join(&self, role: Role, name: &str) -> Member {
+        let token = self.token(role, name).await;
+        let joiner = Keys::new().joiner(&token, "");
+        let enrolled = super::enroll::redeem(&self.context, None, joiner, NOW).await;
+        enrolled.unwrap().member
+    }
+
+    pub(super) async fn apply(&self, base: u64, text: &str) -> Result<policy::Applied, Error> {
+        let based = (base, "because".to_owned());
+        policy::apply(&self.context, &root(), draft(text), based, NOW).await
+    }
+
+    /// Reasons of the controller's own events, oldest first.
+    pub(super) async fn recorded(&self) -> Vec<String> {
+        let store = &self.context.store;
+        let records = store
+            .search(Question::default(), Cursor::NEWEST, 1_000)
+            .await;
+        let records = records.unwrap().into_iter().rev();
+        records
+            .map(|record| record.event.event().unwrap().reason)
+            .collect()
+    }
+}
+
+impl Keys {
+    pub(super) fn new() -> Self {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).unwrap();
+        let tls = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&tls);
+        Self {
+            identity: SigningKey::from_bytes(&secret),
+            csr_der: request.unwrap().der().to_vec(),
+        }
+    }
+
+    /// Somebody who joins with these keys.
+    pub(super) fn joiner(&self, token: &fleet::Token, requested_name: &str) -> Joiner {
+        Joiner {
+            token_secret: token.secret.to_vec(),
+            csr_der: self.csr_der.clone(),
+            identity_key: self.identity.verifying_key().to_bytes(),
+            exchange_key: Some([2; 32]),
+            requested_name: requested_name.to_owned(),
+            address: String::new(),
+            spa_port: 0,
+        }
+    }
+}
+
+/// An operator.
+pub(super) fn root() -> Caller {
+    Caller {
+        id: 1_000,
+        role: Role::Operator,
+        name: "root".to_owned(),
+    }
+}
+
+pub(super) fn caller(member: &Member) -> Caller {
+    Caller {
+        id: member.id,
+        role: member.role,
+        name: member.name.clone(),
+    }
+}
+
+pub(super) fn draft(text: &str) -> Draft {
+    Draft {
+        text: text.to_owned().into(),
+        file: String::new(),
+    }
+}

@@ -1,0 +1,208 @@
+//! Hosts: what operators see of them, and what they say of themselves.
+
+use std::sync::Arc;
+
+use fleet::Role;
+use tokio::sync::mpsc;
+
+use super::{check, claims};
+use crate::access::caller::Caller;
+use crate::context::Context;
+use crate::error::Error;
+use crate::sessions::session::{self, Directive, Session};
+use crate::store::Claim;
+use crate::store::model::{Acknowledgement, HostState, Member};
+use crate::timestamp::Timestamp;
+
+/// Reasons for a rejection that are kept.
+const REJECTED_MAX: usize = 100;
+const REASON_BYTES_MAX: usize = 1_024;
+const VERSION_BYTES_MAX: usize = 128;
+
+/// A host as an operator sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct HostView {
+    pub(crate) member: Member,
+    pub(crate) state: HostState,
+    /// It has a session now.
+    pub(crate) connected: bool,
+    /// It enforces what it should.
+    pub(crate) in_sync: bool,
+    /// The generation at which its text last changed; 0 before the first.
+    pub(crate) target_generation: u64,
+    /// Stanzas of that text.
+    pub(crate) stanzas: u32,
+}
+
+/// What a host says when it opens its session.
+#[derive(Clone, Debug)]
+pub(crate) struct Hello {
+    /// SHA-256 of the text it has; empty for none.
+    pub(crate) policy_digest: Vec<u8>,
+    pub(crate) agent_version: String,
+}
+
+/// A session that is open, and what is to be said in it first.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) session: Session,
+    pub(crate) known_claims: Vec<Claim>,
+    /// Where the session's directives arrive.
+    pub(crate) directives: mpsc::Receiver<Directive>,
+}
+
+/// Every host, banned ones too, by name.
+pub(crate) async fn list(context: &Context, now: Timestamp) -> Result<Vec<HostView>, Error> {
+    let (hosts, mut states) = context.store.hosts().await?;
+    let view = |member: Member| {
+        let state = states.remove(&member.id).unwrap_or_default();
+        view(context, member, state, now)
+    };
+    Ok(hosts.into_iter().map(view).collect())
+}
+
+/// One host.
+pub(crate) async fn show(context: &Context, name: &str, now: Timestamp) -> Result<HostView, Error> {
+    let hosts = list(context, now).await?;
+    let host = hosts.into_iter().find(|host| host.member.name == name);
+    host.ok_or_else(|| unknown(name))
+}
+
+/// Opens the session of the host that calls; an older one ends. `clock` is asked whenever a policy is
+/// sent.
+pub(crate) async fn open_session(
+    context: &Context,
+    caller: &Caller,
+    hello: Hello,
+    now: Timestamp,
+    clock: fn() -> Timestamp,
+) -> Result<Opened, Error> {
+    let Hello {
+        policy_digest,
+        agent_version,
+    } = hello;
+    check::at_most("agent_version", &agent_version, VERSION_BYTES_MAX)?;
+    let target = || context.rollout.target(&caller.name);
+    let subscription = context.sessions.subscribe(&caller.name, target);
+    // A ban between authorization and subscription would otherwise be missed.
+    let member = context.roster.find(Role::Host, &caller.name);
+    if member.is_none_or(|member| member.banned || member.id != caller.id) {
+        context.sessions.end(&caller.name);
+        return Err(Error::NotMember);
+    }
+    context
+        .store
+        .host_connected(caller.id, agent_version, now.ms())
+        .await?;
+    let known_claims = claims::known(context, caller, now).await?;
+    let (sender, directives) = mpsc::channel(session::QUEUE_MAX);
+    let session = Session {
+        host: caller.name.clone(),
+        registry: Arc::clone(&context.sessions),
+        subscription,
+        directives: sender,
+        policy_valid: context.settings.policy_valid,
+        replay_floor_secs: context.replay_floor_secs,
+        has_digest: policy_digest,
+        now: clock,
+    };
+    Ok(Opened {
+        session,
+        known_claims,
+        directives,
+    })
+}
+
+/// Notes that a host was there until now.
+pub(crate) async fn note_seen(
+    context: &Context,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<(), Error> {
+    Ok(context.store.host_seen(caller.id, now.ms()).await?)
+}
+
+/// What the host that calls says of the policy it was sent.
+pub(crate) async fn acknowledge(
+    context: &Context,
+    caller: &Caller,
+    acknowledgement: Acknowledgement,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let acknowledgement = checked(acknowledgement)?;
+    let (generation, digest) = (acknowledgement.generation, acknowledgement.digest.clone());
+    let applied = acknowledgement.rejected.is_empty();
+    context
+        .store
+        .acknowledge(caller.id, acknowledgement, now.ms())
+        .await?;
+    if applied {
+        context.sessions.note_applied(&caller.name, &digest);
+    } else {
+        tracing::warn!(
+            host = caller.name,
+            generation,
+            "policy rejected by its host"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn unknown(name: &str) -> Error {
+    Error::not_found(format!("host is called `{name}`"))
+}
+
+fn view(context: &Context, member: Member, state: HostState, now: Timestamp) -> HostView {
+    let target = context.rollout.target(&member.name);
+    let digest = target.as_ref().map(|target| target.compiled.digest);
+    let in_sync = digest.is_none_or(|digest| state.applied_digest == digest)
+        && state.rejected.is_empty()
+        && state.drift.is_empty();
+    let connected = context.sessions.is_connected(&member.name);
+    let last_seen_ms = if connected {
+        now.ms()
+    } else {
+        state.last_seen_ms
+    };
+    HostView {
+        member,
+        state: HostState {
+            last_seen_ms,
+            ..state
+        },
+        connected,
+        in_sync,
+        target_generation: target.as_ref().map_or(0, |target| target.generation),
+        stanzas: target.map_or(0, |target| target.compiled.stanzas),
+    }
+}
+
+fn checked(acknowledgement: Acknowledgement) -> Result<Acknowledgement, Error> {
+    let Acknowledgement {
+        generation,
+        digest,
+        rejected,
+        drift,
+    } = acknowledgement;
+    // A host that has no policy yet has no digest either.
+    if !digest.is_empty() {
+        check::fixed::<32>("policy_digest", &digest)?;
+    }
+    let rejected = rejected.iter().take(REJECTED_MAX);
+    Ok(Acknowledgement {
+        generation,
+        digest,
+        rejected: rejected.map(|reason| shortened(reason)).collect(),
+        drift: shortened(&drift),
+    })
+}
+
+/// A reason as it is kept: one line, not too long.
+fn shortened(text: &str) -> String {
+    let mut line = text.replace(['\n', '\r'], " ");
+    line.truncate(line.floor_char_boundary(REASON_BYTES_MAX));
+    line
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+use super::*;
+use crate::app::fixture::{Fleet, NOW, after_secs, caller, root};
+use crate::app::members::ban_host;
+
+const POLICY: &str = "PROTECT tcp/22\nSOURCE ANY\n";
+
+fn hello() -> Hello {
+    Hello {
+        policy_digest: Vec::new(),
+        agent_version: "0.1.0".to_owned(),
+    }
+}
+
+async fn open(fleet: &Fleet, host: &Caller) -> Result<Opened, Error> {
+    open_session(&fleet.context, host, hello(), NOW, || NOW).await
+}
+
+async fn acknowledge_target(fleet: &Fleet, host: &Caller, rejected: &[&str]) {
+    let target = fleet.context.rollout.target(&host.name).unwrap();
+    let acknowledgement = Acknowledgement {
+        generation: target.generation,
+        digest: target.compiled.digest.to_vec(),
+        rejected: rejected.iter().map(|reason| (*reason).to_owned()).collect(),
+        drift: String::new(),
+    };
+    acknowledge(&fleet.context, host, acknowledgement, after_secs(5))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_host_is_in_sync_when_it_enforces_what_it_should() {
+    let fleet = Fleet::new().await;
+    let host = caller(&fleet.join(Role::Host, "web-1").await);
+    fleet.apply(0, POLICY).await.unwrap();
+    let in_sync = async || show(&fleet.context, "web-1", NOW).await.unwrap().in_sync;
+
+    assert!(!in_sync().await, "it has said nothing yet");
+    acknowledge_target(&fleet, &host, &[]).await;
+    assert!(in_sync().await);
+    acknowledge_target(&fleet, &host, &["port 22 is not protected"]).await;
+    assert!(!in_sync().await);
+}
+
+#[tokio::test]
+async fn a_host_with_a_session_is_seen_now_and_another_when_it_spoke_last() {
+    let fleet = Fleet::new().await;
+    let host = caller(&fleet.join(Role::Host, "web-1").await);
+    let opened = open(&fleet, &host).await.unwrap();
+
+    let now = after_secs(60);
+    let connected = show(&fleet.context, "web-1", now).await.unwrap();
+    fleet.context.sessions.end("web-1");
+    let gone = show(&fleet.context, "web-1", now).await.unwrap();
+
+    assert_eq!(
+        (connected.connected, connected.state.last_seen_ms),
+        (true, now.ms())
+    );
+    assert_eq!((gone.connected, gone.state.last_seen_ms), (false, NOW.ms()));
+    assert_eq!(gone.state.agent_version, "0.1.0");
+    drop(opened);
+}
+
+#[tokio::test]
+async fn a_host_whose_membership_has_ended_opens_no_session() {
+    let fleet = Fleet::new().await;
+    let old = caller(&fleet.join(Role::Host, "web-1").await);
+    ban_host(&fleet.context, &root(), "web-1", "", NOW)
+        .await
+        .unwrap();
+
+    let banned = open(&fleet, &old).await;
+    fleet.join(Role::Host, "web-1").await;
+    let replaced = open(&fleet, &old).await;
+
+    for refused in [banned, replaced] {
+        assert!(matches!(refused, Err(Error::NotMember)), "{refused:?}");
+    }
+    assert!(!fleet.context.sessions.is_connected("web-1"));
+}
+
+#[tokio::test]
+async fn what_a_host_says_is_kept_in_bounds() {
+    let fleet = Fleet::new().await;
+    let host = caller(&fleet.join(Role::Host, "web-1").await);
+    let long = Acknowledgement {
+        rejected: vec!["a\nb".to_owned(); 2 * REJECTED_MAX],
+        drift: "\u{e9}".repeat(REASON_BYTES_MAX),
+        ..Acknowledgement::default()
+    };
+    let odd = Acknowledgement {
+        digest: vec![1; 31],
+        ..Acknowledgement::default()
+    };
+
+    let refused = acknowledge(&fleet.context, &host, odd, NOW).await;
+    acknowledge(&fleet.context, &host, long, NOW).await.unwrap();
+
+    assert!(matches!(
+        refused,
+        Err(Error::Invalid {
+            field: "policy_digest",
+            ..
+        })
+    ));
+    let state = show(&fleet.context, "web-1", NOW).await.unwrap().state;
+    assert_eq!(state.rejected, vec!["a b"; REJECTED_MAX]);
+    assert_eq!(state.drift.len(), REASON_BYTES_MAX);
+}
+
+#[tokio::test]
+async fn a_host_that_nobody_knows_is_not_found() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::User, "web-1").await;
+
+    let refused = show(&fleet.context, "web-1", NOW).await;
+
+    assert!(
+        matches!(refused, Err(Error::NotFound { .. })),
+        "{refused:?}"
+    );
+    assert!(list(&fleet.context, NOW).await.unwrap().is_empty());
+}

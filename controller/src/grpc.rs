@@ -1,0 +1,25 @@
+//! The contract's services: each handler reads its request and the clock, calls one use case, and
+//! writes the answer. Nothing is decided here.
+//!
+//! | file | what |
+//! |---|---|
+//! | `agent`, `audit`, `directory`, `enrollment`, `operator` | one service each |
+//! | `status` | what a caller learns of an error |
+
+pub(crate) mod agent;
+pub(crate) mod audit;
+pub(crate) mod directory;
+pub(crate) mod enrollment;
+pub(crate) mod operator;
+mod status;
+
+use tonic::Request;
+
+use crate::access::caller::Caller;
+use crate::error::Error;
+
+/// Who makes this request. Only RPCs that need a permission have one.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Error> {
+    let caller = request.extensions().get::<Caller>();
+    caller.cloned().ok_or(Error::Unauthenticated)
+}

@@ -1,0 +1,219 @@
+//! The host's half of the contract. The host is named by its certificate, never by a field.
+
+use std::sync::Arc;
+
+use fleet::wire::agent_server::Agent;
+use fleet::wire::directive::Directive as Kind;
+use fleet::wire::{
+    AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, ClaimedDigest,
+    ClaimedDigests, Directive, PolicySnapshot, PushEventsRequest, PushEventsResponse,
+    SessionRequest,
+};
+use fleet::{Event, EventRecord};
+use tokio_stream::StreamExt as _;
+use tokio_stream::adapters::Map;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::caller;
+use crate::access::caller::Caller;
+use crate::app::check::fixed;
+use crate::app::claims::Wish;
+use crate::app::hosts::{Hello, Opened};
+use crate::app::{claims, events, hosts};
+use crate::chain::chain;
+use crate::clock;
+use crate::context::Context;
+use crate::error::Error;
+use crate::sessions::session;
+use crate::store::model::Acknowledgement;
+use crate::store::{Claim, ClaimOutcome};
+
+/// Events in one push at most.
+const EVENTS_MAX: usize = 10_000;
+
+/// Directives in the contract's form.
+type Directives =
+    Map<ReceiverStream<session::Directive>, fn(session::Directive) -> Result<Directive, Status>>;
+
+#[derive(Debug)]
+pub(crate) struct AgentService {
+    context: Arc<Context>,
+}
+
+// === impl AgentService ===
+
+impl AgentService {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    /// Serves the session beside the request, and notes when it ended.
+    fn spawn(&self, host: Caller, session: session::Session, known_claims: Vec<Claim>) {
+        let context = Arc::clone(&self.context);
+        self.context.tasks.spawn(async move {
+            tokio::select! {
+                () = session.run(known_claims) => {}
+                () = context.stopping.cancelled() => {}
+            }
+            if let Err(error) = hosts::note_seen(&context, &host, clock::now()).await {
+                tracing::debug!(host = host.name, error = chain(&error), "not noted as seen");
+            }
+            tracing::info!(host = host.name, "session ended");
+        });
+    }
+}
+
+#[tonic::async_trait]
+impl Agent for AgentService {
+    type SessionStream = Directives;
+
+    async fn session(
+        &self,
+        request: Request<SessionRequest>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let host = caller(&request)?;
+        let SessionRequest {
+            generation,
+            policy_digest,
+            agent_version,
+        } = request.into_inner();
+        let hello = Hello {
+            policy_digest,
+            agent_version,
+        };
+        let Opened {
+            session,
+            known_claims,
+            directives,
+        } = hosts::open_session(&self.context, &host, hello, clock::now(), clock::now).await?;
+        tracing::info!(host = host.name, generation, "session opened");
+        self.spawn(host, session, known_claims);
+        let to_wire: fn(session::Directive) -> Result<Directive, Status> = directive;
+        Ok(Response::new(ReceiverStream::new(directives).map(to_wire)))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeResponse>, Status> {
+        let host = caller(&request)?;
+        let AcknowledgeRequest {
+            generation,
+            policy_digest,
+            rejected,
+            drift,
+        } = request.into_inner();
+        let acknowledgement = Acknowledgement {
+            generation,
+            digest: policy_digest,
+            rejected,
+            drift,
+        };
+        hosts::acknowledge(&self.context, &host, acknowledgement, clock::now()).await?;
+        Ok(Response::new(AcknowledgeResponse {}))
+    }
+
+    async fn claim(
+        &self,
+        request: Request<ClaimRequest>,
+    ) -> Result<Response<ClaimResponse>, Status> {
+        let host = caller(&request)?;
+        let ClaimRequest {
+            domain,
+            digest,
+            seq,
+            forget_after_secs,
+        } = request.into_inner();
+        let wish = Wish {
+            domain: fixed("domain", &domain)?,
+            digest: fixed("digest", &digest)?,
+            seq,
+            forget_after_secs,
+        };
+        let (won, held_by) = match claims::claim(&self.context, &host, wish).await? {
+            ClaimOutcome::Won | ClaimOutcome::WonBefore => (true, String::new()),
+            ClaimOutcome::Lost { held_by } => (false, held_by),
+        };
+        Ok(Response::new(ClaimResponse { won, held_by }))
+    }
+
+    async fn push_events(
+        &self,
+        request: Request<PushEventsRequest>,
+    ) -> Result<Response<PushEventsResponse>, Status> {
+        let host = caller(&request)?;
+        let PushEventsRequest {
+            epoch,
+            events,
+            records,
+        } = request.into_inner();
+        let records = checked_records(events, records)?;
+        let acknowledged_seq =
+            events::push(&self.context, &host, epoch, records, clock::now()).await?;
+        Ok(Response::new(PushEventsResponse { acknowledged_seq }))
+    }
+}
+
+/// What is said to a host, in the contract's form. The end of a session is an error of its stream.
+fn directive(directive: session::Directive) -> Result<Directive, Status> {
+    let kind = match directive {
+        session::Directive::Ended => return Err(Status::aborted("this session was ended")),
+        session::Directive::Claimed(claims) => Kind::Claimed(ClaimedDigests {
+            digests: claims.into_iter().map(claimed).collect(),
+        }),
+        session::Directive::Policy {
+            target,
+            not_after_secs,
+            replay_floor_secs,
+        } => Kind::Policy(PolicySnapshot {
+            generation: target.generation,
+            text: target.compiled.text.0.clone(),
+            digest: target.compiled.digest.to_vec(),
+            not_after_secs,
+            replay_floor_secs,
+        }),
+    };
+    Ok(Directive {
+        directive: Some(kind),
+    })
+}
+
+/// A claim as those hear of it who share its domain: they need not know whose it is.
+fn claimed(claim: Claim) -> ClaimedDigest {
+    let Claim {
+        domain,
+        digest,
+        host: _,
+        seq: _,
+        forget_after_secs,
+    } = claim;
+    ClaimedDigest {
+        domain: domain.to_vec(),
+        digest: digest.to_vec(),
+        forget_after_secs,
+    }
+}
+
+/// The records of a push, in rising order. What is in them is for the log to say, not to refuse.
+fn checked_records(
+    events: Vec<Event>,
+    records: Vec<EventRecord>,
+) -> Result<Vec<EventRecord>, Error> {
+    let records = if records.is_empty() {
+        events.into_iter().map(EventRecord::of_version_1).collect()
+    } else {
+        records
+    };
+    if records.len() > EVENTS_MAX {
+        return Err(Error::invalid("records", format!("more than {EVENTS_MAX}")));
+    }
+    let mut last_seq = 0;
+    for record in &records {
+        if record.seq <= last_seq || i64::try_from(record.seq).is_err() {
+            return Err(Error::invalid("records", "not in rising order, from 1"));
+        }
+        last_seq = record.seq;
+    }
+    Ok(records)
+}

@@ -1,0 +1,140 @@
+//! The auditor's question: who opened what.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fleet::wire::audit_server::Audit;
+use fleet::wire::{self, AuditRecord, ListEventsRequest};
+use ipnet::IpNet;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::caller;
+use crate::app::audit::{FIRST_PAGE, Listing};
+use crate::context::Context;
+use crate::error::Error;
+use crate::store::{Question, Record, port_key};
+
+#[derive(Debug)]
+pub(crate) struct AuditService {
+    context: Arc<Context>,
+}
+
+// === impl AuditService ===
+
+impl AuditService {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl Audit for AuditService {
+    type ListEventsStream = ReceiverStream<Result<AuditRecord, Status>>;
+
+    async fn list_events(
+        &self,
+        request: Request<ListEventsRequest>,
+    ) -> Result<Response<Self::ListEventsStream>, Status> {
+        let caller = caller(&request)?;
+        let listing = listing(request.into_inner())?;
+
+        let (records, stream) = mpsc::channel(FIRST_PAGE);
+        let context = Arc::clone(&self.context);
+        self.context.tasks.spawn(async move {
+            let answer = answer(&context, listing, &records);
+            tokio::select! {
+                () = context.stopping.cancelled() => {}
+                answered = answer => if let Err(error) = answered {
+                    // The listener may have gone, and then nobody needs to hear of it.
+                    let _ = records.send(Err(error.into())).await;
+                },
+            }
+        });
+        tracing::debug!(caller = caller.name, "audit asked");
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Sends page after page until there is no more, or nobody listens.
+async fn answer(
+    context: &Context,
+    mut listing: Listing,
+    records: &mpsc::Sender<Result<AuditRecord, Status>>,
+) -> Result<(), Error> {
+    loop {
+        let page = listing.next(context).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        for record in page {
+            if records.send(Ok(into_wire(record))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
+    let ListEventsRequest {
+        user,
+        host,
+        kind,
+        source,
+        since_ms,
+        until_ms,
+        limit,
+        port,
+    } = request;
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let kind = match kind {
+        kind if kind == i32::from(wire::EventKind::Unspecified) => None,
+        kind => Some(kind),
+    };
+    let port = match port.as_str() {
+        "" => None,
+        text => Some(port_key(text).ok_or_else(|| {
+            Error::invalid("port", format!("`{text}` is not a port such as tcp/22"))
+        })?),
+    };
+    let address = some(source).map(|text| network(&text)).transpose()?;
+    let question = Question {
+        user: some(user),
+        host: some(host),
+        kind,
+        address,
+        since_ms: (since_ms != 0).then_some(since_ms),
+        until_ms: (until_ms != 0).then_some(until_ms),
+        port,
+    };
+    Ok(Listing::new(question, limit))
+}
+
+fn network(text: &str) -> Result<IpNet, Error> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse::<IpNet>())
+        .map_err(|_| Error::invalid("source", format!("`{text}` is not an address or a prefix")))
+}
+
+fn into_wire(record: Record) -> AuditRecord {
+    let Record {
+        id,
+        host,
+        epoch,
+        at_ms: _,
+        event,
+        stored_at_ms,
+        flaw,
+    } = record;
+    AuditRecord {
+        id,
+        host,
+        epoch,
+        event: None,
+        stored_at_ms,
+        record: Some(event),
+        flaw,
+    }
+}

@@ -1,0 +1,76 @@
+//! The user's half of the contract: the hosts she may open, signed by the fleet's CA.
+
+use std::sync::Arc;
+
+use fleet::wire;
+use fleet::wire::{DirectoryBody, DirectoryHost, SyncRequest, SyncResponse};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use super::caller;
+use crate::app::directory::{Directory, Entry, directory};
+use crate::clock;
+use crate::context::Context;
+use crate::error::Error;
+
+#[derive(Debug)]
+pub(crate) struct DirectoryService {
+    context: Arc<Context>,
+}
+
+// === impl DirectoryService ===
+
+impl DirectoryService {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl wire::directory_server::Directory for DirectoryService {
+    async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
+        let user = caller(&request)?;
+        let SyncRequest {} = request.into_inner();
+        let directory = directory(&self.context, &user, clock::now());
+        // What is signed is these bytes, so they are made once and sent as they are.
+        let body = body(directory).encode_to_vec();
+        let signature = self.context.authority.sign(&body).map_err(Error::from)?;
+        Ok(Response::new(SyncResponse { body, signature }))
+    }
+}
+
+fn body(directory: Directory) -> DirectoryBody {
+    let Directory {
+        fleet,
+        generation,
+        at,
+        user,
+        entries,
+    } = directory;
+    DirectoryBody {
+        fleet,
+        generation,
+        at_secs: at.secs(),
+        hosts: entries.into_iter().map(host).collect(),
+        user,
+    }
+}
+
+fn host(entry: Entry) -> DirectoryHost {
+    let Entry {
+        host,
+        address,
+        spa_port,
+        exchange_key,
+        ports,
+        stanza,
+    } = entry;
+    DirectoryHost {
+        name: host,
+        address,
+        spa_port: spa_port.into(),
+        exchange_key: exchange_key.to_vec(),
+        ports,
+        stanza,
+    }
+}

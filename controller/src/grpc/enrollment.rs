@@ -1,0 +1,100 @@
+//! Joining and staying: the only service without a client certificate.
+
+use std::sync::Arc;
+
+use fleet::Role;
+use fleet::wire::enrollment_server::Enrollment;
+use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse};
+use tonic::{Request, Response, Status};
+
+use crate::access::caller::PeerAddress;
+use crate::app::check::fixed;
+use crate::app::enroll::{self, Enrolled, Joiner, Renewal};
+use crate::clock;
+use crate::context::Context;
+use crate::error::Error;
+
+#[derive(Debug)]
+pub(crate) struct EnrollmentService {
+    context: Arc<Context>,
+}
+
+// === impl EnrollmentService ===
+
+impl EnrollmentService {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl Enrollment for EnrollmentService {
+    async fn redeem(
+        &self,
+        request: Request<RedeemRequest>,
+    ) -> Result<Response<RedeemResponse>, Status> {
+        let peer = request.extensions().get();
+        let peer = peer.and_then(|PeerAddress(peer)| *peer);
+        let joiner = joiner(request.into_inner())?;
+        let Enrolled {
+            member,
+            certificate_der,
+        } = enroll::redeem(&self.context, peer, joiner, clock::now()).await?;
+        Ok(Response::new(RedeemResponse {
+            role: wire::Role::from(member.role).into(),
+            name: member.name,
+            fleet: self.context.settings.fleet.clone(),
+            certificate_der,
+            ca_der: self.context.authority.ca_der().to_vec(),
+        }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<RenewRequest>,
+    ) -> Result<Response<RenewResponse>, Status> {
+        let RenewRequest {
+            role,
+            name,
+            csr_der,
+            signed_at_secs,
+            signature,
+        } = request.into_inner();
+        let renewal = Renewal {
+            role: Role::try_from(role).map_err(Error::from)?,
+            name,
+            csr_der,
+            signed_at_secs,
+            signature,
+        };
+        let certificate_der = enroll::renew(&self.context, renewal, clock::now())?;
+        Ok(Response::new(RenewResponse {
+            certificate_der,
+            ca_der: self.context.authority.ca_der().to_vec(),
+        }))
+    }
+}
+
+fn joiner(request: RedeemRequest) -> Result<Joiner, Error> {
+    let RedeemRequest {
+        token_secret,
+        csr_der,
+        identity_key,
+        exchange_key,
+        requested_name,
+        address,
+        spa_port,
+    } = request;
+    Ok(Joiner {
+        token_secret,
+        csr_der,
+        identity_key: fixed("identity_key", &identity_key)?,
+        exchange_key: match exchange_key.as_slice() {
+            [] => None,
+            bytes => Some(fixed("exchange_key", bytes)?),
+        },
+        requested_name,
+        address,
+        spa_port: u16::try_from(spa_port).map_err(|_| Error::invalid("spa_port", "above 65535"))?,
+    })
+}

@@ -1,0 +1,266 @@
+//! The operator's half of the contract.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet::Role;
+use fleet::wire::operator_server::Operator;
+use fleet::wire::{
+    ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, CreateTokenRequest,
+    CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse, Generation, Host, HostChange,
+    ListHostsRequest, ListHostsResponse, PolicyHistoryRequest, PolicyHistoryResponse,
+    RenderPolicyRequest, RenderPolicyResponse, RollbackPolicyRequest, RollbackPolicyResponse,
+    ShowHostRequest, ShowHostResponse, ShowPolicyRequest, ShowPolicyResponse,
+};
+use tonic::{Request, Response, Status};
+use zeroize::Zeroizing;
+
+use super::caller;
+use crate::app::hosts::HostView;
+use crate::app::policy::{Applied, Difference, Draft, HostDifference, Rendered, Shown};
+use crate::app::tokens::Wanted;
+use crate::app::{hosts, members, policy, tokens};
+use crate::clock;
+use crate::context::Context;
+use crate::error::Error;
+use crate::store::model;
+
+#[derive(Debug)]
+pub(crate) struct OperatorService {
+    context: Arc<Context>,
+}
+
+// === impl OperatorService ===
+
+impl OperatorService {
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+}
+
+#[tonic::async_trait]
+impl Operator for OperatorService {
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        let operator = caller(&request)?;
+        let CreateTokenRequest {
+            role,
+            name,
+            labels,
+            ttl_secs,
+        } = request.into_inner();
+        let wanted = Wanted {
+            role: Role::try_from(role).map_err(Error::from)?,
+            name,
+            labels: labels.into_iter().collect(),
+            ttl: Duration::from_secs(ttl_secs),
+        };
+        let token = tokens::create(&self.context, &operator, wanted, clock::now()).await?;
+        Ok(Response::new(CreateTokenResponse {
+            token: token.to_string(),
+            expires_at_secs: token.expires_at_secs,
+        }))
+    }
+
+    async fn list_hosts(
+        &self,
+        request: Request<ListHostsRequest>,
+    ) -> Result<Response<ListHostsResponse>, Status> {
+        let ListHostsRequest {} = request.into_inner();
+        let hosts = hosts::list(&self.context, clock::now()).await?;
+        Ok(Response::new(ListHostsResponse {
+            hosts: hosts.into_iter().map(host).collect(),
+        }))
+    }
+
+    async fn show_host(
+        &self,
+        request: Request<ShowHostRequest>,
+    ) -> Result<Response<ShowHostResponse>, Status> {
+        let ShowHostRequest { name } = request.into_inner();
+        let shown = hosts::show(&self.context, &name, clock::now()).await?;
+        Ok(Response::new(ShowHostResponse {
+            host: Some(host(shown)),
+        }))
+    }
+
+    async fn ban_host(
+        &self,
+        request: Request<BanHostRequest>,
+    ) -> Result<Response<BanHostResponse>, Status> {
+        let operator = caller(&request)?;
+        let BanHostRequest { name, reason } = request.into_inner();
+        members::ban_host(&self.context, &operator, &name, &reason, clock::now()).await?;
+        Ok(Response::new(BanHostResponse {}))
+    }
+
+    async fn apply_policy(
+        &self,
+        request: Request<ApplyPolicyRequest>,
+    ) -> Result<Response<ApplyPolicyResponse>, Status> {
+        let operator = caller(&request)?;
+        let ApplyPolicyRequest {
+            text,
+            base_generation,
+            message,
+            file,
+        } = request.into_inner();
+        let draft = Draft {
+            text: Zeroizing::new(text),
+            file,
+        };
+        let based = (base_generation, message);
+        let Applied {
+            generation,
+            changed_hosts,
+            warnings,
+        } = policy::apply(&self.context, &operator, draft, based, clock::now()).await?;
+        Ok(Response::new(ApplyPolicyResponse {
+            generation,
+            changed_hosts,
+            warnings,
+        }))
+    }
+
+    async fn diff_policy(
+        &self,
+        request: Request<DiffPolicyRequest>,
+    ) -> Result<Response<DiffPolicyResponse>, Status> {
+        let DiffPolicyRequest { text, file } = request.into_inner();
+        let draft = Draft {
+            text: Zeroizing::new(text),
+            file,
+        };
+        let Difference {
+            base_generation,
+            hosts,
+            warnings,
+        } = policy::diff(&self.context, draft).await?;
+        Ok(Response::new(DiffPolicyResponse {
+            base_generation,
+            hosts: hosts.into_iter().map(host_change).collect(),
+            warnings,
+        }))
+    }
+
+    async fn show_policy(
+        &self,
+        request: Request<ShowPolicyRequest>,
+    ) -> Result<Response<ShowPolicyResponse>, Status> {
+        let ShowPolicyRequest { generation } = request.into_inner();
+        let Shown { generation, text } = policy::show(&self.context, generation).await?;
+        Ok(Response::new(ShowPolicyResponse {
+            generation: generation.map(self::generation),
+            text,
+        }))
+    }
+
+    async fn policy_history(
+        &self,
+        request: Request<PolicyHistoryRequest>,
+    ) -> Result<Response<PolicyHistoryResponse>, Status> {
+        let PolicyHistoryRequest { limit } = request.into_inner();
+        let generations = policy::history(&self.context, limit).await?;
+        Ok(Response::new(PolicyHistoryResponse {
+            generations: generations.into_iter().map(generation).collect(),
+        }))
+    }
+
+    async fn rollback_policy(
+        &self,
+        request: Request<RollbackPolicyRequest>,
+    ) -> Result<Response<RollbackPolicyResponse>, Status> {
+        let operator = caller(&request)?;
+        let RollbackPolicyRequest {
+            generation,
+            message,
+        } = request.into_inner();
+        let to = (generation, message);
+        let applied = policy::rollback(&self.context, &operator, to, clock::now()).await?;
+        Ok(Response::new(RollbackPolicyResponse {
+            generation: applied.generation,
+            changed_hosts: applied.changed_hosts,
+        }))
+    }
+
+    async fn render_policy(
+        &self,
+        request: Request<RenderPolicyRequest>,
+    ) -> Result<Response<RenderPolicyResponse>, Status> {
+        let RenderPolicyRequest { host } = request.into_inner();
+        let Rendered { generation, text } = policy::render(&self.context, &host)?;
+        Ok(Response::new(RenderPolicyResponse { generation, text }))
+    }
+}
+
+fn host(view: HostView) -> Host {
+    let HostView {
+        member,
+        state,
+        connected,
+        in_sync,
+        target_generation,
+        stanzas,
+    } = view;
+    let model::HostState {
+        applied_generation,
+        applied_digest: _,
+        rejected,
+        drift,
+        agent_version,
+        last_seen_ms,
+    } = state;
+    Host {
+        name: member.name,
+        address: member.address,
+        spa_port: member.spa_port.into(),
+        labels: member.labels.into_iter().collect(),
+        target_generation,
+        applied_generation,
+        in_sync,
+        connected,
+        last_seen_ms,
+        drift,
+        rejected,
+        banned: member.banned,
+        agent_version,
+        stanzas,
+        joined_at_ms: member.joined_at_ms,
+    }
+}
+
+fn host_change(difference: HostDifference) -> HostChange {
+    let HostDifference {
+        host,
+        added,
+        removed,
+        changed,
+    } = difference;
+    HostChange {
+        host,
+        added,
+        removed,
+        changed,
+    }
+}
+
+fn generation(generation: model::Generation) -> Generation {
+    let model::Generation {
+        generation,
+        author,
+        message,
+        at_ms,
+        rollback_of,
+        stanzas,
+    } = generation;
+    Generation {
+        generation,
+        author,
+        message,
+        at_ms,
+        rollback_of,
+        stanzas,
+    }
+}

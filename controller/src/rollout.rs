@@ -1,0 +1,155 @@
+//! Which policy is in force, and what each host should have by it.
+//!
+//! After every change of policy or membership, everything is compiled again, and only the sessions
+//! whose host's text changed are told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use fleet::Role;
+use parking_lot::RwLock;
+use policy::{NoIncludes, Policy};
+use spa::ExchangePublic;
+use tokio::sync::Mutex;
+
+use crate::access::roster::Roster;
+use crate::error::Error;
+use crate::sessions::registry::Registry;
+use crate::store::Store;
+use crate::targets::{Target, Targets, Users};
+
+/// The policy in force, parsed.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    /// 0 before the first.
+    pub(crate) generation: u64,
+    pub(crate) policy: Policy,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Rollout {
+    store: Store,
+    roster: Arc<Roster>,
+    sessions: Arc<Registry>,
+    in_force: RwLock<Arc<InForce>>,
+    targets: RwLock<Arc<Targets>>,
+    /// The last request for compiling that has been served.
+    compiled: Mutex<u64>,
+    /// Requests for compiling so far.
+    wanted: AtomicU64,
+}
+
+// === impl Rollout ===
+
+impl Rollout {
+    /// Reads the policy in force from the store and compiles it.
+    pub(crate) async fn load(
+        store: Store,
+        roster: Arc<Roster>,
+        sessions: Arc<Registry>,
+    ) -> Result<Self, Error> {
+        let rollout = Self {
+            store,
+            roster,
+            sessions,
+            in_force: RwLock::new(Arc::new(InForce {
+                generation: 0,
+                policy: Policy::default(),
+            })),
+            targets: RwLock::default(),
+            compiled: Mutex::new(0),
+            wanted: AtomicU64::new(0),
+        };
+        rollout.publish(None).await?;
+        Ok(rollout)
+    }
+
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.read())
+    }
+
+    pub(crate) fn targets(&self) -> Arc<Targets> {
+        Arc::clone(&self.targets.read())
+    }
+
+    /// What one host should have; `None` before the first policy and for no host.
+    pub(crate) fn target(&self, host: &str) -> Option<Target> {
+        self.targets.read().get(host).cloned()
+    }
+
+    /// Compiles what the store and the roster say now, and hands changed hosts their new target.
+    /// `parsed` saves reading the policy again when it is the one in force.
+    ///
+    /// Callers that wait for each other are served together: a thousand hosts that join at once do
+    /// not cost a thousand rounds.
+    pub(crate) async fn publish(&self, parsed: Option<InForce>) -> Result<(), Error> {
+        let request = self.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut compiled = self.compiled.lock().await;
+        if *compiled >= request {
+            return Ok(());
+        }
+        let serves = self.wanted.load(Ordering::SeqCst);
+        let in_force = self.newest(parsed).await?;
+        if in_force.generation > 0 {
+            let targets = self.compile(Arc::clone(&in_force)).await?;
+            let targets = Arc::new(targets);
+            *self.in_force.write() = in_force;
+            *self.targets.write() = Arc::clone(&targets);
+            self.sessions.retarget(&targets);
+        }
+        *compiled = serves;
+        Ok(())
+    }
+
+    /// What each host would get under another policy.
+    pub(crate) async fn try_out(&self, policy: Policy) -> Result<Targets, Error> {
+        let generation = u64::MAX;
+        self.compile(Arc::new(InForce { generation, policy })).await
+    }
+
+    /// Compiling for a large fleet takes a while, so it is not done on the runtime's own threads.
+    async fn compile(&self, policy: Arc<InForce>) -> Result<Targets, Error> {
+        let hosts = self.roster.active(Role::Host);
+        let users = self.users();
+        let before = self.targets();
+        let compiling = tokio::task::spawn_blocking(move || {
+            let InForce { generation, policy } = &*policy;
+            Targets::compile(policy, *generation, &hosts, &users, &before)
+        });
+        Ok(compiling.await?)
+    }
+
+    async fn newest(&self, parsed: Option<InForce>) -> Result<Arc<InForce>, Error> {
+        let current = self.store.current_generation().await?;
+        let in_force = self.in_force();
+        if current <= in_force.generation {
+            return Ok(in_force);
+        }
+        if let Some(parsed) = parsed.filter(|parsed| parsed.generation == current) {
+            return Ok(Arc::new(parsed));
+        }
+        let text = self.store.policy_text(current).await?;
+        let text = text.ok_or_else(|| Error::no_generation(current))?;
+        match policy::parse("policy", &text, &NoIncludes) {
+            Ok(policy) => Ok(Arc::new(InForce {
+                generation: current,
+                policy,
+            })),
+            // Written by a version that allowed more. Hosts keep what they have until an operator
+            // applies a policy that this version reads; joining and auditing go on meanwhile.
+            Err(mistakes) => {
+                tracing::error!(generation = current, %mistakes, "the stored policy is not read");
+                Ok(in_force)
+            }
+        }
+    }
+
+    fn users(&self) -> Users {
+        let users = self.roster.active(Role::User);
+        users
+            .iter()
+            .filter_map(|user| Some((user.name.clone(), ExchangePublic(user.exchange_key?))))
+            .collect()
+    }
+}

@@ -1,0 +1,11 @@
+//! The hosts that are listening, and what each of them is told.
+//!
+//! | file | what |
+//! |---|---|
+//! | `registry` | the open sessions, one for each host, and the slot of each that holds its target |
+//! | `session` | one host's session: everything the controller has to say to it, in order |
+//! | `validity` | until when a host may grant under a text |
+
+pub(crate) mod registry;
+pub(crate) mod session;
+pub(crate) mod validity;

@@ -1,0 +1,172 @@
+//! The open sessions, one for each host.
+//!
+//! There is one slot per session that holds the host's latest target, never a queue: a host that is
+//! slow gets the newest and misses nothing.
+
+use std::collections::HashMap;
+
+use parking_lot::RwLock;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::validity::Validity;
+use crate::store::Claim;
+use crate::targets::{Target, Targets};
+
+/// Batches of claims that wait for one slow host; more are left out, and the host learns of them
+/// when it claims.
+const CLAIMED_QUEUE_MAX: usize = 256;
+
+/// The session's end of its entry.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) id: u64,
+    pub(crate) targets: watch::Receiver<Option<Target>>,
+    pub(crate) claimed: mpsc::Receiver<Vec<Claim>>,
+    /// Fires when the host is banned, or has opened another session.
+    pub(crate) ended: CancellationToken,
+}
+
+/// The registry's end of one session.
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    target: watch::Sender<Option<Target>>,
+    claimed: mpsc::Sender<Vec<Claim>>,
+    ended: CancellationToken,
+    /// What was last sent, until it is acknowledged.
+    sent: Option<Validity>,
+}
+
+#[derive(Debug, Default)]
+struct Hosts {
+    entries: HashMap<String, Entry>,
+    /// What hosts have acknowledged, also of those that are not connected now.
+    applied: HashMap<String, Validity>,
+    /// Sessions so far.
+    opened: u64,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    hosts: RwLock<Hosts>,
+}
+
+// === impl Registry ===
+
+impl Registry {
+    pub(crate) fn is_connected(&self, host: &str) -> bool {
+        self.hosts.read().entries.contains_key(host)
+    }
+
+    /// Opens a host's session; an older one of the same host ends. `target` is asked after new
+    /// targets can no longer pass the session by.
+    pub(crate) fn subscribe(
+        &self,
+        host: &str,
+        target: impl FnOnce() -> Option<Target>,
+    ) -> Subscription {
+        let mut hosts = self.hosts.write();
+        hosts.opened += 1;
+        let id = hosts.opened;
+        let ended = CancellationToken::new();
+        let (claimed_sender, claimed) = mpsc::channel(CLAIMED_QUEUE_MAX);
+        let (target, targets) = watch::channel(target());
+        let entry = Entry {
+            id,
+            target,
+            claimed: claimed_sender,
+            ended: ended.clone(),
+            sent: None,
+        };
+        if let Some(older) = hosts.entries.insert(host.to_owned(), entry) {
+            older.ended.cancel();
+        }
+        Subscription {
+            id,
+            targets,
+            claimed,
+            ended,
+        }
+    }
+
+    /// Closes a session, unless a newer one has taken its place.
+    pub(crate) fn unsubscribe(&self, host: &str, id: u64) {
+        let mut hosts = self.hosts.write();
+        if hosts.entries.get(host).is_some_and(|own| own.id == id) {
+            hosts.entries.remove(host);
+        }
+    }
+
+    /// Ends a host's session at once.
+    pub(crate) fn end(&self, host: &str) {
+        let mut hosts = self.hosts.write();
+        hosts.applied.remove(host);
+        if let Some(entry) = hosts.entries.remove(host) {
+            entry.ended.cancel();
+        }
+    }
+
+    /// Gives every session whose host's text changed its new target.
+    pub(crate) fn retarget(&self, targets: &Targets) {
+        let mut hosts = self.hosts.write();
+        for (host, entry) in &hosts.entries {
+            if let Some(target) = targets.get(host) {
+                entry.target.send_if_modified(|held| offer(held, target));
+            }
+        }
+        hosts.applied.retain(|host, _| targets.get(host).is_some());
+    }
+
+    /// Tells the hosts that share a replay domain about claims that another of them has won.
+    pub(crate) fn announce(&self, targets: &Targets, won: &[Claim]) {
+        let mut batches: HashMap<&str, Vec<Claim>> = HashMap::new();
+        for claim in won {
+            let others = targets.sharing(&claim.domain).iter();
+            for other in others.filter(|other| **other != claim.host) {
+                batches.entry(other).or_default().push(claim.clone());
+            }
+        }
+        let hosts = self.hosts.read();
+        for (host, batch) in batches {
+            if let Some(entry) = hosts.entries.get(host)
+                && entry.claimed.try_send(batch).is_err()
+            {
+                tracing::debug!(host, "claimed digests left out: the host is slow");
+            }
+        }
+    }
+
+    /// Notes what was sent to a host, so that its acknowledgement can be understood.
+    pub(crate) fn note_sent(&self, host: &str, id: u64, validity: Validity) {
+        let mut hosts = self.hosts.write();
+        if let Some(entry) = hosts.entries.get_mut(host).filter(|own| own.id == id) {
+            entry.sent = Some(validity);
+        }
+    }
+
+    /// A host says that it applies the text with this digest.
+    pub(crate) fn note_applied(&self, host: &str, digest: &[u8]) {
+        let mut hosts = self.hosts.write();
+        let sent = hosts.entries.get(host).and_then(|entry| entry.sent);
+        if let Some(validity) = sent.filter(|validity| validity.digest == digest) {
+            hosts.applied.insert(host.to_owned(), validity);
+        }
+    }
+
+    /// What a host has acknowledged.
+    pub(crate) fn applied(&self, host: &str) -> Option<Validity> {
+        self.hosts.read().applied.get(host).copied()
+    }
+}
+
+/// Puts a target into a slot; says whether that changed what the host is to have.
+fn offer(held: &mut Option<Target>, target: &Target) -> bool {
+    let same = |held: &Target| held.compiled.digest == target.compiled.digest;
+    if held.as_ref().is_some_and(same) {
+        return false;
+    }
+    *held = Some(target.clone());
+    true
+}

@@ -1,0 +1,183 @@
+use std::cell::Cell;
+
+use policy::NoIncludes;
+
+use super::*;
+use crate::store::fixture;
+use crate::targets::{Targets, Users};
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+const BEGIN_MS: u64 = 1_800_000_000_000;
+
+thread_local! {
+    static NOW_MS: Cell<u64> = const { Cell::new(BEGIN_MS) };
+}
+
+/// The clock of these tests, one for each.
+fn now() -> Timestamp {
+    Timestamp::from_ms(NOW_MS.get())
+}
+
+fn pass(time: Duration) {
+    let ms = u64::try_from(time.as_millis()).unwrap();
+    NOW_MS.set(NOW_MS.get() + ms);
+}
+
+fn targets(generation: u64, text: &str, before: &Targets) -> Targets {
+    let policy = policy::parse("policy", text, &NoIncludes).unwrap();
+    let host = fixture::new_member(fleet::Role::Host, "web-1").into_member(1);
+    Targets::compile(
+        &policy,
+        generation,
+        &[Arc::new(host)],
+        &Users::new(),
+        before,
+    )
+}
+
+fn first_targets() -> Targets {
+    targets(1, "PROTECT tcp/22\nSOURCE ANY\n", &Targets::default())
+}
+
+fn open(
+    registry: &Arc<Registry>,
+    policy_valid: Option<Duration>,
+    has_digest: Vec<u8>,
+) -> (Session, mpsc::Receiver<Directive>) {
+    let (directives, received) = mpsc::channel(QUEUE_MAX);
+    let session = Session {
+        host: "web-1".to_owned(),
+        registry: Arc::clone(registry),
+        subscription: registry.subscribe("web-1", || first_targets().get("web-1").cloned()),
+        directives,
+        policy_valid,
+        replay_floor_secs: 5,
+        has_digest,
+        now,
+    };
+    (session, received)
+}
+
+/// The next directive, which must be a policy: its target and until when it is good.
+async fn policy(received: &mut mpsc::Receiver<Directive>) -> (Target, u64) {
+    match received.recv().await.unwrap() {
+        Directive::Policy {
+            target,
+            not_after_secs,
+            replay_floor_secs: 5,
+        } => (target, not_after_secs),
+        other @ (Directive::Policy { .. } | Directive::Claimed(_) | Directive::Ended) => {
+            panic!("{other:?}")
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_is_sent_again_when_half_of_its_life_has_passed() {
+    let registry = Arc::default();
+    let (session, mut received) = open(&registry, Some(WEEK), Vec::new());
+    tokio::spawn(session.run(Vec::new()));
+
+    let (first, first_until) = policy(&mut received).await;
+    let began = tokio::time::Instant::now();
+    pass(WEEK / 2);
+    let (again, again_until) = policy(&mut received).await;
+
+    assert!(began.elapsed().abs_diff(WEEK / 2) < Duration::from_secs(1));
+    assert_eq!(again.compiled.digest, first.compiled.digest);
+    assert_eq!(again_until, first_until + WEEK.as_secs() / 2);
+}
+
+#[tokio::test]
+async fn a_policy_lives_for_a_week_and_is_due_again_after_half_of_it() {
+    let registry = Arc::default();
+    let (mut session, mut received) = open(&registry, Some(WEEK), Vec::new());
+
+    let due = session.first_policy().await;
+
+    let (_, until) = policy(&mut received).await;
+    assert_eq!(until, now().secs() + WEEK.as_secs());
+    assert_eq!(due, Some(WEEK / 2));
+}
+
+#[tokio::test]
+async fn a_policy_that_is_valid_for_ever_is_not_due_again() {
+    let registry = Arc::default();
+    let (mut session, mut received) = open(&registry, None, Vec::new());
+
+    let due = session.first_policy().await;
+
+    assert_eq!(due, Some(Duration::MAX));
+    assert_eq!(policy(&mut received).await.1, 0);
+}
+
+#[tokio::test]
+async fn only_an_acknowledged_policy_is_left_out_at_the_next_session() {
+    let registry = Arc::default();
+    let (mut session, mut received) = open(&registry, Some(WEEK), Vec::new());
+    session.first_policy().await.unwrap();
+    let (first, _) = policy(&mut received).await;
+    let digest = first.compiled.digest;
+
+    // It has the text, but whether the new date reached it is not known.
+    let (mut session, mut received) = open(&registry, Some(WEEK), digest.to_vec());
+    session.first_policy().await.unwrap();
+    policy(&mut received).await;
+    registry.note_applied("web-1", &digest);
+    let (mut session, mut received) = open(&registry, Some(WEEK), digest.to_vec());
+    session.first_policy().await.unwrap();
+
+    assert!(received.try_recv().is_err(), "nothing is sent");
+}
+
+#[tokio::test]
+async fn an_acknowledged_policy_is_sent_again_when_it_has_become_old() {
+    let registry = Arc::default();
+    let (mut session, mut received) = open(&registry, Some(WEEK), Vec::new());
+    session.first_policy().await.unwrap();
+    let (first, _) = policy(&mut received).await;
+    let digest = first.compiled.digest;
+    registry.note_applied("web-1", &digest);
+
+    pass(WEEK / 2);
+    let (mut session, mut received) = open(&registry, Some(WEEK), digest.to_vec());
+    session.first_policy().await.unwrap();
+
+    assert!(received.try_recv().is_ok());
+}
+
+#[tokio::test]
+async fn a_session_hears_of_a_new_text_once_and_of_the_same_text_not_at_all() {
+    let registry = Arc::default();
+    let (mut session, _received) = open(&registry, None, Vec::new());
+    let targets_slot = &mut session.subscription.targets;
+    let first = first_targets();
+
+    registry.retarget(&first);
+    assert!(!targets_slot.has_changed().unwrap());
+
+    registry.retarget(&targets(2, "PROTECT tcp/23\nSOURCE ANY\n", &first));
+    registry.retarget(&targets(3, "PROTECT tcp/24\nSOURCE ANY\n", &first));
+    let newest = targets_slot.borrow_and_update().clone().unwrap();
+    assert_eq!(newest.generation, 3, "it misses what was overtaken");
+    assert!(!targets_slot.has_changed().unwrap());
+}
+
+#[tokio::test]
+async fn a_second_session_of_a_host_ends_the_first_and_outlives_it() {
+    let registry: Arc<Registry> = Arc::default();
+    let (first, mut first_received) = open(&registry, None, Vec::new());
+    let (second, _second_received) = open(&registry, None, Vec::new());
+
+    first.run(Vec::new()).await;
+
+    let mut last = None;
+    while let Some(directive) = first_received.recv().await {
+        last = Some(directive);
+    }
+    assert!(matches!(last, Some(Directive::Ended)), "{last:?}");
+    assert!(registry.is_connected("web-1"));
+    registry.end("web-1");
+    assert!(second.subscription.ended.is_cancelled());
+    assert!(!registry.is_connected("web-1"));
+}

@@ -1,0 +1,99 @@
+//! Which file of this crate may name what: the clock, the engine of the store, and the wire.
+#![expect(clippy::unwrap_used, reason = "a test that is wrong may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What only some files may name, and which: files, or folders that end with a slash.
+const OWNERS: &[(&[&str], &[&str])] = &[
+    // Whoever is called with `now` must not ask for it again.
+    (
+        &["clock::", "crate::clock", "SystemTime"],
+        &[
+            "clock.rs",
+            "grpc/",
+            "housekeeping.rs",
+            "start.rs",
+            // Measures how long a batch has taken.
+            "store/sqlite/writer.rs",
+        ],
+    ),
+    // A second engine must be addable without touching a caller.
+    (
+        &["rusqlite", "sqlite::"],
+        &["store/sqlite.rs", "store/sqlite/", "store.rs"],
+    ),
+    // A second front must be addable without touching a use case.
+    (
+        &["tonic", "prost"],
+        &["grpc.rs", "grpc/", "server.rs", "access/layer.rs"],
+    ),
+    (&["crate::grpc"], &["server.rs"]),
+];
+
+/// What a use case and everything below it must not know.
+const BELOW_THE_FRONT: &[&str] = &["access/", "app/", "sessions/", "rollout.rs", "targets.rs"];
+
+#[test]
+fn the_clock_the_engine_and_the_wire_are_named_by_their_owners_only() {
+    for (words, owners) in OWNERS {
+        for (path, line) in code_lines() {
+            let is_owner = owners.iter().any(|owner| is_in(&path, owner));
+            let named = words.iter().find(|word| line.contains(**word));
+            assert!(
+                is_owner || named.is_none(),
+                "{path} names {named:?}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn use_cases_and_what_is_below_them_know_nothing_of_the_wire() {
+    for (path, line) in code_lines() {
+        let is_below = BELOW_THE_FRONT.iter().any(|room| is_in(&path, room));
+        assert!(!is_below || !line.contains("wire::"), "{path}: {line}");
+    }
+}
+
+fn is_in(path: &str, owner: &str) -> bool {
+    if owner.ends_with('/') {
+        path.starts_with(owner)
+    } else {
+        path == owner
+    }
+}
+
+/// The lines of every source file that are neither comments nor tests, with the file's path.
+fn code_lines() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut lines = Vec::new();
+    for path in sources(&root) {
+        let name = path.strip_prefix(&root).unwrap().display().to_string();
+        if name.ends_with("tests.rs") || name.ends_with("fixture.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text
+            .lines()
+            .take_while(|line| !line.starts_with("mod tests {"));
+        for line in code.map(str::trim).filter(|line| !line.starts_with("//")) {
+            lines.push((name.clone(), line.to_owned()));
+        }
+    }
+    assert!(!lines.is_empty());
+    lines
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
