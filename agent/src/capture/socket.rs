@@ -225,3 +225,129 @@ fn unknown(source: IpAddr) -> IpAddr {
         IpAddr::V6(_) => IpAddr::from([0; 16]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use super::*;
+
+    /// A capture on a free port of a loopback address that no other test has.
+    fn capture() -> SocketCapture {
+        static TESTS: AtomicU8 = AtomicU8::new(1);
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let address = Ipv4Addr::new(127, TESTS.fetch_add(1, Ordering::Relaxed), high, low);
+        SocketCapture::bind((address, 0).into(), 1 << 16).unwrap()
+    }
+
+    /// A port of the capture's address that nobody has.
+    fn free_port(capture: &SocketCapture) -> NonZeroU16 {
+        let socket = UdpSocket::bind((capture.address.ip(), 0)).unwrap();
+        socket.local_addr().unwrap().port().try_into().unwrap()
+    }
+
+    fn send(capture: &SocketCapture, port: u16, payload: &[u8]) -> SocketAddr {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket
+            .send_to(payload, (capture.address.ip(), port))
+            .unwrap();
+        socket.local_addr().unwrap()
+    }
+
+    /// Port and length of all that has arrived.
+    fn arrivals(capture: &mut SocketCapture, max: usize) -> Vec<(u16, usize)> {
+        let mut arrived = Vec::new();
+        let taken = capture.next_batch(max, Duration::ZERO, &mut |arrival| match arrival {
+            Arrival::Datagram(datagram) => {
+                arrived.push((datagram.destination_port, datagram.payload.len()));
+            }
+            Arrival::Frame(..) => panic!("{arrival:?}"),
+        });
+        assert_eq!(taken, Ok(arrived.len()));
+        arrived
+    }
+
+    #[test]
+    fn a_datagram_comes_with_its_source_and_the_address_it_was_sent_to() {
+        let mut capture = capture();
+        let from = send(&capture, capture.own.port, b"packet");
+        let (address, port) = (capture.address.ip(), capture.own.port);
+        let mut arrived = 0;
+
+        let taken = capture.next_batch(9, Duration::ZERO, &mut |arrival| {
+            let Arrival::Datagram(datagram) = arrival else {
+                panic!("{arrival:?}");
+            };
+            assert_eq!(
+                (datagram.source, datagram.source_port),
+                (from.ip(), from.port())
+            );
+            assert_eq!(datagram.destination, address);
+            assert_eq!(
+                (datagram.destination_port, datagram.payload),
+                (port, &b"packet"[..])
+            );
+            arrived += 1;
+        });
+
+        assert_eq!((taken, arrived), (Ok(1), 1));
+        assert_eq!(arrivals(&mut capture, 9), []);
+    }
+
+    #[test]
+    fn what_is_longer_than_any_packet_arrives_as_too_long_and_not_as_its_beginning() {
+        let mut capture = capture();
+
+        send(&capture, capture.own.port, &[b'A'; 3_000]);
+
+        assert_eq!(arrivals(&mut capture, 9), [(capture.own.port, PAYLOAD_LEN)]);
+    }
+
+    #[test]
+    fn ports_that_the_policy_names_are_listened_on_until_it_names_others() {
+        let mut capture = capture();
+        let (first, second) = (free_port(&capture), free_port(&capture));
+
+        capture.follow(&[first].into()).unwrap();
+        send(&capture, first.get(), b"one");
+        assert_eq!(arrivals(&mut capture, 9), [(first.get(), 3)]);
+        capture.follow(&[second].into()).unwrap();
+        UdpSocket::bind((capture.address.ip(), first.get())).unwrap();
+        send(&capture, second.get(), b"two");
+        send(&capture, capture.own.port, b"own");
+
+        let arrived = arrivals(&mut capture, 9);
+        assert_eq!(arrived, [(second.get(), 3), (capture.own.port, 3)]);
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_an_error_and_the_others_are_received_nevertheless() {
+        let mut capture = capture();
+        let held = UdpSocket::bind((capture.address.ip(), 0)).unwrap();
+        let taken = held.local_addr().unwrap().port().try_into().unwrap();
+        let free = free_port(&capture);
+
+        let followed = capture.follow(&[taken, free].into());
+
+        assert!(matches!(followed, Err(CaptureError::Socket { .. })));
+        send(&capture, free.get(), b"free");
+        assert_eq!(arrivals(&mut capture, 9), [(free.get(), 4)]);
+    }
+
+    #[test]
+    fn a_flood_at_one_port_leaves_every_other_its_share() {
+        let mut capture = capture();
+        let quiet = free_port(&capture);
+        capture.follow(&[quiet].into()).unwrap();
+        for _ in 0..20 {
+            send(&capture, capture.own.port, b"flood");
+        }
+        send(&capture, quiet.get(), b"quiet");
+
+        let arrived = arrivals(&mut capture, 8);
+
+        assert!(arrived.contains(&(quiet.get(), 5)), "{arrived:?}");
+        assert_eq!(arrived.len(), 5);
+    }
+}
