@@ -15,6 +15,7 @@ needed=(
     conntrack=conntrack
     tcpdump=tcpdump
     openssl=openssl
+    gpg=gnupg
     nc=netcat-openbsd
     fwknop=fwknop-client
     fwknopd=fwknop-server

@@ -119,9 +119,29 @@ pub enum OpenError {
     /// The decrypted text is not padded as PKCS#7 says (RFC 5652 section 6.3).
     #[error("padding")]
     Padding,
+    /// An OpenPGP message, and nobody who decrypts it.
+    #[error("an OpenPGP message, which nothing here decrypts")]
+    NoDecryptor,
+    /// An OpenPGP message that was not decrypted.
+    #[error("OpenPGP")]
+    OpenPgp(#[from] NotDecrypted),
     /// The decrypted text is no SPA message.
     #[error("message")]
     Message(#[from] Malformed),
+}
+
+/// Why an OpenPGP message was not decrypted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotDecrypted {
+    /// It is for somebody else, or damaged.
+    #[error("no secret key of this host decrypts it")]
+    NoKey,
+    /// It is not signed by any of those whom the stanza names.
+    #[error("not signed by a key that the stanza names")]
+    Signer,
+    /// Whoever decrypts could not be asked, or gave no answer in time.
+    #[error("the keyring cannot be used")]
+    Keyring,
 }
 
 /// A message that cannot be written. The caller is at fault.

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::digest::DigestType;
 use crate::error::InvalidKey;
-use crate::keys::{EncryptionKey, EncryptionMode, HmacKey, Keys};
+use crate::keys::{EncryptionKey, HmacKey, Keys};
+use crate::mode::EncryptionMode;
 use crate::secret::Secret;
 use crate::text;
 

@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
 use crate::digest::DigestType;
-use crate::sealed::PREFIXED_LEN_MAX;
+use crate::length::PREFIXED_LEN_MAX;
 use crate::text;
 
 const BLOCK_LEN: usize = 64;

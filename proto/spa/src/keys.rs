@@ -1,34 +1,17 @@
 //! Keys: what a stanza is opened with, and its forms for trials, names and replay domains.
 
 use std::fmt;
-use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::cipher::{ENCRYPTION_KEY_LEN_MAX, Passphrase};
 use crate::digest::DigestType;
-use crate::error::{InvalidKey, UnknownName};
-use crate::hmac::HmacState;
+use crate::envelope::Envelope;
+use crate::envelope::rijndael::{ENCRYPTION_KEY_LEN_MAX, RijndaelKey};
+use crate::error::InvalidKey;
+use crate::hmac::{HmacState, Sha256State};
+use crate::mode::EncryptionMode;
 use crate::secret::Secret;
 use crate::tag::TagKey;
-
-/// How AES-256 is chained. Not signalled in the packet: both sides must agree.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum EncryptionMode {
-    /// Cipher block chaining, the default.
-    #[default]
-    Cbc,
-    /// Counter, big-endian over all sixteen bytes.
-    Ctr,
-    /// Cipher feedback of whole blocks.
-    Cfb,
-    /// Output feedback.
-    Ofb,
-    /// Electronic codebook.
-    Ecb,
-    /// CBC with a key cut or filled to sixteen bytes, for clients before 2.5.
-    Legacy,
-}
 
 /// The AES passphrase: 0 to 32 bytes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -58,53 +41,16 @@ pub struct Fingerprint(pub [u8; 8]);
 /// The HMAC key is kept as the two states of the hash after the padded key, so that a trial hashes
 /// only the packet.
 pub struct OpeningKey {
-    passphrase: Passphrase,
-    mode: EncryptionMode,
+    opener: Opener,
     hmac: HmacState,
 }
 
-// === impl EncryptionMode ===
-
-impl EncryptionMode {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Cbc,
-        Self::Ctr,
-        Self::Cfb,
-        Self::Ofb,
-        Self::Ecb,
-        Self::Legacy,
-    ];
-
-    /// Returns the name, as access.conf writes it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cbc => "CBC",
-            Self::Ctr => "CTR",
-            Self::Cfb => "CFB",
-            Self::Ofb => "OFB",
-            Self::Ecb => "ECB",
-            Self::Legacy => "legacy",
-        }
-    }
-}
-
-impl fmt::Display for EncryptionMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for EncryptionMode {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Self::ALL
-            .into_iter()
-            .find(|mode| mode.name().eq_ignore_ascii_case(name))
-            .ok_or(UnknownName::EncryptionMode)
-    }
+/// What opens the envelope of a packet once it is authentic.
+enum Opener {
+    /// A key that we have.
+    Rijndael(RijndaelKey),
+    /// Whoever implements [`Decrypt`](crate::Decrypt).
+    OpenPgp,
 }
 
 // === impl EncryptionKey ===
@@ -236,10 +182,10 @@ impl Keys {
     /// that is too large costs a claim; one that is too small lets a message grant twice.
     #[must_use]
     pub fn domain(&self) -> [u8; 32] {
-        let passphrase = Passphrase::new(&self.encryption, self.mode);
+        let key = RijndaelKey::new(self.encryption.as_bytes(), self.mode);
         let mut hash = Sha256::new();
         hash.update(b"postern replay domain v1\0");
-        update_with_length(&mut hash, passphrase.as_bytes());
+        update_with_length(&mut hash, key.passphrase());
         hash.finalize().into()
     }
 
@@ -266,13 +212,29 @@ impl OpeningKey {
     /// Precomputes `keys`.
     #[must_use]
     pub fn new(keys: &Keys) -> Self {
+        let key = RijndaelKey::new(keys.encryption.as_bytes(), keys.mode);
         Self {
-            passphrase: Passphrase::new(&keys.encryption, keys.mode),
-            mode: keys.mode,
-            hmac: match &keys.hmac {
-                None => HmacState::None,
-                Some((key, digest)) => HmacState::new(*digest, key.as_bytes()),
-            },
+            opener: Opener::Rijndael(key),
+            hmac: hmac_state(keys.hmac()),
+        }
+    }
+
+    /// Precomputes the HMAC key of packets whose message an OpenPGP keyring opens: such packets are
+    /// opened with [`Authentic::open_with`](crate::Authentic::open_with).
+    #[must_use]
+    pub fn open_pgp(hmac: Option<(&HmacKey, DigestType)>) -> Self {
+        Self {
+            opener: Opener::OpenPgp,
+            hmac: hmac_state(hmac),
+        }
+    }
+
+    /// Returns the envelope of the packets that this key is for.
+    #[must_use]
+    pub fn envelope(&self) -> Envelope {
+        match self.opener {
+            Opener::Rijndael(_) => Envelope::Rijndael,
+            Opener::OpenPgp => Envelope::OpenPgp,
         }
     }
 
@@ -284,26 +246,41 @@ impl OpeningKey {
         self.hmac.digest_type()
     }
 
-    pub(crate) fn passphrase(&self) -> &Passphrase {
-        &self.passphrase
-    }
-
-    pub(crate) fn mode(&self) -> EncryptionMode {
-        self.mode
+    /// Returns the key of the cipher, unless somebody else decrypts.
+    pub(crate) fn rijndael(&self) -> Option<&RijndaelKey> {
+        match &self.opener {
+            Opener::Rijndael(key) => Some(key),
+            Opener::OpenPgp => None,
+        }
     }
 
     pub(crate) fn hmac(&self) -> &HmacState {
         &self.hmac
+    }
+
+    /// Returns the key if it is one of HMAC-SHA256 over packets of fwknop's own envelope: those are
+    /// tried many at once.
+    pub(crate) fn sha256(&self) -> Option<&Sha256State> {
+        match self.opener {
+            Opener::Rijndael(_) => self.hmac.sha256(),
+            Opener::OpenPgp => None,
+        }
     }
 }
 
 impl fmt::Debug for OpeningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpeningKey")
-            .field("mode", &self.mode)
+            .field("envelope", &self.envelope())
             .field("hmac", &self.hmac_type())
             .finish_non_exhaustive()
     }
+}
+
+fn hmac_state(hmac: Option<(&HmacKey, DigestType)>) -> HmacState {
+    hmac.map_or(HmacState::None, |(key, digest)| {
+        HmacState::new(digest, key.as_bytes())
+    })
 }
 
 fn update_with_length(hash: &mut Sha256, bytes: &[u8]) {

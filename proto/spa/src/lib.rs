@@ -15,16 +15,21 @@
 //! | [`Sealed::authenticate`] | [`Sealed`], [`OpeningKey`] | [`Authentic`] | [`NotAuthentic`] |
 //! | [`Authentic::open`] | [`Authentic`] | [`Opened`] | [`OpenError`] |
 //!
+//! What a message is wrapped in is its [`Envelope`]. One that is not opened by a function of packet
+//! and key alone is opened by whoever implements [`Decrypt`], in [`Authentic::open_with`].
+//!
 //! The way out is [`seal()`] and [`seal_tagged`].
 
-mod cipher;
 mod digest;
+mod envelope;
 mod error;
 mod exchange;
 mod hmac;
 mod keys;
 mod lanes;
+mod length;
 mod message;
+mod mode;
 mod open;
 mod seal;
 mod sealed;
@@ -34,18 +39,22 @@ mod text;
 mod trial;
 
 pub use crate::digest::DigestType;
+pub use crate::envelope::{Decrypt, Envelope};
 pub use crate::error::{
-    InvalidKey, InvalidMessage, Malformed, NotAuthentic, OpenError, SealError, UnknownName,
+    InvalidKey, InvalidMessage, Malformed, NotAuthentic, NotDecrypted, OpenError, SealError,
+    UnknownName,
 };
 pub use crate::exchange::{ExchangePublic, ExchangeSecret, pairwise};
-pub use crate::keys::{EncryptionKey, EncryptionMode, Fingerprint, HmacKey, Keys, OpeningKey};
+pub use crate::keys::{EncryptionKey, Fingerprint, HmacKey, Keys, OpeningKey};
 pub use crate::lanes::LANES;
+pub use crate::length::{SEALED_LEN_MAX, SEALED_LEN_MIN};
 pub use crate::message::{
     Allow, Decoded, Message, MessageType, NatAccess, ProtoPort, Protocol, Request,
 };
+pub use crate::mode::EncryptionMode;
 pub use crate::open::{Authentic, Opened, ReplayDigest};
 pub use crate::seal::{seal, seal_tagged};
-pub use crate::sealed::{SEALED_LEN_MAX, SEALED_LEN_MIN, Sealed};
+pub use crate::sealed::Sealed;
 pub use crate::secret::Secret;
 pub use crate::tag::{BUCKET_SECS, Tag, TagKey, bucket, tag};
 pub use crate::trial::Trial;

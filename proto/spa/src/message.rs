@@ -9,7 +9,8 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use crate::digest::DigestType;
-use crate::error::{InvalidMessage, Malformed, UnknownName};
+use crate::error::{Malformed, UnknownName};
+use crate::text::number;
 
 /// The shortest and the longest plaintext in bytes; fwknop's limits.
 pub(crate) const PLAINTEXT_LEN_MIN: usize = 36;
@@ -139,24 +140,6 @@ pub struct Decoded {
 impl Message {
     /// The version of the format that fwknop writes today.
     pub const VERSION: &'static str = "3.0.0";
-
-    /// Writes the plaintext: the fields, `:`, and their digest.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidMessage`] names the first field that cannot be written.
-    pub fn encode(&self) -> Result<String, InvalidMessage> {
-        encode::message(self)
-    }
-
-    /// Reads a plaintext: fields and digest, strictly.
-    ///
-    /// # Errors
-    ///
-    /// [`Malformed`] names the first field that cannot be read.
-    pub fn decode(plain: &[u8]) -> Result<(Self, Decoded), Malformed> {
-        decode::message(plain)
-    }
 }
 
 // === impl MessageType ===
@@ -287,7 +270,7 @@ impl FromStr for ProtoPort {
         let (protocol, port) = text.split_once('/').ok_or(UnknownName::ProtoPort)?;
         Ok(Self {
             protocol: protocol.parse()?,
-            port: decode::number::<u16>(port)
+            port: number::<u16>(port)
                 .and_then(NonZeroU16::new)
                 .ok_or(UnknownName::ProtoPort)?,
         })

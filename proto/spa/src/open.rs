@@ -5,11 +5,11 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::cipher;
+use crate::envelope::{Decrypt, Prefixed};
 use crate::error::OpenError;
 use crate::keys::OpeningKey;
+use crate::length::PREFIXED_LEN_MAX;
 use crate::message::{Decoded, Message};
-use crate::sealed::{PREFIXED_LEN_MAX, Prefixed};
 use crate::text;
 
 /// The longest ciphertext with its header, rounded up to what the base64 decoder asks for.
@@ -28,7 +28,7 @@ pub struct Authentic<'a> {
 
 /// An authentic message, decrypted and read.
 ///
-/// Evidence: only [`Authentic::open`] makes it.
+/// Evidence: only [`Authentic::open`] and [`Authentic::open_with`] make it.
 #[derive(Debug)]
 pub struct Opened {
     message: Message,
@@ -53,36 +53,49 @@ impl<'a> Authentic<'a> {
     /// # Errors
     ///
     /// [`OpenError`]; without an HMAC key, what a packet for another key ends with.
+    /// [`OpenError::NoDecryptor`] for an OpenPGP message.
     pub fn open(self) -> Result<Opened, OpenError> {
+        let key = self.key.rijndael().ok_or(OpenError::NoDecryptor)?;
         let mut raw = Zeroizing::new([0; RAW_LEN_MAX]);
-        let raw = text::decode_into(Prefixed::new(self.body).as_bytes(), &mut *raw)
-            .ok_or(OpenError::Ciphertext)?;
-        let (magic, rest) = raw.split_first_chunk_mut().ok_or(OpenError::Ciphertext)?;
-        let (salt, ciphertext) = rest.split_first_chunk_mut().ok_or(OpenError::Ciphertext)?;
-        if magic != cipher::MAGIC || !ciphertext.len().is_multiple_of(cipher::BLOCK_LEN) {
-            return Err(OpenError::Ciphertext);
+        Opened::read(key.open(self.raw(&mut raw)?)?)
+    }
+
+    /// Decrypts the packet, if it is an OpenPGP message with the help of `decryptor`, and reads its
+    /// message.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub fn open_with(self, decryptor: &mut dyn Decrypt) -> Result<Opened, OpenError> {
+        if self.key.rijndael().is_some() {
+            return self.open();
         }
+        let mut raw = Zeroizing::new([0; RAW_LEN_MAX]);
+        Opened::read(&decryptor.decrypt(self.raw(&mut raw)?)?)
+    }
 
-        cipher::decrypt(
-            self.key.mode(),
-            &self.key.passphrase().derive(salt),
-            ciphertext,
-        );
-        let plain = cipher::unpad(ciphertext).ok_or(OpenError::Padding)?;
-        let (message, decoded) = Message::decode(plain)?;
-
-        let covered = plain.get(..decoded.covered_len).unwrap_or(plain);
-        Ok(Opened {
-            replay_digest: ReplayDigest::of(covered),
-            message,
-            decoded,
-        })
+    /// Decodes the text.
+    fn raw<'r>(&self, raw: &'r mut [u8; RAW_LEN_MAX]) -> Result<&'r mut [u8], OpenError> {
+        let prefixed = Prefixed::new(self.key.envelope(), self.body);
+        text::decode_into(prefixed.as_bytes(), raw).ok_or(OpenError::Ciphertext)
     }
 }
 
 // === impl Opened ===
 
 impl Opened {
+    /// Reads a plaintext. To be called with what was decrypted from an authentic packet, and with
+    /// nothing else.
+    fn read(plain: &[u8]) -> Result<Self, OpenError> {
+        let (message, decoded) = Message::decode(plain)?;
+        let covered = plain.get(..decoded.covered_len).unwrap_or(plain);
+        Ok(Self {
+            replay_digest: ReplayDigest::of(covered),
+            message,
+            decoded,
+        })
+    }
+
     /// Returns the message.
     #[must_use]
     pub fn message(&self) -> &Message {

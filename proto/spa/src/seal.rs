@@ -1,10 +1,11 @@
 //! From a message to the text on the wire. Pure: the salt is an argument.
 
-use crate::cipher;
+use crate::envelope::Envelope;
+use crate::envelope::rijndael::RijndaelKey;
 use crate::error::SealError;
 use crate::keys::{Keys, OpeningKey};
+use crate::length::{SEALED_LEN_MAX, SEALED_LEN_MIN};
 use crate::message::Message;
-use crate::sealed::{PREFIX, SEALED_LEN_MAX, SEALED_LEN_MIN};
 use crate::tag::{bucket, tag};
 use crate::text;
 
@@ -16,17 +17,15 @@ use crate::text;
 ///
 /// [`SealError::Message`] and [`SealError::Length`].
 pub fn seal(message: &Message, keys: &Keys, salt: [u8; 8]) -> Result<String, SealError> {
-    let mut plain = message.encode()?.into_bytes();
-    cipher::pad(&mut plain);
-    let key = OpeningKey::new(keys);
-    cipher::encrypt(keys.mode(), &key.passphrase().derive(&salt), &mut plain);
-
-    let raw = [cipher::MAGIC, &salt[..], &plain].concat();
-    let mut prefixed = text::encode(&raw);
+    let plain = message.encode()?.into_bytes();
+    let key = RijndaelKey::new(keys.encryption().as_bytes(), keys.mode());
+    let mut prefixed = text::encode(&key.seal(plain, salt));
     let mut mac = String::new();
-    key.hmac().append_mac(prefixed.as_bytes(), &mut mac);
+    OpeningKey::new(keys)
+        .hmac()
+        .append_mac(prefixed.as_bytes(), &mut mac);
     prefixed.push_str(&mac);
-    sendable(prefixed.split_off(PREFIX.len()))
+    sendable(prefixed.split_off(Envelope::Rijndael.prefix().len()))
 }
 
 /// Seals a message in the tagged form: the tag of the message's minute, then fwknop's text.

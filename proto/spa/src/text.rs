@@ -1,9 +1,11 @@
-//! Base64, read strictly: one text for each sequence of bytes.
+//! Base64 and numbers, read strictly: one text for each value.
 //!
 //! fwknop's decoder ignores spare bits and stops at the first `=`, and with it a packet has many
 //! texts (docs/compatibility.md, W1). Here the standard alphabet without padding and with zero
 //! spare bits is the only form; keys from configuration files are read more kindly, since nobody
 //! attacks through them.
+
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -98,4 +100,15 @@ pub(crate) fn encode_head(bytes: &[u8; 32], text: &mut [u8; 8]) {
     let [a, b, c, d, e, f, ..] = *bytes;
     // Six bytes are exactly eight characters.
     let _ = STANDARD_NO_PAD.encode_slice([a, b, c, d, e, f], text);
+}
+
+/// Reads a decimal number that is written as we would write it: digits, no leading zero.
+pub(crate) fn number<N: FromStr>(text: &str) -> Option<N> {
+    let canonical = text == "0" || !text.starts_with('0');
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if canonical && digits {
+        text.parse().ok()
+    } else {
+        None
+    }
 }

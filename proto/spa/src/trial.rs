@@ -4,12 +4,13 @@ use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::cipher::{self, BLOCK_LEN};
 use crate::digest::DigestType;
+use crate::envelope::rijndael::Head;
+use crate::envelope::{Envelope, Prefixed};
 use crate::hmac::{HmacState, PaddedText};
 use crate::keys::OpeningKey;
 use crate::lanes::{self, LANES, LanesTrial};
-use crate::sealed::{Prefixed, Sealed};
+use crate::sealed::Sealed;
 use crate::text;
 
 /// A packet prepared once for being tried with many keys.
@@ -20,7 +21,7 @@ use crate::text;
 pub struct Trial<'a> {
     sealed: Sealed<'a>,
     sha256: Option<Sha256Trial>,
-    plain: Option<PlainTrial>,
+    plain: Option<Head>,
     /// What many keys with HMAC-SHA256 are tried on; made when there are many.
     lanes: Option<LanesTrial>,
 }
@@ -29,12 +30,6 @@ pub struct Trial<'a> {
 struct Sha256Trial {
     text: PaddedText,
     mac: [u8; 32],
-}
-
-/// What a key without HMAC is tried on.
-struct PlainTrial {
-    salt: [u8; 8],
-    first_block: [u8; BLOCK_LEN],
 }
 
 // === impl Trial ===
@@ -46,7 +41,7 @@ impl<'a> Trial<'a> {
         Self {
             sealed,
             sha256: Sha256Trial::new(sealed),
-            plain: PlainTrial::new(sealed),
+            plain: head(sealed),
             lanes: None,
         }
     }
@@ -63,12 +58,18 @@ impl<'a> Trial<'a> {
     /// A hint only. What follows is [`Sealed::authenticate`].
     #[must_use]
     pub fn matches(&self, key: &OpeningKey) -> bool {
+        let Some(rijndael) = key.rijndael() else {
+            return self.sealed.authenticate(key).is_ok();
+        };
         match key.hmac() {
             HmacState::Sha256(state) => self.sha256.as_ref().is_some_and(|trial| {
                 let mac = state.mac_of(&trial.text);
                 mac.ct_eq(&trial.mac).into()
             }),
-            HmacState::None => self.plain.as_ref().is_some_and(|trial| trial.matches(key)),
+            HmacState::None => self
+                .plain
+                .as_ref()
+                .is_some_and(|head| rijndael.matches(head)),
             HmacState::Other(_) => self.sealed.authenticate(key).is_ok(),
         }
     }
@@ -79,7 +80,7 @@ impl<'a> Trial<'a> {
     /// Keys with HMAC-SHA256 are tried at once if they are many enough for that to be faster. The
     /// others are tried one by one, and only as far as the answers are taken.
     pub fn matching(&mut self, keys: &[Option<&OpeningKey>; LANES]) -> impl Iterator<Item = bool> {
-        let states = keys.map(|key| key?.hmac().sha256());
+        let states = keys.map(|key| key?.sha256());
         let many = lanes::are_worth_it(states.iter().flatten().count());
         let at_once = match &self.sha256 {
             Some(trial) if many => self
@@ -116,37 +117,16 @@ impl Sha256Trial {
         let mut mac = [0; 33];
         let mac = text::decode_into(mac_text, &mut mac)?;
         Some(Self {
-            text: PaddedText::new(Prefixed::new(body).as_bytes()),
+            text: PaddedText::new(Prefixed::new(Envelope::Rijndael, body).as_bytes()),
             mac: <[u8; 32]>::try_from(&*mac).ok()?,
         })
     }
 }
 
-// === impl PlainTrial ===
-
-impl PlainTrial {
-    fn new(sealed: Sealed<'_>) -> Option<Self> {
-        /// Eleven groups of four characters: magic, salt, the first block, and one byte.
-        const HEAD_LEN: usize = 44;
-        if !sealed.could_be(None) {
-            return None;
-        }
-        let prefixed = Prefixed::new(sealed.text());
-        let mut head = [0; HEAD_LEN / 4 * 3];
-        let head = text::decode_into(prefixed.as_bytes().get(..HEAD_LEN)?, &mut head)?;
-        let (_, salted) = head.split_first_chunk::<{ cipher::MAGIC.len() }>()?;
-        let (salt, rest) = salted.split_first_chunk()?;
-        Some(Self {
-            salt: *salt,
-            first_block: *rest.first_chunk()?,
-        })
+/// What a key without HMAC is tried on.
+fn head(sealed: Sealed<'_>) -> Option<Head> {
+    if !sealed.could_be(None) {
+        return None;
     }
-
-    /// Decrypts the first block, in which the sixteen random digits must stand. Another key gives
-    /// digits once in 10^22 packets.
-    fn matches(&self, key: &OpeningKey) -> bool {
-        let mut block = self.first_block;
-        cipher::decrypt(key.mode(), &key.passphrase().derive(&self.salt), &mut block);
-        block.iter().all(u8::is_ascii_digit)
-    }
+    Head::read(Prefixed::new(Envelope::Rijndael, sealed.text()).as_bytes())
 }

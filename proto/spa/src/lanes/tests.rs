@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 use super::{LANES, LanesTrial};
 use crate::hmac::{PaddedText, Sha256State};
-use crate::sealed::PREFIXED_LEN_MAX;
+use crate::length::PREFIXED_LEN_MAX;
 
 #[test]
 fn the_right_key_is_seen_in_any_lane_under_a_text_of_any_length() {

@@ -1,7 +1,6 @@
 //! From plaintext to message, strictly: what no client would write is refused.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 
 use crate::digest::DigestType;
 use crate::error::Malformed;
@@ -9,12 +8,21 @@ use crate::message::{
     Allow, CLIENT_TIMEOUT_SECS_MAX, Decoded, Message, MessageType, NatAccess, PLAINTEXT_LEN_MAX,
     PLAINTEXT_LEN_MIN, REQUEST_LEN_MAX, Request, is_command, is_nat_host, is_username, is_version,
 };
-use crate::text;
+use crate::text::{self, number};
 
-/// Reads a whole plaintext.
-///
-/// The digest is checked before any field is believed.
-pub(super) fn message(plain: &[u8]) -> Result<(Message, Decoded), Malformed> {
+impl Message {
+    /// Reads a plaintext: fields and digest, strictly. The digest is checked before any field is
+    /// believed.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] names the first field that cannot be read.
+    pub fn decode(plain: &[u8]) -> Result<(Self, Decoded), Malformed> {
+        message(plain)
+    }
+}
+
+fn message(plain: &[u8]) -> Result<(Message, Decoded), Malformed> {
     if !(PLAINTEXT_LEN_MIN..=PLAINTEXT_LEN_MAX).contains(&plain.len()) {
         return Err(Malformed::PlaintextLength(plain.len()));
     }
@@ -242,16 +250,5 @@ impl Padding {
             Self::Classic | Self::Never => text::decode(field.as_bytes()),
         };
         String::from_utf8(bytes?).ok()
-    }
-}
-
-/// Reads a decimal number that is written as we would write it: digits, no leading zero.
-pub(super) fn number<N: FromStr>(text: &str) -> Option<N> {
-    let canonical = text == "0" || !text.starts_with('0');
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    if canonical && digits {
-        text.parse().ok()
-    } else {
-        None
     }
 }

@@ -10,8 +10,18 @@ use crate::message::{
 };
 use crate::text;
 
-/// Writes a whole plaintext.
-pub(super) fn message(message: &Message) -> Result<String, InvalidMessage> {
+impl Message {
+    /// Writes the plaintext: the fields, `:`, and their digest.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMessage`] names the first field that cannot be written.
+    pub fn encode(&self) -> Result<String, InvalidMessage> {
+        message(self)
+    }
+}
+
+fn message(message: &Message) -> Result<String, InvalidMessage> {
     // Named in full, so that a field added to the message cannot be forgotten here.
     let Message {
         random,

@@ -9,6 +9,7 @@ mod classic;
 mod invalid;
 mod keys;
 mod opening;
+mod openpgp;
 mod openssl;
 mod pairwise;
 mod properties;

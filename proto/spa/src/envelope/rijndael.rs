@@ -1,4 +1,8 @@
-//! AES-256 in fwknop's modes, under a key derived as OpenSSL's `enc -md md5` derives it.
+//! fwknop's own envelope: AES-256 under a key derived as OpenSSL's `enc -md md5` derives it.
+//!
+//! ```text
+//! "Salted__" (8), salt (8), whole blocks of ciphertext
+//! ```
 
 use aes::Aes256;
 use aes::cipher::{
@@ -8,14 +12,20 @@ use aes::cipher::{
 use md5::{Digest as _, Md5};
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
-use crate::keys::{EncryptionKey, EncryptionMode};
+use crate::error::OpenError;
+use crate::mode::EncryptionMode;
+use crate::text;
 
+/// The base64 of the magic up to the character that carries salt too; known, so never sent.
+pub(super) const PREFIX: &[u8] = b"U2FsdGVkX1";
 /// What OpenSSL writes before the salt.
-pub(crate) const MAGIC: &[u8; 8] = b"Salted__";
+const MAGIC: &[u8; 8] = b"Salted__";
+/// The four bits of the last magic byte that the first character sent carries.
+const MAGIC_REST: u8 = 0b1111;
 /// Magic and salt, in bytes.
-pub(crate) const SALT_HEADER_LEN: usize = 16;
+const SALT_HEADER_LEN: usize = 16;
 /// The block of AES, in bytes.
-pub(crate) const BLOCK_LEN: usize = 16;
+const BLOCK_LEN: usize = 16;
 /// The longest encryption key in bytes; fwknop's limit.
 pub(crate) const ENCRYPTION_KEY_LEN_MAX: usize = 32;
 
@@ -24,20 +34,41 @@ const LEGACY_KEY_LEN: u8 = 16;
 const LEGACY_FILLER: u8 = b'0';
 
 /// An encryption key as the key derivation takes it, in place: no pointer to follow in a trial.
-pub(crate) struct Passphrase {
+pub(crate) struct RijndaelKey {
     bytes: [u8; ENCRYPTION_KEY_LEN_MAX],
     len: u8,
+    mode: EncryptionMode,
+}
+
+/// The head of a packet: as much as shows whether a key without an HMAC key is the right one.
+pub(crate) struct Head {
+    salt: [u8; 8],
+    first_block: [u8; BLOCK_LEN],
 }
 
 /// The AES key and initialisation vector of one packet.
 #[derive(ZeroizeOnDrop)]
-pub(crate) struct Derived {
+struct Derived {
     key: [u8; 32],
     iv: [u8; BLOCK_LEN],
 }
 
+/// Reports whether a packet without its prefix begins as one of this envelope: with the bits that
+/// belong to the magic bytes.
+pub(super) fn begins(text: &[u8]) -> bool {
+    text.first()
+        .and_then(|&first| text::value_of(first))
+        .is_some_and(|bits| bits >> 2 == MAGIC_REST)
+}
+
+/// Reports whether so many bytes are a salt header and whole blocks for so long a plaintext.
+pub(super) fn is_whole_blocks(len_bytes: usize, plaintext_len_min: usize) -> bool {
+    len_bytes.is_multiple_of(BLOCK_LEN)
+        && len_bytes >= SALT_HEADER_LEN + plaintext_len_min.next_multiple_of(BLOCK_LEN)
+}
+
 /// Encrypts whole blocks in place.
-pub(crate) fn encrypt(mode: EncryptionMode, derived: &Derived, bytes: &mut [u8]) {
+fn encrypt(mode: EncryptionMode, derived: &Derived, bytes: &mut [u8]) {
     let (key, iv) = (&derived.key.into(), &derived.iv.into());
     match mode {
         EncryptionMode::Cbc | EncryptionMode::Legacy => {
@@ -51,7 +82,7 @@ pub(crate) fn encrypt(mode: EncryptionMode, derived: &Derived, bytes: &mut [u8])
 }
 
 /// Decrypts whole blocks in place.
-pub(crate) fn decrypt(mode: EncryptionMode, derived: &Derived, bytes: &mut [u8]) {
+fn decrypt(mode: EncryptionMode, derived: &Derived, bytes: &mut [u8]) {
     let (key, iv) = (&derived.key.into(), &derived.iv.into());
     match mode {
         EncryptionMode::Cbc | EncryptionMode::Legacy => {
@@ -65,14 +96,14 @@ pub(crate) fn decrypt(mode: EncryptionMode, derived: &Derived, bytes: &mut [u8])
 }
 
 /// Pads to whole blocks with 1 to 16 bytes that say how many they are (RFC 5652 section 6.3).
-pub(crate) fn pad(bytes: &mut Vec<u8>) {
+fn pad(bytes: &mut Vec<u8>) {
     let padding = BLOCK_LEN - bytes.len() % BLOCK_LEN;
     let filler = u8::try_from(padding).expect("a block has 16 bytes");
     bytes.resize(bytes.len() + padding, filler);
 }
 
 /// Takes the padding off. Stricter than fwknop, which keeps the whole when the padding is wrong.
-pub(crate) fn unpad(bytes: &[u8]) -> Option<&[u8]> {
+fn unpad(bytes: &[u8]) -> Option<&[u8]> {
     let &filler = bytes.last()?;
     let padding = usize::from(filler);
     if !(1..=BLOCK_LEN).contains(&padding) {
@@ -87,13 +118,14 @@ fn blocks(bytes: &mut [u8]) -> &mut [Block<Aes256>] {
     blocks
 }
 
-// === impl Passphrase ===
+// === impl RijndaelKey ===
 
-impl Passphrase {
-    pub(crate) fn new(key: &EncryptionKey, mode: EncryptionMode) -> Self {
+impl RijndaelKey {
+    /// Takes a passphrase of at most [`ENCRYPTION_KEY_LEN_MAX`] bytes.
+    pub(crate) fn new(passphrase: &[u8], mode: EncryptionMode) -> Self {
         let mut bytes = [0; ENCRYPTION_KEY_LEN_MAX];
         let mut len = 0;
-        for (to, &from) in bytes.iter_mut().zip(key.as_bytes()) {
+        for (to, &from) in bytes.iter_mut().zip(passphrase) {
             *to = from;
             len += 1;
         }
@@ -104,15 +136,46 @@ impl Passphrase {
                 .for_each(|byte| *byte = LEGACY_FILLER);
             len = LEGACY_KEY_LEN;
         }
-        Self { bytes, len }
+        Self { bytes, len, mode }
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// Returns the passphrase in the form that the cipher sees.
+    pub(crate) fn passphrase(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.len)).unwrap_or_default()
     }
 
+    /// Encrypts a plaintext; gives the envelope as bytes.
+    pub(crate) fn seal(&self, mut plain: Vec<u8>, salt: [u8; 8]) -> Vec<u8> {
+        pad(&mut plain);
+        encrypt(self.mode, &self.derive(&salt), &mut plain);
+        [MAGIC, &salt[..], &plain].concat()
+    }
+
+    /// Decrypts an envelope in place; gives the plaintext.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError::Ciphertext`] and [`OpenError::Padding`].
+    pub(crate) fn open<'r>(&self, raw: &'r mut [u8]) -> Result<&'r [u8], OpenError> {
+        let (magic, rest) = raw.split_first_chunk_mut().ok_or(OpenError::Ciphertext)?;
+        let (salt, ciphertext) = rest.split_first_chunk_mut().ok_or(OpenError::Ciphertext)?;
+        if magic != MAGIC || !ciphertext.len().is_multiple_of(BLOCK_LEN) {
+            return Err(OpenError::Ciphertext);
+        }
+        decrypt(self.mode, &self.derive(salt), ciphertext);
+        unpad(ciphertext).ok_or(OpenError::Padding)
+    }
+
+    /// Decrypts the first block, in which the sixteen random digits must stand. Another key gives
+    /// digits once in 10^22 packets.
+    pub(crate) fn matches(&self, head: &Head) -> bool {
+        let mut block = head.first_block;
+        decrypt(self.mode, &self.derive(&head.salt), &mut block);
+        block.iter().all(u8::is_ascii_digit)
+    }
+
     /// Derives the key and the vector of one packet: `EVP_BytesToKey` with MD5 and one iteration.
-    pub(crate) fn derive(&self, salt: &[u8; 8]) -> Derived {
+    fn derive(&self, salt: &[u8; 8]) -> Derived {
         let mut derived = Derived {
             key: [0; 32],
             iv: [0; BLOCK_LEN],
@@ -121,7 +184,7 @@ impl Passphrase {
         let mut before = Zeroizing::new([0; BLOCK_LEN]);
         let mut hash = Md5::new();
         for part in halves.iter_mut().chain([&mut derived.iv]) {
-            hash.update(self.as_bytes());
+            hash.update(self.passphrase());
             hash.update(salt);
             *before = hash.finalize_reset().into();
             *part = *before;
@@ -131,10 +194,28 @@ impl Passphrase {
     }
 }
 
-impl Drop for Passphrase {
+impl Drop for RijndaelKey {
     fn drop(&mut self) {
         self.bytes.zeroize();
         self.len.zeroize();
+    }
+}
+
+// === impl Head ===
+
+impl Head {
+    /// Reads the head of a text with its prefix in place.
+    pub(crate) fn read(prefixed: &[u8]) -> Option<Self> {
+        /// Eleven groups of four characters: magic, salt, the first block, and one byte.
+        const HEAD_LEN: usize = 44;
+        let mut head = [0; HEAD_LEN / 4 * 3];
+        let head = text::decode_into(prefixed.get(..HEAD_LEN)?, &mut head)?;
+        let (_, salted) = head.split_first_chunk::<{ MAGIC.len() }>()?;
+        let (salt, rest) = salted.split_first_chunk()?;
+        Some(Self {
+            salt: *salt,
+            first_block: *rest.first_chunk()?,
+        })
     }
 }
 
