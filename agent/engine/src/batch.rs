@@ -1,0 +1,133 @@
+//! A turn's records, each with what it permits: one value, so that neither goes without the other.
+//!
+//! An [`Effect`](crate::Effect) that opens or runs something is inside a [`Batch`] and comes out of
+//! it in one way: [`Batch::commit`] writes the records, and gives a [`Committed`] if that succeeded,
+//! which [`Engine::committed`](crate::Engine::committed) takes. If it failed there is a
+//! [`NotCommitted`], from which [`Engine::not_committed`](crate::Engine::not_committed) makes
+//! refusals. There is no third way:
+//!
+//! ```compile_fail
+//! fn open_without_a_record(engine: &mut engine::Engine, batch: engine::Batch) {
+//!     engine.committed(engine::Committed { items: batch.items }, gate::Now::default());
+//! }
+//! ```
+//!
+//! ```
+//! fn open_what_is_recorded(engine: &mut engine::Engine, batch: engine::Batch) {
+//!     match batch.commit(|_records| Ok::<(), std::convert::Infallible>(())) {
+//!         Ok(committed) => engine.committed(committed, gate::Now::default()),
+//!         Err((not_committed, _)) => engine.not_committed(not_committed, gate::Now::default()),
+//!     }
+//! }
+//! ```
+
+use gate::Grant;
+
+use crate::commands::Command;
+use crate::grants::LiveGrant;
+use crate::record::Record;
+
+/// Records to commit together, with what they permit.
+#[derive(Debug)]
+#[must_use = "what is in it is neither recorded nor done"]
+pub struct Batch {
+    items: Vec<Item>,
+    /// How many of them, from the start, were in an earlier batch that could not be committed.
+    retried: usize,
+}
+
+/// A batch whose records are durable. Only [`Batch::commit`] makes one.
+#[derive(Debug)]
+#[must_use = "what is recorded has yet to be done"]
+pub struct Committed {
+    items: Vec<Item>,
+}
+
+/// A batch of which nothing was written. Only [`Batch::commit`] makes one.
+#[derive(Debug)]
+#[must_use = "what is not recorded has yet to be refused"]
+pub struct NotCommitted {
+    items: Vec<Item>,
+}
+
+/// A record, and what it permits.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) record: Record,
+    pub(crate) permits: Permits,
+}
+
+/// What may be done once the record is committed.
+#[derive(Debug)]
+pub(crate) enum Permits {
+    Nothing,
+    Open(Box<LiveGrant>),
+    Publish,
+    Run(Command, Box<Grant>),
+}
+
+// === impl Batch ===
+
+impl Batch {
+    pub(crate) fn new(items: Vec<Item>, retried: usize) -> Self {
+        Self { items, retried }
+    }
+
+    /// Whether there is nothing to record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Returns all records, in their order.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = &Record> {
+        self.items.iter().map(|item| &item.record)
+    }
+
+    /// Returns the records that were in no batch before.
+    pub fn new_records(&self) -> impl Iterator<Item = &Record> {
+        self.records().skip(self.retried)
+    }
+
+    /// Lets `write` make all records durable, in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// What `write` says, with the batch, of which nothing may have been written then.
+    pub fn commit<E>(
+        self,
+        write: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<Committed, (NotCommitted, E)> {
+        match write(&self) {
+            Ok(()) => Ok(Committed { items: self.items }),
+            Err(cause) => Err((NotCommitted { items: self.items }, cause)),
+        }
+    }
+}
+
+// === impl Committed ===
+
+impl Committed {
+    pub(crate) fn into_items(self) -> Vec<Item> {
+        self.items
+    }
+}
+
+// === impl NotCommitted ===
+
+impl NotCommitted {
+    /// Returns how many grants and commands are refused for it.
+    #[must_use]
+    pub fn grants(&self) -> usize {
+        count_grants(&self.items)
+    }
+
+    pub(crate) fn into_items(self) -> Vec<Item> {
+        self.items
+    }
+}
+
+fn count_grants(items: &[Item]) -> usize {
+    let depends = |item: &&Item| matches!(item.permits, Permits::Open(_) | Permits::Run(_, _));
+    items.iter().filter(depends).count()
+}

@@ -1,0 +1,118 @@
+//! What the engine wants done.
+
+use std::sync::Arc;
+
+use gate::{CompiledPolicy, Grant};
+
+use crate::claims::ClaimAsk;
+use crate::commands::Command;
+use crate::grants::{LiveGrant, Origin};
+use crate::record::End;
+use crate::rule::{Hole, Rule};
+use crate::status::Status;
+
+/// An instruction to the caller of the engine, from [`Engine::next_effect`].
+///
+/// What opens or runs something comes out only after its record is committed. What opens nothing
+/// needs no record, and closing waits for no disk.
+///
+/// [`Engine::next_effect`]: crate::Engine::next_effect
+#[derive(Debug)]
+pub enum Effect {
+    /// The caller must make this claim at the controller, and hand the answer to
+    /// [`Engine::claim_answered`](crate::Engine::claim_answered); that nobody can be asked is an
+    /// answer, too.
+    Ask(ClaimAsk),
+    /// The caller must first take back all of [`Closing::rules`], with the connections through
+    /// them, and then open [`Closing::shorten`] for exactly its timeouts; and it must hand the
+    /// instruction back with the result, to [`Engine::closed`](crate::Engine::closed).
+    Close(Closing),
+    /// The caller must capture what goes to the ports that this policy names, and hide the ports
+    /// that it protects.
+    Follow(Arc<CompiledPolicy>),
+    /// The caller must close everything that is open, leaving connections alone, and hand the
+    /// result to [`Engine::flushed`](crate::Engine::flushed).
+    Flush,
+    /// The caller must open all of [`Opening::holes`], in one step if it can, and hand the
+    /// instruction back with the result, to [`Engine::opened`](crate::Engine::opened).
+    Open(Opening),
+    /// The caller must tell everybody that this is in force now.
+    Publish(Status),
+    /// The caller must open these again, which somebody else has closed, and hand the result to
+    /// [`Engine::reopened`](crate::Engine::reopened).
+    Reopen(Vec<Hole>),
+    /// The caller must run this command without waiting for it, and say how it ended, to
+    /// [`Engine::command_ended`](crate::Engine::command_ended), also when it could not be started.
+    Run(Command),
+}
+
+/// Grants to open, whose records are committed.
+#[derive(Debug, Default)]
+#[must_use = "its result belongs to Engine::opened"]
+pub struct Opening {
+    pub(crate) grants: Vec<LiveGrant>,
+    pub(crate) holes: Vec<Hole>,
+}
+
+/// Grants to close before their time.
+#[derive(Debug)]
+#[must_use = "its result belongs to Engine::closed"]
+pub struct Closing {
+    pub(crate) grants: Vec<LiveGrant>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) shorten: Vec<Hole>,
+    /// How it is recorded when it is done.
+    pub(crate) end: End,
+    pub(crate) reason: String,
+}
+
+// === impl Opening ===
+
+impl Opening {
+    /// Returns what to open: every rule once.
+    #[must_use]
+    pub fn holes(&self) -> &[Hole] {
+        &self.holes
+    }
+
+    /// Returns how many grants depend on it.
+    #[must_use]
+    pub fn grants(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Returns the grants that depend on it, for the log.
+    pub fn given(&self) -> impl Iterator<Item = &Grant> {
+        self.grants.iter().filter_map(|live| match &live.origin {
+            Origin::Given(grant) => Some(&**grant),
+            Origin::Recovered(_) => None,
+        })
+    }
+
+    /// Of several holes for one rule, leaves the one that is open longest: the kernel takes the last
+    /// word, and the later deadline must win.
+    pub(crate) fn keep_longest(&mut self) {
+        if self.holes.len() > 1 {
+            self.holes
+                .sort_unstable_by_key(|hole| (hole.rule, hole.timeout));
+            self.holes.reverse();
+            self.holes.dedup_by_key(|hole| hole.rule);
+        }
+    }
+}
+
+// === impl Closing ===
+
+impl Closing {
+    /// Returns what no grant holds any more.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Returns what other grants hold, for the time that they have left.
+    #[must_use]
+    pub fn shorten(&self) -> &[Hole] {
+        &self.shorten
+    }
+}

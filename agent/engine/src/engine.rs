@@ -1,0 +1,264 @@
+//! The engine itself: what it is told, and what it answers.
+
+mod decide;
+mod effects;
+mod ends;
+mod policy;
+mod recovery;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fleet::GrantId;
+use gate::{CompiledPolicy, Datagram, Gate, Link, Now, ReplayLog};
+
+use crate::batch::{Batch, Item, Permits};
+use crate::claims::Claims;
+use crate::commands::Commands;
+use crate::counters::{Counters, EngineCounters};
+use crate::effect::{Closing, Effect};
+use crate::grants::Grants;
+use crate::record::{self, Record};
+use crate::settings::{Limits, Settings};
+use crate::status::Status;
+use crate::totals::Totals;
+
+pub use policy::Adoption;
+pub use recovery::{Kernel, SavedGrant};
+
+/// Records that may wait for a disk that takes none. What comes after is counted, not kept: a disk
+/// that is full for hours must not become a memory that is full.
+const WAITING_MAX: usize = 10_000;
+/// Room for records that is kept from one batch to the next.
+const ROOM_KEPT: usize = 1_024;
+/// When to try again what the firewall did not do.
+const FIREWALL_RETRY: Duration = Duration::from_secs(1);
+
+/// Decides what is recorded, opened, run and asked, and does none of it itself.
+///
+/// A turn of its caller: tell it what arrived ([`frame`](Self::frame), [`datagram`](Self::datagram))
+/// and what others say; [`due`](Self::due); then, until nothing is left, carry out
+/// [`next_effect`](Self::next_effect) and commit [`take_batch`](Self::take_batch).
+#[derive(Debug)]
+pub struct Engine {
+    gate: Gate,
+    grants: Grants,
+    claims: Claims,
+    commands: Commands,
+    totals: Totals,
+    limits: Limits,
+    ids: GrantIds,
+    status: Status,
+    /// Records to commit next; the first `retried` of them could not be committed before.
+    items: Vec<Item>,
+    retried: usize,
+    /// Grants that are in a batch or on their way to the firewall.
+    opening: usize,
+    effects: VecDeque<Effect>,
+    /// What the firewall did not close, each with the time to try it again.
+    unclosed: Vec<(Duration, Closing)>,
+    /// When to open what somebody has closed.
+    reopen_at: Option<Duration>,
+    counters: EngineCounters,
+    /// Lost packets that are recorded already.
+    losses_recorded: u64,
+}
+
+/// Makes names of grants.
+#[derive(Debug)]
+struct GrantIds {
+    prefix: [u8; 8],
+    last: u64,
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Makes an engine that enforces `policy`, with nothing open. Recorded as in force it is only by
+    /// [`replace_policy`](Self::replace_policy).
+    #[must_use]
+    pub fn new(settings: Settings, policy: Arc<CompiledPolicy>, now: Now) -> Self {
+        let Settings {
+            gate,
+            limits,
+            grant_prefix,
+            first_claim,
+        } = settings;
+        Self {
+            gate: Gate::new(gate, policy),
+            grants: Grants::default(),
+            claims: Claims::new(first_claim),
+            commands: Commands::new(limits),
+            totals: Totals::new(now.steady),
+            limits,
+            ids: GrantIds {
+                prefix: grant_prefix,
+                last: 0,
+            },
+            status: Status::default(),
+            items: Vec::new(),
+            retried: 0,
+            opening: 0,
+            effects: VecDeque::new(),
+            unclosed: Vec::new(),
+            reopen_at: None,
+            counters: EngineCounters::default(),
+            losses_recorded: 0,
+        }
+    }
+
+    /// Records that the agent begins its work, in this version.
+    pub fn start(&mut self, version: &str, now: Now) {
+        let generation = self.gate.compiled().generation();
+        self.record(record::agent_started(version, generation, now));
+    }
+
+    /// Judges a frame as captured on the wire.
+    pub fn frame(&mut self, frame: &[u8], link: Link, now: Now, replays: &mut dyn ReplayLog) {
+        // What is not for us is counted by the gate, and nothing else.
+        if let Ok(decision) = self.gate.admit_frame(frame, link, now, replays) {
+            self.follow(decision, now);
+        }
+    }
+
+    /// Judges a datagram as a socket gives it.
+    pub fn datagram(&mut self, datagram: &Datagram<'_>, now: Now, replays: &mut dyn ReplayLog) {
+        let decision = self.gate.admit(datagram, now, replays);
+        self.follow(decision, now);
+    }
+
+    /// Does what is due by now: ends grants, claims that nobody answers, and minutes of counting;
+    /// tries again what failed.
+    pub fn due(&mut self, now: Now) {
+        self.end_grants(now);
+        while let Some(pending) = self.claims.take_overdue(now.steady) {
+            self.conclude(pending.unreachable(), now);
+        }
+        self.close_again(now);
+        self.reopen(now);
+        self.start_commands(now);
+        if self.totals.ends_at() <= now.steady {
+            self.end_totals(now);
+        }
+    }
+
+    /// Returns the steady time at which something is due, if nothing happens before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        let closings = self.unclosed.iter().map(|(retry_at, _)| *retry_at);
+        [
+            self.grants.next_deadline(),
+            self.claims.next_deadline(),
+            Some(self.totals.ends_at()),
+            self.reopen_at,
+        ]
+        .into_iter()
+        .flatten()
+        .chain(closings)
+        .min()
+    }
+
+    /// Does work ahead of time while nothing else is to do. Reports whether nothing is left for this
+    /// minute.
+    pub fn precompute(&mut self, now: Now) -> bool {
+        self.gate.precompute(now)
+    }
+
+    /// Says how many packets the captures have lost since the start.
+    pub fn packets_lost(&mut self, total: u64) {
+        self.counters.packets_lost = total;
+    }
+
+    /// The end: refuses what waits, closes what is open if `close`, and says so.
+    pub fn stop(&mut self, close: bool, now: Now) {
+        for pending in self.claims.take_all() {
+            let reason = "the agent stopped before the controller answered";
+            self.record(record::claim_given_up(pending.identity(), reason, now));
+        }
+        for grant in self.commands.give_up(|_| false) {
+            self.refuse_grant(&grant, "the agent stopped before its turn came", now);
+        }
+        self.end_totals(now);
+        if close {
+            self.effects.push_back(Effect::Flush);
+        } else {
+            self.record_stop(now);
+        }
+    }
+
+    /// Takes the next instruction; see [`Effect`].
+    pub fn next_effect(&mut self, now: Now) -> Option<Effect> {
+        let mut effect = self.effects.pop_front()?;
+        if let Effect::Close(closing) = &mut effect {
+            // Only now: what was opened since it was ordered must stay open.
+            let rules = closing
+                .grants
+                .iter()
+                .flat_map(|live| live.rules.iter().copied());
+            let taken = self.grants.taken_back(rules, now.steady);
+            closing.rules = taken.close;
+            closing.shorten = taken.shorten;
+        }
+        Some(effect)
+    }
+
+    /// Whether something is to be committed.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        !self.items.is_empty()
+    }
+
+    /// Takes what is to be committed now; see [`Batch`].
+    pub fn take_batch(&mut self) -> Batch {
+        let retried = std::mem::take(&mut self.retried);
+        Batch::new(std::mem::take(&mut self.items), retried)
+    }
+
+    /// Returns what is in force.
+    #[must_use]
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Returns what has happened so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let count = |len: usize| len as u64;
+        Counters {
+            gate: *self.gate.counters(),
+            engine: EngineCounters {
+                grants_open: count(self.grants.len()),
+                commands_running: count(self.commands.running()),
+                commands_waiting: count(self.commands.waiting()),
+                claims_waiting: count(self.claims.len()),
+                records_waiting: count(self.items.len()),
+                ..self.counters
+            },
+        }
+    }
+
+    fn record(&mut self, event: fleet::Event) {
+        self.stage(Record::new(event), Permits::Nothing);
+    }
+
+    fn stage(&mut self, record: Record, permits: Permits) {
+        self.items.push(Item { record, permits });
+    }
+
+    fn record_stop(&mut self, now: Now) {
+        let generation = self.gate.compiled().generation();
+        self.record(record::agent_stopped(generation, now));
+    }
+}
+
+// === impl GrantIds ===
+
+impl GrantIds {
+    fn next(&mut self) -> GrantId {
+        self.last += 1;
+        let number = u64::from_be_bytes(self.prefix);
+        let id = u128::from(number) << 64 | u128::from(self.last);
+        GrantId(id.to_be_bytes())
+    }
+}

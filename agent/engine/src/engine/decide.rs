@@ -1,0 +1,132 @@
+//! What becomes of what the gate decides, as far as that can be said before the commit.
+
+use std::time::Duration;
+
+use gate::{Decision, Grant, Now, Pending, Refusal};
+use policy::Permitted;
+use spa::ProtoPort;
+
+use super::Engine;
+use crate::batch::Permits;
+use crate::claims::ClaimAnswer;
+use crate::commands::Command;
+use crate::effect::Effect;
+use crate::grants::{LiveGrant, Origin};
+use crate::record::{self, Record};
+use crate::rule::{HoleTimeout, Rule};
+
+// === impl Engine ===
+
+impl Engine {
+    /// Takes the controller's answer to the [`ClaimAsk`](crate::ClaimAsk) of this number. One that
+    /// comes too late is ignored.
+    pub fn claim_answered(&mut self, seq: u64, answer: &ClaimAnswer, now: Now) {
+        let Some(pending) = self.claims.answered(seq) else {
+            return;
+        };
+        let concluded = match answer {
+            ClaimAnswer::Won => Ok(pending.won()),
+            ClaimAnswer::Lost { held_by } => Err(Box::new(pending.lost(held_by))),
+            ClaimAnswer::Unreachable => pending.unreachable(),
+        };
+        self.conclude(concluded, now);
+    }
+
+    pub(super) fn follow(&mut self, decision: Decision, now: Now) {
+        match decision {
+            Decision::Grant(grant) => self.permit(grant, now),
+            Decision::Claim(pending) => self.ask(pending, now),
+            Decision::Refused(refusal) => self.refuse(&refusal, now),
+        }
+    }
+
+    pub(super) fn conclude(&mut self, concluded: Result<Grant, Box<Refusal>>, now: Now) {
+        match concluded {
+            Ok(grant) => self.permit(grant, now),
+            Err(refusal) => self.refuse(&refusal, now),
+        }
+    }
+
+    fn ask(&mut self, pending: Pending, now: Now) {
+        match self.claims.ask(pending, now.steady) {
+            Ok(ask) => self.effects.push_back(Effect::Ask(ask)),
+            Err(pending) => self.conclude(pending.unreachable(), now),
+        }
+    }
+
+    fn permit(&mut self, grant: Grant, now: Now) {
+        match grant.permit().what() {
+            Permitted::Ports(ports) => {
+                let rules = rules_of(&grant, ports);
+                self.permit_ports(grant, rules, now);
+            }
+            Permitted::Command { .. } => {
+                if let Err(grant) = self.commands.enqueue(grant) {
+                    self.refuse_over_limit(&grant, "too many commands wait on this host", now);
+                }
+                self.start_commands(now);
+            }
+        }
+    }
+
+    fn permit_ports(&mut self, grant: Grant, rules: Vec<Rule>, now: Now) {
+        if self.grants.len() + self.opening >= self.limits.grants_max {
+            self.refuse_over_limit(&grant, "too many grants are open on this host", now);
+            return;
+        }
+        let secs = HoleTimeout::clamped(grant.permit().timeout_secs()).secs();
+        let until_ms = now.wall_ms() + u64::from(secs) * 1_000;
+        let id = self.ids.next();
+        let event = record::opened(&grant, id, until_ms, now);
+        let live = LiveGrant {
+            id,
+            origin: Origin::Given(Box::new(grant)),
+            rules,
+            deadline: now.steady + Duration::from_secs(secs.into()),
+            until_ms,
+        };
+        self.opening += 1;
+        self.stage(Record::opens(event, &live), Permits::Open(Box::new(live)));
+    }
+
+    /// Records the start of every command whose turn has come.
+    pub(super) fn start_commands(&mut self, now: Now) {
+        while let Some(grant) = self.commands.take_next() {
+            let id = self.ids.next();
+            let Some(command) = Command::of(id, &grant) else {
+                self.commands.not_started();
+                continue;
+            };
+            let event = record::command_started(&grant, id, &command.text, now);
+            self.stage(Record::new(event), Permits::Run(command, Box::new(grant)));
+        }
+    }
+
+    fn refuse_over_limit(&mut self, grant: &Grant, reason: &str, now: Now) {
+        self.counters.over_limit += 1;
+        self.refuse_grant(grant, reason, now);
+    }
+
+    pub(super) fn refuse_grant(&mut self, grant: &Grant, reason: &str, now: Now) {
+        self.record(record::grant_refused(grant, reason, now));
+    }
+
+    fn refuse(&mut self, refusal: &Refusal, now: Now) {
+        let Some(identity) = &refusal.authentic else {
+            self.totals.stranger(refusal.source);
+            return;
+        };
+        if let Some(event) = self.totals.refused(refusal, identity, now) {
+            self.record(event);
+        }
+    }
+}
+
+fn rules_of(grant: &Grant, ports: &[ProtoPort]) -> Vec<Rule> {
+    let address = grant.permit().address();
+    let rule = |port: &ProtoPort| Rule::Accept {
+        address,
+        port: *port,
+    };
+    ports.iter().map(rule).collect()
+}

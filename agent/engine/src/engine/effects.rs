@@ -1,0 +1,192 @@
+//! What was committed is permitted, what was not is refused; and what came of the effects.
+
+use std::fmt;
+
+use fleet::GrantId;
+use gate::Now;
+
+use super::{Engine, FIREWALL_RETRY, ROOM_KEPT, WAITING_MAX};
+use crate::batch::{Committed, Item, NotCommitted, Permits};
+use crate::commands::CommandEnd;
+use crate::effect::{Closing, Effect, Opening};
+use crate::grants::LiveGrant;
+use crate::record::{self, Change, End, Record};
+
+// === impl Engine ===
+
+impl Engine {
+    /// A batch is durable: what it permits becomes effects.
+    pub fn committed(&mut self, committed: Committed, now: Now) {
+        let mut items = committed.into_items();
+        let mut opening = Opening::default();
+        for Item { record: _, permits } in items.drain(..) {
+            match permits {
+                Permits::Nothing => {}
+                Permits::Open(live) => {
+                    self.grants.add_holes(&live, now.steady, &mut opening.holes);
+                    opening.grants.push(*live);
+                }
+                Permits::Publish => self.publish(),
+                Permits::Run(command, grant) => {
+                    self.counters.commands_started += 1;
+                    self.commands.started(command.id, grant);
+                    self.effects.push_back(Effect::Run(command));
+                }
+            }
+        }
+        if !opening.grants.is_empty() {
+            opening.keep_longest();
+            self.effects.push_back(Effect::Open(opening));
+        }
+        // Its room serves the next batch.
+        if self.items.is_empty() {
+            items.shrink_to(ROOM_KEPT);
+            self.items = items;
+        }
+    }
+
+    /// Nothing of a batch was written: what it would have permitted is refused, and all of it waits
+    /// for the next attempt.
+    pub fn not_committed(&mut self, not_committed: NotCommitted, now: Now) {
+        self.counters.commits_failed += 1;
+        let mut items = not_committed.into_items();
+        for Item { record, permits } in &mut items {
+            match std::mem::replace(permits, Permits::Nothing) {
+                Permits::Nothing => {}
+                Permits::Open(_) => {
+                    self.opening -= 1;
+                    self.counters.not_recorded += 1;
+                    record.refuse("the journal could not be written; nothing was opened");
+                }
+                // It is enforced, whether or not it could be recorded.
+                Permits::Publish => self.publish(),
+                Permits::Run(command, _) => {
+                    self.commands.not_started();
+                    self.counters.not_recorded += 1;
+                    let text = command.text;
+                    record.refuse(&format!(
+                        "the journal could not be written; the command did not run: {text}"
+                    ));
+                }
+            }
+        }
+        items.append(&mut self.items);
+        self.counters.records_lost += give_up_excess(&mut items);
+        self.retried = items.len();
+        self.items = items;
+        // Others may have had to wait for those.
+        self.start_commands(now);
+    }
+
+    /// What came of [`Effect::Open`].
+    pub fn opened(&mut self, opening: Opening, result: Result<(), impl fmt::Display>) {
+        let Opening { grants, holes: _ } = opening;
+        self.opening -= grants.len();
+        match result {
+            Ok(()) => {
+                self.counters.opened += grants.len() as u64;
+                for live in grants {
+                    self.grants.enter(live);
+                }
+            }
+            Err(cause) => {
+                // Some of it may be open nevertheless.
+                self.counters.not_opened += grants.len() as u64;
+                let reason = format!("not opened: {cause}");
+                self.close(grants, End::Closed, reason);
+            }
+        }
+    }
+
+    /// What came of [`Effect::Close`]. What could not be closed is tried again until it has closed
+    /// by itself, and not recorded as closed before.
+    pub fn closed(&mut self, closing: Closing, result: Result<(), impl fmt::Display>, now: Now) {
+        if result.is_err() {
+            self.counters.firewall_failures += 1;
+            self.unclosed.push((now.steady + FIREWALL_RETRY, closing));
+            return;
+        }
+        for live in closing.grants {
+            self.record_end(closing.end, &live, now.wall_ms(), &closing.reason);
+        }
+    }
+
+    /// What came of [`Effect::Flush`].
+    pub fn flushed(&mut self, result: Result<(), impl fmt::Display>, now: Now) {
+        match result {
+            Ok(()) => {
+                let unclosed = std::mem::take(&mut self.unclosed);
+                let unclosed = unclosed.into_iter().flat_map(|(_, closing)| closing.grants);
+                let mut gone = self.grants.take_out(|_| false);
+                gone.extend(unclosed);
+                for live in gone {
+                    let at_ms = now.wall_ms();
+                    self.record_end(End::Closed, &live, at_ms, "agent stopped");
+                }
+            }
+            // Then they are still open, and the next start records how they end.
+            Err(_) => self.counters.firewall_failures += 1,
+        }
+        self.record_stop(now);
+    }
+
+    /// What came of [`Effect::Reopen`]. It is tried again for as long as it fails.
+    pub fn reopened(&mut self, result: Result<(), impl fmt::Display>, now: Now) {
+        self.reopen_at = None;
+        if result.is_err() {
+            self.counters.firewall_failures += 1;
+            self.reopen_at = Some(now.steady + FIREWALL_RETRY);
+        }
+    }
+
+    /// What came of [`Effect::Run`]. The next command that waits gets its turn.
+    pub fn command_ended(&mut self, id: GrantId, end: &CommandEnd, now: Now) {
+        if let Some(grant) = self.commands.ended(id) {
+            self.record(record::command_ended(&grant, id, end, now));
+        }
+        self.start_commands(now);
+    }
+
+    /// Has grants closed that are in no table any more.
+    pub(super) fn close(&mut self, grants: Vec<LiveGrant>, end: End, reason: String) {
+        self.effects.push_back(Effect::Close(Closing {
+            rules: Vec::new(),
+            shorten: Vec::new(),
+            grants,
+            end,
+            reason,
+        }));
+    }
+
+    pub(super) fn record_end(&mut self, end: End, live: &LiveGrant, at_ms: u64, reason: &str) {
+        let counter = match end {
+            End::Closed => &mut self.counters.closed,
+            End::Revoked => &mut self.counters.revoked,
+        };
+        *counter += 1;
+        self.stage(Record::ends(end, live, at_ms, reason), Permits::Nothing);
+    }
+
+    fn publish(&mut self) {
+        self.effects.push_back(Effect::Publish(self.status.clone()));
+    }
+}
+
+/// Gives up the newest of too many records; how many. The end of a grant is always kept: there are
+/// no more of them than grants may be open.
+fn give_up_excess(items: &mut Vec<Item>) -> u64 {
+    let before = items.len();
+    if before <= WAITING_MAX {
+        return 0;
+    }
+    let mut place = 0;
+    items.retain(|item| {
+        place += 1;
+        place <= WAITING_MAX || matches!(item.record.change(), Change::Ends(_))
+    });
+    let lost = (before - items.len()) as u64;
+    if let Some(last) = items.last_mut() {
+        last.record.count_more(lost);
+    }
+    lost
+}

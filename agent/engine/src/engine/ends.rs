@@ -1,0 +1,66 @@
+//! What ends, or is tried again, because time has passed.
+
+use gate::Now;
+
+use super::Engine;
+use crate::effect::{Closing, Effect};
+use crate::record::{self, End};
+
+// === impl Engine ===
+
+impl Engine {
+    pub(super) fn end_grants(&mut self, now: Now) {
+        while let Some(live) = self.grants.take_ended(now.steady) {
+            let at_ms = live.until_ms;
+            self.record_end(End::Closed, &live, at_ms, "");
+        }
+    }
+
+    /// Ends the minute of counting.
+    pub(super) fn end_totals(&mut self, now: Now) {
+        let lost = self.counters.packets_lost;
+        let more = lost.saturating_sub(self.losses_recorded);
+        self.losses_recorded = lost;
+        if more > 0 {
+            self.record(record::packets_lost(more, now));
+        }
+        for event in self.totals.end(now) {
+            self.record(event);
+        }
+    }
+
+    /// Tries again what the firewall did not close; what has ended by itself meanwhile is closed.
+    pub(super) fn close_again(&mut self, now: Now) {
+        let is_due = |(retry_at, _): &mut (_, Closing)| *retry_at <= now.steady;
+        let due: Vec<_> = self.unclosed.extract_if(.., is_due).collect();
+        for (_, closing) in due {
+            let Closing {
+                grants,
+                end,
+                reason,
+                ..
+            } = closing;
+            let (ended, left): (Vec<_>, Vec<_>) = grants
+                .into_iter()
+                .partition(|live| live.deadline <= now.steady);
+            for live in ended {
+                let at_ms = live.until_ms;
+                self.record_end(End::Closed, &live, at_ms, &reason);
+            }
+            if !left.is_empty() {
+                self.close(left, end, reason);
+            }
+        }
+    }
+
+    /// Has everything opened that should be open, if somebody has closed it.
+    pub(super) fn reopen(&mut self, now: Now) {
+        if self.reopen_at.is_some_and(|at| at <= now.steady) {
+            self.reopen_at = None;
+            let holes = self.grants.all_holes(now.steady);
+            if !holes.is_empty() {
+                self.effects.push_back(Effect::Reopen(holes));
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Another policy, and a firewall that somebody else has changed.
+
+use std::sync::Arc;
+
+use gate::{CompiledPolicy, Now};
+
+use super::Engine;
+use crate::batch::Permits;
+use crate::effect::Effect;
+use crate::grants::Origin;
+use crate::record::{self, End, Record};
+use crate::status::{Rejected, Status};
+
+/// What became of a policy.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Adoption {
+    /// It is enforced from now on.
+    Applied,
+    /// It is enforced, and says what the one before said.
+    Unchanged,
+    /// It is older than the one in force, of this generation, and ignored.
+    Older {
+        /// The generation in force.
+        current: u64,
+    },
+}
+
+// === impl Engine ===
+
+impl Engine {
+    /// Enforces another policy, whose text has this SHA-256, and closes what it would not give.
+    /// Never an older one.
+    pub fn replace_policy(
+        &mut self,
+        policy: Arc<CompiledPolicy>,
+        digest: [u8; 32],
+        now: Now,
+    ) -> Adoption {
+        let generation = policy.generation();
+        let current = self.status.generation;
+        if generation < current {
+            return Adoption::Older { current };
+        }
+        let status = Status {
+            generation,
+            digest,
+            rejected: None,
+            drift: self.status.drift.take(),
+        };
+        let before = std::mem::replace(&mut self.status, status);
+        let changed = (generation, digest) != (before.generation, before.digest);
+
+        self.gate.replace(Arc::clone(&policy));
+        self.effects.push_back(Effect::Follow(Arc::clone(&policy)));
+        self.revoke(generation, now);
+        if changed {
+            let stanzas = policy.policy().stanzas.len();
+            let event = record::policy_applied(generation, stanzas, now);
+            self.stage(Record::new(event), Permits::Publish);
+            return Adoption::Applied;
+        }
+        if before.rejected.is_some() {
+            self.effects.push_back(Effect::Publish(self.status.clone()));
+        }
+        Adoption::Unchanged
+    }
+
+    /// A policy could not be used; the old one stays.
+    pub fn reject_policy(&mut self, rejected: Rejected, now: Now) {
+        let event = record::policy_rejected(rejected.generation, &rejected.reasons, now);
+        self.status.rejected = Some(rejected);
+        self.stage(Record::new(event), Permits::Publish);
+    }
+
+    /// The firewall was found as it should be (`None`), or not, and has been repaired: then what
+    /// should be open is opened again.
+    pub fn firewall_drifted(&mut self, drift: Option<String>, now: Now) {
+        let changed = self.status.drift != drift;
+        self.status.drift = drift;
+        if let Some(found) = &self.status.drift {
+            let generation = self.gate.compiled().generation();
+            let event = record::drift(generation, found, now);
+            self.reopen_at = Some(now.steady);
+            let permits = if changed {
+                Permits::Publish
+            } else {
+                Permits::Nothing
+            };
+            self.stage(Record::new(event), permits);
+        } else if changed {
+            self.effects.push_back(Effect::Publish(self.status.clone()));
+        }
+    }
+
+    /// Closes what the policy in force would not give, and refuses commands that wait and that it
+    /// would not run.
+    fn revoke(&mut self, generation: u64, now: Now) {
+        let gate = &self.gate;
+        let gone = self.grants.take_out(|live| match &live.origin {
+            Origin::Given(grant) => gate.upholds(grant, now),
+            // Its message is not known any more: only the policy that gave it still gives it.
+            Origin::Recovered(opened) => opened.generation == generation,
+        });
+        let commands = self.commands.give_up(|grant| gate.upholds(grant, now));
+        let reason = format!("policy generation {generation} does not give it");
+        for grant in commands {
+            self.refuse_grant(&grant, &reason, now);
+        }
+        if !gone.is_empty() {
+            self.close(gone, End::Revoked, reason);
+        }
+    }
+}

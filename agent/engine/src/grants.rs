@@ -1,0 +1,285 @@
+//! What is open, until when, and by whose leave.
+//!
+//! The kernel closes every hole by itself; this is for the audit (who closed when), for revoking,
+//! and so that re-authorising never shortens: of several grants for one rule, the later deadline
+//! wins. Bounded by the engine's limit, because what does not fit is not opened.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
+
+use fleet::{Event, GrantId};
+use gate::Grant;
+use hashbrown::HashMap;
+
+use crate::rule::{Hole, HoleTimeout, Rule};
+
+/// One grant that is open, or about to be.
+#[derive(Debug)]
+pub(crate) struct LiveGrant {
+    pub(crate) id: GrantId,
+    pub(crate) origin: Origin,
+    pub(crate) rules: Vec<Rule>,
+    /// Steady time at which the kernel closes the hole.
+    pub(crate) deadline: Duration,
+    /// The same, in milliseconds since the Unix epoch, as the audit says it.
+    pub(crate) until_ms: u64,
+}
+
+/// Where a grant comes from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// From this run of the agent.
+    Given(Box<Grant>),
+    /// From an earlier run, and still open; with the event that opened it.
+    Recovered(Box<Event>),
+}
+
+/// All grants that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Grants {
+    live: BTreeMap<GrantId, LiveGrant>,
+    by_deadline: BinaryHeap<Reverse<(Duration, GrantId)>>,
+    rules: HashMap<Rule, Holders>,
+}
+
+/// For how long a rule stands for all its grants together.
+#[derive(Clone, Copy, Debug)]
+struct Holders {
+    latest: Duration,
+    grants: u32,
+}
+
+/// What must become of rules that some grant has no more.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(crate) struct TakenBack {
+    /// In no other grant: to be closed, with the sessions through them.
+    pub(crate) close: Vec<Rule>,
+    /// Still in another grant that may end earlier: to be opened for just so long.
+    pub(crate) shorten: Vec<Hole>,
+}
+
+// === impl LiveGrant ===
+
+impl LiveGrant {
+    /// For how long it opens, if it opens now.
+    pub(crate) fn timeout(&self, steady: Duration) -> HoleTimeout {
+        left(self.deadline, steady)
+    }
+}
+
+// === impl Grants ===
+
+impl Grants {
+    pub(crate) fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Adds to `holes` what must be opened so that `grant` is open: all its rules but those that
+    /// another grant keeps open for longer. Nothing if it has ended by now.
+    pub(crate) fn add_holes(&self, grant: &LiveGrant, steady: Duration, holes: &mut Vec<Hole>) {
+        if grant.deadline <= steady {
+            return;
+        }
+        let timeout = grant.timeout(steady);
+        let open_longer = |rule: &Rule| {
+            let holders = self.rules.get(rule);
+            holders.is_some_and(|holders| holders.latest >= grant.deadline)
+        };
+        let rules = grant.rules.iter().filter(|rule| !open_longer(rule));
+        holes.extend(rules.map(|rule| Hole {
+            rule: *rule,
+            timeout,
+        }));
+    }
+
+    /// Enters a grant that is open.
+    pub(crate) fn enter(&mut self, grant: LiveGrant) {
+        for rule in &grant.rules {
+            let holders = self.rules.entry(*rule).or_insert(Holders {
+                latest: grant.deadline,
+                grants: 0,
+            });
+            holders.latest = holders.latest.max(grant.deadline);
+            holders.grants += 1;
+        }
+        self.by_deadline.push(Reverse((grant.deadline, grant.id)));
+        self.live.insert(grant.id, grant);
+    }
+
+    /// When the next grant ends.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        self.by_deadline
+            .peek()
+            .map(|Reverse((deadline, _))| *deadline)
+    }
+
+    /// Takes out one grant that has ended.
+    pub(crate) fn take_ended(&mut self, steady: Duration) -> Option<LiveGrant> {
+        loop {
+            let Reverse((deadline, id)) = *self.by_deadline.peek()?;
+            if deadline > steady {
+                return None;
+            }
+            self.by_deadline.pop();
+            // One that was revoked is gone, but not from the heap.
+            if let Some(grant) = self.live.remove(&id) {
+                self.leave(&grant);
+                return Some(grant);
+            }
+        }
+    }
+
+    /// Takes out every grant that `keep` does not keep.
+    pub(crate) fn take_out(&mut self, keep: impl Fn(&LiveGrant) -> bool) -> Vec<LiveGrant> {
+        let gone = self.live.extract_if(.., |_, grant| !keep(grant));
+        let gone: Vec<LiveGrant> = gone.map(|(_, grant)| grant).collect();
+        for grant in &gone {
+            self.leave(grant);
+        }
+        gone
+    }
+
+    /// What must become of these rules, which belonged to grants that are no more.
+    pub(crate) fn taken_back(
+        &mut self,
+        rules: impl Iterator<Item = Rule>,
+        steady: Duration,
+    ) -> TakenBack {
+        let mut taken = TakenBack::default();
+        let mut rules: Vec<Rule> = rules.collect();
+        rules.sort_unstable();
+        rules.dedup();
+        for rule in rules {
+            match self.recount(rule) {
+                None => taken.close.push(rule),
+                Some(latest) => taken.shorten.push(Hole {
+                    rule,
+                    timeout: left(latest, steady),
+                }),
+            }
+        }
+        taken
+    }
+
+    /// Everything that should be open now.
+    pub(crate) fn all_holes(&self, steady: Duration) -> Vec<Hole> {
+        let rules = self.rules.iter();
+        rules
+            .filter(|(_, holders)| holders.latest > steady)
+            .map(|(rule, holders)| Hole {
+                rule: *rule,
+                timeout: left(holders.latest, steady),
+            })
+            .collect()
+    }
+
+    fn leave(&mut self, grant: &LiveGrant) {
+        for rule in &grant.rules {
+            if let Some(holders) = self.rules.get_mut(rule) {
+                holders.grants = holders.grants.saturating_sub(1);
+                if holders.grants == 0 {
+                    self.rules.remove(rule);
+                }
+            }
+        }
+    }
+
+    /// The latest deadline of a rule after one of its grants has left.
+    fn recount(&mut self, rule: Rule) -> Option<Duration> {
+        let holders = self.rules.get_mut(&rule)?;
+        let others = self
+            .live
+            .values()
+            .filter(|grant| grant.rules.contains(&rule));
+        holders.latest = others.map(|grant| grant.deadline).max()?;
+        Some(holders.latest)
+    }
+}
+
+/// Whole seconds until `deadline`, never less than the time left.
+fn left(deadline: Duration, steady: Duration) -> HoleTimeout {
+    let left = deadline.saturating_sub(steady);
+    let secs = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+    HoleTimeout::clamped(u32::try_from(secs).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::EventKind;
+
+    use super::*;
+
+    #[test]
+    fn opening_again_for_longer_lengthens_and_for_shorter_changes_nothing() {
+        let mut grants = Grants::default();
+        grants.enter(grant(1, &["tcp/22"], 30));
+        let holes = |deadline_secs| {
+            let mut holes = Vec::new();
+            grants.add_holes(&grant(2, &["tcp/22"], deadline_secs), secs(5), &mut holes);
+            holes
+        };
+
+        let (shorter, longer) = (holes(15), holes(65));
+
+        assert_eq!(shorter, []);
+        assert_eq!(longer.len(), 1);
+        assert_eq!(longer[0].timeout.secs(), 60);
+    }
+
+    #[test]
+    fn grants_end_in_the_order_of_their_deadlines() {
+        let mut grants = Grants::default();
+        grants.enter(grant(1, &["tcp/22"], 30));
+        grants.enter(grant(2, &["tcp/80"], 10));
+
+        assert_eq!(grants.next_deadline(), Some(secs(10)));
+        assert!(grants.take_ended(secs(9)).is_none());
+        assert_eq!(grants.take_ended(secs(31)).unwrap().id, id(2));
+        assert_eq!(grants.take_ended(secs(31)).unwrap().id, id(1));
+        assert!(grants.take_ended(secs(31)).is_none());
+        assert!(grants.live.is_empty() && grants.rules.is_empty());
+    }
+
+    #[test]
+    fn a_rule_that_another_grant_holds_is_shortened_and_not_closed() {
+        let mut grants = Grants::default();
+        grants.enter(grant(1, &["tcp/22", "tcp/80"], 60));
+        grants.enter(grant(2, &["tcp/22"], 30));
+
+        let gone = grants.take_out(|live| live.deadline == secs(30));
+        let taken = grants.taken_back(gone.iter().flat_map(|grant| grant.rules.clone()), secs(5));
+
+        assert_eq!(gone.len(), 1);
+        assert_eq!(taken.close, rules(&["tcp/80"]));
+        assert_eq!(taken.shorten.len(), 1);
+        assert_eq!(taken.shorten[0].timeout.secs(), 25);
+        assert_eq!(grants.take_ended(secs(60)).unwrap().id, id(2));
+    }
+
+    fn grant(number: u8, ports: &[&str], deadline_secs: u64) -> LiveGrant {
+        LiveGrant {
+            id: id(number),
+            origin: Origin::Recovered(Box::new(Event::new(EventKind::GrantOpened, 0))),
+            rules: rules(ports),
+            deadline: secs(deadline_secs),
+            until_ms: 0,
+        }
+    }
+
+    fn id(number: u8) -> GrantId {
+        GrantId([number; 16])
+    }
+
+    fn rules(ports: &[&str]) -> Vec<Rule> {
+        let rule = |port: &&str| Rule::Accept {
+            address: "192.0.2.7".parse().unwrap(),
+            port: port.parse().unwrap(),
+        };
+        ports.iter().map(rule).collect()
+    }
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+}

@@ -1,0 +1,302 @@
+//! What is recorded: the only file that makes events.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use fleet::{Event, EventKind, GrantId, Outcome};
+use gate::{Claimed, Grant, Identity, Now, Reason, Refusal};
+use policy::Permitted;
+use spa::ReplayDigest;
+
+use crate::commands::CommandEnd;
+use crate::grants::{LiveGrant, Origin};
+use crate::rule::Rule;
+
+/// An event, and what it changes in the table of live grants. Both are written in one transaction,
+/// or neither is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    event: Event,
+    change: Change,
+}
+
+/// What a record changes in the table of live grants.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// This grant is in it from now on.
+    Opens {
+        /// Its name.
+        id: GrantId,
+        /// What it opens.
+        rules: Vec<Rule>,
+    },
+    /// This grant is in it no more.
+    Ends(GrantId),
+}
+
+/// How a grant ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    /// At its time, or because it could not be opened, or with the agent.
+    Closed,
+    /// A new policy does not give it.
+    Revoked,
+}
+
+// === impl Record ===
+
+impl Record {
+    pub(crate) fn new(event: Event) -> Self {
+        Self {
+            event,
+            change: Change::None,
+        }
+    }
+
+    /// A grant that is about to be opened.
+    pub(crate) fn opens(event: Event, live: &LiveGrant) -> Self {
+        let change = Change::Opens {
+            id: live.id,
+            rules: live.rules.clone(),
+        };
+        Self { event, change }
+    }
+
+    /// A grant that is closed: at its end, by a new policy, or with the agent.
+    pub(crate) fn ends(end: End, live: &LiveGrant, at_ms: u64, reason: &str) -> Self {
+        let kind = match end {
+            End::Closed => EventKind::GrantClosed,
+            End::Revoked => EventKind::GrantRevoked,
+        };
+        Self {
+            event: closed(kind, live, at_ms, reason),
+            change: Change::Ends(live.id),
+        }
+    }
+
+    /// Returns what to write into the audit.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// Returns what to change in the table of live grants.
+    #[must_use]
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Turns the record of something that was permitted into that of its refusal.
+    pub(crate) fn refuse(&mut self, reason: &str) {
+        refuse(&mut self.event, reason);
+        self.change = Change::None;
+    }
+
+    /// Counts `more` records that were not kept.
+    pub(crate) fn count_more(&mut self, more: u64) {
+        self.event.count += more;
+    }
+}
+
+/// The agent begins its work.
+pub(crate) fn agent_started(version: &str, generation: u64, now: Now) -> Event {
+    let mut event = Event::new(EventKind::AgentStarted, now.wall_ms());
+    event.generation = generation;
+    event.reason = format!("version {version}");
+    event
+}
+
+/// The agent leaves.
+pub(crate) fn agent_stopped(generation: u64, now: Now) -> Event {
+    let mut event = Event::new(EventKind::AgentStopped, now.wall_ms());
+    event.generation = generation;
+    event
+}
+
+/// A grant that is about to be opened.
+pub(crate) fn opened(grant: &Grant, id: GrantId, until_ms: u64, now: Now) -> Event {
+    let mut event = of_grant(EventKind::GrantOpened, grant, Some(id), now);
+    event.until_ms = until_ms;
+    claim_note(grant).clone_into(&mut event.reason);
+    event.set_outcome(Outcome::Success);
+    event
+}
+
+fn closed(kind: EventKind, live: &LiveGrant, at_ms: u64, reason: &str) -> Event {
+    let mut event = match &live.origin {
+        Origin::Given(grant) => of_grant(kind, grant, Some(live.id), Now::default()),
+        Origin::Recovered(opened) => Event {
+            kind: kind.into(),
+            grant_id: live.id.to_string(),
+            ..(**opened).clone()
+        },
+    };
+    event.seq = 0;
+    event.at_ms = at_ms;
+    event.until_ms = live.until_ms;
+    reason.clone_into(&mut event.reason);
+    event.set_outcome(Outcome::Success);
+    event
+}
+
+/// A command that is about to run.
+pub(crate) fn command_started(grant: &Grant, id: GrantId, text: &str, now: Now) -> Event {
+    let mut event = of_grant(EventKind::CommandRun, grant, Some(id), now);
+    event.reason = format!("start: {text}");
+    event.set_outcome(Outcome::Success);
+    event
+}
+
+/// A command that has run.
+pub(crate) fn command_ended(grant: &Grant, id: GrantId, end: &CommandEnd, now: Now) -> Event {
+    let mut event = of_grant(EventKind::CommandRun, grant, Some(id), now);
+    event.reason = end.to_string();
+    event.set_outcome(if end.is_success() {
+        Outcome::Success
+    } else {
+        Outcome::Failure
+    });
+    event
+}
+
+/// Something that was permitted, and is not done for a reason of this host's own.
+pub(crate) fn grant_refused(grant: &Grant, reason: &str, now: Now) -> Event {
+    let mut event = of_grant(EventKind::Refused, grant, None, now);
+    refuse(&mut event, reason);
+    event
+}
+
+/// A message whose claim nobody will answer any more.
+pub(crate) fn claim_given_up(identity: &Identity, reason: &str, now: Now) -> Event {
+    let mut event = of_identity(EventKind::Refused, identity, now);
+    event.stanza = stanza(identity.stanza_name(), identity.stanza());
+    refuse(&mut event, reason);
+    event
+}
+
+/// An authentic packet that was turned away.
+pub(crate) fn refused(refusal: &Refusal, identity: &Identity, now: Now) -> Event {
+    let kind = match &refusal.reason {
+        Reason::Replayed => EventKind::Replay,
+        Reason::ReplayedElsewhere { .. } => EventKind::ReplayElsewhere,
+        Reason::Malformed(_)
+        | Reason::NotHttp
+        | Reason::NoCandidate
+        | Reason::Budget(_)
+        | Reason::NotAuthentic
+        | Reason::NotOpened(_)
+        | Reason::ForeignTag
+        | Reason::Stale { .. }
+        | Reason::Future { .. }
+        | Reason::BeforeFloor { .. }
+        | Reason::PolicyExpired
+        | Reason::Denied(_)
+        | Reason::ClaimUnreachable => EventKind::Refused,
+    };
+    let mut event = of_identity(kind, identity, now);
+    event.source = refusal.source.to_string();
+    event.stanza = stanza(identity.stanza_name(), identity.stanza());
+    event.reason = refusal.reason.to_string();
+    event.set_outcome(Outcome::Denied);
+    event
+}
+
+/// Strangers' packets: of one source, or of all the rest.
+pub(crate) fn noise(now: Now, source: Option<IpAddr>, count: u64) -> Event {
+    let mut event = Event::new(EventKind::Noise, now.wall_ms());
+    event.reason = match source {
+        Some(_) => "packets of strangers",
+        None => "packets of strangers, from many sources",
+    }
+    .to_owned();
+    event.source = source.map(|source| source.to_string()).unwrap_or_default();
+    event.count = count;
+    event
+}
+
+/// Packets that the capture lost.
+pub(crate) fn packets_lost(count: u64, now: Now) -> Event {
+    let mut event = Event::new(EventKind::Noise, now.wall_ms());
+    "packets lost before they could be judged".clone_into(&mut event.reason);
+    event.count = count;
+    event
+}
+
+/// Another policy is enforced.
+pub(crate) fn policy_applied(generation: u64, stanzas: usize, now: Now) -> Event {
+    let mut event = Event::new(EventKind::PolicyApplied, now.wall_ms());
+    event.generation = generation;
+    event.reason = format!("{stanzas} stanzas");
+    event.set_outcome(Outcome::Success);
+    event
+}
+
+/// A policy cannot be enforced.
+pub(crate) fn policy_rejected(generation: u64, reasons: &[String], now: Now) -> Event {
+    let mut event = Event::new(EventKind::PolicyRejected, now.wall_ms());
+    event.generation = generation;
+    event.reason = reasons.join("\n");
+    event.set_outcome(Outcome::Failure);
+    event
+}
+
+/// The firewall was found changed.
+pub(crate) fn drift(generation: u64, found: &str, now: Now) -> Event {
+    let mut event = Event::new(EventKind::Drift, now.wall_ms());
+    event.generation = generation;
+    found.clone_into(&mut event.reason);
+    event
+}
+
+fn refuse(event: &mut Event, reason: &str) {
+    event.set_kind(EventKind::Refused);
+    event.grant_id.clear();
+    event.until_ms = 0;
+    reason.clone_into(&mut event.reason);
+    event.set_outcome(Outcome::Denied);
+}
+
+/// What people call a stanza: its NAME, or its number as fwknop counts.
+fn stanza(name: Option<&Arc<str>>, number: u32) -> String {
+    name.map_or_else(|| format!("#{number}"), |name| name.to_string())
+}
+
+fn of_grant(kind: EventKind, grant: &Grant, id: Option<GrantId>, now: Now) -> Event {
+    let permit = grant.permit();
+    let mut event = of_identity(kind, grant.identity(), now);
+    event.stanza = stanza(permit.name(), permit.stanza());
+    event.opened = permit.address().to_string();
+    if let Permitted::Ports(ports) = permit.what() {
+        event.ports = ports.iter().map(ToString::to_string).collect();
+    }
+    event.grant_id = id.map(|id| id.to_string()).unwrap_or_default();
+    event
+}
+
+fn of_identity(kind: EventKind, identity: &Identity, now: Now) -> Event {
+    let digest = identity.opened().replay_digest();
+    let mut event = Event::new(kind, now.wall_ms());
+    identity.user().clone_into(&mut event.user);
+    event.key = identity.key().to_string();
+    event.generation = identity.generation();
+    event.source = identity.source().to_string();
+    event.replay_digest = digest.to_string();
+    event.request_id = request_id(digest);
+    event
+}
+
+/// Names the packet that caused something: the first half of its replay digest.
+fn request_id(digest: ReplayDigest) -> String {
+    let mut text = digest.to_string();
+    text.truncate(32);
+    text
+}
+
+fn claim_note(grant: &Grant) -> &'static str {
+    match grant.claim() {
+        Claimed::NotNeeded | Claimed::Won => "",
+        Claimed::Unconfirmed => "not claimed: the controller could not be asked",
+    }
+}

@@ -1,0 +1,121 @@
+//! Commands: few run at once, some wait, none runs unrecorded.
+
+use engine::Limits;
+use fleet::{EventKind, Outcome};
+use gate::SharedKeys;
+
+use crate::host::Host;
+use crate::packets::{ONE_PORT, PORTS_AND_COMMANDS, command};
+
+fn send_commands(host: &mut Host, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        host.send(1, &command(number, &format!("/bin/true {number}"), 0));
+    }
+    host.turn();
+}
+
+#[test]
+fn ten_commands_at_once_all_run_and_never_more_than_four_at_a_time() {
+    let mut host = Host::new();
+
+    send_commands(&mut host, 0..10);
+    while !host.running.is_empty() {
+        host.end_commands();
+    }
+
+    assert_eq!(host.running_most, 4);
+    let recorded = host.reasons(EventKind::CommandRun);
+    let started = recorded.iter().filter(|r| r.starts_with("start: "));
+    assert_eq!(started.count(), 10);
+    assert_eq!(recorded.len(), 20);
+    assert_eq!(host.kinds().len(), 20);
+}
+
+#[test]
+fn forty_commands_in_one_batch_never_run_more_than_four_at_once() {
+    let mut host = Host::new();
+
+    send_commands(&mut host, 0..40);
+    assert_eq!(host.running.len(), 4);
+    while !host.running.is_empty() {
+        host.end_commands();
+    }
+
+    assert_eq!(host.running_most, 4);
+    assert_eq!(host.engine.counters().engine.commands_started, 40);
+}
+
+#[test]
+fn more_commands_than_may_run_and_wait_are_refused_and_recorded() {
+    let limits = Limits {
+        commands_running_max: 2,
+        commands_waiting_max: 3,
+        ..Limits::default()
+    };
+    let mut host = Host::with(PORTS_AND_COMMANDS, SharedKeys::None, limits);
+
+    send_commands(&mut host, 0..10);
+
+    assert_eq!(host.running.len(), 2);
+    assert_eq!(host.engine.counters().engine.commands_waiting, 3);
+    let refused = host.reasons(EventKind::Refused);
+    assert_eq!(refused, ["too many commands wait on this host"; 5]);
+}
+
+#[test]
+fn a_command_that_could_not_be_recorded_is_a_refusal_and_does_not_run() {
+    let mut host = Host::new();
+    host.faults.commit = true;
+
+    send_commands(&mut host, 0..1);
+    host.faults.commit = false;
+    host.wait(1);
+
+    assert_eq!(host.running.len(), 0);
+    assert_eq!(host.kinds(), [EventKind::Refused]);
+    assert!(host.journal[0].reason.contains("did not run: /bin/true 0"));
+    send_commands(&mut host, 1..6);
+    assert_eq!(host.running.len(), 4);
+}
+
+#[test]
+fn a_command_and_its_end_carry_the_same_id_and_say_how_it_ended() {
+    let mut host = Host::new();
+
+    send_commands(&mut host, 0..1);
+    host.end_commands();
+
+    let [start, end] = &host.journal[..] else {
+        panic!("{:?}", host.journal);
+    };
+    assert_eq!(start.reason, "start: /bin/true 0");
+    assert_eq!(end.reason, "exit code 0");
+    assert_eq!(start.grant_id, end.grant_id);
+    assert_eq!(end.outcome(), Outcome::Success);
+}
+
+#[test]
+fn a_command_that_waits_is_refused_when_a_new_policy_does_not_give_it() {
+    let mut host = Host::new();
+    send_commands(&mut host, 0..5);
+
+    host.replace_policy(ONE_PORT, 2);
+    host.end_commands();
+
+    assert_eq!(host.running_most, 4);
+    let refused = host.reasons(EventKind::Refused);
+    assert_eq!(refused, ["policy generation 2 does not give it"]);
+}
+
+#[test]
+fn a_command_that_waits_when_the_agent_stops_is_recorded_as_refused() {
+    let mut host = Host::new();
+    send_commands(&mut host, 0..5);
+    let now = host.now();
+
+    host.engine.stop(true, now);
+    host.turn();
+
+    let refused = host.reasons(EventKind::Refused);
+    assert_eq!(refused, ["the agent stopped before its turn came"]);
+}

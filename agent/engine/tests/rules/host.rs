@@ -1,0 +1,355 @@
+//! A host around the engine: a kernel and a journal that are values, and that can be made to fail.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{
+    Change, ClaimAsk, Command, CommandEnd, Effect, Engine, Hole, Limits, Record, Rule, SavedGrant,
+    Settings, Status,
+};
+use fleet::{Event, EventKind, GrantId};
+use gate::{Datagram, MemoryReplayLog, Now, SharedKeys, Transport};
+
+use crate::packets::{self, NOW_SECS, PORTS_AND_COMMANDS};
+
+/// An engine, and all that its caller has.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) secs: u64,
+    replays: MemoryReplayLog,
+    /// What is open, each with the steady time at which it closes by itself.
+    pub(crate) kernel: BTreeMap<Rule, Duration>,
+    /// What was taken back by force and not opened since.
+    pub(crate) revoked: Vec<Rule>,
+    /// Everything that was committed.
+    pub(crate) journal: Vec<Event>,
+    /// Grants whose end was not committed.
+    pub(crate) live: BTreeMap<GrantId, SavedGrant>,
+    pub(crate) asked: Vec<ClaimAsk>,
+    pub(crate) published: Vec<Status>,
+    pub(crate) running: BTreeMap<GrantId, Command>,
+    /// The most commands that ever ran at once.
+    pub(crate) running_most: usize,
+    pub(crate) faults: Faults,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    /// Commits write nothing.
+    pub(crate) commit: bool,
+    /// Calls of the firewall do so much of what they are told before they fail.
+    pub(crate) firewall: Option<Partly>,
+    /// The `n`-th operation of either kind fails, from 0.
+    pub(crate) operation: Option<u32>,
+}
+
+/// How much of a call that fails is done nevertheless.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Partly {
+    Nothing,
+    Half,
+    All,
+}
+
+/// The operation did not succeed.
+#[derive(Debug)]
+struct Fault;
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("made to fail")
+    }
+}
+
+// === impl Host ===
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        Self::with(PORTS_AND_COMMANDS, SharedKeys::None, Limits::default())
+    }
+
+    pub(crate) fn with(access: &str, shared: SharedKeys, limits: Limits) -> Self {
+        let settings = Settings {
+            gate: gate::Settings::default(),
+            limits,
+            grant_prefix: *b"run one ",
+            first_claim: 1,
+        };
+        let policy = packets::compiled(access, 1, shared);
+        Self {
+            engine: Engine::new(settings, policy, at(0)),
+            secs: 0,
+            replays: MemoryReplayLog::default(),
+            kernel: BTreeMap::new(),
+            revoked: Vec::new(),
+            journal: Vec::new(),
+            live: BTreeMap::new(),
+            asked: Vec::new(),
+            published: Vec::new(),
+            running: BTreeMap::new(),
+            running_most: 0,
+            faults: Faults::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        at(self.secs)
+    }
+
+    /// A packet comes from 192.0.2.`source`; the turn is not over.
+    pub(crate) fn send(&mut self, source: u8, packet: &str) {
+        let now = self.now();
+        let datagram = datagram(source, packet);
+        self.engine.datagram(&datagram, now, &mut self.replays);
+    }
+
+    /// A packet, in a turn of its own.
+    pub(crate) fn arrive(&mut self, source: u8, packet: &str) {
+        self.send(source, packet);
+        self.turn();
+    }
+
+    /// Time passes, and a turn begins and ends.
+    pub(crate) fn wait(&mut self, secs: u64) {
+        self.secs += secs;
+        self.turn();
+    }
+
+    /// Another policy, in a turn of its own.
+    pub(crate) fn replace_policy(&mut self, access: &str, generation: u64) {
+        let policy = packets::compiled(access, generation, SharedKeys::None);
+        let digest = [generation.to_be_bytes()[7]; 32];
+        let now = self.now();
+        self.engine.replace_policy(policy, digest, now);
+        self.turn();
+    }
+
+    /// Ends every command that runs.
+    pub(crate) fn end_commands(&mut self) {
+        let now = self.now();
+        for id in std::mem::take(&mut self.running).into_keys() {
+            self.engine.command_ended(id, &CommandEnd::Exited(0), now);
+        }
+        self.turn();
+    }
+
+    /// The rest of a turn, as the agent has it.
+    pub(crate) fn turn(&mut self) {
+        let now = self.now();
+        self.kernel.retain(|_, closes| *closes > now.steady);
+        self.engine.due(now);
+        self.commit_and_carry_out();
+        self.check();
+    }
+
+    pub(crate) fn commit_and_carry_out(&mut self) {
+        let now = self.now();
+        loop {
+            self.carry_out();
+            if !self.engine.has_records() {
+                return;
+            }
+            let batch = self.engine.take_batch();
+            let fails = self.fails(self.faults.commit);
+            let written = batch.commit(|batch| {
+                if fails {
+                    return Err(Fault);
+                }
+                batch.records().for_each(|record| self.write(record));
+                Ok(())
+            });
+            match written {
+                Ok(committed) => self.engine.committed(committed, now),
+                Err((not_committed, _)) => {
+                    self.engine.not_committed(not_committed, now);
+                    self.carry_out();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, record: &Record) {
+        self.journal.push(record.event().clone());
+        match record.change() {
+            Change::None => {}
+            Change::Opens { id, rules } => {
+                let saved = SavedGrant {
+                    id: *id,
+                    rules: rules.clone(),
+                    opened: record.event().clone(),
+                };
+                assert!(self.live.insert(*id, saved).is_none(), "opened twice: {id}");
+            }
+            Change::Ends(id) => assert!(self.live.remove(id).is_some(), "closed twice: {id}"),
+        }
+    }
+
+    fn carry_out(&mut self) {
+        let now = self.now();
+        while let Some(effect) = self.engine.next_effect(now) {
+            match effect {
+                Effect::Ask(ask) => self.asked.push(ask),
+                Effect::Close(closing) => {
+                    let mut result = self.close(closing.rules());
+                    if result.is_ok() {
+                        result = self.open(closing.shorten());
+                    }
+                    self.engine.closed(closing, result, now);
+                }
+                Effect::Follow(_) => {}
+                Effect::Flush => {
+                    let all: Vec<Rule> = self.kernel.keys().copied().collect();
+                    let result = self.close(&all);
+                    self.engine.flushed(result, now);
+                }
+                Effect::Open(opening) => {
+                    let result = self.open(opening.holes());
+                    self.engine.opened(opening, result);
+                }
+                Effect::Publish(status) => self.published.push(status),
+                Effect::Reopen(holes) => {
+                    let result = self.open(&holes);
+                    self.engine.reopened(result, now);
+                }
+                Effect::Run(command) => {
+                    let id = command.id;
+                    let has_record = self.journal.iter().any(|event| {
+                        event.kind() == EventKind::CommandRun && event.grant_id == id.to_string()
+                    });
+                    assert!(has_record, "{command:?} runs without a record");
+                    assert!(self.running.insert(id, command).is_none());
+                    self.running_most = self.running_most.max(self.running.len());
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, holes: &[Hole]) -> Result<(), Fault> {
+        let (done, result) = self.attempt(holes.len());
+        let now = self.now();
+        for hole in holes.iter().take(done) {
+            let secs = u64::from(hole.timeout.secs());
+            self.kernel
+                .insert(hole.rule, now.steady + Duration::from_secs(secs));
+            self.revoked.retain(|rule| *rule != hole.rule);
+        }
+        result
+    }
+
+    fn close(&mut self, rules: &[Rule]) -> Result<(), Fault> {
+        let (done, result) = self.attempt(rules.len());
+        for rule in rules.iter().take(done) {
+            self.kernel.remove(rule);
+            self.revoked.push(*rule);
+        }
+        result
+    }
+
+    /// How much of `len` a call of the firewall does, and how it ends.
+    fn attempt(&mut self, len: usize) -> (usize, Result<(), Fault>) {
+        let partly = self.faults.firewall;
+        if !self.fails(partly.is_some()) {
+            return (len, Ok(()));
+        }
+        let done = match partly.unwrap_or(Partly::Half) {
+            Partly::Nothing => 0,
+            Partly::Half => len.div_ceil(2),
+            Partly::All => len,
+        };
+        (done, Err(Fault))
+    }
+
+    fn fails(&mut self, always: bool) -> bool {
+        let is_this_one = self.faults.operation == Some(0);
+        self.faults.operation = self.faults.operation.and_then(|n| n.checked_sub(1));
+        always || is_this_one
+    }
+
+    /// What must hold after every turn, whatever has failed: what is open belongs to a grant that
+    /// is recorded as open, for no longer than that grant.
+    pub(crate) fn check(&self) {
+        for (rule, closes) in &self.kernel {
+            let longest = self.recorded(*rule);
+            assert!(
+                longest.is_some_and(|longest| *closes <= longest),
+                "{rule} is open until {closes:?}, recorded until {longest:?}"
+            );
+        }
+    }
+
+    /// What must hold besides when nothing fails (any more): what is recorded as open is open.
+    pub(crate) fn check_all_is_open(&self) {
+        for saved in self.live.values() {
+            for rule in &saved.rules {
+                assert_eq!(
+                    self.kernel.get(rule).copied(),
+                    self.recorded(*rule),
+                    "{rule} of {saved:?}"
+                );
+            }
+        }
+    }
+
+    /// Until when a rule is open by the record.
+    fn recorded(&self, rule: Rule) -> Option<Duration> {
+        let grants = self.live.values();
+        let grants = grants.filter(|saved| saved.rules.contains(&rule));
+        let until = grants.map(|saved| saved.opened.until_ms - NOW_SECS * 1_000);
+        until.max().map(Duration::from_millis)
+    }
+
+    pub(crate) fn kinds(&self) -> Vec<EventKind> {
+        self.journal.iter().map(Event::kind).collect()
+    }
+
+    /// What is open, for people.
+    pub(crate) fn open_rules(&self) -> Vec<String> {
+        self.kernel.keys().map(ToString::to_string).collect()
+    }
+
+    /// Reasons of all events of this kind.
+    pub(crate) fn reasons(&self, kind: EventKind) -> Vec<&str> {
+        let events = self.journal.iter().filter(|event| event.kind() == kind);
+        events.map(|event| event.reason.as_str()).collect()
+    }
+}
+
+pub(crate) fn datagram(source: u8, packet: &str) -> Datagram<'_> {
+    Datagram {
+        source: IpAddr::from([192, 0, 2, source]),
+        destination: IpAddr::from([192, 0, 2, 100]),
+        source_port: 40_000,
+        destination_port: 62_201,
+        transport: Transport::Udp,
+        payload: packet.as_bytes(),
+    }
+}
+
+pub(crate) fn at(secs: u64) -> Now {
+    Now {
+        wall_secs: NOW_SECS + secs,
+        wall_nanos: 0,
+        steady: Duration::from_secs(secs),
+    }
+}
+
+/// Another run of the agent on the same host.
+pub(crate) fn restarted(before: Host) -> Host {
+    let settings = Settings {
+        gate: gate::Settings::default(),
+        limits: Limits::default(),
+        grant_prefix: *b"run two ",
+        first_claim: 1_000_000,
+    };
+    let policy = Arc::clone(&packets::compiled(PORTS_AND_COMMANDS, 1, SharedKeys::None));
+    Host {
+        engine: Engine::new(settings, policy, at(before.secs)),
+        running: BTreeMap::new(),
+        ..before
+    }
+}

@@ -1,0 +1,98 @@
+//! Bounds: of grants, of records that wait, of what strangers leave.
+
+use engine::Limits;
+use fleet::EventKind;
+use gate::SharedKeys;
+
+use crate::host::Host;
+use crate::packets::{PORTS_AND_COMMANDS, knock};
+
+#[test]
+fn more_grants_than_the_limit_are_refused_and_recorded_also_in_one_batch() {
+    let limits = Limits {
+        grants_max: 2,
+        ..Limits::default()
+    };
+    let mut host = Host::with(PORTS_AND_COMMANDS, SharedKeys::None, limits);
+
+    for source in 1..=3 {
+        host.send(source, &knock(source.into(), "tcp/22", 0, 0));
+    }
+    host.turn();
+
+    assert_eq!(host.open_rules().len(), 2);
+    assert_eq!(
+        host.reasons(EventKind::Refused),
+        ["too many grants are open on this host"]
+    );
+    host.wait(30);
+    host.arrive(4, &knock(4, "tcp/22", 0, 30));
+    assert_eq!(host.open_rules().len(), 1);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_for_long_is_no_memory_that_grows_and_what_is_lost_is_counted() {
+    let mut host = Host::new();
+    host.arrive(1, &knock(1, "tcp/22", 0, 0));
+    host.faults.commit = true;
+    let now = host.now();
+    for _ in 0..11_000 {
+        host.engine.firewall_drifted(Some("gone".to_owned()), now);
+    }
+
+    host.wait(30);
+    host.faults.commit = false;
+    host.wait(1);
+
+    let total: u64 = host.journal.iter().map(|event| event.count).sum();
+    assert_eq!(total, 11_002);
+    assert!(host.journal.len() < 10_003);
+    assert_eq!(host.kinds().last(), Some(&EventKind::GrantClosed));
+    assert!(host.live.is_empty());
+    assert_eq!(host.engine.counters().engine.records_lost, 1_000);
+}
+
+#[test]
+fn strangers_leave_a_count_at_the_end_of_the_minute_and_nothing_else() {
+    let mut host = Host::new();
+
+    for number in 0..100 {
+        host.arrive(9, &format!("{number:0>200}"));
+    }
+    assert_eq!(host.journal.len(), 0);
+    host.wait(60);
+
+    assert_eq!(host.kinds(), [EventKind::Noise]);
+    assert_eq!(host.journal[0].count, 100);
+}
+
+#[test]
+fn packets_that_the_captures_lost_are_recorded_once() {
+    let mut host = Host::new();
+
+    host.engine.packets_lost(7);
+    host.wait(60);
+    host.engine.packets_lost(7);
+    host.wait(60);
+    host.engine.packets_lost(9);
+    host.wait(60);
+
+    let lost: Vec<_> = host.journal.iter().map(|event| event.count).collect();
+    assert_eq!(lost, [7, 2]);
+}
+
+#[test]
+fn frames_that_are_not_for_us_are_counted_by_what_they_are() {
+    let mut host = Host::new();
+    let (now, mut replays) = (host.now(), gate::MemoryReplayLog::default());
+
+    for frame in [&[0_u8; 60][..], &[0x45; 3]] {
+        host.engine
+            .frame(frame, gate::Link::Ethernet, now, &mut replays);
+    }
+
+    let gate = host.engine.counters().gate;
+    assert_eq!(gate.not_ip + gate.damaged, 2);
+    let named: Vec<_> = host.engine.counters().named().collect();
+    assert!(named.contains(&("received", 0)) && named.contains(&("grants_open", 0)));
+}

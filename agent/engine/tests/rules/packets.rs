@@ -1,0 +1,79 @@
+//! Policies, and packets sealed with their keys.
+
+use std::sync::Arc;
+
+use gate::{CompiledPolicy, SharedKeys};
+use spa::{Allow, DigestType, Keys, Message, MessageType, Request, Secret};
+
+use crate::host::at;
+
+pub(crate) const NOW_SECS: u64 = 1_800_000_000;
+
+/// Ports for one key, commands for another.
+pub(crate) const PORTS_AND_COMMANDS: &str = "\
+    NAME ports\nSOURCE ANY\nOPEN_PORTS tcp/22,tcp/80\nKEY ports\nHMAC_KEY ports-hmac\n\
+    FW_ACCESS_TIMEOUT 30\n\
+    NAME commands\nSOURCE ANY\nKEY commands\nHMAC_KEY commands-hmac\nENABLE_CMD_EXEC Y\n";
+/// One port less, and no commands.
+pub(crate) const ONE_PORT: &str = "\
+    NAME ports\nSOURCE ANY\nOPEN_PORTS tcp/22\nKEY ports\nHMAC_KEY ports-hmac\n\
+    FW_ACCESS_TIMEOUT 30\n";
+/// For somebody else.
+pub(crate) const OTHERS: &str = "SOURCE ANY\nKEY other\nHMAC_KEY other-hmac\n";
+
+pub(crate) fn compiled(access: &str, generation: u64, shared: SharedKeys) -> Arc<CompiledPolicy> {
+    let policy = policy::parse("test", access, &policy::NoIncludes).unwrap();
+    let compiled = CompiledPolicy::new(&Arc::new(policy), None, generation, shared, at(0));
+    Arc::new(compiled.unwrap())
+}
+
+/// Asks to open these ports for the packet's source, for so long; 0 for the stanza's 30 seconds.
+pub(crate) fn knock(number: u64, ports: &str, timeout_secs: u32, secs: u64) -> String {
+    let request = Request::Access {
+        allow: Allow::Source,
+        ports: ports.split(',').map(|port| port.parse().unwrap()).collect(),
+    };
+    let message_type = if timeout_secs > 0 {
+        MessageType::AccessTimeout
+    } else {
+        MessageType::Access
+    };
+    let mut message = message(number, message_type, request, secs);
+    message.client_timeout_secs = timeout_secs;
+    spa::seal(&message, &keys("ports"), salt(number)).unwrap()
+}
+
+/// Asks to run a command.
+pub(crate) fn command(number: u64, text: &str, secs: u64) -> String {
+    let request = Request::Command {
+        allow: Allow::Source,
+        command: text.to_owned(),
+    };
+    let message = message(number, MessageType::Command, request, secs);
+    spa::seal(&message, &keys("commands"), salt(number)).unwrap()
+}
+
+fn message(number: u64, message_type: MessageType, request: Request, secs: u64) -> Message {
+    Message {
+        random: *format!("{number:016}").as_bytes().first_chunk().unwrap(),
+        username: "alice".to_owned(),
+        timestamp_secs: NOW_SECS + secs,
+        version: Message::VERSION.to_owned(),
+        message_type,
+        request,
+        nat_access: None,
+        client_timeout_secs: 0,
+        digest_type: DigestType::Sha256,
+    }
+}
+
+fn salt(number: u64) -> [u8; 8] {
+    number.to_be_bytes()
+}
+
+fn keys(word: &str) -> Keys {
+    let encryption = spa::EncryptionKey::new(Secret::from_passphrase(word)).unwrap();
+    let hmac = spa::HmacKey::new(Secret::from_passphrase(format!("{word}-hmac"))).unwrap();
+    let hmac = Some((hmac, DigestType::Sha256));
+    Keys::new(encryption, spa::EncryptionMode::Cbc, hmac).unwrap()
+}
