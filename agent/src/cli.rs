@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use program::{CompletionsArgs, LogArgs, ManArgs};
 
 use crate::commands::join::JoinArgs;
+use crate::commands::status::StatusArgs;
 use crate::config::RawConfig;
 use crate::explain::ExplainArgs;
 
@@ -27,6 +28,7 @@ pub enum Command {
     Run(Box<RunArgs>),
     Join(JoinArgs),
     Explain(ExplainArgs),
+    Status(StatusArgs),
     Flush(FlushArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),

@@ -29,6 +29,10 @@ pub struct Config {
     /// For how many days the local audit is kept without a controller.
     pub audit_days: u32,
     pub grants_max: usize,
+    /// Commands that run at once.
+    pub commands_running_max: usize,
+    /// Commands that wait for one of those to end.
+    pub commands_waiting_max: usize,
 }
 
 /// Who says what is permitted.
@@ -93,6 +97,8 @@ const COMMAND_TIMEOUT_SECS_MAX: u64 = 3_600;
 const BUFFER_MIB: u32 = 8;
 const AUDIT_DAYS: u32 = 90;
 const GRANTS_MAX: usize = 16_384;
+const COMMANDS_RUNNING_MAX: usize = 4;
+const COMMANDS_WAITING_MAX: usize = 64;
 
 // === impl FirewallConfig ===
 
@@ -158,6 +164,18 @@ impl TryFrom<RawConfig> for Config {
                 GRANTS_MAX as u64,
                 131_072,
             ),
+            bounded(
+                "commands_running_max",
+                raw.commands_running_max.map(|n| n as u64),
+                COMMANDS_RUNNING_MAX as u64,
+                256,
+            ),
+            bounded(
+                "commands_waiting_max",
+                raw.commands_waiting_max.map(|n| n as u64),
+                COMMANDS_WAITING_MAX as u64,
+                4_096,
+            ),
         ];
         for (key, value, max) in numbers {
             mistakes.check(key, (1..=max).contains(&value), || {
@@ -188,6 +206,8 @@ impl TryFrom<RawConfig> for Config {
             ),
             audit_days: raw.audit_days.unwrap_or(AUDIT_DAYS),
             grants_max: raw.grants_max.unwrap_or(GRANTS_MAX),
+            commands_running_max: raw.commands_running_max.unwrap_or(COMMANDS_RUNNING_MAX),
+            commands_waiting_max: raw.commands_waiting_max.unwrap_or(COMMANDS_WAITING_MAX),
         })
     }
 }
@@ -332,6 +352,7 @@ mod tests {
             udp_server: Some("here".to_owned()),
             follow: Some(true),
             grants_max: Some(0),
+            commands_waiting_max: Some(5_000),
             ..RawConfig::default()
         };
 
@@ -350,6 +371,7 @@ mod tests {
             "max_age_secs",
             "protect",
             "grants_max",
+            "commands_waiting_max",
         ];
         assert_eq!(keys, expected);
     }

@@ -6,24 +6,20 @@
 //! limit on trials applies, and keys are not left out for their SOURCE, so that the answer names the
 //! rule that refuses.
 
-mod files;
 mod line;
 
 use std::io::{self, BufRead, Read as _, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gate::{
-    Budget, CompileError, CompiledPolicy, Datagram, Gate, MemoryReplayLog, Now, Settings,
-    SharedKeys, Transport,
+    Budget, CompiledPolicy, Datagram, Gate, MemoryReplayLog, Now, Settings, SharedKeys, Transport,
 };
-use policy::{Dialect, InvalidPolicy, Policy};
 
 use crate::clock;
-
-pub use files::Files;
+use crate::policies::{self, InvalidAccessFile};
 
 /// Says what this agent would do with each packet on standard input, and why; opens nothing
 ///
@@ -71,32 +67,6 @@ pub enum ExplainError {
     Output(#[source] io::Error),
 }
 
-/// An access file that cannot be used; nothing of it is.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidAccessFile {
-    /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
-    /// It has mistakes: all of them.
-    #[error("the access file is invalid; nothing of it is used\n{0}")]
-    Policy(InvalidPolicy),
-    /// It needs what this host does not have.
-    #[error("{} cannot be used on this host", path.display())]
-    CompiledPolicy {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: CompileError,
-    },
-}
-
 /// The longest payload of a UDP datagram. Of a longer line, no more than this is looked at.
 const PAYLOAD_BYTES_MAX: usize = 65_507;
 
@@ -107,7 +77,7 @@ const PAYLOAD_BYTES_MAX: usize = 65_507;
 /// [`ExplainError`] when input or output fails, or the access file has mistakes: then with all of
 /// them.
 pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
-    let policy = load(&args.access_file)?;
+    let policy = policies::load(&args.access_file)?;
     let compiled =
         CompiledPolicy::new(&policy, None, 0, SharedKeys::None, now(args)).map_err(|cause| {
             let path = args.access_file.clone();
@@ -115,23 +85,6 @@ pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
         })?;
     let mut gate = Gate::new(settings(args), Arc::new(compiled));
     explain(args, &mut gate, io::stdin().lock(), io::stdout().lock())
-}
-
-/// Reads an access file as `run --access-file` does.
-///
-/// # Errors
-///
-/// [`InvalidAccessFile`] with every mistake.
-pub fn load(path: &Path) -> Result<Arc<Policy>, InvalidAccessFile> {
-    let unreadable = |cause| InvalidAccessFile::Unreadable {
-        path: path.to_owned(),
-        cause,
-    };
-    let text = files::read_text(path).map_err(unreadable)?;
-    let name = path.to_string_lossy();
-    policy::parse_as(Dialect::Alone, &name, &text, &Files)
-        .map(Arc::new)
-        .map_err(InvalidAccessFile::Policy)
 }
 
 fn settings(args: &ExplainArgs) -> Settings {
@@ -197,22 +150,6 @@ fn now(args: &ExplainArgs) -> Now {
             ..Now::default()
         },
         None => clock::now(),
-    }
-}
-
-// === impl InvalidAccessFile ===
-
-impl InvalidAccessFile {
-    /// Returns what is wrong, one reason a line: for the audit.
-    #[must_use]
-    pub fn reasons(&self) -> Vec<String> {
-        let text = match self {
-            Self::Policy(invalid) => invalid.to_string(),
-            Self::Unreadable { .. } | Self::CompiledPolicy { .. } => {
-                program::one_line(self).to_string()
-            }
-        };
-        text.lines().map(str::to_owned).collect()
     }
 }
 

@@ -8,10 +8,12 @@ use program::{Exit, Failure};
 
 use crate::capture::CaptureError;
 use crate::commands::join::JoinFailed;
+use crate::commands::status::StatusFailed;
 use crate::config::ConfigError;
-use crate::explain::{ExplainError, InvalidAccessFile};
+use crate::explain::ExplainError;
 use crate::firewall::FirewallError;
 use crate::journal::JournalError;
+use crate::policies::InvalidAccessFile;
 use crate::run::RunError;
 
 impl Failure for ConfigError {
@@ -31,7 +33,9 @@ impl Failure for RunError {
             Self::Firewall(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
             Self::Member(cause) => cause.exit(),
-            Self::CompiledPolicy(_) | Self::Thread(_) | Self::Panicked => Exit::Refused,
+            Self::CompiledPolicy(_) | Self::Random(_) | Self::Status(_) | Self::Thread(_) => {
+                Exit::Refused
+            }
         }
     }
 
@@ -46,9 +50,11 @@ impl Failure for RunError {
                     .into(),
             ),
             Self::Member(cause) => cause.hint(),
-            Self::AccessFile(_) | Self::CompiledPolicy(_) | Self::Thread(_) | Self::Panicked => {
-                None
-            }
+            Self::AccessFile(_)
+            | Self::CompiledPolicy(_)
+            | Self::Random(_)
+            | Self::Status(_)
+            | Self::Thread(_) => None,
         }
     }
 }
@@ -149,6 +155,26 @@ impl Failure for JoinFailed {
             Self::Journal(cause) => Failure::hint(cause),
             Self::NotForHosts { .. } => Some("use it with `postern join TOKEN`".into()),
             Self::Input(_) | Self::Token(_) | Self::Runtime(_) => None,
+        }
+    }
+}
+
+impl Failure for StatusFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            // Whoever reads has seen enough.
+            Self::Output(cause) if cause.kind() == ErrorKind::BrokenPipe => Exit::Done,
+            Self::NoAgent { .. } | Self::Silent { .. } | Self::Output(_) => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::NoAgent { .. } => Some(
+                "is it running? Its state directory is named with --state, and is its user's alone"
+                    .into(),
+            ),
+            Self::Silent { .. } | Self::Output(_) => None,
         }
     }
 }

@@ -48,11 +48,13 @@ use rusqlite::Connection;
 pub use aside::FleetJournal;
 pub use error::JournalError;
 pub use live_grants::{FoundGrant, LiveGrant};
-pub use reader::{JournalReader, SavedPolicy};
+pub use reader::JournalReader;
 pub use start::{Floor, FloorReason, JournalOptions, Start};
 
 use checkpoint::Checkpointer;
 use replays::{Remembered, SeenBy};
+
+use crate::policies::PolicyText;
 
 /// The file in the state directory.
 pub const FILE_NAME: &str = "journal.db";
@@ -100,7 +102,7 @@ struct Staged {
     closed: Vec<GrantId>,
     acknowledged: Option<u64>,
     forget_through_secs: Option<u64>,
-    policy: Option<SavedPolicy>,
+    policy: Option<PolicyText>,
     access_file: Option<(u64, [u8; 32])>,
     prune_events_before_ms: Option<u64>,
 }
@@ -142,7 +144,7 @@ impl Journal {
     }
 
     /// Stages a policy as the one to enforce after a restart.
-    pub fn stage_policy(&mut self, policy: SavedPolicy) {
+    pub fn stage_policy(&mut self, policy: PolicyText) {
         self.staged.policy = Some(policy);
     }
 

@@ -1,12 +1,13 @@
-//! postern-agent: captures SPA packets, asks the gate, records, and opens ports.
+//! postern-agent: captures SPA packets, asks the engine, records, and opens ports.
 //!
-//! The life of a packet is in docs/architecture.md: capture, gate, journal and firewall run on one
-//! thread ([`run`]); the link to the controller, the repair of the firewall's ground, commands and signals
-//! run beside it and reach it through its mailbox ([`orders`]).
+//! The life of a packet is in docs/architecture.md: capture, engine, journal and firewall run on one
+//! thread ([`turn`]); the link to the controller, the repair of the base rules, commands and signals
+//! run beside it and reach it through its mailbox ([`orders`]). [`run`] puts all of it together.
 
 pub mod capture;
 pub mod cli;
 pub mod clock;
+pub mod command_runner;
 pub mod commands;
 pub mod config;
 pub mod explain;
@@ -17,7 +18,9 @@ pub mod link;
 mod netlink;
 pub mod orders;
 pub mod policies;
+pub mod report;
 pub mod run;
+pub mod turn;
 
 /// Where the agent keeps its membership and its journal.
 pub const STATE_DIR: &str = "/var/lib/postern-agent";

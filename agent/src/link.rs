@@ -1,20 +1,19 @@
 //! The link to the controller: everything of the agent that talks to the fleet.
 //!
 //! It runs on tokio beside the gate thread and never in its way. All that the gate thread gives and
-//! takes goes through [`Seams`]. Losing the controller ends nothing here: every task waits for the
-//! line to come back, and the gate goes on with the policy it has.
+//! takes goes through [`Channels`]. Losing the controller ends nothing here: every task waits for the
+//! connection to come back, and the gate goes on with the policy it has.
 //!
 //! | task | does |
 //! |---|---|
 //! | `session` | keeps one stream of directives open; policies and siblings' claims → orders |
 //! | `report` | acknowledges what is in force, at every change and every 30 s |
-//! | `claims` | asks for claims, and answers at once when the line is down |
+//! | `claims` | asks for claims, and answers at once when the connection is down |
 //! | `events` | pushes the journal's spool; nothing lost, nothing twice |
 //! | `renewal` | a fresh certificate at half life |
 //!
-//! Only `session` decides whether the line is up; the others follow its [`Line`].
+//! Only `session` decides whether the connection is up; the others follow its [`Connection`].
 
-mod adopt;
 mod backoff;
 mod claims;
 mod events;
@@ -29,16 +28,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::{ClaimAsk, Status};
 use member::{ConnectError, Membership};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
-use crate::orders::{NotTaken, Order, OrderSender, Seams};
-
-pub use adopt::compile;
+use crate::journal::JournalReader;
+use crate::orders::{NotTaken, Order, OrderSender};
 
 /// How long to wait before offering an order again to a full mailbox.
 const MAILBOX_PAUSE: Duration = Duration::from_millis(10);
@@ -52,19 +51,33 @@ pub struct LinkConfig {
     pub controller: Option<String>,
 }
 
+/// What connects the link with the gate thread.
+#[derive(Debug)]
+pub struct Channels {
+    pub orders: OrderSender,
+    /// Claims to make, in order of arrival.
+    pub claims: mpsc::Receiver<ClaimAsk>,
+    /// Read access to events and the saved policy, on a connection of its own.
+    pub journal: JournalReader,
+    /// Sequence number of the last event committed; a change is the signal to push.
+    pub committed: watch::Receiver<u64>,
+    /// What is in force.
+    pub status: watch::Receiver<Status>,
+}
+
 /// A running link. Dropping it leaves it running; [`finish`](Self::finish) ends it.
 #[derive(Debug)]
 pub struct Link {
     tasks: TaskTracker,
     stop: CancellationToken,
-    line: watch::Receiver<Line>,
+    connection: watch::Receiver<Connection>,
     committed: watch::Receiver<u64>,
     pushed: watch::Receiver<u64>,
 }
 
 /// Whether the controller can be spoken to now.
 #[derive(Clone, Debug)]
-enum Line {
+enum Connection {
     /// The first attempt is still under way.
     Starting,
     Up(Channel),
@@ -91,10 +104,10 @@ struct Controller {
 /// Starts the link. If the gate enforces no policy yet, the one saved in the journal is ordered
 /// first, without waiting for the controller.
 #[must_use]
-pub fn spawn(runtime: &Handle, config: LinkConfig, seams: Seams) -> Link {
+pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     let LinkConfig { member, controller } = config;
     let address = controller.unwrap_or_else(|| member.address.clone());
-    let (link, start) = Link::new(&seams);
+    let (link, start) = Link::new(&channels);
     start.spawn(
         runtime,
         renewal::keep(member.clone(), address.clone()),
@@ -112,13 +125,13 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, seams: Seams) -> Link {
         address: dialled,
         exchange,
     };
-    start.run(runtime, &link, controller, seams);
+    start.run(runtime, &link, controller, channels);
     link
 }
 
 /// The sending ends that the tasks get.
 struct Start {
-    line: watch::Sender<Line>,
+    connection: watch::Sender<Connection>,
     pushed: watch::Sender<u64>,
 }
 
@@ -138,29 +151,35 @@ impl Start {
         link.tasks.spawn_on(task, runtime);
     }
 
-    fn run(self, runtime: &Handle, link: &Link, controller: Controller, seams: Seams) {
-        let Seams {
+    fn run(self, runtime: &Handle, link: &Link, controller: Controller, channels: Channels) {
+        let Channels {
             orders,
             claims,
             journal,
             committed,
-            standing,
-        } = seams;
-        let line = || link.line.clone();
+            status,
+        } = channels;
+        let connection = || link.connection.clone();
         let journal = events::Spool::new(journal);
 
-        let report = report::keep(line(), standing.clone());
+        let report = report::keep(connection(), status.clone());
         self.spawn(runtime, report, link);
-        let claims = claims::answer(claims, line(), orders.clone());
+        let claims = claims::answer(claims, connection(), orders.clone());
         self.spawn(runtime, claims, link);
         let pushed = self.pushed.clone();
-        let events = events::push(journal.clone(), committed, line(), orders.clone(), pushed);
+        let events = events::push(
+            journal.clone(),
+            committed,
+            connection(),
+            orders.clone(),
+            pushed,
+        );
         self.spawn(runtime, events, link);
         let session = session::Session {
             controller,
             orders,
-            standing,
-            line: self.line.clone(),
+            status,
+            connection: self.connection.clone(),
         };
         self.spawn(runtime, session.keep(journal), link);
     }
@@ -169,27 +188,27 @@ impl Start {
 // === impl Link ===
 
 impl Link {
-    fn new(seams: &Seams) -> (Self, Start) {
-        let (line_sender, line) = watch::channel(Line::Starting);
+    fn new(channels: &Channels) -> (Self, Start) {
+        let (connection_sender, connection) = watch::channel(Connection::Starting);
         let (pushed_sender, pushed) = watch::channel(0);
         let link = Self {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            line,
-            committed: seams.committed.clone(),
+            connection,
+            committed: channels.committed.clone(),
             pushed,
         };
         let start = Start {
-            line: line_sender,
+            connection: connection_sender,
             pushed: pushed_sender,
         };
         (link, start)
     }
 
     /// Ends the link: gives the events committed so far `patience` to reach the controller, if the
-    /// line is up, and then stops every task. What was not pushed stays in the journal.
+    /// connection is up, and then stops every task. What was not pushed stays in the journal.
     pub async fn finish(mut self, patience: Duration) {
-        if matches!(*self.line.borrow(), Line::Up(_)) {
+        if matches!(*self.connection.borrow(), Connection::Up(_)) {
             let last = *self.committed.borrow();
             let drained = self.pushed.wait_for(|pushed| *pushed >= last);
             if tokio::time::timeout(patience, drained).await.is_err() {
@@ -202,12 +221,14 @@ impl Link {
     }
 }
 
-/// Waits until the line is up and gives the channel; `None` when the link is over.
-async fn up(line: &mut watch::Receiver<Line>) -> Option<Channel> {
-    let state = line.wait_for(|line| matches!(line, Line::Up(_))).await;
+/// Waits until the connection is up and gives the channel; `None` when the link is over.
+async fn up(connection: &mut watch::Receiver<Connection>) -> Option<Channel> {
+    let state = connection
+        .wait_for(|connection| matches!(connection, Connection::Up(_)))
+        .await;
     match &*state.ok()? {
-        Line::Up(channel) => Some(channel.clone()),
-        Line::Starting | Line::Down => None,
+        Connection::Up(channel) => Some(channel.clone()),
+        Connection::Starting | Connection::Down => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use agent::cli::{Cli, Command, RunArgs};
-use agent::commands::{flush, join};
+use agent::commands::{flush, join, status};
 use agent::config::{Config, RawConfig};
 use agent::{explain, run};
 use clap::Parser as _;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run_agent(*args),
         Command::Join(args) => ended(join::run(args)),
         Command::Explain(args) => ended(explain::run(&args)),
+        Command::Status(args) => ended(status::run(&args)),
         Command::Flush(args) => ended(flush::run(&args)),
         Command::Completions(args) => ended(args.run::<Cli>()),
         Command::Man(args) => ended(args.run::<Cli>()),

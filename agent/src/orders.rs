@@ -1,37 +1,31 @@
-//! The mailbox of the gate thread, and what it tells the rest of the program.
+//! The mailbox of the gate thread.
 //!
-//! The gate thread owns the gate, the journal and the firewall, and nobody else touches them. What
-//! others want from it they put into this bounded mailbox as an [`Order`]; an eventfd wakes the
-//! thread, which sleeps in `poll`. The other way, it publishes: claims to make ([`ClaimAsk`]), the
-//! last event committed, and its [`Standing`].
-//!
-//! For the link to the controller, all ends of this are collected in [`Seams`].
+//! The gate thread owns the engine, the journal and the firewall's holes, and nobody else touches
+//! them. What others want from it they put into this bounded mailbox as an [`Order`]; an eventfd
+//! wakes the thread, which sleeps in `poll`.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
+use engine::{ClaimAnswer, CommandEnd, Rejected};
+use fleet::GrantId;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
 
-use crate::journal::JournalReader;
-use crate::policies::NewPolicy;
+use crate::policies::AdoptedPolicy;
+use crate::report::Report;
 
-/// Something the gate thread is asked to do.
+/// Something the gate thread is asked to do. That it is to stop is said by [`OrderSender::stop`].
 #[derive(Debug)]
 pub enum Order {
     /// Enforce this policy from now on. Ignored when its generation is older than the one in force.
-    ReplacePolicy(Box<NewPolicy>),
-    /// A policy could not be used; the old one stays. Recorded and shown in the standing.
-    PolicyRejected {
-        generation: u64,
-        digest: [u8; 32],
-        /// One reason a line.
-        reasons: Vec<String>,
-    },
-    /// The controller's answer to the [`ClaimAsk`] of the same number.
+    ReplacePolicy(Box<AdoptedPolicy>),
+    /// A policy could not be used; the old one stays. Recorded and shown in the status.
+    PolicyRejected(Rejected),
+    /// The controller's answer to the [`ClaimAsk`](engine::ClaimAsk) of the same number.
     ClaimAnswer { seq: u64, answer: ClaimAnswer },
     /// The controller has committed all events up to `seq` of the journal `epoch`.
     EventsAcknowledged { epoch: String, seq: u64 },
@@ -39,33 +33,12 @@ pub enum Order {
     Claimed(Vec<ClaimedDigest>),
     /// The firewall was found as it should be (`None`), or not, and has been repaired.
     Drift(Option<String>),
-    /// Something to write into the audit.
-    Record(Box<fleet::Event>),
-    /// Leave, tidily.
-    Stop,
-}
-
-/// What the controller said about a claim.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ClaimAnswer {
-    Won,
-    /// Another host holds it.
-    Lost {
-        held_by: String,
-    },
-    /// No answer; the stanza's `ON_CONTROLLER_LOSS` decides.
-    Unreachable,
-}
-
-/// A claim for the link to make at the controller. The gate thread waits for the answer no longer
-/// than its own deadline; a late answer is ignored.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ClaimAsk {
-    pub seq: u64,
-    pub domain: [u8; 32],
-    pub digest: [u8; 32],
-    /// Seconds since the Unix epoch; `None` means for ever.
-    pub forget_after_secs: Option<u64>,
+    /// A command has ended, or could not be run.
+    CommandEnded { id: GrantId, end: CommandEnd },
+    /// Say in the log what has been counted.
+    LogCounters,
+    /// Say how the agent is.
+    Report(SyncSender<Report>),
 }
 
 /// One message that a sibling has claimed, so that it is a replay here.
@@ -76,38 +49,13 @@ pub struct ClaimedDigest {
     pub forget_after_secs: u64,
 }
 
-/// What this agent enforces, for acknowledgement and for people.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Standing {
-    /// The generation in force; 0 for none.
-    pub generation: u64,
-    /// SHA-256 of the policy text in force; zeros for none.
-    pub digest: [u8; 32],
-    /// The newest policy that was rejected, if that is newer than the one in force.
-    pub rejected: Option<Rejected>,
-    /// How the firewall differs from what it should be; `None` when it does not.
-    pub drift: Option<String>,
-}
-
-/// A policy that this agent cannot use.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Rejected {
-    pub generation: u64,
-    pub digest: [u8; 32],
-    pub reasons: Vec<String>,
-}
-
-/// Everything the link needs from the gate thread.
-#[derive(Debug)]
-pub struct Seams {
-    pub orders: OrderSender,
-    /// Claims to make, in order of arrival.
-    pub claims: mpsc::Receiver<ClaimAsk>,
-    /// Read access to events and the saved policy, on a connection of its own.
-    pub journal: JournalReader,
-    /// Sequence number of the last event committed; a change is the signal to push.
-    pub committed: watch::Receiver<u64>,
-    pub standing: watch::Receiver<Standing>,
+/// Whether the gate thread goes on after the orders that it has.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "the thread may have been told to stop"]
+pub enum Next {
+    GoOn,
+    /// Leave, tidily.
+    Stop,
 }
 
 /// Why an order was not taken.
@@ -141,6 +89,7 @@ struct Mailbox {
 #[derive(Debug)]
 struct Waiting {
     orders: VecDeque<Order>,
+    next: Next,
     /// Whether the bell is readable, so that an empty mailbox costs no system call.
     rung: bool,
     open: bool,
@@ -155,6 +104,7 @@ pub fn mailbox() -> io::Result<(OrderSender, OrderInbox)> {
     let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
     let waiting = Mutex::new(Waiting {
         orders: VecDeque::new(),
+        next: Next::GoOn,
         rung: false,
         open: true,
     });
@@ -175,17 +125,35 @@ impl OrderSender {
         if !waiting.open {
             return Err(NotTaken::Stopped);
         }
-        // The signal to stop gets through whatever a peer floods us with.
-        let urgent = matches!(order, Order::Stop);
-        if waiting.orders.len() >= CAPACITY && !urgent {
+        // Of those few run at once, and the next one waits for the end of one before.
+        let always = matches!(order, Order::CommandEnded { .. });
+        if waiting.orders.len() >= CAPACITY && !always {
             return Err(NotTaken::Full(Box::new(order)));
         }
         waiting.orders.push_back(order);
+        self.0.ring(&mut waiting);
+        Ok(())
+    }
+
+    /// Tells the gate thread to carry out what it has been told, and then to stop. Gets through
+    /// whatever a peer floods us with.
+    pub fn stop(&self) {
+        let mut waiting = self.0.waiting.lock();
+        if waiting.open {
+            waiting.next = Next::Stop;
+            self.0.ring(&mut waiting);
+        }
+    }
+}
+
+// === impl Mailbox ===
+
+impl Mailbox {
+    fn ring(&self, waiting: &mut Waiting) {
         if !std::mem::replace(&mut waiting.rung, true) {
             // Cannot fail: the counter is 0.
-            let _ = self.0.bell.write(1);
+            let _ = self.bell.write(1);
         }
-        Ok(())
     }
 }
 
@@ -197,13 +165,15 @@ impl OrderInbox {
         self.0.bell.as_fd()
     }
 
-    /// Takes all waiting orders into `orders`, oldest first, and silences the bell.
-    pub fn take(&self, orders: &mut VecDeque<Order>) {
+    /// Takes all waiting orders into `orders`, oldest first, and silences the bell. Says whether to
+    /// go on after them.
+    pub fn take(&self, orders: &mut VecDeque<Order>) -> Next {
         let mut waiting = self.0.waiting.lock();
         if std::mem::take(&mut waiting.rung) {
             let _ = self.0.bell.read();
             orders.append(&mut waiting.orders);
         }
+        waiting.next
     }
 }
 
@@ -223,18 +193,19 @@ mod tests {
     fn orders_come_out_in_the_order_they_went_in() {
         let (sender, inbox) = mailbox().unwrap();
         sender.send(Order::Drift(None)).unwrap();
-        sender.send(Order::Stop).unwrap();
+        sender.send(Order::LogCounters).unwrap();
 
         let mut orders = VecDeque::new();
-        inbox.take(&mut orders);
+        let next = inbox.take(&mut orders);
 
+        assert_eq!(next, Next::GoOn);
         assert!(matches!(orders.pop_front(), Some(Order::Drift(None))));
-        assert!(matches!(orders.pop_front(), Some(Order::Stop)));
+        assert!(matches!(orders.pop_front(), Some(Order::LogCounters)));
     }
 
     #[test]
     fn a_full_mailbox_gives_the_order_back_but_still_takes_a_stop() {
-        let (sender, _inbox) = mailbox().unwrap();
+        let (sender, inbox) = mailbox().unwrap();
         for _ in 0..CAPACITY {
             sender.send(Order::Drift(None)).unwrap();
         }
@@ -242,7 +213,22 @@ mod tests {
         let refused = sender.send(Order::Drift(None));
 
         assert!(matches!(refused, Err(NotTaken::Full(_))));
-        sender.send(Order::Stop).unwrap();
+        sender.stop();
+        let mut orders = VecDeque::new();
+        assert_eq!(inbox.take(&mut orders), Next::Stop);
+        assert_eq!(orders.len(), CAPACITY);
+    }
+
+    #[test]
+    fn the_end_of_a_command_gets_into_a_full_mailbox() {
+        let (sender, _inbox) = mailbox().unwrap();
+        for _ in 0..CAPACITY {
+            sender.send(Order::Drift(None)).unwrap();
+        }
+
+        let (id, end) = (GrantId([1; 16]), CommandEnd::Exited(0));
+
+        sender.send(Order::CommandEnded { id, end }).unwrap();
     }
 
     #[test]
@@ -250,6 +236,8 @@ mod tests {
         let (sender, inbox) = mailbox().unwrap();
         drop(inbox);
 
-        assert!(matches!(sender.send(Order::Stop), Err(NotTaken::Stopped)));
+        let refused = sender.send(Order::LogCounters);
+
+        assert!(matches!(refused, Err(NotTaken::Stopped)));
     }
 }

@@ -1,40 +1,33 @@
-//! `postern-agent run`: puts the rooms together, starts the threads, and takes them down again.
+//! `postern-agent run`: puts the parts together, starts the threads, and takes them down again.
 //!
 //! | thread | does |
 //! |---|---|
-//! | `gate` | capture → gate → journal → firewall, and the audit; see `gate_thread` |
+//! | `gate` | capture → engine → journal → firewall; see [`turn`](crate::turn) |
 //! | `checkpointer` | moves the journal's log into its database |
 //! | `firewall` | looks at the base rules every few seconds and repairs them |
-//! | `signals` | SIGTERM and SIGINT stop, SIGHUP rereads the access file |
+//! | `signals` | SIGTERM and SIGINT stop, SIGHUP rereads the access file, SIGUSR1 logs the counters |
+//! | `status` | answers `postern-agent status` |
+//! | `command` | runs one permitted command, while it runs |
 //! | tokio | the link to the controller, if there is one |
 //!
 //! Order matters twice. At the start, the ports are hidden before anything else is done, and what
 //! an earlier run left is dealt with before the first packet is judged. At the end, the gate thread
 //! stops first, with everything recorded; then the link gets a moment to push it.
 
-mod alone;
-mod claims;
-mod command;
+mod authority;
 mod error;
-mod events;
-mod folds;
-mod gate_thread;
-pub mod grants;
-mod inherit;
-mod settle;
+mod recovery;
 mod signals;
+mod status;
 
-#[cfg(test)]
-mod tests;
-
+use std::io;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use fleet::{Event, EventKind};
-use gate::{Gate, Now, Settings};
-use member::Membership;
-use policy::Policy;
+use engine::{Capabilities, Engine, Limits, Settings, Status};
+use gate::Now;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
@@ -42,34 +35,26 @@ pub use error::RunError;
 
 use crate::capture::{self, Capture};
 use crate::clock;
+use crate::command_runner::CommandRunner;
 use crate::config::{Config, Mode};
 use crate::firewall::{self, Monitor};
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
-use crate::link::{self, Link, LinkConfig};
-use crate::orders::{Order, Seams, Standing, mailbox};
-use crate::policies::NewPolicy;
-use alone::AccessFile;
-use claims::Claims;
-use command::Commands;
-use folds::Folds;
-use gate_thread::{GateThread, Housekeeping, Limits};
-use settle::protected;
+use crate::link::{Channels, Link};
+use crate::orders::{Order, OrderSender, mailbox};
+use crate::turn::{Ends, GateThread, Host, protected};
+use authority::Authority;
+use status::StatusSocket;
 
 /// How long the link may take at the end to push what is recorded.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Claims on their way to the link.
 const ASKS_MAX: usize = 1024;
 
-/// Who says what is permitted, with what that needs.
-enum Authority {
-    Alone(Arc<AccessFile>, Arc<Policy>),
-    Joined(Box<LinkConfig>),
-}
-
 /// Everything that is to be taken down again.
 struct Running {
     gate: JoinHandle<Journal>,
     signals: signal_hook::iterator::Handle,
+    status: StatusSocket,
     link: Option<(Runtime, Link)>,
     monitor: Monitor,
 }
@@ -80,62 +65,62 @@ struct Running {
 ///
 /// [`RunError`] when it cannot start: then nothing is open that was not, and nothing protected is
 /// open.
+///
+/// # Panics
+///
+/// When one of its threads has panicked, after the others have been taken down. What is open then
+/// ends by itself.
 pub fn run(config: &Config) -> Result<(), RunError> {
     let now = clock::now();
     let authority = Authority::of(config)?;
     let mut start = open_journal(config, now)?;
-    let policy = authority.first_policy(&start)?;
+    let policy = authority.first_policy(&start, now)?;
     let mut firewall = firewall::open(&config.firewall)?;
-    let ports = protected(&config.firewall.protect, &policy.policy);
+    let ports = protected(&config.firewall.protect, policy.policy());
     firewall.base_rules.lay(&ports)?;
     let captures = open_captures(config)?;
-    let grants = inherit::settle_the_past(&mut start, firewall.holes.as_mut(), config, now);
+    let capabilities = firewall.holes.capabilities();
+    let settings = settings(config, &start, capabilities, random_prefix()?, now);
+    let mut engine = Engine::new(settings, Arc::clone(&policy.compiled), now);
+    let found = std::mem::take(&mut start.open_grants);
+    let flush = config.firewall.flush_at_start;
+    recovery::recover(&mut engine, found, firewall.holes.as_mut(), flush, now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let signals = signals::watch(&orders, authority.access_file()).map_err(RunError::Thread)?;
-    let drifts = orders.clone();
-    let report = move |drift| {
-        // A full mailbox gets the next report.
-        let _ = drifts.send(Order::Drift(drift));
-    };
-    let monitor = Monitor::start(firewall.base_rules, report).map_err(RunError::Thread)?;
-    let (asks, claims) = mpsc::channel(ASKS_MAX);
-    let (standing, standing_seen) = watch::channel(Standing::default());
+    let status = StatusSocket::open(&config.state_dir, &orders).map_err(RunError::Status)?;
+    let monitor = start_monitor(firewall.base_rules, &orders)?;
+    let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
+    let (status_sender, status_seen) = watch::channel(Status::default());
     let (committed, committed_seen) = watch::channel(start.journal.last_seq());
-    let seams = Seams {
+    let channels = Channels {
         orders: orders.clone(),
-        claims,
+        claims: claims_asked,
         journal: JournalReader::open(start.journal.path())?,
         committed: committed_seen,
-        standing: standing_seen,
+        status: status_seen,
     };
-
-    let gate_thread = GateThread {
-        gate: Gate::new(settings(config, &start), Arc::clone(&policy.compiled)),
-        journal: start.journal,
-        firewall: firewall.holes,
-        captures,
+    let ends = Ends {
         inbox,
-        grants,
-        claims: Claims::new(authority.is_joined().then_some(asks), first_claim(now)),
-        folds: Folds::new(now.steady),
-        commands: Commands::new(orders, config.command_timeout),
-        monitor: Some(monitor.handle()),
-        standing,
+        claims: authority.is_joined().then_some(claims),
+        status: status_sender,
         committed,
-        watchdog: sd_notify::watchdog_enabled(),
+    };
+    let host = Host {
+        journal: start.journal,
+        holes: firewall.holes,
+        captures,
+        commands: CommandRunner::new(orders, config.command_timeout),
+        monitor: Some(monitor.handle()),
         protect: config.firewall.protect.clone(),
-        limits: Limits {
-            grants_max: config.grants_max,
-            flush_at_exit: config.firewall.flush_at_exit,
-        },
-        opening: Vec::new(),
-        housekeeping: Housekeeping::default(),
+        flush_at_exit: config.firewall.flush_at_exit,
+        watchdog: sd_notify::watchdog_enabled(),
     };
     let running = Running {
-        gate: gate_thread.start(policy, now)?,
+        gate: start_gate(GateThread::new(engine, host, ends, policy, now))?,
         signals,
-        link: authority.link(seams)?,
+        status,
+        link: authority.link(channels)?,
         monitor,
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -154,91 +139,46 @@ impl Running {
         let journal = self.gate.join();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.signals.close();
+        drop(self.status);
         if let Some((runtime, link)) = self.link {
             runtime.block_on(link.finish(FAREWELL));
         }
         let left = leave(self.monitor, config);
-        journal.map_err(|_| RunError::Panicked)?.close()?;
+        match journal {
+            Ok(journal) => journal.close()?,
+            Err(panic) => resume_unwind(panic),
+        }
         left
-    }
-}
-
-// === impl Authority ===
-
-impl Authority {
-    fn of(config: &Config) -> Result<Self, RunError> {
-        match &config.mode {
-            Mode::Alone { access_file } => {
-                let (file, policy) = AccessFile::open(access_file.clone())?;
-                Ok(Self::Alone(Arc::new(file), policy))
-            }
-            Mode::Joined { controller } => {
-                let member = Membership::load(&config.state_dir)?;
-                Ok(Self::Joined(Box::new(LinkConfig {
-                    member,
-                    controller: controller.clone(),
-                })))
-            }
-        }
-    }
-
-    fn is_joined(&self) -> bool {
-        matches!(self, Self::Joined(_))
-    }
-
-    fn access_file(&self) -> Option<Arc<AccessFile>> {
-        match self {
-            Self::Alone(file, _) => Some(Arc::clone(file)),
-            Self::Joined(_) => None,
-        }
-    }
-
-    /// The policy to begin with: the access file, or what was last adopted, or one that permits
-    /// nothing.
-    fn first_policy(&self, start: &Start) -> Result<NewPolicy, RunError> {
-        match (self, &start.policy) {
-            (Self::Alone(file, policy), _) => {
-                Ok(file.first(Arc::clone(policy), start.access_file)?)
-            }
-            (Self::Joined(link), Some(saved)) => {
-                match link::compile(saved.clone(), link.member.exchange()) {
-                    Ok(policy) => Ok(policy),
-                    Err(reasons) => {
-                        tracing::error!(?reasons, "the saved policy cannot be enforced");
-                        Ok(NewPolicy::nothing()?)
-                    }
-                }
-            }
-            (Self::Joined(_), None) => Ok(NewPolicy::nothing()?),
-        }
-    }
-
-    /// Starts the link, on a runtime of its own.
-    fn link(self, seams: Seams) -> Result<Option<(Runtime, Link)>, RunError> {
-        let Self::Joined(config) = self else {
-            return Ok(None);
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("link")
-            .enable_all()
-            .build()
-            .map_err(RunError::Thread)?;
-        let link = link::spawn(runtime.handle(), *config, seams);
-        Ok(Some((runtime, link)))
     }
 }
 
 /// Takes down what must not stay. A port is never opened by leaving: where something is protected,
 /// the base rules stay, without a hole.
 fn leave(monitor: Monitor, config: &Config) -> Result<(), RunError> {
-    let Some(mut base_rules) = monitor.stop() else {
-        return Err(RunError::Panicked);
-    };
+    let mut base_rules = monitor.stop().unwrap_or_else(|panic| resume_unwind(panic));
     if config.firewall.flush_at_exit && base_rules.protected().is_empty() {
         base_rules.remove()?;
     }
     Ok(())
+}
+
+fn start_gate(thread: GateThread) -> Result<JoinHandle<Journal>, RunError> {
+    thread::Builder::new()
+        .name("gate".to_owned())
+        .spawn(move || thread.run())
+        .map_err(RunError::Thread)
+}
+
+fn start_monitor(
+    base_rules: Box<dyn firewall::BaseRules>,
+    orders: &OrderSender,
+) -> Result<Monitor, RunError> {
+    let orders = orders.clone();
+    let report = move |drift| {
+        // A full mailbox gets the next report.
+        let _ = orders.send(Order::Drift(drift));
+    };
+    Monitor::start(base_rules, report).map_err(RunError::Thread)
 }
 
 fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
@@ -280,36 +220,41 @@ fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
     Ok(opened.collect::<Result<_, _>>()?)
 }
 
-fn settings(config: &Config, start: &Start) -> Settings {
+fn settings(
+    config: &Config,
+    start: &Start,
+    capabilities: Capabilities,
+    grant_prefix: [u8; 8],
+    now: Now,
+) -> Settings {
     Settings {
-        ageing: config.gate.ageing,
-        not_before_secs: start.floor.not_before_secs,
-        spa_over_http: config.gate.spa_over_http,
-        x_forwarded_for: config.gate.x_forwarded_for,
-        commands: config.gate.commands,
-        ..Settings::default()
+        gate: gate::Settings {
+            ageing: config.gate.ageing,
+            not_before_secs: start.floor.not_before_secs,
+            spa_over_http: config.gate.spa_over_http,
+            x_forwarded_for: config.gate.x_forwarded_for,
+            commands: config.gate.commands,
+            ..gate::Settings::default()
+        },
+        limits: Limits {
+            grants_max: config.grants_max,
+            commands_running_max: config.commands_running_max,
+            commands_waiting_max: config.commands_waiting_max,
+        },
+        capabilities,
+        grant_prefix,
+        first_claim: first_claim(now),
     }
+}
+
+/// What tells the grants of this run from all others of the fleet.
+fn random_prefix() -> Result<[u8; 8], RunError> {
+    let mut prefix = [0; 8];
+    getrandom::fill(&mut prefix).map_err(|cause| RunError::Random(io::Error::other(cause)))?;
+    Ok(prefix)
 }
 
 /// Numbers of claims must not come twice in the life of a host; no host claims a million a second.
 fn first_claim(now: Now) -> u64 {
     now.wall_secs.saturating_mul(1_000_000) + u64::from(now.wall_nanos / 1_000)
-}
-
-// === impl GateThread ===
-
-impl GateThread {
-    /// Puts the first policy in force, says so in the audit, and starts to work. What cannot be
-    /// recorded now is recorded as soon as the disk allows it.
-    fn start(mut self, policy: NewPolicy, now: Now) -> Result<JoinHandle<Journal>, RunError> {
-        let mut event = Event::new(EventKind::AgentStarted, now.wall_ms());
-        event.generation = policy.generation;
-        event.reason = concat!("version ", env!("CARGO_PKG_VERSION")).to_owned();
-        self.journal.stage(event);
-        self.replace_policy(policy, now);
-        thread::Builder::new()
-            .name("gate".to_owned())
-            .spawn(move || self.run())
-            .map_err(RunError::Thread)
-    }
 }

@@ -419,7 +419,6 @@ fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
             start.journal.stage_closed(grant().id, opened());
             start.journal.stage_opened(grant(), opened());
         }
-        start.journal.give_up_grants("the disk is full");
         assert!(
             start
                 .journal
@@ -428,6 +427,10 @@ fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
         );
 
         fs::remove_file(disk.join("ballast")).unwrap();
+        let grants_before = recorded_grants(&disk);
+        let mut refused = event(EventKind::Refused, 1);
+        "the disk is full".clone_into(&mut refused.reason);
+        start.journal.stage(refused);
         start.journal.commit().unwrap();
 
         let events = reader(&disk).events_after(0, 10_000).unwrap();
@@ -435,8 +438,17 @@ fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
         assert_eq!(last.kind(), EventKind::Refused);
         assert_eq!(last.reason, "the disk is full");
         assert_eq!(last.seq, events.len() as u64);
+        assert_eq!(recorded_grants(&disk), grants_before);
         Ok(())
     });
+}
+
+fn recorded_grants(dir: &Path) -> usize {
+    let records = reader(dir).events_after(0, 10_000).unwrap();
+    let events = records.iter().map(|record| record.event().unwrap());
+    events
+        .filter(|event| event.kind() == EventKind::GrantOpened)
+        .count()
 }
 
 fn options(dir: &Path, window: Option<Duration>) -> JournalOptions {

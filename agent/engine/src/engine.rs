@@ -14,6 +14,7 @@ use fleet::GrantId;
 use gate::{CompiledPolicy, Datagram, Gate, Link, Now, ReplayLog};
 
 use crate::batch::{Batch, Item, Permits};
+use crate::capabilities::Capabilities;
 use crate::claims::Claims;
 use crate::commands::Commands;
 use crate::counters::{Counters, EngineCounters};
@@ -48,6 +49,7 @@ pub struct Engine {
     commands: Commands,
     totals: Totals,
     limits: Limits,
+    capabilities: Capabilities,
     ids: GrantIds,
     status: Status,
     /// Records to commit next; the first `retried` of them could not be committed before.
@@ -82,6 +84,7 @@ impl Engine {
         let Settings {
             gate,
             limits,
+            capabilities,
             grant_prefix,
             first_claim,
         } = settings;
@@ -92,6 +95,7 @@ impl Engine {
             commands: Commands::new(limits),
             totals: Totals::new(now.steady),
             limits,
+            capabilities,
             ids: GrantIds {
                 prefix: grant_prefix,
                 last: 0,

@@ -1,5 +1,7 @@
 //! What the host's configuration says to the engine.
 
+use crate::capabilities::Capabilities;
+
 /// Settings of an engine, fixed for its life.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -7,6 +9,8 @@ pub struct Settings {
     pub gate: gate::Settings,
     /// What may be open, run and wait at once.
     pub limits: Limits,
+    /// What the host's packet filter can hold; other grants are refused before they are recorded.
+    pub capabilities: Capabilities,
     /// The first half of every grant's name: random bytes, other ones for every run, so that no two
     /// grants of a fleet have the same name.
     pub grant_prefix: [u8; 8],

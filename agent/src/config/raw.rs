@@ -42,6 +42,8 @@ pub struct RawConfig {
     pub x_forwarded_for: Option<bool>,
     pub audit_days: Option<u32>,
     pub grants_max: Option<usize>,
+    pub commands_running_max: Option<usize>,
+    pub commands_waiting_max: Option<usize>,
 }
 
 // === impl RawConfig ===
@@ -107,6 +109,8 @@ impl RawConfig {
             x_forwarded_for: over.x_forwarded_for.or(self.x_forwarded_for),
             audit_days: over.audit_days.or(self.audit_days),
             grants_max: over.grants_max.or(self.grants_max),
+            commands_running_max: over.commands_running_max.or(self.commands_running_max),
+            commands_waiting_max: over.commands_waiting_max.or(self.commands_waiting_max),
         }
     }
 }

@@ -67,10 +67,14 @@ impl Monitor {
         MonitorHandle(self.tasks.clone())
     }
 
-    /// Ends the thread and gives the base rules back; `None` when it had panicked.
-    pub fn stop(self) -> Option<Box<dyn BaseRules>> {
+    /// Ends the thread and gives the base rules back.
+    ///
+    /// # Errors
+    ///
+    /// The panic of the thread, if it had panicked.
+    pub fn stop(self) -> thread::Result<Box<dyn BaseRules>> {
         let _ = self.tasks.send(Task::Stop);
-        self.thread.join().ok()
+        self.thread.join()
     }
 }
 

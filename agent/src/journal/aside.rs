@@ -77,7 +77,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::journal::{FloorReason, Journal, JournalOptions, Retention, SavedPolicy, Start};
+    use crate::journal::{FloorReason, Journal, JournalOptions, Retention, Start};
+    use crate::policies::{PolicyText, PolicyVersion};
 
     const NOW_SECS: u64 = 1_795_430_000;
 
@@ -92,12 +93,12 @@ mod tests {
 
     fn of_a_fleet(dir: &Path) -> Journal {
         let mut journal = open(dir).journal;
-        journal.stage_policy(SavedPolicy {
-            generation: 57,
+        journal.stage_policy(PolicyText {
+            version: PolicyVersion {
+                generation: 57,
+                ..PolicyVersion::default()
+            },
             text: String::new(),
-            digest: [0; 32],
-            not_after_secs: 0,
-            replay_floor_secs: 0,
         });
         journal.commit().unwrap();
         journal
@@ -132,7 +133,10 @@ mod tests {
         let aside = held.set_aside().unwrap();
 
         let old = Connection::open(&aside).unwrap();
-        assert_eq!(policy_of(&old, &aside).unwrap().unwrap().generation, 57);
+        assert_eq!(
+            policy_of(&old, &aside).unwrap().unwrap().version.generation,
+            57
+        );
         assert!(!crashed.path().join("journal.db-wal").exists());
     }
 

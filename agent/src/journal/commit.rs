@@ -1,14 +1,12 @@
 //! One batch, one transaction, one sync.
 
-use fleet::{Event, EventKind, EventRecord, Outcome};
+use fleet::{Event, EventRecord};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error::{JournalError, cannot};
-use super::{Journal, Retention, SavedPolicy, Staged, live_grants, records};
+use super::{Journal, Retention, Staged, live_grants, records};
+use crate::policies::{PolicyText, PolicyVersion};
 
-/// Events that may wait for a disk that takes none. What comes after is counted, not kept: a disk
-/// that is full for hours must not become a memory that is full.
-const WAITING_EVENTS_MAX: usize = 10_000;
 /// Digests that may wait; beyond, every packet is refused.
 const WAITING_DIGESTS_MAX: usize = 100_000;
 /// Old events deleted with one commit, so that no commit takes long.
@@ -48,27 +46,32 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// [`JournalError`]: nothing was written. Everything stays staged for the next attempt;
-    /// [`Self::give_up_grants`] must be called before that, because nothing may open for it.
+    /// [`JournalError`]: nothing was written. Events and grants are staged no more: whoever staged
+    /// them decides what becomes of them, because nothing may open for them. All else stays staged
+    /// for the next attempt; so those messages are spent nevertheless.
     pub fn commit(&mut self) -> Result<u64, JournalError> {
         if !self.has_staged() {
             return Ok(self.last_seq);
         }
         #[cfg(test)]
         if self.fails_commits {
+            self.unstage_events();
             return Err(JournalError::Fault);
         }
         let mut head = Head {
             last_seq: self.last_seq,
             chain: self.chain,
         };
-        write(
+        let written = write(
             &mut self.connection,
             &self.staged,
             self.retention,
             &mut head,
-        )
-        .map_err(cannot(&self.path, "write to"))?;
+        );
+        if let Err(cause) = written {
+            self.unstage_events();
+            return Err(cannot(&self.path, "write to")(cause));
+        }
         self.last_seq = head.last_seq;
         self.chain = head.chain;
         self.any_forever |= self.staged.digests.iter().any(|(_, secs)| *secs == 0);
@@ -81,28 +84,6 @@ impl Journal {
     #[cfg(test)]
     pub(crate) fn fail_commits(&mut self, fail: bool) {
         self.fails_commits = fail;
-    }
-
-    /// After a failed commit: turns the grants that were staged into refusals for `reason`, and
-    /// bounds what waits. The digests stay, so that those messages are spent nevertheless.
-    pub fn give_up_grants(&mut self, reason: &str) {
-        for event in &mut self.staged.events {
-            if event.kind() == EventKind::GrantOpened {
-                event.set_kind(EventKind::Refused);
-                event.set_outcome(Outcome::Failure);
-                reason.clone_into(&mut event.reason);
-                event.until_ms = 0;
-                event.grant_id.clear();
-            }
-        }
-        self.staged.opened.clear();
-        let excess = self.staged.events.len().saturating_sub(WAITING_EVENTS_MAX);
-        if excess > 0 {
-            self.staged.events.truncate(WAITING_EVENTS_MAX);
-            if let Some(last) = self.staged.events.last_mut() {
-                last.count += excess as u64;
-            }
-        }
     }
 
     /// Marks a tidy end, with everything committed. Nothing can be staged afterwards.
@@ -118,6 +99,12 @@ impl Journal {
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(cannot(&self.path, "close"))
+    }
+
+    fn unstage_events(&mut self) {
+        self.staged.events.clear();
+        self.staged.opened.clear();
+        self.staged.closed.clear();
     }
 
     /// Empties what is staged but keeps its room, so that a busy gate does not allocate.
@@ -237,14 +224,14 @@ fn write_event(
     Ok(record.body)
 }
 
-fn write_policy(connection: &Connection, policy: &SavedPolicy) -> rusqlite::Result<()> {
-    let SavedPolicy {
+fn write_policy(connection: &Connection, policy: &PolicyText) -> rusqlite::Result<()> {
+    let PolicyText { version, text } = policy;
+    let PolicyVersion {
         generation,
-        text,
         digest,
         not_after_secs,
         replay_floor_secs,
-    } = policy;
+    } = version;
     connection.execute(
         "INSERT OR REPLACE INTO policy VALUES (1, ?1, ?2, ?3, ?4, ?5)",
         params![

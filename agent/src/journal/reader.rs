@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
 
 use super::error::{JournalError, cannot};
 use super::records;
+use crate::policies::{PolicyText, PolicyVersion};
 
 /// Reads events and the saved policy of a journal that the gate thread writes.
 ///
@@ -16,20 +17,6 @@ pub struct JournalReader {
     path: PathBuf,
     connection: Connection,
     epoch: String,
-}
-
-/// The policy that was last adopted from the controller.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SavedPolicy {
-    pub generation: u64,
-    /// Canonical access.conf text.
-    pub text: String,
-    /// SHA-256 of `text`.
-    pub digest: [u8; 32],
-    /// Seconds since the Unix epoch after which new grants are denied; 0 means never.
-    pub not_after_secs: u64,
-    /// Packets dated before this are refused for claimed stanzas; 0 for none.
-    pub replay_floor_secs: u64,
 }
 
 // === impl JournalReader ===
@@ -98,7 +85,7 @@ impl JournalReader {
     /// # Errors
     ///
     /// [`JournalError`] when the journal cannot be read.
-    pub fn policy(&self) -> Result<Option<SavedPolicy>, JournalError> {
+    pub fn policy(&self) -> Result<Option<PolicyText>, JournalError> {
         policy_of(&self.connection, &self.path)
     }
 }
@@ -106,15 +93,18 @@ impl JournalReader {
 pub(super) fn policy_of(
     connection: &Connection,
     path: &Path,
-) -> Result<Option<SavedPolicy>, JournalError> {
+) -> Result<Option<PolicyText>, JournalError> {
     connection
         .query_row("SELECT * FROM policy", [], |row| {
-            Ok(SavedPolicy {
+            let version = PolicyVersion {
                 generation: row.get::<_, i64>("generation")?.cast_unsigned(),
-                text: row.get("text")?,
                 digest: row.get("digest")?,
                 not_after_secs: row.get::<_, i64>("not_after_secs")?.cast_unsigned(),
                 replay_floor_secs: row.get::<_, i64>("replay_floor_secs")?.cast_unsigned(),
+            };
+            Ok(PolicyText {
+                version,
+                text: row.get("text")?,
             })
         })
         .optional()

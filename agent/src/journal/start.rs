@@ -16,7 +16,8 @@ use super::reader::policy_of;
 use super::replays::{Remembered, SeenBy};
 use super::room;
 use super::schema::{configure_writer, migrate};
-use super::{FILE_NAME, Journal, Retention, SavedPolicy, Staged};
+use super::{FILE_NAME, Journal, Retention, Staged};
+use crate::policies::PolicyText;
 
 /// How the journal is to be kept.
 #[derive(Clone, Debug)]
@@ -35,7 +36,7 @@ pub struct Start {
     pub journal: Journal,
     pub floor: Floor,
     /// The policy last adopted from the controller.
-    pub policy: Option<SavedPolicy>,
+    pub policy: Option<PolicyText>,
     /// Generation and digest of the access file last in force, for a host without controller.
     pub access_file: Option<(u64, [u8; 32])>,
     /// Grants whose closing has not been recorded, oldest first.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use engine::{ClaimAnswer, ClaimAsk};
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::{ClaimRequest, ClaimResponse};
 use tokio::sync::{mpsc, watch};
@@ -12,8 +13,8 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::{Line, deliver};
-use crate::orders::{ClaimAnswer, ClaimAsk, Order, OrderSender};
+use super::{Connection, deliver};
+use crate::orders::{Order, OrderSender};
 
 /// A claim that is not answered within this counts as unreachable.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ pub(super) const FOR_EVER: u64 = 0;
 /// Answers every ask, until the gate thread asks no more.
 pub(super) async fn answer(
     mut asks: mpsc::Receiver<ClaimAsk>,
-    line: watch::Receiver<Line>,
+    connection: watch::Receiver<Connection>,
     orders: OrderSender,
 ) {
     let mut in_flight = JoinSet::new();
@@ -36,33 +37,36 @@ pub(super) async fn answer(
         if in_flight.len() >= IN_FLIGHT_MAX {
             in_flight.join_next().await;
         }
-        in_flight.spawn(one(ask, line.clone(), orders.clone()));
+        in_flight.spawn(one(ask, connection.clone(), orders.clone()));
     }
     in_flight.join_all().await;
 }
 
-async fn one(ask: ClaimAsk, line: watch::Receiver<Line>, orders: OrderSender) {
+async fn one(ask: ClaimAsk, connection: watch::Receiver<Connection>, orders: OrderSender) {
     let seq = ask.seq;
-    let answer = tokio::time::timeout(CLAIM_TIMEOUT, settle(&ask, line))
+    let answer = tokio::time::timeout(CLAIM_TIMEOUT, ask_until_answered(&ask, connection))
         .await
         .unwrap_or(ClaimAnswer::Unreachable);
     // A gate that has stopped needs no answer.
     let _ = deliver(&orders, Order::ClaimAnswer { seq, answer }).await;
 }
 
-/// Asks until there is an answer or the line is down. Asking twice is safe: the controller knows a
-/// claimant that asks again.
-async fn settle(ask: &ClaimAsk, mut line: watch::Receiver<Line>) -> ClaimAnswer {
+/// Asks until there is an answer or the connection is down. Asking twice is safe: the controller
+/// knows a claimant that asks again.
+async fn ask_until_answered(
+    ask: &ClaimAsk,
+    mut connection: watch::Receiver<Connection>,
+) -> ClaimAnswer {
     loop {
-        let state = line.borrow_and_update().clone();
+        let state = connection.borrow_and_update().clone();
         match state {
-            Line::Down => return ClaimAnswer::Unreachable,
-            Line::Starting => {
-                if line.changed().await.is_err() {
+            Connection::Down => return ClaimAnswer::Unreachable,
+            Connection::Starting => {
+                if connection.changed().await.is_err() {
                     return ClaimAnswer::Unreachable;
                 }
             }
-            Line::Up(channel) => match claim(channel, ask).await {
+            Connection::Up(channel) => match claim(channel, ask).await {
                 Ok(answer) => return answer,
                 Err(status) if is_transient(&status) => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(status) => {

@@ -14,9 +14,10 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use super::backoff::Backoff;
-use super::{Line, deliver, up};
-use crate::journal::{JournalError, JournalReader, SavedPolicy};
+use super::{Connection, deliver, up};
+use crate::journal::{JournalError, JournalReader};
 use crate::orders::{Order, OrderSender};
+use crate::policies::PolicyText;
 
 /// Events in one push, and their bytes: far below gRPC's 4 MiB.
 const BATCH: u32 = 512;
@@ -51,7 +52,7 @@ impl Spool {
     }
 
     /// The policy that was last adopted.
-    pub(super) async fn policy(&self) -> Option<SavedPolicy> {
+    pub(super) async fn policy(&self) -> Option<PolicyText> {
         self.read(JournalReader::policy).await.flatten()
     }
 
@@ -83,7 +84,7 @@ impl Spool {
 pub(super) async fn push(
     spool: Spool,
     mut committed: watch::Receiver<u64>,
-    mut line: watch::Receiver<Line>,
+    mut connection: watch::Receiver<Connection>,
     orders: OrderSender,
     pushed: watch::Sender<u64>,
 ) {
@@ -91,7 +92,7 @@ pub(super) async fn push(
     let mut backoff = Backoff::new();
     // Without an answer from the journal: from the beginning, which is only more work.
     let mut seq = spool.acknowledged().await.unwrap_or(0);
-    while let Some(channel) = up(&mut line).await {
+    while let Some(channel) = up(&mut connection).await {
         // Noted before the spool is read: what is committed meanwhile is a change to wake up for.
         let upto = *committed.borrow_and_update();
         let Some(batch) = spool.after(seq).await else {

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
+use engine::Status;
 use fleet::wire::AcknowledgeRequest;
 use fleet::wire::agent_client::AgentClient;
 use tokio::sync::watch;
 use tonic::Request;
 use tonic::transport::Channel;
 
-use super::{Line, up};
-use crate::orders::Standing;
+use super::{Connection, up};
 
 /// The controller hears of us at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
@@ -19,42 +19,45 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reports for as long as the link lives.
-pub(super) async fn keep(mut line: watch::Receiver<Line>, mut standing: watch::Receiver<Standing>) {
-    while let Some(channel) = up(&mut line).await {
-        let now = standing.borrow_and_update().clone();
+pub(super) async fn keep(
+    mut connection: watch::Receiver<Connection>,
+    mut status: watch::Receiver<Status>,
+) {
+    while let Some(channel) = up(&mut connection).await {
+        let now = status.borrow_and_update().clone();
         let pause = match acknowledge(channel, &now).await {
             Ok(()) => HEARTBEAT,
-            Err(status) => {
-                tracing::debug!(%status, "acknowledgement failed");
+            Err(cause) => {
+                tracing::debug!(%cause, "acknowledgement failed");
                 RETRY_PAUSE
             }
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            // A new line means a controller that may not have heard the last word.
-            changed = line.changed() => if changed.is_err() { return },
-            changed = standing.changed(), if pause == HEARTBEAT => {
+            // A new connection means a controller that may not have heard the last word.
+            changed = connection.changed() => if changed.is_err() { return },
+            changed = status.changed(), if pause == HEARTBEAT => {
                 if changed.is_err() { return }
             }
         }
     }
 }
 
-async fn acknowledge(channel: Channel, standing: &Standing) -> Result<(), tonic::Status> {
-    let mut request = Request::new(acknowledgement(standing));
+async fn acknowledge(channel: Channel, status: &Status) -> Result<(), tonic::Status> {
+    let mut request = Request::new(acknowledgement(status));
     request.set_timeout(TIMEOUT);
     AgentClient::new(channel).acknowledge(request).await?;
     Ok(())
 }
 
 /// A newer policy that was rejected is what the controller needs to hear about first.
-fn acknowledgement(standing: &Standing) -> AcknowledgeRequest {
-    let Standing {
+fn acknowledgement(status: &Status) -> AcknowledgeRequest {
+    let Status {
         generation,
         digest,
         rejected,
         drift,
-    } = standing;
+    } = status;
     let drift = drift.clone().unwrap_or_default();
     match rejected {
         Some(rejected) => AcknowledgeRequest {

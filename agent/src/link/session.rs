@@ -1,8 +1,8 @@
 //! The session: one stream of directives from the controller, opened again whenever it ends.
 //!
-//! It alone says whether the line is up. A policy that comes in is judged off the async threads and
-//! ordered; while that goes on the stream is not read, so a controller cannot send faster than this
-//! host adopts.
+//! It alone says whether the connection is up. A policy that comes in is judged off the async threads
+//! and ordered; while that goes on the stream is not read, so a controller cannot send faster than
+//! this host adopts.
 
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::adopt::{self, Terms};
 use super::backoff::Backoff;
 use super::claims::FOR_EVER;
 use super::events::Spool;
 use super::report::wire_digest;
-use super::{Controller, GateStopped, Line, deliver};
-use crate::orders::{ClaimedDigest, Order, OrderSender, Standing};
+use super::{Connection, Controller, GateStopped, deliver};
+use crate::clock;
+use crate::orders::{ClaimedDigest, Order, OrderSender};
+use crate::policies::{self, PolicyVersion, Verdict};
 
 /// Name look-up, TCP, TLS and, when needed, the renewal before them.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -37,13 +38,13 @@ const CLAIMED_MAX: usize = 4096;
 pub(super) struct Session {
     pub(super) controller: Controller,
     pub(super) orders: OrderSender,
-    pub(super) standing: watch::Receiver<Standing>,
-    pub(super) line: watch::Sender<Line>,
+    pub(super) status: watch::Receiver<engine::Status>,
+    pub(super) connection: watch::Sender<Connection>,
 }
 
 /// Why a session is over.
 #[derive(Debug)]
-enum Ending {
+enum SessionEnd {
     /// The gate thread has stopped.
     Stopped,
     /// The controller ended it in an orderly way.
@@ -65,12 +66,12 @@ impl Session {
             let began = Instant::now();
             let ending = self.once(&mut ordered).await;
             match ending {
-                // The line stays up, for the last events.
-                Ending::Stopped => return,
-                Ending::Closed => tracing::info!("the controller closed the session"),
-                Ending::Failed(error) => log(&error),
+                // The connection stays up, for the last events.
+                SessionEnd::Stopped => return,
+                SessionEnd::Closed => tracing::info!("the controller closed the session"),
+                SessionEnd::Failed(error) => log(&error),
             }
-            self.line.send_replace(Line::Down);
+            self.connection.send_replace(Connection::Down);
             if began.elapsed() >= LIVED {
                 backoff.reset();
             }
@@ -79,22 +80,23 @@ impl Session {
     }
 
     /// Orders the policy saved in the journal, unless one is in force: the controller is not needed
-    /// to go on. Answers on which terms that policy came.
-    async fn begin(&self, spool: &Spool) -> Result<Terms, GateStopped> {
+    /// to go on. Answers which version that is.
+    async fn begin(&self, spool: &Spool) -> Result<PolicyVersion, GateStopped> {
         let Some(saved) = spool.policy().await else {
-            return Ok(Terms::default());
+            return Ok(PolicyVersion::default());
         };
-        let terms = Terms::of(&saved);
-        if self.standing.borrow().generation >= saved.generation {
-            return Ok(terms);
+        let version = saved.version;
+        if self.status.borrow().generation >= version.generation {
+            return Ok(version);
         }
         let exchange = self.controller.exchange.clone();
-        let compile =
-            tokio::task::spawn_blocking(move || adopt::compile(saved, exchange.as_deref()));
+        let compile = tokio::task::spawn_blocking(move || {
+            policies::compile(saved, exchange.as_deref(), clock::now())
+        });
         match compile.await {
             Ok(Ok(policy)) => {
                 deliver(&self.orders, Order::ReplacePolicy(Box::new(policy))).await?;
-                return Ok(terms);
+                return Ok(version);
             }
             Ok(Err(reasons)) => {
                 tracing::error!(?reasons, "the saved policy cannot be enforced");
@@ -102,20 +104,20 @@ impl Session {
             Err(error) => tracing::error!(%error, "the saved policy cannot be enforced"),
         }
         // The same generation may come again; an older one still may not.
-        Ok(Terms {
-            generation: terms.generation,
-            ..Terms::default()
+        Ok(PolicyVersion {
+            generation: version.generation,
+            ..PolicyVersion::default()
         })
     }
 
-    async fn once(&self, ordered: &mut Terms) -> Ending {
+    async fn once(&self, ordered: &mut PolicyVersion) -> SessionEnd {
         match self.talk(ordered).await {
             Ok(ending) => ending,
-            Err(error) => Ending::Failed(error),
+            Err(error) => SessionEnd::Failed(error),
         }
     }
 
-    async fn talk(&self, ordered: &mut Terms) -> Result<Ending, ConnectError> {
+    async fn talk(&self, ordered: &mut PolicyVersion) -> Result<SessionEnd, ConnectError> {
         let channel = tokio::time::timeout(DIAL_TIMEOUT, (self.controller.dial)())
             .await
             .unwrap_or_else(|_| Err(self.no_answer(DIAL_TIMEOUT)))?;
@@ -128,7 +130,7 @@ impl Session {
             .map_err(|status| self.failed(status))?
             .into_inner();
         tracing::info!("connected to the controller");
-        self.line.send_replace(Line::Up(channel));
+        self.connection.send_replace(Connection::Up(channel));
 
         while let Some(directive) = stream
             .message()
@@ -136,23 +138,27 @@ impl Session {
             .map_err(|status| self.failed(status))?
         {
             if self.follow(directive, ordered).await == Err(GateStopped) {
-                return Ok(Ending::Stopped);
+                return Ok(SessionEnd::Stopped);
             }
         }
-        Ok(Ending::Closed)
+        Ok(SessionEnd::Closed)
     }
 
     /// Says what is in force here, so that it is not sent again without need.
     fn request(&self) -> SessionRequest {
-        let standing = self.standing.borrow();
+        let status = self.status.borrow();
         SessionRequest {
-            generation: standing.generation,
-            policy_digest: wire_digest(standing.generation, &standing.digest),
+            generation: status.generation,
+            policy_digest: wire_digest(status.generation, &status.digest),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
     }
 
-    async fn follow(&self, directive: Directive, ordered: &mut Terms) -> Result<(), GateStopped> {
+    async fn follow(
+        &self,
+        directive: Directive,
+        ordered: &mut PolicyVersion,
+    ) -> Result<(), GateStopped> {
         match directive.directive {
             // A directive of a later version of the controller.
             None => Ok(()),
@@ -170,13 +176,13 @@ impl Session {
     async fn adopt(
         &self,
         snapshot: PolicySnapshot,
-        ordered: &mut Terms,
+        ordered: &mut PolicyVersion,
     ) -> Result<(), GateStopped> {
         let generation = snapshot.generation;
-        let standing = self.standing.borrow().clone();
+        let status = self.status.borrow().clone();
         let (exchange, before) = (self.controller.exchange.clone(), *ordered);
         let judge = tokio::task::spawn_blocking(move || {
-            adopt::judge(snapshot, &standing, before, exchange.as_deref())
+            policies::judge(snapshot, &status, before, exchange.as_deref(), clock::now())
         });
         let verdict = match judge.await {
             Ok(verdict) => verdict,
@@ -185,13 +191,15 @@ impl Session {
                 return Ok(());
             }
         };
-        if let Some(terms) = verdict.terms() {
-            *ordered = terms;
-        }
-        match verdict.into_order() {
-            Some(order) => deliver(&self.orders, order).await,
-            None => Ok(()),
-        }
+        let order = match verdict {
+            Verdict::Known | Verdict::RejectedBefore => return Ok(()),
+            Verdict::Adopt(policy) => {
+                *ordered = policy.version;
+                Order::ReplacePolicy(policy)
+            }
+            Verdict::Reject(rejected) => Order::PolicyRejected(rejected),
+        };
+        deliver(&self.orders, order).await
     }
 
     fn failed(&self, status: Status) -> ConnectError {

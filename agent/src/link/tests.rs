@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use engine::{ClaimAnswer, Rejected};
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{ClaimedDigest, ClaimedDigests, Directive, PolicySnapshot};
 use fleet::{Event, EventKind};
@@ -16,8 +17,9 @@ use tonic::transport::Endpoint;
 
 use super::*;
 use crate::clock;
-use crate::journal::{Journal, JournalOptions, JournalReader, Retention, SavedPolicy};
-use crate::orders::{ClaimAnswer, ClaimAsk, OrderInbox, Rejected, Standing, mailbox};
+use crate::journal::{Journal, JournalOptions, JournalReader, Retention};
+use crate::orders::{OrderInbox, mailbox};
+use crate::policies::{PolicyText, PolicyVersion};
 use fake::Fake;
 
 /// Long enough for a busy machine; nothing is expected to take this long.
@@ -25,26 +27,26 @@ const SOON: Duration = Duration::from_secs(10);
 
 const POLICY: &str = "SOURCE ANY\nKEY_BASE64 MTIzNDU2Nzg5MDEyMzQ1Ng==\nHMAC_KEY_BASE64 YWJjZGVmZ2hpamtsbW5vcA==\nOPEN_PORTS tcp/22\n";
 
-/// The gate thread's ends of the seams, held by the test.
+/// The gate thread's ends of the channels, held by the test.
 struct Desk {
     journal: Journal,
     inbox: OrderInbox,
     waiting: VecDeque<Order>,
     claims: mpsc::Sender<ClaimAsk>,
     committed: watch::Sender<u64>,
-    standing: watch::Sender<Standing>,
+    status: watch::Sender<Status>,
     _dir: TempDir,
 }
 
 // === impl Desk ===
 
 impl Desk {
-    fn new() -> (Self, Seams) {
+    fn new() -> (Self, Channels) {
         Self::with(|_| {})
     }
 
     /// With a journal into which `fill` has staged something.
-    fn with(fill: impl FnOnce(&mut Journal)) -> (Self, Seams) {
+    fn with(fill: impl FnOnce(&mut Journal)) -> (Self, Channels) {
         let dir = TempDir::new().unwrap();
         let options = JournalOptions {
             state_dir: dir.path().to_owned(),
@@ -61,30 +63,30 @@ impl Desk {
         let (orders, inbox) = mailbox().unwrap();
         let (claims, asks) = mpsc::channel(16);
         let (committed, committed_seen) = watch::channel(last_seq);
-        let (standing, standing_seen) = watch::channel(Standing::default());
+        let (status, status_seen) = watch::channel(Status::default());
         let desk = Self {
             journal,
             inbox,
             waiting: VecDeque::new(),
             claims,
             committed,
-            standing,
+            status,
             _dir: dir,
         };
-        let seams = Seams {
+        let channels = Channels {
             orders,
             claims: asks,
             journal: reader,
             committed: committed_seen,
-            standing: standing_seen,
+            status: status_seen,
         };
-        (desk, seams)
+        (desk, channels)
     }
 
     async fn order(&mut self) -> Order {
         let wait = async {
             loop {
-                self.inbox.take(&mut self.waiting);
+                let _ = self.inbox.take(&mut self.waiting);
                 if let Some(order) = self.waiting.pop_front() {
                     return order;
                 }
@@ -99,12 +101,12 @@ impl Desk {
         let Order::ReplacePolicy(policy) = self.order().await else {
             panic!("no policy")
         };
-        self.standing.send_replace(Standing {
-            generation: policy.generation,
-            digest: policy.digest,
-            ..Standing::default()
+        self.status.send_replace(Status {
+            generation: policy.version.generation,
+            digest: policy.version.digest,
+            ..Status::default()
         });
-        policy.generation
+        policy.version.generation
     }
 
     fn record(&mut self, count: u64) {
@@ -147,7 +149,7 @@ impl Desk {
     }
 }
 
-fn link(address: SocketAddr, seams: Seams) -> Link {
+fn link(address: SocketAddr, channels: Channels) -> Link {
     let dial: Dial = Arc::new(move || {
         Box::pin(async move {
             Endpoint::from_shared(format!("http://{address}"))
@@ -165,8 +167,8 @@ fn link(address: SocketAddr, seams: Seams) -> Link {
         address: address.to_string(),
         exchange: None,
     };
-    let (link, start) = Link::new(&seams);
-    start.run(&Handle::current(), &link, controller, seams);
+    let (link, start) = Link::new(&channels);
+    start.run(&Handle::current(), &link, controller, channels);
     link
 }
 
@@ -202,8 +204,8 @@ async fn seen<T>(channel: &mut mpsc::UnboundedReceiver<T>) -> T {
 #[tokio::test]
 async fn a_policy_is_ordered_and_acknowledged_when_it_is_in_force() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     let session = seen(&mut fake.sessions).await;
     assert_eq!((session.generation, &*session.policy_digest), (0, &[][..]));
     assert_eq!(seen(&mut fake.acknowledged).await.generation, 0);
@@ -220,19 +222,19 @@ async fn a_policy_is_ordered_and_acknowledged_when_it_is_in_force() {
 #[tokio::test]
 async fn an_older_generation_is_rejected_with_a_reason_and_the_controller_hears_it() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
     fake.direct(&snapshot(7, POLICY));
     desk.adopt().await;
 
     fake.direct(&snapshot(6, ""));
 
-    let Order::PolicyRejected {
+    let Order::PolicyRejected(Rejected {
         generation: 6,
         digest,
         reasons,
-    } = desk.order().await
+    }) = desk.order().await
     else {
         panic!("not rejected")
     };
@@ -240,8 +242,8 @@ async fn an_older_generation_is_rejected_with_a_reason_and_the_controller_hears_
         reasons,
         ["generation 6 is older than 7, which was adopted before"]
     );
-    desk.standing.send_modify(|standing| {
-        standing.rejected = Some(Rejected {
+    desk.status.send_modify(|status| {
+        status.rejected = Some(Rejected {
             generation: 6,
             digest,
             reasons: reasons.clone(),
@@ -259,8 +261,8 @@ async fn an_older_generation_is_rejected_with_a_reason_and_the_controller_hears_
 #[tokio::test]
 async fn a_policy_whose_digest_does_not_fit_is_rejected() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
     let mut altered = snapshot(7, POLICY);
     if let Some(Kind::Policy(snapshot)) = &mut altered.directive {
@@ -271,20 +273,20 @@ async fn a_policy_whose_digest_does_not_fit_is_rejected() {
 
     assert!(matches!(
         desk.order().await,
-        Order::PolicyRejected { generation: 7, .. }
+        Order::PolicyRejected(Rejected { generation: 7, .. })
     ));
 }
 
 #[tokio::test]
 async fn a_policy_with_mistakes_is_rejected_with_each_of_them() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
 
     fake.direct(&snapshot(7, "SOURCE ANY\nOPEN_PORTS tcp/0\nNONSENSE yes\n"));
 
-    let Order::PolicyRejected { reasons, .. } = desk.order().await else {
+    let Order::PolicyRejected(Rejected { reasons, .. }) = desk.order().await else {
         panic!("not rejected")
     };
     assert!(reasons.iter().any(|reason| reason.contains("OPEN_PORTS")));
@@ -297,17 +299,18 @@ async fn a_policy_with_mistakes_is_rejected_with_each_of_them() {
 
 #[tokio::test]
 async fn the_saved_policy_is_enforced_without_the_controller() {
-    let (mut desk, seams) = Desk::with(|journal| {
-        journal.stage_policy(SavedPolicy {
-            generation: 5,
+    let (mut desk, channels) = Desk::with(|journal| {
+        journal.stage_policy(PolicyText {
+            version: PolicyVersion {
+                generation: 5,
+                digest: digest(POLICY),
+                ..PolicyVersion::default()
+            },
             text: POLICY.to_owned(),
-            digest: digest(POLICY),
-            not_after_secs: 0,
-            replay_floor_secs: 0,
         });
     });
 
-    let _link = link(nowhere(), seams);
+    let _link = link(nowhere(), channels);
 
     assert_eq!(desk.adopt().await, 5);
 }
@@ -315,8 +318,8 @@ async fn the_saved_policy_is_enforced_without_the_controller() {
 #[tokio::test]
 async fn after_a_restart_of_the_controller_the_link_comes_back_and_says_what_is_in_force() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
     fake.direct(&snapshot(7, POLICY));
     desk.adopt().await;
@@ -335,8 +338,8 @@ async fn after_a_restart_of_the_controller_the_link_comes_back_and_says_what_is_
 #[tokio::test]
 async fn a_claim_is_won_once_and_lost_by_others() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
 
     assert_eq!(desk.claim(1).await, ClaimAnswer::Won);
@@ -347,8 +350,8 @@ async fn a_claim_is_won_once_and_lost_by_others() {
 #[tokio::test]
 async fn a_claim_whose_answer_is_lost_is_asked_again_and_still_won() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
     fake.state.lock().lost_answers = 2;
 
@@ -358,9 +361,11 @@ async fn a_claim_whose_answer_is_lost_is_asked_again_and_still_won() {
 
 #[tokio::test]
 async fn claims_are_answered_unreachable_at_once_when_the_controller_is_down() {
-    let (mut desk, seams) = Desk::new();
-    let mut link = link(nowhere(), seams);
-    let down = link.line.wait_for(|line| matches!(line, Line::Down));
+    let (mut desk, channels) = Desk::new();
+    let mut link = link(nowhere(), channels);
+    let down = link
+        .connection
+        .wait_for(|connection| matches!(connection, Connection::Down));
     tokio::time::timeout(SOON, down).await.unwrap().unwrap();
 
     let answer = tokio::time::timeout(Duration::from_secs(1), desk.claim(1)).await;
@@ -371,11 +376,11 @@ async fn claims_are_answered_unreachable_at_once_when_the_controller_is_down() {
 #[tokio::test]
 async fn a_claim_under_way_when_the_controller_dies_is_answered() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let mut link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let mut link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
-    link.line
-        .wait_for(|line| matches!(line, Line::Up(_)))
+    link.connection
+        .wait_for(|connection| matches!(connection, Connection::Up(_)))
         .await
         .unwrap();
     fake.state.lock().hang = true;
@@ -393,8 +398,8 @@ async fn a_claim_under_way_when_the_controller_dies_is_answered() {
 #[tokio::test]
 async fn a_claim_that_the_controller_sits_on_is_unreachable_in_time() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
     fake.state.lock().hang = true;
 
@@ -404,8 +409,8 @@ async fn a_claim_that_the_controller_sits_on_is_unreachable_in_time() {
 #[tokio::test]
 async fn what_siblings_claimed_is_ordered_and_what_is_for_ever_stays_so() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     seen(&mut fake.sessions).await;
     let claimed = |digest: Vec<u8>, forget_after_secs| ClaimedDigest {
         domain: vec![1; 32],
@@ -438,8 +443,8 @@ async fn what_siblings_claimed_is_ordered_and_what_is_for_ever_stays_so() {
 #[tokio::test]
 async fn every_event_arrives_once_and_in_batches_across_a_restart_of_the_controller() {
     let fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
     desk.record(600);
     desk.acknowledged(600).await;
     let (address, state) = (fake.address, fake.state.clone());
@@ -464,8 +469,8 @@ async fn every_event_arrives_once_and_in_batches_across_a_restart_of_the_control
 async fn events_whose_acknowledgement_is_lost_are_pushed_again() {
     let fake = Fake::start();
     fake.state.lock().lost_answers = 2;
-    let (mut desk, seams) = Desk::new();
-    let _link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
 
     desk.record(2);
     desk.acknowledged(2).await;
@@ -475,7 +480,7 @@ async fn events_whose_acknowledgement_is_lost_are_pushed_again() {
 
 #[tokio::test]
 async fn what_an_earlier_run_has_pushed_is_not_pushed_again() {
-    let (mut desk, seams) = Desk::with(|journal| {
+    let (mut desk, channels) = Desk::with(|journal| {
         for _ in 0..4 {
             // Open grants stay in the journal, also when they are acknowledged.
             journal.stage(Event::new(EventKind::GrantOpened, 1));
@@ -485,7 +490,7 @@ async fn what_an_earlier_run_has_pushed_is_not_pushed_again() {
         journal.acknowledged(&epoch, 4);
     });
     let fake = Fake::start();
-    let _link = link(fake.address, seams);
+    let _link = link(fake.address, channels);
 
     desk.record(1);
     desk.acknowledged(5).await;
@@ -497,8 +502,8 @@ async fn what_an_earlier_run_has_pushed_is_not_pushed_again() {
 #[tokio::test]
 async fn finishing_waits_for_the_last_event() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let link = link(fake.address, channels);
     seen(&mut fake.acknowledged).await;
 
     desk.record(1);
@@ -510,20 +515,20 @@ async fn finishing_waits_for_the_last_event() {
 #[tokio::test]
 async fn a_gate_that_has_stopped_does_not_keep_the_last_events_from_the_controller() {
     let mut fake = Fake::start();
-    let (mut desk, seams) = Desk::new();
-    let link = link(fake.address, seams);
+    let (mut desk, channels) = Desk::new();
+    let link = link(fake.address, channels);
     seen(&mut fake.acknowledged).await;
 
     desk.record(1500);
     let Desk {
         inbox,
         committed,
-        standing,
+        status,
         journal: _journal,
         _dir,
         ..
     } = desk;
-    drop((inbox, committed, standing));
+    drop((inbox, committed, status));
     link.finish(SOON).await;
 
     assert_eq!(fake.state.lock().events.len(), 1500);
@@ -531,9 +536,11 @@ async fn a_gate_that_has_stopped_does_not_keep_the_last_events_from_the_controll
 
 #[tokio::test]
 async fn finishing_without_a_controller_does_not_wait() {
-    let (mut desk, seams) = Desk::new();
-    let mut link = link(nowhere(), seams);
-    let down = link.line.wait_for(|line| matches!(line, Line::Down));
+    let (mut desk, channels) = Desk::new();
+    let mut link = link(nowhere(), channels);
+    let down = link
+        .connection
+        .wait_for(|connection| matches!(connection, Connection::Down));
     tokio::time::timeout(SOON, down).await.unwrap().unwrap();
     desk.record(1);
 

@@ -5,9 +5,9 @@ use std::io;
 use member::FilesError;
 
 use crate::capture::CaptureError;
-use crate::explain::InvalidAccessFile;
 use crate::firewall::FirewallError;
 use crate::journal::JournalError;
+use crate::policies::InvalidAccessFile;
 
 /// Why the agent did not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +24,10 @@ pub enum RunError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Member(#[from] FilesError),
+    #[error("the system gives no random bytes")]
+    Random(#[source] io::Error),
+    #[error("cannot listen on the socket for `postern-agent status`")]
+    Status(#[source] io::Error),
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
-    /// A bug. What is open ends by itself.
-    #[error("a part of the agent broke off")]
-    Panicked,
 }

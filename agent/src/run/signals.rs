@@ -4,16 +4,18 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use engine::Rejected;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 
-use super::alone::AccessFile;
+use crate::clock;
 use crate::orders::{NotTaken, Order, OrderSender};
+use crate::policies::AccessFile;
 
 /// Starts to listen. SIGTERM and SIGINT stop the gate; SIGHUP rereads the access file, if there is
-/// one, off the gate thread: a file with mistakes changes nothing.
+/// one, off the gate thread: a file with mistakes changes nothing. SIGUSR1 logs all counters.
 pub(super) fn watch(orders: &OrderSender, file: Option<Arc<AccessFile>>) -> io::Result<Handle> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let handle = signals.handle();
     let orders = orders.clone();
     thread::Builder::new()
@@ -25,7 +27,12 @@ pub(super) fn watch(orders: &OrderSender, file: Option<Arc<AccessFile>>) -> io::
                     (SIGHUP, None) => {
                         tracing::info!("nothing to reread: the controller sends every change");
                     }
-                    _ => drop(orders.send(Order::Stop)),
+                    (SIGUSR1, _) => {
+                        if orders.send(Order::LogCounters).is_err() {
+                            tracing::error!("too much to do to log the counters");
+                        }
+                    }
+                    _ => orders.stop(),
                 }
             }
         })?;
@@ -33,13 +40,13 @@ pub(super) fn watch(orders: &OrderSender, file: Option<Arc<AccessFile>>) -> io::
 }
 
 fn reread(file: &AccessFile, orders: &OrderSender) {
-    let order = match file.read() {
+    let order = match file.read(clock::now()) {
         Ok(policy) => Order::ReplacePolicy(Box::new(policy)),
-        Err(invalid) => Order::PolicyRejected {
+        Err(invalid) => Order::PolicyRejected(Rejected {
             generation: file.next_generation(),
             digest: [0; 32],
             reasons: invalid.reasons(),
-        },
+        }),
     };
     if let Err(NotTaken::Full(_)) = orders.send(order) {
         tracing::error!("too much to do to reread the access file; send SIGHUP again");

@@ -74,6 +74,11 @@ impl Engine {
             self.refuse_over_limit(&grant, "too many grants are open on this host", now);
             return;
         }
+        let unsupported = |rule| self.capabilities.can(rule).err();
+        if let Some(unsupported) = rules.iter().find_map(unsupported) {
+            self.refuse_grant(&grant, &unsupported.to_string(), now);
+            return;
+        }
         let secs = HoleTimeout::clamped(grant.permit().timeout_secs()).secs();
         let until_ms = now.wall_ms() + u64::from(secs) * 1_000;
         let id = self.ids.next();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{
-    Change, ClaimAsk, Command, CommandEnd, Effect, Engine, Hole, Limits, Record, Rule, SavedGrant,
-    Settings, Status,
+    Capabilities, Change, ClaimAsk, Command, CommandEnd, Effect, Engine, Hole, Limits, Record,
+    Rule, SavedGrant, Settings, Status,
 };
 use fleet::{Event, EventKind, GrantId};
 use gate::{Datagram, MemoryReplayLog, Now, SharedKeys, Transport};
@@ -73,9 +73,19 @@ impl Host {
     }
 
     pub(crate) fn with(access: &str, shared: SharedKeys, limits: Limits) -> Self {
+        Self::on(Capabilities::ALL, access, shared, limits)
+    }
+
+    pub(crate) fn on(
+        capabilities: Capabilities,
+        access: &str,
+        shared: SharedKeys,
+        limits: Limits,
+    ) -> Self {
         let settings = Settings {
             gate: gate::Settings::default(),
             limits,
+            capabilities,
             grant_prefix: *b"run one ",
             first_claim: 1,
         };
@@ -102,6 +112,10 @@ impl Host {
 
     /// A packet comes from 192.0.2.`source`; the turn is not over.
     pub(crate) fn send(&mut self, source: u8, packet: &str) {
+        self.send_from(IpAddr::from([192, 0, 2, source]), packet);
+    }
+
+    pub(crate) fn send_from(&mut self, source: IpAddr, packet: &str) {
         let now = self.now();
         let datagram = datagram(source, packet);
         self.engine.datagram(&datagram, now, &mut self.replays);
@@ -319,9 +333,9 @@ impl Host {
     }
 }
 
-pub(crate) fn datagram(source: u8, packet: &str) -> Datagram<'_> {
+fn datagram(source: IpAddr, packet: &str) -> Datagram<'_> {
     Datagram {
-        source: IpAddr::from([192, 0, 2, source]),
+        source,
         destination: IpAddr::from([192, 0, 2, 100]),
         source_port: 40_000,
         destination_port: 62_201,
@@ -343,6 +357,7 @@ pub(crate) fn restarted(before: Host) -> Host {
     let settings = Settings {
         gate: gate::Settings::default(),
         limits: Limits::default(),
+        capabilities: Capabilities::ALL,
         grant_prefix: *b"run two ",
         first_claim: 1_000_000,
     };

@@ -1,6 +1,6 @@
 //! Bounds: of grants, of records that wait, of what strangers leave.
 
-use engine::Limits;
+use engine::{Capabilities, Limits};
 use fleet::EventKind;
 use gate::SharedKeys;
 
@@ -50,6 +50,21 @@ fn a_disk_that_takes_nothing_for_long_is_no_memory_that_grows_and_what_is_lost_i
     assert_eq!(host.kinds().last(), Some(&EventKind::GrantClosed));
     assert!(host.live.is_empty());
     assert_eq!(host.engine.counters().engine.records_lost, 1_000);
+}
+
+#[test]
+fn what_the_packet_filter_cannot_hold_is_refused_by_name_before_it_is_recorded_as_open() {
+    let only_v4 = Capabilities { ipv6: false };
+    let limits = Limits::default();
+    let mut host = Host::on(only_v4, PORTS_AND_COMMANDS, SharedKeys::None, limits);
+
+    let source = "2001:db8::7".parse().unwrap();
+    host.send_from(source, &knock(1, "tcp/22", 0, 0));
+    host.turn();
+
+    assert_eq!(host.kinds(), [EventKind::Refused]);
+    assert!(host.journal[0].reason.contains("has no IPv6"));
+    assert_eq!(host.open_rules(), Vec::<String>::new());
 }
 
 #[test]

@@ -1,37 +1,28 @@
-//! Commands that a message asks for (message type 0), away from the gate thread.
+//! Runs commands that messages ask for (message type 0), away from the gate thread.
 //!
 //! No shell is involved: the text is split into words and the first one is executed. The child gives
 //! up root's groups before its user, reads nothing, writes nowhere, and ends after a time limit with
-//! all that it started. Few run at once.
+//! all that it started. How many run at once is the engine's matter.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use gate::Grant;
+use engine::CommandEnd;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Group, Pid, User};
-use policy::Permitted;
 
-use super::events;
-use crate::clock;
 use crate::orders::{Order, OrderSender};
-
-/// Commands that run at once.
-const RUNNING_MAX: usize = 4;
 
 /// Starts commands and reports how they ended.
 #[derive(Debug)]
-pub(super) struct Commands {
+pub struct CommandRunner {
     orders: OrderSender,
     time_limit: Duration,
-    running: Arc<AtomicUsize>,
 }
 
 /// Why a command did not run.
@@ -49,61 +40,60 @@ enum NotRun {
     Start(String),
 }
 
-// === impl Commands ===
+// === impl CommandRunner ===
 
-impl Commands {
-    pub(super) fn new(orders: OrderSender, time_limit: Duration) -> Self {
-        Self {
-            orders,
-            time_limit,
-            running: Arc::new(AtomicUsize::new(0)),
-        }
+impl CommandRunner {
+    /// How a command ended is left in the mailbox behind `orders`.
+    pub fn new(orders: OrderSender, time_limit: Duration) -> Self {
+        Self { orders, time_limit }
     }
 
-    /// Whether one more may be started now.
-    pub(super) fn has_room(&self) -> bool {
-        self.running.load(Ordering::Relaxed) < RUNNING_MAX
-    }
-
-    /// Runs the command of `grant` on a thread of its own. How it ended becomes an event.
-    pub(super) fn start(&self, grant: Grant) {
-        self.running.fetch_add(1, Ordering::Relaxed);
+    /// Runs a command on a thread of its own, at most for the time limit.
+    ///
+    /// # Errors
+    ///
+    /// Its end, when the system gives no thread.
+    pub fn start(&self, command: engine::Command) -> Result<(), CommandEnd> {
         let (orders, limit) = (self.orders.clone(), self.time_limit);
-        let running = Arc::clone(&self.running);
         let work = move || {
-            let outcome = run(&grant, limit);
-            running.fetch_sub(1, Ordering::Relaxed);
-            tracing::info!(user = grant.identity().user(), outcome, "command ended");
-            let event = events::command(&grant, clock::now(), outcome);
-            // Full or stopped: the start of the command is in the audit already.
-            let _ = orders.send(Order::Record(Box::new(event)));
+            let id = command.id;
+            let end = run(&command, limit);
+            tracing::info!(grant_id = %id, %end, "command ended");
+            // Stopped: the start of the command is in the audit already.
+            let _ = orders.send(Order::CommandEnded { id, end });
         };
         let started = thread::Builder::new()
             .name("command".to_owned())
             .stack_size(256 * 1024)
             .spawn(work);
-        if let Err(cause) = started {
-            self.running.fetch_sub(1, Ordering::Relaxed);
-            tracing::error!(%cause, "cannot start a thread for a command");
+        match started {
+            Ok(_) => Ok(()),
+            Err(cause) => {
+                tracing::error!(%cause, "cannot start a thread for a command");
+                Err(CommandEnd::NotRun(
+                    NotRun::Start(cause.to_string()).to_string(),
+                ))
+            }
         }
     }
 }
 
-fn run(grant: &Grant, limit: Duration) -> String {
-    let Permitted::Command { text, user, group } = &grant.permit().what() else {
-        return "not a command".to_owned();
-    };
-    let ended = prepare(text, user.as_deref(), group.as_deref())
-        .and_then(|mut command| {
-            command
-                .spawn()
-                .map_err(|cause| NotRun::Start(cause.to_string()))
-        })
-        .map(|child| wait(child, limit));
-    match ended {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(cause)) => format!("cannot be waited for: {cause}"),
-        Err(cause) => cause.to_string(),
+fn run(command: &engine::Command, limit: Duration) -> CommandEnd {
+    let engine::Command {
+        id: _,
+        text,
+        user,
+        group,
+    } = command;
+    let started = prepare(text, user.as_deref(), group.as_deref()).and_then(|mut command| {
+        command
+            .spawn()
+            .map_err(|cause| NotRun::Start(cause.to_string()))
+    });
+    match started.map(|child| wait(child, limit)) {
+        Ok(Ok(end)) => end,
+        Ok(Err(cause)) => CommandEnd::Unknown(format!("cannot be waited for: {cause}")),
+        Err(cause) => CommandEnd::NotRun(cause.to_string()),
     }
 }
 
@@ -138,7 +128,7 @@ fn prepare(text: &str, user: Option<&str>, group: Option<&str>) -> Result<Comman
 }
 
 /// Waits at most `limit`, then kills the child with all that it started.
-fn wait(mut child: Child, limit: Duration) -> io::Result<String> {
+fn wait(mut child: Child, limit: Duration) -> io::Result<CommandEnd> {
     let pid = Pid::from_raw(child.id().cast_signed());
     let (ended, has_ended) = channel();
     // The zombie stays until `child.wait`, so that its number cannot belong to anyone else when it
@@ -155,18 +145,18 @@ fn wait(mut child: Child, limit: Duration) -> io::Result<String> {
     let _ = watcher.join();
     let status = child.wait()?;
     Ok(if timed_out {
-        format!("killed after {} s", limit.as_secs())
+        CommandEnd::TimedOut(limit)
     } else {
         describe(status)
     })
 }
 
-fn describe(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> CommandEnd {
     use std::os::unix::process::ExitStatusExt as _;
     match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("ended by signal {signal}"),
-        (None, None) => "ended".to_owned(),
+        (Some(code), _) => CommandEnd::Exited(code),
+        (None, Some(signal)) => CommandEnd::Signalled(signal),
+        (None, None) => CommandEnd::Unknown("ended".to_owned()),
     }
 }
 
@@ -225,7 +215,8 @@ mod tests {
 
         let outcome = wait(child, Duration::from_millis(50)).unwrap();
 
-        assert_eq!(outcome, "killed after 0 s");
+        assert_eq!(outcome, CommandEnd::TimedOut(Duration::from_millis(50)));
+        assert_eq!(outcome.to_string(), "killed after 0 s");
         // What is left of the group are zombies that init has not reaped yet, or nothing.
         let _ = killpg(pid, Signal::SIGKILL);
     }
@@ -236,7 +227,7 @@ mod tests {
 
         let outcome = wait(child.unwrap(), Duration::from_secs(60)).unwrap();
 
-        assert_eq!(outcome, "exit code 7");
+        assert_eq!(outcome.to_string(), "exit code 7");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The gate thread with a firewall that fails and a disk that is full: whatever breaks, what is open
-//! is recorded as open.
+//! The gate thread with a real journal: whatever breaks, what is open is recorded as open. The rules
+//! themselves are tested where they are, in the engine.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::num::NonZeroU16;
@@ -7,89 +7,88 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::{Capabilities, ClaimAnswer, ClaimAsk, Engine, Limits, Settings, Status};
 use fleet::{Event, EventKind};
-use gate::{CompiledPolicy, Datagram, Gate, Now, Settings, SharedKeys, Transport};
+use gate::{CompiledPolicy, Datagram, Now, SharedKeys, Transport};
 use nix::poll::PollFd;
 use spa::{Allow, DigestType, Keys, Message, MessageType, Request, Secret};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
-use super::claims::Claims;
-use super::command::Commands;
-use super::folds::Folds;
-use super::gate_thread::{GateThread, Housekeeping, Limits};
-use super::grants::Grants;
+use super::{Ends, GateThread, Host, Regular};
 use crate::capture::{Arrival, Capture, CaptureError};
+use crate::command_runner::CommandRunner;
 use crate::firewall::fault::Faulty;
 use crate::firewall::memory::MemoryFirewall;
-use crate::journal::{FILE_NAME, Journal, JournalOptions, JournalReader, Retention};
-use crate::orders::{ClaimAnswer, ClaimAsk, Order, OrderSender, Standing, mailbox};
+use crate::journal::{FILE_NAME, Journal, JournalOptions, JournalReader, Retention, Start};
+use crate::orders::{Next, Order, OrderSender, mailbox};
+use crate::policies::{AdoptedPolicy, Origin, PolicyVersion};
 
 const NOW_SECS: u64 = 1_800_000_000;
 const ACCESS: &str = "SOURCE ANY\nOPEN_PORTS tcp/22\nKEY one\nHMAC_KEY two\nFW_ACCESS_TIMEOUT 30\n";
+const GRANTS_MAX: usize = 3;
 
 #[test]
 fn whichever_firewall_call_fails_only_what_is_recorded_as_open_is_open() {
     for n in 0..4 {
-        let mut room = Room::new(Some(n), SharedKeys::None);
+        let mut host = TestHost::new(Some(n), SharedKeys::None);
 
         for address in 1..=3 {
-            room.arrive(&[address], at(0));
+            host.arrive(&[address], at(0));
         }
+        host.turn(at(1));
 
-        let recorded: Vec<String> = room.open_by_the_record();
-        let open: Vec<String> = room.open_by_the_firewall();
+        let recorded: Vec<String> = host.open_by_the_record();
+        let open: Vec<String> = host.open_by_the_firewall();
         assert_eq!(open, recorded, "with failure {n}");
     }
 }
 
 #[test]
 fn nothing_opens_while_the_disk_takes_nothing_and_the_packet_is_spent() {
-    let mut room = Room::new(None, SharedKeys::None);
+    let mut host = TestHost::new(None, SharedKeys::None);
     let packet = packet(1);
-    room.thread.journal.fail_commits(true);
+    host.thread.host.journal.fail_commits(true);
 
-    room.arrive_packet(1, &packet, at(0));
+    host.arrive_packet(1, &packet, at(0));
 
-    assert_eq!(room.open_by_the_firewall(), Vec::<String>::new());
-    room.thread.journal.fail_commits(false);
-    room.arrive_packet(1, &packet, at(1));
-    room.arrive(&[2], at(1));
-    assert_eq!(room.open_by_the_firewall(), ["192.0.2.2 tcp/22"]);
-    let kinds = room.kinds();
+    assert_eq!(host.open_by_the_firewall(), Vec::<String>::new());
+    host.thread.host.journal.fail_commits(false);
+    host.arrive_packet(1, &packet, at(1));
+    host.arrive(&[2], at(1));
+    assert_eq!(host.open_by_the_firewall(), ["192.0.2.2 tcp/22"]);
     let expected = [
         EventKind::Refused,
         EventKind::Replay,
         EventKind::GrantOpened,
     ];
-    assert_eq!(kinds, expected);
+    assert_eq!(host.kinds(), expected);
 }
 
 #[test]
 fn a_grant_is_closed_in_the_record_at_its_end_and_not_before() {
-    let mut room = Room::new(None, SharedKeys::None);
-    room.arrive(&[1], at(0));
+    let mut host = TestHost::new(None, SharedKeys::None);
+    host.arrive(&[1], at(0));
 
-    room.turn(at(29));
-    assert_eq!(room.kinds(), [EventKind::GrantOpened]);
-    room.turn(at(30));
+    host.turn(at(29));
+    assert_eq!(host.kinds(), [EventKind::GrantOpened]);
+    host.turn(at(30));
 
     assert_eq!(
-        room.kinds(),
+        host.kinds(),
         [EventKind::GrantOpened, EventKind::GrantClosed]
     );
-    assert_eq!(room.events()[1].at_ms, (NOW_SECS + 30) * 1_000);
+    assert_eq!(host.events()[1].at_ms, (NOW_SECS + 30) * 1_000);
 }
 
 #[test]
 fn more_grants_than_the_limit_are_refused_and_recorded() {
-    let mut room = Room::new(None, SharedKeys::None);
-    room.thread.limits.grants_max = 2;
+    let mut host = TestHost::new(None, SharedKeys::None);
 
-    room.arrive(&[1, 2, 3], at(0));
+    host.arrive(&[1, 2, 3, 4], at(0));
 
-    assert_eq!(room.open_by_the_firewall().len(), 2);
-    assert_eq!(room.kinds()[2], EventKind::Refused);
+    assert_eq!(host.open_by_the_firewall().len(), GRANTS_MAX);
+    assert_eq!(host.kinds()[3], EventKind::Refused);
 }
 
 #[test]
@@ -104,65 +103,129 @@ fn a_shared_key_opens_when_the_claim_is_won_and_only_then() {
         ),
         (ClaimAnswer::Unreachable, false),
     ] {
-        let mut room = Room::new(None, SharedKeys::AllStatic);
-        room.arrive(&[1], at(0));
-        let ask = room.asks.try_recv().unwrap();
-        assert_eq!(room.open_by_the_firewall(), Vec::<String>::new());
+        let mut host = TestHost::new(None, SharedKeys::AllStatic);
+        host.arrive(&[1], at(0));
+        let ask = host.asks.try_recv().unwrap();
+        assert_eq!(host.open_by_the_firewall(), Vec::<String>::new());
 
         let seq = ask.seq;
-        room.orders
+        host.orders
             .send(Order::ClaimAnswer { seq, answer })
             .unwrap();
-        room.turn(at(0));
+        host.turn(at(0));
 
-        assert_eq!(room.open_by_the_firewall().len(), usize::from(opens));
+        assert_eq!(host.open_by_the_firewall().len(), usize::from(opens));
     }
 }
 
 #[test]
 fn a_claim_that_nobody_answers_is_refused_after_a_while() {
-    let mut room = Room::new(None, SharedKeys::AllStatic);
-    room.arrive(&[1], at(0));
+    let mut host = TestHost::new(None, SharedKeys::AllStatic);
+    host.arrive(&[1], at(0));
 
-    room.turn(at(2));
-    assert_eq!(room.kinds(), []);
-    room.turn(at(3));
+    host.turn(at(2));
+    assert_eq!(host.kinds(), []);
+    host.turn(at(3));
 
-    assert_eq!(room.kinds(), [EventKind::Refused]);
-    assert_eq!(room.open_by_the_firewall(), Vec::<String>::new());
+    assert_eq!(host.kinds(), [EventKind::Refused]);
+    assert_eq!(host.open_by_the_firewall(), Vec::<String>::new());
+}
+
+#[test]
+fn a_claim_that_nobody_can_be_asked_about_is_refused_at_once() {
+    let mut host = TestHost::new(None, SharedKeys::AllStatic);
+    host.thread.ends.claims = None;
+
+    host.arrive(&[1], at(0));
+
+    assert_eq!(host.kinds(), [EventKind::Refused]);
 }
 
 #[test]
 fn an_older_policy_is_never_adopted() {
-    let mut room = Room::new(None, SharedKeys::None);
-    room.replace(5, "SOURCE ANY\nKEY x\nHMAC_KEY y\n");
+    let mut host = TestHost::new(None, SharedKeys::None);
+    host.replace(5, "SOURCE ANY\nKEY x\nHMAC_KEY y\n");
 
-    room.replace(4, ACCESS);
-    room.arrive(&[1], at(0));
+    host.replace(4, ACCESS);
+    host.arrive(&[1], at(0));
 
-    assert_eq!(room.thread.standing.borrow().generation, 5);
-    assert_eq!(room.open_by_the_firewall(), Vec::<String>::new());
+    assert_eq!(host.status.borrow().generation, 5);
+    assert_eq!(host.open_by_the_firewall(), Vec::<String>::new());
 }
 
 #[test]
 fn a_policy_without_the_stanza_closes_its_grants_and_their_sessions() {
-    let mut room = Room::new(None, SharedKeys::None);
-    room.arrive(&[1], at(0));
+    let mut host = TestHost::new(None, SharedKeys::None);
+    host.arrive(&[1], at(0));
 
-    room.replace(5, "SOURCE ANY\nKEY x\nHMAC_KEY y\n");
+    host.replace(5, "SOURCE ANY\nKEY x\nHMAC_KEY y\n");
 
-    assert_eq!(room.open_by_the_firewall(), Vec::<String>::new());
-    assert_eq!(room.firewall.revoked().len(), 1);
-    assert!(room.kinds().contains(&EventKind::GrantRevoked));
-    assert_eq!(room.open_by_the_record(), Vec::<String>::new());
+    assert_eq!(host.open_by_the_firewall(), Vec::<String>::new());
+    assert_eq!(host.firewall.revoked().len(), 1);
+    assert!(host.kinds().contains(&EventKind::GrantRevoked));
+    assert_eq!(host.open_by_the_record(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_open_is_in_the_journals_table_of_live_grants_until_it_is_closed() {
+    let mut host = TestHost::new(None, SharedKeys::None);
+    host.arrive(&[1, 2], at(0));
+    host.turn(at(10));
+
+    let (dir, firewall) = host.crash();
+    let start = start_journal(dir.path());
+    let found = &start.open_grants;
+
+    assert_eq!(found.len(), 2);
+    for found in found {
+        assert_eq!(found.opened.grant_id, found.grant.id.to_string());
+        assert_eq!(found.grant.until_ms, (NOW_SECS + 30) * 1_000);
+    }
+    assert_eq!(firewall.holes().len(), 2);
+}
+
+#[test]
+fn stopping_closes_what_is_open_and_the_journal_is_given_back_with_everything_in_it() {
+    let mut host = TestHost::new(None, SharedKeys::None);
+    host.arrive(&[1], at(0));
+    host.orders.stop();
+
+    assert_eq!(host.thread.turn(at(1)), Next::Stop);
+
+    assert_eq!(host.open_by_the_firewall(), Vec::<String>::new());
+    let expected = [
+        EventKind::GrantOpened,
+        EventKind::GrantClosed,
+        EventKind::AgentStopped,
+    ];
+    assert_eq!(host.kinds(), expected);
+}
+
+#[test]
+fn who_asks_is_told_how_the_agent_is() {
+    let mut host = TestHost::new(None, SharedKeys::None);
+    host.arrive(&[1], at(0));
+    host.replace(5, ACCESS);
+    let (sender, answer) = std::sync::mpsc::sync_channel(1);
+    host.orders.send(Order::Report(sender)).unwrap();
+
+    host.turn(at(9));
+
+    let report = answer.recv().unwrap();
+    assert_eq!((report.generation, report.policy_age_secs), (5, 9));
+    assert_eq!(report.grants_open, 1);
+    assert!(report.journal_seq > 0 && report.journal_writable);
+    assert_eq!(report.captures[0].name, "test");
+    assert!(report.counters.contains(&("received".to_owned(), 1)));
 }
 
 /// A gate thread whose packets, time and kernel are the test's.
-struct Room {
+struct TestHost {
     thread: GateThread,
     firewall: MemoryFirewall,
     orders: OrderSender,
     asks: mpsc::Receiver<ClaimAsk>,
+    status: watch::Receiver<Status>,
     arrivals: Arrivals,
     dir: TempDir,
 }
@@ -211,46 +274,64 @@ impl Capture for Arrivals {
     }
 }
 
-impl Room {
+impl TestHost {
     fn new(fault: Option<u32>, shared: SharedKeys) -> Self {
         let dir = TempDir::new().unwrap();
         let firewall = MemoryFirewall::default();
         let (orders, inbox) = mailbox().unwrap();
-        let (ask_sender, asks) = mpsc::channel(8);
+        let (claims, asks) = mpsc::channel(8);
+        let (status_sender, status) = watch::channel(Status::default());
         let arrivals = Arrivals::default();
-        let thread = GateThread {
-            gate: Gate::new(Settings::default(), compiled(ACCESS, 1, shared)),
-            journal: open_journal(dir.path()),
-            firewall: match fault {
+        let settings = Settings {
+            gate: gate::Settings::default(),
+            limits: Limits {
+                grants_max: GRANTS_MAX,
+                ..Limits::default()
+            },
+            capabilities: Capabilities::ALL,
+            grant_prefix: [7; 8],
+            first_claim: 1,
+        };
+        let host = Host {
+            journal: start_journal(dir.path()).journal,
+            holes: match fault {
                 Some(n) => Box::new(Faulty::new(firewall.clone(), n)),
                 None => Box::new(firewall.clone()),
             },
             captures: vec![Box::new(arrivals.clone())],
-            inbox,
-            grants: Grants::default(),
-            claims: Claims::new(Some(ask_sender), 1),
-            folds: Folds::new(Duration::ZERO),
-            commands: Commands::new(orders.clone(), Duration::from_secs(1)),
+            commands: CommandRunner::new(orders.clone(), Duration::from_secs(1)),
             monitor: None,
-            standing: watch::Sender::new(Standing::default()),
-            committed: watch::Sender::new(0),
-            watchdog: None,
             protect: Vec::new(),
-            limits: Limits {
-                grants_max: 100,
-                flush_at_exit: true,
-            },
-            opening: Vec::new(),
-            housekeeping: Housekeeping::default(),
+            flush_at_exit: true,
+            watchdog: None,
+        };
+        let ends = Ends {
+            inbox,
+            claims: Some(claims),
+            status: status_sender,
+            committed: watch::Sender::new(0),
+        };
+        let thread = GateThread {
+            engine: Engine::new(settings, compiled(ACCESS, 1, shared), at(0)),
+            host,
+            ends,
+            orders: VecDeque::new(),
+            regular: Regular::default(),
         };
         Self {
             thread,
             firewall,
             orders,
             asks,
+            status,
             arrivals,
             dir,
         }
+    }
+
+    /// The agent is killed; what is left is its state and the kernel's.
+    fn crash(self) -> (TempDir, MemoryFirewall) {
+        (self.dir, self.firewall)
     }
 
     /// One packet from each of these addresses, all in one turn.
@@ -269,18 +350,18 @@ impl Room {
     }
 
     fn turn(&mut self, now: Now) {
-        assert!(self.thread.turn(&mut VecDeque::new(), now));
+        assert_eq!(self.thread.turn(now), Next::GoOn);
     }
 
     fn replace(&mut self, generation: u64, access: &str) {
         let compiled = compiled(access, generation, SharedKeys::None);
-        let policy = crate::policies::NewPolicy {
-            generation,
-            digest: [generation.to_be_bytes()[7]; 32],
-            text: None,
-            not_after_secs: 0,
-            replay_floor_secs: 0,
-            policy: Arc::clone(compiled.policy()),
+        let policy = AdoptedPolicy {
+            version: PolicyVersion {
+                generation,
+                digest: [generation.to_be_bytes()[7]; 32],
+                ..PolicyVersion::default()
+            },
+            origin: Origin::AccessFile,
             compiled,
         };
         let order = Order::ReplacePolicy(Box::new(policy));
@@ -319,13 +400,13 @@ impl Room {
     }
 }
 
-fn open_journal(dir: &Path) -> Journal {
+fn start_journal(dir: &Path) -> Start {
     let options = JournalOptions {
         state_dir: dir.to_owned(),
         retention: Retention::UntilAcknowledged,
         window: Some(Duration::from_secs(120)),
     };
-    Journal::open(&options, NOW_SECS).unwrap().journal
+    Journal::open(&options, NOW_SECS).unwrap()
 }
 
 fn compiled(access: &str, generation: u64, shared: SharedKeys) -> Arc<CompiledPolicy> {

@@ -1,0 +1,160 @@
+//! `postern-agent status`: what the running agent says about itself.
+
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::report::{Report, SOCKET_NAME};
+
+/// Says how the running agent is: policy, grants, captures, journal, and everything it counts
+#[derive(Clone, Debug, clap::Args)]
+pub struct StatusArgs {
+    /// Where the agent keeps its state
+    #[arg(long, value_name = "DIR", default_value = crate::STATE_DIR)]
+    pub state: PathBuf,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusFailed {
+    #[error("no agent answers at {}", path.display())]
+    NoAgent {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("the agent at {} did not say how it is", path.display())]
+    Silent {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+}
+
+/// For how long an answer is waited for: the agent gives up sooner.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks and prints.
+///
+/// # Errors
+///
+/// [`StatusFailed`] when no agent runs there, or it does not answer.
+pub fn run(args: &StatusArgs) -> Result<(), StatusFailed> {
+    let report = fetch(&args.state)?;
+    let text = if args.json {
+        let object = serde_json::to_string(&report).map_err(|cause| cause.into());
+        object.map_err(StatusFailed::Output)? + "\n"
+    } else {
+        text(&report)
+    };
+    let mut output = io::stdout().lock();
+    output
+        .write_all(text.as_bytes())
+        .map_err(StatusFailed::Output)
+}
+
+/// Asks the agent that keeps its state in this directory.
+///
+/// # Errors
+///
+/// [`StatusFailed`] when no agent runs there, or it does not answer.
+pub fn fetch(state_dir: &Path) -> Result<Report, StatusFailed> {
+    let path = state_dir.join(SOCKET_NAME);
+    let mut stream = UnixStream::connect(&path).map_err(|cause| StatusFailed::NoAgent {
+        path: path.clone(),
+        cause,
+    })?;
+    let mut read = || {
+        let mut text = String::new();
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.read_to_string(&mut text)?;
+        if text.is_empty() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(serde_json::from_str(&text)?)
+    };
+    read().map_err(|cause| StatusFailed::Silent { path, cause })
+}
+
+fn text(report: &Report) -> String {
+    let Report {
+        version,
+        generation,
+        policy_age_secs,
+        rejected_generation,
+        drift,
+        grants_open,
+        journal_seq,
+        journal_writable,
+        captures,
+        counters,
+    } = report;
+    let mut lines = format!(
+        "version      {version}\n\
+         generation   {generation}, in force for {policy_age_secs} s\n"
+    );
+    if let Some(rejected) = rejected_generation {
+        let _ = writeln!(lines, "rejected     generation {rejected}");
+    }
+    if let Some(drift) = drift {
+        let _ = writeln!(lines, "drift        {drift}");
+    }
+    let _ = writeln!(lines, "grants open  {grants_open}");
+    let note = if *journal_writable {
+        ""
+    } else {
+        ", and cannot be written"
+    };
+    let _ = writeln!(lines, "journal      event {journal_seq}{note}");
+    for capture in captures {
+        let (name, dropped) = (&capture.name, capture.dropped);
+        let _ = writeln!(lines, "capture      {name}, {dropped} packets lost");
+    }
+    for (name, count) in counters {
+        let _ = writeln!(lines, "{name:<20} {count}");
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::CaptureReport;
+
+    #[test]
+    fn the_text_says_what_matters_first_and_then_every_counter() {
+        let report = Report {
+            version: "1.2.3".to_owned(),
+            generation: 4,
+            policy_age_secs: 60,
+            rejected_generation: Some(5),
+            drift: None,
+            grants_open: 2,
+            journal_seq: 99,
+            journal_writable: false,
+            captures: vec![CaptureReport {
+                name: "eth0".to_owned(),
+                dropped: 3,
+            }],
+            counters: vec![("received".to_owned(), 12)],
+        };
+
+        let expected = "\
+version      1.2.3
+generation   4, in force for 60 s
+rejected     generation 5
+grants open  2
+journal      event 99, and cannot be written
+capture      eth0, 3 packets lost
+received             12
+";
+        assert_eq!(text(&report), expected);
+    }
+}

@@ -1,0 +1,129 @@
+//! From a snapshot on the wire, or one saved in the journal, to a policy that the gate can enforce.
+//!
+//! What does not verify is rejected with reasons, and the policy in force stays. Parsing and
+//! compiling happen off the gate thread: ten thousand stanzas take longer than a user should wait.
+
+use std::error::Error;
+use std::iter;
+use std::sync::Arc;
+
+use engine::{Rejected, Status};
+use fleet::wire::PolicySnapshot;
+use gate::{CompiledPolicy, Now, SharedKeys};
+use policy::{Dialect, NoIncludes};
+use sha2::{Digest as _, Sha256};
+use spa::ExchangeSecret;
+
+use super::{AdoptedPolicy, Origin, PolicyText, PolicyVersion};
+
+/// Where the mistakes of a compiled policy are, as far as a reader of the reasons is concerned.
+const FILE: &str = "policy from the controller";
+/// A reason is for people; a text with ten thousand mistakes says enough with the first ones.
+const REASONS_MAX: usize = 20;
+
+/// What a snapshot comes to.
+#[derive(Debug)]
+pub enum Verdict {
+    /// In force already, in the same version.
+    Known,
+    /// Rejected before, for the same text; the controller is told again by the report.
+    RejectedBefore,
+    /// The gate is to enforce it.
+    Adopt(Box<AdoptedPolicy>),
+    /// It cannot be used.
+    Reject(Rejected),
+}
+
+/// Judges a snapshot: digest, direction, text, in this order.
+///
+/// `status` is what is in force, `ordered` the version of the snapshot that was ordered last.
+pub fn judge(
+    snapshot: PolicySnapshot,
+    status: &Status,
+    ordered: PolicyVersion,
+    exchange: Option<&ExchangeSecret>,
+    now: Now,
+) -> Verdict {
+    let PolicySnapshot {
+        generation,
+        text,
+        digest,
+        not_after_secs,
+        replay_floor_secs,
+    } = snapshot;
+    let actual: [u8; 32] = Sha256::digest(&text).into();
+    let reject = |reasons| {
+        Verdict::Reject(Rejected {
+            generation,
+            digest: actual,
+            reasons,
+        })
+    };
+    if digest != actual {
+        return reject(vec![
+            "the text does not have the digest that came with it".to_owned(),
+        ]);
+    }
+    let newest = status.generation.max(ordered.generation);
+    if generation < newest {
+        return reject(vec![format!(
+            "generation {generation} is older than {newest}, which was adopted before"
+        )]);
+    }
+    let version = PolicyVersion {
+        generation,
+        digest: actual,
+        not_after_secs,
+        replay_floor_secs,
+    };
+    if version == ordered && (status.generation, status.digest) == (generation, actual) {
+        return Verdict::Known;
+    }
+    if let Some(rejected) = &status.rejected
+        && (rejected.generation, rejected.digest) == (generation, actual)
+    {
+        return Verdict::RejectedBefore;
+    }
+    match compile(PolicyText { version, text }, exchange, now) {
+        Ok(policy) => Verdict::Adopt(Box::new(policy)),
+        Err(reasons) => reject(reasons),
+    }
+}
+
+/// Parses a host's policy as the controller compiled it, and compiles it for the gate.
+///
+/// # Errors
+///
+/// Every reason why it cannot be enforced, one a line.
+pub fn compile(
+    text: PolicyText,
+    exchange: Option<&ExchangeSecret>,
+    now: Now,
+) -> Result<AdoptedPolicy, Vec<String>> {
+    let version = text.version;
+    let policy = policy::parse_as(Dialect::Compiled, FILE, &text.text, &NoIncludes)
+        .map_err(|invalid| reasons(&invalid))?;
+    let policy = Arc::new(policy);
+    let shared = SharedKeys::AllStatic;
+    let compiled = CompiledPolicy::new(&policy, exchange, version.generation, shared, now)
+        .map_err(|invalid| reasons(&invalid))?
+        .with_not_after_secs(version.not_after_secs)
+        .with_claim_floor_secs(version.replay_floor_secs);
+    Ok(AdoptedPolicy {
+        version,
+        origin: Origin::Controller(text),
+        compiled: Arc::new(compiled),
+    })
+}
+
+/// The error and its causes in words, one reason a line.
+fn reasons(error: &dyn Error) -> Vec<String> {
+    let text = iter::successors(error.source(), |cause| (*cause).source())
+        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    let mut reasons: Vec<_> = text.lines().take(REASONS_MAX).map(str::to_owned).collect();
+    let more = text.lines().count().saturating_sub(REASONS_MAX);
+    if more > 0 {
+        reasons.push(format!("and {more} more"));
+    }
+    reasons
+}

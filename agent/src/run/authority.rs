@@ -1,0 +1,86 @@
+//! Who says what is permitted on this host: an access file, or a controller.
+
+use std::sync::Arc;
+
+use gate::Now;
+use member::Membership;
+use policy::Policy;
+use tokio::runtime::Runtime;
+
+use super::RunError;
+use crate::config::{Config, Mode};
+use crate::journal::Start;
+use crate::link::{self, Channels, Link, LinkConfig};
+use crate::policies::{self, AccessFile, AdoptedPolicy};
+
+/// Who says what is permitted, with what that needs.
+pub(super) enum Authority {
+    Alone(Arc<AccessFile>, Arc<Policy>),
+    Joined(Box<LinkConfig>),
+}
+
+// === impl Authority ===
+
+impl Authority {
+    pub(super) fn of(config: &Config) -> Result<Self, RunError> {
+        match &config.mode {
+            Mode::Alone { access_file } => {
+                let (file, policy) = AccessFile::open(access_file.clone())?;
+                Ok(Self::Alone(Arc::new(file), policy))
+            }
+            Mode::Joined { controller } => {
+                let member = Membership::load(&config.state_dir)?;
+                Ok(Self::Joined(Box::new(LinkConfig {
+                    member,
+                    controller: controller.clone(),
+                })))
+            }
+        }
+    }
+
+    pub(super) fn is_joined(&self) -> bool {
+        matches!(self, Self::Joined(_))
+    }
+
+    pub(super) fn access_file(&self) -> Option<Arc<AccessFile>> {
+        match self {
+            Self::Alone(file, _) => Some(Arc::clone(file)),
+            Self::Joined(_) => None,
+        }
+    }
+
+    /// The policy to begin with: the access file, or what was last adopted, or one that permits
+    /// nothing.
+    pub(super) fn first_policy(&self, start: &Start, now: Now) -> Result<AdoptedPolicy, RunError> {
+        match (self, &start.policy) {
+            (Self::Alone(file, policy), _) => {
+                Ok(file.first(Arc::clone(policy), start.access_file, now)?)
+            }
+            (Self::Joined(link), Some(saved)) => {
+                match policies::compile(saved.clone(), link.member.exchange(), now) {
+                    Ok(policy) => Ok(policy),
+                    Err(reasons) => {
+                        tracing::error!(?reasons, "the saved policy cannot be enforced");
+                        Ok(AdoptedPolicy::nothing(now)?)
+                    }
+                }
+            }
+            (Self::Joined(_), None) => Ok(AdoptedPolicy::nothing(now)?),
+        }
+    }
+
+    /// Starts the link, on a runtime of its own.
+    pub(super) fn link(self, channels: Channels) -> Result<Option<(Runtime, Link)>, RunError> {
+        let Self::Joined(config) = self else {
+            return Ok(None);
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("link")
+            .enable_all()
+            .build()
+            .map_err(RunError::Thread)?;
+        let link = link::spawn(runtime.handle(), *config, channels);
+        Ok(Some((runtime, link)))
+    }
+}

@@ -1,0 +1,50 @@
+//! What an earlier run of the agent left open.
+
+use engine::{Engine, Kernel, Rule, SavedGrant};
+use gate::Now;
+
+use crate::firewall::Holes;
+use crate::journal::{FoundGrant, LiveGrant};
+
+/// Closes what earlier runs left open, if it is to be closed, and lets the engine take over the rest
+/// or record what became of it.
+pub(super) fn recover(
+    engine: &mut Engine,
+    found: Vec<FoundGrant>,
+    holes: &mut dyn Holes,
+    flush: bool,
+    now: Now,
+) {
+    let saved = found.into_iter().map(saved).collect();
+    if flush {
+        match holes.flush() {
+            Ok(()) => return engine.recover(saved, Kernel::Flushed, now),
+            Err(cause) => {
+                tracing::error!(%cause, "cannot close what an earlier run left open; it ends by itself");
+            }
+        }
+    }
+    match holes.list() {
+        Ok(open) => engine.recover(saved, Kernel::Open(&open), now),
+        Err(cause) => {
+            tracing::error!(%cause, "cannot see what an earlier run left open; it ends by itself");
+            engine.recover(saved, Kernel::Unknown, now);
+        }
+    }
+}
+
+fn saved(found: FoundGrant) -> SavedGrant {
+    let FoundGrant { grant, opened } = found;
+    let LiveGrant {
+        id,
+        until_ms: _,
+        address,
+        ports,
+    } = grant;
+    let rule = |port| Rule::Accept { address, port };
+    SavedGrant {
+        id,
+        rules: ports.into_iter().map(rule).collect(),
+        opened,
+    }
+}

@@ -1,0 +1,129 @@
+//! Answers `postern-agent status`: a local socket that only this user can open, and that gives one
+//! JSON document to whoever connects.
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use crate::orders::{Order, OrderSender};
+use crate::report::{Report, SOCKET_NAME};
+
+/// For how long the gate thread is waited for, and whoever asked.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The socket, which is taken away with this value.
+#[derive(Debug)]
+pub(super) struct StatusSocket(PathBuf);
+
+// === impl StatusSocket ===
+
+impl StatusSocket {
+    /// Listens in the state directory, which this agent has for itself.
+    pub(super) fn open(state_dir: &Path, orders: &OrderSender) -> io::Result<Self> {
+        let path = state_dir.join(SOCKET_NAME);
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = UnixListener::bind(&path)?;
+        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let orders = orders.clone();
+        thread::Builder::new()
+            .name("status".to_owned())
+            .spawn(move || serve(&listener, &orders))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for StatusSocket {
+    fn drop(&mut self) {
+        // Whoever finds it then is told that nobody listens.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn serve(listener: &UnixListener, orders: &OrderSender) {
+    for stream in listener.incoming() {
+        match stream {
+            Ok(stream) => {
+                if let Err(cause) = answer(stream, orders) {
+                    tracing::debug!(%cause, "nobody was told how the agent is");
+                }
+            }
+            // Without a pause, no descriptor left would be a busy loop.
+            Err(_) => thread::sleep(Duration::from_secs(1)),
+        }
+    }
+}
+
+fn answer(mut stream: UnixStream, orders: &OrderSender) -> io::Result<()> {
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let report = ask(orders).ok_or(ErrorKind::TimedOut)?;
+    let mut text = serde_json::to_vec(&report)?;
+    text.push(b'\n');
+    stream.write_all(&text)
+}
+
+fn ask(orders: &OrderSender) -> Option<Report> {
+    let (sender, answer) = sync_channel(1);
+    orders.send(Order::Report(sender)).ok()?;
+    answer.recv_timeout(PATIENCE).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::commands::status::fetch;
+    use crate::orders::mailbox;
+
+    #[test]
+    fn who_connects_is_told_how_the_agent_is_and_nobody_else_can_connect() {
+        let dir = TempDir::new().unwrap();
+        let (orders, inbox) = mailbox().unwrap();
+        let socket = StatusSocket::open(dir.path(), &orders).unwrap();
+        let gate = thread::spawn(move || {
+            let mut waiting = VecDeque::new();
+            while waiting.is_empty() {
+                let _ = inbox.take(&mut waiting);
+                thread::yield_now();
+            }
+            let Some(Order::Report(answer)) = waiting.pop_front() else {
+                panic!("something else was asked");
+            };
+            let generation = 7;
+            answer
+                .send(Report {
+                    generation,
+                    ..Report::default()
+                })
+                .unwrap();
+        });
+
+        let report = fetch(dir.path()).unwrap();
+
+        gate.join().unwrap();
+        assert_eq!(report.generation, 7);
+        let mode = fs::metadata(&socket.0).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        drop(socket);
+        assert!(fetch(dir.path()).is_err());
+    }
+
+    #[test]
+    fn a_socket_that_a_killed_agent_left_is_no_obstacle() {
+        let dir = TempDir::new().unwrap();
+        let (orders, _inbox) = mailbox().unwrap();
+        std::mem::forget(StatusSocket::open(dir.path(), &orders).unwrap());
+
+        StatusSocket::open(dir.path(), &orders).unwrap();
+    }
+}

@@ -1,0 +1,380 @@
+//! The gate thread: from what has arrived to what is open, one turn after the other.
+//!
+//! Everything is decided by the [`Engine`]; here it is told what happens, and what it wants done is
+//! done. A turn has five steps:
+//!
+//! | step | what |
+//! |--:|---|
+//! | 1 | orders: what others want of this thread |
+//! | 2 | packets: a bounded batch of each capture is judged |
+//! | 3 | due: what ends or is tried again because time has passed |
+//! | 4 | commit: the records of the turn, one transaction, synced |
+//! | 5 | effects: what the records permit; the results make new records, and 4 comes again |
+//!
+//! Everything that can wait (signals, parsing, repairs, the controller) is done by others.
+
+mod effects;
+mod log;
+mod report;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use engine::{Adoption, Batch, Change, Engine, Rejected, Rule, Status};
+use gate::Now;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use spa::ProtoPort;
+use tokio::sync::{mpsc, watch};
+
+use crate::capture::{Arrival, Capture};
+use crate::clock;
+use crate::command_runner::CommandRunner;
+use crate::firewall::{Holes, MonitorHandle};
+use crate::journal::{Journal, JournalError, LiveGrant};
+use crate::orders::{Next, Order, OrderInbox};
+use crate::policies::{AdoptedPolicy, Origin};
+
+pub(crate) use effects::protected;
+
+/// Packets of one capture that are judged before the batch is committed. Large enough to share one
+/// sync under load, small enough that the first of them does not wait for long.
+const BATCH_MAX: usize = 256;
+/// The longest sleep: tidying, and the watchdog, need no more.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// Between two tidyings of the journal.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// What the thread has for itself alone.
+#[derive(Debug)]
+pub struct Host {
+    pub journal: Journal,
+    pub holes: Box<dyn Holes>,
+    pub captures: Vec<Box<dyn Capture>>,
+    pub commands: CommandRunner,
+    /// Keeps the base rules; `None` where there are none.
+    pub monitor: Option<MonitorHandle>,
+    /// Ports hidden by the configuration, whatever the policy says.
+    pub protect: Vec<ProtoPort>,
+    /// Whether stopping closes what is open.
+    pub flush_at_exit: bool,
+    /// How often systemd wants to hear that all is well.
+    pub watchdog: Option<Duration>,
+}
+
+/// What connects the thread with others.
+#[derive(Debug)]
+pub struct Ends {
+    pub inbox: OrderInbox,
+    /// Leads to the link; `None` where nobody can be asked.
+    pub claims: Option<mpsc::Sender<engine::ClaimAsk>>,
+    pub status: watch::Sender<Status>,
+    /// The last event committed.
+    pub committed: watch::Sender<u64>,
+}
+
+/// The gate thread.
+#[derive(Debug)]
+pub struct GateThread {
+    engine: Engine,
+    host: Host,
+    ends: Ends,
+    /// Room for orders that wait.
+    orders: VecDeque<Order>,
+    regular: Regular,
+}
+
+/// When the small regular things are due, and what of them was last seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct Regular {
+    tidy_at: Duration,
+    watchdog_at: Duration,
+    /// The minute for which there is nothing left to compute ahead.
+    precomputed_minute: u64,
+    commit_fails: bool,
+    /// Wall time in seconds at which the policy in force was adopted.
+    policy_since_secs: u64,
+}
+
+// === impl GateThread ===
+
+impl GateThread {
+    /// Puts the first policy in force and says so in the audit. What cannot be recorded now is
+    /// recorded as soon as the disk allows it.
+    pub fn new(engine: Engine, host: Host, ends: Ends, policy: AdoptedPolicy, now: Now) -> Self {
+        let mut thread = Self {
+            engine,
+            host,
+            ends,
+            orders: VecDeque::new(),
+            regular: Regular::default(),
+        };
+        thread.engine.start(env!("CARGO_PKG_VERSION"), now);
+        thread.replace_policy(policy, now);
+        thread.commit_and_carry_out(now);
+        thread
+    }
+
+    /// Works until it is told to stop. Gives the journal back, everything in it committed if the
+    /// disk allowed it.
+    pub fn run(mut self) -> Journal {
+        loop {
+            self.wait();
+            match self.turn(clock::now()) {
+                Next::GoOn => {}
+                Next::Stop => return self.host.journal,
+            }
+        }
+    }
+
+    /// One turn.
+    pub(crate) fn turn(&mut self, now: Now) -> Next {
+        // 1. Orders.
+        let next = self.take_orders(now);
+        // 2. Packets.
+        self.judge_arrivals(now);
+        // 3. Due.
+        self.engine.due(now);
+        self.do_regular_things(now);
+        // 4. and 5. Commit, effects.
+        self.commit_and_carry_out(now);
+        if next == Next::Stop {
+            self.stop(now);
+        }
+        next
+    }
+
+    /// Commits what is to be recorded and carries out what that permits, alternately, until nothing
+    /// is left. What needs no record comes first: claims are under way while the disk writes.
+    fn commit_and_carry_out(&mut self, now: Now) {
+        loop {
+            self.carry_out_effects(now);
+            if !self.engine.has_records() && !self.host.journal.has_staged() {
+                return;
+            }
+            let batch = self.engine.take_batch();
+            batch.new_records().for_each(log::record);
+            let journal = &mut self.host.journal;
+            match batch.commit(|batch| write(journal, batch)) {
+                Ok(committed) => {
+                    self.note_commit();
+                    self.engine.committed(committed, now);
+                }
+                Err((not_committed, cause)) => {
+                    self.note_failed_commit(&cause, not_committed.grants());
+                    self.engine.not_committed(not_committed, now);
+                    // The next turn tries again.
+                    self.carry_out_effects(now);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_orders(&mut self, now: Now) -> Next {
+        let mut orders = std::mem::take(&mut self.orders);
+        let next = self.ends.inbox.take(&mut orders);
+        for order in orders.drain(..) {
+            self.take_order(order, now);
+        }
+        self.orders = orders;
+        next
+    }
+
+    fn take_order(&mut self, order: Order, now: Now) {
+        match order {
+            Order::ReplacePolicy(policy) => self.replace_policy(*policy, now),
+            Order::PolicyRejected(rejected) => self.reject_policy(rejected, now),
+            Order::ClaimAnswer { seq, answer } => self.engine.claim_answered(seq, &answer, now),
+            Order::EventsAcknowledged { epoch, seq } => self.host.journal.acknowledged(&epoch, seq),
+            Order::Claimed(digests) => {
+                for claimed in digests {
+                    let until = claimed.forget_after_secs;
+                    self.host.journal.remember_claimed(claimed.digest, until);
+                }
+            }
+            Order::Drift(drift) => self.engine.firewall_drifted(drift, now),
+            Order::CommandEnded { id, end } => self.engine.command_ended(id, &end, now),
+            Order::LogCounters => log::counters(&self.engine.counters()),
+            // Whoever asked may have given up.
+            Order::Report(answer) => drop(answer.send(self.report(now))),
+        }
+    }
+
+    fn replace_policy(&mut self, policy: AdoptedPolicy, now: Now) {
+        let AdoptedPolicy {
+            version,
+            origin,
+            compiled,
+        } = policy;
+        let generation = version.generation;
+        match self.engine.replace_policy(compiled, version.digest, now) {
+            Adoption::Older { current } => {
+                tracing::warn!(generation, current, "an older policy is ignored");
+                return;
+            }
+            Adoption::Applied => self.regular.policy_since_secs = now.wall_secs,
+            Adoption::Unchanged if generation > 0 => {
+                tracing::info!(generation, "policy read again, unchanged");
+            }
+            Adoption::Unchanged => {}
+        }
+        // Acknowledged when it is saved. If the disk is full it is enforced nevertheless.
+        let journal = &mut self.host.journal;
+        match origin {
+            Origin::Nowhere => {}
+            Origin::AccessFile => journal.stage_access_file(generation, version.digest),
+            Origin::Controller(text) => journal.stage_policy(text),
+        }
+    }
+
+    fn reject_policy(&mut self, rejected: Rejected, now: Now) {
+        let generation = rejected.generation;
+        for reason in &rejected.reasons {
+            tracing::error!(
+                generation,
+                reason,
+                "policy rejected; the old one stays in force"
+            );
+        }
+        self.engine.reject_policy(rejected, now);
+    }
+
+    fn judge_arrivals(&mut self, now: Now) {
+        let (engine, journal) = (&mut self.engine, &mut self.host.journal);
+        for capture in &mut self.host.captures {
+            let judged = capture.next_batch(BATCH_MAX, now.steady, &mut |arrival| match arrival {
+                Arrival::Frame(link, frame) => engine.frame(frame, link, now, journal),
+                Arrival::Datagram(datagram) => engine.datagram(&datagram, now, journal),
+            });
+            if let Err(cause) = judged {
+                tracing::error!(%cause, "a capture went down; it is tried again");
+            }
+        }
+    }
+
+    fn do_regular_things(&mut self, now: Now) {
+        if self.regular.tidy_at <= now.steady {
+            self.regular.tidy_at = now.steady + TIDY_EVERY;
+            self.host.journal.tidy(now);
+            let lost = self.host.captures.iter_mut().map(|c| c.dropped()).sum();
+            self.engine.packets_lost(lost);
+        }
+        if let Some(every) = self.host.watchdog
+            && self.regular.watchdog_at <= now.steady
+        {
+            self.regular.watchdog_at = now.steady + every / 2;
+            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+
+    fn note_commit(&mut self) {
+        if std::mem::take(&mut self.regular.commit_fails) {
+            tracing::info!("the journal can be written again");
+        }
+        let last = self.host.journal.last_seq();
+        self.ends.committed.send_if_modified(|seq| {
+            let grown = *seq != last;
+            *seq = last;
+            grown
+        });
+    }
+
+    /// Once per trouble and once per grant it costs; not once per turn.
+    fn note_failed_commit(&mut self, cause: &JournalError, refused: usize) {
+        if !self.regular.commit_fails || refused > 0 {
+            let source = std::error::Error::source(cause).map(ToString::to_string);
+            tracing::error!(%cause, source, refused, "nothing opens without its record");
+        }
+        self.regular.commit_fails = true;
+    }
+
+    /// The end: closes what is open, if it is to be closed, and says so.
+    fn stop(&mut self, now: Now) {
+        self.ends.claims = None;
+        self.engine.stop(self.host.flush_at_exit, now);
+        self.commit_and_carry_out(now);
+    }
+
+    /// Sleeps until there is something to do. When nothing has arrived, and the next minute's tags
+    /// are not made yet, makes a slice of them instead of sleeping.
+    fn wait(&mut self) {
+        let now = clock::now();
+        let minute = now.wall_secs / 60;
+        let is_precomputed = self.regular.precomputed_minute == minute;
+        let sleep = if is_precomputed {
+            self.sleep(now)
+        } else {
+            Duration::ZERO
+        };
+        if !self.poll(sleep) && !is_precomputed && self.engine.precompute(now) {
+            self.regular.precomputed_minute = minute;
+        }
+    }
+
+    /// Whether packets or orders arrived within `timeout`.
+    fn poll(&self, timeout: Duration) -> bool {
+        let mut fds = Vec::with_capacity(self.host.captures.len() + 1);
+        for capture in &self.host.captures {
+            capture.poll_fds(&mut fds);
+        }
+        fds.push(PollFd::new(self.ends.inbox.bell(), PollFlags::POLLIN));
+        // Rounded up: waking just before a deadline would be waking twice.
+        let millis = timeout.as_micros().div_ceil(1_000);
+        let millis = u16::try_from(millis).unwrap_or(u16::MAX);
+        // A signal is as good as an arrival: the loop looks again.
+        poll(&mut fds, PollTimeout::from(millis)).is_ok_and(|ready| ready > 0)
+    }
+
+    fn sleep(&self, now: Now) -> Duration {
+        let steady = now.steady;
+        let deadlines = [
+            self.engine.deadline(),
+            Some(self.regular.tidy_at),
+            self.host.watchdog.map(|_| self.regular.watchdog_at),
+        ];
+        let captures = self.host.captures.iter();
+        let retries = captures.filter_map(|capture| capture.retry_in(steady));
+        let waits = deadlines.into_iter().flatten();
+        let waits = waits.map(|at| at.saturating_sub(steady)).chain(retries);
+        waits.min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
+    }
+}
+
+/// Writes records and everything else that is staged, in one transaction.
+fn write(journal: &mut Journal, batch: &Batch) -> Result<(), JournalError> {
+    for record in batch.records() {
+        let event = record.event().clone();
+        match record.change() {
+            Change::None => {
+                journal.stage(event);
+            }
+            Change::Opens { id, rules } => {
+                let until_ms = event.until_ms;
+                match live_grant(*id, rules, until_ms) {
+                    Some(live) => journal.stage_opened(live, event),
+                    None => journal.stage(event),
+                };
+            }
+            Change::Ends(id) => journal.stage_closed(*id, event),
+        }
+    }
+    journal.commit().map(|_| ())
+}
+
+/// How the journal remembers a grant until it is closed; `None` for one that opens nothing.
+fn live_grant(id: fleet::GrantId, rules: &[Rule], until_ms: u64) -> Option<LiveGrant> {
+    let Rule::Accept { address, port: _ } = *rules.first()?;
+    let port_of = |rule: &Rule| {
+        let Rule::Accept { address: _, port } = *rule;
+        port
+    };
+    Some(LiveGrant {
+        id,
+        until_ms,
+        address,
+        ports: rules.iter().map(port_of).collect(),
+    })
+}

@@ -1,0 +1,121 @@
+//! Carrying out what the engine wants done, and telling it what came of that.
+
+use std::collections::BTreeSet;
+
+use engine::{ClaimAnswer, ClaimAsk, Closing, Command, Effect, Hole, Opening};
+use gate::{CompiledPolicy, Now};
+use policy::Policy;
+use spa::ProtoPort;
+
+use super::{GateThread, log};
+use crate::firewall::FirewallError;
+
+// === impl GateThread ===
+
+impl GateThread {
+    pub(super) fn carry_out_effects(&mut self, now: Now) {
+        while let Some(effect) = self.engine.next_effect(now) {
+            match effect {
+                Effect::Ask(ask) => self.ask(ask, now),
+                Effect::Close(closing) => self.close(closing, now),
+                Effect::Follow(policy) => self.follow(&policy),
+                Effect::Flush => self.flush(now),
+                Effect::Open(opening) => self.open(opening),
+                Effect::Publish(status) => drop(self.ends.status.send_replace(status)),
+                Effect::Reopen(holes) => self.reopen(&holes, now),
+                Effect::Run(command) => self.start(command, now),
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: ClaimAsk, now: Now) {
+        let seq = ask.seq;
+        let claims = self.ends.claims.as_ref();
+        if claims.is_none_or(|claims| claims.try_send(ask).is_err()) {
+            self.engine
+                .claim_answered(seq, &ClaimAnswer::Unreachable, now);
+        }
+    }
+
+    fn open(&mut self, opening: Opening) {
+        let result = self.host.holes.open(opening.holes());
+        match &result {
+            Ok(()) => opening.given().for_each(log::opened),
+            Err(cause) => {
+                tracing::error!(%cause, grants = opening.grants(), "cannot open");
+            }
+        }
+        self.engine.opened(opening, outcome(&result));
+    }
+
+    fn close(&mut self, closing: Closing, now: Now) {
+        let holes = &mut self.host.holes;
+        let mut result = Ok(());
+        if !closing.rules().is_empty() {
+            result = holes.close(closing.rules());
+        }
+        if result.is_ok() && !closing.shorten().is_empty() {
+            result = holes.open(closing.shorten());
+        }
+        if let Err(cause) = &result {
+            tracing::error!(%cause, "cannot close; it is tried again, and the holes end by themselves");
+        }
+        self.engine.closed(closing, outcome(&result), now);
+    }
+
+    fn flush(&mut self, now: Now) {
+        let result = self.host.holes.flush();
+        if let Err(cause) = &result {
+            tracing::error!(%cause, "cannot close what is open; it ends by itself");
+        }
+        self.engine.flushed(outcome(&result), now);
+    }
+
+    fn reopen(&mut self, holes: &[Hole], now: Now) {
+        let result = self.host.holes.open(holes);
+        if let Err(cause) = &result {
+            tracing::error!(%cause, "cannot open again what was open; it is tried again");
+        }
+        self.engine.reopened(outcome(&result), now);
+    }
+
+    fn start(&mut self, command: Command, now: Now) {
+        let id = command.id;
+        if let Err(end) = self.host.commands.start(command) {
+            self.engine.command_ended(id, &end, now);
+        }
+    }
+
+    /// Captures what goes to the ports that the policy names, too, and hides those that it protects.
+    fn follow(&mut self, compiled: &CompiledPolicy) {
+        let policy = compiled.policy();
+        let ports = policy.spa_server_ports();
+        for capture in &mut self.host.captures {
+            if let Err(cause) = capture.follow(&ports) {
+                let name = capture.name();
+                tracing::error!(
+                    name,
+                    %cause,
+                    "cannot listen on every SPA_SERVER_PORT of the policy"
+                );
+            }
+        }
+        if let Some(monitor) = &self.host.monitor {
+            monitor.protect(protected(&self.host.protect, policy));
+        }
+    }
+}
+
+/// The ports to hide: those of the configuration and those of the policy.
+pub(crate) fn protected(configured: &[ProtoPort], policy: &Policy) -> Vec<ProtoPort> {
+    let all: BTreeSet<ProtoPort> = configured
+        .iter()
+        .copied()
+        .chain(policy.protected_ports().iter())
+        .collect();
+    all.into_iter().collect()
+}
+
+fn outcome(result: &Result<(), FirewallError>) -> Result<(), &FirewallError> {
+    result.as_ref().copied()
+}

@@ -1,0 +1,77 @@
+//! What the log says about what is recorded and done.
+
+use engine::{Counters, Record};
+use fleet::{Event, EventKind};
+use gate::Grant;
+use policy::Permitted;
+
+/// Says what is about to be recorded, as far as people want to see it go by.
+pub(super) fn record(record: &Record) {
+    let event = record.event();
+    let Event {
+        user,
+        stanza,
+        reason,
+        source,
+        opened,
+        grant_id,
+        generation,
+        ..
+    } = event;
+    match event.kind() {
+        EventKind::Replay => {
+            tracing::warn!(user, stanza, "attempted message replay from: {source}");
+        }
+        EventKind::Refused | EventKind::ReplayElsewhere => {
+            tracing::info!(user, stanza, reason, source, "packet refused");
+        }
+        EventKind::CommandRun => tracing::info!(user, stanza, grant_id, reason, "command"),
+        EventKind::GrantClosed => tracing::info!(user, opened, grant_id, reason, "grant closed"),
+        EventKind::GrantRevoked => tracing::info!(user, opened, grant_id, reason, "grant revoked"),
+        EventKind::PolicyApplied => tracing::info!(generation, reason, "policy applied"),
+        EventKind::Noise if source.is_empty() => {
+            tracing::warn!(packets = event.count, reason, "noise");
+        }
+        // Logged when it is done, by those who do it, or only ever counted.
+        EventKind::AgentStarted
+        | EventKind::AgentStopped
+        | EventKind::Banned
+        | EventKind::Drift
+        | EventKind::Enrolled
+        | EventKind::GrantOpened
+        | EventKind::Noise
+        | EventKind::Operator
+        | EventKind::PolicyRejected
+        | EventKind::Unspecified => {}
+    }
+}
+
+/// Says what has been opened.
+pub(super) fn opened(grant: &Grant) {
+    let permit = grant.permit();
+    let Permitted::Ports(ports) = permit.what() else {
+        return;
+    };
+    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let stanza = permit
+        .name()
+        .map_or_else(|| format!("#{}", permit.stanza()), ToString::to_string);
+    tracing::info!(
+        user = grant.identity().user(),
+        stanza,
+        source = %grant.identity().source(),
+        opened = %permit.address(),
+        ports = ports.join(","),
+        secs = permit.timeout_secs(),
+        "grant opened"
+    );
+}
+
+/// Says everything that is counted, in one line.
+pub(super) fn counters(counters: &Counters) {
+    let all: Vec<String> = counters
+        .named()
+        .map(|(name, count)| format!("{name}={count}"))
+        .collect();
+    tracing::info!("counters: {}", all.join(" "));
+}

@@ -1,0 +1,37 @@
+//! Answering who asks how the agent is.
+
+use gate::Now;
+
+use super::GateThread;
+use crate::report::{CaptureReport, Report};
+
+// === impl GateThread ===
+
+impl GateThread {
+    pub(super) fn report(&mut self, now: Now) -> Report {
+        let captures = self.host.captures.iter_mut();
+        let captures = captures
+            .map(|capture| CaptureReport {
+                dropped: capture.dropped(),
+                name: capture.name().to_owned(),
+            })
+            .collect();
+        let counters = self.engine.counters();
+        let status = self.engine.status();
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: status.generation,
+            policy_age_secs: now.wall_secs.saturating_sub(self.regular.policy_since_secs),
+            rejected_generation: status.rejected.as_ref().map(|r| r.generation),
+            drift: status.drift.clone(),
+            grants_open: counters.engine.grants_open,
+            journal_seq: self.host.journal.last_seq(),
+            journal_writable: !self.regular.commit_fails,
+            captures,
+            counters: counters
+                .named()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
+        }
+    }
+}
