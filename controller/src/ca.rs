@@ -31,7 +31,7 @@ pub(crate) struct Authority {
 }
 
 /// A certificate and its key, both PEM. The certificate is followed by the CA's.
-pub(crate) struct Identity {
+pub(crate) struct Credentials {
     pub(crate) certificate_pem: String,
     pub(crate) key_pem: String,
 }
@@ -50,7 +50,7 @@ pub(crate) struct Subject<'a> {
 
 impl Authority {
     /// Makes a new CA; the result holds its certificate and key for [`open`](Self::open).
-    pub(crate) fn create(fleet: &str, now_secs: u64) -> Result<Identity, rcgen::Error> {
+    pub(crate) fn create(fleet: &str, now_secs: u64) -> Result<Credentials, rcgen::Error> {
         let mut params = params(now_secs, AUTHORITY_LIFE)?;
         params
             .distinguished_name
@@ -61,13 +61,13 @@ impl Authority {
             KeyUsagePurpose::DigitalSignature,
         ];
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        Ok(Identity {
+        Ok(Credentials {
             certificate_pem: params.self_signed(&key)?.pem(),
             key_pem: key.serialize_pem(),
         })
     }
 
-    pub(crate) fn open(identity: &Identity) -> Result<Self, rcgen::Error> {
+    pub(crate) fn open(identity: &Credentials) -> Result<Self, rcgen::Error> {
         let key = KeyPair::from_pem(&identity.key_pem)?;
         let ca = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes())
             .map_err(|error| rcgen::Error::PemError(error.to_string()))?;
@@ -92,7 +92,7 @@ impl Authority {
     }
 
     /// A TLS certificate for the controller. It lives as long as the CA beside which its key lies.
-    pub(crate) fn server(&self, now_secs: u64) -> Result<Identity, rcgen::Error> {
+    pub(crate) fn server(&self, now_secs: u64) -> Result<Credentials, rcgen::Error> {
         let mut params = params(now_secs, AUTHORITY_LIFE)?;
         params
             .distinguished_name
@@ -102,7 +102,7 @@ impl Authority {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
-        Ok(Identity {
+        Ok(Credentials {
             certificate_pem: certificate.pem() + &self.ca_pem,
             key_pem: key.serialize_pem(),
         })
@@ -145,9 +145,9 @@ impl fmt::Debug for Authority {
     }
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").finish_non_exhaustive()
+        f.debug_struct("Credentials").finish_non_exhaustive()
     }
 }
 

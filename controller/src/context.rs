@@ -12,7 +12,8 @@ use crate::ca::Authority;
 use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::Settings;
-use crate::store::{Claim, Store};
+use crate::store::Store;
+use crate::store::model::Claim;
 
 /// The parts of a running controller.
 #[derive(Debug)]

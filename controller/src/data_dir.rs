@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::ca::Identity;
+use crate::ca::Credentials;
 use crate::store::seal::{KEY_LEN, SealKey};
 
 /// See the module.
@@ -98,9 +98,9 @@ impl DataDir {
     }
 
     /// The authority, or the server's identity.
-    pub(crate) fn identity(&self, name: &str) -> Result<Identity, DataDirError> {
+    pub(crate) fn identity(&self, name: &str) -> Result<Credentials, DataDirError> {
         let [certificate, key] = self.identity_paths(name);
-        Ok(Identity {
+        Ok(Credentials {
             certificate_pem: read(&certificate)?,
             key_pem: read(&key)?,
         })
@@ -109,7 +109,7 @@ impl DataDir {
     pub(crate) fn write_identity(
         &self,
         name: &str,
-        identity: &Identity,
+        identity: &Credentials,
     ) -> Result<(), DataDirError> {
         let [certificate, key] = self.identity_paths(name);
         write_new(&certificate, 0o644, identity.certificate_pem.as_bytes())?;

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::chain::chain;
 use crate::clock;
 use crate::context::Context;
-use crate::store::Claim;
+use crate::store::model::Claim;
 use crate::timestamp::Timestamp;
 
 /// Won claims that wait to be told; more are left out, and the host learns of them when it claims.

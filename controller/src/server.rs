@@ -18,7 +18,7 @@ use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
 use crate::access::layer::AuthorizeLayer;
-use crate::ca::Identity;
+use crate::ca::Credentials;
 use crate::context::Context;
 use crate::grpc::agent::AgentService;
 use crate::grpc::audit::AuditService;
@@ -72,7 +72,7 @@ pub(crate) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpIncoming), Ser
 /// Serves until the context says stop.
 pub(crate) fn spawn(
     context: &Arc<Context>,
-    identity: &Identity,
+    identity: &Credentials,
     incoming: TcpIncoming,
 ) -> Result<JoinHandle<()>, ServerError> {
     let authorize = AuthorizeLayer {
@@ -129,7 +129,7 @@ fn routes(context: &Arc<Context>) -> Routes {
         .add_service(DirectoryServer::new(DirectoryService::new(context())))
 }
 
-fn tls(identity: &Identity, ca_pem: &str) -> ServerTlsConfig {
+fn tls(identity: &Credentials, ca_pem: &str) -> ServerTlsConfig {
     // Two providers may be linked into one program; the first to say so is the one that is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     ServerTlsConfig::new()

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::limits::RateLimits;
 use crate::access::roster::Roster;
-use crate::app::tokens::{self, Wanted};
+use crate::app::tokens::{self, NewToken};
 use crate::ca::Authority;
 use crate::clock;
 use crate::context::{Context, Endpoint};
@@ -114,7 +114,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
 /// # Errors
 ///
 /// [`StartError`].
-pub async fn create_token(data: &Path, wanted: Wanted) -> Result<Token, StartError> {
+pub async fn create_token(data: &Path, new: NewToken) -> Result<Token, StartError> {
     let dir = DataDir::open(data)?;
     let settings = read_settings(&dir)?;
     let authority = Authority::open(&dir.identity("ca")?)?;
@@ -124,7 +124,7 @@ pub async fn create_token(data: &Path, wanted: Wanted) -> Result<Token, StartErr
         ca_fingerprint: authority.fingerprint(),
     };
     let creator = "postern-controller token";
-    let token = tokens::issue(&store, &endpoint, wanted, creator, clock::now()).await?;
+    let token = tokens::issue(&store, &endpoint, new, creator, clock::now()).await?;
     store.close().await;
     Ok(token)
 }
@@ -190,12 +190,12 @@ impl Running {
     /// # Errors
     ///
     /// [`Error`] when what is wanted cannot be.
-    pub async fn invite(&self, wanted: Wanted) -> Result<Token, Error> {
+    pub async fn invite(&self, new: NewToken) -> Result<Token, Error> {
         let endpoint = Endpoint {
             address: self.address.to_string(),
             ca_fingerprint: self.context.authority.fingerprint(),
         };
-        tokens::issue(&self.context.store, &endpoint, wanted, "test", clock::now()).await
+        tokens::issue(&self.context.store, &endpoint, new, "test", clock::now()).await
     }
 
     /// Resolves when the controller can no longer serve, which is a defect or a dying disk.
@@ -215,8 +215,8 @@ impl Running {
     }
 }
 
-fn first_operator() -> Wanted {
-    Wanted {
+fn first_operator() -> NewToken {
+    NewToken {
         role: Role::Operator,
         name: String::new(),
         labels: std::collections::BTreeMap::new(),

@@ -26,15 +26,11 @@ use std::sync::Arc;
 use fleet::{Event, EventRecord, Role};
 use zeroize::Zeroizing;
 
-pub(crate) use self::sqlite::claims::{Claim, Outcome as ClaimOutcome};
-pub(crate) use self::sqlite::columns::port_key;
-pub(crate) use self::sqlite::events::{CONTROLLER, Pushed};
-pub(crate) use self::sqlite::search::{Cursor, Question, Record};
-
 use self::error::StoreError;
 use self::model::{
-    Acknowledgement, ApplyOutcome, BanOutcome, EnrollOutcome, Generation, HostState, Invitation,
-    Member, NewMember, NewPolicy, RunBegun, StoredToken,
+    Acknowledgement, ApplyOutcome, BanOutcome, Claim, ClaimOutcome, Cursor, EnrollOutcome,
+    EventFilter, Generation, HostState, Invitation, LogRow, Member, NewMember, NewPolicy, Pushed,
+    RunBegun, StoredToken,
 };
 use self::seal::SealKey;
 use self::sqlite::{Sqlite, claims, events, hosts, members, meta, policies, search, tokens};
@@ -351,12 +347,12 @@ impl Store {
     /// The next at most `limit` rows of an answer, newest first.
     pub(crate) async fn search(
         &self,
-        question: Question,
+        filter: EventFilter,
         after: Cursor,
         limit: usize,
-    ) -> Result<Vec<Record>, StoreError> {
+    ) -> Result<Vec<LogRow>, StoreError> {
         self.engine
-            .read(move |connection| search::page(connection, &question, after, limit))
+            .read(move |connection| search::page(connection, &filter, after, limit))
             .await
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::{Cursor, Question, Record};
+use crate::store::model::{Cursor, EventFilter, LogRow};
 
 const LIMIT_DEFAULT: usize = 100;
 /// Rows read at once; the first page is smaller, so that the first row comes soon.
@@ -13,7 +13,7 @@ pub(crate) const FIRST_PAGE: usize = 100;
 /// An answer that is read page by page, newest first.
 #[derive(Debug)]
 pub(crate) struct Listing {
-    question: Question,
+    filter: EventFilter,
     after: Cursor,
     /// Rows that may still come.
     left: usize,
@@ -24,9 +24,9 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// At most `limit` rows; 0 for the usual number.
-    pub(crate) fn new(question: Question, limit: u32) -> Self {
+    pub(crate) fn new(filter: EventFilter, limit: u32) -> Self {
         Self {
-            question,
+            filter,
             after: Cursor::NEWEST,
             left: match limit {
                 0 => LIMIT_DEFAULT,
@@ -37,13 +37,13 @@ impl Listing {
     }
 
     /// The next rows; empty when there are no more.
-    pub(crate) async fn next(&mut self, context: &Context) -> Result<Vec<Record>, Error> {
+    pub(crate) async fn next(&mut self, context: &Context) -> Result<Vec<LogRow>, Error> {
         if self.left == 0 {
             return Ok(Vec::new());
         }
         let rows = self.page.min(self.left);
-        let question = self.question.clone();
-        let records = context.store.search(question, self.after, rows).await?;
+        let filter = self.filter.clone();
+        let records = context.store.search(filter, self.after, rows).await?;
         self.page = PAGE;
         self.left -= records.len();
         match records.last() {

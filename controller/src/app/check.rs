@@ -4,7 +4,7 @@ use fleet::Role;
 
 use crate::error::Error;
 use crate::settings::is_name;
-use crate::store::CONTROLLER;
+use crate::store::model::CONTROLLER;
 
 /// Why something was done, in an operator's words, bytes at most.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4_096;

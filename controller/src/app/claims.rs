@@ -3,15 +3,15 @@
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::{Claim, ClaimOutcome};
+use crate::store::model::{Claim, ClaimOutcome};
 use crate::timestamp::Timestamp;
 
 /// Claims of one domain that a host is told of when it connects.
 const KNOWN_CLAIMS_MAX: usize = 10_000;
 
-/// A host's wish to be the one that grants a message.
+/// A claim before it is known whose it is: the host that calls is the claimant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Wish {
+pub(crate) struct NewClaim {
     pub(crate) domain: [u8; 32],
     pub(crate) digest: [u8; 32],
     /// The claimant's own number for the packet: the same host with the same number is a retry.
@@ -24,14 +24,14 @@ pub(crate) struct Wish {
 pub(crate) async fn claim(
     context: &Context,
     caller: &Caller,
-    wish: Wish,
+    new: NewClaim,
 ) -> Result<ClaimOutcome, Error> {
-    let Wish {
+    let NewClaim {
         domain,
         digest,
         seq,
         forget_after_secs,
-    } = wish;
+    } = new;
     let claim = Claim {
         domain,
         digest,

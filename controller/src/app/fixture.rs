@@ -24,8 +24,8 @@ use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::Settings;
 use crate::store::fixture::{self, NOW_MS};
-use crate::store::model::Member;
-use crate::store::{Claim, Cursor, Question};
+use crate::store::model::{Claim, Cursor, EventFilter, Member};
+
 use crate::timestamp::Timestamp;
 
 /// When the tests begin.
@@ -87,13 +87,13 @@ impl Fleet {
 
     /// A token for a member of this role, which has this name or, when it is empty, proposes one.
     pub(super) async fn token(&self, role: Role, name: &str) -> fleet::Token {
-        let wanted = tokens::Wanted {
+        let new = tokens::NewToken {
             role,
             name: name.to_owned(),
             labels: [].into(),
             ttl: std::time::Duration::ZERO,
         };
-        let token = tokens::create(&self.context, &root(), wanted, NOW).await;
+        let token = tokens::create(&self.context, &root(), new, NOW).await;
         token.unwrap()
     }
 
@@ -114,7 +114,7 @@ impl Fleet {
     pub(super) async fn recorded(&self) -> Vec<String> {
         let store = &self.context.store;
         let records = store
-            .search(Question::default(), Cursor::NEWEST, 1_000)
+            .search(EventFilter::default(), Cursor::NEWEST, 1_000)
             .await;
         let records = records.unwrap().into_iter().rev();
         records

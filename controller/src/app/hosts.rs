@@ -10,7 +10,7 @@ use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
 use crate::sessions::session::{self, Directive, Session};
-use crate::store::Claim;
+use crate::store::model::Claim;
 use crate::store::model::{Acknowledgement, HostState, Member};
 use crate::timestamp::Timestamp;
 

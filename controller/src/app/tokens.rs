@@ -23,7 +23,7 @@ const LABELS_MAX: usize = 64;
 
 /// What a token is to promise.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct NewToken {
     /// The part that its bearer will play.
     pub role: Role,
     /// Empty when the joiner proposes its own.
@@ -38,10 +38,10 @@ pub struct Wanted {
 pub(crate) async fn create(
     context: &Context,
     caller: &Caller,
-    wanted: Wanted,
+    new: NewToken,
     now: Timestamp,
 ) -> Result<Token, Error> {
-    let token = issue(&context.store, &context.endpoint, wanted, &caller.name, now).await?;
+    let token = issue(&context.store, &context.endpoint, new, &caller.name, now).await?;
     tracing::info!(operator = caller.name, role = %token.role, "token created");
     Ok(token)
 }
@@ -50,11 +50,11 @@ pub(crate) async fn create(
 pub(crate) async fn issue(
     store: &Store,
     endpoint: &Endpoint,
-    wanted: Wanted,
+    new: NewToken,
     created_by: &str,
     now: Timestamp,
 ) -> Result<Token, Error> {
-    let invitation = invitation(wanted, created_by, now)?;
+    let invitation = invitation(new, created_by, now)?;
     let token = Token {
         role: invitation.role,
         secret: random()?,
@@ -69,13 +69,13 @@ pub(crate) async fn issue(
     Ok(token)
 }
 
-fn invitation(wanted: Wanted, created_by: &str, now: Timestamp) -> Result<Invitation, Error> {
-    let Wanted {
+fn invitation(new: NewToken, created_by: &str, now: Timestamp) -> Result<Invitation, Error> {
+    let NewToken {
         role,
         name,
         labels,
         ttl,
-    } = wanted;
+    } = new;
     if !name.is_empty() {
         check::member_name(role, &name)?;
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use controller::Wanted;
+use controller::NewToken;
 use fleet::Role;
 
 use super::error::CommandError;
@@ -57,7 +57,7 @@ impl TokenArgs {
 
 impl Create {
     fn run(self) -> Result<(), CommandError> {
-        let wanted = Wanted {
+        let new = NewToken {
             role: self.role,
             name: self.name,
             labels: self.labels.into_iter().collect::<BTreeMap<_, _>>(),
@@ -66,7 +66,7 @@ impl Create {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(CommandError::Runtime)?;
-        let token = runtime.block_on(controller::create_token(&self.data, wanted))?;
+        let token = runtime.block_on(controller::create_token(&self.data, new))?;
         program::note(format_args!(
             "Token for one {}, good once, for {}:",
             self.role,

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 use super::caller;
 use crate::access::caller::Caller;
 use crate::app::check::fixed;
-use crate::app::claims::Wish;
+use crate::app::claims::NewClaim;
 use crate::app::hosts::{Hello, Opened};
 use crate::app::{claims, events, hosts};
 use crate::chain::chain;
@@ -27,7 +27,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::sessions::session;
 use crate::store::model::Acknowledgement;
-use crate::store::{Claim, ClaimOutcome};
+use crate::store::model::{Claim, ClaimOutcome};
 
 /// Events in one push at most.
 const EVENTS_MAX: usize = 10_000;
@@ -125,13 +125,13 @@ impl Agent for AgentService {
             seq,
             forget_after_secs,
         } = request.into_inner();
-        let wish = Wish {
+        let new = NewClaim {
             domain: fixed("domain", &domain)?,
             digest: fixed("digest", &digest)?,
             seq,
             forget_after_secs,
         };
-        let (won, held_by) = match claims::claim(&self.context, &host, wish).await? {
+        let (won, held_by) = match claims::claim(&self.context, &host, new).await? {
             ClaimOutcome::Won | ClaimOutcome::WonBefore => (true, String::new()),
             ClaimOutcome::Lost { held_by } => (false, held_by),
         };

@@ -14,7 +14,7 @@ use super::caller;
 use crate::app::audit::{FIRST_PAGE, Listing};
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::{Question, Record, port_key};
+use crate::store::model::{EventFilter, InvalidPort, LogRow};
 
 #[derive(Debug)]
 pub(crate) struct AuditService {
@@ -94,12 +94,13 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
     };
     let port = match port.as_str() {
         "" => None,
-        text => Some(port_key(text).ok_or_else(|| {
-            Error::invalid("port", format!("`{text}` is not a port such as tcp/22"))
-        })?),
+        text => Some(
+            text.parse()
+                .map_err(|error: InvalidPort| Error::invalid("port", error.to_string()))?,
+        ),
     };
     let address = some(source).map(|text| network(&text)).transpose()?;
-    let question = Question {
+    let filter = EventFilter {
         user: some(user),
         host: some(host),
         kind,
@@ -108,7 +109,7 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
         until_ms: (until_ms != 0).then_some(until_ms),
         port,
     };
-    Ok(Listing::new(question, limit))
+    Ok(Listing::new(filter, limit))
 }
 
 fn network(text: &str) -> Result<IpNet, Error> {
@@ -118,8 +119,8 @@ fn network(text: &str) -> Result<IpNet, Error> {
         .map_err(|_| Error::invalid("source", format!("`{text}` is not an address or a prefix")))
 }
 
-fn into_wire(record: Record) -> AuditRecord {
-    let Record {
+fn into_wire(record: LogRow) -> AuditRecord {
+    let LogRow {
         id,
         host,
         epoch,

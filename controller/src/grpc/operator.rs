@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::caller;
 use crate::app::hosts::HostView;
 use crate::app::policy::{Applied, Difference, Draft, HostDifference, Rendered, Shown};
-use crate::app::tokens::Wanted;
+use crate::app::tokens::NewToken;
 use crate::app::{hosts, members, policy, tokens};
 use crate::clock;
 use crate::context::Context;
@@ -51,13 +51,13 @@ impl Operator for OperatorService {
             labels,
             ttl_secs,
         } = request.into_inner();
-        let wanted = Wanted {
+        let new = NewToken {
             role: Role::try_from(role).map_err(Error::from)?,
             name,
             labels: labels.into_iter().collect(),
             ttl: Duration::from_secs(ttl_secs),
         };
-        let token = tokens::create(&self.context, &operator, wanted, clock::now()).await?;
+        let token = tokens::create(&self.context, &operator, new, clock::now()).await?;
         Ok(Response::new(CreateTokenResponse {
             token: token.to_string(),
             expires_at_secs: token.expires_at_secs,

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::validity::Validity;
-use crate::store::Claim;
+use crate::store::model::Claim;
 use crate::targets::{Target, Targets};
 
 /// Batches of claims that wait for one slow host; more are left out, and the host learns of them

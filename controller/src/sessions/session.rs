@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::registry::{Registry, Subscription};
 use super::validity::Validity;
-use crate::store::Claim;
+use crate::store::model::Claim;
 use crate::targets::Target;
 use crate::timestamp::Timestamp;
 

@@ -14,7 +14,7 @@
 //! that fails undoes itself alone (savepoint); the others in its transaction are not touched.
 
 pub(super) mod claims;
-pub(super) mod columns;
+mod columns;
 mod connection;
 pub(super) mod events;
 pub(super) mod hosts;

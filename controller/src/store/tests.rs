@@ -4,12 +4,13 @@
 use fleet::{EventKind, EventRecord, Role};
 use tempfile::TempDir;
 
+use super::Store;
 use super::error::StoreError;
 use super::fixture::{self, NOW_MS, event, invitation, join, new_member, new_policy};
 use super::model::{
-    Acknowledgement, ApplyOutcome, BanOutcome, EnrollConflict, EnrollOutcome, HostState,
+    Acknowledgement, ApplyOutcome, BanOutcome, CONTROLLER, Claim, ClaimOutcome, Cursor,
+    EnrollConflict, EnrollOutcome, EventFilter, HostState, Pushed,
 };
-use super::{Claim, ClaimOutcome, Cursor, Question, Store};
 
 async fn store() -> (TempDir, Store) {
     let dir = TempDir::new().unwrap();
@@ -20,13 +21,13 @@ async fn store() -> (TempDir, Store) {
 /// Reasons of the controller's own events, oldest first.
 async fn recorded(store: &Store) -> Vec<String> {
     let records = store
-        .search(Question::default(), Cursor::NEWEST, 1_000)
+        .search(EventFilter::default(), Cursor::NEWEST, 1_000)
         .await;
     let mut records = records.unwrap();
     records.reverse();
     let own = records
         .into_iter()
-        .filter(|record| record.host == super::CONTROLLER);
+        .filter(|record| record.host == CONTROLLER);
     own.map(|record| record.event.event().unwrap().reason)
         .collect()
 }
@@ -260,7 +261,7 @@ async fn a_policy_is_applied_on_the_generation_its_author_has_seen_only() {
     assert_eq!(store.current_generation().await.unwrap(), 1);
     assert_eq!(recorded(&store).await, ["because"]);
     let records = store
-        .search(Question::default(), Cursor::NEWEST, 1)
+        .search(EventFilter::default(), Cursor::NEWEST, 1)
         .await
         .unwrap();
     let event = records[0].event.event().unwrap();
@@ -390,7 +391,7 @@ fn journal(from: u64, to: u64) -> Vec<EventRecord> {
     records
 }
 
-async fn push(store: &Store, records: Vec<EventRecord>) -> super::Pushed {
+async fn push(store: &Store, records: Vec<EventRecord>) -> Pushed {
     let host = (1, "web-1".to_owned());
     let pushed = store
         .push_events(host, "a".repeat(32), records, NOW_MS)
@@ -408,7 +409,7 @@ async fn events_are_stored_once_however_often_they_are_pushed() {
     assert_eq!((first.acknowledged_seq, again.acknowledged_seq), (3, 4));
     assert_eq!((again.gap_before, again.broken_at), (None, None));
     let records = store
-        .search(Question::default(), Cursor::NEWEST, 10)
+        .search(EventFilter::default(), Cursor::NEWEST, 10)
         .await
         .unwrap();
     let reasons: Vec<_> = records
@@ -445,7 +446,10 @@ async fn an_answer_is_read_page_by_page_without_loss_or_repetition() {
 
     let (mut after, mut seqs) = (Cursor::NEWEST, Vec::new());
     loop {
-        let page = store.search(Question::default(), after, 3).await.unwrap();
+        let page = store
+            .search(EventFilter::default(), after, 3)
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
         after = Cursor::after(last);
         seqs.extend(page.iter().map(|record| record.event.seq));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use controller::{Running, Wanted};
+use controller::{NewToken, Running};
 use ed25519_dalek::{Signer as _, SigningKey};
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::audit_client::AuditClient;
@@ -79,7 +79,7 @@ impl Fleet {
     }
 
     pub(crate) async fn token(&self, role: Role, name: &str, labels: &[(&str, &str)]) -> Token {
-        let wanted = Wanted {
+        let wanted = NewToken {
             role,
             name: name.to_owned(),
             labels: labels

@@ -15,8 +15,8 @@ async fn sharing(fleet: &Fleet) -> ([u8; 32], Caller, Caller) {
     (target.compiled.domains[0], one, other)
 }
 
-fn wish(domain: [u8; 32], seq: u64) -> Wish {
-    Wish {
+fn new_claim(domain: [u8; 32], seq: u64) -> NewClaim {
+    NewClaim {
         domain,
         digest: [1; 32],
         seq,
@@ -29,9 +29,13 @@ async fn the_first_host_wins_and_the_other_learns_who_did() {
     let mut fleet = Fleet::new().await;
     let (domain, one, other) = sharing(&fleet).await;
 
-    let won = claim(&fleet.context, &one, wish(domain, 1)).await.unwrap();
-    let retry = claim(&fleet.context, &one, wish(domain, 1)).await.unwrap();
-    let lost = claim(&fleet.context, &other, wish(domain, 1))
+    let won = claim(&fleet.context, &one, new_claim(domain, 1))
+        .await
+        .unwrap();
+    let retry = claim(&fleet.context, &one, new_claim(domain, 1))
+        .await
+        .unwrap();
+    let lost = claim(&fleet.context, &other, new_claim(domain, 1))
         .await
         .unwrap();
 
@@ -55,7 +59,9 @@ async fn what_one_host_won_is_told_to_those_that_share_its_key_and_not_to_itself
     let sessions = &fleet.context.sessions;
     let mut own = sessions.subscribe(&one.name, || None);
     let mut others = sessions.subscribe(&other.name, || None);
-    claim(&fleet.context, &one, wish(domain, 1)).await.unwrap();
+    claim(&fleet.context, &one, new_claim(domain, 1))
+        .await
+        .unwrap();
     let won = fleet.won.recv().await.unwrap();
 
     sessions.announce(&fleet.context.rollout.targets(), &[won]);
@@ -68,7 +74,9 @@ async fn what_one_host_won_is_told_to_those_that_share_its_key_and_not_to_itself
 async fn a_host_that_connects_learns_what_the_others_have_claimed() {
     let fleet = Fleet::new().await;
     let (domain, one, other) = sharing(&fleet).await;
-    claim(&fleet.context, &one, wish(domain, 1)).await.unwrap();
+    claim(&fleet.context, &one, new_claim(domain, 1))
+        .await
+        .unwrap();
 
     let others = known(&fleet.context, &other, NOW).await.unwrap();
     let own = known(&fleet.context, &one, NOW).await.unwrap();

@@ -3,34 +3,15 @@
 use rusqlite::{Connection, params};
 
 use super::number::signed;
-use crate::store::error::StoreError as Error;
+use crate::store::error::StoreError;
+use crate::store::model::{Claim, ClaimOutcome};
 
-/// A host's wish to be the one that grants a message.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Claim {
-    pub(crate) domain: [u8; 32],
-    pub(crate) digest: [u8; 32],
-    pub(crate) host: String,
-    /// The claimant's own number for the packet: the same host with the same number is a retry.
-    pub(crate) seq: u64,
-    /// Until when it must be remembered; 0 for ever.
-    pub(crate) forget_after_secs: u64,
-}
-
-/// What a claim came to.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Outcome {
-    Won,
-    /// Won before by the same claimant, whose answer may have been lost.
-    WonBefore,
-    Lost {
-        held_by: String,
-    },
-}
-
-/// Insert-if-absent. The dangerous error is to say `Won` twice for one digest, which the primary key
+/// See `Store::claim`. Insert-if-absent. The dangerous error is to say `Won` twice for one digest, which the primary key
 /// forbids whatever this code does.
-pub(in crate::store) fn claim(connection: &Connection, claim: &Claim) -> Result<Outcome, Error> {
+pub(in crate::store) fn claim(
+    connection: &Connection,
+    claim: &Claim,
+) -> Result<ClaimOutcome, StoreError> {
     let forget_after_secs = (claim.forget_after_secs != 0).then(|| signed(claim.forget_after_secs));
     let inserted = connection
         .prepare_cached(
@@ -45,7 +26,7 @@ pub(in crate::store) fn claim(connection: &Connection, claim: &Claim) -> Result<
             forget_after_secs,
         ])?;
     if inserted == 1 {
-        return Ok(Outcome::Won);
+        return Ok(ClaimOutcome::Won);
     }
     let (held_by, seq): (String, i64) = connection
         .prepare_cached("SELECT host, seq FROM claims WHERE domain = ?1 AND digest = ?2")?
@@ -53,9 +34,9 @@ pub(in crate::store) fn claim(connection: &Connection, claim: &Claim) -> Result<
             Ok((row.get(0)?, row.get(1)?))
         })?;
     if held_by == claim.host && seq == signed(claim.seq) {
-        Ok(Outcome::WonBefore)
+        Ok(ClaimOutcome::WonBefore)
     } else {
-        Ok(Outcome::Lost { held_by })
+        Ok(ClaimOutcome::Lost { held_by })
     }
 }
 
@@ -67,7 +48,7 @@ pub(in crate::store) fn of_domain(
     host: &str,
     now_secs: u64,
     limit: usize,
-) -> Result<Vec<Claim>, Error> {
+) -> Result<Vec<Claim>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT digest, host, seq, ifnull(forget_after_secs, 0) FROM claims
          WHERE domain = ?1 AND host <> ?2 AND ifnull(forget_after_secs >= ?3, TRUE) LIMIT ?4",
@@ -90,7 +71,7 @@ pub(in crate::store) fn prune(
     connection: &Connection,
     now_secs: u64,
     limit: u32,
-) -> Result<usize, Error> {
+) -> Result<usize, StoreError> {
     let pruned = connection
         .prepare_cached(
             "DELETE FROM claims WHERE (domain, digest) IN (

@@ -7,6 +7,8 @@ use ipnet::IpNet;
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
+use crate::store::model::{Port, PortProtocol};
+
 /// An event, and what is wrong with its record.
 #[derive(Debug)]
 pub(super) struct Columns {
@@ -47,16 +49,13 @@ pub(super) fn text_key(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-/// `tcp/22` as one number: protocol * 65536 + port.
-pub(crate) fn port_key(text: &str) -> Option<i64> {
-    let (protocol, port) = text.split_once('/')?;
-    let protocol = match protocol {
-        "tcp" => 6,
-        "udp" => 17,
-        _ => return None,
+/// A port as one number: protocol * 65536 + port.
+pub(super) fn port_key(port: Port) -> i64 {
+    let protocol: i64 = match port.protocol {
+        PortProtocol::Tcp => 6,
+        PortProtocol::Udp => 17,
     };
-    let port: u16 = port.parse().ok()?;
-    Some(protocol * 65_536 + i64::from(port))
+    protocol * 65_536 + i64::from(port.number)
 }
 
 /// A value that is short bytes when it has the usual form, and the text itself when not.

@@ -4,7 +4,6 @@
 //! (`events.log_chain`) covers every stored event with its place, host and time of arrival, so that
 //! nothing can be changed, taken out or put in without all that follows being recomputed.
 
-use fleet::EventKind;
 use fleet::event::{Continuity, Event, EventRecord};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
@@ -12,24 +11,12 @@ use sha2::{Digest as _, Sha256};
 use super::columns::{Columns, address_key, hex_key, port_key, text_key};
 use super::meta;
 use super::number::signed;
-use crate::store::error::{StoreError, StoreError as Error};
+use crate::store::error::StoreError;
+use crate::store::model::{CONTROLLER, Pushed};
 
-/// Whose journal the controller's own events are in.
-pub(crate) const CONTROLLER: &str = "controller";
-
-/// What became of a push.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Pushed {
-    /// All events up to this one are stored.
-    pub(crate) acknowledged_seq: u64,
-    /// The first event before which some are missing.
-    pub(crate) gap_before: Option<u64>,
-    /// The first event whose chain value does not follow from the one before it.
-    pub(crate) broken_at: Option<u64>,
-}
-
+/// The end of one host's journal as far as it is stored.
 #[derive(Clone, Copy, Debug)]
-struct Journal {
+struct JournalEnd {
     id: i64,
     host: i64,
     last_seq: u64,
@@ -59,7 +46,7 @@ pub(super) fn append(
     epoch: &str,
     records: &[EventRecord],
     now_ms: u64,
-) -> Result<Pushed, Error> {
+) -> Result<Pushed, StoreError> {
     let mut journal = journal(connection, host, epoch)?;
     let mut log_chain = head(connection)?;
     let mut pushed = Pushed::default();
@@ -98,30 +85,23 @@ pub(super) fn append(
     Ok(pushed)
 }
 
-/// Stores a push, and what is wrong with it as an event of our own.
+/// See `Store::push_events`: stores a push, and what is wrong with it as events of our own.
 pub(in crate::store) fn push(
     connection: &Connection,
     host: &str,
     epoch: &str,
     records: &[EventRecord],
     now_ms: u64,
-) -> Result<Pushed, Error> {
+) -> Result<Pushed, StoreError> {
     let pushed = append(connection, host, epoch, records, now_ms)?;
-    let faults = [
-        (pushed.gap_before, "events are missing before"),
-        (pushed.broken_at, "the chain is broken at"),
-    ];
-    for (seq, fault) in faults {
-        let Some(seq) = seq else { continue };
-        let mut event = Event::new(EventKind::Drift, now_ms);
-        event.reason = format!("journal {epoch} of host {host}: {fault} event {seq}");
+    for event in pushed.faults(host, epoch, now_ms) {
         append_own(connection, event)?;
     }
     Ok(pushed)
 }
 
 /// Stores one of the controller's own events; its `seq` is given here.
-pub(super) fn append_own(connection: &Connection, event: Event) -> Result<(), Error> {
+pub(super) fn append_own(connection: &Connection, event: Event) -> Result<(), StoreError> {
     let epoch = meta::journal_epoch(connection)?;
     let journal = journal(connection, CONTROLLER, &epoch)?;
     let now_ms = event.at_ms;
@@ -154,7 +134,7 @@ fn link(
 }
 
 /// The chain value of the newest event; 32 zero bytes before the first.
-fn head(connection: &Connection) -> Result<[u8; 32], Error> {
+fn head(connection: &Connection) -> Result<[u8; 32], StoreError> {
     let head = connection
         .prepare_cached("SELECT log_chain FROM events ORDER BY id DESC LIMIT 1")?
         .query_row([], |row| row.get(0))
@@ -162,7 +142,7 @@ fn head(connection: &Connection) -> Result<[u8; 32], Error> {
     Ok(head.unwrap_or([0; 32]))
 }
 
-fn journal(connection: &Connection, host: &str, epoch: &str) -> Result<Journal, Error> {
+fn journal(connection: &Connection, host: &str, epoch: &str) -> Result<JournalEnd, StoreError> {
     let found = find_journal(connection, host, epoch)?;
     if let Some(journal) = found {
         return Ok(journal);
@@ -183,7 +163,7 @@ fn find_journal(
     connection: &Connection,
     host: &str,
     epoch: &str,
-) -> Result<Option<Journal>, Error> {
+) -> Result<Option<JournalEnd>, StoreError> {
     let journal = connection
         .prepare_cached(
             "SELECT j.id, j.host, j.last_seq, j.chain
@@ -191,7 +171,7 @@ fn find_journal(
              WHERE h.name = ?1 AND j.epoch = ?2",
         )?
         .query_row([host, epoch], |row| {
-            Ok(Journal {
+            Ok(JournalEnd {
                 id: row.get(0)?,
                 host: row.get(1)?,
                 last_seq: row.get(2)?,
@@ -261,8 +241,8 @@ fn insert_ports(
          VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
     )?;
     let at_ms = signed(event.at_ms);
-    for port in event.ports.iter().filter_map(|port| port_key(port)) {
-        insert.execute(params![host, port, at_ms, id, event.kind])?;
+    for port in event.ports.iter().filter_map(|port| port.parse().ok()) {
+        insert.execute(params![host, port_key(port), at_ms, id, event.kind])?;
     }
     Ok(())
 }

@@ -10,86 +10,31 @@ use ipnet::IpNet;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use super::columns::address_range;
+use super::columns::{address_range, port_key};
 use super::number::signed;
-use crate::store::error::StoreError as Error;
-
-/// What an auditor asks. Everything that is `Some` must hold.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Question {
-    pub(crate) user: Option<String>,
-    pub(crate) host: Option<String>,
-    /// The number in the contract, which may be of a later version.
-    pub(crate) kind: Option<i32>,
-    /// Source of the packet or address opened.
-    pub(crate) address: Option<IpNet>,
-    /// Inclusive.
-    pub(crate) since_ms: Option<u64>,
-    /// Exclusive.
-    pub(crate) until_ms: Option<u64>,
-    /// As [`port_key`](super::columns::port_key) gives it.
-    pub(crate) port: Option<i64>,
-}
-
-/// A place between two rows of an answer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Cursor {
-    at_ms: i64,
-    id: i64,
-}
-
-/// One row of the fleet's log.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Record {
-    pub(crate) id: u64,
-    pub(crate) host: String,
-    pub(crate) epoch: String,
-    /// Milliseconds since the Unix epoch, by the host's clock.
-    pub(crate) at_ms: u64,
-    pub(crate) event: EventRecord,
-    pub(crate) stored_at_ms: u64,
-    /// What is wrong with it; empty for nothing.
-    pub(crate) flaw: String,
-}
+use crate::store::error::StoreError;
+use crate::store::model::{Cursor, EventFilter, LogRow};
 
 const COLUMNS: &str = "e.id, h.name, j.epoch, e.seq, e.at_ms, e.body, e.chain, e.chain_version, \
      e.stored_at_ms, e.flaw";
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host";
 
-// === impl Cursor ===
-
-impl Cursor {
-    /// Before the newest row.
-    pub(crate) const NEWEST: Self = Self {
-        at_ms: i64::MAX,
-        id: i64::MAX,
-    };
-
-    /// After `record`.
-    pub(crate) fn after(record: &Record) -> Self {
-        Self {
-            at_ms: signed(record.at_ms),
-            id: signed(record.id),
-        }
-    }
-}
-
-/// The next at most `limit` rows.
+/// See `Store::search`.
 pub(in crate::store) fn page(
     connection: &Connection,
-    question: &Question,
+    filter: &EventFilter,
     after: Cursor,
     limit: usize,
-) -> Result<Vec<Record>, Error> {
-    let host = match &question.host {
+) -> Result<Vec<LogRow>, StoreError> {
+    let host = match &filter.host {
         None => None,
         Some(name) => match host_id(connection, name)? {
             Some(id) => Some(id),
             None => return Ok(Vec::new()),
         },
     };
-    let mut query = Query::new(question, host, after);
-    let sql = query.sql(question.address, limit);
+    let mut query = Query::new(filter, host, after);
+    let sql = query.sql(filter.address, limit);
     let mut statement = connection.prepare_cached(&sql)?;
     let values = rusqlite::params_from_iter(query.values.iter());
     let records = statement.query_map(values, read)?;
@@ -98,9 +43,9 @@ pub(in crate::store) fn page(
 
 /// How the database goes about a question, for tests.
 #[cfg(test)]
-fn plan(connection: &Connection, question: &Question, host: Option<i64>) -> String {
-    let mut query = Query::new(question, host, Cursor::NEWEST);
-    let sql = query.sql(question.address, 100);
+fn plan(connection: &Connection, filter: &EventFilter, host: Option<i64>) -> String {
+    let mut query = Query::new(filter, host, Cursor::NEWEST);
+    let sql = query.sql(filter.address, 100);
     let mut statement = connection
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
         .unwrap();
@@ -110,7 +55,7 @@ fn plan(connection: &Connection, question: &Question, host: Option<i64>) -> Stri
     lines.join("\n")
 }
 
-fn host_id(connection: &Connection, name: &str) -> Result<Option<i64>, Error> {
+fn host_id(connection: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
     let id = connection
         .prepare_cached("SELECT id FROM event_hosts WHERE name = ?1")?
         .query_row([name], |row| row.get(0))
@@ -129,43 +74,47 @@ struct Query {
 }
 
 impl Query {
-    fn new(question: &Question, host: Option<i64>, after: Cursor) -> Self {
+    fn new(filter: &EventFilter, host: Option<i64>, after: Cursor) -> Self {
         let mut query = Self {
             from: String::new(),
             time: "e.at_ms, e.id",
             conditions: String::new(),
             values: Vec::new(),
         };
-        query.begin(question, host);
+        query.begin(filter, host);
         let time = query.time;
         let at_ms = time.split_once(',').map_or(time, |(at_ms, _)| at_ms);
-        query.condition(&format!("({time}) < (?, ?)"), [after.at_ms, after.id]);
-        if let Some(since_ms) = question.since_ms {
+        query.condition(
+            &format!("({time}) < (?, ?)"),
+            [signed(after.at_ms), signed(after.id)],
+        );
+        if let Some(since_ms) = filter.since_ms {
             query.condition(&format!("{at_ms} >= ?"), [signed(since_ms)]);
         }
-        if let Some(until_ms) = question.until_ms {
+        if let Some(until_ms) = filter.until_ms {
             query.condition(&format!("{at_ms} < ?"), [signed(until_ms)]);
         }
         query
     }
 
     /// The table and index that drive the question, and the conditions that are not about time.
-    fn begin(&mut self, question: &Question, host: Option<i64>) {
-        let kind = question.kind;
-        if let (Some(port), None) = (question.port, question.address)
-            && (host.is_some() || question.user.is_none())
+    fn begin(&mut self, filter: &EventFilter, host: Option<i64>) {
+        let kind = filter.kind;
+        let port = filter.port.map(port_key);
+        if let (Some(port), None) = (port, filter.address)
+            && (host.is_some() || filter.user.is_none())
         {
-            self.begin_at_port(port, host, kind, question.user.as_ref());
+            self.begin_at_port(port, host, kind, filter.user.as_ref());
             return;
         }
-        let index = match (&question.user, host, kind) {
+        let index = match (&filter.user, host, kind) {
             (Some(_), _, _) => "events_by_user",
             (None, Some(_), _) => "events_by_host",
             (None, None, Some(_)) => "events_by_kind",
             (None, None, None) => "events_by_time",
         };
         self.from = format!("events e INDEXED BY {index}");
-        if let Some(user) = &question.user {
+        if let Some(user) = &filter.user {
             self.condition("e.user = ?", [user.clone()]);
         }
         if let Some(host) = host {
@@ -174,7 +123,7 @@ impl Query {
         if let Some(kind) = kind {
             self.condition("e.kind = ?", [kind]);
         }
-        if let Some(port) = question.port {
+        if let Some(port) = port {
             self.condition(
                 "EXISTS (SELECT 1 FROM event_ports p WHERE p.host = e.host AND p.port = ?
                          AND p.at_ms = e.at_ms AND p.event = e.id)",
@@ -268,9 +217,9 @@ impl Query {
     }
 }
 
-fn read(row: &Row<'_>) -> Result<Record, rusqlite::Error> {
+fn read(row: &Row<'_>) -> Result<LogRow, rusqlite::Error> {
     let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
-    Ok(Record {
+    Ok(LogRow {
         id: number(0)?,
         host: row.get(1)?,
         epoch: row.get(2)?,

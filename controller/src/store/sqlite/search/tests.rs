@@ -1,6 +1,6 @@
 use fleet::EventKind;
 
-use super::super::columns::{Compact, address_key, port_key};
+use super::super::columns::{Compact, address_key};
 use super::*;
 
 fn database() -> Connection {
@@ -12,20 +12,20 @@ fn database() -> Connection {
 #[test]
 fn every_question_is_answered_in_the_order_of_an_index() {
     let connection = database();
-    let any = Question {
+    let any = EventFilter {
         since_ms: Some(1),
         until_ms: Some(9),
-        ..Question::default()
+        ..EventFilter::default()
     };
     let user = Some("mbr".to_owned());
     let kind = Some(EventKind::GrantOpened.into());
-    let port = port_key("tcp/22");
+    let port = "tcp/22".parse().ok();
     let address = "192.0.2.1/32".parse().ok();
 
-    for (question, host, index) in [
+    for (filter, host, index) in [
         (any.clone(), None, "events_by_time"),
         (
-            Question {
+            EventFilter {
                 kind,
                 ..any.clone()
             },
@@ -33,7 +33,7 @@ fn every_question_is_answered_in_the_order_of_an_index() {
             "events_by_kind",
         ),
         (
-            Question {
+            EventFilter {
                 kind,
                 ..any.clone()
             },
@@ -41,7 +41,7 @@ fn every_question_is_answered_in_the_order_of_an_index() {
             "events_by_host",
         ),
         (
-            Question {
+            EventFilter {
                 user: user.clone(),
                 kind,
                 ..any.clone()
@@ -50,7 +50,7 @@ fn every_question_is_answered_in_the_order_of_an_index() {
             "events_by_user",
         ),
         (
-            Question {
+            EventFilter {
                 port,
                 kind,
                 ..any.clone()
@@ -59,7 +59,7 @@ fn every_question_is_answered_in_the_order_of_an_index() {
             "PRIMARY KEY",
         ),
         (
-            Question {
+            EventFilter {
                 port,
                 kind,
                 ..any.clone()
@@ -68,7 +68,7 @@ fn every_question_is_answered_in_the_order_of_an_index() {
             "event_ports_by_port",
         ),
         (
-            Question {
+            EventFilter {
                 port,
                 user,
                 ..any.clone()
@@ -77,7 +77,7 @@ fn every_question_is_answered_in_the_order_of_an_index() {
             "PRIMARY KEY",
         ),
         (
-            Question {
+            EventFilter {
                 address,
                 ..any.clone()
             },
@@ -85,7 +85,7 @@ fn every_question_is_answered_in_the_order_of_an_index() {
             "events_by_source",
         ),
         (
-            Question {
+            EventFilter {
                 address,
                 port,
                 ..any
@@ -94,10 +94,10 @@ fn every_question_is_answered_in_the_order_of_an_index() {
             "events_by_opened",
         ),
     ] {
-        let plan = plan(&connection, &question, host);
-        assert!(plan.contains(index), "{question:?}\n{plan}");
-        assert!(!plan.contains("TEMP B-TREE"), "{question:?}\n{plan}");
-        assert!(!plan.contains("SCAN e\n"), "{question:?}\n{plan}");
+        let plan = plan(&connection, &filter, host);
+        assert!(plan.contains(index), "{filter:?}\n{plan}");
+        assert!(!plan.contains("TEMP B-TREE"), "{filter:?}\n{plan}");
+        assert!(!plan.contains("SCAN e\n"), "{filter:?}\n{plan}");
     }
 }
 
