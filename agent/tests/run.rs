@@ -3,6 +3,7 @@
 //! Every test has a host of its own in a lab, and everything happens on that host's loopback.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent::journal::{FILE_NAME, JournalReader};
+use agent::report::Report;
 use fleet::Event;
 use harness::{Node, Process, SPA_PORT, in_lab, machine, wait};
 use nix::sys::signal::Signal;
@@ -369,6 +371,66 @@ fn a_command_runs_as_its_user_without_roots_groups_and_its_end_is_recorded() {
             reasons,
             [format!("start: {command}"), "exit code 7".to_owned()]
         );
+    });
+}
+
+#[test]
+fn ten_commands_at_once_all_run_and_each_end_carries_the_id_of_its_start() {
+    on_host("ENABLE_CMD_EXEC Y", |host| {
+        let packets: Vec<String> = (0..10)
+            .map(|_| host.fwknop(&["--server-cmd", "sleep 0.1"]))
+            .collect();
+        let mut agent = host.start(&["--interface", "lo"]);
+
+        packets.iter().for_each(|packet| host.send(packet));
+        for _ in 0..10 {
+            agent.wait_for("command ended");
+        }
+        agent.stop();
+
+        let mut events = host.events();
+        events.retain(|event| event.kind_name() == "command-run");
+        let (starts, ends): (Vec<_>, Vec<_>) = events
+            .iter()
+            .partition(|event| event.reason.starts_with("start: "));
+        let ids = |events: &[&Event]| {
+            let ids = events.iter().map(|event| event.grant_id.clone());
+            ids.collect::<BTreeSet<_>>()
+        };
+        assert_eq!(starts.len(), 10);
+        assert_eq!(ids(&starts).len(), 10);
+        assert_eq!(ids(&starts), ids(&ends));
+    });
+}
+
+#[test]
+fn a_running_agent_says_how_it_is_over_a_socket_of_its_own_and_counts_into_its_log() {
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let state = host.state();
+        let status = ["status", "--state", state.to_str().unwrap()];
+        let mut agent = host.start(&["--interface", "lo"]);
+        host.knock();
+        agent.wait_for("grant opened");
+
+        let text = host.output(AGENT, &status);
+        let json = host.output(AGENT, &[&status[..], &["--json"]].concat());
+        agent.0.signal(Signal::SIGUSR1).unwrap();
+        agent.wait_for("counters: ");
+
+        assert!(text.contains("\ngeneration   1, in force for "), "{text}");
+        assert!(text.contains("\ngrants open  1\n"), "{text}");
+        assert!(
+            text.contains("\ncapture      lo, 0 packets lost\n"),
+            "{text}"
+        );
+        let report: Report = serde_json::from_str(&json).unwrap();
+        assert_eq!((report.generation, report.grants_open), (1, 1));
+        assert_eq!(report.drift, None);
+        assert!(report.counters.contains(&("granted".to_owned(), 1)));
+        agent.stop();
+        let words = [&[AGENT][..], &status].concat();
+        let ran = host.node.run(&words).unwrap();
+        assert!(ran.stderr.contains("no agent answers at"), "{}", ran.stderr);
     });
 }
 

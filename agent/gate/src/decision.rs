@@ -89,7 +89,7 @@ pub struct Refusal {
     /// counts.
     pub authentic: Option<Arc<Identity>>,
     /// 0 for a packet that went through the cryptography; from 1 up the number of this exact copy
-    /// of a recent packet. Record the first and fold the rest: whoever captured one packet can send
+    /// of a recent packet. Record the first and count the rest: whoever captured one packet can send
     /// copies without end.
     pub copies: u64,
 }
