@@ -20,7 +20,7 @@ if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast "$@" || status=$?
     # That nobody can make a grant by hand is shown by examples that must not compile. Nextest runs
     # no examples.
-    cargo test --quiet --doc --locked -p policy -p gate || status=$?
+    cargo test --quiet --doc --locked -p policy -p gate -p engine || status=$?
     exit "$status"
 fi
 echo "make test: cargo-nextest is not installed; using cargo test, which takes longer"

@@ -29,7 +29,7 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use gate::{Datagram, Link};
+use gate::{Datagram, LinkType};
 use nix::poll::PollFd;
 
 pub use filter::Filter;
@@ -73,7 +73,7 @@ pub enum CaptureSource {
 #[derive(Clone, Copy, Debug)]
 pub enum Arrival<'a> {
     /// As seen on the wire.
-    Frame(Link, &'a [u8]),
+    Frame(LinkType, &'a [u8]),
     /// As a socket gives it.
     Datagram(Datagram<'a>),
 }
@@ -177,13 +177,13 @@ fn open_live(name: &str, _config: &CaptureConfig) -> Result<Box<dyn Capture>, Ca
 }
 
 /// The gate's name for a pcap link type (<https://www.tcpdump.org/linktypes.html>).
-fn link_of(name: &str, number: i32) -> Result<Link, CaptureError> {
+fn link_of(name: &str, number: i32) -> Result<LinkType, CaptureError> {
     match number {
-        0 | 108 => Ok(Link::Loopback),
-        1 => Ok(Link::Ethernet),
-        12 | 14 | 101 | 228 | 229 => Ok(Link::RawIp),
-        113 => Ok(Link::LinuxSll),
-        276 => Ok(Link::LinuxSll2),
+        0 | 108 => Ok(LinkType::Loopback),
+        1 => Ok(LinkType::Ethernet),
+        12 | 14 | 101 | 228 | 229 => Ok(LinkType::RawIp),
+        113 => Ok(LinkType::LinuxSll),
+        276 => Ok(LinkType::LinuxSll2),
         _ => Err(CaptureError::Link {
             name: name.to_owned(),
             number,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::GrantId;
-use gate::{CompiledPolicy, Datagram, Gate, Link, Now, ReplayLog};
+use gate::{CompiledPolicy, Datagram, Gate, LinkType, Now, ReplayLog};
 
 use crate::batch::{Batch, Item, Permits};
 use crate::capabilities::Capabilities;
@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// Judges a frame as captured on the wire.
-    pub fn frame(&mut self, frame: &[u8], link: Link, now: Now, replays: &mut dyn ReplayLog) {
+    pub fn frame(&mut self, frame: &[u8], link: LinkType, now: Now, replays: &mut dyn ReplayLog) {
         // What is not for us is counted by the gate, and nothing else.
         if let Ok(decision) = self.gate.admit_frame(frame, link, now, replays) {
             self.follow(decision, now);

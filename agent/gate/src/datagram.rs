@@ -10,7 +10,7 @@ use etherparse::{IpNumber, IpSlice, TcpSlice, UdpSlice, ip_number};
 
 /// How the capture wraps an IP packet (the pcap link type).
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Link {
+pub enum LinkType {
     /// Ethernet, with at most two 802.1Q tags (`DLT_EN10MB`).
     Ethernet,
     /// Linux cooked capture, 16 bytes of header (`DLT_LINUX_SLL`).
@@ -88,7 +88,7 @@ impl<'a> Datagram<'a> {
     /// # Errors
     ///
     /// [`NotForUs`] says what the frame is instead. It never panics, whatever the bytes.
-    pub fn parse(frame: &'a [u8], link: Link) -> Result<Self, NotForUs> {
+    pub fn parse(frame: &'a [u8], link: LinkType) -> Result<Self, NotForUs> {
         let ip = IpSlice::from_slice(ip_packet(frame, link)?).map_err(|_| NotForUs::Damaged)?;
         if ip.is_fragmenting_payload() {
             return Err(NotForUs::Fragment);
@@ -168,17 +168,17 @@ impl<'a> Carried<'a> {
 }
 
 /// Finds the IP packet inside a frame. Bytes after it (padding, FCS) are cut by its own length.
-fn ip_packet(frame: &[u8], link: Link) -> Result<&[u8], NotForUs> {
+fn ip_packet(frame: &[u8], link: LinkType) -> Result<&[u8], NotForUs> {
     match link {
-        Link::Ethernet => {
+        LinkType::Ethernet => {
             let (_, rest) = frame.split_at_checked(12).ok_or(NotForUs::Damaged)?;
             after_ether_type(rest)
         }
-        Link::LinuxSll => {
+        LinkType::LinuxSll => {
             let (_, rest) = frame.split_at_checked(14).ok_or(NotForUs::Damaged)?;
             after_ether_type(rest)
         }
-        Link::LinuxSll2 => {
+        LinkType::LinuxSll2 => {
             let (header, packet) = frame.split_at_checked(20).ok_or(NotForUs::Damaged)?;
             match header.first_chunk().map(|bytes| u16::from_be_bytes(*bytes)) {
                 Some(0x0800 | 0x86dd) => Ok(packet),
@@ -186,8 +186,8 @@ fn ip_packet(frame: &[u8], link: Link) -> Result<&[u8], NotForUs> {
             }
         }
         // The family's number and byte order differ between systems; the IP header names its version.
-        Link::Loopback => frame.get(4..).ok_or(NotForUs::Damaged),
-        Link::RawIp => Ok(frame),
+        LinkType::Loopback => frame.get(4..).ok_or(NotForUs::Damaged),
+        LinkType::RawIp => Ok(frame),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::budget::Budgets;
 use crate::compiled::{CompiledPolicy, SPAN_SECS, Tags};
 use crate::copies::RecentTexts;
 use crate::counters::Counters;
-use crate::datagram::{Datagram, Link, NotForUs};
+use crate::datagram::{Datagram, LinkType, NotForUs};
 use crate::decision::{Decision, Grant, Reason, Refusal};
 use crate::fresh::{Fresh, ReplayLog, Window};
 use crate::matching::{Matching, Recents};
@@ -91,7 +91,7 @@ impl Gate {
     pub fn admit_frame(
         &mut self,
         frame: &[u8],
-        link: Link,
+        link: LinkType,
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Result<Decision, NotForUs> {

@@ -54,7 +54,7 @@ mod parse;
 pub use crate::budget::{Budget, Exhausted};
 pub use crate::compiled::{CompileError, CompiledPolicy, SharedKeys};
 pub use crate::counters::Counters;
-pub use crate::datagram::{Datagram, Link, NotForUs, Transport};
+pub use crate::datagram::{Datagram, LinkType, NotForUs, Transport};
 pub use crate::decision::{
     Check, Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route,
 };

@@ -16,7 +16,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gate::Link;
+use gate::LinkType;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
@@ -55,7 +55,7 @@ struct Reading {
 
 struct Format {
     header: Header,
-    link: Link,
+    link: LinkType,
     filter: FrameFilter,
 }
 
@@ -80,7 +80,7 @@ impl FileCapture {
             name,
         };
         // A filter that is none is a mistake now, and not when the file comes.
-        FrameFilter::compile(1, Link::Ethernet, &capture.filter)?;
+        FrameFilter::compile(1, LinkType::Ethernet, &capture.filter)?;
         match capture.begin() {
             Ok(()) => {}
             Err(CaptureError::File { .. }) if follow => {}

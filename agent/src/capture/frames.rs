@@ -3,7 +3,7 @@
 //! With libpcap, by the program that the kernel would run. Without it, the ports are looked for by
 //! the gate's own parser, and a filter in libpcap's language is refused.
 
-use gate::Link;
+use gate::LinkType;
 
 use super::{CaptureError, Filter};
 
@@ -25,7 +25,11 @@ impl FrameFilter {
     /// [`CaptureError::Filter`] when it is no filter; [`CaptureError::NoLibpcap`] when it is one of
     /// the operator's own and this agent was built without libpcap.
     #[cfg(feature = "pcap")]
-    pub(super) fn compile(number: i32, _link: Link, filter: &Filter) -> Result<Self, CaptureError> {
+    pub(super) fn compile(
+        number: i32,
+        _link: LinkType,
+        filter: &Filter,
+    ) -> Result<Self, CaptureError> {
         let filter = filter.to_string();
         let dead = pcap::Capture::dead(pcap::Linktype(number));
         let program = dead.and_then(|dead| dead.compile(&filter, true));
@@ -41,7 +45,11 @@ impl FrameFilter {
     ///
     /// [`CaptureError::NoLibpcap`] when it is one of the operator's own.
     #[cfg(not(feature = "pcap"))]
-    pub(super) fn compile(_number: i32, link: Link, filter: &Filter) -> Result<Self, CaptureError> {
+    pub(super) fn compile(
+        _number: i32,
+        link: LinkType,
+        filter: &Filter,
+    ) -> Result<Self, CaptureError> {
         ports::Ports::new(link, filter).map(Self)
     }
 
@@ -63,18 +71,18 @@ impl FrameFilter {
 mod ports {
     use std::collections::BTreeSet;
 
-    use gate::{Datagram, Link, Transport};
+    use gate::{Datagram, LinkType, Transport};
 
     use super::super::filter::UDP_LEN;
     use super::{CaptureError, Filter};
 
     pub(super) struct Ports {
-        link: Link,
+        link: LinkType,
         ports: BTreeSet<u16>,
     }
 
     impl Ports {
-        pub(super) fn new(link: Link, filter: &Filter) -> Result<Self, CaptureError> {
+        pub(super) fn new(link: LinkType, filter: &Filter) -> Result<Self, CaptureError> {
             match filter {
                 Filter::Ports { host, policy } => Ok(Self {
                     link,
@@ -142,8 +150,8 @@ mod tests {
     #[test]
     fn only_what_can_be_an_spa_packet_to_one_of_the_ports_passes() {
         const DLT_RAW: i32 = 12;
-        let ours = FrameFilter::compile(DLT_RAW, Link::RawIp, &filter()).unwrap();
-        let ports = ports::Ports::new(Link::RawIp, &filter()).unwrap();
+        let ours = FrameFilter::compile(DLT_RAW, LinkType::RawIp, &filter()).unwrap();
+        let ports = ports::Ports::new(LinkType::RawIp, &filter()).unwrap();
         for is_v6 in [false, true] {
             for (port, len, passes) in [
                 (62_201, 140, true),
@@ -165,7 +173,7 @@ mod tests {
     fn without_libpcap_a_filter_in_its_language_is_refused_by_name() {
         let own = Filter::Own("udp port 1".to_owned());
 
-        let refused = ports::Ports::new(Link::Ethernet, &own).map(|_| ());
+        let refused = ports::Ports::new(LinkType::Ethernet, &own).map(|_| ());
 
         let text = refused.unwrap_err().to_string();
         assert!(

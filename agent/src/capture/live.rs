@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::Duration;
 
-use gate::Link;
+use gate::LinkType;
 use nix::poll::{PollFd, PollFlags};
 use pcap::{Active, Direction};
 
@@ -33,7 +33,7 @@ pub(super) struct LiveCapture {
 enum State {
     Up {
         ring: pcap::Capture<Active>,
-        link: Link,
+        link: LinkType,
     },
     Down {
         failures: u32,
@@ -150,7 +150,7 @@ impl Capture for LiveCapture {
     }
 }
 
-fn open_ring(options: &LiveOptions) -> Result<(pcap::Capture<Active>, Link), CaptureError> {
+fn open_ring(options: &LiveOptions) -> Result<(pcap::Capture<Active>, LinkType), CaptureError> {
     let name = &options.interface;
     let failed = |cause: pcap::Error| down(name, &cause);
     let buffer_bytes = i32::try_from(options.buffer_bytes).unwrap_or(i32::MAX);

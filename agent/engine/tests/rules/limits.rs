@@ -103,7 +103,7 @@ fn frames_that_are_not_for_us_are_counted_by_what_they_are() {
 
     for frame in [&[0_u8; 60][..], &[0x45; 3]] {
         host.engine
-            .frame(frame, gate::Link::Ethernet, now, &mut replays);
+            .frame(frame, gate::LinkType::Ethernet, now, &mut replays);
     }
 
     let gate = host.engine.counters().gate;

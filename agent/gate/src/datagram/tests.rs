@@ -31,7 +31,7 @@ fn ethernet(ether_types: &[u8], packet: &[u8]) -> Vec<u8> {
     [&[0; 12], ether_types, packet].concat()
 }
 
-fn payload_of(frame: &[u8], link: Link) -> Result<&[u8], NotForUs> {
+fn payload_of(frame: &[u8], link: LinkType) -> Result<&[u8], NotForUs> {
     Datagram::parse(frame, link).map(|datagram| datagram.payload)
 }
 
@@ -41,17 +41,20 @@ fn every_link_leads_to_the_same_packet() {
     let sll = [&[0; 14][..], &[0x08, 0x00], &packet].concat();
     let sll2 = [&[0x08, 0x00][..], &[0; 18], &packet].concat();
     for (frame, link) in [
-        (packet.clone(), Link::RawIp),
-        (ethernet(&[0x08, 0x00], &packet), Link::Ethernet),
-        (ethernet(&[0x81, 0, 0, 5, 0x08, 0], &packet), Link::Ethernet),
+        (packet.clone(), LinkType::RawIp),
+        (ethernet(&[0x08, 0x00], &packet), LinkType::Ethernet),
+        (
+            ethernet(&[0x81, 0, 0, 5, 0x08, 0], &packet),
+            LinkType::Ethernet,
+        ),
         (
             ethernet(&[0x88, 0xa8, 0, 5, 0x81, 0, 0, 6, 0x08, 0], &packet),
-            Link::Ethernet,
+            LinkType::Ethernet,
         ),
-        (sll, Link::LinuxSll),
-        (sll2, Link::LinuxSll2),
-        ([&[2, 0, 0, 0], &packet[..]].concat(), Link::Loopback),
-        ([&[0, 0, 0, 2], &packet[..]].concat(), Link::Loopback),
+        (sll, LinkType::LinuxSll),
+        (sll2, LinkType::LinuxSll2),
+        ([&[2, 0, 0, 0], &packet[..]].concat(), LinkType::Loopback),
+        ([&[0, 0, 0, 2], &packet[..]].concat(), LinkType::Loopback),
     ] {
         assert_eq!(
             Datagram::parse(&frame, link),
@@ -76,7 +79,7 @@ fn padding_and_checksum_behind_the_packet_are_not_payload() {
     ]
     .concat();
 
-    assert_eq!(payload_of(&frame, Link::Ethernet), Ok(&b"knock"[..]));
+    assert_eq!(payload_of(&frame, LinkType::Ethernet), Ok(&b"knock"[..]));
 }
 
 #[test]
@@ -84,9 +87,9 @@ fn ipv6_is_read_behind_extension_headers() {
     let plain = ipv6(17, &udp(b"knock"));
     let options = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &udp(b"knock")].concat();
 
-    assert_eq!(payload_of(&plain, Link::RawIp), Ok(&b"knock"[..]));
+    assert_eq!(payload_of(&plain, LinkType::RawIp), Ok(&b"knock"[..]));
     assert_eq!(
-        payload_of(&ipv6(0, &options), Link::RawIp),
+        payload_of(&ipv6(0, &options), LinkType::RawIp),
         Ok(&b"knock"[..])
     );
 }
@@ -102,7 +105,7 @@ fn transports_without_ports_carry_what_follows_their_header() {
         (ipv4(47, 0, &gre), Transport::Gre),
         (ipv4(47, 0, &gre_with_all), Transport::Gre),
     ] {
-        let datagram = Datagram::parse(&packet, Link::RawIp).unwrap();
+        let datagram = Datagram::parse(&packet, LinkType::RawIp).unwrap();
 
         assert_eq!(
             (datagram.transport, datagram.payload),
@@ -121,7 +124,7 @@ fn tcp_options_are_not_payload() {
 
     let packet = ipv4(6, 0, &[&header[..], b"knock"].concat());
 
-    assert_eq!(payload_of(&packet, Link::RawIp), Ok(&b"knock"[..]));
+    assert_eq!(payload_of(&packet, LinkType::RawIp), Ok(&b"knock"[..]));
 }
 
 #[test]
@@ -133,7 +136,10 @@ fn fragments_are_refused_the_first_one_too() {
         ipv4(17, 185, &udp(b"knock")),
         ipv6(44, &v6_first),
     ] {
-        assert_eq!(payload_of(&packet, Link::RawIp), Err(NotForUs::Fragment));
+        assert_eq!(
+            payload_of(&packet, LinkType::RawIp),
+            Err(NotForUs::Fragment)
+        );
     }
 }
 
@@ -143,14 +149,14 @@ fn what_is_cut_off_or_contradicts_itself_is_damaged() {
     let mut udp_too_long = whole.clone();
     udp_too_long[25] = 0xff;
     for (frame, link) in [
-        (&whole[..30], Link::RawIp),
-        (&whole[..10], Link::RawIp),
-        (&udp_too_long[..], Link::RawIp),
-        (&ipv4(1, 0, &[8, 0, 0])[..], Link::RawIp),
-        (&ipv4(47, 0, &[0x80, 0, 8, 0])[..], Link::RawIp),
-        (&[0; 13][..], Link::Ethernet),
-        (&[][..], Link::RawIp),
-        (&[0; 3][..], Link::Loopback),
+        (&whole[..30], LinkType::RawIp),
+        (&whole[..10], LinkType::RawIp),
+        (&udp_too_long[..], LinkType::RawIp),
+        (&ipv4(1, 0, &[8, 0, 0])[..], LinkType::RawIp),
+        (&ipv4(47, 0, &[0x80, 0, 8, 0])[..], LinkType::RawIp),
+        (&[0; 13][..], LinkType::Ethernet),
+        (&[][..], LinkType::RawIp),
+        (&[0; 3][..], LinkType::Loopback),
     ] {
         assert_eq!(payload_of(frame, link), Err(NotForUs::Damaged), "{frame:?}");
     }
@@ -165,16 +171,16 @@ fn what_is_neither_ip_nor_a_known_transport_is_not_for_us() {
     );
     let pptp = ipv4(47, 0, &[0x20, 1, 0x88, 0x0b, 0, 0, 0, 0]);
 
-    assert_eq!(payload_of(&arp, Link::Ethernet), Err(NotForUs::NotIp));
+    assert_eq!(payload_of(&arp, LinkType::Ethernet), Err(NotForUs::NotIp));
     assert_eq!(
-        payload_of(&three_tags, Link::Ethernet),
+        payload_of(&three_tags, LinkType::Ethernet),
         Err(NotForUs::NotIp)
     );
     assert_eq!(
-        payload_of(&ipv4(50, 0, b"esp"), Link::RawIp),
+        payload_of(&ipv4(50, 0, b"esp"), LinkType::RawIp),
         Err(NotForUs::Transport)
     );
-    assert_eq!(payload_of(&pptp, Link::RawIp), Err(NotForUs::Transport));
+    assert_eq!(payload_of(&pptp, LinkType::RawIp), Err(NotForUs::Transport));
 }
 
 #[test]
@@ -183,7 +189,7 @@ fn sources_that_no_sender_can_have_are_refused() {
         let mut packet = ipv4(17, 0, &udp(b"knock"));
         packet[12..16].copy_from_slice(&source);
 
-        assert_eq!(payload_of(&packet, Link::RawIp), Err(NotForUs::Source));
+        assert_eq!(payload_of(&packet, LinkType::RawIp), Err(NotForUs::Source));
     }
 }
 
@@ -191,11 +197,11 @@ proptest::proptest! {
     #[test]
     fn no_frame_panics(frame in proptest::collection::vec(0_u8.., 0..120), link in 0..5) {
         let link = [
-            Link::Ethernet,
-            Link::LinuxSll,
-            Link::LinuxSll2,
-            Link::Loopback,
-            Link::RawIp,
+            LinkType::Ethernet,
+            LinkType::LinuxSll,
+            LinkType::LinuxSll2,
+            LinkType::Loopback,
+            LinkType::RawIp,
         ][usize::try_from(link).unwrap()];
 
         let _ = Datagram::parse(&frame, link);

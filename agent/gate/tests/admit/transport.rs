@@ -1,6 +1,6 @@
 //! Whole IP packets that the real client sent, through every transport it has.
 
-use gate::{Datagram, Decision, Link, Settings, Transport};
+use gate::{Datagram, Decision, LinkType, Settings, Transport};
 use vectors::{Transported, transported};
 
 use crate::rules::granted;
@@ -38,7 +38,7 @@ fn addresses_ports_and_payload_are_those_of_the_capture() {
         for frame in &vector.frames {
             let packet = hex::decode(&frame.ip_packet_hex).unwrap();
 
-            let datagram = Datagram::parse(&packet, Link::RawIp).unwrap();
+            let datagram = Datagram::parse(&packet, LinkType::RawIp).unwrap();
 
             let transport = match frame.protocol {
                 1 => Transport::Icmp,
@@ -86,6 +86,6 @@ fn admit(vector: &Transported, spa_over_http: bool) -> Decision {
     };
     let mut scene = Scene::with(&access_conf, settings);
     let packet = hex::decode(&vector.frames[0].ip_packet_hex).unwrap();
-    let datagram = Datagram::parse(&packet, Link::RawIp).unwrap();
+    let datagram = Datagram::parse(&packet, LinkType::RawIp).unwrap();
     scene.gate.admit(&datagram, scene.now, &mut scene.replays)
 }

@@ -182,7 +182,7 @@ fn next(capture: &mut FileCapture, max: usize, secs: u64) -> Result<Vec<u8>, Cap
     let mut marks = Vec::new();
     let steady = Duration::from_secs(secs);
     capture.next_batch(max, steady, &mut |arrival| {
-        let Arrival::Frame(Link::RawIp, frame) = arrival else {
+        let Arrival::Frame(LinkType::RawIp, frame) = arrival else {
             panic!("{arrival:?}");
         };
         marks.push(*frame.last().unwrap());
