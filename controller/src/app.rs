@@ -1,7 +1,7 @@
 //! The use cases, each a plain function of what is there, who asks, what for, and now.
 //!
-//! None knows how it was called: `grpc` converts from and to the wire, and another front converts in
-//! its own way. Permission was asked for before (`access`); what is checked here is whether the
+//! None knows how it was called: `grpc` converts from and to the wire, and another front converts
+//! in its own way. Permission was asked for before (`access`); what is checked here is whether the
 //! request makes sense.
 //!
 //! | file | use cases |

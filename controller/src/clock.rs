@@ -1,8 +1,8 @@
 //! The one place that reads the clock.
 //!
 //! Only the outermost code calls it: the handlers of `grpc`, the loops of `housekeeping`, `start`,
-//! and the store's writer for the length of a batch. Everything else has its time as an argument; a
-//! test (`tests/laws.rs`) sees to that.
+//! and the store's writer for the length of a batch. Everything else has its time as an argument;
+//! a test (`tests/laws.rs`) sees to that.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

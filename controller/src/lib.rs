@@ -14,9 +14,9 @@
 //! | `housekeeping` | telling hosts of claims; forgetting what is old |
 //! | `clock`, `timestamp` | the one place that reads the clock, and what it gives |
 //!
-//! A request passes TLS, the layers of tracing and `access`, then one handler of `grpc`, which calls
-//! one function of `app` with the time. That writes through the store and, when policy or membership
-//! changed, asks the rollout to compile.
+//! A request passes TLS, the layers of tracing and `access`, then one handler of `grpc`, which
+//! calls one function of `app` with the time. That writes through the store and, when policy or
+//! membership changed, asks the rollout to compile.
 
 mod access;
 mod app;

@@ -153,3 +153,6 @@ impl Rollout {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,7 +87,8 @@ pub(crate) fn spawn(
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
-        // Anyone can cause a refusal; what is broken here is logged where it is turned into a status.
+        // Anyone can cause a refusal; what is broken here is logged where it is turned into a
+        // status.
         .layer(
             TraceLayer::new_for_grpc()
                 .on_failure(DefaultOnFailure::new().level(tracing::Level::DEBUG)),

@@ -235,11 +235,11 @@ fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
     Settings::parse(&text).map_err(|mistakes| StartError::Settings { path, mistakes })
 }
 
-/// Finds out whether the database is the one that the last run left, and names this run in both the
-/// database and the directory. Returns the floor of the replay list.
+/// Finds out whether the database is the one that the last run left, and names this run in both
+/// the database and the directory. Returns the floor of the replay list.
 ///
-/// A database that was put back from a backup does not know what was claimed since. The run that it
-/// names is then not the one that the directory names, and the floor rises to now: packets from
+/// A database that was put back from a backup does not know what was claimed since. The run that
+/// it names is then not the one that the directory names, and the floor rises to now: packets from
 /// before are refused, so that a lost claim can never let one in twice.
 async fn name_this_run(dir: &DataDir, store: &Store) -> Result<u64, StartError> {
     let run = hex(&random::<16>()?);

@@ -58,8 +58,8 @@ impl Store {
         self.engine.close().await;
     }
 
-    /// Resolves when the store can no longer write, which only happens after [`close`](Self::close)
-    /// or a defect.
+    /// Resolves when the store can no longer write, which only happens after
+    /// [`close`](Self::close) or a defect.
     pub(crate) async fn closed(&self) {
         self.engine.closed().await;
     }
@@ -193,7 +193,8 @@ impl Store {
             .await
     }
 
-    /// A host's word on its policy. A rejected policy is not an applied one: the last applied stays.
+    /// A host's word on its policy. A rejected policy is not an applied one: the last applied
+    /// stays.
     pub(crate) async fn acknowledge(
         &self,
         host: u64,
@@ -286,8 +287,8 @@ impl Store {
             .await
     }
 
-    /// What others than `host` have claimed in these domains and what is still to be remembered, at
-    /// most `limit` of each domain.
+    /// What others than `host` have claimed in these domains and what is still to be remembered,
+    /// at most `limit` of each domain.
     pub(crate) async fn claims_of_others(
         &self,
         domains: Vec<[u8; 32]>,
@@ -308,8 +309,8 @@ impl Store {
             .await
     }
 
-    /// Forgets claims that need not be remembered after `before_secs`; at most `limit`, and says how
-    /// many.
+    /// Forgets claims that need not be remembered after `before_secs`; at most `limit`, and says
+    /// how many.
     pub(crate) async fn forget_claims(
         &self,
         before_secs: u64,
@@ -323,8 +324,8 @@ impl Store {
 
 /// The fleet's log.
 impl Store {
-    /// Stores those events of a host's journal that are not stored yet, and notes that the host was
-    /// heard. `records` are in rising order of `seq`.
+    /// Stores those events of a host's journal that are not stored yet, and notes that the host
+    /// was heard. `records` are in rising order of `seq`.
     ///
     /// A retry changes nothing. Whatever is wrong with a record is stored with it; gaps and broken
     /// chains are recorded as events of the controller's own, too. Nothing is refused, because an

@@ -1,4 +1,5 @@
-//! From the fleet's policy to each host's: which text a host should have, and whether it has changed.
+//! From the fleet's policy to each host's: which text a host should have, and whether it has
+//! changed.
 //!
 //! Two hosts that the same stanzas select have the same text, so a text is compiled once for each
 //! different selection and shared, not once for each host.

@@ -1,9 +1,9 @@
 //! The table of permissions in front of every service.
 //!
-//! TLS has verified a client certificate, if one was presented, against the fleet's CA. Here its one
-//! URI name is read and looked up in the roster, and its role must have the permission that the RPC
-//! needs. Enrollment has no certificate yet; everything else needs one. A banned member is turned
-//! away at its next request, whatever connection it has.
+//! TLS has verified a client certificate, if one was presented, against the fleet's CA. Here its
+//! one URI name is read and looked up in the roster, and its role must have the permission that
+//! the RPC needs. Enrollment has no certificate yet; everything else needs one. A banned member is
+//! turned away at its next request, whatever connection it has.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -168,3 +168,6 @@ fn only_uri<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

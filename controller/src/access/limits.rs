@@ -7,8 +7,8 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::error::Error;
 
-/// A stranger's requests in a second: joining, renewing, health. A whole fleet may stand behind one
-/// address, and each of these costs about a millisecond at most.
+/// A stranger's requests in a second: joining, renewing, health. A whole fleet may stand behind
+/// one address, and each of these costs about a millisecond at most.
 const STRANGER_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).unwrap();
 /// And at once.
 const STRANGER_BURST: NonZeroU32 = NonZeroU32::new(2_000).unwrap();

@@ -1,6 +1,7 @@
 //! What a member of the fleet may be permitted to do.
 
-/// One thing that a role may or may not do. It names the use case, not the way by which it is called.
+/// One thing that a role may or may not do. It names the use case, not the way by which it is
+/// called.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Permission {
     /// Make a policy the one in force, or put an older one back.

@@ -1,8 +1,8 @@
 //! Who belongs to the fleet, in memory: every request is authorized against this.
 //!
-//! The store is the truth. After a change is committed, [`Roster::refresh`] reads that member again;
-//! refreshes are in line behind each other, so that the last one sees the last commit and a ban can
-//! never be undone by a slower answer.
+//! The store is the truth. After a change is committed, [`Roster::refresh`] reads that member
+//! again; refreshes are in line behind each other, so that the last one sees the last commit and a
+//! ban can never be undone by a slower answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -20,7 +20,8 @@ pub(crate) struct NewClaim {
     pub(crate) forget_after_secs: u64,
 }
 
-/// Claims a message for the host that calls. What is won is told to the hosts that share the domain.
+/// Claims a message for the host that calls. What is won is told to the hosts that share the
+/// domain.
 pub(crate) async fn claim(
     context: &Context,
     caller: &Caller,

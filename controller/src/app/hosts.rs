@@ -68,8 +68,8 @@ pub(crate) async fn show(context: &Context, name: &str, now: Timestamp) -> Resul
     host.ok_or_else(|| unknown(name))
 }
 
-/// Opens the session of the host that calls; an older one ends. `clock` is asked whenever a policy is
-/// sent.
+/// Opens the session of the host that calls; an older one ends. `clock` is asked whenever a policy
+/// is sent.
 pub(crate) async fn open_session(
     context: &Context,
     caller: &Caller,

@@ -93,7 +93,8 @@ pub(crate) async fn apply(
     })
 }
 
-/// Stores an older text again, as a new generation on top of whatever is current, and publishes it.
+/// Stores an older text again, as a new generation on top of whatever is current, and publishes
+/// it.
 pub(crate) async fn rollback(
     context: &Context,
     caller: &Caller,

@@ -24,3 +24,63 @@ impl From<Error> for Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use fleet::Role;
+    use tonic::Code;
+
+    use super::*;
+    use crate::error::TokenRefused;
+    use crate::random::NoRandomness;
+    use crate::store::error::StoreError;
+    use crate::store::seal::SealError;
+
+    #[test]
+    fn a_caller_learns_its_own_mistakes_in_full() {
+        let taken = Error::NameTaken {
+            role: Role::Host,
+            name: "web-1".to_owned(),
+        };
+        let stale = Error::StaleBase {
+            base: 1,
+            current: 2,
+        };
+        for (error, code, words) in [
+            (Error::Unauthenticated, Code::Unauthenticated, "certificate"),
+            (
+                Error::Token(TokenRefused::Expired),
+                Code::PermissionDenied,
+                "token refused: it has expired",
+            ),
+            (Error::TooMany, Code::ResourceExhausted, "try again"),
+            (
+                Error::invalid("ttl", "at most 30days"),
+                Code::InvalidArgument,
+                "ttl: at most",
+            ),
+            (taken, Code::AlreadyExists, "`web-1`"),
+            (Error::not_found("host"), Code::NotFound, "no host"),
+            (stale, Code::FailedPrecondition, "generation 2"),
+        ] {
+            let status = Status::from(error);
+            assert_eq!(status.code(), code);
+            assert!(status.message().contains(words), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn a_caller_learns_of_our_faults_only_that_there_was_one() {
+        for error in [
+            Error::Store(StoreError::Damaged {
+                what: "members.role",
+            }),
+            Error::Store(StoreError::Seal(SealError::NotAuthentic)),
+            Error::Random(NoRandomness),
+        ] {
+            let status = Status::from(error);
+            assert_eq!(status.code(), Code::Internal);
+            assert!(status.message().starts_with("internal error"), "{status:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! The open sessions, one for each host.
 //!
-//! There is one slot per session that holds the host's latest target, never a queue: a host that is
-//! slow gets the newest and misses nothing.
+//! There is one slot per session that holds the host's latest target, never a queue: a host that
+//! is slow gets the newest and misses nothing.
 
 use std::collections::HashMap;
 

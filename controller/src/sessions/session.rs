@@ -58,7 +58,8 @@ impl Session {
         let ended = self.subscription.ended.clone();
         let directives = self.directives.clone();
         tokio::select! {
-            // In this order: whoever ends a session also drops its entry, which `serve` notices too.
+            // In this order: whoever ends a session also drops its entry, which `serve` notices
+            // too.
             biased;
             () = ended.cancelled() => {
                 // Room for this one word is not waited for: the host may be the one that is stuck.

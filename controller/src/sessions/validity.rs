@@ -25,7 +25,8 @@ impl Validity {
         }
     }
 
-    /// How long until half of it has passed, counted from its beginning: then the text is sent again.
+    /// How long until half of it has passed, counted from its beginning: then the text is sent
+    /// again.
     pub(crate) fn refresh_in(self, life: Option<Duration>, now: Timestamp) -> Duration {
         let Some(life) = life else {
             return Duration::MAX;

@@ -317,8 +317,8 @@ impl NewMember {
 // === impl StoredToken ===
 
 impl StoredToken {
-    /// What it is worth to the joiner with this identity key. The end of its life counts before who
-    /// redeemed it.
+    /// What it is worth to the joiner with this identity key. The end of its life counts before
+    /// who redeemed it.
     pub(crate) fn state(&self, identity_key: &[u8; 32], now_ms: u64) -> TokenState {
         if self.invitation.expires_at_secs <= now_ms / 1000 {
             return TokenState::Expired;

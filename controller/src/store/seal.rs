@@ -34,8 +34,8 @@ impl SealKey {
         Self(ChaCha20Poly1305::new(&Key::from(*key)))
     }
 
-    /// Nonce and ciphertext. The nonce is random: 96 bits are plenty for as many policies as a fleet
-    /// will ever have.
+    /// Nonce and ciphertext. The nonce is random: 96 bits are plenty for as many policies as a
+    /// fleet will ever have.
     pub(crate) fn seal(&self, place: &str, text: &str) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce).map_err(|_| SealError::Random)?;

@@ -1,4 +1,5 @@
-//! The store's engine for one controller on one machine: SQLite behind one writer and a few readers.
+//! The store's engine for one controller on one machine: SQLite behind one writer and a few
+//! readers.
 //!
 //! | file | what |
 //! |---|---|
@@ -10,8 +11,9 @@
 //! | `version_1` | events as the first version of the schema kept them |
 //! | `number` | unsigned numbers as SQLite keeps them |
 //!
-//! An answer to a write is given only after the commit is on disk (WAL, `synchronous=FULL`). A write
-//! that fails undoes itself alone (savepoint); the others in its transaction are not touched.
+//! An answer to a write is given only after the commit is on disk (WAL, `synchronous=FULL`). A
+//! write that fails undoes itself alone (savepoint); the others in its transaction are not
+//! touched.
 
 pub(super) mod claims;
 mod columns;
@@ -105,7 +107,8 @@ impl Sqlite {
         }
     }
 
-    /// Resolves when the writer is gone, which only happens after [`close`](Self::close) or a defect.
+    /// Resolves when the writer is gone, which only happens after [`close`](Self::close) or a
+    /// defect.
     pub(super) async fn closed(&self) {
         self.jobs.closed().await;
     }

@@ -6,8 +6,8 @@ use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{Claim, ClaimOutcome};
 
-/// See `Store::claim`. Insert-if-absent. The dangerous error is to say `Won` twice for one digest, which the primary key
-/// forbids whatever this code does.
+/// See `Store::claim`. Insert-if-absent. The dangerous error is to say `Won` twice for one digest,
+/// which the primary key forbids whatever this code does.
 pub(in crate::store) fn claim(
     connection: &Connection,
     claim: &Claim,

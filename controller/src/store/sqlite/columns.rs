@@ -22,8 +22,8 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Reads the body of `record`, which arrived at `now_ms` (milliseconds since the Unix epoch).
-    /// There is nothing that it refuses: an event that is refused would be lost to the auditor, and
-    /// would hold up all that follow.
+    /// There is nothing that it refuses: an event that is refused would be lost to the auditor,
+    /// and would hold up all that follow.
     pub(super) fn of(record: &EventRecord, now_ms: u64) -> Self {
         let mut flaws = Vec::new();
         let event = record.event().unwrap_or_else(|error| {

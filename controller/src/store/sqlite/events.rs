@@ -1,8 +1,8 @@
 //! The fleet's log: every host's journal, in the order in which it arrived, chained once more.
 //!
 //! Two chains. A host's own chain (`events.chain`) shows a change inside one journal; the fleet's
-//! (`events.log_chain`) covers every stored event with its place, host and time of arrival, so that
-//! nothing can be changed, taken out or put in without all that follows being recomputed.
+//! (`events.log_chain`) covers every stored event with its place, host and time of arrival, so
+//! that nothing can be changed, taken out or put in without all that follows being recomputed.
 
 use fleet::event::{Continuity, Event, EventRecord};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -36,10 +36,10 @@ pub(super) struct Place {
 
 /// Stores the events of one host's journal that are not stored yet.
 ///
-/// Idempotent: what is at or below the journal's last number is there already. `records` must be in
-/// rising order of `seq`. Whatever is wrong with one (a gap before it, a broken chain, a body that
-/// cannot be read) is stored with it and reported, because an event that is refused here would be
-/// lost to the auditor.
+/// Idempotent: what is at or below the journal's last number is there already. `records` must be
+/// in rising order of `seq`. Whatever is wrong with one (a gap before it, a broken chain, a body
+/// that cannot be read) is stored with it and reported, because an event that is refused here
+/// would be lost to the auditor.
 pub(super) fn append(
     connection: &Connection,
     host: &str,

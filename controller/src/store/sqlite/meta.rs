@@ -25,7 +25,8 @@ pub(super) fn journal_epoch(connection: &Connection) -> Result<String, StoreErro
     value(connection, JOURNAL_EPOCH)?.ok_or_else(|| damaged(JOURNAL_EPOCH))
 }
 
-/// Packets dated before this cannot be claimed: the list does not know what was granted until then.
+/// Packets dated before this cannot be claimed: the list does not know what was granted until
+/// then.
 fn replay_floor_secs(connection: &Connection) -> Result<u64, StoreError> {
     value(connection, REPLAY_FLOOR)?.ok_or_else(|| damaged(REPLAY_FLOOR))
 }

@@ -1,9 +1,9 @@
 //! Who opened what: reading the fleet's log.
 //!
-//! Newest first by the hosts' own time, a page at a time: the next page begins after the last row of
-//! the one before (keyset paging), so that no reading holds the database for long. Each question is
-//! driven by the one index that narrows it most, chosen here and not by the planner, whose guess
-//! changes with the data: address, port, user, host, kind, time.
+//! Newest first by the hosts' own time, a page at a time: the next page begins after the last row
+//! of the one before (keyset paging), so that no reading holds the database for long. Each
+//! question is driven by the one index that narrows it most, chosen here and not by the planner,
+//! whose guess changes with the data: address, port, user, host, kind, time.
 
 use fleet::EventRecord;
 use ipnet::IpNet;

@@ -9,7 +9,8 @@ use rusqlite::{Connection, Row};
 use super::columns::Columns;
 use super::events::{Place, insert};
 
-/// Moves every event of `events_1` into the table of today. Its place, chain values and ports stay.
+/// Moves every event of `events_1` into the table of today. Its place, chain values and ports
+/// stay.
 pub(super) fn move_events(connection: &Connection) -> rusqlite::Result<()> {
     let mut statement = connection.prepare("SELECT * FROM events_1 ORDER BY id")?;
     let mut rows = statement.query([])?;

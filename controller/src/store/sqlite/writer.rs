@@ -1,8 +1,8 @@
 //! The writer: one thread, and one transaction for everything that waits.
 //!
-//! An fsync costs as much as some hundred inserts, so the writer takes whatever is in the queue into
-//! one transaction and commits once. While it waits for the disk, the next lot gathers. Each write
-//! has a savepoint, so that one that fails undoes itself alone.
+//! An fsync costs as much as some hundred inserts, so the writer takes whatever is in the queue
+//! into one transaction and commits once. While it waits for the disk, the next lot gathers. Each
+//! write has a savepoint, so that one that fails undoes itself alone.
 
 use std::fmt;
 use std::time::Duration;
@@ -109,7 +109,8 @@ fn batch(connection: &Connection, first: Job, queue: &mut mpsc::Receiver<Message
     let mut answers = vec![first.0.run(connection)];
     let mut stop = false;
     let began = clock::instant();
-    // Whatever ran after the engine rolled back by itself would be committed alone, so nothing does.
+    // Whatever ran after the engine rolled back by itself would be committed alone, so nothing
+    // does.
     while answers.len() < BATCH_MAX
         && began.elapsed() < BATCH_TIME_MAX
         && !connection.is_autocommit()

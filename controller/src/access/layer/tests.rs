@@ -1,0 +1,147 @@
+use std::time::Duration;
+
+use fleet::Role;
+use rcgen::{CertificateParams, KeyPair, SanType};
+use tempfile::TempDir;
+
+use super::*;
+use crate::ca::{Authority, Subject};
+use crate::store::Store;
+use crate::store::fixture::{self, NOW_MS};
+use crate::store::model::Member;
+
+struct Door {
+    layer: AuthorizeLayer,
+    authority: Authority,
+    store: Store,
+    _dir: TempDir,
+}
+
+impl Door {
+    async fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let store = fixture::open(dir.path()).await;
+        let authority = Authority::create("prod", NOW_MS / 1000).unwrap();
+        Self {
+            layer: AuthorizeLayer {
+                fleet: "prod".into(),
+                roster: Arc::new(Roster::load(&store).await.unwrap()),
+                limits: Arc::new(RateLimits::new()),
+            },
+            authority: Authority::open(&authority).unwrap(),
+            store,
+            _dir: dir,
+        }
+    }
+
+    async fn join(&self, role: Role, name: &str) -> Member {
+        let member = fixture::join(&self.store, role, name).await;
+        let refreshed = self.layer.roster.refresh(&self.store, role, name).await;
+        refreshed.unwrap();
+        member
+    }
+
+    /// A certificate as the fleet's authority makes it, for whoever is named.
+    fn certificate(&self, id: u64, fleet: &str, role: Role, name: &str) -> Vec<u8> {
+        let subject = Subject {
+            id,
+            fleet,
+            role,
+            name,
+        };
+        let key = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&key);
+        let csr_der = request.unwrap().der().to_vec();
+        let life = Duration::from_secs(3600);
+        let made = self
+            .authority
+            .member(subject, &csr_der, NOW_MS / 1000, life);
+        made.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_its_members_and_nobody_elses() {
+    let door = Door::new().await;
+    let host = door.join(Role::Host, "web-1").await;
+    door.join(Role::Operator, "web-1").await;
+
+    let own = door.certificate(host.id, "prod", Role::Host, "web-1");
+    let other_fleet = door.certificate(host.id, "test", Role::Host, "web-1");
+    let other_role = door.certificate(host.id, "prod", Role::Operator, "web-1");
+    let other_id = door.certificate(host.id + 100, "prod", Role::Host, "web-1");
+    let nobody = door.certificate(host.id, "prod", Role::Host, "web-9");
+
+    let caller = door.layer.member(&own).unwrap();
+    assert_eq!(
+        (caller.id, caller.role, caller.name.as_str()),
+        (host.id, Role::Host, "web-1")
+    );
+    let refused = |der: &[u8]| door.layer.member(der).unwrap_err();
+    assert!(matches!(refused(&other_fleet), Error::Unauthenticated));
+    for der in [other_role, other_id, nobody] {
+        assert!(matches!(refused(&der), Error::NotMember));
+    }
+}
+
+#[tokio::test]
+async fn a_banned_members_certificate_is_refused_as_soon_as_the_roster_knows() {
+    let door = Door::new().await;
+    let host = door.join(Role::Host, "web-1").await;
+    let own = door.certificate(host.id, "prod", Role::Host, "web-1");
+    assert!(door.layer.member(&own).is_ok());
+
+    let event = fixture::event(fleet::EventKind::Banned, "banned");
+    let banned = door
+        .store
+        .ban(Role::Host, "web-1".to_owned(), event, NOW_MS)
+        .await;
+    banned.unwrap();
+    let roster = &door.layer.roster;
+    roster
+        .refresh(&door.store, Role::Host, "web-1")
+        .await
+        .unwrap();
+
+    let refused = door.layer.member(&own).unwrap_err();
+    assert!(matches!(refused, Error::Banned { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_certificate_with_another_name_beside_the_members_names_nobody() {
+    let door = Door::new().await;
+    let uri = fleet::member_uri("prod", Role::Operator, "root");
+    let uri = SanType::URI(uri.as_str().try_into().unwrap());
+    let dns = SanType::DnsName("controller.example".try_into().unwrap());
+    let key = KeyPair::generate().unwrap();
+
+    for names in [vec![uri.clone(), dns], vec![uri.clone(), uri], vec![]] {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        let certificate = params.self_signed(&key).unwrap();
+
+        let refused = door.layer.member(certificate.der()).unwrap_err();
+
+        assert!(matches!(refused, Error::Unauthenticated), "{refused}");
+    }
+    let refused = door.layer.member(b"no certificate at all").unwrap_err();
+    assert!(matches!(refused, Error::Unauthenticated), "{refused}");
+}
+
+#[tokio::test]
+async fn a_request_without_a_certificate_reaches_only_what_needs_no_permission() {
+    let door = Door::new().await;
+    let admit = |path: &str| {
+        let mut request = Request::builder().uri(path).body(()).unwrap();
+        door.layer.admit(&mut request)
+    };
+
+    assert!(admit("/postern.v1.Enrollment/Redeem").is_ok());
+    let refused = admit("/postern.v1.Operator/ListHosts").unwrap_err();
+    assert!(matches!(refused, Error::Unauthenticated), "{refused}");
+    let unlisted = admit("/postern.v1.Operator/Everything").unwrap_err();
+    assert!(
+        matches!(unlisted, Error::NotAllowed { role: None, .. }),
+        "{unlisted}"
+    );
+}
