@@ -10,17 +10,17 @@ use program::{Exit, Failure, PrintError};
 /// A cause of any type.
 pub(crate) type Cause = Box<dyn StdError + Send + Sync>;
 
-/// What a failed command tells: a message, its causes, and what to do about it.
+/// Content a failed command tells: a message, its causes, and what to do about it.
 #[derive(Debug)]
 pub(crate) struct CommandError {
     exit: Exit,
-    what: What,
+    content: Content,
     hint: Option<Cow<'static, str>>,
 }
 
 /// The message and its causes.
 #[derive(Debug)]
-enum What {
+enum Content {
     /// Words of ours.
     Words {
         message: String,
@@ -38,7 +38,7 @@ impl CommandError {
     fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
-            what: What::Words {
+            content: Content::Words {
                 message: message.into(),
                 cause: None,
             },
@@ -76,7 +76,7 @@ impl CommandError {
         Self {
             exit: failure.exit(),
             hint: failure.hint().map(|hint| hint.into_owned().into()),
-            what: What::Error(failure.into()),
+            content: Content::Error(failure.into()),
         }
     }
 
@@ -85,7 +85,7 @@ impl CommandError {
         let message = self.to_string();
         let cause = Some(cause.into());
         Self {
-            what: What::Words { message, cause },
+            content: Content::Words { message, cause },
             ..self
         }
     }
@@ -99,20 +99,20 @@ impl CommandError {
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
-            What::Words { message, cause: _ } => f.write_str(message),
-            What::Error(error) => error.fmt(f),
+        match &self.content {
+            Content::Words { message, cause: _ } => f.write_str(message),
+            Content::Error(error) => error.fmt(f),
         }
     }
 }
 
 impl StdError for CommandError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.what {
-            What::Words { message: _, cause } => cause
+        match &self.content {
+            Content::Words { message: _, cause } => cause
                 .as_deref()
                 .map(|cause| cause as &(dyn StdError + 'static)),
-            What::Error(error) => error.source(),
+            Content::Error(error) => error.source(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::{CommandError, Result};
+use crate::knock::request::login_name;
 
 /// Become a user, operator or auditor of a fleet
 ///
@@ -46,9 +47,7 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
         return Err(CommandError::refused("this token is for a host")
             .with_hint("run `postern-agent join --token TOKEN` on the host"));
     }
-    let requested_name = args
-        .name
-        .or_else(|| token.name.is_empty().then(crate::knock::ask::login_name));
+    let requested_name = args.name.or_else(|| token.name.is_empty().then(login_name));
     let options = JoinOptions {
         requested_name,
         controller: args.controller,

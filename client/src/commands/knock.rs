@@ -5,9 +5,9 @@ use spa::Allow;
 use crate::context::Context;
 use crate::error::Result;
 use crate::knock::args::KnockArgs;
-use crate::knock::ask::AllowBy;
 use crate::knock::outside;
 use crate::knock::packet::{self, Circumstances};
+use crate::knock::request::AllowBy;
 use crate::knock::target::{self, Target};
 
 pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
@@ -22,7 +22,7 @@ pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
         allow,
         host: target.name.clone(),
     };
-    let message = packet::message(&target.ask, &world)?;
+    let message = packet::message(&target.request, &world)?;
     let packet = packet::seal(&message, &target.keys, target.tagged)?;
 
     let mut lines = packet::fields(&message)?;

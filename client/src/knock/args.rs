@@ -33,7 +33,7 @@ pub(crate) struct KnockArgs {
     pub(crate) host: Option<String>,
 
     #[command(flatten)]
-    pub(crate) ask: AskArgs,
+    pub(crate) request: RequestArgs,
 
     #[command(flatten)]
     pub(crate) route: RouteArgs,
@@ -53,7 +53,7 @@ pub(crate) struct KnockArgs {
 /// What is asked for.
 #[derive(clap::Args, Debug, Default)]
 #[command(next_help_heading = "Request")]
-pub(crate) struct AskArgs {
+pub(crate) struct RequestArgs {
     /// Ports to open, as tcp/22,udp/53; in a fleet the one port that the directory names
     #[arg(short = 'A', long, value_name = "PORTS")]
     pub(crate) access: Option<Access>,

@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 
 use spa::{Allow, Keys, Message, MessageType, NatAccess, ProtoPort, Request, SealError};
 
-use super::ask::{Ask, Forward, Outer, What};
+use super::request::{Forward, KnockRequest, Outer, What};
 use crate::error::{CommandError, Result};
 
 /// What the world adds to a request.
@@ -22,22 +22,22 @@ pub(crate) struct Circumstances {
 /// # Errors
 ///
 /// Exit code 2 when the request makes no sense.
-pub(crate) fn message(ask: &Ask, world: &Circumstances) -> Result<Message> {
-    let (request, nat_access, plain_type) = request(ask, world)?;
-    let timed = ask.timeout_secs > 0 && plain_type != MessageType::Command;
+pub(crate) fn message(wanted: &KnockRequest, world: &Circumstances) -> Result<Message> {
+    let (request, nat_access, plain_type) = request(wanted, world)?;
+    let timed = wanted.timeout_secs > 0 && plain_type != MessageType::Command;
     let message = Message {
         random: random_digits()?,
         username: world.username.clone(),
         timestamp_secs: world
             .now_secs
-            .checked_add_signed(ask.offset_secs)
+            .checked_add_signed(wanted.offset_secs)
             .ok_or_else(|| CommandError::usage("the time offset leads before 1970"))?,
         version: Message::VERSION.to_owned(),
         message_type: plain_type.with_timeout(timed),
         request,
         nat_access,
-        client_timeout_secs: if timed { ask.timeout_secs } else { 0 },
-        digest_type: ask.digest_type,
+        client_timeout_secs: if timed { wanted.timeout_secs } else { 0 },
+        digest_type: wanted.digest_type,
     };
     // Whatever cannot be written is told now, before anything is asked of the network.
     message
@@ -111,9 +111,12 @@ pub(crate) fn random_port() -> Result<u16> {
     }
 }
 
-fn request(ask: &Ask, world: &Circumstances) -> Result<(Request, Option<NatAccess>, MessageType)> {
+fn request(
+    wanted: &KnockRequest,
+    world: &Circumstances,
+) -> Result<(Request, Option<NatAccess>, MessageType)> {
     let allow = world.allow;
-    let (ports, forward) = match &ask.what {
+    let (ports, forward) = match &wanted.what {
         What::Command(command) => {
             let command = command.clone();
             let request = Request::Command { allow, command };

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs 
 use std::time::Duration;
 
 use super::args::{RouteArgs, Transport};
-use super::ask::port;
 use super::packet::random_port;
+use super::request::port;
 use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 

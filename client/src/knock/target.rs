@@ -10,8 +10,8 @@ use program::Failure as _;
 use spa::{Allow, ExchangePublic, Keys, ProtoPort};
 
 use super::args::KnockArgs;
-use super::ask::{AllowBy, Ask, What, login_name};
 use super::keys;
+use super::request::{AllowBy, KnockRequest, What, login_name};
 use super::send::Route;
 use crate::connection::Connection;
 use crate::directory::Directory;
@@ -32,7 +32,7 @@ pub(crate) struct Target {
     pub(crate) tagged: bool,
     pub(crate) username: String,
     pub(crate) allow: AllowBy,
-    pub(crate) ask: Ask,
+    pub(crate) request: KnockRequest,
     pub(crate) route: Route,
 }
 
@@ -75,11 +75,11 @@ async fn in_fleet(
         ))
         .with_hint("`postern profile show` lists the hosts; for one outside of the fleet use -D ADDRESS alone"));
     };
-    let mut ask = Ask::merge(&args.ask, &Stanza::default())?;
+    let mut request = KnockRequest::merge(&args.request, &Stanza::default())?;
     let route = Route::merge(&args.route, &Stanza::default())?;
-    choose_ports(ui, &mut ask, &entries)?;
+    choose_ports(ui, &mut request, &entries)?;
     // When none lets in what is asked for, the host says why not.
-    let entry = entry_for(&ask, &entries).unwrap_or(first);
+    let entry = entry_for(&request, &entries).unwrap_or(first);
     Ok(Target {
         name: host.to_owned(),
         address: args
@@ -90,9 +90,12 @@ async fn in_fleet(
         port: route.port.unwrap_or_else(|| spa_port(entry)),
         keys: pairwise(&membership, entry)?,
         tagged: args.keys.form().unwrap_or(true),
-        username: ask.username.clone().unwrap_or(membership.name),
-        allow: ask.allow.clone().unwrap_or(AllowBy::Known(Allow::Source)),
-        ask,
+        username: request.username.clone().unwrap_or(membership.name),
+        allow: request
+            .allow
+            .clone()
+            .unwrap_or(AllowBy::Known(Allow::Source)),
+        request,
         route,
     })
 }
@@ -140,8 +143,11 @@ pub(crate) fn spa_port(host: &DirectoryHost) -> u16 {
 }
 
 /// The entry that lets in what is asked for: another one may have another SPA port.
-fn entry_for<'e>(ask: &Ask, entries: &[&'e DirectoryHost]) -> Option<&'e DirectoryHost> {
-    let permits = |entry: &DirectoryHost| match &ask.what {
+fn entry_for<'e>(
+    request: &KnockRequest,
+    entries: &[&'e DirectoryHost],
+) -> Option<&'e DirectoryHost> {
+    let permits = |entry: &DirectoryHost| match &request.what {
         What::Ports { ports, forward: _ } => {
             entry.ports.is_empty()
                 || ports
@@ -154,8 +160,8 @@ fn entry_for<'e>(ask: &Ask, entries: &[&'e DirectoryHost]) -> Option<&'e Directo
 }
 
 /// Fills in the one port that the directory names, and warns of those that it does not.
-fn choose_ports(ui: &Ui, ask: &mut Ask, entries: &[&DirectoryHost]) -> Result {
-    let What::Ports { ports, forward } = &mut ask.what else {
+fn choose_ports(ui: &Ui, request: &mut KnockRequest, entries: &[&DirectoryHost]) -> Result {
+    let What::Ports { ports, forward } = &mut request.what else {
         return Ok(());
     };
     let anything = entries.iter().any(|entry| entry.ports.is_empty());
@@ -211,9 +217,9 @@ fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
         .or_else(|| stanza.text("SPA_SERVER"))
         .ok_or_else(|| no_host(&rc))?
         .to_owned();
-    let ask = Ask::merge(&args.ask, &stanza)?;
-    require_ports(&ask)?;
-    let allow = ask.allow.clone().ok_or_else(|| {
+    let request = KnockRequest::merge(&args.request, &stanza)?;
+    require_ports(&request)?;
+    let allow = request.allow.clone().ok_or_else(|| {
         CommandError::usage("for which address? one of -a, -s and -R is needed").with_hint(
             "-a IP names it, -R asks a web page for it, -s takes wherever the packet comes from",
         )
@@ -230,16 +236,16 @@ fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
         port: route.port.unwrap_or(fleet::DEFAULT_SPA_PORT),
         keys,
         tagged: args.keys.form().unwrap_or(false),
-        username: ask.username.clone().unwrap_or_else(login_name),
+        username: request.username.clone().unwrap_or_else(login_name),
         allow,
-        ask,
+        request,
         route,
         name,
     })
 }
 
-fn require_ports(ask: &Ask) -> Result {
-    match &ask.what {
+fn require_ports(request: &KnockRequest) -> Result {
+    match &request.what {
         What::Ports { ports, .. } if ports.is_empty() => {
             Err(CommandError::usage("which port? nothing is asked for")
                 .with_hint("-A tcp/22 opens a port, -C runs a command"))

@@ -14,7 +14,7 @@ use spa::{ExchangePublic, ProtoPort};
 
 use crate::host::HostFacts;
 use crate::policy::Policy;
-use crate::print::{Form, Printer, Secrets};
+use crate::print::{Printer, Scope, Secrets};
 use crate::stanza::{Stanza, StanzaKey, is_username};
 
 /// The policy of one host, as its agent gets it.
@@ -54,12 +54,12 @@ pub fn compile(
     for stanza in selected() {
         match &stanza.key {
             StanzaKey::Static(_) | StanzaKey::User { .. } => {
-                printer.stanza(stanza, Form::ForHost(None));
+                printer.stanza(stanza, Scope::ForHost(None));
                 stanzas += 1;
             }
             StanzaKey::Pairwise => {
                 for user in permitted(stanza, users) {
-                    printer.stanza(stanza, Form::ForHost(Some(user)));
+                    printer.stanza(stanza, Scope::ForHost(Some(user)));
                     stanzas += 1;
                 }
             }

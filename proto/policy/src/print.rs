@@ -29,7 +29,7 @@ pub enum Secrets {
 
 /// What stands in the place of some lines of a stanza when it is compiled for a host.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Form<'a> {
+pub(crate) enum Scope<'a> {
     /// All its own lines.
     Whole,
     /// Without HOSTS and PROTECT; with this user and her key in the place of a pairwise stanza's
@@ -83,7 +83,7 @@ impl Policy {
         let mut printer = Printer::new(secrets);
         printer.head(self);
         for stanza in &self.stanzas {
-            printer.stanza(stanza, Form::Whole);
+            printer.stanza(stanza, Scope::Whole);
         }
         printer.finish()
     }
@@ -96,7 +96,7 @@ impl Stanza {
     #[must_use]
     pub fn print(&self, secrets: Secrets) -> String {
         let mut printer = Printer::new(secrets);
-        printer.stanza(self, Form::Whole);
+        printer.stanza(self, Scope::Whole);
         printer.finish()
     }
 }
@@ -133,7 +133,7 @@ impl Printer {
     }
 
     /// One stanza, with an empty line in front unless it is the first text.
-    pub(crate) fn stanza(&mut self, stanza: &Stanza, form: Form<'_>) {
+    pub(crate) fn stanza(&mut self, stanza: &Stanza, scope: Scope<'_>) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
@@ -147,26 +147,28 @@ impl Printer {
         if let Some(port) = stanza.spa_server_port {
             self.line(Keyword::SpaServerPort, port);
         }
-        if matches!(form, Form::Whole) {
+        if matches!(scope, Scope::Whole) {
             for hosts in &stanza.hosts {
                 self.line(Keyword::Hosts, hosts);
             }
         }
-        self.who(stanza, form);
+        self.who(stanza, scope);
         self.what(stanza);
-        if matches!(form, Form::Whole) {
+        if matches!(scope, Scope::Whole) {
             self.ports(Keyword::Protect, &stanza.protect);
         }
     }
 
     /// Keys and users.
-    fn who(&mut self, stanza: &Stanza, form: Form<'_>) {
-        let user = match (form, &stanza.key) {
-            (Form::ForHost(user @ Some(_)), _) => user,
-            (Form::Whole | Form::ForHost(None), StanzaKey::User { user, public }) => {
+    fn who(&mut self, stanza: &Stanza, scope: Scope<'_>) {
+        let user = match (scope, &stanza.key) {
+            (Scope::ForHost(user @ Some(_)), _) => user,
+            (Scope::Whole | Scope::ForHost(None), StanzaKey::User { user, public }) => {
                 Some((&**user, public))
             }
-            (Form::Whole | Form::ForHost(None), StanzaKey::Static(_) | StanzaKey::Pairwise) => None,
+            (Scope::Whole | Scope::ForHost(None), StanzaKey::Static(_) | StanzaKey::Pairwise) => {
+                None
+            }
         };
         if let Some((user, public)) = user {
             self.line(Keyword::RequireUsername, user);

@@ -9,7 +9,7 @@ use crate::host::Selector;
 use crate::keyword::Keyword;
 use crate::mistake::Place;
 use crate::network::Networks;
-use crate::parse::keys::{Form, KeyLines};
+use crate::parse::keys::{Encoding, KeyLines};
 use crate::parse::values;
 use crate::ports::PortSet;
 use crate::problem::Problem;
@@ -130,10 +130,10 @@ impl Draft {
                 stanza.restrict_ports = PortSet::parse(value).map_err(shown)?
             }
             Keyword::Protect => stanza.protect = PortSet::parse(value).map_err(shown)?,
-            Keyword::Key => self.keys.encryption(Form::Passphrase, value, at)?,
-            Keyword::KeyBase64 => self.keys.encryption(Form::Base64, value, at)?,
-            Keyword::HmacKey => self.keys.hmac(Form::Passphrase, value)?,
-            Keyword::HmacKeyBase64 => self.keys.hmac(Form::Base64, value)?,
+            Keyword::Key => self.keys.encryption(Encoding::Passphrase, value, at)?,
+            Keyword::KeyBase64 => self.keys.encryption(Encoding::Base64, value, at)?,
+            Keyword::HmacKey => self.keys.hmac(Encoding::Passphrase, value)?,
+            Keyword::HmacKeyBase64 => self.keys.hmac(Encoding::Base64, value)?,
             Keyword::RequireUsername => self.usernames = Some((at, value.into())),
             Keyword::EncryptionMode => self.keys.mode(value)?,
             Keyword::HmacDigestType => self.keys.digest(value)?,

@@ -17,7 +17,7 @@ pub(crate) const REDACTED: &str = "[redacted";
 
 /// How a key is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Encoding {
     Passphrase,
     Base64,
 }
@@ -40,13 +40,18 @@ struct Pair {
 
 impl KeyLines {
     /// KEY and KEY_BASE64.
-    pub(crate) fn encryption(&mut self, form: Form, text: &str, at: Place) -> Result<(), Problem> {
+    pub(crate) fn encryption(
+        &mut self,
+        encoding: Encoding,
+        text: &str,
+        at: Place,
+    ) -> Result<(), Problem> {
         if self.pairs.len() == KEYS_MAX {
             return Err(Problem::new(format!(
                 "a stanza holds at most {KEYS_MAX} keys"
             )));
         }
-        let encryption = EncryptionKey::new(secret(form, text)?).map_err(|e| problem(&e))?;
+        let encryption = EncryptionKey::new(secret(encoding, text)?).map_err(|e| problem(&e))?;
         let hmac = self.early_hmac.take();
         self.pairs.push(Pair {
             at,
@@ -57,8 +62,8 @@ impl KeyLines {
     }
 
     /// HMAC_KEY and HMAC_KEY_BASE64.
-    pub(crate) fn hmac(&mut self, form: Form, text: &str) -> Result<(), Problem> {
-        let key = HmacKey::new(secret(form, text)?).map_err(|e| problem(&e))?;
+    pub(crate) fn hmac(&mut self, encoding: Encoding, text: &str) -> Result<(), Problem> {
+        let key = HmacKey::new(secret(encoding, text)?).map_err(|e| problem(&e))?;
         let place = match self.pairs.last_mut() {
             Some(pair) => &mut pair.hmac,
             None => &mut self.early_hmac,
@@ -138,7 +143,7 @@ impl KeyLines {
     }
 }
 
-fn secret(form: Form, text: &str) -> Result<Secret, Problem> {
+fn secret(encoding: Encoding, text: &str) -> Result<Secret, Problem> {
     if text == PLACEHOLDER {
         let problem = Problem::new("the placeholder of the sample file is not a key");
         return Err(problem.hint("`head -c 32 /dev/urandom | base64` makes one"));
@@ -147,9 +152,9 @@ fn secret(form: Form, text: &str) -> Result<Secret, Problem> {
         let problem = Problem::new("the key was left out when this text was shown");
         return Err(problem.hint("put the key back in its place"));
     }
-    let secret = match form {
-        Form::Passphrase => Secret::from_passphrase(text),
-        Form::Base64 => Secret::from_base64(text).map_err(|e| problem(&e))?,
+    let secret = match encoding {
+        Encoding::Passphrase => Secret::from_passphrase(text),
+        Encoding::Base64 => Secret::from_base64(text).map_err(|e| problem(&e))?,
     };
     if secret.as_bytes().is_empty() {
         return Err(Problem::new("the key is empty"));

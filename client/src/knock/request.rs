@@ -4,7 +4,7 @@ use std::env;
 
 use spa::{Allow, DigestType, ProtoPort};
 
-use super::args::{Access, AskArgs, Nat, allow, offset_secs};
+use super::args::{Access, Nat, RequestArgs, allow, offset_secs};
 use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 
@@ -13,7 +13,7 @@ const RESOLVE_URL: &str = "https://www.cipherdyne.org/cgi-bin/myip";
 
 /// A request before the outside address, the time and the randomness are known.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct KnockRequest {
     pub(crate) what: What,
     /// `None` when nothing was said.
     pub(crate) allow: Option<AllowBy>,
@@ -63,16 +63,16 @@ pub(crate) enum AllowBy {
     Resolve(String),
 }
 
-// === impl Ask ===
+// === impl KnockRequest ===
 
-impl Ask {
+impl KnockRequest {
     /// Puts the command line on top of the rc stanza.
     ///
     /// # Errors
     ///
     /// Exit code 64 for a value of the stanza that cannot be read, 2 for options that contradict
     /// each other.
-    pub(crate) fn merge(args: &AskArgs, rc: &Stanza) -> Result<Self> {
+    pub(crate) fn merge(args: &RequestArgs, rc: &Stanza) -> Result<Self> {
         Ok(Self {
             what: what(args, rc)?,
             allow: allow_by(args, rc)?,
@@ -94,7 +94,7 @@ impl Ask {
     }
 }
 
-fn what(args: &AskArgs, rc: &Stanza) -> Result<What> {
+fn what(args: &RequestArgs, rc: &Stanza) -> Result<What> {
     if let Some(command) = &args.server_cmd {
         return Ok(What::Command(command.clone()));
     }
@@ -108,7 +108,7 @@ fn what(args: &AskArgs, rc: &Stanza) -> Result<What> {
     })
 }
 
-fn forward(args: &AskArgs, rc: &Stanza) -> Result<Option<Forward>> {
+fn forward(args: &RequestArgs, rc: &Stanza) -> Result<Option<Forward>> {
     let to = match &args.nat_access {
         Some(nat) => Some(nat.clone()),
         None => rc.read("NAT_ACCESS", str::parse)?,
@@ -136,7 +136,7 @@ fn forward(args: &AskArgs, rc: &Stanza) -> Result<Option<Forward>> {
     Ok(Some(Forward { to, local, outer }))
 }
 
-fn allow_by(args: &AskArgs, rc: &Stanza) -> Result<Option<AllowBy>> {
+fn allow_by(args: &RequestArgs, rc: &Stanza) -> Result<Option<AllowBy>> {
     if args.source_ip {
         return Ok(Some(AllowBy::Known(Allow::Source)));
     }
@@ -166,7 +166,7 @@ fn allow_by(args: &AskArgs, rc: &Stanza) -> Result<Option<AllowBy>> {
     }
 }
 
-fn resolve(args: &AskArgs, rc: &Stanza) -> Result<AllowBy> {
+fn resolve(args: &RequestArgs, rc: &Stanza) -> Result<AllowBy> {
     let url = args
         .resolve_url
         .as_deref()
@@ -188,7 +188,7 @@ fn resolve(args: &AskArgs, rc: &Stanza) -> Result<AllowBy> {
     Ok(AllowBy::Resolve(format!("{scheme}://{rest}")))
 }
 
-fn timeout_secs(args: &AskArgs, rc: &Stanza) -> Result<u32> {
+fn timeout_secs(args: &RequestArgs, rc: &Stanza) -> Result<u32> {
     if let Some(secs) = args.fw_timeout {
         return Ok(secs);
     }
@@ -201,7 +201,7 @@ fn timeout_secs(args: &AskArgs, rc: &Stanza) -> Result<u32> {
     Ok(stated.unwrap_or(0))
 }
 
-fn offset(args: &AskArgs, rc: &Stanza) -> Result<i64> {
+fn offset(args: &RequestArgs, rc: &Stanza) -> Result<i64> {
     match (args.time_offset_plus, args.time_offset_minus) {
         (Some(secs), _) => Ok(secs),
         (None, Some(secs)) => Ok(-secs),
