@@ -117,20 +117,27 @@ pub trait Capture: Send + fmt::Debug {
 /// Why packets do not come.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CaptureError {
+    /// The source is gone, or may not be used.
     #[error("cannot capture on {name}: {reason}")]
     Down { name: String, reason: String },
+    /// A mistake of the configuration.
     #[error("the filter `{filter}` is no filter: {reason}")]
     Filter { filter: String, reason: String },
+    /// Frames of a form that nobody here reads.
     #[error(
         "{name} has link type {number}, which is not one of Ethernet, cooked, raw IP, loopback"
     )]
     Link { name: String, number: i32 },
+    /// The cargo feature `pcap` is off.
     #[error("this agent was built without libpcap: it cannot {wanted}")]
     NoLibpcap { wanted: String },
+    /// Other bytes than a capture file has.
     #[error("{path} is not a capture file: {reason}")]
     NotCapture { path: String, reason: NotPcap },
+    /// The system gives no bytes.
     #[error("cannot read {path}: {reason}")]
     File { path: String, reason: String },
+    /// The system gives no socket.
     #[error("cannot listen on {address}: {reason}")]
     Socket { address: String, reason: String },
 }
