@@ -128,3 +128,6 @@ impl From<rusqlite::Error> for StoreError {
         Self::Engine(EngineError::new(error))
     }
 }
+
+#[cfg(test)]
+mod tests;
