@@ -5,7 +5,7 @@
 //! | `rpc` | the permission that each RPC needs; an RPC that is not listed is denied |
 //! | `permission`, `roles` | what may be permitted, and the one table of which role may do it |
 //! | `caller`, `roster` | who makes a request, and who belongs to the fleet |
-//! | `limits` | how much one peer may ask |
+//! | `limits` | how much one peer may ask, by the clock that it is given |
 //! | `layer` | all of this in front of every service |
 
 pub(crate) mod caller;

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::access::limits::RateLimits;
 use crate::access::roster::Roster;
@@ -92,7 +93,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     let authority = Authority::open(&ca)?;
     dir.write_identity("ca", &ca)?;
     dir.write_identity("server", &authority.server(now.secs())?)?;
-    let seal = random()?;
+    let seal = Zeroizing::new(random()?);
     dir.write_seal_key(&seal)?;
 
     let store = open_store(&dir, SealKey::new(&seal))?;
@@ -163,7 +164,7 @@ impl Running {
             roster,
             rollout,
             sessions,
-            limits: Arc::new(RateLimits::new()),
+            limits: Arc::new(RateLimits::new(clock::instant)),
             won,
             replay_floor_secs,
             stopping: CancellationToken::new(),

@@ -3,7 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use std::time::Instant;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter};
 
 use crate::error::Error;
 
@@ -29,8 +34,22 @@ pub(crate) enum Peer {
 /// The counters of all peers.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
-    members: DefaultKeyedRateLimiter<u64>,
-    strangers: DefaultKeyedRateLimiter<Option<IpAddr>>,
+    members: Limiter<u64>,
+    strangers: Limiter<Option<IpAddr>>,
+}
+
+type Limiter<K> = RateLimiter<K, DashMapStateStore<K>, InjectedClock, NoOpMiddleware<Instant>>;
+
+/// The clock that the limits were given.
+#[derive(Clone, Copy, Debug)]
+struct InjectedClock(fn() -> Instant);
+
+impl Clock for InjectedClock {
+    type Instant = Instant;
+
+    fn now(&self) -> Instant {
+        (self.0)()
+    }
 }
 
 // === impl Peer ===
@@ -50,12 +69,13 @@ impl Peer {
 // === impl RateLimits ===
 
 impl RateLimits {
-    pub(crate) fn new() -> Self {
+    /// Counts by this clock, which is asked at every request.
+    pub(crate) fn new(clock: fn() -> Instant) -> Self {
         let member = Quota::per_second(MEMBER_PER_SECOND).allow_burst(MEMBER_BURST);
         let stranger = Quota::per_second(STRANGER_PER_SECOND).allow_burst(STRANGER_BURST);
         Self {
-            members: RateLimiter::keyed(member),
-            strangers: RateLimiter::keyed(stranger),
+            members: RateLimiter::dashmap_with_clock(member, InjectedClock(clock)),
+            strangers: RateLimiter::dashmap_with_clock(stranger, InjectedClock(clock)),
         }
     }
 
@@ -81,11 +101,37 @@ impl RateLimits {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock;
+
+    thread_local! {
+        static NOW: Cell<Instant> = Cell::new(clock::instant());
+    }
+
+    /// The clock of these tests, one for each.
+    fn now() -> Instant {
+        NOW.get()
+    }
+
+    #[test]
+    fn a_peer_that_asked_too_much_may_ask_again_when_it_has_waited() {
+        let limits = RateLimits::new(now);
+        let loud = Peer::stranger("192.0.2.1".parse().ok());
+        while limits.admit(loud).is_ok() {}
+
+        NOW.set(NOW.get() + Duration::from_millis(9));
+        assert!(limits.admit(loud).is_err());
+        NOW.set(NOW.get() + Duration::from_millis(1));
+        assert!(limits.admit(loud).is_ok(), "a hundred in a second");
+        assert!(limits.admit(loud).is_err());
+    }
 
     #[test]
     fn one_peer_that_asks_too_much_does_not_stop_another() {
-        let limits = RateLimits::new();
+        let limits = RateLimits::new(now);
         let loud = Peer::stranger("192.0.2.1".parse().ok());
         let quiet = Peer::stranger("192.0.2.2".parse().ok());
 

@@ -72,7 +72,7 @@ impl Fleet {
             roster,
             rollout,
             sessions,
-            limits: Arc::new(RateLimits::new()),
+            limits: Arc::new(RateLimits::new(crate::clock::instant)),
             won: sender,
             replay_floor_secs: 5,
             stopping: CancellationToken::new(),

@@ -26,7 +26,7 @@ impl Door {
             layer: AuthorizeLayer {
                 fleet: "prod".into(),
                 roster: Arc::new(Roster::load(&store).await.unwrap()),
-                limits: Arc::new(RateLimits::new()),
+                limits: Arc::new(RateLimits::new(crate::clock::instant)),
             },
             authority: Authority::open(&authority).unwrap(),
             store,
