@@ -41,6 +41,7 @@ mod version_1;
 
 use std::path::{Path, PathBuf};
 
+use fleet::event::ChainVersion;
 use fleet::{Event, GrantId};
 use nix::fcntl::Flock;
 use rusqlite::Connection;
@@ -68,6 +69,7 @@ pub struct Journal {
     epoch: String,
     last_seq: u64,
     chain: [u8; 32],
+    chain_version: ChainVersion,
     remembered: Remembered,
     /// Whether digests lie on disk that memory does not hold (those kept for ever).
     any_forever: bool,
@@ -105,6 +107,7 @@ struct Staged {
     policy: Option<PolicyText>,
     access_file: Option<(u64, [u8; 32])>,
     prune_events_before_ms: Option<u64>,
+    chain_version: Option<ChainVersion>,
 }
 
 // === impl Journal ===
@@ -151,6 +154,14 @@ impl Journal {
     /// Stages generation and digest of the access file now in force.
     pub fn stage_access_file(&mut self, generation: u64, digest: [u8; 32]) {
         self.staged.access_file = Some((generation, digest));
+    }
+
+    /// The reader of this journal understands `version` of the chain: events are chained in it from
+    /// the next commit on. Never goes back.
+    pub fn use_chain_version(&mut self, version: ChainVersion) {
+        if version > self.chain_version {
+            self.staged.chain_version = Some(version);
+        }
     }
 
     /// The controller has all events of this journal up to `seq`.

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{ClaimAsk, Status};
+use fleet::Contract;
 use member::{ConnectError, Membership};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -80,8 +81,15 @@ pub struct Link {
 enum Connection {
     /// The first attempt is still under way.
     Starting,
-    Up(Channel),
+    Up(Peer),
     Down,
+}
+
+/// A controller that can be spoken to, and how.
+#[derive(Clone, Debug)]
+struct Peer {
+    channel: Channel,
+    contract: Contract,
 }
 
 /// The gate thread has stopped, so there is nobody left to work for.
@@ -133,6 +141,8 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
 struct Start {
     connection: watch::Sender<Connection>,
     pushed: watch::Sender<u64>,
+    /// Why the controller does not take our events; empty when it does.
+    audit_fault: watch::Sender<String>,
 }
 
 // === impl Start ===
@@ -162,19 +172,18 @@ impl Start {
         let connection = || link.connection.clone();
         let journal = events::Spool::new(journal);
 
-        let report = report::keep(connection(), status.clone());
+        let audit_fault = self.audit_fault.subscribe();
+        let report = report::keep(connection(), status.clone(), audit_fault);
         self.spawn(runtime, report, link);
         let claims = claims::answer(claims, connection(), orders.clone());
         self.spawn(runtime, claims, link);
-        let pushed = self.pushed.clone();
-        let events = events::push(
-            journal.clone(),
-            committed,
-            connection(),
-            orders.clone(),
-            pushed,
-        );
-        self.spawn(runtime, events, link);
+        let push = events::Push {
+            spool: journal.clone(),
+            orders: orders.clone(),
+            pushed: self.pushed.clone(),
+            audit_fault: self.audit_fault.clone(),
+        };
+        self.spawn(runtime, push.run(committed, connection()), link);
         let session = session::Session {
             controller,
             orders,
@@ -201,6 +210,7 @@ impl Link {
         let start = Start {
             connection: connection_sender,
             pushed: pushed_sender,
+            audit_fault: watch::Sender::new(String::new()),
         };
         (link, start)
     }
@@ -221,13 +231,13 @@ impl Link {
     }
 }
 
-/// Waits until the connection is up and gives the channel; `None` when the link is over.
-async fn up(connection: &mut watch::Receiver<Connection>) -> Option<Channel> {
+/// Waits until the connection is up and gives the peer; `None` when the link is over.
+async fn up(connection: &mut watch::Receiver<Connection>) -> Option<Peer> {
     let state = connection
         .wait_for(|connection| matches!(connection, Connection::Up(_)))
         .await;
     match &*state.ok()? {
-        Connection::Up(channel) => Some(channel.clone()),
+        Connection::Up(peer) => Some(peer.clone()),
         Connection::Starting | Connection::Down => None,
     }
 }

@@ -12,6 +12,7 @@ use std::sync::mpsc::SyncSender;
 
 use engine::{ClaimAnswer, CommandEnd, Rejected};
 use fleet::GrantId;
+use fleet::event::ChainVersion;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
 
@@ -29,6 +30,8 @@ pub enum Order {
     ClaimAnswer { seq: u64, answer: ClaimAnswer },
     /// The controller has committed all events up to `seq` of the journal `epoch`.
     EventsAcknowledged { epoch: String, seq: u64 },
+    /// The controller understands this version of the events' chain.
+    UseChainVersion(ChainVersion),
     /// Messages that siblings have claimed.
     Claimed(Vec<ClaimedDigest>),
     /// The firewall was found as it should be (`None`), or not, and has been repaired.

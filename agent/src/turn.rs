@@ -189,6 +189,7 @@ impl GateThread {
             Order::PolicyRejected(rejected) => self.reject_policy(rejected, now),
             Order::ClaimAnswer { seq, answer } => self.engine.claim_answered(seq, &answer, now),
             Order::EventsAcknowledged { epoch, seq } => self.host.journal.acknowledged(&epoch, seq),
+            Order::UseChainVersion(version) => self.host.journal.use_chain_version(version),
             Order::Claimed(digests) => {
                 for claimed in digests {
                     let until = claimed.forget_after_secs;

@@ -9,7 +9,7 @@ use agent::journal::{
     FILE_NAME, FloorReason, Journal, JournalError, JournalOptions, JournalReader, LiveGrant,
     Retention, Start,
 };
-use fleet::event::{BODY_BYTES_MAX, Continuity};
+use fleet::event::{BODY_BYTES_MAX, ChainVersion, Continuity};
 use fleet::{Event, EventKind, EventRecord, GrantId};
 use gate::{Now, ReplayLog as _};
 use harness::in_lab;
@@ -285,6 +285,26 @@ fn an_event_of_any_length_is_kept_at_a_length_that_every_controller_takes() {
     assert!(reason.starts_with("access.conf, line 7") && reason.ends_with("bytes cut]"));
 }
 
+#[test]
+fn events_are_chained_as_the_controller_understands_and_for_good_once_it_understands_more() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    for version in [ChainVersion::V1, ChainVersion::V2, ChainVersion::V1] {
+        start.journal.use_chain_version(version);
+        start.journal.stage(event(EventKind::Refused, 1));
+        start.journal.commit().unwrap();
+    }
+    drop(start);
+    let mut again = open(dir.path());
+    again.journal.stage(event(EventKind::Refused, 1));
+    again.journal.commit().unwrap();
+
+    let events = reader(dir.path()).events_after(0, 100).unwrap();
+    let versions: Vec<u32> = events.iter().map(|record| record.chain_version).collect();
+    assert_eq!(versions, [1, 2, 2, 2]);
+    assert_chained(&events);
+}
+
 /// The journal lay in tests/data: postern-agent 0.1.0 wrote it.
 #[test]
 fn a_journal_of_the_version_before_goes_on_with_its_events_grants_and_chain() {
@@ -302,12 +322,15 @@ fn a_journal_of_the_version_before_goes_on_with_its_events_grants_and_chain() {
     let mut start = open(dir.path());
     start.journal.stage(event(EventKind::AgentStarted, 6));
     start.journal.commit().unwrap();
+    start.journal.use_chain_version(ChainVersion::V2);
+    start.journal.stage(event(EventKind::AgentStarted, 7));
+    start.journal.commit().unwrap();
 
     assert_eq!(start.floor.why, FloorReason::Known);
     let events = reader(dir.path()).events_after(0, 100).unwrap();
     assert_chained(&events);
     let versions: Vec<u32> = events.iter().map(|record| record.chain_version).collect();
-    assert_eq!(versions, [1, 1, 1, 1, 1, 2]);
+    assert_eq!(versions, [1, 1, 1, 1, 1, 1, 2]);
     let found = &start.open_grants;
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].opened.stanza, "sre-ssh");

@@ -13,10 +13,17 @@ pub(crate) mod enrollment;
 pub(crate) mod operator;
 mod status;
 
+use fleet::Contract;
 use tonic::Request;
 
 use crate::access::caller::Caller;
 use crate::error::Error;
+
+/// Which version of the contract the program speaks that makes this request.
+fn contract<T>(request: &Request<T>) -> Contract {
+    let said = request.metadata().get("user-agent");
+    Contract::of_header(said.and_then(|said| said.to_str().ok()))
+}
 
 /// Who makes this request. Only RPCs that need a permission have one.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Error> {

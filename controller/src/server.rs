@@ -5,16 +5,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet::Contract;
 use fleet::wire::agent_server::AgentServer;
 use fleet::wire::audit_server::AuditServer;
 use fleet::wire::directory_server::DirectoryServer;
 use fleet::wire::enrollment_server::EnrollmentServer;
 use fleet::wire::operator_server::OperatorServer;
 use tokio::task::JoinHandle;
+use tonic::codegen::http::header::SERVER;
+use tonic::codegen::http::{HeaderValue, Response};
 use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
 use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::util::MapResponseLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
 use crate::access::layer::AuthorizeLayer;
@@ -93,6 +97,7 @@ pub(crate) fn spawn(
             TraceLayer::new_for_grpc()
                 .on_failure(DefaultOnFailure::new().level(tracing::Level::DEBUG)),
         )
+        .layer(MapResponseLayer::new(name_contract))
         .layer(authorize)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .add_routes(routes(context));
@@ -112,6 +117,19 @@ pub(crate) fn spawn(
             () = drained => tracing::warn!("requests were cut off"),
         }
     }))
+}
+
+/// Says in every answer, a refusal too, which version of the contract this program speaks.
+fn name_contract<B>(mut response: Response<B>) -> Response<B> {
+    let name = format!(
+        "postern/{} {}",
+        env!("CARGO_PKG_VERSION"),
+        Contract::of_this_program()
+    );
+    if let Ok(name) = HeaderValue::from_str(&name) {
+        response.headers_mut().insert(SERVER, name);
+    }
+    response
 }
 
 /// The five services of the contract, and health.

@@ -67,7 +67,10 @@ pub(crate) async fn channel(
     let endpoint = Endpoint::from_shared(format!("http://{}", fleet::SERVER_NAME))
         .map_err(|cause| ConnectError::network(address, cause.into()))?
         .origin(Uri::from_static("https://controller.postern.internal"))
-        .user_agent(concat!("postern/", env!("CARGO_PKG_VERSION")))
+        .user_agent(format!(
+            concat!("postern/", env!("CARGO_PKG_VERSION"), " {}"),
+            fleet::Contract::of_this_program()
+        ))
         .map_err(|cause| ConnectError::network(address, cause.into()))?
         .timeout(CALL_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)

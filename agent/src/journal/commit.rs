@@ -1,5 +1,6 @@
 //! One batch, one transaction, one sync.
 
+use fleet::event::ChainVersion;
 use fleet::{Event, EventRecord};
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -27,6 +28,7 @@ impl Journal {
             policy,
             access_file,
             prune_events_before_ms,
+            chain_version,
         } = &self.staged;
         !(digests.is_empty() && events.is_empty() && opened.is_empty() && closed.is_empty())
             || acknowledged.is_some()
@@ -34,6 +36,7 @@ impl Journal {
             || policy.is_some()
             || access_file.is_some()
             || prune_events_before_ms.is_some()
+            || chain_version.is_some()
     }
 
     /// Whether so much waits for a disk that takes nothing that no more packets can be judged.
@@ -61,6 +64,7 @@ impl Journal {
         let mut head = Head {
             last_seq: self.last_seq,
             chain: self.chain,
+            version: self.staged.chain_version.unwrap_or(self.chain_version),
         };
         let written = write(
             &mut self.connection,
@@ -74,6 +78,7 @@ impl Journal {
         }
         self.last_seq = head.last_seq;
         self.chain = head.chain;
+        self.chain_version = head.version;
         self.any_forever |= self.staged.digests.iter().any(|(_, secs)| *secs == 0);
         self.clear_staged();
         self.checkpointer.committed();
@@ -119,6 +124,7 @@ impl Journal {
             policy,
             access_file,
             prune_events_before_ms,
+            chain_version,
         } = &mut self.staged;
         digests.clear();
         digests.shrink_to(1024);
@@ -131,6 +137,7 @@ impl Journal {
         *policy = None;
         *access_file = None;
         *prune_events_before_ms = None;
+        *chain_version = None;
     }
 }
 
@@ -138,6 +145,7 @@ impl Journal {
 struct Head {
     last_seq: u64,
     chain: [u8; 32],
+    version: ChainVersion,
 }
 
 fn write(
@@ -157,6 +165,9 @@ fn write(
     }
     for id in &staged.closed {
         live_grants::remove(&transaction, *id)?;
+    }
+    if let Some(version) = staged.chain_version {
+        transaction.execute("UPDATE meta SET chain_version = ?1", [version.number()])?;
     }
     if let Some(policy) = &staged.policy {
         write_policy(&transaction, policy)?;
@@ -217,7 +228,8 @@ fn write_event(
     event: &Event,
     head: &mut Head,
 ) -> rusqlite::Result<Vec<u8>> {
-    let record = EventRecord::after(head.last_seq, &head.chain, event.clone());
+    let (seq, chain) = (head.last_seq, &head.chain);
+    let record = EventRecord::chained(head.version, seq, chain, event.clone());
     records::insert(connection, &record, event.at_ms, event.kind)?;
     head.last_seq = record.seq;
     head.chain = record.chain.as_slice().try_into().unwrap_or_default();

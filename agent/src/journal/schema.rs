@@ -80,6 +80,9 @@ const VERSION_1: &str = "
 const VERSION_2: &str = "
     ALTER TABLE event RENAME TO event_1;
 
+    -- How new events are chained: as the reader of the journal understands. Only grows.
+    ALTER TABLE meta ADD COLUMN chain_version INTEGER NOT NULL DEFAULT 1;
+
     -- The audit spool. The newest row is never deleted: it carries the numbering and the chain on.
     CREATE TABLE event (
         seq                 INTEGER PRIMARY KEY,

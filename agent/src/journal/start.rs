@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet::event::ChainVersion;
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -149,7 +150,11 @@ impl Journal {
             tracing::debug!(%cause, "no room for the whole log: commits will have to make it grow");
         }
         let clean = meta.clean || !existed;
-        let journal = Self::assemble(options, path, connection, meta, lock)?;
+        let mut journal = Self::assemble(options, path, connection, meta, lock)?;
+        if matches!(options.retention, Retention::Days(_)) {
+            // Nobody but this program reads it.
+            journal.use_chain_version(ChainVersion::V2);
+        }
         Ok(Start {
             policy: policy_of(&journal.connection, &journal.path)?,
             access_file: access_file(&journal.connection).map_err(cannot(&journal.path, "read"))?,
@@ -185,6 +190,7 @@ impl Journal {
             epoch: meta.epoch,
             last_seq,
             chain,
+            chain_version: meta.chain_version,
             remembered,
             any_forever: any_forever || options.window.is_none(),
             forgotten_secs: meta.forgotten_secs,
@@ -205,6 +211,7 @@ struct Meta {
     forgotten_secs: u64,
     not_before_secs: u64,
     window_secs: u64,
+    chain_version: ChainVersion,
 }
 
 fn make_dir(dir: &Path) -> Result<(), JournalError> {
@@ -282,6 +289,8 @@ fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, Journ
                 forgotten_secs: number("forgotten_secs")?,
                 not_before_secs: number("not_before_secs")?,
                 window_secs: number("window_secs")?,
+                chain_version: ChainVersion::of_number(row.get("chain_version")?)
+                    .unwrap_or_default(),
             })
         })
         .optional()
@@ -294,7 +303,7 @@ fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, Journ
     }
     let epoch = connection
         .query_row(
-            "INSERT INTO meta VALUES (1, lower(hex(randomblob(16))), ?1, 0, 0, 0, 0, 0)
+            "INSERT INTO meta VALUES (1, lower(hex(randomblob(16))), ?1, 0, 0, 0, 0, 0, 1)
              RETURNING epoch",
             params![boot_id],
             |row| row.get(0),
@@ -306,6 +315,7 @@ fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, Journ
         forgotten_secs: 0,
         not_before_secs: 0,
         window_secs: 0,
+        chain_version: ChainVersion::V1,
     })
 }
 

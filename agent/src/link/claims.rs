@@ -66,7 +66,7 @@ async fn ask_until_answered(
                     return ClaimAnswer::Unreachable;
                 }
             }
-            Connection::Up(channel) => match claim(channel, ask).await {
+            Connection::Up(peer) => match claim(peer.channel, ask).await {
                 Ok(answer) => return answer,
                 Err(status) if is_transient(&status) => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(status) => {

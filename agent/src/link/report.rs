@@ -22,10 +22,13 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn keep(
     mut connection: watch::Receiver<Connection>,
     mut status: watch::Receiver<Status>,
+    mut audit_fault: watch::Receiver<String>,
 ) {
-    while let Some(channel) = up(&mut connection).await {
+    while let Some(peer) = up(&mut connection).await {
         let now = status.borrow_and_update().clone();
-        let pause = match acknowledge(channel, &now).await {
+        let fault = audit_fault.borrow_and_update().clone();
+        let request = acknowledgement(&now, fault);
+        let pause = match acknowledge(peer.channel, request).await {
             Ok(()) => HEARTBEAT,
             Err(cause) => {
                 tracing::debug!(%cause, "acknowledgement failed");
@@ -39,19 +42,22 @@ pub(super) async fn keep(
             changed = status.changed(), if pause == HEARTBEAT => {
                 if changed.is_err() { return }
             }
+            changed = audit_fault.changed(), if pause == HEARTBEAT => {
+                if changed.is_err() { return }
+            }
         }
     }
 }
 
-async fn acknowledge(channel: Channel, status: &Status) -> Result<(), tonic::Status> {
-    let mut request = Request::new(acknowledgement(status));
+async fn acknowledge(channel: Channel, request: AcknowledgeRequest) -> Result<(), tonic::Status> {
+    let mut request = Request::new(request);
     request.set_timeout(TIMEOUT);
     AgentClient::new(channel).acknowledge(request).await?;
     Ok(())
 }
 
 /// A newer policy that was rejected is what the controller needs to hear about first.
-fn acknowledgement(status: &Status) -> AcknowledgeRequest {
+fn acknowledgement(status: &Status, audit_fault: String) -> AcknowledgeRequest {
     let Status {
         generation,
         digest,
@@ -65,12 +71,14 @@ fn acknowledgement(status: &Status) -> AcknowledgeRequest {
             policy_digest: rejected.digest.to_vec(),
             rejected: rejected.reasons.clone(),
             drift,
+            audit_fault,
         },
         None => AcknowledgeRequest {
             generation: *generation,
             policy_digest: wire_digest(*generation, digest),
             rejected: Vec::new(),
             drift,
+            audit_fault,
         },
     }
 }

@@ -9,16 +9,18 @@ use std::time::Duration;
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{self, ClaimedDigests, Directive, PolicySnapshot, SessionRequest};
+use fleet::{Capability, Contract, event::ChainVersion};
 use member::ConnectError;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::Status;
+use tonic::metadata::MetadataMap;
 
 use super::backoff::Backoff;
 use super::claims::FOR_EVER;
 use super::events::Spool;
 use super::report::wire_digest;
-use super::{Connection, Controller, GateStopped, deliver};
+use super::{Connection, Controller, GateStopped, Peer, deliver};
 use crate::clock;
 use crate::orders::{ClaimedDigest, Order, OrderSender};
 use crate::policies::{self, PolicyVersion, Verdict};
@@ -124,13 +126,21 @@ impl Session {
         let mut client =
             AgentClient::new(channel.clone()).max_decoding_message_size(DIRECTIVE_BYTES_MAX);
         let request = self.request();
-        let mut stream = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
+        let response = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
             .await
             .map_err(|_| self.no_answer(OPEN_TIMEOUT))?
-            .map_err(|status| self.failed(status))?
-            .into_inner();
-        tracing::info!("connected to the controller");
-        self.connection.send_replace(Connection::Up(channel));
+            .map_err(|status| self.failed(status))?;
+        let contract = contract_of(response.metadata());
+        let mut stream = response.into_inner();
+        tracing::info!(contract = contract.version, "connected to the controller");
+        if contract.can(Capability::EventRecords) {
+            let order = Order::UseChainVersion(ChainVersion::V2);
+            if deliver(&self.orders, order).await == Err(GateStopped) {
+                return Ok(SessionEnd::Stopped);
+            }
+        }
+        let peer = Peer { channel, contract };
+        self.connection.send_replace(Connection::Up(peer));
 
         while let Some(directive) = stream
             .message()
@@ -212,6 +222,12 @@ impl Session {
             cause: format!("no answer within {} s", within.as_secs()).into(),
         }
     }
+}
+
+/// What the controller says of itself.
+fn contract_of(metadata: &MetadataMap) -> Contract {
+    let said = metadata.get("server");
+    Contract::of_header(said.and_then(|said| said.to_str().ok()))
 }
 
 /// What a sibling has claimed; `None` for what is no digest.

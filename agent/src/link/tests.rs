@@ -1,6 +1,7 @@
 //! The link against a controller in memory: what it does when all is well, and when it is not.
 
 mod fake;
+mod version_1;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -87,8 +88,12 @@ impl Desk {
         let wait = async {
             loop {
                 let _ = self.inbox.take(&mut self.waiting);
-                if let Some(order) = self.waiting.pop_front() {
-                    return order;
+                match self.waiting.pop_front() {
+                    Some(Order::UseChainVersion(version)) => {
+                        self.journal.use_chain_version(version);
+                    }
+                    Some(order) => return order,
+                    None => {}
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -476,6 +481,21 @@ async fn events_whose_acknowledgement_is_lost_are_pushed_again() {
     desk.acknowledged(2).await;
 
     assert_eq!(fake.state.lock().epochs.len(), 3);
+}
+
+#[tokio::test]
+async fn a_push_that_is_refused_is_told_to_the_controller_until_it_is_mended() {
+    let mut fake = Fake::start();
+    fake.state.lock().refuses_events = "too much text in one event".to_owned();
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
+    desk.record(2);
+
+    while seen(&mut fake.acknowledged).await.audit_fault != "too much text in one event" {}
+    fake.state.lock().refuses_events.clear();
+    desk.acknowledged(2).await;
+
+    while !seen(&mut fake.acknowledged).await.audit_fault.is_empty() {}
 }
 
 #[tokio::test]

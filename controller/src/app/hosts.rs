@@ -183,6 +183,7 @@ fn checked(acknowledgement: Acknowledgement) -> Result<Acknowledgement, Error> {
         digest,
         rejected,
         drift,
+        audit_fault,
     } = acknowledgement;
     // A host that has no policy yet has no digest either.
     if !digest.is_empty() {
@@ -194,6 +195,7 @@ fn checked(acknowledgement: Acknowledgement) -> Result<Acknowledgement, Error> {
         digest,
         rejected: rejected.map(|reason| shortened(reason)).collect(),
         drift: shortened(&drift),
+        audit_fault: shortened(&audit_fault),
     })
 }
 

@@ -103,12 +103,14 @@ impl Agent for AgentService {
             policy_digest,
             rejected,
             drift,
+            audit_fault,
         } = request.into_inner();
         let acknowledgement = Acknowledgement {
             generation,
             digest: policy_digest,
             rejected,
             drift,
+            audit_fault,
         };
         hosts::acknowledge(&self.context, &host, acknowledgement, clock::now()).await?;
         Ok(Response::new(AcknowledgeResponse {}))

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use fleet::wire::audit_server::Audit;
 use fleet::wire::{self, AuditRecord, ListEventsRequest};
+use fleet::{Capability, Contract, Event};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::caller;
+use super::{caller, contract};
 use crate::app::audit::{FIRST_PAGE, Listing};
 use crate::context::Context;
 use crate::error::Error;
@@ -38,12 +39,13 @@ impl Audit for AuditService {
         request: Request<ListEventsRequest>,
     ) -> Result<Response<Self::ListEventsStream>, Status> {
         let caller = caller(&request)?;
+        let contract = contract(&request);
         let listing = listing(request.into_inner())?;
 
         let (records, stream) = mpsc::channel(FIRST_PAGE);
         let context = Arc::clone(&self.context);
         self.context.tasks.spawn(async move {
-            let answer = answer(&context, listing, &records);
+            let answer = answer(&context, listing, &contract, &records);
             tokio::select! {
                 () = context.stopping.cancelled() => {}
                 answered = answer => if let Err(error) = answered {
@@ -61,6 +63,7 @@ impl Audit for AuditService {
 async fn answer(
     context: &Context,
     mut listing: Listing,
+    contract: &Contract,
     records: &mpsc::Sender<Result<AuditRecord, Status>>,
 ) -> Result<(), Error> {
     loop {
@@ -69,7 +72,7 @@ async fn answer(
             return Ok(());
         }
         for record in page {
-            if records.send(Ok(into_wire(record))).await.is_err() {
+            if records.send(Ok(into_wire(record, contract))).await.is_err() {
                 return Ok(());
             }
         }
@@ -119,23 +122,34 @@ fn network(text: &str) -> Result<IpNet, Error> {
         .map_err(|_| Error::invalid("source", format!("`{text}` is not an address or a prefix")))
 }
 
-fn into_wire(record: LogRow) -> AuditRecord {
+/// Callers who do not know records get the event itself, as far as it can be read.
+fn into_wire(record: LogRow, contract: &Contract) -> AuditRecord {
     let LogRow {
         id,
         host,
         epoch,
-        at_ms: _,
-        event,
+        at_ms,
+        event: record,
         stored_at_ms,
         flaw,
     } = record;
+    let knows_records = contract.can(Capability::EventRecords);
+    let event = (!knows_records).then(|| {
+        let seq = record.seq;
+        let unreadable = |_| Event {
+            seq,
+            at_ms,
+            ..Event::default()
+        };
+        record.clone().into_version_1().unwrap_or_else(unreadable)
+    });
     AuditRecord {
         id,
         host,
         epoch,
-        event: None,
+        event,
         stored_at_ms,
-        record: Some(event),
+        record: Some(record),
         flaw,
     }
 }

@@ -209,6 +209,7 @@ fn host(view: HostView) -> Host {
         applied_digest: _,
         rejected,
         drift,
+        audit_fault,
         agent_version,
         last_seen_ms,
     } = state;
@@ -228,6 +229,7 @@ fn host(view: HostView) -> Host {
         agent_version,
         stanzas,
         joined_at_ms: member.joined_at_ms,
+        audit_fault,
     }
 }
 

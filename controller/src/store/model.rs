@@ -129,6 +129,8 @@ pub(crate) struct HostState {
     pub(crate) rejected: Vec<String>,
     /// How the firewall differs from what it should be; empty when it does not.
     pub(crate) drift: String,
+    /// Why its events do not reach the log; empty when they do.
+    pub(crate) audit_fault: String,
     pub(crate) agent_version: String,
     pub(crate) last_seen_ms: u64,
 }
@@ -143,6 +145,8 @@ pub(crate) struct Acknowledgement {
     pub(crate) rejected: Vec<String>,
     /// How the firewall differs from what it should be; empty when it does not.
     pub(crate) drift: String,
+    /// Why its events do not reach the log; empty when they do.
+    pub(crate) audit_fault: String,
 }
 
 /// A policy that is to become a generation.

@@ -217,6 +217,7 @@ async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applie
         digest: vec![4; 32],
         rejected: vec!["line 1".to_owned(), "line 2".to_owned()],
         drift: "chain gone".to_owned(),
+        audit_fault: "too long".to_owned(),
     };
 
     let version = "0.1.0".to_owned();
@@ -234,6 +235,7 @@ async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applie
         applied_digest: vec![3; 32],
         rejected: rejected.rejected,
         drift: rejected.drift,
+        audit_fault: rejected.audit_fault,
         agent_version: "0.1.0".to_owned(),
         last_seen_ms: 8,
     };

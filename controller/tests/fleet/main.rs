@@ -12,3 +12,4 @@ mod joining;
 mod lasting;
 mod policy;
 mod support;
+mod version_1;

@@ -268,6 +268,7 @@ impl Member {
             policy_digest: snapshot.digest.clone(),
             rejected: rejected.iter().map(|reason| (*reason).to_owned()).collect(),
             drift: String::new(),
+            audit_fault: String::new(),
         };
         self.agent().acknowledge(request).await.unwrap();
     }

@@ -1,7 +1,7 @@
 //! What happened on a host, as the journal, the wire and the fleet's log all know it.
 //!
 //! An [`Event`] is the message of the contract itself. It becomes bytes exactly once, in
-//! [`EventRecord::after`]: these bytes, the *body*, are what is chained, journalled, pushed and
+//! [`EventRecord::chained`]: these bytes, the *body*, are what is chained, journalled, pushed and
 //! stored. So whoever hands events on need not know every field or kind of them, and a newer agent's
 //! events survive an older controller.
 //!
@@ -20,7 +20,7 @@ mod kind;
 mod limits;
 
 pub use body::Unreadable;
-pub use chain::{CHAIN_VERSION, Continuity};
+pub use chain::{ChainVersion, Continuity};
 pub use grant_id::{GrantId, InvalidGrantId};
 pub use kind::UnknownEventKind;
 pub use limits::BODY_BYTES_MAX;

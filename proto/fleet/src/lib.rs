@@ -5,11 +5,13 @@
 //! [`Event`]s, the bytes that a renewal signs) lives here once, so that the ends cannot disagree.
 //! This crate makes no connection and reads no clock.
 
+pub mod contract;
 pub mod event;
 mod identity;
 mod role;
 mod token;
 
+pub use contract::{Capability, Contract};
 pub use event::{Event, EventKind, EventRecord, GrantId, Outcome};
 pub use identity::{InvalidMemberUri, SERVER_NAME, member_uri, parse_member_uri, renewal_message};
 pub use role::{Role, UnknownRole};

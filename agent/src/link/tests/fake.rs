@@ -33,6 +33,8 @@ pub(super) struct State {
     /// Claims are never answered.
     pub(super) hang: bool,
     pub(super) claim_calls: u32,
+    /// Why pushes are refused; empty when they are not.
+    pub(super) refuses_events: String,
     directives: Vec<mpsc::UnboundedSender<Result<Directive, Status>>>,
 }
 
@@ -130,9 +132,12 @@ impl Agent for Service {
         let (directives, stream) = mpsc::unbounded_channel();
         self.state.lock().directives.push(directives);
         let _ = self.sessions.send(request.into_inner());
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(
-            stream,
-        ))))
+        let stream = Box::pin(UnboundedReceiverStream::new(stream));
+        let mut response: Response<Self::SessionStream> = Response::new(stream);
+        let contract = fleet::Contract::of_this_program().to_string();
+        let server = contract.parse().unwrap();
+        response.metadata_mut().insert("server", server);
+        Ok(response)
     }
 
     async fn acknowledge(
@@ -162,6 +167,10 @@ impl Agent for Service {
         &self,
         request: Request<PushEventsRequest>,
     ) -> Result<Response<PushEventsResponse>, Status> {
+        let refuses = self.state.lock().refuses_events.clone();
+        if !refuses.is_empty() {
+            return Err(Status::invalid_argument(refuses));
+        }
         let PushEventsRequest { epoch, records, .. } = request.into_inner();
         let acknowledged_seq = {
             let mut state = self.state.lock();

@@ -11,7 +11,8 @@ use crate::time;
 /// List the hosts: what they apply, and whether they are there
 ///
 /// JSON fields: name, address, spa_port, labels, target_generation, applied_generation, in_sync,
-/// connected, last_seen_ms, drift, rejected, banned, agent_version, stanzas, joined_at_ms.
+/// connected, last_seen_ms, drift, audit_fault, rejected, banned, agent_version, stanzas,
+/// joined_at_ms.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]

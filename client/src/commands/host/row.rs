@@ -18,6 +18,7 @@ pub(super) struct Row<'a> {
     pub(super) connected: bool,
     pub(super) last_seen_ms: u64,
     pub(super) drift: &'a str,
+    pub(super) audit_fault: &'a str,
     pub(super) rejected: &'a [String],
     pub(super) banned: bool,
     pub(super) agent_version: &'a str,
@@ -43,6 +44,7 @@ impl<'a> From<&'a Host> for Row<'a> {
             agent_version,
             stanzas,
             joined_at_ms,
+            audit_fault,
         } = host;
         Self {
             name,
@@ -58,6 +60,7 @@ impl<'a> From<&'a Host> for Row<'a> {
             connected: *connected,
             last_seen_ms: *last_seen_ms,
             drift,
+            audit_fault,
             rejected,
             banned: *banned,
             agent_version,
@@ -77,6 +80,7 @@ impl Row<'_> {
             } => "away",
             Row { rejected, .. } if !rejected.is_empty() => "policy rejected",
             Row { drift, .. } if !drift.is_empty() => "drift",
+            Row { audit_fault, .. } if !audit_fault.is_empty() => "events refused",
             Row { in_sync: false, .. } => "behind",
             Row { .. } => "in sync",
         }

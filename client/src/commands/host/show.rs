@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
     Ok(())
 }
 
-fn lines(row: &Row<'_>) -> [(&'static str, String); 13] {
+fn lines(row: &Row<'_>) -> [(&'static str, String); 14] {
     [
         ("name", row.name.to_owned()),
         ("address", row.address.to_owned()),
@@ -60,6 +60,7 @@ fn lines(row: &Row<'_>) -> [(&'static str, String); 13] {
         ("joined", time::short(row.joined_at_ms)),
         ("agent", row.agent_version.to_owned()),
         ("drift", row.drift.to_owned()),
+        ("events", row.audit_fault.to_owned()),
         ("rejected", row.rejected.join("; ")),
     ]
 }

@@ -22,6 +22,7 @@ async fn acknowledge_target(fleet: &Fleet, host: &Caller, rejected: &[&str]) {
         digest: target.compiled.digest.to_vec(),
         rejected: rejected.iter().map(|reason| (*reason).to_owned()).collect(),
         drift: String::new(),
+        audit_fault: String::new(),
     };
     acknowledge(&fleet.context, host, acknowledgement, after_secs(5))
         .await

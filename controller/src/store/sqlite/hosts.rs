@@ -28,13 +28,14 @@ pub(in crate::store) fn acknowledge(
         digest,
         rejected,
         drift,
+        audit_fault,
     } = acknowledgement;
     connection
         .prepare_cached(
             "UPDATE host_states SET
                 applied_generation = iif(?4 = '', ?2, applied_generation),
                 applied_digest = iif(?4 = '', ?3, applied_digest),
-                rejected = ?4, drift = ?5, last_seen_ms = ?6
+                rejected = ?4, drift = ?5, last_seen_ms = ?6, audit_fault = ?7
              WHERE member = ?1",
         )?
         .execute(params![
@@ -44,6 +45,7 @@ pub(in crate::store) fn acknowledge(
             rejected.join("\n"),
             drift,
             signed(now_ms),
+            audit_fault,
         ])?;
     Ok(())
 }
@@ -80,7 +82,7 @@ pub(in crate::store) fn states(
 ) -> Result<BTreeMap<u64, HostState>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT member, applied_generation, applied_digest, rejected, drift, agent_version,
-                last_seen_ms
+                last_seen_ms, audit_fault
          FROM host_states",
     )?;
     let states = statement.query_map([], |row| Ok((row.get(0)?, read(row)?)))?;
@@ -96,5 +98,6 @@ fn read(row: &Row<'_>) -> Result<HostState, rusqlite::Error> {
         drift: row.get(4)?,
         agent_version: row.get(5)?,
         last_seen_ms: row.get(6)?,
+        audit_fault: row.get(7)?,
     })
 }

@@ -1,16 +1,24 @@
 //! How a record follows from the one before, so that changing, removing or inserting one changes
 //! all chain values after it. The first record of an epoch follows 32 zero bytes.
 //!
-//! The version stands in every record: a journal that an older program began goes on with the
-//! version of today, and both parts can be checked.
+//! The version stands in every record: a journal that an older program began, or that is pushed to
+//! an older controller for a while, goes on with the version of today, and every part can be checked.
 
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::wire::{Event, EventKind, EventRecord};
 
-/// The version of the chain that this program writes.
-pub const CHAIN_VERSION: u32 = 2;
+/// How the chain value of a record is computed.
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+pub enum ChainVersion {
+    /// Over the fields of version 1 of the contract: for journals that go to a controller of that
+    /// version.
+    V1 = 1,
+    /// Over the bytes of the body.
+    #[default]
+    V2 = 2,
+}
 
 /// Whether a record follows from the one before.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,24 +30,68 @@ pub enum Continuity {
     Unknown,
 }
 
+// === impl ChainVersion ===
+
+impl ChainVersion {
+    /// As it stands in a record.
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The version of this number; `None` for one to come.
+    pub const fn of_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::V1),
+            2 => Some(Self::V2),
+            _ => None,
+        }
+    }
+}
+
 // === impl EventRecord ===
 
 impl EventRecord {
     /// The record of `event` after the one at `last_seq` whose chain value is `previous`.
+    pub fn after(last_seq: u64, previous: &[u8; 32], event: Event) -> Self {
+        Self::chained(ChainVersion::default(), last_seq, previous, event)
+    }
+
+    /// The same, chained in a version that the reader of the journal understands.
     ///
     /// The only place where an event becomes bytes, so the only place where it is made to fit
     /// ([`BODY_BYTES_MAX`](super::BODY_BYTES_MAX)).
-    pub fn after(last_seq: u64, previous: &[u8; 32], mut event: Event) -> Self {
+    pub fn chained(
+        version: ChainVersion,
+        last_seq: u64,
+        previous: &[u8; 32],
+        mut event: Event,
+    ) -> Self {
         event.seq = last_seq + 1;
         event.chain.clear();
         event.limit();
         let body = event.encode_to_vec();
+        let chain = match version {
+            ChainVersion::V1 => version_1(previous, &event),
+            ChainVersion::V2 => version_2(previous, &body),
+        };
         Self {
             seq: event.seq,
-            chain: version_2(previous, &body).to_vec(),
+            chain: chain.to_vec(),
             body,
-            chain_version: CHAIN_VERSION,
+            chain_version: version.number(),
         }
+    }
+
+    /// The event with its chain value, for a reader of version 1 of the contract. What that version
+    /// does not know is in it too, and is ignored there.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreadable`](super::Unreadable)
+    pub fn into_version_1(self) -> Result<Event, super::Unreadable> {
+        let mut event = self.event()?;
+        event.chain = self.chain;
+        Ok(event)
     }
 
     /// The record of an event that came with its chain value, as agents of version 1 of the contract
@@ -56,10 +108,10 @@ impl EventRecord {
 
     /// Whether this record follows from the one whose chain value is `previous`.
     pub fn follows(&self, previous: &[u8; 32]) -> Continuity {
-        let expected = match self.chain_version {
-            1 => self.event().ok().map(|event| version_1(previous, &event)),
-            2 => Some(version_2(previous, &self.body)),
-            _ => return Continuity::Unknown,
+        let expected = match ChainVersion::of_number(self.chain_version) {
+            Some(ChainVersion::V1) => self.event().ok().map(|event| version_1(previous, &event)),
+            Some(ChainVersion::V2) => Some(version_2(previous, &self.body)),
+            None => return Continuity::Unknown,
         };
         if expected.is_some_and(|expected| self.chain == expected) {
             Continuity::Follows
@@ -146,10 +198,8 @@ mod tests {
 
     #[test]
     fn a_journal_goes_on_with_the_version_of_today_after_what_an_older_program_wrote() {
-        let mut old = refused("alice", "");
-        old.seq = 1;
-        old.chain = version_1(&[0; 32], &old).to_vec();
-        let old = EventRecord::of_version_1(old);
+        let old = EventRecord::chained(ChainVersion::V1, 0, &[0; 32], refused("alice", ""));
+        let old = EventRecord::of_version_1(old.into_version_1().unwrap());
 
         let new = EventRecord::after(old.seq, &chain_of(&old), refused("bob", ""));
 

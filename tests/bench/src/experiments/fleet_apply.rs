@@ -174,6 +174,7 @@ async fn serve(
             policy_digest: snapshot.digest,
             rejected: Vec::new(),
             drift: String::new(),
+            audit_fault: String::new(),
         };
         client.acknowledge(request).await?;
         let applied = Applied {

@@ -5,11 +5,15 @@
     reason = "helpers of tests: a missing field should stop here"
 )]
 
+mod modules;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+
+use modules::Modules;
 
 /// Crates that must be functions of their arguments, and everything they may depend on.
 ///
@@ -185,6 +189,21 @@ fn sql_netfilter_and_pcap_stay_in_their_rooms() {
             }
         }
     }
+}
+
+#[test]
+fn no_files_of_a_crate_stand_in_a_circle() {
+    let mut found = Vec::new();
+    for package in metadata()["packages"].as_array().unwrap() {
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        let src = manifest.parent().unwrap().join("src");
+        if src.exists() {
+            let circles = Modules::of(&src).circles();
+            let name = package["name"].as_str().unwrap();
+            found.extend(circles.into_iter().map(|circle| (name.to_owned(), circle)));
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! Programs of version 1 of the contract, frozen in tests/contract-1, at today's controller: they
+//! join, get policy, claim, push and ask as they always did, and nothing of theirs is called damaged.
+
+use contract_1::wire as old;
+use contract_1::wire::agent_client::AgentClient;
+use contract_1::wire::audit_client::AuditClient;
+use contract_1::wire::enrollment_client::EnrollmentClient;
+use contract_1::wire::operator_client::OperatorClient;
+use fleet::wire::ListEventsRequest;
+use fleet::{Event, EventKind, EventRecord, Role};
+use sha2::{Digest as _, Sha256};
+
+use crate::support::{Fleet, Joiner, patiently};
+
+const EPOCH: &str = "00112233445566778899aabbccddeeff";
+const SSH: &str = "NAME ssh\nSOURCE ANY\nOPEN_PORTS tcp/22\nFW_ACCESS_TIMEOUT 30\n";
+
+/// A journal as agents of version 1 chained and sent it.
+fn journal(events: u64) -> Vec<old::Event> {
+    let mut chain = [0; 32];
+    let mut journal = Vec::new();
+    for seq in 1..=events {
+        let kind = contract_1::EventKind::GrantOpened;
+        let mut event = contract_1::Event::new(kind, 1_000_000 + seq * 1_000);
+        event.seq = seq;
+        event.user = "alice".to_owned();
+        event.source = format!("192.0.2.{seq}");
+        event.opened.clone_from(&event.source);
+        event.ports = vec!["tcp/22".to_owned()];
+        event.replay_digest = format!("{seq:064x}");
+        chain = event.chain(&chain);
+        journal.push(event.into_wire(chain));
+    }
+    journal
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_of_version_1_joins_enforces_claims_and_is_heard() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    let token = fleet.token(Role::Host, "web-1", &[]).await;
+    let joiner = Joiner::new();
+    let redeem = old::RedeemRequest {
+        token_secret: token.secret.to_vec(),
+        csr_der: joiner.csr(),
+        identity_key: joiner.identity.verifying_key().to_bytes().to_vec(),
+        exchange_key: joiner.exchange.to_vec(),
+        requested_name: String::new(),
+        address: "192.0.2.7".to_owned(),
+        spa_port: 0,
+    };
+    let stranger = fleet.stranger().await;
+    let joined = EnrollmentClient::new(stranger).redeem(redeem).await;
+    let certificate = joined.unwrap().into_inner().certificate_der;
+    let mut agent = AgentClient::new(fleet.channel(&certificate, &joiner).await);
+    operator.apply(0, SSH).await.unwrap();
+
+    let session = old::SessionRequest {
+        generation: 0,
+        policy_digest: Vec::new(),
+        agent_version: "0.1.0".to_owned(),
+    };
+    let mut directives = agent.session(session).await.unwrap().into_inner();
+    let first = patiently(directives.message()).await.unwrap().unwrap();
+    let Some(old::directive::Directive::Policy(policy)) = first.directive else {
+        panic!("the first directive is no policy: {first:?}")
+    };
+    assert_eq!(Sha256::digest(&policy.text).to_vec(), policy.digest);
+    let applied = old::AcknowledgeRequest {
+        generation: policy.generation,
+        policy_digest: policy.digest,
+        rejected: Vec::new(),
+        drift: String::new(),
+    };
+    agent.acknowledge(applied).await.unwrap();
+
+    let claim = old::ClaimRequest {
+        domain: vec![1; 32],
+        digest: vec![2; 32],
+        seq: 7,
+        forget_after_secs: 4_000_000_000,
+    };
+    assert!(agent.claim(claim).await.unwrap().into_inner().won);
+
+    let push = old::PushEventsRequest {
+        epoch: EPOCH.to_owned(),
+        events: journal(3),
+    };
+    let pushed = agent.push_events(push).await.unwrap().into_inner();
+    assert_eq!(pushed.acknowledged_seq, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_version_1_is_found_whole_and_goes_on_in_the_version_of_today() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let old_journal = journal(3);
+    let last = old_journal[2].chain.as_slice().try_into().unwrap();
+    let push = old::PushEventsRequest {
+        epoch: EPOCH.to_owned(),
+        events: old_journal,
+    };
+    let mut agent = AgentClient::new(host.channel.clone());
+    agent.push_events(push).await.unwrap();
+
+    // The agent is replaced by one of today.
+    let event = Event::new(EventKind::AgentStarted, 1_009_000);
+    let push = fleet::wire::PushEventsRequest {
+        epoch: EPOCH.to_owned(),
+        events: Vec::new(),
+        records: vec![EventRecord::after(3, &last, event)],
+    };
+    let pushed = host.agent().push_events(push).await.unwrap().into_inner();
+
+    assert_eq!(pushed.acknowledged_seq, 4);
+    let records = auditor.events(ListEventsRequest::default()).await;
+    let flaws: Vec<_> = records.iter().filter(|r| !r.flaw.is_empty()).collect();
+    assert_eq!(flaws.len(), 0, "{flaws:?}");
+    let kinds = records.iter().map(|r| r.record.as_ref().unwrap().event());
+    assert!(
+        kinds
+            .into_iter()
+            .all(|e| e.unwrap().kind() != EventKind::Drift)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_of_version_1_reads_what_agents_of_today_write() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let mut event = Event::new(EventKind::GrantOpened, 1_000_000);
+    event.user = "alice".to_owned();
+    event.grant_id = "0".repeat(32);
+    let push = fleet::wire::PushEventsRequest {
+        epoch: EPOCH.to_owned(),
+        events: Vec::new(),
+        records: vec![EventRecord::after(0, &[0; 32], event)],
+    };
+    host.agent().push_events(push).await.unwrap();
+
+    let question = old::ListEventsRequest {
+        user: "alice".to_owned(),
+        ..old::ListEventsRequest::default()
+    };
+    let mut client = AuditClient::new(auditor.channel.clone());
+    let mut answer = client.list_events(question).await.unwrap().into_inner();
+    let record = patiently(answer.message()).await.unwrap().unwrap();
+
+    let (event, _) = contract_1::Event::from_wire(record.event.unwrap()).unwrap();
+    assert_eq!(event.kind, contract_1::EventKind::GrantOpened);
+    assert_eq!((event.seq, event.user.as_str()), (1, "alice"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_of_version_1_applies_and_lists() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    fleet.join(Role::Host, "web-1").await;
+    let mut client = OperatorClient::new(operator.channel.clone());
+    let apply = old::ApplyPolicyRequest {
+        text: SSH.to_owned(),
+        base_generation: 0,
+        message: "because".to_owned(),
+        file: "access.conf".to_owned(),
+    };
+
+    let applied = client.apply_policy(apply).await.unwrap().into_inner();
+    let listed = client.list_hosts(old::ListHostsRequest {}).await;
+
+    assert_eq!(applied.generation, 1);
+    assert_eq!(listed.unwrap().into_inner().hosts[0].name, "web-1");
+}
