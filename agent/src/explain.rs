@@ -18,6 +18,8 @@ use gate::{
     Budget, CompiledPolicy, Datagram, Gate, MemoryReplayLog, Now, Settings, SharedKeys, Transport,
 };
 
+use program::PrintError;
+
 use crate::clock;
 use crate::policies::{self, InvalidAccessFile};
 
@@ -63,8 +65,8 @@ pub enum ExplainError {
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
     /// Standard output cannot be written.
-    #[error("cannot write to standard output")]
-    Output(#[source] io::Error),
+    #[error(transparent)]
+    Print(#[from] PrintError),
 }
 
 /// The longest payload of a UDP datagram. Of a longer line, no more than this is looked at.
@@ -121,7 +123,7 @@ fn explain(
             ..now(args)
         };
         let decision = gate.admit(&datagram, now, &mut replays);
-        line::print(&decision, &mut output).map_err(ExplainError::Output)?;
+        line::print(&decision, &mut output).map_err(PrintError::Stdout)?;
     }
     Ok(())
 }

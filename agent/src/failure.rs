@@ -1,7 +1,6 @@
 //! How each error of this program ends it, and who can do something about it: the one table.
 
 use std::borrow::Cow;
-use std::io::ErrorKind;
 
 use member::{FilesError, JoinError};
 use program::{Exit, Failure};
@@ -162,9 +161,8 @@ impl Failure for JoinFailed {
 impl Failure for StatusFailed {
     fn exit(&self) -> Exit {
         match self {
-            // Whoever reads has seen enough.
-            Self::Output(cause) if cause.kind() == ErrorKind::BrokenPipe => Exit::Done,
-            Self::NoAgent { .. } | Self::Silent { .. } | Self::Output(_) => Exit::Refused,
+            Self::Print(cause) => cause.exit(),
+            Self::NoAgent { .. } | Self::Silent { .. } => Exit::Refused,
         }
     }
 
@@ -174,7 +172,7 @@ impl Failure for StatusFailed {
                 "is it running? Its state directory is named with --state, and is its user's alone"
                     .into(),
             ),
-            Self::Silent { .. } | Self::Output(_) => None,
+            Self::Silent { .. } | Self::Print(_) => None,
         }
     }
 }
@@ -183,9 +181,8 @@ impl Failure for ExplainError {
     fn exit(&self) -> Exit {
         match self {
             Self::AccessFile(cause) => cause.exit(),
-            // Whoever reads has seen enough.
-            Self::Output(cause) if cause.kind() == ErrorKind::BrokenPipe => Exit::Done,
-            Self::Input(_) | Self::Output(_) => Exit::Refused,
+            Self::Print(cause) => cause.exit(),
+            Self::Input(_) => Exit::Refused,
         }
     }
 }

@@ -286,8 +286,8 @@ impl GateThread {
     /// Once per trouble and once per grant it costs; not once per turn.
     fn note_failed_commit(&mut self, cause: &JournalError, refused: usize) {
         if !self.regular.commit_fails || refused > 0 {
-            let source = std::error::Error::source(cause).map(ToString::to_string);
-            tracing::error!(%cause, source, refused, "nothing opens without its record");
+            let cause = program::one_line(cause);
+            tracing::error!(%cause, refused, "nothing opens without its record");
         }
         self.regular.commit_fails = true;
     }

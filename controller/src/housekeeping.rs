@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::chain::chain;
 use crate::clock;
 use crate::context::Context;
 use crate::store::model::Claim;
@@ -73,7 +72,7 @@ async fn forget_claims(context: &Context, now: Timestamp) {
             Ok(0) => break,
             Ok(claims) => tracing::debug!(claims, "claims forgotten"),
             Err(error) => {
-                tracing::warn!(error = chain(&error), "old claims stay");
+                tracing::warn!(error = %program::one_line(&error), "old claims stay");
                 break;
             }
         }

@@ -21,7 +21,6 @@
 mod access;
 mod app;
 mod ca;
-mod chain;
 mod clock;
 mod context;
 mod data_dir;

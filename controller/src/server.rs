@@ -111,7 +111,7 @@ pub(crate) fn spawn(
         tokio::select! {
             served = router.serve_with_incoming_shutdown(incoming, stop) => {
                 if let Err(error) = served {
-                    tracing::error!(%error, "the server ended");
+                    tracing::error!(error = %program::one_line(&error), "the server ended");
                 }
             }
             () = drained => tracing::warn!("requests were cut off"),

@@ -121,8 +121,7 @@ impl Membership {
             Age::Fresh => {}
             Age::Ripe => {
                 if let Err(error) = self.renew_at(address).await {
-                    let error = program::one_line(&error);
-                    tracing::warn!(%error, "the certificate is not renewed, and still valid");
+                    tracing::warn!(error = %program::one_line(&error), "the certificate is not renewed, and still valid");
                 }
             }
             Age::Expired => self.renew_at(address).await?,
@@ -161,8 +160,7 @@ impl Membership {
         let file = CertificateFile::new(&certificate_der, &key.pkcs8_der);
         if let Err(error) = files::save(&self.dir, &file) {
             // The next program has to renew again; this one can go on.
-            let error = program::one_line(&error);
-            tracing::warn!(%error, "the renewed certificate is not saved");
+            tracing::warn!(error = %program::one_line(&error), "the renewed certificate is not saved");
         }
         tracing::debug!(name = self.name, "certificate renewed");
         Ok(())
@@ -258,8 +256,7 @@ impl fmt::Debug for Membership {
 /// The stored certificate, or a word in the log about why there is none.
 fn load_certificate(dir: &Path) -> Option<CertificateFile> {
     files::load(dir).unwrap_or_else(|error| {
-        let error = program::one_line(&error);
-        tracing::warn!(%error, "the stored certificate is of no use");
+        tracing::warn!(error = %program::one_line(&error), "the stored certificate is of no use");
         None
     })
 }

@@ -1,10 +1,12 @@
 //! `postern-agent status`: what the running agent says about itself.
 
 use std::fmt::Write as _;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use program::PrintError;
 
 use crate::report::{Report, SOCKET_NAME};
 
@@ -34,8 +36,8 @@ pub enum StatusFailed {
         #[source]
         cause: io::Error,
     },
-    #[error("cannot write to standard output")]
-    Output(#[source] io::Error),
+    #[error(transparent)]
+    Print(#[from] PrintError),
 }
 
 /// For how long an answer is waited for: the agent gives up sooner.
@@ -49,15 +51,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(args: &StatusArgs) -> Result<(), StatusFailed> {
     let report = fetch(&args.state)?;
     let text = if args.json {
-        let object = serde_json::to_string(&report).map_err(|cause| cause.into());
-        object.map_err(StatusFailed::Output)? + "\n"
+        let object = serde_json::to_string(&report).map_err(io::Error::from);
+        object.map_err(PrintError::Stdout)? + "\n"
     } else {
         text(&report)
     };
-    let mut output = io::stdout().lock();
-    output
-        .write_all(text.as_bytes())
-        .map_err(StatusFailed::Output)
+    Ok(program::print(text)?)
 }
 
 /// Asks the agent that keeps its state in this directory.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use program::said_twice;
+use program::{PrintError, said_twice};
 
 use super::*;
 
@@ -61,7 +61,15 @@ fn failures() -> Vec<Box<dyn Failure>> {
         Box::new(JoinFailed::Runtime(cause())),
         Box::new(ExplainError::AccessFile(access_file())),
         Box::new(ExplainError::Input(cause())),
-        Box::new(ExplainError::Output(cause())),
+        Box::new(StatusFailed::NoAgent {
+            path: path(),
+            cause: cause(),
+        }),
+        Box::new(StatusFailed::Silent {
+            path: path(),
+            cause: cause(),
+        }),
+        Box::new(ExplainError::Print(PrintError::Stdout(cause()))),
     ]
 }
 
@@ -86,7 +94,7 @@ fn a_file_that_is_not_there_is_refused_and_one_with_mistakes_is_invalid() {
 
 #[test]
 fn output_that_nobody_reads_is_no_failure() {
-    let closed = ExplainError::Output(ErrorKind::BrokenPipe.into());
+    let closed = ExplainError::Print(PrintError::Stdout(io::ErrorKind::BrokenPipe.into()));
 
     assert_eq!(closed.exit(), Exit::Done);
 }

@@ -43,7 +43,7 @@ impl Spool {
         match task.await {
             Ok(Ok(value)) => Some(value),
             Ok(Err(error)) => {
-                tracing::error!(%error, "the journal cannot be read");
+                tracing::error!(error = %program::one_line(&error), "the journal cannot be read");
                 None
             }
             Err(_) => None,

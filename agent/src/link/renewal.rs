@@ -30,7 +30,7 @@ pub(super) async fn keep(member: Membership, address: String) {
         match member.renew_at(&address).await {
             Ok(()) => backoff = Backoff::between(RETRY_FIRST, RETRY_LAST),
             Err(error) => {
-                tracing::warn!(%error, "the certificate is not renewed");
+                tracing::warn!(error = %program::one_line(&error), "the certificate is not renewed");
                 tokio::time::sleep(backoff.next()).await;
             }
         }

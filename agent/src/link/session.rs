@@ -249,14 +249,14 @@ fn claimed(digest: &wire::ClaimedDigest) -> Option<ClaimedDigest> {
 
 /// An unreachable controller is the network's matter and soon over; a refusal needs a person.
 fn log(error: &ConnectError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let words = program::one_line(error);
     match error {
-        ConnectError::Unreachable { .. } => tracing::warn!(cause, "no session: {error}"),
+        ConnectError::Unreachable { .. } => tracing::warn!("no session: {words}"),
         ConnectError::NotTheController { .. }
         | ConnectError::Clock { .. }
         | ConnectError::Refused { .. }
         | ConnectError::Answer(_)
         | ConnectError::Files(_)
-        | ConnectError::Keys(_) => tracing::error!(cause, "no session: {error}"),
+        | ConnectError::Keys(_) => tracing::error!("no session: {words}"),
     }
 }

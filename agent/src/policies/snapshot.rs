@@ -4,7 +4,6 @@
 //! compiling happen off the gate thread: ten thousand stanzas take longer than a user should wait.
 
 use std::error::Error;
-use std::iter;
 use std::sync::Arc;
 
 use engine::{Rejected, Status};
@@ -118,8 +117,7 @@ pub fn compile(
 
 /// The error and its causes in words, one reason a line.
 fn reasons(error: &dyn Error) -> Vec<String> {
-    let text = iter::successors(error.source(), |cause| (*cause).source())
-        .fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    let text = program::one_line(error).to_string();
     let mut reasons: Vec<_> = text.lines().take(REASONS_MAX).map(str::to_owned).collect();
     let more = text.lines().count().saturating_sub(REASONS_MAX);
     if more > 0 {

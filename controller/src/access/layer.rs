@@ -25,7 +25,6 @@ use super::roles::may;
 use super::roster::Roster;
 use super::rpc::{Requirement, requirement};
 use crate::ca;
-use crate::chain::chain;
 use crate::error::Error;
 
 /// Puts the table in front of every service.
@@ -144,7 +143,7 @@ where
             Err(error) => {
                 tracing::debug!(
                     path = request.uri().path(),
-                    error = chain(&error),
+                    error = %program::one_line(&error),
                     "turned away"
                 );
                 let response = Status::from(error).into_http();

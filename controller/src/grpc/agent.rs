@@ -21,7 +21,6 @@ use crate::app::check::fixed;
 use crate::app::claims::NewClaim;
 use crate::app::hosts::{Hello, Opened};
 use crate::app::{claims, events, hosts};
-use crate::chain::chain;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -57,7 +56,7 @@ impl AgentService {
                 () = context.stopping.cancelled() => {}
             }
             if let Err(error) = hosts::note_seen(&context, &host, clock::now()).await {
-                tracing::debug!(host = host.name, error = chain(&error), "not noted as seen");
+                tracing::debug!(host = host.name, error = %program::one_line(&error), "not noted as seen");
             }
             tracing::info!(host = host.name, "session ended");
         });

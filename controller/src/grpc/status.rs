@@ -2,13 +2,12 @@
 
 use tonic::Status;
 
-use crate::chain::chain;
 use crate::error::{Error, Remedy};
 
 /// Decides what a caller may learn: its own mistakes in full, ours only that there was one.
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let message = chain(&error);
+        let message = program::one_line(&error).to_string();
         match error.remedy() {
             Remedy::Authenticate => Self::unauthenticated(message),
             Remedy::AskForPermission => Self::permission_denied(message),

@@ -10,7 +10,6 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::chain::chain;
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, StoreError};
 
@@ -102,7 +101,7 @@ pub(super) fn run(connection: &Connection, queue: &mut mpsc::Receiver<Message>) 
 /// Commits a write and all that wait behind it, and answers them. True when told to stop.
 fn batch(connection: &Connection, first: Job, queue: &mut mpsc::Receiver<Message>) -> bool {
     if let Err(cause) = begin(connection) {
-        tracing::error!(error = chain(&cause), "no transaction could be begun");
+        tracing::error!(error = %program::one_line(&cause), "no transaction could be begun");
         first.0.refuse(cause);
         return false;
     }
@@ -127,7 +126,7 @@ fn batch(connection: &Connection, first: Job, queue: &mut mpsc::Receiver<Message
     let committed = commit(connection);
     if let Err(error) = &committed {
         tracing::error!(
-            error = chain(error),
+            error = %program::one_line(error),
             writes = answers.len(),
             "a transaction was not committed"
         );
