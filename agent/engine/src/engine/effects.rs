@@ -70,9 +70,10 @@ impl Engine {
                 }
             }
         }
+        let retried = items.len();
         items.append(&mut self.items);
         self.counters.records_lost += give_up_excess(&mut items);
-        self.retried = items.len();
+        self.retried = retried.min(items.len());
         self.items = items;
         // Others may have had to wait for those.
         self.start_commands(now);

@@ -4,7 +4,7 @@ use engine::{Capabilities, Limits};
 use fleet::EventKind;
 use gate::SharedKeys;
 
-use crate::host::Host;
+use crate::host::{Faults, Host, Partly};
 use crate::packets::{PORTS_AND_COMMANDS, knock};
 
 #[test]
@@ -50,6 +50,63 @@ fn a_disk_that_takes_nothing_for_long_is_no_memory_that_grows_and_what_is_lost_i
     assert_eq!(host.kinds().last(), Some(&EventKind::GrantClosed));
     assert!(host.live.is_empty());
     assert_eq!(host.engine.counters().engine.records_lost, 1_000);
+}
+
+#[test]
+fn a_grant_that_could_not_be_recorded_or_opened_takes_no_place_of_the_limit() {
+    let limits = Limits {
+        grants_max: 2,
+        ..Limits::default()
+    };
+    let commit = Faults {
+        commit: true,
+        ..Faults::default()
+    };
+    let firewall = Faults {
+        firewall: Some(Partly::Nothing),
+        ..Faults::default()
+    };
+    for faults in [commit, firewall] {
+        let mut host = Host::with(PORTS_AND_COMMANDS, SharedKeys::None, limits);
+        host.faults = faults;
+        for source in 1..=2 {
+            host.arrive(source, &knock(source.into(), "tcp/22", 0, 0));
+        }
+        host.faults = Faults::default();
+        host.wait(1);
+
+        for source in 3..=4 {
+            host.arrive(source, &knock(source.into(), "tcp/22", 0, 1));
+        }
+
+        assert_eq!(host.open_rules().len(), 2, "{faults:?}");
+    }
+}
+
+#[test]
+fn what_is_said_while_a_batch_is_under_way_is_recorded_after_it_whether_or_not_that_fails() {
+    let mut host = Host::new();
+    let now = host.now();
+    for fails in [true, false] {
+        host.engine.firewall_drifted(Some("first".to_owned()), now);
+        let batch = host.engine.take_batch();
+        host.engine.firewall_drifted(Some("second".to_owned()), now);
+
+        match batch.commit(|_| if fails { Err(()) } else { Ok(()) }) {
+            Ok(committed) => host.engine.committed(committed, now),
+            Err((not_committed, ())) => host.engine.not_committed(not_committed, now),
+        }
+
+        let batch = host.engine.take_batch();
+        let reasons: Vec<_> = batch.records().map(|r| r.event().reason.clone()).collect();
+        let expected: &[&str] = if fails {
+            &["first", "second"]
+        } else {
+            &["second"]
+        };
+        assert_eq!(reasons, expected);
+        assert_eq!(batch.new_records().count(), 1);
+    }
 }
 
 #[test]
