@@ -11,7 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use engine::CommandEnd;
+use engine::{CommandEnd, CommandLine};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Group, Pid, User};
@@ -56,8 +56,8 @@ impl CommandRunner {
     pub fn start(&self, command: engine::Command) -> Result<(), CommandEnd> {
         let (orders, limit) = (self.orders.clone(), self.time_limit);
         let work = move || {
-            let id = command.id;
-            let end = run(&command, limit);
+            let engine::Command { id, line } = command;
+            let end = run(&line, limit);
             tracing::info!(grant_id = %id, %end, "command ended");
             // Stopped: the start of the command is in the audit already.
             let _ = orders.send(Order::CommandEnded { id, end });
@@ -78,13 +78,8 @@ impl CommandRunner {
     }
 }
 
-fn run(command: &engine::Command, limit: Duration) -> CommandEnd {
-    let engine::Command {
-        id: _,
-        text,
-        user,
-        group,
-    } = command;
+fn run(line: &CommandLine, limit: Duration) -> CommandEnd {
+    let CommandLine { text, user, group } = line;
     let started = prepare(text, user.as_deref(), group.as_deref()).and_then(|mut command| {
         command
             .spawn()

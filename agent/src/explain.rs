@@ -11,12 +11,9 @@ mod line;
 use std::io::{self, BufRead, Read as _, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use gate::{
-    Budget, CompiledPolicy, Datagram, Gate, MemoryReplayLog, Now, Settings, SharedKeys, Transport,
-};
+use gate::{Budget, Datagram, Gate, MemoryReplayLog, Now, Settings, Transport};
 
 use program::PrintError;
 
@@ -79,13 +76,8 @@ const PAYLOAD_BYTES_MAX: usize = 65_507;
 /// [`ExplainError`] when input or output fails, or the access file has mistakes: then with all of
 /// them.
 pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
-    let policy = policies::load(&args.access_file)?;
-    let compiled =
-        CompiledPolicy::new(&policy, None, 0, SharedKeys::None, now(args)).map_err(|cause| {
-            let path = args.access_file.clone();
-            InvalidAccessFile::CompiledPolicy { path, cause }
-        })?;
-    let mut gate = Gate::new(settings(args), Arc::new(compiled));
+    let compiled = policies::load(&args.access_file, now(args))?;
+    let mut gate = Gate::new(settings(args), compiled);
     explain(args, &mut gate, io::stdin().lock(), io::stdout().lock())
 }
 

@@ -1,8 +1,8 @@
 //! The link to the controller: everything of the agent that talks to the fleet.
 //!
 //! It runs on tokio beside the gate thread and never in its way. All that the gate thread gives and
-//! takes goes through [`Channels`]. Losing the controller ends nothing here: every task waits for the
-//! connection to come back, and the gate goes on with the policy it has.
+//! takes goes through [`Channels`]. Losing the controller ends nothing here: every task waits for
+//! the connection to come back, and the gate goes on with the policy it has.
 //!
 //! | task | does |
 //! |---|---|

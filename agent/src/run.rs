@@ -5,7 +5,7 @@
 //! | `gate` | capture → engine → journal → firewall; see [`turn`](crate::turn) |
 //! | `checkpointer` | moves the journal's log into its database |
 //! | `firewall` | looks at the base rules every few seconds and repairs them |
-//! | `signals` | SIGTERM and SIGINT stop, SIGHUP rereads the access file, SIGUSR1 logs the counters |
+//! | `signals` | SIGTERM, SIGINT stop; SIGHUP rereads the access file; SIGUSR1 logs the counters |
 //! | `status` | answers `postern-agent status` |
 //! | `command` | runs one permitted command, while it runs |
 //! | tokio | the link to the controller, if there is one |

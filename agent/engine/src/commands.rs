@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use fleet::GrantId;
 use gate::Grant;
-use policy::Permitted;
 
 use crate::settings::Limits;
 
@@ -15,6 +14,13 @@ use crate::settings::Limits;
 pub struct Command {
     /// Names it; its end carries the same.
     pub id: GrantId,
+    /// What to run, and as whom.
+    pub line: CommandLine,
+}
+
+/// What to run, and as whom.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CommandLine {
     /// As the message gives it.
     pub text: String,
     /// Who runs it; `None` means root.
@@ -44,7 +50,7 @@ pub enum CommandEnd {
 pub(crate) struct Commands {
     running_max: usize,
     waiting_max: usize,
-    waiting: VecDeque<Grant>,
+    waiting: VecDeque<(CommandLine, Grant)>,
     /// Recorded, or about to be; started when that is committed.
     starting: usize,
     running: BTreeMap<GrantId, Box<Grant>>,
@@ -85,16 +91,16 @@ impl Commands {
     }
 
     /// Lets a command wait for its turn, which may come at once. Gives it back when too many wait.
-    pub(crate) fn enqueue(&mut self, grant: Grant) -> Result<(), Box<Grant>> {
+    pub(crate) fn enqueue(&mut self, line: CommandLine, grant: Grant) -> Result<(), Box<Grant>> {
         if self.waiting.len() >= self.waiting_max + self.free() {
             return Err(Box::new(grant));
         }
-        self.waiting.push_back(grant);
+        self.waiting.push_back((line, grant));
         Ok(())
     }
 
     /// The next command whose turn has come. It counts as running from now on.
-    pub(crate) fn take_next(&mut self) -> Option<Grant> {
+    pub(crate) fn take_next(&mut self) -> Option<(CommandLine, Grant)> {
         if self.free() == 0 {
             return None;
         }
@@ -123,9 +129,9 @@ impl Commands {
     pub(crate) fn give_up(&mut self, keep: impl Fn(&Grant) -> bool) -> Vec<Grant> {
         let (kept, gone) = std::mem::take(&mut self.waiting)
             .into_iter()
-            .partition(|grant| keep(grant));
+            .partition::<VecDeque<_>, _>(|(_, grant)| keep(grant));
         self.waiting = kept;
-        Vec::from(gone)
+        gone.into_iter().map(|(_, grant)| grant).collect()
     }
 
     pub(crate) fn running(&self) -> usize {
@@ -139,22 +145,5 @@ impl Commands {
     fn free(&self) -> usize {
         let taken = self.starting + self.running.len();
         self.running_max.saturating_sub(taken)
-    }
-}
-
-// === impl Command ===
-
-impl Command {
-    /// `None` for a grant that opens ports.
-    pub(crate) fn of(id: GrantId, grant: &Grant) -> Option<Self> {
-        match grant.permit().what() {
-            Permitted::Command { text, user, group } => Some(Self {
-                id,
-                text: text.clone(),
-                user: user.clone(),
-                group: group.clone(),
-            }),
-            Permitted::Ports(_) => None,
-        }
     }
 }

@@ -81,10 +81,10 @@ impl Opening {
         self.grants.len()
     }
 
-    /// Returns the grants that depend on it, for the log.
-    pub fn given(&self) -> impl Iterator<Item = &Grant> {
+    /// Returns the grants that depend on it, each with its rules, for the log.
+    pub fn given(&self) -> impl Iterator<Item = (&Grant, &[Rule])> {
         self.grants.iter().filter_map(|live| match &live.origin {
-            Origin::Given(grant) => Some(&**grant),
+            Origin::Given(grant) => Some((&**grant, &*live.rules)),
             Origin::Recovered(_) => None,
         })
     }

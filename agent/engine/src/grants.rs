@@ -137,6 +137,9 @@ impl Grants {
         for grant in &gone {
             self.leave(grant);
         }
+        for rule in each_once(gone.iter().flat_map(|grant| grant.rules.iter().copied())) {
+            self.recount(rule);
+        }
         gone
     }
 
@@ -147,10 +150,7 @@ impl Grants {
         steady: Duration,
     ) -> TakenBack {
         let mut taken = TakenBack::default();
-        let mut rules: Vec<Rule> = rules.collect();
-        rules.sort_unstable();
-        rules.dedup();
-        for rule in rules {
+        for rule in each_once(rules) {
             match self.recount(rule) {
                 None => taken.close.push(rule),
                 Some(latest) => taken.shorten.push(Hole {
@@ -195,6 +195,13 @@ impl Grants {
         holders.latest = others.map(|grant| grant.deadline).max()?;
         Some(holders.latest)
     }
+}
+
+fn each_once(rules: impl Iterator<Item = Rule>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = rules.collect();
+    rules.sort_unstable();
+    rules.dedup();
+    rules
 }
 
 /// Whole seconds until `deadline`, never less than the time left.

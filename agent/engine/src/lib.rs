@@ -45,7 +45,7 @@ mod totals;
 pub use batch::{Batch, Committed, NotCommitted};
 pub use capabilities::{Capabilities, Unsupported};
 pub use claims::{ClaimAnswer, ClaimAsk};
-pub use commands::{Command, CommandEnd};
+pub use commands::{Command, CommandEnd, CommandLine};
 pub use counters::{Counters, EngineCounters};
 pub use effect::{Closing, Effect, Opening};
 pub use engine::{Adoption, Engine, Kernel, SavedGrant};

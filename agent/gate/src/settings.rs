@@ -24,9 +24,9 @@ pub struct Settings {
     /// Whether stanzas may run commands at all, where they say so.
     pub commands: bool,
     /// Whether the sender is looked for also where no sender of a permitted packet can be: among the
-    /// keys of stanzas with other SOURCE networks or another SPA_SERVER_PORT, and behind tags of other minutes. It changes no
-    /// grant, only reasons ("the message is 600 s old" instead of "no key"), and costs trials: for
-    /// explaining packets.
+    /// keys of stanzas with other SOURCE networks or another SPA_SERVER_PORT, and behind tags of
+    /// other minutes. It changes no grant, only reasons ("the message is 600 s old" instead of "no
+    /// key"), and costs trials: for explaining packets.
     pub thorough: bool,
     /// How much work strangers may cause.
     pub budget: Budget,

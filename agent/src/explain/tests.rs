@@ -142,7 +142,9 @@ fn the_stanza_that_refuses_is_named_also_for_a_wrong_source_or_destination() {
 fn a_file_with_mistakes_is_refused_with_all_of_them() {
     let file = access_file("SOURCE ANY\nKEY __CHANGEME__\nOPEN_PORTS tcp/99999\nNOPE 1\n");
 
-    let invalid = policies::load(file.path()).unwrap_err().to_string();
+    let invalid = policies::load(file.path(), Now::default())
+        .unwrap_err()
+        .to_string();
 
     for line in [2, 3, 4] {
         let place = format!("{}:{line}:", file.path().display());
@@ -152,7 +154,11 @@ fn a_file_with_mistakes_is_refused_with_all_of_them() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let invalid = policies::load(std::path::Path::new("/nonexistent/access.conf")).unwrap_err();
+    let invalid = policies::load(
+        std::path::Path::new("/nonexistent/access.conf"),
+        Now::default(),
+    )
+    .unwrap_err();
 
     let [reason] = &invalid.reasons()[..] else {
         panic!("{invalid}");
@@ -199,9 +205,8 @@ fn access_file(access_conf: &str) -> tempfile::NamedTempFile {
 
 fn explained(arguments: &Arguments, input: impl AsRef<[u8]>) -> Vec<Value> {
     let args = &arguments.parsed;
-    let policy = policies::load(&args.access_file).unwrap();
-    let compiled = CompiledPolicy::new(&policy, None, 0, SharedKeys::None, now(args)).unwrap();
-    let mut gate = Gate::new(settings(args), Arc::new(compiled));
+    let compiled = policies::load(&args.access_file, now(args)).unwrap();
+    let mut gate = Gate::new(settings(args), compiled);
     let mut output = Vec::new();
 
     explain(args, &mut gate, Cursor::new(input), &mut output).unwrap();

@@ -1,8 +1,8 @@
 //! The session: one stream of directives from the controller, opened again whenever it ends.
 //!
-//! It alone says whether the connection is up. A policy that comes in is judged off the async threads
-//! and ordered; while that goes on the stream is not read, so a controller cannot send faster than
-//! this host adopts.
+//! It alone says whether the connection is up. A policy that comes in is judged off the async
+//! threads and ordered; while that goes on the stream is not read, so a controller cannot send
+//! faster than this host adopts.
 
 use std::time::Duration;
 

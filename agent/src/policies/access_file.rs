@@ -58,7 +58,7 @@ impl AccessFile {
     ///
     /// [`InvalidAccessFile`] with every mistake.
     pub fn open(path: PathBuf) -> Result<(Self, Arc<Policy>), InvalidAccessFile> {
-        let policy = load(&path)?;
+        let policy = read(&path)?;
         let last = Mutex::new((0, [0; 32]));
         Ok((Self { path, last }, policy))
     }
@@ -84,7 +84,7 @@ impl AccessFile {
     ///
     /// [`InvalidAccessFile`] with every mistake.
     pub fn read(&self, now: Now) -> Result<AdoptedPolicy, InvalidAccessFile> {
-        self.number(load(&self.path)?, now)
+        self.number(read(&self.path)?, now)
     }
 
     fn number(&self, policy: Arc<Policy>, now: Now) -> Result<AdoptedPolicy, InvalidAccessFile> {
@@ -97,11 +97,7 @@ impl AccessFile {
         let digest: [u8; 32] = Sha256::digest(policy.print(Secrets::Show)).into();
         let mut last = self.last.lock();
         let generation = last.0 + u64::from(last.1 != digest || last.0 == 0);
-        let compiled = CompiledPolicy::new(&policy, None, generation, SharedKeys::None, now)
-            .map_err(|cause| InvalidAccessFile::CompiledPolicy {
-                path: self.path.clone(),
-                cause,
-            })?;
+        let compiled = compile(&self.path, &policy, generation, now)?;
         *last = (generation, digest);
         Ok(AdoptedPolicy {
             version: PolicyVersion {
@@ -110,7 +106,7 @@ impl AccessFile {
                 ..PolicyVersion::default()
             },
             origin: Origin::AccessFile,
-            compiled: Arc::new(compiled),
+            compiled,
         })
     }
 
@@ -136,12 +132,16 @@ impl InvalidAccessFile {
     }
 }
 
-/// Reads an access file as `run --access-file` does.
+/// Reads and compiles an access file as `run --access-file` does, as generation 0: for explaining.
 ///
 /// # Errors
 ///
 /// [`InvalidAccessFile`] with every mistake.
-pub fn load(path: &Path) -> Result<Arc<Policy>, InvalidAccessFile> {
+pub fn load(path: &Path, now: Now) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
+    compile(path, &read(path)?, 0, now)
+}
+
+fn read(path: &Path) -> Result<Arc<Policy>, InvalidAccessFile> {
     let unreadable = |cause| InvalidAccessFile::Unreadable {
         path: path.to_owned(),
         cause,
@@ -151,4 +151,18 @@ pub fn load(path: &Path) -> Result<Arc<Policy>, InvalidAccessFile> {
     policy::parse_as(Dialect::Alone, &name, &text, &Files)
         .map(Arc::new)
         .map_err(InvalidAccessFile::Policy)
+}
+
+fn compile(
+    path: &Path,
+    policy: &Arc<Policy>,
+    generation: u64,
+    now: Now,
+) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
+    CompiledPolicy::new(policy, None, generation, SharedKeys::None, now)
+        .map(Arc::new)
+        .map_err(|cause| InvalidAccessFile::CompiledPolicy {
+            path: path.to_owned(),
+            cause,
+        })
 }

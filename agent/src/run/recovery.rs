@@ -20,7 +20,7 @@ pub(super) fn recover(
         match holes.flush() {
             Ok(()) => return engine.recover(saved, Kernel::Flushed, now),
             Err(cause) => {
-                tracing::error!(%cause, "cannot close what an earlier run left open; it ends by itself");
+                tracing::error!(%cause, "cannot close what was left open; it ends by itself");
             }
         }
     }

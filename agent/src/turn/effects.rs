@@ -40,7 +40,9 @@ impl GateThread {
     fn open(&mut self, opening: Opening) {
         let result = self.host.holes.open(opening.holes());
         match &result {
-            Ok(()) => opening.given().for_each(log::opened),
+            Ok(()) => opening
+                .given()
+                .for_each(|(grant, rules)| log::opened(grant, rules)),
             Err(cause) => {
                 tracing::error!(%cause, grants = opening.grants(), "cannot open");
             }
@@ -58,7 +60,7 @@ impl GateThread {
             result = holes.open(closing.shorten());
         }
         if let Err(cause) = &result {
-            tracing::error!(%cause, "cannot close; it is tried again, and the holes end by themselves");
+            tracing::error!(%cause, "cannot close; it is tried again, and ends by itself");
         }
         self.engine.closed(closing, outcome(&result), now);
     }

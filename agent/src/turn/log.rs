@@ -1,9 +1,8 @@
 //! What the log says about what is recorded and done.
 
-use engine::{Counters, Record};
+use engine::{Counters, Record, Rule};
 use fleet::{Event, EventKind};
 use gate::Grant;
-use policy::Permitted;
 
 /// Says what is about to be recorded, as far as people want to see it go by.
 pub(super) fn record(record: &Record) {
@@ -47,12 +46,13 @@ pub(super) fn record(record: &Record) {
 }
 
 /// Says what has been opened.
-pub(super) fn opened(grant: &Grant) {
+pub(super) fn opened(grant: &Grant, rules: &[Rule]) {
     let permit = grant.permit();
-    let Permitted::Ports(ports) = permit.what() else {
-        return;
+    let port_of = |rule: &Rule| {
+        let Rule::Accept { address: _, port } = rule;
+        port.to_string()
     };
-    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let ports: Vec<String> = rules.iter().map(port_of).collect();
     let stanza = permit
         .name()
         .map_or_else(|| format!("#{}", permit.stanza()), ToString::to_string);

@@ -7,8 +7,10 @@
 //! | `try_hashes` | the same with 1,000 keys of one HMAC type, or of none |
 //! | `admit_tagged` | the whole gate with N stanzas, a fresh tagged packet of the last one |
 //! | `junk` | the whole gate with N stanzas, text that is none of ours |
+//! | `engine_junk` | the engine around that gate, the same text |
+//! | `engine_grants` | a turn of the engine with N tagged packets; journal and firewall take no time |
 //! | `journal` | N messages with their events committed and synced as one batch |
-//! | `sync` | one block of a file written over and synced, after so many milliseconds without a sync |
+//! | `sync` | one block of a file written over and synced, after so many milliseconds without one |
 //! | `set` | N holes opened by one netlink send (root: in a network namespace of its own) |
 #![expect(clippy::unwrap_used, reason = "a benchmark may fail by panicking")]
 
@@ -27,7 +29,7 @@ use agent::journal::{Journal, JournalOptions, Retention};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use divan::{Bencher, black_box};
-use engine::{Hole, HoleTimeout, Rule};
+use engine::{Capabilities, Effect, Engine, Hole, HoleTimeout, Limits, Rule};
 use fleet::{Event, EventKind};
 use gate::{
     CompiledPolicy, Datagram, Decision, Gate, MemoryReplayLog, Now, ReplayLog as _, Settings,
@@ -115,19 +117,57 @@ fn admit_tagged(bencher: Bencher<'_, '_>, stanzas: u32) {
 fn junk(bencher: Bencher<'_, '_>, stanzas: u32) {
     let mut gate = warm_gate(stanzas);
     let mut replays = MemoryReplayLog::default();
-    // Random base64 as strangers throw it: in most cases not even of the right shape.
-    let packets: Vec<String> = (0..1_024_u32)
-        .map(|number| {
-            let noise = (0..5_u8)
-                .flat_map(|part| Sha256::digest([&number.to_be_bytes()[..], &[part]].concat()));
-            STANDARD.encode(noise.take(153).collect::<Vec<u8>>())
-        })
-        .collect();
+    let packets = junk_packets();
     let mut next = packets.iter().cycle();
 
     bencher
         .with_inputs(|| next.next().unwrap().as_bytes())
         .bench_local_values(|packet| gate.admit(&datagram(packet), NOW, &mut replays));
+}
+
+#[divan::bench(args = [1, 1_000, 10_000])]
+fn engine_junk(bencher: Bencher<'_, '_>, stanzas: u32) {
+    let mut engine = warm_engine(stanzas);
+    let mut replays = MemoryReplayLog::default();
+    let packets = junk_packets();
+    let mut next = packets.iter().cycle();
+
+    bencher
+        .with_inputs(|| next.next().unwrap().as_bytes())
+        .bench_local_values(|packet| engine.datagram(&datagram(packet), NOW, &mut replays));
+}
+
+#[divan::bench(args = [1, 16, 256], sample_count = 50, sample_size = 1)]
+fn engine_grants(bencher: Bencher<'_, '_>, batch: u32) {
+    let mut engine = warm_engine(1_000);
+    let mut replays = MemoryReplayLog::default();
+    let keys = keys(999);
+    let mut number = 0;
+
+    bencher
+        .with_inputs(|| {
+            let packets = (0..batch).map(|_| {
+                number += 1;
+                spa::seal_tagged(&message(number), &keys, [7; 8]).unwrap()
+            });
+            packets.collect::<Vec<String>>()
+        })
+        .bench_local_values(|packets| {
+            for packet in &packets {
+                engine.datagram(&datagram(packet.as_bytes()), NOW, &mut replays);
+            }
+            engine.due(NOW);
+            let written = engine.take_batch().commit(|batch| {
+                assert_eq!(batch.records().len(), packets.len());
+                Ok::<(), ()>(())
+            });
+            engine.committed(written.unwrap(), NOW);
+            while let Some(effect) = engine.next_effect(NOW) {
+                if let Effect::Open(opening) = effect {
+                    engine.opened(opening, Ok::<(), &str>(()));
+                }
+            }
+        });
 }
 
 #[divan::bench(args = [1, 16, 256], sample_count = 50, sample_size = 1)]
@@ -204,8 +244,42 @@ fn hole(number: u32) -> Hole {
     }
 }
 
+/// Random base64 as strangers throw it: in most cases not even of the right shape.
+fn junk_packets() -> Vec<String> {
+    (0..1_024_u32)
+        .map(|number| {
+            let noise = (0..5_u8)
+                .flat_map(|part| Sha256::digest([&number.to_be_bytes()[..], &[part]].concat()));
+            STANDARD.encode(noise.take(153).collect::<Vec<u8>>())
+        })
+        .collect()
+}
+
 /// A gate that has made its tags and knows its way.
 fn warm_gate(stanzas: u32) -> Gate {
+    let mut gate = Gate::new(Settings::default(), compiled(stanzas));
+    while !gate.precompute(NOW) {}
+    gate
+}
+
+/// The same with the engine around it.
+fn warm_engine(stanzas: u32) -> Engine {
+    let settings = engine::Settings {
+        gate: Settings::default(),
+        limits: Limits {
+            grants_max: usize::MAX,
+            ..Limits::default()
+        },
+        capabilities: Capabilities::ALL,
+        grant_prefix: [0; 8],
+        first_claim: 1,
+    };
+    let mut engine = Engine::new(settings, compiled(stanzas), NOW);
+    while !engine.precompute(NOW) {}
+    engine
+}
+
+fn compiled(stanzas: u32) -> Arc<CompiledPolicy> {
     let mut text = String::new();
     for number in 0..stanzas {
         let (encryption, hmac) = secrets(number);
@@ -219,9 +293,7 @@ fn warm_gate(stanzas: u32) -> Gate {
     }
     let policy = policy::parse_as(Dialect::Alone, "access.conf", &text, &NoIncludes).unwrap();
     let compiled = CompiledPolicy::new(&Arc::new(policy), None, 1, SharedKeys::None, NOW).unwrap();
-    let mut gate = Gate::new(Settings::default(), Arc::new(compiled));
-    while !gate.precompute(NOW) {}
-    gate
+    Arc::new(compiled)
 }
 
 fn secrets(number: u32) -> ([u8; 32], [u8; 64]) {

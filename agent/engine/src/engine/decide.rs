@@ -9,7 +9,7 @@ use spa::ProtoPort;
 use super::Engine;
 use crate::batch::Permits;
 use crate::claims::ClaimAnswer;
-use crate::commands::Command;
+use crate::commands::{Command, CommandLine};
 use crate::effect::Effect;
 use crate::grants::{LiveGrant, Origin};
 use crate::record::{self, Record};
@@ -60,8 +60,13 @@ impl Engine {
                 let rules = rules_of(&grant, ports);
                 self.permit_ports(grant, rules, now);
             }
-            Permitted::Command { .. } => {
-                if let Err(grant) = self.commands.enqueue(grant) {
+            Permitted::Command { text, user, group } => {
+                let line = CommandLine {
+                    text: text.clone(),
+                    user: user.clone(),
+                    group: group.clone(),
+                };
+                if let Err(grant) = self.commands.enqueue(line, grant) {
                     self.refuse_over_limit(&grant, "too many commands wait on this host", now);
                 }
                 self.start_commands(now);
@@ -96,13 +101,10 @@ impl Engine {
 
     /// Records the start of every command whose turn has come.
     pub(super) fn start_commands(&mut self, now: Now) {
-        while let Some(grant) = self.commands.take_next() {
+        while let Some((line, grant)) = self.commands.take_next() {
             let id = self.ids.next();
-            let Some(command) = Command::of(id, &grant) else {
-                self.commands.not_started();
-                continue;
-            };
-            let event = record::command_started(&grant, id, &command.text, now);
+            let event = record::command_started(&grant, id, &line.text, now);
+            let command = Command { id, line };
             self.stage(Record::new(event), Permits::Run(command, Box::new(grant)));
         }
     }

@@ -63,7 +63,7 @@ impl Engine {
                 Permits::Run(command, _) => {
                     self.commands.not_started();
                     self.counters.not_recorded += 1;
-                    let text = command.text;
+                    let text = command.line.text;
                     record.refuse(&format!(
                         "the journal could not be written; the command did not run: {text}"
                     ));

@@ -147,7 +147,7 @@ impl Day {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// After every turn nothing is open without a record, no grant is opened or closed twice, and no
     /// command runs unrecorded: [`Host`] sees to that.

@@ -54,6 +54,22 @@ fn what_the_new_policy_still_gives_stays_open_for_as_long_as_that() {
 }
 
 #[test]
+fn what_is_opened_again_in_the_turn_of_a_revocation_is_open_for_no_longer_than_what_is_left() {
+    let mut host = Host::new();
+    host.arrive(1, &knock(1, "tcp/22", 10, 0));
+    host.arrive(1, &knock(2, "tcp/22,tcp/80", 30, 0));
+    host.kernel.clear();
+    let now = host.now();
+
+    host.engine.firewall_drifted(Some("gone".to_owned()), now);
+    host.replace_policy(ONE_PORT, 2);
+
+    host.check_all_is_open();
+    host.wait(10);
+    assert_eq!(host.open_rules(), Vec::<String>::new());
+}
+
+#[test]
 fn a_grant_that_cannot_be_revoked_is_recorded_as_open_until_it_is_closed() {
     let mut host = Host::new();
     host.arrive(1, &knock(1, "tcp/22", 0, 0));
