@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use program::{CompletionsArgs, LogArgs, ManArgs};
 
+#[cfg(feature = "link")]
 use crate::commands::join::JoinArgs;
 use crate::commands::status::StatusArgs;
 use crate::config::RawConfig;
@@ -26,6 +27,7 @@ pub struct Cli {
 pub enum Command {
     /// Capture packets and open ports, in the foreground, until told to stop
     Run(Box<RunArgs>),
+    #[cfg(feature = "link")]
     Join(JoinArgs),
     Explain(ExplainArgs),
     Status(StatusArgs),

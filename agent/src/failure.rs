@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 
+#[cfg(feature = "link")]
 use member::{FilesError, JoinError};
 use program::{Exit, Failure};
 
 use crate::capture::CaptureError;
+#[cfg(feature = "link")]
 use crate::commands::join::JoinFailed;
 use crate::commands::status::StatusFailed;
 use crate::config::ConfigError;
@@ -31,7 +33,10 @@ impl Failure for RunError {
             Self::Capture(cause) => cause.exit(),
             Self::Firewall(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
+            #[cfg(feature = "link")]
             Self::Member(cause) => cause.exit(),
+            #[cfg(not(feature = "link"))]
+            Self::NoLink => Exit::Invalid,
             Self::CompiledPolicy(_) | Self::Random(_) | Self::Status(_) | Self::Thread(_) => {
                 Exit::Refused
             }
@@ -43,12 +48,16 @@ impl Failure for RunError {
             Self::Journal(cause) => Failure::hint(cause),
             Self::Firewall(cause) => cause.hint(),
             Self::Capture(cause) => cause.hint(),
+            #[cfg(feature = "link")]
             Self::Member(FilesError::NotMember { .. }) => Some(
                 "`postern-agent join --token TOKEN` makes this host one of a fleet; \
                  `--access-file FILE` runs it alone"
                     .into(),
             ),
+            #[cfg(feature = "link")]
             Self::Member(cause) => cause.hint(),
+            #[cfg(not(feature = "link"))]
+            Self::NoLink => Some("`--access-file FILE` runs this host alone".into()),
             Self::AccessFile(_)
             | Self::CompiledPolicy(_)
             | Self::Random(_)
@@ -135,6 +144,7 @@ impl Failure for JournalError {
     }
 }
 
+#[cfg(feature = "link")]
 impl Failure for JoinFailed {
     fn exit(&self) -> Exit {
         match self {

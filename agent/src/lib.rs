@@ -5,6 +5,7 @@
 //! run beside it and reach it through its mailbox ([`orders`]). [`run`] puts all of it together.
 
 pub mod capture;
+pub mod channels;
 pub mod cli;
 pub mod clock;
 pub mod command_runner;
@@ -14,6 +15,7 @@ pub mod explain;
 mod failure;
 pub mod firewall;
 pub mod journal;
+#[cfg(feature = "link")]
 pub mod link;
 mod netlink;
 pub mod orders;

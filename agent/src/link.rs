@@ -28,16 +28,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{ClaimAsk, Status};
 use fleet::Contract;
 use member::{ConnectError, Membership};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 
-use crate::journal::JournalReader;
+use crate::channels::Channels;
 use crate::orders::{NotTaken, Order, OrderSender};
 
 /// How long to wait before offering an order again to a full mailbox.
@@ -50,20 +49,6 @@ pub struct LinkConfig {
     pub member: Membership,
     /// Dial the controller here (`host:port`) instead of where the membership says.
     pub controller: Option<String>,
-}
-
-/// What connects the link with the gate thread.
-#[derive(Debug)]
-pub struct Channels {
-    pub orders: OrderSender,
-    /// Claims to make, in order of arrival.
-    pub claims: mpsc::Receiver<ClaimAsk>,
-    /// Read access to events and the saved policy, on a connection of its own.
-    pub journal: JournalReader,
-    /// Sequence number of the last event committed; a change is the signal to push.
-    pub committed: watch::Receiver<u64>,
-    /// What is in force.
-    pub status: watch::Receiver<Status>,
 }
 
 /// A running link. Dropping it leaves it running; [`finish`](Self::finish) ends it.

@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use agent::cli::{Cli, Command, RunArgs};
-use agent::commands::{flush, join, status};
+#[cfg(feature = "link")]
+use agent::commands::join;
+use agent::commands::{flush, status};
 use agent::config::{Config, RawConfig};
 use agent::{explain, run};
 use clap::Parser as _;
@@ -14,6 +16,7 @@ fn main() -> ExitCode {
     program::log_to_stderr(cli.log, Manner::Daemon);
     match cli.command {
         Command::Run(args) => run_agent(*args),
+        #[cfg(feature = "link")]
         Command::Join(args) => ended(join::run(args)),
         Command::Explain(args) => ended(explain::run(&args)),
         Command::Status(args) => ended(status::run(&args)),

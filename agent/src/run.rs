@@ -16,6 +16,8 @@
 
 mod authority;
 mod error;
+#[cfg_attr(not(feature = "link"), path = "run/joined_absent.rs")]
+mod joined;
 mod recovery;
 mod signals;
 mod status;
@@ -28,21 +30,21 @@ use std::time::Duration;
 
 use engine::{Capabilities, Engine, Limits, Settings, Status};
 use gate::Now;
-use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
 pub use error::RunError;
 
 use crate::capture::{self, Capture};
+use crate::channels::Channels;
 use crate::clock;
 use crate::command_runner::CommandRunner;
 use crate::config::{Config, Mode};
 use crate::firewall::{self, Monitor};
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
-use crate::link::{Channels, Link};
 use crate::orders::{Order, OrderSender, mailbox};
 use crate::turn::{Ends, GateThread, Host, protected};
 use authority::Authority;
+use joined::RunningLink;
 use status::StatusSocket;
 
 /// How long the link may take at the end to push what is recorded.
@@ -55,7 +57,7 @@ struct Running {
     gate: JoinHandle<Journal>,
     signals: signal_hook::iterator::Handle,
     status: StatusSocket,
-    link: Option<(Runtime, Link)>,
+    link: Option<RunningLink>,
     monitor: Monitor,
 }
 
@@ -140,8 +142,8 @@ impl Running {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.signals.close();
         drop(self.status);
-        if let Some((runtime, link)) = self.link {
-            runtime.block_on(link.finish(FAREWELL));
+        if let Some(link) = self.link {
+            link.finish(FAREWELL);
         }
         let left = leave(self.monitor, config);
         match journal {

@@ -27,11 +27,6 @@ fn failures() -> Vec<Box<dyn Failure>> {
         path: path(),
         cause: rusqlite::Error::InvalidQuery,
     };
-    let files = || FilesError::Io {
-        operation: "read",
-        path: path(),
-        cause: cause(),
-    };
     let access_file = || InvalidAccessFile::Unreadable {
         path: path(),
         cause: cause(),
@@ -52,13 +47,7 @@ fn failures() -> Vec<Box<dyn Failure>> {
         Box::new(RunError::AccessFile(unusable)),
         Box::new(RunError::Journal(journal())),
         Box::new(RunError::Journal(sqlite)),
-        Box::new(RunError::Member(files())),
         Box::new(RunError::Thread(cause())),
-        Box::new(JoinFailed::Input(cause())),
-        Box::new(JoinFailed::Token(fleet::InvalidToken::Damaged)),
-        Box::new(JoinFailed::Join(JoinError::Files(files()))),
-        Box::new(JoinFailed::Journal(journal())),
-        Box::new(JoinFailed::Runtime(cause())),
         Box::new(ExplainError::AccessFile(access_file())),
         Box::new(ExplainError::Input(cause())),
         Box::new(StatusFailed::NoAgent {
@@ -73,9 +62,37 @@ fn failures() -> Vec<Box<dyn Failure>> {
     ]
 }
 
+/// The same of what only an agent that can join has.
+#[cfg(feature = "link")]
+fn failures_of_members() -> Vec<Box<dyn Failure>> {
+    let files = || FilesError::Io {
+        operation: "read",
+        path: path(),
+        cause: cause(),
+    };
+    let journal = JournalError::Io {
+        doing: "open",
+        path: path(),
+        cause: cause(),
+    };
+    vec![
+        Box::new(RunError::Member(files())),
+        Box::new(JoinFailed::Input(cause())),
+        Box::new(JoinFailed::Token(fleet::InvalidToken::Damaged)),
+        Box::new(JoinFailed::Join(JoinError::Files(files()))),
+        Box::new(JoinFailed::Journal(journal)),
+        Box::new(JoinFailed::Runtime(cause())),
+    ]
+}
+
+#[cfg(not(feature = "link"))]
+fn failures_of_members() -> Vec<Box<dyn Failure>> {
+    Vec::new()
+}
+
 #[test]
 fn no_cause_is_said_twice_and_none_is_lost() {
-    for failure in failures() {
+    for failure in failures().into_iter().chain(failures_of_members()) {
         assert_eq!(said_twice(&*failure), None, "{failure:?}");
         assert!(failure.source().is_some(), "{failure:?}");
     }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use engine::{ClaimAnswer, Rejected};
+use engine::{ClaimAnswer, ClaimAsk, Rejected, Status};
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{ClaimedDigest, ClaimedDigests, Directive, PolicySnapshot};
 use fleet::{Event, EventKind};

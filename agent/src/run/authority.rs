@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use gate::Now;
-use member::Membership;
 use policy::Policy;
-use tokio::runtime::Runtime;
 
 use super::RunError;
+use super::joined::{Joined, RunningLink};
+use crate::channels::Channels;
 use crate::config::{Config, Mode};
 use crate::journal::Start;
-use crate::link::{self, Channels, Link, LinkConfig};
 use crate::policies::{self, AccessFile, AdoptedPolicy};
 
 /// Who says what is permitted, with what that needs.
 pub(super) enum Authority {
     Alone(Arc<AccessFile>, Arc<Policy>),
-    Joined(Box<LinkConfig>),
+    Joined(Box<Joined>),
 }
 
 // === impl Authority ===
@@ -29,11 +28,8 @@ impl Authority {
                 Ok(Self::Alone(Arc::new(file), policy))
             }
             Mode::Joined { controller } => {
-                let member = Membership::load(&config.state_dir)?;
-                Ok(Self::Joined(Box::new(LinkConfig {
-                    member,
-                    controller: controller.clone(),
-                })))
+                let joined = Joined::load(config, controller.as_deref())?;
+                Ok(Self::Joined(Box::new(joined)))
             }
         }
     }
@@ -56,8 +52,8 @@ impl Authority {
             (Self::Alone(file, policy), _) => {
                 Ok(file.first(Arc::clone(policy), start.access_file, now)?)
             }
-            (Self::Joined(link), Some(saved)) => {
-                match policies::compile(saved.clone(), link.member.exchange(), now) {
+            (Self::Joined(joined), Some(saved)) => {
+                match policies::compile(saved.clone(), joined.exchange(), now) {
                     Ok(policy) => Ok(policy),
                     Err(reasons) => {
                         tracing::error!(?reasons, "the saved policy cannot be enforced");
@@ -69,18 +65,11 @@ impl Authority {
         }
     }
 
-    /// Starts the link, on a runtime of its own.
-    pub(super) fn link(self, channels: Channels) -> Result<Option<(Runtime, Link)>, RunError> {
-        let Self::Joined(config) = self else {
-            return Ok(None);
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("link")
-            .enable_all()
-            .build()
-            .map_err(RunError::Thread)?;
-        let link = link::spawn(runtime.handle(), *config, channels);
-        Ok(Some((runtime, link)))
+    /// Starts the link, if there is a controller.
+    pub(super) fn link(self, channels: Channels) -> Result<Option<RunningLink>, RunError> {
+        match self {
+            Self::Alone(..) => Ok(None),
+            Self::Joined(joined) => joined.start(channels).map(Some),
+        }
     }
 }

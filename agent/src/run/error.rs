@@ -2,6 +2,7 @@
 
 use std::io;
 
+#[cfg(feature = "link")]
 use member::FilesError;
 
 use crate::capture::CaptureError;
@@ -22,8 +23,13 @@ pub enum RunError {
     Firewall(#[from] FirewallError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[cfg(feature = "link")]
     #[error(transparent)]
     Member(#[from] FilesError),
+    /// A controller is wanted of an agent that was built without the feature `link`.
+    #[cfg(not(feature = "link"))]
+    #[error("this postern-agent was built without the link to a controller")]
+    NoLink,
     #[error("the system gives no random bytes")]
     Random(#[source] io::Error),
     #[error("cannot listen on the socket for `postern-agent status`")]

@@ -1,0 +1,40 @@
+//! In place of `joined.rs` in an agent that is built without the link to a controller.
+
+use std::time::Duration;
+
+use super::RunError;
+use crate::channels::Channels;
+use crate::config::Config;
+
+/// No host of this agent belongs to a fleet.
+#[derive(Debug)]
+pub(super) enum Joined {}
+
+/// No link runs.
+#[derive(Debug)]
+pub(super) enum RunningLink {}
+
+// === impl Joined ===
+
+impl Joined {
+    /// Says that it cannot.
+    pub(super) fn load(_: &Config, _: Option<&str>) -> Result<Self, RunError> {
+        Err(RunError::NoLink)
+    }
+
+    pub(super) fn exchange(&self) -> Option<&spa::ExchangeSecret> {
+        match *self {}
+    }
+
+    pub(super) fn start(self, _: Channels) -> Result<RunningLink, RunError> {
+        match self {}
+    }
+}
+
+// === impl RunningLink ===
+
+impl RunningLink {
+    pub(super) fn finish(self, _: Duration) {
+        match self {}
+    }
+}
