@@ -26,15 +26,15 @@
 //! A floor stays in force for as long as the journal lives. Digests are kept as long as the gate asks (twice the age window). What has been forgotten is
 //! remembered as one number, so that a clock that is set back cannot make a forgotten message new.
 
-mod aside;
+mod archive;
 mod checkpoint;
 mod commit;
 mod error;
 mod live_grants;
+mod preallocate;
 mod reader;
 mod records;
 mod replays;
-mod room;
 mod schema;
 mod start;
 mod version_1;
@@ -46,7 +46,7 @@ use fleet::{Event, GrantId};
 use nix::fcntl::Flock;
 use rusqlite::Connection;
 
-pub use aside::FleetJournal;
+pub use archive::FleetJournal;
 pub use error::JournalError;
 pub use live_grants::{FoundGrant, LiveGrant};
 pub use reader::JournalReader;

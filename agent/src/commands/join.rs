@@ -133,7 +133,7 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
     ));
     let same_fleet = before.is_some_and(|before| before.ca_der() == member.ca_der());
     if let (Some(journal), false) = (journal, same_fleet) {
-        let kept = journal.set_aside()?;
+        let kept = journal.archive()?;
         say(format_args!(
             "The journal of the fleet before is now {}",
             kept.display()

@@ -13,9 +13,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::checkpoint::Checkpointer;
 use super::error::{JournalError, cannot};
 use super::live_grants::{self, FoundGrant};
+use super::preallocate;
 use super::reader::policy_of;
 use super::replays::{Remembered, SeenBy};
-use super::room;
 use super::schema::{configure_writer, migrate};
 use super::{FILE_NAME, Journal, Retention, Staged};
 use crate::policies::PolicyText;
@@ -146,7 +146,7 @@ impl Journal {
         let floor = Floor::find(&evidence, &meta, options, now_secs);
         write_floor(&connection, floor, options.window).map_err(cannot(&path, "write to"))?;
         write_trace(dir, &meta.epoch)?;
-        if let Err(cause) = room::reserve(dir) {
+        if let Err(cause) = preallocate::log(dir) {
             tracing::debug!(%cause, "no room for the whole log: commits will have to make it grow");
         }
         let clean = meta.clean || !existed;

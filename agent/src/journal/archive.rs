@@ -1,4 +1,4 @@
-//! Leaving a fleet: its journal is put aside, because the next fleet counts its generations anew and
+//! Leaving a fleet: its journal is archived, because the next fleet counts its generations anew and
 //! has no business with the old one's audit.
 
 use std::fs::{self, File};
@@ -62,13 +62,13 @@ impl FleetJournal {
     /// # Errors
     ///
     /// [`JournalError`] when it cannot be renamed.
-    pub fn set_aside(self) -> Result<PathBuf, JournalError> {
+    pub fn archive(self) -> Result<PathBuf, JournalError> {
         let path = self.dir.join(FILE_NAME);
-        let aside = self.dir.join(format!("{FILE_NAME}.{}", self.epoch));
-        fs::rename(&path, &aside)
+        let archived = self.dir.join(format!("{FILE_NAME}.{}", self.epoch));
+        fs::rename(&path, &archived)
             .and_then(|()| File::open(&self.dir)?.sync_all())
             .map_err(io(&path, "rename"))?;
-        Ok(aside)
+        Ok(archived)
     }
 }
 
@@ -110,9 +110,9 @@ mod tests {
         of_a_fleet(dir.path()).close().unwrap();
 
         let held = FleetJournal::hold(dir.path()).unwrap().unwrap();
-        let aside = held.set_aside().unwrap();
+        let archived = held.archive().unwrap();
 
-        assert!(aside.exists());
+        assert!(archived.exists());
         let start = open(dir.path());
         assert_eq!(start.policy, None);
         assert_eq!(start.floor.why, FloorReason::Lost);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_written_back_yet_is_put_aside_too() {
+    fn what_was_not_written_back_yet_is_archived_too() {
         let dir = tempfile::tempdir().unwrap();
         let live = of_a_fleet(dir.path());
         let crashed = tempfile::tempdir().unwrap();
@@ -130,11 +130,15 @@ mod tests {
         drop(live);
 
         let held = FleetJournal::hold(crashed.path()).unwrap().unwrap();
-        let aside = held.set_aside().unwrap();
+        let archived = held.archive().unwrap();
 
-        let old = Connection::open(&aside).unwrap();
+        let old = Connection::open(&archived).unwrap();
         assert_eq!(
-            policy_of(&old, &aside).unwrap().unwrap().version.generation,
+            policy_of(&old, &archived)
+                .unwrap()
+                .unwrap()
+                .version
+                .generation,
             57
         );
         assert!(!crashed.path().join("journal.db-wal").exists());
