@@ -1,6 +1,6 @@
 //! Being a member of a fleet: from a one-time token to keys, a certificate and a channel.
 //!
-//! Hosts, users, operators and auditors all become members in one way. [`join`] makes the keys
+//! Hosts, users, operators and auditors all become members in one way. [`join()`] makes the keys
 //! here, proves the controller by the CA fingerprint in the token, redeems the token and writes the
 //! membership to a directory. [`Membership::load`] reads it again, and [`Membership::channel`] gives
 //! a gRPC channel in which both sides have proven who they are; certificates are short, and renew
