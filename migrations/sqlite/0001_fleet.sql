@@ -1,13 +1,13 @@
--- The controller's store. Read together with controller/src/store/*.rs: one file per resource.
+-- The controller's store. Read together with controller/src/store/sqlite/*.rs: one file per resource.
 -- Times are milliseconds (_ms) or seconds (_secs) since the Unix epoch.
 
--- What is known once for the whole fleet (store/meta.rs).
+-- What is known once for the whole fleet (store/sqlite/meta.rs).
 CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Who belongs to the fleet (store/members.rs). The id begins the serial number of every certificate
+-- Who belongs to the fleet (store/sqlite/members.rs). The id begins the serial number of every certificate
 -- of this member, and is never used again: a name that is given to somebody else is another member.
 CREATE TABLE members (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -23,7 +23,7 @@ CREATE TABLE members (
     UNIQUE (role, name)
 ) STRICT;
 
--- What a host last said of itself (store/hosts.rs).
+-- What a host last said of itself (store/sqlite/hosts.rs).
 CREATE TABLE host_states (
     member             INTEGER PRIMARY KEY REFERENCES members (id) ON DELETE CASCADE,
     applied_generation INTEGER NOT NULL DEFAULT 0,
@@ -34,7 +34,7 @@ CREATE TABLE host_states (
     last_seen_ms       INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- Invitations (store/tokens.rs). The secret itself is never stored.
+-- Invitations (store/sqlite/tokens.rs). The secret itself is never stored.
 CREATE TABLE tokens (
     secret_hash     BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),
     role            TEXT NOT NULL,
@@ -48,7 +48,7 @@ CREATE TABLE tokens (
     member          INTEGER                 -- members.id of the redeemer
 ) STRICT, WITHOUT ROWID;
 
--- Every policy there ever was (store/policies.rs). The text is sealed: it may hold static keys.
+-- Every policy there ever was (store/sqlite/policies.rs). The text is sealed: it may hold static keys.
 CREATE TABLE policies (
     generation  INTEGER PRIMARY KEY,
     sealed_text BLOB NOT NULL,
@@ -59,7 +59,7 @@ CREATE TABLE policies (
     stanzas     INTEGER NOT NULL
 ) STRICT;
 
--- The shared replay list (store/claims.rs).
+-- The shared replay list (store/sqlite/claims.rs).
 CREATE TABLE claims (
     domain            BLOB NOT NULL CHECK (length(domain) = 32),
     digest            BLOB NOT NULL CHECK (length(digest) = 32),
@@ -70,7 +70,7 @@ CREATE TABLE claims (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX claims_by_forget_after ON claims (forget_after_secs) WHERE forget_after_secs IS NOT NULL;
 
--- The fleet's log (store/events.rs). A journal is one host's gap-free, chained sequence.
+-- The fleet's log (store/sqlite/events.rs). A journal is one host's gap-free, chained sequence.
 CREATE TABLE event_hosts (
     id   INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE

@@ -1,5 +1,5 @@
 -- The fleet's log keeps each event as the bytes that its host chained, and beside them what is searched.
--- Rows of version 1 are moved by store/version_1.rs after this.
+-- Rows of version 1 are moved by store/sqlite/version_1.rs after this.
 ALTER TABLE events RENAME TO events_1;
 DROP INDEX events_by_time;
 DROP INDEX events_by_host;
@@ -21,7 +21,7 @@ CREATE TABLE events (
     log_chain     BLOB NOT NULL,            -- the fleet's chain over everything above
     flaw          TEXT,                     -- what is wrong with it; NULL for nothing
 
-    -- Read out of the body (store/columns.rs). Texts are NULL instead of empty. An address is 4 or 6 and its
+    -- Read out of the body (store/sqlite/columns.rs). Texts are NULL instead of empty. An address is 4 or 6 and its
     -- bytes, or the text it was sent as when it is no canonical address; a digest and a grant id are their bytes
     -- or, in the same way, their text. Of a body that cannot be read only the time, which is that of its arrival.
     at_ms         INTEGER NOT NULL,
