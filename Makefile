@@ -4,9 +4,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CARGO ?= cargo
-BUILD := $(CARGO) build --workspace --locked
+PROGRAMS := -p agent -p controller -p client
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: help setup build demo test bench profile lint deny fmt package clean-labs
+.PHONY: help setup build demo test bench profile lint deny contract fmt package clean-labs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,24 +16,26 @@ setup: ## Install the Debian packages that building and testing need
 	@deploy/setup.sh
 
 build: setup ## Build the programs
-	$(BUILD) --bins
+	$(CARGO) build --locked $(PROGRAMS) --bins
 
-demo: build ## Show a fleet at work: closed, knock, open, replay refused everywhere, the auditor's answer
-	@$(CARGO) run --quiet --locked -p harness --bin demo
+# One build of three programs and the demo, and nothing else; run as it is, because `cargo run` would build it once more
+# with the features of one crate alone.
+demo: setup ## Show a fleet at work: closed, knock, open, replay refused everywhere, the auditor's answer
+	$(CARGO) build --locked $(PROGRAMS) -p harness --bins
+	@$(TARGET)/debug/demo
 
 # Programs and tests in one build, so that the suite runs programs made with the same features as the tests.
 test: setup ## Prove it: every test of the workspace and the suite in network namespaces (needs root)
-	$(BUILD) --bins --tests
+	$(CARGO) build --workspace --locked --bins --tests
 	@tests/run-tests.sh
 
 # make bench ARGS="E1 E4 --servers postern"; every number is also a line of target/bench.jsonl.
 bench: setup ## Measure (release build, needs root): the table of the gate under fire; ARGS="E9 E11" for a part
-	$(BUILD) --bins --release
-	POSTERN_BIN_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release \
-		$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release/bench --json $${CARGO_TARGET_DIR:-$(CURDIR)/target}/bench.jsonl $(ARGS)
+	$(CARGO) build --locked $(PROGRAMS) -p bench --bins --release
+	POSTERN_BIN_DIR=$(TARGET)/release $(TARGET)/release/bench --json $(TARGET)/bench.jsonl $(ARGS)
 
 profile: setup ## Where the time of one experiment goes (perf, needs root); ARGS="E4a"
-	$(BUILD) --bins --release
+	$(CARGO) build --locked $(PROGRAMS) -p bench --bins --release
 	@tests/bench/profile.sh $(ARGS)
 
 lint: setup ## Formatting, clippy, documentation and its examples, what is linked; warnings refused
@@ -55,6 +58,9 @@ deny:
 	}
 	$(CARGO) deny --locked --offline check licenses bans sources
 
+contract: ## Generate the code of the contract anew, after a change to a .proto file
+	$(CARGO) run --quiet --locked -p codegen
+
 fmt: ## Format everything
 	$(CARGO) fmt --all
 
@@ -62,4 +68,5 @@ package: ## Build Debian and RPM packages
 	@echo "make package: there are no packages yet" >&2; exit 1
 
 clean-labs: ## Remove namespaces and files that killed demos or tests have left
-	@$(CARGO) run --quiet --locked -p harness --bin demo -- --sweep
+	$(CARGO) build --locked $(PROGRAMS) -p harness --bins
+	@$(TARGET)/debug/demo --sweep

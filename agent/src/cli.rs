@@ -36,7 +36,7 @@ pub enum Command {
     Man(ManArgs),
 }
 
-/// Flags of `run`. What is not given here may stand in the environment (POSTERN_AGENT_MAX_AGE=60)
+/// Flags of `run`. What is not given here may stand in the environment (POSTERN_AGENT_MAX_AGE_SECS=60)
 /// or in the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RunArgs {

@@ -4,6 +4,7 @@
 //! Between them stands one function that finds all mistakes, not only the first. What may enter is
 //! policy and not configuration; here is how this host captures, records and filters.
 
+mod environment;
 mod raw;
 
 use std::io;

@@ -5,12 +5,13 @@
 //! results that the caller asked for.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use owo_colors::OwoColorize as _;
 use program::PrintError;
 use serde::Serialize;
+use terminal_size::{Width, terminal_size_of};
 
 use crate::error::{CommandError, Result};
 
@@ -58,10 +59,10 @@ impl Ui {
             .load_preset(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(head);
-        if io::stdout().is_terminal() {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-        } else {
-            table.force_no_tty();
+        if let Some((Width(columns), _)) = terminal_size_of(io::stdout()) {
+            table
+                .set_content_arrangement(ContentArrangement::Dynamic)
+                .set_width(columns);
         }
         for row in rows {
             table.add_row(row);

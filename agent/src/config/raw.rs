@@ -1,17 +1,11 @@
 //! What people write: strings and numbers, everything optional.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
-use config::{Environment, File, FileFormat};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use super::ConfigError;
-
-/// Prefix of the environment variables: `POSTERN_AGENT_MAX_AGE_SECS=60`.
-const PREFIX: &str = "POSTERN_AGENT";
-/// Keys that are lists; in the environment, separated by commas.
-const LISTS: [&str; 2] = ["interfaces", "protect"];
+use super::{ConfigError, environment};
 
 /// One layer of configuration. The keys of the file, the names of the variables and the flags are
 /// the same words.
@@ -24,6 +18,7 @@ pub struct RawConfig {
     pub interfaces: Option<Vec<String>>,
     pub pcap_file: Option<PathBuf>,
     pub follow: Option<bool>,
+    #[serde(default, deserialize_with = "text_or_port")]
     pub udp_server: Option<String>,
     pub spa_port: Option<u16>,
     pub filter: Option<String>,
@@ -56,18 +51,10 @@ impl RawConfig {
     /// [`ConfigError::Unreadable`] names the file, [`ConfigError::Malformed`] file and line, or the
     /// variable.
     pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let mut environment = Environment::with_prefix(PREFIX)
-            .try_parsing(true)
-            .list_separator(",");
-        for list in LISTS {
-            environment = environment.with_list_parse_key(list);
-        }
-        let mut builder = config::Config::builder();
-        if let Some(path) = file {
-            require(path)?;
-            builder = builder.add_source(File::from(path).format(FileFormat::Toml));
-        }
-        read(builder.add_source(environment))
+        let file = file.map(Self::read_file).transpose()?;
+        let over = environment::read(env::vars_os())
+            .map_err(|mistakes| ConfigError::Malformed(mistakes.join("\n")))?;
+        Ok(file.unwrap_or_default().overlaid(over))
     }
 
     /// Reads one file and nothing else.
@@ -76,9 +63,11 @@ impl RawConfig {
     ///
     /// As [`read`](Self::read).
     pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
-        require(path)?;
-        let file = File::from(path).format(FileFormat::Toml);
-        read(config::Config::builder().add_source(file))
+        let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+            path: path.to_owned(),
+            cause,
+        })?;
+        toml::from_str(&text).map_err(|error| malformed(path, &text, &error))
     }
 
     /// This layer with `over` laid over it.
@@ -115,21 +104,58 @@ impl RawConfig {
     }
 }
 
-/// Tells a file that cannot be read from one that has mistakes.
-fn require(path: &Path) -> Result<(), ConfigError> {
-    fs::File::open(path)
-        .map(|_| ())
-        .map_err(|cause| ConfigError::Unreadable {
-            path: path.to_owned(),
-            cause,
-        })
+/// A socket is written as a text, or as the bare number of a port.
+fn text_or_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Port(u16),
+        Text(String),
+    }
+    Ok(Some(match Either::deserialize(deserializer)? {
+        Either::Port(port) => port.to_string(),
+        Either::Text(text) => text,
+    }))
 }
 
-fn read(
-    builder: config::ConfigBuilder<config::builder::DefaultState>,
-) -> Result<RawConfig, ConfigError> {
-    builder
-        .build()
-        .and_then(config::Config::try_deserialize)
-        .map_err(|cause| ConfigError::Malformed(cause.to_string()))
+/// `file:line: what is wrong`, as for every other file.
+fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    ConfigError::Malformed(format!("{}:{line}: {}", path.display(), error.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn file(text: &str) -> (TempDir, PathBuf) {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("agent.toml");
+        fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn a_port_to_receive_on_is_a_text_or_a_number() {
+        for text in ["udp_server = 62201", "udp_server = \"62201\""] {
+            let (_dir, path) = file(text);
+
+            let raw = RawConfig::read_file(&path).unwrap();
+
+            assert_eq!(raw.udp_server.as_deref(), Some("62201"));
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_told_with_file_and_line() {
+        let (_dir, path) = file("ageing = true\nagening = false\n");
+
+        let told = RawConfig::read_file(&path).unwrap_err().to_string();
+
+        let place = format!("{}:2: unknown field `agening`", path.display());
+        assert!(told.contains(&place), "{told}");
+    }
 }

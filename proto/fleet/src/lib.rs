@@ -1,9 +1,9 @@
 //! What the programs of a fleet say to each other, and its conversion to our own types.
 //!
-//! The contract is `proto/postern/v1/*.proto`; [`wire`] is generated from it. Everything that both
-//! ends must compute alike (the text of a [`Token`], the name in a certificate, the chain over
-//! [`Event`]s, the bytes that a renewal signs) lives here once, so that the ends cannot disagree.
-//! This crate makes no connection and reads no clock.
+//! The contract is `proto/postern/v1/*.proto`; [`wire`] is generated from it by `make contract`, and
+//! committed. Everything that both ends must compute alike (the text of a [`Token`], the name in a
+//! certificate, the chain over [`Event`]s, the bytes that a renewal signs) lives here once, so that
+//! the ends cannot disagree. This crate makes no connection and reads no clock.
 
 pub mod contract;
 pub mod event;
@@ -27,12 +27,12 @@ pub use token::{InvalidToken, Token};
     )
 )]
 pub mod wire {
-    include!(concat!(env!("OUT_DIR"), "/postern.v1.rs"));
+    include!("../generated/postern.v1.rs");
 }
 
 /// The serialized `FileDescriptorSet` of the contract, for reflection and for tests that must see
 /// every RPC.
-pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/postern_descriptor.bin"));
+pub const DESCRIPTORS: &[u8] = include_bytes!("../generated/postern_descriptor.bin");
 
 /// The SPA port when none is said, as in fwknop.
 pub const DEFAULT_SPA_PORT: u16 = 62201;
