@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use harness::service::UdpService;
 use harness::{Lab, Node};
 
-use crate::estate::ECHO_PORT;
+use crate::keyring::ECHO_PORT;
 use crate::probe::{Prober, Target};
 
 /// Where every experiment takes place.

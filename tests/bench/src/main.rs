@@ -5,10 +5,10 @@
 
 mod arena;
 mod clock;
-mod estate;
 mod experiments;
 mod fleet;
 mod flood;
+mod keyring;
 mod probe;
 mod report;
 mod servers;
@@ -19,9 +19,9 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::arena::Arena;
-use crate::estate::Estate;
 use crate::experiments::flood::{Client, Fire, Junk};
 use crate::experiments::{audit, claims, closing, fleet_apply, flood as fire, grants, start};
+use crate::keyring::Keyring;
 use crate::report::Report;
 use crate::servers::Server;
 
@@ -114,13 +114,13 @@ fn gate(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     if wanted("E1") {
-        grants::latency(arena, server, Estate::new(1, 30), report)?;
+        grants::latency(arena, server, Keyring::new(1, 30), report)?;
     }
     if wanted("E2") {
-        let many = Estate::new(10_000, 30);
+        let many = Keyring::new(10_000, 30);
         grants::latency(arena, server, many, report)?;
         if server == Server::Postern {
-            let grouped = Estate {
+            let grouped = Keyring {
                 spa_ports: 100,
                 ..many
             };

@@ -8,7 +8,7 @@ use harness::{Process, wait};
 use nix::sys::signal::Signal;
 
 use crate::arena::Arena;
-use crate::estate::{Estate, Form};
+use crate::keyring::{Form, Keyring};
 
 /// What our agent says when it captures and its firewall stands.
 pub(crate) const POSTERN_READY: &str = "is ready";
@@ -72,16 +72,16 @@ impl Server {
     }
 
     /// Starts the server on a clean firewall and a clean memory, and waits until it listens.
-    pub(crate) fn start(self, arena: &Arena, estate: Estate) -> anyhow::Result<Running> {
+    pub(crate) fn start(self, arena: &Arena, keyring: Keyring) -> anyhow::Result<Running> {
         let state = arena.server.dir.join("state");
         let _ = fs::remove_dir_all(&state);
         fs::create_dir_all(&state)?;
-        self.start_again(arena, estate)
+        self.start_again(arena, keyring)
     }
 
     /// Starts the server on a clean firewall, with what it remembers from before.
-    pub(crate) fn start_again(self, arena: &Arena, estate: Estate) -> anyhow::Result<Running> {
-        let mut process = self.spawn(arena, estate)?;
+    pub(crate) fn start_again(self, arena: &Arena, keyring: Keyring) -> anyhow::Result<Running> {
+        let mut process = self.spawn(arena, keyring)?;
         let ready = match self {
             Self::Postern => POSTERN_READY,
             Self::FwknopdDefault | Self::FwknopdTuned => "main event loop",
@@ -92,18 +92,18 @@ impl Server {
     }
 
     /// Starts the server and does not wait.
-    pub(crate) fn spawn(self, arena: &Arena, estate: Estate) -> anyhow::Result<Process> {
+    pub(crate) fn spawn(self, arena: &Arena, keyring: Keyring) -> anyhow::Result<Process> {
         arena.reset_firewall()?;
         match self {
-            Self::Postern => Self::spawn_postern(arena, estate),
-            Self::FwknopdDefault => Self::spawn_fwknopd(arena, estate, "", ""),
+            Self::Postern => Self::spawn_postern(arena, keyring),
+            Self::FwknopdDefault => Self::spawn_fwknopd(arena, keyring, "", ""),
             Self::FwknopdTuned => Self::spawn_fwknopd(
                 arena,
-                estate,
+                keyring,
                 "PCAP_LOOP_SLEEP 1000;\nPCAP_DISPATCH_COUNT 100000;\n",
                 "",
             ),
-            Self::FwknopdUdp => Self::spawn_fwknopd(arena, estate, "ENABLE_UDP_SERVER Y;\n", ""),
+            Self::FwknopdUdp => Self::spawn_fwknopd(arena, keyring, "ENABLE_UDP_SERVER Y;\n", ""),
             Self::FwknopdIpset => {
                 for words in [
                     &["ipset", "create", "spa", "hash:ip", "timeout", "30"][..],
@@ -124,16 +124,16 @@ impl Server {
                 }
                 let cycle = format!(
                     "CMD_CYCLE_OPEN /usr/sbin/ipset -exist add spa $SRC timeout {}\nCMD_CYCLE_CLOSE NONE\n",
-                    estate.timeout_secs
+                    keyring.timeout_secs
                 );
-                Self::spawn_fwknopd(arena, estate, "ENABLE_UDP_SERVER Y;\n", &cycle)
+                Self::spawn_fwknopd(arena, keyring, "ENABLE_UDP_SERVER Y;\n", &cycle)
             }
         }
     }
 
-    fn spawn_postern(arena: &Arena, estate: Estate) -> anyhow::Result<Process> {
+    fn spawn_postern(arena: &Arena, keyring: Keyring) -> anyhow::Result<Process> {
         let node = &arena.server;
-        let access = node.write("access.conf", &estate.access_conf(""))?;
+        let access = node.write("access.conf", &keyring.access_conf(""))?;
         let mut command = node.command(harness::postern::binary("postern-agent")?);
         command
             .args(["run", "--interface", "eth1", "--access-file"])
@@ -145,13 +145,13 @@ impl Server {
 
     fn spawn_fwknopd(
         arena: &Arena,
-        estate: Estate,
+        keyring: Keyring,
         conf: &str,
         more: &str,
     ) -> anyhow::Result<Process> {
         let node = &arena.server;
         let state = node.dir.join("state").display().to_string();
-        let access = node.write("access.conf", &estate.access_conf(more))?;
+        let access = node.write("access.conf", &keyring.access_conf(more))?;
         let conf = node.write(
             "fwknopd.conf",
             &format!(

@@ -19,6 +19,7 @@
 //! Everything needs root and more, and says what is missing instead of skipping.
 
 pub mod capture;
+mod check;
 pub mod fwknop;
 pub mod lab;
 pub mod machine;
@@ -29,6 +30,7 @@ pub mod service;
 pub mod shell;
 pub mod wait;
 
+pub use check::check;
 pub use lab::{Lab, in_lab};
 pub use node::Node;
 pub use process::Process;

@@ -2,14 +2,14 @@
 //! the test fails.
 //!
 //! No test passes because it looked at nothing. Whatever a lab is about to use is asked for here
-//! first; `make test` asks for everything at once before it begins.
+//! first; `make test` asks for everything at once before it begins ([`crate::check`]).
 
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use nix::unistd::Uid;
 
-use crate::{Lab, Result};
+use crate::Result;
 
 /// Programs that labs use, and the Debian package that brings each.
 const PACKAGES: &[(&str, &str)] = &[
@@ -22,6 +22,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("tcpdump", "tcpdump"),
     ("fwknop", "fwknop-client"),
     ("fwknopd", "fwknop-server"),
+    ("gpg", "gnupg"),
+    ("openssl", "openssl"),
 ];
 
 /// Where programs of administrators are, also when they are not on the path.
@@ -53,54 +55,14 @@ pub fn require(programs: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Insists that this machine has everything that any test of the workspace needs: root, programs,
-/// and a kernel with namespaces, iptables with conntrack, and ipset, for both address families.
+/// Insists on every program that any test of the workspace uses.
 ///
 /// # Errors
 ///
-/// When it lacks something; the text says what.
-pub fn check() -> Result<()> {
-    require_root()?;
+/// As [`require`].
+pub(crate) fn require_all() -> Result<()> {
     let every: Vec<&str> = PACKAGES.iter().map(|(program, _)| *program).collect();
-    require(&every)?;
-    let lab = Lab::new()?;
-    let node = lab.node("probe", 1)?;
-    for (program, family) in [("iptables", "inet"), ("ip6tables", "inet6")] {
-        let established = "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT";
-        let words: Vec<&str> = [program]
-            .into_iter()
-            .chain(established.split(' '))
-            .collect();
-        let ran = node.run(&words)?.ok();
-        ran.with_context(|| format!("this kernel has no {program} with conntrack in a namespace"))?;
-        let set = [
-            "ipset",
-            "create",
-            family,
-            "hash:ip,port",
-            "family",
-            family,
-            "timeout",
-            "5",
-        ];
-        let ran = node.run(&set)?.ok();
-        ran.context("this kernel has no ipset (hash:ip,port) in a namespace")?;
-        let matching = [
-            "-A",
-            "INPUT",
-            "-m",
-            "set",
-            "--match-set",
-            family,
-            "src,dst",
-            "-j",
-            "DROP",
-        ];
-        let words: Vec<&str> = [program].into_iter().chain(matching).collect();
-        let ran = node.run(&words)?.ok();
-        ran.with_context(|| format!("{program} of this machine cannot match a set"))?;
-    }
-    Ok(())
+    require(&every)
 }
 
 /// Insists on root.

@@ -27,7 +27,7 @@ pub const STOCK_ARGS: &[&str] = &["--key-rijndael", KEY, "--key-hmac", "suite-hm
 /// The HMAC half of [`STOCK_ARGS`].
 pub const HMAC_ARGS: &[&str] = &["--key-hmac", "suite-hmac-passphrase"];
 
-/// A stanza of its own for [`Alone::settle`]; no test uses its port.
+/// A stanza of its own for [`Alone::wait_until_judged`]; no test uses its port.
 const FENCE_STANZA: &str = "
 SOURCE ANY
 KEY fence-passphrase
@@ -138,7 +138,7 @@ impl Alone {
     /// # Errors
     ///
     /// When the agent does not answer with its own hole.
-    pub fn settle(&self) -> Result<()> {
+    pub fn wait_until_judged(&self) -> Result<()> {
         wait::until("the agent to open for the fence", wait::SOON, || {
             self.fences.set(self.fences.get() + 1);
             let address = Ipv4Addr::new(198, 51, 100, self.fences.get());
@@ -154,7 +154,7 @@ impl Alone {
         Ok(())
     }
 
-    /// The holes that are there, without those of [`Alone::settle`].
+    /// The holes that are there, without those of [`Alone::wait_until_judged`].
     ///
     /// # Errors
     ///
@@ -171,7 +171,7 @@ impl Alone {
     ///
     /// When something is open.
     pub fn nothing_opened(&self) -> Result<()> {
-        self.settle()?;
+        self.wait_until_judged()?;
         let holes = self.holes()?;
         anyhow::ensure!(holes.is_empty(), "open: {holes:?}");
         Ok(())

@@ -1,7 +1,7 @@
 //! What the end-to-end tests share: keys as people write them, an agent alone with its neighbours,
 //! and a fleet.
 //!
-//! A test that says "nothing opened" must not pass because nothing was looked at: [`Alone::settle`]
+//! A test that says "nothing opened" must not pass because nothing was looked at: [`Alone::wait_until_judged`]
 //! sends a packet of a key of its own after the one in question and waits until that has opened its
 //! hole. Packets are judged in the order they arrive, so by then the one in question has been
 //! judged too.

@@ -59,7 +59,7 @@ fn a_stanza_for_an_ipv6_network_serves_only_that_network() {
         Member::stranger(&alone.user, "nobody").knock(&host, "tcp/22", &["-n", "lab", "-s"])?;
 
         alone.agent.opens(alone.user.v6, "tcp:22")?;
-        alone.settle()?;
+        alone.wait_until_judged()?;
         ensure!(!alone.agent.has_hole(alone.stranger.v6, "tcp:22")?);
         Ok(())
     });

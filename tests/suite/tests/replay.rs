@@ -23,7 +23,7 @@ fn a_captured_packet_opens_nothing_a_second_time_from_anywhere() {
         let packet = capture.nth(1)?.payload;
 
         alone.send(&alone.stranger, &packet)?;
-        alone.settle()?;
+        alone.wait_until_judged()?;
         ensure!(!alone.agent.has_hole(alone.stranger.v4, "tcp:22")?);
         wait::until("the hole to close", wait::SOON, || {
             Ok(alone.holes()?.is_empty())

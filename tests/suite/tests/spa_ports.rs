@@ -31,7 +31,7 @@ fn a_stock_client_is_let_in_at_the_port_of_its_stanza_and_follows_it_when_it_mov
             alone.agent.write_access(&moved)?;
             alone.agent.reload(|| Ok(()))?;
             stock_knock(&alone, "4001", "203.0.113.4")?;
-            alone.settle()?;
+            alone.wait_until_judged()?;
             same("holes after the move", &alone.holes()?.len(), &1)?;
             stock_knock(&alone, "4002", "203.0.113.5")?;
             alone.agent.opens([203, 0, 113, 5], "tcp:22")?;

@@ -16,9 +16,9 @@ use tonic::transport::Channel;
 
 use crate::arena::Arena;
 use crate::clock;
-use crate::estate::{Estate, Form};
 use crate::experiments::grants::{self, Processors};
 use crate::fleet::Company;
+use crate::keyring::{Form, Keyring};
 use crate::report::{Report, Row};
 use crate::servers::{POSTERN_READY, Running, Server};
 use crate::stats::{Sample, ms};
@@ -46,15 +46,15 @@ struct Load {
 /// Runs all of E9.
 pub(crate) fn run(arena: &Arena, quick: bool, report: &mut Report) -> anyhow::Result<()> {
     let company = Company::start(arena, "claims")?;
-    let estate = Estate::new(1, 30);
-    let running = join_server(arena, &company, estate)?;
-    latency(arena, estate, if quick { 20 } else { 60 }, report)?;
+    let keyring = Keyring::new(1, 30);
+    let running = join_server(arena, &company, keyring)?;
+    latency(arena, keyring, if quick { 20 } else { 60 }, report)?;
     running.stop()?;
-    rate(&company, estate, quick, report)
+    rate(&company, keyring, quick, report)
 }
 
 /// Lets the server's agent join, and gives it a stanza whose key is valid on every host.
-fn join_server(arena: &Arena, company: &Company, estate: Estate) -> anyhow::Result<Running> {
+fn join_server(arena: &Arena, company: &Company, keyring: Keyring) -> anyhow::Result<Running> {
     let node = &arena.server;
     let state = node.dir.join("agent-state");
     let _ = fs::remove_dir_all(&state);
@@ -72,16 +72,21 @@ fn join_server(arena: &Arena, company: &Company, estate: Estate) -> anyhow::Resu
     company.run(async {
         let mut operator = company.operator().await?;
         operator
-            .apply(&estate.access_conf("HOSTS ANY\n"), 0)
+            .apply(&keyring.access_conf("HOSTS ANY\n"), 0)
             .await?;
         operator.in_sync("server").await
     })?;
     Ok(Running { process })
 }
 
-fn latency(arena: &Arena, estate: Estate, count: usize, report: &mut Report) -> anyhow::Result<()> {
+fn latency(
+    arena: &Arena,
+    keyring: Keyring,
+    count: usize,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     for (form, word) in [(Form::Stock, "stock"), (Form::Tagged, "tagged")] {
-        let sample = grants::measure(arena, estate, form, count, Processors::AsTheyAre)?;
+        let sample = grants::measure(arena, keyring, form, count, Processors::AsTheyAre)?;
         let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
         report.add(Row {
             experiment: "E9",
@@ -97,9 +102,14 @@ fn latency(arena: &Arena, estate: Estate, count: usize, report: &mut Report) -> 
 }
 
 /// Claims as fast as they are answered, then at the rate of the goal.
-fn rate(company: &Company, estate: Estate, quick: bool, report: &mut Report) -> anyhow::Result<()> {
+fn rate(
+    company: &Company,
+    keyring: Keyring,
+    quick: bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let time = Duration::from_secs(if quick { 2 } else { 5 });
-    let domain = estate.keys(0)?.domain();
+    let domain = keyring.keys(0)?.domain();
     let all_out = Load {
         number: 0,
         lanes: u32::try_from(AT_ONCE)?,

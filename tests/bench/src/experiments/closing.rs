@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::clock;
-use crate::estate::{ECHO, Estate, Form};
 use crate::experiments::grants::open_all;
+use crate::keyring::{ECHO, Form, Keyring};
 use crate::probe::{Pace, Prober, Watch};
 use crate::report::{Report, Row};
 use crate::servers::Server;
@@ -43,12 +43,12 @@ fn last_open(
 
 /// E6, one after the other: the smallest and the largest error of twelve grants.
 pub(crate) fn one_by_one(arena: &Arena, server: Server, report: &mut Report) -> anyhow::Result<()> {
-    let estate = Estate::new(1, OPEN_SECS);
-    let running = server.start(arena, estate)?;
+    let keyring = Keyring::new(1, OPEN_SECS);
+    let running = server.start(arena, keyring)?;
     let mut errors = Vec::new();
     for prober in arena.probers(12)? {
         let knocked = clock::now();
-        let Some(latency) = prober.grant_latency(&estate.packet(Form::Stock)?, PACE)? else {
+        let Some(latency) = prober.grant_latency(&keyring.packet(Form::Stock)?, PACE)? else {
             continue;
         };
         let opened = knocked + latency;
@@ -64,10 +64,10 @@ pub(crate) fn one_by_one(arena: &Arena, server: Server, report: &mut Report) -> 
 /// E6, all at once: two thousand grants that expire together.
 pub(crate) fn together(arena: &Arena, server: Server, report: &mut Report) -> anyhow::Result<()> {
     const MANY: usize = 2_000;
-    let estate = Estate::new(1, OPEN_SECS);
-    let running = server.start(arena, estate)?;
+    let keyring = Keyring::new(1, OPEN_SECS);
+    let running = server.start(arena, keyring)?;
     let probers = arena.probers(MANY)?;
-    let packets = estate.packets(MANY, Form::Stock, ECHO)?;
+    let packets = keyring.packets(MANY, Form::Stock, ECHO)?;
     let opened = open_all(&probers, &packets, Duration::from_secs(1))?;
     // All of them expire; every tenth is looked at, so that a round is short.
     let watched: Vec<Prober> = probers.into_iter().step_by(10).collect();
@@ -109,11 +109,11 @@ fn add(report: &mut Report, server: Server, case: &str, errors: &[f64]) -> anyho
 
 /// E7: the server is killed with -9 while a hole is open.
 pub(crate) fn killed(arena: &Arena, server: Server, report: &mut Report) -> anyhow::Result<()> {
-    let estate = Estate::new(1, OPEN_SECS);
-    let mut running = server.start(arena, estate)?;
+    let keyring = Keyring::new(1, OPEN_SECS);
+    let mut running = server.start(arena, keyring)?;
     let prober = arena.prober()?;
     let knocked = clock::now();
-    let latency = prober.grant_latency(&estate.packet(Form::Stock)?, PACE)?;
+    let latency = prober.grant_latency(&keyring.packet(Form::Stock)?, PACE)?;
     running.process.kill()?;
     let opened = knocked + latency.unwrap_or_default();
     let last = last_open(arena, &prober, opened, 4)?;

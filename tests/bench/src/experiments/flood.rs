@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::arena::Arena;
-use crate::estate::{ECHO, Estate, Form, crafted_junk, junk};
 use crate::experiments::grants::{self, warm};
 use crate::flood::Flood;
+use crate::keyring::{ECHO, Form, Keyring, crafted_junk, junk};
 use crate::probe::{Pace, Prober, Vigil};
 use crate::report::{Report, Row};
 use crate::servers::Server;
@@ -81,11 +81,11 @@ pub(crate) fn under(
     if server != Server::Postern && is_ours_only {
         return Ok(());
     }
-    let estate = Estate::new(fire.stanzas, 3);
-    let running = warm(arena, estate, server)?;
+    let keyring = Keyring::new(fire.stanzas, 3);
+    let running = warm(arena, keyring, server)?;
     let mut users = arena.probers(USERS)?;
     if fire.client == Client::Seen {
-        greet(&users, estate)?;
+        greet(&users, keyring)?;
         // Their flows are established; only new ones tell whether a hole opens again.
         users = arena
             .client
@@ -95,7 +95,7 @@ pub(crate) fn under(
         Client::Tagged => server.best_form(),
         Client::Seen | Client::Unseen => Form::Stock,
     };
-    let flood = ignite(arena, estate, fire)?;
+    let flood = ignite(arena, keyring, fire)?;
     std::thread::sleep(Duration::from_millis(500));
     // On a thread of its own: the server must not inherit how it gives way.
     let times = arena.client.within(|| {
@@ -103,7 +103,7 @@ pub(crate) fn under(
         let _awake = fire.rate.map(|_| Vigil::begin()).transpose()?;
         let mut times = Vec::new();
         for user in &users {
-            let packet = estate.packet(form)?;
+            let packet = keyring.packet(form)?;
             std::thread::sleep(grants::BETWEEN);
             times.extend(user.grant_latency(&packet, fire.pace())?);
         }
@@ -154,8 +154,8 @@ pub(crate) fn cpu(
     kind: Junk,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let estate = Estate::new(stanzas, 30);
-    let running = warm(arena, estate, server)?;
+    let keyring = Keyring::new(stanzas, 30);
+    let running = warm(arena, keyring, server)?;
     let fire = Fire {
         experiment: "E4d",
         junk: kind,
@@ -165,7 +165,7 @@ pub(crate) fn cpu(
         goal: "<= 3 s, any number of stanzas",
     };
     let before = running.cpu_secs()?;
-    let flood = ignite(arena, estate, fire)?;
+    let flood = ignite(arena, keyring, fire)?;
     std::thread::sleep(Duration::from_secs(8));
     let (sent, _) = flood.sent();
     let after = running.cpu_secs()?;
@@ -189,21 +189,21 @@ pub(crate) fn cpu(
     })
 }
 
-fn greet(users: &[Prober], estate: Estate) -> anyhow::Result<()> {
+fn greet(users: &[Prober], keyring: Keyring) -> anyhow::Result<()> {
     for user in users {
-        user.grant_latency(&estate.packet(Form::Stock)?, PACE)?;
+        user.grant_latency(&keyring.packet(Form::Stock)?, PACE)?;
     }
     // Their holes close again before the flood begins.
-    std::thread::sleep(Duration::from_secs(u64::from(estate.timeout_secs)) + PACE.limit);
+    std::thread::sleep(Duration::from_secs(u64::from(keyring.timeout_secs)) + PACE.limit);
     Ok(())
 }
 
-fn ignite(arena: &Arena, estate: Estate, fire: Fire) -> anyhow::Result<Flood> {
+fn ignite(arena: &Arena, keyring: Keyring, fire: Fire) -> anyhow::Result<Flood> {
     let payloads = match fire.junk {
         Junk::Random => junk(4_096)?,
         Junk::Crafted => crafted_junk(4_096)?,
         Junk::Replayed => {
-            let packet = estate.packets(1, Form::Stock, ECHO)?;
+            let packet = keyring.packets(1, Form::Stock, ECHO)?;
             let prober = arena.prober()?;
             for packet in &packet {
                 prober.grant_latency(packet, PACE)?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
 use crate::clock;
-use crate::estate::{ECHO, Estate, Form};
+use crate::keyring::{ECHO, Form, Keyring};
 use crate::probe::{self, Pace, Prober, Vigil};
 use crate::report::{Report, Row};
 use crate::servers::{Running, Server};
@@ -35,21 +35,21 @@ const WARM_UP: usize = 3;
 pub(crate) fn latency(
     arena: &Arena,
     server: Server,
-    estate: Estate,
+    keyring: Keyring,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let Estate {
+    let Keyring {
         stanzas, spa_ports, ..
-    } = estate;
+    } = keyring;
     let experiment = if stanzas == 1 { "E1" } else { "E2" };
     let (forms, at) = match spa_ports {
         0 => (server.forms(), String::new()),
         // What is divided is the trials, and tagged packets need none.
         ports => (&[Form::Stock][..], format!(" at {ports} SPA ports")),
     };
-    let running = server.start(arena, estate)?;
+    let running = server.start(arena, keyring)?;
     for form in forms {
-        let sample = measure(arena, estate, *form, 60, Processors::Awake)?;
+        let sample = measure(arena, keyring, *form, 60, Processors::Awake)?;
         let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
         let word = match form {
             Form::Stock => "stock",
@@ -76,12 +76,12 @@ pub(crate) fn latency(
 /// Latencies of `count` grants, one after the other, each from an address of its own.
 pub(crate) fn measure(
     arena: &Arena,
-    estate: Estate,
+    keyring: Keyring,
     form: Form,
     count: usize,
     processors: Processors,
 ) -> anyhow::Result<Sample> {
-    let port = estate.spa_port(estate.last());
+    let port = keyring.spa_port(keyring.last());
     let probers = arena.probers_to(count + WARM_UP, port)?;
     // On a thread of its own: the server must not inherit how it gives way.
     let times = arena.client.within(|| {
@@ -94,7 +94,7 @@ pub(crate) fn measure(
         };
         let mut times = Vec::with_capacity(probers.len());
         for prober in &probers {
-            let packet = estate.packet(form)?;
+            let packet = keyring.packet(form)?;
             std::thread::sleep(BETWEEN);
             times.push(prober.grant_latency(&packet, PACE)?);
         }
@@ -107,11 +107,11 @@ pub(crate) fn measure(
 /// E3: a burst of valid packets, each from a source of its own.
 pub(crate) fn burst(arena: &Arena, server: Server, report: &mut Report) -> anyhow::Result<()> {
     const BURST: usize = 2_000;
-    let estate = Estate::new(1, 60);
-    let running = server.start(arena, estate)?;
+    let keyring = Keyring::new(1, 60);
+    let running = server.start(arena, keyring)?;
     let form = server.best_form();
     let probers = arena.probers(BURST)?;
-    let packets = estate.packets(BURST, form, ECHO)?;
+    let packets = keyring.packets(BURST, form, ECHO)?;
     let limit = Duration::from_secs(20);
 
     let start = clock::now();
@@ -166,9 +166,9 @@ pub(crate) fn open_all(
 }
 
 /// Kept here because every experiment needs it: a server that has granted once, so that it is warm.
-pub(crate) fn warm(arena: &Arena, estate: Estate, server: Server) -> anyhow::Result<Running> {
-    let running = server.start(arena, estate)?;
+pub(crate) fn warm(arena: &Arena, keyring: Keyring, server: Server) -> anyhow::Result<Running> {
+    let running = server.start(arena, keyring)?;
     let prober = arena.prober()?;
-    prober.grant_latency(&estate.packet(Form::Stock)?, PACE)?;
+    prober.grant_latency(&keyring.packet(Form::Stock)?, PACE)?;
     Ok(running)
 }

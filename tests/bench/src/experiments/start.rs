@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::arena::Arena;
 use crate::clock;
-use crate::estate::{ECHO, Estate, Form};
+use crate::keyring::{ECHO, Form, Keyring};
 use crate::report::{Report, Row};
 use crate::servers::{Server, rss_mib};
 
@@ -18,13 +18,13 @@ const DIGESTS: usize = 100_000;
 
 /// E8: starts the server with ten thousand stanzas and a hundred thousand replay digests.
 pub(crate) fn run(arena: &Arena, server: Server, report: &mut Report) -> anyhow::Result<()> {
-    let estate = Estate::new(STANZAS, 30);
-    remember(arena, server, estate)?;
+    let keyring = Keyring::new(STANZAS, 30);
+    remember(arena, server, keyring)?;
 
     let prober = arena.prober()?;
-    let packets = estate.packets(600, Form::Stock, ECHO)?;
+    let packets = keyring.packets(600, Form::Stock, ECHO)?;
     let start = clock::now();
-    let mut process = server.spawn(arena, estate)?;
+    let mut process = server.spawn(arena, keyring)?;
     let mut first = None;
     // A packet every five milliseconds until one opens; each is lost that comes before the server listens.
     for packet in &packets {
@@ -60,19 +60,19 @@ pub(crate) fn run(arena: &Arena, server: Server, report: &mut Report) -> anyhow:
 
 /// Lets the server remember a hundred thousand packets: fwknopd by its cache file, whose format is
 /// known; ours by being sent them.
-fn remember(arena: &Arena, server: Server, estate: Estate) -> anyhow::Result<()> {
+fn remember(arena: &Arena, server: Server, keyring: Keyring) -> anyhow::Result<()> {
     let running = server.start(
         arena,
-        Estate {
+        Keyring {
             stanzas: 1,
-            ..estate
+            ..keyring
         },
     )?;
     match server {
         Server::Postern => {
-            let one = Estate {
+            let one = Keyring {
                 stanzas: 1,
-                ..estate
+                ..keyring
             };
             for _ in 0..DIGESTS / 5_000 {
                 let prober = arena.prober()?;

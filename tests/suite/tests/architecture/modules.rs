@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use syn::visit::{self, Visit};
 
@@ -11,7 +11,7 @@ type Place = Vec<String>;
 
 /// The files of one crate, and whom each names.
 pub(crate) struct Modules {
-    files: BTreeMap<Place, PathBuf>,
+    files: Files,
     names: BTreeMap<Place, BTreeSet<Place>>,
 }
 
@@ -21,24 +21,25 @@ impl Modules {
     /// Reads the crate whose sources are in `src`. What is compiled for tests only does not count,
     /// and neither does a binary's `main.rs` beside a library.
     pub(crate) fn of(src: &Path) -> Self {
-        let mut files = BTreeMap::new();
+        let mut files = Files::default();
         let has_library = src.join("lib.rs").exists();
         for path in super::sources(src) {
             let place = place(src, &path);
             let is_binary_beside = has_library && path.ends_with("main.rs");
             if place.last().is_none_or(|name| name != "tests") && !is_binary_beside {
-                files.insert(place, path);
+                let text = fs::read_to_string(path).unwrap();
+                files.parsed.insert(place, syn::parse_file(&text).unwrap());
             }
         }
+        files.note_exports();
         let mut names = BTreeMap::new();
-        for (place, path) in &files {
-            let text = fs::read_to_string(path).unwrap();
+        for (place, file) in &files.parsed {
             let mut reader = Reader {
                 at: place.clone(),
                 files: &files,
                 named: BTreeSet::new(),
             };
-            reader.visit_file(&syn::parse_file(&text).unwrap());
+            reader.visit_file(file);
             // A child stands on its ancestors; that it names them is no circle.
             reader.named.retain(|named| !place.starts_with(named));
             names.insert(place.clone(), reader.named);
@@ -50,7 +51,7 @@ impl Modules {
     pub(crate) fn circles(&self) -> Vec<Vec<String>> {
         let mut circles: Vec<Vec<String>> = Vec::new();
         let mut done = BTreeSet::new();
-        for place in self.files.keys() {
+        for place in self.files.parsed.keys() {
             if done.contains(place) {
                 continue;
             }
@@ -96,40 +97,45 @@ fn place(src: &Path, file: &Path) -> Place {
     place
 }
 
-/// Collects the files that one file names.
-struct Reader<'a> {
-    /// The module that is read; inline modules are below their file.
-    at: Place,
-    files: &'a BTreeMap<Place, PathBuf>,
-    named: BTreeSet<Place>,
+/// The files of one crate.
+#[derive(Default)]
+struct Files {
+    parsed: BTreeMap<Place, syn::File>,
+    /// What a file hands on (`pub use`), by the name it has there: the full path of what it is.
+    exports: BTreeMap<Place, BTreeMap<String, Place>>,
 }
 
-// === impl Reader ===
+// === impl Files ===
 
-impl Reader<'_> {
-    fn name(&mut self, path: &[String]) {
-        let Some(full) = self.resolve(path) else {
-            return;
-        };
-        // The longest beginning that is a file; the rest are items in it.
-        let file = (0..=full.len())
-            .rev()
-            .find_map(|len| self.files.get_key_value(&full[..len]));
-        if let Some((place, _)) = file {
-            self.named.insert(place.clone());
+impl Files {
+    fn note_exports(&mut self) {
+        for (at, file) in &self.parsed {
+            let mut found = Vec::new();
+            for item in &file.items {
+                if let syn::Item::Use(item) = item
+                    && !matches!(item.vis, syn::Visibility::Inherited)
+                {
+                    leaves(&[], &item.tree, &mut found);
+                }
+            }
+            let full = found
+                .into_iter()
+                .filter_map(|(path, name)| Some((name?, self.resolve(at, &path)?)));
+            self.exports.insert(at.clone(), full.collect());
         }
     }
 
-    /// The full place of a path; `None` for one that begins in another crate or with an import.
-    fn resolve(&self, path: &[String]) -> Option<Place> {
+    /// The full place of a path named at `at`; `None` for one that begins in another crate or with an
+    /// import.
+    fn resolve(&self, at: &[String], path: &[String]) -> Option<Place> {
         let (first, rest) = path.split_first()?;
         let mut place = match first.as_str() {
             "crate" => Vec::new(),
-            "self" => self.at.clone(),
-            "super" => self.at[..self.at.len().checked_sub(1)?].to_vec(),
+            "self" => at.to_vec(),
+            "super" => at[..at.len().checked_sub(1)?].to_vec(),
             child => {
-                let place = [self.at.as_slice(), &[child.to_owned()]].concat();
-                self.files.contains_key(&place).then_some(place)?
+                let place = [at, &[child.to_owned()]].concat();
+                self.parsed.contains_key(&place).then_some(place)?
             }
         };
         for part in rest {
@@ -142,17 +148,59 @@ impl Reader<'_> {
         Some(place)
     }
 
-    fn name_tree(&mut self, before: &[String], tree: &syn::UseTree) {
-        let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
-        match tree {
-            syn::UseTree::Path(path) => self.name_tree(&with(&path.ident), &path.tree),
-            syn::UseTree::Name(name) => self.name(&with(&name.ident)),
-            syn::UseTree::Rename(rename) => self.name(&with(&rename.ident)),
-            syn::UseTree::Glob(_) => self.name(before),
-            syn::UseTree::Group(group) => {
-                for tree in &group.items {
-                    self.name_tree(before, tree);
-                }
+    /// The file in which the thing at this full place is made, however often it is handed on.
+    fn home(&self, full: &[String]) -> Option<Place> {
+        let mut full = full.to_vec();
+        // No honest crate hands a thing on more often than this.
+        for _ in 0..8 {
+            // The longest beginning that is a file; the rest are items in it.
+            let len = (0..=full.len())
+                .rev()
+                .find(|len| self.parsed.contains_key(&full[..*len]))?;
+            let (file, items) = full.split_at(len);
+            let handed_on = items
+                .first()
+                .and_then(|item| self.exports.get(file)?.get(item));
+            match handed_on {
+                Some(from) => full = [from.as_slice(), &items[1..]].concat(),
+                None => return Some(file.to_vec()),
+            }
+        }
+        None
+    }
+}
+
+/// Collects the files that one file names.
+struct Reader<'a> {
+    /// The module that is read; inline modules are below their file.
+    at: Place,
+    files: &'a Files,
+    named: BTreeSet<Place>,
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    fn name(&mut self, path: &[String]) {
+        let full = self.files.resolve(&self.at, path);
+        self.named
+            .extend(full.and_then(|full| self.files.home(&full)));
+    }
+}
+
+/// Every path of a `use`, with the name it has afterwards; none for a glob.
+fn leaves(before: &[String], tree: &syn::UseTree, found: &mut Vec<(Place, Option<String>)>) {
+    let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
+    match tree {
+        syn::UseTree::Path(path) => leaves(&with(&path.ident), &path.tree, found),
+        syn::UseTree::Name(name) => found.push((with(&name.ident), Some(name.ident.to_string()))),
+        syn::UseTree::Rename(rename) => {
+            found.push((with(&rename.ident), Some(rename.rename.to_string())));
+        }
+        syn::UseTree::Glob(_) => found.push((before.to_vec(), None)),
+        syn::UseTree::Group(group) => {
+            for tree in &group.items {
+                leaves(before, tree, found);
             }
         }
     }
@@ -160,7 +208,11 @@ impl Reader<'_> {
 
 impl<'ast> Visit<'ast> for Reader<'_> {
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
-        self.name_tree(&[], &item.tree);
+        let mut found = Vec::new();
+        leaves(&[], &item.tree, &mut found);
+        for (path, _) in found {
+            self.name(&path);
+        }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -227,4 +279,20 @@ fn a_circle_is_found_and_a_child_that_names_its_parent_is_none() {
 
     // store -> store::rows -> error -> store
     assert_eq!(circles, [["error", "store", "store::rows"]]);
+}
+
+#[test]
+fn a_circle_through_what_the_crate_hands_on_is_found_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write(
+        "lib.rs",
+        "mod lab; mod machine; pub use lab::Lab as Laboratory;",
+    );
+    write("lab.rs", "use crate::machine::check; pub struct Lab;");
+    write("machine.rs", "use crate::Laboratory; pub fn check() {}");
+
+    let circles = Modules::of(dir.path()).circles();
+
+    assert_eq!(circles, [["lab", "machine"]]);
 }

@@ -11,7 +11,6 @@ mod story;
 use std::process::ExitCode;
 
 use harness::lab::{Lab, Whose, sweep};
-use harness::machine;
 
 use crate::stage::Stage;
 use crate::story::Story;
@@ -25,7 +24,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Wish::Check => {
-            return machine::check().map_or_else(
+            return harness::check().map_or_else(
                 |error| {
                     story.say(&format!("{error:#}"));
                     ExitCode::FAILURE

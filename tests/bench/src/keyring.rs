@@ -28,11 +28,11 @@ pub(crate) enum Form {
 
 /// A number of stanzas with keys of their own, numbered from 0.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Estate {
+pub(crate) struct Keyring {
     pub(crate) stanzas: u32,
     /// For how long a grant stays open, in seconds.
     pub(crate) timeout_secs: u32,
-    /// Tells estates apart, so that one's packets are junk to another.
+    /// Tells keyrings apart, so that one's packets are junk to another.
     pub(crate) seed: u8,
     /// Groups of stanzas with an SPA port of their own; 0 when all share the host's.
     pub(crate) spa_ports: u16,
@@ -41,9 +41,9 @@ pub(crate) struct Estate {
 /// The SPA port of the first group.
 const FIRST_SPA_PORT: u16 = 40_000;
 
-// === impl Estate ===
+// === impl Keyring ===
 
-impl Estate {
+impl Keyring {
     pub(crate) const fn new(stanzas: u32, timeout_secs: u32) -> Self {
         Self {
             stanzas,
@@ -189,9 +189,9 @@ pub(crate) fn junk(count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
 /// Packets of exactly the right shape under keys that the server does not have: what a stranger
 /// who knows the format throws.
 pub(crate) fn crafted_junk(count: usize) -> anyhow::Result<Vec<Vec<u8>>> {
-    let strangers = Estate {
+    let strangers = Keyring {
         seed: 1,
-        ..Estate::new(1, 30)
+        ..Keyring::new(1, 30)
     };
     strangers.packets(count, Form::Stock, ECHO)
 }
