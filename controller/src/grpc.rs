@@ -16,13 +16,19 @@ mod status;
 use fleet::Contract;
 use tonic::Request;
 
-use crate::access::caller::Caller;
+use crate::access::caller::{Call, Caller};
 use crate::error::Error;
 
 /// Which version of the contract the program speaks that makes this request.
 fn contract<T>(request: &Request<T>) -> Contract {
     let said = request.metadata().get("user-agent");
     Contract::of_header(said.and_then(|said| said.to_str().ok()))
+}
+
+/// Which call this is. The access layer says so of every one.
+fn call<T>(request: &Request<T>) -> Result<Call, Error> {
+    let call = request.extensions().get::<Call>();
+    call.copied().ok_or(Error::Unauthenticated)
 }
 
 /// Who makes this request. Only RPCs that need a permission have one.

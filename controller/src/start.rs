@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::access::caller::RequestId;
 use crate::access::limits::RateLimits;
 use crate::access::roster::Roster;
 use crate::app::tokens::{self, NewToken};
@@ -27,6 +28,7 @@ use crate::sessions::registry::Registry;
 use crate::settings::{InvalidSettings, Settings};
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::model::Origin;
 use crate::store::seal::SealKey;
 use crate::{housekeeping, server};
 
@@ -103,7 +105,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
         address: address.to_owned(),
         ca_fingerprint: authority.fingerprint(),
     };
-    let creator = "postern-controller init";
+    let creator = creator("postern-controller init")?;
     let token = tokens::issue(&store, &endpoint, first_operator(), creator, now).await?;
     store.close().await;
     dir.write_settings(&settings)?;
@@ -124,7 +126,7 @@ pub async fn create_token(data: &Path, new: NewToken) -> Result<Token, StartErro
         address: settings.address,
         ca_fingerprint: authority.fingerprint(),
     };
-    let creator = "postern-controller token";
+    let creator = creator("postern-controller token")?;
     let token = tokens::issue(&store, &endpoint, new, creator, clock::now()).await?;
     store.close().await;
     Ok(token)
@@ -196,7 +198,14 @@ impl Running {
             address: self.address.to_string(),
             ca_fingerprint: self.context.authority.fingerprint(),
         };
-        tokens::issue(&self.context.store, &endpoint, new, "test", clock::now()).await
+        tokens::issue(
+            &self.context.store,
+            &endpoint,
+            new,
+            creator("test")?,
+            clock::now(),
+        )
+        .await
     }
 
     /// Resolves when the controller can no longer serve, which is a defect or a dying disk.
@@ -223,6 +232,12 @@ fn first_operator() -> NewToken {
         labels: std::collections::BTreeMap::new(),
         ttl: std::time::Duration::from_secs(24 * 3600),
     }
+}
+
+/// Who invites where no member does, and what events say of that.
+fn creator(name: &str) -> Result<(&str, Origin), NoRandomness> {
+    let request = RequestId::new()?;
+    Ok((name, Origin::controller(request.to_string())))
 }
 
 fn open_store(dir: &DataDir, seal: SealKey) -> Result<Store, StartError> {

@@ -29,8 +29,8 @@ use zeroize::Zeroizing;
 use self::error::StoreError;
 use self::model::{
     Acknowledgement, ApplyOutcome, BanOutcome, Claim, ClaimOutcome, Cursor, EnrollOutcome,
-    EventFilter, Generation, HostState, Invitation, LogRow, Member, NewMember, NewPolicy, Pushed,
-    RunBegun, StoredToken,
+    EventFilter, Generation, HostState, Invitation, LogRow, Member, NewMember, NewPolicy, Origin,
+    Pushed, RunBegun, StoredToken,
 };
 use self::seal::SealKey;
 use self::sqlite::{Sqlite, claims, events, hosts, members, meta, policies, search, tokens};
@@ -328,19 +328,20 @@ impl Store {
     /// was heard. `records` are in rising order of `seq`.
     ///
     /// A retry changes nothing. Whatever is wrong with a record is stored with it; gaps and broken
-    /// chains are recorded as events of the controller's own, too. Nothing is refused, because an
+    /// chains are recorded as events of the controller's own, too, which `found`. Nothing is refused, because an
     /// event that is refused would be lost to the auditor.
     pub(crate) async fn push_events(
         &self,
         (host, name): (u64, String),
         epoch: String,
         records: Vec<EventRecord>,
+        found: Origin,
         now_ms: u64,
     ) -> Result<Pushed, StoreError> {
         self.engine
             .write(move |connection| {
                 hosts::seen(connection, host, now_ms)?;
-                events::push(connection, &name, &epoch, &records, now_ms)
+                events::push(connection, (&name, &epoch), &records, &found, now_ms)
             })
             .await
     }

@@ -57,7 +57,7 @@ fn the_clock_the_engine_and_the_wire_are_named_by_their_owners_only() {
 #[test]
 fn use_cases_and_what_is_below_them_know_nothing_of_the_wire() {
     for (path, line) in code_lines() {
-        let is_below = BELOW_THE_FRONT.iter().any(|room| is_in(&path, room));
+        let is_below = BELOW_THE_FRONT.iter().any(|part| is_in(&path, part));
         assert!(!is_below || !line.contains("wire::"), "{path}: {line}");
     }
 }

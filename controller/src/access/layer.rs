@@ -19,13 +19,14 @@ use tower::{Layer, Service};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::caller::{Caller, PeerAddress};
+use super::caller::{Call, Caller, RequestId};
 use super::limits::{Peer, RateLimits};
 use super::roles::may;
 use super::roster::Roster;
 use super::rpc::{Requirement, requirement};
 use crate::ca;
 use crate::error::Error;
+use crate::store::model::Member;
 
 /// Puts the table in front of every service.
 #[derive(Clone, Debug)]
@@ -45,8 +46,9 @@ pub(crate) struct Authorize<S> {
 // === impl AuthorizeLayer ===
 
 impl AuthorizeLayer {
-    /// Decides about a request, and leaves in it who makes it.
+    /// Names a request, decides about it, and leaves in it its name and who makes it.
     fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Error> {
+        let id = RequestId::new()?;
         let path = request.uri().path();
         let not_allowed = |role| Error::NotAllowed {
             path: path.to_owned(),
@@ -54,31 +56,40 @@ impl AuthorizeLayer {
         };
         let requirement = requirement(path).ok_or_else(|| not_allowed(None))?;
         let address = peer_address(request.extensions());
-        let caller = match requirement {
+        let member = match requirement {
             Requirement::Nothing => None,
             Requirement::Permission(permission) => {
-                let caller = self.caller(request.extensions())?;
-                if !may(caller.role, permission) {
-                    return Err(not_allowed(Some(caller.role)));
+                let member = self.caller(request.extensions())?;
+                if !may(member.role, permission) {
+                    return Err(not_allowed(Some(member.role)));
                 }
-                Some(caller)
+                Some(member)
             }
         };
-        let peer = match &caller {
-            Some(caller) => Peer::Member(caller.id),
+        let peer = match &member {
+            Some(member) => Peer::Member(member.id),
             None => Peer::stranger(address),
         };
         self.limits.admit(peer)?;
 
+        let caller = member.map(|member| Caller {
+            id: member.id,
+            role: member.role,
+            name: member.name.clone(),
+            request: id,
+        });
+        let name = caller.as_ref().map(|caller| caller.name.as_str());
+        tracing::debug!(path, request = %id, caller = name, "called");
         let extensions = request.extensions_mut();
-        extensions.insert(PeerAddress(address));
+        extensions.insert(Call { id, peer: address });
         if let Some(caller) = caller {
             extensions.insert(caller);
         }
         Ok(())
     }
 
-    fn caller(&self, extensions: &Extensions) -> Result<Caller, Error> {
+    /// The member whose certificate the connection was made with.
+    fn caller(&self, extensions: &Extensions) -> Result<Arc<Member>, Error> {
         let info = extensions
             .get::<TlsConnectInfo<TcpConnectInfo>>()
             .ok_or(Error::Unauthenticated)?;
@@ -88,7 +99,7 @@ impl AuthorizeLayer {
     }
 
     /// The member that a verified certificate names.
-    fn member(&self, der: &[u8]) -> Result<Caller, Error> {
+    fn member(&self, der: &[u8]) -> Result<Arc<Member>, Error> {
         let (_, certificate) =
             X509Certificate::from_der(der).map_err(|_| Error::Unauthenticated)?;
         let uri = only_uri(&certificate).ok_or(Error::Unauthenticated)?;
@@ -106,7 +117,7 @@ impl AuthorizeLayer {
         if member.id != id {
             return Err(Error::NotMember);
         }
-        Ok(Caller { id, role, name })
+        Ok(member)
     }
 }
 

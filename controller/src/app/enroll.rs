@@ -8,12 +8,13 @@ use rustls_pki_types::CertificateSigningRequestDer;
 use std::net::IpAddr;
 
 use super::check;
+use crate::access::caller::{Call, RequestId};
 use crate::ca::Subject;
 use crate::context::Context;
 use crate::error::{Error, RenewalRefused, TokenRefused};
 use crate::store::Store;
 use crate::store::model::{
-    EnrollConflict, EnrollOutcome, Invitation, Member, NewMember, TokenState,
+    EnrollConflict, EnrollOutcome, Invitation, Member, NewMember, Origin, TokenState,
 };
 use crate::timestamp::Timestamp;
 
@@ -55,16 +56,16 @@ pub(crate) struct Enrolled {
     pub(crate) certificate_der: Vec<u8>,
 }
 
-/// Redeems a token: the joiner is a member from then on. `peer` is where the request comes from.
+/// Redeems a token: the joiner is a member from then on.
 pub(crate) async fn redeem(
     context: &Context,
-    peer: Option<IpAddr>,
+    call: Call,
     joiner: Joiner,
     now: Timestamp,
 ) -> Result<Enrolled, Error> {
     let csr_der = joiner.csr_der.clone();
-    let joiner = joiner.checked(peer)?;
-    let member = join(&context.store, joiner, now).await?;
+    let joiner = joiner.checked(call.peer)?;
+    let member = join(&context.store, call.id, joiner, now).await?;
     welcome(context, &member).await?;
     let certificate_der = certify(context, &member, &csr_der, now)?;
     tracing::info!(role = %member.role, name = member.name, "enrolled");
@@ -100,7 +101,12 @@ pub(crate) fn renew(context: &Context, renewal: Renewal, now: Timestamp) -> Resu
 }
 
 /// Redeems the token and adds the member, or finds the one that this joiner has become already.
-async fn join(store: &Store, joiner: Joiner, now: Timestamp) -> Result<Member, Error> {
+async fn join(
+    store: &Store,
+    request: RequestId,
+    joiner: Joiner,
+    now: Timestamp,
+) -> Result<Member, Error> {
     let secret = joiner.token_secret.clone();
     let token = store.token(secret.clone()).await?;
     let token = token.ok_or(TokenRefused::Unknown)?;
@@ -116,7 +122,7 @@ async fn join(store: &Store, joiner: Joiner, now: Timestamp) -> Result<Member, E
     }
     let member = joiner.become_member(&token.invitation, now)?;
     let (role, name) = (member.role, member.name.clone());
-    let event = enrolled(&token.invitation, &member);
+    let event = enrolled(&token.invitation, &member, request);
     match store.enroll(secret, member, event, now.ms()).await? {
         EnrollOutcome::Enrolled(member) | EnrollOutcome::EnrolledBefore(member) => Ok(member),
         EnrollOutcome::Refused(conflict) => Err(match conflict {
@@ -217,8 +223,9 @@ impl Joiner {
     }
 }
 
-fn enrolled(invitation: &Invitation, member: &NewMember) -> Event {
-    let mut event = Event::new(EventKind::Enrolled, member.joined_at_ms);
+fn enrolled(invitation: &Invitation, member: &NewMember, request: RequestId) -> Event {
+    let origin = Origin::member(member.role, &member.name, request.to_string());
+    let mut event = origin.done(EventKind::Enrolled, member.joined_at_ms);
     event.user.clone_from(&invitation.created_by);
     event.reason = format!("{} {} joined", member.role, member.name);
     event.source.clone_from(&member.address);

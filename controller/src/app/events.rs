@@ -5,6 +5,7 @@ use fleet::EventRecord;
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
+use crate::store::model::Origin;
 use crate::timestamp::Timestamp;
 
 /// Stores what the host that calls has in its journal; all events up to the number that comes back
@@ -18,9 +19,10 @@ pub(crate) async fn push(
 ) -> Result<u64, Error> {
     check_epoch(&epoch)?;
     let host = (caller.id, caller.name.clone());
+    let found = Origin::controller(caller.request.to_string());
     let pushed = context
         .store
-        .push_events(host, epoch, records, now.ms())
+        .push_events(host, epoch, records, found, now.ms())
         .await?;
     if pushed.gap_before.is_some() || pushed.broken_at.is_some() {
         tracing::warn!(
@@ -40,3 +42,6 @@ fn check_epoch(epoch: &str) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use fleet::Role;
+use fleet::{Event, Outcome, Role};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use super::enroll::Joiner;
 use super::policy::Draft;
 use super::{policy, tokens};
-use crate::access::caller::Caller;
+use crate::access::caller::{Call, Caller, RequestId};
 use crate::access::limits::RateLimits;
 use crate::access::roster::Roster;
 use crate::ca::Authority;
@@ -30,6 +30,12 @@ use crate::timestamp::Timestamp;
 
 /// When the tests begin.
 pub(super) const NOW: Timestamp = Timestamp::from_ms(NOW_MS);
+
+/// The call in which everything happens.
+pub(super) const CALL: Call = Call {
+    id: RequestId([0xab; 16]),
+    peer: None,
+};
 
 /// So many seconds after [`NOW`].
 pub(super) fn after_secs(secs: u64) -> Timestamp {
@@ -101,7 +107,7 @@ impl Fleet {
     pub(super) async fn join(&self, role: Role, name: &str) -> Member {
         let token = self.token(role, name).await;
         let joiner = Keys::new().joiner(&token, "");
-        let enrolled = super::enroll::redeem(&self.context, None, joiner, NOW).await;
+        let enrolled = super::enroll::redeem(&self.context, CALL, joiner, NOW).await;
         enrolled.unwrap().member
     }
 
@@ -112,13 +118,28 @@ impl Fleet {
 
     /// Reasons of the controller's own events, oldest first.
     pub(super) async fn recorded(&self) -> Vec<String> {
+        let events = self.events().await.into_iter();
+        events.map(|event| event.reason).collect()
+    }
+
+    /// Actor and user of the newest of the controller's own events, which must be of something that
+    /// was done in [`CALL`].
+    pub(super) async fn newest_is_by(&self) -> (String, String) {
+        let event = self.events().await.pop().unwrap();
+        assert_eq!(event.outcome(), Outcome::Success, "{event:?}");
+        assert_eq!(event.request_id, CALL.id.to_string(), "{event:?}");
+        assert_eq!(event.request_id, "ab".repeat(16));
+        (event.actor, event.user)
+    }
+
+    async fn events(&self) -> Vec<Event> {
         let store = &self.context.store;
         let records = store
             .search(EventFilter::default(), Cursor::NEWEST, 1_000)
             .await;
         let records = records.unwrap().into_iter().rev();
         records
-            .map(|record| record.event.event().unwrap().reason)
+            .map(|record| record.event.event().unwrap())
             .collect()
     }
 }
@@ -155,6 +176,7 @@ pub(super) fn root() -> Caller {
         id: 1_000,
         role: Role::Operator,
         name: "root".to_owned(),
+        request: CALL.id,
     }
 }
 
@@ -163,6 +185,7 @@ pub(super) fn caller(member: &Member) -> Caller {
         id: member.id,
         role: member.role,
         name: member.name.clone(),
+        request: CALL.id,
     }
 }
 

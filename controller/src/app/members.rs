@@ -40,7 +40,7 @@ pub(crate) async fn ban_host(
 }
 
 fn banned(caller: &Caller, name: &str, reason: &str, now: Timestamp) -> Event {
-    let mut event = Event::new(EventKind::Banned, now.ms());
+    let mut event = caller.origin().done(EventKind::Banned, now.ms());
     event.user.clone_from(&caller.name);
     event.reason = format!("host {name} banned");
     if !reason.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fleet::{Event, EventKind, Role};
+use fleet::{EventKind, Role};
 use policy::{Change, Dialect, NoIncludes, Policy, PolicyDiff, Secrets};
 use zeroize::Zeroizing;
 
@@ -205,7 +205,7 @@ fn new_policy(
     message: String,
     now: Timestamp,
 ) -> NewPolicy {
-    let mut event = Event::new(EventKind::PolicyApplied, now.ms());
+    let mut event = caller.origin().done(EventKind::PolicyApplied, now.ms());
     event.user.clone_from(&caller.name);
     event.reason.clone_from(&message);
     NewPolicy {

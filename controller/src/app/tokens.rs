@@ -11,7 +11,7 @@ use crate::context::{Context, Endpoint};
 use crate::error::Error;
 use crate::random::random;
 use crate::store::Store;
-use crate::store::model::Invitation;
+use crate::store::model::{Invitation, Origin};
 use crate::timestamp::Timestamp;
 
 /// How long a token is good for when nothing is said.
@@ -41,17 +41,19 @@ pub(crate) async fn create(
     new: NewToken,
     now: Timestamp,
 ) -> Result<Token, Error> {
-    let token = issue(&context.store, &context.endpoint, new, &caller.name, now).await?;
+    let creator = (caller.name.as_str(), caller.origin());
+    let token = issue(&context.store, &context.endpoint, new, creator, now).await?;
     tracing::info!(operator = caller.name, role = %token.role, "token created");
     Ok(token)
 }
 
 /// Stores an invitation and gives the token, which is shown once. Needs no running controller.
+/// Told who invites, by name, and what events say of that.
 pub(crate) async fn issue(
     store: &Store,
     endpoint: &Endpoint,
     new: NewToken,
-    created_by: &str,
+    (created_by, origin): (&str, Origin),
     now: Timestamp,
 ) -> Result<Token, Error> {
     let invitation = invitation(new, created_by, now)?;
@@ -64,7 +66,7 @@ pub(crate) async fn issue(
         name: invitation.name.clone(),
         labels: invitation.labels.clone(),
     };
-    let event = created(&invitation);
+    let event = created(&invitation, origin);
     store.create_token(token.secret, invitation, event).await?;
     Ok(token)
 }
@@ -117,8 +119,8 @@ fn check_labels(role: Role, labels: &BTreeMap<String, String>) -> Result<(), Err
     Ok(())
 }
 
-fn created(invitation: &Invitation) -> Event {
-    let mut event = Event::new(EventKind::Operator, invitation.created_at_ms);
+fn created(invitation: &Invitation, origin: Origin) -> Event {
+    let mut event = origin.done(EventKind::Operator, invitation.created_at_ms);
     event.user.clone_from(&invitation.created_by);
     event.reason = format!("token for {}", invitation.role);
     if !invitation.name.is_empty() {
@@ -127,3 +129,6 @@ fn created(invitation: &Invitation) -> Event {
     }
     event
 }
+
+#[cfg(test)]
+mod tests;

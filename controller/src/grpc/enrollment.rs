@@ -7,7 +7,7 @@ use fleet::wire::enrollment_server::Enrollment;
 use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse};
 use tonic::{Request, Response, Status};
 
-use crate::access::caller::PeerAddress;
+use super::call;
 use crate::app::check::fixed;
 use crate::app::enroll::{self, Enrolled, Joiner, Renewal};
 use crate::clock;
@@ -33,13 +33,12 @@ impl Enrollment for EnrollmentService {
         &self,
         request: Request<RedeemRequest>,
     ) -> Result<Response<RedeemResponse>, Status> {
-        let peer = request.extensions().get();
-        let peer = peer.and_then(|PeerAddress(peer)| *peer);
+        let call = call(&request)?;
         let joiner = joiner(request.into_inner())?;
         let Enrolled {
             member,
             certificate_der,
-        } = enroll::redeem(&self.context, peer, joiner, clock::now()).await?;
+        } = enroll::redeem(&self.context, call, joiner, clock::now()).await?;
         Ok(Response::new(RedeemResponse {
             role: wire::Role::from(member.role).into(),
             name: member.name,

@@ -7,6 +7,7 @@ mod claim;
 mod host;
 mod log;
 mod member;
+mod origin;
 mod policy;
 mod run;
 mod token;
@@ -17,6 +18,7 @@ pub(crate) use self::log::{
     CONTROLLER, Cursor, EventFilter, InvalidPort, LogRow, Port, PortProtocol, Pushed,
 };
 pub(crate) use self::member::{BanOutcome, Member, NewMember};
+pub(crate) use self::origin::Origin;
 pub(crate) use self::policy::{ApplyOutcome, Generation, NewPolicy};
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::token::{

@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::fixture::{self, NOW_MS, event, invitation, join, new_member, new_policy};
 use super::model::{
     Acknowledgement, ApplyOutcome, BanOutcome, CONTROLLER, Claim, ClaimOutcome, Cursor,
-    EnrollConflict, EnrollOutcome, EventFilter, HostState, Pushed,
+    EnrollConflict, EnrollOutcome, EventFilter, HostState, Origin, Pushed,
 };
 
 async fn store() -> (TempDir, Store) {
@@ -395,8 +395,9 @@ fn journal(from: u64, to: u64) -> Vec<EventRecord> {
 
 async fn push(store: &Store, records: Vec<EventRecord>) -> Pushed {
     let host = (1, "web-1".to_owned());
+    let found = Origin::controller("ab".repeat(16));
     let pushed = store
-        .push_events(host, "a".repeat(32), records, NOW_MS)
+        .push_events(host, "a".repeat(32), records, found, NOW_MS)
         .await;
     pushed.unwrap()
 }
@@ -439,6 +440,26 @@ async fn a_gap_and_a_broken_chain_are_stored_and_recorded() {
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults[0].ends_with("events are missing before event 4"));
     assert!(faults[1].ends_with("the chain is broken at event 5"));
+}
+
+#[tokio::test]
+async fn a_chain_of_a_version_to_come_is_stored_as_not_checked_and_not_called_broken() {
+    let (_dir, store) = store().await;
+    let mut records = journal(1, 2);
+    records[1].chain_version = 3;
+
+    let pushed = push(&store, records).await;
+
+    assert_eq!((pushed.acknowledged_seq, pushed.broken_at), (2, None));
+    assert!(recorded(&store).await.is_empty());
+    let rows = store.search(EventFilter::default(), Cursor::NEWEST, 10);
+    let flaws: Vec<_> = rows
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|row| row.flaw)
+        .collect();
+    assert_eq!(flaws, ["chained by version 3, not checked", ""]);
 }
 
 #[tokio::test]

@@ -145,3 +145,20 @@ async fn a_request_without_a_certificate_reaches_only_what_needs_no_permission()
         "{unlisted}"
     );
 }
+
+#[tokio::test]
+async fn every_call_has_an_id_of_its_own_also_without_a_certificate() {
+    let door = Door::new().await;
+    let call = || {
+        let path = "/postern.v1.Enrollment/Redeem";
+        let mut request = Request::builder().uri(path).body(()).unwrap();
+        door.layer.admit(&mut request).unwrap();
+        request.extensions().get::<Call>().unwrap().id.to_string()
+    };
+
+    let (one, other) = (call(), call());
+
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    assert!(one.len() == 32 && one.bytes().all(is_digit), "{one}");
+    assert_ne!(one, other);
+}

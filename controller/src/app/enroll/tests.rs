@@ -1,15 +1,18 @@
 use ed25519_dalek::Signer as _;
 
 use super::*;
-use crate::app::fixture::{Fleet, Keys, NOW, after_secs, root};
+use crate::app::fixture::{CALL, Fleet, Keys, NOW, after_secs, root};
 use crate::app::members::ban_host;
 
 /// The life of a token when nothing is said.
 const TOKEN_LIFE_SECS: u64 = 3600;
 
 async fn redeem_at(fleet: &Fleet, joiner: &Joiner, now: Timestamp) -> Result<Member, Error> {
-    let peer = "192.0.2.9".parse().ok();
-    let enrolled = redeem(&fleet.context, peer, joiner.clone(), now).await?;
+    let call = Call {
+        peer: "192.0.2.9".parse().ok(),
+        ..CALL
+    };
+    let enrolled = redeem(&fleet.context, call, joiner.clone(), now).await?;
     Ok(enrolled.member)
 }
 
@@ -259,4 +262,17 @@ async fn a_renewal_that_the_member_did_not_sign_learns_nothing_of_it() {
         );
     }
     assert!(matches!(banned, Err(Error::Banned { .. })), "{banned:?}");
+}
+
+#[tokio::test]
+async fn a_member_who_joins_is_named_beside_who_invited_and_the_call() {
+    let fleet = Fleet::new().await;
+    let token = fleet.token(Role::Host, "").await;
+
+    redeem_at(&fleet, &Keys::new().joiner(&token, "web-1"), NOW)
+        .await
+        .unwrap();
+
+    let by = ("host/web-1".to_owned(), "root".to_owned());
+    assert_eq!(fleet.newest_is_by().await, by);
 }

@@ -64,3 +64,16 @@ async fn nobody_is_banned_by_a_name_that_no_host_has() {
             .banned
     );
 }
+
+#[tokio::test]
+async fn a_ban_names_who_did_it_and_the_call() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+
+    ban_host(&fleet.context, &root(), "web-1", "rooted", NOW)
+        .await
+        .unwrap();
+
+    let by = ("operator/root".to_owned(), "root".to_owned());
+    assert_eq!(fleet.newest_is_by().await, by);
+}

@@ -165,3 +165,16 @@ async fn a_message_that_nobody_would_read_is_refused() {
         "{refused:?}"
     );
 }
+
+#[tokio::test]
+async fn a_policy_and_a_rollback_name_who_did_it_and_the_call() {
+    let fleet = fleet().await;
+    let by = ("operator/root".to_owned(), "root".to_owned());
+
+    fleet.apply(0, SSH).await.unwrap();
+    assert_eq!(fleet.newest_is_by().await, by);
+
+    let to = (1, "mistake".to_owned());
+    rollback(&fleet.context, &root(), to, NOW).await.unwrap();
+    assert_eq!(fleet.newest_is_by().await, by);
+}

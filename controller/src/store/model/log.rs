@@ -5,6 +5,8 @@ use std::str::FromStr;
 use fleet::{Event, EventKind, EventRecord};
 use ipnet::IpNet;
 
+use super::Origin;
+
 /// Whose journal the controller's own events are in. No host may have this name.
 pub(crate) const CONTROLLER: &str = "controller";
 
@@ -80,15 +82,22 @@ pub(crate) struct LogRow {
 // === impl Pushed ===
 
 impl Pushed {
-    /// What is to be recorded of a journal that does not hold together, oldest first.
-    pub(crate) fn faults(self, host: &str, epoch: &str, now_ms: u64) -> Vec<Event> {
+    /// What is to be recorded of a journal that does not hold together, oldest first: what the
+    /// controller found in the push that `found` names.
+    pub(crate) fn faults(
+        self,
+        (host, epoch): (&str, &str),
+        found: &Origin,
+        now_ms: u64,
+    ) -> Vec<Event> {
         let faults = [
             (self.gap_before, "events are missing before"),
             (self.broken_at, "the chain is broken at"),
         ];
         let event = |(seq, fault): (Option<u64>, &str)| {
-            let mut event = Event::new(EventKind::Drift, now_ms);
-            event.reason = format!("journal {epoch} of host {host}: {fault} event {}", seq?);
+            let seq = seq?;
+            let mut event = found.clone().done(EventKind::Drift, now_ms);
+            event.reason = format!("journal {epoch} of host {host}: {fault} event {seq}");
             Some(event)
         };
         faults.into_iter().filter_map(event).collect()

@@ -12,7 +12,7 @@ use super::columns::{Columns, address_key, hex_key, port_key, text_key};
 use super::meta;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{CONTROLLER, Pushed};
+use crate::store::model::{CONTROLLER, Origin, Pushed};
 
 /// The end of one host's journal as far as it is stored.
 #[derive(Clone, Copy, Debug)]
@@ -61,9 +61,19 @@ pub(super) fn append(
             columns
                 .flaws
                 .push("events before it are missing".to_owned());
-        } else if record.follows(&journal.chain) == Continuity::Broken {
-            pushed.broken_at = pushed.broken_at.or(Some(record.seq));
-            columns.flaws.push("the chain is broken here".to_owned());
+        } else {
+            match record.follows(&journal.chain) {
+                Continuity::Follows => {}
+                Continuity::Broken => {
+                    pushed.broken_at = pushed.broken_at.or(Some(record.seq));
+                    columns.flaws.push("the chain is broken here".to_owned());
+                }
+                Continuity::Unknown => {
+                    let version = record.chain_version;
+                    let flaw = format!("chained by version {version}, not checked");
+                    columns.flaws.push(flaw);
+                }
+            }
         }
         log_chain = link(&log_chain, host, epoch, &chain, now_ms);
         let place = Place {
@@ -88,13 +98,13 @@ pub(super) fn append(
 /// See `Store::push_events`: stores a push, and what is wrong with it as events of our own.
 pub(in crate::store) fn push(
     connection: &Connection,
-    host: &str,
-    epoch: &str,
+    (host, epoch): (&str, &str),
     records: &[EventRecord],
+    found: &Origin,
     now_ms: u64,
 ) -> Result<Pushed, StoreError> {
     let pushed = append(connection, host, epoch, records, now_ms)?;
-    for event in pushed.faults(host, epoch, now_ms) {
+    for event in pushed.faults((host, epoch), found, now_ms) {
         append_own(connection, event)?;
     }
     Ok(pushed)

@@ -16,7 +16,7 @@ const COLUMNS: &str = "id, role, name, identity_key, exchange_key, address, spa_
 
 /// Adds a member and returns its id.
 ///
-/// A banned member of the same name makes room: its certificates name its own id, so they stay
+/// A banned member of the same name is deleted: its certificates name its own id, so they stay
 /// worthless. A name that is in use is an error of the database; see [`is_taken`].
 pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64, StoreError> {
     let NewMember {
@@ -29,7 +29,7 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
         labels,
         joined_at_ms,
     } = member;
-    make_room(connection, *role, name)?;
+    delete_banned(connection, *role, name)?;
     connection
         .prepare_cached(
             "INSERT INTO members (role, name, identity_key, exchange_key, address, spa_port, labels,
@@ -63,7 +63,7 @@ pub(super) fn is_taken(
     Ok(found.is_some_and(|member| !member.banned))
 }
 
-fn make_room(connection: &Connection, role: Role, name: &str) -> Result<(), StoreError> {
+fn delete_banned(connection: &Connection, role: Role, name: &str) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "DELETE FROM members WHERE role = ?1 AND name = ?2 AND banned_at_ms IS NOT NULL",
