@@ -1,13 +1,19 @@
 //! Programs of version 1 of the contract, frozen in tests/contract-1, at today's controller: they
 //! join, get policy, claim, push and ask as they always did, and nothing of theirs is called damaged.
 
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use contract_1::wire as old;
 use contract_1::wire::agent_client::AgentClient;
 use contract_1::wire::audit_client::AuditClient;
+use contract_1::wire::directory_client::DirectoryClient;
 use contract_1::wire::enrollment_client::EnrollmentClient;
 use contract_1::wire::operator_client::OperatorClient;
+use ed25519_dalek::Signer as _;
 use fleet::wire::ListEventsRequest;
 use fleet::{Event, EventKind, EventRecord, Role};
+use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::{Fleet, Joiner, patiently};
@@ -171,4 +177,72 @@ async fn an_operator_of_version_1_applies_and_lists() {
 
     assert_eq!(applied.generation, 1);
     assert_eq!(listed.unwrap().into_inner().hosts[0].name, "web-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_of_version_1_gets_a_directory_that_is_signed_by_the_fleet() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let user = fleet.join(Role::User, "alice").await;
+    operator.apply(0, SSH).await.unwrap();
+
+    let mut client = DirectoryClient::new(user.channel.clone());
+    let synced = client.sync(old::SyncRequest {}).await.unwrap().into_inner();
+
+    let body = old::DirectoryBody::decode(synced.body.as_slice()).unwrap();
+    let said = (body.fleet.as_str(), body.user.as_str(), body.generation);
+    assert_eq!(said, ("prod", "alice", 1));
+    let expected = old::DirectoryHost {
+        name: "web-1".to_owned(),
+        address: "192.0.2.7".to_owned(),
+        spa_port: 62201,
+        exchange_key: host.joiner.exchange.to_vec(),
+        ports: vec!["tcp/22".to_owned()],
+        stanza: "ssh".to_owned(),
+    };
+    assert_eq!(body.hosts, [expected]);
+    // It knows every byte: nothing of today is in what it verifies and keeps.
+    assert_eq!(body.encode_to_vec(), synced.body);
+    let dir = fleet.dir.path();
+    std::fs::write(dir.join("body"), &synced.body).unwrap();
+    std::fs::write(dir.join("signature"), &synced.signature).unwrap();
+    let script = "openssl x509 -in data/ca.pem -pubkey -noout > key.pem && \
+                  openssl dgst -sha256 -verify key.pem -signature signature body";
+    let verified = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(dir)
+        .output();
+    assert!(verified.unwrap().status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_version_1_renews_its_certificate_and_goes_on_with_it() {
+    let fleet = Fleet::start().await;
+    let user = fleet.join(Role::User, "alice").await;
+    #[expect(clippy::disallowed_methods, reason = "renewals are signed now")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let signed_at_secs = now.as_secs();
+    let role = contract_1::Role::User;
+    let csr_der = user.joiner.csr();
+    let signed = contract_1::renewal_message(role, "alice", &csr_der, signed_at_secs);
+    let renew = old::RenewRequest {
+        role: old::Role::from(role).into(),
+        name: "alice".to_owned(),
+        csr_der,
+        signed_at_secs,
+        signature: user.joiner.identity.sign(&signed).to_bytes().to_vec(),
+    };
+
+    let stranger = fleet.stranger().await;
+    let renewed = EnrollmentClient::new(stranger).renew(renew).await;
+
+    let renewed = renewed.unwrap().into_inner();
+    assert_eq!(renewed.ca_der, user.answer.ca_der);
+    assert_ne!(renewed.certificate_der, user.answer.certificate_der);
+    let channel = fleet.channel(&renewed.certificate_der, &user.joiner).await;
+    let synced = DirectoryClient::new(channel)
+        .sync(old::SyncRequest {})
+        .await;
+    assert!(synced.is_ok(), "{synced:?}");
 }

@@ -1,6 +1,9 @@
 //! `postern audit list`
 
+use std::ffi::OsStr;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Command};
 use fleet::wire::{AuditRecord, ListEventsRequest};
 use fleet::{Event, EventKind};
 use serde::Serialize;
@@ -35,9 +38,9 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "HOST", default_value = "")]
     host: String,
 
-    /// What happened
-    #[arg(long, value_name = "KIND", hide_possible_values = true, value_parser = kinds())]
-    kind: Option<EventKind>,
+    /// What happened; `kind-N` for a kind of a newer agent
+    #[arg(long, value_name = "KIND", hide_possible_values = true, value_parser = KindParser)]
+    kind: Option<i32>,
 
     /// Address or prefix of the packet or of what was opened
     #[arg(long, value_name = "IP", default_value = "")]
@@ -62,6 +65,10 @@ pub(crate) struct ListArgs {
     #[command(flatten)]
     listing: Listing,
 }
+
+/// Reads a kind by its name here, or by its number when that is of a newer agent.
+#[derive(Clone, Copy, Debug)]
+struct KindParser;
 
 /// An event in JSON. The names are part of the interface.
 #[derive(Debug, Serialize)]
@@ -124,9 +131,33 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
     table(context, &rows)
 }
 
-fn kinds() -> impl TypedValueParser<Value = EventKind> {
-    PossibleValuesParser::new(EventKind::ALL.map(EventKind::as_str))
-        .try_map(|name| name.parse::<EventKind>())
+// === impl KindParser ===
+
+impl TypedValueParser for KindParser {
+    type Value = i32;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> std::result::Result<i32, clap::Error> {
+        if let Some(number) = value.to_str().and_then(number_of) {
+            return Ok(number);
+        }
+        PossibleValuesParser::new(EventKind::ALL.map(EventKind::as_str))
+            .try_map(|name| name.parse::<EventKind>())
+            .parse_ref(command, argument, value)
+            .map(i32::from)
+    }
+}
+
+/// The number in `kind-N`.
+fn number_of(name: &str) -> Option<i32> {
+    let digits = name.strip_prefix("kind-")?;
+    let number = digits.parse().ok().filter(|number| *number > 0)?;
+    // As events are shown: no sign, no zeros before it.
+    (digits == format!("{number}")).then_some(number)
 }
 
 fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
@@ -139,7 +170,7 @@ fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
     Ok(ListEventsRequest {
         user: args.user.clone(),
         host: args.host.clone(),
-        kind: args.kind.unwrap_or(EventKind::Unspecified).into(),
+        kind: args.kind.unwrap_or(EventKind::Unspecified.into()),
         source: args.source.clone(),
         since_ms: time("--since", &args.since)?,
         until_ms: time("--until", &args.until)?,
@@ -243,6 +274,54 @@ impl From<AuditRecord> for Row {
             count: event.count,
             stored_at_ms,
             flaw,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        list: ListArgs,
+    }
+
+    fn kind(text: &str) -> std::result::Result<Option<i32>, clap::Error> {
+        let line = Line::try_parse_from(["list", "--kind", text]);
+        line.map(|line| line.list.kind)
+    }
+
+    #[test]
+    fn a_kind_is_asked_for_by_its_name_or_as_events_of_a_newer_agent_show_it() {
+        for known in EventKind::ALL {
+            assert_eq!(kind(known.as_str()).unwrap(), Some(known.into()));
+        }
+        assert_eq!(kind("kind-77").unwrap(), Some(77));
+        assert_eq!(EventKind::name_of(77), "kind-77");
+    }
+
+    #[test]
+    fn what_is_no_kind_is_refused() {
+        for text in [
+            "",
+            "kind-",
+            "kind-0",
+            "kind--1",
+            "kind-+1",
+            "kind-07",
+            "kind-99999999999",
+            "drfit",
+        ] {
+            let refused = kind(text).unwrap_err();
+            assert_eq!(
+                refused.kind(),
+                clap::error::ErrorKind::InvalidValue,
+                "{text}"
+            );
         }
     }
 }

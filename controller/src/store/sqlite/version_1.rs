@@ -90,6 +90,9 @@ fn plain_text(value: ValueRef<'_>) -> String {
 }
 
 #[cfg(test)]
+mod migrated;
+
+#[cfg(test)]
 mod tests {
     use super::super::columns::{Compact, address_key, hex_key};
     use super::*;
