@@ -1,6 +1,7 @@
 -- A database as version 1 of the schema holds it: made by hand after migrations/sqlite/0001_fleet.sql, with the
 -- chain values that programs of that version compute. Event 7 is one whose chain value is broken.
-
+-- Tables are in alphabetical order, so references come before what they refer to.
+PRAGMA foreign_keys = OFF;
 BEGIN TRANSACTION;
 CREATE TABLE claims (
     domain            BLOB NOT NULL CHECK (length(domain) = 32),
