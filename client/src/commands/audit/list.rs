@@ -170,7 +170,7 @@ fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
     Ok(ListEventsRequest {
         user: args.user.clone(),
         host: args.host.clone(),
-        kind: args.kind.unwrap_or(EventKind::Unspecified.into()),
+        kind: args.kind.unwrap_or_default(),
         source: args.source.clone(),
         since_ms: time("--since", &args.since)?,
         until_ms: time("--until", &args.until)?,
