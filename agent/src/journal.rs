@@ -15,7 +15,7 @@
 //! - It is new: nothing is known. Packets dated before this second are refused (the floor), so that
 //!   nothing granted by a lost predecessor is granted again. If the file beside it shows that there
 //!   was one, the whole current second is refused too, because the predecessor may have lived in it.
-//! - It is new, and packets of any age are welcome (`--no-ageing`): an estate that has just been set
+//! - It is new, and packets of any age are welcome (`--no-ageing`): a host that has just been set
 //!   up to read old captures would refuse them all. So without a trace of a predecessor there is no
 //!   floor, and a warning; with one there is.
 //! - It is there, but was kept for a narrower age window: what was forgotten since would be fresh

@@ -24,7 +24,7 @@ pub struct EngineCounters {
     pub over_limit: u64,
     /// Grants and commands refused because they could not be recorded.
     pub not_recorded: u64,
-    /// Grants recorded that the firewall did not open.
+    /// Grants recorded that the firewall did not open. They are not counted as closed.
     pub not_opened: u64,
     /// Times that the firewall did not close or open again what it was told to.
     pub firewall_failures: u64,

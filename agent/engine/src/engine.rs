@@ -31,8 +31,8 @@ pub use recovery::{Kernel, SavedGrant};
 /// Records that may wait for a disk that takes none. What comes after is counted, not kept: a disk
 /// that is full for hours must not become a memory that is full.
 const WAITING_MAX: usize = 10_000;
-/// Room for records that is kept from one batch to the next.
-const ROOM_KEPT: usize = 1_024;
+/// For how many records memory stays allocated from one batch to the next.
+const IDLE_CAPACITY: usize = 1_024;
 /// When to try again what the firewall did not do.
 const FIREWALL_RETRY: Duration = Duration::from_secs(1);
 
@@ -57,6 +57,8 @@ pub struct Engine {
     retried: usize,
     /// Grants that are in a batch or on their way to the firewall.
     opening: usize,
+    /// Grants that are in no table any more, and that the firewall has not closed yet.
+    closing: usize,
     effects: VecDeque<Effect>,
     /// What the firewall did not close, each with the time to try it again.
     unclosed: Vec<(Duration, Closing)>,
@@ -65,6 +67,8 @@ pub struct Engine {
     counters: EngineCounters,
     /// Lost packets that are recorded already.
     losses_recorded: u64,
+    /// Records that were given up, which is not recorded yet.
+    records_lost: u64,
 }
 
 /// Makes names of grants.
@@ -104,11 +108,13 @@ impl Engine {
             items: Vec::new(),
             retried: 0,
             opening: 0,
+            closing: 0,
             effects: VecDeque::new(),
             unclosed: Vec::new(),
             reopen_at: None,
             counters: EngineCounters::default(),
             losses_recorded: 0,
+            records_lost: 0,
         }
     }
 

@@ -39,8 +39,10 @@ pub enum Change {
 /// How a grant ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum End {
-    /// At its time, or because it could not be opened, or with the agent.
+    /// At its time, or with the agent.
     Closed,
+    /// The firewall did not open it, or not all of it.
+    NotOpened,
     /// A new policy does not give it.
     Revoked,
 }
@@ -64,14 +66,21 @@ impl Record {
         Self { event, change }
     }
 
-    /// A grant that is closed: at its end, by a new policy, or with the agent.
+    /// A grant that is closed: at its end, by a new policy, with the agent, or by the firewall, which
+    /// did not open it.
     pub(crate) fn ends(end: End, live: &LiveGrant, at_ms: u64, reason: &str) -> Self {
         let kind = match end {
-            End::Closed => EventKind::GrantClosed,
+            End::Closed | End::NotOpened => EventKind::GrantClosed,
             End::Revoked => EventKind::GrantRevoked,
         };
+        let outcome = match end {
+            End::Closed | End::Revoked => Outcome::Success,
+            End::NotOpened => Outcome::Failure,
+        };
+        let mut event = closed(kind, live, at_ms, reason);
+        event.set_outcome(outcome);
         Self {
-            event: closed(kind, live, at_ms, reason),
+            event,
             change: Change::Ends(live.id),
         }
     }
@@ -92,11 +101,6 @@ impl Record {
     pub(crate) fn refuse(&mut self, reason: &str) {
         refuse(&mut self.event, reason);
         self.change = Change::None;
-    }
-
-    /// Counts `more` records that were not kept.
-    pub(crate) fn count_more(&mut self, more: u64) {
-        self.event.count += more;
     }
 }
 
@@ -137,7 +141,6 @@ fn closed(kind: EventKind, live: &LiveGrant, at_ms: u64, reason: &str) -> Event 
     event.at_ms = at_ms;
     event.until_ms = live.until_ms;
     reason.clone_into(&mut event.reason);
-    event.set_outcome(Outcome::Success);
     event
 }
 
@@ -220,6 +223,14 @@ pub(crate) fn noise(now: Now, source: Option<IpAddr>, count: u64) -> Event {
 pub(crate) fn packets_lost(count: u64, now: Now) -> Event {
     let mut event = Event::new(EventKind::Noise, now.wall_ms());
     "packets lost before they could be judged".clone_into(&mut event.reason);
+    event.count = count;
+    event
+}
+
+/// Records that were dropped.
+pub(crate) fn records_lost(count: u64, now: Now) -> Event {
+    let mut event = Event::new(EventKind::Noise, now.wall_ms());
+    "records dropped while the disk took none".clone_into(&mut event.reason);
     event.count = count;
     event
 }

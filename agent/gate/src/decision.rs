@@ -105,7 +105,7 @@ pub enum Check {
     Authenticate,
     /// Age and floor.
     Fresh,
-    /// RecentTexts before on this host.
+    /// Seen before on this host.
     Replay,
     /// The stanzas of the key.
     Authorize,
@@ -164,7 +164,7 @@ pub enum Reason {
         /// Seconds since the epoch.
         floor_secs: u64,
     },
-    /// RecentTexts before on this host.
+    /// Seen before on this host.
     #[error("the message was seen before")]
     Replayed,
     /// The policy's own date has passed without a newer one.

@@ -10,7 +10,7 @@
 //! | [`BaseRules`] | the thread that looks after them | milliseconds to seconds |
 //!
 //! To add a back end: a file or a folder beside `iptables`, a line in [`open`](super::open), and a
-//! line in the conformance suite (`agent/tests/firewall.rs`), which says in sentences what must
+//! line in the conformance suite (`agent/tests/firewall/`), which says in sentences what must
 //! hold. Nobody else names it.
 
 use std::fmt;

@@ -75,7 +75,7 @@ impl Engine {
     }
 
     fn permit_ports(&mut self, grant: Grant, rules: Vec<Rule>, now: Now) {
-        if self.grants.len() + self.opening >= self.limits.grants_max {
+        if self.grants.len() + self.opening + self.closing >= self.limits.grants_max {
             self.refuse_over_limit(&grant, "too many grants are open on this host", now);
             return;
         }

@@ -5,7 +5,7 @@ use std::fmt;
 use fleet::GrantId;
 use gate::Now;
 
-use super::{Engine, FIREWALL_RETRY, ROOM_KEPT, WAITING_MAX};
+use super::{Engine, FIREWALL_RETRY, IDLE_CAPACITY, WAITING_MAX};
 use crate::batch::{Committed, Item, NotCommitted, Permits};
 use crate::commands::CommandEnd;
 use crate::effect::{Closing, Effect, Opening};
@@ -38,10 +38,15 @@ impl Engine {
             opening.keep_longest();
             self.effects.push_back(Effect::Open(opening));
         }
-        // Its room serves the next batch.
+        // Its allocation serves the next batch.
         if self.items.is_empty() {
-            items.shrink_to(ROOM_KEPT);
+            items.shrink_to(IDLE_CAPACITY);
             self.items = items;
+        }
+        // Only now: while the disk takes nothing, this would be one more record that waits.
+        let lost = std::mem::take(&mut self.records_lost);
+        if lost > 0 {
+            self.record(record::records_lost(lost, now));
         }
     }
 
@@ -72,7 +77,9 @@ impl Engine {
         }
         let retried = items.len();
         items.append(&mut self.items);
-        self.counters.records_lost += give_up_excess(&mut items);
+        let lost = give_up_excess(&mut items);
+        self.records_lost += lost;
+        self.counters.records_lost += lost;
         self.retried = retried.min(items.len());
         self.items = items;
         // Others may have had to wait for those.
@@ -94,7 +101,7 @@ impl Engine {
                 // Some of it may be open nevertheless.
                 self.counters.not_opened += grants.len() as u64;
                 let reason = format!("not opened: {cause}");
-                self.close(grants, End::Closed, reason);
+                self.close(grants, End::NotOpened, reason);
             }
         }
     }
@@ -107,6 +114,7 @@ impl Engine {
             self.unclosed.push((now.steady + FIREWALL_RETRY, closing));
             return;
         }
+        self.closing -= closing.grants.len();
         for live in closing.grants {
             self.record_end(closing.end, &live, now.wall_ms(), &closing.reason);
         }
@@ -116,13 +124,19 @@ impl Engine {
     pub fn flushed(&mut self, result: Result<(), impl fmt::Display>, now: Now) {
         match result {
             Ok(()) => {
-                let unclosed = std::mem::take(&mut self.unclosed);
-                let unclosed = unclosed.into_iter().flat_map(|(_, closing)| closing.grants);
-                let mut gone = self.grants.take_out(|_| false);
-                gone.extend(unclosed);
-                for live in gone {
-                    let at_ms = now.wall_ms();
+                let at_ms = now.wall_ms();
+                for live in self.grants.take_out(|_| false) {
                     self.record_end(End::Closed, &live, at_ms, "agent stopped");
+                }
+                for (_, closing) in std::mem::take(&mut self.unclosed) {
+                    self.closing -= closing.grants.len();
+                    let (end, reason) = match closing.end {
+                        End::NotOpened => (End::NotOpened, closing.reason.as_str()),
+                        End::Closed | End::Revoked => (End::Closed, "agent stopped"),
+                    };
+                    for live in closing.grants {
+                        self.record_end(end, &live, at_ms, reason);
+                    }
                 }
             }
             // Then they are still open, and the next start records how they end.
@@ -150,6 +164,7 @@ impl Engine {
 
     /// Has grants closed that are in no table any more.
     pub(super) fn close(&mut self, grants: Vec<LiveGrant>, end: End, reason: String) {
+        self.closing += grants.len();
         self.effects.push_back(Effect::Close(Closing {
             rules: Vec::new(),
             shorten: Vec::new(),
@@ -160,11 +175,12 @@ impl Engine {
     }
 
     pub(super) fn record_end(&mut self, end: End, live: &LiveGrant, at_ms: u64, reason: &str) {
-        let counter = match end {
-            End::Closed => &mut self.counters.closed,
-            End::Revoked => &mut self.counters.revoked,
-        };
-        *counter += 1;
+        match end {
+            End::Closed => self.counters.closed += 1,
+            // Counted when the firewall said so.
+            End::NotOpened => {}
+            End::Revoked => self.counters.revoked += 1,
+        }
         self.stage(Record::ends(end, live, at_ms, reason), Permits::Nothing);
     }
 
@@ -174,7 +190,8 @@ impl Engine {
 }
 
 /// Gives up the newest of too many records; how many. The end of a grant is always kept: there are
-/// no more of them than grants may be open.
+/// no more of them than grants may be open. So is what permits something: that it is under way is
+/// counted elsewhere.
 fn give_up_excess(items: &mut Vec<Item>) -> u64 {
     let before = items.len();
     if before <= WAITING_MAX {
@@ -183,11 +200,8 @@ fn give_up_excess(items: &mut Vec<Item>) -> u64 {
     let mut place = 0;
     items.retain(|item| {
         place += 1;
-        place <= WAITING_MAX || matches!(item.record.change(), Change::Ends(_))
+        let ends = matches!(item.record.change(), Change::Ends(_));
+        place <= WAITING_MAX || ends || !matches!(item.permits, Permits::Nothing)
     });
-    let lost = (before - items.len()) as u64;
-    if let Some(last) = items.last_mut() {
-        last.record.count_more(lost);
-    }
-    lost
+    (before - items.len()) as u64
 }

@@ -43,9 +43,15 @@ impl Engine {
             let (ended, left): (Vec<_>, Vec<_>) = grants
                 .into_iter()
                 .partition(|live| live.deadline <= now.steady);
+            // What is left is counted again when it is ordered again.
+            self.closing -= ended.len() + left.len();
+            let end_by_time = match end {
+                End::NotOpened => End::NotOpened,
+                End::Closed | End::Revoked => End::Closed,
+            };
             for live in ended {
                 let at_ms = live.until_ms;
-                self.record_end(End::Closed, &live, at_ms, &reason);
+                self.record_end(end_by_time, &live, at_ms, &reason);
             }
             if !left.is_empty() {
                 self.close(left, end, reason);

@@ -120,6 +120,38 @@ fn a_grant_that_the_firewall_does_not_open_is_recorded_as_closed_once_that_is_ce
 }
 
 #[test]
+fn a_grant_that_the_firewall_did_not_open_is_closed_as_a_failure_however_it_ends() {
+    type HowItEnds = fn(&mut Host);
+    let ends: [(&str, HowItEnds); 3] = [
+        ("closed at the second attempt", |host| {
+            host.faults.firewall = None;
+            host.wait(1);
+        }),
+        ("closed by its time", |host| host.wait(30)),
+        ("flushed when the agent stops", |host| {
+            host.faults.firewall = None;
+            let now = host.now();
+            host.engine.stop(true, now);
+            host.turn();
+        }),
+    ];
+    for (name, end) in ends {
+        let mut host = Host::new();
+        host.faults.firewall = Some(Partly::Half);
+        host.arrive(1, &knock(1, "tcp/22,tcp/80", 0, 0));
+
+        end(&mut host);
+
+        let closed = &host.journal[1];
+        assert_eq!(closed.kind(), EventKind::GrantClosed, "{name}");
+        assert_eq!(closed.outcome(), Outcome::Failure, "{name}");
+        assert_eq!(closed.reason, "not opened: made to fail", "{name}");
+        let counters = host.engine.counters().engine;
+        assert_eq!((counters.not_opened, counters.closed), (1, 0), "{name}");
+    }
+}
+
+#[test]
 fn a_failure_to_lengthen_leaves_the_other_grant_its_own_time() {
     let mut host = Host::new();
     host.arrive(1, &knock(1, "tcp/22", 10, 0));

@@ -46,8 +46,12 @@ fn a_disk_that_takes_nothing_for_long_is_no_memory_that_grows_and_what_is_lost_i
 
     let total: u64 = host.journal.iter().map(|event| event.count).sum();
     assert_eq!(total, 11_002);
-    assert!(host.journal.len() < 10_003);
-    assert_eq!(host.kinds().last(), Some(&EventKind::GrantClosed));
+    assert_eq!(host.journal.len(), 10_003);
+    assert_eq!(host.kinds()[10_001], EventKind::GrantClosed);
+    assert_eq!(host.journal[10_001].count, 1);
+    let lost = &host.journal[10_002];
+    assert_eq!((lost.kind(), lost.count), (EventKind::Noise, 1_000));
+    assert_eq!(lost.reason, "records dropped while the disk took none");
     assert!(host.live.is_empty());
     assert_eq!(host.engine.counters().engine.records_lost, 1_000);
 }
@@ -81,6 +85,58 @@ fn a_grant_that_could_not_be_recorded_or_opened_takes_no_place_of_the_limit() {
 
         assert_eq!(host.open_rules().len(), 2, "{faults:?}");
     }
+}
+
+#[test]
+fn a_firewall_that_neither_opens_nor_closes_has_no_more_grants_to_retry_than_the_limit() {
+    let limits = Limits {
+        grants_max: 2,
+        ..Limits::default()
+    };
+    let mut host = Host::with(PORTS_AND_COMMANDS, SharedKeys::None, limits);
+    host.faults.firewall = Some(Partly::Nothing);
+
+    for source in 1..=5 {
+        host.arrive(source, &knock(source.into(), "tcp/22", 0, 0));
+        host.wait(1);
+    }
+
+    assert_eq!(host.live.len(), 2);
+    assert_eq!(host.engine.counters().engine.not_opened, 2);
+    assert_eq!(host.engine.counters().engine.over_limit, 3);
+    host.faults.firewall = None;
+    host.wait(1);
+    for source in 6..=8 {
+        host.arrive(source, &knock(source.into(), "tcp/22", 0, 6));
+    }
+    assert_eq!(host.open_rules().len(), 2);
+}
+
+#[test]
+fn a_grant_that_comes_while_ten_thousand_records_wait_is_kept_and_opened() {
+    let limits = Limits {
+        grants_max: 1,
+        ..Limits::default()
+    };
+    let mut host = Host::with(PORTS_AND_COMMANDS, SharedKeys::None, limits);
+    let now = host.now();
+    for _ in 0..10_500 {
+        host.engine.firewall_drifted(Some("gone".to_owned()), now);
+    }
+    let batch = host.engine.take_batch();
+    host.send(1, &knock(1, "tcp/22", 0, 0));
+    let Err((not_committed, ())) = batch.commit(|_| Err(())) else {
+        panic!("committed")
+    };
+    host.engine.not_committed(not_committed, now);
+
+    host.turn();
+
+    assert_eq!(host.open_rules(), ["192.0.2.1 tcp/22"]);
+    assert_eq!(host.engine.counters().engine.records_lost, 500);
+    host.wait(30);
+    host.arrive(2, &knock(2, "tcp/22", 0, 30));
+    assert_eq!(host.open_rules(), ["192.0.2.2 tcp/22"]);
 }
 
 #[test]
