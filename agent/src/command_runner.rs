@@ -69,7 +69,7 @@ impl CommandRunner {
         match started {
             Ok(_) => Ok(()),
             Err(cause) => {
-                tracing::error!(%cause, "cannot start a thread for a command");
+                tracing::error!(error = %program::one_line(&cause), "cannot start a thread for a command");
                 Err(CommandEnd::NotRun(
                     NotRun::Start(cause.to_string()).to_string(),
                 ))

@@ -247,7 +247,7 @@ impl Journal {
         match found {
             Ok(found) => found,
             Err(cause) => {
-                tracing::error!(path = %self.path.display(), %cause, "cannot look up a message");
+                tracing::error!(path = %self.path.display(), error = %program::one_line(&cause), "cannot look up a message");
                 true
             }
         }

@@ -155,15 +155,16 @@ impl GateThread {
                 return;
             }
             let batch = self.engine.take_batch();
-            batch.new_records().for_each(log::record);
             let journal = &mut self.host.journal;
             match batch.commit(|batch| write(journal, batch)) {
                 Ok(committed) => {
                     self.note_commit();
+                    committed.new_records().for_each(log::record);
                     self.engine.committed(committed, now);
                 }
                 Err((not_committed, cause)) => {
                     self.note_failed_commit(&cause, not_committed.grants());
+                    not_committed.new_records().for_each(log::record);
                     self.engine.not_committed(not_committed, now);
                     // The next turn tries again.
                     self.carry_out_effects(now);
@@ -251,7 +252,8 @@ impl GateThread {
                 Arrival::Datagram(datagram) => engine.datagram(&datagram, now, journal),
             });
             if let Err(cause) = judged {
-                tracing::error!(%cause, "a capture went down; it is tried again");
+                let error = program::one_line(&cause);
+                tracing::error!(%error, "a capture went down; it is tried again");
             }
         }
     }
@@ -286,8 +288,8 @@ impl GateThread {
     /// Once per trouble and once per grant it costs; not once per turn.
     fn note_failed_commit(&mut self, cause: &JournalError, refused: usize) {
         if !self.regular.commit_fails || refused > 0 {
-            let cause = program::one_line(cause);
-            tracing::error!(%cause, refused, "nothing opens without its record");
+            let error = program::one_line(cause);
+            tracing::error!(%error, refused, "nothing opens without its record");
         }
         self.regular.commit_fails = true;
     }

@@ -32,8 +32,6 @@ use crate::record::Record;
 #[must_use = "what is in it is neither recorded nor done"]
 pub struct Batch {
     items: Vec<Item>,
-    /// How many of them, from the start, were in an earlier batch that could not be committed.
-    retried: usize,
 }
 
 /// A batch whose records are durable. Only [`Batch::commit`] makes one.
@@ -55,6 +53,8 @@ pub struct NotCommitted {
 pub(crate) struct Item {
     pub(crate) record: Record,
     pub(crate) permits: Permits,
+    /// Whether it was in an earlier batch, which could not be committed.
+    pub(crate) is_retried: bool,
 }
 
 /// What may be done once the record is committed.
@@ -69,8 +69,8 @@ pub(crate) enum Permits {
 // === impl Batch ===
 
 impl Batch {
-    pub(crate) fn new(items: Vec<Item>, retried: usize) -> Self {
-        Self { items, retried }
+    pub(crate) fn new(items: Vec<Item>) -> Self {
+        Self { items }
     }
 
     /// Whether there is nothing to record.
@@ -84,11 +84,6 @@ impl Batch {
         self.items.iter().map(|item| &item.record)
     }
 
-    /// Returns the records that were in no batch before.
-    pub fn new_records(&self) -> impl Iterator<Item = &Record> {
-        self.records().skip(self.retried)
-    }
-
     /// Lets `write` make all records durable, in one transaction.
     ///
     /// # Errors
@@ -100,7 +95,7 @@ impl Batch {
     ) -> Result<Committed, (NotCommitted, E)> {
         match write(&self) {
             Ok(()) => Ok(Committed { items: self.items }),
-            Err(cause) => Err((NotCommitted { items: self.items }, cause)),
+            Err(cause) => Err((NotCommitted::new(self.items), cause)),
         }
     }
 }
@@ -108,6 +103,11 @@ impl Batch {
 // === impl Committed ===
 
 impl Committed {
+    /// Returns the records that were in no batch before: what there is to log.
+    pub fn new_records(&self) -> impl Iterator<Item = &Record> {
+        new_records(&self.items)
+    }
+
     pub(crate) fn into_items(self) -> Vec<Item> {
         self.items
     }
@@ -116,6 +116,35 @@ impl Committed {
 // === impl NotCommitted ===
 
 impl NotCommitted {
+    /// Turns the records of what was permitted into those of its refusal.
+    fn new(mut items: Vec<Item>) -> Self {
+        for Item {
+            record, permits, ..
+        } in &mut items
+        {
+            match permits {
+                // A policy is enforced, whether or not it could be recorded.
+                Permits::Nothing | Permits::Publish => {}
+                Permits::Open(_) => {
+                    record.refuse("the journal could not be written; nothing was opened");
+                }
+                Permits::Run(command, _) => {
+                    let text = &command.line.text;
+                    record.refuse(&format!(
+                        "the journal could not be written; the command did not run: {text}"
+                    ));
+                }
+            }
+        }
+        Self { items }
+    }
+
+    /// Returns the records that were in no batch before: what there is to log. What was permitted is
+    /// a refusal by now.
+    pub fn new_records(&self) -> impl Iterator<Item = &Record> {
+        new_records(&self.items)
+    }
+
     /// Returns how many grants and commands are refused for it.
     #[must_use]
     pub fn grants(&self) -> usize {
@@ -125,6 +154,11 @@ impl NotCommitted {
     pub(crate) fn into_items(self) -> Vec<Item> {
         self.items
     }
+}
+
+fn new_records(items: &[Item]) -> impl Iterator<Item = &Record> {
+    let new = items.iter().filter(|item| !item.is_retried);
+    new.map(|item| &item.record)
 }
 
 fn count_grants(items: &[Item]) -> usize {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fleet::GrantId;
 use gate::{CompiledPolicy, Grant};
 
 use crate::claims::ClaimAsk;
@@ -81,10 +82,10 @@ impl Opening {
         self.grants.len()
     }
 
-    /// Returns the grants that depend on it, each with its rules, for the log.
-    pub fn given(&self) -> impl Iterator<Item = (&Grant, &[Rule])> {
+    /// Returns the grants that depend on it, each with its name and its rules, for the log.
+    pub fn given(&self) -> impl Iterator<Item = (GrantId, &Grant, &[Rule])> {
         self.grants.iter().filter_map(|live| match &live.origin {
-            Origin::Given(grant) => Some((&**grant, &*live.rules)),
+            Origin::Given(grant) => Some((live.id, &**grant, &*live.rules)),
             Origin::Recovered(_) => None,
         })
     }

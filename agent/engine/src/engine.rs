@@ -52,9 +52,8 @@ pub struct Engine {
     capabilities: Capabilities,
     ids: GrantIds,
     status: Status,
-    /// Records to commit next; the first `retried` of them could not be committed before.
+    /// Records to commit next.
     items: Vec<Item>,
-    retried: usize,
     /// Grants that are in a batch or on their way to the firewall.
     opening: usize,
     /// Grants that are in no table any more, and that the firewall has not closed yet.
@@ -106,7 +105,6 @@ impl Engine {
             },
             status: Status::default(),
             items: Vec::new(),
-            retried: 0,
             opening: 0,
             closing: 0,
             effects: VecDeque::new(),
@@ -221,8 +219,7 @@ impl Engine {
 
     /// Takes what is to be committed now; see [`Batch`].
     pub fn take_batch(&mut self) -> Batch {
-        let retried = std::mem::take(&mut self.retried);
-        Batch::new(std::mem::take(&mut self.items), retried)
+        Batch::new(std::mem::take(&mut self.items))
     }
 
     /// Returns what is in force.
@@ -253,7 +250,11 @@ impl Engine {
     }
 
     fn stage(&mut self, record: Record, permits: Permits) {
-        self.items.push(Item { record, permits });
+        self.items.push(Item {
+            record,
+            permits,
+            is_retried: false,
+        });
     }
 
     fn record_stop(&mut self, now: Now) {

@@ -81,7 +81,7 @@ impl LiveCapture {
                 self.state = State::Up { ring, link };
             }
             Err(cause) => {
-                tracing::debug!(%cause, "still down");
+                tracing::debug!(error = %program::one_line(&cause), "still down");
                 self.go_down(steady, failures + 1);
             }
         }

@@ -110,7 +110,7 @@ impl Watched {
 
     fn protect(&mut self, ports: &[ProtoPort], report: &mut dyn FnMut(Option<String>)) {
         if let Err(cause) = self.rules.protect(ports) {
-            tracing::error!(%cause, "cannot change the protected ports");
+            tracing::error!(error = %program::one_line(&cause), "cannot change the protected ports");
             report(Some(cause.to_string()));
         }
     }
@@ -129,7 +129,9 @@ impl Watched {
         };
         match self.rules.repair() {
             Ok(()) => tracing::warn!(found, "the firewall was changed by someone else; repaired"),
-            Err(cause) => tracing::error!(found, %cause, "the firewall cannot be repaired"),
+            Err(cause) => {
+                tracing::error!(found, error = %program::one_line(&cause), "the firewall cannot be repaired")
+            }
         }
         self.drifted = true;
         report(Some(found));

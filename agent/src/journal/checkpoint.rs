@@ -75,7 +75,7 @@ fn run(path: &PathBuf, connection: &Connection, nudged: &Receiver<()>) {
         // PASSIVE waits for nobody and makes nobody wait.
         let done = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(cause) = done {
-            tracing::warn!(path = %path.display(), %cause, "cannot checkpoint the journal");
+            tracing::warn!(path = %path.display(), error = %program::one_line(&cause), "cannot checkpoint the journal");
         }
     }
 }

@@ -147,7 +147,7 @@ impl Journal {
         write_floor(&connection, floor, options.window).map_err(cannot(&path, "write to"))?;
         write_trace(dir, &meta.epoch)?;
         if let Err(cause) = preallocate::log(dir) {
-            tracing::debug!(%cause, "no room for the whole log: commits will have to make it grow");
+            tracing::debug!(error = %program::one_line(&cause), "no room for the whole log: commits will have to make it grow");
         }
         let clean = meta.clean || !existed;
         let mut journal = Self::assemble(options, path, connection, meta, lock)?;

@@ -70,7 +70,7 @@ async fn ask_until_answered(
                 Ok(answer) => return answer,
                 Err(status) if is_transient(&status) => tokio::time::sleep(RETRY_PAUSE).await,
                 Err(status) => {
-                    tracing::warn!(%status, "the controller does not take our claim");
+                    tracing::warn!(error = %program::one_line(&status), "the controller does not take our claim");
                     return ClaimAnswer::Unreachable;
                 }
             },

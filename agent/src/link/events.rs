@@ -134,7 +134,7 @@ impl Push {
                     if is_refusal(&status) {
                         self.fault(status.message());
                     } else {
-                        tracing::debug!(%status, "events are not pushed");
+                        tracing::debug!(error = %program::one_line(&status), "events are not pushed");
                     }
                     tokio::time::sleep(backoff.next()).await;
                 }
@@ -199,7 +199,7 @@ async fn push_batch(
 
 /// A controller that cannot be reached, or is busy, is the network's matter and passes; one that
 /// does not want our events needs a person.
-fn is_refusal(status: &tonic::Status) -> bool {
+pub(super) fn is_refusal(status: &tonic::Status) -> bool {
     !matches!(
         status.code(),
         Code::Unavailable

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tonic::Request;
 use tonic::transport::Channel;
 
+use super::events::is_refusal;
 use super::{Connection, up};
 
 /// The controller hears of us at least this often.
@@ -18,20 +19,45 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Before an acknowledgement that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// Why the controller does not take our acknowledgements; `None` when it does.
+#[derive(Debug, Default)]
+struct Refused(Option<String>);
+
+/// What a failed acknowledgement is worth in the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Worth {
+    /// It passes, or has been said.
+    Debug,
+    /// A person must hear of it.
+    Error,
+}
+
 /// Reports for as long as the link lives.
 pub(super) async fn keep(
     mut connection: watch::Receiver<Connection>,
     mut status: watch::Receiver<Status>,
     mut audit_fault: watch::Receiver<String>,
 ) {
+    let mut refused = Refused::default();
     while let Some(peer) = up(&mut connection).await {
         let now = status.borrow_and_update().clone();
         let fault = audit_fault.borrow_and_update().clone();
         let request = acknowledgement(&now, fault);
         let pause = match acknowledge(peer.channel, request).await {
-            Ok(()) => HEARTBEAT,
-            Err(cause) => {
-                tracing::debug!(%cause, "acknowledgement failed");
+            Ok(()) => {
+                if refused.end() {
+                    tracing::info!("the controller takes our acknowledgements again");
+                }
+                HEARTBEAT
+            }
+            Err(status) => {
+                let error = program::one_line(&status);
+                match refused.note(&status) {
+                    Worth::Debug => tracing::debug!(%error, "acknowledgement failed"),
+                    Worth::Error => {
+                        tracing::error!(%error, "the controller refuses our acknowledgement");
+                    }
+                }
                 RETRY_PAUSE
             }
         };
@@ -46,6 +72,25 @@ pub(super) async fn keep(
                 if changed.is_err() { return }
             }
         }
+    }
+}
+
+// === impl Refused ===
+
+impl Refused {
+    /// Notes a failure: a refusal is worth an error, once per change of its reason. The controller
+    /// hears nothing from us then, not even that it should.
+    fn note(&mut self, status: &tonic::Status) -> Worth {
+        if !is_refusal(status) || self.0.as_deref() == Some(status.message()) {
+            return Worth::Debug;
+        }
+        self.0 = Some(status.message().to_owned());
+        Worth::Error
+    }
+
+    /// Notes a success; whether that is news.
+    fn end(&mut self) -> bool {
+        self.0.take().is_some()
     }
 }
 
@@ -89,5 +134,41 @@ pub(super) fn wire_digest(generation: u64, digest: &[u8; 32]) -> Vec<u8> {
         Vec::new()
     } else {
         digest.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_acknowledgement_is_an_error_once_per_change_of_its_reason() {
+        let mut refused = Refused::default();
+        let no_host = Status::permission_denied("no such host");
+        let bad_digest = Status::invalid_argument("policy_digest");
+
+        let worth = [&no_host, &no_host, &bad_digest, &no_host].map(|status| refused.note(status));
+
+        assert_eq!(
+            worth,
+            [Worth::Error, Worth::Debug, Worth::Error, Worth::Error]
+        );
+        assert!(refused.end());
+        assert!(!refused.end());
+        assert_eq!(refused.note(&no_host), Worth::Error);
+    }
+
+    #[test]
+    fn a_controller_that_cannot_be_reached_is_no_refusal_and_forgets_none() {
+        let mut refused = Refused::default();
+        let no_host = Status::permission_denied("no such host");
+
+        assert_eq!(refused.note(&Status::unavailable("down")), Worth::Debug);
+        assert!(!refused.end());
+        assert_eq!(refused.note(&no_host), Worth::Error);
+        assert_eq!(refused.note(&Status::unavailable("down")), Worth::Debug);
+        assert_eq!(refused.note(&no_host), Worth::Debug);
     }
 }

@@ -20,14 +20,14 @@ pub(super) fn recover(
         match holes.flush() {
             Ok(()) => return engine.recover(saved, Kernel::Flushed, now),
             Err(cause) => {
-                tracing::error!(%cause, "cannot close what was left open; it ends by itself");
+                tracing::error!(error = %program::one_line(&cause), "cannot close what was left open; it ends by itself");
             }
         }
     }
     match holes.list() {
         Ok(open) => engine.recover(saved, Kernel::Open(&open), now),
         Err(cause) => {
-            tracing::error!(%cause, "cannot see what an earlier run left open; it ends by itself");
+            tracing::error!(error = %program::one_line(&cause), "cannot see what an earlier run left open; it ends by itself");
             engine.recover(saved, Kernel::Unknown, now);
         }
     }

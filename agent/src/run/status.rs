@@ -52,7 +52,7 @@ fn serve(listener: &UnixListener, orders: &OrderSender) {
         match stream {
             Ok(stream) => {
                 if let Err(cause) = answer(stream, orders) {
-                    tracing::debug!(%cause, "nobody was told how the agent is");
+                    tracing::debug!(error = %program::one_line(&cause), "nobody was told how the agent is");
                 }
             }
             // Without a pause, no descriptor left would be a busy loop.

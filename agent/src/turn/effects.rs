@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use engine::{ClaimAnswer, ClaimAsk, Closing, Command, Effect, Hole, Opening};
 use gate::{CompiledPolicy, Now};
 use policy::Policy;
+use program::OneLine;
 use spa::ProtoPort;
 
 use super::{GateThread, log};
@@ -42,9 +43,10 @@ impl GateThread {
         match &result {
             Ok(()) => opening
                 .given()
-                .for_each(|(grant, rules)| log::opened(grant, rules)),
+                .for_each(|(id, grant, rules)| log::opened(id, grant, rules)),
             Err(cause) => {
-                tracing::error!(%cause, grants = opening.grants(), "cannot open");
+                let error = program::one_line(cause);
+                tracing::error!(%error, grants = opening.grants(), "cannot open");
             }
         }
         self.engine.opened(opening, outcome(&result));
@@ -60,7 +62,8 @@ impl GateThread {
             result = holes.open(closing.shorten());
         }
         if let Err(cause) = &result {
-            tracing::error!(%cause, "cannot close; it is tried again, and ends by itself");
+            let error = program::one_line(cause);
+            tracing::error!(%error, "cannot close; it is tried again, and ends by itself");
         }
         self.engine.closed(closing, outcome(&result), now);
     }
@@ -68,7 +71,8 @@ impl GateThread {
     fn flush(&mut self, now: Now) {
         let result = self.host.holes.flush();
         if let Err(cause) = &result {
-            tracing::error!(%cause, "cannot close what is open; it ends by itself");
+            let error = program::one_line(cause);
+            tracing::error!(%error, "cannot close what is open; it ends by itself");
         }
         self.engine.flushed(outcome(&result), now);
     }
@@ -76,7 +80,8 @@ impl GateThread {
     fn reopen(&mut self, holes: &[Hole], now: Now) {
         let result = self.host.holes.open(holes);
         if let Err(cause) = &result {
-            tracing::error!(%cause, "cannot open again what was open; it is tried again");
+            let error = program::one_line(cause);
+            tracing::error!(%error, "cannot open again what was open; it is tried again");
         }
         self.engine.reopened(outcome(&result), now);
     }
@@ -97,7 +102,7 @@ impl GateThread {
                 let name = capture.name();
                 tracing::error!(
                     name,
-                    %cause,
+                    error = %program::one_line(&cause),
                     "cannot listen on every SPA_SERVER_PORT of the policy"
                 );
             }
@@ -118,6 +123,10 @@ pub(crate) fn protected(configured: &[ProtoPort], policy: &Policy) -> Vec<ProtoP
     all.into_iter().collect()
 }
 
-fn outcome(result: &Result<(), FirewallError>) -> Result<(), &FirewallError> {
-    result.as_ref().copied()
+/// What the record says of a failure: all of it, also what caused it.
+fn outcome(result: &Result<(), FirewallError>) -> Result<(), OneLine<'_>> {
+    result
+        .as_ref()
+        .copied()
+        .map_err(|error| program::one_line(error))
 }

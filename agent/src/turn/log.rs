@@ -1,10 +1,11 @@
 //! What the log says about what is recorded and done.
 
 use engine::{Counters, Record, Rule};
-use fleet::{Event, EventKind};
+use fleet::{Event, EventKind, GrantId};
 use gate::Grant;
 
-/// Says what is about to be recorded, as far as people want to see it go by.
+/// Says what is recorded, or will be when the disk takes it, as far as people want to see it go by.
+/// Called after the commit: what that has turned into a refusal is said to be one.
 pub(super) fn record(record: &Record) {
     let event = record.event();
     let Event {
@@ -46,7 +47,7 @@ pub(super) fn record(record: &Record) {
 }
 
 /// Says what has been opened.
-pub(super) fn opened(grant: &Grant, rules: &[Rule]) {
+pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule]) {
     let permit = grant.permit();
     let port_of = |rule: &Rule| {
         let Rule::Accept { address: _, port } = rule;
@@ -62,6 +63,7 @@ pub(super) fn opened(grant: &Grant, rules: &[Rule]) {
         source = %grant.identity().source(),
         opened = %permit.address(),
         ports = ports.join(","),
+        grant_id = %id,
         secs = permit.timeout_secs(),
         "grant opened"
     );

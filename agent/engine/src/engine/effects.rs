@@ -19,8 +19,8 @@ impl Engine {
     pub fn committed(&mut self, committed: Committed, now: Now) {
         let mut items = committed.into_items();
         let mut opening = Opening::default();
-        for Item { record: _, permits } in items.drain(..) {
-            match permits {
+        for item in items.drain(..) {
+            match item.permits {
                 Permits::Nothing => {}
                 Permits::Open(live) => {
                     self.grants.add_holes(&live, now.steady, &mut opening.holes);
@@ -55,32 +55,26 @@ impl Engine {
     pub fn not_committed(&mut self, not_committed: NotCommitted, now: Now) {
         self.counters.commits_failed += 1;
         let mut items = not_committed.into_items();
-        for Item { record, permits } in &mut items {
-            match std::mem::replace(permits, Permits::Nothing) {
+        for item in &mut items {
+            item.is_retried = true;
+            match std::mem::replace(&mut item.permits, Permits::Nothing) {
                 Permits::Nothing => {}
                 Permits::Open(_) => {
                     self.opening -= 1;
                     self.counters.not_recorded += 1;
-                    record.refuse("the journal could not be written; nothing was opened");
                 }
                 // It is enforced, whether or not it could be recorded.
                 Permits::Publish => self.publish(),
-                Permits::Run(command, _) => {
+                Permits::Run(_, _) => {
                     self.commands.not_started();
                     self.counters.not_recorded += 1;
-                    let text = command.line.text;
-                    record.refuse(&format!(
-                        "the journal could not be written; the command did not run: {text}"
-                    ));
                 }
             }
         }
-        let retried = items.len();
         items.append(&mut self.items);
         let lost = give_up_excess(&mut items);
         self.records_lost += lost;
         self.counters.records_lost += lost;
-        self.retried = retried.min(items.len());
         self.items = items;
         // Others may have had to wait for those.
         self.start_commands(now);

@@ -1,6 +1,6 @@
 //! Commands: few run at once, some wait, none runs unrecorded.
 
-use engine::Limits;
+use engine::{Limits, Record};
 use fleet::{EventKind, Outcome};
 use gate::SharedKeys;
 
@@ -118,4 +118,29 @@ fn a_command_that_waits_when_the_agent_stops_is_recorded_as_refused() {
 
     let refused = host.reasons(EventKind::Refused);
     assert_eq!(refused, ["the agent stopped before its turn came"]);
+}
+
+#[test]
+fn what_there_is_to_log_of_a_command_that_could_not_be_recorded_is_its_refusal_once() {
+    let mut host = Host::new();
+    let now = host.now();
+    host.send(1, &command(1, "/bin/true", 0));
+
+    let batch = host.engine.take_batch();
+    let Err((not_committed, ())) = batch.commit(|_| Err(())) else {
+        panic!("committed")
+    };
+
+    let logged: Vec<_> = not_committed.new_records().map(Record::event).collect();
+    assert_eq!(logged.len(), 1);
+    assert_eq!(logged[0].kind(), EventKind::Refused);
+    assert_eq!(
+        logged[0].reason,
+        "the journal could not be written; the command did not run: /bin/true"
+    );
+    host.engine.not_committed(not_committed, now);
+    let Ok(committed) = host.engine.take_batch().commit(|_| Ok::<(), ()>(())) else {
+        panic!("not committed")
+    };
+    assert_eq!(committed.new_records().count(), 0);
 }

@@ -149,8 +149,14 @@ fn what_is_said_while_a_batch_is_under_way_is_recorded_after_it_whether_or_not_t
         host.engine.firewall_drifted(Some("second".to_owned()), now);
 
         match batch.commit(|_| if fails { Err(()) } else { Ok(()) }) {
-            Ok(committed) => host.engine.committed(committed, now),
-            Err((not_committed, ())) => host.engine.not_committed(not_committed, now),
+            Ok(committed) => {
+                assert_eq!(committed.new_records().count(), 1);
+                host.engine.committed(committed, now);
+            }
+            Err((not_committed, ())) => {
+                assert_eq!(not_committed.new_records().count(), 1);
+                host.engine.not_committed(not_committed, now);
+            }
         }
 
         let batch = host.engine.take_batch();
@@ -161,7 +167,10 @@ fn what_is_said_while_a_batch_is_under_way_is_recorded_after_it_whether_or_not_t
             &["second"]
         };
         assert_eq!(reasons, expected);
-        assert_eq!(batch.new_records().count(), 1);
+        let Ok(committed) = batch.commit(|_| Ok::<(), ()>(())) else {
+            panic!("not committed")
+        };
+        assert_eq!(committed.new_records().count(), 1);
     }
 }
 
