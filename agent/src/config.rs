@@ -7,6 +7,7 @@
 mod environment;
 mod raw;
 
+use std::env;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -127,7 +128,13 @@ impl Config {
     pub fn load(file: Option<&Path>, flags: RawConfig) -> Result<Self, ConfigError> {
         let default = Path::new(DEFAULT_FILE);
         let file = file.or_else(|| default.exists().then_some(default));
-        RawConfig::read(file)?.overlaid(flags).try_into()
+        let file = file.map(RawConfig::read_file).transpose()?;
+        let environment = environment::read(env::vars_os())
+            .map_err(|mistakes| ConfigError::Malformed(mistakes.join("\n")))?;
+        file.unwrap_or_default()
+            .overlaid(environment)
+            .overlaid(flags)
+            .try_into()
     }
 }
 

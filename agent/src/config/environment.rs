@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use super::RawConfig;
+use super::raw::RawConfig;
 
 /// What the names of the variables begin with; the key follows in capitals.
 const PREFIX: &str = "POSTERN_AGENT_";

@@ -1,11 +1,11 @@
 //! What people write: strings and numbers, everything optional.
 
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use serde::{Deserialize, Deserializer};
 
-use super::{ConfigError, environment};
+use super::ConfigError;
 
 /// One layer of configuration. The keys of the file, the names of the variables and the flags are
 /// the same words.
@@ -44,24 +44,11 @@ pub struct RawConfig {
 // === impl RawConfig ===
 
 impl RawConfig {
-    /// Reads the file, if there is one, and the environment over it.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError::Unreadable`] names the file, [`ConfigError::Malformed`] file and line, or the
-    /// variable.
-    pub fn read(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let file = file.map(Self::read_file).transpose()?;
-        let over = environment::read(env::vars_os())
-            .map_err(|mistakes| ConfigError::Malformed(mistakes.join("\n")))?;
-        Ok(file.unwrap_or_default().overlaid(over))
-    }
-
     /// Reads one file and nothing else.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// [`ConfigError::Unreadable`] names the file, [`ConfigError::Malformed`] file and line.
     pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
             path: path.to_owned(),
