@@ -215,6 +215,39 @@ async fn every_filter_narrows_and_the_newest_comes_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_two_addresses_lie_in_one_prefix_is_listed_once() {
+    let fleet = Fleet::start().await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let mut journal = Vec::new();
+    for (source, opened) in [
+        ("192.0.2.1", "192.0.2.2"),
+        ("192.0.2.3", "198.51.100.3"),
+        ("198.51.100.4", "192.0.2.4"),
+        ("198.51.100.5", "198.51.100.5"),
+    ] {
+        let mut event = Event::new(EventKind::GrantOpened, 1_000_000);
+        event.source = source.to_owned();
+        event.opened = opened.to_owned();
+        append(&mut journal, event);
+    }
+    push(&host, &journal).await;
+
+    for (source, expected) in [
+        ("192.0.2.0/24", vec![3, 2, 1]),
+        ("192.0.2.2", vec![1]),
+        ("0.0.0.0/0", vec![4, 3, 2, 1]),
+    ] {
+        let question = ListEventsRequest {
+            host: "web-1".to_owned(),
+            source: source.to_owned(),
+            ..ListEventsRequest::default()
+        };
+        assert_eq!(seqs(&auditor.events(question).await), expected, "{source}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_answer_comes_in_pages_without_a_gap_or_a_double() {
     let fleet = Fleet::start().await;
     let auditor = fleet.join(Role::Auditor, "eve").await;

@@ -199,20 +199,30 @@ impl Query {
         let arm = |index: &str, matches: &str| {
             format!(
                 "SELECT {COLUMNS} FROM events e INDEXED BY {index} CROSS {JOIN} \
-                 WHERE {matches} {compare} AND {conditions}"
+                 WHERE {matches} AND {conditions}"
             )
         };
+        let source = format!("e.source IS NOT NULL AND e.source {compare}");
+        // Two different addresses may lie in one prefix.
+        let opened = format!(
+            "e.opened IS NOT NULL AND e.opened IS NOT e.source AND e.opened {compare} \
+             AND (e.source IS NULL OR NOT e.source {compare})"
+        );
         let sql = format!(
             "{} UNION ALL {} ORDER BY 5 DESC, 1 DESC LIMIT {limit}",
-            arm("events_by_source", "e.source IS NOT NULL AND e.source"),
-            arm(
-                "events_by_opened",
-                "e.opened IS NOT NULL AND e.opened IS NOT e.source AND e.opened"
-            ),
+            arm("events_by_source", &source),
+            arm("events_by_opened", &opened),
         );
-        let mut values: Vec<Value> = bounds.into_iter().map(Value::Blob).collect();
-        values.append(&mut self.values);
-        self.values = [values.clone(), values].concat();
+        let bounds: Vec<Value> = bounds.into_iter().map(Value::Blob).collect();
+        let values = std::mem::take(&mut self.values);
+        self.values = [
+            bounds.clone(),
+            values.clone(),
+            bounds.clone(),
+            bounds,
+            values,
+        ]
+        .concat();
         sql
     }
 }

@@ -190,7 +190,7 @@ async fn what_was_searched_in_version_1_is_found_after_the_migration() {
         ),
         (
             EventFilter {
-                address: "2001:db8::8/128".parse().ok(),
+                address: "2001:db8::/64".parse().ok(),
                 ..any()
             },
             vec![4],
