@@ -158,7 +158,11 @@ impl Start {
         let journal = events::Spool::new(journal);
 
         let audit_fault = self.audit_fault.subscribe();
-        let report = report::keep(connection(), status.clone(), audit_fault);
+        let heard = report::Heard {
+            orders: orders.clone(),
+            offset_ms: None,
+        };
+        let report = report::keep(connection(), status.clone(), audit_fault, heard);
         self.spawn(runtime, report, link);
         let claims = claims::answer(claims, connection(), orders.clone());
         self.spawn(runtime, claims, link);

@@ -32,6 +32,8 @@ pub enum Order {
     EventsAcknowledged { epoch: String, seq: u64 },
     /// The controller understands this version of the events' chain.
     UseChainVersion(ChainVersion),
+    /// This host's clock is so many milliseconds ahead of the controller's.
+    ClockOffset(i64),
     /// Messages that siblings have claimed.
     Claimed(Vec<ClaimedDigest>),
     /// The firewall was found as it should be (`None`), or not, and has been repaired.

@@ -191,6 +191,7 @@ impl GateThread {
             Order::ClaimAnswer { seq, answer } => self.engine.claim_answered(seq, &answer, now),
             Order::EventsAcknowledged { epoch, seq } => self.host.journal.acknowledged(&epoch, seq),
             Order::UseChainVersion(version) => self.host.journal.use_chain_version(version),
+            Order::ClockOffset(ms) => self.engine.note_clock_offset(ms),
             Order::Claimed(digests) => {
                 for claimed in digests {
                     let until = claimed.forget_after_secs;

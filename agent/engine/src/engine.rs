@@ -66,6 +66,8 @@ pub struct Engine {
     counters: EngineCounters,
     /// Lost packets that are recorded already.
     losses_recorded: u64,
+    /// How far this host's clock is ahead of the controller's, in milliseconds, once it is known.
+    clock_offset_ms: Option<i64>,
     /// Records that were given up, which is not recorded yet.
     records_lost: u64,
 }
@@ -112,6 +114,7 @@ impl Engine {
             reopen_at: None,
             counters: EngineCounters::default(),
             losses_recorded: 0,
+            clock_offset_ms: None,
             records_lost: 0,
         }
     }
@@ -120,6 +123,12 @@ impl Engine {
     pub fn start(&mut self, version: &str, now: Now) {
         let generation = self.gate.compiled().generation();
         self.record(record::agent_started(version, generation, now));
+    }
+
+    /// This host's clock is so many milliseconds ahead of the controller's: said in every event from
+    /// now on.
+    pub fn note_clock_offset(&mut self, ms: i64) {
+        self.clock_offset_ms = Some(ms);
     }
 
     /// Judges a frame as captured on the wire.
@@ -249,7 +258,8 @@ impl Engine {
         self.stage(Record::new(event), Permits::Nothing);
     }
 
-    fn stage(&mut self, record: Record, permits: Permits) {
+    fn stage(&mut self, mut record: Record, permits: Permits) {
+        record.note_clock_offset(self.clock_offset_ms);
         self.items.push(Item {
             record,
             permits,

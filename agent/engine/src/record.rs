@@ -57,6 +57,11 @@ impl Record {
         }
     }
 
+    /// Says how far the host's clock is ahead of the controller's, in milliseconds.
+    pub(crate) fn note_clock_offset(&mut self, ms: Option<i64>) {
+        self.event.clock_offset_ms = ms;
+    }
+
     /// A grant that is about to be opened.
     pub(crate) fn opens(event: Event, live: &LiveGrant) -> Self {
         let change = Change::Opens {

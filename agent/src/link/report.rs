@@ -6,18 +6,24 @@ use std::time::Duration;
 use engine::Status;
 use fleet::wire::AcknowledgeRequest;
 use fleet::wire::agent_client::AgentClient;
+use gate::Now;
 use tokio::sync::watch;
 use tonic::Request;
 use tonic::transport::Channel;
 
 use super::events::is_refusal;
-use super::{Connection, up};
+use super::{Connection, deliver, up};
+use crate::clock;
+use crate::orders::{Order, OrderSender};
 
 /// The controller hears of us at least this often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Before an acknowledgement that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// A change of the clocks' difference that is worth saying, in milliseconds: more than the way to
+/// the controller and back makes of it.
+const OFFSET_NEWS_MS: u64 = 50;
 
 /// Why the controller does not take our acknowledgements; `None` when it does.
 #[derive(Debug, Default)]
@@ -37,14 +43,19 @@ pub(super) async fn keep(
     mut connection: watch::Receiver<Connection>,
     mut status: watch::Receiver<Status>,
     mut audit_fault: watch::Receiver<String>,
+    mut heard: Heard,
 ) {
     let mut refused = Refused::default();
     while let Some(peer) = up(&mut connection).await {
         let now = status.borrow_and_update().clone();
         let fault = audit_fault.borrow_and_update().clone();
         let request = acknowledgement(&now, fault);
+        let asked = clock::now();
         let pause = match acknowledge(peer.channel, request).await {
-            Ok(()) => {
+            Ok(controller_time_ms) => {
+                heard
+                    .controller_time(controller_time_ms, asked, clock::now())
+                    .await;
                 if refused.end() {
                     tracing::info!("the controller takes our acknowledgements again");
                 }
@@ -75,6 +86,41 @@ pub(super) async fn keep(
     }
 }
 
+/// What has been heard of the controller's clock.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) orders: OrderSender,
+    /// What the gate thread was told last.
+    pub(super) offset_ms: Option<i64>,
+}
+
+// === impl Heard ===
+
+impl Heard {
+    /// Tells the gate thread how far our clock is ahead, when that is news.
+    async fn controller_time(&mut self, controller_time_ms: u64, asked: Now, answered: Now) {
+        let Some(offset) = offset(controller_time_ms, asked, answered) else {
+            return;
+        };
+        let is_news = |before: i64| before.abs_diff(offset) > OFFSET_NEWS_MS;
+        if self.offset_ms.is_none_or(is_news) {
+            self.offset_ms = Some(offset);
+            // A gate that has stopped writes no more events.
+            let _ = deliver(&self.orders, Order::ClockOffset(offset)).await;
+        }
+    }
+}
+
+/// How far our clock is ahead of the controller's, in milliseconds, taken from the middle of the
+/// call; `None` when the controller does not say what time it is.
+fn offset(controller_time_ms: u64, asked: Now, answered: Now) -> Option<i64> {
+    let theirs = i64::try_from(controller_time_ms)
+        .ok()
+        .filter(|ms| *ms > 0)?;
+    let ours = i64::try_from(asked.wall_ms().midpoint(answered.wall_ms())).ok()?;
+    Some(ours.saturating_sub(theirs))
+}
+
 // === impl Refused ===
 
 impl Refused {
@@ -94,11 +140,12 @@ impl Refused {
     }
 }
 
-async fn acknowledge(channel: Channel, request: AcknowledgeRequest) -> Result<(), tonic::Status> {
+/// What time it is at the controller, in milliseconds since the Unix epoch; 0 when it does not say.
+async fn acknowledge(channel: Channel, request: AcknowledgeRequest) -> Result<u64, tonic::Status> {
     let mut request = Request::new(request);
     request.set_timeout(TIMEOUT);
-    AgentClient::new(channel).acknowledge(request).await?;
-    Ok(())
+    let answer = AgentClient::new(channel).acknowledge(request).await?;
+    Ok(answer.into_inner().controller_time_ms)
 }
 
 /// A newer policy that was rejected is what the controller needs to hear about first.
@@ -142,6 +189,22 @@ mod tests {
     use tonic::Status;
 
     use super::*;
+
+    fn at_ms(ms: u64) -> Now {
+        Now {
+            wall_secs: ms / 1_000,
+            wall_nanos: u32::try_from(ms % 1_000).unwrap() * 1_000_000,
+            steady: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_clocks_difference_is_taken_from_the_middle_of_the_call() {
+        assert_eq!(offset(5_000, at_ms(7_000), at_ms(7_100)), Some(2_050));
+        assert_eq!(offset(9_000, at_ms(7_000), at_ms(7_100)), Some(-1_950));
+        assert_eq!(offset(0, at_ms(7_000), at_ms(7_100)), None);
+        assert_eq!(offset(u64::MAX, at_ms(7_000), at_ms(7_100)), None);
+    }
 
     #[test]
     fn a_refused_acknowledgement_is_an_error_once_per_change_of_its_reason() {

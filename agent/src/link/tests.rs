@@ -484,6 +484,21 @@ async fn events_whose_acknowledgement_is_lost_are_pushed_again() {
 }
 
 #[tokio::test]
+async fn the_gate_hears_how_far_its_clock_is_from_the_controllers() {
+    let fake = Fake::start();
+    // An hour behind us, as far as a test that takes some seconds can tell.
+    fake.state.lock().controller_time_ms = clock::now().wall_ms() - 3_600_000;
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
+
+    let Order::ClockOffset(ms) = desk.order().await else {
+        panic!("no offset")
+    };
+
+    assert!((3_600_000..3_660_000).contains(&ms), "{ms}");
+}
+
+#[tokio::test]
 async fn a_push_that_is_refused_is_told_to_the_controller_until_it_is_mended() {
     let mut fake = Fake::start();
     fake.state.lock().refuses_events = "too much text in one event".to_owned();

@@ -112,7 +112,9 @@ impl Agent for AgentService {
             audit_fault,
         };
         hosts::acknowledge(&self.context, &host, acknowledgement, clock::now()).await?;
-        Ok(Response::new(AcknowledgeResponse {}))
+        Ok(Response::new(AcknowledgeResponse {
+            controller_time_ms: clock::now().ms(),
+        }))
     }
 
     async fn claim(

@@ -299,7 +299,11 @@ pub struct AcknowledgeRequest {
     pub audit_fault: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AcknowledgeResponse {}
+pub struct AcknowledgeResponse {
+    /// The controller's clock when it answers, milliseconds since the Unix epoch; 0 when it does not say.
+    #[prost(uint64, tag = "1")]
+    pub controller_time_ms: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClaimRequest {
     /// Names the key: 32 bytes, equal on every host where the key verifies.

@@ -237,3 +237,15 @@ fn a_grant_that_has_ended_before_its_commit_opens_nothing_and_is_recorded_as_clo
         [EventKind::GrantOpened, EventKind::GrantClosed]
     );
 }
+
+#[test]
+fn every_event_says_how_far_the_clock_is_ahead_once_that_is_known() {
+    let mut host = Host::new();
+
+    host.arrive(1, &knock(1, "tcp/22", 0, 0));
+    host.engine.note_clock_offset(-250);
+    host.wait(30);
+
+    let offsets: Vec<_> = host.journal.iter().map(|e| e.clock_offset_ms).collect();
+    assert_eq!(offsets, [None, Some(-250)]);
+}

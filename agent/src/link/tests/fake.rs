@@ -33,6 +33,8 @@ pub(super) struct State {
     /// Claims are never answered.
     pub(super) hang: bool,
     pub(super) claim_calls: u32,
+    /// What it says of its clock; 0 for nothing.
+    pub(super) controller_time_ms: u64,
     /// Why pushes are refused; empty when they are not.
     pub(super) refuses_events: String,
     directives: Vec<mpsc::UnboundedSender<Result<Directive, Status>>>,
@@ -145,7 +147,8 @@ impl Agent for Service {
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeResponse>, Status> {
         let _ = self.acknowledged.send(request.into_inner());
-        Ok(Response::new(AcknowledgeResponse {}))
+        let controller_time_ms = self.state.lock().controller_time_ms;
+        Ok(Response::new(AcknowledgeResponse { controller_time_ms }))
     }
 
     async fn claim(

@@ -7,9 +7,6 @@ use ipnet::IpNet;
 
 use super::Origin;
 
-/// Whose journal the controller's own events are in. No host may have this name.
-pub(crate) const CONTROLLER: &str = "controller";
-
 /// What became of a push of events.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Pushed {

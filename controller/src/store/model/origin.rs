@@ -2,7 +2,8 @@
 
 use fleet::{Event, EventKind, Outcome, Role};
 
-use super::CONTROLLER;
+/// Whose journal the controller's own events are in. No host may have this name.
+pub(crate) const CONTROLLER: &str = "controller";
 
 /// Who does something, and in which call, as events name it.
 #[derive(Clone, Debug, Eq, PartialEq)]
