@@ -60,10 +60,10 @@ pub(super) fn remove(connection: &Connection, id: GrantId) -> rusqlite::Result<(
     Ok(())
 }
 
-/// All of them, oldest first.
+/// All of them; those of one run of the agent in the order in which they were given.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<FoundGrant>> {
     connection
-        .prepare("SELECT * FROM live_grant ORDER BY number")?
+        .prepare("SELECT * FROM live_grant ORDER BY grant_id")?
         .query_map([], of_row)?
         .collect()
 }

@@ -95,17 +95,17 @@ const VERSION_2: &str = "
         chain_version       INTEGER NOT NULL
     ) STRICT;
 
-    -- Grants whose closing has not been recorded, oldest first.
+    -- Grants whose closing has not been recorded. One tree, not two: a commit writes every page
+    -- that it touches. A run of the agent counts its ids up, so inserts append.
     CREATE TABLE live_grant (
-        number              INTEGER PRIMARY KEY,
-        grant_id            BLOB    NOT NULL UNIQUE CHECK (length(grant_id) = 16),
+        grant_id            BLOB    PRIMARY KEY CHECK (length(grant_id) = 16),
         until_ms            INTEGER NOT NULL,
         address             TEXT    NOT NULL,
         -- Each as tcp/22, separated by blanks.
         ports               TEXT    NOT NULL,
         -- The body of the event that opened it.
         opened              BLOB    NOT NULL
-    ) STRICT;
+    ) STRICT, WITHOUT ROWID;
     ";
 
 /// Every version of the schema, oldest first. Append only.

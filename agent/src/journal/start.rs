@@ -40,7 +40,7 @@ pub struct Start {
     pub policy: Option<PolicyText>,
     /// Generation and digest of the access file last in force, for a host without controller.
     pub access_file: Option<(u64, [u8; 32])>,
-    /// Grants whose closing has not been recorded, oldest first.
+    /// Grants whose closing has not been recorded.
     pub open_grants: Vec<FoundGrant>,
     /// Whether the last run ended tidily; a new journal counts as tidy.
     pub clean: bool,
