@@ -43,8 +43,9 @@ fn what_a_killed_demo_left_is_swept_away_by_the_next_lab() {
         let mut demo = start(lab.dir())?;
         let pid = demo.pid();
         demo.wait_for("web-2 (192.0.2.12) has joined", Duration::from_secs(60))?;
-        demo.kill()?;
+        // Asked while it lives: once it is dead, any other lab may sweep before this one.
         ensure!(nothing_left(pid).is_err(), "there was nothing to sweep");
+        demo.kill()?;
 
         sweep(Whose::Dead);
 
