@@ -167,6 +167,7 @@ fn accept(
         fleet,
         certificate_der: _,
         ca_der,
+        key_name: _,
     } = answer;
     if tls::fingerprint(ca_der) != token.ca_fingerprint {
         return Err(ConnectError::Answer("its CA is not the one in the token"));

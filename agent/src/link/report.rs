@@ -164,13 +164,14 @@ fn acknowledgement(status: &Status, audit_fault: String) -> AcknowledgeRequest {
             rejected: rejected.reasons.clone(),
             drift,
             audit_fault,
+            ..AcknowledgeRequest::default()
         },
         None => AcknowledgeRequest {
             generation: *generation,
             policy_digest: wire_digest(*generation, digest),
-            rejected: Vec::new(),
             drift,
             audit_fault,
+            ..AcknowledgeRequest::default()
         },
     }
 }

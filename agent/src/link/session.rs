@@ -161,6 +161,7 @@ impl Session {
             generation: status.generation,
             policy_digest: wire_digest(status.generation, &status.digest),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..SessionRequest::default()
         }
     }
 
@@ -171,7 +172,7 @@ impl Session {
     ) -> Result<(), GateStopped> {
         match directive.directive {
             // A directive of a later version of the controller.
-            None => Ok(()),
+            None | Some(Kind::Opened(_) | Kind::NewJournal(_) | Kind::Locked(_)) => Ok(()),
             Some(Kind::Policy(snapshot)) => self.adopt(snapshot, ordered).await,
             Some(Kind::Claimed(ClaimedDigests { digests })) => {
                 let digests: Vec<_> = digests.iter().filter_map(claimed).collect();

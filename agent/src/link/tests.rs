@@ -191,6 +191,7 @@ fn snapshot(generation: u64, text: &str) -> Directive {
             digest: Sha256::digest(text).to_vec(),
             not_after_secs: 0,
             replay_floor_secs: 0,
+            ..PolicySnapshot::default()
         })),
     }
 }

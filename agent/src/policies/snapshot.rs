@@ -49,6 +49,7 @@ pub fn judge(
         digest,
         not_after_secs,
         replay_floor_secs,
+        ..
     } = snapshot;
     let actual: [u8; 32] = Sha256::digest(&text).into();
     let reject = |reasons| {

@@ -35,13 +35,23 @@ pub(super) fn record(record: &Record) {
         // Logged when it is done, by those who do it, or only ever counted.
         EventKind::AgentStarted
         | EventKind::AgentStopped
+        | EventKind::AuditGap
         | EventKind::Banned
+        | EventKind::Clock
+        | EventKind::ConnectionsCut
+        | EventKind::ControllerSetBack
         | EventKind::Drift
         | EventKind::Enrolled
+        | EventKind::FloorChanged
         | EventKind::GrantOpened
+        | EventKind::HostCloned
+        | EventKind::HostSetBack
+        | EventKind::Locked
         | EventKind::Noise
         | EventKind::Operator
         | EventKind::PolicyRejected
+        | EventKind::Removed
+        | EventKind::Unlocked
         | EventKind::Unspecified => {}
     }
 }

@@ -76,6 +76,7 @@ impl Agent for AgentService {
             generation,
             policy_digest,
             agent_version,
+            ..
         } = request.into_inner();
         let hello = Hello {
             policy_digest,
@@ -103,6 +104,7 @@ impl Agent for AgentService {
             rejected,
             drift,
             audit_fault,
+            ..
         } = request.into_inner();
         let acknowledgement = Acknowledgement {
             generation,
@@ -175,6 +177,7 @@ fn directive(directive: session::Directive) -> Result<Directive, Status> {
             digest: target.compiled.digest.to_vec(),
             not_after_secs,
             replay_floor_secs,
+            ..PolicySnapshot::default()
         }),
     };
     Ok(Directive {

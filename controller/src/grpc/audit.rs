@@ -89,6 +89,7 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
         until_ms,
         limit,
         port,
+        ..
     } = request;
     let some = |text: String| (!text.is_empty()).then_some(text);
     let kind = match kind {

@@ -37,6 +37,13 @@ impl wire::directory_server::Directory for DirectoryService {
         let signature = self.context.authority.sign(&body).map_err(Error::from)?;
         Ok(Response::new(SyncResponse { body, signature }))
     }
+
+    async fn who_am_i(
+        &self,
+        _: Request<wire::WhoAmIRequest>,
+    ) -> Result<Response<wire::WhoAmIResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
 }
 
 fn body(directory: Directory) -> DirectoryBody {

@@ -45,6 +45,7 @@ impl Enrollment for EnrollmentService {
             fleet: self.context.settings.fleet.clone(),
             certificate_der,
             ca_der: self.context.authority.ca_der().to_vec(),
+            key_name: String::new(),
         }))
     }
 
@@ -58,6 +59,7 @@ impl Enrollment for EnrollmentService {
             csr_der,
             signed_at_secs,
             signature,
+            ..
         } = request.into_inner();
         let renewal = Renewal {
             role: Role::try_from(role).map_err(Error::from)?,

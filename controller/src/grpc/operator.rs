@@ -50,6 +50,7 @@ impl Operator for OperatorService {
             name,
             labels,
             ttl_secs,
+            ..
         } = request.into_inner();
         let new = NewToken {
             role: Role::try_from(role).map_err(Error::from)?,
@@ -61,6 +62,7 @@ impl Operator for OperatorService {
         Ok(Response::new(CreateTokenResponse {
             token: token.to_string(),
             expires_at_secs: token.expires_at_secs,
+            ..CreateTokenResponse::default()
         }))
     }
 
@@ -106,6 +108,7 @@ impl Operator for OperatorService {
             base_generation,
             message,
             file,
+            ..
         } = request.into_inner();
         let draft = Draft {
             text: Zeroizing::new(text),
@@ -121,6 +124,7 @@ impl Operator for OperatorService {
             generation,
             changed_hosts,
             warnings,
+            exposure: Vec::new(),
         }))
     }
 
@@ -142,6 +146,7 @@ impl Operator for OperatorService {
             base_generation,
             hosts: hosts.into_iter().map(host_change).collect(),
             warnings,
+            exposure: Vec::new(),
         }))
     }
 
@@ -176,12 +181,14 @@ impl Operator for OperatorService {
         let RollbackPolicyRequest {
             generation,
             message,
+            ..
         } = request.into_inner();
         let to = (generation, message);
         let applied = policy::rollback(&self.context, &operator, to, clock::now()).await?;
         Ok(Response::new(RollbackPolicyResponse {
             generation: applied.generation,
             changed_hosts: applied.changed_hosts,
+            exposure: Vec::new(),
         }))
     }
 
@@ -192,6 +199,61 @@ impl Operator for OperatorService {
         let RenderPolicyRequest { host } = request.into_inner();
         let Rendered { generation, text } = policy::render(&self.context, &host)?;
         Ok(Response::new(RenderPolicyResponse { generation, text }))
+    }
+
+    async fn list_tokens(
+        &self,
+        _: Request<fleet::wire::ListTokensRequest>,
+    ) -> Result<Response<fleet::wire::ListTokensResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn revoke_token(
+        &self,
+        _: Request<fleet::wire::RevokeTokenRequest>,
+    ) -> Result<Response<fleet::wire::RevokeTokenResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_members(
+        &self,
+        _: Request<fleet::wire::ListMembersRequest>,
+    ) -> Result<Response<fleet::wire::ListMembersResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn show_member(
+        &self,
+        _: Request<fleet::wire::ShowMemberRequest>,
+    ) -> Result<Response<fleet::wire::ShowMemberResponse>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    type LockMemberStream = tokio_stream::Empty<Result<fleet::wire::MemberProgress, Status>>;
+
+    async fn lock_member(
+        &self,
+        _: Request<fleet::wire::LockMemberRequest>,
+    ) -> Result<Response<Self::LockMemberStream>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    type UnlockMemberStream = tokio_stream::Empty<Result<fleet::wire::MemberProgress, Status>>;
+
+    async fn unlock_member(
+        &self,
+        _: Request<fleet::wire::UnlockMemberRequest>,
+    ) -> Result<Response<Self::UnlockMemberStream>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    type RemoveMemberStream = tokio_stream::Empty<Result<fleet::wire::MemberProgress, Status>>;
+
+    async fn remove_member(
+        &self,
+        _: Request<fleet::wire::RemoveMemberRequest>,
+    ) -> Result<Response<Self::RemoveMemberStream>, Status> {
+        Err(Status::unimplemented("not yet"))
     }
 }
 
@@ -230,6 +292,7 @@ fn host(view: HostView) -> Host {
         stanzas,
         joined_at_ms: member.joined_at_ms,
         audit_fault,
+        ..Host::default()
     }
 }
 

@@ -80,6 +80,7 @@ async fn the_first_token_makes_an_operator_and_a_member_library_joins_with_it() 
         name: "mbr".to_owned(),
         labels: [].into(),
         ttl_secs: 60,
+        ..CreateTokenRequest::default()
     };
     let mut operator = fleet::wire::operator_client::OperatorClient::new(channel);
     let answer = operator.create_token(request).await.unwrap().into_inner();

@@ -171,6 +171,7 @@ async fn a_rollback_is_a_new_generation_with_the_old_text() {
     let request = RollbackPolicyRequest {
         generation: 1,
         message: "too wide".to_owned(),
+        ..RollbackPolicyRequest::default()
     };
     let rolled_back = operator.operator().rollback_policy(request).await.unwrap();
 

@@ -147,6 +147,7 @@ impl Fleet {
             csr_der,
             signed_at_secs,
             signature: member.joiner.identity.sign(&signed).to_bytes().to_vec(),
+            identity_key: Vec::new(),
         };
         EnrollmentClient::new(self.stranger().await)
             .renew(request)
@@ -234,6 +235,7 @@ impl Member {
             base_generation,
             message: "because".to_owned(),
             file: "access.conf".to_owned(),
+            ..ApplyPolicyRequest::default()
         };
         self.operator()
             .apply_policy(request)
@@ -255,6 +257,7 @@ impl Member {
             generation,
             policy_digest,
             agent_version: "0.1.0".to_owned(),
+            ..SessionRequest::default()
         };
         self.agent()
             .session(request)
@@ -269,6 +272,7 @@ impl Member {
             rejected: rejected.iter().map(|reason| (*reason).to_owned()).collect(),
             drift: String::new(),
             audit_fault: String::new(),
+            ..AcknowledgeRequest::default()
         };
         self.agent().acknowledge(request).await.unwrap();
     }
@@ -307,7 +311,9 @@ pub(crate) async fn next(session: &mut Streaming<Directive>) -> Kind {
 pub(crate) async fn policy(session: &mut Streaming<Directive>) -> PolicySnapshot {
     match next(session).await {
         Kind::Policy(policy) => policy,
-        Kind::Claimed(claimed) => panic!("claimed digests instead of a policy: {claimed:?}"),
+        other @ (Kind::Claimed(_) | Kind::Opened(_) | Kind::NewJournal(_) | Kind::Locked(_)) => {
+            panic!("not a policy: {other:?}")
+        }
     }
 }
 

@@ -221,6 +221,7 @@ impl Enrollment for Service {
             fleet: "test".to_owned(),
             certificate_der: self.issue(role, name, &request.csr_der),
             ca_der: self.0.ca.der.clone(),
+            key_name: String::new(),
         }))
     }
 
@@ -257,6 +258,16 @@ impl Enrollment for Service {
 
 #[tonic::async_trait]
 impl Directory for Service {
+    async fn who_am_i(
+        &self,
+        _: Request<fleet::wire::WhoAmIRequest>,
+    ) -> Result<Response<fleet::wire::WhoAmIResponse>, Status> {
+        Ok(Response::new(fleet::wire::WhoAmIResponse {
+            address: "127.0.0.1".to_owned(),
+            name: String::new(),
+        }))
+    }
+
     /// Answers with the certificate that the caller presented.
     async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
         let certificates = request

@@ -63,6 +63,10 @@ pub struct Event {
     pub clock_offset_ms: ::core::option::Option<i64>,
     #[prost(enumeration = "Outcome", tag = "20")]
     pub outcome: i32,
+    /// Whether `user` is proven by a key that only that user and this host have, or asserted by whoever holds a key that
+    /// others hold too. UNSPECIFIED where no packet named a user.
+    #[prost(enumeration = "UserIdentity", tag = "21")]
+    pub user_identity: i32,
 }
 /// One event of a host's journal, gap-free and hash-chained per (host, epoch).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -79,6 +83,38 @@ pub struct EventRecord {
     /// 1: SHA-256 over the fields of version 1. 2: SHA-256 over the body's bytes. See fleet::event.
     #[prost(uint32, tag = "4")]
     pub chain_version: u32,
+}
+/// What stands behind a user's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum UserIdentity {
+    Unspecified = 0,
+    /// A pairwise key: no one else could have made the packet.
+    Proven = 1,
+    /// A shared or static key: whoever holds it may write any name into the packet.
+    Asserted = 2,
+}
+impl UserIdentity {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "USER_IDENTITY_UNSPECIFIED",
+            Self::Proven => "USER_IDENTITY_PROVEN",
+            Self::Asserted => "USER_IDENTITY_ASSERTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "USER_IDENTITY_UNSPECIFIED" => Some(Self::Unspecified),
+            "USER_IDENTITY_PROVEN" => Some(Self::Proven),
+            "USER_IDENTITY_ASSERTED" => Some(Self::Asserted),
+            _ => None,
+        }
+    }
 }
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -137,6 +173,25 @@ pub enum EventKind {
     Operator = 15,
     /// Folded noise from strangers: counts per source and minute.
     Noise = 16,
+    /// A member may do nothing until it is unlocked; it keeps its name and keys.
+    Locked = 17,
+    Unlocked = 18,
+    /// A membership has ended; its name is free.
+    Removed = 19,
+    /// A host came back with an older journal: what it granted since may be missing.
+    HostSetBack = 20,
+    /// One state directory is used by two machines.
+    HostCloned = 21,
+    /// Events of a host's journal are missing, or its chain is broken.
+    AuditGap = 22,
+    /// The controller learned from a host that it was restored from an older copy.
+    ControllerSetBack = 23,
+    /// Older messages than before are refused, or no longer.
+    FloorChanged = 24,
+    /// Connections that began through a grant were ended before their end.
+    ConnectionsCut = 25,
+    /// Two clocks differ by more than messages may be old, or no longer do.
+    Clock = 26,
 }
 impl EventKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -162,6 +217,16 @@ impl EventKind {
             Self::Banned => "EVENT_KIND_BANNED",
             Self::Operator => "EVENT_KIND_OPERATOR",
             Self::Noise => "EVENT_KIND_NOISE",
+            Self::Locked => "EVENT_KIND_LOCKED",
+            Self::Unlocked => "EVENT_KIND_UNLOCKED",
+            Self::Removed => "EVENT_KIND_REMOVED",
+            Self::HostSetBack => "EVENT_KIND_HOST_SET_BACK",
+            Self::HostCloned => "EVENT_KIND_HOST_CLONED",
+            Self::AuditGap => "EVENT_KIND_AUDIT_GAP",
+            Self::ControllerSetBack => "EVENT_KIND_CONTROLLER_SET_BACK",
+            Self::FloorChanged => "EVENT_KIND_FLOOR_CHANGED",
+            Self::ConnectionsCut => "EVENT_KIND_CONNECTIONS_CUT",
+            Self::Clock => "EVENT_KIND_CLOCK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -184,6 +249,16 @@ impl EventKind {
             "EVENT_KIND_BANNED" => Some(Self::Banned),
             "EVENT_KIND_OPERATOR" => Some(Self::Operator),
             "EVENT_KIND_NOISE" => Some(Self::Noise),
+            "EVENT_KIND_LOCKED" => Some(Self::Locked),
+            "EVENT_KIND_UNLOCKED" => Some(Self::Unlocked),
+            "EVENT_KIND_REMOVED" => Some(Self::Removed),
+            "EVENT_KIND_HOST_SET_BACK" => Some(Self::HostSetBack),
+            "EVENT_KIND_HOST_CLONED" => Some(Self::HostCloned),
+            "EVENT_KIND_AUDIT_GAP" => Some(Self::AuditGap),
+            "EVENT_KIND_CONTROLLER_SET_BACK" => Some(Self::ControllerSetBack),
+            "EVENT_KIND_FLOOR_CHANGED" => Some(Self::FloorChanged),
+            "EVENT_KIND_CONNECTIONS_CUT" => Some(Self::ConnectionsCut),
+            "EVENT_KIND_CLOCK" => Some(Self::Clock),
             _ => None,
         }
     }
@@ -232,10 +307,46 @@ pub struct SessionRequest {
     pub policy_digest: ::prost::alloc::vec::Vec<u8>,
     #[prost(string, tag = "3")]
     pub agent_version: ::prost::alloc::string::String,
+    /// What this host has ever seen, whatever the controller says now: a controller that is below was set back.
+    #[prost(uint64, tag = "4")]
+    pub highest_generation: u64,
+    #[prost(uint64, tag = "5")]
+    pub highest_claim_epoch: u64,
+    /// Newest date inside a message that was claimed here, seconds since the Unix epoch; 0 for none.
+    #[prost(uint64, tag = "6")]
+    pub newest_claimed_secs: u64,
+    /// The journal as it is on this host's disk. Empty epoch from hosts that do not say.
+    #[prost(message, optional, tag = "7")]
+    pub journal: ::core::option::Option<JournalEnd>,
+    /// The pass of the last session that this host's state directory remembers; empty before the first. Two machines
+    /// with one state directory cannot both have the last one.
+    #[prost(bytes = "vec", tag = "8")]
+    pub session_pass: ::prost::alloc::vec::Vec<u8>,
+    /// Names the start of the agent that asks: 16 random bytes, another at every start.
+    #[prost(bytes = "vec", tag = "9")]
+    pub run_id: ::prost::alloc::vec::Vec<u8>,
+    /// The host's clock when it asks, milliseconds since the Unix epoch; 0 from hosts that do not say.
+    #[prost(uint64, tag = "10")]
+    pub host_time_ms: u64,
+}
+/// Where a journal ends.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JournalEnd {
+    /// As in PushEventsRequest.
+    #[prost(string, tag = "1")]
+    pub epoch: ::prost::alloc::string::String,
+    /// Number and chain value of the newest event; 0 and empty before the first.
+    #[prost(uint64, tag = "2")]
+    pub seq: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub chain: ::prost::alloc::vec::Vec<u8>,
+    /// The oldest event that the journal still holds; 0 for none.
+    #[prost(uint64, tag = "4")]
+    pub oldest_seq: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Directive {
-    #[prost(oneof = "directive::Directive", tags = "1, 2")]
+    #[prost(oneof = "directive::Directive", tags = "1, 2, 3, 4, 5")]
     pub directive: ::core::option::Option<directive::Directive>,
 }
 /// Nested message and enum types in `Directive`.
@@ -246,7 +357,44 @@ pub mod directive {
         Policy(super::PolicySnapshot),
         #[prost(message, tag = "2")]
         Claimed(super::ClaimedDigests),
+        #[prost(message, tag = "3")]
+        Opened(super::SessionOpened),
+        #[prost(message, tag = "4")]
+        NewJournal(super::NewJournal),
+        #[prost(message, tag = "5")]
+        Locked(super::Locked),
     }
+}
+/// The first directive of a session, to hosts that have the capability `session-pass`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SessionOpened {
+    /// What to present at the next session. Durable on the host before anything else of this session is followed.
+    #[prost(bytes = "vec", tag = "1")]
+    pub session_pass: ::prost::alloc::vec::Vec<u8>,
+    /// The controller's clock, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub controller_time_ms: u64,
+    /// How far the controller has the journal that was named in the request, with its chain value there.
+    #[prost(message, optional, tag = "3")]
+    pub acknowledged: ::core::option::Option<JournalEnd>,
+}
+/// The host's journal is not the continuation of what the controller has of it: begin a new one (a new epoch), after
+/// pushing nothing more of the old, and refuse what might have been granted before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NewJournal {
+    /// For people.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    /// Messages dated at or before this are refused, seconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub floor_secs: u64,
+}
+/// This host is locked: it grants nothing and closes what is open, until a session comes that does not say so.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Locked {
+    /// For people.
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
 }
 /// One host's whole policy at one generation.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -265,6 +413,9 @@ pub struct PolicySnapshot {
     /// Packets dated before this are refused for claimed stanzas: the replay list's epoch floor, seconds; 0 for none.
     #[prost(uint64, tag = "5")]
     pub replay_floor_secs: u64,
+    /// Number of the replay list: it grows with every loss of it. 0 from controllers that do not count.
+    #[prost(uint64, tag = "6")]
+    pub claim_epoch: u64,
 }
 /// Digests that siblings have claimed in a domain that this host shares.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -297,6 +448,18 @@ pub struct AcknowledgeRequest {
     /// Why the controller does not take this host's events; empty when it does.
     #[prost(string, tag = "5")]
     pub audit_fault: ::prost::alloc::string::String,
+    /// What is hidden on this host, each as "tcp/22".
+    #[prost(string, repeated, tag = "6")]
+    pub protected_ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Messages dated at or before this are refused here, seconds since the Unix epoch; 0 for none.
+    #[prost(uint64, tag = "7")]
+    pub floor_secs: u64,
+    /// What the host warns of, one sentence each: a disk that is full, an interface that is missing.
+    #[prost(string, repeated, tag = "8")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The host's clock when it asks, milliseconds since the Unix epoch; 0 from hosts that do not say.
+    #[prost(uint64, tag = "9")]
+    pub host_time_ms: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcknowledgeResponse {
@@ -894,6 +1057,19 @@ pub struct ListEventsRequest {
     /// "tcp/22"
     #[prost(string, tag = "8")]
     pub port: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub stanza: ::prost::alloc::string::String,
+    /// Fingerprint of a key.
+    #[prost(string, tag = "10")]
+    pub key: ::prost::alloc::string::String,
+    /// Lower-case hexadecimal.
+    #[prost(string, tag = "11")]
+    pub replay_digest: ::prost::alloc::string::String,
+    #[prost(string, tag = "12")]
+    pub grant_id: ::prost::alloc::string::String,
+    /// Why refused: the whole text, or its beginning.
+    #[prost(string, tag = "13")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditRecord {
@@ -1260,6 +1436,9 @@ pub struct RedeemResponse {
     pub certificate_der: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "5")]
     pub ca_der: ::prost::alloc::vec::Vec<u8>,
+    /// Users: the name of the key that was added.
+    #[prost(string, tag = "6")]
+    pub key_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
@@ -1275,6 +1454,9 @@ pub struct RenewRequest {
     /// Ed25519 by the identity key over fleet::renewal_message(role, name, csr_der, signed_at_secs).
     #[prost(bytes = "vec", tag = "5")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// Which key of the member signs, where it has several: Ed25519 public key, 32 bytes; empty when it has one.
+    #[prost(bytes = "vec", tag = "6")]
+    pub identity_key: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewResponse {
@@ -1665,6 +1847,12 @@ pub struct CreateTokenRequest {
     >,
     #[prost(uint64, tag = "4")]
     pub ttl_secs: u64,
+    /// Users only: the name of the key that is added ("laptop"); empty: "default". A user may have several.
+    #[prost(string, tag = "5")]
+    pub key_name: ::prost::alloc::string::String,
+    /// Whoever redeems takes the place of the member (or key) of that name: what it was can do nothing from then on.
+    #[prost(bool, tag = "6")]
+    pub replace: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTokenResponse {
@@ -1673,6 +1861,190 @@ pub struct CreateTokenResponse {
     pub token: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub expires_at_secs: u64,
+    /// What is worth knowing, one sentence each.
+    #[prost(string, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Names the token in lists; tells nothing of its secret.
+    #[prost(string, tag = "4")]
+    pub id: ::prost::alloc::string::String,
+}
+/// An invitation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TokenEntry {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(enumeration = "Role", tag = "2")]
+    pub role: i32,
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub key_name: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, tag = "6")]
+    pub created_by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "7")]
+    pub created_at_ms: u64,
+    #[prost(uint64, tag = "8")]
+    pub expires_at_secs: u64,
+    #[prost(enumeration = "TokenState", tag = "9")]
+    pub state: i32,
+    /// Who redeemed it, when it was.
+    #[prost(string, tag = "10")]
+    pub redeemed_by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "11")]
+    pub redeemed_at_ms: u64,
+    #[prost(bool, tag = "12")]
+    pub replace: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListTokensRequest {
+    #[prost(bool, tag = "1")]
+    pub all: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListTokensResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub tokens: ::prost::alloc::vec::Vec<TokenEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeTokenRequest {
+    /// TokenEntry.id, or so much of its beginning that only one is meant.
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RevokeTokenResponse {
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<TokenEntry>,
+}
+/// Who belongs to the fleet.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemberEntry {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "3")]
+    pub locked: bool,
+    #[prost(uint64, tag = "4")]
+    pub locked_at_ms: u64,
+    #[prost(string, tag = "5")]
+    pub lock_reason: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "6")]
+    pub joined_at_ms: u64,
+    /// When a certificate was last issued to it.
+    #[prost(uint64, tag = "7")]
+    pub renewed_at_ms: u64,
+    /// Users: one for each device. Others: one, named "default".
+    #[prost(message, repeated, tag = "8")]
+    pub keys: ::prost::alloc::vec::Vec<MemberKey>,
+    /// Hosts only.
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MemberKey {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// SHA-256 of the identity key, the first 16 bytes in lower-case hexadecimal.
+    #[prost(string, tag = "2")]
+    pub fingerprint: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub joined_at_ms: u64,
+    #[prost(bool, tag = "4")]
+    pub locked: bool,
+}
+/// UNSPECIFIED for every role.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListMembersRequest {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListMembersResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub members: ::prost::alloc::vec::Vec<MemberEntry>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ShowMemberRequest {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ShowMemberResponse {
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<MemberEntry>,
+    /// Stanzas of the policy in force that name a user, with the hosts where they hold: "web-ssh on web-1, web-2".
+    #[prost(string, repeated, tag = "2")]
+    pub stanzas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LockMemberRequest {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Users: only this key; empty for all.
+    #[prost(string, tag = "3")]
+    pub key_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    /// How long to wait for hosts; 0 means 10.
+    #[prost(uint32, tag = "5")]
+    pub wait_secs: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UnlockMemberRequest {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub key_name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub wait_secs: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveMemberRequest {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub key_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "5")]
+    pub wait_secs: u32,
+}
+/// The first one names every host that must hear of it; each later one those that have since.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct MemberProgress {
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<MemberEntry>,
+    #[prost(message, repeated, tag = "2")]
+    pub hosts: ::prost::alloc::vec::Vec<HostProgress>,
+    /// What the change does not reach, one sentence each: a shared key that the member knows, a host that is away.
+    #[prost(string, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostProgress {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub acknowledged: bool,
+    #[prost(bool, tag = "3")]
+    pub connected: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Host {
@@ -1713,6 +2085,18 @@ pub struct Host {
     /// Why the host's events do not reach the log; empty when they do.
     #[prost(string, tag = "16")]
     pub audit_fault: ::prost::alloc::string::String,
+    /// What is hidden there, each as "tcp/22"; empty also from hosts that do not say.
+    #[prost(string, repeated, tag = "17")]
+    pub protected_ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What the host warns of, one sentence each.
+    #[prost(string, repeated, tag = "18")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// How far the host's clock is ahead of the controller's, in milliseconds, where it is known.
+    #[prost(sint64, optional, tag = "19")]
+    pub clock_offset_ms: ::core::option::Option<i64>,
+    /// Messages dated at or before this are refused there, seconds since the Unix epoch; 0 for none.
+    #[prost(uint64, tag = "20")]
+    pub floor_secs: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListHostsRequest {}
@@ -1753,8 +2137,14 @@ pub struct ApplyPolicyRequest {
     /// Name of the file, for errors.
     #[prost(string, tag = "4")]
     pub file: ::prost::alloc::string::String,
+    /// Without it, a text that makes a hidden port public anywhere is refused.
+    #[prost(bool, tag = "5")]
+    pub allow_public: bool,
+    /// Without it, a controller that was restored from an older copy takes no policy.
+    #[prost(bool, tag = "6")]
+    pub after_restore: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ApplyPolicyResponse {
     #[prost(uint64, tag = "1")]
     pub generation: u64,
@@ -1762,6 +2152,18 @@ pub struct ApplyPolicyResponse {
     pub changed_hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, repeated, tag = "3")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "4")]
+    pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
+}
+/// What strangers reach on a host after a change, each port as "tcp/22".
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExposureChange {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub becomes_public: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub becomes_hidden: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DiffPolicyRequest {
@@ -1778,6 +2180,8 @@ pub struct DiffPolicyResponse {
     pub hosts: ::prost::alloc::vec::Vec<HostChange>,
     #[prost(string, repeated, tag = "3")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "4")]
+    pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostChange {
@@ -1836,13 +2240,20 @@ pub struct RollbackPolicyRequest {
     pub generation: u64,
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+    /// As in ApplyPolicyRequest.
+    #[prost(bool, tag = "3")]
+    pub allow_public: bool,
+    #[prost(bool, tag = "4")]
+    pub after_restore: bool,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RollbackPolicyResponse {
     #[prost(uint64, tag = "1")]
     pub generation: u64,
     #[prost(string, repeated, tag = "2")]
     pub changed_hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "3")]
+    pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenderPolicyRequest {
@@ -1856,6 +2267,41 @@ pub struct RenderPolicyResponse {
     /// Canonical text for that host, secrets redacted.
     #[prost(string, tag = "2")]
     pub text: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TokenState {
+    Unspecified = 0,
+    Open = 1,
+    Redeemed = 2,
+    Expired = 3,
+    Revoked = 4,
+}
+impl TokenState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TOKEN_STATE_UNSPECIFIED",
+            Self::Open => "TOKEN_STATE_OPEN",
+            Self::Redeemed => "TOKEN_STATE_REDEEMED",
+            Self::Expired => "TOKEN_STATE_EXPIRED",
+            Self::Revoked => "TOKEN_STATE_REVOKED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TOKEN_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "TOKEN_STATE_OPEN" => Some(Self::Open),
+            "TOKEN_STATE_REDEEMED" => Some(Self::Redeemed),
+            "TOKEN_STATE_EXPIRED" => Some(Self::Expired),
+            "TOKEN_STATE_REVOKED" => Some(Self::Revoked),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 #[cfg(feature = "rpc")]
@@ -1973,6 +2419,179 @@ pub mod operator_client {
             req.extensions_mut()
                 .insert(GrpcMethod::new("postern.v1.Operator", "CreateToken"));
             self.inner.unary(req, path, codec).await
+        }
+        /// Tokens that are neither redeemed nor expired nor revoked, and on request the others of the last 30 days.
+        pub async fn list_tokens(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTokensResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/ListTokens",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "ListTokens"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn revoke_token(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/RevokeToken",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "RevokeToken"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn list_members(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMembersResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/ListMembers",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "ListMembers"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn show_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ShowMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/ShowMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "ShowMember"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The member (or one key of a user) may do nothing, here at once and on every host as soon as it hears of it: the
+        /// stream answers with the hosts that must hear, and again with each that has acknowledged, until all have or
+        /// wait_secs have passed.
+        pub async fn lock_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LockMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MemberProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/LockMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "LockMember"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        pub async fn unlock_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UnlockMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MemberProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/UnlockMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "UnlockMember"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// As a lock, and the name becomes free. What the audit knows of the member stays.
+        pub async fn remove_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::MemberProgress>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/RemoveMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "RemoveMember"));
+            self.inner.server_streaming(req, path, codec).await
         }
         pub async fn list_hosts(
             &mut self,
@@ -2214,6 +2833,75 @@ pub mod operator_server {
             tonic::Response<super::CreateTokenResponse>,
             tonic::Status,
         >;
+        /// Tokens that are neither redeemed nor expired nor revoked, and on request the others of the last 30 days.
+        async fn list_tokens(
+            &self,
+            request: tonic::Request<super::ListTokensRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListTokensResponse>,
+            tonic::Status,
+        >;
+        async fn revoke_token(
+            &self,
+            request: tonic::Request<super::RevokeTokenRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeTokenResponse>,
+            tonic::Status,
+        >;
+        async fn list_members(
+            &self,
+            request: tonic::Request<super::ListMembersRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListMembersResponse>,
+            tonic::Status,
+        >;
+        async fn show_member(
+            &self,
+            request: tonic::Request<super::ShowMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ShowMemberResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the LockMember method.
+        type LockMemberStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MemberProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The member (or one key of a user) may do nothing, here at once and on every host as soon as it hears of it: the
+        /// stream answers with the hosts that must hear, and again with each that has acknowledged, until all have or
+        /// wait_secs have passed.
+        async fn lock_member(
+            &self,
+            request: tonic::Request<super::LockMemberRequest>,
+        ) -> std::result::Result<tonic::Response<Self::LockMemberStream>, tonic::Status>;
+        /// Server streaming response type for the UnlockMember method.
+        type UnlockMemberStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MemberProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn unlock_member(
+            &self,
+            request: tonic::Request<super::UnlockMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::UnlockMemberStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the RemoveMember method.
+        type RemoveMemberStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::MemberProgress, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// As a lock, and the name becomes free. What the audit knows of the member stays.
+        async fn remove_member(
+            &self,
+            request: tonic::Request<super::RemoveMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::RemoveMemberStream>,
+            tonic::Status,
+        >;
         async fn list_hosts(
             &self,
             request: tonic::Request<super::ListHostsRequest>,
@@ -2394,6 +3082,324 @@ pub mod operator_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/ListTokens" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListTokensSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<super::ListTokensRequest>
+                    for ListTokensSvc<T> {
+                        type Response = super::ListTokensResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListTokensRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::list_tokens(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListTokensSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/RevokeToken" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeTokenSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<super::RevokeTokenRequest>
+                    for RevokeTokenSvc<T> {
+                        type Response = super::RevokeTokenResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeTokenRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::revoke_token(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/ListMembers" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListMembersSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<super::ListMembersRequest>
+                    for ListMembersSvc<T> {
+                        type Response = super::ListMembersResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListMembersRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::list_members(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListMembersSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/ShowMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct ShowMemberSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<super::ShowMemberRequest>
+                    for ShowMemberSvc<T> {
+                        type Response = super::ShowMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ShowMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::show_member(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ShowMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/LockMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct LockMemberSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::ServerStreamingService<super::LockMemberRequest>
+                    for LockMemberSvc<T> {
+                        type Response = super::MemberProgress;
+                        type ResponseStream = T::LockMemberStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LockMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::lock_member(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LockMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/UnlockMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct UnlockMemberSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::ServerStreamingService<super::UnlockMemberRequest>
+                    for UnlockMemberSvc<T> {
+                        type Response = super::MemberProgress;
+                        type ResponseStream = T::UnlockMemberStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UnlockMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::unlock_member(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UnlockMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/RemoveMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveMemberSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::ServerStreamingService<super::RemoveMemberRequest>
+                    for RemoveMemberSvc<T> {
+                        type Response = super::MemberProgress;
+                        type ResponseStream = T::RemoveMemberStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::remove_member(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -2840,6 +3846,16 @@ pub mod operator_server {
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhoAmIRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhoAmIResponse {
+    /// An IPv4 or IPv6 address.
+    #[prost(string, tag = "1")]
+    pub address: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SyncRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SyncResponse {
@@ -2973,6 +3989,28 @@ pub mod directory_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
+        /// The address from which the caller reaches the controller: what a packet to another host may come from.
+        pub async fn who_am_i(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WhoAmIRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhoAmIResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Directory/WhoAmI",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Directory", "WhoAmI"));
+            self.inner.unary(req, path, codec).await
+        }
         /// The hosts this user may open under the policy in force.
         pub async fn sync(
             &mut self,
@@ -3010,6 +4048,11 @@ pub mod directory_server {
     /// Generated trait containing gRPC methods that should be implemented for use with DirectoryServer.
     #[async_trait]
     pub trait Directory: std::marker::Send + std::marker::Sync + 'static {
+        /// The address from which the caller reaches the controller: what a packet to another host may come from.
+        async fn who_am_i(
+            &self,
+            request: tonic::Request<super::WhoAmIRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhoAmIResponse>, tonic::Status>;
         /// The hosts this user may open under the policy in force.
         async fn sync(
             &self,
@@ -3093,6 +4136,49 @@ pub mod directory_server {
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
             match req.uri().path() {
+                "/postern.v1.Directory/WhoAmI" => {
+                    #[allow(non_camel_case_types)]
+                    struct WhoAmISvc<T: Directory>(pub Arc<T>);
+                    impl<T: Directory> tonic::server::UnaryService<super::WhoAmIRequest>
+                    for WhoAmISvc<T> {
+                        type Response = super::WhoAmIResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WhoAmIRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Directory>::who_am_i(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WhoAmISvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/postern.v1.Directory/Sync" => {
                     #[allow(non_camel_case_types)]
                     struct SyncSvc<T: Directory>(pub Arc<T>);

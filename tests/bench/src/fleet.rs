@@ -149,6 +149,7 @@ impl Operator {
             base_generation: base,
             message: "benchmark".to_owned(),
             file: "policy.conf".to_owned(),
+            ..ApplyPolicyRequest::default()
         };
         let applied = self.client.apply_policy(request).await?.into_inner();
         Ok((applied.generation, applied.changed_hosts))

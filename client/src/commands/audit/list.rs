@@ -176,6 +176,7 @@ fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
         until_ms: time("--until", &args.until)?,
         limit: args.limit,
         port: args.port.map(|port| port.to_string()).unwrap_or_default(),
+        ..ListEventsRequest::default()
     })
 }
 

@@ -45,6 +45,7 @@ impl<'a> From<&'a Host> for Row<'a> {
             stanzas,
             joined_at_ms,
             audit_fault,
+            ..
         } = host;
         Self {
             name,

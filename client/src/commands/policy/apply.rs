@@ -48,6 +48,7 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
             base_generation,
             message: args.message,
             file: file.name.clone(),
+            ..ApplyPolicyRequest::default()
         }))
         .await
         .map_err(|status| {

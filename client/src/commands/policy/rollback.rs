@@ -29,6 +29,7 @@ pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
         .rollback_policy(ask(RollbackPolicyRequest {
             generation: args.generation,
             message,
+            ..RollbackPolicyRequest::default()
         }))
         .await
         .map_err(|status| connection.refused(status))?

@@ -65,6 +65,7 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> Result {
             name: name.clone(),
             labels: args.label.into_iter().collect(),
             ttl_secs: args.ttl.as_secs(),
+            ..CreateTokenRequest::default()
         }))
         .await
         .map_err(|status| connection.refused(status))?

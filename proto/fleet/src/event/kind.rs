@@ -16,23 +16,33 @@ pub struct UnknownEventKind(pub String);
 /// `Display` and `FromStr` use kebab case, as `postern audit list --kind`.
 impl EventKind {
     /// Every kind that this version makes, in alphabetical order.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 26] = [
         Self::AgentStarted,
         Self::AgentStopped,
+        Self::AuditGap,
         Self::Banned,
+        Self::Clock,
         Self::CommandRun,
+        Self::ConnectionsCut,
+        Self::ControllerSetBack,
         Self::Drift,
         Self::Enrolled,
+        Self::FloorChanged,
         Self::GrantClosed,
         Self::GrantOpened,
         Self::GrantRevoked,
+        Self::HostCloned,
+        Self::HostSetBack,
+        Self::Locked,
         Self::Noise,
         Self::Operator,
         Self::PolicyApplied,
         Self::PolicyRejected,
         Self::Refused,
+        Self::Removed,
         Self::Replay,
         Self::ReplayElsewhere,
+        Self::Unlocked,
     ];
 
     /// Kebab-case name.
@@ -41,20 +51,30 @@ impl EventKind {
             Self::Unspecified => "unspecified",
             Self::AgentStarted => "agent-started",
             Self::AgentStopped => "agent-stopped",
+            Self::AuditGap => "audit-gap",
             Self::Banned => "banned",
+            Self::Clock => "clock",
             Self::CommandRun => "command-run",
+            Self::ConnectionsCut => "connections-cut",
+            Self::ControllerSetBack => "controller-set-back",
             Self::Drift => "drift",
             Self::Enrolled => "enrolled",
+            Self::FloorChanged => "floor-changed",
             Self::GrantClosed => "grant-closed",
             Self::GrantOpened => "grant-opened",
             Self::GrantRevoked => "grant-revoked",
+            Self::HostCloned => "host-cloned",
+            Self::HostSetBack => "host-set-back",
+            Self::Locked => "locked",
             Self::Noise => "noise",
             Self::Operator => "operator",
             Self::PolicyApplied => "policy-applied",
             Self::PolicyRejected => "policy-rejected",
             Self::Refused => "refused",
+            Self::Removed => "removed",
             Self::Replay => "replay",
             Self::ReplayElsewhere => "replay-elsewhere",
+            Self::Unlocked => "unlocked",
         }
     }
 

@@ -171,6 +171,7 @@ async fn listening(member: &Membership) -> anyhow::Result<Channel> {
         generation: 0,
         policy_digest: Vec::new(),
         agent_version: "bench".to_owned(),
+        ..SessionRequest::default()
     };
     let mut directives = AgentClient::new(channel.clone())
         .session(request)

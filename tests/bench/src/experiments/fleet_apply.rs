@@ -152,6 +152,7 @@ async fn open(member: &Membership) -> anyhow::Result<(Client, Directives)> {
         generation: 0,
         policy_digest: Vec::new(),
         agent_version: "bench".to_owned(),
+        ..SessionRequest::default()
     };
     let directives = client.session(request).await?.into_inner();
     Ok((client, directives))
@@ -175,6 +176,7 @@ async fn serve(
             rejected: Vec::new(),
             drift: String::new(),
             audit_fault: String::new(),
+            ..AcknowledgeRequest::default()
         };
         client.acknowledge(request).await?;
         let applied = Applied {

@@ -1,0 +1,1 @@
+//! The replay machine, checked exhaustively: see the tests of this crate.
