@@ -260,9 +260,9 @@ impl Enrollment for Service {
 impl Directory for Service {
     async fn who_am_i(
         &self,
-        _: Request<fleet::wire::WhoAmIRequest>,
-    ) -> Result<Response<fleet::wire::WhoAmIResponse>, Status> {
-        Ok(Response::new(fleet::wire::WhoAmIResponse {
+        _: Request<wire::WhoAmIRequest>,
+    ) -> Result<Response<wire::WhoAmIResponse>, Status> {
+        Ok(Response::new(wire::WhoAmIResponse {
             address: "127.0.0.1".to_owned(),
             name: String::new(),
         }))
