@@ -92,6 +92,36 @@ fn no_decision_has_the_number_of_another() {
     assert!(numbers.len() > 30, "{numbers:?}");
 }
 
+/// The page promises by the names of tests: a test that is renamed or gone takes its promise with it.
+#[test]
+fn every_point_of_the_security_page_is_shown_by_tests_that_exist() {
+    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let code: String = texts()
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|(_, text)| text)
+        .collect();
+    for row in page.lines().filter(|line| is_point(line)) {
+        let shown_by = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        let tests: Vec<_> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "nothing shows it: {row}");
+        for test in tests {
+            assert!(
+                code.contains(&format!("fn {test}(")),
+                "there is no test {test}, which is to show: {row}"
+            );
+        }
+    }
+}
+
+/// Whether a line is a row like `| A1 | ... |`.
+fn is_point(line: &str) -> bool {
+    let point = line.strip_prefix("| ").unwrap_or_default();
+    let mut chars = point.chars();
+    chars.next().is_some_and(|c| ('A'..='E').contains(&c))
+        && chars.next().is_some_and(|c| c.is_ascii_digit())
+}
+
 fn numbers_after(text: &str, words: &str) -> Vec<u32> {
     text.match_indices(words)
         .filter_map(|(at, words)| {
