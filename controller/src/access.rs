@@ -6,12 +6,14 @@
 //! | `permission`, `roles` | what may be permitted, and the one table of which role may do it |
 //! | `caller`, `roster` | who makes a request, and who belongs to the fleet |
 //! | `limits` | how much one peer may ask, by the clock that it is given |
+//! | `questions` | how many questions of the log may be open |
 //! | `layer` | all of this in front of every service |
 
 pub(crate) mod caller;
 pub(crate) mod layer;
 pub(crate) mod limits;
 pub(crate) mod permission;
+pub(crate) mod questions;
 pub(crate) mod roles;
 pub(crate) mod roster;
 pub(crate) mod rpc;

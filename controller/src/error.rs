@@ -34,6 +34,26 @@ pub enum Error {
     /// The peer has used up its allowance.
     #[error("too many requests from this peer; try again later")]
     TooMany,
+    /// Too many questions of the log are open.
+    #[error("{whose} {max} questions of the log open already; ask again when one has ended")]
+    Busy {
+        /// "you have" or "there are".
+        whose: &'static str,
+        /// How many may be.
+        max: usize,
+    },
+    /// A question of the log cost more than one may.
+    #[error(
+        "the search was given up after 10 s of work, and there may be more events than these: \
+         narrow it by time, host, user or kind"
+    )]
+    TooCostly,
+    /// Whoever asked takes no more of the answer.
+    #[error("the answer was not read for {secs} s")]
+    NotRead {
+        /// How long.
+        secs: u64,
+    },
     /// The token does not admit its bearer.
     #[error("token refused")]
     Token(#[from] TokenRefused),
@@ -84,6 +104,9 @@ pub enum Error {
     /// The store did not do it.
     #[error("store")]
     Store(#[from] StoreError),
+    /// The controller ends.
+    #[error("the controller is stopping")]
+    Stopping,
     /// A defect, or the controller is stopping.
     #[error("a task broke off")]
     Task(#[from] JoinError),
@@ -121,8 +144,12 @@ pub(crate) enum Remedy {
     AskForPermission,
     /// Present a certificate.
     Authenticate,
+    /// Come back when the controller can do it: it says why it cannot.
+    ComeBack,
     /// Choose another name.
     ChooseAnother,
+    /// Ask for less at once.
+    AskLess,
     /// Correct the request.
     Correct,
     /// Ask for something that exists.
@@ -162,7 +189,9 @@ impl Error {
             | Self::NotAllowed { .. }
             | Self::Token(_)
             | Self::Renewal(_) => Remedy::AskForPermission,
-            Self::TooMany => Remedy::Wait,
+            Self::TooMany | Self::Busy { .. } => Remedy::Wait,
+            Self::Stopping => Remedy::ComeBack,
+            Self::TooCostly | Self::NotRead { .. } => Remedy::AskLess,
             Self::Invalid { .. } | Self::InvalidPolicy(_) => Remedy::Correct,
             Self::NameTaken { .. } => Remedy::ChooseAnother,
             Self::NotFound { .. } => Remedy::LookElsewhere,

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use self::error::StoreError;
 use self::model::{
     Acknowledgement, ApplyOutcome, BanOutcome, Claim, ClaimOutcome, Cursor, EnrollOutcome,
-    EventFilter, Generation, HostState, Invitation, LogRow, Member, NewMember, NewPolicy, Origin,
+    EventFilter, Generation, HostState, Invitation, Member, NewMember, NewPolicy, Origin, Page,
     Pushed, RunBegun, StoredToken,
 };
 use self::seal::SealKey;
@@ -346,16 +346,30 @@ impl Store {
             .await
     }
 
-    /// The next at most `limit` rows of an answer, newest first.
+    /// The next at most `limit` rows of an answer, newest first, or what of them was found at a
+    /// bounded cost. A future that is dropped ends the search.
+    pub(crate) async fn page(
+        &self,
+        filter: EventFilter,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.engine
+            .ask(move |connection| search::page(connection, &filter, after, limit))
+            .await
+    }
+
+    /// The same for tests, whose questions cost little.
+    #[cfg(test)]
     pub(crate) async fn search(
         &self,
         filter: EventFilter,
         after: Cursor,
         limit: usize,
-    ) -> Result<Vec<LogRow>, StoreError> {
-        self.engine
-            .read(move |connection| search::page(connection, &filter, after, limit))
-            .await
+    ) -> Result<Vec<model::LogRow>, StoreError> {
+        let page = self.page(filter, after, limit).await?;
+        assert!(!page.cut);
+        Ok(page.rows)
     }
 }
 

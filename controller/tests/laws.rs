@@ -20,7 +20,8 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "grpc/",
             "housekeeping.rs",
             "start.rs",
-            // Measures how long a batch has taken.
+            // Measure how long a batch and a question have taken.
+            "store/sqlite/cost.rs",
             "store/sqlite/writer.rs",
         ],
     ),

@@ -10,6 +10,7 @@ use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 
+use super::questions::Questions;
 use crate::error::Error;
 
 /// A stranger's requests in a second: joining, renewing, health. A whole fleet may stand behind
@@ -34,6 +35,7 @@ pub(crate) enum Peer {
 /// The counters of all peers.
 #[derive(Debug)]
 pub(crate) struct RateLimits {
+    pub(crate) questions: Questions,
     members: Limiter<u64>,
     strangers: Limiter<Option<IpAddr>>,
 }
@@ -74,6 +76,7 @@ impl RateLimits {
         let member = Quota::per_second(MEMBER_PER_SECOND).allow_burst(MEMBER_BURST);
         let stranger = Quota::per_second(STRANGER_PER_SECOND).allow_burst(STRANGER_BURST);
         Self {
+            questions: Questions::default(),
             members: RateLimiter::dashmap_with_clock(member, InjectedClock(clock)),
             strangers: RateLimiter::dashmap_with_clock(stranger, InjectedClock(clock)),
         }
@@ -96,6 +99,7 @@ impl RateLimits {
     pub(crate) fn prune(&self) {
         self.members.retain_recent();
         self.strangers.retain_recent();
+        self.questions.prune();
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Listing {
     /// Rows that may still come.
     left: usize,
     page: usize,
+    /// The last page was given up.
+    cut: bool,
 }
 
 // === impl Listing ===
@@ -33,24 +35,34 @@ impl Listing {
                 limit => usize::try_from(limit).unwrap_or(usize::MAX),
             },
             page: FIRST_PAGE,
+            cut: false,
         }
     }
 
-    /// The next rows; empty when there are no more.
+    /// The next rows; empty when there are no more. A future that is dropped ends the search.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooCostly`] after the rows that were found before the search was given up.
     pub(crate) async fn next(&mut self, context: &Context) -> Result<Vec<LogRow>, Error> {
+        if self.cut {
+            return Err(Error::TooCostly);
+        }
         if self.left == 0 {
             return Ok(Vec::new());
         }
         let rows = self.page.min(self.left);
         let filter = self.filter.clone();
-        let records = context.store.search(filter, self.after, rows).await?;
+        let page = context.store.page(filter, self.after, rows).await?;
         self.page = PAGE;
-        self.left -= records.len();
-        match records.last() {
-            Some(last) if records.len() == rows => self.after = Cursor::after(last),
+        self.cut = page.cut;
+        self.left -= page.rows.len();
+        match page.rows.last() {
+            Some(last) if page.rows.len() == rows => self.after = Cursor::after(last),
+            None if page.cut => return Err(Error::TooCostly),
             Some(_) | None => self.left = 0,
         }
-        Ok(records)
+        Ok(page.rows)
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet::wire::audit_server::Audit;
 use fleet::wire::{self, AuditRecord, ListEventsRequest};
 use fleet::{Capability, Contract, Event};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -16,6 +18,9 @@ use crate::app::audit::{FIRST_PAGE, Listing};
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::{EventFilter, InvalidPort, LogRow};
+
+/// How long an answer waits for its listener to take the next event.
+const LISTENER_PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct AuditService {
@@ -41,17 +46,24 @@ impl Audit for AuditService {
         let caller = caller(&request)?;
         let contract = contract(&request);
         let listing = listing(request.into_inner())?;
+        let open = self.context.limits.questions.open(caller.id).await?;
 
         let (records, stream) = mpsc::channel(FIRST_PAGE);
+        // Room for one last word, however full the queue is: an answer that breaks off must never
+        // look like a whole one.
+        let last_word = records.clone().reserve_owned().await;
+        let last_word = last_word.map_err(|_| Error::Stopping)?;
         let context = Arc::clone(&self.context);
         self.context.tasks.spawn(async move {
-            let answer = answer(&context, listing, &contract, &records);
-            tokio::select! {
-                () = context.stopping.cancelled() => {}
-                answered = answer => if let Err(error) = answered {
-                    // The listener may have gone, and then nobody needs to hear of it.
-                    let _ = records.send(Err(error.into())).await;
-                },
+            let _open = open;
+            let answered = tokio::select! {
+                () = context.stopping.cancelled() => Err(Error::Stopping),
+                // Whoever goes away takes the question along.
+                () = records.closed() => Ok(()),
+                answered = answer(&context, listing, &contract, &records) => answered,
+            };
+            if let Err(error) = answered {
+                last_word.send(Err(error.into()));
             }
         });
         tracing::debug!(caller = caller.name, "audit asked");
@@ -72,8 +84,14 @@ async fn answer(
             return Ok(());
         }
         for record in page {
-            if records.send(Ok(into_wire(record, contract))).await.is_err() {
-                return Ok(());
+            let sent = records.send(Ok(into_wire(record, contract)));
+            match timeout(LISTENER_PATIENCE, sent).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ok(()),
+                Err(_) => {
+                    let secs = LISTENER_PATIENCE.as_secs();
+                    return Err(Error::NotRead { secs });
+                }
             }
         }
     }

@@ -11,7 +11,8 @@ impl From<Error> for Status {
         match error.remedy() {
             Remedy::Authenticate => Self::unauthenticated(message),
             Remedy::AskForPermission => Self::permission_denied(message),
-            Remedy::Wait => Self::resource_exhausted(message),
+            Remedy::ComeBack => Self::unavailable(message),
+            Remedy::Wait | Remedy::AskLess => Self::resource_exhausted(message),
             Remedy::Correct => Self::invalid_argument(message),
             Remedy::ChooseAnother => Self::already_exists(message),
             Remedy::LookElsewhere => Self::not_found(message),

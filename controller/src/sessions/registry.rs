@@ -4,6 +4,7 @@
 //! is slow gets the newest and misses nothing.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
@@ -17,14 +18,25 @@ use crate::targets::{Target, Targets};
 /// when it claims.
 const CLAIMED_QUEUE_MAX: usize = 256;
 
-/// The session's end of its entry.
+/// The session's end of its entry; the host is connected for as long as it lives. Whatever becomes
+/// of the session (it fails before it is served, its task breaks off, its peer vanishes), the
+/// entry goes with it.
 #[derive(Debug)]
 pub(crate) struct Subscription {
+    _place: Place,
     pub(crate) id: u64,
     pub(crate) targets: watch::Receiver<Option<Target>>,
     pub(crate) claimed: mpsc::Receiver<Vec<Claim>>,
     /// Fires when the host is banned, or has opened another session.
     pub(crate) ended: CancellationToken,
+}
+
+/// Takes the entry away when it is dropped, unless a newer session has taken its place.
+#[derive(Debug)]
+struct Place {
+    hosts: Arc<RwLock<Hosts>>,
+    host: String,
+    id: u64,
 }
 
 /// The registry's end of one session.
@@ -50,7 +62,7 @@ struct Hosts {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    hosts: RwLock<Hosts>,
+    hosts: Arc<RwLock<Hosts>>,
 }
 
 // === impl Registry ===
@@ -84,18 +96,15 @@ impl Registry {
             older.ended.cancel();
         }
         Subscription {
+            _place: Place {
+                hosts: Arc::clone(&self.hosts),
+                host: host.to_owned(),
+                id,
+            },
             id,
             targets,
             claimed,
             ended,
-        }
-    }
-
-    /// Closes a session, unless a newer one has taken its place.
-    pub(crate) fn unsubscribe(&self, host: &str, id: u64) {
-        let mut hosts = self.hosts.write();
-        if hosts.entries.get(host).is_some_and(|own| own.id == id) {
-            hosts.entries.remove(host);
         }
     }
 
@@ -158,6 +167,21 @@ impl Registry {
     /// What a host has acknowledged.
     pub(crate) fn applied(&self, host: &str) -> Option<Validity> {
         self.hosts.read().applied.get(host).copied()
+    }
+}
+
+// === impl Place ===
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut hosts = self.hosts.write();
+        if hosts
+            .entries
+            .get(&self.host)
+            .is_some_and(|own| own.id == self.id)
+        {
+            hosts.entries.remove(&self.host);
+        }
     }
 }
 

@@ -68,7 +68,6 @@ impl Session {
             () = directives.closed() => {}
             _ = self.serve(known_claims) => {}
         }
-        self.registry.unsubscribe(&self.host, self.subscription.id);
     }
 
     /// Ends when nobody reads any more.

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `connection`, `migrations` | how a connection is opened, and the schema brought up to date |
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
-//! | `readers` | read-only connections, used from blocking threads |
+//! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `hosts`, `tokens`, `policies`, `claims`, `events`, `search` | the SQL of one resource each: plain functions over a connection |
 //! | `columns` | what of an event is searched |
 //! | `version_1` | events as the first version of the schema kept them |
@@ -18,6 +18,7 @@
 pub(super) mod claims;
 mod columns;
 mod connection;
+mod cost;
 pub(super) mod events;
 pub(super) mod hosts;
 pub(super) mod members;
@@ -38,6 +39,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
+use self::cost::Allowance;
 use self::readers::Readers;
 use self::writer::Message;
 use super::error::{EngineError, StoreError};
@@ -95,6 +97,15 @@ impl Sqlite {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.readers.read(work).await
+    }
+
+    /// Answers a question on a connection that can only read, in a lane of its own and within
+    /// [`Allowance::QUESTION`].
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.readers.ask(Allowance::QUESTION, work).await
     }
 
     /// Commits what waits, moves the write-ahead log into the database and closes. Later reads and

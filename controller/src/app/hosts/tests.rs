@@ -123,3 +123,19 @@ async fn a_host_that_nobody_knows_is_not_found() {
     );
     assert!(list(&fleet.context, NOW).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_host_whose_session_failed_before_it_was_served_is_not_connected() {
+    let fleet = Fleet::new().await;
+    let host = caller(&fleet.join(Role::Host, "web-1").await);
+    let opened = open(&fleet, &host).await.unwrap();
+    assert!(fleet.context.sessions.is_connected("web-1"));
+
+    // Nobody serves it: its caller went away while the session was being opened.
+    drop(opened);
+    assert!(!fleet.context.sessions.is_connected("web-1"));
+
+    fleet.context.store.close().await;
+    assert!(open(&fleet, &host).await.is_err());
+    assert!(!fleet.context.sessions.is_connected("web-1"));
+}

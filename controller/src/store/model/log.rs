@@ -76,6 +76,14 @@ pub(crate) struct LogRow {
     pub(crate) flaw: String,
 }
 
+/// The next rows of an answer.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Page {
+    pub(crate) rows: Vec<LogRow>,
+    /// The search cost more than one may and was given up: there may be more rows.
+    pub(crate) cut: bool,
+}
+
 // === impl Pushed ===
 
 impl Pushed {

@@ -1,57 +1,128 @@
-//! Read-only connections, lent to blocking threads.
+//! Read-only connections, lent to blocking threads in two lanes.
+//!
+//! | lane | for | bounds |
+//! |---|---|---|
+//! | control | members, policies, hosts, claims: short look-ups that the fleet waits for | none is needed |
+//! | questions | what people ask of the log | work, time and the patience of whoever asked (`cost`) |
+//!
+//! Neither waits for the other, so that no number of slow questions is ever in the way of a join,
+//! a session or a claim.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 
 use super::connection;
+use super::cost::{Allowance, Asked, Meter};
 use crate::store::error::StoreError;
 
-/// Readings at one time; more wait in line.
-const READERS_MAX: usize = 4;
+/// Control readings at one time; more wait in line.
+const CONTROL_MAX: usize = 4;
+/// Questions in work at one time at most, however many processors there are.
+const QUESTIONS_MAX: usize = 4;
 
-/// A pool of connections to one database, opened as they are needed.
+/// Two pools of connections to one database, opened as they are needed.
 #[derive(Debug)]
 pub(super) struct Readers {
+    control: Arc<Lane>,
+    questions: Arc<Lane>,
+}
+
+/// One pool.
+#[derive(Debug)]
+struct Lane {
     path: PathBuf,
     free: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 // === impl Readers ===
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Self {
+        // Half of the processors at most: what asks must leave some to what serves.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_questions(path, (processors / 2).clamp(1, QUESTIONS_MAX))
+    }
+
+    fn with_questions(path: &Path, questions_max: usize) -> Self {
         Self {
-            path: path.to_owned(),
-            free: Mutex::new(Vec::new()),
-            permits: Semaphore::new(READERS_MAX),
+            control: Lane::new(path, CONTROL_MAX),
+            questions: Lane::new(path, questions_max),
         }
     }
 
+    /// A look-up that the fleet waits for.
     pub(super) async fn read<T: Send + 'static>(
-        self: &Arc<Self>,
+        &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = self.permits.acquire().await;
-        let _permit = permit.map_err(|_| StoreError::Closed)?;
-        let readers = Arc::clone(self);
-        let reading = tokio::task::spawn_blocking(move || {
-            let connection = readers.take()?;
-            let result = work(&connection);
-            readers.free.lock().push(connection);
-            result
+        let permit = self.control.permit().await?;
+        self.control.run(permit, work).await
+    }
+
+    /// A question: it is interrupted when its allowance is used up, and when the future is
+    /// dropped because nobody waits for the answer any more. `work` sees that as SQLite's
+    /// `OperationInterrupted`.
+    pub(super) async fn ask<T: Send + 'static>(
+        &self,
+        allowance: Allowance,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = self.questions.permit().await?;
+        let asked = Asked::default();
+        let meter = Meter::new(allowance, &asked);
+        let answer = self.questions.run(permit, move |connection| {
+            meter.during(connection, || work(connection))
         });
-        reading.await.map_err(|error| broken_off(&error))?
+        // `asked` lives as long as somebody waits here.
+        let answered = answer.await;
+        drop(asked);
+        answered
     }
 
     /// Refuses what comes now or waits in line; readings that have begun go on.
     pub(super) fn close(&self) {
-        self.permits.close();
+        self.control.permits.close();
+        self.questions.permits.close();
+    }
+}
+
+// === impl Lane ===
+
+impl Lane {
+    fn new(path: &Path, max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            path: path.to_owned(),
+            free: Mutex::new(Vec::new()),
+            permits: Arc::new(Semaphore::new(max)),
+        })
+    }
+
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        permit.map_err(|_| StoreError::Closed)
+    }
+
+    async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let lane = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || {
+            // Held by the work, not by whoever waits for it: work goes on when its caller is gone.
+            let _permit = permit;
+            let connection = lane.take()?;
+            let result = work(&connection);
+            lane.free.lock().push(connection);
+            result
+        });
+        reading.await.map_err(|error| broken_off(&error))?
     }
 
     fn take(&self) -> Result<Connection, StoreError> {
@@ -71,3 +142,6 @@ fn broken_off(error: &JoinError) -> StoreError {
         StoreError::Closed
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,34 +11,45 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::columns::{address_range, port_key};
+use super::cost::is_interrupted;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Cursor, EventFilter, LogRow};
+use crate::store::model::{Cursor, EventFilter, LogRow, Page};
 
 const COLUMNS: &str = "e.id, h.name, j.epoch, e.seq, e.at_ms, e.body, e.chain, e.chain_version, \
      e.stored_at_ms, e.flaw";
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host";
 
-/// See `Store::search`.
+/// See `Store::page`.
 pub(in crate::store) fn page(
     connection: &Connection,
     filter: &EventFilter,
     after: Cursor,
     limit: usize,
-) -> Result<Vec<LogRow>, StoreError> {
+) -> Result<Page, StoreError> {
     let host = match &filter.host {
         None => None,
         Some(name) => match host_id(connection, name)? {
             Some(id) => Some(id),
-            None => return Ok(Vec::new()),
+            None => return Ok(Page::default()),
         },
     };
     let mut query = Query::new(filter, host, after);
     let sql = query.sql(filter.address, limit);
     let mut statement = connection.prepare_cached(&sql)?;
     let values = rusqlite::params_from_iter(query.values.iter());
-    let records = statement.query_map(values, read)?;
-    Ok(records.collect::<Result<_, _>>()?)
+    let mut page = Page::default();
+    for row in statement.query_map(values, read)? {
+        match row {
+            Ok(row) => page.rows.push(row),
+            Err(error) if is_interrupted(&error) => {
+                page.cut = true;
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(page)
 }
 
 /// How the database goes about a question, for tests.

@@ -16,7 +16,7 @@ const SECRET: [u8; 32] = [1; 32];
 
 fn count_of_events(connection: &Connection) -> usize {
     let rows = super::search::page(connection, &EventFilter::default(), Cursor::NEWEST, 100);
-    rows.unwrap().len()
+    rows.unwrap().rows.len()
 }
 
 /// A fleet with one token, in a database that can grow by so many pages.

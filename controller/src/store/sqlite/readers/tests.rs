@@ -1,0 +1,132 @@
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rusqlite::ffi;
+use tempfile::TempDir;
+
+use super::super::cost::is_interrupted;
+use super::*;
+
+/// Counts to a billion: longer than any test waits.
+const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+                       WHERE i < 1000000000) SELECT count(*) FROM n";
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn readers(dir: &TempDir) -> Arc<Readers> {
+    let path = dir.path().join("controller.db");
+    connection::writing(&path).unwrap();
+    Arc::new(Readers::with_questions(&path, 1))
+}
+
+fn endless(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(connection.query_row(ENDLESS, [], |row| row.get(0))?)
+}
+
+fn was_interrupted(error: &StoreError) -> bool {
+    let StoreError::Engine(error) = error else {
+        return false;
+    };
+    let text = error.to_string();
+    text.contains("interrupted")
+}
+
+#[tokio::test]
+async fn what_the_fleet_waits_for_never_waits_for_a_question() {
+    let dir = TempDir::new().unwrap();
+    let readers = readers(&dir);
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let mut asked = Vec::new();
+    for _ in 0..8 {
+        let (readers, held) = (Arc::clone(&readers), Arc::clone(&held));
+        asked.push(tokio::spawn(async move {
+            let question = readers.ask(Allowance::QUESTION, move |_| {
+                let _ = held.lock().recv();
+                Ok(())
+            });
+            question.await
+        }));
+    }
+    tokio::task::yield_now().await;
+
+    // Were there one lane, this would wait for ever: nothing releases the questions before.
+    for _ in 0..100 {
+        let one = readers.read(|connection| {
+            Ok(connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?)
+        });
+        assert_eq!(one.await.unwrap(), 1);
+    }
+
+    drop(release);
+    for question in asked {
+        question.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_question_that_costs_too_much_is_given_up_after_the_same_work_on_every_machine() {
+    let dir = TempDir::new().unwrap();
+    let readers = readers(&dir);
+    let allowance = Allowance {
+        steps: 100_000,
+        time: HOUR,
+    };
+
+    let error = readers.ask(allowance, endless).await.unwrap_err();
+    let after = readers
+        .ask(allowance, |connection| {
+            Ok(connection.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?)
+        })
+        .await;
+
+    assert!(was_interrupted(&error), "{error:?}");
+    assert_eq!(after.unwrap(), 1, "the next question has a meter of its own");
+}
+
+#[tokio::test]
+async fn a_question_that_takes_too_long_is_given_up() {
+    let dir = TempDir::new().unwrap();
+    let allowance = Allowance {
+        steps: u64::MAX,
+        time: Duration::from_millis(20),
+    };
+
+    let error = readers(&dir).ask(allowance, endless).await.unwrap_err();
+
+    assert!(was_interrupted(&error), "{error:?}");
+}
+
+#[tokio::test]
+async fn whoever_goes_away_takes_the_question_along() {
+    let dir = TempDir::new().unwrap();
+    let readers = readers(&dir);
+    let allowance = Allowance {
+        steps: u64::MAX,
+        time: HOUR,
+    };
+    let (began, mut has_begun) = tokio::sync::mpsc::channel(1);
+    let asking = {
+        let readers = Arc::clone(&readers);
+        tokio::spawn(async move {
+            let question = readers.ask(allowance, move |connection| {
+                let _ = began.try_send(());
+                endless(connection)
+            });
+            question.await
+        })
+    };
+    has_begun.recv().await.unwrap();
+
+    asking.abort();
+
+    // The one place of the lane is free again only when the work itself has ended.
+    assert!(readers.ask(allowance, |_| Ok(())).await.is_ok());
+}
+
+#[test]
+fn an_interruption_is_told_from_every_other_error() {
+    let error = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+
+    assert!(is_interrupted(&error(ffi::SQLITE_INTERRUPT)));
+    assert!(!is_interrupted(&error(ffi::SQLITE_FULL)));
+}
