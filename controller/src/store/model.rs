@@ -14,7 +14,9 @@ mod token;
 
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::host::{Acknowledgement, HostState};
-pub(crate) use self::log::{Cursor, EventFilter, InvalidPort, LogRow, Page, Port, PortProtocol, Pushed};
+pub(crate) use self::log::{
+    Cursor, EventFilter, InvalidPort, LogRow, Page, Port, PortProtocol, Pushed,
+};
 pub(crate) use self::member::{BanOutcome, Member, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::policy::{ApplyOutcome, Generation, NewPolicy};

@@ -80,7 +80,11 @@ async fn a_question_that_costs_too_much_is_given_up_after_the_same_work_on_every
         .await;
 
     assert!(was_interrupted(&error), "{error:?}");
-    assert_eq!(after.unwrap(), 1, "the next question has a meter of its own");
+    assert_eq!(
+        after.unwrap(),
+        1,
+        "the next question has a meter of its own"
+    );
 }
 
 #[tokio::test]
