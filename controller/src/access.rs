@@ -5,6 +5,7 @@
 //! | `rpc` | the permission that each RPC needs; an RPC that is not listed is denied |
 //! | `permission`, `roles` | what may be permitted, and the one table of which role may do it |
 //! | `caller`, `roster` | who makes a request, and who belongs to the fleet |
+//! | `peer` | the other end of a connection, as the connection shows it |
 //! | `limits` | how much one peer may ask, by the clock that it is given |
 //! | `questions` | how many questions of the log may be open |
 //! | `layer` | all of this in front of every service |
@@ -12,6 +13,7 @@
 pub(crate) mod caller;
 pub(crate) mod layer;
 pub(crate) mod limits;
+pub(crate) mod peer;
 pub(crate) mod permission;
 pub(crate) mod questions;
 pub(crate) mod roles;

@@ -82,10 +82,6 @@ impl Authority {
         &self.ca
     }
 
-    pub(crate) fn ca_pem(&self) -> &str {
-        &self.ca_pem
-    }
-
     /// SHA-256 of the CA certificate's DER: what a token pins.
     pub(crate) fn fingerprint(&self) -> [u8; 32] {
         Sha256::digest(&self.ca).into()

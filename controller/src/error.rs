@@ -3,6 +3,7 @@
 use fleet::{Role, UnknownRole};
 use tokio::task::JoinError;
 
+use crate::access::peer::CertificateTime;
 use crate::random::NoRandomness;
 use crate::store::error::StoreError;
 
@@ -12,6 +13,9 @@ pub enum Error {
     /// Who asks is not known.
     #[error("no certificate of this fleet was presented")]
     Unauthenticated,
+    /// The certificate's time is not now, by this machine's clock.
+    #[error("{0}")]
+    OutOfTime(CertificateTime),
     /// Its membership has ended, or its name is somebody else's now.
     #[error("the certificate names nobody who belongs to this fleet now")]
     NotMember,
@@ -183,7 +187,7 @@ impl Error {
     /// What the caller can do about it.
     pub(crate) const fn remedy(&self) -> Remedy {
         match self {
-            Self::Unauthenticated => Remedy::Authenticate,
+            Self::Unauthenticated | Self::OutOfTime(_) => Remedy::Authenticate,
             Self::NotMember
             | Self::Banned { .. }
             | Self::NotAllowed { .. }

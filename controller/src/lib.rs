@@ -38,6 +38,7 @@ mod store;
 mod targets;
 mod timestamp;
 
+pub use access::peer::CertificateTime;
 pub use access::permission::Permission;
 pub use access::roles::may;
 pub use access::rpc::{Requirement, requirement};

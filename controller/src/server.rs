@@ -1,5 +1,20 @@
 //! The gRPC server: TLS, layers and services.
+//!
+//! | file | what |
+//! |---|---|
+//! | `accept` | from the listening socket to connections that speak, each step with its time limit |
+//! | `admission` | who may have a connection: members before strangers |
+//! | `connection` | one connection as HTTP/2 sees it, and what ends it |
+//! | `tls` | who the server proves to be, and whose certificates it takes |
+//! | `files` | the limit on open files |
 
+mod accept;
+mod admission;
+mod connection;
+mod files;
+mod tls;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,16 +26,23 @@ use fleet::wire::audit_server::AuditServer;
 use fleet::wire::directory_server::DirectoryServer;
 use fleet::wire::enrollment_server::EnrollmentServer;
 use fleet::wire::operator_server::OperatorServer;
+use rustls_pki_types::CertificateDer;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::http::header::SERVER;
 use tonic::codegen::http::{HeaderValue, Response};
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::util::MapResponseLayer;
 use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
+use self::accept::{Door, Greeter};
+use self::admission::{Admission, Caps};
 use crate::access::layer::AuthorizeLayer;
 use crate::ca::Credentials;
 use crate::context::Context;
@@ -32,11 +54,22 @@ use crate::grpc::operator::OperatorService;
 
 /// The answer to a request must begin within this. Streams begin at once and then go on.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests in work at one time, of all peers together; a stream counts until it has begun.
 const REQUESTS_MAX: usize = 8_192;
 /// And of one connection.
 const REQUESTS_PER_CONNECTION_MAX: usize = 1_024;
+/// Streams that one connection may have open.
+const STREAMS_MAX: u32 = 1_024;
+/// Streams that a peer opened and reset before they were looked at; more end its connection.
+const PENDING_RESETS_MAX: usize = 32;
+/// Streams that had to be reset because the peer broke the rules; more end its connection.
+const LOCAL_RESETS_MAX: usize = 128;
+/// The headers of one request.
+const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+/// A message that names something and asks for something: what most are.
+const QUESTION_BYTES_MAX: usize = 64 * 1024;
+/// Who joins or renews sends keys and a certificate request.
+const ENROLLMENT_BYTES_MAX: usize = 16 * 1024;
 /// A policy of 10,000 stanzas with keys is about 3 MB.
 const POLICY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A push of many events.
@@ -60,37 +93,51 @@ pub enum ServerError {
     },
     /// The certificate and its key cannot be used.
     #[error("TLS")]
-    Tls(#[source] tonic::transport::Error),
+    Tls(#[source] rustls::Error),
 }
 
 /// Begins to listen.
-pub(crate) fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpIncoming), ServerError> {
+pub(crate) async fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ServerError> {
     let failed = |source| ServerError::Listen { address, source };
-    let incoming = TcpIncoming::bind(address)
-        .map_err(failed)?
-        .with_nodelay(Some(true));
-    let bound = incoming.local_addr().map_err(failed)?;
-    Ok((bound, incoming))
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((bound, listener))
 }
 
 /// Serves until the context says stop.
 pub(crate) fn spawn(
     context: &Arc<Context>,
     identity: &Credentials,
-    incoming: TcpIncoming,
+    listener: TcpListener,
 ) -> Result<JoinHandle<()>, ServerError> {
     let authorize = AuthorizeLayer {
         fleet: context.settings.fleet.as_str().into(),
         roster: Arc::clone(&context.roster),
         limits: Arc::clone(&context.limits),
     };
+    let (ready, incoming) = mpsc::channel(accept::READY_MAX);
+    let caps = Caps::of_files(files::raise_limit());
+    tracing::debug!(?caps, "connections");
+    let ca = CertificateDer::from(context.authority.ca_der().to_vec());
+    let door = Door {
+        listener,
+        admission: Admission::new(caps),
+        greeter: Greeter {
+            tls: TlsAcceptor::from(tls::config(identity, &ca)?),
+            authorize: authorize.clone(),
+            ready,
+        },
+        stopping: context.stopping.clone(),
+    };
     let router = Server::builder()
-        .tls_config(tls(identity, context.authority.ca_pem()))
-        .map_err(ServerError::Tls)?
         .timeout(REQUEST_TIMEOUT)
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEP_ALIVE_TIMEOUT))
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        .http2_max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
         // Anyone can cause a refusal; what is broken here is logged where it is turned into a
         // status.
         .layer(
@@ -107,6 +154,8 @@ pub(crate) fn spawn(
         stopping.cancelled().await;
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
+    let incoming = ReceiverStream::new(incoming).map(Ok::<_, Infallible>);
+    tokio::spawn(door.run());
     Ok(tokio::spawn(async move {
         tokio::select! {
             served = router.serve_with_incoming_shutdown(incoming, stop) => {
@@ -140,23 +189,14 @@ fn routes(context: &Arc<Context>) -> Routes {
     let enrollment = EnrollmentService::new(context());
     let agent = AgentService::new(context());
     let operator = OperatorService::new(context());
+    let audit = AuditService::new(context());
+    let directory = DirectoryService::new(context());
     Routes::new(health)
-        .add_service(EnrollmentServer::new(enrollment))
+        .add_service(
+            EnrollmentServer::new(enrollment).max_decoding_message_size(ENROLLMENT_BYTES_MAX),
+        )
         .add_service(AgentServer::new(agent).max_decoding_message_size(EVENTS_BYTES_MAX))
         .add_service(OperatorServer::new(operator).max_decoding_message_size(POLICY_BYTES_MAX))
-        .add_service(AuditServer::new(AuditService::new(context())))
-        .add_service(DirectoryServer::new(DirectoryService::new(context())))
-}
-
-fn tls(identity: &Credentials, ca_pem: &str) -> ServerTlsConfig {
-    // Two providers may be linked into one program; the first to say so is the one that is used.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    ServerTlsConfig::new()
-        .identity(tonic::transport::Identity::from_pem(
-            &identity.certificate_pem,
-            &identity.key_pem,
-        ))
-        .client_ca_root(Certificate::from_pem(ca_pem))
-        .client_auth_optional(true)
-        .timeout(HANDSHAKE_TIMEOUT)
+        .add_service(AuditServer::new(audit).max_decoding_message_size(QUESTION_BYTES_MAX))
+        .add_service(DirectoryServer::new(directory).max_decoding_message_size(QUESTION_BYTES_MAX))
 }

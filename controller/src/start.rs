@@ -154,7 +154,7 @@ impl Running {
         let rollout =
             Rollout::load(store.clone(), Arc::clone(&roster), Arc::clone(&sessions)).await?;
         let (won, won_queue) = mpsc::channel(housekeeping::WON_QUEUE_MAX);
-        let (bound, incoming) = server::bind(listen.unwrap_or(settings.listen))?;
+        let (bound, listener) = server::bind(listen.unwrap_or(settings.listen)).await?;
         let context = Arc::new(Context {
             endpoint: Endpoint {
                 address: settings.address.clone(),
@@ -173,7 +173,7 @@ impl Running {
             tasks: TaskTracker::new(),
         });
         housekeeping::spawn(&context, won_queue);
-        let server = server::spawn(&context, &dir.identity("server")?, incoming)?;
+        let server = server::spawn(&context, &dir.identity("server")?, listener)?;
         Ok(Self {
             address: bound,
             context,

@@ -19,6 +19,8 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "clock.rs",
             "grpc/",
             "housekeeping.rs",
+            "server.rs",
+            "server/",
             "start.rs",
             // Measure how long a batch and a question have taken.
             "store/sqlite/cost.rs",
@@ -33,7 +35,13 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     // A second front must be addable without touching a use case.
     (
         &["tonic", "prost"],
-        &["grpc.rs", "grpc/", "server.rs", "access/layer.rs"],
+        &[
+            "grpc.rs",
+            "grpc/",
+            "server.rs",
+            "server/",
+            "access/layer.rs",
+        ],
     ),
     (&["crate::grpc"], &["server.rs"]),
 ];

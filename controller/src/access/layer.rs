@@ -6,21 +6,21 @@
 //! turned away at its next request, whatever connection it has.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{Extensions, Request, Response};
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::codegen::http::{Request, Response};
 use tower::{Layer, Service};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::caller::{Call, Caller, RequestId};
-use super::limits::{Peer, RateLimits};
+use super::limits::{Peer as Counted, RateLimits};
+use super::peer::{Peer, Presented};
 use super::roles::may;
 use super::roster::Roster;
 use super::rpc::{Requirement, requirement};
@@ -47,7 +47,9 @@ pub(crate) struct Authorize<S> {
 
 impl AuthorizeLayer {
     /// Names a request, decides about it, and leaves in it its name and who makes it.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Error> {
+    ///
+    /// What a stranger is given must be held until the answer.
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<OwnedSemaphorePermit>, Error> {
         let id = RequestId::new()?;
         let path = request.uri().path();
         let not_allowed = |role| Error::NotAllowed {
@@ -55,22 +57,29 @@ impl AuthorizeLayer {
             role,
         };
         let requirement = requirement(path).ok_or_else(|| not_allowed(None))?;
-        let address = peer_address(request.extensions());
+        let peer = request.extensions().get::<Peer>();
+        let peer = peer.cloned().ok_or(Error::Unauthenticated)?;
         let member = match requirement {
             Requirement::Nothing => None,
             Requirement::Permission(permission) => {
-                let member = self.caller(request.extensions())?;
+                let member = self.caller(&peer.presented)?;
                 if !may(member.role, permission) {
                     return Err(not_allowed(Some(member.role)));
                 }
                 Some(member)
             }
         };
-        let peer = match &member {
-            Some(member) => Peer::Member(member.id),
-            None => Peer::stranger(address),
+        let room = match &member {
+            Some(member) => {
+                self.limits.admit(Counted::Member(member.id))?;
+                None
+            }
+            None => {
+                self.limits.admit(Counted::stranger(Some(peer.address)))?;
+                let room = peer.in_work.try_acquire_owned();
+                Some(room.map_err(|_| Error::TooMany)?)
+            }
         };
-        self.limits.admit(peer)?;
 
         let caller = member.map(|member| Caller {
             id: member.id,
@@ -81,21 +90,28 @@ impl AuthorizeLayer {
         let name = caller.as_ref().map(|caller| caller.name.as_str());
         tracing::debug!(path, request = %id, caller = name, "called");
         let extensions = request.extensions_mut();
-        extensions.insert(Call { id, peer: address });
+        extensions.insert(Call {
+            id,
+            peer: Some(peer.address),
+        });
         if let Some(caller) = caller {
             extensions.insert(caller);
         }
-        Ok(())
+        Ok(room)
     }
 
     /// The member whose certificate the connection was made with.
-    fn caller(&self, extensions: &Extensions) -> Result<Arc<Member>, Error> {
-        let info = extensions
-            .get::<TlsConnectInfo<TcpConnectInfo>>()
-            .ok_or(Error::Unauthenticated)?;
-        let certificates = info.peer_certs().ok_or(Error::Unauthenticated)?;
-        let certificate = certificates.first().ok_or(Error::Unauthenticated)?;
-        self.member(certificate)
+    fn caller(&self, presented: &Presented) -> Result<Arc<Member>, Error> {
+        match presented {
+            Presented::Nothing => Err(Error::Unauthenticated),
+            Presented::OutOfTime(validity) => Err(Error::OutOfTime(*validity)),
+            Presented::Valid(certificate) => self.member(certificate),
+        }
+    }
+
+    /// `Member::id` of whoever may have a member's connection.
+    pub(crate) fn member_of(&self, presented: &Presented) -> Option<u64> {
+        Some(self.caller(presented).ok()?.id)
     }
 
     /// The member that a verified certificate names.
@@ -150,7 +166,13 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.rules.admit(&mut request) {
-            Ok(()) => Box::pin(self.inner.call(request)),
+            Ok(room) => {
+                let answer = self.inner.call(request);
+                Box::pin(async move {
+                    let _room = room;
+                    answer.await
+                })
+            }
             Err(error) => {
                 tracing::debug!(
                     path = request.uri().path(),
@@ -162,12 +184,6 @@ where
             }
         }
     }
-}
-
-fn peer_address(extensions: &Extensions) -> Option<IpAddr> {
-    let info = extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?;
-    let address = info.get_ref().remote_addr()?;
-    Some(address.ip().to_canonical())
 }
 
 /// The URI name, when it is the certificate's only name.

@@ -8,8 +8,11 @@
 mod access;
 mod claims;
 mod events;
+mod half_open;
 mod joining;
 mod lasting;
 mod policy;
+mod raw;
+mod strangers;
 mod support;
 mod version_1;

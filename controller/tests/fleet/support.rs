@@ -165,7 +165,7 @@ impl Fleet {
         self.connect(self.tls().identity(identity)).await
     }
 
-    fn tls(&self) -> ClientTlsConfig {
+    pub(crate) fn tls(&self) -> ClientTlsConfig {
         let ca = std::fs::read_to_string(self.dir.path().join("data/ca.pem")).unwrap();
         ClientTlsConfig::new()
             .ca_certificate(Certificate::from_pem(ca))

@@ -9,6 +9,7 @@ use crate::ca::{Authority, Subject};
 use crate::store::Store;
 use crate::store::fixture::{self, NOW_MS};
 use crate::store::model::Member;
+use crate::timestamp::Timestamp;
 
 struct Door {
     layer: AuthorizeLayer,
@@ -57,6 +58,57 @@ impl Door {
             .authority
             .member(subject, &csr_der, NOW_MS / 1000, life);
         made.unwrap()
+    }
+}
+
+/// A connection without a certificate.
+fn stranger() -> Peer {
+    Peer::new([192, 0, 2, 1].into(), Presented::Nothing)
+}
+
+fn request(path: &str, peer: &Peer) -> Request<()> {
+    let mut request = Request::builder().uri(path).body(()).unwrap();
+    request.extensions_mut().insert(peer.clone());
+    request
+}
+
+#[tokio::test]
+async fn a_stranger_has_a_few_requests_in_work_and_the_next_when_one_is_answered() {
+    let door = Door::new().await;
+    let peer = stranger();
+    let admit = || {
+        let mut request = request("/postern.v1.Enrollment/Redeem", &peer);
+        door.layer.admit(&mut request)
+    };
+
+    let mut in_work: Vec<_> = (0..8).map(|_| admit().unwrap()).collect();
+    assert!(matches!(admit().unwrap_err(), Error::TooMany));
+    in_work.pop();
+
+    assert!(admit().is_ok());
+}
+
+#[tokio::test]
+async fn a_certificate_whose_time_is_not_now_is_void_and_the_refusal_says_what_the_clock_says() {
+    let door = Door::new().await;
+    let host = door.join(Role::Host, "web-1").await;
+    let der = door.certificate(host.id, "prod", Role::Host, "web-1");
+    let at = |secs: u64| Presented::at(&der, Timestamp::from_ms(secs * 1000));
+    let now_secs = NOW_MS / 1000;
+
+    assert_eq!(door.layer.member_of(&at(now_secs)), Some(host.id));
+    for secs in [now_secs - 400, now_secs + 3601, now_secs + 26 * 3600] {
+        let presented = at(secs);
+        assert_eq!(door.layer.member_of(&presented), None);
+        let peer = Peer::new([192, 0, 2, 1].into(), presented);
+        let mut request = request("/postern.v1.Agent/Session", &peer);
+        let refused = door.layer.admit(&mut request).unwrap_err().to_string();
+        let clock =
+            humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(secs));
+        assert!(
+            refused.contains(&format!("clock says {clock}")),
+            "{refused}"
+        );
     }
 }
 
@@ -132,7 +184,7 @@ async fn a_certificate_with_another_name_beside_the_members_names_nobody() {
 async fn a_request_without_a_certificate_reaches_only_what_needs_no_permission() {
     let door = Door::new().await;
     let admit = |path: &str| {
-        let mut request = Request::builder().uri(path).body(()).unwrap();
+        let mut request = request(path, &stranger());
         door.layer.admit(&mut request)
     };
 
@@ -151,7 +203,7 @@ async fn every_call_has_an_id_of_its_own_also_without_a_certificate() {
     let door = Door::new().await;
     let call = || {
         let path = "/postern.v1.Enrollment/Redeem";
-        let mut request = Request::builder().uri(path).body(()).unwrap();
+        let mut request = request(path, &stranger());
         door.layer.admit(&mut request).unwrap();
         request.extensions().get::<Call>().unwrap().id.to_string()
     };

@@ -1,0 +1,99 @@
+//! Who is at the other end of a connection, as far as the connection itself shows it; in the
+//! extensions of each of its requests.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use tokio::sync::Semaphore;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::timestamp::Timestamp;
+
+/// Requests of one stranger's connection in work at one time: there is nothing that a stranger
+/// may do more than a few of.
+const STRANGER_IN_WORK: usize = 8;
+
+/// The other end of one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    pub(crate) presented: Presented,
+    /// Room for requests of those who are not members.
+    pub(crate) in_work: Arc<Semaphore>,
+}
+
+/// The client certificate of a connection, which the fleet's CA has signed.
+#[derive(Clone, Debug)]
+pub(crate) enum Presented {
+    Nothing,
+    /// DER.
+    Valid(Arc<[u8]>),
+    /// Its time was not when the connection was made. Said in words to whoever calls, because the
+    /// cause is a clock, here or there.
+    OutOfTime(CertificateTime),
+}
+
+/// When a certificate is valid, and what the clock said; seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct CertificateTime {
+    pub(crate) not_before_secs: u64,
+    pub(crate) not_after_secs: u64,
+    pub(crate) now_secs: u64,
+}
+
+// === impl Peer ===
+
+impl Peer {
+    pub(crate) fn new(address: IpAddr, presented: Presented) -> Self {
+        Self {
+            address: address.to_canonical(),
+            presented,
+            in_work: Arc::new(Semaphore::new(STRANGER_IN_WORK)),
+        }
+    }
+}
+
+// === impl Presented ===
+
+impl Presented {
+    /// Looks at the time of a certificate whose signature is verified.
+    pub(crate) fn at(der: &[u8], now: Timestamp) -> Self {
+        let Ok((_, certificate)) = X509Certificate::from_der(der) else {
+            return Self::Nothing;
+        };
+        let secs = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+        let validity = CertificateTime {
+            not_before_secs: secs(certificate.validity().not_before),
+            not_after_secs: secs(certificate.validity().not_after),
+            now_secs: now.secs(),
+        };
+        if validity.holds() {
+            Self::Valid(der.into())
+        } else {
+            Self::OutOfTime(validity)
+        }
+    }
+}
+
+// === impl CertificateTime ===
+
+impl CertificateTime {
+    fn holds(self) -> bool {
+        (self.not_before_secs..=self.not_after_secs).contains(&self.now_secs)
+    }
+}
+
+impl fmt::Display for CertificateTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = |secs| humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(secs));
+        write!(
+            f,
+            "the certificate is valid from {} until {}, and the controller's clock says {}",
+            time(self.not_before_secs),
+            time(self.not_after_secs),
+            time(self.now_secs)
+        )
+    }
+}

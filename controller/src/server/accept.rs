@@ -1,0 +1,214 @@
+//! From the listening socket to connections that speak: every step has a time limit, and what is
+//! exceeded is logged, once in a while.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Admission, Exceeded, Full, Place};
+use super::connection::Connection;
+use crate::access::layer::AuthorizeLayer;
+use crate::access::peer::{Peer, Presented};
+use crate::clock;
+
+/// TLS must be done within this,
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// and HTTP/2 begun within this after it.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// After the system refused to accept; doubles.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Between two lines of the log about the same thing.
+const SAID_AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// Connections that wait to be served; each is taken at once.
+pub(super) const READY_MAX: usize = 64;
+
+/// The open door.
+pub(super) struct Door {
+    pub(super) listener: TcpListener,
+    pub(super) admission: Arc<Admission>,
+    pub(super) greeter: Greeter,
+    pub(super) stopping: CancellationToken,
+}
+
+/// What brings a connection to speak.
+#[derive(Clone)]
+pub(super) struct Greeter {
+    pub(super) tls: TlsAcceptor,
+    pub(super) authorize: AuthorizeLayer,
+    /// Where connections that speak are served.
+    pub(super) ready: mpsc::Sender<Connection>,
+}
+
+/// Why a connection is not served.
+#[derive(Debug, thiserror::Error)]
+enum NotServed {
+    #[error("no TLS within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    NoHandshake,
+    #[error("TLS")]
+    Tls(#[source] io::Error),
+    #[error("no HTTP/2 within {} s", PREFACE_TIMEOUT.as_secs())]
+    NoPreface,
+    #[error("HTTP/2")]
+    Preface(#[source] io::Error),
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+/// A line of the log that is not repeated too soon.
+#[derive(Debug, Default)]
+struct Seldom {
+    last: Option<Instant>,
+    since: u64,
+}
+
+// === impl Door ===
+
+impl Door {
+    /// Accepts until the controller stops. Nothing that a peer or the system does ends it.
+    pub(super) async fn run(self) {
+        let mut backoff = BACKOFF_MIN;
+        let [mut refused, mut crowded] = [Seldom::default(), Seldom::default()];
+        loop {
+            let accepted = tokio::select! {
+                () = self.stopping.cancelled() => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, address)) => {
+                    backoff = BACKOFF_MIN;
+                    let (place, exceeded) = self.admission.enter(address.ip());
+                    if let Some(exceeded) = exceeded
+                        && let Some(closed) = crowded.say(clock::instant())
+                    {
+                        warn_of(exceeded, closed);
+                    }
+                    let greeter = self.greeter.clone();
+                    tokio::spawn(greeter.greet(stream, address, place));
+                }
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => {
+                    if let Some(times) = refused.say(clock::instant()) {
+                        tracing::error!(%error, times, "cannot accept connections; trying on");
+                    }
+                    sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+        }
+    }
+}
+
+/// The peer was gone before it was accepted.
+fn is_the_peers(error: &io::Error) -> bool {
+    [
+        io::ErrorKind::ConnectionAborted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::Interrupted,
+    ]
+    .contains(&error.kind())
+}
+
+fn warn_of(exceeded: Exceeded, closed: u64) {
+    match exceeded {
+        Exceeded::Address(address, max) => tracing::warn!(
+            %address, max, closed,
+            "one address has too many connections that prove no member: those that said nothing \
+             for longest are closed"
+        ),
+        Exceeded::Strangers(address, max) => tracing::warn!(
+            %address, max, closed,
+            "there are too many connections that prove no member, most of them from this address: \
+             its oldest are closed"
+        ),
+    }
+}
+
+// === impl Greeter ===
+
+impl Greeter {
+    /// Brings one connection to speak, and hands it over to be served.
+    async fn greet(self, stream: TcpStream, address: SocketAddr, place: Place) {
+        let closed = place.closed();
+        let ready = self.ready.clone();
+        let greeted = tokio::select! {
+            () = closed.cancelled() => return,
+            greeted = self.begin(stream, address.ip(), place) => greeted,
+        };
+        match greeted {
+            // When nobody takes it, the controller is stopping.
+            Ok(connection) => drop(ready.send(connection).await),
+            Err(NotServed::Full(full)) => {
+                tracing::warn!(%address, %full, "a connection of a member was closed");
+            }
+            Err(error) => {
+                tracing::debug!(%address, error = %program::one_line(&error), "closed");
+            }
+        }
+    }
+
+    async fn begin(
+        self,
+        stream: TcpStream,
+        address: IpAddr,
+        mut place: Place,
+    ) -> Result<Connection, NotServed> {
+        stream.set_nodelay(true).map_err(NotServed::Tls)?;
+        let stream = timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream))
+            .await
+            .map_err(|_| NotServed::NoHandshake)?
+            .map_err(NotServed::Tls)?;
+        let (_, session) = stream.get_ref();
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        let presented =
+            certificate.map_or(Presented::Nothing, |der| Presented::at(der, clock::now()));
+        if let Some(member) = self.authorize.member_of(&presented) {
+            place.becomes_members(member)?;
+        }
+        let peer = Peer::new(address, presented);
+        let connection = Connection::begin(stream, peer, place);
+        timeout(PREFACE_TIMEOUT, connection)
+            .await
+            .map_err(|_| NotServed::NoPreface)?
+            .map_err(NotServed::Preface)
+    }
+}
+
+// === impl Seldom ===
+
+impl Seldom {
+    /// Counts, and says how often it happened since the last line when another one is due.
+    fn say(&mut self, now: Instant) -> Option<u64> {
+        self.since += 1;
+        let is_due = |last: Instant| now.duration_since(last) >= SAID_AGAIN_AFTER;
+        if !self.last.is_none_or(is_due) {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_log_is_repeated_once_in_a_while_and_says_how_often_it_happened() {
+        let begin = clock::instant();
+        let mut line = Seldom::default();
+
+        assert_eq!(line.say(begin), Some(1));
+        for _ in 0..1_000 {
+            assert_eq!(line.say(begin + Duration::from_secs(9)), None);
+        }
+        assert_eq!(line.say(begin + SAID_AGAIN_AFTER), Some(1_001));
+    }
+}
