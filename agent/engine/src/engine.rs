@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::GrantId;
-use gate::{CompiledPolicy, Datagram, Gate, LinkType, Now, ReplayLog};
+use gate::{Addressees, CompiledPolicy, Datagram, Gate, LinkType, Now, ReplayLog};
 
 use crate::batch::{Batch, Item, Permits};
 use crate::capabilities::Capabilities;
@@ -131,7 +131,26 @@ impl Engine {
         self.clock_offset_ms = Some(ms);
     }
 
-    /// Judges a frame as captured on the wire.
+    /// Judges a frame that was seen on a wire, if it was sent to this host.
+    pub fn seen_frame(
+        &mut self,
+        frame: &[u8],
+        link: LinkType,
+        now: Now,
+        replays: &mut dyn ReplayLog,
+    ) {
+        // What is not for us is counted by the gate, and nothing else.
+        if let Ok(decision) = self.gate.admit_seen_frame(frame, link, now, replays) {
+            self.follow(decision, now);
+        }
+    }
+
+    /// Judges packets off a wire at these destinations from now on.
+    pub fn set_addressees(&mut self, addressees: Addressees) {
+        self.gate.set_addressees(addressees);
+    }
+
+    /// Judges a frame of a capture file.
     pub fn frame(&mut self, frame: &[u8], link: LinkType, now: Now, replays: &mut dyn ReplayLog) {
         // What is not for us is counted by the gate, and nothing else.
         if let Ok(decision) = self.gate.admit_frame(frame, link, now, replays) {

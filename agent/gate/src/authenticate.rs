@@ -23,6 +23,8 @@ pub(crate) struct Endpoints {
     /// From the header, in its plain form.
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    /// Whether that is the host's own, and not only one that a stanza names.
+    pub(crate) is_ours: bool,
     pub(crate) port: SpaPort,
     pub(crate) transport: Transport,
 }
@@ -106,6 +108,7 @@ fn identity(
         generation: compiled.generation(),
         source: endpoints.source,
         destination: endpoints.destination,
+        is_ours: endpoints.is_ours,
         transport: endpoints.transport,
         route,
         opened,

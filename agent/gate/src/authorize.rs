@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use policy::{Ask, Denied, HostSettings, OnControllerLoss, Permit, SpaPort, Stanza};
+use policy::{Ask, Denied, HostSettings, Networks, OnControllerLoss, Permit, SpaPort, Stanza};
 use spa::Message;
 
 use crate::compiled::CompiledPolicy;
@@ -25,6 +25,7 @@ pub(crate) struct Asked {
     /// From the header, in its plain form.
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    pub(crate) is_ours: bool,
     pub(crate) port: SpaPort,
     pub(crate) forwarded_for: Option<IpAddr>,
     pub(crate) now_secs: u64,
@@ -99,7 +100,12 @@ pub(crate) fn first_permit<'e>(
     };
     let mut first: Option<Denied> = None;
     for stanza in stanzas {
-        match stanza.judge(&ask) {
+        // Without DESTINATION a stanza is for what is sent to the host, wherever that is.
+        let judged = match stanza.destination {
+            Networks::Any if !asked.is_ours => Err(Denied::Destination(asked.destination)),
+            Networks::Any | Networks::Only(_) => stanza.judge(&ask),
+        };
+        match judged {
             Ok(permit) => return Ok((permit, stanza)),
             Err(denied) => {
                 first.get_or_insert(denied);

@@ -35,6 +35,8 @@ pub struct CompiledPolicy {
     by_fingerprint: HashMap<Fingerprint, KeyIndex>,
     /// Whether any key has networks of its own.
     narrowed: bool,
+    /// What DESTINATION of any stanza names.
+    destinations: Box<[IpNet]>,
     /// The tags of the buckets around the time of building, to start with.
     tags: Vec<Arc<TagTable>>,
 }
@@ -88,6 +90,8 @@ struct Entry {
     stanzas: Box<[u32]>,
     /// The SOURCE networks of all its stanzas; `None` for any.
     networks: Option<Box<[IpNet]>>,
+    /// What DESTINATION of its stanzas names.
+    destinations: Box<[IpNet]>,
 }
 
 /// The keys whose packets come to one port and have one shape.
@@ -179,6 +183,18 @@ impl CompiledPolicy {
                     .is_none_or(|networks| networks.iter().any(|network| network.contains(&source)))
             })
         })
+    }
+
+    /// Whether DESTINATION of any stanza names this address.
+    pub(crate) fn names(&self, destination: IpAddr) -> bool {
+        let mut networks = self.destinations.iter();
+        networks.any(|network| network.contains(&destination))
+    }
+
+    /// Whether DESTINATION of a stanza of this key names this address.
+    pub(crate) fn key_names(&self, key: KeyIndex, destination: IpAddr) -> bool {
+        let mut networks = self.entry(key).destinations.iter();
+        networks.any(|network| network.contains(&destination))
     }
 
     /// Returns the price of trying every key once on a packet of ordinary length.

@@ -17,6 +17,8 @@ pub struct Counters {
     pub impossible_source: u64,
     /// Frames of a transport that carries no SPA.
     pub other_transport: u64,
+    /// Datagrams that were sent to another machine: forwarded, flooded, broadcast.
+    pub not_addressed: u64,
     /// Datagrams that were put before the gate.
     pub received: u64,
     /// Refused by form: length, alphabet, not an HTTP request.
@@ -56,13 +58,14 @@ pub struct Counters {
 impl Counters {
     /// Returns every counter by name, in the order of the checks.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 21] {
+    pub fn named(&self) -> [(&'static str, u64); 22] {
         let Self {
             not_ip,
             damaged,
             fragments,
             impossible_source,
             other_transport,
+            not_addressed,
             received,
             malformed,
             no_candidate,
@@ -86,6 +89,7 @@ impl Counters {
             ("fragments", fragments),
             ("impossible_source", impossible_source),
             ("other_transport", other_transport),
+            ("not_addressed", not_addressed),
             ("received", received),
             ("malformed", malformed),
             ("no_candidate", no_candidate),
@@ -120,6 +124,7 @@ impl Counters {
             NotForUs::Damaged => &mut self.damaged,
             NotForUs::Fragment => &mut self.fragments,
             NotForUs::Source => &mut self.impossible_source,
+            NotForUs::Destination => &mut self.not_addressed,
             NotForUs::Transport => &mut self.other_transport,
         };
         *counter += 1;

@@ -68,6 +68,10 @@ pub enum NotForUs {
     /// The source is unspecified or multicast, which no sender can have.
     #[error("impossible source address")]
     Source,
+    /// Sent to another machine: no address of this host, and none that configuration or policy
+    /// names.
+    #[error("sent to an address that is not this host's")]
+    Destination,
     /// Neither UDP, TCP, ICMP, `ICMPv6` nor GRE version 0.
     #[error("transport without SPA")]
     Transport,

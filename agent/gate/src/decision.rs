@@ -207,6 +207,7 @@ pub struct Identity {
     pub(crate) generation: u64,
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
+    pub(crate) is_ours: bool,
     pub(crate) transport: Transport,
     pub(crate) route: Route,
     pub(crate) opened: Opened,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use policy::{HostSettings, SpaPort};
 use spa::SEALED_LEN_MAX;
 
+use crate::addressees::Addressees;
 use crate::authenticate::{Authenticated, Endpoints};
 use crate::authorize::{Asked, Authorized, first_permit};
 use crate::budget::Budgets;
@@ -25,6 +26,7 @@ use crate::settings::Settings;
 pub struct Gate {
     settings: Settings,
     compiled: Arc<CompiledPolicy>,
+    addressees: Addressees,
     tags: Tags,
     recents: Recents,
     budgets: Budgets,
@@ -50,6 +52,7 @@ impl Gate {
             budgets: Budgets::new(settings.budget, compiled.scan_units()),
             recent_texts: RecentTexts::new(),
             counters: Counters::default(),
+            addressees: Addressees::Everyone,
             settings,
             compiled,
         }
@@ -62,6 +65,11 @@ impl Gate {
         self.budgets.set_scan_units(compiled.scan_units());
         self.recent_texts = RecentTexts::new();
         self.compiled = compiled;
+    }
+
+    /// Judges packets off a wire at these destinations from now on.
+    pub fn set_addressees(&mut self, addressees: Addressees) {
+        self.addressees = addressees;
     }
 
     /// Returns the policy in force.
@@ -83,7 +91,49 @@ impl Gate {
             .precompute(&self.compiled, now.wall_secs, TAGS_PER_CALL)
     }
 
-    /// Decides one frame, as captured on the wire.
+    /// Decides one frame that was seen on a wire, and may have been sent to another machine.
+    ///
+    /// # Errors
+    ///
+    /// [`NotForUs`], counted, for a frame that can hold no packet for us.
+    pub fn admit_seen_frame(
+        &mut self,
+        frame: &[u8],
+        link: LinkType,
+        now: Now,
+        replays: &mut dyn ReplayLog,
+    ) -> Result<Decision, NotForUs> {
+        match Datagram::parse(frame, link) {
+            Ok(datagram) => self.admit_seen(&datagram, now, replays),
+            Err(not_for_us) => {
+                self.counters.count_not_for_us(not_for_us);
+                Err(not_for_us)
+            }
+        }
+    }
+
+    /// Decides one datagram that was seen on a wire.
+    ///
+    /// # Errors
+    ///
+    /// [`NotForUs::Destination`], counted, if it was sent to another machine.
+    pub fn admit_seen(
+        &mut self,
+        datagram: &Datagram<'_>,
+        now: Now,
+        replays: &mut dyn ReplayLog,
+    ) -> Result<Decision, NotForUs> {
+        let destination = datagram.destination.to_canonical();
+        let is_ours = self.addressees.include(destination);
+        if is_ours || self.compiled.names(destination) {
+            return Ok(self.judge(datagram, is_ours, now, replays));
+        }
+        self.counters.count_not_for_us(NotForUs::Destination);
+        Err(NotForUs::Destination)
+    }
+
+    /// Decides one frame of a file, where every packet is ours: there is no host that it could have
+    /// passed by.
     ///
     /// # Errors
     ///
@@ -104,7 +154,7 @@ impl Gate {
         }
     }
 
-    /// Decides one datagram.
+    /// Decides one datagram that was sent to this host, as a socket receives it.
     ///
     /// A message that is authentic and recent is put into `replays` before anything else is decided,
     /// and stays there also when it is then denied. Strangers' bytes leave counts and nothing else.
@@ -114,12 +164,23 @@ impl Gate {
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Decision {
+        self.judge(datagram, true, now, replays)
+    }
+
+    fn judge(
+        &mut self,
+        datagram: &Datagram<'_>,
+        is_ours: bool,
+        now: Now,
+        replays: &mut dyn ReplayLog,
+    ) -> Decision {
         self.counters.received += 1;
         self.tags
             .precompute(&self.compiled, now.wall_secs, TAGS_PER_PACKET);
         let endpoints = Endpoints {
             source: datagram.source.to_canonical(),
             destination: datagram.destination.to_canonical(),
+            is_ours,
             port: self.compiled.port(datagram.destination_port),
             transport: datagram.transport,
         };
@@ -141,6 +202,7 @@ impl Gate {
         let endpoints = Endpoints {
             source: identity.source,
             destination: identity.destination,
+            is_ours: identity.is_ours,
             port: SpaPort::Any,
             transport: identity.transport,
         };
@@ -235,6 +297,7 @@ impl Gate {
         Asked {
             source: endpoints.source,
             destination: endpoints.destination,
+            is_ours: endpoints.is_ours,
             port: endpoints.port,
             forwarded_for,
             now_secs: now.wall_secs,

@@ -13,6 +13,7 @@
 //! | check | takes | leaves | refuses with ([`Reason`]) |
 //! |---|---|---|---|
 //! | [`datagram`] | frame | [`Datagram`] | [`NotForUs`] |
+//! | [`addressees`] | destination | nothing: a shortcut for what is for others | `NotForUs` |
 //! | `parse` | payload | `Parsed` | `Malformed`, `NotHttp` |
 //! | `copies` | text | nothing: a shortcut for copies | `Replayed`, `Stale` |
 //! | `matching` | `Parsed`, source | candidate keys, paid for | `NoCandidate`, `Budget` |
@@ -34,6 +35,7 @@
 //! *A packet is tried with all its keys or with none*: spending the rest of a budget on some of the
 //! keys would make the last stanzas of a file unreachable under attack while the first ones work.
 
+pub mod addressees;
 pub mod budget;
 pub mod compiled;
 pub mod counters;
@@ -51,6 +53,7 @@ mod http;
 mod matching;
 mod parse;
 
+pub use crate::addressees::{Addressees, HostAddresses};
 pub use crate::budget::{Budget, Exhausted};
 pub use crate::compiled::{CompileError, CompiledPolicy, SharedKeys};
 pub use crate::counters::Counters;

@@ -198,11 +198,10 @@ impl<'g> Matching<'g> {
         if matches!(refused, Reason::NoCandidate | Reason::Budget(_)) {
             *refused = Reason::NotAuthentic;
         }
-        let compiled = self.compiled;
         for form in forms.iter().flatten() {
             let mut trial = Trial::new(form.sealed);
             for shape in self.shapes().filter(|shape| form.could_have(shape)) {
-                let candidates = compiled.candidates(shape, self.narrowing());
+                let candidates = self.candidates(shape);
                 let found = self.by_candidates(*form, &mut trial, candidates, refused);
                 if found.is_some() {
                     return found;
@@ -248,6 +247,9 @@ impl<'g> Matching<'g> {
         route: Route,
         refused: &mut Reason,
     ) -> Option<Authenticated> {
+        if !is_for(self.compiled, key, self.endpoints) {
+            return None;
+        }
         let packet = (form.tag, form.sealed);
         match Authenticated::establish(packet, self.compiled, key, self.endpoints, route) {
             Ok(found) => {
@@ -274,7 +276,7 @@ impl<'g> Matching<'g> {
             self.shapes()
                 .filter(|shape| form.could_have(shape))
                 .map(|shape| {
-                    let keys = self.compiled.candidates(shape, self.narrowing()).count();
+                    let keys = self.candidates(shape).count();
                     long * shape.units * keys as u64
                 })
                 .sum()
@@ -292,9 +294,25 @@ impl<'g> Matching<'g> {
         self.compiled.shapes_at(port)
     }
 
+    /// The keys of one shape to try.
+    fn candidates(&self, shape: &'g Shape) -> impl Iterator<Item = KeyIndex> + use<'g> {
+        let Self {
+            compiled,
+            endpoints,
+            ..
+        } = *self;
+        let candidates = compiled.candidates(shape, self.narrowing());
+        candidates.filter(move |&key| is_for(compiled, key, endpoints))
+    }
+
     fn narrowing(&self) -> Option<IpAddr> {
         Some(self.endpoints.source).filter(|_| self.narrow)
     }
+}
+
+/// Whether a stanza of this key can be for what is sent where this packet was sent.
+fn is_for(compiled: &CompiledPolicy, key: KeyIndex, endpoints: &Endpoints) -> bool {
+    endpoints.is_ours || compiled.key_names(key, endpoints.destination)
 }
 
 // === impl Form ===

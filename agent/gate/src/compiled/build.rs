@@ -87,6 +87,7 @@ impl CompiledPolicy {
                 .zip(&entries)
                 .map(|(index, entry)| (entry.fingerprint, index))
                 .collect(),
+            destinations: named(policy.stanzas.iter()),
             narrowed: entries.iter().any(|entry| entry.networks.is_some()),
             keys: keys.into_boxed_slice(),
             entries: entries.into_boxed_slice(),
@@ -115,6 +116,7 @@ impl Growing {
                 shared,
                 stanzas: Box::default(),
                 networks: None,
+                destinations: Box::default(),
             },
             port: port_of(stanza),
             stanzas: vec![index],
@@ -141,6 +143,7 @@ impl Growing {
             .stanzas
             .iter()
             .filter_map(|&index| stanzas.get(index as usize));
+        self.entry.destinations = named(own.clone());
         self.entry.networks = union(own.map(|stanza| &stanza.source));
         self.entry.stanzas = self.stanzas.into_boxed_slice();
         (self.opening, self.entry)
@@ -178,6 +181,20 @@ fn port_of(stanza: &Stanza) -> SpaPort {
     stanza
         .spa_server_port
         .map_or(SpaPort::Common, SpaPort::Taken)
+}
+
+/// Returns what DESTINATION of these stanzas names.
+fn named<'s, I: Iterator<Item = &'s Stanza>>(stanzas: I) -> Box<[IpNet]> {
+    let mut networks = Vec::new();
+    for stanza in stanzas {
+        match &stanza.destination {
+            Networks::Any => {}
+            Networks::Only(own) => networks.extend_from_slice(own),
+        }
+    }
+    networks.sort_unstable();
+    networks.dedup();
+    networks.into_boxed_slice()
 }
 
 /// Returns the networks of all, or `None` if one of them is every network.

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod addressees;
 mod checks;
 mod claims;
 mod flood;

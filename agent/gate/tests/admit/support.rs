@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::{
-    Check, CompiledPolicy, Datagram, Decision, Gate, Grant, MemoryReplayLog, Now, Reason, Refusal,
-    Route, Settings, SharedKeys, Transport,
+    Check, CompiledPolicy, Datagram, Decision, Gate, Grant, MemoryReplayLog, NotForUs, Now, Reason,
+    Refusal, Route, Settings, SharedKeys, Transport,
 };
 use policy::{Dialect, NoIncludes, Policy};
 use spa::{
@@ -70,6 +70,23 @@ impl Scene {
         let decision = self.send(payload);
         self.source = ALICE.parse().unwrap();
         decision
+    }
+
+    /// Shows a packet that was seen on the wire on its way to `destination`.
+    pub(crate) fn send_seen(
+        &mut self,
+        destination: &str,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<Decision, NotForUs> {
+        let datagram = Datagram {
+            source: self.source,
+            destination: destination.parse().unwrap(),
+            source_port: 40_000,
+            destination_port: 62_201,
+            transport: Transport::Udp,
+            payload: payload.as_ref(),
+        };
+        self.gate.admit_seen(&datagram, self.now, &mut self.replays)
     }
 
     #[track_caller]
