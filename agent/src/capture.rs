@@ -72,8 +72,10 @@ pub enum CaptureSource {
 /// One thing that arrived.
 #[derive(Clone, Copy, Debug)]
 pub enum Arrival<'a> {
-    /// As seen on the wire.
+    /// Of a file, where everything counts as sent to this host.
     Frame(LinkType, &'a [u8]),
+    /// As seen on a wire, where it may be on its way to another machine.
+    Seen(LinkType, &'a [u8]),
     /// As a socket gives it.
     Datagram(Datagram<'a>),
 }

@@ -80,6 +80,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILTER")]
     pub filter: Option<String>,
 
+    /// Judge packets whatever address they are sent to: this host stands in front of others
+    #[arg(long)]
+    pub gateway: bool,
+
+    /// Judge packets sent to this network too, not only to this host's own addresses; may be given
+    /// several times
+    #[arg(long, value_name = "NET", value_delimiter = ',')]
+    pub accept_destination: Vec<String>,
+
     /// Drop everything to this port that is not opened, like tcp/22; may be given several times
     #[arg(long, value_name = "PROTO/PORT", value_delimiter = ',')]
     pub protect: Vec<String>,
@@ -142,6 +151,8 @@ impl From<RunArgs> for RawConfig {
             udp_server,
             spa_port,
             filter,
+            gateway,
+            accept_destination,
             protect,
             chain,
             dry_run,
@@ -162,6 +173,8 @@ impl From<RunArgs> for RawConfig {
             udp_server,
             spa_port,
             filter,
+            gateway: gateway.then_some(true),
+            accept_destinations: (!accept_destination.is_empty()).then_some(accept_destination),
             chain,
             protect: (!protect.is_empty()).then_some(protect),
             flush_at_start,

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use policy::Networks;
 use spa::ProtoPort;
 
 pub use raw::RawConfig;
@@ -25,6 +26,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     pub mode: Mode,
     pub captures: Vec<CaptureConfig>,
+    /// Where packets off a wire may be sent to, beside this host's own addresses.
+    pub accept_destinations: Networks,
     pub firewall: FirewallConfig,
     pub gate: GateConfig,
     pub command_timeout: Duration,
@@ -191,6 +194,7 @@ impl TryFrom<RawConfig> for Config {
             });
         }
         let captures = captures(&raw, sources, &mut mistakes);
+        let accept_destinations = accept_destinations(&raw, &mut mistakes);
         let mode = match (raw.access_file, raw.controller) {
             (Some(access_file), None) => Mode::Alone { access_file },
             (None, controller) => Mode::Joined { controller },
@@ -207,6 +211,7 @@ impl TryFrom<RawConfig> for Config {
             state_dir: raw.state_dir.unwrap_or_else(|| crate::STATE_DIR.into()),
             mode,
             captures,
+            accept_destinations,
             firewall,
             gate,
             command_timeout: Duration::from_secs(
@@ -294,6 +299,22 @@ fn captures(
         promiscuous: raw.promiscuous.unwrap_or(false),
     };
     sources.into_iter().map(capture).collect()
+}
+
+/// All for a gateway.
+fn accept_destinations(raw: &RawConfig, mistakes: &mut Mistakes) -> Networks {
+    if raw.gateway == Some(true) {
+        return Networks::Any;
+    }
+    let mut networks = Vec::new();
+    for text in raw.accept_destinations.iter().flatten() {
+        match Networks::parse(text) {
+            Ok(Networks::Only(own)) => networks.extend(own),
+            Ok(Networks::Any) => return Networks::Any,
+            Err(cause) => mistakes.add("accept_destinations", cause),
+        }
+    }
+    Networks::Only(networks.into())
 }
 
 fn listen_address(text: &str) -> Option<SocketAddr> {

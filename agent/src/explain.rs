@@ -11,9 +11,13 @@ mod line;
 use std::io::{self, BufRead, Read as _, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use gate::{Budget, Datagram, Gate, MemoryReplayLog, Now, Settings, Transport};
+use gate::{
+    Addressees, Budget, Datagram, Gate, HostAddresses, MemoryReplayLog, Now, Settings, Transport,
+};
+use policy::Networks;
 
 use program::PrintError;
 
@@ -23,7 +27,7 @@ use crate::policies::{self, InvalidAccessFile};
 /// Says what this agent would do with each packet on standard input, and why; opens nothing
 ///
 /// Reads packets, one a line, as they are on the wire, and prints one JSON object a line for each.
-/// "check" is "accepted", or the check that refuses: parse, match, authenticate, fresh, replay,
+/// "check" is "accepted", or the check that refuses: destination, parse, match, authenticate, fresh, replay,
 /// authorize. "reason" says why in words. The fields of the message are given whenever the packet is
 /// authentic, and are null otherwise. Exits with 0 when every line has been answered, with 64 when
 /// the access file is invalid.
@@ -38,6 +42,10 @@ pub struct ExplainArgs {
     /// Address the packets are sent to
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub destination: IpAddr,
+    /// An address of the host; may be given several times. Says what becomes of packets that are sent
+    /// to another one [default: every destination is the host's own]
+    #[arg(long, value_name = "IP")]
+    pub host_address: Vec<IpAddr>,
     /// Port the packets are sent to
     #[arg(long, value_name = "PORT", default_value_t = fleet::DEFAULT_SPA_PORT)]
     pub spa_port: u16,
@@ -78,6 +86,7 @@ const PAYLOAD_BYTES_MAX: usize = 65_507;
 pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
     let compiled = policies::load(&args.access_file, now(args))?;
     let mut gate = Gate::new(settings(args), compiled);
+    gate.set_addressees(addressees(args));
     explain(args, &mut gate, io::stdin().lock(), io::stdout().lock())
 }
 
@@ -88,6 +97,17 @@ fn settings(args: &ExplainArgs) -> Settings {
         thorough: true,
         ..Settings::default()
     }
+}
+
+fn addressees(args: &ExplainArgs) -> Addressees {
+    if args.host_address.is_empty() {
+        return Addressees::Everyone;
+    }
+    let own = args.host_address.iter().map(IpAddr::to_canonical);
+    Addressees::Host(Arc::new(HostAddresses {
+        own: own.collect(),
+        accepted: Networks::Only(Box::default()),
+    }))
 }
 
 fn explain(
@@ -114,8 +134,8 @@ fn explain(
             steady,
             ..now(args)
         };
-        let decision = gate.admit(&datagram, now, &mut replays);
-        line::print(&decision, &mut output).map_err(PrintError::Stdout)?;
+        let decision = gate.admit_seen(&datagram, now, &mut replays);
+        line::print(decision.as_ref(), &mut output).map_err(PrintError::Stdout)?;
     }
     Ok(())
 }

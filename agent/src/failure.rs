@@ -37,9 +37,11 @@ impl Failure for RunError {
             Self::Member(cause) => cause.exit(),
             #[cfg(not(feature = "link"))]
             Self::NoLink => Exit::Invalid,
-            Self::CompiledPolicy(_) | Self::Random(_) | Self::Status(_) | Self::Thread(_) => {
-                Exit::Refused
-            }
+            Self::CompiledPolicy(_)
+            | Self::Network(_)
+            | Self::Random(_)
+            | Self::Status(_)
+            | Self::Thread(_) => Exit::Refused,
         }
     }
 
@@ -60,6 +62,7 @@ impl Failure for RunError {
             Self::NoLink => Some("`--access-file FILE` runs this host alone".into()),
             Self::AccessFile(_)
             | Self::CompiledPolicy(_)
+            | Self::Network(_)
             | Self::Random(_)
             | Self::Status(_)
             | Self::Thread(_) => None,

@@ -18,6 +18,7 @@ pub mod journal;
 #[cfg(feature = "link")]
 pub mod link;
 mod netlink;
+pub mod network;
 pub mod orders;
 pub mod policies;
 pub mod report;

@@ -1,21 +1,24 @@
-//! Netlink, as much of it as the netfilter subsystems need: sets today, and with the same pieces
-//! connection tracking, packet logs and notices of changed rules.
+//! Netlink, as much of it as is needed: the kernel's sets, the host's addresses and interfaces, and
+//! notices of what others change.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `request` | messages under construction, many in one reused buffer |
 //! | `reply` | the kernel's bytes taken apart; pure, and safe for any bytes |
 //! | `socket` | sending a batch in one system call and reading what comes back |
+//! | `notices` | hearing what the kernel tells without being asked |
 //!
 //! Written by hand on a plain socket because the gate thread reuses one buffer for every request,
 //! and because no crate speaks the ipset subsystem. What the messages of one subsystem mean stands
 //! where it is used, never here. Layouts: linux/netlink.h, linux/netfilter/nfnetlink.h.
 
+mod notices;
 mod reply;
 mod request;
 mod socket;
 
-pub(crate) use reply::Attributes;
+pub(crate) use notices::{Heard, Listener};
+pub(crate) use reply::{Attributes, Notice};
 pub(crate) use request::Requests;
 pub(crate) use socket::{Netlink, NetlinkError};
 

@@ -34,13 +34,14 @@ use tokio::sync::{mpsc, watch};
 
 pub use error::RunError;
 
-use crate::capture::{self, Capture};
+use crate::capture::{self, Capture, CaptureConfig, CaptureSource};
 use crate::channels::Channels;
 use crate::clock;
 use crate::command_runner::CommandRunner;
 use crate::config::{Config, Mode};
 use crate::firewall::{self, Monitor};
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
+use crate::network::Network;
 use crate::orders::{Order, OrderSender, mailbox};
 use crate::turn::{Ends, GateThread, Host, protected};
 use authority::Authority;
@@ -81,9 +82,13 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let ports = protected(&config.firewall.protect, policy.policy());
     firewall.base_rules.lay(&ports)?;
     let captures = open_captures(config)?;
+    let network = follow_network(config)?;
     let capabilities = firewall.holes.capabilities();
     let settings = settings(config, &start, capabilities, random_prefix()?, now);
     let mut engine = Engine::new(settings, Arc::clone(&policy.compiled), now);
+    if let Some(network) = &network {
+        engine.set_addressees(network.addressees());
+    }
     let found = std::mem::take(&mut start.open_grants);
     let flush = config.firewall.flush_at_start;
     recovery::recover(&mut engine, found, firewall.holes.as_mut(), flush, now);
@@ -112,6 +117,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         journal: start.journal,
         holes: firewall.holes,
         captures,
+        network,
         commands: CommandRunner::new(orders, config.command_timeout),
         monitor: Some(monitor.handle()),
         protect: config.firewall.protect.clone(),
@@ -220,6 +226,19 @@ fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
 fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
     let opened = config.captures.iter().map(capture::open);
     Ok(opened.collect::<Result<_, _>>()?)
+}
+
+/// Follows this host's addresses, where packets come off a wire.
+fn follow_network(config: &Config) -> Result<Option<Network>, RunError> {
+    let is_wire = |capture: &CaptureConfig| match capture.source {
+        CaptureSource::Interface(_) => true,
+        CaptureSource::File { .. } | CaptureSource::Socket(_) => false,
+    };
+    if !config.captures.iter().any(is_wire) {
+        return Ok(None);
+    }
+    let network = Network::follow(config.accept_destinations.clone()).map_err(RunError::Network)?;
+    Ok(Some(network))
 }
 
 fn settings(

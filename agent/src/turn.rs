@@ -21,6 +21,7 @@ mod report;
 mod tests;
 
 use std::collections::VecDeque;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use engine::{Adoption, Batch, Change, Engine, Rejected, Rule, Status};
@@ -34,6 +35,7 @@ use crate::clock;
 use crate::command_runner::CommandRunner;
 use crate::firewall::{Holes, MonitorHandle};
 use crate::journal::{Journal, JournalError, LiveGrant};
+use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
 use crate::policies::{AdoptedPolicy, Origin};
 
@@ -53,6 +55,8 @@ pub struct Host {
     pub journal: Journal,
     pub holes: Box<dyn Holes>,
     pub captures: Vec<Box<dyn Capture>>,
+    /// This host's addresses; `None` where nothing comes off a wire.
+    pub network: Option<Network>,
     pub commands: CommandRunner,
     /// Keeps the base rules; `None` where there are none.
     pub monitor: Option<MonitorHandle>,
@@ -133,7 +137,8 @@ impl GateThread {
     pub(crate) fn turn(&mut self, now: Now) -> Next {
         // 1. Orders.
         let next = self.take_orders(now);
-        // 2. Packets.
+        // 2. Packets, at the addresses that the host has now.
+        self.follow_network();
         self.judge_arrivals(now);
         // 3. Due.
         self.engine.due(now);
@@ -245,11 +250,32 @@ impl GateThread {
         self.engine.reject_policy(rejected, now);
     }
 
+    fn follow_network(&mut self) {
+        let Some(network) = &mut self.host.network else {
+            return;
+        };
+        match network.changes() {
+            Ok(Changes {
+                addressees,
+                links: _,
+            }) => {
+                if let Some(addressees) = addressees {
+                    self.engine.set_addressees(addressees);
+                }
+            }
+            Err(cause) => {
+                let error = program::one_line(&cause);
+                tracing::error!(%error, "cannot follow this host's addresses; it is tried again");
+            }
+        }
+    }
+
     fn judge_arrivals(&mut self, now: Now) {
         let (engine, journal) = (&mut self.engine, &mut self.host.journal);
         for capture in &mut self.host.captures {
             let judged = capture.next_batch(BATCH_MAX, now.steady, &mut |arrival| match arrival {
                 Arrival::Frame(link, frame) => engine.frame(frame, link, now, journal),
+                Arrival::Seen(link, frame) => engine.seen_frame(frame, link, now, journal),
                 Arrival::Datagram(datagram) => engine.datagram(&datagram, now, journal),
             });
             if let Err(cause) = judged {
@@ -320,11 +346,13 @@ impl GateThread {
 
     /// Whether packets or orders arrived within `timeout`.
     fn poll(&self, timeout: Duration) -> bool {
-        let mut fds = Vec::with_capacity(self.host.captures.len() + 1);
+        let mut fds = Vec::with_capacity(self.host.captures.len() + 2);
         for capture in &self.host.captures {
             capture.poll_fds(&mut fds);
         }
-        fds.push(PollFd::new(self.ends.inbox.bell(), PollFlags::POLLIN));
+        let network = self.host.network.iter().map(AsFd::as_fd);
+        let others = network.chain([self.ends.inbox.bell()]);
+        fds.extend(others.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         // Rounded up: waking just before a deadline would be waking twice.
         let millis = timeout.as_micros().div_ceil(1_000);
         let millis = u16::try_from(millis).unwrap_or(u16::MAX);

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use policy::Networks;
 
 /// The destinations at which packets off a wire are judged, whatever the policy says.
 #[derive(Clone, Debug, Default)]
@@ -25,12 +25,12 @@ pub enum Addressees {
 }
 
 /// The addresses of a host, and what its configuration accepts beside them.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct HostAddresses {
     /// Unicast addresses of all interfaces, in their plain form.
     pub own: HashSet<IpAddr>,
     /// `accept_destinations`.
-    pub accepted: Vec<IpNet>,
+    pub accepted: Networks,
 }
 
 // === impl Addressees ===
@@ -44,7 +44,7 @@ impl Addressees {
             Self::Host(host) => {
                 host.own.contains(&destination)
                     || destination.is_loopback()
-                    || host.accepted.iter().any(|net| net.contains(&destination))
+                    || host.accepted.contains(destination)
             }
         }
     }

@@ -134,7 +134,7 @@ impl Capture for LiveCapture {
             return Ok(0);
         };
         let link = *link;
-        let taken = ring.dispatch(Some(max), |packet| each(Arrival::Frame(link, packet.data)));
+        let taken = ring.dispatch(Some(max), |packet| each(Arrival::Seen(link, packet.data)));
         taken.map_err(|cause| {
             self.go_down(steady, 0);
             down(&self.options.interface, &cause)

@@ -262,7 +262,7 @@ mod tests {
             Arrival::Datagram(datagram) => {
                 arrived.push((datagram.destination_port, datagram.payload.len()));
             }
-            Arrival::Frame(..) => panic!("{arrival:?}"),
+            Arrival::Frame(..) | Arrival::Seen(..) => panic!("{arrival:?}"),
         });
         assert_eq!(taken, Ok(arrived.len()));
         arrived

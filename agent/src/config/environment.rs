@@ -52,6 +52,8 @@ fn set(raw: &mut RawConfig, key: &str, value: &str) -> Result<(), String> {
         "filter" => raw.filter = Some(value.to_owned()),
         "buffer_mib" => raw.buffer_mib = Some(number(value)?),
         "promiscuous" => raw.promiscuous = Some(switch(value)?),
+        "gateway" => raw.gateway = Some(switch(value)?),
+        "accept_destinations" => raw.accept_destinations = Some(list(value)),
         "chain" => raw.chain = Some(value.to_owned()),
         "protect" => raw.protect = Some(list(value)),
         "flush_at_start" => raw.flush_at_start = Some(switch(value)?),

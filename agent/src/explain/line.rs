@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use gate::{Decision, Grant, Identity, Refusal};
+use gate::{Decision, Grant, Identity, NotForUs, Refusal};
 use policy::{Permit, Permitted};
 use serde::Serialize;
 
@@ -76,15 +76,24 @@ struct Opens {
 }
 
 /// Prints the line of `decision` and flushes it.
-pub(super) fn print(decision: &Decision, output: &mut impl Write) -> io::Result<()> {
+pub(super) fn print(
+    decision: Result<&Decision, &NotForUs>,
+    output: &mut impl Write,
+) -> io::Result<()> {
     let line = match decision {
-        Decision::Grant(grant) => Line::of_grant(grant),
-        Decision::Claim(pending) => Line {
+        Ok(Decision::Grant(grant)) => Line::of_grant(grant),
+        Ok(Decision::Claim(pending)) => Line {
             check: "claim",
             reason: "the controller would be asked first".to_owned(),
             ..Line::of_identity(pending.identity())
         },
-        Decision::Refused(refusal) => Line::of_refusal(refusal),
+        Ok(Decision::Refused(refusal)) => Line::of_refusal(refusal),
+        Err(not_for_us) => Line {
+            check: "destination",
+            reason: format!("{not_for_us}, and that no DESTINATION names"),
+            absent: Some(Absent::default()),
+            ..Line::default()
+        },
     };
     serde_json::to_writer(&mut *output, &line)?;
     output.write_all(b"\n")?;

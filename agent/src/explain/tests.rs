@@ -139,6 +139,32 @@ fn the_stanza_that_refuses_is_named_also_for_a_wrong_source_or_destination() {
 }
 
 #[test]
+fn what_is_sent_to_another_machine_is_said_to_be_that_unless_a_destination_names_it() {
+    let named = format!("{KEYS}DESTINATION 192.0.2.0/24\n");
+    let explain = |access_conf: &str, destination| {
+        let words = [
+            "--no-ageing",
+            "--host-address",
+            "198.51.100.1",
+            "--destination",
+            destination,
+        ];
+        explained(&arguments(access_conf, &words), PACKET).remove(0)
+    };
+
+    let elsewhere = explain(KEYS, "192.0.2.1");
+
+    assert_eq!(
+        (&elsewhere["accepted"], &elsewhere["check"]),
+        (&false.into(), &"destination".into())
+    );
+    let reason = elsewhere["reason"].as_str().unwrap();
+    assert!(reason.contains("not this host's"), "{reason}");
+    assert_eq!(explain(KEYS, "198.51.100.1")["accepted"], true);
+    assert_eq!(explain(&named, "192.0.2.1")["accepted"], true);
+}
+
+#[test]
 fn a_file_with_mistakes_is_refused_with_all_of_them() {
     let file = access_file("SOURCE ANY\nKEY __CHANGEME__\nOPEN_PORTS tcp/99999\nNOPE 1\n");
 
@@ -207,6 +233,7 @@ fn explained(arguments: &Arguments, input: impl AsRef<[u8]>) -> Vec<Value> {
     let args = &arguments.parsed;
     let compiled = policies::load(&args.access_file, now(args)).unwrap();
     let mut gate = Gate::new(settings(args), compiled);
+    gate.set_addressees(addressees(args));
     let mut output = Vec::new();
 
     explain(args, &mut gate, Cursor::new(input), &mut output).unwrap();

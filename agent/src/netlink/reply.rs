@@ -39,6 +39,19 @@ pub(crate) struct Truncated;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Messages<'a>(&'a [u8]);
 
+/// A message by its type: for subsystems whose messages begin with another header than netfilter's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Notice<'a> {
+    /// The message's type, whose upper half is the netfilter subsystem.
+    pub(crate) kind: u16,
+    /// What follows the header.
+    pub(crate) body: &'a [u8],
+}
+
+/// The messages of one datagram, the protocol's own left out, but for errors and the end of a list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Notices<'a>(&'a [u8]);
+
 /// Attributes of a message or a nest, in order. Ends before the first that cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Attributes<'a>(&'a [u8]);
@@ -92,6 +105,48 @@ fn read_body(kind: u16, body: &[u8]) -> Option<Result<Reply<'_>, Truncated>> {
             attributes.map(|bytes| Reply::Data(Attributes(bytes)))
         }
     })
+}
+
+// === impl Notice ===
+
+impl<'a> Notice<'a> {
+    /// The attributes behind a header of so many bytes.
+    pub(crate) fn attributes(self, header_len: usize) -> Attributes<'a> {
+        Attributes(self.body.get(header_len..).unwrap_or_default())
+    }
+
+    /// Whether a list ends here, and how.
+    pub(super) fn end(self) -> Option<Result<(), i32>> {
+        match read_body(self.kind, self.body)? {
+            Ok(Reply::Done) => Some(Ok(())),
+            Ok(Reply::Refused(code)) => Some(Err(code)),
+            Ok(Reply::Data(_)) | Err(Truncated) => None,
+        }
+    }
+}
+
+// === impl Notices ===
+
+impl<'a> Notices<'a> {
+    pub(super) fn of(datagram: &'a [u8]) -> Self {
+        Self(datagram)
+    }
+}
+
+impl<'a> Iterator for Notices<'a> {
+    type Item = Result<Notice<'a>, Truncated>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let Some((kind, _, body, rest)) = split_message(self.0) else {
+            self.0 = &[];
+            return Some(Err(Truncated));
+        };
+        self.0 = rest;
+        Some(Ok(Notice { kind, body }))
+    }
 }
 
 // === impl Attributes ===
@@ -160,6 +215,7 @@ mod tests {
             let messages: Vec<_> = Messages::of(&bytes).collect();
 
             prop_assert!(messages.len() <= bytes.len() / HEADER_LEN + 1);
+            prop_assert!(Notices::of(&bytes).count() <= bytes.len() / HEADER_LEN + 1);
             for message in messages.into_iter().flatten() {
                 if let Reply::Data(attributes) = message.reply {
                     prop_assert!(steps(attributes, 3) <= bytes.len());

@@ -1,11 +1,12 @@
 //! A netlink socket: a batch goes out in one system call, and what comes back is read to its end.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 
 use super::Requests;
-use super::reply::{Attributes, Messages, Reply, Truncated};
+use super::reply::{Attributes, Messages, Notice, Notices, Reply, Truncated};
 
 /// Room for one datagram from the kernel, which makes none larger than 32 KiB.
 const ANSWER_LEN: usize = 64 * 1024;
@@ -41,7 +42,12 @@ pub(crate) enum NetlinkError {
 impl Netlink {
     /// Opens a socket in the network namespace of the calling thread.
     pub(crate) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_NETFILTER)?;
+        Self::open_protocol(NETLINK_NETFILTER)
+    }
+
+    /// The same for another protocol than netfilter's.
+    pub(crate) fn open_protocol(protocol: isize) -> io::Result<Self> {
+        let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
         // The kernel answers before `send` returns, so an answer that is not there never comes.
@@ -96,6 +102,30 @@ impl Netlink {
                         return Err(NetlinkError::Kernel(Errno { code, request: 0 }));
                     }
                     Reply::Data(attributes) => each(attributes),
+                }
+            }
+        }
+    }
+
+    /// Sends one dump request and gives every message of the answer to `each`, until that has seen
+    /// enough. After a break this socket cannot be used for another list.
+    pub(crate) fn list(
+        &mut self,
+        requests: &mut Requests,
+        each: &mut dyn FnMut(Notice<'_>) -> ControlFlow<()>,
+    ) -> Result<(), NetlinkError> {
+        self.send(requests)?;
+        loop {
+            self.receive()?;
+            for notice in Notices::of(&self.answer) {
+                let notice = notice?;
+                match notice.end() {
+                    Some(Ok(())) => return Ok(()),
+                    Some(Err(code)) => {
+                        return Err(NetlinkError::Kernel(Errno { code, request: 0 }));
+                    }
+                    None if each(notice).is_break() => return Ok(()),
+                    None => {}
                 }
             }
         }

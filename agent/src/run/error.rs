@@ -30,6 +30,8 @@ pub enum RunError {
     #[cfg(not(feature = "link"))]
     #[error("this postern-agent was built without the link to a controller")]
     NoLink,
+    #[error("the kernel does not say which addresses this host has")]
+    Network(#[source] io::Error),
     #[error("the system gives no random bytes")]
     Random(#[source] io::Error),
     #[error("cannot listen on the socket for `postern-agent status`")]

@@ -299,6 +299,7 @@ impl TestHost {
                 None => Box::new(firewall.clone()),
             },
             captures: vec![Box::new(arrivals.clone())],
+            network: None,
             commands: CommandRunner::new(orders.clone(), Duration::from_secs(1)),
             monitor: None,
             protect: Vec::new(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gate::{Addressees, Decision, HostAddresses, NotForUs};
+use policy::Networks;
 
 use crate::support::{HOST, Scene, knock, stanza, tagged_knock};
 
@@ -11,13 +12,16 @@ const OTHER: &str = "203.0.113.9";
 /// A gate whose host has the address [`HOST`], and accepts these networks.
 fn scene(access_conf: &str, accepted: &[&str]) -> Scene {
     let mut scene = Scene::new(access_conf);
+    scene.gate.set_addressees(of_host(&[HOST], accepted));
     scene
-        .gate
-        .set_addressees(Addressees::Host(Arc::new(HostAddresses {
-            own: [HOST.parse().unwrap()].into(),
-            accepted: accepted.iter().map(|net| net.parse().unwrap()).collect(),
-        })));
-    scene
+}
+
+fn of_host(own: &[&str], accepted: &[&str]) -> Addressees {
+    let accepted = accepted.iter().map(|net| net.parse().unwrap());
+    Addressees::Host(Arc::new(HostAddresses {
+        own: own.iter().map(|own| own.parse().unwrap()).collect(),
+        accepted: Networks::Only(accepted.collect()),
+    }))
 }
 
 #[test]
@@ -89,7 +93,7 @@ fn a_grant_is_upheld_when_the_address_that_the_packet_was_sent_to_has_gone() {
         panic!("not granted");
     };
 
-    scene.gate.set_addressees(Addressees::Host(Arc::default()));
+    scene.gate.set_addressees(of_host(&[], &[]));
 
     assert!(scene.gate.upholds(&grant, scene.now));
     assert!(scene.send_seen(HOST, knock("alice", 2)).is_err());

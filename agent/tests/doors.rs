@@ -1,0 +1,8 @@
+//! What stands open and what is closed, whatever breaks: the whole agent, a client in another network
+//! namespace, real packets and a real kernel.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+#[path = "doors/addressed.rs"]
+mod addressed;
+#[path = "doors/world.rs"]
+mod world;
