@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use gate::{Addressees, HostAddresses};
-use netlink_sys::protocols::NETLINK_ROUTE;
 use policy::Networks;
 
 use crate::netlink::{Heard, Listener, NLM_F_DUMP, Netlink, NetlinkError, Notice, Requests};
@@ -72,7 +71,7 @@ impl Network {
     pub fn follow(accepted: Networks) -> io::Result<Self> {
         let groups = [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR];
         // Listening first: what changes after the look is heard.
-        let listener = Listener::open(NETLINK_ROUTE, &groups)?;
+        let listener = Listener::route(&groups)?;
         Ok(Self {
             listener,
             addresses: list_addresses().map_err(io::Error::other)?,
@@ -131,7 +130,7 @@ impl AsFd for Network {
 }
 
 fn list_addresses() -> Result<BTreeSet<Assigned>, NetlinkError> {
-    let mut netlink = Netlink::open_protocol(NETLINK_ROUTE)?;
+    let mut netlink = Netlink::open_route()?;
     let mut requests = Requests::default();
     // Family 0: both. The header of a list may be shorter than that of an address.
     requests.begin(0, RTM_GETADDR, NLM_F_DUMP, 0);

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -33,8 +34,12 @@ pub(crate) enum Heard {
 // === impl Listener ===
 
 impl Listener {
-    /// Listens to groups of one protocol in the network namespace of the calling thread.
-    pub(crate) fn open(protocol: isize, groups: &[u32]) -> io::Result<Self> {
+    /// Listens to groups of rtnetlink in the network namespace of the calling thread.
+    pub(crate) fn route(groups: &[u32]) -> io::Result<Self> {
+        Self::open(NETLINK_ROUTE, groups)
+    }
+
+    fn open(protocol: isize, groups: &[u32]) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         // Nobody but the kernel is heard.

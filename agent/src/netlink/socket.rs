@@ -3,7 +3,10 @@
 use std::io;
 use std::ops::ControlFlow;
 
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
+use netlink_sys::{
+    Socket, SocketAddr,
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
+};
 
 use super::Requests;
 use super::reply::{Attributes, Messages, Notice, Notices, Reply, Truncated};
@@ -45,8 +48,12 @@ impl Netlink {
         Self::open_protocol(NETLINK_NETFILTER)
     }
 
-    /// The same for another protocol than netfilter's.
-    pub(crate) fn open_protocol(protocol: isize) -> io::Result<Self> {
+    /// The same for the routing subsystem.
+    pub(crate) fn open_route() -> io::Result<Self> {
+        Self::open_protocol(NETLINK_ROUTE)
+    }
+
+    fn open_protocol(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;

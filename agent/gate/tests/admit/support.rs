@@ -72,6 +72,10 @@ impl Scene {
         decision
     }
 
+    #[expect(
+        clippy::unwrap_in_result,
+        reason = "an address that is none is a fault of the test"
+    )]
     /// Shows a packet that was seen on the wire on its way to `destination`.
     pub(crate) fn send_seen(
         &mut self,
