@@ -81,7 +81,7 @@ impl Journal {
         self.chain_version = head.version;
         self.any_forever |= self.staged.digests.iter().any(|(_, secs)| *secs == 0);
         self.clear_staged();
-        self.checkpointer.committed();
+        self.checkpointer.committed(&self.connection);
         Ok(self.last_seq)
     }
 

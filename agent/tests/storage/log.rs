@@ -1,0 +1,69 @@
+//! The write-ahead log beside a writer that never rests.
+
+use std::time::{Duration, Instant};
+
+use agent::journal::{FILE_NAME, JournalReader};
+
+use crate::support::{event, log_bytes, on_disk, open, remember};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn the_log_stays_short_beside_a_writer_that_never_rests() {
+    let dir = on_disk();
+    let mut journal = open(dir.path()).journal;
+    let (mut longest, mut commits) = (0, Vec::new());
+
+    // 120,000 messages, 20,000 in each second, in batches as a flood makes them.
+    for batch in 0..120_000 / 256 {
+        for number in batch * 256..(batch + 1) * 256 {
+            remember(&mut journal, number, number / 20_000);
+        }
+        journal.stage(event());
+        let begun = Instant::now();
+        journal.commit().unwrap();
+        commits.push(begun.elapsed());
+        longest = longest.max(log_bytes(dir.path()));
+    }
+
+    commits.sort_unstable();
+    let at = |permille: usize| commits.get(commits.len() * permille / 1_000).copied();
+    let (median, late) = (at(500), at(999));
+    println!("log {longest} bytes at most; commit median {median:?}, p99.9 {late:?}");
+    assert!(longest <= 16 * MIB, "{longest}");
+    assert!(late < Some(Duration::from_millis(500)), "{late:?}");
+}
+
+#[test]
+fn a_log_that_a_reader_held_is_short_again_when_it_has_gone() {
+    let dir = on_disk();
+    let mut journal = open(dir.path()).journal;
+    let path = dir.path().join(FILE_NAME);
+    let held = rusqlite::Connection::open(&path).unwrap();
+    held.execute_batch("BEGIN; SELECT * FROM meta").unwrap();
+    let mut number = 0;
+    let mut flood = |messages: u64| {
+        for _ in 0..messages / 256 {
+            for _ in 0..256 {
+                remember(&mut journal, number, number / 20_000);
+                number += 1;
+            }
+            journal.commit().unwrap();
+        }
+    };
+    flood(60_000);
+    let long = log_bytes(dir.path());
+
+    held.execute_batch("COMMIT").unwrap();
+    flood(20_000);
+
+    assert!(long > 16 * MIB, "the reader held nothing: {long}");
+    let short = log_bytes(dir.path());
+    assert!(short <= 16 * MIB, "{short}");
+    // And everything is there.
+    let journal = JournalReader::open(&path).unwrap();
+    assert_eq!(journal.acknowledged().unwrap(), 0);
+    let count = "SELECT count(*) FROM replay";
+    let count: i64 = held.query_row(count, [], |row| row.get(0)).unwrap();
+    assert_eq!(count.cast_unsigned(), number);
+}
