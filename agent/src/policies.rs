@@ -13,7 +13,7 @@ mod adopted;
 mod files;
 mod snapshot;
 
-pub use access_file::{AccessFile, InvalidAccessFile, load};
+pub use access_file::{AccessFile, InvalidAccessFile, Reread, load};
 pub use adopted::{AdoptedPolicy, Origin, PolicyText, PolicyVersion};
 pub use files::Files;
 pub use snapshot::{Verdict, compile, judge};

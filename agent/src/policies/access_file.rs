@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use policy::{Dialect, InvalidPolicy, Policy, Secrets};
 use sha2::{Digest as _, Sha256};
 
-use super::files::{self, Files};
+use super::files::{self, Seen};
 use super::{AdoptedPolicy, Origin, PolicyVersion};
 
 /// Warnings of a file that are logged one by one; a file of thousands of stanzas may have thousands.
@@ -21,6 +21,17 @@ pub struct AccessFile {
     path: PathBuf,
     /// Generation and digest.
     last: Mutex<(u64, [u8; 32])>,
+    /// What the last attempt to read it saw on the disk; `None` when that led to nothing.
+    seen: Mutex<Option<Seen>>,
+}
+
+/// What reading the file once more has come to.
+#[derive(Debug)]
+pub enum Reread {
+    /// The file and all that it includes are as they were, byte for byte: there is nothing to do.
+    Unchanged,
+    /// To be enforced, also where it says the same in other words.
+    Policy(Box<AdoptedPolicy>),
 }
 
 /// An access file that cannot be used; nothing of it is.
@@ -58,9 +69,14 @@ impl AccessFile {
     ///
     /// [`InvalidAccessFile`] with every mistake.
     pub fn open(path: PathBuf) -> Result<(Self, Arc<Policy>), InvalidAccessFile> {
-        let policy = read(&path)?;
-        let last = Mutex::new((0, [0; 32]));
-        Ok((Self { path, last }, policy))
+        let seen = Seen::default();
+        let policy = read(&path, &seen)?;
+        let file = Self {
+            path,
+            last: Mutex::new((0, [0; 32])),
+            seen: Mutex::new(Some(seen)),
+        };
+        Ok((file, policy))
     }
 
     /// The policy to begin with; `before` is what an earlier run enforced.
@@ -78,13 +94,29 @@ impl AccessFile {
         self.number(policy, now)
     }
 
-    /// Reads the file. Its generation grows exactly when it says something else than before.
+    /// Reads the file again. Its generation grows exactly when it says something else than before.
+    /// What is on the disk as it was at the last attempt is neither parsed nor compiled, whatever
+    /// came of that.
     ///
     /// # Errors
     ///
     /// [`InvalidAccessFile`] with every mistake.
-    pub fn read(&self, now: Now) -> Result<AdoptedPolicy, InvalidAccessFile> {
-        self.number(read(&self.path)?, now)
+    pub fn read(&self, now: Now) -> Result<Reread, InvalidAccessFile> {
+        let mut last_seen = self.seen.lock();
+        if last_seen.as_ref().is_some_and(Seen::is_unchanged) {
+            return Ok(Reread::Unchanged);
+        }
+        let seen = Seen::default();
+        let policy = read(&self.path, &seen);
+        *last_seen = Some(seen);
+        drop(last_seen);
+        let policy = self.number(policy?, now)?;
+        Ok(Reread::Policy(Box::new(policy)))
+    }
+
+    /// Nobody has heard of what was read last: it is to be read again.
+    pub fn forget_read(&self) {
+        *self.seen.lock() = None;
     }
 
     fn number(&self, policy: Arc<Policy>, now: Now) -> Result<AdoptedPolicy, InvalidAccessFile> {
@@ -138,17 +170,19 @@ impl InvalidAccessFile {
 ///
 /// [`InvalidAccessFile`] with every mistake.
 pub fn load(path: &Path, now: Now) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
-    compile(path, &read(path)?, 0, now)
+    compile(path, &read(path, &Seen::default())?, 0, now)
 }
 
-fn read(path: &Path) -> Result<Arc<Policy>, InvalidAccessFile> {
+fn read(path: &Path, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
     let unreadable = |cause| InvalidAccessFile::Unreadable {
         path: path.to_owned(),
         cause,
     };
-    let text = files::read_text(path).map_err(unreadable)?;
+    let text = seen
+        .file(path, files::read_text(path))
+        .map_err(unreadable)?;
     let name = path.to_string_lossy();
-    policy::parse_as(Dialect::Alone, &name, &text, &Files)
+    policy::parse_as(Dialect::Alone, &name, &text, seen)
         .map(Arc::new)
         .map_err(InvalidAccessFile::Policy)
 }
@@ -165,4 +199,67 @@ fn compile(
             path: path.to_owned(),
             cause,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const STANZA: &str = "SOURCE ANY\nKEY one\nHMAC_KEY two\nOPEN_PORTS tcp/22\n";
+
+    #[test]
+    fn a_file_that_is_as_it_was_is_not_judged_again_and_one_byte_more_is() {
+        let dir = TempDir::new().unwrap();
+        let (path, included) = (dir.path().join("access.conf"), dir.path().join("more.conf"));
+        fs::write(&included, STANZA).unwrap();
+        fs::write(
+            &path,
+            format!("{STANZA}\n%include {}\n", included.display()),
+        )
+        .unwrap();
+        let (file, policy) = AccessFile::open(path.clone()).unwrap();
+        file.first(policy, None, Now::default()).unwrap();
+        let generation = || match file.read(Now::default()) {
+            Ok(Reread::Unchanged) => None,
+            Ok(Reread::Policy(policy)) => Some(policy.version.generation),
+            Err(invalid) => panic!("{invalid}"),
+        };
+
+        assert_eq!(generation(), None);
+        fs::write(&included, format!("{STANZA}FW_ACCESS_TIMEOUT 7\n")).unwrap();
+        assert_eq!(generation(), Some(2));
+        assert_eq!(generation(), None);
+        // The same in other words: read again, and no new generation.
+        fs::write(&included, format!("{STANZA}FW_ACCESS_TIMEOUT    7\n")).unwrap();
+        assert_eq!(generation(), Some(2));
+        // What nobody was told is read again.
+        file.forget_read();
+        assert_eq!(generation(), Some(2));
+    }
+
+    #[test]
+    fn mistakes_are_told_once_for_each_version_of_the_file() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("access.conf");
+        fs::write(&path, STANZA).unwrap();
+        let (file, policy) = AccessFile::open(path.clone()).unwrap();
+        file.first(policy, None, Now::default()).unwrap();
+
+        fs::write(&path, "KYE oops\n").unwrap();
+        file.read(Now::default()).unwrap_err();
+        assert!(matches!(file.read(Now::default()), Ok(Reread::Unchanged)));
+        fs::remove_file(&path).unwrap();
+        file.read(Now::default()).unwrap_err();
+        assert!(matches!(file.read(Now::default()), Ok(Reread::Unchanged)));
+
+        fs::write(&path, STANZA).unwrap();
+        let Ok(Reread::Policy(policy)) = file.read(Now::default()) else {
+            panic!("the file that was is not read again");
+        };
+        assert_eq!(policy.version.generation, 1);
+    }
 }

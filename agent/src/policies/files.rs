@@ -1,10 +1,12 @@
 //! Included files, from the disk.
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use policy::{ReadError, Source};
+use sha2::{Digest as _, Sha256};
 
 /// The disk, as the place that `%include` reads from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,6 +37,66 @@ impl Source for Files {
         }
         Ok(files)
     }
+}
+
+/// The disk, and what was seen there: every file and folder that was asked for, in order.
+#[derive(Debug, Default)]
+pub(super) struct Seen(RefCell<Vec<(PathBuf, Sight)>>);
+
+/// What was found at a path; `None` when it could not be read.
+#[derive(Debug, Eq, PartialEq)]
+enum Sight {
+    /// The digest of the text.
+    File(Option<[u8; 32]>),
+    Folder(Option<Vec<PathBuf>>),
+}
+
+// === impl Seen ===
+
+impl Seen {
+    /// Notes what a file was found to say.
+    pub(super) fn file<E>(&self, path: &Path, text: Result<String, E>) -> Result<String, E> {
+        let digest = text.as_ref().ok().map(|text| Sha256::digest(text).into());
+        self.note(path, Sight::File(digest));
+        text
+    }
+
+    /// Whether all of it is there again as it was.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.0.borrow().iter().all(|(path, seen)| {
+            let sight = match seen {
+                Sight::File(_) => {
+                    let text = read_text(path).ok();
+                    Sight::File(text.map(|text| Sha256::digest(text).into()))
+                }
+                Sight::Folder(_) => Sight::Folder(sorted(Files.list_conf(path))),
+            };
+            sight == *seen
+        })
+    }
+
+    fn note(&self, path: &Path, sight: Sight) {
+        self.0.borrow_mut().push((path.to_owned(), sight));
+    }
+}
+
+impl Source for Seen {
+    fn read(&self, path: &Path) -> Result<String, ReadError> {
+        self.file(path, Files.read(path))
+    }
+
+    fn list_conf(&self, dir: &Path) -> Result<Vec<PathBuf>, ReadError> {
+        let files = Files.list_conf(dir);
+        self.note(dir, Sight::Folder(sorted(files.clone())));
+        files
+    }
+}
+
+/// A directory gives its entries in any order.
+fn sorted(files: Result<Vec<PathBuf>, ReadError>) -> Option<Vec<PathBuf>> {
+    let mut files = files.ok()?;
+    files.sort_unstable();
+    Some(files)
 }
 
 /// Reads a file of text. Old files have names in Latin-1 in their comments, so bytes that are not
