@@ -221,7 +221,7 @@ mod tests {
             format!("{STANZA}\n%include {}\n", included.display()),
         )
         .unwrap();
-        let (file, policy) = AccessFile::open(path.clone()).unwrap();
+        let (file, policy) = AccessFile::open(path).unwrap();
         file.first(policy, None, Now::default()).unwrap();
         let generation = || match file.read(Now::default()) {
             Ok(Reread::Unchanged) => None,
