@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fleet::{Event, EventKind, GrantId, Outcome};
-use gate::{Claimed, Grant, Identity, Now, Reason, Refusal};
+use fleet::{Event, EventKind, GrantId, Outcome, UserIdentity};
+use gate::{Claimed, Grant, Identity, Now, Reason, Refusal, UserProof};
 use policy::Permitted;
 use spa::ReplayDigest;
 
@@ -295,6 +295,10 @@ fn of_identity(kind: EventKind, identity: &Identity, now: Now) -> Event {
     let digest = identity.opened().replay_digest();
     let mut event = Event::new(kind, now.wall_ms());
     identity.user().clone_into(&mut event.user);
+    event.set_user_identity(match identity.user_proof() {
+        UserProof::Proven => UserIdentity::Proven,
+        UserProof::Asserted => UserIdentity::Asserted,
+    });
     event.key = identity.key().to_string();
     event.generation = identity.generation();
     event.source = identity.source().to_string();

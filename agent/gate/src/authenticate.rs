@@ -8,7 +8,7 @@ use spa::{Message, OpenError, Opened, ReplayDigest, Sealed, Tag, bucket, tag};
 
 use crate::compiled::{CompiledPolicy, KeyIndex};
 use crate::datagram::Transport;
-use crate::decision::{Identity, Route};
+use crate::decision::{Identity, Route, UserProof};
 
 /// Evidence: the message was sealed with this key, and reads well.
 #[derive(Debug)]
@@ -99,10 +99,15 @@ fn identity(
         StanzaKey::User { user, public: _ } => Some(String::from(&**user)),
         StanzaKey::Static(_) | StanzaKey::Pairwise => None,
     });
+    let (user, proof) = match owner {
+        Some(owner) => (owner, UserProof::Proven),
+        None => (opened.message().username.clone(), UserProof::Asserted),
+    };
     Identity {
         key: compiled.fingerprint(key),
         domain: compiled.domain(key),
-        user: owner.unwrap_or_else(|| opened.message().username.clone()),
+        user,
+        proof,
         stanza: first.map_or(0, |stanza| stanza.number),
         stanza_name: first.and_then(|stanza| stanza.name.clone()),
         generation: compiled.generation(),

@@ -202,6 +202,7 @@ pub struct Identity {
     pub(crate) key: Fingerprint,
     pub(crate) domain: [u8; 32],
     pub(crate) user: String,
+    pub(crate) proof: UserProof,
     pub(crate) stanza: u32,
     pub(crate) stanza_name: Option<Arc<str>>,
     pub(crate) generation: u64,
@@ -211,6 +212,16 @@ pub struct Identity {
     pub(crate) transport: Transport,
     pub(crate) route: Route,
     pub(crate) opened: Opened,
+}
+
+/// What stands behind the name of a user.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum UserProof {
+    /// The key is that of this user and this host alone: nobody else can have sent the packet.
+    Proven,
+    /// The key stands in the text of the policy: whoever holds it may write any name into a packet,
+    /// also where the stanza requires one certain name.
+    Asserted,
 }
 
 /// How the key of a packet was found.
@@ -372,6 +383,12 @@ impl Identity {
         &self.user
     }
 
+    /// Returns what stands behind that name.
+    #[must_use]
+    pub fn user_proof(&self) -> UserProof {
+        self.proof
+    }
+
     /// Returns the first stanza of the key: its number in the text, from 1.
     #[must_use]
     pub fn stanza(&self) -> u32 {
@@ -418,6 +435,19 @@ impl Identity {
     #[must_use]
     pub fn opened(&self) -> &Opened {
         &self.opened
+    }
+}
+
+// === impl UserProof ===
+
+impl UserProof {
+    /// Returns the name, as logs and `explain` print it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Asserted => "asserted",
+        }
     }
 }
 

@@ -59,7 +59,7 @@ pub use crate::compiled::{CompileError, CompiledPolicy, SharedKeys};
 pub use crate::counters::Counters;
 pub use crate::datagram::{Datagram, LinkType, NotForUs, Transport};
 pub use crate::decision::{
-    Check, Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route,
+    Check, Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route, UserProof,
 };
 pub use crate::fresh::{MemoryReplayLog, ReplayLog, Replayed};
 pub use crate::gate::Gate;

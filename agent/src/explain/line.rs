@@ -38,6 +38,8 @@ struct MessageFields<'d> {
     random: &'d str,
     /// The user as the audit names her: the owner of a pairwise key.
     user: &'d str,
+    /// `proven` by a key that only she and this host have, or `asserted` by whoever holds the key.
+    user_identity: &'static str,
     stanza_name: Option<&'d str>,
     /// Short public name of the key.
     key: String,
@@ -58,6 +60,7 @@ struct Absent {
     digest: (),
     random: (),
     user: (),
+    user_identity: (),
     stanza_name: (),
     key: (),
     replay_digest: (),
@@ -149,6 +152,7 @@ impl<'d> Line<'d> {
                 digest: opened.digest_text(),
                 random: std::str::from_utf8(&message.random).unwrap_or_default(),
                 user: identity.user(),
+                user_identity: identity.user_proof().as_str(),
                 stanza_name: identity.stanza_name().map(|name| &**name),
                 key: identity.key().to_string(),
                 replay_digest: opened.replay_digest().to_string(),

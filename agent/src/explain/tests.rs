@@ -31,6 +31,7 @@ fn a_packet_of_the_real_client_is_explained_field_by_field() {
             "digest": "AoaLAYxZy1ZeN8RHZfk5kl3q/IJLZpp24fBYfoGjMyw",
             "random": "1785484479104091",
             "user": "root",
+            "user_identity": "asserted",
             "stanza_name": null,
             "key": lines[0]["key"],
             "replay_digest": lines[0]["replay_digest"],

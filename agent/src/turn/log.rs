@@ -18,16 +18,45 @@ pub(super) fn record(record: &Record) {
         generation,
         ..
     } = event;
+    let user_identity = event.user_identity().as_str();
     match event.kind() {
         EventKind::Replay => {
-            tracing::warn!(user, stanza, "attempted message replay from: {source}");
+            tracing::warn!(
+                user,
+                user_identity,
+                stanza,
+                "attempted message replay from: {source}"
+            );
         }
         EventKind::Refused | EventKind::ReplayElsewhere => {
-            tracing::info!(user, stanza, reason, source, "packet refused");
+            tracing::info!(
+                user,
+                user_identity,
+                stanza,
+                reason,
+                source,
+                "packet refused"
+            );
         }
-        EventKind::CommandRun => tracing::info!(user, stanza, grant_id, reason, "command"),
-        EventKind::GrantClosed => tracing::info!(user, opened, grant_id, reason, "grant closed"),
-        EventKind::GrantRevoked => tracing::info!(user, opened, grant_id, reason, "grant revoked"),
+        EventKind::CommandRun => {
+            tracing::info!(user, user_identity, stanza, grant_id, reason, "command")
+        }
+        EventKind::GrantClosed => tracing::info!(
+            user,
+            user_identity,
+            opened,
+            grant_id,
+            reason,
+            "grant closed"
+        ),
+        EventKind::GrantRevoked => tracing::info!(
+            user,
+            user_identity,
+            opened,
+            grant_id,
+            reason,
+            "grant revoked"
+        ),
         EventKind::PolicyApplied => tracing::info!(generation, reason, "policy applied"),
         EventKind::Noise if source.is_empty() => {
             tracing::warn!(packets = event.count, reason, "noise");
@@ -69,6 +98,7 @@ pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule]) {
         .map_or_else(|| format!("#{}", permit.stanza()), ToString::to_string);
     tracing::info!(
         user = grant.identity().user(),
+        user_identity = grant.identity().user_proof().as_str(),
         stanza,
         source = %grant.identity().source(),
         opened = %permit.address(),

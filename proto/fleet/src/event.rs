@@ -25,4 +25,4 @@ pub use grant_id::{GrantId, InvalidGrantId};
 pub use kind::UnknownEventKind;
 pub use limits::BODY_BYTES_MAX;
 
-pub use crate::wire::{Event, EventKind, EventRecord, Outcome};
+pub use crate::wire::{Event, EventKind, EventRecord, Outcome, UserIdentity};

@@ -12,7 +12,7 @@ mod role;
 mod token;
 
 pub use contract::{Capability, Contract};
-pub use event::{Event, EventKind, EventRecord, GrantId, Outcome};
+pub use event::{Event, EventKind, EventRecord, GrantId, Outcome, UserIdentity};
 pub use identity::{InvalidMemberUri, SERVER_NAME, member_uri, parse_member_uri, renewal_message};
 pub use role::{Role, UnknownRole};
 pub use token::{InvalidToken, Token};

@@ -10,6 +10,7 @@ mod grants;
 mod host;
 mod limits;
 mod model;
+mod names;
 mod packets;
 mod policy;
 mod recovery;

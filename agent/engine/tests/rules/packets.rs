@@ -43,6 +43,17 @@ pub(crate) fn knock(number: u64, ports: &str, timeout_secs: u32, secs: u64) -> S
     spa::seal(&message, &keys("ports"), salt(number)).unwrap()
 }
 
+/// Asks to open tcp/22 under this name and these keys.
+pub(crate) fn knock_as(username: &str, number: u64, keys: &Keys) -> String {
+    let request = Request::Access {
+        allow: Allow::Source,
+        ports: vec!["tcp/22".parse().unwrap()],
+    };
+    let mut message = message(number, MessageType::Access, request, 0);
+    username.clone_into(&mut message.username);
+    spa::seal(&message, keys, salt(number)).unwrap()
+}
+
 /// Asks to run a command.
 pub(crate) fn command(number: u64, text: &str, secs: u64) -> String {
     let request = Request::Command {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gate::{Check, CompileError, CompiledPolicy, Reason, Route, Settings, SharedKeys};
+use gate::{Check, CompileError, CompiledPolicy, Reason, Route, Settings, SharedKeys, UserProof};
 use policy::{Denied, Dialect, NoIncludes};
 use spa::{ExchangeSecret, pairwise};
 
@@ -291,6 +291,7 @@ fn a_user_is_known_by_her_own_key_with_this_host() {
     let refusal = scene.refused(seal(&impostor, &keys));
 
     assert_eq!(grant.identity().user(), "alice");
+    assert_eq!(grant.identity().user_proof(), UserProof::Proven);
     assert_eq!(grant.claim(), gate::Claimed::NotNeeded);
     assert_eq!(refusal.authentic.unwrap().user(), "alice");
     assert_eq!(
@@ -299,6 +300,15 @@ fn a_user_is_known_by_her_own_key_with_this_host() {
             stanza: "ssh".to_owned()
         }
     );
+}
+
+#[test]
+fn a_name_under_a_static_key_is_asserted_also_where_the_stanza_requires_that_one_name() {
+    let mut scene = Scene::new(&stanza("alice", "REQUIRE_USERNAME alice"));
+
+    let grant = scene.granted(knock("alice", 1));
+
+    assert_eq!(grant.identity().user_proof(), UserProof::Asserted);
 }
 
 #[test]

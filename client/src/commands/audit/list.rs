@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command};
 use fleet::wire::{AuditRecord, ListEventsRequest};
-use fleet::{Event, EventKind};
-use serde::Serialize;
+use fleet::{Event, EventKind, UserIdentity};
+use serde::{Serialize, Serializer};
 use spa::ProtoPort;
 
 use crate::connection::{Connection, ask};
@@ -20,8 +20,11 @@ use crate::time;
 /// grant-closed, grant-opened, grant-revoked, noise, operator, policy-applied, policy-rejected,
 /// refused, replay, replay-elsewhere.
 ///
-/// JSON fields: id, host, epoch, seq, at, at_ms, kind, user, key, stanza, generation, source, opened,
-/// ports, until_ms, replay_digest, grant_id, request_id, actor, clock_offset_ms, outcome, reason,
+/// A user whose name is only asserted is marked: the packet was made with a key that others hold
+/// too, and whoever holds it may write any name. `(?)` stands where an older agent does not say.
+///
+/// JSON fields: id, host, epoch, seq, at, at_ms, kind, user, user_identity (proven, asserted,
+/// unspecified), key, stanza, generation, source, opened, ports, until_ms, replay_digest, grant_id, request_id, actor, clock_offset_ms, outcome, reason,
 /// count, stored_at_ms, flaw.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -33,6 +36,10 @@ pub(crate) struct ListArgs {
     /// User that the packet named
     #[arg(long, value_name = "USER", default_value = "")]
     user: String,
+
+    /// Only events whose user is proven by a key of her own
+    #[arg(long)]
+    proven: bool,
 
     /// Host where it happened, or `controller`
     #[arg(long, value_name = "HOST", default_value = "")]
@@ -81,6 +88,8 @@ struct Row {
     at_ms: u64,
     kind: String,
     user: String,
+    #[serde(serialize_with = "as_its_name")]
+    user_identity: UserIdentity,
     key: String,
     stanza: String,
     generation: u64,
@@ -113,16 +122,24 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
         .map_err(|status| connection.refused(status))?
         .into_inner();
     let mut rows = Vec::new();
+    let mut left = args.limit;
     while let Some(record) = stream
         .message()
         .await
         .map_err(|status| connection.refused(status))?
     {
         let row = Row::from(record);
+        if args.proven && row.user_identity != UserIdentity::Proven {
+            continue;
+        }
         if args.listing.json {
             context.ui.json(&row)?;
         } else {
             rows.push(row);
+        }
+        left -= 1;
+        if left == 0 {
+            break;
         }
     }
     if args.listing.json {
@@ -174,7 +191,8 @@ fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
         source: args.source.clone(),
         since_ms: time("--since", &args.since)?,
         until_ms: time("--until", &args.until)?,
-        limit: args.limit,
+        // The log is not searched by proof, so that is sifted here.
+        limit: if args.proven { u32::MAX } else { args.limit },
         port: args.port.map(|port| port.to_string()).unwrap_or_default(),
         ..ListEventsRequest::default()
     })
@@ -190,7 +208,7 @@ fn table(context: &Context, rows: &[Row]) -> Result {
                 time::short(row.at_ms),
                 row.host.clone(),
                 row.kind.clone(),
-                dash(&row.user),
+                user(row),
                 dash(&row.stanza),
                 dash(&row.source),
                 dash(&opened(row)),
@@ -199,6 +217,19 @@ fn table(context: &Context, rows: &[Row]) -> Result {
             ]
         }),
     )
+}
+
+/// The user, and what stands behind the name unless that is a proof. Only packets have keys.
+fn user(row: &Row) -> String {
+    match row.user_identity {
+        UserIdentity::Asserted => format!("{} (asserted)", row.user),
+        UserIdentity::Unspecified if !row.key.is_empty() => format!("{} (?)", row.user),
+        UserIdentity::Unspecified | UserIdentity::Proven => dash(&row.user),
+    }
+}
+
+fn as_its_name<S: Serializer>(identity: &UserIdentity, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(identity.as_str())
 }
 
 fn opened(row: &Row) -> String {
@@ -258,6 +289,7 @@ impl From<AuditRecord> for Row {
             at_ms: event.at_ms,
             kind: event.kind_name().into_owned(),
             outcome: event.outcome().as_str(),
+            user_identity: event.user_identity(),
             user: event.user,
             key: event.key,
             stanza: event.stanza,
@@ -289,6 +321,32 @@ mod tests {
     struct Line {
         #[command(flatten)]
         list: ListArgs,
+    }
+
+    #[test]
+    fn a_name_that_is_only_asserted_never_reads_as_one_that_is_proven() {
+        let shown = |identity, key: &str| {
+            let mut event = Event::new(EventKind::GrantOpened, 1);
+            event.user = "alice".to_owned();
+            event.key = key.to_owned();
+            event.set_user_identity(identity);
+            let row = Row::from(AuditRecord {
+                event: Some(event),
+                ..AuditRecord::default()
+            });
+            let json = serde_json::to_value(&row).unwrap();
+            (user(&row), json["user_identity"].clone())
+        };
+
+        let proven = shown(UserIdentity::Proven, "k");
+        let asserted = shown(UserIdentity::Asserted, "k");
+        let older = shown(UserIdentity::Unspecified, "k");
+        let operator = shown(UserIdentity::Unspecified, "");
+
+        assert_eq!(proven, ("alice".to_owned(), "proven".into()));
+        assert_eq!(asserted, ("alice (asserted)".to_owned(), "asserted".into()));
+        assert_eq!(older, ("alice (?)".to_owned(), "unspecified".into()));
+        assert_eq!(operator, ("alice".to_owned(), "unspecified".into()));
     }
 
     fn kind(text: &str) -> std::result::Result<Option<i32>, clap::Error> {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::wire::{Event, EventKind, Outcome};
+use crate::wire::{Event, EventKind, Outcome, UserIdentity};
 
 /// A kind that is none of ours.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -114,6 +114,19 @@ impl Outcome {
             Self::Success => "success",
             Self::Failure => "failure",
             Self::Denied => "denied",
+        }
+    }
+}
+
+// === impl UserIdentity ===
+
+impl UserIdentity {
+    /// Lower-case name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::Proven => "proven",
+            Self::Asserted => "asserted",
         }
     }
 }
