@@ -113,6 +113,10 @@ pub struct RunArgs {
     #[arg(long)]
     pub spa_over_http: bool,
 
+    /// Run commands where a stanza permits them [default: yes with an access file, no when joined]
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
+    pub commands: Option<bool>,
+
     /// Close at the start what an earlier run left open [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub flush_at_start: Option<bool>,
@@ -159,6 +163,7 @@ impl From<RunArgs> for RawConfig {
             no_ageing,
             max_age,
             spa_over_http,
+            commands,
             flush_at_start,
             flush_at_exit,
             foreground: _,
@@ -183,6 +188,7 @@ impl From<RunArgs> for RawConfig {
             ageing: no_ageing.then_some(false),
             max_age_secs: max_age,
             spa_over_http: spa_over_http.then_some(true),
+            commands,
             ..Self::default()
         }
     }

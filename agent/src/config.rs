@@ -65,6 +65,7 @@ pub struct FirewallConfig {
 pub struct GateConfig {
     /// `None` accepts packets of any age.
     pub ageing: Option<Duration>,
+    /// Whether commands run at all. Not unless it is said here, where a controller writes the policy.
     pub commands: bool,
     pub spa_over_http: bool,
     pub x_forwarded_for: bool,
@@ -345,7 +346,8 @@ fn gate(raw: &RawConfig, sources: &[CaptureSource], mistakes: &mut Mistakes) -> 
     let ageing = asked.unwrap_or_else(|| !sources.iter().all(is_old));
     GateConfig {
         ageing: ageing.then(|| Duration::from_secs(secs)),
-        commands: raw.commands.unwrap_or(true),
+        // The controller need not be root on every host.
+        commands: raw.commands.unwrap_or(raw.access_file.is_some()),
         spa_over_http: raw.spa_over_http.unwrap_or(false),
         x_forwarded_for: raw.x_forwarded_for.unwrap_or(false),
     }
@@ -423,6 +425,23 @@ mod tests {
         assert!(ageing(true, Some(true), None, None));
         assert!(ageing(true, None, Some(60), None));
         assert!(!ageing(false, None, Some(60), Some(false)));
+    }
+
+    #[test]
+    fn a_joined_host_runs_commands_only_where_its_own_configuration_says_so() {
+        let commands = |access_file: bool, commands| {
+            let raw = RawConfig {
+                access_file: access_file.then(|| "access.conf".into()),
+                commands,
+                ..RawConfig::default()
+            };
+            Config::try_from(raw).unwrap().gate.commands
+        };
+
+        assert!(!commands(false, None));
+        assert!(commands(false, Some(true)));
+        assert!(commands(true, None));
+        assert!(!commands(true, Some(false)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::effect::{Closing, Effect};
 use crate::grants::Grants;
 use crate::record::{self, Record};
 use crate::settings::{Limits, Settings};
-use crate::status::Status;
+use crate::status::{HostStatus, Status};
 use crate::totals::Totals;
 
 pub use policy::Adoption;
@@ -94,6 +94,13 @@ impl Engine {
             first_claim,
         } = settings;
         Self {
+            status: Status {
+                host: HostStatus {
+                    commands: gate.commands,
+                    ..HostStatus::default()
+                },
+                ..Status::default()
+            },
             gate: Gate::new(gate, policy),
             grants: Grants::default(),
             claims: Claims::new(first_claim),
@@ -105,7 +112,6 @@ impl Engine {
                 prefix: grant_prefix,
                 last: 0,
             },
-            status: Status::default(),
             items: Vec::new(),
             opening: 0,
             closing: 0,

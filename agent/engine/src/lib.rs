@@ -52,4 +52,4 @@ pub use engine::{Adoption, Engine, Kernel, SavedGrant};
 pub use record::{Change, Record};
 pub use rule::{Hole, HoleTimeout, Rule};
 pub use settings::{Limits, Settings};
-pub use status::{Rejected, Status};
+pub use status::{HostStatus, Rejected, Status};

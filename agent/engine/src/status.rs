@@ -1,5 +1,7 @@
 //! What this host enforces, for acknowledgement and for people.
 
+use spa::ProtoPort;
+
 /// What is in force on this host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Status {
@@ -11,6 +13,23 @@ pub struct Status {
     pub rejected: Option<Rejected>,
     /// How the firewall differs from what it should be; `None` when it does not.
     pub drift: Option<String>,
+    /// What else there is to say of the host.
+    pub host: HostStatus,
+}
+
+/// How the host is, whatever its policy.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct HostStatus {
+    /// What is hidden, sorted.
+    pub protected: Vec<ProtoPort>,
+    /// Those of them that the host's own configuration hides, whatever the policy says.
+    pub own_protected: Vec<ProtoPort>,
+    /// Whether commands run here at all.
+    pub commands: bool,
+    /// What a person should know, one sentence each.
+    pub warnings: Vec<String>,
+    /// Messages dated at or before this are refused, seconds since the Unix epoch; 0 for none.
+    pub floor_secs: u64,
 }
 
 /// A policy that this host cannot use.

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use engine::Status;
-use fleet::wire::AcknowledgeRequest;
+use engine::{HostStatus, Status};
 use fleet::wire::agent_client::AgentClient;
+use fleet::wire::{AcknowledgeRequest, Commands};
 use gate::Now;
+use spa::ProtoPort;
 use tokio::sync::watch;
 use tonic::Request;
 use tonic::transport::Channel;
@@ -49,8 +50,8 @@ pub(super) async fn keep(
     while let Some(peer) = up(&mut connection).await {
         let now = status.borrow_and_update().clone();
         let fault = audit_fault.borrow_and_update().clone();
-        let request = acknowledgement(&now, fault);
         let asked = clock::now();
+        let request = acknowledgement(&now, fault, asked);
         let pause = match acknowledge(peer.channel, request).await {
             Ok(controller_time_ms) => {
                 heard
@@ -149,30 +150,56 @@ async fn acknowledge(channel: Channel, request: AcknowledgeRequest) -> Result<u6
 }
 
 /// A newer policy that was rejected is what the controller needs to hear about first.
-fn acknowledgement(status: &Status, audit_fault: String) -> AcknowledgeRequest {
+fn acknowledgement(status: &Status, audit_fault: String, now: Now) -> AcknowledgeRequest {
     let Status {
         generation,
         digest,
         rejected,
         drift,
+        host,
     } = status;
-    let drift = drift.clone().unwrap_or_default();
+    let said = AcknowledgeRequest {
+        drift: drift.clone().unwrap_or_default(),
+        audit_fault,
+        host_time_ms: now.wall_ms(),
+        ..of_host(host)
+    };
     match rejected {
         Some(rejected) => AcknowledgeRequest {
             generation: rejected.generation,
             policy_digest: rejected.digest.to_vec(),
             rejected: rejected.reasons.clone(),
-            drift,
-            audit_fault,
-            ..AcknowledgeRequest::default()
+            ..said
         },
         None => AcknowledgeRequest {
             generation: *generation,
             policy_digest: wire_digest(*generation, digest),
-            drift,
-            audit_fault,
-            ..AcknowledgeRequest::default()
+            ..said
         },
+    }
+}
+
+fn of_host(host: &HostStatus) -> AcknowledgeRequest {
+    let HostStatus {
+        protected,
+        own_protected,
+        commands,
+        warnings,
+        floor_secs,
+    } = host;
+    let ports = |ports: &[ProtoPort]| ports.iter().map(ToString::to_string).collect();
+    let commands = if *commands {
+        Commands::On
+    } else {
+        Commands::Off
+    };
+    AcknowledgeRequest {
+        protected_ports: ports(protected),
+        own_protected_ports: ports(own_protected),
+        commands: commands.into(),
+        warnings: warnings.clone(),
+        floor_secs: *floor_secs,
+        ..AcknowledgeRequest::default()
     }
 }
 

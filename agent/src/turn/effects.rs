@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use engine::{ClaimAnswer, ClaimAsk, Closing, Command, Effect, Hole, Opening};
 use gate::{CompiledPolicy, Now};
-use policy::Policy;
+use policy::{Policy, Stanza};
 use program::OneLine;
 use spa::ProtoPort;
 
@@ -107,8 +107,24 @@ impl GateThread {
                 );
             }
         }
+        let wants_commands = |stanza: &&Stanza| stanza.command.is_some();
+        if let Some(stanza) = policy.stanzas.iter().find(wants_commands)
+            && !self.engine.status().host.commands
+        {
+            let stanza = stanza.label();
+            tracing::warn!(
+                stanza,
+                "the policy permits commands, and the configuration of this host lets none run"
+            );
+        }
+        let protected = protected(&self.host.protect, policy);
+        let own = self.host.protect.clone();
+        self.engine.note_host(|host| {
+            host.protected.clone_from(&protected);
+            host.own_protected = own;
+        });
         if let Some(monitor) = &self.host.monitor {
-            monitor.protect(protected(&self.host.protect, policy));
+            monitor.protect(protected);
         }
     }
 }

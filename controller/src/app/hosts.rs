@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use fleet::Role;
+use spa::ProtoPort;
 use tokio::sync::mpsc;
 
 use super::{check, claims};
@@ -11,11 +12,14 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::sessions::session::{self, Directive, Session};
 use crate::store::model::Claim;
-use crate::store::model::{Acknowledgement, HostState, Member};
+use crate::store::model::{Acknowledgement, HostState, HostWord, Member};
 use crate::timestamp::Timestamp;
 
 /// Reasons for a rejection that are kept.
 const REJECTED_MAX: usize = 100;
+/// Hidden ports that are kept; a host may have them all.
+const PORTS_MAX: usize = 2 * 65_535;
+const WARNINGS_MAX: usize = 32;
 const REASON_BYTES_MAX: usize = 1_024;
 const VERSION_BYTES_MAX: usize = 128;
 
@@ -184,6 +188,7 @@ fn checked(acknowledgement: Acknowledgement) -> Result<Acknowledgement, Error> {
         rejected,
         drift,
         audit_fault,
+        word,
     } = acknowledgement;
     // A host that has no policy yet has no digest either.
     if !digest.is_empty() {
@@ -196,7 +201,24 @@ fn checked(acknowledgement: Acknowledgement) -> Result<Acknowledgement, Error> {
         rejected: rejected.map(|reason| shortened(reason)).collect(),
         drift: shortened(&drift),
         audit_fault: shortened(&audit_fault),
+        word: in_bounds(word),
     })
+}
+
+fn in_bounds(word: HostWord) -> HostWord {
+    let ports = |ports: Vec<String>| {
+        let valid = ports
+            .into_iter()
+            .filter(|port| port.parse::<ProtoPort>().is_ok());
+        valid.take(PORTS_MAX).collect()
+    };
+    let warnings = word.warnings.iter().take(WARNINGS_MAX);
+    HostWord {
+        protected_ports: ports(word.protected_ports),
+        own_protected_ports: ports(word.own_protected_ports),
+        warnings: warnings.map(|warning| shortened(warning)).collect(),
+        ..word
+    }
 }
 
 /// A reason as it is kept: one line, not too long.

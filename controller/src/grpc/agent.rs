@@ -6,7 +6,7 @@ use fleet::wire::agent_server::Agent;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
     AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, ClaimedDigest,
-    ClaimedDigests, Directive, PolicySnapshot, PushEventsRequest, PushEventsResponse,
+    ClaimedDigests, Commands, Directive, PolicySnapshot, PushEventsRequest, PushEventsResponse,
     SessionRequest,
 };
 use fleet::{Event, EventRecord};
@@ -25,8 +25,8 @@ use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::sessions::session;
-use crate::store::model::Acknowledgement;
-use crate::store::model::{Claim, ClaimOutcome};
+use crate::store::model::{Acknowledgement, Claim, ClaimOutcome, HostWord};
+use crate::timestamp::Timestamp;
 
 /// Events in one push at most.
 const EVENTS_MAX: usize = 10_000;
@@ -104,16 +104,34 @@ impl Agent for AgentService {
             rejected,
             drift,
             audit_fault,
-            ..
+            protected_ports,
+            floor_secs,
+            warnings,
+            host_time_ms,
+            own_protected_ports,
+            commands,
         } = request.into_inner();
+        let now = clock::now();
         let acknowledgement = Acknowledgement {
             generation,
             digest: policy_digest,
             rejected,
             drift,
             audit_fault,
+            word: HostWord {
+                protected_ports,
+                own_protected_ports,
+                warnings,
+                floor_secs,
+                clock_offset_ms: clock_offset_ms(host_time_ms, now),
+                commands: match Commands::try_from(commands).unwrap_or_default() {
+                    Commands::Unspecified => None,
+                    Commands::Off => Some(false),
+                    Commands::On => Some(true),
+                },
+            },
         };
-        hosts::acknowledge(&self.context, &host, acknowledgement, clock::now()).await?;
+        hosts::acknowledge(&self.context, &host, acknowledgement, now).await?;
         Ok(Response::new(AcknowledgeResponse {
             controller_time_ms: clock::now().ms(),
         }))
@@ -199,6 +217,12 @@ fn claimed(claim: Claim) -> ClaimedDigest {
         digest: digest.to_vec(),
         forget_after_secs,
     }
+}
+
+/// How far a host's clock is ahead of ours, in milliseconds; `None` when it does not say.
+fn clock_offset_ms(host_time_ms: u64, now: Timestamp) -> Option<i64> {
+    let theirs = i64::try_from(host_time_ms).ok().filter(|ms| *ms > 0)?;
+    Some(theirs.saturating_sub(i64::try_from(now.ms()).ok()?))
 }
 
 /// The records of a push, in rising order. What is in them is for the log to say, not to refuse.

@@ -6,11 +6,12 @@ use std::time::Duration;
 use fleet::Role;
 use fleet::wire::operator_server::Operator;
 use fleet::wire::{
-    ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, CreateTokenRequest,
-    CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse, Generation, Host, HostChange,
-    ListHostsRequest, ListHostsResponse, PolicyHistoryRequest, PolicyHistoryResponse,
-    RenderPolicyRequest, RenderPolicyResponse, RollbackPolicyRequest, RollbackPolicyResponse,
-    ShowHostRequest, ShowHostResponse, ShowPolicyRequest, ShowPolicyResponse,
+    ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, Commands,
+    CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse, Generation,
+    Host, HostChange, ListHostsRequest, ListHostsResponse, PolicyHistoryRequest,
+    PolicyHistoryResponse, RenderPolicyRequest, RenderPolicyResponse, RollbackPolicyRequest,
+    RollbackPolicyResponse, ShowHostRequest, ShowHostResponse, ShowPolicyRequest,
+    ShowPolicyResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -274,7 +275,16 @@ fn host(view: HostView) -> Host {
         audit_fault,
         agent_version,
         last_seen_ms,
+        word,
     } = state;
+    let model::HostWord {
+        protected_ports,
+        own_protected_ports,
+        warnings,
+        floor_secs,
+        clock_offset_ms,
+        commands,
+    } = word;
     Host {
         name: member.name,
         address: member.address,
@@ -292,7 +302,16 @@ fn host(view: HostView) -> Host {
         stanzas,
         joined_at_ms: member.joined_at_ms,
         audit_fault,
-        ..Host::default()
+        protected_ports,
+        warnings,
+        clock_offset_ms,
+        floor_secs,
+        own_protected_ports,
+        commands: i32::from(match commands {
+            None => Commands::Unspecified,
+            Some(false) => Commands::Off,
+            Some(true) => Commands::On,
+        }),
     }
 }
 

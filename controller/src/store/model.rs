@@ -13,7 +13,7 @@ mod run;
 mod token;
 
 pub(crate) use self::claim::{Claim, ClaimOutcome};
-pub(crate) use self::host::{Acknowledgement, HostState};
+pub(crate) use self::host::{Acknowledgement, HostState, HostWord};
 pub(crate) use self::log::{
     Cursor, EventFilter, InvalidPort, LogRow, Page, Port, PortProtocol, Pushed,
 };

@@ -9,7 +9,7 @@ use super::error::StoreError;
 use super::fixture::{self, NOW_MS, event, invitation, join, new_member, new_policy};
 use super::model::{
     Acknowledgement, ApplyOutcome, BanOutcome, CONTROLLER, Claim, ClaimOutcome, Cursor,
-    EnrollConflict, EnrollOutcome, EventFilter, HostState, Origin, Pushed,
+    EnrollConflict, EnrollOutcome, EventFilter, HostState, HostWord, Origin, Pushed,
 };
 
 async fn store() -> (TempDir, Store) {
@@ -218,6 +218,14 @@ async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applie
         rejected: vec!["line 1".to_owned(), "line 2".to_owned()],
         drift: "chain gone".to_owned(),
         audit_fault: "too long".to_owned(),
+        word: HostWord {
+            protected_ports: vec!["tcp/22".to_owned(), "tcp/443".to_owned()],
+            own_protected_ports: vec!["tcp/443".to_owned()],
+            warnings: vec!["ens3 is missing".to_owned()],
+            floor_secs: 9,
+            clock_offset_ms: Some(-5),
+            commands: Some(false),
+        },
     };
 
     let version = "0.1.0".to_owned();
@@ -238,6 +246,7 @@ async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applie
         audit_fault: rejected.audit_fault,
         agent_version: "0.1.0".to_owned(),
         last_seen_ms: 8,
+        word: rejected.word,
     };
     assert_eq!(states.get(&host.id), Some(&state));
 }

@@ -116,6 +116,36 @@ impl UserIdentity {
         }
     }
 }
+/// Whether a host runs the commands that a stanza with ENABLE_CMD_EXEC permits: that is for its own configuration to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Commands {
+    Unspecified = 0,
+    Off = 1,
+    On = 2,
+}
+impl Commands {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "COMMANDS_UNSPECIFIED",
+            Self::Off => "COMMANDS_OFF",
+            Self::On => "COMMANDS_ON",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COMMANDS_UNSPECIFIED" => Some(Self::Unspecified),
+            "COMMANDS_OFF" => Some(Self::Off),
+            "COMMANDS_ON" => Some(Self::On),
+            _ => None,
+        }
+    }
+}
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -460,6 +490,12 @@ pub struct AcknowledgeRequest {
     /// The host's clock when it asks, milliseconds since the Unix epoch; 0 from hosts that do not say.
     #[prost(uint64, tag = "9")]
     pub host_time_ms: u64,
+    /// Those of protected_ports that the host's own configuration hides, whatever policy says.
+    #[prost(string, repeated, tag = "10")]
+    pub own_protected_ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Whether commands run there.
+    #[prost(enumeration = "Commands", tag = "11")]
+    pub commands: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcknowledgeResponse {
@@ -2097,6 +2133,11 @@ pub struct Host {
     /// Messages dated at or before this are refused there, seconds since the Unix epoch; 0 for none.
     #[prost(uint64, tag = "20")]
     pub floor_secs: u64,
+    /// Those of protected_ports that the host's own configuration hides, whatever policy says.
+    #[prost(string, repeated, tag = "21")]
+    pub own_protected_ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(enumeration = "Commands", tag = "22")]
+    pub commands: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListHostsRequest {}

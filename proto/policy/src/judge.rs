@@ -145,7 +145,9 @@ pub enum Denied {
     #[error("the stanza does not set ENABLE_CMD_EXEC")]
     CommandNotEnabled,
     /// Commands of the host.
-    #[error("commands are switched off on this host")]
+    #[error(
+        "this host runs no commands: its own configuration would have to say `commands = true`"
+    )]
     CommandsOff,
     /// No port at all.
     #[error("no port is asked for")]

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use gate::{CompiledPolicy, Now};
 
 use super::Engine;
-use crate::batch::Permits;
+use crate::batch::{Item, Permits};
 use crate::effect::Effect;
 use crate::grants::Origin;
 use crate::record::{self, End, Record};
-use crate::status::{Rejected, Status};
+use crate::status::{HostStatus, Rejected, Status};
 
 /// What became of a policy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,6 +46,7 @@ impl Engine {
             digest,
             rejected: None,
             drift: self.status.drift.take(),
+            host: std::mem::take(&mut self.status.host),
         };
         let before = std::mem::replace(&mut self.status, status);
         let changed = (generation, digest) != (before.generation, before.digest);
@@ -88,6 +89,17 @@ impl Engine {
             };
             self.stage(Record::new(event), permits);
         } else if changed {
+            self.effects.push_back(Effect::Publish(self.status.clone()));
+        }
+    }
+
+    /// Something about the host is otherwise than before; who is told what is in force hears it.
+    pub fn note_host(&mut self, change: impl FnOnce(&mut HostStatus)) {
+        let before = self.status.host.clone();
+        change(&mut self.status.host);
+        // A policy is acknowledged when it is recorded, with what holds then.
+        let is_due = |item: &Item| matches!(item.permits, Permits::Publish);
+        if self.status.host != before && !self.items.iter().any(is_due) {
             self.effects.push_back(Effect::Publish(self.status.clone()));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fleet::wire::Host;
+use fleet::wire::{Commands, Host};
 use serde::Serialize;
 
 /// A host in JSON. The names are part of the interface.
@@ -24,6 +24,12 @@ pub(super) struct Row<'a> {
     pub(super) agent_version: &'a str,
     pub(super) stanzas: u32,
     pub(super) joined_at_ms: u64,
+    pub(super) protected_ports: &'a [String],
+    pub(super) own_protected_ports: &'a [String],
+    pub(super) commands: Option<bool>,
+    pub(super) warnings: &'a [String],
+    pub(super) clock_offset_ms: Option<i64>,
+    pub(super) floor_secs: u64,
 }
 
 impl<'a> From<&'a Host> for Row<'a> {
@@ -45,7 +51,12 @@ impl<'a> From<&'a Host> for Row<'a> {
             stanzas,
             joined_at_ms,
             audit_fault,
-            ..
+            protected_ports,
+            own_protected_ports,
+            commands: _,
+            warnings,
+            clock_offset_ms,
+            floor_secs,
         } = host;
         Self {
             name,
@@ -67,6 +78,16 @@ impl<'a> From<&'a Host> for Row<'a> {
             agent_version,
             stanzas: *stanzas,
             joined_at_ms: *joined_at_ms,
+            protected_ports,
+            own_protected_ports,
+            commands: match host.commands() {
+                Commands::Unspecified => None,
+                Commands::Off => Some(false),
+                Commands::On => Some(true),
+            },
+            warnings,
+            clock_offset_ms: *clock_offset_ms,
+            floor_secs: *floor_secs,
         }
     }
 }
@@ -84,6 +105,26 @@ impl Row<'_> {
             Row { audit_fault, .. } if !audit_fault.is_empty() => "events refused",
             Row { in_sync: false, .. } => "behind",
             Row { .. } => "in sync",
+        }
+    }
+
+    /// What is hidden, and whether policy could lift that.
+    pub(super) fn hidden(&self) -> String {
+        let own = |port: &String| self.own_protected_ports.contains(port);
+        let word = |port: &String| match own(port) {
+            true => format!("{port} (by its own configuration)"),
+            false => port.clone(),
+        };
+        let words: Vec<String> = self.protected_ports.iter().map(word).collect();
+        words.join(", ")
+    }
+
+    /// Whether it runs commands, as far as it says.
+    pub(super) fn commands(&self) -> &str {
+        match self.commands {
+            None => "",
+            Some(true) => "on",
+            Some(false) => "off (its own configuration would have to say `commands = true`)",
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
     Ok(())
 }
 
-fn lines(row: &Row<'_>) -> [(&'static str, String); 14] {
+fn lines(row: &Row<'_>) -> [(&'static str, String); 17] {
     [
         ("name", row.name.to_owned()),
         ("address", row.address.to_owned()),
@@ -59,8 +59,11 @@ fn lines(row: &Row<'_>) -> [(&'static str, String); 14] {
         ("last seen", time::short(row.last_seen_ms)),
         ("joined", time::short(row.joined_at_ms)),
         ("agent", row.agent_version.to_owned()),
+        ("hidden", row.hidden()),
+        ("commands", row.commands().to_owned()),
         ("drift", row.drift.to_owned()),
         ("events", row.audit_fault.to_owned()),
         ("rejected", row.rejected.join("; ")),
+        ("warnings", row.warnings.join("; ")),
     ]
 }

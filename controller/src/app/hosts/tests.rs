@@ -21,8 +21,7 @@ async fn acknowledge_target(fleet: &Fleet, host: &Caller, rejected: &[&str]) {
         generation: target.generation,
         digest: target.compiled.digest.to_vec(),
         rejected: rejected.iter().map(|reason| (*reason).to_owned()).collect(),
-        drift: String::new(),
-        audit_fault: String::new(),
+        ..Acknowledgement::default()
     };
     acknowledge(&fleet.context, host, acknowledgement, after_secs(5))
         .await
@@ -88,6 +87,11 @@ async fn what_a_host_says_is_kept_in_bounds() {
     let long = Acknowledgement {
         rejected: vec!["a\nb".to_owned(); 2 * REJECTED_MAX],
         drift: "\u{e9}".repeat(REASON_BYTES_MAX),
+        word: HostWord {
+            protected_ports: vec!["tcp/22".to_owned(), "; rm".to_owned()],
+            warnings: vec!["x".repeat(2 * REASON_BYTES_MAX); 2 * WARNINGS_MAX],
+            ..HostWord::default()
+        },
         ..Acknowledgement::default()
     };
     let odd = Acknowledgement {
@@ -108,6 +112,11 @@ async fn what_a_host_says_is_kept_in_bounds() {
     let state = show(&fleet.context, "web-1", NOW).await.unwrap().state;
     assert_eq!(state.rejected, vec!["a b"; REJECTED_MAX]);
     assert_eq!(state.drift.len(), REASON_BYTES_MAX);
+    assert_eq!(state.word.protected_ports, ["tcp/22"]);
+    assert_eq!(
+        state.word.warnings,
+        vec!["x".repeat(REASON_BYTES_MAX); WARNINGS_MAX]
+    );
 }
 
 #[tokio::test]

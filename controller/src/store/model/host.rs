@@ -13,6 +13,25 @@ pub(crate) struct HostState {
     pub(crate) audit_fault: String,
     pub(crate) agent_version: String,
     pub(crate) last_seen_ms: u64,
+    /// What else it says, as last heard.
+    pub(crate) word: HostWord,
+}
+
+/// What a host says of itself besides the policy; empty from versions that do not say.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct HostWord {
+    /// What is hidden there, each as `tcp/22`.
+    pub(crate) protected_ports: Vec<String>,
+    /// Those of them that its own configuration hides, whatever policy says.
+    pub(crate) own_protected_ports: Vec<String>,
+    /// What it warns of, each in one line.
+    pub(crate) warnings: Vec<String>,
+    /// Messages dated at or before this are refused there, seconds since the Unix epoch; 0 for none.
+    pub(crate) floor_secs: u64,
+    /// How far its clock is ahead of ours, in milliseconds, where it says what time it has.
+    pub(crate) clock_offset_ms: Option<i64>,
+    /// Whether commands run there; `None` when it does not say.
+    pub(crate) commands: Option<bool>,
 }
 
 /// What a host says of the policy it was sent.
@@ -27,4 +46,6 @@ pub(crate) struct Acknowledgement {
     pub(crate) drift: String,
     /// Why its events do not reach the log; empty when they do.
     pub(crate) audit_fault: String,
+    /// What else it says.
+    pub(crate) word: HostWord,
 }

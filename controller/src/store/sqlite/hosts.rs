@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Acknowledgement, HostState};
+use crate::store::model::{Acknowledgement, HostState, HostWord};
 
 /// A host that has joined and said nothing yet.
 pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreError> {
@@ -29,13 +29,24 @@ pub(in crate::store) fn acknowledge(
         rejected,
         drift,
         audit_fault,
+        word,
     } = acknowledgement;
+    let HostWord {
+        protected_ports,
+        own_protected_ports,
+        warnings,
+        floor_secs,
+        clock_offset_ms,
+        commands,
+    } = word;
     connection
         .prepare_cached(
             "UPDATE host_states SET
                 applied_generation = iif(?4 = '', ?2, applied_generation),
                 applied_digest = iif(?4 = '', ?3, applied_digest),
-                rejected = ?4, drift = ?5, last_seen_ms = ?6, audit_fault = ?7
+                rejected = ?4, drift = ?5, last_seen_ms = ?6, audit_fault = ?7,
+                protected_ports = ?8, own_protected_ports = ?9, warnings = ?10, floor_secs = ?11,
+                clock_offset_ms = ?12, commands = ?13
              WHERE member = ?1",
         )?
         .execute(params![
@@ -46,6 +57,12 @@ pub(in crate::store) fn acknowledge(
             drift,
             signed(now_ms),
             audit_fault,
+            protected_ports.join("\n"),
+            own_protected_ports.join("\n"),
+            warnings.join("\n"),
+            signed(*floor_secs),
+            clock_offset_ms,
+            commands,
         ])?;
     Ok(())
 }
@@ -82,7 +99,8 @@ pub(in crate::store) fn states(
 ) -> Result<BTreeMap<u64, HostState>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT member, applied_generation, applied_digest, rejected, drift, agent_version,
-                last_seen_ms, audit_fault
+                last_seen_ms, audit_fault, protected_ports, own_protected_ports, warnings,
+                floor_secs, clock_offset_ms, commands
          FROM host_states",
     )?;
     let states = statement.query_map([], |row| Ok((row.get(0)?, read(row)?)))?;
@@ -90,14 +108,25 @@ pub(in crate::store) fn states(
 }
 
 fn read(row: &Row<'_>) -> Result<HostState, rusqlite::Error> {
-    let rejected: String = row.get(3)?;
+    let lines = |column| -> Result<Vec<String>, rusqlite::Error> {
+        let text: String = row.get(column)?;
+        Ok(text.lines().map(str::to_owned).collect())
+    };
     Ok(HostState {
         applied_generation: row.get(1)?,
         applied_digest: row.get(2)?,
-        rejected: rejected.lines().map(str::to_owned).collect(),
+        rejected: lines(3)?,
         drift: row.get(4)?,
         agent_version: row.get(5)?,
         last_seen_ms: row.get(6)?,
         audit_fault: row.get(7)?,
+        word: HostWord {
+            protected_ports: lines(8)?,
+            own_protected_ports: lines(9)?,
+            warnings: lines(10)?,
+            floor_secs: row.get::<_, i64>(11)?.cast_unsigned(),
+            clock_offset_ms: row.get(12)?,
+            commands: row.get(13)?,
+        },
     })
 }

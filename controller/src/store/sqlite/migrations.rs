@@ -21,6 +21,9 @@ pub(super) fn migrations() -> Migrations<'static> {
             include_str!("../../../../migrations/sqlite/0002_event_bodies.sql"),
             move_events,
         ),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0003_host_words.sql"
+        )),
     ])
 }
 
