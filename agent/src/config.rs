@@ -347,7 +347,7 @@ fn gate(raw: &RawConfig, sources: &[CaptureSource], mistakes: &mut Mistakes) -> 
     GateConfig {
         ageing: ageing.then(|| Duration::from_secs(secs)),
         // The controller need not be root on every host.
-        commands: raw.commands.unwrap_or(raw.access_file.is_some()),
+        commands: raw.commands.unwrap_or_else(|| raw.access_file.is_some()),
         spa_over_http: raw.spa_over_http.unwrap_or(false),
         x_forwarded_for: raw.x_forwarded_for.unwrap_or(false),
     }
