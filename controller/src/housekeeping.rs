@@ -1,10 +1,11 @@
-//! What runs beside the requests: telling hosts of claims, and forgetting what is old.
+//! What runs beside the requests: telling hosts of claims, forgetting what is old, and indexing
+//! what is new in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::clock;
 use crate::context::Context;
@@ -21,11 +22,17 @@ const PRUNE_BATCH: u32 = 2_000;
 /// Claims are kept this much longer than their host asked, whose clock may be fast.
 const PRUNE_GRACE_SECS: u64 = 300;
 
-/// Starts both; won claims come out of the queue.
+/// The log is looked at this often for events that are not indexed yet.
+const INDEX_INTERVAL: Duration = Duration::from_secs(1);
+/// Of the writer's time, what indexing takes at most: one part in so many.
+const INDEX_SHARE: u32 = 12;
+
+/// Starts all; won claims come out of the queue.
 pub(crate) fn spawn(context: &Arc<Context>, won: mpsc::Receiver<Claim>) {
     for task in [
         tokio::spawn(announce(Arc::clone(context), won)),
         tokio::spawn(prune(Arc::clone(context))),
+        tokio::spawn(index(Arc::clone(context))),
     ] {
         context.tasks.spawn(async move {
             if let Err(error) = task.await {
@@ -61,6 +68,26 @@ async fn prune(context: Arc<Context>) {
         }
         context.limits.prune();
         forget_claims(&context, clock::now()).await;
+    }
+}
+
+/// Indexes what is new in the log, so gently that nobody who writes waits long.
+async fn index(context: Arc<Context>) {
+    loop {
+        let began = clock::instant();
+        let indexed = context.store.index_some().await;
+        let pause = match indexed {
+            Ok(true) => began.elapsed() * (INDEX_SHARE - 1),
+            Ok(false) => INDEX_INTERVAL,
+            Err(error) => {
+                tracing::debug!(error = %program::one_line(&error), "not indexed");
+                INDEX_INTERVAL
+            }
+        };
+        tokio::select! {
+            () = context.stopping.cancelled() => return,
+            () = sleep(pause) => {}
+        }
     }
 }
 

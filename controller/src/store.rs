@@ -33,7 +33,10 @@ use self::model::{
     Pushed, RunBegun, StoredToken,
 };
 use self::seal::SealKey;
-use self::sqlite::{Sqlite, claims, events, hosts, members, meta, policies, search, tokens};
+use self::sqlite::{Sqlite, claims, events, hosts, members, meta, policies, search, tokens, words};
+
+/// Lots of events that one question has indexed before it is answered: some seconds.
+const LOTS_MAX: usize = 200;
 
 /// Handle to the store; clones share it.
 #[derive(Clone, Debug)]
@@ -354,9 +357,43 @@ impl Store {
         after: Cursor,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        if filter.asks_for_words() && !self.index_all().await? {
+            return Ok(Page {
+                cut: true,
+                ..Page::default()
+            });
+        }
         self.engine
             .ask(move |connection| search::page(connection, &filter, after, limit))
             .await
+    }
+
+    /// Indexes the next events that are not indexed yet. False when there are none.
+    pub(crate) async fn index_some(&self) -> Result<bool, StoreError> {
+        let is_behind = |connection: &_| Ok(words::end(connection)? < words::newest(connection)?);
+        if !self.engine.read(is_behind).await? {
+            return Ok(false);
+        }
+        self.engine
+            .write(|connection| words::index(connection, words::LOT))
+            .await?;
+        Ok(true)
+    }
+
+    /// Indexes what there is now. False when that is too much for a question to wait for.
+    async fn index_all(&self) -> Result<bool, StoreError> {
+        let newest = self.engine.read(words::newest).await?;
+        let mut end = self.engine.read(words::end).await?;
+        for _ in 0..LOTS_MAX {
+            if end >= newest {
+                return Ok(true);
+            }
+            end = self
+                .engine
+                .write(|connection| words::index(connection, words::LOT))
+                .await?;
+        }
+        Ok(end >= newest)
     }
 
     /// The same for tests, whose questions cost little.

@@ -107,7 +107,11 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
         until_ms,
         limit,
         port,
-        ..
+        stanza,
+        key,
+        replay_digest,
+        grant_id,
+        reason,
     } = request;
     let some = |text: String| (!text.is_empty()).then_some(text);
     let kind = match kind {
@@ -130,6 +134,11 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
         since_ms: (since_ms != 0).then_some(since_ms),
         until_ms: (until_ms != 0).then_some(until_ms),
         port,
+        stanza: some(stanza),
+        key: some(key),
+        replay_digest: some(replay_digest.to_ascii_lowercase()),
+        grant_id: some(grant_id.to_ascii_lowercase()),
+        reason: some(reason),
     };
     Ok(Listing::new(filter, limit))
 }

@@ -7,7 +7,7 @@
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `hosts`, `tokens`, `policies`, `claims`, `events`, `search` | the SQL of one resource each: plain functions over a connection |
-//! | `columns` | what of an event is searched |
+//! | `columns`, `words`, `reasons` | what of an event is searched |
 //! | `version_1` | events as the first version of the schema kept them |
 //! | `number` | unsigned numbers as SQLite keeps them |
 //!
@@ -27,9 +27,11 @@ mod migrations;
 mod number;
 pub(super) mod policies;
 mod readers;
+mod reasons;
 pub(super) mod search;
 pub(super) mod tokens;
 mod version_1;
+pub(super) mod words;
 mod writer;
 
 use std::path::Path;

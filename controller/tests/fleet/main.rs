@@ -12,6 +12,7 @@ mod half_open;
 mod joining;
 mod lasting;
 mod policy;
+mod questions;
 mod raw;
 mod strangers;
 mod support;

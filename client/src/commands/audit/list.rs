@@ -31,7 +31,9 @@ use crate::time;
 Examples:
   postern audit list --user alice --since 7d
   postern audit list --kind grant-opened --host web-1 --since 2026-11-01 --until 2026-12-01
-  postern audit list --source 203.0.113.0/24 --port tcp/22 --json")]
+  postern audit list --source 203.0.113.0/24 --port tcp/22 --json
+  postern audit list --grant 5f0c0f6e1d6a4b55a3a6f1d2c8b7e901
+  postern audit list --reason 'denied' --stanza sre-ssh")]
 pub(crate) struct ListArgs {
     /// User that the packet named
     #[arg(long, value_name = "USER", default_value = "")]
@@ -56,6 +58,26 @@ pub(crate) struct ListArgs {
     /// Port that was opened, as tcp/22
     #[arg(long, value_name = "PORT")]
     port: Option<ProtoPort>,
+
+    /// Stanza that the packet was judged by
+    #[arg(long, value_name = "STANZA", default_value = "")]
+    stanza: String,
+
+    /// Key that the packet was made with, by its fingerprint
+    #[arg(long, value_name = "FINGERPRINT", default_value = "")]
+    key: String,
+
+    /// Packet, by its replay digest
+    #[arg(long, value_name = "HEX", default_value = "", value_parser = hexadecimal)]
+    digest: String,
+
+    /// Grant, by its number: how it was opened, closed and revoked
+    #[arg(long, value_name = "HEX", default_value = "", value_parser = hexadecimal)]
+    grant: String,
+
+    /// Why it was refused: the whole reason, or its beginning
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    reason: String,
 
     /// Not before: RFC 3339, a date, or how long ago (7d, 2h)
     #[arg(long, value_name = "TIME")]
@@ -177,6 +199,15 @@ fn number_of(name: &str) -> Option<i32> {
     (digits == format!("{number}")).then_some(number)
 }
 
+/// Digits of a digest or a grant, as events show them.
+fn hexadecimal(text: &str) -> std::result::Result<String, String> {
+    if text.chars().all(|digit| digit.is_ascii_hexdigit()) {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err("hexadecimal digits only".to_owned())
+    }
+}
+
 fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
     let time = |option: &str, text: &Option<String>| match text {
         None => Ok(0),
@@ -194,7 +225,11 @@ fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
         // The log is not searched by proof, so that is sifted here.
         limit: if args.proven { u32::MAX } else { args.limit },
         port: args.port.map(|port| port.to_string()).unwrap_or_default(),
-        ..ListEventsRequest::default()
+        stanza: args.stanza.clone(),
+        key: args.key.clone(),
+        replay_digest: args.digest.clone(),
+        grant_id: args.grant.clone(),
+        reason: args.reason.clone(),
     })
 }
 
@@ -361,6 +396,23 @@ mod tests {
         }
         assert_eq!(kind("kind-77").unwrap(), Some(77));
         assert_eq!(EventKind::name_of(77), "kind-77");
+    }
+
+    #[test]
+    fn a_packet_a_grant_a_key_a_stanza_and_a_reason_are_asked_for() {
+        let line = Line::try_parse_from([
+            "list", "--digest", "00FF", "--grant", "ab", "--key", "k", "--stanza", "s", "--reason",
+            "stale",
+        ]);
+        let asked = question(&line.unwrap().list, 0).unwrap();
+
+        assert_eq!(asked.replay_digest, "00ff");
+        assert_eq!((asked.grant_id.as_str(), asked.key.as_str()), ("ab", "k"));
+        assert_eq!(
+            (asked.stanza.as_str(), asked.reason.as_str()),
+            ("s", "stale")
+        );
+        assert!(Line::try_parse_from(["list", "--digest", "xyz"]).is_err());
     }
 
     #[test]

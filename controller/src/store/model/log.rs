@@ -32,6 +32,15 @@ pub(crate) struct EventFilter {
     /// Exclusive.
     pub(crate) until_ms: Option<u64>,
     pub(crate) port: Option<Port>,
+    pub(crate) stanza: Option<String>,
+    /// Fingerprint.
+    pub(crate) key: Option<String>,
+    /// Lower-case hexadecimal.
+    pub(crate) replay_digest: Option<String>,
+    /// Lower-case hexadecimal.
+    pub(crate) grant_id: Option<String>,
+    /// How the reason begins.
+    pub(crate) reason: Option<String>,
 }
 
 /// A port as events name it, `tcp/22`.
@@ -82,6 +91,31 @@ pub(crate) struct Page {
     pub(crate) rows: Vec<LogRow>,
     /// The search cost more than one may and was given up: there may be more rows.
     pub(crate) cut: bool,
+}
+
+// === impl EventFilter ===
+
+impl EventFilter {
+    /// Whether it asks for something that is indexed beside the log and not with it.
+    pub(crate) fn asks_for_words(&self) -> bool {
+        let Self {
+            stanza,
+            key,
+            replay_digest,
+            grant_id,
+            reason,
+            user: _,
+            host: _,
+            kind: _,
+            address: _,
+            since_ms: _,
+            until_ms: _,
+            port: _,
+        } = self;
+        [stanza, key, replay_digest, grant_id, reason]
+            .iter()
+            .any(|asked| asked.is_some())
+    }
 }
 
 // === impl Pushed ===

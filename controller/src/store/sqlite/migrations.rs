@@ -24,6 +24,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0003_host_words.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0004_event_words.sql"
+        )),
     ])
 }
 

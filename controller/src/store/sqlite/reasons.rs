@@ -1,0 +1,94 @@
+//! Why something happened, as events say it: each text once, and found by its beginning.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// What of a reason is searched; the whole is in the event's body.
+const TEXT_BYTES_MAX: usize = 120;
+
+/// The number of a reason; `None` for none.
+pub(super) fn number(
+    connection: &Connection,
+    reason: &str,
+) -> Result<Option<i64>, rusqlite::Error> {
+    let text = beginning(reason);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let found = connection
+        .prepare_cached("SELECT id FROM event_reasons WHERE text = ?1")?
+        .query_row([text], |row| row.get(0))
+        .optional()?;
+    match found {
+        Some(number) => Ok(Some(number)),
+        None => connection
+            .prepare_cached("INSERT INTO event_reasons (text) VALUES (?1)")?
+            .insert([text])
+            .map(Some),
+    }
+}
+
+/// The numbers of reasons that begin so; at most `limit`.
+pub(super) fn beginning_with(
+    connection: &Connection,
+    text: &str,
+    limit: usize,
+) -> Result<Vec<i64>, rusqlite::Error> {
+    let (low, high) = range(text);
+    let mut statement = connection.prepare_cached(
+        "SELECT id FROM event_reasons WHERE text >= ?1 AND text < ?2 ORDER BY text LIMIT ?3",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let numbers = statement.query_map(params![low, high, limit], |row| row.get(0))?;
+    numbers.collect()
+}
+
+/// From the first text that begins so to the first one after them.
+pub(super) fn range(text: &str) -> (String, String) {
+    let low = beginning(text).to_owned();
+    let high = format!("{low}{}", char::MAX);
+    (low, high)
+}
+
+fn beginning(reason: &str) -> &str {
+    let end = reason.floor_char_boundary(TEXT_BYTES_MAX);
+    reason.get(..end).unwrap_or(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::migrations::apply(&mut connection).unwrap();
+        connection
+    }
+
+    #[test]
+    fn a_reason_is_kept_once_and_found_by_its_beginning() {
+        let connection = database();
+        let keep = |reason: &str| number(&connection, reason).unwrap();
+        let stale = keep("stale: sent 200 s ago");
+        let denied = keep("denied: port tcp/23");
+
+        assert_eq!(keep(""), None);
+        assert_eq!(keep("stale: sent 200 s ago"), stale);
+        let found = |text: &str| beginning_with(&connection, text, 10).unwrap();
+        assert_eq!(found("stale"), [stale.unwrap()]);
+        assert_eq!(found("denied: port tcp/23"), [denied.unwrap()]);
+        assert_eq!(found("").len(), 2);
+        assert_eq!(found("t"), [0; 0]);
+    }
+
+    #[test]
+    fn a_long_reason_is_found_by_the_whole_of_it() {
+        let connection = database();
+        let long = "ß".repeat(500);
+        let kept = number(&connection, &long).unwrap();
+
+        assert_eq!(
+            beginning_with(&connection, &long, 10).unwrap(),
+            [kept.unwrap()]
+        );
+    }
+}

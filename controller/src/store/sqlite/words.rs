@@ -1,0 +1,182 @@
+//! The younger indexes of the log: stanza, key, reason, digest and grant.
+//!
+//! They are filled beside the log and not with it, some thousand events at a time in the order of
+//! their numbers: a sorted lot costs a fraction of what its events would cost one by one, and what
+//! is pushed need not wait for it. A question that needs them has them brought up to date first.
+
+use fleet::EventRecord;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params};
+
+use super::columns::Columns;
+use super::reasons;
+use crate::store::error::StoreError;
+
+/// Events indexed in one transaction: some tens of milliseconds.
+pub(in crate::store) const LOT: u32 = 2_000;
+/// Of a digest or a grant, bytes that are indexed.
+const ID_BYTES: usize = 8;
+
+/// What `event_words` knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Word {
+    Stanza = 1,
+    Key = 2,
+    Reason = 3,
+}
+
+/// What `event_ids` knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Id {
+    Digest = 1,
+    Grant = 2,
+}
+
+/// What of one event is indexed.
+struct Event {
+    id: i64,
+    at_ms: i64,
+    words: [(Word, Value); 3],
+    ids: [(Id, Value); 2],
+}
+
+/// The newest event of the log; 0 for none.
+pub(in crate::store) fn newest(connection: &Connection) -> Result<i64, StoreError> {
+    let newest = connection
+        .prepare_cached("SELECT ifnull(max(id), 0) FROM events")?
+        .query_row([], |row| row.get(0))?;
+    Ok(newest)
+}
+
+/// The newest event that is indexed; 0 for none.
+pub(in crate::store) fn end(connection: &Connection) -> Result<i64, StoreError> {
+    let end = connection
+        .prepare_cached("SELECT event FROM event_words_end")?
+        .query_row([], |row| row.get(0))?;
+    Ok(end)
+}
+
+/// Indexes the next at most `limit` events, and says up to which all are.
+pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64, StoreError> {
+    let begin = end(connection)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT id, at_ms, stanza, key, replay_digest, grant_id, seq, body, stored_at_ms
+         FROM events WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![begin, limit])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.push(Event::read(connection, row)?);
+    }
+    let Some(last) = events.last() else {
+        return Ok(begin);
+    };
+    let end = last.id;
+    insert_words(connection, &events)?;
+    insert_ids(connection, &events)?;
+    connection
+        .prepare_cached("UPDATE event_words_end SET event = ?1")?
+        .execute([end])?;
+    Ok(end)
+}
+
+/// What of a digest or a grant's id is indexed.
+pub(super) fn beginning(value: Value) -> Value {
+    match value {
+        Value::Blob(mut bytes) => {
+            bytes.truncate(ID_BYTES);
+            Value::Blob(bytes)
+        }
+        other @ (Value::Null | Value::Integer(_) | Value::Real(_) | Value::Text(_)) => other,
+    }
+}
+
+// === impl Event ===
+
+impl Event {
+    fn read(connection: &Connection, row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        let record = EventRecord {
+            seq: row.get::<_, i64>(6)?.cast_unsigned(),
+            body: row.get(7)?,
+            ..EventRecord::default()
+        };
+        let columns = Columns::of(&record, row.get::<_, i64>(8)?.cast_unsigned());
+        let reason = reasons::number(connection, &columns.event.reason)?;
+        Ok(Self {
+            id: row.get(0)?,
+            at_ms: row.get(1)?,
+            words: [
+                (Word::Stanza, row.get(2)?),
+                (Word::Key, row.get(3)?),
+                (Word::Reason, reason.map_or(Value::Null, Value::Integer)),
+            ],
+            ids: [
+                (Id::Digest, beginning(row.get(4)?)),
+                (Id::Grant, beginning(row.get(5)?)),
+            ],
+        })
+    }
+}
+
+fn insert_words(connection: &Connection, events: &[Event]) -> Result<(), rusqlite::Error> {
+    let words = events.iter().flat_map(|event| {
+        let words = event.words.iter();
+        words.map(move |(what, value)| (*what as i64, value, event.at_ms, event.id))
+    });
+    let mut words: Vec<_> = words
+        .filter(|(_, value, ..)| **value != Value::Null)
+        .collect();
+    words.sort_by(|one, other| {
+        (one.0, order(one.1), one.2, one.3).cmp(&(other.0, order(other.1), other.2, other.3))
+    });
+    let mut insert =
+        connection.prepare_cached("INSERT OR IGNORE INTO event_words VALUES (?1, ?2, ?3, ?4)")?;
+    for (what, value, at_ms, event) in words {
+        insert.execute(params![what, value, at_ms, event])?;
+    }
+    Ok(())
+}
+
+fn insert_ids(connection: &Connection, events: &[Event]) -> Result<(), rusqlite::Error> {
+    let ids = events.iter().flat_map(|event| {
+        let ids = event.ids.iter();
+        ids.map(move |(what, value)| (event.id >> 16, *what as i64, value, event.id))
+    });
+    let mut ids: Vec<_> = ids
+        .filter(|(_, _, value, _)| **value != Value::Null)
+        .collect();
+    ids.sort_by(|one, other| {
+        (one.0, one.1, order(one.2), one.3).cmp(&(other.0, other.1, order(other.2), other.3))
+    });
+    let mut insert =
+        connection.prepare_cached("INSERT OR IGNORE INTO event_ids VALUES (?1, ?2, ?3, ?4)")?;
+    for (part, what, value, event) in ids {
+        insert.execute(params![part, what, value, event])?;
+    }
+    Ok(())
+}
+
+/// Some order that is the engine's for values of one type.
+fn order(value: &Value) -> (i64, &[u8]) {
+    match value {
+        Value::Null | Value::Real(_) => (0, &[]),
+        Value::Integer(number) => (*number, &[]),
+        Value::Text(text) => (0, text.as_bytes()),
+        Value::Blob(bytes) => (1, bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_indexed_by_its_beginning_and_a_text_whole() {
+        let blob = |bytes: &[u8]| Value::Blob(bytes.to_vec());
+        let text = Value::Text("not hexadecimal".to_owned());
+
+        assert_eq!(beginning(blob(&[7; 32])), blob(&[7; 8]));
+        assert_eq!(beginning(blob(&[7; 3])), blob(&[7; 3]));
+        assert_eq!(beginning(text.clone()), text);
+    }
+}
