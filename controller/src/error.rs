@@ -4,6 +4,7 @@ use fleet::{Role, UnknownRole};
 use tokio::task::JoinError;
 
 use crate::access::peer::CertificateTime;
+use crate::app::policy::BecomesPublic;
 use crate::random::NoRandomness;
 use crate::store::error::StoreError;
 
@@ -96,6 +97,9 @@ pub enum Error {
         /// What is in force.
         current: u64,
     },
+    /// It would make public what is hidden, and nobody said that this is meant.
+    #[error("nothing was changed: this would make hidden ports public: {0}")]
+    BecomesPublic(BecomesPublic),
     /// The policy has mistakes, all of them named.
     #[error("invalid policy\n{0}")]
     InvalidPolicy(policy::InvalidPolicy),
@@ -154,6 +158,8 @@ pub(crate) enum Remedy {
     ChooseAnother,
     /// Ask for less at once.
     AskLess,
+    /// Ask again, and say that it is meant.
+    Confirm,
     /// Correct the request.
     Correct,
     /// Ask for something that exists.
@@ -200,6 +206,7 @@ impl Error {
             Self::NameTaken { .. } => Remedy::ChooseAnother,
             Self::NotFound { .. } => Remedy::LookElsewhere,
             Self::StaleBase { .. } => Remedy::StartOver,
+            Self::BecomesPublic(_) => Remedy::Confirm,
             Self::Random(_) | Self::Certificate(_) | Self::Store(_) | Self::Task(_) => {
                 Remedy::ReadTheLog
             }

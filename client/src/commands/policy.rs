@@ -3,6 +3,7 @@
 mod apply;
 mod check;
 mod diff;
+mod exposure;
 mod generation;
 mod history;
 mod render;

@@ -40,7 +40,7 @@ pub fn requirement(path: &str) -> Option<Requirement> {
 
         "/postern.v1.Audit/ListEvents" => Permission::Audit,
 
-        "/postern.v1.Directory/Sync" => Permission::SyncDirectory,
+        "/postern.v1.Directory/Sync" | "/postern.v1.Directory/WhoAmI" => Permission::SyncDirectory,
 
         _ => return None,
     };

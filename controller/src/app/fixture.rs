@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::enroll::Joiner;
-use super::policy::Draft;
+use super::policy::{Draft, Public};
 use super::{policy, tokens};
 use crate::access::caller::{Call, Caller, RequestId};
 use crate::access::limits::RateLimits;
@@ -113,7 +113,15 @@ impl Fleet {
 
     pub(super) async fn apply(&self, base: u64, text: &str) -> Result<policy::Applied, Error> {
         let based = (base, "because".to_owned());
-        policy::apply(&self.context, &root(), draft(text), based, NOW).await
+        policy::apply(
+            &self.context,
+            &root(),
+            draft(text),
+            based,
+            Public::Allowed,
+            NOW,
+        )
+        .await
     }
 
     /// Reasons of the controller's own events, oldest first.

@@ -1,5 +1,7 @@
 //! Policy: from an operator's text to a stored generation, and looking at what is stored.
 
+mod exposure;
+
 use std::collections::BTreeSet;
 
 use fleet::{EventKind, Role};
@@ -14,6 +16,9 @@ use crate::rollout::InForce;
 use crate::store::model::{ApplyOutcome, Generation, Member, NewPolicy};
 use crate::targets::{Target, Targets, facts};
 use crate::timestamp::Timestamp;
+
+use exposure::Before;
+pub(crate) use exposure::{BecomesPublic, HostExposure, Public};
 
 const HISTORY_DEFAULT: u32 = 100;
 
@@ -33,6 +38,8 @@ pub(crate) struct Applied {
     /// Hosts whose text changed, sorted.
     pub(crate) changed_hosts: Vec<String>,
     pub(crate) warnings: Vec<String>,
+    /// What becomes public and what becomes hidden.
+    pub(crate) exposure: Vec<HostExposure>,
 }
 
 /// What a text would change.
@@ -42,6 +49,8 @@ pub(crate) struct Difference {
     pub(crate) base_generation: u64,
     pub(crate) hosts: Vec<HostDifference>,
     pub(crate) warnings: Vec<String>,
+    /// What would become public and what would become hidden.
+    pub(crate) exposure: Vec<HostExposure>,
 }
 
 /// Stanzas that come to a host, leave it, or change on it.
@@ -74,12 +83,18 @@ pub(crate) async fn apply(
     caller: &Caller,
     draft: Draft,
     (base, message): (u64, String),
+    public: Public,
     now: Timestamp,
 ) -> Result<Applied, Error> {
     check::at_most("message", &message, check::MESSAGE_BYTES_MAX)?;
     let Draft { text, file } = draft;
     let policy = parse(file, &text).await?;
-    let warnings = warnings(context, &policy);
+    let current = context.store.current_generation().await?;
+    if base != current {
+        return Err(Error::StaleBase { base, current });
+    }
+    let Planned { exposure, warnings } = plan(context, base, &policy).await?;
+    exposure::permit(&exposure, public)?;
     let new = new_policy(caller, text, &policy, message, now);
     let generation = match context.store.apply_policy(base, new).await? {
         ApplyOutcome::Applied { generation } => generation,
@@ -90,6 +105,7 @@ pub(crate) async fn apply(
         generation,
         changed_hosts: context.rollout.targets().changed_at(generation),
         warnings,
+        exposure,
     })
 }
 
@@ -99,11 +115,15 @@ pub(crate) async fn rollback(
     context: &Context,
     caller: &Caller,
     (to, message): (u64, String),
+    public: Public,
     now: Timestamp,
 ) -> Result<Applied, Error> {
     check::at_most("message", &message, check::MESSAGE_BYTES_MAX)?;
     let text = stored_text(context, to).await?;
     let policy = parse(format!("generation {to}"), &text).await?;
+    let current = context.store.current_generation().await?;
+    let Planned { exposure, warnings } = plan(context, current, &policy).await?;
+    exposure::permit(&exposure, public)?;
     let mut new = new_policy(caller, text, &policy, message, now);
     new.event.reason = format!("rollback to {to}: {}", new.message);
     new.rollback_of = to;
@@ -112,15 +132,17 @@ pub(crate) async fn rollback(
     Ok(Applied {
         generation,
         changed_hosts: context.rollout.targets().changed_at(generation),
-        warnings: Vec::new(),
+        warnings,
+        exposure,
     })
 }
 
 /// Which hosts and stanzas another text would change.
 pub(crate) async fn diff(context: &Context, draft: Draft) -> Result<Difference, Error> {
     let new = parse(draft.file, &draft.text).await?;
-    let warnings = warnings(context, &new);
     let in_force = context.rollout.in_force();
+    let current = context.store.current_generation().await?;
+    let Planned { exposure, warnings } = plan(context, current, &new).await?;
     let now = context.rollout.targets();
     let then = context.rollout.try_out(new.clone()).await?;
     let difference = policy::diff(&in_force.policy, &new);
@@ -134,6 +156,7 @@ pub(crate) async fn diff(context: &Context, draft: Draft) -> Result<Difference, 
         base_generation: in_force.generation,
         hosts: changes,
         warnings,
+        exposure,
     })
 }
 
@@ -229,6 +252,39 @@ async fn publish(
     tracing::info!(operator = caller.name, generation, stanzas, "policy stored");
     let parsed = InForce { generation, policy };
     context.rollout.publish(Some(parsed)).await
+}
+
+/// What another policy would mean.
+#[derive(Debug)]
+struct Planned {
+    exposure: Vec<HostExposure>,
+    warnings: Vec<String>,
+}
+
+/// What `new` means on top of generation `base`.
+async fn plan(context: &Context, base: u64, new: &Policy) -> Result<Planned, Error> {
+    let hosts = exposure::hosts(context).await?;
+    let in_force = context.rollout.in_force();
+    let other = if base == in_force.generation {
+        None
+    } else {
+        let text = stored_text(context, base).await?;
+        // A text of another version may be one that this one does not read.
+        Some(parse(String::new(), &text).await.ok())
+    };
+    let before = match &other {
+        None => Before::Policy(&in_force.policy),
+        Some(Some(policy)) => Before::Policy(policy),
+        Some(None) => Before::Unread,
+    };
+    let exposure = exposure::between(&hosts, &before, new);
+    let is_user = |name: &str| {
+        let user = context.roster.find(Role::User, name);
+        user.is_some_and(|user| !user.banned)
+    };
+    let mut warnings = warnings(context, new);
+    warnings.extend(exposure::doubts(&hosts, &exposure, new, is_user));
+    Ok(Planned { exposure, warnings })
 }
 
 /// The parser's warnings, and those that need to know the fleet.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use fleet::wire;
-use fleet::wire::{DirectoryBody, DirectoryHost, SyncRequest, SyncResponse};
+use fleet::wire::{
+    DirectoryBody, DirectoryHost, SyncRequest, SyncResponse, WhoAmIRequest, WhoAmIResponse,
+};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::caller;
+use super::{call, caller};
 use crate::app::directory::{Directory, Entry, directory};
 use crate::clock;
 use crate::context::Context;
@@ -40,9 +42,15 @@ impl wire::directory_server::Directory for DirectoryService {
 
     async fn who_am_i(
         &self,
-        _: Request<wire::WhoAmIRequest>,
-    ) -> Result<Response<wire::WhoAmIResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<WhoAmIRequest>,
+    ) -> Result<Response<WhoAmIResponse>, Status> {
+        let user = caller(&request)?;
+        let from = call(&request)?.peer.map(|peer| peer.to_canonical());
+        let WhoAmIRequest {} = request.into_inner();
+        Ok(Response::new(WhoAmIResponse {
+            address: from.map(|from| from.to_string()).unwrap_or_default(),
+            name: user.name,
+        }))
     }
 }
 

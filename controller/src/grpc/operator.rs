@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::policy::PortSet;
 use fleet::Role;
 use fleet::wire::operator_server::Operator;
 use fleet::wire::{
     ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, Commands,
-    CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse, Generation,
-    Host, HostChange, ListHostsRequest, ListHostsResponse, PolicyHistoryRequest,
+    CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse, ExposureChange,
+    Generation, Host, HostChange, ListHostsRequest, ListHostsResponse, PolicyHistoryRequest,
     PolicyHistoryResponse, RenderPolicyRequest, RenderPolicyResponse, RollbackPolicyRequest,
     RollbackPolicyResponse, ShowHostRequest, ShowHostResponse, ShowPolicyRequest,
     ShowPolicyResponse,
@@ -18,7 +19,9 @@ use zeroize::Zeroizing;
 
 use super::caller;
 use crate::app::hosts::HostView;
-use crate::app::policy::{Applied, Difference, Draft, HostDifference, Rendered, Shown};
+use crate::app::policy::{
+    Applied, Difference, Draft, HostDifference, HostExposure, Public, Rendered, Shown,
+};
 use crate::app::tokens::NewToken;
 use crate::app::{hosts, members, policy, tokens};
 use crate::clock;
@@ -109,6 +112,7 @@ impl Operator for OperatorService {
             base_generation,
             message,
             file,
+            allow_public,
             ..
         } = request.into_inner();
         let draft = Draft {
@@ -120,12 +124,21 @@ impl Operator for OperatorService {
             generation,
             changed_hosts,
             warnings,
-        } = policy::apply(&self.context, &operator, draft, based, clock::now()).await?;
+            exposure,
+        } = policy::apply(
+            &self.context,
+            &operator,
+            draft,
+            based,
+            public(allow_public),
+            clock::now(),
+        )
+        .await?;
         Ok(Response::new(ApplyPolicyResponse {
             generation,
             changed_hosts,
             warnings,
-            exposure: Vec::new(),
+            exposure: exposure.into_iter().map(exposure_change).collect(),
         }))
     }
 
@@ -142,12 +155,13 @@ impl Operator for OperatorService {
             base_generation,
             hosts,
             warnings,
+            exposure,
         } = policy::diff(&self.context, draft).await?;
         Ok(Response::new(DiffPolicyResponse {
             base_generation,
             hosts: hosts.into_iter().map(host_change).collect(),
             warnings,
-            exposure: Vec::new(),
+            exposure: exposure.into_iter().map(exposure_change).collect(),
         }))
     }
 
@@ -182,14 +196,23 @@ impl Operator for OperatorService {
         let RollbackPolicyRequest {
             generation,
             message,
+            allow_public,
             ..
         } = request.into_inner();
         let to = (generation, message);
-        let applied = policy::rollback(&self.context, &operator, to, clock::now()).await?;
+        let applied = policy::rollback(
+            &self.context,
+            &operator,
+            to,
+            public(allow_public),
+            clock::now(),
+        )
+        .await?;
         Ok(Response::new(RollbackPolicyResponse {
             generation: applied.generation,
             changed_hosts: applied.changed_hosts,
-            exposure: Vec::new(),
+            exposure: applied.exposure.into_iter().map(exposure_change).collect(),
+            warnings: applied.warnings,
         }))
     }
 
@@ -312,6 +335,24 @@ fn host(view: HostView) -> Host {
             Some(false) => Commands::Off,
             Some(true) => Commands::On,
         }),
+    }
+}
+
+fn public(allow: bool) -> Public {
+    if allow {
+        Public::Allowed
+    } else {
+        Public::Refused
+    }
+}
+
+fn exposure_change(change: HostExposure) -> ExposureChange {
+    let HostExposure { host, exposure } = change;
+    let texts = |ports: &PortSet| ports.iter().map(|port| port.to_string()).collect();
+    ExposureChange {
+        host,
+        becomes_public: texts(&exposure.becomes_public),
+        becomes_hidden: texts(&exposure.becomes_hidden),
     }
 }
 

@@ -12,6 +12,8 @@ impl From<Error> for Status {
             Remedy::Authenticate => Self::unauthenticated(message),
             Remedy::AskForPermission => Self::permission_denied(message),
             Remedy::ComeBack => Self::unavailable(message),
+            // The one code that no other error has, so that clients know what to suggest.
+            Remedy::Confirm => Self::out_of_range(message),
             Remedy::Wait | Remedy::AskLess => Self::resource_exhausted(message),
             Remedy::Correct => Self::invalid_argument(message),
             Remedy::ChooseAnother => Self::already_exists(message),

@@ -5,8 +5,8 @@ use std::process::Command;
 use fleet::Role;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
-    DiffPolicyRequest, DirectoryBody, ListHostsRequest, PolicyHistoryRequest, RenderPolicyRequest,
-    RollbackPolicyRequest, ShowPolicyRequest, SyncRequest,
+    ApplyPolicyRequest, DiffPolicyRequest, DirectoryBody, ListHostsRequest, PolicyHistoryRequest,
+    RenderPolicyRequest, RollbackPolicyRequest, ShowPolicyRequest, SyncRequest, WhoAmIRequest,
 };
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -313,6 +313,23 @@ async fn a_user_gets_a_directory_that_openssl_finds_signed_by_the_fleet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_told_from_which_address_she_comes_and_nobody_else_is() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    let user = fleet.join(Role::User, "mbr").await;
+
+    let told = user.directory().who_am_i(WhoAmIRequest {}).await.unwrap();
+    let refused = operator.directory().who_am_i(WhoAmIRequest {}).await;
+
+    let told = told.into_inner();
+    assert_eq!(
+        (told.address.as_str(), told.name.as_str()),
+        ("127.0.0.1", "mbr")
+    );
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_session_of_a_host_ends_the_first() {
     let fleet = Fleet::start().await;
     let operator = fleet.join(Role::Operator, "root").await;
@@ -326,4 +343,30 @@ async fn a_second_session_of_a_host_ends_the_first() {
     assert!(matches!(next(&mut second).await, Kind::Policy(_)));
     let ended = crate::support::patiently(first.message()).await;
     assert!(matches!(ended, Ok(None) | Err(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn un_protecting_is_refused_on_the_wire_and_named_until_it_is_said_to_be_meant() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    fleet.join(Role::Host, "web-1").await;
+    let hidden = operator.apply(0, "PROTECT tcp/22\n").await.unwrap();
+    let meant = ApplyPolicyRequest {
+        base_generation: 1,
+        message: "public again".to_owned(),
+        allow_public: true,
+        ..ApplyPolicyRequest::default()
+    };
+
+    let refused = operator.apply(1, "").await.unwrap_err();
+    let mut rpc = operator.operator();
+    let diff = rpc.diff_policy(DiffPolicyRequest::default()).await;
+    let diff = diff.unwrap().into_inner();
+    let applied = operator.operator().apply_policy(meant).await.unwrap();
+
+    assert_eq!(hidden.exposure[0].becomes_hidden, ["tcp/22"]);
+    assert_eq!(refused.code(), Code::OutOfRange);
+    assert!(refused.message().contains("tcp/22 on web-1"), "{refused:?}");
+    assert_eq!(diff.exposure[0].becomes_public, ["tcp/22"]);
+    assert_eq!(applied.into_inner().exposure, diff.exposure);
 }

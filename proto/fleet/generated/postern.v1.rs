@@ -2295,6 +2295,8 @@ pub struct RollbackPolicyResponse {
     pub changed_hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "3")]
     pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
+    #[prost(string, repeated, tag = "4")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenderPolicyRequest {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
-use spa::{ExchangePublic, ProtoPort};
+use spa::ExchangePublic;
 
 use crate::host::HostFacts;
 use crate::policy::Policy;
@@ -40,18 +40,11 @@ pub fn compile(
     host: &HostFacts,
     users: &BTreeMap<String, ExchangePublic>,
 ) -> HostPolicy {
-    let selected = || policy.stanzas.iter().filter(|stanza| stanza.selects(host));
     let mut printer = Printer::new(Secrets::Show);
     let mut stanzas = 0;
 
-    let protect: Vec<ProtoPort> = policy
-        .protect
-        .iter()
-        .chain(selected().flat_map(|stanza| stanza.protect.iter()))
-        .collect();
-    printer.protect(&protect.into_iter().collect());
-
-    for stanza in selected() {
+    printer.protect(&policy.hides_on(host));
+    for stanza in policy.stanzas.iter().filter(|stanza| stanza.selects(host)) {
         match &stanza.key {
             StanzaKey::Static(_) | StanzaKey::User { .. } => {
                 printer.stanza(stanza, Scope::ForHost(None));

@@ -16,6 +16,7 @@
 mod compile;
 mod dialect;
 mod diff;
+mod exposure;
 mod host;
 mod judge;
 mod keyword;
@@ -37,6 +38,7 @@ mod properties;
 pub use compile::{HostPolicy, compile};
 pub use dialect::Dialect;
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
+pub use exposure::Exposure;
 pub use host::{HostFacts, InvalidSelector, Selector};
 pub use judge::{Ask, Denied, HostSettings, Permit, Permitted, SpaPort};
 pub use mistake::{InvalidPolicy, Mistake};

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use fleet::wire::ApplyPolicyRequest;
-use tonic::Code;
 
+use super::exposure::{self, Done};
 use super::generation::{changed, current_generation};
 use crate::connection::{Connection, ask};
 use crate::context::Context;
@@ -14,7 +14,10 @@ use crate::policy_file::PolicyFile;
 /// Make a policy file the policy of the fleet
 ///
 /// The file is checked here, its includes are resolved here, and it goes to the controller over TLS
-/// only. It is refused when the policy has changed since this profile last saw it.
+/// only. It is refused when the policy has changed since this profile last saw it, and, without
+/// --allow-public, when it would make a hidden port public on any host.
+///
+/// JSON fields: generation, changed_hosts, exposure (host, becomes_public, becomes_hidden), warnings.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -31,6 +34,14 @@ pub(crate) struct ApplyArgs {
     /// Generation that the file is based on [default: the one this profile saw last]
     #[arg(long, value_name = "N")]
     base: Option<u64>,
+
+    /// Make ports public that are hidden now, where the file does that
+    #[arg(long)]
+    allow_public: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
@@ -48,25 +59,27 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
             base_generation,
             message: args.message,
             file: file.name.clone(),
+            allow_public: args.allow_public,
             ..ApplyPolicyRequest::default()
         }))
         .await
-        .map_err(|status| {
-            let stale = matches!(status.code(), Code::Aborted | Code::FailedPrecondition);
-            let error = connection.refused_policy(status);
-            if stale {
-                error.with_hint(
-                    "look at what changed with `postern policy diff FILE`, then apply again",
-                )
-            } else {
-                error
-            }
-        })?
+        .map_err(|status| exposure::refused(&connection, status))?
         .into_inner();
     for warning in &applied.warnings {
         context.ui.warn(warning);
     }
     context.profile.saw_generation(applied.generation)?;
+    if args.json {
+        return context.ui.json(&Done {
+            generation: applied.generation,
+            changed_hosts: &applied.changed_hosts,
+            exposure: exposure::rows(&applied.exposure),
+            warnings: &applied.warnings,
+        });
+    }
+    for sentence in exposure::sentences(&applied.exposure) {
+        context.ui.say(sentence)?;
+    }
     context.ui.say(format_args!(
         "Applied {} as generation {}; {}.",
         file.stanzas(),

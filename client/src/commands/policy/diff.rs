@@ -7,6 +7,7 @@ use serde::Serialize;
 use similar::TextDiff;
 use tonic::Code;
 
+use super::exposure;
 use super::generation::changed;
 use crate::connection::{Connection, ask};
 use crate::context::{Context, Listing};
@@ -17,7 +18,10 @@ use crate::policy_file::PolicyFile;
 ///
 /// Nothing is stored. Keys are redacted; a host whose keys change is named all the same.
 ///
-/// JSON fields of a host: host, added, removed, changed (names of stanzas).
+/// What strangers reach is said in words: what becomes public, and what becomes hidden.
+///
+/// JSON fields of a host: host, added, removed, changed (names of stanzas), becomes_public,
+/// becomes_hidden (ports).
 #[derive(clap::Args, Debug)]
 pub(crate) struct DiffArgs {
     /// Policy file, or `-` for standard input
@@ -33,6 +37,8 @@ struct Row<'a> {
     added: &'a [String],
     removed: &'a [String],
     changed: &'a [String],
+    becomes_public: &'a [String],
+    becomes_hidden: &'a [String],
 }
 
 pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
@@ -52,19 +58,34 @@ pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
         context.ui.warn(warning);
     }
     context.profile.saw_generation(plan.base_generation)?;
+    let mut exposed = exposure::by_host(&plan.exposure);
     if args.listing.json {
-        return plan.hosts.iter().try_for_each(|change| {
+        plan.hosts.iter().try_for_each(|change| {
             let HostChange {
                 host,
                 added,
                 removed,
                 changed,
             } = change;
+            let exposure = exposed.remove(host.as_str()).unwrap_or_default();
             context.ui.json(&Row {
                 host,
                 added,
                 removed,
                 changed,
+                becomes_public: exposure.becomes_public,
+                becomes_hidden: exposure.becomes_hidden,
+            })
+        })?;
+        // None is left where the controller reads the policy in force.
+        return exposed.into_values().try_for_each(|left| {
+            context.ui.json(&Row {
+                host: left.host,
+                added: &[],
+                removed: &[],
+                changed: &[],
+                becomes_public: left.becomes_public,
+                becomes_hidden: left.becomes_hidden,
             })
         });
     }
@@ -78,6 +99,9 @@ pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
     context.ui.text(&lines)?;
     for change in &plan.hosts {
         context.ui.say(host_line(change))?;
+    }
+    for sentence in exposure::sentences(&plan.exposure) {
+        context.ui.say(sentence)?;
     }
     let hosts: Vec<String> = plan.hosts.into_iter().map(|change| change.host).collect();
     context.ui.say(format_args!(

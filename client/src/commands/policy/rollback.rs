@@ -2,12 +2,17 @@
 
 use fleet::wire::RollbackPolicyRequest;
 
+use super::exposure::{self, Done};
 use super::generation::changed;
 use crate::connection::{Connection, ask};
 use crate::context::Context;
 use crate::error::Result;
 
 /// Bring back the text of an older generation, as a new one
+///
+/// Without --allow-public it is refused when it would make a hidden port public on any host.
+///
+/// JSON fields: those of `postern policy apply`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct RollbackArgs {
     /// Generation to bring back, as `postern policy history` numbers it
@@ -17,6 +22,14 @@ pub(crate) struct RollbackArgs {
     /// Why, for the history [default: rollback to generation N]
     #[arg(short = 'm', long, value_name = "WHY")]
     message: Option<String>,
+
+    /// Make ports public that are hidden now, where the old text does that
+    #[arg(long)]
+    allow_public: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
@@ -29,12 +42,27 @@ pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
         .rollback_policy(ask(RollbackPolicyRequest {
             generation: args.generation,
             message,
+            allow_public: args.allow_public,
             ..RollbackPolicyRequest::default()
         }))
         .await
-        .map_err(|status| connection.refused(status))?
+        .map_err(|status| exposure::refused(&connection, status))?
         .into_inner();
     context.profile.saw_generation(done.generation)?;
+    for warning in &done.warnings {
+        context.ui.warn(warning);
+    }
+    if args.json {
+        return context.ui.json(&Done {
+            generation: done.generation,
+            changed_hosts: &done.changed_hosts,
+            exposure: exposure::rows(&done.exposure),
+            warnings: &done.warnings,
+        });
+    }
+    for sentence in exposure::sentences(&done.exposure) {
+        context.ui.say(sentence)?;
+    }
     context.ui.say(format_args!(
         "Brought back generation {} as generation {}; {}.",
         args.generation,

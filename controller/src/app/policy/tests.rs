@@ -1,5 +1,6 @@
 use super::*;
-use crate::app::fixture::{Fleet, NOW, draft, root};
+use crate::app::fixture::{Fleet, NOW, caller, draft, root};
+use crate::store::model::{Acknowledgement, HostWord};
 
 const SSH: &str = "NAME ssh\nHOSTS name=web-1\nSOURCE ANY\nOPEN_PORTS tcp/22\n";
 const SHARED: &str = "NAME shared\nSOURCE ANY\nKEY a-rather-secret-thing\n\
@@ -72,8 +73,17 @@ async fn a_rollback_is_a_new_generation_with_the_old_text_and_says_so() {
     fleet.apply(1, "PROTECT tcp/443\n").await.unwrap();
 
     let to = (1, "mistake".to_owned());
-    let applied = rollback(&fleet.context, &root(), to, NOW).await.unwrap();
-    let unknown = rollback(&fleet.context, &root(), (9, String::new()), NOW).await;
+    let applied = rollback(&fleet.context, &root(), to, Public::Allowed, NOW)
+        .await
+        .unwrap();
+    let unknown = rollback(
+        &fleet.context,
+        &root(),
+        (9, String::new()),
+        Public::Allowed,
+        NOW,
+    )
+    .await;
 
     assert_eq!(applied.generation, 3);
     assert_eq!(show(&fleet.context, 3).await.unwrap().text, SSH);
@@ -152,7 +162,15 @@ async fn a_message_that_nobody_would_read_is_refused() {
     let fleet = fleet().await;
     let based = (0, "x".repeat(check::MESSAGE_BYTES_MAX + 1));
 
-    let refused = apply(&fleet.context, &root(), draft(SSH), based, NOW).await;
+    let refused = apply(
+        &fleet.context,
+        &root(),
+        draft(SSH),
+        based,
+        Public::Allowed,
+        NOW,
+    )
+    .await;
 
     assert!(
         matches!(
@@ -175,6 +193,147 @@ async fn a_policy_and_a_rollback_name_who_did_it_and_the_call() {
     assert_eq!(fleet.newest_is_by().await, by);
 
     let to = (1, "mistake".to_owned());
-    rollback(&fleet.context, &root(), to, NOW).await.unwrap();
+    rollback(&fleet.context, &root(), to, Public::Allowed, NOW)
+        .await
+        .unwrap();
     assert_eq!(fleet.newest_is_by().await, by);
+}
+
+// === what becomes public ===
+
+const HIDDEN: &str = "PROTECT tcp/22\n\nNAME web\nHOSTS name=web-1\nSOURCE ANY\nOPEN_PORTS tcp/22\n\
+                      PROTECT tcp/443\n";
+
+async fn apply_carefully(fleet: &Fleet, base: u64, text: &str) -> Result<Applied, Error> {
+    let based = (base, "because".to_owned());
+    apply(
+        &fleet.context,
+        &root(),
+        draft(text),
+        based,
+        Public::Refused,
+        NOW,
+    )
+    .await
+}
+
+fn said(exposure: &[HostExposure]) -> Vec<String> {
+    let line = |change: &HostExposure| {
+        let HostExposure { host, exposure } = change;
+        format!(
+            "{host} -{} +{}",
+            exposure.becomes_public, exposure.becomes_hidden
+        )
+    };
+    exposure.iter().map(line).collect()
+}
+
+#[tokio::test]
+async fn nothing_that_is_hidden_becomes_public_without_an_operators_word() {
+    let fleet = fleet().await;
+    let first = apply_carefully(&fleet, 0, HIDDEN).await.unwrap();
+    assert_eq!(
+        said(&first.exposure),
+        ["web-1 - +tcp/22,tcp/443", "web-2 - +tcp/22"]
+    );
+    for (text, named) in [
+        // The last line that hides, a selector with a mistake, a stanza that is gone, everything.
+        (
+            HIDDEN.replace("PROTECT tcp/22", ""),
+            "tcp/22 on web-1, web-2",
+        ),
+        (
+            HIDDEN.replace("name=web-1", "name=wbe-1"),
+            "tcp/443 on web-1",
+        ),
+        ("PROTECT tcp/22\n".to_owned(), "tcp/443 on web-1"),
+        (String::new(), "tcp/22 on web-1, web-2; tcp/443 on web-1"),
+    ] {
+        let refused = apply_carefully(&fleet, 1, &text).await.unwrap_err();
+
+        assert!(matches!(refused, Error::BecomesPublic(_)), "{refused:?}");
+        assert!(refused.to_string().contains(named), "{refused}");
+        assert_eq!(history(&fleet.context, 0).await.unwrap().len(), 1);
+    }
+
+    let applied = fleet.apply(1, "").await.unwrap();
+
+    assert_eq!(
+        said(&applied.exposure),
+        ["web-1 -tcp/22,tcp/443 +", "web-2 -tcp/22 +"]
+    );
+}
+
+#[tokio::test]
+async fn a_rollback_makes_nothing_public_without_an_operators_word_either() {
+    let fleet = fleet().await;
+    fleet.apply(0, "PROTECT tcp/22\n").await.unwrap();
+    fleet.apply(1, "PROTECT tcp/22, tcp/80\n").await.unwrap();
+    let by = root();
+    let to = |public| rollback(&fleet.context, &by, (1, String::new()), public, NOW);
+
+    let refused = to(Public::Refused).await.unwrap_err().to_string();
+    let done = to(Public::Allowed).await.unwrap();
+
+    assert!(refused.contains("tcp/80 on web-1, web-2"), "{refused}");
+    assert_eq!(done.generation, 3);
+    assert_eq!(said(&done.exposure), ["web-1 -tcp/80 +", "web-2 -tcp/80 +"]);
+}
+
+#[tokio::test]
+async fn what_a_host_hides_by_its_own_configuration_does_not_become_public() {
+    let fleet = fleet().await;
+    fleet.apply(0, "PROTECT tcp/22\n").await.unwrap();
+    let host = fleet.context.roster.find(Role::Host, "web-1").unwrap();
+    let word = HostWord {
+        protected_ports: vec!["tcp/22".to_owned(), "udp/53".to_owned()],
+        own_protected_ports: vec!["tcp/22".to_owned(), "udp/53".to_owned()],
+        ..HostWord::default()
+    };
+    let acknowledgement = Acknowledgement {
+        word,
+        ..Acknowledgement::default()
+    };
+    let caller = caller(&host);
+    hosts::acknowledge(&fleet.context, &caller, acknowledgement, NOW)
+        .await
+        .unwrap();
+
+    let difference = diff(&fleet.context, draft("PROTECT udp/53\n"))
+        .await
+        .unwrap();
+
+    assert_eq!(said(&difference.exposure), ["web-2 -tcp/22 +udp/53"]);
+}
+
+#[tokio::test]
+async fn an_apply_on_an_older_base_is_told_so_before_anything_else() {
+    let fleet = fleet().await;
+    fleet.apply(0, "PROTECT tcp/22\n").await.unwrap();
+
+    let refused = apply_carefully(&fleet, 0, "").await;
+
+    assert!(
+        matches!(refused, Err(Error::StaleBase { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_nobody_can_open_and_what_selects_nobody_is_warned_of() {
+    let fleet = fleet().await;
+    let text = "NAME ssh\nHOSTS name=web-1\nSOURCE ANY\nREQUIRE_USERNAME mbr\nOPEN_PORTS tcp/22\n\
+                PROTECT tcp/22, tcp/25\n\nNAME db\nHOSTS role=bd\nSOURCE ANY\nREQUIRE_USERNAME mbr\n\
+                OPEN_PORTS tcp/5432\nPROTECT tcp/5432\n";
+
+    let warnings = diff(&fleet.context, draft(text)).await.unwrap().warnings;
+
+    let has = |words: &str| warnings.iter().any(|warning| warning.contains(words));
+    assert!(has("tcp/25 becomes hidden on web-1"), "{warnings:?}");
+    assert!(!has("tcp/22 becomes hidden"), "{warnings:?}");
+    assert!(has("stanza db: its HOSTS select none"), "{warnings:?}");
+    let nobody = text.replace("REQUIRE_USERNAME mbr", "REQUIRE_USERNAME alice");
+    let warnings = diff(&fleet.context, draft(&nobody)).await.unwrap().warnings;
+    let has = |words: &str| warnings.iter().any(|warning| warning.contains(words));
+    assert!(has("tcp/22 becomes hidden on web-1"), "{warnings:?}");
 }

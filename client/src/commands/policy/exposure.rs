@@ -1,0 +1,122 @@
+//! What strangers reach after a change of policy, in words and in JSON.
+
+use std::collections::BTreeMap;
+
+use fleet::wire::ExposureChange;
+use serde::Serialize;
+use tonic::{Code, Status};
+
+use crate::connection::Connection;
+use crate::error::CommandError;
+
+/// What a change did, in JSON. The names are part of the interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Done<'a> {
+    pub(super) generation: u64,
+    pub(super) changed_hosts: &'a [String],
+    pub(super) exposure: Vec<Row<'a>>,
+    pub(super) warnings: &'a [String],
+}
+
+/// What strangers reach on a host, in JSON. The names are part of the interface.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Row<'a> {
+    pub(super) host: &'a str,
+    pub(super) becomes_public: &'a [String],
+    pub(super) becomes_hidden: &'a [String],
+}
+
+impl<'a> From<&'a ExposureChange> for Row<'a> {
+    fn from(change: &'a ExposureChange) -> Self {
+        let ExposureChange {
+            host,
+            becomes_public,
+            becomes_hidden,
+        } = change;
+        Self {
+            host,
+            becomes_public,
+            becomes_hidden,
+        }
+    }
+}
+
+pub(super) fn rows(changes: &[ExposureChange]) -> Vec<Row<'_>> {
+    changes.iter().map(Row::from).collect()
+}
+
+/// The rows, by host.
+pub(super) fn by_host(changes: &[ExposureChange]) -> BTreeMap<&str, Row<'_>> {
+    changes
+        .iter()
+        .map(|change| (change.host.as_str(), Row::from(change)))
+        .collect()
+}
+
+/// Sentences, one a line: what becomes public first.
+pub(super) fn sentences(changes: &[ExposureChange]) -> Vec<String> {
+    let with = |words: &'static str, ports: fn(&ExposureChange) -> &[String]| {
+        let some = changes
+            .iter()
+            .filter(move |change| !ports(change).is_empty());
+        some.map(move |change| format!("{}: {words}: {}", change.host, ports(change).join(", ")))
+    };
+    with("becomes public", |change| &change.becomes_public)
+        .chain(with("becomes hidden", |change| &change.becomes_hidden))
+        .collect()
+}
+
+/// What a refused change means to whoever made it.
+pub(super) fn refused(connection: &Connection, status: Status) -> CommandError {
+    let code = status.code();
+    let error = connection.refused_policy(status);
+    match code {
+        Code::Aborted | Code::FailedPrecondition => error
+            .with_hint("look at what changed with `postern policy diff FILE`, then apply again"),
+        Code::OutOfRange => error.with_hint(
+            "`postern policy diff FILE` says it host by host; if it is meant, add --allow-public",
+        ),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_becomes_public_is_said_before_what_becomes_hidden() {
+        let change = |host: &str, public: &[&str], hidden: &[&str]| ExposureChange {
+            host: host.to_owned(),
+            becomes_public: public.iter().map(|port| (*port).to_owned()).collect(),
+            becomes_hidden: hidden.iter().map(|port| (*port).to_owned()).collect(),
+        };
+
+        let said = sentences(&[
+            change("a", &[], &["udp/53"]),
+            change("b", &["tcp/22", "tcp/80"], &["tcp/443"]),
+        ]);
+
+        assert_eq!(
+            said,
+            [
+                "b: becomes public: tcp/22, tcp/80",
+                "a: becomes hidden: udp/53",
+                "b: becomes hidden: tcp/443",
+            ]
+        );
+    }
+}
