@@ -27,14 +27,18 @@
 //! remembered as one number, so that a clock that is set back cannot make a forgotten message new.
 
 mod archive;
+mod check;
 mod checkpoint;
 mod commit;
+mod disk;
 mod error;
 mod live_grants;
+mod place;
 mod preallocate;
 mod reader;
 mod records;
 mod replays;
+mod rescue;
 mod schema;
 mod start;
 mod version_1;
@@ -49,10 +53,13 @@ use rusqlite::Connection;
 pub use archive::FleetJournal;
 pub use error::JournalError;
 pub use live_grants::{FoundGrant, LiveGrant};
+pub use place::Loss;
 pub use reader::JournalReader;
 pub use start::{Floor, FloorReason, JournalOptions, Start};
 
+use check::Check;
 use checkpoint::Checkpointer;
+use place::Place;
 use replays::{Remembered, SeenBy};
 
 use crate::policies::PolicyText;
@@ -64,8 +71,19 @@ pub const FILE_NAME: &str = "journal.db";
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
+    options: JournalOptions,
     connection: Connection,
     checkpointer: Checkpointer,
+    place: Place,
+    check: Check,
+    /// What was found to be damaged, until it is mended.
+    damage: Option<Loss>,
+    /// It was found to be lost, and is to be written anew with the next commit.
+    is_lost: bool,
+    /// That it could not be written anew yet has been said.
+    is_losing: bool,
+    /// Why the last commit failed; `None` when it did not.
+    fault: Option<String>,
     epoch: String,
     last_seq: u64,
     chain: [u8; 32],
@@ -78,8 +96,8 @@ pub struct Journal {
     retention: Retention,
     #[cfg(test)]
     fails_commits: bool,
-    #[expect(dead_code, reason = "held, not used")]
-    lock: Flock<std::fs::File>,
+    /// Held for as long as the journal is ours.
+    lock: Option<Flock<std::fs::File>>,
 }
 
 /// How long events stay in the spool.
@@ -120,6 +138,11 @@ impl Journal {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Why nothing can be recorded now; `None` when it can.
+    pub fn fault(&self) -> Option<&str> {
+        self.fault.as_deref()
     }
 
     /// Position of the last event committed; 0 for none.
@@ -183,6 +206,11 @@ impl Journal {
 
     /// Forgets what may be forgotten by now. To be called every few seconds.
     pub fn tidy(&mut self, now: gate::Now) {
+        if let Some(finding) = self.check.finding() {
+            tracing::error!(path = %self.path.display(), finding, "the journal is damaged");
+            self.damage = Some(Loss::Damaged(self.path.clone()));
+        }
+        self.is_lost = self.damage.is_some() || self.place.look().is_some();
         if let Some(latest) = self.remembered.forget(now.wall_secs) {
             self.forgotten_secs = self.forgotten_secs.max(latest);
             self.staged.forget_through_secs = Some(latest);

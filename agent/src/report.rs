@@ -25,6 +25,9 @@ pub struct Report {
     pub journal_seq: u64,
     /// Whether the journal takes records.
     pub journal_writable: bool,
+    /// Why not.
+    #[serde(default)]
+    pub journal_fault: Option<String>,
     /// Where packets come from.
     pub captures: Vec<CaptureReport>,
     /// Everything that is counted, by name.

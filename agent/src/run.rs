@@ -198,7 +198,7 @@ fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
         },
         window: config.gate.ageing,
     };
-    let start = Journal::open(&options, now.wall_secs)?;
+    let start = Journal::open_or_begin_anew(&options, now.wall_secs)?;
     let before = start.floor.not_before_secs;
     match start.floor.why {
         FloorReason::Known => {}

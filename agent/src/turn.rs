@@ -161,7 +161,11 @@ impl GateThread {
             }
             let batch = self.engine.take_batch();
             let journal = &mut self.host.journal;
-            match batch.commit(|batch| write(journal, batch)) {
+            let written = batch.commit(|batch| {
+                journal.mend(now.wall_secs)?;
+                write(journal, batch)
+            });
+            match written {
                 Ok(committed) => {
                     self.note_commit();
                     committed.new_records().for_each(log::record);

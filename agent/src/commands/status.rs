@@ -92,6 +92,7 @@ fn text(report: &Report) -> String {
         grants_open,
         journal_seq,
         journal_writable,
+        journal_fault,
         captures,
         counters,
     } = report;
@@ -112,6 +113,9 @@ fn text(report: &Report) -> String {
         ", and cannot be written"
     };
     let _ = writeln!(lines, "journal      event {journal_seq}{note}");
+    if let Some(fault) = journal_fault {
+        let _ = writeln!(lines, "             {fault}");
+    }
     for capture in captures {
         let (name, dropped) = (&capture.name, capture.dropped);
         let _ = writeln!(lines, "capture      {name}, {dropped} packets lost");
@@ -138,6 +142,7 @@ mod tests {
             grants_open: 2,
             journal_seq: 99,
             journal_writable: false,
+            journal_fault: Some("the disk is full".to_owned()),
             captures: vec![CaptureReport {
                 name: "eth0".to_owned(),
                 dropped: 3,
@@ -151,6 +156,7 @@ generation   4, in force for 60 s
 rejected     generation 5
 grants open  2
 journal      event 99, and cannot be written
+             the disk is full
 capture      eth0, 3 packets lost
 received             12
 ";

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags};
 
-use super::error::{JournalError, cannot};
+use super::error::{JournalError, cannot, io};
 use super::schema::keep_log;
 
 /// After so many pages of 4 KiB a checkpoint is due: some 200 commits of one packet each.
@@ -129,11 +129,7 @@ impl Checkpointer {
             .name("checkpointer".to_owned())
             .stack_size(256 * 1024)
             .spawn(move || run(&name, &connection, &nudged, &shared))
-            .map_err(|cause| JournalError::Io {
-                doing: "start the checkpointer of",
-                path: path.to_owned(),
-                cause,
-            })?;
+            .map_err(io(path, "start the checkpointer of"))?;
         Ok(Self {
             path: path.to_owned(),
             nudges: Some(nudges),

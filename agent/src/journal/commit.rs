@@ -5,7 +5,7 @@ use fleet::{Event, EventRecord};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error::{JournalError, cannot};
-use super::{Journal, Retention, Staged, live_grants, records};
+use super::{Journal, Loss, Retention, Staged, live_grants, records};
 use crate::policies::{PolicyText, PolicyVersion};
 
 /// Digests that may wait; beyond, every packet is refused.
@@ -30,7 +30,8 @@ impl Journal {
             prune_events_before_ms,
             chain_version,
         } = &self.staged;
-        !(digests.is_empty() && events.is_empty() && opened.is_empty() && closed.is_empty())
+        self.is_lost
+            || !(digests.is_empty() && events.is_empty() && opened.is_empty() && closed.is_empty())
             || acknowledged.is_some()
             || forget_through_secs.is_some()
             || policy.is_some()
@@ -73,9 +74,10 @@ impl Journal {
             &mut head,
         );
         if let Err(cause) = written {
-            self.unstage_events();
-            return Err(cannot(&self.path, "write to")(cause));
+            let error = cannot(&self.path, "write to")(cause);
+            return Err(self.failed(error));
         }
+        self.fault = None;
         self.last_seq = head.last_seq;
         self.chain = head.chain;
         self.chain_version = head.version;
@@ -104,6 +106,16 @@ impl Journal {
         self.connection
             .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(cannot(&self.path, "close"))
+    }
+
+    /// Gives up what must not be there at the next attempt.
+    pub(super) fn failed(&mut self, error: JournalError) -> JournalError {
+        self.unstage_events();
+        if matches!(error, JournalError::Damaged { .. }) {
+            self.damage = Some(Loss::Damaged(self.path.clone()));
+        }
+        self.fault = Some(program::one_line(&error).to_string());
+        error
     }
 
     fn unstage_events(&mut self) {

@@ -1,6 +1,10 @@
 //! Why the journal cannot be used; always with the file's name, so that a person can look.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
+
+use super::disk;
+use super::place::Loss;
 
 /// Why the journal cannot be opened, read or written.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,18 @@ pub enum JournalError {
         #[source]
         cause: rusqlite::Error,
     },
+    /// The disk has no room, or takes nothing. `disk` says which one, and how much room there is.
+    #[error("cannot {doing} {path}: {disk}")]
+    Disk {
+        doing: &'static str,
+        path: PathBuf,
+        disk: String,
+        #[source]
+        cause: Box<dyn Error + Send + Sync>,
+    },
+    /// Taken away under the running agent, and not mended yet.
+    #[error(transparent)]
+    Lost(Loss),
     /// Made by a test only.
     #[error("made to fail")]
     Fault,
@@ -45,7 +61,12 @@ impl JournalError {
             Self::Newer { .. } => Some("install that version again, or use another --state"),
             Self::InUse { .. } => Some("stop the other agent, or use another --state"),
             Self::Io { .. } => Some("the directory must be writable by this user; see --state"),
+            Self::Disk { .. } => Some(
+                "make room on that disk, or make it writable; nothing opens before, and a running \
+                 agent then goes on by itself",
+            ),
             Self::Sqlite { .. } => Some("is there space left on the disk?"),
+            Self::Lost(_) => Some("the agent writes it anew as soon as the disk lets it"),
             Self::Fault => None,
         }
     }
@@ -64,7 +85,30 @@ pub(super) fn cannot(
                 path,
                 finding: cause.to_string(),
             },
+            _ if disk::is_to_blame(&cause) => JournalError::Disk {
+                disk: disk::of(&path),
+                doing,
+                path,
+                cause: Box::new(cause),
+            },
             _ => JournalError::Sqlite { doing, path, cause },
+        }
+    }
+}
+
+/// Turns an error of the system into ours.
+pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |cause| {
+        if disk::is_to_blame_for(&cause) {
+            JournalError::Disk {
+                disk: disk::of(&path),
+                doing,
+                path,
+                cause: Box::new(cause),
+            }
+        } else {
+            JournalError::Io { doing, path, cause }
         }
     }
 }

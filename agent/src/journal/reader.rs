@@ -1,5 +1,6 @@
 //! Reading the journal beside the gate thread, on a connection of its own.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fleet::EventRecord;
@@ -17,6 +18,8 @@ pub struct JournalReader {
     path: PathBuf,
     connection: Connection,
     epoch: String,
+    /// Device and inode of the file that is open.
+    name: Option<(u64, u64)>,
 }
 
 // === impl JournalReader ===
@@ -28,6 +31,7 @@ impl JournalReader {
     ///
     /// [`JournalError`] names the file and what failed.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        let name = name_of(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
             Connection::open_with_flags(path, flags).map_err(cannot(path, "open for reading"))?;
@@ -38,7 +42,21 @@ impl JournalReader {
             path: path.to_owned(),
             connection,
             epoch,
+            name,
         })
+    }
+
+    /// Opens the file anew if the one that was read is no longer at its path: the writer has written
+    /// the journal anew, perhaps under another epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when it cannot be read.
+    pub fn follow(&mut self) -> Result<(), JournalError> {
+        if name_of(&self.path) != self.name {
+            *self = Self::open(&self.path)?;
+        }
+        Ok(())
     }
 
     /// Names this journal: 16 bytes as lower-case hexadecimal. A new journal has a new epoch.
@@ -88,6 +106,11 @@ impl JournalReader {
     pub fn policy(&self) -> Result<Option<PolicyText>, JournalError> {
         policy_of(&self.connection, &self.path)
     }
+}
+
+fn name_of(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 pub(super) fn policy_of(

@@ -10,9 +10,12 @@ use fleet::event::ChainVersion;
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::check::{self, Check};
 use super::checkpoint::Checkpointer;
+pub(super) use super::error::io;
 use super::error::{JournalError, cannot};
 use super::live_grants::{self, FoundGrant};
+use super::place::Place;
 use super::preallocate;
 use super::reader::policy_of;
 use super::replays::{Remembered, SeenBy};
@@ -127,6 +130,17 @@ impl Journal {
         let path = dir.join(FILE_NAME);
         make_dir(dir)?;
         let lock = lock(dir, &path)?;
+        Self::open_locked(options, now_secs, lock)
+    }
+
+    /// As [`Journal::open`], by whoever has the directory for itself already.
+    pub(super) fn open_locked(
+        options: &JournalOptions,
+        now_secs: u64,
+        lock: Flock<File>,
+    ) -> Result<Start, JournalError> {
+        let dir = &options.state_dir;
+        let path = dir.join(FILE_NAME);
         let trace = read_trace(dir)?;
         let wal = dir.join(format!("{FILE_NAME}-wal"));
         let had_wal = fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
@@ -134,7 +148,7 @@ impl Journal {
 
         let mut connection = open_writer(&path)?;
         if existed {
-            quick_check(&connection, &path)?;
+            check::at_start(&connection, &path)?;
         }
         migrate(&mut connection, &path)?;
         let meta = read_or_make_meta(&connection, &path)?;
@@ -186,6 +200,13 @@ impl Journal {
         let (last_seq, chain) = last_event(&connection, &path)?;
         let (remembered, any_forever) = load_digests(&connection).map_err(cannot(&path, "read"))?;
         Ok(Self {
+            place: Place::of(&options.state_dir).map_err(io(&path, "look at"))?,
+            options: options.clone(),
+            damage: None,
+            is_lost: false,
+            is_losing: false,
+            fault: None,
+            check: Check::start(&path)?,
             checkpointer: Checkpointer::start(&path)?,
             epoch: meta.epoch,
             last_seq,
@@ -200,7 +221,7 @@ impl Journal {
             fails_commits: false,
             path,
             connection,
-            lock,
+            lock: Some(lock),
         })
     }
 }
@@ -214,7 +235,7 @@ struct Meta {
     chain_version: ChainVersion,
 }
 
-fn make_dir(dir: &Path) -> Result<(), JournalError> {
+pub(super) fn make_dir(dir: &Path) -> Result<(), JournalError> {
     let mut builder = fs::DirBuilder::new();
     builder
         .recursive(true)
@@ -223,15 +244,19 @@ fn make_dir(dir: &Path) -> Result<(), JournalError> {
         .map_err(io(dir, "make the state directory"))
 }
 
+pub(super) fn lock_path(dir: &Path) -> PathBuf {
+    dir.join("journal.lock")
+}
+
 pub(super) fn lock(dir: &Path, journal: &Path) -> Result<Flock<File>, JournalError> {
-    let path = dir.join("journal.lock");
+    let path = lock_path(dir);
     let file = private_file(&path).map_err(io(&path, "make"))?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| JournalError::InUse {
         path: journal.to_owned(),
     })
 }
 
-fn private_file(path: &Path) -> io::Result<File> {
+pub(super) fn private_file(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(0o600);
     options.open(path)
@@ -261,20 +286,6 @@ fn open_writer(path: &Path) -> Result<Connection, JournalError> {
         .map_err(cannot(path, "open"))?;
     configure_writer(&connection).map_err(cannot(path, "open"))?;
     Ok(connection)
-}
-
-fn quick_check(connection: &Connection, path: &Path) -> Result<(), JournalError> {
-    let finding: String = connection
-        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-        .map_err(cannot(path, "check"))?;
-    if finding == "ok" {
-        Ok(())
-    } else {
-        Err(JournalError::Damaged {
-            path: path.to_owned(),
-            finding,
-        })
-    }
 }
 
 fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, JournalError> {
@@ -379,13 +390,8 @@ fn read_trace(dir: &Path) -> Result<Option<String>, JournalError> {
     }
 }
 
-fn write_trace(dir: &Path, epoch: &str) -> Result<(), JournalError> {
+pub(super) fn write_trace(dir: &Path, epoch: &str) -> Result<(), JournalError> {
     let path = dir.join(TRACE_NAME);
     program::files::replace(&path, 0o600, format!("{epoch}\n").as_bytes())
         .map_err(io(&path, "write"))
-}
-
-pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> JournalError {
-    let path = path.to_owned();
-    move |cause| JournalError::Io { doing, path, cause }
 }

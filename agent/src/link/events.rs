@@ -39,7 +39,11 @@ impl Spool {
         read: impl FnOnce(&JournalReader) -> Result<T, JournalError> + Send + 'static,
     ) -> Option<T> {
         let journal = Arc::clone(&self.0);
-        let task = tokio::task::spawn_blocking(move || read(&journal.lock()));
+        let task = tokio::task::spawn_blocking(move || {
+            let mut journal = journal.lock();
+            journal.follow()?;
+            read(&journal)
+        });
         match task.await {
             Ok(Ok(value)) => Some(value),
             Ok(Err(error)) => {

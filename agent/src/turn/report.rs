@@ -27,6 +27,7 @@ impl GateThread {
             grants_open: counters.engine.grants_open,
             journal_seq: self.host.journal.last_seq(),
             journal_writable: !self.regular.commit_fails,
+            journal_fault: self.host.journal.fault().map(str::to_owned),
             captures,
             counters: counters
                 .named()

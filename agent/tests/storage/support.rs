@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use agent::journal::{FILE_NAME, Journal, JournalOptions, Retention, Start};
-use fleet::{Event, EventKind};
+use agent::journal::{
+    FILE_NAME, Journal, JournalOptions, JournalReader, LiveGrant, Retention, Start,
+};
+use fleet::{Event, EventKind, GrantId};
 use gate::ReplayLog as _;
 use spa::ReplayDigest;
 
@@ -41,12 +43,38 @@ pub(crate) fn digest(number: u64) -> ReplayDigest {
 
 /// Stages a message of this number that was judged in this second.
 pub(crate) fn remember(journal: &mut Journal, number: u64, secs: u64) {
-    journal
-        .check_and_insert(digest(number), Some(NOW_SECS + secs + 240))
-        .unwrap();
+    check(journal, digest(number), secs).unwrap();
 }
 
 pub(crate) fn log_bytes(dir: &Path) -> u64 {
     let log = dir.join(format!("{FILE_NAME}-wal"));
     fs::metadata(log).map_or(0, |log| log.len())
+}
+
+/// Judges a message as it is when it comes in this second.
+pub(crate) fn check(
+    journal: &mut Journal,
+    digest: ReplayDigest,
+    secs: u64,
+) -> Result<(), gate::Replayed> {
+    journal.check_and_insert(digest, Some(NOW_SECS + secs + 240))
+}
+
+pub(crate) fn grant() -> LiveGrant {
+    LiveGrant {
+        id: GrantId([7; 16]),
+        until_ms: 9_000,
+        address: "2001:db8::7".parse().unwrap(),
+        ports: vec!["tcp/22".parse().unwrap()],
+    }
+}
+
+/// All that are there.
+pub(crate) fn events(dir: &Path) -> Vec<Event> {
+    let reader = JournalReader::open(&dir.join(FILE_NAME)).unwrap();
+    let records = reader.events_after(0, 100_000).unwrap();
+    records
+        .iter()
+        .map(|record| record.event().unwrap())
+        .collect()
 }
