@@ -183,20 +183,57 @@ fn a_broken_access_file_at_the_start_is_exit_64_with_nothing_open() {
 }
 
 #[test]
-fn a_damaged_journal_is_exit_1_with_a_hint_and_nothing_open() {
+fn a_damaged_journal_is_set_aside_and_said_and_an_old_packet_stays_spent() {
     on_host("", |host| {
-        host.start(&["--interface", "lo"]).stop();
+        let mut agent = host.start(&["--interface", "lo"]);
+        let packet = host.knock();
+        eventually("the grant", || {
+            host.kinds().contains(&"grant-opened".to_owned())
+        });
+        agent.stop();
         let journal = host.state().join("journal.db");
         let bytes = fs::read(&journal).unwrap();
         fs::write(&journal, &bytes[..bytes.len() / 2]).unwrap();
 
-        let output = host.agent(&["--interface", "lo"]).output().unwrap();
+        let mut agent = host.start(&["--interface", "lo"]);
+        host.send(&packet);
+        eventually("the refusal", || {
+            host.kinds().contains(&"refused".to_owned())
+        });
+        agent.stop();
 
-        assert_eq!(output.status.code(), Some(1));
-        let stderr = String::from_utf8(output.stderr).unwrap();
-        assert!(stderr.contains("journal.db is damaged"), "{stderr}");
-        assert!(stderr.contains("hint: move the file away"), "{stderr}");
-        assert_eq!(host.output("ipset", &["list", "-n"]), "");
+        let log = agent.0.log();
+        assert!(log.contains("journal.db is damaged"), "{log}");
+        let kinds = host.kinds();
+        assert!(!kinds.contains(&"grant-opened".to_owned()), "{kinds:?}");
+        let told = host.reasons("audit-gap");
+        assert!(told[0].contains("set aside as"), "{told:?}");
+    });
+}
+
+#[test]
+fn a_state_directory_that_is_deleted_under_a_running_agent_is_written_anew_and_knocks_go_on() {
+    on_host("", |host| {
+        let mut agent = host.start(&["--interface", "lo"]);
+        let packet = host.knock();
+        let grants = || {
+            let kinds = host.kinds();
+            kinds.iter().filter(|kind| *kind == "grant-opened").count()
+        };
+        eventually("the first grant", || grants() == 1);
+
+        fs::remove_dir_all(host.state()).unwrap();
+        host.send(&packet);
+        host.knock();
+
+        eventually("the second grant", || {
+            host.state().join(FILE_NAME).exists() && grants() == 2
+        });
+        assert!(host.kinds().contains(&"replay".to_owned()));
+        assert!(host.reasons("audit-gap")[0].contains("no record is lost"));
+        agent.stop();
+        host.start(&["--interface", "lo"]).stop();
+        assert_eq!(grants(), 2);
     });
 }
 
