@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, named_params};
 
-use super::error::{JournalError, cannot};
+use super::error::{JournalError, cannot, io};
 
 /// A journal up to this length is checked whole at the start: a tenth of a second.
 const CHECKED_AT_START_BYTES: u64 = 16 * 1024 * 1024;
@@ -93,7 +93,7 @@ impl Check {
             .name("journal-check".to_owned())
             .stack_size(256 * 1024)
             .spawn(read)
-            .map_err(super::start::io(path, "start the check of"))?;
+            .map_err(io(path, "start the check of"))?;
         check.thread = Some(thread);
         Ok(check)
     }
