@@ -327,6 +327,13 @@ impl Store {
 
 /// The fleet's log.
 impl Store {
+    /// Records an event of the controller's own.
+    pub(crate) async fn record(&self, event: Event) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| events::append_own(connection, event))
+            .await
+    }
+
     /// Stores those events of a host's journal that are not stored yet, and notes that the host
     /// was heard. `records` are in rising order of `seq`.
     ///

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use program::{Exit, Failure};
 use tonic::{Code, Status};
 
+use crate::clock;
+use crate::skew::Skew;
+
 /// A cause that came through the transport stack.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
@@ -33,12 +36,14 @@ pub enum ConnectError {
         #[source]
         cause: rustls::Error,
     },
-    /// A certificate is not valid at this machine's time, which usually means a wrong clock here.
-    #[error("a certificate is not valid at this machine's time")]
+    /// The clocks here and at the controller differ by more than certificates and signatures bear.
+    #[error("{skew}")]
     Clock {
-        /// Which bound was violated.
+        /// How they differ.
+        skew: Skew,
+        /// What failed because of it.
         #[source]
-        cause: rustls::Error,
+        cause: Cause,
     },
     /// The controller understood and said no: banned, unknown, not allowed. An operator can act.
     #[error("the controller refuses: {message}")]
@@ -144,6 +149,10 @@ impl ConnectError {
         if status.source().is_some() {
             return Self::network(address, status.message().into());
         }
+        if let Some(skew) = skew(&status, clock::now_secs()) {
+            let cause = status.message().into();
+            return Self::Clock { skew, cause };
+        }
         match status.code() {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => Self::Unreachable {
                 address: address.to_owned(),
@@ -199,11 +208,13 @@ impl ConnectError {
             AccessDenied, BadCertificate, CertificateExpired, CertificateRequired,
             CertificateRevoked, CertificateUnknown, UnknownCA, UnsupportedCertificate,
         };
-        use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        if let rustls::Error::InvalidCertificate(error) = &cause
+            && let Some(skew) = Skew::of_certificate(error)
+        {
+            let cause = cause.into();
+            return Self::Clock { skew, cause };
+        }
         match cause {
-            rustls::Error::InvalidCertificate(
-                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
-            ) => Self::Clock { cause },
             rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
                 Self::NotTheController {
                     address: address.to_owned(),
@@ -257,10 +268,19 @@ impl Failure for ConnectError {
                 Some("nothing was sent to it; ask an operator whether the address is right".into())
             }
             Self::Files(error) => error.hint(),
-            Self::Clock { .. } => Some("is the clock right?".into()),
+            Self::Clock { .. } => Some(
+                "set the clock that is wrong, here or there; then all goes on by itself".into(),
+            ),
             Self::Refused { .. } | Self::Answer(_) | Self::Keys(_) => None,
         }
     }
+}
+
+/// How the clocks differ, when the controller refuses because they do: it then says its time.
+fn skew(refusal: &Status, here_secs: u64) -> Option<Skew> {
+    let said = refusal.metadata().get(fleet::CONTROLLER_TIME)?;
+    let controller_secs = said.to_str().ok()?.parse().ok()?;
+    Skew::of(controller_secs, here_secs)
 }
 
 // === impl JoinError ===
@@ -342,7 +362,8 @@ mod tests {
                 cause: rustls::Error::NoCertificatesPresented,
             },
             ConnectError::Clock {
-                cause: rustls::CertificateError::Expired.into(),
+                skew: Skew::ControllerAhead(26 * 3_600),
+                cause: "renewal refused".into(),
             },
             ConnectError::from_status(&address(), Status::unavailable("going down")),
             ConnectError::Files(FilesError::io("read", file)(io())),
@@ -368,6 +389,29 @@ mod tests {
         let [network, not_ours, clock, unavailable, files, keys] = exits;
         assert_eq!([network, unavailable], [Exit::Unreachable; 2]);
         assert_eq!([not_ours, clock, files, keys], [Exit::Refused; 4]);
+    }
+
+    #[test]
+    fn a_refusal_for_the_clocks_is_said_as_such_and_any_other_is_not() {
+        let refused = |message: &str, controller_secs: Option<u64>| {
+            let mut status = Status::unauthenticated(message);
+            if let Some(secs) = controller_secs {
+                let secs = secs.to_string().parse().unwrap();
+                status.metadata_mut().insert(fleet::CONTROLLER_TIME, secs);
+            }
+            ConnectError::from_status("controller:1", status).to_string()
+        };
+        let now = clock::now_secs();
+
+        let ahead = refused("the certificate is void", Some(now + 26 * 3_600 + 60));
+        assert_eq!(
+            ahead,
+            "the controller's clock is 26 h ahead of this machine's"
+        );
+        for (said, time) in [("expired", Some(now)), ("banned", None)] {
+            let words = refused(said, time);
+            assert_eq!(words, format!("the controller refuses: {said}"));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! | `join` | token → [`Membership`] on disk |
 //! | `certificate` | DER → names and half life |
 //! | `renew` | identity key → fresh certificate |
+//! | `skew` | two clocks → how far they are apart, in words |
 //! | `files` | membership ↔ directory, atomically |
 
 mod certificate;
@@ -23,8 +24,10 @@ mod join;
 mod keys;
 mod membership;
 mod renew;
+mod skew;
 mod tls;
 
 pub use error::{Cause, ConnectError, FilesError, JoinError};
 pub use join::{JoinOptions, join};
 pub use membership::Membership;
+pub use skew::Skew;

@@ -25,6 +25,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// A change of the clocks' difference that is worth saying, in milliseconds: more than the way to
 /// the controller and back makes of it.
 const OFFSET_NEWS_MS: u64 = 50;
+/// An offset above this is logged as a fault.
+const OFFSET_OFF_MS: u64 = 30_000;
 
 /// Why the controller does not take our acknowledgements; `None` when it does.
 #[derive(Debug, Default)]
@@ -105,11 +107,25 @@ impl Heard {
         };
         let is_news = |before: i64| before.abs_diff(offset) > OFFSET_NEWS_MS;
         if self.offset_ms.is_none_or(is_news) {
+            let was_off = self.offset_ms.is_some_and(is_off);
+            match (was_off, is_off(offset)) {
+                (_, true) => tracing::warn!(
+                    ahead_ms = offset,
+                    "this host's clock and the controller's differ; packets may be refused for it"
+                ),
+                (true, false) => tracing::info!("this host's clock agrees with the controller's"),
+                (false, false) => {}
+            }
             self.offset_ms = Some(offset);
             // A gate that has stopped writes no more events.
             let _ = deliver(&self.orders, Order::ClockOffset(offset)).await;
         }
     }
+}
+
+/// Whether an offset is more than a packet may come from the future.
+fn is_off(offset_ms: i64) -> bool {
+    offset_ms.unsigned_abs() > OFFSET_OFF_MS
 }
 
 /// How far our clock is ahead of the controller's, in milliseconds, taken from the middle of the

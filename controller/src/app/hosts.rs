@@ -1,8 +1,9 @@
 //! Hosts: what operators see of them, and what they say of themselves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use fleet::Role;
+use fleet::{EventKind, Role};
 use spa::ProtoPort;
 use tokio::sync::mpsc;
 
@@ -11,8 +12,8 @@ use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
 use crate::sessions::session::{self, Directive, Session};
-use crate::store::model::Claim;
 use crate::store::model::{Acknowledgement, HostState, HostWord, Member};
+use crate::store::model::{Claim, Origin};
 use crate::timestamp::Timestamp;
 
 /// Reasons for a rejection that are kept.
@@ -22,6 +23,9 @@ const PORTS_MAX: usize = 2 * 65_535;
 const WARNINGS_MAX: usize = 32;
 const REASON_BYTES_MAX: usize = 1_024;
 const VERSION_BYTES_MAX: usize = 128;
+/// Clocks that differ by more, in milliseconds, are recorded: what a fleet's packet may come from
+/// the future.
+const CLOCK_OFF_MS: u64 = 30_000;
 
 /// A host as an operator sees it.
 #[derive(Clone, Debug)]
@@ -134,6 +138,9 @@ pub(crate) async fn acknowledge(
     now: Timestamp,
 ) -> Result<(), Error> {
     let acknowledgement = checked(acknowledgement)?;
+    if let Some(offset_ms) = acknowledgement.word.clock_offset_ms {
+        note_clock(context, caller, offset_ms, now).await?;
+    }
     let (generation, digest) = (acknowledgement.generation, acknowledgement.digest.clone());
     let applied = acknowledgement.rejected.is_empty();
     context
@@ -150,6 +157,35 @@ pub(crate) async fn acknowledge(
         );
     }
     Ok(())
+}
+
+/// Records when a host's clock begins to differ by more than its messages may, and when it no
+/// longer does. `offset_ms` is how far it is ahead of ours.
+async fn note_clock(
+    context: &Context,
+    caller: &Caller,
+    offset_ms: i64,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let is_off = offset_ms.unsigned_abs() > CLOCK_OFF_MS;
+    if !context.sessions.note_clock(&caller.name, is_off) {
+        return Ok(());
+    }
+    let secs = offset_ms.unsigned_abs() / 1_000;
+    let apart = humantime::format_duration(Duration::from_secs(secs));
+    let direction = if offset_ms > 0 { "ahead of" } else { "behind" };
+    let host = &caller.name;
+    let reason = if is_off {
+        format!("the clock of host {host} is {apart} {direction} the controller's")
+    } else {
+        format!("the clock of host {host} agrees with the controller's again")
+    };
+    tracing::warn!(host, offset_ms, "{reason}");
+    let origin = Origin::controller(caller.request.to_string());
+    let mut event = origin.done(EventKind::Clock, now.ms());
+    event.reason = reason;
+    event.clock_offset_ms = Some(offset_ms);
+    Ok(context.store.record(event).await?)
 }
 
 pub(crate) fn unknown(name: &str) -> Error {

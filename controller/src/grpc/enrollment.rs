@@ -8,11 +8,12 @@ use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewRespon
 use tonic::{Request, Response, Status};
 
 use super::call;
+use super::status::with_time;
 use crate::app::check::fixed;
 use crate::app::enroll::{self, Enrolled, Joiner, Renewal};
 use crate::clock;
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, RenewalRefused};
 
 #[derive(Debug)]
 pub(crate) struct EnrollmentService {
@@ -68,7 +69,16 @@ impl Enrollment for EnrollmentService {
             signed_at_secs,
             signature,
         };
-        let certificate_der = enroll::renew(&self.context, renewal, clock::now())?;
+        let now = clock::now();
+        let certificate_der = enroll::renew(&self.context, renewal, now).map_err(|error| {
+            let is_of_time = matches!(error, Error::Renewal(RenewalRefused::Clock));
+            let status = Status::from(error);
+            if is_of_time {
+                with_time(status, now.secs())
+            } else {
+                status
+            }
+        })?;
         Ok(Response::new(RenewResponse {
             certificate_der,
             ca_der: self.context.authority.ca_der().to_vec(),

@@ -8,6 +8,9 @@ use crate::error::{Error, Remedy};
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = program::one_line(&error).to_string();
+        if let Error::OutOfTime(time) = error {
+            return with_time(Self::unauthenticated(message), time.now_secs);
+        }
         match error.remedy() {
             Remedy::Authenticate => Self::unauthenticated(message),
             Remedy::AskForPermission => Self::permission_denied(message),
@@ -25,6 +28,14 @@ impl From<Error> for Status {
             }
         }
     }
+}
+
+/// Adds what time it is here to a refusal that is about time.
+pub(super) fn with_time(mut status: Status, now_secs: u64) -> Status {
+    if let Ok(time) = now_secs.to_string().parse() {
+        status.metadata_mut().insert(fleet::CONTROLLER_TIME, time);
+    }
+    status
 }
 
 #[cfg(test)]

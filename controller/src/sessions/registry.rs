@@ -3,7 +3,7 @@
 //! There is one slot per session that holds the host's latest target, never a queue: a host that
 //! is slow gets the newest and misses nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -55,6 +55,8 @@ struct Hosts {
     entries: HashMap<String, Entry>,
     /// What hosts have acknowledged, also of those that are not connected now.
     applied: HashMap<String, Validity>,
+    /// Whose clock is off by more than may be.
+    clocks_off: HashSet<String>,
     /// Sessions so far.
     opened: u64,
 }
@@ -161,6 +163,16 @@ impl Registry {
         let sent = hosts.entries.get(host).and_then(|entry| entry.sent);
         if let Some(validity) = sent.filter(|validity| validity.digest == digest) {
             hosts.applied.insert(host.to_owned(), validity);
+        }
+    }
+
+    /// Notes whether a host's clock is off, and says whether that is news.
+    pub(crate) fn note_clock(&self, host: &str, is_off: bool) -> bool {
+        let mut hosts = self.hosts.write();
+        if is_off {
+            hosts.clocks_off.insert(host.to_owned())
+        } else {
+            hosts.clocks_off.remove(host)
         }
     }
 

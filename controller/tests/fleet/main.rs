@@ -7,6 +7,7 @@
 
 mod access;
 mod claims;
+mod clocks;
 mod events;
 mod half_open;
 mod joining;

@@ -9,6 +9,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+/// Metadata of a refusal for a time that is not now (of a certificate, of a signature): the
+/// controller's clock, seconds since the Unix epoch, decimal.
+pub const CONTROLLER_TIME: &str = "postern-controller-time";
+
 /// The version of the contract that this program speaks.
 pub const CONTRACT_VERSION: u32 = 2;
 

@@ -111,7 +111,10 @@ pub(in crate::store) fn push(
 }
 
 /// Stores one of the controller's own events; its `seq` is given here.
-pub(super) fn append_own(connection: &Connection, event: Event) -> Result<(), StoreError> {
+pub(in crate::store) fn append_own(
+    connection: &Connection,
+    event: Event,
+) -> Result<(), StoreError> {
     let epoch = meta::journal_epoch(connection)?;
     let journal = journal(connection, CONTROLLER, &epoch)?;
     let now_ms = event.at_ms;
