@@ -38,6 +38,7 @@ impl Failure for RunError {
             #[cfg(not(feature = "link"))]
             Self::NoLink => Exit::Invalid,
             Self::CompiledPolicy(_)
+            | Self::Connections(_)
             | Self::Network(_)
             | Self::Random(_)
             | Self::Status(_)
@@ -62,6 +63,7 @@ impl Failure for RunError {
             Self::NoLink => Some("`--access-file FILE` runs this host alone".into()),
             Self::AccessFile(_)
             | Self::CompiledPolicy(_)
+            | Self::Connections(_)
             | Self::Network(_)
             | Self::Random(_)
             | Self::Status(_)

@@ -118,8 +118,12 @@ struct Staged {
     /// Grants that are opened, in the order of the events that say so, each with the place of its
     /// event.
     opened: Vec<(usize, LiveGrant)>,
-    /// Grants whose closing is among the events.
+    /// Grants whose closing is among the events, or that live on in no connection any more.
     closed: Vec<GrantId>,
+    /// Grants whose closing is among the events, and that live on in connections.
+    living_on: Vec<GrantId>,
+    /// Why this host is locked from now on, or that it is not.
+    lock: Option<Option<String>>,
     acknowledged: Option<u64>,
     forget_through_secs: Option<u64>,
     policy: Option<PolicyText>,
@@ -167,6 +171,24 @@ impl Journal {
     pub fn stage_closed(&mut self, grant: GrantId, event: Event) {
         self.staged.closed.push(grant);
         self.stage(event);
+    }
+
+    /// Stages the closing of a grant that lives on in connections: every start finds it until
+    /// [`Self::stage_forgotten`].
+    pub fn stage_living_on(&mut self, grant: GrantId, event: Event) {
+        self.staged.living_on.push(grant);
+        self.stage(event);
+    }
+
+    /// Stages that a grant lives on in no connection any more. Not worth a commit of its own; one
+    /// that is lost is staged again after a start.
+    pub fn stage_forgotten(&mut self, grant: GrantId) {
+        self.staged.closed.push(grant);
+    }
+
+    /// Stages that this host is locked, and why, or that it is not.
+    pub fn stage_lock(&mut self, reason: Option<String>) {
+        self.staged.lock = Some(reason);
     }
 
     /// Stages a policy as the one to enforce after a restart.

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod command_runner;
 pub mod commands;
 pub mod config;
+pub mod connections;
 pub mod explain;
 mod failure;
 pub mod firewall;

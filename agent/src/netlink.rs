@@ -19,7 +19,7 @@ mod socket;
 
 pub(crate) use notices::{Heard, Listener};
 pub(crate) use reply::{Attributes, Notice};
-pub(crate) use request::Requests;
+pub(crate) use request::{Nest, Requests};
 pub(crate) use socket::{Netlink, NetlinkError};
 
 /// Ask for an answer to this request even if all went well.
@@ -28,6 +28,9 @@ pub(crate) const NLM_F_ACK: u16 = 0x4;
 pub(crate) const NLM_F_DUMP: u16 = 0x300;
 /// Make what is not there yet.
 pub(crate) const NLM_F_CREATE: u16 = 0x400;
+
+/// Do not touch what is there.
+pub(crate) const NLM_F_EXCL: u16 = 0x200;
 
 /// What every request says of itself.
 const NLM_F_REQUEST: u16 = 0x1;

@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use engine::{ClaimAnswer, CommandEnd, Rejected};
+use engine::{ClaimAnswer, CommandEnd, ConnectionChange, Rejected};
 use fleet::GrantId;
 use fleet::event::ChainVersion;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -38,6 +38,12 @@ pub enum Order {
     Claimed(Vec<ClaimedDigest>),
     /// The firewall was found as it should be (`None`), or not, and has been repaired.
     Drift(Option<String>),
+    /// What has become of connections to this host.
+    Connections(Vec<ConnectionChange>),
+    /// The controller has locked this host, for this reason.
+    Lock(String),
+    /// The controller lets this host work (again). Nothing changes if it was not locked.
+    Unlock,
     /// A command has ended, or could not be run.
     CommandEnded { id: GrantId, end: CommandEnd },
     /// Say in the log what has been counted.

@@ -19,6 +19,8 @@ pub struct Report {
     pub rejected_generation: Option<u64>,
     /// How the firewall differs from what it should be.
     pub drift: Option<String>,
+    /// Why the controller has locked this host.
+    pub locked: Option<String>,
     /// Grants open now.
     pub grants_open: u64,
     /// The last event committed.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `gate` | capture → engine → journal → firewall; see [`turn`](crate::turn) |
 //! | `checkpointer` | moves the journal's log into its database |
+//! | `connections` | hears which connections begin and end |
 //! | `firewall` | looks at the base rules every few seconds and repairs them |
 //! | `signals` | SIGTERM, SIGINT stop; SIGHUP rereads the access file; SIGUSR1 logs the counters |
 //! | `status` | answers `postern-agent status` |
@@ -15,6 +16,7 @@
 //! stops first, with everything recorded; then the link gets a moment to push it.
 
 mod authority;
+mod connections;
 mod error;
 #[cfg_attr(not(feature = "link"), path = "run/joined_absent.rs")]
 mod joined;
@@ -39,6 +41,7 @@ use crate::channels::Channels;
 use crate::clock;
 use crate::command_runner::CommandRunner;
 use crate::config::{Config, Mode};
+use crate::connections::Following;
 use crate::firewall::{self, Monitor};
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::network::Network;
@@ -58,6 +61,7 @@ struct Running {
     gate: JoinHandle<Journal>,
     signals: signal_hook::iterator::Handle,
     status: StatusSocket,
+    following: Option<Following>,
     link: Option<RunningLink>,
     monitor: Monitor,
 }
@@ -84,6 +88,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let captures = open_captures(config)?;
     let network = follow_network(config)?;
     let capabilities = firewall.holes.capabilities();
+    let mut connections =
+        connections::Connections::open(&config.firewall, capabilities, &start.open_grants)?;
     let settings = settings(config, &start, capabilities, random_prefix()?, now);
     let mut engine = Engine::new(settings, Arc::clone(&policy.compiled), now);
     if let Some(network) = &network {
@@ -91,7 +97,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     }
     let found = std::mem::take(&mut start.open_grants);
     let flush = config.firewall.flush_at_start;
-    recovery::recover(&mut engine, found, firewall.holes.as_mut(), flush, now);
+    let holes = firewall.holes.as_mut();
+    recovery::recover(&mut engine, found, holes, flush, &connections.found, now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let signals = signals::watch(&orders, authority.access_file()).map_err(RunError::Thread)?;
@@ -118,7 +125,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         holes: firewall.holes,
         captures,
         network,
-        commands: CommandRunner::new(orders, config.command_timeout),
+        connections: connections.handle.take(),
+        commands: CommandRunner::new(orders.clone(), config.command_timeout),
         monitor: Some(monitor.handle()),
         protect: config.firewall.protect.clone(),
         flush_at_exit: config.firewall.flush_at_exit,
@@ -128,6 +136,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         gate: start_gate(GateThread::new(engine, host, ends, policy, now))?,
         signals,
         status,
+        following: connections.start(orders)?,
         link: authority.link(channels)?,
         monitor,
     };
@@ -148,6 +157,7 @@ impl Running {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.signals.close();
         drop(self.status);
+        drop(self.following);
         if let Some(link) = self.link {
             link.finish(FAREWELL);
         }
@@ -265,6 +275,7 @@ fn settings(
         capabilities,
         grant_prefix,
         first_claim: first_claim(now),
+        locked: start.locked.clone(),
     }
 }
 

@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 use crate::capture::{Arrival, Capture};
 use crate::clock;
 use crate::command_runner::CommandRunner;
+use crate::connections::ConnectionsHandle;
 use crate::firewall::{Holes, MonitorHandle};
 use crate::journal::{Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
@@ -58,6 +59,8 @@ pub struct Host {
     /// This host's addresses; `None` where nothing comes off a wire.
     pub network: Option<Network>,
     pub commands: CommandRunner,
+    /// Follows connections; `None` where this kernel does not show them.
+    pub connections: Option<ConnectionsHandle>,
     /// Keeps the base rules; `None` where there are none.
     pub monitor: Option<MonitorHandle>,
     /// Ports hidden by the configuration, whatever the policy says.
@@ -208,6 +211,9 @@ impl GateThread {
                 }
             }
             Order::Drift(drift) => self.engine.firewall_drifted(drift, now),
+            Order::Connections(changes) => self.engine.connections_changed(changes, now),
+            Order::Lock(reason) => self.lock(reason, now),
+            Order::Unlock => self.unlock(now),
             Order::CommandEnded { id, end } => self.engine.command_ended(id, &end, now),
             Order::LogCounters => log::counters(&self.engine.counters()),
             // Whoever asked may have given up.
@@ -239,6 +245,26 @@ impl GateThread {
             Origin::Nowhere => {}
             Origin::AccessFile => journal.stage_access_file(generation, version.digest),
             Origin::Controller(text) => journal.stage_policy(text),
+        }
+    }
+
+    /// Durable, so that a start without controller is locked, too.
+    fn lock(&mut self, reason: String, now: Now) {
+        if self.engine.status().locked.as_ref() != Some(&reason) {
+            tracing::error!(
+                reason,
+                "the controller has locked this host: nothing is granted"
+            );
+            self.engine.lock(&reason, now);
+            self.host.journal.stage_lock(Some(reason));
+        }
+    }
+
+    fn unlock(&mut self, now: Now) {
+        if self.engine.status().locked.is_some() {
+            tracing::info!("the controller has unlocked this host");
+            self.engine.unlock(now);
+            self.host.journal.stage_lock(None);
         }
     }
 
@@ -394,6 +420,7 @@ fn write(journal: &mut Journal, batch: &Batch) -> Result<(), JournalError> {
                     None => journal.stage(event),
                 };
             }
+            Change::LivesOn(id) => journal.stage_living_on(*id, event),
             Change::Ends(id) => journal.stage_closed(*id, event),
         }
     }

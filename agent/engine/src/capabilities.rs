@@ -11,6 +11,8 @@ use crate::rule::Rule;
 pub struct Capabilities {
     /// Rules for IPv6 addresses; a kernel may have none.
     pub ipv6: bool,
+    /// Connections can be followed and ended one by one.
+    pub connections: bool,
 }
 
 /// A rule that a packet filter cannot hold on this host, and why.
@@ -26,7 +28,10 @@ pub struct Unsupported {
 
 impl Capabilities {
     /// Whatever can be asked for.
-    pub const ALL: Self = Self { ipv6: true };
+    pub const ALL: Self = Self {
+        ipv6: true,
+        connections: true,
+    };
 
     /// Says whether such a rule can be opened.
     ///
@@ -68,7 +73,10 @@ mod tests {
             address: address.parse().unwrap(),
             port: "tcp/22".parse().unwrap(),
         };
-        let only_v4 = Capabilities { ipv6: false };
+        let only_v4 = Capabilities {
+            ipv6: false,
+            ..Capabilities::ALL
+        };
 
         assert_eq!(only_v4.can(&accept("192.0.2.7")), Ok(()));
         assert_eq!(Capabilities::ALL.can(&accept("2001:db8::7")), Ok(()));

@@ -14,12 +14,18 @@ pub struct Counters {
 pub struct EngineCounters {
     /// Grants open now.
     pub grants_open: u64,
+    /// Grants whose holes have closed, and that live on in connections.
+    pub grants_living_on: u64,
+    /// Connections through grants.
+    pub connections: u64,
     /// Grants opened.
     pub opened: u64,
     /// Grants closed at their end, or with the agent.
     pub closed: u64,
     /// Grants closed because a new policy does not give them.
     pub revoked: u64,
+    /// Connections ended with what let them begin.
+    pub connections_cut: u64,
     /// Grants and commands refused because too many are open, run or wait.
     pub over_limit: u64,
     /// Grants and commands refused because they could not be recorded.
@@ -58,12 +64,15 @@ impl Counters {
 // === impl EngineCounters ===
 
 impl EngineCounters {
-    fn named(self) -> [(&'static str, u64); 16] {
+    fn named(self) -> [(&'static str, u64); 19] {
         let Self {
             grants_open,
+            grants_living_on,
+            connections,
             opened,
             closed,
             revoked,
+            connections_cut,
             over_limit,
             not_recorded,
             not_opened,
@@ -79,9 +88,12 @@ impl EngineCounters {
         } = self;
         [
             ("grants_open", grants_open),
+            ("grants_living_on", grants_living_on),
+            ("connections", connections),
             ("opened", opened),
             ("closed", closed),
             ("revoked", revoked),
+            ("connections_cut", connections_cut),
             ("over_limit", over_limit),
             ("not_recorded", not_recorded),
             ("not_opened", not_opened),

@@ -7,6 +7,7 @@ use gate::{CompiledPolicy, Grant};
 
 use crate::claims::ClaimAsk;
 use crate::commands::Command;
+use crate::connection::Connection;
 use crate::grants::{LiveGrant, Origin};
 use crate::record::End;
 use crate::rule::{Hole, Rule};
@@ -24,10 +25,16 @@ pub enum Effect {
     /// [`Engine::claim_answered`](crate::Engine::claim_answered); that nobody can be asked is an
     /// answer, too.
     Ask(ClaimAsk),
-    /// The caller must first take back all of [`Closing::rules`], with the connections through
-    /// them, and then open [`Closing::shorten`] for exactly its timeouts; and it must hand the
+    /// The caller must first take back all of [`Closing::rules`], holding up what goes through
+    /// them, end all of [`Closing::connections`] for good, and then open [`Closing::shorten`] for exactly its timeouts; and it must hand the
     /// instruction back with the result, to [`Engine::closed`](crate::Engine::closed).
     Close(Closing),
+    /// The caller must forget this grant, which lives on in no connection any more. It may be late:
+    /// whoever finds it at the next start finds no connection of it.
+    Forget(GrantId),
+    /// The caller must look whether these connections still exist, without waiting for it, and say
+    /// which do not, to [`Engine::connections_changed`](crate::Engine::connections_changed).
+    LookAt(Vec<Connection>),
     /// The caller must capture what goes to the ports that this policy names, and hide the ports
     /// that it protects.
     Follow(Arc<CompiledPolicy>),
@@ -62,6 +69,7 @@ pub struct Closing {
     pub(crate) grants: Vec<LiveGrant>,
     pub(crate) rules: Vec<Rule>,
     pub(crate) shorten: Vec<Hole>,
+    pub(crate) connections: Vec<Connection>,
     /// How it is recorded when it is done.
     pub(crate) end: End,
     pub(crate) reason: String,
@@ -105,10 +113,28 @@ impl Opening {
 // === impl Closing ===
 
 impl Closing {
+    /// Grants to close. What that means for rules and connections is known when it is carried out.
+    pub(crate) const fn of(grants: Vec<LiveGrant>, end: End, reason: String) -> Self {
+        Self {
+            grants,
+            rules: Vec::new(),
+            shorten: Vec::new(),
+            connections: Vec::new(),
+            end,
+            reason,
+        }
+    }
+
     /// Returns what no grant holds any more.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Returns the connections that may have begun through these grants, or were named.
+    #[must_use]
+    pub fn connections(&self) -> &[Connection] {
+        &self.connections
     }
 
     /// Returns what other grants hold, for the time that they have left.

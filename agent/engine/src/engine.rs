@@ -1,8 +1,10 @@
 //! The engine itself: what it is told, and what it answers.
 
+mod connections;
 mod decide;
 mod effects;
 mod ends;
+mod lock;
 mod policy;
 mod recovery;
 
@@ -17,6 +19,7 @@ use crate::batch::{Batch, Item, Permits};
 use crate::capabilities::Capabilities;
 use crate::claims::Claims;
 use crate::commands::Commands;
+use crate::connections::{Connections, LOOK_EVERY, PastGrants};
 use crate::counters::{Counters, EngineCounters};
 use crate::effect::{Closing, Effect};
 use crate::grants::Grants;
@@ -45,6 +48,11 @@ const FIREWALL_RETRY: Duration = Duration::from_secs(1);
 pub struct Engine {
     gate: Gate,
     grants: Grants,
+    connections: Connections,
+    /// Grants whose holes have closed, and that live on in connections.
+    past: PastGrants,
+    /// When to look again which connections there are.
+    look_at: Duration,
     claims: Claims,
     commands: Commands,
     totals: Totals,
@@ -92,6 +100,7 @@ impl Engine {
             capabilities,
             grant_prefix,
             first_claim,
+            locked,
         } = settings;
         Self {
             status: Status {
@@ -99,10 +108,14 @@ impl Engine {
                     commands: gate.commands,
                     ..HostStatus::default()
                 },
+                locked,
                 ..Status::default()
             },
             gate: Gate::new(gate, policy),
             grants: Grants::default(),
+            connections: Connections::default(),
+            past: PastGrants::default(),
+            look_at: now.steady + LOOK_EVERY,
             claims: Claims::new(first_claim),
             commands: Commands::new(limits),
             totals: Totals::new(now.steady),
@@ -178,6 +191,7 @@ impl Engine {
             self.conclude(pending.unreachable(), now);
         }
         self.close_again(now);
+        self.due_connections(now);
         self.reopen(now);
         self.start_commands(now);
         if self.totals.ends_at() <= now.steady {
@@ -194,6 +208,7 @@ impl Engine {
             self.claims.next_deadline(),
             Some(self.totals.ends_at()),
             self.reopen_at,
+            (self.connections.len() > 0).then_some(self.look_at),
         ]
         .into_iter()
         .flatten()
@@ -241,6 +256,11 @@ impl Engine {
             let taken = self.grants.taken_back(rules, now.steady);
             closing.rules = taken.close;
             closing.shorten = taken.shorten;
+            let ids = closing.grants.iter().map(|live| live.id);
+            let begun = self.connections.of_grants(ids);
+            closing.connections.extend(begun);
+            closing.connections.sort_unstable();
+            closing.connections.dedup();
         }
         Some(effect)
     }
@@ -270,6 +290,8 @@ impl Engine {
             gate: *self.gate.counters(),
             engine: EngineCounters {
                 grants_open: count(self.grants.len()),
+                grants_living_on: count(self.past.len()),
+                connections: count(self.connections.len()),
                 commands_running: count(self.commands.running()),
                 commands_waiting: count(self.commands.waiting()),
                 claims_waiting: count(self.claims.len()),

@@ -5,7 +5,7 @@
 //! wins. Bounded by the engine's limit, because what does not fit is not opened.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use fleet::{Event, GrantId};
@@ -41,6 +41,8 @@ pub(crate) struct Grants {
     live: BTreeMap<GrantId, LiveGrant>,
     by_deadline: BinaryHeap<Reverse<(Duration, GrantId)>>,
     rules: HashMap<Rule, Holders>,
+    /// Which grants hold a rule.
+    by_rule: BTreeSet<(Rule, GrantId)>,
 }
 
 /// For how long a rule stands for all its grants together.
@@ -75,6 +77,16 @@ impl Grants {
         self.live.len()
     }
 
+    pub(crate) fn get(&self, id: GrantId) -> Option<&LiveGrant> {
+        self.live.get(&id)
+    }
+
+    /// The grants that hold a rule open.
+    pub(crate) fn holders(&self, rule: Rule) -> impl Iterator<Item = GrantId> + '_ {
+        let all = (rule, GrantId([0; 16]))..=(rule, GrantId([0xff; 16]));
+        self.by_rule.range(all).map(|(_, id)| *id)
+    }
+
     /// Adds to `holes` what must be opened so that `grant` is open: all its rules but those that
     /// another grant keeps open for longer. Nothing if it has ended by now.
     pub(crate) fn add_holes(&self, grant: &LiveGrant, steady: Duration, holes: &mut Vec<Hole>) {
@@ -102,6 +114,7 @@ impl Grants {
             });
             holders.latest = holders.latest.max(grant.deadline);
             holders.grants += 1;
+            self.by_rule.insert((*rule, grant.id));
         }
         self.by_deadline.push(Reverse((grant.deadline, grant.id)));
         self.live.insert(grant.id, grant);
@@ -176,6 +189,7 @@ impl Grants {
 
     fn leave(&mut self, grant: &LiveGrant) {
         for rule in &grant.rules {
+            self.by_rule.remove(&(*rule, grant.id));
             if let Some(holders) = self.rules.get_mut(rule) {
                 holders.grants = holders.grants.saturating_sub(1);
                 if holders.grants == 0 {
@@ -187,13 +201,10 @@ impl Grants {
 
     /// The latest deadline of a rule after one of its grants has left.
     fn recount(&mut self, rule: Rule) -> Option<Duration> {
-        let holders = self.rules.get_mut(&rule)?;
-        let others = self
-            .live
-            .values()
-            .filter(|grant| grant.rules.contains(&rule));
-        holders.latest = others.map(|grant| grant.deadline).max()?;
-        Some(holders.latest)
+        let others = self.holders(rule).filter_map(|id| self.live.get(&id));
+        let latest = others.map(|grant| grant.deadline).max()?;
+        self.rules.get_mut(&rule)?.latest = latest;
+        Some(latest)
     }
 }
 

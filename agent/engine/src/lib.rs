@@ -26,12 +26,15 @@
 //! | `totals` | what repeats is counted |
 //! | `counters` | what has happened so far, in numbers |
 //! | `status` | what is in force |
+//! | `connection`, `connections` | what begins through a hole, and whose it is |
 //! | `rule`, `capabilities` | what a firewall is told, and what it can hold |
 
 mod batch;
 mod capabilities;
 mod claims;
 mod commands;
+mod connection;
+mod connections;
 mod counters;
 mod effect;
 mod engine;
@@ -46,6 +49,8 @@ pub use batch::{Batch, Committed, NotCommitted};
 pub use capabilities::{Capabilities, Unsupported};
 pub use claims::{ClaimAnswer, ClaimAsk};
 pub use commands::{Command, CommandEnd, CommandLine};
+pub use connection::Connection;
+pub use connections::ConnectionChange;
 pub use counters::{Counters, EngineCounters};
 pub use effect::{Closing, Effect, Opening};
 pub use engine::{Adoption, Engine, Kernel, SavedGrant};

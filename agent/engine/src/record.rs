@@ -32,6 +32,8 @@ pub enum Change {
         /// What it opens.
         rules: Vec<Rule>,
     },
+    /// The hole of this grant has closed; it stays in the table, because it lives on in connections.
+    LivesOn(GrantId),
     /// This grant is in it no more.
     Ends(GrantId),
 }
@@ -45,6 +47,8 @@ pub(crate) enum End {
     NotOpened,
     /// A new policy does not give it.
     Revoked,
+    /// Its hole had closed before; its connections are ended.
+    Cut,
 }
 
 // === impl Record ===
@@ -77,9 +81,10 @@ impl Record {
         let kind = match end {
             End::Closed | End::NotOpened => EventKind::GrantClosed,
             End::Revoked => EventKind::GrantRevoked,
+            End::Cut => EventKind::ConnectionsCut,
         };
         let outcome = match end {
-            End::Closed | End::Revoked => Outcome::Success,
+            End::Closed | End::Revoked | End::Cut => Outcome::Success,
             End::NotOpened => Outcome::Failure,
         };
         let mut event = closed(kind, live, at_ms, reason);
@@ -88,6 +93,17 @@ impl Record {
             event,
             change: Change::Ends(live.id),
         }
+    }
+
+    /// Says how many connections ended with it.
+    pub(crate) fn count_connections(&mut self, count: u64) {
+        self.event.count = count;
+    }
+
+    /// The grant lives on in connections.
+    pub(crate) fn lives_on(mut self, live: &LiveGrant) -> Self {
+        self.change = Change::LivesOn(live.id);
+        self
     }
 
     /// Returns what to write into the audit.
@@ -146,6 +162,24 @@ fn closed(kind: EventKind, live: &LiveGrant, at_ms: u64, reason: &str) -> Event 
     event.at_ms = at_ms;
     event.until_ms = live.until_ms;
     reason.clone_into(&mut event.reason);
+    event
+}
+
+/// Connections that a grant had let begin are ended.
+pub(crate) fn connections_cut(live: &LiveGrant, count: u64, at_ms: u64, reason: &str) -> Event {
+    let mut event = closed(EventKind::ConnectionsCut, live, at_ms, reason);
+    event.count = count;
+    event.set_outcome(Outcome::Success);
+    event
+}
+
+/// The controller has locked this host, or lets it work again.
+pub(crate) fn locked(kind: EventKind, reason: &str, generation: u64, now: Now) -> Event {
+    let mut event = Event::new(kind, now.wall_ms());
+    event.generation = generation;
+    reason.clone_into(&mut event.reason);
+    "controller".clone_into(&mut event.actor);
+    event.set_outcome(Outcome::Success);
     event
 }
 

@@ -16,6 +16,8 @@ pub struct Settings {
     pub grant_prefix: [u8; 8],
     /// The number of the first claim: greater than every number of earlier runs.
     pub first_claim: u64,
+    /// Why this host was locked when it last ran; `None` when it was not.
+    pub locked: Option<String>,
 }
 
 /// Bounds that the configuration sets. All count what a batch holds along with what is open or runs

@@ -13,6 +13,8 @@ pub struct Status {
     pub rejected: Option<Rejected>,
     /// How the firewall differs from what it should be; `None` when it does not.
     pub drift: Option<String>,
+    /// Why this host grants nothing: the controller has locked it. `None` when it has not.
+    pub locked: Option<String>,
     /// What else there is to say of the host.
     pub host: HostStatus,
 }

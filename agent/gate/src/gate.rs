@@ -1,24 +1,25 @@
 //! The gate itself: all checks, from a datagram to a decision.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use policy::{HostSettings, SpaPort};
-use spa::SEALED_LEN_MAX;
+use spa::{Message, SEALED_LEN_MAX};
 
 use crate::addressees::Addressees;
 use crate::authenticate::{Authenticated, Endpoints};
 use crate::authorize::{Asked, Authorized, first_permit};
 use crate::budget::Budgets;
-use crate::compiled::{CompiledPolicy, SPAN_SECS, Tags};
+use crate::compiled::{CompiledPolicy, KeyIndex, SPAN_SECS, Tags};
 use crate::copies::RecentTexts;
 use crate::counters::Counters;
-use crate::datagram::{Datagram, LinkType, NotForUs};
+use crate::datagram::{Datagram, LinkType, NotForUs, Transport};
 use crate::decision::{Decision, Grant, Reason, Refusal};
 use crate::fresh::{Fresh, ReplayLog, Window};
 use crate::matching::{Matching, Recents};
 use crate::now::Now;
 use crate::parse::Parsed;
+use crate::recorded::Recorded;
 use crate::settings::Settings;
 
 /// Decides who gets in. Performs no I/O: it is told what arrived and when.
@@ -199,22 +200,40 @@ impl Gate {
         let Some(key) = self.compiled.key_named(identity.key) else {
             return false;
         };
+        let message = identity.opened.message();
+        let (source, destination) = (identity.source, identity.destination);
+        self.would_give(key, message, source, (destination, identity.is_ours), now)
+    }
+
+    /// The same for a grant of which only this is known any more.
+    #[must_use]
+    pub fn upholds_recorded(&self, recorded: Recorded, now: Now) -> bool {
+        let Some(key) = self.compiled.key_named(recorded.key) else {
+            return false;
+        };
+        let source = recorded.source;
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.would_give(key, &recorded.message(now), source, (unknown, true), now)
+    }
+
+    fn would_give(
+        &self,
+        key: KeyIndex,
+        message: &Message,
+        source: IpAddr,
+        (destination, is_ours): (IpAddr, bool),
+        now: Now,
+    ) -> bool {
         let endpoints = Endpoints {
-            source: identity.source,
-            destination: identity.destination,
-            is_ours: identity.is_ours,
+            source,
+            destination,
+            is_ours,
             port: SpaPort::Any,
-            transport: identity.transport,
+            transport: Transport::Udp,
         };
         let asked = self.asked(&endpoints, None, now);
-        let message = identity.opened.message();
-        first_permit(
-            &self.compiled,
-            self.compiled.stanzas_of(key),
-            message,
-            &asked,
-        )
-        .is_ok()
+        let stanzas = self.compiled.stanzas_of(key);
+        first_permit(&self.compiled, stanzas, message, &asked).is_ok()
     }
 
     fn run_checks(

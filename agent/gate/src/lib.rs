@@ -52,6 +52,7 @@ mod gate;
 mod http;
 mod matching;
 mod parse;
+mod recorded;
 
 pub use crate::addressees::{Addressees, HostAddresses};
 pub use crate::budget::{Budget, Exhausted};
@@ -64,4 +65,5 @@ pub use crate::decision::{
 pub use crate::fresh::{MemoryReplayLog, ReplayLog, Replayed};
 pub use crate::gate::Gate;
 pub use crate::now::Now;
+pub use crate::recorded::Recorded;
 pub use crate::settings::{AGEING_DEFAULT, Settings};

@@ -89,6 +89,7 @@ fn text(report: &Report) -> String {
         policy_age_secs,
         rejected_generation,
         drift,
+        locked,
         grants_open,
         journal_seq,
         journal_writable,
@@ -105,6 +106,9 @@ fn text(report: &Report) -> String {
     }
     if let Some(drift) = drift {
         let _ = writeln!(lines, "drift        {drift}");
+    }
+    if let Some(reason) = locked {
+        let _ = writeln!(lines, "locked       by the controller: {reason}");
     }
     let _ = writeln!(lines, "grants open  {grants_open}");
     let note = if *journal_writable {
@@ -139,6 +143,7 @@ mod tests {
             policy_age_secs: 60,
             rejected_generation: Some(5),
             drift: None,
+            locked: Some("stolen".to_owned()),
             grants_open: 2,
             journal_seq: 99,
             journal_writable: false,
@@ -154,6 +159,7 @@ mod tests {
 version      1.2.3
 generation   4, in force for 60 s
 rejected     generation 5
+locked       by the controller: stolen
 grants open  2
 journal      event 99, and cannot be written
              the disk is full

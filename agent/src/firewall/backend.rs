@@ -15,7 +15,7 @@
 
 use std::fmt;
 
-use engine::{Capabilities, Hole, Rule, Unsupported};
+use engine::{Capabilities, Connection, Hole, Rule, Unsupported};
 use spa::ProtoPort;
 
 use super::FirewallError;
@@ -107,13 +107,18 @@ pub trait Holes: Send + fmt::Debug {
     /// Some holes of the batch may be open after an error; each has its timeout.
     fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError>;
 
-    /// Takes the rules back at once, also for sessions that are established through them. Opening
-    /// one again lifts that. What is not open is no error.
+    /// Takes the rules back at once, and ends these connections for good: whoever speaks in one of
+    /// them, and whatever is opened afterwards, it does not go on. What is not there is no error.
+    ///
+    /// All other connections through the rules are held up as well, so that what has just begun
+    /// can still be found and ended by another call: in UDP, and where connections cannot be ended
+    /// one by one, until the rule is opened again, else for some seconds.
     ///
     /// # Errors
     ///
-    /// Some holes may still be open after an error, until their timeout.
-    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError>;
+    /// Some holes may still be open after an error, until their timeout, and some connections may
+    /// go on.
+    fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError>;
 
     /// What is open now, with the time left, in no particular order.
     ///
@@ -171,8 +176,8 @@ impl<T: Holes + ?Sized> Holes for Box<T> {
         (**self).open(holes)
     }
 
-    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
-        (**self).close(rules)
+    fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError> {
+        (**self).close(rules, connections)
     }
 
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {

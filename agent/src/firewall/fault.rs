@@ -1,6 +1,6 @@
 //! A packet filter that fails on purpose, to see what holds when it does.
 
-use engine::{Capabilities, Hole, Rule};
+use engine::{Capabilities, Connection, Hole, Rule};
 use spa::ProtoPort;
 
 use super::{BaseRules, Drift, FirewallError, Holes};
@@ -79,9 +79,9 @@ impl<F: Holes> Holes for Faulty<F> {
         self.inner.open(holes)
     }
 
-    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
+    fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError> {
         self.count()?;
-        self.inner.close(rules)
+        self.inner.close(rules, connections)
     }
 
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {

@@ -1,8 +1,10 @@
 //! Chains and kernel sets: iptables, ip6tables and ipset.
 //!
-//! One chain per address family, reached from the top of INPUT, in this order: what was revoked is
-//! dropped; what belongs to an established session is accepted, so that a session outlives its
-//! hole; what matches the set of what is open is accepted; what is protected is dropped.
+//! Two chains per address family. The one reached from the top of INPUT, in this order: what is
+//! barred is dropped; what goes on in an established session to a protected port is accepted, so
+//! that a session outlives its hole; what begins must match the set of what is open; what is
+//! protected is dropped. The one reached from the top of OUTPUT lets this host not go on with a
+//! session that was cut. All other traffic is the owner's.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -19,6 +21,7 @@ mod sets;
 use std::path::Path;
 
 use base_rules::IptablesRules;
+use chain::Hook;
 use sets::{SetHoles, SetNames, Sets};
 
 use super::family::Family;
@@ -50,8 +53,8 @@ pub(super) fn open(chain: &str) -> Result<Backend, FirewallError> {
 
 /// The families that this host has, and that must therefore be managed.
 fn families() -> Result<&'static [Family], FirewallError> {
-    chain::list_base(Family::V4)?;
-    match chain::list_base(Family::V6) {
+    chain::list_base(Family::V4, Hook::Input)?;
+    match chain::list_base(Family::V6, Hook::Input) {
         Ok(_) => Ok(&Family::ALL),
         // The file exists exactly when the kernel has IPv6 in it.
         Err(cause) if Path::new("/proc/net/if_inet6").exists() => {

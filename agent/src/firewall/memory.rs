@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use engine::{Capabilities, Hole, HoleTimeout, Rule};
+use engine::{Capabilities, Connection, Hole, HoleTimeout, Rule};
 use parking_lot::Mutex;
 use spa::ProtoPort;
 
@@ -30,6 +30,7 @@ struct Host {
     hidden: Option<Vec<ProtoPort>>,
     open: BTreeMap<Rule, HoleTimeout>,
     revoked: BTreeSet<Rule>,
+    cut: BTreeSet<Connection>,
 }
 
 // === impl MemoryFirewall ===
@@ -47,6 +48,11 @@ impl MemoryFirewall {
     /// The rules that were taken back and not opened since.
     pub fn revoked(&self) -> Vec<Rule> {
         self.host.lock().revoked.iter().copied().collect()
+    }
+
+    /// The connections that were ended.
+    pub fn cut(&self) -> Vec<Connection> {
+        self.host.lock().cut.iter().copied().collect()
     }
 
     /// What is open.
@@ -134,8 +140,9 @@ impl Holes for MemoryFirewall {
         Ok(())
     }
 
-    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
+    fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError> {
         let mut host = self.host.lock();
+        host.cut.extend(connections);
         for rule in rules {
             host.open.remove(rule);
             host.revoked.insert(*rule);

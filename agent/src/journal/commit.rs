@@ -23,6 +23,8 @@ impl Journal {
             events,
             opened,
             closed,
+            living_on,
+            lock,
             acknowledged,
             forget_through_secs,
             policy,
@@ -30,8 +32,11 @@ impl Journal {
             prune_events_before_ms,
             chain_version,
         } = &self.staged;
+        let grants = opened.len() + closed.len() + living_on.len();
         self.is_lost
-            || !(digests.is_empty() && events.is_empty() && opened.is_empty() && closed.is_empty())
+            || !(digests.is_empty() && events.is_empty())
+            || grants > 0
+            || lock.is_some()
             || acknowledged.is_some()
             || forget_through_secs.is_some()
             || policy.is_some()
@@ -122,6 +127,7 @@ impl Journal {
         self.staged.events.clear();
         self.staged.opened.clear();
         self.staged.closed.clear();
+        self.staged.living_on.clear();
     }
 
     /// Empties what is staged but keeps its room, so that a busy gate does not allocate.
@@ -131,6 +137,8 @@ impl Journal {
             events,
             opened,
             closed,
+            living_on,
+            lock,
             acknowledged,
             forget_through_secs,
             policy,
@@ -144,6 +152,8 @@ impl Journal {
         events.shrink_to(1024);
         opened.clear();
         closed.clear();
+        living_on.clear();
+        *lock = None;
         *acknowledged = None;
         *forget_through_secs = None;
         *policy = None;
@@ -175,8 +185,14 @@ fn write(
             live_grants::insert(&transaction, grant, &body)?;
         }
     }
+    for id in &staged.living_on {
+        live_grants::close(&transaction, *id)?;
+    }
     for id in &staged.closed {
         live_grants::remove(&transaction, *id)?;
+    }
+    if let Some(reason) = &staged.lock {
+        write_lock(&transaction, reason.as_deref())?;
     }
     if let Some(version) = staged.chain_version {
         transaction.execute("UPDATE meta SET chain_version = ?1", [version.number()])?;
@@ -213,6 +229,14 @@ fn write(
             ])?;
     }
     transaction.commit()
+}
+
+fn write_lock(connection: &Connection, reason: Option<&str>) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM lock", [])?;
+    if let Some(reason) = reason {
+        connection.execute("INSERT INTO lock VALUES (1, ?1)", [reason])?;
+    }
+    Ok(())
 }
 
 fn write_digests(connection: &Connection, staged: &Staged) -> rusqlite::Result<()> {

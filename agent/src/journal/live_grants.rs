@@ -24,6 +24,8 @@ pub struct LiveGrant {
 pub struct FoundGrant {
     pub grant: LiveGrant,
     pub opened: Event,
+    /// Whether the closing of its hole has been recorded: it lives on in connections, or did.
+    pub is_closed: bool,
 }
 
 pub(super) fn insert(
@@ -50,6 +52,14 @@ pub(super) fn insert(
             ports.join(" "),
             opened
         ])?;
+    Ok(())
+}
+
+/// The closing of its hole is recorded, and it stays.
+pub(super) fn close(connection: &Connection, id: GrantId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE live_grant SET is_closed = 1 WHERE grant_id = ?1")?
+        .execute([id.0.as_slice()])?;
     Ok(())
 }
 
@@ -83,7 +93,11 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<FoundGrant> {
             .collect::<rusqlite::Result<_>>()?,
     };
     let opened = Event::from_body(&opened).map_err(damaged)?;
-    Ok(FoundGrant { grant, opened })
+    Ok(FoundGrant {
+        grant,
+        opened,
+        is_closed: row.get::<_, i64>("is_closed")? != 0,
+    })
 }
 
 /// What stands in a row is not what was written there.

@@ -109,11 +109,24 @@ const VERSION_2: &str = "
     ) STRICT, WITHOUT ROWID;
     ";
 
+/// Grants live on in connections, and a host may be locked.
+const CONNECTIONS: &str = "
+    -- 1 when the closing of its hole has been recorded: it lives on in connections.
+    ALTER TABLE live_grant ADD COLUMN is_closed INTEGER NOT NULL DEFAULT 0;
+
+    -- One row while the controller has locked this host.
+    CREATE TABLE lock (
+        one                 INTEGER PRIMARY KEY CHECK (one = 1),
+        reason              TEXT    NOT NULL
+    ) STRICT;
+    ";
+
 /// Every version of the schema, oldest first. Append only.
 fn migrations() -> Migrations<'static> {
     Migrations::new(vec![
         M::up(VERSION_1),
         M::up_with_hook(VERSION_2, |transaction| Ok(move_events(transaction)?)),
+        M::up(CONNECTIONS),
     ])
 }
 

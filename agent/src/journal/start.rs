@@ -45,6 +45,8 @@ pub struct Start {
     pub access_file: Option<(u64, [u8; 32])>,
     /// Grants whose closing has not been recorded.
     pub open_grants: Vec<FoundGrant>,
+    /// Why the controller has locked this host; `None` when it has not.
+    pub locked: Option<String>,
     /// Whether the last run ended tidily; a new journal counts as tidy.
     pub clean: bool,
 }
@@ -172,6 +174,7 @@ impl Journal {
         Ok(Start {
             policy: policy_of(&journal.connection, &journal.path)?,
             access_file: access_file(&journal.connection).map_err(cannot(&journal.path, "read"))?,
+            locked: locked(&journal.connection).map_err(cannot(&journal.path, "read"))?,
             open_grants: live_grants::all(&journal.connection)
                 .map_err(cannot(&journal.path, "read the grants of"))?,
             journal,
@@ -371,6 +374,12 @@ fn load_digests(connection: &Connection) -> rusqlite::Result<(Remembered, bool)>
         .prepare("SELECT 1 FROM replay WHERE forget_after_secs = 0 LIMIT 1")?
         .exists([])?;
     Ok((remembered, any_forever))
+}
+
+fn locked(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection
+        .query_row("SELECT reason FROM lock", [], |row| row.get(0))
+        .optional()
 }
 
 fn access_file(connection: &Connection) -> rusqlite::Result<Option<(u64, [u8; 32])>> {

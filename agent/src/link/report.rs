@@ -172,11 +172,13 @@ fn acknowledgement(status: &Status, audit_fault: String, now: Now) -> Acknowledg
         digest,
         rejected,
         drift,
+        locked,
         host,
     } = status;
     let said = AcknowledgeRequest {
         drift: drift.clone().unwrap_or_default(),
         audit_fault,
+        locked: locked.clone().unwrap_or_default(),
         host_time_ms: now.wall_ms(),
         ..of_host(host)
     };

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::directive::Directive as Kind;
-use fleet::wire::{self, ClaimedDigests, Directive, PolicySnapshot, SessionRequest};
+use fleet::wire::{self, ClaimedDigests, Directive, Locked, PolicySnapshot, SessionRequest};
 use fleet::{Capability, Contract, event::ChainVersion};
 use member::ConnectError;
 use tokio::sync::watch;
@@ -142,12 +142,14 @@ impl Session {
         let peer = Peer { channel, contract };
         self.connection.send_replace(Connection::Up(peer));
 
+        // Whether the controller has said so in this session.
+        let mut locked = false;
         while let Some(directive) = stream
             .message()
             .await
             .map_err(|status| self.failed(status))?
         {
-            if self.follow(directive, ordered).await == Err(GateStopped) {
+            if self.follow(directive, ordered, &mut locked).await == Err(GateStopped) {
                 return Ok(SessionEnd::Stopped);
             }
         }
@@ -159,7 +161,11 @@ impl Session {
         let status = self.status.borrow();
         SessionRequest {
             generation: status.generation,
-            policy_digest: wire_digest(status.generation, &status.digest),
+            // One that is locked is sent a policy as soon as it is locked no more.
+            policy_digest: match status.locked {
+                Some(_) => Vec::new(),
+                None => wire_digest(status.generation, &status.digest),
+            },
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             ..SessionRequest::default()
         }
@@ -169,11 +175,22 @@ impl Session {
         &self,
         directive: Directive,
         ordered: &mut PolicyVersion,
+        locked: &mut bool,
     ) -> Result<(), GateStopped> {
         match directive.directive {
             // A directive of a later version of the controller.
-            None | Some(Kind::Opened(_) | Kind::NewJournal(_) | Kind::Locked(_)) => Ok(()),
-            Some(Kind::Policy(snapshot)) => self.adopt(snapshot, ordered).await,
+            None | Some(Kind::Opened(_) | Kind::NewJournal(_)) => Ok(()),
+            Some(Kind::Locked(Locked { reason })) => {
+                *locked = true;
+                deliver(&self.orders, Order::Lock(reason)).await
+            }
+            Some(Kind::Policy(snapshot)) => {
+                if !*locked && self.status.borrow().locked.is_some() {
+                    // Before the policy, which is in force the moment it is there.
+                    deliver(&self.orders, Order::Unlock).await?;
+                }
+                self.adopt(snapshot, ordered).await
+            }
             Some(Kind::Claimed(ClaimedDigests { digests })) => {
                 let digests: Vec<_> = digests.iter().filter_map(claimed).collect();
                 for digests in digests.chunks(CLAIMED_MAX) {

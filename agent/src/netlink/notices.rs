@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -37,6 +37,11 @@ impl Listener {
     /// Listens to groups of rtnetlink in the network namespace of the calling thread.
     pub(crate) fn route(groups: &[u32]) -> io::Result<Self> {
         Self::open(NETLINK_ROUTE, groups)
+    }
+
+    /// The same for groups of netfilter's subsystems.
+    pub(crate) fn netfilter(groups: &[u32]) -> io::Result<Self> {
+        Self::open(NETLINK_NETFILTER, groups)
     }
 
     fn open(protocol: isize, groups: &[u32]) -> io::Result<Self> {

@@ -50,13 +50,19 @@ impl Requests {
 
     /// Starts a message to a netfilter subsystem; [`Self::end`] must follow.
     pub(crate) fn begin(&mut self, subsystem: u8, command: u8, flags: u16, family: u8) {
+        let kind = u16::from_ne_bytes([command, subsystem]);
+        self.begin_other(kind, flags, &[family, 0, 0, 0]); // `struct nfgenmsg`
+    }
+
+    /// Starts a message of this type with a header of its own; [`Self::end`] must follow.
+    pub(crate) fn begin_other(&mut self, kind: u16, flags: u16, header: &[u8]) {
         self.message_start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]); // length, known at the end
-        self.bytes.extend_from_slice(&[command, subsystem]);
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
         self.bytes
             .extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
         self.bytes.extend_from_slice(&[0; 8]); // sequence and port, filled in when sent
-        self.bytes.extend_from_slice(&[family, 0, 0, 0]); // `struct nfgenmsg`
+        self.bytes.extend_from_slice(header);
     }
 
     /// Ends the message that was begun last.

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use netlink_sys::{
     Socket, SocketAddr,
-    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE},
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG},
 };
 
 use super::Requests;
@@ -51,6 +51,11 @@ impl Netlink {
     /// The same for the routing subsystem.
     pub(crate) fn open_route() -> io::Result<Self> {
         Self::open_protocol(NETLINK_ROUTE)
+    }
+
+    /// The same for the subsystem that knows the host's sockets.
+    pub(crate) fn open_sock_diag() -> io::Result<Self> {
+        Self::open_protocol(NETLINK_SOCK_DIAG)
     }
 
     fn open_protocol(protocol: isize) -> io::Result<Self> {

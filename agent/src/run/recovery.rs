@@ -1,6 +1,6 @@
 //! What an earlier run of the agent left open.
 
-use engine::{Engine, Kernel, Rule, SavedGrant};
+use engine::{Connection, Engine, Kernel, Rule, SavedGrant};
 use gate::Now;
 
 use crate::firewall::Holes;
@@ -13,28 +13,33 @@ pub(super) fn recover(
     found: Vec<FoundGrant>,
     holes: &mut dyn Holes,
     flush: bool,
+    connections: &[Connection],
     now: Now,
 ) {
     let saved = found.into_iter().map(saved).collect();
     if flush {
         match holes.flush() {
-            Ok(()) => return engine.recover(saved, Kernel::Flushed, now),
+            Ok(()) => return engine.recover(saved, Kernel::Flushed, connections, now),
             Err(cause) => {
                 tracing::error!(error = %program::one_line(&cause), "cannot close what was left open; it ends by itself");
             }
         }
     }
     match holes.list() {
-        Ok(open) => engine.recover(saved, Kernel::Open(&open), now),
+        Ok(open) => engine.recover(saved, Kernel::Open(&open), connections, now),
         Err(cause) => {
             tracing::error!(error = %program::one_line(&cause), "cannot see what an earlier run left open; it ends by itself");
-            engine.recover(saved, Kernel::Unknown, now);
+            engine.recover(saved, Kernel::Unknown, connections, now);
         }
     }
 }
 
 fn saved(found: FoundGrant) -> SavedGrant {
-    let FoundGrant { grant, opened } = found;
+    let FoundGrant {
+        grant,
+        opened,
+        is_closed,
+    } = found;
     let LiveGrant {
         id,
         until_ms: _,
@@ -46,5 +51,6 @@ fn saved(found: FoundGrant) -> SavedGrant {
         id,
         rules: ports.into_iter().map(rule).collect(),
         opened,
+        is_closed,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use engine::{ClaimAnswer, ClaimAsk, Closing, Command, Effect, Hole, Opening};
+use engine::{ClaimAnswer, ClaimAsk, Closing, Command, Connection, Effect, Hole, Opening};
 use gate::{CompiledPolicy, Now};
 use policy::{Policy, Stanza};
 use program::OneLine;
@@ -21,6 +21,8 @@ impl GateThread {
                 Effect::Close(closing) => self.close(closing, now),
                 Effect::Follow(policy) => self.follow(&policy),
                 Effect::Flush => self.flush(now),
+                Effect::Forget(id) => self.host.journal.stage_forgotten(id),
+                Effect::LookAt(connections) => self.look_at(connections),
                 Effect::Open(opening) => self.open(opening),
                 Effect::Publish(status) => drop(self.ends.status.send_replace(status)),
                 Effect::Reopen(holes) => self.reopen(&holes, now),
@@ -38,7 +40,16 @@ impl GateThread {
         }
     }
 
+    fn look_at(&self, connections: Vec<Connection>) {
+        if let Some(follower) = &self.host.connections {
+            follower.look_at(connections);
+        }
+    }
+
     fn open(&mut self, opening: Opening) {
+        if let Some(follower) = &mut self.host.connections {
+            follower.follow(opening.holes().iter().map(|hole| hole.rule));
+        }
         let result = self.host.holes.open(opening.holes());
         match &result {
             Ok(()) => opening
@@ -55,8 +66,8 @@ impl GateThread {
     fn close(&mut self, closing: Closing, now: Now) {
         let holes = &mut self.host.holes;
         let mut result = Ok(());
-        if !closing.rules().is_empty() {
-            result = holes.close(closing.rules());
+        if !(closing.rules().is_empty() && closing.connections().is_empty()) {
+            result = holes.close(closing.rules(), closing.connections());
         }
         if result.is_ok() && !closing.shorten().is_empty() {
             result = holes.open(closing.shorten());

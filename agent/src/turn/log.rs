@@ -57,6 +57,15 @@ pub(super) fn record(record: &Record) {
             reason,
             "grant revoked"
         ),
+        EventKind::ConnectionsCut => tracing::info!(
+            user,
+            user_identity,
+            opened,
+            grant_id,
+            connections = event.count,
+            reason,
+            "connections cut"
+        ),
         EventKind::PolicyApplied => tracing::info!(generation, reason, "policy applied"),
         EventKind::Noise if source.is_empty() => {
             tracing::warn!(packets = event.count, reason, "noise");
@@ -67,7 +76,6 @@ pub(super) fn record(record: &Record) {
         | EventKind::AuditGap
         | EventKind::Banned
         | EventKind::Clock
-        | EventKind::ConnectionsCut
         | EventKind::ControllerSetBack
         | EventKind::Drift
         | EventKind::Enrolled

@@ -24,6 +24,7 @@ impl GateThread {
             policy_age_secs: now.wall_secs.saturating_sub(self.regular.policy_since_secs),
             rejected_generation: status.rejected.as_ref().map(|r| r.generation),
             drift: status.drift.clone(),
+            locked: status.locked.clone(),
             grants_open: counters.engine.grants_open,
             journal_seq: self.host.journal.last_seq(),
             journal_writable: !self.regular.commit_fails,

@@ -291,6 +291,7 @@ impl TestHost {
             capabilities: Capabilities::ALL,
             grant_prefix: [7; 8],
             first_claim: 1,
+            locked: None,
         };
         let host = Host {
             journal: start_journal(dir.path()).journal,
@@ -300,6 +301,7 @@ impl TestHost {
             },
             captures: vec![Box::new(arrivals.clone())],
             network: None,
+            connections: None,
             commands: CommandRunner::new(orders.clone(), Duration::from_secs(1)),
             monitor: None,
             protect: Vec::new(),

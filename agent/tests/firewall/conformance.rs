@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use agent::firewall::{Backend, BaseRules as _, Holes as _};
-use engine::{Hole, HoleTimeout, Rule};
+use engine::{Connection, Hole, HoleTimeout, Rule};
 use spa::ProtoPort;
 
 /// A host with a back end under test, and its neighbours.
@@ -22,8 +22,8 @@ pub(crate) trait World {
     /// Whether a new connection from this neighbour reaches the host's service.
     fn lets_in(&self, from: IpAddr, port: ProtoPort) -> bool;
 
-    /// Establishes a session; it answers whether it still goes on.
-    fn session(&self, from: IpAddr, port: ProtoPort) -> Box<dyn FnMut() -> bool + '_>;
+    /// Establishes a session.
+    fn session(&self, from: IpAddr, port: ProtoPort) -> Box<dyn Session + '_>;
 
     /// Lets seconds pass.
     fn pass(&self, secs: u32);
@@ -36,6 +36,18 @@ pub(crate) trait World {
 
     /// All that is in the packet filter but the time left of holes, as text.
     fn all(&self) -> String;
+}
+
+/// A session of a neighbour with a service of the host.
+pub(crate) trait Session {
+    /// How the kernel would name it.
+    fn connection(&self) -> Connection;
+
+    /// Whether it still goes on when the neighbour speaks.
+    fn goes_on(&mut self) -> bool;
+
+    /// Whether the neighbour hears the host speak.
+    fn host_speaks(&mut self) -> bool;
 }
 
 /// A neighbour.
@@ -65,6 +77,8 @@ macro_rules! suite {
                 opening_again_for_longer_extends_and_for_shorter_shortens
                 a_session_outlives_its_hole
                 closing_cuts_the_sessions_too_and_opening_again_lets_in
+                a_connection_that_was_cut_stays_cut_whoever_speaks_and_whatever_is_opened
+                cutting_one_connection_leaves_its_neighbours_alone
                 flushing_closes_everything_and_sessions_live_on
                 what_is_open_is_listed_with_the_time_left
                 two_thousand_holes_open_in_one_batch_and_are_all_listed
@@ -155,7 +169,7 @@ pub(crate) fn a_session_outlives_its_hole(world: &dyn World) {
     world.pass(2);
 
     assert!(!world.lets_in(alice, port("tcp/22")));
-    assert!(goes_on());
+    assert!(goes_on.goes_on());
 }
 
 pub(crate) fn closing_cuts_the_sessions_too_and_opening_again_lets_in(world: &dyn World) {
@@ -167,14 +181,51 @@ pub(crate) fn closing_cuts_the_sessions_too_and_opening_again_lets_in(world: &dy
     let mut of_alice = world.session(alice, port("tcp/22"));
     let mut of_mallory = world.session(mallory, port("tcp/22"));
 
-    host.holes.close(&[rule(mallory, "tcp/22")]).unwrap();
+    host.holes.close(&[rule(mallory, "tcp/22")], &[]).unwrap();
 
     assert!(!world.lets_in(mallory, port("tcp/22")));
-    assert!(!of_mallory());
-    assert!(of_alice());
+    assert!(!of_mallory.goes_on());
+    assert!(of_alice.goes_on());
     assert_eq!(rules(&mut host), [rule(alice, "tcp/22")].into());
     host.holes.open(&[hole(mallory, "tcp/22", 600)]).unwrap();
     assert!(world.lets_in(mallory, port("tcp/22")));
+}
+
+pub(crate) fn a_connection_that_was_cut_stays_cut_whoever_speaks_and_whatever_is_opened(
+    world: &dyn World,
+) {
+    let mut host = laid(world);
+    for family in [Family::V4, Family::V6] {
+        let alice = world.address(Who::Alice, family);
+        host.holes.open(&[hole(alice, "tcp/22", 600)]).unwrap();
+        let mut of_alice = world.session(alice, port("tcp/22"));
+        let cut = of_alice.connection();
+
+        // Its hole has closed by itself; somebody else opens again behind the same address.
+        host.holes.close(&[rule(alice, "tcp/22")], &[cut]).unwrap();
+        host.holes.open(&[hole(alice, "tcp/22", 600)]).unwrap();
+
+        assert!(!of_alice.host_speaks(), "{family:?}");
+        assert!(!of_alice.goes_on(), "{family:?}");
+        assert!(!of_alice.host_speaks(), "{family:?}");
+        assert!(world.lets_in(alice, port("tcp/22")), "{family:?}");
+    }
+}
+
+pub(crate) fn cutting_one_connection_leaves_its_neighbours_alone(world: &dyn World) {
+    let mut host = laid(world);
+    let alice = world.address(Who::Alice, Family::V4);
+    host.holes.open(&[hole(alice, "tcp/22", 600)]).unwrap();
+    let mut first = world.session(alice, port("tcp/22"));
+    let mut second = world.session(alice, port("tcp/22"));
+
+    host.holes.close(&[], &[first.connection()]).unwrap();
+
+    assert!(!first.goes_on());
+    assert!(second.goes_on());
+    assert!(world.lets_in(alice, port("tcp/22")));
+    // What is over already is no error.
+    host.holes.close(&[], &[first.connection()]).unwrap();
 }
 
 pub(crate) fn flushing_closes_everything_and_sessions_live_on(world: &dyn World) {
@@ -190,7 +241,7 @@ pub(crate) fn flushing_closes_everything_and_sessions_live_on(world: &dyn World)
     assert!(!world.lets_in(alice, port("tcp/22")));
     assert!(!world.lets_in(v6, port("udp/53")));
     assert_eq!(host.holes.list(), Ok(vec![]));
-    assert!(goes_on());
+    assert!(goes_on.goes_on());
 }
 
 pub(crate) fn what_is_open_is_listed_with_the_time_left(world: &dyn World) {
@@ -229,7 +280,7 @@ pub(crate) fn two_thousand_holes_open_in_one_batch_and_are_all_listed(world: &dy
         holes.iter().map(|hole| hole.rule).collect()
     );
     let every: Vec<Rule> = holes.iter().map(|hole| hole.rule).collect();
-    host.holes.close(&every).unwrap();
+    host.holes.close(&every, &[]).unwrap();
     assert_eq!(host.holes.list(), Ok(vec![]));
 }
 
@@ -238,8 +289,8 @@ pub(crate) fn nothing_to_open_and_nothing_to_close_are_no_errors(world: &dyn Wor
     let alice = world.address(Who::Alice, Family::V6);
 
     host.holes.open(&[]).unwrap();
-    host.holes.close(&[]).unwrap();
-    host.holes.close(&[rule(alice, "udp/53")]).unwrap();
+    host.holes.close(&[], &[]).unwrap();
+    host.holes.close(&[rule(alice, "udp/53")], &[]).unwrap();
     host.holes.flush().unwrap();
 
     assert_eq!(host.holes.list(), Ok(vec![]));
@@ -326,7 +377,7 @@ pub(crate) fn removing_removes_nothing_else_and_may_be_done_twice(world: &dyn Wo
     let mut host = laid(world);
     let alice = world.address(Who::Alice, Family::V4);
     host.holes.open(&[hole(alice, "tcp/22", 600)]).unwrap();
-    host.holes.close(&[rule(alice, "tcp/22")]).unwrap();
+    host.holes.close(&[rule(alice, "tcp/22")], &[]).unwrap();
 
     host.base_rules.remove().unwrap();
 

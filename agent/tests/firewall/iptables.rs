@@ -40,17 +40,30 @@ fn a_rule_that_is_closed_is_barred_until_it_is_opened_again() {
 
         firewall
             .holes
-            .close(&[rule("192.0.2.7", "tcp/22")])
+            .close(
+                &[rule("192.0.2.7", "tcp/22"), rule("192.0.2.7", "udp/53")],
+                &[],
+            )
             .unwrap();
 
-        let barred = ["add PT_TEST_R4 192.0.2.7,tcp:22 timeout 432000".to_owned()];
-        assert_eq!(elements(host), barred.into());
+        // TCP connections are ended one by one, and held up until all of them are known.
+        let barred = [
+            "add PT_TEST_R4 192.0.2.7,tcp:22 timeout 5",
+            "add PT_TEST_R4 192.0.2.7,udp:53 timeout 432000",
+        ];
+        assert_eq!(elements(host), barred.map(str::to_owned).into());
         firewall
             .holes
-            .open(&[hole("192.0.2.7", "tcp/22", 30)])
+            .open(&[
+                hole("192.0.2.7", "tcp/22", 30),
+                hole("192.0.2.7", "udp/53", 30),
+            ])
             .unwrap();
-        let open = ["add PT_TEST_4 192.0.2.7,tcp:22 timeout 30".to_owned()];
-        assert_eq!(elements(host), open.into());
+        let open = [
+            "add PT_TEST_4 192.0.2.7,tcp:22 timeout 30",
+            "add PT_TEST_4 192.0.2.7,udp:53 timeout 30",
+        ];
+        assert_eq!(elements(host), open.map(str::to_owned).into());
     });
 }
 
@@ -64,12 +77,22 @@ fn the_chain_is_first_and_laying_again_changes_nothing() {
         assert_eq!(rules(host), before);
         let expected = "\
 -N PT_TEST
+-A PT_TEST -i lo -j RETURN
 -A PT_TEST -m set --match-set PT_TEST_R4 src,dst -j DROP
--A PT_TEST -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A PT_TEST -m set --match-set PT_TEST_4 src,dst -j ACCEPT
--A PT_TEST ! -i lo -p tcp -m tcp --dport 22 -j DROP
+-A PT_TEST -p tcp -m tcp --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate ESTABLISHED -j ACCEPT
+-A PT_TEST -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m set --match-set PT_TEST_4 src,dst -j ACCEPT
+-A PT_TEST -p tcp -m conntrack --ctstate ESTABLISHED,UNTRACKED -m set --match-set PT_TEST_4 src,dst -j ACCEPT
+-A PT_TEST -p udp -m set --match-set PT_TEST_4 src,dst -j ACCEPT
+-A PT_TEST -p tcp -m tcp --dport 22 -j DROP
 ";
         assert_eq!(run(host, &["iptables", "-w", "-S", CHAIN]), expected);
+        let out = "\
+-N PT_TEST_OUT
+-A PT_TEST_OUT -o lo -j RETURN
+-A PT_TEST_OUT -p tcp -m tcp --sport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j DROP
+";
+        let listed = run(host, &["iptables", "-w", "-S", "PT_TEST_OUT"]);
+        assert_eq!(listed, out);
         let v6 = run(host, &["ip6tables", "-w", "-S", CHAIN]);
         assert!(v6.contains("--match-set PT_TEST_6 src,dst -j ACCEPT"));
         assert_eq!(firewall.base_rules.check(), Ok(None));
@@ -80,7 +103,7 @@ fn the_chain_is_first_and_laying_again_changes_nothing() {
 fn drift_is_found_named_and_repaired() {
     on_host(&["tcp/22"], |host, firewall| {
         let good = rules(host);
-        let breakages: [(&[&str], &str); 5] = [
+        let breakages: [(&[&str], &str); 7] = [
             (
                 &["iptables", "-w", "-F", "INPUT"],
                 "INPUT does not lead to PT_TEST",
@@ -96,6 +119,14 @@ fn drift_is_found_named_and_repaired() {
             (
                 &["iptables", "-w", "-A", "INPUT", "-j", CHAIN],
                 "INPUT leads to PT_TEST 2 times",
+            ),
+            (
+                &["iptables", "-w", "-F", "OUTPUT"],
+                "OUTPUT does not lead to PT_TEST_OUT",
+            ),
+            (
+                &["ip6tables", "-w", "-F", "PT_TEST_OUT"],
+                "IPv6: the rules of PT_TEST_OUT were changed",
             ),
             (
                 &["iptables", "-w", "-D", CHAIN, "1"],
@@ -194,7 +225,7 @@ fn as_it_was_added(line: &str) -> String {
     let (head, secs) = line.rsplit_once(' ').unwrap();
     let left: u32 = secs.parse().unwrap();
     // The kernel rounds the time left down, so even a fresh element shows one second less.
-    let added = [30, 60, 432_000, 2_147_483];
+    let added = [5, 30, 60, 432_000, 2_147_483];
     let added = added
         .into_iter()
         .find(|added| (left..=left + 3).contains(added));

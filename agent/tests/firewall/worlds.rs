@@ -1,23 +1,28 @@
 //! Where back ends are tried: a lab with a real kernel, and the memory that plays one.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use agent::config::FirewallConfig;
 use agent::firewall::memory::MemoryFirewall;
 use agent::firewall::{self, Backend};
+use engine::Connection;
 use harness::service::{Reach, TcpService, UdpService};
 use harness::{Lab, Node, Result, in_lab, wait};
 use spa::{ProtoPort, Protocol};
 
-use crate::conformance::{Family, Who, World};
+use crate::conformance::{Family, Session, Who, World};
 
 /// What is tried.
 type Sentence = fn(&dyn World);
 
 /// Tries a sentence with the memory back end.
 pub(crate) fn in_memory(sentence: Sentence) {
-    sentence(&MemoryWorld(MemoryFirewall::default()));
+    sentence(&MemoryWorld(
+        MemoryFirewall::default(),
+        AtomicU16::new(40_000),
+    ));
 }
 
 /// Tries a sentence on a host of a lab, with the back end that this configuration names.
@@ -32,7 +37,21 @@ pub(crate) fn in_kernel(config: &FirewallConfig, sentence: Sentence) {
     });
 }
 
-struct MemoryWorld(MemoryFirewall);
+/// With the number of the next client's port.
+struct MemoryWorld(MemoryFirewall, AtomicU16);
+
+struct MemorySession<'w> {
+    host: &'w MemoryFirewall,
+    from: IpAddr,
+    port: ProtoPort,
+    connection: Connection,
+}
+
+struct KernelSession<'w> {
+    service: &'w TcpService,
+    session: harness::service::Session,
+    protocol: Protocol,
+}
 
 /// A host with services, and two neighbours on the same wire.
 struct KernelWorld {
@@ -40,7 +59,7 @@ struct KernelWorld {
     host: Node,
     alice: Node,
     mallory: Node,
-    _services: ([TcpService; 2], UdpService),
+    services: ([TcpService; 2], UdpService),
 }
 
 // === impl MemoryWorld ===
@@ -63,9 +82,19 @@ impl World for MemoryWorld {
         self.0.lets_in(from, port)
     }
 
-    fn session(&self, from: IpAddr, port: ProtoPort) -> Box<dyn FnMut() -> bool + '_> {
+    fn session(&self, from: IpAddr, port: ProtoPort) -> Box<dyn Session + '_> {
         assert!(self.0.lets_in(from, port));
-        Box::new(move || self.0.lets_talk(from, port))
+        let number = self.1.fetch_add(1, Ordering::Relaxed);
+        Box::new(MemorySession {
+            host: &self.0,
+            from,
+            port,
+            connection: Connection {
+                protocol: port.protocol,
+                client: SocketAddr::new(from, number),
+                server: SocketAddr::new([192, 0, 2, 10].into(), port.port.get()),
+            },
+        })
     }
 
     fn pass(&self, secs: u32) {
@@ -83,6 +112,39 @@ impl World for MemoryWorld {
     }
 }
 
+impl Session for MemorySession<'_> {
+    fn connection(&self) -> Connection {
+        self.connection
+    }
+
+    fn goes_on(&mut self) -> bool {
+        self.host.lets_talk(self.from, self.port) && !self.host.cut().contains(&self.connection)
+    }
+
+    fn host_speaks(&mut self) -> bool {
+        self.goes_on()
+    }
+}
+
+impl Session for KernelSession<'_> {
+    fn connection(&self) -> Connection {
+        Connection {
+            protocol: self.protocol,
+            client: self.session.client(),
+            server: self.session.server(),
+        }
+    }
+
+    fn goes_on(&mut self) -> bool {
+        !self.session.is_dead(Duration::from_secs(1)).unwrap()
+    }
+
+    fn host_speaks(&mut self) -> bool {
+        let said = self.service.say_to(self.session.client());
+        said && self.session.hears(Duration::from_secs(1)).unwrap()
+    }
+}
+
 // === impl KernelWorld ===
 
 impl KernelWorld {
@@ -97,7 +159,7 @@ impl KernelWorld {
             alice: lab.node("alice", 20)?,
             mallory: lab.node("mallory", 30)?,
             host,
-            _services: services,
+            services,
         })
     }
 
@@ -147,11 +209,15 @@ impl World for KernelWorld {
         seen.unwrap() == Reach::Open
     }
 
-    fn session(&self, from: IpAddr, port: ProtoPort) -> Box<dyn FnMut() -> bool + '_> {
+    fn session(&self, from: IpAddr, port: ProtoPort) -> Box<dyn Session + '_> {
         let (node, host) = self.ways(from);
         let mut session = node.session(host, port.port.get()).unwrap();
         session.talk().unwrap();
-        Box::new(move || !session.is_dead(Duration::from_secs(1)).unwrap())
+        Box::new(KernelSession {
+            service: &self.services.0[0],
+            session,
+            protocol: port.protocol,
+        })
     }
 
     fn pass(&self, secs: u32) {

@@ -106,11 +106,15 @@ impl Agent for AgentService {
             audit_fault,
             protected_ports,
             floor_secs,
-            warnings,
+            mut warnings,
             host_time_ms,
             own_protected_ports,
             commands,
+            locked,
         } = request.into_inner();
+        if !locked.is_empty() {
+            warnings.insert(0, format!("locked: {locked}"));
+        }
         let now = clock::now();
         let acknowledgement = Acknowledgement {
             generation,

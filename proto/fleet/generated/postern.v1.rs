@@ -419,7 +419,11 @@ pub struct NewJournal {
     #[prost(uint64, tag = "2")]
     pub floor_secs: u64,
 }
-/// This host is locked: it grants nothing and closes what is open, until a session comes that does not say so.
+/// This host is locked: it grants nothing, closes what is open and ends the connections that began through it, durably.
+/// Sent before any policy in every session while the lock holds; a policy in a session that did not say so ends the lock.
+/// A host that is locked names no policy in its SessionRequest, so it is always sent one when it is not locked any more.
+/// To end a lock the controller therefore ends the session, and the host comes back. Acknowledged by
+/// AcknowledgeRequest.locked.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Locked {
     /// For people.
@@ -496,6 +500,10 @@ pub struct AcknowledgeRequest {
     /// Whether commands run there.
     #[prost(enumeration = "Commands", tag = "11")]
     pub commands: i32,
+    /// Why this host grants nothing, as it was told in Locked: what was open is closed and what began through it has
+    /// been ended. Empty when it is not locked.
+    #[prost(string, tag = "12")]
+    pub locked: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcknowledgeResponse {

@@ -273,6 +273,7 @@ fn warm_engine(stanzas: u32) -> Engine {
         capabilities: Capabilities::ALL,
         grant_prefix: [0; 8],
         first_claim: 1,
+        locked: None,
     };
     let mut engine = Engine::new(settings, compiled(stanzas), NOW);
     while !engine.precompute(NOW) {}

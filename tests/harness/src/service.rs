@@ -1,10 +1,11 @@
 //! The listener behind the protected port, and how it looks from outside.
 
+use std::collections::HashMap;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ const ANSWER: Duration = Duration::from_millis(700);
 
 /// What every connection is greeted with, before the name of the node.
 const BANNER: &str = "SSH-2.0-PosternLab_";
+
+/// What a service says that was not asked.
+const UNASKED: &[u8] = b"are you there?\n";
 
 /// How a port looks from outside.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,7 +39,11 @@ pub enum Reach {
 pub struct TcpService {
     listener: Arc<TcpListener>,
     served: Arc<AtomicUsize>,
+    peers: Peers,
 }
+
+/// The connections that live, by the client's address.
+type Peers = Arc<Mutex<HashMap<SocketAddr, TcpStream>>>;
 
 /// A UDP socket that sends back what it receives.
 #[derive(Debug)]
@@ -48,6 +56,8 @@ pub struct UdpService {
 #[derive(Debug)]
 pub struct Session {
     stream: TcpStream,
+    client: SocketAddr,
+    server: SocketAddr,
     lines: u32,
 }
 
@@ -58,17 +68,37 @@ impl TcpService {
         let listener = Arc::new(listener);
         let served = Arc::new(AtomicUsize::new(0));
         let greeting = format!("{BANNER}{name}\r\n");
+        let peers = Peers::default();
         thread::spawn({
             let (listener, served) = (Arc::clone(&listener), Arc::clone(&served));
+            let peers = Arc::clone(&peers);
             move || {
-                while let Ok((stream, _)) = listener.accept() {
+                while let Ok((stream, peer)) = listener.accept() {
                     served.fetch_add(1, Ordering::SeqCst);
-                    let greeting = greeting.clone();
-                    thread::spawn(move || echo(stream, &greeting));
+                    let (greeting, peers) = (greeting.clone(), Arc::clone(&peers));
+                    let peer = canonical(peer);
+                    if let Ok(stream) = stream.try_clone() {
+                        lock(&peers).insert(peer, stream);
+                    }
+                    thread::spawn(move || {
+                        echo(stream, &greeting);
+                        lock(&peers).remove(&peer);
+                    });
                 }
             }
         });
-        Self { listener, served }
+        Self {
+            listener,
+            served,
+            peers,
+        }
+    }
+
+    /// Lets the service speak first to this client. Whether it could.
+    pub fn say_to(&self, client: SocketAddr) -> bool {
+        let peers = lock(&self.peers);
+        let stream = peers.get(&client);
+        stream.is_some_and(|mut stream| stream.write_all(UNASKED).is_ok())
     }
 
     /// Connections that reached the listener so far.
@@ -82,6 +112,15 @@ impl Drop for TcpService {
         // A shut down listener makes accept() fail, which ends the thread.
         let _ = socket::shutdown(self.listener.as_raw_fd(), socket::Shutdown::Both);
     }
+}
+
+/// A socket for both families names IPv4 clients by mapped addresses.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
+fn lock(peers: &Peers) -> MutexGuard<'_, HashMap<SocketAddr, TcpStream>> {
+    peers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn echo(mut stream: TcpStream, greeting: &str) {
@@ -151,7 +190,12 @@ impl Session {
         if !banner.starts_with(BANNER) {
             bail!("{address} greeted with {banner:?}");
         }
-        Ok(Self { stream, lines: 0 })
+        Ok(Self {
+            client: stream.local_addr()?,
+            server: address,
+            stream,
+            lines: 0,
+        })
     }
 
     /// Says a line and hears it back.
@@ -184,6 +228,31 @@ impl Session {
         let dead = self.talk().is_err();
         self.stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         Ok(dead)
+    }
+
+    /// Whether what [`TcpService::say_to`] says arrives within `patience`.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be set up for the question.
+    pub fn hears(&mut self, patience: Duration) -> Result<bool> {
+        self.stream.set_read_timeout(Some(patience))?;
+        let mut heard = vec![0; UNASKED.len()];
+        let hears = self.stream.read_exact(&mut heard).is_ok() && heard == UNASKED;
+        self.stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok(hears)
+    }
+
+    /// This end's address.
+    #[must_use]
+    pub fn client(&self) -> SocketAddr {
+        self.client
+    }
+
+    /// The other end's address.
+    #[must_use]
+    pub fn server(&self) -> SocketAddr {
+        self.server
     }
 
     /// Closes it from our side.

@@ -10,6 +10,7 @@ use super::Engine;
 use crate::batch::Permits;
 use crate::claims::ClaimAnswer;
 use crate::commands::{Command, CommandLine};
+use crate::connections::LIVING_ON_MAX;
 use crate::effect::Effect;
 use crate::grants::{LiveGrant, Origin};
 use crate::record::{self, Record};
@@ -48,6 +49,11 @@ impl Engine {
     }
 
     fn ask(&mut self, pending: Pending, now: Now) {
+        // Nobody else is to be kept from it by a host that grants nothing.
+        if let Some(reason) = self.refusal_of_lock() {
+            self.record(record::claim_given_up(pending.identity(), &reason, now));
+            return;
+        }
         match self.claims.ask(pending, now.steady) {
             Ok(ask) => self.effects.push_back(Effect::Ask(ask)),
             Err(pending) => self.conclude(pending.unreachable(), now),
@@ -55,6 +61,10 @@ impl Engine {
     }
 
     fn permit(&mut self, grant: Grant, now: Now) {
+        if let Some(reason) = self.refusal_of_lock() {
+            self.refuse_grant(&grant, &reason, now);
+            return;
+        }
         match grant.permit().what() {
             Permitted::Ports(ports) => {
                 let rules = rules_of(&grant, ports);
@@ -77,6 +87,11 @@ impl Engine {
     fn permit_ports(&mut self, grant: Grant, rules: Vec<Rule>, now: Now) {
         if self.grants.len() + self.opening + self.closing >= self.limits.grants_max {
             self.refuse_over_limit(&grant, "too many grants are open on this host", now);
+            return;
+        }
+        if self.past.len() >= LIVING_ON_MAX {
+            let reason = "too many grants live on in connections on this host";
+            self.refuse_over_limit(&grant, reason, now);
             return;
         }
         let unsupported = |rule| self.capabilities.can(rule).err();

@@ -110,8 +110,26 @@ impl Engine {
         }
         self.closing -= closing.grants.len();
         for live in closing.grants {
-            self.record_end(closing.end, &live, now.wall_ms(), &closing.reason);
+            self.record_closing(closing.end, live, &closing.reason, now);
         }
+        self.counters.connections_cut += closing.connections.len() as u64;
+        for connection in &closing.connections {
+            self.connections.forget(connection);
+        }
+    }
+
+    /// A grant is closed, and its connections are ended.
+    fn record_closing(&mut self, end: End, live: LiveGrant, reason: &str, now: Now) {
+        let count = self.connections.count_of(live.id) as u64;
+        self.count_end(end);
+        let mut record = Record::ends(end, &live, now.wall_ms(), reason);
+        if end == End::Cut {
+            record.count_connections(count);
+        }
+        self.stage(record, Permits::Nothing);
+        // What it let begin and is not known yet ends, too.
+        let revoked = Some(reason.to_owned());
+        self.put_by(live, revoked, now);
     }
 
     /// What came of [`Effect::Flush`].
@@ -127,6 +145,8 @@ impl Engine {
                     let (end, reason) = match closing.end {
                         End::NotOpened => (End::NotOpened, closing.reason.as_str()),
                         End::Closed | End::Revoked => (End::Closed, "agent stopped"),
+                        // The next start tries again.
+                        End::Cut => continue,
                     };
                     for live in closing.grants {
                         self.record_end(end, &live, at_ms, reason);
@@ -159,23 +179,27 @@ impl Engine {
     /// Has grants closed that are in no table any more.
     pub(super) fn close(&mut self, grants: Vec<LiveGrant>, end: End, reason: String) {
         self.closing += grants.len();
-        self.effects.push_back(Effect::Close(Closing {
-            rules: Vec::new(),
-            shorten: Vec::new(),
-            grants,
-            end,
-            reason,
-        }));
+        self.effects
+            .push_back(Effect::Close(Closing::of(grants, end, reason)));
     }
 
+    /// Records that the hole of a grant has closed. With connections it is not over yet.
     pub(super) fn record_end(&mut self, end: End, live: &LiveGrant, at_ms: u64, reason: &str) {
+        self.count_end(end);
+        let mut record = Record::ends(end, live, at_ms, reason);
+        if self.connections.count_of(live.id) > 0 {
+            record = record.lives_on(live);
+        }
+        self.stage(record, Permits::Nothing);
+    }
+
+    fn count_end(&mut self, end: End) {
         match end {
             End::Closed => self.counters.closed += 1,
-            // Counted when the firewall said so.
-            End::NotOpened => {}
+            // Counted when the firewall said so, or when the hole had closed.
+            End::NotOpened | End::Cut => {}
             End::Revoked => self.counters.revoked += 1,
         }
-        self.stage(Record::ends(end, live, at_ms, reason), Permits::Nothing);
     }
 
     fn publish(&mut self) {
@@ -194,7 +218,8 @@ fn give_up_excess(items: &mut Vec<Item>) -> u64 {
     let mut place = 0;
     items.retain(|item| {
         place += 1;
-        let ends = matches!(item.record.change(), Change::Ends(_));
+        let change = item.record.change();
+        let ends = matches!(change, Change::Ends(_) | Change::LivesOn(_));
         place <= WAITING_MAX || ends || !matches!(item.permits, Permits::Nothing)
     });
     (before - items.len()) as u64

@@ -13,6 +13,7 @@ impl Engine {
         while let Some(live) = self.grants.take_ended(now.steady) {
             let at_ms = live.until_ms;
             self.record_end(End::Closed, &live, at_ms, "");
+            self.put_by(live, None, now);
         }
     }
 
@@ -36,22 +37,39 @@ impl Engine {
         for (_, closing) in due {
             let Closing {
                 grants,
+                connections,
                 end,
                 reason,
                 ..
             } = closing;
+            if grants.is_empty() {
+                let again = Closing {
+                    connections,
+                    ..Closing::of(grants, end, reason)
+                };
+                self.effects.push_back(Effect::Close(again));
+                continue;
+            }
+            // What has closed before does not end by itself.
             let (ended, left): (Vec<_>, Vec<_>) = grants
                 .into_iter()
-                .partition(|live| live.deadline <= now.steady);
+                .partition(|live| end != End::Cut && live.deadline <= now.steady);
             // What is left is counted again when it is ordered again.
             self.closing -= ended.len() + left.len();
             let end_by_time = match end {
                 End::NotOpened => End::NotOpened,
-                End::Closed | End::Revoked => End::Closed,
+                End::Closed | End::Revoked | End::Cut => End::Closed,
             };
+            let mut live_on = Vec::new();
             for live in ended {
                 let at_ms = live.until_ms;
                 self.record_end(end_by_time, &live, at_ms, &reason);
+                if self.connections.count_of(live.id) > 0 {
+                    live_on.push(live);
+                }
+            }
+            if !live_on.is_empty() {
+                self.close(live_on, End::Cut, reason.clone());
             }
             if !left.is_empty() {
                 self.close(left, end, reason);

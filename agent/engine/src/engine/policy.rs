@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use gate::{CompiledPolicy, Now};
+use fleet::Event;
+use gate::{CompiledPolicy, Gate, Now};
+use spa::Fingerprint;
 
 use super::Engine;
 use crate::batch::{Item, Permits};
 use crate::effect::Effect;
-use crate::grants::Origin;
+use crate::grants::{LiveGrant, Origin};
 use crate::record::{self, End, Record};
 use crate::status::{HostStatus, Rejected, Status};
 
@@ -47,6 +49,7 @@ impl Engine {
             rejected: None,
             drift: self.status.drift.take(),
             host: std::mem::take(&mut self.status.host),
+            locked: self.status.locked.take(),
         };
         let before = std::mem::replace(&mut self.status, status);
         let changed = (generation, digest) != (before.generation, before.digest);
@@ -104,22 +107,59 @@ impl Engine {
         }
     }
 
-    /// Closes what the policy in force would not give, and refuses commands that wait and that it
+    /// Closes what the policy in force would not give, also what lives on in connections only, and
+    /// refuses commands that wait and that it
     /// would not run.
     fn revoke(&mut self, generation: u64, now: Now) {
+        if self.status.locked.is_some() {
+            self.close_for_lock(now);
+            return;
+        }
         let gate = &self.gate;
-        let gone = self.grants.take_out(|live| match &live.origin {
+        let keep = |live: &LiveGrant| match &live.origin {
             Origin::Given(grant) => gate.upholds(grant, now),
-            // Its message is not known any more: only the policy that gave it still gives it.
-            Origin::Recovered(opened) => opened.generation == generation,
-        });
+            Origin::Recovered(opened) => {
+                opened.generation == generation || upholds_recorded(gate, opened, now)
+            }
+        };
+        let gone = self.grants.take_out(keep);
+        let connections = &self.connections;
+        let past = self
+            .past
+            .take_out(|past| past.lives_on(connections) && !keep(&past.live));
         let commands = self.commands.give_up(|grant| gate.upholds(grant, now));
         let reason = format!("policy generation {generation} does not give it");
         for grant in commands {
             self.refuse_grant(&grant, &reason, now);
         }
+        self.cut_past(past, &reason, now);
         if !gone.is_empty() {
             self.close(gone, End::Revoked, reason);
         }
     }
+}
+
+/// As the audit writes it: sixteen hexadecimal digits.
+fn fingerprint(text: &str) -> Option<Fingerprint> {
+    let number = u64::from_str_radix(text, 16).ok()?;
+    (text.len() == 16).then(|| Fingerprint(number.to_be_bytes()))
+}
+
+/// Whether the policy in force would give what an earlier run of the agent has opened. Its message
+/// is not known any more, but what was recorded of it.
+fn upholds_recorded(gate: &Gate, opened: &Event, now: Now) -> bool {
+    let recorded = || {
+        Some(gate::Recorded {
+            key: fingerprint(&opened.key)?,
+            user: opened.user.clone(),
+            source: opened.source.parse().ok()?,
+            address: opened.opened.parse().ok()?,
+            ports: opened
+                .ports
+                .iter()
+                .map(|port| port.parse().ok())
+                .collect::<Option<_>>()?,
+        })
+    };
+    recorded().is_some_and(|recorded| gate.upholds_recorded(recorded, now))
 }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use fleet::{Event, GrantId};
 use gate::Now;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use super::Engine;
+use crate::connection::Connection;
+use crate::effect::Effect;
 use crate::grants::{LiveGrant, Origin};
 use crate::record::End;
 use crate::rule::{Hole, Rule};
@@ -20,6 +22,8 @@ pub struct SavedGrant {
     pub rules: Vec<Rule>,
     /// The event that opened it.
     pub opened: Event,
+    /// Whether it is recorded that its hole has closed: then it lives on in connections, or did.
+    pub is_closed: bool,
 }
 
 /// What the kernel says about what is open.
@@ -36,19 +40,32 @@ pub enum Kernel<'h> {
 // === impl Engine ===
 
 impl Engine {
-    /// Takes over the grants of earlier runs that are still open, and records what became of the
-    /// others. To be called before anything else.
-    pub fn recover(&mut self, saved: Vec<SavedGrant>, kernel: Kernel<'_>, now: Now) {
+    /// Takes over the grants of earlier runs that are still open, or that live on in these
+    /// connections, and records what became of the others. To be called before anything else.
+    pub fn recover(
+        &mut self,
+        saved: Vec<SavedGrant>,
+        kernel: Kernel<'_>,
+        connections: &[Connection],
+        now: Now,
+    ) {
+        self.attribute_found(&saved, connections);
         let open: HashSet<Rule> = match kernel {
             Kernel::Open(holes) => holes.iter().map(|hole| hole.rule).collect(),
             Kernel::Flushed | Kernel::Unknown => HashSet::new(),
         };
         for saved in saved {
+            let is_closed = saved.is_closed;
             let live = live_of(saved, now);
+            if is_closed {
+                self.go_on_or_forget(live, now);
+                continue;
+            }
             if live.until_ms <= now.wall_ms() {
-                let reason = "while the agent was not running";
                 let at_ms = live.until_ms;
+                let reason = "while the agent was not running";
                 self.record_end(End::Closed, &live, at_ms, reason);
+                self.put_by(live, None, now);
                 continue;
             }
             let found_closed = match kernel {
@@ -60,17 +77,47 @@ impl Engine {
             };
             match found_closed {
                 Some(reason) => {
-                    let at_ms = now.wall_ms();
-                    self.record_end(End::Closed, &live, at_ms, reason);
+                    self.record_end(End::Closed, &live, now.wall_ms(), reason);
+                    self.put_by(live, None, now);
                 }
                 None => self.grants.enter(live),
             }
         }
     }
+
+    /// Nobody saw these begin: every grant is a candidate that gives such a rule.
+    fn attribute_found(&mut self, saved: &[SavedGrant], connections: &[Connection]) {
+        let mut holders: HashMap<Rule, Vec<GrantId>> = HashMap::new();
+        for saved in saved {
+            for rule in &saved.rules {
+                holders.entry(*rule).or_default().push(saved.id);
+            }
+        }
+        for connection in connections {
+            let candidates = connection.rule().and_then(|rule| holders.get(&rule));
+            if let Some(candidates) = candidates {
+                self.connections.enter(*connection, candidates.clone());
+            }
+        }
+    }
+
+    /// The end of its hole is recorded; it has connections still, or none.
+    fn go_on_or_forget(&mut self, live: LiveGrant, now: Now) {
+        if self.connections.count_of(live.id) > 0 {
+            self.put_by(live, None, now);
+        } else {
+            self.effects.push_back(Effect::Forget(live.id));
+        }
+    }
 }
 
 fn live_of(saved: SavedGrant, now: Now) -> LiveGrant {
-    let SavedGrant { id, rules, opened } = saved;
+    let SavedGrant {
+        id,
+        rules,
+        opened,
+        is_closed: _,
+    } = saved;
     let until_ms = opened.until_ms;
     let left = Duration::from_millis(until_ms.saturating_sub(now.wall_ms()));
     LiveGrant {

@@ -73,7 +73,7 @@ fn whichever_operation_is_the_last_one_before_a_crash_the_next_run_closes_every_
         let saved = host.live.values().cloned().collect();
         let now = host.now();
 
-        host.engine.recover(saved, Kernel::Unknown, now);
+        host.engine.recover(saved, Kernel::Unknown, &[], now);
         host.turn();
         host.wait(100);
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{
-    Capabilities, Change, ClaimAsk, Command, CommandEnd, Effect, Engine, Hole, Limits, Record,
-    Rule, SavedGrant, Settings, Status,
+    Capabilities, Change, ClaimAsk, Command, CommandEnd, Connection, Effect, Engine, Hole, Limits,
+    Record, Rule, SavedGrant, Settings, Status,
 };
 use fleet::{Event, EventKind, GrantId};
 use gate::{Datagram, MemoryReplayLog, Now, SharedKeys, Transport};
@@ -28,6 +28,12 @@ pub(crate) struct Host {
     pub(crate) journal: Vec<Event>,
     /// Grants whose end was not committed.
     pub(crate) live: BTreeMap<GrantId, SavedGrant>,
+    /// Grants whose holes are recorded as closed, and that live on in connections.
+    pub(crate) living_on: BTreeMap<GrantId, SavedGrant>,
+    /// Connections that were ended.
+    pub(crate) cut: Vec<Connection>,
+    /// Connections that were to be looked at last.
+    pub(crate) looked_at: Vec<Connection>,
     pub(crate) asked: Vec<ClaimAsk>,
     pub(crate) published: Vec<Status>,
     pub(crate) running: BTreeMap<GrantId, Command>,
@@ -88,6 +94,7 @@ impl Host {
             capabilities,
             grant_prefix: *b"run one ",
             first_claim: 1,
+            locked: None,
         };
         let policy = packets::compiled(access, 1, shared);
         Self {
@@ -98,6 +105,9 @@ impl Host {
             revoked: Vec::new(),
             journal: Vec::new(),
             live: BTreeMap::new(),
+            living_on: BTreeMap::new(),
+            cut: Vec::new(),
+            looked_at: Vec::new(),
             asked: Vec::new(),
             published: Vec::new(),
             running: BTreeMap::new(),
@@ -196,10 +206,19 @@ impl Host {
                     id: *id,
                     rules: rules.clone(),
                     opened: record.event().clone(),
+                    is_closed: false,
                 };
                 assert!(self.live.insert(*id, saved).is_none(), "opened twice: {id}");
             }
-            Change::Ends(id) => assert!(self.live.remove(id).is_some(), "closed twice: {id}"),
+            Change::LivesOn(id) => {
+                let saved = self.live.remove(id);
+                let saved = saved.unwrap_or_else(|| panic!("closed twice: {id}"));
+                self.living_on.insert(*id, saved);
+            }
+            Change::Ends(id) => assert!(
+                self.live.remove(id).is_some() || self.living_on.remove(id).is_some(),
+                "closed twice: {id}"
+            ),
         }
     }
 
@@ -211,11 +230,16 @@ impl Host {
                 Effect::Close(closing) => {
                     let mut result = self.close(closing.rules());
                     if result.is_ok() {
+                        self.cut.extend(closing.connections());
+                    }
+                    if result.is_ok() {
                         result = self.open(closing.shorten());
                     }
                     self.engine.closed(closing, result, now);
                 }
                 Effect::Follow(_) => {}
+                Effect::Forget(id) => drop(self.living_on.remove(&id)),
+                Effect::LookAt(connections) => self.looked_at = connections,
                 Effect::Flush => {
                     let all: Vec<Rule> = self.kernel.keys().copied().collect();
                     let result = self.close(&all);
@@ -326,6 +350,14 @@ impl Host {
         self.kernel.keys().map(ToString::to_string).collect()
     }
 
+    /// The only event of this kind.
+    pub(crate) fn event(&self, kind: EventKind) -> &Event {
+        let mut events = self.journal.iter().filter(|event| event.kind() == kind);
+        let event = events.next().unwrap();
+        assert_eq!(events.next(), None);
+        event
+    }
+
     /// Reasons of all events of this kind.
     pub(crate) fn reasons(&self, kind: EventKind) -> Vec<&str> {
         let events = self.journal.iter().filter(|event| event.kind() == kind);
@@ -360,6 +392,7 @@ pub(crate) fn restarted(before: Host) -> Host {
         capabilities: Capabilities::ALL,
         grant_prefix: *b"run two ",
         first_claim: 1_000_000,
+        locked: None,
     };
     let policy = Arc::clone(&packets::compiled(PORTS_AND_COMMANDS, 1, SharedKeys::None));
     Host {

@@ -176,7 +176,10 @@ fn what_is_said_while_a_batch_is_under_way_is_recorded_after_it_whether_or_not_t
 
 #[test]
 fn what_the_packet_filter_cannot_hold_is_refused_by_name_before_it_is_recorded_as_open() {
-    let only_v4 = Capabilities { ipv6: false };
+    let only_v4 = Capabilities {
+        ipv6: false,
+        ..Capabilities::ALL
+    };
     let limits = Limits::default();
     let mut host = Host::on(only_v4, PORTS_AND_COMMANDS, SharedKeys::None, limits);
 

@@ -5,6 +5,7 @@
 
 mod claims;
 mod commands;
+mod connections;
 mod faults;
 mod grants;
 mod host;

@@ -29,6 +29,15 @@ pub(crate) fn compiled(access: &str, generation: u64, shared: SharedKeys) -> Arc
 
 /// Asks to open these ports for the packet's source, for so long; 0 for the stanza's 30 seconds.
 pub(crate) fn knock(number: u64, ports: &str, timeout_secs: u32, secs: u64) -> String {
+    knock_by("alice", number, ports, timeout_secs, secs)
+}
+
+/// The same by somebody with the same key.
+pub(crate) fn knock_of(user: &str, number: u64, ports: &str, timeout_secs: u32) -> String {
+    knock_by(user, number, ports, timeout_secs, 0)
+}
+
+fn knock_by(user: &str, number: u64, ports: &str, timeout_secs: u32, secs: u64) -> String {
     let request = Request::Access {
         allow: Allow::Source,
         ports: ports.split(',').map(|port| port.parse().unwrap()).collect(),
@@ -40,6 +49,7 @@ pub(crate) fn knock(number: u64, ports: &str, timeout_secs: u32, secs: u64) -> S
     };
     let mut message = message(number, message_type, request, secs);
     message.client_timeout_secs = timeout_secs;
+    user.clone_into(&mut message.username);
     spa::seal(&message, &keys("ports"), salt(number)).unwrap()
 }
 

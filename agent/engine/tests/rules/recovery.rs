@@ -30,7 +30,7 @@ fn a_grant_that_is_still_open_is_taken_over_and_closed_at_its_end_under_its_id()
     let (mut host, saved) = killed_with_a_grant();
     let (now, open) = (host.now(), holes(&host));
 
-    host.engine.recover(saved, Kernel::Open(&open), now);
+    host.engine.recover(saved, Kernel::Open(&open), &[], now);
     host.wait(29);
     assert_eq!(host.kinds(), [EventKind::GrantOpened]);
     host.wait(1);
@@ -46,7 +46,7 @@ fn a_grant_of_which_anything_is_still_open_is_taken_over() {
     host.kernel.pop_first();
     let (now, open) = (host.now(), holes(&host));
 
-    host.engine.recover(saved, Kernel::Open(&open), now);
+    host.engine.recover(saved, Kernel::Open(&open), &[], now);
     host.turn();
 
     assert_eq!(host.live.len(), 1);
@@ -62,7 +62,7 @@ fn a_grant_that_is_open_no_more_is_recorded_as_closed() {
         host.kernel.clear();
         let now = host.now();
 
-        host.engine.recover(saved, kernel, now);
+        host.engine.recover(saved, kernel, &[], now);
         host.turn();
 
         assert_eq!(host.reasons(EventKind::GrantClosed), [reason]);
@@ -76,7 +76,7 @@ fn a_grant_that_ended_meanwhile_is_closed_at_its_own_time() {
     host.secs += 100;
     let now = host.now();
 
-    host.engine.recover(saved, Kernel::Unknown, now);
+    host.engine.recover(saved, Kernel::Unknown, &[], now);
     host.turn();
 
     assert_eq!(
@@ -91,7 +91,7 @@ fn a_kernel_that_cannot_be_asked_is_no_proof_that_anything_is_closed() {
     let (mut host, saved) = killed_with_a_grant();
     let now = host.now();
 
-    host.engine.recover(saved, Kernel::Unknown, now);
+    host.engine.recover(saved, Kernel::Unknown, &[], now);
     host.turn();
 
     assert_eq!(host.live.len(), 1);
@@ -102,7 +102,7 @@ fn a_kernel_that_cannot_be_asked_is_no_proof_that_anything_is_closed() {
 fn a_grant_of_an_earlier_run_is_revoked_by_another_generation() {
     let (mut host, saved) = killed_with_a_grant();
     let (now, open) = (host.now(), holes(&host));
-    host.engine.recover(saved, Kernel::Open(&open), now);
+    host.engine.recover(saved, Kernel::Open(&open), &[], now);
 
     host.replace_policy(OTHERS, 2);
 

@@ -6,8 +6,9 @@ use spa::ProtoPort;
 use super::super::family::Family;
 use super::super::lock::ChainLock;
 use super::super::{BaseRules, Drift, FirewallError};
-use super::chain;
+use super::chain::{self, Hook, Jumps};
 use super::sets::Sets;
+use crate::connections;
 
 /// Lays and repairs the chain, the jump and the sets.
 #[derive(Debug)]
@@ -23,12 +24,13 @@ pub(super) struct IptablesRules {
     lock: ChainLock,
 }
 
-/// One address family, and how its chain read right after we made it. Listings differ between
+/// One address family, and how its chains read right after we made them. Listings differ between
 /// versions of iptables, so the expected text is what this one printed.
 #[derive(Debug)]
 struct Laid {
     family: Family,
-    listing: Option<String>,
+    input: Option<String>,
+    output: Option<String>,
 }
 
 /// How often a script is tried that another program's change has made obsolete in between.
@@ -40,7 +42,8 @@ impl IptablesRules {
     pub(super) fn new(chain: String, families: &[Family], sets: Sets, lock: ChainLock) -> Self {
         let laid = |family: &Family| Laid {
             family: *family,
-            listing: None,
+            input: None,
+            output: None,
         };
         Self {
             chain,
@@ -74,22 +77,10 @@ impl BaseRules for IptablesRules {
         if !self.sets.complete()? {
             findings.push("a kernel set is missing".to_owned());
         }
-        let name = &self.chain;
-        for Laid { family, listing } in &self.families {
-            match chain::jumps(&chain::list_base(*family)?, name).as_slice() {
-                [1] => {}
-                [] => findings.push(format!("{family}: INPUT does not lead to {name}")),
-                [at] => findings.push(format!("{family}: {name} is only rule {at} of INPUT")),
-                several => findings.push(format!(
-                    "{family}: INPUT leads to {name} {} times",
-                    several.len()
-                )),
-            }
-            let now = chain::list(*family, name)?;
-            if now.is_none() {
-                findings.push(format!("{family}: chain {name} is gone"));
-            } else if now != *listing {
-                findings.push(format!("{family}: the rules of {name} were changed"));
+        for laid in &self.families {
+            let jumps = Jumps::find(laid.family, &self.chain)?;
+            for hook in Hook::ALL {
+                laid.compare(hook, &hook.chain(&self.chain), &jumps, &mut findings)?;
             }
         }
         Ok((!findings.is_empty()).then_some(Drift(findings)))
@@ -106,12 +97,21 @@ impl BaseRules for IptablesRules {
         } = self;
         for laid in families {
             let family = laid.family;
+            // Sessions that connection tracking has not seen would end with what is hidden now. Of
+            // ports that are hidden already there are none, but for those that were cut.
+            let listed = chain::list(family, name)?.unwrap_or_default();
+            let newly = protect.iter().copied();
+            let newly: Vec<_> = newly.filter(|port| !chain::hides(&listed, *port)).collect();
+            adopt(&newly);
             attempt(|| {
-                let jumps = chain::jumps(&chain::list_base(family)?, name);
+                let jumps = Jumps::find(family, name)?;
                 let script = chain::render_install(family, name, sets.names(), protect, &jumps);
                 chain::restore(family, &script)
             })?;
-            laid.listing = chain::list(family, name)?;
+            // What has begun since is still one of them: nothing begins from now on.
+            adopt(&newly);
+            laid.input = chain::list(family, &Hook::Input.chain(name))?;
+            laid.output = chain::list(family, &Hook::Output.chain(name))?;
         }
         Ok(())
     }
@@ -120,14 +120,66 @@ impl BaseRules for IptablesRules {
         let name = &self.chain;
         for Laid { family, .. } in &self.families {
             attempt(|| {
-                let jumps = chain::jumps(&chain::list_base(*family)?, name);
-                if jumps.is_empty() && chain::list(*family, name)?.is_none() {
-                    return Ok(());
+                let jumps = Jumps::find(*family, name)?;
+                let mut any = !jumps.is_empty();
+                for hook in Hook::ALL {
+                    any |= chain::list(*family, &hook.chain(name))?.is_some();
                 }
-                chain::restore(*family, &chain::render_remove(name, &jumps))
+                if any {
+                    chain::restore(*family, &chain::render_remove(name, &jumps))?;
+                }
+                Ok(())
             })?;
         }
         self.sets.destroy()
+    }
+}
+
+// === impl Laid ===
+
+impl Laid {
+    /// Adds to `findings` how a chain and the way to it differ from what was laid.
+    fn compare(
+        &self,
+        hook: Hook,
+        name: &str,
+        jumps: &Jumps,
+        findings: &mut Vec<String>,
+    ) -> Result<(), FirewallError> {
+        let (family, base) = (self.family, hook.base());
+        match jumps.of(hook) {
+            [1] => {}
+            [] => findings.push(format!("{family}: {base} does not lead to {name}")),
+            [at] => findings.push(format!("{family}: {name} is only rule {at} of {base}")),
+            several => findings.push(format!(
+                "{family}: {base} leads to {name} {} times",
+                several.len()
+            )),
+        }
+        let laid = match hook {
+            Hook::Input => &self.input,
+            Hook::Output => &self.output,
+        };
+        let now = chain::list(family, name)?;
+        if now.is_none() {
+            findings.push(format!("{family}: chain {name} is gone"));
+        } else if now != *laid {
+            findings.push(format!("{family}: the rules of {name} were changed"));
+        }
+        Ok(())
+    }
+}
+
+/// Enters the sessions to these ports that are older than connection tracking. That it cannot be
+/// done is no reason to leave the ports open.
+fn adopt(ports: &[ProtoPort]) {
+    match connections::adopt(ports) {
+        Ok(0) => {}
+        Ok(sessions) => tracing::info!(sessions, "sessions that exist live on"),
+        Err(cause) => tracing::warn!(
+            error = %program::one_line(&cause),
+            "sessions that exist may end: connection tracking does not take them"
+        ),
     }
 }
 

@@ -14,8 +14,21 @@ use super::super::FirewallError;
 use super::super::family::Family;
 use super::sets::SetNames;
 
-/// The base chain that ours is reached from.
-pub(super) const BASE: &str = "INPUT";
+/// A chain of ours, and the base chain that it is reached from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Hook {
+    /// What comes in: who may begin, and what goes on.
+    Input,
+    /// What goes out: no connection that was cut begins again from this side.
+    Output,
+}
+
+/// Where the base chains of a family lead to ours.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Jumps {
+    input: Vec<usize>,
+    output: Vec<usize>,
+}
 
 const fn lister(family: Family) -> &'static str {
     match family {
@@ -40,10 +53,10 @@ pub(super) fn list(family: Family, chain: &str) -> Result<Option<String>, Firewa
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
-/// The rules of the base chain, which is always there.
-pub(super) fn list_base(family: Family) -> Result<String, FirewallError> {
+/// The rules of a base chain, which is always there.
+pub(super) fn list_base(family: Family, hook: Hook) -> Result<String, FirewallError> {
     let program = lister(family);
-    let output = run(program, &["-w", "-S", BASE], None)?;
+    let output = run(program, &["-w", "-S", hook.base()], None)?;
     if !output.status.success() {
         return Err(refused(program, &output));
     }
@@ -62,10 +75,11 @@ pub(super) fn restore(family: Family, script: &str) -> Result<(), FirewallError>
     }
 }
 
-/// The positions, from 1, of the jumps to `chain` in a listing of the base chain.
-pub(super) fn jumps(base: &str, chain: &str) -> Vec<usize> {
-    let jump = format!("-A {BASE} -j {chain}");
-    base.lines()
+/// The positions, from 1, of the jumps to `chain` in a listing of a base chain.
+pub(super) fn jumps(listing: &str, hook: Hook, chain: &str) -> Vec<usize> {
+    let jump = format!("-A {} -j {chain}", hook.base());
+    listing
+        .lines()
         .filter(|line| line.starts_with("-A "))
         .enumerate()
         .filter(|(_, line)| *line == jump)
@@ -73,53 +87,168 @@ pub(super) fn jumps(base: &str, chain: &str) -> Vec<usize> {
         .collect()
 }
 
-/// The script that makes the chain and its jump exactly what they should be.
+/// Whether a listing of the chain for what comes in hides this port.
+pub(super) fn hides(listing: &str, port: ProtoPort) -> bool {
+    let protocol = protocol_name(port.protocol);
+    let dropped = format!("-p {protocol} -m {protocol} --dport {} -j DROP", port.port);
+    listing.lines().any(|line| line.ends_with(&dropped))
+}
+
+/// The script that makes the chains and their jumps exactly what they should be.
 pub(super) fn render_install(
     family: Family,
     chain: &str,
     sets: &SetNames,
     protect: &[ProtoPort],
-    jumps: &[usize],
+    jumps: &Jumps,
 ) -> String {
-    // Declaring a chain of ours empties it; INPUT is not declared, so it keeps what it has.
-    let mut script = format!("*filter\n:{chain} - [0:0]\n");
-    let (open, revoked) = (sets.open(family), sets.revoked(family));
-    let _ = write!(
-        script,
-        "-A {chain} -m set --match-set {revoked} src,dst -j DROP\n\
-         -A {chain} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
-         -A {chain} -m set --match-set {open} src,dst -j ACCEPT\n",
-    );
-    for port in protect {
-        let protocol = match port.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        let _ = writeln!(
-            script,
-            "-A {chain} ! -i lo -p {protocol} -m {protocol} --dport {} -j DROP",
-            port.port,
-        );
-    }
-    if jumps != [1] {
-        for _ in jumps {
-            let _ = writeln!(script, "-D {BASE} -j {chain}");
+    // Declaring a chain of ours empties it; base chains are not declared, so they keep what they
+    // have.
+    let out = Hook::Output.chain(chain);
+    let mut script = format!("*filter\n:{chain} - [0:0]\n:{out} - [0:0]\n");
+    render_input(&mut script, family, chain, sets, protect);
+    render_output(&mut script, &out, protect);
+    for hook in Hook::ALL {
+        let (base, chain) = (hook.base(), hook.chain(chain));
+        let found = jumps.of(hook);
+        if found != [1] {
+            for _ in found {
+                let _ = writeln!(script, "-D {base} -j {chain}");
+            }
+            let _ = writeln!(script, "-I {base} 1 -j {chain}");
         }
-        let _ = writeln!(script, "-I {BASE} 1 -j {chain}");
     }
     script.push_str("COMMIT\n");
     script
 }
 
-/// The script that removes the chain and its jumps, and nothing else.
-pub(super) fn render_remove(chain: &str, jumps: &[usize]) -> String {
-    let mut script = format!("*filter\n:{chain} - [0:0]\n");
-    for _ in jumps {
-        let _ = writeln!(script, "-D {BASE} -j {chain}");
+/// A segment that begins a connection always asks the set, whatever is remembered; every other one
+/// must belong to what is established, so a connection that was deleted stays cut. Ports that are
+/// not protected are the owner's, but for what a hole lets begin.
+fn render_input(
+    script: &mut String,
+    family: Family,
+    chain: &str,
+    sets: &SetNames,
+    protect: &[ProtoPort],
+) {
+    let (open, revoked) = (sets.open(family), sets.revoked(family));
+    let _ = writeln!(
+        script,
+        "-A {chain} -i lo -j RETURN\n\
+         -A {chain} -m set --match-set {revoked} src,dst -j DROP"
+    );
+    for ProtoPort { protocol, port } in protect {
+        let name = protocol_name(*protocol);
+        let goes_on = match protocol {
+            Protocol::Tcp => " ! --syn",
+            Protocol::Udp => "",
+        };
+        let _ = writeln!(
+            script,
+            "-A {chain} -p {name} -m {name} --dport {port}{goes_on} -m conntrack --ctstate \
+             ESTABLISHED -j ACCEPT"
+        );
     }
-    let _ = writeln!(script, "-X {chain}");
-    script.push_str("COMMIT\n");
+    let begins_or_goes_on = [
+        "-p tcp -m tcp --syn",
+        "-p tcp -m conntrack --ctstate ESTABLISHED,UNTRACKED",
+        "-p udp",
+    ];
+    for what in begins_or_goes_on {
+        let _ = writeln!(
+            script,
+            "-A {chain} {what} -m set --match-set {open} src,dst -j ACCEPT"
+        );
+    }
+    for ProtoPort { protocol, port } in protect {
+        let name = protocol_name(*protocol);
+        let _ = writeln!(
+            script,
+            "-A {chain} -p {name} -m {name} --dport {port} -j DROP"
+        );
+    }
+}
+
+/// A connection that was deleted begins no new entry when this host speaks in the middle of it.
+fn render_output(script: &mut String, chain: &str, protect: &[ProtoPort]) {
+    let _ = writeln!(script, "-A {chain} -o lo -j RETURN");
+    let tcp = protect.iter().filter(|port| port.protocol == Protocol::Tcp);
+    for ProtoPort { port, protocol: _ } in tcp {
+        let _ = writeln!(
+            script,
+            "-A {chain} -p tcp -m tcp --sport {port} ! --syn -m conntrack --ctstate NEW -j DROP"
+        );
+    }
+}
+
+/// The script that removes the chains and their jumps, and nothing else.
+pub(super) fn render_remove(chain: &str, jumps: &Jumps) -> String {
+    let out = Hook::Output.chain(chain);
+    let mut script = format!("*filter\n:{chain} - [0:0]\n:{out} - [0:0]\n");
+    for hook in Hook::ALL {
+        for _ in jumps.of(hook) {
+            let _ = writeln!(script, "-D {} -j {}", hook.base(), hook.chain(chain));
+        }
+    }
+    let _ = writeln!(script, "-X {chain}\n-X {out}\nCOMMIT");
     script
+}
+
+const fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    }
+}
+
+// === impl Hook ===
+
+impl Hook {
+    pub(super) const ALL: [Self; 2] = [Self::Input, Self::Output];
+
+    /// The base chain.
+    pub(super) const fn base(self) -> &'static str {
+        match self {
+            Self::Input => "INPUT",
+            Self::Output => "OUTPUT",
+        }
+    }
+
+    /// Our chain, whose name for what comes in is `chain`.
+    pub(super) fn chain(self, chain: &str) -> String {
+        match self {
+            Self::Input => chain.to_owned(),
+            Self::Output => format!("{}_OUT", chain.strip_suffix("_INPUT").unwrap_or(chain)),
+        }
+    }
+}
+
+// === impl Jumps ===
+
+impl Jumps {
+    /// Looks where the base chains lead to ours.
+    pub(super) fn find(family: Family, chain: &str) -> Result<Self, FirewallError> {
+        let of = |hook: Hook| {
+            let listing = list_base(family, hook)?;
+            Ok::<_, FirewallError>(jumps(&listing, hook, &hook.chain(chain)))
+        };
+        Ok(Self {
+            input: of(Hook::Input)?,
+            output: of(Hook::Output)?,
+        })
+    }
+
+    pub(super) fn of(&self, hook: Hook) -> &[usize] {
+        match hook {
+            Hook::Input => &self.input,
+            Hook::Output => &self.output,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.input.is_empty() && self.output.is_empty()
+    }
 }
 
 fn run(
@@ -164,25 +293,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_revoked_comes_before_what_is_established_and_the_drop_comes_last() {
+    fn what_begins_asks_the_set_what_goes_on_is_established_and_the_drop_comes_last() {
         let sets = SetNames::of_chain("P");
         let script = render_install(
             Family::V4,
             "P",
             &sets,
             &["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
-            &[],
+            &Jumps::default(),
         );
 
         let expected = "\
 *filter
 :P - [0:0]
+:P_OUT - [0:0]
+-A P -i lo -j RETURN
 -A P -m set --match-set P_R4 src,dst -j DROP
--A P -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A P -m set --match-set P_4 src,dst -j ACCEPT
--A P ! -i lo -p tcp -m tcp --dport 22 -j DROP
--A P ! -i lo -p udp -m udp --dport 53 -j DROP
+-A P -p tcp -m tcp --dport 22 ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT
+-A P -p udp -m udp --dport 53 -m conntrack --ctstate ESTABLISHED -j ACCEPT
+-A P -p tcp -m tcp --syn -m set --match-set P_4 src,dst -j ACCEPT
+-A P -p tcp -m conntrack --ctstate ESTABLISHED,UNTRACKED -m set --match-set P_4 src,dst -j ACCEPT
+-A P -p udp -m set --match-set P_4 src,dst -j ACCEPT
+-A P -p tcp -m tcp --dport 22 -j DROP
+-A P -p udp -m udp --dport 53 -j DROP
+-A P_OUT -o lo -j RETURN
+-A P_OUT -p tcp -m tcp --sport 22 ! --syn -m conntrack --ctstate NEW -j DROP
 -I INPUT 1 -j P
+-I OUTPUT 1 -j P_OUT
 COMMIT
 ";
         assert_eq!(script, expected);
@@ -191,16 +328,35 @@ COMMIT
     #[test]
     fn a_jump_that_is_first_and_alone_is_left_alone() {
         let sets = SetNames::of_chain("P");
-        let jump_lines = |jumps: &[usize]| {
-            render_install(Family::V6, "P", &sets, &[], jumps)
+        let jump_lines = |input: &[usize]| {
+            let jumps = Jumps {
+                input: input.to_vec(),
+                output: vec![1],
+            };
+            render_install(Family::V6, "P", &sets, &[], &jumps)
                 .lines()
-                .filter(|line| line.contains("INPUT"))
+                .filter(|line| line.contains("PUT"))
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
 
         assert_eq!(jump_lines(&[1]), Vec::<String>::new());
         assert_eq!(jump_lines(&[2]), ["-D INPUT -j P", "-I INPUT 1 -j P"]);
+    }
+
+    #[test]
+    fn the_chain_for_what_goes_out_is_named_after_the_other() {
+        assert_eq!(Hook::Output.chain("POSTERN_INPUT"), "POSTERN_OUT");
+        assert_eq!(Hook::Output.chain("P"), "P_OUT");
+    }
+
+    #[test]
+    fn a_port_is_hidden_already_only_if_the_chain_drops_it() {
+        let listing = "-N P\n-A P -p tcp -m tcp --dport 22 -j DROP\n";
+
+        assert!(hides(listing, "tcp/22".parse().unwrap()));
+        assert!(!hides(listing, "tcp/2".parse().unwrap()));
+        assert!(!hides(listing, "udp/22".parse().unwrap()));
     }
 
     proptest! {
@@ -211,7 +367,7 @@ COMMIT
                 0..20,
             ),
         ) {
-            let found = jumps(&lines.join("\n"), "P");
+            let found = jumps(&lines.join("\n"), Hook::Input, "P");
 
             let appended: Vec<_> = lines.iter().filter(|line| line.starts_with("-A ")).collect();
             for (at, line) in (1..).zip(appended) {
@@ -226,7 +382,8 @@ COMMIT
         // `iptables -A INPUT -s 10.0.0.1 -j ACCEPT; iptables -A INPUT -j P`.
         let base = "-P INPUT ACCEPT\n-A INPUT -s 10.0.0.1/32 -j ACCEPT\n-A INPUT -j P\n";
 
-        assert_eq!(jumps(base, "P"), [2]);
-        assert_eq!(jumps(base, "PO"), Vec::<usize>::new());
+        assert_eq!(jumps(base, Hook::Input, "P"), [2]);
+        assert_eq!(jumps(base, Hook::Input, "PO"), Vec::<usize>::new());
+        assert_eq!(jumps(base, Hook::Output, "P"), Vec::<usize>::new());
     }
 }

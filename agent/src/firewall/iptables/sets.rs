@@ -4,18 +4,23 @@
 //! with at most a few messages, each with many elements (2.6 µs for one, 0.4 µs per element of a
 //! hundred, against 931 µs for a spawn of ipset).
 
-use engine::{Capabilities, Hole, Rule};
+use engine::{Capabilities, Connection, Hole, Rule};
+use spa::Protocol;
 
 use super::super::family::Family;
 use super::super::{FirewallError, Holes};
 use super::ipset::{self, Change};
+use crate::connections::Cutter;
 use crate::netlink::{Netlink, NetlinkError, Requests};
 
 /// Elements in one batch: an attribute's length has 16 bits and an IPv6 element takes 64 bytes.
 const ELEMENTS_PER_MESSAGE: usize = 500;
-/// How long a revoked rule stays barred for the sessions that were established through it: as long
+/// How long a revoked rule stays barred for the sessions that were established through it, where
+/// they cannot be ended one by one, and for UDP, where what this host says begins them anew: as long
 /// as the kernel remembers an idle TCP session (nf_conntrack_tcp_timeout_established).
 const REVOKED_SECS: u32 = 432_000;
+/// The same where they can: until those are known that had just begun.
+const HELD_UP_SECS: u32 = 5;
 
 /// The names of the kernel sets that belong to a chain.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -42,6 +47,8 @@ pub(super) struct SetHoles {
     capabilities: Capabilities,
     /// Whether a rule may be in a revoked set, so that opening must take it out.
     any_revoked: bool,
+    /// `None` where connections cannot be ended one by one.
+    cutter: Option<Cutter>,
 }
 
 // === impl SetNames ===
@@ -195,12 +202,30 @@ impl SetHoles {
     /// `families` are those whose chain matches its sets.
     pub(super) fn new(mut sets: Sets, families: &[Family]) -> Self {
         let any_revoked = sets.has_revoked();
+        let cutter = Cutter::open();
+        if cutter.is_none() {
+            tracing::warn!(
+                "this kernel does not show its connections: what is revoked is barred by address \
+                 and port, until it is opened again"
+            );
+        }
         Self {
             sets,
             capabilities: Capabilities {
                 ipv6: families.contains(&Family::V6),
+                connections: cutter.is_some(),
             },
             any_revoked,
+            cutter,
+        }
+    }
+
+    /// For how long sessions through a rule that was taken back are held up.
+    fn barred_secs(&self, rule: &Rule) -> u32 {
+        let Rule::Accept { address: _, port } = rule;
+        match (port.protocol, &self.cutter) {
+            (Protocol::Tcp, Some(_)) => HELD_UP_SECS,
+            (Protocol::Tcp, None) | (Protocol::Udp, _) => REVOKED_SECS,
         }
     }
 }
@@ -230,21 +255,33 @@ impl Holes for SetHoles {
         Ok(())
     }
 
-    fn close(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
-        self.any_revoked = true;
+    fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError> {
+        self.any_revoked |= !rules.is_empty();
         for batch in rules.chunks(ELEMENTS_PER_MESSAGE) {
+            let held_up: Vec<_> = batch
+                .iter()
+                .map(|rule| (*rule, self.barred_secs(rule)))
+                .collect();
             let (names, requests) = self.sets.begin();
             for family in Family::ALL {
-                let of_this = || of_family(batch, family, |rule| *rule);
                 // Barred first, then taken out: at no moment does a session slip through.
-                let barred = of_this().map(|rule| (*rule, Some(REVOKED_SECS)));
+                let barred = of_family(&held_up, family, |(rule, _)| *rule)
+                    .map(|(rule, secs)| (*rule, Some(*secs)));
                 ipset::change(requests, Change::Add, names.revoked(family), barred);
-                let closed = of_this().map(|rule| (*rule, None));
+                let closed = of_family(batch, family, |rule| *rule).map(|rule| (*rule, None));
                 ipset::change(requests, Change::Delete, names.open(family), closed);
             }
             self.sets.execute("revoke in the set")?;
         }
-        Ok(())
+        let Some(cutter) = &mut self.cutter else {
+            return Ok(());
+        };
+        cutter
+            .cut(connections)
+            .map_err(|cause| FirewallError::Netlink {
+                doing: "end a connection",
+                reason: program::one_line(&cause).to_string(),
+            })
     }
 
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {

@@ -1,0 +1,49 @@
+//! A grant of which only the record is left: enough to ask whether a policy would give it.
+
+use std::net::IpAddr;
+
+use spa::{Allow, DigestType, Fingerprint, Message, MessageType, ProtoPort, Request};
+
+use crate::now::Now;
+
+/// What the audit knows of a grant that another run of the agent gave.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recorded {
+    /// The key that verified.
+    pub key: Fingerprint,
+    /// Who asked.
+    pub user: String,
+    /// Where the packet came from.
+    pub source: IpAddr,
+    /// What was opened.
+    pub address: IpAddr,
+    /// Which ports.
+    pub ports: Vec<ProtoPort>,
+}
+
+// === impl Recorded ===
+
+impl Recorded {
+    /// A message that asks for it.
+    pub(crate) fn message(self, now: Now) -> Message {
+        let allow = if self.address == self.source {
+            Allow::Source
+        } else {
+            Allow::Address(self.address)
+        };
+        Message {
+            random: [b'0'; 16],
+            username: self.user,
+            timestamp_secs: now.wall_secs,
+            version: Message::VERSION.to_owned(),
+            message_type: MessageType::Access,
+            request: Request::Access {
+                allow,
+                ports: self.ports,
+            },
+            nat_access: None,
+            client_timeout_secs: 0,
+            digest_type: DigestType::Sha256,
+        }
+    }
+}
