@@ -7,10 +7,12 @@
 //! | `caller`, `roster` | who makes a request, and who belongs to the fleet |
 //! | `peer` | the other end of a connection, as the connection shows it |
 //! | `limits` | how much one peer may ask, by the clock that it is given |
+//! | `claim_quotas` | how many claims each host may have stored |
 //! | `questions` | how many questions of the log may be open |
 //! | `layer` | all of this in front of every service |
 
 pub(crate) mod caller;
+pub(crate) mod claim_quotas;
 pub(crate) mod layer;
 pub(crate) mod limits;
 pub(crate) mod peer;

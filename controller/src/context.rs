@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::roster::Roster;
 use crate::ca::Authority;
@@ -13,7 +14,8 @@ use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::store::model::Claim;
+use crate::store::error::StoreError;
+use crate::store::model::{Claim, FleetState};
 
 /// The parts of a running controller.
 #[derive(Debug)]
@@ -29,12 +31,30 @@ pub(crate) struct Context {
     pub(crate) limits: Arc<RateLimits>,
     /// Claims that are won, to be told to the hosts that share the replay domain.
     pub(crate) won: mpsc::Sender<Claim>,
-    /// Packets dated before this cannot be claimed; seconds since the Unix epoch.
-    pub(crate) replay_floor_secs: u64,
+    /// What holds for the whole fleet, as it is stored.
+    pub(crate) fleet: watch::Sender<FleetState>,
+    /// What each host may claim.
+    pub(crate) claim_quotas: ClaimQuotas,
     /// Fires once, when the controller is to stop.
     pub(crate) stopping: CancellationToken,
     /// Sessions and listings that run beside their request.
     pub(crate) tasks: TaskTracker,
+}
+
+// === impl Context ===
+
+impl Context {
+    /// Reads again what holds for the whole fleet, after a commit that changed it, and tells the
+    /// sessions.
+    pub(crate) async fn refresh_fleet_state(&self) -> Result<(), StoreError> {
+        let state = self.store.fleet_state().await?;
+        self.fleet.send_if_modified(|held| {
+            let is_news = *held != state;
+            *held = state;
+            is_news
+        });
+        Ok(())
+    }
 }
 
 /// A controller as a token names it.

@@ -100,6 +100,21 @@ pub enum Error {
     /// It would make public what is hidden, and nobody said that this is meant.
     #[error("nothing was changed: this would make hidden ports public: {0}")]
     BecomesPublic(BecomesPublic),
+    /// The database was restored from an older copy, and nobody has said what is to be in force.
+    #[error(
+        "this controller was {reason}. Hosts keep the policy that they have. Look at the members \
+         (`postern host list`) and at the text, and then apply or roll back with --after-restore"
+    )]
+    SetBack {
+        /// How it was found out.
+        reason: String,
+    },
+    /// A host claims for a key that its policy does not hold.
+    #[error("this host's policy holds no key of this replay domain")]
+    ForeignDomain,
+    /// A host has as many claims stored as it may.
+    #[error("this host has claimed more than it may; try again later")]
+    ClaimsFull,
     /// The policy has mistakes, all of them named.
     #[error("invalid policy\n{0}")]
     InvalidPolicy(policy::InvalidPolicy),
@@ -197,15 +212,16 @@ impl Error {
             Self::NotMember
             | Self::Banned { .. }
             | Self::NotAllowed { .. }
+            | Self::ForeignDomain
             | Self::Token(_)
             | Self::Renewal(_) => Remedy::AskForPermission,
-            Self::TooMany | Self::Busy { .. } => Remedy::Wait,
+            Self::TooMany | Self::Busy { .. } | Self::ClaimsFull => Remedy::Wait,
             Self::Stopping => Remedy::ComeBack,
             Self::TooCostly | Self::NotRead { .. } => Remedy::AskLess,
             Self::Invalid { .. } | Self::InvalidPolicy(_) => Remedy::Correct,
             Self::NameTaken { .. } => Remedy::ChooseAnother,
             Self::NotFound { .. } => Remedy::LookElsewhere,
-            Self::StaleBase { .. } => Remedy::StartOver,
+            Self::StaleBase { .. } | Self::SetBack { .. } => Remedy::StartOver,
             Self::BecomesPublic(_) => Remedy::Confirm,
             Self::Random(_) | Self::Certificate(_) | Self::Store(_) | Self::Task(_) => {
                 Remedy::ReadTheLog

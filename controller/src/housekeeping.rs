@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::app::claims;
 use crate::clock;
 use crate::context::Context;
+use crate::store::error::StoreError;
 use crate::store::model::Claim;
 use crate::timestamp::Timestamp;
 
@@ -91,11 +93,12 @@ async fn index(context: Arc<Context>) {
     }
 }
 
-/// Forgets all claims that are old enough.
+/// Forgets all claims that are old enough. Where one of them was to be remembered for longer, the floor
+/// has risen: its message is refused by its own date.
 async fn forget_claims(context: &Context, now: Timestamp) {
     let before_secs = now.secs().saturating_sub(PRUNE_GRACE_SECS);
     loop {
-        match context.store.forget_claims(before_secs, PRUNE_BATCH).await {
+        match forget_some(context, before_secs).await {
             Ok(0) => break,
             Ok(claims) => tracing::debug!(claims, "claims forgotten"),
             Err(error) => {
@@ -104,4 +107,15 @@ async fn forget_claims(context: &Context, now: Timestamp) {
             }
         }
     }
+}
+
+async fn forget_some(context: &Context, before_secs: u64) -> Result<usize, StoreError> {
+    let floor_secs = claims::floor_after(before_secs);
+    let forgotten = context
+        .store
+        .forget_claims(before_secs, PRUNE_BATCH, floor_secs)
+        .await?;
+    context.claim_quotas.note_forgotten(&forgotten);
+    context.refresh_fleet_state().await?;
+    Ok(forgotten.len())
 }

@@ -92,8 +92,26 @@ impl Rollout {
         let serves = self.wanted.load(Ordering::SeqCst);
         let in_force = self.newest(parsed).await?;
         if in_force.generation > 0 {
-            let targets = self.compile(Arc::clone(&in_force)).await?;
+            let targets = self.compile(Arc::clone(&in_force), self.targets()).await?;
             let targets = Arc::new(targets);
+            *self.in_force.write() = in_force;
+            *self.targets.write() = Arc::clone(&targets);
+            self.sessions.retarget(&targets);
+        }
+        *compiled = serves;
+        Ok(())
+    }
+
+    /// Reads the policy again after its generation rose without an operator's doing. Every host's text
+    /// has the new number from now on, whether it changed or not: a host that has seen a higher one
+    /// takes no lower one.
+    pub(crate) async fn renumber(&self) -> Result<(), Error> {
+        let mut compiled = self.compiled.lock().await;
+        let serves = self.wanted.load(Ordering::SeqCst);
+        let in_force = self.newest(None).await?;
+        if in_force.generation > 0 {
+            let anew = Arc::default();
+            let targets = Arc::new(self.compile(Arc::clone(&in_force), anew).await?);
             *self.in_force.write() = in_force;
             *self.targets.write() = Arc::clone(&targets);
             self.sessions.retarget(&targets);
@@ -105,14 +123,15 @@ impl Rollout {
     /// What each host would get under another policy.
     pub(crate) async fn try_out(&self, policy: Policy) -> Result<Targets, Error> {
         let generation = u64::MAX;
-        self.compile(Arc::new(InForce { generation, policy })).await
+        let policy = Arc::new(InForce { generation, policy });
+        self.compile(policy, self.targets()).await
     }
 
     /// Compiling for a large fleet takes a while, so it is not done on the runtime's own threads.
-    async fn compile(&self, policy: Arc<InForce>) -> Result<Targets, Error> {
+    /// Hosts whose text is as in `before` keep their generation.
+    async fn compile(&self, policy: Arc<InForce>, before: Arc<Targets>) -> Result<Targets, Error> {
         let hosts = self.roster.active(Role::Host);
         let users = self.users();
-        let before = self.targets();
         let compiling = tokio::task::spawn_blocking(move || {
             let InForce { generation, policy } = &*policy;
             Targets::compile(policy, *generation, &hosts, &users, &before)

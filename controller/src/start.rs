@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fleet::{Role, Token};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use crate::access::caller::RequestId;
+use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::roster::Roster;
 use crate::app::tokens::{self, NewToken};
@@ -28,7 +29,7 @@ use crate::sessions::registry::Registry;
 use crate::settings::{InvalidSettings, Settings};
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::model::Origin;
+use crate::store::model::{FleetState, Origin};
 use crate::store::seal::SealKey;
 use crate::{housekeeping, server};
 
@@ -147,7 +148,8 @@ impl Running {
         let lock = dir.lock()?;
         let authority = Authority::open(&dir.identity("ca")?)?;
         let store = open_store(&dir, dir.seal_key()?)?;
-        let replay_floor_secs = name_this_run(&dir, &store).await?;
+        let fleet = name_this_run(&dir, &store).await?;
+        let claim_quotas = ClaimQuotas::new(store.claims_by_host().await?);
 
         let roster = Arc::new(Roster::load(&store).await?);
         let sessions = Arc::new(Registry::default());
@@ -168,7 +170,8 @@ impl Running {
             sessions,
             limits: Arc::new(RateLimits::new(clock::instant)),
             won,
-            replay_floor_secs,
+            fleet: watch::Sender::new(fleet),
+            claim_quotas,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -252,12 +255,13 @@ fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
 }
 
 /// Finds out whether the database is the one that the last run left, and names this run in both
-/// the database and the directory. Returns the floor of the replay list.
+/// the database and the directory. Returns what holds for the fleet.
 ///
 /// A database that was put back from a backup does not know what was claimed since. The run that
-/// it names is then not the one that the directory names, and the floor rises to now: packets from
-/// before are refused, so that a lost claim can never let one in twice.
-async fn name_this_run(dir: &DataDir, store: &Store) -> Result<u64, StartError> {
+/// it names is then not the one that the directory names, and the floor rises: packets from before
+/// are refused, so that a lost claim can never let one in twice. Where the whole directory was put
+/// back, only hosts can tell: see `store/sqlite/set_back.rs`.
+async fn name_this_run(dir: &DataDir, store: &Store) -> Result<FleetState, StartError> {
     let run = hex(&random::<16>()?);
     let begun = store
         .begin_run(dir.run()?, run.clone(), clock::now().secs())
@@ -268,7 +272,13 @@ async fn name_this_run(dir: &DataDir, store: &Store) -> Result<u64, StartError> 
         );
     }
     dir.write_run(&run)?;
-    Ok(begun.replay_floor_secs)
+    if let Some(reason) = &begun.fleet.set_back {
+        tracing::error!(
+            reason,
+            "hosts keep the policy that they have until an operator applies one with --after-restore"
+        );
+    }
+    Ok(begun.fleet)
 }
 
 impl From<StoreError> for StartError {

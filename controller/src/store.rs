@@ -28,12 +28,14 @@ use zeroize::Zeroizing;
 
 use self::error::StoreError;
 use self::model::{
-    Acknowledgement, ApplyOutcome, BanOutcome, Claim, ClaimOutcome, Cursor, EnrollOutcome,
-    EventFilter, Generation, HostState, Invitation, Member, NewMember, NewPolicy, Origin, Page,
-    Pushed, RunBegun, StoredToken,
+    Acknowledgement, AfterRestore, Alarm, ApplyOutcome, BanOutcome, Begun, Claim, ClaimOutcome,
+    Cursor, EnrollOutcome, EventFilter, FleetState, Generation, HostState, Invitation, Member,
+    NewMember, NewPolicy, Opening, Origin, Page, Pushed, RunBegun, StoredToken,
 };
 use self::seal::SealKey;
-use self::sqlite::{Sqlite, claims, events, hosts, members, meta, policies, search, tokens, words};
+use self::sqlite::{
+    Sqlite, alarms, claims, events, hosts, members, meta, policies, search, sessions, tokens, words,
+};
 
 /// Lots of events that one question has indexed before it is answered: some seconds.
 const LOTS_MAX: usize = 200;
@@ -85,7 +87,7 @@ impl Store {
     /// Names this run, and says whether the database is the one that run `previous` left.
     ///
     /// When it is not, it was put back from a backup and does not know what was claimed since: the
-    /// floor of the replay list rises to now. It never falls.
+    /// floor of the replay list rises to the furthest date that any host takes now. It never falls.
     pub(crate) async fn begin_run(
         &self,
         previous: Option<String>,
@@ -96,6 +98,49 @@ impl Store {
             .write(move |connection| {
                 meta::begin_run(connection, previous.as_deref(), &run, now_secs)
             })
+            .await
+    }
+}
+
+/// Sessions of hosts, and what is found out by them.
+impl Store {
+    /// A host opens its session: what it says is compared with what is known, and what is found is
+    /// recorded; gives what the host is to be told.
+    pub(crate) async fn begin_session(
+        &self,
+        (host, name): (u64, String),
+        opening: Opening,
+        found: Origin,
+        now_ms: u64,
+    ) -> Result<Begun, StoreError> {
+        let seal = Arc::clone(&self.seal);
+        self.engine
+            .write(move |connection| {
+                sessions::begin(connection, &seal, (host, &name), &opening, &found, now_ms)
+            })
+            .await
+    }
+
+    /// Gives a host another pass within its session.
+    pub(crate) async fn renew_pass(&self, host: u64) -> Result<Vec<u8>, StoreError> {
+        let seal = Arc::clone(&self.seal);
+        self.engine
+            .write(move |connection| sessions::renew(connection, &seal, host))
+            .await
+    }
+
+    /// What holds for the whole fleet now.
+    pub(crate) async fn fleet_state(&self) -> Result<FleetState, StoreError> {
+        self.engine.read(meta::fleet_state).await
+    }
+
+    /// What was found wrong with hosts since `since_ms`, by [`Member::id`].
+    pub(crate) async fn alarms(
+        &self,
+        since_ms: u64,
+    ) -> Result<BTreeMap<u64, Vec<Alarm>>, StoreError> {
+        self.engine
+            .read(move |connection| alarms::since(connection, since_ms))
             .await
     }
 }
@@ -177,18 +222,6 @@ impl Store {
 
 /// What hosts say of themselves; `host` is [`Member::id`].
 impl Store {
-    /// A host that opens its session says its version.
-    pub(crate) async fn host_connected(
-        &self,
-        host: u64,
-        agent_version: String,
-        now_ms: u64,
-    ) -> Result<(), StoreError> {
-        self.engine
-            .write(move |connection| hosts::connected(connection, host, &agent_version, now_ms))
-            .await
-    }
-
     /// A host was heard.
     pub(crate) async fn host_seen(&self, host: u64, now_ms: u64) -> Result<(), StoreError> {
         self.engine
@@ -230,10 +263,11 @@ impl Store {
         self.engine.read(policies::current).await
     }
 
-    /// Stores the next generation and records its event, when `base` is still the current one.
+    /// Stores the next generation and records its event, when `base` is still the current one. A
+    /// database that was restored from an older copy takes only what is said to follow that.
     pub(crate) async fn apply_policy(
         &self,
-        base: u64,
+        base: (u64, AfterRestore),
         policy: NewPolicy,
     ) -> Result<ApplyOutcome, StoreError> {
         let seal = Arc::clone(&self.seal);
@@ -242,12 +276,16 @@ impl Store {
             .await
     }
 
-    /// Stores the next generation, whatever the current one is, records its event, and gives the
-    /// generation's number.
-    pub(crate) async fn rollback_policy(&self, policy: NewPolicy) -> Result<u64, StoreError> {
+    /// Stores the next generation, whatever the current one is, and records its event. A database
+    /// that was restored from an older copy takes only what is said to follow that.
+    pub(crate) async fn rollback_policy(
+        &self,
+        after_restore: AfterRestore,
+        policy: NewPolicy,
+    ) -> Result<ApplyOutcome, StoreError> {
         let seal = Arc::clone(&self.seal);
         self.engine
-            .write(move |connection| policies::rollback(connection, &seal, policy))
+            .write(move |connection| policies::rollback(connection, &seal, after_restore, policy))
             .await
     }
 
@@ -312,15 +350,22 @@ impl Store {
             .await
     }
 
+    /// How many claims each host has stored.
+    pub(crate) async fn claims_by_host(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.engine.read(claims::by_host).await
+    }
+
     /// Forgets claims that need not be remembered after `before_secs`; at most `limit`, and says
-    /// how many.
+    /// whose they were. With those whose hosts asked for longer, the floor of the replay list rises to
+    /// `floor_secs`.
     pub(crate) async fn forget_claims(
         &self,
         before_secs: u64,
         limit: u32,
-    ) -> Result<usize, StoreError> {
+        floor_secs: u64,
+    ) -> Result<Vec<String>, StoreError> {
         self.engine
-            .write(move |connection| claims::prune(connection, before_secs, limit))
+            .write(move |connection| claims::prune(connection, before_secs, limit, floor_secs))
             .await
     }
 }
@@ -337,9 +382,10 @@ impl Store {
     /// Stores those events of a host's journal that are not stored yet, and notes that the host
     /// was heard. `records` are in rising order of `seq`.
     ///
-    /// A retry changes nothing. Whatever is wrong with a record is stored with it; gaps and broken
-    /// chains are recorded as events of the controller's own, too, which `found`. Nothing is refused, because an
-    /// event that is refused would be lost to the auditor.
+    /// A retry changes nothing. Another event under a number that is taken is stored beside the first.
+    /// Whatever is wrong with a record is stored with it; gaps, broken chains and journals that are
+    /// not the continuation of what is stored are alarms, too. Nothing is refused, because an event
+    /// that is refused would be lost to the auditor.
     pub(crate) async fn push_events(
         &self,
         (host, name): (u64, String),
@@ -351,7 +397,7 @@ impl Store {
         self.engine
             .write(move |connection| {
                 hosts::seen(connection, host, now_ms)?;
-                events::push(connection, (&name, &epoch), &records, &found, now_ms)
+                events::push(connection, host, (&name, &epoch), &records, &found, now_ms)
             })
             .await
     }

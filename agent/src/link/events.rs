@@ -194,7 +194,10 @@ async fn push_batch(
     }
     let mut request = Request::new(push);
     request.set_timeout(TIMEOUT);
-    let PushEventsResponse { acknowledged_seq } = AgentClient::new(peer.channel)
+    let PushEventsResponse {
+        acknowledged_seq,
+        acknowledged_chain: _,
+    } = AgentClient::new(peer.channel)
         .push_events(request)
         .await?
         .into_inner();

@@ -1,13 +1,19 @@
 //! The shared replay list: of all hosts that hold a key, one grants a message.
 
+use fleet::{EventKind, Outcome};
+
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{Claim, ClaimOutcome};
+use crate::store::model::{Claim, ClaimOutcome, MAX_FUTURE_SECS};
 use crate::timestamp::Timestamp;
 
 /// Claims of one domain that a host is told of when it connects.
 const KNOWN_CLAIMS_MAX: usize = 10_000;
+
+/// For how long a claim is remembered at most, seconds: longer than a message is recent on any host
+/// whose packets age.
+const KEPT_MAX_SECS: u64 = 3_600;
 
 /// A claim before it is known whose it is: the host that calls is the claimant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -20,32 +26,83 @@ pub(crate) struct NewClaim {
     pub(crate) forget_after_secs: u64,
 }
 
-/// Claims a message for the host that calls. What is won is told to the hosts that share the
-/// domain.
+/// Claims a message for the host that calls, under a key that its own policy holds. What is won is
+/// told to the hosts that share the domain.
 pub(crate) async fn claim(
     context: &Context,
     caller: &Caller,
     new: NewClaim,
+    now: Timestamp,
 ) -> Result<ClaimOutcome, Error> {
+    if !holds(context, caller, &new.domain) {
+        return refuse(context, caller, Error::ForeignDomain, now).await;
+    }
+    if !context.claim_quotas.has_room(&caller.name) {
+        return refuse(context, caller, Error::ClaimsFull, now).await;
+    }
     let NewClaim {
         domain,
         digest,
         seq,
         forget_after_secs,
     } = new;
+    let asked = if forget_after_secs == 0 {
+        u64::MAX
+    } else {
+        forget_after_secs
+    };
+    let until = asked.min(now.secs().saturating_add(KEPT_MAX_SECS));
     let claim = Claim {
         domain,
         digest,
         host: caller.name.clone(),
         seq,
-        forget_after_secs,
+        forget_after_secs: until,
+        capped: asked > until,
     };
     let outcome = context.store.claim(claim.clone()).await?;
     if outcome == ClaimOutcome::Won {
+        context.claim_quotas.note_stored(&caller.name);
+        context.sessions.note_active(&caller.name);
         // A full queue costs siblings the news, not the fleet its answer.
         let _ = context.won.try_send(claim);
     }
     Ok(outcome)
+}
+
+/// Whether the host's policy holds a key of this domain. After a restore from an older copy it is not
+/// known which policy the host has: then it may claim what it asks for, within its quota.
+fn holds(context: &Context, caller: &Caller, domain: &[u8; 32]) -> bool {
+    let target = context.rollout.target(&caller.name);
+    target.is_some_and(|target| target.compiled.domains.contains(domain))
+        || context.fleet.borrow().set_back.is_some()
+}
+
+/// Messages dated at or before this may have been forgotten, when claims are that were remembered until
+/// `forget_after_secs` because they may be remembered no longer.
+pub(crate) fn floor_after(forget_after_secs: u64) -> u64 {
+    forget_after_secs
+        .saturating_sub(KEPT_MAX_SECS)
+        .saturating_add(MAX_FUTURE_SECS)
+}
+
+/// Counts a claim that is not taken; once an hour it is an event.
+async fn refuse(
+    context: &Context,
+    caller: &Caller,
+    error: Error,
+    now: Timestamp,
+) -> Result<ClaimOutcome, Error> {
+    if let Some(count) = context.claim_quotas.note_refused(caller.id, now.ms()) {
+        let host = &caller.name;
+        tracing::error!(host, count, %error, "a host claims what it may not");
+        let mut event = caller.origin().done(EventKind::Refused, now.ms());
+        event.reason = format!("claims of host {host}: {error}");
+        event.count = count;
+        event.set_outcome(Outcome::Denied);
+        context.store.record(event).await?;
+    }
+    Err(error)
 }
 
 /// What hosts that share a domain with this one claimed before it connected.

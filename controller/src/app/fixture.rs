@@ -7,7 +7,7 @@ use ed25519_dalek::SigningKey;
 use fleet::{Event, Outcome, Role};
 use rcgen::{CertificateParams, KeyPair};
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +15,7 @@ use super::enroll::Joiner;
 use super::policy::{Draft, Public};
 use super::{policy, tokens};
 use crate::access::caller::{Call, Caller, RequestId};
+use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::roster::Roster;
 use crate::ca::Authority;
@@ -67,6 +68,7 @@ impl Fleet {
         let rollout = Rollout::load(store.clone(), Arc::clone(&roster), Arc::clone(&sessions));
         let rollout = rollout.await.unwrap();
         let (sender, won) = mpsc::channel(16);
+        let fleet = watch::Sender::new(store.fleet_state().await.unwrap());
         let context = Context {
             settings: Settings::parse(settings).unwrap(),
             endpoint: Endpoint {
@@ -80,7 +82,8 @@ impl Fleet {
             sessions,
             limits: Arc::new(RateLimits::new(crate::clock::instant)),
             won: sender,
-            replay_floor_secs: 5,
+            fleet,
+            claim_quotas: ClaimQuotas::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

@@ -7,13 +7,15 @@ use fleet::{EventKind, Role};
 use spa::ProtoPort;
 use tokio::sync::mpsc;
 
-use super::{check, claims};
+use super::{check, claims, events};
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::sessions::session::{self, Directive, Session};
-use crate::store::model::{Acknowledgement, HostState, HostWord, Member};
-use crate::store::model::{Claim, Origin};
+use crate::sessions::session::{self, Directive, Passes, Session};
+use crate::store::model::Claim;
+use crate::store::model::{
+    Acknowledgement, Alarm, Begun, HostState, HostWord, Member, Opening, Origin,
+};
 use crate::timestamp::Timestamp;
 
 /// Reasons for a rejection that are kept.
@@ -26,6 +28,9 @@ const VERSION_BYTES_MAX: usize = 128;
 /// Clocks that differ by more, in milliseconds, are recorded: what a fleet's packet may come from
 /// the future.
 const CLOCK_OFF_MS: u64 = 30_000;
+const RUN_BYTES_MAX: usize = 64;
+/// For how long something that was found wrong with a host is shown with it.
+const ALARM_SHOWN_MS: u64 = 7 * 24 * 3_600_000;
 
 /// A host as an operator sees it.
 #[derive(Clone, Debug)]
@@ -40,6 +45,8 @@ pub(crate) struct HostView {
     pub(crate) target_generation: u64,
     /// Stanzas of that text.
     pub(crate) stanzas: u32,
+    /// What is to be looked at, one sentence each.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What a host says when it opens its session.
@@ -47,7 +54,8 @@ pub(crate) struct HostView {
 pub(crate) struct Hello {
     /// SHA-256 of the text it has; empty for none.
     pub(crate) policy_digest: Vec<u8>,
-    pub(crate) agent_version: String,
+    /// What is compared with what is known.
+    pub(crate) opening: Opening,
 }
 
 /// A session that is open, and what is to be said in it first.
@@ -62,9 +70,12 @@ pub(crate) struct Opened {
 /// Every host, banned ones too, by name.
 pub(crate) async fn list(context: &Context, now: Timestamp) -> Result<Vec<HostView>, Error> {
     let (hosts, mut states) = context.store.hosts().await?;
+    let since_ms = now.ms().saturating_sub(ALARM_SHOWN_MS);
+    let mut alarms = context.store.alarms(since_ms).await?;
     let view = |member: Member| {
         let state = states.remove(&member.id).unwrap_or_default();
-        view(context, member, state, now)
+        let alarms = alarms.remove(&member.id).unwrap_or_default();
+        view(context, member, (state, alarms), now)
     };
     Ok(hosts.into_iter().map(view).collect())
 }
@@ -87,9 +98,13 @@ pub(crate) async fn open_session(
 ) -> Result<Opened, Error> {
     let Hello {
         policy_digest,
-        agent_version,
+        opening,
     } = hello;
-    check::at_most("agent_version", &agent_version, VERSION_BYTES_MAX)?;
+    check::at_most("agent_version", &opening.agent_version, VERSION_BYTES_MAX)?;
+    check::at_most("run_id", &opening.run, RUN_BYTES_MAX)?;
+    if let Some(journal) = &opening.journal {
+        events::check_epoch(&journal.epoch)?;
+    }
     let target = || context.rollout.target(&caller.name);
     let subscription = context.sessions.subscribe(&caller.name, target);
     // A ban between authorization and subscription would otherwise be missed.
@@ -98,10 +113,15 @@ pub(crate) async fn open_session(
         context.sessions.end(&caller.name);
         return Err(Error::NotMember);
     }
-    context
-        .store
-        .host_connected(caller.id, agent_version, now.ms())
-        .await?;
+    let keeps_passes = opening.keeps_passes;
+    let begun = begin(context, caller, opening, now).await?;
+    let passes = keeps_passes.then(|| Passes {
+        store: context.store.clone(),
+        member: caller.id,
+        first: begun.pass,
+        acknowledged: begun.acknowledged,
+        new_journal: begun.new_journal,
+    });
     let known_claims = claims::known(context, caller, now).await?;
     let (sender, directives) = mpsc::channel(session::QUEUE_MAX);
     let session = Session {
@@ -110,7 +130,8 @@ pub(crate) async fn open_session(
         subscription,
         directives: sender,
         policy_valid: context.settings.policy_valid,
-        replay_floor_secs: context.replay_floor_secs,
+        fleet: context.fleet.subscribe(),
+        passes,
         has_digest: policy_digest,
         now: clock,
     };
@@ -119,6 +140,33 @@ pub(crate) async fn open_session(
         known_claims,
         directives,
     })
+}
+
+/// Compares what a host says with what is known, and does what follows from it for the fleet.
+async fn begin(
+    context: &Context,
+    caller: &Caller,
+    opening: Opening,
+    now: Timestamp,
+) -> Result<Begun, Error> {
+    let host = (caller.id, caller.name.clone());
+    let found = Origin::controller(caller.request.to_string());
+    let begun = context
+        .store
+        .begin_session(host, opening, found, now.ms())
+        .await?;
+    for found in &begun.found {
+        tracing::error!(
+            host = caller.name,
+            found,
+            "found at the beginning of a session"
+        );
+    }
+    if begun.fleet_changed {
+        context.refresh_fleet_state().await?;
+        context.rollout.renumber().await?;
+    }
+    Ok(begun)
 }
 
 /// Notes that a host was there until now.
@@ -192,7 +240,12 @@ pub(crate) fn unknown(name: &str) -> Error {
     Error::not_found(format!("host is called `{name}`"))
 }
 
-fn view(context: &Context, member: Member, state: HostState, now: Timestamp) -> HostView {
+fn view(
+    context: &Context,
+    member: Member,
+    (state, alarms): (HostState, Vec<Alarm>),
+    now: Timestamp,
+) -> HostView {
     let target = context.rollout.target(&member.name);
     let digest = target.as_ref().map(|target| target.compiled.digest);
     let in_sync = digest.is_none_or(|digest| state.applied_digest == digest)
@@ -214,7 +267,34 @@ fn view(context: &Context, member: Member, state: HostState, now: Timestamp) -> 
         in_sync,
         target_generation: target.as_ref().map_or(0, |target| target.generation),
         stanzas: target.map_or(0, |target| target.compiled.stanzas),
+        warnings: warnings(context, &alarms),
     }
+}
+
+/// What is to be looked at: what was found wrong lately, and what keeps the host from its policy.
+fn warnings(context: &Context, alarms: &[Alarm]) -> Vec<String> {
+    let set_back = context.fleet.borrow().set_back.clone();
+    let set_back = set_back.map(|reason| {
+        format!(
+            "the controller was {reason}; this host keeps the policy that it has until one is applied \
+             with --after-restore"
+        )
+    });
+    let found = alarms.iter().map(|alarm| {
+        let Alarm {
+            count,
+            last_ms,
+            reason,
+        } = alarm;
+        let last = Timestamp::from_ms(*last_ms);
+        let times = if *count > 1 {
+            format!(" ({count} times)")
+        } else {
+            String::new()
+        };
+        format!("{last}: {reason}{times}")
+    });
+    set_back.into_iter().chain(found).collect()
 }
 
 fn checked(acknowledgement: Acknowledgement) -> Result<Acknowledgement, Error> {

@@ -13,7 +13,7 @@ use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
 use crate::rollout::InForce;
-use crate::store::model::{ApplyOutcome, Generation, Member, NewPolicy};
+use crate::store::model::{AfterRestore, ApplyOutcome, Generation, Member, NewPolicy};
 use crate::targets::{Target, Targets, facts};
 use crate::timestamp::Timestamp;
 
@@ -77,16 +77,34 @@ pub(crate) struct Rendered {
     pub(crate) text: String,
 }
 
+/// What an operator says is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Consent {
+    pub(crate) public: Public,
+    pub(crate) after_restore: AfterRestore,
+}
+
+impl From<Public> for Consent {
+    fn from(public: Public) -> Self {
+        Self {
+            public,
+            after_restore: AfterRestore::No,
+        }
+    }
+}
+
 /// Stores a new generation, based on the one the operator had seen, and publishes it.
 pub(crate) async fn apply(
     context: &Context,
     caller: &Caller,
     draft: Draft,
     (base, message): (u64, String),
-    public: Public,
+    consent: impl Into<Consent>,
     now: Timestamp,
 ) -> Result<Applied, Error> {
     check::at_most("message", &message, check::MESSAGE_BYTES_MAX)?;
+    let consent = consent.into();
+    not_set_back(context, consent)?;
     let Draft { text, file } = draft;
     let policy = parse(file, &text).await?;
     let current = context.store.current_generation().await?;
@@ -94,12 +112,12 @@ pub(crate) async fn apply(
         return Err(Error::StaleBase { base, current });
     }
     let Planned { exposure, warnings } = plan(context, base, &policy).await?;
-    exposure::permit(&exposure, public)?;
+    exposure::permit(&exposure, consent.public)?;
     let new = new_policy(caller, text, &policy, message, now);
-    let generation = match context.store.apply_policy(base, new).await? {
-        ApplyOutcome::Applied { generation } => generation,
-        ApplyOutcome::Stale { current } => return Err(Error::StaleBase { base, current }),
-    };
+    let outcome = context
+        .store
+        .apply_policy((base, consent.after_restore), new);
+    let generation = applied(base, outcome.await?)?;
     publish(context, caller, generation, policy).await?;
     Ok(Applied {
         generation,
@@ -115,19 +133,25 @@ pub(crate) async fn rollback(
     context: &Context,
     caller: &Caller,
     (to, message): (u64, String),
-    public: Public,
+    consent: impl Into<Consent>,
     now: Timestamp,
 ) -> Result<Applied, Error> {
     check::at_most("message", &message, check::MESSAGE_BYTES_MAX)?;
+    let consent = consent.into();
+    not_set_back(context, consent)?;
     let text = stored_text(context, to).await?;
     let policy = parse(format!("generation {to}"), &text).await?;
     let current = context.store.current_generation().await?;
     let Planned { exposure, warnings } = plan(context, current, &policy).await?;
-    exposure::permit(&exposure, public)?;
+    exposure::permit(&exposure, consent.public)?;
     let mut new = new_policy(caller, text, &policy, message, now);
     new.event.reason = format!("rollback to {to}: {}", new.message);
     new.rollback_of = to;
-    let generation = context.store.rollback_policy(new).await?;
+    let outcome = context
+        .store
+        .rollback_policy(consent.after_restore, new)
+        .await?;
+    let generation = applied(to, outcome)?;
     publish(context, caller, generation, policy).await?;
     Ok(Applied {
         generation,
@@ -137,12 +161,35 @@ pub(crate) async fn rollback(
     })
 }
 
+/// Refuses early, before the text is judged; the store refuses whatever comes in between.
+fn not_set_back(context: &Context, consent: Consent) -> Result<(), Error> {
+    match context.fleet.borrow().set_back.clone() {
+        Some(reason) if consent.after_restore == AfterRestore::No => Err(Error::SetBack { reason }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn applied(base: u64, outcome: ApplyOutcome) -> Result<u64, Error> {
+    match outcome {
+        ApplyOutcome::Applied { generation } => Ok(generation),
+        ApplyOutcome::Stale { current } => Err(Error::StaleBase { base, current }),
+        ApplyOutcome::SetBack { reason } => Err(Error::SetBack { reason }),
+    }
+}
+
 /// Which hosts and stanzas another text would change.
 pub(crate) async fn diff(context: &Context, draft: Draft) -> Result<Difference, Error> {
     let new = parse(draft.file, &draft.text).await?;
     let in_force = context.rollout.in_force();
     let current = context.store.current_generation().await?;
-    let Planned { exposure, warnings } = plan(context, current, &new).await?;
+    let Planned {
+        exposure,
+        mut warnings,
+    } = plan(context, current, &new).await?;
+    if let Some(reason) = context.fleet.borrow().set_back.clone() {
+        // What hosts have now is not known here: the rest compares with the older copy.
+        warnings.insert(0, Error::SetBack { reason }.to_string());
+    }
     let now = context.rollout.targets();
     let then = context.rollout.try_out(new.clone()).await?;
     let difference = policy::diff(&in_force.policy, &new);
@@ -250,6 +297,13 @@ async fn publish(
 ) -> Result<(), Error> {
     let stanzas = policy.stanzas.len();
     tracing::info!(operator = caller.name, generation, stanzas, "policy stored");
+    if context.fleet.borrow().set_back.is_some() {
+        // The operator has dealt with it. What hosts have is not known: all of them are told.
+        context.refresh_fleet_state().await?;
+        context.rollout.renumber().await?;
+        context.sessions.retarget_all(&context.rollout.targets());
+        return Ok(());
+    }
     let parsed = InForce { generation, policy };
     context.rollout.publish(Some(parsed)).await
 }

@@ -6,16 +6,16 @@ use fleet::wire::agent_server::Agent;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
     AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, ClaimedDigest,
-    ClaimedDigests, Commands, Directive, PolicySnapshot, PushEventsRequest, PushEventsResponse,
-    SessionRequest,
+    ClaimedDigests, Commands, Directive, JournalEnd, NewJournal, PolicySnapshot, PushEventsRequest,
+    PushEventsResponse, SessionOpened, SessionRequest,
 };
-use fleet::{Event, EventRecord};
+use fleet::{Capability, Event, EventRecord};
 use tokio_stream::StreamExt as _;
 use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::caller;
+use super::{caller, contract};
 use crate::access::caller::Caller;
 use crate::app::check::fixed;
 use crate::app::claims::NewClaim;
@@ -23,9 +23,10 @@ use crate::app::hosts::{Hello, Opened};
 use crate::app::{claims, events, hosts};
 use crate::clock;
 use crate::context::Context;
+use crate::data_dir::hex;
 use crate::error::Error;
 use crate::sessions::session;
-use crate::store::model::{Acknowledgement, Claim, ClaimOutcome, HostWord};
+use crate::store::model::{self, Acknowledgement, Claim, ClaimOutcome, HostWord, Opening, Seen};
 use crate::timestamp::Timestamp;
 
 /// Events in one push at most.
@@ -72,16 +73,10 @@ impl Agent for AgentService {
         request: Request<SessionRequest>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let host = caller(&request)?;
-        let SessionRequest {
-            generation,
-            policy_digest,
-            agent_version,
-            ..
-        } = request.into_inner();
-        let hello = Hello {
-            policy_digest,
-            agent_version,
-        };
+        let keeps_passes = contract(&request).can(Capability::SessionPass);
+        let request = request.into_inner();
+        let generation = request.generation;
+        let hello = hello(request, keeps_passes);
         let Opened {
             session,
             known_claims,
@@ -158,7 +153,7 @@ impl Agent for AgentService {
             seq,
             forget_after_secs,
         };
-        let (won, held_by) = match claims::claim(&self.context, &host, new).await? {
+        let (won, held_by) = match claims::claim(&self.context, &host, new, clock::now()).await? {
             ClaimOutcome::Won | ClaimOutcome::WonBefore => (true, String::new()),
             ClaimOutcome::Lost { held_by } => (false, held_by),
         };
@@ -176,9 +171,57 @@ impl Agent for AgentService {
             records,
         } = request.into_inner();
         let records = checked_records(events, records)?;
-        let acknowledged_seq =
-            events::push(&self.context, &host, epoch, records, clock::now()).await?;
-        Ok(Response::new(PushEventsResponse { acknowledged_seq }))
+        let pushed = events::push(&self.context, &host, epoch, records, clock::now()).await?;
+        Ok(Response::new(PushEventsResponse {
+            acknowledged_seq: pushed.acknowledged_seq,
+            acknowledged_chain: pushed.acknowledged_chain,
+        }))
+    }
+}
+
+/// What a host says when it opens its session.
+fn hello(request: SessionRequest, keeps_passes: bool) -> Hello {
+    let SessionRequest {
+        generation: _,
+        policy_digest,
+        agent_version,
+        highest_generation,
+        highest_claim_epoch,
+        newest_claimed_secs,
+        journal,
+        session_pass,
+        run_id,
+        host_time_ms: _,
+    } = request;
+    let journal = journal.filter(|end| !end.epoch.is_empty());
+    Hello {
+        policy_digest,
+        opening: Opening {
+            agent_version,
+            pass: session_pass,
+            run: hex(&run_id),
+            keeps_passes,
+            is_locked: false,
+            seen: Seen {
+                generation: highest_generation,
+                claim_epoch: highest_claim_epoch,
+                newest_claimed_secs,
+            },
+            journal: journal.map(|end| {
+                let JournalEnd {
+                    epoch,
+                    seq,
+                    chain,
+                    oldest_seq,
+                } = end;
+                model::JournalEnd {
+                    epoch,
+                    seq,
+                    chain,
+                    oldest_seq,
+                }
+            }),
+        },
     }
 }
 
@@ -193,18 +236,50 @@ fn directive(directive: session::Directive) -> Result<Directive, Status> {
             target,
             not_after_secs,
             replay_floor_secs,
+            claim_epoch,
         } => Kind::Policy(PolicySnapshot {
             generation: target.generation,
             text: target.compiled.text.0.clone(),
             digest: target.compiled.digest.to_vec(),
             not_after_secs,
             replay_floor_secs,
-            ..PolicySnapshot::default()
+            claim_epoch,
+        }),
+        session::Directive::NewJournal { reason, floor_secs } => {
+            Kind::NewJournal(NewJournal { reason, floor_secs })
+        }
+        session::Directive::Opened {
+            session_pass,
+            now,
+            acknowledged,
+            replay_floor_secs,
+            claim_epoch,
+        } => Kind::Opened(SessionOpened {
+            session_pass,
+            controller_time_ms: now.ms(),
+            acknowledged: acknowledged.map(journal_end),
+            replay_floor_secs,
+            claim_epoch,
         }),
     };
     Ok(Directive {
         directive: Some(kind),
     })
+}
+
+fn journal_end(end: model::JournalEnd) -> JournalEnd {
+    let model::JournalEnd {
+        epoch,
+        seq,
+        chain,
+        oldest_seq,
+    } = end;
+    JournalEnd {
+        epoch,
+        seq,
+        chain,
+        oldest_seq,
+    }
 }
 
 /// A claim as those hear of it who share its domain: they need not know whose it is.
@@ -215,6 +290,7 @@ fn claimed(claim: Claim) -> ClaimedDigest {
         host: _,
         seq: _,
         forget_after_secs,
+        capped: _,
     } = claim;
     ClaimedDigest {
         domain: domain.to_vec(),

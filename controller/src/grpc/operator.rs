@@ -20,14 +20,14 @@ use zeroize::Zeroizing;
 use super::caller;
 use crate::app::hosts::HostView;
 use crate::app::policy::{
-    Applied, Difference, Draft, HostDifference, HostExposure, Public, Rendered, Shown,
+    Applied, Consent, Difference, Draft, HostDifference, HostExposure, Public, Rendered, Shown,
 };
 use crate::app::tokens::NewToken;
 use crate::app::{hosts, members, policy, tokens};
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model;
+use crate::store::model::{self, AfterRestore};
 
 #[derive(Debug)]
 pub(crate) struct OperatorService {
@@ -113,6 +113,7 @@ impl Operator for OperatorService {
             message,
             file,
             allow_public,
+            after_restore,
             ..
         } = request.into_inner();
         let draft = Draft {
@@ -130,7 +131,7 @@ impl Operator for OperatorService {
             &operator,
             draft,
             based,
-            public(allow_public),
+            consent(allow_public, after_restore),
             clock::now(),
         )
         .await?;
@@ -197,6 +198,7 @@ impl Operator for OperatorService {
             generation,
             message,
             allow_public,
+            after_restore,
             ..
         } = request.into_inner();
         let to = (generation, message);
@@ -204,7 +206,7 @@ impl Operator for OperatorService {
             &self.context,
             &operator,
             to,
-            public(allow_public),
+            consent(allow_public, after_restore),
             clock::now(),
         )
         .await?;
@@ -289,6 +291,7 @@ fn host(view: HostView) -> Host {
         in_sync,
         target_generation,
         stanzas,
+        warnings: found,
     } = view;
     let model::HostState {
         applied_generation,
@@ -326,7 +329,7 @@ fn host(view: HostView) -> Host {
         joined_at_ms: member.joined_at_ms,
         audit_fault,
         protected_ports,
-        warnings,
+        warnings: [found, warnings].concat(),
         clock_offset_ms,
         floor_secs,
         own_protected_ports,
@@ -338,11 +341,18 @@ fn host(view: HostView) -> Host {
     }
 }
 
-fn public(allow: bool) -> Public {
-    if allow {
-        Public::Allowed
-    } else {
-        Public::Refused
+fn consent(allow_public: bool, after_restore: bool) -> Consent {
+    Consent {
+        public: if allow_public {
+            Public::Allowed
+        } else {
+            Public::Refused
+        },
+        after_restore: if after_restore {
+            AfterRestore::Yes
+        } else {
+            AfterRestore::No
+        },
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +28,10 @@ pub(crate) struct Subscription {
     pub(crate) id: u64,
     pub(crate) targets: watch::Receiver<Option<Target>>,
     pub(crate) claimed: mpsc::Receiver<Vec<Claim>>,
+    /// Why the host is to begin a new journal, once that is found out within the session.
+    pub(crate) new_journal: watch::Receiver<Option<String>>,
+    /// Whether something of the host was stored since this was last looked at.
+    pub(crate) active: Arc<AtomicBool>,
     /// Fires when the host is banned, or has opened another session.
     pub(crate) ended: CancellationToken,
 }
@@ -45,6 +50,8 @@ struct Entry {
     id: u64,
     target: watch::Sender<Option<Target>>,
     claimed: mpsc::Sender<Vec<Claim>>,
+    new_journal: watch::Sender<Option<String>>,
+    active: Arc<AtomicBool>,
     ended: CancellationToken,
     /// What was last sent, until it is acknowledged.
     sent: Option<Validity>,
@@ -87,10 +94,14 @@ impl Registry {
         let ended = CancellationToken::new();
         let (claimed_sender, claimed) = mpsc::channel(CLAIMED_QUEUE_MAX);
         let (target, targets) = watch::channel(target());
+        let (new_journal, new_journals) = watch::channel(None);
+        let active = Arc::new(AtomicBool::new(false));
         let entry = Entry {
             id,
             target,
             claimed: claimed_sender,
+            new_journal,
+            active: Arc::clone(&active),
             ended: ended.clone(),
             sent: None,
         };
@@ -106,7 +117,37 @@ impl Registry {
             id,
             targets,
             claimed,
+            new_journal: new_journals,
+            active,
             ended,
+        }
+    }
+
+    /// Something of this host was stored: a claim, an event.
+    pub(crate) fn note_active(&self, host: &str) {
+        if let Some(entry) = self.hosts.read().entries.get(host) {
+            entry.active.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells a host to begin a new journal.
+    pub(crate) fn begin_new_journal(&self, host: &str, reason: &str) {
+        if let Some(entry) = self.hosts.read().entries.get(host) {
+            entry.new_journal.send_if_modified(|held| {
+                let is_news = held.as_deref() != Some(reason);
+                *held = Some(reason.to_owned());
+                is_news
+            });
+        }
+    }
+
+    /// Gives every session its target again, whether it changed or not: hosts were told nothing for
+    /// a while.
+    pub(crate) fn retarget_all(&self, targets: &Targets) {
+        let mut hosts = self.hosts.write();
+        hosts.applied.clear();
+        for (host, entry) in &hosts.entries {
+            entry.target.send_replace(targets.get(host).cloned());
         }
     }
 

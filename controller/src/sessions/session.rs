@@ -1,14 +1,17 @@
 //! One host's session: everything the controller has to say to it, in one stream.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{interval, sleep};
 
 use super::registry::{Registry, Subscription};
 use super::validity::Validity;
-use crate::store::model::Claim;
+use crate::store::Store;
+use crate::store::model::{Claim, FleetState, JournalEnd, MAX_FUTURE_SECS};
 use crate::targets::Target;
 use crate::timestamp::Timestamp;
 
@@ -16,6 +19,9 @@ use crate::timestamp::Timestamp;
 pub(crate) const QUEUE_MAX: usize = 2;
 /// Claims told in one directive at most.
 const CLAIMED_MAX: usize = 1_000;
+/// How often a host of which something was stored is given another pass: a restore of what was
+/// longer ago than this is proven by it.
+const RENEWAL: Duration = Duration::from_secs(60);
 
 /// What the controller says to a host.
 #[derive(Debug)]
@@ -24,6 +30,21 @@ pub(crate) enum Directive {
     Claimed(Vec<Claim>),
     /// The session was ended; nothing follows.
     Ended,
+    /// The journal of the host is not the continuation of what is stored of it.
+    NewJournal {
+        /// For people.
+        reason: String,
+        /// Messages dated at or before this are to be refused.
+        floor_secs: u64,
+    },
+    /// What the host is to keep before it follows anything else.
+    Opened {
+        session_pass: Vec<u8>,
+        now: Timestamp,
+        acknowledged: Option<JournalEnd>,
+        replay_floor_secs: u64,
+        claim_epoch: u64,
+    },
     /// The policy to enforce, instead of what it has.
     Policy {
         target: Target,
@@ -31,6 +52,8 @@ pub(crate) enum Directive {
         not_after_secs: u64,
         /// Packets dated before this cannot be claimed.
         replay_floor_secs: u64,
+        /// Number of the replay list.
+        claim_epoch: u64,
     },
 }
 
@@ -43,11 +66,27 @@ pub(crate) struct Session {
     pub(crate) directives: mpsc::Sender<Directive>,
     /// How long a policy is good for without a word from the controller; `None` for ever.
     pub(crate) policy_valid: Option<Duration>,
-    pub(crate) replay_floor_secs: u64,
+    /// What holds for the whole fleet.
+    pub(crate) fleet: watch::Receiver<FleetState>,
+    /// What the host is told first; `None` for hosts that keep no passes.
+    pub(crate) passes: Option<Passes>,
     /// SHA-256 of the text the host says it has.
     pub(crate) has_digest: Vec<u8>,
     /// The clock, asked whenever a policy is sent.
     pub(crate) now: fn() -> Timestamp,
+}
+
+/// What a host that keeps passes is told.
+#[derive(Debug)]
+pub(crate) struct Passes {
+    pub(crate) store: Store,
+    /// `Member::id` of the host.
+    pub(crate) member: u64,
+    /// The first pass of the session.
+    pub(crate) first: Vec<u8>,
+    pub(crate) acknowledged: Option<JournalEnd>,
+    /// Why it is to begin a new journal.
+    pub(crate) new_journal: Option<String>,
 }
 
 // === impl Session ===
@@ -72,22 +111,94 @@ impl Session {
 
     /// Ends when nobody reads any more.
     async fn serve(&mut self, known_claims: Vec<Claim>) -> Option<()> {
-        let mut refresh = self.first_policy().await?;
+        self.opened().await?;
+        let mut refresh = pin!(sleep(self.first_policy().await?));
         for claims in known_claims.chunks(CLAIMED_MAX) {
             self.send(Directive::Claimed(claims.to_vec())).await?;
         }
+        let mut renewal = interval(RENEWAL);
         loop {
             tokio::select! {
                 changed = self.subscription.targets.changed() => {
                     changed.ok()?;
-                    refresh = self.policy().await?;
+                    self.renew_pass().await?;
+                    refresh.set(sleep(self.policy().await?));
+                }
+                changed = self.fleet.changed() => {
+                    changed.ok()?;
+                    self.renew_pass().await?;
+                    if self.passes.is_none() {
+                        refresh.set(sleep(self.policy().await?));
+                    }
+                }
+                changed = self.subscription.new_journal.changed() => {
+                    changed.ok()?;
+                    let reason = self.subscription.new_journal.borrow_and_update().clone();
+                    self.new_journal(reason).await?;
                 }
                 claims = self.subscription.claimed.recv() => {
                     self.send(Directive::Claimed(claims?)).await?;
                 }
-                () = sleep(refresh) => refresh = self.policy().await?,
+                _ = renewal.tick() => {
+                    if self.subscription.active.swap(false, Ordering::Relaxed) {
+                        self.renew_pass().await?;
+                    }
+                }
+                () = refresh.as_mut() => refresh.set(sleep(self.policy().await?)),
             }
         }
+    }
+
+    /// Says what the host is to keep, and whether its journal goes on.
+    async fn opened(&mut self) -> Option<()> {
+        let Some(passes) = &mut self.passes else {
+            return Some(());
+        };
+        let first = std::mem::take(&mut passes.first);
+        let (acknowledged, reason) = (passes.acknowledged.take(), passes.new_journal.take());
+        self.send_pass(first, acknowledged).await?;
+        self.new_journal(reason).await
+    }
+
+    /// Gives the host another pass, before whatever must be provable later. Without one it is told
+    /// nothing: a controller that cannot write down what it says must not say it.
+    async fn renew_pass(&mut self) -> Option<()> {
+        let Some(passes) = &self.passes else {
+            return Some(());
+        };
+        match passes.store.renew_pass(passes.member).await {
+            Ok(pass) => self.send_pass(pass, None).await,
+            Err(error) => {
+                let (host, error) = (&self.host, program::one_line(&error));
+                tracing::error!(host, %error, "no session pass is stored: the session ends");
+                None
+            }
+        }
+    }
+
+    async fn send_pass(
+        &mut self,
+        session_pass: Vec<u8>,
+        acknowledged: Option<JournalEnd>,
+    ) -> Option<()> {
+        let fleet = self.fleet.borrow_and_update().clone();
+        self.send(Directive::Opened {
+            session_pass,
+            now: (self.now)(),
+            acknowledged,
+            replay_floor_secs: fleet.replay_floor_secs,
+            claim_epoch: fleet.claim_epoch,
+        })
+        .await
+    }
+
+    async fn new_journal(&self, reason: Option<String>) -> Option<()> {
+        let (Some(reason), Some(_)) = (reason, &self.passes) else {
+            return Some(());
+        };
+        let floor_secs = (self.now)().secs().saturating_add(MAX_FUTURE_SECS);
+        self.send(Directive::NewJournal { reason, floor_secs })
+            .await
     }
 
     /// Sends the policy, unless the host has it and its validity is known to be young.
@@ -105,10 +216,12 @@ impl Session {
         }
     }
 
-    /// Sends the latest policy, and says when it is to be sent again.
+    /// Sends the latest policy, and says when it is to be sent again. After a restore from an older
+    /// copy nothing is sent until an operator has said what is to be in force.
     async fn policy(&mut self) -> Option<Duration> {
         let target = self.subscription.targets.borrow_and_update().clone();
-        let Some(target) = target else {
+        let fleet = self.fleet.borrow().clone();
+        let Some(target) = target.filter(|_| fleet.set_back.is_none()) else {
             return Some(Duration::MAX);
         };
         let validity = Validity::new(target.compiled.digest, self.policy_valid, (self.now)());
@@ -117,7 +230,8 @@ impl Session {
         self.send(Directive::Policy {
             target,
             not_after_secs: validity.not_after_secs,
-            replay_floor_secs: self.replay_floor_secs,
+            replay_floor_secs: fleet.replay_floor_secs,
+            claim_epoch: fleet.claim_epoch,
         })
         .await?;
         Some(validity.refresh_in(self.policy_valid, (self.now)()))

@@ -6,7 +6,9 @@ use std::path::Path;
 use fleet::{Event, EventKind, Role};
 
 use super::Store;
-use super::model::{ApplyOutcome, EnrollOutcome, Invitation, Member, NewMember, NewPolicy};
+use super::model::{
+    AfterRestore, ApplyOutcome, EnrollOutcome, Invitation, Member, NewMember, NewPolicy,
+};
 use super::seal::SealKey;
 
 /// When everything in a fixture happens, milliseconds since the Unix epoch.
@@ -86,8 +88,9 @@ pub(crate) fn new_policy(text: &str) -> NewPolicy {
 
 /// Applies a policy on top of `base`.
 pub(crate) async fn apply(store: &Store, base: u64, text: &str) -> u64 {
+    let base = (base, AfterRestore::No);
     match store.apply_policy(base, new_policy(text)).await.unwrap() {
         ApplyOutcome::Applied { generation } => generation,
-        ApplyOutcome::Stale { current } => panic!("stale: {current}"),
+        other @ (ApplyOutcome::Stale { .. } | ApplyOutcome::SetBack { .. }) => panic!("{other:?}"),
     }
 }

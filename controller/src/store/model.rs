@@ -5,22 +5,26 @@
 
 mod claim;
 mod host;
+mod lineage;
 mod log;
 mod member;
 mod origin;
 mod policy;
 mod run;
+mod session;
 mod token;
 
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::host::{Acknowledgement, HostState, HostWord};
+pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{
-    Cursor, EventFilter, InvalidPort, LogRow, Page, Port, PortProtocol, Pushed,
+    Cursor, EventFilter, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Pushed,
 };
 pub(crate) use self::member::{BanOutcome, Member, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
-pub(crate) use self::policy::{ApplyOutcome, Generation, NewPolicy};
+pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 pub(crate) use self::run::RunBegun;
+pub(crate) use self::session::{Alarm, Begun, FleetState, MAX_FUTURE_SECS, Opening, Seen};
 pub(crate) use self::token::{
     EnrollConflict, EnrollOutcome, Invitation, Redemption, StoredToken, TokenState,
 };

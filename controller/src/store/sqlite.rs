@@ -6,7 +6,8 @@
 //! | `connection`, `migrations` | how a connection is opened, and the schema brought up to date |
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
-//! | `meta`, `members`, `hosts`, `tokens`, `policies`, `claims`, `events`, `search` | the SQL of one resource each: plain functions over a connection |
+//! | `meta`, `members`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search` | the SQL of one resource each: plain functions over a connection |
+//! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
 //! | `columns`, `words`, `reasons` | what of an event is searched |
 //! | `version_1` | events as the first version of the schema kept them |
 //! | `number` | unsigned numbers as SQLite keeps them |
@@ -15,12 +16,14 @@
 //! write that fails undoes itself alone (savepoint); the others in its transaction are not
 //! touched.
 
+pub(super) mod alarms;
 pub(super) mod claims;
 mod columns;
 mod connection;
 mod cost;
 pub(super) mod events;
 pub(super) mod hosts;
+mod journals;
 pub(super) mod members;
 pub(super) mod meta;
 mod migrations;
@@ -29,6 +32,8 @@ pub(super) mod policies;
 mod readers;
 mod reasons;
 pub(super) mod search;
+pub(super) mod sessions;
+mod set_back;
 pub(super) mod tokens;
 mod version_1;
 pub(super) mod words;

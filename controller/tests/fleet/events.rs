@@ -74,7 +74,11 @@ async fn a_push_that_is_repeated_is_stored_once() {
     let records = auditor.events(ListEventsRequest::default()).await;
     assert_eq!(seqs(&records).len(), 6);
     let kinds = records.iter().map(|record| event_of(record).kind());
-    assert!(kinds.into_iter().all(|kind| kind != EventKind::Drift));
+    assert!(
+        kinds
+            .into_iter()
+            .all(|kind| !matches!(kind, EventKind::AuditGap | EventKind::HostSetBack))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,7 +287,7 @@ async fn missing_events_and_a_broken_chain_are_stored_and_told() {
     assert_eq!(push(&host, &journal[3..]).await, 6);
 
     let request = ListEventsRequest {
-        kind: EventKind::Drift.into(),
+        kind: EventKind::AuditGap.into(),
         ..ListEventsRequest::default()
     };
     let told = auditor.events(request).await;

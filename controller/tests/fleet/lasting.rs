@@ -1,4 +1,4 @@
-//! What outlives the process.
+//! What outlives the process, and what is noticed when it does not.
 
 use fleet::Role;
 use fleet::wire::{ClaimRequest, ListEventsRequest, ListHostsRequest, SessionRequest};
@@ -13,11 +13,12 @@ async fn a_restart_keeps_everything() {
     let operator = fleet.join(Role::Operator, "root").await;
     let user = fleet.join(Role::User, "mbr").await;
     let host = fleet.join(Role::Host, "web-1").await;
-    operator.apply(0, TEXT).await.unwrap();
+    let text = format!("{TEXT}\n{}", crate::claims::STATIC);
+    operator.apply(0, &text).await.unwrap();
     let before = policy(&mut host.session().await).await;
     host.acknowledge(&before, &[]).await;
     let claim = ClaimRequest {
-        domain: vec![1; 32],
+        domain: crate::claims::static_domain().to_vec(),
         digest: vec![2; 32],
         seq: 1,
         forget_after_secs: 0,

@@ -7,6 +7,7 @@ use fleet::Role;
 use fleet::wire::audit_client::AuditClient;
 use fleet::wire::{ClaimRequest, ListEventsRequest, ListHostsRequest};
 
+use crate::claims::{STATIC, static_domain};
 use crate::support::{Fleet, Member, patiently};
 
 /// Events in the log; their bodies are no events, which the log takes too.
@@ -14,7 +15,7 @@ const EVENTS: u32 = 200_000;
 const FILL: &str = "
     BEGIN;
     INSERT OR IGNORE INTO event_hosts (id, name) VALUES (1000, 'web-9');
-    INSERT OR IGNORE INTO journals VALUES (1000, 1000, 'f', 200000, zeroblob(32));
+    INSERT OR IGNORE INTO journals (id, host, epoch, last_seq, chain) VALUES (1000, 1000, 'f', 200000, zeroblob(32));
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
     INSERT INTO events (journal, host, seq, body, chain, chain_version, stored_at_ms, log_chain,
                         at_ms, kind, user, stanza, generation)
@@ -77,13 +78,13 @@ async fn slow_questions_starve_nobody_and_a_word_is_found_in_a_log_that_was_not_
     let done = AtomicUsize::new(0);
     let go_on = async {
         for number in 0..10_u8 {
-            let text = format!("{TEXT}# {number}\n");
+            let text = format!("{TEXT}\n{STATIC}# {number}\n");
             operator.apply(number.into(), &text).await.unwrap();
             let hosts = operator.operator().list_hosts(ListHostsRequest {}).await;
             assert_eq!(hosts.unwrap().into_inner().hosts.len(), 1);
             fleet.join(Role::User, &format!("user-{number}")).await;
             let claim = ClaimRequest {
-                domain: vec![1; 32],
+                domain: static_domain().to_vec(),
                 digest: vec![number; 32],
                 seq: u64::from(number) + 1,
                 forget_after_secs: 0,

@@ -8,6 +8,7 @@ use fleet::wire::{ClaimRequest, ListHostsRequest, RedeemRequest};
 use tokio::net::TcpStream;
 use tonic::Code;
 
+use crate::claims::{STATIC, static_domain};
 use crate::raw;
 use crate::support::{Fleet, Member, all, patiently};
 
@@ -23,7 +24,7 @@ async fn go_on(fleet: &Fleet, operator: &Member, host: &Member, number: u64) {
     let mut fresh = fleet::wire::operator_client::OperatorClient::new(channel.await);
     fresh.list_hosts(ListHostsRequest {}).await.unwrap();
     let claim = ClaimRequest {
-        domain: vec![1; 32],
+        domain: static_domain().to_vec(),
         digest: vec![u8::try_from(number).unwrap(); 32],
         seq: number,
         forget_after_secs: 0,
@@ -36,6 +37,7 @@ async fn silent_connections_of_one_address_keep_nobody_out() {
     let fleet = Fleet::start().await;
     let operator = fleet.join(Role::Operator, "root").await;
     let host = fleet.join(Role::Host, "web-1").await;
+    operator.apply(0, STATIC).await.unwrap();
     let connector = raw::connector(&fleet);
 
     // Half of them are silent below TLS, half above it.

@@ -80,8 +80,10 @@ async fn a_host_of_version_1_joins_enforces_claims_and_is_heard() {
     };
     agent.acknowledge(applied).await.unwrap();
 
+    let shared = format!("{SSH}\n{}", crate::claims::STATIC);
+    operator.apply(1, &shared).await.unwrap();
     let claim = old::ClaimRequest {
-        domain: vec![1; 32],
+        domain: crate::claims::static_domain().to_vec(),
         digest: vec![2; 32],
         seq: 7,
         forget_after_secs: 4_000_000_000,
@@ -127,7 +129,7 @@ async fn a_journal_of_version_1_is_found_whole_and_goes_on_in_the_version_of_tod
     assert!(
         kinds
             .into_iter()
-            .all(|e| e.unwrap().kind() != EventKind::Drift)
+            .all(|e| e.unwrap().kind() != EventKind::AuditGap)
     );
 }
 

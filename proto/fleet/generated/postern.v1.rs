@@ -395,7 +395,8 @@ pub mod directive {
         Locked(super::Locked),
     }
 }
-/// The first directive of a session, to hosts that have the capability `session-pass`.
+/// The first directive of a session, to hosts that have the capability `session-pass`; and again before whatever the
+/// controller must be able to prove later: a new generation, a loss of the replay list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SessionOpened {
     /// What to present at the next session. Durable on the host before anything else of this session is followed.
@@ -407,6 +408,11 @@ pub struct SessionOpened {
     /// How far the controller has the journal that was named in the request, with its chain value there.
     #[prost(message, optional, tag = "3")]
     pub acknowledged: ::core::option::Option<JournalEnd>,
+    /// As in PolicySnapshot, for hosts whose text is not sent: the later of both holds.
+    #[prost(uint64, tag = "4")]
+    pub replay_floor_secs: u64,
+    #[prost(uint64, tag = "5")]
+    pub claim_epoch: u64,
 }
 /// The host's journal is not the continuation of what the controller has of it: begin a new one (a new epoch), after
 /// pushing nothing more of the old, and refuse what might have been granted before.
@@ -545,11 +551,14 @@ pub struct PushEventsRequest {
     #[prost(message, repeated, tag = "3")]
     pub records: ::prost::alloc::vec::Vec<EventRecord>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PushEventsResponse {
     /// All events up to this one are committed.
     #[prost(uint64, tag = "1")]
     pub acknowledged_seq: u64,
+    /// Their chain value there; empty from controllers that do not say.
+    #[prost(bytes = "vec", tag = "2")]
+    pub acknowledged_chain: ::prost::alloc::vec::Vec<u8>,
 }
 /// Generated client implementations.
 #[cfg(feature = "rpc")]

@@ -24,6 +24,8 @@ const PRODUCT: &str = "postern-contract/";
 pub enum Capability {
     /// Events travel as [`EventRecord`](crate::EventRecord)s: the bytes that were chained.
     EventRecords,
+    /// Hosts keep the pass of their last session, and begin a new journal when they are told to.
+    SessionPass,
 }
 
 /// What one side says of itself.
@@ -39,12 +41,13 @@ pub struct Contract {
 
 impl Capability {
     /// Everything that this program can do.
-    pub const ALL: [Self; 1] = [Self::EventRecords];
+    pub const ALL: [Self; 2] = [Self::EventRecords, Self::SessionPass];
 
     /// Kebab-case name, as in the header.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EventRecords => "event-records",
+            Self::SessionPass => "session-pass",
         }
     }
 }

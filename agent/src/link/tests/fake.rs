@@ -184,7 +184,10 @@ impl Agent for Service {
             }
             state.events.keys().last().copied().unwrap_or(0)
         };
-        self.maybe_lost(PushEventsResponse { acknowledged_seq })
+        self.maybe_lost(PushEventsResponse {
+            acknowledged_seq,
+            acknowledged_chain: Vec::new(),
+        })
     }
 }
 

@@ -35,6 +35,10 @@ pub(crate) struct ApplyArgs {
     #[arg(long, value_name = "N")]
     base: Option<u64>,
 
+    /// The controller was restored from an older copy, and this is what is to be in force now
+    #[arg(long)]
+    after_restore: bool,
+
     /// Make ports public that are hidden now, where the file does that
     #[arg(long)]
     allow_public: bool,
@@ -60,7 +64,7 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
             message: args.message,
             file: file.name.clone(),
             allow_public: args.allow_public,
-            ..ApplyPolicyRequest::default()
+            after_restore: args.after_restore,
         }))
         .await
         .map_err(|status| exposure::refused(&connection, status))?

@@ -23,6 +23,10 @@ pub(crate) struct RollbackArgs {
     #[arg(short = 'm', long, value_name = "WHY")]
     message: Option<String>,
 
+    /// The controller was restored from an older copy, and this is what is to be in force now
+    #[arg(long)]
+    after_restore: bool,
+
     /// Make ports public that are hidden now, where the old text does that
     #[arg(long)]
     allow_public: bool,
@@ -43,7 +47,7 @@ pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
             generation: args.generation,
             message,
             allow_public: args.allow_public,
-            ..RollbackPolicyRequest::default()
+            after_restore: args.after_restore,
         }))
         .await
         .map_err(|status| exposure::refused(&connection, status))?

@@ -29,13 +29,13 @@ async fn the_first_host_wins_and_the_other_learns_who_did() {
     let mut fleet = Fleet::new().await;
     let (domain, one, other) = sharing(&fleet).await;
 
-    let won = claim(&fleet.context, &one, new_claim(domain, 1))
+    let won = claim(&fleet.context, &one, new_claim(domain, 1), NOW)
         .await
         .unwrap();
-    let retry = claim(&fleet.context, &one, new_claim(domain, 1))
+    let retry = claim(&fleet.context, &one, new_claim(domain, 1), NOW)
         .await
         .unwrap();
-    let lost = claim(&fleet.context, &other, new_claim(domain, 1))
+    let lost = claim(&fleet.context, &other, new_claim(domain, 1), NOW)
         .await
         .unwrap();
 
@@ -59,7 +59,7 @@ async fn what_one_host_won_is_told_to_those_that_share_its_key_and_not_to_itself
     let sessions = &fleet.context.sessions;
     let mut own = sessions.subscribe(&one.name, || None);
     let mut others = sessions.subscribe(&other.name, || None);
-    claim(&fleet.context, &one, new_claim(domain, 1))
+    claim(&fleet.context, &one, new_claim(domain, 1), NOW)
         .await
         .unwrap();
     let won = fleet.won.recv().await.unwrap();
@@ -74,7 +74,7 @@ async fn what_one_host_won_is_told_to_those_that_share_its_key_and_not_to_itself
 async fn a_host_that_connects_learns_what_the_others_have_claimed() {
     let fleet = Fleet::new().await;
     let (domain, one, other) = sharing(&fleet).await;
-    claim(&fleet.context, &one, new_claim(domain, 1))
+    claim(&fleet.context, &one, new_claim(domain, 1), NOW)
         .await
         .unwrap();
 

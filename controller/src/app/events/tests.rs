@@ -13,7 +13,7 @@ async fn a_journal_with_a_gap_is_the_controllers_finding_in_the_push_that_brough
     let epoch = "0".repeat(32);
     let pushed = push(&fleet.context, &host, epoch, records, NOW).await;
 
-    assert_eq!(pushed.unwrap(), 5);
+    assert_eq!(pushed.unwrap().acknowledged_seq, 5);
     let recorded = fleet.recorded().await.pop().unwrap();
     assert!(recorded.ends_with("missing before event 5"), "{recorded}");
     let by = ("controller".to_owned(), String::new());

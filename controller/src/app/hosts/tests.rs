@@ -7,7 +7,10 @@ const POLICY: &str = "PROTECT tcp/22\nSOURCE ANY\n";
 fn hello() -> Hello {
     Hello {
         policy_digest: Vec::new(),
-        agent_version: "0.1.0".to_owned(),
+        opening: Opening {
+            agent_version: "0.1.0".to_owned(),
+            ..Opening::default()
+        },
     }
 }
 

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::sync::LazyLock;
 
 use policy::NoIncludes;
 
@@ -8,6 +9,9 @@ use crate::targets::{Targets, Users};
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 const BEGIN_MS: u64 = 1_800_000_000_000;
+
+static FLEET: LazyLock<watch::Sender<FleetState>> =
+    LazyLock::new(|| watch::Sender::new(fleet_state()));
 
 thread_local! {
     static NOW_MS: Cell<u64> = const { Cell::new(BEGIN_MS) };
@@ -39,6 +43,14 @@ fn first_targets() -> Targets {
     targets(1, "PROTECT tcp/22\nSOURCE ANY\n", &Targets::default())
 }
 
+fn fleet_state() -> FleetState {
+    FleetState {
+        replay_floor_secs: 5,
+        claim_epoch: 3,
+        set_back: None,
+    }
+}
+
 fn open(
     registry: &Arc<Registry>,
     policy_valid: Option<Duration>,
@@ -51,7 +63,8 @@ fn open(
         subscription: registry.subscribe("web-1", || first_targets().get("web-1").cloned()),
         directives,
         policy_valid,
-        replay_floor_secs: 5,
+        fleet: FLEET.subscribe(),
+        passes: None,
         has_digest,
         now,
     };
@@ -65,8 +78,13 @@ async fn policy(received: &mut mpsc::Receiver<Directive>) -> (Target, u64) {
             target,
             not_after_secs,
             replay_floor_secs: 5,
+            claim_epoch: 3,
         } => (target, not_after_secs),
-        other @ (Directive::Policy { .. } | Directive::Claimed(_) | Directive::Ended) => {
+        other @ (Directive::Policy { .. }
+        | Directive::Claimed(_)
+        | Directive::Ended
+        | Directive::NewJournal { .. }
+        | Directive::Opened { .. }) => {
             panic!("{other:?}")
         }
     }

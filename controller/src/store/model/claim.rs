@@ -10,6 +10,8 @@ pub(crate) struct Claim {
     pub(crate) seq: u64,
     /// Until when it must be remembered; 0 for ever.
     pub(crate) forget_after_secs: u64,
+    /// Its host asked for longer.
+    pub(crate) capped: bool,
 }
 
 /// What a claim came to.

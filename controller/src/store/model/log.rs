@@ -2,20 +2,45 @@
 
 use std::str::FromStr;
 
-use fleet::{Event, EventKind, EventRecord};
+use fleet::{EventKind, EventRecord};
 use ipnet::IpNet;
 
-use super::Origin;
+/// Where a journal ends.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct JournalEnd {
+    pub(crate) epoch: String,
+    /// 0 before the first event.
+    pub(crate) seq: u64,
+    /// The chain value there; empty before the first event.
+    pub(crate) chain: Vec<u8>,
+    /// The oldest event that the host still has; 0 for none.
+    pub(crate) oldest_seq: u64,
+}
 
 /// What became of a push of events.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Pushed {
     /// All events up to this one are stored.
     pub(crate) acknowledged_seq: u64,
+    /// The chain value there.
+    pub(crate) acknowledged_chain: Vec<u8>,
     /// The first event before which some are missing.
     pub(crate) gap_before: Option<u64>,
     /// The first event whose chain value does not follow from the one before it.
     pub(crate) broken_at: Option<u64>,
+    /// The journal is not the continuation of what was stored: found now for the first time.
+    pub(crate) fork: Option<Fork>,
+    /// Why the host is to begin a new journal.
+    pub(crate) new_journal: Option<String>,
+}
+
+/// Where a journal parts from what was stored of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Fork {
+    /// The first event that is another than the stored one.
+    pub(crate) seq: u64,
+    /// The journal in which the others are kept.
+    pub(crate) epoch: String,
 }
 
 /// What an auditor asks. Everything that is `Some` must hold.
@@ -121,25 +146,26 @@ impl EventFilter {
 // === impl Pushed ===
 
 impl Pushed {
-    /// What is to be recorded of a journal that does not hold together, oldest first: what the
-    /// controller found in the push that `found` names.
-    pub(crate) fn faults(
-        self,
-        (host, epoch): (&str, &str),
-        found: &Origin,
-        now_ms: u64,
-    ) -> Vec<Event> {
-        let faults = [
-            (self.gap_before, "events are missing before"),
-            (self.broken_at, "the chain is broken at"),
-        ];
-        let event = |(seq, fault): (Option<u64>, &str)| {
-            let seq = seq?;
-            let mut event = found.clone().done(EventKind::Drift, now_ms);
-            event.reason = format!("journal {epoch} of host {host}: {fault} event {seq}");
-            Some(event)
-        };
-        faults.into_iter().filter_map(event).collect()
+    /// What is wrong with the journal that was pushed, oldest first, each in words.
+    pub(crate) fn faults(&self, (host, epoch): (&str, &str)) -> Vec<(EventKind, String)> {
+        let of = format!("journal {epoch} of host {host}");
+        let mut faults = Vec::new();
+        if let Some(Fork { seq, epoch }) = &self.fork {
+            let words = format!(
+                "{of}: event {seq} is another than the one that is stored: the host was set back, \
+                 and what it granted before may be missing; what it sends now is kept as {epoch}"
+            );
+            faults.push((EventKind::HostSetBack, words));
+        }
+        if let Some(seq) = self.gap_before {
+            let words = format!("{of}: events are missing before event {seq}");
+            faults.push((EventKind::AuditGap, words));
+        }
+        if let Some(seq) = self.broken_at {
+            let words = format!("{of}: the chain is broken at event {seq}");
+            faults.push((EventKind::AuditGap, words));
+        }
+        faults
     }
 }
 

@@ -18,6 +18,14 @@ pub(crate) struct NewPolicy {
     pub(crate) event: Event,
 }
 
+/// Whether an operator knows that the database was restored from an older copy, and says what is to
+/// be in force now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AfterRestore {
+    No,
+    Yes,
+}
+
 /// What is known of one generation, without its text.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Generation {
@@ -30,7 +38,7 @@ pub(crate) struct Generation {
 }
 
 /// What applying a policy came to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum ApplyOutcome {
     Applied {
         generation: u64,
@@ -38,5 +46,11 @@ pub(crate) enum ApplyOutcome {
     /// It is based on another generation than the current one.
     Stale {
         current: u64,
+    },
+    /// The database was restored from an older copy, and the policy does not say that it follows
+    /// that.
+    SetBack {
+        /// How it was found out.
+        reason: String,
     },
 }

@@ -9,19 +9,11 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 
 use super::columns::{Columns, address_key, hex_key, port_key, text_key};
-use super::meta;
+use super::journals::{self, Journal, Placed};
 use super::number::signed;
+use super::{alarms, meta};
 use crate::store::error::StoreError;
-use crate::store::model::{CONTROLLER, Origin, Pushed};
-
-/// The end of one host's journal as far as it is stored.
-#[derive(Clone, Copy, Debug)]
-struct JournalEnd {
-    id: i64,
-    host: i64,
-    last_seq: u64,
-    chain: [u8; 32],
-}
+use crate::store::model::{CONTROLLER, Fork, Origin, Pushed};
 
 /// Where in the log a record stands.
 #[derive(Debug)]
@@ -36,76 +28,146 @@ pub(super) struct Place {
 
 /// Stores the events of one host's journal that are not stored yet.
 ///
-/// Idempotent: what is at or below the journal's last number is there already. `records` must be
-/// in rising order of `seq`. Whatever is wrong with one (a gap before it, a broken chain, a body
-/// that cannot be read) is stored with it and reported, because an event that is refused here
-/// would be lost to the auditor.
+/// Idempotent: what is there already, under the same number and with the same chain value, is left.
+/// Another event under a number that is taken begins a journal beside the first. `records` must be in
+/// rising order of `seq`. Whatever is wrong with one (a gap before it, a broken chain, a body that
+/// cannot be read) is stored with it and reported, because an event that is refused here would be lost
+/// to the auditor.
 pub(super) fn append(
     connection: &Connection,
-    host: &str,
-    epoch: &str,
+    (host, epoch): (&str, &str),
+    member: Option<u64>,
     records: &[EventRecord],
     now_ms: u64,
 ) -> Result<Pushed, StoreError> {
-    let mut journal = journal(connection, host, epoch)?;
-    let mut log_chain = head(connection)?;
-    let mut pushed = Pushed::default();
+    let mut journal = journals::find_or_make(connection, (host, epoch), member)?;
+    let mut pushed = Pushed {
+        acknowledged_seq: journal.last_seq,
+        acknowledged_chain: journal.chain.to_vec(),
+        ..Pushed::default()
+    };
+    let mut log = Log {
+        connection,
+        host,
+        now_ms,
+        head: head(connection)?,
+    };
     for record in records {
-        if record.seq <= journal.last_seq {
-            continue;
+        let placed = journals::place(connection, &journal, record)?;
+        if placed.journal().id != journal.id {
+            journals::note_end(connection, &journal)?;
         }
-        let mut columns = Columns::of(record, now_ms);
-        let chain = record.chain.as_slice().try_into().unwrap_or([0; 32]);
+        journal = match placed {
+            Placed::Known(journal) => journal,
+            Placed::Next(journal) => log.append(journal, record, &mut pushed)?,
+            Placed::Late(journal) => {
+                let flaw = "arrived after events that come after it".to_owned();
+                log.store(&journal, record, vec![flaw])?;
+                journal
+            }
+            Placed::Forks(journal) => {
+                let fork = journals::fork(connection, &journal, record)?;
+                pushed.fork.get_or_insert_with(|| Fork {
+                    seq: record.seq,
+                    epoch: fork.epoch.clone(),
+                });
+                log.append(fork, record, &mut pushed)?
+            }
+        };
+        pushed.acknowledged_seq = record.seq;
+        pushed.acknowledged_chain.clone_from(&record.chain);
+    }
+    journals::note_end(connection, &journal)?;
+    if pushed.fork.is_some() {
+        journals::retire(connection, &journal)?;
+    }
+    if pushed.fork.is_some() || journal.retired {
+        let words = "this journal is not the continuation of what the controller has of it";
+        pushed.new_journal = Some(words.to_owned());
+    }
+    Ok(pushed)
+}
+
+/// The fleet's log while a push is appended to it.
+struct Log<'a> {
+    connection: &'a Connection,
+    host: &'a str,
+    now_ms: u64,
+    /// The chain value of the newest event.
+    head: [u8; 32],
+}
+
+// === impl Log ===
+
+impl Log<'_> {
+    /// Stores a record at the end of its journal, with what is wrong with it, and gives the new end.
+    fn append(
+        &mut self,
+        mut journal: Journal,
+        record: &EventRecord,
+        pushed: &mut Pushed,
+    ) -> Result<Journal, StoreError> {
+        let mut flaws = Vec::new();
         if record.seq != journal.last_seq + 1 {
             pushed.gap_before = pushed.gap_before.or(Some(record.seq));
-            columns
-                .flaws
-                .push("events before it are missing".to_owned());
+            flaws.push("events before it are missing".to_owned());
         } else {
             match record.follows(&journal.chain) {
                 Continuity::Follows => {}
                 Continuity::Broken => {
                     pushed.broken_at = pushed.broken_at.or(Some(record.seq));
-                    columns.flaws.push("the chain is broken here".to_owned());
+                    flaws.push("the chain is broken here".to_owned());
                 }
                 Continuity::Unknown => {
                     let version = record.chain_version;
-                    let flaw = format!("chained by version {version}, not checked");
-                    columns.flaws.push(flaw);
+                    flaws.push(format!("chained by version {version}, not checked"));
                 }
             }
         }
-        log_chain = link(&log_chain, host, epoch, &chain, now_ms);
+        if record.seq == journal.last_seq + 1 && journal.retired {
+            flaws.push("the host was set back before".to_owned());
+        }
+        self.store(&journal, record, flaws)?;
+        journal.last_seq = record.seq;
+        journal.chain = record.chain.as_slice().try_into().unwrap_or([0; 32]);
+        Ok(journal)
+    }
+
+    fn store(
+        &mut self,
+        journal: &Journal,
+        record: &EventRecord,
+        flaws: Vec<String>,
+    ) -> Result<(), StoreError> {
+        let mut columns = Columns::of(record, self.now_ms);
+        columns.flaws.extend(flaws);
+        let chain = record.chain.as_slice().try_into().unwrap_or([0; 32]);
+        self.head = link(&self.head, self.host, &journal.epoch, &chain, self.now_ms);
         let place = Place {
             id: None,
             journal: journal.id,
             host: journal.host,
-            stored_at_ms: now_ms,
-            log_chain,
+            stored_at_ms: self.now_ms,
+            log_chain: self.head,
         };
-        let id = insert(connection, &place, record, &columns)?;
-        insert_ports(connection, journal.host, &columns.event, id)?;
-        journal.last_seq = record.seq;
-        journal.chain = chain;
+        let id = insert(self.connection, &place, record, &columns)?;
+        insert_ports(self.connection, journal.host, &columns.event, id)?;
+        Ok(())
     }
-    connection
-        .prepare_cached("UPDATE journals SET last_seq = ?2, chain = ?3 WHERE id = ?1")?
-        .execute(params![journal.id, signed(journal.last_seq), journal.chain])?;
-    pushed.acknowledged_seq = journal.last_seq;
-    Ok(pushed)
 }
 
-/// See `Store::push_events`: stores a push, and what is wrong with it as events of our own.
+/// See `Store::push_events`: stores a push, and what is wrong with it as alarms.
 pub(in crate::store) fn push(
     connection: &Connection,
+    member: u64,
     (host, epoch): (&str, &str),
     records: &[EventRecord],
     found: &Origin,
     now_ms: u64,
 ) -> Result<Pushed, StoreError> {
-    let pushed = append(connection, host, epoch, records, now_ms)?;
-    for event in pushed.faults((host, epoch), found, now_ms) {
-        append_own(connection, event)?;
+    let pushed = append(connection, (host, epoch), Some(member), records, now_ms)?;
+    for (kind, reason) in pushed.faults((host, epoch)) {
+        alarms::raise(connection, member, (kind, &reason), found, now_ms)?;
     }
     Ok(pushed)
 }
@@ -116,10 +178,11 @@ pub(in crate::store) fn append_own(
     event: Event,
 ) -> Result<(), StoreError> {
     let epoch = meta::journal_epoch(connection)?;
-    let journal = journal(connection, CONTROLLER, &epoch)?;
+    let own = (CONTROLLER, epoch.as_str());
+    let journal = journals::find_or_make(connection, own, None)?;
     let now_ms = event.at_ms;
     let record = EventRecord::after(journal.last_seq, &journal.chain, event);
-    append(connection, CONTROLLER, &epoch, &[record], now_ms)?;
+    append(connection, own, None, &[record], now_ms)?;
     Ok(())
 }
 
@@ -153,46 +216,6 @@ fn head(connection: &Connection) -> Result<[u8; 32], StoreError> {
         .query_row([], |row| row.get(0))
         .optional()?;
     Ok(head.unwrap_or([0; 32]))
-}
-
-fn journal(connection: &Connection, host: &str, epoch: &str) -> Result<JournalEnd, StoreError> {
-    let found = find_journal(connection, host, epoch)?;
-    if let Some(journal) = found {
-        return Ok(journal);
-    }
-    connection
-        .prepare_cached("INSERT INTO event_hosts (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?
-        .execute([host])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO journals (host, epoch, last_seq, chain)
-             SELECT id, ?2, 0, zeroblob(32) FROM event_hosts WHERE name = ?1",
-        )?
-        .execute([host, epoch])?;
-    find_journal(connection, host, epoch)?.ok_or(StoreError::Damaged { what: "journals" })
-}
-
-fn find_journal(
-    connection: &Connection,
-    host: &str,
-    epoch: &str,
-) -> Result<Option<JournalEnd>, StoreError> {
-    let journal = connection
-        .prepare_cached(
-            "SELECT j.id, j.host, j.last_seq, j.chain
-             FROM event_hosts h JOIN journals j ON j.host = h.id
-             WHERE h.name = ?1 AND j.epoch = ?2",
-        )?
-        .query_row([host, epoch], |row| {
-            Ok(JournalEnd {
-                id: row.get(0)?,
-                host: row.get(1)?,
-                last_seq: row.get(2)?,
-                chain: row.get(3)?,
-            })
-        })
-        .optional()?;
-    Ok(journal)
 }
 
 /// Writes one row. `place` says where, `columns` what is searched.

@@ -68,7 +68,7 @@ pub(in crate::store) fn acknowledge(
 }
 
 /// A host that opens its session says its version.
-pub(in crate::store) fn connected(
+pub(super) fn connected(
     connection: &Connection,
     member: u64,
     agent_version: &str,

@@ -4,11 +4,13 @@ use rusqlite::{Connection, OptionalExtension as _};
 
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::RunBegun;
+use crate::store::model::{FleetState, MAX_FUTURE_SECS, RunBegun};
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
 const RUN: &str = "run";
 const JOURNAL_EPOCH: &str = "journal_epoch";
+const CLAIM_EPOCH: &str = "claim_epoch";
+const SET_BACK: &str = "set_back";
 
 /// Facts that `init` writes: the controller's own journal, and the replay list's beginning.
 pub(in crate::store) fn create(
@@ -23,6 +25,52 @@ pub(in crate::store) fn create(
 /// Names the controller's own journal in the fleet's log.
 pub(super) fn journal_epoch(connection: &Connection) -> Result<String, StoreError> {
     value(connection, JOURNAL_EPOCH)?.ok_or_else(|| damaged(JOURNAL_EPOCH))
+}
+
+/// What holds for the whole fleet.
+pub(in crate::store) fn fleet_state(connection: &Connection) -> Result<FleetState, StoreError> {
+    Ok(FleetState {
+        replay_floor_secs: replay_floor_secs(connection)?,
+        claim_epoch: claim_epoch(connection)?,
+        set_back: set_back(connection)?,
+    })
+}
+
+/// Number of the replay list, from 1.
+pub(super) fn claim_epoch(connection: &Connection) -> Result<u64, StoreError> {
+    Ok(value(connection, CLAIM_EPOCH)?.unwrap_or(1))
+}
+
+pub(super) fn set_claim_epoch(connection: &Connection, epoch: u64) -> Result<(), StoreError> {
+    set(connection, CLAIM_EPOCH, signed(epoch))
+}
+
+/// How it was found out that this database was restored from an older copy, until an operator has
+/// dealt with it.
+pub(super) fn set_back(connection: &Connection) -> Result<Option<String>, StoreError> {
+    value(connection, SET_BACK)
+}
+
+pub(super) fn set_set_back(
+    connection: &Connection,
+    reason: Option<&str>,
+) -> Result<(), StoreError> {
+    match reason {
+        Some(reason) => set(connection, SET_BACK, reason),
+        None => {
+            connection
+                .prepare_cached("DELETE FROM meta WHERE key = ?1")?
+                .execute([SET_BACK])?;
+            Ok(())
+        }
+    }
+}
+
+/// Raises the floor of the replay list; it never falls.
+pub(in crate::store) fn raise_floor(connection: &Connection, secs: u64) -> Result<u64, StoreError> {
+    let floor = replay_floor_secs(connection)?.max(secs);
+    set(connection, REPLAY_FLOOR, signed(floor))?;
+    Ok(floor)
 }
 
 /// Packets dated before this cannot be claimed: the list does not know what was granted until
@@ -40,12 +88,13 @@ pub(in crate::store) fn begin_run(
 ) -> Result<RunBegun, StoreError> {
     let known: Option<String> = value(connection, RUN)?;
     let restored = known.as_deref() != previous;
-    let floor = replay_floor_secs(connection)?;
-    let raised = if restored { floor.max(now_secs) } else { floor };
-    set(connection, REPLAY_FLOOR, signed(raised))?;
+    if restored {
+        raise_floor(connection, now_secs + MAX_FUTURE_SECS)?;
+        // The list's number stays: hosts that have seen more are to prove it, and then it rises.
+    }
     set(connection, RUN, run)?;
     Ok(RunBegun {
-        replay_floor_secs: raised,
+        fleet: fleet_state(connection)?,
         restored,
     })
 }

@@ -27,6 +27,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0004_event_words.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0005_fleet_memory.sql"
+        )),
     ])
 }
 

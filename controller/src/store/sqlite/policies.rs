@@ -1,12 +1,13 @@
-//! Every policy there ever was. Generations are 1, 2, 3 and so on, without gaps.
+//! Every policy there ever was. Generations are 1, 2, 3 and so on, without gaps unless the database
+//! was restored from an older copy.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
-use super::events;
 use super::number::signed;
+use super::{events, meta, set_back};
 use crate::store::error::StoreError;
-use crate::store::model::{ApplyOutcome, Generation, NewPolicy};
+use crate::store::model::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 use crate::store::seal::SealKey;
 
 const COLUMNS: &str = "generation, author, message, at_ms, rollback_of, stanzas";
@@ -23,9 +24,12 @@ pub(in crate::store) fn current(connection: &Connection) -> Result<u64, StoreErr
 pub(in crate::store) fn apply(
     connection: &Connection,
     key: &SealKey,
-    base: u64,
+    (base, after_restore): (u64, AfterRestore),
     policy: NewPolicy,
 ) -> Result<ApplyOutcome, StoreError> {
+    if let Some(reason) = refuses(connection, after_restore)? {
+        return Ok(ApplyOutcome::SetBack { reason });
+    }
     let current = current(connection)?;
     if base != current {
         return Ok(ApplyOutcome::Stale { current });
@@ -38,10 +42,48 @@ pub(in crate::store) fn apply(
 pub(in crate::store) fn rollback(
     connection: &Connection,
     key: &SealKey,
+    after_restore: AfterRestore,
     policy: NewPolicy,
-) -> Result<u64, StoreError> {
+) -> Result<ApplyOutcome, StoreError> {
+    if let Some(reason) = refuses(connection, after_restore)? {
+        return Ok(ApplyOutcome::SetBack { reason });
+    }
     let current = current(connection)?;
-    insert(connection, key, current + 1, policy)
+    let generation = insert(connection, key, current + 1, policy)?;
+    Ok(ApplyOutcome::Applied { generation })
+}
+
+/// Why no policy is taken: this database was restored from an older copy. An operator who knows it
+/// (`after_restore`) ends that, in the transaction of the policy that is to be in force.
+fn refuses(
+    connection: &Connection,
+    after_restore: AfterRestore,
+) -> Result<Option<String>, StoreError> {
+    let reason = meta::set_back(connection)?;
+    if after_restore == AfterRestore::Yes && reason.is_some() {
+        meta::set_set_back(connection, None)?;
+        return Ok(None);
+    }
+    Ok(reason)
+}
+
+/// Stores the text in force again, as this higher generation.
+pub(super) fn renumber(
+    connection: &Connection,
+    key: &SealKey,
+    generation: u64,
+    now_ms: u64,
+) -> Result<(), StoreError> {
+    let current = current(connection)?;
+    // Before the first policy there is no text, and none is what hosts should have.
+    let text_now = text(connection, key, current)?.unwrap_or_default();
+    let stanzas = find(connection, current)?.map_or(0, |known| known.stanzas);
+    let policy = NewPolicy {
+        stanzas,
+        ..set_back::renumbered(text_now, current, now_ms)
+    };
+    insert(connection, key, generation, policy)?;
+    Ok(())
 }
 
 fn insert(

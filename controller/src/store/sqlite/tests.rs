@@ -9,7 +9,7 @@ use super::writer::{self, Message};
 use super::{connection, members, meta, migrations, policies, tokens};
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, event, invitation, new_member, new_policy};
-use crate::store::model::{ApplyOutcome, Cursor, EnrollOutcome, EventFilter};
+use crate::store::model::{AfterRestore, ApplyOutcome, Cursor, EnrollOutcome, EventFilter};
 use crate::store::seal::SealKey;
 
 const SECRET: [u8; 32] = [1; 32];
@@ -46,7 +46,8 @@ fn write(connection: &Connection) -> [bool; 2] {
     });
     let (apply, mut applied) = writer::job(|connection| {
         let policy = new_policy(&"# a remark\n".repeat(2_000));
-        policies::apply(connection, &SealKey::new(&[7; 32]), 0, policy)
+        let base = (0, AfterRestore::No);
+        policies::apply(connection, &SealKey::new(&[7; 32]), base, policy)
     });
     let (sender, mut queue) = mpsc::channel(2);
     for job in [join, apply] {

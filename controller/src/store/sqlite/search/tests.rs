@@ -192,7 +192,7 @@ fn log(connection: &Connection) -> Vec<(String, Event)> {
         let record = EventRecord::after(seq, &chain, event.clone());
         seq = record.seq;
         chain.copy_from_slice(&record.chain);
-        events::append(connection, host, &journal, &[record], 5).unwrap();
+        events::append(connection, (host, &journal), None, &[record], 5).unwrap();
         assert_eq!(seq, 1);
         all.push((host.to_owned(), event));
         if number == 120 {

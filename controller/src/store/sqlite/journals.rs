@@ -1,0 +1,253 @@
+//! Hosts' journals as far as they are stored: where each ends, and which is the continuation of which.
+//!
+//! A host that was set back writes other events under numbers that it has used before. They are kept
+//! too, in a journal of their own beside the first (`EPOCH.1`, `EPOCH.2`), whose beginning is that of
+//! the first up to where the two part.
+
+use fleet::event::{Continuity, EventRecord};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::number::signed;
+use crate::store::error::StoreError;
+
+const COLUMNS: &str = "j.id, j.host, j.epoch, j.last_seq, j.chain, j.retired, j.forked_from";
+
+/// The end of one journal as far as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    pub(super) id: i64,
+    pub(super) host: i64,
+    pub(super) epoch: String,
+    pub(super) last_seq: u64,
+    pub(super) chain: [u8; 32],
+    /// Its host is to begin another.
+    pub(super) retired: bool,
+    /// The journal beside which this one is.
+    forked_from: Option<i64>,
+}
+
+/// Where a record belongs.
+#[derive(Debug)]
+pub(super) enum Placed {
+    /// It is stored.
+    Known(Journal),
+    /// It is to be stored here: after the last one, unless something is missing or broken.
+    Next(Journal),
+    /// It is one that was missing.
+    Late(Journal),
+    /// Another event has its number: it begins a journal beside that one.
+    Forks(Journal),
+}
+
+// === impl Placed ===
+
+impl Placed {
+    /// Where it belongs, or beside which.
+    pub(super) fn journal(&self) -> &Journal {
+        match self {
+            Self::Known(journal)
+            | Self::Next(journal)
+            | Self::Late(journal)
+            | Self::Forks(journal) => journal,
+        }
+    }
+}
+
+// === impl Journal ===
+
+impl Journal {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            id: row.get(0)?,
+            host: row.get(1)?,
+            epoch: row.get(2)?,
+            last_seq: row.get(3)?,
+            chain: row.get(4)?,
+            retired: row.get(5)?,
+            forked_from: row.get(6)?,
+        })
+    }
+
+    /// The chain value of an event of this journal, also of the part that it shares with the one
+    /// beside which it is.
+    pub(super) fn chain_at(
+        &self,
+        connection: &Connection,
+        seq: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        if seq == 0 {
+            return Ok(Some(vec![0; 32]));
+        }
+        let find = |journal: i64| {
+            connection
+                .prepare_cached("SELECT chain FROM events WHERE journal = ?1 AND seq = ?2")?
+                .query_row(params![journal, signed(seq)], |row| row.get(0))
+                .optional()
+        };
+        let own = find(self.id)?;
+        match (own, self.forked_from) {
+            (None, Some(first)) => Ok(find(first)?),
+            (own, _) => Ok(own),
+        }
+    }
+
+    /// Where a record belongs as far as this journal alone is asked; `None` when it is of another
+    /// history.
+    fn place(
+        &self,
+        connection: &Connection,
+        record: &EventRecord,
+    ) -> Result<Option<Placed>, StoreError> {
+        if record.seq > self.last_seq {
+            let is_next = record.seq == self.last_seq + 1
+                && record.follows(&self.chain) == Continuity::Follows;
+            return Ok(is_next.then(|| Placed::Next(self.clone())));
+        }
+        if let Some(stored) = self.chain_at(connection, record.seq)? {
+            let same = stored == record.chain;
+            return Ok(same.then(|| Placed::Known(self.clone())));
+        }
+        let before = self.chain_at(connection, record.seq - 1)?;
+        let before = before.and_then(|chain| <[u8; 32]>::try_from(chain).ok());
+        let fills = before.is_none_or(|chain| record.follows(&chain) != Continuity::Broken);
+        Ok(fills.then(|| Placed::Late(self.clone())))
+    }
+}
+
+/// Where a record belongs, asking first the journal in which the one before it was.
+pub(super) fn place(
+    connection: &Connection,
+    current: &Journal,
+    record: &EventRecord,
+) -> Result<Placed, StoreError> {
+    if let Some(placed) = current.place(connection, record)? {
+        return Ok(placed);
+    }
+    for other in beside(connection, current)? {
+        if let Some(placed) = other.place(connection, record)? {
+            return Ok(placed);
+        }
+    }
+    Ok(if record.seq > current.last_seq {
+        Placed::Next(current.clone())
+    } else {
+        Placed::Forks(current.clone())
+    })
+}
+
+/// The other journals that share a beginning with this one.
+fn beside(connection: &Connection, journal: &Journal) -> Result<Vec<Journal>, StoreError> {
+    let first = journal.forked_from.unwrap_or(journal.id);
+    let sql = format!(
+        "SELECT {COLUMNS} FROM journals j
+         WHERE j.host = ?1 AND (j.id = ?2 OR j.forked_from = ?2) AND j.id <> ?3 ORDER BY j.id DESC"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map([journal.host, first, journal.id], Journal::read)?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Begins the journal that `record` continues beside `journal`.
+pub(super) fn fork(
+    connection: &Connection,
+    journal: &Journal,
+    record: &EventRecord,
+) -> Result<Journal, StoreError> {
+    let first = journal.forked_from.unwrap_or(journal.id);
+    let before = record.seq - 1;
+    // What comes before is shared, if the record follows from it; if not, the chain is broken there.
+    let shared = journal.chain_at(connection, before)?;
+    let shared = shared.and_then(|chain| <[u8; 32]>::try_from(chain).ok());
+    let chain = shared.unwrap_or([0; 32]);
+    let number: u64 = connection
+        .prepare_cached("SELECT count(*) + 1 FROM journals WHERE forked_from = ?1")?
+        .query_row([first], |row| row.get(0))?;
+    let root: String = connection
+        .prepare_cached("SELECT epoch FROM journals WHERE id = ?1")?
+        .query_row([first], |row| row.get(0))?;
+    let epoch = format!("{root}.{number}");
+    connection
+        .prepare_cached(
+            "INSERT INTO journals (host, epoch, last_seq, chain, member, retired, forked_from)
+             SELECT host, ?2, ?3, ?4, member, 1, ?1 FROM journals WHERE id = ?1",
+        )?
+        .execute(params![first, epoch, signed(before), chain])?;
+    Ok(Journal {
+        id: connection.last_insert_rowid(),
+        host: journal.host,
+        epoch,
+        last_seq: before,
+        chain,
+        retired: true,
+        forked_from: Some(first),
+    })
+}
+
+/// Notes that the host of a journal is to begin another. Whether that is news.
+pub(super) fn retire(connection: &Connection, journal: &Journal) -> Result<bool, StoreError> {
+    let first = journal.forked_from.unwrap_or(journal.id);
+    let retired = connection
+        .prepare_cached("UPDATE journals SET retired = 1 WHERE id = ?1 AND retired = 0")?
+        .execute([first])?;
+    Ok(retired == 1)
+}
+
+/// Notes where a journal ends now.
+pub(super) fn note_end(connection: &Connection, journal: &Journal) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE journals SET last_seq = ?2, chain = ?3 WHERE id = ?1")?
+        .execute(params![journal.id, signed(journal.last_seq), journal.chain])?;
+    Ok(())
+}
+
+/// The journal of this epoch; made when there is none. `member` is who began it then.
+pub(super) fn find_or_make(
+    connection: &Connection,
+    (host, epoch): (&str, &str),
+    member: Option<u64>,
+) -> Result<Journal, StoreError> {
+    if let Some(journal) = find(connection, (host, epoch))? {
+        return Ok(journal);
+    }
+    connection
+        .prepare_cached("INSERT INTO event_hosts (name) VALUES (?1) ON CONFLICT (name) DO NOTHING")?
+        .execute([host])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO journals (host, epoch, last_seq, chain, member)
+             SELECT id, ?2, 0, zeroblob(32), ?3 FROM event_hosts WHERE name = ?1",
+        )?
+        .execute(params![host, epoch, member.map(signed)])?;
+    find(connection, (host, epoch))?.ok_or(StoreError::Damaged { what: "journals" })
+}
+
+pub(super) fn find(
+    connection: &Connection,
+    (host, epoch): (&str, &str),
+) -> Result<Option<Journal>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM event_hosts h JOIN journals j ON j.host = h.id
+         WHERE h.name = ?1 AND j.epoch = ?2"
+    );
+    let journal = connection
+        .prepare_cached(&sql)?
+        .query_row([host, epoch], Journal::read)
+        .optional()?;
+    Ok(journal)
+}
+
+/// The newest journal that a member began and that it was not told to end.
+pub(super) fn newest_of(
+    connection: &Connection,
+    member: u64,
+) -> Result<Option<Journal>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM journals j
+         WHERE j.member = ?1 AND j.forked_from IS NULL ORDER BY j.id DESC LIMIT 1"
+    );
+    let journal = connection
+        .prepare_cached(&sql)?
+        .query_row([signed(member)], Journal::read)
+        .optional()?;
+    Ok(journal.filter(|journal| !journal.retired))
+}

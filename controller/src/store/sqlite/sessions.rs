@@ -1,0 +1,283 @@
+//! The beginning of a host's session, in one transaction: is it the host that we know, are we the
+//! controller that it knows, and does its journal continue what is stored of it?
+
+use fleet::EventKind;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::journals::{self, Journal};
+use super::number::signed;
+use super::set_back::{self, Evidence};
+use super::{alarms, hosts, meta, policies};
+use crate::store::error::StoreError;
+use crate::store::model::{Begun, JournalEnd, Lineage, Opening, Origin, Pass, Presented, Seen};
+use crate::store::seal::SealKey;
+
+/// One session that begins.
+struct Beginning<'a> {
+    connection: &'a Connection,
+    seal: &'a SealKey,
+    member: u64,
+    host: &'a str,
+    found: &'a Origin,
+    now_ms: u64,
+    begun: Begun,
+}
+
+/// See `Store::begin_session`.
+pub(in crate::store) fn begin(
+    connection: &Connection,
+    seal: &SealKey,
+    (member, host): (u64, &str),
+    opening: &Opening,
+    found: &Origin,
+    now_ms: u64,
+) -> Result<Begun, StoreError> {
+    hosts::connected(connection, member, &opening.agent_version, now_ms)?;
+    let mut beginning = Beginning {
+        connection,
+        seal,
+        member,
+        host,
+        found,
+        now_ms,
+        begun: Begun::default(),
+    };
+    let pass = beginning.opened_pass(&opening.pass);
+    let mut lineage = lineage(connection, member)?;
+    if lineage.is_cloned() && !opening.is_locked {
+        lineage.settle();
+    }
+    let presented = if opening.keeps_passes {
+        lineage.present(pass.map(|pass| pass.number), &opening.run)
+    } else {
+        Presented::Continues
+    };
+    beginning.follow_pass(presented, pass, opening.seen)?;
+    let is_cloned = matches!(presented, Presented::Cloned | Presented::StillCloned);
+    if let Some(journal) = opening.journal.as_ref().filter(|_| !is_cloned) {
+        beginning.follow_journal(presented, journal)?;
+    }
+    let Beginning { mut begun, .. } = beginning;
+    if opening.keeps_passes {
+        let given = give(connection, seal, (member, &mut lineage), opening.seen);
+        begun.pass = given?;
+        save(connection, member, &lineage)?;
+    }
+    Ok(begun)
+}
+
+/// See `Store::renew_pass`.
+pub(in crate::store) fn renew(
+    connection: &Connection,
+    seal: &SealKey,
+    member: u64,
+) -> Result<Vec<u8>, StoreError> {
+    let mut lineage = lineage(connection, member)?;
+    let pass = give(connection, seal, (member, &mut lineage), Seen::default())?;
+    save(connection, member, &lineage)?;
+    Ok(pass)
+}
+
+// === impl Beginning ===
+
+impl Beginning<'_> {
+    /// What stands in a pass that is ours.
+    fn opened_pass(&mut self, sealed: &[u8]) -> Option<Pass> {
+        if sealed.is_empty() {
+            return None;
+        }
+        let text = self.seal.open(&place(self.member), sealed).ok();
+        let pass = text.and_then(|text| Pass::of_text(&text));
+        if pass.is_none() {
+            let host = self.host;
+            let found = format!("host {host} presents a session pass that is none of ours");
+            self.begun.found.push(found);
+        }
+        pass
+    }
+
+    fn follow_pass(
+        &mut self,
+        presented: Presented,
+        pass: Option<Pass>,
+        seen: Seen,
+    ) -> Result<(), StoreError> {
+        let host = self.host;
+        match presented {
+            Presented::Cloned => {
+                let reason = format!(
+                    "host {host}: two machines use one state directory; remove the copy's, join the \
+                     copy anew with a token of its own, and then unlock {host} or replace it"
+                );
+                self.alarm(EventKind::HostCloned, &reason)?;
+                self.begun.cloned = Some(reason);
+                return Ok(());
+            }
+            Presented::StillCloned => return Ok(()),
+            Presented::SetBack => {
+                let reason = format!(
+                    "host {host} presents a session pass that newer ones have followed: its state \
+                     directory was set back (a snapshot, a backup); what it granted since may be \
+                     missing in the log"
+                );
+                self.alarm(EventKind::HostSetBack, &reason)?;
+                self.begun.new_journal = Some("this host's state was set back".to_owned());
+            }
+            Presented::Lost => {
+                let reason = format!(
+                    "host {host} presents no session pass, and had one: its journal was lost; what \
+                     it had not sent is missing in the log"
+                );
+                self.alarm(EventKind::AuditGap, &reason)?;
+            }
+            Presented::First | Presented::Continues | Presented::Ahead => {}
+        }
+        let evidence = Evidence {
+            member: self.member,
+            host,
+            pass: pass.filter(|_| presented == Presented::Ahead),
+            seen,
+        };
+        let changed = set_back::follow(
+            self.connection,
+            self.seal,
+            &evidence,
+            self.found,
+            self.now_ms,
+        )?;
+        self.begun.fleet_changed = changed.is_some();
+        self.begun.found.extend(changed);
+        Ok(())
+    }
+
+    /// Compares the host's journal with what is stored of it.
+    fn follow_journal(&mut self, presented: Presented, end: &JournalEnd) -> Result<(), StoreError> {
+        let Some(journal) = journals::find(self.connection, (self.host, &end.epoch))? else {
+            self.begun.acknowledged = Some(JournalEnd {
+                epoch: end.epoch.clone(),
+                ..JournalEnd::default()
+            });
+            return self.note_new_journal(presented, end);
+        };
+        let problem = self.problem(&journal, end)?;
+        if let Some(problem) = problem {
+            // Once: the pass may have said it already, and the host may be about to do as it was
+            // told.
+            if journals::retire(self.connection, &journal)? && presented != Presented::SetBack {
+                let (host, epoch) = (self.host, &end.epoch);
+                let reason = format!(
+                    "host {host} came back with an older journal {epoch}: {problem}; what it granted \
+                     in between may be missing in the log"
+                );
+                self.alarm(EventKind::HostSetBack, &reason)?;
+            }
+            self.begun.new_journal = Some(problem);
+        } else if journal.retired {
+            let words = "this journal is not the continuation of what the controller has of it";
+            self.begun.new_journal = Some(words.to_owned());
+        } else {
+            self.begun.acknowledged = Some(JournalEnd {
+                epoch: end.epoch.clone(),
+                seq: journal.last_seq,
+                chain: journal.chain.to_vec(),
+                oldest_seq: 0,
+            });
+        }
+        if self.begun.new_journal.is_some() {
+            journals::retire(self.connection, &journal)?;
+            self.begun.acknowledged = None;
+        }
+        Ok(())
+    }
+
+    /// Why a journal that ends like this is not the continuation of what is stored.
+    fn problem(&self, stored: &Journal, end: &JournalEnd) -> Result<Option<String>, StoreError> {
+        let JournalEnd { seq, chain, .. } = end;
+        let last = stored.last_seq;
+        if *seq < last {
+            return Ok(Some(format!("it ends at event {seq}, {last} are stored")));
+        }
+        let differs = *seq == last && *seq > 0 && *chain != stored.chain;
+        Ok(differs.then(|| format!("its event {seq} is another than the one that is stored")))
+    }
+
+    /// A journal that nothing is stored of: new, or what was stored of it was lost here.
+    fn note_new_journal(
+        &mut self,
+        presented: Presented,
+        end: &JournalEnd,
+    ) -> Result<(), StoreError> {
+        let (host, epoch) = (self.host, &end.epoch);
+        if end.oldest_seq > 1 {
+            let before = end.oldest_seq;
+            let reason = format!(
+                "journal {epoch} of host {host}: the events before event {before} were acknowledged \
+                 and are not stored"
+            );
+            return self.alarm(EventKind::AuditGap, &reason);
+        }
+        let before = journals::newest_of(self.connection, self.member)?;
+        if let Some(before) = before.filter(|_| presented != Presented::Lost) {
+            let reason = format!(
+                "host {host} began journal {epoch} without having been told to: what it had not \
+                 sent of journal {} after event {} is missing in the log",
+                before.epoch, before.last_seq
+            );
+            return self.alarm(EventKind::AuditGap, &reason);
+        }
+        Ok(())
+    }
+
+    fn alarm(&mut self, kind: EventKind, reason: &str) -> Result<(), StoreError> {
+        self.begun.found.push(reason.to_owned());
+        let alarm = (kind, reason);
+        alarms::raise(self.connection, self.member, alarm, self.found, self.now_ms)
+    }
+}
+
+/// Gives the next pass, sealed.
+fn give(
+    connection: &Connection,
+    seal: &SealKey,
+    (member, lineage): (u64, &mut Lineage),
+    seen: Seen,
+) -> Result<Vec<u8>, StoreError> {
+    let pass = Pass {
+        number: lineage.issue(),
+        generation: policies::current(connection)?,
+        claim_epoch: meta::claim_epoch(connection)?,
+        newest_claimed_secs: seen.newest_claimed_secs,
+    };
+    Ok(seal.seal(&place(member), &pass.to_text())?)
+}
+
+/// What binds a pass to the member that it is given to.
+fn place(member: u64) -> String {
+    format!("session pass of member {member}")
+}
+
+fn lineage(connection: &Connection, member: u64) -> Result<Lineage, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT lineage FROM host_passes WHERE member = ?1")?
+        .query_row([signed(member)], |row| row.get(0))
+        .optional()?;
+    match text {
+        Some(text) => serde_json::from_str(&text).map_err(|_| StoreError::Damaged {
+            what: "host_passes.lineage",
+        }),
+        None => Ok(Lineage::default()),
+    }
+}
+
+fn save(connection: &Connection, member: u64, lineage: &Lineage) -> Result<(), StoreError> {
+    let text = serde_json::to_string(lineage).map_err(|_| StoreError::Damaged {
+        what: "host_passes.lineage",
+    })?;
+    connection
+        .prepare_cached(
+            "INSERT INTO host_passes (member, lineage) VALUES (?1, ?2)
+             ON CONFLICT (member) DO UPDATE SET lineage = excluded.lineage",
+        )?
+        .execute(params![signed(member), text])?;
+    Ok(())
+}
