@@ -1,8 +1,9 @@
 //! Canonical text: one spelling for each policy.
 //!
 //! Keywords stand in one order with one blank behind them, keys are written in base64, lists are
-//! sorted and resolved, includes are in their place, and both timeouts are always there: the text
-//! says the same to a later version with other defaults. Reading the text gives the policy back.
+//! sorted and resolved, includes are in their place, and both timeouts are always there, as is
+//! REQUIRE_SOURCE_ADDRESS without a static key: the text says the same to another version with
+//! other defaults. Reading the text gives the policy back.
 
 #[cfg(test)]
 mod tests;
@@ -223,8 +224,15 @@ impl Printer {
         self.ports(Keyword::RestrictPorts, &stanza.restrict_ports);
         self.line(Keyword::FwAccessTimeout, stanza.fw_access_timeout_secs);
         self.line(Keyword::MaxFwTimeout, stanza.max_fw_timeout_secs);
-        if stanza.require_source_address {
-            self.line(Keyword::RequireSourceAddress, "Y");
+        match (&stanza.key, stanza.require_source_address) {
+            (StanzaKey::Static(_), false) => {}
+            // Which of the two is meant without the line depends on the key, and on the version.
+            (StanzaKey::Pairwise | StanzaKey::User { .. }, false) => {
+                self.line(Keyword::RequireSourceAddress, "N");
+            }
+            (StanzaKey::Static(_) | StanzaKey::Pairwise | StanzaKey::User { .. }, true) => {
+                self.line(Keyword::RequireSourceAddress, "Y");
+            }
         }
         if let Some(at_secs) = stanza.expire_at_secs {
             self.line(Keyword::AccessExpireEpoch, at_secs);

@@ -44,7 +44,8 @@ pub struct Stanza {
     pub max_fw_timeout_secs: u32,
     /// REQUIRE_USERNAME with its groups resolved. Empty means any user.
     pub require_username: Usernames,
-    /// REQUIRE_SOURCE_ADDRESS: the message must name an address.
+    /// REQUIRE_SOURCE_ADDRESS: the message must name an address, so that a packet that is caught on
+    /// its way opens nothing for whoever caught it. The default without a static key.
     pub require_source_address: bool,
     /// ACCESS_EXPIRE or ACCESS_EXPIRE_EPOCH: from this moment on nothing is granted, and no hole
     /// outlives it. Seconds since 1970 UTC.

@@ -68,9 +68,9 @@ fn a_host_gets_its_stanzas_and_one_for_each_user() {
     let expected = format!(
         "PROTECT tcp/22,tcp/443\n\n\
          NAME sre-ssh\nSOURCE ANY\nREQUIRE_USERNAME alice\nUSER_PUBLIC_KEY {alice}\n\
-         OPEN_PORTS tcp/22\nFW_ACCESS_TIMEOUT 30\nMAX_FW_TIMEOUT 300\n\n\
+         OPEN_PORTS tcp/22\nFW_ACCESS_TIMEOUT 30\nMAX_FW_TIMEOUT 300\nREQUIRE_SOURCE_ADDRESS Y\n\n\
          NAME sre-ssh\nSOURCE ANY\nREQUIRE_USERNAME mbr\nUSER_PUBLIC_KEY {mbr}\n\
-         OPEN_PORTS tcp/22\nFW_ACCESS_TIMEOUT 30\nMAX_FW_TIMEOUT 300\n\n\
+         OPEN_PORTS tcp/22\nFW_ACCESS_TIMEOUT 30\nMAX_FW_TIMEOUT 300\nREQUIRE_SOURCE_ADDRESS Y\n\n\
          NAME web\nSOURCE 10.0.0.0/8\nKEY_BASE64 c2VjcmV0\nHMAC_KEY_BASE64 aG1hYw==\n\
          OPEN_PORTS tcp/443\nFW_ACCESS_TIMEOUT 30\nMAX_FW_TIMEOUT 300\n"
     );

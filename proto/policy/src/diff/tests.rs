@@ -47,9 +47,9 @@ fn changes_are_shown_stanza_by_stanza() {
         "- %group sre alice\n+ %group sre alice, bob\n\
          changed ssh\n  - REQUIRE_USERNAME alice\n  + REQUIRE_USERNAME alice, bob\n\
          added mail\n  + NAME mail\n  + SOURCE ANY\n  + OPEN_PORTS tcp/25\n  \
-         + FW_ACCESS_TIMEOUT 30\n  + MAX_FW_TIMEOUT 300\n\
+         + FW_ACCESS_TIMEOUT 30\n  + MAX_FW_TIMEOUT 300\n  + REQUIRE_SOURCE_ADDRESS Y\n\
          removed gone\n  - NAME gone\n  - SOURCE ANY\n  - OPEN_PORTS tcp/25\n  \
-         - FW_ACCESS_TIMEOUT 30\n  - MAX_FW_TIMEOUT 300\n"
+         - FW_ACCESS_TIMEOUT 30\n  - MAX_FW_TIMEOUT 300\n  - REQUIRE_SOURCE_ADDRESS Y\n"
     );
 }
 

@@ -169,6 +169,7 @@ impl Draft {
             .map(|(keyword, problem)| (self.at.clone(), keyword, problem))
             .collect();
         let warnings = self.warnings();
+        let says_whose_address = self.has(Keyword::RequireSourceAddress);
 
         let mut stanza = self.stanza;
         stanza.hosts = self.hosts.into_boxed_slice();
@@ -186,6 +187,11 @@ impl Draft {
                         .map(|(at, problem)| (at, Keyword::Key, problem)),
                 ),
             }
+        }
+        // A compiled text says it, unless it is of a version for which this was off.
+        let is_ours = dialect == Dialect::Operator && matches!(stanza.key, StanzaKey::Pairwise);
+        if is_ours && !says_whose_address {
+            stanza.require_source_address = true;
         }
         Finished {
             at: self.at,

@@ -61,6 +61,7 @@ PROTECT tcp/5432
 SOURCE ANY
 FW_ACCESS_TIMEOUT 30
 MAX_FW_TIMEOUT 60
+REQUIRE_SOURCE_ADDRESS Y
 ";
 
 fn policy(text: &str) -> Policy {
@@ -106,12 +107,35 @@ fn compiled_text_reads_back_as_itself() {
     let public: ExchangePublic = ExchangeSecret::from_bytes([7; 32]).public();
     let text = format!(
         "PROTECT tcp/22\n\nNAME a\nSOURCE ANY\nREQUIRE_USERNAME alice\nUSER_PUBLIC_KEY {public}\n\
-         OPEN_PORTS tcp/22\nFW_ACCESS_TIMEOUT 30\nMAX_FW_TIMEOUT 300\n"
+         OPEN_PORTS tcp/22\nFW_ACCESS_TIMEOUT 30\nMAX_FW_TIMEOUT 300\nREQUIRE_SOURCE_ADDRESS N\n"
     );
 
     let policy = parse_as(Dialect::Compiled, "policy", &text, &NoIncludes).unwrap();
 
     assert_eq!(policy.print(Secrets::Show), text);
+}
+
+#[test]
+fn a_stanza_without_a_key_requires_an_address_unless_it_says_that_it_does_not() {
+    let required = |dialect, more: &str| {
+        let text = format!("NAME a\nSOURCE ANY\n{more}");
+        let policy = parse_as(dialect, "policy", &text, &NoIncludes).unwrap();
+        let printed = policy.print(Secrets::Show);
+        let again = parse_as(dialect, "policy", &printed, &NoIncludes);
+        assert_eq!(again.as_ref(), Ok(&policy), "{printed}");
+        policy.stanzas[0].require_source_address
+    };
+    let public = ExchangeSecret::from_bytes([7; 32]).public();
+    let of_user = format!("REQUIRE_USERNAME alice\nUSER_PUBLIC_KEY {public}\n");
+
+    assert!(required(Dialect::Operator, ""));
+    assert!(!required(Dialect::Operator, "REQUIRE_SOURCE_ADDRESS N\n"));
+    assert!(!required(Dialect::Operator, "KEY k\nHMAC_KEY h\n"));
+    assert!(!required(Dialect::Alone, "KEY k\nHMAC_KEY h\n"));
+    // A controller of the version before compiled nothing where it meant that none is required.
+    assert!(!required(Dialect::Compiled, &of_user));
+    let said = format!("{of_user}REQUIRE_SOURCE_ADDRESS Y\n");
+    assert!(required(Dialect::Compiled, &said));
 }
 
 #[test]
