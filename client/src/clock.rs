@@ -1,6 +1,15 @@
 //! The one place where this program reads the clock; everything else takes the time as an argument.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// A moment that only ever comes later, for waiting.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the shell's one look at the steady clock"
+)]
+pub(crate) fn moment() -> Instant {
+    Instant::now()
+}
 
 /// Seconds since the Unix epoch.
 #[expect(

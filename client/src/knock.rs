@@ -7,14 +7,20 @@
 //! | `target` | directory and own secret, or static keys → whom to ask, where, under which keys |
 //! | `keys` | file, standard input, rc stanza, prompt or argument → static keys |
 //! | `outside` | a web page → the address the world sees |
+//! | `address`, `way`, `seen` | the kernel's word and the controller's → the address the host sees |
 //! | `packet` | request, target, time, randomness → message, packet, and its fields in words |
 //! | `send` | packet → network |
+//! | `answer` | a port → whether it answers |
 
+pub(crate) mod address;
+pub(crate) mod answer;
 pub(crate) mod args;
 mod key_file;
 pub(crate) mod keys;
 pub(crate) mod outside;
 pub(crate) mod packet;
 pub(crate) mod request;
+pub(crate) mod seen;
 pub(crate) mod send;
 pub(crate) mod target;
+pub(crate) mod way;

@@ -12,6 +12,7 @@ use crate::error::{CommandError, Result};
 
 const DIRECTORY: &str = "directory.bin";
 const BASE: &str = "policy-base";
+const SEEN: &str = "seen.json";
 
 /// A profile directory.
 #[derive(Clone, Debug)]
@@ -69,6 +70,15 @@ impl Profile {
         self.write(DIRECTORY, bytes)
     }
 
+    /// What the controller last said about the address that we come from.
+    pub(crate) fn read_seen(&self) -> Result<Option<Vec<u8>>> {
+        self.read(SEEN)
+    }
+
+    pub(crate) fn write_seen(&self, bytes: &[u8]) -> Result {
+        self.write(SEEN, bytes)
+    }
+
     /// The policy generation that the operator saw last.
     pub(crate) fn seen_generation(&self) -> Result<Option<u64>> {
         let text = self.read(BASE)?;
@@ -83,7 +93,7 @@ impl Profile {
 
     /// Forgets what belonged to an earlier membership.
     pub(crate) fn forget_cache(&self) -> Result {
-        for name in [DIRECTORY, BASE] {
+        for name in [DIRECTORY, BASE, SEEN] {
             let path = self.dir.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -18,7 +18,12 @@ use zeroize::Zeroizing;
 /// Outside of a fleet HOST is an address or a name, as with fwknop; keys come from --key-file, a
 /// stanza of ~/.fwknoprc (-n), --stdin or a prompt, and the packet is what fwknop's own client sends.
 ///
-/// No reply ever comes: exit code 0 means that the packet was sent. With -v it is told which keys and
+/// In a fleet the packet names the address to open, so that whoever catches it on its way cannot open
+/// for himself: the address that the kernel uses on the way to the host where no NAT can stand between,
+/// else the one that the controller sees. -a, -R and -s say it otherwise.
+///
+/// No host answers a packet: exit code 0 means that it was sent. In a fleet it is then tried whether the
+/// port answers, and said if it does not; --no-check leaves that out, and --wait makes it an error. With -v it is told which keys and
 /// which form are used, never the keys themselves.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -27,6 +32,7 @@ Examples:
   postern knock web-1 -A tcp/22 -f 60 && ssh web-1     open for a minute
   postern knock -n office                              a stanza of ~/.fwknoprc
   postern knock 192.0.2.1 -A tcp/22 -R --key-file ~/.spa-keys
+  postern knock web-1 -A tcp/22 --wait 5 && ssh web-1  only if the port answers
   postern knock web-1 -A tcp/22 --dry-run              show, do not send")]
 pub(crate) struct KnockArgs {
     /// Host to knock at: a name of the directory, or outside of a fleet an address or name
@@ -40,6 +46,14 @@ pub(crate) struct KnockArgs {
 
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
+
+    /// Do not try whether the port answers
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) no_check: bool,
+
+    /// Wait so long for the port to answer, and fail if it does not
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub(crate) wait: Option<u16>,
 
     /// Print the packet to standard output instead of sending it
     #[arg(short = 'T', long, alias = "test")]
@@ -58,11 +72,13 @@ pub(crate) struct RequestArgs {
     #[arg(short = 'A', long, value_name = "PORTS")]
     pub(crate) access: Option<Access>,
 
-    /// Address to open for; 0.0.0.0 is the same as -s
+    /// Address to open for [default in a fleet: the one that the host will see]; 0.0.0.0 is the same
+    /// as -s
     #[arg(short = 'a', long, value_name = "IP", value_parser = allow)]
     pub(crate) allow_ip: Option<Allow>,
 
-    /// Open for wherever the packet comes from; in a fleet the default
+    /// Open for whoever sends this packet: also for a thief who catches it on its way and sends it
+    /// himself. Stanzas without KEY refuse it, unless they say REQUIRE_SOURCE_ADDRESS N
     #[arg(short = 's', long, conflicts_with = "allow_ip")]
     pub(crate) source_ip: bool,
 

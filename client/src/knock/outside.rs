@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ureq::config::IpFamily;
+
 use crate::error::{CommandError, Result};
 
 /// How long the page may take in all.
@@ -14,11 +16,17 @@ const PAGE_LEN_MAX: u64 = 4096;
 ///
 /// # Errors
 ///
-/// Exit code 3 when the page cannot be read, 1 when it shows no address.
-pub(crate) fn address(url: &str) -> Result<IpAddr> {
+/// Exit code 3 when the page cannot be read, 1 when it shows no address of the family that `way` is
+/// of: the hole would be for packets that never come.
+pub(crate) fn address(url: &str, way: Option<IpAddr>) -> Result<IpAddr> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .max_redirects(3)
+        .ip_family(match way {
+            None => IpFamily::Any,
+            Some(IpAddr::V4(_)) => IpFamily::Ipv4Only,
+            Some(IpAddr::V6(_)) => IpFamily::Ipv6Only,
+        })
         .build()
         .into();
     let page = agent
@@ -37,10 +45,19 @@ pub(crate) fn address(url: &str) -> Result<IpAddr> {
                 .because(cause)
                 .with_hint("name the address yourself with -a, or use -s")
         })?;
-    first_address(&page).ok_or_else(|| {
-        CommandError::refused(format!("{url} shows no address"))
-            .with_hint("name another page with --resolve-url, or the address itself with -a")
-    })
+    let hint = "name another page with --resolve-url, or the address itself with -a";
+    let address = first_address(&page)
+        .ok_or_else(|| CommandError::refused(format!("{url} shows no address")).with_hint(hint))?;
+    match way {
+        Some(way) if way.is_ipv4() != address.is_ipv4() => {
+            let family = if way.is_ipv4() { "IPv4" } else { "IPv6" };
+            Err(CommandError::refused(format!(
+                "{url} shows {address}, and the packet goes over {family}, as what follows would"
+            ))
+            .with_hint(hint))
+        }
+        Some(_) | None => Ok(address),
+    }
 }
 
 fn first_address(page: &str) -> Option<IpAddr> {

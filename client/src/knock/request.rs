@@ -59,6 +59,8 @@ pub(crate) enum Outer {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum AllowBy {
     Known(Allow),
+    /// The address that the host will see, as a member of a fleet finds it.
+    Find,
     /// Ask this page.
     Resolve(String),
 }

@@ -71,13 +71,13 @@ impl Route {
         })
     }
 
-    /// Sends the packet to `host`, an address or a name.
+    /// Sends the packet to `address`, which is that of `host`.
     ///
     /// # Errors
     ///
-    /// Exit code 3 when the host has no address, or the network takes no packet for it.
-    pub(crate) fn send(&self, packet: &str, host: &str, port: u16) -> Result {
-        let address = self.resolve(host, port)?;
+    /// Exit code 3 when the network takes no packet for it.
+    pub(crate) fn send(&self, packet: &str, host: &str, address: SocketAddr) -> Result {
+        let port = address.port();
         let sent = match self.transport {
             Transport::Udp => self.datagram(packet, address),
             Transport::Tcp => connection(packet, address),
@@ -92,7 +92,12 @@ impl Route {
         })
     }
 
-    fn resolve(&self, host: &str, port: u16) -> Result<SocketAddr> {
+    /// Where the packet goes: the first address of `host`, an address or a name.
+    ///
+    /// # Errors
+    ///
+    /// Exit code 3 when the host has no address, or none of the family that was asked for.
+    pub(crate) fn resolve(&self, host: &str, port: u16) -> Result<SocketAddr> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let found = (bare, port).to_socket_addrs().map_err(|cause| {
             CommandError::unreachable(format!("{host} has no address")).because(cause)

@@ -7,7 +7,7 @@ use fleet::Role;
 use fleet::wire::DirectoryHost;
 use member::Membership;
 use program::Failure as _;
-use spa::{Allow, ExchangePublic, Keys, ProtoPort};
+use spa::{ExchangePublic, Keys, ProtoPort};
 
 use super::args::KnockArgs;
 use super::keys;
@@ -32,6 +32,8 @@ pub(crate) struct Target {
     pub(crate) tagged: bool,
     pub(crate) username: String,
     pub(crate) allow: AllowBy,
+    /// Who knocks, in a fleet.
+    pub(crate) member: Option<Membership>,
     pub(crate) request: KnockRequest,
     pub(crate) route: Route,
 }
@@ -90,11 +92,12 @@ async fn in_fleet(
         port: route.port.unwrap_or_else(|| spa_port(entry)),
         keys: pairwise(&membership, entry)?,
         tagged: args.keys.form().unwrap_or(true),
-        username: request.username.clone().unwrap_or(membership.name),
-        allow: request
-            .allow
+        username: request
+            .username
             .clone()
-            .unwrap_or(AllowBy::Known(Allow::Source)),
+            .unwrap_or_else(|| membership.name.clone()),
+        allow: request.allow.clone().unwrap_or(AllowBy::Find),
+        member: Some(membership),
         request,
         route,
     })
@@ -238,6 +241,7 @@ fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
         tagged: args.keys.form().unwrap_or(false),
         username: request.username.clone().unwrap_or_else(login_name),
         allow,
+        member: None,
         request,
         route,
         name,

@@ -2,6 +2,7 @@
 //! knocking in a fleet and exporting need no controller.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 
 use base64::Engine as _;
@@ -14,6 +15,8 @@ use crate::sandbox::{Sandbox, open, open_tagged};
 
 /// Nobody listens there.
 const CONTROLLER: &str = "127.0.0.1:1";
+/// There is no way to db-1, so its packets are only printed, for somebody who says where she is.
+const HERE: [&str; 3] = ["--dry-run", "-a", "2001:db8::7"];
 
 struct Member {
     sandbox: Sandbox,
@@ -59,7 +62,7 @@ impl Member {
             generation: 3,
             at_secs: 1_795_438_016,
             hosts: vec![
-                host("web-1", "192.0.2.1", 4000, &["tcp/22"]),
+                host("web-1", "127.0.0.1", 4000, &["tcp/22"]),
                 host("db-1", "2001:db8::1", 4000, &["tcp/22", "tcp/5432"]),
                 host("db-1", "2001:db8::1", 4001, &["tcp/5433"]),
             ],
@@ -108,7 +111,7 @@ fn in_a_fleet_a_host_name_is_enough() {
     let opened = open_tagged(&alice.sandbox.packet(&["web-1"]), &alice.keys());
 
     assert_eq!(opened.message().username, "alice");
-    assert_eq!(opened.message_text(), "0.0.0.0,tcp/22");
+    assert_eq!(opened.message_text(), "127.0.0.1,tcp/22");
 }
 
 #[test]
@@ -117,7 +120,7 @@ fn the_directory_says_where_the_packet_goes() {
 
     let ran = alice
         .sandbox
-        .run(&["knock", "db-1", "-A", "tcp/22", "-v", "--dry-run"]);
+        .run(&[&["knock", "db-1", "-A", "tcp/22", "-v"], &HERE[..]].concat());
 
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     let way = "way: udp to 2001:db8::1 port 4000";
@@ -130,7 +133,7 @@ fn what_is_asked_at_another_port_goes_there() {
 
     let ran = alice
         .sandbox
-        .run(&["knock", "db-1", "-A", "tcp/5433", "-v", "--dry-run"]);
+        .run(&[&["knock", "db-1", "-A", "tcp/5433", "-v"], &HERE[..]].concat());
     let given = alice.sandbox.run(&[
         "knock",
         "db-1",
@@ -140,6 +143,8 @@ fn what_is_asked_at_another_port_goes_there() {
         "4002",
         "-v",
         "--dry-run",
+        "-a",
+        "2001:db8::7",
     ]);
 
     assert!(ran.stderr.contains("port 4001"), "{}", ran.stderr);
@@ -178,7 +183,7 @@ fn which_of_several_ports_must_be_said_and_one_that_is_not_listed_is_warned_of()
     let silent = alice.sandbox.run(&["knock", "db-1", "--dry-run"]);
     let other = alice
         .sandbox
-        .run(&["knock", "db-1", "-A", "tcp/80", "--dry-run"]);
+        .run(&[&["knock", "db-1", "-A", "tcp/80"], &HERE[..]].concat());
 
     assert_eq!((silent.code, other.code), (2, 0));
     assert!(
@@ -277,9 +282,14 @@ fn the_listing_of_hosts_has_one_object_per_line() {
 #[test]
 fn stock_fwknop_reads_the_exported_stanzas_and_makes_packets_for_the_same_keys() {
     let alice = alice();
-    let exported = alice
-        .sandbox
-        .run(&["profile", "export", "--format", "fwknoprc"]);
+    let exported = alice.sandbox.run(&[
+        "profile",
+        "export",
+        "--format",
+        "fwknoprc",
+        "--allow-ip",
+        "source",
+    ]);
     assert_eq!(exported.code, 0, "{}", exported.stderr);
     alice.sandbox.write("exported", &exported.stdout);
 
@@ -306,4 +316,84 @@ fn stock_fwknop_reads_the_exported_stanzas_and_makes_packets_for_the_same_keys()
         .sandbox
         .packet(&["--rc-file", "exported", "-n", "web-1"]);
     assert_eq!(open(&ours, &alice.keys()).message_text(), "0.0.0.0,tcp/22");
+}
+
+#[test]
+fn the_default_names_an_address_and_whoever_wants_none_is_told_what_that_means() {
+    let alice = alice();
+
+    let named = alice.sandbox.run(&["knock", "web-1", "-v", "--dry-run"]);
+    let sender = alice.sandbox.run(&["knock", "web-1", "-s", "--dry-run"]);
+
+    let said = "for: 127.0.0.1, this machine's own address";
+    assert!(named.stderr.contains(said), "{}", named.stderr);
+    assert!(!named.stderr.contains("warning"), "{}", named.stderr);
+    assert!(
+        sender.stderr.contains("a thief who catches it"),
+        "{}",
+        sender.stderr
+    );
+    let opened = open_tagged(sender.stdout.trim(), &alice.keys());
+    assert_eq!(opened.message_text(), "0.0.0.0,tcp/22");
+}
+
+#[test]
+fn an_address_of_the_other_family_is_warned_of() {
+    let alice = alice();
+
+    let words = ["knock", "web-1", "-a", "2001:db8::7", "--dry-run"];
+    let ran = alice.sandbox.run(&words);
+
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("not of the family"), "{}", ran.stderr);
+}
+
+#[test]
+fn where_no_way_leads_it_is_said_how_to_name_the_address() {
+    let alice = alice();
+
+    // The documentation's network: nowhere, but the kernel may have a route for everything.
+    let ran = alice
+        .sandbox
+        .run(&["knock", "db-1", "-A", "tcp/22", "--dry-run"]);
+
+    if ran.code == 0 {
+        return; // a machine with a public IPv6 address
+    }
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    for hint in ["-a IP", "-R", "-s opens for whoever"] {
+        assert!(ran.stderr.contains(hint), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn after_the_knock_it_is_said_whether_the_port_answers() {
+    let alice = alice();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = format!("tcp/{}", listener.local_addr().unwrap().port());
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let shut = format!("tcp/{}", free.local_addr().unwrap().port());
+    drop(free);
+
+    let answers = alice.sandbox.run(&["knock", "web-1", "-A", &open]);
+    let silent = alice.sandbox.run(&["knock", "web-1", "-A", &shut]);
+    let waited = alice
+        .sandbox
+        .run(&["knock", "web-1", "-A", &shut, "--wait", "1"]);
+    let unchecked = alice
+        .sandbox
+        .run(&["knock", "web-1", "-A", &shut, "--no-check"]);
+
+    let said = format!("{open} of web-1 answers");
+    assert!(answers.stdout.contains(&said), "{}", answers.stdout);
+    let told = format!(
+        "the packet was sent, and {shut} of web-1 refuses connections: perhaps nobody listens there; \
+         it was to open for 127.0.0.1, this machine's own address"
+    );
+    assert!(silent.stderr.contains(&told), "{}", silent.stderr);
+    assert!(silent.stderr.contains("postern audit list --host web-1"));
+    assert!(waited.stderr.contains(&told), "{}", waited.stderr);
+    assert!(!unchecked.stderr.contains(&told), "{}", unchecked.stderr);
+    let codes = [&answers, &silent, &waited, &unchecked].map(|ran| ran.code);
+    assert_eq!(codes, [0, 0, 1, 0]);
 }

@@ -391,6 +391,27 @@ fn the_outside_address_comes_from_the_page_that_was_named() {
     assert_eq!(opened.message_text(), "203.0.113.77,tcp/22");
 }
 
+#[test]
+fn an_outside_address_of_another_family_than_the_packets_is_refused() {
+    let sandbox = Sandbox::new();
+    let page = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/ip", page.local_addr().unwrap());
+    let served = thread::spawn(move || {
+        let mut stream = page.accept().unwrap().0;
+        let mut request = [0; 2000];
+        let _ = stream.read(&mut request).unwrap();
+        let answer = "HTTP/1.0 200 OK\r\nContent-Length: 8\r\n\r\nfd77::2\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+
+    let words = ["127.0.0.1", "--resolve-http-only", "--resolve-url", &url];
+    let ran = sandbox.run(&[&["knock"], &with(&words)[..]].concat());
+
+    served.join().unwrap();
+    assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("goes over IPv4"), "{}", ran.stderr);
+}
+
 fn openssl(words: &[&str]) -> Vec<u8> {
     let mut command = Command::new("openssl");
     command.args(words);

@@ -33,8 +33,9 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_enum)]
     format: Format,
 
-    /// Value of ALLOW_IP: an address, `source` or `resolve`
-    #[arg(long, value_name = "IP", default_value = "source")]
+    /// Value of ALLOW_IP: an address; `resolve`, as -R; or `source`, as -s, which stanzas without KEY
+    /// refuse unless they say REQUIRE_SOURCE_ADDRESS N
+    #[arg(long, value_name = "IP", default_value = "resolve")]
     allow_ip: String,
 }
 
