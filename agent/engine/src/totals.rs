@@ -3,8 +3,8 @@
 //! Whoever has captured one packet can send copies of it without end, and anyone can send junk. So
 //! that neither fills a disk: an authentic packet that is refused is recorded at once the first
 //! time, and its repetitions as a count at the end of the minute. Every key has an allowance of such
-//! records of its own, so that one user's refusals hide nobody else's; what is beyond it is counted
-//! for that key. Strangers are counts per source and minute from the start, and beyond the loudest
+//! records of its own, so that one user's refusals hide nobody else's; it comes back slowly, and what
+//! is beyond it is counted for that key and check. Strangers are counts per source and minute from the start, and beyond the loudest
 //! sources one count for all the rest.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use fleet::Event;
-use gate::{Check, Identity, Now, Refusal};
+use gate::{Check, Grant, Identity, Now, Refusal};
 use hashbrown::HashMap;
 use spa::Fingerprint;
 
@@ -20,8 +20,11 @@ use crate::record;
 
 /// How often counts are written down.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Different refusals of one key that are recorded one by one in a window.
+/// Different refusals of one key that are recorded one by one.
 const REFUSALS_PER_KEY: u32 = 256;
+/// So many of them a key has again after a window: one that floods for a day leaves 24,000 records,
+/// some 10 MB, whatever it sends.
+const REFUSALS_BACK: u32 = 16;
 /// The same when very many refusals of other keys are remembered already.
 const REFUSALS_PER_KEY_MIN: u32 = 8;
 /// Refusals remembered in a window, so that their repetitions are counted: some 4 MB.
@@ -56,7 +59,8 @@ struct Repeated {
 #[derive(Debug, Default)]
 struct OfKey {
     recorded: u32,
-    further: Option<Repeated>,
+    /// What is beyond it, by the check that refused: a handful.
+    further: Vec<(Check, Repeated)>,
 }
 
 // === impl Totals ===
@@ -86,6 +90,20 @@ impl Totals {
         })
     }
 
+    /// Counts the refusal of what a stanza permits, for a reason of this host's own.
+    pub(crate) fn grant_refused(
+        &mut self,
+        grant: &Grant,
+        reason: &str,
+        now: Now,
+    ) -> Option<Event> {
+        let identity = grant.identity();
+        let name = (identity.opened().replay_digest().0, Check::Authorize);
+        self.count(name, identity.key(), || {
+            record::grant_refused(grant, reason, now)
+        })
+    }
+
     fn count(
         &mut self,
         name: ([u8; 32], Check),
@@ -109,7 +127,7 @@ impl Totals {
         };
         let of_key = self.keys.entry(key).or_default();
         if of_key.recorded >= allowance {
-            again(&mut of_key.further, event);
+            of_key.further(name.1, event);
             return None;
         }
         of_key.recorded += 1;
@@ -147,10 +165,13 @@ impl Totals {
         let repeated = repeated.filter(|repeated| repeated.again > 0);
         events.extend(repeated.map(|repeated| repeated.counted(now, " (again)")));
 
-        let further = std::mem::take(&mut self.keys).into_values();
-        let further = further.filter_map(|of_key| of_key.further);
         let note = " (and further refusals of this key in this minute)";
-        events.extend(further.map(|further| further.counted(now, note)));
+        self.keys.retain(|_, of_key| {
+            let further = std::mem::take(&mut of_key.further).into_iter();
+            events.extend(further.map(|(_, further)| further.counted(now, note)));
+            of_key.recorded = of_key.recorded.saturating_sub(REFUSALS_BACK);
+            of_key.recorded > 0
+        });
 
         let others = self.other_keys.take();
         let note = " (and further refusals of further keys in this minute)";
@@ -178,6 +199,19 @@ impl Totals {
             events.push(record::noise(now, None, rest));
         }
         events
+    }
+}
+
+// === impl OfKey ===
+
+impl OfKey {
+    fn further(&mut self, check: Check, event: impl FnOnce() -> Event) {
+        if let Some((_, known)) = self.further.iter_mut().find(|(of, _)| *of == check) {
+            known.again += 1;
+        } else {
+            let event = event();
+            self.further.push((check, Repeated { event, again: 1 }));
+        }
     }
 }
 
@@ -232,6 +266,28 @@ mod tests {
 
         assert_eq!(recorded, u64::from(REFUSALS_PER_KEY));
         assert_eq!(recorded + counted, 10_000);
+    }
+
+    #[test]
+    fn a_key_that_floods_for_a_day_leaves_a_bounded_number_of_events_and_none_is_uncounted() {
+        let mut totals = Totals::new(Duration::ZERO);
+        let (mut events, mut counted) = (0, 0);
+
+        for minute in 0..1_440 {
+            let recorded = refuse(&mut totals, ALICE, minute * 1_000..(minute + 1) * 1_000);
+            let folded = totals.end(Now::default());
+            events += recorded + folded.len() as u64;
+            counted += recorded + folded.iter().map(|event| event.count).sum::<u64>();
+        }
+
+        assert_eq!(counted, 1_440_000);
+        let most = u64::from(REFUSALS_PER_KEY + 1_440 * (REFUSALS_BACK + 1));
+        assert!(events <= most, "{events}");
+        // A quiet key is forgotten.
+        for _ in 0..REFUSALS_PER_KEY / REFUSALS_BACK {
+            totals.end(Now::default());
+        }
+        assert!(totals.keys.is_empty());
     }
 
     #[test]

@@ -130,7 +130,9 @@ impl Engine {
     }
 
     pub(super) fn refuse_grant(&mut self, grant: &Grant, reason: &str, now: Now) {
-        self.record(record::grant_refused(grant, reason, now));
+        if let Some(event) = self.totals.grant_refused(grant, reason, now) {
+            self.record(event);
+        }
     }
 
     fn refuse(&mut self, refusal: &Refusal, now: Now) {

@@ -31,6 +31,27 @@ fn more_grants_than_the_limit_are_refused_and_recorded_also_in_one_batch() {
 }
 
 #[test]
+fn knocks_beyond_the_limit_of_grants_are_counted_not_written_down_one_by_one() {
+    let limits = Limits {
+        grants_max: 2,
+        ..Limits::default()
+    };
+    let mut host = Host::with(PORTS_AND_COMMANDS, SharedKeys::None, limits);
+
+    for number in 1..=1_000 {
+        host.send(1, &knock(number, "tcp/22", 0, 0));
+    }
+    host.turn();
+    host.wait(60);
+
+    let of_refused = |event: &&fleet::Event| event.kind() == EventKind::Refused;
+    let refused = host.journal.iter().filter(of_refused);
+    assert_eq!(refused.clone().count(), 257);
+    let in_all: u64 = refused.map(|event| event.count.max(1)).sum();
+    assert_eq!(in_all, 998);
+}
+
+#[test]
 fn a_disk_that_takes_nothing_for_long_is_no_memory_that_grows_and_what_is_lost_is_counted() {
     let mut host = Host::new();
     host.arrive(1, &knock(1, "tcp/22", 0, 0));
