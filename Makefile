@@ -7,7 +7,7 @@ CARGO ?= cargo
 PROGRAMS := -p agent -p controller -p client
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: help setup build demo test bench profile lint deny contract fmt package clean-labs
+.PHONY: help setup build demo test soak bench profile lint deny contract fmt package clean-labs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ demo: setup ## Show a fleet at work: closed, knock, open, replay refused everywh
 test: setup ## Prove it: every test of the workspace and the suite in network namespaces (needs root)
 	$(CARGO) build --workspace --locked --bins --tests
 	@tests/run-tests.sh
+
+# The same programs and tests; the sizes are in these variables. One at a time: they measure.
+soak: setup ## The slow proofs at full size, an hour or so: kill -9 during 10,000 grants, disks, floods, the model
+	$(CARGO) build --workspace --locked --bins --tests
+	POSTERN_SOAK_GRANTS=10000 POSTERN_SOAK_EVENTS=5000000 POSTERN_SOAK_FLOOD=1200000 POSTERN_SOAK_MODEL=1 \
+		tests/run-tests.sh --profile soak
 
 # make bench ARGS="E1 E4 --servers postern"; every number is also a line of target/bench.jsonl.
 bench: setup ## Measure (release build, needs root): the table of the gate under fire; ARGS="E9 E11" for a part

@@ -5,7 +5,7 @@ use std::time::Duration;
 use agent::journal::{FILE_NAME, JournalReader};
 use harness::wait;
 
-use crate::support::{event, log_bytes, on_disk, open, remember};
+use crate::support::{NOW_SECS, event, log_bytes, on_disk, open, remember};
 
 const MIB: u64 = 1 << 20;
 
@@ -15,10 +15,18 @@ fn the_log_stays_short_beside_a_writer_that_never_rests() {
     let mut journal = open(dir.path()).journal;
     let (mut longest, mut commits) = (0, Vec::new());
 
-    // 120,000 messages, 20,000 in each second, in batches as a flood makes them.
-    for batch in 0..120_000 / 256 {
+    // 20,000 messages in each second, in batches as a flood makes them.
+    let messages = std::env::var("POSTERN_SOAK_FLOOD").map_or(120_000, |n| n.parse().unwrap());
+    for batch in 0..messages / 256 {
         for number in batch * 256..(batch + 1) * 256 {
             remember(&mut journal, number, number / 20_000);
+        }
+        if batch % 400 == 0 {
+            // What is forgotten goes in one commit, too.
+            journal.tidy(gate::Now {
+                wall_secs: NOW_SECS + batch * 256 / 20_000,
+                ..gate::Now::default()
+            });
         }
         journal.stage(event());
         let begun = wait::now();

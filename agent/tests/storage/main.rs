@@ -4,4 +4,5 @@
 mod disk;
 mod log;
 mod loss;
+mod start;
 mod support;
