@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every test of the workspace: with nextest where it is installed, else with plain cargo test.
-# Called by `make test`, after the programs are built.
+# Called by `make test` and `make soak`, after the programs are built.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,6 +13,16 @@ fi
 if ! "$check" --check; then
     echo "make test: this machine cannot run the tests; nothing was run" >&2
     exit 1
+fi
+
+# Called by `make soak`: only the proofs whose size is a variable, one at a time.
+if [[ -n ${POSTERN_SOAK:-} ]]; then
+    if cargo nextest --version >/dev/null 2>&1; then
+        exec cargo nextest run --workspace --locked --no-fail-fast --profile soak "$@"
+    fi
+    cargo test --locked -p model "$@" -- --test-threads=1
+    cargo test --locked -p agent --test storage "$@" -- --test-threads=1
+    exec cargo test --locked -p suite --test killed "$@"
 fi
 
 if cargo nextest --version >/dev/null 2>&1; then
