@@ -91,12 +91,7 @@ impl Totals {
     }
 
     /// Counts the refusal of what a stanza permits, for a reason of this host's own.
-    pub(crate) fn grant_refused(
-        &mut self,
-        grant: &Grant,
-        reason: &str,
-        now: Now,
-    ) -> Option<Event> {
+    pub(crate) fn grant_refused(&mut self, grant: &Grant, reason: &str, now: Now) -> Option<Event> {
         let identity = grant.identity();
         let name = (identity.opened().replay_digest().0, Check::Authorize);
         self.count(name, identity.key(), || {
