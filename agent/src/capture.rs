@@ -112,6 +112,14 @@ pub trait Capture: Send + fmt::Debug {
         each: &mut dyn FnMut(Arrival<'_>),
     ) -> Result<usize, CaptureError>;
 
+    /// Why nothing comes from here now, though it will be tried again; `None` while all is well.
+    fn down(&self) -> Option<&str> {
+        None
+    }
+
+    /// An interface of this name has come, or changed in some way.
+    fn link_changed(&mut self, _name: &str) {}
+
     /// How many packets were lost since the start because we were too slow.
     fn dropped(&mut self) -> u64;
 }
@@ -151,8 +159,9 @@ pub const SNAPLEN: u32 = 1600;
 ///
 /// # Errors
 ///
-/// [`CaptureError`] when the source is not there or the filter is none: at the start that is a
-/// mistake of the configuration. A file that is followed need not be there yet.
+/// [`CaptureError`] when the source cannot be used or the filter is none: at the start that is a
+/// mistake of the configuration. An interface need not be there yet, nor a file that is followed:
+/// they are waited for.
 /// [`CaptureError::NoLibpcap`] when an interface is asked of an agent that was built without it.
 pub fn open(config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
     let filter = config.filter.clone();

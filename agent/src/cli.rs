@@ -7,6 +7,7 @@ use program::{CompletionsArgs, LogArgs, ManArgs};
 
 #[cfg(feature = "link")]
 use crate::commands::join::JoinArgs;
+use crate::commands::protect::ProtectArgs;
 use crate::commands::status::StatusArgs;
 use crate::config::RawConfig;
 use crate::explain::ExplainArgs;
@@ -30,6 +31,7 @@ pub enum Command {
     #[cfg(feature = "link")]
     Join(JoinArgs),
     Explain(ExplainArgs),
+    Protect(ProtectArgs),
     Status(StatusArgs),
     Flush(FlushArgs),
     Completions(CompletionsArgs),
@@ -132,12 +134,16 @@ pub struct RunArgs {
 
 /// Remove our chain, its jump and our sets from the packet filter, and nothing else
 ///
-/// For a host whose agent is gone for good. Refused while an agent runs with the same chain.
+/// For a host whose agent is gone for good: the list of protected ports in its state directory goes
+/// too. Refused while an agent runs with the same chain.
 #[derive(Args, Clone, Debug)]
 pub struct FlushArgs {
     /// Name of our chain
     #[arg(long, value_name = "NAME", default_value = "POSTERN_INPUT")]
     pub chain: String,
+    /// Where the agent kept its state
+    #[arg(long, value_name = "DIR", default_value = crate::STATE_DIR)]
+    pub state: PathBuf,
 }
 
 // === impl RunArgs ===

@@ -3,4 +3,5 @@
 pub mod flush;
 #[cfg(feature = "link")]
 pub mod join;
+pub mod protect;
 pub mod status;

@@ -5,9 +5,9 @@
 //! policy and not configuration; here is how this host captures, records and filters.
 
 mod environment;
+mod layers;
 mod raw;
 
-use std::env;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::time::Duration;
 use policy::Networks;
 use spa::ProtoPort;
 
+pub use layers::Layers;
 pub use raw::RawConfig;
 
 use crate::capture::{CaptureConfig, CaptureSource, Filter};
@@ -93,7 +94,7 @@ pub enum ConfigError {
 
 /// Read when no other file is named, if it is there.
 pub const DEFAULT_FILE: &str = "/etc/postern/agent.toml";
-const CHAIN: &str = "POSTERN_INPUT";
+pub(crate) const CHAIN: &str = "POSTERN_INPUT";
 const MAX_AGE_SECS: u64 = 120;
 /// As fwknop's MAX_SPA_PACKET_AGE.
 const MAX_AGE_SECS_MAX: u64 = 100_000;
@@ -122,25 +123,6 @@ impl FirewallConfig {
 }
 
 // === impl Config ===
-
-impl Config {
-    /// Reads file and environment, and lays `flags` over them.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] with every mistake.
-    pub fn load(file: Option<&Path>, flags: RawConfig) -> Result<Self, ConfigError> {
-        let default = Path::new(DEFAULT_FILE);
-        let file = file.or_else(|| default.exists().then_some(default));
-        let file = file.map(RawConfig::read_file).transpose()?;
-        let environment = environment::read(env::vars_os())
-            .map_err(|mistakes| ConfigError::Malformed(mistakes.join("\n")))?;
-        file.unwrap_or_default()
-            .overlaid(environment)
-            .overlaid(flags)
-            .try_into()
-    }
-}
 
 impl TryFrom<RawConfig> for Config {
     type Error = ConfigError;
@@ -196,6 +178,7 @@ impl TryFrom<RawConfig> for Config {
         }
         let captures = captures(&raw, sources, &mut mistakes);
         let accept_destinations = accept_destinations(&raw, &mut mistakes);
+        let state_dir = raw.state_dir_or_default();
         let mode = match (raw.access_file, raw.controller) {
             (Some(access_file), None) => Mode::Alone { access_file },
             (None, controller) => Mode::Joined { controller },
@@ -209,7 +192,7 @@ impl TryFrom<RawConfig> for Config {
         };
         mistakes.none()?;
         Ok(Self {
-            state_dir: raw.state_dir.unwrap_or_else(|| crate::STATE_DIR.into()),
+            state_dir,
             mode,
             captures,
             accept_destinations,

@@ -7,6 +7,7 @@ use member::{FilesError, JoinError};
 use program::{Exit, Failure};
 
 use crate::capture::CaptureError;
+use crate::commands::flush::FlushFailed;
 #[cfg(feature = "link")]
 use crate::commands::join::JoinFailed;
 use crate::commands::status::StatusFailed;
@@ -169,6 +170,22 @@ impl Failure for JoinFailed {
             Self::Journal(cause) => Failure::hint(cause),
             Self::NotForHosts { .. } => Some("use it with `postern join TOKEN`".into()),
             Self::Input(_) | Self::Token(_) | Self::Runtime(_) => None,
+        }
+    }
+}
+
+impl Failure for FlushFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Firewall(cause) => cause.exit(),
+            Self::Remembered { .. } => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Firewall(cause) => cause.hint(),
+            Self::Remembered { .. } => None,
         }
     }
 }

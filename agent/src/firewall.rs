@@ -22,7 +22,7 @@ pub mod memory;
 mod monitor;
 
 pub use backend::{Backend, BaseRules, Drift, Holes};
-pub use monitor::{Monitor, MonitorHandle};
+pub use monitor::{Kept, Listener, Monitor, MonitorHandle};
 
 use crate::config::FirewallConfig;
 

@@ -22,6 +22,7 @@ mod netlink;
 pub mod network;
 pub mod orders;
 pub mod policies;
+pub mod protection;
 pub mod report;
 pub mod run;
 pub mod turn;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use agent::cli::{Cli, Command, RunArgs};
 #[cfg(feature = "link")]
 use agent::commands::join;
-use agent::commands::{flush, status};
-use agent::config::{Config, RawConfig};
-use agent::{explain, run};
+use agent::commands::{flush, protect, status};
+use agent::config::{Layers, RawConfig};
+use agent::{explain, protection, run};
 use clap::Parser as _;
 use program::{Failure, Manner};
 
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "link")]
         Command::Join(args) => ended(join::run(args)),
         Command::Explain(args) => ended(explain::run(&args)),
+        Command::Protect(args) => protect::run(args),
         Command::Status(args) => ended(status::run(&args)),
         Command::Flush(args) => ended(flush::run(&args)),
         Command::Completions(args) => ended(args.run::<Cli>()),
@@ -28,9 +29,17 @@ fn main() -> ExitCode {
 
 fn run_agent(args: RunArgs) -> ExitCode {
     let file = args.config.clone();
-    match Config::load(file.as_deref(), RawConfig::from(args)) {
-        Ok(config) => ended(run::run(&config)),
-        Err(invalid) => program::fail(&invalid),
+    let layers = Layers::read(file.as_deref(), RawConfig::from(args));
+    // Before anything that can fail, and whatever is wrong with the configuration.
+    let hidden = protection::hide_first(layers.readable());
+    match layers.config() {
+        Ok(config) => ended(run::run(&config, hidden)),
+        Err(invalid) => {
+            if let Err(cause) = hidden {
+                tracing::error!(error = %program::one_line(&cause), "what was protected is not hidden");
+            }
+            program::fail(&invalid)
+        }
     }
 }
 

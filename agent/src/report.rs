@@ -43,4 +43,7 @@ pub struct CaptureReport {
     pub name: String,
     /// Packets lost since the start because the agent was too slow.
     pub dropped: u64,
+    /// Why nothing comes from there now; it is tried again.
+    #[serde(default)]
+    pub down: Option<String>,
 }

@@ -11,8 +11,11 @@
 //! | `command` | runs one permitted command, while it runs |
 //! | tokio | the link to the controller, if there is one |
 //!
-//! Order matters twice. At the start, the ports are hidden before anything else is done, and what
-//! an earlier run left is dealt with before the first packet is judged. At the end, the gate thread
+//! Order matters three times. At the start, the ports that were hidden are hidden again before
+//! anything else is done ([`hide_first`](crate::protection::hide_first), which the program calls
+//! before it knows its configuration), and what an earlier run left is dealt with before the first
+//! packet is judged. What was never hidden is hidden last: when the gate thread runs, packets come
+//! from somewhere and can be recorded ([`firewall::Monitor`]). At the end, the gate thread
 //! stops first, with everything recorded; then the link gets a moment to push it.
 
 mod authority;
@@ -42,11 +45,12 @@ use crate::clock;
 use crate::command_runner::CommandRunner;
 use crate::config::{Config, Mode};
 use crate::connections::Following;
-use crate::firewall::{self, Monitor};
+use crate::firewall::{self, FirewallError, Kept, Monitor};
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::network::Network;
 use crate::orders::{Order, OrderSender, mailbox};
-use crate::turn::{Ends, GateThread, Host, protected};
+use crate::protection::{HiddenFirst, ProtectionFile};
+use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
 use joined::RunningLink;
 use status::StatusSocket;
@@ -77,16 +81,25 @@ struct Running {
 ///
 /// When one of its threads has panicked, after the others have been taken down. What is open then
 /// ends by itself.
-pub fn run(config: &Config) -> Result<(), RunError> {
+pub fn run(
+    config: &Config,
+    hidden: Result<Option<HiddenFirst>, FirewallError>,
+) -> Result<(), RunError> {
+    let (firewall, hidden) = match hidden? {
+        Some(HiddenFirst { firewall, ports }) => (Some(firewall), Some(ports)),
+        None => (None, None),
+    };
     let now = clock::now();
     let authority = Authority::of(config)?;
     let mut start = open_journal(config, now)?;
     let policy = authority.first_policy(&start, now)?;
-    let mut firewall = firewall::open(&config.firewall)?;
-    let ports = protected(&config.firewall.protect, policy.policy());
-    firewall.base_rules.lay(&ports)?;
+    let mut firewall = match firewall {
+        Some(firewall) => firewall,
+        None => firewall::open(&config.firewall)?,
+    };
     let captures = open_captures(config)?;
     let network = follow_network(config)?;
+    firewall.base_rules.prepare()?;
     let capabilities = firewall.holes.capabilities();
     let mut connections =
         connections::Connections::open(&config.firewall, capabilities, &start.open_grants)?;
@@ -103,7 +116,12 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let signals = signals::watch(&orders, authority.access_file()).map_err(RunError::Thread)?;
     let status = StatusSocket::open(&config.state_dir, &orders).map_err(RunError::Status)?;
-    let monitor = start_monitor(firewall.base_rules, &orders)?;
+    let kept = Kept {
+        rules: firewall.base_rules,
+        hidden: hidden.clone(),
+        file: protection_file(config),
+    };
+    let monitor = start_monitor(kept, &orders)?;
     let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
     let (status_sender, status_seen) = watch::channel(Status::default());
     let (committed, committed_seen) = watch::channel(start.journal.last_seq());
@@ -129,22 +147,20 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         commands: CommandRunner::new(orders.clone(), config.command_timeout),
         monitor: Some(monitor.handle()),
         protect: config.firewall.protect.clone(),
+        hidden_before: hidden.unwrap_or_default(),
         flush_at_exit: config.firewall.flush_at_exit,
         watchdog: sd_notify::watchdog_enabled(),
     };
+    let thread = GateThread::new(engine, host, ends, policy, now);
     let running = Running {
-        gate: start_gate(GateThread::new(engine, host, ends, policy, now))?,
+        link: authority.link(channels)?,
         signals,
         status,
         following: connections.start(orders)?,
-        link: authority.link(channels)?,
         monitor,
+        // Last: from now on nothing can fail, and ports may be hidden that never were.
+        gate: start_gate(thread)?,
     };
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        "postern-agent is ready"
-    );
     running.until_stopped(config)
 }
 
@@ -173,11 +189,13 @@ impl Running {
 /// Takes down what must not stay. A port is never opened by leaving: where something is protected,
 /// the base rules stay, without a hole.
 fn leave(monitor: Monitor, config: &Config) -> Result<(), RunError> {
-    let mut base_rules = monitor.stop().unwrap_or_else(|panic| resume_unwind(panic));
-    if config.firewall.flush_at_exit && base_rules.protected().is_empty() {
-        base_rules.remove()?;
+    let base_rules = monitor.stop().unwrap_or_else(|panic| resume_unwind(panic));
+    match base_rules {
+        Some(mut rules) if config.firewall.flush_at_exit && rules.protected().is_empty() => {
+            Ok(rules.remove()?)
+        }
+        Some(_) | None => Ok(()),
     }
-    Ok(())
 }
 
 fn start_gate(thread: GateThread) -> Result<JoinHandle<Journal>, RunError> {
@@ -187,16 +205,32 @@ fn start_gate(thread: GateThread) -> Result<JoinHandle<Journal>, RunError> {
         .map_err(RunError::Thread)
 }
 
-fn start_monitor(
-    base_rules: Box<dyn firewall::BaseRules>,
-    orders: &OrderSender,
-) -> Result<Monitor, RunError> {
-    let orders = orders.clone();
-    let report = move |drift| {
+fn start_monitor(kept: Kept, orders: &OrderSender) -> Result<Monitor, RunError> {
+    Monitor::start(kept, Told(orders.clone())).map_err(RunError::Thread)
+}
+
+/// Tells others what the thread that looks after the base rules has to tell.
+struct Told(OrderSender);
+
+impl firewall::Listener for Told {
+    fn drift(&mut self, found: Option<String>) {
         // A full mailbox gets the next report.
-        let _ = orders.send(Order::Drift(drift));
-    };
-    Monitor::start(base_rules, report).map_err(RunError::Thread)
+        let _ = self.0.send(Order::Drift(found));
+    }
+
+    fn ready(&mut self) {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            "postern-agent is ready"
+        );
+    }
+}
+
+/// Where it is remembered what is hidden, if anything is hidden for real.
+fn protection_file(config: &Config) -> Option<ProtectionFile> {
+    let file = ProtectionFile::new(&config.state_dir, &config.firewall.chain);
+    (!config.firewall.dry_run).then_some(file)
 }
 
 fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
@@ -235,7 +269,13 @@ fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
 
 fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
     let opened = config.captures.iter().map(capture::open);
-    Ok(opened.collect::<Result<_, _>>()?)
+    let captures = opened.collect::<Result<Vec<_>, _>>()?;
+    if captures.iter().all(|capture| capture.down().is_some()) {
+        tracing::warn!(
+            "no packets come from anywhere yet: what was never hidden is not hidden now"
+        );
+    }
+    Ok(captures)
 }
 
 /// Follows this host's addresses, where packets come off a wire.

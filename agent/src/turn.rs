@@ -40,8 +40,6 @@ use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
 use crate::policies::{AdoptedPolicy, Origin};
 
-pub(crate) use effects::protected;
-
 /// Packets of one capture that are judged before the batch is committed. Large enough to share one
 /// sync under load, small enough that the first of them does not wait for long.
 const BATCH_MAX: usize = 256;
@@ -65,6 +63,8 @@ pub struct Host {
     pub monitor: Option<MonitorHandle>,
     /// Ports hidden by the configuration, whatever the policy says.
     pub protect: Vec<ProtoPort>,
+    /// Ports that were hidden at the start: they stay so until there is a policy.
+    pub hidden_before: Vec<ProtoPort>,
     /// Whether stopping closes what is open.
     pub flush_at_exit: bool,
     /// How often systemd wants to hear that all is well.
@@ -103,6 +103,8 @@ struct Regular {
     commit_fails: bool,
     /// Wall time in seconds at which the policy in force was adopted.
     policy_since_secs: u64,
+    /// Whether it was said that people can be let in.
+    is_ready: bool,
 }
 
 // === impl GateThread ===
@@ -148,6 +150,7 @@ impl GateThread {
         self.do_regular_things(now);
         // 4. and 5. Commit, effects.
         self.commit_and_carry_out(now);
+        self.note_ready();
         if next == Next::Stop {
             self.stop(now);
         }
@@ -285,12 +288,14 @@ impl GateThread {
             return;
         };
         match network.changes() {
-            Ok(Changes {
-                addressees,
-                links: _,
-            }) => {
+            Ok(Changes { addressees, links }) => {
                 if let Some(addressees) = addressees {
                     self.engine.set_addressees(addressees);
+                }
+                for name in links {
+                    for capture in &mut self.host.captures {
+                        capture.link_changed(&name);
+                    }
                 }
             }
             Err(cause) => {
@@ -327,6 +332,18 @@ impl GateThread {
         {
             self.regular.watchdog_at = now.steady + every / 2;
             let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+        }
+    }
+
+    /// Once packets come from somewhere and can be recorded, people can be let in, and so ports be
+    /// hidden.
+    fn note_ready(&mut self) {
+        if !self.regular.is_ready
+            && !self.regular.commit_fails
+            && self.host.captures.iter().any(|c| c.down().is_none())
+        {
+            let monitor = self.host.monitor.as_ref();
+            self.regular.is_ready = monitor.is_none_or(MonitorHandle::ready);
         }
     }
 

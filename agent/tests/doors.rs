@@ -4,5 +4,11 @@
 
 #[path = "doors/addressed.rs"]
 mod addressed;
+#[path = "doors/interfaces.rs"]
+mod interfaces;
+#[path = "doors/notices.rs"]
+mod notices;
+#[path = "doors/protection.rs"]
+mod protection;
 #[path = "doors/world.rs"]
 mod world;

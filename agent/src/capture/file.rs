@@ -223,6 +223,12 @@ impl Capture for FileCapture {
         }
     }
 
+    fn down(&self) -> Option<&str> {
+        self.reading
+            .is_none()
+            .then_some("there is no such file yet")
+    }
+
     fn dropped(&mut self) -> u64 {
         0
     }

@@ -9,6 +9,7 @@ use gate::LinkType;
 use nix::poll::{PollFd, PollFlags};
 use pcap::{Active, Direction};
 
+use super::frames::FrameFilter;
 use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, backoff, link_of};
 
 /// How to capture on one interface.
@@ -34,42 +35,72 @@ enum State {
     Up {
         ring: pcap::Capture<Active>,
         link: LinkType,
+        /// Steady time at which it was opened.
+        since: Duration,
     },
     Down {
+        reason: String,
         failures: u32,
         retry_at: Duration,
     },
 }
 
+/// How long a ring must have been open for its loss to be news: then it is opened again at once.
+const STEADY: Duration = Duration::from_secs(1);
+
 // === impl LiveCapture ===
 
 impl LiveCapture {
-    /// Starts to capture.
+    /// Starts to capture. An interface that is not there, or not up, is waited for.
     ///
     /// # Errors
     ///
-    /// [`CaptureError`] when the interface is not there, or the filter is none. At the start that
-    /// is a mistake of the configuration; later it is waited out.
+    /// [`CaptureError`] when the interface may not be used, or the filter is none.
     pub(super) fn open(options: LiveOptions) -> Result<Self, CaptureError> {
-        let (ring, link) = open_ring(&options)?;
+        let state = match open_ring(&options) {
+            Ok((ring, link)) => State::Up {
+                ring,
+                link,
+                since: Duration::ZERO,
+            },
+            Err(CaptureError::Down { name, reason }) if may_come(&name, &reason) => {
+                // A filter that is none is a mistake now, and not when the interface comes.
+                FrameFilter::compile(1, LinkType::Ethernet, &options.filter)?;
+                tracing::warn!(
+                    interface = name,
+                    reason,
+                    "cannot capture there yet: the interface is waited for"
+                );
+                State::Down {
+                    reason,
+                    failures: 0,
+                    retry_at: Duration::ZERO,
+                }
+            }
+            Err(cause) => return Err(cause),
+        };
         Ok(Self {
             options,
-            state: State::Up { ring, link },
+            state,
             dropped_before: 0,
         })
     }
 
-    fn go_down(&mut self, steady: Duration, failures: u32) {
+    fn go_down(&mut self, reason: String, retry_at: Duration, failures: u32) {
         self.dropped_before = self.dropped();
         self.state = State::Down {
+            reason,
             failures,
-            retry_at: steady + backoff(failures),
+            retry_at,
         };
     }
 
     /// Opens the ring again if it is time.
     fn try_again(&mut self, steady: Duration) {
-        let State::Down { failures, retry_at } = self.state else {
+        let State::Down {
+            failures, retry_at, ..
+        } = self.state
+        else {
             return;
         };
         if steady < retry_at {
@@ -78,11 +109,16 @@ impl LiveCapture {
         match open_ring(&self.options) {
             Ok((ring, link)) => {
                 tracing::info!(interface = self.options.interface, "capturing again");
-                self.state = State::Up { ring, link };
+                self.state = State::Up {
+                    ring,
+                    link,
+                    since: steady,
+                };
             }
             Err(cause) => {
                 tracing::debug!(error = %program::one_line(&cause), "still down");
-                self.go_down(steady, failures + 1);
+                let retry_at = steady + backoff(failures);
+                self.go_down(cause.to_string(), retry_at, failures.saturating_add(1));
             }
         }
     }
@@ -123,6 +159,21 @@ impl Capture for LiveCapture {
         }
     }
 
+    fn down(&self) -> Option<&str> {
+        match &self.state {
+            State::Up { .. } => None,
+            State::Down { reason, .. } => Some(reason),
+        }
+    }
+
+    fn link_changed(&mut self, name: &str) {
+        if let State::Down { retry_at, .. } = &mut self.state
+            && name == self.options.interface
+        {
+            *retry_at = Duration::ZERO;
+        }
+    }
+
     fn next_batch(
         &mut self,
         max: usize,
@@ -130,13 +181,19 @@ impl Capture for LiveCapture {
         each: &mut dyn FnMut(Arrival<'_>),
     ) -> Result<usize, CaptureError> {
         self.try_again(steady);
-        let State::Up { ring, link } = &mut self.state else {
+        let State::Up { ring, link, since } = &mut self.state else {
             return Ok(0);
         };
-        let link = *link;
+        let (link, since) = (*link, *since);
         let taken = ring.dispatch(Some(max), |packet| each(Arrival::Seen(link, packet.data)));
         taken.map_err(|cause| {
-            self.go_down(steady, 0);
+            // The notice that it came back may have been heard before this.
+            let retry_at = if since + STEADY <= steady {
+                steady
+            } else {
+                steady + backoff(0)
+            };
+            self.go_down(cause.to_string(), retry_at, 0);
             down(&self.options.interface, &cause)
         })
     }
@@ -169,6 +226,13 @@ fn open_ring(options: &LiveOptions) -> Result<(pcap::Capture<Active>, LinkType),
     ring.direction(Direction::In).map_err(failed)?;
     set_filter(&mut ring, &options.filter)?;
     Ok((ring, link))
+}
+
+/// Whether an interface that cannot be captured on now may be captured on later, without anybody's
+/// changing our configuration or rights.
+fn may_come(name: &str, reason: &str) -> bool {
+    let is_there = name == "any" || nix::net::if_::if_nametoindex(name).is_ok();
+    !is_there || reason.contains("not up")
 }
 
 fn set_filter(ring: &mut pcap::Capture<Active>, filter: &Filter) -> Result<(), CaptureError> {

@@ -122,7 +122,9 @@ fn text(report: &Report) -> String {
     }
     for capture in captures {
         let (name, dropped) = (&capture.name, capture.dropped);
-        let _ = writeln!(lines, "capture      {name}, {dropped} packets lost");
+        let waits = capture.down.as_ref().map(|why| format!(", waiting: {why}"));
+        let waits = waits.unwrap_or_default();
+        let _ = writeln!(lines, "capture      {name}, {dropped} packets lost{waits}");
     }
     for (name, count) in counters {
         let _ = writeln!(lines, "{name:<20} {count}");
@@ -148,10 +150,18 @@ mod tests {
             journal_seq: 99,
             journal_writable: false,
             journal_fault: Some("the disk is full".to_owned()),
-            captures: vec![CaptureReport {
-                name: "eth0".to_owned(),
-                dropped: 3,
-            }],
+            captures: vec![
+                CaptureReport {
+                    name: "eth0".to_owned(),
+                    dropped: 3,
+                    down: None,
+                },
+                CaptureReport {
+                    name: "tun7".to_owned(),
+                    dropped: 0,
+                    down: Some("No such device exists".to_owned()),
+                },
+            ],
             counters: vec![("received".to_owned(), 12)],
         };
 
@@ -164,6 +174,7 @@ grants open  2
 journal      event 99, and cannot be written
              the disk is full
 capture      eth0, 3 packets lost
+capture      tun7, 0 packets lost, waiting: No such device exists
 received             12
 ";
         assert_eq!(text(&report), expected);

@@ -9,14 +9,11 @@ use super::raw::RawConfig;
 /// What the names of the variables begin with; the key follows in capitals.
 const PREFIX: &str = "POSTERN_AGENT_";
 
-/// Reads the variables that are ours.
-///
-/// # Errors
-///
-/// Every mistake: an unknown key, a value that is not what its key takes.
+/// Reads the variables that are ours, and tells every mistake: an unknown key, a value that is not
+/// what its key takes.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<RawConfig, Vec<String>> {
+) -> (RawConfig, Vec<String>) {
     let mut raw = RawConfig::default();
     let mut mistakes = Vec::new();
     for (name, value) in variables {
@@ -32,11 +29,7 @@ pub(super) fn read(
             mistakes.push(format!("{name}: {mistake}"));
         }
     }
-    if mistakes.is_empty() {
-        Ok(raw)
-    } else {
-        Err(mistakes)
-    }
+    (raw, mistakes)
 }
 
 fn set(raw: &mut RawConfig, key: &str, value: &str) -> Result<(), String> {
@@ -101,7 +94,7 @@ fn switch(value: &str) -> Result<bool, String> {
 mod tests {
     use super::*;
 
-    fn read_of(variables: &[(&str, &str)]) -> Result<RawConfig, Vec<String>> {
+    fn read_of(variables: &[(&str, &str)]) -> (RawConfig, Vec<String>) {
         let variables = variables
             .iter()
             .map(|(name, value)| (name.into(), value.into()));
@@ -110,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_value_is_read_and_other_programs_variables_are_left_alone() {
-        let raw = read_of(&[
+        let (raw, mistakes) = read_of(&[
             ("POSTERN_AGENT_INTERFACES", "eth0, eth1"),
             ("POSTERN_AGENT_MAX_AGE_SECS", "60"),
             ("POSTERN_AGENT_COMMANDS", "off"),
@@ -128,17 +121,16 @@ mod tests {
             state_dir: Some("/tmp/x".into()),
             ..RawConfig::default()
         };
-        assert_eq!(raw, Ok(expected));
+        assert_eq!((raw, mistakes), (expected, Vec::new()));
     }
 
     #[test]
     fn every_mistake_is_told_with_its_variable() {
-        let mistakes = read_of(&[
+        let (_, mistakes) = read_of(&[
             ("POSTERN_AGENT_MAX_AGE", "60"),
             ("POSTERN_AGENT_SPA_PORT", "70000"),
             ("POSTERN_AGENT_AGEING", "perhaps"),
-        ])
-        .unwrap_err();
+        ]);
 
         assert_eq!(
             mistakes,

@@ -59,6 +59,13 @@ impl RawConfig {
         toml::from_str(&text).map_err(|error| malformed(path, &text, &error))
     }
 
+    /// Where the agent keeps its state.
+    #[must_use]
+    pub fn state_dir_or_default(&self) -> PathBuf {
+        let default = || crate::STATE_DIR.into();
+        self.state_dir.clone().unwrap_or_else(default)
+    }
+
     /// This layer with `over` laid over it.
     #[must_use]
     pub fn overlaid(self, over: Self) -> Self {

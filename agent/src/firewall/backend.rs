@@ -14,6 +14,7 @@
 //! hold. Nobody else names it.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
 use engine::{Capabilities, Connection, Hole, Rule, Unsupported};
 use spa::ProtoPort;
@@ -45,6 +46,13 @@ pub trait BaseRules: Send + fmt::Debug {
     /// [`FirewallError`]; no protected port has been opened by trying.
     fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError>;
 
+    /// Makes what holes need, and hides and opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses.
+    fn prepare(&mut self) -> Result<(), FirewallError>;
+
     /// Hides these ports from now on and no others; does nothing when that is so already.
     ///
     /// # Errors
@@ -61,6 +69,27 @@ pub trait BaseRules: Send + fmt::Debug {
     ///
     /// When the host cannot be asked.
     fn check(&mut self) -> Result<Option<Drift>, FirewallError>;
+
+    /// Compares what can be compared in microseconds, whatever else is in the host's packet filter;
+    /// where that is nothing, as [`Self::check`].
+    ///
+    /// # Errors
+    ///
+    /// When the host cannot be asked.
+    fn glance(&mut self) -> Result<Option<Drift>, FirewallError> {
+        self.check()
+    }
+
+    /// Readable when somebody (perhaps ourselves) has changed something; `None` where the host does
+    /// not tell, so that it must be asked often.
+    fn notices(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Takes what the host has told, and says whether any of it may concern what was laid.
+    fn noticed(&mut self) -> bool {
+        false
+    }
 
     /// Lays again what was laid last.
     ///
@@ -146,8 +175,24 @@ impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
         (**self).lay(protect)
     }
 
+    fn prepare(&mut self) -> Result<(), FirewallError> {
+        (**self).prepare()
+    }
+
     fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
         (**self).protect(ports)
+    }
+
+    fn glance(&mut self) -> Result<Option<Drift>, FirewallError> {
+        (**self).glance()
+    }
+
+    fn notices(&self) -> Option<BorrowedFd<'_>> {
+        (**self).notices()
+    }
+
+    fn noticed(&mut self) -> bool {
+        (**self).noticed()
     }
 
     fn protected(&self) -> &[ProtoPort] {

@@ -49,6 +49,11 @@ impl<F: BaseRules> BaseRules for Faulty<F> {
         self.inner.protect(ports)
     }
 
+    fn prepare(&mut self) -> Result<(), FirewallError> {
+        self.count()?;
+        self.inner.prepare()
+    }
+
     fn protected(&self) -> &[ProtoPort] {
         self.inner.protected()
     }

@@ -10,12 +10,14 @@
 //! |---|---|
 //! | `base_rules` | chain, jump and sets: laid, checked, repaired, removed |
 //! | `chain` | running iptables, and what a chain should read like |
+//! | `notices` | hearing of changes, and a glance at what is ours |
 //! | `sets` | the kernel's sets over netlink; holes are their elements |
 //! | `ipset` | the messages of that; pure |
 
 mod base_rules;
 mod chain;
 mod ipset;
+mod notices;
 mod sets;
 
 use std::path::Path;

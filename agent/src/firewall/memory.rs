@@ -105,6 +105,10 @@ impl BaseRules for MemoryFirewall {
         self.lay(ports)
     }
 
+    fn prepare(&mut self) -> Result<(), FirewallError> {
+        Ok(())
+    }
+
     fn protected(&self) -> &[ProtoPort] {
         &self.protect
     }

@@ -1,79 +1,136 @@
 //! Keeps the base rules as they should be, beside the gate thread.
+//!
+//! Where the host tells of changes, a glance follows each one within milliseconds; everything is
+//! looked at now and then besides. Our own changes are told of too: a glance finds nothing then.
+//!
+//! Which ports are hidden when:
+//!
+//! | | the list grows | the list shrinks |
+//! |---|---|---|
+//! | until the agent is ready | when it is ready | at once |
+//! | afterwards | at once | at once |
+//!
+//! So nobody is locked out by an agent that cannot let anybody in: what an earlier run hid stays
+//! hidden, and a first protection waits. What is in force is remembered in a file, which the next
+//! start lays before all else.
+
+mod pace;
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use spa::ProtoPort;
 
 use super::BaseRules;
+use crate::clock;
+use crate::protection::ProtectionFile;
+use pace::{Look, Pace, Repair};
 
-/// Between two looks. Four short processes each with iptables.
-const EVERY: Duration = Duration::from_secs(5);
 /// Tasks that may wait.
 const TASKS_MAX: usize = 16;
+
+/// What is to be kept.
+#[derive(Debug)]
+pub struct Kept {
+    /// The base rules.
+    pub rules: Box<dyn BaseRules>,
+    /// The ports that are hidden in them already; `None` when nothing was laid yet.
+    pub hidden: Option<Vec<ProtoPort>>,
+    /// Where the list in force is remembered; `None` where nothing is hidden for real.
+    pub file: Option<ProtectionFile>,
+}
+
+/// Those who want to know.
+pub trait Listener: Send {
+    /// What was found to differ (it has been repaired as far as that was possible, but holes may be
+    /// gone), and once `None` when all is well again.
+    fn drift(&mut self, found: Option<String>);
+
+    /// The ports are hidden and the agent lets people in. Called once.
+    fn ready(&mut self);
+}
 
 /// A thread that looks at the base rules and repairs them.
 #[derive(Debug)]
 pub struct Monitor {
-    tasks: SyncSender<Task>,
-    thread: JoinHandle<Box<dyn BaseRules>>,
+    handle: MonitorHandle,
+    thread: JoinHandle<Option<Box<dyn BaseRules>>>,
 }
 
 /// Asks the monitor for something.
 #[derive(Clone, Debug)]
-pub struct MonitorHandle(SyncSender<Task>);
+pub struct MonitorHandle {
+    tasks: SyncSender<Task>,
+    bell: Arc<EventFd>,
+}
 
 #[derive(Debug)]
 enum Task {
     Protect(Vec<ProtoPort>),
+    Ready,
     Stop,
 }
 
-/// The base rules, and whether they differed when they were last looked at.
-struct Watched {
+/// The base rules, and what is known of them.
+struct Watched<L> {
     rules: Box<dyn BaseRules>,
+    file: Option<ProtectionFile>,
+    listener: L,
+    /// What is hidden; `None` before the rules were first laid.
+    in_force: Option<Vec<ProtoPort>>,
+    /// What is to be hidden when the agent is ready.
+    wanted: Vec<ProtoPort>,
+    is_ready: bool,
+    is_announced: bool,
+    /// Whether the rules differed when they were last looked at.
     drifted: bool,
+    /// Whether the list in force could not be laid, or not be remembered.
+    unfinished: bool,
+    pace: Pace,
 }
 
 // === impl Monitor ===
 
 impl Monitor {
-    /// Starts the thread. `report` is called on it with what was found to differ (it has been
-    /// repaired as far as that was possible, but holes may be gone), and once with `None` when all
-    /// is well again.
+    /// Starts the thread. `listener` is called on it.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub fn start(
-        rules: Box<dyn BaseRules>,
-        mut report: impl FnMut(Option<String>) + Send + 'static,
-    ) -> io::Result<Self> {
+    pub fn start(kept: Kept, listener: impl Listener + 'static) -> io::Result<Self> {
         let (tasks, inbox) = sync_channel(TASKS_MAX);
-        let watched = Watched {
-            rules,
-            drifted: false,
+        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+        let bell = Arc::new(EventFd::from_flags(flags)?);
+        let handle = MonitorHandle {
+            tasks,
+            bell: Arc::clone(&bell),
         };
+        let watched = Watched::new(kept, listener, clock::now().steady);
         let thread = thread::Builder::new()
             .name("firewall".to_owned())
-            .spawn(move || watched.keep(&inbox, &mut report))?;
-        Ok(Self { tasks, thread })
+            .spawn(move || watched.keep(&inbox, &bell))?;
+        Ok(Self { handle, thread })
     }
 
     /// For those who have something to ask of it.
     pub fn handle(&self) -> MonitorHandle {
-        MonitorHandle(self.tasks.clone())
+        self.handle.clone()
     }
 
-    /// Ends the thread and gives the base rules back.
+    /// Ends the thread and gives the base rules back, if they were ever laid.
     ///
     /// # Errors
     ///
     /// The panic of the thread, if it had panicked.
-    pub fn stop(self) -> thread::Result<Box<dyn BaseRules>> {
-        let _ = self.tasks.send(Task::Stop);
+    pub fn stop(self) -> thread::Result<Option<Box<dyn BaseRules>>> {
+        let _ = self.handle.tasks.send(Task::Stop);
+        let _ = self.handle.bell.write(1);
         self.thread.join()
     }
 }
@@ -81,132 +138,180 @@ impl Monitor {
 // === impl MonitorHandle ===
 
 impl MonitorHandle {
-    /// Hides these ports from now on, and no others.
+    /// Hides these ports from now on, or from when the agent is ready on, and no others.
     pub fn protect(&self, ports: Vec<ProtoPort>) {
-        if self.0.try_send(Task::Protect(ports)).is_err() {
+        if !self.leave(Task::Protect(ports)) {
             tracing::error!(
                 "the thread that keeps the base rules is stuck: the protected ports are not changed"
             );
         }
     }
+
+    /// The agent can let people in: what waits for that is hidden now. `false` if it must be said
+    /// again.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.leave(Task::Ready)
+    }
+
+    fn leave(&self, task: Task) -> bool {
+        let left = self.tasks.try_send(task).is_ok();
+        // A bell that rings already is as good.
+        let _ = self.bell.write(1);
+        left
+    }
 }
 
 // === impl Watched ===
 
-impl Watched {
-    fn keep(
-        mut self,
-        inbox: &Receiver<Task>,
-        report: &mut dyn FnMut(Option<String>),
-    ) -> Box<dyn BaseRules> {
+impl<L: Listener> Watched<L> {
+    fn new(kept: Kept, listener: L, now: Duration) -> Self {
+        let Kept {
+            rules,
+            hidden,
+            file,
+        } = kept;
+        Self {
+            rules,
+            file,
+            listener,
+            wanted: hidden.clone().unwrap_or_default(),
+            in_force: hidden,
+            is_ready: false,
+            is_announced: false,
+            drifted: false,
+            unfinished: false,
+            pace: Pace::new(now),
+        }
+    }
+
+    fn keep(mut self, inbox: &Receiver<Task>, bell: &EventFd) -> Option<Box<dyn BaseRules>> {
         loop {
-            match inbox.recv_timeout(EVERY) {
-                Ok(Task::Protect(ports)) => self.protect(&ports, report),
-                Err(RecvTimeoutError::Timeout) => self.look(report),
-                Ok(Task::Stop) | Err(RecvTimeoutError::Disconnected) => return self.rules,
+            self.wait(bell.as_fd());
+            let _ = bell.read();
+            while let Ok(task) = inbox.try_recv() {
+                match task {
+                    Task::Protect(ports) => {
+                        self.wanted = ports;
+                        self.enforce();
+                    }
+                    Task::Ready => {
+                        self.is_ready = true;
+                        self.enforce();
+                    }
+                    Task::Stop => return self.in_force.is_some().then_some(self.rules),
+                }
+            }
+            let now = clock::now().steady;
+            if self.rules.noticed() {
+                self.pace.noticed(now);
+            }
+            match self.pace.due(now, self.rules.notices().is_some()) {
+                Look::None => {}
+                look @ (Look::Glance | Look::All) => self.look(look, now),
             }
         }
     }
 
-    fn protect(&mut self, ports: &[ProtoPort], report: &mut dyn FnMut(Option<String>)) {
-        if let Err(cause) = self.rules.protect(ports) {
-            tracing::error!(error = %program::one_line(&cause), "cannot change the protected ports");
-            report(Some(cause.to_string()));
+    /// Sleeps until somebody asks for something, the host tells of a change, or it is time to look.
+    fn wait(&self, bell: BorrowedFd<'_>) {
+        let sleep = self.pace.sleep(clock::now().steady);
+        let millis = sleep.as_micros().div_ceil(1_000);
+        let millis = u16::try_from(millis).unwrap_or(u16::MAX);
+        let fds = [Some(bell), self.rules.notices()];
+        let mut fds: Vec<_> = fds
+            .into_iter()
+            .flatten()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        // A signal is as good as an event: the loop looks again.
+        let _ = poll(&mut fds, PollTimeout::from(millis));
+    }
+
+    /// Makes true what is to be hidden now.
+    fn enforce(&mut self) {
+        let target = match &self.in_force {
+            _ if self.is_ready => self.wanted.clone(),
+            None => return,
+            Some(hidden) => {
+                let still = hidden.iter().filter(|port| self.wanted.contains(port));
+                still.copied().collect()
+            }
+        };
+        self.unfinished = false;
+        if self.in_force.as_ref() != Some(&target) {
+            if let Err(cause) = self.rules.lay(&target) {
+                let error = program::one_line(&cause);
+                tracing::error!(%error, "cannot change the protected ports; it is tried again");
+                self.unfinished = true;
+                self.listener.drift(Some(cause.to_string()));
+                return;
+            }
+            self.in_force = Some(target.clone());
+        }
+        self.remember(&target);
+        if self.is_ready && !std::mem::replace(&mut self.is_announced, true) {
+            self.listener.ready();
+        }
+    }
+
+    /// Remembers what is hidden, for the next start.
+    fn remember(&mut self, hidden: &[ProtoPort]) {
+        let Some(file) = &self.file else {
+            return;
+        };
+        if let Err(cause) = file.write(hidden) {
+            let (file, error) = (file.path().display(), program::one_line(&cause));
+            tracing::error!(%file, %error, "cannot remember which ports are hidden; it is tried again");
+            self.unfinished = true;
         }
     }
 
     /// Looks and repairs. Reports what was found, and once when all is well again.
-    fn look(&mut self, report: &mut dyn FnMut(Option<String>)) {
-        let found = match self.rules.check() {
+    fn look(&mut self, look: Look, now: Duration) {
+        if self.unfinished {
+            return self.enforce();
+        }
+        if self.in_force.is_none() {
+            return;
+        }
+        let checked = match look {
+            Look::None | Look::Glance => self.rules.glance(),
+            Look::All => self.rules.check(),
+        };
+        let found = match checked {
             Ok(None) => {
-                if std::mem::take(&mut self.drifted) {
-                    report(None);
+                if look == Look::All && std::mem::take(&mut self.drifted) {
+                    self.listener.drift(None);
                 }
                 return;
             }
             Ok(Some(drift)) => drift.to_string(),
             Err(cause) => cause.to_string(),
         };
+        match self.pace.repair(now) {
+            Repair::Now => self.repair(found),
+            Repair::Later { is_news: true } => {
+                tracing::error!(
+                    found,
+                    "another program undoes every repair of the firewall: repaired once a second"
+                );
+            }
+            Repair::Later { is_news: false } => {}
+        }
+    }
+
+    fn repair(&mut self, found: String) {
         match self.rules.repair() {
             Ok(()) => tracing::warn!(found, "the firewall was changed by someone else; repaired"),
             Err(cause) => {
-                tracing::error!(found, error = %program::one_line(&cause), "the firewall cannot be repaired")
+                tracing::error!(found, error = %program::one_line(&cause), "the firewall cannot be repaired");
             }
         }
         self.drifted = true;
-        report(Some(found));
+        self.listener.drift(Some(found));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fault::Faulty;
-    use super::super::memory::MemoryFirewall;
-    use super::*;
-
-    /// Base rules laid in `host`, whose `n`-th call from now fails if one is named.
-    fn watched(host: &MemoryFirewall, fault: Option<u32>) -> Watched {
-        let mut rules = host.backend().base_rules;
-        rules.lay(&["tcp/22".parse().unwrap()]).unwrap();
-        Watched {
-            rules: match fault {
-                Some(n) => Box::new(Faulty::new(rules, n)),
-                None => rules,
-            },
-            drifted: false,
-        }
-    }
-
-    fn looks(watched: &mut Watched, times: u32) -> Vec<Option<String>> {
-        let mut reports = Vec::new();
-        for _ in 0..times {
-            watched.look(&mut |report| reports.push(report));
-        }
-        reports
-    }
-
-    #[test]
-    fn drift_is_repaired_and_reported_and_its_end_is_reported_once() {
-        let host = MemoryFirewall::default();
-        let mut watched = watched(&host, None);
-        assert_eq!(looks(&mut watched, 2), []);
-        let outsider = [192, 0, 2, 7].into();
-
-        host.forget();
-        assert!(host.lets_in(outsider, "tcp/22".parse().unwrap()));
-        let reports = looks(&mut watched, 3);
-
-        assert_eq!(reports, [Some("the base rules are gone".to_owned()), None]);
-        assert!(!host.lets_in(outsider, "tcp/22".parse().unwrap()));
-    }
-
-    #[test]
-    fn what_cannot_be_repaired_or_looked_at_is_tried_again_at_the_next_look() {
-        for failing_call in [0, 1] {
-            let host = MemoryFirewall::default();
-            let mut watched = watched(&host, Some(failing_call));
-            host.forget();
-
-            let reports = looks(&mut watched, 3);
-
-            assert!(
-                reports.len() > 1 && reports.last() == Some(&None),
-                "{reports:?}"
-            );
-            assert_eq!(watched.rules.check(), Ok(None));
-        }
-    }
-
-    #[test]
-    fn ports_that_cannot_be_hidden_are_reported() {
-        let host = MemoryFirewall::default();
-        let mut watched = watched(&host, Some(0));
-        let mut reports = Vec::new();
-
-        watched.protect(&["tcp/443".parse().unwrap()], &mut |report| {
-            reports.push(report)
-        });
-
-        assert_eq!(reports, [Some("made to fail".to_owned())]);
-    }
-}
+mod tests;

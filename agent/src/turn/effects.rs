@@ -128,7 +128,13 @@ impl GateThread {
                 "the policy permits commands, and the configuration of this host lets none run"
             );
         }
-        let protected = protected(&self.host.protect, policy);
+        let mut protected = protected(&self.host.protect, policy);
+        if compiled.generation() == 0 {
+            // No policy yet: nothing that says what may be public.
+            protected.extend(&self.host.hidden_before);
+            protected.sort_unstable();
+            protected.dedup();
+        }
         let own = self.host.protect.clone();
         self.engine.note_host(|host| {
             host.protected.clone_from(&protected);
@@ -141,7 +147,7 @@ impl GateThread {
 }
 
 /// The ports to hide: those of the configuration and those of the policy.
-pub(crate) fn protected(configured: &[ProtoPort], policy: &Policy) -> Vec<ProtoPort> {
+fn protected(configured: &[ProtoPort], policy: &Policy) -> Vec<ProtoPort> {
     let all: BTreeSet<ProtoPort> = configured
         .iter()
         .copied()

@@ -13,6 +13,7 @@ impl GateThread {
         let captures = captures
             .map(|capture| CaptureReport {
                 dropped: capture.dropped(),
+                down: capture.down().map(str::to_owned),
                 name: capture.name().to_owned(),
             })
             .collect();

@@ -305,6 +305,7 @@ impl TestHost {
             commands: CommandRunner::new(orders.clone(), Duration::from_secs(1)),
             monitor: None,
             protect: Vec::new(),
+            hidden_before: Vec::new(),
             flush_at_exit: true,
             watchdog: None,
         };

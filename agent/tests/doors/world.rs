@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use agent::report::Report;
-use harness::service::TcpService;
+use harness::service::{Reach, TcpService};
 use harness::{Node, Process, in_lab, machine, wait};
 use nix::sys::signal::Signal;
 
@@ -98,6 +98,27 @@ impl World {
         run(&self.client, line)
     }
 
+    /// Whether the client reaches this port of the host, by either family.
+    pub(crate) fn is_open(&self, port: u16) -> bool {
+        let look = || {
+            let v4 = self.client.reach(self.host.v4, port).unwrap() == Reach::Open;
+            let v6 = self.client.reach(self.host.v6, port).unwrap() == Reach::Open;
+            Ok((v4 == v6).then_some(v4))
+        };
+        wait::some("one family is as the other", wait::SOON, look)
+            .unwrap()
+            .0
+    }
+
+    /// What is left in the packet filter after the machine was switched off.
+    pub(crate) fn reboot(&self) {
+        for program in ["iptables", "ip6tables"] {
+            self.on_host(&format!("{program} -w -F"));
+            self.on_host(&format!("{program} -w -X"));
+        }
+        self.on_host("ipset destroy");
+    }
+
     pub(crate) fn status(&self) -> Report {
         let state = self.state();
         let words = [
@@ -128,6 +149,22 @@ impl Agent {
     /// Waits until the log says `text`, after what was waited for before.
     pub(crate) fn wait_for(&mut self, text: &str) {
         self.0.wait_for_next(text, wait::SOON).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.0.log()
+    }
+
+    pub(crate) fn hang_up(&self) {
+        self.0.signal(Signal::SIGHUP).unwrap();
     }
 
     /// Ends the agent as systemd does.

@@ -1,13 +1,16 @@
 //! Sets, chain and jump: made at the start, checked every few seconds, repaired when they differ,
 //! taken away at the end.
 
+use std::os::fd::BorrowedFd;
+
 use spa::ProtoPort;
 
 use super::super::family::Family;
 use super::super::lock::ChainLock;
 use super::super::{BaseRules, Drift, FirewallError};
 use super::chain::{self, Hook, Jumps};
-use super::sets::Sets;
+use super::notices::{ChainDigest, NftWatch};
+use super::sets::{SetNames, Sets};
 use crate::connections;
 
 /// Lays and repairs the chain, the jump and the sets.
@@ -17,6 +20,10 @@ pub(super) struct IptablesRules {
     protect: Vec<ProtoPort>,
     sets: Sets,
     families: Vec<Laid>,
+    /// Hears of changes, where they are told.
+    watch: Option<NftWatch>,
+    /// Whether what was laid could be seen where changes are told of: not with the old iptables.
+    hears: bool,
     #[expect(
         dead_code,
         reason = "held, not used: the chain is ours until this goes"
@@ -31,6 +38,12 @@ struct Laid {
     family: Family,
     input: Option<String>,
     output: Option<String>,
+    /// The chain for what comes in, as the kernel says it, where it can be seen there.
+    digest: Option<ChainDigest>,
+    /// The ports that it hid when it was last laid by this process.
+    hidden: Option<Vec<ProtoPort>>,
+    /// Whether it was found to read differently.
+    differs: bool,
 }
 
 /// How often a script is tried that another program's change has made obsolete in between.
@@ -44,12 +57,17 @@ impl IptablesRules {
             family: *family,
             input: None,
             output: None,
+            digest: None,
+            hidden: None,
+            differs: false,
         };
         Self {
             chain,
             protect: Vec::new(),
             sets,
             families: families.iter().map(laid).collect(),
+            watch: NftWatch::open(),
+            hears: false,
             lock,
         }
     }
@@ -58,7 +76,14 @@ impl IptablesRules {
 impl BaseRules for IptablesRules {
     fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
         self.protect = protect.to_vec();
+        self.families
+            .iter_mut()
+            .for_each(|laid| laid.differs = true);
         self.repair()
+    }
+
+    fn prepare(&mut self) -> Result<(), FirewallError> {
+        self.sets.create()
     }
 
     fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
@@ -77,41 +102,65 @@ impl BaseRules for IptablesRules {
         if !self.sets.complete()? {
             findings.push("a kernel set is missing".to_owned());
         }
-        for laid in &self.families {
+        for laid in &mut self.families {
+            let before = findings.len();
             let jumps = Jumps::find(laid.family, &self.chain)?;
             for hook in Hook::ALL {
                 laid.compare(hook, &hook.chain(&self.chain), &jumps, &mut findings)?;
             }
+            laid.differs = findings.len() > before;
         }
         Ok((!findings.is_empty()).then_some(Drift(findings)))
     }
 
+    fn glance(&mut self) -> Result<Option<Drift>, FirewallError> {
+        let (true, Some(watch)) = (self.hears, &mut self.watch) else {
+            return self.check();
+        };
+        let mut findings = Vec::new();
+        for laid in &mut self.families {
+            let before = findings.len();
+            laid.glance(&self.chain, watch, &mut findings)?;
+            laid.differs = findings.len() > before;
+        }
+        Ok((!findings.is_empty()).then_some(Drift(findings)))
+    }
+
+    fn notices(&self) -> Option<BorrowedFd<'_>> {
+        let watch = self.watch.as_ref().filter(|_| self.hears);
+        watch.map(NftWatch::fd)
+    }
+
+    fn noticed(&mut self) -> bool {
+        let own = Hook::ALL.map(|hook| hook.chain(&self.chain));
+        let own = own.iter().map(|chain| &**chain);
+        let chains: Vec<&str> = own.chain(Hook::ALL.map(Hook::base)).collect();
+        let watch = self.watch.as_mut();
+        watch.is_some_and(|watch| watch.noticed(&chains))
+    }
+
     fn repair(&mut self) -> Result<(), FirewallError> {
         self.sets.create()?;
+        // Where it is known which family differs, that one alone is laid: it is open meanwhile.
+        let knows = self.families.iter().any(|laid| laid.differs);
         let Self {
-            chain: name,
+            chain,
             protect,
             sets,
             families,
+            watch,
+            hears,
             lock: _,
         } = self;
-        for laid in families {
-            let family = laid.family;
-            // Sessions that connection tracking has not seen would end with what is hidden now. Of
-            // ports that are hidden already there are none, but for those that were cut.
-            let listed = chain::list(family, name)?.unwrap_or_default();
-            let newly = protect.iter().copied();
-            let newly: Vec<_> = newly.filter(|port| !chain::hides(&listed, *port)).collect();
-            adopt(&newly);
-            attempt(|| {
-                let jumps = Jumps::find(family, name)?;
-                let script = chain::render_install(family, name, sets.names(), protect, &jumps);
-                chain::restore(family, &script)
-            })?;
-            // What has begun since is still one of them: nothing begins from now on.
-            adopt(&newly);
-            laid.input = chain::list(family, &Hook::Input.chain(name))?;
-            laid.output = chain::list(family, &Hook::Output.chain(name))?;
+        for laid in families.iter_mut().filter(|laid| !knows || laid.differs) {
+            let mut seen = watch.as_mut().filter(|_| *hears);
+            attempt(|| laid.lay(chain, protect, sets.names(), seen.as_deref_mut()))?;
+        }
+        // Noted when all of it is closed.
+        for laid in families.iter_mut().filter(|laid| !knows || laid.differs) {
+            laid.note(chain, sets.names(), protect, watch.as_mut())?;
+            *hears |= laid.digest.is_some();
+            laid.differs = false;
         }
         Ok(())
     }
@@ -138,6 +187,96 @@ impl BaseRules for IptablesRules {
 // === impl Laid ===
 
 impl Laid {
+    /// Lays the chains of this family.
+    fn lay(
+        &mut self,
+        name: &str,
+        protect: &[ProtoPort],
+        sets: &SetNames,
+        watch: Option<&mut NftWatch>,
+    ) -> Result<(), FirewallError> {
+        let family = self.family;
+        // Sessions that connection tracking has not seen would end with what is hidden now. Of ports
+        // that are hidden already there are none, but for those that were cut: so what was hidden
+        // before others threw it away is not asked again.
+        let listed = match &self.hidden {
+            Some(_) => String::new(),
+            None => chain::list(family, name)?.unwrap_or_default(),
+        };
+        let was_hidden = |port: &ProtoPort| match &self.hidden {
+            Some(hidden) => hidden.contains(port),
+            None => chain::hides(&listed, *port),
+        };
+        let newly = protect.iter().copied();
+        let newly: Vec<_> = newly.filter(|port| !was_hidden(port)).collect();
+        adopt(&newly);
+        let jumps = match watch {
+            // The short way to know that nothing leads there.
+            Some(watch) if !any_leads(family, name, watch)? => Jumps::default(),
+            Some(_) | None => Jumps::find(family, name)?,
+        };
+        chain::restore(
+            family,
+            &chain::render_install(family, name, sets, protect, &jumps),
+        )?;
+        self.hidden = Some(protect.to_vec());
+        // What has begun since is still one of them: nothing begins from now on.
+        adopt(&newly);
+        Ok(())
+    }
+
+    /// Notes how the chains read now that they were laid.
+    ///
+    /// # Errors
+    ///
+    /// When somebody has changed them again already: that must not be taken for ours.
+    fn note(
+        &mut self,
+        name: &str,
+        sets: &SetNames,
+        protect: &[ProtoPort],
+        watch: Option<&mut NftWatch>,
+    ) -> Result<(), FirewallError> {
+        let family = self.family;
+        let script = chain::render_install(family, name, sets, protect, &Jumps::default());
+        let rules = chain::count_rules(&script, name);
+        self.digest = match watch {
+            Some(watch) => watch.digest(family, name, rules)?,
+            None => None,
+        };
+        self.input = chain::list(family, &Hook::Input.chain(name))?;
+        self.output = chain::list(family, &Hook::Output.chain(name))?;
+        let read = self.input.as_deref().unwrap_or_default();
+        if chain::count_rules(read, name) == rules {
+            Ok(())
+        } else {
+            self.input = None;
+            Err(chain::changed_meanwhile(family, name))
+        }
+    }
+
+    /// Adds to `findings` what can be seen in microseconds: that nothing leads to a chain, or that
+    /// the one for what comes in reads differently.
+    fn glance(
+        &self,
+        name: &str,
+        watch: &mut NftWatch,
+        findings: &mut Vec<String>,
+    ) -> Result<(), FirewallError> {
+        let family = self.family;
+        for hook in Hook::ALL {
+            let (base, chain) = (hook.base(), hook.chain(name));
+            if !watch.leads(family, base, &chain)? {
+                findings.push(format!("{family}: {base} does not lead to {chain}"));
+            }
+        }
+        let rules = self.digest.map_or(0, ChainDigest::rules);
+        if self.digest.is_none() || watch.digest(family, name, rules)? != self.digest {
+            findings.push(format!("{family}: the rules of {name} were changed"));
+        }
+        Ok(())
+    }
+
     /// Adds to `findings` how a chain and the way to it differ from what was laid.
     fn compare(
         &self,
@@ -168,6 +307,16 @@ impl Laid {
         }
         Ok(())
     }
+}
+
+/// Whether any base chain leads to the chain of ours that belongs to it.
+fn any_leads(family: Family, name: &str, watch: &mut NftWatch) -> Result<bool, FirewallError> {
+    for hook in Hook::ALL {
+        if watch.leads(family, hook.base(), &hook.chain(name))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Enters the sessions to these ports that are older than connection tracking. That it cannot be

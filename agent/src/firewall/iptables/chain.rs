@@ -30,7 +30,7 @@ pub(super) struct Jumps {
     output: Vec<usize>,
 }
 
-const fn lister(family: Family) -> &'static str {
+pub(super) const fn lister(family: Family) -> &'static str {
     match family {
         Family::V4 => "iptables",
         Family::V6 => "ip6tables",
@@ -92,6 +92,21 @@ pub(super) fn hides(listing: &str, port: ProtoPort) -> bool {
     let protocol = protocol_name(port.protocol);
     let dropped = format!("-p {protocol} -m {protocol} --dport {} -j DROP", port.port);
     listing.lines().any(|line| line.ends_with(&dropped))
+}
+
+/// How many rules of `chain` there are in a script or a listing.
+pub(super) fn count_rules(text: &str, chain: &str) -> usize {
+    let rule = format!("-A {chain} ");
+    let rules = text.lines().filter(|line| line.starts_with(&rule));
+    rules.count()
+}
+
+/// What was laid is not there any more when it is looked at.
+pub(super) fn changed_meanwhile(family: Family, chain: &str) -> FirewallError {
+    FirewallError::Refused {
+        program: lister(family),
+        stderr: format!("the rules of {chain} were changed while they were laid"),
+    }
 }
 
 /// The script that makes the chains and their jumps exactly what they should be.

@@ -1,0 +1,281 @@
+//! The list of ports that were in force, in a small file of its own: hidden at every start before
+//! anything that can fail.
+//!
+//! A journal may be damaged, an access file may have a mistake, a disk may be full; none of that may
+//! open a port that was hidden yesterday. So the list is kept apart from all of it, in text, with a
+//! sum at its end, replaced whole whenever it changes. Of a damaged file every line that can be read
+//! is believed: a port too many is hidden until the policy is read, none is left open.
+//!
+//! There is no file as long as nothing was ever hidden. Then a first protection waits until the agent
+//! can let people in (see `firewall::monitor`); a file means that it once could.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use spa::ProtoPort;
+
+use crate::config::{CHAIN, FirewallConfig, RawConfig};
+use crate::firewall::{self, Backend, FirewallError};
+
+/// The file in the state directory.
+pub const FILE_NAME: &str = "protected-ports";
+/// Longer files are not ours: 131,070 ports fit.
+const LEN_MAX: u64 = 2 << 20;
+const HEAD: &str =
+    "# Ports that postern-agent hides: written by it, and laid at every start before all else.\n";
+
+/// The file that remembers which ports are hidden.
+#[derive(Clone, Debug)]
+pub struct ProtectionFile {
+    path: PathBuf,
+    chain: String,
+}
+
+/// What the file says.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Remembered {
+    /// The chain that hid them, where it can be read.
+    pub chain: Option<String>,
+    /// The ports that were hidden.
+    pub ports: BTreeSet<ProtoPort>,
+    /// Why not all of it can be believed.
+    pub damage: Option<String>,
+}
+
+/// What was hidden at the very start.
+#[derive(Debug)]
+pub struct HiddenFirst {
+    /// The packet filter in which it is hidden.
+    pub firewall: Backend,
+    /// All that is hidden.
+    pub ports: Vec<ProtoPort>,
+}
+
+// === impl ProtectionFile ===
+
+impl ProtectionFile {
+    /// The file of an agent that keeps its state there and manages this chain.
+    pub fn new(state_dir: &Path, chain: &str) -> Self {
+        Self {
+            path: state_dir.join(FILE_NAME),
+            chain: chain.to_owned(),
+        }
+    }
+
+    /// Reads the file of a state directory; `None` when nothing was ever hidden.
+    pub fn read(state_dir: &Path) -> Option<Remembered> {
+        let path = state_dir.join(FILE_NAME);
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(LEN_MAX).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => Some(parse(&bytes)),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => None,
+            // Half of it may have been read.
+            Err(cause) => Some(Remembered {
+                damage: Some(cause.to_string()),
+                ..parse(&bytes)
+            }),
+        }
+    }
+
+    /// Remembers these ports; with none, that nothing is hidden.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says; then the file is as it was.
+    pub fn write(&self, ports: &[ProtoPort]) -> io::Result<()> {
+        if ports.is_empty() {
+            return self.remove();
+        }
+        program::files::replace(&self.path, 0o600, render(&self.chain, ports).as_bytes())
+    }
+
+    /// Forgets that anything was hidden.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says.
+    pub fn remove(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.path) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+            Err(cause) => Err(cause),
+            Ok(()) => {
+                program::files::sync_dir(self.path.parent().unwrap_or_else(|| Path::new("/")))
+            }
+        }
+    }
+
+    /// For people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Hides what was hidden when the agent last ran, and what the configuration says; does nothing where
+/// nothing was ever hidden.
+///
+/// `raw` is what can be read of the configuration, whatever else is wrong with it.
+///
+/// # Errors
+///
+/// [`FirewallError`] when it cannot be hidden.
+pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError> {
+    if raw.dry_run == Some(true) {
+        return Ok(None);
+    }
+    let state_dir = raw.state_dir_or_default();
+    let Some(remembered) = ProtectionFile::read(&state_dir) else {
+        return Ok(None);
+    };
+    let Remembered {
+        chain,
+        mut ports,
+        damage,
+    } = remembered;
+    // A chain by a wrong name would never be taken away.
+    let chain = chain.filter(|_| damage.is_none());
+    if let Some(damage) = damage {
+        tracing::error!(
+            file = %state_dir.join(FILE_NAME).display(), damage,
+            "the list of protected ports is damaged: what can be read of it is hidden, and what the \
+             configuration names"
+        );
+    }
+    let configured = raw.protect.iter().flatten();
+    ports.extend(configured.filter_map(|text| text.trim().parse::<ProtoPort>().ok()));
+    let chain = raw.chain.clone().or(chain);
+    let config = FirewallConfig::of_chain(chain.as_deref().unwrap_or(CHAIN));
+    let mut firewall = firewall::open(&config)?;
+    let ports: Vec<ProtoPort> = ports.into_iter().collect();
+    firewall.base_rules.lay(&ports)?;
+    tracing::info!(ports = ports.len(), "what was protected is hidden");
+    Ok(Some(HiddenFirst { firewall, ports }))
+}
+
+fn render(chain: &str, ports: &[ProtoPort]) -> String {
+    let mut text = format!("{HEAD}chain {chain}\n");
+    for port in ports {
+        let _ = writeln!(text, "{port}");
+    }
+    let sum = sum(text.as_bytes());
+    let _ = writeln!(text, "sum {sum}");
+    text
+}
+
+/// Reads as much as can be read.
+fn parse(bytes: &[u8]) -> Remembered {
+    let text = String::from_utf8_lossy(bytes);
+    let mut remembered = Remembered {
+        damage: Some("it is cut off".to_owned()),
+        ..Remembered::default()
+    };
+    let mut read = 0;
+    for line in text.split_inclusive('\n') {
+        let word = line.trim_end();
+        if let Some(chain) = word.strip_prefix("chain ") {
+            remembered.chain = Some(chain.to_owned());
+        } else if let Some(found) = word.strip_prefix("sum ") {
+            let expected = text.get(..read).map(|text| sum(text.as_bytes()));
+            let is_whole = expected.as_deref() == Some(found) && line.ends_with('\n');
+            let says_more = read + line.len() < text.len();
+            remembered.damage = (!is_whole || says_more).then(|| "its sum is wrong".to_owned());
+        } else if let Ok(port) = word.parse() {
+            remembered.ports.insert(port);
+        }
+        read += line.len();
+    }
+    remembered
+}
+
+fn sum(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest
+        .iter()
+        .take(16)
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn ports(texts: &[&str]) -> Vec<ProtoPort> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_was_hidden_is_remembered_until_nothing_is() {
+        let dir = TempDir::new().unwrap();
+        let file = ProtectionFile::new(dir.path(), "P");
+        assert_eq!(ProtectionFile::read(dir.path()), None);
+
+        let hidden = ports(&["tcp/22", "udp/53"]);
+        file.write(&hidden).unwrap();
+
+        let expected = Remembered {
+            chain: Some("P".to_owned()),
+            ports: hidden.into_iter().collect(),
+            damage: None,
+        };
+        assert_eq!(ProtectionFile::read(dir.path()), Some(expected));
+        file.write(&[]).unwrap();
+        assert_eq!(ProtectionFile::read(dir.path()), None);
+        file.remove().unwrap();
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_written_stays_as_it_was() {
+        let dir = TempDir::new().unwrap();
+        let file = ProtectionFile::new(&dir.path().join("gone"), "P");
+
+        assert!(file.write(&ports(&["tcp/22"])).is_err());
+    }
+
+    #[test]
+    fn a_list_that_is_cut_off_anywhere_is_damaged_and_what_stands_in_it_is_believed() {
+        let whole = render("P", &ports(&["tcp/22", "udp/53"]));
+        let second_at = whole.find("udp").unwrap();
+        for length in 0..whole.len() {
+            let found = parse(&whole.as_bytes()[..length]);
+
+            assert!(found.damage.is_some(), "{length}");
+            let first = "tcp/22".parse().unwrap();
+            assert!(
+                length < second_at || found.ports.contains(&first),
+                "{length}"
+            );
+        }
+        assert_eq!(parse(whole.as_bytes()).damage, None);
+        assert!(
+            parse(format!("{whole}tcp/80\n").as_bytes())
+                .damage
+                .is_some()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_byte_is_noticed_and_any_bytes_are_read(
+            at in 0..120_usize, byte in any::<u8>(), noise in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let whole = render("P", &ports(&["tcp/22", "udp/53"]));
+            let mut bytes = whole.clone().into_bytes();
+            bytes[at] = byte;
+
+            let found = parse(&bytes);
+
+            prop_assert_eq!(found.damage.is_none(), bytes == whole.as_bytes());
+            parse(&noise);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What others throw away is noticed at once.
+
+use std::time::Duration;
+
+use harness::wait;
+
+use crate::world::{World, in_world};
+
+/// From the end of a command that throws our rules away until they are back.
+fn closed_after(world: &World, command: &str, rule: &str) -> Duration {
+    let program = command.split(' ').next().unwrap();
+    world.on_host(command);
+    let start = wait::now();
+    loop {
+        if world.on_host(&format!("{program} -w -S")).contains(rule) {
+            return start.elapsed();
+        }
+        assert!(start.elapsed() < wait::SOON, "still open after {command}");
+    }
+}
+
+#[test]
+fn a_flushed_table_is_laid_again_within_milliseconds() {
+    in_world("PROTECT tcp/22", |world| {
+        let mut agent = world.start(&["--interface", "any"]);
+        let (jump, drop) = ("-A INPUT -j POSTERN_INPUT", "--dport 22 -j DROP");
+        let mut times = Vec::new();
+
+        for program in ["iptables", "ip6tables"] {
+            for (change, rule) in [
+                ("-F INPUT", jump),
+                ("-F", jump),
+                ("-F POSTERN_INPUT", drop),
+                ("-D INPUT -j POSTERN_INPUT", jump),
+            ] {
+                let command = format!("{program} -w {change}");
+                for _ in 0..4 {
+                    times.push(closed_after(world, &command, rule));
+                }
+            }
+        }
+
+        times.sort_unstable();
+        let median = times.get(times.len() / 2).unwrap();
+        assert!(*median < Duration::from_millis(200), "{times:?}");
+        assert!(!world.is_open(22));
+        agent.stop();
+    });
+}
+
+#[test]
+fn the_agents_own_changes_are_not_taken_for_anothers() {
+    in_world("PROTECT tcp/22", |world| {
+        let mut agent = world.start(&["--interface", "any"]);
+
+        for ports in ["PROTECT tcp/22, tcp/80", "PROTECT tcp/22"] {
+            world.write_access(ports);
+            agent.hang_up();
+            agent.wait_for("policy applied");
+            world.knock_at(world.host.v4);
+            agent.wait_for("grant opened");
+        }
+        wait::until_instant(wait::now() + Duration::from_secs(2));
+
+        assert!(
+            !agent.log().contains("changed by someone else"),
+            "{}",
+            agent.log()
+        );
+        agent.stop();
+    });
+}
+
+#[test]
+fn beside_twenty_thousand_rules_of_others_a_change_of_theirs_costs_little_and_a_flush_is_noticed() {
+    in_world("PROTECT tcp/22", |world| {
+        let mut agent = world.start(&["--interface", "any"]);
+        let rules: String = (0..20_000_u32)
+            .map(|n| {
+                let [.., a, b] = n.to_be_bytes();
+                format!("-A INPUT -s 10.77.{a}.{b}/32 -p tcp -m tcp --dport 25 -j DROP\n")
+            })
+            .collect();
+        let script = world.host.dir.join("rules");
+        std::fs::write(&script, format!("*filter\n{rules}COMMIT\n")).unwrap();
+        world.on_host(&format!(
+            "iptables-restore -w --noflush {}",
+            script.display()
+        ));
+        let before = cpu_ticks(&agent);
+
+        for _ in 0..20 {
+            world.on_host("iptables -w -A FORWARD -s 10.9.9.9 -j DROP");
+            world.on_host("nft add rule ip filter INPUT ip saddr 10.9.9.8 drop");
+        }
+        wait::until_instant(wait::now() + Duration::from_secs(1));
+
+        let ticks = cpu_ticks(&agent) - before;
+        assert!(ticks < 50, "{ticks}");
+        closed_after(world, "iptables -w -F INPUT", "-A INPUT -j POSTERN_INPUT");
+        agent.stop();
+    });
+}
+
+/// User and system time of the agent and of what it has run, in ticks.
+fn cpu_ticks(agent: &crate::world::Agent) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    let fields = after_name.split_whitespace().skip(11).take(4);
+    fields.map(|field| field.parse::<u64>().unwrap()).sum()
+}
