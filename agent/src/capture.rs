@@ -100,7 +100,8 @@ pub trait Capture: Send + fmt::Debug {
     /// is down is opened again.
     fn retry_in(&self, steady: Duration) -> Option<Duration>;
 
-    /// Hands on what has arrived, at most `max` of it, and says how much that was.
+    /// Hands on what has arrived, at most `max` of it, and says how much that was. With 0, only tries
+    /// to open what is down.
     ///
     /// # Errors
     ///
@@ -115,6 +116,11 @@ pub trait Capture: Send + fmt::Debug {
     /// Why nothing comes from here now, though it will be tried again; `None` while all is well.
     fn down(&self) -> Option<&str> {
         None
+    }
+
+    /// Whether being down is nothing unusual: a file that another program has not begun yet.
+    fn may_begin_later(&self) -> bool {
+        false
     }
 
     /// An interface of this name has come, or changed in some way.

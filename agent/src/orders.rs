@@ -44,6 +44,8 @@ pub enum Order {
     Lock(String),
     /// The controller lets this host work (again). Nothing changes if it was not locked.
     Unlock,
+    /// The base rules are laid: what is opened from now on is open.
+    BaseRulesLaid,
     /// A command has ended, or could not be run.
     CommandEnded { id: GrantId, end: CommandEnd },
     /// Say in the log what has been counted.

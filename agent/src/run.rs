@@ -48,7 +48,7 @@ use crate::connections::Following;
 use crate::firewall::{self, FirewallError, Kept, Monitor};
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::network::Network;
-use crate::orders::{Order, OrderSender, mailbox};
+use crate::orders::{NotTaken, Order, OrderSender, mailbox};
 use crate::protection::{HiddenFirst, ProtectionFile};
 use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
@@ -57,6 +57,8 @@ use status::StatusSocket;
 
 /// How long the link may take at the end to push what is recorded.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Before another attempt at a mailbox that is full.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Claims on their way to the link.
 const ASKS_MAX: usize = 1024;
 
@@ -224,6 +226,15 @@ impl firewall::Listener for Told {
             version = env!("CARGO_PKG_VERSION"),
             "postern-agent is ready"
         );
+    }
+
+    fn laid(&mut self) {
+        // Not taken only by a gate thread that has stopped, or whose mailbox others fill.
+        let mut told = self.0.send(Order::BaseRulesLaid);
+        while let Err(NotTaken::Full(_)) = told {
+            thread::sleep(FULL_PAUSE);
+            told = self.0.send(Order::BaseRulesLaid);
+        }
     }
 }
 

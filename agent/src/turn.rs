@@ -103,8 +103,12 @@ struct Regular {
     commit_fails: bool,
     /// Wall time in seconds at which the policy in force was adopted.
     policy_since_secs: u64,
-    /// Whether it was said that people can be let in.
+    /// Whether the monitor was told that packets come from somewhere and can be recorded.
     is_ready: bool,
+    /// Whether it was told that the agent runs, though nothing comes yet.
+    is_announced: bool,
+    /// Whether the base rules are laid, so that what is opened is open.
+    is_laid: bool,
 }
 
 // === impl GateThread ===
@@ -120,6 +124,7 @@ impl GateThread {
             orders: VecDeque::new(),
             regular: Regular::default(),
         };
+        thread.regular.is_laid = thread.host.monitor.is_none();
         thread.engine.start(env!("CARGO_PKG_VERSION"), now);
         thread.replace_policy(policy, now);
         thread.commit_and_carry_out(now);
@@ -213,6 +218,7 @@ impl GateThread {
                     self.host.journal.remember_claimed(claimed.digest, until);
                 }
             }
+            Order::BaseRulesLaid => self.regular.is_laid = true,
             Order::Drift(drift) => self.engine.firewall_drifted(drift, now),
             Order::Connections(changes) => self.engine.connections_changed(changes, now),
             Order::Lock(reason) => self.lock(reason, now),
@@ -307,8 +313,10 @@ impl GateThread {
 
     fn judge_arrivals(&mut self, now: Now) {
         let (engine, journal) = (&mut self.engine, &mut self.host.journal);
+        // Packets wait in the kernel until what is opened for them would be open.
+        let max = if self.regular.is_laid { BATCH_MAX } else { 0 };
         for capture in &mut self.host.captures {
-            let judged = capture.next_batch(BATCH_MAX, now.steady, &mut |arrival| match arrival {
+            let judged = capture.next_batch(max, now.steady, &mut |arrival| match arrival {
                 Arrival::Frame(link, frame) => engine.frame(frame, link, now, journal),
                 Arrival::Seen(link, frame) => engine.seen_frame(frame, link, now, journal),
                 Arrival::Datagram(datagram) => engine.datagram(&datagram, now, journal),
@@ -338,12 +346,14 @@ impl GateThread {
     /// Once packets come from somewhere and can be recorded, people can be let in, and so ports be
     /// hidden.
     fn note_ready(&mut self) {
-        if !self.regular.is_ready
-            && !self.regular.commit_fails
-            && self.host.captures.iter().any(|c| c.down().is_none())
-        {
-            let monitor = self.host.monitor.as_ref();
-            self.regular.is_ready = monitor.is_none_or(MonitorHandle::ready);
+        let (regular, captures) = (&mut self.regular, &self.host.captures);
+        let Some(monitor) = self.host.monitor.as_ref().filter(|_| !regular.is_ready) else {
+            return;
+        };
+        if captures.iter().any(|capture| capture.down().is_none()) {
+            regular.is_ready = !regular.commit_fails && monitor.ready();
+        } else if !regular.is_announced && captures.iter().any(|c| c.may_begin_later()) {
+            regular.is_announced = monitor.announce();
         }
     }
 
@@ -395,7 +405,9 @@ impl GateThread {
     fn poll(&self, timeout: Duration) -> bool {
         let mut fds = Vec::with_capacity(self.host.captures.len() + 2);
         for capture in &self.host.captures {
-            capture.poll_fds(&mut fds);
+            if self.regular.is_laid {
+                capture.poll_fds(&mut fds);
+            }
         }
         let network = self.host.network.iter().map(AsFd::as_fd);
         let others = network.chain([self.ends.inbox.bell()]);
@@ -414,7 +426,8 @@ impl GateThread {
             Some(self.regular.tidy_at),
             self.host.watchdog.map(|_| self.regular.watchdog_at),
         ];
-        let captures = self.host.captures.iter();
+        let (captures, is_laid) = (self.host.captures.iter(), self.regular.is_laid);
+        let captures = captures.filter(|capture| is_laid || capture.down().is_some());
         let retries = captures.filter_map(|capture| capture.retry_in(steady));
         let waits = deadlines.into_iter().flatten();
         let waits = waits.map(|at| at.saturating_sub(steady)).chain(retries);

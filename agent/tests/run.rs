@@ -271,11 +271,14 @@ fn a_table_that_someone_flushes_is_repaired_and_what_was_open_is_open_again() {
         agent.wait_for("grant opened");
         let rules = host.output("iptables", &["-w", "-S"]);
 
+        // Else the chain is back, and in use, before it can be deleted.
+        agent.0.signal(Signal::SIGSTOP).unwrap();
         host.output("iptables", &["-w", "-F"]);
         host.output("iptables", &["-w", "-X"]);
         host.output("ip6tables", &["-w", "-F"]);
         host.output("ip6tables", &["-w", "-X"]);
         host.output("ipset", &["destroy"]);
+        agent.0.signal(Signal::SIGCONT).unwrap();
         agent.wait_for("the firewall was changed by someone else; repaired");
         agent.stop_when("the drift to be recorded", || {
             host.kinds().contains(&"drift".to_owned())

@@ -229,6 +229,10 @@ impl Capture for FileCapture {
             .then_some("there is no such file yet")
     }
 
+    fn may_begin_later(&self) -> bool {
+        self.watch.is_some()
+    }
+
     fn dropped(&mut self) -> u64 {
         0
     }

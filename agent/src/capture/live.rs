@@ -181,6 +181,10 @@ impl Capture for LiveCapture {
         each: &mut dyn FnMut(Arrival<'_>),
     ) -> Result<usize, CaptureError> {
         self.try_again(steady);
+        if max == 0 {
+            // To libpcap that is no bound.
+            return Ok(0);
+        }
         let State::Up { ring, link, since } = &mut self.state else {
             return Ok(0);
         };

@@ -52,8 +52,11 @@ pub trait Listener: Send {
     /// gone), and once `None` when all is well again.
     fn drift(&mut self, found: Option<String>);
 
-    /// The ports are hidden and the agent lets people in. Called once.
+    /// The agent does what it is told to. Called once.
     fn ready(&mut self);
+
+    /// The base rules are laid, with all that is to be hidden. Called once.
+    fn laid(&mut self);
 }
 
 /// A thread that looks at the base rules and repairs them.
@@ -73,6 +76,7 @@ pub struct MonitorHandle {
 #[derive(Debug)]
 enum Task {
     Protect(Vec<ProtoPort>),
+    Announce,
     Ready,
     Stop,
 }
@@ -88,6 +92,8 @@ struct Watched<L> {
     wanted: Vec<ProtoPort>,
     is_ready: bool,
     is_announced: bool,
+    /// Whether everything was laid since the agent was ready.
+    is_laid: bool,
     /// Whether the rules differed when they were last looked at.
     drifted: bool,
     /// Whether the list in force could not be laid, or not be remembered.
@@ -147,6 +153,13 @@ impl MonitorHandle {
         }
     }
 
+    /// The agent runs, and lets people in as soon as others do their part. `false` if it must be said
+    /// again.
+    #[must_use]
+    pub fn announce(&self) -> bool {
+        self.leave(Task::Announce)
+    }
+
     /// The agent can let people in: what waits for that is hidden now. `false` if it must be said
     /// again.
     #[must_use]
@@ -179,6 +192,7 @@ impl<L: Listener> Watched<L> {
             in_force: hidden,
             is_ready: false,
             is_announced: false,
+            is_laid: false,
             drifted: false,
             unfinished: false,
             pace: Pace::new(now),
@@ -195,6 +209,7 @@ impl<L: Listener> Watched<L> {
                         self.wanted = ports;
                         self.enforce();
                     }
+                    Task::Announce => self.announce(),
                     Task::Ready => {
                         self.is_ready = true;
                         self.enforce();
@@ -250,7 +265,16 @@ impl<L: Listener> Watched<L> {
             self.in_force = Some(target.clone());
         }
         self.remember(&target);
-        if self.is_ready && !std::mem::replace(&mut self.is_announced, true) {
+        if self.is_ready {
+            self.announce();
+            if !std::mem::replace(&mut self.is_laid, true) {
+                self.listener.laid();
+            }
+        }
+    }
+
+    fn announce(&mut self) {
+        if !std::mem::replace(&mut self.is_announced, true) {
             self.listener.ready();
         }
     }

@@ -320,7 +320,10 @@ impl TestHost {
             host,
             ends,
             orders: VecDeque::new(),
-            regular: Regular::default(),
+            regular: Regular {
+                is_laid: true,
+                ..Regular::default()
+            },
         };
         Self {
             thread,

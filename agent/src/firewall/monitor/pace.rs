@@ -165,7 +165,7 @@ mod tests {
             (repairs, news)
         };
 
-        assert_eq!(fight(1_000, 61_000), (REPAIRS_MAX + 60, 1));
+        assert_eq!(fight(1_000, 61_000), (REPAIRS_MAX + 59, 1));
         assert_eq!(fight(1_000_000, 1_000_010), (2, 0));
         assert_eq!(fight(1_001_000, 1_003_000).1, 1);
     }

@@ -25,6 +25,8 @@ impl Listener for Told {
     fn ready(&mut self) {
         self.ready += 1;
     }
+
+    fn laid(&mut self) {}
 }
 
 fn ports(texts: &[&str]) -> Vec<ProtoPort> {
