@@ -15,6 +15,7 @@ pub mod connections;
 pub mod explain;
 mod failure;
 pub mod firewall;
+pub mod hide_first;
 pub mod journal;
 #[cfg(feature = "link")]
 pub mod link;

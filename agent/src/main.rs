@@ -7,7 +7,7 @@ use agent::cli::{Cli, Command, RunArgs};
 use agent::commands::join;
 use agent::commands::{flush, protect, status};
 use agent::config::{Layers, RawConfig};
-use agent::{explain, protection, run};
+use agent::{explain, hide_first, run};
 use clap::Parser as _;
 use program::{Failure, Manner};
 
@@ -31,7 +31,7 @@ fn run_agent(args: RunArgs) -> ExitCode {
     let file = args.config.clone();
     let layers = Layers::read(file.as_deref(), RawConfig::from(args));
     // Before anything that can fail, and whatever is wrong with the configuration.
-    let hidden = protection::hide_first(layers.readable());
+    let hidden = hide_first::hide_first(layers.readable());
     match layers.config() {
         Ok(config) => ended(run::run(&config, hidden)),
         Err(invalid) => {

@@ -18,9 +18,6 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use spa::ProtoPort;
 
-use crate::config::{CHAIN, FirewallConfig, RawConfig};
-use crate::firewall::{self, Backend, FirewallError};
-
 /// The file in the state directory.
 pub const FILE_NAME: &str = "protected-ports";
 /// Longer files are not ours: 131,070 ports fit.
@@ -46,15 +43,6 @@ pub struct Remembered {
     pub damage: Option<String>,
 }
 
-/// What was hidden at the very start.
-#[derive(Debug)]
-pub struct HiddenFirst {
-    /// The packet filter in which it is hidden.
-    pub firewall: Backend,
-    /// All that is hidden.
-    pub ports: Vec<ProtoPort>,
-}
-
 // === impl ProtectionFile ===
 
 impl ProtectionFile {
@@ -73,7 +61,7 @@ impl ProtectionFile {
         let read = File::open(&path).and_then(|file| file.take(LEN_MAX).read_to_end(&mut bytes));
         match read {
             Ok(_) => Some(parse(&bytes)),
-            Err(cause) if cause.kind() == ErrorKind::NotFound => None,
+            Err(cause) if never_was(cause.kind()) => None,
             // Half of it may have been read.
             Err(cause) => Some(Remembered {
                 damage: Some(cause.to_string()),
@@ -115,45 +103,9 @@ impl ProtectionFile {
     }
 }
 
-/// Hides what was hidden when the agent last ran, and what the configuration says; does nothing where
-/// nothing was ever hidden.
-///
-/// `raw` is what can be read of the configuration, whatever else is wrong with it.
-///
-/// # Errors
-///
-/// [`FirewallError`] when it cannot be hidden.
-pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError> {
-    if raw.dry_run == Some(true) {
-        return Ok(None);
-    }
-    let state_dir = raw.state_dir_or_default();
-    let Some(remembered) = ProtectionFile::read(&state_dir) else {
-        return Ok(None);
-    };
-    let Remembered {
-        chain,
-        mut ports,
-        damage,
-    } = remembered;
-    // A chain by a wrong name would never be taken away.
-    let chain = chain.filter(|_| damage.is_none());
-    if let Some(damage) = damage {
-        tracing::error!(
-            file = %state_dir.join(FILE_NAME).display(), damage,
-            "the list of protected ports is damaged: what can be read of it is hidden, and what the \
-             configuration names"
-        );
-    }
-    let configured = raw.protect.iter().flatten();
-    ports.extend(configured.filter_map(|text| text.trim().parse::<ProtoPort>().ok()));
-    let chain = raw.chain.clone().or(chain);
-    let config = FirewallConfig::of_chain(chain.as_deref().unwrap_or(CHAIN));
-    let mut firewall = firewall::open(&config)?;
-    let ports: Vec<ProtoPort> = ports.into_iter().collect();
-    firewall.base_rules.lay(&ports)?;
-    tracing::info!(ports = ports.len(), "what was protected is hidden");
-    Ok(Some(HiddenFirst { firewall, ports }))
+/// Whether there never was a file: a state that is no directory never held one.
+fn never_was(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 fn render(chain: &str, ports: &[ProtoPort]) -> String {

@@ -12,7 +12,7 @@
 //! | tokio | the link to the controller, if there is one |
 //!
 //! Order matters three times. At the start, the ports that were hidden are hidden again before
-//! anything else is done ([`hide_first`](crate::protection::hide_first), which the program calls
+//! anything else is done ([`hide_first`](crate::hide_first), which the program calls
 //! before it knows its configuration), and what an earlier run left is dealt with before the first
 //! packet is judged. What was never hidden is hidden last: when the gate thread runs, packets come
 //! from somewhere and can be recorded ([`firewall::Monitor`]). At the end, the gate thread
@@ -46,10 +46,11 @@ use crate::command_runner::CommandRunner;
 use crate::config::{Config, Mode};
 use crate::connections::Following;
 use crate::firewall::{self, FirewallError, Kept, Monitor};
+use crate::hide_first::HiddenFirst;
 use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::network::Network;
 use crate::orders::{NotTaken, Order, OrderSender, mailbox};
-use crate::protection::{HiddenFirst, ProtectionFile};
+use crate::protection::ProtectionFile;
 use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
 use joined::RunningLink;

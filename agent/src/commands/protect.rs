@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::config::{Layers, RawConfig};
 use crate::firewall::FirewallError;
-use crate::protection;
+use crate::hide_first::hide_first;
 
 /// Hide what the agent hid when it last ran, and what the configuration protects
 ///
@@ -44,7 +44,7 @@ pub fn run(args: ProtectArgs) -> ExitCode {
         ..RawConfig::default()
     };
     let layers = Layers::read(config.as_deref(), flags);
-    match protection::hide_first(layers.readable()) {
+    match hide_first(layers.readable()) {
         Ok(Some(_)) => {}
         Ok(None) => tracing::info!("nothing was ever protected here: nothing is hidden"),
         Err(FirewallError::Locked { .. }) => {

@@ -1,0 +1,57 @@
+//! What the agent does before anything else: hiding what was hidden when it last ran.
+
+use spa::ProtoPort;
+
+use crate::config::{CHAIN, FirewallConfig, RawConfig};
+use crate::firewall::{self, Backend, FirewallError};
+use crate::protection::{FILE_NAME, ProtectionFile, Remembered};
+
+/// What was hidden at the very start.
+#[derive(Debug)]
+pub struct HiddenFirst {
+    /// The packet filter in which it is hidden.
+    pub firewall: Backend,
+    /// All that is hidden.
+    pub ports: Vec<ProtoPort>,
+}
+
+/// Hides what was hidden when the agent last ran, and what the configuration says; does nothing where
+/// nothing was ever hidden.
+///
+/// `raw` is what can be read of the configuration, whatever else is wrong with it.
+///
+/// # Errors
+///
+/// [`FirewallError`] when it cannot be hidden.
+pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError> {
+    if raw.dry_run == Some(true) {
+        return Ok(None);
+    }
+    let state_dir = raw.state_dir_or_default();
+    let Some(remembered) = ProtectionFile::read(&state_dir) else {
+        return Ok(None);
+    };
+    let Remembered {
+        chain,
+        mut ports,
+        damage,
+    } = remembered;
+    // A chain by a wrong name would never be taken away.
+    let chain = chain.filter(|_| damage.is_none());
+    if let Some(damage) = damage {
+        tracing::error!(
+            file = %state_dir.join(FILE_NAME).display(), damage,
+            "the list of protected ports is damaged: what can be read of it is hidden, and what the \
+             configuration names"
+        );
+    }
+    let configured = raw.protect.iter().flatten();
+    ports.extend(configured.filter_map(|text| text.trim().parse::<ProtoPort>().ok()));
+    let chain = raw.chain.clone().or(chain);
+    let config = FirewallConfig::of_chain(chain.as_deref().unwrap_or(CHAIN));
+    let mut firewall = firewall::open(&config)?;
+    let ports: Vec<ProtoPort> = ports.into_iter().collect();
+    firewall.base_rules.lay(&ports)?;
+    tracing::info!(ports = ports.len(), "what was protected is hidden");
+    Ok(Some(HiddenFirst { firewall, ports }))
+}
