@@ -210,10 +210,15 @@ impl Laid {
         let newly = protect.iter().copied();
         let newly: Vec<_> = newly.filter(|port| !was_hidden(port)).collect();
         adopt(&newly);
-        let jumps = match watch {
-            // The short way to know that nothing leads there.
-            Some(watch) if !any_leads(family, name, watch)? => Jumps::default(),
-            Some(_) | None => Jumps::find(family, name)?,
+        // The short way to know that nothing leads there.
+        let leads = match watch {
+            Some(watch) => any_leads(family, name, watch)?,
+            None => true,
+        };
+        let jumps = if leads {
+            Jumps::find(family, name)?
+        } else {
+            Jumps::default()
         };
         chain::restore(
             family,
