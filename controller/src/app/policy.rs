@@ -326,10 +326,13 @@ async fn plan(context: &Context, base: u64, new: &Policy) -> Result<Planned, Err
         // A text of another version may be one that this one does not read.
         Some(parse(String::new(), &text).await.ok())
     };
+    let was_set_back = context.fleet.borrow().set_back.is_some();
     let before = match &other {
+        Some(None) => Before::Unread,
+        None if was_set_back => Before::Older(&in_force.policy),
+        Some(Some(policy)) if was_set_back => Before::Older(policy),
         None => Before::Policy(&in_force.policy),
         Some(Some(policy)) => Before::Policy(policy),
-        Some(None) => Before::Unread,
     };
     let exposure = exposure::between(&hosts, &before, new);
     let is_user = |name: &str| {

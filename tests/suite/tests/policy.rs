@@ -137,7 +137,7 @@ fn a_rollback_is_a_new_generation_with_the_old_text() {
     in_lab(|lab| {
         let company = Company::found(lab, 1, POLICY)?;
         let first = generation(&company)?;
-        company.apply(SHARED, "without alice")?;
+        company.apply(&format!("PROTECT tcp/22\n{SHARED}"), "without alice")?;
 
         company
             .operator

@@ -55,6 +55,8 @@ pub(super) struct Known {
 pub(super) enum Before<'p> {
     /// This one.
     Policy(&'p Policy),
+    /// This one, and hosts may have a newer one: what they say that they hide counts too.
+    Older(&'p Policy),
     /// One that this version does not read: what hosts say that they hide counts.
     Unread,
 }
@@ -79,6 +81,10 @@ pub(super) fn between(hosts: &[Known], before: &Before<'_>, new: &Policy) -> Vec
         let own = ports(&host.word.own_protected_ports);
         let hidden = match before {
             Before::Policy(old) => old.hides_on(&host.facts),
+            Before::Older(old) => union(
+                &old.hides_on(&host.facts),
+                &ports(&host.word.protected_ports),
+            ),
             Before::Unread => ports(&host.word.protected_ports),
         };
         let exposure = Exposure::between(

@@ -307,6 +307,31 @@ async fn what_a_host_hides_by_its_own_configuration_does_not_become_public() {
 }
 
 #[tokio::test]
+async fn after_a_restore_what_hosts_hide_counts_and_not_only_what_the_copy_knows() {
+    let fleet = fleet().await;
+    fleet.apply(0, "").await.unwrap();
+    let host = fleet.context.roster.find(Role::Host, "web-1").unwrap();
+    let acknowledgement = Acknowledgement {
+        word: HostWord {
+            protected_ports: vec!["tcp/22".to_owned()],
+            ..HostWord::default()
+        },
+        ..Acknowledgement::default()
+    };
+    hosts::acknowledge(&fleet.context, &caller(&host), acknowledgement, NOW)
+        .await
+        .unwrap();
+    let (old, new) = (Policy::default(), Policy::default());
+    let known = exposure::hosts(&fleet.context).await.unwrap();
+
+    let said_of = |before| said(&exposure::between(&known, &before, &new));
+
+    assert!(said_of(Before::Policy(&old)).is_empty());
+    assert_eq!(said_of(Before::Older(&old)), ["web-1 -tcp/22 +"]);
+    assert_eq!(said_of(Before::Unread), ["web-1 -tcp/22 +"]);
+}
+
+#[tokio::test]
 async fn an_apply_on_an_older_base_is_told_so_before_anything_else() {
     let fleet = fleet().await;
     fleet.apply(0, "PROTECT tcp/22\n").await.unwrap();
