@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use program::{CompletionsArgs, LogArgs, ManArgs};
 
-use crate::commands::{audit, host, join, knock, policy, profile, sync, token};
+use crate::commands::{audit, host, join, knock, member, policy, profile, sync, token};
 use crate::context::Context;
 use crate::error::Result;
 use crate::knock::args::KnockArgs;
@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Sync(sync::SyncArgs),
     Profile(profile::ProfileArgs),
     Token(token::TokenArgs),
+    Member(member::MemberArgs),
     Host(host::HostArgs),
     Policy(policy::PolicyArgs),
     Audit(audit::AuditArgs),
@@ -76,6 +77,7 @@ impl Command {
             Self::Sync(args) => sync::run(context, args).await,
             Self::Profile(args) => profile::run(context, args).await,
             Self::Token(args) => token::run(context, args).await,
+            Self::Member(args) => member::run(context, args).await,
             Self::Host(args) => host::run(context, args).await,
             Self::Policy(args) => policy::run(context, args).await,
             Self::Audit(args) => audit::run(context, args).await,
@@ -94,6 +96,7 @@ Examples:
   postern knock web-1 -A tcp/22 && ssh web-1
   postern policy diff access.conf
   postern policy apply access.conf -m 'ssh for the new team'
+  postern member lock alice -m 'laptop lost'
   postern audit list --since 1d --kind grant-opened",
         program::EXIT_CODES
     )

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod host;
 pub(crate) mod join;
 pub(crate) mod knock;
+pub(crate) mod member;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod sync;

@@ -66,6 +66,11 @@ impl CommandError {
         Self::refused(message).because(cause)
     }
 
+    /// Done, but not everywhere yet.
+    pub(crate) fn partly(message: impl Into<String>) -> Self {
+        Self::new(Exit::Partly, message)
+    }
+
     /// A file has mistakes: below a line that says so all of them, one a line, with file and line.
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(Exit::Invalid, message)

@@ -9,6 +9,7 @@
 //! | `limits` | how much one peer may ask, by the clock that it is given |
 //! | `claim_quotas` | how many claims each host may have stored |
 //! | `questions` | how many questions of the log may be open |
+//! | `standing` | what ends when the right to make a call does |
 //! | `layer` | all of this in front of every service |
 
 pub(crate) mod caller;
@@ -21,3 +22,4 @@ pub(crate) mod questions;
 pub(crate) mod roles;
 pub(crate) mod roster;
 pub(crate) mod rpc;
+pub(crate) mod standing;

@@ -6,14 +6,15 @@
 //!
 //! | file | use cases |
 //! |---|---|
-//! | `tokens` | make a one-time token |
+//! | `tokens` | make a one-time token, list them, take one back |
 //! | `enroll` | redeem a token, renew a certificate |
-//! | `members` | end a membership |
+//! | `members` | see who belongs to the fleet; lock, unlock, remove |
 //! | `hosts` | see hosts; what a host says of itself |
 //! | `policy` | apply, roll back, compare, look at |
 //! | `claims` | the shared replay list |
 //! | `events`, `audit` | the fleet's log: what hosts push, and who opened what |
 //! | `directory` | what a user may open |
+//! | `trust` | names that policy trusts |
 //! | `check` | limits on texts from outside |
 
 pub(crate) mod audit;
@@ -26,6 +27,7 @@ pub(crate) mod hosts;
 pub(crate) mod members;
 pub(crate) mod policy;
 pub(crate) mod tokens;
+mod trust;
 
 #[cfg(test)]
 mod fixture;

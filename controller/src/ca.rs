@@ -39,8 +39,8 @@ pub(crate) struct Credentials {
 /// Whom a member's certificate names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject<'a> {
-    /// `members.id`; the certificate's serial number begins with it.
-    pub(crate) id: u64,
+    /// `MemberKey::id`; the certificate's serial number begins with it.
+    pub(crate) key: u64,
     pub(crate) fleet: &'a str,
     pub(crate) role: Role,
     pub(crate) name: &'a str,
@@ -123,7 +123,7 @@ impl Authority {
         params.subject_alt_names = vec![SanType::URI(uri.as_str().try_into()?)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        params.serial_number = Some(serial(subject.id)?);
+        params.serial_number = Some(serial(subject.key)?);
         let certificate = params.signed_by(&request.public_key, &self.issuer)?;
         Ok(certificate.der().to_vec())
     }
@@ -160,7 +160,7 @@ fn params(now_secs: u64, life: Duration) -> Result<CertificateParams, rcgen::Err
     Ok(params)
 }
 
-/// 8 bytes of member id, 8 random bytes.
+/// 8 bytes of the key's id, 8 random bytes.
 fn serial(id: u64) -> Result<SerialNumber, rcgen::Error> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|_| rcgen::Error::RingUnspecified)?;
@@ -169,8 +169,8 @@ fn serial(id: u64) -> Result<SerialNumber, rcgen::Error> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-/// The member id in a certificate's serial number, when it is one of ours.
-pub(crate) fn member_id(serial: &[u8]) -> Option<u64> {
+/// The id of the key in a certificate's serial number, when it is one of ours.
+pub(crate) fn key_id(serial: &[u8]) -> Option<u64> {
     let [1, id @ ..] = serial else { return None };
     let (id, random) = id.split_first_chunk::<8>()?;
     (random.len() == 8).then(|| u64::from_be_bytes(*id))

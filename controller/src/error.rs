@@ -7,6 +7,7 @@ use crate::access::peer::CertificateTime;
 use crate::app::policy::BecomesPublic;
 use crate::random::NoRandomness;
 use crate::store::error::StoreError;
+use crate::store::model::Member;
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +21,9 @@ pub enum Error {
     /// Its membership has ended, or its name is somebody else's now.
     #[error("the certificate names nobody who belongs to this fleet now")]
     NotMember,
-    /// An operator has ended its membership.
-    #[error("{role} {name} is banned from this fleet")]
-    Banned {
+    /// It may do nothing until an operator unlocks it.
+    #[error("{role} {name} is locked: banned from this fleet until an operator unlocks it")]
+    Locked {
         /// Of the member.
         role: Role,
         /// Of the member.
@@ -81,6 +82,38 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// Policy trusts the name, and the token does not say that its bearer is meant.
+    #[error(
+        "the policy in force names {role} `{name}`, so it can be taken only with a token that \
+         carries the name; ask an operator for one"
+    )]
+    NameTrusted {
+        /// Of the joiner.
+        role: Role,
+        /// What it would like to be called.
+        name: String,
+    },
+    /// Two keys of one user cannot have one name.
+    #[error("user {name} has a key called `{key}` already")]
+    KeyTaken {
+        /// The user.
+        name: String,
+        /// Of the key.
+        key: String,
+    },
+    /// The fleet would be left without anybody who can let others in.
+    #[error(
+        "operator {name} is the last one who can do anything, and nobody could undo this; make \
+         another first, or on the controller's machine run `postern-controller token create \
+         --role operator`, which needs no operator"
+    )]
+    LastOperator {
+        /// The operator.
+        name: String,
+    },
+    /// What was asked for cannot be, as things are.
+    #[error("{0}")]
+    Conflict(String),
     /// What was asked for does not exist.
     #[error("no {what}")]
     NotFound {
@@ -147,6 +180,12 @@ pub enum TokenRefused {
     /// Somebody else came first.
     #[error("it was redeemed already; ask an operator for another")]
     Used,
+    /// An operator took it back.
+    #[error("it was revoked; ask an operator for another")]
+    Revoked,
+    /// It adds a key to a user who is locked.
+    #[error("the user it is for is locked; an operator can unlock her, and then it is good")]
+    Locked,
 }
 
 /// Why a member is not given a fresh certificate.
@@ -201,6 +240,13 @@ impl Error {
         Self::NotFound { what: what.into() }
     }
 
+    pub(crate) fn locked(member: &Member) -> Self {
+        Self::Locked {
+            role: member.role,
+            name: member.name.clone(),
+        }
+    }
+
     pub(crate) fn no_generation(generation: u64) -> Self {
         Self::not_found(format!("policy has generation {generation}"))
     }
@@ -210,7 +256,8 @@ impl Error {
         match self {
             Self::Unauthenticated | Self::OutOfTime(_) => Remedy::Authenticate,
             Self::NotMember
-            | Self::Banned { .. }
+            | Self::Locked { .. }
+            | Self::NameTrusted { .. }
             | Self::NotAllowed { .. }
             | Self::ForeignDomain
             | Self::Token(_)
@@ -219,9 +266,12 @@ impl Error {
             Self::Stopping => Remedy::ComeBack,
             Self::TooCostly | Self::NotRead { .. } => Remedy::AskLess,
             Self::Invalid { .. } | Self::InvalidPolicy(_) => Remedy::Correct,
-            Self::NameTaken { .. } => Remedy::ChooseAnother,
+            Self::NameTaken { .. } | Self::KeyTaken { .. } => Remedy::ChooseAnother,
             Self::NotFound { .. } => Remedy::LookElsewhere,
-            Self::StaleBase { .. } | Self::SetBack { .. } => Remedy::StartOver,
+            Self::StaleBase { .. }
+            | Self::SetBack { .. }
+            | Self::LastOperator { .. }
+            | Self::Conflict(_) => Remedy::StartOver,
             Self::BecomesPublic(_) => Remedy::Confirm,
             Self::Random(_) | Self::Certificate(_) | Self::Store(_) | Self::Task(_) => {
                 Remedy::ReadTheLog

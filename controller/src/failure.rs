@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use fleet::Role;
 use program::{Exit, Failure};
 
 use crate::data_dir::DataDirError;
+use crate::error::Error;
 use crate::start::StartError;
 
 impl Failure for StartError {
@@ -24,13 +26,22 @@ impl Failure for StartError {
         match self {
             Self::DataDir(error) => data_dir_hint(error),
             Self::Database { .. } => Some("restore it from a backup if it is damaged".into()),
-            Self::Settings { .. }
-            | Self::Authority(_)
-            | Self::Server(_)
-            | Self::Random(_)
-            | Self::Request(_) => None,
+            Self::Request(error) => request_hint(error),
+            Self::Settings { .. } | Self::Authority(_) | Self::Server(_) | Self::Random(_) => None,
         }
     }
+}
+
+fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
+    if let Error::NameTaken { role, .. } = error {
+        let replace = "`--replace` puts the joiner in the place of that member";
+        return Some(match role {
+            Role::User => format!("`--key-name laptop` adds a key to that user, {replace}").into(),
+            Role::Auditor | Role::Host | Role::Operator => replace.into(),
+        });
+    }
+    let key_taken = matches!(error, Error::KeyTaken { .. });
+    key_taken.then(|| "give the key another name, or `--replace` that one".into())
 }
 
 fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {

@@ -4,12 +4,14 @@
 //! | file | what |
 //! |---|---|
 //! | `agent`, `audit`, `directory`, `enrollment`, `operator` | one service each |
+//! | `members` | members and tokens in the contract's form |
 //! | `status` | what a caller learns of an error |
 
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod directory;
 pub(crate) mod enrollment;
+mod members;
 pub(crate) mod operator;
 mod status;
 
@@ -17,6 +19,7 @@ use fleet::Contract;
 use tonic::Request;
 
 use crate::access::caller::{Call, Caller};
+use crate::access::standing::Standing;
 use crate::error::Error;
 
 /// Which version of the contract the program speaks that makes this request.
@@ -31,8 +34,13 @@ fn call<T>(request: &Request<T>) -> Result<Call, Error> {
     call.copied().ok_or(Error::Unauthenticated)
 }
 
-/// Who makes this request. Only RPCs that need a permission have one.
+/// Who makes this request. Only RPCs that need a permission have one. Whoever was locked while the
+/// request was on its way makes none.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Error> {
+    let standing = request.extensions().get::<Standing>();
+    if !standing.is_some_and(Standing::is_good) {
+        return Err(Error::NotMember);
+    }
     let caller = request.extensions().get::<Caller>();
     caller.cloned().ok_or(Error::Unauthenticated)
 }

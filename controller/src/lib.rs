@@ -42,7 +42,7 @@ pub use access::peer::CertificateTime;
 pub use access::permission::Permission;
 pub use access::roles::may;
 pub use access::rpc::{Requirement, requirement};
-pub use app::tokens::{NewToken, TTL_DEFAULT, TTL_MAX};
+pub use app::tokens::{Issued, NewToken, TTL_DEFAULT, TTL_MAX};
 pub use data_dir::DataDirError;
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;

@@ -16,6 +16,7 @@ use crate::access::roster::Roster;
 use crate::error::Error;
 use crate::sessions::registry::Registry;
 use crate::store::Store;
+use crate::store::model::Member;
 use crate::targets::{Target, Targets, Users};
 
 /// The policy in force, parsed.
@@ -166,11 +167,23 @@ impl Rollout {
 
     fn users(&self) -> Users {
         let users = self.roster.active(Role::User);
-        users
-            .iter()
-            .filter_map(|user| Some((user.name.clone(), ExchangePublic(user.exchange_key?))))
-            .collect()
+        Users {
+            keys: users
+                .iter()
+                .map(|user| (user.name.clone(), public_keys(user)))
+                .collect(),
+            barred: self.roster.barred(),
+        }
     }
+}
+
+/// The keys with which a user may open something, in an order that does not change.
+fn public_keys(user: &Member) -> Vec<ExchangePublic> {
+    let keys = user.active_keys().filter_map(|key| key.exchange_key);
+    let mut keys: Vec<_> = keys.collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.into_iter().map(ExchangePublic).collect()
 }
 
 #[cfg(test)]

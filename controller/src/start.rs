@@ -16,7 +16,7 @@ use crate::access::caller::RequestId;
 use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::roster::Roster;
-use crate::app::tokens::{self, NewToken};
+use crate::app::tokens::{self, Creator, Issued, NewToken};
 use crate::ca::Authority;
 use crate::clock;
 use crate::context::{Context, Endpoint};
@@ -107,10 +107,10 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
         ca_fingerprint: authority.fingerprint(),
     };
     let creator = creator("postern-controller init")?;
-    let token = tokens::issue(&store, &endpoint, first_operator(), creator, now).await?;
+    let issued = tokens::issue(&store, &endpoint, first_operator(), creator, now).await?;
     store.close().await;
     dir.write_settings(&settings)?;
-    Ok(token)
+    Ok(issued.token)
 }
 
 /// Makes a token without a running controller, or beside it.
@@ -118,7 +118,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
 /// # Errors
 ///
 /// [`StartError`].
-pub async fn create_token(data: &Path, new: NewToken) -> Result<Token, StartError> {
+pub async fn create_token(data: &Path, new: NewToken) -> Result<Issued, StartError> {
     let dir = DataDir::open(data)?;
     let settings = read_settings(&dir)?;
     let authority = Authority::open(&dir.identity("ca")?)?;
@@ -128,9 +128,9 @@ pub async fn create_token(data: &Path, new: NewToken) -> Result<Token, StartErro
         ca_fingerprint: authority.fingerprint(),
     };
     let creator = creator("postern-controller token")?;
-    let token = tokens::issue(&store, &endpoint, new, creator, clock::now()).await?;
+    let issued = tokens::issue(&store, &endpoint, new, creator, clock::now()).await?;
     store.close().await;
-    Ok(token)
+    Ok(issued)
 }
 
 // === impl Running ===
@@ -201,14 +201,10 @@ impl Running {
             address: self.address.to_string(),
             ca_fingerprint: self.context.authority.fingerprint(),
         };
-        tokens::issue(
-            &self.context.store,
-            &endpoint,
-            new,
-            creator("test")?,
-            clock::now(),
-        )
-        .await
+        let store = &self.context.store;
+        let creator = creator("test")?;
+        let issued = tokens::issue(store, &endpoint, new, creator, clock::now()).await?;
+        Ok(issued.token)
     }
 
     /// Resolves when the controller can no longer serve, which is a defect or a dying disk.
@@ -234,13 +230,19 @@ fn first_operator() -> NewToken {
         name: String::new(),
         labels: std::collections::BTreeMap::new(),
         ttl: std::time::Duration::from_secs(24 * 3600),
+        key_name: String::new(),
+        replaces: false,
     }
 }
 
-/// Who invites where no member does, and what events say of that.
-fn creator(name: &str) -> Result<(&str, Origin), NoRandomness> {
+/// Who invites where no member does.
+fn creator(name: &str) -> Result<Creator, NoRandomness> {
     let request = RequestId::new()?;
-    Ok((name, Origin::controller(request.to_string())))
+    Ok(Creator {
+        name: name.to_owned(),
+        member: None,
+        origin: Origin::controller(request.to_string()),
+    })
 }
 
 fn open_store(dir: &DataDir, seal: SealKey) -> Result<Store, StartError> {

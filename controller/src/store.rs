@@ -19,22 +19,24 @@ pub(crate) mod model;
 pub(crate) mod seal;
 mod sqlite;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use fleet::{Event, EventRecord, Role};
+use fleet::{Event, EventKind, EventRecord, Role};
 use zeroize::Zeroizing;
 
 use self::error::StoreError;
 use self::model::{
-    Acknowledgement, AfterRestore, Alarm, ApplyOutcome, BanOutcome, Begun, Claim, ClaimOutcome,
-    Cursor, EnrollOutcome, EventFilter, FleetState, Generation, HostState, Invitation, Member,
-    NewMember, NewPolicy, Opening, Origin, Page, Pushed, RunBegun, StoredToken,
+    Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Change, ChangeOutcome, Claim,
+    ClaimOutcome, Cursor, EnrollOutcome, Enrolment, EventFilter, FleetState, Generation, HostState,
+    Invitation, Member, NewMember, NewPolicy, Opening, Origin, Page, Pushed, RevokeOutcome,
+    RunBegun, StoredToken,
 };
 use self::seal::SealKey;
 use self::sqlite::{
-    Sqlite, alarms, claims, events, hosts, members, meta, policies, search, sessions, tokens, words,
+    Sqlite, alarms, changes, claims, enrollment, events, hosts, members, meta, policies, search,
+    sessions, tokens, words,
 };
 
 /// Lots of events that one question has indexed before it is answered: some seconds.
@@ -166,11 +168,11 @@ impl Store {
             .await
     }
 
-    /// Redeems a token, adds the member and records `event`.
+    /// Redeems a token and records `event`: the joiner is a member, or has one more key, or stands
+    /// in the place of somebody else, as the token says.
     ///
     /// Exactly one caller wins a token. A retry with the same identity key is answered as before,
-    /// because the first answer may have been lost on its way. A banned member of the same name
-    /// makes room.
+    /// because the first answer may have been lost on its way.
     pub(crate) async fn enroll(
         &self,
         secret: Vec<u8>,
@@ -179,23 +181,50 @@ impl Store {
         now_ms: u64,
     ) -> Result<EnrollOutcome, StoreError> {
         self.engine
-            .write(move |connection| tokens::enroll(connection, &secret, member, event, now_ms))
+            .write(move |connection| {
+                enrollment::enroll(connection, &secret, &member, event, now_ms)
+            })
             .await
     }
 
-    /// Every member, banned ones too, by role and name.
+    /// What the redeemer of a token has become, as long as it may do anything; by `Member::id` and
+    /// `MemberKey::id`.
+    pub(crate) async fn enrolment(
+        &self,
+        member: u64,
+        key: u64,
+    ) -> Result<Option<Enrolment>, StoreError> {
+        self.engine
+            .read(move |connection| enrollment::before(connection, member, key))
+            .await
+    }
+
+    /// Tokens that are open at `now_ms`, and all others of the last 30 days; newest first.
+    pub(crate) async fn tokens(&self, now_ms: u64) -> Result<Vec<StoredToken>, StoreError> {
+        self.engine
+            .read(move |connection| tokens::all(connection, now_ms))
+            .await
+    }
+
+    /// Revokes the open token whose id begins so, and records `event` of it.
+    pub(crate) async fn revoke_token(
+        &self,
+        id: String,
+        by: Origin,
+        event: impl FnOnce(&Invitation) -> Event + Send + 'static,
+        now_ms: u64,
+    ) -> Result<RevokeOutcome, StoreError> {
+        self.engine
+            .write(move |connection| tokens::revoke(connection, &id, event, &by.actor, now_ms))
+            .await
+    }
+
+    /// Every member, locked ones too, by role and name.
     pub(crate) async fn members(&self) -> Result<Vec<Member>, StoreError> {
         self.engine.read(members::all).await
     }
 
-    /// The member with this id.
-    pub(crate) async fn member(&self, id: u64) -> Result<Option<Member>, StoreError> {
-        self.engine
-            .read(move |connection| members::by_id(connection, id))
-            .await
-    }
-
-    /// The member of this name, banned or not.
+    /// The member of this name, locked or not.
     pub(crate) async fn member_named(
         &self,
         role: Role,
@@ -206,16 +235,44 @@ impl Store {
             .await
     }
 
-    /// Ends a membership and records `event`; a second time nothing is recorded.
-    pub(crate) async fn ban(
-        &self,
-        role: Role,
-        name: String,
-        event: Event,
-        now_ms: u64,
-    ) -> Result<BanOutcome, StoreError> {
+    /// Names of users who were removed and whose names nobody has taken since.
+    pub(crate) async fn departed_users(&self) -> Result<BTreeSet<String>, StoreError> {
+        self.engine.read(members::all_departed).await
+    }
+
+    /// Notes that a certificate was issued for the key with this id.
+    pub(crate) async fn renewed(&self, key: u64, now_ms: u64) -> Result<(), StoreError> {
         self.engine
-            .write(move |connection| members::ban(connection, role, &name, event, now_ms))
+            .write(move |connection| members::renewed(connection, key, now_ms))
+            .await
+    }
+
+    /// Locks a member or one key of a user: it keeps its name and may do nothing. Open tokens that
+    /// it made, or that were made for it, are revoked. Everything is recorded; a second time
+    /// nothing is.
+    /// `kind` is how the event calls it.
+    pub(crate) async fn lock(
+        &self,
+        change: Change,
+        kind: EventKind,
+    ) -> Result<ChangeOutcome, StoreError> {
+        self.engine
+            .write(move |connection| changes::lock(connection, &change, kind))
+            .await
+    }
+
+    /// Takes back a lock, and records it. A lock of the member and those of its keys are apart.
+    pub(crate) async fn unlock(&self, change: Change) -> Result<ChangeOutcome, StoreError> {
+        self.engine
+            .write(move |connection| changes::unlock(connection, &change))
+            .await
+    }
+
+    /// Ends a membership, or takes a user one of her keys; as [`lock`](Self::lock), and the name is
+    /// free.
+    pub(crate) async fn remove(&self, change: Change) -> Result<ChangeOutcome, StoreError> {
+        self.engine
+            .write(move |connection| changes::remove(connection, &change))
             .await
     }
 }
@@ -242,7 +299,7 @@ impl Store {
             .await
     }
 
-    /// Every host, banned ones too, by name, and the states of hosts by member id, read at once.
+    /// Every host, locked ones too, by name, and the states of hosts by member id, read at once.
     pub(crate) async fn hosts(
         &self,
     ) -> Result<(Vec<Member>, BTreeMap<u64, HostState>), StoreError> {

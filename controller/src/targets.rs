@@ -4,16 +4,23 @@
 //! Two hosts that the same stanzas select have the same text, so a text is compiled once for each
 //! different selection and shared, not once for each host.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use policy::{HostFacts, Policy};
+use policy::{HostFacts, Policy, StanzaKey};
 use spa::ExchangePublic;
 
 use crate::store::model::Member;
 
-/// The users' public keys, by name.
-pub(crate) type Users = BTreeMap<String, ExchangePublic>;
+/// For whom hosts may open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Users {
+    /// The users' public keys, by name; those that may do something only.
+    pub(crate) keys: BTreeMap<String, Vec<ExchangePublic>>,
+    /// Names for which nothing opens, whatever the policy says.
+    pub(crate) barred: BTreeSet<String>,
+}
 
 /// What one text says, shared by all hosts that have it.
 #[derive(Debug)]
@@ -56,6 +63,7 @@ impl Targets {
         users: &Users,
         before: &Self,
     ) -> Self {
+        let policy = &*without(policy, &users.barred);
         let mut selections: HashMap<Vec<usize>, Arc<Compiled>> = HashMap::new();
         let mut by_host = HashMap::with_capacity(hosts.len());
         for host in hosts {
@@ -111,6 +119,39 @@ fn sharing(by_host: &HashMap<String, Target>) -> HashMap<[u8; 32], Vec<String>> 
     sharing
 }
 
+/// The policy without these names: pairwise stanzas lose them with their keys, stanzas with a key in
+/// their text here. Where nobody is left, the stanza opens nothing; what it hides stays hidden.
+fn without<'a>(policy: &'a Policy, barred: &BTreeSet<String>) -> Cow<'a, Policy> {
+    let names_barred = |stanza: &policy::Stanza| {
+        let is_static = !stanza.static_keys().is_empty();
+        is_static
+            && stanza
+                .require_username
+                .iter()
+                .any(|name| barred.contains(name))
+    };
+    if !policy.stanzas.iter().any(names_barred) {
+        return Cow::Borrowed(policy);
+    }
+    let mut policy = policy.clone();
+    for stanza in policy
+        .stanzas
+        .iter_mut()
+        .filter(|stanza| names_barred(stanza))
+    {
+        let names = stanza.require_username.iter();
+        let left: policy::Usernames = names.filter(|name| !barred.contains(*name)).collect();
+        if left.is_empty() {
+            // No list at all would admit everybody. A pairwise stanza admits those on its list who
+            // have a key, and nobody who is barred has one here.
+            stanza.key = StanzaKey::Pairwise;
+        } else {
+            stanza.require_username = left;
+        }
+    }
+    Cow::Owned(policy)
+}
+
 /// What policy selects a host by.
 pub(crate) fn facts(host: &Member) -> HostFacts {
     HostFacts {
@@ -132,7 +173,7 @@ fn compile(policy: &Policy, selection: &[usize], facts: &HostFacts, users: &User
         text,
         digest,
         stanzas,
-    } = policy::compile(policy, facts, users);
+    } = policy::compile(policy, facts, &users.keys);
     let mut domains: Vec<_> = selection
         .iter()
         .filter_map(|position| policy.stanzas.get(*position))
@@ -156,3 +197,6 @@ impl std::fmt::Debug for SecretText {
         write!(f, "{} bytes", self.0.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,6 +41,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "server.rs",
             "server/",
             "access/layer.rs",
+            "access/standing.rs",
         ],
     ),
     (&["crate::grpc"], &["server.rs"]),

@@ -46,7 +46,7 @@ impl Renewal<'_> {
             csr_der: key.csr_der.clone(),
             signed_at_secs: now_secs,
             signature: self.keys.sign(&message).to_vec(),
-            identity_key: Vec::new(),
+            identity_key: self.keys.identity_public().to_vec(),
         };
 
         let channel = tls::channel(address, &Trust::Ca(self.ca.clone()), None).await?;

@@ -14,6 +14,8 @@ pub enum Exit {
     Usage = 2,
     /// The controller, the host or the network cannot be reached; trying later is sensible.
     Unreachable = 3,
+    /// Done, but not everywhere yet: where it was not is named, and gets it by itself.
+    Partly = 4,
     /// A file that configures something was read and has mistakes (`EX_USAGE` of sysexits.h).
     Invalid = 64,
 }
@@ -25,6 +27,7 @@ Exit codes:
   1   refused, or not found
   2   usage
   3   unreachable
+  4   done, but some hosts have not heard yet; they are named
   64  invalid configuration; every mistake is on standard error with file and line";
 
 // === impl Exit ===
@@ -54,6 +57,7 @@ mod tests {
             Exit::Refused,
             Exit::Usage,
             Exit::Unreachable,
+            Exit::Partly,
             Exit::Invalid,
         ] {
             let line = format!("\n  {:<4}", exit.code());

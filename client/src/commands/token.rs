@@ -1,6 +1,9 @@
 //! `postern token`
 
-mod create;
+pub(crate) mod create;
+mod list;
+mod revoke;
+mod row;
 
 use crate::context::Context;
 use crate::error::Result;
@@ -15,10 +18,14 @@ pub(crate) struct TokenArgs {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Create(create::CreateArgs),
+    List(list::ListArgs),
+    Revoke(revoke::RevokeArgs),
 }
 
 pub(crate) async fn run(context: &Context, args: TokenArgs) -> Result {
     match args.command {
         Command::Create(args) => create::run(context, args).await,
+        Command::List(args) => list::run(context, args).await,
+        Command::Revoke(args) => revoke::run(context, args).await,
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! TLS has verified a client certificate, if one was presented, against the fleet's CA. Here its
 //! one URI name is read and looked up in the roster, and its role must have the permission that
-//! the RPC needs. Enrollment has no certificate yet; everything else needs one. A banned member is
-//! turned away at its next request, whatever connection it has.
+//! the RPC needs. Enrollment has no certificate yet; everything else needs one. A locked member is
+//! turned away at its next request, whatever connection it has, and its answers end.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use fleet::Role;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use tonic::body::Body;
@@ -21,12 +22,12 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::caller::{Call, Caller, RequestId};
 use super::limits::{Peer as Counted, RateLimits};
 use super::peer::{Peer, Presented};
-use super::roles::may;
-use super::roster::Roster;
+use super::roles::{may, may_when_locked};
+use super::roster::{Admitted, Roster};
 use super::rpc::{Requirement, requirement};
+use super::standing::Standing;
 use crate::ca;
 use crate::error::Error;
-use crate::store::model::Member;
 
 /// Puts the table in front of every service.
 #[derive(Clone, Debug)]
@@ -59,19 +60,23 @@ impl AuthorizeLayer {
         let requirement = requirement(path).ok_or_else(|| not_allowed(None))?;
         let peer = request.extensions().get::<Peer>();
         let peer = peer.cloned().ok_or(Error::Unauthenticated)?;
-        let member = match requirement {
+        let admitted = match requirement {
             Requirement::Nothing => None,
             Requirement::Permission(permission) => {
-                let member = self.caller(&peer.presented)?;
+                let admitted = self.caller(&peer.presented)?;
+                let Admitted { member, locked, .. } = &admitted;
                 if !may(member.role, permission) {
                     return Err(not_allowed(Some(member.role)));
                 }
-                Some(member)
+                if *locked && !may_when_locked(member.role, permission) {
+                    return Err(Error::locked(member));
+                }
+                Some(admitted)
             }
         };
-        let room = match &member {
-            Some(member) => {
-                self.limits.admit(Counted::Member(member.id))?;
+        let room = match &admitted {
+            Some(admitted) => {
+                self.limits.admit(Counted::Member(admitted.member.id))?;
                 None
             }
             None => {
@@ -81,7 +86,8 @@ impl AuthorizeLayer {
             }
         };
 
-        let caller = member.map(|member| Caller {
+        let standing = admitted.as_ref().map(|it| Standing(it.standing.clone()));
+        let caller = admitted.map(|Admitted { member, .. }| Caller {
             id: member.id,
             role: member.role,
             name: member.name.clone(),
@@ -94,14 +100,15 @@ impl AuthorizeLayer {
             id,
             peer: Some(peer.address),
         });
-        if let Some(caller) = caller {
+        if let (Some(caller), Some(standing)) = (caller, standing) {
             extensions.insert(caller);
+            extensions.insert(standing);
         }
         Ok(room)
     }
 
     /// The member whose certificate the connection was made with.
-    fn caller(&self, presented: &Presented) -> Result<Arc<Member>, Error> {
+    fn caller(&self, presented: &Presented) -> Result<Admitted, Error> {
         match presented {
             Presented::Nothing => Err(Error::Unauthenticated),
             Presented::OutOfTime(validity) => Err(Error::OutOfTime(*validity)),
@@ -111,11 +118,12 @@ impl AuthorizeLayer {
 
     /// `Member::id` of whoever may have a member's connection.
     pub(crate) fn member_of(&self, presented: &Presented) -> Option<u64> {
-        Some(self.caller(presented).ok()?.id)
+        let Admitted { member, locked, .. } = self.caller(presented).ok()?;
+        (!locked || member.role == Role::Host).then_some(member.id)
     }
 
     /// The member that a verified certificate names.
-    fn member(&self, der: &[u8]) -> Result<Arc<Member>, Error> {
+    fn member(&self, der: &[u8]) -> Result<Admitted, Error> {
         let (_, certificate) =
             X509Certificate::from_der(der).map_err(|_| Error::Unauthenticated)?;
         let uri = only_uri(&certificate).ok_or(Error::Unauthenticated)?;
@@ -124,16 +132,10 @@ impl AuthorizeLayer {
         if *fleet != *self.fleet {
             return Err(Error::Unauthenticated);
         }
-        let id = ca::member_id(certificate.raw_serial()).ok_or(Error::Unauthenticated)?;
-        let member = self.roster.find(role, &name).ok_or(Error::NotMember)?;
-        if member.banned {
-            return Err(Error::Banned { role, name });
-        }
-        // The name may have been given to somebody else since.
-        if member.id != id {
-            return Err(Error::NotMember);
-        }
-        Ok(member)
+        let key = ca::key_id(certificate.raw_serial()).ok_or(Error::Unauthenticated)?;
+        // The name may have been given to somebody else since, and the key taken away.
+        let admitted = self.roster.admit(role, &name, key);
+        admitted.ok_or(Error::NotMember)
     }
 }
 
@@ -167,10 +169,15 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         match self.rules.admit(&mut request) {
             Ok(room) => {
+                let standing = request.extensions().get::<Standing>().cloned();
                 let answer = self.inner.call(request);
                 Box::pin(async move {
                     let _room = room;
-                    answer.await
+                    let answer = answer.await?;
+                    Ok(match standing {
+                        Some(standing) => answer.map(|body| standing.bound(body)),
+                        None => answer,
+                    })
                 })
             }
             Err(error) => {

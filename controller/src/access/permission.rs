@@ -8,16 +8,20 @@ pub enum Permission {
     ApplyPolicy,
     /// Ask who opened what.
     Audit,
-    /// End a host's membership.
-    BanHosts,
-    /// Make one-time tokens.
+    /// Claim messages in the shared replay list.
+    ClaimMessages,
+    /// Make one-time tokens, and revoke them.
     CreateTokens,
-    /// Be a host: hear of policies and claims, claim messages, push events.
+    /// Lock, unlock and remove members.
+    ManageMembers,
+    /// Be a host that is there: hear what to do, say what is done, push events.
     ServeAsHost,
     /// Take away the directory of the hosts that one may open.
     SyncDirectory,
     /// See hosts and their state.
     ViewHosts,
+    /// See who belongs to the fleet, and who is invited.
+    ViewMembers,
     /// See policies, their history, and what a change of them would do.
     ViewPolicy,
 }
@@ -26,14 +30,16 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission, in alphabetical order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::ApplyPolicy,
         Self::Audit,
-        Self::BanHosts,
+        Self::ClaimMessages,
         Self::CreateTokens,
+        Self::ManageMembers,
         Self::ServeAsHost,
         Self::SyncDirectory,
         Self::ViewHosts,
+        Self::ViewMembers,
         Self::ViewPolicy,
     ];
 }

@@ -8,17 +8,32 @@ use super::permission::Permission;
 const fn permissions(role: Role) -> &'static [Permission] {
     match role {
         Role::Auditor => &[Permission::Audit],
-        Role::Host => &[Permission::ServeAsHost],
+        Role::Host => &[Permission::ClaimMessages, Permission::ServeAsHost],
         Role::Operator => &[
             Permission::ApplyPolicy,
             Permission::Audit,
-            Permission::BanHosts,
             Permission::CreateTokens,
+            Permission::ManageMembers,
             Permission::ViewHosts,
+            Permission::ViewMembers,
             Permission::ViewPolicy,
         ],
         Role::User => &[Permission::SyncDirectory],
     }
+}
+
+/// What a role may still do when it is locked: a host hears that it is, and its events are taken,
+/// since what it did before must not be lost to the audit.
+const fn permissions_when_locked(role: Role) -> &'static [Permission] {
+    match role {
+        Role::Host => &[Permission::ServeAsHost],
+        Role::Auditor | Role::Operator | Role::User => &[],
+    }
+}
+
+/// Whether a locked member of this role may do it.
+pub(crate) fn may_when_locked(role: Role, permission: Permission) -> bool {
+    permissions_when_locked(role).contains(&permission)
 }
 
 /// Whether members of this role may do it.
@@ -47,11 +62,25 @@ mod tests {
     fn what_changes_the_fleet_is_for_operators_only() {
         for permission in [
             Permission::ApplyPolicy,
-            Permission::BanHosts,
             Permission::CreateTokens,
+            Permission::ManageMembers,
         ] {
             let allowed = ROLES.into_iter().filter(|role| may(*role, permission));
             assert_eq!(allowed.collect::<Vec<_>>(), [Role::Operator]);
+        }
+    }
+
+    #[test]
+    fn whoever_is_locked_may_do_nothing_but_a_host_hears_of_it_and_is_heard() {
+        for role in ROLES {
+            for permission in Permission::ALL {
+                let left = role == Role::Host && permission == Permission::ServeAsHost;
+                assert_eq!(
+                    may_when_locked(role, permission),
+                    left,
+                    "{role} {permission:?}"
+                );
+            }
         }
     }
 }

@@ -2,60 +2,111 @@
 //!
 //! The store is the truth. After a change is committed, [`Roster::refresh`] reads that member
 //! again; refreshes are in line behind each other, so that the last one sees the last commit and a
-//! ban can never be undone by a slower answer.
+//! lock can never be undone by a slower answer.
+//!
+//! Every key that may do something has a *standing*, which all of its calls and streams hold. It
+//! ends with the key, so whatever the key began ends too: nobody has to remember what that was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use fleet::Role;
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::model::Member;
+use crate::store::model::{Member, MemberKey};
 
-/// Every member, banned ones too.
+/// Every member, locked ones too.
 #[derive(Debug)]
 pub(crate) struct Roster {
-    members: RwLock<HashMap<(Role, String), Arc<Member>>>,
+    known: RwLock<Known>,
     refreshing: Mutex<()>,
+}
+
+/// A member whose certificate was presented, and what ends when its key does.
+#[derive(Clone, Debug)]
+pub(crate) struct Admitted {
+    pub(crate) member: Arc<Member>,
+    /// The key may do nothing, or only what a locked member still may.
+    pub(crate) locked: bool,
+    pub(crate) standing: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    members: HashMap<(Role, String), Arc<Member>>,
+    /// By `MemberKey::id`.
+    standings: HashMap<u64, CancellationToken>,
+    departed: BTreeSet<String>,
 }
 
 // === impl Roster ===
 
 impl Roster {
     pub(crate) async fn load(store: &Store) -> Result<Self, StoreError> {
-        let members = store.members().await?;
-        let members = members
-            .into_iter()
-            .map(|member| ((member.role, member.name.clone()), Arc::new(member)))
-            .collect();
+        let mut known = Known {
+            departed: store.departed_users().await?,
+            ..Known::default()
+        };
+        for member in store.members().await? {
+            let key = (member.role, member.name.clone());
+            known.put(key, Some(member));
+        }
         Ok(Self {
-            members: RwLock::new(members),
+            known: RwLock::new(known),
             refreshing: Mutex::new(()),
         })
     }
 
     pub(crate) fn find(&self, role: Role, name: &str) -> Option<Arc<Member>> {
         let key = (role, name.to_owned());
-        self.members.read().get(&key).cloned()
+        self.known.read().members.get(&key).cloned()
     }
 
-    /// Members of a role that are not banned, by name.
+    /// The member of this name, when the key with this id is its own now.
+    pub(crate) fn admit(&self, role: Role, name: &str, key: u64) -> Option<Admitted> {
+        let known = self.known.read();
+        let member = known.members.get(&(role, name.to_owned()))?;
+        let own = member.key(key)?;
+        let locked = member.lock.is_some() || own.lock.is_some();
+        let standing = known.standings.get(&key).cloned();
+        Some(Admitted {
+            member: Arc::clone(member),
+            locked,
+            // Whoever is locked has none: what it calls ends before it begins.
+            standing: standing.unwrap_or_else(ended),
+        })
+    }
+
+    /// Members of a role that may do something, by name.
     pub(crate) fn active(&self, role: Role) -> Vec<Arc<Member>> {
-        let mut active: Vec<_> = self
-            .members
-            .read()
-            .values()
-            .filter(|member| member.role == role && !member.banned)
-            .cloned()
-            .collect();
-        active.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut active = self.all();
+        active.retain(|member| member.role == role && member.is_active());
         active
     }
 
-    /// Reads one member again after a commit that changed it.
+    /// Every member, by role and name.
+    pub(crate) fn all(&self) -> Vec<Arc<Member>> {
+        let mut all: Vec<_> = self.known.read().members.values().cloned().collect();
+        all.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
+        all
+    }
+
+    /// Names of users for whom nothing opens, whatever a policy says: those who are locked, and
+    /// those who were removed, until somebody joins by the name again.
+    pub(crate) fn barred(&self) -> BTreeSet<String> {
+        let known = self.known.read();
+        let members = known.members.values();
+        let locked = members.filter(|member| member.role == Role::User && !member.is_active());
+        let locked = locked.map(|member| member.name.clone());
+        locked.chain(known.departed.iter().cloned()).collect()
+    }
+
+    /// Reads one member again after a commit that changed it. What its keys had begun and may no
+    /// longer do ends here.
     pub(crate) async fn refresh(
         &self,
         store: &Store,
@@ -64,12 +115,53 @@ impl Roster {
     ) -> Result<(), StoreError> {
         let _in_line = self.refreshing.lock().await;
         let member = store.member_named(role, name.to_owned()).await?;
-        let key = (role, name.to_owned());
-        let mut members = self.members.write();
-        match member {
-            Some(member) => members.insert(key, Arc::new(member)),
-            None => members.remove(&key),
+        let departed = match role {
+            Role::User => Some(store.departed_users().await?),
+            Role::Auditor | Role::Host | Role::Operator => None,
         };
+        let mut known = self.known.write();
+        if let Some(departed) = departed {
+            known.departed = departed;
+        }
+        known.put((role, name.to_owned()), member);
         Ok(())
     }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Takes a member as it is now, in the place of what was known of it.
+    fn put(&mut self, key: (Role, String), member: Option<Member>) {
+        let before = self.members.remove(&key);
+        let standing = member.as_ref().map(standing).unwrap_or_default();
+        for key in before.iter().flat_map(|member| &member.keys) {
+            if !standing.contains(&key.id)
+                && let Some(standing) = self.standings.remove(&key.id)
+            {
+                standing.cancel();
+            }
+        }
+        for id in standing {
+            self.standings.entry(id).or_default();
+        }
+        if let Some(member) = member {
+            self.members.insert(key, Arc::new(member));
+        }
+    }
+}
+
+/// The keys whose streams may live. A locked host's may: on it the host hears that it is locked.
+fn standing(member: &Member) -> BTreeSet<u64> {
+    let id = |key: &MemberKey| key.id;
+    match member.role {
+        Role::Host => member.keys.iter().map(id).collect(),
+        Role::Auditor | Role::Operator | Role::User => member.active_keys().map(id).collect(),
+    }
+}
+
+fn ended() -> CancellationToken {
+    let ended = CancellationToken::new();
+    ended.cancel();
+    ended
 }

@@ -24,12 +24,20 @@ pub fn requirement(path: &str) -> Option<Requirement> {
 
         "/postern.v1.Agent/Session"
         | "/postern.v1.Agent/Acknowledge"
-        | "/postern.v1.Agent/Claim"
         | "/postern.v1.Agent/PushEvents" => Permission::ServeAsHost,
+        "/postern.v1.Agent/Claim" => Permission::ClaimMessages,
 
-        "/postern.v1.Operator/CreateToken" => Permission::CreateTokens,
+        "/postern.v1.Operator/CreateToken" | "/postern.v1.Operator/RevokeToken" => {
+            Permission::CreateTokens
+        }
+        "/postern.v1.Operator/ListTokens"
+        | "/postern.v1.Operator/ListMembers"
+        | "/postern.v1.Operator/ShowMember" => Permission::ViewMembers,
+        "/postern.v1.Operator/LockMember"
+        | "/postern.v1.Operator/UnlockMember"
+        | "/postern.v1.Operator/RemoveMember"
+        | "/postern.v1.Operator/BanHost" => Permission::ManageMembers,
         "/postern.v1.Operator/ListHosts" | "/postern.v1.Operator/ShowHost" => Permission::ViewHosts,
-        "/postern.v1.Operator/BanHost" => Permission::BanHosts,
         "/postern.v1.Operator/ApplyPolicy" | "/postern.v1.Operator/RollbackPolicy" => {
             Permission::ApplyPolicy
         }

@@ -44,3 +44,18 @@ pub(crate) fn member_name(role: Role, name: &str) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Refuses a name that no key may have.
+pub(crate) fn key_name(role: Role, name: &str) -> Result<(), Error> {
+    if role != Role::User {
+        return Err(Error::invalid("key_name", "only users have several keys"));
+    }
+    if !is_name(name) {
+        let problem = format!(
+            "`{name}` is not a name of a key: letters, digits and . _ - only, beginning with a \
+             letter or digit, at most 48"
+        );
+        return Err(Error::invalid("key_name", problem));
+    }
+    Ok(())
+}

@@ -55,7 +55,7 @@ pub(crate) fn directory(context: &Context, caller: &Caller, now: Timestamp) -> D
 /// permits her.
 fn entries(policy: &Policy, host: &Member, user: &str) -> Vec<Entry> {
     let facts = facts(host);
-    let Some(exchange_key) = host.exchange_key else {
+    let Some(exchange_key) = host.exchange_key() else {
         return Vec::new();
     };
     let stanzas = policy.stanzas.iter();

@@ -7,14 +7,14 @@ use rustls_pki_types::CertificateSigningRequestDer;
 
 use std::net::IpAddr;
 
-use super::check;
+use super::{check, trust};
 use crate::access::caller::{Call, RequestId};
 use crate::ca::Subject;
 use crate::context::Context;
 use crate::error::{Error, RenewalRefused, TokenRefused};
-use crate::store::Store;
 use crate::store::model::{
-    EnrollConflict, EnrollOutcome, Invitation, Member, NewMember, Origin, TokenState,
+    EnrollConflict, EnrollOutcome, Enrolment, Invitation, Member, MemberKey, NewMember, Origin,
+    TokenState,
 };
 use crate::timestamp::Timestamp;
 
@@ -47,12 +47,15 @@ pub(crate) struct Renewal {
     pub(crate) csr_der: Vec<u8>,
     pub(crate) signed_at_secs: u64,
     pub(crate) signature: Vec<u8>,
+    /// The key that signs; `None` from those who do not say.
+    pub(crate) identity_key: Option<[u8; 32]>,
 }
 
-/// A member and its certificate, DER.
+/// A member, the name of the key that it joined with, and its certificate, DER.
 #[derive(Clone, Debug)]
 pub(crate) struct Enrolled {
     pub(crate) member: Member,
+    pub(crate) key_name: String,
     pub(crate) certificate_der: Vec<u8>,
 }
 
@@ -65,48 +68,57 @@ pub(crate) async fn redeem(
 ) -> Result<Enrolled, Error> {
     let csr_der = joiner.csr_der.clone();
     let joiner = joiner.checked(call.peer)?;
-    let member = join(&context.store, call.id, joiner, now).await?;
+    let Enrolment { member, key } = join(context, call.id, joiner, now).await?;
     welcome(context, &member).await?;
-    let certificate_der = certify(context, &member, &csr_der, now)?;
-    tracing::info!(role = %member.role, name = member.name, "enrolled");
+    let certificate_der = certify(context, &member, key, &csr_der, now)?;
+    let key_name = member
+        .key(key)
+        .map_or_else(String::new, |key| key.name.clone());
+    tracing::info!(role = %member.role, name = member.name, key_name, "enrolled");
     Ok(Enrolled {
         member,
+        key_name,
         certificate_der,
     })
 }
 
 /// Gives a member a fresh certificate, DER.
-pub(crate) fn renew(context: &Context, renewal: Renewal, now: Timestamp) -> Result<Vec<u8>, Error> {
+pub(crate) async fn renew(
+    context: &Context,
+    renewal: Renewal,
+    now: Timestamp,
+) -> Result<Vec<u8>, Error> {
+    let member = context.roster.find(renewal.role, &renewal.name);
+    let member = member.ok_or(RenewalRefused::Signature)?;
+    let key = renewal.signer(&member)?;
     let Renewal {
         role,
         name,
         csr_der,
         signed_at_secs,
-        signature,
+        ..
     } = renewal;
-    let member = context.roster.find(role, &name);
-    let member = member.ok_or(RenewalRefused::Signature)?;
-    let signed = fleet::renewal_message(role, &name, &csr_der, signed_at_secs);
-    verify(&member, &signed, &signature)?;
     if now.secs().abs_diff(signed_at_secs) > RENEWAL_AGE_MAX_SECS {
         return Err(RenewalRefused::Clock.into());
     }
-    if member.banned {
-        return Err(Error::Banned { role, name });
+    if !member.active_keys().any(|active| active.id == key.id) {
+        return Err(Error::Locked { role, name });
     }
     check_csr(&csr_der)?;
-    let certificate_der = certify(context, &member, &csr_der, now)?;
+    let certificate_der = certify(context, &member, key.id, &csr_der, now)?;
+    context.store.renewed(key.id, now.ms()).await?;
     tracing::info!(%role, name, "certificate renewed");
     Ok(certificate_der)
 }
 
 /// Redeems the token and adds the member, or finds the one that this joiner has become already.
 async fn join(
-    store: &Store,
+    context: &Context,
     request: RequestId,
     joiner: Joiner,
     now: Timestamp,
-) -> Result<Member, Error> {
+) -> Result<Enrolment, Error> {
+    let store = &context.store;
     let secret = joiner.token_secret.clone();
     let token = store.token(secret.clone()).await?;
     let token = token.ok_or(TokenRefused::Unknown)?;
@@ -114,34 +126,55 @@ async fn join(
         TokenState::Open => {}
         TokenState::Expired => return Err(TokenRefused::Expired.into()),
         TokenState::Used => return Err(TokenRefused::Used.into()),
-        TokenState::RedeemedBefore { member } => {
-            let member = store.member(member).await?;
-            let member = member.filter(|member| !member.banned);
-            return member.ok_or_else(|| TokenRefused::Used.into());
+        TokenState::Revoked => return Err(TokenRefused::Revoked.into()),
+        TokenState::RedeemedBefore { member, key } => {
+            let enrolment = store.enrolment(member, key).await?;
+            return enrolment.ok_or_else(|| TokenRefused::Used.into());
         }
     }
+    let Invitation { key_name, .. } = token.invitation.clone();
     let member = joiner.become_member(&token.invitation, now)?;
     let (role, name) = (member.role, member.name.clone());
+    let policy = &context.rollout.in_force().policy;
+    if token.invitation.name.is_empty() && trust::is_trusted(policy, role, &name) {
+        return Err(Error::NameTrusted { role, name });
+    }
     let event = enrolled(&token.invitation, &member, request);
     match store.enroll(secret, member, event, now.ms()).await? {
-        EnrollOutcome::Enrolled(member) | EnrollOutcome::EnrolledBefore(member) => Ok(member),
+        EnrollOutcome::Enrolled(enrolment) | EnrollOutcome::EnrolledBefore(enrolment) => {
+            Ok(enrolment)
+        }
         EnrollOutcome::Refused(conflict) => Err(match conflict {
             EnrollConflict::TokenUnknown => TokenRefused::Unknown.into(),
             EnrollConflict::TokenExpired => TokenRefused::Expired.into(),
             EnrollConflict::TokenUsed => TokenRefused::Used.into(),
+            EnrollConflict::TokenRevoked => TokenRefused::Revoked.into(),
             EnrollConflict::NameTaken => Error::NameTaken { role, name },
+            EnrollConflict::KeyTaken => Error::KeyTaken {
+                name,
+                key: key_name,
+            },
+            EnrollConflict::MemberLocked => TokenRefused::Locked.into(),
         }),
     }
 }
 
 /// Tells everyone who must know of a new member.
 async fn welcome(context: &Context, member: &Member) -> Result<(), Error> {
+    let before = context.roster.find(member.role, &member.name);
     context
         .roster
         .refresh(&context.store, member.role, &member.name)
         .await?;
     match member.role {
-        Role::Host | Role::User => context.rollout.publish(None).await,
+        Role::Host => {
+            if before.is_some_and(|before| before.id != member.id) {
+                // Somebody else had the name, and its session.
+                context.sessions.end(&member.name);
+            }
+            context.rollout.publish(None).await
+        }
+        Role::User => context.rollout.publish(None).await,
         Role::Auditor | Role::Operator => Ok(()),
     }
 }
@@ -149,11 +182,12 @@ async fn welcome(context: &Context, member: &Member) -> Result<(), Error> {
 fn certify(
     context: &Context,
     member: &Member,
+    key: u64,
     csr_der: &[u8],
     now: Timestamp,
 ) -> Result<Vec<u8>, Error> {
     let subject = Subject {
-        id: member.id,
+        key,
         fleet: &context.settings.fleet,
         role: member.role,
         name: &member.name,
@@ -228,15 +262,31 @@ fn enrolled(invitation: &Invitation, member: &NewMember, request: RequestId) -> 
     let mut event = origin.done(EventKind::Enrolled, member.joined_at_ms);
     event.user.clone_from(&invitation.created_by);
     event.reason = format!("{} {} joined", member.role, member.name);
+    if !invitation.key_name.is_empty() {
+        event.reason += &format!(" with key {}", invitation.key_name);
+    }
+    event.reason += &format!(" (token {})", invitation.id);
     event.source.clone_from(&member.address);
     event
 }
 
-fn verify(member: &Member, signed: &[u8], signature: &[u8]) -> Result<(), RenewalRefused> {
-    let refused = |_| RenewalRefused::Signature;
-    let key = VerifyingKey::from_bytes(&member.identity_key).map_err(refused)?;
-    let signature = Signature::from_slice(signature).map_err(refused)?;
-    key.verify_strict(signed, &signature).map_err(refused)
+// === impl Renewal ===
+
+impl Renewal {
+    /// The key of the member that has signed this.
+    fn signer<'a>(&self, member: &'a Member) -> Result<&'a MemberKey, RenewalRefused> {
+        let signed =
+            fleet::renewal_message(self.role, &self.name, &self.csr_der, self.signed_at_secs);
+        let signature = Signature::from_slice(&self.signature);
+        let signature = signature.map_err(|_| RenewalRefused::Signature)?;
+        let is_meant = |key: &&MemberKey| self.identity_key.is_none_or(|it| it == key.identity_key);
+        let mut keys = member.keys.iter().filter(is_meant);
+        let signer = keys.find(|key| {
+            let public = VerifyingKey::from_bytes(&key.identity_key);
+            public.is_ok_and(|public| public.verify_strict(&signed, &signature).is_ok())
+        });
+        signer.ok_or(RenewalRefused::Signature)
+    }
 }
 
 /// Refuses a certificate request that would only fail after the token is spent.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::enroll::Joiner;
+use super::members::{self, Act, Acted};
 use super::policy::{Draft, Public};
 use super::{policy, tokens};
 use crate::access::caller::{Call, Caller, RequestId};
@@ -25,7 +26,7 @@ use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::Settings;
 use crate::store::fixture::{self, NOW_MS};
-use crate::store::model::{Claim, Cursor, EventFilter, Member};
+use crate::store::model::{Claim, Cursor, EventFilter, Member, Whom};
 
 use crate::timestamp::Timestamp;
 
@@ -101,9 +102,11 @@ impl Fleet {
             name: name.to_owned(),
             labels: [].into(),
             ttl: std::time::Duration::ZERO,
+            key_name: String::new(),
+            replaces: false,
         };
-        let token = tokens::create(&self.context, &root(), new, NOW).await;
-        token.unwrap()
+        let issued = tokens::create(&self.context, &root(), new, NOW).await;
+        issued.unwrap().token
     }
 
     /// Joins with new keys.
@@ -112,6 +115,17 @@ impl Fleet {
         let joiner = Keys::new().joiner(&token, "");
         let enrolled = super::enroll::redeem(&self.context, CALL, joiner, NOW).await;
         enrolled.unwrap().member
+    }
+
+    /// What the operator does to a member.
+    pub(super) async fn act(&self, act: Act, whom: Whom) -> Result<Acted, Error> {
+        let whom = (whom, "because".to_owned());
+        members::act(&self.context, act, whom, root().origin(), NOW).await
+    }
+
+    pub(super) async fn lock_host(&self, name: &str) {
+        let whom = Whom::host(name.to_owned());
+        self.act(Act::Lock, whom).await.unwrap();
     }
 
     pub(super) async fn apply(&self, base: u64, text: &str) -> Result<policy::Applied, Error> {

@@ -67,7 +67,7 @@ pub(crate) struct Opened {
     pub(crate) directives: mpsc::Receiver<Directive>,
 }
 
-/// Every host, banned ones too, by name.
+/// Every host, locked ones too, by name.
 pub(crate) async fn list(context: &Context, now: Timestamp) -> Result<Vec<HostView>, Error> {
     let (hosts, mut states) = context.store.hosts().await?;
     let since_ms = now.ms().saturating_sub(ALARM_SHOWN_MS);
@@ -107,11 +107,12 @@ pub(crate) async fn open_session(
     }
     let target = || context.rollout.target(&caller.name);
     let subscription = context.sessions.subscribe(&caller.name, target);
-    // A ban between authorization and subscription would otherwise be missed.
+    // A lock between authorization and subscription would otherwise be missed.
     let member = context.roster.find(Role::Host, &caller.name);
-    if member.is_none_or(|member| member.banned || member.id != caller.id) {
-        context.sessions.end(&caller.name);
-        return Err(Error::NotMember);
+    let member = member.filter(|member| member.id == caller.id);
+    let member = member.ok_or(Error::NotMember)?;
+    if member.lock.is_some() {
+        return Err(Error::locked(&member));
     }
     let keeps_passes = opening.keeps_passes;
     let begun = begin(context, caller, opening, now).await?;
@@ -251,7 +252,8 @@ fn view(
     let in_sync = digest.is_none_or(|digest| state.applied_digest == digest)
         && state.rejected.is_empty()
         && state.drift.is_empty();
-    let connected = context.sessions.is_connected(&member.name);
+    // One that is locked is there to be told so, and serves nobody.
+    let connected = member.lock.is_none() && context.sessions.is_connected(&member.name);
     let last_seen_ms = if connected {
         now.ms()
     } else {

@@ -1,53 +1,207 @@
-//! Ending a membership.
+//! Who belongs to the fleet: looking, locking, unlocking, removing, and waiting until every host
+//! has heard of it.
+//!
+//! A lock is in force in this order: the store has it, then the roster, so that nothing is called
+//! any more and streams end, then the policy is compiled without the member and goes to the hosts.
 
-use fleet::{Event, EventKind, Role};
+mod progress;
+mod reach;
 
-use super::{check, hosts};
-use crate::access::caller::Caller;
+use std::sync::Arc;
+
+use fleet::{EventKind, Role};
+
+pub(crate) use self::progress::{HostProgress, Waiting};
+use super::check;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::BanOutcome;
+use crate::store::model::{Change, ChangeOutcome, Changed, Member, Origin, Whom};
 use crate::timestamp::Timestamp;
 
-/// Ends a host's membership: its certificates are worthless from now on, and its streams end. A
-/// second time changes nothing.
-pub(crate) async fn ban_host(
-    context: &Context,
-    caller: &Caller,
-    name: &str,
-    reason: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
-    check::at_most("reason", reason, check::MESSAGE_BYTES_MAX)?;
-    let event = banned(caller, name, reason, now);
-    let outcome = context
-        .store
-        .ban(Role::Host, name.to_owned(), event, now.ms())
-        .await?;
-    match outcome {
-        BanOutcome::Banned | BanOutcome::BannedBefore => {}
-        BanOutcome::Unknown => return Err(hosts::unknown(name)),
-    }
-    // First nobody gets in by its name, then those who are in are sent away.
-    context
-        .roster
-        .refresh(&context.store, Role::Host, name)
-        .await?;
-    context.sessions.end(name);
-    context.rollout.publish(None).await?;
-    tracing::info!(operator = caller.name, host = name, "host banned");
-    Ok(())
+/// What is done to a membership.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Act {
+    /// A lock of a host by its older name, under which the audit knows it.
+    Ban,
+    Lock,
+    Unlock,
+    Remove,
 }
 
-fn banned(caller: &Caller, name: &str, reason: &str, now: Timestamp) -> Event {
-    let mut event = caller.origin().done(EventKind::Banned, now.ms());
-    event.user.clone_from(&caller.name);
-    event.reason = format!("host {name} banned");
-    if !reason.is_empty() {
-        event.reason += ": ";
-        event.reason += reason;
+/// What an act came to at the controller.
+#[derive(Debug)]
+pub(crate) struct Acted {
+    /// As it is now; `None` when it is gone.
+    pub(crate) member: Option<Arc<Member>>,
+    pub(crate) whom: Whom,
+    /// The hosts that must hear of it, as they are now.
+    pub(crate) hosts: Vec<HostProgress>,
+    /// What the act does not reach, and what should be looked at.
+    pub(crate) warnings: Vec<String>,
+    /// Tells of those that have heard since.
+    pub(crate) waiting: Waiting,
+}
+
+/// Every member, locked ones too; of one role, or of all.
+pub(crate) fn list(context: &Context, role: Option<Role>) -> Vec<Arc<Member>> {
+    let mut members = context.roster.all();
+    members.retain(|member| role.is_none_or(|role| member.role == role));
+    members
+}
+
+/// One member, and the stanzas in force that permit it with the hosts where they do.
+pub(crate) fn show(
+    context: &Context,
+    role: Role,
+    name: &str,
+) -> Result<(Arc<Member>, Vec<String>), Error> {
+    let member = context.roster.find(role, name);
+    let member = member.ok_or_else(|| unknown(role, name))?;
+    let stanzas = match role {
+        Role::User => reach::stanzas(context, name),
+        Role::Auditor | Role::Host | Role::Operator => Vec::new(),
+    };
+    Ok((member, stanzas))
+}
+
+/// Locks, unlocks or removes a member, or one key of a user. When this returns, it is in force here
+/// and on its way to the hosts. What is so already is not recorded again.
+pub(crate) async fn act(
+    context: &Context,
+    act: Act,
+    (whom, reason): (Whom, String),
+    origin: Origin,
+    now: Timestamp,
+) -> Result<Acted, Error> {
+    check::at_most("reason", &reason, check::MESSAGE_BYTES_MAX)?;
+    if whom.role != Role::User && whom.key.is_some() {
+        return Err(Error::invalid(
+            "key_name",
+            "only users have keys with names",
+        ));
     }
-    event
+    let by = origin.actor.clone();
+    let change = Change {
+        whom: whom.clone(),
+        reason,
+        origin,
+        at_ms: now.ms(),
+    };
+    let acks = context.sessions.acknowledgements();
+    let behind = reach::behind(context).await?;
+    let outcome = match act {
+        Act::Ban => context.store.lock(change, EventKind::Banned).await?,
+        Act::Lock => context.store.lock(change, EventKind::Locked).await?,
+        Act::Unlock => context.store.unlock(change).await?,
+        Act::Remove => context.store.remove(change).await?,
+    };
+    let changed = changed(outcome, &whom)?;
+    let Whom { role, name, .. } = &whom;
+    context.roster.refresh(&context.store, *role, name).await?;
+    match role {
+        Role::Host => {
+            context.sessions.end(name);
+            context.rollout.publish(None).await?;
+        }
+        Role::User => context.rollout.publish(None).await?,
+        Role::Auditor | Role::Operator => {}
+    }
+    tracing::info!(actor = by, role = %role, name, act = act.done(), "membership changed");
+    let hosts = match role {
+        Role::User => reach::concerned(context, name, behind),
+        Role::Auditor | Role::Host | Role::Operator => Vec::new(),
+    };
+    let waiting = Waiting::new(hosts, acks);
+    let hosts = waiting.all(context);
+    let member = context.roster.find(*role, name);
+    let mut warnings = warnings(&changed, &whom, member.as_deref());
+    if *role == Role::User && act != Act::Unlock {
+        warnings.extend(reach::shared_keys(context, &whom));
+    }
+    warnings.extend(hosts.iter().filter(|it| it.is_away()).map(|host| {
+        format!(
+            "host {} is away: it hears of this when it comes back, and goes on by its last policy \
+             until then",
+            host.host
+        )
+    }));
+    Ok(Acted {
+        member,
+        whom,
+        hosts,
+        warnings,
+        waiting,
+    })
+}
+
+pub(crate) fn unknown(role: Role, name: &str) -> Error {
+    Error::not_found(format!("{role} is called `{name}`"))
+}
+
+fn changed(outcome: ChangeOutcome, whom: &Whom) -> Result<Changed, Error> {
+    let Whom { role, name, .. } = whom;
+    match outcome {
+        ChangeOutcome::Done(changed) => Ok(changed),
+        ChangeOutcome::DoneBefore => Ok(Changed::default()),
+        ChangeOutcome::UnknownMember => Err(unknown(*role, name)),
+        ChangeOutcome::UnknownKey => {
+            let key = whom.key.as_deref().unwrap_or_default();
+            Err(Error::not_found(format!(
+                "key of {role} {name} is called `{key}`"
+            )))
+        }
+        ChangeOutcome::LastOperator => Err(Error::LastOperator { name: name.clone() }),
+        ChangeOutcome::LastKey => Err(Error::Conflict(format!(
+            "this is the only key of {role} {name}: lock it, or remove {role} {name} itself"
+        ))),
+    }
+}
+
+fn warnings(changed: &Changed, whom: &Whom, member: Option<&Member>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Changed {
+        revoked_tokens,
+        invited,
+    } = changed;
+    if !revoked_tokens.is_empty() {
+        let tokens = revoked_tokens.join(", ");
+        warnings.push(format!(
+            "open tokens made by {whom} or for it are revoked: {tokens}"
+        ));
+    }
+    if !invited.is_empty() {
+        let invited = invited.join(", ");
+        warnings.push(format!(
+            "by tokens of {whom} joined in the last 30 days: {invited}; lock these too unless you \
+             know them"
+        ));
+    }
+    let keys = member.iter().flat_map(|member| &member.keys);
+    let locked = keys.filter(|key| key.lock.is_some() && Some(&key.name) != whom.key.as_ref());
+    let locked: Vec<_> = locked.map(|key| key.name.as_str()).collect();
+    if member.is_some_and(|member| member.lock.is_none()) && !locked.is_empty() {
+        warnings.push(format!("locked by themselves stay: {}", locked.join(", ")));
+    }
+    if whom.key.is_some() && member.is_some_and(|member| member.lock.is_some()) {
+        warnings.push(format!(
+            "{} {} is locked with all keys",
+            whom.role, whom.name
+        ));
+    }
+    warnings
+}
+
+// === impl Act ===
+
+impl Act {
+    const fn done(self) -> &'static str {
+        match self {
+            Self::Ban => "banned",
+            Self::Lock => "locked",
+            Self::Unlock => "unlocked",
+            Self::Remove => "removed",
+        }
+    }
 }
 
 #[cfg(test)]

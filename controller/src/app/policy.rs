@@ -233,7 +233,7 @@ pub(crate) async fn history(context: &Context, limit: u32) -> Result<Vec<Generat
 pub(crate) fn render(context: &Context, host: &str) -> Result<Rendered, Error> {
     let target = context.rollout.target(host).ok_or_else(|| {
         match context.roster.find(Role::Host, host) {
-            Some(member) if !member.banned => none_yet(),
+            Some(member) if member.lock.is_none() => none_yet(),
             Some(_) | None => hosts::unknown(host),
         }
     })?;
@@ -337,7 +337,7 @@ async fn plan(context: &Context, base: u64, new: &Policy) -> Result<Planned, Err
     let exposure = exposure::between(&hosts, &before, new);
     let is_user = |name: &str| {
         let user = context.roster.find(Role::User, name);
-        user.is_some_and(|user| !user.banned)
+        user.is_some_and(|user| user.is_active())
     };
     let mut warnings = warnings(context, new);
     warnings.extend(exposure::doubts(&hosts, &exposure, new, is_user));

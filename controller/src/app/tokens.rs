@@ -1,17 +1,19 @@
-//! Making one-time tokens, for `init`, for the command line and for operators.
+//! Making one-time tokens, for `init`, for the command line and for operators; looking at them, and
+//! taking them back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::{Event, EventKind, Role, Token};
 
-use super::check;
+use super::{check, trust};
 use crate::access::caller::Caller;
 use crate::context::{Context, Endpoint};
+use crate::data_dir::hex;
 use crate::error::Error;
 use crate::random::random;
 use crate::store::Store;
-use crate::store::model::{Invitation, Origin};
+use crate::store::model::{Invitation, Member, Origin, RevokeOutcome, StoredToken, TokenFate};
 use crate::timestamp::Timestamp;
 
 /// How long a token is good for when nothing is said.
@@ -32,6 +34,31 @@ pub struct NewToken {
     pub labels: BTreeMap<String, String>,
     /// Zero for the default.
     pub ttl: Duration,
+    /// Users only: the name of the key that is added; empty for a new user's only one.
+    pub key_name: String,
+    /// Whoever redeems takes the place of the member, or of the key, of that name.
+    pub replaces: bool,
+}
+
+/// A token that was made.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// Shown once.
+    pub token: Token,
+    /// Names it in lists.
+    pub id: String,
+    /// What is worth knowing, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// Who invites.
+#[derive(Clone, Debug)]
+pub(crate) struct Creator {
+    pub(crate) name: String,
+    /// `Member::id`; `None` for the controller itself.
+    pub(crate) member: Option<u64>,
+    /// What events say of it.
+    pub(crate) origin: Origin,
 }
 
 /// Makes a token for a caller, who becomes the one that invited.
@@ -40,23 +67,39 @@ pub(crate) async fn create(
     caller: &Caller,
     new: NewToken,
     now: Timestamp,
-) -> Result<Token, Error> {
-    let creator = (caller.name.as_str(), caller.origin());
-    let token = issue(&context.store, &context.endpoint, new, creator, now).await?;
-    tracing::info!(operator = caller.name, role = %token.role, "token created");
-    Ok(token)
+) -> Result<Issued, Error> {
+    let creator = Creator {
+        name: caller.name.clone(),
+        member: Some(caller.id),
+        origin: caller.origin(),
+    };
+    let mut unknown = trust::unknown_to(&context.rollout.in_force().policy, &new);
+    let mut issued = issue(&context.store, &context.endpoint, new, creator, now).await?;
+    issued.warnings.append(&mut unknown);
+    let (role, token) = (issued.token.role, &issued.id);
+    tracing::info!(operator = caller.name, %role, token, "token created");
+    Ok(issued)
 }
 
 /// Stores an invitation and gives the token, which is shown once. Needs no running controller.
-/// Told who invites, by name, and what events say of that.
 pub(crate) async fn issue(
     store: &Store,
     endpoint: &Endpoint,
     new: NewToken,
-    (created_by, origin): (&str, Origin),
+    creator: Creator,
     now: Timestamp,
-) -> Result<Token, Error> {
-    let invitation = invitation(new, created_by, now)?;
+) -> Result<Issued, Error> {
+    let existing = match new.name.as_str() {
+        "" => None,
+        name => store.member_named(new.role, name.to_owned()).await?,
+    };
+    let origin = creator.origin.clone();
+    let mut invitation = invitation(new, creator, now)?;
+    let warnings = refuse_taken(&invitation, existing.as_ref())?;
+    if let Some(existing) = existing.filter(|_| invitation.labels.is_empty()) {
+        // Whoever takes its place is selected by policy as it was.
+        invitation.labels = existing.labels;
+    }
     let token = Token {
         role: invitation.role,
         secret: random()?,
@@ -66,20 +109,95 @@ pub(crate) async fn issue(
         name: invitation.name.clone(),
         labels: invitation.labels.clone(),
     };
-    let event = created(&invitation, origin);
+    let id = invitation.id.clone();
+    let event = told(&invitation, origin, "");
     store.create_token(token.secret, invitation, event).await?;
-    Ok(token)
+    Ok(Issued {
+        token,
+        id,
+        warnings,
+    })
 }
 
-fn invitation(new: NewToken, created_by: &str, now: Timestamp) -> Result<Invitation, Error> {
+/// Tokens that can be redeemed; with `all` also the others of the last 30 days. Newest first.
+pub(crate) async fn list(
+    context: &Context,
+    all: bool,
+    now: Timestamp,
+) -> Result<Vec<StoredToken>, Error> {
+    let mut tokens = context.store.tokens(now.ms()).await?;
+    tokens.retain(|token| all || token.fate(now.ms()) == TokenFate::Open);
+    Ok(tokens)
+}
+
+/// Takes back the open token whose id begins so.
+pub(crate) async fn revoke(
+    context: &Context,
+    caller: &Caller,
+    id: String,
+    now: Timestamp,
+) -> Result<StoredToken, Error> {
+    if id.is_empty() {
+        return Err(Error::invalid("id", "names no token"));
+    }
+    let (origin, at, user) = (caller.origin(), now.ms(), caller.name.clone());
+    let event = move |invitation: &Invitation| {
+        let mut event = told(invitation, origin, " revoked");
+        event.at_ms = at;
+        event.user = user;
+        event
+    };
+    let outcome = context
+        .store
+        .revoke_token(id.clone(), caller.origin(), event, at)
+        .await?;
+    match outcome {
+        RevokeOutcome::Revoked(token) => {
+            let id = &token.invitation.id;
+            tracing::info!(operator = caller.name, token = id, "token revoked");
+            Ok(token)
+        }
+        RevokeOutcome::NotOpen(token) => Err(Error::Conflict(not_open(&token, now))),
+        RevokeOutcome::Unknown => Err(Error::not_found(format!("token has the id `{id}`"))),
+        RevokeOutcome::Ambiguous => Err(Error::invalid(
+            "id",
+            format!("more than one token begins with `{id}`"),
+        )),
+    }
+}
+
+fn not_open(token: &StoredToken, now: Timestamp) -> String {
+    let id = &token.invitation.id;
+    match (token.fate(now.ms()), &token.redemption) {
+        (TokenFate::Redeemed, Some(redemption)) => {
+            let (role, name) = (token.invitation.role, &redemption.name);
+            format!("token {id} was redeemed by {role} {name}; lock or remove that member instead")
+        }
+        (TokenFate::Expired, _) => format!("token {id} has expired already"),
+        (TokenFate::Open | TokenFate::Redeemed | TokenFate::Revoked, _) => {
+            format!("token {id} is revoked already")
+        }
+    }
+}
+
+fn invitation(new: NewToken, creator: Creator, now: Timestamp) -> Result<Invitation, Error> {
     let NewToken {
         role,
         name,
         labels,
         ttl,
+        key_name,
+        replaces,
     } = new;
     if !name.is_empty() {
         check::member_name(role, &name)?;
+    }
+    if !key_name.is_empty() {
+        check::key_name(role, &key_name)?;
+    }
+    if name.is_empty() && (replaces || !key_name.is_empty()) {
+        let problem = "a token that replaces, or adds a key, must say whose";
+        return Err(Error::invalid("name", problem));
     }
     check_labels(role, &labels)?;
     let ttl = if ttl.is_zero() { TTL_DEFAULT } else { ttl };
@@ -87,14 +205,64 @@ fn invitation(new: NewToken, created_by: &str, now: Timestamp) -> Result<Invitat
         let problem = format!("at most {}", humantime::format_duration(TTL_MAX));
         return Err(Error::invalid("ttl", problem));
     }
+    let Creator {
+        name: created_by,
+        member: creator,
+        origin: _,
+    } = creator;
     Ok(Invitation {
+        id: hex(&random::<6>()?),
         role,
         name,
+        key_name,
+        replaces,
         labels,
-        created_by: created_by.to_owned(),
+        created_by,
+        creator,
         created_at_ms: now.ms(),
         expires_at_secs: now.secs() + ttl.as_secs().max(1),
     })
+}
+
+/// Says at once what would be refused when the token is redeemed. Returns what is doubtful.
+fn refuse_taken(invitation: &Invitation, existing: Option<&Member>) -> Result<Vec<String>, Error> {
+    let Invitation {
+        role,
+        name,
+        key_name,
+        replaces,
+        ..
+    } = invitation;
+    let Some(existing) = existing else {
+        let nobody = format!("there is no {role} called {name}: whoever redeems it joins as new");
+        let expected = *replaces || !key_name.is_empty();
+        return Ok(if expected { vec![nobody] } else { Vec::new() });
+    };
+    if key_name.is_empty() {
+        if *replaces {
+            return Ok(Vec::new());
+        }
+        return Err(Error::NameTaken {
+            role: *role,
+            name: name.clone(),
+        });
+    }
+    if existing.lock.is_some() {
+        return Err(Error::Conflict(format!(
+            "user {name} is locked, so no key can be added; unlock her, or replace her whole"
+        )));
+    }
+    match existing.key_named(key_name) {
+        Some(_) if !replaces => Err(Error::KeyTaken {
+            name: name.clone(),
+            key: key_name.clone(),
+        }),
+        Some(_) => Ok(Vec::new()),
+        None if *replaces => Ok(vec![format!(
+            "user {name} has no key called {key_name}: it is added"
+        )]),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Refuses labels that policy could not name.
@@ -119,7 +287,8 @@ fn check_labels(role: Role, labels: &BTreeMap<String, String>) -> Result<(), Err
     Ok(())
 }
 
-fn created(invitation: &Invitation, origin: Origin) -> Event {
+/// The event of a token: `token for user alice, key laptop (0123456789ab)`.
+fn told(invitation: &Invitation, origin: Origin, what: &str) -> Event {
     let mut event = origin.done(EventKind::Operator, invitation.created_at_ms);
     event.user.clone_from(&invitation.created_by);
     event.reason = format!("token for {}", invitation.role);
@@ -127,6 +296,14 @@ fn created(invitation: &Invitation, origin: Origin) -> Event {
         event.reason += " ";
         event.reason += &invitation.name;
     }
+    if !invitation.key_name.is_empty() {
+        event.reason += ", key ";
+        event.reason += &invitation.key_name;
+    }
+    if invitation.replaces {
+        event.reason += ", in the place of the one there is";
+    }
+    event.reason += &format!(" ({}){what}", invitation.id);
     event
 }
 

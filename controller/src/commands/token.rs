@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use controller::NewToken;
+use controller::{Issued, NewToken};
 use fleet::Role;
 
 use super::error::CommandError;
@@ -42,6 +42,12 @@ struct Create {
     /// How long the token is good for, at most 30 days
     #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
     ttl: Duration,
+    /// Name of the key that a user gets, as laptop; a user who is there gets one more
+    #[arg(long, value_name = "NAME", default_value = "")]
+    key_name: String,
+    /// Whoever redeems it takes the place of the member, or of the key, of that name
+    #[arg(long)]
+    replace: bool,
 }
 
 // === impl TokenArgs ===
@@ -62,13 +68,22 @@ impl Create {
             name: self.name,
             labels: self.labels.into_iter().collect::<BTreeMap<_, _>>(),
             ttl: self.ttl,
+            key_name: self.key_name,
+            replaces: self.replace,
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(CommandError::Runtime)?;
-        let token = runtime.block_on(controller::create_token(&self.data, new))?;
+        let Issued {
+            token,
+            id,
+            warnings,
+        } = runtime.block_on(controller::create_token(&self.data, new))?;
+        for warning in warnings {
+            program::note(format_args!("warning: {warning}"));
+        }
         program::note(format_args!(
-            "Token for one {}, good once, for {}:",
+            "Token {id} for one {}, good once, for {}:",
             self.role,
             humantime::format_duration(self.ttl)
         ));

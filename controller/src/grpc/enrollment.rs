@@ -38,6 +38,7 @@ impl Enrollment for EnrollmentService {
         let joiner = joiner(request.into_inner())?;
         let Enrolled {
             member,
+            key_name,
             certificate_der,
         } = enroll::redeem(&self.context, call, joiner, clock::now()).await?;
         Ok(Response::new(RedeemResponse {
@@ -46,7 +47,7 @@ impl Enrollment for EnrollmentService {
             fleet: self.context.settings.fleet.clone(),
             certificate_der,
             ca_der: self.context.authority.ca_der().to_vec(),
-            key_name: String::new(),
+            key_name,
         }))
     }
 
@@ -60,7 +61,7 @@ impl Enrollment for EnrollmentService {
             csr_der,
             signed_at_secs,
             signature,
-            ..
+            identity_key,
         } = request.into_inner();
         let renewal = Renewal {
             role: Role::try_from(role).map_err(Error::from)?,
@@ -68,9 +69,11 @@ impl Enrollment for EnrollmentService {
             csr_der,
             signed_at_secs,
             signature,
+            identity_key: key("identity_key", &identity_key)?,
         };
         let now = clock::now();
-        let certificate_der = enroll::renew(&self.context, renewal, now).map_err(|error| {
+        let renewed = enroll::renew(&self.context, renewal, now).await;
+        let certificate_der = renewed.map_err(|error| {
             let is_of_time = matches!(error, Error::Renewal(RenewalRefused::Clock));
             let status = Status::from(error);
             if is_of_time {
@@ -100,12 +103,17 @@ fn joiner(request: RedeemRequest) -> Result<Joiner, Error> {
         token_secret,
         csr_der,
         identity_key: fixed("identity_key", &identity_key)?,
-        exchange_key: match exchange_key.as_slice() {
-            [] => None,
-            bytes => Some(fixed("exchange_key", bytes)?),
-        },
+        exchange_key: key("exchange_key", &exchange_key)?,
         requested_name,
         address,
         spa_port: u16::try_from(spa_port).map_err(|_| Error::invalid("spa_port", "above 65535"))?,
     })
+}
+
+/// A key that may be left out.
+fn key(field: &'static str, bytes: &[u8]) -> Result<Option<[u8; 32]>, Error> {
+    match bytes {
+        [] => Ok(None),
+        bytes => fixed(field, bytes).map(Some),
+    }
 }

@@ -9,20 +9,25 @@ use fleet::wire::operator_server::Operator;
 use fleet::wire::{
     ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, Commands,
     CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse, ExposureChange,
-    Generation, Host, HostChange, ListHostsRequest, ListHostsResponse, PolicyHistoryRequest,
-    PolicyHistoryResponse, RenderPolicyRequest, RenderPolicyResponse, RollbackPolicyRequest,
-    RollbackPolicyResponse, ShowHostRequest, ShowHostResponse, ShowPolicyRequest,
-    ShowPolicyResponse,
+    Generation, Host, HostChange, ListHostsRequest, ListHostsResponse, ListMembersRequest,
+    ListMembersResponse, ListTokensRequest, ListTokensResponse, LockMemberRequest,
+    PolicyHistoryRequest, PolicyHistoryResponse, RemoveMemberRequest, RenderPolicyRequest,
+    RenderPolicyResponse, RevokeTokenRequest, RevokeTokenResponse, RollbackPolicyRequest,
+    RollbackPolicyResponse, ShowHostRequest, ShowHostResponse, ShowMemberRequest,
+    ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse, UnlockMemberRequest,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use super::caller;
+use super::members::{self as to_wire, Progress};
+use crate::access::caller::Caller;
 use crate::app::hosts::HostView;
+use crate::app::members::{Act, Acted};
 use crate::app::policy::{
     Applied, Consent, Difference, Draft, HostDifference, HostExposure, Public, Rendered, Shown,
 };
-use crate::app::tokens::NewToken;
+use crate::app::tokens::{Issued, NewToken};
 use crate::app::{hosts, members, policy, tokens};
 use crate::clock;
 use crate::context::Context;
@@ -40,6 +45,19 @@ impl OperatorService {
     pub(crate) fn new(context: Arc<Context>) -> Self {
         Self { context }
     }
+
+    async fn act(
+        &self,
+        operator: &Caller,
+        act: Act,
+        whom: (model::Whom, String),
+    ) -> Result<Acted, Error> {
+        members::act(&self.context, act, whom, operator.origin(), clock::now()).await
+    }
+
+    fn progress(&self, acted: Acted, wait_secs: u32) -> Response<Progress> {
+        Response::new(to_wire::progress(&self.context, acted, wait_secs))
+    }
 }
 
 #[tonic::async_trait]
@@ -54,19 +72,27 @@ impl Operator for OperatorService {
             name,
             labels,
             ttl_secs,
-            ..
+            key_name,
+            replace,
         } = request.into_inner();
         let new = NewToken {
             role: Role::try_from(role).map_err(Error::from)?,
             name,
             labels: labels.into_iter().collect(),
             ttl: Duration::from_secs(ttl_secs),
+            key_name,
+            replaces: replace,
         };
-        let token = tokens::create(&self.context, &operator, new, clock::now()).await?;
+        let Issued {
+            token,
+            id,
+            warnings,
+        } = tokens::create(&self.context, &operator, new, clock::now()).await?;
         Ok(Response::new(CreateTokenResponse {
             token: token.to_string(),
             expires_at_secs: token.expires_at_secs,
-            ..CreateTokenResponse::default()
+            warnings,
+            id,
         }))
     }
 
@@ -98,7 +124,8 @@ impl Operator for OperatorService {
     ) -> Result<Response<BanHostResponse>, Status> {
         let operator = caller(&request)?;
         let BanHostRequest { name, reason } = request.into_inner();
-        members::ban_host(&self.context, &operator, &name, &reason, clock::now()).await?;
+        let host = (model::Whom::host(name), reason);
+        self.act(&operator, Act::Ban, host).await?;
         Ok(Response::new(BanHostResponse {}))
     }
 
@@ -229,57 +256,111 @@ impl Operator for OperatorService {
 
     async fn list_tokens(
         &self,
-        _: Request<fleet::wire::ListTokensRequest>,
-    ) -> Result<Response<fleet::wire::ListTokensResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<ListTokensRequest>,
+    ) -> Result<Response<ListTokensResponse>, Status> {
+        let ListTokensRequest { all } = request.into_inner();
+        let now = clock::now();
+        let tokens = tokens::list(&self.context, all, now).await?;
+        let tokens = tokens.into_iter();
+        Ok(Response::new(ListTokensResponse {
+            tokens: tokens.map(|token| to_wire::token(token, now)).collect(),
+        }))
     }
 
     async fn revoke_token(
         &self,
-        _: Request<fleet::wire::RevokeTokenRequest>,
-    ) -> Result<Response<fleet::wire::RevokeTokenResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<RevokeTokenRequest>,
+    ) -> Result<Response<RevokeTokenResponse>, Status> {
+        let operator = caller(&request)?;
+        let RevokeTokenRequest { id } = request.into_inner();
+        let now = clock::now();
+        let token = tokens::revoke(&self.context, &operator, id, now).await?;
+        Ok(Response::new(RevokeTokenResponse {
+            token: Some(to_wire::token(token, now)),
+        }))
     }
 
     async fn list_members(
         &self,
-        _: Request<fleet::wire::ListMembersRequest>,
-    ) -> Result<Response<fleet::wire::ListMembersResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<ListMembersRequest>,
+    ) -> Result<Response<ListMembersResponse>, Status> {
+        let ListMembersRequest { role } = request.into_inner();
+        let members = members::list(&self.context, to_wire::role(role)?);
+        Ok(Response::new(ListMembersResponse {
+            members: members
+                .iter()
+                .map(|member| to_wire::entry(member))
+                .collect(),
+        }))
     }
 
     async fn show_member(
         &self,
-        _: Request<fleet::wire::ShowMemberRequest>,
-    ) -> Result<Response<fleet::wire::ShowMemberResponse>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<ShowMemberRequest>,
+    ) -> Result<Response<ShowMemberResponse>, Status> {
+        let ShowMemberRequest { role, name } = request.into_inner();
+        let role = Role::try_from(role).map_err(Error::from)?;
+        let (member, stanzas) = members::show(&self.context, role, &name)?;
+        Ok(Response::new(ShowMemberResponse {
+            member: Some(to_wire::entry(&member)),
+            stanzas,
+        }))
     }
 
-    type LockMemberStream = tokio_stream::Empty<Result<fleet::wire::MemberProgress, Status>>;
+    type LockMemberStream = Progress;
 
     async fn lock_member(
         &self,
-        _: Request<fleet::wire::LockMemberRequest>,
-    ) -> Result<Response<Self::LockMemberStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<LockMemberRequest>,
+    ) -> Result<Response<Progress>, Status> {
+        let operator = caller(&request)?;
+        let LockMemberRequest {
+            role,
+            name,
+            key_name,
+            reason,
+            wait_secs,
+        } = request.into_inner();
+        let whom = to_wire::whom(role, name, key_name)?;
+        let acted = self.act(&operator, Act::Lock, (whom, reason)).await?;
+        Ok(self.progress(acted, wait_secs))
     }
 
-    type UnlockMemberStream = tokio_stream::Empty<Result<fleet::wire::MemberProgress, Status>>;
+    type UnlockMemberStream = Progress;
 
     async fn unlock_member(
         &self,
-        _: Request<fleet::wire::UnlockMemberRequest>,
-    ) -> Result<Response<Self::UnlockMemberStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<UnlockMemberRequest>,
+    ) -> Result<Response<Progress>, Status> {
+        let operator = caller(&request)?;
+        let UnlockMemberRequest {
+            role,
+            name,
+            key_name,
+            wait_secs,
+        } = request.into_inner();
+        let whom = to_wire::whom(role, name, key_name)?;
+        let acted = self.act(&operator, Act::Unlock, (whom, String::new()));
+        Ok(self.progress(acted.await?, wait_secs))
     }
 
-    type RemoveMemberStream = tokio_stream::Empty<Result<fleet::wire::MemberProgress, Status>>;
+    type RemoveMemberStream = Progress;
 
     async fn remove_member(
         &self,
-        _: Request<fleet::wire::RemoveMemberRequest>,
-    ) -> Result<Response<Self::RemoveMemberStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+        request: Request<RemoveMemberRequest>,
+    ) -> Result<Response<Progress>, Status> {
+        let operator = caller(&request)?;
+        let RemoveMemberRequest {
+            role,
+            name,
+            key_name,
+            reason,
+            wait_secs,
+        } = request.into_inner();
+        let whom = to_wire::whom(role, name, key_name)?;
+        let acted = self.act(&operator, Act::Remove, (whom, reason)).await?;
+        Ok(self.progress(acted, wait_secs))
     }
 }
 
@@ -323,7 +404,7 @@ fn host(view: HostView) -> Host {
         last_seen_ms,
         drift,
         rejected,
-        banned: member.banned,
+        banned: member.lock.is_some(),
         agent_version,
         stanzas,
         joined_at_ms: member.joined_at_ms,

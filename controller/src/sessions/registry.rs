@@ -72,6 +72,8 @@ struct Hosts {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     hosts: Arc<RwLock<Hosts>>,
+    /// Counts what hosts have acknowledged, for those who wait for it.
+    acknowledgements: watch::Sender<u64>,
 }
 
 // === impl Registry ===
@@ -168,7 +170,17 @@ impl Registry {
                 entry.target.send_if_modified(|held| offer(held, target));
             }
         }
-        hosts.applied.retain(|host, _| targets.get(host).is_some());
+        // What was acknowledged before another text was wanted says nothing of this one, even when
+        // it is the same again.
+        hosts.applied.retain(|host, applied| {
+            let target = targets.get(host);
+            target.is_some_and(|target| target.compiled.digest == applied.digest)
+        });
+    }
+
+    /// Changes whenever a host acknowledges something.
+    pub(crate) fn acknowledgements(&self) -> watch::Receiver<u64> {
+        self.acknowledgements.subscribe()
     }
 
     /// Tells the hosts that share a replay domain about claims that another of them has won.
@@ -195,6 +207,10 @@ impl Registry {
         let mut hosts = self.hosts.write();
         if let Some(entry) = hosts.entries.get_mut(host).filter(|own| own.id == id) {
             entry.sent = Some(validity);
+            let applied = hosts.applied.get(host);
+            if applied.is_some_and(|applied| applied.digest != validity.digest) {
+                hosts.applied.remove(host);
+            }
         }
     }
 
@@ -204,6 +220,7 @@ impl Registry {
         let sent = hosts.entries.get(host).and_then(|entry| entry.sent);
         if let Some(validity) = sent.filter(|validity| validity.digest == digest) {
             hosts.applied.insert(host.to_owned(), validity);
+            self.acknowledgements.send_modify(|count| *count += 1);
         }
     }
 

@@ -7,7 +7,8 @@ use fleet::{Event, EventKind, Role};
 
 use super::Store;
 use super::model::{
-    AfterRestore, ApplyOutcome, EnrollOutcome, Invitation, Member, NewMember, NewPolicy,
+    AfterRestore, ApplyOutcome, Change, EnrollOutcome, Enrolment, Invitation, Member, MemberKey,
+    NewMember, NewPolicy, Origin, Whom,
 };
 use super::seal::SealKey;
 
@@ -34,11 +35,17 @@ pub(crate) fn event(kind: EventKind, reason: &str) -> Event {
 
 /// A token for one hour.
 pub(crate) fn invitation(role: Role) -> Invitation {
+    let mut id = [0; 6];
+    getrandom::fill(&mut id).unwrap();
     Invitation {
+        id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
         role,
         name: String::new(),
+        key_name: String::new(),
+        replaces: false,
         labels: BTreeMap::new(),
         created_by: "root".to_owned(),
+        creator: None,
         created_at_ms: NOW_MS,
         expires_at_secs: NOW_MS / 1000 + 3600,
     }
@@ -58,6 +65,44 @@ pub(crate) fn new_member(role: Role, name: &str) -> NewMember {
     }
 }
 
+/// A member that is in no store.
+pub(crate) fn member(role: Role, name: &str) -> Member {
+    let new = new_member(role, name);
+    Member {
+        id: 1,
+        role,
+        name: new.name,
+        address: new.address,
+        spa_port: new.spa_port,
+        labels: new.labels,
+        joined_at_ms: NOW_MS,
+        lock: None,
+        keys: vec![MemberKey {
+            id: 1,
+            name: "default".to_owned(),
+            identity_key: new.identity_key,
+            exchange_key: new.exchange_key,
+            joined_at_ms: NOW_MS,
+            renewed_at_ms: NOW_MS,
+            lock: None,
+        }],
+    }
+}
+
+/// What an operator does to a member, or to one key of a user.
+pub(crate) fn change(role: Role, name: &str, key: Option<&str>) -> Change {
+    Change {
+        whom: Whom {
+            role,
+            name: name.to_owned(),
+            key: key.map(str::to_owned),
+        },
+        reason: String::new(),
+        origin: Origin::member(Role::Operator, "root", "ab".repeat(16)),
+        at_ms: NOW_MS,
+    }
+}
+
 /// Makes a token and redeems it.
 pub(crate) async fn join(store: &Store, role: Role, name: &str) -> Member {
     let mut secret = [0; 32];
@@ -69,7 +114,8 @@ pub(crate) async fn join(store: &Store, role: Role, name: &str) -> Member {
     let member = new_member(role, name);
     let outcome = store.enroll(secret.to_vec(), member, joined, NOW_MS).await;
     match outcome.unwrap() {
-        EnrollOutcome::Enrolled(member) | EnrollOutcome::EnrolledBefore(member) => member,
+        EnrollOutcome::Enrolled(Enrolment { member, .. })
+        | EnrollOutcome::EnrolledBefore(Enrolment { member, .. }) => member,
         EnrollOutcome::Refused(conflict) => panic!("{conflict:?}"),
     }
 }

@@ -3,6 +3,7 @@
 //! A conflict is an answer here, not an error: the operation was done right, and what is stored
 //! forbids it. An operation that ends in a conflict has written nothing.
 
+mod change;
 mod claim;
 mod host;
 mod lineage;
@@ -14,17 +15,19 @@ mod run;
 mod session;
 mod token;
 
+pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::host::{Acknowledgement, HostState, HostWord};
 pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{
     Cursor, EventFilter, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Pushed,
 };
-pub(crate) use self::member::{BanOutcome, Member, NewMember};
+pub(crate) use self::member::{Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::session::{Alarm, Begun, FleetState, MAX_FUTURE_SECS, Opening, Seen};
 pub(crate) use self::token::{
-    EnrollConflict, EnrollOutcome, Invitation, Redemption, StoredToken, TokenState,
+    EnrollConflict, EnrollOutcome, Enrolment, Invitation, Redemption, RevokeOutcome, StoredToken,
+    TokenFate, TokenState,
 };

@@ -6,7 +6,7 @@
 //! | `connection`, `migrations` | how a connection is opened, and the schema brought up to date |
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
-//! | `meta`, `members`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search` | the SQL of one resource each: plain functions over a connection |
+//! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search` | the SQL of one resource each: plain functions over a connection |
 //! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
 //! | `columns`, `words`, `reasons` | what of an event is searched |
 //! | `version_1` | events as the first version of the schema kept them |
@@ -17,10 +17,12 @@
 //! touched.
 
 pub(super) mod alarms;
+pub(super) mod changes;
 pub(super) mod claims;
 mod columns;
 mod connection;
 mod cost;
+pub(super) mod enrollment;
 pub(super) mod events;
 pub(super) mod hosts;
 mod journals;

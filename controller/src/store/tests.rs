@@ -10,9 +10,9 @@ use super::Store;
 use super::error::StoreError;
 use super::fixture::{self, NOW_MS, event, invitation, join, new_member, new_policy};
 use super::model::{
-    Acknowledgement, AfterRestore, ApplyOutcome, BanOutcome, Begun, CONTROLLER, Claim,
-    ClaimOutcome, Cursor, EnrollConflict, EnrollOutcome, EventFilter, HostState, HostWord,
-    MAX_FUTURE_SECS, Member, Opening, Origin, Pushed,
+    Acknowledgement, AfterRestore, ApplyOutcome, Begun, CONTROLLER, ChangeOutcome, Changed, Claim,
+    ClaimOutcome, Cursor, EnrollConflict, EnrollOutcome, Enrolment, EventFilter, HostState,
+    HostWord, MAX_FUTURE_SECS, Member, Opening, Origin, Pushed,
 };
 
 async fn store() -> (TempDir, Store) {
@@ -74,7 +74,7 @@ async fn a_token_is_won_once_and_its_winner_is_a_member_from_then_on() {
     let won = enroll(&store, [1; 32], "web-1", 1).await;
     let lost = enroll(&store, [1; 32], "web-2", 2).await;
 
-    let EnrollOutcome::Enrolled(member) = won else {
+    let EnrollOutcome::Enrolled(Enrolment { member, key }) = won else {
         panic!("{won:?}")
     };
     assert_eq!(lost, EnrollOutcome::Refused(EnrollConflict::TokenUsed));
@@ -82,7 +82,8 @@ async fn a_token_is_won_once_and_its_winner_is_a_member_from_then_on() {
         store.members().await.unwrap(),
         std::slice::from_ref(&member)
     );
-    assert_eq!(store.member(member.id).await.unwrap(), Some(member.clone()));
+    let again = store.enrolment(member.id, key).await.unwrap().unwrap();
+    assert_eq!((again.key, &again.member), (member.keys[0].id, &member));
     let named = store
         .member_named(Role::Host, "web-1".to_owned())
         .await
@@ -111,11 +112,11 @@ async fn the_winner_of_a_token_is_answered_again_and_nothing_is_recorded_twice()
 }
 
 #[tokio::test]
-async fn a_banned_winner_is_not_answered_again() {
+async fn a_locked_winner_is_not_answered_again() {
     let (_dir, store) = store().await;
     token(&store, [1; 32]).await;
     enroll(&store, [1; 32], "web-1", 1).await;
-    ban(&store, "web-1").await;
+    lock(&store, "web-1").await;
 
     let again = enroll(&store, [1; 32], "web-1", 1).await;
 
@@ -177,38 +178,72 @@ async fn of_many_joiners_with_one_token_at_once_one_wins() {
     assert_eq!(store.members().await.unwrap().len(), 1);
 }
 
-async fn ban(store: &Store, name: &str) -> BanOutcome {
-    let banned = event(EventKind::Banned, "banned");
-    store
-        .ban(Role::Host, name.to_owned(), banned, NOW_MS)
-        .await
-        .unwrap()
+async fn lock(store: &Store, name: &str) -> ChangeOutcome {
+    let change = fixture::change(Role::Host, name, None);
+    store.lock(change, EventKind::Locked).await.unwrap()
 }
 
 #[tokio::test]
-async fn a_ban_is_recorded_once_and_an_unknown_name_is_said_so() {
+async fn a_lock_is_recorded_once_and_an_unknown_name_is_said_so() {
     let (_dir, store) = store().await;
     join(&store, Role::Host, "web-1").await;
 
-    assert_eq!(ban(&store, "web-2").await, BanOutcome::Unknown);
-    assert_eq!(ban(&store, "web-1").await, BanOutcome::Banned);
-    assert_eq!(ban(&store, "web-1").await, BanOutcome::BannedBefore);
+    assert_eq!(lock(&store, "web-2").await, ChangeOutcome::UnknownMember);
+    let done = ChangeOutcome::Done(Changed::default());
+    assert_eq!(lock(&store, "web-1").await, done);
+    assert_eq!(lock(&store, "web-1").await, ChangeOutcome::DoneBefore);
 
-    assert!(store.members().await.unwrap()[0].banned);
-    assert_eq!(recorded(&store).await, ["token", "web-1", "banned"]);
+    let members = store.members().await.unwrap();
+    let lock = members[0].lock.as_ref().unwrap();
+    assert_eq!((lock.at_ms, lock.by.as_str()), (NOW_MS, "operator/root"));
+    assert_eq!(
+        recorded(&store).await,
+        ["token", "web-1", "host web-1 locked"]
+    );
+    let change = fixture::change(Role::Host, "web-1", None);
+    assert_eq!(store.unlock(change.clone()).await.unwrap(), done);
+    assert_eq!(
+        store.unlock(change).await.unwrap(),
+        ChangeOutcome::DoneBefore
+    );
+    assert_eq!(store.members().await.unwrap()[0].lock, None);
 }
 
 #[tokio::test]
-async fn a_banned_name_given_again_is_another_member() {
+async fn a_locked_name_is_taken_and_a_removed_one_is_another_members_with_other_ids() {
     let (_dir, store) = store().await;
     let old = join(&store, Role::Host, "web-1").await;
-    ban(&store, "web-1").await;
+    lock(&store, "web-1").await;
+    token(&store, [1; 32]).await;
+    let taken = enroll(&store, [1; 32], "web-1", 3).await;
+    assert_eq!(taken, EnrollOutcome::Refused(EnrollConflict::NameTaken));
 
+    let change = fixture::change(Role::Host, "web-1", None);
+    store.remove(change.clone()).await.unwrap();
+    let again = store.remove(change).await.unwrap();
     let new = join(&store, Role::Host, "web-1").await;
 
+    assert_eq!(again, ChangeOutcome::UnknownMember);
     assert_ne!(new.id, old.id);
+    assert_ne!(new.keys[0].id, old.keys[0].id);
     assert_eq!(store.members().await.unwrap(), [new]);
-    assert_eq!(store.member(old.id).await.unwrap(), None);
+    let before = store.enrolment(old.id, old.keys[0].id).await.unwrap();
+    assert_eq!(before, None);
+}
+
+#[tokio::test]
+async fn ids_of_members_and_keys_are_never_used_again() {
+    let (_dir, store) = store().await;
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let member = join(&store, Role::User, "alice").await;
+        seen.push((member.id, member.keys[0].id));
+        let change = fixture::change(Role::User, "alice", None);
+        store.remove(change).await.unwrap();
+        assert!(store.departed_users().await.unwrap().contains("alice"));
+    }
+
+    assert!(seen.is_sorted_by(|(id, key), (next, next_key)| id < next && key < next_key));
 }
 
 // === hosts ===

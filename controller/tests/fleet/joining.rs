@@ -1,18 +1,10 @@
 //! Tokens, certificates and bans.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use fleet::Role;
-use fleet::wire::{BanHostRequest, CreateTokenRequest, ListHostsRequest};
+use fleet::wire::{BanHostRequest, CreateTokenRequest, ListHostsRequest, RemoveMemberRequest};
 use tonic::Code;
 
-use crate::support::{Fleet, Joiner, all, patiently};
-
-fn now_secs() -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "renewals are signed now")]
-    let now = SystemTime::now();
-    now.duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
+use crate::support::{Fleet, Joiner, all, now_secs, patiently};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_redeemed_twice_at_once_is_won_once() {
@@ -144,7 +136,7 @@ async fn a_banned_hosts_stream_ends_and_it_does_not_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_given_again_after_a_ban_is_another_member() {
+async fn a_name_given_again_after_a_removal_is_another_member() {
     let fleet = Fleet::start().await;
     let operator = fleet.join(Role::Operator, "root").await;
     let old = fleet.join(Role::Host, "web-1").await;
@@ -153,6 +145,21 @@ async fn a_name_given_again_after_a_ban_is_another_member() {
         reason: String::new(),
     };
     operator.operator().ban_host(request).await.unwrap();
+    let taken = operator
+        .operator()
+        .create_token(CreateTokenRequest {
+            role: fleet::wire::Role::Host.into(),
+            name: "web-1".to_owned(),
+            ..CreateTokenRequest::default()
+        })
+        .await;
+    assert_eq!(taken.unwrap_err().code(), Code::AlreadyExists);
+    let request = RemoveMemberRequest {
+        role: fleet::wire::Role::Host.into(),
+        name: "web-1".to_owned(),
+        ..RemoveMemberRequest::default()
+    };
+    operator.operator().remove_member(request).await.unwrap();
 
     let new = fleet.join(Role::Host, "web-1").await;
 

@@ -12,6 +12,7 @@ mod events;
 mod half_open;
 mod joining;
 mod lasting;
+mod members;
 mod policy;
 mod questions;
 mod raw;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use controller::{NewToken, Running};
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -87,6 +87,8 @@ impl Fleet {
                 .map(|(label, value)| ((*label).to_owned(), (*value).to_owned()))
                 .collect::<BTreeMap<_, _>>(),
             ttl: Duration::ZERO,
+            key_name: String::new(),
+            replaces: false,
         };
         self.running.invite(wanted).await.unwrap()
     }
@@ -299,6 +301,13 @@ pub(crate) async fn try_channel(
         .tls_config(fleet.tls().identity(identity))?
         .connect()
         .await
+}
+
+/// Now, as renewals are signed; seconds since the Unix epoch.
+pub(crate) fn now_secs() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "renewals are signed now")]
+    let now = SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// The next directive of a session, which must come.

@@ -29,7 +29,7 @@ pub struct HostPolicy {
 }
 
 /// Compiles the policy of one host: the stanzas that select it, and for each pairwise stanza one
-/// for every user it permits whose public key is in `users`.
+/// for every key of every user it permits that is in `users`, in the order of that list.
 ///
 /// A stanza without REQUIRE_USERNAME permits all of `users`. PROTECT of the selected stanzas joins
 /// that of every host, also when no user of the stanza has a key yet: a port is hidden before it
@@ -38,7 +38,7 @@ pub struct HostPolicy {
 pub fn compile(
     policy: &Policy,
     host: &HostFacts,
-    users: &BTreeMap<String, ExchangePublic>,
+    users: &BTreeMap<String, Vec<ExchangePublic>>,
 ) -> HostPolicy {
     let mut printer = Printer::new(Secrets::Show);
     let mut stanzas = 0;
@@ -67,18 +67,25 @@ pub fn compile(
     }
 }
 
-/// The users of a pairwise stanza who have a key, by name. A name that cannot stand in a policy
-/// cannot get into one this way either.
+/// The users of a pairwise stanza with each of their keys, by name. A name that cannot stand in a
+/// policy cannot get into one this way either.
 fn permitted<'a>(
     stanza: &'a Stanza,
-    users: &'a BTreeMap<String, ExchangePublic>,
+    users: &'a BTreeMap<String, Vec<ExchangePublic>>,
 ) -> Box<dyn Iterator<Item = (&'a str, &'a ExchangePublic)> + 'a> {
+    let each = |(name, keys): (&'a str, &'a Vec<ExchangePublic>)| {
+        keys.iter().map(move |public| (name, public))
+    };
     if stanza.require_username.is_empty() {
-        let named = users.iter().map(|(name, public)| (name.as_str(), public));
-        return Box::new(named.filter(|(name, _)| is_username(name)));
+        let named = users.iter().map(|(name, keys)| (name.as_str(), keys));
+        return Box::new(named.filter(|(name, _)| is_username(name)).flat_map(each));
     }
     let names = stanza.require_username.iter();
-    Box::new(names.filter_map(|name| Some((name, users.get(name)?))))
+    Box::new(
+        names
+            .filter_map(|name| Some((name, users.get(name)?)))
+            .flat_map(each),
+    )
 }
 
 // === impl HostPolicy ===

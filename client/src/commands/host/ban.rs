@@ -6,10 +6,11 @@ use crate::connection::{Connection, ask};
 use crate::context::Context;
 use crate::error::Result;
 
-/// Put a host out of the fleet for good
+/// Put a host out of the fleet, until it is unlocked
 ///
-/// Its streams end at once and its certificate is never renewed. What it has open closes by itself.
-/// To come back it must join again under another name.
+/// The same as `postern member lock host/NAME`: it may do nothing any more, grants nothing, and is in
+/// nobody's directory. It keeps its name; `postern member unlock` takes the ban back,
+/// `postern member replace` lets another machine take the name, `postern member remove` frees it.
 #[derive(clap::Args, Debug)]
 pub(crate) struct BanArgs {
     /// Host, as `postern host list` names it

@@ -96,7 +96,7 @@ impl Row<'_> {
     /// How it is, in one word or a few.
     pub(super) fn state(&self) -> &str {
         match self {
-            Row { banned: true, .. } => "banned",
+            Row { banned: true, .. } => "locked",
             Row {
                 connected: false, ..
             } => "away",

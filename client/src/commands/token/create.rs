@@ -4,24 +4,31 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use fleet::Role;
-use fleet::wire::{CreateTokenRequest, Role as WireRole};
+use fleet::wire::{CreateTokenRequest, CreateTokenResponse, Role as WireRole};
 use serde::Serialize;
+use tonic::{Code, Status};
 
 use crate::connection::{Connection, ask};
 use crate::context::{Context, Listing};
 use crate::error::{CommandError, Result};
 use crate::time;
 
+/// How long a token can be used when nothing is said.
+pub(crate) const TTL_DEFAULT: &str = "1h";
+
 /// Make a one-time token
 ///
 /// Whoever has the token can join once, in the role and under the name it carries. It is shown only
 /// now. Standard output has nothing but the token.
 ///
-/// JSON fields: token, role, name, expires_at_ms.
+/// A name that policy trusts can be taken only with a token that carries it.
+///
+/// JSON fields: token, id, role, name, key, expires_at_ms, warnings.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   postern token create --role user --name alice
+  postern token create --role user --name alice --key-name phone
   postern token create --role host --name web-1 --label role=web --label env=prod --ttl 10m")]
 pub(crate) struct CreateArgs {
     /// Part that the joiner will play
@@ -37,8 +44,16 @@ pub(crate) struct CreateArgs {
     label: Vec<(String, String)>,
 
     /// How long the token can be used, as 10m, 1h or 2d
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = TTL_DEFAULT, value_parser = humantime::parse_duration)]
     ttl: Duration,
+
+    /// Name of the key that a user gets, as laptop; a user who is there gets one more
+    #[arg(long, value_name = "KEY", default_value = "", requires = "name")]
+    key_name: String,
+
+    /// Put whoever uses it in the place of the member, or of the key, that has the name now
+    #[arg(long, requires = "name")]
+    replace: bool,
 
     #[command(flatten)]
     listing: Listing,
@@ -47,52 +62,95 @@ pub(crate) struct CreateArgs {
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     token: &'a str,
+    id: &'a str,
     role: &'a str,
     name: &'a str,
+    key: &'a str,
     expires_at_ms: u64,
+    warnings: &'a [String],
 }
 
 pub(super) async fn run(context: &Context, args: CreateArgs) -> Result {
     if !args.label.is_empty() && args.role != Role::Host {
         return Err(CommandError::usage("only hosts have labels"));
     }
+    if !args.key_name.is_empty() && args.role != Role::User {
+        return Err(CommandError::usage("only users have several keys"));
+    }
     let connection = Connection::open(&context.profile).await?;
-    let name = args.name.unwrap_or_default();
-    let answer = connection
+    let request = CreateTokenRequest {
+        role: WireRole::from(args.role).into(),
+        name: args.name.unwrap_or_default(),
+        labels: args.label.into_iter().collect(),
+        ttl_secs: args.ttl.as_secs(),
+        key_name: args.key_name,
+        replace: args.replace,
+    };
+    make(context, &connection, (args.role, request), args.listing).await
+}
+
+/// Has a token made and prints it.
+pub(crate) async fn make(
+    context: &Context,
+    connection: &Connection,
+    (role, request): (Role, CreateTokenRequest),
+    listing: Listing,
+) -> Result {
+    let (name, key) = (request.name.clone(), request.key_name.clone());
+    let CreateTokenResponse {
+        token,
+        expires_at_secs,
+        warnings,
+        id,
+    } = connection
         .operator()
-        .create_token(ask(CreateTokenRequest {
-            role: WireRole::from(args.role).into(),
-            name: name.clone(),
-            labels: args.label.into_iter().collect(),
-            ttl_secs: args.ttl.as_secs(),
-            ..CreateTokenRequest::default()
-        }))
+        .create_token(ask(request))
         .await
-        .map_err(|status| connection.refused(status))?
+        .map_err(|status| refused(connection, role, status))?
         .into_inner();
-    let expires_at_ms = answer.expires_at_secs.saturating_mul(1000);
-    if args.listing.json {
+    let expires_at_ms = expires_at_secs.saturating_mul(1000);
+    if listing.json {
         return context.ui.json(&Row {
-            token: &answer.token,
-            role: args.role.as_str(),
+            token: &token,
+            id: &id,
+            role: role.as_str(),
             name: &name,
+            key: &key,
             expires_at_ms,
+            warnings: &warnings,
         });
     }
-    context.ui.say(&answer.token)?;
+    context.ui.say(&token)?;
+    for warning in &warnings {
+        context.ui.warn(warning);
+    }
     let of = if name.is_empty() {
-        format!("one {}", args.role)
+        format!("one {role}")
     } else {
-        format!("{} {name}", args.role)
+        format!("{role} {name}")
     };
     context.ui.note(format_args!(
-        "Token for {of}, to be used once before {}.",
+        "Token {id} for {of}, to be used once before {}.",
         time::short(expires_at_ms)
     ));
     Ok(())
 }
 
-fn roles() -> impl TypedValueParser<Value = Role> {
+fn refused(connection: &Connection, role: Role, status: Status) -> CommandError {
+    let is_taken = status.code() == Code::AlreadyExists;
+    let error = connection.refused(status);
+    if !is_taken {
+        return error;
+    }
+    let replace = "--replace puts the joiner in the place of that member";
+    match role {
+        Role::User => error.with_hint(format!("--key-name adds a key to that user, {replace}")),
+        Role::Auditor | Role::Host | Role::Operator => error.with_hint(replace),
+    }
+}
+
+/// The roles as they are typed.
+pub(crate) fn roles() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(["host", "user", "operator", "auditor"])
         .try_map(|name| name.parse::<Role>())
 }

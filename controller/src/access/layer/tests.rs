@@ -1,5 +1,8 @@
 use std::time::Duration;
 
+use http_body::Body as _;
+use tokio_util::sync::CancellationToken;
+
 use fleet::Role;
 use rcgen::{CertificateParams, KeyPair, SanType};
 use tempfile::TempDir;
@@ -8,7 +11,7 @@ use super::*;
 use crate::ca::{Authority, Subject};
 use crate::store::Store;
 use crate::store::fixture::{self, NOW_MS};
-use crate::store::model::Member;
+use crate::store::model::{ChangeOutcome, Member};
 use crate::timestamp::Timestamp;
 
 struct Door {
@@ -43,9 +46,9 @@ impl Door {
     }
 
     /// A certificate as the fleet's authority makes it, for whoever is named.
-    fn certificate(&self, id: u64, fleet: &str, role: Role, name: &str) -> Vec<u8> {
+    fn certificate(&self, key: u64, fleet: &str, role: Role, name: &str) -> Vec<u8> {
         let subject = Subject {
-            id,
+            key,
             fleet,
             role,
             name,
@@ -124,7 +127,7 @@ async fn a_certificate_is_its_members_and_nobody_elses() {
     let other_id = door.certificate(host.id + 100, "prod", Role::Host, "web-1");
     let nobody = door.certificate(host.id, "prod", Role::Host, "web-9");
 
-    let caller = door.layer.member(&own).unwrap();
+    let caller = door.layer.member(&own).unwrap().member;
     assert_eq!(
         (caller.id, caller.role, caller.name.as_str()),
         (host.id, Role::Host, "web-1")
@@ -137,26 +140,61 @@ async fn a_certificate_is_its_members_and_nobody_elses() {
 }
 
 #[tokio::test]
-async fn a_banned_members_certificate_is_refused_as_soon_as_the_roster_knows() {
+async fn what_a_locked_member_holds_ends_as_soon_as_the_roster_knows() {
     let door = Door::new().await;
-    let host = door.join(Role::Host, "web-1").await;
-    let own = door.certificate(host.id, "prod", Role::Host, "web-1");
-    assert!(door.layer.member(&own).is_ok());
+    door.join(Role::Operator, "root").await;
+    let thief = door.join(Role::Operator, "mbr").await;
+    let own = door.certificate(thief.keys[0].id, "prod", Role::Operator, "mbr");
+    let before = door.layer.member(&own).unwrap();
+    assert!(!before.locked && Standing(before.standing.clone()).is_good());
 
-    let event = fixture::event(fleet::EventKind::Banned, "banned");
-    let banned = door
+    let change = fixture::change(Role::Operator, "mbr", None);
+    let locked = door
         .store
-        .ban(Role::Host, "web-1".to_owned(), event, NOW_MS)
-        .await;
-    banned.unwrap();
-    let roster = &door.layer.roster;
-    roster
-        .refresh(&door.store, Role::Host, "web-1")
+        .lock(change, fleet::EventKind::Locked)
         .await
         .unwrap();
+    assert!(matches!(locked, ChangeOutcome::Done(_)), "{locked:?}");
+    let roster = &door.layer.roster;
+    let refreshed = roster.refresh(&door.store, Role::Operator, "mbr").await;
+    refreshed.unwrap();
 
-    let refused = door.layer.member(&own).unwrap_err();
-    assert!(matches!(refused, Error::Banned { .. }), "{refused}");
+    let after = door.layer.member(&own).unwrap();
+    assert!(after.locked && !Standing(after.standing).is_good());
+    assert!(!Standing(before.standing).is_good(), "what it began");
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_ends_with_its_callers_standing() {
+    let token = CancellationToken::new();
+    let body = Standing(token.clone()).bound(Body::new(Endless));
+    let mut body = std::pin::pin!(body);
+    let mut next = async || {
+        let frame = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
+        frame.await.map(Result::unwrap)
+    };
+    assert!(next().await.unwrap().is_data());
+
+    token.cancel();
+
+    let trailers = next().await.unwrap().into_trailers().unwrap();
+    assert_eq!(trailers["grpc-status"], "7");
+    assert!(next().await.is_none());
+}
+
+/// An answer that never ends by itself.
+struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = tonic::codegen::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Self::Data>, Status>>> {
+        Poll::Ready(Some(Ok(http_body::Frame::data("more".into()))))
+    }
 }
 
 #[tokio::test]

@@ -34,15 +34,12 @@ async fn a_user_is_shown_the_pairwise_stanzas_that_permit_her_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_banned_host_is_in_no_directory() {
+async fn a_locked_host_is_in_no_directory() {
     let fleet = Fleet::new().await;
     fleet.join(Role::Host, "web-1").await;
     let user = caller(&fleet.join(Role::User, "mbr").await);
     fleet.apply(0, POLICY).await.unwrap();
-    let root = crate::app::fixture::root();
-    crate::app::members::ban_host(&fleet.context, &root, "web-1", "", NOW)
-        .await
-        .unwrap();
+    fleet.lock_host("web-1").await;
 
     let directory = directory(&fleet.context, &user, NOW);
 

@@ -1,6 +1,7 @@
 use super::*;
-use crate::app::fixture::{Fleet, NOW, after_secs, caller, root};
-use crate::app::members::ban_host;
+use crate::app::fixture::{Fleet, NOW, after_secs, caller};
+use crate::app::members::Act;
+use crate::store::model::Whom;
 
 const POLICY: &str = "PROTECT tcp/22\nSOURCE ANY\n";
 
@@ -69,15 +70,17 @@ async fn a_host_with_a_session_is_seen_now_and_another_when_it_spoke_last() {
 async fn a_host_whose_membership_has_ended_opens_no_session() {
     let fleet = Fleet::new().await;
     let old = caller(&fleet.join(Role::Host, "web-1").await);
-    ban_host(&fleet.context, &root(), "web-1", "", NOW)
-        .await
-        .unwrap();
+    fleet.lock_host("web-1").await;
+    let locked = open(&fleet, &old).await;
+    let whom = Whom::host("web-1".to_owned());
+    fleet.act(Act::Remove, whom).await.unwrap();
 
-    let banned = open(&fleet, &old).await;
+    let removed = open(&fleet, &old).await;
     fleet.join(Role::Host, "web-1").await;
     let replaced = open(&fleet, &old).await;
 
-    for refused in [banned, replaced] {
+    assert!(matches!(locked, Err(Error::Locked { .. })), "{locked:?}");
+    for refused in [removed, replaced] {
         assert!(matches!(refused, Err(Error::NotMember)), "{refused:?}");
     }
     assert!(!fleet.context.sessions.is_connected("web-1"));

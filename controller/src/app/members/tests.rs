@@ -1,79 +1,392 @@
+use policy::{Dialect, NoIncludes};
+
 use super::*;
-use crate::app::fixture::{Fleet, NOW, root};
+use crate::app::fixture::{CALL, Fleet, Keys, NOW, after_secs, caller, root};
+use crate::app::tokens::{self, NewToken};
+use crate::app::{enroll, hosts};
+use crate::error::TokenRefused;
+use crate::store::model::Acknowledgement;
+
+const POLICY: &str = "\
+PROTECT tcp/22\n
+NAME ssh\nSOURCE ANY\nREQUIRE_USERNAME alice, bob\nOPEN_PORTS tcp/22\n
+NAME db\nHOSTS name=db-1\nSOURCE ANY\nREQUIRE_USERNAME bob\nOPEN_PORTS tcp/5432\n
+NAME old\nHOSTS name=db-1\nSOURCE ANY\nREQUIRE_USERNAME alice, carol\nKEY a-secret-thing\nHMAC_KEY another\n";
+
+fn user(name: &str, key: Option<&str>) -> Whom {
+    Whom {
+        role: Role::User,
+        name: name.to_owned(),
+        key: key.map(str::to_owned),
+    }
+}
+
+fn operator(name: &str) -> Whom {
+    Whom {
+        role: Role::Operator,
+        ..user(name, None)
+    }
+}
+
+/// Adds a key to a user, or replaces her or it; returns the joiner's keys too.
+async fn token(fleet: &Fleet, name: &str, key_name: &str, replaces: bool) -> fleet::Token {
+    let new = NewToken {
+        role: Role::User,
+        name: name.to_owned(),
+        labels: [].into(),
+        ttl: std::time::Duration::ZERO,
+        key_name: key_name.to_owned(),
+        replaces,
+    };
+    let issued = tokens::create(&fleet.context, &root(), new, NOW).await;
+    issued.unwrap().token
+}
+
+async fn redeem(fleet: &Fleet, token: &fleet::Token, exchange: u8) -> Result<Arc<Member>, Error> {
+    let mut joiner = Keys::new().joiner(token, "");
+    joiner.exchange_key = Some([exchange; 32]);
+    let enrolled = enroll::redeem(&fleet.context, CALL, joiner, NOW).await?;
+    let member = enrolled.member;
+    Ok(fleet
+        .context
+        .roster
+        .find(member.role, &member.name)
+        .unwrap())
+}
+
+/// Users of the stanzas of a host's text, in its order.
+fn users_on(fleet: &Fleet, host: &str) -> Vec<String> {
+    let target = fleet.context.rollout.target(host).unwrap();
+    let text = &target.compiled.text.0;
+    let policy = policy::parse_as(Dialect::Compiled, host, text, &NoIncludes).unwrap();
+    let stanzas = policy.stanzas.iter();
+    stanzas
+        .map(|stanza| {
+            let names: Vec<_> = stanza.require_username.iter().collect();
+            format!("{}: {}", stanza.label(), names.join(" "))
+        })
+        .collect()
+}
+
+/// A host that has a session and enforces what it should.
+async fn acknowledge(fleet: &Fleet, host: &Arc<Member>) {
+    let target = fleet.context.rollout.target(&host.name).unwrap();
+    let validity = crate::sessions::validity::Validity::new(target.compiled.digest, None, NOW);
+    fleet.context.sessions.note_sent(&host.name, 1, validity);
+    let acknowledgement = Acknowledgement {
+        generation: target.generation,
+        digest: target.compiled.digest.to_vec(),
+        ..Acknowledgement::default()
+    };
+    hosts::acknowledge(&fleet.context, &caller(host), acknowledgement, NOW)
+        .await
+        .unwrap();
+}
 
 #[tokio::test]
-async fn a_ban_ends_the_session_the_name_and_the_target_at_once() {
+async fn a_locked_user_is_in_no_hosts_text_and_its_hosts_are_named_until_they_acknowledge() {
+    let fleet = Fleet::new().await;
+    let web = fleet.join(Role::Host, "web-1").await;
+    fleet.join(Role::Host, "db-1").await;
+    fleet.join(Role::User, "alice").await;
+    fleet.join(Role::User, "bob").await;
+    fleet.apply(0, POLICY).await.unwrap();
+    let web = Arc::new(web);
+    let open = fleet.context.sessions.subscribe("web-1", || None);
+    acknowledge(&fleet, &web).await;
+
+    let mut acted = fleet.act(Act::Lock, user("alice", None)).await.unwrap();
+
+    assert_eq!(users_on(&fleet, "web-1"), ["ssh: bob"]);
+    assert_eq!(
+        users_on(&fleet, "db-1"),
+        ["ssh: bob", "db: bob", "old: carol"]
+    );
+    let hosts: Vec<_> = acted
+        .hosts
+        .iter()
+        .map(|it| (it.host.as_str(), it.acknowledged))
+        .collect();
+    assert_eq!(hosts, [("db-1", false), ("web-1", false)]);
+    assert_eq!(
+        acted.member.unwrap().lock.as_ref().unwrap().reason,
+        "because"
+    );
+    let warnings = acted.warnings.join("\n");
+    assert!(
+        warnings.contains("stanza old on db-1 still opens"),
+        "{warnings}"
+    );
+    assert!(warnings.contains("host db-1 is away"), "{warnings}");
+    acknowledge(&fleet, &web).await;
+    let heard = acted.waiting.next(&fleet.context).await.unwrap();
+    assert_eq!((heard.len(), heard[0].host.as_str()), (1, "web-1"));
+    drop(open);
+}
+
+#[tokio::test]
+async fn of_a_user_with_two_keys_one_can_be_locked_and_the_other_opens_on() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+    fleet.apply(0, POLICY).await.unwrap();
+    redeem(&fleet, &token(&fleet, "alice", "laptop", false).await, 3)
+        .await
+        .unwrap();
+    let alice = redeem(&fleet, &token(&fleet, "alice", "phone", false).await, 4)
+        .await
+        .unwrap();
+    let names: Vec<_> = alice.keys.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["laptop", "phone"]);
+    assert_eq!(users_on(&fleet, "web-1"), ["ssh: alice", "ssh: alice"]);
+
+    fleet
+        .act(Act::Lock, user("alice", Some("laptop")))
+        .await
+        .unwrap();
+
+    let target = fleet.context.rollout.target("web-1").unwrap();
+    let left = spa::ExchangePublic([4; 32]).to_string();
+    assert!(target.compiled.text.0.contains(&left));
+    assert_eq!(users_on(&fleet, "web-1"), ["ssh: alice"]);
+    let [laptop, phone] = alice.keys.as_slice() else {
+        panic!("{alice:?}");
+    };
+    let admitted = |key: u64| {
+        fleet
+            .context
+            .roster
+            .admit(Role::User, "alice", key)
+            .unwrap()
+    };
+    assert!(admitted(laptop.id).locked && !admitted(phone.id).locked);
+}
+
+#[tokio::test]
+async fn a_removed_user_opens_nothing_until_somebody_joins_by_the_name_again() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "db-1").await;
+    let alice = fleet.join(Role::User, "alice").await;
+    fleet.apply(0, POLICY).await.unwrap();
+
+    fleet.act(Act::Remove, user("alice", None)).await.unwrap();
+    let removed = users_on(&fleet, "db-1");
+    let again = fleet.join(Role::User, "alice").await;
+
+    assert_eq!(removed, ["old: carol"]);
+    assert_ne!((again.id, again.keys[0].id), (alice.id, alice.keys[0].id));
+    assert!(
+        fleet
+            .context
+            .roster
+            .admit(Role::User, "alice", alice.keys[0].id)
+            .is_none()
+    );
+    assert_eq!(users_on(&fleet, "db-1"), ["ssh: alice", "old: alice carol"]);
+}
+
+#[tokio::test]
+async fn whoever_replaces_a_member_takes_its_name_and_the_old_keys_are_worth_nothing() {
+    let fleet = Fleet::new().await;
+    let old = fleet.join(Role::User, "alice").await;
+    let key = old.keys[0].id;
+    let standing = fleet
+        .context
+        .roster
+        .admit(Role::User, "alice", key)
+        .unwrap()
+        .standing;
+    let token = token(&fleet, "alice", "", true).await;
+    assert!(!standing.is_cancelled(), "nothing before it is redeemed");
+
+    let new = redeem(&fleet, &token, 7).await.unwrap();
+
+    assert_ne!(new.id, old.id);
+    assert!(standing.is_cancelled());
+    assert!(
+        fleet
+            .context
+            .roster
+            .admit(Role::User, "alice", key)
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_replaced_key_leaves_the_others_as_they_are() {
+    let fleet = Fleet::new().await;
+    redeem(&fleet, &token(&fleet, "alice", "laptop", false).await, 3)
+        .await
+        .unwrap();
+    let before = redeem(&fleet, &token(&fleet, "alice", "phone", false).await, 4)
+        .await
+        .unwrap();
+
+    let after = redeem(&fleet, &token(&fleet, "alice", "phone", true).await, 5)
+        .await
+        .unwrap();
+
+    assert_eq!(after.id, before.id);
+    assert_eq!(after.keys[0], before.keys[0]);
+    assert_ne!(after.keys[1].id, before.keys[1].id);
+}
+
+#[tokio::test]
+async fn the_last_operator_who_can_do_something_is_neither_locked_nor_removed() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Operator, "root").await;
+    fleet.join(Role::Operator, "mbr").await;
+    fleet.act(Act::Lock, operator("mbr")).await.unwrap();
+
+    for act in [Act::Lock, Act::Remove] {
+        let refused = fleet.act(act, operator("root")).await.unwrap_err();
+        assert!(matches!(refused, Error::LastOperator { .. }), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("postern-controller token create")
+        );
+    }
+    fleet.act(Act::Remove, operator("mbr")).await.unwrap();
+    fleet.act(Act::Lock, operator("root")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn with_an_operator_goes_every_open_token_that_it_made_and_whom_it_let_in_is_named() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Operator, "root").await;
+    let thief = caller(&fleet.join(Role::Operator, "mbr").await);
+    let new = |name: &str| NewToken {
+        role: Role::Operator,
+        name: name.to_owned(),
+        labels: [].into(),
+        ttl: std::time::Duration::ZERO,
+        key_name: String::new(),
+        replaces: false,
+    };
+    let used = tokens::create(&fleet.context, &thief, new("eve"), NOW)
+        .await
+        .unwrap();
+    let open = tokens::create(&fleet.context, &thief, new("eva"), NOW)
+        .await
+        .unwrap();
+    redeem(&fleet, &used.token, 1).await.unwrap();
+
+    let acted = fleet.act(Act::Lock, operator("mbr")).await.unwrap();
+
+    let warnings = acted.warnings.join("\n");
+    assert!(
+        warnings.contains(&open.id) && !warnings.contains(&used.id),
+        "{warnings}"
+    );
+    assert!(warnings.contains("operator eve"), "{warnings}");
+    let refused = redeem(&fleet, &open.token, 2).await.unwrap_err();
+    assert!(
+        matches!(refused, Error::Token(TokenRefused::Revoked)),
+        "{refused}"
+    );
+    let recorded = fleet.recorded().await;
+    let revoked = format!("token {} revoked with operator mbr", open.id);
+    assert!(recorded.contains(&revoked), "{recorded:?}");
+}
+
+#[tokio::test]
+async fn a_lock_ends_the_session_the_name_and_the_target_at_once() {
     let fleet = Fleet::new().await;
     fleet.join(Role::Host, "web-1").await;
     fleet.apply(0, "PROTECT tcp/22\n").await.unwrap();
     let session = fleet.context.sessions.subscribe("web-1", || None);
 
-    ban_host(&fleet.context, &root(), "web-1", "rooted", NOW)
-        .await
-        .unwrap();
+    fleet.lock_host("web-1").await;
 
     assert!(session.ended.is_cancelled());
+    let host = fleet.context.roster.find(Role::Host, "web-1").unwrap();
+    assert!(host.lock.is_some());
+    assert!(fleet.context.rollout.target("web-1").is_none());
+    let recorded = fleet.recorded().await;
+    assert_eq!(recorded.last().unwrap(), "host web-1 locked: because");
+}
+
+#[tokio::test]
+async fn what_is_locked_already_is_not_recorded_again_and_an_unlocked_host_has_its_policy() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+    fleet.apply(0, "PROTECT tcp/22\n").await.unwrap();
+    fleet.lock_host("web-1").await;
+    let recorded = fleet.recorded().await;
+
+    fleet.lock_host("web-1").await;
+    assert_eq!(fleet.recorded().await, recorded);
+    let whom = Whom::host("web-1".to_owned());
+    fleet.act(Act::Unlock, whom).await.unwrap();
+
+    assert!(fleet.context.rollout.target("web-1").is_some());
+    let by = ("operator/root".to_owned(), "root".to_owned());
+    assert_eq!(fleet.newest_is_by().await, by);
+}
+
+#[tokio::test]
+async fn nobody_is_locked_by_a_name_that_no_member_of_that_role_has() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::User, "web-1").await;
+
+    let host = fleet.act(Act::Lock, Whom::host("web-1".to_owned())).await;
+    let key = fleet.act(Act::Lock, user("web-1", Some("phone"))).await;
+    let only = fleet.act(Act::Remove, user("web-1", Some("default"))).await;
+
+    assert!(matches!(host, Err(Error::NotFound { .. })), "{host:?}");
+    assert!(matches!(key, Err(Error::NotFound { .. })), "{key:?}");
+    assert!(matches!(only, Err(Error::Conflict(_))), "{only:?}");
     assert!(
         fleet
             .context
             .roster
-            .find(Role::Host, "web-1")
-            .unwrap()
-            .banned
-    );
-    assert!(fleet.context.rollout.target("web-1").is_none());
-    assert_eq!(
-        fleet.recorded().await.last().unwrap(),
-        "host web-1 banned: rooted"
-    );
-}
-
-#[tokio::test]
-async fn a_second_ban_is_done_already_and_not_recorded() {
-    let fleet = Fleet::new().await;
-    fleet.join(Role::Host, "web-1").await;
-    ban_host(&fleet.context, &root(), "web-1", "", NOW)
-        .await
-        .unwrap();
-    let recorded = fleet.recorded().await;
-
-    ban_host(&fleet.context, &root(), "web-1", "", NOW)
-        .await
-        .unwrap();
-
-    assert_eq!(fleet.recorded().await, recorded);
-}
-
-#[tokio::test]
-async fn nobody_is_banned_by_a_name_that_no_host_has() {
-    let fleet = Fleet::new().await;
-    fleet.join(Role::User, "web-1").await;
-
-    let refused = ban_host(&fleet.context, &root(), "web-1", "", NOW).await;
-
-    assert!(
-        matches!(refused, Err(Error::NotFound { .. })),
-        "{refused:?}"
-    );
-    assert!(
-        !fleet
-            .context
-            .roster
             .find(Role::User, "web-1")
             .unwrap()
-            .banned
+            .is_active()
     );
 }
 
 #[tokio::test]
-async fn a_ban_names_who_did_it_and_the_call() {
+async fn a_name_that_policy_trusts_is_taken_only_with_a_token_that_carries_it() {
     let fleet = Fleet::new().await;
-    fleet.join(Role::Host, "web-1").await;
-
-    ban_host(&fleet.context, &root(), "web-1", "rooted", NOW)
+    fleet
+        .apply(0, &format!("%group dba dora\n{POLICY}"))
         .await
         .unwrap();
 
-    let by = ("operator/root".to_owned(), "root".to_owned());
-    assert_eq!(fleet.newest_is_by().await, by);
+    for (role, name) in [
+        (Role::User, "alice"),
+        (Role::User, "dora"),
+        (Role::Host, "db-1"),
+    ] {
+        let nameless = fleet.token(role, "").await;
+        let joiner = Keys::new().joiner(&nameless, name);
+        let refused = enroll::redeem(&fleet.context, CALL, joiner, NOW).await;
+        assert!(
+            matches!(refused, Err(Error::NameTrusted { .. })),
+            "{refused:?}"
+        );
+        fleet.join(role, name).await;
+    }
+    let nameless = fleet.token(Role::User, "").await;
+    let joiner = Keys::new().joiner(&nameless, "zoe");
+    enroll::redeem(&fleet.context, CALL, joiner, after_secs(1))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn what_a_user_may_is_told_with_the_hosts_where_she_may() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+    fleet.join(Role::Host, "db-1").await;
+    fleet.join(Role::User, "alice").await;
+    fleet.apply(0, POLICY).await.unwrap();
+
+    let (member, stanzas) = show(&fleet.context, Role::User, "alice").unwrap();
+
+    assert_eq!(member.name, "alice");
+    assert_eq!(stanzas, ["ssh on db-1, web-1", "old on db-1"]);
+    assert_eq!(list(&fleet.context, Some(Role::Host)).len(), 2);
+    assert_eq!(list(&fleet.context, None).len(), 3);
 }

@@ -29,12 +29,12 @@ fn pass(time: Duration) {
 
 fn targets(generation: u64, text: &str, before: &Targets) -> Targets {
     let policy = policy::parse("policy", text, &NoIncludes).unwrap();
-    let host = fixture::new_member(fleet::Role::Host, "web-1").into_member(1);
+    let host = fixture::member(fleet::Role::Host, "web-1");
     Targets::compile(
         &policy,
         generation,
         &[Arc::new(host)],
-        &Users::new(),
+        &Users::default(),
         before,
     )
 }

@@ -1,29 +1,59 @@
-//! Who belongs to the fleet.
+//! Who belongs to the fleet, and with which keys.
 
 use std::collections::BTreeMap;
 
 use fleet::Role;
+use sha2::{Digest as _, Sha256};
+
+/// The name of a key that nobody gave one.
+pub(crate) const KEY_DEFAULT: &str = "default";
 
 /// One member, as stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Member {
-    /// Begins the serial number of its certificates; never used again.
+    /// Never used again: a name that is given to somebody else is another member.
     pub(crate) id: u64,
     pub(crate) role: Role,
     pub(crate) name: String,
-    /// Ed25519 public key.
-    pub(crate) identity_key: [u8; 32],
-    /// X25519 public key, of hosts and users.
-    pub(crate) exchange_key: Option<[u8; 32]>,
     /// Hosts: where users send SPA packets.
     pub(crate) address: String,
     pub(crate) spa_port: u16,
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) joined_at_ms: u64,
-    pub(crate) banned: bool,
+    /// It may do nothing with any of its keys.
+    pub(crate) lock: Option<Lock>,
+    /// By name; never empty. Users may have several, all others have one.
+    pub(crate) keys: Vec<MemberKey>,
 }
 
-/// A member that is to be.
+/// What one device of a member proves itself with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct MemberKey {
+    /// Begins the serial number of its certificates; never used again.
+    pub(crate) id: u64,
+    pub(crate) name: String,
+    /// Ed25519 public key.
+    pub(crate) identity_key: [u8; 32],
+    /// X25519 public key, of hosts and users.
+    pub(crate) exchange_key: Option<[u8; 32]>,
+    pub(crate) joined_at_ms: u64,
+    /// When a certificate was last issued for it.
+    pub(crate) renewed_at_ms: u64,
+    /// This key may do nothing.
+    pub(crate) lock: Option<Lock>,
+}
+
+/// Since when, why, and by whom something is locked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Lock {
+    pub(crate) at_ms: u64,
+    /// For people; may be empty.
+    pub(crate) reason: String,
+    /// As events name an actor: `operator/mbr`.
+    pub(crate) by: String,
+}
+
+/// A member that is to be, or a key that a member is to have.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct NewMember {
     pub(crate) role: Role,
@@ -39,41 +69,45 @@ pub(crate) struct NewMember {
     pub(crate) joined_at_ms: u64,
 }
 
-/// What a ban came to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum BanOutcome {
-    Banned,
-    BannedBefore,
-    /// There never was such a member.
-    Unknown,
+// === impl MemberKey ===
+
+impl MemberKey {
+    /// Names it for people: SHA-256 of the identity key, the first 16 bytes in hexadecimal.
+    pub(crate) fn fingerprint(&self) -> String {
+        let hash = Sha256::digest(self.identity_key);
+        hash.iter()
+            .take(16)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
 }
 
-// === impl NewMember ===
+// === impl Member ===
 
-impl NewMember {
-    /// The member it becomes under this id.
-    pub(crate) fn into_member(self, id: u64) -> Member {
-        let Self {
-            role,
-            name,
-            identity_key,
-            exchange_key,
-            address,
-            spa_port,
-            labels,
-            joined_at_ms,
-        } = self;
-        Member {
-            id,
-            role,
-            name,
-            identity_key,
-            exchange_key,
-            address,
-            spa_port,
-            labels,
-            joined_at_ms,
-            banned: false,
-        }
+impl Member {
+    /// The key with this id.
+    pub(crate) fn key(&self, id: u64) -> Option<&MemberKey> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
+    /// The key with this name.
+    pub(crate) fn key_named(&self, name: &str) -> Option<&MemberKey> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// The keys with which it may do something.
+    pub(crate) fn active_keys(&self) -> impl Iterator<Item = &MemberKey> {
+        let keys = self.keys.iter().filter(|key| key.lock.is_none());
+        keys.filter(|_| self.lock.is_none())
+    }
+
+    /// Whether it may do anything at all.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active_keys().next().is_some()
+    }
+
+    /// The X25519 public key of a host, which has one key.
+    pub(crate) fn exchange_key(&self) -> Option<[u8; 32]> {
+        self.keys.first().and_then(|key| key.exchange_key)
     }
 }

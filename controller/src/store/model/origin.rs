@@ -33,6 +33,12 @@ impl Origin {
         }
     }
 
+    /// The actor without its role: `mbr`, or [`CONTROLLER`].
+    pub(crate) fn name(&self) -> &str {
+        let name = self.actor.split_once('/').map(|(_, name)| name);
+        name.unwrap_or(&self.actor)
+    }
+
     /// An event of something that was done, at `at_ms` (milliseconds since the Unix epoch).
     pub(crate) fn done(self, kind: EventKind, at_ms: u64) -> Event {
         let Self { actor, request_id } = self;

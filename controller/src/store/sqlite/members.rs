@@ -1,99 +1,145 @@
-//! Who belongs to the fleet.
+//! Who belongs to the fleet, and with which keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
 
-use fleet::{Event, Role};
+use fleet::Role;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::hosts;
 use super::number::signed;
-use super::{events, hosts};
 use crate::store::error::StoreError;
-use crate::store::model::{BanOutcome, Member, NewMember};
+use crate::store::model::{Lock, Member, MemberKey, NewMember};
 
-const COLUMNS: &str = "id, role, name, identity_key, exchange_key, address, spa_port, labels, \
-                       joined_at_ms, banned_at_ms IS NOT NULL";
+const COLUMNS: &str = "id, role, name, address, spa_port, labels, joined_at_ms, locked_at_ms, \
+                       lock_reason, locked_by";
+const KEY_COLUMNS: &str = "member, id, name, identity_key, exchange_key, joined_at_ms, \
+                           renewed_at_ms, locked_at_ms, lock_reason, locked_by";
 
-/// Adds a member and returns its id.
-///
-/// A banned member of the same name is deleted: its certificates name its own id, so they stay
-/// worthless. A name that is in use is an error of the database; see [`is_taken`].
+/// Adds a member without a key and returns its id. A name that is in use is an error of the
+/// database.
 pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64, StoreError> {
     let NewMember {
         role,
         name,
-        identity_key,
-        exchange_key,
+        identity_key: _,
+        exchange_key: _,
         address,
         spa_port,
         labels,
         joined_at_ms,
     } = member;
-    delete_banned(connection, *role, name)?;
     connection
         .prepare_cached(
-            "INSERT INTO members (role, name, identity_key, exchange_key, address, spa_port, labels,
-                                  joined_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT INTO members (role, name, address, spa_port, labels, joined_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             role.as_str(),
             name,
-            identity_key,
-            exchange_key,
             address,
             spa_port,
             labels_text(labels),
             signed(*joined_at_ms),
         ])?;
     let id = connection.last_insert_rowid().unsigned_abs();
-    if *role == Role::Host {
-        hosts::insert(connection, id)?;
+    match role {
+        Role::Host => hosts::insert(connection, id)?,
+        Role::User => {
+            connection
+                .prepare_cached("DELETE FROM departed_users WHERE name = ?1")?
+                .execute([name])?;
+        }
+        Role::Auditor | Role::Operator => {}
     }
     Ok(id)
 }
 
-/// Whether a member that is not banned has this name.
-pub(super) fn is_taken(
+/// Adds the key of `new` to the member with this id, under this name, and returns the key's id.
+pub(super) fn insert_key(
     connection: &Connection,
-    role: Role,
+    member: u64,
     name: &str,
-) -> Result<bool, StoreError> {
-    let found = find(connection, role, name)?;
-    Ok(found.is_some_and(|member| !member.banned))
-}
-
-fn delete_banned(connection: &Connection, role: Role, name: &str) -> Result<(), StoreError> {
+    new: &NewMember,
+) -> Result<u64, StoreError> {
     connection
         .prepare_cached(
-            "DELETE FROM members WHERE role = ?1 AND name = ?2 AND banned_at_ms IS NOT NULL",
+            "INSERT INTO member_keys (member, name, identity_key, exchange_key, joined_at_ms,
+                                      renewed_at_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
         )?
-        .execute([role.as_str(), name])?;
+        .execute(params![
+            signed(member),
+            name,
+            new.identity_key,
+            new.exchange_key,
+            signed(new.joined_at_ms),
+        ])?;
+    Ok(connection.last_insert_rowid().unsigned_abs())
+}
+
+/// Ends a membership: the name is free again, the ids are not.
+pub(super) fn delete(connection: &Connection, id: u64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM members WHERE id = ?1")?
+        .execute([signed(id)])?;
     Ok(())
 }
 
-/// See `Store::ban`.
-pub(in crate::store) fn ban(
+/// Takes a key from its member.
+pub(super) fn delete_key(connection: &Connection, id: u64) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM member_keys WHERE id = ?1")?
+        .execute([signed(id)])?;
+    Ok(())
+}
+
+/// Remembers that a user of this name was removed.
+pub(super) fn departed(
     connection: &Connection,
-    role: Role,
     name: &str,
-    event: Event,
-    now_ms: u64,
-) -> Result<BanOutcome, StoreError> {
-    let banned = connection
+    at_ms: u64,
+    by: &str,
+) -> Result<(), StoreError> {
+    connection
         .prepare_cached(
-            "UPDATE members SET banned_at_ms = ?3
-             WHERE role = ?1 AND name = ?2 AND banned_at_ms IS NULL",
+            "INSERT OR REPLACE INTO departed_users (name, removed_at_ms, removed_by)
+             VALUES (?1, ?2, ?3)",
         )?
-        .execute(params![role.as_str(), name, signed(now_ms)])?;
-    if banned == 1 {
-        events::append_own(connection, event)?;
-        return Ok(BanOutcome::Banned);
-    }
-    Ok(match find(connection, role, name)? {
-        Some(_) => BanOutcome::BannedBefore,
-        None => BanOutcome::Unknown,
-    })
+        .execute(params![name, signed(at_ms), by])?;
+    Ok(())
+}
+
+/// See `Store::departed_users`.
+pub(in crate::store) fn all_departed(
+    connection: &Connection,
+) -> Result<BTreeSet<String>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT name FROM departed_users")?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+/// See `Store::renewed`.
+pub(in crate::store) fn renewed(
+    connection: &Connection,
+    key: u64,
+    now_ms: u64,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE member_keys SET renewed_at_ms = ?2 WHERE id = ?1")?
+        .execute([signed(key), signed(now_ms)])?;
+    Ok(())
+}
+
+/// How many operators can do something, besides the one with this id.
+pub(super) fn other_operators(connection: &Connection, id: u64) -> Result<u64, StoreError> {
+    let others = connection
+        .prepare_cached(
+            "SELECT count(*) FROM members
+             WHERE role = 'operator' AND locked_at_ms IS NULL AND id <> ?1",
+        )?
+        .query_row([signed(id)], |row| row.get(0))?;
+    Ok(others)
 }
 
 pub(in crate::store) fn find(
@@ -106,44 +152,92 @@ pub(in crate::store) fn find(
         .prepare_cached(&sql)?
         .query_row([role.as_str(), name], |row| Ok(read(row)))
         .optional()?;
-    member.transpose()
+    member
+        .transpose()?
+        .map(|it| with_keys(connection, it))
+        .transpose()
 }
 
-pub(in crate::store) fn by_id(
-    connection: &Connection,
-    id: u64,
-) -> Result<Option<Member>, StoreError> {
+pub(super) fn by_id(connection: &Connection, id: u64) -> Result<Option<Member>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM members WHERE id = ?1");
     let member = connection
         .prepare_cached(&sql)?
         .query_row([signed(id)], |row| Ok(read(row)))
         .optional()?;
-    member.transpose()
+    member
+        .transpose()?
+        .map(|it| with_keys(connection, it))
+        .transpose()
 }
 
 pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<Member>, StoreError> {
+    let sql = format!("SELECT {KEY_COLUMNS} FROM member_keys ORDER BY name");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get::<_, u64>(0)?, read_key(row)?)))?;
+    let mut keys: BTreeMap<u64, Vec<MemberKey>> = BTreeMap::new();
+    for row in rows {
+        let (member, key) = row?;
+        keys.entry(member).or_default().push(key);
+    }
     let sql = format!("SELECT {COLUMNS} FROM members ORDER BY role, name");
-    let mut statement = connection.prepare(&sql)?;
+    let mut statement = connection.prepare_cached(&sql)?;
     let members = statement.query_map([], |row| Ok(read(row)))?;
-    members.map(|member| member?).collect()
+    members
+        .map(|member| {
+            let mut member = member??;
+            member.keys = keys.remove(&member.id).unwrap_or_default();
+            Ok(member)
+        })
+        .collect()
 }
 
+fn with_keys(connection: &Connection, mut member: Member) -> Result<Member, StoreError> {
+    let sql = format!("SELECT {KEY_COLUMNS} FROM member_keys WHERE member = ?1 ORDER BY name");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let keys = statement.query_map([signed(member.id)], read_key)?;
+    member.keys = keys.collect::<Result<_, _>>()?;
+    Ok(member)
+}
+
+/// A member whose keys are still to be read.
 fn read(row: &Row<'_>) -> Result<Member, StoreError> {
     let damaged = |what| StoreError::Damaged { what };
     let role: String = row.get(1)?;
-    let labels: String = row.get(7)?;
+    let labels: String = row.get(5)?;
     Ok(Member {
         id: row.get(0)?,
         role: Role::from_str(&role).map_err(|_| damaged("members.role"))?,
         name: row.get(2)?,
+        address: row.get(3)?,
+        spa_port: row.get(4)?,
+        labels: serde_json::from_str(&labels).map_err(|_| damaged("members.labels"))?,
+        joined_at_ms: row.get(6)?,
+        lock: lock(row, 7)?,
+        keys: Vec::new(),
+    })
+}
+
+fn read_key(row: &Row<'_>) -> Result<MemberKey, rusqlite::Error> {
+    Ok(MemberKey {
+        id: row.get(1)?,
+        name: row.get(2)?,
         identity_key: row.get(3)?,
         exchange_key: row.get(4)?,
-        address: row.get(5)?,
-        spa_port: row.get(6)?,
-        labels: serde_json::from_str(&labels).map_err(|_| damaged("members.labels"))?,
-        joined_at_ms: row.get(8)?,
-        banned: row.get(9)?,
+        joined_at_ms: row.get(5)?,
+        renewed_at_ms: row.get(6)?,
+        lock: lock(row, 7)?,
     })
+}
+
+/// A lock in three columns, of which this is the first.
+fn lock(row: &Row<'_>, first: usize) -> Result<Option<Lock>, rusqlite::Error> {
+    let at_ms: Option<u64> = row.get(first)?;
+    let Some(at_ms) = at_ms else { return Ok(None) };
+    Ok(Some(Lock {
+        at_ms,
+        reason: row.get(first + 1)?,
+        by: row.get(first + 2)?,
+    }))
 }
 
 /// Labels as they are stored.

@@ -30,6 +30,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0005_fleet_memory.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0006_members.sql"
+        )),
     ])
 }
 

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::writer::{self, Message};
-use super::{connection, members, meta, migrations, policies, tokens};
+use super::{connection, enrollment, members, meta, migrations, policies, tokens};
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, event, invitation, new_member, new_policy};
 use crate::store::model::{AfterRestore, ApplyOutcome, Cursor, EnrollOutcome, EventFilter};
@@ -42,7 +42,7 @@ fn write(connection: &Connection) -> [bool; 2] {
         // Some pages, so that the disk can be full in the middle.
         member.labels.insert("long".to_owned(), "x".repeat(20_000));
         let event = event(EventKind::Enrolled, "joined");
-        tokens::enroll(connection, &SECRET, member, event, NOW_MS)
+        enrollment::enroll(connection, &SECRET, &member, event, NOW_MS)
     });
     let (apply, mut applied) = writer::job(|connection| {
         let policy = new_policy(&"# a remark\n".repeat(2_000));

@@ -2,7 +2,7 @@
 
 use std::str::FromStr as _;
 
-use fleet::{Event, Role};
+use fleet::{Event, EventKind, Role};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
@@ -10,8 +10,16 @@ use super::number::signed;
 use super::{events, members};
 use crate::store::error::StoreError;
 use crate::store::model::{
-    EnrollConflict, EnrollOutcome, Invitation, NewMember, Redemption, StoredToken, TokenState,
+    Change, Invitation, Member, Redemption, RevokeOutcome, StoredToken, TokenFate,
 };
+
+const COLUMNS: &str = "role, name, labels, created_by, created_at_ms, expires_at_secs, redeemed_by, \
+                       member, id, key_name, replaces, creator, revoked_at_ms IS NOT NULL, \
+                       member_key, redeemed_name, coalesce(redeemed_at_ms, 0)";
+/// Tokens that are neither open nor made within this are not listed, and whom they admitted is not
+/// asked about.
+const LISTED_MS: u64 = 30 * 24 * 3600 * 1000;
+const OPEN: &str = "redeemed_at_ms IS NULL AND revoked_at_ms IS NULL";
 
 /// See `Store::create_token`.
 pub(in crate::store) fn create(
@@ -21,18 +29,22 @@ pub(in crate::store) fn create(
     event: Event,
 ) -> Result<(), StoreError> {
     let Invitation {
+        id,
         role,
         name,
+        key_name,
+        replaces,
         labels,
         created_by,
+        creator,
         created_at_ms,
         expires_at_secs,
     } = invitation;
     connection
         .prepare_cached(
             "INSERT INTO tokens (secret_hash, role, name, labels, created_by, created_at_ms,
-                                 expires_at_secs)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                                 expires_at_secs, id, key_name, replaces, creator)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             hash(secret),
@@ -42,44 +54,12 @@ pub(in crate::store) fn create(
             created_by,
             signed(*created_at_ms),
             signed(*expires_at_secs),
+            id,
+            key_name,
+            replaces,
+            creator.map(signed),
         ])?;
     events::append_own(connection, event)
-}
-
-/// See `Store::enroll`.
-///
-/// Every conflict is found before the first write. Should two joiners get that far with one token,
-/// the conditional update lets one of them through and the other one's writes are undone.
-pub(in crate::store) fn enroll(
-    connection: &Connection,
-    secret: &[u8],
-    member: NewMember,
-    event: Event,
-    now_ms: u64,
-) -> Result<EnrollOutcome, StoreError> {
-    let refused = |conflict| Ok(EnrollOutcome::Refused(conflict));
-    let Some(token) = find(connection, secret)? else {
-        return refused(EnrollConflict::TokenUnknown);
-    };
-    match token.state(&member.identity_key, now_ms) {
-        TokenState::Open => {}
-        TokenState::Expired => return refused(EnrollConflict::TokenExpired),
-        TokenState::Used => return refused(EnrollConflict::TokenUsed),
-        TokenState::RedeemedBefore { member } => {
-            let member = members::by_id(connection, member)?.filter(|member| !member.banned);
-            return match member {
-                Some(member) => Ok(EnrollOutcome::EnrolledBefore(member)),
-                None => refused(EnrollConflict::TokenUsed),
-            };
-        }
-    }
-    if members::is_taken(connection, member.role, &member.name)? {
-        return refused(EnrollConflict::NameTaken);
-    }
-    let id = members::insert(connection, &member)?;
-    redeem(connection, secret, &member.identity_key, id, now_ms)?;
-    events::append_own(connection, event)?;
-    Ok(EnrollOutcome::Enrolled(member.into_member(id)))
 }
 
 /// See `Store::token`.
@@ -87,35 +67,167 @@ pub(in crate::store) fn find(
     connection: &Connection,
     secret: &[u8],
 ) -> Result<Option<StoredToken>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE secret_hash = ?1");
     let token = connection
-        .prepare_cached(
-            "SELECT role, name, labels, created_by, created_at_ms, expires_at_secs, redeemed_by,
-                    member
-             FROM tokens WHERE secret_hash = ?1",
-        )?
+        .prepare_cached(&sql)?
         .query_row([hash(secret)], |row| Ok(read(row)))
         .optional()?;
     token.transpose()
 }
 
-fn redeem(
+/// See `Store::tokens`.
+pub(in crate::store) fn all(
     connection: &Connection,
-    secret: &[u8],
-    identity_key: &[u8; 32],
-    member: u64,
+    now_ms: u64,
+) -> Result<Vec<StoredToken>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM tokens WHERE created_at_ms >= ?1 OR {OPEN} AND expires_at_secs > ?2
+         ORDER BY created_at_ms DESC, id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let since = signed(now_ms.saturating_sub(LISTED_MS));
+    let tokens = statement.query_map([since, signed(now_ms / 1000)], |row| Ok(read(row)))?;
+    tokens.map(|token| token?).collect()
+}
+
+/// See `Store::revoke_token`.
+pub(in crate::store) fn revoke(
+    connection: &Connection,
+    id: &str,
+    change: impl FnOnce(&Invitation) -> Event,
+    by: &str,
+    now_ms: u64,
+) -> Result<RevokeOutcome, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let tokens = statement.query_map([id], |row| Ok(read(row)))?;
+    let mut tokens: Vec<StoredToken> = tokens
+        .map(|token| token?)
+        .collect::<Result<_, StoreError>>()?;
+    let Some(mut token) = tokens.pop() else {
+        return Ok(RevokeOutcome::Unknown);
+    };
+    if !tokens.is_empty() {
+        return Ok(RevokeOutcome::Ambiguous);
+    }
+    match token.fate(now_ms) {
+        TokenFate::Open => {}
+        TokenFate::Redeemed | TokenFate::Expired | TokenFate::Revoked => {
+            return Ok(RevokeOutcome::NotOpen(token));
+        }
+    }
+    mark_revoked(connection, &token.invitation.id, by, now_ms)?;
+    events::append_own(connection, change(&token.invitation))?;
+    token.is_revoked = true;
+    Ok(RevokeOutcome::Revoked(token))
+}
+
+/// Revokes what is open and was made by a member or for it; of one key, what was made for that key.
+/// Returns their ids.
+pub(super) fn revoke_of(
+    connection: &Connection,
+    (member, key): (&Member, Option<&str>),
+    change: &Change,
+) -> Result<Vec<String>, StoreError> {
+    let sql = format!(
+        "SELECT id FROM tokens
+         WHERE {OPEN} AND expires_at_secs > ?1
+           AND role = ?2 AND name = ?3 AND (?4 IS NULL OR key_name = ?4)
+         ORDER BY id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let now_secs = signed(change.at_ms / 1000);
+    let made_for = params![now_secs, member.role.as_str(), member.name, key];
+    let ids = statement.query_map(made_for, |row| row.get(0))?;
+    let mut ids: Vec<String> = ids.collect::<Result<_, _>>()?;
+    for id in &ids {
+        revoke_with(connection, id, change)?;
+    }
+    if key.is_none() {
+        ids.extend(revoke_made_by(connection, member, change)?);
+    }
+    Ok(ids)
+}
+
+/// Revokes what is open and was made by a member. Returns their ids.
+pub(super) fn revoke_made_by(
+    connection: &Connection,
+    member: &Member,
+    change: &Change,
+) -> Result<Vec<String>, StoreError> {
+    let sql = format!(
+        "SELECT id FROM tokens WHERE {OPEN} AND expires_at_secs > ?1 AND creator = ?2 ORDER BY id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let made_by = [signed(change.at_ms / 1000), signed(member.id)];
+    let ids = statement.query_map(made_by, |row| row.get(0))?;
+    let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
+    for id in &ids {
+        revoke_with(connection, id, change)?;
+    }
+    Ok(ids)
+}
+
+fn revoke_with(connection: &Connection, id: &str, change: &Change) -> Result<(), StoreError> {
+    mark_revoked(connection, id, &change.origin.actor, change.at_ms)?;
+    let reason = format!("token {id} revoked with {}", change.whom);
+    events::append_own(connection, change.note(EventKind::Operator, reason))
+}
+
+/// Who joined lately by tokens of this member, each as `user eve`.
+pub(super) fn invited_by(
+    connection: &Connection,
+    creator: u64,
+    now_ms: u64,
+) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT tokens.role || ' ' || members.name
+         FROM tokens JOIN members ON members.id = tokens.member
+         WHERE creator = ?1 AND redeemed_at_ms >= ?2 ORDER BY 1",
+    )?;
+    let since = signed(now_ms.saturating_sub(LISTED_MS));
+    let names = statement.query_map([signed(creator), since], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+fn mark_revoked(
+    connection: &Connection,
+    id: &str,
+    by: &str,
     now_ms: u64,
 ) -> Result<(), StoreError> {
-    let redeemed = connection
-        .prepare_cached(
-            "UPDATE tokens SET redeemed_at_ms = ?4, redeemed_by = ?2, member = ?3
-             WHERE secret_hash = ?1 AND redeemed_at_ms IS NULL",
-        )?
-        .execute(params![
-            hash(secret),
-            identity_key,
-            signed(member),
-            signed(now_ms)
-        ])?;
+    connection
+        .prepare_cached("UPDATE tokens SET revoked_at_ms = ?2, revoked_by = ?3 WHERE id = ?1")?
+        .execute(params![id, signed(now_ms), by])?;
+    Ok(())
+}
+
+/// Marks a token as redeemed; the condition is what makes it good once only.
+pub(super) fn redeem(
+    connection: &Connection,
+    secret: &[u8],
+    redemption: &Redemption,
+) -> Result<(), StoreError> {
+    let Redemption {
+        identity_key,
+        member,
+        key,
+        name,
+        at_ms,
+    } = redemption;
+    let sql = format!(
+        "UPDATE tokens SET redeemed_at_ms = ?2, redeemed_by = ?3, member = ?4, member_key = ?5,
+                           redeemed_name = ?6
+         WHERE secret_hash = ?1 AND {OPEN}"
+    );
+    let redeemed = connection.prepare_cached(&sql)?.execute(params![
+        hash(secret),
+        signed(*at_ms),
+        identity_key,
+        signed(*member),
+        signed(*key),
+        name,
+    ])?;
     if redeemed == 1 {
         Ok(())
     } else {
@@ -131,24 +243,33 @@ fn read(row: &Row<'_>) -> Result<StoredToken, StoreError> {
     let labels: String = row.get(2)?;
     let redeemed_by: Option<Vec<u8>> = row.get(6)?;
     let member: Option<u64> = row.get(7)?;
-    let redemption = match (redeemed_by, member) {
-        (None, None) => None,
-        (Some(identity_key), Some(member)) => Some(Redemption {
+    let key: Option<u64> = row.get(13)?;
+    let redemption = match (redeemed_by, member, key) {
+        (None, None, None) => None,
+        (Some(identity_key), Some(member), Some(key)) => Some(Redemption {
             identity_key,
             member,
+            key,
+            name: row.get(14)?,
+            at_ms: row.get(15)?,
         }),
-        (Some(_), None) | (None, Some(_)) => return Err(damaged("tokens.member")),
+        (Some(_) | None, _, _) => return Err(damaged("tokens.member")),
     };
     Ok(StoredToken {
         invitation: Invitation {
+            id: row.get(8)?,
             role: Role::from_str(&role).map_err(|_| damaged("tokens.role"))?,
             name: row.get(1)?,
+            key_name: row.get(9)?,
+            replaces: row.get(10)?,
             labels: serde_json::from_str(&labels).map_err(|_| damaged("tokens.labels"))?,
             created_by: row.get(3)?,
+            creator: row.get(11)?,
             created_at_ms: row.get(4)?,
             expires_at_secs: row.get(5)?,
         },
         redemption,
+        is_revoked: row.get(12)?,
     })
 }
 

@@ -41,10 +41,10 @@ fn public(seed: u8) -> ExchangePublic {
     ExchangeSecret::from_bytes([seed; 32]).public()
 }
 
-fn users(names: &[&str]) -> BTreeMap<String, ExchangePublic> {
+fn users(names: &[&str]) -> BTreeMap<String, Vec<ExchangePublic>> {
     (1..)
         .zip(names)
-        .map(|(seed, name)| ((*name).to_owned(), public(seed)))
+        .map(|(seed, name)| ((*name).to_owned(), vec![public(seed)]))
         .collect()
 }
 
@@ -120,6 +120,22 @@ fn a_user_cannot_smuggle_lines_into_a_policy_with_her_name() {
     let got = compiled(&host("db-1", "db"), &[name]);
 
     assert_eq!(got.stanzas, 0);
+}
+
+#[test]
+fn a_user_with_two_keys_has_a_stanza_for_each() {
+    let mut users = users(&["alice"]);
+    users.get_mut("alice").unwrap().push(public(9));
+
+    let got = compile(&policy(FLEET), &host("web-1", "web"), &users);
+
+    let read = parse_as(Dialect::Compiled, "web-1", &got.text, &NoIncludes).unwrap();
+    let of = |seed| StanzaKey::User {
+        user: "alice".into(),
+        public: public(seed),
+    };
+    let keys: Vec<_> = read.stanzas.iter().map(|stanza| &stanza.key).collect();
+    assert_eq!(keys[..2], [&of(1), &of(9)], "{}", got.text);
 }
 
 #[test]

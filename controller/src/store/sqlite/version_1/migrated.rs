@@ -253,3 +253,41 @@ async fn members_and_their_states_of_version_1_are_there_after_the_migration() {
     assert_eq!(state.audit_fault, "");
     store.close().await;
 }
+
+#[tokio::test]
+async fn certificates_of_version_1_stay_their_members_and_new_keys_have_ids_above_theirs() {
+    let dir = TempDir::new().unwrap();
+    let path = old_database(&dir);
+    let connection = Connection::open(&path).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO members VALUES (9, 'host', 'gone', zeroblob(32), NULL, '', 0, '{}', 1, NULL);
+             DELETE FROM members WHERE id = 9;
+             UPDATE members SET banned_at_ms = 5 WHERE name = 'web-1';
+             INSERT INTO tokens VALUES (zeroblob(32), 'user', 'alice', '{}', 'root', 1, 2, NULL, NULL,
+                                        NULL);",
+        )
+        .unwrap();
+    drop(connection);
+
+    let store = open(&path);
+    let members = store.members().await.unwrap();
+    let new = crate::store::fixture::join(&store, Role::User, "alice").await;
+
+    // A certificate of version 1 carries the id of its member.
+    let ids: Vec<_> = members
+        .iter()
+        .map(|member| (member.id, member.keys[0].id))
+        .collect();
+    assert_eq!(ids, [(2, 2), (1, 1)]);
+    assert_eq!(members[0].keys[0].identity_key, [2; 32]);
+    assert_eq!(members[0].exchange_key(), Some([3; 32]));
+    let lock = members[0].lock.as_ref().unwrap();
+    assert_eq!((lock.at_ms, lock.reason.as_str()), (5, "banned"));
+    assert!(new.id > 9 && new.keys[0].id > 9, "{new:?}");
+    let tokens = store.tokens(1_000).await.unwrap();
+    let alices = tokens.iter().find(|token| token.invitation.name == "alice");
+    let alices = &alices.unwrap().invitation;
+    assert_eq!((alices.creator, alices.id.len()), (Some(1), 12));
+    store.close().await;
+}

@@ -1,0 +1,48 @@
+//! `postern member`
+
+mod act;
+mod list;
+mod replace;
+mod row;
+mod show;
+mod target;
+
+use crate::context::Context;
+use crate::error::Result;
+
+/// See who belongs to the fleet; lock, unlock, remove and replace
+///
+/// Members are hosts, users, operators and auditors. Whoever lost a laptop locks the key that was on it;
+/// whoever leaves is removed.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern member list --role user
+  postern member lock alice --key laptop -m 'laptop lost'
+  postern member replace web-1
+  postern member remove operator/mbr -m 'left'")]
+pub(crate) struct MemberArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    List(list::ListArgs),
+    Show(show::ShowArgs),
+    Lock(act::LockArgs),
+    Unlock(act::UnlockArgs),
+    Remove(act::RemoveArgs),
+    Replace(replace::ReplaceArgs),
+}
+
+pub(crate) async fn run(context: &Context, args: MemberArgs) -> Result {
+    match args.command {
+        Command::List(args) => list::run(context, args).await,
+        Command::Show(args) => show::run(context, args).await,
+        Command::Lock(args) => act::lock(context, args).await,
+        Command::Unlock(args) => act::unlock(context, args).await,
+        Command::Remove(args) => act::remove(context, args).await,
+        Command::Replace(args) => replace::run(context, args).await,
+    }
+}

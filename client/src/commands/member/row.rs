@@ -1,0 +1,101 @@
+//! What is shown of a member.
+
+use std::collections::BTreeMap;
+
+use fleet::Role;
+use fleet::wire::{MemberEntry, MemberKey};
+use serde::Serialize;
+
+/// A member in JSON. The names are part of the interface.
+#[derive(Debug, Serialize)]
+pub(super) struct Row<'a> {
+    pub(super) role: &'static str,
+    pub(super) name: &'a str,
+    pub(super) locked: bool,
+    pub(super) locked_at_ms: u64,
+    pub(super) lock_reason: &'a str,
+    pub(super) joined_at_ms: u64,
+    pub(super) renewed_at_ms: u64,
+    pub(super) keys: Vec<Key<'a>>,
+    pub(super) labels: BTreeMap<&'a str, &'a str>,
+}
+
+/// One of its keys.
+#[derive(Debug, Serialize)]
+pub(super) struct Key<'a> {
+    pub(super) name: &'a str,
+    pub(super) fingerprint: &'a str,
+    pub(super) joined_at_ms: u64,
+    pub(super) locked: bool,
+}
+
+impl<'a> From<&'a MemberEntry> for Row<'a> {
+    fn from(member: &'a MemberEntry) -> Self {
+        let MemberEntry {
+            role,
+            name,
+            locked,
+            locked_at_ms,
+            lock_reason,
+            joined_at_ms,
+            renewed_at_ms,
+            keys,
+            labels,
+        } = member;
+        Self {
+            role: Role::try_from(*role).map_or("unknown", Role::as_str),
+            name,
+            locked: *locked,
+            locked_at_ms: *locked_at_ms,
+            lock_reason,
+            joined_at_ms: *joined_at_ms,
+            renewed_at_ms: *renewed_at_ms,
+            keys: keys.iter().map(Key::from).collect(),
+            labels: labels
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a MemberKey> for Key<'a> {
+    fn from(key: &'a MemberKey) -> Self {
+        let MemberKey {
+            name,
+            fingerprint,
+            joined_at_ms,
+            locked,
+        } = key;
+        Self {
+            name,
+            fingerprint,
+            joined_at_ms: *joined_at_ms,
+            locked: *locked,
+        }
+    }
+}
+
+// === impl Row ===
+
+impl Row<'_> {
+    /// Whether it may do something, in one word.
+    pub(super) fn state(&self) -> &'static str {
+        if self.locked { "locked" } else { "active" }
+    }
+
+    /// Its keys by name, a locked one marked.
+    pub(super) fn keys(&self) -> String {
+        let keys = self.keys.iter().map(|key| {
+            let mark = if key.locked { " (locked)" } else { "" };
+            format!("{}{mark}", key.name)
+        });
+        keys.collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn labels(&self) -> String {
+        let labels = self.labels.iter();
+        let labels = labels.map(|(key, value)| format!("{key}={value}"));
+        labels.collect::<Vec<_>>().join(" ")
+    }
+}

@@ -1,0 +1,91 @@
+//! `postern member show`
+
+use fleet::wire::{ShowMemberRequest, ShowMemberResponse};
+use serde::Serialize;
+
+use super::row::Row;
+use super::target::Target;
+use crate::connection::{Connection, ask};
+use crate::context::{Context, Listing};
+use crate::error::Result;
+use crate::time;
+
+/// Show one member: its keys, its lock, and what policy permits a user
+///
+/// JSON fields: those of `postern member list`, and stanzas.
+#[derive(clap::Args, Debug)]
+pub(super) struct ShowArgs {
+    #[command(flatten)]
+    target: Target,
+
+    #[command(flatten)]
+    listing: Listing,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    member: Row<'a>,
+    stanzas: &'a [String],
+}
+
+pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
+    let connection = Connection::open(&context.profile).await?;
+    let (_, found) = args.target.find(&connection).await?;
+    let question = ShowMemberRequest {
+        role: found.role,
+        name: found.name.clone(),
+    };
+    let ShowMemberResponse { member, stanzas } = connection
+        .operator()
+        .show_member(ask(question))
+        .await
+        .map_err(|status| connection.refused(status))?
+        .into_inner();
+    let member = member.unwrap_or(found);
+    let row = Row::from(&member);
+    if args.listing.json {
+        return context.ui.json(&Shown {
+            member: row,
+            stanzas: &stanzas,
+        });
+    }
+    for (name, value) in lines(&row, &stanzas) {
+        if !value.is_empty() {
+            let name = format!("{name}:");
+            context.ui.say(format_args!("{name:<14} {value}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn lines<'a>(row: &Row<'_>, stanzas: &'a [String]) -> Vec<(&'a str, String)> {
+    let lock = if row.locked {
+        format!(
+            "since {}  {}",
+            time::short(row.locked_at_ms),
+            row.lock_reason
+        )
+    } else {
+        String::new()
+    };
+    let mut lines = vec![
+        ("role", row.role.to_owned()),
+        ("name", row.name.to_owned()),
+        ("state", row.state().to_owned()),
+        ("locked", lock.trim_end().to_owned()),
+        ("labels", row.labels()),
+        ("joined", time::short(row.joined_at_ms)),
+        ("renewed", time::short(row.renewed_at_ms)),
+    ];
+    lines.extend(row.keys.iter().map(|key| {
+        let lock = if key.locked { "  locked" } else { "" };
+        let joined = time::short(key.joined_at_ms);
+        (
+            "key",
+            format!("{}  {}  joined {joined}{lock}", key.name, key.fingerprint),
+        )
+    }));
+    lines.extend(stanzas.iter().map(|stanza| ("may open by", stanza.clone())));
+    lines
+}

@@ -1,0 +1,83 @@
+//! Waiting until hosts have heard.
+
+use tokio::sync::watch;
+
+use crate::context::Context;
+
+/// One host that must hear of a change.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct HostProgress {
+    pub(crate) host: String,
+    /// It enforces what it should, the change with it.
+    pub(crate) acknowledged: bool,
+    pub(crate) connected: bool,
+}
+
+/// Hosts that have not said yet that they enforce what they should.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    hosts: Vec<String>,
+    acknowledgements: watch::Receiver<u64>,
+}
+
+// === impl HostProgress ===
+
+impl HostProgress {
+    pub(crate) fn is_away(&self) -> bool {
+        !self.acknowledged && !self.connected
+    }
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    /// Waits for these; `acknowledgements` is from before they could have heard.
+    pub(super) fn new(hosts: Vec<String>, acknowledgements: watch::Receiver<u64>) -> Self {
+        Self {
+            hosts,
+            acknowledgements,
+        }
+    }
+
+    /// Every host that is waited for, as it is now.
+    pub(super) fn all(&self, context: &Context) -> Vec<HostProgress> {
+        let hosts = self.hosts.iter();
+        hosts.map(|host| progress(context, host)).collect()
+    }
+
+    /// The next hosts that have acknowledged; `None` when there are none left to wait for.
+    pub(crate) async fn next(&mut self, context: &Context) -> Option<Vec<HostProgress>> {
+        while !self.hosts.is_empty() {
+            let heard = self.take_heard(context);
+            if !heard.is_empty() {
+                return Some(heard);
+            }
+            self.acknowledgements.changed().await.ok()?;
+        }
+        None
+    }
+
+    /// Drops those that have acknowledged, and returns them.
+    pub(crate) fn take_heard(&mut self, context: &Context) -> Vec<HostProgress> {
+        self.acknowledgements.mark_unchanged();
+        let mut heard = self.all(context);
+        heard.retain(|host| host.acknowledged);
+        self.hosts
+            .retain(|host| !heard.iter().any(|heard| heard.host == *host));
+        heard
+    }
+}
+
+/// A host that is to have nothing any more, because it was locked or removed since, has nothing to
+/// hear.
+fn progress(context: &Context, host: &str) -> HostProgress {
+    let target = context.rollout.target(host);
+    let applied = context.sessions.applied(host);
+    HostProgress {
+        host: host.to_owned(),
+        acknowledged: target.is_none_or(|target| {
+            applied.is_some_and(|applied| applied.digest == target.compiled.digest)
+        }),
+        connected: context.sessions.is_connected(host),
+    }
+}

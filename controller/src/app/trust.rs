@@ -1,0 +1,61 @@
+//! Names that policy trusts: whoever has one gets what the policy gives it.
+
+use fleet::Role;
+use policy::{Policy, Selector};
+
+use super::tokens::NewToken;
+
+/// Whether the policy gives something to this name, so that nobody may choose it for himself.
+pub(super) fn is_trusted(policy: &Policy, role: Role, name: &str) -> bool {
+    match role {
+        Role::User => {
+            let mut groups = policy.groups.values();
+            let mut stanzas = policy.stanzas.iter();
+            groups.any(|group| group.contains(name))
+                || stanzas.any(|stanza| stanza.require_username.contains(name))
+        }
+        Role::Host => selectors(policy).any(|selector| selector.host_name() == Some(name)),
+        // Policy names neither.
+        Role::Auditor | Role::Operator => false,
+    }
+}
+
+/// What a token says that no stanza knows: probably a slip, one sentence each.
+pub(super) fn unknown_to(policy: &Policy, new: &NewToken) -> Vec<String> {
+    if policy.stanzas.is_empty() {
+        return Vec::new();
+    }
+    let mut unknown = Vec::new();
+    let open_to_all = |policy: &Policy| {
+        let mut stanzas = policy.stanzas.iter();
+        stanzas.any(|stanza| stanza.require_username.is_empty())
+    };
+    let is_named_user = new.role == Role::User && !new.name.is_empty();
+    if is_named_user && !is_trusted(policy, Role::User, &new.name) && !open_to_all(policy) {
+        let name = &new.name;
+        unknown.push(format!(
+            "no stanza of the policy in force permits user {name} anything"
+        ));
+    }
+    for (label, value) in &new.labels {
+        if !selectors(policy).any(|selector| names(selector, label, value)) {
+            unknown.push(format!(
+                "no HOSTS line of the policy in force names {label}={value}"
+            ));
+        }
+    }
+    unknown
+}
+
+fn selectors(policy: &Policy) -> impl Iterator<Item = &Selector> {
+    policy.stanzas.iter().flat_map(|stanza| &stanza.hosts)
+}
+
+fn names(selector: &Selector, label: &str, value: &str) -> bool {
+    match selector {
+        Selector::Any => false,
+        Selector::Labels(labels) => labels
+            .iter()
+            .any(|(own, its)| &**own == label && &**its == value),
+    }
+}

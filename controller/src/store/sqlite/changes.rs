@@ -1,0 +1,159 @@
+//! Locking, unlocking and removing of members and of their keys, each with its record and with what
+//! must go with it: the tokens that the member made, and those that were made for it.
+
+use fleet::{EventKind, Role};
+use rusqlite::{Connection, params};
+
+use super::number::signed;
+use super::{events, members, tokens};
+use crate::store::error::StoreError;
+use crate::store::model::{Change, ChangeOutcome, Changed, Member, MemberKey};
+
+/// The member, or the one of its keys, that a change is about.
+enum Found {
+    Member(Member),
+    Key(Member, MemberKey),
+}
+
+/// See `Store::lock`.
+pub(in crate::store) fn lock(
+    connection: &Connection,
+    change: &Change,
+    kind: EventKind,
+) -> Result<ChangeOutcome, StoreError> {
+    let found = match find(connection, change)? {
+        Ok(found) => found,
+        Err(outcome) => return Ok(outcome),
+    };
+    if is_last_operator(connection, &found)? {
+        return Ok(ChangeOutcome::LastOperator);
+    }
+    let (table, id) = found.row();
+    let sql = format!(
+        "UPDATE {table} SET locked_at_ms = ?2, lock_reason = ?3, locked_by = ?4
+         WHERE id = ?1 AND locked_at_ms IS NULL"
+    );
+    let locked = connection.prepare_cached(&sql)?.execute(params![
+        signed(id),
+        signed(change.at_ms),
+        change.reason,
+        change.origin.actor,
+    ])?;
+    if locked == 0 {
+        return Ok(ChangeOutcome::DoneBefore);
+    }
+    events::append_own(connection, change.event(kind, kind.as_str()))?;
+    with_what_goes_along(connection, &found, change)
+}
+
+/// See `Store::unlock`.
+pub(in crate::store) fn unlock(
+    connection: &Connection,
+    change: &Change,
+) -> Result<ChangeOutcome, StoreError> {
+    let found = match find(connection, change)? {
+        Ok(found) => found,
+        Err(outcome) => return Ok(outcome),
+    };
+    let (table, id) = found.row();
+    let sql = format!(
+        "UPDATE {table} SET locked_at_ms = NULL, lock_reason = '', locked_by = ''
+         WHERE id = ?1 AND locked_at_ms IS NOT NULL"
+    );
+    let unlocked = connection.prepare_cached(&sql)?.execute([signed(id)])?;
+    if unlocked == 0 {
+        return Ok(ChangeOutcome::DoneBefore);
+    }
+    events::append_own(connection, change.event(EventKind::Unlocked, "unlocked"))?;
+    Ok(ChangeOutcome::Done(Changed::default()))
+}
+
+/// See `Store::remove`.
+pub(in crate::store) fn remove(
+    connection: &Connection,
+    change: &Change,
+) -> Result<ChangeOutcome, StoreError> {
+    let found = match find(connection, change)? {
+        Ok(found) => found,
+        Err(outcome) => return Ok(outcome),
+    };
+    if is_last_operator(connection, &found)? {
+        return Ok(ChangeOutcome::LastOperator);
+    }
+    if let Found::Key(member, _) = &found
+        && member.keys.len() == 1
+    {
+        return Ok(ChangeOutcome::LastKey);
+    }
+    events::append_own(connection, change.event(EventKind::Removed, "removed"))?;
+    match &found {
+        Found::Member(member) => {
+            members::delete(connection, member.id)?;
+            if member.role == Role::User {
+                let by = &change.origin.actor;
+                members::departed(connection, &member.name, change.at_ms, by)?;
+            }
+        }
+        Found::Key(_, key) => members::delete_key(connection, key.id)?,
+    }
+    with_what_goes_along(connection, &found, change)
+}
+
+/// Revokes what the member could still use to come back, or to let others in.
+fn with_what_goes_along(
+    connection: &Connection,
+    found: &Found,
+    change: &Change,
+) -> Result<ChangeOutcome, StoreError> {
+    let (member, key) = match found {
+        Found::Member(member) => (member, None),
+        Found::Key(member, key) => (member, Some(key.name.as_str())),
+    };
+    let revoked_tokens = tokens::revoke_of(connection, (member, key), change)?;
+    let invited = match key {
+        None => tokens::invited_by(connection, member.id, change.at_ms)?,
+        Some(_) => Vec::new(),
+    };
+    Ok(ChangeOutcome::Done(Changed {
+        revoked_tokens,
+        invited,
+    }))
+}
+
+fn find(
+    connection: &Connection,
+    change: &Change,
+) -> Result<Result<Found, ChangeOutcome>, StoreError> {
+    let whom = &change.whom;
+    let Some(member) = members::find(connection, whom.role, &whom.name)? else {
+        return Ok(Err(ChangeOutcome::UnknownMember));
+    };
+    let Some(name) = &whom.key else {
+        return Ok(Ok(Found::Member(member)));
+    };
+    let key = member.key_named(name).cloned();
+    Ok(key.map_or(Err(ChangeOutcome::UnknownKey), |key| {
+        Ok(Found::Key(member, key))
+    }))
+}
+
+/// Whether nobody could let anybody in again without this one.
+fn is_last_operator(connection: &Connection, found: &Found) -> Result<bool, StoreError> {
+    let member = match found {
+        Found::Member(member) | Found::Key(member, _) => member,
+    };
+    let counts = member.role == Role::Operator && member.is_active();
+    Ok(counts && members::other_operators(connection, member.id)? == 0)
+}
+
+// === impl Found ===
+
+impl Found {
+    /// Its table and id.
+    fn row(&self) -> (&'static str, u64) {
+        match self {
+            Self::Member(member) => ("members", member.id),
+            Self::Key(_, key) => ("member_keys", key.id),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Redeeming a token: in one transaction the token is spent, and whoever redeems it is a member, has
+//! one more key, or stands in the place of somebody else.
+
+use fleet::{Event, EventKind};
+use rusqlite::Connection;
+
+use super::{events, members, tokens};
+use crate::store::error::StoreError;
+use crate::store::model::{
+    Change, EnrollConflict, EnrollOutcome, Enrolment, Invitation, Member, NewMember, Origin,
+    Redemption, StoredToken, TokenState, Whom,
+};
+
+/// What is to be done with what stands under the name already.
+enum Place {
+    Free,
+    /// The member goes.
+    OfMember(Member),
+    /// The user gets one more key.
+    BesideKeysOf(Member),
+    /// The key with this id goes; the user stays.
+    OfKey(Member, u64),
+}
+
+/// See `Store::enroll`.
+///
+/// Every conflict is found before the first write. Should two joiners get that far with one token,
+/// the conditional update lets one of them through and the other one's writes are undone.
+pub(in crate::store) fn enroll(
+    connection: &Connection,
+    secret: &[u8],
+    member: &NewMember,
+    event: Event,
+    now_ms: u64,
+) -> Result<EnrollOutcome, StoreError> {
+    let refused = |conflict| Ok(EnrollOutcome::Refused(conflict));
+    let Some(token) = tokens::find(connection, secret)? else {
+        return refused(EnrollConflict::TokenUnknown);
+    };
+    match token.state(&member.identity_key, now_ms) {
+        TokenState::Open => {}
+        TokenState::Expired => return refused(EnrollConflict::TokenExpired),
+        TokenState::Revoked => return refused(EnrollConflict::TokenRevoked),
+        TokenState::Used => return refused(EnrollConflict::TokenUsed),
+        TokenState::RedeemedBefore { member, key } => {
+            return Ok(match before(connection, member, key)? {
+                Some(enrolment) => EnrollOutcome::EnrolledBefore(enrolment),
+                None => EnrollOutcome::Refused(EnrollConflict::TokenUsed),
+            });
+        }
+    }
+    let place = match place(connection, &token.invitation, member)? {
+        Ok(place) => place,
+        Err(conflict) => return refused(conflict),
+    };
+    let (id, key) = take(connection, place, &token, (member, &event))?;
+    let redemption = Redemption {
+        identity_key: member.identity_key.to_vec(),
+        member: id,
+        key,
+        name: member.name.clone(),
+        at_ms: now_ms,
+    };
+    tokens::redeem(connection, secret, &redemption)?;
+    events::append_own(connection, event)?;
+    match members::by_id(connection, id)? {
+        Some(member) => Ok(EnrollOutcome::Enrolled(Enrolment { member, key })),
+        None => Err(StoreError::Damaged { what: "members.id" }),
+    }
+}
+
+/// What a token's redeemer has become, as long as it may do anything.
+pub(in crate::store) fn before(
+    connection: &Connection,
+    member: u64,
+    key: u64,
+) -> Result<Option<Enrolment>, StoreError> {
+    let member = members::by_id(connection, member)?;
+    let member = member.filter(|member| member.active_keys().any(|own| own.id == key));
+    Ok(member.map(|member| Enrolment { member, key }))
+}
+
+fn place(
+    connection: &Connection,
+    invitation: &Invitation,
+    new: &NewMember,
+) -> Result<Result<Place, EnrollConflict>, StoreError> {
+    let Some(member) = members::find(connection, new.role, &new.name)? else {
+        return Ok(Ok(Place::Free));
+    };
+    let replaces = invitation.replaces;
+    if invitation.key_name.is_empty() {
+        return Ok(if replaces {
+            Ok(Place::OfMember(member))
+        } else {
+            Err(EnrollConflict::NameTaken)
+        });
+    }
+    if member.lock.is_some() {
+        return Ok(Err(EnrollConflict::MemberLocked));
+    }
+    let key = member.key_named(&invitation.key_name).map(|key| key.id);
+    Ok(match key {
+        None => Ok(Place::BesideKeysOf(member)),
+        Some(key) if replaces => Ok(Place::OfKey(member, key)),
+        Some(_) => Err(EnrollConflict::KeyTaken),
+    })
+}
+
+/// Makes the member or the key, and ends what stood in its place. Returns the ids of both.
+fn take(
+    connection: &Connection,
+    place: Place,
+    token: &StoredToken,
+    (new, event): (&NewMember, &Event),
+) -> Result<(u64, u64), StoreError> {
+    let name = token.invitation.key();
+    let replaced = |key: Option<&str>| Change {
+        whom: Whom {
+            role: new.role,
+            name: new.name.clone(),
+            key: key.map(str::to_owned),
+        },
+        reason: format!(
+            "by token {} of {}",
+            token.invitation.id, token.invitation.created_by
+        ),
+        origin: Origin {
+            actor: event.actor.clone(),
+            request_id: event.request_id.clone(),
+        },
+        at_ms: new.joined_at_ms,
+    };
+    let id = match place {
+        Place::Free => members::insert(connection, new)?,
+        Place::BesideKeysOf(member) => member.id,
+        Place::OfMember(member) => {
+            let change = replaced(None);
+            events::append_own(connection, change.event(EventKind::Removed, "replaced"))?;
+            tokens::revoke_made_by(connection, &member, &change)?;
+            members::delete(connection, member.id)?;
+            members::insert(connection, new)?
+        }
+        Place::OfKey(member, key) => {
+            let change = replaced(Some(name));
+            events::append_own(connection, change.event(EventKind::Removed, "replaced"))?;
+            members::delete_key(connection, key)?;
+            member.id
+        }
+    };
+    let key = members::insert_key(connection, id, name, new)?;
+    Ok((id, key))
+}
