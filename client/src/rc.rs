@@ -1,6 +1,6 @@
 //! `~/.fwknoprc`: the stanzas of fwknop's client, read strictly.
 //!
-//! A line is `VARIABLE value`; the value ends at a blank, `;` or `#`, so keys with these characters
+//! A line is `VARIABLE value` or `VARIABLE: value`; the value ends at a blank, `;` or `#`, so keys with these characters
 //! must be base64. `[default]` applies to every stanza, a named stanza on top of it, the command line
 //! on top of both. Where fwknop passes over what it does not understand, we say so, with the line.
 
@@ -139,13 +139,15 @@ impl Stanza {
     }
 
     fn add(&mut self, line: &str, number: usize) -> Result<(), String> {
-        let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let (name, rest) = line
+            .split_once(|c: char| c.is_whitespace() || c == ':')
+            .unwrap_or((line, ""));
         let value = rest
             .trim_start()
             .split([' ', '\t', ';', '#'])
             .next()
             .unwrap_or_default();
-        let known = variables::known(name)?;
+        let known = variables::known(name, !value.is_empty())?;
         if value.is_empty() {
             return Err(format!("{name}: has no value"));
         }
@@ -275,6 +277,37 @@ mod tests {
                 "rc:5: QQQQ: unknown variable",
             ]
         );
+    }
+
+    #[test]
+    fn a_colon_may_stand_behind_the_variable() {
+        let text = "[web]\nKEY_BASE64: YWJj\nSPA_SERVER:192.0.2.1\nACCESS:\ttcp/22\nALLOW_IP 2001:db8::7\n";
+
+        let file = RcFile::parse("rc", text).unwrap();
+        let web = file.stanza(Some("web")).unwrap();
+
+        assert_eq!(web.text("KEY_BASE64"), Some("YWJj"));
+        assert_eq!(web.text("SPA_SERVER"), Some("192.0.2.1"));
+        assert_eq!(web.text("ACCESS"), Some("tcp/22"));
+        assert_eq!(web.text("ALLOW_IP"), Some("2001:db8::7"));
+        let file = RcFile::parse("rc", "[a]\nKEY :abc\n").unwrap();
+        assert_eq!(file.stanza(Some("a")).unwrap().text("KEY"), Some(":abc"));
+    }
+
+    #[test]
+    fn a_key_on_a_line_of_its_own_is_not_repeated_in_the_mistake() {
+        for key in [
+            "U2VjcmV0S2V5VGhhdE1lbk5ldmVyU2VlMDEyMzQ1Njc=",
+            "HUNTER2",
+            "hunter two",
+        ] {
+            let text = format!("[web]\nKEY_BASE64\n{key}\n");
+
+            let mistakes = RcFile::parse("rc", &text).unwrap_err();
+
+            let unknown = "rc:3: the line does not begin with a known variable";
+            assert_eq!(mistakes, ["rc:2: KEY_BASE64: has no value", unknown]);
+        }
     }
 
     #[test]

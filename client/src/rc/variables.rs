@@ -82,8 +82,9 @@ pub(super) const VARIABLES: &[(&str, Meaning)] = &[
 ///
 /// # Errors
 ///
-/// In words, with the nearest name if there is one.
-pub(super) fn known(name: &str) -> Result<&'static str, String> {
+/// In words, with the nearest name if there is one; what does not look like a variable is not
+/// repeated.
+pub(super) fn known(name: &str, has_value: bool) -> Result<&'static str, String> {
     if let Some((known, _)) = VARIABLES.iter().find(|(known, _)| *known == name) {
         return Ok(known);
     }
@@ -93,9 +94,14 @@ pub(super) fn known(name: &str) -> Result<&'static str, String> {
         .map(|(known, _)| (strsim::jaro_winkler(known, &upper), known))
         .filter(|(likeness, _)| *likeness > 0.85)
         .max_by(|(one, _), (other, _)| one.total_cmp(other));
+    // It may be a key that got onto a line of its own.
+    let looks_like_one = has_value && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
     Err(match nearest {
-        Some((_, nearest)) => format!("{name}: unknown variable; did you mean {nearest}?"),
-        None => format!("{name}: unknown variable"),
+        Some((_, nearest)) if name.len() <= 2 * nearest.len() => {
+            format!("{name}: unknown variable; did you mean {nearest}?")
+        }
+        Some(_) | None if looks_like_one => format!("{name}: unknown variable"),
+        Some(_) | None => "the line does not begin with a known variable".to_owned(),
     })
 }
 

@@ -46,6 +46,8 @@ pub(crate) enum Word {
         /// A switch that changes nothing when it is off, so that `N` may stand.
         may_be_off: bool,
     },
+    /// Written by tools around fwknop, and without a meaning to it or to us.
+    Harmless,
     /// Neither ours nor fwknop's.
     Unknown,
 }
@@ -86,7 +88,7 @@ const ENFORCED: [(&str, Keyword); 31] = [
 ];
 
 /// fwknop's other keywords, and whether they are switches that may be off.
-const UNSUPPORTED: [(&str, bool); 21] = [
+const UNSUPPORTED: [(&str, bool); 25] = [
     ("CMD_CYCLE_CLOSE", false),
     ("CMD_CYCLE_OPEN", false),
     ("CMD_CYCLE_TIMER", false),
@@ -94,6 +96,9 @@ const UNSUPPORTED: [(&str, bool); 21] = [
     ("CMD_SUDO_EXEC_USER", false),
     ("DISABLE_DNAT", true),
     ("ENABLE_CMD_SUDO_EXEC", true),
+    ("ENABLE_EXTERNAL_CMDS", true),
+    ("ENABLE_FORWARD_ACCESS", true),
+    ("ENABLE_OUTPUT_ACCESS", true),
     ("FORCE_MASQUERADE", true),
     ("FORCE_NAT", false),
     ("FORCE_SNAT", false),
@@ -108,7 +113,11 @@ const UNSUPPORTED: [(&str, bool); 21] = [
     ("GPG_IGNORE_SIG_VERIFY_ERROR", true),
     ("GPG_REMOTE_ID", false),
     ("GPG_REQUIRE_SIG", true),
+    ("PERMIT_CLIENT_PORTS", true),
 ];
+
+/// Words that other tools write into an access.conf (OpenWrt's LuCI, configuration management).
+const HARMLESS: [&str; 3] = ["SUDO_EXE", "hkeytype", "keytype"];
 
 /// Words longer than this have no nearest keyword.
 const WORD_BYTES_MAX: usize = 40;
@@ -137,6 +146,9 @@ impl Word {
     pub(crate) fn of(word: &str) -> Self {
         if let Some((_, keyword)) = ENFORCED.iter().find(|(name, _)| *name == word) {
             return Self::Enforced(*keyword);
+        }
+        if HARMLESS.contains(&word) {
+            return Self::Harmless;
         }
         UNSUPPORTED
             .iter()

@@ -126,6 +126,12 @@ impl<'s> Parser<'s> {
                 }
                 return;
             }
+            Word::Harmless => {
+                let problem = Problem::new("the line has no effect");
+                let warning = Mistake::at(&at, Some(line.keyword), problem);
+                self.policy.warnings.push(warning);
+                return;
+            }
             Word::Unknown => return self.unknown(&at, line.keyword),
         };
         let taken = if line.value.is_empty() {

@@ -176,10 +176,12 @@ impl<'a> FromIterator<&'a str> for Usernames {
 #[must_use]
 pub fn is_username(name: &str) -> bool {
     const NAME_BYTES_MAX: usize = 48;
-    const FORBIDDEN: &[u8] = b"\"/\\[]:;|=,+*?<>#@%";
+    const FORBIDDEN: &[u8] = b"\"/\\[]:;|=,+*?<>#%";
 
     (1..=NAME_BYTES_MAX).contains(&name.len())
         && name.trim() == name
+        // What begins so is a group.
+        && !name.starts_with('@')
         && name
             .bytes()
             .all(|byte| (0x20..=0x7e).contains(&byte) && !FORBIDDEN.contains(&byte))

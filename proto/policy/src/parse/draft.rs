@@ -267,7 +267,7 @@ impl Draft {
                 let names_one = self
                     .usernames
                     .as_ref()
-                    .is_some_and(|(_, names)| !names.contains([',', '@']));
+                    .is_some_and(|(_, names)| !names.contains(',') && !names.starts_with('@'));
                 let problem = Problem::new("the stanza needs REQUIRE_USERNAME with one user");
                 (!names_one).then_some((Keyword::UserPublicKey, problem))
             }

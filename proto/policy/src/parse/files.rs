@@ -92,6 +92,7 @@ impl Parser<'_> {
                 }
                 Word::Enforced(_) => Err(Problem::new("only keys stand in such a file")),
                 Word::Unsupported { .. } => Err(Problem::new("not supported by this version")),
+                Word::Harmless => Ok(()),
                 Word::Unknown => {
                     self.unknown(&at, line.keyword);
                     continue;

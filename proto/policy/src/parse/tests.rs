@@ -68,6 +68,42 @@ fn assert_mistake(text: &str, expected: &str) {
 }
 
 #[test]
+fn words_that_other_tools_write_are_passed_over_with_a_warning() {
+    let text = "SOURCE ANY\nkeytype Base 64 key\nhkeytype Base 64 key\nKEY k\nHMAC_KEY h\n\
+                SUDO_EXE /usr/bin/sudo\nENABLE_FORWARD_ACCESS N;\nOPEN_PORTS tcp/22\n";
+
+    let policy = parse("access.conf", text, &NoIncludes).unwrap_or_else(|e| panic!("{e}"));
+
+    let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
+    for line in [
+        "access.conf:2: keytype: the line has no effect",
+        "access.conf:3: hkeytype: the line has no effect",
+        "access.conf:6: SUDO_EXE: the line has no effect",
+    ] {
+        assert!(
+            warnings.iter().any(|said| said == line),
+            "{line}: {warnings:?}"
+        );
+    }
+    let on = text.replace("ACCESS N;", "ACCESS Y;");
+    assert!(parse("access.conf", &on, &NoIncludes).is_err());
+}
+
+#[test]
+fn a_name_with_a_domain_is_a_name_and_only_what_begins_with_an_at_sign_is_a_group() {
+    let text = "%group sre bob@corp.example, mbr\nSOURCE ANY\n\
+                REQUIRE_USERNAME alice@corp.example, @sre\nKEY k\nHMAC_KEY h\n";
+
+    let policy = parse("access.conf", text, &NoIncludes).unwrap_or_else(|e| panic!("{e}"));
+
+    let names: Vec<_> = policy.stanzas[0].require_username.iter().collect();
+    assert_eq!(names, ["alice@corp.example", "bob@corp.example", "mbr"]);
+    let printed = policy.print(crate::Secrets::Show);
+    assert_eq!(parse("access.conf", &printed, &NoIncludes), Ok(policy));
+    assert!(parse("a", &text.replace("@sre", "@nobody"), &NoIncludes).is_err());
+}
+
+#[test]
 fn the_stanza_of_the_founding_article_is_read() {
     let policy = alone(
         "SOURCE: ANY;\nOPEN_PORTS: tcp/22;\nKEY: demokey;\nFW_ACCESS_TIMEOUT: 10;\n\
