@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// For how long what the gate thread said is told to others who ask: whoever asks without end costs
 /// it a few turns in a second, and nobody notices the difference.
 const GOOD_FOR: Duration = Duration::from_millis(20);
+/// After each answer: whoever asks without end gets no processor of the gate's.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The socket, which is taken away with this value.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ fn serve(listener: &UnixListener, orders: &OrderSender) {
                 if let Err(cause) = answer(stream, orders, &mut last) {
                     tracing::debug!(error = %program::one_line(&cause), "nobody was told how the agent is");
                 }
+                thread::sleep(PAUSE);
             }
             // Without a pause, no descriptor left would be a busy loop.
             Err(_) => thread::sleep(Duration::from_secs(1)),
@@ -139,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_questions_at_once_cost_the_gate_a_few_turns() {
+    fn hundreds_of_questions_at_once_cost_the_gate_a_few_turns() {
         let dir = TempDir::new().unwrap();
         let (orders, inbox) = mailbox().unwrap();
         let _socket = StatusSocket::open(dir.path(), &orders).unwrap();
@@ -160,7 +163,7 @@ mod tests {
         });
 
         let begun = clock::now().steady;
-        for _ in 0..1_000 {
+        for _ in 0..300 {
             fetch(dir.path()).unwrap();
         }
         let took = clock::now().steady - begun;
