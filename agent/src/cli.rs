@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use program::{CompletionsArgs, LogArgs, ManArgs};
 
+use crate::commands::floor::FloorArgs;
 #[cfg(feature = "link")]
 use crate::commands::join::JoinArgs;
 use crate::commands::protect::ProtectArgs;
@@ -33,6 +34,7 @@ pub enum Command {
     Explain(ExplainArgs),
     Protect(ProtectArgs),
     Status(StatusArgs),
+    Floor(FloorArgs),
     Flush(FlushArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -107,9 +109,14 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "max_age")]
     pub no_ageing: bool,
 
-    /// How far a packet's date may be from the clock [default: 120]
+    /// How old a packet may be by its own date [default: 120]
     #[arg(long, value_name = "SECS")]
     pub max_age: Option<u64>,
+
+    /// How far a packet may be dated ahead of the clock; after a loss of the journal, packets are
+    /// refused for as long [default: as --max-age; in a fleet 30]
+    #[arg(long, value_name = "SECS")]
+    pub max_future: Option<u64>,
 
     /// Read packets in the form of HTTP requests too
     #[arg(long)]
@@ -168,6 +175,7 @@ impl From<RunArgs> for RawConfig {
             dry_run,
             no_ageing,
             max_age,
+            max_future,
             spa_over_http,
             commands,
             flush_at_start,
@@ -193,6 +201,7 @@ impl From<RunArgs> for RawConfig {
             dry_run: dry_run.then_some(true),
             ageing: no_ageing.then_some(false),
             max_age_secs: max_age,
+            max_future_secs: max_future,
             spa_over_http: spa_over_http.then_some(true),
             commands,
             ..Self::default()

@@ -31,6 +31,18 @@ fn wall() -> Duration {
     now.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Whether the kernel says that its clock is kept right by something: by NTP, as a rule. Setting the
+/// clock by hand takes that back.
+pub fn is_synchronised() -> bool {
+    use nix::libc::{STA_UNSYNC, TIME_ERROR, adjtimex, timex};
+
+    let mut read = std::mem::MaybeUninit::<timex>::zeroed();
+    #[expect(unsafe_code, reason = "nobody else asks the kernel for this")]
+    // SAFETY: a timex is numbers, valid as zeros; with no modes set the call only fills it in.
+    let (state, read) = unsafe { (adjtimex(read.as_mut_ptr()), read.assume_init()) };
+    state >= 0 && state != TIME_ERROR && read.status & STA_UNSYNC == 0
+}
+
 fn instant() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "this is the clock of the shell")]
     let now = Instant::now();

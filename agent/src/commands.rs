@@ -1,5 +1,6 @@
 //! The subcommands, each in its file.
 
+pub mod floor;
 pub mod flush;
 #[cfg(feature = "link")]
 pub mod join;

@@ -25,6 +25,8 @@ use crate::capture::{CaptureConfig, CaptureSource, Filter};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
     pub state_dir: PathBuf,
+    /// Where what dies with the boot is kept: the witness of the journal.
+    pub witness_dir: PathBuf,
     pub mode: Mode,
     pub captures: Vec<CaptureConfig>,
     /// Where packets off a wire may be sent to, beside this host's own addresses.
@@ -66,6 +68,8 @@ pub struct FirewallConfig {
 pub struct GateConfig {
     /// `None` accepts packets of any age.
     pub ageing: Option<Duration>,
+    /// How far ahead of the clock a packet may be dated.
+    pub max_future: Duration,
     /// Whether commands run at all. Not unless it is said here, where a controller writes the policy.
     pub commands: bool,
     pub spa_over_http: bool,
@@ -98,6 +102,8 @@ pub(crate) const CHAIN: &str = "POSTERN_INPUT";
 const MAX_AGE_SECS: u64 = 120;
 /// As fwknop's MAX_SPA_PACKET_AGE.
 const MAX_AGE_SECS_MAX: u64 = 100_000;
+/// In a fleet: its clients know how far their clock is from the controller's.
+const MAX_FUTURE_SECS_JOINED: u64 = 30;
 const COMMAND_TIMEOUT_SECS: u64 = 10;
 const COMMAND_TIMEOUT_SECS_MAX: u64 = 3_600;
 /// About 4,000 packets. The ring counts as memory of the process, which is to stay below 40 MB.
@@ -193,6 +199,9 @@ impl TryFrom<RawConfig> for Config {
         mistakes.none()?;
         Ok(Self {
             state_dir,
+            witness_dir: raw
+                .witness_dir
+                .unwrap_or_else(|| crate::journal::WITNESS_DIR.into()),
             mode,
             captures,
             accept_destinations,
@@ -322,6 +331,18 @@ fn gate(raw: &RawConfig, sources: &[CaptureSource], mistakes: &mut Mistakes) -> 
         (1..=MAX_AGE_SECS_MAX).contains(&secs),
         || format!("{secs} is not 1 to {MAX_AGE_SECS_MAX}"),
     );
+    // As with fwknopd, which allows as much in both directions.
+    let ahead_secs = if raw.access_file.is_some() {
+        secs
+    } else {
+        secs.min(MAX_FUTURE_SECS_JOINED)
+    };
+    let ahead_secs = raw.max_future_secs.unwrap_or(ahead_secs);
+    mistakes.check(
+        "max_future_secs",
+        raw.max_future_secs.is_none() || (1..=MAX_AGE_SECS_MAX).contains(&ahead_secs),
+        || format!("{ahead_secs} is not 1 to {MAX_AGE_SECS_MAX}"),
+    );
     // As with fwknopd: what lies in a finished file is old, so age means nothing there.
     let is_old =
         |source: &CaptureSource| matches!(source, CaptureSource::File { follow: false, .. });
@@ -329,6 +350,7 @@ fn gate(raw: &RawConfig, sources: &[CaptureSource], mistakes: &mut Mistakes) -> 
     let ageing = asked.unwrap_or_else(|| !sources.iter().all(is_old));
     GateConfig {
         ageing: ageing.then(|| Duration::from_secs(secs)),
+        max_future: Duration::from_secs(ahead_secs),
         // The controller need not be root on every host.
         commands: raw.commands.unwrap_or_else(|| raw.access_file.is_some()),
         spa_over_http: raw.spa_over_http.unwrap_or(false),

@@ -15,13 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::{
-    Addressees, Budget, Datagram, Gate, HostAddresses, MemoryReplayLog, Now, Settings, Transport,
+    Addressees, Budget, Capacity, Datagram, Floors, Gate, HostAddresses, Memory, Now, Settings,
+    Transport,
 };
 use policy::Networks;
 
 use program::PrintError;
 
 use crate::clock;
+use crate::journal::{self, JournalError};
 use crate::policies::{self, InvalidAccessFile};
 
 /// Says what this agent would do with each packet on standard input, and why; opens nothing
@@ -55,9 +57,15 @@ pub struct ExplainArgs {
     /// Judge the age of messages at this time instead of now, in seconds since the epoch
     #[arg(long, value_name = "EPOCH")]
     pub clock: Option<u64>,
-    /// How far a message's time stamp may be from the clock, in seconds
+    /// How old a message may be by its own date, in seconds
     #[arg(long, value_name = "SECS", default_value_t = gate::AGEING_DEFAULT.as_secs())]
     pub max_age: u64,
+    /// How far a message may be dated ahead of the clock, in seconds [default: as --max-age]
+    #[arg(long, value_name = "SECS")]
+    pub max_future: Option<u64>,
+    /// Refuse by its date what the agent refuses that keeps its state here
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
 }
 
 /// What ends a run before its input does.
@@ -66,6 +74,9 @@ pub enum ExplainError {
     /// There is nothing to judge by.
     #[error(transparent)]
     AccessFile(#[from] InvalidAccessFile),
+    /// The journal whose floors were asked for cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// Standard input cannot be read.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
@@ -85,14 +96,22 @@ const PAYLOAD_BYTES_MAX: usize = 65_507;
 /// them.
 pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
     let compiled = policies::load(&args.access_file, now(args))?;
+    let floors = match &args.state {
+        Some(dir) => journal::floors_of(dir)?,
+        None => Floors::default(),
+    };
+    let mut replays = Memory::new(Capacity::default(), floors);
     let mut gate = Gate::new(settings(args), compiled);
     gate.set_addressees(addressees(args));
-    explain(args, &mut gate, io::stdin().lock(), io::stdout().lock())
+    let (input, output) = (io::stdin().lock(), io::stdout().lock());
+    explain(args, &mut gate, &mut replays, input, output)
 }
 
 fn settings(args: &ExplainArgs) -> Settings {
     Settings {
         ageing: (!args.no_ageing).then(|| Duration::from_secs(args.max_age)),
+        max_future: Duration::from_secs(args.max_future.unwrap_or(args.max_age)),
+        duplicate_within: Duration::ZERO,
         budget: Budget::UNLIMITED,
         thorough: true,
         ..Settings::default()
@@ -113,10 +132,10 @@ fn addressees(args: &ExplainArgs) -> Addressees {
 fn explain(
     args: &ExplainArgs,
     gate: &mut Gate,
+    replays: &mut Memory,
     mut input: impl BufRead,
     mut output: impl Write,
 ) -> Result<(), ExplainError> {
-    let mut replays = MemoryReplayLog::default();
     let mut packet = Vec::new();
     // A second passes for the budgets with every packet, so that none runs out.
     let mut steady = Duration::ZERO;
@@ -134,7 +153,7 @@ fn explain(
             steady,
             ..now(args)
         };
-        let decision = gate.admit_seen(&datagram, now, &mut replays);
+        let decision = gate.admit_seen(&datagram, now, replays);
         line::print(decision.as_ref(), &mut output).map_err(PrintError::Stdout)?;
     }
     Ok(())

@@ -7,6 +7,7 @@ use member::{FilesError, JoinError};
 use program::{Exit, Failure};
 
 use crate::capture::CaptureError;
+use crate::commands::floor::FloorFailed;
 use crate::commands::flush::FlushFailed;
 #[cfg(feature = "link")]
 use crate::commands::join::JoinFailed;
@@ -190,6 +191,23 @@ impl Failure for FlushFailed {
     }
 }
 
+impl Failure for FloorFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Print(cause) => cause.exit(),
+            Self::Journal(cause) => cause.exit(),
+            Self::Silent { .. } => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Journal(cause) => Failure::hint(cause),
+            Self::Silent { .. } | Self::Print(_) => None,
+        }
+    }
+}
+
 impl Failure for StatusFailed {
     fn exit(&self) -> Exit {
         match self {
@@ -213,6 +231,7 @@ impl Failure for ExplainError {
     fn exit(&self) -> Exit {
         match self {
             Self::AccessFile(cause) => cause.exit(),
+            Self::Journal(cause) => cause.exit(),
             Self::Print(cause) => cause.exit(),
             Self::Input(_) => Exit::Refused,
         }

@@ -9,29 +9,34 @@
 //!
 //! A message may be granted only if we would know had it been granted before. So:
 //!
-//! - The journal is there, whole (`quick_check`), and is the one we made (its epoch stands in a
-//!   file beside it): everything that was ever granted is in it, because commits are synced. This
-//!   holds after kill -9 and power loss too; the boot id only tells which it was.
-//! - It is new: nothing is known. Packets dated before this second are refused (the floor), so that
-//!   nothing granted by a lost predecessor is granted again. If the file beside it shows that there
-//!   was one, the whole current second is refused too, because the predecessor may have lived in it.
-//! - It is new, and packets of any age are welcome (`--no-ageing`): a host that has just been set
-//!   up to read old captures would refuse them all. So without a trace of a predecessor there is no
-//!   floor, and a warning; with one there is.
-//! - It is there, but was kept for a narrower age window: what was forgotten since would be fresh
-//!   again. The floor is the time of the change.
+//! - The journal is there, whole (`quick_check`), the one we made (its epoch stands in a file beside
+//!   it), and ends where the witness of this boot saw it end ([`witness`]): everything that was ever
+//!   granted is in it, because commits are synced. This holds after kill -9.
+//! - It ends before that, or has another chain there: it was put back to an older copy. What was let
+//!   through is dated at or before a date in the witness, which becomes the floor; and the journal
+//!   gets a new epoch, so that nobody takes its next events for those that it lost.
+//! - There is no witness, as after a boot: a copy would look just as whole. Whatever might have been
+//!   granted until now is refused: the floor is now plus the furthest future that is accepted. A
+//!   controller that has seen the end of this very journal lifts it ([`Journal::prove`]).
+//! - It is new, and a trace or a witness tells of one before it: the same.
+//! - It is new and nothing tells of one before it: packets dated before this second are refused. With
+//!   `--no-ageing` not even those, and a warning: a host that has just been set up to read old
+//!   captures would refuse them all.
+//! - It is there, but was kept for a narrower age window: packets dated before the change are
+//!   refused.
 //! - It is damaged, or empty where a trace says that it was not: the agent does not start. A person
 //!   decides, and the next start finds a trace and no journal.
 //!
-//! A floor stays in force for as long as the journal lives. Digests are kept as long as the gate asks (twice the age window). What has been forgotten is
-//! remembered as one number, so that a clock that is set back cannot make a forgotten message new.
+//! Floors stay in force for as long as the journal lives, and go where `gate::replay` says.
 
 mod archive;
 mod check;
 mod checkpoint;
 mod commit;
 mod disk;
+mod epoch;
 mod error;
+mod floors;
 mod live_grants;
 mod place;
 mod preallocate;
@@ -42,25 +47,29 @@ mod rescue;
 mod schema;
 mod start;
 mod version_1;
+mod witness;
 
 use std::path::{Path, PathBuf};
 
 use fleet::event::ChainVersion;
 use fleet::{Event, GrantId};
 use nix::fcntl::Flock;
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 pub use archive::FleetJournal;
 pub use error::JournalError;
+pub use gate::FloorReason;
 pub use live_grants::{FoundGrant, LiveGrant};
 pub use place::Loss;
-pub use reader::JournalReader;
-pub use start::{Floor, FloorReason, JournalOptions, Start};
+pub use reader::{JournalReader, floors_of, reset_floors_of};
+pub use start::{Floor, JournalOptions, Start};
+pub use witness::WITNESS_DIR;
 
 use check::Check;
 use checkpoint::Checkpointer;
 use place::Place;
 use replays::{Remembered, SeenBy};
+use witness::{Said, Witness};
 
 use crate::policies::PolicyText;
 
@@ -88,10 +97,20 @@ pub struct Journal {
     last_seq: u64,
     chain: [u8; 32],
     chain_version: ChainVersion,
+    /// What was seen here, by the date inside.
+    memory: gate::Memory,
+    /// Whether messages do not age: then `memory` holds only floors, and the disk is asked.
+    keeps_forever: bool,
+    /// Twice that long messages are remembered; 0 when they do not age.
+    window_secs: u64,
+    max_future_secs: u64,
+    /// Whether everything that was ever let through is dated at or before this.
+    newest_secs: u64,
+    /// What siblings have claimed, and what a version before left.
     remembered: Remembered,
-    /// Whether digests lie on disk that memory does not hold (those kept for ever).
-    any_forever: bool,
-    forgotten_secs: u64,
+    /// Whether that version left messages to be kept for ever: they lie on disk, without a date.
+    any_undated: bool,
+    witness: Option<Witness>,
     staged: Staged,
     retention: Retention,
     #[cfg(test)]
@@ -112,8 +131,10 @@ pub enum Retention {
 /// What the next commit writes.
 #[derive(Debug, Default)]
 struct Staged {
-    /// Digest, and when it may be forgotten; 0 for never.
+    /// Digests of messages, each with the date inside.
     digests: Vec<([u8; 32], u64)>,
+    /// Digests that siblings claimed, each with the time after which it may be forgotten.
+    claimed: Vec<([u8; 32], u64)>,
     events: Vec<Event>,
     /// Grants that are opened, in the order of the events that say so, each with the place of its
     /// event.
@@ -126,6 +147,9 @@ struct Staged {
     lock: Option<Option<String>>,
     acknowledged: Option<u64>,
     forget_through_secs: Option<u64>,
+    unclaim_through_secs: Option<u64>,
+    /// The floors as they are from now on.
+    floors: Option<gate::Floors>,
     policy: Option<PolicyText>,
     access_file: Option<(u64, [u8; 32])>,
     prune_events_before_ms: Option<u64>,
@@ -222,34 +246,128 @@ impl Journal {
         if self.remembered.find(&digest).is_none() && !self.remembered.is_full() {
             self.remembered
                 .insert(&digest, SeenBy::Sibling, forget_after_secs);
-            self.staged.digests.push((digest, forget_after_secs));
+            self.staged.claimed.push((digest, forget_after_secs));
         }
     }
 
-    /// Forgets what may be forgotten by now. To be called every few seconds.
-    pub fn tidy(&mut self, now: gate::Now) {
+    /// Forgets what may be forgotten by now, and sets floors anew that a clock set which was ahead.
+    /// To be called every few seconds, with whether something vouches for the clock. Answers the
+    /// floor, if it is set anew.
+    pub fn tidy(&mut self, now: gate::Now, is_proven: bool) -> Option<gate::Floor> {
         if let Some(finding) = self.check.finding() {
             tracing::error!(path = %self.path.display(), finding, "the journal is damaged");
             self.damage = Some(Loss::Damaged(self.path.clone()));
         }
         self.is_lost = self.damage.is_some() || self.place.look().is_some();
-        if let Some(latest) = self.remembered.forget(now.wall_secs) {
-            self.forgotten_secs = self.forgotten_secs.max(latest);
-            self.staged.forget_through_secs = Some(latest);
+        let now_secs = now.wall_secs;
+        let is_corrected = (is_proven && self.memory.correct(now_secs, self.max_future_secs))
+            || self.memory.correct_first(now_secs);
+        if is_corrected {
+            self.stage_floors();
+        }
+        if !self.keeps_forever {
+            let clock = gate::Clock {
+                now_secs,
+                is_proven,
+            };
+            let forgotten = self.memory.forget(clock, self.window_secs);
+            self.stage_spent(forgotten);
+        }
+        if is_proven && let Some(latest) = self.remembered.forget(now_secs) {
+            self.staged.unclaim_through_secs = Some(latest);
         }
         if let Retention::Days(days) = self.retention {
             let kept_ms = u64::from(days) * 24 * 60 * 60 * 1_000;
             self.staged.prune_events_before_ms = Some(now.wall_ms().saturating_sub(kept_ms));
         }
+        is_corrected.then(|| self.floor())
+    }
+
+    /// The higher of the floors in force.
+    pub fn floor(&self) -> gate::Floor {
+        self.memory.floors().highest()
+    }
+
+    /// An operator says that the clock is right: no floor stays above now and the furthest future
+    /// that is accepted. Answers the floor, if it is set anew. Staged.
+    pub fn reset_floor(&mut self, now_secs: u64) -> Option<gate::Floor> {
+        let is_lower = self.memory.reset(now_secs, self.max_future_secs);
+        if is_lower {
+            self.stage_floors();
+        }
+        is_lower.then(|| self.floor())
+    }
+
+    /// Somebody who knows says that what is dated at or before `through_secs` may have been granted.
+    /// Staged.
+    pub fn raise_floor(&mut self, through_secs: u64, why: FloorReason, now_secs: u64) {
+        self.memory.raise(gate::Floor {
+            through_secs,
+            set_at_secs: now_secs,
+            why,
+        });
+        self.stage_floors();
+    }
+
+    /// The controller has this journal up to `seq`, with this chain value there. If so it is here,
+    /// nothing that the controller knows of was lost, and a floor goes that stands only because
+    /// nothing proved it. Answers whether one did. Staged.
+    pub fn prove(&mut self, epoch: &str, seq: u64, chain: &[u8; 32]) -> bool {
+        let is_ours = epoch == self.epoch && self.has_chain_at(seq, chain);
+        let is_proven = is_ours && self.memory.prove();
+        if is_proven {
+            self.stage_floors();
+        }
+        is_proven
+    }
+
+    /// Whether the event at `seq` is still here, with this chain value.
+    fn has_chain_at(&self, seq: u64, chain: &[u8; 32]) -> bool {
+        if seq == self.last_seq {
+            return *chain == self.chain;
+        }
+        let found = start::chain_at(&self.connection, seq);
+        found.is_ok_and(|found| found.as_ref() == Some(chain))
+    }
+
+    fn stage_floors(&mut self) {
+        self.newest_secs = self.newest_secs.max(self.memory.newest_secs());
+        self.staged.floors = Some(self.memory.floors().clone());
+    }
+
+    fn stage_spent(&mut self, through_secs: Option<u64>) {
+        if let Some(through_secs) = through_secs {
+            let staged = &mut self.staged.forget_through_secs;
+            *staged = (*staged).max(Some(through_secs));
+            self.stage_floors();
+        }
+    }
+
+    /// What opens next is known outside of the state directory too.
+    fn note_in_witness(&mut self) {
+        let said = Said {
+            epoch: witness::epoch_bytes(&self.epoch),
+            seq: self.last_seq,
+            chain: self.chain,
+            newest_secs: self.newest_secs,
+        };
+        if let Some(witness) = &mut self.witness {
+            witness.note(said);
+        }
     }
 }
 
 impl gate::ReplayLog for Journal {
+    fn floor_over(&self, dated_secs: u64) -> Option<u64> {
+        self.memory.floor_over(dated_secs)
+    }
+
     /// Staged, and durable when [`Journal::commit`] returns; whoever opens a hole commits first.
     fn check_and_insert(
         &mut self,
         digest: spa::ReplayDigest,
-        forget_after_secs: Option<u64>,
+        dated_secs: u64,
+        now_secs: u64,
     ) -> Result<(), gate::Replayed> {
         let digest = digest.0;
         match self.remembered.find(&digest) {
@@ -258,48 +376,56 @@ impl gate::ReplayLog for Journal {
             None => {}
         }
         // Also an answer when it cannot be told: wrongly refusing costs a user one retry.
-        let full = self.remembered.is_full() || self.is_clogged();
-        if full || self.was_forgotten(forget_after_secs) || self.is_kept_forever(&digest) {
+        if self.is_clogged() || (self.any_undated && self.is_on_disk_undated(&digest)) {
             return Err(gate::Replayed::Here);
         }
-        if let Some(secs) = forget_after_secs {
-            self.remembered.insert(&digest, SeenBy::Us, secs);
+        if self.keeps_forever {
+            if let Some(floor_secs) = self.memory.floor_over(dated_secs) {
+                return Err(gate::Replayed::BeforeFloor { floor_secs });
+            }
+            if self.is_kept_forever(&digest, dated_secs) {
+                return Err(gate::Replayed::Here);
+            }
+        } else {
+            let forgotten = self.memory.see(&digest, dated_secs, now_secs)?;
+            self.stage_spent(forgotten);
         }
-        self.staged
-            .digests
-            .push((digest, forget_after_secs.unwrap_or(0)));
+        self.newest_secs = self.newest_secs.max(dated_secs);
+        self.staged.digests.push((digest, dated_secs));
         Ok(())
     }
 }
 
 impl Journal {
-    /// Whether a message that is to be remembered for so long may have been seen and forgotten.
-    fn was_forgotten(&self, forget_after_secs: Option<u64>) -> bool {
-        forget_after_secs.is_some_and(|secs| secs <= self.forgotten_secs)
-    }
-
     /// Whether the message is one of those that are kept for ever: on disk, or on the way there.
-    fn is_kept_forever(&self, digest: &[u8; 32]) -> bool {
-        let staged = || {
-            self.staged
-                .digests
-                .iter()
-                .any(|(staged, _)| staged == digest)
-        };
-        self.any_forever && (staged() || self.on_disk(digest))
+    fn is_kept_forever(&self, digest: &[u8; 32], dated_secs: u64) -> bool {
+        let message = (*digest, dated_secs);
+        self.staged.digests.contains(&message) || self.is_on_disk(digest, dated_secs)
     }
 
-    fn on_disk(&self, digest: &[u8; 32]) -> bool {
+    fn is_on_disk(&self, digest: &[u8; 32], dated_secs: u64) -> bool {
+        let found = self
+            .connection
+            .prepare_cached("SELECT 1 FROM seen WHERE dated_secs = ?1 AND digest = ?2")
+            .and_then(|mut statement| {
+                statement.exists(params![dated_secs.cast_signed(), digest.as_slice()])
+            });
+        self.or_seen(found)
+    }
+
+    fn is_on_disk_undated(&self, digest: &[u8; 32]) -> bool {
         let found = self
             .connection
             .prepare_cached("SELECT 1 FROM replay WHERE forget_after_secs = 0 AND digest = ?1")
             .and_then(|mut statement| statement.exists([digest.as_slice()]));
-        match found {
-            Ok(found) => found,
-            Err(cause) => {
-                tracing::error!(path = %self.path.display(), error = %program::one_line(&cause), "cannot look up a message");
-                true
-            }
-        }
+        self.or_seen(found)
+    }
+
+    /// What cannot be looked up may have been seen.
+    fn or_seen(&self, found: rusqlite::Result<bool>) -> bool {
+        found.unwrap_or_else(|cause| {
+            tracing::error!(path = %self.path.display(), error = %program::one_line(&cause), "cannot look up a message");
+            true
+        })
     }
 }

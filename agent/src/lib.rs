@@ -8,6 +8,7 @@ pub mod capture;
 pub mod channels;
 pub mod cli;
 pub mod clock;
+mod clock_evidence;
 pub mod command_runner;
 pub mod commands;
 pub mod config;

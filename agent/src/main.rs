@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use agent::cli::{Cli, Command, RunArgs};
 #[cfg(feature = "link")]
 use agent::commands::join;
-use agent::commands::{flush, protect, status};
+use agent::commands::{floor, flush, protect, status};
 use agent::config::{Layers, RawConfig};
 use agent::{explain, hide_first, run};
 use clap::Parser as _;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => ended(explain::run(&args)),
         Command::Protect(args) => protect::run(args),
         Command::Status(args) => ended(status::run(&args)),
+        Command::Floor(args) => ended(floor::run(&args)),
         Command::Flush(args) => ended(flush::run(&args)),
         Command::Completions(args) => ended(args.run::<Cli>()),
         Command::Man(args) => ended(args.run::<Cli>()),

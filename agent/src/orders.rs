@@ -17,7 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
 
 use crate::policies::AdoptedPolicy;
-use crate::report::Report;
+use crate::report::{FloorReport, Report};
 
 /// Something the gate thread is asked to do. That it is to stop is said by [`OrderSender::stop`].
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub enum Order {
     BaseRulesLaid,
     /// A command has ended, or could not be run.
     CommandEnded { id: GrantId, end: CommandEnd },
+    /// An operator says that the clock is right: no floor stays for a clock that was ahead.
+    ResetFloor(SyncSender<FloorReport>),
     /// Say in the log what has been counted.
     LogCounters,
     /// Say how the agent is.

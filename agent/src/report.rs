@@ -1,10 +1,16 @@
 //! What the agent says about itself when it is asked.
 
+use gate::Floor;
 use serde::{Deserialize, Serialize};
 
 /// The local socket in the state directory, on which a running agent gives a [`Report`] as JSON to
 /// whoever connects.
 pub const SOCKET_NAME: &str = "status.sock";
+
+/// The local socket on which a running agent takes an operator's word.
+pub const CONTROL_NAME: &str = "control.sock";
+/// The word that its clock is right now; answered by a [`FloorReport`] as JSON.
+pub const RESET_FLOOR: &[u8; 12] = b"floor reset\n";
 
 /// How the agent is, at one moment.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -30,10 +36,47 @@ pub struct Report {
     /// Why not.
     #[serde(default)]
     pub journal_fault: Option<String>,
+    /// Until when older packets are refused, and why.
+    pub floor: FloorReport,
     /// Where packets come from.
     pub captures: Vec<CaptureReport>,
     /// Everything that is counted, by name.
     pub counters: Vec<(String, u64)>,
+}
+
+/// Which packets are refused for their date, because nobody can say that they were not granted.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FloorReport {
+    /// Packets dated at or before this are refused, seconds since the Unix epoch; 0 for none.
+    pub through_secs: u64,
+    /// Why; empty for none.
+    pub reason: String,
+    /// In how many seconds a packet that is sent then, by a clock that agrees, is refused no more
+    /// for it; 0 when none is now.
+    pub ends_in_secs: u64,
+    /// Whether something vouches for this host's clock: a floor that a clock set which was ahead is
+    /// set anew only then.
+    pub clock_is_proven: bool,
+}
+
+// === impl FloorReport ===
+
+impl FloorReport {
+    /// Says of a floor what people want to know.
+    pub fn of(floor: Floor, now_secs: u64, clock_is_proven: bool) -> Self {
+        let is_set = floor.through_secs > 0;
+        let ends_at_secs = floor.through_secs.saturating_add(1);
+        Self {
+            through_secs: floor.through_secs,
+            reason: if is_set {
+                floor.why.words().to_owned()
+            } else {
+                String::new()
+            },
+            ends_in_secs: ends_at_secs.saturating_sub(now_secs) * u64::from(is_set),
+            clock_is_proven,
+        }
+    }
 }
 
 /// How a capture is.

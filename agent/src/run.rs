@@ -20,7 +20,9 @@
 
 mod authority;
 mod connections;
+mod control;
 mod error;
+mod floor;
 #[cfg_attr(not(feature = "link"), path = "run/joined_absent.rs")]
 mod joined;
 mod recovery;
@@ -47,12 +49,13 @@ use crate::config::{Config, Mode};
 use crate::connections::Following;
 use crate::firewall::{self, FirewallError, Kept, Monitor};
 use crate::hide_first::HiddenFirst;
-use crate::journal::{FloorReason, Journal, JournalOptions, JournalReader, Retention, Start};
+use crate::journal::{Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::network::Network;
 use crate::orders::{NotTaken, Order, OrderSender, mailbox};
 use crate::protection::ProtectionFile;
 use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
+use control::ControlSocket;
 use joined::RunningLink;
 use status::StatusSocket;
 
@@ -69,6 +72,7 @@ struct Running {
     signals: signal_hook::iterator::Handle,
     status: StatusSocket,
     following: Option<Following>,
+    control: ControlSocket,
     link: Option<RunningLink>,
     monitor: Monitor,
 }
@@ -114,11 +118,13 @@ pub fn run(
     let found = std::mem::take(&mut start.open_grants);
     let flush = config.firewall.flush_at_start;
     let holes = firewall.holes.as_mut();
+    floor::record(&mut engine, &start, now);
     recovery::recover(&mut engine, found, holes, flush, &connections.found, now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let signals = signals::watch(&orders, authority.access_file()).map_err(RunError::Thread)?;
     let status = StatusSocket::open(&config.state_dir, &orders).map_err(RunError::Status)?;
+    let control = ControlSocket::open(&config.state_dir, &orders).map_err(RunError::Status)?;
     let kept = Kept {
         rules: firewall.base_rules,
         hidden: hidden.clone(),
@@ -160,6 +166,7 @@ pub fn run(
         signals,
         status,
         following: connections.start(orders)?,
+        control,
         monitor,
         // Last: from now on nothing can fail, and ports may be hidden that never were.
         gate: start_gate(thread)?,
@@ -177,6 +184,7 @@ impl Running {
         self.signals.close();
         drop(self.status);
         drop(self.following);
+        drop(self.control);
         if let Some(link) = self.link {
             link.finish(FAREWELL);
         }
@@ -253,29 +261,11 @@ fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
             Mode::Joined { .. } => Retention::UntilAcknowledged,
         },
         window: config.gate.ageing,
+        max_future: config.gate.max_future,
+        witness_dir: Some(config.witness_dir.clone()),
     };
     let start = Journal::open_or_begin_anew(&options, now.wall_secs)?;
-    let before = start.floor.not_before_secs;
-    match start.floor.why {
-        FloorReason::Known => {}
-        FloorReason::New => {
-            tracing::info!(
-                before,
-                "a new journal: packets dated before now are refused"
-            );
-        }
-        FloorReason::Lost => tracing::warn!(
-            before,
-            "the journal that was here is gone: packets dated before now are refused"
-        ),
-        FloorReason::Widened => tracing::warn!(
-            before,
-            "older packets are allowed than before: those dated before now are refused"
-        ),
-        FloorReason::Unguarded => tracing::warn!(
-            "a new journal and no ageing: every packet that was ever captured is good once"
-        ),
-    }
+    floor::log(&start, config.gate.max_future);
     Ok(start)
 }
 
@@ -313,7 +303,7 @@ fn settings(
     Settings {
         gate: gate::Settings {
             ageing: config.gate.ageing,
-            not_before_secs: start.floor.not_before_secs,
+            max_future: config.gate.max_future,
             spa_over_http: config.gate.spa_over_http,
             x_forwarded_for: config.gate.x_forwarded_for,
             commands: config.gate.commands,

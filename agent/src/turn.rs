@@ -14,6 +14,7 @@
 //! Everything that can wait (signals, parsing, repairs, the controller) is done by others.
 
 mod effects;
+mod floor;
 mod log;
 mod report;
 
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::capture::{Arrival, Capture};
 use crate::clock;
+use crate::clock_evidence::ClockEvidence;
 use crate::command_runner::CommandRunner;
 use crate::connections::ConnectionsHandle;
 use crate::firewall::{Holes, MonitorHandle};
@@ -101,6 +103,9 @@ struct Regular {
     /// The minute for which there is nothing left to compute ahead.
     precomputed_minute: u64,
     commit_fails: bool,
+    /// What vouches for the clock.
+    clock: ClockEvidence,
+    clock_is_proven: bool,
     /// Wall time in seconds at which the policy in force was adopted.
     policy_since_secs: u64,
     /// Whether the monitor was told that packets come from somewhere and can be recorded.
@@ -211,7 +216,11 @@ impl GateThread {
             Order::ClaimAnswer { seq, answer } => self.engine.claim_answered(seq, &answer, now),
             Order::EventsAcknowledged { epoch, seq } => self.host.journal.acknowledged(&epoch, seq),
             Order::UseChainVersion(version) => self.host.journal.use_chain_version(version),
-            Order::ClockOffset(ms) => self.engine.note_clock_offset(ms),
+            Order::ClockOffset(ms) => {
+                self.regular.clock.note_offset(ms, now);
+                self.engine.note_clock_offset(ms);
+            }
+            Order::ResetFloor(answer) => self.reset_floor(&answer, now),
             Order::Claimed(digests) => {
                 for claimed in digests {
                     let until = claimed.forget_after_secs;
@@ -331,7 +340,7 @@ impl GateThread {
     fn do_regular_things(&mut self, now: Now) {
         if self.regular.tidy_at <= now.steady {
             self.regular.tidy_at = now.steady + TIDY_EVERY;
-            self.host.journal.tidy(now);
+            self.tidy_journal(now);
             let lost = self.host.captures.iter_mut().map(|c| c.dropped()).sum();
             self.engine.packets_lost(lost);
         }

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent::journal::{
@@ -11,7 +11,7 @@ use agent::journal::{
 };
 use fleet::event::{BODY_BYTES_MAX, ChainVersion, Continuity};
 use fleet::{Event, EventKind, EventRecord, GrantId};
-use gate::{Now, ReplayLog as _};
+use gate::{Now, ReplayLog as _, Replayed};
 use harness::in_lab;
 use spa::ReplayDigest;
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ fn what_was_seen_before_a_crash_is_a_replay_after_it() {
     let mut first = open(dir.path());
     first
         .journal
-        .check_and_insert(digest(1), later(240))
+        .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
         .unwrap();
     first.journal.commit().unwrap();
     drop(first); // no close: as after kill -9
@@ -37,13 +37,13 @@ fn what_was_seen_before_a_crash_is_a_replay_after_it() {
     assert!(
         second
             .journal
-            .check_and_insert(digest(1), later(240))
+            .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
             .is_err()
     );
     assert!(
         second
             .journal
-            .check_and_insert(digest(2), later(240))
+            .check_and_insert(digest(2), NOW_SECS, NOW_SECS)
             .is_ok()
     );
 }
@@ -57,7 +57,11 @@ fn commits_write_into_room_that_was_made_before_and_do_not_grow_the_log() {
         let made = fs::metadata(&log).unwrap().len();
         for number in 0..20 {
             let digest = digest(start * 20 + number);
-            journal.check_and_insert(digest, later(240)).unwrap();
+            // Looking at the disk, below, takes the log away: that is a loss.
+            let dated_secs = NOW_SECS + u64::from(start);
+            journal
+                .check_and_insert(digest, dated_secs, NOW_SECS)
+                .unwrap();
             journal.commit().unwrap();
         }
 
@@ -73,11 +77,18 @@ fn a_message_seen_twice_within_one_batch_is_a_replay() {
     let dir = TempDir::new().unwrap();
     for window in [WINDOW, None] {
         let mut start = open_with(dir.path(), window);
-        let forget = window.map(|_| NOW_SECS + 240);
 
-        start.journal.check_and_insert(digest(1), forget).unwrap();
+        start
+            .journal
+            .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
+            .unwrap();
 
-        assert!(start.journal.check_and_insert(digest(1), forget).is_err());
+        assert!(
+            start
+                .journal
+                .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
+                .is_err()
+        );
     }
 }
 
@@ -85,17 +96,24 @@ fn a_message_seen_twice_within_one_batch_is_a_replay() {
 fn without_ageing_messages_are_remembered_for_ever_on_disk() {
     let dir = TempDir::new().unwrap();
     let mut first = open_with(dir.path(), None);
-    first.journal.check_and_insert(digest(1), None).unwrap();
+    first
+        .journal
+        .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
+        .unwrap();
     first.journal.commit().unwrap();
-    first.journal.tidy(at(NOW_SECS * 2));
+    first.journal.tidy(at(NOW_SECS * 2), true);
     first.journal.commit().unwrap();
     drop(first);
 
     // Also when packets age again.
     for window in [None, WINDOW] {
         let mut later = open_with(dir.path(), window);
-        let forget = window.map(|_| NOW_SECS + 240);
-        assert!(later.journal.check_and_insert(digest(1), forget).is_err());
+        assert!(
+            later
+                .journal
+                .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
+                .is_err()
+        );
     }
 }
 
@@ -103,37 +121,212 @@ fn without_ageing_messages_are_remembered_for_ever_on_disk() {
 fn a_clock_that_is_set_back_does_not_make_a_forgotten_message_new() {
     let dir = TempDir::new().unwrap();
     let mut start = open(dir.path());
-    start
-        .journal
-        .check_and_insert(digest(1), later(240))
-        .unwrap();
+    let ask = |journal: &mut Journal, n, dated_secs, now_secs| {
+        journal.check_and_insert(digest(n), dated_secs, now_secs)
+    };
+    ask(&mut start.journal, 1, NOW_SECS, NOW_SECS).unwrap();
     start.journal.commit().unwrap();
-    start.journal.tidy(at(NOW_SECS + 1_000_000));
+    start.journal.tidy(at(NOW_SECS + 1_000_000), true);
     start.journal.commit().unwrap();
     assert_eq!(digests_on_disk(dir.path()), 0);
 
-    // The clock is back; the same message comes again, and another that cannot have been seen.
-    assert!(
-        start
-            .journal
-            .check_and_insert(digest(1), later(240))
-            .is_err()
-    );
-    assert!(
-        start
-            .journal
-            .check_and_insert(digest(2), later(241))
-            .is_ok()
-    );
-
+    // Whatever the clock says then, the same message is refused by its own date, also after a start;
+    // another that cannot have been seen is not.
+    for clock in [NOW_SECS, NOW_SECS + 60, NOW_SECS + 1_000_000] {
+        assert!(ask(&mut start.journal, 1, NOW_SECS, clock).is_err());
+    }
+    assert!(ask(&mut start.journal, 2, NOW_SECS + 1, NOW_SECS).is_ok());
     drop(start);
     let mut again = open(dir.path());
-    assert!(
-        again
+    for clock in [NOW_SECS, NOW_SECS + 60, NOW_SECS + 1_000_000] {
+        assert!(ask(&mut again.journal, 1, NOW_SECS, clock).is_err());
+    }
+}
+
+#[test]
+fn by_a_clock_that_nobody_vouches_for_nothing_is_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    start
+        .journal
+        .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
+        .unwrap();
+
+    start.journal.tidy(at(NOW_SECS + 3_600), false);
+    start.journal.commit().unwrap();
+
+    assert_eq!(digests_on_disk(dir.path()), 1);
+    assert!(start.journal.floor_over(NOW_SECS + 1).is_none());
+}
+
+#[test]
+fn a_journal_put_back_to_an_older_copy_is_noticed_and_grants_nothing_again() {
+    let dir = TempDir::new().unwrap();
+    let mut first = open(dir.path());
+    first.journal.stage(event(EventKind::AgentStarted, 1));
+    first.journal.commit().unwrap();
+    let epoch = first.journal.epoch().to_owned();
+    first.journal.close().unwrap();
+    let backup = TempDir::new().unwrap();
+    copy_state(dir.path(), backup.path());
+
+    // Granted after the backup, dated as far ahead as is accepted.
+    let mut second = open(dir.path());
+    let dated_secs = NOW_SECS + 120;
+    second
+        .journal
+        .check_and_insert(digest(1), dated_secs, NOW_SECS)
+        .unwrap();
+    second.journal.stage(event(EventKind::GrantOpened, 2));
+    second.journal.commit().unwrap();
+    second.journal.close().unwrap();
+    for name in [
+        "journal.db",
+        "journal.db-wal",
+        "journal.db-shm",
+        "journal.epoch",
+    ] {
+        let _ = fs::remove_file(dir.path().join(name));
+    }
+    copy_state(backup.path(), dir.path());
+
+    let mut restored = open(dir.path());
+
+    assert_eq!(restored.floor.why, FloorReason::SetBack);
+    assert_ne!(restored.journal.epoch(), epoch);
+    let again = restored
+        .journal
+        .check_and_insert(digest(1), dated_secs, NOW_SECS);
+    let floor_secs = dated_secs;
+    assert_eq!(again, Err(Replayed::BeforeFloor { floor_secs }));
+    // What nobody has acknowledged is carried over, numbered and chained anew.
+    let records = reader(dir.path()).events_after(0, 10).unwrap();
+    assert_eq!(records.len(), 1);
+    assert_chained(&records);
+    // And whoever knocks afterwards gets in.
+    let later = restored
+        .journal
+        .check_and_insert(digest(2), dated_secs + 1, NOW_SECS + 1);
+    assert_eq!(later, Ok(()));
+    restored.journal.commit().unwrap();
+    restored.journal.close().unwrap();
+    assert_eq!(open(dir.path()).floor.why, FloorReason::Known);
+}
+
+#[test]
+fn a_state_directory_that_vanished_whole_is_noticed_until_the_next_boot() {
+    let dir = TempDir::new().unwrap();
+    let run = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    let options = JournalOptions {
+        witness_dir: Some(run.path().to_owned()),
+        ..options(&state, WINDOW)
+    };
+    let mut first = Journal::open(&options, NOW_SECS).unwrap();
+    let dated_secs = NOW_SECS + 100;
+    first
+        .journal
+        .check_and_insert(digest(1), dated_secs, NOW_SECS)
+        .unwrap();
+    first.journal.commit().unwrap();
+    drop(first);
+    fs::remove_dir_all(&state).unwrap();
+
+    let mut second = Journal::open(&options, NOW_SECS + 1).unwrap();
+
+    assert_eq!(second.floor.why, FloorReason::Lost);
+    let mut ask = |n, dated_secs| {
+        let asked = second
             .journal
-            .check_and_insert(digest(1), later(240))
-            .is_err()
-    );
+            .check_and_insert(digest(n), dated_secs, NOW_SECS + 1);
+        asked.is_ok()
+    };
+    assert!(!ask(1, dated_secs));
+    assert!(ask(2, dated_secs + 1));
+}
+
+#[test]
+fn after_a_boot_whatever_might_have_been_granted_is_refused_until_somebody_proves_the_journal() {
+    let dir = TempDir::new().unwrap();
+    let mut first = open(dir.path());
+    first.journal.stage(event(EventKind::AgentStarted, 1));
+    first.journal.commit().unwrap();
+    first.journal.close().unwrap();
+    fs::remove_dir_all(witness_dir(dir.path())).unwrap();
+
+    let mut booted = open(dir.path());
+
+    assert_eq!(booted.floor.why, FloorReason::Unproven);
+    assert_eq!(booted.floor.not_before_secs, NOW_SECS + 121);
+    let head = reader(dir.path()).events_after(0, 10).unwrap().pop();
+    let chain = head.unwrap().chain.as_slice().try_into().unwrap();
+    let epoch = booted.journal.epoch().to_owned();
+    assert!(!booted.journal.prove(&epoch, 2, &chain));
+    assert!(!booted.journal.prove(&epoch, 1, &[7; 32]));
+    assert!(!booted.journal.prove("another", 1, &chain));
+    assert_eq!(booted.journal.floor_over(NOW_SECS), Some(NOW_SECS + 120));
+
+    assert!(booted.journal.prove(&epoch, 1, &chain));
+
+    // Still below what stood before it: the first start.
+    assert_eq!(booted.journal.floor_over(NOW_SECS), None);
+    assert_eq!(booted.journal.floor_over(NOW_SECS - 1), Some(NOW_SECS - 1));
+}
+
+#[test]
+fn a_first_start_with_a_clock_that_is_ahead_locks_nobody_out_once_it_is_right_also_across_starts() {
+    for restarts in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let ahead_secs = NOW_SECS + 86_400;
+        let mut start = Journal::open(&options(dir.path(), WINDOW), ahead_secs).unwrap();
+        assert!(start.journal.floor_over(NOW_SECS).is_some());
+        start
+            .journal
+            .check_and_insert(digest(1), ahead_secs, ahead_secs)
+            .unwrap();
+        start.journal.commit().unwrap();
+
+        if restarts {
+            start.journal.close().unwrap();
+            start = open(dir.path());
+        } else {
+            start.journal.tidy(at(NOW_SECS), false);
+        }
+
+        let mut ask = |n, dated_secs| {
+            let asked = start
+                .journal
+                .check_and_insert(digest(n), dated_secs, NOW_SECS);
+            asked.is_ok()
+        };
+        assert!(ask(2, NOW_SECS));
+        assert!(!ask(1, ahead_secs));
+    }
+}
+
+#[test]
+fn a_floor_that_a_clock_set_which_was_ahead_goes_on_evidence_or_an_operators_word_only() {
+    let dir = TempDir::new().unwrap();
+    drop(open(dir.path()));
+    fs::remove_dir_all(witness_dir(dir.path())).unwrap();
+    let ahead_secs = NOW_SECS + 86_400;
+    let mut start = Journal::open(&options(dir.path(), WINDOW), ahead_secs).unwrap();
+    assert_eq!(start.floor.why, FloorReason::Unproven);
+
+    assert_eq!(start.journal.tidy(at(NOW_SECS), false), None);
+    assert!(start.journal.floor_over(NOW_SECS + 3_600).is_some());
+    let floor = start.journal.tidy(at(NOW_SECS), true).unwrap();
+    assert_eq!(floor.through_secs, NOW_SECS + 120);
+
+    start
+        .journal
+        .raise_floor(ahead_secs, FloorReason::Lost, NOW_SECS);
+    assert_eq!(start.journal.tidy(at(NOW_SECS), true), None);
+    let floor = start.journal.reset_floor(NOW_SECS).unwrap();
+    assert_eq!(floor.through_secs, NOW_SECS + 120);
+    start.journal.commit().unwrap();
+    drop(start);
+    assert_eq!(open(dir.path()).journal.floor(), floor);
 }
 
 #[test]
@@ -161,11 +354,12 @@ fn a_lost_journal_refuses_the_current_second_too_even_without_ageing() {
     for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
         let _ = fs::remove_file(dir.path().join(name));
     }
+    fs::remove_dir_all(witness_dir(dir.path())).unwrap();
 
     let start = open_with(dir.path(), None);
 
     assert_eq!(start.floor.why, FloorReason::Lost);
-    assert_eq!(start.floor.not_before_secs, NOW_SECS + 1);
+    assert_eq!(start.floor.not_before_secs, NOW_SECS + 121);
 }
 
 #[test]
@@ -205,7 +399,7 @@ fn a_damaged_truncated_or_emptied_journal_is_an_error_that_names_it() {
     for n in 0..200 {
         start
             .journal
-            .check_and_insert(digest(n), later(240))
+            .check_and_insert(digest(n), NOW_SECS, NOW_SECS)
             .unwrap();
     }
     start.journal.commit().unwrap();
@@ -407,7 +601,7 @@ fn events_of_a_host_without_controller_go_after_their_days() {
     }
     start.journal.commit().unwrap();
 
-    start.journal.tidy(at(NOW_SECS));
+    start.journal.tidy(at(NOW_SECS), false);
     start.journal.commit().unwrap();
 
     assert_eq!(seqs(&reader(dir.path())), [4, 5]);
@@ -434,7 +628,7 @@ fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
         fs::write(disk.join("ballast"), vec![7; 4 << 20]).unwrap_err();
         start
             .journal
-            .check_and_insert(digest(1), later(240))
+            .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
             .unwrap();
         let opened = || event(EventKind::GrantOpened, 1);
         start.journal.stage_opened(grant(), opened());
@@ -445,7 +639,7 @@ fn on_a_full_disk_no_grant_is_recorded_and_the_journal_recovers() {
         assert!(
             start
                 .journal
-                .check_and_insert(digest(1), later(240))
+                .check_and_insert(digest(1), NOW_SECS, NOW_SECS)
                 .is_err()
         );
 
@@ -479,6 +673,8 @@ fn options(dir: &Path, window: Option<Duration>) -> JournalOptions {
         state_dir: dir.to_owned(),
         retention: Retention::UntilAcknowledged,
         window,
+        max_future: Duration::from_secs(120),
+        witness_dir: Some(witness_dir(dir)),
     }
 }
 
@@ -519,7 +715,7 @@ fn seqs(reader: &JournalReader) -> Vec<u64> {
 
 fn digests_on_disk(dir: &Path) -> i64 {
     let connection = rusqlite::Connection::open(dir.join(FILE_NAME)).unwrap();
-    let count = "SELECT count(*) FROM replay";
+    let count = "SELECT count(*) FROM seen";
     connection.query_row(count, [], |row| row.get(0)).unwrap()
 }
 
@@ -527,8 +723,18 @@ fn digest(n: u8) -> ReplayDigest {
     ReplayDigest([n; 32])
 }
 
-fn later(secs: u64) -> Option<u64> {
-    Some(NOW_SECS + secs)
+/// As a boot leaves it when it is removed.
+fn witness_dir(dir: &Path) -> PathBuf {
+    dir.join("run")
+}
+
+/// A backup of a state directory, or its way back.
+fn copy_state(from: &Path, to: &Path) {
+    for name in ["journal.db", "journal.db-wal", "journal.epoch"] {
+        if from.join(name).exists() {
+            fs::copy(from.join(name), to.join(name)).unwrap();
+        }
+    }
 }
 
 fn at(wall_secs: u64) -> Now {

@@ -144,6 +144,18 @@ impl Engine {
         self.record(record::agent_started(version, generation, now));
     }
 
+    /// Records that packets are refused up to another date than before, and why.
+    pub fn floor_changed(&mut self, reason: &str, now: Now) {
+        let generation = self.gate.compiled().generation();
+        self.record(record::floor_changed(generation, reason, now));
+    }
+
+    /// Records that the journal was put back to an older copy.
+    pub fn set_back(&mut self, reason: &str, now: Now) {
+        let generation = self.gate.compiled().generation();
+        self.record(record::set_back(generation, reason, now));
+    }
+
     /// This host's clock is so many milliseconds ahead of the controller's: said in every event from
     /// now on.
     pub fn note_clock_offset(&mut self, ms: i64) {

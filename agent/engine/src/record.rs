@@ -183,6 +183,22 @@ pub(crate) fn locked(kind: EventKind, reason: &str, generation: u64, now: Now) -
     event
 }
 
+/// Another date decides which packets are refused.
+pub(crate) fn floor_changed(generation: u64, reason: &str, now: Now) -> Event {
+    let mut event = Event::new(EventKind::FloorChanged, now.wall_ms());
+    event.generation = generation;
+    reason.clone_into(&mut event.reason);
+    event
+}
+
+/// This host's journal was put back to an older copy.
+pub(crate) fn set_back(generation: u64, reason: &str, now: Now) -> Event {
+    let mut event = Event::new(EventKind::HostSetBack, now.wall_ms());
+    event.generation = generation;
+    reason.clone_into(&mut event.reason);
+    event
+}
+
 /// A command that is about to run.
 pub(crate) fn command_started(grant: &Grant, id: GrantId, text: &str, now: Now) -> Event {
     let mut event = of_grant(EventKind::CommandRun, grant, Some(id), now);

@@ -39,6 +39,8 @@ pub struct Counters {
     pub by_source: u64,
     /// Authentic packets found by trying keys.
     pub by_trial: u64,
+    /// Packets that were seen twice within a moment, from one source.
+    pub duplicates: u64,
     /// Exact copies of recent authentic packets, refused without any cryptography.
     pub copies: u64,
     /// Authentic but too old, dated ahead, or from before the floor.
@@ -58,7 +60,7 @@ pub struct Counters {
 impl Counters {
     /// Returns every counter by name, in the order of the checks.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 22] {
+    pub fn named(&self) -> [(&'static str, u64); 23] {
         let Self {
             not_ip,
             damaged,
@@ -76,6 +78,7 @@ impl Counters {
             by_tag,
             by_source,
             by_trial,
+            duplicates,
             copies,
             stale,
             replayed,
@@ -100,6 +103,7 @@ impl Counters {
             ("by_tag", by_tag),
             ("by_source", by_source),
             ("by_trial", by_trial),
+            ("duplicates", duplicates),
             ("copies", copies),
             ("stale", stale),
             ("replayed", replayed),
@@ -114,6 +118,7 @@ impl Counters {
             Decision::Grant(_) => &mut self.grants,
             Decision::Claim(_) => &mut self.claims,
             Decision::Refused(refusal) => self.of_refusal(refusal),
+            Decision::Duplicate => &mut self.duplicates,
         };
         *counter += 1;
     }

@@ -19,6 +19,9 @@ pub enum Decision {
     Claim(Pending),
     /// Open nothing.
     Refused(Refusal),
+    /// A packet that another capture has shown already, or the network delivered twice: whatever
+    /// became of the first is the answer. Counted, and nothing else.
+    Duplicate,
 }
 
 /// Something to open or to run, for all that the gate knows.
@@ -158,10 +161,10 @@ pub enum Reason {
         /// The window.
         ahead_max_secs: u64,
     },
-    /// From before the time at which the replay memory begins.
-    #[error("the message is dated before {floor_secs}, from when on replays can be told")]
+    /// Dated when nobody can say any more what was granted.
+    #[error("the message is dated at or before {floor_secs}, up to when replays cannot be told")]
     BeforeFloor {
-        /// Seconds since the epoch.
+        /// The floor, seconds since the epoch.
         floor_secs: u64,
     },
     /// Seen before on this host.

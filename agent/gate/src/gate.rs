@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use policy::{HostSettings, SpaPort};
 use spa::{Message, SEALED_LEN_MAX};
@@ -11,7 +12,7 @@ use crate::authenticate::{Authenticated, Endpoints};
 use crate::authorize::{Asked, Authorized, first_permit};
 use crate::budget::Budgets;
 use crate::compiled::{CompiledPolicy, KeyIndex, SPAN_SECS, Tags};
-use crate::copies::RecentTexts;
+use crate::copies::{Arrived, Known, RecentTexts};
 use crate::counters::Counters;
 use crate::datagram::{Datagram, LinkType, NotForUs, Transport};
 use crate::decision::{Decision, Grant, Reason, Refusal};
@@ -249,7 +250,20 @@ impl Gate {
         let parsed =
             Parsed::read(datagram.payload, &self.settings, &mut scratch).map_err(stranger)?;
         let text = parsed.whole().text();
-        self.refuse_copy(text, source, now)?;
+        let arrived = Arrived {
+            source: (source, datagram.source_port),
+            steady: now.steady,
+        };
+        match self.known(text, arrived, now, replays) {
+            None => {}
+            Some(Known::Duplicate) => return Ok(Decision::Duplicate),
+            Some(Known::Copy(copy)) => {
+                return Err(Refusal {
+                    copies: copy.number,
+                    ..Refusal::of_member(copy.reason, source, copy.identity)
+                });
+            }
+        }
         let authenticated = self
             .authenticate(&parsed, &endpoints, now)
             .map_err(stranger)?;
@@ -265,7 +279,7 @@ impl Gate {
             Ok(_) | Err(Reason::Replayed | Reason::ReplayedElsewhere { .. })
         );
         self.recent_texts
-            .keep(text, Arc::clone(&identity), floor_secs, remembered);
+            .keep(text, Arc::clone(&identity), arrived, floor_secs, remembered);
         let fresh = fresh.map_err(member)?;
         self.recents
             .remember(source, self.compiled.fingerprint(key));
@@ -275,17 +289,26 @@ impl Gate {
         Ok(authorized.conclude())
     }
 
-    /// Turns away exact copies of packets that were authentic a moment ago.
-    fn refuse_copy(&mut self, text: &[u8], source: IpAddr, now: Now) -> Result<(), Refusal> {
+    /// Looks whether a text is that of a packet that was authentic a moment ago.
+    fn known(
+        &mut self,
+        text: &[u8],
+        arrived: Arrived,
+        now: Now,
+        replays: &dyn ReplayLog,
+    ) -> Option<Known> {
         let settings = &self.settings;
-        let window = |floor_secs| Window::new(settings, floor_secs, now.wall_secs);
-        match self.recent_texts.refuse(text, window) {
-            None => Ok(()),
-            Some(copy) => Err(Refusal {
-                copies: copy.number,
-                ..Refusal::of_member(copy.reason, source, copy.identity)
-            }),
-        }
+        let refuses = |dated_secs, floor_secs| {
+            let window = Window::new(settings, floor_secs, now.wall_secs);
+            let floor = || replays.floor_over(dated_secs);
+            let below = |floor_secs| Reason::BeforeFloor { floor_secs };
+            window
+                .check(dated_secs)
+                .err()
+                .or_else(|| floor().map(below))
+        };
+        self.recent_texts
+            .find(text, arrived, settings.duplicate_within, refuses)
     }
 
     fn authenticate(
@@ -294,10 +317,11 @@ impl Gate {
         endpoints: &Endpoints,
         now: Now,
     ) -> Result<Authenticated, Reason> {
+        let furthest = |age_max: Duration| age_max.max(self.settings.max_future);
         let beyond_tags = self
             .settings
             .ageing
-            .is_none_or(|age_max| age_max.as_secs() > SPAN_SECS);
+            .is_none_or(|age_max| furthest(age_max).as_secs() > SPAN_SECS);
         Matching {
             compiled: &self.compiled,
             tags: &self.tags,

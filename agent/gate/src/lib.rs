@@ -15,7 +15,7 @@
 //! | [`datagram`] | frame | [`Datagram`] | [`NotForUs`] |
 //! | [`addressees`] | destination | nothing: a shortcut for what is for others | `NotForUs` |
 //! | `parse` | payload | `Parsed` | `Malformed`, `NotHttp` |
-//! | `copies` | text | nothing: a shortcut for copies | `Replayed`, `Stale` |
+//! | `copies` | text | nothing: a shortcut for copies | `Replayed`, `Stale`; or is a duplicate |
 //! | `matching` | `Parsed`, source | candidate keys, paid for | `NoCandidate`, `Budget` |
 //! | `authenticate` | sealed packet, key | `Authenticated` | `NotAuthentic`, `NotOpened`, `ForeignTag` |
 //! | `fresh` | `Authenticated`, wall time, [`ReplayLog`] | `Fresh` | `Stale`, `Future`, `BeforeFloor`, `Replayed` |
@@ -43,6 +43,7 @@ pub mod datagram;
 pub mod decision;
 pub mod fresh;
 pub mod now;
+pub mod replay;
 pub mod settings;
 
 mod authenticate;
@@ -66,4 +67,5 @@ pub use crate::fresh::{MemoryReplayLog, ReplayLog, Replayed};
 pub use crate::gate::Gate;
 pub use crate::now::Now;
 pub use crate::recorded::Recorded;
+pub use crate::replay::{Capacity, Clock, Floor, FloorReason, Floors, Memory, Span};
 pub use crate::settings::{AGEING_DEFAULT, Settings};

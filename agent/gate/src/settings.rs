@@ -7,15 +7,15 @@ use crate::budget::Budget;
 /// The gate's settings, fixed for its life.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How far a message's time stamp may be from the host's clock, either way, in whole seconds;
-    /// `None` accepts any age and then remembers every message for ever.
-    ///
-    /// A shell that widens it must raise `not_before_secs` to the time of the change: messages that
-    /// were forgotten under the narrower window would otherwise be fresh again.
+    /// How old a message may be by its own date, in whole seconds; `None` accepts any date and then
+    /// remembers every message for ever.
     pub ageing: Option<Duration>,
-    /// Messages dated before this are refused, seconds since the epoch; 0 for none. It is the time
-    /// of the start after a start without a provably whole journal.
-    pub not_before_secs: u64,
+    /// How far a message may be dated ahead of the host's clock, in whole seconds. Without ageing it
+    /// means nothing.
+    pub max_future: Duration,
+    /// For how long the same text from the same address and port is the same packet, seen by another capture;
+    /// zero where every text is a packet of its own.
+    pub duplicate_within: Duration,
     /// Whether packets in the form of HTTP requests are read (`ENABLE_SPA_OVER_HTTP`).
     pub spa_over_http: bool,
     /// Whether an HTTP request for "the source" means the address in `X-Forwarded-For`
@@ -32,8 +32,11 @@ pub struct Settings {
     pub budget: Budget,
 }
 
-/// fwknop's default for `MAX_SPA_PACKET_AGE`.
+/// fwknop's default for `MAX_SPA_PACKET_AGE`, which it allows in both directions.
 pub const AGEING_DEFAULT: Duration = Duration::from_secs(120);
+/// A bridge and its port, or `any`, show one packet twice within milliseconds; a loaded host judges
+/// the second later.
+const DUPLICATE_WITHIN: Duration = Duration::from_secs(2);
 
 // === impl Settings ===
 
@@ -41,7 +44,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             ageing: Some(AGEING_DEFAULT),
-            not_before_secs: 0,
+            max_future: AGEING_DEFAULT,
+            duplicate_within: DUPLICATE_WITHIN,
             spa_over_http: false,
             x_forwarded_for: false,
             commands: true,

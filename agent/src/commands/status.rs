@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use program::PrintError;
 
-use crate::report::{Report, SOCKET_NAME};
+use crate::report::{FloorReport, Report, SOCKET_NAME};
 
 /// Says how the running agent is: policy, grants, captures, journal, and everything it counts
 #[derive(Clone, Debug, clap::Args)]
@@ -94,6 +94,7 @@ fn text(report: &Report) -> String {
         journal_seq,
         journal_writable,
         journal_fault,
+        floor,
         captures,
         counters,
     } = report;
@@ -119,6 +120,18 @@ fn text(report: &Report) -> String {
     let _ = writeln!(lines, "journal      event {journal_seq}{note}");
     if let Some(fault) = journal_fault {
         let _ = writeln!(lines, "             {fault}");
+    }
+    if floor.ends_in_secs > 0 {
+        let FloorReport {
+            through_secs,
+            reason,
+            ends_in_secs,
+            clock_is_proven: _,
+        } = floor;
+        let _ = writeln!(
+            lines,
+            "floor        packets dated at or before {through_secs} are refused: {reason}; over in {ends_in_secs} s"
+        );
     }
     for capture in captures {
         let (name, dropped) = (&capture.name, capture.dropped);
@@ -150,6 +163,12 @@ mod tests {
             journal_seq: 99,
             journal_writable: false,
             journal_fault: Some("the disk is full".to_owned()),
+            floor: FloorReport {
+                through_secs: 1_800_000_120,
+                reason: "the journal that was here is gone".to_owned(),
+                ends_in_secs: 90,
+                clock_is_proven: false,
+            },
             captures: vec![
                 CaptureReport {
                     name: "eth0".to_owned(),
@@ -173,6 +192,7 @@ locked       by the controller: stolen
 grants open  2
 journal      event 99, and cannot be written
              the disk is full
+floor        packets dated at or before 1800000120 are refused: the journal that was here is gone; over in 90 s
 capture      eth0, 3 packets lost
 capture      tun7, 0 packets lost, waiting: No such device exists
 received             12

@@ -35,6 +35,7 @@ pub(super) fn read(
 fn set(raw: &mut RawConfig, key: &str, value: &str) -> Result<(), String> {
     match key {
         "state_dir" => raw.state_dir = Some(value.into()),
+        "witness_dir" => raw.witness_dir = Some(value.into()),
         "access_file" => raw.access_file = Some(value.into()),
         "controller" => raw.controller = Some(value.to_owned()),
         "interfaces" => raw.interfaces = Some(list(value)),
@@ -54,6 +55,7 @@ fn set(raw: &mut RawConfig, key: &str, value: &str) -> Result<(), String> {
         "dry_run" => raw.dry_run = Some(switch(value)?),
         "ageing" => raw.ageing = Some(switch(value)?),
         "max_age_secs" => raw.max_age_secs = Some(number(value)?),
+        "max_future_secs" => raw.max_future_secs = Some(number(value)?),
         "commands" => raw.commands = Some(switch(value)?),
         "commands_running_max" => raw.commands_running_max = Some(number(value)?),
         "commands_waiting_max" => raw.commands_waiting_max = Some(number(value)?),

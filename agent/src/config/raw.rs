@@ -13,6 +13,7 @@ use super::ConfigError;
 #[serde(deny_unknown_fields)]
 pub struct RawConfig {
     pub state_dir: Option<PathBuf>,
+    pub witness_dir: Option<PathBuf>,
     pub access_file: Option<PathBuf>,
     pub controller: Option<String>,
     pub interfaces: Option<Vec<String>>,
@@ -33,6 +34,7 @@ pub struct RawConfig {
     pub dry_run: Option<bool>,
     pub ageing: Option<bool>,
     pub max_age_secs: Option<u64>,
+    pub max_future_secs: Option<u64>,
     pub commands: Option<bool>,
     pub command_timeout_secs: Option<u64>,
     pub spa_over_http: Option<bool>,
@@ -71,6 +73,7 @@ impl RawConfig {
     pub fn overlaid(self, over: Self) -> Self {
         Self {
             state_dir: over.state_dir.or(self.state_dir),
+            witness_dir: over.witness_dir.or(self.witness_dir),
             access_file: over.access_file.or(self.access_file),
             controller: over.controller.or(self.controller),
             interfaces: over.interfaces.or(self.interfaces),
@@ -90,6 +93,7 @@ impl RawConfig {
             dry_run: over.dry_run.or(self.dry_run),
             ageing: over.ageing.or(self.ageing),
             max_age_secs: over.max_age_secs.or(self.max_age_secs),
+            max_future_secs: over.max_future_secs.or(self.max_future_secs),
             commands: over.commands.or(self.commands),
             command_timeout_secs: over.command_timeout_secs.or(self.command_timeout_secs),
             spa_over_http: over.spa_over_http.or(self.spa_over_http),

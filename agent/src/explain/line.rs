@@ -91,6 +91,12 @@ pub(super) fn print(
             ..Line::of_identity(pending.identity())
         },
         Ok(Decision::Refused(refusal)) => Line::of_refusal(refusal),
+        // Every line is a packet of its own; see the settings.
+        Ok(Decision::Duplicate) => Line {
+            check: "duplicate",
+            reason: "the same packet was there a moment before".to_owned(),
+            ..Line::default()
+        },
         Err(not_for_us) => Line {
             check: "destination",
             reason: format!("{not_for_us}, and that no DESTINATION names"),

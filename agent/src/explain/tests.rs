@@ -237,7 +237,15 @@ fn explained(arguments: &Arguments, input: impl AsRef<[u8]>) -> Vec<Value> {
     gate.set_addressees(addressees(args));
     let mut output = Vec::new();
 
-    explain(args, &mut gate, Cursor::new(input), &mut output).unwrap();
+    let mut replays = Memory::default();
+    explain(
+        args,
+        &mut gate,
+        &mut replays,
+        Cursor::new(input),
+        &mut output,
+    )
+    .unwrap();
 
     output
         .split(|&byte| byte == b'\n')

@@ -87,6 +87,8 @@ mod tests {
             state_dir: dir.to_owned(),
             retention: Retention::UntilAcknowledged,
             window: Some(Duration::from_secs(120)),
+            max_future: Duration::from_secs(120),
+            witness_dir: None,
         };
         Journal::open(&options, NOW_SECS).unwrap()
     }
@@ -116,7 +118,7 @@ mod tests {
         let start = open(dir.path());
         assert_eq!(start.policy, None);
         assert_eq!(start.floor.why, FloorReason::Lost);
-        assert_eq!(start.floor.not_before_secs, NOW_SECS + 1);
+        assert_eq!(start.floor.not_before_secs, NOW_SECS + 121);
     }
 
     #[test]

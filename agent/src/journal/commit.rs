@@ -5,7 +5,7 @@ use fleet::{Event, EventRecord};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error::{JournalError, cannot};
-use super::{Journal, Loss, Retention, Staged, live_grants, records};
+use super::{Journal, Loss, Retention, Staged, floors, live_grants, records};
 use crate::policies::{PolicyText, PolicyVersion};
 
 /// Digests that may wait; beyond, every packet is refused.
@@ -20,6 +20,7 @@ impl Journal {
     pub fn has_staged(&self) -> bool {
         let Staged {
             digests,
+            claimed,
             events,
             opened,
             closed,
@@ -27,6 +28,8 @@ impl Journal {
             lock,
             acknowledged,
             forget_through_secs,
+            unclaim_through_secs,
+            floors,
             policy,
             access_file,
             prune_events_before_ms,
@@ -34,11 +37,13 @@ impl Journal {
         } = &self.staged;
         let grants = opened.len() + closed.len() + living_on.len();
         self.is_lost
-            || !(digests.is_empty() && events.is_empty())
+            || !(digests.is_empty() && claimed.is_empty() && events.is_empty())
             || grants > 0
             || lock.is_some()
             || acknowledged.is_some()
             || forget_through_secs.is_some()
+            || unclaim_through_secs.is_some()
+            || floors.is_some()
             || policy.is_some()
             || access_file.is_some()
             || prune_events_before_ms.is_some()
@@ -86,8 +91,8 @@ impl Journal {
         self.last_seq = head.last_seq;
         self.chain = head.chain;
         self.chain_version = head.version;
-        self.any_forever |= self.staged.digests.iter().any(|(_, secs)| *secs == 0);
         self.clear_staged();
+        self.note_in_witness();
         self.checkpointer.committed(&self.connection);
         Ok(self.last_seq)
     }
@@ -134,6 +139,7 @@ impl Journal {
     fn clear_staged(&mut self) {
         let Staged {
             digests,
+            claimed,
             events,
             opened,
             closed,
@@ -141,6 +147,8 @@ impl Journal {
             lock,
             acknowledged,
             forget_through_secs,
+            unclaim_through_secs,
+            floors,
             policy,
             access_file,
             prune_events_before_ms,
@@ -148,6 +156,8 @@ impl Journal {
         } = &mut self.staged;
         digests.clear();
         digests.shrink_to(1024);
+        claimed.clear();
+        claimed.shrink_to(1024);
         events.clear();
         events.shrink_to(1024);
         opened.clear();
@@ -156,6 +166,8 @@ impl Journal {
         *lock = None;
         *acknowledged = None;
         *forget_through_secs = None;
+        *unclaim_through_secs = None;
+        *floors = None;
         *policy = None;
         *access_file = None;
         *prune_events_before_ms = None;
@@ -240,20 +252,36 @@ fn write_lock(connection: &Connection, reason: Option<&str>) -> rusqlite::Result
 }
 
 fn write_digests(connection: &Connection, staged: &Staged) -> rusqlite::Result<()> {
-    let mut insert = connection.prepare_cached(
-        "INSERT OR IGNORE INTO replay (forget_after_secs, digest) VALUES (?1, ?2)",
-    )?;
-    for (digest, forget_after_secs) in &staged.digests {
-        insert.execute(params![forget_after_secs.cast_signed(), digest.as_slice()])?;
+    let mut insert = connection
+        .prepare_cached("INSERT OR IGNORE INTO seen (dated_secs, digest) VALUES (?1, ?2)")?;
+    for (digest, dated_secs) in &staged.digests {
+        insert.execute(params![dated_secs.cast_signed(), digest.as_slice()])?;
     }
+    // In the same transaction as the floor that refuses what is forgotten here.
     if let Some(through) = staged.forget_through_secs {
-        let through = through.cast_signed();
+        connection
+            .prepare_cached("DELETE FROM seen WHERE dated_secs <= ?1")?
+            .execute([through.cast_signed()])?;
+    }
+    if let Some(floors) = &staged.floors {
+        floors::write(connection, floors)?;
+    }
+    write_claimed(connection, staged)
+}
+
+/// What siblings have claimed.
+fn write_claimed(connection: &Connection, staged: &Staged) -> rusqlite::Result<()> {
+    for (digest, forget_after_secs) in &staged.claimed {
+        connection
+            .prepare_cached(
+                "INSERT OR IGNORE INTO replay (forget_after_secs, digest) VALUES (?1, ?2)",
+            )?
+            .execute(params![forget_after_secs.cast_signed(), digest.as_slice()])?;
+    }
+    if let Some(through) = staged.unclaim_through_secs {
         connection
             .prepare_cached("DELETE FROM replay WHERE forget_after_secs BETWEEN 1 AND ?1")?
-            .execute([through])?;
-        connection
-            .prepare_cached("UPDATE meta SET forgotten_secs = ?1 WHERE forgotten_secs < ?1")?
-            .execute([through])?;
+            .execute([through.cast_signed()])?;
     }
     Ok(())
 }

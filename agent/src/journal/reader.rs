@@ -7,7 +7,9 @@ use fleet::EventRecord;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
 
 use super::error::{JournalError, cannot};
-use super::records;
+use super::schema::keep_log;
+use super::start::lock;
+use super::{FILE_NAME, floors, records};
 use crate::policies::{PolicyText, PolicyVersion};
 
 /// Reads events and the saved policy of a journal that the gate thread writes.
@@ -111,6 +113,42 @@ impl JournalReader {
 fn name_of(path: &Path) -> Option<(u64, u64)> {
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino()))
+}
+
+/// Which dates the journal in `state_dir` refuses; an agent may be writing it.
+///
+/// # Errors
+///
+/// [`JournalError`] when there is none, or it cannot be read.
+pub fn floors_of(state_dir: &Path) -> Result<gate::Floors, JournalError> {
+    let path = state_dir.join(FILE_NAME);
+    let reader = JournalReader::open(&path)?;
+    floors::read(&reader.connection).map_err(cannot(&path, "read the floors of"))
+}
+
+/// An operator says that the clock is right, of a journal that no agent uses: see
+/// [`Journal::reset_floor`](super::Journal::reset_floor). Answers the floor as it is then.
+///
+/// # Errors
+///
+/// [`JournalError::InUse`] while an agent runs; others when the journal cannot be read or written.
+pub fn reset_floors_of(state_dir: &Path, now_secs: u64) -> Result<gate::Floor, JournalError> {
+    let path = state_dir.join(FILE_NAME);
+    let floors = floors_of(state_dir)?;
+    let _lock = lock(state_dir, &path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection =
+        Connection::open_with_flags(&path, flags).map_err(cannot(&path, "open"))?;
+    keep_log(&connection).map_err(cannot(&path, "open"))?;
+    let mut memory = gate::Memory::new(gate::Capacity::default(), floors);
+    memory.reset(now_secs, gate::AGEING_DEFAULT.as_secs());
+    let mut write = || {
+        let transaction = connection.transaction()?;
+        floors::write(&transaction, memory.floors())?;
+        transaction.commit()
+    };
+    write().map_err(cannot(&path, "write to"))?;
+    Ok(memory.floors().highest())
 }
 
 pub(super) fn policy_of(

@@ -139,7 +139,25 @@ impl Journal {
             staged,
             ..start.journal
         };
+        self.take_over_staged(now_secs);
         Ok(what)
+    }
+
+    /// What is staged was staged for the memory before. This one has been read from the disk: what was
+    /// let through since has to get into it, and what was forgotten since it knows again.
+    fn take_over_staged(&mut self, now_secs: u64) {
+        self.staged.forget_through_secs = None;
+        let digests = std::mem::take(&mut self.staged.digests);
+        let mut forgotten = None;
+        for (digest, dated_secs) in &digests {
+            self.newest_secs = self.newest_secs.max(*dated_secs);
+            if !self.keeps_forever {
+                forgotten = forgotten.max(self.memory.restore(digest, *dated_secs, now_secs));
+            }
+        }
+        self.staged.digests = digests;
+        self.stage_spent(forgotten);
+        self.stage_floors();
     }
 
     /// Keeps the directory for us: by the lock that we have, if its file is still there.

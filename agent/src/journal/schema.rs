@@ -121,12 +121,53 @@ const CONNECTIONS: &str = "
     ) STRICT;
     ";
 
+/// Own messages are remembered under the date inside them. `replay` keeps what siblings
+/// claimed, whose dates nobody says, and what a version before left.
+const SEEN: &str = "
+    -- Messages seen on this host, in order of their own dates: forgetting deletes one end.
+    CREATE TABLE seen (
+        dated_secs          INTEGER NOT NULL,
+        digest              BLOB    NOT NULL,
+        PRIMARY KEY (dated_secs, digest)
+    ) STRICT, WITHOUT ROWID;
+
+    -- One row; see gate::replay. Messages dated at or before lost_secs, unproven_secs or forgotten_secs
+    -- are refused; each stands with the clock that set it. lost_why is a number of gate::FloorReason.
+    CREATE TABLE floor (
+        one                 INTEGER PRIMARY KEY CHECK (one = 1),
+        lost_secs           INTEGER NOT NULL,
+        lost_at_secs        INTEGER NOT NULL,
+        lost_why            INTEGER NOT NULL,
+        unproven_secs       INTEGER NOT NULL,
+        unproven_at_secs    INTEGER NOT NULL,
+        forgotten_secs      INTEGER NOT NULL,
+        forgotten_at_secs   INTEGER NOT NULL
+    ) STRICT;
+
+    -- Dates of messages that were forgotten, both ends included.
+    CREATE TABLE spent (
+        from_secs           INTEGER PRIMARY KEY,
+        through_secs        INTEGER NOT NULL
+    ) STRICT;
+
+    -- A message was to be remembered until a window after its date at least.
+    INSERT INTO floor SELECT 1, max(not_before_secs - 1, 0), not_before_secs, 3,
+        0, 0, max(forgotten_secs - window_secs, 0), forgotten_secs FROM meta;
+    INSERT INTO spent SELECT 0, forgotten_secs FROM floor WHERE forgotten_secs > 0;
+    -- Told in the table floor from now on.
+    UPDATE meta SET forgotten_secs = 0, not_before_secs = 0;
+    ";
+
+/// The first version whose journals have a witness.
+pub(super) const WITNESS_SINCE: i64 = 4;
+
 /// Every version of the schema, oldest first. Append only.
 fn migrations() -> Migrations<'static> {
     Migrations::new(vec![
         M::up(VERSION_1),
         M::up_with_hook(VERSION_2, |transaction| Ok(move_events(transaction)?)),
         M::up(CONNECTIONS),
+        M::up(SEEN),
     ])
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleet::event::ChainVersion;
+use gate::FloorReason;
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -19,8 +20,9 @@ use super::place::Place;
 use super::preallocate;
 use super::reader::policy_of;
 use super::replays::{Remembered, SeenBy};
-use super::schema::{configure_writer, migrate};
-use super::{FILE_NAME, Journal, Retention, Staged};
+use super::schema::{WITNESS_SINCE, configure_writer, migrate};
+use super::witness::{self, Witness};
+use super::{FILE_NAME, Journal, Retention, Staged, epoch, floors};
 use crate::policies::PolicyText;
 
 /// How the journal is to be kept.
@@ -32,6 +34,11 @@ pub struct JournalOptions {
     /// For how long packets are recent; `None` when they do not age, and messages are remembered
     /// for ever.
     pub window: Option<Duration>,
+    /// How far ahead of the clock a packet may be dated.
+    pub max_future: Duration,
+    /// Where the witness of the journal is kept: outside of the state directory, and only until the
+    /// next boot. `None` keeps none, and every start of a journal that is there is unproven.
+    pub witness_dir: Option<PathBuf>,
 }
 
 /// What a start finds.
@@ -56,48 +63,89 @@ pub struct Start {
 pub struct Floor {
     /// Packets dated before this are refused, in seconds since the Unix epoch; 0 for none.
     pub not_before_secs: u64,
+    /// What this start found; the floor may be of an earlier one.
     pub why: FloorReason,
-}
-
-/// What this start found.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum FloorReason {
-    /// The journal is whole: nothing new is refused.
-    Known,
-    /// A new journal and packets that do not age: nothing is known, and nothing is refused for it.
-    Unguarded,
-    /// The journal is new.
-    New,
-    /// The journal is new, or not the one it was; there had been one.
-    Lost,
-    /// Packets may now be older than before.
-    Widened,
 }
 
 /// Beside the journal, so that its loss is noticed: holds the epoch.
 const TRACE_NAME: &str = "journal.epoch";
 
-// === impl Floor ===
+/// What lay in the state directory before this start touched it, and what the witness says.
+struct Evidence<'a> {
+    existed: bool,
+    trace: Option<&'a str>,
+    had_wal: bool,
+    /// The version before kept no witness.
+    is_upgraded: bool,
+    witnessed: Witnessed,
+}
 
-impl Floor {
-    fn find(evidence: &Evidence<'_>, meta: &Meta, options: &JournalOptions, now_secs: u64) -> Self {
-        let same = evidence.trace == Some(meta.epoch.as_str());
-        let unbroken = meta.clean || evidence.had_wal;
-        let (why, secs) = if evidence.existed && same && unbroken {
-            if wider(options.window, meta.window_secs) {
-                (FloorReason::Widened, now_secs)
-            } else {
-                (FloorReason::Known, 0)
+/// What the witness says of the journal that is here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Witnessed {
+    /// Nothing: there has been no journal in this boot.
+    Nothing,
+    /// It goes on from where it was; everything that was let through is dated at or before this.
+    Whole(u64),
+    /// It is not the one that was here, or ends before it did; everything that was let through is
+    /// dated at or before this.
+    SetBack(u64),
+}
+
+// === impl Evidence ===
+
+impl Evidence<'_> {
+    /// What this start found.
+    fn finding(&self, meta: &Meta, window: Option<Duration>) -> FloorReason {
+        let same = self.trace == Some(meta.epoch.as_str());
+        let unbroken = self.existed && same && (meta.clean || self.had_wal);
+        match self.witnessed {
+            Witnessed::SetBack(_) if self.existed => FloorReason::SetBack,
+            Witnessed::SetBack(_) => FloorReason::Lost,
+            Witnessed::Nothing | Witnessed::Whole(_) if unbroken => {
+                if self.witnessed == Witnessed::Nothing && !self.is_upgraded {
+                    FloorReason::Unproven
+                } else if wider(window, meta.window_secs) {
+                    FloorReason::Widened
+                } else {
+                    FloorReason::Known
+                }
             }
-        } else if evidence.existed || evidence.trace.is_some() {
-            (FloorReason::Lost, now_secs + 1)
-        } else if options.window.is_some() {
-            (FloorReason::New, now_secs)
-        } else {
-            (FloorReason::Unguarded, 0)
+            Witnessed::Nothing | Witnessed::Whole(_) => {
+                if self.existed || self.trace.is_some() {
+                    FloorReason::Lost
+                } else if window.is_some() {
+                    FloorReason::New
+                } else {
+                    FloorReason::Unguarded
+                }
+            }
+        }
+    }
+
+    /// The floor that a finding needs, by a clock that says `now_secs`.
+    fn floor(&self, why: FloorReason, options: &JournalOptions, now_secs: u64) -> gate::Floor {
+        let ahead_secs = options.max_future.as_secs();
+        let (through_secs, set_at_secs) = match (why, self.witnessed) {
+            (FloorReason::Known | FloorReason::Unguarded, _) => (0, 0),
+            (FloorReason::New | FloorReason::Widened, _) => (now_secs.saturating_sub(1), now_secs),
+            (_, Witnessed::Nothing) => (now_secs.saturating_add(ahead_secs), now_secs),
+            // It is known what was let through. Dated ahead, it was by a clock that was ahead too,
+            // unless messages do not age.
+            (_, Witnessed::Whole(newest_secs) | Witnessed::SetBack(newest_secs)) => {
+                let clock_secs = newest_secs.saturating_sub(ahead_secs);
+                let ages = options.window.is_some();
+                let set_at_secs = if ages {
+                    now_secs.max(clock_secs)
+                } else {
+                    now_secs
+                };
+                (newest_secs, set_at_secs)
+            }
         };
-        Self {
-            not_before_secs: secs.max(meta.not_before_secs),
+        gate::Floor {
+            through_secs,
+            set_at_secs,
             why,
         }
     }
@@ -109,13 +157,6 @@ fn wider(window: Option<Duration>, window_secs: u64) -> bool {
         Some(window) => window_secs != 0 && window.as_secs() > window_secs,
         None => window_secs != 0,
     }
-}
-
-/// What lay in the state directory before this start touched it.
-struct Evidence<'a> {
-    existed: bool,
-    trace: Option<&'a str>,
-    had_wal: bool,
 }
 
 // === impl Journal ===
@@ -148,29 +189,50 @@ impl Journal {
         let had_wal = fs::metadata(&wal).is_ok_and(|wal| wal.len() > 0);
         let existed = existed(&path, trace.as_deref())?;
 
+        let witness_dir = options.witness_dir.as_deref();
+        let witness = witness_dir.and_then(|place| Witness::open(place, dir));
+
         let mut connection = open_writer(&path)?;
         if existed {
             check::at_start(&connection, &path)?;
         }
+        let is_upgraded = existed && has_no_witness(&connection).map_err(cannot(&path, "read"))?;
         migrate(&mut connection, &path)?;
         let meta = read_or_make_meta(&connection, &path)?;
         let evidence = Evidence {
             existed,
             trace: trace.as_deref(),
             had_wal,
+            is_upgraded,
+            witnessed: witnessed(witness.as_ref(), &meta.epoch, &connection)
+                .map_err(cannot(&path, "read"))?,
         };
-        let floor = Floor::find(&evidence, &meta, options, now_secs);
-        write_floor(&connection, floor, options.window).map_err(cannot(&path, "write to"))?;
-        write_trace(dir, &meta.epoch)?;
+        let why = evidence.finding(&meta, options.window);
+        let floor = evidence.floor(why, options, now_secs);
+        let clean = meta.clean || !existed;
+        let found = Found {
+            meta,
+            floor,
+            now_secs,
+            witness,
+        };
+        let mut journal = Self::assemble(options, path, connection, found, lock)?;
+        write_trace(dir, &journal.epoch)?;
+        journal.note_in_witness();
         if let Err(cause) = preallocate::log(dir) {
             tracing::debug!(error = %program::one_line(&cause), "no room for the whole log: commits will have to make it grow");
         }
-        let clean = meta.clean || !existed;
-        let mut journal = Self::assemble(options, path, connection, meta, lock)?;
         if matches!(options.retention, Retention::Days(_)) {
             // Nobody but this program reads it.
             journal.use_chain_version(ChainVersion::V2);
         }
+        let floor = Floor {
+            not_before_secs: match journal.floor().through_secs {
+                0 => 0,
+                through_secs => through_secs.saturating_add(1),
+            },
+            why,
+        };
         Ok(Start {
             policy: policy_of(&journal.connection, &journal.path)?,
             access_file: access_file(&journal.connection).map_err(cannot(&journal.path, "read"))?,
@@ -187,22 +249,13 @@ impl Journal {
         options: &JournalOptions,
         path: PathBuf,
         connection: Connection,
-        meta: Meta,
+        found: Found,
         lock: Flock<File>,
     ) -> Result<Self, JournalError> {
-        if options.window.is_none() {
-            // Whatever was to be forgotten some day is now to be remembered for ever.
-            connection
-                .execute_batch(
-                    "INSERT OR IGNORE INTO replay SELECT 0, digest FROM replay
-                        WHERE forget_after_secs > 0;
-                     DELETE FROM replay WHERE forget_after_secs > 0;",
-                )
-                .map_err(cannot(&path, "write to"))?;
-        }
         let (last_seq, chain) = last_event(&connection, &path)?;
-        let (remembered, any_forever) = load_digests(&connection).map_err(cannot(&path, "read"))?;
-        Ok(Self {
+        let window_secs = options.window.map_or(0, |window| window.as_secs());
+        let is_set_back = found.floor.why == FloorReason::SetBack;
+        let mut journal = Self {
             place: Place::of(&options.state_dir).map_err(io(&path, "look at"))?,
             options: options.clone(),
             damage: None,
@@ -211,13 +264,18 @@ impl Journal {
             fault: None,
             check: Check::start(&path)?,
             checkpointer: Checkpointer::start(&path)?,
-            epoch: meta.epoch,
+            epoch: found.meta.epoch,
             last_seq,
             chain,
-            chain_version: meta.chain_version,
-            remembered,
-            any_forever: any_forever || options.window.is_none(),
-            forgotten_secs: meta.forgotten_secs,
+            chain_version: found.meta.chain_version,
+            memory: gate::Memory::default(),
+            keeps_forever: options.window.is_none(),
+            window_secs,
+            max_future_secs: options.max_future.as_secs(),
+            newest_secs: 0,
+            remembered: Remembered::default(),
+            any_undated: false,
+            witness: found.witness,
             staged: Staged::default(),
             retention: options.retention,
             #[cfg(test)]
@@ -225,15 +283,121 @@ impl Journal {
             path,
             connection,
             lock: Some(lock),
-        })
+        };
+        let loaded = journal.load(found.floor, found.now_secs);
+        loaded.map_err(cannot(&journal.path, "read"))?;
+        journal.commit()?;
+        if is_set_back {
+            journal.begin_epoch()?;
+        }
+        Ok(journal)
     }
+
+    /// Takes over what was seen, and the floors; adds `floor`, and lowers what a clock set that was
+    /// ahead when there was no journal before.
+    fn load(&mut self, floor: gate::Floor, now_secs: u64) -> rusqlite::Result<()> {
+        self.memory = gate::Memory::new(gate::Capacity::default(), floors::read(&self.connection)?);
+        self.memory.raise(floor);
+        self.memory.correct_first(now_secs);
+        let forgotten = if self.keeps_forever {
+            None
+        } else {
+            load_seen(&self.connection, &mut self.memory, now_secs)?
+        };
+        self.newest_secs = newest_seen(&self.connection)?;
+        (self.remembered, self.any_undated) = load_claimed(&self.connection)?;
+        let window_secs = self.window_secs.cast_signed();
+        self.connection
+            .execute("UPDATE meta SET window_secs = ?1", [window_secs])?;
+        self.stage_floors();
+        self.stage_spent(forgotten);
+        Ok(())
+    }
+
+    /// Gives this journal a new name, because it is not the continuation of what others have of it.
+    /// What is staged stays staged.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`]: nothing has changed.
+    pub fn begin_epoch(&mut self) -> Result<(), JournalError> {
+        let begun = self.write_epoch();
+        let begun = begun.map_err(cannot(&self.path, "write to"))?;
+        self.epoch = begun.epoch;
+        self.last_seq = begun.last_seq;
+        self.chain = begun.chain;
+        if let Some(dir) = self.path.parent() {
+            write_trace(dir, &self.epoch)?;
+        }
+        self.note_in_witness();
+        Ok(())
+    }
+
+    fn write_epoch(&mut self) -> rusqlite::Result<epoch::Begun> {
+        let transaction = self.connection.transaction()?;
+        let begun = match self.retention {
+            Retention::UntilAcknowledged => epoch::begin(&transaction, self.chain_version)?,
+            // Nobody else has any of its events: they stay as they are.
+            Retention::Days(_) => epoch::Begun {
+                epoch: epoch::rename(&transaction)?,
+                last_seq: self.last_seq,
+                chain: self.chain,
+            },
+        };
+        transaction.commit()?;
+        Ok(begun)
+    }
+}
+
+/// What a start found and made of it.
+struct Found {
+    meta: Meta,
+    floor: gate::Floor,
+    now_secs: u64,
+    witness: Option<Witness>,
+}
+
+/// Holds what the witness says against the journal that is here.
+fn witnessed(
+    witness: Option<&Witness>,
+    epoch: &str,
+    connection: &Connection,
+) -> rusqlite::Result<Witnessed> {
+    let Some(said) = witness.and_then(Witness::said) else {
+        return Ok(Witnessed::Nothing);
+    };
+    let is_there = match said.seq {
+        0 => true,
+        // The last commit before a crash may not have got into the witness.
+        seq => chain_at(connection, seq)? == Some(said.chain),
+    };
+    Ok(if is_there && said.epoch == witness::epoch_bytes(epoch) {
+        Witnessed::Whole(said.newest_secs)
+    } else {
+        Witnessed::SetBack(said.newest_secs)
+    })
+}
+
+/// The chain value of an event, if it is still here.
+pub(super) fn chain_at(connection: &Connection, seq: u64) -> rusqlite::Result<Option<[u8; 32]>> {
+    connection
+        .query_row(
+            "SELECT chain FROM event WHERE seq = ?1",
+            [seq.cast_signed()],
+            |row| row.get(0),
+        )
+        .optional()
+}
+
+/// Whether the journal was written by a version that kept no witness.
+fn has_no_witness(connection: &Connection) -> rusqlite::Result<bool> {
+    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    Ok(version < WITNESS_SINCE)
 }
 
 struct Meta {
     epoch: String,
     clean: bool,
-    forgotten_secs: u64,
-    not_before_secs: u64,
     window_secs: u64,
     chain_version: ChainVersion,
 }
@@ -300,8 +464,6 @@ fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, Journ
             Ok(Meta {
                 epoch: row.get("epoch")?,
                 clean: row.get("clean")?,
-                forgotten_secs: number("forgotten_secs")?,
-                not_before_secs: number("not_before_secs")?,
                 window_secs: number("window_secs")?,
                 chain_version: ChainVersion::of_number(row.get("chain_version")?)
                     .unwrap_or_default(),
@@ -326,27 +488,9 @@ fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, Journ
     Ok(Meta {
         epoch,
         clean: true,
-        forgotten_secs: 0,
-        not_before_secs: 0,
         window_secs: 0,
         chain_version: ChainVersion::V1,
     })
-}
-
-fn write_floor(
-    connection: &Connection,
-    floor: Floor,
-    window: Option<Duration>,
-) -> rusqlite::Result<()> {
-    let window_secs = window.map_or(0, |window| window.as_secs());
-    connection.execute(
-        "UPDATE meta SET not_before_secs = ?1, window_secs = ?2",
-        params![
-            floor.not_before_secs.cast_signed(),
-            window_secs.cast_signed()
-        ],
-    )?;
-    Ok(())
 }
 
 fn last_event(connection: &Connection, path: &Path) -> Result<(u64, [u8; 32]), JournalError> {
@@ -361,7 +505,30 @@ fn last_event(connection: &Connection, path: &Path) -> Result<(u64, [u8; 32]), J
     Ok(last.unwrap_or((0, [0; 32])))
 }
 
-fn load_digests(connection: &Connection) -> rusqlite::Result<(Remembered, bool)> {
+/// Loads what was seen here. Answers the newest date that was forgotten, if it is too much.
+fn load_seen(
+    connection: &Connection,
+    memory: &mut gate::Memory,
+    now_secs: u64,
+) -> rusqlite::Result<Option<u64>> {
+    let mut forgotten = None;
+    let mut statement = connection.prepare("SELECT dated_secs, digest FROM seen")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let dated_secs = row.get::<_, i64>(0)?.cast_unsigned();
+        forgotten = forgotten.max(memory.restore(&row.get(1)?, dated_secs, now_secs));
+    }
+    Ok(forgotten)
+}
+
+fn newest_seen(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT ifnull(max(dated_secs), 0) FROM seen", [], |row| {
+        row.get(0).map(i64::cast_unsigned)
+    })
+}
+
+/// Loads what siblings have claimed; and whether the version before left what has no end.
+fn load_claimed(connection: &Connection) -> rusqlite::Result<(Remembered, bool)> {
     let mut remembered = Remembered::default();
     let mut statement = connection
         .prepare("SELECT digest, forget_after_secs FROM replay WHERE forget_after_secs > 0")?;
@@ -370,10 +537,10 @@ fn load_digests(connection: &Connection) -> rusqlite::Result<(Remembered, bool)>
         let forget_after_secs = row.get::<_, i64>(1)?.cast_unsigned();
         remembered.insert(&row.get(0)?, SeenBy::Us, forget_after_secs);
     }
-    let any_forever = connection
+    let any_undated = connection
         .prepare("SELECT 1 FROM replay WHERE forget_after_secs = 0 LIMIT 1")?
         .exists([])?;
-    Ok((remembered, any_forever))
+    Ok((remembered, any_undated))
 }
 
 fn locked(connection: &Connection) -> rusqlite::Result<Option<String>> {

@@ -53,6 +53,8 @@ impl Desk {
             state_dir: dir.path().to_owned(),
             retention: Retention::UntilAcknowledged,
             window: Some(Duration::from_secs(120)),
+            max_future: Duration::from_secs(120),
+            witness_dir: None,
         };
         let mut journal = Journal::open(&options, clock::now().wall_secs)
             .unwrap()

@@ -30,6 +30,7 @@ impl GateThread {
             journal_seq: self.host.journal.last_seq(),
             journal_writable: !self.regular.commit_fails,
             journal_fault: self.host.journal.fault().map(str::to_owned),
+            floor: self.floor_report(now),
             captures,
             counters: counters
                 .named()

@@ -54,8 +54,9 @@ fn nothing_opens_while_the_disk_takes_nothing_and_the_packet_is_spent() {
 
     assert_eq!(host.open_by_the_firewall(), Vec::<String>::new());
     host.thread.host.journal.fail_commits(false);
-    host.arrive_packet(1, &packet, at(1));
-    host.arrive(&[2], at(1));
+    // Later than a second capture would show the same packet.
+    host.arrive_packet(1, &packet, at(3));
+    host.arrive(&[2], at(3));
     assert_eq!(host.open_by_the_firewall(), ["192.0.2.2 tcp/22"]);
     let expected = [
         EventKind::Refused,
@@ -412,6 +413,8 @@ fn start_journal(dir: &Path) -> Start {
         state_dir: dir.to_owned(),
         retention: Retention::UntilAcknowledged,
         window: Some(Duration::from_secs(120)),
+        max_future: Duration::from_secs(120),
+        witness_dir: None,
     };
     Journal::open(&options, NOW_SECS).unwrap()
 }

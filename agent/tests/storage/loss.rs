@@ -69,12 +69,12 @@ fn a_loss_is_noticed_while_nothing_happens() {
         wall_secs,
         ..gate::Now::default()
     };
-    journal.tidy(now(NOW_SECS));
+    journal.tidy(now(NOW_SECS), false);
     journal.commit().unwrap();
     assert!(!journal.has_staged());
 
     fs::remove_dir_all(dir.path().join("state")).unwrap();
-    journal.tidy(now(NOW_SECS + 5));
+    journal.tidy(now(NOW_SECS + 5), false);
 
     assert!(journal.has_staged());
     journal.mend(NOW_SECS + 5).unwrap();

@@ -47,10 +47,13 @@ fn damage_among_very_many_events_is_found_beside_the_gate_and_a_new_journal_begi
 
     let mut journal = open(dir.path()).journal;
     wait::until("the damage to be found", wait::SOON, || {
-        journal.tidy(gate::Now {
-            wall_secs: NOW_SECS,
-            ..gate::Now::default()
-        });
+        journal.tidy(
+            gate::Now {
+                wall_secs: NOW_SECS,
+                ..gate::Now::default()
+            },
+            true,
+        );
         journal.mend(NOW_SECS)?;
         Ok(journal.last_seq() == 0)
     })

@@ -178,6 +178,8 @@ fn journal(bencher: Bencher<'_, '_>, batch: u32) {
         state_dir: dir.path().to_owned(),
         retention: Retention::UntilAcknowledged,
         window: Some(Duration::from_secs(120)),
+        max_future: Duration::from_secs(120),
+        witness_dir: None,
     };
     let mut journal = Journal::open(&options, NOW.wall_secs).unwrap().journal;
     let mut number: u32 = 0;
@@ -187,7 +189,7 @@ fn journal(bencher: Bencher<'_, '_>, batch: u32) {
             number += 1;
             let digest = ReplayDigest(Sha256::digest(number.to_be_bytes()).into());
             journal
-                .check_and_insert(digest, Some(NOW.wall_secs + 240))
+                .check_and_insert(digest, NOW.wall_secs, NOW.wall_secs)
                 .unwrap();
             journal.stage(Event::new(EventKind::GrantOpened, NOW.wall_ms()));
         }

@@ -38,6 +38,8 @@ impl Engine {
             Decision::Grant(grant) => self.permit(grant, now),
             Decision::Claim(pending) => self.ask(pending, now),
             Decision::Refused(refusal) => self.refuse(&refusal, now),
+            // Whatever became of the first is the answer; the gate has counted it.
+            Decision::Duplicate => {}
         }
     }
 

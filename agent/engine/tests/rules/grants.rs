@@ -78,6 +78,20 @@ fn of_two_grants_for_one_port_in_one_turn_the_later_end_holds() {
 }
 
 #[test]
+fn a_packet_that_two_captures_show_is_granted_once_and_alarms_nobody() {
+    let mut host = Host::new();
+    let packet = knock(1, "tcp/22", 0, 0);
+
+    for _ in 0..3 {
+        host.arrive(1, &packet);
+    }
+
+    assert_eq!(host.open_rules(), ["192.0.2.1 tcp/22"]);
+    assert_eq!(host.kinds(), [EventKind::GrantOpened]);
+    assert_eq!(host.engine.counters().gate.duplicates, 2);
+}
+
+#[test]
 fn nothing_opens_while_the_disk_takes_nothing_and_the_packet_is_spent() {
     let mut host = Host::new();
     let packet = knock(1, "tcp/22", 0, 0);
@@ -87,6 +101,8 @@ fn nothing_opens_while_the_disk_takes_nothing_and_the_packet_is_spent() {
 
     assert_eq!(host.open_rules(), Vec::<String>::new());
     host.faults.commit = false;
+    // Later than a second capture would show the same packet.
+    host.wait(3);
     host.arrive(1, &packet);
     host.arrive(2, &knock(2, "tcp/22", 0, 0));
     assert_eq!(host.open_rules(), ["192.0.2.2 tcp/22"]);

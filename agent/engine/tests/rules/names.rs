@@ -24,6 +24,7 @@ fn whoever_holds_a_shared_key_asserts_a_name_and_every_event_says_so() {
     let mut host = Host::new();
 
     host.arrive(1, &knock(1, "tcp/22", 0, 0));
+    host.wait(3);
     host.arrive(1, &knock(1, "tcp/22", 0, 0));
     host.arrive(1, &knock(2, "tcp/99", 0, 0));
     host.replace_policy(OTHERS, 5);

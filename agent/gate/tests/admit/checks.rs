@@ -1,6 +1,6 @@
 //! The order of the checks, and what each leaves behind.
 
-use gate::{Check, Decision, Reason, Settings};
+use gate::{Check, Decision, Floor, Reason, Settings};
 use policy::{Denied, Permitted};
 use spa::{Allow, Malformed, MessageType, Request};
 
@@ -94,17 +94,17 @@ fn a_message_dated_ahead_is_granted_once_its_time_comes() {
 
 #[test]
 fn messages_from_before_the_start_are_refused_when_the_memory_may_be_damaged() {
-    let settings = Settings {
-        not_before_secs: NOW_SECS,
-        ..Settings::default()
-    };
-    let mut scene = Scene::with(&stanza("alice", ""), settings);
+    let mut scene = Scene::new(&stanza("alice", ""));
+    scene.replays.raise(Floor {
+        through_secs: NOW_SECS - 1,
+        ..Floor::default()
+    });
 
     let before = scene.refused(seal(&message(1, NOW_SECS - 1), &keys("alice")));
     assert_eq!(
         before.reason,
         Reason::BeforeFloor {
-            floor_secs: NOW_SECS
+            floor_secs: NOW_SECS - 1
         }
     );
     scene.granted(seal(&message(2, NOW_SECS), &keys("alice")));

@@ -100,6 +100,8 @@ fn scene(rest: &str) -> Scene {
 fn pending(scene: &mut Scene, number: u64) -> Pending {
     match scene.send(knock("alice", number)) {
         Decision::Claim(pending) => pending,
-        decision @ (Decision::Grant(_) | Decision::Refused(_)) => panic!("{decision:?}"),
+        decision @ (Decision::Grant(_) | Decision::Refused(_) | Decision::Duplicate) => {
+            panic!("{decision:?}")
+        }
     }
 }

@@ -229,6 +229,7 @@ fn outcome(decision: &Decision) -> Outcome {
             own_source: grant.permit().address() == grant.identity().source(),
         },
         Decision::Claim(_) => panic!("nothing is shared here"),
+        Decision::Duplicate => panic!("whatever is sent here is a packet of its own"),
         Decision::Refused(refusal) => Outcome::Refused(match refusal.check {
             Check::Parse | Check::Match | Check::Authenticate => Refused::Stranger,
             check @ (Check::Fresh | Check::Replay | Check::Authorize | Check::Claim) => {

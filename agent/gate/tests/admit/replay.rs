@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gate::{Check, Decision, ReplayLog, Replayed, Settings};
+use gate::{Check, Decision, Floor, Reason, ReplayLog, Replayed, Settings};
 use spa::ReplayDigest;
 
 use crate::support::{
@@ -126,34 +126,36 @@ fn whatever_the_clock_does_no_message_grants_twice() {
     assert_eq!(grants, 1);
 }
 
-/// A log that writes down until when each digest must be remembered.
+/// A log that writes down under which date each digest is kept.
 #[derive(Debug, Default)]
-struct Notes(BTreeMap<ReplayDigest, Option<u64>>);
+struct Notes(BTreeMap<ReplayDigest, u64>);
 
 impl ReplayLog for Notes {
+    fn floor_over(&self, _: u64) -> Option<u64> {
+        None
+    }
+
     fn check_and_insert(
         &mut self,
         digest: ReplayDigest,
-        forget_after_secs: Option<u64>,
+        dated_secs: u64,
+        _: u64,
     ) -> Result<(), Replayed> {
-        self.0.insert(digest, forget_after_secs);
+        self.0.insert(digest, dated_secs);
         Ok(())
     }
 }
 
 #[test]
-fn messages_are_remembered_for_twice_the_window_or_for_ever() {
-    for (ageing, forget_after_secs) in [
-        (Some(Duration::from_secs(120)), Some(NOW_SECS + 240)),
-        (None, None),
-    ] {
+fn messages_are_remembered_by_the_date_inside_them_with_ageing_or_without() {
+    for ageing in [Some(Duration::from_secs(120)), None] {
         let settings = Settings {
             ageing,
             ..Settings::default()
         };
         let mut scene = Scene::with(&stanza("alice", ""), settings);
         let mut notes = Notes::default();
-        let packet = knock("alice", 1);
+        let packet = seal(&message(1, NOW_SECS + 100), &keys("alice"));
         let datagram = gate::Datagram {
             source: scene.source,
             destination: scene.destination,
@@ -165,11 +167,65 @@ fn messages_are_remembered_for_twice_the_window_or_for_ever() {
 
         let _ = scene.gate.admit(&datagram, scene.now, &mut notes);
 
-        assert_eq!(
-            notes.0.into_values().collect::<Vec<_>>(),
-            [forget_after_secs]
-        );
+        let dates = notes.0.into_values().collect::<Vec<_>>();
+        assert_eq!(dates, [NOW_SECS + 100]);
     }
+}
+
+#[test]
+fn one_packet_seen_by_two_captures_is_counted_and_no_replay() {
+    let stanzas = stanza("alice", "") + &stanza("bob", "OPEN_PORTS tcp/443");
+    let mut scene = Scene::with_duplicates(&stanzas, Settings::default());
+    let denied = seal(&message(2, NOW_SECS), &keys("bob"));
+    for packet in [knock("alice", 1), denied] {
+        let _ = scene.send(&packet);
+        for _ in 0..3 {
+            scene.now.steady += Duration::from_millis(600);
+            assert!(matches!(scene.send(&packet), Decision::Duplicate));
+        }
+
+        // Two seconds after the first it is a replay, however many came between.
+        scene.now.steady += Duration::from_millis(300);
+        assert_eq!(check(scene.send(&packet)), Check::Replay);
+    }
+    assert_eq!(scene.gate.counters().duplicates, 6);
+    assert_eq!(scene.gate.counters().copies, 2);
+}
+
+#[test]
+fn a_copy_from_elsewhere_or_in_another_text_is_a_replay_at_once() {
+    let mut scene = Scene::with_duplicates(&stanza("alice", ""), Settings::default());
+    scene.granted(knock("alice", 1));
+
+    let elsewhere = scene.send_from("203.0.113.5", knock("alice", 1));
+    assert_eq!(check(elsewhere), Check::Replay);
+    assert_eq!(check(scene.send(tagged_knock("alice", 1))), Check::Replay);
+}
+
+#[test]
+fn what_is_dated_at_or_before_the_floor_is_refused_also_as_a_copy_and_in_another_text() {
+    let settings = Settings {
+        ageing: None,
+        ..Settings::default()
+    };
+    let mut scene = Scene::with(&stanza("alice", ""), settings);
+    scene.replays.raise(Floor {
+        through_secs: NOW_SECS,
+        ..Floor::default()
+    });
+    for (text, source) in [
+        (knock("alice", 1), "203.0.113.5"),
+        (knock("alice", 1), "203.0.113.6"),
+        (tagged_knock("alice", 1), "203.0.113.7"),
+    ] {
+        let refusal = refusal(scene.send_from(source, &text));
+        let floor_secs = NOW_SECS;
+        assert_eq!(refusal.reason, Reason::BeforeFloor { floor_secs });
+    }
+    // The copy cost no cryptography.
+    assert_eq!(scene.gate.counters().copies, 1);
+
+    scene.granted(seal(&message(2, NOW_SECS + 1), &keys("alice")));
 }
 
 /// A log that cannot be read.
@@ -177,7 +233,11 @@ fn messages_are_remembered_for_twice_the_window_or_for_ever() {
 struct Broken;
 
 impl ReplayLog for Broken {
-    fn check_and_insert(&mut self, _: ReplayDigest, _: Option<u64>) -> Result<(), Replayed> {
+    fn floor_over(&self, _: u64) -> Option<u64> {
+        None
+    }
+
+    fn check_and_insert(&mut self, _: ReplayDigest, _: u64, _: u64) -> Result<(), Replayed> {
         Err(Replayed::Here)
     }
 }

@@ -52,5 +52,6 @@ pub(crate) fn granted(name: &str, decision: Decision) -> Grant {
         Decision::Grant(grant) => grant,
         Decision::Claim(pending) => panic!("{name}: {pending:?}"),
         Decision::Refused(refusal) => panic!("{name}: {}: {}", refusal.check, refusal.reason),
+        Decision::Duplicate => panic!("{name}: a duplicate"),
     }
 }

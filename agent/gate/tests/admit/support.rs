@@ -38,7 +38,17 @@ impl Scene {
         Self::with(access_conf, Settings::default())
     }
 
+    /// Here whatever is sent again is another packet.
     pub(crate) fn with(access_conf: &str, settings: Settings) -> Self {
+        let settings = Settings {
+            duplicate_within: Duration::ZERO,
+            ..settings
+        };
+        Self::with_duplicates(access_conf, settings)
+    }
+
+    /// Here what is sent again may be the same packet, as it is with several captures.
+    pub(crate) fn with_duplicates(access_conf: &str, settings: Settings) -> Self {
         let now = at(NOW_SECS);
         Self {
             gate: Gate::new(settings, Arc::new(compiled(access_conf, now))),
@@ -117,7 +127,9 @@ impl Scene {
 pub(crate) fn refusal(decision: Decision) -> Refusal {
     match decision {
         Decision::Refused(refusal) => refusal,
-        Decision::Grant(_) | Decision::Claim(_) => panic!("not refused: {decision:?}"),
+        Decision::Grant(_) | Decision::Claim(_) | Decision::Duplicate => {
+            panic!("not refused: {decision:?}")
+        }
     }
 }
 
