@@ -48,6 +48,7 @@ const TCP_ESTABLISHED: u8 = 3;
 const TCP_BE_LIBERAL: [u8; 2] = [8, 8];
 const STATUS_SEEN_REPLY: u32 = 1 << 1;
 const STATUS_ASSURED: u32 = 1 << 2;
+const STATUS_CONFIRMED: u32 = 1 << 3;
 /// For how long the kernel itself remembers an idle session
 /// (nf_conntrack_tcp_timeout_established).
 const ESTABLISHED_SECS: u32 = 432_000;
@@ -77,7 +78,7 @@ pub(super) fn insert(requests: &mut Requests, connection: &Connection) {
     } = connection;
     tuple(requests, CTA_TUPLE_ORIG, *protocol, *client, *server);
     tuple(requests, CTA_TUPLE_REPLY, *protocol, *server, *client);
-    let status = STATUS_SEEN_REPLY | STATUS_ASSURED;
+    let status = STATUS_SEEN_REPLY | STATUS_ASSURED | STATUS_CONFIRMED;
     requests.attribute(CTA_STATUS, &status.to_be_bytes());
     requests.attribute(CTA_TIMEOUT, &ESTABLISHED_SECS.to_be_bytes());
     let info = requests.nest(CTA_PROTOINFO);
