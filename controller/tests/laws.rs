@@ -86,7 +86,8 @@ fn code_lines() -> Vec<(String, String)> {
     let mut lines = Vec::new();
     for path in sources(&root) {
         let name = path.strip_prefix(&root).unwrap().display().to_string();
-        if name.ends_with("tests.rs") || name.ends_with("fixture.rs") {
+        let is_test = name.ends_with("tests.rs") || name.contains("/tests/");
+        if is_test || name.ends_with("fixture.rs") {
             continue;
         }
         let text = fs::read_to_string(&path).unwrap();

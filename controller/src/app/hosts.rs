@@ -111,10 +111,14 @@ pub(crate) async fn open_session(
     let member = context.roster.find(Role::Host, &caller.name);
     let member = member.filter(|member| member.id == caller.id);
     let member = member.ok_or(Error::NotMember)?;
-    if member.lock.is_some() {
-        return Err(Error::locked(&member));
-    }
     let keeps_passes = opening.keeps_passes;
+    if let Some(lock) = &member.lock {
+        // Whoever keeps passes also knows what it is to be locked.
+        if !keeps_passes {
+            return Err(Error::locked(&member));
+        }
+        context.sessions.lock(&caller.name, &lock.reason);
+    }
     let begun = begin(context, caller, opening, now).await?;
     let passes = keeps_passes.then(|| Passes {
         store: context.store.clone(),
@@ -235,6 +239,12 @@ async fn note_clock(
     event.reason = reason;
     event.clock_offset_ms = Some(offset_ms);
     Ok(context.store.record(event).await?)
+}
+
+/// The host that calls says that it is locked.
+pub(crate) fn note_locked(context: &Context, caller: &Caller) {
+    context.sessions.note_locked(&caller.name);
+    tracing::info!(host = caller.name, "the host grants nothing");
 }
 
 pub(crate) fn unknown(name: &str) -> Error {

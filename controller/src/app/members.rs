@@ -8,6 +8,7 @@ mod progress;
 mod reach;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet::{EventKind, Role};
 
@@ -17,6 +18,9 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::{Change, ChangeOutcome, Changed, Member, Origin, Whom};
 use crate::timestamp::Timestamp;
+
+/// How long a host that is removed may take to close what is open.
+const TOLD_WAIT: Duration = Duration::from_secs(2);
 
 /// What is done to a membership.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -80,6 +84,9 @@ pub(crate) async fn act(
             "only users have keys with names",
         ));
     }
+    if act == Act::Remove && whom.role == Role::Host {
+        tell_before_removal(context, (&whom, &reason), &origin, now).await?;
+    }
     let by = origin.actor.clone();
     let change = Change {
         whom: whom.clone(),
@@ -100,7 +107,11 @@ pub(crate) async fn act(
     context.roster.refresh(&context.store, *role, name).await?;
     match role {
         Role::Host => {
-            context.sessions.end(name);
+            match member_lock(context, name) {
+                Some(reason) => context.sessions.lock(name, &reason),
+                // Removed, or unlocked: then it comes back and is told what to do.
+                None => context.sessions.end(name),
+            }
             context.rollout.publish(None).await?;
         }
         Role::User => context.rollout.publish(None).await?,
@@ -109,7 +120,8 @@ pub(crate) async fn act(
     tracing::info!(actor = by, role = %role, name, act = act.done(), "membership changed");
     let hosts = match role {
         Role::User => reach::concerned(context, name, behind),
-        Role::Auditor | Role::Host | Role::Operator => Vec::new(),
+        Role::Host => vec![name.clone()],
+        Role::Auditor | Role::Operator => Vec::new(),
     };
     let waiting = Waiting::new(hosts, acks);
     let hosts = waiting.all(context);
@@ -132,6 +144,31 @@ pub(crate) async fn act(
         warnings,
         waiting,
     })
+}
+
+/// Locks a host that is there before it is removed, so that it closes what is open: afterwards
+/// nothing can be said to it.
+async fn tell_before_removal(
+    context: &Context,
+    (whom, reason): (&Whom, &str),
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if !context.sessions.is_connected(&whom.name) || member_lock(context, &whom.name).is_some() {
+        return Ok(());
+    }
+    let whom = (whom.clone(), format!("is to be removed: {reason}"));
+    let lock = Box::pin(act(context, Act::Lock, whom, origin.clone(), now));
+    let mut waiting = lock.await?.waiting;
+    // A host that does not answer does not keep its membership for that.
+    let _ = tokio::time::timeout(TOLD_WAIT, waiting.next(context)).await;
+    Ok(())
+}
+
+/// Why a host is locked, if it is.
+fn member_lock(context: &Context, host: &str) -> Option<String> {
+    let member = context.roster.find(Role::Host, host)?;
+    member.lock.as_ref().map(|lock| lock.reason.clone())
 }
 
 pub(crate) fn unknown(role: Role, name: &str) -> Error {

@@ -6,8 +6,8 @@ use fleet::wire::agent_server::Agent;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
     AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, ClaimedDigest,
-    ClaimedDigests, Commands, Directive, JournalEnd, NewJournal, PolicySnapshot, PushEventsRequest,
-    PushEventsResponse, SessionOpened, SessionRequest,
+    ClaimedDigests, Commands, Directive, JournalEnd, Locked, NewJournal, PolicySnapshot,
+    PushEventsRequest, PushEventsResponse, SessionOpened, SessionRequest,
 };
 use fleet::{Capability, Event, EventRecord};
 use tokio_stream::StreamExt as _;
@@ -107,7 +107,8 @@ impl Agent for AgentService {
             commands,
             locked,
         } = request.into_inner();
-        if !locked.is_empty() {
+        let is_locked = !locked.is_empty();
+        if is_locked {
             warnings.insert(0, format!("locked: {locked}"));
         }
         let now = clock::now();
@@ -131,6 +132,9 @@ impl Agent for AgentService {
             },
         };
         hosts::acknowledge(&self.context, &host, acknowledgement, now).await?;
+        if is_locked {
+            hosts::note_locked(&self.context, &host);
+        }
         Ok(Response::new(AcknowledgeResponse {
             controller_time_ms: clock::now().ms(),
         }))
@@ -228,6 +232,7 @@ fn hello(request: SessionRequest, keeps_passes: bool) -> Hello {
 /// What is said to a host, in the contract's form. The end of a session is an error of its stream.
 fn directive(directive: session::Directive) -> Result<Directive, Status> {
     let kind = match directive {
+        session::Directive::Locked { reason } => Kind::Locked(Locked { reason }),
         session::Directive::Ended => return Err(Status::aborted("this session was ended")),
         session::Directive::Claimed(claims) => Kind::Claimed(ClaimedDigests {
             digests: claims.into_iter().map(claimed).collect(),

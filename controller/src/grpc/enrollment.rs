@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use fleet::Role;
 use fleet::wire::enrollment_server::Enrollment;
 use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse};
+use fleet::{Capability, Role};
 use tonic::{Request, Response, Status};
 
-use super::call;
 use super::status::with_time;
+use super::{call, contract};
 use crate::app::check::fixed;
 use crate::app::enroll::{self, Enrolled, Joiner, Renewal};
 use crate::clock;
@@ -55,6 +55,7 @@ impl Enrollment for EnrollmentService {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
+        let knows_locks = contract(&request).can(Capability::SessionPass);
         let RenewRequest {
             role,
             name,
@@ -70,6 +71,7 @@ impl Enrollment for EnrollmentService {
             signed_at_secs,
             signature,
             identity_key: key("identity_key", &identity_key)?,
+            knows_locks,
         };
         let now = clock::now();
         let renewed = enroll::renew(&self.context, renewal, now).await;

@@ -30,9 +30,11 @@ pub(crate) struct Subscription {
     pub(crate) claimed: mpsc::Receiver<Vec<Claim>>,
     /// Why the host is to begin a new journal, once that is found out within the session.
     pub(crate) new_journal: watch::Receiver<Option<String>>,
+    /// Why the host is locked, once it is.
+    pub(crate) locked: watch::Receiver<Option<String>>,
     /// Whether something of the host was stored since this was last looked at.
     pub(crate) active: Arc<AtomicBool>,
-    /// Fires when the host is banned, or has opened another session.
+    /// Fires when the host is removed, or has opened another session.
     pub(crate) ended: CancellationToken,
 }
 
@@ -51,6 +53,7 @@ struct Entry {
     target: watch::Sender<Option<Target>>,
     claimed: mpsc::Sender<Vec<Claim>>,
     new_journal: watch::Sender<Option<String>>,
+    locked: watch::Sender<Option<String>>,
     active: Arc<AtomicBool>,
     ended: CancellationToken,
     /// What was last sent, until it is acknowledged.
@@ -62,6 +65,8 @@ struct Hosts {
     entries: HashMap<String, Entry>,
     /// What hosts have acknowledged, also of those that are not connected now.
     applied: HashMap<String, Validity>,
+    /// Those that have acknowledged that they are locked.
+    locks_acknowledged: HashSet<String>,
     /// Whose clock is off by more than may be.
     clocks_off: HashSet<String>,
     /// Sessions so far.
@@ -97,12 +102,14 @@ impl Registry {
         let (claimed_sender, claimed) = mpsc::channel(CLAIMED_QUEUE_MAX);
         let (target, targets) = watch::channel(target());
         let (new_journal, new_journals) = watch::channel(None);
+        let (locked, locks) = watch::channel(None);
         let active = Arc::new(AtomicBool::new(false));
         let entry = Entry {
             id,
             target,
             claimed: claimed_sender,
             new_journal,
+            locked,
             active: Arc::clone(&active),
             ended: ended.clone(),
             sent: None,
@@ -120,6 +127,7 @@ impl Registry {
             targets,
             claimed,
             new_journal: new_journals,
+            locked: locks,
             active,
             ended,
         }
@@ -153,10 +161,35 @@ impl Registry {
         }
     }
 
+    /// Tells a host in its session that it is locked. What it acknowledged before is void.
+    pub(crate) fn lock(&self, host: &str, reason: &str) {
+        let mut hosts = self.hosts.write();
+        hosts.applied.remove(host);
+        hosts.locks_acknowledged.remove(host);
+        if let Some(entry) = hosts.entries.get(host) {
+            entry.locked.send_replace(Some(reason.to_owned()));
+        }
+    }
+
+    /// A host says that it is locked: it grants nothing and has closed what was open.
+    pub(crate) fn note_locked(&self, host: &str) {
+        self.hosts
+            .write()
+            .locks_acknowledged
+            .insert(host.to_owned());
+        self.acknowledgements.send_modify(|count| *count += 1);
+    }
+
+    /// Whether a host has said so since it was told.
+    pub(crate) fn has_acknowledged_lock(&self, host: &str) -> bool {
+        self.hosts.read().locks_acknowledged.contains(host)
+    }
+
     /// Ends a host's session at once.
     pub(crate) fn end(&self, host: &str) {
         let mut hosts = self.hosts.write();
         hosts.applied.remove(host);
+        hosts.locks_acknowledged.remove(host);
         if let Some(entry) = hosts.entries.remove(host) {
             entry.ended.cancel();
         }

@@ -30,6 +30,11 @@ pub(crate) enum Directive {
     Claimed(Vec<Claim>),
     /// The session was ended; nothing follows.
     Ended,
+    /// The host is locked: it is to grant nothing, and to close what is open.
+    Locked {
+        /// For people.
+        reason: String,
+    },
     /// The journal of the host is not the continuation of what is stored of it.
     NewJournal {
         /// For people.
@@ -92,7 +97,7 @@ pub(crate) struct Passes {
 // === impl Session ===
 
 impl Session {
-    /// Serves the host until it goes, is banned, or opens another session.
+    /// Serves the host until it goes, is removed, or opens another session.
     pub(crate) async fn run(mut self, known_claims: Vec<Claim>) {
         let ended = self.subscription.ended.clone();
         let directives = self.directives.clone();
@@ -112,6 +117,9 @@ impl Session {
     /// Ends when nobody reads any more.
     async fn serve(&mut self, known_claims: Vec<Claim>) -> Option<()> {
         self.opened().await?;
+        if self.subscription.locked.borrow().is_some() {
+            return self.locked().await;
+        }
         let mut refresh = pin!(sleep(self.first_policy().await?));
         for claims in known_claims.chunks(CLAIMED_MAX) {
             self.send(Directive::Claimed(claims.to_vec())).await?;
@@ -131,6 +139,10 @@ impl Session {
                         refresh.set(sleep(self.policy().await?));
                     }
                 }
+                changed = self.subscription.locked.changed() => {
+                    changed.ok()?;
+                    return self.locked().await;
+                }
                 changed = self.subscription.new_journal.changed() => {
                     changed.ok()?;
                     let reason = self.subscription.new_journal.borrow_and_update().clone();
@@ -146,6 +158,19 @@ impl Session {
                 }
                 () = refresh.as_mut() => refresh.set(sleep(self.policy().await?)),
             }
+        }
+    }
+
+    /// Says that the host is locked, and nothing more in this session but of its journal: its events
+    /// are still taken. A host of a version that does not know this is sent away.
+    async fn locked(&mut self) -> Option<()> {
+        self.passes.as_ref()?;
+        let reason = self.subscription.locked.borrow_and_update().clone()?;
+        self.send(Directive::Locked { reason }).await?;
+        loop {
+            self.subscription.new_journal.changed().await.ok()?;
+            let reason = self.subscription.new_journal.borrow_and_update().clone();
+            self.new_journal(reason).await?;
         }
     }
 

@@ -25,6 +25,7 @@ fn renewal(keys: &Keys, member: &Member, signed_at_secs: u64) -> Renewal {
         signed_at_secs,
         signature: keys.identity.sign(&signed).to_bytes().to_vec(),
         identity_key: None,
+        knows_locks: false,
     }
 }
 

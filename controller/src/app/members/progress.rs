@@ -1,5 +1,6 @@
 //! Waiting until hosts have heard.
 
+use fleet::Role;
 use tokio::sync::watch;
 
 use crate::context::Context;
@@ -68,16 +69,22 @@ impl Waiting {
     }
 }
 
-/// A host that is to have nothing any more, because it was locked or removed since, has nothing to
-/// hear.
+/// A host that was removed has nothing to hear. One that is locked is to say so, any other that it
+/// enforces what it should.
 fn progress(context: &Context, host: &str) -> HostProgress {
-    let target = context.rollout.target(host);
-    let applied = context.sessions.applied(host);
-    HostProgress {
-        host: host.to_owned(),
-        acknowledged: target.is_none_or(|target| {
+    let sessions = &context.sessions;
+    let member = context.roster.find(Role::Host, host);
+    let acknowledged = match member {
+        None => true,
+        Some(member) if member.lock.is_some() => sessions.has_acknowledged_lock(host),
+        Some(_) => context.rollout.target(host).is_none_or(|target| {
+            let applied = sessions.applied(host);
             applied.is_some_and(|applied| applied.digest == target.compiled.digest)
         }),
+    };
+    HostProgress {
+        host: host.to_owned(),
+        acknowledged,
         connected: context.sessions.is_connected(host),
     }
 }

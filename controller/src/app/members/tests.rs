@@ -5,7 +5,8 @@ use crate::app::fixture::{CALL, Fleet, Keys, NOW, after_secs, caller, root};
 use crate::app::tokens::{self, NewToken};
 use crate::app::{enroll, hosts};
 use crate::error::TokenRefused;
-use crate::store::model::Acknowledgement;
+use crate::sessions::session::Directive;
+use crate::store::model::{Acknowledgement, Opening};
 
 const POLICY: &str = "\
 PROTECT tcp/22\n
@@ -34,7 +35,7 @@ async fn token(fleet: &Fleet, name: &str, key_name: &str, replaces: bool) -> fle
         role: Role::User,
         name: name.to_owned(),
         labels: [].into(),
-        ttl: std::time::Duration::ZERO,
+        ttl: Duration::ZERO,
         key_name: key_name.to_owned(),
         replaces,
     };
@@ -259,7 +260,7 @@ async fn with_an_operator_goes_every_open_token_that_it_made_and_whom_it_let_in_
         role: Role::Operator,
         name: name.to_owned(),
         labels: [].into(),
-        ttl: std::time::Duration::ZERO,
+        ttl: Duration::ZERO,
         key_name: String::new(),
         replaces: false,
     };
@@ -290,7 +291,7 @@ async fn with_an_operator_goes_every_open_token_that_it_made_and_whom_it_let_in_
 }
 
 #[tokio::test]
-async fn a_lock_ends_the_session_the_name_and_the_target_at_once() {
+async fn a_locked_host_is_told_so_in_its_session_and_has_no_target_any_more() {
     let fleet = Fleet::new().await;
     fleet.join(Role::Host, "web-1").await;
     fleet.apply(0, "PROTECT tcp/22\n").await.unwrap();
@@ -298,7 +299,8 @@ async fn a_lock_ends_the_session_the_name_and_the_target_at_once() {
 
     fleet.lock_host("web-1").await;
 
-    assert!(session.ended.is_cancelled());
+    let reason = session.locked.borrow().clone();
+    assert_eq!(reason.as_deref(), Some("because"));
     let host = fleet.context.roster.find(Role::Host, "web-1").unwrap();
     assert!(host.lock.is_some());
     assert!(fleet.context.rollout.target("web-1").is_none());
@@ -389,4 +391,80 @@ async fn what_a_user_may_is_told_with_the_hosts_where_she_may() {
     assert_eq!(stanzas, ["ssh on db-1, web-1", "old on db-1"]);
     assert_eq!(list(&fleet.context, Some(Role::Host)).len(), 2);
     assert_eq!(list(&fleet.context, None).len(), 3);
+}
+
+/// The next directive of a session, by name.
+async fn said(directives: &mut tokio::sync::mpsc::Receiver<Directive>) -> String {
+    match directives.recv().await.unwrap() {
+        Directive::Opened { .. } => "opened".to_owned(),
+        Directive::Policy { .. } => "policy".to_owned(),
+        Directive::Locked { reason } => format!("locked: {reason}"),
+        Directive::Ended => "ended".to_owned(),
+        other @ (Directive::Claimed(_) | Directive::NewJournal { .. }) => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_locked_host_stays_to_hear_of_it_in_every_session_and_has_its_policy_when_unlocked() {
+    let fleet = Fleet::new().await;
+    let host = caller(&fleet.join(Role::Host, "web-1").await);
+    fleet.apply(0, "PROTECT tcp/22\n").await.unwrap();
+    let open = async || {
+        let hello = hosts::Hello {
+            policy_digest: Vec::new(),
+            opening: Opening {
+                keeps_passes: true,
+                ..Opening::default()
+            },
+        };
+        let opened = hosts::open_session(&fleet.context, &host, hello, NOW, || NOW).await;
+        let opened = opened.unwrap();
+        tokio::spawn(opened.session.run(opened.known_claims));
+        opened.directives
+    };
+    let mut first = open().await;
+    assert_eq!(
+        [said(&mut first).await, said(&mut first).await],
+        ["opened", "policy"]
+    );
+
+    let whom = Whom::host("web-1".to_owned());
+    let mut acted = fleet.act(Act::Lock, whom.clone()).await.unwrap();
+    assert_eq!(said(&mut first).await, "locked: because");
+    assert!(!acted.hosts[0].acknowledged);
+    hosts::note_locked(&fleet.context, &host);
+    let heard = acted.waiting.next(&fleet.context).await.unwrap();
+    assert_eq!(heard[0].host, "web-1");
+    let mut second = open().await;
+    assert_eq!(
+        [said(&mut second).await, said(&mut second).await],
+        ["opened", "locked: because"]
+    );
+    let shown = hosts::show(&fleet.context, "web-1", NOW).await.unwrap();
+    assert!(!shown.connected, "it serves nobody");
+    fleet.act(Act::Unlock, whom).await.unwrap();
+
+    assert_eq!(said(&mut second).await, "ended");
+    let mut third = open().await;
+    assert_eq!(
+        [said(&mut third).await, said(&mut third).await],
+        ["opened", "policy"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_removed_is_told_first_to_close_what_is_open() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+    let session = fleet.context.sessions.subscribe("web-1", || None);
+
+    fleet
+        .act(Act::Remove, Whom::host("web-1".to_owned()))
+        .await
+        .unwrap();
+
+    let told = session.locked.borrow().clone().unwrap();
+    assert_eq!(told, "is to be removed: because");
+    assert!(session.ended.is_cancelled());
+    assert!(fleet.context.roster.find(Role::Host, "web-1").is_none());
 }

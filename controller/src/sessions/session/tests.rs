@@ -83,6 +83,7 @@ async fn policy(received: &mut mpsc::Receiver<Directive>) -> (Target, u64) {
         other @ (Directive::Policy { .. }
         | Directive::Claimed(_)
         | Directive::Ended
+        | Directive::Locked { .. }
         | Directive::NewJournal { .. }
         | Directive::Opened { .. }) => {
             panic!("{other:?}")
