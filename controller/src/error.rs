@@ -4,7 +4,7 @@ use fleet::{Role, UnknownRole};
 use tokio::task::JoinError;
 
 use crate::access::peer::CertificateTime;
-use crate::app::policy::BecomesPublic;
+use crate::becomes_public::BecomesPublic;
 use crate::random::NoRandomness;
 use crate::store::error::StoreError;
 use crate::store::model::Member;

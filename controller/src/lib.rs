@@ -20,6 +20,7 @@
 
 mod access;
 mod app;
+mod becomes_public;
 mod ca;
 mod clock;
 mod context;

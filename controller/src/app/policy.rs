@@ -18,7 +18,7 @@ use crate::targets::{Target, Targets, facts};
 use crate::timestamp::Timestamp;
 
 use exposure::Before;
-pub(crate) use exposure::{BecomesPublic, HostExposure, Public};
+pub(crate) use exposure::{HostExposure, Public};
 
 const HISTORY_DEFAULT: u32 = 100;
 

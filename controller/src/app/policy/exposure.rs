@@ -5,22 +5,17 @@
 //! and what becomes public needs an operator's word.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use fleet::Role;
 use policy::{Exposure, HostFacts, Policy, PortSet, Usernames};
 use spa::ProtoPort;
 
+use crate::becomes_public::{BecomesPublic, Names};
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::{HostWord, Member};
 use crate::targets::facts;
-
-/// Hosts that an error names one by one; a change may concern a thousand.
-const HOSTS_NAMED_MAX: usize = 8;
-/// Ports that an error names one by one.
-const PORTS_NAMED_MAX: usize = 8;
 
 /// Whether hidden ports may become public.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -37,10 +32,6 @@ pub(crate) struct HostExposure {
     pub(crate) host: String,
     pub(crate) exposure: Exposure,
 }
-
-/// Ports that would become public, each with its hosts; for people.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BecomesPublic(BTreeMap<ProtoPort, Vec<String>>);
 
 /// A host, and what is known of it besides policy.
 #[derive(Debug)]
@@ -195,39 +186,4 @@ fn ports(texts: &[String]) -> PortSet {
 
 fn union(some: &PortSet, others: &PortSet) -> PortSet {
     some.iter().chain(others.iter()).collect()
-}
-
-// === impl BecomesPublic ===
-
-impl fmt::Display for BecomesPublic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(ports) = self;
-        for (index, (port, hosts)) in ports.iter().take(PORTS_NAMED_MAX).enumerate() {
-            let gap = if index > 0 { "; " } else { "" };
-            write!(f, "{gap}{port} on {}", Names(hosts))?;
-        }
-        match ports.len().saturating_sub(PORTS_NAMED_MAX) {
-            0 => Ok(()),
-            more => write!(f, "; and {more} more ports"),
-        }
-    }
-}
-
-/// Names of hosts, the first ones of many.
-struct Names<'n>(&'n [String]);
-
-impl fmt::Display for Names<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(names) = self;
-        for (index, name) in names.iter().take(HOSTS_NAMED_MAX).enumerate() {
-            if index > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(name)?;
-        }
-        match names.len().saturating_sub(HOSTS_NAMED_MAX) {
-            0 => f.write_str(""),
-            more => write!(f, " and {more} more"),
-        }
-    }
 }
