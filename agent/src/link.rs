@@ -6,7 +6,7 @@
 //!
 //! | task | does |
 //! |---|---|
-//! | `session` | keeps one stream of directives open; policies and siblings' claims → orders |
+//! | `session` | keeps one stream of directives open; policies and siblings' claims → orders; what it hears of the fleet is kept in `memory` |
 //! | `report` | acknowledges what is in force, at every change and every 30 s |
 //! | `claims` | asks for claims, and answers at once when the connection is down |
 //! | `events` | pushes the journal's spool; nothing lost, nothing twice |
@@ -17,6 +17,7 @@
 mod backoff;
 mod claims;
 mod events;
+mod memory;
 mod renewal;
 mod report;
 mod session;
@@ -26,6 +27,7 @@ mod tests;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use fleet::Contract;
@@ -35,6 +37,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use crate::channels::Channels;
 use crate::orders::{NotTaken, Order, OrderSender};
@@ -80,6 +83,17 @@ struct Peer {
 /// The gate thread has stopped, so there is nobody left to work for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct GateStopped;
+
+/// What a call that failed is worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Trouble {
+    /// The controller cannot be reached, or is busy: it passes.
+    Passing,
+    /// Something is wrong with the controller itself: it may pass, and a person should look.
+    Broken,
+    /// It does not want what we ask: that does not change by asking again.
+    Refused,
+}
 
 type Dialling = Pin<Box<dyn Future<Output = Result<Channel, ConnectError>> + Send>>;
 
@@ -130,6 +144,32 @@ struct Start {
     audit_fault: watch::Sender<String>,
 }
 
+// === impl Trouble ===
+
+impl Trouble {
+    fn of(status: &Status) -> Self {
+        match status.code() {
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Aborted
+            | Code::ResourceExhausted => Self::Passing,
+            Code::Internal => Self::Broken,
+            Code::Ok
+            | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::DataLoss
+            | Code::Unauthenticated => Self::Refused,
+        }
+    }
+}
+
 // === impl Start ===
 
 impl Start {
@@ -164,10 +204,13 @@ impl Start {
         };
         let report = report::keep(connection(), status.clone(), audit_fault, heard);
         self.spawn(runtime, report, link);
-        let claims = claims::answer(claims, connection(), orders.clone());
+        let newest_claimed = Arc::new(AtomicU64::new(0));
+        let newest = Arc::clone(&newest_claimed);
+        let claims = claims::answer(claims, connection(), orders.clone(), newest);
         self.spawn(runtime, claims, link);
         let push = events::Push {
             spool: journal.clone(),
+            quiet: events::Quiet::default(),
             orders: orders.clone(),
             pushed: self.pushed.clone(),
             audit_fault: self.audit_fault.clone(),
@@ -178,8 +221,11 @@ impl Start {
             orders,
             status,
             connection: self.connection.clone(),
+            spool: journal,
+            newest_claimed,
+            run_id: run_id(),
         };
-        self.spawn(runtime, session.keep(journal), link);
+        self.spawn(runtime, session.keep(), link);
     }
 }
 
@@ -217,6 +263,16 @@ impl Link {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+/// Names this run of the agent. Without randomness it has no name, which costs the controller a way
+/// to tell two machines apart that use one state directory.
+fn run_id() -> Vec<u8> {
+    let mut name = [0; 16];
+    match getrandom::fill(&mut name) {
+        Ok(()) => name.to_vec(),
+        Err(_) => Vec::new(),
     }
 }
 

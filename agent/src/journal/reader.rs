@@ -4,6 +4,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fleet::EventRecord;
+use fleet::wire::JournalEnd;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
 
 use super::error::{JournalError, cannot};
@@ -64,6 +65,35 @@ impl JournalReader {
     /// Names this journal: 16 bytes as lower-case hexadecimal. A new journal has a new epoch.
     pub fn epoch(&self) -> &str {
         &self.epoch
+    }
+
+    /// The state directory.
+    pub fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or_else(|| Path::new("."))
+    }
+
+    /// Where the journal ends now, under the name that it has now.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn end(&self) -> Result<JournalEnd, JournalError> {
+        self.connection
+            .query_row(
+                "SELECT epoch, ifnull(last.seq, 0), ifnull(last.chain, x''),
+                        ifnull((SELECT min(seq) FROM event), 0)
+                 FROM meta LEFT JOIN (SELECT seq, chain FROM event ORDER BY seq DESC LIMIT 1) last",
+                [],
+                |row| {
+                    Ok(JournalEnd {
+                        epoch: row.get(0)?,
+                        seq: row.get::<_, i64>(1)?.cast_unsigned(),
+                        chain: row.get(2)?,
+                        oldest_seq: row.get::<_, i64>(3)?.cast_unsigned(),
+                    })
+                },
+            )
+            .map_err(cannot(&self.path, "read the end of"))
     }
 
     /// Position up to which the controller has acknowledged: where to go on pushing after a start.

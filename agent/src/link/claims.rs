@@ -3,6 +3,8 @@
 //! A user waits for the answer, so there is always one soon: the controller's, or that it cannot be
 //! reached. What that means is for the stanza to say (`ON_CONTROLLER_LOSS`), not for this file.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::{ClaimAnswer, ClaimAsk};
@@ -10,10 +12,11 @@ use fleet::wire::agent_client::AgentClient;
 use fleet::wire::{ClaimRequest, ClaimResponse};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tonic::Status;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 
-use super::{Connection, deliver};
+use super::{Connection, Trouble, deliver};
+use crate::clock;
 use crate::orders::{Order, OrderSender};
 
 /// A claim that is not answered within this counts as unreachable.
@@ -25,11 +28,13 @@ const IN_FLIGHT_MAX: usize = 256;
 /// How the wire says that a digest is never to be forgotten.
 pub(super) const FOR_EVER: u64 = 0;
 
-/// Answers every ask, until the gate thread asks no more.
+/// Answers every ask, until the gate thread asks no more. `newest` is when the last was asked, in
+/// seconds since the Unix epoch.
 pub(super) async fn answer(
     mut asks: mpsc::Receiver<ClaimAsk>,
     connection: watch::Receiver<Connection>,
     orders: OrderSender,
+    newest: Arc<AtomicU64>,
 ) {
     let mut in_flight = JoinSet::new();
     while let Some(ask) = asks.recv().await {
@@ -37,13 +42,21 @@ pub(super) async fn answer(
         if in_flight.len() >= IN_FLIGHT_MAX {
             in_flight.join_next().await;
         }
-        in_flight.spawn(one(ask, connection.clone(), orders.clone()));
+        let newest = Arc::clone(&newest);
+        in_flight.spawn(one(ask, connection.clone(), orders.clone(), newest));
     }
     in_flight.join_all().await;
 }
 
-async fn one(ask: ClaimAsk, connection: watch::Receiver<Connection>, orders: OrderSender) {
+async fn one(
+    ask: ClaimAsk,
+    connection: watch::Receiver<Connection>,
+    orders: OrderSender,
+    newest: Arc<AtomicU64>,
+) {
     let seq = ask.seq;
+    // The date inside the message is close to it.
+    newest.fetch_max(clock::now().wall_secs, Ordering::Relaxed);
     let answer = tokio::time::timeout(CLAIM_TIMEOUT, ask_until_answered(&ask, connection))
         .await
         .unwrap_or(ClaimAnswer::Unreachable);
@@ -68,7 +81,9 @@ async fn ask_until_answered(
             }
             Connection::Up(peer) => match claim(peer.channel, ask).await {
                 Ok(answer) => return answer,
-                Err(status) if is_transient(&status) => tokio::time::sleep(RETRY_PAUSE).await,
+                Err(status) if Trouble::of(&status) != Trouble::Refused => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
                 Err(status) => {
                     tracing::warn!(error = %program::one_line(&status), "the controller does not take our claim");
                     return ClaimAnswer::Unreachable;
@@ -92,18 +107,4 @@ async fn claim(channel: Channel, ask: &ClaimAsk) -> Result<ClaimAnswer, Status> 
     } else {
         ClaimAnswer::Lost { held_by }
     })
-}
-
-/// Whether the same claim may fare better in a moment.
-fn is_transient(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::Unavailable
-            | Code::DeadlineExceeded
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::Aborted
-            | Code::Internal
-            | Code::ResourceExhausted
-    )
 }

@@ -12,8 +12,7 @@ use tokio::sync::watch;
 use tonic::Request;
 use tonic::transport::Channel;
 
-use super::events::is_refusal;
-use super::{Connection, deliver, up};
+use super::{Connection, Trouble, deliver, up};
 use crate::clock;
 use crate::orders::{Order, OrderSender};
 
@@ -144,7 +143,7 @@ impl Refused {
     /// Notes a failure: a refusal is worth an error, once per change of its reason. The controller
     /// hears nothing from us then, not even that it should.
     fn note(&mut self, status: &tonic::Status) -> Worth {
-        if !is_refusal(status) || self.0.as_deref() == Some(status.message()) {
+        if Trouble::of(status) == Trouble::Passing || self.0.as_deref() == Some(status.message()) {
             return Worth::Debug;
         }
         self.0 = Some(status.message().to_owned());

@@ -4,11 +4,16 @@
 //! threads and ordered; while that goes on the stream is not read, so a controller cannot send
 //! faster than this host adopts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::directive::Directive as Kind;
-use fleet::wire::{self, ClaimedDigests, Directive, Locked, PolicySnapshot, SessionRequest};
+use fleet::wire::{
+    self, ClaimedDigests, Directive, Locked, NewJournal, PolicySnapshot, SessionOpened,
+    SessionRequest,
+};
 use fleet::{Capability, Contract, event::ChainVersion};
 use member::ConnectError;
 use tokio::sync::watch;
@@ -19,6 +24,7 @@ use tonic::metadata::MetadataMap;
 use super::backoff::Backoff;
 use super::claims::FOR_EVER;
 use super::events::Spool;
+use super::memory::{Memory, MemoryFile};
 use super::report::wire_digest;
 use super::{Connection, Controller, GateStopped, Peer, deliver};
 use crate::clock;
@@ -42,6 +48,21 @@ pub(super) struct Session {
     pub(super) orders: OrderSender,
     pub(super) status: watch::Receiver<engine::Status>,
     pub(super) connection: watch::Sender<Connection>,
+    pub(super) spool: Spool,
+    /// When a message was last claimed here, seconds since the Unix epoch; 0 for not in this run.
+    pub(super) newest_claimed: Arc<AtomicU64>,
+    /// Names this run of the agent.
+    pub(super) run_id: Vec<u8>,
+}
+
+/// What is known from one session to the next.
+#[derive(Debug)]
+struct Known {
+    /// The version of the policy that was ordered last.
+    ordered: PolicyVersion,
+    memory: MemoryFile,
+    /// Whether the controller has locked this host in this session.
+    locked: bool,
 }
 
 /// Why a session is over.
@@ -59,14 +80,19 @@ enum SessionEnd {
 
 impl Session {
     /// Keeps a session open for as long as the link lives.
-    pub(super) async fn keep(self, spool: Spool) {
-        let Ok(mut ordered) = self.begin(&spool).await else {
+    pub(super) async fn keep(self) {
+        let Ok(ordered) = self.begin().await else {
             return;
+        };
+        let mut known = Known {
+            ordered,
+            memory: MemoryFile::load(&self.spool.dir()),
+            locked: false,
         };
         let mut backoff = Backoff::new();
         loop {
             let began = Instant::now();
-            let ending = self.once(&mut ordered).await;
+            let ending = self.once(&mut known).await;
             match ending {
                 // The connection stays up, for the last events.
                 SessionEnd::Stopped => return,
@@ -83,8 +109,8 @@ impl Session {
 
     /// Orders the policy saved in the journal, unless one is in force: the controller is not needed
     /// to go on. Answers which version that is.
-    async fn begin(&self, spool: &Spool) -> Result<PolicyVersion, GateStopped> {
-        let Some(saved) = spool.policy().await else {
+    async fn begin(&self) -> Result<PolicyVersion, GateStopped> {
+        let Some(saved) = self.spool.policy().await else {
             return Ok(PolicyVersion::default());
         };
         let version = saved.version;
@@ -112,20 +138,20 @@ impl Session {
         })
     }
 
-    async fn once(&self, ordered: &mut PolicyVersion) -> SessionEnd {
-        match self.talk(ordered).await {
+    async fn once(&self, known: &mut Known) -> SessionEnd {
+        match self.talk(known).await {
             Ok(ending) => ending,
             Err(error) => SessionEnd::Failed(error),
         }
     }
 
-    async fn talk(&self, ordered: &mut PolicyVersion) -> Result<SessionEnd, ConnectError> {
+    async fn talk(&self, known: &mut Known) -> Result<SessionEnd, ConnectError> {
         let channel = tokio::time::timeout(DIAL_TIMEOUT, (self.controller.dial)())
             .await
             .unwrap_or_else(|_| Err(self.no_answer(DIAL_TIMEOUT)))?;
         let mut client =
             AgentClient::new(channel.clone()).max_decoding_message_size(DIRECTIVE_BYTES_MAX);
-        let request = self.request();
+        let request = self.request(&known.memory).await;
         let response = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
             .await
             .map_err(|_| self.no_answer(OPEN_TIMEOUT))?
@@ -142,23 +168,31 @@ impl Session {
         let peer = Peer { channel, contract };
         self.connection.send_replace(Connection::Up(peer));
 
-        // Whether the controller has said so in this session.
-        let mut locked = false;
+        known.locked = false;
         while let Some(directive) = stream
             .message()
             .await
             .map_err(|status| self.failed(status))?
         {
-            if self.follow(directive, ordered, &mut locked).await == Err(GateStopped) {
+            if self.follow(directive, known).await == Err(GateStopped) {
                 return Ok(SessionEnd::Stopped);
             }
         }
         Ok(SessionEnd::Closed)
     }
 
-    /// Says what is in force here, so that it is not sent again without need.
-    fn request(&self) -> SessionRequest {
+    /// Says what is in force here, so that it is not sent again without need, and what this host has
+    /// seen, so that the controller notices when one of us was set back.
+    async fn request(&self, memory: &MemoryFile) -> SessionRequest {
+        let journal = self.spool.end().await;
         let status = self.status.borrow();
+        let newest_claimed = self.newest_claimed.load(Ordering::Relaxed);
+        let Memory {
+            session_pass,
+            highest_generation,
+            highest_claim_epoch,
+            newest_claimed_secs,
+        } = memory.get().clone();
         SessionRequest {
             generation: status.generation,
             // One that is locked is sent a policy as soon as it is locked no more.
@@ -167,35 +201,138 @@ impl Session {
                 None => wire_digest(status.generation, &status.digest),
             },
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..SessionRequest::default()
+            highest_generation: highest_generation.max(status.generation),
+            highest_claim_epoch,
+            newest_claimed_secs: newest_claimed_secs.max(newest_claimed),
+            journal,
+            session_pass,
+            run_id: self.run_id.clone(),
+            host_time_ms: clock::now().wall_ms(),
         }
     }
 
-    async fn follow(
-        &self,
-        directive: Directive,
-        ordered: &mut PolicyVersion,
-        locked: &mut bool,
-    ) -> Result<(), GateStopped> {
+    async fn follow(&self, directive: Directive, known: &mut Known) -> Result<(), GateStopped> {
         match directive.directive {
             // A directive of a later version of the controller.
-            None | Some(Kind::Opened(_) | Kind::NewJournal(_)) => Ok(()),
+            None => Ok(()),
+            Some(Kind::Opened(opened)) => self.opened(opened, known).await,
+            Some(Kind::NewJournal(NewJournal { reason, floor_secs })) => {
+                tracing::error!(
+                    reason,
+                    floor_secs,
+                    "the controller has another history of this host"
+                );
+                Ok(())
+            }
             Some(Kind::Locked(Locked { reason })) => {
-                *locked = true;
+                known.locked = true;
                 deliver(&self.orders, Order::Lock(reason)).await
             }
             Some(Kind::Policy(snapshot)) => {
-                if !*locked && self.status.borrow().locked.is_some() {
+                if !known.locked && self.status.borrow().locked.is_some() {
                     // Before the policy, which is in force the moment it is there.
                     deliver(&self.orders, Order::Unlock).await?;
                 }
-                self.adopt(snapshot, ordered).await
+                let (generation, claim_epoch) = (snapshot.generation, snapshot.claim_epoch);
+                self.remember(known, move |memory| {
+                    memory.highest_generation = generation;
+                    memory.highest_claim_epoch = claim_epoch;
+                })
+                .await;
+                self.adopt(snapshot, &mut known.ordered).await
             }
             Some(Kind::Claimed(ClaimedDigests { digests })) => {
                 let digests: Vec<_> = digests.iter().filter_map(claimed).collect();
                 for digests in digests.chunks(CLAIMED_MAX) {
                     deliver(&self.orders, Order::Claimed(digests.to_vec())).await?;
                 }
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps the pass, durably, before anything else is followed.
+    async fn opened(&self, opened: SessionOpened, known: &mut Known) -> Result<(), GateStopped> {
+        let SessionOpened {
+            session_pass,
+            controller_time_ms: _,
+            acknowledged: _,
+            replay_floor_secs,
+            claim_epoch,
+        } = opened;
+        self.remember(known, move |memory| {
+            memory.session_pass = session_pass;
+            memory.highest_claim_epoch = claim_epoch;
+        })
+        .await;
+        self.raise_claim_floor(replay_floor_secs, &mut known.ordered)
+            .await
+    }
+
+    /// Changes what is remembered. On a disk that takes nothing the session goes on: a host that is
+    /// to be told who is in no more must hear of it.
+    async fn remember(&self, known: &mut Known, change: impl FnOnce(&mut Memory) + Send + 'static) {
+        let newest_claimed = self.newest_claimed.load(Ordering::Relaxed);
+        let mut file = std::mem::take(&mut known.memory);
+        let storing = tokio::task::spawn_blocking(move || {
+            let stored = file.change(|memory| {
+                change(memory);
+                memory.newest_claimed_secs = newest_claimed;
+            });
+            (file, stored)
+        });
+        match storing.await {
+            Ok((file, stored)) => {
+                known.memory = file;
+                if let Err(error) = stored {
+                    tracing::error!(%error, "what was heard of the fleet is not stored");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "what was heard of the fleet is not stored");
+                known.memory = MemoryFile::load(&self.spool.dir());
+            }
+        }
+    }
+
+    /// The list of claims has lost what was dated up to there. The policy in force, which is kept,
+    /// refuses it from now on.
+    async fn raise_claim_floor(
+        &self,
+        floor_secs: u64,
+        ordered: &mut PolicyVersion,
+    ) -> Result<(), GateStopped> {
+        if floor_secs <= ordered.replay_floor_secs {
+            return Ok(());
+        }
+        let Some(mut saved) = self.spool.policy().await else {
+            return Ok(());
+        };
+        let in_force = (self.status.borrow().generation, self.status.borrow().digest);
+        if (saved.version.generation, saved.version.digest) != in_force {
+            // Another one is on its way, with its floor.
+            return Ok(());
+        }
+        saved.version.replay_floor_secs = floor_secs;
+        let (version, exchange) = (saved.version, self.controller.exchange.clone());
+        let compile = tokio::task::spawn_blocking(move || {
+            policies::compile(saved, exchange.as_deref(), clock::now())
+        });
+        match compile.await {
+            Ok(Ok(policy)) => {
+                tracing::warn!(
+                    floor_secs,
+                    "the fleet's list of claims was lost: older packets of shared keys are refused"
+                );
+                *ordered = version;
+                deliver(&self.orders, Order::ReplacePolicy(Box::new(policy))).await
+            }
+            Ok(Err(reasons)) => {
+                tracing::error!(?reasons, "the policy in force cannot be compiled again");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the policy in force cannot be compiled again");
                 Ok(())
             }
         }

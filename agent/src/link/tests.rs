@@ -1,6 +1,7 @@
 //! The link against a controller in memory: what it does when all is well, and when it is not.
 
 mod fake;
+mod memory;
 mod version_1;
 
 use std::collections::VecDeque;

@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) controller_time_ms: u64,
     /// Why pushes are refused; empty when they are not.
     pub(super) refuses_events: String,
+    /// The chain value that pushes are acknowledged with.
+    pub(super) acknowledges_chain: Vec<u8>,
     directives: Vec<mpsc::UnboundedSender<Result<Directive, Status>>>,
 }
 
@@ -184,9 +186,10 @@ impl Agent for Service {
             }
             state.events.keys().last().copied().unwrap_or(0)
         };
+        let acknowledged_chain = self.state.lock().acknowledges_chain.clone();
         self.maybe_lost(PushEventsResponse {
             acknowledged_seq,
-            acknowledged_chain: Vec::new(),
+            acknowledged_chain,
         })
     }
 }

@@ -1,0 +1,122 @@
+//! What this host remembers of its fleet, whatever the controller says now: the pass that it presents
+//! at its next session, and the highest numbers that it has seen.
+//!
+//! A small file in the state directory, because it must be durable before anything else of a session
+//! is followed and the gate must not wait for that. It goes where the journal goes: whoever copies or
+//! restores the directory copies or restores it too, which is how that is noticed.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file in the state directory.
+pub(crate) const FILE_NAME: &str = "fleet-memory.json";
+
+/// See the module.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default)]
+pub(super) struct Memory {
+    /// Sealed by the controller; empty before the first session.
+    pub(super) session_pass: Vec<u8>,
+    pub(super) highest_generation: u64,
+    pub(super) highest_claim_epoch: u64,
+    /// When a message was last claimed here, seconds since the Unix epoch; 0 for never.
+    pub(super) newest_claimed_secs: u64,
+}
+
+/// The memory and its file.
+#[derive(Debug, Default)]
+pub(super) struct MemoryFile {
+    path: PathBuf,
+    memory: Memory,
+}
+
+// === impl MemoryFile ===
+
+impl MemoryFile {
+    /// Reads the memory in the state directory. One that is missing or cannot be read is empty: the
+    /// controller notices that, since it has given a pass.
+    pub(super) fn load(dir: &Path) -> Self {
+        let path = dir.join(FILE_NAME);
+        let memory = match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::error!(path = %path.display(), %error, "what was known of the fleet is lost");
+                Memory::default()
+            }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Memory::default(),
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "what is known of the fleet cannot be read");
+                Memory::default()
+            }
+        };
+        Self { path, memory }
+    }
+
+    /// What is durable.
+    pub(super) fn get(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Changes the memory, durably: numbers only rise.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system says; then it is as it was.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Memory)) -> io::Result<()> {
+        let mut memory = self.memory.clone();
+        change(&mut memory);
+        memory.highest_generation = memory
+            .highest_generation
+            .max(self.memory.highest_generation);
+        memory.highest_claim_epoch = memory
+            .highest_claim_epoch
+            .max(self.memory.highest_claim_epoch);
+        memory.newest_claimed_secs = memory
+            .newest_claimed_secs
+            .max(self.memory.newest_claimed_secs);
+        if memory == self.memory {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec(&memory)?;
+        program::files::replace(&self.path, 0o600, &bytes)?;
+        self.memory = memory;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_heard_outlives_a_restart_and_numbers_only_rise() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = MemoryFile::load(dir.path());
+        assert_eq!(file.get(), &Memory::default());
+
+        for (pass, generation) in [(1, 7), (2, 5)] {
+            file.change(|memory| {
+                memory.session_pass = vec![pass];
+                memory.highest_generation = generation;
+            })
+            .unwrap();
+        }
+
+        let again = MemoryFile::load(dir.path());
+        assert_eq!(again.get().session_pass, [2]);
+        assert_eq!(again.get().highest_generation, 7);
+    }
+
+    #[test]
+    fn a_pass_that_could_not_be_stored_is_not_presented() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = MemoryFile::load(&dir.path().join("gone"));
+
+        let stored = file.change(|memory| memory.session_pass = vec![1]);
+
+        assert!(stored.is_err());
+        assert!(file.get().session_pass.is_empty());
+    }
+}

@@ -1,0 +1,117 @@
+//! What the link remembers of its fleet, and says of its journal.
+
+use fleet::wire::{JournalEnd, SessionOpened};
+
+use super::*;
+
+fn opened(pass: &[u8], replay_floor_secs: u64) -> Directive {
+    Directive {
+        directive: Some(Kind::Opened(SessionOpened {
+            session_pass: pass.to_vec(),
+            controller_time_ms: 1,
+            acknowledged: None,
+            replay_floor_secs,
+            claim_epoch: 3,
+        })),
+    }
+}
+
+#[tokio::test]
+async fn a_pass_is_stored_before_what_follows_and_presented_at_the_next_session() {
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
+    let first = seen(&mut fake.sessions).await;
+    fake.direct(&opened(&[1, 2, 3], 0));
+    fake.direct(&snapshot(7, POLICY));
+    desk.adopt().await;
+
+    // The policy came after it: by now it is on the disk.
+    let file = desk._dir.path().join("fleet-memory.json");
+    let stored = std::fs::read_to_string(file).unwrap();
+    let (address, state) = (fake.address, fake.state.clone());
+    drop(fake);
+    let mut fake = Fake::start_at(address, state);
+    let second = seen(&mut fake.sessions).await;
+
+    assert!(first.session_pass.is_empty());
+    assert_eq!((first.run_id.len(), &first.run_id), (16, &second.run_id));
+    assert!(stored.contains("[1,2,3]"), "{stored}");
+    assert_eq!(second.session_pass, [1, 2, 3]);
+    assert_eq!(
+        (second.highest_generation, second.highest_claim_epoch),
+        (7, 3)
+    );
+    assert!(second.host_time_ms > 0);
+}
+
+#[tokio::test]
+async fn a_session_says_where_the_journal_ends() {
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::new();
+    desk.record(3);
+    let _link = link(fake.address, channels);
+
+    let said = seen(&mut fake.sessions).await.journal.unwrap();
+
+    let own = JournalReader::open(desk.journal.path()).unwrap();
+    let last = own.events_after(2, 1).unwrap().remove(0);
+    let expected = JournalEnd {
+        epoch: desk.journal.epoch().to_owned(),
+        seq: 3,
+        chain: last.chain,
+        oldest_seq: 1,
+    };
+    assert_eq!(said, expected);
+}
+
+#[tokio::test]
+async fn what_is_acknowledged_for_another_chain_is_not_deleted_here() {
+    let mut fake = Fake::start();
+    fake.state.lock().acknowledges_chain = vec![9; 32];
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
+
+    desk.record(2);
+
+    loop {
+        let fault = seen(&mut fake.acknowledged).await.audit_fault;
+        if fault.contains("another event 2") {
+            break;
+        }
+    }
+    desk.journal.commit().unwrap();
+    let own = JournalReader::open(desk.journal.path()).unwrap();
+    assert_eq!(own.events_after(0, 10).unwrap().len(), 2);
+    fake.state.lock().acknowledges_chain.clear();
+    desk.acknowledged(2).await;
+}
+
+#[tokio::test]
+async fn a_claim_list_that_was_lost_raises_the_floor_of_the_policy_that_is_kept() {
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::with(|journal| {
+        journal.stage_policy(PolicyText {
+            version: PolicyVersion {
+                generation: 7,
+                digest: digest(POLICY),
+                ..PolicyVersion::default()
+            },
+            text: POLICY.to_owned(),
+        });
+    });
+    let _link = link(fake.address, channels);
+    desk.adopt().await;
+    seen(&mut fake.sessions).await;
+
+    fake.direct(&opened(&[1], 1_795_000_000));
+
+    let Order::ReplacePolicy(policy) = desk.order().await else {
+        panic!("no policy")
+    };
+    assert_eq!(
+        (policy.version.generation, policy.version.digest),
+        (7, digest(POLICY))
+    );
+    assert_eq!(policy.version.replay_floor_secs, 1_795_000_000);
+}
