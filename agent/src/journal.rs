@@ -24,8 +24,11 @@
 //!   captures would refuse them all.
 //! - It is there, but was kept for a narrower age window: packets dated before the change are
 //!   refused.
-//! - It is damaged, or empty where a trace says that it was not: the agent does not start. A person
-//!   decides, and the next start finds a trace and no journal.
+//! - It is damaged, or empty where a trace says that it was not: it is set aside and kept, and a new
+//!   one begins with the floor of a lost one ([`Journal::open_or_begin_anew`]).
+//!
+//! While the agent runs, the files are looked at before each commit: what was deleted, replaced, cut
+//! or damaged is written anew before anything is recorded ([`Journal::mend`]).
 //!
 //! Floors stay in force for as long as the journal lives, and go where `gate::replay` says.
 
