@@ -1,7 +1,7 @@
 //! Names that policy trusts: whoever has one gets what the policy gives it.
 
 use fleet::Role;
-use policy::{Policy, Selector};
+use policy::{Policy, Selector, StanzaKey};
 
 use super::tokens::NewToken;
 
@@ -28,7 +28,8 @@ pub(super) fn unknown_to(policy: &Policy, new: &NewToken) -> Vec<String> {
     let mut unknown = Vec::new();
     let open_to_all = |policy: &Policy| {
         let mut stanzas = policy.stanzas.iter();
-        stanzas.any(|stanza| stanza.require_username.is_empty())
+        // A key in the text opens for whoever holds it, member or not.
+        stanzas.any(|it| matches!(it.key, StanzaKey::Pairwise) && it.require_username.is_empty())
     };
     let is_named_user = new.role == Role::User && !new.name.is_empty();
     if is_named_user && !is_trusted(policy, Role::User, &new.name) && !open_to_all(policy) {
