@@ -264,6 +264,7 @@ impl Error {
             | Self::Renewal(_) => Remedy::AskForPermission,
             Self::TooMany | Self::Busy { .. } | Self::ClaimsFull => Remedy::Wait,
             Self::Stopping => Remedy::ComeBack,
+            Self::Store(StoreError::Disk { .. }) => Remedy::Wait,
             Self::TooCostly | Self::NotRead { .. } => Remedy::AskLess,
             Self::Invalid { .. } | Self::InvalidPolicy(_) => Remedy::Correct,
             Self::NameTaken { .. } | Self::KeyTaken { .. } => Remedy::ChooseAnother,

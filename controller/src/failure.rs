@@ -8,6 +8,7 @@ use program::{Exit, Failure};
 use crate::data_dir::DataDirError;
 use crate::error::Error;
 use crate::start::StartError;
+use crate::store::error::{StoreError, Trouble};
 
 impl Failure for StartError {
     fn exit(&self) -> Exit {
@@ -25,7 +26,7 @@ impl Failure for StartError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::DataDir(error) => data_dir_hint(error),
-            Self::Database { .. } => Some("restore it from a backup if it is damaged".into()),
+            Self::Database { source, .. } => database_hint(source),
             Self::Request(error) => request_hint(error),
             Self::Settings { .. } | Self::Authority(_) | Self::Server(_) | Self::Random(_) => None,
         }
@@ -33,6 +34,9 @@ impl Failure for StartError {
 }
 
 fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
+    if let Error::Store(error @ StoreError::Disk { .. }) = error {
+        return database_hint(error);
+    }
     if let Error::NameTaken { role, .. } = error {
         let replace = "`--replace` puts the joiner in the place of that member";
         return Some(match role {
@@ -42,6 +46,20 @@ fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
     }
     let key_taken = matches!(error, Error::KeyTaken { .. });
     key_taken.then(|| "give the key another name, or `--replace` that one".into())
+}
+
+fn database_hint(error: &StoreError) -> Option<Cow<'static, str>> {
+    let StoreError::Disk { trouble, .. } = error else {
+        return Some("restore it from a backup if it is damaged".into());
+    };
+    match trouble {
+        Trouble::Full => Some("make room on that disk, and start again".into()),
+        Trouble::ReadOnly => Some("make it writable for this user, and start again".into()),
+        Trouble::Failing => Some("the system's log may say more of that disk".into()),
+        Trouble::Damaged | Trouble::Removed | Trouble::Replaced | Trouble::Truncated => {
+            Some("restore it from a backup if it is damaged".into())
+        }
+    }
 }
 
 fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {

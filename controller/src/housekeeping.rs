@@ -29,12 +29,16 @@ const INDEX_INTERVAL: Duration = Duration::from_secs(1);
 /// Of the writer's time, what indexing takes at most: one part in so many.
 const INDEX_SHARE: u32 = 12;
 
+/// A database that nobody writes to is tried this often.
+const DISK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Starts all; won claims come out of the queue.
 pub(crate) fn spawn(context: &Arc<Context>, won: mpsc::Receiver<Claim>) {
     for task in [
         tokio::spawn(announce(Arc::clone(context), won)),
         tokio::spawn(prune(Arc::clone(context))),
         tokio::spawn(index(Arc::clone(context))),
+        tokio::spawn(watch_disk(Arc::clone(context))),
     ] {
         context.tasks.spawn(async move {
             if let Err(error) = task.await {
@@ -70,6 +74,25 @@ async fn prune(context: Arc<Context>) {
         }
         context.limits.prune();
         forget_claims(&context, clock::now()).await;
+    }
+}
+
+/// Finds out by itself, and not only by those who want something, that the disk is in trouble.
+async fn watch_disk(context: Arc<Context>) {
+    let watched = async {
+        if let Err(error) = context.store.check_integrity().await {
+            tracing::error!(error = %program::one_line(&error), "the database was checked");
+        }
+        loop {
+            sleep(DISK_INTERVAL).await;
+            if let Err(error) = context.store.try_to_write().await {
+                tracing::debug!(error = %program::one_line(&error), "no writes");
+            }
+        }
+    };
+    tokio::select! {
+        () = context.stopping.cancelled() => {}
+        () = watched => {}
     }
 }
 

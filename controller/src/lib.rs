@@ -50,5 +50,5 @@ pub use random::NoRandomness;
 pub use server::ServerError;
 pub use settings::{InvalidSettings, Settings, is_name};
 pub use start::{Running, StartError, create_token, init};
-pub use store::error::{EngineError, NotCommitted, StoreError};
+pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
 pub use store::seal::SealError;

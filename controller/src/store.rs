@@ -65,6 +65,18 @@ impl Store {
         self.engine.close().await;
     }
 
+    /// Whether the database takes writes; who runs it is told in the log when it does not, and when
+    /// it does again.
+    pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
+        self.engine.write(|_| Ok(())).await
+    }
+
+    /// Reads the whole database when the last run did not close it. After damage was found, nothing
+    /// more is written.
+    pub(crate) async fn check_integrity(&self) -> Result<(), StoreError> {
+        self.engine.check_integrity().await
+    }
+
     /// Resolves when the store can no longer write, which only happens after
     /// [`close`](Self::close) or a defect.
     pub(crate) async fn closed(&self) {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::seal::SealError;
@@ -16,6 +17,22 @@ pub enum StoreError {
     /// The operation itself went well, but its transaction was lost.
     #[error("the transaction was not committed")]
     NotCommitted(#[from] NotCommitted),
+    /// The disk or the file is in trouble; nothing of this operation was kept.
+    #[error(
+        "{trouble}: {path} (on the disk at {disk})",
+        path = path.display(),
+        disk = disk.display()
+    )]
+    Disk {
+        /// What is wrong.
+        trouble: Trouble,
+        /// Of the database.
+        path: PathBuf,
+        /// Where its disk is mounted.
+        disk: PathBuf,
+        /// What the engine says, where it was asked.
+        source: Option<EngineError>,
+    },
     /// It was told to close.
     #[error("the store is closed")]
     Closed,
@@ -42,6 +59,35 @@ pub enum NotCommitted {
     /// It could not be begun or committed.
     #[error("the engine refused it")]
     Refused(#[source] EngineError),
+    /// The files are not what was opened, or not to be trusted.
+    #[error("{0}")]
+    Disk(Trouble),
+}
+
+/// What is wrong with the disk or with the files on it. Whoever runs the machine can act.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Trouble {
+    /// No room; all goes on when there is some.
+    #[error("the disk is full")]
+    Full,
+    /// Nothing can be written; all goes on when something can.
+    #[error("the disk, or the file, is read-only")]
+    ReadOnly,
+    /// It cannot be read or written.
+    #[error("the disk fails")]
+    Failing,
+    /// Pages of the database are not what was written.
+    #[error("the database is damaged; stop the controller and restore it from a backup")]
+    Damaged,
+    /// What would be written now would be lost.
+    #[error("the database was removed under the running controller; restore it and start again")]
+    Removed,
+    /// Another file has its name.
+    #[error("the database was replaced under the running controller; start it again")]
+    Replaced,
+    /// A part of it is gone.
+    #[error("the database was cut short under the running controller; restore it from a backup")]
+    Truncated,
 }
 
 /// An error in the engine's own words.
@@ -53,6 +99,11 @@ pub struct EngineError(Arc<dyn Error + Send + Sync>);
 impl EngineError {
     pub(crate) fn new(error: impl Error + Send + Sync + 'static) -> Self {
         Self(Arc::new(error))
+    }
+
+    /// The error itself, when it is of this type.
+    pub(super) fn downcast_ref<T: Error + 'static>(&self) -> Option<&T> {
+        self.0.downcast_ref()
     }
 }
 

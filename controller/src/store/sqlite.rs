@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `connection`, `migrations` | how a connection is opened, and the schema brought up to date |
+//! | `disk` | whether the files are still what was opened, and what an error of the engine means |
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search` | the SQL of one resource each: plain functions over a connection |
@@ -22,8 +23,10 @@ pub(super) mod claims;
 mod columns;
 mod connection;
 mod cost;
+mod disk;
 pub(super) mod enrollment;
 pub(super) mod events;
+mod health;
 pub(super) mod hosts;
 mod journals;
 pub(super) mod members;
@@ -51,7 +54,7 @@ use tokio::sync::mpsc;
 use self::cost::Allowance;
 use self::readers::Readers;
 use self::writer::Message;
-use super::error::{EngineError, StoreError};
+use super::error::{EngineError, NotCommitted, StoreError, Trouble};
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
 const QUEUE_MAX: usize = 4096;
@@ -59,10 +62,15 @@ const QUEUE_MAX: usize = 4096;
 /// Handle to the engine; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Sqlite {
+    path: Arc<Path>,
     jobs: mpsc::Sender<Message>,
     readers: Arc<Readers>,
     /// Set by [`close`](Self::close): tells a store that was closed from a writer that died.
     closing: Arc<AtomicBool>,
+    /// Set when the database turns out to be damaged: what is written then may be lost.
+    damaged: Arc<AtomicBool>,
+    /// The last run did not close it.
+    is_unclean: bool,
 }
 
 // === impl Sqlite ===
@@ -70,6 +78,11 @@ pub(super) struct Sqlite {
 impl Sqlite {
     /// Opens the database and brings its schema up to date; makes it when there is none.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_files(path).map_err(|error| disk::named(error, path))
+    }
+
+    fn open_files(path: &Path) -> Result<Self, StoreError> {
+        let is_unclean = disk::has_log(path);
         let mut connection = connection::writing(path)?;
         migrations::apply(&mut connection)?;
         let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
@@ -83,9 +96,12 @@ impl Sqlite {
             })
             .map_err(|error| StoreError::Engine(EngineError::new(error)))?;
         Ok(Self {
+            path: path.into(),
             jobs,
             readers: Arc::new(Readers::new(path)),
             closing: Arc::default(),
+            damaged: Arc::default(),
+            is_unclean,
         })
     }
 
@@ -94,10 +110,15 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        if self.damaged.load(Ordering::SeqCst) {
+            let damaged = NotCommitted::Disk(Trouble::Damaged);
+            return Err(disk::named(damaged.into(), &self.path));
+        }
         let (job, answer) = writer::job(work);
         let sent = self.jobs.send(Message::Run(job)).await;
         sent.map_err(|_| self.gone())?;
-        answer.await.map_err(|_| self.gone())?
+        let written = answer.await.map_err(|_| self.gone())?;
+        written.map_err(|error| disk::named(error, &self.path))
     }
 
     /// Runs `work` on a connection that can only read.
@@ -105,7 +126,8 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.readers.read(work).await
+        let read = self.readers.read(work).await;
+        read.map_err(|error| disk::named(error, &self.path))
     }
 
     /// Answers a question on a connection that can only read, in a lane of its own and within
@@ -114,7 +136,26 @@ impl Sqlite {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.readers.ask(Allowance::QUESTION, work).await
+        let answer = self.readers.ask(Allowance::QUESTION, work).await;
+        answer.map_err(|error| disk::named(error, &self.path))
+    }
+
+    /// Reads the whole database when the last run did not close it, and takes no more writes when it
+    /// is damaged. A future that is dropped ends the reading.
+    pub(super) async fn check_integrity(&self) -> Result<(), StoreError> {
+        if !self.is_unclean {
+            return Ok(());
+        }
+        let found = self.readers.check_integrity().await;
+        let named = found.map_err(|error| disk::named(error, &self.path));
+        let is_damaged = |error: &StoreError| {
+            let trouble = Trouble::Damaged;
+            matches!(error, StoreError::Disk { trouble: found, .. } if *found == trouble)
+        };
+        if named.as_ref().is_err_and(is_damaged) {
+            self.damaged.store(true, Ordering::SeqCst);
+        }
+        named
     }
 
     /// Commits what waits, moves the write-ahead log into the database and closes. Later reads and

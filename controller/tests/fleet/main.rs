@@ -8,6 +8,7 @@
 mod access;
 mod claims;
 mod clocks;
+mod disk;
 mod events;
 mod half_open;
 mod joining;

@@ -50,7 +50,10 @@ pub(crate) struct Member {
 
 impl Fleet {
     pub(crate) async fn start() -> Self {
-        let dir = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap()).await
+    }
+
+    pub(crate) async fn start_in(dir: TempDir) -> Self {
         let data = dir.path().join("data");
         let first = controller::init(&data, "controller.example:7443", "prod")
             .await

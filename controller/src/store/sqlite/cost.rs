@@ -21,6 +21,12 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
+    /// For as long as somebody waits.
+    pub(super) const WITHOUT_END: Self = Self {
+        steps: u64::MAX,
+        time: Duration::MAX,
+    };
+
     /// A question's. An index answers with some ten steps a row; 400 million are about ten
     /// seconds of a processor.
     pub(super) const QUESTION: Self = Self {

@@ -18,7 +18,7 @@ use tokio::task::JoinError;
 
 use super::connection;
 use super::cost::{Allowance, Asked, Meter};
-use crate::store::error::StoreError;
+use crate::store::error::{NotCommitted, StoreError, Trouble};
 
 /// Control readings at one time; more wait in line.
 const CONTROL_MAX: usize = 4;
@@ -85,6 +85,20 @@ impl Readers {
         answered
     }
 
+    /// Reads every page, on a connection of its own and for as long as somebody waits.
+    pub(super) async fn check_integrity(&self) -> Result<(), StoreError> {
+        let asked = Asked::default();
+        let meter = Meter::new(Allowance::WITHOUT_END, &asked);
+        let lane = Lane::new(&self.control.path, 1);
+        let permit = lane.permit().await?;
+        let checked = lane.run(permit, move |connection| {
+            meter.during(connection, || quick_check(connection))
+        });
+        let checked = checked.await;
+        drop(asked);
+        checked
+    }
+
     /// Refuses what comes now or waits in line; readings that have begun go on.
     pub(super) fn close(&self) {
         self.control.permits.close();
@@ -132,6 +146,23 @@ impl Lane {
             None => Ok(connection::reading(&self.path)?),
         }
     }
+}
+
+/// Table by table, so that none of these readings keeps the write-ahead log for the time of all.
+fn quick_check(connection: &Connection) -> Result<(), StoreError> {
+    let mut tables = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let tables: Result<Vec<String>, _> = tables.query_map([], |row| row.get(0))?.collect();
+    for table in tables? {
+        let found: String =
+            connection.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| {
+                row.get(0)
+            })?;
+        if found != "ok" {
+            tracing::error!(table, found, "the database is damaged");
+            return Err(NotCommitted::Disk(Trouble::Damaged).into());
+        }
+    }
+    Ok(())
 }
 
 /// A reading ends without a result when it panics or when the runtime shuts down under it.

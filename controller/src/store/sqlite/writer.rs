@@ -10,6 +10,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::connection;
+use super::disk::Files;
+use super::health::{Health, WriteAhead};
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, StoreError};
 
@@ -88,53 +91,97 @@ pub(super) fn job<T: Send + 'static>(
 
 /// Serves the queue until it is closed or says stop.
 pub(super) fn run(connection: &Connection, queue: &mut mpsc::Receiver<Message>) {
+    let mut writer = Writer {
+        connection,
+        files: Files::of(connection),
+        log: WriteAhead::default(),
+        health: Health::default(),
+    };
     while let Some(Message::Run(first)) = queue.blocking_recv() {
-        if batch(connection, first, queue) {
+        if writer.batch(first, queue) {
             break;
         }
+        writer.keep_log_short();
     }
     if let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
         tracing::warn!(%error, "the write-ahead log stays beside the database");
     }
 }
 
-/// Commits a write and all that wait behind it, and answers them. True when told to stop.
-fn batch(connection: &Connection, first: Job, queue: &mut mpsc::Receiver<Message>) -> bool {
-    if let Err(cause) = begin(connection) {
-        tracing::error!(error = %program::one_line(&cause), "no transaction could be begun");
-        first.0.refuse(cause);
-        return false;
-    }
-    let mut answers = vec![first.0.run(connection)];
-    let mut stop = false;
-    let began = clock::instant();
-    // Whatever ran after the engine rolled back by itself would be committed alone, so nothing
-    // does.
-    while answers.len() < BATCH_MAX
-        && began.elapsed() < BATCH_TIME_MAX
-        && !connection.is_autocommit()
-    {
-        match queue.try_recv() {
-            Ok(Message::Run(job)) => answers.push(job.0.run(connection)),
-            Ok(Message::Stop) => {
-                stop = true;
-                break;
+/// The thread's own.
+struct Writer<'a> {
+    connection: &'a Connection,
+    /// `None` of a database in memory.
+    files: Option<Files>,
+    log: WriteAhead,
+    health: Health,
+}
+
+// === impl Writer ===
+
+impl Writer<'_> {
+    /// Commits a write and all that wait behind it, and answers them. True when told to stop.
+    fn batch(&mut self, first: Job, queue: &mut mpsc::Receiver<Message>) -> bool {
+        if let Err(cause) = self.files_are_ours().and_then(|()| begin(self.connection)) {
+            self.health.failed(&cause, 1, clock::instant());
+            first.0.refuse(cause);
+            return false;
+        }
+        let mut answers = vec![first.0.run(self.connection)];
+        let mut stop = false;
+        let began = clock::instant();
+        // Whatever ran after the engine rolled back by itself would be committed alone, so nothing
+        // does.
+        while answers.len() < BATCH_MAX
+            && began.elapsed() < BATCH_TIME_MAX
+            && !self.connection.is_autocommit()
+        {
+            match queue.try_recv() {
+                Ok(Message::Run(job)) => answers.push(job.0.run(self.connection)),
+                Ok(Message::Stop) => {
+                    stop = true;
+                    break;
+                }
+                Err(_) => break,
             }
-            Err(_) => break,
+        }
+        // Looked at again: what went into a file that was removed meanwhile is not stored.
+        let committed = commit(self.connection).and_then(|()| self.files_are_ours());
+        match &committed {
+            Ok(()) => self.health.worked(),
+            Err(cause) => self.health.failed(cause, answers.len(), clock::instant()),
+        }
+        for answer in answers {
+            answer(committed.clone());
+        }
+        stop
+    }
+
+    fn files_are_ours(&mut self) -> Result<(), NotCommitted> {
+        match &mut self.files {
+            Some(files) => files.check().map_err(NotCommitted::Disk),
+            None => Ok(()),
         }
     }
-    let committed = commit(connection);
-    if let Err(error) = &committed {
-        tracing::error!(
-            error = %program::one_line(error),
-            writes = answers.len(),
-            "a transaction was not committed"
-        );
+
+    /// Moves the write-ahead log into the database when it has become long.
+    fn keep_log_short(&mut self) {
+        let bytes = self.files.as_ref().map_or(0, Files::log_bytes);
+        if let Some(patience) = self.log.is_due(bytes, clock::instant())
+            && let Err(error) = empty_log(self.connection, patience)
+        {
+            tracing::debug!(%error, bytes, "the write-ahead log stays long");
+        }
     }
-    for answer in answers {
-        answer(committed.clone());
-    }
-    stop
+}
+
+/// Waits for readers at most as long as `patience`; nobody begins to read meanwhile what would
+/// keep the log.
+fn empty_log(connection: &Connection, patience: Duration) -> Result<(), rusqlite::Error> {
+    connection.busy_timeout(patience)?;
+    let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    connection.busy_timeout(connection::BUSY_TIMEOUT)?;
+    emptied
 }
 
 fn begin(connection: &Connection) -> Result<(), NotCommitted> {

@@ -98,3 +98,32 @@ fn a_write_whose_transaction_does_not_begin_hears_why() {
         Err(StoreError::NotCommitted(NotCommitted::Refused(_)))
     ));
 }
+
+#[test]
+fn the_log_is_emptied_as_soon_as_the_readers_that_need_it_have_ended() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("controller.db");
+    let writer = connection::writing(&path).unwrap();
+    writer
+        .execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)")
+        .unwrap();
+    let files = Files::of(&writer).unwrap();
+    let reader = connection::reading(&path).unwrap();
+    let begin = "BEGIN; SELECT count(*) FROM t";
+    reader.execute_batch(begin).unwrap();
+    for number in 0..1_000 {
+        insert(&writer, number).unwrap();
+    }
+
+    empty_log(&writer, Duration::from_millis(1)).unwrap();
+    assert!(files.log_bytes() > 0, "an old reader needs it");
+    reader.execute_batch("COMMIT").unwrap();
+    empty_log(&writer, Duration::from_millis(1)).unwrap();
+    assert_eq!(files.log_bytes(), 0);
+    reader.execute_batch(begin).unwrap();
+    insert(&writer, 5_000).unwrap();
+    assert!(
+        files.log_bytes() < 100_000,
+        "it begins anew beside a new reader"
+    );
+}

@@ -1,0 +1,231 @@
+//! The database's files as the disk has them: whether they are still the ones that were opened, how
+//! long the write-ahead log is, and what an error of the engine means for whoever runs the disk.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode};
+
+use crate::store::error::{EngineError, NotCommitted, StoreError, Trouble};
+
+/// A disk with less room than this is full, in bytes.
+const ROOM_MIN: u64 = 1024 * 1024;
+
+/// The files of an open database.
+#[derive(Debug)]
+pub(super) struct Files {
+    database: Watched,
+    log: Watched,
+}
+
+/// A file that must stay the one that it was.
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    /// Device and inode, once it was there.
+    file: Option<(u64, u64)>,
+    /// How long it was when it was last looked at, where it only grows.
+    length: Option<u64>,
+}
+
+// === impl Files ===
+
+impl Files {
+    /// Those of `connection`; `None` of a database in memory.
+    pub(super) fn of(connection: &Connection) -> Option<Self> {
+        let path = connection.path().filter(|path| !path.is_empty())?;
+        let mut files = Self {
+            database: Watched::new(PathBuf::from(path), true),
+            log: Watched::new(PathBuf::from(format!("{path}-wal")), false),
+        };
+        // What is wrong already will be wrong at the first transaction.
+        let _ = files.check();
+        Some(files)
+    }
+
+    /// Looks whether they are still what was opened. What is written into a file that was removed
+    /// is lost at the next start, without any error.
+    pub(super) fn check(&mut self) -> Result<(), Trouble> {
+        self.database.check()?;
+        self.log.check()
+    }
+
+    /// How long the write-ahead log is, in bytes.
+    pub(super) fn log_bytes(&self) -> u64 {
+        fs::metadata(&self.log.path).map_or(0, |log| log.len())
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn new(path: PathBuf, only_grows: bool) -> Self {
+        Self {
+            path,
+            file: None,
+            length: only_grows.then_some(0),
+        }
+    }
+
+    fn check(&mut self) -> Result<(), Trouble> {
+        let found = match fs::metadata(&self.path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // The log is made by the first transaction.
+                return self.file.map_or(Ok(()), |_| Err(Trouble::Removed));
+            }
+            Err(_) => return Err(Trouble::Failing),
+        };
+        let file = (found.dev(), found.ino());
+        if *self.file.get_or_insert(file) != file {
+            return Err(Trouble::Replaced);
+        }
+        match &mut self.length {
+            Some(length) if found.len() < *length => Err(Trouble::Truncated),
+            Some(length) => {
+                *length = found.len();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a run left a write-ahead log behind, which one that closed its database does not.
+pub(super) fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    fs::metadata(log).is_ok_and(|log| log.len() > 0)
+}
+
+// === errors ===
+
+/// Names the file, and its disk, in an error that is theirs.
+pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
+    let (trouble, source) = match error {
+        StoreError::Engine(cause) => match trouble_of(&cause, path) {
+            Some(trouble) => (trouble, Some(cause)),
+            None => return StoreError::Engine(cause),
+        },
+        StoreError::NotCommitted(NotCommitted::Refused(cause)) => match trouble_of(&cause, path) {
+            Some(trouble) => (trouble, Some(cause)),
+            None => return StoreError::NotCommitted(NotCommitted::Refused(cause)),
+        },
+        StoreError::NotCommitted(NotCommitted::Disk(trouble)) => (trouble, None),
+        StoreError::NotCommitted(NotCommitted::RolledBack) if is_full(path) => {
+            (Trouble::Full, None)
+        }
+        other @ (StoreError::NotCommitted(NotCommitted::RolledBack)
+        | StoreError::Closed
+        | StoreError::Panicked
+        | StoreError::Damaged { .. }
+        | StoreError::Disk { .. }
+        | StoreError::Seal(_)) => return other,
+    };
+    StoreError::Disk {
+        trouble,
+        path: path.to_owned(),
+        disk: disk_of(path),
+        source,
+    }
+}
+
+/// What an error of the engine means.
+fn trouble_of(error: &EngineError, path: &Path) -> Option<Trouble> {
+    let code = error
+        .downcast_ref::<rusqlite::Error>()?
+        .sqlite_error_code()?;
+    let trouble = trouble_of_code(code)?;
+    if trouble == Trouble::Failing && is_full(path) {
+        return Some(Trouble::Full);
+    }
+    Some(trouble)
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other code is about a statement, not about the disk"
+)]
+fn trouble_of_code(code: ErrorCode) -> Option<Trouble> {
+    match code {
+        ErrorCode::DiskFull => Some(Trouble::Full),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => Some(Trouble::ReadOnly),
+        ErrorCode::SystemIoFailure | ErrorCode::CannotOpen => Some(Trouble::Failing),
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Some(Trouble::Damaged),
+        _ => None,
+    }
+}
+
+fn is_full(path: &Path) -> bool {
+    let Some(dir) = path.parent() else {
+        return false;
+    };
+    nix::sys::statvfs::statvfs(dir)
+        .is_ok_and(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) < ROOM_MIN)
+}
+
+/// Where the disk that `path` lies on is mounted: the highest directory of the same device.
+fn disk_of(path: &Path) -> PathBuf {
+    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
+    // The directory itself may be gone.
+    let mut above = path.ancestors().skip(1);
+    let mut disk = above.find(|dir| dir.exists()).unwrap_or(path);
+    let own = device(disk);
+    while let Some(above) = disk.parent()
+        && own.is_some()
+        && device(above) == own
+    {
+        disk = above;
+    }
+    disk.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn watched(dir: &TempDir) -> (PathBuf, Watched) {
+        let path = dir.path().join("file");
+        fs::write(&path, "1234").unwrap();
+        let mut watched = Watched::new(path.clone(), true);
+        assert_eq!(watched.check(), Ok(()));
+        (path, watched)
+    }
+
+    #[test]
+    fn a_file_that_was_removed_replaced_or_cut_is_noticed() {
+        let dir = TempDir::new().unwrap();
+        let (path, mut removed) = watched(&dir);
+        fs::write(&path, "123456").unwrap();
+        assert_eq!(removed.check(), Ok(()), "it may grow");
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(removed.check(), Err(Trouble::Truncated));
+        let moved = dir.path().join("moved");
+        fs::rename(&path, &moved).unwrap();
+        assert_eq!(removed.check(), Err(Trouble::Removed));
+        fs::write(&path, "1234567").unwrap();
+        assert_eq!(removed.check(), Err(Trouble::Replaced));
+        fs::rename(&moved, &path).unwrap();
+        fs::write(&path, "1234567").unwrap();
+        assert_eq!(removed.check(), Ok(()), "it is back, whole");
+    }
+
+    #[test]
+    fn a_log_that_is_not_there_yet_is_not_missing() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("file-wal");
+        let mut log = Watched::new(path.clone(), false);
+
+        assert_eq!(log.check(), Ok(()));
+        fs::write(&path, "1234").unwrap();
+        assert_eq!(log.check(), Ok(()));
+        fs::write(&path, "").unwrap();
+        assert_eq!(log.check(), Ok(()), "a checkpoint empties it");
+        fs::remove_file(&path).unwrap();
+        assert_eq!(log.check(), Err(Trouble::Removed));
+    }
+}
