@@ -198,3 +198,17 @@ fn what_the_policy_lifts_is_forgotten_and_flush_forgets_the_rest() {
         assert!(world.is_open(22) && !list.exists());
     });
 }
+
+#[test]
+fn the_unit_hides_before_the_network_and_before_the_agent() {
+    let unit = include_str!("../../../deploy/postern-protect.service");
+    let said = |key: &str| {
+        let line = unit.lines().find(|line| line.starts_with(key));
+        line.unwrap().split_once('=').unwrap().1.to_owned()
+    };
+
+    let before = said("Before=");
+    assert!(before.contains("network-pre.target") && before.contains("postern-agent.service"));
+    assert!(said("Wants=").contains("network-pre.target"));
+    assert!(said("ExecStart=").ends_with("postern-agent protect"));
+}
