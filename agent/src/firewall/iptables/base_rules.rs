@@ -210,15 +210,9 @@ impl Laid {
         let newly = protect.iter().copied();
         let newly: Vec<_> = newly.filter(|port| !was_hidden(port)).collect();
         adopt(&newly);
-        // The short way to know that nothing leads there.
-        let leads = match watch {
-            Some(watch) => any_leads(family, name, watch)?,
-            None => true,
-        };
-        let jumps = if leads {
-            Jumps::find(family, name)?
-        } else {
-            Jumps::default()
+        let jumps = match watch {
+            Some(watch) => find_jumps(family, name, watch)?,
+            None => Jumps::find(family, name)?,
         };
         chain::restore(
             family,
@@ -271,7 +265,7 @@ impl Laid {
         let family = self.family;
         for hook in Hook::ALL {
             let (base, chain) = (hook.base(), hook.chain(name));
-            if !watch.leads(family, base, &chain)? {
+            if watch.way(family, base, &chain)?.is_none() {
                 findings.push(format!("{family}: {base} does not lead to {chain}"));
             }
         }
@@ -314,14 +308,13 @@ impl Laid {
     }
 }
 
-/// Whether any base chain leads to the chain of ours that belongs to it.
-fn any_leads(family: Family, name: &str, watch: &mut NftWatch) -> Result<bool, FirewallError> {
-    for hook in Hook::ALL {
-        if watch.leads(family, hook.base(), &hook.chain(name))? {
-            return Ok(true);
-        }
+/// The short way to know where the base chains lead to ours: nowhere, or at the top.
+fn find_jumps(family: Family, name: &str, watch: &mut NftWatch) -> Result<Jumps, FirewallError> {
+    let mut way = |hook: Hook| watch.way(family, hook.base(), &hook.chain(name));
+    match (way(Hook::Input)?, way(Hook::Output)?) {
+        (input @ (None | Some(1)), output @ (None | Some(1))) => Ok(Jumps::at(input, output)),
+        _ => Jumps::find(family, name),
     }
-    Ok(false)
 }
 
 /// Enters the sessions to these ports that are older than connection tracking. That it cannot be

@@ -254,6 +254,14 @@ impl Jumps {
         })
     }
 
+    /// At most one of each.
+    pub(super) fn at(input: Option<usize>, output: Option<usize>) -> Self {
+        Self {
+            input: input.into_iter().collect(),
+            output: output.into_iter().collect(),
+        }
+    }
+
     pub(super) fn of(&self, hook: Hook) -> &[usize] {
         match hook {
             Hook::Input => &self.input,

@@ -121,28 +121,29 @@ impl NftWatch {
         }))
     }
 
-    /// Whether a rule of `base` leads to `chain`, whatever the packet. Stops at the first, which is
-    /// at the top, so that it does not matter how many follow.
+    /// Which rule of `base`, from 1, is the first that leads to `chain`, whatever the packet. Stops
+    /// there, which is at the top, so that it does not matter how many follow.
     ///
     /// # Errors
     ///
     /// When the kernel cannot be asked.
-    pub(super) fn leads(
+    pub(super) fn way(
         &mut self,
         family: Family,
         base: &str,
         chain: &str,
-    ) -> Result<bool, FirewallError> {
-        let mut leads = false;
+    ) -> Result<Option<usize>, FirewallError> {
+        let (mut at, mut leads) = (0, false);
         self.rules(family, base, &mut |rule| {
-            leads |= is_jump(rule, chain);
+            at += 1;
+            leads = is_jump(rule, chain);
             if leads {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
         })?;
-        Ok(leads)
+        Ok(leads.then_some(at))
     }
 
     fn rules(
