@@ -24,6 +24,8 @@ pub(super) struct IptablesRules {
     watch: Option<NftWatch>,
     /// Whether what was laid could be seen where changes are told of: not with the old iptables.
     hears: bool,
+    /// Whether what differs was seen by a glance, which looks for the first jump only.
+    glanced: bool,
     #[expect(
         dead_code,
         reason = "held, not used: the chain is ours until this goes"
@@ -68,6 +70,7 @@ impl IptablesRules {
             families: families.iter().map(laid).collect(),
             watch: NftWatch::open(),
             hears: false,
+            glanced: false,
             lock,
         }
     }
@@ -76,6 +79,7 @@ impl IptablesRules {
 impl BaseRules for IptablesRules {
     fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
         self.protect = protect.to_vec();
+        self.glanced = false;
         self.families
             .iter_mut()
             .for_each(|laid| laid.differs = true);
@@ -98,6 +102,7 @@ impl BaseRules for IptablesRules {
     }
 
     fn check(&mut self) -> Result<Option<Drift>, FirewallError> {
+        self.glanced = false;
         let mut findings = Vec::new();
         if !self.sets.complete()? {
             findings.push("a kernel set is missing".to_owned());
@@ -117,6 +122,7 @@ impl BaseRules for IptablesRules {
         let (true, Some(watch)) = (self.hears, &mut self.watch) else {
             return self.check();
         };
+        self.glanced = true;
         let mut findings = Vec::new();
         for laid in &mut self.families {
             let before = findings.len();
@@ -150,10 +156,11 @@ impl BaseRules for IptablesRules {
             families,
             watch,
             hears,
+            glanced,
             lock: _,
         } = self;
         for laid in families.iter_mut().filter(|laid| !knows || laid.differs) {
-            let mut seen = watch.as_mut().filter(|_| *hears);
+            let mut seen = watch.as_mut().filter(|_| *hears && *glanced);
             attempt(|| laid.lay(chain, protect, sets.names(), seen.as_deref_mut()))?;
         }
         // Noted when all of it is closed.
