@@ -208,9 +208,10 @@ impl Start {
         let newest = Arc::clone(&newest_claimed);
         let claims = claims::answer(claims, connection(), orders.clone(), newest);
         self.spawn(runtime, claims, link);
+        let quiet = events::Quiet::default();
         let push = events::Push {
             spool: journal.clone(),
-            quiet: events::Quiet::default(),
+            quiet: Arc::clone(&quiet),
             orders: orders.clone(),
             pushed: self.pushed.clone(),
             audit_fault: self.audit_fault.clone(),
@@ -222,6 +223,7 @@ impl Start {
             status,
             connection: self.connection.clone(),
             spool: journal,
+            quiet,
             newest_claimed,
             run_id: run_id(),
         };

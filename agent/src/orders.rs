@@ -15,6 +15,7 @@ use fleet::GrantId;
 use fleet::event::ChainVersion;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::policies::AdoptedPolicy;
 use crate::report::{FloorReport, Report};
@@ -42,6 +43,11 @@ pub enum Order {
     Connections(Vec<ConnectionChange>),
     /// The controller has locked this host, for this reason.
     Lock(String),
+    /// Messages dated at or before this (seconds since the Unix epoch) are refused from now on.
+    RaiseFloor(u64),
+    /// This journal is not the continuation of what the controller has of it: give it another name.
+    /// Says whether that was done.
+    BeginJournal(oneshot::Sender<bool>),
     /// The controller lets this host work (again). Nothing changes if it was not locked.
     Unlock,
     /// The base rules are laid: what is opened from now on is open.

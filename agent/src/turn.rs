@@ -37,7 +37,7 @@ use crate::clock_evidence::ClockEvidence;
 use crate::command_runner::CommandRunner;
 use crate::connections::ConnectionsHandle;
 use crate::firewall::{Holes, MonitorHandle};
-use crate::journal::{Journal, JournalError, LiveGrant};
+use crate::journal::{FloorReason, Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
 use crate::policies::{AdoptedPolicy, Origin};
@@ -232,10 +232,32 @@ impl GateThread {
             Order::Connections(changes) => self.engine.connections_changed(changes, now),
             Order::Lock(reason) => self.lock(reason, now),
             Order::Unlock => self.unlock(now),
+            Order::RaiseFloor(secs) => {
+                let journal = &mut self.host.journal;
+                journal.raise_floor(secs, FloorReason::Ordered, now.wall_secs);
+            }
+            // Whoever asked may have gone.
+            Order::BeginJournal(done) => drop(done.send(self.begin_journal())),
             Order::CommandEnded { id, end } => self.engine.command_ended(id, &end, now),
             Order::LogCounters => log::counters(&self.engine.counters()),
             // Whoever asked may have given up.
             Order::Report(answer) => drop(answer.send(self.report(now))),
+        }
+    }
+
+    /// What was acknowledged counts before the rest is carried over.
+    fn begin_journal(&mut self) -> bool {
+        let journal = &mut self.host.journal;
+        match journal.commit().and_then(|_| journal.begin_epoch()) {
+            Ok(()) => {
+                self.note_commit();
+                true
+            }
+            Err(cause) => {
+                let error = program::one_line(&cause);
+                tracing::error!(%error, "no new journal was begun");
+                false
+            }
         }
     }
 

@@ -466,7 +466,7 @@ impl Store {
         self.engine
             .write(move |connection| {
                 hosts::seen(connection, host, now_ms)?;
-                events::push(connection, host, (&name, &epoch), &records, &found, now_ms)
+                alarms::push(connection, host, (&name, &epoch), &records, &found, now_ms)
             })
             .await
     }

@@ -16,14 +16,14 @@ use fleet::wire::{
 };
 use fleet::{Capability, Contract, event::ChainVersion};
 use member::ConnectError;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::backoff::Backoff;
 use super::claims::FOR_EVER;
-use super::events::Spool;
+use super::events::{Quiet, Spool};
 use super::memory::{Memory, MemoryFile};
 use super::report::wire_digest;
 use super::{Connection, Controller, GateStopped, Peer, deliver};
@@ -49,6 +49,8 @@ pub(super) struct Session {
     pub(super) status: watch::Receiver<engine::Status>,
     pub(super) connection: watch::Sender<Connection>,
     pub(super) spool: Spool,
+    /// Held while a new journal is begun.
+    pub(super) quiet: Quiet,
     /// When a message was last claimed here, seconds since the Unix epoch; 0 for not in this run.
     pub(super) newest_claimed: Arc<AtomicU64>,
     /// Names this run of the agent.
@@ -63,6 +65,8 @@ struct Known {
     memory: MemoryFile,
     /// Whether the controller has locked this host in this session.
     locked: bool,
+    /// Whether a new journal was begun in this session.
+    anew: bool,
 }
 
 /// Why a session is over.
@@ -70,6 +74,8 @@ struct Known {
 enum SessionEnd {
     /// The gate thread has stopped.
     Stopped,
+    /// The next one is of a new journal.
+    Anew,
     /// The controller ended it in an orderly way.
     Closed,
     /// The connection failed, or the controller refused.
@@ -88,6 +94,7 @@ impl Session {
             ordered,
             memory: MemoryFile::load(&self.spool.dir()),
             locked: false,
+            anew: false,
         };
         let mut backoff = Backoff::new();
         loop {
@@ -96,6 +103,7 @@ impl Session {
             match ending {
                 // The connection stays up, for the last events.
                 SessionEnd::Stopped => return,
+                SessionEnd::Anew => {}
                 SessionEnd::Closed => tracing::info!("the controller closed the session"),
                 SessionEnd::Failed(error) => log(&error),
             }
@@ -169,6 +177,7 @@ impl Session {
         self.connection.send_replace(Connection::Up(peer));
 
         known.locked = false;
+        known.anew = false;
         while let Some(directive) = stream
             .message()
             .await
@@ -176,6 +185,9 @@ impl Session {
         {
             if self.follow(directive, known).await == Err(GateStopped) {
                 return Ok(SessionEnd::Stopped);
+            }
+            if known.anew {
+                return Ok(SessionEnd::Anew);
             }
         }
         Ok(SessionEnd::Closed)
@@ -216,14 +228,7 @@ impl Session {
             // A directive of a later version of the controller.
             None => Ok(()),
             Some(Kind::Opened(opened)) => self.opened(opened, known).await,
-            Some(Kind::NewJournal(NewJournal { reason, floor_secs })) => {
-                tracing::error!(
-                    reason,
-                    floor_secs,
-                    "the controller has another history of this host"
-                );
-                Ok(())
-            }
+            Some(Kind::NewJournal(directive)) => self.new_journal(directive, known).await,
             Some(Kind::Locked(Locked { reason })) => {
                 known.locked = true;
                 deliver(&self.orders, Order::Lock(reason)).await
@@ -249,6 +254,28 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// Refuses what may have been granted before, and begins a journal that nobody takes for the
+    /// continuation of another. What the controller has not acknowledged is carried over.
+    async fn new_journal(
+        &self,
+        directive: NewJournal,
+        known: &mut Known,
+    ) -> Result<(), GateStopped> {
+        let NewJournal { reason, floor_secs } = directive;
+        tracing::error!(
+            reason,
+            floor_secs,
+            "the controller has another history of this host: older packets are refused"
+        );
+        deliver(&self.orders, Order::RaiseFloor(floor_secs)).await?;
+        // Whatever is on its way is answered first: it must not be carried over too.
+        let _quiet = self.quiet.lock().await;
+        let (done, begun) = oneshot::channel();
+        deliver(&self.orders, Order::BeginJournal(done)).await?;
+        known.anew = begun.await.unwrap_or(false);
+        Ok(())
     }
 
     /// Keeps the pass, durably, before anything else is followed.

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::sessions::session::{self, Directive, Passes, Session};
 use crate::store::model::Claim;
 use crate::store::model::{
-    Acknowledgement, Alarm, Begun, HostState, HostWord, Member, Opening, Origin,
+    Acknowledgement, Alarm, Begun, Change, HostState, HostWord, Member, Opening, Origin, Whom,
 };
 use crate::timestamp::Timestamp;
 
@@ -98,7 +98,7 @@ pub(crate) async fn open_session(
 ) -> Result<Opened, Error> {
     let Hello {
         policy_digest,
-        opening,
+        mut opening,
     } = hello;
     check::at_most("agent_version", &opening.agent_version, VERSION_BYTES_MAX)?;
     check::at_most("run_id", &opening.run, RUN_BYTES_MAX)?;
@@ -112,6 +112,7 @@ pub(crate) async fn open_session(
     let member = member.filter(|member| member.id == caller.id);
     let member = member.ok_or(Error::NotMember)?;
     let keeps_passes = opening.keeps_passes;
+    opening.is_locked = member.lock.is_some();
     if let Some(lock) = &member.lock {
         // Whoever keeps passes also knows what it is to be locked.
         if !keeps_passes {
@@ -147,6 +148,33 @@ pub(crate) async fn open_session(
     })
 }
 
+/// Two machines use one state directory: both are told that they may do nothing, until an operator
+/// has dealt with it.
+async fn lock_cloned(
+    context: &Context,
+    caller: &Caller,
+    reason: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let change = Change {
+        whom: Whom {
+            role: Role::Host,
+            name: caller.name.clone(),
+            key: None,
+        },
+        reason: reason.to_owned(),
+        origin: Origin::controller(caller.request.to_string()),
+        at_ms: now.ms(),
+    };
+    context.store.lock(change, EventKind::Locked).await?;
+    context
+        .roster
+        .refresh(&context.store, Role::Host, &caller.name)
+        .await?;
+    context.sessions.lock(&caller.name, reason);
+    Ok(())
+}
+
 /// Compares what a host says with what is known, and does what follows from it for the fleet.
 async fn begin(
     context: &Context,
@@ -166,6 +194,9 @@ async fn begin(
             found,
             "found at the beginning of a session"
         );
+    }
+    if let Some(reason) = &begun.cloned {
+        lock_cloned(context, caller, reason, now).await?;
     }
     if begun.fleet_changed {
         context.refresh_fleet_state().await?;

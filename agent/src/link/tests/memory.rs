@@ -1,6 +1,6 @@
 //! What the link remembers of its fleet, and says of its journal.
 
-use fleet::wire::{JournalEnd, SessionOpened};
+use fleet::wire::{JournalEnd, NewJournal, SessionOpened};
 
 use super::*;
 
@@ -114,4 +114,37 @@ async fn a_claim_list_that_was_lost_raises_the_floor_of_the_policy_that_is_kept(
         (7, digest(POLICY))
     );
     assert_eq!(policy.version.replay_floor_secs, 1_795_000_000);
+}
+
+#[tokio::test]
+async fn a_host_that_is_told_so_begins_a_new_journal_and_carries_over_what_nobody_has() {
+    let mut fake = Fake::start();
+    fake.state.lock().refuses_events = "another history".to_owned();
+    let (mut desk, channels) = Desk::new();
+    desk.record(3);
+    let _link = link(fake.address, channels);
+    let before = seen(&mut fake.sessions).await.journal.unwrap();
+
+    fake.direct(&Directive {
+        directive: Some(Kind::NewJournal(NewJournal {
+            reason: "set back".to_owned(),
+            floor_secs: 1_795_000_000,
+        })),
+    });
+    assert!(matches!(
+        desk.order().await,
+        Order::RaiseFloor(1_795_000_000)
+    ));
+    let Order::BeginJournal(done) = desk.order().await else {
+        panic!("no new journal")
+    };
+    desk.journal.begin_epoch().unwrap();
+    done.send(true).unwrap();
+
+    let after = seen(&mut fake.sessions).await.journal.unwrap();
+    assert_ne!(after.epoch, before.epoch);
+    assert_eq!((after.seq, after.oldest_seq), (3, 1));
+    fake.state.lock().refuses_events.clear();
+    desk.acknowledged(3).await;
+    assert_eq!(fake.state.lock().epochs, [after.epoch]);
 }

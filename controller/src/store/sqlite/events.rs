@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::columns::{Columns, address_key, hex_key, port_key, text_key};
 use super::journals::{self, Journal, Placed};
+use super::meta;
 use super::number::signed;
-use super::{alarms, meta};
 use crate::store::error::StoreError;
-use crate::store::model::{CONTROLLER, Fork, Origin, Pushed};
+use crate::store::model::{CONTROLLER, Fork, Pushed};
 
 /// Where in the log a record stands.
 #[derive(Debug)]
@@ -154,22 +154,6 @@ impl Log<'_> {
         insert_ports(self.connection, journal.host, &columns.event, id)?;
         Ok(())
     }
-}
-
-/// See `Store::push_events`: stores a push, and what is wrong with it as alarms.
-pub(in crate::store) fn push(
-    connection: &Connection,
-    member: u64,
-    (host, epoch): (&str, &str),
-    records: &[EventRecord],
-    found: &Origin,
-    now_ms: u64,
-) -> Result<Pushed, StoreError> {
-    let pushed = append(connection, (host, epoch), Some(member), records, now_ms)?;
-    for (kind, reason) in pushed.faults((host, epoch)) {
-        alarms::raise(connection, member, (kind, &reason), found, now_ms)?;
-    }
-    Ok(pushed)
 }
 
 /// Stores one of the controller's own events; its `seq` is given here.

@@ -1,13 +1,14 @@
 //! Every policy there ever was. Generations are 1, 2, 3 and so on, without gaps unless the database
 //! was restored from an older copy.
 
+use fleet::EventKind;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
 use super::number::signed;
-use super::{events, meta, set_back};
+use super::{events, meta};
 use crate::store::error::StoreError;
-use crate::store::model::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
+use crate::store::model::{AfterRestore, ApplyOutcome, CONTROLLER, Generation, NewPolicy, Origin};
 use crate::store::seal::SealKey;
 
 const COLUMNS: &str = "generation, author, message, at_ms, rollback_of, stanzas";
@@ -80,10 +81,29 @@ pub(super) fn renumber(
     let stanzas = find(connection, current)?.map_or(0, |known| known.stanzas);
     let policy = NewPolicy {
         stanzas,
-        ..set_back::renumbered(text_now, current, now_ms)
+        ..renumbered(text_now, current, now_ms)
     };
     insert(connection, key, generation, policy)?;
     Ok(())
+}
+
+/// The text in force under another number, so that hosts that have seen higher ones take it.
+fn renumbered(text: Zeroizing<String>, current: u64, now_ms: u64) -> NewPolicy {
+    let mut event = Origin::controller(String::new()).done(EventKind::ControllerSetBack, now_ms);
+    let message = format!(
+        "restored from an older copy: the text of generation {current} under a number above all \
+         that hosts have seen; what was applied in between is lost"
+    );
+    event.reason.clone_from(&message);
+    NewPolicy {
+        text,
+        author: CONTROLLER.to_owned(),
+        message,
+        at_ms: now_ms,
+        rollback_of: current,
+        stanzas: 0,
+        event,
+    }
 }
 
 fn insert(

@@ -6,11 +6,10 @@
 
 use fleet::EventKind;
 use rusqlite::Connection;
-use zeroize::Zeroizing;
 
 use super::{alarms, meta, policies};
 use crate::store::error::StoreError;
-use crate::store::model::{CONTROLLER, MAX_FUTURE_SECS, NewPolicy, Origin, Pass, Seen};
+use crate::store::model::{MAX_FUTURE_SECS, Origin, Pass, Seen};
 use crate::store::seal::SealKey;
 
 /// How far above its own numbers a controller goes on a host's word alone. A host that an attacker
@@ -152,23 +151,4 @@ fn overstated(
     let alarm = (EventKind::ControllerSetBack, reason.as_str());
     alarms::raise(connection, evidence.member, alarm, found, now_ms)?;
     Ok(reason)
-}
-
-/// The text in force under another number, so that hosts that have seen higher ones take it.
-pub(super) fn renumbered(text: Zeroizing<String>, current: u64, now_ms: u64) -> NewPolicy {
-    let mut event = Origin::controller(String::new()).done(EventKind::ControllerSetBack, now_ms);
-    let message = format!(
-        "restored from an older copy: the text of generation {current} under a number above all \
-         that hosts have seen; what was applied in between is lost"
-    );
-    event.reason.clone_from(&message);
-    NewPolicy {
-        text,
-        author: CONTROLLER.to_owned(),
-        message,
-        at_ms: now_ms,
-        rollback_of: current,
-        stanzas: 0,
-        event,
-    }
 }
