@@ -130,17 +130,10 @@ impl Evidence<'_> {
             (FloorReason::Known | FloorReason::Unguarded, _) => (0, 0),
             (FloorReason::New | FloorReason::Widened, _) => (now_secs.saturating_sub(1), now_secs),
             (_, Witnessed::Nothing) => (now_secs.saturating_add(ahead_secs), now_secs),
-            // It is known what was let through. Dated ahead, it was by a clock that was ahead too,
-            // unless messages do not age.
+            // It is known what was let through, also by a clock that was ahead: no clock takes that
+            // back, only an operator's word.
             (_, Witnessed::Whole(newest_secs) | Witnessed::SetBack(newest_secs)) => {
-                let clock_secs = newest_secs.saturating_sub(ahead_secs);
-                let ages = options.window.is_some();
-                let set_at_secs = if ages {
-                    now_secs.max(clock_secs)
-                } else {
-                    now_secs
-                };
-                (newest_secs, set_at_secs)
+                (newest_secs, 0)
             }
         };
         gate::Floor {

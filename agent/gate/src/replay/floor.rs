@@ -188,8 +188,17 @@ impl Floors {
         } else {
             &mut self.lost
         };
+        // One that no clock may lower (set at 0) stays so, whichever of both is higher; and one of a
+        // first start is none any more once something was lost.
+        let is_exact = floor.through_secs > 0 && floor.set_at_secs == 0;
+        let was_exact = place.through_secs > 0 && place.set_at_secs == 0;
         if floor.through_secs > place.through_secs {
             *place = floor;
+        } else if floor.through_secs > 0 && place.why == FloorReason::New {
+            place.why = floor.why;
+        }
+        if is_exact || was_exact {
+            place.set_at_secs = 0;
         }
     }
 

@@ -154,6 +154,19 @@ fn setting_a_floor_anew_opens_nothing_that_was_seen_or_forgotten_above_it() {
 }
 
 #[test]
+fn a_floor_that_no_clock_may_lower_is_not_lowered_because_a_higher_one_hides_it() {
+    let mut memory = Memory::default();
+    memory.raise(floor(T + DAY, T + DAY + 1, FloorReason::New));
+    memory.raise(floor(T + 100, 0, FloorReason::SetBack));
+
+    assert!(!memory.correct_first(T));
+    assert!(!memory.correct(T, AHEAD));
+
+    assert_eq!(memory.floor_over(T + 100), Some(T + DAY));
+    assert!(memory.reset(T, AHEAD));
+}
+
+#[test]
 fn an_operators_word_lowers_a_floor_that_no_evidence_does() {
     let mut memory = Memory::default();
     memory.raise(floor(T + DAY, T - DAY, FloorReason::Unproven));
