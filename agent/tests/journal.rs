@@ -563,6 +563,48 @@ fn acknowledged_events_go_but_the_numbering_goes_on() {
 }
 
 #[test]
+fn a_grant_that_lives_on_in_connections_is_found_until_it_is_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    let grant = grant();
+    let opened = event(EventKind::GrantOpened, 7);
+    start.journal.stage_opened(grant.clone(), opened);
+    start.journal.commit().unwrap();
+    let closed = event(EventKind::GrantClosed, 9);
+    start.journal.stage_living_on(grant.id, closed);
+    start.journal.commit().unwrap();
+    drop(start);
+
+    let mut again = open(dir.path());
+    assert_eq!(again.open_grants.len(), 1);
+    assert_eq!(again.open_grants[0].grant, grant);
+    assert!(again.open_grants[0].is_closed);
+    again.journal.stage_forgotten(grant.id);
+    again.journal.commit().unwrap();
+    drop(again);
+
+    assert_eq!(open(dir.path()).open_grants, []);
+}
+
+#[test]
+fn a_host_that_was_locked_is_locked_at_its_next_start_until_it_is_unlocked() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    assert_eq!(start.locked, None);
+    start.journal.stage_lock(Some("stolen".to_owned()));
+    start.journal.commit().unwrap();
+    drop(start);
+
+    let mut again = open(dir.path());
+    assert_eq!(again.locked.as_deref(), Some("stolen"));
+    again.journal.stage_lock(None);
+    again.journal.commit().unwrap();
+    drop(again);
+
+    assert_eq!(open(dir.path()).locked, None);
+}
+
+#[test]
 fn a_grant_is_found_open_until_its_closing_is_recorded() {
     let dir = TempDir::new().unwrap();
     let mut start = open(dir.path());

@@ -26,11 +26,6 @@ pub struct Recorded {
 impl Recorded {
     /// A message that asks for it.
     pub(crate) fn message(self, now: Now) -> Message {
-        let allow = if self.address == self.source {
-            Allow::Source
-        } else {
-            Allow::Address(self.address)
-        };
         Message {
             random: [b'0'; 16],
             username: self.user,
@@ -38,7 +33,9 @@ impl Recorded {
             version: Message::VERSION.to_owned(),
             message_type: MessageType::Access,
             request: Request::Access {
-                allow,
+                // Whatever it said, this is what it came to; and what names an address is never
+                // judged more strictly than what does not.
+                allow: Allow::Address(self.address),
                 ports: self.ports,
             },
             nat_access: None,

@@ -48,6 +48,7 @@ const TCP_ESTABLISHED: u8 = 3;
 const TCP_BE_LIBERAL: [u8; 2] = [8, 8];
 const STATUS_SEEN_REPLY: u32 = 1 << 1;
 const STATUS_ASSURED: u32 = 1 << 2;
+/// It is in the table; the kernel refuses to have that changed, so it is said.
 const STATUS_CONFIRMED: u32 = 1 << 3;
 /// For how long the kernel itself remembers an idle session
 /// (nf_conntrack_tcp_timeout_established).

@@ -27,6 +27,7 @@ const RESCUED_NAME: &str = "journal.db.rescued";
 struct Salvage {
     policy: Option<PolicyText>,
     open_grants: Vec<FoundGrant>,
+    locked: Option<String>,
 }
 
 // === impl Journal ===
@@ -63,6 +64,10 @@ impl Journal {
         if let Some(policy) = &salvage.policy {
             start.journal.stage_policy(policy.clone());
         }
+        if let Some(reason) = &salvage.locked {
+            start.journal.stage_lock(Some(reason.clone()));
+        }
+        start.locked = start.locked.or(salvage.locked);
         start.policy = start.policy.or(salvage.policy);
         start.open_grants.extend(salvage.open_grants);
         start.clean = false;
@@ -220,6 +225,7 @@ impl Salvage {
         Self {
             policy: policy.filter(is_whole),
             open_grants: live_grants::all(&connection).unwrap_or_default(),
+            locked: super::start::locked(&connection).ok().flatten(),
         }
     }
 }

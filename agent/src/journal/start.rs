@@ -536,7 +536,7 @@ fn load_claimed(connection: &Connection) -> rusqlite::Result<(Remembered, bool)>
     Ok((remembered, any_undated))
 }
 
-fn locked(connection: &Connection) -> rusqlite::Result<Option<String>> {
+pub(super) fn locked(connection: &Connection) -> rusqlite::Result<Option<String>> {
     connection
         .query_row("SELECT reason FROM lock", [], |row| row.get(0))
         .optional()

@@ -1,6 +1,7 @@
 //! The link against a controller in memory: what it does when all is well, and when it is not.
 
 mod fake;
+mod locked;
 mod memory;
 mod version_1;
 

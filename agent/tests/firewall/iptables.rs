@@ -2,13 +2,20 @@
 //! in the sets, and what drift is called.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use agent::config::FirewallConfig;
 use agent::firewall::{self, Backend, BaseRules as _, FirewallError, Holes as _};
-use engine::{Hole, HoleTimeout, Rule};
+use engine::{Connection, Hole, HoleTimeout, Rule};
+use harness::service::{Reach, Session};
 use harness::{Node, in_lab};
+use spa::Protocol;
 
 use crate::CHAIN;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn ipset_prints_what_netlink_added() {
@@ -96,6 +103,103 @@ fn the_chain_is_first_and_laying_again_changes_nothing() {
         let v6 = run(host, &["ip6tables", "-w", "-S", CHAIN]);
         assert!(v6.contains("--match-set PT_TEST_6 src,dst -j ACCEPT"));
         assert_eq!(firewall.base_rules.check(), Ok(None));
+    });
+}
+
+#[test]
+fn a_session_that_was_idle_before_connection_tracking_goes_on_when_its_port_is_hidden() {
+    for first_hidden in [&["tcp/22"][..], &[]] {
+        in_lab(|lab| {
+            let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
+            let service = host.serve_tcp(22)?;
+            let addresses = [IpAddr::from(host.v4), IpAddr::from(host.v6)];
+            let mut sessions = Vec::new();
+            for address in addresses {
+                for _ in 0..2 {
+                    sessions.push(alice.session(address, 22)?);
+                }
+            }
+            assert_eq!(run(&host, &["conntrack", "-L"]), "");
+
+            let _firewall = host.within(|| {
+                let mut firewall = firewall::open(&FirewallConfig::of_chain(CHAIN))?;
+                let ports = first_hidden.iter().map(|port| port.parse().unwrap());
+                firewall.base_rules.lay(&ports.collect::<Vec<_>>())?;
+                firewall.base_rules.protect(&["tcp/22".parse().unwrap()])?;
+                Ok(firewall)
+            })?;
+
+            assert_eq!(alice.reach(host.v4, 22)?, Reach::Silent);
+            for (number, session) in sessions.iter_mut().enumerate() {
+                // Every second one hears first, the others speak first.
+                let hears = |session: &mut Session| {
+                    service.say_to(session.client()) && session.hears(PATIENCE).unwrap()
+                };
+                if number % 2 == 0 {
+                    assert!(hears(session), "{number}");
+                }
+                session.talk()?;
+                assert!(hears(session), "{number}");
+                session.talk()?;
+            }
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn what_was_cut_is_not_adopted_when_the_agent_starts_again() {
+    in_lab(|lab| {
+        let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
+        let service = host.serve_tcp(22)?;
+        let config = FirewallConfig::of_chain(CHAIN);
+        let ports = ["tcp/22".parse().unwrap()];
+        let mut session = host.within(|| {
+            let mut firewall = firewall::open(&config)?;
+            firewall.base_rules.lay(&ports)?;
+            let address = alice.v4.to_string();
+            firewall.holes.open(&[hole(&address, "tcp/22", 600)])?;
+            let session = alice.session(host.v4, 22)?;
+            let connection = Connection {
+                protocol: Protocol::Tcp,
+                client: session.client(),
+                server: session.server(),
+            };
+            firewall.holes.close(&[], &[connection])?;
+            Ok(session)
+        })?;
+
+        host.within(|| Ok(firewall::open(&config)?.base_rules.lay(&ports)?))?;
+
+        service.say_to(session.client());
+        assert!(session.is_dead(PATIENCE)?);
+        Ok(())
+    });
+}
+
+#[test]
+fn the_owners_block_of_an_address_holds_for_ports_that_are_not_protected() {
+    in_lab(|lab| {
+        let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
+        let _service = host.serve_tcp(9090)?;
+        let _firewall = host.within(|| {
+            let mut firewall = firewall::open(&FirewallConfig::of_chain(CHAIN))?;
+            firewall.base_rules.lay(&["tcp/22".parse().unwrap()])?;
+            Ok(firewall)
+        })?;
+        let mut session = alice.session(host.v4, 9090)?;
+        session.talk()?;
+
+        let address = alice.v4.to_string();
+        run(
+            &host,
+            &[
+                "iptables", "-w", "-A", "INPUT", "-s", &address, "-j", "DROP",
+            ],
+        );
+
+        assert!(session.is_dead(PATIENCE)?);
+        Ok(())
     });
 }
 

@@ -90,11 +90,8 @@ impl Engine {
     /// for a moment in which some may become known.
     pub(super) fn put_by(&mut self, live: LiveGrant, revoked: Option<String>, now: Now) {
         let is_kept = revoked.is_none() && self.connections.count_of(live.id) > 0;
-        // One that was not taken back has closed at its deadline, however late that is seen.
-        let ended_at = match revoked {
-            Some(_) => now.steady,
-            None => live.deadline.min(now.steady),
-        };
+        // At its deadline it closed, however late that is seen; before, only if it was taken back.
+        let ended_at = live.deadline.min(now.steady);
         self.past.enter(Past {
             live,
             ended_at,

@@ -165,6 +165,22 @@ fn a_session_that_was_cut_is_nobodys_when_another_user_opens_again() {
 }
 
 #[test]
+fn who_comes_after_a_session_was_cut_is_not_taken_for_it() {
+    let mut host = Host::new();
+    host.arrive(1, &knock_of("alice", 1, "tcp/22", 5));
+    begin(&mut host, connection(1, 40_000, 22));
+    host.wait(60);
+    host.replace_policy(&only("bob"), 5);
+    host.cut.clear();
+
+    host.arrive(1, &knock_of("bob", 2, "tcp/22", 5));
+    begin(&mut host, connection(1, 40_001, 22));
+
+    assert_eq!(host.cut, []);
+    assert_eq!(host.engine.counters().engine.connections, 1);
+}
+
+#[test]
 fn a_connection_that_cannot_be_cut_is_tried_again_until_it_is() {
     let mut host = Host::new();
     host.arrive(1, &knock(1, "tcp/22", 5, 0));

@@ -1,0 +1,59 @@
+//! A host that its controller locks, and what ends that.
+
+use fleet::wire;
+
+use super::*;
+
+#[tokio::test]
+async fn a_host_that_is_told_so_is_locked_and_says_so_and_no_policy_of_that_session_ends_it() {
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
+    seen(&mut fake.sessions).await;
+
+    fake.direct(&locked("stolen"));
+    let Order::Lock(reason) = desk.order().await else {
+        panic!("not locked")
+    };
+    desk.status
+        .send_modify(|status| status.locked = Some(reason));
+    fake.direct(&snapshot(7, POLICY));
+
+    assert_eq!(desk.adopt().await, 7);
+    desk.status
+        .send_modify(|status| status.locked = Some("stolen".to_owned()));
+    loop {
+        let said = seen(&mut fake.acknowledged).await;
+        if said.generation == 7 && said.locked == "stolen" {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_in_a_session_that_does_not_say_locked_ends_the_lock() {
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::new();
+    desk.status.send_replace(Status {
+        generation: 7,
+        digest: digest(POLICY),
+        locked: Some("stolen".to_owned()),
+        ..Status::default()
+    });
+    let _link = link(fake.address, channels);
+
+    // So that the controller sends one, whatever it thinks that this host has.
+    let session = seen(&mut fake.sessions).await;
+    assert_eq!(session.policy_digest, Vec::<u8>::new());
+    fake.direct(&snapshot(7, POLICY));
+
+    assert!(matches!(desk.order().await, Order::Unlock));
+}
+
+fn locked(reason: &str) -> Directive {
+    Directive {
+        directive: Some(Kind::Locked(wire::Locked {
+            reason: reason.to_owned(),
+        })),
+    }
+}
