@@ -23,6 +23,9 @@ pub(crate) const LIVING_ON_MAX: usize = 65_536;
 /// How much later than it began a connection may become known: its grant is a candidate for so long
 /// after its end.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// The same where the hole of another grant for the same rule is open: whoever comes through that one
+/// is not to be taken for whoever came before. Notices take milliseconds.
+const GRACE_CONTESTED: Duration = Duration::from_millis(200);
 /// Between two looks whether connections still exist whose end was not told.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -126,6 +129,11 @@ impl Past {
     /// Whether a connection that becomes known now may have begun before the hole closed.
     pub(crate) fn is_recent(&self, steady: Duration) -> bool {
         self.ended_at + GRACE > steady
+    }
+
+    /// The same where it may have begun through another grant.
+    pub(crate) fn is_just_past(&self, steady: Duration) -> bool {
+        self.ended_at + GRACE_CONTESTED > steady
     }
 }
 

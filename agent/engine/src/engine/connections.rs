@@ -41,8 +41,12 @@ impl Engine {
             return;
         }
         let mut candidates: Vec<GrantId> = self.grants.holders(rule).collect();
-        let past = self.past.of_rule(rule);
-        let past = past.filter(|past| at_any_time || past.is_recent(now.steady));
+        let is_contested = !candidates.is_empty();
+        let past = self.past.of_rule(rule).filter(|past| {
+            at_any_time
+                || past.is_just_past(now.steady)
+                || !is_contested && past.is_recent(now.steady)
+        });
         candidates.extend(past.map(|past| past.live.id));
         if candidates.is_empty() {
             return;
