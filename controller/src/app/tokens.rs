@@ -73,7 +73,12 @@ pub(crate) async fn create(
         member: Some(caller.id),
         origin: caller.origin(),
     };
-    let mut unknown = trust::unknown_to(&context.rollout.in_force().policy, &new);
+    let mut unknown = trust::unknown_to(
+        &context.rollout.in_force().policy,
+        new.role,
+        &new.name,
+        &new.labels,
+    );
     let mut issued = issue(&context.store, &context.endpoint, new, creator, now).await?;
     issued.warnings.append(&mut unknown);
     let (role, token) = (issued.token.role, &issued.id);

@@ -1,9 +1,9 @@
 //! Names that policy trusts: whoever has one gets what the policy gives it.
 
+use std::collections::BTreeMap;
+
 use fleet::Role;
 use policy::{Policy, Selector, StanzaKey};
-
-use super::tokens::NewToken;
 
 /// Whether the policy gives something to this name, so that nobody may choose it for himself.
 pub(super) fn is_trusted(policy: &Policy, role: Role, name: &str) -> bool {
@@ -21,7 +21,12 @@ pub(super) fn is_trusted(policy: &Policy, role: Role, name: &str) -> bool {
 }
 
 /// What a token says that no stanza knows: probably a slip, one sentence each.
-pub(super) fn unknown_to(policy: &Policy, new: &NewToken) -> Vec<String> {
+pub(super) fn unknown_to(
+    policy: &Policy,
+    role: Role,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+) -> Vec<String> {
     if policy.stanzas.is_empty() {
         return Vec::new();
     }
@@ -31,14 +36,13 @@ pub(super) fn unknown_to(policy: &Policy, new: &NewToken) -> Vec<String> {
         // A key in the text opens for whoever holds it, member or not.
         stanzas.any(|it| matches!(it.key, StanzaKey::Pairwise) && it.require_username.is_empty())
     };
-    let is_named_user = new.role == Role::User && !new.name.is_empty();
-    if is_named_user && !is_trusted(policy, Role::User, &new.name) && !open_to_all(policy) {
-        let name = &new.name;
+    let is_named_user = role == Role::User && !name.is_empty();
+    if is_named_user && !is_trusted(policy, Role::User, name) && !open_to_all(policy) {
         unknown.push(format!(
             "no stanza of the policy in force permits user {name} anything"
         ));
     }
-    for (label, value) in &new.labels {
+    for (label, value) in labels {
         if !selectors(policy).any(|selector| names(selector, label, value)) {
             unknown.push(format!(
                 "no HOSTS line of the policy in force names {label}={value}"

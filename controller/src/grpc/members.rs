@@ -6,7 +6,7 @@ use std::time::Duration;
 use fleet::Role;
 use fleet::wire::{self, MemberEntry, MemberProgress, TokenEntry};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -50,7 +50,7 @@ pub(super) fn progress(context: &Arc<Context>, acted: Acted, wait_secs: u32) -> 
         0 => WAIT_DEFAULT_SECS,
         secs => secs.min(WAIT_MAX_SECS),
     };
-    let end = Instant::now() + Duration::from_secs(wait_secs.into());
+    let patience = Duration::from_secs(wait_secs.into());
     let context = Arc::clone(context);
     context.clone().tasks.spawn(async move {
         let Acted {
@@ -72,7 +72,7 @@ pub(super) fn progress(context: &Arc<Context>, acted: Acted, wait_secs: u32) -> 
         tokio::select! {
             () = context.stopping.cancelled() => {}
             () = answers.closed() => {}
-            _ = timeout_at(end, tell) => {}
+            _ = timeout(patience, tell) => {}
         }
     });
     ReceiverStream::new(stream)
