@@ -41,6 +41,7 @@ mod epoch;
 mod error;
 mod floors;
 mod live_grants;
+mod lock;
 mod place;
 mod preallocate;
 mod reader;

@@ -4,7 +4,6 @@ use spa::ReplayDigest;
 
 use crate::authenticate::Authenticated;
 use crate::decision::Reason;
-use crate::replay::Memory;
 use crate::settings::Settings;
 
 /// Where authentic, recent messages are remembered.
@@ -53,9 +52,6 @@ pub enum Replayed {
         floor_secs: u64,
     },
 }
-
-/// A replay log that forgets nothing and survives nothing: for tests and for `explain`.
-pub type MemoryReplayLog = Memory;
 
 /// Evidence: the message is authentic, recent, and was not seen before.
 #[derive(Debug)]

@@ -63,9 +63,11 @@ pub use crate::datagram::{Datagram, LinkType, NotForUs, Transport};
 pub use crate::decision::{
     Check, Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route, UserProof,
 };
-pub use crate::fresh::{MemoryReplayLog, ReplayLog, Replayed};
+pub use crate::fresh::{ReplayLog, Replayed};
 pub use crate::gate::Gate;
 pub use crate::now::Now;
 pub use crate::recorded::Recorded;
-pub use crate::replay::{Capacity, Clock, Floor, FloorReason, Floors, Memory, Span};
+pub use crate::replay::{
+    Capacity, Clock, Floor, FloorReason, Floors, Memory, MemoryReplayLog, Span,
+};
 pub use crate::settings::{AGEING_DEFAULT, Settings};

@@ -54,6 +54,9 @@ pub struct Clock {
     pub is_proven: bool,
 }
 
+/// A replay log that forgets nothing and survives nothing: for tests and for `explain`.
+pub type MemoryReplayLog = Memory;
+
 // === impl Capacity ===
 
 impl Default for Capacity {

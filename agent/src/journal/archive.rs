@@ -8,9 +8,10 @@ use nix::fcntl::Flock;
 use rusqlite::Connection;
 
 use super::FILE_NAME;
+use super::error::io;
 use super::error::{JournalError, cannot};
+use super::lock::lock;
 use super::reader::policy_of;
-use super::start::{io, lock};
 
 /// The journal of a fleet, which no agent uses and none can begin to use while this lives.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use fleet::wire::JournalEnd;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
 
 use super::error::{JournalError, cannot};
+use super::lock::lock;
 use super::schema::keep_log;
-use super::start::lock;
 use super::{FILE_NAME, floors, records};
 use crate::policies::{PolicyText, PolicyVersion};
 

@@ -168,11 +168,11 @@ impl Journal {
     /// Keeps the directory for us: by the lock that we have, if its file is still there.
     fn take_lock(&mut self, dir: &Path, path: &Path) -> Result<Flock<File>, JournalError> {
         let name = |found: fs::Metadata| (found.dev(), found.ino());
-        let there = fs::metadata(super::start::lock_path(dir)).map(name);
+        let there = fs::metadata(super::lock::lock_path(dir)).map(name);
         let held = self.lock.take();
         match held {
             Some(held) if held.metadata().map(name).ok() == there.ok() => Ok(held),
-            Some(_) | None => super::start::lock(dir, path),
+            Some(_) | None => super::lock::lock(dir, path),
         }
     }
 
@@ -184,7 +184,7 @@ impl Journal {
             }
             Ok(()) | Err(_) => {}
         }
-        super::start::private_file(rescued).map_err(io(rescued, "make"))?;
+        super::lock::private_file(rescued).map_err(io(rescued, "make"))?;
         let copied = self
             .connection
             .backup("main", rescued, None)

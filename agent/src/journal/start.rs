@@ -2,20 +2,20 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fleet::event::ChainVersion;
 use gate::FloorReason;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::check::{self, Check};
 use super::checkpoint::Checkpointer;
-pub(super) use super::error::io;
-use super::error::{JournalError, cannot};
+use super::error::{JournalError, cannot, io};
 use super::live_grants::{self, FoundGrant};
+use super::lock::{lock, private_file};
 use super::place::Place;
 use super::preallocate;
 use super::reader::policy_of;
@@ -402,24 +402,6 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), JournalError> {
         .mode(0o700)
         .create(dir)
         .map_err(io(dir, "make the state directory"))
-}
-
-pub(super) fn lock_path(dir: &Path) -> PathBuf {
-    dir.join("journal.lock")
-}
-
-pub(super) fn lock(dir: &Path, journal: &Path) -> Result<Flock<File>, JournalError> {
-    let path = lock_path(dir);
-    let file = private_file(&path).map_err(io(&path, "make"))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| JournalError::InUse {
-        path: journal.to_owned(),
-    })
-}
-
-pub(super) fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    options.open(path)
 }
 
 /// Whether there is a journal. An empty file is one that was made and never written, unless the
