@@ -60,6 +60,8 @@ use fleet::{Event, GrantId};
 use nix::fcntl::Flock;
 use rusqlite::{Connection, params};
 
+#[cfg(feature = "link")]
+pub(crate) use archive::FLEET_MEMORY_NAME;
 pub use archive::FleetJournal;
 pub use error::JournalError;
 pub use gate::FloorReason;
@@ -317,7 +319,7 @@ impl Journal {
     /// nothing that the controller knows of was lost, and a floor goes that stands only because
     /// nothing proved it. Answers whether one did. Staged.
     pub fn prove(&mut self, epoch: &str, seq: u64, chain: &[u8; 32]) -> bool {
-        let is_ours = epoch == self.epoch && self.has_chain_at(seq, chain);
+        let is_ours = seq > 0 && epoch == self.epoch && self.has_chain_at(seq, chain);
         let is_proven = is_ours && self.memory.prove();
         if is_proven {
             self.stage_floors();
@@ -325,13 +327,18 @@ impl Journal {
         is_proven
     }
 
-    /// Whether the event at `seq` is still here, with this chain value.
+    /// Whether the event at `seq` had this chain value: it is still here, or what follows it is.
     fn has_chain_at(&self, seq: u64, chain: &[u8; 32]) -> bool {
         if seq == self.last_seq {
             return *chain == self.chain;
         }
         let found = start::chain_at(&self.connection, seq);
-        found.is_ok_and(|found| found.as_ref() == Some(chain))
+        match found {
+            Ok(Some(found)) => found == *chain,
+            // Deleted, because it was acknowledged.
+            Ok(None) => records::follows(&self.connection, seq, chain).unwrap_or(false),
+            Err(_) => false,
+        }
     }
 
     fn stage_floors(&mut self) {

@@ -45,6 +45,12 @@ pub enum Order {
     Lock(String),
     /// Messages dated at or before this (seconds since the Unix epoch) are refused from now on.
     RaiseFloor(u64),
+    /// The controller has the journal `epoch` up to `seq`, with this chain value there.
+    JournalKnown {
+        epoch: String,
+        seq: u64,
+        chain: [u8; 32],
+    },
     /// This journal is not the continuation of what the controller has of it: give it another name.
     /// Says whether that was done.
     BeginJournal(oneshot::Sender<bool>),

@@ -236,6 +236,9 @@ impl GateThread {
                 let journal = &mut self.host.journal;
                 journal.raise_floor(secs, FloorReason::Ordered, now.wall_secs);
             }
+            Order::JournalKnown { epoch, seq, chain } => {
+                self.prove_journal((&epoch, seq, &chain), now);
+            }
             // Whoever asked may have gone.
             Order::BeginJournal(done) => drop(done.send(self.begin_journal())),
             Order::CommandEnded { id, end } => self.engine.command_ended(id, &end, now),

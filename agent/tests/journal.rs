@@ -274,6 +274,39 @@ fn after_a_boot_whatever_might_have_been_granted_is_refused_until_somebody_prove
 }
 
 #[test]
+fn a_journal_is_proven_also_when_what_was_acknowledged_of_it_is_deleted() {
+    for (is_same, expected) in [(true, true), (false, false)] {
+        let dir = TempDir::new().unwrap();
+        let mut first = open(dir.path());
+        for n in 1..=3 {
+            first.journal.stage(event(EventKind::Refused, n));
+        }
+        first.journal.commit().unwrap();
+        let second = reader(dir.path()).events_after(1, 1).unwrap().remove(0);
+        let mut chain: [u8; 32] = second.chain.as_slice().try_into().unwrap();
+        let epoch = first.journal.epoch().to_owned();
+        first.journal.acknowledged(&epoch, 2);
+        first.journal.commit().unwrap();
+        first.journal.close().unwrap();
+        fs::remove_dir_all(witness_dir(dir.path())).unwrap();
+
+        let mut booted = open(dir.path());
+        assert_eq!(booted.floor.why, FloorReason::Unproven);
+        let left = reader(dir.path()).events_after(0, 10).unwrap();
+        assert_eq!(left.len(), 1);
+        // Nothing of it, or the beginning that all journals have, proves nothing.
+        assert!(!booted.journal.prove(&epoch, 0, &[0; 32]));
+        if !is_same {
+            chain[0] ^= 1;
+        }
+
+        assert_eq!(booted.journal.prove(&epoch, 2, &chain), expected);
+
+        assert_eq!(booted.journal.floor_over(NOW_SECS).is_none(), expected);
+    }
+}
+
+#[test]
 fn a_first_start_with_a_clock_that_is_ahead_locks_nobody_out_once_it_is_right_also_across_starts() {
     for restarts in [false, true] {
         let dir = TempDir::new().unwrap();

@@ -131,11 +131,13 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
         member.name,
         state.display()
     ));
-    let same_fleet = before.is_some_and(|before| before.ca_der() == member.ca_der());
-    if let (Some(journal), false) = (journal, same_fleet) {
+    // As another host of the same fleet it has another policy, and another history.
+    let same_host = before
+        .is_some_and(|before| before.ca_der() == member.ca_der() && before.name == member.name);
+    if let (Some(journal), false) = (journal, same_host) {
         let kept = journal.archive()?;
         say(format_args!(
-            "The journal of the fleet before is now {}",
+            "What was kept as the host before is now {}",
             kept.display()
         ));
     }

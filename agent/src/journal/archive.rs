@@ -1,5 +1,5 @@
 //! Leaving a fleet: its journal is archived, because the next fleet counts its generations anew and
-//! has no business with the old one's audit.
+//! has no business with the old one's audit. So is what was heard of the fleet, which lies beside it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,46 +13,52 @@ use super::error::{JournalError, cannot};
 use super::lock::lock;
 use super::reader::policy_of;
 
-/// The journal of a fleet, which no agent uses and none can begin to use while this lives.
+/// What a host has heard of its fleet, in the state directory: the link writes and reads it.
+pub(crate) const FLEET_MEMORY_NAME: &str = "fleet-memory.json";
+/// Of a memory that stands alone, without the journal whose epoch would name it.
+const WITHOUT_EPOCH: &str = "before";
+
+/// The journal of a fleet, which no agent uses and none can begin to use while this lives, and what
+/// was heard of that fleet.
 #[derive(Debug)]
 pub struct FleetJournal {
     dir: PathBuf,
-    epoch: String,
+    /// `None` when there is no journal, only what was heard.
+    epoch: Option<String>,
+    has_memory: bool,
     _lock: Flock<File>,
 }
 
 // === impl FleetJournal ===
 
 impl FleetJournal {
-    /// Takes hold of the journal in `dir`; `None` when there is none, or one that never had a policy
-    /// from a controller and so belongs to no fleet.
+    /// Takes hold of what is in `dir`; `None` when there is nothing of a fleet: no journal that ever
+    /// had a policy from a controller, and nothing that was heard of one.
     ///
     /// # Errors
     ///
     /// [`JournalError::InUse`] while an agent runs; others when the journal cannot be read.
     pub fn hold(dir: &Path) -> Result<Option<Self>, JournalError> {
         let path = dir.join(FILE_NAME);
-        if !path.exists() {
+        let has_memory = dir.join(FLEET_MEMORY_NAME).exists();
+        let has_journal = path.exists();
+        if !has_journal && !has_memory {
             return Ok(None);
         }
         let lock = lock(dir, &path)?;
-        let connection = Connection::open(&path).map_err(cannot(&path, "open"))?;
-        if policy_of(&connection, &path)?.is_none() {
-            return Ok(None);
-        }
-        let epoch = connection
-            .query_row("SELECT epoch FROM meta", [], |row| row.get(0))
-            .map_err(cannot(&path, "read the epoch of"))?;
-        // All of it into the one file that is to be moved; closing then removes the log.
-        connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(cannot(&path, "write to"))?;
-        connection
-            .close()
-            .map_err(|(_, cause)| cannot(&path, "close")(cause))?;
+        let epoch = if has_journal {
+            let epoch = settled_epoch(&path, has_memory)?;
+            if epoch.is_none() {
+                return Ok(None);
+            }
+            epoch
+        } else {
+            None
+        };
         Ok(Some(Self {
             dir: dir.to_owned(),
             epoch,
+            has_memory,
             _lock: lock,
         }))
     }
@@ -60,17 +66,52 @@ impl FleetJournal {
     /// Renames it. The next start finds that there was a journal, and refuses packets dated before
     /// it. Answers where the old one is now.
     ///
+    /// What was heard goes first: with it a new journal would tell another fleet of the numbers of
+    /// this one, while a journal without it only costs an alarm.
+    ///
     /// # Errors
     ///
-    /// [`JournalError`] when it cannot be renamed.
+    /// [`JournalError`] when one of both cannot be renamed.
     pub fn archive(self) -> Result<PathBuf, JournalError> {
-        let path = self.dir.join(FILE_NAME);
-        let archived = self.dir.join(format!("{FILE_NAME}.{}", self.epoch));
-        fs::rename(&path, &archived)
-            .and_then(|()| File::open(&self.dir)?.sync_all())
-            .map_err(io(&path, "rename"))?;
-        Ok(archived)
+        let suffix = self.epoch.as_deref().unwrap_or(WITHOUT_EPOCH);
+        let mut aside = self.dir.clone();
+        if self.has_memory {
+            aside = set_aside(&self.dir, FLEET_MEMORY_NAME, suffix)?;
+        }
+        if self.epoch.is_some() {
+            aside = set_aside(&self.dir, FILE_NAME, suffix)?;
+        }
+        Ok(aside)
     }
+}
+
+/// The epoch of the journal, all of which is then in the one file that is to be moved; `None` when it
+/// belongs to no fleet.
+fn settled_epoch(path: &Path, has_memory: bool) -> Result<Option<String>, JournalError> {
+    let connection = Connection::open(path).map_err(cannot(path, "open"))?;
+    if !has_memory && policy_of(&connection, path)?.is_none() {
+        return Ok(None);
+    }
+    let epoch = connection
+        .query_row("SELECT epoch FROM meta", [], |row| row.get(0))
+        .map_err(cannot(path, "read the epoch of"))?;
+    // Closing then removes the log.
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .map_err(cannot(path, "write to"))?;
+    connection
+        .close()
+        .map_err(|(_, cause)| cannot(path, "close")(cause))?;
+    Ok(Some(epoch))
+}
+
+fn set_aside(dir: &Path, name: &str, suffix: &str) -> Result<PathBuf, JournalError> {
+    let path = dir.join(name);
+    let aside = dir.join(format!("{name}.{suffix}"));
+    fs::rename(&path, &aside)
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(io(&path, "rename"))?;
+    Ok(aside)
 }
 
 #[cfg(test)]
@@ -120,6 +161,27 @@ mod tests {
         assert_eq!(start.policy, None);
         assert_eq!(start.floor.why, FloorReason::Lost);
         assert_eq!(start.floor.not_before_secs, NOW_SECS + 121);
+    }
+
+    #[test]
+    fn what_was_heard_of_a_fleet_is_told_to_no_other() {
+        for with_journal in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            if with_journal {
+                // It never had a policy, and was a fleet's all the same.
+                open(dir.path()).journal.close().unwrap();
+            }
+            let memory = dir.path().join(FLEET_MEMORY_NAME);
+            fs::write(&memory, "{}").unwrap();
+
+            let held = FleetJournal::hold(dir.path()).unwrap().unwrap();
+            let archived = held.archive().unwrap();
+
+            assert!(archived.exists());
+            assert!(!memory.exists());
+            assert!(!dir.path().join(FILE_NAME).exists());
+            assert!(FleetJournal::hold(dir.path()).unwrap().is_none());
+        }
     }
 
     #[test]

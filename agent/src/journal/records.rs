@@ -1,7 +1,8 @@
 //! Events as rows: bytes, with what is asked of them beside.
 
 use fleet::EventRecord;
-use rusqlite::{Connection, Row, params};
+use fleet::event::Continuity;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 pub(super) fn insert(
     connection: &Connection,
@@ -35,4 +36,20 @@ pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<EventRecord> {
         chain: row.get("chain")?,
         chain_version: row.get("chain_version")?,
     })
+}
+
+/// Whether there is an event after `seq` that follows from one with this chain value.
+pub(super) fn follows(
+    connection: &Connection,
+    seq: u64,
+    chain: &[u8; 32],
+) -> rusqlite::Result<bool> {
+    let next = connection
+        .query_row(
+            "SELECT * FROM event WHERE seq = ?1",
+            [seq.saturating_add(1).cast_signed()],
+            of_row,
+        )
+        .optional()?;
+    Ok(next.is_some_and(|next| next.follows(chain) == Continuity::Follows))
 }

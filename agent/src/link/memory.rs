@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The file in the state directory.
-pub(crate) const FILE_NAME: &str = "fleet-memory.json";
+use crate::journal::FLEET_MEMORY_NAME;
 
 /// See the module.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -39,7 +38,7 @@ impl MemoryFile {
     /// Reads the memory in the state directory. One that is missing or cannot be read is empty: the
     /// controller notices that, since it has given a pass.
     pub(super) fn load(dir: &Path) -> Self {
-        let path = dir.join(FILE_NAME);
+        let path = dir.join(FLEET_MEMORY_NAME);
         let memory = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::error!(path = %path.display(), %error, "what was known of the fleet is lost");

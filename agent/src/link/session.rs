@@ -11,7 +11,7 @@ use std::time::Duration;
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
-    self, ClaimedDigests, Directive, Locked, NewJournal, PolicySnapshot, SessionOpened,
+    self, ClaimedDigests, Directive, JournalEnd, Locked, NewJournal, PolicySnapshot, SessionOpened,
     SessionRequest,
 };
 use fleet::{Capability, Contract, event::ChainVersion};
@@ -283,7 +283,7 @@ impl Session {
         let SessionOpened {
             session_pass,
             controller_time_ms: _,
-            acknowledged: _,
+            acknowledged,
             replay_floor_secs,
             claim_epoch,
         } = opened;
@@ -292,6 +292,9 @@ impl Session {
             memory.highest_claim_epoch = claim_epoch;
         })
         .await;
+        if let Some(known) = acknowledged.and_then(journal_known) {
+            deliver(&self.orders, known).await?;
+        }
         self.raise_claim_floor(replay_floor_secs, &mut known.ordered)
             .await
     }
@@ -410,6 +413,18 @@ impl Session {
 fn contract_of(metadata: &MetadataMap) -> Contract {
     let said = metadata.get("server");
     Contract::of_header(said.and_then(|said| said.to_str().ok()))
+}
+
+/// How far the controller has this host's journal; `None` when it has nothing of it.
+fn journal_known(end: JournalEnd) -> Option<Order> {
+    let JournalEnd {
+        epoch,
+        seq,
+        chain,
+        oldest_seq: _,
+    } = end;
+    let chain = chain.as_slice().try_into().ok()?;
+    (seq > 0).then_some(Order::JournalKnown { epoch, seq, chain })
 }
 
 /// What a sibling has claimed; `None` for what is no digest.

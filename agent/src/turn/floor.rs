@@ -29,6 +29,16 @@ impl GateThread {
         let _ = answer.send(self.floor_report(now));
     }
 
+    /// The controller has this journal up to there: what stood only because nothing proved that it
+    /// is no older copy falls.
+    pub(super) fn prove_journal(&mut self, known: (&str, u64, &[u8; 32]), now: Now) {
+        let (epoch, seq, chain) = known;
+        if self.host.journal.prove(epoch, seq, chain) {
+            let floor = self.host.journal.floor();
+            self.note_floor(floor, "the controller has the journal that is here", now);
+        }
+    }
+
     pub(super) fn floor_report(&self, now: Now) -> FloorReport {
         FloorReport::of(
             self.host.journal.floor(),
@@ -43,7 +53,8 @@ impl GateThread {
             through_secs,
             "packets dated at or before this are refused, and no later ones any more: {why}"
         );
-        let text = format!("packets dated at or before {through_secs} are refused: {why}");
+        let text =
+            format!("packets dated at or before {through_secs} are refused, no later ones: {why}");
         self.engine.floor_changed(&text, now);
     }
 }

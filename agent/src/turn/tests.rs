@@ -20,7 +20,9 @@ use crate::capture::{Arrival, Capture, CaptureError};
 use crate::command_runner::CommandRunner;
 use crate::firewall::fault::Faulty;
 use crate::firewall::memory::MemoryFirewall;
-use crate::journal::{FILE_NAME, Journal, JournalOptions, JournalReader, Retention, Start};
+use crate::journal::{
+    FILE_NAME, FloorReason, Journal, JournalOptions, JournalReader, Retention, Start,
+};
 use crate::orders::{Next, Order, OrderSender, mailbox};
 use crate::policies::{AdoptedPolicy, Origin, PolicyVersion};
 
@@ -117,6 +119,42 @@ fn a_shared_key_opens_when_the_claim_is_won_and_only_then() {
 
         assert_eq!(host.open_by_the_firewall().len(), usize::from(opens));
     }
+}
+
+#[test]
+fn the_floor_of_a_boot_falls_when_the_controller_has_the_journal_that_is_here() {
+    let mut host = TestHost::new(None, SharedKeys::None);
+    host.arrive(&[1], at(0));
+    let reader = JournalReader::open(&host.dir.path().join(FILE_NAME)).unwrap();
+    let last = reader.events_after(0, 1_000).unwrap().pop().unwrap();
+    let chain: [u8; 32] = last.chain.as_slice().try_into().unwrap();
+    let floor_secs = NOW_SECS + 120;
+    let journal = &mut host.thread.host.journal;
+    let epoch = journal.epoch().to_owned();
+    journal.raise_floor(floor_secs, FloorReason::Unproven, NOW_SECS);
+    host.turn(at(0));
+    let know = |host: &mut TestHost, seq, chain| {
+        let epoch = epoch.clone();
+        let order = Order::JournalKnown { epoch, seq, chain };
+        host.orders.send(order).unwrap();
+        host.turn(at(0));
+        host.thread.report(at(0)).floor.through_secs
+    };
+
+    assert_eq!(know(&mut host, last.seq, [7; 32]), floor_secs);
+    assert_eq!(know(&mut host, last.seq + 1, chain), floor_secs);
+    assert!(!host.kinds().contains(&EventKind::FloorChanged));
+    assert!(know(&mut host, last.seq, chain) < floor_secs);
+
+    let said = host.events();
+    let said = said
+        .iter()
+        .find(|said| said.kind() == EventKind::FloorChanged);
+    assert!(
+        said.unwrap()
+            .reason
+            .contains("the controller has the journal")
+    );
 }
 
 #[test]

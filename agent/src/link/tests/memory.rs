@@ -5,11 +5,15 @@ use fleet::wire::{JournalEnd, NewJournal, SessionOpened};
 use super::*;
 
 fn opened(pass: &[u8], replay_floor_secs: u64) -> Directive {
+    opened_with(pass, replay_floor_secs, None)
+}
+
+fn opened_with(pass: &[u8], replay_floor_secs: u64, acknowledged: Option<JournalEnd>) -> Directive {
     Directive {
         directive: Some(Kind::Opened(SessionOpened {
             session_pass: pass.to_vec(),
             controller_time_ms: 1,
-            acknowledged: None,
+            acknowledged,
             replay_floor_secs,
             claim_epoch: 3,
         })),
@@ -63,6 +67,36 @@ async fn a_session_says_where_the_journal_ends() {
         oldest_seq: 1,
     };
     assert_eq!(said, expected);
+}
+
+#[tokio::test]
+async fn what_the_controller_has_of_the_journal_proves_it_and_nothing_or_nonsense_does_not() {
+    let mut fake = Fake::start();
+    fake.state.lock().refuses_events = "later".to_owned();
+    let (mut desk, channels) = Desk::new();
+    desk.record(2);
+    let _link = link(fake.address, channels);
+    let said = seen(&mut fake.sessions).await.journal.unwrap();
+    let nothing = JournalEnd {
+        epoch: said.epoch.clone(),
+        ..JournalEnd::default()
+    };
+    let nonsense = JournalEnd {
+        chain: vec![1, 2, 3],
+        ..said.clone()
+    };
+
+    for acknowledged in [nothing, nonsense, said.clone()] {
+        fake.direct(&opened_with(&[1], 0, Some(acknowledged)));
+    }
+
+    let Order::JournalKnown { epoch, seq, chain } = desk.order().await else {
+        panic!("no proof")
+    };
+    assert_eq!(
+        (&epoch, seq, chain.as_slice()),
+        (&said.epoch, 2, &*said.chain)
+    );
 }
 
 #[tokio::test]
