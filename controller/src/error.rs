@@ -22,12 +22,14 @@ pub enum Error {
     #[error("the certificate names nobody who belongs to this fleet now")]
     NotMember,
     /// It may do nothing until an operator unlocks it.
-    #[error("{role} {name} is locked: banned from this fleet until an operator unlocks it")]
+    #[error("{}", locked(*.role, name, key.as_deref()))]
     Locked {
         /// Of the member.
         role: Role,
         /// Of the member.
         name: String,
+        /// The key that is locked by itself, while the member is not.
+        key: Option<String>,
     },
     /// The caller's role has not the permission; `None` is everybody's.
     #[error("{path} may not be called by {}", who(*.role))]
@@ -240,10 +242,12 @@ impl Error {
         Self::NotFound { what: what.into() }
     }
 
-    pub(crate) fn locked(member: &Member) -> Self {
+    /// `key` is the name of the key with which the member comes.
+    pub(crate) fn locked(member: &Member, key: &str) -> Self {
         Self::Locked {
             role: member.role,
             name: member.name.clone(),
+            key: member.lock.is_none().then(|| key.to_owned()),
         }
     }
 
@@ -284,6 +288,18 @@ impl Error {
 impl From<UnknownRole> for Error {
     fn from(error: UnknownRole) -> Self {
         Self::invalid("role", error.to_string())
+    }
+}
+
+fn locked(role: Role, name: &str, key: Option<&str>) -> String {
+    match key {
+        Some(key) => format!(
+            "the key {key} of {role} {name} is locked until an operator unlocks it; other keys of \
+             {name} are not"
+        ),
+        None => {
+            format!("{role} {name} is locked: banned from this fleet until an operator unlocks it")
+        }
     }
 }
 

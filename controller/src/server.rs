@@ -74,9 +74,9 @@ const ENROLLMENT_BYTES_MAX: usize = 16 * 1024;
 const POLICY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A push of many events.
 const EVENTS_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Peers that vanished without a word are found out by this.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Peers that vanished without a word are found out by this, clearly before twenty seconds are over.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(7);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(7);
 /// How long open requests may take to finish when the controller stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -167,7 +167,7 @@ fn accept(
         fleet,
         certificate_der: _,
         ca_der,
-        key_name: _,
+        key_name,
     } = answer;
     if tls::fingerprint(ca_der) != token.ca_fingerprint {
         return Err(ConnectError::Answer("its CA is not the one in the token"));
@@ -186,6 +186,7 @@ fn accept(
         dir: dir.to_owned(),
         ca: keys::certificate(ca_der),
         keys,
+        key_name: key_name.clone(),
         presented: Arc::default(),
         facts: Arc::default(),
     })

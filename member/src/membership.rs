@@ -30,6 +30,8 @@ pub struct Membership {
     pub fleet: String,
     /// Where the controller listens, `host:port`.
     pub address: String,
+    /// The name of a user's key, where it has just joined; else empty, since it is not kept.
+    pub key_name: String,
     pub(crate) dir: PathBuf,
     pub(crate) ca: CertificateDer<'static>,
     pub(crate) keys: Keys,
@@ -236,6 +238,7 @@ impl Membership {
                 identity: SigningKey::from_bytes(&identity),
                 exchange,
             },
+            key_name: String::new(),
             presented: Arc::default(),
             facts: Arc::default(),
         })

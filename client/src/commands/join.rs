@@ -13,6 +13,9 @@ use crate::directory::Directory;
 use crate::error::{CommandError, Result};
 use crate::knock::request::login_name;
 
+/// The name of a key that nobody gave one.
+const KEY_DEFAULT: &str = "default";
+
 /// Become a user, operator or auditor of a fleet
 ///
 /// The token comes from an operator and can be used once. The keys are made here and never leave the
@@ -56,8 +59,12 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
     };
     let membership = member::join(&token, context.profile.dir(), options).await?;
     context.profile.forget_cache()?;
+    let key = match membership.key_name.as_str() {
+        "" | KEY_DEFAULT => String::new(),
+        key => format!(", with the key {key}"),
+    };
     context.ui.say(format_args!(
-        "Joined fleet {} as {} {}.",
+        "Joined fleet {} as {} {}{key}.",
         membership.fleet, membership.role, membership.name
     ))?;
     if membership.role == Role::User {

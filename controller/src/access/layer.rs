@@ -64,12 +64,17 @@ impl AuthorizeLayer {
             Requirement::Nothing => None,
             Requirement::Permission(permission) => {
                 let admitted = self.caller(&peer.presented)?;
-                let Admitted { member, locked, .. } = &admitted;
+                let Admitted {
+                    member,
+                    key,
+                    locked,
+                    standing: _,
+                } = &admitted;
                 if !may(member.role, permission) {
                     return Err(not_allowed(Some(member.role)));
                 }
                 if *locked && !may_when_locked(member.role, permission) {
-                    return Err(Error::locked(member));
+                    return Err(Error::locked(member, key));
                 }
                 Some(admitted)
             }

@@ -30,6 +30,8 @@ pub(crate) struct Roster {
 #[derive(Clone, Debug)]
 pub(crate) struct Admitted {
     pub(crate) member: Arc<Member>,
+    /// Of the key.
+    pub(crate) key: String,
     /// The key may do nothing, or only what a locked member still may.
     pub(crate) locked: bool,
     pub(crate) standing: CancellationToken,
@@ -75,6 +77,7 @@ impl Roster {
         let standing = known.standings.get(&key).cloned();
         Some(Admitted {
             member: Arc::clone(member),
+            key: own.name.clone(),
             locked,
             // Whoever is locked has none: what it calls ends before it begins.
             standing: standing.unwrap_or_else(ended),

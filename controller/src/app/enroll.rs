@@ -106,7 +106,7 @@ pub(crate) async fn renew(
     }
     let is_told = knows_locks && role == Role::Host;
     if !is_told && !member.active_keys().any(|active| active.id == key.id) {
-        return Err(Error::Locked { role, name });
+        return Err(Error::locked(&member, &key.name));
     }
     check_csr(&csr_der)?;
     let certificate_der = certify(context, &member, key.id, &csr_der, now)?;

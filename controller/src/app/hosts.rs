@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::sessions::session::{self, Directive, Passes, Session};
 use crate::store::model::Claim;
 use crate::store::model::{
-    Acknowledgement, Alarm, Begun, Change, HostState, HostWord, Member, Opening, Origin, Whom,
+    Acknowledgement, Alarm, Begun, Change, HostState, HostWord, Lock, Member, Opening, Origin, Whom,
 };
 use crate::timestamp::Timestamp;
 
@@ -116,7 +116,7 @@ pub(crate) async fn open_session(
     if let Some(lock) = &member.lock {
         // Whoever keeps passes also knows what it is to be locked.
         if !keeps_passes {
-            return Err(Error::locked(&member));
+            return Err(Error::locked(&member, ""));
         }
         context.sessions.lock(&caller.name, &lock.reason);
     }
@@ -288,6 +288,7 @@ fn view(
     (state, alarms): (HostState, Vec<Alarm>),
     now: Timestamp,
 ) -> HostView {
+    let lock = member.lock.as_ref().map(|lock| way_out(lock, &member.name));
     let target = context.rollout.target(&member.name);
     let digest = target.as_ref().map(|target| target.compiled.digest);
     let in_sync = digest.is_none_or(|digest| state.applied_digest == digest)
@@ -310,12 +311,27 @@ fn view(
         in_sync,
         target_generation: target.as_ref().map_or(0, |target| target.generation),
         stanzas: target.map_or(0, |target| target.compiled.stanzas),
-        warnings: warnings(context, &alarms),
+        warnings: warnings(context, lock, &alarms),
     }
 }
 
+/// Why a host is locked, and what ends that.
+fn way_out(lock: &Lock, host: &str) -> String {
+    let Lock { at_ms, reason, by } = lock;
+    let since = Timestamp::from_ms(*at_ms);
+    let reason = if reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    };
+    format!(
+        "locked since {since} by {by}{reason}; `postern member unlock host/{host}` ends that, or \
+         `postern member replace host/{host}`"
+    )
+}
+
 /// What is to be looked at: what was found wrong lately, and what keeps the host from its policy.
-fn warnings(context: &Context, alarms: &[Alarm]) -> Vec<String> {
+fn warnings(context: &Context, lock: Option<String>, alarms: &[Alarm]) -> Vec<String> {
     let set_back = context.fleet.borrow().set_back.clone();
     let set_back = set_back.map(|reason| {
         format!(
@@ -337,7 +353,7 @@ fn warnings(context: &Context, alarms: &[Alarm]) -> Vec<String> {
         };
         format!("{last}: {reason}{times}")
     });
-    set_back.into_iter().chain(found).collect()
+    lock.into_iter().chain(set_back).chain(found).collect()
 }
 
 fn checked(acknowledgement: Acknowledgement) -> Result<Acknowledgement, Error> {

@@ -301,9 +301,17 @@ impl Operator for OperatorService {
         let ShowMemberRequest { role, name } = request.into_inner();
         let role = Role::try_from(role).map_err(Error::from)?;
         let (member, stanzas) = members::show(&self.context, role, &name)?;
+        let warnings = match role {
+            Role::Host => {
+                let shown = hosts::show(&self.context, &name, clock::now()).await?;
+                host(shown).warnings
+            }
+            Role::Auditor | Role::Operator | Role::User => Vec::new(),
+        };
         Ok(Response::new(ShowMemberResponse {
             member: Some(to_wire::entry(&member)),
             stanzas,
+            warnings,
         }))
     }
 

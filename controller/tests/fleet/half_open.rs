@@ -11,7 +11,7 @@ use crate::raw::{self, Line};
 use crate::support::{Fleet, Member, pem};
 
 /// Within this a host whose process or line is gone is shown as away.
-const GONE_WITHIN: Duration = Duration::from_secs(21);
+const GONE_WITHIN: Duration = Duration::from_secs(17);
 
 async fn is_connected(operator: &Member) -> bool {
     let hosts = operator.operator().list_hosts(ListHostsRequest {}).await;

@@ -195,6 +195,21 @@ async fn of_two_keys_of_a_user_each_renews_by_itself_and_a_removed_one_never() {
         fleet.renew(member, now_secs()).await.unwrap();
         member.directory().sync(SyncRequest {}).await.unwrap();
     }
+    let lock = LockMemberRequest {
+        key_name: "phone".to_owned(),
+        ..lock(Role::User, "alice", 1)
+    };
+    operator.operator().lock_member(lock).await.unwrap();
+    let sync = phone.directory().sync(SyncRequest {}).await.unwrap_err();
+    let renewal = fleet.renew(&phone, now_secs()).await.unwrap_err();
+    for refused in [sync, renewal] {
+        let said = refused.message();
+        assert!(
+            said.contains("the key phone of user alice is locked"),
+            "{said}"
+        );
+    }
+    laptop.directory().sync(SyncRequest {}).await.unwrap();
     let remove = RemoveMemberRequest {
         role: fleet::wire::Role::User.into(),
         name: "alice".to_owned(),

@@ -2039,6 +2039,9 @@ pub struct ShowMemberResponse {
     /// Stanzas of the policy in force that name a user, with the hosts where they hold: "web-ssh on web-1, web-2".
     #[prost(string, repeated, tag = "2")]
     pub stanzas: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Hosts: as Host.warnings.
+    #[prost(string, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LockMemberRequest {

@@ -54,7 +54,14 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
                 row.labels(),
             ]
         }),
-    )
+    )?;
+    for row in rows.iter().filter(|row| row.banned) {
+        context.ui.note(format_args!(
+            "{name} is locked: `postern host show {name}` says why, and what ends that",
+            name = row.name
+        ));
+    }
+    Ok(())
 }
 
 fn generation(row: &Row<'_>) -> String {

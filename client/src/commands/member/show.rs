@@ -10,9 +10,9 @@ use crate::context::{Context, Listing};
 use crate::error::Result;
 use crate::time;
 
-/// Show one member: its keys, its lock, and what policy permits a user
+/// Show one member: its keys and lock, a user's stanzas, a host's warnings
 ///
-/// JSON fields: those of `postern member list`, and stanzas.
+/// JSON fields: those of `postern member list`, stanzas, and warnings.
 #[derive(clap::Args, Debug)]
 pub(super) struct ShowArgs {
     #[command(flatten)]
@@ -27,6 +27,7 @@ struct Shown<'a> {
     #[serde(flatten)]
     member: Row<'a>,
     stanzas: &'a [String],
+    warnings: &'a [String],
 }
 
 pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
@@ -36,7 +37,11 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
         role: found.role,
         name: found.name.clone(),
     };
-    let ShowMemberResponse { member, stanzas } = connection
+    let ShowMemberResponse {
+        member,
+        stanzas,
+        warnings,
+    } = connection
         .operator()
         .show_member(ask(question))
         .await
@@ -48,9 +53,10 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
         return context.ui.json(&Shown {
             member: row,
             stanzas: &stanzas,
+            warnings: &warnings,
         });
     }
-    for (name, value) in lines(&row, &stanzas) {
+    for (name, value) in lines(&row, &stanzas, &warnings) {
         if !value.is_empty() {
             let name = format!("{name}:");
             context.ui.say(format_args!("{name:<14} {value}"))?;
@@ -59,7 +65,11 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
     Ok(())
 }
 
-fn lines<'a>(row: &Row<'_>, stanzas: &'a [String]) -> Vec<(&'a str, String)> {
+fn lines<'a>(
+    row: &Row<'_>,
+    stanzas: &'a [String],
+    warnings: &'a [String],
+) -> Vec<(&'a str, String)> {
     let lock = if row.locked {
         format!(
             "since {}  {}",
@@ -87,5 +97,6 @@ fn lines<'a>(row: &Row<'_>, stanzas: &'a [String]) -> Vec<(&'a str, String)> {
         )
     }));
     lines.extend(stanzas.iter().map(|stanza| ("may open by", stanza.clone())));
+    lines.extend(warnings.iter().map(|warning| ("warning", warning.clone())));
     lines
 }

@@ -73,6 +73,8 @@ pub(crate) struct Lineage {
     /// How often something overtaken was presented.
     returns: u32,
     cloned: bool,
+    /// Runs that were told to begin a new journal because of that.
+    told: Vec<String>,
 }
 
 // === impl Lineage ===
@@ -138,12 +140,30 @@ impl Lineage {
         self.cloned
     }
 
-    /// An operator says that only one machine is left: whatever it presents next is the one.
+    /// Whether this run, of one of two machines, is still to be told to begin a new journal. Asked
+    /// once it is told.
+    pub(crate) fn is_to_be_told(&mut self, run: &str) -> bool {
+        let is_new = !self.told.iter().any(|told| told == run);
+        if is_new {
+            self.told.push(run.to_owned());
+            let spare = self.told.len().saturating_sub(RUNS_MAX);
+            self.told.drain(..spare);
+        }
+        is_new
+    }
+
+    /// An operator says that only one machine is left: whatever it presents next is the one. It is
+    /// not set back by that: what it and the other might have granted twice, both were told to refuse
+    /// when they were found.
     pub(crate) fn settle(&mut self) {
         self.cloned = false;
         self.returns = 0;
         self.runs.clear();
+        self.told.clear();
+        let given = std::mem::take(&mut self.issued);
         self.issued = std::mem::take(&mut self.abandoned);
+        self.issued.push(self.base);
+        self.issued.extend(given);
     }
 
     /// Passes that were given and that pass `test` are not what the host goes on from.
@@ -367,13 +387,21 @@ mod tests {
                 copy.session(&mut lineage);
                 host.session(&mut lineage);
             }
+            for machine in [&host, &copy, &host, &copy].map(|machine| machine.run) {
+                lineage.is_to_be_told(machine);
+            }
+            assert!(!lineage.is_to_be_told("a") && !lineage.is_to_be_told("b"));
+            for _ in 0..3 {
+                copy.session(&mut lineage);
+                host.session(&mut lineage);
+            }
 
             lineage.settle();
             let mut rest = if left == "a" { host } else { copy };
 
             let judged: Vec<_> = (0..3).map(|_| rest.session(&mut lineage)).collect();
             assert!(!lineage.is_cloned(), "{judged:?}");
-            assert_eq!(judged.last(), Some(&Presented::Continues), "{judged:?}");
+            assert_eq!(judged, [Presented::Continues; 3]);
         }
     }
 

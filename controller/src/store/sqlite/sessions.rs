@@ -54,6 +54,11 @@ pub(in crate::store) fn begin(
     };
     beginning.follow_pass(presented, pass, opening.seen)?;
     let is_cloned = matches!(presented, Presented::Cloned | Presented::StillCloned);
+    if is_cloned && lineage.is_to_be_told(&opening.run) {
+        // What the one granted, the other must not grant again.
+        let words = "two machines use this host's state directory";
+        beginning.begun.new_journal = Some(words.to_owned());
+    }
     if let Some(journal) = opening.journal.as_ref().filter(|_| !is_cloned) {
         beginning.follow_journal(presented, journal)?;
     }

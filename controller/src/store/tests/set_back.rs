@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::store::model::{FleetState, JournalEnd, Seen};
+use crate::store::model::{FleetState, JournalEnd, Lock, Seen};
 
 /// One host's state directory, as far as the controller meets it.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +40,7 @@ impl Host {
             pass: state.pass.clone(),
             run: self.run.to_owned(),
             keeps_passes: true,
+            is_locked: self.member.lock.is_some(),
             seen: Seen {
                 generation: state.generation,
                 claim_epoch: state.claim_epoch,
@@ -399,16 +400,28 @@ async fn two_machines_with_one_state_directory_are_found_and_the_member_is_named
     };
 
     let mut cloned = None;
+    let mut told = Vec::new();
     for round in 0..4 {
         for machine in [&mut copy, &mut host] {
+            machine.member.lock = cloned.as_ref().map(|reason: &String| Lock {
+                at_ms: NOW_MS,
+                reason: reason.clone(),
+                by: CONTROLLER.to_owned(),
+            });
             machine
                 .push(&store, &format!("{} {round}", machine.run))
                 .await;
             let begun = machine.session(&store).await;
             cloned = cloned.or(begun.cloned);
+            if cloned.is_some() && begun.new_journal.is_some() {
+                told.push(machine.run);
+            }
         }
     }
 
+    // Each once: what one of them granted, the other refuses from now on.
+    told.sort_unstable();
+    assert_eq!(told, ["run-1", "run-2"]);
     let reason = cloned.unwrap();
     assert!(
         reason.contains("two machines use one state directory"),
