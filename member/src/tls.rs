@@ -35,9 +35,9 @@ use crate::error::ConnectError;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection on which nothing happens is probed this often, so that a controller that vanished
 /// without a word is noticed.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(7);
 /// A probe that is not answered within this ends the connection.
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(7);
 /// The beginning of an answer must arrive within this, unless the caller asks for less.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
