@@ -91,6 +91,19 @@ impl Agent {
         Self::start(node, state, arguments)
     }
 
+    /// Starts an agent with a copy of the state directory of `other`, which should not run, and
+    /// waits until it is up.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be copied or does not come up.
+    pub fn copy_of(other: &Self, node: &Node) -> Result<Self> {
+        let state = state_dir(node);
+        run(Command::new("cp").arg("-a").arg(&other.state).arg(&state))?.ok()?;
+        let arguments = words(&["--interface", "eth0", "--state"], &state);
+        Self::start(node, state, arguments)
+    }
+
     /// Redeems `token` without starting.
     ///
     /// # Errors
