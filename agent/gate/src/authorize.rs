@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use policy::{Ask, Denied, HostSettings, Networks, OnControllerLoss, Permit, SpaPort, Stanza};
 use spa::Message;
 
@@ -26,6 +27,8 @@ pub(crate) struct Asked {
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
     pub(crate) is_ours: bool,
+    /// Whatever `destination` is, it was one that the stanza names.
+    pub(crate) is_any_destination: bool,
     pub(crate) port: SpaPort,
     pub(crate) forwarded_for: Option<IpAddr>,
     pub(crate) now_secs: u64,
@@ -89,17 +92,17 @@ pub(crate) fn first_permit<'e>(
     if compiled.is_past_its_date(asked.now_secs) {
         return Err(Reason::PolicyExpired);
     }
-    let ask = Ask {
-        source: asked.source,
-        destination: asked.destination,
-        port: asked.port,
-        message,
-        now_secs: asked.now_secs,
-        host: &asked.host,
-        forwarded_for: asked.forwarded_for,
-    };
     let mut first: Option<Denied> = None;
     for stanza in stanzas {
+        let ask = Ask {
+            source: asked.source,
+            destination: destination(stanza, asked),
+            port: asked.port,
+            message,
+            now_secs: asked.now_secs,
+            host: &asked.host,
+            forwarded_for: asked.forwarded_for,
+        };
         // Without DESTINATION a stanza is for what is sent to the host, wherever that is.
         let judged = match stanza.destination {
             Networks::Any if !asked.is_ours => Err(Denied::Destination(asked.destination)),
@@ -114,4 +117,14 @@ pub(crate) fn first_permit<'e>(
     }
     // Every key has a stanza; if one had none, nothing would permit it.
     Err(first.map_or(Reason::NoCandidate, Reason::Denied))
+}
+
+fn destination(stanza: &Stanza, asked: &Asked) -> IpAddr {
+    match &stanza.destination {
+        Networks::Only(networks) if asked.is_any_destination => {
+            let named = networks.first().map(IpNet::addr);
+            named.unwrap_or(asked.destination)
+        }
+        Networks::Any | Networks::Only(_) => asked.destination,
+    }
 }

@@ -201,9 +201,9 @@ impl Gate {
         let Some(key) = self.compiled.key_named(identity.key) else {
             return false;
         };
-        let message = identity.opened.message();
-        let (source, destination) = (identity.source, identity.destination);
-        self.would_give(key, message, source, (destination, identity.is_ours), now)
+        let endpoints = endpoints(identity.source, (identity.destination, identity.is_ours));
+        let asked = self.asked(&endpoints, None, now);
+        self.would_give(key, identity.opened.message(), &asked)
     }
 
     /// The same for a grant of which only this is known any more.
@@ -212,29 +212,23 @@ impl Gate {
         let Some(key) = self.compiled.key_named(recorded.key) else {
             return false;
         };
-        let source = recorded.source;
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        self.would_give(key, &recorded.message(now), source, (unknown, true), now)
+        let endpoints = endpoints(recorded.source, (unknown, true));
+        let asked = self.asked(&endpoints, None, now);
+        let asked = match recorded.same_generation_secs {
+            Some(now_secs) => Asked {
+                is_any_destination: true,
+                now_secs,
+                ..asked
+            },
+            None => asked,
+        };
+        self.would_give(key, &recorded.message(now), &asked)
     }
 
-    fn would_give(
-        &self,
-        key: KeyIndex,
-        message: &Message,
-        source: IpAddr,
-        (destination, is_ours): (IpAddr, bool),
-        now: Now,
-    ) -> bool {
-        let endpoints = Endpoints {
-            source,
-            destination,
-            is_ours,
-            port: SpaPort::Any,
-            transport: Transport::Udp,
-        };
-        let asked = self.asked(&endpoints, None, now);
+    fn would_give(&self, key: KeyIndex, message: &Message, asked: &Asked) -> bool {
         let stanzas = self.compiled.stanzas_of(key);
-        first_permit(&self.compiled, stanzas, message, &asked).is_ok()
+        first_permit(&self.compiled, stanzas, message, asked).is_ok()
     }
 
     fn run_checks(
@@ -341,6 +335,7 @@ impl Gate {
             source: endpoints.source,
             destination: endpoints.destination,
             is_ours: endpoints.is_ours,
+            is_any_destination: false,
             port: endpoints.port,
             forwarded_for,
             now_secs: now.wall_secs,
@@ -351,5 +346,16 @@ impl Gate {
                 commands: self.settings.commands,
             },
         }
+    }
+}
+
+/// Where a packet of which only this is known came from, and where it was sent.
+fn endpoints(source: IpAddr, (destination, is_ours): (IpAddr, bool)) -> Endpoints {
+    Endpoints {
+        source,
+        destination,
+        is_ours,
+        port: SpaPort::Any,
+        transport: Transport::Udp,
     }
 }

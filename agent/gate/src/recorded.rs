@@ -19,6 +19,10 @@ pub struct Recorded {
     pub address: IpAddr,
     /// Which ports.
     pub ports: Vec<ProtoPort>,
+    /// When, in seconds since the Unix epoch, if that was under the generation in force. Its text may
+    /// be another since, but only in who is permitted: dates and destinations that were good then
+    /// are.
+    pub same_generation_secs: Option<u64>,
 }
 
 // === impl Recorded ===

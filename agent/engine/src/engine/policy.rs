@@ -118,9 +118,8 @@ impl Engine {
         let gate = &self.gate;
         let keep = |live: &LiveGrant| match &live.origin {
             Origin::Given(grant) => gate.upholds(grant, now),
-            Origin::Recovered(opened) => {
-                opened.generation == generation || upholds_recorded(gate, opened, now)
-            }
+            // The same generation may have another text: a lock or a removal gives no new number.
+            Origin::Recovered(opened) => upholds_recorded(gate, opened, generation, now),
         };
         let gone = self.grants.take_out(keep);
         let connections = &self.connections;
@@ -147,7 +146,8 @@ fn fingerprint(text: &str) -> Option<Fingerprint> {
 
 /// Whether the policy in force would give what an earlier run of the agent has opened. Its message
 /// is not known any more, but what was recorded of it.
-fn upholds_recorded(gate: &Gate, opened: &Event, now: Now) -> bool {
+fn upholds_recorded(gate: &Gate, opened: &Event, generation: u64, now: Now) -> bool {
+    let is_same = opened.generation == generation;
     let recorded = || {
         Some(gate::Recorded {
             key: fingerprint(&opened.key)?,
@@ -159,6 +159,7 @@ fn upholds_recorded(gate: &Gate, opened: &Event, now: Now) -> bool {
                 .iter()
                 .map(|port| port.parse().ok())
                 .collect::<Option<_>>()?,
+            same_generation_secs: is_same.then_some(opened.at_ms / 1_000),
         })
     };
     recorded().is_some_and(|recorded| gate.upholds_recorded(recorded, now))

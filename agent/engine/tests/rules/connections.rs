@@ -235,6 +235,24 @@ fn after_a_restart_a_grant_that_lives_on_is_judged_by_what_was_recorded_of_it() 
 }
 
 #[test]
+fn after_a_restart_a_lock_that_gives_no_new_generation_cuts_what_it_takes_back() {
+    let (host, _) = killed_with_a_session();
+    let over = host.now().wall_secs - 10;
+    let dated = format!("{ONE_PORT}DESTINATION 203.0.113.0/24\nACCESS_EXPIRE_EPOCH {over}\n");
+    for (policy, is_cut) in [(OTHERS, true), (PORTS_AND_COMMANDS, false), (&dated, false)] {
+        let (mut host, saved) = killed_with_a_session();
+        let (now, found) = (host.now(), [connection(1, 40_000, 22)]);
+        assert!(saved.iter().all(|saved| saved.opened.generation == 1));
+
+        host.engine.recover(saved, Kernel::Open(&[]), &found, now);
+        host.turn();
+        host.replace_policy(policy, 1);
+
+        assert_eq!(!host.cut.is_empty(), is_cut, "{policy}");
+    }
+}
+
+#[test]
 fn after_a_restart_a_grant_without_connections_is_forgotten() {
     let (mut host, saved) = killed_with_a_session();
     let now = host.now();
