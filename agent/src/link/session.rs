@@ -231,6 +231,11 @@ impl Session {
             Some(Kind::NewJournal(directive)) => self.new_journal(directive, known).await,
             Some(Kind::Locked(Locked { reason })) => {
                 known.locked = true;
+                // An acknowledgement without a reason says that the host is not locked.
+                let reason = match reason.trim() {
+                    "" => "no reason was given".to_owned(),
+                    _ => reason,
+                };
                 deliver(&self.orders, Order::Lock(reason)).await
             }
             Some(Kind::Policy(snapshot)) => {

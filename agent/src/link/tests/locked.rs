@@ -50,6 +50,19 @@ async fn a_policy_in_a_session_that_does_not_say_locked_ends_the_lock() {
     assert!(matches!(desk.order().await, Order::Unlock));
 }
 
+#[tokio::test]
+async fn a_lock_without_a_reason_is_a_lock_with_words_for_it() {
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
+    seen(&mut fake.sessions).await;
+
+    fake.direct(&locked(" "));
+
+    // An acknowledgement with an empty reason says that there is no lock.
+    assert!(matches!(desk.order().await, Order::Lock(reason) if reason == "no reason was given"));
+}
+
 fn locked(reason: &str) -> Directive {
     Directive {
         directive: Some(Kind::Locked(wire::Locked {
