@@ -105,6 +105,8 @@ pub(crate) async fn act(
     let changed = changed(outcome, &whom)?;
     let Whom { role, name, .. } = &whom;
     context.roster.refresh(&context.store, *role, name).await?;
+    // One that is unlocked, or removed, comes back in a moment, in another session.
+    let comes_back = *role == Role::Host && context.sessions.is_connected(name);
     match role {
         Role::Host => {
             match member_lock(context, name) {
@@ -130,12 +132,17 @@ pub(crate) async fn act(
     if *role == Role::User && act != Act::Unlock {
         warnings.extend(reach::shared_keys(context, &whom));
     }
-    warnings.extend(hosts.iter().filter(|it| it.is_away()).map(|host| {
-        format!(
+    let away = hosts.iter().filter(|it| it.is_away() && !comes_back);
+    warnings.extend(away.map(|host| match act {
+        Act::Unlock if *role == Role::Host => format!(
+            "host {} is away: it hears of this when it comes back, and stays locked until then",
+            host.host
+        ),
+        Act::Ban | Act::Lock | Act::Remove | Act::Unlock => format!(
             "host {} is away: it hears of this when it comes back, and goes on by its last policy \
              until then",
             host.host
-        )
+        ),
     }));
     Ok(Acted {
         member,

@@ -161,13 +161,21 @@ impl Registry {
         }
     }
 
-    /// Tells a host in its session that it is locked. What it acknowledged before is void.
+    /// Tells a host in its session that it is locked. What it acknowledged before is void, unless it
+    /// was told so in this session before: then it has nothing new to say.
     pub(crate) fn lock(&self, host: &str, reason: &str) {
         let mut hosts = self.hosts.write();
         hosts.applied.remove(host);
-        hosts.locks_acknowledged.remove(host);
-        if let Some(entry) = hosts.entries.get(host) {
-            entry.locked.send_replace(Some(reason.to_owned()));
+        let Some(entry) = hosts.entries.get(host) else {
+            return;
+        };
+        let is_news = entry.locked.send_if_modified(|held| {
+            let is_news = held.is_none();
+            *held = Some(reason.to_owned());
+            is_news
+        });
+        if is_news {
+            hosts.locks_acknowledged.remove(host);
         }
     }
 
