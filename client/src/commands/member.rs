@@ -6,6 +6,7 @@ mod replace;
 mod row;
 mod show;
 mod target;
+pub(crate) mod wait;
 
 use crate::context::Context;
 use crate::error::Result;

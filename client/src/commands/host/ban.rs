@@ -1,7 +1,9 @@
 //! `postern host ban`
 
-use fleet::wire::BanHostRequest;
+use fleet::wire::{BanHostRequest, LockMemberRequest, Role};
+use tonic::{Code, Status};
 
+use crate::commands::member::wait::{Done, Wait};
 use crate::connection::{Connection, ask};
 use crate::context::Context;
 use crate::error::Result;
@@ -10,7 +12,10 @@ use crate::error::Result;
 ///
 /// The same as `postern member lock host/NAME`: it may do nothing any more, grants nothing, and is in
 /// nobody's directory. It keeps its name; `postern member unlock` takes the ban back,
-/// `postern member replace` lets another machine take the name, `postern member remove` frees it.
+/// `postern member replace` lets another machine take the name, `postern member remove` frees it. The host
+/// is named when it has closed what was open; if it is away, the exit code is 4.
+///
+/// JSON: as `postern member lock`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct BanArgs {
     /// Host, as `postern host list` names it
@@ -19,17 +24,44 @@ pub(crate) struct BanArgs {
     /// Why, for the audit
     #[arg(short = 'm', long, value_name = "WHY", default_value = "")]
     reason: String,
+
+    #[command(flatten)]
+    wait: Wait,
 }
 
 pub(super) async fn run(context: &Context, args: BanArgs) -> Result {
+    let BanArgs { name, reason, wait } = args;
     let connection = Connection::open(&context.profile).await?;
     connection
         .operator()
         .ban_host(ask(BanHostRequest {
-            name: args.name.clone(),
-            reason: args.reason,
+            name: name.clone(),
+            reason: reason.clone(),
         }))
         .await
         .map_err(|status| connection.refused(status))?;
-    context.ui.say(format_args!("Banned host {}.", args.name))
+    // A lock of what is locked is not recorded again; it tells whether the host has heard.
+    let request = wait.ask(LockMemberRequest {
+        role: Role::Host.into(),
+        name: name.clone(),
+        key_name: String::new(),
+        reason,
+        wait_secs: wait.secs(),
+    });
+    let answer = connection.operator().lock_member(request).await;
+    if answer.as_ref().is_err_and(is_older) {
+        return context.ui.say(format_args!("Banned host {name}."));
+    }
+    let done = Done {
+        act: "Banned",
+        role: Role::Host.into(),
+        name: &name,
+        key: "",
+    };
+    wait.follow(context, &connection, &done, answer).await
+}
+
+/// Whether the controller is of a version that tells of no host.
+fn is_older(status: &Status) -> bool {
+    status.code() == Code::Unimplemented
 }
