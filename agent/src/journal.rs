@@ -49,6 +49,7 @@ mod records;
 mod replays;
 mod rescue;
 mod schema;
+mod siblings;
 mod start;
 mod version_1;
 mod witness;
@@ -74,7 +75,8 @@ pub use witness::WITNESS_DIR;
 use check::Check;
 use checkpoint::Checkpointer;
 use place::Place;
-use replays::{Remembered, SeenBy};
+use replays::Remembered;
+use siblings::{SIBLINGS_MAX, Siblings};
 use witness::{Said, Witness};
 
 use crate::policies::PolicyText;
@@ -112,8 +114,10 @@ pub struct Journal {
     max_future_secs: u64,
     /// Whether everything that was ever let through is dated at or before this.
     newest_secs: u64,
-    /// What siblings have claimed, and what a version before left.
+    /// What a version before left.
     remembered: Remembered,
+    /// What siblings have claimed.
+    siblings: Siblings,
     /// Whether that version left messages to be kept for ever: they lie on disk, without a date.
     any_undated: bool,
     witness: Option<Witness>,
@@ -139,8 +143,9 @@ pub enum Retention {
 struct Staged {
     /// Digests of messages, each with the date inside.
     digests: Vec<([u8; 32], u64)>,
-    /// Digests that siblings claimed, each with the time after which it may be forgotten.
-    claimed: Vec<([u8; 32], u64)>,
+    /// Digests that siblings claimed, each with its place and the time after which it may be
+    /// forgotten.
+    claimed: Vec<(u64, [u8; 32], u64)>,
     events: Vec<Event>,
     /// Grants that are opened, in the order of the events that say so, each with the place of its
     /// event.
@@ -154,6 +159,8 @@ struct Staged {
     acknowledged: Option<u64>,
     forget_through_secs: Option<u64>,
     unclaim_through_secs: Option<u64>,
+    /// Siblings' claims up to this place are forgotten.
+    unclaim_through: Option<u64>,
     /// The floors as they are from now on.
     floors: Option<gate::Floors>,
     policy: Option<PolicyText>,
@@ -247,13 +254,19 @@ impl Journal {
         }
     }
 
-    /// Whether a sibling's claim makes `digest` a replay here. Remembers it, and stages it.
+    /// A sibling has claimed `digest`, which makes it a replay here. Staged; when there are very many,
+    /// the oldest of them are forgotten, and the controller is asked about those.
     pub fn remember_claimed(&mut self, digest: [u8; 32], forget_after_secs: u64) {
-        if self.remembered.find(&digest).is_none() && !self.remembered.is_full() {
-            self.remembered
-                .insert(&digest, SeenBy::Sibling, forget_after_secs);
-            self.staged.claimed.push((digest, forget_after_secs));
+        let Some(number) = self.siblings.insert(&digest, forget_after_secs) else {
+            return;
+        };
+        // Beyond this the disk takes nothing; in memory it is known all the same.
+        if self.staged.claimed.len() < SIBLINGS_MAX {
+            let claimed = (number, digest, forget_after_secs);
+            self.staged.claimed.push(claimed);
         }
+        let evicted = self.siblings.evict();
+        self.staged.unclaim_through = self.staged.unclaim_through.max(evicted);
     }
 
     /// Forgets what may be forgotten by now, and sets floors anew that a clock set which was ahead.
@@ -279,8 +292,12 @@ impl Journal {
             let forgotten = self.memory.forget(clock, self.window_secs);
             self.stage_spent(forgotten);
         }
-        if is_proven && let Some(latest) = self.remembered.forget(now_secs) {
-            self.staged.unclaim_through_secs = Some(latest);
+        if is_proven {
+            let staged = &mut self.staged;
+            let left = self.remembered.forget(now_secs);
+            staged.unclaim_through_secs = staged.unclaim_through_secs.max(left);
+            let claimed = self.siblings.forget(now_secs);
+            staged.unclaim_through = staged.unclaim_through.max(claimed);
         }
         if let Retention::Days(days) = self.retention {
             let kept_ms = u64::from(days) * 24 * 60 * 60 * 1_000;
@@ -381,13 +398,14 @@ impl gate::ReplayLog for Journal {
         now_secs: u64,
     ) -> Result<(), gate::Replayed> {
         let digest = digest.0;
-        match self.remembered.find(&digest) {
-            Some(SeenBy::Sibling) => return Err(gate::Replayed::Elsewhere),
-            Some(SeenBy::Us) => return Err(gate::Replayed::Here),
-            None => {}
+        if self.siblings.contains(&digest) {
+            return Err(gate::Replayed::Elsewhere);
         }
         // Also an answer when it cannot be told: wrongly refusing costs a user one retry.
-        if self.is_clogged() || (self.any_undated && self.is_on_disk_undated(&digest)) {
+        if self.remembered.contains(&digest)
+            || self.is_clogged()
+            || (self.any_undated && self.is_on_disk_undated(&digest))
+        {
             return Err(gate::Replayed::Here);
         }
         if self.keeps_forever {

@@ -17,7 +17,7 @@ use super::error::{JournalError, cannot, io};
 /// A journal up to this length is checked whole at the start: a tenth of a second.
 const CHECKED_AT_START_BYTES: u64 = 16 * 1024 * 1024;
 /// Tables that are read whole at the start, or checked beside the gate.
-const READ_ANYWAY: [&str; 3] = ["event", "replay", "seen"];
+const READ_ANYWAY: [&str; 4] = ["event", "replay", "claimed", "seen"];
 /// Events that are read at once, so that the log is not held for long.
 const SLICE: u32 = 4_096;
 

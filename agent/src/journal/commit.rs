@@ -29,6 +29,7 @@ impl Journal {
             acknowledged,
             forget_through_secs,
             unclaim_through_secs,
+            unclaim_through,
             floors,
             policy,
             access_file,
@@ -43,6 +44,7 @@ impl Journal {
             || acknowledged.is_some()
             || forget_through_secs.is_some()
             || unclaim_through_secs.is_some()
+            || unclaim_through.is_some()
             || floors.is_some()
             || policy.is_some()
             || access_file.is_some()
@@ -148,6 +150,7 @@ impl Journal {
             acknowledged,
             forget_through_secs,
             unclaim_through_secs,
+            unclaim_through,
             floors,
             policy,
             access_file,
@@ -167,6 +170,7 @@ impl Journal {
         *acknowledged = None;
         *forget_through_secs = None;
         *unclaim_through_secs = None;
+        *unclaim_through = None;
         *floors = None;
         *policy = None;
         *access_file = None;
@@ -269,14 +273,18 @@ fn write_digests(connection: &Connection, staged: &Staged) -> rusqlite::Result<(
     write_claimed(connection, staged)
 }
 
-/// What siblings have claimed.
+/// What siblings have claimed, and what is left of what a version before wrote.
 fn write_claimed(connection: &Connection, staged: &Staged) -> rusqlite::Result<()> {
-    for (digest, forget_after_secs) in &staged.claimed {
+    for (number, digest, forget_after_secs) in &staged.claimed {
+        let (number, until) = (number.cast_signed(), forget_after_secs.cast_signed());
         connection
-            .prepare_cached(
-                "INSERT OR IGNORE INTO replay (forget_after_secs, digest) VALUES (?1, ?2)",
-            )?
-            .execute(params![forget_after_secs.cast_signed(), digest.as_slice()])?;
+            .prepare_cached("INSERT OR IGNORE INTO claimed VALUES (?1, ?2, ?3)")?
+            .execute(params![number, digest.as_slice(), until])?;
+    }
+    if let Some(through) = staged.unclaim_through {
+        connection
+            .prepare_cached("DELETE FROM claimed WHERE number <= ?1")?
+            .execute([through.cast_signed()])?;
     }
     if let Some(through) = staged.unclaim_through_secs {
         connection

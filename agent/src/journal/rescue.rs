@@ -161,6 +161,11 @@ impl Journal {
             }
         }
         self.staged.digests = digests;
+        // Under places that are free in what was read.
+        self.staged.unclaim_through = None;
+        for (_, digest, forget_after_secs) in std::mem::take(&mut self.staged.claimed) {
+            self.remember_claimed(digest, forget_after_secs);
+        }
         self.stage_spent(forgotten);
         self.stage_floors();
     }

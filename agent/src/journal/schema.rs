@@ -121,8 +121,8 @@ const CONNECTIONS: &str = "
     ) STRICT;
     ";
 
-/// Own messages are remembered under the date inside them. `replay` keeps what siblings
-/// claimed, whose dates nobody says, and what a version before left.
+/// Own messages are remembered under the date inside them. `replay` keeps what a version before
+/// left.
 const SEEN: &str = "
     -- Messages seen on this host, in order of their own dates: forgetting deletes one end.
     CREATE TABLE seen (
@@ -158,6 +158,15 @@ const SEEN: &str = "
     UPDATE meta SET forgotten_secs = 0, not_before_secs = 0;
     ";
 
+/// What siblings claim has a place of its own, in the order in which it was told.
+const SIBLINGS: &str = "
+    CREATE TABLE claimed (
+        number              INTEGER PRIMARY KEY,
+        digest              BLOB    NOT NULL,
+        forget_after_secs   INTEGER NOT NULL
+    ) STRICT;
+    ";
+
 /// The first version whose journals have a witness.
 pub(super) const WITNESS_SINCE: i64 = 4;
 
@@ -168,6 +177,7 @@ fn migrations() -> Migrations<'static> {
         M::up_with_hook(VERSION_2, |transaction| Ok(move_events(transaction)?)),
         M::up(CONNECTIONS),
         M::up(SEEN),
+        M::up(SIBLINGS),
     ])
 }
 

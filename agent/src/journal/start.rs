@@ -19,8 +19,9 @@ use super::lock::{lock, private_file};
 use super::place::Place;
 use super::preallocate;
 use super::reader::policy_of;
-use super::replays::{Remembered, SeenBy};
+use super::replays::Remembered;
 use super::schema::{WITNESS_SINCE, configure_writer, migrate};
+use super::siblings::Siblings;
 use super::witness::{self, Witness};
 use super::{FILE_NAME, Journal, Retention, Staged, epoch, floors};
 use crate::policies::PolicyText;
@@ -267,6 +268,7 @@ impl Journal {
             max_future_secs: options.max_future.as_secs(),
             newest_secs: 0,
             remembered: Remembered::default(),
+            siblings: Siblings::default(),
             any_undated: false,
             witness: found.witness,
             staged: Staged::default(),
@@ -298,7 +300,9 @@ impl Journal {
             load_seen(&self.connection, &mut self.memory, now_secs)?
         };
         self.newest_secs = newest_seen(&self.connection)?;
-        (self.remembered, self.any_undated) = load_claimed(&self.connection)?;
+        (self.remembered, self.any_undated) = load_left(&self.connection)?;
+        self.siblings = load_claimed(&self.connection)?;
+        self.staged.unclaim_through = self.siblings.evict();
         let window_secs = self.window_secs.cast_signed();
         self.connection
             .execute("UPDATE meta SET window_secs = ?1", [window_secs])?;
@@ -502,15 +506,28 @@ fn newest_seen(connection: &Connection) -> rusqlite::Result<u64> {
     })
 }
 
-/// Loads what siblings have claimed; and whether the version before left what has no end.
-fn load_claimed(connection: &Connection) -> rusqlite::Result<(Remembered, bool)> {
+/// Loads what siblings have claimed.
+fn load_claimed(connection: &Connection) -> rusqlite::Result<Siblings> {
+    let mut siblings = Siblings::default();
+    let mut statement = connection
+        .prepare("SELECT number, digest, forget_after_secs FROM claimed ORDER BY number")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        siblings.restore(number(0)?, &row.get(1)?, number(2)?);
+    }
+    Ok(siblings)
+}
+
+/// Loads what a version before left; and whether some of it has no end.
+fn load_left(connection: &Connection) -> rusqlite::Result<(Remembered, bool)> {
     let mut remembered = Remembered::default();
     let mut statement = connection
         .prepare("SELECT digest, forget_after_secs FROM replay WHERE forget_after_secs > 0")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let forget_after_secs = row.get::<_, i64>(1)?.cast_unsigned();
-        remembered.insert(&row.get(0)?, SeenBy::Us, forget_after_secs);
+        remembered.insert(&row.get(0)?, forget_after_secs);
     }
     let any_undated = connection
         .prepare("SELECT 1 FROM replay WHERE forget_after_secs = 0 LIMIT 1")?

@@ -4,5 +4,6 @@
 mod disk;
 mod log;
 mod loss;
+mod siblings;
 mod start;
 mod support;
