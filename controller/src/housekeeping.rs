@@ -21,8 +21,6 @@ const WON_BATCH_MAX: usize = 1_024;
 const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 /// Claims forgotten in one transaction, so that none of them is long.
 const PRUNE_BATCH: u32 = 2_000;
-/// Claims are kept this much longer than their host asked, whose clock may be fast.
-const PRUNE_GRACE_SECS: u64 = 300;
 
 /// The log is looked at this often for events that are not indexed yet.
 const INDEX_INTERVAL: Duration = Duration::from_secs(1);
@@ -116,10 +114,10 @@ async fn index(context: Arc<Context>) {
     }
 }
 
-/// Forgets all claims that are old enough. Where one of them was to be remembered for longer, the floor
+/// Forgets all claims that are old enough; their dates are spent. Where one of them was to be remembered for longer, the floor
 /// has risen: its message is refused by its own date.
 async fn forget_claims(context: &Context, now: Timestamp) {
-    let before_secs = now.secs().saturating_sub(PRUNE_GRACE_SECS);
+    let before_secs = fleet::claims::forgotten_before(now.secs());
     loop {
         match forget_some(context, before_secs).await {
             Ok(0) => break,

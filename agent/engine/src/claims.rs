@@ -23,6 +23,8 @@ pub struct ClaimAsk {
     pub digest: [u8; 32],
     /// Seconds since the Unix epoch; `None` means for ever.
     pub forget_after_secs: Option<u64>,
+    /// The date inside the message, seconds since the Unix epoch.
+    pub dated_secs: u64,
 }
 
 /// What the controller said about a claim.
@@ -72,6 +74,7 @@ impl Claims {
             domain: pending.domain(),
             digest: pending.digest().0,
             forget_after_secs: pending.forget_after_secs(),
+            dated_secs: pending.identity().opened().message().timestamp_secs,
         };
         self.waiting.insert(seq, (steady + PATIENCE, pending));
         Ok(ask)

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::{ClaimAnswer, ClaimAsk};
+use fleet::claims::MAX_FUTURE_SECS;
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::{ClaimRequest, ClaimResponse};
 use tokio::sync::{mpsc, watch};
@@ -28,8 +29,8 @@ const IN_FLIGHT_MAX: usize = 256;
 /// How the wire says that a digest is never to be forgotten.
 pub(super) const FOR_EVER: u64 = 0;
 
-/// Answers every ask, until the gate thread asks no more. `newest` is when the last was asked, in
-/// seconds since the Unix epoch.
+/// Answers every ask, until the gate thread asks no more. `newest` is the date of the newest
+/// message that was won here, in seconds since the Unix epoch.
 pub(super) async fn answer(
     mut asks: mpsc::Receiver<ClaimAsk>,
     connection: watch::Receiver<Connection>,
@@ -55,11 +56,14 @@ async fn one(
     newest: Arc<AtomicU64>,
 ) {
     let seq = ask.seq;
-    // The date inside the message is close to it.
-    newest.fetch_max(clock::now().wall_secs, Ordering::Relaxed);
     let answer = tokio::time::timeout(CLAIM_TIMEOUT, ask_until_answered(&ask, connection))
         .await
         .unwrap_or(ClaimAnswer::Unreachable);
+    if answer == ClaimAnswer::Won {
+        // A date beyond that is kept under an earlier one.
+        let latest_secs = clock::now().wall_secs.saturating_add(MAX_FUTURE_SECS);
+        newest.fetch_max(ask.dated_secs.min(latest_secs), Ordering::Relaxed);
+    }
     // A gate that has stopped needs no answer.
     let _ = deliver(&orders, Order::ClaimAnswer { seq, answer }).await;
 }
@@ -99,6 +103,7 @@ async fn claim(channel: Channel, ask: &ClaimAsk) -> Result<ClaimAnswer, Status> 
         digest: ask.digest.to_vec(),
         seq: ask.seq,
         forget_after_secs: ask.forget_after_secs.unwrap_or(FOR_EVER),
+        dated_secs: ask.dated_secs,
     };
     let ClaimResponse { won, held_by } =
         AgentClient::new(channel).claim(request).await?.into_inner();

@@ -21,7 +21,7 @@ pub(super) struct Memory {
     pub(super) session_pass: Vec<u8>,
     pub(super) highest_generation: u64,
     pub(super) highest_claim_epoch: u64,
-    /// When a message was last claimed here, seconds since the Unix epoch; 0 for never.
+    /// The date of the newest message won here, seconds since the Unix epoch; 0 for none.
     pub(super) newest_claimed_secs: u64,
 }
 

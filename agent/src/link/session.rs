@@ -51,7 +51,7 @@ pub(super) struct Session {
     pub(super) spool: Spool,
     /// Held while a new journal is begun.
     pub(super) quiet: Quiet,
-    /// When a message was last claimed here, seconds since the Unix epoch; 0 for not in this run.
+    /// The date of the newest message won here, seconds since the Unix epoch; 0 for none in this run.
     pub(super) newest_claimed: Arc<AtomicU64>,
     /// Names this run of the agent.
     pub(super) run_id: Vec<u8>,

@@ -147,6 +147,7 @@ impl Desk {
             domain: [1; 32],
             digest: [2; 32],
             forget_after_secs: None,
+            dated_secs: 0,
         };
         self.claims.send(ask).await.unwrap();
         loop {

@@ -1,19 +1,16 @@
 //! The shared replay list: of all hosts that hold a key, one grants a message.
 
+use fleet::claims::{KEPT_MAX_SECS, MAX_FUTURE_SECS, kept_until};
 use fleet::{EventKind, Outcome};
 
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{Claim, ClaimOutcome, MAX_FUTURE_SECS};
+use crate::store::model::{Claim, ClaimOutcome};
 use crate::timestamp::Timestamp;
 
 /// Claims of one domain that a host is told of when it connects.
 const KNOWN_CLAIMS_MAX: usize = 10_000;
-
-/// For how long a claim is remembered at most, seconds: longer than a message is recent on any host
-/// whose packets age.
-const KEPT_MAX_SECS: u64 = 3_600;
 
 /// A claim before it is known whose it is: the host that calls is the claimant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +21,8 @@ pub(crate) struct NewClaim {
     pub(crate) seq: u64,
     /// Until when it must be remembered; 0 for ever.
     pub(crate) forget_after_secs: u64,
+    /// The date inside the message; 0 when its host does not say.
+    pub(crate) dated_secs: u64,
 }
 
 /// Claims a message for the host that calls, under a key that its own policy holds. What is won is
@@ -45,20 +44,17 @@ pub(crate) async fn claim(
         digest,
         seq,
         forget_after_secs,
+        dated_secs,
     } = new;
-    let asked = if forget_after_secs == 0 {
-        u64::MAX
-    } else {
-        forget_after_secs
-    };
-    let until = asked.min(now.secs().saturating_add(KEPT_MAX_SECS));
+    let until = kept_until(forget_after_secs, now.secs());
     let claim = Claim {
         domain,
         digest,
         host: caller.name.clone(),
         seq,
         forget_after_secs: until,
-        capped: asked > until,
+        dated_secs,
+        capped: forget_after_secs == 0 || forget_after_secs > until,
     };
     let outcome = context.store.claim(claim.clone()).await?;
     if outcome == ClaimOutcome::Won {

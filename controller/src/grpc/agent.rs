@@ -150,16 +150,19 @@ impl Agent for AgentService {
             digest,
             seq,
             forget_after_secs,
+            dated_secs,
         } = request.into_inner();
         let new = NewClaim {
             domain: fixed("domain", &domain)?,
             digest: fixed("digest", &digest)?,
             seq,
             forget_after_secs,
+            dated_secs,
         };
         let (won, held_by) = match claims::claim(&self.context, &host, new, clock::now()).await? {
             ClaimOutcome::Won | ClaimOutcome::WonBefore => (true, String::new()),
             ClaimOutcome::Lost { held_by } => (false, held_by),
+            ClaimOutcome::Spent => (false, "a host whose claim is forgotten".to_owned()),
         };
         Ok(Response::new(ClaimResponse { won, held_by }))
     }
@@ -295,6 +298,7 @@ fn claimed(claim: Claim) -> ClaimedDigest {
         host: _,
         seq: _,
         forget_after_secs,
+        dated_secs: _,
         capped: _,
     } = claim;
     ClaimedDigest {

@@ -11,7 +11,7 @@ use tokio::time::{interval, sleep};
 use super::registry::{Registry, Subscription};
 use super::validity::Validity;
 use crate::store::Store;
-use crate::store::model::{Claim, FleetState, JournalEnd, MAX_FUTURE_SECS};
+use crate::store::model::{Claim, FleetState, JournalEnd};
 use crate::targets::Target;
 use crate::timestamp::Timestamp;
 
@@ -221,7 +221,9 @@ impl Session {
         let (Some(reason), Some(_)) = (reason, &self.passes) else {
             return Some(());
         };
-        let floor_secs = (self.now)().secs().saturating_add(MAX_FUTURE_SECS);
+        let floor_secs = (self.now)()
+            .secs()
+            .saturating_add(fleet::claims::MAX_FUTURE_SECS);
         self.send(Directive::NewJournal { reason, floor_secs })
             .await
     }

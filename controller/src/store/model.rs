@@ -26,7 +26,7 @@ pub(crate) use self::member::{Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 pub(crate) use self::run::RunBegun;
-pub(crate) use self::session::{Alarm, Begun, FleetState, MAX_FUTURE_SECS, Opening, Seen};
+pub(crate) use self::session::{Alarm, Begun, FleetState, Opening, Seen};
 pub(crate) use self::token::{
     EnrollConflict, EnrollOutcome, Enrolment, Invitation, Redemption, RevokeOutcome, StoredToken,
     TokenFate, TokenState,

@@ -1,6 +1,7 @@
 //! What every engine must do, operation by operation: success, conflict, retry. To test another
 //! engine, open it in `fixture::open`.
 
+mod claims;
 mod set_back;
 
 use fleet::{EventKind, EventRecord, Role};
@@ -12,8 +13,10 @@ use super::fixture::{self, NOW_MS, event, invitation, join, new_member, new_poli
 use super::model::{
     Acknowledgement, AfterRestore, ApplyOutcome, Begun, CONTROLLER, ChangeOutcome, Changed, Claim,
     ClaimOutcome, Cursor, EnrollConflict, EnrollOutcome, Enrolment, EventFilter, HostState,
-    HostWord, MAX_FUTURE_SECS, Member, Opening, Origin, Pushed,
+    HostWord, Member, Opening, Origin, Pushed,
 };
+
+use claims::claim;
 
 async fn store() -> (TempDir, Store) {
     let dir = TempDir::new().unwrap();
@@ -362,82 +365,6 @@ async fn a_policys_text_is_not_in_the_files_of_the_store() {
     }
 }
 
-// === the shared replay list ===
-
-fn claim(host: &str, digest: u8, seq: u64) -> Claim {
-    Claim {
-        domain: [7; 32],
-        digest: [digest; 32],
-        host: host.to_owned(),
-        seq,
-        forget_after_secs: 100,
-        capped: false,
-    }
-}
-
-#[tokio::test]
-async fn a_message_is_won_by_one_host_and_a_retry_is_not_another_packet() {
-    let (_dir, store) = store().await;
-
-    let won = store.claim(claim("web-1", 1, 5)).await.unwrap();
-    let retry = store.claim(claim("web-1", 1, 5)).await.unwrap();
-    let copy = store.claim(claim("web-1", 1, 6)).await.unwrap();
-    let other = store.claim(claim("web-2", 1, 5)).await.unwrap();
-
-    let held_by = "web-1".to_owned();
-    assert_eq!(won, ClaimOutcome::Won);
-    assert_eq!(retry, ClaimOutcome::WonBefore);
-    assert_eq!(
-        copy,
-        ClaimOutcome::Lost {
-            held_by: held_by.clone()
-        }
-    );
-    assert_eq!(other, ClaimOutcome::Lost { held_by });
-}
-
-#[tokio::test]
-async fn a_host_learns_what_others_claimed_until_it_may_be_forgotten() {
-    let (_dir, store) = store().await;
-    for (host, digest) in [("web-1", 1), ("web-2", 2), ("web-2", 3)] {
-        store.claim(claim(host, digest, 1)).await.unwrap();
-    }
-    let known = |now_secs, limit| {
-        store.claims_of_others(vec![[7; 32], [8; 32]], "web-1".to_owned(), now_secs, limit)
-    };
-
-    assert_eq!(
-        known(100, 10).await.unwrap(),
-        [claim("web-2", 2, 1), claim("web-2", 3, 1)]
-    );
-    assert_eq!(known(100, 1).await.unwrap().len(), 1);
-    assert_eq!(known(101, 10).await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn only_claims_that_are_old_enough_are_forgotten_and_no_more_than_asked() {
-    let (_dir, store) = store().await;
-    for digest in 0..3 {
-        store.claim(claim("web-1", digest, 1)).await.unwrap();
-    }
-    let for_ever = Claim {
-        forget_after_secs: 0,
-        ..claim("web-1", 9, 1)
-    };
-    store.claim(for_ever.clone()).await.unwrap();
-
-    let forget = async |before_secs, limit| {
-        let forgotten = store.forget_claims(before_secs, limit, u64::MAX).await;
-        forgotten.unwrap().len()
-    };
-    assert_eq!(forget(100, 10).await, 0);
-    assert_eq!(forget(101, 2).await, 2);
-    assert_eq!(forget(101, 2).await, 1);
-
-    let lost = store.claim(Claim { seq: 2, ..for_ever }).await.unwrap();
-    assert!(matches!(lost, ClaimOutcome::Lost { .. }), "{lost:?}");
-}
-
 // === the fleet's log ===
 
 /// Events `from..=to` of one journal that are chained as they should be.
@@ -561,7 +488,7 @@ async fn a_database_of_another_run_raises_the_replay_floor_and_it_never_falls() 
     let found = [first, second, restored, slow_clock]
         .map(|begun| (begun.restored, begun.fleet.replay_floor_secs));
     // A message from the furthest future that any host takes may have been granted and lost.
-    let raised = floor + 30 + MAX_FUTURE_SECS;
+    let raised = floor + 30 + fleet::claims::MAX_FUTURE_SECS;
     let expected = [
         (false, floor),
         (false, floor),

@@ -21,6 +21,7 @@ async fn claim(host: &Member, digest: u8, seq: u64) -> ClaimResponse {
         digest: vec![digest; 32],
         seq,
         forget_after_secs: 4_000_000_000,
+        dated_secs: 0,
     };
     host.agent().claim(request).await.unwrap().into_inner()
 }
@@ -129,6 +130,7 @@ async fn a_host_claims_only_with_keys_of_its_own_policy_and_that_it_tried_is_an_
             digest: vec![digest; 32],
             seq: 1,
             forget_after_secs: 0,
+            dated_secs: 0,
         };
         let refused = rooted.agent().claim(request).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied);
@@ -162,6 +164,7 @@ async fn no_claim_is_remembered_longer_than_a_message_can_be_recent_whatever_its
             digest: vec![digest; 32],
             seq: digest.into(),
             forget_after_secs,
+            dated_secs: 0,
         };
         let answer = host.agent().claim(request).await;
         assert!(answer.unwrap().into_inner().won);

@@ -35,6 +35,7 @@ async fn claim(host: &Member, digest: u8) -> Result<bool, Status> {
         digest: vec![digest; 32],
         seq: u64::from(digest),
         forget_after_secs: 4_000_000_000,
+        dated_secs: 0,
     };
     let answer = host.agent().claim(claim).await?;
     Ok(answer.into_inner().won)

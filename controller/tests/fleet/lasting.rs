@@ -22,6 +22,7 @@ async fn a_restart_keeps_everything() {
         digest: vec![2; 32],
         seq: 1,
         forget_after_secs: 0,
+        dated_secs: 0,
     };
     assert!(
         host.agent()

@@ -88,6 +88,7 @@ async fn slow_questions_starve_nobody_and_a_word_is_found_in_a_log_that_was_not_
                 digest: vec![number; 32],
                 seq: u64::from(number) + 1,
                 forget_after_secs: 0,
+                dated_secs: 0,
             };
             host.agent().claim(claim).await.unwrap();
             done.fetch_add(1, Ordering::SeqCst);

@@ -28,6 +28,7 @@ async fn go_on(fleet: &Fleet, operator: &Member, host: &Member, number: u64) {
         digest: vec![u8::try_from(number).unwrap(); 32],
         seq: number,
         forget_after_secs: 0,
+        dated_secs: 0,
     };
     host.agent().claim(claim).await.unwrap();
 }

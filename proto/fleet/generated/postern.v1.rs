@@ -530,6 +530,10 @@ pub struct ClaimRequest {
     pub seq: u64,
     #[prost(uint64, tag = "4")]
     pub forget_after_secs: u64,
+    /// The date inside the message, seconds since the Unix epoch; 0 from agents that do not say. With it
+    /// the list refuses what is dated like messages that it has forgotten, whatever any clock says.
+    #[prost(uint64, tag = "5")]
+    pub dated_secs: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClaimResponse {

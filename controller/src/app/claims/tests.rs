@@ -21,6 +21,7 @@ fn new_claim(domain: [u8; 32], seq: u64) -> NewClaim {
         digest: [1; 32],
         seq,
         forget_after_secs: NOW.secs() + 100,
+        dated_secs: 0,
     }
 }
 

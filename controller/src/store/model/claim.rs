@@ -10,6 +10,8 @@ pub(crate) struct Claim {
     pub(crate) seq: u64,
     /// Until when it must be remembered; 0 for ever.
     pub(crate) forget_after_secs: u64,
+    /// The date inside the message; 0 when its host does not say.
+    pub(crate) dated_secs: u64,
     /// Its host asked for longer.
     pub(crate) capped: bool,
 }
@@ -23,4 +25,6 @@ pub(crate) enum ClaimOutcome {
     Lost {
         held_by: String,
     },
+    /// Whoever held it is forgotten.
+    Spent,
 }

@@ -27,7 +27,7 @@ const RUNS_MAX: usize = 8;
 const RETURNS_MAX: u32 = 3;
 
 /// What the controller told a host, as a pass says it.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub(crate) struct Pass {
     /// From 1.
     pub(crate) number: u64,
@@ -57,7 +57,7 @@ pub(crate) enum Presented {
 }
 
 /// What is known of the passes of one host.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(default)]
 pub(crate) struct Lineage {
     /// The newest pass that was given.

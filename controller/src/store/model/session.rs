@@ -2,10 +2,6 @@
 
 use super::log::JournalEnd;
 
-/// How far ahead of its clock any host of a fleet takes a message: a floor that is raised because
-/// messages were forgotten lies this far ahead of now.
-pub(crate) const MAX_FUTURE_SECS: u64 = 120;
-
 /// What a host says when it opens its session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Opening {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use fleet::claims::{self, Verdict, kept_date};
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::meta;
 use super::number::signed;
@@ -16,10 +17,23 @@ pub(in crate::store) fn claim(
     claim: &Claim,
 ) -> Result<ClaimOutcome, StoreError> {
     let forget_after_secs = (claim.forget_after_secs != 0).then(|| signed(claim.forget_after_secs));
-    let inserted = connection
+    let holder = holder(connection, claim)?;
+    let held = holder.as_ref().map(|(host, seq)| (host.as_str(), *seq));
+    let spent_secs = spent_secs(connection, &claim.domain)?;
+    let claimant = (claim.host.as_str(), claim.seq);
+    match claims::judge(held, claimant, claim.dated_secs, spent_secs) {
+        Verdict::Won => {}
+        Verdict::WonBefore => return Ok(ClaimOutcome::WonBefore),
+        Verdict::Spent => return Ok(ClaimOutcome::Spent),
+        Verdict::Held => {
+            let held_by = holder.map_or_else(String::new, |(host, _)| host);
+            return Ok(ClaimOutcome::Lost { held_by });
+        }
+    }
+    connection
         .prepare_cached(
-            "INSERT INTO claims (domain, digest, host, seq, forget_after_secs, capped)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (domain, digest) DO NOTHING",
+            "INSERT INTO claims (domain, digest, host, seq, forget_after_secs, dated_secs, capped)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             claim.domain,
@@ -27,21 +41,49 @@ pub(in crate::store) fn claim(
             claim.host,
             signed(claim.seq),
             forget_after_secs,
+            signed(kept_date(claim.dated_secs, claim.forget_after_secs)),
             claim.capped,
         ])?;
-    if inserted == 1 {
-        return Ok(ClaimOutcome::Won);
-    }
-    let (held_by, seq): (String, i64) = connection
+    connection
+        .prepare_cached(
+            "INSERT INTO claim_dates_won (host, through_secs) VALUES (?1, ?2)
+             ON CONFLICT (host) DO UPDATE SET through_secs = excluded.through_secs
+             WHERE excluded.through_secs > through_secs",
+        )?
+        .execute(params![claim.host, signed(claim.dated_secs)])?;
+    Ok(ClaimOutcome::Won)
+}
+
+/// Who holds the message: a host, and its number for the packet.
+fn holder(connection: &Connection, claim: &Claim) -> Result<Option<(String, u64)>, StoreError> {
+    let holder = connection
         .prepare_cached("SELECT host, seq FROM claims WHERE domain = ?1 AND digest = ?2")?
         .query_row(params![claim.domain, claim.digest], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    if held_by == claim.host && seq == signed(claim.seq) {
-        Ok(ClaimOutcome::WonBefore)
-    } else {
-        Ok(ClaimOutcome::Lost { held_by })
-    }
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned()))
+        })
+        .optional()?;
+    Ok(holder)
+}
+
+/// Up to which date nothing can be won in this domain: of what was forgotten, or of a lost list.
+fn spent_secs(connection: &Connection, domain: &[u8; 32]) -> Result<u64, StoreError> {
+    let forgotten: Option<u64> = connection
+        .prepare_cached("SELECT through_secs FROM claim_dates_spent WHERE domain = ?1")?
+        .query_row([domain], |row| row.get(0))
+        .optional()?;
+    let floor_secs = meta::replay_floor_secs(connection)?;
+    Ok(forgotten.unwrap_or(0).max(floor_secs))
+}
+
+/// The newest date of what this host has won, as far as it is known here.
+pub(super) fn newest_known_secs(connection: &Connection, host: &str) -> Result<u64, StoreError> {
+    let known: Option<u64> = connection
+        .prepare_cached("SELECT through_secs FROM claim_dates_won WHERE host = ?1")?
+        .query_row([host], |row| row.get(0))
+        .optional()?;
+    let since_secs = meta::claim_dates_since_secs(connection)?;
+    let floor_secs = meta::replay_floor_secs(connection)?;
+    Ok(known.unwrap_or(0).max(since_secs).max(floor_secs))
 }
 
 /// What others than `host` have claimed in a domain and what is still to be remembered, at most
@@ -65,6 +107,7 @@ pub(in crate::store) fn of_domain(
             host: row.get(1)?,
             seq: row.get(2)?,
             forget_after_secs: row.get(3)?,
+            dated_secs: 0,
             capped: false,
         })
     })?;
@@ -80,8 +123,8 @@ pub(in crate::store) fn by_host(
     Ok(counts.collect::<Result<_, _>>()?)
 }
 
-/// Forgets what is old enough to be refused by its age; at most `limit`, and says whose it was. With
-/// what was to be remembered for longer, the floor rises to `floor_secs`.
+/// Forgets what is old enough to be refused by its age; at most `limit`, and says whose it was. The
+/// dates of it are spent, in case the clock was wrong by which it is old. With what was to be remembered for longer, the floor rises to `floor_secs`.
 pub(in crate::store) fn prune(
     connection: &Connection,
     now_secs: u64,
@@ -92,13 +135,23 @@ pub(in crate::store) fn prune(
         "DELETE FROM claims WHERE (domain, digest) IN (
             SELECT domain, digest FROM claims
             WHERE forget_after_secs IS NOT NULL AND forget_after_secs < ?1 LIMIT ?2)
-         RETURNING host, capped",
+         RETURNING host, capped, domain, dated_secs",
     )?;
     let mut rows = statement.query(params![signed(now_secs), limit])?;
     let (mut hosts, mut any_capped) = (Vec::new(), false);
+    let mut spent = BTreeMap::<[u8; 32], i64>::new();
     while let Some(row) = rows.next()? {
         hosts.push(row.get(0)?);
         any_capped |= row.get::<_, bool>(1)?;
+        let through_secs = spent.entry(row.get(2)?).or_default();
+        *through_secs = row.get::<_, i64>(3)?.max(*through_secs);
+    }
+    let mut spend = connection.prepare_cached(
+        "INSERT INTO claim_dates_spent (domain, through_secs) VALUES (?1, ?2)
+         ON CONFLICT (domain) DO UPDATE SET through_secs = max(through_secs, excluded.through_secs)",
+    )?;
+    for (domain, through_secs) in spent.into_iter().filter(|(_, secs)| *secs > 0) {
+        spend.execute(params![domain, through_secs])?;
     }
     if any_capped {
         meta::raise_floor(connection, floor_secs)?;

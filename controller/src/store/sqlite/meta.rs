@@ -1,16 +1,18 @@
 //! What is known once for the whole fleet.
 
+use fleet::claims::floor_of_loss;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{FleetState, MAX_FUTURE_SECS, RunBegun};
+use crate::store::model::{FleetState, RunBegun};
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
 const RUN: &str = "run";
 const JOURNAL_EPOCH: &str = "journal_epoch";
 const CLAIM_EPOCH: &str = "claim_epoch";
 const SET_BACK: &str = "set_back";
+const CLAIM_DATES_SINCE: &str = "claim_dates_since_secs";
 
 /// Facts that `init` writes: the controller's own journal, and the replay list's beginning.
 pub(in crate::store) fn create(
@@ -45,6 +47,11 @@ pub(super) fn set_claim_epoch(connection: &Connection, epoch: u64) -> Result<(),
     set(connection, CLAIM_EPOCH, signed(epoch))
 }
 
+/// Of dates up to here nobody knows what was won.
+pub(super) fn claim_dates_since_secs(connection: &Connection) -> Result<u64, StoreError> {
+    Ok(value(connection, CLAIM_DATES_SINCE)?.unwrap_or(0))
+}
+
 /// How it was found out that this database was restored from an older copy, until an operator has
 /// dealt with it.
 pub(super) fn set_back(connection: &Connection) -> Result<Option<String>, StoreError> {
@@ -75,7 +82,7 @@ pub(in crate::store) fn raise_floor(connection: &Connection, secs: u64) -> Resul
 
 /// Packets dated before this cannot be claimed: the list does not know what was granted until
 /// then.
-fn replay_floor_secs(connection: &Connection) -> Result<u64, StoreError> {
+pub(super) fn replay_floor_secs(connection: &Connection) -> Result<u64, StoreError> {
     value(connection, REPLAY_FLOOR)?.ok_or_else(|| damaged(REPLAY_FLOOR))
 }
 
@@ -89,7 +96,7 @@ pub(in crate::store) fn begin_run(
     let known: Option<String> = value(connection, RUN)?;
     let restored = known.as_deref() != previous;
     if restored {
-        raise_floor(connection, now_secs + MAX_FUTURE_SECS)?;
+        raise_floor(connection, floor_of_loss(now_secs, 0))?;
         // The list's number stays: hosts that have seen more are to prove it, and then it rises.
     }
     set(connection, RUN, run)?;

@@ -33,6 +33,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0006_members.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0007_claim_dates.sql"
+        )),
     ])
 }
 

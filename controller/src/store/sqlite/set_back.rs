@@ -5,11 +5,12 @@
 //! what is to be in force: what an older copy says may give what was taken away since.
 
 use fleet::EventKind;
+use fleet::claims::{floor_of_loss, is_lost};
 use rusqlite::Connection;
 
-use super::{alarms, meta, policies};
+use super::{alarms, claims, meta, policies};
 use crate::store::error::StoreError;
-use crate::store::model::{MAX_FUTURE_SECS, Origin, Pass, Seen};
+use crate::store::model::{Origin, Pass, Seen};
 use crate::store::seal::SealKey;
 
 /// How far above its own numbers a controller goes on a host's word alone. A host that an attacker
@@ -51,7 +52,7 @@ pub(super) fn follow(
             newest_claimed_secs: _,
         } = evidence.seen;
         if generation <= current && claim_epoch <= epoch {
-            return Ok(None);
+            return lost_claims(connection, evidence, found, now_ms);
         }
         let last = alarms::last_ms(connection, evidence.member, EventKind::ControllerSetBack)?;
         if now_ms.abs_diff(last) < UNPROVEN_EVERY_MS {
@@ -79,6 +80,38 @@ pub(super) fn follow(
         return Ok(None);
     }
     begin_anew(connection, seal, (evidence, trusted), found, now_ms).map(Some)
+}
+
+/// The host has won what this list does not know: it was put back to a copy that is younger than the
+/// numbers are. A floor is all that is needed.
+fn lost_claims(
+    connection: &Connection,
+    evidence: &Evidence<'_>,
+    found: &Origin,
+    now_ms: u64,
+) -> Result<Option<String>, StoreError> {
+    let Evidence {
+        member, host, seen, ..
+    } = evidence;
+    let won_secs = seen.newest_claimed_secs;
+    if !is_lost(won_secs, claims::newest_known_secs(connection, host)?) {
+        return Ok(None);
+    }
+    let last_ms = alarms::last_ms(connection, *member, EventKind::ControllerSetBack)?;
+    if now_ms.abs_diff(last_ms) < UNPROVEN_EVERY_MS {
+        return Ok(None);
+    }
+    let now_secs = now_ms / 1_000;
+    let dates = won_secs.min(now_secs + DATES_AHEAD_MAX_SECS);
+    let floor_secs = meta::raise_floor(connection, floor_of_loss(now_secs, dates))?;
+    let reason = format!(
+        "claims were lost: host {host} has won a message dated {won_secs} that this controller does \
+         not know; it was restored from an older copy. Packets of shared keys dated at or before \
+         {floor_secs} are refused"
+    );
+    let alarm = (EventKind::ControllerSetBack, reason.as_str());
+    alarms::raise(connection, *member, alarm, found, now_ms)?;
+    Ok(Some(reason))
 }
 
 /// The numbers that are believed.
@@ -111,7 +144,7 @@ fn begin_anew(
     let dates = trusted
         .newest_claimed_secs
         .min(now_secs + DATES_AHEAD_MAX_SECS);
-    meta::raise_floor(connection, dates.max(now_secs + MAX_FUTURE_SECS))?;
+    meta::raise_floor(connection, floor_of_loss(now_secs, dates))?;
     meta::set_claim_epoch(connection, trusted.claim_epoch + 1)?;
     if trusted.generation > current {
         policies::renumber(connection, seal, trusted.generation + 1, now_ms)?;

@@ -12,6 +12,7 @@ struct State {
     journal: Vec<EventRecord>,
     generation: u64,
     claim_epoch: u64,
+    newest_won_secs: u64,
 }
 
 /// A host with a state directory, whose agent runs.
@@ -44,7 +45,7 @@ impl Host {
             seen: Seen {
                 generation: state.generation,
                 claim_epoch: state.claim_epoch,
-                newest_claimed_secs: 0,
+                newest_claimed_secs: state.newest_won_secs,
             },
             journal: Some(JournalEnd {
                 epoch: EPOCH.to_owned(),
@@ -148,7 +149,10 @@ async fn a_controller_that_was_restored_learns_it_from_a_pass_and_counts_on_abov
         claim_epoch,
         set_back,
     } = backup.fleet_state().await.unwrap();
-    assert_eq!(replay_floor_secs, NOW_MS / 1000 + MAX_FUTURE_SECS);
+    assert_eq!(
+        replay_floor_secs,
+        NOW_MS / 1000 + fleet::claims::MAX_FUTURE_SECS
+    );
     assert_eq!(claim_epoch, 2);
     let reason = set_back.unwrap();
     assert!(reason.contains("web-1 has seen generation 7"), "{reason}");
@@ -451,4 +455,42 @@ async fn a_host_that_loses_its_journal_leaves_a_gap_that_is_said() {
     assert_eq!(kinds[0], EventKind::AuditGap, "{kinds:?}");
     let shown = store.alarms(0).await.unwrap();
     assert!(!shown[&host.member.id].is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_list_that_was_put_back_learns_it_from_what_a_host_has_won() {
+    let (dir, store) = store().await;
+    let mut host = Host::join(&store, "web-1").await;
+    host.session(&store).await;
+    let (_dir, backup) = copy(&store, dir.path()).await;
+    let won = Claim {
+        dated_secs: 2_000_000_000,
+        forget_after_secs: 2_000_000_240,
+        ..claim("web-1", 1, 1)
+    };
+    let before = store.fleet_state().await.unwrap();
+    assert_eq!(store.claim(won.clone()).await.unwrap(), ClaimOutcome::Won);
+    host.state.newest_won_secs = won.dated_secs;
+    host.session(&store).await;
+    assert_eq!(store.fleet_state().await.unwrap(), before, "it knows that");
+    let mut again = host.clone();
+    again.state.pass.clear();
+
+    // Back to a copy that has given this host every pass that it has.
+    again.run = "run-2";
+    let begun = again.session(&backup).await;
+
+    assert!(begun.fleet_changed);
+    let fleet = backup.fleet_state().await.unwrap();
+    assert!(fleet.replay_floor_secs >= NOW_MS / 1_000 + fleet::claims::MAX_FUTURE_SECS);
+    assert_eq!(fleet.set_back, None, "no policy was lost");
+    assert!(
+        alarms(&backup)
+            .await
+            .contains(&EventKind::ControllerSetBack)
+    );
+    let floor_secs = fleet.replay_floor_secs;
+    again.session(&backup).await;
+    let fleet = backup.fleet_state().await.unwrap();
+    assert_eq!(fleet.replay_floor_secs, floor_secs, "once an hour");
 }

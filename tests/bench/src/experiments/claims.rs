@@ -220,6 +220,7 @@ async fn claimant(
             digest: Sha256::digest(&name).to_vec(),
             seq,
             forget_after_secs,
+            dated_secs: 0,
         };
         let sent = clock::now();
         let answer = client.claim(request).await.context("claim")?.into_inner();
