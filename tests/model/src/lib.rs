@@ -7,6 +7,17 @@
 //! only when it is. Across a boot a copy is put back only where the clock was never ahead: what a clock
 //! that was ahead let in, and a loss without a witness, nobody can know together.
 
+pub mod fleet;
+#[path = "../../../controller/src/store/model/lineage.rs"]
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the controller's file: the model calls a part of it"
+    )
+)]
+mod lineage;
+
 use gate::{Capacity, Clock, Floor, FloorReason, Floors, Memory};
 use stateright::{Model, Property};
 
