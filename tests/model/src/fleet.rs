@@ -20,12 +20,13 @@
 //!   but only while the controller's clock is behind, and for what a host let in whose clock was ahead.
 //! - No stanza says that a host may grant while it cannot ask (`ON_CONTROLLER_LOSS`).
 
-use std::collections::{BTreeMap, BTreeSet};
+mod world;
 
 use fleet::claims::{self, Verdict};
-use gate::{Capacity, Floors, Memory};
 use stateright::{Model, Property};
 
+use self::world::{Held, Loss, Machine};
+pub use self::world::{Request, World};
 use crate::lineage::{Lineage, Pass, Presented};
 
 const WINDOW: u64 = 120;
@@ -69,89 +70,6 @@ pub struct Powers {
     pub list: bool,
     /// A host is put back, or copied.
     pub hosts: bool,
-}
-
-/// What lies in a host's state directory.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Dir {
-    memory: Memory,
-    pass: Option<Pass>,
-    newest_won_secs: u64,
-}
-
-/// A machine with an agent.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct Machine {
-    name: usize,
-    run: usize,
-    clock: i64,
-    dir: Dir,
-    /// Committed before anything opens; lost with a crash until then.
-    memory: Memory,
-    newest_won_secs: u64,
-    /// Numbers of claims that wait, each with its message.
-    waiting: BTreeMap<u64, usize>,
-}
-
-/// The controller's database.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-struct List {
-    held: BTreeMap<usize, Held>,
-    spent_secs: u64,
-    floor_secs: u64,
-    epoch: u64,
-    lineages: [Lineage; 2],
-    won_secs: [u64; 2],
-}
-
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Held {
-    name: usize,
-    seq: u64,
-    until_secs: u64,
-    dated_secs: u64,
-}
-
-/// A claim on its way.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Request {
-    name: usize,
-    seq: u64,
-    message: usize,
-    until_secs: u64,
-}
-
-/// What has to happen before a loss of the list is made good.
-#[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-struct Loss {
-    /// Hosts that have won since the copy, and have not come back.
-    awaited: BTreeSet<usize>,
-    /// Messages dated after this are not claimed before.
-    beyond_secs: u64,
-}
-
-/// One state.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct World {
-    true_secs: u64,
-    machines: Vec<Machine>,
-    list: List,
-    list_clock: i64,
-    list_copy: Option<List>,
-    /// Hosts that have won since that copy, and whether each still knows it.
-    winners: BTreeMap<usize, bool>,
-    loss: Loss,
-    restored_secs: Option<u64>,
-    dir_copy: Option<Dir>,
-    asked: BTreeSet<Request>,
-    won: BTreeSet<u64>,
-    next_seq: u64,
-    next_run: usize,
-    faults: u8,
-    /// The one message of this history: others would only make its dates be refused.
-    message: usize,
-    grants: u8,
-    is_served_again: bool,
 }
 
 /// What may happen.
@@ -535,90 +453,6 @@ impl Powers {
         list: true,
         hosts: true,
     };
-}
-
-// === impl World ===
-
-impl World {
-    fn begin(message: usize) -> Self {
-        let dir = Dir {
-            memory: Memory::new(Capacity::default(), Floors::default()),
-            pass: None,
-            newest_won_secs: 0,
-        };
-        let machine = |name| Machine {
-            name,
-            run: name,
-            clock: 0,
-            memory: dir.memory.clone(),
-            dir: dir.clone(),
-            newest_won_secs: 0,
-            waiting: BTreeMap::new(),
-        };
-        Self {
-            true_secs: T,
-            machines: (0..NAMES.len()).map(machine).collect(),
-            list: List {
-                held: BTreeMap::new(),
-                spent_secs: 0,
-                floor_secs: T - 1,
-                epoch: 1,
-                lineages: [Lineage::default(), Lineage::default()],
-                won_secs: [0; 2],
-            },
-            list_clock: 0,
-            list_copy: None,
-            winners: BTreeMap::new(),
-            loss: Loss::default(),
-            restored_secs: None,
-            dir_copy: None,
-            asked: BTreeSet::new(),
-            won: BTreeSet::new(),
-            next_seq: 1,
-            next_run: NAMES.len(),
-            faults: 0,
-            message,
-            grants: 0,
-            is_served_again: false,
-        }
-    }
-
-    fn host_secs(&self, machine: usize) -> Option<u64> {
-        let clock = self.machines.get(machine)?.clock;
-        self.true_secs.checked_add_signed(clock)
-    }
-
-    fn list_secs(&self) -> u64 {
-        self.true_secs.saturating_add_signed(self.list_clock)
-    }
-
-    fn new_run(&mut self) -> Option<usize> {
-        let run = self.next_run;
-        self.next_run += 1;
-        (run < RUNS.len()).then_some(run)
-    }
-
-    /// What this machine has won since its last session is known to nobody any more.
-    fn forget_winner(&mut self, machine: usize) {
-        let Some(host) = self.machines.get(machine) else {
-            return;
-        };
-        if let Some(knows) = self.winners.get_mut(&host.name) {
-            *knows = false;
-        }
-    }
-}
-
-// === impl Machine ===
-
-impl Machine {
-    /// The agent starts with what is in its directory.
-    fn begin(&mut self, run: usize) {
-        self.run = run;
-        self.memory = self.dir.memory.clone();
-        self.newest_won_secs = self.dir.newest_won_secs;
-        self.waiting.clear();
-    }
 }
 
 fn is_recent(dated_secs: u64, now_secs: u64) -> bool {
