@@ -33,7 +33,7 @@ test: setup ## Prove it: every test of the workspace and the suite in network na
 soak: setup ## The slow proofs at full size, an hour or so: kill -9 during 10,000 grants, disks, floods, the model
 	$(CARGO) build --workspace --locked --bins --tests
 	POSTERN_SOAK=1 POSTERN_SOAK_GRANTS=10000 POSTERN_SOAK_EVENTS=5000000 POSTERN_SOAK_FLOOD=1200000 \
-		POSTERN_MODEL_DEPTH=11 POSTERN_FLEET_DEPTH=1 tests/run-tests.sh
+		POSTERN_MODEL_DEPTH=13 POSTERN_FLEET_DEPTH=1 tests/run-tests.sh
 
 # make bench ARGS="E1 E4 --servers postern"; every number is also a line of target/bench.jsonl.
 bench: setup ## Measure (release build, needs root): the table of the gate under fire; ARGS="E9 E11" for a part
