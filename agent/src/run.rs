@@ -280,13 +280,14 @@ fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
     Ok(captures)
 }
 
-/// Follows this host's addresses, where packets come off a wire.
+/// Follows this host's addresses, where packets come that may have been sent to others: off a wire,
+/// or to a socket, which receives what is sent to many.
 fn follow_network(config: &Config) -> Result<Option<Network>, RunError> {
-    let is_wire = |capture: &CaptureConfig| match capture.source {
-        CaptureSource::Interface(_) => true,
-        CaptureSource::File { .. } | CaptureSource::Socket(_) => false,
+    let is_live = |capture: &CaptureConfig| match capture.source {
+        CaptureSource::Interface(_) | CaptureSource::Socket(_) => true,
+        CaptureSource::File { .. } => false,
     };
-    if !config.captures.iter().any(is_wire) {
+    if !config.captures.iter().any(is_live) {
         return Ok(None);
     }
     let network = Network::follow(config.accept_destinations.clone()).map_err(RunError::Network)?;

@@ -189,10 +189,13 @@ impl Engine {
         }
     }
 
-    /// Judges a datagram as a socket gives it.
+    /// Judges a datagram as a socket gives it, if it was sent to this host: a socket receives, too,
+    /// what is sent to many.
     pub fn datagram(&mut self, datagram: &Datagram<'_>, now: Now, replays: &mut dyn ReplayLog) {
-        let decision = self.gate.admit(datagram, now, replays);
-        self.follow(decision, now);
+        // What is not for us is counted by the gate, and nothing else.
+        if let Ok(decision) = self.gate.admit_seen(datagram, now, replays) {
+            self.follow(decision, now);
+        }
     }
 
     /// Does what is due by now: ends grants, claims that nobody answers, and minutes of counting;

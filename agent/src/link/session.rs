@@ -57,6 +57,13 @@ pub(super) struct Session {
     pub(super) run_id: Vec<u8>,
 }
 
+/// Whether a saved policy is to be put in force. A text of the same generation is another where its
+/// digest is: a lock or a removal changes it so.
+fn is_newer(saved: &PolicyVersion, in_force: &engine::Status) -> bool {
+    saved.generation > in_force.generation
+        || saved.generation == in_force.generation && saved.digest != in_force.digest
+}
+
 /// What is known from one session to the next.
 #[derive(Debug)]
 struct Known {
@@ -122,7 +129,7 @@ impl Session {
             return Ok(PolicyVersion::default());
         };
         let version = saved.version;
-        if self.status.borrow().generation >= version.generation {
+        if !is_newer(&version, &self.status.borrow()) {
             return Ok(version);
         }
         let exchange = self.controller.exchange.clone();

@@ -2,7 +2,7 @@
 //! in the sets, and what drift is called.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use agent::config::FirewallConfig;
@@ -145,6 +145,49 @@ fn a_session_that_was_idle_before_connection_tracking_goes_on_when_its_port_is_h
             Ok(())
         });
     }
+}
+
+#[test]
+fn what_a_service_begins_from_a_hidden_udp_port_lets_nobody_in_once_the_hole_has_closed() {
+    in_lab(|lab| {
+        let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
+        let bind = |node: &Node, port: u16| {
+            node.within(|| {
+                let socket = UdpSocket::bind((node.v4, port))?;
+                socket.set_read_timeout(Some(PATIENCE))?;
+                Ok(socket)
+            })
+        };
+        let service = bind(&host, 5353)?;
+        let (first, second) = (bind(&alice, 7777)?, bind(&alice, 7778)?);
+        let arrives = |from: &UdpSocket, to: &UdpSocket| {
+            from.send_to(b"word", to.local_addr().unwrap()).unwrap();
+            to.recv(&mut [0; 9]).is_ok()
+        };
+        let mut firewall = host.within(|| {
+            let mut firewall = firewall::open(&FirewallConfig::of_chain(CHAIN))?;
+            firewall.base_rules.lay(&["udp/5353".parse().unwrap()])?;
+            let address = alice.v4.to_string();
+            firewall.holes.open(&[hole(&address, "udp/5353", 3)])?;
+            Ok(firewall)
+        })?;
+
+        assert!(arrives(&first, &service) && arrives(&service, &first));
+        // The kernel forgets it, as it does after a while, and the service speaks first.
+        run(&host, &["conntrack", "-D", "-p", "udp"]);
+        assert!(arrives(&service, &first));
+        assert!(arrives(&second, &service) && arrives(&service, &second));
+        // Time passes in waiting for words that nobody says.
+        assert!(first.recv(&mut [0; 9]).is_err() && first.recv(&mut [0; 9]).is_err());
+
+        assert!(firewall.holes.list()?.is_empty());
+        assert!(arrives(&second, &service), "what a user began lives on");
+        assert!(
+            !arrives(&first, &service),
+            "what the service began does not"
+        );
+        Ok(())
+    });
 }
 
 #[test]

@@ -365,7 +365,7 @@ impl Host {
     }
 }
 
-fn datagram(source: IpAddr, packet: &str) -> Datagram<'_> {
+pub(crate) fn datagram(source: IpAddr, packet: &str) -> Datagram<'_> {
     Datagram {
         source,
         destination: IpAddr::from([192, 0, 2, 100]),

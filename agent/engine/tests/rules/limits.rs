@@ -1,10 +1,14 @@
 //! Bounds: of grants, of records that wait, of what strangers leave.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use engine::{Capabilities, Limits};
 use fleet::EventKind;
-use gate::SharedKeys;
+use gate::{Addressees, Datagram, HostAddresses, SharedKeys};
+use policy::Networks;
 
-use crate::host::{Faults, Host, Partly};
+use crate::host::{Faults, Host, Partly, datagram};
 use crate::packets::{PORTS_AND_COMMANDS, knock};
 
 #[test]
@@ -256,4 +260,35 @@ fn frames_that_are_not_for_us_are_counted_by_what_they_are() {
     assert_eq!(gate.not_ip + gate.damaged, 2);
     let named: Vec<_> = host.engine.counters().named().collect();
     assert!(named.contains(&("received", 0)) && named.contains(&("grants_open", 0)));
+}
+
+#[test]
+fn what_a_socket_receives_that_was_sent_to_many_is_counted_and_grants_nothing() {
+    let own = IpAddr::from([192, 0, 2, 100]);
+    for (destination, grants) in [
+        (own, 1),
+        (IpAddr::from([192, 0, 2, 255]), 0),
+        (IpAddr::from([255, 255, 255, 255]), 0),
+        (IpAddr::from([224, 0, 0, 1]), 0),
+        ("::ffff:192.0.2.255".parse().unwrap(), 0),
+        ("ff02::1".parse().unwrap(), 0),
+    ] {
+        let mut host = Host::new();
+        host.engine
+            .set_addressees(Addressees::Host(Arc::new(HostAddresses {
+                own: [own].into(),
+                accepted: Networks::Only(Box::default()),
+            })));
+        let (now, mut replays) = (host.now(), gate::MemoryReplayLog::default());
+        let packet = knock(1, "tcp/22", 30, 0);
+        let datagram = Datagram {
+            destination,
+            ..datagram(IpAddr::from([192, 0, 2, 1]), &packet)
+        };
+
+        host.engine.datagram(&datagram, now, &mut replays);
+        host.turn();
+
+        assert_eq!(host.open_rules().len(), grants, "{destination}");
+    }
 }

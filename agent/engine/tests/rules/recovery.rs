@@ -4,7 +4,7 @@ use engine::{Hole, HoleTimeout, Kernel, SavedGrant};
 use fleet::EventKind;
 
 use crate::host::{Host, restarted};
-use crate::packets::{OTHERS, knock};
+use crate::packets::{OTHERS, PORTS_AND_COMMANDS, knock};
 
 fn killed_with_a_grant() -> (Host, Vec<SavedGrant>) {
     let mut host = Host::new();
@@ -108,4 +108,20 @@ fn a_grant_of_an_earlier_run_is_revoked_by_another_generation() {
 
     assert_eq!(host.open_rules(), Vec::<String>::new());
     assert!(host.kinds().contains(&EventKind::GrantRevoked));
+}
+
+#[test]
+fn a_grant_of_an_earlier_run_is_revoked_by_another_text_of_the_same_generation() {
+    for (policy, is_revoked) in [(OTHERS, true), (PORTS_AND_COMMANDS, false)] {
+        let (mut host, saved) = killed_with_a_grant();
+        let generation = host.journal[0].generation;
+        let (now, open) = (host.now(), holes(&host));
+        host.engine.recover(saved, Kernel::Open(&open), &[], now);
+
+        host.replace_policy(policy, generation);
+
+        assert_eq!(host.open_rules().is_empty(), is_revoked, "{policy}");
+        let kinds = host.kinds();
+        assert_eq!(kinds.contains(&EventKind::GrantRevoked), is_revoked);
+    }
 }

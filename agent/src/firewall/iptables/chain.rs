@@ -156,13 +156,14 @@ fn render_input(
     for ProtoPort { protocol, port } in protect {
         let name = protocol_name(*protocol);
         let goes_on = match protocol {
-            Protocol::Tcp => " ! --syn",
-            Protocol::Udp => "",
+            Protocol::Tcp => " ! --syn -m conntrack --ctstate ESTABLISHED",
+            // What this host began by speaking from here went through no hole, has no owner and
+            // cannot be revoked: no answers to it.
+            Protocol::Udp => " -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL",
         };
         let _ = writeln!(
             script,
-            "-A {chain} -p {name} -m {name} --dport {port}{goes_on} -m conntrack --ctstate \
-             ESTABLISHED -j ACCEPT"
+            "-A {chain} -p {name} -m {name} --dport {port}{goes_on} -j ACCEPT"
         );
     }
     let begins_or_goes_on = [
@@ -333,7 +334,7 @@ mod tests {
 -A P -i lo -j RETURN
 -A P -m set --match-set P_R4 src,dst -j DROP
 -A P -p tcp -m tcp --dport 22 ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT
--A P -p udp -m udp --dport 53 -m conntrack --ctstate ESTABLISHED -j ACCEPT
+-A P -p udp -m udp --dport 53 -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -j ACCEPT
 -A P -p tcp -m tcp --syn -m set --match-set P_4 src,dst -j ACCEPT
 -A P -p tcp -m conntrack --ctstate ESTABLISHED,UNTRACKED -m set --match-set P_4 src,dst -j ACCEPT
 -A P -p udp -m set --match-set P_4 src,dst -j ACCEPT
