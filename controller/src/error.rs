@@ -21,6 +21,9 @@ pub enum Error {
     /// Its membership has ended, or its name is somebody else's now.
     #[error("the certificate names nobody who belongs to this fleet now")]
     NotMember,
+    /// Its membership has ended: the key was issued here, and belongs to nobody any more.
+    #[error("the certificate names nobody who belongs to this fleet now: the membership has ended")]
+    MembershipEnded,
     /// It may do nothing until an operator unlocks it.
     #[error("{}", locked(*.role, name, key.as_deref()))]
     Locked {
@@ -260,6 +263,7 @@ impl Error {
         match self {
             Self::Unauthenticated | Self::OutOfTime(_) => Remedy::Authenticate,
             Self::NotMember
+            | Self::MembershipEnded
             | Self::Locked { .. }
             | Self::NameTrusted { .. }
             | Self::NotAllowed { .. }

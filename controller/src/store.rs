@@ -252,6 +252,11 @@ impl Store {
         self.engine.read(members::all_departed).await
     }
 
+    /// The highest id of a key that was ever given, of a removed member's too; 0 for none.
+    pub(crate) async fn highest_key(&self) -> Result<u64, StoreError> {
+        self.engine.read(members::highest_key).await
+    }
+
     /// Notes that a certificate was issued for the key with this id.
     pub(crate) async fn renewed(&self, key: u64, now_ms: u64) -> Result<(), StoreError> {
         self.engine

@@ -177,7 +177,7 @@ fn acknowledgement(status: &Status, audit_fault: String, now: Now) -> Acknowledg
     let said = AcknowledgeRequest {
         drift: drift.clone().unwrap_or_default(),
         audit_fault,
-        locked: locked.clone().unwrap_or_default(),
+        locked: locked.as_deref().map_or_else(String::new, said_lock),
         host_time_ms: now.wall_ms(),
         ..of_host(host)
     };
@@ -193,6 +193,15 @@ fn acknowledgement(status: &Status, audit_fault: String, now: Now) -> Acknowledg
             policy_digest: wire_digest(*generation, digest),
             ..said
         },
+    }
+}
+
+/// Why this host is locked, as the controller is told: it takes an empty reason for no lock.
+fn said_lock(reason: &str) -> String {
+    if reason.is_empty() {
+        "no reason was given".to_owned()
+    } else {
+        reason.to_owned()
     }
 }
 
@@ -231,7 +240,7 @@ pub(super) fn wire_digest(generation: u64, digest: &[u8; 32]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use tonic::Status;
+    use tonic::Status as Answer;
 
     use super::*;
 
@@ -241,6 +250,20 @@ mod tests {
             wall_nanos: u32::try_from(ms % 1_000).unwrap() * 1_000_000,
             steady: Duration::ZERO,
         }
+    }
+
+    #[test]
+    fn a_lock_without_a_reason_is_acknowledged_as_a_lock() {
+        for reason in ["", "stolen"] {
+            let status = Status {
+                locked: Some(reason.to_owned()),
+                ..Status::default()
+            };
+            let said = acknowledgement(&status, String::new(), at_ms(7_000)).locked;
+            assert!(!said.is_empty() && said.contains(reason), "{said}");
+        }
+        let open = acknowledgement(&Status::default(), String::new(), at_ms(7_000));
+        assert!(open.locked.is_empty());
     }
 
     #[test]
@@ -254,8 +277,8 @@ mod tests {
     #[test]
     fn a_refused_acknowledgement_is_an_error_once_per_change_of_its_reason() {
         let mut refused = Refused::default();
-        let no_host = Status::permission_denied("no such host");
-        let bad_digest = Status::invalid_argument("policy_digest");
+        let no_host = Answer::permission_denied("no such host");
+        let bad_digest = Answer::invalid_argument("policy_digest");
 
         let worth = [&no_host, &no_host, &bad_digest, &no_host].map(|status| refused.note(status));
 
@@ -271,12 +294,12 @@ mod tests {
     #[test]
     fn a_controller_that_cannot_be_reached_is_no_refusal_and_forgets_none() {
         let mut refused = Refused::default();
-        let no_host = Status::permission_denied("no such host");
+        let no_host = Answer::permission_denied("no such host");
 
-        assert_eq!(refused.note(&Status::unavailable("down")), Worth::Debug);
+        assert_eq!(refused.note(&Answer::unavailable("down")), Worth::Debug);
         assert!(!refused.end());
         assert_eq!(refused.note(&no_host), Worth::Error);
-        assert_eq!(refused.note(&Status::unavailable("down")), Worth::Debug);
+        assert_eq!(refused.note(&Answer::unavailable("down")), Worth::Debug);
         assert_eq!(refused.note(&no_host), Worth::Debug);
     }
 }

@@ -39,6 +39,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const LIVED: Duration = Duration::from_secs(10);
 /// The largest policy of one host that is accepted.
 const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Why a host is locked that belongs to its fleet no more.
+const MEMBERSHIP_ENDED: &str =
+    "this host was removed from its fleet, or another has taken its place; join it again";
 /// Digests in one order.
 const CLAIMED_MAX: usize = 4096;
 
@@ -169,8 +172,19 @@ impl Session {
         let request = self.request(&known.memory).await;
         let response = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
             .await
-            .map_err(|_| self.no_answer(OPEN_TIMEOUT))?
-            .map_err(|status| self.failed(status))?;
+            .map_err(|_| self.no_answer(OPEN_TIMEOUT))?;
+        let response = match response {
+            Ok(response) => response,
+            Err(status) => {
+                if says_membership_ended(&status) {
+                    let order = Order::Lock(MEMBERSHIP_ENDED.to_owned());
+                    if deliver(&self.orders, order).await == Err(GateStopped) {
+                        return Ok(SessionEnd::Stopped);
+                    }
+                }
+                return Err(self.failed(status));
+            }
+        };
         let contract = contract_of(response.metadata());
         let mut stream = response.into_inner();
         tracing::info!(contract = contract.version, "connected to the controller");
@@ -419,6 +433,13 @@ impl Session {
             cause: format!("no answer within {} s", within.as_secs()).into(),
         }
     }
+}
+
+/// Whether the controller, which its certificate has proven, says that this host belongs to its
+/// fleet no more: what a host hears that was away when it was removed or replaced.
+fn says_membership_ended(status: &Status) -> bool {
+    let said = status.metadata().get(fleet::MEMBERSHIP);
+    said.is_some_and(|said| said == fleet::MEMBERSHIP_ENDED)
 }
 
 /// What the controller says of itself.

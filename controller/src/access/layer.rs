@@ -140,7 +140,13 @@ impl AuthorizeLayer {
         let key = ca::key_id(certificate.raw_serial()).ok_or(Error::Unauthenticated)?;
         // The name may have been given to somebody else since, and the key taken away.
         let admitted = self.roster.admit(role, &name, key);
-        admitted.ok_or(Error::NotMember)
+        admitted.ok_or_else(|| {
+            if self.roster.is_void(key) {
+                Error::MembershipEnded
+            } else {
+                Error::NotMember
+            }
+        })
     }
 }
 

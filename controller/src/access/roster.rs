@@ -43,6 +43,8 @@ struct Known {
     /// By `MemberKey::id`.
     standings: HashMap<u64, CancellationToken>,
     departed: BTreeSet<String>,
+    /// The highest `MemberKey::id` that was ever given; none is given twice.
+    highest_key: u64,
 }
 
 // === impl Roster ===
@@ -51,6 +53,7 @@ impl Roster {
     pub(crate) async fn load(store: &Store) -> Result<Self, StoreError> {
         let mut known = Known {
             departed: store.departed_users().await?,
+            highest_key: store.highest_key().await?,
             ..Known::default()
         };
         for member in store.members().await? {
@@ -82,6 +85,15 @@ impl Roster {
             // Whoever is locked has none: what it calls ends before it begins.
             standing: standing.unwrap_or_else(ended),
         })
+    }
+
+    /// Whether the key with this id was given to somebody here once, and is nobody's now. Of a key
+    /// that was never given a controller knows nothing: it may have been restored from a copy in
+    /// which whoever has it had not joined yet.
+    pub(crate) fn is_void(&self, key: u64) -> bool {
+        let known = self.known.read();
+        let mut members = known.members.values();
+        key <= known.highest_key && !members.any(|member| member.key(key).is_some())
     }
 
     /// Members of a role that may do something, by name.
@@ -149,6 +161,8 @@ impl Known {
             self.standings.entry(id).or_default();
         }
         if let Some(member) = member {
+            let newest = member.keys.iter().map(|key| key.id).max();
+            self.highest_key = self.highest_key.max(newest.unwrap_or(0));
             self.members.insert(key, Arc::new(member));
         }
     }

@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateSigningRequestDer;
 
 use std::net::IpAddr;
 
-use super::{check, trust};
+use super::{check, members, tokens, trust};
 use crate::access::caller::{Call, RequestId};
 use crate::ca::Subject;
 use crate::context::Context;
@@ -144,7 +144,20 @@ async fn join(
         return Err(Error::NameTrusted { role, name });
     }
     let event = enrolled(&token.invitation, &member, request);
-    match store.enroll(secret, member, event, now.ms()).await? {
+    let takes_place = role == Role::Host && token.invitation.replaces;
+    if takes_place {
+        if let Some(before) = context.roster.find(role, &name) {
+            // Policy may hide more by the old labels than when the token was made.
+            tokens::refuse_public(store, &before, &member.labels).await?;
+        }
+        members::tell_before_replacement(context, &name).await;
+    }
+    let enrolled = store.enroll(secret, member, event, now.ms()).await;
+    if takes_place {
+        // Of whoever had the name; it hears in its next session what it is now.
+        context.sessions.end(&name);
+    }
+    match enrolled? {
         EnrollOutcome::Enrolled(enrolment) | EnrollOutcome::EnrolledBefore(enrolment) => {
             Ok(enrolment)
         }

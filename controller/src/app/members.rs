@@ -62,8 +62,8 @@ pub(crate) fn show(
     let member = context.roster.find(role, name);
     let member = member.ok_or_else(|| unknown(role, name))?;
     let stanzas = match role {
-        Role::User => reach::stanzas(context, name),
-        Role::Auditor | Role::Host | Role::Operator => Vec::new(),
+        Role::User if member.is_active() => reach::stanzas(context, name),
+        Role::Auditor | Role::Host | Role::Operator | Role::User => Vec::new(),
     };
     Ok((member, stanzas))
 }
@@ -78,15 +78,20 @@ pub(crate) async fn act(
     now: Timestamp,
 ) -> Result<Acted, Error> {
     check::at_most("reason", &reason, check::MESSAGE_BYTES_MAX)?;
+    if reason.contains(char::is_control) {
+        return Err(Error::invalid("reason", "one line, please"));
+    }
     if whom.role != Role::User && whom.key.is_some() {
         return Err(Error::invalid(
             "key_name",
             "only users have keys with names",
         ));
     }
-    if act == Act::Remove && whom.role == Role::Host {
-        tell_before_removal(context, (&whom, &reason), &origin, now).await?;
-    }
+    let removed = if act == Act::Remove && whom.role == Role::Host {
+        Some(tell_before_removal(context, (&whom, &reason), &origin, now).await?)
+    } else {
+        None
+    };
     let by = origin.actor.clone();
     let change = Change {
         whom: whom.clone(),
@@ -103,47 +108,28 @@ pub(crate) async fn act(
         Act::Remove => context.store.remove(change).await?,
     };
     let changed = changed(outcome, &whom)?;
-    let Whom { role, name, .. } = &whom;
-    context.roster.refresh(&context.store, *role, name).await?;
     // One that is unlocked, or removed, comes back in a moment, in another session.
-    let comes_back = *role == Role::Host && context.sessions.is_connected(name);
-    match role {
-        Role::Host => {
-            match member_lock(context, name) {
-                Some(reason) => context.sessions.lock(name, &reason),
-                // Removed, or unlocked: then it comes back and is told what to do.
-                None => context.sessions.end(name),
-            }
-            context.rollout.publish(None).await?;
-        }
-        Role::User => context.rollout.publish(None).await?,
-        Role::Auditor | Role::Operator => {}
-    }
+    let comes_back = whom.role == Role::Host && context.sessions.is_connected(&whom.name);
+    take_effect(context, &whom).await?;
+    let Whom { role, name, .. } = &whom;
     tracing::info!(actor = by, role = %role, name, act = act.done(), "membership changed");
     let hosts = match role {
         Role::User => reach::concerned(context, name, behind),
+        // Nothing can be said to one that was removed, so it is not waited for.
+        Role::Host if removed.is_some() => Vec::new(),
         Role::Host => vec![name.clone()],
         Role::Auditor | Role::Operator => Vec::new(),
     };
-    let waiting = Waiting::new(hosts, acks);
-    let hosts = waiting.all(context);
+    let mut waiting = Waiting::new(hosts, acks);
+    let mut hosts = waiting.first(context);
+    hosts.extend(removed);
     let member = context.roster.find(*role, name);
     let mut warnings = warnings(&changed, &whom, member.as_deref());
     if *role == Role::User && act != Act::Unlock {
         warnings.extend(reach::shared_keys(context, &whom));
     }
     let away = hosts.iter().filter(|it| it.is_away() && !comes_back);
-    warnings.extend(away.map(|host| match act {
-        Act::Unlock if *role == Role::Host => format!(
-            "host {} is away: it hears of this when it comes back, and stays locked until then",
-            host.host
-        ),
-        Act::Ban | Act::Lock | Act::Remove | Act::Unlock => format!(
-            "host {} is away: it hears of this when it comes back, and goes on by its last policy \
-             until then",
-            host.host
-        ),
-    }));
+    warnings.extend(away.map(|host| is_away(&host.host, act, *role)));
     Ok(Acted {
         member,
         whom,
@@ -153,23 +139,86 @@ pub(crate) async fn act(
     })
 }
 
+/// What it means that a host cannot hear of an act.
+fn is_away(host: &str, act: Act, role: Role) -> String {
+    let goes_on = match act {
+        Act::Unlock if role == Role::Host => "stays locked until then",
+        Act::Ban | Act::Lock | Act::Remove | Act::Unlock => "goes on by its last policy until then",
+    };
+    format!("host {host} is away: it hears of this when it comes back, and {goes_on}")
+}
+
+/// Puts in force, and on its way to the hosts, what is stored of a member now.
+async fn take_effect(context: &Context, whom: &Whom) -> Result<(), Error> {
+    let Whom { role, name, .. } = whom;
+    context.roster.refresh(&context.store, *role, name).await?;
+    match role {
+        Role::Host => {
+            match member_lock(context, name) {
+                Some(reason) => context.sessions.lock(name, &reason),
+                // Removed, or unlocked: then it comes back and is told what to do.
+                None => context.sessions.end(name),
+            }
+            context.rollout.publish(None).await
+        }
+        Role::User => context.rollout.publish(None).await,
+        Role::Auditor | Role::Operator => Ok(()),
+    }
+}
+
 /// Locks a host that is there before it is removed, so that it closes what is open: afterwards
-/// nothing can be said to it.
+/// nothing can be said to it. Returns whether it has said that it did.
 async fn tell_before_removal(
     context: &Context,
     (whom, reason): (&Whom, &str),
     origin: &Origin,
     now: Timestamp,
-) -> Result<(), Error> {
-    if !context.sessions.is_connected(&whom.name) || member_lock(context, &whom.name).is_some() {
-        return Ok(());
+) -> Result<HostProgress, Error> {
+    let (host, sessions) = (whom.name.as_str(), &context.sessions);
+    let connected = sessions.is_connected(host);
+    if connected && member_lock(context, host).is_none() {
+        let reason = match reason.trim() {
+            "" => "is to be removed".to_owned(),
+            reason => format!("is to be removed: {reason}"),
+        };
+        let lock = (whom.clone(), reason);
+        let lock = Box::pin(act(context, Act::Lock, lock, origin.clone(), now));
+        lock.await?;
+        // A host that does not answer does not keep its membership for that.
+        await_lock(context, host).await;
     }
-    let whom = (whom.clone(), format!("is to be removed: {reason}"));
-    let lock = Box::pin(act(context, Act::Lock, whom, origin.clone(), now));
-    let mut waiting = lock.await?.waiting;
-    // A host that does not answer does not keep its membership for that.
-    let _ = tokio::time::timeout(TOLD_WAIT, waiting.next(context)).await;
-    Ok(())
+    Ok(HostProgress {
+        host: host.to_owned(),
+        acknowledged: sessions.has_acknowledged_lock(host),
+        connected,
+    })
+}
+
+/// Tells the host that has this name, if it is there, that another takes its place, and waits until
+/// it has closed what is open: afterwards nothing can be said to it. Should the other one not come
+/// after all, its session is to be ended, and it has its policy again in the next.
+pub(super) async fn tell_before_replacement(context: &Context, host: &str) {
+    let sessions = &context.sessions;
+    if sessions.is_connected(host) && member_lock(context, host).is_none() {
+        sessions.lock(host, "another machine takes this host's place");
+        await_lock(context, host).await;
+    }
+}
+
+/// Waits a while until a host has said that it is locked.
+async fn await_lock(context: &Context, host: &str) {
+    let sessions = &context.sessions;
+    let mut acknowledgements = sessions.acknowledgements();
+    let heard = async {
+        while !sessions.has_acknowledged_lock(host) {
+            if acknowledgements.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(TOLD_WAIT, heard).await.is_err() {
+        tracing::warn!(host, "the host has not said in time that it is locked");
+    }
 }
 
 /// Why a host is locked, if it is.

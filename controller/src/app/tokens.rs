@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fleet::{Event, EventKind, Role, Token};
+use policy::{Exposure, HostFacts, NoIncludes};
 
 use super::{check, trust};
 use crate::access::caller::Caller;
+use crate::becomes_public::BecomesPublic;
 use crate::context::{Context, Endpoint};
 use crate::data_dir::hex;
 use crate::error::Error;
 use crate::random::random;
 use crate::store::Store;
 use crate::store::model::{Invitation, Member, Origin, RevokeOutcome, StoredToken, TokenFate};
+use crate::targets::facts;
 use crate::timestamp::Timestamp;
 
 /// How long a token is good for when nothing is said.
@@ -101,9 +104,13 @@ pub(crate) async fn issue(
     let origin = creator.origin.clone();
     let mut invitation = invitation(new, creator, now)?;
     let warnings = refuse_taken(&invitation, existing.as_ref())?;
-    if let Some(existing) = existing.filter(|_| invitation.labels.is_empty()) {
-        // Whoever takes its place is selected by policy as it was.
-        invitation.labels = existing.labels;
+    if let Some(existing) = existing {
+        if invitation.labels.is_empty() {
+            // Whoever takes its place is selected by policy as it was.
+            invitation.labels = existing.labels;
+        } else {
+            refuse_public(store, &existing, &invitation.labels).await?;
+        }
     }
     let token = Token {
         role: invitation.role,
@@ -122,6 +129,44 @@ pub(crate) async fn issue(
         id,
         warnings,
     })
+}
+
+/// Refuses that another takes a host's place with labels by which policy hides less of it: what is
+/// hidden becomes public by a policy only, for which an operator says that it is meant.
+pub(super) async fn refuse_public(
+    store: &Store,
+    host: &Member,
+    labels: &BTreeMap<String, String>,
+) -> Result<(), Error> {
+    if host.role != Role::Host || host.labels == *labels {
+        return Ok(());
+    }
+    let generation = store.current_generation().await?;
+    let Some(text) = store.policy_text(generation).await? else {
+        return Ok(());
+    };
+    let parse = tokio::task::spawn_blocking(move || policy::parse("policy", &text, &NoIncludes));
+    let policy = parse.await?.map_err(Error::InvalidPolicy)?;
+    let before = facts(host);
+    let after = HostFacts {
+        labels: labels.clone(),
+        ..before.clone()
+    };
+    let exposure = Exposure::between(&policy.hides_on(&before), &policy.hides_on(&after));
+    if exposure.becomes_public.iter().next().is_none() {
+        return Ok(());
+    }
+    let on_host = exposure.becomes_public.iter();
+    let ports = BecomesPublic(
+        on_host
+            .map(|port| (port, vec![host.name.clone()]))
+            .collect(),
+    );
+    Err(Error::Conflict(format!(
+        "with these labels policy would hide less, and this would become public: {ports}; leave the \
+         labels out, and the host keeps those that it has, or make it public by policy first \
+         (`postern policy apply --allow-public`)"
+    )))
 }
 
 /// Tokens that can be redeemed; with `all` also the others of the last 30 days. Newest first.

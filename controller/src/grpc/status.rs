@@ -1,6 +1,7 @@
 //! What a caller learns of an error: the one place where it becomes a gRPC status.
 
 use tonic::Status;
+use tonic::metadata::MetadataValue;
 
 use crate::error::{Error, Remedy};
 
@@ -10,6 +11,12 @@ impl From<Error> for Status {
         let message = program::one_line(&error).to_string();
         if let Error::OutOfTime(time) = error {
             return with_time(Self::unauthenticated(message), time.now_secs);
+        }
+        if matches!(error, Error::MembershipEnded) {
+            let mut status = Self::permission_denied(message);
+            let ended = MetadataValue::from_static(fleet::MEMBERSHIP_ENDED);
+            status.metadata_mut().insert(fleet::MEMBERSHIP, ended);
+            return status;
         }
         match error.remedy() {
             Remedy::Authenticate => Self::unauthenticated(message),

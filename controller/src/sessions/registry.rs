@@ -18,6 +18,8 @@ use crate::targets::{Target, Targets};
 /// Batches of claims that wait for one slow host; more are left out, and the host learns of them
 /// when it claims.
 const CLAIMED_QUEUE_MAX: usize = 256;
+/// What a host is told when nobody said why: an empty reason reads like no lock to some of them.
+const NO_REASON: &str = "an operator gave no reason";
 
 /// The session's end of its entry; the host is connected for as long as it lives. Whatever becomes
 /// of the session (it fails before it is served, its task breaks off, its peer vanishes), the
@@ -168,6 +170,10 @@ impl Registry {
         hosts.applied.remove(host);
         let Some(entry) = hosts.entries.get(host) else {
             return;
+        };
+        let reason = match reason.trim() {
+            "" => NO_REASON,
+            _ => reason,
         };
         let is_news = entry.locked.send_if_modified(|held| {
             let is_news = held.is_none();

@@ -13,6 +13,12 @@ use std::fmt;
 /// controller's clock, seconds since the Unix epoch, decimal.
 pub const CONTROLLER_TIME: &str = "postern-controller-time";
 
+/// Metadata of a refusal for a membership that has ended: [`MEMBERSHIP_ENDED`].
+pub const MEMBERSHIP: &str = "postern-membership";
+
+/// The controller issued the key once, and it belongs to nobody any more.
+pub const MEMBERSHIP_ENDED: &str = "ended";
+
 /// The version of the contract that this program speaks.
 pub const CONTRACT_VERSION: u32 = 2;
 

@@ -12,7 +12,7 @@ mod identity;
 mod role;
 mod token;
 
-pub use contract::{CONTROLLER_TIME, Capability, Contract};
+pub use contract::{CONTROLLER_TIME, Capability, Contract, MEMBERSHIP, MEMBERSHIP_ENDED};
 pub use event::{Event, EventKind, EventRecord, GrantId, Outcome, UserIdentity};
 pub use identity::{InvalidMemberUri, SERVER_NAME, member_uri, parse_member_uri, renewal_message};
 pub use role::{Role, UnknownRole};

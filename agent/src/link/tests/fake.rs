@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) controller_time_ms: u64,
     /// Why pushes are refused; empty when they are not.
     pub(super) refuses_events: String,
+    /// What sessions are refused with; `None` when they are not.
+    pub(super) refuses_sessions: Option<Status>,
     /// The chain value that pushes are acknowledged with.
     pub(super) acknowledges_chain: Vec<u8>,
     directives: Vec<mpsc::UnboundedSender<Result<Directive, Status>>>,
@@ -133,6 +135,9 @@ impl Agent for Service {
         &self,
         request: Request<SessionRequest>,
     ) -> Result<Response<Self::SessionStream>, Status> {
+        if let Some(status) = self.state.lock().refuses_sessions.clone() {
+            return Err(status);
+        }
         let (directives, stream) = mpsc::unbounded_channel();
         self.state.lock().directives.push(directives);
         let _ = self.sessions.send(request.into_inner());

@@ -70,3 +70,35 @@ fn locked(reason: &str) -> Directive {
         })),
     }
 }
+
+#[tokio::test]
+async fn a_host_that_hears_that_it_belongs_to_the_fleet_no_more_is_locked_and_one_merely_refused_is_not()
+ {
+    let mut fake = Fake::start();
+    let refused = tonic::Status::permission_denied("the certificate names nobody");
+    let mut ended = refused.clone();
+    let said = fleet::MEMBERSHIP_ENDED.parse().unwrap();
+    ended.metadata_mut().insert(fleet::MEMBERSHIP, said);
+
+    fake.state.lock().refuses_sessions = Some(refused);
+    let (mut desk, channels) = Desk::new();
+    let _link = link(fake.address, channels);
+    let first = tokio::time::timeout(Duration::from_millis(300), desk.order()).await;
+    assert!(first.is_err(), "{first:?}");
+    fake.state.lock().refuses_sessions = Some(ended);
+
+    let Order::Lock(reason) = desk.order().await else {
+        panic!("not locked")
+    };
+    assert!(reason.contains("removed from its fleet"), "{reason}");
+    desk.status
+        .send_modify(|status| status.locked = Some(reason));
+    // It joined again, or the controller was restored from a newer copy.
+    fake.state.lock().refuses_sessions = None;
+    loop {
+        tokio::select! {
+            _ = fake.sessions.recv() => fake.direct(&snapshot(7, POLICY)),
+            order = desk.order() => if matches!(order, Order::Unlock) { break },
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fleet::wire::CreateTokenRequest;
 
 use super::target::Target;
-use crate::commands::token::create::{TTL_DEFAULT, make};
+use crate::commands::token::create::{TTL_DEFAULT, make, ttl};
 use crate::connection::Connection;
 use crate::context::{Context, Listing};
 use crate::error::Result;
@@ -32,7 +32,7 @@ pub(super) struct ReplaceArgs {
     key: String,
 
     /// How long the token can be used, as 10m, 1h or 2d
-    #[arg(long, value_name = "TIME", default_value = TTL_DEFAULT, value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = TTL_DEFAULT, value_parser = ttl)]
     ttl: Duration,
 
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! `postern token create`
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -44,7 +45,7 @@ pub(crate) struct CreateArgs {
     label: Vec<(String, String)>,
 
     /// How long the token can be used, as 10m, 1h or 2d
-    #[arg(long, value_name = "TIME", default_value = TTL_DEFAULT, value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = TTL_DEFAULT, value_parser = ttl)]
     ttl: Duration,
 
     /// Name of the key that a user gets, as laptop; a user who is there gets one more
@@ -77,11 +78,15 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> Result {
     if !args.key_name.is_empty() && args.role != Role::User {
         return Err(CommandError::usage("only users have several keys"));
     }
+    let labels: BTreeMap<_, _> = args.label.iter().cloned().collect();
+    if labels.len() != args.label.len() {
+        return Err(CommandError::usage("a host has one value for each label"));
+    }
     let connection = Connection::open(&context.profile).await?;
     let request = CreateTokenRequest {
         role: WireRole::from(args.role).into(),
         name: args.name.unwrap_or_default(),
-        labels: args.label.into_iter().collect(),
+        labels,
         ttl_secs: args.ttl.as_secs(),
         key_name: args.key_name,
         replace: args.replace,
@@ -153,6 +158,15 @@ fn refused(connection: &Connection, role: Role, status: Status) -> CommandError 
 pub(crate) fn roles() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new(["host", "user", "operator", "auditor"])
         .try_map(|name| name.parse::<Role>())
+}
+
+/// How long a token can be used.
+pub(crate) fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if ttl.as_secs() == 0 {
+        return Err("a token must be good for a second at least".to_owned());
+    }
+    Ok(ttl)
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -140,6 +140,29 @@ async fn a_certificate_is_its_members_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn only_of_a_key_that_was_given_here_it_is_said_that_its_membership_has_ended() {
+    let door = Door::new().await;
+    let gone = door.join(Role::Host, "web-1").await;
+    let (key, roster) = (gone.keys[0].id, &door.layer.roster);
+    let change = fixture::change(Role::Host, "web-1", None);
+    door.store.remove(change).await.unwrap();
+    let refreshed = roster.refresh(&door.store, Role::Host, "web-1").await;
+    refreshed.unwrap();
+
+    let removed = door.certificate(key, "prod", Role::Host, "web-1");
+    let never_given = door.certificate(key + 1, "prod", Role::Host, "web-1");
+
+    let refused = |der: &[u8]| door.layer.member(der).unwrap_err();
+    assert!(matches!(refused(&removed), Error::MembershipEnded));
+    assert!(matches!(refused(&never_given), Error::NotMember));
+    let said = Status::from(refused(&removed));
+    let said = said.metadata().get(fleet::MEMBERSHIP).unwrap();
+    assert_eq!(said, fleet::MEMBERSHIP_ENDED);
+    let again = Roster::load(&door.store).await.unwrap();
+    assert!(again.is_void(key), "also after a restart");
+}
+
+#[tokio::test]
 async fn what_a_locked_member_holds_ends_as_soon_as_the_roster_knows() {
     let door = Door::new().await;
     door.join(Role::Operator, "root").await;

@@ -40,8 +40,14 @@ impl Waiting {
         }
     }
 
-    /// Every host that is waited for, as it is now.
-    pub(super) fn all(&self, context: &Context) -> Vec<HostProgress> {
+    /// Every host that must hear, as it is now. Those that have are told of here, and no more.
+    pub(super) fn first(&mut self, context: &Context) -> Vec<HostProgress> {
+        let all = self.all(context);
+        self.forget_heard(&all);
+        all
+    }
+
+    fn all(&self, context: &Context) -> Vec<HostProgress> {
         let hosts = self.hosts.iter();
         hosts.map(|host| progress(context, host)).collect()
     }
@@ -59,23 +65,27 @@ impl Waiting {
     }
 
     /// Drops those that have acknowledged, and returns them.
-    pub(crate) fn take_heard(&mut self, context: &Context) -> Vec<HostProgress> {
+    fn take_heard(&mut self, context: &Context) -> Vec<HostProgress> {
         self.acknowledgements.mark_unchanged();
         let mut heard = self.all(context);
         heard.retain(|host| host.acknowledged);
-        self.hosts
-            .retain(|host| !heard.iter().any(|heard| heard.host == *host));
+        self.forget_heard(&heard);
         heard
+    }
+
+    fn forget_heard(&mut self, told: &[HostProgress]) {
+        let has_heard = |host: &str| told.iter().any(|it| it.acknowledged && it.host == host);
+        self.hosts.retain(|host| !has_heard(host));
     }
 }
 
-/// A host that was removed has nothing to hear. One that is locked is to say so, any other that it
-/// enforces what it should.
+/// One that is locked is to say so, any other that it enforces what it should. One that was removed
+/// meanwhile cannot say anything any more.
 fn progress(context: &Context, host: &str) -> HostProgress {
     let sessions = &context.sessions;
     let member = context.roster.find(Role::Host, host);
     let acknowledged = match member {
-        None => true,
+        None => false,
         Some(member) if member.lock.is_some() => sessions.has_acknowledged_lock(host),
         Some(_) => context.rollout.target(host).is_none_or(|target| {
             let applied = sessions.applied(host);

@@ -1,3 +1,5 @@
+mod told;
+
 use policy::{Dialect, NoIncludes};
 
 use super::*;

@@ -1,5 +1,6 @@
 use super::*;
-use crate::app::fixture::{CALL, Fleet, NOW, root};
+use crate::app::enroll;
+use crate::app::fixture::{CALL, Fleet, Keys, NOW, root};
 
 #[tokio::test]
 async fn a_token_names_who_made_it_and_the_call() {
@@ -112,8 +113,8 @@ async fn a_revoked_token_admits_nobody_and_is_listed_as_what_it_is() {
     let revoked = revoke(&fleet.context, &root(), one.id[..11].to_owned(), NOW).await;
 
     assert_eq!(revoked.unwrap().fate(NOW.ms()), TokenFate::Revoked);
-    let joiner = crate::app::fixture::Keys::new().joiner(&one.token, "");
-    let refused = crate::app::enroll::redeem(&fleet.context, CALL, joiner, NOW).await;
+    let joiner = Keys::new().joiner(&one.token, "");
+    let refused = enroll::redeem(&fleet.context, CALL, joiner, NOW).await;
     assert!(refused.unwrap_err().to_string().contains("token refused"));
     let open = list(&fleet.context, false, NOW).await.unwrap();
     let ids: Vec<_> = open
@@ -132,4 +133,41 @@ async fn a_revoked_token_admits_nobody_and_is_listed_as_what_it_is() {
     let recorded = fleet.recorded().await;
     let told = format!("token for user alice ({}) revoked", one.id);
     assert_eq!(recorded.last(), Some(&told));
+}
+
+#[tokio::test]
+async fn no_hidden_port_becomes_public_by_a_token_with_other_labels() {
+    let fleet = Fleet::new().await;
+    let labels = |env: &str| BTreeMap::from([("env".to_owned(), env.to_owned())]);
+    let host = |env: &str, replaces| NewToken {
+        labels: labels(env),
+        replaces,
+        ..new(Role::Host, "web-1")
+    };
+    let hides = "NAME ssh\nHOSTS env=prod\nSOURCE ANY\nPROTECT tcp/22\nOPEN_PORTS tcp/22\n";
+    let create = async |new| create(&fleet.context, &root(), new, NOW).await;
+    let redeem = async |token: &Token| {
+        let joiner = Keys::new().joiner(token, "");
+        enroll::redeem(&fleet.context, CALL, joiner, NOW).await
+    };
+    redeem(&create(host("prod", false)).await.unwrap().token)
+        .await
+        .unwrap();
+    let before_the_policy = create(host("dev", true)).await.unwrap().token;
+    fleet.apply(0, hides).await.unwrap();
+
+    for refused in [
+        create(host("dev", true)).await.map(drop),
+        redeem(&before_the_policy).await.map(drop),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(refused.to_string().contains("tcp/22 on web-1"), "{refused}");
+    }
+    create(host("prod", true)).await.unwrap();
+    create(NewToken {
+        labels: BTreeMap::new(),
+        ..host("dev", true)
+    })
+    .await
+    .unwrap();
 }

@@ -137,7 +137,9 @@ fn take(
         Place::OfMember(member) => {
             let change = replaced(None);
             events::append_own(connection, change.event(EventKind::Removed, "replaced"))?;
-            tokens::revoke_made_by(connection, &member, &change)?;
+            // An operator may replace herself: the token that she made for that is good.
+            let redeemed = Some(token.invitation.id.as_str());
+            tokens::revoke_made_by(connection, &member, redeemed, &change)?;
             members::delete(connection, member.id)?;
             members::insert(connection, new)?
         }

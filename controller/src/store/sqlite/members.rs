@@ -119,6 +119,15 @@ pub(in crate::store) fn all_departed(
     Ok(names.collect::<Result<_, _>>()?)
 }
 
+/// See `Store::highest_key`.
+pub(in crate::store) fn highest_key(connection: &Connection) -> Result<u64, StoreError> {
+    let highest = connection
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'member_keys'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(highest.unwrap_or(0))
+}
+
 /// See `Store::renewed`.
 pub(in crate::store) fn renewed(
     connection: &Connection,

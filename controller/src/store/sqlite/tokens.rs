@@ -144,22 +144,25 @@ pub(super) fn revoke_of(
         revoke_with(connection, id, change)?;
     }
     if key.is_none() {
-        ids.extend(revoke_made_by(connection, member, change)?);
+        ids.extend(revoke_made_by(connection, member, None, change)?);
     }
     Ok(ids)
 }
 
-/// Revokes what is open and was made by a member. Returns their ids.
+/// Revokes what is open and was made by a member, but for the token that is being redeemed. Returns
+/// their ids.
 pub(super) fn revoke_made_by(
     connection: &Connection,
     member: &Member,
+    redeemed: Option<&str>,
     change: &Change,
 ) -> Result<Vec<String>, StoreError> {
     let sql = format!(
-        "SELECT id FROM tokens WHERE {OPEN} AND expires_at_secs > ?1 AND creator = ?2 ORDER BY id"
+        "SELECT id FROM tokens
+         WHERE {OPEN} AND expires_at_secs > ?1 AND creator = ?2 AND id IS NOT ?3 ORDER BY id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let made_by = [signed(change.at_ms / 1000), signed(member.id)];
+    let made_by = params![signed(change.at_ms / 1000), signed(member.id), redeemed];
     let ids = statement.query_map(made_by, |row| row.get(0))?;
     let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
     for id in &ids {
