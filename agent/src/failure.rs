@@ -78,7 +78,7 @@ impl Failure for InvalidAccessFile {
     fn exit(&self) -> Exit {
         match self {
             Self::Unreadable { .. } => Exit::Refused,
-            Self::Policy(_) | Self::CompiledPolicy { .. } => Exit::Invalid,
+            Self::Policy(_) | Self::NoStanza { .. } | Self::CompiledPolicy { .. } => Exit::Invalid,
         }
     }
 }

@@ -4,6 +4,7 @@ use spa::ProtoPort;
 
 use crate::config::{CHAIN, FirewallConfig, RawConfig};
 use crate::firewall::{self, Backend, FirewallError};
+use crate::policies::protect_lines;
 use crate::protection::{FILE_NAME, ProtectionFile, Remembered};
 
 /// What was hidden at the very start.
@@ -42,7 +43,19 @@ pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError>
         tracing::error!(
             file = %state_dir.join(FILE_NAME).display(), damage,
             "the list of protected ports is damaged: what can be read of it is hidden, and what the \
-             configuration names"
+             access file and the configuration name"
+        );
+    }
+    // The list may lack what was first hidden while the disk was full, and all that was damaged.
+    let known = ports.len();
+    if let Some(access_file) = &raw.access_file {
+        ports.extend(protect_lines(access_file));
+    }
+    if ports.len() > known {
+        let more = ports.len() - known;
+        tracing::warn!(
+            more,
+            "ports are hidden that PROTECT lines of the access file name and the list of protected ports does not"
         );
     }
     let configured = raw.protect.iter().flatten();

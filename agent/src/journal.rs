@@ -51,6 +51,7 @@ mod rescue;
 mod schema;
 mod siblings;
 mod start;
+mod unconfirmed;
 mod version_1;
 mod witness;
 
@@ -112,8 +113,10 @@ pub struct Journal {
     /// Twice that long messages are remembered; 0 when they do not age.
     window_secs: u64,
     max_future_secs: u64,
-    /// Whether everything that was ever let through is dated at or before this.
+    /// Everything that was let through, but what a floor covers, is dated at or before this.
     newest_secs: u64,
+    /// Where the dates lie of what was let through.
+    let_through: gate::Spans,
     /// What a version before left.
     remembered: Remembered,
     /// What siblings have claimed.
@@ -359,7 +362,6 @@ impl Journal {
     }
 
     fn stage_floors(&mut self) {
-        self.newest_secs = self.newest_secs.max(self.memory.newest_secs());
         self.staged.floors = Some(self.memory.floors().clone());
     }
 
@@ -377,7 +379,8 @@ impl Journal {
             epoch: witness::epoch_bytes(&self.epoch),
             seq: self.last_seq,
             chain: self.chain,
-            newest_secs: self.newest_secs,
+            newest_secs: self.newest_secs.max(self.memory.newest_secs()),
+            let_through: self.let_through.clone(),
         };
         if let Some(witness) = &mut self.witness {
             witness.note(said);
@@ -420,6 +423,7 @@ impl gate::ReplayLog for Journal {
             self.stage_spent(forgotten);
         }
         self.newest_secs = self.newest_secs.max(dated_secs);
+        self.let_through.add_date(dated_secs);
         self.staged.digests.push((digest, dated_secs));
         Ok(())
     }

@@ -13,6 +13,7 @@ mod adopted;
 mod files;
 mod snapshot;
 
+pub(crate) use access_file::protect_lines;
 pub use access_file::{AccessFile, InvalidAccessFile, Reread, load};
 pub use adopted::{AdoptedPolicy, Origin, PolicyText, PolicyVersion};
 pub use files::Files;

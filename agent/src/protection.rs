@@ -11,7 +11,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -58,7 +57,8 @@ impl ProtectionFile {
     pub fn read(state_dir: &Path) -> Option<Remembered> {
         let path = state_dir.join(FILE_NAME);
         let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(LEN_MAX).read_to_end(&mut bytes));
+        let read = program::files::open_regular(&path)
+            .and_then(|file| file.take(LEN_MAX).read_to_end(&mut bytes));
         match read {
             Ok(_) => Some(parse(&bytes)),
             Err(cause) if never_was(cause.kind()) => None,
@@ -183,6 +183,21 @@ mod tests {
         file.write(&[]).unwrap();
         assert_eq!(ProtectionFile::read(dir.path()), None);
         file.remove().unwrap();
+    }
+
+    #[test]
+    fn a_pipe_or_a_folder_in_place_of_the_list_is_damage_and_keeps_no_start_waiting() {
+        let (pipe, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let mode = nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR;
+        nix::unistd::mkfifo(&pipe.path().join(FILE_NAME), mode).unwrap();
+        std::fs::create_dir(folder.path().join(FILE_NAME)).unwrap();
+
+        for dir in [pipe, folder] {
+            let found = ProtectionFile::read(dir.path()).unwrap();
+
+            assert!(found.damage.is_some());
+            assert!(found.ports.is_empty());
+        }
     }
 
     #[test]

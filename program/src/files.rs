@@ -8,6 +8,21 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Opens a file to read it. A pipe, a socket, a device or a folder in its place is refused: nothing
+/// waits for somebody to write into it.
+///
+/// # Errors
+///
+/// What the operating system says; `InvalidInput` for what is no file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    if fs::metadata(path)?.is_file() {
+        File::open(path)
+    } else {
+        let what = "it is a pipe, a folder or a device, and no file";
+        Err(io::Error::new(ErrorKind::InvalidInput, what))
+    }
+}
+
 /// Replaces the file at `path`, or makes it: afterwards there is the new one whole and durable, or
 /// the old one. Several may do this at once; one of them wins.
 ///

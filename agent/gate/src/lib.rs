@@ -68,6 +68,6 @@ pub use crate::gate::Gate;
 pub use crate::now::Now;
 pub use crate::recorded::Recorded;
 pub use crate::replay::{
-    Capacity, Clock, Floor, FloorReason, Floors, Memory, MemoryReplayLog, Span,
+    Capacity, Clock, Floor, FloorReason, Floors, Memory, MemoryReplayLog, Span, Spans,
 };
 pub use crate::settings::{AGEING_DEFAULT, Settings};

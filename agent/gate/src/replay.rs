@@ -16,13 +16,15 @@
 //! passed for real, and of what was forgotten the dates stay spent, as ranges.
 
 mod floor;
+mod spans;
 
 use std::collections::BTreeSet;
 
 use spa::ReplayDigest;
 
 use crate::fresh::{ReplayLog, Replayed};
-pub use floor::{Floor, FloorReason, Floors, Span};
+pub use floor::{Floor, FloorReason, Floors};
+pub use spans::{Span, Spans};
 
 /// Half a digest. A SHA-256 cut to 128 bits: an accidental meeting of two would refuse one packet
 /// of a user once in the age of the universe, and cannot let anyone in.
@@ -140,6 +142,12 @@ impl Memory {
     /// let through before.
     pub fn raise(&mut self, floor: Floor) {
         self.floors.raise(floor);
+    }
+
+    /// Spends these dates, in which messages were let through that this memory does not know: they
+    /// stay refused when the floor above them is set anew.
+    pub fn spend(&mut self, spans: &Spans) {
+        self.floors.spend_spans(spans);
     }
 
     /// Sets floors anew that were set by a clock that was ahead: nothing above `now_secs` and

@@ -156,6 +156,7 @@ impl Journal {
         let mut forgotten = None;
         for (digest, dated_secs) in &digests {
             self.newest_secs = self.newest_secs.max(*dated_secs);
+            self.let_through.add_date(*dated_secs);
             if !self.keeps_forever {
                 forgotten = forgotten.max(self.memory.restore(digest, *dated_secs, now_secs));
             }

@@ -167,6 +167,24 @@ const SIBLINGS: &str = "
     ) STRICT;
     ";
 
+/// Every floor stands for itself.
+const STANDING: &str = "
+    -- See gate::replay: messages dated at or before through_secs are refused, by the clock that said
+    -- set_at_secs; 0 when no clock may lower it. why is a number of gate::FloorReason.
+    CREATE TABLE standing (
+        why                 INTEGER NOT NULL,
+        through_secs        INTEGER NOT NULL,
+        set_at_secs         INTEGER NOT NULL,
+        PRIMARY KEY (why, through_secs)
+    ) STRICT, WITHOUT ROWID;
+
+    INSERT INTO standing SELECT lost_why, lost_secs, lost_at_secs FROM floor WHERE lost_secs > 0;
+    INSERT INTO standing SELECT 5, unproven_secs, unproven_at_secs FROM floor WHERE unproven_secs > 0;
+    INSERT INTO standing SELECT 8, forgotten_secs, forgotten_at_secs FROM floor
+        WHERE forgotten_secs > 0;
+    DROP TABLE floor;
+    ";
+
 /// The first version whose journals have a witness.
 pub(super) const WITNESS_SINCE: i64 = 4;
 
@@ -178,6 +196,7 @@ fn migrations() -> Migrations<'static> {
         M::up(CONNECTIONS),
         M::up(SEEN),
         M::up(SIBLINGS),
+        M::up(STANDING),
     ])
 }
 

@@ -23,7 +23,7 @@ use super::replays::Remembered;
 use super::schema::{WITNESS_SINCE, configure_writer, migrate};
 use super::siblings::Siblings;
 use super::witness::{self, Witness};
-use super::{FILE_NAME, Journal, Retention, Staged, epoch, floors};
+use super::{FILE_NAME, Journal, Retention, Staged, epoch, floors, unconfirmed};
 use crate::policies::PolicyText;
 
 /// How the journal is to be kept.
@@ -227,8 +227,9 @@ impl Journal {
             },
             why,
         };
+        let saved = policy_of(&journal.connection, &journal.path)?;
         Ok(Start {
-            policy: policy_of(&journal.connection, &journal.path)?,
+            policy: unconfirmed::policy(&mut journal, saved, why)?,
             access_file: access_file(&journal.connection).map_err(cannot(&journal.path, "read"))?,
             locked: locked(&journal.connection).map_err(cannot(&journal.path, "read"))?,
             open_grants: live_grants::all(&journal.connection)
@@ -267,6 +268,7 @@ impl Journal {
             window_secs,
             max_future_secs: options.max_future.as_secs(),
             newest_secs: 0,
+            let_through: gate::Spans::default(),
             remembered: Remembered::default(),
             siblings: Siblings::default(),
             any_undated: false,
@@ -294,12 +296,29 @@ impl Journal {
         self.memory = gate::Memory::new(gate::Capacity::default(), floors::read(&self.connection)?);
         self.memory.raise(floor);
         self.memory.correct_first(now_secs);
+        let said = self.witness.as_ref().and_then(Witness::said);
+        let witnessed = said.map(|said| said.let_through.clone());
+        let is_loss = matches!(floor.why, FloorReason::Lost | FloorReason::SetBack);
+        if is_loss && let Some(spans) = &witnessed {
+            self.memory.spend(spans);
+        }
+        self.let_through = self.memory.floors().spans().clone();
+        for span in witnessed.iter().flat_map(gate::Spans::iter) {
+            self.let_through.add(span);
+        }
         let forgotten = if self.keeps_forever {
+            if witnessed.is_none() {
+                dates_seen(&self.connection, &mut self.let_through)?;
+            }
             None
         } else {
-            load_seen(&self.connection, &mut self.memory, now_secs)?
+            let (memory, spans) = (&mut self.memory, &mut self.let_through);
+            load_seen(&self.connection, memory, spans, now_secs)?
         };
         self.newest_secs = newest_seen(&self.connection)?;
+        if self.newest_secs > 0 {
+            self.let_through.add_date(self.newest_secs);
+        }
         (self.remembered, self.any_undated) = load_left(&self.connection)?;
         self.siblings = load_claimed(&self.connection)?;
         self.staged.unclaim_through = self.siblings.evict();
@@ -488,6 +507,7 @@ fn last_event(connection: &Connection, path: &Path) -> Result<(u64, [u8; 32]), J
 fn load_seen(
     connection: &Connection,
     memory: &mut gate::Memory,
+    spans: &mut gate::Spans,
     now_secs: u64,
 ) -> rusqlite::Result<Option<u64>> {
     let mut forgotten = None;
@@ -495,9 +515,20 @@ fn load_seen(
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let dated_secs = row.get::<_, i64>(0)?.cast_unsigned();
+        spans.add_date(dated_secs);
         forgotten = forgotten.max(memory.restore(&row.get(1)?, dated_secs, now_secs));
     }
     Ok(forgotten)
+}
+
+/// Where the dates lie of what was seen here.
+fn dates_seen(connection: &Connection, spans: &mut gate::Spans) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT DISTINCT dated_secs FROM seen")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        spans.add_date(row.get::<_, i64>(0)?.cast_unsigned());
+    }
+    Ok(())
 }
 
 fn newest_seen(connection: &Connection) -> rusqlite::Result<u64> {
@@ -551,7 +582,7 @@ fn access_file(connection: &Connection) -> rusqlite::Result<Option<(u64, [u8; 32
 
 fn read_trace(dir: &Path) -> Result<Option<String>, JournalError> {
     let path = dir.join(TRACE_NAME);
-    match fs::read_to_string(&path) {
+    match program::files::open_regular(&path).and_then(io::read_to_string) {
         Ok(epoch) => Ok(Some(epoch.trim().to_owned())),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(io(&path, "read")(cause)),

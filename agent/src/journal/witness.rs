@@ -12,16 +12,18 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use gate::{Span, Spans};
 use sha2::{Digest as _, Sha256};
 
 /// Where witnesses are kept when nothing else is said.
 pub const WITNESS_DIR: &str = "/run/postern-agent";
 
 /// Names the layout of the file.
-const MAGIC: [u8; 8] = *b"postern1";
+const MAGIC: [u8; 8] = *b"postern2";
 const BOOT_BYTES: usize = 36;
 const EPOCH_BYTES: usize = 32;
-const LEN: usize = MAGIC.len() + BOOT_BYTES + EPOCH_BYTES + 8 + 32 + 8;
+const SPAN_BYTES: usize = 16;
+const LEN: usize = MAGIC.len() + BOOT_BYTES + EPOCH_BYTES + 8 + 32 + 8 + Spans::MOST * SPAN_BYTES;
 
 /// The file, open for as long as the journal is.
 #[derive(Debug)]
@@ -35,13 +37,15 @@ pub(super) struct Witness {
 }
 
 /// Where a journal ended, and what it had let through.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Said {
     pub(super) epoch: [u8; EPOCH_BYTES],
     pub(super) seq: u64,
     pub(super) chain: [u8; 32],
     /// Every message that was let through is dated at or before this, seconds since the Unix epoch.
     pub(super) newest_secs: u64,
+    /// Where the dates lie of what was let through.
+    pub(super) let_through: Spans,
 }
 
 // === impl Witness ===
@@ -84,13 +88,13 @@ impl Witness {
     }
 
     /// What this boot knows; `None` when the journal has not been used since the boot.
-    pub(super) fn said(&self) -> Option<Said> {
-        self.said
+    pub(super) fn said(&self) -> Option<&Said> {
+        self.said.as_ref()
     }
 
     /// Writes down where the journal ends now: one system call, and none if it is where it was.
     pub(super) fn note(&mut self, now: Said) {
-        if self.said == Some(now) {
+        if self.said.as_ref() == Some(&now) {
             return;
         }
         let written = self.file.write_all_at(&written(&now, &self.boot), 0);
@@ -136,6 +140,7 @@ fn written(said: &Said, boot: &[u8; BOOT_BYTES]) -> [u8; LEN] {
         seq,
         chain,
         newest_secs,
+        let_through,
     } = said;
     let mut bytes = [0; LEN];
     let mut rest = bytes.as_mut_slice();
@@ -152,6 +157,12 @@ fn written(said: &Said, boot: &[u8; BOOT_BYTES]) -> [u8; LEN] {
         place.copy_from_slice(part);
         rest = after;
     }
+    // What is left stays 0: a span that ends at 0 is none.
+    for (place, span) in rest.chunks_exact_mut(SPAN_BYTES).zip(let_through.iter()) {
+        let (from, through) = place.split_at_mut(8);
+        from.copy_from_slice(&span.from_secs.to_be_bytes());
+        through.copy_from_slice(&span.through_secs.to_be_bytes());
+    }
     bytes
 }
 
@@ -160,12 +171,26 @@ fn read(bytes: &[u8; LEN], boot: &[u8; BOOT_BYTES]) -> Option<Said> {
     let (epoch, rest) = rest.split_first_chunk()?;
     let (seq, rest) = rest.split_first_chunk()?;
     let (chain, rest) = rest.split_first_chunk()?;
-    let (newest, _) = rest.split_first_chunk()?;
+    let (newest, mut rest) = rest.split_first_chunk()?;
+    let mut let_through = Spans::default();
+    while let Some((from, after)) = rest.split_first_chunk()
+        && let Some((through, after)) = after.split_first_chunk()
+    {
+        rest = after;
+        let (from_secs, through_secs) = (u64::from_be_bytes(*from), u64::from_be_bytes(*through));
+        if through_secs > 0 {
+            let_through.add(Span {
+                from_secs,
+                through_secs,
+            });
+        }
+    }
     Some(Said {
         epoch: *epoch,
         seq: u64::from_be_bytes(*seq),
         chain: *chain,
         newest_secs: u64::from_be_bytes(*newest),
+        let_through,
     })
 }
 
@@ -175,12 +200,18 @@ mod tests {
 
     use super::*;
 
-    const SAID: Said = Said {
-        epoch: [b'e'; EPOCH_BYTES],
-        seq: 7,
-        chain: [9; 32],
-        newest_secs: 1_800_000_000,
-    };
+    fn said() -> Said {
+        let mut let_through = Spans::default();
+        let_through.add_date(1_800_000_000);
+        let_through.add_date(1_700_000_000);
+        Said {
+            epoch: [b'e'; EPOCH_BYTES],
+            seq: 7,
+            chain: [9; 32],
+            newest_secs: 1_800_000_000,
+            let_through,
+        }
+    }
 
     #[test]
     fn what_is_noted_is_read_again_for_the_same_state_directory_only() {
@@ -189,19 +220,19 @@ mod tests {
         let mut witness = Witness::open(run.path(), state.path()).unwrap();
         assert_eq!(witness.said(), None);
 
-        witness.note(SAID);
+        witness.note(said());
 
         let again = Witness::open(run.path(), state.path()).unwrap();
-        assert_eq!(again.said(), Some(SAID));
+        assert_eq!(again.said(), Some(&said()));
         let others = Witness::open(run.path(), other.path()).unwrap();
         assert_eq!(others.said(), None);
     }
 
     #[test]
     fn a_witness_of_another_boot_or_a_torn_one_says_nothing() {
-        let whole = written(&SAID, &[b'a'; BOOT_BYTES]);
+        let whole = written(&said(), &[b'a'; BOOT_BYTES]);
 
-        assert_eq!(read(&whole, &[b'a'; BOOT_BYTES]), Some(SAID));
+        assert_eq!(read(&whole, &[b'a'; BOOT_BYTES]), Some(said()));
         assert_eq!(read(&whole, &[b'b'; BOOT_BYTES]), None);
         assert_eq!(read(&[0; LEN], &[b'a'; BOOT_BYTES]), None);
     }

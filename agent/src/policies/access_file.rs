@@ -1,13 +1,14 @@
 //! Without a controller: the policy is an access.conf on this host.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gate::{CompileError, CompiledPolicy, Now, SharedKeys};
 use parking_lot::Mutex;
-use policy::{Dialect, InvalidPolicy, Policy, Secrets};
+use policy::{Dialect, InvalidPolicy, Policy, PortSet, Secrets};
 use sha2::{Digest as _, Sha256};
+use spa::ProtoPort;
 
 use super::files::{self, Seen};
 use super::{AdoptedPolicy, Origin, PolicyVersion};
@@ -19,10 +20,21 @@ const WARNINGS_SHOWN: usize = 20;
 #[derive(Debug)]
 pub struct AccessFile {
     path: PathBuf,
-    /// Generation and digest.
-    last: Mutex<(u64, [u8; 32])>,
+    /// What was read last.
+    last: Mutex<Last>,
     /// What the last attempt to read it saw on the disk; `None` when that led to nothing.
     seen: Mutex<Option<Seen>>,
+}
+
+/// What the file said.
+#[derive(Debug, Default)]
+struct Last {
+    generation: u64,
+    digest: [u8; 32],
+    /// Whether there was a stanza.
+    any_stanza: bool,
+    /// What it hid.
+    protected: PortSet,
 }
 
 /// What reading the file once more has come to.
@@ -49,6 +61,16 @@ pub enum InvalidAccessFile {
     /// It has mistakes: all of them.
     #[error("the access file is invalid; nothing of it is used\n{0}")]
     Policy(InvalidPolicy),
+    /// It is empty, or cut off before its first stanza, and was not.
+    #[error(
+        "there is no stanza in {} any more, as if it were cut off; to let nobody in and hide nothing, \
+         stop the agent",
+        path.display()
+    )]
+    NoStanza {
+        /// The file.
+        path: PathBuf,
+    },
     /// It needs what this host does not have.
     #[error("{} cannot be used on this host", path.display())]
     CompiledPolicy {
@@ -69,11 +91,15 @@ impl AccessFile {
     ///
     /// [`InvalidAccessFile`] with every mistake.
     pub fn open(path: PathBuf) -> Result<(Self, Arc<Policy>), InvalidAccessFile> {
+        // Nothing would come out of a pipe, for ever.
+        if let Err(cause) = program::files::open_regular(&path) {
+            return Err(InvalidAccessFile::Unreadable { path, cause });
+        }
         let seen = Seen::default();
         let policy = read(&path, &seen)?;
         let file = Self {
             path,
-            last: Mutex::new((0, [0; 32])),
+            last: Mutex::new(Last::default()),
             seen: Mutex::new(Some(seen)),
         };
         Ok((file, policy))
@@ -90,7 +116,15 @@ impl AccessFile {
         before: Option<(u64, [u8; 32])>,
         now: Now,
     ) -> Result<AdoptedPolicy, InvalidAccessFile> {
-        *self.last.lock() = before.unwrap_or_default();
+        if let Some((generation, digest)) = before {
+            *self.last.lock() = Last {
+                generation,
+                digest,
+                // It can have been empty before only if it is as it was.
+                any_stanza: digest != digest_of(&policy),
+                ..Last::default()
+            };
+        }
         self.number(policy, now)
     }
 
@@ -126,11 +160,31 @@ impl AccessFile {
         if let Some(more @ 1..) = policy.warnings.len().checked_sub(WARNINGS_SHOWN) {
             tracing::warn!(more, "and further warnings of the access file");
         }
-        let digest: [u8; 32] = Sha256::digest(policy.print(Secrets::Show)).into();
+        let digest = digest_of(&policy);
         let mut last = self.last.lock();
-        let generation = last.0 + u64::from(last.1 != digest || last.0 == 0);
+        if policy.stanzas.is_empty() && last.any_stanza {
+            return Err(InvalidAccessFile::NoStanza {
+                path: self.path.clone(),
+            });
+        }
+        let is_new = last.digest != digest || last.generation == 0;
+        let generation = last.generation + u64::from(is_new);
         let compiled = compile(&self.path, &policy, generation, now)?;
-        *last = (generation, digest);
+        let protected = policy.protected_ports();
+        let public = public(&last.protected, &protected);
+        if !public.is_empty() {
+            tracing::warn!(
+                ports = public.join(", "),
+                "the access file hides these ports no more: they become public, but for those that \
+                 the configuration hides"
+            );
+        }
+        *last = Last {
+            generation,
+            digest,
+            any_stanza: !policy.stanzas.is_empty(),
+            protected,
+        };
         Ok(AdoptedPolicy {
             version: PolicyVersion {
                 generation,
@@ -144,7 +198,7 @@ impl AccessFile {
 
     /// The generation that a file that cannot be used would have had.
     pub fn next_generation(&self) -> u64 {
-        self.last.lock().0 + 1
+        self.last.lock().generation + 1
     }
 }
 
@@ -156,12 +210,44 @@ impl InvalidAccessFile {
     pub fn reasons(&self) -> Vec<String> {
         let text = match self {
             Self::Policy(invalid) => invalid.to_string(),
-            Self::Unreadable { .. } | Self::CompiledPolicy { .. } => {
+            Self::Unreadable { .. } | Self::NoStanza { .. } | Self::CompiledPolicy { .. } => {
                 program::one_line(self).to_string()
             }
         };
         text.lines().map(str::to_owned).collect()
     }
+}
+
+fn digest_of(policy: &Policy) -> [u8; 32] {
+    Sha256::digest(policy.print(Secrets::Show)).into()
+}
+
+/// What is hidden before and not after, in words.
+fn public(before: &PortSet, after: &PortSet) -> Vec<String> {
+    let public = before.iter().filter(|port| !after.contains(*port));
+    public.map(|port| port.to_string()).collect()
+}
+
+/// The ports that PROTECT lines of an access file name, as far as they can be read line by line,
+/// whatever else is wrong with it: also those of stanzas, and not those of included files.
+pub(crate) fn protect_lines(path: &Path) -> Vec<ProtoPort> {
+    // Half of it may have been read.
+    let mut bytes = Vec::new();
+    let _ = program::files::open_regular(path)
+        .and_then(|file| file.take(files::FILE_BYTES_MAX).read_to_end(&mut bytes));
+    let text = String::from_utf8_lossy(&bytes);
+    let values = text.lines().filter_map(|line| {
+        let (keyword, value) = line.trim().split_once(char::is_whitespace)?;
+        let is_protect = keyword
+            .trim_end_matches(':')
+            .eq_ignore_ascii_case("PROTECT");
+        let value = value.split(['#', ';']).next().unwrap_or(value);
+        is_protect.then_some(value)
+    });
+    let words = values.flat_map(|value| value.split([',', ' ', '\t']));
+    words
+        .filter_map(|word| word.trim().to_ascii_lowercase().parse().ok())
+        .collect()
 }
 
 /// Reads and compiles an access file as `run --access-file` does, as generation 0: for explaining.
@@ -239,6 +325,62 @@ mod tests {
         // What nobody was told is read again.
         file.forget_read();
         assert_eq!(generation(), Some(2));
+    }
+
+    #[test]
+    fn an_access_file_that_is_cut_to_nothing_is_a_mistake_and_the_old_one_stays_in_force() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("access.conf");
+        fs::write(&path, STANZA).unwrap();
+        let (file, policy) = AccessFile::open(path.clone()).unwrap();
+        let before = file.first(policy, None, Now::default()).unwrap().version;
+
+        for text in ["", "\n", "# access\n", "PROTECT tcp/22\n"] {
+            fs::write(&path, text).unwrap();
+            let refused = file.read(Now::default());
+            assert!(
+                matches!(refused, Err(InvalidAccessFile::NoStanza { .. })),
+                "{text:?}"
+            );
+            // Nor does a start of the agent make of it that nobody is to be hidden from.
+            let (next, policy) = AccessFile::open(path.clone()).unwrap();
+            let seen = Some((before.generation, before.digest));
+            assert!(next.first(policy, seen, Now::default()).is_err());
+        }
+        // One that never had any is none.
+        let (file, policy) = AccessFile::open(path).unwrap();
+        let first = file.first(Arc::clone(&policy), None, Now::default());
+        let seen = first.unwrap().version;
+        let seen = Some((seen.generation, seen.digest));
+        assert!(file.first(policy, seen, Now::default()).is_ok());
+    }
+
+    #[test]
+    fn what_an_access_file_hides_no_more_is_named() {
+        let ports = |text| PortSet::parse(text).unwrap();
+
+        assert_eq!(
+            public(&ports("tcp/22,tcp/80"), &ports("tcp/80")),
+            ["tcp/22"]
+        );
+        assert!(public(&ports("tcp/22"), &ports("tcp/22,tcp/80")).is_empty());
+    }
+
+    #[test]
+    fn protect_lines_are_read_whatever_else_is_wrong_with_the_file() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("access.conf");
+        let text =
+            "KYE oops\nPROTECT tcp/22, UDP/53 # both\n protect: tcp/80,oops\n#PROTECT tcp/1\n";
+        fs::write(&path, text).unwrap();
+
+        let found: Vec<_> = protect_lines(&path)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+
+        assert_eq!(found, ["tcp/22", "udp/53", "tcp/80"]);
+        assert!(protect_lines(dir.path()).is_empty());
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub struct Files;
 
 /// No access.conf comes near this: 10,000 stanzas are about 2 MB. Guards against a device or a log
 /// given by mistake.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 64 << 20;
 
 // === impl Files ===
 

@@ -1,10 +1,9 @@
 //! Floors: dates at or before which messages are refused, with the clock that set each.
 
-/// Spans of spent dates that are told apart; beyond, the two oldest become one.
-const SPANS_MAX: usize = 16;
-/// Spans that are so near to each other become one: what lies between them is refused for no longer
-/// than the default window takes twice.
-const NEAR_SECS: u64 = 240;
+use super::spans::{Span, Spans};
+
+/// Floors of one reason that are told apart; beyond, the two whose clocks differ least become one.
+const FLOORS_MAX: usize = 16;
 
 /// A date at or before which messages are refused, and how it came about.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -41,27 +40,16 @@ pub enum FloorReason {
     Forgotten,
 }
 
-/// Dates of messages that were let through and forgotten, both ends included.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Span {
-    /// The oldest of them, seconds since the Unix epoch.
-    pub from_secs: u64,
-    /// The newest of them.
-    pub through_secs: u64,
-}
-
 /// Everything that is refused by its date.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Floors {
-    /// What a loss needs: nobody knows what was let through up to there.
-    lost: Floor,
-    /// The same, for as long as nothing proves that nothing was lost.
-    unproven: Floor,
+    /// Each for itself, by reason and height: none hides another, and lowering one lowers no other.
+    standing: Vec<Floor>,
     /// What was forgotten lies at or before it.
     forgotten: Floor,
-    /// Where exactly what was forgotten lies, oldest first and apart from each other: it stays
-    /// refused when the floor above it is set anew.
-    spans: Vec<Span>,
+    /// Where exactly what was let through and is not remembered any more lies: it stays refused when
+    /// the floor above it is set anew.
+    spans: Spans,
 }
 
 // === impl FloorReason ===
@@ -113,63 +101,45 @@ impl FloorReason {
 // === impl Floors ===
 
 impl Floors {
-    /// Takes floors over as they were kept. Order and distance of `spans` do not matter.
+    /// Takes floors over as they were kept. The order of floors and spans does not matter.
     #[must_use]
-    pub fn kept(lost: Floor, unproven: Floor, forgotten: Floor, spans: &[Span]) -> Self {
-        let mut floors = Self {
-            lost,
-            unproven,
-            forgotten,
-            spans: Vec::new(),
-        };
-        for span in spans {
-            floors.add(*span);
+    pub fn kept(floors: &[Floor], spans: &[Span]) -> Self {
+        let mut kept = Self::default();
+        for floor in floors {
+            if floor.why == FloorReason::Forgotten {
+                kept.forgotten = higher(kept.forgotten, *floor);
+            } else {
+                kept.raise(*floor);
+            }
         }
-        floors
+        for span in spans {
+            kept.spans.add(*span);
+        }
+        kept
     }
 
-    /// Returns the floor of a loss.
-    #[must_use]
-    pub fn lost(&self) -> Floor {
-        self.lost
+    /// Returns every floor that stands, to be kept.
+    pub fn all(&self) -> impl Iterator<Item = Floor> + '_ {
+        let forgotten = Some(self.forgotten).filter(|floor| floor.through_secs > 0);
+        self.standing.iter().copied().chain(forgotten)
     }
 
-    /// Returns the floor of what may have been lost.
+    /// Returns where exactly what was let through and is not remembered any more lies.
     #[must_use]
-    pub fn unproven(&self) -> Floor {
-        self.unproven
-    }
-
-    /// Returns the floor of what was forgotten.
-    #[must_use]
-    pub fn forgotten(&self) -> Floor {
-        self.forgotten
-    }
-
-    /// Returns where exactly what was forgotten lies, oldest first.
-    #[must_use]
-    pub fn spans(&self) -> &[Span] {
+    pub fn spans(&self) -> &Spans {
         &self.spans
     }
 
     /// Returns the highest of the floors.
     #[must_use]
     pub fn highest(&self) -> Floor {
-        let higher = |one: Floor, other: Floor| {
-            if other.through_secs > one.through_secs {
-                other
-            } else {
-                one
-            }
-        };
-        higher(higher(self.lost, self.unproven), self.forgotten)
+        self.standing.iter().copied().fold(self.forgotten, higher)
     }
 
     /// Returns the newest date that is spent.
     #[must_use]
     pub fn newest_secs(&self) -> u64 {
-        let span = self.spans.last().map_or(0, |span| span.through_secs);
-        self.highest().through_secs.max(span)
+        self.highest().through_secs.max(self.spans.newest_secs())
     }
 
     /// The date up to which messages around `dated_secs` are refused, if that one is.
@@ -178,39 +148,63 @@ impl Floors {
         if floor > 0 && dated_secs <= floor {
             return Some(floor);
         }
-        let over = |span: &&Span| (span.from_secs..=span.through_secs).contains(&dated_secs);
-        self.spans.iter().find(over).map(|span| span.through_secs)
+        self.spans.over(dated_secs)
     }
 
     pub(super) fn raise(&mut self, floor: Floor) {
-        let place = if floor.why == FloorReason::Unproven {
-            &mut self.unproven
-        } else {
-            &mut self.lost
+        let is_over = |one: &Floor, other: &Floor| {
+            // Higher, and by a clock that is harder to prove wrong: it goes through all that the
+            // other goes through. One that no clock may lower is set at 0.
+            one.why == other.why
+                && one.through_secs >= other.through_secs
+                && one.set_at_secs <= other.set_at_secs
         };
-        // One that no clock may lower (set at 0) stays so, whichever of both is higher; and one of a
-        // first start is none any more once something was lost.
-        let is_exact = floor.through_secs > 0 && floor.set_at_secs == 0;
-        let was_exact = place.through_secs > 0 && place.set_at_secs == 0;
-        if floor.through_secs > place.through_secs {
-            *place = floor;
-        } else if floor.through_secs > 0 && place.why == FloorReason::New {
-            place.why = floor.why;
+        let is_held = self.standing.iter().any(|held| is_over(held, &floor));
+        if floor.through_secs == 0 || is_held {
+            return;
         }
-        if is_exact || was_exact {
-            place.set_at_secs = 0;
+        self.standing.retain(|held| !is_over(&floor, held));
+        self.standing.push(floor);
+        self.standing
+            .sort_unstable_by_key(|floor| (floor.why.number(), floor.through_secs));
+        self.make_room(floor.why);
+    }
+
+    /// Of too many floors of a reason two become one, which is as high as the higher and as firm as
+    /// the firmer.
+    fn make_room(&mut self, why: FloorReason) {
+        let alike = self.standing.iter().filter(|floor| floor.why == why);
+        if alike.count() <= FLOORS_MAX {
+            return;
+        }
+        let pairs = self.standing.iter().zip(self.standing.iter().skip(1));
+        let alike = pairs.filter(|(lower, _)| lower.why == why);
+        let alike = alike.filter(|(_, next)| next.why == why);
+        let nearest = alike.min_by_key(|(lower, next)| next.set_at_secs - lower.set_at_secs);
+        if let Some((lower, next)) = nearest {
+            let one = Floor {
+                set_at_secs: lower.set_at_secs,
+                ..*next
+            };
+            self.raise(one);
         }
     }
 
     pub(super) fn prove(&mut self) -> bool {
-        std::mem::take(&mut self.unproven).through_secs > 0
+        let before = self.standing.len();
+        self.standing
+            .retain(|floor| floor.why != FloorReason::Unproven);
+        self.standing.len() < before
+    }
+
+    pub(super) fn spend_spans(&mut self, spans: &Spans) {
+        for span in spans.iter() {
+            self.spans.add(span);
+        }
     }
 
     pub(super) fn spend(&mut self, dated_secs: u64, now_secs: u64) {
-        self.add(Span {
-            from_secs: dated_secs,
-            through_secs: dated_secs,
-        });
+        self.spans.add_date(dated_secs);
         if dated_secs > self.forgotten.through_secs {
             self.forgotten = Floor {
                 through_secs: dated_secs,
@@ -221,66 +215,35 @@ impl Floors {
     }
 
     pub(super) fn correct(&mut self, now_secs: u64, max_future_secs: u64) -> bool {
-        self.lower(now_secs, max_future_secs, |floor| {
-            floor.set_at_secs > now_secs
-        })
+        let limit_secs = now_secs.saturating_add(max_future_secs);
+        self.lower(now_secs, limit_secs, |floor| floor.set_at_secs > now_secs)
     }
 
     pub(super) fn correct_first(&mut self, now_secs: u64) -> bool {
-        self.lost.why == FloorReason::New
-            && self.lost.set_at_secs > now_secs
-            && self.lost.lower(now_secs.saturating_sub(1), now_secs)
+        let is_wrong =
+            |floor: &Floor| floor.why == FloorReason::New && floor.set_at_secs > now_secs;
+        self.lower(now_secs, now_secs.saturating_sub(1), is_wrong)
     }
 
     pub(super) fn reset(&mut self, now_secs: u64, max_future_secs: u64) -> bool {
-        self.lower(now_secs, max_future_secs, |_| true)
+        let limit_secs = now_secs.saturating_add(max_future_secs);
+        self.lower(now_secs, limit_secs, |_| true)
     }
 
-    /// Sets anew each floor that `is_wrong`. What was forgotten needs no more than now: the spans say
-    /// exactly what lies above.
+    /// Sets anew, to at most `through_secs`, each floor that `is_wrong`. What was forgotten needs no
+    /// more than now: the spans say exactly what lies above.
     fn lower(
         &mut self,
         now_secs: u64,
-        max_future_secs: u64,
+        through_secs: u64,
         is_wrong: impl Fn(&Floor) -> bool,
     ) -> bool {
-        let limit_secs = now_secs.saturating_add(max_future_secs);
-        let floors = [
-            (&mut self.lost, limit_secs),
-            (&mut self.unproven, limit_secs),
-            (&mut self.forgotten, now_secs),
-        ];
-        let mut is_lower = false;
-        for (floor, through_secs) in floors {
-            is_lower |= is_wrong(floor) && floor.lower(through_secs, now_secs);
+        let mut is_lower = is_wrong(&self.forgotten) && self.forgotten.lower(now_secs, now_secs);
+        for mut floor in std::mem::take(&mut self.standing) {
+            is_lower |= is_wrong(&floor) && floor.lower(through_secs, now_secs);
+            self.raise(floor);
         }
         is_lower
-    }
-
-    /// Adds a span; what touches or lies near becomes one with it.
-    fn add(&mut self, mut span: Span) {
-        let near = |one: &Span, other: &Span| {
-            one.from_secs <= other.through_secs.saturating_add(NEAR_SECS)
-                && other.from_secs <= one.through_secs.saturating_add(NEAR_SECS)
-        };
-        self.spans.retain(|other| {
-            let is_near = near(&span, other);
-            if is_near {
-                span.from_secs = span.from_secs.min(other.from_secs);
-                span.through_secs = span.through_secs.max(other.through_secs);
-            }
-            !is_near
-        });
-        let place = self
-            .spans
-            .partition_point(|other| other.from_secs < span.from_secs);
-        self.spans.insert(place, span);
-        if self.spans.len() > SPANS_MAX {
-            let oldest = self.spans.remove(0);
-            if let Some(next) = self.spans.first_mut() {
-                next.from_secs = oldest.from_secs;
-            }
-        }
     }
 }
 
@@ -294,5 +257,14 @@ impl Floor {
             self.set_at_secs = now_secs;
         }
         is_lower
+    }
+}
+
+/// The first of two that are as high as each other.
+fn higher(one: Floor, other: Floor) -> Floor {
+    if other.through_secs > one.through_secs {
+        other
+    } else {
+        one
     }
 }

@@ -159,11 +159,13 @@ fn a_floor_that_no_clock_may_lower_is_not_lowered_because_a_higher_one_hides_it(
     memory.raise(floor(T + DAY, T + DAY + 1, FloorReason::New));
     memory.raise(floor(T + 100, 0, FloorReason::SetBack));
 
-    assert!(!memory.correct_first(T));
+    // The higher one goes, as if it stood alone.
+    assert!(memory.correct_first(T));
     assert!(!memory.correct(T, AHEAD));
 
-    assert_eq!(memory.floor_over(T + 100), Some(T + DAY));
-    assert!(memory.reset(T, AHEAD));
+    assert_eq!(memory.floor_over(T + 100), Some(T + 100));
+    assert_eq!(memory.floor_over(T + 101), None);
+    assert!(memory.reset(T - HOUR, AHEAD));
 }
 
 #[test]
@@ -215,7 +217,7 @@ fn however_often_the_clock_jumps_the_spans_stay_few_and_cover_all_that_is_forgot
         memory.correct(T, AHEAD);
     }
 
-    assert!(memory.floors().spans().len() <= 16);
+    assert!(memory.floors().spans().iter().len() <= 16);
     for n in 0..200 {
         let dated_secs = T + (n * 7 % 200) * DAY;
         assert!(memory.see(&digest(n), dated_secs, dated_secs).is_err());
@@ -279,11 +281,132 @@ proptest! {
                 }
                 Step::Restart => {
                     let floors = memory.floors();
-                    let kept = Floors::kept(floors.lost(), floors.unproven(), floors.forgotten(), floors.spans());
+                    let all: Vec<_> = floors.all().collect();
+                    let spans: Vec<_> = floors.spans().iter().collect();
+                    let kept = Floors::kept(&all, &spans);
                     prop_assert_eq!(&kept, floors);
                     memory.floors = kept;
                 }
             }
         }
     }
+}
+
+/// What may happen to a host whose first start was by a clock ahead, and whose journal is copied.
+#[derive(Clone, Debug)]
+enum Fate {
+    See(u64, u64),
+    Correct(u64),
+    CorrectFirst(u64),
+    Reset(u64),
+    Copy,
+    PutBack,
+    Other(u64, u64, FloorReason),
+    Prove,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    let clock = T..T + 6_000;
+    let why = prop_oneof![
+        Just(FloorReason::Lost),
+        Just(FloorReason::Ordered),
+        Just(FloorReason::Unproven),
+        Just(FloorReason::Widened),
+    ];
+    prop_oneof![
+        4 => (0..20_u64, clock.clone()).prop_map(|(n, now)| Fate::See(n, now)),
+        1 => clock.clone().prop_map(Fate::Correct),
+        1 => clock.clone().prop_map(Fate::CorrectFirst),
+        1 => clock.clone().prop_map(Fate::Reset),
+        1 => Just(Fate::Copy),
+        2 => Just(Fate::PutBack),
+        1 => (clock.clone(), clock, why).prop_map(|(through, at, why)| Fate::Other(through, at, why)),
+        1 => Just(Fate::Prove),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn in_whatever_order_floors_come_and_are_lowered_none_lets_through_what_another_guards(
+        fates in prop::collection::vec(fate(), 1..60),
+    ) {
+        let mut memory = Memory::default();
+        memory.raise(floor(T + 5_000, T + 5_001, FloorReason::New));
+        let mut copy = memory.clone();
+        let (mut witness, mut let_through) = (Spans::default(), BTreeSet::new());
+        for fate in fates {
+            match fate {
+                Fate::See(n, now) => {
+                    let dated_secs = T + n * 300;
+                    if memory.see(&digest(n), dated_secs, now).is_ok() {
+                        prop_assert!(let_through.insert(n), "message {n} came twice");
+                        witness.add_date(dated_secs);
+                    }
+                }
+                Fate::Correct(now) => drop(memory.correct(now, AHEAD)),
+                Fate::CorrectFirst(now) => drop(memory.correct_first(now)),
+                Fate::Reset(now) => drop(memory.reset(now, AHEAD)),
+                Fate::Copy => copy = memory.clone(),
+                Fate::PutBack => {
+                    memory = copy.clone();
+                    memory.raise(floor(witness.newest_secs(), 0, FloorReason::SetBack));
+                    memory.spend(&witness);
+                }
+                Fate::Other(through_secs, at_secs, why) => {
+                    memory.raise(floor(through_secs, at_secs, why));
+                }
+                Fate::Prove => drop(memory.prove()),
+            }
+        }
+    }
+
+    #[test]
+    fn floors_stand_alike_in_whatever_order_they_were_raised(
+        raised in prop::collection::vec((1..9_u64, 0..9_u64, 2..8_u8), 1..9), now in 0..9_u64,
+    ) {
+        let floors = raised.iter().map(|(through_secs, at_secs, why)| {
+            floor(*through_secs, *at_secs, FloorReason::of_number(*why))
+        });
+        let (mut one, mut other) = (Memory::default(), Memory::default());
+        floors.clone().for_each(|floor| one.raise(floor));
+        floors.clone().rev().for_each(|floor| other.raise(floor));
+        prop_assert_eq!(&one, &other);
+
+        one.correct(now, 1);
+
+        // As if each had stood alone.
+        let alone = floors.map(|floor| {
+            let mut alone = Memory::default();
+            alone.raise(floor);
+            alone.correct(now, 1);
+            alone.floors().highest().through_secs
+        });
+        prop_assert_eq!(one.floors().highest().through_secs, alone.max().unwrap());
+    }
+}
+
+#[test]
+fn what_a_clock_ahead_let_through_stays_spent_when_the_floor_of_a_set_back_is_lowered() {
+    let mut witness = Spans::default();
+    witness.add_date(T);
+    witness.add_date(T + DAY);
+    let mut memory = Memory::default();
+    memory.raise(floor(T + DAY, 0, FloorReason::SetBack));
+    memory.spend(&witness);
+
+    assert!(memory.reset(T, AHEAD));
+
+    assert_eq!(memory.see(&digest(1), T + HOUR, T + HOUR), Ok(None));
+    assert!(memory.see(&digest(2), T + DAY, T + DAY).is_err());
+}
+
+#[test]
+fn floors_stay_few_and_refuse_what_each_of_them_did() {
+    let mut memory = Memory::default();
+    for n in 1..100 {
+        memory.raise(floor(T + n * HOUR + AHEAD, T + n * HOUR, FloorReason::Lost));
+        assert_eq!(memory.floor_over(T), Some(T + n * HOUR + AHEAD));
+    }
+
+    assert!(memory.floors().all().count() <= 16);
 }
