@@ -19,7 +19,7 @@ use crate::targets::{Target, Targets};
 /// when it claims.
 const CLAIMED_QUEUE_MAX: usize = 256;
 /// What a host is told when nobody said why: an empty reason reads like no lock to some of them.
-const NO_REASON: &str = "an operator gave no reason";
+const NO_REASON: &str = "no reason was given";
 
 /// The session's end of its entry; the host is connected for as long as it lives. Whatever becomes
 /// of the session (it fails before it is served, its task breaks off, its peer vanishes), the
