@@ -25,6 +25,7 @@ mod error;
 mod floor;
 #[cfg_attr(not(feature = "link"), path = "run/joined_absent.rs")]
 mod joined;
+mod local_socket;
 mod recovery;
 mod signals;
 mod status;
@@ -55,9 +56,8 @@ use crate::orders::{NotTaken, Order, OrderSender, mailbox};
 use crate::protection::ProtectionFile;
 use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
-use control::ControlSocket;
 use joined::RunningLink;
-use status::StatusSocket;
+use local_socket::LocalSocket;
 
 /// How long the link may take at the end to push what is recorded.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -70,9 +70,9 @@ const ASKS_MAX: usize = 1024;
 struct Running {
     gate: JoinHandle<Journal>,
     signals: signal_hook::iterator::Handle,
-    status: StatusSocket,
+    status: LocalSocket,
     following: Option<Following>,
-    control: ControlSocket,
+    control: LocalSocket,
     link: Option<RunningLink>,
     monitor: Monitor,
 }
@@ -123,8 +123,8 @@ pub fn run(
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let signals = signals::watch(&orders, authority.access_file()).map_err(RunError::Thread)?;
-    let status = StatusSocket::open(&config.state_dir, &orders).map_err(RunError::Status)?;
-    let control = ControlSocket::open(&config.state_dir, &orders).map_err(RunError::Status)?;
+    let status = status::open(&config.state_dir, &orders).map_err(RunError::Status)?;
+    let control = control::open(&config.state_dir, &orders).map_err(RunError::Status)?;
     let kept = Kept {
         rules: firewall.base_rules,
         hidden: hidden.clone(),

@@ -114,8 +114,8 @@ async fn index(context: Arc<Context>) {
     }
 }
 
-/// Forgets all claims that are old enough; their dates are spent. Where one of them was to be remembered for longer, the floor
-/// has risen: its message is refused by its own date.
+/// Forgets all claims that are old enough; their dates are spent. Where one of them was to be
+/// remembered for longer, the floor has risen: its message is refused by its own date.
 async fn forget_claims(context: &Context, now: Timestamp) {
     let before_secs = fleet::claims::forgotten_before(now.secs());
     loop {

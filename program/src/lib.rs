@@ -9,6 +9,7 @@
 //! | `output` | standard output, also when nobody reads it any more |
 //! | `pages` | `completions SHELL` and `man [DIR]` |
 //! | `files` | files that are there whole or not at all |
+//! | `watched` | files that must stay the ones that were opened |
 //! | `reference` | the whole command line in one text |
 //!
 //! Nothing here knows what a packet, a policy or a fleet is.
@@ -22,6 +23,7 @@ mod log;
 mod output;
 mod pages;
 mod reference;
+mod watched;
 
 pub use chain::{OneLine, causes, one_line, said_twice};
 pub use exit::{EXIT_CODES, Exit};
@@ -30,3 +32,4 @@ pub use log::{LogArgs, LogFormat, Manner, log_to_stderr};
 pub use output::{PrintError, note, print};
 pub use pages::{CompletionsArgs, ManArgs};
 pub use reference::reference;
+pub use watched::{Taken, WatchedFile};

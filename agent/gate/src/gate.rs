@@ -105,13 +105,8 @@ impl Gate {
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Result<Decision, NotForUs> {
-        match Datagram::parse(frame, link) {
-            Ok(datagram) => self.admit_seen(&datagram, now, replays),
-            Err(not_for_us) => {
-                self.counters.count_not_for_us(not_for_us);
-                Err(not_for_us)
-            }
-        }
+        let datagram = self.parse(frame, link)?;
+        self.admit_seen(&datagram, now, replays)
     }
 
     /// Decides one datagram that was seen on a wire.
@@ -147,13 +142,8 @@ impl Gate {
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Result<Decision, NotForUs> {
-        match Datagram::parse(frame, link) {
-            Ok(datagram) => Ok(self.admit(&datagram, now, replays)),
-            Err(not_for_us) => {
-                self.counters.count_not_for_us(not_for_us);
-                Err(not_for_us)
-            }
-        }
+        let datagram = self.parse(frame, link)?;
+        Ok(self.admit(&datagram, now, replays))
     }
 
     /// Decides one datagram that was sent to this host, as a socket receives it.
@@ -167,6 +157,16 @@ impl Gate {
         replays: &mut dyn ReplayLog,
     ) -> Decision {
         self.judge(datagram, true, now, replays)
+    }
+
+    /// Reads the datagram in a frame; counts what holds none for us.
+    fn parse<'frame>(
+        &mut self,
+        frame: &'frame [u8],
+        link: LinkType,
+    ) -> Result<Datagram<'frame>, NotForUs> {
+        Datagram::parse(frame, link)
+            .inspect_err(|not_for_us| self.counters.count_not_for_us(*not_for_us))
     }
 
     fn judge(

@@ -1,10 +1,10 @@
 //! Whether the journal is still where it was: what is written into a file that nobody finds again is
 //! not recorded.
 
-use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use program::{Taken, WatchedFile};
 
 use super::FILE_NAME;
 
@@ -27,18 +27,7 @@ pub enum Loss {
 
 /// The files of the journal as they were opened.
 #[derive(Debug)]
-pub(super) struct Place([Watched; 3]);
-
-#[derive(Debug)]
-struct Watched {
-    path: PathBuf,
-    /// Device and inode.
-    name: (u64, u64),
-    /// As long as it was last.
-    length: u64,
-    /// To no less than this may it be cut by ourselves.
-    kept: u64,
-}
+pub(super) struct Place([WatchedFile; 3]);
 
 /// The write-ahead log is cut to this when it is begun anew: see `journal_size_limit`.
 pub(super) const LOG_BYTES_KEPT: u64 = 16 * 1024 * 1024;
@@ -60,7 +49,7 @@ impl Loss {
 impl Place {
     /// The files in `dir` that have just been opened.
     pub(super) fn of(dir: &Path) -> io::Result<Self> {
-        let watch = |suffix, kept| Watched::open(dir.join(format!("{FILE_NAME}{suffix}")), kept);
+        let watch = |suffix, kept| open(dir.join(format!("{FILE_NAME}{suffix}")), kept);
         Ok(Self([
             // A database never becomes shorter.
             watch("", u64::MAX)?,
@@ -71,56 +60,44 @@ impl Place {
 
     /// Looks whether they are there as they were: three system calls, no disk.
     pub(super) fn look(&mut self) -> Option<Loss> {
-        self.0.iter_mut().find_map(Watched::look)
+        self.0.iter_mut().find_map(look)
     }
 
     /// Whether the file that is at the journal's path is the one that was opened.
     pub(super) fn is_ours(&self) -> bool {
         let [database, ..] = &self.0;
-        fs::metadata(&database.path).is_ok_and(|found| (found.dev(), found.ino()) == database.name)
+        database.is_there()
     }
 }
 
-// === impl Watched ===
-
-impl Watched {
-    fn open(path: PathBuf, kept: u64) -> io::Result<Self> {
-        let found = fs::metadata(&path)?;
-        Ok(Self {
-            path,
-            name: (found.dev(), found.ino()),
-            length: found.len(),
-            kept,
-        })
-    }
-
-    fn look(&mut self) -> Option<Loss> {
-        let found = match fs::metadata(&self.path) {
-            Ok(found) => found,
-            Err(cause) if is_gone(&cause) => return Some(Loss::Deleted(self.path.clone())),
-            // Whoever cannot look knows nothing; a disk that is in trouble fails the commit.
-            Err(_) => return None,
-        };
-        if (found.dev(), found.ino()) != self.name {
-            return Some(Loss::Replaced(self.path.clone()));
-        }
-        if found.len() < self.length.min(self.kept) {
-            return Some(Loss::Cut(self.path.clone()));
-        }
-        self.length = found.len();
-        None
+fn open(path: PathBuf, kept: u64) -> io::Result<WatchedFile> {
+    let mut file = WatchedFile::new(path, kept);
+    file.look()?;
+    if file.is_there() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
     }
 }
 
-fn is_gone(cause: &io::Error) -> bool {
-    matches!(
-        cause.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+fn look(file: &mut WatchedFile) -> Option<Loss> {
+    let loss = match file.look() {
+        Ok(Some(Taken::Deleted)) => Loss::Deleted,
+        Ok(Some(Taken::Replaced)) => Loss::Replaced,
+        Ok(Some(Taken::Cut)) => Loss::Cut,
+        Ok(None) => return None,
+        // Something else has the name of its directory.
+        Err(cause) if cause.kind() == io::ErrorKind::NotADirectory => Loss::Deleted,
+        // Whoever cannot look knows nothing; a disk that is in trouble fails the commit.
+        Err(_) => return None,
+    };
+    Some(loss(file.path().to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;

@@ -1,72 +1,33 @@
 //! Answers `postern-agent status`: a local socket that only this user can open, and that gives one
 //! JSON document to whoever connects.
 
-use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
+use super::local_socket::{LocalSocket, PATIENCE};
 use crate::clock;
 use crate::orders::{Order, OrderSender};
 use crate::report::{Report, SOCKET_NAME};
 
-/// For how long the gate thread is waited for, and whoever asked.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// For how long what the gate thread said is told to others who ask: whoever asks without end costs
 /// it a few turns in a second, and nobody notices the difference.
 const GOOD_FOR: Duration = Duration::from_millis(20);
 /// After each answer: whoever asks without end gets no processor of the gate's.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// The socket, which is taken away with this value.
-#[derive(Debug)]
-pub(super) struct StatusSocket(PathBuf);
-
-// === impl StatusSocket ===
-
-impl StatusSocket {
-    /// Listens in the state directory, which this agent has for itself.
-    pub(super) fn open(state_dir: &Path, orders: &OrderSender) -> io::Result<Self> {
-        let path = state_dir.join(SOCKET_NAME);
-        match fs::remove_file(&path) {
-            Err(cause) if cause.kind() != ErrorKind::NotFound => return Err(cause),
-            Ok(()) | Err(_) => {}
+/// Listens in the state directory.
+pub(super) fn open(state_dir: &Path, orders: &OrderSender) -> io::Result<LocalSocket> {
+    let (orders, mut last) = (orders.clone(), None);
+    LocalSocket::open(state_dir, SOCKET_NAME, "status", move |stream| {
+        if let Err(cause) = answer(stream, &orders, &mut last) {
+            tracing::debug!(error = %program::one_line(&cause), "nobody was told how the agent is");
         }
-        let listener = UnixListener::bind(&path)?;
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        let orders = orders.clone();
-        thread::Builder::new()
-            .name("status".to_owned())
-            .spawn(move || serve(&listener, &orders))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for StatusSocket {
-    fn drop(&mut self) {
-        // Whoever finds it then is told that nobody listens.
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-fn serve(listener: &UnixListener, orders: &OrderSender) {
-    let mut last = None;
-    for stream in listener.incoming() {
-        match stream {
-            Ok(stream) => {
-                if let Err(cause) = answer(stream, orders, &mut last) {
-                    tracing::debug!(error = %program::one_line(&cause), "nobody was told how the agent is");
-                }
-                thread::sleep(PAUSE);
-            }
-            // Without a pause, no descriptor left would be a busy loop.
-            Err(_) => thread::sleep(Duration::from_secs(1)),
-        }
-    }
+        thread::sleep(PAUSE);
+    })
 }
 
 /// A report as text, and when the gate thread gave it.
@@ -101,6 +62,8 @@ fn ask(orders: &OrderSender) -> Option<Report> {
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use tempfile::TempDir;
 
@@ -112,7 +75,7 @@ mod tests {
     fn who_connects_is_told_how_the_agent_is_and_nobody_else_can_connect() {
         let dir = TempDir::new().unwrap();
         let (orders, inbox) = mailbox().unwrap();
-        let socket = StatusSocket::open(dir.path(), &orders).unwrap();
+        let socket = open(dir.path(), &orders).unwrap();
         let gate = thread::spawn(move || {
             let mut waiting = VecDeque::new();
             while waiting.is_empty() {
@@ -135,7 +98,7 @@ mod tests {
 
         gate.join().unwrap();
         assert_eq!(report.generation, 7);
-        let mode = fs::metadata(&socket.0).unwrap().permissions().mode();
+        let mode = fs::metadata(socket.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(socket);
         assert!(fetch(dir.path()).is_err());
@@ -145,7 +108,7 @@ mod tests {
     fn hundreds_of_questions_at_once_cost_the_gate_a_few_turns() {
         let dir = TempDir::new().unwrap();
         let (orders, inbox) = mailbox().unwrap();
-        let _socket = StatusSocket::open(dir.path(), &orders).unwrap();
+        let _socket = open(dir.path(), &orders).unwrap();
         let gate = thread::spawn(move || {
             let mut asked = 0;
             let mut waiting = VecDeque::new();
@@ -178,8 +141,8 @@ mod tests {
     fn a_socket_that_a_killed_agent_left_is_no_obstacle() {
         let dir = TempDir::new().unwrap();
         let (orders, _inbox) = mailbox().unwrap();
-        std::mem::forget(StatusSocket::open(dir.path(), &orders).unwrap());
+        std::mem::forget(open(dir.path(), &orders).unwrap());
 
-        StatusSocket::open(dir.path(), &orders).unwrap();
+        open(dir.path(), &orders).unwrap();
     }
 }

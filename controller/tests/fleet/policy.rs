@@ -1,7 +1,5 @@
 //! The life of a policy, from an operator to the hosts.
 
-use std::process::Command;
-
 use fleet::Role;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
@@ -300,16 +298,7 @@ async fn a_user_gets_a_directory_that_openssl_finds_signed_by_the_fleet() {
     assert_eq!(entry.ports, ["tcp/22"]);
     let theirs = DirectoryBody::decode(theirs.into_inner().body.as_slice()).unwrap();
     assert!(theirs.hosts.is_empty());
-    let dir = fleet.dir.path();
-    std::fs::write(dir.join("body"), &signed.body).unwrap();
-    std::fs::write(dir.join("signature"), &signed.signature).unwrap();
-    let script = "openssl x509 -in data/ca.pem -pubkey -noout > key.pem && \
-                  openssl dgst -sha256 -verify key.pem -signature signature body";
-    let verified = Command::new("sh")
-        .args(["-c", script])
-        .current_dir(dir)
-        .output();
-    assert!(verified.unwrap().status.success());
+    assert!(fleet.openssl_verifies(&signed.body, &signed.signature));
 }
 
 #[tokio::test(flavor = "multi_thread")]

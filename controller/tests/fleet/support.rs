@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use controller::{NewToken, Running};
@@ -158,6 +159,18 @@ impl Fleet {
             .renew(request)
             .await
             .map(tonic::Response::into_inner)
+    }
+
+    /// Whether openssl finds that the fleet's CA has signed `body`.
+    pub(crate) fn openssl_verifies(&self, body: &[u8], signature: &[u8]) -> bool {
+        let dir = self.dir.path();
+        std::fs::write(dir.join("body"), body).unwrap();
+        std::fs::write(dir.join("signature"), signature).unwrap();
+        let script = "openssl x509 -in data/ca.pem -pubkey -noout > key.pem && \
+                      openssl dgst -sha256 -verify key.pem -signature signature body";
+        let mut openssl = Command::new("sh");
+        openssl.args(["-c", script]).current_dir(dir);
+        openssl.output().unwrap().status.success()
     }
 
     /// A verified connection without a client certificate.

@@ -1,7 +1,6 @@
 //! Programs of version 1 of the contract, frozen in tests/contract-1, at today's controller: they
 //! join, get policy, claim, push and ask as they always did, and nothing of theirs is called damaged.
 
-use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use contract_1::wire as old;
@@ -206,16 +205,7 @@ async fn a_user_of_version_1_gets_a_directory_that_is_signed_by_the_fleet() {
     assert_eq!(body.hosts, [expected]);
     // It knows every byte: nothing of today is in what it verifies and keeps.
     assert_eq!(body.encode_to_vec(), synced.body);
-    let dir = fleet.dir.path();
-    std::fs::write(dir.join("body"), &synced.body).unwrap();
-    std::fs::write(dir.join("signature"), &synced.signature).unwrap();
-    let script = "openssl x509 -in data/ca.pem -pubkey -noout > key.pem && \
-                  openssl dgst -sha256 -verify key.pem -signature signature body";
-    let verified = Command::new("sh")
-        .args(["-c", script])
-        .current_dir(dir)
-        .output();
-    assert!(verified.unwrap().status.success());
+    assert!(fleet.openssl_verifies(&synced.body, &synced.signature));
 }
 
 #[tokio::test(flavor = "multi_thread")]

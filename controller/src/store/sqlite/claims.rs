@@ -123,11 +123,12 @@ pub(in crate::store) fn by_host(
     Ok(counts.collect::<Result<_, _>>()?)
 }
 
-/// Forgets what is old enough to be refused by its age; at most `limit`, and says whose it was. The
-/// dates of it are spent, in case the clock was wrong by which it is old. With what was to be remembered for longer, the floor rises to `floor_secs`.
+/// Forgets what was to be remembered until before `before_secs`; at most `limit`, and says whose it
+/// was. The dates of it are spent, in case the clock was wrong by which it is old. With what was to
+/// be remembered for longer, the floor rises to `floor_secs`.
 pub(in crate::store) fn prune(
     connection: &Connection,
-    now_secs: u64,
+    before_secs: u64,
     limit: u32,
     floor_secs: u64,
 ) -> Result<Vec<String>, StoreError> {
@@ -137,7 +138,7 @@ pub(in crate::store) fn prune(
             WHERE forget_after_secs IS NOT NULL AND forget_after_secs < ?1 LIMIT ?2)
          RETURNING host, capped, domain, dated_secs",
     )?;
-    let mut rows = statement.query(params![signed(now_secs), limit])?;
+    let mut rows = statement.query(params![signed(before_secs), limit])?;
     let (mut hosts, mut any_capped) = (Vec::new(), false);
     let mut spent = BTreeMap::<[u8; 32], i64>::new();
     while let Some(row) = rows.next()? {

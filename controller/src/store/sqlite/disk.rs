@@ -2,10 +2,10 @@
 //! long the write-ahead log is, and what an error of the engine means for whoever runs the disk.
 
 use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use program::{Taken, WatchedFile};
 use rusqlite::{Connection, ErrorCode};
 
 use crate::store::error::{EngineError, NotCommitted, StoreError, Trouble};
@@ -16,18 +16,10 @@ const ROOM_MIN: u64 = 1024 * 1024;
 /// The files of an open database.
 #[derive(Debug)]
 pub(super) struct Files {
-    database: Watched,
-    log: Watched,
-}
-
-/// A file that must stay the one that it was.
-#[derive(Debug)]
-struct Watched {
-    path: PathBuf,
-    /// Device and inode, once it was there.
-    file: Option<(u64, u64)>,
-    /// How long it was when it was last looked at, where it only grows.
-    length: Option<u64>,
+    /// Only grows.
+    database: WatchedFile,
+    /// Made by the first transaction, and emptied now and then.
+    log: WatchedFile,
 }
 
 // === impl Files ===
@@ -37,8 +29,8 @@ impl Files {
     pub(super) fn of(connection: &Connection) -> Option<Self> {
         let path = connection.path().filter(|path| !path.is_empty())?;
         let mut files = Self {
-            database: Watched::new(PathBuf::from(path), true),
-            log: Watched::new(PathBuf::from(format!("{path}-wal")), false),
+            database: WatchedFile::new(PathBuf::from(path), u64::MAX),
+            log: WatchedFile::new(PathBuf::from(format!("{path}-wal")), 0),
         };
         // What is wrong already will be wrong at the first transaction.
         let _ = files.check();
@@ -48,48 +40,23 @@ impl Files {
     /// Looks whether they are still what was opened. What is written into a file that was removed
     /// is lost at the next start, without any error.
     pub(super) fn check(&mut self) -> Result<(), Trouble> {
-        self.database.check()?;
-        self.log.check()
+        check(&mut self.database)?;
+        check(&mut self.log)
     }
 
     /// How long the write-ahead log is, in bytes.
     pub(super) fn log_bytes(&self) -> u64 {
-        fs::metadata(&self.log.path).map_or(0, |log| log.len())
+        fs::metadata(self.log.path()).map_or(0, |log| log.len())
     }
 }
 
-// === impl Watched ===
-
-impl Watched {
-    fn new(path: PathBuf, only_grows: bool) -> Self {
-        Self {
-            path,
-            file: None,
-            length: only_grows.then_some(0),
-        }
-    }
-
-    fn check(&mut self) -> Result<(), Trouble> {
-        let found = match fs::metadata(&self.path) {
-            Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // The log is made by the first transaction.
-                return self.file.map_or(Ok(()), |_| Err(Trouble::Removed));
-            }
-            Err(_) => return Err(Trouble::Failing),
-        };
-        let file = (found.dev(), found.ino());
-        if *self.file.get_or_insert(file) != file {
-            return Err(Trouble::Replaced);
-        }
-        match &mut self.length {
-            Some(length) if found.len() < *length => Err(Trouble::Truncated),
-            Some(length) => {
-                *length = found.len();
-                Ok(())
-            }
-            None => Ok(()),
-        }
+fn check(file: &mut WatchedFile) -> Result<(), Trouble> {
+    match file.look() {
+        Ok(None) => Ok(()),
+        Ok(Some(Taken::Deleted)) => Err(Trouble::Removed),
+        Ok(Some(Taken::Replaced)) => Err(Trouble::Replaced),
+        Ok(Some(Taken::Cut)) => Err(Trouble::Truncated),
+        Err(_) => Err(Trouble::Failing),
     }
 }
 
@@ -188,11 +155,11 @@ mod tests {
 
     use super::*;
 
-    fn watched(dir: &TempDir) -> (PathBuf, Watched) {
+    fn watched(dir: &TempDir) -> (PathBuf, WatchedFile) {
         let path = dir.path().join("file");
         fs::write(&path, "1234").unwrap();
-        let mut watched = Watched::new(path.clone(), true);
-        assert_eq!(watched.check(), Ok(()));
+        let mut watched = WatchedFile::new(path.clone(), u64::MAX);
+        assert_eq!(check(&mut watched), Ok(()));
         (path, watched)
     }
 
@@ -201,31 +168,31 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let (path, mut removed) = watched(&dir);
         fs::write(&path, "123456").unwrap();
-        assert_eq!(removed.check(), Ok(()), "it may grow");
+        assert_eq!(check(&mut removed), Ok(()), "it may grow");
         fs::write(&path, "12345").unwrap();
-        assert_eq!(removed.check(), Err(Trouble::Truncated));
+        assert_eq!(check(&mut removed), Err(Trouble::Truncated));
         let moved = dir.path().join("moved");
         fs::rename(&path, &moved).unwrap();
-        assert_eq!(removed.check(), Err(Trouble::Removed));
+        assert_eq!(check(&mut removed), Err(Trouble::Removed));
         fs::write(&path, "1234567").unwrap();
-        assert_eq!(removed.check(), Err(Trouble::Replaced));
+        assert_eq!(check(&mut removed), Err(Trouble::Replaced));
         fs::rename(&moved, &path).unwrap();
         fs::write(&path, "1234567").unwrap();
-        assert_eq!(removed.check(), Ok(()), "it is back, whole");
+        assert_eq!(check(&mut removed), Ok(()), "it is back, whole");
     }
 
     #[test]
     fn a_log_that_is_not_there_yet_is_not_missing() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("file-wal");
-        let mut log = Watched::new(path.clone(), false);
+        let mut log = WatchedFile::new(path.clone(), 0);
 
-        assert_eq!(log.check(), Ok(()));
+        assert_eq!(check(&mut log), Ok(()));
         fs::write(&path, "1234").unwrap();
-        assert_eq!(log.check(), Ok(()));
+        assert_eq!(check(&mut log), Ok(()));
         fs::write(&path, "").unwrap();
-        assert_eq!(log.check(), Ok(()), "a checkpoint empties it");
+        assert_eq!(check(&mut log), Ok(()), "a checkpoint empties it");
         fs::remove_file(&path).unwrap();
-        assert_eq!(log.check(), Err(Trouble::Removed));
+        assert_eq!(check(&mut log), Err(Trouble::Removed));
     }
 }
