@@ -97,9 +97,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "PROTO/PORT", value_delimiter = ',')]
     pub protect: Vec<String>,
 
+    /// How the packet filter is changed: auto, nftables or iptables [default: auto]
+    #[arg(long, value_name = "WHICH")]
+    pub backend: Option<String>,
+
     /// Name of our chain [default: POSTERN_INPUT]
     #[arg(long, value_name = "NAME")]
     pub chain: Option<String>,
+
+    /// Where the owner's own rules accept what we let in: auto, none, or a chain like `inet filter
+    /// input`; may be given several times [default: auto]
+    #[arg(long, value_name = "CHAIN", value_delimiter = ',')]
+    pub hook: Vec<String>,
 
     /// Touch no packet filter; only say what would be opened
     #[arg(long)]
@@ -171,7 +180,9 @@ impl From<RunArgs> for RawConfig {
             gateway,
             accept_destination,
             protect,
+            backend,
             chain,
+            hook,
             dry_run,
             no_ageing,
             max_age,
@@ -194,7 +205,9 @@ impl From<RunArgs> for RawConfig {
             filter,
             gateway: gateway.then_some(true),
             accept_destinations: (!accept_destination.is_empty()).then_some(accept_destination),
+            backend,
             chain,
+            hooks: (!hook.is_empty()).then_some(hook),
             protect: (!protect.is_empty()).then_some(protect),
             flush_at_start,
             flush_at_exit,

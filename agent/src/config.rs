@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use policy::Networks;
-use spa::ProtoPort;
+use spa::Service;
 
 pub use layers::Layers;
 pub use raw::RawConfig;
@@ -55,12 +55,38 @@ pub enum Mode {
 /// What the agent does to the packet filter.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FirewallConfig {
+    pub backend: BackendChoice,
     pub chain: String,
-    pub protect: Vec<ProtoPort>,
+    /// The bit of the packet mark by which rules of the owner know what we let in.
+    pub mark: u32,
+    pub hooks: Hooks,
+    pub protect: Vec<Service>,
     pub flush_at_start: bool,
     pub flush_at_exit: bool,
     /// Touch nothing; only say what would be opened.
     pub dry_run: bool,
+}
+
+/// Which back end changes the packet filter.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum BackendChoice {
+    /// The first that works here: nftables, iptables.
+    #[default]
+    Auto,
+    Nftables,
+    Iptables,
+}
+
+/// In which chains of the owner one line accepts what we let in.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Hooks {
+    /// In those of iptables that would drop it, before their last word; nowhere else.
+    #[default]
+    Auto,
+    /// In none.
+    None,
+    /// In these: family, table and chain, as `inet filter input`.
+    Chains(Vec<String>),
 }
 
 /// Settings of the gate that people may change.
@@ -99,6 +125,8 @@ pub enum ConfigError {
 /// Read when no other file is named, if it is there.
 pub const DEFAULT_FILE: &str = "/etc/postern/agent.toml";
 pub(crate) const CHAIN: &str = "POSTERN_INPUT";
+/// One high bit, which neither Kubernetes (0x4000, 0x8000) nor WireGuard's wg-quick (51820) uses.
+const MARK: u32 = 0x2000_0000;
 const MAX_AGE_SECS: u64 = 120;
 /// As fwknop's MAX_SPA_PACKET_AGE.
 const MAX_AGE_SECS_MAX: u64 = 100_000;
@@ -113,13 +141,30 @@ const GRANTS_MAX: usize = 16_384;
 const COMMANDS_RUNNING_MAX: usize = 4;
 const COMMANDS_WAITING_MAX: usize = 64;
 
+// === impl BackendChoice ===
+
+impl BackendChoice {
+    /// By its name in the configuration; `None` for a name that is none.
+    pub(crate) fn named(name: Option<&str>) -> Option<Self> {
+        match name {
+            None | Some("auto") => Some(Self::Auto),
+            Some("nftables") => Some(Self::Nftables),
+            Some("iptables") => Some(Self::Iptables),
+            Some(_) => None,
+        }
+    }
+}
+
 // === impl FirewallConfig ===
 
 impl FirewallConfig {
     /// The defaults, with a chain of this name: nothing is protected, and nothing stays.
     pub fn of_chain(chain: &str) -> Self {
         Self {
+            backend: BackendChoice::Auto,
             chain: chain.to_owned(),
+            mark: MARK,
+            hooks: Hooks::Auto,
             protect: Vec::new(),
             flush_at_start: true,
             flush_at_exit: true,
@@ -361,18 +406,78 @@ fn gate(raw: &RawConfig, sources: &[CaptureSource], mistakes: &mut Mistakes) -> 
 fn firewall(raw: &RawConfig, mistakes: &mut Mistakes) -> FirewallConfig {
     let mut protect = Vec::new();
     for text in raw.protect.iter().flatten() {
-        match text.trim().parse::<ProtoPort>() {
+        match text.trim().parse::<Service>() {
             Ok(port) => protect.push(port),
             Err(_) => mistakes.add("protect", format_args!("`{text}` is not like tcp/22")),
         }
     }
     FirewallConfig {
+        backend: backend(raw, mistakes),
+        mark: mark(raw, mistakes),
+        hooks: hooks(raw, mistakes),
         chain: raw.chain.clone().unwrap_or_else(|| CHAIN.to_owned()),
         protect,
         flush_at_start: raw.flush_at_start.unwrap_or(true),
         flush_at_exit: raw.flush_at_exit.unwrap_or(true),
         dry_run: raw.dry_run.unwrap_or(false),
     }
+}
+
+fn backend(raw: &RawConfig, mistakes: &mut Mistakes) -> BackendChoice {
+    let name = raw.backend.as_deref();
+    let choice = BackendChoice::named(name);
+    mistakes.check("backend", choice.is_some(), || {
+        let name = name.unwrap_or_default();
+        format!("`{name}` is not auto, nftables or iptables")
+    });
+    choice.unwrap_or_default()
+}
+
+/// One bit, so that it can be set and asked for beside the bits of others.
+fn mark(raw: &RawConfig, mistakes: &mut Mistakes) -> u32 {
+    let Some(text) = &raw.mark else {
+        return MARK;
+    };
+    let digits = text.strip_prefix("0x");
+    let mark = match digits {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    match mark {
+        Ok(mark) if mark.is_power_of_two() => mark,
+        Ok(_) | Err(_) => {
+            mistakes.add(
+                "mark",
+                format_args!("`{text}` is not one bit, as 0x20000000"),
+            );
+            MARK
+        }
+    }
+}
+
+fn hooks(raw: &RawConfig, mistakes: &mut Mistakes) -> Hooks {
+    let Some(texts) = &raw.hooks else {
+        return Hooks::Auto;
+    };
+    match texts
+        .iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        ["auto"] => return Hooks::Auto,
+        ["none"] | [] => return Hooks::None,
+        _ => {}
+    }
+    for text in texts {
+        let words: Vec<&str> = text.split(' ').collect();
+        let is_chain = matches!(words.as_slice(), ["ip" | "ip6" | "inet", table, chain]
+            if !table.is_empty() && !chain.is_empty());
+        mistakes.check("hooks", is_chain, || {
+            format!("`{text}` is not auto, none or like `inet filter input`")
+        });
+    }
+    Hooks::Chains(texts.clone())
 }
 
 #[cfg(test)]

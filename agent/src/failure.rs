@@ -119,6 +119,7 @@ impl Failure for FirewallError {
             | Self::Spawn { .. }
             | Self::Refused { .. }
             | Self::NoIp6tables(_)
+            | Self::NoNftables(_)
             | Self::Locked { .. }
             | Self::Unsupported(_)
             | Self::Fault => Exit::Refused,
@@ -129,6 +130,7 @@ impl Failure for FirewallError {
         let hint = match self {
             Self::Locked { .. } => "stop it first, or give this one another --chain and --state",
             Self::Spawn { .. } => "is the package iptables installed?",
+            Self::NoNftables(_) => "leave the choice to the agent: backend = \"auto\"",
             Self::NoIp6tables(_) => {
                 "load the kernel's ip6_tables, or switch IPv6 off in the kernel"
             }

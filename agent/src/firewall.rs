@@ -24,7 +24,10 @@ mod monitor;
 pub use backend::{Backend, BaseRules, Drift, Holes};
 pub use monitor::{Kept, Listener, Monitor, MonitorHandle};
 
-use crate::config::FirewallConfig;
+use crate::config::{BackendChoice, FirewallConfig};
+
+/// Why a back end was taken that was not chosen by itself.
+const CONFIGURED: &str = "the configuration says so";
 
 /// Looks at the host and makes ready; changes nothing yet.
 ///
@@ -37,7 +40,11 @@ pub fn open(config: &FirewallConfig) -> Result<Backend, FirewallError> {
         tracing::warn!("dry run: the packet filter is not touched, and nothing opens");
         return Ok(memory::MemoryFirewall::default().backend());
     }
-    iptables::open(&config.chain)
+    match config.backend {
+        BackendChoice::Auto => iptables::open(&config.chain, "it is the only one yet".to_owned()),
+        BackendChoice::Iptables => iptables::open(&config.chain, CONFIGURED.to_owned()),
+        BackendChoice::Nftables => Err(FirewallError::NoNftables("not built yet".to_owned())),
+    }
 }
 
 /// Why the host's packet filter did not do as told.
@@ -71,6 +78,9 @@ pub enum FirewallError {
          open over IPv6"
     )]
     NoIp6tables(String),
+    /// nf_tables was asked for.
+    #[error("nf_tables cannot be used: {0}")]
+    NoNftables(String),
     /// Two agents would undo each other's work.
     #[error("another agent manages chain {chain} in this network namespace")]
     Locked { chain: String },

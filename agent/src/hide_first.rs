@@ -1,8 +1,8 @@
 //! What the agent does before anything else: hiding what was hidden when it last ran.
 
-use spa::ProtoPort;
+use spa::Service;
 
-use crate::config::{CHAIN, FirewallConfig, RawConfig};
+use crate::config::{BackendChoice, CHAIN, FirewallConfig, RawConfig};
 use crate::firewall::{self, Backend, FirewallError};
 use crate::policies::protect_lines;
 use crate::protection::{FILE_NAME, ProtectionFile, Remembered};
@@ -13,7 +13,7 @@ pub struct HiddenFirst {
     /// The packet filter in which it is hidden.
     pub firewall: Backend,
     /// All that is hidden.
-    pub ports: Vec<ProtoPort>,
+    pub ports: Vec<Service>,
 }
 
 /// Hides what was hidden when the agent last ran, and what the configuration says; does nothing where
@@ -59,11 +59,14 @@ pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError>
         );
     }
     let configured = raw.protect.iter().flatten();
-    ports.extend(configured.filter_map(|text| text.trim().parse::<ProtoPort>().ok()));
+    ports.extend(configured.filter_map(|text| text.trim().parse::<Service>().ok()));
     let chain = raw.chain.clone().or(chain);
-    let config = FirewallConfig::of_chain(chain.as_deref().unwrap_or(CHAIN));
+    let config = FirewallConfig {
+        backend: BackendChoice::named(raw.backend.as_deref()).unwrap_or_default(),
+        ..FirewallConfig::of_chain(chain.as_deref().unwrap_or(CHAIN))
+    };
     let mut firewall = firewall::open(&config)?;
-    let ports: Vec<ProtoPort> = ports.into_iter().collect();
+    let ports: Vec<Service> = ports.into_iter().collect();
     firewall.base_rules.lay(&ports)?;
     tracing::info!(ports = ports.len(), "what was protected is hidden");
     Ok(Some(HiddenFirst { firewall, ports }))

@@ -15,7 +15,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
-use spa::ProtoPort;
+use spa::Service;
 
 /// The file in the state directory.
 pub const FILE_NAME: &str = "protected-ports";
@@ -37,7 +37,7 @@ pub struct Remembered {
     /// The chain that hid them, where it can be read.
     pub chain: Option<String>,
     /// The ports that were hidden.
-    pub ports: BTreeSet<ProtoPort>,
+    pub ports: BTreeSet<Service>,
     /// Why not all of it can be believed.
     pub damage: Option<String>,
 }
@@ -75,7 +75,7 @@ impl ProtectionFile {
     /// # Errors
     ///
     /// What the disk says; then the file is as it was.
-    pub fn write(&self, ports: &[ProtoPort]) -> io::Result<()> {
+    pub fn write(&self, ports: &[Service]) -> io::Result<()> {
         if ports.is_empty() {
             return self.remove();
         }
@@ -108,7 +108,7 @@ fn never_was(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-fn render(chain: &str, ports: &[ProtoPort]) -> String {
+fn render(chain: &str, ports: &[Service]) -> String {
     let mut text = format!("{HEAD}chain {chain}\n");
     for port in ports {
         let _ = writeln!(text, "{port}");
@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
 
-    fn ports(texts: &[&str]) -> Vec<ProtoPort> {
+    fn ports(texts: &[&str]) -> Vec<Service> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 

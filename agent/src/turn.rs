@@ -25,10 +25,10 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use engine::{Adoption, Batch, Change, Engine, Rejected, Rule, Status};
+use engine::{Adoption, Batch, Change, Engine, Rejected, Status};
 use gate::Now;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use spa::ProtoPort;
+use spa::Service;
 use tokio::sync::{mpsc, watch};
 
 use crate::capture::{Arrival, Capture};
@@ -64,9 +64,9 @@ pub struct Host {
     /// Keeps the base rules; `None` where there are none.
     pub monitor: Option<MonitorHandle>,
     /// Ports hidden by the configuration, whatever the policy says.
-    pub protect: Vec<ProtoPort>,
+    pub protect: Vec<Service>,
     /// Ports that were hidden at the start: they stay so until there is a policy.
-    pub hidden_before: Vec<ProtoPort>,
+    pub hidden_before: Vec<Service>,
     /// Whether stopping closes what is open.
     pub flush_at_exit: bool,
     /// How often systemd wants to hear that all is well.
@@ -479,29 +479,16 @@ fn write(journal: &mut Journal, batch: &Batch) -> Result<(), JournalError> {
             }
             Change::Opens { id, rules } => {
                 let until_ms = event.until_ms;
-                match live_grant(*id, rules, until_ms) {
-                    Some(live) => journal.stage_opened(live, event),
-                    None => journal.stage(event),
+                let live = LiveGrant {
+                    id: *id,
+                    until_ms,
+                    rules: rules.clone(),
                 };
+                journal.stage_opened(live, event);
             }
             Change::LivesOn(id) => journal.stage_living_on(*id, event),
             Change::Ends(id) => journal.stage_closed(*id, event),
         }
     }
     journal.commit().map(|_| ())
-}
-
-/// How the journal remembers a grant until it is closed; `None` for one that opens nothing.
-fn live_grant(id: fleet::GrantId, rules: &[Rule], until_ms: u64) -> Option<LiveGrant> {
-    let Rule::Accept { address, port: _ } = *rules.first()?;
-    let port_of = |rule: &Rule| {
-        let Rule::Accept { address: _, port } = *rule;
-        port
-    };
-    Some(LiveGrant {
-        id,
-        until_ms,
-        address,
-        ports: rules.iter().map(port_of).collect(),
-    })
 }

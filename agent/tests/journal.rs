@@ -566,8 +566,10 @@ fn a_journal_of_the_version_before_goes_on_with_its_events_grants_and_chain() {
         LiveGrant {
             id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
             until_ms: 1_800_000_031_000,
-            address: "192.0.2.7".parse().unwrap(),
-            ports: vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
+            rules: vec![
+                "192.0.2.7 tcp/22".parse().unwrap(),
+                "192.0.2.7 udp/53".parse().unwrap()
+            ],
         }
     );
 }
@@ -769,8 +771,10 @@ fn grant() -> LiveGrant {
     LiveGrant {
         id: GrantId([7; 16]),
         until_ms: 9_000,
-        address: "2001:db8::7".parse().unwrap(),
-        ports: vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
+        rules: vec![
+            "2001:db8::7 tcp/22".parse().unwrap(),
+            "2001:db8::7 udp/53".parse().unwrap(),
+        ],
     }
 }
 

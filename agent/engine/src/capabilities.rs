@@ -1,8 +1,9 @@
 //! What a packet filter can hold, as data: so that it can be asked before a grant is recorded, by
 //! those who do not have the packet filter at hand.
 
+use ipnet::IpNet;
+use spa::Service;
 use std::fmt;
-use std::net::IpAddr;
 
 use crate::rule::Rule;
 
@@ -13,6 +14,12 @@ pub struct Capabilities {
     pub ipv6: bool,
     /// Connections can be followed and ended one by one.
     pub connections: bool,
+    /// Rules that lead packets on to another place.
+    pub forward: bool,
+    /// Rules for networks.
+    pub networks: bool,
+    /// How many ports one rule may span.
+    pub ports_max: u16,
 }
 
 /// A rule that a packet filter cannot hold on this host, and why.
@@ -31,6 +38,9 @@ impl Capabilities {
     pub const ALL: Self = Self {
         ipv6: true,
         connections: true,
+        forward: true,
+        networks: true,
+        ports_max: u16::MAX,
     };
 
     /// Says whether such a rule can be opened.
@@ -39,16 +49,29 @@ impl Capabilities {
     ///
     /// [`Unsupported`] says what is missing, for the record and the one who asked.
     pub fn can(self, rule: &Rule) -> Result<(), Unsupported> {
-        match rule {
-            Rule::Accept {
-                address: IpAddr::V6(_),
-                port: _,
-            } if !self.ipv6 => Err(Unsupported {
-                rule: *rule,
-                reason: "the packet filter of this host has no IPv6",
-            }),
-            Rule::Accept { .. } => Ok(()),
-        }
+        let from = rule.from();
+        let is_network = from.prefix_len() != from.max_prefix_len();
+        let count = match rule.asked() {
+            Some(Service::Ports(range)) => range.count(),
+            Some(Service::Echo) | None => 1,
+        };
+        let reason = match (rule, from) {
+            (_, IpNet::V6(_)) if !self.ipv6 => "the packet filter of this host has no IPv6",
+            (Rule::Forward(_), _) if !self.forward => {
+                "the packet filter of this host cannot lead packets on to another place for a time"
+            }
+            _ if is_network && !self.networks => {
+                "the packet filter of this host opens for single addresses only"
+            }
+            _ if count > self.ports_max => {
+                "the packet filter of this host cannot open so many ports at once"
+            }
+            (Rule::Accept { .. } | Rule::Forward(_), _) => return Ok(()),
+        };
+        Err(Unsupported {
+            rule: *rule,
+            reason,
+        })
     }
 }
 
@@ -69,10 +92,7 @@ mod tests {
 
     #[test]
     fn a_rule_for_ipv6_is_refused_by_name_where_there_is_none() {
-        let accept = |address: &str| Rule::Accept {
-            address: address.parse().unwrap(),
-            port: "tcp/22".parse().unwrap(),
-        };
+        let accept = |address: &str| format!("{address} tcp/22").parse().unwrap();
         let only_v4 = Capabilities {
             ipv6: false,
             ..Capabilities::ALL

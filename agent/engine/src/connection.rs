@@ -6,31 +6,39 @@ use std::num::NonZeroU16;
 
 use spa::{ProtoPort, Protocol};
 
-use crate::rule::Rule;
-
-/// A connection to this host: TCP, or what connection tracking takes for one in UDP.
+/// A connection to this host or through it: TCP, or what connection tracking takes for one in UDP.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Connection {
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Who began it.
     pub client: SocketAddr,
-    /// Where it ends on this host: address and port as the packet filter sees them.
+    /// What the client asked for: address and port before any translation.
+    pub asked: SocketAddr,
+    /// Where it ends: the same, unless somebody translates it.
     pub server: SocketAddr,
 }
 
 // === impl Connection ===
 
 impl Connection {
-    /// Returns the rule that such a connection needs to begin; `None` for one to port 0.
+    /// One that nobody translates.
     #[must_use]
-    pub fn rule(&self) -> Option<Rule> {
-        Some(Rule::Accept {
-            address: self.client.ip(),
-            port: ProtoPort {
-                protocol: self.protocol,
-                port: NonZeroU16::new(self.server.port())?,
-            },
+    pub const fn direct(protocol: Protocol, client: SocketAddr, server: SocketAddr) -> Self {
+        Self {
+            protocol,
+            client,
+            asked: server,
+            server,
+        }
+    }
+
+    /// Returns the port that was asked for; `None` for port 0.
+    #[must_use]
+    pub fn asked(&self) -> Option<ProtoPort> {
+        Some(ProtoPort {
+            protocol: self.protocol,
+            port: NonZeroU16::new(self.asked.port())?,
         })
     }
 }
@@ -40,12 +48,14 @@ impl fmt::Display for Connection {
         let Self {
             protocol,
             client,
+            asked,
             server,
         } = self;
-        let protocol = match protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        };
-        write!(f, "{client} to {server} {protocol}")
+        write!(f, "{client} to {asked} {protocol}")?;
+        if asked == server {
+            Ok(())
+        } else {
+            write!(f, ", led on to {server}")
+        }
     }
 }

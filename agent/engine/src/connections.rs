@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 
 use crate::connection::Connection;
 use crate::grants::LiveGrant;
-use crate::rule::Rule;
+use crate::rule_index::RuleIndex;
 
 /// Connections that are remembered. As many as the kernel tracks by default; each takes some 200
 /// bytes.
@@ -63,7 +63,7 @@ pub(crate) struct Past {
 #[derive(Debug, Default)]
 pub(crate) struct PastGrants {
     grants: BTreeMap<GrantId, Past>,
-    by_rule: BTreeSet<(Rule, GrantId)>,
+    by_rule: RuleIndex,
 }
 
 // === impl Connections ===
@@ -150,16 +150,16 @@ impl PastGrants {
 
     pub(crate) fn enter(&mut self, past: Past) {
         let id = past.live.id;
-        let rules = past.live.rules.iter();
-        self.by_rule.extend(rules.map(|rule| (*rule, id)));
+        for rule in &past.live.rules {
+            self.by_rule.insert(*rule, id);
+        }
         self.grants.insert(id, past);
     }
 
-    /// Those that gave this rule.
-    pub(crate) fn of_rule(&self, rule: Rule) -> impl Iterator<Item = &Past> {
-        let all = (rule, GrantId([0; 16]))..=(rule, GrantId([0xff; 16]));
-        let ids = self.by_rule.range(all);
-        ids.filter_map(|(_, id)| self.grants.get(id))
+    /// Those whose holes let this connection begin.
+    pub(crate) fn letting_begin(&self, connection: &Connection) -> impl Iterator<Item = &Past> {
+        let ids = self.by_rule.letting_begin(connection).into_iter();
+        ids.filter_map(|id| self.grants.get(&id))
     }
 
     pub(crate) fn remove(&mut self, id: GrantId) {
@@ -179,7 +179,7 @@ impl PastGrants {
 
     fn leave(&mut self, past: &Past) {
         for rule in &past.live.rules {
-            self.by_rule.remove(&(*rule, past.live.id));
+            self.by_rule.remove(*rule, past.live.id);
         }
     }
 }

@@ -5,14 +5,16 @@
 //! wins. Bounded by the engine's limit, because what does not fit is not opened.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use fleet::{Event, GrantId};
 use gate::Grant;
 use hashbrown::HashMap;
 
+use crate::connection::Connection;
 use crate::rule::{Hole, HoleTimeout, Rule};
+use crate::rule_index::RuleIndex;
 
 /// One grant that is open, or about to be.
 #[derive(Debug)]
@@ -42,7 +44,7 @@ pub(crate) struct Grants {
     by_deadline: BinaryHeap<Reverse<(Duration, GrantId)>>,
     rules: HashMap<Rule, Holders>,
     /// Which grants hold a rule.
-    by_rule: BTreeSet<(Rule, GrantId)>,
+    by_rule: RuleIndex,
 }
 
 /// For how long a rule stands for all its grants together.
@@ -83,8 +85,12 @@ impl Grants {
 
     /// The grants that hold a rule open.
     pub(crate) fn holders(&self, rule: Rule) -> impl Iterator<Item = GrantId> + '_ {
-        let all = (rule, GrantId([0; 16]))..=(rule, GrantId([0xff; 16]));
-        self.by_rule.range(all).map(|(_, id)| *id)
+        self.by_rule.of(rule)
+    }
+
+    /// The grants whose holes let this connection begin, each once.
+    pub(crate) fn letting_begin(&self, connection: &Connection) -> Vec<GrantId> {
+        self.by_rule.letting_begin(connection).into_iter().collect()
     }
 
     /// Adds to `holes` what must be opened so that `grant` is open: all its rules but those that
@@ -114,7 +120,7 @@ impl Grants {
             });
             holders.latest = holders.latest.max(grant.deadline);
             holders.grants += 1;
-            self.by_rule.insert((*rule, grant.id));
+            self.by_rule.insert(*rule, grant.id);
         }
         self.by_deadline.push(Reverse((grant.deadline, grant.id)));
         self.live.insert(grant.id, grant);
@@ -189,7 +195,7 @@ impl Grants {
 
     fn leave(&mut self, grant: &LiveGrant) {
         for rule in &grant.rules {
-            self.by_rule.remove(&(*rule, grant.id));
+            self.by_rule.remove(*rule, grant.id);
             if let Some(holders) = self.rules.get_mut(rule) {
                 holders.grants = holders.grants.saturating_sub(1);
                 if holders.grants == 0 {
@@ -290,10 +296,7 @@ mod tests {
     }
 
     fn rules(ports: &[&str]) -> Vec<Rule> {
-        let rule = |port: &&str| Rule::Accept {
-            address: "192.0.2.7".parse().unwrap(),
-            port: port.parse().unwrap(),
-        };
+        let rule = |port: &&str| format!("192.0.2.7 {port}").parse().unwrap();
         ports.iter().map(rule).collect()
     }
 

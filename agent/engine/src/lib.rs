@@ -28,6 +28,7 @@
 //! | `status` | what is in force |
 //! | `connection`, `connections` | what begins through a hole, and whose it is |
 //! | `rule`, `capabilities` | what a firewall is told, and what it can hold |
+//! | `rule_index` | which grants hold a rule, or let a connection begin |
 
 mod batch;
 mod capabilities;
@@ -41,6 +42,7 @@ mod engine;
 mod grants;
 mod record;
 mod rule;
+mod rule_index;
 mod settings;
 mod status;
 mod totals;
@@ -55,6 +57,6 @@ pub use counters::{Counters, EngineCounters};
 pub use effect::{Closing, Effect, Opening};
 pub use engine::{Adoption, Engine, Kernel, SavedGrant};
 pub use record::{Change, Record};
-pub use rule::{Hole, HoleTimeout, Rule};
+pub use rule::{Forward, Hole, HoleTimeout, InvalidRule, Rule, SeenSource};
 pub use settings::{Limits, Settings};
 pub use status::{HostStatus, Rejected, Status};

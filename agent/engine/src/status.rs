@@ -1,6 +1,6 @@
 //! What this host enforces, for acknowledgement and for people.
 
-use spa::ProtoPort;
+use spa::Service;
 
 /// What is in force on this host.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -23,9 +23,9 @@ pub struct Status {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct HostStatus {
     /// What is hidden, sorted.
-    pub protected: Vec<ProtoPort>,
+    pub protected: Vec<Service>,
     /// Those of them that the host's own configuration hides, whatever the policy says.
-    pub own_protected: Vec<ProtoPort>,
+    pub own_protected: Vec<Service>,
     /// Whether commands run here at all.
     pub commands: bool,
     /// What a person should know, one sentence each.

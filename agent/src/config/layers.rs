@@ -73,7 +73,9 @@ fn readable(file: &Path) -> RawConfig {
     let ports = table.get("protect").and_then(Value::as_array);
     RawConfig {
         state_dir: word("state_dir").map(PathBuf::from),
+        backend: word("backend"),
         chain: word("chain"),
+        mark: word("mark"),
         protect: ports.map(|ports| {
             let ports = ports.iter().filter_map(Value::as_str);
             ports.map(str::to_owned).collect()

@@ -4,11 +4,10 @@
 //! a session that it has not seen belongs to nothing established. So whoever hides a port for the
 //! first time enters the sessions that exist, and they live on.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use engine::Connection;
-use spa::{ProtoPort, Protocol};
+use spa::{Protocol, Service};
 
 use super::{conntrack, sock_diag};
 use crate::netlink::{Netlink, NetlinkError, Requests};
@@ -19,20 +18,19 @@ use crate::netlink::{Netlink, NetlinkError, Requests};
 /// # Errors
 ///
 /// When the kernel cannot be asked, or does not take one of them; all others are entered.
-pub(crate) fn adopt(ports: &[ProtoPort]) -> Result<usize, NetlinkError> {
-    let ports: BTreeSet<u16> = ports
-        .iter()
-        .filter(|port| port.protocol == Protocol::Tcp)
-        .map(|port| port.port.get())
-        .collect();
-    if ports.is_empty() {
+pub(crate) fn adopt(ports: &[Service]) -> Result<usize, NetlinkError> {
+    let is_tcp = |service: &Service| match service {
+        Service::Ports(range) => range.protocol() == Protocol::Tcp,
+        Service::Echo => false,
+    };
+    if !ports.iter().any(is_tcp) {
         return Ok(0);
     }
     let mut entered = 0;
     let mut result = Ok(());
     let mut netlink = Netlink::open()?;
     let mut requests = Requests::default();
-    for session in sessions(&ports)? {
+    for session in sessions(ports)? {
         requests.clear();
         conntrack::insert(&mut requests, &session);
         match netlink.execute(&mut requests) {
@@ -47,7 +45,7 @@ pub(crate) fn adopt(ports: &[ProtoPort]) -> Result<usize, NetlinkError> {
 
 /// The TCP sessions of this host to these ports. What goes over the loopback interface is nobody's
 /// to hide.
-fn sessions(ports: &BTreeSet<u16>) -> Result<Vec<Connection>, NetlinkError> {
+fn sessions(ports: &[Service]) -> Result<Vec<Connection>, NetlinkError> {
     let mut netlink = Netlink::open_sock_diag()?;
     let mut requests = Requests::default();
     let mut found = Vec::new();
@@ -57,7 +55,9 @@ fn sessions(ports: &BTreeSet<u16>) -> Result<Vec<Connection>, NetlinkError> {
         netlink.list(&mut requests, &mut |answer| {
             let socket = sock_diag::socket(answer, family);
             found.extend(socket.map(|socket| socket.connection).filter(|session| {
-                ports.contains(&session.server.port()) && !session.client.ip().is_loopback()
+                let asked = session.asked();
+                let is_to = |service: &Service| asked.is_some_and(|port| service.contains(port));
+                ports.iter().any(is_to) && !session.client.ip().is_loopback()
             }));
             ControlFlow::Continue(())
         })?;

@@ -75,9 +75,10 @@ pub(super) fn insert(requests: &mut Requests, connection: &Connection) {
     let Connection {
         protocol,
         client,
+        asked,
         server,
     } = connection;
-    tuple(requests, CTA_TUPLE_ORIG, *protocol, *client, *server);
+    tuple(requests, CTA_TUPLE_ORIG, *protocol, *client, *asked);
     tuple(requests, CTA_TUPLE_REPLY, *protocol, *server, *client);
     let status = STATUS_SEEN_REPLY | STATUS_ASSURED | STATUS_CONFIRMED;
     requests.attribute(CTA_STATUS, &status.to_be_bytes());
@@ -95,14 +96,14 @@ pub(super) fn insert(requests: &mut Requests, connection: &Connection) {
 /// One message that deletes an entry. Refused with [`ENOENT`] when there is none.
 pub(super) fn delete(requests: &mut Requests, connection: &Connection) {
     begin(requests, MSG_DELETE, NLM_F_ACK, connection);
-    reply_tuple(requests, connection);
+    name(requests, connection);
     requests.end();
 }
 
 /// One message that asks for an entry. Refused with [`ENOENT`] when there is none.
 pub(super) fn get(requests: &mut Requests, connection: &Connection) {
     begin(requests, MSG_GET, NLM_F_ACK, connection);
-    reply_tuple(requests, connection);
+    name(requests, connection);
     requests.end();
 }
 
@@ -115,12 +116,13 @@ pub(super) fn list(requests: &mut Requests) {
 
 /// The connection that an entry stands for; `None` for what is neither TCP nor UDP.
 pub(super) fn connection(entry: Attributes<'_>) -> Option<Connection> {
-    let (protocol, client, _) = read_tuple(entry.find(CTA_TUPLE_ORIG)?)?;
+    let (protocol, client, asked) = read_tuple(entry.find(CTA_TUPLE_ORIG)?)?;
     // Where packets go in the end, also where somebody has translated the address.
     let (_, server, _) = read_tuple(entry.find(CTA_TUPLE_REPLY)?)?;
     Some(Connection {
         protocol,
         client,
+        asked,
         server,
     })
 }
@@ -143,15 +145,16 @@ fn begin(requests: &mut Requests, message: u8, flags: u16, connection: &Connecti
     requests.begin(NFNL_SUBSYS_CTNETLINK, message, flags, family);
 }
 
-/// An entry is named by what comes back, which is right also where the way there is translated.
-/// A message without any tuple would mean all entries.
-fn reply_tuple(requests: &mut Requests, connection: &Connection) {
+/// An entry is named by who began it and what was asked for, which is right also where either way is
+/// translated. A message without any tuple would mean all entries.
+fn name(requests: &mut Requests, connection: &Connection) {
     let Connection {
         protocol,
         client,
-        server,
+        asked,
+        server: _,
     } = connection;
-    tuple(requests, CTA_TUPLE_REPLY, *protocol, *server, *client);
+    tuple(requests, CTA_TUPLE_ORIG, *protocol, *client, *asked);
 }
 
 fn tuple(requests: &mut Requests, kind: u16, protocol: Protocol, from: SocketAddr, to: SocketAddr) {
@@ -227,11 +230,11 @@ mod tests {
             ],
             ports in any::<[u16; 2]>(),
         ) -> Connection {
-            Connection {
-                protocol: if is_tcp { Protocol::Tcp } else { Protocol::Udp },
-                client: SocketAddr::new(addresses[0], ports[0]),
-                server: SocketAddr::new(addresses[1], ports[1]),
-            }
+            Connection::direct(
+                if is_tcp { Protocol::Tcp } else { Protocol::Udp },
+                SocketAddr::new(addresses[0], ports[0]),
+                SocketAddr::new(addresses[1], ports[1]),
+            )
         }
     }
 
@@ -252,9 +255,9 @@ mod tests {
             delete(&mut requests, &entered);
 
             let sent = requests.sent();
-            let named = sent[0].find(CTA_TUPLE_REPLY).and_then(read_tuple);
+            let named = sent[0].find(CTA_TUPLE_ORIG).and_then(read_tuple);
 
-            prop_assert_eq!(named, Some((entered.protocol, entered.server, entered.client)));
+            prop_assert_eq!(named, Some((entered.protocol, entered.client, entered.asked)));
         }
 
         #[test]

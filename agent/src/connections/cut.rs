@@ -37,11 +37,8 @@ impl Cutter {
     }
 
     fn can_ask(&mut self) -> bool {
-        let nothing = Connection {
-            protocol: Protocol::Tcp,
-            client: ([0, 0, 0, 0], 0).into(),
-            server: ([0, 0, 0, 0], 0).into(),
-        };
+        let nowhere = ([0, 0, 0, 0], 0).into();
+        let nothing = Connection::direct(Protocol::Tcp, nowhere, nowhere);
         self.requests.clear();
         conntrack::get(&mut self.requests, &nothing);
         match self.conntrack.dump(&mut self.requests, &mut |_| ()) {

@@ -16,7 +16,7 @@ use engine::{Connection, ConnectionChange, Rule};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
-use spa::ProtoPort;
+use spa::{ProtoPort, Service};
 
 use super::conntrack::{self, Notice};
 use crate::netlink::{Heard, Listener, Netlink, NetlinkError, Requests};
@@ -39,8 +39,8 @@ pub(crate) struct Follower {
 /// For the gate thread: which ports are to be followed, and what is to be looked at.
 #[derive(Debug)]
 pub struct ConnectionsHandle {
-    /// What the thread knows already.
-    ports: BTreeSet<ProtoPort>,
+    /// What the thread knows already; `None` is everything.
+    services: BTreeSet<Option<Service>>,
     shared: Arc<Shared>,
 }
 
@@ -59,7 +59,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Wanted {
-    ports: BTreeSet<ProtoPort>,
+    services: BTreeSet<Option<Service>>,
     look_at: Vec<Connection>,
     stop: bool,
 }
@@ -80,9 +80,10 @@ impl ConnectionsHandle {
     /// Follows what begins through these rules from now on. To be called before they are opened.
     pub(crate) fn follow(&mut self, rules: impl Iterator<Item = Rule>) {
         for rule in rules {
-            let Rule::Accept { address: _, port } = rule;
-            if self.ports.insert(port) {
-                self.shared.wanted.lock().ports.insert(port);
+            for service in followed(&rule) {
+                if self.services.insert(service) {
+                    self.shared.wanted.lock().services.insert(service);
+                }
             }
         }
     }
@@ -139,7 +140,7 @@ impl Follower {
     /// For the gate thread.
     pub(crate) fn handle(&self) -> ConnectionsHandle {
         ConnectionsHandle {
-            ports: BTreeSet::new(),
+            services: BTreeSet::new(),
             shared: Arc::clone(&self.shared),
         }
     }
@@ -150,14 +151,14 @@ impl Follower {
     ///
     /// When the kernel cannot be asked.
     pub(crate) fn list(&mut self) -> Result<Vec<Connection>, NetlinkError> {
-        let ports = self.shared.wanted.lock().ports.clone();
+        let services = self.shared.wanted.lock().services.clone();
         let mut requests = Requests::default();
         conntrack::list(&mut requests);
         let mut found = Vec::new();
-        if !ports.is_empty() {
+        if !services.is_empty() {
             self.netlink.dump(&mut requests, &mut |entry| {
                 let connection = conntrack::connection(entry);
-                found.extend(connection.filter(|connection| is_to(connection, &ports)));
+                found.extend(connection.filter(|connection| is_to(connection, &services)));
             })?;
         }
         Ok(found)
@@ -232,16 +233,16 @@ impl Watch {
     }
 
     fn hear(&mut self) -> io::Result<()> {
-        let ports = self.follower.shared.wanted.lock().ports.clone();
+        let services = self.follower.shared.wanted.lock().services.clone();
         let changes = &mut self.changes;
         let mut dropped = false;
         let heard = self.follower.notices.drain(&mut |notice| {
             let entry = notice.attributes(conntrack::HEADER_LEN);
             let change = match conntrack::notice(notice.kind, entry) {
-                Some(Notice::Began(connection)) if is_to(&connection, &ports) => {
+                Some(Notice::Began(connection)) if is_to(&connection, &services) => {
                     ConnectionChange::Began(connection)
                 }
-                Some(Notice::Ended(connection)) if is_to(&connection, &ports) => {
+                Some(Notice::Ended(connection)) if is_to(&connection, &services) => {
                     ConnectionChange::Ended(connection)
                 }
                 Some(Notice::Began(_) | Notice::Ended(_)) | None => return,
@@ -309,7 +310,37 @@ impl Watch {
     }
 }
 
-fn is_to(connection: &Connection, ports: &BTreeSet<ProtoPort>) -> bool {
-    let rule = connection.rule();
-    rule.is_some_and(|Rule::Accept { address: _, port }| ports.contains(&port))
+/// What connections through this rule ask for.
+fn followed(rule: &Rule) -> impl Iterator<Item = Option<Service>> {
+    let inner = match rule {
+        Rule::Accept { .. } => None,
+        // Whoever is sent to that place already asks for the port there.
+        Rule::Forward(forward) if forward.is_translated => None,
+        Rule::Forward(forward) => {
+            let protocol = match forward.asked {
+                Some(Service::Ports(range)) => Some(range.protocol()),
+                Some(Service::Echo) | None => None,
+            };
+            let port = |protocol| {
+                Some(ProtoPort {
+                    protocol,
+                    port: forward.port?,
+                })
+            };
+            protocol.and_then(port)
+        }
+    };
+    [Some(rule.asked()), inner.map(|port| Some(port.into()))]
+        .into_iter()
+        .flatten()
+}
+
+fn is_to(connection: &Connection, services: &BTreeSet<Option<Service>>) -> bool {
+    let Some(port) = connection.asked() else {
+        return false;
+    };
+    services.contains(&Some(port.into()))
+        || services
+            .iter()
+            .any(|service| service.is_none_or(|service| service.contains(port)))
 }

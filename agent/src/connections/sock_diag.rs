@@ -78,11 +78,11 @@ pub(super) fn socket(answer: Notice<'_>, family: u8) -> Option<Socket> {
             _ => Ipv6Addr::from(octets).to_canonical(),
         })
     };
-    let connection = Connection {
-        protocol: Protocol::Tcp,
-        client: SocketAddr::new(address(20)?, port(2)?),
-        server: SocketAddr::new(address(4)?, port(0)?),
-    };
+    let connection = Connection::direct(
+        Protocol::Tcp,
+        SocketAddr::new(address(20)?, port(2)?),
+        SocketAddr::new(address(4)?, port(0)?),
+    );
     let cookie = bytes.get(40..48)?.try_into().ok()?;
     (connection.client.port() != 0).then_some(Socket { connection, cookie })
 }
@@ -128,10 +128,9 @@ mod tests {
 
     #[test]
     fn a_socket_that_listens_is_never_taken_for_a_connection_and_a_mapped_address_is_ipv4() {
-        let connection = |client: &str, server: &str| Connection {
-            protocol: Protocol::Tcp,
-            client: client.parse().unwrap(),
-            server: server.parse().unwrap(),
+        let connection = |client: &str, server: &str| {
+            let (client, server) = (client.parse().unwrap(), server.parse().unwrap());
+            Connection::direct(Protocol::Tcp, client, server)
         };
         let read = |of: &Connection| {
             // An answer has the same names as a request, behind as many bytes.

@@ -17,7 +17,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 
 use engine::{Capabilities, Connection, Hole, Rule, Unsupported};
-use spa::ProtoPort;
+use spa::Service;
 
 use super::FirewallError;
 
@@ -26,6 +26,8 @@ use super::FirewallError;
 pub struct Backend {
     /// For people: `iptables`, `memory`.
     pub name: &'static str,
+    /// For people: why this one.
+    pub why: String,
     /// What must be there before anything can be opened.
     pub base_rules: Box<dyn BaseRules>,
     /// What is open, for whom and for how long.
@@ -44,7 +46,7 @@ pub trait BaseRules: Send + fmt::Debug {
     /// # Errors
     ///
     /// [`FirewallError`]; no protected port has been opened by trying.
-    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError>;
+    fn lay(&mut self, protect: &[Service]) -> Result<(), FirewallError>;
 
     /// Makes what holes need, and hides and opens nothing.
     ///
@@ -58,10 +60,10 @@ pub trait BaseRules: Send + fmt::Debug {
     /// # Errors
     ///
     /// As [`Self::lay`].
-    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError>;
+    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError>;
 
     /// The ports that are hidden, in the order they were given.
-    fn protected(&self) -> &[ProtoPort];
+    fn protected(&self) -> &[Service];
 
     /// Compares the host with what was laid; `None` when nothing differs. Changes nothing.
     ///
@@ -171,7 +173,7 @@ pub struct Drift(pub Vec<String>);
 // === impl BaseRules, impl Holes ===
 
 impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
-    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
+    fn lay(&mut self, protect: &[Service]) -> Result<(), FirewallError> {
         (**self).lay(protect)
     }
 
@@ -179,7 +181,7 @@ impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
         (**self).prepare()
     }
 
-    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
+    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError> {
         (**self).protect(ports)
     }
 
@@ -195,7 +197,7 @@ impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
         (**self).noticed()
     }
 
-    fn protected(&self) -> &[ProtoPort] {
+    fn protected(&self) -> &[Service] {
         (**self).protected()
     }
 

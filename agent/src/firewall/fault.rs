@@ -1,7 +1,7 @@
 //! A packet filter that fails on purpose, to see what holds when it does.
 
 use engine::{Capabilities, Connection, Hole, Rule};
-use spa::ProtoPort;
+use spa::Service;
 
 use super::{BaseRules, Drift, FirewallError, Holes};
 
@@ -39,12 +39,12 @@ impl<F> Faulty<F> {
 }
 
 impl<F: BaseRules> BaseRules for Faulty<F> {
-    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
+    fn lay(&mut self, protect: &[Service]) -> Result<(), FirewallError> {
         self.count()?;
         self.inner.lay(protect)
     }
 
-    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
+    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError> {
         self.count()?;
         self.inner.protect(ports)
     }
@@ -54,7 +54,7 @@ impl<F: BaseRules> BaseRules for Faulty<F> {
         self.inner.prepare()
     }
 
-    fn protected(&self) -> &[ProtoPort] {
+    fn protected(&self) -> &[Service] {
         self.inner.protected()
     }
 

@@ -39,7 +39,7 @@ const CHAIN_LEN_MAX: usize = 24;
 ///
 /// When the chain's name cannot be one, another agent has it, iptables cannot be run, or IPv6 is on
 /// but ip6tables does not work.
-pub(super) fn open(chain: &str) -> Result<Backend, FirewallError> {
+pub(super) fn open(chain: &str, why: String) -> Result<Backend, FirewallError> {
     check_name(chain)?;
     let lock = ChainLock::take(chain)?;
     let families = families()?;
@@ -48,6 +48,7 @@ pub(super) fn open(chain: &str) -> Result<Backend, FirewallError> {
     let sets = Sets::connect(names)?;
     Ok(Backend {
         name: "iptables",
+        why,
         base_rules: Box::new(IptablesRules::new(chain.to_owned(), families, sets, lock)),
         holes: Box::new(holes),
     })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use engine::{Capabilities, Connection, Hole, HoleTimeout, Rule};
 use parking_lot::Mutex;
-use spa::ProtoPort;
+use spa::Service;
 
 use super::{Backend, BaseRules, Drift, FirewallError, Holes};
 
@@ -20,14 +20,14 @@ use super::{Backend, BaseRules, Drift, FirewallError, Holes};
 pub struct MemoryFirewall {
     host: Arc<Mutex<Host>>,
     /// What this clone laid last.
-    protect: Vec<ProtoPort>,
+    protect: Vec<Service>,
 }
 
 /// What a host's kernel would have in it.
 #[derive(Debug, Default)]
 struct Host {
     /// The ports that are hidden, while the base rules are there.
-    hidden: Option<Vec<ProtoPort>>,
+    hidden: Option<Vec<Service>>,
     open: BTreeMap<Rule, HoleTimeout>,
     revoked: BTreeSet<Rule>,
     cut: BTreeSet<Connection>,
@@ -40,6 +40,7 @@ impl MemoryFirewall {
     pub fn backend(&self) -> Backend {
         Backend {
             name: "memory",
+            why: "nothing is to be touched".to_owned(),
             base_rules: Box::new(self.clone()),
             holes: Box::new(self.clone()),
         }
@@ -66,18 +67,22 @@ impl MemoryFirewall {
     }
 
     /// Whether a new connection from this address would reach a service on this port.
-    pub fn lets_in(&self, address: IpAddr, port: ProtoPort) -> bool {
+    pub fn lets_in(&self, address: IpAddr, port: impl Into<Service>) -> bool {
+        let port = port.into();
         let host = self.host.lock();
         let Some(hidden) = &host.hidden else {
             return true;
         };
-        !hidden.contains(&port) || host.open.contains_key(&Rule::Accept { address, port })
+        let covers = |rule: &Rule| {
+            rule.from().contains(&address) && rule.asked().is_none_or(|asked| asked.covers(port))
+        };
+        !hidden.iter().any(|hidden| hidden.overlaps(port)) || host.open.keys().any(covers)
     }
 
     /// Whether a session that was established from this address to this port would go on.
-    pub fn lets_talk(&self, address: IpAddr, port: ProtoPort) -> bool {
+    pub fn lets_talk(&self, address: IpAddr, port: impl Into<Service>) -> bool {
         let host = self.host.lock();
-        host.hidden.is_none() || !host.revoked.contains(&Rule::Accept { address, port })
+        host.hidden.is_none() || !host.revoked.contains(&Rule::accept(address, port))
     }
 
     /// Lets time pass: every hole has so much less of it left, and those without any are closed.
@@ -96,12 +101,12 @@ impl MemoryFirewall {
 }
 
 impl BaseRules for MemoryFirewall {
-    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
+    fn lay(&mut self, protect: &[Service]) -> Result<(), FirewallError> {
         self.protect = protect.to_vec();
         self.repair()
     }
 
-    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
+    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError> {
         self.lay(ports)
     }
 
@@ -109,7 +114,7 @@ impl BaseRules for MemoryFirewall {
         Ok(())
     }
 
-    fn protected(&self) -> &[ProtoPort] {
+    fn protected(&self) -> &[Service] {
         &self.protect
     }
 

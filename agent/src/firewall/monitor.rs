@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use spa::ProtoPort;
+use spa::Service;
 
 use super::BaseRules;
 use crate::clock;
@@ -41,7 +41,7 @@ pub struct Kept {
     /// The base rules.
     pub rules: Box<dyn BaseRules>,
     /// The ports that are hidden in them already; `None` when nothing was laid yet.
-    pub hidden: Option<Vec<ProtoPort>>,
+    pub hidden: Option<Vec<Service>>,
     /// Where the list in force is remembered; `None` where nothing is hidden for real.
     pub file: Option<ProtectionFile>,
 }
@@ -75,7 +75,7 @@ pub struct MonitorHandle {
 
 #[derive(Debug)]
 enum Task {
-    Protect(Vec<ProtoPort>),
+    Protect(Vec<Service>),
     Announce,
     Ready,
     Stop,
@@ -87,9 +87,9 @@ struct Watched<L> {
     file: Option<ProtectionFile>,
     listener: L,
     /// What is hidden; `None` before the rules were first laid.
-    in_force: Option<Vec<ProtoPort>>,
+    in_force: Option<Vec<Service>>,
     /// What is to be hidden when the agent is ready.
-    wanted: Vec<ProtoPort>,
+    wanted: Vec<Service>,
     is_ready: bool,
     is_announced: bool,
     /// Whether everything was laid since the agent was ready.
@@ -145,7 +145,7 @@ impl Monitor {
 
 impl MonitorHandle {
     /// Hides these ports from now on, or from when the agent is ready on, and no others.
-    pub fn protect(&self, ports: Vec<ProtoPort>) {
+    pub fn protect(&self, ports: Vec<Service>) {
         if !self.leave(Task::Protect(ports)) {
             tracing::error!(
                 "the thread that keeps the base rules is stuck: the protected ports are not changed"
@@ -280,7 +280,7 @@ impl<L: Listener> Watched<L> {
     }
 
     /// Remembers what is hidden, for the next start.
-    fn remember(&mut self, hidden: &[ProtoPort]) {
+    fn remember(&mut self, hidden: &[Service]) {
         let Some(file) = &self.file else {
             return;
         };

@@ -1,12 +1,10 @@
 //! Grants that are open, as rows: what a start needs to take over or to close what an earlier run
 //! left, without reading it out of what was written for auditors.
 
-use std::net::IpAddr;
-
+use engine::Rule;
 use fleet::{Event, GrantId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
-use spa::ProtoPort;
 
 /// A grant whose closing has not been recorded.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -14,9 +12,8 @@ pub struct LiveGrant {
     pub id: GrantId,
     /// When its hole closes, in milliseconds since the Unix epoch.
     pub until_ms: u64,
-    /// For whom it is open.
-    pub address: IpAddr,
-    pub ports: Vec<ProtoPort>,
+    /// What it opens.
+    pub rules: Vec<Rule>,
 }
 
 /// A grant that an earlier run opened, with the event that says so.
@@ -36,20 +33,17 @@ pub(super) fn insert(
     let LiveGrant {
         id,
         until_ms,
-        address,
-        ports,
+        rules,
     } = grant;
-    let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
     connection
         .prepare_cached(
-            "INSERT INTO live_grant (grant_id, until_ms, address, ports, opened)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO live_grant (grant_id, until_ms, rules, opened) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![
             id.0.as_slice(),
             until_ms.cast_signed(),
-            address.to_string(),
-            ports.join(" "),
+            rules.join("\n"),
             opened
         ])?;
     Ok(())
@@ -79,17 +73,14 @@ pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<FoundGrant>> 
 }
 
 fn of_row(row: &Row<'_>) -> rusqlite::Result<FoundGrant> {
-    let address: String = row.get("address")?;
-    let ports: String = row.get("ports")?;
+    let rules: String = row.get("rules")?;
     let opened: Vec<u8> = row.get("opened")?;
     let grant = LiveGrant {
         id: GrantId(row.get("grant_id")?),
         until_ms: row.get::<_, i64>("until_ms")?.cast_unsigned(),
-        address: address.parse().map_err(damaged)?,
-        ports: ports
-            .split(' ')
-            .filter(|port| !port.is_empty())
-            .map(|port| port.parse().map_err(damaged))
+        rules: rules
+            .lines()
+            .map(|rule| rule.parse().map_err(damaged))
             .collect::<rusqlite::Result<_>>()?,
     };
     let opened = Event::from_body(&opened).map_err(damaged)?;

@@ -185,6 +185,26 @@ const STANDING: &str = "
     DROP TABLE floor;
     ";
 
+/// A grant opens more than ports for one address.
+const RULES: &str = "
+    CREATE TABLE live_grant_rules (
+        grant_id            BLOB    PRIMARY KEY CHECK (length(grant_id) = 16),
+        until_ms            INTEGER NOT NULL,
+        -- Each as engine::Rule prints it, one a line.
+        rules               TEXT    NOT NULL,
+        -- The body of the event that opened it.
+        opened              BLOB    NOT NULL,
+        -- 1 when the closing of its hole has been recorded: it lives on in connections.
+        is_closed           INTEGER NOT NULL DEFAULT 0
+    ) STRICT, WITHOUT ROWID;
+
+    INSERT INTO live_grant_rules SELECT grant_id, until_ms,
+        address || ' ' || replace(ports, ' ', char(10) || address || ' '), opened, is_closed
+        FROM live_grant;
+    DROP TABLE live_grant;
+    ALTER TABLE live_grant_rules RENAME TO live_grant;
+    ";
+
 /// The first version whose journals have a witness.
 pub(super) const WITNESS_SINCE: i64 = 4;
 
@@ -197,6 +217,7 @@ fn migrations() -> Migrations<'static> {
         M::up(SEEN),
         M::up(SIBLINGS),
         M::up(STANDING),
+        M::up(RULES),
     ])
 }
 

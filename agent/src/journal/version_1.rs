@@ -3,9 +3,9 @@
 //! They keep their places and chain values; the chain goes on after them in the version of today.
 
 use fleet::{Event, EventKind, EventRecord, GrantId};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, params};
 
-use super::live_grants::{self, LiveGrant, damaged};
+use super::live_grants::damaged;
 use super::records;
 
 /// Moves every event of `event_1` into the tables of today, and drops it.
@@ -14,13 +14,12 @@ pub(super) fn move_events(connection: &Connection) -> rusqlite::Result<()> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let event = event_of_row(row)?;
-        let grant = row.get("is_open")?;
-        let grant = if grant { Some(grant_of(&event)?) } else { None };
+        let opened = row.get::<_, bool>("is_open")?.then(|| event.clone());
         let (at_ms, kind) = (event.at_ms, event.kind);
         let record = EventRecord::of_version_1(event);
         records::insert(connection, &record, at_ms, kind)?;
-        if let Some(grant) = grant {
-            live_grants::insert(connection, &grant, &record.body)?;
+        if let Some(opened) = opened {
+            insert_grant(connection, &opened, &record.body)?;
         }
     }
     drop(rows);
@@ -28,19 +27,24 @@ pub(super) fn move_events(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch("DROP TABLE event_1")
 }
 
-/// Grants had no names then; the message that was granted names it just as well.
-fn grant_of(opened: &Event) -> rusqlite::Result<LiveGrant> {
+/// Enters a grant that is open, in the table as version 2 has it. Grants had no names in version 1; the
+/// message that was granted names it just as well.
+fn insert_grant(connection: &Connection, opened: &Event, body: &[u8]) -> rusqlite::Result<()> {
     let digest = opened.replay_digest.get(..32).unwrap_or_default();
-    Ok(LiveGrant {
-        id: digest.parse::<GrantId>().map_err(damaged)?,
-        until_ms: opened.until_ms,
-        address: opened.opened.parse().map_err(damaged)?,
-        ports: opened
-            .ports
-            .iter()
-            .map(|port| port.parse().map_err(damaged))
-            .collect::<rusqlite::Result<_>>()?,
-    })
+    let id: GrantId = digest.parse().map_err(damaged)?;
+    connection
+        .prepare_cached(
+            "INSERT INTO live_grant (grant_id, until_ms, address, ports, opened)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![
+            id.0.as_slice(),
+            opened.until_ms.cast_signed(),
+            opened.opened,
+            opened.ports.join(" "),
+            body
+        ])?;
+    Ok(())
 }
 
 fn event_of_row(row: &Row<'_>) -> rusqlite::Result<Event> {

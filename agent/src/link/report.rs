@@ -7,7 +7,7 @@ use engine::{HostStatus, Status};
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::{AcknowledgeRequest, Commands};
 use gate::Now;
-use spa::ProtoPort;
+use spa::Service;
 use tokio::sync::watch;
 use tonic::Request;
 use tonic::transport::Channel;
@@ -213,7 +213,7 @@ fn of_host(host: &HostStatus) -> AcknowledgeRequest {
         warnings,
         floor_secs,
     } = host;
-    let ports = |ports: &[ProtoPort]| ports.iter().map(ToString::to_string).collect();
+    let ports = |ports: &[Service]| ports.iter().map(ToString::to_string).collect();
     let commands = if *commands {
         Commands::On
     } else {

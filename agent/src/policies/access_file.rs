@@ -8,7 +8,7 @@ use gate::{CompileError, CompiledPolicy, Now, SharedKeys};
 use parking_lot::Mutex;
 use policy::{Dialect, InvalidPolicy, Policy, PortSet, Secrets};
 use sha2::{Digest as _, Sha256};
-use spa::ProtoPort;
+use spa::Service;
 
 use super::files::{self, Seen};
 use super::{AdoptedPolicy, Origin, PolicyVersion};
@@ -230,7 +230,7 @@ fn public(before: &PortSet, after: &PortSet) -> Vec<String> {
 
 /// The ports that PROTECT lines of an access file name, as far as they can be read line by line,
 /// whatever else is wrong with it: also those of stanzas, and not those of included files.
-pub(crate) fn protect_lines(path: &Path) -> Vec<ProtoPort> {
+pub(crate) fn protect_lines(path: &Path) -> Vec<Service> {
     // Half of it may have been read.
     let mut bytes = Vec::new();
     let _ = program::files::open_regular(path)

@@ -1,6 +1,6 @@
 //! Following connections, from before anything is recovered or opened.
 
-use engine::{Capabilities, Connection, Rule};
+use engine::{Capabilities, Connection};
 
 use super::RunError;
 use crate::config::FirewallConfig;
@@ -36,15 +36,8 @@ impl Connections {
         }
         let mut follower = Follower::open().map_err(RunError::Connections)?;
         let mut handle = follower.handle();
-        let grants = grants.iter().map(|found| &found.grant);
-        handle.follow(grants.flat_map(|grant| {
-            let address = grant.address;
-            let ports = grant.ports.iter();
-            ports.map(move |port| Rule::Accept {
-                address,
-                port: *port,
-            })
-        }));
+        let rules = grants.iter().flat_map(|found| &found.grant.rules);
+        handle.follow(rules.copied());
         match follower.list() {
             Ok(found) => connections.found = found,
             Err(cause) => {

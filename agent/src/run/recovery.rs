@@ -1,6 +1,6 @@
 //! What an earlier run of the agent left open.
 
-use engine::{Connection, Engine, Kernel, Rule, SavedGrant};
+use engine::{Connection, Engine, Kernel, SavedGrant};
 use gate::Now;
 
 use crate::firewall::Holes;
@@ -43,13 +43,11 @@ fn saved(found: FoundGrant) -> SavedGrant {
     let LiveGrant {
         id,
         until_ms: _,
-        address,
-        ports,
+        rules,
     } = grant;
-    let rule = |port| Rule::Accept { address, port };
     SavedGrant {
         id,
-        rules: ports.into_iter().map(rule).collect(),
+        rules,
         opened,
         is_closed,
     }

@@ -6,7 +6,7 @@ use engine::{ClaimAnswer, ClaimAsk, Closing, Command, Connection, Effect, Hole, 
 use gate::{CompiledPolicy, Now};
 use policy::{Policy, Stanza};
 use program::OneLine;
-use spa::ProtoPort;
+use spa::Service;
 
 use super::{GateThread, log};
 use crate::firewall::FirewallError;
@@ -147,11 +147,11 @@ impl GateThread {
 }
 
 /// The ports to hide: those of the configuration and those of the policy.
-fn protected(configured: &[ProtoPort], policy: &Policy) -> Vec<ProtoPort> {
-    let all: BTreeSet<ProtoPort> = configured
+fn protected(configured: &[Service], policy: &Policy) -> Vec<Service> {
+    let all: BTreeSet<Service> = configured
         .iter()
         .copied()
-        .chain(policy.protected_ports().iter())
+        .chain(policy.protected_ports().iter().map(Service::from))
         .collect();
     all.into_iter().collect()
 }

@@ -80,6 +80,7 @@ pub(super) fn record(record: &Record) {
         | EventKind::Drift
         | EventKind::Enrolled
         | EventKind::FloorChanged
+        | EventKind::GrantBlocked
         | EventKind::GrantOpened
         | EventKind::HostCloned
         | EventKind::HostSetBack
@@ -96,11 +97,7 @@ pub(super) fn record(record: &Record) {
 /// Says what has been opened.
 pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule]) {
     let permit = grant.permit();
-    let port_of = |rule: &Rule| {
-        let Rule::Accept { address: _, port } = rule;
-        port.to_string()
-    };
-    let ports: Vec<String> = rules.iter().map(port_of).collect();
+    let ports: Vec<String> = rules.iter().map(asked).collect();
     let stanza = permit
         .name()
         .map_or_else(|| format!("#{}", permit.stanza()), ToString::to_string);
@@ -115,6 +112,19 @@ pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule]) {
         secs = permit.timeout_secs(),
         "grant opened"
     );
+}
+
+/// What a rule lets somebody ask for, and where it leads.
+fn asked(rule: &Rule) -> String {
+    let asked = rule.asked();
+    let asked = asked.map_or_else(|| "any".to_owned(), |asked| asked.to_string());
+    match rule {
+        Rule::Accept { .. } => asked,
+        Rule::Forward(forward) => match forward.port {
+            Some(port) => format!("{asked}->{}:{port}", forward.address),
+            None => format!("{asked}->{}", forward.address),
+        },
+    }
 }
 
 /// Says everything that is counted, in one line.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use agent::firewall::{Backend, BaseRules as _, Holes as _};
 use engine::{Connection, Hole, HoleTimeout, Rule};
-use spa::ProtoPort;
+use spa::{ProtoPort, Service};
 
 /// A host with a back end under test, and its neighbours.
 pub(crate) trait World {
@@ -340,7 +340,7 @@ pub(crate) fn other_ports_are_hidden_and_shown_without_touching_what_is_open(wor
     let mallory = world.address(Who::Mallory, Family::V4);
     host.holes.open(&[hole(alice, "tcp/22", 600)]).unwrap();
 
-    let ports = [port("tcp/80"), port("tcp/22")];
+    let ports = [service("tcp/80"), service("tcp/22")];
     host.base_rules.protect(&ports).unwrap();
 
     assert_eq!(host.base_rules.protected(), ports);
@@ -390,7 +390,7 @@ pub(crate) fn removing_removes_nothing_else_and_may_be_done_twice(world: &dyn Wo
 /// The back end with its base rules laid.
 fn laid(world: &dyn World) -> Backend {
     let mut host = world.open();
-    let ports = [port("tcp/22"), port("udp/53")];
+    let ports = [service("tcp/22"), service("udp/53")];
     host.base_rules.lay(&ports).unwrap();
     host
 }
@@ -404,11 +404,12 @@ fn port(text: &str) -> ProtoPort {
     text.parse().unwrap()
 }
 
+fn service(text: &str) -> Service {
+    text.parse().unwrap()
+}
+
 fn rule(address: IpAddr, port: &str) -> Rule {
-    Rule::Accept {
-        address,
-        port: port.parse().unwrap(),
-    }
+    Rule::accept(address, port.parse::<Service>().unwrap())
 }
 
 fn hole(address: IpAddr, port: &str, secs: u32) -> Hole {

@@ -203,11 +203,7 @@ fn what_was_cut_is_not_adopted_when_the_agent_starts_again() {
             let address = alice.v4.to_string();
             firewall.holes.open(&[hole(&address, "tcp/22", 600)])?;
             let session = alice.session(host.v4, 22)?;
-            let connection = Connection {
-                protocol: Protocol::Tcp,
-                client: session.client(),
-                server: session.server(),
-            };
+            let connection = Connection::direct(Protocol::Tcp, session.client(), session.server());
             firewall.holes.close(&[], &[connection])?;
             Ok(session)
         })?;
@@ -348,10 +344,7 @@ fn on_host(protect: &[&str], story: impl FnOnce(&Node, &mut Backend) + Send) {
 }
 
 fn rule(address: &str, port: &str) -> Rule {
-    Rule::Accept {
-        address: address.parse().unwrap(),
-        port: port.parse().unwrap(),
-    }
+    format!("{address} {port}").parse().unwrap()
 }
 
 fn hole(address: &str, port: &str, secs: u32) -> Hole {

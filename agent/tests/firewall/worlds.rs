@@ -89,11 +89,11 @@ impl World for MemoryWorld {
             host: &self.0,
             from,
             port,
-            connection: Connection {
-                protocol: port.protocol,
-                client: SocketAddr::new(from, number),
-                server: SocketAddr::new([192, 0, 2, 10].into(), port.port.get()),
-            },
+            connection: Connection::direct(
+                port.protocol,
+                SocketAddr::new(from, number),
+                SocketAddr::new([192, 0, 2, 10].into(), port.port.get()),
+            ),
         })
     }
 
@@ -128,11 +128,8 @@ impl Session for MemorySession<'_> {
 
 impl Session for KernelSession<'_> {
     fn connection(&self) -> Connection {
-        Connection {
-            protocol: self.protocol,
-            client: self.session.client(),
-            server: self.session.server(),
-        }
+        let (client, server) = (self.session.client(), self.session.server());
+        Connection::direct(self.protocol, client, server)
     }
 
     fn goes_on(&mut self) -> bool {

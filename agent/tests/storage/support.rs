@@ -66,8 +66,7 @@ pub(crate) fn grant() -> LiveGrant {
     LiveGrant {
         id: GrantId([7; 16]),
         until_ms: 9_000,
-        address: "2001:db8::7".parse().unwrap(),
-        ports: vec!["tcp/22".parse().unwrap()],
+        rules: vec!["2001:db8::7 tcp/22".parse().unwrap()],
     }
 }
 

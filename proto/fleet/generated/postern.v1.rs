@@ -67,6 +67,12 @@ pub struct Event {
     /// others hold too. UNSPECIFIED where no packet named a user.
     #[prost(enumeration = "UserIdentity", tag = "21")]
     pub user_identity: i32,
+    /// What else was opened beside `opened`, each an address or a network.
+    #[prost(string, repeated, tag = "22")]
+    pub also_opened: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where packets are led to, as "10.0.0.5:22", "\[2001:db8::5\]:22" or "10.0.0.5"; empty where they stay.
+    #[prost(string, tag = "23")]
+    pub forwarded_to: ::prost::alloc::string::String,
 }
 /// One event of a host's journal, gap-free and hash-chained per (host, epoch).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -222,6 +228,8 @@ pub enum EventKind {
     ConnectionsCut = 25,
     /// Two clocks differ by more than messages may be old, or no longer do.
     Clock = 26,
+    /// A grant is open as far as we can open it, and a rule of the host's owner drops what it lets in.
+    GrantBlocked = 27,
 }
 impl EventKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -257,6 +265,7 @@ impl EventKind {
             Self::FloorChanged => "EVENT_KIND_FLOOR_CHANGED",
             Self::ConnectionsCut => "EVENT_KIND_CONNECTIONS_CUT",
             Self::Clock => "EVENT_KIND_CLOCK",
+            Self::GrantBlocked => "EVENT_KIND_GRANT_BLOCKED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -289,6 +298,7 @@ impl EventKind {
             "EVENT_KIND_FLOOR_CHANGED" => Some(Self::FloorChanged),
             "EVENT_KIND_CONNECTIONS_CUT" => Some(Self::ConnectionsCut),
             "EVENT_KIND_CLOCK" => Some(Self::Clock),
+            "EVENT_KIND_GRANT_BLOCKED" => Some(Self::GrantBlocked),
             _ => None,
         }
     }

@@ -39,7 +39,7 @@ use policy::{Dialect, NoIncludes};
 use sha2::{Digest as _, Sha256, Sha512};
 use spa::{
     Allow, DigestType, EncryptionKey, EncryptionMode, HmacKey, Keys, LANES, Message, MessageType,
-    OpeningKey, ReplayDigest, Request, Sealed, Secret, Trial,
+    OpeningKey, ReplayDigest, Request, Sealed, Secret, Service, Trial,
 };
 use tempfile::TempDir;
 
@@ -238,10 +238,10 @@ fn set(bencher: Bencher<'_, '_>, batch: u32) {
 
 fn hole(number: u32) -> Hole {
     Hole {
-        rule: Rule::Accept {
-            address: IpAddr::from((0x0a00_0000 + number).to_be_bytes()),
-            port: "tcp/22".parse().unwrap(),
-        },
+        rule: Rule::accept(
+            IpAddr::from((0x0a00_0000 + number).to_be_bytes()),
+            "tcp/22".parse::<Service>().unwrap(),
+        ),
         timeout: HoleTimeout::clamped(60),
     }
 }

@@ -34,15 +34,12 @@ impl Engine {
     /// Finds out through which grants a connection may have begun, and remembers that. For one of
     /// which it is not known when it began, every grant is a candidate that still is known.
     fn attribute(&mut self, connection: Connection, at_any_time: bool, now: Now) {
-        let Some(rule) = connection.rule() else {
-            return;
-        };
         if self.connections.knows(&connection) {
             return;
         }
-        let mut candidates: Vec<GrantId> = self.grants.holders(rule).collect();
+        let mut candidates: Vec<GrantId> = self.grants.letting_begin(&connection);
         let is_contested = !candidates.is_empty();
-        let past = self.past.of_rule(rule).filter(|past| {
+        let past = self.past.letting_begin(&connection).filter(|past| {
             at_any_time
                 || past.is_just_past(now.steady)
                 || !is_contested && past.is_recent(now.steady)

@@ -150,9 +150,6 @@ impl Engine {
 
 fn rules_of(grant: &Grant, ports: &[ProtoPort]) -> Vec<Rule> {
     let address = grant.permit().address();
-    let rule = |port: &ProtoPort| Rule::Accept {
-        address,
-        port: *port,
-    };
-    ports.iter().map(rule).collect()
+    let rules = ports.iter().map(|port| Rule::accept(address, *port));
+    rules.collect()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fleet::{Event, GrantId};
 use gate::Now;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
 use super::Engine;
 use crate::connection::Connection;
@@ -12,6 +12,7 @@ use crate::effect::Effect;
 use crate::grants::{LiveGrant, Origin};
 use crate::record::End;
 use crate::rule::{Hole, Rule};
+use crate::rule_index::RuleIndex;
 
 /// A grant whose end has not been recorded.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,16 +88,17 @@ impl Engine {
 
     /// Nobody saw these begin: every grant is a candidate that gives such a rule.
     fn attribute_found(&mut self, saved: &[SavedGrant], connections: &[Connection]) {
-        let mut holders: HashMap<Rule, Vec<GrantId>> = HashMap::new();
+        let mut holders = RuleIndex::default();
         for saved in saved {
             for rule in &saved.rules {
-                holders.entry(*rule).or_default().push(saved.id);
+                holders.insert(*rule, saved.id);
             }
         }
         for connection in connections {
-            let candidates = connection.rule().and_then(|rule| holders.get(&rule));
-            if let Some(candidates) = candidates {
-                self.connections.enter(*connection, candidates.clone());
+            let candidates = holders.letting_begin(connection);
+            if !candidates.is_empty() {
+                let candidates = candidates.into_iter().collect();
+                self.connections.enter(*connection, candidates);
             }
         }
     }

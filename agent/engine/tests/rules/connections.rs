@@ -350,11 +350,11 @@ fn killed_with_a_session() -> (Host, Vec<SavedGrant>) {
 }
 
 fn connection(source: u8, client_port: u16, port: u16) -> Connection {
-    Connection {
-        protocol: Protocol::Tcp,
-        client: SocketAddr::new(IpAddr::from([192, 0, 2, source]), client_port),
-        server: SocketAddr::new(IpAddr::from([192, 0, 2, 100]), port),
-    }
+    Connection::direct(
+        Protocol::Tcp,
+        SocketAddr::new(IpAddr::from([192, 0, 2, source]), client_port),
+        SocketAddr::new(IpAddr::from([192, 0, 2, 100]), port),
+    )
 }
 
 fn begin(host: &mut Host, connection: Connection) {

@@ -3,7 +3,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use spa::ProtoPort;
+use spa::Service;
 
 use super::super::family::Family;
 use super::super::lock::ChainLock;
@@ -17,7 +17,7 @@ use crate::connections;
 #[derive(Debug)]
 pub(super) struct IptablesRules {
     chain: String,
-    protect: Vec<ProtoPort>,
+    protect: Vec<Service>,
     sets: Sets,
     families: Vec<Laid>,
     /// Hears of changes, where they are told.
@@ -43,7 +43,7 @@ struct Laid {
     /// The chain for what comes in, as the kernel says it, where it can be seen there.
     digest: Option<ChainDigest>,
     /// The ports that it hid when it was last laid by this process.
-    hidden: Option<Vec<ProtoPort>>,
+    hidden: Option<Vec<Service>>,
     /// Whether it was found to read differently.
     differs: bool,
 }
@@ -77,7 +77,7 @@ impl IptablesRules {
 }
 
 impl BaseRules for IptablesRules {
-    fn lay(&mut self, protect: &[ProtoPort]) -> Result<(), FirewallError> {
+    fn lay(&mut self, protect: &[Service]) -> Result<(), FirewallError> {
         self.protect = protect.to_vec();
         self.glanced = false;
         self.families
@@ -90,14 +90,14 @@ impl BaseRules for IptablesRules {
         self.sets.create()
     }
 
-    fn protect(&mut self, ports: &[ProtoPort]) -> Result<(), FirewallError> {
+    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError> {
         if self.protect == ports {
             return Ok(());
         }
         self.lay(ports)
     }
 
-    fn protected(&self) -> &[ProtoPort] {
+    fn protected(&self) -> &[Service] {
         &self.protect
     }
 
@@ -198,7 +198,7 @@ impl Laid {
     fn lay(
         &mut self,
         name: &str,
-        protect: &[ProtoPort],
+        protect: &[Service],
         sets: &SetNames,
         watch: Option<&mut NftWatch>,
     ) -> Result<(), FirewallError> {
@@ -210,7 +210,7 @@ impl Laid {
             Some(_) => String::new(),
             None => chain::list(family, name)?.unwrap_or_default(),
         };
-        let was_hidden = |port: &ProtoPort| match &self.hidden {
+        let was_hidden = |port: &Service| match &self.hidden {
             Some(hidden) => hidden.contains(port),
             None => chain::hides(&listed, *port),
         };
@@ -240,7 +240,7 @@ impl Laid {
         &mut self,
         name: &str,
         sets: &SetNames,
-        protect: &[ProtoPort],
+        protect: &[Service],
         watch: Option<&mut NftWatch>,
     ) -> Result<(), FirewallError> {
         let family = self.family;
@@ -326,7 +326,7 @@ fn find_jumps(family: Family, name: &str, watch: &mut NftWatch) -> Result<Jumps,
 
 /// Enters the sessions to these ports that are older than connection tracking. That it cannot be
 /// done is no reason to leave the ports open.
-fn adopt(ports: &[ProtoPort]) {
+fn adopt(ports: &[Service]) {
     match connections::adopt(ports) {
         Ok(0) => {}
         Ok(sessions) => tracing::info!(sessions, "sessions that exist live on"),

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use spa::{ProtoPort, Protocol};
+use spa::{PortRange, Protocol, Service};
 
 use super::super::FirewallError;
 use super::super::family::Family;
@@ -88,10 +88,12 @@ pub(super) fn jumps(listing: &str, hook: Hook, chain: &str) -> Vec<usize> {
 }
 
 /// Whether a listing of the chain for what comes in hides this port.
-pub(super) fn hides(listing: &str, port: ProtoPort) -> bool {
-    let protocol = protocol_name(port.protocol);
-    let dropped = format!("-p {protocol} -m {protocol} --dport {} -j DROP", port.port);
-    listing.lines().any(|line| line.ends_with(&dropped))
+pub(super) fn hides(listing: &str, port: Service) -> bool {
+    // Either family may have printed it.
+    let dropped = Family::ALL.map(|family| format!("{} -j DROP", asks_for(family, port)));
+    listing
+        .lines()
+        .any(|line| dropped.iter().any(|dropped| line.ends_with(dropped)))
 }
 
 /// How many rules of `chain` there are in a script or a listing.
@@ -114,7 +116,7 @@ pub(super) fn render_install(
     family: Family,
     chain: &str,
     sets: &SetNames,
-    protect: &[ProtoPort],
+    protect: &[Service],
     jumps: &Jumps,
 ) -> String {
     // Declaring a chain of ours empties it; base chains are not declared, so they keep what they
@@ -145,7 +147,7 @@ fn render_input(
     family: Family,
     chain: &str,
     sets: &SetNames,
-    protect: &[ProtoPort],
+    protect: &[Service],
 ) {
     let (open, revoked) = (sets.open(family), sets.revoked(family));
     let _ = writeln!(
@@ -153,18 +155,19 @@ fn render_input(
         "-A {chain} -i lo -j RETURN\n\
          -A {chain} -m set --match-set {revoked} src,dst -j DROP"
     );
-    for ProtoPort { protocol, port } in protect {
-        let name = protocol_name(*protocol);
-        let goes_on = match protocol {
-            Protocol::Tcp => " ! --syn -m conntrack --ctstate ESTABLISHED",
+    for service in protect {
+        let goes_on = match service {
+            Service::Ports(range) if range.protocol() == Protocol::Tcp => {
+                " ! --syn -m conntrack --ctstate ESTABLISHED"
+            }
             // What this host began by speaking from here went through no hole, has no owner and
             // cannot be revoked: no answers to it.
-            Protocol::Udp => " -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL",
+            Service::Ports(_) => " -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL",
+            // Every request begins anew.
+            Service::Echo => continue,
         };
-        let _ = writeln!(
-            script,
-            "-A {chain} -p {name} -m {name} --dport {port}{goes_on} -j ACCEPT"
-        );
+        let asks = asks_for(family, *service);
+        let _ = writeln!(script, "-A {chain} {asks}{goes_on} -j ACCEPT");
     }
     let begins_or_goes_on = [
         "-p tcp -m tcp --syn",
@@ -177,24 +180,25 @@ fn render_input(
             "-A {chain} {what} -m set --match-set {open} src,dst -j ACCEPT"
         );
     }
-    for ProtoPort { protocol, port } in protect {
-        let name = protocol_name(*protocol);
-        let _ = writeln!(
-            script,
-            "-A {chain} -p {name} -m {name} --dport {port} -j DROP"
-        );
+    for service in protect {
+        let _ = writeln!(script, "-A {chain} {} -j DROP", asks_for(family, *service));
     }
 }
 
 /// A connection that was deleted begins no new entry when this host speaks in the middle of it.
-fn render_output(script: &mut String, chain: &str, protect: &[ProtoPort]) {
+fn render_output(script: &mut String, chain: &str, protect: &[Service]) {
     let _ = writeln!(script, "-A {chain} -o lo -j RETURN");
-    let tcp = protect.iter().filter(|port| port.protocol == Protocol::Tcp);
-    for ProtoPort { port, protocol: _ } in tcp {
-        let _ = writeln!(
-            script,
-            "-A {chain} -p tcp -m tcp --sport {port} ! --syn -m conntrack --ctstate NEW -j DROP"
-        );
+    for service in protect {
+        let Service::Ports(range) = service else {
+            continue;
+        };
+        if range.protocol() == Protocol::Tcp {
+            let ports = ports(*range);
+            let _ = writeln!(
+                script,
+                "-A {chain} -p tcp -m tcp --sport {ports} ! --syn -m conntrack --ctstate NEW -j DROP"
+            );
+        }
     }
 }
 
@@ -211,10 +215,26 @@ pub(super) fn render_remove(chain: &str, jumps: &Jumps) -> String {
     script
 }
 
-const fn protocol_name(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
+/// How a rule of iptables says what a packet asks for.
+fn asks_for(family: Family, service: Service) -> String {
+    match service {
+        Service::Ports(range) => {
+            let (protocol, ports) = (range.protocol(), ports(range));
+            format!("-p {protocol} -m {protocol} --dport {ports}")
+        }
+        Service::Echo => match family {
+            Family::V4 => "-p icmp -m icmp --icmp-type 8".to_owned(),
+            Family::V6 => "-p ipv6-icmp -m icmp6 --icmpv6-type 128".to_owned(),
+        },
+    }
+}
+
+fn ports(range: PortRange) -> String {
+    let (first, last) = (range.first(), range.last());
+    if first == last {
+        first.to_string()
+    } else {
+        format!("{first}:{last}")
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use engine::{Hole, HoleTimeout, Rule};
-use spa::{ProtoPort, Protocol};
+use spa::{ProtoPort, Protocol, Service};
 
 use super::super::family::Family;
 use crate::netlink::{Attributes, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, Requests};
@@ -111,7 +111,11 @@ pub(super) fn change(
     requests.attribute(ATTR_LINENO, &0_u32.to_ne_bytes());
     let list = requests.nest(ATTR_ADT);
     for (line, (rule, timeout_secs)) in elements.enumerate() {
-        let Rule::Accept { address, port } = rule;
+        // What is wider was refused before.
+        let Some(port) = rule.asked().and_then(Service::single) else {
+            continue;
+        };
+        let address = rule.from().addr();
         let data = requests.nest(ATTR_DATA);
         let ip = requests.nest(ATTR_IP);
         match address {
@@ -163,7 +167,7 @@ fn hole_of(element: Attributes<'_>) -> Option<Hole> {
         port: NonZeroU16::new(port)?,
     };
     Some(Hole {
-        rule: Rule::Accept { address, port },
+        rule: Rule::accept(address, port),
         timeout: HoleTimeout::clamped(secs),
     })
 }
@@ -212,7 +216,7 @@ mod tests {
                     port: NonZeroU16::new(port).unwrap(),
                 };
                 Hole {
-                    rule: Rule::Accept { address, port },
+                    rule: Rule::accept(address, port),
                     timeout: HoleTimeout::clamped(secs),
                 }
             },

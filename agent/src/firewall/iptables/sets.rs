@@ -5,7 +5,7 @@
 //! hundred, against 931 µs for a spawn of ipset).
 
 use engine::{Capabilities, Connection, Hole, Rule};
-use spa::Protocol;
+use spa::{Protocol, Service};
 
 use super::super::family::Family;
 use super::super::{FirewallError, Holes};
@@ -214,6 +214,9 @@ impl SetHoles {
             capabilities: Capabilities {
                 ipv6: families.contains(&Family::V6),
                 connections: cutter.is_some(),
+                forward: false,
+                networks: false,
+                ports_max: 1,
             },
             any_revoked,
             cutter,
@@ -222,10 +225,13 @@ impl SetHoles {
 
     /// For how long sessions through a rule that was taken back are held up.
     fn barred_secs(&self, rule: &Rule) -> u32 {
-        let Rule::Accept { address: _, port } = rule;
-        match (port.protocol, &self.cutter) {
-            (Protocol::Tcp, Some(_)) => HELD_UP_SECS,
-            (Protocol::Tcp, None) | (Protocol::Udp, _) => REVOKED_SECS,
+        let is_tcp = match rule.asked() {
+            Some(Service::Ports(range)) => range.protocol() == Protocol::Tcp,
+            Some(Service::Echo) | None => false,
+        };
+        match (is_tcp, &self.cutter) {
+            (true, Some(_)) => HELD_UP_SECS,
+            (true, None) | (false, _) => REVOKED_SECS,
         }
     }
 }
@@ -313,10 +319,9 @@ fn of_family<T>(
     family: Family,
     rule: impl Fn(&T) -> Rule,
 ) -> impl Iterator<Item = &T> {
-    items.iter().filter(move |item| {
-        let Rule::Accept { address, port: _ } = rule(item);
-        Family::of(address) == family
-    })
+    items
+        .iter()
+        .filter(move |item| Family::of(rule(item).from().addr()) == family)
 }
 
 /// Every element of a set.

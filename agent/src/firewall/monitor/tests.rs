@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use spa::Service;
 use tempfile::TempDir;
 
 use super::super::fault::Faulty;
@@ -29,7 +30,7 @@ impl Listener for Told {
     fn laid(&mut self) {}
 }
 
-fn ports(texts: &[&str]) -> Vec<ProtoPort> {
+fn ports(texts: &[&str]) -> Vec<Service> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
@@ -75,7 +76,7 @@ fn get_ready(watched: &mut Watched<Told>) {
 }
 
 fn is_hidden(host: &MemoryFirewall, port: &str) -> bool {
-    !host.lets_in(OUTSIDER, port.parse().unwrap())
+    !host.lets_in(OUTSIDER, port.parse::<Service>().unwrap())
 }
 
 #[test]

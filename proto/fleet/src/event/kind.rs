@@ -16,7 +16,7 @@ pub struct UnknownEventKind(pub String);
 /// `Display` and `FromStr` use kebab case, as `postern audit list --kind`.
 impl EventKind {
     /// Every kind that this version makes, in alphabetical order.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::AgentStarted,
         Self::AgentStopped,
         Self::AuditGap,
@@ -28,6 +28,7 @@ impl EventKind {
         Self::Drift,
         Self::Enrolled,
         Self::FloorChanged,
+        Self::GrantBlocked,
         Self::GrantClosed,
         Self::GrantOpened,
         Self::GrantRevoked,
@@ -60,6 +61,7 @@ impl EventKind {
             Self::Drift => "drift",
             Self::Enrolled => "enrolled",
             Self::FloorChanged => "floor-changed",
+            Self::GrantBlocked => "grant-blocked",
             Self::GrantClosed => "grant-closed",
             Self::GrantOpened => "grant-opened",
             Self::GrantRevoked => "grant-revoked",
