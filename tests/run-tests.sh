@@ -15,6 +15,8 @@ if ! "$check" --check; then
     exit 1
 fi
 
+tests/owners.sh
+
 # Called by `make soak`: only the proofs whose size is a variable, one at a time.
 if [[ -n ${POSTERN_SOAK:-} ]]; then
     if cargo nextest --version >/dev/null 2>&1; then

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`lab`] | the namespaces of one test, made and swept away together |
 //! | [`node`] | one machine: run programs in it, open sockets in it, read its firewall |
+//! | [`Owner`] | ufw, firewalld and fail2ban as Debian packs them, in one node |
 //! | [`process`] | one running program and its log |
 //! | [`service`] | the listener behind the protected port, and how it looks from outside |
 //! | [`capture`] | `tcpdump`, and the datagrams it caught |
@@ -24,6 +25,7 @@ pub mod fwknop;
 pub mod lab;
 pub mod machine;
 pub mod node;
+mod owner;
 pub mod postern;
 pub mod process;
 pub mod service;
@@ -33,6 +35,7 @@ pub mod wait;
 pub use check::check;
 pub use lab::{Lab, in_lab};
 pub use node::Node;
+pub use owner::Owner;
 pub use process::Process;
 pub use shell::Ran;
 

@@ -41,7 +41,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
 }
 
 /// The directory of the running program, above `deps` for a test.
-fn build_dir() -> Result<PathBuf> {
+pub(crate) fn build_dir() -> Result<PathBuf> {
     let program = std::env::current_exe()?;
     let dir = program.parent().context("a program without directory")?;
     if dir.ends_with("deps") {
