@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use program::{CompletionsArgs, LogArgs, ManArgs};
 
-use crate::commands::{audit, host, join, knock, member, policy, profile, sync, token};
+use crate::commands::{audit, close, host, join, knock, member, policy, profile, sync, token};
 use crate::context::Context;
 use crate::error::Result;
 use crate::knock::args::KnockArgs;
@@ -44,6 +44,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Join(join::JoinArgs),
     Knock(Box<KnockArgs>),
+    Close(Box<close::CloseArgs>),
     Sync(sync::SyncArgs),
     Profile(profile::ProfileArgs),
     Token(token::TokenArgs),
@@ -74,6 +75,7 @@ impl Command {
         match self {
             Self::Join(args) => join::run(context, args).await,
             Self::Knock(args) => knock::run(context, *args).await,
+            Self::Close(args) => close::run(context, *args).await,
             Self::Sync(args) => sync::run(context, args).await,
             Self::Profile(args) => profile::run(context, args).await,
             Self::Token(args) => token::run(context, args).await,

@@ -1,6 +1,7 @@
 //! The commands, one file each, named as it is typed. What can be typed is in `cli`.
 
 pub(crate) mod audit;
+pub(crate) mod close;
 pub(crate) mod host;
 pub(crate) mod join;
 pub(crate) mod knock;

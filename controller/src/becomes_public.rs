@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use spa::ProtoPort;
+use spa::Service;
 
 /// Hosts that an error names one by one; a change may concern a thousand.
 const HOSTS_NAMED_MAX: usize = 8;
@@ -12,7 +12,7 @@ const PORTS_NAMED_MAX: usize = 8;
 
 /// Ports that would become public, each with its hosts; for people.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct BecomesPublic(pub(crate) BTreeMap<ProtoPort, Vec<String>>);
+pub struct BecomesPublic(pub(crate) BTreeMap<Service, Vec<String>>);
 
 /// Names of hosts, the first ones of many.
 pub(crate) struct Names<'n>(pub(crate) &'n [String]);

@@ -6,6 +6,7 @@
 //! apart, and what ends one of them ends the connection.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fleet::GrantId;
@@ -113,6 +114,16 @@ impl Connections {
             .collect()
     }
 
+    /// Those that can have begun through these grants only.
+    pub(crate) fn of_grants_only(&self, ids: &BTreeSet<GrantId>) -> Vec<Connection> {
+        let may = self.of_grants(ids.iter().copied()).into_iter();
+        let is_only = |connection: &Connection| {
+            let candidates = self.grants.get(connection);
+            candidates.is_some_and(|candidates| candidates.iter().all(|id| ids.contains(id)))
+        };
+        may.filter(is_only).collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<Connection> {
         self.grants.keys().copied().collect()
     }
@@ -154,6 +165,12 @@ impl PastGrants {
             self.by_rule.insert(*rule, id);
         }
         self.grants.insert(id, past);
+    }
+
+    /// Those whose holes let this address in.
+    pub(crate) fn letting_in(&self, address: IpAddr) -> impl Iterator<Item = &Past> {
+        let ids = self.by_rule.letting_in(address).into_iter();
+        ids.filter_map(|id| self.grants.get(&id))
     }
 
     /// Those whose holes let this connection begin.

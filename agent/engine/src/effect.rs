@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fleet::GrantId;
 use gate::{CompiledPolicy, Grant};
+use spa::ReplayDigest;
 
 use crate::claims::ClaimAsk;
 use crate::commands::Command;
@@ -26,7 +27,8 @@ pub enum Effect {
     /// answer, too.
     Ask(ClaimAsk),
     /// The caller must first take back all of [`Closing::rules`], holding up what goes through
-    /// them, end all of [`Closing::connections`] for good, and then open [`Closing::shorten`] for exactly its timeouts; and it must hand the
+    /// them unless it [`is_gentle`](Closing::is_gentle), end all of [`Closing::connections`] for
+    /// good, and then open [`Closing::shorten`] for exactly its timeouts; and it must hand the
     /// instruction back with the result, to [`Engine::closed`](crate::Engine::closed).
     Close(Closing),
     /// The caller must forget this grant, which lives on in no connection any more. It may be late:
@@ -73,6 +75,8 @@ pub struct Closing {
     /// How it is recorded when it is done.
     pub(crate) end: End,
     pub(crate) reason: String,
+    /// The request that closes, if it was one.
+    pub(crate) request: Option<ReplayDigest>,
 }
 
 // === impl Opening ===
@@ -122,7 +126,15 @@ impl Closing {
             connections: Vec::new(),
             end,
             reason,
+            request: None,
         }
+    }
+
+    /// Whether connections go on that are not named: what a user closes before its time ends as it
+    /// would at its time.
+    #[must_use]
+    pub fn is_gentle(&self) -> bool {
+        self.end == End::ByUser
     }
 
     /// Returns what no grant holds any more.

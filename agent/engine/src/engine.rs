@@ -1,5 +1,6 @@
 //! The engine itself: what it is told, and what it answers.
 
+mod close;
 mod connections;
 mod decide;
 mod effects;
@@ -271,6 +272,9 @@ impl Engine {
             let taken = self.grants.taken_back(rules, now.steady);
             closing.rules = taken.close;
             closing.shorten = taken.shorten;
+            if closing.is_gentle() {
+                return Some(effect);
+            }
             let ids = closing.grants.iter().map(|live| live.id);
             let begun = self.connections.of_grants(ids);
             closing.connections.extend(begun);

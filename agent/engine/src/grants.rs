@@ -5,11 +5,12 @@
 //! wins. Bounded by the engine's limit, because what does not fit is not opened.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fleet::{Event, GrantId};
-use gate::Grant;
+use gate::{Grant, Identity};
 use hashbrown::HashMap;
 
 use crate::connection::Connection;
@@ -66,6 +67,19 @@ pub(crate) struct TakenBack {
 // === impl LiveGrant ===
 
 impl LiveGrant {
+    /// Whether it was given to this user for a message with the same key.
+    pub(crate) fn is_of(&self, asking: &Identity) -> bool {
+        match &self.origin {
+            Origin::Given(grant) => {
+                let own = grant.identity();
+                own.key() == asking.key() && own.user() == asking.user()
+            }
+            Origin::Recovered(opened) => {
+                opened.user == asking.user() && opened.key == asking.key().to_string()
+            }
+        }
+    }
+
     /// For how long it opens, if it opens now.
     pub(crate) fn timeout(&self, steady: Duration) -> HoleTimeout {
         left(self.deadline, steady)
@@ -91,6 +105,25 @@ impl Grants {
     /// The grants whose holes let this connection begin, each once.
     pub(crate) fn letting_begin(&self, connection: &Connection) -> Vec<GrantId> {
         self.by_rule.letting_begin(connection).into_iter().collect()
+    }
+
+    /// The grants that let this address in, each once.
+    pub(crate) fn letting_in(&self, address: IpAddr) -> impl Iterator<Item = &LiveGrant> {
+        let ids = self.by_rule.letting_in(address).into_iter();
+        ids.filter_map(|id| self.live.get(&id))
+    }
+
+    /// Takes out these grants.
+    pub(crate) fn take_these(&mut self, ids: &BTreeSet<GrantId>) -> Vec<LiveGrant> {
+        let gone = ids.iter().filter_map(|id| self.live.remove(id));
+        let gone: Vec<LiveGrant> = gone.collect();
+        for grant in &gone {
+            self.leave(grant);
+        }
+        for rule in each_once(gone.iter().flat_map(|grant| grant.rules.iter().copied())) {
+            self.recount(rule);
+        }
+        gone
     }
 
     /// Adds to `holes` what must be opened so that `grant` is open: all its rules but those that

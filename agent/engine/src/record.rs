@@ -49,6 +49,8 @@ pub(crate) enum End {
     Revoked,
     /// Its hole had closed before; its connections are ended.
     Cut,
+    /// The user wanted so.
+    ByUser,
 }
 
 // === impl Record ===
@@ -79,12 +81,12 @@ impl Record {
     /// did not open it.
     pub(crate) fn ends(end: End, live: &LiveGrant, at_ms: u64, reason: &str) -> Self {
         let kind = match end {
-            End::Closed | End::NotOpened => EventKind::GrantClosed,
+            End::Closed | End::NotOpened | End::ByUser => EventKind::GrantClosed,
             End::Revoked => EventKind::GrantRevoked,
             End::Cut => EventKind::ConnectionsCut,
         };
         let outcome = match end {
-            End::Closed | End::Revoked | End::Cut => Outcome::Success,
+            End::Closed | End::Revoked | End::Cut | End::ByUser => Outcome::Success,
             End::NotOpened => Outcome::Failure,
         };
         let mut event = closed(kind, live, at_ms, reason);
@@ -92,6 +94,13 @@ impl Record {
         Self {
             event,
             change: Change::Ends(live.id),
+        }
+    }
+
+    /// Names the packet that caused it, where that is not the one that opened.
+    pub(crate) fn note_request(&mut self, request: Option<ReplayDigest>) {
+        if let Some(digest) = request {
+            self.event.request_id = request_id(digest);
         }
     }
 
@@ -334,8 +343,18 @@ fn of_grant(kind: EventKind, grant: &Grant, id: Option<GrantId>, now: Now) -> Ev
     let mut event = of_identity(kind, grant.identity(), now);
     event.stanza = stanza(permit.name(), permit.stanza());
     event.opened = permit.address().to_string();
-    if let Permitted::Ports(ports) = permit.what() {
-        event.ports = ports.iter().map(ToString::to_string).collect();
+    match permit.what() {
+        Permitted::Ports(ports) => {
+            let mut opens = permit.opens_words();
+            event.opened = opens.next().unwrap_or_default();
+            event.also_opened = opens.collect();
+            event.ports = ports.iter().map(ToString::to_string).collect();
+        }
+        // What it was to close.
+        Permitted::Close { ports, cut: _ } => {
+            event.ports = ports.iter().map(ToString::to_string).collect();
+        }
+        Permitted::Command { .. } => {}
     }
     event.grant_id = id.map(|id| id.to_string()).unwrap_or_default();
     event

@@ -1,8 +1,11 @@
 //! Which grants hold which rules, found by rule and by connection.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use fleet::GrantId;
+use spa::{ProtoPort, Protocol, Service};
 
 use crate::connection::Connection;
 use crate::rule::Rule;
@@ -35,6 +38,21 @@ impl RuleIndex {
     pub(crate) fn of(&self, rule: Rule) -> impl Iterator<Item = GrantId> + '_ {
         let all = (rule, GrantId([0; 16]))..=(rule, GrantId([0xff; 16]));
         self.all.range(all).map(|(_, id)| *id)
+    }
+
+    /// The grants with a rule that lets this address in, each once.
+    pub(crate) fn letting_in(&self, address: IpAddr) -> BTreeSet<GrantId> {
+        let accept = |to| Rule::accept(address, to);
+        let lowest = accept(Service::from(ProtoPort {
+            protocol: Protocol::Tcp,
+            port: NonZeroU16::MIN,
+        }));
+        let highest = accept(Service::Echo);
+        let narrow = (lowest, GrantId([0; 16]))..=(highest, GrantId([0xff; 16]));
+        let narrow = self.all.range(narrow);
+        let wide = self.wide.iter();
+        let wide = wide.filter(|(rule, _)| rule.from().contains(&address));
+        narrow.chain(wide).map(|(_, id)| *id).collect()
     }
 
     /// The grants with a rule that lets this connection begin, each once.

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use policy::{HostSettings, SpaPort};
 use spa::{Message, SEALED_LEN_MAX};
 
@@ -203,7 +204,8 @@ impl Gate {
         };
         let endpoints = endpoints(identity.source, (identity.destination, identity.is_ours));
         let asked = self.asked(&endpoints, None, now);
-        self.would_give(key, identity.opened.message(), &asked)
+        let opens = grant.permit().opens();
+        self.would_give(key, identity.opened.message(), opens, &asked)
     }
 
     /// The same for a grant of which only this is known any more.
@@ -223,12 +225,14 @@ impl Gate {
             },
             None => asked,
         };
-        self.would_give(key, &recorded.message(now), &asked)
+        let opens = recorded.opens.clone();
+        self.would_give(key, &recorded.message(now), &opens, &asked)
     }
 
-    fn would_give(&self, key: KeyIndex, message: &Message, asked: &Asked) -> bool {
+    fn would_give(&self, key: KeyIndex, message: &Message, opens: &[IpNet], asked: &Asked) -> bool {
         let stanzas = self.compiled.stanzas_of(key);
-        first_permit(&self.compiled, stanzas, message, asked).is_ok()
+        let permitted = first_permit(&self.compiled, stanzas, message, asked);
+        permitted.is_ok_and(|(_, stanza)| stanza.gives(opens))
     }
 
     fn run_checks(

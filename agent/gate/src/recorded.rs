@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use spa::{Allow, DigestType, Fingerprint, Message, MessageType, ProtoPort, Request};
+use ipnet::IpNet;
+use spa::{Allow, DigestType, Fingerprint, Message, MessageType, Request, Service};
 
 use crate::now::Now;
 
@@ -15,10 +16,10 @@ pub struct Recorded {
     pub user: String,
     /// Where the packet came from.
     pub source: IpAddr,
+    /// For which networks, that around the address first.
+    pub opens: Vec<IpNet>,
     /// What was opened.
-    pub address: IpAddr,
-    /// Which ports.
-    pub ports: Vec<ProtoPort>,
+    pub ports: Vec<Service>,
     /// When, in seconds since the Unix epoch, if that was under the generation in force. Its text may
     /// be another since, but only in who is permitted: dates and destinations that were good then
     /// are.
@@ -39,7 +40,7 @@ impl Recorded {
             request: Request::Access {
                 // Whatever it said, this is what it came to; and what names an address is never
                 // judged more strictly than what does not.
-                allow: Allow::Address(self.address),
+                allow: Allow::Address(self.opens.first().map_or(self.source, IpNet::addr)),
                 ports: self.ports,
             },
             nat_access: None,

@@ -1,7 +1,6 @@
 //! One decision as one line of JSON. Scripts rely on these names.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
 
 use gate::{Decision, Grant, Identity, NotForUs, Refusal};
 use policy::{Permit, Permitted};
@@ -69,8 +68,11 @@ struct Absent {
 /// What would be opened or run.
 #[derive(Debug, Default, Serialize)]
 struct Opens {
-    /// The address let in.
-    opens: Option<IpAddr>,
+    /// The address let in, or the network around it.
+    opens: Option<String>,
+    /// What is let in beside it; nothing if there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also_opens: Vec<String>,
     /// Each as `tcp/22`.
     ports: Option<Vec<String>>,
     command: Option<String>,
@@ -172,19 +174,21 @@ impl<'d> Line<'d> {
 
 impl Opens {
     fn of_permit(permit: &Permit) -> Self {
-        let address = Some(permit.address());
         match &permit.what() {
-            Permitted::Ports(ports) => Self {
-                opens: address,
-                ports: Some(ports.iter().map(ToString::to_string).collect()),
-                timeout: Some(permit.timeout_secs()),
-                command: None,
-            },
+            Permitted::Ports(ports) => {
+                let mut opens = permit.opens_words();
+                Self {
+                    opens: opens.next(),
+                    also_opens: opens.collect(),
+                    ports: Some(ports.iter().map(ToString::to_string).collect()),
+                    timeout: Some(permit.timeout_secs()),
+                    command: None,
+                }
+            }
+            Permitted::Close { .. } => Self::default(),
             Permitted::Command { text, .. } => Self {
-                opens: None,
-                ports: None,
-                timeout: None,
                 command: Some(text.clone()),
+                ..Self::default()
             },
         }
     }
@@ -198,12 +202,28 @@ fn permitted(permit: &Permit) -> String {
     match &permit.what() {
         Permitted::Ports(ports) => {
             let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+            let opens: Vec<_> = permit.opens_words().collect();
             format!(
                 "{stanza} opens {} to {} for {} s",
                 ports.join(","),
-                permit.address(),
+                opens.join(" and "),
                 permit.timeout_secs()
             )
+        }
+        Permitted::Close { ports, cut } => {
+            let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+            let what = if ports.is_empty() {
+                "everything".to_owned()
+            } else {
+                ports.join(",")
+            };
+            let address = permit.address();
+            let sessions = if *cut {
+                ", and ends its connections"
+            } else {
+                ""
+            };
+            format!("{stanza} closes {what} that the user has open for {address}{sessions}")
         }
         Permitted::Command { .. } => format!("{stanza} runs the command"),
     }

@@ -16,7 +16,7 @@
 use std::fmt;
 use std::os::fd::BorrowedFd;
 
-use engine::{Capabilities, Connection, Hole, Rule, Unsupported};
+use engine::{Capabilities, Connection, Hole, HoleTimeout, Rule, Unsupported};
 use spa::Service;
 
 use super::FirewallError;
@@ -151,6 +151,21 @@ pub trait Holes: Send + fmt::Debug {
     /// go on.
     fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError>;
 
+    /// Closes these rules, and lets what began through them go on, as at their time. It may take a
+    /// second; a back end that can do it at once does.
+    ///
+    /// # Errors
+    ///
+    /// Some holes may still be open after an error, until their timeout.
+    fn end(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
+        let shortest = |rule: &Rule| Hole {
+            rule: *rule,
+            timeout: HoleTimeout::clamped(1),
+        };
+        let holes: Vec<Hole> = rules.iter().map(shortest).collect();
+        self.open(&holes)
+    }
+
     /// What is open now, with the time left, in no particular order.
     ///
     /// # Errors
@@ -225,6 +240,10 @@ impl<T: Holes + ?Sized> Holes for Box<T> {
 
     fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError> {
         (**self).close(rules, connections)
+    }
+
+    fn end(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
+        (**self).end(rules)
     }
 
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {

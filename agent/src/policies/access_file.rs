@@ -224,8 +224,8 @@ fn digest_of(policy: &Policy) -> [u8; 32] {
 
 /// What is hidden before and not after, in words.
 fn public(before: &PortSet, after: &PortSet) -> Vec<String> {
-    let public = before.iter().filter(|port| !after.contains(*port));
-    public.map(|port| port.to_string()).collect()
+    let public = before.without(after);
+    public.iter().map(|port| port.to_string()).collect()
 }
 
 /// The ports that PROTECT lines of an access file name, as far as they can be read line by line,

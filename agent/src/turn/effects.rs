@@ -65,9 +65,14 @@ impl GateThread {
 
     fn close(&mut self, closing: Closing, now: Now) {
         let holes = &mut self.host.holes;
+        let (mut rules, connections) = (closing.rules(), closing.connections());
         let mut result = Ok(());
-        if !(closing.rules().is_empty() && closing.connections().is_empty()) {
-            result = holes.close(closing.rules(), closing.connections());
+        if closing.is_gentle() && !rules.is_empty() {
+            result = holes.end(rules);
+            rules = &[];
+        }
+        if result.is_ok() && !(rules.is_empty() && connections.is_empty()) {
+            result = holes.close(rules, connections);
         }
         if result.is_ok() && !closing.shorten().is_empty() {
             result = holes.open(closing.shorten());
@@ -151,7 +156,7 @@ fn protected(configured: &[Service], policy: &Policy) -> Vec<Service> {
     let all: BTreeSet<Service> = configured
         .iter()
         .copied()
-        .chain(policy.protected_ports().iter().map(Service::from))
+        .chain(policy.protected_ports().iter())
         .collect();
     all.into_iter().collect()
 }

@@ -97,7 +97,14 @@ pub(super) fn record(record: &Record) {
 /// Says what has been opened.
 pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule]) {
     let permit = grant.permit();
-    let ports: Vec<String> = rules.iter().map(asked).collect();
+    let mut ports: Vec<String> = Vec::new();
+    for port in rules.iter().map(asked) {
+        // The same for each network.
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+    let opens: Vec<String> = permit.opens_words().collect();
     let stanza = permit
         .name()
         .map_or_else(|| format!("#{}", permit.stanza()), ToString::to_string);
@@ -106,7 +113,7 @@ pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule]) {
         user_identity = grant.identity().user_proof().as_str(),
         stanza,
         source = %grant.identity().source(),
-        opened = %permit.address(),
+        opened = opens.join(","),
         ports = ports.join(","),
         grant_id = %id,
         secs = permit.timeout_secs(),

@@ -24,7 +24,7 @@ const CHECK: Patience = Patience {
 
 /// For whom the packet opens.
 #[derive(Clone, Copy, Debug)]
-enum For {
+pub(super) enum For {
     /// Whoever sends it.
     Sender,
     /// This address.
@@ -33,8 +33,20 @@ enum For {
 
 pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
     let target = target::find(&context.ui, &context.profile, &args).await?;
-    let whom = whom(context, &target).await?;
-    warn(context, &target, whom);
+    match send(context, &args, &target).await? {
+        Some((whom, to)) => check(context, &args, &target, whom, to).await,
+        None => Ok(()),
+    }
+}
+
+/// Makes the packet and sends it, or shows it: then there is nothing to check.
+pub(super) async fn send(
+    context: &Context,
+    args: &KnockArgs,
+    target: &Target,
+) -> Result<Option<(For, SocketAddr)>> {
+    let whom = whom(context, target).await?;
+    warn(context, target, whom);
     let world = Circumstances {
         now_secs: context.now_secs,
         username: target.username.clone(),
@@ -46,25 +58,26 @@ pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
 
     let mut lines = packet::fields(&message)?;
     if context.verbose > 0 {
-        lines.extend(more(&target, whom));
+        lines.extend(more(target, whom));
     }
     if args.dry_run {
         lines.iter().for_each(|line| context.ui.note(line));
-        return context.ui.say(packet);
+        context.ui.say(packet)?;
+        return Ok(None);
     }
     for line in lines {
         context.ui.say(line)?;
     }
     let Target {
         name, port, route, ..
-    } = &target;
+    } = target;
     let (transport, length) = (route.transport, packet.len());
     context.ui.say(format_args!(
         "sending {length} byte packet to {name} over {transport}/{port}"
     ))?;
     let to = route.resolve(&target.address, *port)?;
     route.send(&packet, &target.address, to)?;
-    check(context, &args, &target, whom, to).await
+    Ok(Some((whom, to)))
 }
 
 // === the address ===
@@ -168,7 +181,7 @@ impl For {
         }
     }
 
-    fn words(self) -> String {
+    pub(super) fn words(self) -> String {
         match self {
             Self::Sender => "whoever sends it".to_owned(),
             Self::Address(Named { address, by }) => match by {
@@ -231,14 +244,17 @@ async fn check(
 }
 
 /// Ports whose answer says whether the knock has worked.
-fn tcp_ports(what: &What) -> Vec<ProtoPort> {
+pub(super) fn tcp_ports(what: &What) -> Vec<ProtoPort> {
     match what {
-        What::Ports {
+        What::Close { ports, cut: _ }
+        | What::Ports {
             ports,
             forward: None,
         } => {
-            let tcp = ports.iter().filter(|port| port.protocol == Protocol::Tcp);
-            tcp.copied().collect()
+            let single = ports.iter().filter_map(|port| port.single());
+            single
+                .filter(|port| port.protocol == Protocol::Tcp)
+                .collect()
         }
         What::Ports {
             ports: _,

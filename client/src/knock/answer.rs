@@ -54,6 +54,30 @@ pub(crate) fn of(port: SocketAddr, patience: Patience) -> Answer {
     }
 }
 
+/// What became of a port that was to close.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Ending {
+    /// It does not answer any more.
+    Closed,
+    /// It still does.
+    Open,
+}
+
+/// Tries until the port does not answer, or until the patience is over.
+pub(crate) fn until_closed(port: SocketAddr, patience: Duration) -> Ending {
+    let until = clock::moment() + patience;
+    loop {
+        // Silence must last, or a packet that was lost would be taken for it.
+        if TcpStream::connect_timeout(&port, ATTEMPT * 4).is_err() {
+            return Ending::Closed;
+        }
+        if clock::moment() + PAUSE >= until {
+            return Ending::Open;
+        }
+        thread::sleep(PAUSE * 5);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -73,7 +97,9 @@ mod tests {
             ..secs(60)
         };
         assert_eq!(of(port, secs(5)), Answer::Open);
+        assert_eq!(until_closed(port, Duration::ZERO), Ending::Open);
         drop(listener);
+        assert_eq!(until_closed(port, Duration::ZERO), Ending::Closed);
         assert_eq!(of(port, impatient), Answer::Refused);
 
         let later = thread::spawn(move || {

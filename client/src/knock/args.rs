@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use spa::{Allow, DigestType, EncryptionMode, NatAccess, ProtoPort};
+use spa::{Allow, DigestType, EncryptionMode, NatAccess, Service};
 use zeroize::Zeroizing;
 
 /// Ask a host to open a port for a moment
@@ -68,7 +68,8 @@ pub(crate) struct KnockArgs {
 #[derive(clap::Args, Debug, Default)]
 #[command(next_help_heading = "Request")]
 pub(crate) struct RequestArgs {
-    /// Ports to open, as tcp/22,udp/53; in a fleet the one port that the directory names
+    /// Ports to open, as tcp/22,udp/53; in a fleet the one port that the directory names. Postern agents
+    /// also know ranges (tcp/8000-8010) and ping (icmp/echo)
     #[arg(short = 'A', long, value_name = "PORTS")]
     pub(crate) access: Option<Access>,
 
@@ -138,6 +139,10 @@ pub(crate) struct RequestArgs {
     /// Date the packet earlier, by a number of seconds or with m, h, d
     #[arg(long, value_name = "TIME", value_parser = offset_secs, conflicts_with = "time_offset_plus")]
     pub(crate) time_offset_minus: Option<i64>,
+
+    /// Closes, and whether connections end as well; of `postern close`.
+    #[arg(skip)]
+    pub(crate) close: Option<bool>,
 }
 
 /// Where the packet goes, and how.
@@ -240,7 +245,7 @@ pub(crate) struct KeyArgs {
 
 /// Ports to ask for.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Access(pub(crate) Vec<ProtoPort>);
+pub(crate) struct Access(pub(crate) Vec<Service>);
 
 /// Where NAT leads to, perhaps without its port.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -318,9 +323,11 @@ impl FromStr for Access {
     fn from_str(text: &str) -> Result<Self, String> {
         text.split(',')
             .map(|port| {
-                port.trim()
-                    .parse()
-                    .map_err(|_| format!("`{port}` is not a port; write tcp/22 or udp/53"))
+                port.trim().parse().map_err(|_| {
+                    format!(
+                        "`{port}` is not a port; write tcp/22, udp/53, tcp/8000-8010 or icmp/echo"
+                    )
+                })
             })
             .collect::<Result<_, _>>()
             .map(Self)

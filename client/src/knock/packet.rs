@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use spa::{Allow, Keys, Message, MessageType, NatAccess, ProtoPort, Request, SealError};
+use spa::{Allow, Keys, Message, MessageType, NatAccess, ProtoPort, Request, SealError, Service};
 
 use super::request::{Forward, KnockRequest, Outer, What};
 use crate::error::{CommandError, Result};
@@ -24,7 +24,8 @@ pub(crate) struct Circumstances {
 /// Exit code 2 when the request makes no sense.
 pub(crate) fn message(wanted: &KnockRequest, world: &Circumstances) -> Result<Message> {
     let (request, nat_access, plain_type) = request(wanted, world)?;
-    let timed = wanted.timeout_secs > 0 && plain_type != MessageType::Command;
+    let opens = matches!(request, Request::Access { .. });
+    let timed = wanted.timeout_secs > 0 && opens;
     let message = Message {
         random: random_digits()?,
         username: world.username.clone(),
@@ -75,7 +76,11 @@ pub(crate) fn fields(message: &Message) -> Result<Vec<String>> {
         .map_err(|cause| CommandError::usage("this cannot be asked for").because(cause))?;
     let digest = plain.rsplit(':').next().unwrap_or_default();
     let (action, what) = match &message.request {
-        Request::Access { allow, ports } => ("access mode", access(*allow, ports)),
+        Request::Access { allow, ports } => ("access mode", access(*allow, "", ports)),
+        Request::Close { allow, ports, cut } => {
+            let word = if *cut { ",cut" } else { ",close" };
+            ("close mode", access(*allow, word, ports))
+        }
         Request::Command { allow, command } => ("command mode", format!("{allow},{command}")),
     };
     let number = message.message_type.number();
@@ -122,6 +127,11 @@ fn request(
             let request = Request::Command { allow, command };
             return Ok((request, None, MessageType::Command));
         }
+        What::Close { ports, cut } => {
+            let (ports, cut) = (ports.clone(), *cut);
+            let request = Request::Close { allow, ports, cut };
+            return Ok((request, None, MessageType::Access));
+        }
         What::Ports { ports, forward } => (ports.clone(), forward),
     };
     let Some(forward) = forward else {
@@ -140,12 +150,15 @@ fn request(
 /// The ports that are opened, and where they lead to.
 fn forwarded(
     forward: &Forward,
-    mut ports: Vec<ProtoPort>,
+    mut ports: Vec<Service>,
     host: &str,
-) -> Result<(Vec<ProtoPort>, NatAccess)> {
+) -> Result<(Vec<Service>, NatAccess)> {
     let Some(first) = ports.first_mut() else {
         return Err(CommandError::usage("NAT needs a port").with_hint("add -A tcp/22"));
     };
+    let port = first.single().ok_or_else(|| {
+        CommandError::usage(format!("NAT leads single ports on, and {first} is none"))
+    })?;
     let nat = forward
         .to
         .clone()
@@ -153,13 +166,16 @@ fn forwarded(
             host: host.to_owned(),
             port: None,
         })
-        .with_port(first.port.get());
+        .with_port(port.port.get());
     let outer = match forward.outer {
         Outer::Same => return Ok((ports, nat)),
         Outer::Port(port) => port,
         Outer::Random => random_port()?,
     };
-    first.port = NonZeroU16::new(outer).unwrap_or(first.port);
+    *first = Service::from(ProtoPort {
+        port: NonZeroU16::new(outer).unwrap_or(port.port),
+        ..port
+    });
     if ports.len() > 1 {
         return Err(CommandError::usage(
             "another NAT port can stand for one port only, and -A names several",
@@ -168,8 +184,8 @@ fn forwarded(
     Ok((ports, nat))
 }
 
-fn access(allow: Allow, ports: &[ProtoPort]) -> String {
-    let mut text = allow.to_string();
+fn access(allow: Allow, word: &str, ports: &[Service]) -> String {
+    let mut text = format!("{allow}{word}");
     for port in ports {
         text.push(',');
         text.push_str(&port.to_string());

@@ -2,7 +2,7 @@
 
 use std::env;
 
-use spa::{Allow, DigestType, ProtoPort};
+use spa::{Allow, DigestType, Service};
 
 use super::args::{Access, Nat, RequestArgs, allow, offset_secs};
 use crate::error::{CommandError, Result};
@@ -31,8 +31,14 @@ pub(crate) struct KnockRequest {
 pub(crate) enum What {
     /// Ports; empty when nothing was said.
     Ports {
-        ports: Vec<ProtoPort>,
+        ports: Vec<Service>,
         forward: Option<Forward>,
+    },
+    /// Closes what the same user has opened; everything when nothing is named.
+    Close {
+        ports: Vec<Service>,
+        /// Whether the connections through it end, too.
+        cut: bool,
     },
     Command(String),
 }
@@ -99,6 +105,12 @@ impl KnockRequest {
 fn what(args: &RequestArgs, rc: &Stanza) -> Result<What> {
     if let Some(command) = &args.server_cmd {
         return Ok(What::Command(command.clone()));
+    }
+    if let Some(cut) = args.close {
+        // The ports of a stanza are what it opens; not to name any closes them, too.
+        let ports = args.access.clone().map(|Access(ports)| ports);
+        let ports = ports.unwrap_or_default();
+        return Ok(What::Close { ports, cut });
     }
     let ports = match &args.access {
         Some(access) => Some(access.clone()),

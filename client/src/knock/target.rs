@@ -1,13 +1,13 @@
 //! Whom to knock at, where, and under which keys: by the fleet's directory, or with static keys.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 
 use fleet::Role;
 use fleet::wire::DirectoryHost;
 use member::Membership;
+use policy::PortSet;
 use program::Failure as _;
-use spa::{ExchangePublic, Keys, ProtoPort};
+use spa::{ExchangePublic, Keys, Service};
 
 use super::args::KnockArgs;
 use super::keys;
@@ -152,12 +152,10 @@ fn entry_for<'e>(
 ) -> Option<&'e DirectoryHost> {
     let permits = |entry: &DirectoryHost| match &request.what {
         What::Ports { ports, forward: _ } => {
-            entry.ports.is_empty()
-                || ports
-                    .iter()
-                    .all(|port| entry.ports.contains(&port.to_string()))
+            let allowed = port_set(&entry.ports);
+            entry.ports.is_empty() || ports.iter().all(|port| allowed.contains(*port))
         }
-        What::Command(_) => true,
+        What::Close { .. } | What::Command(_) => true,
     };
     entries.iter().find(|entry| permits(entry)).copied()
 }
@@ -168,16 +166,12 @@ fn choose_ports(ui: &Ui, request: &mut KnockRequest, entries: &[&DirectoryHost])
         return Ok(());
     };
     let anything = entries.iter().any(|entry| entry.ports.is_empty());
-    let allowed: BTreeSet<&str> = entries
-        .iter()
-        .flat_map(|entry| entry.ports.iter().map(String::as_str))
-        .collect();
+    let allowed = entries.iter().flat_map(|entry| &entry.ports);
+    let allowed = port_set(allowed);
     if ports.is_empty() {
-        let only: Option<ProtoPort> = allowed.first().and_then(|port| port.parse().ok());
-        match only {
+        match allowed.iter().next().filter(|only| only.single().is_some()) {
             Some(port) if allowed.len() == 1 && !anything => ports.push(port),
             Some(_) | None => {
-                let allowed: Vec<&str> = allowed.into_iter().collect();
                 return Err(
                     CommandError::usage("which port? nothing is asked for with -A")
                         .with_hint(format!("you may ask for {}", any_of(&allowed, anything))),
@@ -185,8 +179,8 @@ fn choose_ports(ui: &Ui, request: &mut KnockRequest, entries: &[&DirectoryHost])
             }
         }
     } else if !anything && forward.is_none() {
-        for port in ports.iter().map(ProtoPort::to_string) {
-            if !allowed.contains(port.as_str()) {
+        for port in ports {
+            if !allowed.contains(*port) {
                 ui.warn(format_args!(
                     "the directory does not let you open {port} there; `postern sync` fetches it anew"
                 ));
@@ -196,12 +190,21 @@ fn choose_ports(ui: &Ui, request: &mut KnockRequest, entries: &[&DirectoryHost])
     Ok(())
 }
 
-fn any_of(ports: &[&str], anything: bool) -> String {
+fn any_of(ports: &PortSet, anything: bool) -> String {
     if anything {
         "any port, as in -A tcp/22".to_owned()
     } else {
+        let ports: Vec<String> = ports.spelled_out().map(|port| port.to_string()).collect();
         ports.join(", ")
     }
+}
+
+/// What the directory lists; what a newer controller lists and nobody here can ask for is left out.
+fn port_set(texts: impl IntoIterator<Item = impl AsRef<str>>) -> PortSet {
+    let ports = texts
+        .into_iter()
+        .filter_map(|text| text.as_ref().parse::<Service>().ok());
+    ports.collect()
 }
 
 fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
@@ -254,7 +257,7 @@ fn require_ports(request: &KnockRequest) -> Result {
             Err(CommandError::usage("which port? nothing is asked for")
                 .with_hint("-A tcp/22 opens a port, -C runs a command"))
         }
-        What::Ports { .. } | What::Command(_) => Ok(()),
+        What::Ports { .. } | What::Close { .. } | What::Command(_) => Ok(()),
     }
 }
 

@@ -69,7 +69,7 @@ fn entries(policy: &Policy, host: &Member, user: &str) -> Vec<Entry> {
                 .map_or(host.spa_port, NonZeroU16::get),
             exchange_key,
             ports: stanza.open_ports.as_ref().map_or_else(Vec::new, |ports| {
-                ports.iter().map(|port| port.to_string()).collect()
+                ports.spelled_out().map(|port| port.to_string()).collect()
             }),
             stanza: stanza.label(),
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::{EventKind, Role};
-use spa::ProtoPort;
+use spa::Service;
 use tokio::sync::mpsc;
 
 use super::{check, claims, events};
@@ -384,7 +384,7 @@ fn in_bounds(word: HostWord) -> HostWord {
     let ports = |ports: Vec<String>| {
         let valid = ports
             .into_iter()
-            .filter(|port| port.parse::<ProtoPort>().is_ok());
+            .filter(|port| port.parse::<Service>().is_ok());
         valid.take(PORTS_MAX).collect()
     };
     let warnings = word.warnings.iter().take(WARNINGS_MAX);

@@ -14,7 +14,7 @@ use spa::ExchangePublic;
 
 use crate::host::HostFacts;
 use crate::policy::Policy;
-use crate::print::{Printer, Scope, Secrets};
+use crate::print::{Printer, Scope};
 use crate::stanza::{Stanza, StanzaKey, is_username};
 
 /// The policy of one host, as its agent gets it.
@@ -40,7 +40,7 @@ pub fn compile(
     host: &HostFacts,
     users: &BTreeMap<String, Vec<ExchangePublic>>,
 ) -> HostPolicy {
-    let mut printer = Printer::new(Secrets::Show);
+    let mut printer = Printer::compiled();
     let mut stanzas = 0;
 
     printer.protect(&policy.hides_on(host));

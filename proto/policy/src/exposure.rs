@@ -3,8 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use spa::ProtoPort;
-
 use crate::host::HostFacts;
 use crate::policy::Policy;
 use crate::ports::PortSet;
@@ -25,12 +23,9 @@ impl Exposure {
     /// From what was hidden before, and what is afterwards.
     #[must_use]
     pub fn between(before: &PortSet, after: &PortSet) -> Self {
-        let without = |some: &PortSet, others: &PortSet| {
-            some.iter().filter(|port| !others.contains(*port)).collect()
-        };
         Self {
-            becomes_public: without(before, after),
-            becomes_hidden: without(after, before),
+            becomes_public: before.without(after),
+            becomes_hidden: after.without(before),
         }
     }
 
@@ -60,23 +55,22 @@ impl Policy {
             .collect()
     }
 
-    /// Whether some stanza opens this port on a host for somebody: a static key, or a user of whom
-    /// `is_user` says that she has keys.
-    pub fn opens_on(
-        &self,
-        host: &HostFacts,
-        port: ProtoPort,
-        is_user: impl Fn(&Usernames) -> bool,
-    ) -> bool {
+    /// What stanzas open on a host for somebody: a static key, or a user of whom `is_user` says that
+    /// she has keys.
+    pub fn opens_on(&self, host: &HostFacts, is_user: impl Fn(&Usernames) -> bool) -> PortSet {
         let opens = |stanza: &Stanza| {
-            let open = stanza.open_ports.as_ref();
-            open.is_none_or(|open| open.contains(port)) && !stanza.restrict_ports.contains(port)
+            let open = stanza.open_ports.clone();
+            let open = open.unwrap_or_else(PortSet::everything);
+            open.without(&stanza.restrict_ports)
         };
-        let has_somebody = |stanza: &Stanza| match &stanza.key {
+        let has_somebody = |stanza: &&Stanza| match &stanza.key {
             StanzaKey::Static(_) | StanzaKey::User { .. } => true,
             StanzaKey::Pairwise => is_user(&stanza.require_username),
         };
-        let mut selected = self.stanzas.iter().filter(|stanza| stanza.selects(host));
-        selected.any(|stanza| opens(stanza) && has_somebody(stanza))
+        let selected = self.stanzas.iter().filter(|stanza| stanza.selects(host));
+        let opened = selected.filter(has_somebody).map(opens);
+        opened.fold(PortSet::default(), |all, more| {
+            all.iter().chain(more.iter()).collect()
+        })
     }
 }

@@ -12,8 +12,10 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::sync::Arc;
 
-use spa::{Allow, Message, ProtoPort, Request};
+use ipnet::IpNet;
+use spa::{Allow, Message, Request, Service};
 
+use crate::ports::{Joined, join_all};
 use crate::stanza::Stanza;
 
 /// A request, and what is known around it.
@@ -66,6 +68,7 @@ pub struct HostSettings {
 ///     stanza: 1,
 ///     name: None,
 ///     address: "192.0.2.7".parse().unwrap(),
+///     opens: vec!["0.0.0.0/0".parse().unwrap()],
 ///     what: policy::Permitted::Ports(Vec::new()),
 ///     timeout_secs: 30,
 /// };
@@ -88,6 +91,7 @@ pub struct Permit {
     stanza: u32,
     name: Option<Arc<str>>,
     address: IpAddr,
+    opens: Vec<IpNet>,
     what: Permitted,
     timeout_secs: u32,
 }
@@ -95,8 +99,15 @@ pub struct Permit {
 /// What is opened or run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permitted {
-    /// These ports, sorted and each once; at least one.
-    Ports(Vec<ProtoPort>),
+    /// These ports, sorted, and none of them twice; at least one.
+    Ports(Vec<Service>),
+    /// What the same user has opened for this address with the same key is closed.
+    Close {
+        /// What; empty means everything.
+        ports: Vec<Service>,
+        /// Whether the connections that began through it end, too.
+        cut: bool,
+    },
     /// This command.
     Command {
         /// As the message gives it.
@@ -154,10 +165,10 @@ pub enum Denied {
     NoPorts,
     /// OPEN_PORTS.
     #[error("{0} is not in OPEN_PORTS")]
-    PortNotOpen(ProtoPort),
+    PortNotOpen(Service),
     /// RESTRICT_PORTS.
     #[error("{0} is in RESTRICT_PORTS")]
-    PortRestricted(ProtoPort),
+    PortRestricted(Service),
     /// FW_ACCESS_TIMEOUT 0 or MAX_FW_TIMEOUT 0.
     #[error("the timeout of the stanza is 0, so that nothing opens")]
     NoTime,
@@ -185,13 +196,32 @@ impl Permit {
         self.address
     }
 
+    /// Returns the networks that are let in, each once: that around the address first (OPEN_PREFIX),
+    /// then that around the packet's source, if it is another one (OPEN_PACKET_SOURCE).
+    #[must_use]
+    pub fn opens(&self) -> &[IpNet] {
+        &self.opens
+    }
+
+    /// Returns the same as the audit writes it: addresses alone without their prefix.
+    pub fn opens_words(&self) -> impl Iterator<Item = String> {
+        self.opens.iter().map(|network| {
+            if network.prefix_len() == network.max_prefix_len() {
+                network.addr().to_string()
+            } else {
+                network.to_string()
+            }
+        })
+    }
+
     /// Returns what is opened or run.
     #[must_use]
     pub fn what(&self) -> &Permitted {
         &self.what
     }
 
-    /// Returns for how long, in seconds: at least 1 and at most MAX_FW_TIMEOUT. 0 for a command.
+    /// Returns for how long, in seconds: at least 1 and at most MAX_FW_TIMEOUT. 0 for what opens
+    /// nothing.
     #[must_use]
     pub fn timeout_secs(&self) -> u32 {
         self.timeout_secs
@@ -220,20 +250,54 @@ impl Stanza {
                 let ports = self.judge_ports(ports)?;
                 (Permitted::Ports(ports), self.timeout_secs(ask)?)
             }
+            // Who may open something may close it, also what she may not open any more.
+            Request::Close { ports, cut, .. } => {
+                let (ports, cut) = (ports.clone(), *cut);
+                (Permitted::Close { ports, cut }, 0)
+            }
             Request::Command { command, .. } => (self.judge_command(ask, command)?, 0),
         };
 
         let address = match (ask.forwarded_for, ask.message.request.allow(), &what) {
-            (Some(client), Allow::Source, Permitted::Ports(_)) => client,
+            (Some(client), Allow::Source, Permitted::Ports(_) | Permitted::Close { .. }) => client,
             (Some(_) | None, Allow::Source | Allow::Address(_), _) => address,
         };
         Ok(Permit {
             stanza: self.number,
             name: self.name.clone(),
+            opens: self.opens(address, ask.forwarded_for.unwrap_or(source)),
             address,
             what,
             timeout_secs,
         })
+    }
+
+    /// Whether this stanza would let in these networks for one request, whatever their addresses: for
+    /// what was opened when its text was another one.
+    #[must_use]
+    pub fn gives(&self, opens: &[IpNet]) -> bool {
+        let is_narrow = |open: &IpNet| open.prefix_len() >= self.prefix(open.addr());
+        opens.iter().all(is_narrow) && (opens.len() < 2 || self.open_packet_source)
+    }
+
+    /// OPEN_PREFIX, OPEN_PREFIX6 and OPEN_PACKET_SOURCE.
+    fn opens(&self, address: IpAddr, seen: IpAddr) -> Vec<IpNet> {
+        let around = |address: IpAddr| {
+            let network = IpNet::new(address, self.prefix(address));
+            network.map_or(IpNet::from(address), |network| network.trunc())
+        };
+        let mut opens = vec![around(address)];
+        let also = self.open_packet_source.then(|| around(seen));
+        opens.extend(also.filter(|also| is_client(seen) && !opens.contains(also)));
+        opens
+    }
+
+    /// How long the prefix is that is opened around an address.
+    fn prefix(&self, address: IpAddr) -> u8 {
+        match address {
+            IpAddr::V4(_) => self.open_prefix,
+            IpAddr::V6(_) => self.open_prefix6,
+        }
     }
 
     /// SOURCE, DESTINATION, SPA_SERVER_PORT and expiry. Returns the packet's source in its plain form.
@@ -278,16 +342,15 @@ impl Stanza {
         Ok(address)
     }
 
-    /// Every port must be listed by itself, and none may be restricted.
-    fn judge_ports(&self, asked: &[ProtoPort]) -> Result<Vec<ProtoPort>, Denied> {
+    /// Every port must be listed, those of a range as well, and none may be restricted.
+    fn judge_ports(&self, asked: &[Service]) -> Result<Vec<Service>, Denied> {
         let mut ports = asked.to_vec();
-        ports.sort_unstable();
-        ports.dedup();
+        join_all(&mut ports, Joined::Overlapping);
         if ports.is_empty() {
             return Err(Denied::NoPorts);
         }
         for &port in &ports {
-            if self.restrict_ports.contains(port) {
+            if self.restrict_ports.touches(port) {
                 return Err(Denied::PortRestricted(port));
             }
             if self

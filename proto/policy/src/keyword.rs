@@ -26,7 +26,10 @@ pub(crate) enum Keyword {
     MaxFwTimeout,
     Name,
     OnControllerLoss,
+    OpenPacketSource,
     OpenPorts,
+    OpenPrefix,
+    OpenPrefix6,
     Protect,
     RequireSourceAddress,
     RequireUsername,
@@ -53,11 +56,14 @@ pub(crate) enum Word {
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 31] = [
+const ENFORCED: [(&str, Keyword); 34] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
     ("OPEN_PORTS", Keyword::OpenPorts),
+    ("OPEN_PREFIX", Keyword::OpenPrefix),
+    ("OPEN_PREFIX6", Keyword::OpenPrefix6),
+    ("OPEN_PACKET_SOURCE", Keyword::OpenPacketSource),
     ("KEY_BASE64", Keyword::KeyBase64),
     ("HMAC_KEY_BASE64", Keyword::HmacKeyBase64),
     ("REQUIRE_USERNAME", Keyword::RequireUsername),
@@ -126,7 +132,7 @@ const WORD_BYTES_MAX: usize = 40;
 
 impl Keyword {
     /// Its bit in a set of keywords.
-    pub(crate) const fn bit(self) -> u32 {
+    pub(crate) const fn bit(self) -> u64 {
         1 << self as u8
     }
 
@@ -195,7 +201,7 @@ mod tests {
 
     #[test]
     fn every_enforced_keyword_has_its_own_bit_and_a_name() {
-        let mut bits = 0_u32;
+        let mut bits = 0_u64;
         for (name, keyword) in ENFORCED {
             if name != "REQUIRE_SOURCE" {
                 assert_eq!(bits & keyword.bit(), 0, "{name}");

@@ -5,7 +5,7 @@ use spa::EncryptionMode;
 use crate::dialect::Dialect;
 use crate::keyword::Keyword;
 use crate::problem::Problem;
-use crate::stanza::Stanza;
+use crate::stanza::{ONE_ADDRESS, Stanza};
 
 /// What is doubtful about one stanza. Compiled text was looked at when its source was applied.
 pub(crate) fn stanza(dialect: Dialect, stanza: &Stanza) -> Vec<(Keyword, Problem)> {
@@ -16,6 +16,7 @@ pub(crate) fn stanza(dialect: Dialect, stanza: &Stanza) -> Vec<(Keyword, Problem
     timeouts(stanza, &mut warnings);
     keys(stanza, &mut warnings);
     reach(stanza, &mut warnings);
+    openings(stanza, &mut warnings);
     if dialect == Dialect::Operator {
         fleet(stanza, &mut warnings);
     }
@@ -65,7 +66,7 @@ fn reach(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
         warnings.push((Keyword::OpenPorts, problem));
     }
     if let Some(open) = &stanza.open_ports
-        && open.iter().all(|port| stanza.restrict_ports.contains(port))
+        && open.without(&stanza.restrict_ports).is_empty()
     {
         let problem = Problem::new("every port of OPEN_PORTS is restricted, so that none can open");
         warnings.push((Keyword::RestrictPorts, problem));
@@ -80,6 +81,31 @@ fn reach(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
             Keyword::EnableCmdExec,
             problem.hint("CMD_EXEC_USER names a user"),
         ));
+    }
+}
+
+/// Prefixes shorter than these are wide: more than one usual network of a site.
+const WIDE_BELOW: u8 = 24;
+const WIDE_BELOW6: u8 = 48;
+
+fn openings(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
+    let hosts = 1_u64 << ONE_ADDRESS.saturating_sub(stanza.open_prefix);
+    if stanza.open_prefix < WIDE_BELOW {
+        let problem = Problem::new(format!("each grant opens for {hosts} addresses"));
+        let problem = problem.hint(format!("OPEN_PREFIX {WIDE_BELOW} opens for 256"));
+        warnings.push((Keyword::OpenPrefix, problem));
+    }
+    if stanza.open_prefix6 < WIDE_BELOW6 {
+        let problem = Problem::new("each grant opens for more than the network of one site");
+        let problem = problem.hint("OPEN_PREFIX6 56 or 64 is the network of one customer");
+        warnings.push((Keyword::OpenPrefix6, problem));
+    }
+    if stanza.open_packet_source {
+        let problem = Problem::new(
+            "whoever catches a packet on its way and is faster opens for himself as well",
+        );
+        let problem = problem.hint("only users behind a changing address of a carrier need it");
+        warnings.push((Keyword::OpenPacketSource, problem));
     }
 }
 

@@ -170,7 +170,10 @@ impl<'s> Parser<'s> {
             | Keyword::MaxFwTimeout
             | Keyword::Name
             | Keyword::OnControllerLoss
+            | Keyword::OpenPacketSource
             | Keyword::OpenPorts
+            | Keyword::OpenPrefix
+            | Keyword::OpenPrefix6
             | Keyword::Protect
             | Keyword::RequireSourceAddress
             | Keyword::RequireUsername
@@ -251,7 +254,7 @@ impl<'s> Parser<'s> {
     fn protect(&mut self, value: &str) -> Result<(), Problem> {
         let more = PortSet::parse(value).map_err(|error| Problem::new(error.to_string()))?;
         let ports = self.policy.protect.iter().chain(more.iter());
-        self.policy.protect = ports.collect::<Vec<_>>().into_iter().collect();
+        self.policy.protect = ports.collect();
         Ok(())
     }
 

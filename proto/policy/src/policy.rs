@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
-use spa::ProtoPort;
-
 use crate::host::HostFacts;
 use crate::keyword::Keyword;
 use crate::mistake::{InvalidPolicy, Mistake, Place};
@@ -74,8 +72,6 @@ impl Policy {
         self.protect
             .iter()
             .chain(self.stanzas.iter().flat_map(|stanza| stanza.protect.iter()))
-            .collect::<Vec<ProtoPort>>()
-            .into_iter()
             .collect()
     }
 

@@ -8,7 +8,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use spa::{DigestType, EncryptionMode, ExchangePublic, Keys};
 
@@ -16,8 +16,8 @@ use crate::keyword::Keyword;
 use crate::network::Networks;
 use crate::parse::keys::REDACTED;
 use crate::policy::Policy;
-use crate::ports::PortSet;
-use crate::stanza::{OnControllerLoss, Stanza, StanzaKey};
+use crate::ports::{PortSet, listed};
+use crate::stanza::{ONE_ADDRESS, ONE_ADDRESS6, OnControllerLoss, Stanza, StanzaKey};
 
 /// Whether keys are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +38,25 @@ pub(crate) enum Scope<'a> {
     ForHost(Option<(&'a str, &'a ExchangePublic)>),
 }
 
+/// Who reads a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// People: ranges are ranges.
+    Canonical,
+    /// Agents, of which some may be of a version that knows no ranges.
+    Compiled,
+}
+
 /// Canonical text while it is being written.
 #[derive(Debug)]
 pub(crate) struct Printer {
     text: String,
     secrets: Secrets,
+    form: Form,
 }
+
+/// Ports one by one, as far as they are not too many.
+struct SpelledOut<'p>(&'p PortSet);
 
 /// Writes a policy text as it stands, comments and all, with the values of its keys left out.
 ///
@@ -109,6 +122,15 @@ impl Printer {
         Self {
             text: String::new(),
             secrets,
+            form: Form::Canonical,
+        }
+    }
+
+    /// For an agent.
+    pub(crate) fn compiled() -> Self {
+        Self {
+            form: Form::Compiled,
+            ..Self::new(Secrets::Show)
         }
     }
 
@@ -219,9 +241,10 @@ impl Printer {
     /// Ports, commands, times and conditions.
     fn what(&mut self, stanza: &Stanza) {
         if let Some(open) = &stanza.open_ports {
-            self.line(Keyword::OpenPorts, open);
+            self.ports(Keyword::OpenPorts, open);
         }
         self.ports(Keyword::RestrictPorts, &stanza.restrict_ports);
+        self.opens(stanza);
         self.line(Keyword::FwAccessTimeout, stanza.fw_access_timeout_secs);
         self.line(Keyword::MaxFwTimeout, stanza.max_fw_timeout_secs);
         match (&stanza.key, stanza.require_source_address) {
@@ -251,9 +274,24 @@ impl Printer {
         }
     }
 
+    /// For how much around the address.
+    fn opens(&mut self, stanza: &Stanza) {
+        if stanza.open_prefix != ONE_ADDRESS {
+            self.line(Keyword::OpenPrefix, stanza.open_prefix);
+        }
+        if stanza.open_prefix6 != ONE_ADDRESS6 {
+            self.line(Keyword::OpenPrefix6, stanza.open_prefix6);
+        }
+        if stanza.open_packet_source {
+            self.line(Keyword::OpenPacketSource, "Y");
+        }
+    }
+
     fn ports(&mut self, keyword: Keyword, ports: &PortSet) {
-        if !ports.is_empty() {
-            self.line(keyword, ports);
+        match self.form {
+            _ if ports.is_empty() => {}
+            Form::Canonical => self.line(keyword, ports),
+            Form::Compiled => self.line(keyword, SpelledOut(ports)),
         }
     }
 
@@ -262,5 +300,13 @@ impl Printer {
 
         // Writing into a string cannot fail.
         let _ = writeln!(self.text, "{} {value}", keyword.name());
+    }
+}
+
+// === impl SpelledOut ===
+
+impl Display for SpelledOut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        listed(f, self.0.spelled_out())
     }
 }

@@ -1,9 +1,10 @@
 //! What holds for every text and every message.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use proptest::prelude::*;
-use spa::{Allow, DigestType, Message, MessageType, ProtoPort, Protocol, Request};
+use spa::{Allow, DigestType, Message, MessageType, PortRange, Protocol, Request, Service};
 
 use crate::{
     Ask, Dialect, HostSettings, NoIncludes, Permitted, Policy, PortSet, Secrets, SpaPort, Stanza,
@@ -13,7 +14,7 @@ use crate::{
 const KEYWORDS: &str = "(SOURCE|DESTINATION|SPA_SERVER_PORT|NAME|HOSTS|OPEN_PORTS|RESTRICT_PORTS|KEY|KEY_BASE64|\
     HMAC_KEY|HMAC_KEY_BASE64|HMAC_DIGEST_TYPE|ENCRYPTION_MODE|FW_ACCESS_TIMEOUT|MAX_FW_TIMEOUT|\
     REQUIRE_USERNAME|REQUIRE_SOURCE_ADDRESS|ACCESS_EXPIRE|ACCESS_EXPIRE_EPOCH|ENABLE_CMD_EXEC|\
-    CMD_EXEC_USER|ON_CONTROLLER_LOSS|PROTECT|USER_PUBLIC_KEY|DATA_COLLECT_MODE|GPG_REMOTE_ID|\
+    CMD_EXEC_USER|ON_CONTROLLER_LOSS|OPEN_PREFIX|OPEN_PREFIX6|OPEN_PACKET_SOURCE|PROTECT|USER_PUBLIC_KEY|DATA_COLLECT_MODE|GPG_REMOTE_ID|\
     %group|%include|%include_folder|%include_keys)";
 
 fn dialects() -> impl Strategy<Value = Dialect> {
@@ -41,7 +42,8 @@ fn optional(line: &'static str) -> impl Strategy<Value = Option<String>> {
 
 /// The lines of one stanza that make sense, under a name of its own.
 fn stanza_text() -> impl Strategy<Value = String> {
-    const PORTS: &str = "(tcp|udp)/[1-9][0-9]{0,3}(,(tcp|udp)/[1-9][0-9]{0,3}){0,3}";
+    const PORTS: &str =
+        "(tcp|udp)/[1-9][0-9]{0,3}(-[1-5][0-9]{4})?(,(tcp|udp)/[1-9][0-9]{0,3}){0,3}(, icmp/echo)?";
     let keys = prop_oneof![
         Just(String::new()),
         "KEY [a-z #:]{0,14}[a-z]",
@@ -61,7 +63,9 @@ fn stanza_text() -> impl Strategy<Value = String> {
         optional("REQUIRE_SOURCE_ADDRESS (Y|n)"),
         optional("ACCESS_EXPIRE(_EPOCH [1-9][0-9]{0,10}| 1?[12]/2?[1-8]/20[0-9]{2})"),
         optional("ENABLE_CMD_EXEC [YN]\nCMD_EXEC_USER [a-z]{1,8}"),
-        optional("ON_CONTROLLER_LOSS (allow|deny)"),
+        optional(
+            "ON_CONTROLLER_LOSS (allow|deny)(\nOPEN_PREFIX (16|24|32))?(\nOPEN_PREFIX6 56\nOPEN_PACKET_SOURCE [YN])?",
+        ),
         PORTS.prop_map(|ports| Some(format!("OPEN_PORTS {ports}"))),
         prop::option::of(PORTS.prop_map(|ports| format!("RESTRICT_PORTS {ports}"))),
         prop::option::of(PORTS.prop_map(|ports| format!("PROTECT {ports}"))),
@@ -89,12 +93,14 @@ fn policies() -> impl Strategy<Value = Policy> {
     })
 }
 
-fn ports() -> impl Strategy<Value = Vec<ProtoPort>> {
-    let port = (any::<bool>(), 1..6_u16).prop_map(|(is_tcp, port)| ProtoPort {
-        protocol: if is_tcp { Protocol::Tcp } else { Protocol::Udp },
-        port: port.try_into().unwrap(),
+fn ports() -> impl Strategy<Value = Vec<Service>> {
+    let range = (any::<bool>(), 1..6_u16, 0..3_u16).prop_map(|(is_tcp, first, more)| {
+        let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Udp };
+        let first = NonZeroU16::new(first).unwrap();
+        PortRange::new(protocol, first, first.saturating_add(more)).unwrap()
     });
-    prop::collection::vec(port, 0..5)
+    let service = prop_oneof![9 => range.prop_map(Service::Ports), 1 => Just(Service::Echo)];
+    prop::collection::vec(service, 0..5)
 }
 
 fn messages() -> impl Strategy<Value = Message> {
@@ -102,13 +108,17 @@ fn messages() -> impl Strategy<Value = Message> {
         None => Allow::Source,
         Some(address) => Allow::Address(address),
     });
-    let request = (allow, ports(), any::<bool>()).prop_map(|(allow, ports, is_command)| {
-        if is_command {
+    let request = (allow, ports(), 0..4).prop_map(|(allow, ports, kind)| match kind {
+        0 => {
             let command = "/bin/true".to_owned();
             Request::Command { allow, command }
-        } else {
-            Request::Access { allow, ports }
         }
+        1 => Request::Close {
+            allow,
+            ports,
+            cut: true,
+        },
+        _ => Request::Access { allow, ports },
     });
     let kind = prop::sample::select(MessageType::ALL.to_vec());
     (kind, request, any::<u32>(), "[a-c]").prop_map(|(kind, request, timeout, user)| Message {
@@ -140,6 +150,8 @@ fn stanzas() -> impl Strategy<Value = Stanza> {
             stanza.require_username = named.then_some(["a", "b"]).into_iter().flatten().collect();
             stanza.require_source_address = address;
             stanza.command = commands.then(Box::default);
+            stanza.open_packet_source = address;
+            stanza.open_prefix = if named { 24 } else { 32 };
             stanza
         },
     )
@@ -200,13 +212,16 @@ proptest! {
                         return Err(TestCaseError::fail("ports for a command"));
                     };
                     prop_assert!(!ports.is_empty() && permit.timeout_secs() > 0);
-                    prop_assert!(asked.iter().all(|port| ports.contains(port)));
+                    prop_assert!(asked.iter().all(|port| ports.iter().any(|p| p.covers(*port))));
+                    prop_assert!(stanza.gives(permit.opens()) && !permit.opens().is_empty());
+                    let asked: PortSet = asked.iter().copied().collect();
                     for port in ports {
-                        prop_assert!(asked.contains(port));
-                        prop_assert!(!stanza.restrict_ports.contains(*port));
+                        prop_assert!(asked.contains(*port));
+                        prop_assert!(!stanza.restrict_ports.touches(*port));
                         prop_assert!(stanza.open_ports.as_ref().is_none_or(|o| o.contains(*port)));
                     }
                 }
+                Permitted::Close { .. } => prop_assert!(permit.timeout_secs() == 0),
                 Permitted::Command { .. } => prop_assert!(commands && stanza.command.is_some()),
             }
         }

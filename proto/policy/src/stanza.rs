@@ -16,6 +16,10 @@ pub const MAX_FW_TIMEOUT_DEFAULT_SECS: u32 = 300;
 /// The longest timeout that a stanza may give: what a kernel set can count (about 24.8 days).
 pub const TIMEOUT_MAX_SECS: u32 = 2_147_483;
 
+/// The prefix of one IPv4 address, and that of one IPv6 address.
+pub(crate) const ONE_ADDRESS: u8 = 32;
+pub(crate) const ONE_ADDRESS6: u8 = 128;
+
 /// One rule: who (keys, user, source), what (ports, command), how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stanza {
@@ -32,10 +36,18 @@ pub struct Stanza {
     /// SPA_SERVER_PORT: the port that its packets go to, which is then for such stanzas alone. `None`
     /// means every port that no stanza has taken.
     pub spa_server_port: Option<NonZeroU16>,
-    /// OPEN_PORTS: every port asked for must be in it. `None` means any port.
+    /// OPEN_PORTS: everything asked for must be in it. `None` means anything.
     pub open_ports: Option<PortSet>,
     /// RESTRICT_PORTS: no port asked for may be in it.
     pub restrict_ports: PortSet,
+    /// OPEN_PREFIX: how long the prefix is of what is opened around an IPv4 address; 32 opens that
+    /// address alone.
+    pub open_prefix: u8,
+    /// OPEN_PREFIX6: the same for IPv6, where 128 is one address.
+    pub open_prefix6: u8,
+    /// OPEN_PACKET_SOURCE: the source of the packet is let in beside the address that the message
+    /// names.
+    pub open_packet_source: bool,
     /// Which packets belong to it.
     pub key: StanzaKey,
     /// FW_ACCESS_TIMEOUT: how long, when the client names no timeout. 0 opens nothing.

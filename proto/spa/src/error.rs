@@ -84,7 +84,8 @@ pub enum Malformed {
     /// The address to open is not a canonical IPv4 or IPv6 address.
     #[error("address")]
     Address,
-    /// The access request is not `address,protocol/port[,protocol/port...]`.
+    /// The access request is not `address,service[,service...]`, or that with `close` or `cut` in
+    /// front of the services, which may be none then.
     #[error("access request")]
     Access,
     /// The command is empty or has a control character.

@@ -10,6 +10,7 @@ use std::str::FromStr;
 
 use crate::digest::DigestType;
 use crate::error::{Malformed, UnknownName};
+use crate::service::Service;
 use crate::text::number;
 
 /// The shortest and the longest plaintext in bytes; fwknop's limits.
@@ -23,6 +24,10 @@ pub(crate) const REQUEST_LEN_MAX: usize = 192;
 pub(crate) const VERSION_LEN_MAX: usize = 8;
 /// The longest timeout a client may ask for, in seconds.
 pub(crate) const CLIENT_TIMEOUT_SECS_MAX: u32 = 65_536;
+/// In the place of the first port: close what is open, and with it the connections. No protocol of
+/// fwknop begins so, so that its server refuses both.
+pub(crate) const CLOSE: &str = "close";
+pub(crate) const CUT: &str = "cut";
 
 /// What a client says in one packet.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -74,8 +79,17 @@ pub enum Request {
     Access {
         /// To whom.
         allow: Allow,
-        /// At least one.
-        ports: Vec<ProtoPort>,
+        /// At least one; ranges and echo are Postern's own.
+        ports: Vec<Service>,
+    },
+    /// Close before its time what the same user has opened with the same key. Postern's own.
+    Close {
+        /// To whom it is open.
+        allow: Allow,
+        /// What; empty means everything.
+        ports: Vec<Service>,
+        /// Whether the connections that began through it end, too.
+        cut: bool,
     },
     /// Run this command.
     Command {
@@ -219,7 +233,9 @@ impl Request {
     #[must_use]
     pub fn allow(&self) -> Allow {
         match self {
-            Self::Access { allow, .. } | Self::Command { allow, .. } => *allow,
+            Self::Access { allow, .. }
+            | Self::Close { allow, .. }
+            | Self::Command { allow, .. } => *allow,
         }
     }
 }

@@ -155,7 +155,7 @@ impl<'a> Packets<'a> {
             message_type: MessageType::try_from(1)?,
             request: Request::Access {
                 allow: Allow::Source,
-                ports: vec![self.port],
+                ports: vec![self.port.into()],
             },
             nat_access: None,
             client_timeout_secs: 0,

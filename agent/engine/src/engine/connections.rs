@@ -78,7 +78,7 @@ impl Engine {
         }));
     }
 
-    fn connection_ended(&mut self, connection: &Connection) {
+    pub(super) fn connection_ended(&mut self, connection: &Connection) {
         for id in self.connections.forget(connection) {
             if self.past.get(id).is_some_and(|past| past.is_kept) {
                 self.past.remove(id);

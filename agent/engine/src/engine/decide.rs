@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use gate::{Decision, Grant, Now, Pending, Refusal};
 use policy::Permitted;
-use spa::ProtoPort;
+use spa::Service;
 
 use super::Engine;
+use super::close::Wanted;
 use crate::batch::Permits;
 use crate::claims::ClaimAnswer;
 use crate::commands::{Command, CommandLine};
@@ -71,6 +72,13 @@ impl Engine {
             Permitted::Ports(ports) => {
                 let rules = rules_of(&grant, ports);
                 self.permit_ports(grant, rules, now);
+            }
+            Permitted::Close { ports, cut } => {
+                let wanted = Wanted {
+                    ports: ports.clone(),
+                    cut: *cut,
+                };
+                self.close_on_request(&grant, &wanted, now);
             }
             Permitted::Command { text, user, group } => {
                 let line = CommandLine {
@@ -148,8 +156,13 @@ impl Engine {
     }
 }
 
-fn rules_of(grant: &Grant, ports: &[ProtoPort]) -> Vec<Rule> {
-    let address = grant.permit().address();
-    let rules = ports.iter().map(|port| Rule::accept(address, *port));
+fn rules_of(grant: &Grant, ports: &[Service]) -> Vec<Rule> {
+    let opens = grant.permit().opens().iter();
+    let rules = opens.flat_map(|from| {
+        ports.iter().map(|to| Rule::Accept {
+            from: *from,
+            to: *to,
+        })
+    });
     rules.collect()
 }

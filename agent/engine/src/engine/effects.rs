@@ -4,6 +4,7 @@ use std::fmt;
 
 use fleet::GrantId;
 use gate::Now;
+use spa::ReplayDigest;
 
 use super::{Engine, FIREWALL_RETRY, IDLE_CAPACITY, WAITING_MAX};
 use crate::batch::{Committed, Item, NotCommitted, Permits};
@@ -108,6 +109,10 @@ impl Engine {
             self.unclosed.push((now.steady + FIREWALL_RETRY, closing));
             return;
         }
+        if closing.is_gentle() {
+            self.closed_by_user(closing, now);
+            return;
+        }
         self.closing -= closing.grants.len();
         for live in closing.grants {
             self.record_closing(closing.end, live, &closing.reason, now);
@@ -144,6 +149,7 @@ impl Engine {
                     self.closing -= closing.grants.len();
                     let (end, reason) = match closing.end {
                         End::NotOpened => (End::NotOpened, closing.reason.as_str()),
+                        End::ByUser => (End::ByUser, closing.reason.as_str()),
                         End::Closed | End::Revoked => (End::Closed, "agent stopped"),
                         // The next start tries again.
                         End::Cut => continue,
@@ -185,8 +191,21 @@ impl Engine {
 
     /// Records that the hole of a grant has closed. With connections it is not over yet.
     pub(super) fn record_end(&mut self, end: End, live: &LiveGrant, at_ms: u64, reason: &str) {
+        self.record_end_asked(end, live, at_ms, reason, None);
+    }
+
+    /// The same, where a packet has asked for it.
+    pub(super) fn record_end_asked(
+        &mut self,
+        end: End,
+        live: &LiveGrant,
+        at_ms: u64,
+        reason: &str,
+        request: Option<ReplayDigest>,
+    ) {
         self.count_end(end);
         let mut record = Record::ends(end, live, at_ms, reason);
+        record.note_request(request);
         if self.connections.count_of(live.id) > 0 {
             record = record.lives_on(live);
         }
@@ -195,7 +214,7 @@ impl Engine {
 
     fn count_end(&mut self, end: End) {
         match end {
-            End::Closed => self.counters.closed += 1,
+            End::Closed | End::ByUser => self.counters.closed += 1,
             // Counted when the firewall said so, or when the hole had closed.
             End::NotOpened | End::Cut => {}
             End::Revoked => self.counters.revoked += 1,

@@ -4,6 +4,7 @@ use gate::Now;
 
 use super::Engine;
 use crate::effect::{Closing, Effect};
+use crate::grants::LiveGrant;
 use crate::record::{self, End};
 
 // === impl Engine ===
@@ -35,6 +36,10 @@ impl Engine {
         let is_due = |(retry_at, _): &mut (_, Closing)| *retry_at <= now.steady;
         let due: Vec<_> = self.unclosed.extract_if(.., is_due).collect();
         for (_, closing) in due {
+            if closing.is_gentle() {
+                self.close_again_gently(closing, now);
+                continue;
+            }
             let Closing {
                 grants,
                 connections,
@@ -58,7 +63,7 @@ impl Engine {
             self.closing -= ended.len() + left.len();
             let end_by_time = match end {
                 End::NotOpened => End::NotOpened,
-                End::Closed | End::Revoked | End::Cut => End::Closed,
+                End::Closed | End::Revoked | End::Cut | End::ByUser => End::Closed,
             };
             let mut live_on = Vec::new();
             for live in ended {
@@ -74,6 +79,20 @@ impl Engine {
             if !left.is_empty() {
                 self.close(left, end, reason);
             }
+        }
+    }
+
+    /// The same for what a user has closed.
+    fn close_again_gently(&mut self, mut closing: Closing, now: Now) {
+        let is_over = |live: &mut LiveGrant| live.deadline <= now.steady;
+        let ended: Vec<LiveGrant> = closing.grants.extract_if(.., is_over).collect();
+        self.closing -= ended.len();
+        for live in ended {
+            self.record_end(End::Closed, &live, live.until_ms, "");
+            self.put_by(live, None, now);
+        }
+        if !(closing.grants.is_empty() && closing.connections.is_empty()) {
+            self.effects.push_back(Effect::Close(closing));
         }
     }
 

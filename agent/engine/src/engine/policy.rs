@@ -1,9 +1,12 @@
 //! Another policy, and a firewall that somebody else has changed.
 
+use std::iter;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use fleet::Event;
 use gate::{CompiledPolicy, Gate, Now};
+use ipnet::IpNet;
 use spa::Fingerprint;
 
 use super::Engine;
@@ -144,6 +147,12 @@ fn fingerprint(text: &str) -> Option<Fingerprint> {
     (text.len() == 16).then(|| Fingerprint(number.to_be_bytes()))
 }
 
+/// As the audit writes it: a network, or an address alone.
+fn network(text: &str) -> Option<IpNet> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address.ok().or_else(|| text.parse().ok())
+}
+
 /// Whether the policy in force would give what an earlier run of the agent has opened. Its message
 /// is not known any more, but what was recorded of it.
 fn upholds_recorded(gate: &Gate, opened: &Event, generation: u64, now: Now) -> bool {
@@ -153,7 +162,10 @@ fn upholds_recorded(gate: &Gate, opened: &Event, generation: u64, now: Now) -> b
             key: fingerprint(&opened.key)?,
             user: opened.user.clone(),
             source: opened.source.parse().ok()?,
-            address: opened.opened.parse().ok()?,
+            opens: iter::once(&opened.opened)
+                .chain(&opened.also_opened)
+                .map(|text| network(text))
+                .collect::<Option<_>>()?,
             ports: opened
                 .ports
                 .iter()

@@ -349,7 +349,7 @@ fn killed_with_a_session() -> (Host, Vec<SavedGrant>) {
     (host, saved)
 }
 
-fn connection(source: u8, client_port: u16, port: u16) -> Connection {
+pub(crate) fn connection(source: u8, client_port: u16, port: u16) -> Connection {
     Connection::direct(
         Protocol::Tcp,
         SocketAddr::new(IpAddr::from([192, 0, 2, source]), client_port),
@@ -357,7 +357,7 @@ fn connection(source: u8, client_port: u16, port: u16) -> Connection {
     )
 }
 
-fn begin(host: &mut Host, connection: Connection) {
+pub(crate) fn begin(host: &mut Host, connection: Connection) {
     change(host, ConnectionChange::Began(connection));
 }
 

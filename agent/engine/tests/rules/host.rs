@@ -228,7 +228,11 @@ impl Host {
             match effect {
                 Effect::Ask(ask) => self.asked.push(ask),
                 Effect::Close(closing) => {
+                    let revoked = self.revoked.len();
                     let mut result = self.close(closing.rules());
+                    if closing.is_gentle() {
+                        self.revoked.truncate(revoked);
+                    }
                     if result.is_ok() {
                         self.cut.extend(closing.connections());
                     }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod claims;
+mod closing;
 mod commands;
 mod connections;
 mod faults;

@@ -53,6 +53,28 @@ fn knock_by(user: &str, number: u64, ports: &str, timeout_secs: u32, secs: u64) 
     spa::seal(&message, &keys("ports"), salt(number)).unwrap()
 }
 
+/// Asks to close these ports for the packet's source, or everything.
+pub(crate) fn close_of(user: &str, number: u64, ports: &str, cut: bool, secs: u64) -> String {
+    sealed_close(user, number, ports, cut, secs, &keys("ports"))
+}
+
+/// The same under other keys.
+pub(crate) fn close_under(keys: &Keys, number: u64) -> String {
+    sealed_close("alice", number, "", true, 0, keys)
+}
+
+fn sealed_close(user: &str, number: u64, ports: &str, cut: bool, secs: u64, keys: &Keys) -> String {
+    let ports = ports.split(',').filter(|port| !port.is_empty());
+    let request = Request::Close {
+        allow: Allow::Source,
+        ports: ports.map(|port| port.parse().unwrap()).collect(),
+        cut,
+    };
+    let mut message = message(number, MessageType::Access, request, secs);
+    user.clone_into(&mut message.username);
+    spa::seal(&message, keys, salt(number)).unwrap()
+}
+
 /// Asks to open tcp/22 under this name and these keys.
 pub(crate) fn knock_as(username: &str, number: u64, keys: &Keys) -> String {
     let request = Request::Access {
@@ -92,7 +114,7 @@ fn salt(number: u64) -> [u8; 8] {
     number.to_be_bytes()
 }
 
-fn keys(word: &str) -> Keys {
+pub(crate) fn keys(word: &str) -> Keys {
     let encryption = spa::EncryptionKey::new(Secret::from_passphrase(word)).unwrap();
     let hmac = spa::HmacKey::new(Secret::from_passphrase(format!("{word}-hmac"))).unwrap();
     let hmac = Some((hmac, DigestType::Sha256));

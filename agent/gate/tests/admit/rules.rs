@@ -41,7 +41,7 @@ pub(crate) fn rules_of_grant(grant: &Grant) -> BTreeSet<Rule> {
                 )
             })
             .collect(),
-        Permitted::Command { .. } => BTreeSet::new(),
+        Permitted::Close { .. } | Permitted::Command { .. } => BTreeSet::new(),
     }
 }
 

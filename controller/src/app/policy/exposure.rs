@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fleet::Role;
 use policy::{Exposure, HostFacts, Policy, PortSet, Usernames};
-use spa::ProtoPort;
+use spa::Service;
 
 use crate::becomes_public::{BecomesPublic, Names};
 use crate::context::Context;
@@ -94,7 +94,7 @@ pub(super) fn between(hosts: &[Known], before: &Before<'_>, new: &Policy) -> Vec
 
 /// Refuses what would make a port public, unless that is said to be meant.
 pub(super) fn permit(changes: &[HostExposure], public: Public) -> Result<(), Error> {
-    let mut becomes: BTreeMap<ProtoPort, Vec<String>> = BTreeMap::new();
+    let mut becomes: BTreeMap<Service, Vec<String>> = BTreeMap::new();
     for HostExposure { host, exposure } in changes {
         for port in exposure.becomes_public.iter() {
             becomes.entry(port).or_default().push(host.clone());
@@ -139,16 +139,18 @@ fn lock_out(
     is_user: impl Fn(&str) -> bool,
 ) -> Vec<String> {
     let has_user = |names: &Usernames| names.iter().any(&is_user);
-    let mut closed: BTreeMap<ProtoPort, Vec<String>> = BTreeMap::new();
+    let mut closed: BTreeMap<Service, Vec<String>> = BTreeMap::new();
     for HostExposure { host, exposure } in changes {
         let Some(known) = hosts.iter().find(|known| known.member.name == *host) else {
             continue;
         };
         let is_anyone = |names: &Usernames| names.is_empty() || has_user(names);
-        for port in exposure.becomes_hidden.iter() {
-            if !new.opens_on(&known.facts, port, is_anyone) {
-                closed.entry(port).or_default().push(host.clone());
-            }
+        if exposure.becomes_hidden.is_empty() {
+            continue;
+        }
+        let opens = new.opens_on(&known.facts, is_anyone);
+        for port in exposure.becomes_hidden.without(&opens).iter() {
+            closed.entry(port).or_default().push(host.clone());
         }
     }
     let said = closed.into_iter().map(|(port, hosts)| {
@@ -181,7 +183,8 @@ fn runs_nothing(hosts: &[Known], new: &Policy) -> Vec<String> {
 }
 
 fn ports(texts: &[String]) -> PortSet {
-    texts.iter().filter_map(|text| text.parse().ok()).collect()
+    let ports = texts.iter().filter_map(|text| text.parse::<Service>().ok());
+    ports.collect()
 }
 
 fn union(some: &PortSet, others: &PortSet) -> PortSet {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use spa::{ExchangePublic, ExchangeSecret};
 
 use crate::{
-    Dialect, HostFacts, HostPolicy, NoIncludes, Policy, StanzaKey, compile, parse, parse_as,
+    Dialect, HostFacts, HostPolicy, NoIncludes, Policy, Secrets, StanzaKey, compile, parse,
+    parse_as,
 };
 
 const FLEET: &str = "\
@@ -192,5 +193,27 @@ fn only_keys_on_several_hosts_make_a_shared_domain() {
     assert_eq!(
         names,
         [BTreeSet::from(["web-1".to_owned(), "web-2".to_owned()])]
+    );
+}
+
+#[test]
+fn an_agent_is_told_short_ranges_port_by_port_and_the_operator_sees_ranges() {
+    let text = "NAME a\nHOSTS ANY\nSOURCE ANY\nKEY k\nHMAC_KEY h\nOPEN_PORTS tcp/80,tcp/81,tcp/1000-2000\n";
+    let policy = parse("fleet.conf", text, &NoIncludes).unwrap();
+    let host = HostFacts {
+        name: "a".to_owned(),
+        labels: BTreeMap::new(),
+    };
+
+    let compiled = compile(&policy, &host, &BTreeMap::new()).text;
+
+    assert!(
+        compiled.contains("OPEN_PORTS tcp/80,tcp/81,tcp/1000-2000\n"),
+        "{compiled}"
+    );
+    let printed = policy.print(Secrets::Redact);
+    assert!(
+        printed.contains("OPEN_PORTS tcp/80-81,tcp/1000-2000\n"),
+        "{printed}"
     );
 }

@@ -71,10 +71,24 @@ fn the_last_protect_line_and_an_empty_policy_make_public_whatever_was_hidden() {
 #[test]
 fn a_port_is_opened_by_a_stanza_that_selects_the_host_lists_it_and_has_somebody() {
     let policy = policy(&OLD.replace("SOURCE ANY\n", "SOURCE ANY\nRESTRICT_PORTS tcp/23\n"));
-    let ssh = "tcp/22".parse().unwrap();
+    let opens = |role, is_user: bool, port: &str| {
+        let opens = policy.opens_on(&host(role), |_| is_user);
+        opens.contains(port.parse::<spa::Service>().unwrap())
+    };
 
-    assert!(policy.opens_on(&host("web"), ssh, |_| true));
-    assert!(!policy.opens_on(&host("web"), ssh, |_| false));
-    assert!(!policy.opens_on(&host("db"), ssh, |_| true));
-    assert!(!policy.opens_on(&host("web"), "tcp/23".parse().unwrap(), |_| true));
+    assert!(opens("web", true, "tcp/22"));
+    assert!(!opens("web", false, "tcp/22"));
+    assert!(!opens("db", true, "tcp/22"));
+    assert!(!opens("web", true, "tcp/23"));
+}
+
+#[test]
+fn what_a_range_hid_becomes_public_as_far_as_no_other_hides_it() {
+    let old = "PROTECT tcp/8000-8010,icmp/echo\n";
+    let new = "PROTECT tcp/8003,tcp/8007-8020\n";
+
+    let (public, hidden) = change(old, new, "web");
+
+    assert_eq!(public, "tcp/8000-8002,tcp/8004-8006,icmp/echo");
+    assert_eq!(hidden, "tcp/8011-8020");
 }

@@ -90,6 +90,7 @@ fn a_permit_says_what_opens_to_whom_and_for_how_long() {
             stanza: 1,
             name: Some("ssh".into()),
             address: "192.0.2.7".parse().unwrap(),
+            opens: vec!["192.0.2.7/32".parse().unwrap()],
             what: Permitted::Ports(vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()]),
             timeout_secs: 30,
         })
@@ -415,5 +416,117 @@ fn a_command_keeps_to_source_address_user_and_expiry() {
             judge(&format!("ENABLE_CMD_EXEC Y\n{line}"), &message),
             Err(denied)
         );
+    }
+}
+
+#[test]
+fn a_range_is_permitted_only_with_all_its_ports_and_denied_with_one_restricted_one() {
+    let lines = "OPEN_PORTS tcp/8000-8004,tcp/8005-8010,icmp/echo\nRESTRICT_PORTS tcp/8008-8009";
+    let judge = |ports| judge(lines, &access("source", ports)).map(|permit| permit.what);
+    let permitted = |ports: &str| {
+        let ports = ports.split(',').map(|port| port.parse().unwrap());
+        Ok(Permitted::Ports(ports.collect()))
+    };
+
+    assert_eq!(judge("tcp/8003-8007"), permitted("tcp/8003-8007"));
+    assert_eq!(judge("icmp/echo,tcp/8010"), permitted("tcp/8010,icmp/echo"));
+    assert_eq!(
+        judge("tcp/8000-8002,tcp/8001-8004"),
+        permitted("tcp/8000-8004")
+    );
+    let [wide, touching] = ["tcp/7999-8001", "tcp/8007-8010"].map(|text| text.parse().unwrap());
+    assert_eq!(judge("tcp/7999-8001"), Err(Denied::PortNotOpen(wide)));
+    assert_eq!(
+        judge("tcp/8007-8010"),
+        Err(Denied::PortRestricted(touching))
+    );
+}
+
+#[test]
+fn a_stanza_opens_the_network_around_the_address_and_says_so() {
+    let lines = "OPEN_PREFIX 24\nOPEN_PREFIX6 /56";
+    let opens = |address| {
+        let permit = judge(lines, &access(address, "tcp/22")).unwrap();
+        (
+            permit.address().to_string(),
+            permit.opens_words().collect::<Vec<_>>(),
+        )
+    };
+
+    assert_eq!(
+        opens("203.0.113.7"),
+        ("203.0.113.7".to_owned(), vec!["203.0.113.0/24".to_owned()])
+    );
+    assert_eq!(opens("source").1, ["192.0.2.0/24"]);
+    assert_eq!(opens("2001:db8:1:2ff::9").1, ["2001:db8:1:200::/56"]);
+}
+
+#[test]
+fn the_source_of_the_packet_is_opened_beside_the_address_only_where_the_stanza_says_so() {
+    let message = access("203.0.113.7", "tcp/22");
+    let opens = |lines: &str, ask: Ask<'_>| {
+        let permit = stanza(lines).judge(&ask).unwrap();
+        permit.opens_words().collect::<Vec<_>>().join(" ")
+    };
+    let both = "OPEN_PACKET_SOURCE Y";
+
+    assert_eq!(opens("", ask(&message)), "203.0.113.7");
+    assert_eq!(opens(both, ask(&message)), "203.0.113.7 192.0.2.7");
+    assert_eq!(opens(both, ask(&access("source", "tcp/22"))), "192.0.2.7");
+    let proxied = Ask {
+        forwarded_for: Some("2001:db8::7".parse().unwrap()),
+        ..ask(&message)
+    };
+    assert_eq!(opens(both, proxied), "203.0.113.7 2001:db8::7");
+    let near = access("192.0.2.200", "tcp/22");
+    assert_eq!(
+        opens("OPEN_PREFIX 24\nOPEN_PACKET_SOURCE Y", ask(&near)),
+        "192.0.2.0/24"
+    );
+}
+
+#[test]
+fn a_stanza_gives_what_is_as_narrow_as_it_says() {
+    let networks = |text: &str| -> Vec<ipnet::IpNet> {
+        text.split(' ')
+            .map(|network| network.parse().unwrap())
+            .collect()
+    };
+    let gives = |lines: &str, opens: &str| stanza(lines).gives(&networks(opens));
+
+    assert!(gives("", "192.0.2.7/32") && gives("OPEN_PREFIX 24", "192.0.2.7/32"));
+    assert!(!gives("", "192.0.2.0/24") && !gives("OPEN_PREFIX 24", "192.0.0.0/16"));
+    assert!(!gives("OPEN_PREFIX 24", "2001:db8::/64"));
+    assert!(!gives("", "192.0.2.7/32 192.0.2.8/32"));
+    assert!(gives(
+        "OPEN_PACKET_SOURCE Y",
+        "192.0.2.7/32 2001:db8::7/128"
+    ));
+}
+
+#[test]
+fn whoever_may_send_may_close_also_what_she_may_not_open_any_more() {
+    let closing = Message {
+        request: Request::Close {
+            allow: Allow::Source,
+            ports: vec!["tcp/8000-9000".parse().unwrap()],
+            cut: false,
+        },
+        ..access("source", "tcp/22")
+    };
+
+    let permit = judge("OPEN_PORTS tcp/22\nFW_ACCESS_TIMEOUT 0", &closing).unwrap();
+
+    let ports = vec!["tcp/8000-9000".parse().unwrap()];
+    assert_eq!(permit.what(), &Permitted::Close { ports, cut: false });
+    assert_eq!(permit.timeout_secs(), 0);
+    for lines in [
+        "REQUIRE_SOURCE_ADDRESS Y",
+        "REQUIRE_USERNAME zoe",
+        "ACCESS_EXPIRE 01/01/2020",
+        "DESTINATION 198.51.100.2",
+        "SPA_SERVER_PORT 4000",
+    ] {
+        assert!(judge(lines, &closing).is_err(), "{lines}");
     }
 }

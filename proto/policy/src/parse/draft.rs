@@ -14,12 +14,12 @@ use crate::parse::values;
 use crate::ports::PortSet;
 use crate::problem::Problem;
 use crate::stanza::{
-    CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,
-    Stanza, StanzaKey, Usernames,
+    CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, ONE_ADDRESS,
+    ONE_ADDRESS6, OnControllerLoss, Stanza, StanzaKey, Usernames,
 };
 
 /// The keywords of which a stanza may have several lines.
-const REPEATABLE: u32 = Keyword::Hosts.bit()
+const REPEATABLE: u64 = Keyword::Hosts.bit()
     | Keyword::Key.bit()
     | Keyword::KeyBase64.bit()
     | Keyword::HmacKey.bit()
@@ -41,7 +41,7 @@ pub(crate) struct Draft {
     runs_commands: bool,
     command: CommandRule,
     /// The keywords of its lines.
-    seen: u32,
+    seen: u64,
 }
 
 /// What a draft becomes.
@@ -72,6 +72,9 @@ impl Draft {
                 spa_server_port: None,
                 open_ports: None,
                 restrict_ports: PortSet::default(),
+                open_prefix: ONE_ADDRESS,
+                open_prefix6: ONE_ADDRESS6,
+                open_packet_source: false,
                 key: StanzaKey::Pairwise,
                 fw_access_timeout_secs: FW_ACCESS_TIMEOUT_DEFAULT_SECS,
                 max_fw_timeout_secs: MAX_FW_TIMEOUT_DEFAULT_SECS,
@@ -129,6 +132,9 @@ impl Draft {
             Keyword::RestrictPorts => {
                 stanza.restrict_ports = PortSet::parse(value).map_err(shown)?
             }
+            Keyword::OpenPrefix => stanza.open_prefix = values::prefix(value, 16, ONE_ADDRESS)?,
+            Keyword::OpenPrefix6 => stanza.open_prefix6 = values::prefix(value, 32, ONE_ADDRESS6)?,
+            Keyword::OpenPacketSource => stanza.open_packet_source = values::switch(value)?,
             Keyword::Protect => stanza.protect = PortSet::parse(value).map_err(shown)?,
             Keyword::Key => self.keys.encryption(Encoding::Passphrase, value, at)?,
             Keyword::KeyBase64 => self.keys.encryption(Encoding::Base64, value, at)?,

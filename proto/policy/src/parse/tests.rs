@@ -611,3 +611,32 @@ fn a_thousand_mistakes_are_enough() {
 
     assert_eq!(mistakes(&text).len(), 1000);
 }
+
+#[test]
+fn a_prefix_around_the_address_has_sane_bounds_and_a_wide_one_is_warned_of() {
+    let stanza =
+        |lines: &str| format!("NAME a\nHOSTS name=a\nSOURCE ANY\nOPEN_PORTS tcp/22\n{lines}\n");
+    let parsed = |lines: &str| parse("fleet.conf", &stanza(lines), &NoIncludes);
+    for line in [
+        "OPEN_PREFIX 0",
+        "OPEN_PREFIX 15",
+        "OPEN_PREFIX 33",
+        "OPEN_PREFIX",
+        "OPEN_PREFIX 24\nOPEN_PREFIX 24",
+        "OPEN_PREFIX6 31",
+        "OPEN_PREFIX6 129",
+        "OPEN_PREFIX6 56x",
+        "OPEN_PACKET_SOURCE perhaps",
+    ] {
+        assert!(parsed(line).is_err(), "{line}");
+    }
+
+    assert!(
+        parsed("OPEN_PREFIX 24\nOPEN_PREFIX6 56")
+            .unwrap()
+            .warnings
+            .is_empty()
+    );
+    let wide = parsed("OPEN_PREFIX 16\nOPEN_PREFIX6 32\nOPEN_PACKET_SOURCE Y").unwrap();
+    assert_eq!(wide.warnings.len(), 3, "{:?}", wide.warnings);
+}

@@ -43,6 +43,20 @@ pub(crate) fn port(value: &str) -> Result<NonZeroU16, Problem> {
         .ok_or_else(|| Problem::new("the value is not a port from 1 to 65535"))
 }
 
+/// The length of a prefix around an address; from `widest` on, because a stanza must not open for
+/// half the world by a slip of the pen.
+pub(crate) fn prefix(value: &str, widest: u8, one_address: u8) -> Result<u8, Problem> {
+    digits(value.strip_prefix('/').unwrap_or(value))
+        .and_then(|length| u8::try_from(length).ok())
+        .filter(|length| (widest..=one_address).contains(length))
+        .ok_or_else(|| {
+            Problem::new(format!(
+                "the value is not the length of a prefix from {widest} to {one_address}"
+            ))
+            .hint(format!("{one_address} opens for one address"))
+        })
+}
+
 /// Seconds since 1970 UTC.
 pub(crate) fn epoch_secs(value: &str) -> Result<u64, Problem> {
     digits(value)

@@ -5,9 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::digest::DigestType;
 use crate::error::Malformed;
 use crate::message::{
-    Allow, CLIENT_TIMEOUT_SECS_MAX, Decoded, Message, MessageType, NatAccess, PLAINTEXT_LEN_MAX,
-    PLAINTEXT_LEN_MIN, REQUEST_LEN_MAX, Request, is_command, is_nat_host, is_username, is_version,
+    Allow, CLIENT_TIMEOUT_SECS_MAX, CLOSE, CUT, Decoded, Message, MessageType, NatAccess,
+    PLAINTEXT_LEN_MAX, PLAINTEXT_LEN_MIN, REQUEST_LEN_MAX, Request, is_command, is_nat_host,
+    is_username, is_version,
 };
+use crate::service::Service;
 use crate::text::{self, number};
 
 impl Message {
@@ -185,13 +187,38 @@ fn request(
     let request = if is_command {
         command(allow, rest)?
     } else {
-        let ports = rest.split(',').map(str::parse).collect::<Result<_, _>>();
-        Request::Access {
-            allow,
-            ports: ports.map_err(|_| wrong)?,
-        }
+        access(message_type, allow, rest)?
     };
     Ok((request, text))
+}
+
+/// Reads ports to open, or to close.
+fn access(message_type: MessageType, allow: Allow, text: &str) -> Result<Request, Malformed> {
+    let (first, rest) = text
+        .split_once(',')
+        .map_or((text, None), |(first, rest)| (first, Some(rest)));
+    let cut = match first {
+        CLOSE => false,
+        CUT => true,
+        _ => {
+            let ports = services(text)?;
+            return Ok(Request::Access { allow, ports });
+        }
+    };
+    if message_type != MessageType::Access {
+        return Err(Malformed::Access);
+    }
+    let ports = rest.map_or(Ok(Vec::new()), services)?;
+    Ok(Request::Close { allow, ports, cut })
+}
+
+fn services(text: &str) -> Result<Vec<Service>, Malformed> {
+    let services = text.split(',').map(|text| {
+        let service = text.parse::<Service>().ok()?;
+        // A range of one port is written as that port.
+        (service.single().is_none() || !text.contains('-')).then_some(service)
+    });
+    services.collect::<Option<_>>().ok_or(Malformed::Access)
 }
 
 fn command(allow: Allow, command: &str) -> Result<Request, Malformed> {

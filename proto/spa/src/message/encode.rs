@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use crate::error::InvalidMessage;
 use crate::message::{
-    Allow, CLIENT_TIMEOUT_SECS_MAX, Message, MessageType, NatAccess, ProtoPort, REQUEST_LEN_MAX,
+    Allow, CLIENT_TIMEOUT_SECS_MAX, CLOSE, CUT, Message, MessageType, NatAccess, REQUEST_LEN_MAX,
     Request, is_command, is_nat_host, is_username, is_version,
 };
+use crate::service::Service;
 use crate::text;
 
 impl Message {
@@ -74,24 +75,28 @@ fn request_text(message_type: MessageType, request: &Request) -> Result<String, 
             }
             format!("{},{command}", allowed(allow)?)
         }
-        (Request::Command { .. }, _) | (Request::Access { .. }, MessageType::Command) => {
+        (Request::Close { allow, ports, cut }, MessageType::Access) => {
+            let word = if *cut { CUT } else { CLOSE };
+            listed(format!("{},{word}", allowed(allow)?), ports)
+        }
+        (Request::Command { .. } | Request::Close { .. }, _)
+        | (Request::Access { .. }, MessageType::Command) => {
             return Err(InvalidMessage::Request);
         }
-        (Request::Access { allow, ports }, _) => access_text(allowed(allow)?, ports)?,
+        (Request::Access { ports, .. }, _) if ports.is_empty() => {
+            return Err(InvalidMessage::NoPorts);
+        }
+        (Request::Access { allow, ports }, _) => listed(allowed(allow)?.to_string(), ports),
     };
     limited(text)
 }
 
-fn access_text(allow: &Allow, ports: &[ProtoPort]) -> Result<String, InvalidMessage> {
-    if ports.is_empty() {
-        return Err(InvalidMessage::NoPorts);
-    }
-    let mut text = allow.to_string();
+fn listed(mut text: String, ports: &[Service]) -> String {
     for port in ports {
         // Writing to a String cannot fail.
         let _ = write!(text, ",{port}");
     }
-    Ok(text)
+    text
 }
 
 /// Lets only addresses pass that are read back as what they are.

@@ -10,6 +10,9 @@ use crate::opening::{Refused, open_vector, replay_digest_before};
 /// characters, and a normal client sends such a command as it is typed.
 const LENIENT_AND_RIGHT: &str = "pt_cmd_shell_meta";
 
+/// Refused by the real server, and read here: Postern's own requests are written so that it does.
+const OURS: &str = "pt_msg_range";
+
 /// Decided by more than the packet and the keys: the HTTP form, policy, time. The gate runs these.
 const LEFT_TO_THE_GATE: [&str; 30] = [
     "http_get_disabled",
@@ -52,7 +55,7 @@ fn what_the_real_server_rejects_is_refused() {
     for vector in run("rejected") {
         let opened = open_vector(&vector);
 
-        assert!(opened.is_err(), "{}", vector.name);
+        assert_eq!(opened.is_ok(), vector.name == OURS, "{}", vector.name);
     }
 }
 

@@ -11,6 +11,7 @@ mod keys;
 mod opening;
 mod openpgp;
 mod openssl;
+mod ours;
 mod pairwise;
 mod properties;
 mod tagged;

@@ -1,6 +1,7 @@
 //! What must hold for every message, every key and every sequence of bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU16;
 
 use aes::Aes256;
 use aes::cipher::{BlockModeEncrypt as _, KeyIvInit as _, block_padding::Pkcs7};
@@ -14,7 +15,7 @@ use proptest::sample::select;
 use sha2::Sha256;
 use spa::{
     Allow, DigestType, EncryptionMode, Keys, Malformed, Message, MessageType, NatAccess, OpenError,
-    ProtoPort, Protocol, Request, SealError, Sealed, Secret, seal,
+    PortRange, ProtoPort, Protocol, Request, SealError, Sealed, Secret, Service, seal,
 };
 
 use crate::opening::{Refused, keys, open};
@@ -261,11 +262,20 @@ pub(crate) fn messages() -> impl Strategy<Value = Message> {
         1_000_000_000..=u32::MAX,
     );
     let kind = (select(&MessageType::ALL[..]), select(&DigestType::ALL[..]));
-    let request = (allows(), vec(proto_ports(), 1..9), "[ -~]{1,140}");
+    let request = (
+        allows(),
+        vec(services(), 1..9),
+        "[ -~]{1,140}",
+        any::<[bool; 3]>(),
+    );
     let optional = (nat_accesses(), 1..=65_536_u32);
     let messages = (head, kind, request, optional).prop_map(
         |((random, username, time), (message_type, digest_type), request, (nat, timeout))| {
-            let (allow, ports, command) = request;
+            let (allow, mut ports, command, [closes, all, cut]) = request;
+            let closes = closes && message_type == MessageType::Access;
+            if closes && all {
+                ports.clear();
+            }
             Message {
                 random: random.try_into().unwrap(),
                 username,
@@ -274,6 +284,8 @@ pub(crate) fn messages() -> impl Strategy<Value = Message> {
                 message_type,
                 request: if message_type == MessageType::Command {
                     Request::Command { allow, command }
+                } else if closes {
+                    Request::Close { allow, ports, cut }
                 } else {
                     Request::Access { allow, ports }
                 },
@@ -307,12 +319,17 @@ fn allows() -> impl Strategy<Value = Allow> {
     ]
 }
 
-fn proto_ports() -> impl Strategy<Value = ProtoPort> {
+fn services() -> impl Strategy<Value = Service> {
     let protocol = select(vec![Protocol::Tcp, Protocol::Udp]);
-    (protocol, 1..=u16::MAX).prop_map(|(protocol, port)| ProtoPort {
-        protocol,
-        port: port.try_into().unwrap(),
-    })
+    let ports = (protocol, 1..=u16::MAX, prop_oneof![Just(0), any::<u16>()]);
+    let ports = ports.prop_map(|(protocol, first, more)| {
+        let first = NonZeroU16::new(first).unwrap();
+        PortRange::new(protocol, first, first.saturating_add(more)).unwrap()
+    });
+    prop_oneof![
+        9 => ports.prop_map(Service::Ports),
+        1 => Just(Service::Echo),
+    ]
 }
 
 fn nat_accesses() -> impl Strategy<Value = NatAccess> {

@@ -1,0 +1,184 @@
+//! `postern close`
+
+use std::time::Duration;
+
+use spa::{Allow, ProtoPort};
+
+use super::knock;
+use crate::context::Context;
+use crate::error::{CommandError, Result};
+use crate::knock::answer::{self, Ending};
+use crate::knock::args::{Access, KeyArgs, KnockArgs, RequestArgs, RouteArgs, allow, offset_secs};
+use crate::knock::target;
+
+/// How long the host may take to close when nobody says: a packet filter that counts in seconds
+/// closes within one.
+const CHECK: Duration = Duration::from_secs(3);
+
+/// Close before its time what a knock has opened
+///
+/// Asks a Postern agent to close what the same user has opened there with the same key for the same
+/// address: with -A what opens any of these ports, without it everything. What others have opened
+/// stays open. Connections that have begun go on, as they do when a grant ends by itself; with
+/// --sessions they end as well, also those of grants that have ended.
+///
+/// HOST, the address and the keys are found as `postern knock` finds them.
+///
+/// No host answers a packet: exit code 0 means that it was sent. In a fleet it is then tried whether the
+/// TCP ports of -A still answer, and said if one does; --no-check leaves that out, and --wait makes it an
+/// error.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern close web-1                          everything that you have open on web-1
+  postern close web-1 -A tcp/22 --wait 5       fail if tcp/22 still answers after 5 seconds
+  postern close web-1 --sessions               your connections, too
+  postern close 192.0.2.1 -R --key-file ~/.spa-keys")]
+pub(crate) struct CloseArgs {
+    /// Host to close at: a name of the directory, or outside of a fleet an address or name
+    host: Option<String>,
+
+    /// Ports to close, as tcp/22,tcp/8000-8010,icmp/echo [default: all]
+    #[arg(short = 'A', long, value_name = "PORTS")]
+    access: Option<Access>,
+
+    /// End the connections that began through it, too
+    #[arg(long)]
+    sessions: bool,
+
+    /// Address that it is open for [default in a fleet: the one that the host will see]
+    #[arg(short = 'a', long, value_name = "IP", value_parser = allow)]
+    allow_ip: Option<Allow>,
+
+    /// Close for the address that this packet comes from
+    #[arg(short = 's', long, conflicts_with = "allow_ip")]
+    source_ip: bool,
+
+    /// Close for the address that a web page says we have, asked over HTTPS
+    #[arg(short = 'R', long, conflicts_with_all = ["allow_ip", "source_ip"])]
+    resolve_ip_https: bool,
+
+    /// Web page for -R; its text must begin with the address
+    #[arg(long, value_name = "URL")]
+    resolve_url: Option<String>,
+
+    /// User name in the packet, the same as in the knock; in a fleet the member's name, else the login
+    /// name
+    #[arg(short = 'U', long, value_name = "USER")]
+    spoof_user: Option<String>,
+
+    /// Date the packet later, by a number of seconds or with m, h, d
+    #[arg(long, value_name = "TIME", value_parser = offset_secs)]
+    time_offset_plus: Option<i64>,
+
+    /// Date the packet earlier, by a number of seconds or with m, h, d
+    #[arg(long, value_name = "TIME", value_parser = offset_secs, conflicts_with = "time_offset_plus")]
+    time_offset_minus: Option<i64>,
+
+    #[command(flatten)]
+    route: RouteArgs,
+
+    #[command(flatten)]
+    keys: KeyArgs,
+
+    /// Do not try whether the ports still answer
+    #[arg(long, conflicts_with = "wait")]
+    no_check: bool,
+
+    /// Wait so long for the ports to close, and fail if one still answers
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    wait: Option<u16>,
+
+    /// Print the packet to standard output instead of sending it
+    #[arg(short = 'T', long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
+    let args = args.into_knock();
+    let target = target::find(&context.ui, &context.profile, &args).await?;
+    let Some((whom, to)) = knock::send(context, &args, &target).await? else {
+        return Ok(());
+    };
+    let patience = match args.wait {
+        Some(secs) => Duration::from_secs(secs.into()),
+        None if args.no_check || target.member.is_none() => return Ok(()),
+        None => CHECK,
+    };
+    let ports: Vec<ProtoPort> = knock::tcp_ports(&target.request.what);
+    if ports.is_empty() && args.wait.is_some() {
+        return Err(
+            CommandError::usage("the packet was sent; there is no TCP port to wait for")
+                .with_hint("name ports with -A, or leave --wait out"),
+        );
+    }
+    for port in ports {
+        let mut at = to;
+        at.set_port(port.port.get());
+        if answer::until_closed(at, patience) == Ending::Closed {
+            context
+                .ui
+                .say(format_args!("{port} of {} answers no more", target.name))?;
+            continue;
+        }
+        let told = format!(
+            "the packet was sent, and {port} of {} still answers; it was to close for {}",
+            target.name,
+            whom.words()
+        );
+        let hint = "another grant may be open for this address, or the port is not hidden; `postern \
+                    audit list` tells whoever may ask";
+        if args.wait.is_some() {
+            return Err(CommandError::refused(told).with_hint(hint));
+        }
+        context.ui.warn(told);
+        context.ui.note(format_args!("hint: {hint}"));
+    }
+    Ok(())
+}
+
+// === impl CloseArgs ===
+
+impl CloseArgs {
+    /// The same as a knock, which differs in what the message says.
+    fn into_knock(self) -> KnockArgs {
+        let Self {
+            host,
+            access,
+            sessions,
+            allow_ip,
+            source_ip,
+            resolve_ip_https,
+            resolve_url,
+            spoof_user,
+            time_offset_plus,
+            time_offset_minus,
+            route,
+            keys,
+            no_check,
+            wait,
+            dry_run,
+        } = self;
+        KnockArgs {
+            host,
+            request: RequestArgs {
+                access,
+                allow_ip,
+                source_ip,
+                resolve_ip_https,
+                resolve_url,
+                spoof_user,
+                time_offset_plus,
+                time_offset_minus,
+                close: Some(sessions),
+                ..RequestArgs::default()
+            },
+            route,
+            keys,
+            no_check,
+            wait,
+            dry_run,
+            no_save_args: false,
+        }
+    }
+}
