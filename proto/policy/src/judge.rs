@@ -284,7 +284,7 @@ impl Stanza {
     fn opens(&self, address: IpAddr, seen: IpAddr) -> Vec<IpNet> {
         let around = |address: IpAddr| {
             let network = IpNet::new(address, self.prefix(address));
-            network.map_or(IpNet::from(address), |network| network.trunc())
+            network.map_or_else(|_| IpNet::from(address), |network| network.trunc())
         };
         let mut opens = vec![around(address)];
         let also = self.open_packet_source.then(|| around(seen));

@@ -314,7 +314,7 @@ mod tests {
                 prop_assert_eq!(set.contains(one), ports.contains(&port));
                 prop_assert_eq!(set.touches(one), ports.contains(&port));
             }
-            prop_assert_eq!(set.iter().collect::<PortSet>(), set.clone());
+            prop_assert_eq!(&set.iter().collect::<PortSet>(), &set);
             if !set.is_empty() {
                 prop_assert_eq!(PortSet::parse(&set.to_string()), Ok(set));
             }

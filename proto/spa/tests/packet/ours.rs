@@ -18,16 +18,12 @@ fn decoded(message_type: MessageType, text: &str) -> Result<Request, Malformed> 
         ..message()
     };
     let plain = asked.encode().unwrap();
-    let mut fields: Vec<&str> = plain.split(':').collect();
-    let number = message_type.number().to_string();
-    let encoded = data_encoding(text);
-    fields[4] = &number;
-    fields[5] = &encoded;
+    let head: Vec<&str> = plain.split(':').take(4).collect();
+    let number = message_type.number();
+    let mut covered = format!("{}:{number}:{}", head.join(":"), data_encoding(text));
     if message_type.has_timeout() {
-        fields.insert(6, "60");
+        covered.push_str(":60");
     }
-    fields.pop();
-    let covered = fields.join(":");
     let digest = STANDARD_NO_PAD.encode(Sha256::digest(covered.as_bytes()));
     let plain = format!("{covered}:{digest}");
     Message::decode(plain.as_bytes()).map(|(message, _)| message.request)
