@@ -122,6 +122,7 @@ impl Failure for FirewallError {
             | Self::NoNftables(_)
             | Self::Locked { .. }
             | Self::Unsupported(_)
+            | Self::Overlapping(_)
             | Self::Fault => Exit::Refused,
         }
     }
@@ -137,7 +138,7 @@ impl Failure for FirewallError {
             Self::Netlink { .. } | Self::Set { .. } | Self::Refused { .. } | Self::Fault => {
                 "the agent needs root, or CAP_NET_ADMIN and CAP_NET_RAW"
             }
-            Self::ChainName(_) | Self::Unsupported(_) => return None,
+            Self::ChainName(_) | Self::Overlapping(_) | Self::Unsupported(_) => return None,
         };
         Some(hint.into())
     }

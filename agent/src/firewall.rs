@@ -6,6 +6,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `backend` | the traits [`BaseRules`] and [`Holes`] |
+//! | `nftables` | a table of our own in nf_tables |
 //! | `iptables` | a chain of our own and kernel sets (ipset) |
 //! | [`memory`] | a packet filter that only remembers: dry runs and tests |
 //! | [`fault`] | one that fails on purpose |
@@ -20,6 +21,7 @@ mod iptables;
 mod lock;
 pub mod memory;
 mod monitor;
+mod nftables;
 
 pub use backend::{Backend, BaseRules, Drift, Holes};
 pub use monitor::{Kept, Listener, Monitor, MonitorHandle};
@@ -43,8 +45,18 @@ pub fn open(config: &FirewallConfig) -> Result<Backend, FirewallError> {
     match config.backend {
         BackendChoice::Auto => iptables::open(&config.chain, "it is the only one yet".to_owned()),
         BackendChoice::Iptables => iptables::open(&config.chain, CONFIGURED.to_owned()),
-        BackendChoice::Nftables => Err(FirewallError::NoNftables("not built yet".to_owned())),
+        BackendChoice::Nftables => nftables::open(config, CONFIGURED.to_owned()),
     }
+}
+
+/// Opens the nftables back end as it works on kernels before 6.9, where other programs can change
+/// our table. For tests: this kernel may be younger.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_nftables_without_owner(config: &FirewallConfig) -> Result<Backend, FirewallError> {
+    nftables::open_unowned(config, CONFIGURED.to_owned())
 }
 
 /// Why the host's packet filter did not do as told.
@@ -81,6 +93,9 @@ pub enum FirewallError {
     /// nf_tables was asked for.
     #[error("nf_tables cannot be used: {0}")]
     NoNftables(String),
+    /// The kernel's intervals may not overlap, and there are only so many sets of them.
+    #[error("too many rules overlap {0}: no set of the kernel is left for it")]
+    Overlapping(engine::Rule),
     /// Two agents would undo each other's work.
     #[error("another agent manages chain {chain} in this network namespace")]
     Locked { chain: String },

@@ -208,6 +208,7 @@ mod tests {
         let read = |body| {
             assigned(Notice {
                 kind: RTM_NEWADDR,
+                port: 0,
                 body,
             })
         };

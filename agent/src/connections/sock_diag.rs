@@ -137,6 +137,7 @@ mod tests {
             let bytes = header(AF_INET6, 0, Some(of), [7; 8]);
             let answer = Notice {
                 kind: SOCK_DIAG_BY_FAMILY,
+                port: 0,
                 body: &bytes[4..],
             };
             socket(answer, AF_INET6)

@@ -70,7 +70,7 @@ fn families() -> Result<&'static [Family], FirewallError> {
     }
 }
 
-fn check_name(chain: &str) -> Result<(), FirewallError> {
+pub(super) fn check_name(chain: &str) -> Result<(), FirewallError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let fits = (1..=CHAIN_LEN_MAX).contains(&chain.len());
     if fits && chain.chars().all(plain) && !chain.starts_with('-') {

@@ -44,6 +44,8 @@ pub(super) struct Messages<'a>(&'a [u8]);
 pub(crate) struct Notice<'a> {
     /// The message's type, whose upper half is the netfilter subsystem.
     pub(crate) kind: u16,
+    /// The number of the socket whose request it tells of; 0 for what nobody asked for.
+    pub(crate) port: u32,
     /// What follows the header.
     pub(crate) body: &'a [u8],
 }
@@ -144,8 +146,9 @@ impl<'a> Iterator for Notices<'a> {
             self.0 = &[];
             return Some(Err(Truncated));
         };
+        let port = read_u32(self.0, 12).unwrap_or_default();
         self.0 = rest;
-        Some(Ok(Notice { kind, body }))
+        Some(Ok(Notice { kind, port, body }))
     }
 }
 

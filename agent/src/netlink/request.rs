@@ -1,7 +1,8 @@
 //! Messages under construction.
 
 use super::{
-    ALIGN, ATTRIBUTE_LEN, HEADER_LEN, NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLM_F_REQUEST, read_u32,
+    ALIGN, ATTRIBUTE_LEN, HEADER_LEN, NLA_F_NESTED, NLA_F_NET_BYTEORDER, NLM_F_ACK, NLM_F_REQUEST,
+    read_u16, read_u32,
 };
 
 /// Requests, one after the other in one buffer that is used again and again.
@@ -70,6 +71,13 @@ impl Requests {
         let length = u32::try_from(self.bytes.len() - self.message_start).unwrap_or(u32::MAX);
         self.put(self.message_start, &length.to_ne_bytes());
         self.count += 1;
+    }
+
+    /// Asks for an answer to the message that was ended last, even if all goes well.
+    pub(crate) fn ask_for_answer(&mut self) {
+        let at = self.message_start + 6;
+        let flags = read_u16(&self.bytes, at).unwrap_or_default();
+        self.put(at, &(flags | NLM_F_ACK).to_ne_bytes());
     }
 
     pub(crate) fn attribute(&mut self, kind: u16, value: &[u8]) {

@@ -18,6 +18,8 @@ const ANSWER_LEN: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Netlink {
     socket: Socket,
+    /// By which the kernel knows this socket, also when it tells others what came from it.
+    port: u32,
     next_seq: u32,
     answer: Vec<u8>,
 }
@@ -60,12 +62,13 @@ impl Netlink {
 
     fn open_protocol(protocol: isize) -> io::Result<Self> {
         let mut socket = Socket::new(protocol)?;
-        socket.bind_auto()?;
+        let port = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;
         // The kernel answers before `send` returns, so an answer that is not there never comes.
         socket.set_non_blocking(true)?;
         Ok(Self {
             socket,
+            port,
             next_seq: 1,
             answer: Vec::with_capacity(ANSWER_LEN),
         })
@@ -96,6 +99,46 @@ impl Netlink {
             }
         }
         first_error.map_or(Ok(()), |errno| Err(NetlinkError::Kernel(errno)))
+    }
+
+    /// The number by which the kernel knows this socket.
+    pub(crate) const fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Sends a batch of nfnetlink, of which the kernel does all or nothing, in one system call. Its
+    /// last message but the end must ask for an answer; the others need not.
+    ///
+    /// # Errors
+    ///
+    /// The first error answered; nothing of the batch was done.
+    pub(crate) fn transact(&mut self, requests: &mut Requests) -> Result<(), NetlinkError> {
+        self.send(requests)?;
+        let (mut first_error, mut is_done) = (None, false);
+        loop {
+            match self.receive() {
+                Ok(_) => {}
+                // All that the kernel has to say was there when it returned.
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => break,
+                Err(cause) => return Err(cause.into()),
+            }
+            for message in Messages::of(&self.answer) {
+                let message = message?;
+                match message.reply {
+                    Reply::Refused(code) => {
+                        let request = message.seq.wrapping_sub(requests.first_seq());
+                        first_error = first_error.or(Some(Errno { code, request }));
+                    }
+                    Reply::Done => is_done = true,
+                    Reply::Data(_) => {}
+                }
+            }
+        }
+        match first_error {
+            Some(errno) => Err(NetlinkError::Kernel(errno)),
+            None if is_done => Ok(()),
+            None => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+        }
     }
 
     /// Sends one dump request and gives the attributes of every message of the answer to `each`.

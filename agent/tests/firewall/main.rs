@@ -9,7 +9,7 @@ mod conformance;
 mod iptables;
 mod worlds;
 
-use agent::config::FirewallConfig;
+use agent::config::{BackendChoice, FirewallConfig};
 
 /// The chain of all tests; every test has a network namespace of its own.
 const CHAIN: &str = "PT_TEST";
@@ -18,11 +18,18 @@ const CHAIN: &str = "PT_TEST";
 mod back_ends {
     use super::conformance::suite;
     use super::worlds::{in_kernel, in_memory};
-    use super::{CHAIN, FirewallConfig};
+    use super::{BackendChoice, CHAIN, FirewallConfig};
 
     suite!(memory, in_memory);
     suite!(iptables, |sentence| in_kernel(
         &FirewallConfig::of_chain(CHAIN),
+        sentence
+    ));
+    suite!(nftables, |sentence| in_kernel(
+        &FirewallConfig {
+            backend: BackendChoice::Nftables,
+            ..FirewallConfig::of_chain(CHAIN)
+        },
         sentence
     ));
 }

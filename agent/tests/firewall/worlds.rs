@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use agent::config::FirewallConfig;
+use agent::config::{BackendChoice, FirewallConfig};
 use agent::firewall::memory::MemoryFirewall;
 use agent::firewall::{self, Backend};
 use engine::Connection;
@@ -103,6 +103,10 @@ impl World for MemoryWorld {
 
     fn flush_by_another(&self) {
         self.0.forget();
+    }
+
+    fn is_owned(&self) -> bool {
+        false
     }
 
     fn addition_of_another(&self) {}
@@ -223,7 +227,14 @@ impl World for KernelWorld {
         wait::until_instant(wait::now() + span);
     }
 
+    fn is_owned(&self) -> bool {
+        self.config.backend == BackendChoice::Nftables
+    }
+
     fn flush_by_another(&self) {
+        if self.config.backend == BackendChoice::Nftables {
+            self.run(&["nft", "flush", "ruleset"]);
+        }
         for program in ["iptables", "ip6tables"] {
             self.run(&[program, "-w", "-F"]);
             self.run(&[program, "-w", "-X"]);
@@ -251,6 +262,16 @@ impl World for KernelWorld {
                 Some((chain, _)) if line.starts_with(':') => format!("{chain}\n"),
                 Some(_) | None => line.to_owned(),
             });
-        rules.collect::<String>() + &self.run(&["ipset", "list", "-n"])
+        let rules = rules.collect::<String>() + &self.run(&["ipset", "list", "-n"]);
+        match self.config.backend {
+            // Those of iptables, with all that they have counted.
+            BackendChoice::Auto | BackendChoice::Iptables => rules,
+            BackendChoice::Nftables => {
+                let table = ["nft", "-s", "list", "tables"];
+                let ours = ["nft", "-s", "list", "table", "inet", "pt_test"];
+                let ours = self.host.run(&ours).unwrap().stdout;
+                rules + &self.run(&table) + &ours
+            }
+        }
     }
 }

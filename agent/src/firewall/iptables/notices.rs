@@ -275,7 +275,11 @@ mod tests {
     fn a_notice_concerns_us_when_it_names_our_table_and_one_of_our_chains() {
         let concerned = |message, attributes: &[(u16, &str)]| {
             let (kind, body) = notice_of(message, attributes);
-            let notice = Notice { kind, body: &body };
+            let notice = Notice {
+                kind,
+                port: 0,
+                body: &body,
+            };
             concerns(notice, &["INPUT", "P"])
         };
 

@@ -1,0 +1,91 @@
+//! A table of our own in nf_tables, over netlink; no process is run.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `ruleset` | what stands in the table: sets, chains and rules; pure |
+//! | `base_rules` | the table: laid, compared, repaired, taken away |
+//! | `holes` | what is open and what is barred, as timed elements |
+//! | `layers` | wide rules that overlap, for sets that may not; pure |
+//! | `element` | rules as elements and back; pure |
+//! | `message`, `expression` | the messages of nf_tables; pure |
+//! | `table` | the socket that owns the table, and asking about it |
+//! | `notices` | hearing what others do to it, where they can |
+//! | `probe` | what this kernel can do |
+
+mod base_rules;
+mod element;
+mod expression;
+mod holes;
+mod layers;
+mod message;
+mod notices;
+mod probe;
+mod ruleset;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base_rules::NftRules;
+use holes::{Kernel, NftHoles};
+use table::{Ownership, Table};
+
+use super::lock::ChainLock;
+use super::{Backend, FirewallError, iptables};
+use crate::config::{CHAIN, FirewallConfig};
+
+/// Takes the table that belongs to the chain's name for this agent, and looks what the kernel can
+/// do; changes nothing.
+///
+/// # Errors
+///
+/// [`FirewallError::NoNftables`] when the kernel cannot hold our table; when the chain's name cannot
+/// be one, or another agent has it.
+pub(super) fn open(config: &FirewallConfig, why: String) -> Result<Backend, FirewallError> {
+    open_owned(config, why, None)
+}
+
+/// The same, as on a kernel where nobody owns a table.
+pub(super) fn open_unowned(config: &FirewallConfig, why: String) -> Result<Backend, FirewallError> {
+    open_owned(config, why, Some(Ownership::Anybodys))
+}
+
+fn open_owned(
+    config: &FirewallConfig,
+    why: String,
+    ownership: Option<Ownership>,
+) -> Result<Backend, FirewallError> {
+    let chain = &config.chain;
+    iptables::check_name(chain)?;
+    let name = table_name(chain);
+    // Several chains may mean the same table.
+    let locks = [
+        ChainLock::take(chain)?,
+        ChainLock::take(&format!("table {name}"))?,
+    ];
+    let found = probe::probe(&name, config.mark)?;
+    let ownership = ownership.unwrap_or(found.ownership);
+    let table = Arc::new(Table::connect(name, ownership)?);
+    let kernel = Kernel {
+        // The file exists exactly when the kernel has IPv6 in it.
+        ipv6: Path::new("/proc/net/if_inet6").exists(),
+        renews: found.renews && ownership == Ownership::Ours,
+    };
+    Ok(Backend {
+        name: "nftables",
+        why,
+        holes: Box::new(NftHoles::new(Arc::clone(&table), kernel)?),
+        base_rules: Box::new(NftRules::new(table, config.mark, locks)?),
+    })
+}
+
+/// Where iptables would have this chain.
+fn table_name(chain: &str) -> String {
+    if chain == CHAIN {
+        "postern".to_owned()
+    } else {
+        chain.to_ascii_lowercase()
+    }
+}

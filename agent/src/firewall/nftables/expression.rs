@@ -1,0 +1,273 @@
+//! What a rule of nf_tables is made of, as values, and how they are written. Pure.
+//! Numbers: linux/netfilter/nf_tables.h.
+//!
+//! Registers are counted in units of four bytes, so that the fields of a key can stand one behind
+//! the other: an IPv4 address takes one, an IPv6 address four.
+
+use crate::netlink::Requests;
+
+/// A register of four bytes, from 0.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Register(pub(super) u32);
+
+/// One step of a rule. A step that finds no match ends its rule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Expression<'a> {
+    /// Loads a property of the packet.
+    Meta(Meta, Register),
+    SetMeta(Meta, Register),
+    /// Loads what connection tracking knows of it.
+    Ct(Ct, Register),
+    SetCt(Ct, Register),
+    /// Loads what kind of address the packet is for.
+    AddressType(Register),
+    /// Loads bytes of a header.
+    Payload {
+        base: Header,
+        offset: u32,
+        len: u32,
+        to: Register,
+    },
+    /// Changes a register of four bytes: `register & mask ^ xor`.
+    Bits {
+        register: Register,
+        len: u32,
+        mask: [u8; 4],
+        xor: [u8; 4],
+    },
+    /// Compares.
+    Is(Register, &'a [u8]),
+    IsNot(Register, &'a [u8]),
+    /// Looks for the key that begins in the register.
+    In(&'a str, Register),
+    NotIn(&'a str, Register),
+    Verdict(Verdict<'a>),
+}
+
+/// What becomes of the packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict<'a> {
+    Accept,
+    Drop,
+    /// On to another chain, and not back.
+    Goto(&'a str),
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Meta {
+    Mark,
+    Iif,
+    Oif,
+    NfProto,
+    L4Proto,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ct {
+    State,
+    Direction,
+    Mark,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Header {
+    Network,
+    Transport,
+}
+
+const EXPR_NAME: u16 = 1;
+const EXPR_DATA: u16 = 2;
+
+const META_DREG: u16 = 1;
+const META_KEY: u16 = 2;
+const META_SREG: u16 = 3;
+const CT_DREG: u16 = 1;
+const CT_KEY: u16 = 2;
+const CT_SREG: u16 = 4;
+const FIB_DREG: u16 = 1;
+const FIB_RESULT: u16 = 2;
+const FIB_FLAGS: u16 = 3;
+const FIB_RESULT_ADDRTYPE: u32 = 3;
+const FIB_F_DADDR: u32 = 2;
+const PAYLOAD_DREG: u16 = 1;
+const PAYLOAD_BASE: u16 = 2;
+const PAYLOAD_OFFSET: u16 = 3;
+const PAYLOAD_LEN: u16 = 4;
+const BITWISE_SREG: u16 = 1;
+const BITWISE_DREG: u16 = 2;
+const BITWISE_LEN: u16 = 3;
+const BITWISE_MASK: u16 = 4;
+const BITWISE_XOR: u16 = 5;
+const CMP_SREG: u16 = 1;
+const CMP_OP: u16 = 2;
+const CMP_DATA: u16 = 3;
+const CMP_EQ: u32 = 0;
+const CMP_NEQ: u32 = 1;
+const LOOKUP_SET: u16 = 1;
+const LOOKUP_SREG: u16 = 2;
+const LOOKUP_FLAGS: u16 = 5;
+const LOOKUP_F_INV: u32 = 1;
+const IMMEDIATE_DREG: u16 = 1;
+const IMMEDIATE_DATA: u16 = 2;
+const DATA_VALUE: u16 = 1;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
+const VERDICT_CHAIN: u16 = 2;
+
+/// `NFT_REG32_00`.
+const REG32_FIRST: u32 = 8;
+const REG_VERDICT: u32 = 0;
+const NF_DROP: i32 = 0;
+const NF_ACCEPT: i32 = 1;
+const NFT_GOTO: i32 = -4;
+
+/// Name and data of one expression, inside the nest of a list's item.
+pub(super) fn write(requests: &mut Requests, expression: &Expression<'_>) {
+    requests.text(EXPR_NAME, name(expression));
+    let data = requests.nest(EXPR_DATA);
+    match *expression {
+        Expression::Meta(key, to) => {
+            number(requests, META_KEY, key.number());
+            register(requests, META_DREG, to);
+        }
+        Expression::SetMeta(key, from) => {
+            number(requests, META_KEY, key.number());
+            register(requests, META_SREG, from);
+        }
+        Expression::Ct(key, to) => {
+            number(requests, CT_KEY, key.number());
+            register(requests, CT_DREG, to);
+        }
+        Expression::SetCt(key, from) => {
+            number(requests, CT_KEY, key.number());
+            register(requests, CT_SREG, from);
+        }
+        Expression::AddressType(to) => {
+            register(requests, FIB_DREG, to);
+            number(requests, FIB_RESULT, FIB_RESULT_ADDRTYPE);
+            number(requests, FIB_FLAGS, FIB_F_DADDR);
+        }
+        Expression::Payload {
+            base,
+            offset,
+            len,
+            to,
+        } => {
+            register(requests, PAYLOAD_DREG, to);
+            number(requests, PAYLOAD_BASE, base.number());
+            number(requests, PAYLOAD_OFFSET, offset);
+            number(requests, PAYLOAD_LEN, len);
+        }
+        Expression::Bits {
+            register: changed,
+            len,
+            mask,
+            xor,
+        } => {
+            register(requests, BITWISE_SREG, changed);
+            register(requests, BITWISE_DREG, changed);
+            number(requests, BITWISE_LEN, len);
+            let len = len as usize;
+            value(requests, BITWISE_MASK, mask.get(..len).unwrap_or(&mask));
+            value(requests, BITWISE_XOR, xor.get(..len).unwrap_or(&xor));
+        }
+        Expression::Is(what, with) => compare(requests, what, CMP_EQ, with),
+        Expression::IsNot(what, with) => compare(requests, what, CMP_NEQ, with),
+        Expression::In(set, key) => look_up(requests, set, key, 0),
+        Expression::NotIn(set, key) => look_up(requests, set, key, LOOKUP_F_INV),
+        Expression::Verdict(verdict) => decide(requests, verdict),
+    }
+    requests.end_nest(data);
+}
+
+const fn name(expression: &Expression<'_>) -> &'static str {
+    match expression {
+        Expression::Meta(..) | Expression::SetMeta(..) => "meta",
+        Expression::Ct(..) | Expression::SetCt(..) => "ct",
+        Expression::AddressType(_) => "fib",
+        Expression::Payload { .. } => "payload",
+        Expression::Bits { .. } => "bitwise",
+        Expression::Is(..) | Expression::IsNot(..) => "cmp",
+        Expression::In(..) | Expression::NotIn(..) => "lookup",
+        Expression::Verdict(_) => "immediate",
+    }
+}
+
+fn compare(requests: &mut Requests, what: Register, operator: u32, with: &[u8]) {
+    register(requests, CMP_SREG, what);
+    number(requests, CMP_OP, operator);
+    value(requests, CMP_DATA, with);
+}
+
+fn look_up(requests: &mut Requests, set: &str, key: Register, flags: u32) {
+    requests.text(LOOKUP_SET, set);
+    register(requests, LOOKUP_SREG, key);
+    number(requests, LOOKUP_FLAGS, flags);
+}
+
+fn decide(requests: &mut Requests, verdict: Verdict<'_>) {
+    number(requests, IMMEDIATE_DREG, REG_VERDICT);
+    let data = requests.nest(IMMEDIATE_DATA);
+    let inner = requests.nest(DATA_VERDICT);
+    let (code, chain) = match verdict {
+        Verdict::Accept => (NF_ACCEPT, None),
+        Verdict::Drop => (NF_DROP, None),
+        Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
+    };
+    requests.attribute(VERDICT_CODE, &code.to_be_bytes());
+    if let Some(chain) = chain {
+        requests.text(VERDICT_CHAIN, chain);
+    }
+    requests.end_nest(inner);
+    requests.end_nest(data);
+}
+
+fn number(requests: &mut Requests, kind: u16, number: u32) {
+    requests.attribute(kind, &number.to_be_bytes());
+}
+
+fn register(requests: &mut Requests, kind: u16, register: Register) {
+    number(requests, kind, REG32_FIRST + register.0);
+}
+
+fn value(requests: &mut Requests, kind: u16, bytes: &[u8]) {
+    let data = requests.nest(kind);
+    requests.attribute(DATA_VALUE, bytes);
+    requests.end_nest(data);
+}
+
+// === impl Meta, Ct, Header ===
+
+impl Meta {
+    /// `enum nft_meta_keys`.
+    const fn number(self) -> u32 {
+        match self {
+            Self::Mark => 3,
+            Self::Iif => 4,
+            Self::Oif => 5,
+            Self::NfProto => 15,
+            Self::L4Proto => 16,
+        }
+    }
+}
+
+impl Ct {
+    /// `enum nft_ct_keys`.
+    const fn number(self) -> u32 {
+        match self {
+            Self::State => 0,
+            Self::Direction => 1,
+            Self::Mark => 3,
+        }
+    }
+}
+
+impl Header {
+    /// `enum nft_payload_bases`.
+    const fn number(self) -> u32 {
+        match self {
+            Self::Network => 1,
+            Self::Transport => 2,
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Holes as timed elements of our sets. A batch is one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Capabilities, Connection, Hole, Rule};
+use spa::{Protocol, Service};
+
+use super::super::family::Family;
+use super::super::{FirewallError, Holes};
+use super::element;
+use super::layers::{Layers, overlap};
+use super::message::{self, Change, Element};
+use super::ruleset::{self, LAYERS, Set};
+use super::table::{Reader, Table};
+use crate::clock;
+use crate::connections::Cutter;
+use crate::netlink::Requests;
+
+/// Rules in one transaction.
+const RULES_PER_BATCH: usize = 500;
+/// How long a revoked rule stays barred for what was established through it, where that cannot be
+/// ended one by one, and for UDP, where what this host says begins it anew: as long as the kernel
+/// remembers an idle TCP session (nf_conntrack_tcp_timeout_established).
+const BARRED_SECS: u32 = 432_000;
+/// The same where it can: until those are known that had just begun.
+const HELD_UP_SECS: u32 = 5;
+
+/// What this kernel does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Kernel {
+    pub(super) ipv6: bool,
+    /// Adding an element that is there gives it the new timeout (6.12).
+    pub(super) renews: bool,
+}
+
+/// Opens holes.
+#[derive(Debug)]
+pub(super) struct NftHoles {
+    table: Arc<Table>,
+    reader: Reader,
+    requests: Requests,
+    kernel: Kernel,
+    /// `None` where connections cannot be ended one by one.
+    cutter: Option<Cutter>,
+    /// The wide rules that are open.
+    wide: Layers,
+    /// What is barred until when (steady).
+    barred: BTreeMap<Rule, Duration>,
+    barred_wide: Layers,
+}
+
+/// Elements for each set of a transaction.
+#[derive(Debug, Default)]
+struct Changes {
+    add: Vec<(Set, Vec<Element>)>,
+    delete: Vec<(Set, Vec<Element>)>,
+}
+
+// === impl Changes ===
+
+impl Changes {
+    fn add(&mut self, set: Set, rule: &Rule, secs: u32) {
+        push(&mut self.add, set, element::of_rule(rule, Some(secs)));
+    }
+
+    fn delete(&mut self, set: Set, rule: &Rule) {
+        // The timeout is for an element that must be added to be deleted.
+        push(&mut self.delete, set, element::of_rule(rule, Some(1)));
+    }
+
+    /// Deleting what is not there fails, so it is added first: then it is there, whatever was.
+    fn write(&self, requests: &mut Requests, table: &str, kernel: Kernel) {
+        requests.clear();
+        message::begin_batch(requests);
+        let renewed = if kernel.renews { &[][..] } else { &self.add };
+        for (set, elements) in self.delete.iter().chain(renewed) {
+            let name = set.name();
+            message::change_elements(requests, Change::Add, table, name, elements);
+            message::change_elements(requests, Change::Delete, table, name, elements);
+        }
+        for (set, elements) in &self.add {
+            message::change_elements(requests, Change::Add, table, set.name(), elements);
+        }
+        message::end_batch(requests);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.add.is_empty() && self.delete.is_empty()
+    }
+}
+
+fn push(changes: &mut Vec<(Set, Vec<Element>)>, set: Set, element: Option<Element>) {
+    match changes.iter_mut().find(|(known, _)| *known == set) {
+        Some((_, elements)) => elements.extend(element),
+        None => changes.push((set, element.into_iter().collect())),
+    }
+}
+
+// === impl NftHoles ===
+
+impl NftHoles {
+    /// Looks at what is open and barred already.
+    pub(super) fn new(table: Arc<Table>, kernel: Kernel) -> Result<Self, FirewallError> {
+        let cutter = Cutter::open();
+        if cutter.is_none() {
+            tracing::warn!(
+                "this kernel does not show its connections: what is revoked is barred by address \
+                 and port, until it is opened again"
+            );
+        }
+        let mut holes = Self {
+            reader: Reader::connect(&table.name)?,
+            table,
+            requests: Requests::default(),
+            kernel,
+            cutter,
+            wide: Layers::default(),
+            barred: BTreeMap::new(),
+            barred_wide: Layers::default(),
+        };
+        holes.recall()?;
+        Ok(holes)
+    }
+
+    /// Takes from the kernel what is to be known here.
+    fn recall(&mut self) -> Result<(), FirewallError> {
+        let now = clock::steady();
+        let until = |hole: &Hole| now + Duration::from_secs(hole.timeout.secs().into());
+        for family in Family::ALL {
+            for hole in self.listed(Set::Barred(family))? {
+                self.barred.insert(hole.rule, until(&hole));
+            }
+            for layer in 0..LAYERS {
+                for hole in self.listed(Set::Wide(family, layer))? {
+                    self.wide.enter(hole.rule, layer, until(&hole));
+                }
+                for hole in self.listed(Set::BarredWide(family, layer))? {
+                    self.barred_wide.enter(hole.rule, layer, until(&hole));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn listed(&mut self, set: Set) -> Result<Vec<Hole>, FirewallError> {
+        let mut holes = Vec::new();
+        self.reader.elements(set.name(), &mut |listed| {
+            holes.extend(element::hole(&listed, set.family()));
+        })?;
+        Ok(holes)
+    }
+
+    fn change(&mut self, changes: &Changes, doing: &'static str) -> Result<(), FirewallError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        changes.write(&mut self.requests, &self.table.name, self.kernel);
+        self.table.change(&mut self.requests, doing)
+    }
+
+    fn open_batch(&mut self, batch: &[Hole], now: Duration) -> Result<(), FirewallError> {
+        let mut changes = Changes::default();
+        for hole in batch {
+            let family = Family::of(hole.rule.from().addr());
+            let set = if element::is_narrow(&hole.rule) {
+                Set::Open(family)
+            } else {
+                let until = now + Duration::from_secs(hole.timeout.secs().into());
+                let layer = self.wide.place(hole.rule, until);
+                let layer = layer.ok_or(FirewallError::Overlapping(hole.rule))?;
+                Set::Wide(family, layer)
+            };
+            changes.add(set, &hole.rule, hole.timeout.secs());
+            self.lift(&hole.rule, &mut changes);
+        }
+        self.change(&changes, "open in")
+    }
+
+    /// Takes out of what is barred all that a rule opens again.
+    fn lift(&mut self, rule: &Rule, changes: &mut Changes) {
+        let family = Family::of(rule.from().addr());
+        if element::is_narrow(rule) {
+            if self.barred.remove(rule).is_some() {
+                changes.delete(Set::Barred(family), rule);
+            }
+        } else {
+            self.barred.retain(|barred, _| {
+                let stays = !overlap(barred, rule);
+                if !stays {
+                    changes.delete(Set::Barred(family), barred);
+                }
+                stays
+            });
+        }
+        let lifted = self.barred_wide.iter();
+        let lifted: Vec<_> = lifted.filter(|(it, _)| overlap(it, rule)).collect();
+        for (barred, layer) in lifted {
+            self.barred_wide.take(&barred);
+            changes.delete(Set::BarredWide(family, layer), &barred);
+        }
+    }
+
+    fn close_batch(&mut self, batch: &[Rule], now: Duration) -> Result<(), FirewallError> {
+        let mut changes = Changes::default();
+        for rule in batch {
+            let family = Family::of(rule.from().addr());
+            let secs = self.barred_secs(rule);
+            let until = now + Duration::from_secs(secs.into());
+            if element::is_narrow(rule) {
+                self.barred.insert(*rule, until);
+                changes.add(Set::Barred(family), rule, secs);
+                changes.delete(Set::Open(family), rule);
+                continue;
+            }
+            match self.barred_wide.place(*rule, until) {
+                Some(layer) => changes.add(Set::BarredWide(family, layer), rule, secs),
+                None => tracing::warn!(
+                    %rule,
+                    "too much that overlaps was taken back at once: what had just begun through \
+                     this is ended as soon as it is known"
+                ),
+            }
+            if let Some(layer) = self.wide.take(rule) {
+                changes.delete(Set::Wide(family, layer), rule);
+            }
+        }
+        self.change(&changes, "close in")
+    }
+
+    /// For how long what goes on through a rule that was taken back is held up.
+    fn barred_secs(&self, rule: &Rule) -> u32 {
+        let is_tcp = match rule.asked() {
+            Some(Service::Ports(range)) => range.protocol() == Protocol::Tcp,
+            Some(Service::Echo) | None => false,
+        };
+        match (is_tcp, &self.cutter) {
+            (true, Some(_)) => HELD_UP_SECS,
+            (true, None) | (false, _) => BARRED_SECS,
+        }
+    }
+
+    fn forget(&mut self, now: Duration) {
+        self.wide.forget(now);
+        self.barred_wide.forget(now);
+        self.barred.retain(|_, until| *until > now);
+    }
+}
+
+impl Holes for NftHoles {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            ipv6: self.kernel.ipv6,
+            connections: self.cutter.is_some(),
+            forward: false,
+            networks: true,
+            ports_max: u16::MAX,
+        }
+    }
+
+    fn open(&mut self, holes: &[Hole]) -> Result<(), FirewallError> {
+        for hole in holes {
+            self.can(&hole.rule)?;
+        }
+        let now = clock::steady();
+        self.forget(now);
+        for batch in holes.chunks(RULES_PER_BATCH) {
+            self.open_batch(batch, now)?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError> {
+        let now = clock::steady();
+        self.forget(now);
+        for batch in rules.chunks(RULES_PER_BATCH) {
+            self.close_batch(batch, now)?;
+        }
+        let Some(cutter) = &mut self.cutter else {
+            return Ok(());
+        };
+        cutter
+            .cut(connections)
+            .map_err(|cause| FirewallError::Netlink {
+                doing: "end a connection",
+                reason: program::one_line(&cause).to_string(),
+            })
+    }
+
+    fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {
+        let mut holes = Vec::new();
+        for set in ruleset::open_sets() {
+            holes.extend(self.listed(set)?);
+        }
+        Ok(holes)
+    }
+
+    fn flush(&mut self) -> Result<(), FirewallError> {
+        self.requests.clear();
+        message::begin_batch(&mut self.requests);
+        for set in ruleset::open_sets() {
+            message::flush_set(&mut self.requests, &self.table.name, set.name());
+        }
+        message::end_batch(&mut self.requests);
+        self.table.change(&mut self.requests, "flush")?;
+        self.wide.clear();
+        Ok(())
+    }
+}

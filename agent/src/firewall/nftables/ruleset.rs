@@ -1,0 +1,583 @@
+//! What stands in our table: sets, chains and rules. Pure.
+//!
+//! The rules never change: what is hidden and what is open are elements of sets. Whoever reads
+//! `nft list table` sees, from the hook on:
+//!
+//! | chain | what is decided there |
+//! |---|---|
+//! | `prerouting` | what comes over `lo`, and what is neither TCP, UDP nor an echo request, passes |
+//! | `guard_tcp`, `guard_udp`, `guard_echo` | whether it begins something or goes on |
+//! | `begins` | it passes through a hole, or is not for us, or is not hidden; else it is dropped |
+//! | `goes_on` | what began through a hole carries our mark again, unless it is held up |
+//! | `barred` | held up, unless it passes through another hole |
+//! | `opens` | packet and connection get our mark |
+//! | `output` | a connection that was cut does not begin again from this side |
+//!
+//! It hooks in after connection tracking (-200) and before addresses are translated (-100), so it
+//! sees the port that was asked for. Of the verdicts only *drop* is final: what passes goes on to
+//! the owner's rules. A segment that begins a connection asks the sets whatever connection tracking
+//! says; so does every echo request.
+//!
+//! Echo stands in the same sets: its type and code are where others have their source port, and are
+//! written as a port.
+
+use std::num::NonZeroU16;
+
+use spa::{PortRange, Protocol, Service};
+
+use super::super::family::Family;
+use super::expression::{Ct, Expression, Header, Meta, Register, Verdict};
+use super::message::{self, Base, Element, Field, Key, SetSpec};
+use crate::netlink::Requests;
+
+/// How many wide rules may overlap: the kernel's intervals of one set may not.
+pub(super) const LAYERS: usize = 4;
+
+/// A set of ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Set {
+    /// The hidden ports.
+    Protected,
+    /// Holes for one address and one port.
+    Open(Family),
+    /// All others, in layers without overlap.
+    Wide(Family, usize),
+    /// What was taken back: one address and one port.
+    Barred(Family),
+    /// The same of all others.
+    BarredWide(Family, usize),
+}
+
+/// A rule, and the chain that it is appended to.
+type RuleOf = (&'static str, Vec<Expression<'static>>);
+
+/// Rules in the order in which they are appended.
+struct Rules(Vec<RuleOf>);
+
+const PREROUTING: &str = "prerouting";
+const OUTPUT: &str = "output";
+const TCP: &str = "guard_tcp";
+const UDP: &str = "guard_udp";
+const ECHO: &str = "guard_echo";
+const BEGINS: &str = "begins";
+const GOES_ON: &str = "goes_on";
+const BARRED: &str = "barred";
+const OPENS: &str = "opens";
+
+/// Hooks of a family (`enum nf_inet_hooks`), and the place between tracking and translation.
+const HOOK_PREROUTING: u32 = 0;
+const HOOK_OUTPUT: u32 = 3;
+const PRIORITY: i32 = -150;
+
+/// For an element that names no timeout, which this agent never makes, in seconds.
+const DEFAULT_TIMEOUT_SECS: u32 = 30;
+
+/// `RTN_UNICAST` (linux/rtnetlink.h): the address of some other machine.
+const UNICAST: &[u8] = &1_u32.to_ne_bytes();
+/// Every network namespace numbers its loopback interface so.
+const LOOPBACK: &[u8] = &1_u32.to_ne_bytes();
+const NONE: &[u8] = &[0; 4];
+/// Bits of `ct state`.
+const ESTABLISHED: u32 = 0x2;
+const NEW: u32 = 0x8;
+const UNTRACKED: u32 = 0x40;
+const ORIGINAL: &[u8] = &[0];
+const REPLY: &[u8] = &[1];
+
+const IPPROTO_TCP: &[u8] = &[6];
+const IPPROTO_UDP: &[u8] = &[17];
+const IPPROTO_ICMP: &[u8] = &[1];
+const IPPROTO_ICMPV6: &[u8] = &[58];
+/// Types of echo requests.
+const ECHO_V4: &[u8] = &[8];
+const ECHO_V6: &[u8] = &[128];
+
+const R0: Register = Register(0);
+const R1: Register = Register(1);
+
+/// Where a header has a port: the source's, or the destination's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Port {
+    Source,
+    Destination,
+}
+
+/// Which address of a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Address {
+    Source,
+    Destination,
+}
+
+/// Makes all of it, whatever there is, in a table that was made before; `hidden` are the elements of
+/// [`Set::Protected`]. Elements of the other sets stay.
+pub(super) fn lay(requests: &mut Requests, table: &str, mark: u32, hidden: &[Element]) {
+    for (set, id) in all_sets().zip(1..) {
+        message::new_set(requests, table, &set.spec(), id);
+    }
+    let hook = |hook| Base {
+        kind: "filter",
+        hook,
+        priority: PRIORITY,
+    };
+    for chain in [OPENS, BARRED, GOES_ON, BEGINS, ECHO, UDP, TCP] {
+        message::new_chain(requests, table, chain, None);
+    }
+    message::new_chain(requests, table, PREROUTING, Some(hook(HOOK_PREROUTING)));
+    message::new_chain(requests, table, OUTPUT, Some(hook(HOOK_OUTPUT)));
+    message::delete_rules(requests, table);
+    for (chain, rule) in rules(mark) {
+        message::new_rule(requests, table, chain, &rule);
+    }
+    hide(requests, table, hidden);
+}
+
+/// Makes these the hidden ports, and no others.
+pub(super) fn hide(requests: &mut Requests, table: &str, hidden: &[Element]) {
+    let set = Set::Protected.name();
+    message::flush_set(requests, table, set);
+    message::change_elements(requests, message::Change::Add, table, set, hidden);
+}
+
+/// Every set.
+pub(super) fn all_sets() -> impl Iterator<Item = Set> {
+    let of_family = |family| {
+        let wide = (0..LAYERS).map(move |layer| Set::Wide(family, layer));
+        let barred = (0..LAYERS).map(move |layer| Set::BarredWide(family, layer));
+        let narrow = [Set::Open(family), Set::Barred(family)];
+        narrow.into_iter().chain(wide).chain(barred)
+    };
+    let both = Family::ALL.into_iter().flat_map(of_family);
+    std::iter::once(Set::Protected).chain(both)
+}
+
+/// The rules, in their order within each chain.
+fn rules(mark: u32) -> Vec<RuleOf> {
+    let mut rules = Rules(Vec::new());
+    rules.sort_out();
+    rules.judge_tcp_and_udp();
+    for (chain, port) in [(BEGINS, Port::Destination), (ECHO, Port::Source)] {
+        rules.judge_what_begins(chain, port);
+    }
+    rules.judge_what_goes_on(mark);
+    rules.judge_what_leaves();
+    rules.add(OPENS, &[&mark_connection(mark)]);
+    rules.add(OPENS, &[&mark_packet(mark)]);
+    rules.0
+}
+
+const ACCEPT: Expression<'static> = Expression::Verdict(Verdict::Accept);
+const DROP: Expression<'static> = Expression::Verdict(Verdict::Drop);
+
+const fn to(chain: &'static str) -> Expression<'static> {
+    Expression::Verdict(Verdict::Goto(chain))
+}
+
+/// What is open stands in one of these.
+pub(super) fn open_sets() -> impl Iterator<Item = Set> {
+    all_sets().filter(|set| matches!(set, Set::Open(_) | Set::Wide(..)))
+}
+
+fn barred_sets() -> impl Iterator<Item = Set> {
+    all_sets().filter(|set| matches!(set, Set::Barred(_) | Set::BarredWide(..)))
+}
+
+/// The loopback interface.
+const fn interface(which: Meta) -> [Expression<'static>; 2] {
+    [Expression::Meta(which, R0), Expression::Is(R0, LOOPBACK)]
+}
+
+const fn protocol(number: &'static [u8]) -> [Expression<'static>; 2] {
+    [
+        Expression::Meta(Meta::L4Proto, R0),
+        Expression::Is(R0, number),
+    ]
+}
+
+const fn family(family: Family) -> [Expression<'static>; 2] {
+    let number: &[u8] = match family {
+        Family::V4 => &[2],
+        Family::V6 => &[10],
+    };
+    [
+        Expression::Meta(Meta::NfProto, R0),
+        Expression::Is(R0, number),
+    ]
+}
+
+/// An echo request.
+fn echo(of: Family) -> Vec<Expression<'static>> {
+    let (number, kind) = match of {
+        Family::V4 => (IPPROTO_ICMP, ECHO_V4),
+        Family::V6 => (IPPROTO_ICMPV6, ECHO_V6),
+    };
+    let kind = [transport(0, 1, R0), Expression::Is(R0, kind)];
+    [&family(of)[..], &protocol(number), &kind].concat()
+}
+
+const fn transport(offset: u32, len: u32, to: Register) -> Expression<'static> {
+    Expression::Payload {
+        base: Header::Transport,
+        offset,
+        len,
+        to,
+    }
+}
+
+/// A TCP segment that begins a connection, or one that does not.
+fn begins(does: bool) -> Vec<Expression<'static>> {
+    /// SYN alone of FIN, SYN, RST and ACK.
+    const FLAGS: [u8; 4] = [0x17, 0, 0, 0];
+    const SYN: &[u8] = &[0x02];
+    let flags = [
+        transport(13, 1, R0),
+        Expression::Bits {
+            register: R0,
+            len: 1,
+            mask: FLAGS,
+            xor: [0; 4],
+        },
+        if does {
+            Expression::Is(R0, SYN)
+        } else {
+            Expression::IsNot(R0, SYN)
+        },
+    ];
+    [&protocol(IPPROTO_TCP)[..], &flags].concat()
+}
+
+/// What connection tracking says of a packet.
+const fn state(bit: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Ct(Ct::State, R0),
+        Expression::Bits {
+            register: R0,
+            len: 4,
+            mask: bit.to_ne_bytes(),
+            xor: [0; 4],
+        },
+        Expression::IsNot(R0, NONE),
+    ]
+}
+
+const fn direction(which: &'static [u8]) -> [Expression<'static>; 2] {
+    [Expression::Ct(Ct::Direction, R0), Expression::Is(R0, which)]
+}
+
+/// Of a connection without our mark.
+const fn unmarked(mark: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Ct(Ct::Mark, R0),
+        Expression::Bits {
+            register: R0,
+            len: 4,
+            mask: mark.to_ne_bytes(),
+            xor: [0; 4],
+        },
+        Expression::Is(R0, NONE),
+    ]
+}
+
+/// For an address of some other machine.
+const fn for_others() -> [Expression<'static>; 2] {
+    [Expression::AddressType(R0), Expression::Is(R0, UNICAST)]
+}
+
+const fn for_us() -> [Expression<'static>; 2] {
+    [Expression::AddressType(R0), Expression::IsNot(R0, UNICAST)]
+}
+
+/// Loads protocol and port into two registers.
+const fn service(at: Register, port: Port) -> [Expression<'static>; 2] {
+    let offset = match port {
+        Port::Source => 0,
+        Port::Destination => 2,
+    };
+    [
+        Expression::Meta(Meta::L4Proto, at),
+        transport(offset, 2, Register(at.0 + 1)),
+    ]
+}
+
+fn hidden(port: Port) -> Vec<Expression<'static>> {
+    let is_hidden = [Expression::In(Set::Protected.name(), R0)];
+    [&service(R0, port)[..], &is_hidden].concat()
+}
+
+fn not_hidden() -> Vec<Expression<'static>> {
+    let is_not = [Expression::NotIn(Set::Protected.name(), R0)];
+    [&service(R0, Port::Destination)[..], &is_not].concat()
+}
+
+/// Whether a set has this address, protocol and port.
+fn asks(set: Set, address: Address, port: Port) -> Vec<Expression<'static>> {
+    let of = set.family();
+    // `struct iphdr`, `struct ipv6hdr`.
+    let (offset, len, next) = match (of, address) {
+        (Family::V4, Address::Source) => (12, 4, R1),
+        (Family::V4, Address::Destination) => (16, 4, R1),
+        (Family::V6, Address::Source) => (8, 16, Register(4)),
+        (Family::V6, Address::Destination) => (24, 16, Register(4)),
+    };
+    let address = [Expression::Payload {
+        base: Header::Network,
+        offset,
+        len,
+        to: R0,
+    }];
+    let is_in = [Expression::In(set.name(), R0)];
+    [&family(of)[..], &address, &service(next, port), &is_in].concat()
+}
+
+const fn with_bit(mark: u32) -> Expression<'static> {
+    Expression::Bits {
+        register: R0,
+        len: 4,
+        mask: (!mark).to_ne_bytes(),
+        xor: mark.to_ne_bytes(),
+    }
+}
+
+const fn mark_packet(mark: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Meta(Meta::Mark, R0),
+        with_bit(mark),
+        Expression::SetMeta(Meta::Mark, R0),
+    ]
+}
+
+const fn mark_connection(mark: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Ct(Ct::Mark, R0),
+        with_bit(mark),
+        Expression::SetCt(Ct::Mark, R0),
+    ]
+}
+
+/// The elements of [`Set::Protected`] for these ports. What overlaps is one element.
+pub(super) fn protected(services: &[Service]) -> Vec<Element> {
+    let mut intervals: Vec<_> = services.iter().flat_map(intervals_of).collect();
+    intervals.sort_unstable();
+    let mut merged: Vec<(u8, u16, u16)> = Vec::new();
+    for (protocol, first, last) in intervals {
+        match merged.last_mut() {
+            Some((before, _, end)) if *before == protocol && first <= *end => {
+                *end = last.max(*end);
+            }
+            Some(_) | None => merged.push((protocol, first, last)),
+        }
+    }
+    let element = |(protocol, first, last): (u8, u16, u16)| Element {
+        first: Key::of(&[&[protocol], &first.to_be_bytes()]),
+        last: Some(Key::of(&[&[protocol], &last.to_be_bytes()])),
+        timeout_ms: None,
+    };
+    merged.into_iter().map(element).collect()
+}
+
+fn intervals_of(service: &Service) -> Vec<(u8, u16, u16)> {
+    match service {
+        Service::Ports(range) => {
+            let (first, last) = (range.first().get(), range.last().get());
+            vec![(protocol_number(range.protocol()), first, last)]
+        }
+        // Whatever the code.
+        Service::Echo => Family::ALL
+            .map(|family| {
+                let (protocol, kind) = echo_of(family);
+                let first = u16::from_be_bytes([kind, 0]);
+                (protocol, first, first | 0xff)
+            })
+            .to_vec(),
+    }
+}
+
+/// The services that elements of [`Set::Protected`] stand for.
+pub(super) fn services(elements: &[Element]) -> Vec<Service> {
+    let service = |element: &Element| {
+        let last = element.last.unwrap_or(element.first);
+        let (&[protocol, _, _, _, a, b, ..], &[_, _, _, _, c, d, ..]) =
+            (element.first.bytes(), last.bytes())
+        else {
+            return None;
+        };
+        let (first, last) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        let known = [Protocol::Tcp, Protocol::Udp].into_iter();
+        match known
+            .into_iter()
+            .find(|it| protocol_number(*it) == protocol)
+        {
+            Some(known) => {
+                let (first, last) = (NonZeroU16::new(first)?, NonZeroU16::new(last)?);
+                PortRange::new(known, first, last).map(Service::Ports)
+            }
+            None => (protocol == echo_of(Family::V4).0).then_some(Service::Echo),
+        }
+    };
+    elements.iter().filter_map(service).collect()
+}
+
+pub(super) const fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    }
+}
+
+/// Protocol and type of an echo request.
+pub(super) const fn echo_of(family: Family) -> (u8, u8) {
+    match family {
+        Family::V4 => (1, 8),
+        Family::V6 => (58, 128),
+    }
+}
+
+/// The name of a layer; there are no layers beyond the last.
+fn named(names: [[&'static str; LAYERS]; 2], family: Family, layer: usize) -> &'static str {
+    let [v4, v6] = names;
+    let names = match family {
+        Family::V4 => v4,
+        Family::V6 => v6,
+    };
+    names
+        .into_iter()
+        .take(layer + 1)
+        .next_back()
+        .unwrap_or_default()
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Appends a rule of these parts.
+    fn add(&mut self, chain: &'static str, parts: &[&[Expression<'static>]]) {
+        self.0.push((chain, parts.concat()));
+    }
+
+    fn sort_out(&mut self) {
+        self.add(PREROUTING, &[&interface(Meta::Iif), &[ACCEPT]]);
+        self.add(PREROUTING, &[&protocol(IPPROTO_TCP), &[to(TCP)]]);
+        self.add(PREROUTING, &[&protocol(IPPROTO_UDP), &[to(UDP)]]);
+        self.add(PREROUTING, &[&echo(Family::V4), &[to(ECHO)]]);
+        self.add(PREROUTING, &[&echo(Family::V6), &[to(ECHO)]]);
+    }
+
+    fn judge_tcp_and_udp(&mut self) {
+        self.add(TCP, &[&begins(true), &[to(BEGINS)]]);
+        self.add(TCP, &[&state(ESTABLISHED), &[to(GOES_ON)]]);
+        self.add(TCP, &[&state(UNTRACKED), &[to(BEGINS)]]);
+        self.add(TCP, &[&for_us(), &hidden(Port::Destination), &[DROP]]);
+
+        let established = state(ESTABLISHED);
+        self.add(UDP, &[&established, &direction(ORIGINAL), &[to(GOES_ON)]]);
+        // Answers to what this host asked. To a hidden port they must come through a hole.
+        self.add(UDP, &[&established, &not_hidden(), &[ACCEPT]]);
+        self.add(UDP, &[&[to(BEGINS)]]);
+    }
+
+    fn judge_what_begins(&mut self, chain: &'static str, port: Port) {
+        self.add(chain, &[&for_others(), &[ACCEPT]]);
+        for set in open_sets() {
+            self.add(chain, &[&asks(set, Address::Source, port), &[to(OPENS)]]);
+        }
+        self.add(chain, &[&hidden(port), &[DROP]]);
+    }
+
+    fn judge_what_goes_on(&mut self, mark: u32) {
+        self.add(GOES_ON, &[&direction(REPLY), &[ACCEPT]]);
+        self.add(GOES_ON, &[&unmarked(mark), &[ACCEPT]]);
+        for set in barred_sets() {
+            let asks = asks(set, Address::Source, Port::Destination);
+            self.add(GOES_ON, &[&asks, &[to(BARRED)]]);
+        }
+        self.add(GOES_ON, &[&mark_packet(mark)]);
+
+        for set in open_sets() {
+            let asks = asks(set, Address::Source, Port::Destination);
+            self.add(BARRED, &[&asks, &[to(OPENS)]]);
+        }
+        self.add(BARRED, &[&[DROP]]);
+    }
+
+    fn judge_what_leaves(&mut self) {
+        self.add(OUTPUT, &[&interface(Meta::Oif), &[ACCEPT]]);
+        // In the middle of what nobody remembers: it was cut.
+        let mid_stream = [&state(NEW)[..], &begins(false)].concat();
+        self.add(OUTPUT, &[&mid_stream, &hidden(Port::Source), &[DROP]]);
+        for set in barred_sets() {
+            let begins = [&protocol(IPPROTO_UDP)[..], &state(NEW)].concat();
+            let asks = asks(set, Address::Destination, Port::Source);
+            self.add(OUTPUT, &[&begins, &asks, &[DROP]]);
+        }
+    }
+}
+
+// === impl Set ===
+
+impl Set {
+    pub(super) fn name(self) -> &'static str {
+        const WIDE: [[&str; LAYERS]; 2] = [
+            ["wide4", "wide4_2", "wide4_3", "wide4_4"],
+            ["wide6", "wide6_2", "wide6_3", "wide6_4"],
+        ];
+        const BARRED_WIDE: [[&str; LAYERS]; 2] = [
+            [
+                "barred_wide4",
+                "barred_wide4_2",
+                "barred_wide4_3",
+                "barred_wide4_4",
+            ],
+            [
+                "barred_wide6",
+                "barred_wide6_2",
+                "barred_wide6_3",
+                "barred_wide6_4",
+            ],
+        ];
+        match self {
+            Self::Protected => "protected",
+            Self::Open(Family::V4) => "open4",
+            Self::Open(Family::V6) => "open6",
+            Self::Barred(Family::V4) => "barred4",
+            Self::Barred(Family::V6) => "barred6",
+            Self::Wide(family, layer) => named(WIDE, family, layer),
+            Self::BarredWide(family, layer) => named(BARRED_WIDE, family, layer),
+        }
+    }
+
+    /// What it takes to make it.
+    pub(super) fn spec(self) -> SetSpec<'static> {
+        SetSpec {
+            name: self.name(),
+            fields: self.fields(),
+            is_interval: self.is_interval(),
+            timeout_secs: (self != Self::Protected).then_some(DEFAULT_TIMEOUT_SECS),
+        }
+    }
+
+    /// The family of its addresses; one without addresses says IPv4.
+    pub(super) const fn family(self) -> Family {
+        match self {
+            Self::Protected => Family::V4,
+            Self::Open(family)
+            | Self::Wide(family, _)
+            | Self::Barred(family)
+            | Self::BarredWide(family, _) => family,
+        }
+    }
+
+    const fn fields(self) -> &'static [Field] {
+        match (self, self.family()) {
+            (Self::Protected, _) => &[Field::InetProto, Field::InetService],
+            (_, Family::V4) => &[Field::Ipv4Addr, Field::InetProto, Field::InetService],
+            (_, Family::V6) => &[Field::Ipv6Addr, Field::InetProto, Field::InetService],
+        }
+    }
+
+    const fn is_interval(self) -> bool {
+        match self {
+            Self::Protected | Self::Wide(..) | Self::BarredWide(..) => true,
+            Self::Open(_) | Self::Barred(_) => false,
+        }
+    }
+}
