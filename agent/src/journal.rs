@@ -67,6 +67,7 @@ pub(crate) use archive::FLEET_MEMORY_NAME;
 pub use archive::FleetJournal;
 pub use error::JournalError;
 pub use gate::FloorReason;
+use live_grants::Opened;
 pub use live_grants::{FoundGrant, LiveGrant};
 pub use place::Loss;
 pub use reader::{JournalReader, floors_of, reset_floors_of};
@@ -152,7 +153,7 @@ struct Staged {
     events: Vec<Event>,
     /// Grants that are opened, in the order of the events that say so, each with the place of its
     /// event.
-    opened: Vec<(usize, LiveGrant)>,
+    opened: Vec<(usize, Opened)>,
     /// Grants whose closing is among the events, or that live on in no connection any more.
     closed: Vec<GrantId>,
     /// Grants whose closing is among the events, and that live on in connections.
@@ -203,7 +204,19 @@ impl Journal {
 
     /// Stages the opening of a grant. Until its closing is committed, every start finds it.
     pub fn stage_opened(&mut self, grant: LiveGrant, event: Event) -> u64 {
-        self.staged.opened.push((self.staged.events.len(), grant));
+        self.stage_grant(Opened::New(grant), event)
+    }
+
+    /// Stages that a grant is open for as long as this event says; every start finds it with that
+    /// event.
+    pub fn stage_extended(&mut self, grant: GrantId, event: Event) {
+        let until_ms = event.until_ms;
+        let id = grant;
+        self.stage_grant(Opened::Again { id, until_ms }, event);
+    }
+
+    fn stage_grant(&mut self, opened: Opened, event: Event) -> u64 {
+        self.staged.opened.push((self.staged.events.len(), opened));
         self.stage(event)
     }
 

@@ -486,6 +486,7 @@ fn write(journal: &mut Journal, batch: &Batch) -> Result<(), JournalError> {
                 };
                 journal.stage_opened(live, event);
             }
+            Change::Extends(id) => journal.stage_extended(*id, event),
             Change::LivesOn(id) => journal.stage_living_on(*id, event),
             Change::Ends(id) => journal.stage_closed(*id, event),
         }

@@ -622,6 +622,39 @@ fn a_grant_that_lives_on_in_connections_is_found_until_it_is_forgotten() {
 }
 
 #[test]
+fn a_grant_that_is_asked_for_again_is_found_once_with_its_later_end() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    let grant = grant();
+    let until = |until_ms, at_ms| Event {
+        until_ms,
+        ..event(EventKind::GrantOpened, at_ms)
+    };
+    let opened = until(grant.until_ms, 7);
+    start.journal.stage_opened(grant.clone(), opened);
+    let later_ms = grant.until_ms + 5_000;
+    start.journal.stage_extended(grant.id, until(later_ms, 8));
+    start.journal.commit().unwrap();
+    let latest_ms = later_ms + 5_000;
+    start.journal.stage_extended(grant.id, until(latest_ms, 9));
+    start.journal.commit().unwrap();
+    drop(start);
+
+    let again = open(dir.path());
+    let [found] = again.open_grants.as_slice() else {
+        panic!("{:?}", again.open_grants);
+    };
+    assert_eq!(
+        (found.grant.until_ms, found.opened.until_ms),
+        (latest_ms, latest_ms)
+    );
+    assert_eq!(
+        (found.grant.rules.clone(), found.is_closed),
+        (grant.rules, false)
+    );
+}
+
+#[test]
 fn a_host_that_was_locked_is_locked_at_its_next_start_until_it_is_unlocked() {
     let dir = TempDir::new().unwrap();
     let mut start = open(dir.path());

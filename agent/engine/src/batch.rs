@@ -62,8 +62,24 @@ pub(crate) struct Item {
 pub(crate) enum Permits {
     Nothing,
     Open(Box<LiveGrant>),
+    /// A grant that is open is open for longer.
+    Extend(Box<LiveGrant>),
+    /// A grant is asked for again that another record of this batch opens or extends.
+    Join,
     Publish,
     Run(Command, Box<Grant>),
+}
+
+// === impl Item ===
+
+impl Item {
+    /// The grant that it opens or extends.
+    pub(crate) fn staged(&mut self) -> Option<&mut LiveGrant> {
+        match &mut self.permits {
+            Permits::Open(live) | Permits::Extend(live) => Some(live),
+            Permits::Join | Permits::Nothing | Permits::Publish | Permits::Run(_, _) => None,
+        }
+    }
 }
 
 // === impl Batch ===
@@ -125,7 +141,7 @@ impl NotCommitted {
             match permits {
                 // A policy is enforced, whether or not it could be recorded.
                 Permits::Nothing | Permits::Publish => {}
-                Permits::Open(_) => {
+                Permits::Open(_) | Permits::Extend(_) | Permits::Join => {
                     record.refuse("the journal could not be written; nothing was opened");
                 }
                 Permits::Run(command, _) => {
@@ -162,6 +178,6 @@ fn new_records(items: &[Item]) -> impl Iterator<Item = &Record> {
 }
 
 fn count_grants(items: &[Item]) -> usize {
-    let depends = |item: &&Item| matches!(item.permits, Permits::Open(_) | Permits::Run(_, _));
+    let depends = |item: &&Item| !matches!(item.permits, Permits::Nothing | Permits::Publish);
     items.iter().filter(depends).count()
 }

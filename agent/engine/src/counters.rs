@@ -20,6 +20,8 @@ pub struct EngineCounters {
     pub connections: u64,
     /// Grants opened.
     pub opened: u64,
+    /// Grants asked for again, and open for as long as that since.
+    pub refreshed: u64,
     /// Grants closed at their end, or with the agent.
     pub closed: u64,
     /// Grants closed because a new policy does not give them.
@@ -64,12 +66,13 @@ impl Counters {
 // === impl EngineCounters ===
 
 impl EngineCounters {
-    fn named(self) -> [(&'static str, u64); 19] {
+    fn named(self) -> [(&'static str, u64); 20] {
         let Self {
             grants_open,
             grants_living_on,
             connections,
             opened,
+            refreshed,
             closed,
             revoked,
             connections_cut,
@@ -91,6 +94,7 @@ impl EngineCounters {
             ("grants_living_on", grants_living_on),
             ("connections", connections),
             ("opened", opened),
+            ("refreshed", refreshed),
             ("closed", closed),
             ("revoked", revoked),
             ("connections_cut", connections_cut),

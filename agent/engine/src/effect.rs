@@ -1,6 +1,7 @@
 //! What the engine wants done.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fleet::GrantId;
 use gate::{CompiledPolicy, Grant};
@@ -9,7 +10,7 @@ use spa::ReplayDigest;
 use crate::claims::ClaimAsk;
 use crate::commands::Command;
 use crate::connection::Connection;
-use crate::grants::{LiveGrant, Origin};
+use crate::grants::{Grants, LiveGrant, Origin};
 use crate::record::End;
 use crate::rule::{Hole, Rule};
 use crate::status::Status;
@@ -61,6 +62,8 @@ pub enum Effect {
 #[must_use = "its result belongs to Engine::opened"]
 pub struct Opening {
     pub(crate) grants: Vec<LiveGrant>,
+    /// Of these an earlier form is open.
+    pub(crate) extended: Vec<LiveGrant>,
     pub(crate) holes: Vec<Hole>,
 }
 
@@ -91,26 +94,43 @@ impl Opening {
     /// Returns how many grants depend on it.
     #[must_use]
     pub fn grants(&self) -> usize {
-        self.grants.len()
+        self.grants.len() + self.extended.len()
+    }
+
+    /// Whether there is nothing to open.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.grants.is_empty() && self.extended.is_empty()
     }
 
     /// Returns the grants that depend on it, each with its name and its rules, for the log.
     pub fn given(&self) -> impl Iterator<Item = (GrantId, &Grant, &[Rule])> {
-        self.grants.iter().filter_map(|live| match &live.origin {
-            Origin::Given(grant) => Some((live.id, &**grant, &*live.rules)),
-            Origin::Recovered(_) => None,
-        })
+        self.grants.iter().filter_map(as_given)
     }
 
-    /// Of several holes for one rule, leaves the one that is open longest: the kernel takes the last
-    /// word, and the later deadline must win.
-    pub(crate) fn keep_longest(&mut self) {
+    /// Returns those that were open already.
+    pub fn refreshed(&self) -> impl Iterator<Item = (GrantId, &Grant, &[Rule])> {
+        self.extended.iter().filter_map(as_given)
+    }
+
+    /// Finds what must be opened now: of several holes for one rule the one that is open longest, since
+    /// the kernel takes the last word, and the later deadline must win.
+    pub(crate) fn find_holes(&mut self, open: &Grants, steady: Duration) {
+        for live in self.grants.iter().chain(&self.extended) {
+            open.add_holes(live, steady, &mut self.holes);
+        }
         if self.holes.len() > 1 {
             self.holes
                 .sort_unstable_by_key(|hole| (hole.rule, hole.timeout));
             self.holes.reverse();
             self.holes.dedup_by_key(|hole| hole.rule);
         }
+    }
+}
+
+fn as_given(live: &LiveGrant) -> Option<(GrantId, &Grant, &[Rule])> {
+    match &live.origin {
+        Origin::Given(grant) => Some((live.id, grant, &live.rules)),
+        Origin::Recovered(_) => None,
     }
 }
 
@@ -131,10 +151,10 @@ impl Closing {
     }
 
     /// Whether connections go on that are not named: what a user closes before its time ends as it
-    /// would at its time.
+    /// would at its time, and what could not be opened for longer has not ended.
     #[must_use]
     pub fn is_gentle(&self) -> bool {
-        self.end == End::ByUser
+        matches!(self.end, End::ByUser | End::NotExtended)
     }
 
     /// Returns what no grant holds any more.

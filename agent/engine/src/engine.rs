@@ -8,6 +8,7 @@ mod ends;
 mod lock;
 mod policy;
 mod recovery;
+mod refresh;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use crate::record::{self, Record};
 use crate::settings::{Limits, Settings};
 use crate::status::{HostStatus, Status};
 use crate::totals::Totals;
+
+use refresh::Staged;
 
 pub use policy::Adoption;
 pub use recovery::{Kernel, SavedGrant};
@@ -63,6 +66,7 @@ pub struct Engine {
     status: Status,
     /// Records to commit next.
     items: Vec<Item>,
+    staged: Staged,
     /// Grants that are in a batch or on their way to the firewall.
     opening: usize,
     /// Grants that are in no table any more, and that the firewall has not closed yet.
@@ -127,6 +131,7 @@ impl Engine {
                 last: 0,
             },
             items: Vec::new(),
+            staged: Staged::default(),
             opening: 0,
             closing: 0,
             effects: VecDeque::new(),
@@ -263,6 +268,15 @@ impl Engine {
     /// Takes the next instruction; see [`Effect`].
     pub fn next_effect(&mut self, now: Now) -> Option<Effect> {
         let mut effect = self.effects.pop_front()?;
+        if let Effect::Open(opening) = &mut effect {
+            // What has ended since it was ordered is not brought back; that its end is recorded
+            // comes after this.
+            let grants = &self.grants;
+            opening
+                .extended
+                .retain(|live| grants.get(live.id).is_some());
+            opening.find_holes(grants, now.steady);
+        }
         if let Effect::Close(closing) = &mut effect {
             // Only now: what was opened since it was ordered must stay open.
             let rules = closing
@@ -292,6 +306,7 @@ impl Engine {
 
     /// Takes what is to be committed now; see [`Batch`].
     pub fn take_batch(&mut self) -> Batch {
+        self.staged.clear();
         Batch::new(std::mem::take(&mut self.items))
     }
 

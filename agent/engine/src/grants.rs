@@ -67,6 +67,11 @@ pub(crate) struct TakenBack {
 // === impl LiveGrant ===
 
 impl LiveGrant {
+    /// Whether it is what this user would be given again for the same.
+    pub(crate) fn is_same(&self, asking: &Identity, rules: &[Rule]) -> bool {
+        self.rules == rules && self.is_of(asking)
+    }
+
     /// Whether it was given to this user for a message with the same key.
     pub(crate) fn is_of(&self, asking: &Identity) -> bool {
         match &self.origin {
@@ -144,8 +149,27 @@ impl Grants {
         }));
     }
 
-    /// Enters a grant that is open.
-    pub(crate) fn enter(&mut self, grant: LiveGrant) {
+    /// The grant of this user and key that opens just these rules, if there is one.
+    pub(crate) fn same(
+        &self,
+        asking: &Identity,
+        rules: &[Rule],
+        steady: Duration,
+    ) -> Option<&LiveGrant> {
+        let holders = self.holders(*rules.first()?);
+        let mut holders = holders.filter_map(|id| self.live.get(&id));
+        holders.find(|live| live.deadline > steady && live.is_same(asking, rules))
+    }
+
+    /// Enters a grant that is open; of one that was open before, only what it is now is left.
+    pub(crate) fn enter(&mut self, mut grant: LiveGrant) {
+        if let Some(before) = self.live.remove(&grant.id) {
+            if before.deadline > grant.deadline {
+                grant.deadline = before.deadline;
+                grant.until_ms = before.until_ms;
+            }
+            self.leave(&before);
+        }
         for rule in &grant.rules {
             let holders = self.rules.entry(*rule).or_insert(Holders {
                 latest: grant.deadline,
@@ -174,7 +198,11 @@ impl Grants {
                 return None;
             }
             self.by_deadline.pop();
-            // One that was revoked is gone, but not from the heap.
+            // One that was revoked is gone, but not from the heap; and one that was extended is in
+            // it twice.
+            if self.live.get(&id).is_none_or(|live| live.deadline > steady) {
+                continue;
+            }
             if let Some(grant) = self.live.remove(&id) {
                 self.leave(&grant);
                 return Some(grant);

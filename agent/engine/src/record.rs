@@ -32,6 +32,8 @@ pub enum Change {
         /// What it opens.
         rules: Vec<Rule>,
     },
+    /// This grant, which is in it, is open for longer or asked for again.
+    Extends(GrantId),
     /// The hole of this grant has closed; it stays in the table, because it lives on in connections.
     LivesOn(GrantId),
     /// This grant is in it no more.
@@ -51,6 +53,8 @@ pub(crate) enum End {
     Cut,
     /// The user wanted so.
     ByUser,
+    /// The firewall did not open it for longer, or not all of it: it ends when it would have.
+    NotExtended,
 }
 
 // === impl Record ===
@@ -77,17 +81,30 @@ impl Record {
         Self { event, change }
     }
 
+    /// A grant that is open, or about to be, and is asked for again.
+    pub(crate) fn extends(event: Event, id: GrantId) -> Self {
+        let change = Change::Extends(id);
+        Self { event, change }
+    }
+
+    /// A grant that is open for as long as before, because the firewall did not do what was recorded.
+    pub(crate) fn not_extended(live: &LiveGrant, at_ms: u64, reason: &str) -> Self {
+        let mut event = closed(EventKind::GrantOpened, live, at_ms, reason);
+        event.set_outcome(Outcome::Failure);
+        Self::extends(event, live.id)
+    }
+
     /// A grant that is closed: at its end, by a new policy, with the agent, or by the firewall, which
     /// did not open it.
     pub(crate) fn ends(end: End, live: &LiveGrant, at_ms: u64, reason: &str) -> Self {
         let kind = match end {
-            End::Closed | End::NotOpened | End::ByUser => EventKind::GrantClosed,
+            End::Closed | End::NotOpened | End::ByUser | End::NotExtended => EventKind::GrantClosed,
             End::Revoked => EventKind::GrantRevoked,
             End::Cut => EventKind::ConnectionsCut,
         };
         let outcome = match end {
             End::Closed | End::Revoked | End::Cut | End::ByUser => Outcome::Success,
-            End::NotOpened => Outcome::Failure,
+            End::NotOpened | End::NotExtended => Outcome::Failure,
         };
         let mut event = closed(kind, live, at_ms, reason);
         event.set_outcome(outcome);
@@ -155,6 +172,27 @@ pub(crate) fn opened(grant: &Grant, id: GrantId, until_ms: u64, now: Now) -> Eve
     event.until_ms = until_ms;
     claim_note(grant).clone_into(&mut event.reason);
     event.set_outcome(Outcome::Success);
+    event
+}
+
+/// A grant that is open is asked for again by its user.
+pub(crate) fn refreshed(
+    grant: &Grant,
+    id: GrantId,
+    until_ms: u64,
+    is_longer: bool,
+    now: Now,
+) -> Event {
+    let mut event = opened(grant, id, until_ms, now);
+    let refreshed = if is_longer {
+        "refreshed"
+    } else {
+        "refreshed; it is open for longer already"
+    };
+    event.reason = match event.reason.as_str() {
+        "" => refreshed.to_owned(),
+        note => format!("{refreshed}; {note}"),
+    };
     event
 }
 

@@ -5,6 +5,7 @@ use fleet::{Event, EventRecord};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error::{JournalError, cannot};
+use super::live_grants::Opened;
 use super::{Journal, Loss, Retention, Staged, floors, live_grants, records};
 use crate::policies::{PolicyText, PolicyVersion};
 
@@ -197,8 +198,13 @@ fn write(
     let mut opened = staged.opened.iter().peekable();
     for (index, event) in staged.events.iter().enumerate() {
         let body = write_event(&transaction, event, head)?;
-        while let Some((_, grant)) = opened.next_if(|(at, _)| *at == index) {
-            live_grants::insert(&transaction, grant, &body)?;
+        while let Some((_, opened)) = opened.next_if(|(at, _)| *at == index) {
+            match opened {
+                Opened::New(grant) => live_grants::insert(&transaction, grant, &body)?,
+                Opened::Again { id, until_ms } => {
+                    live_grants::extend(&transaction, *id, *until_ms, &body)?;
+                }
+            }
         }
     }
     for id in &staged.living_on {

@@ -25,6 +25,15 @@ pub struct FoundGrant {
     pub is_closed: bool,
 }
 
+/// What an event says that is open.
+#[derive(Debug)]
+pub(super) enum Opened {
+    /// A grant from now on.
+    New(LiveGrant),
+    /// A grant that was open before.
+    Again { id: GrantId, until_ms: u64 },
+}
+
 pub(super) fn insert(
     connection: &Connection,
     grant: &LiveGrant,
@@ -46,6 +55,19 @@ pub(super) fn insert(
             rules.join("\n"),
             opened
         ])?;
+    Ok(())
+}
+
+/// It is open until another moment, as this event says.
+pub(super) fn extend(
+    connection: &Connection,
+    id: GrantId,
+    until_ms: u64,
+    opened: &[u8],
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE live_grant SET until_ms = ?2, opened = ?3 WHERE grant_id = ?1")?
+        .execute(params![id.0.as_slice(), until_ms.cast_signed(), opened])?;
     Ok(())
 }
 

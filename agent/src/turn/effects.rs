@@ -52,9 +52,14 @@ impl GateThread {
         }
         let result = self.host.holes.open(opening.holes());
         match &result {
-            Ok(()) => opening
-                .given()
-                .for_each(|(id, grant, rules)| log::opened(id, grant, rules)),
+            Ok(()) => {
+                for (id, grant, rules) in opening.given() {
+                    log::opened(id, grant, rules, "grant opened");
+                }
+                for (id, grant, rules) in opening.refreshed() {
+                    log::opened(id, grant, rules, "grant refreshed");
+                }
+            }
             Err(cause) => {
                 let error = program::one_line(cause);
                 tracing::error!(%error, grants = opening.grants(), "cannot open");

@@ -95,7 +95,7 @@ pub(super) fn record(record: &Record) {
 }
 
 /// Says what has been opened.
-pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule]) {
+pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule], what: &'static str) {
     let permit = grant.permit();
     let mut ports: Vec<String> = Vec::new();
     for port in rules.iter().map(asked) {
@@ -117,7 +117,7 @@ pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule]) {
         ports = ports.join(","),
         grant_id = %id,
         secs = permit.timeout_secs(),
-        "grant opened"
+        "{what}"
     );
 }
 

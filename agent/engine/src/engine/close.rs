@@ -1,12 +1,14 @@
 //! What a user closes before its time: her own, and nothing that anybody else has begun.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use fleet::GrantId;
 use gate::{Grant, Now};
 use spa::Service;
 
 use super::Engine;
+use crate::batch::Permits;
 use crate::effect::{Closing, Effect};
 use crate::grants::LiveGrant;
 use crate::record::{self, End, Record};
@@ -44,6 +46,11 @@ impl Engine {
         } else {
             Vec::new()
         };
+        let is_asked = |live: &LiveGrant| is_meant(&live) && lets_in(live, address);
+        let withdrawn = self.withdraw(is_asked, "closed by the user before it was opened");
+        if open.is_empty() && connections.is_empty() && withdrawn > 0 {
+            return;
+        }
         if open.is_empty() && connections.is_empty() {
             let reason = format!("nothing to close: nothing of this user is open for {address}");
             self.refuse_grant(request, &reason, now);
@@ -81,11 +88,11 @@ impl Engine {
         let event = record::connections_cut(&past.live, count, now.wall_ms(), REASON_CUT);
         let mut record = Record::new(event);
         record.note_request(request);
-        self.stage(record, crate::batch::Permits::Nothing);
+        self.stage(record, Permits::Nothing);
     }
 
-    /// What a user has closed is closed.
-    pub(super) fn closed_by_user(&mut self, closing: Closing, now: Now) {
+    /// What a user has closed is closed, or what was not extended is as before.
+    pub(super) fn closed_gently(&mut self, closing: Closing, now: Now) {
         let Closing {
             grants,
             connections,
@@ -100,10 +107,21 @@ impl Engine {
             self.connection_ended(connection);
         }
         for live in grants {
+            if end == End::NotExtended {
+                if let Some(before) = self.grants.get(live.id) {
+                    let record = Record::not_extended(before, now.wall_ms(), &reason);
+                    self.stage(record, Permits::Nothing);
+                }
+                continue;
+            }
             self.record_end_asked(end, &live, now.wall_ms(), &reason, request);
             self.put_by(live, None, now);
         }
     }
+}
+
+fn lets_in(live: &LiveGrant, address: IpAddr) -> bool {
+    live.rules.iter().any(|rule| rule.from().contains(&address))
 }
 
 // === impl Wanted ===

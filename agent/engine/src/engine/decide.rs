@@ -8,6 +8,7 @@ use spa::Service;
 
 use super::Engine;
 use super::close::Wanted;
+use super::refresh::Until;
 use crate::batch::Permits;
 use crate::claims::ClaimAnswer;
 use crate::commands::{Command, CommandLine};
@@ -95,6 +96,14 @@ impl Engine {
     }
 
     fn permit_ports(&mut self, grant: Grant, rules: Vec<Rule>, now: Now) {
+        let secs = HoleTimeout::clamped(grant.permit().timeout_secs()).secs();
+        let until = Until {
+            deadline: now.steady + Duration::from_secs(secs.into()),
+            ms: now.wall_ms() + u64::from(secs) * 1_000,
+        };
+        let Some((grant, rules)) = self.refresh(grant, rules, until, now) else {
+            return;
+        };
         if self.grants.len() + self.opening + self.closing >= self.limits.grants_max {
             self.refuse_over_limit(&grant, "too many grants are open on this host", now);
             return;
@@ -109,18 +118,17 @@ impl Engine {
             self.refuse_grant(&grant, &unsupported.to_string(), now);
             return;
         }
-        let secs = HoleTimeout::clamped(grant.permit().timeout_secs()).secs();
-        let until_ms = now.wall_ms() + u64::from(secs) * 1_000;
         let id = self.ids.next();
-        let event = record::opened(&grant, id, until_ms, now);
+        let event = record::opened(&grant, id, until.ms, now);
         let live = LiveGrant {
             id,
             origin: Origin::Given(Box::new(grant)),
             rules,
-            deadline: now.steady + Duration::from_secs(secs.into()),
-            until_ms,
+            deadline: until.deadline,
+            until_ms: until.ms,
         };
         self.opening += 1;
+        self.note_staged(&live);
         self.stage(Record::opens(event, &live), Permits::Open(Box::new(live)));
     }
 

@@ -22,11 +22,9 @@ impl Engine {
         let mut opening = Opening::default();
         for item in items.drain(..) {
             match item.permits {
-                Permits::Nothing => {}
-                Permits::Open(live) => {
-                    self.grants.add_holes(&live, now.steady, &mut opening.holes);
-                    opening.grants.push(*live);
-                }
+                Permits::Nothing | Permits::Join => {}
+                Permits::Open(live) => opening.grants.push(*live),
+                Permits::Extend(live) => opening.extended.push(*live),
                 Permits::Publish => self.publish(),
                 Permits::Run(command, grant) => {
                     self.counters.commands_started += 1;
@@ -35,8 +33,7 @@ impl Engine {
                 }
             }
         }
-        if !opening.grants.is_empty() {
-            opening.keep_longest();
+        if !opening.is_empty() {
             self.effects.push_back(Effect::Open(opening));
         }
         // Its allocation serves the next batch.
@@ -64,6 +61,8 @@ impl Engine {
                     self.opening -= 1;
                     self.counters.not_recorded += 1;
                 }
+                // It is open for as long as before.
+                Permits::Extend(_) | Permits::Join => self.counters.not_recorded += 1,
                 // It is enforced, whether or not it could be recorded.
                 Permits::Publish => self.publish(),
                 Permits::Run(_, _) => {
@@ -73,6 +72,7 @@ impl Engine {
             }
         }
         items.append(&mut self.items);
+        self.staged.clear();
         let lost = give_up_excess(&mut items);
         self.records_lost += lost;
         self.counters.records_lost += lost;
@@ -83,20 +83,30 @@ impl Engine {
 
     /// What came of [`Effect::Open`].
     pub fn opened(&mut self, opening: Opening, result: Result<(), impl fmt::Display>) {
-        let Opening { grants, holes: _ } = opening;
+        let Opening {
+            grants,
+            extended,
+            holes: _,
+        } = opening;
         self.opening -= grants.len();
         match result {
             Ok(()) => {
                 self.counters.opened += grants.len() as u64;
-                for live in grants {
+                self.counters.refreshed += extended.len() as u64;
+                for live in grants.into_iter().chain(extended) {
                     self.grants.enter(live);
                 }
             }
             Err(cause) => {
-                // Some of it may be open nevertheless.
+                // Some of it may be open nevertheless, and for longer than is recorded.
                 self.counters.not_opened += grants.len() as u64;
                 let reason = format!("not opened: {cause}");
-                self.close(grants, End::NotOpened, reason);
+                if !grants.is_empty() {
+                    self.close(grants, End::NotOpened, reason);
+                }
+                if !extended.is_empty() {
+                    self.close(extended, End::NotExtended, format!("not extended: {cause}"));
+                }
             }
         }
     }
@@ -110,7 +120,7 @@ impl Engine {
             return;
         }
         if closing.is_gentle() {
-            self.closed_by_user(closing, now);
+            self.closed_gently(closing, now);
             return;
         }
         self.closing -= closing.grants.len();
@@ -149,6 +159,7 @@ impl Engine {
                     self.closing -= closing.grants.len();
                     let (end, reason) = match closing.end {
                         End::NotOpened => (End::NotOpened, closing.reason.as_str()),
+                        End::NotExtended => continue,
                         End::ByUser => (End::ByUser, closing.reason.as_str()),
                         End::Closed | End::Revoked => (End::Closed, "agent stopped"),
                         // The next start tries again.
@@ -216,7 +227,7 @@ impl Engine {
         match end {
             End::Closed | End::ByUser => self.counters.closed += 1,
             // Counted when the firewall said so, or when the hole had closed.
-            End::NotOpened | End::Cut => {}
+            End::NotOpened | End::NotExtended | End::Cut => {}
             End::Revoked => self.counters.revoked += 1,
         }
     }

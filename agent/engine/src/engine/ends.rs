@@ -63,7 +63,9 @@ impl Engine {
             self.closing -= ended.len() + left.len();
             let end_by_time = match end {
                 End::NotOpened => End::NotOpened,
-                End::Closed | End::Revoked | End::Cut | End::ByUser => End::Closed,
+                End::Closed | End::Revoked | End::Cut | End::ByUser | End::NotExtended => {
+                    End::Closed
+                }
             };
             let mut live_on = Vec::new();
             for live in ended {
@@ -87,7 +89,9 @@ impl Engine {
         let is_over = |live: &mut LiveGrant| live.deadline <= now.steady;
         let ended: Vec<LiveGrant> = closing.grants.extract_if(.., is_over).collect();
         self.closing -= ended.len();
-        for live in ended {
+        // What was not extended has its own end.
+        let is_counted = closing.end != End::NotExtended;
+        for live in ended.into_iter().filter(|_| is_counted) {
             self.record_end(End::Closed, &live, live.until_ms, "");
             self.put_by(live, None, now);
         }

@@ -50,6 +50,7 @@ impl Engine {
         for grant in self.commands.give_up(|_| false) {
             self.refuse_grant(&grant, &reason, now);
         }
+        self.withdraw(|_| true, &reason);
         self.cut_past(past, &reason, now);
         if !gone.is_empty() {
             self.close(gone, End::Revoked, reason);

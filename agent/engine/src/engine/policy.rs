@@ -1,10 +1,11 @@
 //! Another policy, and a firewall that somebody else has changed.
 
+use std::collections::BTreeSet;
 use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use fleet::Event;
+use fleet::{Event, GrantId};
 use gate::{CompiledPolicy, Gate, Now};
 use ipnet::IpNet;
 use spa::Fingerprint;
@@ -124,6 +125,11 @@ impl Engine {
             // The same generation may have another text: a lock or a removal gives no new number.
             Origin::Recovered(opened) => upholds_recorded(gate, opened, generation, now),
         };
+        let staged = self.items.iter_mut().filter_map(Item::staged);
+        let staged: BTreeSet<GrantId> = staged
+            .filter(|live| !keep(live))
+            .map(|live| live.id)
+            .collect();
         let gone = self.grants.take_out(keep);
         let connections = &self.connections;
         let past = self
@@ -134,6 +140,7 @@ impl Engine {
         for grant in commands {
             self.refuse_grant(&grant, &reason, now);
         }
+        self.withdraw(|live| staged.contains(&live.id), &reason);
         self.cut_past(past, &reason, now);
         if !gone.is_empty() {
             self.close(gone, End::Revoked, reason);

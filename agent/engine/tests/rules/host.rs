@@ -210,6 +210,11 @@ impl Host {
                 };
                 assert!(self.live.insert(*id, saved).is_none(), "opened twice: {id}");
             }
+            Change::Extends(id) => {
+                let saved = self.live.get_mut(id);
+                let saved = saved.unwrap_or_else(|| panic!("extended after its end: {id}"));
+                saved.opened = record.event().clone();
+            }
             Change::LivesOn(id) => {
                 let saved = self.live.remove(id);
                 let saved = saved.unwrap_or_else(|| panic!("closed twice: {id}"));

@@ -9,7 +9,7 @@ use gate::{Addressees, Datagram, HostAddresses, SharedKeys};
 use policy::Networks;
 
 use crate::host::{Faults, Host, Partly, datagram};
-use crate::packets::{PORTS_AND_COMMANDS, knock};
+use crate::packets::{PORTS_AND_COMMANDS, knock, knock_of};
 
 #[test]
 fn more_grants_than_the_limit_are_refused_and_recorded_also_in_one_batch() {
@@ -43,7 +43,8 @@ fn knocks_beyond_the_limit_of_grants_are_counted_not_written_down_one_by_one() {
     let mut host = Host::with(PORTS_AND_COMMANDS, SharedKeys::None, limits);
 
     for number in 1..=1_000 {
-        host.send(1, &knock(number, "tcp/22", 0, 0));
+        let user = format!("user-{number}");
+        host.send(1, &knock_of(&user, number, "tcp/22", 0));
     }
     host.turn();
     host.wait(60);

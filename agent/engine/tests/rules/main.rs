@@ -16,3 +16,4 @@ mod names;
 mod packets;
 mod policy;
 mod recovery;
+mod refreshing;
