@@ -101,7 +101,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "WHICH")]
     pub backend: Option<String>,
 
-    /// Name of our chain [default: POSTERN_INPUT]
+    /// Name of our chain [default: POSTERN]
     #[arg(long, value_name = "NAME")]
     pub chain: Option<String>,
 
@@ -155,7 +155,7 @@ pub struct RunArgs {
 #[derive(Args, Clone, Debug)]
 pub struct FlushArgs {
     /// Name of our chain
-    #[arg(long, value_name = "NAME", default_value = "POSTERN_INPUT")]
+    #[arg(long, value_name = "NAME", default_value = "POSTERN")]
     pub chain: String,
     /// Where the agent kept its state
     #[arg(long, value_name = "DIR", default_value = crate::STATE_DIR)]

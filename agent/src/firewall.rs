@@ -11,19 +11,26 @@
 //! | [`memory`] | a packet filter that only remembers: dry runs and tests |
 //! | [`fault`] | one that fails on purpose |
 //! | `monitor` | the thread that keeps the base rules as they should be |
+//! | `hooks` | lines of ours in the owner's chains |
+//! | `changes` | what nf_tables tells of changes |
 //! | `lock` | one agent per chain |
 //! | `family` | IPv4 and IPv6 |
+//! | `xtables` | the programs of iptables, and what they print |
 
 mod backend;
+mod changes;
 mod family;
 pub mod fault;
+mod hooks;
 mod iptables;
 mod lock;
 pub mod memory;
 mod monitor;
 mod nftables;
+mod xtables;
 
 pub use backend::{Backend, BaseRules, Drift, Holes};
+pub use hooks::Hooks;
 pub use monitor::{Kept, Listener, Monitor, MonitorHandle};
 
 use crate::config::{BackendChoice, FirewallConfig};
@@ -43,8 +50,8 @@ pub fn open(config: &FirewallConfig) -> Result<Backend, FirewallError> {
         return Ok(memory::MemoryFirewall::default().backend());
     }
     match config.backend {
-        BackendChoice::Auto => iptables::open(&config.chain, "it is the only one yet".to_owned()),
-        BackendChoice::Iptables => iptables::open(&config.chain, CONFIGURED.to_owned()),
+        BackendChoice::Auto => iptables::open(config, "it is the only one yet".to_owned()),
+        BackendChoice::Iptables => iptables::open(config, CONFIGURED.to_owned()),
         BackendChoice::Nftables => nftables::open(config, CONFIGURED.to_owned()),
     }
 }

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use spa::Service;
 
+use crate::config::FORMER_CHAIN;
+
 /// The file in the state directory.
 pub const FILE_NAME: &str = "protected-ports";
 /// Longer files are not ours: 131,070 ports fit.
@@ -109,7 +111,7 @@ fn never_was(kind: ErrorKind) -> bool {
 }
 
 fn render(chain: &str, ports: &[Service]) -> String {
-    let mut text = format!("{HEAD}chain {chain}\n");
+    let mut text = format!("{HEAD}name {chain}\n");
     for port in ports {
         let _ = writeln!(text, "{port}");
     }
@@ -128,8 +130,12 @@ fn parse(bytes: &[u8]) -> Remembered {
     let mut read = 0;
     for line in text.split_inclusive('\n') {
         let word = line.trim_end();
-        if let Some(chain) = word.strip_prefix("chain ") {
+        if let Some(chain) = word.strip_prefix("name ") {
             remembered.chain = Some(chain.to_owned());
+        } else if let Some(chain) = word.strip_prefix("chain ") {
+            // Written by an earlier version: its default is ours by another name.
+            let is_own = chain != FORMER_CHAIN;
+            remembered.chain = is_own.then(|| chain.to_owned());
         } else if let Some(found) = word.strip_prefix("sum ") {
             let expected = text.get(..read).map(|text| sum(text.as_bytes()));
             let is_whole = expected.as_deref() == Some(found) && line.ends_with('\n');
@@ -183,6 +189,19 @@ mod tests {
         file.write(&[]).unwrap();
         assert_eq!(ProtectionFile::read(dir.path()), None);
         file.remove().unwrap();
+    }
+
+    #[test]
+    fn the_list_of_an_earlier_version_is_read_and_its_default_name_is_todays() {
+        let of = |chain: &str| {
+            let text = format!("{HEAD}chain {chain}\ntcp/22\n");
+            parse(format!("{text}sum {}\n", sum(text.as_bytes())).as_bytes())
+        };
+
+        let found = of(FORMER_CHAIN);
+        assert_eq!((found.chain, found.damage), (None, None));
+        assert_eq!(found.ports.len(), 1);
+        assert_eq!(of("MINE").chain.as_deref(), Some("MINE"));
     }
 
     #[test]

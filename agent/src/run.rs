@@ -129,6 +129,7 @@ pub fn run(
         rules: firewall.base_rules,
         hidden: hidden.clone(),
         file: protection_file(config),
+        hooks: firewall::Hooks::new(&config.firewall),
     };
     let monitor = start_monitor(kept, &orders)?;
     let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
@@ -203,7 +204,8 @@ fn leave(monitor: Monitor, config: &Config) -> Result<(), RunError> {
     let base_rules = monitor.stop().unwrap_or_else(|panic| resume_unwind(panic));
     match base_rules {
         Some(mut rules) if config.firewall.flush_at_exit && rules.protected().is_empty() => {
-            Ok(rules.remove()?)
+            rules.remove()?;
+            Ok(firewall::Hooks::remove(&config.firewall)?)
         }
         Some(_) | None => Ok(()),
     }

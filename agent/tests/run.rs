@@ -46,7 +46,7 @@ fn a_hole_is_in_the_kernel_with_its_timeout_and_goes_with_the_agent() {
 
         let open = host.output("ipset", &["save"]);
         assert!(
-            open.contains("add POSTERN_INPUT_4 127.0.0.1,tcp:22 timeout "),
+            open.contains("add POSTERN_4 127.0.0.1,tcp:22 timeout "),
             "{open}"
         );
         agent.stop();
@@ -56,6 +56,7 @@ fn a_hole_is_in_the_kernel_with_its_timeout_and_goes_with_the_agent() {
             rules,
             "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n"
         );
+        assert!(!mangle(host).contains("POSTERN"));
         assert_eq!(host.kinds()[3..], ["grant-closed", "agent-stopped"]);
     });
 }
@@ -63,15 +64,15 @@ fn a_hole_is_in_the_kernel_with_its_timeout_and_goes_with_the_agent() {
 #[test]
 fn a_protected_port_stays_closed_when_the_agent_goes() {
     on_host("", |host| {
-        let drop = "-A POSTERN_INPUT -p tcp -m tcp --dport 22 -j DROP";
+        let drop = "-A POSTERN -p tcp -m tcp --dport 22 -j DROP";
         let mut agent = host.start(&["--interface", "lo", "--protect", "tcp/22"]);
-        assert!(host.output("iptables", &["-w", "-S"]).contains(drop));
+        assert!(mangle(host).contains(drop));
 
         agent.stop();
 
-        assert!(host.output("iptables", &["-w", "-S"]).contains(drop));
+        assert!(mangle(host).contains(drop));
         host.output(AGENT, &["flush"]);
-        assert!(!host.output("iptables", &["-w", "-S"]).contains("POSTERN"));
+        assert!(!mangle(host).contains("POSTERN"));
     });
 }
 
@@ -136,15 +137,15 @@ fn a_reload_revokes_what_the_new_policy_does_not_give_and_keeps_the_rest() {
         agent.wait_for("policy applied generation=2");
         assert!(
             host.output("ipset", &["save"])
-                .contains("POSTERN_INPUT_4 127.0.0.1,tcp:22")
+                .contains("POSTERN_4 127.0.0.1,tcp:22")
         );
         host.write_access("", "tcp/80");
         agent.hang_up();
         agent.wait_for("grant revoked");
 
         let sets = host.output("ipset", &["save"]);
-        assert!(!sets.contains("POSTERN_INPUT_4 127.0.0.1"), "{sets}");
-        assert!(sets.contains("POSTERN_INPUT_R4 127.0.0.1,tcp:22"), "{sets}");
+        assert!(!sets.contains("POSTERN_4 127.0.0.1"), "{sets}");
+        assert!(sets.contains("POSTERN_R4 127.0.0.1,tcp:22"), "{sets}");
         agent.stop();
     });
 }
@@ -256,7 +257,7 @@ fn a_second_agent_with_the_same_chain_is_refused() {
         assert_eq!(output.status.code(), Some(1));
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            stderr.contains("another agent manages chain POSTERN_INPUT"),
+            stderr.contains("another agent manages chain POSTERN"),
             "{stderr}"
         );
         first.stop();
@@ -269,14 +270,14 @@ fn a_table_that_someone_flushes_is_repaired_and_what_was_open_is_open_again() {
         let mut agent = host.start(&["--interface", "lo", "--protect", "tcp/22"]);
         host.knock();
         agent.wait_for("grant opened");
-        let rules = host.output("iptables", &["-w", "-S"]);
+        let rules = mangle(host);
 
         // Else the chain is back, and in use, before it can be deleted.
         agent.0.signal(Signal::SIGSTOP).unwrap();
-        host.output("iptables", &["-w", "-F"]);
-        host.output("iptables", &["-w", "-X"]);
-        host.output("ip6tables", &["-w", "-F"]);
-        host.output("ip6tables", &["-w", "-X"]);
+        for program in ["iptables", "ip6tables"] {
+            host.output(program, &["-w", "-t", "mangle", "-F"]);
+            host.output(program, &["-w", "-t", "mangle", "-X"]);
+        }
         host.output("ipset", &["destroy"]);
         agent.0.signal(Signal::SIGCONT).unwrap();
         agent.wait_for("the firewall was changed by someone else; repaired");
@@ -284,7 +285,7 @@ fn a_table_that_someone_flushes_is_repaired_and_what_was_open_is_open_again() {
             host.kinds().contains(&"drift".to_owned())
         });
 
-        assert_eq!(host.output("iptables", &["-w", "-S"]), rules);
+        assert_eq!(mangle(host), rules);
     });
 }
 
@@ -384,7 +385,7 @@ fn a_dry_run_touches_nothing() {
         agent.wait_for("grant opened");
 
         assert_eq!(host.output("ipset", &["list", "-n"]), "");
-        assert!(!host.output("iptables", &["-w", "-S"]).contains("POSTERN"));
+        assert!(!mangle(host).contains("POSTERN"));
         agent.stop();
     });
 }
@@ -626,6 +627,11 @@ impl Agent {
 }
 
 /// A capture file as libpcap writes it, with one raw IPv4 packet.
+/// The rules of the table in which the agent's chains stand.
+fn mangle(host: &Host) -> String {
+    host.output("iptables", &["-w", "-t", "mangle", "-S"])
+}
+
 fn write_capture(path: &Path, packet: &str) {
     let mut udp = vec![0xd4, 0x31, 0xf2, 0xf9];
     udp.extend_from_slice(&u16::try_from(packet.len() + 8).unwrap().to_be_bytes());

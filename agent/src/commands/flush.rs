@@ -29,6 +29,7 @@ pub enum FlushFailed {
 pub fn run(args: &FlushArgs) -> Result<(), FlushFailed> {
     let config = FirewallConfig::of_chain(&args.chain);
     firewall::open(&config)?.base_rules.remove()?;
+    firewall::Hooks::remove(&config)?;
     let other = |chain: String| chain != args.chain;
     let remembered = ProtectionFile::read(&args.state);
     if remembered.is_none_or(|found| found.chain.is_some_and(other)) {

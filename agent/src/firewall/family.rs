@@ -25,7 +25,7 @@ impl Family {
         }
     }
 
-    /// The kernel's number (linux/socket.h).
+    /// The kernel's number (linux/socket.h), which is netfilter's too.
     pub(super) const fn number(self) -> u8 {
         match self {
             Self::V4 => AF_INET,

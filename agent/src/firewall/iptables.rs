@@ -1,21 +1,22 @@
 //! Chains and kernel sets: iptables, ip6tables and ipset.
 //!
-//! Two chains per address family. The one reached from the top of INPUT, in this order: what is
-//! barred is dropped; what goes on in an established session to a protected port is accepted, so
-//! that a session outlives its hole; what begins must match the set of what is open; what is
-//! protected is dropped. The one reached from the top of OUTPUT lets this host not go on with a
-//! session that was cut. All other traffic is the owner's.
+//! Two chains per address family, in the table `mangle`. The one reached from PREROUTING drops what
+//! asks for a hidden port without a hole, and marks what passes through one: see `chain`. The one
+//! reached from OUTPUT lets this host not go on with a session that was cut. Their only last word is
+//! a drop: what passes goes on to the owner's rules, and it is for those to let it in.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `base_rules` | chain, jump and sets: laid, checked, repaired, removed |
-//! | `chain` | running iptables, and what a chain should read like |
+//! | `chain` | what the chains should read like |
+//! | `former` | what earlier versions laid, and its removal |
 //! | `notices` | hearing of changes, and a glance at what is ours |
 //! | `sets` | the kernel's sets over netlink; holes are their elements |
 //! | `ipset` | the messages of that; pure |
 
 mod base_rules;
 mod chain;
+mod former;
 mod ipset;
 mod notices;
 mod sets;
@@ -23,25 +24,27 @@ mod sets;
 use std::path::Path;
 
 use base_rules::IptablesRules;
-use chain::Hook;
 use sets::{SetHoles, SetNames, Sets};
 
 use super::family::Family;
 use super::lock::ChainLock;
 use super::{Backend, FirewallError};
+use crate::config::FirewallConfig;
 
 /// Longest name of a chain: a set's name has at most 31 characters, and ours append three.
 const CHAIN_LEN_MAX: usize = 24;
 
-/// Takes `chain` for this agent and looks at the host; changes nothing.
+/// Takes the chain for this agent and looks at the host; changes nothing.
 ///
 /// # Errors
 ///
 /// When the chain's name cannot be one, another agent has it, iptables cannot be run, or IPv6 is on
 /// but ip6tables does not work.
-pub(super) fn open(chain: &str, why: String) -> Result<Backend, FirewallError> {
+pub(super) fn open(config: &FirewallConfig, why: String) -> Result<Backend, FirewallError> {
+    let chain = config.chain.as_str();
     check_name(chain)?;
     let lock = ChainLock::take(chain)?;
+    former::check_lock(chain)?;
     let families = families()?;
     let names = SetNames::of_chain(chain);
     let holes = SetHoles::new(Sets::connect(names.clone())?, families);
@@ -49,15 +52,21 @@ pub(super) fn open(chain: &str, why: String) -> Result<Backend, FirewallError> {
     Ok(Backend {
         name: "iptables",
         why,
-        base_rules: Box::new(IptablesRules::new(chain.to_owned(), families, sets, lock)),
+        base_rules: Box::new(IptablesRules::new(
+            chain.to_owned(),
+            config.mark,
+            families,
+            sets,
+            lock,
+        )),
         holes: Box::new(holes),
     })
 }
 
 /// The families that this host has, and that must therefore be managed.
 fn families() -> Result<&'static [Family], FirewallError> {
-    chain::list_base(Family::V4, Hook::Input)?;
-    match chain::list_base(Family::V6, Hook::Input) {
+    chain::list(Family::V4)?;
+    match chain::list(Family::V6) {
         Ok(_) => Ok(&Family::ALL),
         // The file exists exactly when the kernel has IPv6 in it.
         Err(cause) if Path::new("/proc/net/if_inet6").exists() => {
@@ -86,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_chain_name_cannot_become_an_option_or_a_second_line() {
-        for name in ["POSTERN_INPUT", "a-b"] {
+        for name in ["POSTERN", "a-b"] {
             assert_eq!(check_name(name), Ok(()));
         }
         for name in ["", "-j", "a b", "a\n-F", "A234567890123456789012345"] {

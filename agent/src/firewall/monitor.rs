@@ -27,7 +27,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use spa::Service;
 
-use super::BaseRules;
+use super::{BaseRules, Hooks};
 use crate::clock;
 use crate::protection::ProtectionFile;
 use pace::{Look, Pace, Repair};
@@ -44,6 +44,8 @@ pub struct Kept {
     pub hidden: Option<Vec<Service>>,
     /// Where the list in force is remembered; `None` where nothing is hidden for real.
     pub file: Option<ProtectionFile>,
+    /// The lines in the owner's chains.
+    pub hooks: Hooks,
 }
 
 /// Those who want to know.
@@ -85,6 +87,7 @@ enum Task {
 struct Watched<L> {
     rules: Box<dyn BaseRules>,
     file: Option<ProtectionFile>,
+    hooks: Hooks,
     listener: L,
     /// What is hidden; `None` before the rules were first laid.
     in_force: Option<Vec<Service>>,
@@ -183,10 +186,12 @@ impl<L: Listener> Watched<L> {
             rules,
             hidden,
             file,
+            hooks,
         } = kept;
         Self {
             rules,
             file,
+            hooks,
             listener,
             wanted: hidden.clone().unwrap_or_default(),
             in_force: hidden,
@@ -200,6 +205,8 @@ impl<L: Listener> Watched<L> {
     }
 
     fn keep(mut self, inbox: &Receiver<Task>, bell: &EventFd) -> Option<Box<dyn BaseRules>> {
+        // Before anybody is told that all is ready.
+        self.keep_hooks();
         loop {
             self.wait(bell.as_fd());
             let _ = bell.read();
@@ -225,15 +232,29 @@ impl<L: Listener> Watched<L> {
                 Look::None => {}
                 look @ (Look::Glance | Look::All) => self.look(look, now),
             }
+            self.keep_hooks();
+        }
+    }
+
+    /// After the base rules: a line more or less in the owner's chains hides nothing.
+    fn keep_hooks(&mut self) {
+        if let Some(undone) = self.hooks.keep() {
+            tracing::error!("{undone}");
+            self.listener.drift(Some(undone));
         }
     }
 
     /// Sleeps until somebody asks for something, the host tells of a change, or it is time to look.
     fn wait(&self, bell: BorrowedFd<'_>) {
-        let sleep = self.pace.sleep(clock::now().steady);
+        let now = clock::now().steady;
+        let sleep = self.pace.sleep(now);
+        let sleep = self
+            .hooks
+            .sleep(now)
+            .map_or(sleep, |hooks| hooks.min(sleep));
         let millis = sleep.as_micros().div_ceil(1_000);
         let millis = u16::try_from(millis).unwrap_or(u16::MAX);
-        let fds = [Some(bell), self.rules.notices()];
+        let fds = [Some(bell), self.rules.notices(), self.hooks.notices()];
         let mut fds: Vec<_> = fds
             .into_iter()
             .flatten()

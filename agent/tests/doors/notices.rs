@@ -12,7 +12,10 @@ fn closed_after(world: &World, command: &str, rule: &str) -> Duration {
     world.on_host(command);
     let start = wait::now();
     loop {
-        if world.on_host(&format!("{program} -w -S")).contains(rule) {
+        if world
+            .on_host(&format!("{program} -w -t mangle -S"))
+            .contains(rule)
+        {
             return start.elapsed();
         }
         assert!(start.elapsed() < wait::SOON, "still open after {command}");
@@ -23,17 +26,17 @@ fn closed_after(world: &World, command: &str, rule: &str) -> Duration {
 fn a_flushed_table_is_laid_again_within_milliseconds() {
     in_world("PROTECT tcp/22", |world| {
         let mut agent = world.start(&["--interface", "any"]);
-        let (jump, drop) = ("-A INPUT -j POSTERN_INPUT", "--dport 22 -j DROP");
+        let (jump, drop) = ("-A PREROUTING -j POSTERN", "--dport 22 -j DROP");
         let mut times = Vec::new();
 
         for program in ["iptables", "ip6tables"] {
             for (change, rule) in [
-                ("-F INPUT", jump),
+                ("-F PREROUTING", jump),
                 ("-F", jump),
-                ("-F POSTERN_INPUT", drop),
-                ("-D INPUT -j POSTERN_INPUT", jump),
+                ("-F POSTERN", drop),
+                ("-D PREROUTING -j POSTERN", jump),
             ] {
-                let command = format!("{program} -w {change}");
+                let command = format!("{program} -w -t mangle {change}");
                 for _ in 0..4 {
                     times.push(closed_after(world, &command, rule));
                 }
@@ -97,7 +100,11 @@ fn beside_twenty_thousand_rules_of_others_a_change_of_theirs_costs_little_and_a_
 
         let ticks = cpu_ticks(&agent) - before;
         assert!(ticks < 50, "{ticks}");
-        closed_after(world, "iptables -w -F INPUT", "-A INPUT -j POSTERN_INPUT");
+        closed_after(
+            world,
+            "iptables -w -t mangle -F PREROUTING",
+            "-A PREROUTING -j POSTERN",
+        );
         agent.stop();
     });
 }

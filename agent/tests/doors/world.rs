@@ -113,8 +113,10 @@ impl World {
     /// What is left in the packet filter after the machine was switched off.
     pub(crate) fn reboot(&self) {
         for program in ["iptables", "ip6tables"] {
-            self.on_host(&format!("{program} -w -F"));
-            self.on_host(&format!("{program} -w -X"));
+            for table in ["filter", "mangle"] {
+                self.on_host(&format!("{program} -w -t {table} -F"));
+                self.on_host(&format!("{program} -w -t {table} -X"));
+            }
         }
         self.on_host("ipset destroy");
     }

@@ -75,7 +75,7 @@ fn a_rule_that_is_closed_is_barred_until_it_is_opened_again() {
 }
 
 #[test]
-fn the_chain_is_first_and_laying_again_changes_nothing() {
+fn the_chains_read_as_they_should_and_laying_again_changes_nothing() {
     on_host(&["tcp/22"], |host, firewall| {
         let before = rules(host);
 
@@ -84,24 +84,30 @@ fn the_chain_is_first_and_laying_again_changes_nothing() {
         assert_eq!(rules(host), before);
         let expected = "\
 -N PT_TEST
+-A PT_TEST -j MARK --set-xmark 0x0/0x20000000
 -A PT_TEST -i lo -j RETURN
+-A PT_TEST -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL,ANYCAST -j RETURN
 -A PT_TEST -m set --match-set PT_TEST_R4 src,dst -j DROP
--A PT_TEST -p tcp -m tcp --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate ESTABLISHED -j ACCEPT
--A PT_TEST -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m set --match-set PT_TEST_4 src,dst -j ACCEPT
--A PT_TEST -p tcp -m conntrack --ctstate ESTABLISHED,UNTRACKED -m set --match-set PT_TEST_4 src,dst -j ACCEPT
--A PT_TEST -p udp -m set --match-set PT_TEST_4 src,dst -j ACCEPT
+-A PT_TEST -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark 0x20000000/0x20000000 -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p udp -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark 0x20000000/0x20000000 -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p tcp -m conntrack --ctstate UNTRACKED -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p udp -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p icmp -m icmp --icmp-type 8 -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -m mark --mark 0x20000000/0x20000000 -j CONNMARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -m mark --mark 0x20000000/0x20000000 -j RETURN
+-A PT_TEST -p tcp -m tcp --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate ESTABLISHED -j RETURN
 -A PT_TEST -p tcp -m tcp --dport 22 -j DROP
 ";
-        assert_eq!(run(host, &["iptables", "-w", "-S", CHAIN]), expected);
+        assert_eq!(mangle(host, "iptables", CHAIN), expected);
         let out = "\
 -N PT_TEST_OUT
 -A PT_TEST_OUT -o lo -j RETURN
 -A PT_TEST_OUT -p tcp -m tcp --sport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j DROP
 ";
-        let listed = run(host, &["iptables", "-w", "-S", "PT_TEST_OUT"]);
-        assert_eq!(listed, out);
-        let v6 = run(host, &["ip6tables", "-w", "-S", CHAIN]);
-        assert!(v6.contains("--match-set PT_TEST_6 src,dst -j ACCEPT"));
+        assert_eq!(mangle(host, "iptables", "PT_TEST_OUT"), out);
+        let v6 = mangle(host, "ip6tables", CHAIN);
+        assert!(v6.contains("--icmpv6-type 128 -m set --match-set PT_TEST_6 src,dst -j MARK"));
         assert_eq!(firewall.base_rules.check(), Ok(None));
     });
 }
@@ -246,47 +252,47 @@ fn the_owners_block_of_an_address_holds_for_ports_that_are_not_protected() {
 fn drift_is_found_named_and_repaired() {
     on_host(&["tcp/22"], |host, firewall| {
         let good = rules(host);
-        let breakages: [(&[&str], &str); 7] = [
+        let breakages = [
             (
-                &["iptables", "-w", "-F", "INPUT"],
-                "INPUT does not lead to PT_TEST",
+                "iptables -w -t mangle -F PREROUTING",
+                "PREROUTING does not lead to PT_TEST",
             ),
             (
-                &["iptables", "-w", "-F", CHAIN],
+                "iptables -w -t mangle -F PT_TEST",
                 "the rules of PT_TEST were changed",
             ),
             (
-                &["iptables", "-w", "-I", "INPUT", "1", "-j", "ACCEPT"],
-                "PT_TEST is only rule 2 of INPUT",
+                "iptables -w -t mangle -I PREROUTING 1 -i eth9 -j ACCEPT",
+                "PT_TEST is only reached past `-i eth9 -j ACCEPT` of PREROUTING",
             ),
             (
-                &["iptables", "-w", "-A", "INPUT", "-j", CHAIN],
-                "INPUT leads to PT_TEST 2 times",
+                "iptables -w -t mangle -A PREROUTING -j PT_TEST",
+                "PREROUTING leads to PT_TEST 2 times",
             ),
             (
-                &["iptables", "-w", "-F", "OUTPUT"],
+                "iptables -w -t mangle -F OUTPUT",
                 "OUTPUT does not lead to PT_TEST_OUT",
             ),
             (
-                &["ip6tables", "-w", "-F", "PT_TEST_OUT"],
+                "ip6tables -w -t mangle -F PT_TEST_OUT",
                 "IPv6: the rules of PT_TEST_OUT were changed",
             ),
             (
-                &["iptables", "-w", "-D", CHAIN, "1"],
+                "iptables -w -t mangle -D PT_TEST 1",
                 "the rules of PT_TEST were changed",
             ),
         ];
 
         for (breakage, finding) in breakages {
-            run(host, breakage);
+            run(host, &breakage.split(' ').collect::<Vec<_>>());
 
             let drift = firewall.base_rules.check().unwrap().unwrap().to_string();
 
             assert!(drift.contains(finding), "{drift}");
             firewall.base_rules.repair().unwrap();
             assert_eq!(firewall.base_rules.check(), Ok(None));
-            let theirs = ["iptables", "-w", "-D", "INPUT", "-j", "ACCEPT"];
-            host.run(&theirs).unwrap();
+            let theirs = "iptables -w -t mangle -D PREROUTING -i eth9 -j ACCEPT";
+            host.run(&theirs.split(' ').collect::<Vec<_>>()).unwrap();
             assert_eq!(rules(host), good);
         }
     });
@@ -296,10 +302,10 @@ fn drift_is_found_named_and_repaired() {
 fn a_whole_table_thrown_away_is_found_and_repaired() {
     on_host(&["tcp/22"], |host, firewall| {
         let good = rules(host);
-        run(host, &["iptables", "-w", "-F"]);
-        run(host, &["iptables", "-w", "-X"]);
-        run(host, &["ip6tables", "-w", "-F"]);
-        run(host, &["ip6tables", "-w", "-X"]);
+        for program in ["iptables", "ip6tables"] {
+            run(host, &[program, "-w", "-t", "mangle", "-F"]);
+            run(host, &[program, "-w", "-t", "mangle", "-X"]);
+        }
         run(host, &["ipset", "destroy"]);
 
         let drift = firewall.base_rules.check().unwrap().unwrap().to_string();
@@ -373,7 +379,13 @@ fn as_it_was_added(line: &str) -> String {
 }
 
 fn rules(host: &Node) -> String {
-    run(host, &["iptables", "-w", "-S"]) + &run(host, &["ip6tables", "-w", "-S"])
+    let all = |program| run(host, &[program, "-w", "-t", "mangle", "-S"]);
+    all("iptables") + &all("ip6tables")
+}
+
+/// The rules of one of our chains.
+fn mangle(host: &Node, program: &str, chain: &str) -> String {
+    run(host, &[program, "-w", "-t", "mangle", "-S", chain])
 }
 
 fn run(host: &Node, words: &[&str]) -> String {

@@ -236,8 +236,10 @@ impl World for KernelWorld {
             self.run(&["nft", "flush", "ruleset"]);
         }
         for program in ["iptables", "ip6tables"] {
-            self.run(&[program, "-w", "-F"]);
-            self.run(&[program, "-w", "-X"]);
+            for table in ["filter", "mangle"] {
+                self.run(&[program, "-w", "-t", table, "-F"]);
+                self.run(&[program, "-w", "-t", table, "-X"]);
+            }
         }
         self.run(&["ipset", "destroy"]);
     }
@@ -254,15 +256,17 @@ impl World for KernelWorld {
     }
 
     fn all(&self) -> String {
-        let rules = self.host.rules().unwrap().join("\n");
-        // Counters of packets are not part of what is there.
+        let rules = self.host.rules().unwrap();
+        // Counters of packets are not part of what is there, nor are base chains that accept: they
+        // come with the first look at a table.
         let rules = rules
-            .split_inclusive('\n')
+            .iter()
             .map(|line| match line.split_once(" [") {
-                Some((chain, _)) if line.starts_with(':') => format!("{chain}\n"),
-                Some(_) | None => line.to_owned(),
-            });
-        let rules = rules.collect::<String>() + &self.run(&["ipset", "list", "-n"]);
+                Some((chain, _)) if line.starts_with(':') => chain,
+                Some(_) | None => line,
+            })
+            .filter(|line| !line.starts_with('*') && !line.ends_with(" ACCEPT"));
+        let rules = rules.collect::<Vec<_>>().join("\n") + &self.run(&["ipset", "list", "-n"]);
         match self.config.backend {
             // Those of iptables, with all that they have counted.
             BackendChoice::Auto | BackendChoice::Iptables => rules,

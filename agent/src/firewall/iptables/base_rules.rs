@@ -7,16 +7,19 @@ use spa::Service;
 
 use super::super::family::Family;
 use super::super::lock::ChainLock;
+use super::super::xtables::RuleText;
 use super::super::{BaseRules, Drift, FirewallError};
-use super::chain::{self, Hook, Jumps};
+use super::chain::{self, Base, Guard, Ways};
+use super::former;
 use super::notices::{ChainDigest, NftWatch};
-use super::sets::{SetNames, Sets};
+use super::sets::Sets;
 use crate::connections;
 
 /// Lays and repairs the chain, the jump and the sets.
 #[derive(Debug)]
 pub(super) struct IptablesRules {
     chain: String,
+    mark: u32,
     protect: Vec<Service>,
     sets: Sets,
     families: Vec<Laid>,
@@ -26,6 +29,8 @@ pub(super) struct IptablesRules {
     hears: bool,
     /// Whether what differs was seen by a glance, which looks for the first jump only.
     glanced: bool,
+    /// Whether the layout of earlier versions may still be there.
+    former: bool,
     #[expect(
         dead_code,
         reason = "held, not used: the chain is ours until this goes"
@@ -38,8 +43,8 @@ pub(super) struct IptablesRules {
 #[derive(Debug)]
 struct Laid {
     family: Family,
-    input: Option<String>,
-    output: Option<String>,
+    incoming: Option<Vec<RuleText>>,
+    outgoing: Option<Vec<RuleText>>,
     /// The chain for what comes in, as the kernel says it, where it can be seen there.
     digest: Option<ChainDigest>,
     /// The ports that it hid when it was last laid by this process.
@@ -54,24 +59,44 @@ const ATTEMPTS: u32 = 3;
 // === impl IptablesRules ===
 
 impl IptablesRules {
-    pub(super) fn new(chain: String, families: &[Family], sets: Sets, lock: ChainLock) -> Self {
+    pub(super) fn new(
+        chain: String,
+        mark: u32,
+        families: &[Family],
+        sets: Sets,
+        lock: ChainLock,
+    ) -> Self {
         let laid = |family: &Family| Laid {
             family: *family,
-            input: None,
-            output: None,
+            incoming: None,
+            outgoing: None,
             digest: None,
             hidden: None,
             differs: false,
         };
         Self {
             chain,
+            mark,
             protect: Vec::new(),
             sets,
             families: families.iter().map(laid).collect(),
             watch: NftWatch::open(),
             hears: false,
             glanced: false,
+            former: true,
             lock,
+        }
+    }
+
+    /// Takes away what an earlier version laid, when what hides the same is there.
+    fn remove_former(&mut self) {
+        let families = self.families.iter().map(|laid| laid.family);
+        match former::remove(families, &self.chain, &mut self.sets) {
+            Ok(()) => self.former = false,
+            Err(cause) => tracing::warn!(
+                error = %program::one_line(&cause),
+                "rules of an earlier version cannot be taken away; it is tried again"
+            ),
         }
     }
 }
@@ -83,7 +108,11 @@ impl BaseRules for IptablesRules {
         self.families
             .iter_mut()
             .for_each(|laid| laid.differs = true);
-        self.repair()
+        self.repair()?;
+        if self.former {
+            self.remove_former();
+        }
+        Ok(())
     }
 
     fn prepare(&mut self) -> Result<(), FirewallError> {
@@ -109,10 +138,7 @@ impl BaseRules for IptablesRules {
         }
         for laid in &mut self.families {
             let before = findings.len();
-            let jumps = Jumps::find(laid.family, &self.chain)?;
-            for hook in Hook::ALL {
-                laid.compare(hook, &hook.chain(&self.chain), &jumps, &mut findings)?;
-            }
+            laid.compare(&self.chain, &mut findings)?;
             laid.differs = findings.len() > before;
         }
         Ok((!findings.is_empty()).then_some(Drift(findings)))
@@ -138,9 +164,9 @@ impl BaseRules for IptablesRules {
     }
 
     fn noticed(&mut self) -> bool {
-        let own = Hook::ALL.map(|hook| hook.chain(&self.chain));
+        let own = Base::ALL.map(|base| base.chain(&self.chain));
         let own = own.iter().map(|chain| &**chain);
-        let chains: Vec<&str> = own.chain(Hook::ALL.map(Hook::base)).collect();
+        let chains: Vec<&str> = own.chain(Base::ALL.map(Base::name)).collect();
         let watch = self.watch.as_mut();
         watch.is_some_and(|watch| watch.noticed(&chains))
     }
@@ -151,21 +177,29 @@ impl BaseRules for IptablesRules {
         let knows = self.families.iter().any(|laid| laid.differs);
         let Self {
             chain,
+            mark,
             protect,
             sets,
             families,
             watch,
             hears,
             glanced,
+            former: _,
             lock: _,
         } = self;
+        let guard = Guard {
+            chain,
+            sets: sets.names(),
+            mark: *mark,
+            protect,
+        };
         for laid in families.iter_mut().filter(|laid| !knows || laid.differs) {
             let mut seen = watch.as_mut().filter(|_| *hears && *glanced);
-            attempt(|| laid.lay(chain, protect, sets.names(), seen.as_deref_mut()))?;
+            attempt(|| laid.lay(&guard, seen.as_deref_mut()))?;
         }
         // Noted when all of it is closed.
         for laid in families.iter_mut().filter(|laid| !knows || laid.differs) {
-            laid.note(chain, sets.names(), protect, watch.as_mut())?;
+            laid.note(&guard, watch.as_mut())?;
             *hears |= laid.digest.is_some();
             laid.differs = false;
         }
@@ -176,17 +210,16 @@ impl BaseRules for IptablesRules {
         let name = &self.chain;
         for Laid { family, .. } in &self.families {
             attempt(|| {
-                let jumps = Jumps::find(*family, name)?;
-                let mut any = !jumps.is_empty();
-                for hook in Hook::ALL {
-                    any |= chain::list(*family, &hook.chain(name))?.is_some();
-                }
-                if any {
-                    chain::restore(*family, &chain::render_remove(name, &jumps))?;
-                }
-                Ok(())
+                let table = chain::list(*family)?;
+                let chains = Base::ALL.map(|base| (base.name(), base.chain(name)));
+                chain::remove(*family, chain::TABLE, &table, &chains)
             })?;
         }
+        former::remove(
+            self.families.iter().map(|laid| laid.family),
+            name,
+            &mut self.sets,
+        )?;
         self.sets.destroy()
     }
 }
@@ -197,35 +230,40 @@ impl Laid {
     /// Lays the chains of this family.
     fn lay(
         &mut self,
-        name: &str,
-        protect: &[Service],
-        sets: &SetNames,
+        guard: &Guard<'_>,
         watch: Option<&mut NftWatch>,
     ) -> Result<(), FirewallError> {
         let family = self.family;
-        // Sessions that connection tracking has not seen would end with what is hidden now. Of ports
-        // that are hidden already there are none, but for those that were cut: so what was hidden
-        // before others threw it away is not asked again.
-        let listed = match &self.hidden {
-            Some(_) => String::new(),
-            None => chain::list(family, name)?.unwrap_or_default(),
+        let seen = match watch {
+            Some(watch) => find_ways(family, guard.chain, watch)?,
+            None => None,
         };
-        let was_hidden = |port: &Service| match &self.hidden {
-            Some(hidden) => hidden.contains(port),
-            None => chain::hides(&listed, *port),
+        let (ways, newly) = match (seen, &self.hidden) {
+            (Some(ways), Some(hidden)) => {
+                (ways, newly(guard.protect, |port| hidden.contains(port)))
+            }
+            (_, hidden) => {
+                let table = chain::list(family)?;
+                // Sessions that connection tracking has not seen would end with what is hidden now.
+                // Of ports that are hidden already there are none, but for those that were cut: so
+                // what was hidden before others threw it away is not asked again.
+                let mut hiding = table.rules(guard.chain).unwrap_or_default().to_vec();
+                if hidden.is_none() {
+                    hiding.extend(former::hiding(family, guard.chain));
+                }
+                let was_hidden = |port: &Service| match hidden {
+                    Some(hidden) => hidden.contains(port),
+                    None => chain::hides(&hiding, *port),
+                };
+                (
+                    Ways::find(&table, guard.chain),
+                    newly(guard.protect, was_hidden),
+                )
+            }
         };
-        let newly = protect.iter().copied();
-        let newly: Vec<_> = newly.filter(|port| !was_hidden(port)).collect();
         adopt(&newly);
-        let jumps = match watch {
-            Some(watch) => find_jumps(family, name, watch)?,
-            None => Jumps::find(family, name)?,
-        };
-        chain::restore(
-            family,
-            &chain::render_install(family, name, sets, protect, &jumps),
-        )?;
-        self.hidden = Some(protect.to_vec());
+        chain::restore(family, &chain::render_install(family, guard, &ways))?;
+        self.hidden = Some(guard.protect.to_vec());
         // What has begun since is still one of them: nothing begins from now on.
         adopt(&newly);
         Ok(())
@@ -238,25 +276,24 @@ impl Laid {
     /// When somebody has changed them again already: that must not be taken for ours.
     fn note(
         &mut self,
-        name: &str,
-        sets: &SetNames,
-        protect: &[Service],
+        guard: &Guard<'_>,
         watch: Option<&mut NftWatch>,
     ) -> Result<(), FirewallError> {
-        let family = self.family;
-        let script = chain::render_install(family, name, sets, protect, &Jumps::default());
+        let (family, name) = (self.family, guard.chain);
+        let script = chain::render_install(family, guard, &Ways::default());
         let rules = chain::count_rules(&script, name);
         self.digest = match watch {
             Some(watch) => watch.digest(family, name, rules)?,
             None => None,
         };
-        self.input = chain::list(family, &Hook::Input.chain(name))?;
-        self.output = chain::list(family, &Hook::Output.chain(name))?;
-        let read = self.input.as_deref().unwrap_or_default();
-        if chain::count_rules(read, name) == rules {
+        let table = chain::list(family)?;
+        let read = |base: Base| table.rules(&base.chain(name)).map(<[RuleText]>::to_vec);
+        self.incoming = read(Base::Prerouting);
+        self.outgoing = read(Base::Output);
+        if self.incoming.as_ref().map(Vec::len) == Some(rules) {
             Ok(())
         } else {
-            self.input = None;
+            self.incoming = None;
             Err(chain::changed_meanwhile(family, name))
         }
     }
@@ -270,8 +307,8 @@ impl Laid {
         findings: &mut Vec<String>,
     ) -> Result<(), FirewallError> {
         let family = self.family;
-        for hook in Hook::ALL {
-            let (base, chain) = (hook.base(), hook.chain(name));
+        for base in Base::ALL {
+            let (base, chain) = (base.name(), base.chain(name));
             if watch.way(family, base, &chain)?.is_none() {
                 findings.push(format!("{family}: {base} does not lead to {chain}"));
             }
@@ -283,45 +320,61 @@ impl Laid {
         Ok(())
     }
 
-    /// Adds to `findings` how a chain and the way to it differ from what was laid.
-    fn compare(
-        &self,
-        hook: Hook,
-        name: &str,
-        jumps: &Jumps,
-        findings: &mut Vec<String>,
-    ) -> Result<(), FirewallError> {
-        let (family, base) = (self.family, hook.base());
-        match jumps.of(hook) {
-            [1] => {}
-            [] => findings.push(format!("{family}: {base} does not lead to {name}")),
-            [at] => findings.push(format!("{family}: {name} is only rule {at} of {base}")),
-            several => findings.push(format!(
-                "{family}: {base} leads to {name} {} times",
-                several.len()
-            )),
-        }
-        let laid = match hook {
-            Hook::Input => &self.input,
-            Hook::Output => &self.output,
-        };
-        let now = chain::list(family, name)?;
-        if now.is_none() {
-            findings.push(format!("{family}: chain {name} is gone"));
-        } else if now != *laid {
-            findings.push(format!("{family}: the rules of {name} were changed"));
+    /// Adds to `findings` how the chains and the ways to them differ from what was laid.
+    fn compare(&self, name: &str, findings: &mut Vec<String>) -> Result<(), FirewallError> {
+        let family = self.family;
+        let table = chain::list(family)?;
+        let ways = Ways::find(&table, name);
+        for base in Base::ALL {
+            let (way, base_name, own) = (ways.of(base), base.name(), base.chain(name));
+            match (way.jumps, &way.kept_from) {
+                (1, None) => {}
+                (0, _) => findings.push(format!("{family}: {base_name} does not lead to {own}")),
+                (1, Some(rule)) => findings.push(format!(
+                    "{family}: {own} is only reached past `{rule}` of {base_name}"
+                )),
+                (several, _) => findings.push(format!(
+                    "{family}: {base_name} leads to {own} {several} times"
+                )),
+            }
+            let laid = match base {
+                Base::Prerouting => &self.incoming,
+                Base::Output => &self.outgoing,
+            };
+            let now = table.rules(&own);
+            if now.is_none() {
+                findings.push(format!("{family}: chain {own} is gone"));
+            } else if now != laid.as_deref() {
+                findings.push(format!("{family}: the rules of {own} were changed"));
+            }
         }
         Ok(())
     }
 }
 
-/// The short way to know where the base chains lead to ours: nowhere, or at the top.
-fn find_jumps(family: Family, name: &str, watch: &mut NftWatch) -> Result<Jumps, FirewallError> {
-    let mut way = |hook: Hook| watch.way(family, hook.base(), &hook.chain(name));
-    match (way(Hook::Input)?, way(Hook::Output)?) {
-        (input @ (None | Some(1)), output @ (None | Some(1))) => Ok(Jumps::at(input, output)),
-        _ => Jumps::find(family, name),
-    }
+fn newly(protect: &[Service], was_hidden: impl Fn(&Service) -> bool) -> Vec<Service> {
+    let ports = protect.iter().filter(|port| !was_hidden(port));
+    ports.copied().collect()
+}
+
+/// The short way to know how the base chains lead to ours: nowhere, or at the top.
+fn find_ways(
+    family: Family,
+    name: &str,
+    watch: &mut NftWatch,
+) -> Result<Option<Ways>, FirewallError> {
+    let mut jumps = |base: Base| {
+        let way = watch.way(family, base.name(), &base.chain(name))?;
+        Ok::<_, FirewallError>(match way {
+            None => Some(0),
+            Some(1) => Some(1),
+            Some(_) => None,
+        })
+    };
+    let (prerouting, output) = (jumps(Base::Prerouting)?, jumps(Base::Output)?);
+    Ok(prerouting
+        .zip(output)
+        .map(|(prerouting, output)| Ways::free(prerouting, output)))
 }
 
 /// Enters the sessions to these ports that are older than connection tracking. That it cannot be

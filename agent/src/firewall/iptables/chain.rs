@@ -1,192 +1,188 @@
-//! Running iptables: what a chain should read like, and the few processes that make it so.
+//! What our chains should read like, and the scripts that make them so. A script is applied whole or
+//! not at all: there is no moment in which a protected port is open, and no other chain is touched.
 //!
-//! Spawned at the start and when something is to be repaired, never for a packet. A change is one
-//! `iptables-restore --noflush`, which the kernel applies whole or not at all: there is no moment
-//! in which a protected port is open, and no other chain is touched.
+//! Both chains stand in the table `mangle`: there the port that was asked for is seen, before any
+//! translation, and to let a packet pass decides nothing, since the owner's rules come after it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
 
 use spa::{PortRange, Protocol, Service};
 
 use super::super::FirewallError;
 use super::super::family::Family;
+use super::super::xtables::{self, RuleText, TableText, Variant};
 use super::sets::SetNames;
 
-/// A chain of ours, and the base chain that it is reached from.
+/// The table of both chains.
+pub(super) const TABLE: &str = "mangle";
+
+/// A base chain that leads to a chain of ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Hook {
+pub(super) enum Base {
     /// What comes in: who may begin, and what goes on.
-    Input,
+    Prerouting,
     /// What goes out: no connection that was cut begins again from this side.
     Output,
 }
 
-/// Where the base chains of a family lead to ours.
+/// How the base chains of a family lead to ours.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Jumps {
-    input: Vec<usize>,
-    output: Vec<usize>,
+pub(super) struct Ways {
+    prerouting: Way,
+    output: Way,
 }
 
-pub(super) const fn lister(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "iptables",
-        Family::V6 => "ip6tables",
-    }
+/// How a base chain leads to a chain of ours.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Way {
+    /// How many rules lead there.
+    pub(super) jumps: usize,
+    /// The rule above the first of them that may keep a packet from it.
+    pub(super) kept_from: Option<String>,
 }
 
-const fn restorer(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "iptables-restore",
-        Family::V6 => "ip6tables-restore",
-    }
+/// What the chains are made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guard<'a> {
+    pub(super) chain: &'a str,
+    pub(super) sets: &'a SetNames,
+    /// The bit by which rules of the owner know what passed through a hole.
+    pub(super) mark: u32,
+    pub(super) protect: &'a [Service],
 }
 
-/// The rules of `chain` as `iptables -S` prints them; `None` when there is no such chain.
-pub(super) fn list(family: Family, chain: &str) -> Result<Option<String>, FirewallError> {
-    let output = run(lister(family), &["-w", "-S", chain], None)?;
-    Ok(output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
+/// All rules of the table.
+///
+/// # Errors
+///
+/// When iptables cannot be run or says no.
+pub(super) fn list(family: Family) -> Result<TableText, FirewallError> {
+    xtables::list(Variant::Default, family, TABLE)
 }
 
-/// The rules of a base chain, which is always there.
-pub(super) fn list_base(family: Family, hook: Hook) -> Result<String, FirewallError> {
-    let program = lister(family);
-    let output = run(program, &["-w", "-S", hook.base()], None)?;
-    if !output.status.success() {
-        return Err(refused(program, &output));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Applies a script to the kernel, whole or not at all.
+/// Applies a script.
+///
+/// # Errors
+///
+/// When iptables cannot be run or says no.
 pub(super) fn restore(family: Family, script: &str) -> Result<(), FirewallError> {
-    tracing::debug!(?family, script, "iptables-restore");
-    let program = restorer(family);
-    let output = run(program, &["-w", "--noflush"], Some(script))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(refused(program, &output))
-    }
+    xtables::restore(Variant::Default, family, script)
 }
 
-/// The positions, from 1, of the jumps to `chain` in a listing of a base chain.
-pub(super) fn jumps(listing: &str, hook: Hook, chain: &str) -> Vec<usize> {
-    let jump = format!("-A {} -j {chain}", hook.base());
-    listing
-        .lines()
-        .filter(|line| line.starts_with("-A "))
-        .enumerate()
-        .filter(|(_, line)| *line == jump)
-        .map(|(index, _)| index + 1)
-        .collect()
-}
-
-/// Whether a listing of the chain for what comes in hides this port.
-pub(super) fn hides(listing: &str, port: Service) -> bool {
+/// Whether the chain for what comes in hides this port.
+pub(super) fn hides(rules: &[RuleText], port: Service) -> bool {
     // Either family may have printed it.
     let dropped = Family::ALL.map(|family| format!("{} -j DROP", asks_for(family, port)));
-    listing
-        .lines()
-        .any(|line| dropped.iter().any(|dropped| line.ends_with(dropped)))
+    rules.iter().any(|rule| dropped.contains(&rule.text))
 }
 
-/// How many rules of `chain` there are in a script or a listing.
-pub(super) fn count_rules(text: &str, chain: &str) -> usize {
+/// How many rules of `chain` there are in a script.
+pub(super) fn count_rules(script: &str, chain: &str) -> usize {
     let rule = format!("-A {chain} ");
-    let rules = text.lines().filter(|line| line.starts_with(&rule));
-    rules.count()
+    script
+        .lines()
+        .filter(|line| line.starts_with(&rule))
+        .count()
 }
 
 /// What was laid is not there any more when it is looked at.
 pub(super) fn changed_meanwhile(family: Family, chain: &str) -> FirewallError {
     FirewallError::Refused {
-        program: lister(family),
+        program: xtables::lister(Variant::Default, family),
         stderr: format!("the rules of {chain} were changed while they were laid"),
     }
 }
 
 /// The script that makes the chains and their jumps exactly what they should be.
-pub(super) fn render_install(
-    family: Family,
-    chain: &str,
-    sets: &SetNames,
-    protect: &[Service],
-    jumps: &Jumps,
-) -> String {
+pub(super) fn render_install(family: Family, guard: &Guard<'_>, ways: &Ways) -> String {
     // Declaring a chain of ours empties it; base chains are not declared, so they keep what they
     // have.
-    let out = Hook::Output.chain(chain);
-    let mut script = format!("*filter\n:{chain} - [0:0]\n:{out} - [0:0]\n");
-    render_input(&mut script, family, chain, sets, protect);
-    render_output(&mut script, &out, protect);
-    for hook in Hook::ALL {
-        let (base, chain) = (hook.base(), hook.chain(chain));
-        let found = jumps.of(hook);
-        if found != [1] {
-            for _ in found {
-                let _ = writeln!(script, "-D {base} -j {chain}");
+    let (chain, out) = (guard.chain, Base::Output.chain(guard.chain));
+    let mut script = format!("*{TABLE}\n:{chain} - [0:0]\n:{out} - [0:0]\n");
+    render_incoming(&mut script, family, guard);
+    render_outgoing(&mut script, &out, guard.protect);
+    for base in Base::ALL {
+        let (name, chain) = (base.name(), base.chain(chain));
+        let way = ways.of(base);
+        if !way.is_good() {
+            for _ in 0..way.jumps {
+                let _ = writeln!(script, "-D {name} -j {chain}");
             }
-            let _ = writeln!(script, "-I {base} 1 -j {chain}");
+            let _ = writeln!(script, "-I {name} 1 -j {chain}");
         }
     }
     script.push_str("COMMIT\n");
     script
 }
 
+/// Drops what asks for a hidden port and passes through no hole, and marks what does.
+///
 /// A segment that begins a connection always asks the set, whatever is remembered; every other one
-/// must belong to what is established, so a connection that was deleted stays cut. Ports that are
-/// not protected are the owner's, but for what a hole lets begin.
-fn render_input(
-    script: &mut String,
-    family: Family,
-    chain: &str,
-    sets: &SetNames,
-    protect: &[Service],
-) {
+/// must belong to what is established, so a connection that was deleted stays cut. What goes on in a
+/// connection that began through a hole carries the mark; what was established otherwise passes as
+/// if we were not there.
+fn render_incoming(script: &mut String, family: Family, guard: &Guard<'_>) {
+    let Guard {
+        chain,
+        sets,
+        mark,
+        protect,
+    } = *guard;
     let (open, revoked) = (sets.open(family), sets.revoked(family));
-    let _ = writeln!(
-        script,
-        "-A {chain} -i lo -j RETURN\n\
-         -A {chain} -m set --match-set {revoked} src,dst -j DROP"
+    let (marks, marked) = (
+        format!("-j MARK --set-xmark {mark:#x}/{mark:#x}"),
+        format!("-m mark --mark {mark:#x}/{mark:#x}"),
     );
+    let goes_on = format!(
+        "-m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark {mark:#x}/{mark:#x}"
+    );
+    let echo = asks_for(family, Service::Echo);
+    let mut rule = |text: &str| {
+        let _ = writeln!(script, "-A {chain} {text}");
+    };
+    // The bit is ours alone: what came out of a tunnel may have it from the packet around it.
+    rule(&format!("-j MARK --set-xmark 0x0/{mark:#x}"));
+    rule("-i lo -j RETURN");
+    rule("-m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL,ANYCAST -j RETURN");
+    rule(&format!("-m set --match-set {revoked} src,dst -j DROP"));
+    rule(&format!("-p tcp -m tcp ! --syn {goes_on} {marks}"));
+    rule(&format!("-p udp {goes_on} {marks}"));
+    let begins = [
+        "-p tcp -m tcp --syn",
+        "-p tcp -m conntrack --ctstate UNTRACKED",
+        "-p udp",
+        &echo,
+    ];
+    for what in begins {
+        rule(&format!("{what} -m set --match-set {open} src,dst {marks}"));
+    }
+    rule(&format!(
+        "{marked} -j CONNMARK --set-xmark {mark:#x}/{mark:#x}"
+    ));
+    rule(&format!("{marked} -j RETURN"));
     for service in protect {
         let goes_on = match service {
             Service::Ports(range) if range.protocol() == Protocol::Tcp => {
-                " ! --syn -m conntrack --ctstate ESTABLISHED"
+                "! --syn -m conntrack --ctstate ESTABLISHED"
             }
             // What this host began by speaking from here went through no hole, has no owner and
             // cannot be revoked: no answers to it.
-            Service::Ports(_) => " -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL",
+            Service::Ports(_) => "-m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL",
             // Every request begins anew.
             Service::Echo => continue,
         };
-        let asks = asks_for(family, *service);
-        let _ = writeln!(script, "-A {chain} {asks}{goes_on} -j ACCEPT");
-    }
-    let begins_or_goes_on = [
-        "-p tcp -m tcp --syn",
-        "-p tcp -m conntrack --ctstate ESTABLISHED,UNTRACKED",
-        "-p udp",
-    ];
-    for what in begins_or_goes_on {
-        let _ = writeln!(
-            script,
-            "-A {chain} {what} -m set --match-set {open} src,dst -j ACCEPT"
-        );
+        rule(&format!(
+            "{} {goes_on} -j RETURN",
+            asks_for(family, *service)
+        ));
     }
     for service in protect {
-        let _ = writeln!(script, "-A {chain} {} -j DROP", asks_for(family, *service));
+        rule(&format!("{} -j DROP", asks_for(family, *service)));
     }
 }
 
 /// A connection that was deleted begins no new entry when this host speaks in the middle of it.
-fn render_output(script: &mut String, chain: &str, protect: &[Service]) {
+fn render_outgoing(script: &mut String, chain: &str, protect: &[Service]) {
     let _ = writeln!(script, "-A {chain} -o lo -j RETURN");
     for service in protect {
         let Service::Ports(range) = service else {
@@ -202,16 +198,44 @@ fn render_output(script: &mut String, chain: &str, protect: &[Service]) {
     }
 }
 
+/// Removes these chains of ours, each with the base chain that leads to it. What is not there is no
+/// error.
+///
+/// # Errors
+///
+/// When iptables cannot be run or says no.
+pub(super) fn remove(
+    family: Family,
+    table_name: &str,
+    table: &TableText,
+    chains: &[(&str, String)],
+) -> Result<(), FirewallError> {
+    let found: Vec<_> = chains
+        .iter()
+        .filter(|(_, chain)| table.rules(chain).is_some())
+        .map(|(base, chain)| (*base, chain.as_str(), table.jumps(base, chain)))
+        .collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    restore(family, &render_remove(table_name, &found))
+}
+
 /// The script that removes the chains and their jumps, and nothing else.
-pub(super) fn render_remove(chain: &str, jumps: &Jumps) -> String {
-    let out = Hook::Output.chain(chain);
-    let mut script = format!("*filter\n:{chain} - [0:0]\n:{out} - [0:0]\n");
-    for hook in Hook::ALL {
-        for _ in jumps.of(hook) {
-            let _ = writeln!(script, "-D {} -j {}", hook.base(), hook.chain(chain));
+fn render_remove(table: &str, chains: &[(&str, &str, usize)]) -> String {
+    let mut script = format!("*{table}\n");
+    for (_, chain, _) in chains {
+        let _ = writeln!(script, ":{chain} - [0:0]");
+    }
+    for (base, chain, jumps) in chains {
+        for _ in 0..*jumps {
+            let _ = writeln!(script, "-D {base} -j {chain}");
         }
     }
-    let _ = writeln!(script, "-X {chain}\n-X {out}\nCOMMIT");
+    for (_, chain, _) in chains {
+        let _ = writeln!(script, "-X {chain}");
+    }
+    script.push_str("COMMIT\n");
     script
 }
 
@@ -238,15 +262,15 @@ fn ports(range: PortRange) -> String {
     }
 }
 
-// === impl Hook ===
+// === impl Base ===
 
-impl Hook {
-    pub(super) const ALL: [Self; 2] = [Self::Input, Self::Output];
+impl Base {
+    pub(super) const ALL: [Self; 2] = [Self::Prerouting, Self::Output];
 
-    /// The base chain.
-    pub(super) const fn base(self) -> &'static str {
+    /// Its name.
+    pub(super) const fn name(self) -> &'static str {
         match self {
-            Self::Input => "INPUT",
+            Self::Prerouting => "PREROUTING",
             Self::Output => "OUTPUT",
         }
     }
@@ -254,115 +278,103 @@ impl Hook {
     /// Our chain, whose name for what comes in is `chain`.
     pub(super) fn chain(self, chain: &str) -> String {
         match self {
-            Self::Input => chain.to_owned(),
-            Self::Output => format!("{}_OUT", chain.strip_suffix("_INPUT").unwrap_or(chain)),
+            Self::Prerouting => chain.to_owned(),
+            Self::Output => format!("{chain}_OUT"),
         }
     }
 }
 
-// === impl Jumps ===
+// === impl Ways ===
 
-impl Jumps {
-    /// Looks where the base chains lead to ours.
-    pub(super) fn find(family: Family, chain: &str) -> Result<Self, FirewallError> {
-        let of = |hook: Hook| {
-            let listing = list_base(family, hook)?;
-            Ok::<_, FirewallError>(jumps(&listing, hook, &hook.chain(chain)))
+impl Ways {
+    /// Looks how the base chains lead to ours.
+    pub(super) fn find(table: &TableText, chain: &str) -> Self {
+        let of = |base: Base| {
+            let (base, own) = (base.name(), base.chain(chain));
+            let kept_from = table.kept_from(base, &own);
+            Way {
+                jumps: table.jumps(base, &own),
+                kept_from: kept_from.map(|rule| rule.text.clone()),
+            }
         };
-        Ok(Self {
-            input: of(Hook::Input)?,
-            output: of(Hook::Output)?,
-        })
-    }
-
-    /// At most one of each.
-    pub(super) fn at(input: Option<usize>, output: Option<usize>) -> Self {
         Self {
-            input: input.into_iter().collect(),
-            output: output.into_iter().collect(),
+            prerouting: of(Base::Prerouting),
+            output: of(Base::Output),
         }
     }
 
-    pub(super) fn of(&self, hook: Hook) -> &[usize] {
-        match hook {
-            Hook::Input => &self.input,
-            Hook::Output => &self.output,
+    /// The same where nothing keeps anything from them.
+    pub(super) fn free(prerouting: usize, output: usize) -> Self {
+        let way = |jumps| Way {
+            jumps,
+            kept_from: None,
+        };
+        Self {
+            prerouting: way(prerouting),
+            output: way(output),
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.input.is_empty() && self.output.is_empty()
+    pub(super) fn of(&self, base: Base) -> &Way {
+        match base {
+            Base::Prerouting => &self.prerouting,
+            Base::Output => &self.output,
+        }
     }
 }
 
-fn run(
-    program: &'static str,
-    arguments: &[&str],
-    input: Option<&str>,
-) -> Result<Output, FirewallError> {
-    let failed = |cause: std::io::Error| FirewallError::Spawn {
-        program,
-        reason: cause.to_string(),
-    };
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("LC_ALL", "C")
-        .env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // Scripts are far smaller than a pipe's buffer, so this cannot wait for our own reading.
-        stdin
-            .write_all(input.unwrap_or_default().as_bytes())
-            .map_err(failed)?;
-    }
-    child.wait_with_output().map_err(failed)
-}
+// === impl Way ===
 
-fn refused(program: &'static str, output: &Output) -> FirewallError {
-    FirewallError::Refused {
-        program,
-        stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+impl Way {
+    /// Whether everything gets there, once.
+    pub(super) fn is_good(&self) -> bool {
+        self.jumps == 1 && self.kept_from.is_none()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
+
+    fn guard<'a>(sets: &'a SetNames, protect: &'a [Service]) -> Guard<'a> {
+        Guard {
+            chain: "P",
+            sets,
+            mark: 0x2000_0000,
+            protect,
+        }
+    }
 
     #[test]
     fn what_begins_asks_the_set_what_goes_on_is_established_and_the_drop_comes_last() {
         let sets = SetNames::of_chain("P");
-        let script = render_install(
-            Family::V4,
-            "P",
-            &sets,
-            &["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()],
-            &Jumps::default(),
-        );
+        let protect = ["tcp/22", "udp/53", "icmp/echo"].map(|text| text.parse().unwrap());
+        let script = render_install(Family::V4, &guard(&sets, &protect), &Ways::default());
 
         let expected = "\
-*filter
+*mangle
 :P - [0:0]
 :P_OUT - [0:0]
+-A P -j MARK --set-xmark 0x0/0x20000000
 -A P -i lo -j RETURN
+-A P -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL,ANYCAST -j RETURN
 -A P -m set --match-set P_R4 src,dst -j DROP
--A P -p tcp -m tcp --dport 22 ! --syn -m conntrack --ctstate ESTABLISHED -j ACCEPT
--A P -p udp -m udp --dport 53 -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -j ACCEPT
--A P -p tcp -m tcp --syn -m set --match-set P_4 src,dst -j ACCEPT
--A P -p tcp -m conntrack --ctstate ESTABLISHED,UNTRACKED -m set --match-set P_4 src,dst -j ACCEPT
--A P -p udp -m set --match-set P_4 src,dst -j ACCEPT
+-A P -p tcp -m tcp ! --syn -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark 0x20000000/0x20000000 -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p udp -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark 0x20000000/0x20000000 -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p tcp -m tcp --syn -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p tcp -m conntrack --ctstate UNTRACKED -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p udp -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p icmp -m icmp --icmp-type 8 -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P -m mark --mark 0x20000000/0x20000000 -j CONNMARK --set-xmark 0x20000000/0x20000000
+-A P -m mark --mark 0x20000000/0x20000000 -j RETURN
+-A P -p tcp -m tcp --dport 22 ! --syn -m conntrack --ctstate ESTABLISHED -j RETURN
+-A P -p udp -m udp --dport 53 -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -j RETURN
 -A P -p tcp -m tcp --dport 22 -j DROP
 -A P -p udp -m udp --dport 53 -j DROP
+-A P -p icmp -m icmp --icmp-type 8 -j DROP
 -A P_OUT -o lo -j RETURN
 -A P_OUT -p tcp -m tcp --sport 22 ! --syn -m conntrack --ctstate NEW -j DROP
--I INPUT 1 -j P
+-I PREROUTING 1 -j P
 -I OUTPUT 1 -j P_OUT
 COMMIT
 ";
@@ -370,64 +382,37 @@ COMMIT
     }
 
     #[test]
-    fn a_jump_that_is_first_and_alone_is_left_alone() {
+    fn a_jump_that_everything_gets_to_is_left_alone_and_one_below_an_accept_is_put_first() {
         let sets = SetNames::of_chain("P");
-        let jump_lines = |input: &[usize]| {
-            let jumps = Jumps {
-                input: input.to_vec(),
-                output: vec![1],
-            };
-            render_install(Family::V6, "P", &sets, &[], &jumps)
+        let jump_lines = |listing: &str| {
+            let base = "-P PREROUTING ACCEPT\n-P OUTPUT ACCEPT\n-A OUTPUT -j P_OUT\n";
+            let table = TableText::of(&format!("{base}{listing}"));
+            let ways = Ways::find(&table, "P");
+            render_install(Family::V6, &guard(&sets, &[]), &ways)
                 .lines()
-                .filter(|line| line.contains("PUT"))
+                .filter(|line| line.contains("PUT ") || line.contains("PREROUTING"))
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };
 
-        assert_eq!(jump_lines(&[1]), Vec::<String>::new());
-        assert_eq!(jump_lines(&[2]), ["-D INPUT -j P", "-I INPUT 1 -j P"]);
-    }
-
-    #[test]
-    fn the_chain_for_what_goes_out_is_named_after_the_other() {
-        assert_eq!(Hook::Output.chain("POSTERN_INPUT"), "POSTERN_OUT");
-        assert_eq!(Hook::Output.chain("P"), "P_OUT");
+        let mark = "-A PREROUTING -j MARK --set-xmark 0x1/0x1\n-A PREROUTING -j P\n";
+        assert_eq!(jump_lines(mark), Vec::<String>::new());
+        let accept = "-A PREROUTING -i eth0 -j ACCEPT\n-A PREROUTING -j P\n";
+        let again = ["-D PREROUTING -j P", "-I PREROUTING 1 -j P"];
+        assert_eq!(jump_lines(accept), again);
+        assert_eq!(
+            jump_lines("-A PREROUTING -j P\n-A PREROUTING -j P\n"),
+            [again[0], again[0], again[1]]
+        );
     }
 
     #[test]
     fn a_port_is_hidden_already_only_if_the_chain_drops_it() {
-        let listing = "-N P\n-A P -p tcp -m tcp --dport 22 -j DROP\n";
+        let table = TableText::of("-N P\n-A P -p tcp -m tcp --dport 22 -j DROP\n");
+        let rules = table.rules("P").unwrap();
 
-        assert!(hides(listing, "tcp/22".parse().unwrap()));
-        assert!(!hides(listing, "tcp/2".parse().unwrap()));
-        assert!(!hides(listing, "udp/22".parse().unwrap()));
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_iptables_prints_only_lines_that_are_the_jump_are_taken_for_it(
-            lines in prop::collection::vec(
-                prop_oneof![Just("-A INPUT -j P".to_owned()), "(-A INPUT )?[ -~]{0,20}"],
-                0..20,
-            ),
-        ) {
-            let found = jumps(&lines.join("\n"), Hook::Input, "P");
-
-            let appended: Vec<_> = lines.iter().filter(|line| line.starts_with("-A ")).collect();
-            for (at, line) in (1..).zip(appended) {
-                prop_assert_eq!(found.contains(&at), line == "-A INPUT -j P");
-            }
-        }
-    }
-
-    #[test]
-    fn finds_the_jumps_in_what_iptables_prints() {
-        // Printed by iptables v1.8.9 (nf_tables) after
-        // `iptables -A INPUT -s 10.0.0.1 -j ACCEPT; iptables -A INPUT -j P`.
-        let base = "-P INPUT ACCEPT\n-A INPUT -s 10.0.0.1/32 -j ACCEPT\n-A INPUT -j P\n";
-
-        assert_eq!(jumps(base, Hook::Input, "P"), [2]);
-        assert_eq!(jumps(base, Hook::Input, "PO"), Vec::<usize>::new());
-        assert_eq!(jumps(base, Hook::Output, "P"), Vec::<usize>::new());
+        assert!(hides(rules, "tcp/22".parse().unwrap()));
+        assert!(!hides(rules, "tcp/2".parse().unwrap()));
+        assert!(!hides(rules, "udp/22".parse().unwrap()));
     }
 }

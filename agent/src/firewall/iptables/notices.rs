@@ -11,40 +11,25 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use sha2::{Digest as _, Sha256};
 
 use super::super::FirewallError;
-use super::super::family::Family;
-use crate::netlink::{
-    Attributes, Heard, Listener, NLM_F_DUMP, Netlink, NetlinkError, Notice, Requests,
+use super::super::changes::{
+    Change, NFGEN_LEN, NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, expressions, text,
 };
-
-const NFNLGRP_NFTABLES: u32 = 7;
-const NFNL_SUBSYS_NFTABLES: u8 = 10;
-const NFGEN_LEN: usize = 4;
+use super::super::family::Family;
+use super::chain::TABLE;
+use crate::netlink::{Attributes, Heard, Listener, NLM_F_DUMP, Netlink, NetlinkError, Requests};
 
 /// Messages.
-const NEWTABLE: u8 = 0;
-const DELTABLE: u8 = 2;
-const NEWCHAIN: u8 = 3;
-const DELCHAIN: u8 = 5;
-const NEWRULE: u8 = 6;
 const GETRULE: u8 = 7;
-const DELRULE: u8 = 8;
 
-/// Attributes. Tables and chains name themselves as rules name their table.
+/// Attributes.
 const TABLE_NAME: u16 = 1;
-const CHAIN_NAME: u16 = 3;
 const RULE_CHAIN: u16 = 2;
-const RULE_EXPRESSIONS: u16 = 4;
-const EXPR_NAME: u16 = 1;
-const EXPR_DATA: u16 = 2;
 const IMMEDIATE_DATA: u16 = 2;
 const DATA_VERDICT: u16 = 2;
 const VERDICT_CODE: u16 = 1;
 const VERDICT_CHAIN: u16 = 2;
 /// `NFT_JUMP`, in network byte order.
 const JUMP: [u8; 4] = (-3_i32).to_be_bytes();
-
-/// The only table with rules of ours.
-const TABLE: &str = "filter";
 
 /// Hears of changes, and looks.
 #[derive(Debug)]
@@ -91,9 +76,10 @@ impl NftWatch {
     /// Takes all notices. Says whether one of them may concern these chains; what was missed may.
     pub(super) fn noticed(&mut self, chains: &[&str]) -> bool {
         let mut concerned = false;
-        let heard = self
-            .listener
-            .drain(&mut |notice| concerned |= concerns(notice, chains));
+        let heard = self.listener.drain(&mut |notice| {
+            let change = Change::of(notice);
+            concerned |= change.is_some_and(|change| concerns(&change, chains));
+        });
         concerned || !matches!(heard, Ok(Heard::All))
     }
 
@@ -154,7 +140,7 @@ impl NftWatch {
     ) -> Result<(), FirewallError> {
         let requests = &mut self.requests;
         requests.clear();
-        requests.begin(NFNL_SUBSYS_NFTABLES, GETRULE, NLM_F_DUMP, number(family));
+        requests.begin(NFNL_SUBSYS_NFTABLES, GETRULE, NLM_F_DUMP, family.number());
         requests.text(TABLE_NAME, TABLE);
         requests.text(RULE_CHAIN, chain);
         requests.end();
@@ -162,7 +148,7 @@ impl NftWatch {
         let mut list = |requests: &mut Requests| {
             Netlink::open()?.list(requests, &mut |notice| {
                 let rule = notice.attributes(NFGEN_LEN);
-                if !names(rule, RULE_CHAIN, chain) {
+                if rule.find(RULE_CHAIN).map(text) != Some(chain) {
                     return ControlFlow::Continue(());
                 }
                 each(rule)
@@ -175,50 +161,9 @@ impl NftWatch {
     }
 }
 
-const fn number(family: Family) -> u8 {
-    match family {
-        Family::V4 => 2,
-        Family::V6 => 10,
-    }
-}
-
-/// Whether a notice may be about these chains.
-fn concerns(notice: Notice<'_>, chains: &[&str]) -> bool {
-    let [message, subsystem] = notice.kind.to_le_bytes();
-    if subsystem != NFNL_SUBSYS_NFTABLES {
-        return false;
-    }
-    let said = notice.attributes(NFGEN_LEN);
-    let about = |kind| {
-        let chain = said.find(kind).map(text);
-        names(said, TABLE_NAME, TABLE) && chain.is_none_or(|name| chains.contains(&name))
-    };
-    match message {
-        NEWTABLE | DELTABLE => names(said, TABLE_NAME, TABLE),
-        NEWCHAIN | DELCHAIN => about(CHAIN_NAME),
-        NEWRULE | DELRULE => about(RULE_CHAIN),
-        _ => false,
-    }
-}
-
-fn names(attributes: Attributes<'_>, kind: u16, name: &str) -> bool {
-    attributes.find(kind).map(text) == Some(name)
-}
-
-/// A name without the zero that ends it; empty if it is none.
-fn text(value: &[u8]) -> &str {
-    let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
-    std::str::from_utf8(name).unwrap_or_default()
-}
-
-/// Names and values of a rule's expressions.
-fn expressions<'a>(rule: Attributes<'a>) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-    let all = rule.find(RULE_EXPRESSIONS).unwrap_or_default();
-    Attributes::inside(all).map(|(_, expression)| {
-        let expression = Attributes::inside(expression);
-        let name = expression.find(EXPR_NAME).map(text).unwrap_or_default();
-        (name, expression.find(EXPR_DATA).unwrap_or_default())
-    })
+/// Whether a change may be about these chains.
+fn concerns(change: &Change<'_>, chains: &[&str]) -> bool {
+    change.table == TABLE && change.chain.is_none_or(|chain| chains.contains(&chain))
 }
 
 fn add_rule(sum: &mut Sha256, rule: Attributes<'_>) {
@@ -252,60 +197,4 @@ fn jumps_to(immediate: &[u8], chain: &str) -> bool {
     let verdict = inside(inside(Some(immediate), IMMEDIATE_DATA), DATA_VERDICT);
     inside(verdict, VERDICT_CODE) == Some(&JUMP[..])
         && inside(verdict, VERDICT_CHAIN).map(text) == Some(chain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn notice_of(message: u8, attributes: &[(u16, &str)]) -> (u16, Vec<u8>) {
-        let mut body = vec![2, 0, 0, 0];
-        for (kind, value) in attributes {
-            let length = u16::try_from(4 + value.len() + 1).unwrap();
-            body.extend_from_slice(&length.to_ne_bytes());
-            body.extend_from_slice(&kind.to_ne_bytes());
-            body.extend_from_slice(value.as_bytes());
-            body.push(0);
-            body.resize(body.len().next_multiple_of(4), 0);
-        }
-        (u16::from_le_bytes([message, NFNL_SUBSYS_NFTABLES]), body)
-    }
-
-    #[test]
-    fn a_notice_concerns_us_when_it_names_our_table_and_one_of_our_chains() {
-        let concerned = |message, attributes: &[(u16, &str)]| {
-            let (kind, body) = notice_of(message, attributes);
-            let notice = Notice {
-                kind,
-                port: 0,
-                body: &body,
-            };
-            concerns(notice, &["INPUT", "P"])
-        };
-
-        assert!(concerned(
-            DELRULE,
-            &[(TABLE_NAME, "filter"), (RULE_CHAIN, "P")]
-        ));
-        assert!(concerned(
-            NEWRULE,
-            &[(TABLE_NAME, "filter"), (RULE_CHAIN, "INPUT")]
-        ));
-        assert!(concerned(
-            DELCHAIN,
-            &[(TABLE_NAME, "filter"), (CHAIN_NAME, "P")]
-        ));
-        assert!(concerned(DELTABLE, &[(TABLE_NAME, "filter")]));
-        assert!(!concerned(
-            DELRULE,
-            &[(TABLE_NAME, "nat"), (RULE_CHAIN, "P")]
-        ));
-        assert!(!concerned(
-            DELRULE,
-            &[(TABLE_NAME, "filter"), (RULE_CHAIN, "FORWARD")]
-        ));
-        assert!(!concerned(DELTABLE, &[(TABLE_NAME, "nat")]));
-        let set_element = 12;
-        assert!(!concerned(set_element, &[(TABLE_NAME, "filter")]));
-    }
 }

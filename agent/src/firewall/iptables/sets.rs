@@ -136,15 +136,33 @@ impl Sets {
     ///
     /// When a rule still refers to a set.
     pub(super) fn destroy(&mut self) -> Result<(), FirewallError> {
-        for (_, name) in self.names.all() {
-            self.requests.clear();
-            ipset::destroy(&mut self.requests, name);
-            match self.netlink.execute(&mut self.requests) {
-                Err(NetlinkError::Kernel(errno)) if errno.code == ipset::ENOENT => {}
-                other => other.map_err(|cause| refused("destroy the set", name, &cause))?,
-            }
+        let own = self.names.all().map(|(_, name)| name.to_owned());
+        own.iter().try_for_each(|name| self.destroy_one(name))
+    }
+
+    /// Removes the sets that an earlier version had for these chains. What is not there is no error.
+    ///
+    /// # Errors
+    ///
+    /// When a rule still refers to a set.
+    pub(super) fn destroy_former(&mut self, chains: &[&str]) -> Result<(), FirewallError> {
+        let own = self.names.all().map(|(_, name)| name.to_owned());
+        let names = chains
+            .iter()
+            .flat_map(|chain| ["4", "6", "R4", "R6"].map(|set| format!("{chain}_{set}")));
+        for name in names.filter(|name| !own.contains(name)) {
+            self.destroy_one(&name)?;
         }
         Ok(())
+    }
+
+    fn destroy_one(&mut self, name: &str) -> Result<(), FirewallError> {
+        self.requests.clear();
+        ipset::destroy(&mut self.requests, name);
+        match self.netlink.execute(&mut self.requests) {
+            Err(NetlinkError::Kernel(errno)) if errno.code == ipset::ENOENT => Ok(()),
+            other => other.map_err(|cause| refused("destroy the set", name, &cause)),
+        }
     }
 
     /// Whether all sets are there.

@@ -45,6 +45,7 @@ fn watched(host: &MemoryFirewall, hidden: Option<&[&str]>) -> Watched<Told> {
         rules,
         hidden,
         file: None,
+        hooks: Hooks::none(),
     };
     Watched::new(kept, Told::default(), Duration::ZERO)
 }

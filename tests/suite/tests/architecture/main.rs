@@ -114,7 +114,16 @@ const OWNERS: &[(&str, &[&str])] = &[
         &["agent/src/capture/live.rs", "agent/src/capture/frames.rs"],
     ),
     ("netlink_sys", &["agent/src/netlink"]),
-    ("\"iptables", &["agent/src/firewall/iptables"]),
+    (
+        "\"iptables",
+        &[
+            "agent/src/firewall/iptables",
+            "agent/src/firewall/xtables.rs",
+            "agent/src/firewall/hooks/iptables.rs",
+            // As a word that people write.
+            "agent/src/config.rs",
+        ],
+    ),
     // Everybody else asks `firewall::open` and `capture::open`.
     ("MemoryFirewall", &["agent/src/firewall"]),
     ("SetHoles", &["agent/src/firewall/iptables"]),
