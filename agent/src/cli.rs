@@ -135,6 +135,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub commands: Option<bool>,
 
+    /// Lead packets on to other hosts where a stanza permits it [default: no]
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
+    pub nat_forward: Option<bool>,
+
+    /// Lead packets on to other ports of this host where a stanza permits it [default: no]
+    #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
+    pub nat_local: Option<bool>,
+
     /// Close at the start what an earlier run left open [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub flush_at_start: Option<bool>,
@@ -189,6 +197,8 @@ impl From<RunArgs> for RawConfig {
             max_future,
             spa_over_http,
             commands,
+            nat_forward,
+            nat_local,
             flush_at_start,
             flush_at_exit,
             foreground: _,
@@ -217,6 +227,8 @@ impl From<RunArgs> for RawConfig {
             max_future_secs: max_future,
             spa_over_http: spa_over_http.then_some(true),
             commands,
+            nat_forward,
+            nat_local,
             ..Self::default()
         }
     }

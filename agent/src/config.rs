@@ -6,6 +6,7 @@
 
 mod environment;
 mod layers;
+mod nat;
 mod raw;
 
 use std::io;
@@ -13,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use policy::Networks;
+use policy::{NatSettings, Networks};
 use spa::Service;
 
 pub use layers::Layers;
@@ -33,6 +34,8 @@ pub struct Config {
     pub accept_destinations: Networks,
     pub firewall: FirewallConfig,
     pub gate: GateConfig,
+    /// What is led on to other places, as far as the packet filter can.
+    pub nat: NatSettings,
     pub command_timeout: Duration,
     /// For how many days the local audit is kept without a controller.
     pub audit_days: u32,
@@ -185,6 +188,7 @@ impl TryFrom<RawConfig> for Config {
         let sources = sources(&raw, &mut mistakes);
         let gate = gate(&raw, &sources, &mut mistakes);
         let firewall = firewall(&raw, &mut mistakes);
+        let nat = nat::nat(&raw, &mut mistakes);
         let bounded = |key, value: Option<u64>, default, max| (key, value.unwrap_or(default), max);
         let numbers = [
             bounded(
@@ -254,6 +258,7 @@ impl TryFrom<RawConfig> for Config {
             accept_destinations,
             firewall,
             gate,
+            nat,
             command_timeout: Duration::from_secs(
                 raw.command_timeout_secs.unwrap_or(COMMAND_TIMEOUT_SECS),
             ),

@@ -18,7 +18,7 @@ use gate::{
     Addressees, Budget, Capacity, Datagram, Floors, Gate, HostAddresses, Memory, Now, Settings,
     Transport,
 };
-use policy::Networks;
+use policy::{NatSettings, Networks};
 
 use program::PrintError;
 
@@ -63,6 +63,15 @@ pub struct ExplainArgs {
     /// How far a message may be dated ahead of the clock, in seconds [default: as --max-age]
     #[arg(long, value_name = "SECS")]
     pub max_future: Option<u64>,
+    /// Lead packets on to other hosts where a stanza permits it, as a host with nat_forward does
+    #[arg(long)]
+    pub nat_forward: bool,
+    /// Lead packets on to other ports of the host, as a host with nat_local does
+    #[arg(long)]
+    pub nat_local: bool,
+    /// Take host names to be looked up, as a host with nat_dns does
+    #[arg(long)]
+    pub nat_dns: bool,
     /// Refuse by its date what the agent refuses that keeps its state here
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -111,6 +120,13 @@ fn settings(args: &ExplainArgs) -> Settings {
     Settings {
         ageing: (!args.no_ageing).then(|| Duration::from_secs(args.max_age)),
         max_future: Duration::from_secs(args.max_future.unwrap_or(args.max_age)),
+        nat: NatSettings {
+            is_possible: true,
+            forward: args.nat_forward,
+            local: args.nat_local,
+            names: args.nat_dns,
+            ..NatSettings::default()
+        },
         duplicate_within: Duration::ZERO,
         budget: Budget::UNLIMITED,
         thorough: true,

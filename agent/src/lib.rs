@@ -18,6 +18,7 @@ mod failure;
 pub mod firewall;
 pub mod hide_first;
 pub mod journal;
+mod kernel_switches;
 #[cfg(feature = "link")]
 pub mod link;
 mod netlink;
@@ -26,6 +27,7 @@ pub mod orders;
 pub mod policies;
 pub mod protection;
 pub mod report;
+pub mod resolver;
 pub mod run;
 pub mod turn;
 

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::policies::AdoptedPolicy;
 use crate::report::{FloorReport, Report};
+use crate::resolver::Answer;
 
 /// Something the gate thread is asked to do. That it is to stop is said by [`OrderSender::stop`].
 #[derive(Debug)]
@@ -58,6 +59,9 @@ pub enum Order {
     Unlock,
     /// The base rules are laid: what is opened from now on is open.
     BaseRulesLaid,
+    /// The addresses of the host name in the [`NameAsk`](engine::NameAsk) of the same number, or why
+    /// there are none.
+    NameAnswered { seq: u64, answer: Answer },
     /// A command has ended, or could not be run.
     CommandEnded { id: GrantId, end: CommandEnd },
     /// An operator says that the clock is right: no floor stays for a clock that was ahead.

@@ -27,6 +27,9 @@ pub struct Report {
     pub drift: Option<String>,
     /// Why the controller has locked this host.
     pub locked: Option<String>,
+    /// What keeps packets from being led on to other hosts, where they may be.
+    #[serde(default)]
+    pub nat_fault: Option<String>,
     /// Grants open now.
     pub grants_open: u64,
     /// The last event committed.

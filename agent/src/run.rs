@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use engine::{Capabilities, Engine, Limits, Settings, Status};
 use gate::Now;
+use policy::NatSettings;
 use tokio::sync::{mpsc, watch};
 
 pub use error::RunError;
@@ -51,9 +52,11 @@ use crate::connections::Following;
 use crate::firewall::{self, FirewallError, Kept, Monitor};
 use crate::hide_first::HiddenFirst;
 use crate::journal::{Journal, JournalOptions, JournalReader, Retention, Start};
+use crate::kernel_switches;
 use crate::network::Network;
 use crate::orders::{NotTaken, Order, OrderSender, mailbox};
 use crate::protection::ProtectionFile;
+use crate::resolver::Resolver;
 use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
 use joined::RunningLink;
@@ -153,6 +156,8 @@ pub fn run(
         holes: firewall.holes,
         captures,
         network,
+        names: Resolver::new(orders.clone()),
+        leads_on: config.nat.forward,
         connections: connections.handle.take(),
         commands: CommandRunner::new(orders.clone(), config.command_timeout),
         monitor: Some(monitor.handle()),
@@ -310,6 +315,10 @@ fn settings(
             spa_over_http: config.gate.spa_over_http,
             x_forwarded_for: config.gate.x_forwarded_for,
             commands: config.gate.commands,
+            nat: NatSettings {
+                reaches_loopback: kernel_switches::reaches_loopback(),
+                ..config.nat
+            },
             ..gate::Settings::default()
         },
         limits: Limits {

@@ -16,6 +16,7 @@
 mod effects;
 mod floor;
 mod log;
+mod nat;
 mod report;
 
 #[cfg(test)]
@@ -25,7 +26,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use engine::{Adoption, Batch, Change, Engine, Rejected, Status};
+use engine::{Adoption, Batch, Change, Engine, Forwards, Rejected, Status};
 use gate::Now;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spa::Service;
@@ -41,6 +42,7 @@ use crate::journal::{FloorReason, Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
 use crate::policies::{AdoptedPolicy, Origin};
+use crate::resolver::Resolver;
 
 /// Packets of one capture that are judged before the batch is committed. Large enough to share one
 /// sync under load, small enough that the first of them does not wait for long.
@@ -59,6 +61,10 @@ pub struct Host {
     /// This host's addresses; `None` where nothing comes off a wire.
     pub network: Option<Network>,
     pub commands: CommandRunner,
+    /// Looks host names up.
+    pub names: Resolver,
+    /// Whether packets may be led on to other hosts, so that the kernel must forward them.
+    pub leads_on: bool,
     /// Follows connections; `None` where this kernel does not show them.
     pub connections: Option<ConnectionsHandle>,
     /// Keeps the base rules; `None` where there are none.
@@ -114,6 +120,8 @@ struct Regular {
     is_announced: bool,
     /// Whether the base rules are laid, so that what is opened is open.
     is_laid: bool,
+    /// What the kernel forwards, once it was looked at.
+    forwards: Option<Forwards>,
 }
 
 // === impl GateThread ===
@@ -241,6 +249,7 @@ impl GateThread {
             }
             // Whoever asked may have gone.
             Order::BeginJournal(done) => drop(done.send(self.begin_journal())),
+            Order::NameAnswered { seq, answer } => self.name_answered(seq, &answer, now),
             Order::CommandEnded { id, end } => self.engine.command_ended(id, &end, now),
             Order::LogCounters => log::counters(&self.engine.counters()),
             // Whoever asked may have given up.
@@ -366,6 +375,7 @@ impl GateThread {
         if self.regular.tidy_at <= now.steady {
             self.regular.tidy_at = now.steady + TIDY_EVERY;
             self.tidy_journal(now);
+            self.look_at_forwarding();
             let lost = self.host.captures.iter_mut().map(|c| c.dropped()).sum();
             self.engine.packets_lost(lost);
         }

@@ -1,9 +1,11 @@
 //! What a packet filter can hold, as data: so that it can be asked before a grant is recorded, by
 //! those who do not have the packet filter at hand.
 
+use std::fmt;
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use spa::Service;
-use std::fmt;
 
 use crate::rule::Rule;
 
@@ -20,6 +22,15 @@ pub struct Capabilities {
     pub networks: bool,
     /// How many ports one rule may span.
     pub ports_max: u16,
+}
+
+/// Whether the kernel forwards packets between its interfaces, as the administrator has it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Forwards {
+    /// Of IPv4.
+    pub v4: bool,
+    /// Of IPv6.
+    pub v6: bool,
 }
 
 /// A rule that a packet filter cannot hold on this host, and why.
@@ -72,6 +83,29 @@ impl Capabilities {
             rule: *rule,
             reason,
         })
+    }
+}
+
+// === impl Forwards ===
+
+impl Forwards {
+    /// Says why packets of this family reach no other host; `None` where they do.
+    pub(crate) fn refusal(self, client: IpAddr) -> Option<&'static str> {
+        match client {
+            IpAddr::V4(_) if !self.v4 => {
+                Some("the kernel of this host forwards no IPv4 packets: net.ipv4.ip_forward is off")
+            }
+            IpAddr::V6(_) if !self.v6 => Some(
+                "the kernel of this host forwards no IPv6 packets: net.ipv6.conf.all.forwarding is off",
+            ),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
+    }
+}
+
+impl Default for Forwards {
+    fn default() -> Self {
+        Self { v4: true, v6: true }
     }
 }
 

@@ -44,6 +44,8 @@ pub struct EngineCounters {
     pub commands_waiting: u64,
     /// Claims that wait now for the controller.
     pub claims_waiting: u64,
+    /// Grants that wait now for a host name to be looked up.
+    pub names_waiting: u64,
     /// Records that wait now for a disk that takes none.
     pub records_waiting: u64,
     /// Records that were given up because too many waited.
@@ -66,7 +68,7 @@ impl Counters {
 // === impl EngineCounters ===
 
 impl EngineCounters {
-    fn named(self) -> [(&'static str, u64); 20] {
+    fn named(self) -> [(&'static str, u64); 21] {
         let Self {
             grants_open,
             grants_living_on,
@@ -84,6 +86,7 @@ impl EngineCounters {
             commands_running,
             commands_waiting,
             claims_waiting,
+            names_waiting,
             records_waiting,
             records_lost,
             commits_failed,
@@ -106,6 +109,7 @@ impl EngineCounters {
             ("commands_running", commands_running),
             ("commands_waiting", commands_waiting),
             ("claims_waiting", claims_waiting),
+            ("names_waiting", names_waiting),
             ("records_waiting", records_waiting),
             ("records_lost", records_lost),
             ("commits_failed", commits_failed),

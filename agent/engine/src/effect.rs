@@ -11,6 +11,7 @@ use crate::claims::ClaimAsk;
 use crate::commands::Command;
 use crate::connection::Connection;
 use crate::grants::{Grants, LiveGrant, Origin};
+use crate::names::NameAsk;
 use crate::record::End;
 use crate::rule::{Hole, Rule};
 use crate::status::Status;
@@ -35,6 +36,9 @@ pub enum Effect {
     /// The caller must forget this grant, which lives on in no connection any more. It may be late:
     /// whoever finds it at the next start finds no connection of it.
     Forget(GrantId),
+    /// The caller must look this host name up without waiting for it, and hand the answer to
+    /// [`Engine::name_answered`](crate::Engine::name_answered), also that it cannot.
+    LookUp(NameAsk),
     /// The caller must look whether these connections still exist, without waiting for it, and say
     /// which do not, to [`Engine::connections_changed`](crate::Engine::connections_changed).
     LookAt(Vec<Connection>),

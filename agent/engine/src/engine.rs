@@ -6,9 +6,11 @@ mod decide;
 mod effects;
 mod ends;
 mod lock;
+mod names;
 mod policy;
 mod recovery;
 mod refresh;
+mod rules;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,13 +20,14 @@ use fleet::GrantId;
 use gate::{Addressees, CompiledPolicy, Datagram, Gate, LinkType, Now, ReplayLog};
 
 use crate::batch::{Batch, Item, Permits};
-use crate::capabilities::Capabilities;
+use crate::capabilities::{Capabilities, Forwards};
 use crate::claims::Claims;
 use crate::commands::Commands;
 use crate::connections::{Connections, LOOK_EVERY, PastGrants};
 use crate::counters::{Counters, EngineCounters};
 use crate::effect::{Closing, Effect};
 use crate::grants::Grants;
+use crate::names::Names;
 use crate::record::{self, Record};
 use crate::settings::{Limits, Settings};
 use crate::status::{HostStatus, Status};
@@ -59,9 +62,12 @@ pub struct Engine {
     look_at: Duration,
     claims: Claims,
     commands: Commands,
+    /// Grants whose host name is being looked up.
+    names: Names,
     totals: Totals,
     limits: Limits,
     capabilities: Capabilities,
+    forwards: Forwards,
     ids: GrantIds,
     status: Status,
     /// Records to commit next.
@@ -100,13 +106,14 @@ impl Engine {
     #[must_use]
     pub fn new(settings: Settings, policy: Arc<CompiledPolicy>, now: Now) -> Self {
         let Settings {
-            gate,
+            mut gate,
             limits,
             capabilities,
             grant_prefix,
             first_claim,
             locked,
         } = settings;
+        gate.nat.is_possible = capabilities.forward;
         Self {
             status: Status {
                 host: HostStatus {
@@ -123,9 +130,11 @@ impl Engine {
             look_at: now.steady + LOOK_EVERY,
             claims: Claims::new(first_claim),
             commands: Commands::new(limits),
+            names: Names::default(),
             totals: Totals::new(now.steady),
             limits,
             capabilities,
+            forwards: Forwards::default(),
             ids: GrantIds {
                 prefix: grant_prefix,
                 last: 0,
@@ -142,6 +151,11 @@ impl Engine {
             clock_offset_ms: None,
             records_lost: 0,
         }
+    }
+
+    /// The kernel forwards packets, or does not; true until it is said.
+    pub fn note_forwards(&mut self, forwards: Forwards) {
+        self.forwards = forwards;
     }
 
     /// Records that the agent begins its work, in this version.
@@ -211,6 +225,7 @@ impl Engine {
         while let Some(pending) = self.claims.take_overdue(now.steady) {
             self.conclude(pending.unreachable(), now);
         }
+        self.give_up_names(now);
         self.close_again(now);
         self.due_connections(now);
         self.reopen(now);
@@ -227,6 +242,7 @@ impl Engine {
         [
             self.grants.next_deadline(),
             self.claims.next_deadline(),
+            self.names.next_deadline(),
             Some(self.totals.ends_at()),
             self.reopen_at,
             (self.connections.len() > 0).then_some(self.look_at),
@@ -256,6 +272,13 @@ impl Engine {
         }
         for grant in self.commands.give_up(|_| false) {
             self.refuse_grant(&grant, "the agent stopped before its turn came", now);
+        }
+        for grant in self.names.give_up(|_| false) {
+            self.refuse_grant(
+                &grant,
+                "the agent stopped before its name was looked up",
+                now,
+            );
         }
         self.end_totals(now);
         if close {
@@ -329,6 +352,7 @@ impl Engine {
                 commands_running: count(self.commands.running()),
                 commands_waiting: count(self.commands.waiting()),
                 claims_waiting: count(self.claims.len()),
+                names_waiting: count(self.names.len()),
                 records_waiting: count(self.items.len()),
                 ..self.counters
             },

@@ -23,6 +23,7 @@
 //! | `grants` | what is open, until when, and by whose leave |
 //! | `claims` | grants that wait for the controller's word |
 //! | `commands` | commands that run and that wait |
+//! | `names` | grants that wait for a host name to be looked up |
 //! | `totals` | what repeats is counted |
 //! | `counters` | what has happened so far, in numbers |
 //! | `status` | what is in force |
@@ -40,6 +41,7 @@ mod counters;
 mod effect;
 mod engine;
 mod grants;
+mod names;
 mod record;
 mod rule;
 mod rule_index;
@@ -48,7 +50,7 @@ mod status;
 mod totals;
 
 pub use batch::{Batch, Committed, NotCommitted};
-pub use capabilities::{Capabilities, Unsupported};
+pub use capabilities::{Capabilities, Forwards, Unsupported};
 pub use claims::{ClaimAnswer, ClaimAsk};
 pub use commands::{Command, CommandEnd, CommandLine};
 pub use connection::Connection;
@@ -56,7 +58,8 @@ pub use connections::ConnectionChange;
 pub use counters::{Counters, EngineCounters};
 pub use effect::{Closing, Effect, Opening};
 pub use engine::{Adoption, Engine, Kernel, SavedGrant};
+pub use names::NameAsk;
 pub use record::{Change, Record};
-pub use rule::{Forward, Hole, HoleTimeout, InvalidRule, Rule, SeenSource};
+pub use rule::{Destination, Forward, Hole, HoleTimeout, InvalidRule, Rule, SeenSource};
 pub use settings::{Limits, Settings};
 pub use status::{HostStatus, Rejected, Status};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fleet::{Event, EventKind, GrantId, Outcome, UserIdentity};
 use gate::{Claimed, Grant, Identity, Now, Reason, Refusal, UserProof};
-use policy::Permitted;
+use policy::{Permit, Permitted};
 use spa::ReplayDigest;
 
 use crate::commands::CommandEnd;
@@ -383,10 +383,13 @@ fn of_grant(kind: EventKind, grant: &Grant, id: Option<GrantId>, now: Now) -> Ev
     event.opened = permit.address().to_string();
     match permit.what() {
         Permitted::Ports(ports) => {
-            let mut opens = permit.opens_words();
-            event.opened = opens.next().unwrap_or_default();
-            event.also_opened = opens.collect();
+            note_opens(&mut event, permit);
             event.ports = ports.iter().map(ToString::to_string).collect();
+        }
+        Permitted::Forward(forwarding) => {
+            note_opens(&mut event, permit);
+            event.ports = forwarding.asked_words().collect();
+            event.forwarded_to = forwarding.to_string();
         }
         // What it was to close.
         Permitted::Close { ports, cut: _ } => {
@@ -396,6 +399,12 @@ fn of_grant(kind: EventKind, grant: &Grant, id: Option<GrantId>, now: Now) -> Ev
     }
     event.grant_id = id.map(|id| id.to_string()).unwrap_or_default();
     event
+}
+
+fn note_opens(event: &mut Event, permit: &Permit) {
+    let mut opens = permit.opens_words();
+    event.opened = opens.next().unwrap_or_default();
+    event.also_opened = opens.collect();
 }
 
 fn of_identity(kind: EventKind, identity: &Identity, now: Now) -> Event {

@@ -2,10 +2,11 @@
 
 mod text;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 
 use ipnet::IpNet;
+pub use policy::SeenSource;
 use spa::{ProtoPort, Service};
 
 pub use text::InvalidRule;
@@ -34,29 +35,37 @@ pub enum Rule {
 pub struct Forward {
     /// Where they come from.
     pub from: IpNet,
-    /// What they ask this host for; `None` means everything (FORWARD_ALL).
+    /// What they ask for; `None` means everything (FORWARD_ALL).
     pub asked: Option<Service>,
-    /// The address where they are led to, of the same family.
-    pub address: IpAddr,
-    /// The port there; `None` leaves the one they ask for.
-    pub port: Option<NonZeroU16>,
-    /// Whether they are translated here. With DISABLE_DNAT they are sent to that place already, and
-    /// are only let through.
-    pub is_translated: bool,
+    /// Where they are led.
+    pub to: Destination,
     /// What the place that they are led to sees as their source.
     pub source: SeenSource,
 }
 
-/// What the place to which packets are led sees as their source.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum SeenSource {
-    /// The sender's own address.
-    #[default]
-    Own,
-    /// This address (FORCE_SNAT).
-    Address(IpAddr),
-    /// The address of the interface through which they leave (FORCE_MASQUERADE).
-    Masquerade,
+/// Where packets are led.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Destination {
+    /// What is sent to this host goes to this address, of the sender's family.
+    Translated {
+        /// The address.
+        address: IpAddr,
+        /// The port there; `None` leaves the one that is asked for.
+        port: Option<NonZeroU16>,
+    },
+    /// What is sent to this address is let through, whosever it is (DISABLE_DNAT,
+    /// ENABLE_DESTINATION_RULE).
+    Untranslated {
+        /// The address.
+        address: IpAddr,
+    },
+    /// To another port of this host, at the address at which they arrive.
+    Here {
+        /// The port.
+        port: NonZeroU16,
+    },
+    /// What is sent to other hosts is let through.
+    Anywhere,
 }
 
 /// A rule, and for how long it is to stand from now.
@@ -112,19 +121,8 @@ impl Rule {
         }
         match self {
             Self::Accept { from: _, to } => asked(to),
-            Self::Forward(forward) if forward.is_translated => {
-                forward.asked.as_ref().is_none_or(asked)
-                    && forward.address == connection.server.ip()
-            }
-            // It is sent to that place, and to the port there.
             Self::Forward(forward) => {
-                let port = |port: NonZeroU16| port.get() == connection.asked.port();
-                forward.address == connection.asked.ip()
-                    && match (forward.port, &forward.asked) {
-                        (Some(own), _) => port(own),
-                        (None, Some(service)) => asked(service),
-                        (None, None) => true,
-                    }
+                forward.asked.as_ref().is_none_or(asked) && forward.to.is_of(connection)
             }
         }
     }
@@ -144,6 +142,24 @@ impl Rule {
     pub(crate) fn narrow(connection: &Connection) -> Option<Self> {
         let port: ProtoPort = connection.asked()?;
         Some(Self::accept(connection.client.ip(), port))
+    }
+}
+
+// === impl Destination ===
+
+impl Destination {
+    /// Whether packets of this connection go there.
+    fn is_of(self, connection: &Connection) -> bool {
+        let Connection { asked, server, .. } = connection;
+        match self {
+            Self::Translated { address, port } => {
+                let port = port.map_or_else(|| asked.port(), NonZeroU16::get);
+                *server == SocketAddr::new(address, port)
+            }
+            Self::Untranslated { address } => asked.ip() == address,
+            Self::Here { port } => server.port() == port.get(),
+            Self::Anywhere => true,
+        }
     }
 }
 
@@ -193,13 +209,13 @@ mod tests {
         assert!(!lets("192.0.2.7 tcp/80") && !lets("192.0.2.7 udp/8080"));
         assert!(!lets("192.0.2.8 tcp/8080") && !lets("192.0.2.7 icmp/echo"));
         assert!(lets("192.0.2.7 tcp/8080 to 172.17.0.2 port 80"));
-        assert!(lets("192.0.2.7 any to 172.17.0.2"));
+        assert!(!lets("192.0.2.7 any to 172.17.0.2"), "its port is not kept");
         assert!(!lets("192.0.2.7 tcp/8080 to 172.17.0.3 port 80"));
-        assert!(!lets(
-            "192.0.2.7 tcp/8080 to 172.17.0.2 port 80 untranslated"
-        ));
-        assert!(lets(
-            "192.0.2.7 tcp/80 to 198.51.100.1 port 8080 untranslated"
-        ));
+        assert!(!lets("192.0.2.7 tcp/8080 to 172.17.0.2 port 81"));
+        assert!(!lets("192.0.2.7 tcp/8080 to 172.17.0.2 untranslated"));
+        assert!(lets("192.0.2.7 tcp/8080 to 198.51.100.1 untranslated"));
+        assert!(!lets("192.0.2.7 tcp/80 to 198.51.100.1 untranslated"));
+        assert!(lets("192.0.2.7 tcp/8080 to here port 80") && lets("192.0.2.7 any to anywhere"));
+        assert!(!lets("192.0.2.7 tcp/8080 to here port 8080"));
     }
 }

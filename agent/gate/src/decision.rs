@@ -255,6 +255,18 @@ impl Grant {
         &self.permit
     }
 
+    /// Puts one of these addresses, to which the name in it was looked up, in the place of the name.
+    ///
+    /// # Errors
+    ///
+    /// Why packets may be led to none of them; the grant comes back as it was.
+    pub fn resolved(self, addresses: &[IpAddr]) -> Result<Self, Box<(Self, Denied)>> {
+        match self.permit.resolved(addresses) {
+            Ok(permit) => Ok(Self { permit, ..self }),
+            Err(denied) => Err(Box::new((self, denied))),
+        }
+    }
+
     /// Returns whose message it was.
     #[must_use]
     pub fn identity(&self) -> &Arc<Identity> {

@@ -1,11 +1,12 @@
 //! The gate itself: all checks, from a datagram to a decision.
 
+use std::iter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use policy::{HostSettings, SpaPort};
+use policy::{HostSettings, Permit, SpaPort};
 use spa::{Message, SEALED_LEN_MAX};
 
 use crate::addressees::Addressees;
@@ -194,10 +195,26 @@ impl Gate {
         decision
     }
 
+    /// Whether this is an address of the host, as far as that is known.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        match &self.addressees {
+            Addressees::Everyone => false,
+            Addressees::Host(host) => host.own.contains(&address),
+        }
+    }
+
     /// Whether the policy in force would still give this grant, which it (or an older policy) gave
     /// before. Ages, replays and the port that the packet came to do not matter here; expiry dates do.
     #[must_use]
     pub fn upholds(&self, grant: &Grant, now: Now) -> bool {
+        self.upholds_as(grant, now, &|_| true)
+    }
+
+    /// The same, where what it would give is what `is_it` says: what a message opens may depend on
+    /// the policy, too.
+    #[must_use]
+    pub fn upholds_as(&self, grant: &Grant, now: Now, is_it: &dyn Fn(&Permit) -> bool) -> bool {
         let identity = &**grant.identity();
         let Some(key) = self.compiled.key_named(identity.key) else {
             return false;
@@ -205,34 +222,51 @@ impl Gate {
         let endpoints = endpoints(identity.source, (identity.destination, identity.is_ours));
         let asked = self.asked(&endpoints, None, now);
         let opens = grant.permit().opens();
-        self.would_give(key, identity.opened.message(), opens, &asked)
+        self.would_give(key, identity.opened.message(), opens, &asked, is_it)
     }
 
     /// The same for a grant of which only this is known any more.
     #[must_use]
-    pub fn upholds_recorded(&self, recorded: Recorded, now: Now) -> bool {
+    pub fn upholds_recorded(
+        &self,
+        recorded: Recorded,
+        now: Now,
+        is_it: &dyn Fn(&Permit) -> bool,
+    ) -> bool {
         let Some(key) = self.compiled.key_named(recorded.key) else {
             return false;
         };
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let endpoints = endpoints(recorded.source, (unknown, true));
+        let destination = recorded.destination.unwrap_or(unknown);
+        let endpoints = endpoints(recorded.source, (destination, true));
         let asked = self.asked(&endpoints, None, now);
         let asked = match recorded.same_generation_secs {
             Some(now_secs) => Asked {
-                is_any_destination: true,
+                is_any_destination: recorded.destination.is_none(),
                 now_secs,
                 ..asked
             },
             None => asked,
         };
         let opens = recorded.opens.clone();
-        self.would_give(key, &recorded.message(now), &opens, &asked)
+        let messages = recorded.messages(now);
+        let mut messages = messages.iter();
+        messages.any(|message| self.would_give(key, message, &opens, &asked, is_it))
     }
 
-    fn would_give(&self, key: KeyIndex, message: &Message, opens: &[IpNet], asked: &Asked) -> bool {
-        let stanzas = self.compiled.stanzas_of(key);
-        let permitted = first_permit(&self.compiled, stanzas, message, asked);
-        permitted.is_ok_and(|(_, stanza)| stanza.gives(opens))
+    fn would_give(
+        &self,
+        key: KeyIndex,
+        message: &Message,
+        opens: &[IpNet],
+        asked: &Asked,
+        is_it: &dyn Fn(&Permit) -> bool,
+    ) -> bool {
+        let compiled = &self.compiled;
+        compiled.stanzas_of(key).any(|stanza| {
+            let permit = first_permit(compiled, iter::once(stanza), message, asked);
+            permit.is_ok_and(|(permit, stanza)| stanza.gives(opens) && is_it(&permit))
+        })
     }
 
     fn run_checks(
@@ -344,9 +378,7 @@ impl Gate {
             forwarded_for,
             now_secs: now.wall_secs,
             host: HostSettings {
-                // Not offered by this version: such messages are refused by name.
-                nat_forward: false,
-                nat_local: false,
+                nat: self.settings.nat,
                 commands: self.settings.commands,
             },
         }

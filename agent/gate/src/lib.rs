@@ -66,7 +66,7 @@ pub use crate::decision::{
 pub use crate::fresh::{ReplayLog, Replayed};
 pub use crate::gate::Gate;
 pub use crate::now::Now;
-pub use crate::recorded::Recorded;
+pub use crate::recorded::{LedTo, Recorded};
 pub use crate::replay::{
     Capacity, Clock, Floor, FloorReason, Floors, Memory, MemoryReplayLog, Span, Spans,
 };

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use policy::NatSettings;
+
 use crate::budget::Budget;
 
 /// The gate's settings, fixed for its life.
@@ -23,6 +25,8 @@ pub struct Settings {
     pub x_forwarded_for: bool,
     /// Whether stanzas may run commands at all, where they say so.
     pub commands: bool,
+    /// What the host does about NAT. Whether it is possible is for its packet filter to say.
+    pub nat: NatSettings,
     /// Whether the sender is looked for also where no sender of a permitted packet can be: among the
     /// keys of stanzas with other SOURCE networks or another SPA_SERVER_PORT, and behind tags of
     /// other minutes. It changes no grant, only reasons ("the message is 600 s old" instead of "no
@@ -49,6 +53,7 @@ impl Default for Settings {
             spa_over_http: false,
             x_forwarded_for: false,
             commands: true,
+            nat: NatSettings::default(),
             thorough: false,
             budget: Budget::default(),
         }

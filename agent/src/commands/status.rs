@@ -89,6 +89,7 @@ fn text(report: &Report) -> String {
         policy_age_secs,
         rejected_generation,
         drift,
+        nat_fault,
         locked,
         grants_open,
         journal_seq,
@@ -104,6 +105,9 @@ fn text(report: &Report) -> String {
     );
     if let Some(rejected) = rejected_generation {
         let _ = writeln!(lines, "rejected     generation {rejected}");
+    }
+    if let Some(fault) = nat_fault {
+        let _ = writeln!(lines, "nat          warning: {fault}");
     }
     if let Some(drift) = drift {
         let _ = writeln!(lines, "drift        {drift}");
@@ -158,6 +162,7 @@ mod tests {
             policy_age_secs: 60,
             rejected_generation: Some(5),
             drift: None,
+            nat_fault: None,
             locked: Some("stolen".to_owned()),
             grants_open: 2,
             journal_seq: 99,

@@ -16,7 +16,7 @@ use engine::{Connection, ConnectionChange, Rule};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
-use spa::{ProtoPort, Service};
+use spa::Service;
 
 use super::conntrack::{self, Notice};
 use crate::netlink::{Heard, Listener, Netlink, NetlinkError, Requests};
@@ -80,10 +80,9 @@ impl ConnectionsHandle {
     /// Follows what begins through these rules from now on. To be called before they are opened.
     pub(crate) fn follow(&mut self, rules: impl Iterator<Item = Rule>) {
         for rule in rules {
-            for service in followed(&rule) {
-                if self.services.insert(service) {
-                    self.shared.wanted.lock().services.insert(service);
-                }
+            let asked = rule.asked();
+            if self.services.insert(asked) {
+                self.shared.wanted.lock().services.insert(asked);
             }
         }
     }
@@ -308,31 +307,6 @@ impl Watch {
         }
         Ok(())
     }
-}
-
-/// What connections through this rule ask for.
-fn followed(rule: &Rule) -> impl Iterator<Item = Option<Service>> {
-    let inner = match rule {
-        Rule::Accept { .. } => None,
-        // Whoever is sent to that place already asks for the port there.
-        Rule::Forward(forward) if forward.is_translated => None,
-        Rule::Forward(forward) => {
-            let protocol = match forward.asked {
-                Some(Service::Ports(range)) => Some(range.protocol()),
-                Some(Service::Echo) | None => None,
-            };
-            let port = |protocol| {
-                Some(ProtoPort {
-                    protocol,
-                    port: forward.port?,
-                })
-            };
-            protocol.and_then(port)
-        }
-    };
-    [Some(rule.asked()), inner.map(|port| Some(port.into()))]
-        .into_iter()
-        .flatten()
 }
 
 fn is_to(connection: &Connection, services: &BTreeSet<Option<Service>>) -> bool {

@@ -75,6 +75,9 @@ struct Opens {
     also_opens: Vec<String>,
     /// Each as `tcp/22`.
     ports: Option<Vec<String>>,
+    /// Where packets to them are led, as `10.0.0.5:22`; left out where they stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forwarded_to: Option<String>,
     command: Option<String>,
     /// Seconds.
     timeout: Option<u32>,
@@ -175,21 +178,30 @@ impl<'d> Line<'d> {
 impl Opens {
     fn of_permit(permit: &Permit) -> Self {
         match &permit.what() {
-            Permitted::Ports(ports) => {
-                let mut opens = permit.opens_words();
-                Self {
-                    opens: opens.next(),
-                    also_opens: opens.collect(),
-                    ports: Some(ports.iter().map(ToString::to_string).collect()),
-                    timeout: Some(permit.timeout_secs()),
-                    command: None,
-                }
-            }
+            Permitted::Ports(ports) => Self {
+                ports: Some(ports.iter().map(ToString::to_string).collect()),
+                ..Self::of_networks(permit)
+            },
+            Permitted::Forward(forwarding) => Self {
+                ports: Some(forwarding.asked_words().collect()),
+                forwarded_to: Some(forwarding.to_string()),
+                ..Self::of_networks(permit)
+            },
             Permitted::Close { .. } => Self::default(),
             Permitted::Command { text, .. } => Self {
                 command: Some(text.clone()),
                 ..Self::default()
             },
+        }
+    }
+
+    fn of_networks(permit: &Permit) -> Self {
+        let mut opens = permit.opens_words();
+        Self {
+            opens: opens.next(),
+            also_opens: opens.collect(),
+            timeout: Some(permit.timeout_secs()),
+            ..Self::default()
         }
     }
 }
@@ -224,6 +236,12 @@ fn permitted(permit: &Permit) -> String {
                 ""
             };
             format!("{stanza} closes {what} that the user has open for {address}{sessions}")
+        }
+        Permitted::Forward(forwarding) => {
+            let asked: Vec<_> = forwarding.asked_words().collect();
+            let asked = asked.join(",");
+            let (address, secs) = (permit.address(), permit.timeout_secs());
+            format!("{stanza} leads {asked} of {address} to {forwarding} for {secs} s")
         }
         Permitted::Command { .. } => format!("{stanza} runs the command"),
     }

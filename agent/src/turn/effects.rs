@@ -23,6 +23,7 @@ impl GateThread {
                 Effect::Flush => self.flush(now),
                 Effect::Forget(id) => self.host.journal.stage_forgotten(id),
                 Effect::LookAt(connections) => self.look_at(connections),
+                Effect::LookUp(ask) => self.look_up(ask, now),
                 Effect::Open(opening) => self.open(opening),
                 Effect::Publish(status) => drop(self.ends.status.send_replace(status)),
                 Effect::Reopen(holes) => self.reopen(&holes, now),

@@ -1,6 +1,8 @@
 //! What the log says about what is recorded and done.
 
-use engine::{Counters, Record, Rule};
+use std::net::SocketAddr;
+
+use engine::{Counters, Destination, Record, Rule};
 use fleet::{Event, EventKind, GrantId};
 use gate::Grant;
 
@@ -127,9 +129,20 @@ fn asked(rule: &Rule) -> String {
     let asked = asked.map_or_else(|| "any".to_owned(), |asked| asked.to_string());
     match rule {
         Rule::Accept { .. } => asked,
-        Rule::Forward(forward) => match forward.port {
-            Some(port) => format!("{asked}->{}:{port}", forward.address),
-            None => format!("{asked}->{}", forward.address),
+        Rule::Forward(forward) => match forward.to {
+            Destination::Translated {
+                address,
+                port: None,
+            } => format!("{asked}->{address}"),
+            Destination::Translated {
+                address,
+                port: Some(port),
+            } => {
+                format!("{asked}->{}", SocketAddr::new(address, port.get()))
+            }
+            Destination::Untranslated { address } => format!("{asked} of {address}"),
+            Destination::Here { port } => format!("{asked}->{port}"),
+            Destination::Anywhere => format!("{asked}->anywhere"),
         },
     }
 }

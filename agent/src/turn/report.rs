@@ -26,6 +26,7 @@ impl GateThread {
             rejected_generation: status.rejected.as_ref().map(|r| r.generation),
             drift: status.drift.clone(),
             locked: status.locked.clone(),
+            nat_fault: self.nat_fault(),
             grants_open: counters.engine.grants_open,
             journal_seq: self.host.journal.last_seq(),
             journal_writable: !self.regular.commit_fails,

@@ -25,6 +25,7 @@ use crate::journal::{
 };
 use crate::orders::{Next, Order, OrderSender, mailbox};
 use crate::policies::{AdoptedPolicy, Origin, PolicyVersion};
+use crate::resolver::Resolver;
 
 const NOW_SECS: u64 = 1_800_000_000;
 const ACCESS: &str = "SOURCE ANY\nOPEN_PORTS tcp/22\nKEY one\nHMAC_KEY two\nFW_ACCESS_TIMEOUT 30\n";
@@ -340,6 +341,8 @@ impl TestHost {
             },
             captures: vec![Box::new(arrivals.clone())],
             network: None,
+            names: Resolver::new(orders.clone()),
+            leads_on: false,
             connections: None,
             commands: CommandRunner::new(orders.clone(), Duration::from_secs(1)),
             monitor: None,

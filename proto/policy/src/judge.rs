@@ -5,6 +5,8 @@
 //! counts matches, and a port listed twice lets another one through); MAX_FW_TIMEOUT caps
 //! every timeout, also FW_ACCESS_TIMEOUT; and no hole outlives the stanza's expiry.
 
+mod nat;
+
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,8 @@ use ipnet::IpNet;
 use spa::{Allow, Message, Request, Service};
 
 use crate::ports::{Joined, join_all};
+pub use nat::{EVERYTHING, ForwardTo, Forwarding, HostSource, LOCAL, NamedTarget, NatSettings};
+
 use crate::stanza::Stanza;
 
 /// A request, and what is known around it.
@@ -53,10 +57,8 @@ pub enum SpaPort {
 /// What a host does at all, whatever its policy says. Everything is off by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostSettings {
-    /// Messages 2 and 4: ports of hosts behind this one. Not offered by this version.
-    pub nat_forward: bool,
-    /// Messages 5 and 6: another port of this host. Not offered by this version.
-    pub nat_local: bool,
+    /// Messages 2, 4, 5 and 6, and stanzas that lead packets on by themselves.
+    pub nat: NatSettings,
     /// Messages 0: commands.
     pub commands: bool,
 }
@@ -70,6 +72,7 @@ pub struct HostSettings {
 ///     address: "192.0.2.7".parse().unwrap(),
 ///     opens: vec!["0.0.0.0/0".parse().unwrap()],
 ///     what: policy::Permitted::Ports(Vec::new()),
+///     at: None,
 ///     timeout_secs: 30,
 /// };
 /// ```
@@ -93,6 +96,7 @@ pub struct Permit {
     address: IpAddr,
     opens: Vec<IpNet>,
     what: Permitted,
+    at: Option<IpAddr>,
     timeout_secs: u32,
 }
 
@@ -101,6 +105,8 @@ pub struct Permit {
 pub enum Permitted {
     /// These ports, sorted, and none of them twice; at least one.
     Ports(Vec<Service>),
+    /// Packets are led on to another place.
+    Forward(Box<Forwarding>),
     /// What the same user has opened for this address with the same key is closed.
     Close {
         /// What; empty means everything.
@@ -149,9 +155,54 @@ pub enum Denied {
     /// REQUIRE_USERNAME.
     #[error("user `{0}` is not in REQUIRE_USERNAME")]
     Username(String),
-    /// Message types 2, 4, 5 and 6.
-    #[error("NAT is not enabled on this host")]
+    /// Message types 2 and 4, FORCE_NAT, FORWARD_ALL.
+    #[error(
+        "NAT to other hosts is not enabled on this host: its own configuration would have to say `nat_forward = true`"
+    )]
     NatNotEnabled,
+    /// Message types 5 and 6, FORCE_NAT to this host.
+    #[error(
+        "NAT to its own ports is not enabled on this host: its own configuration would have to say `nat_local = true`"
+    )]
+    LocalNatNotEnabled,
+    /// The packet filter of the host.
+    #[error("the packet filter of this host cannot lead packets on to another place for a time")]
+    NatImpossible,
+    /// NAT_ACCESS.
+    #[error("{0} is not in NAT_ACCESS")]
+    NatTarget(String),
+    /// A NAT field that names no other host.
+    #[error("packets cannot be led to {0}: it is not the address of another host")]
+    NatHost(String),
+    /// A host name, where none are looked up.
+    #[error(
+        "{0} is a name, and names are not looked up on this host: its own configuration would have to say `nat_dns = true`"
+    )]
+    NatName(String),
+    /// A host name that leads nowhere.
+    #[error("the name {0} has no address to which packets could be led")]
+    NatUnresolved(String),
+    /// IPv4 leads to IPv4, and IPv6 to IPv6.
+    #[error("packets of {client} cannot be led to {address}, which is of another family")]
+    NatFamily {
+        /// Where to.
+        address: IpAddr,
+        /// Whose packets.
+        client: IpAddr,
+    },
+    /// One port there for several that are asked for.
+    #[error(
+        "several ports are asked for, and it cannot be told which of them leads to port {0}: ask for one at a time, or name no port behind -N"
+    )]
+    NatAmbiguous(NonZeroU16),
+    /// Echo, which has no port that could be led anywhere.
+    #[error("icmp/echo cannot be led on to another place")]
+    NatEcho,
+    /// ENABLE_DESTINATION_RULE, where it cannot be kept.
+    #[error(
+        "this host opens for one of its addresses only, and it is not known to which of {0}'s family the message was sent"
+    )]
+    NoDestination(IpAddr),
     /// ENABLE_CMD_EXEC of the stanza.
     #[error("the stanza does not set ENABLE_CMD_EXEC")]
     CommandNotEnabled,
@@ -220,6 +271,41 @@ impl Permit {
         &self.what
     }
 
+    /// Returns the address of this host for which alone it is opened; `None` is all.
+    #[must_use]
+    pub fn at(&self) -> Option<IpAddr> {
+        self.at
+    }
+
+    /// Returns the name of the host to which packets are led, if it must be looked up first.
+    #[must_use]
+    pub fn unresolved(&self) -> Option<&str> {
+        match &self.what {
+            Permitted::Forward(forwarding) => match &forwarding.to {
+                ForwardTo::Name(target) => Some(target.name()),
+                ForwardTo::Here { .. } | ForwardTo::Inner { .. } | ForwardTo::Anywhere => None,
+            },
+            Permitted::Ports(_) | Permitted::Close { .. } | Permitted::Command { .. } => None,
+        }
+    }
+
+    /// Puts one of these addresses, to which the name was looked up, in the place of the name. A
+    /// permit without a name stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Denied`] says why packets may be led to none of them.
+    pub fn resolved(&self, addresses: &[IpAddr]) -> Result<Self, Denied> {
+        let mut permit = self.clone();
+        if let Permitted::Forward(forwarding) = &self.what
+            && let ForwardTo::Name(target) = &forwarding.to
+        {
+            let resolved = forwarding.resolved(target, addresses, self.address)?;
+            permit.what = Permitted::Forward(Box::new(resolved));
+        }
+        Ok(permit)
+    }
+
     /// Returns for how long, in seconds: at least 1 and at most MAX_FW_TIMEOUT. 0 for what opens
     /// nothing.
     #[must_use]
@@ -242,13 +328,31 @@ impl Stanza {
         let source = self.judge_packet(ask)?;
         let address = self.judge_sender(ask, source)?;
 
+        let address = match (ask.forwarded_for, &ask.message.request) {
+            (
+                Some(client),
+                Request::Access {
+                    allow: Allow::Source,
+                    ..
+                }
+                | Request::Close {
+                    allow: Allow::Source,
+                    ..
+                },
+            ) => client,
+            (
+                Some(_) | None,
+                Request::Access { .. } | Request::Close { .. } | Request::Command { .. },
+            ) => address,
+        };
+
         let (what, timeout_secs) = match &ask.message.request {
             Request::Access { ports, .. } => {
-                if ask.message.message_type.has_nat() || ask.message.nat_access.is_some() {
-                    return Err(Denied::NatNotEnabled);
-                }
-                let ports = self.judge_ports(ports)?;
-                (Permitted::Ports(ports), self.timeout_secs(ask)?)
+                let what = match self.judge_nat(ask, address, || self.judge_ports(ports))? {
+                    Some(forwarding) => Permitted::Forward(Box::new(forwarding)),
+                    None => Permitted::Ports(self.judge_ports(ports)?),
+                };
+                (what, self.timeout_secs(ask)?)
             }
             // Who may open something may close it, also what she may not open any more.
             Request::Close { ports, cut, .. } => {
@@ -257,15 +361,11 @@ impl Stanza {
             }
             Request::Command { command, .. } => (self.judge_command(ask, command)?, 0),
         };
-
-        let address = match (ask.forwarded_for, ask.message.request.allow(), &what) {
-            (Some(client), Allow::Source, Permitted::Ports(_) | Permitted::Close { .. }) => client,
-            (Some(_) | None, Allow::Source | Allow::Address(_), _) => address,
-        };
         Ok(Permit {
             stanza: self.number,
             name: self.name.clone(),
             opens: self.opens(address, ask.forwarded_for.unwrap_or(source)),
+            at: judge_destination(ask, &what, address)?,
             address,
             what,
             timeout_secs,
@@ -396,6 +496,27 @@ impl Stanza {
             0 => Err(Denied::NoTime),
             secs => Ok(secs),
         }
+    }
+}
+
+/// The address of the host for which alone something is opened, where the host wants that.
+fn judge_destination(
+    ask: &Ask<'_>,
+    what: &Permitted,
+    client: IpAddr,
+) -> Result<Option<IpAddr>, Denied> {
+    match what {
+        Permitted::Ports(_) if ask.host.nat.destination_rule => {
+            let at = ask.destination.to_canonical();
+            if at.is_unspecified() || at.is_ipv4() != client.is_ipv4() {
+                return Err(Denied::NoDestination(client));
+            }
+            Ok(Some(at))
+        }
+        Permitted::Ports(_)
+        | Permitted::Forward(_)
+        | Permitted::Close { .. }
+        | Permitted::Command { .. } => Ok(None),
     }
 }
 

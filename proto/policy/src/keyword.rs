@@ -10,8 +10,13 @@ pub(crate) enum Keyword {
     CmdExecUser,
     DataCollectMode,
     Destination,
+    DisableDnat,
     EnableCmdExec,
     EncryptionMode,
+    ForceMasquerade,
+    ForceNat,
+    ForceSnat,
+    ForwardAll,
     FwAccessTimeout,
     Group,
     HmacDigestType,
@@ -25,6 +30,7 @@ pub(crate) enum Keyword {
     KeyBase64,
     MaxFwTimeout,
     Name,
+    NatAccess,
     OnControllerLoss,
     OpenPacketSource,
     OpenPorts,
@@ -56,7 +62,7 @@ pub(crate) enum Word {
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 34] = [
+const ENFORCED: [(&str, Keyword); 40] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
@@ -86,6 +92,12 @@ const ENFORCED: [(&str, Keyword); 34] = [
     ("CMD_EXEC_GROUP", Keyword::CmdExecGroup),
     ("ON_CONTROLLER_LOSS", Keyword::OnControllerLoss),
     ("PROTECT", Keyword::Protect),
+    ("FORCE_NAT", Keyword::ForceNat),
+    ("FORCE_SNAT", Keyword::ForceSnat),
+    ("FORCE_MASQUERADE", Keyword::ForceMasquerade),
+    ("DISABLE_DNAT", Keyword::DisableDnat),
+    ("FORWARD_ALL", Keyword::ForwardAll),
+    ("NAT_ACCESS", Keyword::NatAccess),
     ("DATA_COLLECT_MODE", Keyword::DataCollectMode),
     ("%group", Keyword::Group),
     ("%include", Keyword::Include),
@@ -94,21 +106,16 @@ const ENFORCED: [(&str, Keyword); 34] = [
 ];
 
 /// fwknop's other keywords, and whether they are switches that may be off.
-const UNSUPPORTED: [(&str, bool); 25] = [
+const UNSUPPORTED: [(&str, bool); 20] = [
     ("CMD_CYCLE_CLOSE", false),
     ("CMD_CYCLE_OPEN", false),
     ("CMD_CYCLE_TIMER", false),
     ("CMD_SUDO_EXEC_GROUP", false),
     ("CMD_SUDO_EXEC_USER", false),
-    ("DISABLE_DNAT", true),
     ("ENABLE_CMD_SUDO_EXEC", true),
     ("ENABLE_EXTERNAL_CMDS", true),
     ("ENABLE_FORWARD_ACCESS", true),
     ("ENABLE_OUTPUT_ACCESS", true),
-    ("FORCE_MASQUERADE", true),
-    ("FORCE_NAT", false),
-    ("FORCE_SNAT", false),
-    ("FORWARD_ALL", true),
     ("GPG_ALLOW_NO_PW", true),
     ("GPG_DECRYPT_ID", false),
     ("GPG_DECRYPT_PW", false),

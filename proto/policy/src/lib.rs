@@ -23,6 +23,7 @@ mod keyword;
 mod lexer;
 mod lint;
 mod mistake;
+mod nat;
 mod network;
 mod parse;
 mod policy;
@@ -40,8 +41,12 @@ pub use dialect::Dialect;
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
 pub use exposure::Exposure;
 pub use host::{HostFacts, InvalidSelector, Selector};
-pub use judge::{Ask, Denied, HostSettings, Permit, Permitted, SpaPort};
+pub use judge::{
+    Ask, Denied, EVERYTHING, ForwardTo, Forwarding, HostSettings, HostSource, LOCAL, NamedTarget,
+    NatSettings, Permit, Permitted, SpaPort,
+};
 pub use mistake::{InvalidPolicy, Mistake};
+pub use nat::{ForcedTarget, InvalidNat, NatAccess, NatLine, NatRules, SeenSource};
 pub use network::{InvalidNetwork, Networks};
 pub use parse::{parse, parse_as};
 pub use policy::{CollectMode, Policy};

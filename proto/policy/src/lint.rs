@@ -4,6 +4,7 @@ use spa::EncryptionMode;
 
 use crate::dialect::Dialect;
 use crate::keyword::Keyword;
+use crate::nat::{NatAccess, NatRules};
 use crate::problem::Problem;
 use crate::stanza::{ONE_ADDRESS, Stanza};
 
@@ -17,6 +18,7 @@ pub(crate) fn stanza(dialect: Dialect, stanza: &Stanza) -> Vec<(Keyword, Problem
     keys(stanza, &mut warnings);
     reach(stanza, &mut warnings);
     openings(stanza, &mut warnings);
+    nat(stanza, &mut warnings);
     if dialect == Dialect::Operator {
         fleet(stanza, &mut warnings);
     }
@@ -106,6 +108,37 @@ fn openings(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
         );
         let problem = problem.hint("only users behind a changing address of a carrier need it");
         warnings.push((Keyword::OpenPacketSource, problem));
+    }
+}
+
+fn nat(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
+    let NatRules {
+        force,
+        source,
+        disable_dnat,
+        forward_all,
+        access,
+    } = &stanza.nat;
+    let may_ask = !access.permits_nothing();
+    let says_access = matches!(access, NatAccess::Lines(_));
+    if *forward_all && force.is_none() && source.is_some() {
+        let problem =
+            Problem::new("whoever may open a port may reach every host and port behind this one");
+        warnings.push((
+            Keyword::ForwardAll,
+            problem.hint("FORCE_NAT names one host"),
+        ));
+    } else if *forward_all && force.is_none() && !may_ask {
+        let problem = Problem::new("the line has no effect without FORCE_NAT or NAT_ACCESS");
+        warnings.push((Keyword::ForwardAll, problem));
+    }
+    if *disable_dnat && force.is_none() && !may_ask && !(*forward_all && source.is_some()) {
+        let problem = Problem::new("the line has no effect without FORCE_NAT or NAT_ACCESS");
+        warnings.push((Keyword::DisableDnat, problem));
+    }
+    if force.is_some() && says_access {
+        let problem = Problem::new("the line has no effect beside FORCE_NAT");
+        warnings.push((Keyword::NatAccess, problem));
     }
 }
 

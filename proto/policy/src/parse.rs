@@ -158,8 +158,13 @@ impl<'s> Parser<'s> {
             | Keyword::CmdExecGroup
             | Keyword::CmdExecUser
             | Keyword::Destination
+            | Keyword::DisableDnat
             | Keyword::EnableCmdExec
             | Keyword::EncryptionMode
+            | Keyword::ForceMasquerade
+            | Keyword::ForceNat
+            | Keyword::ForceSnat
+            | Keyword::ForwardAll
             | Keyword::FwAccessTimeout
             | Keyword::HmacDigestType
             | Keyword::HmacKey
@@ -169,6 +174,7 @@ impl<'s> Parser<'s> {
             | Keyword::KeyBase64
             | Keyword::MaxFwTimeout
             | Keyword::Name
+            | Keyword::NatAccess
             | Keyword::OnControllerLoss
             | Keyword::OpenPacketSource
             | Keyword::OpenPorts

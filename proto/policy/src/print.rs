@@ -13,6 +13,7 @@ use std::fmt::{self, Display};
 use spa::{DigestType, EncryptionMode, ExchangePublic, Keys};
 
 use crate::keyword::Keyword;
+use crate::nat::{NatAccess, NatRules, SeenSource};
 use crate::network::Networks;
 use crate::parse::keys::REDACTED;
 use crate::policy::Policy;
@@ -269,6 +270,7 @@ impl Printer {
                 self.line(Keyword::CmdExecGroup, group);
             }
         }
+        self.nat(&stanza.nat);
         if stanza.on_controller_loss == OnControllerLoss::Allow {
             self.line(Keyword::OnControllerLoss, "allow");
         }
@@ -284,6 +286,33 @@ impl Printer {
         }
         if stanza.open_packet_source {
             self.line(Keyword::OpenPacketSource, "Y");
+        }
+    }
+
+    fn nat(&mut self, nat: &NatRules) {
+        if let Some(forced) = nat.force {
+            self.line(Keyword::ForceNat, forced);
+        }
+        match nat.source {
+            None | Some(SeenSource::Own) => {}
+            Some(SeenSource::Address(address)) => self.line(Keyword::ForceSnat, address),
+            Some(SeenSource::Masquerade) => self.line(Keyword::ForceMasquerade, "Y"),
+        }
+        if nat.disable_dnat {
+            self.line(Keyword::DisableDnat, "Y");
+        }
+        if nat.forward_all {
+            self.line(Keyword::ForwardAll, "Y");
+        }
+        match &nat.access {
+            // What is meant without a line is the same for every text of its kind.
+            NatAccess::Nowhere | NatAccess::Everywhere => {}
+            NatAccess::Lines(lines) if lines.is_empty() => self.line(Keyword::NatAccess, "NONE"),
+            NatAccess::Lines(lines) => {
+                for line in lines {
+                    self.line(Keyword::NatAccess, line);
+                }
+            }
         }
     }
 

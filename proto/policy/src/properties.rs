@@ -6,15 +6,17 @@ use std::num::NonZeroU16;
 use proptest::prelude::*;
 use spa::{Allow, DigestType, Message, MessageType, PortRange, Protocol, Request, Service};
 
+use crate::nat::Place;
 use crate::{
-    Ask, Dialect, HostSettings, NoIncludes, Permitted, Policy, PortSet, Secrets, SpaPort, Stanza,
-    TIMEOUT_MAX_SECS, diff, parse, parse_as,
+    Ask, Dialect, ForwardTo, Forwarding, HostSettings, NatSettings, NoIncludes, Permit, Permitted,
+    Policy, PortSet, Secrets, SpaPort, Stanza, TIMEOUT_MAX_SECS, diff, parse, parse_as,
 };
 
 const KEYWORDS: &str = "(SOURCE|DESTINATION|SPA_SERVER_PORT|NAME|HOSTS|OPEN_PORTS|RESTRICT_PORTS|KEY|KEY_BASE64|\
     HMAC_KEY|HMAC_KEY_BASE64|HMAC_DIGEST_TYPE|ENCRYPTION_MODE|FW_ACCESS_TIMEOUT|MAX_FW_TIMEOUT|\
     REQUIRE_USERNAME|REQUIRE_SOURCE_ADDRESS|ACCESS_EXPIRE|ACCESS_EXPIRE_EPOCH|ENABLE_CMD_EXEC|\
-    CMD_EXEC_USER|ON_CONTROLLER_LOSS|OPEN_PREFIX|OPEN_PREFIX6|OPEN_PACKET_SOURCE|PROTECT|USER_PUBLIC_KEY|DATA_COLLECT_MODE|GPG_REMOTE_ID|\
+    CMD_EXEC_USER|ON_CONTROLLER_LOSS|FORCE_NAT|FORCE_SNAT|FORCE_MASQUERADE|DISABLE_DNAT|FORWARD_ALL|NAT_ACCESS|\
+    OPEN_PREFIX|OPEN_PREFIX6|OPEN_PACKET_SOURCE|PROTECT|USER_PUBLIC_KEY|DATA_COLLECT_MODE|GPG_REMOTE_ID|\
     %group|%include|%include_folder|%include_keys)";
 
 fn dialects() -> impl Strategy<Value = Dialect> {
@@ -30,7 +32,7 @@ fn wild_text() -> impl Strategy<Value = String> {
     let value = prop_oneof![
         "\\PC{0,30}",
         "[a-z0-9/,.:= @#;_-]{0,30}",
-        "(ANY|Y|N|tcp/22|10|mbr)"
+        "(ANY|NONE|Y|N|tcp/22|10|mbr|10.0.0.5 22|10.0.0.0/8 tcp/22)"
     ];
     let line = (KEYWORDS, "(:| |;|\t|)", value).prop_map(|(word, gap, value)| word + &gap + &value);
     prop::collection::vec(line, 0..30).prop_map(|lines| lines.join("\n"))
@@ -70,12 +72,19 @@ fn stanza_text() -> impl Strategy<Value = String> {
         prop::option::of(PORTS.prop_map(|ports| format!("RESTRICT_PORTS {ports}"))),
         prop::option::of(PORTS.prop_map(|ports| format!("PROTECT {ports}"))),
     );
-    (who, what).prop_map(|((source, to, hosts, users, keys), what)| {
+    let nat = (
+        optional("FORCE_NAT (10\\.0\\.0\\.[1-9]|127\\.0\\.0\\.1) [1-9][0-9]{0,3}(\nFORCE_SNAT 10\\.0\\.0\\.9)?"),
+        optional("FORWARD_ALL Y\nFORCE_MASQUERADE [YN]"),
+        optional("DISABLE_DNAT [YN]"),
+        optional("NAT_ACCESS (NONE|ANY|(LOCAL,)?10\\.[0-9]\\.0\\.0/1[0-6]( tcp/[1-9],udp/1-[1-9])?(\nNAT_ACCESS 2001:db8::[1-9])?)"),
+    )
+        .prop_map(|(force, all, sent, access)| [force, all, sent, access]);
+    (who, what, nat).prop_map(|((source, to, hosts, users, keys), what, nat)| {
         let (own, max, address, expire, command, loss, open, restrict, protect) = what;
         let lines = [
             to, hosts, users, own, max, address, expire, command, loss, open, restrict, protect,
         ];
-        let lines: Vec<String> = lines.into_iter().flatten().collect();
+        let lines: Vec<String> = lines.into_iter().chain(nat).flatten().collect();
         format!("{source}\n{}\n{keys}\n", lines.join("\n"))
     })
 }
@@ -121,27 +130,39 @@ fn messages() -> impl Strategy<Value = Message> {
         _ => Request::Access { allow, ports },
     });
     let kind = prop::sample::select(MessageType::ALL.to_vec());
-    (kind, request, any::<u32>(), "[a-c]").prop_map(|(kind, request, timeout, user)| Message {
-        random: *b"1785484479104091",
-        username: user,
-        timestamp_secs: 0,
-        version: "3.0.0".to_owned(),
-        message_type: kind,
-        request,
-        nat_access: None,
-        client_timeout_secs: timeout,
-        digest_type: DigestType::Sha256,
-    })
+    let nat = (
+        "(10\\.0\\.0\\.[1-3]|127\\.0\\.0\\.1|::1|2001:db8::1|db)",
+        1..6_u16,
+    );
+    let kind = (kind, nat).prop_map(|(kind, (host, port))| {
+        let nat = kind.has_nat().then_some(spa::NatAccess { host, port });
+        (kind, nat)
+    });
+    (kind, request, any::<u32>(), "[a-c]").prop_map(
+        |((kind, nat_access), request, timeout, user)| Message {
+            random: *b"1785484479104091",
+            username: user,
+            timestamp_secs: 0,
+            version: "3.0.0".to_owned(),
+            message_type: kind,
+            request,
+            nat_access,
+            client_timeout_secs: timeout,
+            digest_type: DigestType::Sha256,
+        },
+    )
 }
 
 /// Stanzas in which most rules have a chance to bite.
 fn stanzas() -> impl Strategy<Value = Stanza> {
     let numbers = (0..400_u32, 0..400_u32, prop::option::of(1..2000_u64));
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (numbers, prop::option::of(ports()), ports(), flags).prop_map(
-        |((own, max, expire), open, restrict, (named, address, commands))| {
-            let text = "SOURCE 0.0.0.0/1,::/1\nKEY k\n";
-            let mut stanza = parse("a", text, &NoIncludes).unwrap().stanzas.remove(0);
+    let nat = "(FORCE_NAT 10\\.0\\.0\\.1 22\n|FORWARD_ALL Y\nFORCE_MASQUERADE Y\n)?(DISABLE_DNAT Y\n)?\
+        (NAT_ACCESS (10\\.0\\.0\\.[12]|2001:db8::1|LOCAL)( tcp/[1-5])?)?";
+    (numbers, prop::option::of(ports()), (ports(), nat), flags).prop_map(
+        |((own, max, expire), open, (restrict, nat), (named, address, commands))| {
+            let text = format!("SOURCE 0.0.0.0/1,::/1\nKEY k\n{nat}");
+            let mut stanza = parse("a", &text, &NoIncludes).unwrap().stanzas.remove(0);
             stanza.fw_access_timeout_secs = own;
             stanza.max_fw_timeout_secs = max;
             stanza.expire_at_secs = expire;
@@ -192,8 +213,11 @@ proptest! {
         source in any::<IpAddr>(),
         now_secs in 0..2000_u64,
         commands in any::<bool>(),
+        nat in any::<[bool; 4]>(),
     ) {
-        let host = HostSettings { commands, ..HostSettings::default() };
+        let [is_possible, forward, local, names] = nat;
+        let nat = NatSettings { is_possible, forward, local, names, ..NatSettings::default() };
+        let host = HostSettings { nat, commands };
         let ask = Ask { source, destination: source, port: SpaPort::Any, message: &message, now_secs, host: &host, forwarded_for: None };
 
         if let Ok(permit) = stanza.judge(&ask) {
@@ -206,24 +230,77 @@ proptest! {
                     || stanza.require_username.contains(&message.username)
             );
             prop_assert!(permit.timeout_secs() <= stanza.max_fw_timeout_secs.min(TIMEOUT_MAX_SECS));
-            match permit.what() {
-                Permitted::Ports(ports) => {
-                    let Request::Access { ports: asked, .. } = &message.request else {
-                        return Err(TestCaseError::fail("ports for a command"));
-                    };
-                    prop_assert!(!ports.is_empty() && permit.timeout_secs() > 0);
-                    prop_assert!(asked.iter().all(|port| ports.iter().any(|p| p.covers(*port))));
-                    prop_assert!(stanza.gives(permit.opens()) && !permit.opens().is_empty());
-                    let asked: PortSet = asked.iter().copied().collect();
-                    for port in ports {
-                        prop_assert!(asked.contains(*port));
-                        prop_assert!(!stanza.restrict_ports.touches(*port));
-                        prop_assert!(stanza.open_ports.as_ref().is_none_or(|o| o.contains(*port)));
-                    }
+            let (ports, forwarding) = match permit.what() {
+                Permitted::Ports(ports) => (ports, None),
+                Permitted::Forward(forwarding) => (&forwarding.asked, Some(forwarding)),
+                Permitted::Close { .. } => {
+                    prop_assert!(permit.timeout_secs() == 0);
+                    return Ok(());
                 }
-                Permitted::Close { .. } => prop_assert!(permit.timeout_secs() == 0),
-                Permitted::Command { .. } => prop_assert!(commands && stanza.command.is_some()),
+                Permitted::Command { .. } => {
+                    prop_assert!(commands && stanza.command.is_some());
+                    return Ok(());
+                }
+            };
+            let Request::Access { ports: asked, .. } = &message.request else {
+                return Err(TestCaseError::fail("ports for a command"));
+            };
+            prop_assert!(!ports.is_empty() && permit.timeout_secs() > 0);
+            prop_assert!(asked.iter().all(|port| ports.iter().any(|p| p.covers(*port))));
+            prop_assert!(stanza.gives(permit.opens()) && !permit.opens().is_empty());
+            let asked: PortSet = asked.iter().copied().collect();
+            for port in ports {
+                prop_assert!(asked.contains(*port));
+                prop_assert!(!stanza.restrict_ports.touches(*port));
+                prop_assert!(stanza.open_ports.as_ref().is_none_or(|o| o.contains(*port)));
+            }
+            match forwarding {
+                Some(forwarding) => keeps_to_nat(&stanza, host.nat, &permit, forwarding)?,
+                None => prop_assert!(message.nat_access.is_none() && stanza.nat.force.is_none()),
             }
         }
     }
+}
+
+/// Packets are led only where FORCE_NAT, FORWARD_ALL or a line of NAT_ACCESS says, on a host that can
+/// and wants to.
+fn keeps_to_nat(
+    stanza: &Stanza,
+    host: NatSettings,
+    permit: &Permit,
+    forwarding: &Forwarding,
+) -> Result<(), TestCaseError> {
+    prop_assert!(host.is_possible);
+    let place = match &forwarding.to {
+        ForwardTo::Here { .. } => Place::Local,
+        ForwardTo::Inner {
+            address,
+            is_translated,
+        } => {
+            prop_assert_eq!(address.is_ipv4(), permit.address().is_ipv4());
+            prop_assert_eq!(*is_translated, !stanza.nat.disable_dnat);
+            Place::Inner(*address)
+        }
+        ForwardTo::Name(_) => {
+            prop_assert!(host.names && host.forward);
+            return Ok(());
+        }
+        ForwardTo::Anywhere => {
+            prop_assert!(stanza.nat.forward_all && stanza.nat.source.is_some());
+            prop_assert!(host.forward);
+            return Ok(());
+        }
+    };
+    let is_local = place == Place::Local;
+    prop_assert!((!is_local || host.local) && (is_local || host.forward));
+    if let Some(forced) = stanza.nat.force {
+        prop_assert_eq!(place, Place::Inner(forced.address));
+        return Ok(());
+    }
+    for asked in &forwarding.asked {
+        let there = forwarding.port.map_or(*asked, |port| asked.at_port(port));
+        let service = (!forwarding.is_everything).then_some(there);
+        prop_assert!(stanza.nat.access.permits(place, service));
+    }
+    Ok(())
 }

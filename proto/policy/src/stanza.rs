@@ -6,6 +6,7 @@ use std::sync::Arc;
 use spa::{ExchangePublic, Keys};
 
 use crate::host::{HostFacts, Selector};
+use crate::nat::NatRules;
 use crate::network::Networks;
 use crate::ports::PortSet;
 
@@ -64,6 +65,8 @@ pub struct Stanza {
     pub expire_at_secs: Option<u64>,
     /// ENABLE_CMD_EXEC: the commands it allows.
     pub command: Option<Box<CommandRule>>,
+    /// FORCE_NAT, FORCE_SNAT, FORCE_MASQUERADE, DISABLE_DNAT, FORWARD_ALL, NAT_ACCESS.
+    pub nat: NatRules,
     /// PROTECT: ports that are closed by default on the hosts this stanza selects.
     pub protect: PortSet,
     /// ON_CONTROLLER_LOSS: what happens when a shared message cannot be claimed.

@@ -63,6 +63,19 @@ impl Service {
         }
     }
 
+    /// Returns the same at this port alone; echo has none.
+    #[must_use]
+    pub fn at_port(self, port: NonZeroU16) -> Self {
+        match self {
+            Self::Ports(range) => Self::Ports(PortRange {
+                protocol: range.protocol,
+                first: port,
+                last: port,
+            }),
+            Self::Echo => Self::Echo,
+        }
+    }
+
     /// Returns the port, if it is a single one.
     #[must_use]
     pub fn single(self) -> Option<ProtoPort> {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use gate::{Decision, Grant, Now, Pending, Refusal};
 use policy::Permitted;
-use spa::Service;
 
 use super::Engine;
 use super::close::Wanted;
 use super::refresh::Until;
+use super::rules::{leads_elsewhere, rules_of};
 use crate::batch::Permits;
 use crate::claims::ClaimAnswer;
 use crate::commands::{Command, CommandLine};
@@ -64,14 +64,18 @@ impl Engine {
         }
     }
 
-    fn permit(&mut self, grant: Grant, now: Now) {
+    pub(super) fn permit(&mut self, grant: Grant, now: Now) {
         if let Some(reason) = self.refusal_of_lock() {
             self.refuse_grant(&grant, &reason, now);
             return;
         }
+        if let Some(name) = grant.permit().unresolved() {
+            self.look_up(name.to_owned(), grant, now);
+            return;
+        }
         match grant.permit().what() {
-            Permitted::Ports(ports) => {
-                let rules = rules_of(&grant, ports);
+            Permitted::Ports(_) | Permitted::Forward(_) => {
+                let rules = rules_of(grant.permit());
                 self.permit_ports(grant, rules, now);
             }
             Permitted::Close { ports, cut } => {
@@ -118,6 +122,13 @@ impl Engine {
             self.refuse_grant(&grant, &unsupported.to_string(), now);
             return;
         }
+        let client = grant.permit().address();
+        if let Some(reason) = self.forwards.refusal(client)
+            && leads_elsewhere(grant.permit(), |address| self.gate.is_own(address))
+        {
+            self.refuse_grant(&grant, reason, now);
+            return;
+        }
         let id = self.ids.next();
         let event = record::opened(&grant, id, until.ms, now);
         let live = LiveGrant {
@@ -142,7 +153,7 @@ impl Engine {
         }
     }
 
-    fn refuse_over_limit(&mut self, grant: &Grant, reason: &str, now: Now) {
+    pub(super) fn refuse_over_limit(&mut self, grant: &Grant, reason: &str, now: Now) {
         self.counters.over_limit += 1;
         self.refuse_grant(grant, reason, now);
     }
@@ -162,15 +173,4 @@ impl Engine {
             self.record(event);
         }
     }
-}
-
-fn rules_of(grant: &Grant, ports: &[Service]) -> Vec<Rule> {
-    let opens = grant.permit().opens().iter();
-    let rules = opens.flat_map(|from| {
-        ports.iter().map(|to| Rule::Accept {
-            from: *from,
-            to: *to,
-        })
-    });
-    rules.collect()
 }

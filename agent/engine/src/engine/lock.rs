@@ -47,7 +47,9 @@ impl Engine {
         let gone = self.grants.take_out(|_| false);
         let connections = &self.connections;
         let past = self.past.take_out(|past| past.lives_on(connections));
-        for grant in self.commands.give_up(|_| false) {
+        let waiting = self.commands.give_up(|_| false);
+        let names = self.names.give_up(|_| false);
+        for grant in waiting.into_iter().chain(names) {
             self.refuse_grant(&grant, &reason, now);
         }
         self.withdraw(|_| true, &reason);

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use fleet::{Event, GrantId};
 use gate::{CompiledPolicy, Gate, Now};
 use ipnet::IpNet;
-use spa::Fingerprint;
+use policy::Permit;
+use spa::{Fingerprint, Service};
 
 use super::Engine;
+use super::rules::{asks_for, led_to_of_text, opened_at};
 use crate::batch::{Item, Permits};
 use crate::effect::Effect;
 use crate::grants::{LiveGrant, Origin};
 use crate::record::{self, End, Record};
+use crate::rule::Rule;
 use crate::status::{HostStatus, Rejected, Status};
 
 /// What became of a policy.
@@ -121,9 +124,13 @@ impl Engine {
         }
         let gate = &self.gate;
         let keep = |live: &LiveGrant| match &live.origin {
-            Origin::Given(grant) => gate.upholds(grant, now),
+            Origin::Given(grant) => {
+                gate.upholds_as(grant, now, &|permit| asks_for(permit, &live.rules))
+            }
             // The same generation may have another text: a lock or a removal gives no new number.
-            Origin::Recovered(opened) => upholds_recorded(gate, opened, generation, now),
+            Origin::Recovered(opened) => {
+                upholds_recorded(gate, opened, &live.rules, generation, now)
+            }
         };
         let staged = self.items.iter_mut().filter_map(Item::staged);
         let staged: BTreeSet<GrantId> = staged
@@ -135,9 +142,10 @@ impl Engine {
         let past = self
             .past
             .take_out(|past| past.lives_on(connections) && !keep(&past.live));
-        let commands = self.commands.give_up(|grant| gate.upholds(grant, now));
+        let waiting = self.commands.give_up(|grant| gate.upholds(grant, now));
+        let names = self.names.give_up(|grant| gate.upholds(grant, now));
         let reason = format!("policy generation {generation} does not give it");
-        for grant in commands {
+        for grant in waiting.into_iter().chain(names) {
             self.refuse_grant(&grant, &reason, now);
         }
         self.withdraw(|live| staged.contains(&live.id), &reason);
@@ -154,6 +162,13 @@ fn fingerprint(text: &str) -> Option<Fingerprint> {
     (text.len() == 16).then(|| Fingerprint(number.to_be_bytes()))
 }
 
+fn first_port(service: &Service) -> Option<u16> {
+    match service {
+        Service::Ports(range) => Some(range.first().get()),
+        Service::Echo => None,
+    }
+}
+
 /// As the audit writes it: a network, or an address alone.
 fn network(text: &str) -> Option<IpNet> {
     let address = text.parse::<IpAddr>().map(IpNet::from);
@@ -162,8 +177,20 @@ fn network(text: &str) -> Option<IpNet> {
 
 /// Whether the policy in force would give what an earlier run of the agent has opened. Its message
 /// is not known any more, but what was recorded of it.
-fn upholds_recorded(gate: &Gate, opened: &Event, generation: u64, now: Now) -> bool {
+fn upholds_recorded(
+    gate: &Gate,
+    opened: &Event,
+    rules: &[Rule],
+    generation: u64,
+    now: Now,
+) -> bool {
     let is_same = opened.generation == generation;
+    let asked = opened
+        .ports
+        .iter()
+        .filter(|port| *port != policy::EVERYTHING);
+    let ports: Option<Vec<Service>> = asked.map(|port| port.parse().ok()).collect();
+    let first_port = ports.iter().flatten().find_map(first_port);
     let recorded = || {
         Some(gate::Recorded {
             key: fingerprint(&opened.key)?,
@@ -173,13 +200,12 @@ fn upholds_recorded(gate: &Gate, opened: &Event, generation: u64, now: Now) -> b
                 .chain(&opened.also_opened)
                 .map(|text| network(text))
                 .collect::<Option<_>>()?,
-            ports: opened
-                .ports
-                .iter()
-                .map(|port| port.parse().ok())
-                .collect::<Option<_>>()?,
+            destination: opened_at(rules).filter(|_| opened.forwarded_to.is_empty()),
+            led_to: led_to_of_text(&opened.forwarded_to, first_port),
+            ports: ports.clone()?,
             same_generation_secs: is_same.then_some(opened.at_ms / 1_000),
         })
     };
-    recorded().is_some_and(|recorded| gate.upholds_recorded(recorded, now))
+    let is_it = |permit: &Permit| asks_for(permit, rules);
+    recorded().is_some_and(|recorded| gate.upholds_recorded(recorded, now, &is_it))
 }

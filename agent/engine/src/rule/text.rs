@@ -4,7 +4,9 @@
 //! 192.0.2.7 tcp/22
 //! 192.0.2.0/24 tcp/8000-8010
 //! 192.0.2.7 tcp/40022 to 10.0.0.5 port 22 seen-as masquerade
-//! 192.0.2.7 any to 10.0.0.5 untranslated
+//! 192.0.2.7 tcp/22 to 10.0.0.5 untranslated
+//! 192.0.2.7 tcp/40022 to here port 22
+//! 192.0.2.7 any to anywhere seen-as 10.0.0.1
 //! ```
 
 use std::fmt;
@@ -13,7 +15,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use super::{Forward, Rule, SeenSource};
+use super::{Destination, Forward, Rule, SeenSource};
 
 /// A text that is no rule.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -23,6 +25,8 @@ pub struct InvalidRule;
 const ANY: &str = "any";
 const TO: &str = "to";
 const PORT: &str = "port";
+const HERE: &str = "here";
+const ANYWHERE: &str = "anywhere";
 const UNTRANSLATED: &str = "untranslated";
 const SEEN_AS: &str = "seen-as";
 const MASQUERADE: &str = "masquerade";
@@ -41,9 +45,7 @@ impl fmt::Display for Forward {
         let Self {
             from,
             asked,
-            address,
-            port,
-            is_translated,
+            to,
             source,
         } = self;
         write!(f, "{} ", Source(*from))?;
@@ -51,17 +53,29 @@ impl fmt::Display for Forward {
             Some(asked) => asked.fmt(f)?,
             None => f.write_str(ANY)?,
         }
-        write!(f, " {TO} {address}")?;
-        if let Some(port) = port {
-            write!(f, " {PORT} {port}")?;
-        }
-        if !is_translated {
-            write!(f, " {UNTRANSLATED}")?;
-        }
+        write!(f, " {TO} {to}")?;
         match source {
             SeenSource::Own => Ok(()),
             SeenSource::Address(address) => write!(f, " {SEEN_AS} {address}"),
             SeenSource::Masquerade => write!(f, " {SEEN_AS} {MASQUERADE}"),
+        }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Translated {
+                address,
+                port: None,
+            } => address.fmt(f),
+            Self::Translated {
+                address,
+                port: Some(port),
+            } => write!(f, "{address} {PORT} {port}"),
+            Self::Untranslated { address } => write!(f, "{address} {UNTRANSLATED}"),
+            Self::Here { port } => write!(f, "{HERE} {PORT} {port}"),
+            Self::Anywhere => f.write_str(ANYWHERE),
         }
     }
 }
@@ -83,19 +97,30 @@ impl FromStr for Rule {
             (Some(TO), _) => {}
             (Some(_) | None, _) => return Err(InvalidRule),
         }
-        let address: IpAddr = parsed(words.next())?;
+        let place = words.next();
+        let mut port = None;
+        if words.next_if_eq(&PORT).is_some() {
+            port = Some(parsed(words.next())?);
+        }
+        let is_translated = words.next_if_eq(&UNTRANSLATED).is_none();
+        let to = match (place, port, is_translated) {
+            (Some(ANYWHERE), None, true) => Destination::Anywhere,
+            (Some(HERE), Some(port), true) => Destination::Here { port },
+            (place, port, true) => Destination::Translated {
+                address: parsed(place)?,
+                port,
+            },
+            (place, None, false) => Destination::Untranslated {
+                address: parsed(place)?,
+            },
+            (_, Some(_), false) => return Err(InvalidRule),
+        };
         let mut forward = Forward {
             from,
             asked,
-            address,
-            port: None,
-            is_translated: true,
+            to,
             source: SeenSource::Own,
         };
-        if words.next_if_eq(&PORT).is_some() {
-            forward.port = Some(parsed(words.next())?);
-        }
-        forward.is_translated = words.next_if_eq(&UNTRANSLATED).is_none();
         if words.next_if_eq(&SEEN_AS).is_some() {
             forward.source = match words.next() {
                 Some(MASQUERADE) => SeenSource::Masquerade,
@@ -144,7 +169,7 @@ mod tests {
         #[test]
         fn whatever_the_text_reading_it_ends_and_a_rule_is_printed_as_it_was_read(
             text in "(192\\.0\\.2\\.7|2001:db8::/32) (any|tcp/22|udp/1-9|icmp/echo)\
-                ( to (10\\.0\\.0\\.5|::1)( port [0-9]{1,2})?( untranslated)?\
+                ( to (10\\.0\\.0\\.5|::1|here|anywhere)( port [0-9]{1,2})?( untranslated)?\
                 ( seen-as (masquerade|10\\.0\\.0\\.1))?)?|[ -~]{0,30}",
         ) {
             if let Ok(rule) = text.parse::<Rule>() {
@@ -161,6 +186,8 @@ mod tests {
             "192.0.2.7 icmp/echo",
             "192.0.2.7 tcp/40022 to 10.0.0.5 port 22 seen-as masquerade",
             "192.0.2.7 any to 10.0.0.5 untranslated seen-as 10.0.0.1",
+            "192.0.2.7 tcp/40022 to here port 22",
+            "192.0.2.7 any to anywhere seen-as masquerade",
         ] {
             assert_eq!(
                 text.parse::<Rule>().map(|rule| rule.to_string()),
@@ -172,6 +199,9 @@ mod tests {
             "192.0.2.7 any",
             "192.0.2.7 tcp/22 to",
             "192.0.2.7 tcp/22 x",
+            "192.0.2.7 tcp/22 to here",
+            "192.0.2.7 tcp/22 to anywhere port 22",
+            "192.0.2.7 tcp/22 to 10.0.0.5 port 22 untranslated",
         ] {
             assert_eq!(text.parse::<Rule>(), Err(InvalidRule));
         }

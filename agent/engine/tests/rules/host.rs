@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{
     Capabilities, Change, ClaimAsk, Command, CommandEnd, Connection, Effect, Engine, Hole, Limits,
-    Record, Rule, SavedGrant, Settings, Status,
+    NameAsk, Record, Rule, SavedGrant, Settings, Status,
 };
 use fleet::{Event, EventKind, GrantId};
 use gate::{Datagram, MemoryReplayLog, Now, SharedKeys, Transport};
+use policy::NatSettings;
 
 use crate::packets::{self, NOW_SECS, PORTS_AND_COMMANDS};
 
@@ -35,6 +35,8 @@ pub(crate) struct Host {
     /// Connections that were to be looked at last.
     pub(crate) looked_at: Vec<Connection>,
     pub(crate) asked: Vec<ClaimAsk>,
+    /// Host names to be looked up.
+    pub(crate) names: Vec<NameAsk>,
     pub(crate) published: Vec<Status>,
     pub(crate) running: BTreeMap<GrantId, Command>,
     /// The most commands that ever ran at once.
@@ -89,7 +91,7 @@ impl Host {
         limits: Limits,
     ) -> Self {
         let settings = Settings {
-            gate: gate::Settings::default(),
+            gate: gate_settings(),
             limits,
             capabilities,
             grant_prefix: *b"run one ",
@@ -109,6 +111,7 @@ impl Host {
             cut: Vec::new(),
             looked_at: Vec::new(),
             asked: Vec::new(),
+            names: Vec::new(),
             published: Vec::new(),
             running: BTreeMap::new(),
             running_most: 0,
@@ -249,6 +252,7 @@ impl Host {
                 Effect::Follow(_) => {}
                 Effect::Forget(id) => drop(self.living_on.remove(&id)),
                 Effect::LookAt(connections) => self.looked_at = connections,
+                Effect::LookUp(ask) => self.names.push(ask),
                 Effect::Flush => {
                     let all: Vec<Rule> = self.kernel.keys().copied().collect();
                     let result = self.close(&all);
@@ -393,17 +397,35 @@ pub(crate) fn at(secs: u64) -> Now {
     }
 }
 
+/// A host that leads packets on wherever a stanza permits it.
+fn gate_settings() -> gate::Settings {
+    gate::Settings {
+        nat: NatSettings {
+            forward: true,
+            local: true,
+            names: true,
+            ..NatSettings::default()
+        },
+        ..gate::Settings::default()
+    }
+}
+
 /// Another run of the agent on the same host.
 pub(crate) fn restarted(before: Host) -> Host {
+    restarted_with(before, PORTS_AND_COMMANDS)
+}
+
+/// The same under this policy.
+pub(crate) fn restarted_with(before: Host, access: &str) -> Host {
     let settings = Settings {
-        gate: gate::Settings::default(),
+        gate: gate_settings(),
         limits: Limits::default(),
         capabilities: Capabilities::ALL,
         grant_prefix: *b"run two ",
         first_claim: 1_000_000,
         locked: None,
     };
-    let policy = Arc::clone(&packets::compiled(PORTS_AND_COMMANDS, 1, SharedKeys::None));
+    let policy = packets::compiled(access, 1, SharedKeys::None);
     Host {
         engine: Engine::new(settings, policy, at(before.secs)),
         running: BTreeMap::new(),

@@ -13,6 +13,7 @@ mod host;
 mod limits;
 mod model;
 mod names;
+mod nat;
 mod packets;
 mod policy;
 mod recovery;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gate::{CompiledPolicy, SharedKeys};
-use spa::{Allow, DigestType, Keys, Message, MessageType, Request, Secret};
+use spa::{Allow, DigestType, Keys, Message, MessageType, NatAccess, Request, Secret};
 
 use crate::host::at;
 
@@ -84,6 +84,20 @@ pub(crate) fn knock_as(username: &str, number: u64, keys: &Keys) -> String {
     let mut message = message(number, MessageType::Access, request, 0);
     username.clone_into(&mut message.username);
     spa::seal(&message, keys, salt(number)).unwrap()
+}
+
+/// Asks to have packets to these ports led to another place, in a message of this type.
+pub(crate) fn nat_knock(number: u64, kind: u8, ports: &str, host: &str, port: u16) -> String {
+    let request = Request::Access {
+        allow: Allow::Source,
+        ports: ports.split(',').map(|port| port.parse().unwrap()).collect(),
+    };
+    let mut message = message(number, kind.try_into().unwrap(), request, 0);
+    message.nat_access = Some(NatAccess {
+        host: host.to_owned(),
+        port,
+    });
+    spa::seal(&message, &keys("ports"), salt(number)).unwrap()
 }
 
 /// Asks to run a command.

@@ -135,7 +135,7 @@ fn nat_is_refused_by_name_with_all_fields_known() {
 
     let refusal = scene.refused(seal(&asked, &keys("alice")));
 
-    assert_eq!(refusal.reason, Reason::Denied(Denied::NatNotEnabled));
+    assert_eq!(refusal.reason, Reason::Denied(Denied::NatImpossible));
     let identity = refusal.authentic.unwrap();
     assert_eq!(identity.opened().nat_text(), Some("192.168.10.5,22"));
 }

@@ -1,15 +1,31 @@
 //! Every rule, and what it says.
 
+mod nat;
+
 use std::num::NonZeroU16;
 
-use spa::{Allow, DigestType, Message, MessageType, NatAccess, Request};
+use spa::{Allow, DigestType, Message, MessageType, Request};
 
-use crate::{Ask, Denied, HostSettings, NoIncludes, Permit, Permitted, SpaPort, Stanza, parse};
+use crate::{
+    Ask, Denied, HostSettings, HostSource, NatSettings, NoIncludes, Permit, Permitted, SpaPort,
+    Stanza, parse,
+};
 
 const NOW_SECS: u64 = 1_795_422_834;
 const ALL_OFF: HostSettings = HostSettings {
-    nat_forward: false,
-    nat_local: false,
+    nat: NatSettings {
+        is_possible: false,
+        forward: false,
+        local: false,
+        names: false,
+        reaches_loopback: false,
+        source: HostSource {
+            is_translated: false,
+            v4: None,
+            v6: None,
+        },
+        destination_rule: false,
+    },
     commands: false,
 };
 
@@ -92,6 +108,7 @@ fn a_permit_says_what_opens_to_whom_and_for_how_long() {
             address: "192.0.2.7".parse().unwrap(),
             opens: vec!["192.0.2.7/32".parse().unwrap()],
             what: Permitted::Ports(vec!["tcp/22".parse().unwrap(), "udp/53".parse().unwrap()]),
+            at: None,
             timeout_secs: 30,
         })
     );
@@ -303,27 +320,6 @@ fn a_request_without_ports_opens_nothing() {
     };
 
     assert_eq!(judge("", &message), Err(Denied::NoPorts));
-}
-
-#[test]
-fn nat_is_not_enabled_in_this_version() {
-    for message_type in [
-        MessageType::NatAccess,
-        MessageType::NatAccessTimeout,
-        MessageType::LocalNatAccess,
-        MessageType::LocalNatAccessTimeout,
-    ] {
-        let message = Message {
-            message_type,
-            nat_access: Some(NatAccess {
-                host: "10.0.0.5".to_owned(),
-                port: 22,
-            }),
-            ..access("source", "tcp/5022")
-        };
-
-        assert_eq!(judge("", &message), Err(Denied::NatNotEnabled));
-    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A stanza while its lines are being read.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use spa::ExchangePublic;
@@ -8,6 +9,7 @@ use crate::dialect::Dialect;
 use crate::host::Selector;
 use crate::keyword::Keyword;
 use crate::mistake::Place;
+use crate::nat::{ForcedTarget, NatAccess, NatLine, NatRules, SeenSource};
 use crate::network::Networks;
 use crate::parse::keys::{Encoding, KeyLines};
 use crate::parse::values;
@@ -20,6 +22,7 @@ use crate::stanza::{
 
 /// The keywords of which a stanza may have several lines.
 const REPEATABLE: u64 = Keyword::Hosts.bit()
+    | Keyword::NatAccess.bit()
     | Keyword::Key.bit()
     | Keyword::KeyBase64.bit()
     | Keyword::HmacKey.bit()
@@ -40,6 +43,8 @@ pub(crate) struct Draft {
     user_public: Option<ExchangePublic>,
     runs_commands: bool,
     command: CommandRule,
+    force_snat: Option<IpAddr>,
+    masquerades: bool,
     /// The keywords of its lines.
     seen: u64,
 }
@@ -82,6 +87,7 @@ impl Draft {
                 require_source_address: false,
                 expire_at_secs: None,
                 command: None,
+                nat: NatRules::default(),
                 protect: PortSet::default(),
                 on_controller_loss: OnControllerLoss::default(),
             },
@@ -91,6 +97,8 @@ impl Draft {
             user_public: None,
             runs_commands: false,
             command: CommandRule::default(),
+            force_snat: None,
+            masquerades: false,
             seen: 0,
         }
     }
@@ -154,6 +162,17 @@ impl Draft {
             Keyword::EnableCmdExec => self.runs_commands = values::switch(value)?,
             Keyword::CmdExecUser => self.command.user = Some(values::account(value)?),
             Keyword::CmdExecGroup => self.command.group = Some(values::account(value)?),
+            Keyword::ForceNat => {
+                stanza.nat.force = Some(ForcedTarget::parse(value).map_err(shown)?);
+            }
+            Keyword::ForceSnat => self.force_snat = Some(values::host_address(value)?),
+            Keyword::ForceMasquerade => self.masquerades = values::switch(value)?,
+            Keyword::DisableDnat => stanza.nat.disable_dnat = values::switch(value)?,
+            Keyword::ForwardAll => stanza.nat.forward_all = values::switch(value)?,
+            Keyword::NatAccess => {
+                let line = NatLine::parse(value).map_err(shown)?;
+                stanza.nat.access.add(line).map_err(shown)?;
+            }
             Keyword::OnControllerLoss => {
                 stanza.on_controller_loss = values::on_controller_loss(value)?;
             }
@@ -177,7 +196,14 @@ impl Draft {
         let warnings = self.warnings();
         let says_whose_address = self.has(Keyword::RequireSourceAddress);
 
+        let nat_source = self.nat_source();
+
         let mut stanza = self.stanza;
+        stanza.nat.source = nat_source;
+        // As fwknop, which permits everything; the host has a switch of its own.
+        if dialect == Dialect::Alone && stanza.nat.access == NatAccess::Nowhere {
+            stanza.nat.access = NatAccess::Everywhere;
+        }
         stanza.hosts = self.hosts.into_boxed_slice();
         stanza.command = self.runs_commands.then(|| Box::new(self.command));
         if let (Some(public), Some((_, user))) = (self.user_public, &self.usernames) {
@@ -221,7 +247,34 @@ impl Draft {
             (Keyword::AccessExpireEpoch, problem)
         });
         let key = self.key_mistake(dialect);
-        source.into_iter().chain(expire).chain(key)
+        let nat = self.nat_mistake();
+        source.into_iter().chain(expire).chain(key).chain(nat)
+    }
+
+    /// FORCE_SNAT, else FORCE_MASQUERADE.
+    fn nat_source(&self) -> Option<SeenSource> {
+        let masquerade = self.masquerades.then_some(SeenSource::Masquerade);
+        self.force_snat.map(SeenSource::Address).or(masquerade)
+    }
+
+    /// What is wrong with the lines about NAT as a whole.
+    fn nat_mistake(&self) -> Option<(Keyword, Problem)> {
+        let NatRules {
+            force, forward_all, ..
+        } = &self.stanza.nat;
+        let keyword = match (self.force_snat, self.masquerades) {
+            (Some(_), _) => Keyword::ForceSnat,
+            (None, true) => Keyword::ForceMasquerade,
+            (None, false) => return None,
+        };
+        if force.is_none() && !forward_all {
+            let problem = Problem::new("the line needs FORCE_NAT or FORWARD_ALL Y");
+            return Some((keyword, problem));
+        }
+        let (force, snat) = (force.as_ref()?, self.force_snat?);
+        let differs = force.address.is_ipv4() != snat.is_ipv4();
+        let problem = "the address is of another family than that of FORCE_NAT";
+        differs.then(|| (Keyword::ForceSnat, Problem::new(problem)))
     }
 
     /// Which of its lines have no effect.
@@ -234,6 +287,10 @@ impl Draft {
                     warnings.push((keyword, problem));
                 }
             }
+        }
+        if self.force_snat.is_some() && self.masquerades {
+            let problem = Problem::new("the line has no effect beside FORCE_SNAT");
+            warnings.push((Keyword::ForceMasquerade, problem));
         }
         if !self.keys.is_empty() && self.keys.has_useless_digest() {
             let problem = Problem::new("the line has no effect without an HMAC key");

@@ -245,11 +245,6 @@ fn what_is_not_supported_is_refused_by_name() {
     for line in [
         "GPG_REMOTE_ID 1234ABCD",
         "GPG_ALLOW_NO_PW Y",
-        "FORCE_NAT 10.0.0.1 22",
-        "FORCE_SNAT 10.0.0.1",
-        "FORCE_MASQUERADE Y",
-        "DISABLE_DNAT Y",
-        "FORWARD_ALL Y",
         "CMD_CYCLE_OPEN /bin/true",
         "CMD_CYCLE_CLOSE NONE",
         "CMD_CYCLE_TIMER 10",
@@ -268,6 +263,61 @@ fn what_is_not_supported_is_refused_by_name() {
             "{mistakes:#?}"
         );
     }
+}
+
+#[test]
+fn lines_about_nat_that_do_not_go_together_are_mistakes() {
+    for (lines, mistake) in [
+        (
+            "FORCE_SNAT 10.0.0.1",
+            "FORCE_SNAT: the line needs FORCE_NAT or FORWARD_ALL Y",
+        ),
+        (
+            "FORCE_MASQUERADE Y",
+            "FORCE_MASQUERADE: the line needs FORCE_NAT or FORWARD_ALL Y",
+        ),
+        (
+            "FORCE_NAT 10.0.0.1 22\nFORCE_SNAT 2001:db8::1",
+            "FORCE_SNAT: the address is of another family than that of FORCE_NAT",
+        ),
+        (
+            "FORCE_NAT 10.0.0.1:22",
+            "FORCE_NAT: the value is not an address and a port, such as 192.168.10.5 22",
+        ),
+        (
+            "FORCE_NAT 0.0.0.0 22",
+            "FORCE_NAT: `0.0.0.0` is not the address of another host; LOCAL is this one",
+        ),
+        (
+            "FORWARD_ALL Y\nFORCE_SNAT 127.0.0.1",
+            "FORCE_SNAT: the value is not the address of a host",
+        ),
+        (
+            "NAT_ACCESS 10.0.0.0/8\nNAT_ACCESS NONE",
+            "NAT_ACCESS: NONE stands alone",
+        ),
+        (
+            "DISABLE_DNAT maybe",
+            "DISABLE_DNAT: the value is neither Y nor N",
+        ),
+    ] {
+        let mistakes = mistakes(&format!("SOURCE ANY\nKEY k\n{lines}\n"));
+        assert_eq!(mistakes.len(), 1, "{lines}: {mistakes:#?}");
+        assert!(mistakes[0].ends_with(mistake), "{lines}: {mistakes:#?}");
+    }
+}
+
+#[test]
+fn a_stanza_without_nat_access_permits_all_on_a_host_alone_and_nothing_in_a_fleet() {
+    let text = "SOURCE ANY\nKEY k\n";
+    let access = |dialect| {
+        let policy = parse_as(dialect, "a", text, &NoIncludes).unwrap();
+        policy.stanzas[0].nat.access.clone()
+    };
+
+    assert_eq!(access(Dialect::Alone), crate::NatAccess::Everywhere);
+    assert_eq!(access(Dialect::Operator), crate::NatAccess::Nowhere);
+    assert_eq!(access(Dialect::Compiled), crate::NatAccess::Nowhere);
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Values that are a word or a number.
 
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::nat::is_nowhere;
 use crate::policy::CollectMode;
 use crate::problem::Problem;
 use crate::stanza::{OnControllerLoss, TIMEOUT_MAX_SECS};
@@ -55,6 +57,15 @@ pub(crate) fn prefix(value: &str, widest: u8, one_address: u8) -> Result<u8, Pro
             ))
             .hint(format!("{one_address} opens for one address"))
         })
+}
+
+/// The address of a host.
+pub(crate) fn host_address(value: &str) -> Result<IpAddr, Problem> {
+    let address: Option<IpAddr> = value.parse().ok();
+    address
+        .map(|address| address.to_canonical())
+        .filter(|address| !is_nowhere(*address) && !address.is_loopback())
+        .ok_or_else(|| Problem::new("the value is not the address of a host"))
 }
 
 /// Seconds since 1970 UTC.
