@@ -13,6 +13,7 @@
 //! | `monitor` | the thread that keeps the base rules as they should be |
 //! | `hooks` | lines of ours in the owner's chains |
 //! | `changes` | what nf_tables tells of changes |
+//! | `owner` | what the host's owner has there, and what it would drop |
 //! | `lock` | one agent per chain |
 //! | `family` | IPv4 and IPv6 |
 //! | `xtables` | the programs of iptables, and what they print |
@@ -27,11 +28,13 @@ mod lock;
 pub mod memory;
 mod monitor;
 mod nftables;
+mod owner;
 mod xtables;
 
 pub use backend::{Backend, BaseRules, Drift, Holes};
 pub use hooks::Hooks;
 pub use monitor::{Kept, Listener, Monitor, MonitorHandle};
+pub use owner::{Outlook, OwnerHandle, OwnerWatch, look};
 
 use crate::config::{BackendChoice, FirewallConfig};
 

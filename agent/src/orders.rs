@@ -17,6 +17,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::firewall::Outlook;
 use crate::policies::AdoptedPolicy;
 use crate::report::{FloorReport, Report};
 use crate::resolver::Answer;
@@ -40,6 +41,8 @@ pub enum Order {
     Claimed(Vec<ClaimedDigest>),
     /// The firewall was found as it should be (`None`), or not, and has been repaired.
     Drift(Option<String>),
+    /// What of the host's own rules would still drop what is opened.
+    Outlook(Box<Outlook>),
     /// What has become of connections to this host.
     Connections(Vec<ConnectionChange>),
     /// The controller has locked this host, for this reason.

@@ -41,6 +41,9 @@ pub struct Report {
     pub journal_fault: Option<String>,
     /// Until when older packets are refused, and why.
     pub floor: FloorReport,
+    /// What the packet filter is like.
+    #[serde(default)]
+    pub firewall: FirewallReport,
     /// Where packets come from.
     pub captures: Vec<CaptureReport>,
     /// Everything that is counted, by name.
@@ -92,4 +95,40 @@ pub struct CaptureReport {
     /// Why nothing comes from there now; it is tried again.
     #[serde(default)]
     pub down: Option<String>,
+}
+
+/// What the packet filter of the host is like, ours and its owner's.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct FirewallReport {
+    /// Which back end is used.
+    pub backend: String,
+    /// Why this one.
+    pub why: String,
+    /// Whose rules were recognised: `ufw`, `Docker`.
+    pub recognised: Vec<String>,
+    /// What is hidden.
+    pub hidden: Vec<String>,
+    /// What the host's rules lead on to containers or other machines, and whether it is hidden.
+    pub published: Vec<String>,
+    /// The owner's chains that have our line.
+    pub hooks: Vec<String>,
+    /// What would still drop what a grant opens.
+    pub obstacles: Vec<ObstacleReport>,
+    /// How many addresses and networks the owner blocks by their source. That is meant, and stays.
+    pub blocked_sources: u64,
+    /// What could not be seen.
+    pub unseen: Vec<String>,
+}
+
+/// Something that would still drop what a grant opens, for everybody.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ObstacleReport {
+    /// Table, chain and rule.
+    pub rule: String,
+    /// What is dropped: `tcp/22`.
+    pub services: Vec<String>,
+    /// Whether that is certain, or it cannot be told.
+    pub is_certain: bool,
+    /// What to do, one way a line.
+    pub cure: Vec<String>,
 }

@@ -5,6 +5,7 @@
 //! | `gate` | capture → engine → journal → firewall; see [`turn`](crate::turn) |
 //! | `checkpointer` | moves the journal's log into its database |
 //! | `connections` | hears which connections begin and end |
+//! | `owner` | reads the rules of the host's owner when they change |
 //! | `firewall` | looks at the base rules every few seconds and repairs them |
 //! | `signals` | SIGTERM, SIGINT stop; SIGHUP rereads the access file; SIGUSR1 logs the counters |
 //! | `status` | answers `postern-agent status` |
@@ -49,7 +50,7 @@ use crate::clock;
 use crate::command_runner::CommandRunner;
 use crate::config::{Config, Mode};
 use crate::connections::Following;
-use crate::firewall::{self, FirewallError, Kept, Monitor};
+use crate::firewall::{self, FirewallError, Kept, Monitor, OwnerHandle, OwnerWatch};
 use crate::hide_first::HiddenFirst;
 use crate::journal::{Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::kernel_switches;
@@ -76,6 +77,7 @@ struct Running {
     status: LocalSocket,
     following: Option<Following>,
     control: LocalSocket,
+    owner: Option<OwnerWatch>,
     link: Option<RunningLink>,
     monitor: Monitor,
 }
@@ -134,7 +136,8 @@ pub fn run(
         file: protection_file(config),
         hooks: firewall::Hooks::new(&config.firewall),
     };
-    let monitor = start_monitor(kept, &orders)?;
+    let owner = start_owner_watch(config, &orders)?;
+    let monitor = start_monitor(kept, &orders, owner.as_ref())?;
     let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
     let (status_sender, status_seen) = watch::channel(Status::default());
     let (committed, committed_seen) = watch::channel(start.journal.last_seq());
@@ -161,6 +164,8 @@ pub fn run(
         connections: connections.handle.take(),
         commands: CommandRunner::new(orders.clone(), config.command_timeout),
         monitor: Some(monitor.handle()),
+        owner: owner.as_ref().map(OwnerWatch::handle),
+        backend: (firewall.name, firewall.why),
         protect: config.firewall.protect.clone(),
         hidden_before: hidden.unwrap_or_default(),
         flush_at_exit: config.firewall.flush_at_exit,
@@ -173,6 +178,7 @@ pub fn run(
         status,
         following: connections.start(orders)?,
         control,
+        owner,
         monitor,
         // Last: from now on nothing can fail, and ports may be hidden that never were.
         gate: start_gate(thread)?,
@@ -191,6 +197,7 @@ impl Running {
         drop(self.status);
         drop(self.following);
         drop(self.control);
+        drop(self.owner);
         if let Some(link) = self.link {
             link.finish(FAREWELL);
         }
@@ -223,17 +230,45 @@ fn start_gate(thread: GateThread) -> Result<JoinHandle<Journal>, RunError> {
         .map_err(RunError::Thread)
 }
 
-fn start_monitor(kept: Kept, orders: &OrderSender) -> Result<Monitor, RunError> {
-    Monitor::start(kept, Told(orders.clone())).map_err(RunError::Thread)
+fn start_monitor(
+    kept: Kept,
+    orders: &OrderSender,
+    owner: Option<&OwnerWatch>,
+) -> Result<Monitor, RunError> {
+    let told = Told {
+        orders: orders.clone(),
+        owner: owner.map(OwnerWatch::handle),
+    };
+    Monitor::start(kept, told).map_err(RunError::Thread)
+}
+
+/// Reads what the owner has in the packet filter, where anything is opened for real.
+fn start_owner_watch(
+    config: &Config,
+    orders: &OrderSender,
+) -> Result<Option<OwnerWatch>, RunError> {
+    if config.firewall.dry_run {
+        return Ok(None);
+    }
+    let orders = orders.clone();
+    let told = move |outlook| {
+        // A gate that has stopped grants nothing more.
+        deliver(&orders, Order::Outlook(Box::new(outlook)));
+    };
+    let watch = OwnerWatch::start(&config.firewall, told);
+    watch.map(Some).map_err(RunError::Thread)
 }
 
 /// Tells others what the thread that looks after the base rules has to tell.
-struct Told(OrderSender);
+struct Told {
+    orders: OrderSender,
+    owner: Option<OwnerHandle>,
+}
 
 impl firewall::Listener for Told {
     fn drift(&mut self, found: Option<String>) {
         // A full mailbox gets the next report.
-        let _ = self.0.send(Order::Drift(found));
+        let _ = self.orders.send(Order::Drift(found));
     }
 
     fn ready(&mut self) {
@@ -245,12 +280,21 @@ impl firewall::Listener for Told {
     }
 
     fn laid(&mut self) {
-        // Not taken only by a gate thread that has stopped, or whose mailbox others fill.
-        let mut told = self.0.send(Order::BaseRulesLaid);
-        while let Err(NotTaken::Full(_)) = told {
-            thread::sleep(FULL_PAUSE);
-            told = self.0.send(Order::BaseRulesLaid);
+        // What would be dropped is known before the first packet is judged.
+        if let Some(owner) = &self.owner {
+            owner.begin();
         }
+        deliver(&self.orders, Order::BaseRulesLaid);
+    }
+}
+
+/// Leaves an order that must not be lost. Not taken only by a gate thread that has stopped, or whose
+/// mailbox others fill.
+fn deliver(orders: &OrderSender, order: Order) {
+    let mut told = orders.send(order);
+    while let Err(NotTaken::Full(order)) = told {
+        thread::sleep(FULL_PAUSE);
+        told = orders.send(*order);
     }
 }
 

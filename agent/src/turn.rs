@@ -37,11 +37,12 @@ use crate::clock;
 use crate::clock_evidence::ClockEvidence;
 use crate::command_runner::CommandRunner;
 use crate::connections::ConnectionsHandle;
-use crate::firewall::{Holes, MonitorHandle};
+use crate::firewall::{Holes, MonitorHandle, Outlook, OwnerHandle};
 use crate::journal::{FloorReason, Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
 use crate::policies::{AdoptedPolicy, Origin};
+use crate::report::FirewallReport;
 use crate::resolver::Resolver;
 
 /// Packets of one capture that are judged before the batch is committed. Large enough to share one
@@ -67,8 +68,12 @@ pub struct Host {
     pub leads_on: bool,
     /// Follows connections; `None` where this kernel does not show them.
     pub connections: Option<ConnectionsHandle>,
+    /// Reads the owner's rules; `None` where nothing is opened for real.
+    pub owner: Option<OwnerHandle>,
     /// Keeps the base rules; `None` where there are none.
     pub monitor: Option<MonitorHandle>,
+    /// Which back end opens, and why that one.
+    pub backend: (&'static str, String),
     /// Ports hidden by the configuration, whatever the policy says.
     pub protect: Vec<Service>,
     /// Ports that were hidden at the start: they stay so until there is a policy.
@@ -98,6 +103,8 @@ pub struct GateThread {
     ends: Ends,
     /// Room for orders that wait.
     orders: VecDeque<Order>,
+    /// What is known of the owner's rules, for those who ask.
+    firewall: FirewallReport,
     regular: Regular,
 }
 
@@ -135,6 +142,7 @@ impl GateThread {
             host,
             ends,
             orders: VecDeque::new(),
+            firewall: FirewallReport::default(),
             regular: Regular::default(),
         };
         thread.regular.is_laid = thread.host.monitor.is_none();
@@ -237,6 +245,7 @@ impl GateThread {
             }
             Order::BaseRulesLaid => self.regular.is_laid = true,
             Order::Drift(drift) => self.engine.firewall_drifted(drift, now),
+            Order::Outlook(outlook) => self.note_outlook(*outlook),
             Order::Connections(changes) => self.engine.connections_changed(changes, now),
             Order::Lock(reason) => self.lock(reason, now),
             Order::Unlock => self.unlock(now),
@@ -255,6 +264,18 @@ impl GateThread {
             // Whoever asked may have given up.
             Order::Report(answer) => drop(answer.send(self.report(now))),
         }
+    }
+
+    /// What of the owner's rules would still drop what is opened.
+    fn note_outlook(&mut self, outlook: Outlook) {
+        let Outlook {
+            obstacles,
+            warnings,
+            report,
+        } = outlook;
+        self.engine.note_obstacles(obstacles);
+        self.engine.note_host(|host| host.warnings = warnings);
+        self.firewall = report;
     }
 
     /// What was acknowledged counts before the rest is carried over.

@@ -28,6 +28,7 @@ use crate::counters::{Counters, EngineCounters};
 use crate::effect::{Closing, Effect};
 use crate::grants::Grants;
 use crate::names::Names;
+use crate::obstacles::Obstacles;
 use crate::record::{self, Record};
 use crate::settings::{Limits, Settings};
 use crate::status::{HostStatus, Status};
@@ -68,6 +69,8 @@ pub struct Engine {
     limits: Limits,
     capabilities: Capabilities,
     forwards: Forwards,
+    /// What of the host's own rules would still drop what is opened.
+    obstacles: Obstacles,
     ids: GrantIds,
     status: Status,
     /// Records to commit next.
@@ -135,6 +138,7 @@ impl Engine {
             limits,
             capabilities,
             forwards: Forwards::default(),
+            obstacles: Obstacles::default(),
             ids: GrantIds {
                 prefix: grant_prefix,
                 last: 0,
@@ -180,6 +184,11 @@ impl Engine {
     /// now on.
     pub fn note_clock_offset(&mut self, ms: i64) {
         self.clock_offset_ms = Some(ms);
+    }
+
+    /// From now on, these of the host's own rules would still drop what is opened.
+    pub fn note_obstacles(&mut self, obstacles: Obstacles) {
+        self.obstacles = obstacles;
     }
 
     /// Judges a frame that was seen on a wire, if it was sent to this host.

@@ -29,6 +29,7 @@
 //! | `status` | what is in force |
 //! | `connection`, `connections` | what begins through a hole, and whose it is |
 //! | `rule`, `capabilities` | what a firewall is told, and what it can hold |
+//! | `obstacles` | what of the host's own rules would still drop what a grant opens |
 //! | `rule_index` | which grants hold a rule, or let a connection begin |
 
 mod batch;
@@ -42,6 +43,7 @@ mod effect;
 mod engine;
 mod grants;
 mod names;
+mod obstacles;
 mod record;
 mod rule;
 mod rule_index;
@@ -59,6 +61,7 @@ pub use counters::{Counters, EngineCounters};
 pub use effect::{Closing, Effect, Opening};
 pub use engine::{Adoption, Engine, Kernel, SavedGrant};
 pub use names::NameAsk;
+pub use obstacles::{Obstacle, Obstacles, Way};
 pub use record::{Change, Record};
 pub use rule::{Destination, Forward, Hole, HoleTimeout, InvalidRule, Rule, SeenSource};
 pub use settings::{Limits, Settings};

@@ -166,12 +166,22 @@ pub(crate) fn agent_stopped(generation: u64, now: Now) -> Event {
     event
 }
 
-/// A grant that is about to be opened.
-pub(crate) fn opened(grant: &Grant, id: GrantId, until_ms: u64, now: Now) -> Event {
-    let mut event = of_grant(EventKind::GrantOpened, grant, Some(id), now);
+/// A grant that is about to be opened. `blocked` says what of the host's own rules would still drop
+/// its packets; empty for nothing.
+pub(crate) fn opened(grant: &Grant, id: GrantId, until_ms: u64, blocked: &str, now: Now) -> Event {
+    let (kind, outcome) = if blocked.is_empty() {
+        (EventKind::GrantOpened, Outcome::Success)
+    } else {
+        (EventKind::GrantBlocked, Outcome::Failure)
+    };
+    let mut event = of_grant(kind, grant, Some(id), now);
     event.until_ms = until_ms;
-    claim_note(grant).clone_into(&mut event.reason);
-    event.set_outcome(Outcome::Success);
+    event.reason = match (claim_note(grant), blocked) {
+        (note, "") => note.to_owned(),
+        ("", blocked) => format!("dropped by {blocked}"),
+        (note, blocked) => format!("dropped by {blocked}; {note}"),
+    };
+    event.set_outcome(outcome);
     event
 }
 
@@ -181,9 +191,10 @@ pub(crate) fn refreshed(
     id: GrantId,
     until_ms: u64,
     is_longer: bool,
+    blocked: &str,
     now: Now,
 ) -> Event {
-    let mut event = opened(grant, id, until_ms, now);
+    let mut event = opened(grant, id, until_ms, blocked, now);
     let refreshed = if is_longer {
         "refreshed"
     } else {

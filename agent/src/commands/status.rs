@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use program::PrintError;
 
-use crate::report::{FloorReport, Report, SOCKET_NAME};
+use crate::report::{FirewallReport, FloorReport, ObstacleReport, Report, SOCKET_NAME};
 
 /// Says how the running agent is: policy, grants, captures, journal, and everything it counts
 #[derive(Clone, Debug, clap::Args)]
@@ -96,6 +96,7 @@ fn text(report: &Report) -> String {
         journal_writable,
         journal_fault,
         floor,
+        firewall,
         captures,
         counters,
     } = report;
@@ -137,6 +138,7 @@ fn text(report: &Report) -> String {
             "floor        packets dated at or before {through_secs} are refused: {reason}; over in {ends_in_secs} s"
         );
     }
+    text_of_firewall(&mut lines, firewall);
     for capture in captures {
         let (name, dropped) = (&capture.name, capture.dropped);
         let waits = capture.down.as_ref().map(|why| format!(", waiting: {why}"));
@@ -147,6 +149,59 @@ fn text(report: &Report) -> String {
         let _ = writeln!(lines, "{name:<20} {count}");
     }
     lines
+}
+
+/// What the packet filter is like: one line for what is well, and all of what is not.
+fn text_of_firewall(lines: &mut String, firewall: &FirewallReport) {
+    let FirewallReport {
+        backend,
+        why,
+        recognised,
+        hidden,
+        published,
+        hooks,
+        obstacles,
+        blocked_sources,
+        unseen,
+    } = firewall;
+    if backend.is_empty() {
+        return;
+    }
+    let _ = writeln!(lines, "firewall     {backend}: {why}");
+    for (name, all) in [
+        ("recognised", recognised),
+        ("hidden", hidden),
+        ("hooks", hooks),
+    ] {
+        if !all.is_empty() {
+            let _ = writeln!(lines, "  {name:<10} {}", all.join(", "));
+        }
+    }
+    for (name, all) in [("published", published), ("not seen", unseen)] {
+        for one in all {
+            let _ = writeln!(lines, "  {name:<10} {one}");
+        }
+    }
+    if *blocked_sources > 0 {
+        let _ = writeln!(
+            lines,
+            "  blocked    {blocked_sources} addresses or networks, by the owner: they stay so"
+        );
+    }
+    for ObstacleReport {
+        rule,
+        services,
+        is_certain,
+        cure,
+    } in obstacles
+    {
+        let name = if *is_certain { "obstacle" } else { "may drop" };
+        let services = services.join(", ");
+        let _ = writeln!(lines, "  {name:<10} {rule}\n             for {services}");
+        for line in cure {
+            let _ = writeln!(lines, "             {line}");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +229,21 @@ mod tests {
                 ends_in_secs: 90,
                 clock_is_proven: false,
             },
+            firewall: FirewallReport {
+                backend: "nftables".to_owned(),
+                why: "the kernel has it".to_owned(),
+                recognised: vec!["Docker".to_owned(), "nftables".to_owned()],
+                hidden: vec!["tcp/22".to_owned(), "tcp/8080".to_owned()],
+                published: vec!["tcp/8080 leads to 172.17.0.2 port 80, hidden".to_owned()],
+                obstacles: vec![ObstacleReport {
+                    rule: "inet filter input: policy drop".to_owned(),
+                    services: vec!["tcp/1-65535".to_owned()],
+                    is_certain: true,
+                    cure: vec!["in agent.toml: hooks = [\"inet filter input\"]".to_owned()],
+                }],
+                blocked_sources: 2,
+                ..FirewallReport::default()
+            },
             captures: vec![
                 CaptureReport {
                     name: "eth0".to_owned(),
@@ -198,6 +268,14 @@ grants open  2
 journal      event 99, and cannot be written
              the disk is full
 floor        packets dated at or before 1800000120 are refused: the journal that was here is gone; over in 90 s
+firewall     nftables: the kernel has it
+  recognised Docker, nftables
+  hidden     tcp/22, tcp/8080
+  published  tcp/8080 leads to 172.17.0.2 port 80, hidden
+  blocked    2 addresses or networks, by the owner: they stay so
+  obstacle   inet filter input: policy drop
+             for tcp/1-65535
+             in agent.toml: hooks = [\"inet filter input\"]
 capture      eth0, 3 packets lost
 capture      tun7, 0 packets lost, waiting: No such device exists
 received             12

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// Which address family a set or a rule is for.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Family {
     V4,
     V6,

@@ -82,7 +82,7 @@ fn open_owned(
 }
 
 /// Where iptables would have this chain.
-fn table_name(chain: &str) -> String {
+pub(super) fn table_name(chain: &str) -> String {
     if chain == CHAIN {
         "postern".to_owned()
     } else {

@@ -151,6 +151,9 @@ impl GateThread {
             host.protected.clone_from(&protected);
             host.own_protected = own;
         });
+        if let Some(owner) = &self.host.owner {
+            owner.concerns(protected.clone());
+        }
         if let Some(monitor) = &self.host.monitor {
             monitor.protect(protected);
         }

@@ -51,6 +51,14 @@ pub(super) fn record(record: &Record) {
             reason,
             "grant closed"
         ),
+        EventKind::GrantBlocked => tracing::warn!(
+            user,
+            user_identity,
+            opened,
+            grant_id,
+            reason,
+            "grant blocked: the hole is open, but the host's own rules drop what comes through it"
+        ),
         EventKind::GrantRevoked => tracing::info!(
             user,
             user_identity,
@@ -82,7 +90,6 @@ pub(super) fn record(record: &Record) {
         | EventKind::Drift
         | EventKind::Enrolled
         | EventKind::FloorChanged
-        | EventKind::GrantBlocked
         | EventKind::GrantOpened
         | EventKind::HostCloned
         | EventKind::HostSetBack

@@ -3,7 +3,7 @@
 use gate::Now;
 
 use super::GateThread;
-use crate::report::{CaptureReport, Report};
+use crate::report::{CaptureReport, FirewallReport, Report};
 
 // === impl GateThread ===
 
@@ -32,11 +32,23 @@ impl GateThread {
             journal_writable: !self.regular.commit_fails,
             journal_fault: self.host.journal.fault().map(str::to_owned),
             floor: self.floor_report(now),
+            firewall: self.firewall_report(),
             captures,
             counters: counters
                 .named()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
+        }
+    }
+
+    fn firewall_report(&self) -> FirewallReport {
+        let (backend, why) = &self.host.backend;
+        let hidden = &self.engine.status().host.protected;
+        FirewallReport {
+            backend: (*backend).to_owned(),
+            why: why.clone(),
+            hidden: hidden.iter().map(ToString::to_string).collect(),
+            ..self.firewall.clone()
         }
     }
 }

@@ -345,6 +345,8 @@ impl TestHost {
             leads_on: false,
             connections: None,
             commands: CommandRunner::new(orders.clone(), Duration::from_secs(1)),
+            owner: None,
+            backend: ("memory", String::new()),
             monitor: None,
             protect: Vec::new(),
             hidden_before: Vec::new(),
@@ -362,6 +364,7 @@ impl TestHost {
             host,
             ends,
             orders: VecDeque::new(),
+            firewall: crate::report::FirewallReport::default(),
             regular: Regular {
                 is_laid: true,
                 ..Regular::default()

@@ -7,6 +7,7 @@
 
 mod conformance;
 mod iptables;
+mod owner;
 mod worlds;
 
 use agent::config::{BackendChoice, FirewallConfig};

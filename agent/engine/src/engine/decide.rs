@@ -130,7 +130,8 @@ impl Engine {
             return;
         }
         let id = self.ids.next();
-        let event = record::opened(&grant, id, until.ms, now);
+        let blocked = self.blocked(&rules);
+        let event = record::opened(&grant, id, until.ms, &blocked, now);
         let live = LiveGrant {
             id,
             origin: Origin::Given(Box::new(grant)),
@@ -141,6 +142,17 @@ impl Engine {
         self.opening += 1;
         self.note_staged(&live);
         self.stage(Record::opens(event, &live), Permits::Open(Box::new(live)));
+    }
+
+    /// What of the host's own rules would drop what these let in; empty for nothing.
+    pub(super) fn blocked(&self, rules: &[Rule]) -> String {
+        let mut blocked: Vec<&str> = Vec::new();
+        for obstacle in rules.iter().filter_map(|rule| self.obstacles.of(rule)) {
+            if !blocked.contains(&obstacle) {
+                blocked.push(obstacle);
+            }
+        }
+        blocked.join("; ")
     }
 
     /// Records the start of every command whose turn has come.

@@ -55,7 +55,8 @@ impl Engine {
         let (id, before) = (same.id, Until::of(same));
         let until = until.later(before);
         let is_longer = until.deadline > before.deadline;
-        let event = record::refreshed(&grant, id, until.ms, is_longer, now);
+        let blocked = self.blocked(&rules);
+        let event = record::refreshed(&grant, id, until.ms, is_longer, &blocked, now);
         let live = LiveGrant {
             id,
             origin: Origin::Given(Box::new(grant)),
@@ -77,6 +78,7 @@ impl Engine {
         now: Now,
     ) -> Option<(GrantId, fleet::Event)> {
         let place = self.staged.place(grant.identity(), rules)?;
+        let blocked = self.blocked(rules);
         let live = self.items.get_mut(place).and_then(Item::staged)?;
         if !live.is_same(grant.identity(), rules) {
             return None;
@@ -86,7 +88,7 @@ impl Engine {
         live.deadline = until.deadline;
         live.until_ms = until.ms;
         let is_longer = until.deadline > before.deadline;
-        let event = record::refreshed(grant, live.id, until.ms, is_longer, now);
+        let event = record::refreshed(grant, live.id, until.ms, is_longer, &blocked, now);
         Some((live.id, event))
     }
 

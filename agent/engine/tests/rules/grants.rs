@@ -1,5 +1,6 @@
 //! Opening, closing, and what the record says of it.
 
+use engine::{Obstacle, Obstacles, Way};
 use fleet::{EventKind, Outcome};
 
 use crate::host::{Faults, Host, Partly};
@@ -21,6 +22,39 @@ fn a_grant_is_recorded_then_opened_and_closed_in_the_record_at_its_end_and_not_b
     );
     assert_eq!(host.journal[1].at_ms, host.journal[0].until_ms);
     assert_eq!(host.engine.counters().engine.grants_open, 0);
+}
+
+#[test]
+fn a_grant_that_the_hosts_own_rules_would_drop_is_opened_and_recorded_as_blocked() {
+    let mut host = Host::new();
+    let first = "192.0.2.1".parse().unwrap();
+    let obstacle = Obstacle {
+        from: vec![(first, first)],
+        is_general: false,
+        to: vec!["tcp/22".parse().unwrap()],
+        way: Way::Direct,
+        is_certain: true,
+        text: "inet filter input: rule 7".to_owned(),
+    };
+    host.engine
+        .note_obstacles(Obstacles::new(vec![obstacle], Vec::new()));
+
+    host.arrive(1, &knock(1, "tcp/22", 0, 0));
+    host.arrive(2, &knock(2, "tcp/22", 0, 0));
+
+    assert_eq!(host.open_rules(), ["192.0.2.1 tcp/22", "192.0.2.2 tcp/22"]);
+    assert_eq!(
+        host.kinds(),
+        [EventKind::GrantBlocked, EventKind::GrantOpened]
+    );
+    let blocked = &host.journal[0];
+    assert_eq!(
+        (blocked.reason.as_str(), blocked.outcome()),
+        ("dropped by inet filter input: rule 7", Outcome::Failure)
+    );
+    assert!(!blocked.grant_id.is_empty() && blocked.until_ms > 0);
+    host.wait(30);
+    assert_eq!(host.kinds()[2..], [EventKind::GrantClosed; 2]);
 }
 
 #[test]

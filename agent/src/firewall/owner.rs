@@ -1,0 +1,59 @@
+//! What the host's owner has in the packet filter, and what of it would still drop what a grant opens.
+//!
+//! Everything behind the reading is pure: the ruleset is a value, and what becomes of a packet in it
+//! is a function of it. Said is only what is certain: a match that is not understood, or a mark that
+//! others may have set, makes whatever follows uncertain, and of that nothing is claimed.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `watch` | the thread that reads at every change |
+//! | `read`, `decode` | the kernel's ruleset over netlink |
+//! | `legacy` | that of the old iptables, which netlink does not show |
+//! | `ruleset` | tables, chains, rules and sets as a value |
+//! | `matches` | what the matches of iptables ask |
+//! | `routes` | behind which interface a source is |
+//! | `sources`, `truth`, `bytes` | sets of sources; for which of them something holds; comparisons |
+//! | `packet`, `asks` | a packet that a grant lets in, and what rules see of it |
+//! | `walk` | its way through the chains |
+//! | `predict` | the same for all ports: what would be dropped |
+//! | `recognise`, `cure`, `words` | whose a rule is, what its owner can do, how people write it |
+//! | `outlook` | all of that as it is said |
+
+mod asks;
+mod bytes;
+mod cure;
+mod decode;
+mod legacy;
+mod matches;
+mod outlook;
+mod packet;
+mod predict;
+mod read;
+mod recognise;
+mod routes;
+mod ruleset;
+mod sources;
+mod truth;
+mod walk;
+mod watch;
+mod words;
+
+pub use outlook::Outlook;
+pub use watch::{OwnerHandle, OwnerWatch, look};
+
+use crate::config::FirewallConfig;
+
+/// What is our own, and no obstacle.
+fn ours(config: &FirewallConfig) -> read::Ours {
+    let chain = &config.chain;
+    read::Ours {
+        table: super::nftables::table_name(chain),
+        chains: vec![
+            chain.clone(),
+            format!("{chain}_OUT"),
+            // Those of earlier versions.
+            "POSTERN_INPUT".to_owned(),
+            "POSTERN_OUT".to_owned(),
+        ],
+    }
+}

@@ -1,0 +1,102 @@
+//! What the owner can do, so that what a grant opens is not dropped: one line, for each kind of owner
+//! in its own words. Pure.
+
+use super::recognise::{Owner, of_chain};
+use super::ruleset::{Hook, Ruleset, Table};
+use super::walk::Cause;
+
+/// The ways, best first.
+pub(super) fn cures(ruleset: &Ruleset, cause: &Cause<'_>, bit: u32) -> Vec<String> {
+    let Some(table) = ruleset.tables.get(cause.table) else {
+        return Vec::new();
+    };
+    let chain = cause.chain;
+    let mark = format!("{bit:#x}");
+    match of_chain(table, chain) {
+        Owner::Ufw => ufw(table, chain, &mark),
+        Owner::Firewalld => firewalld(table, &mark),
+        Owner::Iptables | Owner::IptablesLegacy => iptables(table, chain, &mark),
+        Owner::Docker => vec![format!(
+            "{} -I DOCKER-USER -m mark --mark {mark}/{mark} -j RETURN",
+            program(table)
+        )],
+        Owner::Calico
+        | Owner::Cilium
+        | Owner::CrowdSec
+        | Owner::Fail2ban
+        | Owner::Kubernetes
+        | Owner::Libvirt
+        | Owner::Nftables => nftables(table, cause, &mark),
+    }
+}
+
+fn nftables(table: &Table, cause: &Cause<'_>, mark: &str) -> Vec<String> {
+    if table.is_legacy || super::recognise::is_of_iptables(table) {
+        return iptables(table, cause.chain, mark);
+    }
+    let (family, name, chain) = (table.family.word(), &table.name, cause.chain);
+    let rules = table.chains.get(chain).map(|chain| chain.rules.as_slice());
+    let handle = cause.rule.and_then(|at| Some(rules?.get(at)?.handle));
+    let line = format!("meta mark & {mark} == {mark} accept");
+    let command = match handle {
+        Some(handle) => {
+            format!("nft insert rule {family} {name} {chain} position {handle} {line}")
+        }
+        None => format!("nft add rule {family} {name} {chain} {line}"),
+    };
+    vec![
+        format!("in agent.toml: hooks = [\"{family} {name} {chain}\"]"),
+        format!("or, and in the file from which the rules are loaded: {command}"),
+    ]
+}
+
+fn iptables(table: &Table, chain: &str, mark: &str) -> Vec<String> {
+    let (program, name, family) = (program(table), &table.name, table.family.word());
+    vec![
+        format!("in agent.toml: hooks = [\"{family} {name} {chain}\"]"),
+        format!(
+            "or, before the rule that drops: {program} -t {name} -I {chain} -m mark --mark \
+             {mark}/{mark} -j ACCEPT"
+        ),
+    ]
+}
+
+/// ufw loads what stands in these files with its own rules.
+fn ufw(table: &Table, chain: &str, mark: &str) -> Vec<String> {
+    let is_v6 = table.family == super::ruleset::TableFamily::Ip6;
+    let (file, prefix) = if is_v6 {
+        ("/etc/ufw/before6.rules", "ufw6")
+    } else {
+        ("/etc/ufw/before.rules", "ufw")
+    };
+    let base = table.chains.get(chain).and_then(|chain| chain.base);
+    let is_forward = base.is_some_and(|base| base.hook == Hook::Forward)
+        || chain.to_ascii_lowercase().contains("forward")
+        || chain.contains("route");
+    let before = if is_forward { "forward" } else { "input" };
+    vec![
+        format!(
+            "in {file}, before COMMIT: -A {prefix}-before-{before} -m mark --mark {mark}/{mark} -j \
+             ACCEPT"
+        ),
+        "then: ufw reload".to_owned(),
+    ]
+}
+
+fn firewalld(_table: &Table, mark: &str) -> Vec<String> {
+    vec![format!(
+        "firewall-cmd --permanent --direct --add-rule ipv4 filter INPUT 0 -m mark --mark \
+         {mark}/{mark} -j ACCEPT; firewall-cmd --reload"
+    )]
+}
+
+/// The program that changes this table.
+fn program(table: &Table) -> &'static str {
+    let is_v6 = table.family == super::ruleset::TableFamily::Ip6;
+    match (table.is_legacy, is_v6) {
+        (true, true) => "ip6tables-legacy",
+        (true, false) => "iptables-legacy",
+        (false, true) => "ip6tables",
+        (false, false) => "iptables",
+    }
+}
