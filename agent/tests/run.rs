@@ -145,7 +145,7 @@ fn a_reload_revokes_what_the_new_policy_does_not_give_and_keeps_the_rest() {
 
         let sets = host.output("ipset", &["save"]);
         assert!(!sets.contains("POSTERN_4 127.0.0.1"), "{sets}");
-        assert!(sets.contains("POSTERN_R4 127.0.0.1,tcp:22"), "{sets}");
+        assert!(sets.contains("POSTERN_B4 127.0.0.1,tcp:22"), "{sets}");
         agent.stop();
     });
 }

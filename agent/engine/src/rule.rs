@@ -127,6 +127,15 @@ impl Rule {
         }
     }
 
+    /// Whether some packet that asks for something is for both rules.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (from, of_other) = (self.from(), other.from());
+        let asked = self.asked().zip(other.asked());
+        (from.contains(&of_other) || of_other.contains(&from))
+            && asked.is_none_or(|(one, other)| one.overlaps(other))
+    }
+
     /// Whether connections of several addresses or ports may begin through it, so that it cannot be
     /// looked up by those of one.
     pub(crate) fn is_wide(&self) -> bool {

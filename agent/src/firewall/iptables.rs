@@ -12,12 +12,14 @@
 //! | `former` | what earlier versions laid, and its removal |
 //! | `notices` | hearing of changes, and a glance at what is ours |
 //! | `sets` | the kernel's sets over netlink; holes are their elements |
+//! | `ledger` | what is open for networks and ranges; pure |
 //! | `ipset` | the messages of that; pure |
 
 mod base_rules;
 mod chain;
 mod former;
 mod ipset;
+mod ledger;
 mod notices;
 mod sets;
 

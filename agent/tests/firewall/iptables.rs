@@ -55,8 +55,8 @@ fn a_rule_that_is_closed_is_barred_until_it_is_opened_again() {
 
         // TCP connections are ended one by one, and held up until all of them are known.
         let barred = [
-            "add PT_TEST_R4 192.0.2.7,tcp:22 timeout 5",
-            "add PT_TEST_R4 192.0.2.7,udp:53 timeout 432000",
+            "add PT_TEST_B4 192.0.2.7,tcp:22 timeout 5",
+            "add PT_TEST_B4 192.0.2.7,udp:53 timeout 432000",
         ];
         assert_eq!(elements(host), barred.map(str::to_owned).into());
         firewall
@@ -87,13 +87,17 @@ fn the_chains_read_as_they_should_and_laying_again_changes_nothing() {
 -A PT_TEST -j MARK --set-xmark 0x0/0x20000000
 -A PT_TEST -i lo -j RETURN
 -A PT_TEST -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL,ANYCAST -j RETURN
--A PT_TEST -m set --match-set PT_TEST_R4 src,dst -j DROP
+-A PT_TEST -m set --match-set PT_TEST_B4 src,dst -j DROP
 -A PT_TEST -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark 0x20000000/0x20000000 -j MARK --set-xmark 0x20000000/0x20000000
 -A PT_TEST -p udp -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark 0x20000000/0x20000000 -j MARK --set-xmark 0x20000000/0x20000000
 -A PT_TEST -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m set --match-set PT_TEST_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
 -A PT_TEST -p tcp -m conntrack --ctstate UNTRACKED -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p tcp -m conntrack --ctstate UNTRACKED -m set --match-set PT_TEST_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
 -A PT_TEST -p udp -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p udp -m set --match-set PT_TEST_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
 -A PT_TEST -p icmp -m icmp --icmp-type 8 -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST -p icmp -m icmp --icmp-type 8 -m set --match-set PT_TEST_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
 -A PT_TEST -m mark --mark 0x20000000/0x20000000 -j CONNMARK --set-xmark 0x20000000/0x20000000
 -A PT_TEST -m mark --mark 0x20000000/0x20000000 -j RETURN
 -A PT_TEST -p tcp -m tcp --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate ESTABLISHED -j RETURN

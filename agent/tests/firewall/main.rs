@@ -5,6 +5,7 @@
 //! administrators use.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod beside_owner;
 mod conformance;
 mod iptables;
 mod owner;

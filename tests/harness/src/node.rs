@@ -197,7 +197,7 @@ impl Node {
     /// Every hole: the elements of kernel sets, as `ipset save` prints them (`add SET ELEMENT
     /// timeout N`).
     ///
-    /// Our agent's sets of what was revoked (`..._R4`, `..._R6`) are matched by a rule that drops,
+    /// Our agent's sets of what was revoked (`..._B4`, `..._B6`) are matched by a rule that drops,
     /// so they hold none.
     ///
     /// # Errors
@@ -210,7 +210,7 @@ impl Node {
             words.next() == Some("add")
                 && words
                     .next()
-                    .is_some_and(|set| !set.ends_with("_R4") && !set.ends_with("_R6"))
+                    .is_some_and(|set| !set.ends_with("_B4") && !set.ends_with("_B6"))
         };
         Ok(saved
             .stdout

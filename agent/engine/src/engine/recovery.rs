@@ -51,9 +51,15 @@ impl Engine {
         now: Now,
     ) {
         self.attribute_found(&saved, connections);
-        let open: HashSet<Rule> = match kernel {
-            Kernel::Open(holes) => holes.iter().map(|hole| hole.rule).collect(),
-            Kernel::Flushed | Kernel::Unknown => HashSet::new(),
+        let holes = match kernel {
+            Kernel::Open(holes) => holes,
+            Kernel::Flushed | Kernel::Unknown => &[],
+        };
+        let open: HashSet<Rule> = holes.iter().map(|hole| hole.rule).collect();
+        // A packet filter may hold a range in parts, and show two as one.
+        let is_open = |rule: &Rule| {
+            open.contains(rule)
+                || rule.is_wide() && holes.iter().any(|hole| hole.rule.overlaps(rule))
         };
         for saved in saved {
             let is_closed = saved.is_closed;
@@ -71,7 +77,7 @@ impl Engine {
             }
             let found_closed = match kernel {
                 Kernel::Flushed => Some("closed at the start of the agent"),
-                Kernel::Open(_) if !live.rules.iter().any(|rule| open.contains(rule)) => {
+                Kernel::Open(_) if !live.rules.iter().any(is_open) => {
                     Some("found closed at the start of the agent")
                 }
                 Kernel::Open(_) | Kernel::Unknown => None,

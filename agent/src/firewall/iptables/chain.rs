@@ -11,7 +11,7 @@ use spa::{PortRange, Protocol, Service};
 use super::super::FirewallError;
 use super::super::family::Family;
 use super::super::xtables::{self, RuleText, TableText, Variant};
-use super::sets::SetNames;
+use super::sets::{SetNames, What};
 
 /// The table of both chains.
 pub(super) const TABLE: &str = "mangle";
@@ -128,7 +128,7 @@ fn render_incoming(script: &mut String, family: Family, guard: &Guard<'_>) {
         mark,
         protect,
     } = *guard;
-    let (open, revoked) = (sets.open(family), sets.revoked(family));
+    let barred = sets.of(family, What::Barred);
     let (marks, marked) = (
         format!("-j MARK --set-xmark {mark:#x}/{mark:#x}"),
         format!("-m mark --mark {mark:#x}/{mark:#x}"),
@@ -144,7 +144,7 @@ fn render_incoming(script: &mut String, family: Family, guard: &Guard<'_>) {
     rule(&format!("-j MARK --set-xmark 0x0/{mark:#x}"));
     rule("-i lo -j RETURN");
     rule("-m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL,ANYCAST -j RETURN");
-    rule(&format!("-m set --match-set {revoked} src,dst -j DROP"));
+    rule(&format!("-m set --match-set {barred} src,dst -j DROP"));
     rule(&format!("-p tcp -m tcp ! --syn {goes_on} {marks}"));
     rule(&format!("-p udp {goes_on} {marks}"));
     let begins = [
@@ -154,7 +154,9 @@ fn render_incoming(script: &mut String, family: Family, guard: &Guard<'_>) {
         &echo,
     ];
     for what in begins {
-        rule(&format!("{what} -m set --match-set {open} src,dst {marks}"));
+        for open in sets.open(family) {
+            rule(&format!("{what} -m set --match-set {open} src,dst {marks}"));
+        }
     }
     rule(&format!(
         "{marked} -j CONNMARK --set-xmark {mark:#x}/{mark:#x}"
@@ -358,13 +360,17 @@ mod tests {
 -A P -j MARK --set-xmark 0x0/0x20000000
 -A P -i lo -j RETURN
 -A P -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL,ANYCAST -j RETURN
--A P -m set --match-set P_R4 src,dst -j DROP
+-A P -m set --match-set P_B4 src,dst -j DROP
 -A P -p tcp -m tcp ! --syn -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark 0x20000000/0x20000000 -j MARK --set-xmark 0x20000000/0x20000000
 -A P -p udp -m conntrack --ctstate ESTABLISHED --ctdir ORIGINAL -m connmark --mark 0x20000000/0x20000000 -j MARK --set-xmark 0x20000000/0x20000000
 -A P -p tcp -m tcp --syn -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p tcp -m tcp --syn -m set --match-set P_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
 -A P -p tcp -m conntrack --ctstate UNTRACKED -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p tcp -m conntrack --ctstate UNTRACKED -m set --match-set P_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
 -A P -p udp -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p udp -m set --match-set P_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
 -A P -p icmp -m icmp --icmp-type 8 -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P -p icmp -m icmp --icmp-type 8 -m set --match-set P_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
 -A P -m mark --mark 0x20000000/0x20000000 -j CONNMARK --set-xmark 0x20000000/0x20000000
 -A P -m mark --mark 0x20000000/0x20000000 -j RETURN
 -A P -p tcp -m tcp --dport 22 ! --syn -m conntrack --ctstate ESTABLISHED -j RETURN

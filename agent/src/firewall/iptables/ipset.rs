@@ -1,10 +1,14 @@
-//! The messages of the kernel's ipset subsystem for sets of type `hash:ip,port` with a timeout:
-//! writing them, and reading what it answers. Pure. Numbers: linux/netfilter/ipset/ip_set.h.
+//! The messages of the kernel's ipset subsystem for sets with a timeout of the types `hash:ip,port`
+//! and `hash:net,port`: writing them, and reading what it answers. Pure. Numbers:
+//! linux/netfilter/ipset/ip_set.h.
+//!
+//! A range of ports is one attribute more in a message; the kernel makes an element of each port.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 
 use engine::{Hole, HoleTimeout, Rule};
+use ipnet::IpNet;
 use spa::{ProtoPort, Protocol, Service};
 
 use super::super::family::Family;
@@ -18,6 +22,15 @@ pub(super) enum Change {
     Delete,
 }
 
+/// What the elements of a set are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SetKind {
+    /// One address and one port, found and changed the fastest.
+    Address,
+    /// A network and a port.
+    Network,
+}
+
 const NFNL_SUBSYS_IPSET: u8 = 6;
 
 const CMD_CREATE: u8 = 2;
@@ -26,6 +39,7 @@ const CMD_FLUSH: u8 = 4;
 const CMD_LIST: u8 = 7;
 const CMD_ADD: u8 = 9;
 const CMD_DEL: u8 = 10;
+const CMD_HEADER: u8 = 12;
 
 const ATTR_PROTOCOL: u16 = 1;
 const ATTR_SETNAME: u16 = 2;
@@ -37,7 +51,9 @@ const ATTR_ADT: u16 = 8;
 const ATTR_LINENO: u16 = 9;
 
 const ATTR_IP: u16 = 1;
+const ATTR_CIDR: u16 = 3;
 const ATTR_PORT: u16 = 4;
+const ATTR_PORT_TO: u16 = 5;
 const ATTR_TIMEOUT: u16 = 6;
 const ATTR_PROTO: u16 = 7;
 const ATTR_MAXELEM: u16 = 19;
@@ -47,29 +63,48 @@ const ATTR_IPADDR_IPV6: u16 = 2;
 /// The version of the protocol that every kernel since 2.6.39 speaks.
 const PROTOCOL: u8 = 6;
 /// Revision of `hash:ip,port` that every kernel since 3.18 knows.
-const REVISION: u8 = 5;
+const ADDRESS_REVISION: u8 = 5;
+/// The same of `hash:net,port`.
+const NETWORK_REVISION: u8 = 7;
+/// Numbers of protocols (linux/in.h, linux/in6.h).
+const IPPROTO_ICMP: u8 = 1;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
+const IPPROTO_ICMPV6: u8 = 58;
+/// What stands for the port in an element of ICMP: type (linux/icmp.h, linux/icmpv6.h) and code.
+const ECHO_V4: u16 = 8 << 8;
+const ECHO_V6: u16 = 128 << 8;
 
 pub(super) const ENOENT: i32 = 2;
 const EPERM: i32 = 1;
 
 /// Elements that one set can hold. More than the grants that the agent allows to be open at once,
-/// so that the set is never the first to be full.
-const ELEMENTS_MAX: u32 = 131_072;
+/// so that the set is never the first to be full; of wide rules, as many as 4,096 of the widest.
+const ADDRESSES_MAX: u32 = 131_072;
+const NETWORKS_MAX: u32 = 4 << 20;
 /// For an element that names no timeout, which this agent never makes.
 const DEFAULT_TIMEOUT_SECS: u32 = 30;
 
 /// One message that makes a set, or finds it there already.
-pub(super) fn create(requests: &mut Requests, set: &str, family: Family) {
+pub(super) fn create(requests: &mut Requests, set: &str, kind: SetKind, family: Family) {
+    let (name, revision, elements_max) = match kind {
+        SetKind::Address => ("hash:ip,port", ADDRESS_REVISION, ADDRESSES_MAX),
+        SetKind::Network => ("hash:net,port", NETWORK_REVISION, NETWORKS_MAX),
+    };
     begin(requests, CMD_CREATE, NLM_F_ACK | NLM_F_CREATE, set);
-    requests.text(ATTR_TYPENAME, "hash:ip,port");
-    requests.attribute(ATTR_REVISION, &[REVISION]);
+    requests.text(ATTR_TYPENAME, name);
+    requests.attribute(ATTR_REVISION, &[revision]);
     requests.attribute(ATTR_FAMILY, &[family.number()]);
     let data = requests.nest(ATTR_DATA);
     requests.attribute_be(ATTR_TIMEOUT, &DEFAULT_TIMEOUT_SECS.to_be_bytes());
-    requests.attribute_be(ATTR_MAXELEM, &ELEMENTS_MAX.to_be_bytes());
+    requests.attribute_be(ATTR_MAXELEM, &elements_max.to_be_bytes());
     requests.end_nest(data);
+    requests.end();
+}
+
+/// One message that asks whether there is such a set: an error if not.
+pub(super) fn header(requests: &mut Requests, set: &str) {
+    begin(requests, CMD_HEADER, NLM_F_ACK, set);
     requests.end();
 }
 
@@ -111,20 +146,27 @@ pub(super) fn change(
     requests.attribute(ATTR_LINENO, &0_u32.to_ne_bytes());
     let list = requests.nest(ATTR_ADT);
     for (line, (rule, timeout_secs)) in elements.enumerate() {
-        // What is wider was refused before.
-        let Some(port) = rule.asked().and_then(Service::single) else {
+        // What asks for everything was refused before.
+        let Some(service) = rule.asked() else {
             continue;
         };
-        let address = rule.from().addr();
+        let from = rule.from();
         let data = requests.nest(ATTR_DATA);
         let ip = requests.nest(ATTR_IP);
-        match address {
+        match from.network() {
             IpAddr::V4(v4) => requests.attribute_be(ATTR_IPADDR_IPV4, &v4.octets()),
             IpAddr::V6(v6) => requests.attribute_be(ATTR_IPADDR_IPV6, &v6.octets()),
         }
         requests.end_nest(ip);
-        requests.attribute_be(ATTR_PORT, &port.port.get().to_be_bytes());
-        requests.attribute(ATTR_PROTO, &[protocol_number(port.protocol)]);
+        if from.prefix_len() != from.max_prefix_len() {
+            requests.attribute(ATTR_CIDR, &[from.prefix_len()]);
+        }
+        let (protocol, first, last) = numbers(service, from);
+        requests.attribute_be(ATTR_PORT, &first.to_be_bytes());
+        if first != last {
+            requests.attribute_be(ATTR_PORT_TO, &last.to_be_bytes());
+        }
+        requests.attribute(ATTR_PROTO, &[protocol]);
         if let Some(secs) = timeout_secs {
             requests.attribute_be(ATTR_TIMEOUT, &secs.to_be_bytes());
         }
@@ -156,26 +198,43 @@ fn hole_of(element: Attributes<'_>) -> Option<Hole> {
         (None, None) => return None,
     };
     let port = u16::from_be_bytes(element.find(ATTR_PORT)?.try_into().ok()?);
-    let protocol = match element.find(ATTR_PROTO)? {
-        [IPPROTO_TCP] => Protocol::Tcp,
-        [IPPROTO_UDP] => Protocol::Udp,
+    let protocol = match (element.find(ATTR_PROTO)?, port) {
+        ([IPPROTO_TCP], _) => Some(Protocol::Tcp),
+        ([IPPROTO_UDP], _) => Some(Protocol::Udp),
+        ([IPPROTO_ICMP], ECHO_V4) | ([IPPROTO_ICMPV6], ECHO_V6) => None,
         _ => return None,
     };
-    let secs = u32::from_be_bytes(element.find(ATTR_TIMEOUT)?.try_into().ok()?);
-    let port = ProtoPort {
-        protocol,
-        port: NonZeroU16::new(port)?,
+    let to = match protocol {
+        None => Service::Echo,
+        Some(protocol) => Service::from(ProtoPort {
+            protocol,
+            port: NonZeroU16::new(port)?,
+        }),
     };
+    let from = match element.find(ATTR_CIDR) {
+        Some([prefix_len]) => IpNet::new(address, *prefix_len).ok()?,
+        Some(_) => return None,
+        None => IpNet::from(address),
+    };
+    let secs = u32::from_be_bytes(element.find(ATTR_TIMEOUT)?.try_into().ok()?);
     Some(Hole {
-        rule: Rule::accept(address, port),
+        rule: Rule::Accept { from, to },
         timeout: HoleTimeout::clamped(secs),
     })
 }
 
-const fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => IPPROTO_TCP,
-        Protocol::Udp => IPPROTO_UDP,
+/// Protocol, and first and last port, as elements have them.
+fn numbers(service: Service, from: IpNet) -> (u8, u16, u16) {
+    match (service, from) {
+        (Service::Ports(range), _) => {
+            let protocol = match range.protocol() {
+                Protocol::Tcp => IPPROTO_TCP,
+                Protocol::Udp => IPPROTO_UDP,
+            };
+            (protocol, range.first().get(), range.last().get())
+        }
+        (Service::Echo, IpNet::V4(_)) => (IPPROTO_ICMP, ECHO_V4, ECHO_V4),
+        (Service::Echo, IpNet::V6(_)) => (IPPROTO_ICMPV6, ECHO_V6, ECHO_V6),
     }
 }
 
@@ -192,9 +251,9 @@ pub(super) fn kernel_reason(code: i32) -> String {
         ENOENT => "there is no such set".to_owned(),
         22 => "this kernel has no ipset (module ip_set)".to_owned(),
         4097 => "protocol error".to_owned(),
-        4098 => {
-            "this kernel has no sets of type hash:ip,port (module ip_set_hash_ipport)".to_owned()
-        }
+        4098 => "this kernel has no sets of types hash:ip,port and hash:net,port (modules \
+             ip_set_hash_ipport, ip_set_hash_netport)"
+            .to_owned(),
         4100 => "a rule refers to it".to_owned(),
         4103 => "a set of this name is of another kind; `ipset destroy` it".to_owned(),
         4352 => "the set is full".to_owned(),
@@ -209,18 +268,21 @@ mod tests {
     use super::*;
 
     fn hole() -> impl Strategy<Value = Hole> {
-        (any::<IpAddr>(), any::<bool>(), 1..=u16::MAX, any::<u32>()).prop_map(
-            |(address, is_tcp, port, secs)| {
-                let port = ProtoPort {
+        let service =
+            (any::<Option<bool>>(), 1..=u16::MAX).prop_map(|(is_tcp, port)| match is_tcp {
+                None => Service::Echo,
+                Some(is_tcp) => Service::from(ProtoPort {
                     protocol: if is_tcp { Protocol::Tcp } else { Protocol::Udp },
                     port: NonZeroU16::new(port).unwrap(),
-                };
-                Hole {
-                    rule: Rule::accept(address, port),
-                    timeout: HoleTimeout::clamped(secs),
-                }
-            },
-        )
+                }),
+            });
+        let from = (any::<IpAddr>(), 0_u8..=128).prop_map(|(address, prefix_len)| {
+            IpNet::new(address, prefix_len).map_or_else(|_| IpNet::from(address), |net| net.trunc())
+        });
+        (from, service, any::<u32>()).prop_map(|(from, to, secs)| Hole {
+            rule: Rule::Accept { from, to },
+            timeout: HoleTimeout::clamped(secs),
+        })
     }
 
     proptest! {
