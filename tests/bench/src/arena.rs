@@ -116,6 +116,11 @@ impl Arena {
             &["iptables", "-X"],
             &["ip6tables", "-F"],
             &["ip6tables", "-X"],
+            &["iptables", "-t", "mangle", "-F"],
+            &["iptables", "-t", "mangle", "-X"],
+            &["ip6tables", "-t", "mangle", "-F"],
+            &["ip6tables", "-t", "mangle", "-X"],
+            &["nft", "delete", "table", "inet", "postern"],
             &["ipset", "destroy"],
             &["conntrack", "-F"],
             &[

@@ -1,7 +1,9 @@
-//! The experiments, by their numbers in the README: E1 to E8 at the gate, E9 to E11 in a fleet.
+//! The experiments, by their numbers in the README: E1 to E8 at the gate, E9 to E11 in a fleet,
+//! E12 beside the owner's rules.
 
 pub(crate) mod audit;
 mod audit_log;
+pub(crate) mod beside;
 pub(crate) mod claims;
 pub(crate) mod closing;
 pub(crate) mod fleet_apply;

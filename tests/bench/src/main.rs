@@ -20,7 +20,9 @@ use clap::Parser;
 
 use crate::arena::Arena;
 use crate::experiments::flood::{Client, Fire, Junk};
-use crate::experiments::{audit, claims, closing, fleet_apply, flood as fire, grants, start};
+use crate::experiments::{
+    audit, beside, claims, closing, fleet_apply, flood as fire, grants, start,
+};
 use crate::keyring::Keyring;
 use crate::report::Report;
 use crate::servers::Server;
@@ -29,8 +31,8 @@ use crate::servers::Server;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
-    /// Experiments to run, by number: E1 to E8 for the gate, E9 to E11 for the fleet, which only
-    /// Postern has (all when none is given)
+    /// Experiments to run, by number: E1 to E8 for the gate, E9 to E11 for the fleet and E12 beside
+    /// other rules, which only Postern has (all when none is given)
     #[arg(value_name = "EXPERIMENT")]
     experiments: Vec<String>,
 
@@ -106,7 +108,7 @@ fn company(
     Ok(())
 }
 
-/// The experiments of one server.
+/// The experiments of one server; with another back end, those in which it makes a difference.
 fn gate(
     arena: &Arena,
     server: Server,
@@ -116,7 +118,7 @@ fn gate(
     if wanted("E1") {
         grants::latency(arena, server, Keyring::new(1, 30), report)?;
     }
-    if wanted("E2") {
+    if wanted("E2") && server != Server::PosternIptables {
         let many = Keyring::new(10_000, 30);
         grants::latency(arena, server, many, report)?;
         if server == Server::Postern {
@@ -130,14 +132,8 @@ fn gate(
     if wanted("E3") {
         grants::burst(arena, server, report)?;
     }
-    for fire in fires().into_iter().filter(|fire| wanted(fire.experiment)) {
-        fire::under(arena, server, fire, report)?;
-    }
-    if wanted("E4d") {
-        for stanzas in [1, 100, 1_000] {
-            fire::cpu(arena, server, stanzas, Junk::Random, report)?;
-        }
-        fire::cpu(arena, server, 1_000, Junk::Crafted, report)?;
+    if server != Server::PosternIptables {
+        under_fire(arena, server, wanted, report)?;
     }
     if wanted("E6") {
         closing::one_by_one(arena, server, report)?;
@@ -146,8 +142,30 @@ fn gate(
     if wanted("E7") {
         closing::killed(arena, server, report)?;
     }
-    if wanted("E8") {
+    if wanted("E8") && server != Server::PosternIptables {
         start::run(arena, server, report)?;
+    }
+    if wanted("E12") && server.is_ours() {
+        beside::run(arena, server, report)?;
+    }
+    Ok(())
+}
+
+/// The floods of one server. What a packet costs until it is judged is the same with every back end.
+fn under_fire(
+    arena: &Arena,
+    server: Server,
+    wanted: &dyn Fn(&str) -> bool,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    for fire in fires().into_iter().filter(|fire| wanted(fire.experiment)) {
+        fire::under(arena, server, fire, report)?;
+    }
+    if wanted("E4d") {
+        for stanzas in [1, 100, 1_000] {
+            fire::cpu(arena, server, stanzas, Junk::Random, report)?;
+        }
+        fire::cpu(arena, server, 1_000, Junk::Crafted, report)?;
     }
     Ok(())
 }

@@ -61,15 +61,17 @@ impl Report {
         Ok(())
     }
 
-    /// The table of the README: a line a case, a column a server, and how many times better Postern
-    /// is than the best of the others.
+    /// The table of the README: a line a case, a column a server that was measured, and how many times
+    /// better Postern is than the best of the others.
     pub(crate) fn table(&self) -> Table {
         let mut table = Table::new();
         table
             .load_preset(presets::ASCII_MARKDOWN)
             .set_content_arrangement(ContentArrangement::Disabled);
         let mut header = vec!["#".to_owned(), "experiment".to_owned()];
-        header.extend(Server::ALL.map(|server| server.title().to_owned()));
+        let mut servers = Server::ALL.to_vec();
+        servers.retain(|server| self.rows.iter().any(|row| row.server == *server));
+        header.extend(servers.iter().map(|server| server.title().to_owned()));
         header.extend(["best/postern".to_owned(), "goal".to_owned()]);
         table.set_header(header);
 
@@ -91,7 +93,7 @@ impl Report {
                     .map_or_else(String::new, |row| row.text.clone())
             };
             let mut line = vec![experiment.to_owned(), case.to_owned()];
-            line.extend(Server::ALL.map(cell));
+            line.extend(servers.iter().copied().map(cell));
             line.push(ratio(&rows));
             line.push(
                 rows.iter()
@@ -114,7 +116,7 @@ fn ratio(rows: &[&Row]) -> String {
         .and_then(|row| row.value);
     let others = rows
         .iter()
-        .filter(|row| row.server != Server::Postern)
+        .filter(|row| !row.server.is_ours())
         .filter_map(|row| row.value);
     let bigger_is_better = rows.iter().any(|row| row.measure.ends_with("_per_s"));
     let best = if bigger_is_better {

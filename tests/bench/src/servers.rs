@@ -25,8 +25,10 @@ pub(crate) enum Server {
     FwknopdUdp,
     /// fwknopd with ENABLE_UDP_SERVER, and CMD_CYCLE_OPEN calling ipset.
     FwknopdIpset,
-    /// Our agent.
+    /// Our agent, with the back end that it takes by itself.
     Postern,
+    /// Our agent with iptables and ipset.
+    PosternIptables,
 }
 
 /// A server that listens.
@@ -38,12 +40,13 @@ pub(crate) struct Running {
 // === impl Server ===
 
 impl Server {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::FwknopdDefault,
         Self::FwknopdTuned,
         Self::FwknopdUdp,
         Self::FwknopdIpset,
         Self::Postern,
+        Self::PosternIptables,
     ];
 
     pub(crate) const fn title(self) -> &'static str {
@@ -53,13 +56,24 @@ impl Server {
             Self::FwknopdUdp => "UDP",
             Self::FwknopdIpset => "UDP+ipset",
             Self::Postern => "postern",
+            Self::PosternIptables => "postern, iptables",
+        }
+    }
+
+    /// Whether it is Postern.
+    pub(crate) const fn is_ours(self) -> bool {
+        match self {
+            Self::Postern | Self::PosternIptables => true,
+            Self::FwknopdDefault | Self::FwknopdTuned | Self::FwknopdUdp | Self::FwknopdIpset => {
+                false
+            }
         }
     }
 
     /// The forms of packet that its own client sends.
     pub(crate) const fn forms(self) -> &'static [Form] {
         match self {
-            Self::Postern => &[Form::Stock, Form::Tagged],
+            Self::Postern | Self::PosternIptables => &[Form::Stock, Form::Tagged],
             Self::FwknopdDefault | Self::FwknopdTuned | Self::FwknopdUdp | Self::FwknopdIpset => {
                 &[Form::Stock]
             }
@@ -83,7 +97,7 @@ impl Server {
     pub(crate) fn start_again(self, arena: &Arena, keyring: Keyring) -> anyhow::Result<Running> {
         let mut process = self.spawn(arena, keyring)?;
         let ready = match self {
-            Self::Postern => POSTERN_READY,
+            Self::Postern | Self::PosternIptables => POSTERN_READY,
             Self::FwknopdDefault | Self::FwknopdTuned => "main event loop",
             Self::FwknopdUdp | Self::FwknopdIpset => "UDP server to listen",
         };
@@ -95,7 +109,8 @@ impl Server {
     pub(crate) fn spawn(self, arena: &Arena, keyring: Keyring) -> anyhow::Result<Process> {
         arena.reset_firewall()?;
         match self {
-            Self::Postern => Self::spawn_postern(arena, keyring),
+            Self::Postern => Self::spawn_postern(arena, keyring, "auto"),
+            Self::PosternIptables => Self::spawn_postern(arena, keyring, "iptables"),
             Self::FwknopdDefault => Self::spawn_fwknopd(arena, keyring, "", ""),
             Self::FwknopdTuned => Self::spawn_fwknopd(
                 arena,
@@ -131,12 +146,13 @@ impl Server {
         }
     }
 
-    fn spawn_postern(arena: &Arena, keyring: Keyring) -> anyhow::Result<Process> {
+    fn spawn_postern(arena: &Arena, keyring: Keyring, back_end: &str) -> anyhow::Result<Process> {
         let node = &arena.server;
         let access = node.write("access.conf", &keyring.access_conf(""))?;
         let mut command = node.command(harness::postern::binary("postern-agent")?);
         command
-            .args(["run", "--interface", "eth1", "--access-file"])
+            .args(["run", "--interface", "eth1", "--backend", back_end])
+            .arg("--access-file")
             .arg(access)
             .arg("--state")
             .arg(node.dir.join("state"));

@@ -78,7 +78,7 @@ pub(crate) fn under(
     // fwknop's client has only one form, its server knows no client from before, and with less than
     // crafted junk it stops answering.
     let is_ours_only = fire.client != Client::Unseen || fire.junk == Junk::Crafted;
-    if server != Server::Postern && is_ours_only {
+    if !server.is_ours() && is_ours_only {
         return Ok(());
     }
     let keyring = Keyring::new(fire.stanzas, 3);

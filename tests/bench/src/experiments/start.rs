@@ -69,7 +69,7 @@ fn remember(arena: &Arena, server: Server, keyring: Keyring) -> anyhow::Result<(
         },
     )?;
     match server {
-        Server::Postern => {
+        Server::Postern | Server::PosternIptables => {
             let one = Keyring {
                 stanzas: 1,
                 ..keyring

@@ -1,21 +1,26 @@
-//! Hosts of iptables, and with routes that are chosen by mark.
+//! Hosts of iptables, of old iptables beside nf_tables, and with routes that are chosen by mark.
 
 use crate::life::lives;
-use crate::place::IPTABLES as WITH;
-use crate::world::{BAN_IPTABLES, FLUSH_IPTABLES, UNBAN_IPTABLES, World};
+use crate::place::BOTH;
+use crate::world::{BAN_IPTABLES, FLUSH_IPTABLES, Service, UNBAN_IPTABLES, World};
 
 #[test]
 fn on_a_host_of_iptables_that_drops_by_policy_a_knock_opens_and_the_owner_stays_the_owner() {
-    lives(&IPTABLES, WITH);
+    lives(&IPTABLES, BOTH);
 }
 
 #[test]
-fn on_a_host_that_routes_by_marks_a_knock_opens_and_our_mark_changes_no_way() {
-    lives(&ROUTED, WITH);
+fn on_a_host_of_iptables_legacy_a_knock_opens() {
+    lives(&LEGACY, BOTH);
+}
+
+#[test]
+fn on_a_host_that_routes_by_marks_a_knock_opens_and_answers_find_their_way() {
+    lives(&ROUTED, BOTH);
 }
 
 /// As Debian's manual has it.
-const IPTABLES: World = World {
+pub(crate) const IPTABLES: World = World {
     lay: "for ip in iptables ip6tables; do
     $ip -A INPUT -i lo -j ACCEPT
     $ip -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
@@ -31,27 +36,50 @@ mkdir -p /etc/iptables",
     reload: "iptables-save >/etc/iptables/rules.v4; iptables-restore </etc/iptables/rules.v4
 ip6tables-save >/etc/iptables/rules.v6; ip6tables-restore </etc/iptables/rules.v6",
     flush: FLUSH_IPTABLES,
+    service: Service::Own,
 };
 
-/// With tables of routes that are chosen by mark, with and without a mask.
-const ROUTED: World = World {
-    lay: "for ip in iptables ip6tables; do
-    $ip -t mangle -A PREROUTING -i eth0 -p udp --dport 500 -j MARK --set-mark 0x1
-    $ip -P INPUT DROP
+/// With iptables of old, which nf_tables neither shows nor tells of.
+const LEGACY: World = World {
+    lay: "for ip in iptables-legacy ip6tables-legacy; do
+    $ip -A INPUT -i lo -j ACCEPT
+    $ip -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
     $ip -A INPUT -p udp --dport 62201 -j ACCEPT
+    $ip -P INPUT DROP
+done
+ip6tables-legacy -A INPUT -p ipv6-icmp -j ACCEPT",
+    hooks: &[],
+    ban: "iptables-legacy -I INPUT 1 -s $WHO -j DROP",
+    unban: "iptables-legacy -D INPUT -s $WHO -j DROP",
+    reload: "iptables-legacy-save >/etc/rules.v4; iptables-legacy-restore </etc/rules.v4",
+    flush: "for ip in iptables-legacy ip6tables-legacy; do $ip -P INPUT ACCEPT; $ip -F; done",
+    service: Service::Own,
+};
+
+/// With two ways out, chosen by the mark of the way in: answers find their way by that mark alone.
+const ROUTED: World = World {
+    lay: "ip link add nowhere type veth peer name nothing
+ip link set nowhere up
+for ip in iptables ip6tables; do
+    $ip -t mangle -A PREROUTING -i eth0 -m conntrack --ctstate NEW -j CONNMARK --set-xmark 0x1/0xff
+    $ip -t mangle -A OUTPUT -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff
+    $ip -P INPUT DROP
     $ip -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 done
 ip6tables -A INPUT -p ipv6-icmp -j ACCEPT
-for family in -4 -6; do
-    ip $family rule add fwmark 0x1 lookup 100
-    ip $family rule add not fwmark 0xca6c lookup 101
-    ip $family rule add fwmark 0x4000/0x4000 lookup 102
-done
-ip route add blackhole default table 100
-ip route add blackhole default table 102",
+sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0
+ip route add 192.0.2.0/24 dev eth0 table 100
+ip -6 route add 2001:db8::/64 dev eth0 table 100
+ip route del 192.0.2.0/24 dev eth0
+ip -6 route del 2001:db8::/64 dev eth0
+ip route add default dev nowhere
+ip -6 route add default dev nowhere
+ip rule add fwmark 0x1/0xff lookup 100
+ip -6 rule add fwmark 0x1/0xff lookup 100",
     hooks: &[],
     ban: BAN_IPTABLES,
     unban: UNBAN_IPTABLES,
-    reload: "ip rule add fwmark 0x2 lookup 100; ip rule del fwmark 0x2 lookup 100",
-    flush: FLUSH_IPTABLES,
+    reload: "ip rule add fwmark 0x2/0xff lookup 100; ip rule del fwmark 0x2/0xff lookup 100",
+    flush: "iptables -P INPUT ACCEPT; iptables -F INPUT; ip6tables -P INPUT ACCEPT; ip6tables -F INPUT",
+    service: Service::Own,
 };

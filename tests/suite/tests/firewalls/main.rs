@@ -7,10 +7,16 @@
 //! | `place` | such a host with an agent, a user and a stranger |
 //! | `traffic` | how it looks from outside, to the millisecond |
 //! | `life` | what must hold in every world: one story, walked through once for each |
-//! | `iptables`, `programs` | the kinds of host |
+//! | `iptables`, `native`, `programs`, `containers` | the kinds of host |
+//! | `bans` | the owner's block stays in force |
+//! | `many` | two thousand holes at once |
 
+mod bans;
+mod containers;
 mod iptables;
 mod life;
+mod many;
+mod native;
 mod place;
 mod programs;
 mod traffic;

@@ -1,14 +1,15 @@
 //! A host with an owner, a user and a stranger, and an agent.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use anyhow::ensure;
 use harness::fwknop::fwknop;
 use harness::postern::{Agent, Member};
 use harness::service::{Reach, Session, TcpService};
-use harness::{Lab, Node, Owner, Result};
+use harness::{Lab, Node, Owner, Result, wait};
 
-use crate::world::World;
+use crate::world::{Service, World};
 
 /// For how long a hole stands, in seconds.
 pub(crate) const HOLE_SECS: u64 = 3;
@@ -16,6 +17,7 @@ pub(crate) const HOLE_SECS: u64 = 3;
 /// Which part of the packet filter the agent uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum BackEnd {
+    Nftables,
     Iptables,
 }
 
@@ -26,11 +28,11 @@ pub(crate) struct Place {
     pub(crate) user: Node,
     pub(crate) stranger: Node,
     pub(crate) owner: Owner,
-    _service: TcpService,
+    _services: Vec<TcpService>,
 }
 
-/// This back end alone.
-pub(crate) const IPTABLES: &[BackEnd] = &[BackEnd::Iptables];
+/// Every back end.
+pub(crate) const BOTH: &[BackEnd] = &[BackEnd::Nftables, BackEnd::Iptables];
 
 // === impl BackEnd ===
 
@@ -38,6 +40,7 @@ impl BackEnd {
     /// As `--backend` has it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Nftables => "nftables",
             Self::Iptables => "iptables",
         }
     }
@@ -49,8 +52,12 @@ impl Place {
     /// A host with this firewall, and no agent yet.
     pub(crate) fn new(lab: &Lab, world: &World) -> Result<Self> {
         let host = lab.node("host", 10)?;
+        let services = match world.service {
+            Service::Own => vec![host.serve_tcp(22)?],
+            Service::Container => vec![container(lab, &host)?],
+        };
         let place = Self {
-            _service: host.serve_tcp(22)?,
+            _services: services,
             owner: Owner::of(&host)?,
             user: lab.node("user", 20)?,
             stranger: lab.node("stranger", 66)?,
@@ -126,6 +133,24 @@ impl Place {
         Ok(())
     }
 
+    /// Insists that TCP 22 opens to the user within moments.
+    pub(crate) fn opens(&self) -> Result<()> {
+        let limit = Duration::from_secs(2);
+        wait::until("tcp/22 to open", limit, || {
+            Ok(self.sees(&self.user, Reach::Open).is_ok())
+        })?;
+        Ok(())
+    }
+
+    /// As [`Self::opens`], over IPv4 only.
+    pub(crate) fn opens_v4(&self) -> Result<()> {
+        let limit = Duration::from_secs(2);
+        wait::until("tcp/22 to open", limit, || {
+            Ok(self.user.reach(self.host.v4, 22)? == Reach::Open)
+        })?;
+        Ok(())
+    }
+
     /// A session over each family.
     pub(crate) fn sessions(&self) -> Result<Vec<Session>> {
         let open = |address| self.user.session(address, 22);
@@ -142,6 +167,28 @@ pub(crate) fn both<T: Send, W: FnOnce() -> Result<T> + Send>(works: [W; 2]) -> [
             done.unwrap_or_else(|_| Err(anyhow::anyhow!("a panic")))
         })
     })
+}
+
+/// A container with a listener on TCP 80, at 172.17.0.2 and fd00:d0c::2 on a bridge of the host.
+fn container(lab: &Lab, host: &Node) -> Result<TcpService> {
+    const ON_THE_HOST: &str = "ip link add docker0 type bridge mcast_snooping 0
+        ip address flush dev eth1
+        ip link set eth1 master docker0
+        ip link set docker0 up
+        ip address add 172.17.0.1/16 dev docker0
+        ip address add fd00:d0c::1/64 dev docker0 nodad
+        sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1";
+    const INSIDE: &str = "ip link set eth0 down
+        ip address flush dev eth1
+        ip address add 172.17.0.2/16 dev eth1
+        ip address add fd00:d0c::2/64 dev eth1 nodad
+        ip route add default via 172.17.0.1
+        ip -6 route add default via fd00:d0c::1";
+    let container = lab.node("container", 40)?;
+    lab.second_wire(host, &container)?;
+    host.run(&["sh", "-ec", ON_THE_HOST])?.ok()?;
+    container.run(&["sh", "-ec", INSIDE])?.ok()?;
+    container.serve_tcp(80)
 }
 
 const KEY: &str = "worlds-passphrase";

@@ -1,17 +1,17 @@
 //! Hosts of ufw and fail2ban, as Debian packs them.
 
 use crate::life::lives;
-use crate::place::IPTABLES as WITH;
-use crate::world::{FLUSH_IPTABLES, World};
+use crate::place::BOTH;
+use crate::world::{FLUSH_IPTABLES, Service, World};
 
 #[test]
 fn on_a_host_of_ufw_a_knock_opens_and_what_ufw_denies_by_address_stays_denied() {
-    lives(&UFW, WITH);
+    lives(&UFW, BOTH);
 }
 
 #[test]
 fn on_a_host_of_fail2ban_a_knock_opens_and_whom_it_bans_stays_banned() {
-    lives(&FAIL2BAN, WITH);
+    lives(&FAIL2BAN, BOTH);
 }
 
 /// As its manual has it; what its package does when it is installed comes first.
@@ -26,6 +26,7 @@ ufw --force enable",
     unban: "ufw delete deny from $WHO && iptables -D INPUT -s $WHO -j DROP",
     reload: "ufw reload",
     flush: FLUSH_IPTABLES,
+    service: Service::Own,
 };
 
 /// Watching a file, with the actions that Debian has.
@@ -42,4 +43,5 @@ while ! iptables -S f2b-sshd | grep -q $WHO; do sleep 0.05; done",
     unban: "fail2ban-client set sshd unbanip $WHO",
     reload: "fail2ban-client reload",
     flush: FLUSH_IPTABLES,
+    service: Service::Own,
 };

@@ -16,11 +16,25 @@ pub(crate) struct World {
     pub(crate) reload: &'static str,
     /// Empties what can be emptied.
     pub(crate) flush: &'static str,
+    /// Who answers on TCP 22.
+    pub(crate) service: Service,
+}
+
+/// Who answers on the host's TCP 22.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Service {
+    /// A program of the host.
+    Own,
+    /// A container behind the host's bridge `docker0`, on its own TCP 80.
+    Container,
 }
 
 /// What iptables' users do in an emergency.
 pub(crate) const FLUSH_IPTABLES: &str = "iptables -P INPUT ACCEPT; iptables -F
 ip6tables -P INPUT ACCEPT; ip6tables -F";
+
+/// What nftables' users do in every file that they load.
+pub(crate) const FLUSH_NFT: &str = "nft flush ruleset";
 
 /// Takes an address off at the top.
 pub(crate) const BAN_IPTABLES: &str = "iptables -I INPUT 1 -s $WHO -j DROP";
