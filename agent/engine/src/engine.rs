@@ -230,6 +230,7 @@ impl Engine {
     /// Does what is due by now: ends grants, claims that nobody answers, and minutes of counting;
     /// tries again what failed.
     pub fn due(&mut self, now: Now) {
+        self.gate.tidy(now);
         self.end_grants(now);
         while let Some(pending) = self.claims.take_overdue(now.steady) {
             self.conclude(pending.unreachable(), now);

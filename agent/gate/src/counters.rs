@@ -11,8 +11,18 @@ pub struct Counters {
     pub not_ip: u64,
     /// Frames with a header that is cut off or contradicts itself.
     pub damaged: u64,
-    /// Fragments.
+    /// Fragments of packets that may be for us.
     pub fragments: u64,
+    /// Packets that became whole out of fragments.
+    pub reassembled: u64,
+    /// Packets of which fragments wait now for the others.
+    pub fragments_waiting: u64,
+    /// Fragments refused: of a packet that is too long, or overlapping others, or contradicting them.
+    pub fragments_refused: u64,
+    /// Packets given up because the other fragments did not come in time.
+    pub fragments_expired: u64,
+    /// Packets given up because fragments of too many others came.
+    pub fragments_crowded_out: u64,
     /// Frames from an address that no sender can have.
     pub impossible_source: u64,
     /// Frames of a transport that carries no SPA.
@@ -60,11 +70,16 @@ pub struct Counters {
 impl Counters {
     /// Returns every counter by name, in the order of the checks.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 23] {
+    pub fn named(&self) -> [(&'static str, u64); 28] {
         let Self {
             not_ip,
             damaged,
             fragments,
+            reassembled,
+            fragments_waiting,
+            fragments_refused,
+            fragments_expired,
+            fragments_crowded_out,
             impossible_source,
             other_transport,
             not_addressed,
@@ -90,6 +105,11 @@ impl Counters {
             ("not_ip", not_ip),
             ("damaged", damaged),
             ("fragments", fragments),
+            ("reassembled", reassembled),
+            ("fragments_waiting", fragments_waiting),
+            ("fragments_refused", fragments_refused),
+            ("fragments_expired", fragments_expired),
+            ("fragments_crowded_out", fragments_crowded_out),
             ("impossible_source", impossible_source),
             ("other_transport", other_transport),
             ("not_addressed", not_addressed),

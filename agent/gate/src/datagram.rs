@@ -1,27 +1,21 @@
 //! The first check: from a frame off the wire to addresses, ports and a payload.
 //!
-//! Only whole packets pass. Fragments are refused, the first one too: fwknopd takes the first
-//! fragment for the packet, and what it judged is then not what the sender sent. Checksums are not
-//! looked at, since raw clients leave them zero and the HMAC says more than any checksum.
+//! Only whole packets are judged; a [`Fragment`] waits for the others (`fragments`). fwknopd takes
+//! the first fragment for the packet, and what it judged is then not what the sender sent. Checksums
+//! are not looked at, since raw clients leave them zero and the HMAC says more than any checksum.
+
+mod fragment;
+mod link;
 
 use std::net::IpAddr;
 
 use etherparse::{IpNumber, IpSlice, TcpSlice, UdpSlice, ip_number};
 
-/// How the capture wraps an IP packet (the pcap link type).
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum LinkType {
-    /// Ethernet, with at most two 802.1Q tags (`DLT_EN10MB`).
-    Ethernet,
-    /// Linux cooked capture, 16 bytes of header (`DLT_LINUX_SLL`).
-    LinuxSll,
-    /// Linux cooked capture version 2, 20 bytes of header (`DLT_LINUX_SLL2`).
-    LinuxSll2,
-    /// A four-byte address family in the byte order of some machine (`DLT_NULL`, `DLT_LOOP`).
-    Loopback,
-    /// IPv4 or IPv6 without any header in front (`DLT_RAW`).
-    RawIp,
-}
+pub use fragment::Fragment;
+pub(crate) use fragment::UNIT;
+pub use link::LinkType;
+
+use link::ip_packet;
 
 /// What carried the payload.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -53,6 +47,15 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
 }
 
+/// What a frame holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Packet<'a> {
+    /// All of it.
+    Whole(Datagram<'a>),
+    /// Part of one.
+    Fragment(Fragment<'a>),
+}
+
 /// A frame that holds no packet for us. Strangers send these all day, so nothing is logged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotForUs {
@@ -62,7 +65,7 @@ pub enum NotForUs {
     /// A header is cut off, contradicts itself, or promises more bytes than were captured.
     #[error("damaged or cut-off header")]
     Damaged,
-    /// Part of a fragmented packet.
+    /// Part of a fragmented packet, of which others are missing, or that is refused as a whole.
     #[error("fragment")]
     Fragment,
     /// The source is unspecified or multicast, which no sender can have.
@@ -77,37 +80,59 @@ pub enum NotForUs {
     Transport,
 }
 
-/// 802.1Q, 802.1ad and the old number for stacked tags (IEEE 802 numbers registry).
-const VLAN_TYPES: [u16; 3] = [0x8100, 0x88a8, 0x9100];
-/// Customer tag inside a provider tag; nothing nests deeper.
-const VLAN_TAGS_MAX: usize = 2;
 /// Type, code, checksum and the four bytes that each type uses in its own way (RFC 792, RFC 4443).
 const ICMP_HEADER_BYTES: usize = 8;
 
-// === impl Datagram ===
+// === impl Packet ===
 
-impl<'a> Datagram<'a> {
+impl<'a> Packet<'a> {
     /// Reads one captured frame.
     ///
     /// # Errors
     ///
     /// [`NotForUs`] says what the frame is instead. It never panics, whatever the bytes.
     pub fn parse(frame: &'a [u8], link: LinkType) -> Result<Self, NotForUs> {
-        let ip = IpSlice::from_slice(ip_packet(frame, link)?).map_err(|_| NotForUs::Damaged)?;
+        let packet = ip_packet(frame, link)?;
+        if let Some(fragment) = Fragment::read(packet)? {
+            check_source(fragment.source)?;
+            return Ok(Self::Fragment(fragment));
+        }
+        let ip = IpSlice::from_slice(packet).map_err(|_| NotForUs::Damaged)?;
         if ip.is_fragmenting_payload() {
             return Err(NotForUs::Fragment);
         }
-        let source = ip.source_addr();
-        if source.is_unspecified() || source.is_multicast() {
-            return Err(NotForUs::Source);
-        }
-        let destination = ip.destination_addr();
+        check_source(ip.source_addr())?;
         let (number, bytes) = match &ip {
             IpSlice::Ipv4(v4) => (v4.payload().ip_number, v4.payload().payload),
             IpSlice::Ipv6(v6) => (v6.payload().ip_number, v6.payload().payload),
         };
-        let carried = Carried::parse(number, bytes)?;
+        let ends = (ip.source_addr(), ip.destination_addr());
+        Datagram::carried(ends, number, bytes).map(Self::Whole)
+    }
+}
 
+// === impl Datagram ===
+
+impl<'a> Datagram<'a> {
+    /// Reads one captured frame that holds a whole packet.
+    ///
+    /// # Errors
+    ///
+    /// [`NotForUs`] says what the frame is instead. It never panics, whatever the bytes.
+    pub fn parse(frame: &'a [u8], link: LinkType) -> Result<Self, NotForUs> {
+        match Packet::parse(frame, link)? {
+            Packet::Whole(datagram) => Ok(datagram),
+            Packet::Fragment(_) => Err(NotForUs::Fragment),
+        }
+    }
+
+    /// What IP carries from `source` to `destination`: the bytes after its headers.
+    fn carried(
+        (source, destination): (IpAddr, IpAddr),
+        number: IpNumber,
+        bytes: &'a [u8],
+    ) -> Result<Self, NotForUs> {
+        let carried = Carried::parse(number, bytes)?;
         Ok(Self {
             source,
             destination,
@@ -117,6 +142,13 @@ impl<'a> Datagram<'a> {
             payload: carried.payload,
         })
     }
+}
+
+fn check_source(source: IpAddr) -> Result<(), NotForUs> {
+    if source.is_unspecified() || source.is_multicast() {
+        return Err(NotForUs::Source);
+    }
+    Ok(())
 }
 
 /// The transport's part of a datagram.
@@ -169,43 +201,6 @@ impl<'a> Carried<'a> {
             payload,
         }
     }
-}
-
-/// Finds the IP packet inside a frame. Bytes after it (padding, FCS) are cut by its own length.
-fn ip_packet(frame: &[u8], link: LinkType) -> Result<&[u8], NotForUs> {
-    match link {
-        LinkType::Ethernet => {
-            let (_, rest) = frame.split_at_checked(12).ok_or(NotForUs::Damaged)?;
-            after_ether_type(rest)
-        }
-        LinkType::LinuxSll => {
-            let (_, rest) = frame.split_at_checked(14).ok_or(NotForUs::Damaged)?;
-            after_ether_type(rest)
-        }
-        LinkType::LinuxSll2 => {
-            let (header, packet) = frame.split_at_checked(20).ok_or(NotForUs::Damaged)?;
-            match header.first_chunk().map(|bytes| u16::from_be_bytes(*bytes)) {
-                Some(0x0800 | 0x86dd) => Ok(packet),
-                _ => Err(NotForUs::NotIp),
-            }
-        }
-        // The family's number and byte order differ between systems; the IP header names its version.
-        LinkType::Loopback => frame.get(4..).ok_or(NotForUs::Damaged),
-        LinkType::RawIp => Ok(frame),
-    }
-}
-
-/// Skips VLAN tags; `bytes` begins with an `EtherType`.
-fn after_ether_type(mut bytes: &[u8]) -> Result<&[u8], NotForUs> {
-    for _ in 0..=VLAN_TAGS_MAX {
-        let (ether_type, rest) = bytes.split_first_chunk().ok_or(NotForUs::Damaged)?;
-        match u16::from_be_bytes(*ether_type) {
-            0x0800 | 0x86dd => return Ok(rest),
-            tag if VLAN_TYPES.contains(&tag) => bytes = rest.get(2..).ok_or(NotForUs::Damaged)?,
-            _ => return Err(NotForUs::NotIp),
-        }
-    }
-    Err(NotForUs::NotIp)
 }
 
 /// Skips the GRE header and its optional checksum, key and sequence number (RFC 2890 section 2).

@@ -16,8 +16,9 @@ use crate::budget::Budgets;
 use crate::compiled::{CompiledPolicy, KeyIndex, SPAN_SECS, Tags};
 use crate::copies::{Arrived, Known, RecentTexts};
 use crate::counters::Counters;
-use crate::datagram::{Datagram, LinkType, NotForUs, Transport};
+use crate::datagram::{Datagram, Fragment, LinkType, NotForUs, Packet, Transport};
 use crate::decision::{Decision, Grant, Reason, Refusal};
+use crate::fragments::Fragments;
 use crate::fresh::{Fresh, ReplayLog, Window};
 use crate::matching::{Matching, Recents};
 use crate::now::Now;
@@ -35,6 +36,7 @@ pub struct Gate {
     recents: Recents,
     budgets: Budgets,
     recent_texts: RecentTexts,
+    fragments: Fragments,
     counters: Counters,
 }
 
@@ -55,6 +57,7 @@ impl Gate {
             recents: Recents::new(),
             budgets: Budgets::new(settings.budget, compiled.scan_units()),
             recent_texts: RecentTexts::new(),
+            fragments: Fragments::default(),
             counters: Counters::default(),
             addressees: Addressees::Everyone,
             settings,
@@ -107,8 +110,16 @@ impl Gate {
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Result<Decision, NotForUs> {
-        let datagram = self.parse(frame, link)?;
-        self.admit_seen(&datagram, now, replays)
+        match self.parse(frame, link)? {
+            Packet::Whole(datagram) => self.admit_seen(&datagram, now, replays),
+            Packet::Fragment(fragment) => {
+                // What is on its way to others takes none of our room.
+                self.look_for_addressee(fragment.destination)?;
+                self.admit_fragment(&fragment, now, |gate, datagram| {
+                    gate.admit_seen(datagram, now, replays)
+                })
+            }
+        }
     }
 
     /// Decides one datagram that was seen on a wire.
@@ -122,13 +133,8 @@ impl Gate {
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Result<Decision, NotForUs> {
-        let destination = datagram.destination.to_canonical();
-        let is_ours = self.addressees.include(destination);
-        if is_ours || self.compiled.names(destination) {
-            return Ok(self.judge(datagram, is_ours, now, replays));
-        }
-        self.counters.count_not_for_us(NotForUs::Destination);
-        Err(NotForUs::Destination)
+        let is_ours = self.look_for_addressee(datagram.destination)?;
+        Ok(self.judge(datagram, is_ours, now, replays))
     }
 
     /// Decides one frame of a file, where every packet is ours: there is no host that it could have
@@ -144,8 +150,12 @@ impl Gate {
         now: Now,
         replays: &mut dyn ReplayLog,
     ) -> Result<Decision, NotForUs> {
-        let datagram = self.parse(frame, link)?;
-        Ok(self.admit(&datagram, now, replays))
+        match self.parse(frame, link)? {
+            Packet::Whole(datagram) => Ok(self.admit(&datagram, now, replays)),
+            Packet::Fragment(fragment) => self.admit_fragment(&fragment, now, |gate, datagram| {
+                Ok(gate.admit(datagram, now, replays))
+            }),
+        }
     }
 
     /// Decides one datagram that was sent to this host, as a socket receives it.
@@ -161,14 +171,55 @@ impl Gate {
         self.judge(datagram, true, now, replays)
     }
 
-    /// Reads the datagram in a frame; counts what holds none for us.
+    /// Gives up fragments whose packets did not become whole in time.
+    pub fn tidy(&mut self, now: Now) {
+        let repeats_for = self.settings.duplicate_within;
+        self.fragments
+            .tidy(now.steady, repeats_for, &mut self.counters);
+    }
+
+    /// Reads the packet in a frame; counts what holds none for us.
     fn parse<'frame>(
         &mut self,
         frame: &'frame [u8],
         link: LinkType,
-    ) -> Result<Datagram<'frame>, NotForUs> {
-        Datagram::parse(frame, link)
+    ) -> Result<Packet<'frame>, NotForUs> {
+        Packet::parse(frame, link)
             .inspect_err(|not_for_us| self.counters.count_not_for_us(*not_for_us))
+    }
+
+    /// Whether the host itself has this address; an error, counted, if nobody here is meant by it.
+    fn look_for_addressee(&mut self, destination: IpAddr) -> Result<bool, NotForUs> {
+        let destination = destination.to_canonical();
+        let is_ours = self.addressees.include(destination);
+        if is_ours || self.compiled.names(destination) {
+            return Ok(is_ours);
+        }
+        self.counters.count_not_for_us(NotForUs::Destination);
+        Err(NotForUs::Destination)
+    }
+
+    /// Has the packet judged that is whole with this fragment.
+    fn admit_fragment(
+        &mut self,
+        fragment: &Fragment<'_>,
+        now: Now,
+        judge: impl FnOnce(&mut Self, &Datagram<'_>) -> Result<Decision, NotForUs>,
+    ) -> Result<Decision, NotForUs> {
+        // The packet lies in there while it is judged.
+        let mut fragments = std::mem::take(&mut self.fragments);
+        let repeats_for = self.settings.duplicate_within;
+        let whole = fragments.add(fragment, now.steady, repeats_for, &mut self.counters);
+        let decided = match whole {
+            Ok(datagram) => judge(self, &datagram),
+            Err(NotForUs::Fragment) => Err(NotForUs::Fragment),
+            Err(not_for_us) => {
+                self.counters.count_not_for_us(not_for_us);
+                Err(not_for_us)
+            }
+        };
+        self.fragments = fragments;
+        decided
     }
 
     fn judge(

@@ -13,6 +13,7 @@
 //! | check | takes | leaves | refuses with ([`Reason`]) |
 //! |---|---|---|---|
 //! | [`datagram`] | frame | [`Datagram`] | [`NotForUs`] |
+//! | `fragments` | [`Fragment`]s | the [`Datagram`] that they were | `NotForUs`, until it is whole |
 //! | [`addressees`] | destination | nothing: a shortcut for what is for others | `NotForUs` |
 //! | `parse` | payload | `Parsed` | `Malformed`, `NotHttp` |
 //! | `copies` | text | nothing: a shortcut for copies | `Replayed`, `Stale`; or is a duplicate |
@@ -27,7 +28,8 @@
 //! Nothing that they send is logged, answered or kept; they can make counters grow. Junk of the
 //! wrong shape costs some comparisons. Junk of the right shape costs one HMAC for each key, under
 //! [`Budget`]s, and finding none in them it costs nothing. Memory is bounded by constants: 4096
-//! budgets, 8192 sources with their last keys, 1024 texts of authentic packets.
+//! budgets, 8192 sources with their last keys, 1024 texts of authentic packets,
+//! 256 packets of 1,600 bytes that are not whole.
 //!
 //! Two decisions that cost an argument. *The tag is checked again after opening* (`ForeignTag`):
 //! accepting a foreign tag in front of an authentic packet would be harmless, since the replay digest
@@ -49,6 +51,7 @@ pub mod settings;
 mod authenticate;
 mod authorize;
 mod copies;
+mod fragments;
 mod gate;
 mod http;
 mod matching;
@@ -59,7 +62,7 @@ pub use crate::addressees::{Addressees, HostAddresses};
 pub use crate::budget::{Budget, Exhausted};
 pub use crate::compiled::{CompileError, CompiledPolicy, SharedKeys};
 pub use crate::counters::Counters;
-pub use crate::datagram::{Datagram, LinkType, NotForUs, Transport};
+pub use crate::datagram::{Datagram, Fragment, LinkType, NotForUs, Packet, Transport};
 pub use crate::decision::{
     Check, Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route, UserProof,
 };
