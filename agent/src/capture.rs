@@ -141,9 +141,10 @@ pub enum CaptureError {
     Filter { filter: String, reason: String },
     /// Frames of a form that nobody here reads.
     #[error(
-        "{name} has link type {number}, which is not one of Ethernet, cooked, raw IP, loopback"
+        "{name} has link type {link}, which is not read here; Ethernet, Linux cooked, raw IP, PPP, \
+         PPPoE, Cisco HDLC, IP over InfiniBand, NFLOG and loopback are"
     )]
-    Link { name: String, number: i32 },
+    Link { name: String, link: String },
     /// The cargo feature `pcap` is off.
     #[error("this agent was built without libpcap: it cannot {wanted}")]
     NoLibpcap { wanted: String },
@@ -202,17 +203,19 @@ fn open_live(name: &str, _config: &CaptureConfig) -> Result<Box<dyn Capture>, Ca
 
 /// The gate's name for a pcap link type (<https://www.tcpdump.org/linktypes.html>).
 fn link_of(name: &str, number: i32) -> Result<LinkType, CaptureError> {
-    match number {
-        0 | 108 => Ok(LinkType::Loopback),
-        1 => Ok(LinkType::Ethernet),
-        12 | 14 | 101 | 228 | 229 => Ok(LinkType::RawIp),
-        113 => Ok(LinkType::LinuxSll),
-        276 => Ok(LinkType::LinuxSll2),
-        _ => Err(CaptureError::Link {
-            name: name.to_owned(),
-            number,
-        }),
+    LinkType::of_number(number).ok_or_else(|| CaptureError::Link {
+        name: name.to_owned(),
+        link: name_of_link(number),
+    })
+}
+
+/// Number and name of a link type that is not read here.
+fn name_of_link(number: i32) -> String {
+    #[cfg(feature = "pcap")]
+    if let Ok(name) = pcap::Linktype(number).get_name() {
+        return format!("{number} ({name})");
     }
+    number.to_string()
 }
 
 /// When to try again after the `n`-th failure in a row: 1, 2, 4 ... at most 30 seconds.

@@ -53,6 +53,25 @@ impl LinkType {
         Self::Nflog,
     ];
 
+    /// The link type that libpcap calls by this number, in memory or in files; `None` for one that is
+    /// not read here.
+    #[must_use]
+    pub const fn of_number(number: i32) -> Option<Self> {
+        match number {
+            0 | 108 => Some(Self::Loopback),
+            1 => Some(Self::Ethernet),
+            9 | 50 => Some(Self::Ppp),
+            51 => Some(Self::PppoeSession),
+            12 | 14 | 101 | 228 | 229 => Some(Self::RawIp),
+            104 => Some(Self::CiscoHdlc),
+            113 => Some(Self::LinuxSll),
+            239 => Some(Self::Nflog),
+            242 => Some(Self::IpOverInfiniband),
+            276 => Some(Self::LinuxSll2),
+            _ => None,
+        }
+    }
+
     /// Its name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {

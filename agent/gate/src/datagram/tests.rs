@@ -193,17 +193,67 @@ fn sources_that_no_sender_can_have_are_refused() {
     }
 }
 
+#[test]
+fn frames_of_another_program_are_read_as_tcpdump_reads_them() {
+    let frames = include_str!("../../tests/data/frames.txt");
+    let mut count = 0;
+    for line in frames.lines().filter(|line| !line.starts_with('#')) {
+        let fields: Vec<&str> = line.split(" | ").collect();
+        let [name, number, expected, bytes] = fields[..] else {
+            panic!("{line}");
+        };
+        let link = LinkType::of_number(number.parse().unwrap()).unwrap();
+        let frame = hex::decode(bytes).unwrap();
+
+        let read = Datagram::parse(&frame, link).expect(name);
+
+        assert_eq!(read.transport, Transport::Udp, "{name}");
+        let length = format!("UDP, length {}", read.payload.len());
+        let ports = [
+            read.source_port.to_string(),
+            read.destination_port.to_string(),
+        ];
+        let ends = [read.source.to_string(), read.destination.to_string()];
+        for word in ports.iter().chain(&ends).chain([&length]) {
+            assert!(expected.contains(word), "{name}: {word}, {expected}");
+        }
+        assert!(read.payload.starts_with(b"ABCDEFGH"), "{name}");
+        for length in 0..frame.len() {
+            assert!(Datagram::parse(&frame[..length], link).is_err(), "{name}");
+        }
+        count += 1;
+    }
+    assert_eq!(count, 47);
+}
+
+#[test]
+fn every_link_type_has_a_name_and_a_number() {
+    let numbered: Vec<LinkType> = (0..400).filter_map(LinkType::of_number).collect();
+    for link in LinkType::ALL {
+        assert!(
+            !link.name().is_empty() && numbered.contains(&link),
+            "{link:?}"
+        );
+    }
+    // 802.11, frame relay, USB.
+    for number in [-1, 105, 107, 127, 189] {
+        assert_eq!(LinkType::of_number(number), None);
+    }
+}
+
 proptest::proptest! {
     #[test]
-    fn no_frame_panics(frame in proptest::collection::vec(0_u8.., 0..120), link in 0..5) {
-        let link = [
-            LinkType::Ethernet,
-            LinkType::LinuxSll,
-            LinkType::LinuxSll2,
-            LinkType::Loopback,
-            LinkType::RawIp,
-        ][usize::try_from(link).unwrap()];
+    fn no_frame_panics(frame in proptest::collection::vec(0_u8.., 0..120), link in 0..10_usize) {
+        let _ = Packet::parse(&frame, LinkType::ALL[link]);
+    }
 
-        let _ = Datagram::parse(&frame, link);
+    #[test]
+    fn no_packet_that_begins_well_panics(
+        start in proptest::sample::select(vec![
+            vec![0x45], vec![0x4f], vec![0x60, 0, 0, 0, 0, 60, 44], vec![0x60, 0, 0, 0, 0, 60, 0],
+        ]),
+        frame in proptest::collection::vec(proptest::prop_oneof![0_u8..3, 40_u8..64, 0_u8..], 0..120),
+    ) {
+        let _ = Packet::parse(&[start, frame].concat(), LinkType::RawIp);
     }
 }

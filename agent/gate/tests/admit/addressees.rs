@@ -16,7 +16,7 @@ fn scene(access_conf: &str, accepted: &[&str]) -> Scene {
     scene
 }
 
-fn of_host(own: &[&str], accepted: &[&str]) -> Addressees {
+pub(crate) fn of_host(own: &[&str], accepted: &[&str]) -> Addressees {
     let accepted = accepted.iter().map(|net| net.parse().unwrap());
     Addressees::Host(Arc::new(HostAddresses {
         own: own.iter().map(|own| own.parse().unwrap()).collect(),

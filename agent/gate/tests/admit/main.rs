@@ -9,6 +9,7 @@ mod addressees;
 mod checks;
 mod claims;
 mod flood;
+mod fragments;
 mod invalid;
 mod keys;
 mod model;
