@@ -11,9 +11,12 @@
 //! | `file` | a capture file, also one that another program is still writing |
 //! | `socket` | UDP sockets, for hosts without libpcap or the right to use it |
 //! | `filter` | which packets are worth judging |
+//! | `bpf` | the same as a program for the kernel |
 //! | `frames` | the same applied to the frames of a file |
 //! | `pcap_format` | the form of a capture file; pure |
 
+#[cfg(feature = "pcap")]
+mod bpf;
 mod file;
 mod filter;
 mod frames;
@@ -34,6 +37,8 @@ use nix::poll::PollFd;
 
 pub use filter::Filter;
 pub use pcap_format::NotPcap;
+
+use crate::network::Links;
 
 use file::FileCapture;
 #[cfg(feature = "pcap")]
@@ -123,8 +128,16 @@ pub trait Capture: Send + fmt::Debug {
         false
     }
 
-    /// An interface of this name has come, or changed in some way.
-    fn link_changed(&mut self, _name: &str) {}
+    /// Interfaces have come, gone or changed; these are there now.
+    fn links_changed(&mut self, _links: &Links) {}
+
+    /// How frames are wrapped here, as far as that is known now.
+    fn link(&self) -> Option<LinkType> {
+        None
+    }
+
+    /// How many packets or frames were handed on since the start.
+    fn frames(&self) -> u64;
 
     /// How many packets were lost since the start because we were too slow.
     fn dropped(&mut self) -> u64;
@@ -218,7 +231,7 @@ fn name_of_link(number: i32) -> String {
     number.to_string()
 }
 
-/// When to try again after the `n`-th failure in a row: 1, 2, 4 ... at most 30 seconds.
+/// When to look for a file again after the `n`-th failure in a row: 1, 2, 4 ... at most 30 seconds.
 fn backoff(failures: u32) -> Duration {
     Duration::from_secs(1 << failures.min(5)).min(Duration::from_secs(30))
 }

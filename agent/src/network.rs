@@ -3,6 +3,8 @@
 //! Belongs to the gate thread, which asks before it judges. The kernel queues its notice of a new
 //! address before the address can be reached, so a packet to it finds it known.
 
+mod links;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -13,10 +15,14 @@ use std::sync::Arc;
 use gate::{Addressees, HostAddresses};
 use policy::Networks;
 
+pub use links::{Links, Place};
+
 use crate::netlink::{Heard, Listener, NLM_F_DUMP, Netlink, NetlinkError, Notice, Requests};
 
 /// Types of messages (linux/rtnetlink.h).
 const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u8 = 18;
 const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u8 = 22;
@@ -24,23 +30,24 @@ const RTM_GETADDR: u8 = 22;
 const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
-/// Attributes (linux/if_addr.h, linux/if_link.h).
+/// Attributes (linux/if_addr.h).
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
-const IFLA_IFNAME: u16 = 3;
-/// `struct ifaddrmsg` and `struct ifinfomsg`.
+/// `struct ifaddrmsg`.
 const ADDRESS_HEADER_LEN: usize = 8;
-const LINK_HEADER_LEN: usize = 16;
 
 /// The addresses and interfaces of this host.
 #[derive(Debug)]
 pub struct Network {
     listener: Listener,
     addresses: BTreeSet<Assigned>,
+    links: Links,
     /// What the configuration accepts beside them.
     accepted: Networks,
     /// Whether something was missed, so that everything must be looked at.
     missed: bool,
+    /// Whether anybody was told of the interfaces.
+    links_are_told: bool,
 }
 
 /// One address on one interface. The same one may be on several.
@@ -56,8 +63,8 @@ struct Assigned {
 pub struct Changes {
     /// The addresses, if they are others now.
     pub addressees: Option<Addressees>,
-    /// Names of interfaces that have come, or changed in some way.
-    pub links: Vec<String>,
+    /// Whether interfaces have come, gone or changed. The first time, they have.
+    pub links: bool,
 }
 
 // === impl Network ===
@@ -75,8 +82,10 @@ impl Network {
         Ok(Self {
             listener,
             addresses: list_addresses().map_err(io::Error::other)?,
+            links: list_links().map_err(io::Error::other)?,
             accepted,
             missed: false,
+            links_are_told: false,
         })
     }
 
@@ -91,33 +100,41 @@ impl Network {
         }
     }
 
+    /// The interfaces, as far as [`Self::changes`] has heard.
+    pub const fn links(&self) -> &Links {
+        &self.links
+    }
+
     /// Says what has changed since it was last asked. Costs one system call when nothing has.
     ///
     /// # Errors
     ///
     /// When the kernel does not say; what was known stays, and everything is looked at next time.
     pub fn changes(&mut self) -> io::Result<Changes> {
-        let mut links = Vec::new();
-        let mut changed = false;
-        let addresses = &mut self.addresses;
+        let (mut changed, mut relinked) = (false, false);
+        let (addresses, links) = (&mut self.addresses, &mut self.links);
         let heard = self.listener.drain(&mut |notice| match notice.kind {
             RTM_NEWADDR => changed |= assigned(notice).is_some_and(|own| addresses.insert(own)),
             RTM_DELADDR => changed |= assigned(notice).is_some_and(|own| addresses.remove(&own)),
-            RTM_NEWLINK => links.extend(link_name(notice)),
+            RTM_NEWLINK => relinked |= links.came(notice),
+            RTM_DELLINK => relinked |= links.went(notice),
             _ => {}
         });
         self.missed |= !matches!(heard, Ok(Heard::All));
         let _ = heard?;
         if self.missed {
             let now = list_addresses().map_err(io::Error::other)?;
+            let links = list_links().map_err(io::Error::other)?;
             self.missed = false;
             changed |= now != self.addresses;
+            relinked |= links != self.links;
             self.addresses = now;
-            links = interface_names();
+            self.links = links;
         }
+        let is_first = !std::mem::replace(&mut self.links_are_told, true);
         Ok(Changes {
             addressees: changed.then(|| self.addressees()),
-            links,
+            links: relinked || is_first,
         })
     }
 }
@@ -143,6 +160,19 @@ fn list_addresses() -> Result<BTreeSet<Assigned>, NetlinkError> {
     Ok(addresses)
 }
 
+fn list_links() -> Result<Links, NetlinkError> {
+    let mut netlink = Netlink::open_route()?;
+    let mut requests = Requests::default();
+    requests.begin(0, RTM_GETLINK, NLM_F_DUMP, 0);
+    requests.end();
+    let mut links = Links::default();
+    netlink.list(&mut requests, &mut |notice| {
+        links.came(notice);
+        ControlFlow::Continue(())
+    })?;
+    Ok(links)
+}
+
 /// The address of a message about one; pure.
 fn assigned(notice: Notice<'_>) -> Option<Assigned> {
     let prefix_len = *notice.body.get(1)?;
@@ -164,22 +194,6 @@ fn assigned(notice: Notice<'_>) -> Option<Assigned> {
     })
 }
 
-/// The interface's name in a message about one; pure.
-fn link_name(notice: Notice<'_>) -> Option<String> {
-    let name = notice.attributes(LINK_HEADER_LEN).find(IFLA_IFNAME)?;
-    let name = name.split(|byte| *byte == 0).next()?;
-    String::from_utf8(name.to_vec()).ok()
-}
-
-fn interface_names() -> Vec<String> {
-    let all = nix::net::if_::if_nameindex();
-    let names = |all: nix::net::if_::Interfaces| {
-        let names = all.iter().map(|link| link.name().to_string_lossy());
-        names.map(Into::into).collect()
-    };
-    all.map(names).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,6 +205,18 @@ mod tests {
         let known: Vec<IpAddr> = network.addresses.iter().map(|own| own.address).collect();
 
         assert!(known.contains(&[127, 0, 0, 1].into()), "{known:?}");
+    }
+
+    #[test]
+    fn a_host_knows_its_interfaces_from_the_start_and_says_so_once() {
+        let mut network = Network::follow(Networks::Only(Box::default())).unwrap();
+
+        assert!(matches!(
+            network.links().place("lo"),
+            Place::Up(_) | Place::Down(_)
+        ));
+        assert_eq!(network.links().place("no-such"), Place::Nowhere);
+        assert!(network.changes().unwrap().links);
     }
 
     #[test]

@@ -90,6 +90,12 @@ impl FloorReport {
 pub struct CaptureReport {
     /// The interface, file or address.
     pub name: String,
+    /// How frames are wrapped there, where there are frames and it is known.
+    #[serde(default)]
+    pub link: Option<String>,
+    /// Frames or datagrams that came from there since the start and were worth a look.
+    #[serde(default)]
+    pub frames: u64,
     /// Packets lost since the start because the agent was too slow.
     pub dropped: u64,
     /// Why nothing comes from there now; it is tried again.

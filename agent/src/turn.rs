@@ -362,9 +362,9 @@ impl GateThread {
                 if let Some(addressees) = addressees {
                     self.engine.set_addressees(addressees);
                 }
-                for name in links {
+                if links {
                     for capture in &mut self.host.captures {
-                        capture.link_changed(&name);
+                        capture.links_changed(network.links());
                     }
                 }
             }

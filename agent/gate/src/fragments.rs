@@ -25,8 +25,10 @@ use crate::datagram::{Datagram, Fragment, NotForUs, UNIT};
 pub(crate) const PACKETS_MAX: usize = 256;
 /// Those of them from one IPv4 address or one IPv6 network of 64 bits. A client sends one.
 pub(crate) const PACKETS_OF_SOURCE_MAX: usize = 8;
-/// What follows the IP headers of a packet: an SPA packet of 1,508 bytes with every header in front.
-pub(crate) const BYTES_MAX: usize = 1600;
+/// Bytes behind the IP headers of a packet that is put together: an SPA packet of 1,508 bytes with
+/// every header in front.
+pub const FRAGMENTED_LEN_MAX: u32 = 1600;
+pub(crate) const BYTES_MAX: usize = FRAGMENTED_LEN_MAX as usize;
 /// How long parts wait for the others. They are sent at the same moment.
 pub(crate) const WAIT: Duration = Duration::from_secs(5);
 

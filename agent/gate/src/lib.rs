@@ -66,6 +66,7 @@ pub use crate::datagram::{Datagram, Fragment, LinkType, NotForUs, Packet, Transp
 pub use crate::decision::{
     Check, Claimed, Decision, Grant, Identity, Pending, Reason, Refusal, Route, UserProof,
 };
+pub use crate::fragments::FRAGMENTED_LEN_MAX;
 pub use crate::fresh::{ReplayLog, Replayed};
 pub use crate::gate::Gate;
 pub use crate::now::Now;

@@ -40,6 +40,8 @@ pub(super) struct FileCapture {
     reading: Option<Reading>,
     failures: u32,
     next_look: Duration,
+    /// What was handed on.
+    frames: u64,
 }
 
 /// An open file, and what is read of it but not handed on.
@@ -77,6 +79,7 @@ impl FileCapture {
             reading: None,
             failures: 0,
             next_look: Duration::ZERO,
+            frames: 0,
             name,
         };
         // A filter that is none is a mistake now, and not when the file comes.
@@ -138,7 +141,11 @@ impl FileCapture {
             if reading.format.is_none() {
                 reading.read_format(&self.name, &self.filter)?;
             }
-            if reading.next_record(&self.name, each)? {
+            let mut counted = |arrival: Arrival<'_>| {
+                self.frames += 1;
+                each(arrival);
+            };
+            if reading.next_record(&self.name, &mut counted)? {
                 taken += 1;
             } else if reading
                 .fill()
@@ -231,6 +238,15 @@ impl Capture for FileCapture {
 
     fn may_begin_later(&self) -> bool {
         self.watch.is_some()
+    }
+
+    fn link(&self) -> Option<LinkType> {
+        let format = self.reading.as_ref()?.format.as_ref()?;
+        Some(format.link)
+    }
+
+    fn frames(&self) -> u64 {
+        self.frames
     }
 
     fn dropped(&mut self) -> u64 {

@@ -1,7 +1,6 @@
-//! Which packets are worth judging, in the language of pcap-filter(7).
+//! Which packets are worth judging.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::num::NonZeroU16;
 
 /// UDP length field of the shortest and longest packet the gate would read: 140 to 1,500 characters
@@ -33,6 +32,17 @@ impl Filter {
         }
     }
 
+    /// The ports that packets are judged at, where that is what decides.
+    pub(super) fn ports(&self) -> Option<BTreeSet<u16>> {
+        match self {
+            Self::Ports { host, policy } => {
+                let policy = policy.iter().map(|port| port.get());
+                Some(policy.chain([*host]).collect())
+            }
+            Self::Own(_) => None,
+        }
+    }
+
     /// Follows the policy; reports whether that changes anything. An own filter stays as it is.
     pub(super) fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> bool {
         match self {
@@ -42,28 +52,5 @@ impl Filter {
             }
             Self::Ports { .. } | Self::Own(_) => false,
         }
-    }
-}
-
-impl fmt::Display for Filter {
-    /// In the language of pcap-filter(7).
-    ///
-    /// IPv6 packets with extension headers pass whatever their length: the language cannot find
-    /// their UDP header.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, policy) = match self {
-            Self::Ports { host, policy } => (host, policy),
-            Self::Own(text) => return f.write_str(text),
-        };
-        let (min, max) = UDP_LEN;
-        write!(f, "(udp dst port {host}")?;
-        for port in policy.iter().filter(|port| port.get() != *host) {
-            write!(f, " or udp dst port {port}")?;
-        }
-        write!(
-            f,
-            ") and ((ip and udp[4:2] >= {min} and udp[4:2] <= {max}) or \
-             (ip6 and (ip6[6] != 17 or (ip6[44:2] >= {min} and ip6[44:2] <= {max}))))"
-        )
     }
 }

@@ -1,19 +1,27 @@
-//! A filter applied to the frames of a file, where no kernel applies it.
+//! A filter applied to frames where no kernel applies it: those of a file.
 //!
-//! With libpcap, by the program that the kernel would run. Without it, the ports are looked for by
-//! the gate's own parser, and a filter in libpcap's language is refused.
+//! Ports are looked for by the gate's own parser, so that what it reads it is also given. A filter in
+//! libpcap's language is libpcap's, and refused without it.
 
-use gate::LinkType;
+use std::collections::BTreeSet;
 
+use gate::{Datagram, FRAGMENTED_LEN_MAX, LinkType, Packet, Transport};
+
+use super::filter::UDP_LEN;
 use super::{CaptureError, Filter};
 
 /// A filter for frames of one link type.
-pub(super) struct FrameFilter(Program);
+pub(super) enum FrameFilter {
+    Ports(Ports),
+    #[cfg(feature = "pcap")]
+    Own(pcap::BpfProgram),
+}
 
-#[cfg(feature = "pcap")]
-type Program = pcap::BpfProgram;
-#[cfg(not(feature = "pcap"))]
-type Program = ports::Ports;
+/// The ports that packets are judged at.
+pub(super) struct Ports {
+    link: LinkType,
+    ports: BTreeSet<u16>,
+}
 
 // === impl FrameFilter ===
 
@@ -24,91 +32,71 @@ impl FrameFilter {
     ///
     /// [`CaptureError::Filter`] when it is no filter; [`CaptureError::NoLibpcap`] when it is one of
     /// the operator's own and this agent was built without libpcap.
-    #[cfg(feature = "pcap")]
     pub(super) fn compile(
         number: i32,
-        _link: LinkType,
-        filter: &Filter,
-    ) -> Result<Self, CaptureError> {
-        let filter = filter.to_string();
-        let dead = pcap::Capture::dead(pcap::Linktype(number));
-        let program = dead.and_then(|dead| dead.compile(&filter, true));
-        program.map(Self).map_err(|cause| CaptureError::Filter {
-            filter,
-            reason: cause.to_string(),
-        })
-    }
-
-    /// Prepares `filter` for frames of a link type: `number` is libpcap's, `link` the gate's name.
-    ///
-    /// # Errors
-    ///
-    /// [`CaptureError::NoLibpcap`] when it is one of the operator's own.
-    #[cfg(not(feature = "pcap"))]
-    pub(super) fn compile(
-        _number: i32,
         link: LinkType,
         filter: &Filter,
     ) -> Result<Self, CaptureError> {
-        ports::Ports::new(link, filter).map(Self)
+        match filter {
+            Filter::Own(text) => own(number, text),
+            Filter::Ports { .. } => Ok(Self::Ports(Ports::new(link, filter))),
+        }
     }
 
     /// Whether the frame is worth judging.
-    #[cfg(feature = "pcap")]
     pub(super) fn passes(&self, frame: &[u8]) -> bool {
-        self.0.filter(frame)
-    }
-
-    /// Whether the frame is worth judging.
-    #[cfg(not(feature = "pcap"))]
-    pub(super) fn passes(&self, frame: &[u8]) -> bool {
-        self.0.pass(frame)
+        match self {
+            Self::Ports(ports) => ports.pass(frame),
+            #[cfg(feature = "pcap")]
+            Self::Own(program) => program.filter(frame),
+        }
     }
 }
 
-/// The ports of a filter, looked for without libpcap.
-#[cfg(any(test, not(feature = "pcap")))]
-mod ports {
-    use std::collections::BTreeSet;
+#[cfg(feature = "pcap")]
+fn own(number: i32, filter: &str) -> Result<FrameFilter, CaptureError> {
+    let dead = pcap::Capture::dead(pcap::Linktype(number));
+    let program = dead.and_then(|dead| dead.compile(filter, true));
+    let program = program.map_err(|cause| CaptureError::Filter {
+        filter: filter.to_owned(),
+        reason: cause.to_string(),
+    });
+    program.map(FrameFilter::Own)
+}
 
-    use gate::{Datagram, LinkType, Transport};
+#[cfg(not(feature = "pcap"))]
+fn own(_number: i32, filter: &str) -> Result<FrameFilter, CaptureError> {
+    Err(CaptureError::NoLibpcap {
+        wanted: format!("use the filter `{filter}`"),
+    })
+}
 
-    use super::super::filter::UDP_LEN;
-    use super::{CaptureError, Filter};
+// === impl Ports ===
 
-    pub(super) struct Ports {
-        link: LinkType,
-        ports: BTreeSet<u16>,
+impl Ports {
+    fn new(link: LinkType, filter: &Filter) -> Self {
+        Self {
+            link,
+            ports: filter.ports().unwrap_or_default(),
+        }
     }
 
-    impl Ports {
-        pub(super) fn new(link: LinkType, filter: &Filter) -> Result<Self, CaptureError> {
-            match filter {
-                Filter::Ports { host, policy } => Ok(Self {
-                    link,
-                    ports: policy
-                        .iter()
-                        .map(|port| port.get())
-                        .chain([*host])
-                        .collect(),
-                }),
-                Filter::Own(text) => Err(CaptureError::NoLibpcap {
-                    wanted: format!("use the filter `{text}`"),
-                }),
-            }
+    /// Whether this is UDP to one of the ports, as long as an SPA packet, or may be a part of it.
+    fn pass(&self, frame: &[u8]) -> bool {
+        match Packet::parse(frame, self.link) {
+            Ok(Packet::Whole(datagram)) => self.is_to_us(&datagram),
+            Ok(Packet::Fragment(part)) => part.offset <= FRAGMENTED_LEN_MAX as usize,
+            Err(_) => false,
         }
+    }
 
-        pub(super) fn pass(&self, frame: &[u8]) -> bool {
-            const UDP_HEADER_LEN: u32 = 8;
-            let (min, max) = UDP_LEN;
-            let Ok(datagram) = Datagram::parse(frame, self.link) else {
-                return false;
-            };
-            let length = u32::try_from(datagram.payload.len()).unwrap_or(u32::MAX);
-            datagram.transport == Transport::Udp
-                && self.ports.contains(&datagram.destination_port)
-                && (min..=max).contains(&length.saturating_add(UDP_HEADER_LEN))
-        }
+    fn is_to_us(&self, datagram: &Datagram<'_>) -> bool {
+        const UDP_HEADER_LEN: u32 = 8;
+        let (min, max) = UDP_LEN;
+        let length = u32::try_from(datagram.payload.len()).unwrap_or(u32::MAX);
+        datagram.transport == Transport::Udp
+            && self.ports.contains(&datagram.destination_port)
+            && (min..=max).contains(&length.saturating_add(UDP_HEADER_LEN))
     }
 }
 
@@ -151,7 +139,6 @@ mod tests {
     fn only_what_can_be_an_spa_packet_to_one_of_the_ports_passes() {
         const DLT_RAW: i32 = 12;
         let ours = FrameFilter::compile(DLT_RAW, LinkType::RawIp, &filter()).unwrap();
-        let ports = ports::Ports::new(LinkType::RawIp, &filter()).unwrap();
         for is_v6 in [false, true] {
             for (port, len, passes) in [
                 (62_201, 140, true),
@@ -163,17 +150,17 @@ mod tests {
                 let packet = udp(is_v6, port, len);
                 let case = format!("{len} bytes to {port}, IPv6 {is_v6}");
                 assert_eq!(ours.passes(&packet), passes, "{case}");
-                assert_eq!(ports.pass(&packet), passes, "{case}, without libpcap");
             }
         }
-        assert!(!ours.passes(&[]) && !ports.pass(&[]));
+        assert!(!ours.passes(&[]));
     }
 
+    #[cfg(not(feature = "pcap"))]
     #[test]
     fn without_libpcap_a_filter_in_its_language_is_refused_by_name() {
         let own = Filter::Own("udp port 1".to_owned());
 
-        let refused = ports::Ports::new(LinkType::Ethernet, &own).map(|_| ());
+        let refused = FrameFilter::compile(1, LinkType::Ethernet, &own).map(|_| ());
 
         let text = refused.unwrap_err().to_string();
         assert!(

@@ -1,16 +1,27 @@
 //! Packets off an interface, through the kernel's ring, with libpcap.
+//!
+//! A name is captured on, not a device: an interface that goes away, comes back as another one, or
+//! loses its name to another one is left, and the one that has the name is captured on. rtnetlink
+//! tells of it, since a ring on a device that is gone or renamed may look as if it were well.
+
+mod reopening;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use gate::LinkType;
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{LinkAddr, getsockname};
 use pcap::{Active, Direction};
 
+use super::bpf::Program;
 use super::frames::FrameFilter;
-use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, backoff, link_of};
+use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, link_of};
+use crate::network::{Links, Place};
+
+use reopening::Reopening;
 
 /// How to capture on one interface.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,26 +38,28 @@ pub(super) struct LiveOptions {
 pub(super) struct LiveCapture {
     options: LiveOptions,
     state: State,
+    reopening: Reopening,
     /// Losses of rings that are closed.
     dropped_before: u64,
+    frames: u64,
 }
 
 enum State {
-    Up {
-        ring: pcap::Capture<Active>,
-        link: LinkType,
-        /// Steady time at which it was opened.
-        since: Duration,
-    },
-    Down {
-        reason: String,
-        failures: u32,
-        retry_at: Duration,
-    },
+    Up(Ring),
+    Down { reason: String },
 }
 
-/// How long a ring must have been open for its loss to be news: then it is opened again at once.
-const STEADY: Duration = Duration::from_secs(1);
+/// The kernel's ring on one device.
+struct Ring {
+    ring: pcap::Capture<Active>,
+    link: LinkType,
+    /// For frames that the kernel does not filter.
+    filter: Option<FrameFilter>,
+    /// The device; `None` where it is none of those that rtnetlink knows, or all of them.
+    index: Option<u32>,
+    /// Why it is of no use any more, though it may still hold frames.
+    lost: Option<String>,
+}
 
 // === impl LiveCapture ===
 
@@ -57,12 +70,8 @@ impl LiveCapture {
     ///
     /// [`CaptureError`] when the interface may not be used, or the filter is none.
     pub(super) fn open(options: LiveOptions) -> Result<Self, CaptureError> {
-        let state = match open_ring(&options) {
-            Ok((ring, link)) => State::Up {
-                ring,
-                link,
-                since: Duration::ZERO,
-            },
+        let state = match Ring::open(&options) {
+            Ok(ring) => State::Up(ring),
             Err(CaptureError::Down { name, reason }) if may_come(&name, &reason) => {
                 // A filter that is none is a mistake now, and not when the interface comes.
                 FrameFilter::compile(1, LinkType::Ethernet, &options.filter)?;
@@ -71,54 +80,40 @@ impl LiveCapture {
                     reason,
                     "cannot capture there yet: the interface is waited for"
                 );
-                State::Down {
-                    reason,
-                    failures: 0,
-                    retry_at: Duration::ZERO,
-                }
+                State::Down { reason }
             }
             Err(cause) => return Err(cause),
         };
         Ok(Self {
             options,
             state,
+            reopening: Reopening::default(),
             dropped_before: 0,
+            frames: 0,
         })
     }
 
-    fn go_down(&mut self, reason: String, retry_at: Duration, failures: u32) {
+    fn go_down(&mut self, reason: String) {
         self.dropped_before = self.dropped();
-        self.state = State::Down {
-            reason,
-            failures,
-            retry_at,
-        };
+        self.state = State::Down { reason };
     }
 
     /// Opens the ring again if it is time.
     fn try_again(&mut self, steady: Duration) {
-        let State::Down {
-            failures, retry_at, ..
-        } = self.state
-        else {
-            return;
-        };
-        if steady < retry_at {
+        let is_down = matches!(self.state, State::Down { .. });
+        if !is_down || !self.reopening.is_due(steady) {
             return;
         }
-        match open_ring(&self.options) {
-            Ok((ring, link)) => {
+        match Ring::open(&self.options) {
+            Ok(ring) => {
                 tracing::info!(interface = self.options.interface, "capturing again");
-                self.state = State::Up {
-                    ring,
-                    link,
-                    since: steady,
-                };
+                self.reopening.opened(steady);
+                self.state = State::Up(ring);
             }
             Err(cause) => {
                 tracing::debug!(error = %program::one_line(&cause), "still down");
-                let retry_at = steady + backoff(failures);
-                self.go_down(cause.to_string(), retry_at, failures.saturating_add(1));
+                self.reopening.failed(steady);
+                self.go_down(reason_of(cause));
             }
         }
     }
@@ -129,15 +124,9 @@ impl Capture for LiveCapture {
         &self.options.interface
     }
 
-    #[expect(
-        unsafe_code,
-        reason = "the ring owns its descriptor and lives as long as the borrow"
-    )]
     fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
-        if let State::Up { ring, .. } = &self.state {
-            // SAFETY: the descriptor is open for as long as `ring`, which `self` owns.
-            let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
-            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        if let State::Up(Ring { ring, .. }) = &self.state {
+            fds.push(PollFd::new(ring.as_fd(), PollFlags::POLLIN));
         }
     }
 
@@ -146,31 +135,50 @@ impl Capture for LiveCapture {
         if !self.options.filter.follow(ports) {
             return Ok(());
         }
-        let State::Up { ring, .. } = &mut self.state else {
+        let State::Up(ring) = &mut self.state else {
             return Ok(());
         };
-        set_filter(ring, &self.options.filter).inspect_err(|_| self.options.filter = before)
+        ring.set_filter(&self.options.filter)
+            .inspect_err(|_| self.options.filter = before)
     }
 
     fn retry_in(&self, steady: Duration) -> Option<Duration> {
-        match self.state {
-            State::Up { .. } => None,
-            State::Down { retry_at, .. } => Some(retry_at.saturating_sub(steady)),
+        match &self.state {
+            // What it still holds is handed on, and then it is closed.
+            State::Up(ring) => ring.lost.as_ref().map(|_| Duration::ZERO),
+            State::Down { .. } => Some(self.reopening.due_in(steady)),
         }
     }
 
     fn down(&self) -> Option<&str> {
         match &self.state {
-            State::Up { .. } => None,
-            State::Down { reason, .. } => Some(reason),
+            State::Up(ring) => ring.lost.as_deref(),
+            State::Down { reason } => Some(reason),
         }
     }
 
-    fn link_changed(&mut self, name: &str) {
-        if let State::Down { retry_at, .. } = &mut self.state
-            && name == self.options.interface
-        {
-            *retry_at = Duration::ZERO;
+    fn links_changed(&mut self, links: &Links) {
+        let name = &self.options.interface;
+        let place = links.place(name);
+        // All of them, or none of rtnetlink's, as `nflog:5`.
+        if name == ANY || (place == Place::Nowhere && name.contains(':')) {
+            return;
+        }
+        self.reopening.told(place);
+        match &mut self.state {
+            State::Up(ring) => ring.lost = ring.index.and_then(|at| lost(name, at, place, links)),
+            State::Down { reason } => {
+                if let Some(why) = why_down(place) {
+                    why.clone_into(reason);
+                }
+            }
+        }
+    }
+
+    fn link(&self) -> Option<LinkType> {
+        match &self.state {
+            State::Up(ring) => Some(ring.link),
+            State::Down { .. } => None,
         }
     }
 
@@ -185,67 +193,161 @@ impl Capture for LiveCapture {
             // To libpcap that is no bound.
             return Ok(0);
         }
-        let State::Up { ring, link, since } = &mut self.state else {
+        let State::Up(ring) = &mut self.state else {
             return Ok(0);
         };
-        let (link, since) = (*link, *since);
-        let taken = ring.dispatch(Some(max), |packet| each(Arrival::Seen(link, packet.data)));
-        taken.map_err(|cause| {
-            // The notice that it came back may have been heard before this.
-            let retry_at = if since + STEADY <= steady {
-                steady
-            } else {
-                steady + backoff(0)
-            };
-            self.go_down(cause.to_string(), retry_at, 0);
-            down(&self.options.interface, &cause)
+        let taken = ring.dispatch(max, &mut self.frames, each);
+        let lost = match (taken, ring.lost.take()) {
+            (Ok(taken), None) => return Ok(taken),
+            (_, Some(why)) => why,
+            (Err(cause), None) => cause.to_string(),
+        };
+        self.reopening.lost(steady);
+        self.go_down(lost.clone());
+        Err(CaptureError::Down {
+            name: self.options.interface.clone(),
+            reason: lost,
         })
+    }
+
+    fn frames(&self) -> u64 {
+        self.frames
     }
 
     fn dropped(&mut self) -> u64 {
         let now = match &mut self.state {
-            State::Up { ring, .. } => ring.stats().map_or(0, |stats| u64::from(stats.dropped)),
+            State::Up(Ring { ring, .. }) => {
+                ring.stats().map_or(0, |stats| u64::from(stats.dropped))
+            }
             State::Down { .. } => 0,
         };
         self.dropped_before + now
     }
 }
 
-fn open_ring(options: &LiveOptions) -> Result<(pcap::Capture<Active>, LinkType), CaptureError> {
-    let name = &options.interface;
-    let failed = |cause: pcap::Error| down(name, &cause);
-    let buffer_bytes = i32::try_from(options.buffer_bytes).unwrap_or(i32::MAX);
-    let mut ring = pcap::Capture::from_device(name.as_str())
-        .map_err(failed)?
-        .snaplen(SNAPLEN.cast_signed())
-        .buffer_size(buffer_bytes)
-        .promisc(options.promiscuous)
-        // Every packet at once, not when a block is full.
-        .immediate_mode(true)
-        .open()
-        .map_err(failed)?
-        .setnonblock()
-        .map_err(failed)?;
-    let link = link_of(name, ring.get_datalink().0)?;
-    ring.direction(Direction::In).map_err(failed)?;
-    set_filter(&mut ring, &options.filter)?;
-    Ok((ring, link))
+// === impl Ring ===
+
+impl Ring {
+    fn open(options: &LiveOptions) -> Result<Self, CaptureError> {
+        let name = &options.interface;
+        let failed = |cause: pcap::Error| down(name, &cause);
+        let buffer_bytes = i32::try_from(options.buffer_bytes).unwrap_or(i32::MAX);
+        let ring = pcap::Capture::from_device(name.as_str())
+            .map_err(failed)?
+            .snaplen(SNAPLEN.cast_signed())
+            .buffer_size(buffer_bytes)
+            .promisc(options.promiscuous)
+            // Every packet at once, not when a block is full.
+            .immediate_mode(true)
+            .open()
+            .map_err(failed)?
+            .setnonblock()
+            .map_err(failed)?;
+        let link = link_of(name, ring.get_datalink().0)?;
+        ring.direction(Direction::In).map_err(failed)?;
+        let mut opened = Self {
+            index: index_of(&ring),
+            ring,
+            link,
+            filter: None,
+            lost: None,
+        };
+        opened.set_filter(&options.filter)?;
+        Ok(opened)
+    }
+
+    /// Has the kernel filter, or whoever can.
+    fn set_filter(&mut self, filter: &Filter) -> Result<(), CaptureError> {
+        let refused = |filter: &str, reason| CaptureError::Filter {
+            filter: filter.to_owned(),
+            reason,
+        };
+        if let Filter::Own(text) = filter {
+            let set = self.ring.filter(text, true);
+            return set.map_err(|cause| refused(text, cause.to_string()));
+        }
+        let ports = filter.ports().unwrap_or_default();
+        match Program::new(self.link, &ports) {
+            Some(program) => program
+                .attach(self.ring.as_fd())
+                .map_err(|cause| refused("UDP to the SPA ports", cause.to_string())),
+            None => {
+                self.filter = Some(FrameFilter::compile(0, self.link, filter)?);
+                Ok(())
+            }
+        }
+    }
+
+    fn dispatch(
+        &mut self,
+        max: usize,
+        frames: &mut u64,
+        each: &mut dyn FnMut(Arrival<'_>),
+    ) -> Result<usize, pcap::Error> {
+        let (link, filter) = (self.link, &self.filter);
+        self.ring.dispatch(Some(max), |packet| {
+            if filter
+                .as_ref()
+                .is_none_or(|filter| filter.passes(packet.data))
+            {
+                *frames += 1;
+                each(Arrival::Seen(link, packet.data));
+            }
+        })
+    }
+}
+
+/// The device that a ring is bound to; `None` for all of them, and for what is no network device.
+fn index_of(ring: &pcap::Capture<Active>) -> Option<u32> {
+    let bound = getsockname::<LinkAddr>(ring.as_fd().as_raw_fd()).ok()?;
+    u32::try_from(bound.ifindex())
+        .ok()
+        .filter(|index| *index > 0)
+}
+
+/// Why a ring on the device `index` is of no use for who wants to capture on `name`.
+fn lost(name: &str, index: u32, place: Place, links: &Links) -> Option<String> {
+    match place {
+        Place::Up(at) if at == index => None,
+        // The name leads elsewhere now, or nowhere.
+        Place::Up(_) | Place::Nowhere => Some(match links.name(index) {
+            Some(now) => format!("the interface that was {name} is {now} now"),
+            None => GONE.to_owned(),
+        }),
+        Place::Down(_) => Some(OFF.to_owned()),
+    }
+}
+
+const GONE: &str = "there is no such interface";
+const OFF: &str = "the interface is down";
+/// All interfaces, to libpcap.
+const ANY: &str = "any";
+
+fn why_down(place: Place) -> Option<&'static str> {
+    match place {
+        Place::Nowhere => Some(GONE),
+        Place::Down(_) => Some(OFF),
+        Place::Up(_) => None,
+    }
+}
+
+fn reason_of(cause: CaptureError) -> String {
+    match cause {
+        CaptureError::Down { reason, .. } => reason,
+        CaptureError::Filter { .. }
+        | CaptureError::Link { .. }
+        | CaptureError::NoLibpcap { .. }
+        | CaptureError::NotCapture { .. }
+        | CaptureError::File { .. }
+        | CaptureError::Socket { .. } => cause.to_string(),
+    }
 }
 
 /// Whether an interface that cannot be captured on now may be captured on later, without anybody's
 /// changing our configuration or rights.
 fn may_come(name: &str, reason: &str) -> bool {
-    let is_there = name == "any" || nix::net::if_::if_nametoindex(name).is_ok();
+    let is_there = name == ANY || nix::net::if_::if_nametoindex(name).is_ok();
     !is_there || reason.contains("not up")
-}
-
-fn set_filter(ring: &mut pcap::Capture<Active>, filter: &Filter) -> Result<(), CaptureError> {
-    let filter = filter.to_string();
-    ring.filter(&filter, true)
-        .map_err(|cause| CaptureError::Filter {
-            filter,
-            reason: cause.to_string(),
-        })
 }
 
 fn down(name: &str, cause: &pcap::Error) -> CaptureError {

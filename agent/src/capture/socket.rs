@@ -32,6 +32,8 @@ pub(super) struct SocketCapture {
     /// At the ports that the policy names.
     of_policy: Vec<Bound>,
     scratch: Scratch,
+    /// Datagrams that were handed on.
+    received: u64,
 }
 
 #[derive(Debug)]
@@ -62,6 +64,7 @@ impl SocketCapture {
             of_policy: Vec::new(),
             address,
             buffer_bytes,
+            received: 0,
             scratch: Scratch {
                 payload: Box::new([0; PAYLOAD_LEN]),
                 control: nix::cmsg_space!(nix::libc::in_pktinfo, nix::libc::in6_pktinfo),
@@ -178,7 +181,10 @@ impl Capture for SocketCapture {
         for bound in self.of_policy.iter().chain([&self.own]) {
             for _ in 0..share {
                 match bound.receive(&mut self.scratch, each) {
-                    Ok(true) => taken += 1,
+                    Ok(true) => {
+                        taken += 1;
+                        self.received += 1;
+                    }
                     Ok(false) => break,
                     Err(errno) => {
                         return Err(CaptureError::Down {
@@ -190,6 +196,10 @@ impl Capture for SocketCapture {
             }
         }
         Ok(taken)
+    }
+
+    fn frames(&self) -> u64 {
+        self.received
     }
 
     fn dropped(&mut self) -> u64 {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use program::PrintError;
 
-use crate::report::{FirewallReport, FloorReport, ObstacleReport, Report, SOCKET_NAME};
+use crate::report::{
+    CaptureReport, FirewallReport, FloorReport, ObstacleReport, Report, SOCKET_NAME,
+};
 
 /// Says how the running agent is: policy, grants, captures, journal, and everything it counts
 #[derive(Clone, Debug, clap::Args)]
@@ -140,13 +142,11 @@ fn text(report: &Report) -> String {
     }
     text_of_firewall(&mut lines, firewall);
     for capture in captures {
-        let (name, dropped) = (&capture.name, capture.dropped);
-        let waits = capture.down.as_ref().map(|why| format!(", waiting: {why}"));
-        let waits = waits.unwrap_or_default();
-        let _ = writeln!(lines, "capture      {name}, {dropped} packets lost{waits}");
+        let _ = writeln!(lines, "capture      {}", capture_text(capture));
     }
+    let _ = writeln!(lines, "fragments    {}", fragments_text(counters));
     for (name, count) in counters {
-        let _ = writeln!(lines, "{name:<20} {count}");
+        let _ = writeln!(lines, "{name:<21} {count}");
     }
     lines
 }
@@ -204,10 +204,44 @@ fn text_of_firewall(lines: &mut String, firewall: &FirewallReport) {
     }
 }
 
+/// One capture in a line.
+fn capture_text(capture: &CaptureReport) -> String {
+    let CaptureReport {
+        name,
+        link,
+        frames,
+        dropped,
+        down,
+    } = capture;
+    let link = link.as_ref().map(|link| format!(", {link}"));
+    let link = link.unwrap_or_default();
+    let state = match down {
+        None => "up".to_owned(),
+        Some(why) => format!("waiting: {why}"),
+    };
+    format!("{name}{link}, {frames} frames, {dropped} packets lost, {state}")
+}
+
+/// What became of packets in fragments, whichever captures they came from.
+fn fragments_text(counters: &[(String, u64)]) -> String {
+    let count = |wanted: &str| {
+        let mut counts = counters.iter().filter(|(name, _)| name == wanted);
+        counts.next().map_or(0, |(_, count)| *count)
+    };
+    format!(
+        "{} packets put together, {} waiting for more; given up: {} late, {} crowded out; {} \
+         fragments refused",
+        count("reassembled"),
+        count("fragments_waiting"),
+        count("fragments_expired"),
+        count("fragments_crowded_out"),
+        count("fragments_refused"),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::CaptureReport;
 
     #[test]
     fn the_text_says_what_matters_first_and_then_every_counter() {
@@ -247,16 +281,27 @@ mod tests {
             captures: vec![
                 CaptureReport {
                     name: "eth0".to_owned(),
+                    link: Some("Ethernet".to_owned()),
+                    frames: 17,
                     dropped: 3,
                     down: None,
                 },
                 CaptureReport {
                     name: "tun7".to_owned(),
-                    dropped: 0,
-                    down: Some("No such device exists".to_owned()),
+                    down: Some("there is no such interface".to_owned()),
+                    ..CaptureReport::default()
                 },
             ],
-            counters: vec![("received".to_owned(), 12)],
+            counters: [
+                ("received", 12),
+                ("reassembled", 5),
+                ("fragments_waiting", 1),
+                ("fragments_refused", 4),
+                ("fragments_expired", 2),
+                ("fragments_crowded_out", 3),
+            ]
+            .map(|(name, count)| (name.to_owned(), count))
+            .to_vec(),
         };
 
         let expected = "\
@@ -276,9 +321,15 @@ firewall     nftables: the kernel has it
   obstacle   inet filter input: policy drop
              for tcp/1-65535
              in agent.toml: hooks = [\"inet filter input\"]
-capture      eth0, 3 packets lost
-capture      tun7, 0 packets lost, waiting: No such device exists
-received             12
+capture      eth0, Ethernet, 17 frames, 3 packets lost, up
+capture      tun7, 0 frames, 0 packets lost, waiting: there is no such interface
+fragments    5 packets put together, 1 waiting for more; given up: 2 late, 3 crowded out; 4 fragments refused
+received              12
+reassembled           5
+fragments_waiting     1
+fragments_refused     4
+fragments_expired     2
+fragments_crowded_out 3
 ";
         assert_eq!(text(&report), expected);
     }

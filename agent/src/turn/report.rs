@@ -12,6 +12,8 @@ impl GateThread {
         let captures = self.host.captures.iter_mut();
         let captures = captures
             .map(|capture| CaptureReport {
+                link: capture.link().map(|link| link.name().to_owned()),
+                frames: capture.frames(),
                 dropped: capture.dropped(),
                 down: capture.down().map(str::to_owned),
                 name: capture.name().to_owned(),

@@ -309,6 +309,10 @@ impl Capture for Arrivals {
         Ok(ready.len())
     }
 
+    fn frames(&self) -> u64 {
+        0
+    }
+
     fn dropped(&mut self) -> u64 {
         0
     }
