@@ -218,17 +218,8 @@ fn open_live(name: &str, _config: &CaptureConfig) -> Result<Box<dyn Capture>, Ca
 fn link_of(name: &str, number: i32) -> Result<LinkType, CaptureError> {
     LinkType::of_number(number).ok_or_else(|| CaptureError::Link {
         name: name.to_owned(),
-        link: name_of_link(number),
+        link: frames::name_of_link(number),
     })
-}
-
-/// Number and name of a link type that is not read here.
-fn name_of_link(number: i32) -> String {
-    #[cfg(feature = "pcap")]
-    if let Ok(name) = pcap::Linktype(number).get_name() {
-        return format!("{number} ({name})");
-    }
-    number.to_string()
 }
 
 /// When to look for a file again after the `n`-th failure in a row: 1, 2, 4 ... at most 30 seconds.

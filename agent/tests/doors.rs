@@ -1,6 +1,10 @@
 //! What stands open and what is closed, whatever breaks: the whole agent, a client in another network
 //! namespace, real packets and a real kernel.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
 
 #[path = "doors/addressed.rs"]
 mod addressed;
@@ -10,5 +14,7 @@ mod interfaces;
 mod notices;
 #[path = "doors/protection.rs"]
 mod protection;
+#[path = "doors/wire.rs"]
+mod wire;
 #[path = "doors/world.rs"]
 mod world;

@@ -100,6 +100,15 @@ impl Ports {
     }
 }
 
+/// Number and name of a link type that is not read here.
+pub(super) fn name_of_link(number: i32) -> String {
+    #[cfg(feature = "pcap")]
+    if let Ok(name) = pcap::Linktype(number).get_name() {
+        return format!("{number} ({name})");
+    }
+    number.to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +162,22 @@ mod tests {
             }
         }
         assert!(!ours.passes(&[]));
+    }
+
+    #[cfg(feature = "pcap")]
+    #[test]
+    fn a_link_type_that_is_not_read_is_named() {
+        let named = [105, 127, 189, 9_999].map(name_of_link);
+
+        assert_eq!(
+            named,
+            [
+                "105 (IEEE802_11)",
+                "127 (IEEE802_11_RADIO)",
+                "189 (USB_LINUX)",
+                "9999"
+            ]
+        );
     }
 
     #[cfg(not(feature = "pcap"))]

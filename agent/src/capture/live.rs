@@ -7,13 +7,15 @@
 mod reopening;
 
 use std::collections::BTreeSet;
+use std::mem::MaybeUninit;
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
 use gate::LinkType;
+use nix::errno::Errno;
+use nix::libc;
 use nix::poll::{PollFd, PollFlags};
-use nix::sys::socket::{LinkAddr, getsockname};
 use pcap::{Active, Direction};
 
 use super::bpf::Program;
@@ -298,11 +300,21 @@ impl Ring {
 }
 
 /// The device that a ring is bound to; `None` for all of them, and for what is no network device.
+#[expect(
+    unsafe_code,
+    reason = "nix reads only addresses of the full length, and the kernel cuts this one"
+)]
 fn index_of(ring: &pcap::Capture<Active>) -> Option<u32> {
-    let bound = getsockname::<LinkAddr>(ring.as_fd().as_raw_fd()).ok()?;
-    u32::try_from(bound.ifindex())
-        .ok()
-        .filter(|index| *index > 0)
+    let mut bound = MaybeUninit::<libc::sockaddr_ll>::zeroed();
+    let mut length = libc::socklen_t::try_from(size_of_val(&bound)).ok()?;
+    let fd = ring.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most `length` bytes, which is the size of `bound`.
+    let result = unsafe { libc::getsockname(fd, bound.as_mut_ptr().cast(), &raw mut length) };
+    Errno::result(result).ok()?;
+    // SAFETY: all of it was zero, which is a value of its fields, before the kernel wrote.
+    let bound = unsafe { bound.assume_init() };
+    let is_device = i32::from(bound.sll_family) == libc::AF_PACKET && bound.sll_ifindex > 0;
+    u32::try_from(bound.sll_ifindex).ok().filter(|_| is_device)
 }
 
 /// Why a ring on the device `index` is of no use for who wants to capture on `name`.

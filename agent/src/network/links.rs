@@ -130,7 +130,11 @@ mod tests {
     }
 
     fn notice(body: &[u8]) -> Notice<'_> {
-        Notice { kind: 16, body }
+        Notice {
+            kind: 16,
+            port: 0,
+            body,
+        }
     }
 
     #[test]

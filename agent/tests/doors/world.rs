@@ -11,8 +11,8 @@ use harness::{Node, Process, in_lab, machine, wait};
 use nix::sys::signal::Signal;
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_postern-agent");
-const KEY: &str = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
-const HMAC_KEY: &str = "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=";
+pub(crate) const KEY: &str = "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+pub(crate) const HMAC_KEY: &str = "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkI=";
 
 /// The two machines.
 pub(crate) struct World {
@@ -132,6 +132,14 @@ impl World {
         ];
         let ran = self.host.run(&words).and_then(|ran| ran.ok()).unwrap();
         serde_json::from_str(&ran.stdout).unwrap()
+    }
+
+    /// The same for people.
+    pub(crate) fn status_text(&self) -> String {
+        let state = self.state();
+        let words = [AGENT, "status", "--state", state.to_str().unwrap()];
+        let ran = self.host.run(&words).and_then(|ran| ran.ok()).unwrap();
+        ran.stdout
     }
 
     pub(crate) fn counter(&self, name: &str) -> u64 {

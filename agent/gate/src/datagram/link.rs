@@ -94,10 +94,13 @@ impl LinkType {
 pub(super) fn ip_packet(frame: &[u8], link: LinkType) -> Result<&[u8], NotForUs> {
     match link {
         LinkType::Ethernet => after_ether_type(skip(frame, 12)?),
-        LinkType::LinuxSll => after_ether_type(skip(frame, 14)?),
+        LinkType::LinuxSll => {
+            let (ether_type, rest) = split_u16(skip(frame, 14)?)?;
+            after_cooked(ether_type, rest)
+        }
         LinkType::LinuxSll2 => {
             let (ether_type, _) = split_u16(frame)?;
-            after(ether_type, skip(frame, 20)?)
+            after_cooked(ether_type, skip(frame, 20)?)
         }
         // The family's number and byte order differ between systems; the IP header names its version.
         LinkType::Loopback => skip(frame, 4),
@@ -134,18 +137,56 @@ fn after_ether_type(bytes: &[u8]) -> Result<&[u8], NotForUs> {
 }
 
 /// Skips VLAN tags (a priority tag is one with VLAN 0) and a PPPoE header.
-fn after(mut ether_type: u16, mut rest: &[u8]) -> Result<&[u8], NotForUs> {
-    for _ in 0..=VLAN_TAGS_MAX {
-        match ether_type {
-            IPV4 | IPV6 => return Ok(rest),
-            PPPOE_SESSION => return after_pppoe_header(rest),
-            tag if VLAN_TYPES.contains(&tag) => {
-                (ether_type, rest) = split_u16(skip(rest, 2)?)?;
+fn after(ether_type: u16, rest: &[u8]) -> Result<&[u8], NotForUs> {
+    let (ether_type, rest) = untag(ether_type, rest)?;
+    inside(ether_type, rest)
+}
+
+/// The same of a cooked frame. Since Linux 6.10 its type is that of the innermost packet, though
+/// tags may still be in front of that; then each names the type once more.
+fn after_cooked(ether_type: u16, rest: &[u8]) -> Result<&[u8], NotForUs> {
+    let (ether_type, mut rest) = untag(ether_type, rest)?;
+    for _ in 0..VLAN_TAGS_MAX {
+        match rest.split_first_chunk() {
+            // Without a tag, these two bytes would be a length or label that no packet has which
+            // is as short as ours.
+            Some(([_, _, a, b], untagged))
+                if u16::from_be_bytes([*a, *b]) == ether_type && begins(ether_type, untagged) =>
+            {
+                rest = untagged;
             }
-            _ => return Err(NotForUs::NotIp),
+            Some(_) | None => break,
         }
     }
-    Err(NotForUs::NotIp)
+    inside(ether_type, rest)
+}
+
+/// Skips VLAN tags.
+fn untag(mut ether_type: u16, mut rest: &[u8]) -> Result<(u16, &[u8]), NotForUs> {
+    for _ in 0..VLAN_TAGS_MAX {
+        if VLAN_TYPES.contains(&ether_type) {
+            (ether_type, rest) = split_u16(skip(rest, 2)?)?;
+        }
+    }
+    Ok((ether_type, rest))
+}
+
+fn inside(ether_type: u16, rest: &[u8]) -> Result<&[u8], NotForUs> {
+    match ether_type {
+        IPV4 | IPV6 => Ok(rest),
+        PPPOE_SESSION => after_pppoe_header(rest),
+        _ => Err(NotForUs::NotIp),
+    }
+}
+
+/// Whether these bytes may be the first of a packet of this type.
+fn begins(ether_type: u16, rest: &[u8]) -> bool {
+    let first = rest.first();
+    match ether_type {
+        IPV4 => first.is_some_and(|byte| byte >> 4 == 4),
+        IPV6 => first.is_some_and(|byte| byte >> 4 == 6),
+        _ => first == Some(&0x11),
+    }
 }
 
 /// Version and type 1, code 0 (session data), session, length (RFC 2516 section 4).

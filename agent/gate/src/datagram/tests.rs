@@ -226,6 +226,36 @@ fn frames_of_another_program_are_read_as_tcpdump_reads_them() {
     assert_eq!(count, 47);
 }
 
+/// As Linux 6.18 shows 802.1ad and 802.1Q on `any`: the outer tag put back by libpcap, the inner one
+/// in the frame, and in front of it already the type of what it tags.
+#[test]
+fn a_cooked_frame_that_names_its_innermost_type_before_a_tag_is_read() {
+    let packets = [ipv4(17, 0, &udp(b"knock")), ipv6(17, &udp(b"knock"))];
+    let pppoe = [&[0x11, 0, 0, 17, 0, 35, 0, 0x21], &packets[0][..]].concat();
+    for (ether_type, packet) in [
+        ([0x08, 0x00], &packets[0]),
+        ([0x86, 0xdd], &packets[1]),
+        ([0x88, 0x64], &pppoe),
+    ] {
+        // The second is one that looks like the beginning of an IPv4 header.
+        for tag in [[0, 5], [0x45, 0], [0x60, 0], [0x11, 0]] {
+            let tagged = [&tag[..], &ether_type, packet].concat();
+            let outer = [&[0x88, 0xa8, 0, 100][..], &ether_type].concat();
+            let sll = [&[0; 14][..], &outer, &tagged].concat();
+            let sll_alone = [&[0; 14][..], &ether_type, &tagged].concat();
+            let sll2 = [&ether_type[..], &[0; 18], &tagged].concat();
+            for (frame, link) in [
+                (sll, LinkType::LinuxSll),
+                (sll_alone, LinkType::LinuxSll),
+                (sll2, LinkType::LinuxSll2),
+            ] {
+                let case = format!("{ether_type:02x?} {tag:02x?} {link:?}");
+                assert_eq!(payload_of(&frame, link), Ok(&b"knock"[..]), "{case}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_link_type_has_a_name_and_a_number() {
     let numbered: Vec<LinkType> = (0..400).filter_map(LinkType::of_number).collect();
