@@ -7,6 +7,7 @@
 
 mod beside_owner;
 mod conformance;
+mod guard;
 mod iptables;
 mod owner;
 mod worlds;
