@@ -26,6 +26,8 @@ const RULES_PER_BATCH: usize = 500;
 const BARRED_SECS: u32 = 432_000;
 /// The same where it can: until those are known that had just begun.
 const HELD_UP_SECS: u32 = 5;
+/// Fewer barred rules than this are not worth looking for those that have ended.
+const FORGET_MIN: usize = 64;
 
 /// What this kernel does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +51,8 @@ pub(super) struct NftHoles {
     /// What is barred until when (steady).
     barred: BTreeMap<Rule, Duration>,
     barred_wide: Layers,
+    /// When so many are barred, those that have ended are looked for.
+    forget_at: usize,
 }
 
 /// Elements for each set of a transaction.
@@ -119,6 +123,7 @@ impl NftHoles {
             wide: Layers::default(),
             barred: BTreeMap::new(),
             barred_wide: Layers::default(),
+            forget_at: FORGET_MIN,
         };
         holes.recall()?;
         Ok(holes)
@@ -241,10 +246,15 @@ impl NftHoles {
         }
     }
 
+    /// Forgets what the kernel has. What is barred is looked through only when it has doubled, so
+    /// that each rule costs the same however many there are.
     fn forget(&mut self, now: Duration) {
         self.wide.forget(now);
         self.barred_wide.forget(now);
-        self.barred.retain(|_, until| *until > now);
+        if self.barred.len() >= self.forget_at {
+            self.barred.retain(|_, until| *until > now);
+            self.forget_at = FORGET_MIN.max(2 * self.barred.len());
+        }
     }
 }
 
@@ -264,7 +274,9 @@ impl Holes for NftHoles {
             self.can(&hole.rule)?;
         }
         let now = clock::steady();
-        self.forget(now);
+        if holes.iter().any(|hole| !element::is_narrow(&hole.rule)) {
+            self.forget(now);
+        }
         for batch in holes.chunks(RULES_PER_BATCH) {
             self.open_batch(batch, now)?;
         }
