@@ -12,6 +12,7 @@ needed=(
     ip6tables=iptables
     ipset=ipset
     nft=nftables
+    nft=nftables
     conntrack=conntrack
     tcpdump=tcpdump
     openssl=openssl

@@ -127,7 +127,8 @@ pub enum ConfigError {
 
 /// Read when no other file is named, if it is there.
 pub const DEFAULT_FILE: &str = "/etc/postern/agent.toml";
-pub(crate) const CHAIN: &str = "POSTERN";
+/// What our chain is called unless the configuration says otherwise.
+pub const CHAIN: &str = "POSTERN";
 /// What it was called in earlier versions, which had it in another table.
 pub(crate) const FORMER_CHAIN: &str = "POSTERN_INPUT";
 /// One high bit, which neither Kubernetes (0x4000, 0x8000) nor WireGuard's wg-quick (51820) uses.

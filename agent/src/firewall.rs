@@ -11,6 +11,7 @@
 //! | [`memory`] | a packet filter that only remembers: dry runs and tests |
 //! | [`fault`] | one that fails on purpose |
 //! | `monitor` | the thread that keeps the base rules as they should be |
+//! | `succession` | from one back end to another |
 //! | `hooks` | lines of ours in the owner's chains |
 //! | `changes` | what nf_tables tells of changes |
 //! | `owner` | what the host's owner has there, and what it would drop |
@@ -29,6 +30,7 @@ pub mod memory;
 mod monitor;
 mod nftables;
 mod owner;
+mod succession;
 mod xtables;
 
 pub use backend::{Backend, BaseRules, Drift, Holes};
@@ -37,6 +39,7 @@ pub use monitor::{Kept, Listener, Monitor, MonitorHandle};
 pub use owner::{Outlook, OwnerHandle, OwnerWatch, look};
 
 use crate::config::{BackendChoice, FirewallConfig};
+use succession::Succession;
 
 /// Why a back end was taken that was not chosen by itself.
 const CONFIGURED: &str = "the configuration says so";
@@ -52,11 +55,40 @@ pub fn open(config: &FirewallConfig) -> Result<Backend, FirewallError> {
         tracing::warn!("dry run: the packet filter is not touched, and nothing opens");
         return Ok(memory::MemoryFirewall::default().backend());
     }
-    match config.backend {
-        BackendChoice::Auto => iptables::open(config, "it is the only one yet".to_owned()),
-        BackendChoice::Iptables => iptables::open(config, CONFIGURED.to_owned()),
-        BackendChoice::Nftables => nftables::open(config, CONFIGURED.to_owned()),
+    let backend = match config.backend {
+        BackendChoice::Auto => choose(config),
+        BackendChoice::Iptables => with_iptables(config, CONFIGURED.to_owned()),
+        BackendChoice::Nftables => with_nftables(config, CONFIGURED),
+    }?;
+    tracing::info!(backend = backend.name, why = backend.why, "packet filter");
+    Ok(backend)
+}
+
+/// nftables where the kernel can hold our table, else iptables.
+fn choose(config: &FirewallConfig) -> Result<Backend, FirewallError> {
+    match with_nftables(config, "this kernel can hold a table of our own") {
+        Err(FirewallError::NoNftables(reason)) => with_iptables(
+            config,
+            format!("nf_tables cannot hold a table of our own: {reason}"),
+        ),
+        opened => opened,
     }
+}
+
+fn with_nftables(config: &FirewallConfig, why: &str) -> Result<Backend, FirewallError> {
+    let opened = nftables::open(config, why.to_owned())?;
+    Ok(Backend {
+        base_rules: Succession::of(opened.base_rules, iptables::remains(config)),
+        ..opened
+    })
+}
+
+fn with_iptables(config: &FirewallConfig, why: String) -> Result<Backend, FirewallError> {
+    let opened = iptables::open(config, why)?;
+    Ok(Backend {
+        base_rules: Succession::of(opened.base_rules, nftables::remains(config)),
+        ..opened
+    })
 }
 
 /// Opens the nftables back end as it works on kernels before 6.9, where other programs can change

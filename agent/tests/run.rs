@@ -77,6 +77,32 @@ fn a_protected_port_stays_closed_when_the_agent_goes() {
 }
 
 #[test]
+fn left_to_itself_the_agent_takes_a_table_of_its_own_and_runs_no_iptables() {
+    on_host("FW_ACCESS_TIMEOUT 600", |host| {
+        let mut agent = host.start(&["--backend", "auto", "--interface", "lo", "--hook", "none"]);
+        host.knock();
+        agent.wait_for("grant opened");
+
+        let table = ["list", "table", "inet", "postern"];
+        let open = host.output("nft", &table);
+        assert!(open.contains("127.0.0.1 . tcp . 22 timeout "), "{open}");
+        assert_eq!(
+            host.output("nft", &["list", "tables"]),
+            "table inet postern\n"
+        );
+        assert_eq!(host.output("ipset", &["list", "-n"]), "");
+        agent.kill();
+        assert_eq!(
+            host.output("nft", &["list", "tables"]),
+            "table inet postern\n"
+        );
+        let mut again = host.start(&["--backend", "auto", "--interface", "lo", "--hook", "none"]);
+        again.stop();
+        assert_eq!(host.output("nft", &["list", "ruleset"]), "");
+    });
+}
+
+#[test]
 fn killed_the_agent_leaves_holes_that_end_by_themselves_and_are_recorded_later() {
     on_host("FW_ACCESS_TIMEOUT 600", |host| {
         let mut agent = host.start(&["--interface", "lo"]);
@@ -521,9 +547,15 @@ impl Host {
         command
     }
 
-    /// Starts the agent and waits until it is ready.
+    /// Starts the agent and waits until it is ready: with the back end of the programs that are asked here what is so.
     fn start(&self, arguments: &[&str]) -> Agent {
-        let process = self.node.start("agent", &mut self.agent(arguments));
+        let chosen: &[&str] = if arguments.contains(&"--backend") {
+            &[]
+        } else {
+            &["--backend", "iptables"]
+        };
+        let arguments = [chosen, arguments].concat();
+        let process = self.node.start("agent", &mut self.agent(&arguments));
         let mut agent = Agent(process.unwrap());
         agent.wait_for("postern-agent is ready");
         agent

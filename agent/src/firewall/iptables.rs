@@ -26,11 +26,12 @@ mod sets;
 use std::path::Path;
 
 use base_rules::IptablesRules;
+pub(super) use former::check_lock as check_former_lock;
 use sets::{SetHoles, SetNames, Sets};
 
 use super::family::Family;
 use super::lock::ChainLock;
-use super::{Backend, FirewallError};
+use super::{Backend, BaseRules, FirewallError};
 use crate::config::FirewallConfig;
 
 /// Longest name of a chain: a set's name has at most 31 characters, and ours append three.
@@ -59,10 +60,40 @@ pub(super) fn open(config: &FirewallConfig, why: String) -> Result<Backend, Fire
             config.mark,
             families,
             sets,
-            lock,
+            Some(lock),
         )),
         holes: Box::new(holes),
     })
+}
+
+/// What this back end left on a host where another one is used now; `None` when that is nothing, or
+/// cannot be reached.
+pub(super) fn remains(config: &FirewallConfig) -> Option<Box<dyn BaseRules>> {
+    let chain = config.chain.as_str();
+    let mut sets = Sets::connect(SetNames::of_chain(chain)).ok()?;
+    if !former::names(chain)
+        .into_iter()
+        .chain([chain])
+        .any(|chain| sets.any_of(chain))
+    {
+        return None;
+    }
+    match families() {
+        Ok(families) => Some(Box::new(IptablesRules::new(
+            chain.to_owned(),
+            config.mark,
+            families,
+            sets,
+            None,
+        ))),
+        Err(cause) => {
+            tracing::warn!(
+                error = %program::one_line(&cause),
+                "rules that were laid with iptables are there, and cannot be taken away"
+            );
+            None
+        }
+    }
 }
 
 /// The families that this host has, and that must therefore be managed.

@@ -30,11 +30,11 @@ use std::sync::Arc;
 
 use base_rules::NftRules;
 use holes::{Kernel, NftHoles};
-use table::{Ownership, Table};
+use table::{Ownership, Reader, Table};
 
 use super::lock::ChainLock;
-use super::{Backend, FirewallError, iptables};
-use crate::config::{CHAIN, FirewallConfig};
+use super::{Backend, BaseRules, FirewallError, iptables};
+use crate::config::FirewallConfig;
 
 /// Takes the table that belongs to the chain's name for this agent, and looks what the kernel can
 /// do; changes nothing.
@@ -65,6 +65,7 @@ fn open_owned(
         ChainLock::take(chain)?,
         ChainLock::take(&format!("table {name}"))?,
     ];
+    iptables::check_former_lock(chain)?;
     let found = probe::probe(&name, config.mark)?;
     let ownership = ownership.unwrap_or(found.ownership);
     let table = Arc::new(Table::connect(name, ownership)?);
@@ -77,15 +78,22 @@ fn open_owned(
         name: "nftables",
         why,
         holes: Box::new(NftHoles::new(Arc::clone(&table), kernel)?),
-        base_rules: Box::new(NftRules::new(table, config.mark, locks)?),
+        base_rules: Box::new(NftRules::new(table, config.mark, Some(locks))?),
     })
 }
 
-/// Where iptables would have this chain.
+/// What this back end left on a host where another one is used now; `None` when that is nothing.
+pub(super) fn remains(config: &FirewallConfig) -> Option<Box<dyn BaseRules>> {
+    let name = table_name(&config.chain);
+    let found = Reader::connect(&name).and_then(|mut reader| reader.table());
+    let flags = found.ok().flatten()?.flags;
+    let ownership = Ownership::of(flags);
+    let table = Table::connect(name, ownership).ok()?;
+    let rules = NftRules::new(Arc::new(table), config.mark, None).ok()?;
+    Some(Box::new(rules))
+}
+
+/// Our table, where iptables would have this chain.
 pub(super) fn table_name(chain: &str) -> String {
-    if chain == CHAIN {
-        "postern".to_owned()
-    } else {
-        chain.to_ascii_lowercase()
-    }
+    chain.to_ascii_lowercase()
 }

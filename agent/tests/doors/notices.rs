@@ -25,7 +25,7 @@ fn closed_after(world: &World, command: &str, rule: &str) -> Duration {
 #[test]
 fn a_flushed_table_is_laid_again_within_milliseconds() {
     in_world("PROTECT tcp/22", |world| {
-        let mut agent = world.start(&["--interface", "any"]);
+        let mut agent = world.start(&["--backend", "iptables", "--interface", "any"]);
         let (jump, drop) = ("-A PREROUTING -j POSTERN", "--dport 22 -j DROP");
         let mut times = Vec::new();
 
@@ -54,7 +54,7 @@ fn a_flushed_table_is_laid_again_within_milliseconds() {
 #[test]
 fn the_agents_own_changes_are_not_taken_for_anothers() {
     in_world("PROTECT tcp/22", |world| {
-        let mut agent = world.start(&["--interface", "any"]);
+        let mut agent = world.start(&["--backend", "iptables", "--interface", "any"]);
 
         for ports in ["PROTECT tcp/22, tcp/80", "PROTECT tcp/22"] {
             world.write_access(ports);
@@ -77,7 +77,7 @@ fn the_agents_own_changes_are_not_taken_for_anothers() {
 #[test]
 fn beside_twenty_thousand_rules_of_others_a_change_of_theirs_costs_little_and_a_flush_is_noticed() {
     in_world("PROTECT tcp/22", |world| {
-        let mut agent = world.start(&["--interface", "any"]);
+        let mut agent = world.start(&["--backend", "iptables", "--interface", "any"]);
         let rules: String = (0..20_000_u32)
             .map(|n| {
                 let [.., a, b] = n.to_be_bytes();

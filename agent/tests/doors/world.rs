@@ -119,6 +119,7 @@ impl World {
             }
         }
         self.on_host("ipset destroy");
+        self.on_host("nft flush ruleset");
     }
 
     pub(crate) fn status(&self) -> Report {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use agent::config::FirewallConfig;
+use agent::config::{BackendChoice, FirewallConfig};
 use agent::firewall::{self, Backend, BaseRules as _, FirewallError, Holes as _};
 use engine::{Connection, Hole, HoleTimeout, Rule};
 use harness::service::{Reach, Session};
@@ -132,7 +132,7 @@ fn a_session_that_was_idle_before_connection_tracking_goes_on_when_its_port_is_h
             assert_eq!(run(&host, &["conntrack", "-L"]), "");
 
             let _firewall = host.within(|| {
-                let mut firewall = firewall::open(&FirewallConfig::of_chain(CHAIN))?;
+                let mut firewall = firewall::open(&config_of(CHAIN))?;
                 let ports = first_hidden.iter().map(|port| port.parse().unwrap());
                 firewall.base_rules.lay(&ports.collect::<Vec<_>>())?;
                 firewall.base_rules.protect(&["tcp/22".parse().unwrap()])?;
@@ -175,7 +175,7 @@ fn what_a_service_begins_from_a_hidden_udp_port_lets_nobody_in_once_the_hole_has
             to.recv(&mut [0; 9]).is_ok()
         };
         let mut firewall = host.within(|| {
-            let mut firewall = firewall::open(&FirewallConfig::of_chain(CHAIN))?;
+            let mut firewall = firewall::open(&config_of(CHAIN))?;
             firewall.base_rules.lay(&["udp/5353".parse().unwrap()])?;
             let address = alice.v4.to_string();
             firewall.holes.open(&[hole(&address, "udp/5353", 3)])?;
@@ -205,7 +205,7 @@ fn what_was_cut_is_not_adopted_when_the_agent_starts_again() {
     in_lab(|lab| {
         let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
         let service = host.serve_tcp(22)?;
-        let config = FirewallConfig::of_chain(CHAIN);
+        let config = config_of(CHAIN);
         let ports = ["tcp/22".parse().unwrap()];
         let mut session = host.within(|| {
             let mut firewall = firewall::open(&config)?;
@@ -232,7 +232,7 @@ fn the_owners_block_of_an_address_holds_for_ports_that_are_not_protected() {
         let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
         let _service = host.serve_tcp(9090)?;
         let _firewall = host.within(|| {
-            let mut firewall = firewall::open(&FirewallConfig::of_chain(CHAIN))?;
+            let mut firewall = firewall::open(&config_of(CHAIN))?;
             firewall.base_rules.lay(&["tcp/22".parse().unwrap()])?;
             Ok(firewall)
         })?;
@@ -325,8 +325,8 @@ fn a_whole_table_thrown_away_is_found_and_repaired() {
 #[test]
 fn a_second_agent_with_the_same_chain_is_refused_until_the_first_has_gone() {
     on_host(&[], |_, firewall| {
-        let config = FirewallConfig::of_chain(CHAIN);
-        let other = FirewallConfig::of_chain("PT_OTHER");
+        let config = config_of(CHAIN);
+        let other = config_of("PT_OTHER");
 
         let second = firewall::open(&config).map(|_| ());
 
@@ -339,13 +339,21 @@ fn a_second_agent_with_the_same_chain_is_refused_until_the_first_has_gone() {
     });
 }
 
+/// This back end, with a chain of this name.
+fn config_of(chain: &str) -> FirewallConfig {
+    FirewallConfig {
+        backend: BackendChoice::Iptables,
+        ..FirewallConfig::of_chain(chain)
+    }
+}
+
 /// Calls `story` in the network of a host of its own, with our chain laid in it.
 fn on_host(protect: &[&str], story: impl FnOnce(&Node, &mut Backend) + Send) {
     in_lab(|lab| {
         let host = lab.node("host", 10)?;
         host.within(|| {
             let protect: Vec<_> = protect.iter().map(|port| port.parse().unwrap()).collect();
-            let mut firewall = firewall::open(&FirewallConfig::of_chain(CHAIN))?;
+            let mut firewall = firewall::open(&config_of(CHAIN))?;
             firewall.base_rules.lay(&protect)?;
             story(&host, &mut firewall);
             Ok(())

@@ -10,6 +10,7 @@ mod conformance;
 mod guard;
 mod iptables;
 mod owner;
+mod succession;
 mod worlds;
 
 use agent::config::{BackendChoice, FirewallConfig};
@@ -25,7 +26,10 @@ mod back_ends {
 
     suite!(memory, in_memory);
     suite!(iptables, |sentence| in_kernel(
-        &FirewallConfig::of_chain(CHAIN),
+        &FirewallConfig {
+            backend: BackendChoice::Iptables,
+            ..FirewallConfig::of_chain(CHAIN)
+        },
         sentence
     ));
     suite!(nftables, |sentence| in_kernel(

@@ -78,7 +78,7 @@ impl Lab {
             clean_on_signals();
         });
         machine::require_root()?;
-        machine::require(&["ip", "iptables", "ip6tables", "ipset"])?;
+        machine::require(&["ip", "iptables", "ip6tables", "ipset", "nft"])?;
 
         let number = NUMBERS.fetch_add(1, Ordering::SeqCst);
         let name = format!("pt{}x{number}", std::process::id());

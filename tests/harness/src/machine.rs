@@ -19,6 +19,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("ip6tables", "iptables"),
     ("ip6tables-save", "iptables"),
     ("ipset", "ipset"),
+    ("nft", "nftables"),
     ("tcpdump", "tcpdump"),
     ("fwknop", "fwknop-client"),
     ("fwknopd", "fwknop-server"),

@@ -194,15 +194,14 @@ impl Node {
         Ok(rules)
     }
 
-    /// Every hole: the elements of kernel sets, as `ipset save` prints them (`add SET ELEMENT
-    /// timeout N`).
+    /// Every hole, of whichever back end: the elements of kernel sets, as `ipset save` prints them
+    /// (`add SET ELEMENT timeout N`).
     ///
-    /// Our agent's sets of what was revoked (`..._B4`, `..._B6`) are matched by a rule that drops,
-    /// so they hold none.
+    /// Our agent's sets of what was revoked are matched by a rule that drops, so they hold none.
     ///
     /// # Errors
     ///
-    /// When `ipset` fails.
+    /// When `ipset` or `nft` fails.
     pub fn holes(&self) -> Result<Vec<String>> {
         let saved = self.run(&["ipset", "save"])?.ok()?;
         let is_hole = |line: &&str| {
@@ -212,13 +211,67 @@ impl Node {
                     .next()
                     .is_some_and(|set| !set.ends_with("_B4") && !set.ends_with("_B6"))
         };
-        Ok(saved
-            .stdout
-            .lines()
-            .filter(is_hole)
-            .map(str::to_owned)
-            .collect())
+        let of_ipset = saved.stdout.lines().filter(is_hole).map(str::to_owned);
+        let tables = self.run(&["nft", "list", "tables"])?.ok()?;
+        if !tables.stdout.lines().any(|table| table == OUR_TABLE) {
+            return Ok(of_ipset.collect());
+        }
+        let listed = self
+            .run(&["nft", "list", "table", "inet", "postern"])?
+            .ok()?;
+        Ok(of_ipset.chain(elements(&listed.stdout)).collect())
     }
+}
+
+/// The table of our agent's back end for nftables.
+const OUR_TABLE: &str = "table inet postern";
+
+/// The elements of sets of holes in what nft lists of our table, as ipset would print them.
+fn elements(listed: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut set = "";
+    for line in listed.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix("set ") {
+            set = name.split(' ').next().unwrap_or_default();
+        }
+        let line = line.strip_prefix("elements = {").unwrap_or(line);
+        let is_open = set.starts_with("open") || set.starts_with("wide");
+        for element in line.trim_end_matches('}').split(',').filter(|_| is_open) {
+            let Some((key, left)) = element.split_once(" expires ") else {
+                continue;
+            };
+            let key = key.split(" timeout ").next().unwrap_or_default().trim();
+            if let [address, protocol, port] = key.split(" . ").collect::<Vec<_>>()[..] {
+                let secs = seconds(left.trim());
+                found.push(format!(
+                    "add {set} {address},{protocol}:{port} timeout {secs}"
+                ));
+            }
+        }
+    }
+    found
+}
+
+/// Whole seconds of a time as nft prints it: `1d2h3m4s5ms`.
+fn seconds(time: &str) -> u64 {
+    let (mut secs, mut number) = (0, 0);
+    let mut letters = time.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let unit = match letter {
+            'd' => 86_400,
+            'h' => 3_600,
+            'm' if letters.peek() == Some(&'s') => break,
+            'm' => 60,
+            's' => 1,
+            digit => {
+                number = 10 * number + u64::from(digit.to_digit(10).unwrap_or_default());
+                continue;
+            }
+        };
+        secs += unit * number;
+        number = 0;
+    }
+    secs
 }
 
 fn any_socket(towards: SocketAddr) -> Result<UdpSocket> {
@@ -228,4 +281,29 @@ fn any_socket(towards: SocketAddr) -> Result<UdpSocket> {
         Ipv6Addr::UNSPECIFIED.into()
     };
     Ok(UdpSocket::bind((from, 0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nft_lists_is_shown_as_ipset_would_print_it() {
+        let listed = "\
+table inet postern { # progname postern-agent
+\tset open4 {
+\t\ttype ipv4_addr . inet_proto . inet_service
+\t\telements = { 192.0.2.7 . tcp . 22 timeout 1m expires 59s996ms,
+\t\t\t     192.0.2.8 . udp . 53 expires 1d2h3m4s }
+\t}
+\tset barred4 {
+\t\telements = { 192.0.2.9 . tcp . 22 timeout 5s expires 4s996ms }
+\t}
+";
+        let expected = [
+            "add open4 192.0.2.7,tcp:22 timeout 59",
+            "add open4 192.0.2.8,udp:53 timeout 93784",
+        ];
+        assert_eq!(elements(listed), expected);
+    }
 }

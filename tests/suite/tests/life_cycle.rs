@@ -170,6 +170,8 @@ fn sigterm_closes_every_hole_but_hides_what_is_protected_until_told_to_take_that
         );
         let sets = alone.host.run(&["ipset", "save"])?.ok()?;
         ensure!(sets.stdout.is_empty(), "left behind: {}", sets.stdout);
+        let tables = alone.host.run(&["nft", "list", "tables", "inet"])?.ok()?;
+        ensure!(tables.stdout.is_empty(), "left behind: {}", tables.stdout);
         Ok(())
     });
 }

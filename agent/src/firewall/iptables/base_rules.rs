@@ -35,7 +35,7 @@ pub(super) struct IptablesRules {
         dead_code,
         reason = "held, not used: the chain is ours until this goes"
     )]
-    lock: ChainLock,
+    lock: Option<ChainLock>,
 }
 
 /// One address family, and how its chains read right after we made them. Listings differ between
@@ -64,7 +64,7 @@ impl IptablesRules {
         mark: u32,
         families: &[Family],
         sets: Sets,
-        lock: ChainLock,
+        lock: Option<ChainLock>,
     ) -> Self {
         let laid = |family: &Family| Laid {
             family: *family,

@@ -68,7 +68,7 @@ fn rules(family: Family, former: &str) -> Vec<RuleText> {
 /// # Errors
 ///
 /// [`FirewallError::Locked`] while it does.
-pub(super) fn check_lock(chain: &str) -> Result<(), FirewallError> {
+pub(crate) fn check_lock(chain: &str) -> Result<(), FirewallError> {
     if chain == CHAIN {
         ChainLock::take(FORMER_CHAIN)?;
     }
@@ -76,7 +76,7 @@ pub(super) fn check_lock(chain: &str) -> Result<(), FirewallError> {
 }
 
 /// The names that such a chain may have.
-fn names(chain: &str) -> Vec<&str> {
+pub(super) fn names(chain: &str) -> Vec<&str> {
     let of_default = (chain == CHAIN).then_some(FORMER_CHAIN);
     [chain].into_iter().chain(of_default).collect()
 }

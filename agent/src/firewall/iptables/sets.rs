@@ -176,6 +176,17 @@ impl Sets {
         own.iter().try_for_each(|own| self.destroy_one(&own.name))
     }
 
+    /// Whether there is any set of this chain.
+    pub(super) fn any_of(&mut self, chain: &str) -> bool {
+        let Self {
+            netlink, requests, ..
+        } = self;
+        let names = ["4", "6", "R4", "R6"].map(|set| format!("{chain}_{set}"));
+        names
+            .iter()
+            .any(|name| elements(netlink, requests, name, &mut |_| ()).is_ok())
+    }
+
     /// Removes the sets that an earlier version had for these chains. What is not there is no error.
     ///
     /// # Errors

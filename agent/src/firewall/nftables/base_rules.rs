@@ -33,7 +33,7 @@ pub(super) struct NftRules {
         dead_code,
         reason = "held, not used: the table is ours until this goes"
     )]
-    locks: [ChainLock; 2],
+    locks: Option<[ChainLock; 2]>,
 }
 
 // === impl NftRules ===
@@ -42,7 +42,7 @@ impl NftRules {
     pub(super) fn new(
         table: Arc<Table>,
         mark: u32,
-        locks: [ChainLock; 2],
+        locks: Option<[ChainLock; 2]>,
     ) -> Result<Self, FirewallError> {
         let listener = match table.ownership {
             Ownership::Ours => None,

@@ -66,6 +66,15 @@ pub(super) struct TableDigest([u8; 32]);
 // === impl Ownership ===
 
 impl Ownership {
+    /// What a table's flags say.
+    pub(super) const fn of(flags: u32) -> Self {
+        if flags & OWNER == 0 {
+            Self::Anybodys
+        } else {
+            Self::Ours
+        }
+    }
+
     pub(super) const fn flags(self) -> u32 {
         match self {
             Self::Ours => OWNER | PERSIST,

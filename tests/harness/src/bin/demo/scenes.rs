@@ -63,7 +63,7 @@ fn knock(stage: &Stage, story: &mut Story) -> Result<(Session, Instant)> {
     ));
     expect(&stage.alice.node, &stage.web_1, Reach::Open)?;
     for hole in stage.web_1.node.holes()? {
-        story.terminal("web-1", "ipset save", &hole);
+        story.terminal("web-1", "its holes", &hole);
     }
     story.fact("alice reaches port 22 of web-1");
     let mut session = stage.alice.node.session(stage.web_1.node.v4, 22)?;
