@@ -547,7 +547,8 @@ impl Host {
         command
     }
 
-    /// Starts the agent and waits until it is ready: with the back end of the programs that are asked here what is so.
+    /// Starts the agent and waits until it is ready: with the back end whose programs are asked here
+    /// what is so.
     fn start(&self, arguments: &[&str]) -> Agent {
         let chosen: &[&str] = if arguments.contains(&"--backend") {
             &[]
