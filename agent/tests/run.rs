@@ -332,7 +332,7 @@ fn a_capture_file_that_grows_is_followed() {
         host.knock();
         agent.wait_for("grant opened");
         host.knock();
-        agent.wait_for("grant opened");
+        agent.wait_for("grant refreshed");
 
         tcpdump.kill().unwrap();
         agent.stop();

@@ -32,7 +32,11 @@ fn an_address_that_comes_while_the_agent_runs_is_the_hosts_at_once_and_until_it_
             let virtual_address = format!("203.0.113.{last}/32");
             world.on_host(&format!("ip address add {virtual_address} dev lo"));
             world.knock_at([203, 0, 113, last]);
-            agent.wait_for("grant opened");
+            agent.wait_for(if last == 1 {
+                "grant opened"
+            } else {
+                "grant refreshed"
+            });
             world.on_host(&format!("ip address del {virtual_address} dev lo"));
             let before = world.counter("not_addressed");
             world.knock_at([203, 0, 113, last]);

@@ -56,12 +56,15 @@ fn the_agents_own_changes_are_not_taken_for_anothers() {
     in_world("PROTECT tcp/22", |world| {
         let mut agent = world.start(&["--backend", "iptables", "--interface", "any"]);
 
-        for ports in ["PROTECT tcp/22, tcp/80", "PROTECT tcp/22"] {
+        for (ports, said) in [
+            ("PROTECT tcp/22, tcp/80", "grant opened"),
+            ("PROTECT tcp/22", "grant refreshed"),
+        ] {
             world.write_access(ports);
             agent.hang_up();
             agent.wait_for("policy applied");
             world.knock_at(world.host.v4);
-            agent.wait_for("grant opened");
+            agent.wait_for(said);
         }
         wait::until_instant(wait::now() + Duration::from_secs(2));
 
