@@ -103,7 +103,9 @@ impl Hooks {
         if config.dry_run {
             return Self::none();
         }
-        Self::of(iptables::places(config))
+        let mut places = iptables::places(config);
+        places.extend(super::owner::places(config, iptables::is_own));
+        Self::of(places)
     }
 
     /// None anywhere.
@@ -140,7 +142,7 @@ impl Hooks {
             hooks: Wanted::Auto,
             ..config.clone()
         };
-        let mut result = Ok(());
+        let mut result = super::owner::remove_all(config);
         for mut place in iptables::places(&everywhere) {
             let removed = place.remove();
             result = result.and(removed);

@@ -7,6 +7,7 @@
 //! | `holes` | what is open and what is barred, as timed elements |
 //! | `layers` | wide rules that overlap, for sets that may not; pure |
 //! | `element` | rules as elements and back; pure |
+//! | `line` | a line of ours in somebody else's chain |
 //! | `message`, `expression` | the messages of nf_tables; pure |
 //! | `table` | the socket that owns the table, and asking about it |
 //! | `notices` | hearing what others do to it, where they can |
@@ -17,6 +18,7 @@ mod element;
 mod expression;
 mod holes;
 mod layers;
+pub(super) mod line;
 mod message;
 mod notices;
 mod probe;

@@ -17,12 +17,14 @@
 //! | `walk` | its way through the chains |
 //! | `predict` | the same for all ports: what would be dropped |
 //! | `recognise`, `cure`, `words` | whose a rule is, what its owner can do, how people write it |
+//! | `hook` | our line in a chain of nf_tables that the configuration names |
 //! | `outlook` | all of that as it is said |
 
 mod asks;
 mod bytes;
 mod cure;
 mod decode;
+mod hook;
 mod legacy;
 mod matches;
 mod outlook;
@@ -38,6 +40,7 @@ mod walk;
 mod watch;
 mod words;
 
+pub(super) use hook::{places, remove_all};
 pub use outlook::Outlook;
 pub use watch::{OwnerHandle, OwnerWatch, look};
 

@@ -3,11 +3,11 @@
 
 use std::net::IpAddr;
 
-use agent::config::FirewallConfig;
-use agent::firewall::{Outlook, look};
+use agent::config::{FirewallConfig, Hooks};
+use agent::firewall::{self, Outlook, look};
 use engine::Rule;
 use harness::service::{Reach, TcpService};
-use harness::{Lab, Node, Result, in_lab};
+use harness::{Lab, Node, Result, in_lab, wait};
 
 use crate::CHAIN;
 
@@ -263,4 +263,121 @@ COMMIT
             place.compare_v4("unknown", &[("alice", 22, Untold), ("alice", 80, Passes)])
         });
     }
+}
+
+#[test]
+fn our_line_in_a_native_chain_stands_below_what_the_owner_blocks_and_comes_back_after_a_reload() {
+    let rules = "table inet filter {
+        chain early { ip saddr 192.0.2.30 drop; ip6 saddr 2001:db8::1e drop; }
+        chain input { type filter hook input priority 0; policy accept;
+        ct state vmap { established : accept, related : accept, invalid : drop }
+        iif lo accept; meta l4proto ipv6-icmp accept; jump early; tcp dport 25 accept
+        reject; }
+        chain other { ip saddr 192.0.2.99 drop; }
+        }";
+    in_lab(|lab| {
+        let place = Place::new(lab)?;
+        place.load(By::Nft, MARKS)?;
+        place.load(By::Nft, rules)?;
+        let text = || -> Result<String> {
+            let ran = place
+                .host
+                .run(&["nft", "list", "table", "inet", "filter"])?
+                .ok()?;
+            Ok(ran.stdout)
+        };
+        let before = text()?;
+        let config = FirewallConfig {
+            hooks: Hooks::Chains(vec![
+                "inet filter input".to_owned(),
+                "inet nowhere input".to_owned(),
+            ]),
+            ..FirewallConfig::of_chain(CHAIN)
+        };
+        place.compare("before", &[("alice", 22, Blocked)])?;
+        place.host.within(|| {
+            let mut hooks = firewall::Hooks::new(&config);
+            hooks.keep();
+            assert_eq!(hooks.laid(), ["inet filter input"]);
+            let well = [("alice", 22, Passes), ("mallory", 22, Blocked)];
+            place.compare("laid", &well)?;
+            assert_eq!(place.outlook()?.report.hooks, ["inet filter input"]);
+            let laid = text()?;
+            hooks.keep();
+            assert_eq!(text()?, laid);
+
+            // The owner loads the rules anew, and blocks at the end.
+            place.run("nft delete table inet filter")?;
+            place.load(By::Nft, rules)?;
+            let is_back = || {
+                hooks.keep();
+                Ok(text()? == laid)
+            };
+            wait::until("our line is back", wait::SOON, is_back)?;
+            place.compare("again", &well)?;
+            firewall::Hooks::remove(&config)?;
+            assert_eq!(text()?, before);
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn what_docker_publishes_is_followed_to_the_container_and_docker_user_can_block_it() {
+    let nat = "*nat
+:PREROUTING ACCEPT [0:0]
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A DOCKER -i eth1 -j RETURN
+-A DOCKER ! -i eth1 -p tcp -m tcp --dport 8080 -j DNAT --to-destination 198.51.100.40:80
+COMMIT
+*filter
+:INPUT DROP [0:0]
+:FORWARD DROP [0:0]
+:DOCKER - [0:0]
+:DOCKER-ISOLATION-STAGE-1 - [0:0]
+:DOCKER-ISOLATION-STAGE-2 - [0:0]
+:DOCKER-USER - [0:0]
+-A FORWARD -j DOCKER-USER
+-A FORWARD -j DOCKER-ISOLATION-STAGE-1
+-A FORWARD -o eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A FORWARD -o eth1 -j DOCKER
+-A FORWARD -i eth1 ! -o eth1 -j ACCEPT
+-A FORWARD -i eth1 -o eth1 -j ACCEPT
+-A DOCKER -d 198.51.100.40/32 ! -i eth1 -o eth1 -p tcp -m tcp --dport 80 -j ACCEPT
+-A DOCKER-ISOLATION-STAGE-1 -i eth1 ! -o eth1 -j DOCKER-ISOLATION-STAGE-2
+-A DOCKER-ISOLATION-STAGE-1 -j RETURN
+-A DOCKER-ISOLATION-STAGE-2 -o eth1 -j DROP
+-A DOCKER-ISOLATION-STAGE-2 -j RETURN
+@-A DOCKER-USER -j RETURN
+COMMIT
+";
+    let block = "-A DOCKER-USER -i eth0 -m conntrack --ctstate NEW -j DROP\n";
+    in_lab(|lab| {
+        let place = Place::new(lab)?;
+        let container = lab.node("container", 40)?;
+        lab.second_wire(&place.host, &container)?;
+        place.run("sysctl -qw net.ipv4.ip_forward=1")?;
+        container
+            .run(&["ip", "link", "set", "eth0", "down"])?
+            .ok()?;
+        let route = ["ip", "route", "add", "default", "via", "198.51.100.10"];
+        container.run(&route)?.ok()?;
+        let _service = container.serve_tcp(80)?;
+        place.load(By::Nft, MARKS)?;
+
+        place.load(By::Iptables, &nat.replace('@', ""))?;
+        let expected = [("alice", 8080, Passes), ("alice", 80, Blocked)];
+        place.compare_v4("published", &expected)?;
+        let published = place.outlook()?.report.published;
+        assert_eq!(
+            published,
+            ["tcp/8080 leads to 198.51.100.40 port 80, not hidden"]
+        );
+
+        place.run("nft flush ruleset")?;
+        place.load(By::Nft, MARKS)?;
+        place.load(By::Iptables, &nat.replace('@', block))?;
+        place.compare_v4("blocked", &[("alice", 8080, Blocked)])
+    });
 }

@@ -1,12 +1,19 @@
 //! What the owner can do, so that what a grant opens is not dropped: one line, for each kind of owner
 //! in its own words. Pure.
 
+use spa::Service;
+
 use super::recognise::{Owner, of_chain};
 use super::ruleset::{Hook, Ruleset, Table};
 use super::walk::Cause;
 
 /// The ways, best first.
-pub(super) fn cures(ruleset: &Ruleset, cause: &Cause<'_>, bit: u32) -> Vec<String> {
+pub(super) fn cures(
+    ruleset: &Ruleset,
+    cause: &Cause<'_>,
+    bit: u32,
+    asked: &[Service],
+) -> Vec<String> {
     let Some(table) = ruleset.tables.get(cause.table) else {
         return Vec::new();
     };
@@ -14,7 +21,7 @@ pub(super) fn cures(ruleset: &Ruleset, cause: &Cause<'_>, bit: u32) -> Vec<Strin
     let mark = format!("{bit:#x}");
     match of_chain(table, chain) {
         Owner::Ufw => ufw(table, chain, &mark),
-        Owner::Firewalld => firewalld(table, &mark),
+        Owner::Firewalld => firewalld(table, chain, asked),
         Owner::Iptables | Owner::IptablesLegacy => iptables(table, chain, &mark),
         Owner::Docker => vec![format!(
             "{} -I DOCKER-USER -m mark --mark {mark}/{mark} -j RETURN",
@@ -83,11 +90,49 @@ fn ufw(table: &Table, chain: &str, mark: &str) -> Vec<String> {
     ]
 }
 
-fn firewalld(_table: &Table, mark: &str) -> Vec<String> {
-    vec![format!(
-        "firewall-cmd --permanent --direct --add-rule ipv4 filter INPUT 0 -m mark --mark \
-         {mark}/{mark} -j ACCEPT; firewall-cmd --reload"
-    )]
+/// Its rich rules ask for no mark, and what comes through its direct rules is still dropped by its own
+/// table. So the port is opened in its zone: for whoever has no hole, it is hidden before. Zones
+/// block by source before they let in, also before our line at the end of a zone.
+fn firewalld(table: &Table, chain: &str, asked: &[Service]) -> Vec<String> {
+    let zone = ["filter_IN_", "IN_"]
+        .iter()
+        .find_map(|begin| chain.strip_prefix(begin));
+    let option = zone
+        .map(|zone| format!(" --zone={zone}"))
+        .unwrap_or_default();
+    let ports = asked.iter().map(|service| match service {
+        Service::Ports(range) if range.first() == range.last() => {
+            format!(" --add-port={}/{}", range.first(), range.protocol())
+        }
+        Service::Ports(range) => format!(
+            " --add-port={}-{}/{}",
+            range.first(),
+            range.last(),
+            range.protocol()
+        ),
+        Service::Echo => " --remove-icmp-block=echo-request".to_owned(),
+    });
+    let ports: String = ports.collect();
+    let ports = if ports.is_empty() {
+        " --add-port=PORT/tcp".to_owned()
+    } else {
+        ports
+    };
+    let family = table.family.word();
+    let owned = if table.is_owned {
+        ", with NftablesTableOwner=no in /etc/firewalld/firewalld.conf"
+    } else {
+        ""
+    };
+    vec![
+        format!("firewall-cmd --permanent{option}{ports} && firewall-cmd --reload"),
+        "(a port that is protected stays hidden from whoever has no hole; protect it first)"
+            .to_owned(),
+        format!(
+            "or in agent.toml{owned}: hooks = [\"{family} {} {chain}\"]",
+            table.name
+        ),
+    ]
 }
 
 /// The program that changes this table.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::super::nftables::line::COMMENT;
 use super::matches;
 use super::ruleset::{At, Comparison, Load, Rule, Step, Verdict};
 use crate::netlink::Attributes;
@@ -9,6 +10,7 @@ use crate::netlink::Attributes;
 /// Attributes of rules.
 const RULE_HANDLE: u16 = 3;
 const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;
 const EXPR_NAME: u16 = 1;
 const EXPR_DATA: u16 = 2;
 /// Attributes of data.
@@ -41,8 +43,17 @@ pub(super) fn rule(said: Attributes<'_>) -> Rule {
     Rule {
         handle: said.find(RULE_HANDLE).and_then(be64).unwrap_or_default(),
         steps: steps.flatten().collect(),
+        is_ours: said.find(RULE_USERDATA).is_some_and(has_our_comment),
         text: None,
     }
+}
+
+/// nft keeps the comment as a kind (0), a length and the text.
+fn has_our_comment(data: &[u8]) -> bool {
+    let [0, _, text @ ..] = data else {
+        return false;
+    };
+    text.starts_with(COMMENT)
 }
 
 /// A name without the zero that ends it; empty if it is none.

@@ -53,6 +53,7 @@ pub(super) fn tables(text: &str, family: TableFamily, ours: &Ours) -> Vec<Table>
             if let Some(chain) = table.chains.get_mut(chain) {
                 chain.rules.push(Rule {
                     handle: 0,
+                    is_ours: false,
                     steps: Line::steps(rest),
                     text: Some(line.to_owned()),
                 });

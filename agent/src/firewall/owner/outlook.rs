@@ -5,6 +5,7 @@ use spa::{PortRange, Protocol, Service};
 
 use super::super::family::Family;
 use super::cure::cures;
+use super::hook::accepts_mark;
 use super::packet::Kind;
 use super::predict::{Found, Prediction, predict};
 use super::recognise;
@@ -50,6 +51,7 @@ pub(super) fn outlook(ruleset: &Ruleset, interest: &Interest) -> Outlook {
             .map(ToString::to_string)
             .collect(),
         published: published(&prediction, interest),
+        hooks: hooks(ruleset, interest.bit),
         unseen: ruleset.unread.clone(),
         ..FirewallReport::default()
     };
@@ -74,7 +76,8 @@ pub(super) fn outlook(ruleset: &Ruleset, interest: &Interest) -> Outlook {
         }
         let obstacle = obstacle(found, ruleset, is_general);
         if is_general {
-            let cure = cures(ruleset, &found.cause, interest.bit);
+            let asked: Vec<Service> = named_in(&obstacle, interest).collect();
+            let cure = cures(ruleset, &found.cause, interest.bit, &asked);
             if found.cause.is_certain && is_of_interest(&obstacle, interest) {
                 warnings.push(warning(&obstacle));
             }
@@ -128,6 +131,27 @@ pub(super) fn place(table: &Table, chain: &str) -> String {
         ""
     };
     format!("{legacy}{} {} {chain}", table.family.word(), table.name)
+}
+
+/// The chains in which a line accepts what carries our mark, whoever wrote it.
+fn hooks(ruleset: &Ruleset, bit: u32) -> Vec<String> {
+    let mut hooks = Vec::new();
+    for table in &ruleset.tables {
+        for (name, chain) in &table.chains {
+            if chain.rules.iter().any(|rule| accepts_mark(rule, bit)) {
+                hooks.push(place(table, name));
+            }
+        }
+    }
+    hooks.sort_unstable();
+    hooks
+}
+
+/// What of that which matters here an obstacle is about.
+fn named_in(obstacle: &Obstacle, interest: &Interest) -> impl Iterator<Item = Service> {
+    let services = interest.services.iter();
+    let concerns = |asked: &&Service| obstacle.to.iter().any(|to| to.overlaps(**asked));
+    services.filter(concerns).copied()
 }
 
 /// Whether it stands in the way of something that this host hides or permits, or of nearly

@@ -128,10 +128,42 @@ impl Reader {
     fn read(&mut self, ours: &Ours) -> Result<Ruleset, FirewallError> {
         let mut ruleset = Ruleset::default();
         self.tables(&mut ruleset, ours)?;
-        self.chains(&mut ruleset)?;
-        self.rules(&mut ruleset, ours)?;
-        self.sets(&mut ruleset)?;
+        self.content(&mut ruleset, ours, Of::default())?;
         Ok(ruleset)
+    }
+
+    /// The same of one table alone.
+    pub(super) fn table(
+        &mut self,
+        ours: &Ours,
+        family: TableFamily,
+        name: &str,
+    ) -> Result<Ruleset, FirewallError> {
+        let mut ruleset = Ruleset::default();
+        self.tables(&mut ruleset, ours)?;
+        let is_it = |table: &Table| table.family == family && table.name == name;
+        ruleset.tables.retain(is_it);
+        let of = Of {
+            family: family.number(),
+            table: name,
+            set: "",
+        };
+        if !ruleset.tables.is_empty() {
+            self.content(&mut ruleset, ours, of)?;
+        }
+        Ok(ruleset)
+    }
+
+    /// Everything in the tables that are known.
+    fn content(
+        &mut self,
+        ruleset: &mut Ruleset,
+        ours: &Ours,
+        of: Of<'_>,
+    ) -> Result<(), FirewallError> {
+        self.chains(ruleset)?;
+        self.rules(ruleset, ours, of)?;
+        self.sets(ruleset, of)
     }
 
     fn tables(&mut self, ruleset: &mut Ruleset, ours: &Ours) -> Result<(), FirewallError> {
@@ -167,8 +199,13 @@ impl Reader {
         })
     }
 
-    fn rules(&mut self, ruleset: &mut Ruleset, ours: &Ours) -> Result<(), FirewallError> {
-        self.dump(GETRULE, Of::default(), &mut |family, said| {
+    fn rules(
+        &mut self,
+        ruleset: &mut Ruleset,
+        ours: &Ours,
+        of: Of<'_>,
+    ) -> Result<(), FirewallError> {
+        self.dump(GETRULE, of, &mut |family, said| {
             let chain = said.find(RULE_CHAIN).map(text).unwrap_or_default();
             if ours.chains.iter().any(|own| own == chain) {
                 return;
@@ -180,9 +217,9 @@ impl Reader {
         })
     }
 
-    fn sets(&mut self, ruleset: &mut Ruleset) -> Result<(), FirewallError> {
+    fn sets(&mut self, ruleset: &mut Ruleset, of: Of<'_>) -> Result<(), FirewallError> {
         let mut found = Vec::new();
-        self.dump(GETSET, Of::default(), &mut |family, said| {
+        self.dump(GETSET, of, &mut |family, said| {
             if let Some(table) = table_of(ruleset, family, said) {
                 let name = said.find(SET_NAME).map(text).unwrap_or_default();
                 let flags = said.find(SET_FLAGS).and_then(be32).unwrap_or_default();
@@ -232,8 +269,10 @@ impl Reader {
         self.requests.clear();
         self.requests
             .begin(NFNL_SUBSYS_NFTABLES, message, NLM_F_DUMP, of.family);
-        if !of.set.is_empty() {
+        if !of.table.is_empty() {
             self.requests.text(TABLE_NAME, of.table);
+        }
+        if !of.set.is_empty() {
             self.requests.text(SET_NAME, of.set);
         }
         self.requests.end();

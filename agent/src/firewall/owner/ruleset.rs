@@ -75,6 +75,8 @@ pub(super) struct Rule {
     /// The kernel's number of it; 0 where there is none.
     pub(super) handle: u64,
     pub(super) steps: Vec<Step>,
+    /// Whether it has our comment.
+    pub(super) is_ours: bool,
     /// As its owner wrote it, where it was read as text.
     pub(super) text: Option<String>,
 }
@@ -270,6 +272,15 @@ impl TableFamily {
         match (self, family) {
             (Self::Inet, _) | (Self::Ip, Family::V4) | (Self::Ip6, Family::V6) => true,
             (Self::Ip, Family::V6) | (Self::Ip6, Family::V4) => false,
+        }
+    }
+
+    /// The kernel's number (`NFPROTO_*`, linux/netfilter.h).
+    pub(super) const fn number(self) -> u8 {
+        match self {
+            Self::Inet => 1,
+            Self::Ip => 2,
+            Self::Ip6 => 10,
         }
     }
 

@@ -229,6 +229,17 @@ impl<'s, 'r> Walk<'s, 'r> {
         Ok(())
     }
 
+    /// For whom a rule may do what it says. Which ports they ask for is not looked at.
+    pub(super) fn reach(&mut self, table: &'r Table, rule: &'r Rule) -> Sources {
+        self.registers.fill(Byte::UNKNOWN);
+        let mut truth = Truth::YES;
+        for step in &rule.steps {
+            let holds = self.condition(table, step);
+            truth = truth.and(&holds.unwrap_or(Truth::MAYBE));
+        }
+        truth.possible()
+    }
+
     /// What a step that is no verdict says.
     fn condition(&mut self, table: &'r Table, step: &'r Step) -> Result<Truth, Stop> {
         Ok(match step {
