@@ -7,6 +7,7 @@ use engine::{HostStatus, Status};
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::{AcknowledgeRequest, Commands};
 use gate::Now;
+use policy::PortSet;
 use spa::Service;
 use tokio::sync::watch;
 use tonic::Request;
@@ -213,7 +214,11 @@ fn of_host(host: &HostStatus) -> AcknowledgeRequest {
         warnings,
         floor_secs,
     } = host;
-    let ports = |ports: &[Service]| ports.iter().map(ToString::to_string).collect();
+    // A controller of the version before knows single ports only.
+    let ports = |ports: &[Service]| {
+        let ports: PortSet = ports.iter().copied().collect();
+        ports.spelled_out().map(|port| port.to_string()).collect()
+    };
     let commands = if *commands {
         Commands::On
     } else {

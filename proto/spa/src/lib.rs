@@ -49,14 +49,12 @@ pub use crate::exchange::{ExchangePublic, ExchangeSecret, pairwise};
 pub use crate::keys::{EncryptionKey, Fingerprint, HmacKey, Keys, OpeningKey};
 pub use crate::lanes::LANES;
 pub use crate::length::{SEALED_LEN_MAX, SEALED_LEN_MIN};
-pub use crate::message::{
-    Allow, Decoded, Message, MessageType, NatAccess, ProtoPort, Protocol, Request,
-};
+pub use crate::message::{Allow, Decoded, Message, MessageType, NatAccess, Request};
 pub use crate::mode::EncryptionMode;
 pub use crate::open::{Authentic, Opened, ReplayDigest};
 pub use crate::seal::{seal, seal_tagged};
 pub use crate::sealed::Sealed;
 pub use crate::secret::Secret;
-pub use crate::service::{PortRange, Service};
+pub use crate::service::{PortRange, ProtoPort, Protocol, Service};
 pub use crate::tag::{BUCKET_SECS, Tag, TagKey, bucket, tag};
 pub use crate::trial::Trial;

@@ -5,13 +5,10 @@ mod encode;
 
 use std::fmt;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
-use std::str::FromStr;
 
 use crate::digest::DigestType;
-use crate::error::{Malformed, UnknownName};
+use crate::error::Malformed;
 use crate::service::Service;
-use crate::text::number;
 
 /// The shortest and the longest plaintext in bytes; fwknop's limits.
 pub(crate) const PLAINTEXT_LEN_MIN: usize = 36;
@@ -116,24 +113,6 @@ pub struct NatAccess {
     pub host: String,
     /// The port there, never 0.
     pub port: u16,
-}
-
-/// A transport protocol with ports.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-/// A port, written `tcp/22`.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ProtoPort {
-    /// The protocol.
-    pub protocol: Protocol,
-    /// The port.
-    pub port: NonZeroU16,
 }
 
 /// The texts of a message as they were received.
@@ -245,51 +224,6 @@ impl Request {
 impl fmt::Display for NatAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{},{}", self.host, self.port)
-    }
-}
-
-// === impl Protocol ===
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = UnknownName;
-
-    fn from_str(name: &str) -> Result<Self, UnknownName> {
-        match name {
-            "tcp" => Ok(Self::Tcp),
-            "udp" => Ok(Self::Udp),
-            _ => Err(UnknownName::Protocol),
-        }
-    }
-}
-
-// === impl ProtoPort ===
-
-impl fmt::Display for ProtoPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.protocol, self.port)
-    }
-}
-
-impl FromStr for ProtoPort {
-    type Err = UnknownName;
-
-    fn from_str(text: &str) -> Result<Self, UnknownName> {
-        let (protocol, port) = text.split_once('/').ok_or(UnknownName::ProtoPort)?;
-        Ok(Self {
-            protocol: protocol.parse()?,
-            port: number::<u16>(port)
-                .and_then(NonZeroU16::new)
-                .ok_or(UnknownName::ProtoPort)?,
-        })
     }
 }
 

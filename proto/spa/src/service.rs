@@ -5,8 +5,25 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use crate::error::UnknownName;
-use crate::message::{ProtoPort, Protocol};
 use crate::text::number;
+
+/// A transport protocol with ports.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// A port, written `tcp/22`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ProtoPort {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port.
+    pub port: NonZeroU16,
+}
 
 /// What may be opened for somebody: `tcp/22`, `tcp/8000-8010`, `icmp/echo`.
 ///
@@ -29,6 +46,51 @@ pub struct PortRange {
 
 /// How echo is written.
 const ECHO: &str = "icmp/echo";
+
+// === impl Protocol ===
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        match name {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            _ => Err(UnknownName::Protocol),
+        }
+    }
+}
+
+// === impl ProtoPort ===
+
+impl fmt::Display for ProtoPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.protocol, self.port)
+    }
+}
+
+impl FromStr for ProtoPort {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let (protocol, port) = text.split_once('/').ok_or(UnknownName::ProtoPort)?;
+        Ok(Self {
+            protocol: protocol.parse()?,
+            port: number::<u16>(port)
+                .and_then(NonZeroU16::new)
+                .ok_or(UnknownName::ProtoPort)?,
+        })
+    }
+}
 
 // === impl Service ===
 

@@ -14,6 +14,7 @@ mod limits;
 mod model;
 mod names;
 mod nat;
+mod networks;
 mod packets;
 mod policy;
 mod recovery;

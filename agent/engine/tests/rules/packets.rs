@@ -53,6 +53,16 @@ fn knock_by(user: &str, number: u64, ports: &str, timeout_secs: u32, secs: u64) 
     spa::seal(&message, &keys("ports"), salt(number)).unwrap()
 }
 
+/// Asks to open these ports for an address, whatever the packet's source.
+pub(crate) fn knock_for(address: &str, number: u64, ports: &str) -> String {
+    let request = Request::Access {
+        allow: Allow::Address(address.parse().unwrap()),
+        ports: ports.split(',').map(|port| port.parse().unwrap()).collect(),
+    };
+    let message = message(number, MessageType::Access, request, 0);
+    spa::seal(&message, &keys("ports"), salt(number)).unwrap()
+}
+
 /// Asks to close these ports for the packet's source, or everything.
 pub(crate) fn close_of(user: &str, number: u64, ports: &str, cut: bool, secs: u64) -> String {
     sealed_close(user, number, ports, cut, secs, &keys("ports"))

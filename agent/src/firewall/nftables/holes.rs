@@ -300,6 +300,23 @@ impl Holes for NftHoles {
             })
     }
 
+    fn end(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
+        self.forget(clock::steady());
+        for batch in rules.chunks(RULES_PER_BATCH) {
+            let mut changes = Changes::default();
+            for rule in batch {
+                let family = Family::of(rule.from().addr());
+                if element::is_narrow(rule) {
+                    changes.delete(Set::Open(family), rule);
+                } else if let Some(layer) = self.wide.take(rule) {
+                    changes.delete(Set::Wide(family, layer), rule);
+                }
+            }
+            self.change(&changes, "end")?;
+        }
+        Ok(())
+    }
+
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {
         let mut holes = Vec::new();
         for set in ruleset::open_sets() {

@@ -7,7 +7,7 @@ use clap::{Arg, Command};
 use fleet::wire::{AuditRecord, ListEventsRequest};
 use fleet::{Event, EventKind, UserIdentity};
 use serde::{Serialize, Serializer};
-use spa::ProtoPort;
+use spa::Service;
 
 use crate::connection::{Connection, ask};
 use crate::context::{Context, Listing};
@@ -24,7 +24,7 @@ use crate::time;
 /// too, and whoever holds it may write any name. `(?)` stands where an older agent does not say.
 ///
 /// JSON fields: id, host, epoch, seq, at, at_ms, kind, user, user_identity (proven, asserted,
-/// unspecified), key, stanza, generation, source, opened, ports, until_ms, replay_digest, grant_id, request_id, actor, clock_offset_ms, outcome, reason,
+/// unspecified), key, stanza, generation, source, opened, also_opened, ports, until_ms, replay_digest, grant_id, request_id, actor, clock_offset_ms, outcome, reason,
 /// count, stored_at_ms, flaw.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -51,13 +51,13 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "KIND", hide_possible_values = true, value_parser = KindParser)]
     kind: Option<i32>,
 
-    /// Address or prefix of the packet or of what was opened
+    /// Address or prefix of the packet or of what was opened; also an address inside an opened network
     #[arg(long, value_name = "IP", default_value = "")]
     source: String,
 
-    /// Port that was opened, as tcp/22
-    #[arg(long, value_name = "PORT")]
-    port: Option<ProtoPort>,
+    /// Port that was opened, as tcp/22, alone or in a range; or icmp/echo
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    port: Option<Service>,
 
     /// Stanza that the packet was judged by
     #[arg(long, value_name = "STANZA", default_value = "")]
@@ -117,6 +117,8 @@ struct Row {
     generation: u64,
     source: String,
     opened: String,
+    /// What was opened beside it.
+    also_opened: Vec<String>,
     ports: Vec<String>,
     until_ms: u64,
     replay_digest: String,
@@ -199,6 +201,15 @@ fn number_of(name: &str) -> Option<i32> {
     (digits == format!("{number}")).then_some(number)
 }
 
+/// What one packet can be for.
+fn port(text: &str) -> std::result::Result<Service, String> {
+    let service: Option<Service> = text.parse().ok();
+    let one = |service: &Service| *service == Service::Echo || service.single().is_some();
+    service
+        .filter(one)
+        .ok_or_else(|| "write one port, as tcp/22, or icmp/echo".to_owned())
+}
+
 /// Digits of a digest or a grant, as events show them.
 fn hexadecimal(text: &str) -> std::result::Result<String, String> {
     if text.chars().all(|digit| digit.is_ascii_hexdigit()) {
@@ -275,6 +286,9 @@ fn opened(row: &Row) -> String {
     if !row.opened.is_empty() {
         words.push(format!("for {}", row.opened));
     }
+    for also in &row.also_opened {
+        words.push(format!("and {also}"));
+    }
     words.join(" ")
 }
 
@@ -331,6 +345,7 @@ impl From<AuditRecord> for Row {
             generation: event.generation,
             source: event.source,
             opened: event.opened,
+            also_opened: event.also_opened,
             ports: event.ports,
             until_ms: event.until_ms,
             replay_digest: event.replay_digest,

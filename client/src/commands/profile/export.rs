@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use fleet::wire::DirectoryHost;
 use member::Membership;
+use spa::ProtoPort;
 use zeroize::Zeroizing;
 
 use crate::connection::Connection;
@@ -99,6 +100,20 @@ fn by_address(hosts: &[DirectoryHost]) -> Vec<Entries<'_>> {
     stanzas
 }
 
+/// What a stock client can ask for in one packet, and the rest.
+fn askable<'p>(ports: &BTreeSet<&'p str>) -> (Vec<&'p str>, Vec<&'p str>) {
+    // A request has 192 bytes, of which an IPv6 address takes up to 39.
+    let mut room: usize = 192 - 39;
+    ports.iter().copied().partition(|port| {
+        let is_port = port.parse::<ProtoPort>().is_ok();
+        let fits = is_port && room > port.len();
+        if fits {
+            room -= port.len() + 1;
+        }
+        fits
+    })
+}
+
 fn stanza(
     text: &mut String,
     membership: &Membership,
@@ -118,8 +133,16 @@ fn stanza(
         .iter()
         .flat_map(|entry| entry.ports.iter().map(String::as_str))
         .collect();
-    if !ports.is_empty() {
-        line("ACCESS", &ports.into_iter().collect::<Vec<_>>().join(","));
+    let (access, rest) = askable(&ports);
+    if !access.is_empty() {
+        line("ACCESS", &access.join(","));
+    }
+    if !rest.is_empty() {
+        line("# Not in ACCESS:", &rest.join(","));
+        line(
+            "#",
+            "a stock client asks for single ports, as many as one packet has room for",
+        );
     }
     line("ALLOW_IP", allow_ip);
     line("SPOOF_USER", &membership.name);

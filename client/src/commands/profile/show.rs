@@ -1,6 +1,8 @@
 //! `postern profile show`
 
+use policy::PortSet;
 use serde::Serialize;
+use spa::Service;
 
 use crate::context::{Context, Listing};
 use crate::directory::Directory;
@@ -59,12 +61,21 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result {
                 if row.ports.is_empty() {
                     "any".to_owned()
                 } else {
-                    row.ports.join(",")
+                    listed(row.ports)
                 },
                 row.stanza.to_owned(),
             ]
         }),
     )
+}
+
+/// Ports as an operator writes them; what a newer controller lists stays as it is.
+fn listed(ports: &[String]) -> String {
+    let known: Option<PortSet> = ports
+        .iter()
+        .map(|port| port.parse::<Service>().ok())
+        .collect();
+    known.map_or_else(|| ports.join(","), |known| known.to_string())
 }
 
 fn rows(directory: &Directory) -> impl Iterator<Item = Row<'_>> {

@@ -68,7 +68,7 @@ pub(crate) struct EventFilter {
     pub(crate) reason: Option<String>,
 }
 
-/// A port as events name it, `tcp/22`.
+/// A port as events name it, `tcp/22`; or `icmp/echo`, which has the number 0.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Port {
     pub(crate) protocol: PortProtocol,
@@ -80,6 +80,7 @@ pub(crate) struct Port {
 pub(crate) enum PortProtocol {
     Tcp,
     Udp,
+    Icmp,
 }
 
 /// A text that names no port.
@@ -177,6 +178,12 @@ impl FromStr for Port {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = || InvalidPort(text.to_owned());
         let (protocol, number) = text.split_once('/').ok_or_else(invalid)?;
+        if text == "icmp/echo" {
+            return Ok(Self {
+                protocol: PortProtocol::Icmp,
+                number: 0,
+            });
+        }
         let protocol = match protocol {
             "tcp" => PortProtocol::Tcp,
             "udp" => PortProtocol::Udp,

@@ -6,6 +6,7 @@ use fleet::event::{BODY_BYTES_MAX, Event, EventRecord};
 use ipnet::IpNet;
 use rusqlite::ToSql;
 use rusqlite::types::{ToSqlOutput, ValueRef};
+use spa::{PortRange, Protocol};
 
 use crate::store::model::{Port, PortProtocol};
 
@@ -54,8 +55,70 @@ pub(super) fn port_key(port: Port) -> i64 {
     let protocol: i64 = match port.protocol {
         PortProtocol::Tcp => 6,
         PortProtocol::Udp => 17,
+        PortProtocol::Icmp => 1,
     };
     protocol * 65_536 + i64::from(port.number)
+}
+
+/// How blocks of ports begin; those of addresses begin with 4 or 6.
+const PORT_BLOCK: u8 = 1;
+
+/// The key of the block of addresses that a network is.
+pub(super) fn network_block(network: IpNet) -> Vec<u8> {
+    let network = network.trunc();
+    [address_bytes(network.addr()), vec![network.prefix_len()]].concat()
+}
+
+/// The keys of the blocks that a range of ports is made of: at most 31.
+pub(super) fn range_blocks(range: PortRange) -> Vec<Vec<u8>> {
+    let (mut next, last) = (
+        u32::from(range.first().get()),
+        u32::from(range.last().get()),
+    );
+    let mut blocks = Vec::new();
+    while next <= last {
+        // The largest block that begins here and does not reach beyond the end.
+        let fits = (last - next + 1).ilog2();
+        let bits = next.trailing_zeros().min(fits);
+        blocks.push(port_block(range.protocol(), next, bits));
+        next += 1 << bits;
+    }
+    blocks
+}
+
+/// The keys of all blocks that a port is in.
+pub(super) fn blocks_of_port(port: Port) -> Vec<Vec<u8>> {
+    let protocol = match port.protocol {
+        PortProtocol::Tcp => Protocol::Tcp,
+        PortProtocol::Udp => Protocol::Udp,
+        PortProtocol::Icmp => return Vec::new(),
+    };
+    let number = u32::from(port.number);
+    let key = |bits| port_block(protocol, number >> bits << bits, bits);
+    (0..=16).map(key).collect()
+}
+
+/// The keys of all networks that a network lies in, itself included, shortest prefix first.
+pub(super) fn blocks_around(network: IpNet) -> Vec<Vec<u8>> {
+    let around = |length| IpNet::new(network.addr(), length).ok();
+    let lengths = 0..=network.prefix_len();
+    lengths.filter_map(around).map(network_block).collect()
+}
+
+/// The first and the last key of the networks that lie in a network.
+pub(super) fn blocks_within(network: IpNet) -> (Vec<u8>, Vec<u8>) {
+    let (low, high) = address_range(network);
+    (low, [high, vec![u8::MAX]].concat())
+}
+
+fn port_block(protocol: Protocol, first: u32, bits: u32) -> Vec<u8> {
+    let protocol = match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    };
+    let [_, high, middle, low] = first.to_be_bytes();
+    let bits = bits.to_le_bytes();
+    [&[PORT_BLOCK, protocol, high, middle, low][..], &bits[..1]].concat()
 }
 
 /// A value that is short bytes when it has the usual form, and the text itself when not.

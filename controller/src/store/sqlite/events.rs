@@ -4,11 +4,19 @@
 //! (`events.log_chain`) covers every stored event with its place, host and time of arrival, so
 //! that nothing can be changed, taken out or put in without all that follows being recomputed.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use fleet::event::{Continuity, Event, EventRecord};
+use ipnet::IpNet;
+use policy::PortSet;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
+use spa::Service;
 
-use super::columns::{Columns, address_key, hex_key, port_key, text_key};
+use super::columns::{
+    Columns, address_key, hex_key, network_block, port_key, range_blocks, text_key,
+};
 use super::journals::{self, Journal, Placed};
 use super::meta;
 use super::number::signed;
@@ -152,6 +160,7 @@ impl Log<'_> {
         };
         let id = insert(self.connection, &place, record, &columns)?;
         insert_ports(self.connection, journal.host, &columns.event, id)?;
+        insert_blocks(self.connection, &columns.event, id)?;
         Ok(())
     }
 }
@@ -261,8 +270,49 @@ fn insert_ports(
          VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
     )?;
     let at_ms = signed(event.at_ms);
-    for port in event.ports.iter().filter_map(|port| port.parse().ok()) {
+    // Those of a long range are found by its blocks.
+    let each = ports(event);
+    let each = each.spelled_out().map(|port| port.to_string());
+    for port in each.filter_map(|port| port.parse().ok()) {
         insert.execute(params![host, port_key(port), at_ms, id, event.kind])?;
     }
     Ok(())
+}
+
+/// One row for each block of what is more than one address or port.
+fn insert_blocks(connection: &Connection, event: &Event, id: i64) -> Result<(), rusqlite::Error> {
+    let also = event.also_opened.iter();
+    let also = also.filter_map(|text| network(text));
+    // A single address is found by its own column.
+    let opened = network(&event.opened).filter(|_| event.opened.contains('/'));
+    let mut blocks: BTreeSet<Vec<u8>> = opened.into_iter().chain(also).map(network_block).collect();
+    for long in ports(event).spelled_out() {
+        if let Service::Ports(range) = long
+            && range.count() > 1
+        {
+            blocks.extend(range_blocks(range));
+        }
+    }
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO event_blocks (block, at_ms, event) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    )?;
+    for block in blocks {
+        insert.execute(params![block, signed(event.at_ms), id])?;
+    }
+    Ok(())
+}
+
+fn ports(event: &Event) -> PortSet {
+    let services = event.ports.iter();
+    let services = services.filter_map(|text| text.parse::<Service>().ok());
+    services.collect()
+}
+
+/// An address or a network, as events name them.
+fn network(text: &str) -> Option<IpNet> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address.ok().or_else(|| text.parse().ok())
 }

@@ -36,6 +36,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0007_claim_dates.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0008_event_blocks.sql"
+        )),
     ])
 }
 

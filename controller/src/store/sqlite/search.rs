@@ -75,6 +75,11 @@ fn known(connection: &Connection, filter: &EventFilter) -> Result<Option<Known>,
         }
         known.reasons = (found.len() <= REASONS_MAX).then_some(found);
     }
+    if filter.address.is_some() || filter.port.is_some() {
+        known.has_blocks = connection
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM event_blocks)")?
+            .query_row([], |row| row.get(0))?;
+    }
     Ok(Some(known))
 }
 

@@ -70,7 +70,19 @@ const PURE: &[(&str, &[&str])] = &[
             "tonic-prost",
         ],
     ),
-    ("engine", &["fleet", "gate", "hashbrown", "policy", "spa"]),
+    // Networks and errors are values.
+    (
+        "engine",
+        &[
+            "fleet",
+            "gate",
+            "hashbrown",
+            "ipnet",
+            "policy",
+            "spa",
+            "thiserror",
+        ],
+    ),
     (
         "gate",
         &[

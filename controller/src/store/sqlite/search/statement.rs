@@ -1,14 +1,18 @@
 //! The statement that answers a question: which index drives it, and what else must hold.
 
+use std::iter;
+
 use ipnet::IpNet;
 use rusqlite::ToSql as _;
 use rusqlite::types::{ToSqlOutput, Value};
 
-use super::super::columns::{Compact, address_range, hex_key, port_key};
+use super::super::columns::{
+    Compact, address_range, blocks_around, blocks_of_port, blocks_within, hex_key, port_key,
+};
 use super::super::number::signed;
 use super::super::reasons;
 use super::super::words::{self, Id, Word};
-use crate::store::model::{Cursor, EventFilter};
+use crate::store::model::{Cursor, EventFilter, Port};
 
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host";
 /// The parts of the log that digests and grants are indexed in, newest first.
@@ -22,6 +26,8 @@ pub(super) struct Known {
     pub(super) host: Option<i64>,
     /// The reasons that begin as is asked for; `None` when they are too many.
     pub(super) reasons: Option<Vec<i64>>,
+    /// Whether any event names networks or long ranges of ports.
+    pub(super) has_blocks: bool,
 }
 
 /// SQL, and the values of its parameters in order.
@@ -67,8 +73,9 @@ struct Arm {
 impl Statement {
     pub(super) fn new(filter: &EventFilter, known: Known, after: Cursor, limit: usize) -> Self {
         let driver = Driver::of(filter, &known);
+        let has_blocks = known.has_blocks;
         let common = common(filter, &known, &driver, after);
-        let arms = driver.arms(filter);
+        let arms = driver.arms(filter, has_blocks);
         let [at_ms, id] = driver.time();
         let order = match arms.as_slice() {
             [_] => format!("{at_ms} DESC, {id}"),
@@ -158,7 +165,7 @@ impl Driver {
         }
     }
 
-    fn arms(&self, filter: &EventFilter) -> Vec<Arm> {
+    fn arms(&self, filter: &EventFilter, has_blocks: bool) -> Vec<Arm> {
         let by = |index: &str| format!("events e INDEXED BY {index}");
         let one = |index: &str, own| {
             vec![Arm {
@@ -176,9 +183,13 @@ impl Driver {
                 id(&filter.replay_digest),
             )],
             Self::Grant => vec![by_id("grant_id", Id::Grant, id(&filter.grant_id))],
-            Self::Address(network) => at_address(*network),
-            Self::HostsPort => at_port("", filter),
-            Self::Port => at_port("INDEXED BY event_ports_by_port", filter),
+            Self::Address(network) => {
+                let mut arms = at_address(*network);
+                arms.extend(has_blocks.then(|| in_network(*network)));
+                arms
+            }
+            Self::HostsPort => at_port("", filter, has_blocks),
+            Self::Port => at_port("INDEXED BY event_ports_by_port", filter, has_blocks),
             Self::User => one(
                 "events_by_user",
                 Conditions::new("e.user = ?", filter.user.clone()),
@@ -226,19 +237,37 @@ fn common(filter: &EventFilter, known: &Known, driver: &Driver, after: Cursor) -
     if let Some(port) = filter.port
         && !driver.is_of_ports()
     {
-        all.add(
-            "EXISTS (SELECT 1 FROM event_ports p WHERE p.host = e.host AND p.port = ?
-                     AND p.at_ms = e.at_ms AND p.event = e.id)",
-            [port_key(port)],
-        );
+        let one = "EXISTS (SELECT 1 FROM event_ports p WHERE p.host = e.host AND p.port = ?
+                     AND p.at_ms = e.at_ms AND p.event = e.id)";
+        let blocks = Conditions::in_blocks(blocks_of_port(port));
+        if known.has_blocks && !blocks.values.is_empty() {
+            let values = [vec![Value::Integer(port_key(port))], blocks.values].concat();
+            let wide = format!(
+                "EXISTS (SELECT 1 FROM event_blocks b WHERE b.event = e.id AND {})",
+                blocks.sql
+            );
+            all.add(&format!("({one} OR {wide})"), values);
+        } else {
+            all.add(one, [port_key(port)]);
+        }
     }
     if let Some(network) = filter.address
         && !matches!(driver, Driver::Address(_))
     {
         let (compare, bounds) = within(network);
+        let mut values = [bounds.clone(), bounds].concat();
+        let mut wide = String::new();
+        if known.has_blocks {
+            let blocks = Conditions::at_network(network);
+            wide = format!(
+                " OR EXISTS (SELECT 1 FROM event_blocks b WHERE b.event = e.id AND ({}))",
+                blocks.sql
+            );
+            values.extend(blocks.values);
+        }
         all.add(
-            &format!("(e.source {compare} OR e.opened {compare})"),
-            [bounds.clone(), bounds].concat(),
+            &format!("(e.source {compare} OR e.opened {compare}{wide})"),
+            values,
         );
     }
     if !matches!(driver, Driver::Reasons(_)) {
@@ -274,12 +303,14 @@ fn by_word(what: Word, value: Value) -> Arm {
     }
 }
 
-fn at_port(index: &str, filter: &EventFilter) -> Vec<Arm> {
+fn at_port(index: &str, filter: &EventFilter, has_blocks: bool) -> Vec<Arm> {
     let port = filter.port.map(port_key);
-    vec![Arm {
+    let one = Arm {
         from: format!("event_ports p {index} CROSS JOIN events e ON e.id = p.event"),
         own: Conditions::new("p.port = ?", port),
-    }]
+    };
+    let long = filter.port.filter(|_| has_blocks).and_then(in_range);
+    iter::once(one).chain(long).collect()
 }
 
 /// Two arms, one for each column of addresses; the second leaves out what the first has.
@@ -301,6 +332,45 @@ fn at_address(network: IpNet) -> Vec<Arm> {
             own: Conditions::new(&opened, [bounds.clone(), bounds].concat()),
         },
     ]
+}
+
+/// The arm of events that opened a network around the address, or in the prefix, that is asked for;
+/// without what the columns of addresses have.
+fn in_network(network: IpNet) -> Arm {
+    let (compare, bounds) = within(network);
+    let blocks = Conditions::at_network(network);
+    let mut own = Conditions {
+        sql: format!(
+            "(e.source IS NULL OR NOT e.source {compare}) AND (e.opened IS NULL OR NOT e.opened \
+             {compare})"
+        ),
+        values: blocks.values,
+    };
+    own.values.extend([bounds.clone(), bounds].concat());
+    Arm {
+        from: format!(
+            "(SELECT DISTINCT b.event FROM event_blocks b WHERE {}) w CROSS JOIN events e ON e.id = \
+             w.event",
+            blocks.sql
+        ),
+        own,
+    }
+}
+
+/// The arm of events that name a long range with this port.
+fn in_range(port: Port) -> Option<Arm> {
+    let blocks = Conditions::in_blocks(blocks_of_port(port));
+    let from = format!(
+        "(SELECT DISTINCT b.event AS event, b.at_ms AS at_ms, x.host AS host, x.kind AS kind FROM \
+         event_blocks b CROSS JOIN events x ON x.id = b.event WHERE {}) p CROSS JOIN events e ON \
+         e.id = p.event",
+        blocks.sql
+    );
+    let own = Conditions {
+        sql: "e.id = p.event".to_owned(),
+        values: blocks.values,
+    };
+    (!own.values.is_empty()).then_some(Arm { from, own })
 }
 
 /// How an address is compared with a prefix, and with what.
@@ -330,6 +400,21 @@ impl Conditions {
             sql: sql.to_owned(),
             values: values.into_iter().map(Into::into).collect(),
         }
+    }
+
+    /// Blocks with one of these keys.
+    fn in_blocks(keys: Vec<Vec<u8>>) -> Self {
+        let marks = vec!["?"; keys.len()].join(", ");
+        Self::new(&format!("b.block IN ({marks})"), keys)
+    }
+
+    /// Networks that this one lies in, and those that lie in it.
+    fn at_network(network: IpNet) -> Self {
+        let mut all = Self::in_blocks(blocks_around(network));
+        let (low, high) = blocks_within(network);
+        all.sql += " OR b.block BETWEEN ? AND ?";
+        all.values.extend([Value::Blob(low), Value::Blob(high)]);
+        all
     }
 
     fn add<T: Into<Value>>(&mut self, sql: &str, values: impl IntoIterator<Item = T>) {

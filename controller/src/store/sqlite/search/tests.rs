@@ -151,7 +151,20 @@ fn varied(number: u64) -> Event {
     event.key = format!("key-{}", part(8));
     event.source = format!("192.0.2.{}", number % 4);
     event.opened = format!("192.0.2.{}", number % 3);
-    event.ports = vec![format!("tcp/{}", 22 + part(3))];
+    event.ports = match number % 7 {
+        0 => vec!["tcp/1-1000".to_owned(), "icmp/echo".to_owned()],
+        1 => vec!["tcp/20-22".to_owned()],
+        2 => vec!["tcp/23-40000".to_owned(), "udp/1-40000".to_owned()],
+        _ => vec![format!("tcp/{}", 22 + part(3))],
+    };
+    match number % 11 {
+        0 => event.opened = "192.0.2.0/24".to_owned(),
+        1 => event.opened = "192.0.0.0/16".to_owned(),
+        2 => event.also_opened = vec!["192.0.2.0/31".to_owned(), "192.0.2.1".to_owned()],
+        3 => event.also_opened = vec!["198.51.100.0/24".to_owned(), "2001:db8::/56".to_owned()],
+        4 => event.opened = "192.0.2.2/31".to_owned(),
+        _ => {}
+    }
     event.replay_digest = format!("{:02x}", number % 3).repeat(32);
     event.grant_id = format!("{:02x}", number % 5 / 2).repeat(16);
     event.reason = format!("reason-{} of {}", part(5), number % 7);
@@ -161,15 +174,26 @@ fn varied(number: u64) -> Event {
 fn matches(filter: &EventFilter, host: &str, event: &Event) -> bool {
     let same = |asked: &Option<String>, text: &str| asked.as_ref().is_none_or(|it| it == text);
     let in_network = |network: ipnet::IpNet| {
-        [&event.source, &event.opened]
-            .iter()
-            .any(|text| network.contains(&text.parse::<std::net::IpAddr>().unwrap()))
+        let texts = [&event.source, &event.opened]
+            .into_iter()
+            .chain(&event.also_opened);
+        let networks = texts.map(|text| {
+            let address = text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from);
+            address.unwrap_or_else(|_| text.parse().unwrap())
+        });
+        networks
+            .into_iter()
+            .any(|own| own.contains(&network) || network.contains(&own))
+    };
+    let has_ssh = |text: &String| {
+        let service: spa::Service = text.parse().unwrap();
+        service.contains("tcp/22".parse().unwrap())
     };
     same(&filter.user, &event.user)
         && same(&filter.host, host)
         && filter.kind.is_none_or(|kind| kind == event.kind)
         && filter.address.is_none_or(in_network)
-        && filter.port.is_none_or(|_| event.ports == ["tcp/22"])
+        && filter.port.is_none_or(|_| event.ports.iter().any(has_ssh))
         && same(&filter.stanza, &event.stanza)
         && same(&filter.key, &event.key)
         && same(&filter.replay_digest, &event.replay_digest)
@@ -199,6 +223,7 @@ fn log(connection: &Connection) -> Vec<(String, Event)> {
             for sql in [
                 "UPDATE events SET id = 70000 WHERE id = 120",
                 "UPDATE event_ports SET event = 70000 WHERE event = 120",
+                "UPDATE event_blocks SET event = 70000 WHERE event = 120",
             ] {
                 connection.execute(sql, []).unwrap();
             }
@@ -237,6 +262,7 @@ fn every_combination_of_filters_is_driven_by_an_index() {
             let known = Known {
                 host: filter.host.as_ref().map(|_| 1),
                 reasons: filter.reason.as_ref().and(reasons),
+                has_blocks: false,
             };
             let plan = plan(&connection, &filter, known);
             let scans = plan
@@ -252,4 +278,56 @@ fn every_combination_of_filters_is_driven_by_an_index() {
             assert!(!sorts || may_sort, "{filter:?}\n{plan}");
         }
     }
+}
+
+#[test]
+fn whatever_encloses_or_lies_in_what_is_asked_for_is_found_once() {
+    let connection = database();
+    meta::create(&connection, "e", 0).unwrap();
+    let opened = [
+        ("203.0.113.0/24", "tcp/8000-9000"),
+        ("2001:db8:1:200::/56", "udp/1-65535"),
+        ("203.0.113.7", "tcp/22"),
+    ];
+    for (number, (network, ports)) in (1..).zip(opened) {
+        let mut event = Event::new(EventKind::GrantOpened, number);
+        event.source = "192.0.2.7".to_owned();
+        event.opened = network.to_owned();
+        event.also_opened = vec!["198.51.100.7".to_owned()];
+        event.ports = vec![ports.to_owned()];
+        let record = EventRecord::after(0, &[0; 32], event);
+        events::append(
+            &connection,
+            ("web-1", &format!("{number:032x}")),
+            None,
+            &[record],
+            5,
+        )
+        .unwrap();
+    }
+    let found = |address: Option<&str>, port: Option<&str>| -> Vec<u64> {
+        let filter = EventFilter {
+            address: address.map(|text| text.parse().unwrap()),
+            port: port.map(|text| text.parse().unwrap()),
+            ..EventFilter::default()
+        };
+        let page = page(&connection, &filter, Cursor::NEWEST, 100).unwrap();
+        page.rows.iter().map(|row| row.at_ms).collect()
+    };
+
+    assert_eq!(found(Some("203.0.113.7/32"), None), [3, 1]);
+    assert_eq!(found(Some("203.0.113.8/32"), None), [1]);
+    assert_eq!(found(Some("203.0.0.0/16"), None), [3, 1]);
+    assert_eq!(found(Some("2001:db8:1:2ff::9/128"), None), [2]);
+    assert_eq!(found(Some("2001:db8:1:3ff::9/128"), None), [] as [u64; 0]);
+    assert_eq!(found(Some("198.51.100.7/32"), None), [3, 2, 1]);
+    assert_eq!(found(Some("0.0.0.0/0"), None), [3, 2, 1]);
+    assert_eq!(found(None, Some("tcp/8123")), [1]);
+    assert_eq!(found(None, Some("tcp/9001")), [] as [u64; 0]);
+    assert_eq!(found(None, Some("udp/65535")), [2]);
+    assert_eq!(found(Some("203.0.113.9/32"), Some("tcp/8000")), [1]);
+    assert_eq!(
+        found(Some("203.0.113.9/32"), Some("tcp/22")),
+        [] as [u64; 0]
+    );
 }
