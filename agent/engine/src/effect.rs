@@ -84,6 +84,16 @@ pub struct Closing {
     pub(crate) reason: String,
     /// The request that closes, if it was one.
     pub(crate) request: Option<ReplayDigest>,
+    /// Grants to be open for no longer than before they were asked for again.
+    pub(crate) restore: Vec<Restore>,
+}
+
+/// A grant that could not be extended as it is recorded, and what it was before.
+#[derive(Debug)]
+pub(crate) struct Restore {
+    pub(crate) id: GrantId,
+    pub(crate) deadline: Duration,
+    pub(crate) until_ms: u64,
 }
 
 // === impl Opening ===
@@ -151,6 +161,7 @@ impl Closing {
             end,
             reason,
             request: None,
+            restore: Vec::new(),
         }
     }
 

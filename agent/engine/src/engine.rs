@@ -301,6 +301,10 @@ impl Engine {
     /// Takes the next instruction; see [`Effect`].
     pub fn next_effect(&mut self, now: Now) -> Option<Effect> {
         let mut effect = self.effects.pop_front()?;
+        if let Effect::Reopen(holes) = &mut effect {
+            // Only now: what was taken back since it was ordered must stay so.
+            *holes = self.grants.all_holes(now.steady);
+        }
         if let Effect::Open(opening) = &mut effect {
             // What has ended since it was ordered is not brought back; that its end is recorded
             // comes after this.
@@ -319,6 +323,9 @@ impl Engine {
             let taken = self.grants.taken_back(rules, now.steady);
             closing.rules = taken.close;
             closing.shorten = taken.shorten;
+            let back = self.grants.restoring(&closing.restore, now.steady);
+            closing.rules.extend(back.close);
+            closing.shorten.extend(back.shorten);
             if closing.is_gentle() {
                 return Some(effect);
             }

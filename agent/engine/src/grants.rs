@@ -14,6 +14,7 @@ use gate::{Grant, Identity};
 use hashbrown::HashMap;
 
 use crate::connection::Connection;
+use crate::effect::Restore;
 use crate::rule::{Hole, HoleTimeout, Rule};
 use crate::rule_index::RuleIndex;
 
@@ -183,6 +184,43 @@ impl Grants {
         self.live.insert(grant.id, grant);
     }
 
+    /// What must be open so that these grants are as they were, and what must not.
+    pub(crate) fn restoring(&self, all: &[Restore], steady: Duration) -> TakenBack {
+        let all: BTreeMap<GrantId, &Restore> = all
+            .iter()
+            .filter(|restore| self.live.contains_key(&restore.id))
+            .map(|restore| (restore.id, restore))
+            .collect();
+        let deadline = |live: &LiveGrant| all.get(&live.id).map_or(live.deadline, |it| it.deadline);
+        let live = all.keys().filter_map(|id| self.live.get(id));
+        let mut taken = TakenBack::default();
+        for rule in each_once(live.flat_map(|live| live.rules.iter().copied())) {
+            let holders = self.holders(rule).filter_map(|id| self.live.get(&id));
+            let latest = holders.map(deadline).max().unwrap_or_default();
+            if latest > steady {
+                let timeout = left(latest, steady);
+                taken.shorten.push(Hole { rule, timeout });
+            } else {
+                taken.close.push(rule);
+            }
+        }
+        taken
+    }
+
+    /// Has a grant end when it would have, if it is still open.
+    pub(crate) fn restore(&mut self, restore: &Restore) -> Option<&LiveGrant> {
+        let live = self.live.get_mut(&restore.id)?;
+        live.deadline = restore.deadline;
+        live.until_ms = restore.until_ms;
+        self.by_deadline
+            .push(Reverse((restore.deadline, restore.id)));
+        let rules = live.rules.clone();
+        for rule in rules {
+            self.recount(rule);
+        }
+        self.live.get(&restore.id)
+    }
+
     /// When the next grant ends.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.by_deadline
@@ -231,7 +269,8 @@ impl Grants {
     ) -> TakenBack {
         let mut taken = TakenBack::default();
         for rule in each_once(rules) {
-            match self.recount(rule) {
+            // What ends now is not opened for one second more.
+            match self.recount(rule).filter(|latest| *latest > steady) {
                 None => taken.close.push(rule),
                 Some(latest) => taken.shorten.push(Hole {
                     rule,

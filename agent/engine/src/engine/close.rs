@@ -48,11 +48,12 @@ impl Engine {
         };
         let is_asked = |live: &LiveGrant| is_meant(&live) && lets_in(live, address);
         let withdrawn = self.withdraw(is_asked, "closed by the user before it was opened");
-        if open.is_empty() && connections.is_empty() && withdrawn > 0 {
-            return;
-        }
         if open.is_empty() && connections.is_empty() {
-            let reason = format!("nothing to close: nothing of this user is open for {address}");
+            let reason = if withdrawn > 0 {
+                "nothing to close: what was asked for at the same moment was not opened".to_owned()
+            } else {
+                format!("nothing to close: nothing of this user is open for {address}")
+            };
             self.refuse_grant(request, &reason, now);
             return;
         }
@@ -99,6 +100,7 @@ impl Engine {
             end,
             reason,
             request,
+            restore,
             ..
         } = closing;
         self.closing -= grants.len();
@@ -106,14 +108,13 @@ impl Engine {
         for connection in &connections {
             self.connection_ended(connection);
         }
-        for live in grants {
-            if end == End::NotExtended {
-                if let Some(before) = self.grants.get(live.id) {
-                    let record = Record::not_extended(before, now.wall_ms(), &reason);
-                    self.stage(record, Permits::Nothing);
-                }
-                continue;
+        for restore in &restore {
+            if let Some(live) = self.grants.restore(restore) {
+                let record = Record::not_extended(live, now.wall_ms(), &reason);
+                self.stage(record, Permits::Nothing);
             }
+        }
+        for live in grants {
             self.record_end_asked(end, &live, now.wall_ms(), &reason, request);
             self.put_by(live, None, now);
         }

@@ -104,9 +104,7 @@ impl Engine {
                 if !grants.is_empty() {
                     self.close(grants, End::NotOpened, reason);
                 }
-                if !extended.is_empty() {
-                    self.close(extended, End::NotExtended, format!("not extended: {cause}"));
-                }
+                self.take_back_extensions(extended, format!("not extended: {cause}"));
             }
         }
     }

@@ -89,13 +89,17 @@ impl Engine {
         let is_over = |live: &mut LiveGrant| live.deadline <= now.steady;
         let ended: Vec<LiveGrant> = closing.grants.extract_if(.., is_over).collect();
         self.closing -= ended.len();
-        // What was not extended has its own end.
-        let is_counted = closing.end != End::NotExtended;
-        for live in ended.into_iter().filter(|_| is_counted) {
-            self.record_end(End::Closed, &live, live.until_ms, "");
+        for live in ended {
+            let reason = "at its time; it could not be closed before";
+            let (at_ms, request) = (live.until_ms, closing.request);
+            self.record_end_asked(End::Closed, &live, at_ms, reason, request);
             self.put_by(live, None, now);
         }
-        if !(closing.grants.is_empty() && closing.connections.is_empty()) {
+        let is_done = closing.grants.is_empty() && closing.connections.is_empty();
+        if !(is_done && closing.restore.is_empty()) {
+            // Found anew when it is carried out.
+            closing.rules.clear();
+            closing.shorten.clear();
             self.effects.push_back(Effect::Close(closing));
         }
     }

@@ -14,8 +14,9 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::Engine;
 use crate::batch::{Item, Permits};
+use crate::effect::{Closing, Effect, Restore};
 use crate::grants::{LiveGrant, Origin};
-use crate::record::{self, Change, Record};
+use crate::record::{self, Change, End, Record};
 use crate::rule::Rule;
 
 /// When something ends, by both clocks.
@@ -53,6 +54,7 @@ impl Engine {
             return Some((grant, rules));
         };
         let (id, before) = (same.id, Until::of(same));
+        self.extend_after_all(id, now);
         let until = until.later(before);
         let is_longer = until.deadline > before.deadline;
         let blocked = self.blocked(&rules);
@@ -97,6 +99,36 @@ impl Engine {
         if let Origin::Given(grant) = &live.origin {
             let place = self.items.len();
             self.staged.note(grant.identity(), &live.rules, place);
+        }
+    }
+
+    /// The firewall did not extend these, or not all of it. They are open as is recorded until it is
+    /// sure that they are not.
+    pub(super) fn take_back_extensions(&mut self, extended: Vec<LiveGrant>, reason: String) {
+        let mut closing = Closing::of(Vec::new(), End::NotExtended, reason);
+        for live in extended {
+            let before = self.grants.get(live.id).map(Until::of);
+            closing.restore.extend(before.map(|before| Restore {
+                id: live.id,
+                deadline: before.deadline,
+                until_ms: before.ms,
+            }));
+            self.grants.enter(live);
+        }
+        if !closing.restore.is_empty() {
+            self.effects.push_back(Effect::Close(closing));
+        }
+    }
+
+    /// Whoever asks again for what could not be extended, and is still recorded as extended, wants that
+    /// it is.
+    fn extend_after_all(&mut self, id: GrantId, now: Now) {
+        for (_, closing) in &mut self.unclosed {
+            let before = closing.restore.len();
+            closing.restore.retain(|restore| restore.id != id);
+            if closing.restore.len() < before {
+                self.reopen_at = Some(now.steady);
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use gate::SharedKeys;
 use proptest::prelude::*;
 
 use crate::host::{Faults, Host, Partly};
-use crate::packets::{ONE_PORT, OTHERS, PORTS_AND_COMMANDS, command, knock};
+use crate::packets::{ONE_PORT, OTHERS, PORTS_AND_COMMANDS, close_of, command, knock};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -15,6 +15,11 @@ enum Step {
         source: u8,
         ports: &'static str,
         secs: u32,
+    },
+    Close {
+        source: u8,
+        ports: &'static str,
+        cut: bool,
     },
     Command,
     /// The packet before comes again.
@@ -44,6 +49,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..4_u8, ports, 1..60_u32)
             .prop_map(|(source, ports, secs)| Step::Knock { source, ports, secs }),
+        2 => (1..4_u8, prop::sample::select(vec!["", "tcp/80", "tcp/1-79"]), any::<bool>())
+            .prop_map(|(source, ports, cut)| Step::Close { source, ports, cut }),
         2 => Just(Step::Command),
         1 => Just(Step::Copy),
         1 => Just(Step::Junk),
@@ -95,6 +102,11 @@ impl Day {
                 secs,
             } => {
                 let packet = knock(number, ports, secs, host.secs);
+                host.send(source, &packet);
+                self.sent.push(packet);
+            }
+            Step::Close { source, ports, cut } => {
+                let packet = close_of("alice", number, ports, cut, host.secs);
                 host.send(source, &packet);
                 self.sent.push(packet);
             }
@@ -172,7 +184,12 @@ proptest! {
             .journal
             .iter()
             .filter(|event| {
-                [EventKind::GrantOpened, EventKind::Refused].contains(&event.kind())
+                let kinds = [
+                    EventKind::GrantOpened,
+                    EventKind::GrantClosed,
+                    EventKind::Refused,
+                ];
+                kinds.contains(&event.kind())
                     || event.reason.starts_with("start: ")
             })
             .map(|event| &event.request_id)

@@ -260,7 +260,10 @@ fn what_is_closed_locked_or_revoked_in_the_turn_of_its_knock_is_not_opened() {
         host.turn();
 
         assert_eq!(host.open_rules(), Vec::<String>::new(), "{reason}");
-        assert_eq!(host.reasons(EventKind::Refused), [reason, reason]);
+        let refused = host.reasons(EventKind::Refused);
+        assert_eq!(refused.iter().filter(|it| **it == reason).count(), 2);
+        let rest = "nothing to close: what was asked for at the same moment was not opened";
+        assert!(refused.iter().all(|it| [reason, rest].contains(it)));
         assert!(host.live.is_empty());
         assert_eq!(host.engine.counters().engine.opened, 0);
     }
