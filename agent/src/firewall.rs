@@ -17,6 +17,7 @@
 //! | `owner` | what the host's owner has there, and what it would drop |
 //! | `lock` | one agent per chain |
 //! | `family` | IPv4 and IPv6 |
+//! | `stamina` | how often something is done that another program undoes |
 //! | `xtables` | the programs of iptables, and what they print |
 
 mod backend;
@@ -30,6 +31,7 @@ pub mod memory;
 mod monitor;
 mod nftables;
 mod owner;
+mod stamina;
 mod succession;
 mod xtables;
 
@@ -99,6 +101,16 @@ fn with_iptables(config: &FirewallConfig, why: String) -> Result<Backend, Firewa
 /// As [`open`].
 pub fn open_nftables_without_owner(config: &FirewallConfig) -> Result<Backend, FirewallError> {
     nftables::open_unowned(config, CONFIGURED.to_owned())
+}
+
+/// Makes the kernel sets that rules of the iptables back end name, so that the owner's saved rules
+/// with ours among them can be restored; hides and opens nothing.
+///
+/// # Errors
+///
+/// When this kernel has no such sets.
+pub fn make_sets(chain: &str) -> Result<(), FirewallError> {
+    iptables::make_sets(chain)
 }
 
 /// Why the host's packet filter did not do as told.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{Layers, RawConfig};
-use crate::firewall::FirewallError;
+use crate::config::{CHAIN, Layers, RawConfig};
+use crate::firewall::{self, FirewallError};
 use crate::hide_first::hide_first;
 
 /// Hide what the agent hid when it last ran, and what the configuration protects
@@ -27,6 +27,12 @@ pub struct ProtectArgs {
     /// Hide this port too, like tcp/22; may be given several times
     #[arg(long, value_name = "PROTO/PORT", value_delimiter = ',')]
     pub protect: Vec<String>,
+    /// Hide nothing yet; only make the kernel sets that our rules in a saved firewall of iptables name
+    ///
+    /// For the start of the machine, before whoever restores the saved rules:
+    /// `postern-sets.service`.
+    #[arg(long, conflicts_with = "protect")]
+    pub sets: bool,
 }
 
 /// Hides. A configuration with mistakes is an error after that, not instead of it.
@@ -36,6 +42,7 @@ pub fn run(args: ProtectArgs) -> ExitCode {
         state,
         chain,
         protect,
+        sets,
     } = args;
     let flags = RawConfig {
         state_dir: state,
@@ -44,6 +51,13 @@ pub fn run(args: ProtectArgs) -> ExitCode {
         ..RawConfig::default()
     };
     let layers = Layers::read(config.as_deref(), flags);
+    if sets {
+        let chain = layers.readable().chain.as_deref().unwrap_or(CHAIN);
+        return match firewall::make_sets(chain) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(cause) => program::fail(&cause),
+        };
+    }
     match hide_first(layers.readable()) {
         Ok(Some(_)) => {}
         Ok(None) => tracing::info!("nothing was ever protected here: nothing is hidden"),

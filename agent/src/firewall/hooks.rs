@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `iptables` | the chains of iptables, of either kind and family |
 //! | `position` | where in a chain the line belongs; pure |
-//! | `pace` | when to look, and when to stop putting a line back; pure |
+//! | `pace` | when to look; pure |
 //! | `notices` | hearing of changes by others |
 
 mod iptables;
@@ -23,10 +23,11 @@ use std::time::Duration;
 
 use super::FirewallError;
 use super::changes::Change;
+use super::stamina::{Stamina, Strength};
 use crate::clock;
 use crate::config::{FirewallConfig, Hooks as Wanted};
 use notices::ChangeWatch;
-use pace::{Pace, Stamina};
+use pace::Pace;
 
 /// Where lines of ours stand, or will: one ruleset of the owner's.
 pub(crate) trait HookPlace: Send + fmt::Debug {
@@ -221,14 +222,14 @@ impl Place {
             };
             if self.was_laid {
                 match self.stamina.spend(now) {
-                    pace::Strength::Left => {}
-                    pace::Strength::Spent { is_news: true } => {
+                    Strength::Left => {}
+                    Strength::Spent { is_news: true } => {
                         return Ok(Some(format!(
                             "another program undoes our line in {} again and again: it is left so",
                             correction.chains.join(", ")
                         )));
                     }
-                    pace::Strength::Spent { is_news: false } => return Ok(None),
+                    Strength::Spent { is_news: false } => return Ok(None),
                 }
             }
             result = self.place.correct(&correction);

@@ -96,6 +96,16 @@ pub(super) fn remains(config: &FirewallConfig) -> Option<Box<dyn BaseRules>> {
     }
 }
 
+/// Makes the sets of a chain; those that are there stay as they are.
+///
+/// # Errors
+///
+/// When this kernel has no such sets.
+pub(super) fn make_sets(chain: &str) -> Result<(), FirewallError> {
+    check_name(chain)?;
+    Sets::connect(SetNames::of_chain(chain))?.create()
+}
+
 /// The families that this host has, and that must therefore be managed.
 fn families() -> Result<&'static [Family], FirewallError> {
     chain::list(Family::V4)?;

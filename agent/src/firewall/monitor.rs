@@ -27,6 +27,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use spa::Service;
 
+use super::stamina::{Stamina, Strength};
 use super::{BaseRules, Hooks};
 use crate::clock;
 use crate::protection::ProtectionFile;
@@ -102,6 +103,8 @@ struct Watched<L> {
     /// Whether the list in force could not be laid, or not be remembered.
     unfinished: bool,
     pace: Pace,
+    /// How often what others change is still told.
+    stamina: Stamina,
 }
 
 // === impl Monitor ===
@@ -201,6 +204,7 @@ impl<L: Listener> Watched<L> {
             drifted: false,
             unfinished: false,
             pace: Pace::new(now),
+            stamina: Stamina::new(now),
         }
     }
 
@@ -326,7 +330,9 @@ impl<L: Listener> Watched<L> {
         };
         let found = match checked {
             Ok(None) => {
-                if look == Look::All && std::mem::take(&mut self.drifted) {
+                // Who undoes it again and again is said to do so until it is quiet for long.
+                let is_well = look == Look::All && !self.stamina.is_spent();
+                if is_well && std::mem::take(&mut self.drifted) {
                     self.listener.drift(None);
                 }
                 return;
@@ -335,28 +341,39 @@ impl<L: Listener> Watched<L> {
             Err(cause) => cause.to_string(),
         };
         match self.pace.repair(now) {
-            Repair::Now => self.repair(found),
-            Repair::Later { is_news: true } => {
-                tracing::error!(
-                    found,
-                    "another program undoes every repair of the firewall: repaired once a second"
-                );
-            }
-            Repair::Later { is_news: false } => {}
+            Repair::Now => self.repair(found, now),
+            Repair::Later => {}
         }
     }
 
-    fn repair(&mut self, found: String) {
-        match self.rules.repair() {
-            Ok(()) => tracing::warn!(found, "the firewall was changed by someone else; repaired"),
-            Err(cause) => {
-                tracing::error!(found, error = %program::one_line(&cause), "the firewall cannot be repaired");
+    fn repair(&mut self, found: String, now: Duration) {
+        let told = match self.stamina.spend(now) {
+            Strength::Left => Some(found),
+            Strength::Spent { is_news: true } => {
+                tracing::error!(found, "{FOUGHT}");
+                Some(FOUGHT.to_owned())
+            }
+            Strength::Spent { is_news: false } => None,
+        };
+        match (self.rules.repair(), &told) {
+            (Ok(()), Some(found)) => {
+                tracing::warn!(found, "the firewall was changed by someone else; repaired");
+            }
+            (Ok(()), None) => {}
+            (Err(cause), _) => {
+                tracing::error!(error = %program::one_line(&cause), "the firewall cannot be repaired");
             }
         }
         self.drifted = true;
-        self.listener.drift(Some(found));
+        if told.is_some() {
+            self.listener.drift(told);
+        }
     }
 }
+
+/// What is said of somebody who will not stop.
+const FOUGHT: &str = "another program undoes every repair of the firewall; it is repaired each time, \
+                      once a second at most, and not told any more";
 
 #[cfg(test)]
 mod tests;

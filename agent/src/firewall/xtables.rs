@@ -80,8 +80,8 @@ pub(super) fn restore(variant: Variant, family: Family, script: &str) -> Result<
 /// Whether the old kind has this table in the kernel: to ask its program would make it.
 pub(super) fn legacy_has(family: Family, table: &str) -> bool {
     let names = match family {
-        Family::V4 => "/proc/net/ip_tables_names",
-        Family::V6 => "/proc/net/ip6_tables_names",
+        Family::V4 => "/proc/thread-self/net/ip_tables_names",
+        Family::V6 => "/proc/thread-self/net/ip6_tables_names",
     };
     let names = fs::read_to_string(names);
     names.is_ok_and(|names| names.lines().any(|name| name == table))

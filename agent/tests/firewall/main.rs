@@ -10,6 +10,7 @@ mod conformance;
 mod guard;
 mod iptables;
 mod owner;
+mod save;
 mod succession;
 mod worlds;
 

@@ -1,4 +1,4 @@
-//! When to look at the owner's chains, and when to stop putting a line back. Pure.
+//! When to look at the owner's chains. Pure.
 
 use std::time::Duration;
 
@@ -12,10 +12,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const POLL: Duration = Duration::from_secs(5);
 /// The same as [`SHARE`], for looks that nothing asks for.
 const POLL_SHARE: u32 = 1_000;
-/// How often in a row a line is put back, and how soon once more.
-const CORRECTIONS_MAX: u32 = 20;
-const CORRECTION_EVERY: Duration = Duration::from_secs(600);
-
 /// The times of looks at one ruleset. All times are steady.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -27,21 +23,6 @@ pub(super) struct Pace {
     saved_at: Duration,
     ended_at: Duration,
     is_silent: bool,
-}
-
-/// How often a line is still put back.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stamina {
-    left: u32,
-    refilled_at: Duration,
-    is_spent: bool,
-}
-
-/// Whether to put a line back.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Strength {
-    Left,
-    Spent { is_news: bool },
 }
 
 // === impl Pace ===
@@ -86,38 +67,6 @@ impl Pace {
     /// For how long there is nothing to do; `None` until somebody changes something.
     pub(super) fn sleep(&self, now: Duration) -> Option<Duration> {
         self.look_at.map(|at| at.saturating_sub(now))
-    }
-}
-
-// === impl Stamina ===
-
-impl Stamina {
-    pub(super) const fn new(now: Duration) -> Self {
-        Self {
-            left: CORRECTIONS_MAX,
-            refilled_at: now,
-            is_spent: false,
-        }
-    }
-
-    pub(super) fn spend(&mut self, now: Duration) -> Strength {
-        while self.refilled_at + CORRECTION_EVERY <= now && self.left < CORRECTIONS_MAX {
-            self.refilled_at += CORRECTION_EVERY;
-            self.left += 1;
-        }
-        if self.left == CORRECTIONS_MAX {
-            self.refilled_at = now;
-            self.is_spent = false;
-        }
-        match self.left.checked_sub(1) {
-            Some(left) => {
-                self.left = left;
-                Strength::Left
-            }
-            None => Strength::Spent {
-                is_news: !std::mem::replace(&mut self.is_spent, true),
-            },
-        }
     }
 }
 
@@ -170,21 +119,5 @@ mod tests {
         let mut silent = Pace::new(SEC, true);
         silent.looked(SEC, SEC + Duration::from_millis(20));
         assert_eq!(silent.sleep(SEC).map(|sleep| sleep.as_secs()), Some(20));
-    }
-
-    #[test]
-    fn a_line_that_is_undone_again_and_again_is_put_back_some_times_said_once_and_hardly_ever_after()
-     {
-        let mut stamina = Stamina::new(SEC);
-        let (mut corrected, mut said) = (0, 0);
-        for second in 1..=3_600 {
-            match stamina.spend(SEC * second) {
-                Strength::Left => corrected += 1,
-                Strength::Spent { is_news } => said += u32::from(is_news),
-            }
-        }
-
-        assert_eq!((corrected, said), (CORRECTIONS_MAX + 5, 1));
-        assert_eq!(stamina.spend(SEC * 100_000), Strength::Left);
     }
 }

@@ -7,12 +7,14 @@ use spa::Service;
 
 use super::super::family::Family;
 use super::super::lock::ChainLock;
+use super::super::stamina::{Stamina, Strength};
 use super::super::xtables::RuleText;
 use super::super::{BaseRules, Drift, FirewallError};
 use super::chain::{self, Base, Guard, Ways};
 use super::former;
 use super::notices::{ChainDigest, NftWatch};
 use super::sets::Sets;
+use crate::clock;
 use crate::connections;
 
 /// Lays and repairs the chain, the jump and the sets.
@@ -51,6 +53,10 @@ struct Laid {
     hidden: Option<Vec<Service>>,
     /// Whether it was found to read differently.
     differs: bool,
+    /// How often ours is still put above a rule that keeps something from it.
+    order: Stamina,
+    /// Whether such a rule is left where it is: its program insists.
+    yields: bool,
 }
 
 /// How often a script is tried that another program's change has made obsolete in between.
@@ -73,6 +79,8 @@ impl IptablesRules {
             digest: None,
             hidden: None,
             differs: false,
+            order: Stamina::new(clock::now().steady),
+            yields: false,
         };
         Self {
             chain,
@@ -164,11 +172,8 @@ impl BaseRules for IptablesRules {
     }
 
     fn noticed(&mut self) -> bool {
-        let own = Base::ALL.map(|base| base.chain(&self.chain));
-        let own = own.iter().map(|chain| &**chain);
-        let chains: Vec<&str> = own.chain(Base::ALL.map(Base::name)).collect();
         let watch = self.watch.as_mut();
-        watch.is_some_and(|watch| watch.noticed(&chains))
+        watch.is_some_and(NftWatch::noticed)
     }
 
     fn repair(&mut self) -> Result<(), FirewallError> {
@@ -238,7 +243,7 @@ impl Laid {
             Some(watch) => find_ways(family, guard.chain, watch)?,
             None => None,
         };
-        let (ways, newly) = match (seen, &self.hidden) {
+        let (mut ways, newly) = match (seen, &self.hidden) {
             (Some(ways), Some(hidden)) => {
                 (ways, newly(guard.protect, |port| hidden.contains(port)))
             }
@@ -261,12 +266,30 @@ impl Laid {
                 )
             }
         };
+        if ways.is_kept() {
+            self.insist(guard.chain, &mut ways);
+        }
         adopt(&newly);
         chain::restore(family, &chain::render_install(family, guard, &ways))?;
         self.hidden = Some(guard.protect.to_vec());
         // What has begun since is still one of them: nothing begins from now on.
         adopt(&newly);
         Ok(())
+    }
+
+    /// Puts our chain first once more, or yields to somebody who always does the same.
+    fn insist(&mut self, name: &str, ways: &mut Ways) {
+        match self.order.spend(clock::now().steady) {
+            Strength::Left => return,
+            Strength::Spent { is_news: true } => tracing::error!(
+                chain = name, family = %self.family,
+                "another program puts rules above ours again and again: they are left there, and \
+                 what they accept is not hidden"
+            ),
+            Strength::Spent { is_news: false } => {}
+        }
+        self.yields = true;
+        ways.yield_order();
     }
 
     /// Notes how the chains read now that they were laid.
@@ -307,11 +330,17 @@ impl Laid {
         findings: &mut Vec<String>,
     ) -> Result<(), FirewallError> {
         let family = self.family;
+        let mut is_below = false;
         for base in Base::ALL {
             let (base, chain) = (base.name(), base.chain(name));
-            if watch.way(family, base, &chain)?.is_none() {
-                findings.push(format!("{family}: {base} does not lead to {chain}"));
+            match watch.way(family, base, &chain)? {
+                Some(at) => is_below |= at > 1,
+                None => findings.push(format!("{family}: {base} does not lead to {chain}")),
             }
+        }
+        // What stands above must be read to know whether it keeps anything from ours.
+        if is_below && findings.is_empty() && !self.yields {
+            return self.compare(name, findings);
         }
         let rules = self.digest.map_or(0, ChainDigest::rules);
         if self.digest.is_none() || watch.digest(family, name, rules)? != self.digest {
@@ -329,6 +358,7 @@ impl Laid {
             let (way, base_name, own) = (ways.of(base), base.name(), base.chain(name));
             match (way.jumps, &way.kept_from) {
                 (1, None) => {}
+                (1, Some(_)) if self.yields => {}
                 (0, _) => findings.push(format!("{family}: {base_name} does not lead to {own}")),
                 (1, Some(rule)) => findings.push(format!(
                     "{family}: {own} is only reached past `{rule}` of {base_name}"

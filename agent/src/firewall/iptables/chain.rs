@@ -317,6 +317,19 @@ impl Ways {
         }
     }
 
+    /// Whether something is kept from a chain of ours that is led to.
+    pub(super) fn is_kept(&self) -> bool {
+        [&self.prerouting, &self.output]
+            .iter()
+            .any(|way| way.jumps == 1 && way.kept_from.is_some())
+    }
+
+    /// Leaves what keeps something from ours where it is.
+    pub(super) fn yield_order(&mut self) {
+        self.prerouting.kept_from = None;
+        self.output.kept_from = None;
+    }
+
     pub(super) fn of(&self, base: Base) -> &Way {
         match base {
             Base::Prerouting => &self.prerouting,

@@ -73,12 +73,13 @@ impl NftWatch {
         self.listener.as_fd()
     }
 
-    /// Takes all notices. Says whether one of them may concern these chains; what was missed may.
-    pub(super) fn noticed(&mut self, chains: &[&str]) -> bool {
+    /// Takes all notices. Says whether one of them may concern our chains, or what leads to them;
+    /// what was missed may.
+    pub(super) fn noticed(&mut self) -> bool {
         let mut concerned = false;
         let heard = self.listener.drain(&mut |notice| {
             let change = Change::of(notice);
-            concerned |= change.is_some_and(|change| concerns(&change, chains));
+            concerned |= change.is_some_and(|change| change.table == TABLE);
         });
         concerned || !matches!(heard, Ok(Heard::All))
     }
@@ -159,11 +160,6 @@ impl NftWatch {
             reason: cause.to_string(),
         })
     }
-}
-
-/// Whether a change may be about these chains.
-fn concerns(change: &Change<'_>, chains: &[&str]) -> bool {
-    change.table == TABLE && change.chain.is_none_or(|chain| chains.contains(&chain))
 }
 
 fn add_rule(sum: &mut Sha256, rule: Attributes<'_>) {
