@@ -11,7 +11,8 @@ use harness::{Node, Ran, Result, in_lab, wait};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use suite::{Alone, KEY, STANZA};
 
-const NFTABLES: &[&str] = &["--backend", "nftables"];
+/// As `--backend` names them.
+const BACKENDS: [&str; 2] = ["nftables", "iptables"];
 const KEYS: &[&str] = &["--key-rijndael", KEY, "--key-hmac", "suite-hmac-passphrase"];
 
 /// Long enough for whatever was to open or close.
@@ -19,129 +20,139 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_range_and_echo_open_for_whoever_knocks_and_for_nobody_else() {
-    in_lab(|lab| {
-        let access = "SOURCE ANY\nKEY suite-passphrase\nHMAC_KEY suite-hmac-passphrase\n\
+    for backend in BACKENDS {
+        in_lab(|lab| {
+            let access = "SOURCE ANY\nKEY suite-passphrase\nHMAC_KEY suite-hmac-passphrase\n\
                       OPEN_PORTS tcp/8000-8010,icmp/echo\nPROTECT tcp/8000-8010,icmp/echo\n";
-        let alone = Alone::start_with(lab, access, NFTABLES)?;
-        let ports = [8_000, 8_005, 8_010];
-        let services: Vec<_> = ports
-            .iter()
-            .map(|port| alone.host.serve_tcp(*port))
-            .collect();
-        for port in ports {
-            sees(&alone.user, &alone.host, port, Reach::Silent)?;
-        }
-        ensure!(!pings(&alone.user, &alone.host)?);
+            let alone = Alone::start_with(lab, access, &["--backend", backend])?;
+            let ports = [8_000, 8_005, 8_010];
+            let services: Vec<_> = ports
+                .iter()
+                .map(|port| alone.host.serve_tcp(*port))
+                .collect();
+            for port in ports {
+                sees(&alone.user, &alone.host, port, Reach::Silent)?;
+            }
+            ensure!(!pings(&alone.user, &alone.host)?);
 
-        says(&alone, "alice", &["knock", "-A", "tcp/8000-8008,icmp/echo"])?;
+            says(&alone, "alice", &["knock", "-A", "tcp/8000-8008,icmp/echo"])?;
 
-        sees(&alone.user, &alone.host, 8_000, Reach::Open)?;
-        sees(&alone.user, &alone.host, 8_005, Reach::Open)?;
-        ensure!(pings(&alone.user, &alone.host)?);
-        // It is hidden, and was not asked for.
-        sees(&alone.user, &alone.host, 8_010, Reach::Silent)?;
-        sees(&alone.stranger, &alone.host, 8_005, Reach::Silent)?;
-        ensure!(!pings(&alone.stranger, &alone.host)?);
-        ensure!(services.len() == ports.len());
-        // One port more than the stanza has opens none of them.
-        says(&alone, "alice", &["knock", "-A", "tcp/7999-8010"])?;
-        wait::until("the refusal", PATIENCE, || {
-            Ok(alone
-                .agent
-                .log()
-                .contains("tcp/7999-8010 is not in OPEN_PORTS"))
-        })?;
-        sees(&alone.user, &alone.host, 8_010, Reach::Silent)
-    });
+            sees(&alone.user, &alone.host, 8_000, Reach::Open)?;
+            sees(&alone.user, &alone.host, 8_005, Reach::Open)?;
+            ensure!(pings(&alone.user, &alone.host)?);
+            // It is hidden, and was not asked for.
+            sees(&alone.user, &alone.host, 8_010, Reach::Silent)?;
+            sees(&alone.stranger, &alone.host, 8_005, Reach::Silent)?;
+            ensure!(!pings(&alone.stranger, &alone.host)?);
+            ensure!(services.len() == ports.len());
+            // One port more than the stanza has opens none of them.
+            says(&alone, "alice", &["knock", "-A", "tcp/7999-8010"])?;
+            wait::until("the refusal", PATIENCE, || {
+                Ok(alone
+                    .agent
+                    .log()
+                    .contains("tcp/7999-8010 is not in OPEN_PORTS"))
+            })?;
+            sees(&alone.user, &alone.host, 8_010, Reach::Silent)
+        });
+    }
 }
 
 #[test]
 fn a_prefix_opens_for_the_network_around_the_address_and_for_no_more() {
-    in_lab(|lab| {
-        let access = format!("{STANZA}OPEN_PREFIX 26\n");
-        let alone = Alone::start_with(lab, &access, NFTABLES)?;
-        let neighbour = lab.node("neighbour", 30)?;
+    for backend in BACKENDS {
+        in_lab(|lab| {
+            let access = format!("{STANZA}OPEN_PREFIX 26\n");
+            let alone = Alone::start_with(lab, &access, &["--backend", backend])?;
+            let neighbour = lab.node("neighbour", 30)?;
 
-        says(&alone, "alice", &["knock", "-A", "tcp/22"])?;
+            says(&alone, "alice", &["knock", "-A", "tcp/22"])?;
 
-        sees(&alone.user, &alone.host, 22, Reach::Open)?;
-        sees(&neighbour, &alone.host, 22, Reach::Open)?;
-        sees(&alone.stranger, &alone.host, 22, Reach::Silent)?;
-        says(&alone, "alice", &["close"])?;
-        sees(&neighbour, &alone.host, 22, Reach::Silent)
-    });
+            sees(&alone.user, &alone.host, 22, Reach::Open)?;
+            sees(&neighbour, &alone.host, 22, Reach::Open)?;
+            sees(&alone.stranger, &alone.host, 22, Reach::Silent)?;
+            says(&alone, "alice", &["close"])?;
+            sees(&neighbour, &alone.host, 22, Reach::Silent)
+        });
+    }
 }
 
 #[test]
 fn the_source_of_the_packet_is_let_in_beside_the_address_that_it_names() {
-    in_lab(|lab| {
-        let access = format!("{STANZA}OPEN_PACKET_SOURCE Y\n");
-        let alone = Alone::start_with(lab, &access, NFTABLES)?;
-        let named = lab.node("named", 30)?;
+    for backend in BACKENDS {
+        in_lab(|lab| {
+            let access = format!("{STANZA}OPEN_PACKET_SOURCE Y\n");
+            let alone = Alone::start_with(lab, &access, &["--backend", backend])?;
+            let named = lab.node("named", 30)?;
 
-        let address = named.v4.to_string();
-        let words = ["knock", "-A", "tcp/22", "-a", &address];
-        command(&alone, "alice", &words)?.ok()?;
+            let address = named.v4.to_string();
+            let words = ["knock", "-A", "tcp/22", "-a", &address];
+            command(&alone, "alice", &words)?.ok()?;
 
-        sees(&named, &alone.host, 22, Reach::Open)?;
-        sees(&alone.user, &alone.host, 22, Reach::Open)?;
-        sees(&alone.stranger, &alone.host, 22, Reach::Silent)
-    });
+            sees(&named, &alone.host, 22, Reach::Open)?;
+            sees(&alone.user, &alone.host, 22, Reach::Open)?;
+            sees(&alone.stranger, &alone.host, 22, Reach::Silent)
+        });
+    }
 }
 
 #[test]
 fn a_user_closes_early_what_she_opened_and_nothing_of_others_and_sessions_end_only_if_she_says_so()
 {
-    in_lab(|lab| {
-        let alone = Alone::start_with(lab, STANZA, NFTABLES)?;
-        says(&alone, "alice", &["knock", "-A", "tcp/22"])?;
-        sees(&alone.user, &alone.host, 22, Reach::Open)?;
-        let address = alone.stranger.v4.to_string();
-        let words = ["knock", "-A", "tcp/22", "-a", &address];
-        command(&alone, "bob", &words)?.ok()?;
-        sees(&alone.stranger, &alone.host, 22, Reach::Open)?;
-        let mut session = alone.user.session(alone.host.v4, 22)?;
-        session.talk()?;
-        let mut others = alone.stranger.session(alone.host.v4, 22)?;
-        others.talk()?;
+    for backend in BACKENDS {
+        in_lab(|lab| {
+            let alone = Alone::start_with(lab, STANZA, &["--backend", backend])?;
+            says(&alone, "alice", &["knock", "-A", "tcp/22"])?;
+            sees(&alone.user, &alone.host, 22, Reach::Open)?;
+            let address = alone.stranger.v4.to_string();
+            let words = ["knock", "-A", "tcp/22", "-a", &address];
+            command(&alone, "bob", &words)?.ok()?;
+            sees(&alone.stranger, &alone.host, 22, Reach::Open)?;
+            let mut session = alone.user.session(alone.host.v4, 22)?;
+            session.talk()?;
+            let mut others = alone.stranger.session(alone.host.v4, 22)?;
+            others.talk()?;
 
-        // Somebody else's request closes nothing.
-        says(&alone, "mallory", &["close", "--sessions"])?;
-        sees(&alone.user, &alone.host, 22, Reach::Open)?;
-        says(&alone, "alice", &["close", "-A", "tcp/22", "--wait", "5"])?;
+            // Somebody else's request closes nothing.
+            says(&alone, "mallory", &["close", "--sessions"])?;
+            sees(&alone.user, &alone.host, 22, Reach::Open)?;
+            says(&alone, "alice", &["close", "-A", "tcp/22", "--wait", "5"])?;
 
-        sees(&alone.user, &alone.host, 22, Reach::Silent)?;
-        sees(&alone.stranger, &alone.host, 22, Reach::Open)?;
-        session.talk()?;
-        says(&alone, "alice", &["close", "--sessions"])?;
-        ensure!(session.is_dead(PATIENCE)?, "the session goes on");
-        others.talk()?;
-        let log = alone.agent.log();
-        ensure!(log.contains("closed by the user"), "{log}");
-        Ok(())
-    });
+            sees(&alone.user, &alone.host, 22, Reach::Silent)?;
+            sees(&alone.stranger, &alone.host, 22, Reach::Open)?;
+            session.talk()?;
+            says(&alone, "alice", &["close", "--sessions"])?;
+            ensure!(session.is_dead(PATIENCE)?, "the session goes on");
+            others.talk()?;
+            let log = alone.agent.log();
+            ensure!(log.contains("closed by the user"), "{log}");
+            Ok(())
+        });
+    }
 }
 
 #[test]
 fn asking_again_keeps_the_one_grant_open_until_the_later_end() {
-    in_lab(|lab| {
-        let alone = Alone::start_with(lab, STANZA, NFTABLES)?;
-        says(&alone, "alice", &["knock", "-A", "tcp/22", "-f", "4"])?;
-        sees(&alone.user, &alone.host, 22, Reach::Open)?;
-        let opened = wait::now();
+    for backend in BACKENDS {
+        in_lab(|lab| {
+            let alone = Alone::start_with(lab, STANZA, &["--backend", backend])?;
+            says(&alone, "alice", &["knock", "-A", "tcp/22", "-f", "4"])?;
+            sees(&alone.user, &alone.host, 22, Reach::Open)?;
+            let opened = wait::now();
 
-        says(&alone, "alice", &["knock", "-A", "tcp/22", "-f", "8"])?;
-        wait::until("the refresh", PATIENCE, || {
-            Ok(alone.agent.log().contains("grant refreshed"))
-        })?;
-        wait::until("the first end", Duration::from_secs(6), || {
-            Ok(opened.elapsed() > Duration::from_secs(5))
-        })?;
+            says(&alone, "alice", &["knock", "-A", "tcp/22", "-f", "8"])?;
+            wait::until("the refresh", PATIENCE, || {
+                Ok(alone.agent.log().contains("grant refreshed"))
+            })?;
+            wait::until("the first end", Duration::from_secs(6), || {
+                Ok(opened.elapsed() > Duration::from_secs(5))
+            })?;
 
-        sees(&alone.user, &alone.host, 22, Reach::Open)?;
-        says(&alone, "alice", &["close", "-A", "tcp/22", "--wait", "5"])?;
-        sees(&alone.user, &alone.host, 22, Reach::Silent)
-    });
+            sees(&alone.user, &alone.host, 22, Reach::Open)?;
+            says(&alone, "alice", &["close", "-A", "tcp/22", "--wait", "5"])?;
+            sees(&alone.user, &alone.host, 22, Reach::Silent)
+        });
+    }
 }
 
 #[test]
