@@ -71,7 +71,7 @@ const DOCKER: World = World {
 };
 
 /// A published port that the owner keeps from everybody outside.
-const DOCKER_USER: World = World {
+pub(crate) const DOCKER_USER: World = World {
     lay: docker!("    $ip -A DOCKER-USER -i eth0 -m conntrack --ctstate NEW -j DROP\n"),
     hooks: &["ip filter DOCKER-USER", "ip6 filter DOCKER-USER"],
     ..DOCKER

@@ -60,9 +60,11 @@ ip6tables-legacy -A INPUT -p ipv6-icmp -j ACCEPT",
 const ROUTED: World = World {
     lay: "ip link add nowhere type veth peer name nothing
 ip link set nowhere up
+iptables -t mangle -A PREROUTING -i eth0 -m conntrack --ctstate NEW -j CONNMARK --set-xmark 0x1/0xff
+iptables -t mangle -A OUTPUT -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff
+ip6tables -t mangle -A PREROUTING -i eth0 -m conntrack --ctstate NEW -j CONNMARK --set-xmark 0x1/0xff
+ip6tables -t mangle -A OUTPUT -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff
 for ip in iptables ip6tables; do
-    $ip -t mangle -A PREROUTING -i eth0 -m conntrack --ctstate NEW -j CONNMARK --set-xmark 0x1/0xff
-    $ip -t mangle -A OUTPUT -j CONNMARK --restore-mark --nfmask 0xff --ctmask 0xff
     $ip -P INPUT DROP
     $ip -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 done

@@ -10,14 +10,24 @@
 //! | `iptables`, `native`, `programs`, `containers` | the kinds of host |
 //! | `bans` | the owner's block stays in force |
 //! | `many` | two thousand holes at once |
+//! | `blocked` | what still drops is named, and the cure works |
+//! | `moved` | from one place to another |
+//! | `boot` | in the order of the units |
+//! | `manual` | the page is true |
+//! | `saves` | what the owner saves can be restored without us |
 
 mod bans;
+mod blocked;
+mod boot;
 mod containers;
 mod iptables;
 mod life;
+mod manual;
 mod many;
+mod moved;
 mod native;
 mod place;
 mod programs;
+mod saves;
 mod traffic;
 mod world;

@@ -1,12 +1,24 @@
-//! Hosts of ufw and fail2ban, as Debian packs them.
+//! Hosts of ufw, firewalld and fail2ban, as Debian packs them.
 
 use crate::life::lives;
 use crate::place::BOTH;
-use crate::world::{FLUSH_IPTABLES, Service, World};
+use crate::world::{FLUSH_IPTABLES, FLUSH_NFT, Service, World};
 
 #[test]
 fn on_a_host_of_ufw_a_knock_opens_and_what_ufw_denies_by_address_stays_denied() {
     lives(&UFW, BOTH);
+}
+
+#[test]
+fn on_a_host_of_firewalld_a_knock_opens_through_the_chain_of_its_zone_that_the_configuration_names()
+{
+    let hooks = &["inet firewalld filter_IN_public"];
+    lives(&World { hooks, ..FIREWALLD }, BOTH);
+}
+
+#[test]
+fn on_a_host_of_firewalld_that_allows_the_hidden_port_a_knock_opens_also_after_its_reloads() {
+    lives(&ALLOWED, BOTH);
 }
 
 #[test]
@@ -15,7 +27,7 @@ fn on_a_host_of_fail2ban_a_knock_opens_and_whom_it_bans_stays_banned() {
 }
 
 /// As its manual has it; what its package does when it is installed comes first.
-const UFW: World = World {
+pub(crate) const UFW: World = World {
     lay:
         "cp /usr/share/ufw/iptables/*.rules /usr/share/ufw/*.init /usr/share/ufw/ufw.conf /etc/ufw/
 ufw default deny incoming
@@ -27,6 +39,43 @@ ufw --force enable",
     reload: "ufw reload",
     flush: FLUSH_IPTABLES,
     service: Service::Own,
+};
+
+/// As Debian has it, without a desktop that would be asked who may change it.
+macro_rules! firewalld {
+    ($more:literal) => {
+        concat!(
+            "rm -f /usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service
+mkdir -p /run/dbus
+dbus-daemon --system --nofork --nopidfile >/run/dbus.log 2>&1 &
+while ! [ -S /run/dbus/system_bus_socket ]; do sleep 0.05; done
+firewalld --nofork --nopid >/run/firewalld.log 2>&1 &
+while ! firewall-cmd --state >/dev/null 2>&1; do sleep 0.1; done
+firewall-cmd -q --permanent --remove-service=ssh
+firewall-cmd -q --permanent --add-port=62201/udp
+",
+            $more,
+            "firewall-cmd -q --reload"
+        )
+    };
+}
+
+/// It rejects what it does not name.
+pub(crate) const FIREWALLD: World = World {
+    lay: firewalld!(""),
+    hooks: &[],
+    ban: "firewall-cmd -q --zone=drop --add-source=$WHO
+conntrack -D -s $WHO >/dev/null 2>&1 || true",
+    unban: "firewall-cmd -q --zone=drop --remove-source=$WHO",
+    reload: "firewall-cmd -q --reload && firewall-cmd -q --complete-reload",
+    flush: FLUSH_NFT,
+    service: Service::Own,
+};
+
+/// Its owner has allowed the port that we hide.
+const ALLOWED: World = World {
+    lay: firewalld!("firewall-cmd -q --permanent --add-port=22/tcp\n"),
+    ..FIREWALLD
 };
 
 /// Watching a file, with the actions that Debian has.
