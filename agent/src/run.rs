@@ -219,7 +219,8 @@ fn leave(monitor: Monitor, config: &Config) -> Result<(), RunError> {
             rules.remove()?;
             Ok(firewall::Hooks::remove(&config.firewall)?)
         }
-        Some(_) | None => Ok(()),
+        Some(mut rules) => Ok(rules.leave()?),
+        None => Ok(()),
     }
 }
 

@@ -59,7 +59,11 @@ pub fn run(args: ProtectArgs) -> ExitCode {
         };
     }
     match hide_first(layers.readable()) {
-        Ok(Some(_)) => {}
+        Ok(Some(mut hidden)) => {
+            if let Err(cause) = hidden.firewall.base_rules.leave() {
+                return program::fail(&cause);
+            }
+        }
         Ok(None) => tracing::info!("nothing was ever protected here: nothing is hidden"),
         Err(FirewallError::Locked { .. }) => {
             tracing::info!("an agent is running, and hides what it protects");

@@ -103,6 +103,16 @@ pub trait BaseRules: Send + fmt::Debug {
     /// As [`Self::lay`].
     fn repair(&mut self) -> Result<(), FirewallError>;
 
+    /// The agent goes, and what is laid stays: makes of it what other programs can read, save and
+    /// load again without this one. Hides and opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the host refuses; what is laid stays as it is.
+    fn leave(&mut self) -> Result<(), FirewallError> {
+        Ok(())
+    }
+
     /// Removes the base rules and every hole, and nothing else. What is not there is no error.
     ///
     /// # Errors
@@ -222,6 +232,10 @@ impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
 
     fn repair(&mut self) -> Result<(), FirewallError> {
         (**self).repair()
+    }
+
+    fn leave(&mut self) -> Result<(), FirewallError> {
+        (**self).leave()
     }
 
     fn remove(&mut self) -> Result<(), FirewallError> {

@@ -225,7 +225,7 @@ impl<L: Listener> Watched<L> {
                         self.is_ready = true;
                         self.enforce();
                     }
-                    Task::Stop => return self.in_force.is_some().then_some(self.rules),
+                    Task::Stop => return self.stop(),
                 }
             }
             let now = clock::now().steady;
@@ -238,6 +238,17 @@ impl<L: Listener> Watched<L> {
             }
             self.keep_hooks();
         }
+    }
+
+    /// The base rules, if they were ever laid.
+    fn stop(mut self) -> Option<Box<dyn BaseRules>> {
+        if self.in_force.is_some() {
+            return Some(self.rules);
+        }
+        if let Err(cause) = self.rules.leave() {
+            tracing::warn!(error = %program::one_line(&cause), "what was made ready stays as it is");
+        }
+        None
     }
 
     /// After the base rules: a line more or less in the owner's chains hides nothing.

@@ -90,6 +90,10 @@ impl BaseRules for Succession {
         Ok(())
     }
 
+    fn leave(&mut self) -> Result<(), FirewallError> {
+        self.rules.leave()
+    }
+
     fn remove(&mut self) -> Result<(), FirewallError> {
         self.rules.remove()?;
         match self.former.take() {

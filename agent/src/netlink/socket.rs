@@ -64,6 +64,9 @@ impl Netlink {
         let mut socket = Socket::new(protocol)?;
         let port = socket.bind_auto()?.port_number();
         socket.connect(&SocketAddr::new(0, 0))?;
+        // An error names the request by its number: of a thousand that fail together, the rest of each
+        // need not come back. Kernels before 4.3 send it.
+        let _ = socket.set_cap_ack(true);
         // The kernel answers before `send` returns, so an answer that is not there never comes.
         socket.set_non_blocking(true)?;
         Ok(Self {

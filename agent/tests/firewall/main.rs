@@ -22,7 +22,7 @@ const CHAIN: &str = "PT_TEST";
 /// One line for each back end: how a sentence of the conformance suite is tried with it.
 mod back_ends {
     use super::conformance::suite;
-    use super::worlds::{in_kernel, in_memory};
+    use super::worlds::{in_kernel, in_memory, in_older_kernel};
     use super::{BackendChoice, CHAIN, FirewallConfig};
 
     suite!(memory, in_memory);
@@ -34,6 +34,13 @@ mod back_ends {
         sentence
     ));
     suite!(nftables, |sentence| in_kernel(
+        &FirewallConfig {
+            backend: BackendChoice::Nftables,
+            ..FirewallConfig::of_chain(CHAIN)
+        },
+        sentence
+    ));
+    suite!(nftables_without_owner, |sentence| in_older_kernel(
         &FirewallConfig {
             backend: BackendChoice::Nftables,
             ..FirewallConfig::of_chain(CHAIN)

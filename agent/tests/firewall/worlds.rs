@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use agent::config::{BackendChoice, FirewallConfig};
 use agent::firewall::memory::MemoryFirewall;
-use agent::firewall::{self, Backend};
+use agent::firewall::{self, Backend, FirewallError};
 use engine::Connection;
 use harness::service::{Reach, TcpService, UdpService};
-use harness::{Lab, Node, Result, in_lab, wait};
+use harness::{Lab, Node, in_lab, wait};
 use spa::{ProtoPort, Protocol};
 
 use crate::conformance::{Family, Session, Who, World};
 
 /// What is tried.
 type Sentence = fn(&dyn World);
+/// What opens a back end.
+type Open = fn(&FirewallConfig) -> Result<Backend, FirewallError>;
 
 /// Tries a sentence with the memory back end.
 pub(crate) fn in_memory(sentence: Sentence) {
@@ -27,8 +29,17 @@ pub(crate) fn in_memory(sentence: Sentence) {
 
 /// Tries a sentence on a host of a lab, with the back end that this configuration names.
 pub(crate) fn in_kernel(config: &FirewallConfig, sentence: Sentence) {
+    in_kernel_by(config, firewall::open, sentence);
+}
+
+/// The same with nftables as on a kernel where a table has no owner.
+pub(crate) fn in_older_kernel(config: &FirewallConfig, sentence: Sentence) {
+    in_kernel_by(config, firewall::open_nftables_without_owner, sentence);
+}
+
+fn in_kernel_by(config: &FirewallConfig, open: Open, sentence: Sentence) {
     in_lab(|lab| {
-        let world = KernelWorld::new(lab, config)?;
+        let world = KernelWorld::new(lab, config, open)?;
         // What the back end runs and opens belongs to the network of the thread.
         world.host.within(|| {
             sentence(&world);
@@ -56,6 +67,7 @@ struct KernelSession<'w> {
 /// A host with services, and two neighbours on the same wire.
 struct KernelWorld {
     config: FirewallConfig,
+    open: Open,
     host: Node,
     alice: Node,
     mallory: Node,
@@ -149,7 +161,7 @@ impl Session for KernelSession<'_> {
 // === impl KernelWorld ===
 
 impl KernelWorld {
-    fn new(lab: &Lab, config: &FirewallConfig) -> Result<Self> {
+    fn new(lab: &Lab, config: &FirewallConfig, open: Open) -> harness::Result<Self> {
         let host = lab.node("host", 10)?;
         let services = (
             [host.serve_tcp(22)?, host.serve_tcp(80)?],
@@ -157,6 +169,7 @@ impl KernelWorld {
         );
         Ok(Self {
             config: config.clone(),
+            open,
             alice: lab.node("alice", 20)?,
             mallory: lab.node("mallory", 30)?,
             host,
@@ -186,7 +199,7 @@ impl KernelWorld {
 
 impl World for KernelWorld {
     fn open(&self) -> Backend {
-        firewall::open(&self.config).unwrap()
+        (self.open)(&self.config).unwrap()
     }
 
     fn address(&self, who: Who, family: Family) -> IpAddr {
@@ -228,7 +241,9 @@ impl World for KernelWorld {
     }
 
     fn is_owned(&self) -> bool {
-        self.config.backend == BackendChoice::Nftables
+        let is_older =
+            std::ptr::fn_addr_eq(self.open, firewall::open_nftables_without_owner as Open);
+        self.config.backend == BackendChoice::Nftables && !is_older
     }
 
     fn flush_by_another(&self) {

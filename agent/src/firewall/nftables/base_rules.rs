@@ -70,9 +70,10 @@ impl NftRules {
         adopt(&newly);
         let is_foreign = |flags: u32| flags & OWNER == 0 && self.table.ownership == Ownership::Ours;
         let anew = found.is_some_and(|found| is_foreign(found.flags));
-        match self.transact(protect, anew) {
+        let ownership = self.table.ownership;
+        match self.transact(protect, anew, ownership) {
             // Laid by another version of this program, with sets of another kind.
-            Err(_) if found.is_some() && !anew => self.transact(protect, true)?,
+            Err(_) if found.is_some() && !anew => self.transact(protect, true, ownership)?,
             other => other?,
         }
         self.hidden = Some(protect.to_vec());
@@ -83,7 +84,12 @@ impl NftRules {
     }
 
     /// One transaction. `anew` takes away first what is there, and keeps what is open and barred.
-    fn transact(&mut self, protect: &[Service], anew: bool) -> Result<(), FirewallError> {
+    fn transact(
+        &mut self,
+        protect: &[Service],
+        anew: bool,
+        ownership: Ownership,
+    ) -> Result<(), FirewallError> {
         let kept = if anew { self.elements()? } else { Vec::new() };
         let Self {
             table, requests, ..
@@ -93,7 +99,7 @@ impl NftRules {
         if anew {
             message::delete_table(requests, &table.name);
         }
-        table.claim(requests);
+        message::new_table(requests, &table.name, ownership.flags());
         let hidden = ruleset::protected(protect);
         ruleset::lay(requests, &table.name, self.mark, &hidden);
         for (set, elements) in kept {
@@ -182,7 +188,10 @@ impl BaseRules for NftRules {
                 findings.push(format!("the flags of table inet {name} were changed"));
             }
             Some(_) => {
-                if self.digest != Some(self.reader.digest()?) {
+                // Twice, because a list is not whole when somebody changes something meanwhile.
+                if self.digest != Some(self.reader.digest()?)
+                    && self.digest != Some(self.reader.digest()?)
+                {
                     findings.push(format!("the rules of table inet {name} were changed"));
                 }
                 let hidden = ruleset::protected(self.hidden.as_deref().unwrap_or_default());
@@ -215,6 +224,18 @@ impl BaseRules for NftRules {
     fn repair(&mut self) -> Result<(), FirewallError> {
         let protect = self.protect.clone();
         self.lay_with(&protect)
+    }
+
+    /// Makes the table anybody's: one that has lost its owner is printed by some versions of nft (1.0.6)
+    /// so that they refuse to load it, and with it all that a file of the owner's holds beside.
+    fn leave(&mut self) -> Result<(), FirewallError> {
+        match (self.table.ownership, self.hidden.take()) {
+            (Ownership::Ours, Some(hidden)) => {
+                self.digest = None;
+                self.transact(&hidden, true, Ownership::Anybodys)
+            }
+            (Ownership::Ours | Ownership::Anybodys, _) => Ok(()),
+        }
     }
 
     fn remove(&mut self) -> Result<(), FirewallError> {

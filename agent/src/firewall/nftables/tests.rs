@@ -183,6 +183,33 @@ fn a_table_that_somebody_else_made_of_what_was_ours_is_made_anew_and_what_is_ope
 }
 
 #[test]
+fn what_stays_when_the_agent_stops_is_saved_and_loaded_by_this_nft_and_taken_over_by_the_next() {
+    on_host(|host| {
+        let mut firewall = laid(&["tcp/22"]);
+        let holes = [
+            hole("192.0.2.7 tcp/22", 600),
+            hole("192.0.2.0/24 tcp/22", 600),
+        ];
+        firewall.holes.open(&holes).unwrap();
+        let owned = listed(host);
+
+        firewall.base_rules.leave().unwrap();
+        drop(firewall);
+
+        assert_eq!(listed(host).replacen('{', "{\n\tflags owner\n", 1), owned);
+        let saved = host
+            .write("saved", &run(host, &["nft", "list", "ruleset"]))
+            .unwrap();
+        run(host, &["nft", "flush", "ruleset"]);
+        run(host, &["nft", "-f", saved.to_str().unwrap()]);
+        let mut next = laid(&["tcp/22"]);
+        assert_eq!(listed(host), owned);
+        assert_eq!(next.holes.list().unwrap().len(), 2);
+        assert_eq!(next.base_rules.check(), Ok(None));
+    });
+}
+
+#[test]
 fn without_an_owner_what_others_do_is_told_found_and_repaired() {
     on_host(|host| {
         let mut firewall = open_unowned(&config(), "a test".to_owned()).unwrap();
