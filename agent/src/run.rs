@@ -256,7 +256,7 @@ fn start_owner_watch(
         // A gate that has stopped grants nothing more.
         deliver(&orders, Order::Outlook(Box::new(outlook)));
     };
-    let watch = OwnerWatch::start(&config.firewall, told);
+    let watch = OwnerWatch::start(&config.firewall, config.nat.forward, told);
     watch.map(Some).map_err(RunError::Thread)
 }
 

@@ -30,6 +30,7 @@ use crate::grants::Grants;
 use crate::names::Names;
 use crate::obstacles::Obstacles;
 use crate::record::{self, Record};
+use crate::rule::Rule;
 use crate::settings::{Limits, Settings};
 use crate::status::{HostStatus, Status};
 use crate::totals::Totals;
@@ -189,6 +190,12 @@ impl Engine {
     /// From now on, these of the host's own rules would still drop what is opened.
     pub fn note_obstacles(&mut self, obstacles: Obstacles) {
         self.obstacles = obstacles;
+    }
+
+    /// Whether the host's own rules would drop some of what these let in, for certain.
+    #[must_use]
+    pub fn is_blocked(&self, rules: &[Rule]) -> bool {
+        rules.iter().any(|rule| self.obstacles.of(rule).is_some())
     }
 
     /// Judges a frame that was seen on a wire, if it was sent to this host.

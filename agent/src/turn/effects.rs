@@ -54,8 +54,11 @@ impl GateThread {
         let result = self.host.holes.open(opening.holes());
         match &result {
             Ok(()) => {
+                // Of what is blocked that was said when it was recorded.
                 for (id, grant, rules) in opening.given() {
-                    log::opened(id, grant, rules, "grant opened");
+                    if !self.engine.is_blocked(rules) {
+                        log::opened(id, grant, rules, "grant opened");
+                    }
                 }
                 for (id, grant, rules) in opening.refreshed() {
                     log::opened(id, grant, rules, "grant refreshed");

@@ -37,6 +37,8 @@ pub struct Outlook {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Interest {
     pub(super) bit: u32,
+    /// Whether packets may be led on to other places by our rules.
+    pub(super) leads_on: bool,
     /// What is hidden, or named by the policy.
     pub(super) services: Vec<Service>,
 }
@@ -64,7 +66,8 @@ pub(super) fn outlook(ruleset: &Ruleset, interest: &Interest) -> Outlook {
     let (mut narrow, mut ranges) = (0, 0);
     for found in &prediction.found {
         let is_general = found.sources.is_all(found.family);
-        if !is_general {
+        let is_broad = is_general || found.sources.is_broad(found.family);
+        if !is_broad {
             narrow += 1;
             ranges += found.sources.len();
             if found.cause.is_certain {
@@ -75,11 +78,11 @@ pub(super) fn outlook(ruleset: &Ruleset, interest: &Interest) -> Outlook {
             }
         }
         let obstacle = obstacle(found, ruleset, is_general);
-        if is_general {
+        if is_broad && (found.way == Way::Direct || interest.leads_on) {
             let asked: Vec<Service> = named_in(&obstacle, interest).collect();
             let cure = cures(ruleset, &found.cause, interest.bit, &asked);
             if found.cause.is_certain && is_of_interest(&obstacle, interest) {
-                warnings.push(warning(&obstacle));
+                warnings.push(warning(&obstacle, &asked));
             }
             note(&mut report.obstacles, &obstacle, cure);
         }
@@ -154,7 +157,7 @@ fn named_in(obstacle: &Obstacle, interest: &Interest) -> impl Iterator<Item = Se
     services.filter(concerns).copied()
 }
 
-/// Whether it stands in the way of something that this host hides or permits, or of nearly
+/// Whether it stands in the way of something that this host hides; where that is nothing, of nearly
 /// everything.
 fn is_of_interest(obstacle: &Obstacle, interest: &Interest) -> bool {
     const NEARLY_ALL: u32 = 60_000;
@@ -163,15 +166,23 @@ fn is_of_interest(obstacle: &Obstacle, interest: &Interest) -> bool {
         Service::Ports(_) | Service::Echo => 0,
     };
     let concerns = |asked: &Service| obstacle.to.iter().any(|to| to.overlaps(*asked));
-    obstacle.way == Way::Direct
-        && (interest.services.iter().any(concerns)
-            || obstacle.to.iter().map(ports).sum::<u32>() > NEARLY_ALL)
+    let is_concerned = match interest.services.as_slice() {
+        [] => obstacle.to.iter().map(ports).sum::<u32>() > NEARLY_ALL,
+        services => services.iter().any(concerns),
+    };
+    obstacle.way == Way::Direct && is_concerned
 }
 
-fn warning(obstacle: &Obstacle) -> String {
+/// Of what matters here, where something of that is dropped: then it changes only with that.
+fn warning(obstacle: &Obstacle, asked: &[Service]) -> String {
+    let services = if asked.is_empty() {
+        &obstacle.to
+    } else {
+        asked
+    };
     format!(
         "a grant for {} opens nothing: dropped by {}",
-        named(&obstacle.to),
+        named(services),
         obstacle.text
     )
 }

@@ -56,6 +56,18 @@ impl Sources {
         }
     }
 
+    /// Whether most addresses of the family are in it.
+    pub(super) fn is_broad(&self, family: Family) -> bool {
+        let last = last_of(family);
+        let Self::Some(ranges) = self else {
+            return true;
+        };
+        // Halves, so that all of IPv6 can be counted.
+        let halves = ranges.iter().filter(|(first, _)| **first <= last);
+        let halves = halves.map(|(first, end)| ((*end).min(last) - first) / 2);
+        halves.fold(0, u128::saturating_add) > last / 4
+    }
+
     /// The ranges, cut to what the family has.
     pub(super) fn ranges(&self, family: Family) -> Vec<(IpAddr, IpAddr)> {
         let last = last_of(family);
@@ -254,6 +266,8 @@ mod tests {
         assert_eq!(network.ranges(Family::V4), [(expected[0], expected[1])]);
         assert!(Sources::network("::".parse().unwrap(), 0).is_all(Family::V6));
         assert!(Sources::network("0.0.0.0".parse().unwrap(), 0).is_all(Family::V4));
-        assert!(!network.is_all(Family::V4));
+        assert!(!network.is_all(Family::V4) && !network.is_broad(Family::V4));
+        assert!(network.complement().is_broad(Family::V4));
+        assert!(Sources::All.is_broad(Family::V6));
     }
 }

@@ -94,14 +94,15 @@ struct Watching<T> {
 // === impl OwnerWatch ===
 
 impl OwnerWatch {
-    /// Starts the thread, which looks for nothing before [`OwnerHandle::begin`]. `told` is called on
-    /// it, at every change.
+    /// Starts the thread, which looks for nothing before [`OwnerHandle::begin`]. `leads_on` says whether
+    /// our own rules may lead packets on to other places. `told` is called on it, at every change.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
     pub fn start(
         config: &FirewallConfig,
+        leads_on: bool,
         told: impl FnMut(Outlook) + Send + 'static,
     ) -> io::Result<Self> {
         let (tasks, inbox) = sync_channel(TASKS_MAX);
@@ -116,7 +117,7 @@ impl OwnerWatch {
             reader: Reader::open().ok(),
             listener: Listener::netfilter(&[NFNLGRP_NFTABLES]).ok(),
             ours: super::ours(config),
-            interest: interest(config),
+            interest: interest(config, leads_on),
             has_begun: false,
             is_stale: false,
             rest_until: Duration::ZERO,
@@ -324,12 +325,13 @@ impl<T: FnMut(Outlook)> Watching<T> {
 /// When the kernel cannot be asked.
 pub fn look(config: &FirewallConfig) -> Result<Outlook, FirewallError> {
     let ruleset = read(&mut Reader::open()?, &super::ours(config))?;
-    Ok(outlook(&ruleset, &interest(config)))
+    Ok(outlook(&ruleset, &interest(config, true)))
 }
 
-fn interest(config: &FirewallConfig) -> Interest {
+fn interest(config: &FirewallConfig, leads_on: bool) -> Interest {
     Interest {
         bit: config.mark,
+        leads_on,
         services: config.protect.clone(),
     }
 }

@@ -8,6 +8,7 @@
 //! | `traffic` | how it looks from outside, to the millisecond |
 //! | `life` | what must hold in every world: one story, walked through once for each |
 //! | `iptables`, `native`, `programs`, `containers` | the kinds of host |
+//! | `foretold` | what would be dropped is said, and cured |
 //! | `bans` | the owner's block stays in force |
 //! | `many` | two thousand holes at once |
 //! | `blocked` | what still drops is named, and the cure works |
@@ -20,6 +21,7 @@ mod bans;
 mod blocked;
 mod boot;
 mod containers;
+mod foretold;
 mod iptables;
 mod life;
 mod manual;
