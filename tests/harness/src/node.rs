@@ -46,6 +46,9 @@ impl Node {
             .arg(program)
             .current_dir(&self.dir)
             .env("HOME", &self.dir)
+            // What belongs to a boot goes with the lab: nodes are machines on one kernel, and what
+            // they leave in /run stays.
+            .env("POSTERN_AGENT_WITNESS_DIR", self.dir.with_file_name("run"))
             .env_remove("XDG_CONFIG_HOME");
         command
     }
