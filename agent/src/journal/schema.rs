@@ -16,6 +16,7 @@ const VERSION_1: &str = "
     CREATE TABLE meta (
         one                 INTEGER PRIMARY KEY CHECK (one = 1),
         epoch               TEXT    NOT NULL,
+        -- Written by earlier versions, and read by none.
         boot_id             TEXT    NOT NULL,
         clean               INTEGER NOT NULL,
         -- Events up to here are committed elsewhere and may be deleted.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fleet::event::ChainVersion;
 use gate::FloorReason;
 use nix::fcntl::Flock;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _};
 
 use super::check::{self, Check};
 use super::checkpoint::Checkpointer;
@@ -454,8 +454,6 @@ fn open_writer(path: &Path) -> Result<Connection, JournalError> {
 }
 
 fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, JournalError> {
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let boot_id = boot_id.trim();
     let found = connection
         .query_row("SELECT * FROM meta", [], |row| {
             let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
@@ -471,15 +469,15 @@ fn read_or_make_meta(connection: &Connection, path: &Path) -> Result<Meta, Journ
         .map_err(cannot(path, "read"))?;
     if let Some(meta) = found {
         connection
-            .execute("UPDATE meta SET clean = 0, boot_id = ?1", [boot_id])
+            .execute("UPDATE meta SET clean = 0", [])
             .map_err(cannot(path, "write to"))?;
         return Ok(meta);
     }
     let epoch = connection
         .query_row(
-            "INSERT INTO meta VALUES (1, lower(hex(randomblob(16))), ?1, 0, 0, 0, 0, 0, 1)
+            "INSERT INTO meta VALUES (1, lower(hex(randomblob(16))), '', 0, 0, 0, 0, 0, 1)
              RETURNING epoch",
-            params![boot_id],
+            [],
             |row| row.get(0),
         )
         .map_err(cannot(path, "write to"))?;
