@@ -8,6 +8,7 @@
 //! | `log` | POSTERN_LOG, `-v`, `--log`; priorities for the systemd journal |
 //! | `output` | standard output, also when nobody reads it any more |
 //! | `pages` | `completions SHELL` and `man [DIR]` |
+//! | `disk` | the disk that a file is on, in words |
 //! | `files` | files that are there whole or not at all |
 //! | `watched` | files that must stay the ones that were opened |
 //! | `reference` | the whole command line in one text |
@@ -15,6 +16,7 @@
 //! Nothing here knows what a packet, a policy or a fleet is.
 
 mod chain;
+pub mod disk;
 mod exit;
 mod failure;
 pub mod files;

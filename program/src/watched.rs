@@ -42,6 +42,11 @@ impl WatchedFile {
         }
     }
 
+    /// Its owner has cut it to whatever length it has now.
+    pub const fn was_cut_by_owner(&mut self) {
+        self.length = 0;
+    }
+
     /// Where it should be.
     pub fn path(&self) -> &Path {
         &self.path

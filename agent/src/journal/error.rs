@@ -86,7 +86,7 @@ pub(super) fn cannot(
                 finding: cause.to_string(),
             },
             _ if disk::is_to_blame(&cause) => JournalError::Disk {
-                disk: disk::of(&path),
+                disk: program::disk::of(&path),
                 doing,
                 path,
                 cause: Box::new(cause),
@@ -102,7 +102,7 @@ pub(super) fn io(path: &Path, doing: &'static str) -> impl FnOnce(std::io::Error
     move |cause| {
         if disk::is_to_blame_for(&cause) {
             JournalError::Disk {
-                disk: disk::of(&path),
+                disk: program::disk::of(&path),
                 doing,
                 path,
                 cause: Box::new(cause),

@@ -19,17 +19,16 @@ pub enum StoreError {
     NotCommitted(#[from] NotCommitted),
     /// The disk or the file is in trouble; nothing of this operation was kept.
     #[error(
-        "{trouble}: {path} (on the disk at {disk})",
-        path = path.display(),
-        disk = disk.display()
+        "{trouble}: {path} ({disk})",
+        path = path.display()
     )]
     Disk {
         /// What is wrong.
         trouble: Trouble,
         /// Of the database.
         path: PathBuf,
-        /// Where its disk is mounted.
-        disk: PathBuf,
+        /// Its disk, with the room that is there, and where it is mounted.
+        disk: String,
         /// What the engine says, where it was asked.
         source: Option<EngineError>,
     },

@@ -7,6 +7,8 @@ use rusqlite::{Connection, OpenFlags};
 
 /// Another process (`postern-controller token`) may hold the write lock for this long.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the write-ahead log is cut to when it is begun anew, in bytes: see `journal_size_limit`.
+pub(super) const LOG_BYTES_KEPT: u64 = 64 * 1024 * 1024;
 /// Statements kept prepared on each connection.
 const STATEMENTS_MAX: usize = 128;
 
@@ -19,7 +21,7 @@ pub(super) fn writing(path: &Path) -> Result<Connection, rusqlite::Error> {
     // 64 MB of pages: the busy ends of the event indexes stay in memory.
     connection.pragma_update(None, "cache_size", -65_536)?;
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
-    connection.pragma_update(None, "journal_size_limit", 67_108_864)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT.cast_signed())?;
     Ok(connection)
 }
 

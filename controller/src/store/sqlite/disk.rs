@@ -2,12 +2,12 @@
 //! long the write-ahead log is, and what an error of the engine means for whoever runs the disk.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use program::{Taken, WatchedFile};
 use rusqlite::{Connection, ErrorCode};
 
+use super::connection::LOG_BYTES_KEPT;
 use crate::store::error::{EngineError, NotCommitted, StoreError, Trouble};
 
 /// A disk with less room than this is full, in bytes.
@@ -18,7 +18,7 @@ const ROOM_MIN: u64 = 1024 * 1024;
 pub(super) struct Files {
     /// Only grows.
     database: WatchedFile,
-    /// Made by the first transaction, and emptied now and then.
+    /// Made by the first transaction, and emptied now and then by us alone.
     log: WatchedFile,
 }
 
@@ -30,7 +30,7 @@ impl Files {
         let path = connection.path().filter(|path| !path.is_empty())?;
         let mut files = Self {
             database: WatchedFile::new(PathBuf::from(path), u64::MAX),
-            log: WatchedFile::new(PathBuf::from(format!("{path}-wal")), 0),
+            log: WatchedFile::new(PathBuf::from(format!("{path}-wal")), LOG_BYTES_KEPT),
         };
         // What is wrong already will be wrong at the first transaction.
         let _ = files.check();
@@ -42,6 +42,30 @@ impl Files {
     pub(super) fn check(&mut self) -> Result<(), Trouble> {
         check(&mut self.database)?;
         check(&mut self.log)
+    }
+
+    /// Whether the log holds all that the engine believes to be in it: one that was emptied by another
+    /// process (`postern-controller token`) does, and one that was cut by hand does not.
+    pub(super) fn log_is_whole(&self, connection: &Connection) -> bool {
+        const HEADER_BYTES: u64 = 32;
+        const FRAME_HEADER_BYTES: u64 = 24;
+        let ask =
+            |pragma, column| connection.query_row(pragma, [], |row| row.get::<_, i64>(column));
+        let frames = ask("PRAGMA wal_checkpoint(PASSIVE)", 1);
+        let page = ask("PRAGMA page_size", 0);
+        let (Ok(frames), Ok(page)) = (frames.map(u64::try_from), page.map(u64::try_from)) else {
+            return false;
+        };
+        let (Ok(frames), Ok(page)) = (frames, page) else {
+            return false;
+        };
+        let needed = frames.saturating_mul(FRAME_HEADER_BYTES.saturating_add(page));
+        frames == 0 || self.log_bytes() >= HEADER_BYTES.saturating_add(needed)
+    }
+
+    /// We have moved the log into the database, and perhaps emptied it.
+    pub(super) fn log_was_emptied(&mut self) {
+        self.log.was_cut_by_owner();
     }
 
     /// How long the write-ahead log is, in bytes.
@@ -94,7 +118,7 @@ pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
     StoreError::Disk {
         trouble,
         path: path.to_owned(),
-        disk: disk_of(path),
+        disk: program::disk::of(path),
         source,
     }
 }
@@ -133,22 +157,6 @@ fn is_full(path: &Path) -> bool {
         .is_ok_and(|disk| disk.blocks_available().saturating_mul(disk.fragment_size()) < ROOM_MIN)
 }
 
-/// Where the disk that `path` lies on is mounted: the highest directory of the same device.
-fn disk_of(path: &Path) -> PathBuf {
-    let device = |path: &Path| fs::metadata(path).ok().map(|found| found.dev());
-    // The directory itself may be gone.
-    let mut above = path.ancestors().skip(1);
-    let mut disk = above.find(|dir| dir.exists()).unwrap_or(path);
-    let own = device(disk);
-    while let Some(above) = disk.parent()
-        && own.is_some()
-        && device(above) == own
-    {
-        disk = above;
-    }
-    disk.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
@@ -185,13 +193,18 @@ mod tests {
     fn a_log_that_is_not_there_yet_is_not_missing() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("file-wal");
-        let mut log = WatchedFile::new(path.clone(), 0);
+        let mut log = WatchedFile::new(path.clone(), LOG_BYTES_KEPT);
 
         assert_eq!(check(&mut log), Ok(()));
         fs::write(&path, "1234").unwrap();
         assert_eq!(check(&mut log), Ok(()));
         fs::write(&path, "").unwrap();
+        log.was_cut_by_owner();
         assert_eq!(check(&mut log), Ok(()), "a checkpoint empties it");
+        fs::write(&path, "1234").unwrap();
+        assert_eq!(check(&mut log), Ok(()));
+        fs::write(&path, "12").unwrap();
+        assert_eq!(check(&mut log), Err(Trouble::Truncated), "nobody else does");
         fs::remove_file(&path).unwrap();
         assert_eq!(check(&mut log), Err(Trouble::Removed));
     }

@@ -14,7 +14,7 @@ use super::connection;
 use super::disk::Files;
 use super::health::{Health, WriteAhead};
 use crate::clock;
-use crate::store::error::{EngineError, NotCommitted, StoreError};
+use crate::store::error::{EngineError, NotCommitted, StoreError, Trouble};
 
 /// Writes in one transaction at most: bounds how long the first of them waits for the last.
 const BATCH_MAX: usize = 1024;
@@ -158,19 +158,28 @@ impl Writer<'_> {
     }
 
     fn files_are_ours(&mut self) -> Result<(), NotCommitted> {
-        match &mut self.files {
-            Some(files) => files.check().map_err(NotCommitted::Disk),
-            None => Ok(()),
+        let Some(files) = &mut self.files else {
+            return Ok(());
+        };
+        let mut found = files.check();
+        if found == Err(Trouble::Truncated) && files.log_is_whole(self.connection) {
+            files.log_was_emptied();
+            found = files.check();
         }
+        found.map_err(NotCommitted::Disk)
     }
 
     /// Moves the write-ahead log into the database when it has become long.
     fn keep_log_short(&mut self) {
         let bytes = self.files.as_ref().map_or(0, Files::log_bytes);
-        if let Some(patience) = self.log.is_due(bytes, clock::instant())
-            && let Err(error) = empty_log(self.connection, patience)
-        {
+        let Some(patience) = self.log.is_due(bytes, clock::instant()) else {
+            return;
+        };
+        if let Err(error) = empty_log(self.connection, patience) {
             tracing::debug!(%error, bytes, "the write-ahead log stays long");
+        }
+        if let Some(files) = &mut self.files {
+            files.log_was_emptied();
         }
     }
 }

@@ -127,3 +127,37 @@ fn the_log_is_emptied_as_soon_as_the_readers_that_need_it_have_ended() {
         "it begins anew beside a new reader"
     );
 }
+
+#[test]
+fn a_log_that_is_cut_by_hand_is_noticed_and_one_that_another_process_emptied_is_not_mourned() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("controller.db");
+    let ours = connection::writing(&path).unwrap();
+    ours.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)")
+        .unwrap();
+    let mut writer = Writer {
+        connection: &ours,
+        files: Files::of(&ours),
+        log: WriteAhead::default(),
+        health: Health::default(),
+    };
+    insert(&ours, 1).unwrap();
+    writer.files_are_ours().unwrap();
+
+    empty_log(&connection::writing(&path).unwrap(), Duration::from_secs(1)).unwrap();
+    assert_eq!(writer.files.as_ref().unwrap().log_bytes(), 0);
+    writer.files_are_ours().unwrap();
+    insert(&ours, 2).unwrap();
+    writer.files_are_ours().unwrap();
+
+    for length in [100, 0] {
+        let log = dir.path().join("controller.db-wal");
+        let log = std::fs::File::options().write(true).open(log).unwrap();
+        log.set_len(length).unwrap();
+        let found = writer.files_are_ours();
+        assert!(
+            matches!(found, Err(NotCommitted::Disk(Trouble::Truncated))),
+            "{found:?}"
+        );
+    }
+}
