@@ -147,7 +147,23 @@ fn network(text: &str) -> Result<IpNet, Error> {
     let address = text.parse::<IpAddr>().map(IpNet::from);
     address
         .or_else(|_| text.parse::<IpNet>())
+        .map(canonical)
         .map_err(|_| Error::invalid("source", format!("`{text}` is not an address or a prefix")))
+}
+
+/// Events show IPv4 addresses as such, also where they came mapped into IPv6.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let IpAddr::V4(address) = network.network().to_canonical() else {
+        return network;
+    };
+    let bits = network.prefix_len();
+    let bits = match network {
+        IpNet::V4(_) => Some(bits),
+        IpNet::V6(_) => bits.checked_sub(MAPPED_BITS),
+    };
+    let mapped = bits.and_then(|bits| IpNet::new(address.into(), bits).ok());
+    mapped.unwrap_or(network)
 }
 
 /// Callers who do not know records get the event itself, as far as it can be read.
@@ -179,5 +195,26 @@ fn into_wire(record: LogRow, contract: &Contract) -> AuditRecord {
         stored_at_ms,
         record: Some(record),
         flaw,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv4_address_that_is_written_as_ipv6_is_the_same_address() {
+        for (text, meant) in [
+            ("::ffff:203.0.113.7", "203.0.113.7/32"),
+            ("::ffff:cb00:7107", "203.0.113.7/32"),
+            ("::ffff:203.0.113.0/120", "203.0.113.0/24"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("203.0.113.0/24", "203.0.113.0/24"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(network(text).unwrap(), meant.parse().unwrap(), "{text}");
+        }
+        assert!(network("203.0.113").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command};
 use fleet::wire::{AuditRecord, ListEventsRequest};
 use fleet::{Event, EventKind, UserIdentity};
@@ -16,9 +16,7 @@ use crate::time;
 
 /// List events, newest first
 ///
-/// All filters must match. Kinds: agent-started, agent-stopped, banned, command-run, drift, enrolled,
-/// grant-closed, grant-opened, grant-revoked, noise, operator, policy-applied, policy-rejected,
-/// refused, replay, replay-elsewhere.
+/// All filters must match.
 ///
 /// A user whose name is only asserted is marked: the packet was made with a key that others hold
 /// too, and whoever holds it may write any name. `(?)` stands where an older agent does not say.
@@ -48,7 +46,7 @@ pub(crate) struct ListArgs {
     host: String,
 
     /// What happened; `kind-N` for a kind of a newer agent
-    #[arg(long, value_name = "KIND", hide_possible_values = true, value_parser = KindParser)]
+    #[arg(long, value_name = "KIND", value_parser = KindParser)]
     kind: Option<i32>,
 
     /// Address or prefix of the packet or of what was opened; also an address inside an opened network
@@ -64,7 +62,7 @@ pub(crate) struct ListArgs {
     stanza: String,
 
     /// Key that the packet was made with, by its fingerprint
-    #[arg(long, value_name = "FINGERPRINT", default_value = "")]
+    #[arg(long, value_name = "FINGERPRINT", default_value = "", value_parser = hexadecimal)]
     key: String,
 
     /// Packet, by its replay digest
@@ -191,6 +189,11 @@ impl TypedValueParser for KindParser {
             .parse_ref(command, argument, value)
             .map(i32::from)
     }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = EventKind::ALL.map(EventKind::as_str);
+        Some(Box::new(names.into_iter().map(PossibleValue::new)))
+    }
 }
 
 /// The number in `kind-N`.
@@ -210,7 +213,7 @@ fn port(text: &str) -> std::result::Result<Service, String> {
         .ok_or_else(|| "write one port, as tcp/22, or icmp/echo".to_owned())
 }
 
-/// Digits of a digest or a grant, as events show them.
+/// Digits of a digest, a grant or a key, as events show them.
 fn hexadecimal(text: &str) -> std::result::Result<String, String> {
     if text.chars().all(|digit| digit.is_ascii_hexdigit()) {
         Ok(text.to_ascii_lowercase())
@@ -416,18 +419,26 @@ mod tests {
     #[test]
     fn a_packet_a_grant_a_key_a_stanza_and_a_reason_are_asked_for() {
         let line = Line::try_parse_from([
-            "list", "--digest", "00FF", "--grant", "ab", "--key", "k", "--stanza", "s", "--reason",
-            "stale",
+            "list", "--digest", "00FF", "--grant", "ab", "--key", "0AB1", "--stanza", "s",
+            "--reason", "stale",
         ]);
         let asked = question(&line.unwrap().list, 0).unwrap();
 
         assert_eq!(asked.replay_digest, "00ff");
-        assert_eq!((asked.grant_id.as_str(), asked.key.as_str()), ("ab", "k"));
+        assert_eq!(
+            (asked.grant_id.as_str(), asked.key.as_str()),
+            ("ab", "0ab1")
+        );
         assert_eq!(
             (asked.stanza.as_str(), asked.reason.as_str()),
             ("s", "stale")
         );
-        assert!(Line::try_parse_from(["list", "--digest", "xyz"]).is_err());
+        for option in ["--digest", "--grant", "--key"] {
+            assert!(
+                Line::try_parse_from(["list", option, "xyz"]).is_err(),
+                "{option}"
+            );
+        }
     }
 
     #[test]

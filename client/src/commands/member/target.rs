@@ -14,6 +14,10 @@ pub(super) struct Target {
     #[arg(value_name = "NAME")]
     name: String,
 
+    /// So that `host web-1` means what it says, too.
+    #[arg(hide = true)]
+    name_after_role: Option<String>,
+
     /// Role, where members of several roles have the name
     #[arg(long, value_name = "ROLE", value_parser = roles())]
     role: Option<Role>,
@@ -63,15 +67,58 @@ impl Target {
 
     /// The role, if one is said, and the name.
     fn parts(&self) -> Result<(Option<Role>, &str)> {
-        let Some((role, name)) = self.name.split_once('/') else {
+        let two_words = self.name_after_role.as_deref();
+        let two_words = two_words.map(|name| (self.name.as_str(), name));
+        let Some((role, name)) = two_words.or_else(|| self.name.split_once('/')) else {
             return Ok((self.role, &self.name));
         };
-        let role: Role = role
-            .parse()
-            .map_err(|cause| CommandError::usage(format!("`{role}`")).because(cause))?;
+        let role: Role = role.parse().map_err(|cause| {
+            CommandError::usage(format!("`{role}`"))
+                .because(cause)
+                .with_hint(format!(
+                    "one member at a time: NAME, or ROLE/NAME as host/{name}"
+                ))
+        })?;
         if self.role.is_some_and(|said| said != role) {
             return Err(CommandError::usage("two different roles are given"));
         }
         Ok((Some(role), name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str, after: Option<&str>, role: Option<Role>) -> Target {
+        Target {
+            name: name.to_owned(),
+            name_after_role: after.map(str::to_owned),
+            role,
+        }
+    }
+
+    #[test]
+    fn a_role_may_stand_before_the_name_with_a_slash_or_as_a_word_of_its_own() {
+        for said in [
+            target("host/web-1", None, None),
+            target("host", Some("web-1"), None),
+            target("web-1", None, Some(Role::Host)),
+            target("host", Some("web-1"), Some(Role::Host)),
+        ] {
+            assert_eq!(said.parts().unwrap(), (Some(Role::Host), "web-1"));
+        }
+        assert_eq!(
+            target("web-1", None, None).parts().unwrap(),
+            (None, "web-1")
+        );
+    }
+
+    #[test]
+    fn two_names_are_a_mistake_with_a_hint() {
+        let refused = target("web-1", Some("web-2"), None).parts().unwrap_err();
+
+        let text = format!("{refused:?}");
+        assert!(text.contains("one member at a time"), "{text}");
     }
 }

@@ -57,6 +57,18 @@ struct HostRow<'a> {
     connected: bool,
 }
 
+// === impl Done ===
+
+impl Done<'_> {
+    /// How the member is then, as far as the act alone says it.
+    fn after(&self) -> MemberEntry {
+        MemberEntry {
+            locked: self.act == "Locked",
+            ..MemberEntry::default()
+        }
+    }
+}
+
 // === impl Wait ===
 
 impl Wait {
@@ -84,15 +96,24 @@ impl Wait {
         let mut stream = answer
             .map_err(|status| connection.refused(status))?
             .into_inner();
-        let first = stream.message().await;
-        let first = first.map_err(|status| connection.refused(status))?;
+        let mut missing = BTreeMap::new();
         let MemberProgress {
             member: after,
             hosts,
             warnings,
-        } = first.unwrap_or_default();
+        } = match stream.message().await {
+            Ok(first) => first.unwrap_or_default(),
+            // What was answered is done: so ends the call of an operator who locks herself.
+            Err(status) => {
+                self.tell(context, done, &done.after(), &[])?;
+                context.ui.warn(format_args!(
+                    "the answer ended before it said which hosts have heard: {}",
+                    program::one_line(&connection.refused(status))
+                ));
+                return Ok(());
+            }
+        };
         self.tell(context, done, &after.unwrap_or_default(), &warnings)?;
-        let mut missing = BTreeMap::new();
         self.take(context, hosts, &mut missing)?;
         loop {
             match stream.message().await {
