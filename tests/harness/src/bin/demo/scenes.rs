@@ -47,7 +47,27 @@ fn closed(stage: &Stage, story: &mut Story) -> Result<()> {
         expect(&stage.alice.node, host, Reach::Silent)?;
     }
     story.fact("web-1, web-2 and db-1: a connection to port 22 is answered by silence");
+    story.terminal("web-1", "postern-agent status", &firewall(&stage.web_1)?);
     Ok(())
+}
+
+/// What the status of a host says about its packet filter.
+fn firewall(host: &Host) -> Result<String> {
+    let program = harness::postern::binary("postern-agent")?;
+    let (program, state) = (
+        program.to_string_lossy(),
+        host.agent.state.to_string_lossy(),
+    );
+    let status = host
+        .node
+        .run(&[&program, "status", "--state", &state])?
+        .ok()?;
+    let lines = status.stdout.lines();
+    let about = lines
+        .skip_while(|line| !line.starts_with("firewall"))
+        .enumerate()
+        .take_while(|(number, line)| *number == 0 || line.starts_with(' '));
+    Ok(about.map(|(_, line)| line).collect::<Vec<_>>().join("\n"))
 }
 
 fn knock(stage: &Stage, story: &mut Story) -> Result<(Session, Instant)> {
