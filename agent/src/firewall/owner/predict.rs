@@ -18,7 +18,7 @@ use super::sources::Sources;
 use super::walk::{Cause, Lead, Shared, Stop, Walk};
 
 /// Rules and elements that are looked at, at most: some tens of milliseconds.
-const BUDGET: usize = 500_000;
+const BUDGET: usize = 200_000;
 /// Priority of our guard, at prerouting.
 const GUARD_PRIORITY: i32 = -150;
 

@@ -43,6 +43,7 @@ const NFPROTO_INET: u8 = 1;
 /// Between two looks, at least; and as a multiple of what the last one took.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_FACTOR: u32 = 20;
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// Between two looks at what nobody tells of.
 const POLL: Duration = Duration::from_secs(30);
 const POLL_SILENT: Duration = Duration::from_secs(5);
@@ -279,7 +280,7 @@ impl<T: FnMut(Outlook)> Watching<T> {
         }
         let now = clock::now().steady;
         let took = now.saturating_sub(begin);
-        self.rest_until = now + PAUSE.max(took * PAUSE_FACTOR);
+        self.rest_until = now + (took * PAUSE_FACTOR).clamp(PAUSE, PAUSE_MAX);
     }
 
     fn read(&mut self) -> Result<Ruleset, FirewallError> {
