@@ -64,6 +64,8 @@ pub struct FirewallConfig {
     pub mark: u32,
     pub hooks: Hooks,
     pub protect: Vec<Service>,
+    /// Whether packets are to be led on to other places.
+    pub leads: bool,
     pub flush_at_start: bool,
     pub flush_at_exit: bool,
     /// Touch nothing; only say what would be opened.
@@ -172,6 +174,7 @@ impl FirewallConfig {
             mark: MARK,
             hooks: Hooks::Auto,
             protect: Vec::new(),
+            leads: false,
             flush_at_start: true,
             flush_at_exit: true,
             dry_run: false,
@@ -425,6 +428,7 @@ fn firewall(raw: &RawConfig, mistakes: &mut Mistakes) -> FirewallConfig {
         hooks: hooks(raw, mistakes),
         chain: raw.chain.clone().unwrap_or_else(|| CHAIN.to_owned()),
         protect,
+        leads: raw.leads(),
         flush_at_start: raw.flush_at_start.unwrap_or(true),
         flush_at_exit: raw.flush_at_exit.unwrap_or(true),
         dry_run: raw.dry_run.unwrap_or(false),

@@ -62,6 +62,7 @@ pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError>
     ports.extend(configured.filter_map(|text| text.trim().parse::<Service>().ok()));
     let chain = raw.chain.clone().or(chain);
     let config = FirewallConfig {
+        leads: raw.leads(),
         backend: BackendChoice::named(raw.backend.as_deref()).unwrap_or_default(),
         ..FirewallConfig::of_chain(chain.as_deref().unwrap_or(CHAIN))
     };

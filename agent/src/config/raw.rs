@@ -77,6 +77,13 @@ impl RawConfig {
         self.state_dir.clone().unwrap_or_else(default)
     }
 
+    /// Whether packets are to be led on to other places, or to be let in at one address only.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        let wants = [self.nat_forward, self.nat_local, self.destination_rule];
+        wants.contains(&Some(true))
+    }
+
     /// This layer with `over` laid over it.
     #[must_use]
     pub fn overlaid(self, over: Self) -> Self {

@@ -5,6 +5,7 @@
 //! | `ruleset` | what stands in the table: sets, chains and rules; pure |
 //! | `base_rules` | the table: laid, compared, repaired, taken away |
 //! | `holes` | what is open and what is barred, as timed elements |
+//! | `nat` | what leads on to other places, as timed maps |
 //! | `layers` | wide rules that overlap, for sets that may not; pure |
 //! | `element` | rules as elements and back; pure |
 //! | `line` | a line of ours in somebody else's chain |
@@ -20,6 +21,7 @@ mod holes;
 mod layers;
 pub(super) mod line;
 mod message;
+mod nat;
 mod notices;
 mod probe;
 mod ruleset;
@@ -31,7 +33,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base_rules::NftRules;
-use holes::{Kernel, NftHoles};
+use holes::{Kernel, Lead, NftHoles};
+use ruleset::Laid;
 use table::{Ownership, Reader, Table};
 
 use super::lock::ChainLock;
@@ -68,7 +71,7 @@ fn open_owned(
         ChainLock::take(&format!("table {name}"))?,
     ];
     iptables::check_former_lock(chain)?;
-    let found = probe::probe(&name, config.mark)?;
+    let found = probe::probe(&name, config.mark, config.leads)?;
     let ownership = ownership.unwrap_or(found.ownership);
     let table = Arc::new(Table::connect(name, ownership)?);
     let kernel = Kernel {
@@ -76,11 +79,20 @@ fn open_owned(
         ipv6: Path::new("/proc/net/if_inet6").exists(),
         renews: found.renews && ownership == Ownership::Ours,
     };
+    let lead = match (config.leads, found.leads) {
+        (true, true) => Lead::On,
+        (true, false) => Lead::Cannot,
+        (false, _) => Lead::Off,
+    };
+    let what = Laid {
+        mark: config.mark,
+        leads: lead == Lead::On,
+    };
     Ok(Backend {
         name: "nftables",
         why,
-        holes: Box::new(NftHoles::new(Arc::clone(&table), kernel)?),
-        base_rules: Box::new(NftRules::new(table, config.mark, Some(locks))?),
+        holes: Box::new(NftHoles::new(Arc::clone(&table), kernel, lead)?),
+        base_rules: Box::new(NftRules::new(table, what, Some(locks))?),
     })
 }
 
@@ -91,7 +103,11 @@ pub(super) fn remains(config: &FirewallConfig) -> Option<Box<dyn BaseRules>> {
     let flags = found.ok().flatten()?.flags;
     let ownership = Ownership::of(flags);
     let table = Table::connect(name, ownership).ok()?;
-    let rules = NftRules::new(Arc::new(table), config.mark, None).ok()?;
+    let what = Laid {
+        mark: config.mark,
+        leads: config.leads,
+    };
+    let rules = NftRules::new(Arc::new(table), what, None).ok()?;
     Some(Box::new(rules))
 }
 

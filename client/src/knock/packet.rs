@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU16;
 
-use spa::{Allow, Keys, Message, MessageType, NatAccess, ProtoPort, Request, SealError, Service};
+use spa::{Allow, Keys, Message, MessageType, NatAccess, Request, SealError, Service};
 
 use super::request::{Forward, KnockRequest, Outer, What};
 use crate::error::{CommandError, Result};
@@ -156,9 +156,14 @@ fn forwarded(
     let Some(first) = ports.first_mut() else {
         return Err(CommandError::usage("NAT needs a port").with_hint("add -A tcp/22"));
     };
-    let port = first.single().ok_or_else(|| {
-        CommandError::usage(format!("NAT leads single ports on, and {first} is none"))
-    })?;
+    let port = match first {
+        Service::Ports(range) => range.first(),
+        Service::Echo => {
+            return Err(CommandError::usage(
+                "icmp/echo has no port that NAT could lead on",
+            ));
+        }
+    };
     let nat = forward
         .to
         .clone()
@@ -166,17 +171,15 @@ fn forwarded(
             host: host.to_owned(),
             port: None,
         })
-        .with_port(port.port.get());
+        .with_port(port.get());
     let outer = match forward.outer {
         Outer::Same => return Ok((ports, nat)),
         Outer::Port(port) => port,
         Outer::Random => random_port()?,
     };
-    *first = Service::from(ProtoPort {
-        port: NonZeroU16::new(outer).unwrap_or(port.port),
-        ..port
-    });
-    if ports.len() > 1 {
+    let is_one = first.single().is_some();
+    *first = first.at_port(NonZeroU16::new(outer).unwrap_or(port));
+    if ports.len() > 1 || !is_one {
         return Err(CommandError::usage(
             "another NAT port can stand for one port only, and -A names several",
         ));

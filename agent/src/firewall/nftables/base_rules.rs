@@ -9,8 +9,9 @@ use super::super::lock::ChainLock;
 use super::super::{BaseRules, Drift, FirewallError};
 use super::element::{self, Listed};
 use super::message::{self, Change, Element, Key};
+use super::nat;
 use super::notices;
-use super::ruleset::{self, Set};
+use super::ruleset::{self, Laid, Set};
 use super::table::{OWNER, Ownership, Reader, Table, TableDigest};
 use crate::connections;
 use crate::netlink::{Heard, Listener, Requests};
@@ -21,7 +22,7 @@ pub(super) struct NftRules {
     table: Arc<Table>,
     reader: Reader,
     requests: Requests,
-    mark: u32,
+    what: Laid,
     protect: Vec<Service>,
     /// The ports that it hid when it was last laid by this process.
     hidden: Option<Vec<Service>>,
@@ -41,7 +42,7 @@ pub(super) struct NftRules {
 impl NftRules {
     pub(super) fn new(
         table: Arc<Table>,
-        mark: u32,
+        what: Laid,
         locks: Option<[ChainLock; 2]>,
     ) -> Result<Self, FirewallError> {
         let listener = match table.ownership {
@@ -52,7 +53,7 @@ impl NftRules {
             reader: Reader::connect(&table.name)?,
             table,
             requests: Requests::default(),
-            mark,
+            what,
             protect: Vec::new(),
             hidden: None,
             digest: None,
@@ -91,6 +92,11 @@ impl NftRules {
         ownership: Ownership,
     ) -> Result<(), FirewallError> {
         let kept = if anew { self.elements()? } else { Vec::new() };
+        let led = if anew && self.what.leads {
+            nat::elements_of(&nat::list_sets(&mut self.reader)?)
+        } else {
+            Vec::new()
+        };
         let Self {
             table, requests, ..
         } = self;
@@ -101,7 +107,8 @@ impl NftRules {
         }
         message::new_table(requests, &table.name, ownership.flags());
         let hidden = ruleset::protected(protect);
-        ruleset::lay(requests, &table.name, self.mark, &hidden);
+        ruleset::lay(requests, &table.name, self.what, &hidden);
+        nat::add(requests, &table.name, &led);
         for (set, elements) in kept {
             message::change_elements(requests, Change::Add, &table.name, set.name(), &elements);
         }

@@ -9,7 +9,8 @@ use spa::{PortRange, Protocol, Service};
 
 use super::super::family::Family;
 use super::message::{
-    DATA_VALUE, ELEMENT_EXPIRATION, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENTS, Element, Key, LIST_ITEM,
+    self, DATA_VALUE, ELEMENT_EXPIRATION, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENTS, Element, Key,
+    LIST_ITEM,
 };
 use super::ruleset::{echo_of, protocol_number};
 use crate::netlink::Attributes;
@@ -22,6 +23,8 @@ pub(super) struct Listed<'a> {
     pub(super) last: &'a [u8],
     /// Until it ends by itself, in milliseconds.
     pub(super) left_ms: Option<u64>,
+    /// What is said of it.
+    pub(super) note: Option<&'a str>,
 }
 
 /// Whether a rule is for one address and one service: such a rule has its place in the sets without
@@ -79,6 +82,7 @@ pub(super) fn listed<'a>(message: Attributes<'a>, each: &mut dyn FnMut(Listed<'a
         each(Listed {
             first,
             last: value(element, ELEMENT_KEY_END).unwrap_or(first),
+            note: message::comment_of(element),
             left_ms: left.and_then(|left| Some(u64::from_be_bytes(left.try_into().ok()?))),
         });
     }
@@ -145,7 +149,7 @@ fn network(first: IpAddr, last: IpAddr) -> Option<IpNet> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::message::{self, Change};
+    use super::super::message::Change;
     use super::*;
     use crate::netlink::Requests;
 

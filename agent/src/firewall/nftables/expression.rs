@@ -4,6 +4,7 @@
 //! Registers are counted in units of four bytes, so that the fields of a key can stand one behind
 //! the other: an IPv4 address takes one, an IPv6 address four.
 
+use super::super::family::Family;
 use crate::netlink::Requests;
 
 /// A register of four bytes, from 0.
@@ -19,6 +20,8 @@ pub(super) enum Expression<'a> {
     /// Loads what connection tracking knows of it.
     Ct(Ct, Register),
     SetCt(Ct, Register),
+    /// Loads what connection tracking knows of the connection's first packet.
+    CtOriginal(Ct, Register),
     /// Loads what kind of address the packet is for.
     AddressType(Register),
     /// Loads bytes of a header.
@@ -41,7 +44,30 @@ pub(super) enum Expression<'a> {
     /// Looks for the key that begins in the register.
     In(&'a str, Register),
     NotIn(&'a str, Register),
+    /// Loads what a map has for the key that begins in the first register, into the second.
+    Find(&'a str, Register, Register),
+    Translate(Translation),
     Verdict(Verdict<'a>),
+}
+
+/// How addresses of a connection are translated.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Translation {
+    /// To this address, and this port; without it, at the port that was asked for.
+    Destination {
+        family: Family,
+        address: Register,
+        port: Option<Register>,
+    },
+    /// To this port of the host itself.
+    Here {
+        port: Register,
+    },
+    Source {
+        family: Family,
+        address: Register,
+    },
+    Masquerade,
 }
 
 /// What becomes of the packet.
@@ -67,6 +93,7 @@ pub(super) enum Ct {
     State,
     Direction,
     Mark,
+    DestinationPort,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -83,7 +110,17 @@ const META_KEY: u16 = 2;
 const META_SREG: u16 = 3;
 const CT_DREG: u16 = 1;
 const CT_KEY: u16 = 2;
+const CT_DIRECTION: u16 = 3;
 const CT_SREG: u16 = 4;
+/// `IP_CT_DIR_ORIGINAL`.
+const ORIGINAL: u8 = 0;
+const NAT_TYPE: u16 = 1;
+const NAT_FAMILY: u16 = 2;
+const NAT_REG_ADDR_MIN: u16 = 3;
+const NAT_REG_PROTO_MIN: u16 = 5;
+const NAT_SOURCE: u32 = 0;
+const NAT_DESTINATION: u32 = 1;
+const REDIR_REG_PROTO_MIN: u16 = 1;
 const FIB_DREG: u16 = 1;
 const FIB_RESULT: u16 = 2;
 const FIB_FLAGS: u16 = 3;
@@ -105,6 +142,7 @@ const CMP_EQ: u32 = 0;
 const CMP_NEQ: u32 = 1;
 const LOOKUP_SET: u16 = 1;
 const LOOKUP_SREG: u16 = 2;
+const LOOKUP_DREG: u16 = 3;
 const LOOKUP_FLAGS: u16 = 5;
 const LOOKUP_F_INV: u32 = 1;
 const IMMEDIATE_DREG: u16 = 1;
@@ -142,6 +180,11 @@ pub(super) fn write(requests: &mut Requests, expression: &Expression<'_>) {
             number(requests, CT_KEY, key.number());
             register(requests, CT_SREG, from);
         }
+        Expression::CtOriginal(key, to) => {
+            number(requests, CT_KEY, key.number());
+            register(requests, CT_DREG, to);
+            requests.attribute(CT_DIRECTION, &[ORIGINAL]);
+        }
         Expression::AddressType(to) => {
             register(requests, FIB_DREG, to);
             number(requests, FIB_RESULT, FIB_RESULT_ADDRTYPE);
@@ -175,6 +218,11 @@ pub(super) fn write(requests: &mut Requests, expression: &Expression<'_>) {
         Expression::IsNot(what, with) => compare(requests, what, CMP_NEQ, with),
         Expression::In(set, key) => look_up(requests, set, key, 0),
         Expression::NotIn(set, key) => look_up(requests, set, key, LOOKUP_F_INV),
+        Expression::Find(set, key, to) => {
+            look_up(requests, set, key, 0);
+            register(requests, LOOKUP_DREG, to);
+        }
+        Expression::Translate(translation) => translate(requests, translation),
         Expression::Verdict(verdict) => decide(requests, verdict),
     }
     requests.end_nest(data);
@@ -183,12 +231,13 @@ pub(super) fn write(requests: &mut Requests, expression: &Expression<'_>) {
 const fn name(expression: &Expression<'_>) -> &'static str {
     match expression {
         Expression::Meta(..) | Expression::SetMeta(..) => "meta",
-        Expression::Ct(..) | Expression::SetCt(..) => "ct",
+        Expression::Ct(..) | Expression::SetCt(..) | Expression::CtOriginal(..) => "ct",
         Expression::AddressType(_) => "fib",
         Expression::Payload { .. } => "payload",
         Expression::Bits { .. } => "bitwise",
         Expression::Is(..) | Expression::IsNot(..) => "cmp",
-        Expression::In(..) | Expression::NotIn(..) => "lookup",
+        Expression::In(..) | Expression::NotIn(..) | Expression::Find(..) => "lookup",
+        Expression::Translate(translation) => translation.name(),
         Expression::Verdict(_) => "immediate",
     }
 }
@@ -203,6 +252,33 @@ fn look_up(requests: &mut Requests, set: &str, key: Register, flags: u32) {
     requests.text(LOOKUP_SET, set);
     register(requests, LOOKUP_SREG, key);
     number(requests, LOOKUP_FLAGS, flags);
+}
+
+fn translate(requests: &mut Requests, translation: Translation) {
+    let mut to_address = |kind, family, address| {
+        let family: u32 = match family {
+            Family::V4 => 2,
+            Family::V6 => 10,
+        };
+        number(requests, NAT_TYPE, kind);
+        number(requests, NAT_FAMILY, family);
+        register(requests, NAT_REG_ADDR_MIN, address);
+    };
+    match translation {
+        Translation::Destination {
+            family,
+            address,
+            port,
+        } => {
+            to_address(NAT_DESTINATION, family, address);
+            if let Some(port) = port {
+                register(requests, NAT_REG_PROTO_MIN, port);
+            }
+        }
+        Translation::Source { family, address } => to_address(NAT_SOURCE, family, address),
+        Translation::Here { port } => register(requests, REDIR_REG_PROTO_MIN, port),
+        Translation::Masquerade => {}
+    }
 }
 
 fn decide(requests: &mut Requests, verdict: Verdict<'_>) {
@@ -236,6 +312,18 @@ fn value(requests: &mut Requests, kind: u16, bytes: &[u8]) {
     requests.end_nest(data);
 }
 
+// === impl Translation ===
+
+impl Translation {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Destination { .. } | Self::Source { .. } => "nat",
+            Self::Here { .. } => "redir",
+            Self::Masquerade => "masq",
+        }
+    }
+}
+
 // === impl Meta, Ct, Header ===
 
 impl Meta {
@@ -258,6 +346,7 @@ impl Ct {
             Self::State => 0,
             Self::Direction => 1,
             Self::Mark => 3,
+            Self::DestinationPort => 12,
         }
     }
 }

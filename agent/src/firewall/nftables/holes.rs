@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Capabilities, Connection, Hole, Rule};
+use engine::{Capabilities, Connection, Forward, Hole, HoleTimeout, Rule};
 use spa::{Protocol, Service};
 
 use super::super::family::Family;
@@ -12,6 +12,7 @@ use super::super::{FirewallError, Holes};
 use super::element;
 use super::layers::{Layers, overlap};
 use super::message::{self, Change, Element};
+use super::nat::{self, NatHoles};
 use super::ruleset::{self, LAYERS, Set};
 use super::table::{Reader, Table};
 use crate::clock;
@@ -37,6 +38,17 @@ pub(super) struct Kernel {
     pub(super) renews: bool,
 }
 
+/// Whether packets are led on to other places.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Lead {
+    /// They are.
+    On,
+    /// They could be, and the configuration wants none.
+    Off,
+    /// This kernel cannot.
+    Cannot,
+}
+
 /// Opens holes.
 #[derive(Debug)]
 pub(super) struct NftHoles {
@@ -53,6 +65,10 @@ pub(super) struct NftHoles {
     barred_wide: Layers,
     /// When so many are barred, those that have ended are looked for.
     forget_at: usize,
+    /// What leads on; `None` where nothing does.
+    nat: Option<NatHoles>,
+    /// Whether rules that lead on could be opened at all.
+    can_lead: bool,
 }
 
 /// Elements for each set of a transaction.
@@ -95,6 +111,13 @@ impl Changes {
     }
 }
 
+fn is_accept(rule: &Rule) -> bool {
+    match rule {
+        Rule::Accept { .. } => true,
+        Rule::Forward(_) => false,
+    }
+}
+
 fn push(changes: &mut Vec<(Set, Vec<Element>)>, set: Set, element: Option<Element>) {
     match changes.iter_mut().find(|(known, _)| *known == set) {
         Some((_, elements)) => elements.extend(element),
@@ -106,7 +129,11 @@ fn push(changes: &mut Vec<(Set, Vec<Element>)>, set: Set, element: Option<Elemen
 
 impl NftHoles {
     /// Looks at what is open and barred already.
-    pub(super) fn new(table: Arc<Table>, kernel: Kernel) -> Result<Self, FirewallError> {
+    pub(super) fn new(
+        table: Arc<Table>,
+        kernel: Kernel,
+        lead: Lead,
+    ) -> Result<Self, FirewallError> {
         let cutter = Cutter::open();
         if cutter.is_none() {
             tracing::warn!(
@@ -124,7 +151,13 @@ impl NftHoles {
             barred: BTreeMap::new(),
             barred_wide: Layers::default(),
             forget_at: FORGET_MIN,
+            nat: None,
+            can_lead: lead != Lead::Cannot,
         };
+        if lead == Lead::On {
+            let table = Arc::clone(&holes.table);
+            holes.nat = Some(NatHoles::new(table, &mut holes.reader, clock::steady())?);
+        }
         holes.recall()?;
         Ok(holes)
     }
@@ -163,6 +196,33 @@ impl NftHoles {
         }
         changes.write(&mut self.requests, &self.table.name, self.kernel);
         self.table.change(&mut self.requests, doing)
+    }
+
+    fn open_all(&mut self, holes: &[Hole], now: Duration) -> Result<(), FirewallError> {
+        for batch in holes.chunks(RULES_PER_BATCH) {
+            self.open_batch(batch, now)?;
+        }
+        Ok(())
+    }
+
+    /// What leads on; what was barred for being taken back passes again.
+    fn lead_on(
+        &mut self,
+        led: &[(Forward, HoleTimeout)],
+        now: Duration,
+    ) -> Result<(), FirewallError> {
+        let mut changes = Changes::default();
+        for rule in led
+            .iter()
+            .flat_map(|(forward, _)| nat::let_in_alike(forward))
+        {
+            self.lift(&rule, &mut changes);
+        }
+        self.change(&changes, "open in")?;
+        match &mut self.nat {
+            Some(nat) => nat.open(led, now),
+            None => Ok(()),
+        }
     }
 
     fn open_batch(&mut self, batch: &[Hole], now: Duration) -> Result<(), FirewallError> {
@@ -207,7 +267,13 @@ impl NftHoles {
         }
     }
 
-    fn close_batch(&mut self, batch: &[Rule], now: Duration) -> Result<(), FirewallError> {
+    /// Bars what goes through these; and takes them back, if they are open in this form.
+    fn close_batch(
+        &mut self,
+        batch: &[Rule],
+        is_open: bool,
+        now: Duration,
+    ) -> Result<(), FirewallError> {
         let mut changes = Changes::default();
         for rule in batch {
             let family = Family::of(rule.from().addr());
@@ -216,7 +282,9 @@ impl NftHoles {
             if element::is_narrow(rule) {
                 self.barred.insert(*rule, until);
                 changes.add(Set::Barred(family), rule, secs);
-                changes.delete(Set::Open(family), rule);
+                if is_open {
+                    changes.delete(Set::Open(family), rule);
+                }
                 continue;
             }
             match self.barred_wide.place(*rule, until) {
@@ -227,7 +295,7 @@ impl NftHoles {
                      this is ended as soon as it is known"
                 ),
             }
-            if let Some(layer) = self.wide.take(rule) {
+            if is_open && let Some(layer) = self.wide.take(rule) {
                 changes.delete(Set::Wide(family, layer), rule);
             }
         }
@@ -263,7 +331,7 @@ impl Holes for NftHoles {
         Capabilities {
             ipv6: self.kernel.ipv6,
             connections: self.cutter.is_some(),
-            forward: false,
+            forward: self.can_lead,
             networks: true,
             ports_max: u16::MAX,
         }
@@ -277,17 +345,40 @@ impl Holes for NftHoles {
         if holes.iter().any(|hole| !element::is_narrow(&hole.rule)) {
             self.forget(now);
         }
-        for batch in holes.chunks(RULES_PER_BATCH) {
-            self.open_batch(batch, now)?;
+        let led = |hole: &Hole| match &hole.rule {
+            Rule::Forward(forward) => Some((*forward, hole.timeout)),
+            Rule::Accept { .. } => None,
+        };
+        let led: Vec<_> = holes.iter().filter_map(led).collect();
+        if led.is_empty() {
+            return self.open_all(holes, now);
         }
-        Ok(())
+        let others: Vec<Hole> = holes
+            .iter()
+            .filter(|hole| is_accept(&hole.rule))
+            .copied()
+            .collect();
+        self.open_all(&others, now)?;
+        self.lead_on(&led, now)
     }
 
     fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError> {
         let now = clock::steady();
         self.forget(now);
-        for batch in rules.chunks(RULES_PER_BATCH) {
-            self.close_batch(batch, now)?;
+        let led = |rule: &Rule| match rule {
+            Rule::Forward(forward) => Some(*forward),
+            Rule::Accept { .. } => None,
+        };
+        let led: Vec<Forward> = rules.iter().filter_map(led).collect();
+        let let_in: Vec<Rule> = led.iter().flat_map(nat::let_in_alike).collect();
+        let others = rules.iter().filter(|rule| is_accept(rule)).copied();
+        if let Some(nat) = &mut self.nat {
+            nat.close(&led, now)?;
+        }
+        for (batch, is_open) in [(let_in, false), (others.collect(), true)] {
+            for batch in batch.chunks(RULES_PER_BATCH) {
+                self.close_batch(batch, is_open, now)?;
+            }
         }
         let Some(cutter) = &mut self.cutter else {
             return Ok(());
@@ -322,6 +413,10 @@ impl Holes for NftHoles {
         for set in ruleset::open_sets() {
             holes.extend(self.listed(set)?);
         }
+        if self.nat.is_some() {
+            let led = nat::list_sets(&mut self.reader)?;
+            holes.extend(led.into_iter().map(|(_, hole)| hole));
+        }
         Ok(holes)
     }
 
@@ -330,6 +425,9 @@ impl Holes for NftHoles {
         message::begin_batch(&mut self.requests);
         for set in ruleset::open_sets() {
             message::flush_set(&mut self.requests, &self.table.name, set.name());
+        }
+        if let Some(nat) = &mut self.nat {
+            nat.flush(&mut self.requests);
         }
         message::end_batch(&mut self.requests);
         self.table.change(&mut self.requests, "flush")?;

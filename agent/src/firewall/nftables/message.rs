@@ -5,6 +5,7 @@
 //! the only one when all went well.
 
 use super::expression::{self, Expression};
+use super::nat::LedElement;
 use crate::netlink::{NLM_F_CREATE, NLM_F_DUMP, Requests};
 
 pub(super) const NFNL_SUBSYS_NFTABLES: u8 = 10;
@@ -29,6 +30,7 @@ const MSG_NEWSET: u8 = 9;
 pub(super) const MSG_NEWSETELEM: u8 = 12;
 const MSG_GETSETELEM: u8 = 13;
 pub(super) const MSG_DELSETELEM: u8 = 14;
+const MSG_DESTROYSETELEM: u8 = 30;
 
 pub(super) const TABLE_NAME: u16 = 1;
 pub(super) const TABLE_FLAGS: u16 = 2;
@@ -51,12 +53,15 @@ const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
 const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LEN: u16 = 5;
+const SET_DATA_TYPE: u16 = 6;
+const SET_DATA_LEN: u16 = 7;
 const SET_DESC: u16 = 9;
 const SET_ID: u16 = 10;
 const SET_TIMEOUT: u16 = 11;
 const SET_DESC_CONCAT: u16 = 2;
 const SET_FIELD_LEN: u16 = 1;
 const SET_FLAG_INTERVAL: u32 = 0x4;
+const SET_FLAG_MAP: u32 = 0x8;
 const SET_FLAG_TIMEOUT: u32 = 0x10;
 /// Intervals of several fields, whose lengths the description must say.
 const SET_FLAG_CONCAT: u32 = 0x80;
@@ -66,8 +71,10 @@ pub(super) const ELEMENTS_SET: u16 = 2;
 pub(super) const ELEMENTS: u16 = 3;
 pub(super) const LIST_ITEM: u16 = 1;
 pub(super) const ELEMENT_KEY: u16 = 1;
+const ELEMENT_DATA: u16 = 2;
 const ELEMENT_TIMEOUT: u16 = 4;
 pub(super) const ELEMENT_EXPIRATION: u16 = 5;
+const ELEMENT_USERDATA: u16 = 6;
 pub(super) const ELEMENT_KEY_END: u16 = 10;
 pub(super) const DATA_VALUE: u16 = 1;
 
@@ -88,6 +95,8 @@ pub(super) enum Field {
 pub(super) struct SetSpec<'a> {
     pub(super) name: &'a str,
     pub(super) fields: &'a [Field],
+    /// What its elements lead to; none for a set that is no map.
+    pub(super) data: &'a [Field],
     /// Whether its elements span intervals.
     pub(super) is_interval: bool,
     /// Seconds after which an element that says nothing itself ends; `None` for elements that stay.
@@ -125,6 +134,8 @@ pub(super) struct Key {
 pub(super) enum Change {
     Add,
     Delete,
+    /// Deletes what may not be there (Linux 6.3).
+    Destroy,
 }
 
 // === impl Field ===
@@ -153,8 +164,8 @@ impl Field {
 // === impl Key ===
 
 impl Key {
-    /// An IPv6 address, protocol and port.
-    const LEN_MAX: usize = 24;
+    /// Two IPv6 addresses, protocol and port.
+    const LEN_MAX: usize = 40;
 
     /// These fields, each padded to four bytes. Fields beyond the longest key are left out.
     pub(super) fn of(fields: &[&[u8]]) -> Self {
@@ -255,6 +266,7 @@ pub(super) fn new_set(requests: &mut Requests, table: &str, set: &SetSpec<'_>, i
         (set.is_interval, SET_FLAG_INTERVAL),
         (concat, SET_FLAG_CONCAT),
         (set.timeout_secs.is_some(), SET_FLAG_TIMEOUT),
+        (!set.data.is_empty(), SET_FLAG_MAP),
     ];
     let flags = flags.iter().filter(|(is_set, _)| *is_set);
     let flags = flags.fold(0, |flags, (_, flag)| flags | flag);
@@ -270,6 +282,11 @@ pub(super) fn new_set(requests: &mut Requests, table: &str, set: &SetSpec<'_>, i
     let key_type = set.fields.iter().fold(0, types);
     requests.attribute(SET_KEY_TYPE, &key_type.to_be_bytes());
     requests.attribute(SET_KEY_LEN, &lengths.sum::<u32>().to_be_bytes());
+    if !set.data.is_empty() {
+        let data_type = set.data.iter().fold(0, types);
+        requests.attribute(SET_DATA_TYPE, &data_type.to_be_bytes());
+        requests.attribute(SET_DATA_LEN, &data_len(set.data).to_be_bytes());
+    }
     requests.attribute(SET_ID, &id.to_be_bytes());
     if concat {
         describe(requests, set.fields);
@@ -315,6 +332,7 @@ pub(super) fn change_elements(
     let (message, flags) = match change {
         Change::Add => (MSG_NEWSETELEM, NLM_F_CREATE),
         Change::Delete => (MSG_DELSETELEM, 0),
+        Change::Destroy => (MSG_DESTROYSETELEM, 0),
     };
     for elements in elements.chunks(ELEMENTS_PER_MESSAGE) {
         begin(requests, message, flags);
@@ -331,6 +349,11 @@ pub(super) fn change_elements(
 
 fn write_element(requests: &mut Requests, element: &Element, change: Change) {
     let item = requests.nest(LIST_ITEM);
+    write_key(requests, element, change);
+    requests.end_nest(item);
+}
+
+fn write_key(requests: &mut Requests, element: &Element, change: Change) {
     let key = requests.nest(ELEMENT_KEY);
     requests.attribute(DATA_VALUE, element.first.bytes());
     requests.end_nest(key);
@@ -344,7 +367,77 @@ fn write_element(requests: &mut Requests, element: &Element, change: Change) {
         // An element that is there already begins anew also where its timeout stays the same.
         requests.attribute(ELEMENT_EXPIRATION, &ms.to_be_bytes());
     }
+}
+
+/// How many bytes the data of a map's element has. Several fields begin at multiples of four.
+pub(super) fn data_len(fields: &[Field]) -> u32 {
+    match fields {
+        [one] => one.len(),
+        fields => fields
+            .iter()
+            .map(|field| field.len().next_multiple_of(4))
+            .sum(),
+    }
+}
+
+/// The same for one element that leads somewhere: its data, and what is said of it.
+pub(super) fn change_led(
+    requests: &mut Requests,
+    change: Change,
+    table: &str,
+    set: &str,
+    led: &LedElement,
+    data_len: usize,
+) {
+    let (message, flags) = match change {
+        Change::Add => (MSG_NEWSETELEM, NLM_F_CREATE),
+        Change::Delete => (MSG_DELSETELEM, 0),
+        Change::Destroy => (MSG_DESTROYSETELEM, 0),
+    };
+    begin(requests, message, flags);
+    requests.text(ELEMENTS_TABLE, table);
+    requests.text(ELEMENTS_SET, set);
+    let list = requests.nest(ELEMENTS);
+    let item = requests.nest(LIST_ITEM);
+    write_key(requests, &led.element, change);
+    if change == Change::Add {
+        if let Some(data) = &led.data {
+            let nest = requests.nest(ELEMENT_DATA);
+            let bytes = data.bytes().get(..data_len).unwrap_or_default();
+            requests.attribute(DATA_VALUE, bytes);
+            requests.end_nest(nest);
+        }
+        if let Some(note) = &led.note {
+            requests.attribute(ELEMENT_USERDATA, &comment(note));
+        }
+    }
     requests.end_nest(item);
+    requests.end_nest(list);
+    requests.end();
+}
+
+/// As nft writes a comment: type, length, the text and a zero.
+fn comment(text: &str) -> Vec<u8> {
+    const COMMENT: u8 = 0;
+    /// What the kernel keeps of an element (`NFT_USERDATA_MAXLEN`), without type and length.
+    const LEN_MAX: usize = 254;
+    let text = text.bytes().take(LEN_MAX - 1);
+    let mut value: Vec<u8> = vec![COMMENT, 0];
+    value.extend(text.chain([0]));
+    let len = u8::try_from(value.len() - 2).unwrap_or(u8::MAX);
+    if let Some(slot) = value.get_mut(1) {
+        *slot = len;
+    }
+    value
+}
+
+/// The text of a comment.
+pub(super) fn comment_of(element: crate::netlink::Attributes<'_>) -> Option<&str> {
+    let [_, len, text @ ..] = element.find(ELEMENT_USERDATA)? else {
+        return None;
+    };
+    let text = text.get(..usize::from(*len))?.strip_suffix(&[0])?;
+    std::str::from_utf8(text).ok()
 }
 
 /// Asks for a table.

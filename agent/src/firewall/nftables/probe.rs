@@ -2,7 +2,8 @@
 
 use super::super::FirewallError;
 use super::message::{self, Change};
-use super::ruleset::{self, Set};
+use super::nat;
+use super::ruleset::{self, Laid, Set};
 use super::table::{OWNER, Ownership, Reader, connect, reason};
 use super::{super::family::Family, element};
 use crate::netlink::{Netlink, NetlinkError, Requests};
@@ -13,6 +14,8 @@ pub(super) struct Probed {
     pub(super) ownership: Ownership,
     /// Adding an element that is there gives it the new timeout.
     pub(super) renews: bool,
+    /// Packets can be led on to other places.
+    pub(super) leads: bool,
 }
 
 /// Makes all that our table holds and takes it away in the same transaction.
@@ -20,33 +23,43 @@ pub(super) struct Probed {
 /// # Errors
 ///
 /// [`FirewallError::NoNftables`] when this kernel cannot.
-pub(super) fn probe(name: &str, mark: u32) -> Result<Probed, FirewallError> {
+pub(super) fn probe(name: &str, mark: u32, leads: bool) -> Result<Probed, FirewallError> {
     let mut netlink = connect()?;
     let table = format!("{name}_probe");
     let mut requests = Requests::default();
     let mut ownership = Ownership::Ours;
-    let mut made = make(&mut netlink, &mut requests, &table, mark, ownership);
+    let guard = Laid { mark, leads: false };
+    let mut made = make(&mut netlink, &mut requests, &table, guard, ownership);
     if made.is_err() {
         ownership = Ownership::Anybodys;
-        made = make(&mut netlink, &mut requests, &table, mark, ownership);
+        made = make(&mut netlink, &mut requests, &table, guard, ownership);
     }
     made.map_err(|cause| FirewallError::NoNftables(reason(&cause)))?;
     // What renews is younger than what owns.
     let renews = ownership == Ownership::Ours && renews(&mut netlink, &mut requests, &table);
-    Ok(Probed { ownership, renews })
+    let all = Laid { mark, leads };
+    let leads = !leads || make(&mut netlink, &mut requests, &table, all, ownership).is_ok();
+    Ok(Probed {
+        ownership,
+        renews,
+        leads,
+    })
 }
 
 fn make(
     netlink: &mut Netlink,
     requests: &mut Requests,
     table: &str,
-    mark: u32,
+    what: Laid,
     ownership: Ownership,
 ) -> Result<(), NetlinkError> {
     requests.clear();
     message::begin_batch(requests);
     message::new_table(requests, table, ownership.flags());
-    ruleset::lay(requests, table, mark, &[]);
+    ruleset::lay(requests, table, what, &[]);
+    if what.leads {
+        nat::try_all(requests, table);
+    }
     message::delete_table(requests, table);
     message::end_batch(requests);
     netlink.transact(requests)

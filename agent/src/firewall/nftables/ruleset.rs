@@ -12,6 +12,7 @@
 //! | `barred` | held up, unless it passes through another hole |
 //! | `opens` | packet and connection get our mark |
 //! | `output` | a connection that was cut does not begin again from this side |
+//! | `lead_in`, `lead_out` | where packets are led on to, on a host that does; see `nat` |
 //!
 //! It hooks in after connection tracking (-200) and before addresses are translated (-100), so it
 //! sees the port that was asked for. Of the verdicts only *drop* is final: what passes goes on to
@@ -28,6 +29,7 @@ use spa::{PortRange, Protocol, Service};
 use super::super::family::Family;
 use super::expression::{Ct, Expression, Header, Meta, Register, Verdict};
 use super::message::{self, Base, Element, Field, Key, SetSpec};
+use super::nat;
 use crate::netlink::Requests;
 
 /// How many wide rules may overlap: the kernel's intervals of one set may not.
@@ -49,7 +51,7 @@ pub(super) enum Set {
 }
 
 /// A rule, and the chain that it is appended to.
-type RuleOf = (&'static str, Vec<Expression<'static>>);
+pub(super) type RuleOf = (&'static str, Vec<Expression<'static>>);
 
 /// Rules in the order in which they are appended.
 struct Rules(Vec<RuleOf>);
@@ -93,27 +95,41 @@ const ECHO_V4: &[u8] = &[8];
 const ECHO_V6: &[u8] = &[128];
 
 const R0: Register = Register(0);
-const R1: Register = Register(1);
 
 /// Where a header has a port: the source's, or the destination's.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Port {
+pub(super) enum Port {
     Source,
     Destination,
 }
 
 /// Which address of a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Address {
+pub(super) enum Address {
     Source,
     Destination,
 }
 
+/// What of it is to be there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Laid {
+    /// Our bit of the mark.
+    pub(super) mark: u32,
+    /// Whether packets may be led on to other places; see [`nat`].
+    pub(super) leads: bool,
+}
+
+/// Numbers of sets in a batch, beyond those of the guard.
+const NAT_FIRST_ID: u32 = 1_000;
+
 /// Makes all of it, whatever there is, in a table that was made before; `hidden` are the elements of
 /// [`Set::Protected`]. Elements of the other sets stay.
-pub(super) fn lay(requests: &mut Requests, table: &str, mark: u32, hidden: &[Element]) {
+pub(super) fn lay(requests: &mut Requests, table: &str, what: Laid, hidden: &[Element]) {
     for (set, id) in all_sets().zip(1..) {
         message::new_set(requests, table, &set.spec(), id);
+    }
+    if what.leads {
+        nat::lay_sets(requests, table, NAT_FIRST_ID);
     }
     let hook = |hook| Base {
         kind: "filter",
@@ -125,8 +141,11 @@ pub(super) fn lay(requests: &mut Requests, table: &str, mark: u32, hidden: &[Ele
     }
     message::new_chain(requests, table, PREROUTING, Some(hook(HOOK_PREROUTING)));
     message::new_chain(requests, table, OUTPUT, Some(hook(HOOK_OUTPUT)));
+    if what.leads {
+        nat::lay_chains(requests, table);
+    }
     message::delete_rules(requests, table);
-    for (chain, rule) in rules(mark) {
+    for (chain, rule) in rules(what) {
         message::new_rule(requests, table, chain, &rule);
     }
     hide(requests, table, hidden);
@@ -152,17 +171,30 @@ pub(super) fn all_sets() -> impl Iterator<Item = Set> {
 }
 
 /// The rules, in their order within each chain.
-fn rules(mark: u32) -> Vec<RuleOf> {
+fn rules(what: Laid) -> Vec<RuleOf> {
+    let mark = what.mark;
     let mut rules = Rules(Vec::new());
+    if what.leads {
+        rules.mark_replies(mark);
+    }
     rules.sort_out();
+    if what.leads {
+        rules.let_on(PREROUTING, nat::others());
+    }
     rules.judge_tcp_and_udp();
     for (chain, port) in [(BEGINS, Port::Destination), (ECHO, Port::Source)] {
-        rules.judge_what_begins(chain, port);
+        if what.leads {
+            rules.let_on(chain, nat::passes(port));
+        }
+        rules.judge_what_begins(chain, port, what.leads);
     }
-    rules.judge_what_goes_on(mark);
+    rules.judge_what_goes_on(what);
     rules.judge_what_leaves();
     rules.add(OPENS, &[&mark_connection(mark)]);
     rules.add(OPENS, &[&mark_packet(mark)]);
+    if what.leads {
+        rules.0.extend(nat::rules(mark));
+    }
     rules.0
 }
 
@@ -194,7 +226,7 @@ const fn protocol(number: &'static [u8]) -> [Expression<'static>; 2] {
     ]
 }
 
-const fn family(family: Family) -> [Expression<'static>; 2] {
+pub(super) const fn family(family: Family) -> [Expression<'static>; 2] {
     let number: &[u8] = match family {
         Family::V4 => &[2],
         Family::V6 => &[10],
@@ -260,7 +292,7 @@ const fn state(bit: u32) -> [Expression<'static>; 3] {
     ]
 }
 
-const fn direction(which: &'static [u8]) -> [Expression<'static>; 2] {
+pub(super) const fn direction(which: &'static [u8]) -> [Expression<'static>; 2] {
     [Expression::Ct(Ct::Direction, R0), Expression::Is(R0, which)]
 }
 
@@ -278,17 +310,23 @@ const fn unmarked(mark: u32) -> [Expression<'static>; 3] {
     ]
 }
 
+/// Of a connection with our mark.
+pub(super) const fn marked(mark: u32) -> [Expression<'static>; 3] {
+    let [load, bit, _] = unmarked(mark);
+    [load, bit, Expression::IsNot(R0, NONE)]
+}
+
 /// For an address of some other machine.
-const fn for_others() -> [Expression<'static>; 2] {
+pub(super) const fn for_others() -> [Expression<'static>; 2] {
     [Expression::AddressType(R0), Expression::Is(R0, UNICAST)]
 }
 
-const fn for_us() -> [Expression<'static>; 2] {
+pub(super) const fn for_us() -> [Expression<'static>; 2] {
     [Expression::AddressType(R0), Expression::IsNot(R0, UNICAST)]
 }
 
 /// Loads protocol and port into two registers.
-const fn service(at: Register, port: Port) -> [Expression<'static>; 2] {
+pub(super) const fn service(at: Register, port: Port) -> [Expression<'static>; 2] {
     let offset = match port {
         Port::Source => 0,
         Port::Destination => 2,
@@ -312,21 +350,31 @@ fn not_hidden() -> Vec<Expression<'static>> {
 /// Whether a set has this address, protocol and port.
 fn asks(set: Set, address: Address, port: Port) -> Vec<Expression<'static>> {
     let of = set.family();
+    let (load, next) = load_address(of, address, R0);
+    let is_in = [Expression::In(set.name(), R0)];
+    [&family(of)[..], &[load], &service(next, port), &is_in].concat()
+}
+
+/// Loads an address; and the register behind it.
+pub(super) const fn load_address(
+    of: Family,
+    which: Address,
+    to: Register,
+) -> (Expression<'static>, Register) {
     // `struct iphdr`, `struct ipv6hdr`.
-    let (offset, len, next) = match (of, address) {
-        (Family::V4, Address::Source) => (12, 4, R1),
-        (Family::V4, Address::Destination) => (16, 4, R1),
-        (Family::V6, Address::Source) => (8, 16, Register(4)),
-        (Family::V6, Address::Destination) => (24, 16, Register(4)),
+    let (offset, len) = match (of, which) {
+        (Family::V4, Address::Source) => (12, 4),
+        (Family::V4, Address::Destination) => (16, 4),
+        (Family::V6, Address::Source) => (8, 16),
+        (Family::V6, Address::Destination) => (24, 16),
     };
-    let address = [Expression::Payload {
+    let load = Expression::Payload {
         base: Header::Network,
         offset,
         len,
-        to: R0,
-    }];
-    let is_in = [Expression::In(set.name(), R0)];
-    [&family(of)[..], &address, &service(next, port), &is_in].concat()
+        to,
+    };
+    (load, Register(to.0 + len / 4))
 }
 
 const fn with_bit(mark: u32) -> Expression<'static> {
@@ -338,7 +386,7 @@ const fn with_bit(mark: u32) -> Expression<'static> {
     }
 }
 
-const fn mark_packet(mark: u32) -> [Expression<'static>; 3] {
+pub(super) const fn mark_packet(mark: u32) -> [Expression<'static>; 3] {
     [
         Expression::Meta(Meta::Mark, R0),
         with_bit(mark),
@@ -475,15 +523,32 @@ impl Rules {
         self.add(UDP, &[&[to(BEGINS)]]);
     }
 
-    fn judge_what_begins(&mut self, chain: &'static str, port: Port) {
+    fn mark_replies(&mut self, mark: u32) {
+        for chain in [TCP, UDP] {
+            self.add(chain, &[&nat::marks_replies(mark)]);
+        }
+    }
+
+    /// What any of these finds passes through a hole.
+    fn let_on(&mut self, chain: &'static str, finds: Vec<Vec<Expression<'static>>>) {
+        for find in finds {
+            self.add(chain, &[&find, &[to(OPENS)]]);
+        }
+    }
+
+    fn judge_what_begins(&mut self, chain: &'static str, port: Port, leads: bool) {
         self.add(chain, &[&for_others(), &[ACCEPT]]);
+        if leads {
+            self.let_on(chain, nat::leads(port));
+        }
         for set in open_sets() {
             self.add(chain, &[&asks(set, Address::Source, port), &[to(OPENS)]]);
         }
         self.add(chain, &[&hidden(port), &[DROP]]);
     }
 
-    fn judge_what_goes_on(&mut self, mark: u32) {
+    fn judge_what_goes_on(&mut self, what: Laid) {
+        let mark = what.mark;
         self.add(GOES_ON, &[&direction(REPLY), &[ACCEPT]]);
         self.add(GOES_ON, &[&unmarked(mark), &[ACCEPT]]);
         for set in barred_sets() {
@@ -495,6 +560,10 @@ impl Rules {
         for set in open_sets() {
             let asks = asks(set, Address::Source, Port::Destination);
             self.add(BARRED, &[&asks, &[to(OPENS)]]);
+        }
+        if what.leads {
+            self.let_on(BARRED, nat::passes(Port::Destination));
+            self.let_on(BARRED, nat::leads(Port::Destination));
         }
         self.add(BARRED, &[&[DROP]]);
     }
@@ -550,6 +619,7 @@ impl Set {
         SetSpec {
             name: self.name(),
             fields: self.fields(),
+            data: &[],
             is_interval: self.is_interval(),
             timeout_secs: (self != Self::Protected).then_some(DEFAULT_TIMEOUT_SECS),
         }
