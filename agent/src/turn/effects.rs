@@ -142,6 +142,7 @@ impl GateThread {
                 "the policy permits commands, and the configuration of this host lets none run"
             );
         }
+        self.warn_of_nat(policy);
         let mut protected = protected(&self.host.protect, policy);
         if compiled.generation() == 0 {
             // No policy yet: nothing that says what may be public.

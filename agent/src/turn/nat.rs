@@ -2,6 +2,7 @@
 
 use engine::{Forwards, NameAsk};
 use gate::Now;
+use policy::{NatAccess, Policy, Stanza};
 
 use super::GateThread;
 use crate::kernel_switches;
@@ -20,6 +21,30 @@ impl GateThread {
     pub(super) fn name_answered(&mut self, seq: u64, answer: &Answer, now: Now) {
         let answer = answer.as_deref().map_err(String::as_str);
         self.engine.name_answered(seq, answer, now);
+    }
+
+    /// Says what of a policy leads packets on where the host does not, and where a stanza limits
+    /// nothing.
+    pub(super) fn warn_of_nat(&self, policy: &Policy) {
+        let leads = |stanza: &&Stanza| stanza.nat.force.is_some() || stanza.nat.forward_all;
+        if !self.host.leads_on {
+            if let Some(stanza) = policy.stanzas.iter().find(leads) {
+                let stanza = stanza.label();
+                tracing::warn!(
+                    stanza,
+                    "the policy leads packets on, and the configuration of this host leads none"
+                );
+            }
+            return;
+        }
+        let unlimited = |stanza: &&Stanza| stanza.nat.access == NatAccess::Everywhere;
+        if let Some(stanza) = policy.stanzas.iter().find(unlimited) {
+            let stanza = stanza.label();
+            tracing::warn!(
+                stanza,
+                "without NAT_ACCESS packets may be led to every address behind this host"
+            );
+        }
     }
 
     /// An administrator may switch it on and off at any time; nobody tells.

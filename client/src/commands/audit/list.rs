@@ -22,7 +22,7 @@ use crate::time;
 /// too, and whoever holds it may write any name. `(?)` stands where an older agent does not say.
 ///
 /// JSON fields: id, host, epoch, seq, at, at_ms, kind, user, user_identity (proven, asserted,
-/// unspecified), key, stanza, generation, source, opened, also_opened, ports, until_ms, replay_digest, grant_id, request_id, actor, clock_offset_ms, outcome, reason,
+/// unspecified), key, stanza, generation, source, opened, also_opened, ports, forwarded_to, until_ms, replay_digest, grant_id, request_id, actor, clock_offset_ms, outcome, reason,
 /// count, stored_at_ms, flaw.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -118,6 +118,8 @@ struct Row {
     /// What was opened beside it.
     also_opened: Vec<String>,
     ports: Vec<String>,
+    /// Where packets were led to; empty where they stayed.
+    forwarded_to: String,
     until_ms: u64,
     replay_digest: String,
     /// The same in opened, closed and revoked of one grant.
@@ -286,6 +288,9 @@ fn opened(row: &Row) -> String {
     if !row.ports.is_empty() {
         words.push(row.ports.join(","));
     }
+    if !row.forwarded_to.is_empty() {
+        words.push(format!("to {}", row.forwarded_to));
+    }
     if !row.opened.is_empty() {
         words.push(format!("for {}", row.opened));
     }
@@ -350,6 +355,7 @@ impl From<AuditRecord> for Row {
             opened: event.opened,
             also_opened: event.also_opened,
             ports: event.ports,
+            forwarded_to: event.forwarded_to,
             until_ms: event.until_ms,
             replay_digest: event.replay_digest,
             grant_id: event.grant_id,
