@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -20,7 +21,9 @@ use tokio::sync::oneshot;
 use crate::firewall::Outlook;
 use crate::policies::AdoptedPolicy;
 use crate::report::{FloorReport, Report};
-use crate::resolver::Answer;
+
+/// The addresses of a host name, or why there are none.
+pub type Answer = Result<Vec<IpAddr>, String>;
 
 /// Something the gate thread is asked to do. That it is to stop is said by [`OrderSender::stop`].
 #[derive(Debug)]

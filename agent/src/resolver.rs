@@ -13,7 +13,7 @@ use std::time::Duration;
 use engine::NameAsk;
 use parking_lot::Mutex;
 
-use crate::orders::{NotTaken, Order, OrderSender};
+use crate::orders::{Answer, NotTaken, Order, OrderSender};
 
 /// Threads that ask at once.
 const THREADS_MAX: usize = 4;
@@ -24,9 +24,6 @@ const KNOWN_FOR: Duration = Duration::from_secs(30);
 const UNKNOWN_FOR: Duration = Duration::from_secs(2);
 /// Before another attempt at a mailbox that is full.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
-
-/// The addresses of a name, or why there are none.
-pub(crate) type Answer = Result<Vec<IpAddr>, String>;
 
 /// Looks names up. Answers that are not known yet are left in the mailbox of the gate.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //! | `ruleset` | what stands in the table: sets, chains and rules; pure |
 //! | `base_rules` | the table: laid, compared, repaired, taken away |
 //! | `holes` | what is open and what is barred, as timed elements |
+//! | `steps` | what rules of the table are made of; pure |
 //! | `nat` | what leads on to other places, as timed maps |
 //! | `layers` | wide rules that overlap, for sets that may not; pure |
 //! | `element` | rules as elements and back; pure |
@@ -25,6 +26,7 @@ mod nat;
 mod notices;
 mod probe;
 mod ruleset;
+mod steps;
 mod table;
 #[cfg(test)]
 mod tests;

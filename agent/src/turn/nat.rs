@@ -6,7 +6,7 @@ use policy::{NatAccess, Policy, Stanza};
 
 use super::GateThread;
 use crate::kernel_switches;
-use crate::resolver::Answer;
+use crate::orders::Answer;
 
 // === impl GateThread ===
 

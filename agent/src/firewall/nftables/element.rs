@@ -12,7 +12,7 @@ use super::message::{
     self, DATA_VALUE, ELEMENT_EXPIRATION, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENTS, Element, Key,
     LIST_ITEM,
 };
-use super::ruleset::{echo_of, protocol_number};
+use super::steps::{echo_of, protocol_number};
 use crate::netlink::Attributes;
 
 /// An element of any of our sets, as the kernel lists it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine::Rule;
 
-use super::ruleset::LAYERS;
+use super::steps::LAYERS;
 
 /// Which layer of the kernel's sets each wide rule stands in, until when. All times are steady.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,6 @@
 //! the only one when all went well.
 
 use super::expression::{self, Expression};
-use super::nat::LedElement;
 use crate::netlink::{NLM_F_CREATE, NLM_F_DUMP, Requests};
 
 pub(super) const NFNL_SUBSYS_NFTABLES: u8 = 10;
@@ -120,6 +119,16 @@ pub(super) struct Element {
     pub(super) last: Option<Key>,
     /// From now; `None` in a set without timeouts, and for an element to delete.
     pub(super) timeout_ms: Option<u64>,
+}
+
+/// An element that leads somewhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct LedElement {
+    pub(super) element: Element,
+    /// Where to, in a map.
+    pub(super) data: Option<Key>,
+    /// What is said of it.
+    pub(super) note: Option<String>,
 }
 
 /// The bytes of a key.

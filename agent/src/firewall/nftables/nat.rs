@@ -27,12 +27,12 @@ use spa::{PortRange, Protocol, Service};
 
 use super::super::FirewallError;
 use super::layers::Layers;
-use super::message::{self, Change};
+use super::message::{self, Change, LedElement};
 use super::table::{Reader, Table};
 use crate::netlink::Requests;
 
 pub(super) use rules::{lay_chains, leads, marks_replies, others, passes, rules};
-pub(super) use sets::{LedElement, NatSet, all_sets, lay_sets};
+pub(super) use sets::{NatSet, all_sets, lay_sets};
 
 /// Rules in one transaction.
 const RULES_PER_BATCH: usize = 200;

@@ -27,13 +27,15 @@ use std::num::NonZeroU16;
 use spa::{PortRange, Protocol, Service};
 
 use super::super::family::Family;
-use super::expression::{Ct, Expression, Header, Meta, Register, Verdict};
+use super::expression::{Ct, Expression, Meta, Verdict};
 use super::message::{self, Base, Element, Field, Key, SetSpec};
 use super::nat;
+use super::steps::{
+    Address, ESTABLISHED, IPPROTO_TCP, IPPROTO_UDP, LAYERS, NEW, ORIGINAL, Port, R0, REPLY, RuleOf,
+    UNTRACKED, begins, direction, echo, echo_of, family, for_others, for_us, interface,
+    load_address, mark_packet, protocol, protocol_number, service, state, unmarked, with_bit,
+};
 use crate::netlink::Requests;
-
-/// How many wide rules may overlap: the kernel's intervals of one set may not.
-pub(super) const LAYERS: usize = 4;
 
 /// A set of ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,9 +51,6 @@ pub(super) enum Set {
     /// The same of all others.
     BarredWide(Family, usize),
 }
-
-/// A rule, and the chain that it is appended to.
-pub(super) type RuleOf = (&'static str, Vec<Expression<'static>>);
 
 /// Rules in the order in which they are appended.
 struct Rules(Vec<RuleOf>);
@@ -73,42 +72,6 @@ const PRIORITY: i32 = -150;
 
 /// For an element that names no timeout, which this agent never makes, in seconds.
 const DEFAULT_TIMEOUT_SECS: u32 = 30;
-
-/// `RTN_UNICAST` (linux/rtnetlink.h): the address of some other machine.
-const UNICAST: &[u8] = &1_u32.to_ne_bytes();
-/// Every network namespace numbers its loopback interface so.
-const LOOPBACK: &[u8] = &1_u32.to_ne_bytes();
-const NONE: &[u8] = &[0; 4];
-/// Bits of `ct state`.
-const ESTABLISHED: u32 = 0x2;
-const NEW: u32 = 0x8;
-const UNTRACKED: u32 = 0x40;
-const ORIGINAL: &[u8] = &[0];
-const REPLY: &[u8] = &[1];
-
-const IPPROTO_TCP: &[u8] = &[6];
-const IPPROTO_UDP: &[u8] = &[17];
-const IPPROTO_ICMP: &[u8] = &[1];
-const IPPROTO_ICMPV6: &[u8] = &[58];
-/// Types of echo requests.
-const ECHO_V4: &[u8] = &[8];
-const ECHO_V6: &[u8] = &[128];
-
-const R0: Register = Register(0);
-
-/// Where a header has a port: the source's, or the destination's.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Port {
-    Source,
-    Destination,
-}
-
-/// Which address of a packet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Address {
-    Source,
-    Destination,
-}
 
 /// What of it is to be there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -214,129 +177,6 @@ fn barred_sets() -> impl Iterator<Item = Set> {
     all_sets().filter(|set| matches!(set, Set::Barred(_) | Set::BarredWide(..)))
 }
 
-/// The loopback interface.
-const fn interface(which: Meta) -> [Expression<'static>; 2] {
-    [Expression::Meta(which, R0), Expression::Is(R0, LOOPBACK)]
-}
-
-const fn protocol(number: &'static [u8]) -> [Expression<'static>; 2] {
-    [
-        Expression::Meta(Meta::L4Proto, R0),
-        Expression::Is(R0, number),
-    ]
-}
-
-pub(super) const fn family(family: Family) -> [Expression<'static>; 2] {
-    let number: &[u8] = match family {
-        Family::V4 => &[2],
-        Family::V6 => &[10],
-    };
-    [
-        Expression::Meta(Meta::NfProto, R0),
-        Expression::Is(R0, number),
-    ]
-}
-
-/// An echo request.
-fn echo(of: Family) -> Vec<Expression<'static>> {
-    let (number, kind) = match of {
-        Family::V4 => (IPPROTO_ICMP, ECHO_V4),
-        Family::V6 => (IPPROTO_ICMPV6, ECHO_V6),
-    };
-    let kind = [transport(0, 1, R0), Expression::Is(R0, kind)];
-    [&family(of)[..], &protocol(number), &kind].concat()
-}
-
-const fn transport(offset: u32, len: u32, to: Register) -> Expression<'static> {
-    Expression::Payload {
-        base: Header::Transport,
-        offset,
-        len,
-        to,
-    }
-}
-
-/// A TCP segment that begins a connection, or one that does not.
-fn begins(does: bool) -> Vec<Expression<'static>> {
-    /// SYN alone of FIN, SYN, RST and ACK.
-    const FLAGS: [u8; 4] = [0x17, 0, 0, 0];
-    const SYN: &[u8] = &[0x02];
-    let flags = [
-        transport(13, 1, R0),
-        Expression::Bits {
-            register: R0,
-            len: 1,
-            mask: FLAGS,
-            xor: [0; 4],
-        },
-        if does {
-            Expression::Is(R0, SYN)
-        } else {
-            Expression::IsNot(R0, SYN)
-        },
-    ];
-    [&protocol(IPPROTO_TCP)[..], &flags].concat()
-}
-
-/// What connection tracking says of a packet.
-const fn state(bit: u32) -> [Expression<'static>; 3] {
-    [
-        Expression::Ct(Ct::State, R0),
-        Expression::Bits {
-            register: R0,
-            len: 4,
-            mask: bit.to_ne_bytes(),
-            xor: [0; 4],
-        },
-        Expression::IsNot(R0, NONE),
-    ]
-}
-
-pub(super) const fn direction(which: &'static [u8]) -> [Expression<'static>; 2] {
-    [Expression::Ct(Ct::Direction, R0), Expression::Is(R0, which)]
-}
-
-/// Of a connection without our mark.
-const fn unmarked(mark: u32) -> [Expression<'static>; 3] {
-    [
-        Expression::Ct(Ct::Mark, R0),
-        Expression::Bits {
-            register: R0,
-            len: 4,
-            mask: mark.to_ne_bytes(),
-            xor: [0; 4],
-        },
-        Expression::Is(R0, NONE),
-    ]
-}
-
-/// Of a connection with our mark.
-pub(super) const fn marked(mark: u32) -> [Expression<'static>; 3] {
-    let [load, bit, _] = unmarked(mark);
-    [load, bit, Expression::IsNot(R0, NONE)]
-}
-
-/// For an address of some other machine.
-pub(super) const fn for_others() -> [Expression<'static>; 2] {
-    [Expression::AddressType(R0), Expression::Is(R0, UNICAST)]
-}
-
-pub(super) const fn for_us() -> [Expression<'static>; 2] {
-    [Expression::AddressType(R0), Expression::IsNot(R0, UNICAST)]
-}
-
-/// Loads protocol and port into two registers.
-pub(super) const fn service(at: Register, port: Port) -> [Expression<'static>; 2] {
-    let offset = match port {
-        Port::Source => 0,
-        Port::Destination => 2,
-    };
-    [
-        Expression::Meta(Meta::L4Proto, at),
-        transport(offset, 2, Register(at.0 + 1)),
-    ]
-}
-
 fn hidden(port: Port) -> Vec<Expression<'static>> {
     let is_hidden = [Expression::In(Set::Protected.name(), R0)];
     [&service(R0, port)[..], &is_hidden].concat()
@@ -353,45 +193,6 @@ fn asks(set: Set, address: Address, port: Port) -> Vec<Expression<'static>> {
     let (load, next) = load_address(of, address, R0);
     let is_in = [Expression::In(set.name(), R0)];
     [&family(of)[..], &[load], &service(next, port), &is_in].concat()
-}
-
-/// Loads an address; and the register behind it.
-pub(super) const fn load_address(
-    of: Family,
-    which: Address,
-    to: Register,
-) -> (Expression<'static>, Register) {
-    // `struct iphdr`, `struct ipv6hdr`.
-    let (offset, len) = match (of, which) {
-        (Family::V4, Address::Source) => (12, 4),
-        (Family::V4, Address::Destination) => (16, 4),
-        (Family::V6, Address::Source) => (8, 16),
-        (Family::V6, Address::Destination) => (24, 16),
-    };
-    let load = Expression::Payload {
-        base: Header::Network,
-        offset,
-        len,
-        to,
-    };
-    (load, Register(to.0 + len / 4))
-}
-
-const fn with_bit(mark: u32) -> Expression<'static> {
-    Expression::Bits {
-        register: R0,
-        len: 4,
-        mask: (!mark).to_ne_bytes(),
-        xor: mark.to_ne_bytes(),
-    }
-}
-
-pub(super) const fn mark_packet(mark: u32) -> [Expression<'static>; 3] {
-    [
-        Expression::Meta(Meta::Mark, R0),
-        with_bit(mark),
-        Expression::SetMeta(Meta::Mark, R0),
-    ]
 }
 
 const fn mark_connection(mark: u32) -> [Expression<'static>; 3] {
@@ -463,21 +264,6 @@ pub(super) fn services(elements: &[Element]) -> Vec<Service> {
         }
     };
     elements.iter().filter_map(service).collect()
-}
-
-pub(super) const fn protocol_number(protocol: Protocol) -> u8 {
-    match protocol {
-        Protocol::Tcp => 6,
-        Protocol::Udp => 17,
-    }
-}
-
-/// Protocol and type of an echo request.
-pub(super) const fn echo_of(family: Family) -> (u8, u8) {
-    match family {
-        Family::V4 => (1, 8),
-        Family::V6 => (58, 128),
-    }
 }
 
 /// The name of a layer; there are no layers beyond the last.

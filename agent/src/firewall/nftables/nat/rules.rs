@@ -3,7 +3,7 @@
 use super::super::super::family::Family;
 use super::super::expression::{Ct, Expression, Meta, Register, Translation};
 use super::super::message::{self, Base};
-use super::super::ruleset::{
+use super::super::steps::{
     Address, Port, RuleOf, direction, family, for_others, for_us, load_address, mark_packet,
     marked, service,
 };

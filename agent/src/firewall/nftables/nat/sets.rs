@@ -10,8 +10,8 @@ use spa::Service;
 
 use super::super::super::family::Family;
 use super::super::element::Listed;
-use super::super::message::{self, Change, Element, Field, Key, SetSpec};
-use super::super::ruleset::{LAYERS, echo_of, protocol_number};
+use super::super::message::{self, Change, Element, Field, Key, LedElement, SetSpec};
+use super::super::steps::{LAYERS, echo_of, protocol_number};
 use crate::netlink::Requests;
 
 /// What a set is for.
@@ -39,14 +39,6 @@ pub(in super::super) struct NatSet {
     pub(super) kind: Kind,
     pub(super) family: Family,
     layer: Option<usize>,
-}
-
-/// An element of a set or map.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(in super::super) struct LedElement {
-    pub(in super::super) element: Element,
-    pub(in super::super) data: Option<Key>,
-    pub(in super::super) note: Option<String>,
 }
 
 /// For an element that names no timeout, which this agent never makes, in seconds.

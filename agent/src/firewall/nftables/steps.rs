@@ -1,0 +1,225 @@
+//! The steps that rules of our table are made of. Pure.
+
+use spa::Protocol;
+
+use super::super::family::Family;
+use super::expression::{Ct, Expression, Header, Meta, Register};
+
+/// `RTN_UNICAST` (linux/rtnetlink.h): the address of some other machine.
+pub(super) const UNICAST: &[u8] = &1_u32.to_ne_bytes();
+/// Every network namespace numbers its loopback interface so.
+pub(super) const LOOPBACK: &[u8] = &1_u32.to_ne_bytes();
+pub(super) const NONE: &[u8] = &[0; 4];
+/// Bits of `ct state`.
+pub(super) const ESTABLISHED: u32 = 0x2;
+pub(super) const NEW: u32 = 0x8;
+pub(super) const UNTRACKED: u32 = 0x40;
+pub(super) const ORIGINAL: &[u8] = &[0];
+pub(super) const REPLY: &[u8] = &[1];
+
+pub(super) const IPPROTO_TCP: &[u8] = &[6];
+pub(super) const IPPROTO_UDP: &[u8] = &[17];
+pub(super) const IPPROTO_ICMP: &[u8] = &[1];
+pub(super) const IPPROTO_ICMPV6: &[u8] = &[58];
+/// Types of echo requests.
+pub(super) const ECHO_V4: &[u8] = &[8];
+pub(super) const ECHO_V6: &[u8] = &[128];
+
+pub(super) const R0: Register = Register(0);
+
+/// How many wide rules may overlap: the kernel's intervals of one set may not.
+pub(super) const LAYERS: usize = 4;
+
+/// A rule, and the chain that it is appended to.
+pub(super) type RuleOf = (&'static str, Vec<Expression<'static>>);
+
+/// Where a header has a port: the source's, or the destination's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Port {
+    Source,
+    Destination,
+}
+
+/// Which address of a packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Address {
+    Source,
+    Destination,
+}
+
+/// The loopback interface.
+pub(super) const fn interface(which: Meta) -> [Expression<'static>; 2] {
+    [Expression::Meta(which, R0), Expression::Is(R0, LOOPBACK)]
+}
+
+pub(super) const fn protocol(number: &'static [u8]) -> [Expression<'static>; 2] {
+    [
+        Expression::Meta(Meta::L4Proto, R0),
+        Expression::Is(R0, number),
+    ]
+}
+
+pub(super) const fn family(family: Family) -> [Expression<'static>; 2] {
+    let number: &[u8] = match family {
+        Family::V4 => &[2],
+        Family::V6 => &[10],
+    };
+    [
+        Expression::Meta(Meta::NfProto, R0),
+        Expression::Is(R0, number),
+    ]
+}
+
+/// An echo request.
+pub(super) fn echo(of: Family) -> Vec<Expression<'static>> {
+    let (number, kind) = match of {
+        Family::V4 => (IPPROTO_ICMP, ECHO_V4),
+        Family::V6 => (IPPROTO_ICMPV6, ECHO_V6),
+    };
+    let kind = [transport(0, 1, R0), Expression::Is(R0, kind)];
+    [&family(of)[..], &protocol(number), &kind].concat()
+}
+
+pub(super) const fn transport(offset: u32, len: u32, to: Register) -> Expression<'static> {
+    Expression::Payload {
+        base: Header::Transport,
+        offset,
+        len,
+        to,
+    }
+}
+
+/// A TCP segment that begins a connection, or one that does not.
+pub(super) fn begins(does: bool) -> Vec<Expression<'static>> {
+    /// SYN alone of FIN, SYN, RST and ACK.
+    const FLAGS: [u8; 4] = [0x17, 0, 0, 0];
+    const SYN: &[u8] = &[0x02];
+    let flags = [
+        transport(13, 1, R0),
+        Expression::Bits {
+            register: R0,
+            len: 1,
+            mask: FLAGS,
+            xor: [0; 4],
+        },
+        if does {
+            Expression::Is(R0, SYN)
+        } else {
+            Expression::IsNot(R0, SYN)
+        },
+    ];
+    [&protocol(IPPROTO_TCP)[..], &flags].concat()
+}
+
+/// What connection tracking says of a packet.
+pub(super) const fn state(bit: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Ct(Ct::State, R0),
+        Expression::Bits {
+            register: R0,
+            len: 4,
+            mask: bit.to_ne_bytes(),
+            xor: [0; 4],
+        },
+        Expression::IsNot(R0, NONE),
+    ]
+}
+
+pub(super) const fn direction(which: &'static [u8]) -> [Expression<'static>; 2] {
+    [Expression::Ct(Ct::Direction, R0), Expression::Is(R0, which)]
+}
+
+/// Of a connection without our mark.
+pub(super) const fn unmarked(mark: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Ct(Ct::Mark, R0),
+        Expression::Bits {
+            register: R0,
+            len: 4,
+            mask: mark.to_ne_bytes(),
+            xor: [0; 4],
+        },
+        Expression::Is(R0, NONE),
+    ]
+}
+
+/// Of a connection with our mark.
+pub(super) const fn marked(mark: u32) -> [Expression<'static>; 3] {
+    let [load, bit, _] = unmarked(mark);
+    [load, bit, Expression::IsNot(R0, NONE)]
+}
+
+/// For an address of some other machine.
+pub(super) const fn for_others() -> [Expression<'static>; 2] {
+    [Expression::AddressType(R0), Expression::Is(R0, UNICAST)]
+}
+
+pub(super) const fn for_us() -> [Expression<'static>; 2] {
+    [Expression::AddressType(R0), Expression::IsNot(R0, UNICAST)]
+}
+
+/// Loads protocol and port into two registers.
+pub(super) const fn service(at: Register, port: Port) -> [Expression<'static>; 2] {
+    let offset = match port {
+        Port::Source => 0,
+        Port::Destination => 2,
+    };
+    [
+        Expression::Meta(Meta::L4Proto, at),
+        transport(offset, 2, Register(at.0 + 1)),
+    ]
+}
+
+/// Loads an address; and the register behind it.
+pub(super) const fn load_address(
+    of: Family,
+    which: Address,
+    to: Register,
+) -> (Expression<'static>, Register) {
+    // `struct iphdr`, `struct ipv6hdr`.
+    let (offset, len) = match (of, which) {
+        (Family::V4, Address::Source) => (12, 4),
+        (Family::V4, Address::Destination) => (16, 4),
+        (Family::V6, Address::Source) => (8, 16),
+        (Family::V6, Address::Destination) => (24, 16),
+    };
+    let load = Expression::Payload {
+        base: Header::Network,
+        offset,
+        len,
+        to,
+    };
+    (load, Register(to.0 + len / 4))
+}
+
+pub(super) const fn with_bit(mark: u32) -> Expression<'static> {
+    Expression::Bits {
+        register: R0,
+        len: 4,
+        mask: (!mark).to_ne_bytes(),
+        xor: mark.to_ne_bytes(),
+    }
+}
+
+pub(super) const fn mark_packet(mark: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Meta(Meta::Mark, R0),
+        with_bit(mark),
+        Expression::SetMeta(Meta::Mark, R0),
+    ]
+}
+
+pub(super) const fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Tcp => 6,
+        Protocol::Udp => 17,
+    }
+}
+
+/// Protocol and type of an echo request.
+pub(super) const fn echo_of(family: Family) -> (u8, u8) {
+    match family {
+        Family::V4 => (1, 8),
+        Family::V6 => (58, 128),
+    }
+}
