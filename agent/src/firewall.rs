@@ -12,6 +12,7 @@
 //! | [`fault`] | one that fails on purpose |
 //! | `monitor` | the thread that keeps the base rules as they should be |
 //! | `succession` | from one back end to another |
+//! | `hook_place` | what keeps them in one ruleset |
 //! | `hooks` | lines of ours in the owner's chains |
 //! | `changes` | what nf_tables tells of changes |
 //! | `owner` | what the host's owner has there, and what it would drop |
@@ -24,6 +25,7 @@ mod backend;
 mod changes;
 mod family;
 pub mod fault;
+mod hook_place;
 mod hooks;
 mod iptables;
 mod lock;

@@ -9,9 +9,9 @@ use std::path::Path;
 use super::super::FirewallError;
 use super::super::changes::Change;
 use super::super::family::Family;
+use super::super::hook_place::{Correction, HookPlace};
 use super::super::xtables::{self, RuleText, TableText, Variant};
 use super::position::{self, DOCKER_USER, Spot};
-use super::{Correction, HookPlace};
 use crate::config::{FirewallConfig, Hooks};
 
 /// Our lines are known by it, whatever the bit was.

@@ -7,7 +7,7 @@
 use super::super::FirewallError;
 use super::super::changes::Change;
 use super::super::family::Family;
-use super::super::hooks::{Correction, HookPlace};
+use super::super::hook_place::{Correction, HookPlace};
 use super::super::nftables::line::{self, Line};
 use super::bytes::{Meaning, bits};
 use super::matches::Asks;

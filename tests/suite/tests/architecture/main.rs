@@ -132,6 +132,7 @@ const OWNERS: &[(&str, &[&str])] = &[
             "agent/src/firewall/iptables",
             "agent/src/firewall/xtables.rs",
             "agent/src/firewall/hooks/iptables.rs",
+            "agent/src/firewall/owner/outlook.rs",
             // As a word that people write.
             "agent/src/config.rs",
         ],
