@@ -162,9 +162,9 @@ pub struct RunArgs {
 /// too. Refused while an agent runs with the same chain.
 #[derive(Args, Clone, Debug)]
 pub struct FlushArgs {
-    /// Name of our chain
-    #[arg(long, value_name = "NAME", default_value = "POSTERN")]
-    pub chain: String,
+    /// Name of our chain [default: the one that the state remembers, else POSTERN]
+    #[arg(long, value_name = "NAME")]
+    pub chain: Option<String>,
     /// Where the agent kept its state
     #[arg(long, value_name = "DIR", default_value = crate::STATE_DIR)]
     pub state: PathBuf,

@@ -182,13 +182,14 @@ impl Failure for FlushFailed {
     fn exit(&self) -> Exit {
         match self {
             Self::Firewall(cause) => cause.exit(),
-            Self::Remembered { .. } => Exit::Refused,
+            Self::State(_) | Self::Remembered { .. } => Exit::Refused,
         }
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Firewall(cause) => cause.hint(),
+            Self::State(_) => Some("stop the agent that uses it first".into()),
             Self::Remembered { .. } => None,
         }
     }

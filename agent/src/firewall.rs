@@ -68,6 +68,33 @@ pub fn open(config: &FirewallConfig) -> Result<Backend, FirewallError> {
     Ok(backend)
 }
 
+/// The same, where the state remembers another chain: what is laid by that name goes when what is to
+/// be hidden is hidden by the new one. What a running agent manages stays.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_in_place_of(config: &FirewallConfig, former: &str) -> Result<Backend, FirewallError> {
+    let mut backend = open(config)?;
+    if lock::ChainLock::take(former).is_err() {
+        tracing::warn!(
+            chain = former,
+            "another agent manages the chain that this state remembers: it stays"
+        );
+        return Ok(backend);
+    }
+    let was = FirewallConfig {
+        chain: former.to_owned(),
+        ..config.clone()
+    };
+    backend.base_rules = Succession::of(backend.base_rules, iptables::remains(&was));
+    // Several chains may mean the same table.
+    if nftables::table_name(former) != nftables::table_name(&config.chain) {
+        backend.base_rules = Succession::of(backend.base_rules, nftables::remains(&was));
+    }
+    Ok(backend)
+}
+
 /// nftables where the kernel can hold our table, else iptables.
 fn choose(config: &FirewallConfig) -> Result<Backend, FirewallError> {
     match with_nftables(config, "this kernel can hold a table of our own") {

@@ -14,6 +14,9 @@ pub struct HiddenFirst {
     pub firewall: Backend,
     /// All that is hidden.
     pub ports: Vec<Service>,
+    /// The chain by which it is hidden: where the configuration names none, the one that the state
+    /// remembers.
+    pub chain: String,
 }
 
 /// Hides what was hidden when the agent last ran, and what the configuration says; does nothing where
@@ -60,15 +63,22 @@ pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError>
     }
     let configured = raw.protect.iter().flatten();
     ports.extend(configured.filter_map(|text| text.trim().parse::<Service>().ok()));
-    let chain = raw.chain.clone().or(chain);
+    let named = raw.chain.clone().or_else(|| chain.clone());
     let config = FirewallConfig {
         leads: raw.leads(),
         backend: BackendChoice::named(raw.backend.as_deref()).unwrap_or_default(),
-        ..FirewallConfig::of_chain(chain.as_deref().unwrap_or(CHAIN))
+        ..FirewallConfig::of_chain(named.as_deref().unwrap_or(CHAIN))
     };
-    let mut firewall = firewall::open(&config)?;
+    let mut firewall = match chain {
+        Some(former) if former != config.chain => firewall::open_in_place_of(&config, &former)?,
+        Some(_) | None => firewall::open(&config)?,
+    };
     let ports: Vec<Service> = ports.into_iter().collect();
     firewall.base_rules.lay(&ports)?;
     tracing::info!(ports = ports.len(), "what was protected is hidden");
-    Ok(Some(HiddenFirst { firewall, ports }))
+    Ok(Some(HiddenFirst {
+        firewall,
+        ports,
+        chain: config.chain,
+    }))
 }

@@ -69,6 +69,7 @@ pub use error::JournalError;
 pub use gate::FloorReason;
 use live_grants::Opened;
 pub use live_grants::{FoundGrant, LiveGrant};
+pub use lock::hold_state;
 pub use place::Loss;
 pub use reader::{JournalReader, floors_of, reset_floors_of};
 pub use start::{Floor, JournalOptions, Start};

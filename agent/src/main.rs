@@ -34,7 +34,13 @@ fn run_agent(args: RunArgs) -> ExitCode {
     // Before anything that can fail, and whatever is wrong with the configuration.
     let hidden = hide_first::hide_first(layers.readable());
     match layers.config() {
-        Ok(config) => ended(run::run(&config, hidden)),
+        Ok(mut config) => {
+            // One name for all: what was laid first is what is kept, read past and taken away.
+            if let Ok(Some(first)) = &hidden {
+                config.firewall.chain.clone_from(&first.chain);
+            }
+            ended(run::run(&config, hidden))
+        }
         Err(invalid) => {
             if let Err(cause) = hidden {
                 tracing::error!(error = %program::one_line(&cause), "what was protected is not hidden");

@@ -98,7 +98,11 @@ pub fn run(
     hidden: Result<Option<HiddenFirst>, FirewallError>,
 ) -> Result<(), RunError> {
     let (firewall, hidden) = match hidden? {
-        Some(HiddenFirst { firewall, ports }) => (Some(firewall), Some(ports)),
+        Some(HiddenFirst {
+            firewall,
+            ports,
+            chain: _,
+        }) => (Some(firewall), Some(ports)),
         None => (None, None),
     };
     let now = clock::now();

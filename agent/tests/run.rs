@@ -77,6 +77,43 @@ fn a_protected_port_stays_closed_when_the_agent_goes() {
 }
 
 #[test]
+fn the_chain_that_a_state_remembers_is_ours_and_goes_when_another_is_named_or_all_is_flushed() {
+    for backend in ["nftables", "iptables"] {
+        on_host("FW_ACCESS_TIMEOUT 600", |host| {
+            let laid = |chain: &str| {
+                let tables = host.output("nft", &["list", "tables"]);
+                let table = format!("table inet {}\n", chain.to_lowercase());
+                tables.contains(&table) || mangle(host).contains(&format!("-N {chain}\n"))
+            };
+            let start = |chain: &[&str]| {
+                let common = ["--backend", backend, "--interface", "lo", "--hook", "none"];
+                host.start(&[&common[..], &["--protect", "tcp/22"], chain].concat())
+            };
+            let state = host.state();
+            let flush = ["flush", "--state", state.to_str().unwrap()];
+            start(&["--chain", "OTHER"]).stop();
+
+            // Named by nobody, it is the state's, and no obstacle.
+            let mut agent = start(&[]);
+            host.knock();
+            agent.wait_for("grant opened");
+            assert!(laid("OTHER") && !laid("POSTERN"), "{backend}");
+            assert_eq!(host.reasons("grant-blocked"), [""; 0]);
+            let words = [&[AGENT][..], &flush].concat();
+            let refused = host.node.run(&words).unwrap().ok();
+            assert!(refused.is_err() && laid("OTHER"), "{backend}");
+            agent.stop();
+
+            start(&["--chain", "THIRD"]).stop();
+            assert!(laid("THIRD") && !laid("OTHER"), "{backend}");
+            host.output(AGENT, &flush);
+            assert!(!laid("THIRD"), "{backend}");
+            assert!(!state.join("protected-ports").exists());
+        });
+    }
+}
+
+#[test]
 fn left_to_itself_the_agent_takes_a_table_of_its_own_and_runs_no_iptables() {
     on_host("FW_ACCESS_TIMEOUT 600", |host| {
         let mut agent = host.start(&["--backend", "auto", "--interface", "lo", "--hook", "none"]);

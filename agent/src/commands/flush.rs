@@ -4,8 +4,9 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::cli::FlushArgs;
-use crate::config::FirewallConfig;
+use crate::config::{CHAIN, FirewallConfig};
 use crate::firewall::{self, FirewallError};
+use crate::journal::{self, JournalError};
 use crate::protection::ProtectionFile;
 
 /// Why something of an agent is still there.
@@ -13,6 +14,9 @@ use crate::protection::ProtectionFile;
 pub enum FlushFailed {
     #[error(transparent)]
     Firewall(#[from] FirewallError),
+    /// An agent uses this state.
+    #[error(transparent)]
+    State(#[from] JournalError),
     #[error("{} would hide the ports again at the next start, and cannot be removed", path.display())]
     Remembered {
         path: PathBuf,
@@ -25,17 +29,21 @@ pub enum FlushFailed {
 ///
 /// # Errors
 ///
-/// [`FirewallError::Locked`] while an agent runs; otherwise what the host refuses.
+/// [`FirewallError::Locked`] and [`JournalError::InUse`] while an agent runs; otherwise what the host
+/// refuses.
 pub fn run(args: &FlushArgs) -> Result<(), FlushFailed> {
-    let config = FirewallConfig::of_chain(&args.chain);
+    let _held = journal::hold_state(&args.state)?;
+    let remembered = ProtectionFile::read(&args.state);
+    let of_state = remembered.as_ref().and_then(|found| found.chain.clone());
+    let chain = args.chain.clone().or_else(|| of_state.clone());
+    let chain = chain.as_deref().unwrap_or(CHAIN);
+    let config = FirewallConfig::of_chain(chain);
     firewall::open(&config)?.base_rules.remove()?;
     firewall::Hooks::remove(&config)?;
-    let other = |chain: String| chain != args.chain;
-    let remembered = ProtectionFile::read(&args.state);
-    if remembered.is_none_or(|found| found.chain.is_some_and(other)) {
+    if remembered.is_none() || of_state.is_some_and(|other| other != chain) {
         return Ok(());
     }
-    let file = ProtectionFile::new(&args.state, &args.chain);
+    let file = ProtectionFile::new(&args.state, chain);
     file.remove().map_err(|cause| FlushFailed::Remembered {
         path: file.path().to_owned(),
         cause,

@@ -1,4 +1,4 @@
-//! A change from one back end to another: the new one hides first, then what the other left is
+//! A change from one back end, or one chain, to another: the new one hides first, then what the other left is
 //! taken away, so that no port is open in between and nothing stays.
 
 use std::os::fd::BorrowedFd;
@@ -36,7 +36,9 @@ impl Succession {
         };
         match former.remove() {
             Ok(()) => {
-                tracing::info!("what another back end had laid is taken away");
+                tracing::info!(
+                    "what another back end, or by another name, had been laid is taken away"
+                );
                 self.former = None;
             }
             Err(cause) => tracing::warn!(

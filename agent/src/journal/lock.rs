@@ -21,6 +21,18 @@ pub(super) fn lock(dir: &Path, journal: &Path) -> Result<Flock<File>, JournalErr
     })
 }
 
+/// Holds the state against every agent, where one has ever kept its journal there.
+///
+/// # Errors
+///
+/// [`JournalError::InUse`] while an agent runs; otherwise what the disk says.
+pub fn hold_state(dir: &Path) -> Result<Option<Flock<File>>, JournalError> {
+    if !lock_path(dir).exists() {
+        return Ok(None);
+    }
+    lock(dir, dir).map(Some)
+}
+
 pub(super) fn private_file(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.write(true).create(true).truncate(false).mode(0o600);

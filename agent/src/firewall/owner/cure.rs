@@ -20,7 +20,7 @@ pub(super) fn cures(
     let chain = cause.chain;
     let mark = format!("{bit:#x}");
     match of_chain(table, chain) {
-        Owner::Ufw => ufw(table, chain, &mark),
+        Owner::Ufw => ufw(table, chain, &mark, asked),
         Owner::Firewalld => firewalld(table, chain, asked),
         Owner::Iptables | Owner::IptablesLegacy => iptables(table, chain, &mark),
         Owner::Docker => vec![format!(
@@ -68,26 +68,47 @@ fn iptables(table: &Table, chain: &str, mark: &str) -> Vec<String> {
     ]
 }
 
-/// ufw loads what stands in these files with its own rules.
-fn ufw(table: &Table, chain: &str, mark: &str) -> Vec<String> {
+/// What its user denies goes with its own command. For all else, the line goes into the file of what
+/// stands behind the user's rules, so that `ufw deny from ADDRESS` holds, now and later.
+fn ufw(table: &Table, chain: &str, mark: &str, asked: &[Service]) -> Vec<String> {
     let is_v6 = table.family == super::ruleset::TableFamily::Ip6;
     let (file, prefix) = if is_v6 {
-        ("/etc/ufw/before6.rules", "ufw6")
+        ("/etc/ufw/after6.rules", "ufw6")
     } else {
-        ("/etc/ufw/before.rules", "ufw")
+        ("/etc/ufw/after.rules", "ufw")
     };
     let base = table.chains.get(chain).and_then(|chain| chain.base);
     let is_forward = base.is_some_and(|base| base.hook == Hook::Forward)
         || chain.to_ascii_lowercase().contains("forward")
         || chain.contains("route");
-    let before = if is_forward { "forward" } else { "input" };
-    vec![
-        format!(
-            "in {file}, before COMMIT: -A {prefix}-before-{before} -m mark --mark {mark}/{mark} -j \
-             ACCEPT"
-        ),
-        "then: ufw reload".to_owned(),
-    ]
+    let after = if is_forward { "forward" } else { "input" };
+    let mut lines = Vec::new();
+    if chain.contains("-user-") {
+        let denied = asked.iter().map(|service| match service {
+            Service::Ports(range) if range.first() == range.last() => {
+                format!("ufw delete deny {}/{}", range.first(), range.protocol())
+            }
+            Service::Ports(range) => format!(
+                "ufw delete deny {}:{}/{}",
+                range.first(),
+                range.last(),
+                range.protocol()
+            ),
+            Service::Echo => "see `ufw status numbered`".to_owned(),
+        });
+        lines.extend(denied);
+        lines.push(
+            "(or reject, or limit, as `ufw status` shows it; the port stays hidden by the guard, \
+             and where it still drops:)"
+                .to_owned(),
+        );
+    }
+    lines.push(format!(
+        "in {file}, as the last line before COMMIT: -A {prefix}-after-{after} -m mark --mark \
+         {mark}/{mark} -j ACCEPT"
+    ));
+    lines.push("then: ufw reload".to_owned());
+    lines
 }
 
 /// Its rich rules ask for no mark, and what comes through its direct rules is still dropped by its own
