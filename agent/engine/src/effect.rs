@@ -10,7 +10,7 @@ use spa::ReplayDigest;
 use crate::claims::ClaimAsk;
 use crate::commands::Command;
 use crate::connection::Connection;
-use crate::grants::{Grants, LiveGrant, Origin};
+use crate::grants::{Grants, LiveGrant, Origin, Restore};
 use crate::names::NameAsk;
 use crate::record::End;
 use crate::rule::{Hole, Rule};
@@ -86,14 +86,6 @@ pub struct Closing {
     pub(crate) request: Option<ReplayDigest>,
     /// Grants to be open for no longer than before they were asked for again.
     pub(crate) restore: Vec<Restore>,
-}
-
-/// A grant that could not be extended as it is recorded, and what it was before.
-#[derive(Debug)]
-pub(crate) struct Restore {
-    pub(crate) id: GrantId,
-    pub(crate) deadline: Duration,
-    pub(crate) until_ms: u64,
 }
 
 // === impl Opening ===

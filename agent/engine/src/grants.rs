@@ -14,7 +14,6 @@ use gate::{Grant, Identity};
 use hashbrown::HashMap;
 
 use crate::connection::Connection;
-use crate::effect::Restore;
 use crate::rule::{Hole, HoleTimeout, Rule};
 use crate::rule_index::RuleIndex;
 
@@ -63,6 +62,14 @@ pub(crate) struct TakenBack {
     pub(crate) close: Vec<Rule>,
     /// Still in another grant that may end earlier: to be opened for just so long.
     pub(crate) shorten: Vec<Hole>,
+}
+
+/// A grant that could not be extended as it is recorded, and what it was before.
+#[derive(Debug)]
+pub(crate) struct Restore {
+    pub(crate) id: GrantId,
+    pub(crate) deadline: Duration,
+    pub(crate) until_ms: u64,
 }
 
 // === impl LiveGrant ===

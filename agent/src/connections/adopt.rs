@@ -53,7 +53,7 @@ fn sessions(ports: &[Service]) -> Result<Vec<Connection>, NetlinkError> {
         requests.clear();
         sock_diag::list(&mut requests, family);
         netlink.list(&mut requests, &mut |answer| {
-            let socket = sock_diag::socket(answer, family);
+            let socket = sock_diag::socket(answer);
             found.extend(socket.map(|socket| socket.connection).filter(|session| {
                 let asked = session.asked();
                 let is_to = |service: &Service| asked.is_some_and(|port| service.contains(port));

@@ -80,9 +80,8 @@ impl Cutter {
         self.requests.clear();
         sock_diag::get(&mut self.requests, connection);
         let mut found = None;
-        let family = sock_diag::family(connection);
         let asked = sockets.list(&mut self.requests, &mut |answer| {
-            found = sock_diag::socket(answer, family);
+            found = sock_diag::socket(answer);
             ControlFlow::Continue(())
         });
         let is_it = |socket: &sock_diag::Socket| socket.connection == *connection;

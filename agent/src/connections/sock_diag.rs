@@ -62,8 +62,10 @@ pub(super) fn destroy(requests: &mut Requests, socket: &Socket) {
     requests.end();
 }
 
-/// The socket in an answer; `None` for one without a peer. Mapped IPv4 addresses are IPv4 addresses.
-pub(super) fn socket(answer: Notice<'_>, family: u8) -> Option<Socket> {
+/// The socket in an answer; `None` for one without a peer. Mapped IPv4 addresses are IPv4 addresses:
+/// who is asked for a connection of IPv4 may answer with a socket that listens for both.
+pub(super) fn socket(answer: Notice<'_>) -> Option<Socket> {
+    let family = *answer.body.first()?;
     // Behind family, state, timer and retransmissions: `struct inet_diag_sockid`.
     let bytes = answer.body.get(4..)?;
     let port = |at: usize| {
@@ -88,7 +90,7 @@ pub(super) fn socket(answer: Notice<'_>, family: u8) -> Option<Socket> {
 }
 
 /// `AF_INET` or `AF_INET6`, as the addresses of a connection are.
-pub(super) const fn family(connection: &Connection) -> u8 {
+const fn family(connection: &Connection) -> u8 {
     match connection.client {
         SocketAddr::V4(_) => AF_INET,
         SocketAddr::V6(_) => AF_INET6,
@@ -134,13 +136,14 @@ mod tests {
         };
         let read = |of: &Connection| {
             // An answer has the same names as a request, behind as many bytes.
-            let bytes = header(AF_INET6, 0, Some(of), [7; 8]);
+            let mut bytes = header(AF_INET6, 0, Some(of), [7; 8]);
+            bytes[4] = AF_INET6;
             let answer = Notice {
                 kind: SOCK_DIAG_BY_FAMILY,
                 port: 0,
                 body: &bytes[4..],
             };
-            socket(answer, AF_INET6)
+            socket(answer)
         };
 
         let mapped = connection("[::ffff:192.0.2.7]:40000", "[::ffff:192.0.2.1]:22");

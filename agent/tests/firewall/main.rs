@@ -11,6 +11,7 @@ mod guard;
 mod iptables;
 mod owner;
 mod save;
+mod sockets;
 mod succession;
 mod worlds;
 

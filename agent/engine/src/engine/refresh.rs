@@ -14,8 +14,8 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 
 use super::Engine;
 use crate::batch::{Item, Permits};
-use crate::effect::{Closing, Effect, Restore};
-use crate::grants::{LiveGrant, Origin};
+use crate::effect::{Closing, Effect};
+use crate::grants::{LiveGrant, Origin, Restore};
 use crate::record::{self, Change, End, Record};
 use crate::rule::Rule;
 
