@@ -112,6 +112,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
     let mut replays = Memory::new(Capacity::default(), floors);
     let mut gate = Gate::new(settings(args), compiled);
     gate.set_addressees(addressees(args));
+    gate.set_own_addresses(args.host_address.iter().map(|own| (*own).into()).collect());
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
     explain(args, &mut gate, &mut replays, input, output)
 }

@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use gate::{Addressees, HostAddresses};
-use policy::Networks;
+use ipnet::IpNet;
+use policy::{Networks, OwnAddresses};
 
 pub use links::{Links, Place};
 
@@ -62,7 +63,7 @@ struct Assigned {
 #[derive(Debug, Default)]
 pub struct Changes {
     /// The addresses, if they are others now.
-    pub addressees: Option<Addressees>,
+    pub addressees: Option<(Addressees, OwnAddresses)>,
     /// Whether interfaces have come, gone or changed. The first time, they have.
     pub links: bool,
 }
@@ -100,6 +101,14 @@ impl Network {
         }
     }
 
+    /// The addresses at which the host itself takes packets.
+    pub fn own(&self) -> OwnAddresses {
+        let net = |own: &Assigned| IpNet::new(own.address, own.prefix_len);
+        let nets = self.addresses.iter();
+        nets.map(|own| net(own).unwrap_or_else(|_| own.address.into()))
+            .collect()
+    }
+
     /// The interfaces, as far as [`Self::changes`] has heard.
     pub const fn links(&self) -> &Links {
         &self.links
@@ -133,7 +142,7 @@ impl Network {
         }
         let is_first = !std::mem::replace(&mut self.links_are_told, true);
         Ok(Changes {
-            addressees: changed.then(|| self.addressees()),
+            addressees: changed.then(|| (self.addressees(), self.own())),
             links: relinked || is_first,
         })
     }

@@ -123,6 +123,7 @@ pub fn run(
     let mut engine = Engine::new(settings, Arc::clone(&policy.compiled), now);
     if let Some(network) = &network {
         engine.set_addressees(network.addressees());
+        engine.set_own_addresses(network.own());
     }
     let found = std::mem::take(&mut start.open_grants);
     let flush = config.firewall.flush_at_start;

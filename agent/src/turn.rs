@@ -359,7 +359,8 @@ impl GateThread {
         };
         match network.changes() {
             Ok(Changes { addressees, links }) => {
-                if let Some(addressees) = addressees {
+                if let Some((addressees, own)) = addressees {
+                    self.engine.set_own_addresses(own);
                     self.engine.set_addressees(addressees);
                 }
                 if links {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use spa::Service;
 
-use crate::rule::Rule;
+use crate::rule::{Destination, Forward, Rule};
 
 /// Which rules the host's packet filter can hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,6 +68,15 @@ impl Capabilities {
         };
         let reason = match (rule, from) {
             (_, IpNet::V6(_)) if !self.ipv6 => "the packet filter of this host has no IPv6",
+            (
+                Rule::Forward(Forward {
+                    to: Destination::Untranslated { .. },
+                    ..
+                }),
+                _,
+            ) if !self.forward => {
+                "the packet filter of this host cannot open for one address of several, which `destination_rule = true` wants: switch that off, or use the nftables back end"
+            }
             (Rule::Forward(_), _) if !self.forward => {
                 "the packet filter of this host cannot lead packets on to another place for a time"
             }

@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::policy::OwnAddresses;
 use fleet::GrantId;
 use gate::{Addressees, CompiledPolicy, Datagram, Gate, LinkType, Now, ReplayLog};
 
@@ -215,6 +216,11 @@ impl Engine {
     /// Judges packets off a wire at these destinations from now on.
     pub fn set_addressees(&mut self, addressees: Addressees) {
         self.gate.set_addressees(addressees);
+    }
+
+    /// Takes these for the host's own addresses from now on.
+    pub fn set_own_addresses(&mut self, own: OwnAddresses) {
+        self.gate.set_own_addresses(own);
     }
 
     /// Judges a frame of a capture file.

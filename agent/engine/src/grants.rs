@@ -126,6 +126,13 @@ impl Grants {
         ids.filter_map(|id| self.live.get(&id))
     }
 
+    /// The grants of which something leads elsewhere now that this one is open, each once.
+    pub(crate) fn displaced_by(&self, grant: &LiveGrant) -> BTreeSet<GrantId> {
+        let rules = grant.rules.iter();
+        let displaced = rules.flat_map(|rule| self.by_rule.displaced_by(*rule));
+        displaced.filter(|id| *id != grant.id).collect()
+    }
+
     /// Takes out these grants.
     pub(crate) fn take_these(&mut self, ids: &BTreeSet<GrantId>) -> Vec<LiveGrant> {
         let gone = ids.iter().filter_map(|id| self.live.remove(id));

@@ -136,6 +136,21 @@ impl Rule {
             && asked.is_none_or(|(one, other)| one.overlaps(other))
     }
 
+    /// Whether it leads just what the other one leads to another place, so that only one of them can
+    /// stand in a packet filter.
+    #[must_use]
+    pub fn takes_place_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Forward(one), Self::Forward(other)) => {
+                one != other
+                    && (one.from, one.asked) == (other.from, other.asked)
+                    && one.to.of_whom() == other.to.of_whom()
+            }
+            (Self::Accept { .. }, Self::Accept { .. } | Self::Forward(_))
+            | (Self::Forward(_), Self::Accept { .. }) => false,
+        }
+    }
+
     /// Whether connections of several addresses or ports may begin through it, so that it cannot be
     /// looked up by those of one.
     pub(crate) fn is_wide(&self) -> bool {
@@ -157,6 +172,14 @@ impl Rule {
 // === impl Destination ===
 
 impl Destination {
+    /// The one address that packets must be sent to; `None` for any of this host, or of others.
+    const fn of_whom(self) -> Option<IpAddr> {
+        match self {
+            Self::Untranslated { address } => Some(address),
+            Self::Translated { .. } | Self::Here { .. } | Self::Anywhere => None,
+        }
+    }
+
     /// Whether packets of this connection go there.
     fn is_of(self, connection: &Connection) -> bool {
         let Connection { asked, server, .. } = connection;

@@ -55,6 +55,14 @@ impl RuleIndex {
         narrow.chain(wide).map(|(_, id)| *id).collect()
     }
 
+    /// The grants with a rule whose place this one takes, each once.
+    pub(crate) fn displaced_by(&self, rule: Rule) -> BTreeSet<GrantId> {
+        let leads_on = matches!(rule, Rule::Forward(_));
+        let wide = self.wide.iter().filter(|_| leads_on);
+        let wide = wide.filter(|(other, _)| rule.takes_place_of(other));
+        wide.map(|(_, id)| *id).collect()
+    }
+
     /// The grants with a rule that lets this connection begin, each once.
     pub(crate) fn letting_begin(&self, connection: &Connection) -> BTreeSet<GrantId> {
         let narrow = Rule::narrow(connection).into_iter();

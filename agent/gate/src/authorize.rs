@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use policy::{Ask, Denied, HostSettings, Networks, OnControllerLoss, Permit, SpaPort, Stanza};
+use policy::{
+    Ask, Denied, HostSettings, Networks, OnControllerLoss, OwnAddresses, Permit, SpaPort, Stanza,
+};
 use spa::Message;
 
 use crate::compiled::CompiledPolicy;
@@ -22,7 +24,7 @@ pub(crate) struct Authorized {
 
 /// What is known of a packet besides its message.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     /// From the header, in its plain form.
     pub(crate) source: IpAddr,
     pub(crate) destination: IpAddr,
@@ -33,6 +35,7 @@ pub(crate) struct Asked {
     pub(crate) forwarded_for: Option<IpAddr>,
     pub(crate) now_secs: u64,
     pub(crate) host: HostSettings,
+    pub(crate) own: &'a OwnAddresses,
 }
 
 // === impl Authorized ===
@@ -46,7 +49,7 @@ impl Authorized {
     pub(crate) fn judge(
         fresh: Fresh,
         compiled: &CompiledPolicy,
-        asked: &Asked,
+        asked: &Asked<'_>,
     ) -> Result<Self, Reason> {
         let key = fresh.authenticated().key();
         let message = fresh.authenticated().message();
@@ -87,7 +90,7 @@ pub(crate) fn first_permit<'e>(
     compiled: &CompiledPolicy,
     stanzas: impl Iterator<Item = &'e Stanza>,
     message: &Message,
-    asked: &Asked,
+    asked: &Asked<'_>,
 ) -> Result<(Permit, &'e Stanza), Reason> {
     if compiled.is_past_its_date(asked.now_secs) {
         return Err(Reason::PolicyExpired);
@@ -101,6 +104,7 @@ pub(crate) fn first_permit<'e>(
             message,
             now_secs: asked.now_secs,
             host: &asked.host,
+            own: asked.own,
             forwarded_for: asked.forwarded_for,
         };
         // Without DESTINATION a stanza is for what is sent to the host, wherever that is.
@@ -119,7 +123,7 @@ pub(crate) fn first_permit<'e>(
     Err(first.map_or(Reason::NoCandidate, Reason::Denied))
 }
 
-fn destination(stanza: &Stanza, asked: &Asked) -> IpAddr {
+fn destination(stanza: &Stanza, asked: &Asked<'_>) -> IpAddr {
     match &stanza.destination {
         Networks::Only(networks) if asked.is_any_destination => {
             let named = networks.first().map(IpNet::addr);

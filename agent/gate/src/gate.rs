@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use policy::{HostSettings, Permit, SpaPort};
+use policy::{HostSettings, OwnAddresses, Permit, SpaPort};
 use spa::{Message, SEALED_LEN_MAX};
 
 use crate::addressees::Addressees;
@@ -32,6 +32,7 @@ pub struct Gate {
     settings: Settings,
     compiled: Arc<CompiledPolicy>,
     addressees: Addressees,
+    own: OwnAddresses,
     tags: Tags,
     recents: Recents,
     budgets: Budgets,
@@ -60,6 +61,7 @@ impl Gate {
             fragments: Fragments::default(),
             counters: Counters::default(),
             addressees: Addressees::Everyone,
+            own: OwnAddresses::NONE,
             settings,
             compiled,
         }
@@ -77,6 +79,11 @@ impl Gate {
     /// Judges packets off a wire at these destinations from now on.
     pub fn set_addressees(&mut self, addressees: Addressees) {
         self.addressees = addressees;
+    }
+
+    /// Takes these for the host's own from now on, whatever is judged.
+    pub fn set_own_addresses(&mut self, own: OwnAddresses) {
+        self.own = own;
     }
 
     /// Returns the policy in force.
@@ -249,10 +256,7 @@ impl Gate {
     /// Whether this is an address of the host, as far as that is known.
     #[must_use]
     pub fn is_own(&self, address: IpAddr) -> bool {
-        match &self.addressees {
-            Addressees::Everyone => false,
-            Addressees::Host(host) => host.own.contains(&address),
-        }
+        self.own.contain(address)
     }
 
     /// Whether the policy in force would still give this grant, which it (or an older policy) gave
@@ -310,7 +314,7 @@ impl Gate {
         key: KeyIndex,
         message: &Message,
         opens: &[IpNet],
-        asked: &Asked,
+        asked: &Asked<'_>,
         is_it: &dyn Fn(&Permit) -> bool,
     ) -> bool {
         let compiled = &self.compiled;
@@ -419,7 +423,7 @@ impl Gate {
         .authenticate(parsed)
     }
 
-    fn asked(&self, endpoints: &Endpoints, forwarded_for: Option<IpAddr>, now: Now) -> Asked {
+    fn asked(&self, endpoints: &Endpoints, forwarded_for: Option<IpAddr>, now: Now) -> Asked<'_> {
         Asked {
             source: endpoints.source,
             destination: endpoints.destination,
@@ -432,6 +436,7 @@ impl Gate {
                 nat: self.settings.nat,
                 commands: self.settings.commands,
             },
+            own: &self.own,
         }
     }
 }

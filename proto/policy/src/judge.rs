@@ -20,6 +20,7 @@ use spa::{Allow, Message, Request, Service};
 use crate::ports::{Joined, join_all};
 pub use nat::{EVERYTHING, ForwardTo, Forwarding, HostSource, LOCAL, NamedTarget, NatSettings};
 
+use crate::own::OwnAddresses;
 use crate::stanza::Stanza;
 
 /// A request, and what is known around it.
@@ -37,6 +38,8 @@ pub struct Ask<'a> {
     pub now_secs: u64,
     /// What this host is able and willing to do at all.
     pub host: &'a HostSettings,
+    /// Its own addresses: whatever leads there leads to this host.
+    pub own: &'a OwnAddresses,
     /// The client of a trusted proxy through which the packet came. A request for "the source"
     /// then means this address. SOURCE is judged by the packet's own source nevertheless, since a
     /// stranger can write any address into a request.

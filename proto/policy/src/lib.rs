@@ -25,6 +25,7 @@ mod lint;
 mod mistake;
 mod nat;
 mod network;
+mod own;
 mod parse;
 mod policy;
 mod ports;
@@ -48,6 +49,7 @@ pub use judge::{
 pub use mistake::{InvalidPolicy, Mistake};
 pub use nat::{ForcedTarget, InvalidNat, NatAccess, NatLine, NatRules, SeenSource};
 pub use network::{InvalidNetwork, Networks};
+pub use own::OwnAddresses;
 pub use parse::{parse, parse_as};
 pub use policy::{CollectMode, Policy};
 pub use ports::{InvalidPort, PortSet};

@@ -8,8 +8,9 @@ use spa::{Allow, DigestType, Message, MessageType, PortRange, Protocol, Request,
 
 use crate::nat::Place;
 use crate::{
-    Ask, Dialect, ForwardTo, Forwarding, HostSettings, NatSettings, NoIncludes, Permit, Permitted,
-    Policy, PortSet, Secrets, SpaPort, Stanza, TIMEOUT_MAX_SECS, diff, parse, parse_as,
+    Ask, Dialect, ForwardTo, Forwarding, HostSettings, NatSettings, NoIncludes, OwnAddresses,
+    Permit, Permitted, Policy, PortSet, Secrets, SpaPort, Stanza, TIMEOUT_MAX_SECS, diff, parse,
+    parse_as,
 };
 
 const KEYWORDS: &str = "(SOURCE|DESTINATION|SPA_SERVER_PORT|NAME|HOSTS|OPEN_PORTS|RESTRICT_PORTS|KEY|KEY_BASE64|\
@@ -218,7 +219,7 @@ proptest! {
         let [is_possible, forward, local, names] = nat;
         let nat = NatSettings { is_possible, forward, local, names, ..NatSettings::default() };
         let host = HostSettings { nat, commands };
-        let ask = Ask { source, destination: source, port: SpaPort::Any, message: &message, now_secs, host: &host, forwarded_for: None };
+        let ask = Ask { source, destination: source, port: SpaPort::Any, message: &message, now_secs, host: &host, own: &OwnAddresses::NONE, forwarded_for: None };
 
         if let Ok(permit) = stanza.judge(&ask) {
             prop_assert!(stanza.source.contains(source));

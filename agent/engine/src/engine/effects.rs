@@ -94,6 +94,7 @@ impl Engine {
                 self.counters.opened += grants.len() as u64;
                 self.counters.refreshed += extended.len() as u64;
                 for live in grants.into_iter().chain(extended) {
+                    self.end_displaced(&live);
                     self.grants.enter(live);
                 }
             }
@@ -107,6 +108,20 @@ impl Engine {
                 self.take_back_extensions(extended, format!("not extended: {cause}"));
             }
         }
+    }
+
+    /// A packet filter leads what one client asks of one port to one place: what leads it elsewhere
+    /// now has ended what led it before, which is not to be recorded as open any longer.
+    fn end_displaced(&mut self, live: &LiveGrant) {
+        let displaced = self.grants.displaced_by(live);
+        if displaced.is_empty() {
+            return;
+        }
+        let displaced = self.grants.take_these(&displaced);
+        self.closing += displaced.len();
+        let reason = format!("led elsewhere by grant {}", live.id);
+        self.effects
+            .push_back(Effect::Close(Closing::of(displaced, End::ByUser, reason)));
     }
 
     /// What came of [`Effect::Close`]. What could not be closed is tried again until it has closed

@@ -373,3 +373,49 @@ fn names_that_wait_are_bounded() {
     );
     assert_eq!(host.engine.counters().engine.names_waiting, 64);
 }
+
+#[test]
+fn what_leads_elsewhere_ends_what_led_there_before_and_says_so() {
+    let mut host = host("NAT_ACCESS 10.0.0.0/8");
+    host.arrive(1, &nat_knock(1, 2, "tcp/40001", "10.0.0.5", 22));
+    host.arrive(1, &nat_knock(2, 2, "tcp/40002", "10.0.0.5", 22));
+
+    host.arrive(1, &nat_knock(3, 2, "tcp/40001", "10.0.0.6", 22));
+
+    assert_eq!(
+        host.open_rules(),
+        [
+            "192.0.2.1 tcp/40001 to 10.0.0.6 port 22",
+            "192.0.2.1 tcp/40002 to 10.0.0.5 port 22"
+        ]
+    );
+    let ended: Vec<_> = host
+        .journal
+        .iter()
+        .filter(|event| event.kind() == EventKind::GrantClosed)
+        .collect();
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0].forwarded_to, "10.0.0.5:22");
+    assert_eq!(ended[0].ports, ["tcp/40001"]);
+    assert!(
+        ended[0].reason.starts_with("led elsewhere by grant "),
+        "{}",
+        ended[0].reason
+    );
+}
+
+#[test]
+fn a_destination_rule_that_the_packet_filter_cannot_keep_is_refused_by_its_own_name() {
+    let no_forward = Capabilities {
+        forward: false,
+        ..Capabilities::ALL
+    };
+    let rule = "192.0.2.1 tcp/22 to 198.51.100.1 untranslated";
+
+    let refused = no_forward.can(&rule.parse().unwrap()).unwrap_err();
+
+    assert!(
+        refused.to_string().contains("`destination_rule = true`"),
+        "{refused}"
+    );
+}

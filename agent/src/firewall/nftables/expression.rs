@@ -92,6 +92,8 @@ pub(super) enum Meta {
 pub(super) enum Ct {
     State,
     Direction,
+    /// What became of its addresses, in bits.
+    Status,
     Mark,
     DestinationPort,
 }
@@ -345,6 +347,7 @@ impl Ct {
         match self {
             Self::State => 0,
             Self::Direction => 1,
+            Self::Status => 2,
             Self::Mark => 3,
             Self::DestinationPort => 12,
         }

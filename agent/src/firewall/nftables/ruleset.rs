@@ -12,7 +12,7 @@
 //! | `barred` | held up, unless it passes through another hole |
 //! | `opens` | packet and connection get our mark |
 //! | `output` | a connection that was cut does not begin again from this side |
-//! | `lead_in`, `lead_out` | where packets are led on to, on a host that does; see `nat` |
+//! | `lead_in`, `lead_out`, `lead_local` | where packets are led on to, on a host that does; see `nat` |
 //!
 //! It hooks in after connection tracking (-200) and before addresses are translated (-100), so it
 //! sees the port that was asked for. Of the verdicts only *drop* is final: what passes goes on to

@@ -125,6 +125,22 @@ pub(super) const fn state(bit: u32) -> [Expression<'static>; 3] {
     ]
 }
 
+/// Of a connection whose destination is another one than was asked for.
+pub(super) const fn translated() -> [Expression<'static>; 3] {
+    /// `IPS_DST_NAT` (linux/netfilter/nf_conntrack_common.h).
+    const DST_NAT: u32 = 0x20;
+    [
+        Expression::Ct(Ct::Status, R0),
+        Expression::Bits {
+            register: R0,
+            len: 4,
+            mask: DST_NAT.to_ne_bytes(),
+            xor: [0; 4],
+        },
+        Expression::IsNot(R0, NONE),
+    ]
+}
+
 pub(super) const fn direction(which: &'static [u8]) -> [Expression<'static>; 2] {
     [Expression::Ct(Ct::Direction, R0), Expression::Is(R0, which)]
 }

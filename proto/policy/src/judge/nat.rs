@@ -13,6 +13,7 @@ use spa::{MessageType, PortRange, Request, Service};
 
 use super::{Ask, Denied};
 use crate::nat::{ForcedTarget, NatAccess, NatRules, Place, SeenSource, is_nowhere};
+use crate::own::OwnAddresses;
 use crate::stanza::Stanza;
 
 /// What stands in front of the ports that were asked for, where everything is led on (FORWARD_ALL).
@@ -72,7 +73,7 @@ pub struct Forwarding {
 /// A place to which packets are led.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardTo {
-    /// This host.
+    /// This host, also where it is one of its own addresses that was named.
     Here {
         /// Whether they are led to 127.0.0.1, and not to the address at which they arrive.
         is_loopback: bool,
@@ -96,6 +97,9 @@ pub struct NamedTarget {
     name: Box<str>,
     is_translated: bool,
     permitted: NatAccess,
+    /// Whether it may be this host, of which these are the addresses.
+    local: bool,
+    own: OwnAddresses,
 }
 
 /// What a message or its stanza wants led on.
@@ -121,8 +125,14 @@ impl Stanza {
             return Ok(None);
         };
         let is_local = match &wanted {
-            Wanted::Forced(forced) => forced.address.is_loopback(),
-            Wanted::Asked(_) => is_local(ask.message.message_type),
+            Wanted::Forced(forced) => {
+                forced.address.is_loopback() || ask.own.contain(forced.address)
+            }
+            Wanted::Asked(nat) => {
+                let address = nat.host.parse().ok();
+                is_local(ask.message.message_type)
+                    || address.is_some_and(|address| ask.own.contain(address))
+            }
             Wanted::Routed => false,
         };
         ask.host.nat.allows(is_local)?;
@@ -191,6 +201,9 @@ impl Stanza {
             });
         }
         same_family(forced.address, client)?;
+        if ask.own.contain(forced.address) {
+            return Ok(ForwardTo::Here { is_loopback: false });
+        }
         Ok(ForwardTo::Inner {
             address: forced.address,
             is_translated: !self.nat.disable_dnat,
@@ -245,6 +258,8 @@ impl Stanza {
             name: nat.host.as_str().into(),
             is_translated,
             permitted: self.nat.access.clone(),
+            local: ask.host.nat.local,
+            own: ask.own.clone(),
         }))
     }
 
@@ -344,20 +359,38 @@ impl Forwarding {
         for address in addresses.iter().map(IpAddr::to_canonical) {
             let judged = inner_address(address)
                 .and_then(|()| same_family(address, client))
-                .and_then(|()| self.permitted(&target.permitted, Place::Inner(address)));
+                .and_then(|()| self.at(target, address));
             match judged {
-                Ok(()) => {
-                    let is_translated = target.is_translated;
-                    let to = ForwardTo::Inner {
-                        address,
-                        is_translated,
-                    };
-                    return Ok(Self { to, ..self.clone() });
-                }
+                Ok(led) => return Ok(led),
                 Err(cause) => denied = cause,
             }
         }
         Err(denied)
+    }
+}
+
+impl Forwarding {
+    /// The same to this address of the named host, if it may be led there.
+    fn at(&self, target: &NamedTarget, address: IpAddr) -> Result<Self, Denied> {
+        let mut led = self.clone();
+        if !target.own.contain(address) {
+            self.permitted(&target.permitted, Place::Inner(address))?;
+            let is_translated = target.is_translated;
+            led.to = ForwardTo::Inner {
+                address,
+                is_translated,
+            };
+            return Ok(led);
+        }
+        if !target.local {
+            return Err(Denied::LocalNatNotEnabled);
+        }
+        // What a gateway does for others is not done to itself.
+        led.is_everything = false;
+        led.permitted(&target.permitted, Place::Local)?;
+        led.to = ForwardTo::Here { is_loopback: false };
+        led.source = SeenSource::Own;
+        Ok(led)
     }
 }
 

@@ -7,8 +7,8 @@ use std::num::NonZeroU16;
 use spa::{Allow, DigestType, Message, MessageType, Request};
 
 use crate::{
-    Ask, Denied, HostSettings, HostSource, NatSettings, NoIncludes, Permit, Permitted, SpaPort,
-    Stanza, parse,
+    Ask, Denied, HostSettings, HostSource, NatSettings, NoIncludes, OwnAddresses, Permit,
+    Permitted, SpaPort, Stanza, parse,
 };
 
 const NOW_SECS: u64 = 1_795_422_834;
@@ -28,6 +28,8 @@ const ALL_OFF: HostSettings = HostSettings {
     },
     commands: false,
 };
+
+static NO_ADDRESSES: OwnAddresses = OwnAddresses::NONE;
 
 fn stanza(lines: &str) -> Stanza {
     let text = format!("SOURCE ANY\n{lines}\nKEY k\n");
@@ -81,6 +83,7 @@ fn ask(message: &Message) -> Ask<'_> {
         message,
         now_secs: NOW_SECS,
         host: &ALL_OFF,
+        own: &NO_ADDRESSES,
         forwarded_for: None,
     }
 }

@@ -194,7 +194,7 @@ fn after_kill_minus_nine_what_leads_on_ends_by_itself_and_the_next_start_knows_i
 fn who_asks_again_for_another_place_is_led_there_from_then_on() {
     in_lab(|lab| {
         let world = World::new(lab)?;
-        let _agent = world.agent("NAT_ACCESS ANY", "")?;
+        let mut agent = world.agent("NAT_ACCESS ANY", "")?;
         let address = world.user.v4.to_string();
         let at = SocketAddr::from((world.gateway.v4, 40001));
         world.knock(
@@ -210,7 +210,9 @@ fn who_asks_again_for_another_place_is_led_there_from_then_on() {
             &["-a", &address, "--nat-local", "--nat-port", "40001"],
         )?;
 
-        world.until_answered(&world.user, at, Some("gateway"))
+        world.until_answered(&world.user, at, Some("gateway"))?;
+        agent.wait_for("led elsewhere by grant")?;
+        Ok(())
     });
 }
 

@@ -92,3 +92,60 @@ fn a_name_is_refused_without_its_switch_and_looked_up_with_it() {
         "packets cannot be led to 127.0.0.1",
     );
 }
+
+#[test]
+fn the_hosts_own_addresses_are_local_whatever_network_nat_access_names() {
+    for own in [
+        "198.51.100.10:22",
+        "[::ffff:198.51.100.10]:22",
+        "198.51.100.255:22",
+    ] {
+        refused(
+            "NAT_ACCESS 198.51.100.0/24",
+            ON,
+            &[],
+            &["-N", own, "--nat-port", "40001"],
+            "tcp/22 of this host (LOCAL) is not in NAT_ACCESS",
+        );
+    }
+    refused(
+        "NAT_ACCESS 198.51.100.0/24",
+        &format!("{ON}gateway = true\n"),
+        &[],
+        &["-N", "198.51.100.10:22", "--nat-port", "40001"],
+        "tcp/22 of this host (LOCAL) is not in NAT_ACCESS",
+    );
+}
+
+#[test]
+fn an_address_that_becomes_the_hosts_own_leads_to_no_hidden_port() {
+    in_lab(|lab| {
+        let world = World::new(lab)?;
+        let stanza = "NAT_ACCESS 198.51.100.0/24\nNAT_ACCESS LOCAL tcp/8080";
+        let mut agent = world.agent_with(stanza, ON)?;
+        let at = SocketAddr::from((world.gateway.v4, 40001));
+        knock(&world, &["-N", "198.51.100.40:22", "--nat-port", "40001"])?;
+        agent.wait_for("grant opened")?;
+
+        let words = "ip addr add 198.51.100.40/24 dev eth1";
+        let words: Vec<&str> = words.split(' ').collect();
+        world.gateway.run(&words)?.ok()?;
+
+        ensure!(who(&world.user, at)?.is_none(), "{}", world.table()?);
+        let permitted = SocketAddr::from((world.gateway.v4, 40002));
+        let address = world.user.v4.to_string();
+        world.knock(
+            world.gateway.v4,
+            "tcp/8080",
+            &[
+                "-a",
+                &address,
+                "-N",
+                "198.51.100.40:8080",
+                "--nat-port",
+                "40002",
+            ],
+        )?;
+        world.until_answered(&world.user, permitted, Some("gateway"))
+    });
+}

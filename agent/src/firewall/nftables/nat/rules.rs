@@ -1,23 +1,28 @@
 //! Chains and rules of what leads on. Pure.
 
 use super::super::super::family::Family;
-use super::super::expression::{Ct, Expression, Meta, Register, Translation};
+use super::super::expression::{Ct, Expression, Meta, Register, Translation, Verdict};
 use super::super::message::{self, Base};
 use super::super::steps::{
-    Address, Port, RuleOf, direction, family, for_others, for_us, load_address, mark_packet,
-    marked, service,
+    Address, NEW, Port, RuleOf, direction, family, for_others, for_us, load_address, mark_packet,
+    marked, service, state, translated,
 };
 use super::sets::{Kind, NatSet, sets_of};
 use crate::netlink::Requests;
 
 const IN: &str = "lead_in";
 const OUT: &str = "lead_out";
+const LOCAL: &str = "lead_local";
 
 /// Hooks of a family (`enum nf_inet_hooks`); between the guard and everybody else's translation.
 const HOOK_PREROUTING: u32 = 0;
+const HOOK_INPUT: u32 = 1;
 const HOOK_POSTROUTING: u32 = 4;
 const PRIORITY_IN: i32 = -101;
 const PRIORITY_OUT: i32 = 99;
+const PRIORITY_LOCAL: i32 = -150;
+
+const LOOPBACK_V4: &[u8] = &[127, 0, 0, 1];
 
 const REPLY: &[u8] = &[1];
 
@@ -35,14 +40,21 @@ pub(in super::super) fn lay_chains(requests: &mut Requests, table: &str) {
     message::new_chain(requests, table, IN, Some(place));
     let place = hook(HOOK_POSTROUTING, PRIORITY_OUT);
     message::new_chain(requests, table, OUT, Some(place));
+    let place = Base {
+        kind: "filter",
+        hook: HOOK_INPUT,
+        priority: PRIORITY_LOCAL,
+    };
+    message::new_chain(requests, table, LOCAL, Some(place));
 }
 
 /// The rules of the chains of [`lay_chains`].
 pub(in super::super) fn rules(mark: u32) -> Vec<RuleOf> {
-    Family::ALL
-        .into_iter()
-        .flat_map(|family| lead_in(family).chain(lead_out(family, mark)))
-        .collect()
+    let of_family = |family| {
+        let led = lead_in(family).chain(lead_out(family, mark));
+        led.chain(lead_local(family, mark))
+    };
+    Family::ALL.into_iter().flat_map(of_family).collect()
 }
 
 fn lead_in(of: Family) -> impl Iterator<Item = RuleOf> {
@@ -83,6 +95,31 @@ fn lead_out(of: Family, mark: u32) -> impl Iterator<Item = RuleOf> {
         let step = [look, Expression::Translate(translate)];
         let rule = [&marked(mark)[..], &family(of), &key, &step].concat();
         (OUT, rule)
+    })
+}
+
+/// What was led to another host and has arrived at this one, because the address is, or has become,
+/// its own: nobody said that its own ports may be reached so, and its guard has let it in.
+fn lead_local(of: Family, mark: u32) -> impl Iterator<Item = RuleOf> {
+    // In the order of `lead_in`: what that finds first is what was done.
+    let sets = sets_of(of, &[Kind::To, Kind::Keep, Kind::Here]);
+    sets.map(move |set| {
+        let key = key(of, Address::Source, None);
+        let (to, _) = load_address(of, Address::Destination, R0);
+        // 127.0.0.1 is only written into a set where this host itself is meant.
+        let not_loopback = [to, Expression::IsNot(R0, LOOPBACK_V4)];
+        let elsewhere: &[Expression<'static>] = match (set.kind, of) {
+            (Kind::Here, _) | (_, Family::V6) => &[],
+            (_, Family::V4) => &not_loopback,
+        };
+        let verdict = if set.kind == Kind::Here {
+            Verdict::Accept
+        } else {
+            Verdict::Drop
+        };
+        let is_in = [Expression::In(set.name(), R0), Expression::Verdict(verdict)];
+        let led = [&family(of)[..], &state(NEW), &translated(), &marked(mark)].concat();
+        (LOCAL, [&led[..], elsewhere, &key, &is_in].concat())
     })
 }
 

@@ -7,7 +7,8 @@ use spa::NatAccess;
 use super::{ALL_OFF, Denied, HostSettings, Message, NatSettings, access, ask, stanza};
 use crate::parse_as;
 use crate::{
-    Dialect, ForwardTo, Forwarding, HostSource, NoIncludes, Permit, Permitted, SeenSource,
+    Dialect, ForwardTo, Forwarding, HostSource, NoIncludes, OwnAddresses, Permit, Permitted,
+    SeenSource,
 };
 use spa::MessageType;
 
@@ -456,4 +457,97 @@ fn another_port_of_this_host_is_led_to_loopback_only_where_the_kernel_lets_it() 
         &access("source", "tcp/40022"),
     );
     assert_eq!(led(forced), led_here);
+}
+
+/// A judge on a host with these addresses, that leads packets on.
+fn judge_at_home(nat: NatSettings, lines: &str, message: &Message) -> Result<Permit, Denied> {
+    let assigned = ["172.17.0.1/16", "2001:db8:1::1/64"].map(|own| own.parse().unwrap());
+    let own: OwnAddresses = assigned.into_iter().collect();
+    let host = HostSettings {
+        nat,
+        commands: false,
+    };
+    stanza(lines).judge(&crate::Ask {
+        host: &host,
+        own: &own,
+        ..ask(message)
+    })
+}
+
+#[test]
+fn an_address_of_the_host_itself_is_local_whatever_network_it_lies_in() {
+    let lines = "NAT_ACCESS 172.17.0.0/16,2001:db8:1::/64";
+    let here = [
+        ("source", "172.17.0.1"),
+        ("source", "::ffff:172.17.0.1"),
+        ("source", "172.17.255.255"),
+        ("2001:db8::7", "2001:db8:1::1"),
+        ("2001:db8::7", "2001:db8:1::"),
+    ];
+    let local_off = NatSettings { local: false, ..ON };
+    for (client, address) in here {
+        let message = nat(2, client, "tcp/8000", &format!("{address},2222"));
+        for more in ["", "\nFORWARD_ALL Y", "\nFORWARD_ALL Y\nFORCE_MASQUERADE Y"] {
+            let refused = led(judge_at_home(ON, &format!("{lines}{more}"), &message));
+            assert_eq!(
+                refused, "tcp/2222 of this host (LOCAL) is not in NAT_ACCESS",
+                "{address}{more}"
+            );
+        }
+        let permitted = format!("{lines}\nNAT_ACCESS LOCAL tcp/2222");
+        assert_eq!(
+            led(judge_at_home(ON, &permitted, &message)),
+            "tcp/8000 to here port 2222",
+            "{address}"
+        );
+        assert_eq!(
+            judge_at_home(local_off, &permitted, &message),
+            Err(Denied::LocalNatNotEnabled),
+            "{address}"
+        );
+    }
+    let neighbour = nat(2, "source", "tcp/8000", "172.17.0.2,2222");
+    assert_eq!(
+        led(judge_at_home(local_off, lines, &neighbour)),
+        "tcp/8000 to 172.17.0.2 port 2222"
+    );
+}
+
+#[test]
+fn force_nat_to_an_address_of_the_host_itself_is_local() {
+    let message = access("source", "tcp/8000");
+    let line = "FORCE_NAT 172.17.0.1 2222\nFORWARD_ALL Y";
+    let local_off = NatSettings { local: false, ..ON };
+
+    assert_eq!(
+        judge_at_home(local_off, line, &message),
+        Err(Denied::LocalNatNotEnabled)
+    );
+    assert_eq!(
+        led(judge_at_home(ON, line, &message)),
+        "tcp/8000 to here port 2222"
+    );
+}
+
+#[test]
+fn a_name_that_means_the_host_itself_is_local() {
+    let message = nat(2, "source", "tcp/8000", "docker.internal,2222");
+    let to = |nat: NatSettings, lines: &str, addresses: &[&str]| {
+        let permit = judge_at_home(nat, lines, &message).unwrap();
+        let addresses: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        led(permit.resolved(&addresses))
+    };
+    let refused = "tcp/2222 of this host (LOCAL) is not in NAT_ACCESS";
+    let lines = "NAT_ACCESS 172.17.0.0/16";
+
+    assert_eq!(to(ON, lines, &["172.17.0.1"]), refused);
+    assert_eq!(to(ON, lines, &["::ffff:172.17.0.1"]), refused);
+    assert_eq!(
+        to(ON, lines, &["172.17.0.1", "172.17.0.2"]),
+        "tcp/8000 to 172.17.0.2 port 2222"
+    );
+    let local = "NAT_ACCESS LOCAL\nFORWARD_ALL Y";
+    assert_eq!(to(ON, local, &["172.17.0.1"]), "tcp/8000 to here");
+    let local_off = NatSettings { local: false, ..ON };
+    assert!(to(local_off, local, &["172.17.0.1"]).contains("nat_local = true"));
 }
