@@ -372,7 +372,7 @@ fn listen_address(text: &str) -> Option<SocketAddr> {
     }
     // IPv4 too, where the kernel has both; only IPv4 where it has no IPv6.
     let port: u16 = text.parse().ok().filter(|port| *port > 0)?;
-    let has_v6 = Path::new("/proc/net/if_inet6").exists();
+    let has_v6 = Path::new("/proc/thread-self/net/if_inet6").exists();
     Some(if has_v6 {
         SocketAddr::from(([0_u16; 8], port))
     } else {

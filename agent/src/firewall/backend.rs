@@ -93,6 +93,11 @@ pub trait BaseRules: Send + fmt::Debug {
         false
     }
 
+    /// What is not as it should be and is left so, because another program insists on it; for people.
+    fn yielded(&self) -> Option<String> {
+        None
+    }
+
     /// Lays again what was laid last.
     ///
     /// What was open may be gone with what others threw away; it is for the caller, who knows it,
@@ -228,6 +233,10 @@ impl<T: BaseRules + ?Sized> BaseRules for Box<T> {
 
     fn check(&mut self) -> Result<Option<Drift>, FirewallError> {
         (**self).check()
+    }
+
+    fn yielded(&self) -> Option<String> {
+        (**self).yielded()
     }
 
     fn repair(&mut self) -> Result<(), FirewallError> {

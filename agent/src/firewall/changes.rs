@@ -23,6 +23,13 @@ const RULE_EXPRESSIONS: u16 = 4;
 const EXPR_NAME: u16 = 1;
 const EXPR_DATA: u16 = 2;
 
+const IMMEDIATE_DATA: u16 = 2;
+const DATA_VERDICT: u16 = 2;
+const VERDICT_CODE: u16 = 1;
+/// `NFT_JUMP` and `NFT_GOTO`, in network byte order.
+const JUMP: [u8; 4] = (-3_i32).to_be_bytes();
+const GOTO: [u8; 4] = (-4_i32).to_be_bytes();
+
 /// Expressions that are no condition.
 const UNCONDITIONAL: [&str; 5] = ["counter", "immediate", "log", "reject", "target"];
 
@@ -39,6 +46,8 @@ pub(crate) struct Change<'n> {
     pub(crate) chain: Option<&'n str>,
     /// Whether it is a rule that is about some packets only.
     pub(crate) is_conditional: bool,
+    /// Whether it is a rule that leads to another chain.
+    pub(crate) leads: bool,
     /// Whether a rule is gone that asks for a mark and nothing else, as our lines do.
     pub(crate) ends_mark_line: bool,
 }
@@ -66,12 +75,21 @@ impl<'n> Change<'n> {
             chain: chain_in.and_then(|kind| said.find(kind)).map(text),
             is_conditional: is_rule
                 && expressions(said).any(|(name, _)| !UNCONDITIONAL.contains(&name)),
+            leads: is_rule
+                && expressions(said).any(|(name, value)| name == "immediate" && leads(value)),
             ends_mark_line: message == DELRULE && {
                 let names = expressions(said).map(|(name, _)| name);
                 names.take(MARK_LINE.len()).eq(MARK_LINE)
             },
         })
     }
+}
+
+/// Whether an immediate value is a jump to a chain, or goes there.
+fn leads(immediate: &[u8]) -> bool {
+    let inside = |value: Option<_>, kind| Attributes::inside(value?).find(kind);
+    let verdict = inside(inside(Some(immediate), IMMEDIATE_DATA), DATA_VERDICT);
+    inside(verdict, VERDICT_CODE).is_some_and(|code| code == JUMP || code == GOTO)
 }
 
 /// A name without the zero that ends it; empty if it is none.

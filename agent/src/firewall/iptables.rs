@@ -112,7 +112,7 @@ fn families() -> Result<&'static [Family], FirewallError> {
     match chain::list(Family::V6) {
         Ok(_) => Ok(&Family::ALL),
         // The file exists exactly when the kernel has IPv6 in it.
-        Err(cause) if Path::new("/proc/net/if_inet6").exists() => {
+        Err(cause) if Path::new("/proc/thread-self/net/if_inet6").exists() => {
             Err(FirewallError::NoIp6tables(cause.to_string()))
         }
         Err(_) => {

@@ -100,6 +100,8 @@ struct Watched<L> {
     is_laid: bool,
     /// Whether the rules differed when they were last looked at.
     drifted: bool,
+    /// What another program insists on, and was said.
+    yielded: Option<String>,
     /// Whether the list in force could not be laid, or not be remembered.
     unfinished: bool,
     pace: Pace,
@@ -202,6 +204,7 @@ impl<L: Listener> Watched<L> {
             is_announced: false,
             is_laid: false,
             drifted: false,
+            yielded: None,
             unfinished: false,
             pace: Pace::new(now),
             stamina: Stamina::new(now),
@@ -329,6 +332,20 @@ impl<L: Listener> Watched<L> {
 
     /// Looks and repairs. Reports what was found, and once when all is well again.
     fn look(&mut self, look: Look, now: Duration) {
+        self.look_once(look, now);
+        let yielded = self.rules.yielded();
+        if yielded == self.yielded {
+            return;
+        }
+        self.yielded.clone_from(&yielded);
+        if let Some(yielded) = yielded {
+            tracing::error!("{yielded}");
+            self.drifted = true;
+            self.listener.drift(Some(yielded));
+        }
+    }
+
+    fn look_once(&mut self, look: Look, now: Duration) {
         if self.unfinished {
             return self.enforce();
         }
@@ -342,7 +359,8 @@ impl<L: Listener> Watched<L> {
         let found = match checked {
             Ok(None) => {
                 // Who undoes it again and again is said to do so until it is quiet for long.
-                let is_well = look == Look::All && !self.stamina.is_spent();
+                let is_quiet = !self.stamina.is_spent() && self.rules.yielded().is_none();
+                let is_well = look == Look::All && is_quiet;
                 if is_well && std::mem::take(&mut self.drifted) {
                     self.listener.drift(None);
                 }

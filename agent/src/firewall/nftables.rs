@@ -78,7 +78,7 @@ fn open_owned(
     let table = Arc::new(Table::connect(name, ownership)?);
     let kernel = Kernel {
         // The file exists exactly when the kernel has IPv6 in it.
-        ipv6: Path::new("/proc/net/if_inet6").exists(),
+        ipv6: Path::new("/proc/thread-self/net/if_inet6").exists(),
         renews: found.renews && ownership == Ownership::Ours,
     };
     let lead = match (config.leads, found.leads) {

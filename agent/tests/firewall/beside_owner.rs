@@ -41,6 +41,9 @@ macro_rules! owned_suite {
                 a_block_put_first_holds_for_every_port_and_every_session_while_a_hole_is_open
                 a_chain_of_bans_holds_for_new_and_old_connections_while_a_hole_is_open
                 a_block_put_last_holds_when_the_line_has_moved_below_it
+                what_the_owner_puts_above_our_line_stands
+                who_is_blocked_by_a_chain_that_is_also_the_last_word_stays_blocked
+                a_rule_that_sets_the_whole_mark_before_translation_wipes_no_bit_of_the_guard
                 a_port_that_the_owner_closes_opens_by_a_hole_and_only_so
                 flushing_and_replacing_the_owners_rules_opens_nothing
                 a_published_port_is_hidden_by_the_number_that_is_asked_for_and_opens_by_a_hole
@@ -163,6 +166,109 @@ fn a_block_put_last_holds_when_the_line_has_moved_below_it(it: &mut Host) -> Res
     wait::until_instant(wait::now() + Duration::from_millis(50));
 
     assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Silent);
+    Ok(())
+}
+
+fn what_the_owner_puts_above_our_line_stands(it: &mut Host) -> Result<()> {
+    it.owner_drops_by_default();
+    it.owner("-A INPUT -i lo -j ACCEPT");
+    it.owner("-N PANIC");
+    it.owner("-A PANIC -j DROP");
+    it.lay(&["tcp/22"]);
+    it.opens_for_alice("tcp/22", 600);
+
+    for order in [
+        "INPUT -j DROP",
+        "INPUT -p tcp -j DROP",
+        "INPUT -p tcp --dport 22 -j DROP",
+        "INPUT -i eth0 -j DROP",
+        "INPUT -j PANIC",
+    ] {
+        it.is_kept();
+        let mut session = it.alice.session(it.host.v4, 22)?;
+        session.talk()?;
+        it.owner(&format!("-I {order}"));
+        it.is_kept();
+        // A start of the agent is no other occasion.
+        let config = FirewallConfig::of_chain(CHAIN);
+        it.hooks = it.host.within(|| Ok(Hooks::new(&config)))?;
+        it.is_kept();
+
+        assert!(session.is_dead(PATIENCE)?, "{order}");
+        for host in [IpAddr::from(it.host.v4), it.host.v6.into()] {
+            assert_eq!(it.alice.reach(host, 22)?, Reach::Silent, "{order}");
+        }
+        it.owner(&format!("-D {order}"));
+        it.is_kept();
+        assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Open, "{order}");
+    }
+    // A save that is restored is what it was.
+    it.owner("-I INPUT -p tcp -j DROP");
+    let saved = run(&it.host, "iptables-save -t filter");
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), saved)?;
+    run(
+        &it.host,
+        &format!("iptables-restore {}", file.path().display()),
+    );
+    it.is_kept();
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Silent);
+    Ok(())
+}
+
+fn who_is_blocked_by_a_chain_that_is_also_the_last_word_stays_blocked(it: &mut Host) -> Result<()> {
+    let alice = it.alice.v4;
+    it.owner_v4("-N REFUSED");
+    it.owner_v4("-A REFUSED -s 192.0.2.77 -j DROP");
+    it.owner_v4("-A REFUSED -j DROP");
+    it.owner_v4("-A INPUT -j REFUSED");
+    it.lay(&["tcp/22"]);
+    it.opens_for_alice("tcp/22", 600);
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Open);
+
+    it.owner_v4(&format!("-I INPUT 1 -s {alice} -j REFUSED"));
+    it.is_kept();
+
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Silent);
+    it.owner_v4("-N OUTER");
+    it.owner_v4(&format!("-A OUTER -s {alice} -j REFUSED"));
+    it.owner_v4("-I INPUT 1 -j OUTER");
+    it.owner_v4("-D INPUT 2");
+    it.is_kept();
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Silent);
+    it.owner_v4("-F OUTER");
+    it.is_kept();
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Open);
+    it.owner_v4(&format!("-A OUTER -s {alice} -j REFUSED"));
+    it.is_kept();
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Silent);
+    it.owner_v4("-F OUTER");
+    it.owner_v4("-D REFUSED 1");
+    it.is_kept();
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Open);
+    it.owner_v4(&format!("-I REFUSED 1 -s {alice} -j DROP"));
+    it.is_kept();
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Silent);
+    Ok(())
+}
+
+fn a_rule_that_sets_the_whole_mark_before_translation_wipes_no_bit_of_the_guard(
+    it: &mut Host,
+) -> Result<()> {
+    it.owner_drops_by_default();
+    // As recipes for several uplinks have it: above our jump with iptables, and in a table of the
+    // same priority that was there before ours with nftables.
+    it.owner("-t mangle -A PREROUTING -i eth0 -j MARK --set-mark 1");
+    it.lay(&["tcp/22"]);
+    it.opens_for_alice("tcp/22", 600);
+
+    if it.backend.name == "iptables" {
+        it.owner("-t mangle -D PREROUTING -i eth0 -j MARK --set-mark 1");
+        it.owner("-t mangle -I PREROUTING -i eth0 -j MARK --set-mark 1");
+    }
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Open);
+    assert_eq!(it.alice.reach(it.host.v6, 22)?, Reach::Open);
+    assert_eq!(it.mallory.reach(it.host.v4, 22)?, Reach::Silent);
     Ok(())
 }
 
@@ -367,6 +473,12 @@ impl Host {
     fn lay(&mut self, ports: &[&str]) {
         let ports: Vec<_> = ports.iter().map(|port| port.parse().unwrap()).collect();
         self.backend.base_rules.lay(&ports).unwrap();
+        self.hooks.keep();
+    }
+
+    /// What watches the rules has seen what was changed, and done what it does.
+    fn is_kept(&mut self) {
+        wait::until_instant(wait::now() + Duration::from_millis(50));
         self.hooks.keep();
     }
 

@@ -75,6 +75,46 @@ fn a_rule_that_is_closed_is_barred_until_it_is_opened_again() {
 }
 
 #[test]
+fn what_accepts_above_our_chain_is_seen_at_a_glance_and_put_below_it_until_its_program_insists() {
+    on_host(&["tcp/22"], |host, firewall| {
+        let rules = &mut firewall.base_rules;
+        let first = |host: &Node, how: &str| {
+            let line = format!("iptables -w -t mangle {how} PREROUTING -p tcp -j ACCEPT");
+            let words: Vec<&str> = line.split(' ').collect();
+            host.run(&words).and_then(|ran| ran.ok()).unwrap();
+        };
+        rules.noticed();
+        for _ in 0..20 {
+            first(host, "-I");
+            assert!(rules.noticed());
+            let drift = rules.glance().unwrap().unwrap();
+            assert!(
+                drift.to_string().contains("is only reached past"),
+                "{drift}"
+            );
+            rules.repair().unwrap();
+            assert_eq!(rules.yielded(), None);
+            rules.noticed();
+            assert_eq!(rules.glance(), Ok(None));
+            first(host, "-D");
+            rules.noticed();
+        }
+
+        first(host, "-I");
+        assert!(rules.glance().unwrap().is_some());
+        rules.repair().unwrap();
+        let said = rules.yielded().unwrap();
+        assert!(said.contains("insists on being first"), "{said}");
+        assert!(said.contains("open"), "{said}");
+        assert_eq!(rules.check(), Ok(None));
+        assert!(rules.yielded().is_some());
+        first(host, "-D");
+        assert_eq!(rules.glance(), Ok(None));
+        assert_eq!(rules.yielded(), None);
+    });
+}
+
+#[test]
 fn the_chains_read_as_they_should_and_laying_again_changes_nothing() {
     on_host(&["tcp/22"], |host, firewall| {
         let before = rules(host);

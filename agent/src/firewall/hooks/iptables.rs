@@ -30,6 +30,8 @@ struct Filter {
     mark: u32,
     wanted: Wanted,
     laid: Vec<String>,
+    /// The chains that dropped, at the last look, all that they did not let in.
+    dropping: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -58,7 +60,7 @@ pub(super) fn places(config: &FirewallConfig) -> Vec<Box<dyn HookPlace>> {
     let Some(default) = xtables::default_kind() else {
         return Vec::new();
     };
-    let has_v6 = Path::new("/proc/net/if_inet6").exists();
+    let has_v6 = Path::new("/proc/thread-self/net/if_inet6").exists();
     let mut places: Vec<Box<dyn HookPlace>> = Vec::new();
     for (kind, own) in [(Kind::Nft, Variant::Nft), (Kind::Legacy, Variant::Legacy)] {
         let variant = if own == default {
@@ -78,6 +80,7 @@ pub(super) fn places(config: &FirewallConfig) -> Vec<Box<dyn HookPlace>> {
                 mark: config.mark,
                 wanted,
                 laid: Vec::new(),
+                dropping: Vec::new(),
             }));
         }
     }
@@ -131,11 +134,15 @@ impl HookPlace for Filter {
         let is_here = self.kind == Kind::Nft
             && change.family == self.family.number()
             && change.table == TABLE;
-        // A rule about some packets, in a chain of somebody's own, moves no line.
+        // A rule about some packets, in a chain of somebody's own that lets others through, moves no
+        // line, if it leads nowhere.
+        let moves = |chain: &str| {
+            CHAINS.contains(&chain) || self.dropping.iter().any(|dropping| dropping == chain)
+        };
         is_here
             && change
                 .chain
-                .is_none_or(|chain| !change.is_conditional || CHAINS.contains(&chain))
+                .is_none_or(|chain| !change.is_conditional || change.leads || moves(chain))
     }
 
     fn is_silent(&self) -> bool {
@@ -145,8 +152,10 @@ impl HookPlace for Filter {
     fn look(&mut self) -> Result<Option<Correction>, FirewallError> {
         let Some(table) = self.table()? else {
             self.laid.clear();
+            self.dropping.clear();
             return Ok(None);
         };
+        self.dropping = position::dropping(&table, &is_ours);
         let (correction, laid) = correction(&table, &self.wanted, self.mark);
         self.laid = laid;
         Ok(correction)

@@ -4,6 +4,9 @@
 //! a hole is meant to be an exception from. Never above a rule that may drop because of who sends,
 //! nor above a chain in which such a rule may stand: whoever the owner blocks stays blocked, hole or
 //! not. Where both cannot be had, the line stands lower, and what it does not reach stays closed.
+//!
+//! A line that stands is never moved up: what has come to stand above it since is an order of the
+//! owner's, not policy. It moves down when it stands above what may drop by sender.
 
 use super::super::xtables::{DEPTH_MAX, RuleText, TableText, Target};
 
@@ -50,6 +53,18 @@ pub(super) fn spot(
     reading.spot(chain, drops_at_end, DEPTH_MAX)
 }
 
+/// The chains that drop all that they do not let in.
+pub(super) fn dropping(table: &TableText, is_ours: &dyn Fn(&RuleText) -> bool) -> Vec<String> {
+    let reading = Reading {
+        table,
+        is_ours,
+        is_same: &|_| false,
+    };
+    let chains = table.chains().map(|(chain, _)| chain);
+    let dropping = chains.filter(|chain| reading.always_drops(chain, DEPTH_MAX));
+    dropping.map(str::to_owned).collect()
+}
+
 struct Reading<'t> {
     table: &'t TableText,
     is_ours: &'t dyn Fn(&RuleText) -> bool,
@@ -64,12 +79,28 @@ impl<'t> Reading<'t> {
             .iter()
             .filter(|rule| !(self.is_ours)(rule))
             .map(|rule| self.sort(rule, is_base && drops_at_end))
+            .map(|sort| {
+                if self.is_shared(&sort, chain, depth) {
+                    Sort::BySender
+                } else {
+                    sort
+                }
+            })
             .collect();
         let is_end = |sort: &Sort<'_>| matches!(sort, Sort::Drops(_) | Sort::Accepts);
         let end = sorts.iter().position(is_end).unwrap_or(sorts.len());
         let reached = sorts.get(..end).unwrap_or_default();
         let last_by_sender = reached.iter().rposition(|sort| *sort == Sort::BySender);
         let first = last_by_sender.map_or(0, |at| at + 1);
+        let standing = self.standing(rules);
+        if let Some(at) = standing.filter(|at| *at > end) {
+            return Some(Spot {
+                chain: chain.to_owned(),
+                first: at,
+                last: at,
+                is_needed: true,
+            });
+        }
         let drops = match sorts.get(end) {
             Some(Sort::Drops(Some(inner))) if self.blocks_senders(inner, depth) => {
                 let depth = depth.checked_sub(1)?;
@@ -83,12 +114,40 @@ impl<'t> Reading<'t> {
             .iter()
             .skip(first)
             .position(|sort| *sort == Sort::Policy);
-        let last = policy.map_or(end, |at| first + at);
+        let place = policy.map_or(end, |at| first + at);
+        let standing = standing.filter(|at| *at >= first);
         Some(Spot {
             chain: chain.to_owned(),
-            first,
-            last,
+            first: standing.unwrap_or(first),
+            last: standing.unwrap_or(place),
             is_needed: drops || policy.is_some(),
+        })
+    }
+
+    /// Whether a last word is a chain that may drop by sender and to which not everybody is led.
+    fn is_shared(&self, sort: &Sort<'_>, from: &str, depth: u32) -> bool {
+        matches!(sort, Sort::Drops(Some(inner))
+            if self.blocks_senders(inner, depth) && !self.is_only_led_to(inner, from))
+    }
+
+    /// Below how many rules of others our line stands; of several, the last.
+    fn standing(&self, rules: &[RuleText]) -> Option<usize> {
+        let last = rules.iter().rposition(|rule| (self.is_ours)(rule))?;
+        let above = rules.iter().take(last);
+        Some(above.filter(|rule| !(self.is_ours)(rule)).count())
+    }
+
+    /// Whether nothing leads to a chain but rules about every packet, in `from` or in base chains:
+    /// then nobody is sent there because of who sends.
+    fn is_only_led_to(&self, inner: &str, from: &str) -> bool {
+        let leads = |rule: &RuleText| match &rule.target {
+            Target::Jump(to) | Target::Goto(to) => to == inner,
+            Target::None => false,
+        };
+        self.table.chains().all(|(chain, rules)| {
+            let may_lead = chain == from || self.table.policy(chain).is_some();
+            let mut ways = rules.iter().filter(|rule| leads(rule));
+            ways.all(|rule| may_lead && rule.is_unconditional())
         })
     }
 

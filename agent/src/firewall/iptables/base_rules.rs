@@ -176,6 +176,19 @@ impl BaseRules for IptablesRules {
         watch.is_some_and(NftWatch::noticed)
     }
 
+    fn yielded(&self) -> Option<String> {
+        let families = self.families.iter().filter(|laid| laid.yields);
+        let families: Vec<_> = families.map(|laid| laid.family.to_string()).collect();
+        (!families.is_empty()).then(|| {
+            format!(
+                "another program insists on being first in {}: what its rules accept gets to the \
+                 protected ports, which are open to it ({})",
+                chain::TABLE,
+                families.join(", ")
+            )
+        })
+    }
+
     fn repair(&mut self) -> Result<(), FirewallError> {
         self.sets.create()?;
         // Where it is known which family differs, that one alone is laid: it is open meanwhile.
@@ -267,7 +280,7 @@ impl Laid {
             }
         };
         if ways.is_kept() {
-            self.insist(guard.chain, &mut ways);
+            self.insist(&mut ways);
         }
         adopt(&newly);
         chain::restore(family, &chain::render_install(family, guard, &ways))?;
@@ -278,15 +291,11 @@ impl Laid {
     }
 
     /// Puts our chain first once more, or yields to somebody who always does the same.
-    fn insist(&mut self, name: &str, ways: &mut Ways) {
+    fn insist(&mut self, ways: &mut Ways) {
         match self.order.spend(clock::now().steady) {
             Strength::Left => return,
-            Strength::Spent { is_news: true } => tracing::error!(
-                chain = name, family = %self.family,
-                "another program puts rules above ours again and again: they are left there, and \
-                 what they accept is not hidden"
-            ),
-            Strength::Spent { is_news: false } => {}
+            // Whoever keeps the rules says so.
+            Strength::Spent { .. } => {}
         }
         self.yields = true;
         ways.yield_order();
@@ -324,7 +333,7 @@ impl Laid {
     /// Adds to `findings` what can be seen in microseconds: that nothing leads to a chain, or that
     /// the one for what comes in reads differently.
     fn glance(
-        &self,
+        &mut self,
         name: &str,
         watch: &mut NftWatch,
         findings: &mut Vec<String>,
@@ -338,6 +347,8 @@ impl Laid {
                 None => findings.push(format!("{family}: {base} does not lead to {chain}")),
             }
         }
+        // Whoever stood above ours stands there no more.
+        self.yields &= is_below || !findings.is_empty();
         // What stands above must be read to know whether it keeps anything from ours.
         if is_below && findings.is_empty() && !self.yields {
             return self.compare(name, findings);
@@ -350,10 +361,11 @@ impl Laid {
     }
 
     /// Adds to `findings` how the chains and the ways to them differ from what was laid.
-    fn compare(&self, name: &str, findings: &mut Vec<String>) -> Result<(), FirewallError> {
+    fn compare(&mut self, name: &str, findings: &mut Vec<String>) -> Result<(), FirewallError> {
         let family = self.family;
         let table = chain::list(family)?;
         let ways = Ways::find(&table, name);
+        self.yields &= ways.is_kept();
         for base in Base::ALL {
             let (way, base_name, own) = (ways.of(base), base.name(), base.chain(name));
             match (way.jumps, &way.kept_from) {

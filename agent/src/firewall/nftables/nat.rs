@@ -6,7 +6,7 @@
 //! | `lead_out` | postrouting 99 | what went through a hole leaves under another source, where its rule says so |
 //! | `lead_local` | input -150 | what was led to another host and is this one after all is dropped |
 //!
-//! The guard (-150) lets in what these maps hold, and marks it, so that the hook in the owner's
+//! The guard (-149) lets in what these maps hold, and marks it, so that the hook in the owner's
 //! FORWARD chain knows it. All of it is laid only on a host that leads packets on at all: no other
 //! host's packets ask these sets.
 //!

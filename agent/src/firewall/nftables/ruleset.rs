@@ -65,10 +65,13 @@ const GOES_ON: &str = "goes_on";
 const BARRED: &str = "barred";
 const OPENS: &str = "opens";
 
-/// Hooks of a family (`enum nf_inet_hooks`), and the place between tracking and translation.
+/// Hooks of a family (`enum nf_inet_hooks`).
 const HOOK_PREROUTING: u32 = 0;
 const HOOK_OUTPUT: u32 = 3;
-const PRIORITY: i32 = -150;
+/// Between tracking (-200) and translation (-100).
+/// After all that stands at -150, where iptables has its table `mangle`: a rule there that sets the
+/// whole mark would otherwise wipe our bit.
+const PRIORITY: i32 = -149;
 
 /// For an element that names no timeout, which this agent never makes, in seconds.
 const DEFAULT_TIMEOUT_SECS: u32 = 30;

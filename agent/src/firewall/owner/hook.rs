@@ -2,7 +2,8 @@
 //!
 //! It accepts what carries our mark and nothing else. It belongs before the first rule that drops
 //! whoever sends (the chain's last word), so that what the owner blocks by address, above that, stays
-//! blocked; where there is none, at the end, before the policy.
+//! blocked; where there is none, at the end, before the policy. A line that stands is never moved up:
+//! what has come to stand above it since is an order of the owner's.
 
 use super::super::FirewallError;
 use super::super::changes::Change;
@@ -233,12 +234,16 @@ fn lines_of(chain: &Chain) -> impl Iterator<Item = u64> {
 /// Where the line stands, and where it should. A line that the owner wrote is as good as ours.
 fn stands(ruleset: &Ruleset, table: &Table, chain: &Chain, bit: u32) -> Stands {
     let rest = || chain.rules.iter().filter(|rule| !rule.is_ours);
-    let end = rest().position(|rule| is_last_word(ruleset, table, rule, bit));
+    let right = |rule: &Rule| rule.is_ours && accepts_mark(rule, bit);
+    let own_at = chain.rules.iter().rposition(right);
+    let above = chain.rules.iter().take(own_at.unwrap_or_default());
+    let passed = above.filter(|rule| !rule.is_ours).count();
+    let last_word = |rule: &Rule| is_last_word(ruleset, table, rule, bit);
+    let end = rest().skip(passed).position(last_word);
+    let end = end.map(|at| passed + at);
     let before = end.and_then(|at| rest().nth(at)).map(|rule| rule.handle);
     let above = rest().take(end.unwrap_or(usize::MAX));
     let is_written = above.clone().any(|rule| accepts_mark(rule, bit));
-    let right = |rule: &Rule| rule.is_ours && accepts_mark(rule, bit);
-    let own_at = chain.rules.iter().position(right);
     let obsolete: Vec<u64> = lines_of(chain).collect();
     let is_right = own_at.is_some_and(|at| {
         let next = chain.rules.get(at + 1).map(|rule| rule.handle);

@@ -20,7 +20,7 @@ use super::walk::{Cause, Lead, Shared, Stop, Walk};
 /// Rules and elements that are looked at, at most: some tens of milliseconds.
 const BUDGET: usize = 200_000;
 /// Priority of our guard, at prerouting.
-const GUARD_PRIORITY: i32 = -150;
+const GUARD_PRIORITY: i32 = -149;
 
 /// What drops something that a grant lets in.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -28,15 +28,25 @@ fn a_line_is_laid_once_and_left_where_it_is_as_long_as_that_is_right() {
 }
 
 #[test]
-fn a_line_moves_below_a_block_by_address_and_above_a_last_word_that_the_owner_adds() {
+fn a_line_moves_below_a_block_by_address_and_never_above_what_came_to_stand_before_it() {
     let laid = format!("-P INPUT DROP\n-A INPUT {LINE}\n");
     let block = format!("{laid}-A INPUT -s 192.0.2.7/32 -j DROP\n");
     let again = [format!("-D INPUT {LINE}"), format!("-A INPUT {LINE}")];
     assert_eq!(changes(&block), again);
 
-    let last = format!("-P INPUT DROP\n-A INPUT -j DROP\n-A INPUT {LINE}\n");
-    let before = [format!("-D INPUT {LINE}"), format!("-I INPUT 1 {LINE}")];
-    assert_eq!(changes(&last), before);
+    for order in [
+        "-A INPUT -j DROP",
+        "-A INPUT -p tcp -j DROP",
+        "-A INPUT -p tcp -m tcp --dport 22 -j REJECT",
+        "-A INPUT -i eth0 -j DROP",
+        "-A INPUT -j PANIC\n-N PANIC\n-A PANIC -j DROP",
+        "-A INPUT -j PANIC\n-N PANIC\n-A PANIC -s 192.0.2.7/32 -j DROP\n-A PANIC -j DROP",
+    ] {
+        for policy in ["ACCEPT", "DROP"] {
+            let base = format!("-P INPUT {policy}\n{order}\n-A INPUT {LINE}\n-A INPUT -j DROP\n");
+            assert_eq!(changes(&base), Vec::<String>::new(), "{order}");
+        }
+    }
 }
 
 #[test]

@@ -97,6 +97,35 @@ fn a_chain_that_blocks_senders_and_then_drops_the_rest_has_the_line_itself() {
 }
 
 #[test]
+fn no_line_stands_in_a_chain_to_which_some_are_sent_because_of_who_they_are() {
+    let shared = [
+        "INPUT -j CLOSED",
+        "CLOSED -s 192.0.2.77/32 -j DROP",
+        "CLOSED -j DROP",
+    ];
+    assert_eq!(input("ACCEPT", &shared), "CLOSED 1..=1");
+    for ways in [
+        &["INPUT -s 192.0.2.7/32 -j CLOSED"][..],
+        &["INPUT -j F2B", "F2B -s 192.0.2.7/32 -j CLOSED"],
+        &[
+            "INPUT -j F2B",
+            "F2B -s 192.0.2.0/24 -j RETURN",
+            "F2B -j CLOSED",
+        ],
+        &["INPUT -s 192.0.2.7/32 -j F2B", "F2B -j CLOSED"],
+    ] {
+        let rules = [ways, &shared[..]].concat();
+        assert_eq!(input("ACCEPT", &rules), "not needed", "{ways:?}");
+        let in_input = rules
+            .iter()
+            .filter(|rule| rule.starts_with("INPUT"))
+            .count();
+        let end = format!("INPUT {in_input}..={in_input}");
+        assert_eq!(input("DROP", &rules), end, "{ways:?}");
+    }
+}
+
+#[test]
 fn with_fail2ban_the_line_stands_below_its_chains() {
     // As fail2ban's iptables-multiport action makes them.
     let rules = [
