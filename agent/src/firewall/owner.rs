@@ -10,6 +10,7 @@
 //! | `read`, `decode` | the kernel's ruleset over netlink |
 //! | `legacy` | that of the old iptables, which netlink does not show |
 //! | `ruleset` | tables, chains, rules and sets as a value |
+//! | `ipsets` | the sets of ipset that rules name |
 //! | `matches` | what the matches of iptables ask |
 //! | `routes` | behind which interface a source is |
 //! | `sources`, `truth`, `bytes` | sets of sources; for which of them something holds; comparisons |
@@ -25,6 +26,7 @@ mod bytes;
 mod cure;
 mod decode;
 mod hook;
+mod ipsets;
 mod legacy;
 mod matches;
 mod outlook;

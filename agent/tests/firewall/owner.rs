@@ -266,6 +266,107 @@ COMMIT
 }
 
 #[test]
+fn what_is_dropped_at_ingress_and_what_answers_are_dropped_is_foretold() {
+    let ingress = "table netdev t { chain i { type filter hook ingress device \"eth0\" priority 0;
+        ip saddr 192.0.2.30 tcp dport 22 drop; ip6 saddr 2001:db8::1e tcp dport 22 drop; }
+        chain lo { type filter hook ingress device \"lo\" priority 0; tcp dport 80 drop; }
+        }";
+    let inet = "table inet t { chain i { type filter hook ingress device \"eth0\" priority 0;
+        ip saddr 192.0.2.30 tcp dport 22 drop; ip6 saddr 2001:db8::1e tcp dport 22 drop; }
+        }";
+    let answers = "table inet t { chain o { type filter hook output priority 0;
+        ip daddr 192.0.2.30 tcp sport 22 drop; ip6 daddr 2001:db8::1e tcp sport 22 reject; }
+        }";
+    let closed = "table inet t { chain o { type filter hook output priority 0; policy drop;
+        meta l4proto ipv6-icmp accept; oif lo accept; tcp sport 80 accept; }
+        }";
+    let open = "table inet t { chain o { type filter hook output priority 0; policy drop;
+        meta l4proto ipv6-icmp accept; ct state established,related accept; }
+        }";
+    let mallory: &[_] = &[
+        ("alice", 22, Passes),
+        ("mallory", 22, Blocked),
+        ("mallory", 80, Passes),
+    ];
+    let all: &[_] = &[("alice", 22, Blocked), ("alice", 80, Passes)];
+    let none: &[_] = &[("alice", 22, Passes), ("mallory", 22, Passes)];
+    each(
+        By::Nft,
+        &[
+            ("ingress", ingress, mallory),
+            ("inet ingress", inet, mallory),
+            ("answers", answers, mallory),
+            ("closed", closed, all),
+            ("open", open, none),
+        ],
+    );
+}
+
+#[test]
+fn what_iptables_drops_of_answers_and_by_range_and_set_is_foretold() {
+    let dropped = [
+        "-A OUTPUT -d 192.0.2.30/32 -j DROP",
+        "-A OUTPUT -d 192.0.2.30/32 -o eth+ -p tcp -m tcp --sport 22 -j REJECT",
+        "-A INPUT -m iprange --src-range 192.0.2.25-192.0.2.35 -j DROP",
+        "-A OUTPUT -m iprange --dst-range 192.0.2.25-192.0.2.35 -j DROP",
+        "-A INPUT -m set --match-set bad src -j DROP",
+        "-A INPUT -m set --match-set nets src -p tcp -m tcp --dport 22 -j DROP",
+        "-A OUTPUT -m set --match-set bad dst -j DROP",
+    ];
+    let policy = "-A OUTPUT -o lo -j ACCEPT\n-A OUTPUT -p tcp -m tcp --sport 80 -j ACCEPT
+-A OUTPUT -j DROP";
+    let cured = policy.replace("--sport 80", "--sport 22");
+    for by in [By::Iptables, By::Legacy] {
+        in_lab(|lab| {
+            let place = Place::new(lab)?;
+            place.load(By::Nft, MARKS)?;
+            place.run("ipset create bad hash:ip timeout 0")?;
+            place.run("ipset create nets hash:net")?;
+            place.run("ipset add bad 192.0.2.30 timeout 600")?;
+            place.run("ipset add nets 192.0.2.28/30")?;
+            let load = |rules: &str| {
+                let text = format!("*filter\n-F\n{rules}\nCOMMIT\n");
+                place.load(by, &text)
+            };
+            for rule in dropped {
+                load(rule)?;
+                place.compare_v4(rule, &[("alice", 22, Passes), ("mallory", 22, Blocked)])?;
+            }
+            place.run("ipset del bad 192.0.2.30")?;
+            place.compare_v4("pardoned", &[("mallory", 22, Passes)])?;
+            load(policy)?;
+            place.compare_v4("policy", &[("alice", 22, Blocked), ("alice", 80, Passes)])?;
+            load(&cured)?;
+            place.compare_v4("cured", &[("alice", 22, Passes)])
+        });
+    }
+}
+
+#[test]
+fn what_may_drop_and_cannot_be_told_is_no_obstacle_and_is_listed() {
+    in_lab(|lab| {
+        let place = Place::new(lab)?;
+        place.load(By::Nft, MARKS)?;
+        let rules = [
+            "-p tcp -m tcp --dport 22 -m connlimit --connlimit-above 0 -j DROP",
+            "-p tcp -m tcp --dport 22 -j NFQUEUE --queue-num 5",
+            "-p tcp -m tcp --dport 22 -m limit --limit 1/day --limit-burst 100 -j DROP",
+        ];
+        for rule in rules {
+            place.load(
+                By::Iptables,
+                &format!("*filter\n-F\n-A INPUT {rule}\nCOMMIT\n"),
+            )?;
+            place.compare_v4(rule, &[("alice", 22, Untold)])?;
+            let listed = place.outlook()?.report.obstacles;
+            let uncertain = listed.iter().filter(|one| !one.is_certain);
+            assert_eq!((uncertain.count(), listed.len()), (1, 1), "{listed:?}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn our_line_in_a_native_chain_stands_below_what_the_owner_blocks_and_comes_back_after_a_reload() {
     let rules = "table inet filter {
         chain early { ip saddr 192.0.2.30 drop; ip6 saddr 2001:db8::1e drop; }

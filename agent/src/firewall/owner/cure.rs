@@ -5,7 +5,7 @@ use spa::Service;
 
 use super::recognise::{Owner, of_chain};
 use super::ruleset::{Hook, Ruleset, Table};
-use super::walk::Cause;
+use super::walk::{Cause, Stage};
 
 /// The ways, best first.
 pub(super) fn cures(
@@ -19,6 +19,11 @@ pub(super) fn cures(
     };
     let chain = cause.chain;
     let mark = format!("{bit:#x}");
+    match cause.stage {
+        Stage::Before => return early(),
+        Stage::Answer => return answers(table, cause),
+        Stage::Behind => {}
+    }
     match of_chain(table, chain) {
         Owner::Ufw => ufw(table, chain, &mark, asked),
         Owner::Firewalld => firewalld(table, chain, asked),
@@ -37,24 +42,55 @@ pub(super) fn cures(
     }
 }
 
+/// Before our guard, nothing is marked.
+fn early() -> Vec<String> {
+    vec![
+        "it stands before our guard, where nothing tells a hole: take it out, or move it to a chain \
+         at input"
+            .to_owned(),
+    ]
+}
+
+/// What a connection is answered must be let out.
+fn answers(table: &Table, cause: &Cause<'_>) -> Vec<String> {
+    if table.is_legacy || super::recognise::is_of_iptables(table) {
+        return vec![format!(
+            "{} -t {} -I {} -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+            program(table),
+            table.name,
+            cause.chain
+        )];
+    }
+    vec![format!(
+        "and in the file from which the rules are loaded: {}",
+        command(table, cause, "ct state established accept")
+    )]
+}
+
 fn nftables(table: &Table, cause: &Cause<'_>, mark: &str) -> Vec<String> {
     if table.is_legacy || super::recognise::is_of_iptables(table) {
         return iptables(table, cause.chain, mark);
     }
     let (family, name, chain) = (table.family.word(), &table.name, cause.chain);
-    let rules = table.chains.get(chain).map(|chain| chain.rules.as_slice());
-    let handle = cause.rule.and_then(|at| Some(rules?.get(at)?.handle));
     let line = format!("meta mark & {mark} == {mark} accept");
-    let command = match handle {
-        Some(handle) => {
-            format!("nft insert rule {family} {name} {chain} position {handle} {line}")
-        }
-        None => format!("nft add rule {family} {name} {chain} {line}"),
-    };
+    let command = command(table, cause, &line);
     vec![
         format!("in agent.toml: hooks = [\"{family} {name} {chain}\"]"),
         format!("or, and in the file from which the rules are loaded: {command}"),
     ]
+}
+
+/// Puts a line before the one that drops.
+fn command(table: &Table, cause: &Cause<'_>, line: &str) -> String {
+    let (family, name, chain) = (table.family.word(), &table.name, cause.chain);
+    let rules = table.chains.get(chain).map(|chain| chain.rules.as_slice());
+    let handle = cause.rule.and_then(|at| Some(rules?.get(at)?.handle));
+    match handle {
+        Some(handle) => {
+            format!("nft insert rule {family} {name} {chain} position {handle} {line}")
+        }
+        None => format!("nft add rule {family} {name} {chain} {line}"),
+    }
 }
 
 fn iptables(table: &Table, chain: &str, mark: &str) -> Vec<String> {

@@ -333,6 +333,7 @@ fn concerns_everybody(ruleset: &Ruleset, table: &Table, rule: &Rule, bit: u32) -
             family,
             kind,
             is_led_on: false,
+            is_answer: false,
             is_translated: Some(false),
             destination: None,
             port: None,

@@ -42,6 +42,7 @@ pub(super) fn tables(text: &str, family: TableFamily, ours: &Ours) -> Vec<Table>
             let (name, policy) = (words.next().unwrap_or_default(), words.next());
             let chain = Chain {
                 base: base(&table.name, name, policy == Some("DROP")),
+                devices: Vec::new(),
                 rules: Vec::new(),
             };
             table.chains.insert(name.to_owned(), chain);
@@ -69,6 +70,7 @@ fn base(table: &str, chain: &str, drops: bool) -> Option<Base> {
         "PREROUTING" => Hook::Prerouting,
         "INPUT" => Hook::Input,
         "FORWARD" => Hook::Forward,
+        "OUTPUT" => Hook::Output,
         _ => return None,
     };
     let priority = match table {
@@ -130,6 +132,7 @@ impl<'t> Line<'t> {
                 "comment",
                 "addrtype",
                 "set",
+                "iprange",
             ];
             if !is_known.contains(&self.module) {
                 self.steps.push(Step::Unknown(self.module.to_owned()));
@@ -198,9 +201,21 @@ impl<'t> Line<'t> {
             "--dst-type" => Asks::DestinationType(types(value)?),
             "--src-type" => Asks::SourceType(types(value)?),
             "--match-set" => match value.split_once(' ')? {
-                (name, "src") => Asks::SourceInSet(name.to_owned()),
+                (name, side @ ("src" | "dst")) => Asks::InSet {
+                    set: name.to_owned(),
+                    is_source: side == "src",
+                    members: None,
+                },
                 _ => return None,
             },
+            "--src-range" => {
+                let (first, last) = value.split_once('-')?;
+                Asks::SourceRange(bytes(first)?, bytes(last)?)
+            }
+            "--dst-range" => {
+                let (first, last) = value.split_once('-')?;
+                Asks::DestinationRange(bytes(first)?, bytes(last)?)
+            }
             _ => return None,
         })
     }
@@ -256,6 +271,17 @@ fn split(text: &str) -> Vec<&str> {
         rest = after.trim_start();
     }
     words
+}
+
+/// An address as the kernel's `union nf_inet_addr` has it.
+fn bytes(value: &str) -> Option<[u8; 16]> {
+    Some(match value.parse().ok()? {
+        IpAddr::V6(v6) => v6.octets(),
+        IpAddr::V4(v4) => {
+            let [a, b, c, d] = v4.octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+    })
 }
 
 fn is_option(word: &str) -> bool {

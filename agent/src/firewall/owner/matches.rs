@@ -1,9 +1,12 @@
 //! The matches of iptables, as far as they are understood, from the kernel's structures. Pure.
 //!
 //! Layouts: linux/netfilter/xt_tcpudp.h, xt_multiport.h, xt_conntrack.h, xt_state.h, xt_mark.h,
-//! xt_connmark.h, xt_addrtype.h, xt_set.h. Numbers are in host order unless said.
+//! xt_connmark.h, xt_addrtype.h, xt_set.h, xt_iprange.h. Numbers are in host order unless said.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::sources::Members;
 
 /// What a packet is asked by one match; all of them must hold.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -50,8 +53,16 @@ pub(super) enum Asks {
     /// Its destination is of one of these types (bit n is `RTN_` n).
     DestinationType(u16),
     SourceType(u16),
-    /// Its source is in a set of ipset, of which only the name (or number) is known.
-    SourceInSet(String),
+    /// From an address of this range, both ends included. Those of IPv4 are the first four bytes.
+    SourceRange([u8; 16], [u8; 16]),
+    DestinationRange([u8; 16], [u8; 16]),
+    /// Its source, or destination, is in a set of ipset: by name (or `#` and number), and who is in
+    /// it, once that was read.
+    InSet {
+        set: String,
+        is_source: bool,
+        members: Option<Arc<Members>>,
+    },
     /// Always.
     Anything,
     /// What is not understood, by its name.
@@ -109,6 +120,7 @@ pub(super) fn decode(name: &str, revision: u32, info: &[u8]) -> Vec<Match> {
         ("mark" | "connmark", 1) => mark(name == "mark", info),
         ("addrtype", 1) => addrtype(info),
         ("set", 1..=4) => set(info),
+        ("iprange", 1) => iprange(info),
         _ => None,
     };
     known.unwrap_or_else(|| vec![Match::of(Asks::Unknown(name.to_owned()))])
@@ -274,12 +286,36 @@ fn set(info: &[u8]) -> Option<Vec<Match>> {
     const INVERTED: u8 = 1;
     const FIRST_IS_SOURCE: u8 = 2;
     let (number, dimensions, flags) = (u16_at(info, 0)?, *info.get(2)?, *info.get(3)?);
-    let asks = if dimensions == 1 && flags & FIRST_IS_SOURCE != 0 {
-        Asks::SourceInSet(format!("#{number}"))
+    let asks = if dimensions == 1 {
+        Asks::InSet {
+            set: format!("#{number}"),
+            is_source: flags & FIRST_IS_SOURCE != 0,
+            members: None,
+        }
     } else {
         Asks::Unknown("set".to_owned())
     };
     Some(vec![Match::inverted(asks, flags & INVERTED != 0)])
+}
+
+/// `struct xt_iprange_mtinfo`: first and last source, first and last destination, flags.
+fn iprange(info: &[u8]) -> Option<Vec<Match>> {
+    const SOURCE: u8 = 1;
+    const DESTINATION: u8 = 2;
+    const INVERTS_SOURCE: u8 = 16;
+    const INVERTS_DESTINATION: u8 = 32;
+    let address = |at: usize| <[u8; 16]>::try_from(info.get(at..at + 16)?).ok();
+    let flags = *info.get(64)?;
+    let mut asks = Vec::new();
+    if flags & SOURCE != 0 {
+        let range = Asks::SourceRange(address(0)?, address(16)?);
+        asks.push(Match::inverted(range, flags & INVERTS_SOURCE != 0));
+    }
+    if flags & DESTINATION != 0 {
+        let range = Asks::DestinationRange(address(32)?, address(48)?);
+        asks.push(Match::inverted(range, flags & INVERTS_DESTINATION != 0));
+    }
+    Some(asks)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

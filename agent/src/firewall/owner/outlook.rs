@@ -10,7 +10,7 @@ use super::packet::Kind;
 use super::predict::{Found, Prediction, predict};
 use super::recognise;
 use super::ruleset::{Ruleset, Table};
-use super::walk::Cause;
+use super::walk::{Cause, Stage};
 use super::words;
 use crate::report::{FirewallReport, ObstacleReport};
 
@@ -116,6 +116,10 @@ fn text(ruleset: &Ruleset, cause: &Cause<'_>) -> String {
     let place = place(table, cause.chain);
     let chain = table.chains.get(cause.chain);
     let rule = cause.rule.and_then(|at| chain?.rules.get(at));
+    let place = match cause.stage {
+        Stage::Before | Stage::Behind => place,
+        Stage::Answer => format!("{place} (the answers)"),
+    };
     match rule {
         None => format!("{place}: policy drop"),
         Some(rule) if rule.text.is_some() => format!("{place}: {}", words::of(rule, table)),
@@ -205,15 +209,25 @@ fn shown(services: &[Service]) -> Vec<String> {
 
 /// One line a rule, whatever the family.
 fn note(reports: &mut Vec<ObstacleReport>, obstacle: &Obstacle, cure: Vec<String>) {
-    let report = ObstacleReport {
+    let services = shown(&obstacle.to);
+    let mut known = reports.iter_mut();
+    let same = |known: &&mut ObstacleReport| {
+        known.rule == obstacle.text && known.is_certain == obstacle.is_certain
+    };
+    if let Some(known) = known.find(same) {
+        let more = services
+            .into_iter()
+            .filter(|one| !known.services.contains(one));
+        let more: Vec<String> = more.collect();
+        known.services.extend(more);
+        return;
+    }
+    reports.push(ObstacleReport {
         rule: obstacle.text.clone(),
-        services: shown(&obstacle.to),
+        services,
         is_certain: obstacle.is_certain,
         cure,
-    };
-    if !reports.contains(&report) {
-        reports.push(report);
-    }
+    });
 }
 
 fn published(prediction: &Prediction<'_>, interest: &Interest) -> Vec<String> {

@@ -8,6 +8,9 @@ use super::matches::{STATE_NEW, STATUS_DNAT};
 use super::routes::NAME_LEN;
 use super::ruleset::Load;
 
+/// The state of a connection that was answered (linux/netfilter/nf_conntrack_common.h).
+const STATE_ESTABLISHED: u32 = 2;
+
 /// What is asked for.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Kind {
@@ -23,6 +26,8 @@ pub(super) struct Packet {
     pub(super) kind: Kind,
     /// Whether it goes on to another machine, or a container.
     pub(super) is_led_on: bool,
+    /// Whether it is not that packet but this host's answer: then `source` is where it goes.
+    pub(super) is_answer: bool,
     /// Whether its destination was translated; `None` where it may have been.
     pub(super) is_translated: Option<bool>,
     /// Where it goes; `None` where any address may stand.
@@ -53,8 +58,9 @@ pub(super) const TCP: u8 = 6;
 pub(super) const UDP: u8 = 17;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
-/// A bare SYN among the flags of TCP.
-pub(super) const SYN: u8 = 2;
+/// A bare SYN among the flags of TCP, and its answer.
+const SYN: u8 = 2;
+const SYN_ACK: u8 = 0x12;
 /// Types of addresses (linux/rtnetlink.h).
 pub(super) const RTN_UNICAST: u8 = 1;
 pub(super) const RTN_LOCAL: u8 = 2;
@@ -63,6 +69,7 @@ pub(super) const RTN_LOCAL: u8 = 2;
 const META_PROTOCOL: u32 = 1;
 const META_MARK: u32 = 3;
 const META_IIF: u32 = 4;
+const META_OIF: u32 = 5;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
@@ -106,22 +113,57 @@ impl Packet {
         }
     }
 
-    /// Its source.
+    /// What this host answers to it. Marks may be any.
+    pub(super) fn answer(&self) -> Self {
+        Self {
+            is_answer: true,
+            mark: vec![Byte::UNKNOWN; self.mark.len()],
+            out: None,
+            ..self.clone()
+        }
+    }
+
+    /// The address at the other end.
     pub(super) fn source(&self) -> Vec<Byte> {
         symbol(Symbol::Source, self.address_len())
     }
 
-    /// Type of an echo request.
+    /// Type of an echo request, or of its answer.
     pub(super) const fn icmp_type(&self) -> u8 {
-        match self.family {
-            Family::V4 => 8,
-            Family::V6 => 128,
+        match (self.family, self.is_answer) {
+            (Family::V4, false) => 8,
+            (Family::V4, true) => 0,
+            (Family::V6, false) => 128,
+            (Family::V6, true) => 129,
+        }
+    }
+
+    /// The flags of TCP.
+    pub(super) const fn flags(&self) -> u8 {
+        if self.is_answer { SYN_ACK } else { SYN }
+    }
+
+    /// Its state, as a bit.
+    pub(super) const fn state(&self) -> u32 {
+        if self.is_answer {
+            STATE_ESTABLISHED
+        } else {
+            STATE_NEW
+        }
+    }
+
+    /// What its source is to this host.
+    pub(super) const fn source_type(&self) -> u8 {
+        if self.is_answer {
+            RTN_LOCAL
+        } else {
+            RTN_UNICAST
         }
     }
 
     /// What its destination is to this host.
     pub(super) const fn destination_type(&self) -> u8 {
-        if self.is_led_on {
+        if self.is_led_on || self.is_answer {
             RTN_UNICAST
         } else {
             RTN_LOCAL
@@ -129,17 +171,21 @@ impl Packet {
     }
 
     pub(super) fn conn_mark(&self) -> Vec<Byte> {
+        if self.is_answer {
+            return vec![Byte::UNKNOWN; 4];
+        }
         bits(self.bit, if self.has_bit { self.bit } else { 0 })
     }
 
     /// Bits of conntrack's status that are known, and what they are.
     pub(super) const fn status(&self) -> (u32, u32) {
         // Seen an answer, and assured.
-        const ANSWERED: u32 = 2 | 4;
+        const SEEN_OR_ASSURED: u32 = 2 | 4;
+        let answered = if self.is_answer { 0 } else { SEEN_OR_ASSURED };
         match self.is_translated {
-            Some(true) => (ANSWERED | STATUS_DNAT, STATUS_DNAT),
-            Some(false) => (ANSWERED | STATUS_DNAT, 0),
-            None => (ANSWERED, 0),
+            Some(true) => (answered | STATUS_DNAT, STATUS_DNAT),
+            Some(false) => (answered | STATUS_DNAT, 0),
+            None => (answered, 0),
         }
     }
 
@@ -178,6 +224,10 @@ impl Packet {
         match key {
             META_PROTOCOL => known(&ether_type.to_be_bytes()),
             META_MARK => self.mark.clone(),
+            // It leaves by the way by which it came.
+            META_OIF if self.is_answer => symbol(Symbol::InIndex, 4),
+            META_OIFNAME if self.is_answer => symbol(Symbol::InName, NAME_LEN),
+            META_IIF | META_IIFNAME | META_PKTTYPE if self.is_answer => Vec::new(),
             META_IIF => symbol(Symbol::InIndex, 4),
             META_IIFNAME => symbol(Symbol::InName, NAME_LEN),
             META_OIFNAME => self.out.as_ref().map_or_else(Vec::new, |name| {
@@ -195,8 +245,8 @@ impl Packet {
 
     fn conntrack(&self, key: u32) -> Vec<Byte> {
         match key {
-            CT_STATE => known(&STATE_NEW.to_ne_bytes()),
-            CT_DIRECTION => known(&[0]),
+            CT_STATE => known(&self.state().to_ne_bytes()),
+            CT_DIRECTION => known(&[u8::from(self.is_answer)]),
             CT_STATUS => {
                 let (mask, value) = self.status();
                 bits(mask, value)
@@ -228,8 +278,13 @@ impl Packet {
         if let Some(slot) = header.get_mut(protocol_at) {
             *slot = Byte::known(self.protocol());
         }
-        header.extend(source);
-        header.extend(destination);
+        let (first, second) = if self.is_answer {
+            (destination, source)
+        } else {
+            (source, destination)
+        };
+        header.extend(first);
+        header.extend(second);
         header
     }
 
@@ -237,11 +292,16 @@ impl Packet {
         if self.kind == Kind::Echo {
             return known(&[self.icmp_type(), 0]);
         }
-        let mut header = vec![Byte::UNKNOWN; 2];
-        header.extend(self.seen_port());
+        let (here, there) = (self.seen_port(), vec![Byte::UNKNOWN; 2]);
+        let mut header = if self.is_answer {
+            [here, there]
+        } else {
+            [there, here]
+        }
+        .concat();
         if self.kind == Kind::Tcp {
             header.resize(13, Byte::UNKNOWN);
-            header.push(Byte::known(SYN));
+            header.push(Byte::known(self.flags()));
         }
         header
     }
@@ -258,7 +318,7 @@ impl Packet {
     fn fib(&self, result: u32, flags: u32) -> Vec<Byte> {
         let is_source = flags & FIB_SOURCE != 0;
         match (result, is_source) {
-            (FIB_ADDRTYPE, true) => known(&u32::from(RTN_UNICAST).to_ne_bytes()),
+            (FIB_ADDRTYPE, true) => known(&u32::from(self.source_type()).to_ne_bytes()),
             (FIB_ADDRTYPE, false) => known(&u32::from(self.destination_type()).to_ne_bytes()),
             _ if flags & FIB_PRESENT != 0 => known(&[1]),
             // An interface, whichever it is.

@@ -15,7 +15,7 @@ use super::packet::{AskedPort, Kind, Packet};
 use super::routes::NAME_LEN;
 use super::ruleset::{Hook, Ruleset};
 use super::sources::Sources;
-use super::walk::{Cause, Lead, Shared, Stop, Walk};
+use super::walk::{Cause, Lead, Shared, Stage, Stop, Walk};
 
 /// Rules and elements that are looked at, at most: some tens of milliseconds.
 const BUDGET: usize = 200_000;
@@ -154,6 +154,7 @@ fn outcome<'r>(
         family: case.family,
         kind: case.kind,
         is_led_on: case.way == Way::On,
+        is_answer: false,
         is_translated: match case.way {
             Way::Direct => Some(false),
             Way::Here => Some(true),
@@ -220,13 +221,20 @@ fn meaning<'r>(ruleset: &'r Ruleset, case: &Case) -> Meaning<'r> {
     }
 }
 
-/// The chains at prerouting, before and after our guard, and where they lead.
+/// The chains at ingress and at prerouting, before and after our guard, and where they lead.
 fn before_routing<'r>(
     walk: &mut Walk<'_, 'r>,
     ruleset: &'r Ruleset,
     case: &Case,
 ) -> Result<(), Stop> {
+    walk.stage = Stage::Before;
+    for place in ruleset.at(Hook::Ingress, case.family) {
+        walk.pass(place)?;
+    }
     for place in ruleset.at(Hook::Prerouting, case.family) {
+        if place.base.priority > GUARD_PRIORITY {
+            walk.stage = Stage::Behind;
+        }
         if place.base.priority > GUARD_PRIORITY && !walk.packet.has_bit {
             set_bit(&mut walk.packet);
         }
@@ -288,6 +296,16 @@ fn follow<'r>(
     let mut walk = Walk::new(shared, meaning, packet, alive);
     for place in ruleset.at(hook, family) {
         walk.pass(place)?;
+    }
+    if hook == Hook::Input {
+        // Whoever was let in needs the answer; of what is translated, conntrack sees to it.
+        walk.stage = Stage::Answer;
+        walk.packet = walk.packet.answer();
+        for place in ruleset.at(Hook::Output, family) {
+            if !place.base.is_nat {
+                walk.pass(place)?;
+            }
+        }
     }
     for (cause, sources) in walk.drops {
         let cause = Cause {

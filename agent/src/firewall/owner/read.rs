@@ -28,6 +28,8 @@ const CHAIN_POLICY: u16 = 5;
 const CHAIN_TYPE: u16 = 7;
 const HOOK_NUMBER: u16 = 1;
 const HOOK_PRIORITY: u16 = 2;
+const HOOK_DEVICE: u16 = 3;
+const HOOK_DEVICES: u16 = 4;
 const RULE_CHAIN: u16 = 2;
 const SET_NAME: u16 = 2;
 const SET_FLAGS: u16 = 3;
@@ -50,6 +52,7 @@ const ELEM_IS_CATCHALL: u32 = 2;
 /// Families of tables (linux/netfilter.h).
 const NFPROTO_INET: u8 = 1;
 const NFPROTO_IPV4: u8 = 2;
+const NFPROTO_NETDEV: u8 = 5;
 const NFPROTO_IPV6: u8 = 10;
 /// Elements of one set that are read, at most: some megabytes.
 const ELEMENTS_MAX: usize = 100_000;
@@ -191,7 +194,8 @@ impl Reader {
             if let Some(table) = table_of(ruleset, family, said) {
                 let name = said.find(CHAIN_NAME).map(text).unwrap_or_default();
                 let chain = Chain {
-                    base: base(said),
+                    base: base(family, said),
+                    devices: devices(said),
                     rules: Vec::new(),
                 };
                 table.chains.insert(name.to_owned(), chain);
@@ -299,6 +303,7 @@ const fn family_of(number: u8) -> Option<TableFamily> {
         NFPROTO_INET => Some(TableFamily::Inet),
         NFPROTO_IPV4 => Some(TableFamily::Ip),
         NFPROTO_IPV6 => Some(TableFamily::Ip6),
+        NFPROTO_NETDEV => Some(TableFamily::Netdev),
         _ => None,
     }
 }
@@ -315,15 +320,19 @@ fn table_of<'r>(
 }
 
 /// Where a chain hangs; `None` where nothing on the way to this host or through it passes.
-fn base(said: Attributes<'_>) -> Option<Base> {
+fn base(family: u8, said: Attributes<'_>) -> Option<Base> {
     let hook = Attributes::inside(said.find(CHAIN_HOOK)?);
     let number = be32(hook.find(HOOK_NUMBER)?)?;
     let policy = said.find(CHAIN_POLICY).and_then(be32);
     Some(Base {
-        hook: match number {
-            0 => Hook::Prerouting,
-            1 => Hook::Input,
-            2 => Hook::Forward,
+        // `NF_NETDEV_INGRESS` and `NF_INET_` of linux/netfilter.h.
+        hook: match (family, number) {
+            (NFPROTO_NETDEV, 0) | (NFPROTO_INET, 5) => Hook::Ingress,
+            (NFPROTO_NETDEV, _) => return None,
+            (_, 0) => Hook::Prerouting,
+            (_, 1) => Hook::Input,
+            (_, 2) => Hook::Forward,
+            (_, 3) => Hook::Output,
             _ => return None,
         },
         priority: be32(hook.find(HOOK_PRIORITY)?)?.cast_signed(),
@@ -331,6 +340,20 @@ fn base(said: Attributes<'_>) -> Option<Base> {
         // `NF_DROP`
         drops: policy == Some(0),
     })
+}
+
+/// The interfaces of a chain at ingress.
+fn devices(said: Attributes<'_>) -> Vec<String> {
+    let hook = Attributes::inside(said.find(CHAIN_HOOK).unwrap_or_default());
+    let many = Attributes::inside(hook.find(HOOK_DEVICES).unwrap_or_default());
+    let all = hook
+        .find(HOOK_DEVICE)
+        .into_iter()
+        .chain(many.map(|(_, name)| name));
+    let mut names: Vec<String> = all.map(|name| text(name).to_owned()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn fields(said: Attributes<'_>) -> Vec<usize> {

@@ -20,6 +20,8 @@ pub(super) struct Ruleset {
     pub(super) changes_in: Option<Duration>,
     /// Whether tables of the old iptables are there, of which no change is told.
     pub(super) has_legacy: bool,
+    /// The same of sets of ipset that rules name.
+    pub(super) has_ipsets: bool,
     /// What could not be read, one sentence each.
     pub(super) unread: Vec<String>,
 }
@@ -42,6 +44,7 @@ pub(super) enum TableFamily {
     Ip,
     Ip6,
     Inet,
+    Netdev,
 }
 
 /// A chain and its rules.
@@ -49,6 +52,8 @@ pub(super) enum TableFamily {
 pub(super) struct Chain {
     /// Where packets enter it; `None` for one that is jumped to.
     pub(super) base: Option<Base>,
+    /// The interfaces whose packets enter it, for one at ingress.
+    pub(super) devices: Vec<String>,
     pub(super) rules: Vec<Rule>,
 }
 
@@ -61,12 +66,14 @@ pub(super) struct Base {
     pub(super) drops: bool,
 }
 
-/// The hooks that a packet to this host or through it passes.
+/// The hooks that a packet to this host or through it passes, and the answer from here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Hook {
+    Ingress,
     Prerouting,
     Input,
     Forward,
+    Output,
 }
 
 /// One rule.
@@ -270,7 +277,9 @@ impl Set {
 impl TableFamily {
     pub(super) const fn has(self, family: Family) -> bool {
         match (self, family) {
-            (Self::Inet, _) | (Self::Ip, Family::V4) | (Self::Ip6, Family::V6) => true,
+            (Self::Inet | Self::Netdev, _) | (Self::Ip, Family::V4) | (Self::Ip6, Family::V6) => {
+                true
+            }
             (Self::Ip, Family::V6) | (Self::Ip6, Family::V4) => false,
         }
     }
@@ -280,6 +289,7 @@ impl TableFamily {
         match self {
             Self::Inet => 1,
             Self::Ip => 2,
+            Self::Netdev => 5,
             Self::Ip6 => 10,
         }
     }
@@ -289,6 +299,7 @@ impl TableFamily {
             Self::Ip => "ip",
             Self::Ip6 => "ip6",
             Self::Inet => "inet",
+            Self::Netdev => "netdev",
         }
     }
 }

@@ -16,6 +16,27 @@ pub(super) enum Sources {
     Some(BTreeMap<u128, u128>),
 }
 
+/// Who is in a set of ipset.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Members {
+    pub(super) v4: Sources,
+    pub(super) v6: Sources,
+    /// Whether not all of it was read or understood.
+    pub(super) is_partial: bool,
+}
+
+// === impl Members ===
+
+impl Default for Members {
+    fn default() -> Self {
+        Self {
+            v4: Sources::none(),
+            v6: Sources::none(),
+            is_partial: false,
+        }
+    }
+}
+
 // === impl Sources ===
 
 impl Sources {

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use super::bytes::{Byte, Meaning, Split};
 use super::packet::Packet;
-use super::ruleset::{Place, Rule, Ruleset, Set, Step, Table, Verdict};
+use super::ruleset::{Hook, Place, Rule, Ruleset, Set, Step, Table, Verdict};
 use super::sources::Sources;
 use super::truth::Truth;
 
@@ -28,6 +28,18 @@ pub(super) struct Cause<'r> {
     pub(super) rule: Option<usize>,
     /// Whether no rule before may have let the packet pass.
     pub(super) is_certain: bool,
+    pub(super) stage: Stage,
+}
+
+/// What is dropped.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Stage {
+    /// What comes, before our guard has seen it: no mark of ours is on it.
+    Before,
+    /// The same, behind our guard.
+    Behind,
+    /// What this host answers.
+    Answer,
 }
 
 /// Why a walk did not come to its end.
@@ -64,6 +76,7 @@ pub(super) struct Walk<'s, 'r> {
     pub(super) shared: &'s mut Shared<'r>,
     pub(super) meaning: &'s Meaning<'r>,
     pub(super) packet: Packet,
+    pub(super) stage: Stage,
     /// Those whose packets have not been dropped.
     pub(super) alive: Sources,
     pub(super) drops: HashMap<Cause<'r>, Sources>,
@@ -129,6 +142,7 @@ impl<'s, 'r> Walk<'s, 'r> {
             shared,
             meaning,
             packet,
+            stage: Stage::Behind,
             left: Sources::none(),
             unsure: Sources::none(),
             alive,
@@ -148,11 +162,11 @@ impl<'s, 'r> Walk<'s, 'r> {
             table: place.table,
             index: index.unwrap_or_default(),
             chain: place.name,
-            here: self.alive.clone(),
+            here: self.entering(place),
             iffy: Sources::none(),
             depth: 0,
         };
-        self.left = self.alive.clone();
+        self.left = frame.here.clone();
         self.unsure = Sources::none();
         self.chain(&mut frame, &place.chain.rules)?;
         if place.base.drops {
@@ -163,6 +177,20 @@ impl<'s, 'r> Walk<'s, 'r> {
             self.drop_all(&frame, None, &all);
         }
         Ok(())
+    }
+
+    /// Those whose packets come into a base chain: at ingress, by its interfaces.
+    fn entering(&self, place: Place<'r>) -> Sources {
+        if place.base.hook != Hook::Ingress {
+            return self.alive.clone();
+        }
+        let mut behind = Sources::none();
+        for interface in &self.shared.ruleset.routes.interfaces {
+            if place.chain.devices.contains(&interface.name) {
+                behind.add(interface.of(self.packet.family));
+            }
+        }
+        self.alive.and(&behind)
     }
 
     fn chain(&mut self, frame: &mut Frame<'r>, rules: &'r [Rule]) -> Result<(), Stop> {
@@ -449,6 +477,7 @@ impl<'s, 'r> Walk<'s, 'r> {
                     chain: frame.chain,
                     rule,
                     is_certain,
+                    stage: self.stage,
                 };
                 let dropped = self.drops.entry(cause).or_insert_with(Sources::none);
                 dropped.add(sources);

@@ -264,7 +264,7 @@ impl<T: FnMut(Outlook)> Watching<T> {
         let read = self.read();
         match read {
             Ok(ruleset) => {
-                let silent = ruleset.has_legacy;
+                let silent = ruleset.has_legacy || ruleset.has_ipsets;
                 let soon = ruleset.changes_in.map_or(POLL, |ends| ends + PAUSE);
                 let poll = if silent { POLL_SILENT } else { POLL };
                 self.poll_at = begin + soon.min(poll);
@@ -341,6 +341,7 @@ fn interest(config: &FirewallConfig, leads_on: bool) -> Interest {
 fn read(reader: &mut Reader, ours: &Ours) -> Result<Ruleset, FirewallError> {
     let mut ruleset = reader.ruleset(ours)?;
     read_legacy(&mut ruleset, ours);
+    super::ipsets::resolve(&mut ruleset);
     let proc = |file: &str| {
         fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default()
     };

@@ -402,11 +402,29 @@ fn of_match(asked: &Match) -> String {
         Asks::OutInterface(name) => format!("-o {name}"),
         Asks::DestinationType(types) => format!("--dst-type {types:#x}"),
         Asks::SourceType(types) => format!("--src-type {types:#x}"),
-        Asks::SourceInSet(name) => format!("--match-set {name} src"),
+        Asks::SourceRange(first, last) => format!("--src-range {}", range(first, last)),
+        Asks::DestinationRange(first, last) => format!("--dst-range {}", range(first, last)),
+        Asks::InSet { set, is_source, .. } => {
+            let side = if *is_source { "src" } else { "dst" };
+            format!("--match-set {set} {side}")
+        }
         Asks::Anything => String::new(),
         Asks::Unknown(name) => format!("-m {name}"),
     };
     format!("{not}{text}")
+}
+
+fn range(first: &[u8; 16], last: &[u8; 16]) -> String {
+    let is_v4 = [first, last].into_iter().all(|end| end.ends_with(&[0; 12]));
+    let address = |bytes: &[u8; 16]| {
+        let [a, b, c, d, ..] = *bytes;
+        if is_v4 {
+            IpAddr::from([a, b, c, d])
+        } else {
+            IpAddr::from(*bytes)
+        }
+    };
+    format!("{}-{}", address(first), address(last))
 }
 
 fn ports(of: &[(u16, u16)]) -> String {
