@@ -112,6 +112,13 @@ impl Changes {
     }
 }
 
+fn led(rule: &Rule) -> Option<Forward> {
+    match rule {
+        Rule::Forward(forward) => Some(*forward),
+        Rule::Accept { .. } => None,
+    }
+}
+
 fn is_accept(rule: &Rule) -> bool {
     match rule {
         Rule::Accept { .. } => true,
@@ -366,10 +373,6 @@ impl Holes for NftHoles {
     fn close(&mut self, rules: &[Rule], connections: &[Connection]) -> Result<(), FirewallError> {
         let now = clock::steady();
         self.forget(now);
-        let led = |rule: &Rule| match rule {
-            Rule::Forward(forward) => Some(*forward),
-            Rule::Accept { .. } => None,
-        };
         let led: Vec<Forward> = rules.iter().filter_map(led).collect();
         let let_in: Vec<Rule> = led.iter().flat_map(nat::let_in_alike).collect();
         let others = rules.iter().filter(|rule| is_accept(rule)).copied();
@@ -393,10 +396,15 @@ impl Holes for NftHoles {
     }
 
     fn end(&mut self, rules: &[Rule]) -> Result<(), FirewallError> {
-        self.forget(clock::steady());
+        let now = clock::steady();
+        self.forget(now);
+        if let Some(nat) = &mut self.nat {
+            let led: Vec<Forward> = rules.iter().filter_map(led).collect();
+            nat.close(&led, now)?;
+        }
         for batch in rules.chunks(RULES_PER_BATCH) {
             let mut changes = Changes::default();
-            for rule in batch {
+            for rule in batch.iter().filter(|rule| is_accept(rule)) {
                 let family = Family::of(rule.from().addr());
                 if element::is_narrow(rule) {
                     changes.delete(Set::Open(family), rule);

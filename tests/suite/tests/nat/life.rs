@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use harness::in_lab;
+use harness::postern::Member;
 use harness::service::Reach;
 
 use crate::world::{INNER_V6, World, who};
@@ -250,5 +251,41 @@ fn the_inner_host_sees_the_address_that_it_is_to_see_and_needs_no_way_back_to_an
         let nat = ["-a", &address, "-N", &inner, "--nat-port", "40001"];
         world.knock(world.gateway.v6, "tcp/22", &nat)?;
         world.until_answered(&world.user, (world.gateway.v6, 40001).into(), Some("inner"))
+    });
+}
+
+#[test]
+fn what_a_user_closes_leads_nowhere_at_once_also_after_it_has_been_led_elsewhere() {
+    in_lab(|lab| {
+        let world = World::new(lab)?;
+        let mut agent = world.agent("NAT_ACCESS 198.51.100.30", "")?;
+        let address = world.user.v4.to_string();
+        let at = SocketAddr::from((world.gateway.v4, 40001));
+        for port in ["22", "80"] {
+            let place = format!("198.51.100.30:{port}");
+            let nat = [
+                "-a",
+                &address,
+                "-N",
+                &place,
+                "--nat-port",
+                "40001",
+                "-f",
+                "60",
+            ];
+            world.knock(world.gateway.v4, "tcp/22", &nat)?;
+            world.until_answered(&world.user, at, Some("inner"))?;
+        }
+        agent.wait_for("led elsewhere by grant")?;
+
+        let gateway = world.gateway.v4.to_string();
+        let person = Member::stranger(&world.user, "nobody");
+        person
+            .run(&["close", &gateway, "-n", "lab", "-a", &address])?
+            .ok()?;
+        agent.wait_for("closed by the user")?;
+
+        ensure!(who(&world.user, at)?.is_none(), "{}", world.table()?);
+        Ok(())
     });
 }
