@@ -81,7 +81,7 @@ pub(in crate::firewall) fn remove_all(config: &FirewallConfig) -> Result<(), Fir
     for table in &ruleset.tables {
         for (name, chain) in &table.chains {
             let lines: Vec<u64> = lines_of(chain).collect();
-            let hook = NftHook::of(&super::outlook::place(table, name), config);
+            let hook = NftHook::of(&super::words::place(table, name), config);
             if let Some(hook) = hook.filter(|_| !lines.is_empty()) {
                 hook.change(&lines, None)?;
             }

@@ -9,7 +9,7 @@ use super::hook::accepts_mark;
 use super::packet::Kind;
 use super::predict::{Found, Prediction, predict};
 use super::recognise;
-use super::ruleset::{Ruleset, Table};
+use super::ruleset::Ruleset;
 use super::walk::{Cause, Stage};
 use super::words;
 use crate::report::{FirewallReport, ObstacleReport};
@@ -113,7 +113,7 @@ fn text(ruleset: &Ruleset, cause: &Cause<'_>) -> String {
     let Some(table) = ruleset.tables.get(cause.table) else {
         return String::new();
     };
-    let place = place(table, cause.chain);
+    let place = words::place(table, cause.chain);
     let chain = table.chains.get(cause.chain);
     let rule = cause.rule.and_then(|at| chain?.rules.get(at));
     let place = match cause.stage {
@@ -130,23 +130,13 @@ fn text(ruleset: &Ruleset, cause: &Cause<'_>) -> String {
     }
 }
 
-/// A chain with its table, as the configuration names it.
-pub(super) fn place(table: &Table, chain: &str) -> String {
-    let legacy = if table.is_legacy {
-        "iptables-legacy "
-    } else {
-        ""
-    };
-    format!("{legacy}{} {} {chain}", table.family.word(), table.name)
-}
-
 /// The chains in which a line accepts what carries our mark, whoever wrote it.
 fn hooks(ruleset: &Ruleset, bit: u32) -> Vec<String> {
     let mut hooks = Vec::new();
     for table in &ruleset.tables {
         for (name, chain) in &table.chains {
             if chain.rules.iter().any(|rule| accepts_mark(rule, bit)) {
-                hooks.push(place(table, name));
+                hooks.push(words::place(table, name));
             }
         }
     }

@@ -10,6 +10,16 @@ use super::ruleset::{At, Comparison, Element, Load, Rule, Set, Step, Table, Verd
 /// Elements of a set without a name that are written out.
 const ELEMENTS_MAX: usize = 5;
 
+/// A chain with its table, as the configuration names it.
+pub(super) fn place(table: &Table, chain: &str) -> String {
+    let legacy = if table.is_legacy {
+        "iptables-legacy "
+    } else {
+        ""
+    };
+    format!("{legacy}{} {} {chain}", table.family.word(), table.name)
+}
+
 /// What stands in a register: what it is called, and what its values look like.
 #[derive(Clone, Debug)]
 struct Loaded {

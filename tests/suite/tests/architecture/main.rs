@@ -132,8 +132,8 @@ const OWNERS: &[(&str, &[&str])] = &[
             "agent/src/firewall/iptables",
             "agent/src/firewall/xtables.rs",
             "agent/src/firewall/hooks/iptables.rs",
-            "agent/src/firewall/owner/outlook.rs",
-            // As a word that people write.
+            // As words that people read and write.
+            "agent/src/firewall/owner",
             "agent/src/config.rs",
         ],
     ),
