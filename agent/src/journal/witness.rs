@@ -20,10 +20,13 @@ pub const WITNESS_DIR: &str = "/run/postern-agent";
 
 /// Names the layout of the file.
 const MAGIC: [u8; 8] = *b"postern2";
+/// The layout before: without the dates of what was let through.
+const MAGIC_BEFORE: [u8; 8] = *b"postern1";
 const BOOT_BYTES: usize = 36;
 const EPOCH_BYTES: usize = 32;
 const SPAN_BYTES: usize = 16;
-const LEN: usize = MAGIC.len() + BOOT_BYTES + EPOCH_BYTES + 8 + 32 + 8 + Spans::MOST * SPAN_BYTES;
+const LEN_BEFORE: usize = MAGIC.len() + BOOT_BYTES + EPOCH_BYTES + 8 + 32 + 8;
+const LEN: usize = LEN_BEFORE + Spans::MOST * SPAN_BYTES;
 
 /// The file, open for as long as the journal is.
 #[derive(Debug)]
@@ -73,11 +76,7 @@ impl Witness {
         let mut options = File::options();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.mode(0o600).open(&path)?;
-        let mut bytes = [0; LEN];
-        let said = file
-            .read_exact_at(&mut bytes, 0)
-            .ok()
-            .and_then(|()| read(&bytes, &boot));
+        let said = said_in(&file, &boot);
         Ok(Self {
             path,
             file,
@@ -166,6 +165,37 @@ fn written(said: &Said, boot: &[u8; BOOT_BYTES]) -> [u8; LEN] {
     bytes
 }
 
+/// What stands in a file, whichever version wrote it.
+fn said_in(file: &File, boot: &[u8; BOOT_BYTES]) -> Option<Said> {
+    let mut bytes = [0; LEN];
+    if file.read_exact_at(&mut bytes, 0).is_ok()
+        && let Some(said) = read(&bytes, boot)
+    {
+        return Some(said);
+    }
+    // One that the version before wrote over a longer one keeps its length.
+    let mut bytes = [0; LEN_BEFORE];
+    file.read_exact_at(&mut bytes, 0).ok()?;
+    read_before(&bytes, boot)
+}
+
+/// Which dates were let through is not known there: each until the newest may have been.
+fn read_before(bytes: &[u8; LEN_BEFORE], boot: &[u8; BOOT_BYTES]) -> Option<Said> {
+    let mut now = [0; LEN];
+    let rest = bytes.strip_prefix(&MAGIC_BEFORE)?;
+    let (head, tail) = now.split_first_chunk_mut::<{ MAGIC.len() }>()?;
+    *head = MAGIC;
+    tail.get_mut(..rest.len())?.copy_from_slice(rest);
+    let mut said = read(&now, boot)?;
+    if said.newest_secs > 0 {
+        said.let_through.add(Span {
+            from_secs: 0,
+            through_secs: said.newest_secs,
+        });
+    }
+    Some(said)
+}
+
 fn read(bytes: &[u8; LEN], boot: &[u8; BOOT_BYTES]) -> Option<Said> {
     let rest = bytes.strip_prefix(&MAGIC)?.strip_prefix(boot)?;
     let (epoch, rest) = rest.split_first_chunk()?;
@@ -235,6 +265,27 @@ mod tests {
         assert_eq!(read(&whole, &[b'a'; BOOT_BYTES]), Some(said()));
         assert_eq!(read(&whole, &[b'b'; BOOT_BYTES]), None);
         assert_eq!(read(&[0; LEN], &[b'a'; BOOT_BYTES]), None);
+    }
+
+    #[test]
+    fn what_the_version_before_noted_is_understood_and_every_date_until_the_newest_may_be_spent() {
+        let (run, state) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let path = run
+            .path()
+            .join(name_of(&state.path().canonicalize().unwrap()));
+        let now = written(&said(), &boot_id().unwrap());
+        let before = [&MAGIC_BEFORE[..], &now[MAGIC.len()..LEN_BEFORE]].concat();
+        let mut expected = said();
+        expected.let_through = Spans::default();
+        expected.let_through.add(Span {
+            from_secs: 0,
+            through_secs: expected.newest_secs,
+        });
+        for rest in [&[][..], &now[LEN_BEFORE..]] {
+            fs::write(&path, [&before[..], rest].concat()).unwrap();
+            let witness = Witness::open(run.path(), state.path()).unwrap();
+            assert_eq!(witness.said(), Some(&expected));
+        }
     }
 
     #[test]

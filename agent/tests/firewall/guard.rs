@@ -15,9 +15,9 @@ use spa::{Protocol, Service};
 use crate::CHAIN;
 
 /// Those that change a kernel.
-const BACK_ENDS: [BackendChoice; 2] = [BackendChoice::Nftables, BackendChoice::Iptables];
+pub(crate) const BACK_ENDS: [BackendChoice; 2] = [BackendChoice::Nftables, BackendChoice::Iptables];
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_published_port_is_hidden_and_opened_by_the_number_that_was_asked_for() {
@@ -262,7 +262,7 @@ fn what_the_owner_saves_holds_nothing_of_ours() {
 }
 
 /// A machine behind the host, with its addresses there: as a container has them.
-fn container(lab: &Lab, host: &Node) -> Result<(Node, [IpAddr; 2])> {
+pub(crate) fn container(lab: &Lab, host: &Node) -> Result<(Node, [IpAddr; 2])> {
     let container = lab.node("container", 40)?;
     let (v4, gateway) = lab.second_wire(&container, host)?;
     let v6 = "2001:db8:1::40".parse()?;
@@ -283,7 +283,7 @@ fn container(lab: &Lab, host: &Node) -> Result<(Node, [IpAddr; 2])> {
 }
 
 /// The back end with these ports hidden, on this host.
-fn laid(host: &Node, backend: BackendChoice, hidden: &[&str]) -> Result<Backend> {
+pub(crate) fn laid(host: &Node, backend: BackendChoice, hidden: &[&str]) -> Result<Backend> {
     let config = FirewallConfig {
         backend,
         ..FirewallConfig::of_chain(CHAIN)
@@ -314,20 +314,20 @@ fn answers(from: &Node, to: IpAddr) -> bool {
     asked.unwrap()
 }
 
-fn ways(to: &Node) -> [IpAddr; 2] {
+pub(crate) fn ways(to: &Node) -> [IpAddr; 2] {
     [to.v4.into(), to.v6.into()]
 }
 
-fn run(node: &Node, words: &str) -> String {
+pub(crate) fn run(node: &Node, words: &str) -> String {
     let words: Vec<_> = words.split(' ').collect();
     node.run(&words).and_then(|ran| ran.ok()).unwrap().stdout
 }
 
-fn rule(from: IpAddr, service: &str) -> Rule {
+pub(crate) fn rule(from: IpAddr, service: &str) -> Rule {
     Rule::accept(from, service.parse::<Service>().unwrap())
 }
 
-fn hole(from: IpAddr, service: &str, secs: u32) -> Hole {
+pub(crate) fn hole(from: IpAddr, service: &str, secs: u32) -> Hole {
     timed(&format!("{from} {service}"), secs)
 }
 

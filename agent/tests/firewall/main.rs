@@ -13,6 +13,7 @@ mod owner;
 mod save;
 mod sockets;
 mod succession;
+mod translated;
 mod worlds;
 
 use agent::config::{BackendChoice, FirewallConfig};

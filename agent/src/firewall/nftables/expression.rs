@@ -24,6 +24,8 @@ pub(super) enum Expression<'a> {
     CtOriginal(Ct, Register),
     /// Loads what kind of address the packet is for.
     AddressType(Register),
+    /// Loads what kind of address the packet is from.
+    SourceType(Register),
     /// Loads bytes of a header.
     Payload {
         base: Header,
@@ -127,6 +129,7 @@ const FIB_DREG: u16 = 1;
 const FIB_RESULT: u16 = 2;
 const FIB_FLAGS: u16 = 3;
 const FIB_RESULT_ADDRTYPE: u32 = 3;
+const FIB_F_SADDR: u32 = 1;
 const FIB_F_DADDR: u32 = 2;
 const PAYLOAD_DREG: u16 = 1;
 const PAYLOAD_BASE: u16 = 2;
@@ -187,11 +190,8 @@ pub(super) fn write(requests: &mut Requests, expression: &Expression<'_>) {
             register(requests, CT_DREG, to);
             requests.attribute(CT_DIRECTION, &[ORIGINAL]);
         }
-        Expression::AddressType(to) => {
-            register(requests, FIB_DREG, to);
-            number(requests, FIB_RESULT, FIB_RESULT_ADDRTYPE);
-            number(requests, FIB_FLAGS, FIB_F_DADDR);
-        }
+        Expression::AddressType(to) => address_type(requests, FIB_F_DADDR, to),
+        Expression::SourceType(to) => address_type(requests, FIB_F_SADDR, to),
         Expression::Payload {
             base,
             offset,
@@ -234,7 +234,7 @@ const fn name(expression: &Expression<'_>) -> &'static str {
     match expression {
         Expression::Meta(..) | Expression::SetMeta(..) => "meta",
         Expression::Ct(..) | Expression::SetCt(..) | Expression::CtOriginal(..) => "ct",
-        Expression::AddressType(_) => "fib",
+        Expression::AddressType(_) | Expression::SourceType(_) => "fib",
         Expression::Payload { .. } => "payload",
         Expression::Bits { .. } => "bitwise",
         Expression::Is(..) | Expression::IsNot(..) => "cmp",
@@ -242,6 +242,12 @@ const fn name(expression: &Expression<'_>) -> &'static str {
         Expression::Translate(translation) => translation.name(),
         Expression::Verdict(_) => "immediate",
     }
+}
+
+fn address_type(requests: &mut Requests, of: u32, to: Register) {
+    register(requests, FIB_DREG, to);
+    number(requests, FIB_RESULT, FIB_RESULT_ADDRTYPE);
+    number(requests, FIB_FLAGS, of);
 }
 
 fn compare(requests: &mut Requests, what: Register, operator: u32, with: &[u8]) {

@@ -5,13 +5,14 @@
 //!
 //! | chain | what is decided there |
 //! |---|---|
-//! | `prerouting` | what comes over `lo`, and what is neither TCP, UDP nor an echo request, passes |
+//! | `prerouting` | our mark goes on only with what it began with; what comes over `lo`, and what is neither TCP, UDP nor an echo request, passes |
 //! | `guard_tcp`, `guard_udp`, `guard_echo` | whether it begins something or goes on |
 //! | `begins` | it passes through a hole, or is not for us, or is not hidden; else it is dropped |
 //! | `goes_on` | what began through a hole carries our mark again, unless it is held up |
 //! | `barred` | held up, unless it passes through another hole |
 //! | `opens` | packet and connection get our mark |
-//! | `output` | a connection that was cut does not begin again from this side |
+//! | `input` | what was translated to a hidden port of this host passes through a hole, or is dropped |
+//! | `postrouting` | a connection that was cut does not begin again from this side, or from behind it |
 //! | `lead_in`, `lead_out`, `lead_local` | where packets are led on to, on a host that does; see `nat` |
 //!
 //! It hooks in after connection tracking (-200) and before addresses are translated (-100), so it
@@ -32,8 +33,9 @@ use super::message::{self, Base, Element, Field, Key, SetSpec};
 use super::nat;
 use super::steps::{
     Address, ESTABLISHED, IPPROTO_TCP, IPPROTO_UDP, LAYERS, NEW, ORIGINAL, Port, R0, REPLY, RuleOf,
-    UNTRACKED, begins, direction, echo, echo_of, family, for_others, for_us, interface,
-    load_address, mark_packet, protocol, protocol_number, service, state, unmarked, with_bit,
+    UNTRACKED, begins, clear_mark, direction, echo, echo_of, family, for_others, for_us,
+    from_others, interface, load_address, mark_packet, packet_marked, protocol, protocol_number,
+    service, state, unmarked, untranslated, with_bit,
 };
 use crate::netlink::Requests;
 
@@ -56,7 +58,8 @@ pub(super) enum Set {
 struct Rules(Vec<RuleOf>);
 
 const PREROUTING: &str = "prerouting";
-const OUTPUT: &str = "output";
+const INPUT: &str = "input";
+const POSTROUTING: &str = "postrouting";
 const TCP: &str = "guard_tcp";
 const UDP: &str = "guard_udp";
 const ECHO: &str = "guard_echo";
@@ -67,11 +70,14 @@ const OPENS: &str = "opens";
 
 /// Hooks of a family (`enum nf_inet_hooks`).
 const HOOK_PREROUTING: u32 = 0;
-const HOOK_OUTPUT: u32 = 3;
+const HOOK_INPUT: u32 = 1;
+const HOOK_POSTROUTING: u32 = 4;
 /// Between tracking (-200) and translation (-100).
 /// After all that stands at -150, where iptables has its table `mangle`: a rule there that sets the
 /// whole mark would otherwise wipe our bit.
 const PRIORITY: i32 = -149;
+/// Behind the translation of sources (100).
+const PRIORITY_LAST: i32 = 101;
 
 /// For an element that names no timeout, which this agent never makes, in seconds.
 const DEFAULT_TIMEOUT_SECS: u32 = 30;
@@ -97,16 +103,21 @@ pub(super) fn lay(requests: &mut Requests, table: &str, what: Laid, hidden: &[El
     if what.leads {
         nat::lay_sets(requests, table, NAT_FIRST_ID);
     }
-    let hook = |hook| Base {
+    let hook = |hook, priority| Base {
         kind: "filter",
         hook,
-        priority: PRIORITY,
+        priority,
     };
     for chain in [OPENS, BARRED, GOES_ON, BEGINS, ECHO, UDP, TCP] {
         message::new_chain(requests, table, chain, None);
     }
-    message::new_chain(requests, table, PREROUTING, Some(hook(HOOK_PREROUTING)));
-    message::new_chain(requests, table, OUTPUT, Some(hook(HOOK_OUTPUT)));
+    for (chain, at, priority) in [
+        (PREROUTING, HOOK_PREROUTING, PRIORITY),
+        (INPUT, HOOK_INPUT, PRIORITY),
+        (POSTROUTING, HOOK_POSTROUTING, PRIORITY_LAST),
+    ] {
+        message::new_chain(requests, table, chain, Some(hook(at, priority)));
+    }
     if what.leads {
         nat::lay_chains(requests, table);
     }
@@ -143,7 +154,7 @@ fn rules(what: Laid) -> Vec<RuleOf> {
     if what.leads {
         rules.mark_replies(mark);
     }
-    rules.sort_out();
+    rules.sort_out(mark);
     if what.leads {
         rules.let_on(PREROUTING, nat::others());
     }
@@ -155,6 +166,7 @@ fn rules(what: Laid) -> Vec<RuleOf> {
         rules.judge_what_begins(chain, port, what.leads);
     }
     rules.judge_what_goes_on(what);
+    rules.judge_what_was_translated(mark);
     rules.judge_what_leaves();
     rules.add(OPENS, &[&mark_connection(mark)]);
     rules.add(OPENS, &[&mark_packet(mark)]);
@@ -291,7 +303,9 @@ impl Rules {
         self.0.push((chain, parts.concat()));
     }
 
-    fn sort_out(&mut self) {
+    fn sort_out(&mut self, mark: u32) {
+        // The bit is ours alone: what came out of a tunnel has it from the packet around it.
+        self.add(PREROUTING, &[&clear_mark(mark)]);
         self.add(PREROUTING, &[&interface(Meta::Iif), &[ACCEPT]]);
         self.add(PREROUTING, &[&protocol(IPPROTO_TCP), &[to(TCP)]]);
         self.add(PREROUTING, &[&protocol(IPPROTO_UDP), &[to(UDP)]]);
@@ -357,15 +371,43 @@ impl Rules {
         self.add(BARRED, &[&[DROP]]);
     }
 
+    /// Of what was asked for elsewhere, or by another number, only this host's hidden ports are ours
+    /// to judge, and only when it has got there.
+    fn judge_what_was_translated(&mut self, mark: u32) {
+        self.add(INPUT, &[&interface(Meta::Iif), &[ACCEPT]]);
+        self.add(INPUT, &[&untranslated(), &[ACCEPT]]);
+        self.add(INPUT, &[&direction(REPLY), &[ACCEPT]]);
+        self.add(INPUT, &[&packet_marked(mark), &[ACCEPT]]);
+        let established = state(ESTABLISHED);
+        self.add(INPUT, &[&established, &begins(false), &[ACCEPT]]);
+        self.add(INPUT, &[&established, &protocol(IPPROTO_UDP), &[ACCEPT]]);
+        for number in [IPPROTO_TCP, IPPROTO_UDP] {
+            for set in open_sets() {
+                // nft reads what it saved only where the protocol is said before.
+                let asks = asks(set, Address::Source, Port::Asked);
+                self.add(INPUT, &[&protocol(number), &asks, &[to(OPENS)]]);
+            }
+            let hidden = hidden(Port::Destination);
+            self.add(INPUT, &[&protocol(number), &hidden, &[DROP]]);
+        }
+        for family in Family::ALL {
+            let hidden = hidden(Port::Source);
+            self.add(INPUT, &[&echo(family), &hidden, &[DROP]]);
+        }
+    }
+
+    /// Judged by the source that the client sees, be it this host's or that of a machine behind it
+    /// whose port is published.
     fn judge_what_leaves(&mut self) {
-        self.add(OUTPUT, &[&interface(Meta::Oif), &[ACCEPT]]);
+        self.add(POSTROUTING, &[&interface(Meta::Oif), &[ACCEPT]]);
+        self.add(POSTROUTING, &[&state(NEW), &from_others(), &[ACCEPT]]);
         // In the middle of what nobody remembers: it was cut.
         let mid_stream = [&state(NEW)[..], &begins(false)].concat();
-        self.add(OUTPUT, &[&mid_stream, &hidden(Port::Source), &[DROP]]);
+        self.add(POSTROUTING, &[&mid_stream, &hidden(Port::Source), &[DROP]]);
         for set in barred_sets() {
             let begins = [&protocol(IPPROTO_UDP)[..], &state(NEW)].concat();
             let asks = asks(set, Address::Destination, Port::Source);
-            self.add(OUTPUT, &[&begins, &asks, &[DROP]]);
+            self.add(POSTROUTING, &[&begins, &asks, &[DROP]]);
         }
     }
 }

@@ -7,6 +7,8 @@ use super::expression::{Ct, Expression, Header, Meta, Register};
 
 /// `RTN_UNICAST` (linux/rtnetlink.h): the address of some other machine.
 pub(super) const UNICAST: &[u8] = &1_u32.to_ne_bytes();
+/// `RTN_LOCAL`: an address of this host.
+const LOCAL: &[u8] = &2_u32.to_ne_bytes();
 /// Every network namespace numbers its loopback interface so.
 pub(super) const LOOPBACK: &[u8] = &1_u32.to_ne_bytes();
 pub(super) const NONE: &[u8] = &[0; 4];
@@ -14,6 +16,8 @@ pub(super) const NONE: &[u8] = &[0; 4];
 pub(super) const ESTABLISHED: u32 = 0x2;
 pub(super) const NEW: u32 = 0x8;
 pub(super) const UNTRACKED: u32 = 0x40;
+/// `IPS_DST_NAT`, a bit of `ct status` (linux/netfilter/nf_conntrack_common.h).
+const TRANSLATED: u32 = 0x20;
 pub(super) const ORIGINAL: &[u8] = &[0];
 pub(super) const REPLY: &[u8] = &[1];
 
@@ -38,6 +42,8 @@ pub(super) type RuleOf = (&'static str, Vec<Expression<'static>>);
 pub(super) enum Port {
     Source,
     Destination,
+    /// The destination's, before it was translated.
+    Asked,
 }
 
 /// Which address of a packet.
@@ -165,6 +171,47 @@ pub(super) const fn marked(mark: u32) -> [Expression<'static>; 3] {
     [load, bit, Expression::IsNot(R0, NONE)]
 }
 
+const fn only(bits: u32) -> Expression<'static> {
+    Expression::Bits {
+        register: R0,
+        len: 4,
+        mask: bits.to_ne_bytes(),
+        xor: [0; 4],
+    }
+}
+
+/// A packet with our mark.
+pub(super) const fn packet_marked(mark: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Meta(Meta::Mark, R0),
+        only(mark),
+        Expression::IsNot(R0, NONE),
+    ]
+}
+
+/// Takes our mark from a packet.
+pub(super) const fn clear_mark(mark: u32) -> [Expression<'static>; 3] {
+    [
+        Expression::Meta(Meta::Mark, R0),
+        only(!mark),
+        Expression::SetMeta(Meta::Mark, R0),
+    ]
+}
+
+/// Of a connection whose destination is as it was asked for.
+pub(super) const fn untranslated() -> [Expression<'static>; 3] {
+    [
+        Expression::Ct(Ct::Status, R0),
+        only(TRANSLATED),
+        Expression::Is(R0, NONE),
+    ]
+}
+
+/// From an address of some other machine.
+pub(super) const fn from_others() -> [Expression<'static>; 2] {
+    [Expression::SourceType(R0), Expression::IsNot(R0, LOCAL)]
+}
+
 /// For an address of some other machine.
 pub(super) const fn for_others() -> [Expression<'static>; 2] {
     [Expression::AddressType(R0), Expression::Is(R0, UNICAST)]
@@ -176,14 +223,13 @@ pub(super) const fn for_us() -> [Expression<'static>; 2] {
 
 /// Loads protocol and port into two registers.
 pub(super) const fn service(at: Register, port: Port) -> [Expression<'static>; 2] {
-    let offset = match port {
-        Port::Source => 0,
-        Port::Destination => 2,
+    let next = Register(at.0 + 1);
+    let port = match port {
+        Port::Source => transport(0, 2, next),
+        Port::Destination => transport(2, 2, next),
+        Port::Asked => Expression::CtOriginal(Ct::DestinationPort, next),
     };
-    [
-        Expression::Meta(Meta::L4Proto, at),
-        transport(offset, 2, Register(at.0 + 1)),
-    ]
+    [Expression::Meta(Meta::L4Proto, at), port]
 }
 
 /// Loads an address; and the register behind it.
