@@ -121,7 +121,14 @@ fn nat(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
     } = &stanza.nat;
     let may_ask = !access.permits_nothing();
     let says_access = matches!(access, NatAccess::Lines(_));
-    if *forward_all && force.is_none() && source.is_some() {
+    let is_routed = *forward_all && force.is_none() && source.is_some();
+    if is_routed && access.is_limit() {
+        let problem = Problem::new(
+            "beside FORWARD_ALL with FORCE_SNAT or FORCE_MASQUERADE only NAT_ACCESS ANY leads on what names no place: all of it is refused",
+        );
+        let hint = "FORCE_NAT names one host; without FORCE_SNAT and FORCE_MASQUERADE messages name places";
+        warnings.push((Keyword::NatAccess, problem.hint(hint)));
+    } else if is_routed {
         let problem =
             Problem::new("whoever may open a port may reach every host and port behind this one");
         warnings.push((

@@ -154,6 +154,15 @@ impl NatAccess {
         }
     }
 
+    /// Whether it is written, and does not say that everything may be reached everywhere.
+    pub(crate) fn is_limit(&self) -> bool {
+        let is_all = |line: &NatLine| line.places.contains(&NatPlace::Any) && line.ports.is_empty();
+        match self {
+            Self::Nowhere | Self::Everywhere => false,
+            Self::Lines(lines) => !lines.iter().any(is_all),
+        }
+    }
+
     /// Whether there is nothing that it permits.
     pub(crate) fn permits_nothing(&self) -> bool {
         match self {

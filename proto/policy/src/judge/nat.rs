@@ -158,7 +158,7 @@ impl Stanza {
             Wanted::Forced(forced) => self.forced(ask, forced, address)?,
             Wanted::Asked(nat) if is_local => self.local(ask, nat, &forwarding, address)?,
             Wanted::Asked(nat) => self.inner(ask, nat, &forwarding, address)?,
-            Wanted::Routed => ForwardTo::Anywhere,
+            Wanted::Routed => self.routed()?,
         };
         forwarding.source = self.source_of(ask, &forwarding.to, address)?;
         Ok(Some(forwarding))
@@ -186,6 +186,14 @@ impl Stanza {
             ) => Some(Wanted::Routed),
             (_, None) => None,
         }
+    }
+
+    /// No list of places is kept where this host is a router: one that names some would be ignored.
+    fn routed(&self) -> Result<ForwardTo, Denied> {
+        if self.nat.access.is_limit() {
+            return Err(Denied::NatTarget("everything of every host".to_owned()));
+        }
+        Ok(ForwardTo::Anywhere)
     }
 
     fn forced(

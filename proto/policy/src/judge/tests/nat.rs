@@ -551,3 +551,29 @@ fn a_name_that_means_the_host_itself_is_local() {
     let local_off = NatSettings { local: false, ..ON };
     assert!(to(local_off, local, &["172.17.0.1"]).contains("nat_local = true"));
 }
+
+#[test]
+fn a_router_for_the_sender_keeps_no_list_of_places_and_refuses_where_one_is_written() {
+    let message = access("source", "tcp/22");
+    let led_by = |line: &str| {
+        let lines = format!("FORWARD_ALL Y\nFORCE_MASQUERADE Y\n{line}");
+        led(judge(&lines, &message))
+    };
+
+    for limit in [
+        "10.50.0.5 tcp/22",
+        "10.50.0.5",
+        "ANY tcp/22",
+        "NONE",
+        "LOCAL",
+    ] {
+        assert_eq!(
+            led_by(&format!("NAT_ACCESS {limit}")),
+            "everything of every host is not in NAT_ACCESS",
+            "{limit}"
+        );
+    }
+    for all in ["", "NAT_ACCESS ANY"] {
+        assert_eq!(led_by(all), "any to anywhere as masquerade");
+    }
+}
