@@ -133,6 +133,20 @@ impl Grants {
         displaced.filter(|id| *id != grant.id).collect()
     }
 
+    /// Whether somebody else's grant leads one of these rules' packets to another place.
+    pub(crate) fn led_by_another(
+        &self,
+        asking: &Identity,
+        rules: &[Rule],
+        steady: Duration,
+    ) -> bool {
+        let ids = rules
+            .iter()
+            .flat_map(|rule| self.by_rule.displaced_by(*rule));
+        let mut others = ids.filter_map(|id| self.live.get(&id));
+        others.any(|live| live.deadline > steady && !live.is_of(asking))
+    }
+
     /// Takes out these grants.
     pub(crate) fn take_these(&mut self, ids: &BTreeSet<GrantId>) -> Vec<LiveGrant> {
         let gone = ids.iter().filter_map(|id| self.live.remove(id));

@@ -129,6 +129,15 @@ impl Engine {
             self.refuse_grant(&grant, reason, now);
             return;
         }
+        // Nobody chooses where another one's packets go.
+        if self
+            .grants
+            .led_by_another(grant.identity(), &rules, now.steady)
+        {
+            let reason = "the same is led to another place for another user just now: ask for another port, or again when that has ended";
+            self.refuse_grant(&grant, reason, now);
+            return;
+        }
         let id = self.ids.next();
         let blocked = self.blocked(&rules);
         let event = record::opened(&grant, id, until.ms, &blocked, now);

@@ -11,7 +11,7 @@ use gate::SharedKeys;
 use spa::Protocol;
 
 use crate::host::{Host, restarted_with};
-use crate::packets::{knock, nat_knock};
+use crate::packets::{knock, nat_knock, nat_knock_of};
 
 const STANZA: &str =
     "NAME ports\nSOURCE ANY\nKEY ports\nHMAC_KEY ports-hmac\nFW_ACCESS_TIMEOUT 30\n";
@@ -418,4 +418,26 @@ fn a_destination_rule_that_the_packet_filter_cannot_keep_is_refused_by_its_own_n
         refused.to_string().contains("`destination_rule = true`"),
         "{refused}"
     );
+}
+
+#[test]
+fn nobody_chooses_where_the_packets_of_another_user_are_led() {
+    for prefix in ["", "OPEN_PREFIX 24\n"] {
+        let mut host = host(&format!("{prefix}NAT_ACCESS 10.0.0.0/8"));
+        host.arrive(1, &nat_knock(1, 2, "tcp/40001", "10.0.0.5", 22));
+        let led = host.open_rules();
+
+        let other = nat_knock_of("bob", 2, 2, "tcp/40001", ("10.0.0.6", 22));
+        host.arrive(if prefix.is_empty() { 1 } else { 2 }, &other);
+
+        assert_eq!(host.open_rules(), led, "{prefix}");
+        let reasons = host.reasons(EventKind::Refused);
+        assert!(reasons[0].contains("another user"), "{reasons:?}");
+        // The same place for both is no conflict.
+        host.arrive(1, &nat_knock_of("bob", 3, 2, "tcp/40001", ("10.0.0.5", 22)));
+        assert_eq!(host.open_rules(), led, "{prefix}");
+        host.wait(30);
+        host.arrive(1, &nat_knock_of("bob", 4, 2, "tcp/40001", ("10.0.0.6", 22)));
+        assert_ne!(host.open_rules(), led, "{prefix}");
+    }
 }

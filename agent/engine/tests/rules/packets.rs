@@ -98,11 +98,23 @@ pub(crate) fn knock_as(username: &str, number: u64, keys: &Keys) -> String {
 
 /// Asks to have packets to these ports led to another place, in a message of this type.
 pub(crate) fn nat_knock(number: u64, kind: u8, ports: &str, host: &str, port: u16) -> String {
+    nat_knock_of("alice", number, kind, ports, (host, port))
+}
+
+/// The same of this user.
+pub(crate) fn nat_knock_of(
+    user: &str,
+    number: u64,
+    kind: u8,
+    ports: &str,
+    (host, port): (&str, u16),
+) -> String {
     let request = Request::Access {
         allow: Allow::Source,
         ports: ports.split(',').map(|port| port.parse().unwrap()).collect(),
     };
     let mut message = message(number, kind.try_into().unwrap(), request, 0);
+    user.clone_into(&mut message.username);
     message.nat_access = Some(NatAccess {
         host: host.to_owned(),
         port,
