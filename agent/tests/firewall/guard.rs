@@ -244,6 +244,43 @@ fn the_owners_rules_know_by_a_mark_what_came_through_a_hole_and_block_whom_they_
 }
 
 #[test]
+fn an_owner_who_finds_the_way_back_by_the_connection_mark_finds_it_also_for_what_came_by_a_hole() {
+    in_lab(|lab| {
+        let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
+        let _services = (host.serve_tcp(22)?, host.serve_udp(53)?);
+        // Alice is behind a second uplink: only the route of that uplink's table leads to her.
+        for words in [
+            "ip route add default via 192.0.2.99",
+            "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0",
+            "ip route add 198.51.100.20 dev eth0 table 2",
+            "ip rule add fwmark 2 lookup 2 pref 100",
+            "iptables -w -t mangle -A PREROUTING -i eth0 -m conntrack --ctstate NEW \
+             -j CONNMARK --set-xmark 2/0xffff",
+            "iptables -w -t mangle -A OUTPUT -j CONNMARK --restore-mark",
+        ] {
+            run(&host, words);
+        }
+        run(&alice, "ip addr add 198.51.100.20/32 dev eth0");
+        let wire = "ip route replace 192.0.2.0/24 dev eth0 src 198.51.100.20";
+        run(&alice, wire);
+        assert_eq!(alice.reach(host.v4, 22)?, Reach::Open);
+        let mut firewall = laid(&host, BackendChoice::Nftables, &["tcp/22", "udp/53"])?;
+        assert_eq!(alice.reach(host.v4, 22)?, Reach::Silent);
+        let ports = ["tcp/22", "udp/53"];
+        let holes = ports.map(|port| timed(&format!("198.51.100.20 {port}"), 600));
+
+        firewall.holes.open(&holes)?;
+
+        assert_eq!(alice.reach_udp(host.v4, 53)?, Reach::Open);
+        let mut session = alice.session(host.v4, 22)?;
+        session.talk()?;
+        firewall.holes.flush()?;
+        session.talk()?;
+        Ok(())
+    });
+}
+
+#[test]
 fn what_the_owner_saves_holds_nothing_of_ours() {
     in_lab(|lab| {
         let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);

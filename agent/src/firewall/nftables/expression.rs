@@ -40,6 +40,10 @@ pub(super) enum Expression<'a> {
         mask: [u8; 4],
         xor: [u8; 4],
     },
+    /// Keeps these bits of registers, from this one on.
+    Keep(Register, &'a [u8]),
+    /// Writes bytes to registers, from this one on.
+    Load(Register, &'a [u8]),
     /// Compares.
     Is(Register, &'a [u8]),
     IsNot(Register, &'a [u8]),
@@ -96,7 +100,7 @@ pub(super) enum Ct {
     Direction,
     /// What became of its addresses, in bits.
     Status,
-    Mark,
+    Labels,
     DestinationPort,
 }
 
@@ -105,6 +109,10 @@ pub(super) enum Header {
     Network,
     Transport,
 }
+
+/// Bytes of the labels of a connection (`NF_CT_LABELS_MAX_SIZE`,
+/// linux/netfilter/xt_connlabel.h), which also are as many as registers take at once.
+pub(super) const LABELS_LEN: usize = 16;
 
 const EXPR_NAME: u16 = 1;
 const EXPR_DATA: u16 = 2;
@@ -216,6 +224,11 @@ pub(super) fn write(requests: &mut Requests, expression: &Expression<'_>) {
             value(requests, BITWISE_MASK, mask.get(..len).unwrap_or(&mask));
             value(requests, BITWISE_XOR, xor.get(..len).unwrap_or(&xor));
         }
+        Expression::Keep(changed, mask) => keep(requests, changed, mask),
+        Expression::Load(to, bytes) => {
+            register(requests, IMMEDIATE_DREG, to);
+            value(requests, IMMEDIATE_DATA, bytes);
+        }
         Expression::Is(what, with) => compare(requests, what, CMP_EQ, with),
         Expression::IsNot(what, with) => compare(requests, what, CMP_NEQ, with),
         Expression::In(set, key) => look_up(requests, set, key, 0),
@@ -236,11 +249,11 @@ const fn name(expression: &Expression<'_>) -> &'static str {
         Expression::Ct(..) | Expression::SetCt(..) | Expression::CtOriginal(..) => "ct",
         Expression::AddressType(_) | Expression::SourceType(_) => "fib",
         Expression::Payload { .. } => "payload",
-        Expression::Bits { .. } => "bitwise",
+        Expression::Bits { .. } | Expression::Keep(..) => "bitwise",
         Expression::Is(..) | Expression::IsNot(..) => "cmp",
         Expression::In(..) | Expression::NotIn(..) | Expression::Find(..) => "lookup",
         Expression::Translate(translation) => translation.name(),
-        Expression::Verdict(_) => "immediate",
+        Expression::Load(..) | Expression::Verdict(_) => "immediate",
     }
 }
 
@@ -248,6 +261,20 @@ fn address_type(requests: &mut Requests, of: u32, to: Register) {
     register(requests, FIB_DREG, to);
     number(requests, FIB_RESULT, FIB_RESULT_ADDRTYPE);
     number(requests, FIB_FLAGS, of);
+}
+
+fn keep(requests: &mut Requests, changed: Register, mask: &[u8]) {
+    const NOTHING: [u8; LABELS_LEN] = [0; LABELS_LEN];
+    register(requests, BITWISE_SREG, changed);
+    register(requests, BITWISE_DREG, changed);
+    number(
+        requests,
+        BITWISE_LEN,
+        u32::try_from(mask.len()).unwrap_or_default(),
+    );
+    value(requests, BITWISE_MASK, mask);
+    let nothing = NOTHING.get(..mask.len()).unwrap_or_default();
+    value(requests, BITWISE_XOR, nothing);
 }
 
 fn compare(requests: &mut Requests, what: Register, operator: u32, with: &[u8]) {
@@ -354,7 +381,7 @@ impl Ct {
             Self::State => 0,
             Self::Direction => 1,
             Self::Status => 2,
-            Self::Mark => 3,
+            Self::Labels => 13,
             Self::DestinationPort => 12,
         }
     }

@@ -8,9 +8,9 @@
 //! | `prerouting` | our mark goes on only with what it began with; what comes over `lo`, and what is neither TCP, UDP nor an echo request, passes |
 //! | `guard_tcp`, `guard_udp`, `guard_echo` | whether it begins something or goes on |
 //! | `begins` | it passes through a hole, or is not for us, or is not hidden; else it is dropped |
-//! | `goes_on` | what began through a hole carries our mark again, unless it is held up |
+//! | `goes_on` | what began through a hole, as its label says, carries our mark again, unless it is held up |
 //! | `barred` | held up, unless it passes through another hole |
-//! | `opens` | packet and connection get our mark |
+//! | `opens` | the packet gets our mark, the connection our label |
 //! | `input` | what was translated to a hidden port of this host passes through a hole, or is dropped |
 //! | `postrouting` | a connection that was cut does not begin again from this side, or from behind it |
 //! | `lead_in`, `lead_out`, `lead_local` | where packets are led on to, on a host that does; see `nat` |
@@ -28,14 +28,14 @@ use std::num::NonZeroU16;
 use spa::{PortRange, Protocol, Service};
 
 use super::super::family::Family;
-use super::expression::{Ct, Expression, Meta, Verdict};
+use super::expression::{Expression, Meta, Verdict};
 use super::message::{self, Base, Element, Field, Key, SetSpec};
 use super::nat;
 use super::steps::{
     Address, ESTABLISHED, IPPROTO_TCP, IPPROTO_UDP, LAYERS, NEW, ORIGINAL, Port, R0, REPLY, RuleOf,
     UNTRACKED, begins, clear_mark, direction, echo, echo_of, family, for_others, for_us,
-    from_others, interface, load_address, mark_packet, packet_marked, protocol, protocol_number,
-    service, state, unmarked, untranslated, with_bit,
+    from_others, interface, label_connection, load_address, mark_packet, packet_marked, protocol,
+    protocol_number, service, state, unlabelled, untranslated,
 };
 use crate::netlink::Requests;
 
@@ -168,10 +168,10 @@ fn rules(what: Laid) -> Vec<RuleOf> {
     rules.judge_what_goes_on(what);
     rules.judge_what_was_translated(mark);
     rules.judge_what_leaves();
-    rules.add(OPENS, &[&mark_connection(mark)]);
+    rules.add(OPENS, &[&label_connection()]);
     rules.add(OPENS, &[&mark_packet(mark)]);
     if what.leads {
-        rules.0.extend(nat::rules(mark));
+        rules.0.extend(nat::rules());
     }
     rules.0
 }
@@ -208,14 +208,6 @@ fn asks(set: Set, address: Address, port: Port) -> Vec<Expression<'static>> {
     let (load, next) = load_address(of, address, R0);
     let is_in = [Expression::In(set.name(), R0)];
     [&family(of)[..], &[load], &service(next, port), &is_in].concat()
-}
-
-const fn mark_connection(mark: u32) -> [Expression<'static>; 3] {
-    [
-        Expression::Ct(Ct::Mark, R0),
-        with_bit(mark),
-        Expression::SetCt(Ct::Mark, R0),
-    ]
 }
 
 /// The elements of [`Set::Protected`] for these ports. What overlaps is one element.
@@ -353,7 +345,7 @@ impl Rules {
     fn judge_what_goes_on(&mut self, what: Laid) {
         let mark = what.mark;
         self.add(GOES_ON, &[&direction(REPLY), &[ACCEPT]]);
-        self.add(GOES_ON, &[&unmarked(mark), &[ACCEPT]]);
+        self.add(GOES_ON, &[&unlabelled(), &[ACCEPT]]);
         for set in barred_sets() {
             let asks = asks(set, Address::Source, Port::Destination);
             self.add(GOES_ON, &[&asks, &[to(BARRED)]]);

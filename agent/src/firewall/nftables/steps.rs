@@ -3,7 +3,7 @@
 use spa::Protocol;
 
 use super::super::family::Family;
-use super::expression::{Ct, Expression, Header, Meta, Register};
+use super::expression::{Ct, Expression, Header, LABELS_LEN, Meta, Register};
 
 /// `RTN_UNICAST` (linux/rtnetlink.h): the address of some other machine.
 pub(super) const UNICAST: &[u8] = &1_u32.to_ne_bytes();
@@ -18,6 +18,11 @@ pub(super) const NEW: u32 = 0x8;
 pub(super) const UNTRACKED: u32 = 0x40;
 /// `IPS_DST_NAT`, a bit of `ct status` (linux/netfilter/nf_conntrack_common.h).
 const TRANSLATED: u32 = 0x20;
+/// The label of a connection that began through a hole: bit 117. The kernel has 128 of them, of
+/// which whoever names labels (connlabel.conf) takes the low ones. The connection mark would not do:
+/// owners give it back to packets as a whole, and choose routes by it.
+const LABEL: &[u8; LABELS_LEN] = &(1_u128 << 117).to_ne_bytes();
+const NO_LABEL: &[u8; LABELS_LEN] = &[0; LABELS_LEN];
 pub(super) const ORIGINAL: &[u8] = &[0];
 pub(super) const REPLY: &[u8] = &[1];
 
@@ -151,24 +156,27 @@ pub(super) const fn direction(which: &'static [u8]) -> [Expression<'static>; 2] 
     [Expression::Ct(Ct::Direction, R0), Expression::Is(R0, which)]
 }
 
-/// Of a connection without our mark.
-pub(super) const fn unmarked(mark: u32) -> [Expression<'static>; 3] {
+/// Of a connection without our label.
+pub(super) const fn unlabelled() -> [Expression<'static>; 3] {
     [
-        Expression::Ct(Ct::Mark, R0),
-        Expression::Bits {
-            register: R0,
-            len: 4,
-            mask: mark.to_ne_bytes(),
-            xor: [0; 4],
-        },
-        Expression::Is(R0, NONE),
+        Expression::Ct(Ct::Labels, R0),
+        Expression::Keep(R0, LABEL),
+        Expression::Is(R0, NO_LABEL),
     ]
 }
 
-/// Of a connection with our mark.
-pub(super) const fn marked(mark: u32) -> [Expression<'static>; 3] {
-    let [load, bit, _] = unmarked(mark);
-    [load, bit, Expression::IsNot(R0, NONE)]
+/// Of a connection with our label.
+pub(super) const fn labelled() -> [Expression<'static>; 3] {
+    let [load, keep, _] = unlabelled();
+    [load, keep, Expression::IsNot(R0, NO_LABEL)]
+}
+
+/// Gives the connection our label; it keeps those that it has.
+pub(super) const fn label_connection() -> [Expression<'static>; 2] {
+    [
+        Expression::Load(R0, LABEL),
+        Expression::SetCt(Ct::Labels, R0),
+    ]
 }
 
 const fn only(bits: u32) -> Expression<'static> {
@@ -254,7 +262,7 @@ pub(super) const fn load_address(
     (load, Register(to.0 + len / 4))
 }
 
-pub(super) const fn with_bit(mark: u32) -> Expression<'static> {
+const fn with_bit(mark: u32) -> Expression<'static> {
     Expression::Bits {
         register: R0,
         len: 4,

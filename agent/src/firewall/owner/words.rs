@@ -247,6 +247,7 @@ fn conntrack(key: u32) -> (String, Values) {
         2 => ("ct status", Values::Bits),
         3 => ("ct mark", Values::Bits),
         12 => ("ct original proto-dst", Values::Number),
+        13 => ("ct label", Values::Bits),
         _ => ("ct", Values::Bits),
     };
     (name.to_owned(), values)

@@ -4,8 +4,8 @@ use super::super::super::family::Family;
 use super::super::expression::{Ct, Expression, Meta, Register, Translation, Verdict};
 use super::super::message::{self, Base};
 use super::super::steps::{
-    Address, NEW, Port, RuleOf, direction, family, for_others, for_us, load_address, mark_packet,
-    marked, service, state, translated,
+    Address, NEW, Port, RuleOf, direction, family, for_others, for_us, labelled, load_address,
+    mark_packet, service, state, translated,
 };
 use super::sets::{Kind, NatSet, sets_of};
 use crate::netlink::Requests;
@@ -49,10 +49,10 @@ pub(in super::super) fn lay_chains(requests: &mut Requests, table: &str) {
 }
 
 /// The rules of the chains of [`lay_chains`].
-pub(in super::super) fn rules(mark: u32) -> Vec<RuleOf> {
+pub(in super::super) fn rules() -> Vec<RuleOf> {
     let of_family = |family| {
-        let led = lead_in(family).chain(lead_out(family, mark));
-        led.chain(lead_local(family, mark))
+        let led = lead_in(family).chain(lead_out(family));
+        led.chain(lead_local(family))
     };
     Family::ALL.into_iter().flat_map(of_family).collect()
 }
@@ -76,7 +76,7 @@ fn lead_in(of: Family) -> impl Iterator<Item = RuleOf> {
     })
 }
 
-fn lead_out(of: Family, mark: u32) -> impl Iterator<Item = RuleOf> {
+fn lead_out(of: Family) -> impl Iterator<Item = RuleOf> {
     let snat = sets_of(of, &[Kind::Snat]);
     let masquerade = sets_of(of, &[Kind::Masquerade]);
     snat.chain(masquerade).map(move |set| {
@@ -93,14 +93,14 @@ fn lead_out(of: Family, mark: u32) -> impl Iterator<Item = RuleOf> {
             (found, Translation::Masquerade)
         };
         let step = [look, Expression::Translate(translate)];
-        let rule = [&marked(mark)[..], &family(of), &key, &step].concat();
+        let rule = [&labelled()[..], &family(of), &key, &step].concat();
         (OUT, rule)
     })
 }
 
 /// What was led to another host and has arrived at this one, because the address is, or has become,
 /// its own: nobody said that its own ports may be reached so, and its guard has let it in.
-fn lead_local(of: Family, mark: u32) -> impl Iterator<Item = RuleOf> {
+fn lead_local(of: Family) -> impl Iterator<Item = RuleOf> {
     // In the order of `lead_in`: what that finds first is what was done.
     let sets = sets_of(of, &[Kind::To, Kind::Keep, Kind::Here]);
     sets.map(move |set| {
@@ -118,7 +118,7 @@ fn lead_local(of: Family, mark: u32) -> impl Iterator<Item = RuleOf> {
             Verdict::Drop
         };
         let is_in = [Expression::In(set.name(), R0), Expression::Verdict(verdict)];
-        let led = [&family(of)[..], &state(NEW), &translated(), &marked(mark)].concat();
+        let led = [&family(of)[..], &state(NEW), &translated(), &labelled()].concat();
         (LOCAL, [&led[..], elsewhere, &key, &is_in].concat())
     })
 }
@@ -201,5 +201,5 @@ fn is_in(set: NatSet, port: Port) -> Vec<Expression<'static>> {
 /// forwarded, and an owner's FORWARD chain that drops all else must let it pass.
 pub(in super::super) fn marks_replies(mark: u32) -> Vec<Expression<'static>> {
     let reply = direction(REPLY);
-    [&reply[..], &marked(mark), &mark_packet(mark)].concat()
+    [&reply[..], &labelled(), &mark_packet(mark)].concat()
 }
