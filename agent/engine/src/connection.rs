@@ -17,6 +17,10 @@ pub struct Connection {
     pub asked: SocketAddr,
     /// Where it ends: the same, unless somebody translates it.
     pub server: SocketAddr,
+    /// The zone of connection tracking in which what the client sends is looked for: 0, unless the
+    /// host's owner divides it (`CT --zone`, Open vSwitch). In each there may be an entry of the same
+    /// addresses.
+    pub zone: u16,
 }
 
 // === impl Connection ===
@@ -30,6 +34,7 @@ impl Connection {
             client,
             asked: server,
             server,
+            zone: 0,
         }
     }
 
@@ -50,12 +55,16 @@ impl fmt::Display for Connection {
             client,
             asked,
             server,
+            zone,
         } = self;
         write!(f, "{client} to {asked} {protocol}")?;
-        if asked == server {
+        if asked != server {
+            write!(f, ", led on to {server}")?;
+        }
+        if *zone == 0 {
             Ok(())
         } else {
-            write!(f, ", led on to {server}")
+            write!(f, ", in zone {zone}")
         }
     }
 }

@@ -234,6 +234,7 @@ mod tests {
             client: "192.0.2.7:40000".parse().unwrap(),
             asked: "198.51.100.1:8080".parse().unwrap(),
             server: "172.17.0.2:80".parse().unwrap(),
+            zone: 0,
         };
         let lets = |rule: &str| rule.parse::<Rule>().unwrap().lets_begin(&connection);
 

@@ -28,9 +28,11 @@ const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_STATUS: u16 = 3;
 const CTA_PROTOINFO: u16 = 4;
 const CTA_TIMEOUT: u16 = 7;
+const CTA_ZONE: u16 = 18;
 
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_TUPLE_ZONE: u16 = 3;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
 const CTA_IP_V6_SRC: u16 = 3;
@@ -75,10 +77,11 @@ pub(super) fn insert(requests: &mut Requests, connection: &Connection) {
     let Connection {
         protocol,
         client,
-        asked,
+        asked: _,
         server,
+        zone: _,
     } = connection;
-    tuple(requests, CTA_TUPLE_ORIG, *protocol, *client, *asked);
+    name(requests, connection);
     tuple(requests, CTA_TUPLE_REPLY, *protocol, *server, *client);
     let status = STATUS_SEEN_REPLY | STATUS_ASSURED | STATUS_CONFIRMED;
     requests.attribute(CTA_STATUS, &status.to_be_bytes());
@@ -116,7 +119,8 @@ pub(super) fn list(requests: &mut Requests) {
 
 /// The connection that an entry stands for; `None` for what is neither TCP nor UDP.
 pub(super) fn connection(entry: Attributes<'_>) -> Option<Connection> {
-    let (protocol, client, asked) = read_tuple(entry.find(CTA_TUPLE_ORIG)?)?;
+    let original = entry.find(CTA_TUPLE_ORIG)?;
+    let (protocol, client, asked) = read_tuple(original)?;
     // Where packets go in the end, also where somebody has translated the address.
     let (_, server, _) = read_tuple(entry.find(CTA_TUPLE_REPLY)?)?;
     Some(Connection {
@@ -124,6 +128,7 @@ pub(super) fn connection(entry: Attributes<'_>) -> Option<Connection> {
         client,
         asked,
         server,
+        zone: read_zone(entry, original),
     })
 }
 
@@ -146,15 +151,21 @@ fn begin(requests: &mut Requests, message: u8, flags: u16, connection: &Connecti
 }
 
 /// An entry is named by who began it and what was asked for, which is right also where either way is
-/// translated. A message without any tuple would mean all entries.
+/// translated, and by the zone in which that is looked for. A message without any tuple would mean
+/// all entries.
 fn name(requests: &mut Requests, connection: &Connection) {
     let Connection {
         protocol,
         client,
         asked,
         server: _,
+        zone,
     } = connection;
     tuple(requests, CTA_TUPLE_ORIG, *protocol, *client, *asked);
+    // A kernel without zones does not take one that is none.
+    if *zone != 0 {
+        requests.attribute(CTA_ZONE, &zone.to_be_bytes());
+    }
 }
 
 fn tuple(requests: &mut Requests, kind: u16, protocol: Protocol, from: SocketAddr, to: SocketAddr) {
@@ -180,6 +191,15 @@ fn tuple(requests: &mut Requests, kind: u16, protocol: Protocol, from: SocketAdd
     requests.attribute(CTA_PROTO_DST_PORT, &to.port().to_be_bytes());
     requests.end_nest(ports);
     requests.end_nest(tuple);
+}
+
+/// The zone of the original direction: that of the entry, or of this direction alone. The default one
+/// is not said.
+fn read_zone(entry: Attributes<'_>, original: &[u8]) -> u16 {
+    let of_tuple = || Attributes::inside(original).find(CTA_TUPLE_ZONE);
+    let zone = entry.find(CTA_ZONE).or_else(of_tuple);
+    let zone = zone.and_then(|bytes| bytes.try_into().ok());
+    zone.map(u16::from_be_bytes).unwrap_or_default()
 }
 
 /// Protocol, source and destination.
@@ -229,12 +249,14 @@ mod tests {
                 any::<[Ipv6Addr; 2]>().prop_map(|pair| pair.map(IpAddr::V6)),
             ],
             ports in any::<[u16; 2]>(),
+            zone in any::<u16>(),
         ) -> Connection {
-            Connection::direct(
+            let direct = Connection::direct(
                 if is_tcp { Protocol::Tcp } else { Protocol::Udp },
                 SocketAddr::new(addresses[0], ports[0]),
                 SocketAddr::new(addresses[1], ports[1]),
-            )
+            );
+            Connection { zone, ..direct }
         }
     }
 
@@ -258,6 +280,7 @@ mod tests {
             let named = sent[0].find(CTA_TUPLE_ORIG).and_then(read_tuple);
 
             prop_assert_eq!(named, Some((entered.protocol, entered.client, entered.asked)));
+            prop_assert_eq!(read_zone(sent[0], &[]), entered.zone);
         }
 
         #[test]

@@ -84,6 +84,11 @@ impl Cutter {
             found = sock_diag::socket(answer);
             ControlFlow::Continue(())
         });
+        // A socket is in no zone.
+        let connection = &Connection {
+            zone: 0,
+            ..*connection
+        };
         let is_it = |socket: &sock_diag::Socket| socket.connection == *connection;
         if let (Ok(()), Some(socket)) = (asked, found.filter(is_it)) {
             self.requests.clear();

@@ -51,6 +51,7 @@ fn a_published_port_is_hidden_and_opened_by_the_number_that_was_asked_for() {
                     client: session.client(),
                     asked: session.server(),
                     server: (inside[usize::from(address.is_ipv6())], 80).into(),
+                    zone: 0,
                 };
                 firewall.holes.close(&[rule(from, "tcp/8080")], &[led_on])?;
                 assert!(session.is_dead(PATIENCE)?, "{address}");
@@ -281,6 +282,45 @@ fn an_owner_who_finds_the_way_back_by_the_connection_mark_finds_it_also_for_what
 }
 
 #[test]
+fn a_session_is_cut_in_the_zone_of_connection_tracking_that_the_owner_put_it_in() {
+    // For both directions, and for what clients send alone.
+    for [comes, leaves] in [["--zone 5", "--zone 5"], ["--zone-orig 5", "--zone 0"]] {
+        for backend in BACK_ENDS {
+            in_lab(|lab| {
+                let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
+                let service = host.serve_tcp(22)?;
+                for program in ["iptables", "ip6tables"] {
+                    let add = format!("{program} -w -t raw -A");
+                    run(&host, &format!("{add} PREROUTING -i eth0 -j CT {comes}"));
+                    run(&host, &format!("{add} OUTPUT -o eth0 -j CT {leaves}"));
+                }
+                let mut firewall = laid(&host, backend, &["tcp/22"])?;
+                for (address, from) in ways_between(&host, &alice) {
+                    firewall.holes.open(&[hole(from, "tcp/22", 600)])?;
+                    let mut session = alice.session(address, 22)?;
+                    session.talk()?;
+                    assert!(entries(&host).contains("zone"), "{}", entries(&host));
+                    let rules = [rule(from, "tcp/22")];
+                    let connection =
+                        Connection::direct(Protocol::Tcp, session.client(), session.server());
+                    let connection = Connection {
+                        zone: 5,
+                        ..connection
+                    };
+                    firewall.holes.close(&rules, &[connection])?;
+
+                    assert!(!entries(&host).contains("zone"), "{}", entries(&host));
+                    let said = service.say_to(session.client());
+                    assert!(!said || !session.hears(PATIENCE)?, "{address}");
+                    assert!(session.is_dead(PATIENCE)?, "{address}");
+                }
+                Ok(())
+            });
+        }
+    }
+}
+
+#[test]
 fn what_the_owner_saves_holds_nothing_of_ours() {
     in_lab(|lab| {
         let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
@@ -353,6 +393,19 @@ fn answers(from: &Node, to: IpAddr) -> bool {
 
 pub(crate) fn ways(to: &Node) -> [IpAddr; 2] {
     [to.v4.into(), to.v6.into()]
+}
+
+fn ways_between(host: &Node, alice: &Node) -> [(IpAddr, IpAddr); 2] {
+    let [v4, v6] = ways(host);
+    let [from_v4, from_v6] = ways(alice);
+    [(v4, from_v4), (v6, from_v6)]
+}
+
+/// What connection tracking knows of port 22.
+fn entries(host: &Node) -> String {
+    let all = run(host, "cat /proc/net/nf_conntrack");
+    let of_port = all.lines().filter(|line| line.contains("dport=22 "));
+    of_port.collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn run(node: &Node, words: &str) -> String {

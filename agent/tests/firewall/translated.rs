@@ -35,6 +35,7 @@ fn a_session_through_a_published_port_that_was_cut_stays_cut_when_the_container_
                     protocol: Protocol::Tcp,
                     client: session.client(),
                     asked: session.server(),
+                    zone: 0,
                     server: (inside[usize::from(address.is_ipv6())], 8080).into(),
                 };
                 firewall.holes.close(&[rule(from, "tcp/8080")], &[led_on])?;

@@ -31,6 +31,7 @@ fn begin(host: &mut Host, asked: &str, server: &str) -> Connection {
         client: SocketAddr::from(([192, 0, 2, 1], 40_000)),
         asked: asked.parse().unwrap(),
         server: server.parse().unwrap(),
+        zone: 0,
     };
     let now = host.now();
     host.engine
