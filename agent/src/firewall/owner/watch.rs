@@ -40,10 +40,13 @@ const NEWGEN: u8 = 15;
 /// Family of our own table.
 const NFPROTO_INET: u8 = 1;
 
-/// Between two looks, at least; and as a multiple of what the last one took.
+/// Between two looks, at least; and as a multiple of what the last one took. One that took long, beside
+/// very many rules, is not to take more than a hundredth of the time.
 const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_FACTOR: u32 = 20;
-const PAUSE_MAX: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_millis(200);
+const PAUSE_FACTOR_LONG: u32 = 100;
+const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// Between two looks at what nobody tells of.
 const POLL: Duration = Duration::from_secs(30);
 const POLL_SILENT: Duration = Duration::from_secs(5);
@@ -280,7 +283,7 @@ impl<T: FnMut(Outlook)> Watching<T> {
         }
         let now = clock::now().steady;
         let took = now.saturating_sub(begin);
-        self.rest_until = now + (took * PAUSE_FACTOR).clamp(PAUSE, PAUSE_MAX);
+        self.rest_until = now + pause_after(took);
     }
 
     fn read(&mut self) -> Result<Ruleset, FirewallError> {
@@ -395,4 +398,14 @@ fn own_addresses() -> Vec<IpAddr> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses
+}
+
+/// For how long to rest after a look that took so long.
+fn pause_after(took: Duration) -> Duration {
+    let factor = if took < LONG {
+        PAUSE_FACTOR
+    } else {
+        PAUSE_FACTOR_LONG
+    };
+    (took * factor).clamp(PAUSE, PAUSE_MAX)
 }
