@@ -120,7 +120,9 @@ async fn a_database_that_is_removed_or_cut_under_the_controller_takes_no_more_wr
         let path = fleet.dir.path().join("data/controller.db");
         let checkpoint = "PRAGMA wal_checkpoint(PASSIVE)";
         let other = rusqlite::Connection::open(&path).unwrap();
-        other.query_row(checkpoint, [], |_| Ok(())).unwrap();
+        // All of it: whoever reads at that moment keeps some back.
+        let is_whole = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?);
+        while !other.query_row(checkpoint, [], is_whole).unwrap() {}
         assert!(claim(&host, 1).await.unwrap());
 
         harm(&path).unwrap();

@@ -33,19 +33,25 @@ impl Files {
             log: WatchedFile::new(PathBuf::from(format!("{path}-wal")), LOG_BYTES_KEPT),
         };
         // What is wrong already will be wrong at the first transaction.
-        let _ = files.check();
+        let _ = files.check_database();
+        let _ = files.check_log();
         Some(files)
     }
 
-    /// Looks whether they are still what was opened. What is written into a file that was removed
-    /// is lost at the next start, without any error.
-    pub(super) fn check(&mut self) -> Result<(), Trouble> {
-        check(&mut self.database)?;
+    /// Looks whether the database is still what was opened. What is written into a file that was
+    /// removed is lost at the next start, without any error.
+    pub(super) fn check_database(&mut self) -> Result<(), Trouble> {
+        check(&mut self.database)
+    }
+
+    /// The same for the log.
+    pub(super) fn check_log(&mut self) -> Result<(), Trouble> {
         check(&mut self.log)
     }
 
     /// Whether the log holds all that the engine believes to be in it: one that was emptied by another
-    /// process (`postern-controller token`) does, and one that was cut by hand does not.
+    /// process (`postern-controller token`) does, and one that was cut by hand does not. Never to be
+    /// asked of a database that was cut: the engine moves the log into it, and makes it long again.
     pub(super) fn log_is_whole(&self, connection: &Connection) -> bool {
         const HEADER_BYTES: u64 = 32;
         const FRAME_HEADER_BYTES: u64 = 24;

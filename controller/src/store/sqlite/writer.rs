@@ -161,10 +161,11 @@ impl Writer<'_> {
         let Some(files) = &mut self.files else {
             return Ok(());
         };
-        let mut found = files.check();
+        files.check_database().map_err(NotCommitted::Disk)?;
+        let mut found = files.check_log();
         if found == Err(Trouble::Truncated) && files.log_is_whole(self.connection) {
             files.log_was_emptied();
-            found = files.check();
+            found = files.check_log();
         }
         found.map_err(NotCommitted::Disk)
     }
