@@ -41,7 +41,12 @@ fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
         let replace = "`--replace` puts the joiner in the place of that member";
         return Some(match role {
             Role::User => format!("`--key-name laptop` adds a key to that user, {replace}").into(),
-            Role::Auditor | Role::Host | Role::Operator => replace.into(),
+            Role::Auditor
+            | Role::Helpdesk
+            | Role::Owner
+            | Role::Validator
+            | Role::Host
+            | Role::Operator => replace.into(),
         });
     }
     let key_taken = matches!(error, Error::KeyTaken { .. });

@@ -7,13 +7,18 @@
 //! | `members` | members and tokens in the contract's form |
 //! | `status` | what a caller learns of an error |
 
+mod access_review;
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod directory;
 pub(crate) mod enrollment;
+mod host_changes;
 mod members;
 pub(crate) mod operator;
+mod recent_events;
+mod sinks;
 mod status;
+mod who_can;
 
 use fleet::Contract;
 use tonic::Request;

@@ -97,7 +97,9 @@ pub(super) fn record(record: &Record) {
         | EventKind::Noise
         | EventKind::Operator
         | EventKind::PolicyRejected
+        | EventKind::Read
         | EventKind::Removed
+        | EventKind::Sink
         | EventKind::Unlocked
         | EventKind::Unspecified => {}
     }

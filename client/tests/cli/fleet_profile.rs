@@ -55,6 +55,7 @@ impl Member {
             exchange_key: self.host.public().0.to_vec(),
             ports: ports.iter().map(|port| (*port).to_owned()).collect(),
             stanza: "ssh".to_owned(),
+            ..DirectoryHost::default()
         };
         let body = DirectoryBody {
             fleet: "demo".to_owned(),

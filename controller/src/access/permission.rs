@@ -8,16 +8,22 @@ pub enum Permission {
     ApplyPolicy,
     /// Ask who opened what.
     Audit,
+    /// Compare a text with the policy in force, and run its tests; stores nothing.
+    CheckPolicy,
     /// Claim messages in the shared replay list.
     ClaimMessages,
     /// Make one-time tokens, and revoke them.
     CreateTokens,
+    /// Give hosts other addresses, labels and names.
+    ManageHosts,
     /// Lock, unlock and remove members.
     ManageMembers,
     /// Be a host that is there: hear what to do, say what is done, push events.
     ServeAsHost,
     /// Take away the directory of the hosts that one may open.
     SyncDirectory,
+    /// See who may open what, now and then.
+    ViewAccess,
     /// See hosts and their state.
     ViewHosts,
     /// See who belongs to the fleet, and who is invited.
@@ -30,14 +36,17 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission, in alphabetical order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::ApplyPolicy,
         Self::Audit,
+        Self::CheckPolicy,
         Self::ClaimMessages,
         Self::CreateTokens,
+        Self::ManageHosts,
         Self::ManageMembers,
         Self::ServeAsHost,
         Self::SyncDirectory,
+        Self::ViewAccess,
         Self::ViewHosts,
         Self::ViewMembers,
         Self::ViewPolicy,

@@ -7,18 +7,34 @@ use super::permission::Permission;
 /// What a role may do.
 const fn permissions(role: Role) -> &'static [Permission] {
     match role {
-        Role::Auditor => &[Permission::Audit],
-        Role::Host => &[Permission::ClaimMessages, Permission::ServeAsHost],
-        Role::Operator => &[
-            Permission::ApplyPolicy,
+        Role::Auditor => &[
+            Permission::Audit,
+            Permission::ViewAccess,
+            Permission::ViewHosts,
+            Permission::ViewMembers,
+            Permission::ViewPolicy,
+        ],
+        Role::Helpdesk => &[
             Permission::Audit,
             Permission::CreateTokens,
+            Permission::ViewHosts,
+            Permission::ViewMembers,
+        ],
+        Role::Host => &[Permission::ClaimMessages, Permission::ServeAsHost],
+        Role::Operator | Role::Owner => &[
+            Permission::ApplyPolicy,
+            Permission::Audit,
+            Permission::CheckPolicy,
+            Permission::CreateTokens,
+            Permission::ManageHosts,
             Permission::ManageMembers,
+            Permission::ViewAccess,
             Permission::ViewHosts,
             Permission::ViewMembers,
             Permission::ViewPolicy,
         ],
         Role::User => &[Permission::SyncDirectory],
+        Role::Validator => &[Permission::CheckPolicy],
     }
 }
 
@@ -27,7 +43,12 @@ const fn permissions(role: Role) -> &'static [Permission] {
 const fn permissions_when_locked(role: Role) -> &'static [Permission] {
     match role {
         Role::Host => &[Permission::ServeAsHost],
-        Role::Auditor | Role::Operator | Role::User => &[],
+        Role::Auditor
+        | Role::Helpdesk
+        | Role::Operator
+        | Role::Owner
+        | Role::User
+        | Role::Validator => &[],
     }
 }
 
@@ -46,33 +67,31 @@ pub fn may(role: Role, permission: Permission) -> bool {
 mod tests {
     use super::*;
 
-    const ROLES: [Role; 4] = [Role::Auditor, Role::Host, Role::Operator, Role::User];
-
     #[test]
     fn every_permission_is_held_by_some_role() {
         for permission in Permission::ALL {
             assert!(
-                ROLES.into_iter().any(|role| may(role, permission)),
+                Role::ALL.into_iter().any(|role| may(role, permission)),
                 "{permission:?}"
             );
         }
     }
 
     #[test]
-    fn what_changes_the_fleet_is_for_operators_only() {
+    fn what_changes_the_fleet_is_for_operators_and_owners_only() {
         for permission in [
             Permission::ApplyPolicy,
-            Permission::CreateTokens,
+            Permission::ManageHosts,
             Permission::ManageMembers,
         ] {
-            let allowed = ROLES.into_iter().filter(|role| may(*role, permission));
-            assert_eq!(allowed.collect::<Vec<_>>(), [Role::Operator]);
+            let allowed = Role::ALL.into_iter().filter(|role| may(*role, permission));
+            assert_eq!(allowed.collect::<Vec<_>>(), [Role::Operator, Role::Owner]);
         }
     }
 
     #[test]
     fn whoever_is_locked_may_do_nothing_but_a_host_hears_of_it_and_is_heard() {
-        for role in ROLES {
+        for role in Role::ALL {
             for permission in Permission::ALL {
                 let left = role == Role::Host && permission == Permission::ServeAsHost;
                 assert_eq!(

@@ -132,7 +132,12 @@ impl Roster {
         let member = store.member_named(role, name.to_owned()).await?;
         let departed = match role {
             Role::User => Some(store.departed_users().await?),
-            Role::Auditor | Role::Host | Role::Operator => None,
+            Role::Auditor
+            | Role::Helpdesk
+            | Role::Owner
+            | Role::Validator
+            | Role::Host
+            | Role::Operator => None,
         };
         let mut known = self.known.write();
         if let Some(departed) = departed {
@@ -173,7 +178,12 @@ fn standing(member: &Member) -> BTreeSet<u64> {
     let id = |key: &MemberKey| key.id;
     match member.role {
         Role::Host => member.keys.iter().map(id).collect(),
-        Role::Auditor | Role::Operator | Role::User => member.active_keys().map(id).collect(),
+        Role::Auditor
+        | Role::Helpdesk
+        | Role::Owner
+        | Role::Validator
+        | Role::Operator
+        | Role::User => member.active_keys().map(id).collect(),
     }
 }
 

@@ -41,14 +41,24 @@ pub fn requirement(path: &str) -> Option<Requirement> {
         "/postern.v1.Operator/ApplyPolicy" | "/postern.v1.Operator/RollbackPolicy" => {
             Permission::ApplyPolicy
         }
-        "/postern.v1.Operator/DiffPolicy"
-        | "/postern.v1.Operator/ShowPolicy"
+        "/postern.v1.Operator/SetHost" | "/postern.v1.Operator/RenameHost" => {
+            Permission::ManageHosts
+        }
+        "/postern.v1.Operator/DiffPolicy" | "/postern.v1.Operator/WhatIf" => {
+            Permission::CheckPolicy
+        }
+        "/postern.v1.Operator/WhoCan" | "/postern.v1.Operator/Can" => Permission::ViewAccess,
+        "/postern.v1.Operator/ShowPolicy"
         | "/postern.v1.Operator/PolicyHistory"
         | "/postern.v1.Operator/RenderPolicy" => Permission::ViewPolicy,
 
         "/postern.v1.Audit/ListEvents" => Permission::Audit,
+        "/postern.v1.Audit/AccessReview" => Permission::ViewAccess,
+        "/postern.v1.Audit/ListSinks" => Permission::ViewHosts,
 
-        "/postern.v1.Directory/Sync" | "/postern.v1.Directory/WhoAmI" => Permission::SyncDirectory,
+        "/postern.v1.Directory/Sync"
+        | "/postern.v1.Directory/WhoAmI"
+        | "/postern.v1.Directory/RecentEvents" => Permission::SyncDirectory,
 
         _ => return None,
     };

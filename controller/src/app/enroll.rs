@@ -192,7 +192,7 @@ async fn welcome(context: &Context, member: &Member) -> Result<(), Error> {
             context.rollout.publish(None).await
         }
         Role::User => context.rollout.publish(None).await,
-        Role::Auditor | Role::Operator => Ok(()),
+        Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => Ok(()),
     }
 }
 
@@ -258,7 +258,10 @@ impl Joiner {
                 return Err(Error::invalid("exchange_key", "hosts and users need one"));
             }
             (Role::Host | Role::User, key) => key,
-            (Role::Auditor | Role::Operator, _) => None,
+            (
+                Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator,
+                _,
+            ) => None,
         };
         let host = role == Role::Host;
         Ok(NewMember {

@@ -63,7 +63,13 @@ pub(crate) fn show(
     let member = member.ok_or_else(|| unknown(role, name))?;
     let stanzas = match role {
         Role::User if member.is_active() => reach::stanzas(context, name),
-        Role::Auditor | Role::Host | Role::Operator | Role::User => Vec::new(),
+        Role::Auditor
+        | Role::Helpdesk
+        | Role::Owner
+        | Role::Validator
+        | Role::Host
+        | Role::Operator
+        | Role::User => Vec::new(),
     };
     Ok((member, stanzas))
 }
@@ -118,7 +124,9 @@ pub(crate) async fn act(
         // Nothing can be said to one that was removed, so it is not waited for.
         Role::Host if removed.is_some() => Vec::new(),
         Role::Host => vec![name.clone()],
-        Role::Auditor | Role::Operator => Vec::new(),
+        Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => {
+            Vec::new()
+        }
     };
     let mut waiting = Waiting::new(hosts, acks);
     let mut hosts = waiting.first(context);
@@ -162,7 +170,7 @@ async fn take_effect(context: &Context, whom: &Whom) -> Result<(), Error> {
             context.rollout.publish(None).await
         }
         Role::User => context.rollout.publish(None).await,
-        Role::Auditor | Role::Operator => Ok(()),
+        Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => Ok(()),
     }
 }
 

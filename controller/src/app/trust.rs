@@ -16,7 +16,7 @@ pub(super) fn is_trusted(policy: &Policy, role: Role, name: &str) -> bool {
         }
         Role::Host => selectors(policy).any(|selector| selector.host_name() == Some(name)),
         // Policy names neither.
-        Role::Auditor | Role::Operator => false,
+        Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => false,
     }
 }
 

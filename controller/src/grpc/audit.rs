@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::wire::audit_server::Audit;
-use fleet::wire::{self, AuditRecord, ListEventsRequest};
+use fleet::wire::{
+    self, AccessReviewRequest, AuditRecord, ListEventsRequest, ListSinksRequest, ListSinksResponse,
+};
 use fleet::{Capability, Contract, Event};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
@@ -13,7 +15,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{caller, contract};
+use super::{access_review, caller, contract, sinks};
 use crate::app::audit::{FIRST_PAGE, Listing};
 use crate::context::Context;
 use crate::error::Error;
@@ -37,6 +39,7 @@ impl AuditService {
 
 #[tonic::async_trait]
 impl Audit for AuditService {
+    type AccessReviewStream = access_review::Rows;
     type ListEventsStream = ReceiverStream<Result<AuditRecord, Status>>;
 
     async fn list_events(
@@ -68,6 +71,20 @@ impl Audit for AuditService {
         });
         tracing::debug!(caller = caller.name, "audit asked");
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn access_review(
+        &self,
+        request: Request<AccessReviewRequest>,
+    ) -> Result<Response<Self::AccessReviewStream>, Status> {
+        access_review::access_review(&self.context, request).await
+    }
+
+    async fn list_sinks(
+        &self,
+        request: Request<ListSinksRequest>,
+    ) -> Result<Response<ListSinksResponse>, Status> {
+        sinks::list_sinks(&self.context, request).await
     }
 }
 
@@ -112,6 +129,12 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
         replay_digest,
         grant_id,
         reason,
+        kinds: _,
+        generation: _,
+        actor: _,
+        request_id: _,
+        follow: _,
+        after_id: _,
     } = request;
     let some = |text: String| (!text.is_empty()).then_some(text);
     let kind = match kind {
@@ -195,6 +218,7 @@ fn into_wire(record: LogRow, contract: &Contract) -> AuditRecord {
         stored_at_ms,
         record: Some(record),
         flaw,
+        more: false,
     }
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use fleet::wire;
 use fleet::wire::{
-    DirectoryBody, DirectoryHost, SyncRequest, SyncResponse, WhoAmIRequest, WhoAmIResponse,
+    DirectoryBody, DirectoryHost, RecentEventsRequest, RecentEventsResponse, SyncRequest,
+    SyncResponse, WhoAmIRequest, WhoAmIResponse,
 };
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{call, caller};
+use super::{call, caller, recent_events};
 use crate::app::directory::{Directory, Entry, directory};
 use crate::clock;
 use crate::context::Context;
@@ -52,6 +53,13 @@ impl wire::directory_server::Directory for DirectoryService {
             name: user.name,
         }))
     }
+
+    async fn recent_events(
+        &self,
+        request: Request<RecentEventsRequest>,
+    ) -> Result<Response<RecentEventsResponse>, Status> {
+        recent_events::recent_events(&self.context, request).await
+    }
 }
 
 fn body(directory: Directory) -> DirectoryBody {
@@ -87,5 +95,6 @@ fn host(entry: Entry) -> DirectoryHost {
         exchange_key: exchange_key.to_vec(),
         ports,
         stanza,
+        ..DirectoryHost::default()
     }
 }

@@ -7,20 +7,22 @@ use ::policy::PortSet;
 use fleet::Role;
 use fleet::wire::operator_server::Operator;
 use fleet::wire::{
-    ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, Commands,
-    CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse, ExposureChange,
-    Generation, Host, HostChange, ListHostsRequest, ListHostsResponse, ListMembersRequest,
-    ListMembersResponse, ListTokensRequest, ListTokensResponse, LockMemberRequest,
-    PolicyHistoryRequest, PolicyHistoryResponse, RemoveMemberRequest, RenderPolicyRequest,
+    ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, CanRequest,
+    CanResponse, Commands, CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest,
+    DiffPolicyResponse, ExposureChange, Generation, Host, HostChange, ListHostsRequest,
+    ListHostsResponse, ListMembersRequest, ListMembersResponse, ListTokensRequest,
+    ListTokensResponse, LockMemberRequest, PolicyHistoryRequest, PolicyHistoryResponse,
+    RemoveMemberRequest, RenameHostRequest, RenameHostResponse, RenderPolicyRequest,
     RenderPolicyResponse, RevokeTokenRequest, RevokeTokenResponse, RollbackPolicyRequest,
-    RollbackPolicyResponse, ShowHostRequest, ShowHostResponse, ShowMemberRequest,
-    ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse, UnlockMemberRequest,
+    RollbackPolicyResponse, SetHostRequest, SetHostResponse, ShowHostRequest, ShowHostResponse,
+    ShowMemberRequest, ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse,
+    UnlockMemberRequest, WhatIfRequest, WhatIfResponse, WhoCanRequest, WhoCanResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
-use super::caller;
 use super::members::{self as to_wire, Progress};
+use super::{caller, host_changes, who_can};
 use crate::access::caller::Caller;
 use crate::app::hosts::HostView;
 use crate::app::members::{Act, Acted};
@@ -74,6 +76,7 @@ impl Operator for OperatorService {
             ttl_secs,
             key_name,
             replace,
+            scope: _,
         } = request.into_inner();
         let new = NewToken {
             role: Role::try_from(role).map_err(Error::from)?,
@@ -167,6 +170,7 @@ impl Operator for OperatorService {
             changed_hosts,
             warnings,
             exposure: exposure.into_iter().map(exposure_change).collect(),
+            ..ApplyPolicyResponse::default()
         }))
     }
 
@@ -190,6 +194,7 @@ impl Operator for OperatorService {
             hosts: hosts.into_iter().map(host_change).collect(),
             warnings,
             exposure: exposure.into_iter().map(exposure_change).collect(),
+            ..DiffPolicyResponse::default()
         }))
     }
 
@@ -254,6 +259,38 @@ impl Operator for OperatorService {
         Ok(Response::new(RenderPolicyResponse { generation, text }))
     }
 
+    async fn set_host(
+        &self,
+        request: Request<SetHostRequest>,
+    ) -> Result<Response<SetHostResponse>, Status> {
+        host_changes::set_host(&self.context, request).await
+    }
+
+    async fn rename_host(
+        &self,
+        request: Request<RenameHostRequest>,
+    ) -> Result<Response<RenameHostResponse>, Status> {
+        host_changes::rename_host(&self.context, request).await
+    }
+
+    async fn who_can(
+        &self,
+        request: Request<WhoCanRequest>,
+    ) -> Result<Response<WhoCanResponse>, Status> {
+        who_can::who_can(&self.context, request).await
+    }
+
+    async fn can(&self, request: Request<CanRequest>) -> Result<Response<CanResponse>, Status> {
+        who_can::can(&self.context, request).await
+    }
+
+    async fn what_if(
+        &self,
+        request: Request<WhatIfRequest>,
+    ) -> Result<Response<WhatIfResponse>, Status> {
+        who_can::what_if(&self.context, request).await
+    }
+
     async fn list_tokens(
         &self,
         request: Request<ListTokensRequest>,
@@ -306,7 +343,12 @@ impl Operator for OperatorService {
                 let shown = hosts::show(&self.context, &name, clock::now()).await?;
                 host(shown).warnings
             }
-            Role::Auditor | Role::Operator | Role::User => Vec::new(),
+            Role::Auditor
+            | Role::Helpdesk
+            | Role::Owner
+            | Role::Validator
+            | Role::Operator
+            | Role::User => Vec::new(),
         };
         Ok(Response::new(ShowMemberResponse {
             member: Some(to_wire::entry(&member)),
@@ -427,6 +469,7 @@ fn host(view: HostView) -> Host {
             Some(false) => Commands::Off,
             Some(true) => Commands::On,
         }),
+        ..Host::default()
     }
 }
 

@@ -268,6 +268,15 @@ impl Directory for Service {
         }))
     }
 
+    async fn recent_events(
+        &self,
+        _: Request<wire::RecentEventsRequest>,
+    ) -> Result<Response<wire::RecentEventsResponse>, Status> {
+        Err(Status::unimplemented(
+            "of a controller of the version before",
+        ))
+    }
+
     /// Answers with the certificate that the caller presented.
     async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
         let certificates = request

@@ -230,6 +230,10 @@ pub enum EventKind {
     Clock = 26,
     /// A grant is open as far as we can open it, and a rule of the host's owner drops what it lets in.
     GrantBlocked = 27,
+    /// Somebody read what the fleet keeps: the audit log, policies, members, who may open what.
+    Read = 28,
+    /// Events no longer reach a sink, or do again.
+    Sink = 29,
 }
 impl EventKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -266,6 +270,8 @@ impl EventKind {
             Self::ConnectionsCut => "EVENT_KIND_CONNECTIONS_CUT",
             Self::Clock => "EVENT_KIND_CLOCK",
             Self::GrantBlocked => "EVENT_KIND_GRANT_BLOCKED",
+            Self::Read => "EVENT_KIND_READ",
+            Self::Sink => "EVENT_KIND_SINK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -299,6 +305,8 @@ impl EventKind {
             "EVENT_KIND_CONNECTIONS_CUT" => Some(Self::ConnectionsCut),
             "EVENT_KIND_CLOCK" => Some(Self::Clock),
             "EVENT_KIND_GRANT_BLOCKED" => Some(Self::GrantBlocked),
+            "EVENT_KIND_READ" => Some(Self::Read),
+            "EVENT_KIND_SINK" => Some(Self::Sink),
             _ => None,
         }
     }
@@ -311,6 +319,9 @@ pub enum Role {
     User = 2,
     Operator = 3,
     Auditor = 4,
+    Owner = 5,
+    Validator = 6,
+    Helpdesk = 7,
 }
 impl Role {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -324,6 +335,9 @@ impl Role {
             Self::User => "ROLE_USER",
             Self::Operator => "ROLE_OPERATOR",
             Self::Auditor => "ROLE_AUDITOR",
+            Self::Owner => "ROLE_OWNER",
+            Self::Validator => "ROLE_VALIDATOR",
+            Self::Helpdesk => "ROLE_HELPDESK",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -334,6 +348,9 @@ impl Role {
             "ROLE_USER" => Some(Self::User),
             "ROLE_OPERATOR" => Some(Self::Operator),
             "ROLE_AUDITOR" => Some(Self::Auditor),
+            "ROLE_OWNER" => Some(Self::Owner),
+            "ROLE_VALIDATOR" => Some(Self::Validator),
+            "ROLE_HELPDESK" => Some(Self::Helpdesk),
             _ => None,
         }
     }
@@ -1137,6 +1154,24 @@ pub struct ListEventsRequest {
     /// Why refused: the whole text, or its beginning.
     #[prost(string, tag = "13")]
     pub reason: ::prost::alloc::string::String,
+    /// Any of these; empty for all. `kind` is added to them.
+    #[prost(enumeration = "EventKind", repeated, tag = "14")]
+    pub kinds: ::prost::alloc::vec::Vec<i32>,
+    /// Policy generation in force when it happened; 0 for all.
+    #[prost(uint64, tag = "15")]
+    pub generation: u64,
+    /// Who did it, where that was not the user: "operator/mbr".
+    #[prost(string, tag = "16")]
+    pub actor: ::prost::alloc::string::String,
+    /// What one packet or one call caused.
+    #[prost(string, tag = "17")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Stay, and send each later event as it is committed.
+    #[prost(bool, tag = "18")]
+    pub follow: bool,
+    /// Only what stands after this record in the fleet's log; 0 for all.
+    #[prost(uint64, tag = "19")]
+    pub after_id: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditRecord {
@@ -1158,6 +1193,85 @@ pub struct AuditRecord {
     /// What the controller found wrong with the record; empty for nothing.
     #[prost(string, tag = "7")]
     pub flaw: ::prost::alloc::string::String,
+    /// Nothing but this is set: there is more that the limit left out.
+    #[prost(bool, tag = "8")]
+    pub more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccessReviewRequest {
+    /// Milliseconds since the Unix epoch; 0 for now.
+    #[prost(uint64, tag = "1")]
+    pub as_of_ms: u64,
+    #[prost(string, tag = "2")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub host: ::prost::alloc::string::String,
+    /// How far back uses are looked for, days before as_of; 0 means 90.
+    #[prost(uint32, tag = "4")]
+    pub days: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccessReviewRow {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub stanza: ::prost::alloc::string::String,
+    /// Each as "tcp/22"; empty for whatever the packet asks for.
+    #[prost(string, repeated, tag = "4")]
+    pub ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The generation in force then, and who applied it with what message.
+    #[prost(uint64, tag = "5")]
+    pub generation: u64,
+    /// The first generation of the unbroken row of generations in which the stanza gave this.
+    #[prost(uint64, tag = "6")]
+    pub since_generation: u64,
+    #[prost(string, tag = "7")]
+    pub approved_by: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub approved_message: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "9")]
+    pub approved_at_ms: u64,
+    /// Last grant opened by it; 0 for none in `days`.
+    #[prost(uint64, tag = "10")]
+    pub last_used_ms: u64,
+    #[prost(uint64, tag = "11")]
+    pub uses: u64,
+    /// When the stanza ends by itself, seconds since the Unix epoch; 0 for never.
+    #[prost(uint64, tag = "12")]
+    pub expires_at_secs: u64,
+    #[prost(enumeration = "UserIdentity", tag = "13")]
+    pub user_identity: i32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSinksRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSinksResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub sinks: ::prost::alloc::vec::Vec<Sink>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sink {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// "webhook", "syslog", "otlp"
+    #[prost(string, tag = "2")]
+    pub r#type: ::prost::alloc::string::String,
+    /// Everything up to this record has been delivered.
+    #[prost(uint64, tag = "3")]
+    pub delivered_id: u64,
+    /// The newest record of the log.
+    #[prost(uint64, tag = "4")]
+    pub newest_id: u64,
+    /// Age of the oldest record that is not delivered; 0 when all are.
+    #[prost(uint64, tag = "5")]
+    pub lag_ms: u64,
+    /// Why the last attempt failed; empty when it did not.
+    #[prost(string, tag = "6")]
+    pub error: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "7")]
+    pub delivered_at_ms: u64,
 }
 /// Generated client implementations.
 #[cfg(feature = "rpc")]
@@ -1171,7 +1285,7 @@ pub mod audit_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Roles: operator, auditor.
+    /// Roles: owner, operator, auditor; helpdesk sees refusals only.
     #[derive(Debug, Clone)]
     pub struct AuditClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -1252,7 +1366,7 @@ pub mod audit_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Newest first.
+        /// Newest first; with `follow` oldest first, and then each as it comes.
         pub async fn list_events(
             &mut self,
             request: impl tonic::IntoRequest<super::ListEventsRequest>,
@@ -1277,6 +1391,56 @@ pub mod audit_client {
                 .insert(GrpcMethod::new("postern.v1.Audit", "ListEvents"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Who had what at a time, who gave it, and when it was last used: one row for each user, host and stanza.
+        pub async fn access_review(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AccessReviewRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AccessReviewRow>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Audit/AccessReview",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Audit", "AccessReview"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Where events are sent on to, and how far that is.
+        pub async fn list_sinks(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSinksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSinksResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Audit/ListSinks",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Audit", "ListSinks"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1299,13 +1463,35 @@ pub mod audit_server {
             >
             + std::marker::Send
             + 'static;
-        /// Newest first.
+        /// Newest first; with `follow` oldest first, and then each as it comes.
         async fn list_events(
             &self,
             request: tonic::Request<super::ListEventsRequest>,
         ) -> std::result::Result<tonic::Response<Self::ListEventsStream>, tonic::Status>;
+        /// Server streaming response type for the AccessReview method.
+        type AccessReviewStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AccessReviewRow, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Who had what at a time, who gave it, and when it was last used: one row for each user, host and stanza.
+        async fn access_review(
+            &self,
+            request: tonic::Request<super::AccessReviewRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::AccessReviewStream>,
+            tonic::Status,
+        >;
+        /// Where events are sent on to, and how far that is.
+        async fn list_sinks(
+            &self,
+            request: tonic::Request<super::ListSinksRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSinksResponse>,
+            tonic::Status,
+        >;
     }
-    /// Roles: operator, auditor.
+    /// Roles: owner, operator, auditor; helpdesk sees refusals only.
     #[derive(Debug)]
     pub struct AuditServer<T> {
         inner: Arc<T>,
@@ -1424,6 +1610,95 @@ pub mod audit_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Audit/AccessReview" => {
+                    #[allow(non_camel_case_types)]
+                    struct AccessReviewSvc<T: Audit>(pub Arc<T>);
+                    impl<
+                        T: Audit,
+                    > tonic::server::ServerStreamingService<super::AccessReviewRequest>
+                    for AccessReviewSvc<T> {
+                        type Response = super::AccessReviewRow;
+                        type ResponseStream = T::AccessReviewStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AccessReviewRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Audit>::access_review(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AccessReviewSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Audit/ListSinks" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSinksSvc<T: Audit>(pub Arc<T>);
+                    impl<T: Audit> tonic::server::UnaryService<super::ListSinksRequest>
+                    for ListSinksSvc<T> {
+                        type Response = super::ListSinksResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSinksRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Audit>::list_sinks(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSinksSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -1920,6 +2195,12 @@ pub struct CreateTokenRequest {
     /// Whoever redeems takes the place of the member (or key) of that name: what it was can do nothing from then on.
     #[prost(bool, tag = "6")]
     pub replace: bool,
+    /// Only hosts with these labels are this member's business ("env=stage"); empty for all. Not for hosts and users.
+    #[prost(btree_map = "string, string", tag = "7")]
+    pub scope: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTokenResponse {
@@ -1966,6 +2247,11 @@ pub struct TokenEntry {
     pub redeemed_at_ms: u64,
     #[prost(bool, tag = "12")]
     pub replace: bool,
+    #[prost(btree_map = "string, string", tag = "13")]
+    pub scope: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTokensRequest {
@@ -2012,6 +2298,12 @@ pub struct MemberEntry {
     /// Hosts only.
     #[prost(btree_map = "string, string", tag = "9")]
     pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// As in CreateTokenRequest.
+    #[prost(btree_map = "string, string", tag = "10")]
+    pub scope: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
@@ -2172,6 +2464,15 @@ pub struct Host {
     pub own_protected_ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(enumeration = "Commands", tag = "22")]
     pub commands: i32,
+    /// Every address by which users reach it, the first being `address`.
+    #[prost(string, repeated, tag = "23")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What changes the packet filter there: "nftables", "iptables"; empty from hosts that do not say.
+    #[prost(string, tag = "24")]
+    pub backend: ::prost::alloc::string::String,
+    /// Grants open there now, where the host says so.
+    #[prost(uint32, optional, tag = "25")]
+    pub grants_open: ::core::option::Option<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListHostsRequest {}
@@ -2199,6 +2500,53 @@ pub struct BanHostRequest {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct BanHostResponse {}
+/// What is left out stays as it is.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetHostRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Every address by which users reach it: at most one of IPv4 and one of IPv6, or names.
+    #[prost(string, repeated, tag = "2")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// 0: as it is.
+    #[prost(uint32, tag = "3")]
+    pub spa_port: u32,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub set_labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    #[prost(string, repeated, tag = "5")]
+    pub remove_labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SetHostResponse {
+    #[prost(message, optional, tag = "1")]
+    pub host: ::core::option::Option<Host>,
+    /// Hosts whose policy changed by it, when a label did.
+    #[prost(string, repeated, tag = "2")]
+    pub changed_hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "4")]
+    pub access: ::prost::alloc::vec::Vec<AccessChange>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenameHostRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub new_name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RenameHostResponse {
+    #[prost(message, optional, tag = "1")]
+    pub host: ::core::option::Option<Host>,
+    #[prost(string, repeated, tag = "2")]
+    pub changed_hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ApplyPolicyRequest {
     /// access.conf text with fleet keywords, includes already resolved by the client.
@@ -2229,6 +2577,40 @@ pub struct ApplyPolicyResponse {
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "4")]
     pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
+    #[prost(message, repeated, tag = "5")]
+    pub access: ::prost::alloc::vec::Vec<AccessChange>,
+    /// The text is what is in force already: no generation was made, `generation` is the one in force.
+    #[prost(bool, tag = "6")]
+    pub unchanged: bool,
+}
+/// What a change gives to people and takes from them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AccessChange {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    /// Each as "tcp/22"; "any" where a packet may ask for anything.
+    #[prost(string, repeated, tag = "2")]
+    pub gains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub loses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub host: ::prost::alloc::string::String,
+}
+/// A line `%test` of a policy, and what came of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TestResult {
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub line: u32,
+    /// The line, as written.
+    #[prost(string, tag = "3")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(bool, tag = "4")]
+    pub passed: bool,
+    /// Why not, or by which stanza it is so.
+    #[prost(string, tag = "5")]
+    pub detail: ::prost::alloc::string::String,
 }
 /// What strangers reach on a host after a change, each port as "tcp/22".
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2257,6 +2639,10 @@ pub struct DiffPolicyResponse {
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "4")]
     pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
+    #[prost(message, repeated, tag = "5")]
+    pub access: ::prost::alloc::vec::Vec<AccessChange>,
+    #[prost(message, repeated, tag = "6")]
+    pub tests: ::prost::alloc::vec::Vec<TestResult>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostChange {
@@ -2345,6 +2731,139 @@ pub struct RenderPolicyResponse {
     #[prost(string, tag = "2")]
     pub text: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhoCanRequest {
+    /// Empty for all; a host by name or by a label ("env=prod").
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub user: ::prost::alloc::string::String,
+    /// "tcp/22"; empty for all.
+    #[prost(string, tag = "3")]
+    pub port: ::prost::alloc::string::String,
+    /// An address that the packet would come from; empty for any.
+    #[prost(string, tag = "4")]
+    pub source: ::prost::alloc::string::String,
+    /// 0 for the one in force (then). Not together with at_ms.
+    #[prost(uint64, tag = "5")]
+    pub generation: u64,
+    /// Milliseconds since the Unix epoch; 0 for now.
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WhoCanResponse {
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub access: ::prost::alloc::vec::Vec<Access>,
+    #[prost(string, repeated, tag = "3")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// One user's right on one host by one stanza.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Access {
+    /// Empty: whoever holds the stanza's key.
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    /// Each as "tcp/22"; empty for whatever the packet asks for.
+    #[prost(string, repeated, tag = "3")]
+    pub ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where the packet may come from, as in SOURCE; empty for anywhere.
+    #[prost(string, repeated, tag = "4")]
+    pub sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "5")]
+    pub stanza: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "7")]
+    pub line: u32,
+    #[prost(enumeration = "UserIdentity", tag = "8")]
+    pub user_identity: i32,
+    /// When the stanza ends by itself, seconds since the Unix epoch; 0 for never.
+    #[prost(uint64, tag = "9")]
+    pub expires_at_secs: u64,
+    /// How long a grant lasts at most, seconds.
+    #[prost(uint64, tag = "10")]
+    pub timeout_secs: u64,
+    /// Where it leads, for NAT stanzas.
+    #[prost(string, tag = "11")]
+    pub forwarded_to: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanRequest {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub port: ::prost::alloc::string::String,
+    /// Empty: from anywhere that the stanza allows.
+    #[prost(string, tag = "4")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub generation: u64,
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanResponse {
+    #[prost(bool, tag = "1")]
+    pub allowed: bool,
+    #[prost(message, optional, tag = "2")]
+    pub access: ::core::option::Option<Access>,
+    /// Why not, one sentence for each stanza that was looked at.
+    #[prost(string, repeated, tag = "3")]
+    pub reasons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhatIfRequest {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub since_ms: u64,
+    #[prost(uint64, tag = "4")]
+    pub until_ms: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WhatIfResponse {
+    /// Grants and refusals of the time that were looked at, and those whose text no longer says enough to judge again.
+    #[prost(uint64, tag = "1")]
+    pub judged: u64,
+    #[prost(uint64, tag = "2")]
+    pub unknown: u64,
+    #[prost(uint64, tag = "3")]
+    pub same: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub changes: ::prost::alloc::vec::Vec<WhatIfChange>,
+}
+/// Grants or refusals of one user on one host that would have ended otherwise.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhatIfChange {
+    #[prost(string, tag = "1")]
+    pub user: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "3")]
+    pub ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "5")]
+    pub count: u64,
+    #[prost(uint64, tag = "6")]
+    pub last_at_ms: u64,
+    /// Refused instead of granted; otherwise granted instead of refused.
+    #[prost(bool, tag = "7")]
+    pub refused: bool,
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum TokenState {
@@ -2392,7 +2911,7 @@ pub mod operator_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Role: operator.
+    /// Roles: owner and operator; what only reads also auditor, and what only checks also validator.
     #[derive(Debug, Clone)]
     pub struct OperatorClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -2742,6 +3261,55 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("postern.v1.Operator", "BanHost"));
             self.inner.unary(req, path, codec).await
         }
+        /// Another address, port or label of a host.
+        pub async fn set_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SetHostRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SetHostResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/SetHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "SetHost"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn rename_host(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenameHostRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenameHostResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/RenameHost",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "RenameHost"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn apply_policy(
             &mut self,
             request: impl tonic::IntoRequest<super::ApplyPolicyRequest>,
@@ -2887,6 +3455,69 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("postern.v1.Operator", "RenderPolicy"));
             self.inner.unary(req, path, codec).await
         }
+        /// Who may open what, under a policy that is or was in force: the gate's own judgement.
+        pub async fn who_can(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WhoCanRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhoCanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/WhoCan",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "WhoCan"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Whether one user may open one port of one host from one address, and by which line.
+        pub async fn can(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CanRequest>,
+        ) -> std::result::Result<tonic::Response<super::CanResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/postern.v1.Operator/Can");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("postern.v1.Operator", "Can"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// What a text would have done with the grants and refusals of the past.
+        pub async fn what_if(
+            &mut self,
+            request: impl tonic::IntoRequest<super::WhatIfRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhatIfResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/WhatIf",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "WhatIf"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2997,6 +3628,18 @@ pub mod operator_server {
             &self,
             request: tonic::Request<super::BanHostRequest>,
         ) -> std::result::Result<tonic::Response<super::BanHostResponse>, tonic::Status>;
+        /// Another address, port or label of a host.
+        async fn set_host(
+            &self,
+            request: tonic::Request<super::SetHostRequest>,
+        ) -> std::result::Result<tonic::Response<super::SetHostResponse>, tonic::Status>;
+        async fn rename_host(
+            &self,
+            request: tonic::Request<super::RenameHostRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenameHostResponse>,
+            tonic::Status,
+        >;
         async fn apply_policy(
             &self,
             request: tonic::Request<super::ApplyPolicyRequest>,
@@ -3040,8 +3683,23 @@ pub mod operator_server {
             tonic::Response<super::RenderPolicyResponse>,
             tonic::Status,
         >;
+        /// Who may open what, under a policy that is or was in force: the gate's own judgement.
+        async fn who_can(
+            &self,
+            request: tonic::Request<super::WhoCanRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhoCanResponse>, tonic::Status>;
+        /// Whether one user may open one port of one host from one address, and by which line.
+        async fn can(
+            &self,
+            request: tonic::Request<super::CanRequest>,
+        ) -> std::result::Result<tonic::Response<super::CanResponse>, tonic::Status>;
+        /// What a text would have done with the grants and refusals of the past.
+        async fn what_if(
+            &self,
+            request: tonic::Request<super::WhatIfRequest>,
+        ) -> std::result::Result<tonic::Response<super::WhatIfResponse>, tonic::Status>;
     }
-    /// Role: operator.
+    /// Roles: owner and operator; what only reads also auditor, and what only checks also validator.
     #[derive(Debug)]
     pub struct OperatorServer<T> {
         inner: Arc<T>,
@@ -3612,6 +4270,94 @@ pub mod operator_server {
                     };
                     Box::pin(fut)
                 }
+                "/postern.v1.Operator/SetHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct SetHostSvc<T: Operator>(pub Arc<T>);
+                    impl<T: Operator> tonic::server::UnaryService<super::SetHostRequest>
+                    for SetHostSvc<T> {
+                        type Response = super::SetHostResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SetHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::set_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SetHostSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/RenameHost" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenameHostSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<super::RenameHostRequest>
+                    for RenameHostSvc<T> {
+                        type Response = super::RenameHostResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenameHostRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::rename_host(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenameHostSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/postern.v1.Operator/ApplyPolicy" => {
                     #[allow(non_camel_case_types)]
                     struct ApplyPolicySvc<T: Operator>(pub Arc<T>);
@@ -3882,6 +4628,135 @@ pub mod operator_server {
                     };
                     Box::pin(fut)
                 }
+                "/postern.v1.Operator/WhoCan" => {
+                    #[allow(non_camel_case_types)]
+                    struct WhoCanSvc<T: Operator>(pub Arc<T>);
+                    impl<T: Operator> tonic::server::UnaryService<super::WhoCanRequest>
+                    for WhoCanSvc<T> {
+                        type Response = super::WhoCanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WhoCanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::who_can(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WhoCanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/Can" => {
+                    #[allow(non_camel_case_types)]
+                    struct CanSvc<T: Operator>(pub Arc<T>);
+                    impl<T: Operator> tonic::server::UnaryService<super::CanRequest>
+                    for CanSvc<T> {
+                        type Response = super::CanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::can(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/WhatIf" => {
+                    #[allow(non_camel_case_types)]
+                    struct WhatIfSvc<T: Operator>(pub Arc<T>);
+                    impl<T: Operator> tonic::server::UnaryService<super::WhatIfRequest>
+                    for WhatIfSvc<T> {
+                        type Response = super::WhatIfResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WhatIfRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::what_if(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WhatIfSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -3956,10 +4831,11 @@ pub struct DirectoryBody {
     #[prost(message, repeated, tag = "5")]
     pub hosts: ::prost::alloc::vec::Vec<DirectoryHost>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DirectoryHost {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
+    /// The first of `addresses`.
     #[prost(string, tag = "2")]
     pub address: ::prost::alloc::string::String,
     #[prost(uint32, tag = "3")]
@@ -3972,6 +4848,63 @@ pub struct DirectoryHost {
     pub ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "6")]
     pub stanza: ::prost::alloc::string::String,
+    /// Every address by which the host is reached; empty from controllers that know one only.
+    #[prost(string, repeated, tag = "7")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// When the stanza ends by itself, seconds since the Unix epoch; 0 for never.
+    #[prost(uint64, tag = "9")]
+    pub expires_at_secs: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecentEventsRequest {
+    /// Empty for every host that the caller may open.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "2")]
+    pub since_ms: u64,
+    /// 0 means 20, newest first.
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RecentEventsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub events: ::prost::alloc::vec::Vec<OwnEvent>,
+    #[prost(message, repeated, tag = "2")]
+    pub hosts: ::prost::alloc::vec::Vec<HostState>,
+    #[prost(uint64, tag = "3")]
+    pub controller_time_ms: u64,
+    /// Of the policy in force; a directory of an older one is old.
+    #[prost(uint64, tag = "4")]
+    pub generation: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OwnEvent {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Event, serialized.
+    #[prost(bytes = "vec", tag = "2")]
+    pub body: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HostState {
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub connected: bool,
+    #[prost(uint64, tag = "3")]
+    pub last_seen_ms: u64,
+    /// Does what policy says.
+    #[prost(bool, tag = "4")]
+    pub in_sync: bool,
+    #[prost(sint64, optional, tag = "5")]
+    pub clock_offset_ms: ::core::option::Option<i64>,
 }
 /// Generated client implementations.
 #[cfg(feature = "rpc")]
@@ -4109,6 +5042,32 @@ pub mod directory_client {
             req.extensions_mut().insert(GrpcMethod::new("postern.v1.Directory", "Sync"));
             self.inner.unary(req, path, codec).await
         }
+        /// What became of the caller's own packets: events that name her, and of hosts that she may open whether they are
+        /// there. Never what is somebody else's.
+        pub async fn recent_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecentEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecentEventsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Directory/RecentEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Directory", "RecentEvents"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4135,6 +5094,15 @@ pub mod directory_server {
             &self,
             request: tonic::Request<super::SyncRequest>,
         ) -> std::result::Result<tonic::Response<super::SyncResponse>, tonic::Status>;
+        /// What became of the caller's own packets: events that name her, and of hosts that she may open whether they are
+        /// there. Never what is somebody else's.
+        async fn recent_events(
+            &self,
+            request: tonic::Request<super::RecentEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RecentEventsResponse>,
+            tonic::Status,
+        >;
     }
     /// Roles: user (operators and auditors have no directory).
     #[derive(Debug)]
@@ -4284,6 +5252,51 @@ pub mod directory_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SyncSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Directory/RecentEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecentEventsSvc<T: Directory>(pub Arc<T>);
+                    impl<
+                        T: Directory,
+                    > tonic::server::UnaryService<super::RecentEventsRequest>
+                    for RecentEventsSvc<T> {
+                        type Response = super::RecentEventsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecentEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Directory>::recent_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecentEventsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

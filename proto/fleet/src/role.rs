@@ -8,31 +8,51 @@ use crate::wire;
 /// The part a member plays. Every RPC names the roles that may call it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Role {
-    /// Asks who opened what.
+    /// Reads everything but secrets, and what it reads is an event.
     Auditor,
+    /// Sees why users are refused, and invites them again.
+    Helpdesk,
     /// A machine and its agent.
     Host,
-    /// Edits policy.
+    /// Edits policy, and manages hosts and users.
     Operator,
+    /// May do whatever a person may, and alone says who else may.
+    Owner,
     /// Opens ports.
     User,
+    /// Checks, compares and tests policies, as a pipeline does; stores nothing.
+    Validator,
 }
 
 /// A role that is none of ours.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is none of host, user, operator, auditor")]
+#[error("`{0}` is none of auditor, helpdesk, host, operator, owner, user, validator")]
 pub struct UnknownRole(pub String);
 
 // === impl Role ===
 
 impl Role {
+    /// Every role, in alphabetical order.
+    pub const ALL: [Self; 7] = [
+        Self::Auditor,
+        Self::Helpdesk,
+        Self::Host,
+        Self::Operator,
+        Self::Owner,
+        Self::User,
+        Self::Validator,
+    ];
+
     /// Lower-case name, as in certificates, tokens and the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Auditor => "auditor",
+            Self::Helpdesk => "helpdesk",
             Self::Host => "host",
             Self::Operator => "operator",
+            Self::Owner => "owner",
             Self::User => "user",
+            Self::Validator => "validator",
         }
     }
 }
@@ -47,13 +67,10 @@ impl FromStr for Role {
     type Err = UnknownRole;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auditor" => Ok(Self::Auditor),
-            "host" => Ok(Self::Host),
-            "operator" => Ok(Self::Operator),
-            "user" => Ok(Self::User),
-            _ => Err(UnknownRole(text.to_owned())),
-        }
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| UnknownRole(text.to_owned()))
     }
 }
 
@@ -61,9 +78,12 @@ impl From<Role> for wire::Role {
     fn from(role: Role) -> Self {
         match role {
             Role::Auditor => Self::Auditor,
+            Role::Helpdesk => Self::Helpdesk,
             Role::Host => Self::Host,
             Role::Operator => Self::Operator,
+            Role::Owner => Self::Owner,
             Role::User => Self::User,
+            Role::Validator => Self::Validator,
         }
     }
 }
@@ -74,9 +94,12 @@ impl TryFrom<wire::Role> for Role {
     fn try_from(role: wire::Role) -> Result<Self, Self::Error> {
         match role {
             wire::Role::Auditor => Ok(Self::Auditor),
+            wire::Role::Helpdesk => Ok(Self::Helpdesk),
             wire::Role::Host => Ok(Self::Host),
             wire::Role::Operator => Ok(Self::Operator),
+            wire::Role::Owner => Ok(Self::Owner),
             wire::Role::User => Ok(Self::User),
+            wire::Role::Validator => Ok(Self::Validator),
             wire::Role::Unspecified => Err(UnknownRole("unspecified".to_owned())),
         }
     }

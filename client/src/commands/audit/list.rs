@@ -246,6 +246,7 @@ fn question(args: &ListArgs, now_secs: u64) -> Result<ListEventsRequest> {
         replay_digest: args.digest.clone(),
         grant_id: args.grant.clone(),
         reason: args.reason.clone(),
+        ..ListEventsRequest::default()
     })
 }
 
@@ -325,6 +326,7 @@ impl From<AuditRecord> for Row {
             stored_at_ms,
             record,
             flaw,
+            more: _,
         } = record;
         let seq = record.as_ref().map_or(0, |record| record.seq);
         // What cannot be read is shown all the same, with its flaw; a controller of version 1 sends

@@ -57,6 +57,9 @@ impl<'a> From<&'a Host> for Row<'a> {
             warnings,
             clock_offset_ms,
             floor_secs,
+            addresses: _,
+            backend: _,
+            grants_open: _,
         } = host;
         Self {
             name,

@@ -49,6 +49,7 @@ pub(super) async fn run(context: &Context, args: ReplaceArgs) -> Result {
         ttl_secs: args.ttl.as_secs(),
         key_name: args.key,
         replace: true,
+        scope: [].into(),
     };
     make(context, &connection, (role, request), args.listing).await
 }

@@ -41,6 +41,7 @@ impl<'a> From<&'a MemberEntry> for Row<'a> {
             renewed_at_ms,
             keys,
             labels,
+            scope: _,
         } = member;
         Self {
             role: Role::try_from(*role).map_or("unknown", Role::as_str),

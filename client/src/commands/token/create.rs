@@ -90,6 +90,7 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> Result {
         ttl_secs: args.ttl.as_secs(),
         key_name: args.key_name,
         replace: args.replace,
+        scope: [].into(),
     };
     make(context, &connection, (args.role, request), args.listing).await
 }
@@ -150,7 +151,12 @@ fn refused(connection: &Connection, role: Role, status: Status) -> CommandError 
     let replace = "--replace puts the joiner in the place of that member";
     match role {
         Role::User => error.with_hint(format!("--key-name adds a key to that user, {replace}")),
-        Role::Auditor | Role::Host | Role::Operator => error.with_hint(replace),
+        Role::Auditor
+        | Role::Helpdesk
+        | Role::Owner
+        | Role::Validator
+        | Role::Host
+        | Role::Operator => error.with_hint(replace),
     }
 }
 

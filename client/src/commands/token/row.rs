@@ -38,6 +38,7 @@ impl<'a> From<&'a TokenEntry> for Row<'a> {
             redeemed_by,
             redeemed_at_ms,
             replace,
+            scope: _,
         } = token;
         Self {
             id,

@@ -50,7 +50,7 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
                 .prepare_cached("DELETE FROM departed_users WHERE name = ?1")?
                 .execute([name])?;
         }
-        Role::Auditor | Role::Operator => {}
+        Role::Auditor | Role::Helpdesk | Role::Owner | Role::Validator | Role::Operator => {}
     }
     Ok(id)
 }

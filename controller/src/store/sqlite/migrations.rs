@@ -39,6 +39,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0008_event_blocks.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0009_people.sql"
+        )),
     ])
 }
 

@@ -16,7 +16,7 @@ pub struct UnknownEventKind(pub String);
 /// `Display` and `FromStr` use kebab case, as `postern audit list --kind`.
 impl EventKind {
     /// Every kind that this version makes, in alphabetical order.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::AgentStarted,
         Self::AgentStopped,
         Self::AuditGap,
@@ -39,10 +39,12 @@ impl EventKind {
         Self::Operator,
         Self::PolicyApplied,
         Self::PolicyRejected,
+        Self::Read,
         Self::Refused,
         Self::Removed,
         Self::Replay,
         Self::ReplayElsewhere,
+        Self::Sink,
         Self::Unlocked,
     ];
 
@@ -72,10 +74,12 @@ impl EventKind {
             Self::Operator => "operator",
             Self::PolicyApplied => "policy-applied",
             Self::PolicyRejected => "policy-rejected",
+            Self::Read => "read",
             Self::Refused => "refused",
             Self::Removed => "removed",
             Self::Replay => "replay",
             Self::ReplayElsewhere => "replay-elsewhere",
+            Self::Sink => "sink",
             Self::Unlocked => "unlocked",
         }
     }

@@ -1,0 +1,20 @@
+-- More roles, members whose business is some hosts only, hosts with several addresses, and events that are sent on.
+
+-- The roles are those of fleet::Role. A CHECK cannot be altered, and a table that others refer to cannot be made anew
+-- inside a transaction; the text of the schema may be edited where what is stored stays the same
+-- (https://www.sqlite.org/lang_altertable.html#otheralter).
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = replace(sql, ' CHECK (role IN (''host'', ''user'', ''operator'', ''auditor''))', '')
+    WHERE type = 'table' AND name = 'members';
+PRAGMA writable_schema = RESET;
+
+ALTER TABLE members ADD COLUMN addresses TEXT NOT NULL DEFAULT '[]';  -- a JSON array: those beside address
+ALTER TABLE members ADD COLUMN scope TEXT NOT NULL DEFAULT '{}';      -- a JSON object; empty for all hosts
+ALTER TABLE tokens ADD COLUMN scope TEXT NOT NULL DEFAULT '{}';
+
+-- How far events have been sent on (store/sqlite/sinks.rs).
+CREATE TABLE sinks (
+    name            TEXT PRIMARY KEY,
+    delivered_id    INTEGER NOT NULL,       -- events up to this one are delivered
+    delivered_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
