@@ -10,6 +10,7 @@
 //! | `pages` | `completions SHELL` and `man [DIR]` |
 //! | `disk` | the disk that a file is on, in words |
 //! | `files` | files that are there whole or not at all |
+//! | `metrics` | the listener that Prometheus asks (feature `metrics`) |
 //! | `watched` | files that must stay the ones that were opened |
 //! | `reference` | the whole command line in one text |
 //!
@@ -22,6 +23,8 @@ mod failure;
 pub mod files;
 mod journald;
 mod log;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod output;
 mod pages;
 mod reference;
