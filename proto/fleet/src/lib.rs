@@ -8,6 +8,8 @@
 pub mod claims;
 pub mod contract;
 pub mod event;
+#[cfg(feature = "export")]
+pub mod export;
 mod identity;
 mod role;
 mod token;

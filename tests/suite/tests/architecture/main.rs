@@ -65,6 +65,10 @@ const PURE: &[(&str, &[&str])] = &[
             "prost",
             "sha2",
             "thiserror",
+            // With feature `export` only: texts of values, and days in UTC.
+            "jiff",
+            "serde",
+            "serde_json",
             // With feature `rpc` only.
             "tonic",
             "tonic-prost",

@@ -1,0 +1,382 @@
+//! The Open Cybersecurity Schema Framework (<https://schema.ocsf.io>).
+//!
+//! Written as version 1.3.0, with what the versions up to 1.8.0 accept too, and in classes that 2.0
+//! keeps. What the framework has no place for is in `unmapped`, under the names of the fields.
+//!
+//! | what happened | class |
+//! |---|---|
+//! | grants, connections, refusals, noise | Network Activity |
+//! | members, policies, what operators did and read | Entity Management |
+//! | replays, drift, what is missing or was copied | Detection Finding |
+//! | commands | Process Activity |
+//! | the agent itself, its clock, what is sent on | Application Lifecycle |
+//! | what this version does not know, or nobody can read | Base Event |
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::record::Record;
+use super::severity::Severity;
+use crate::event::{EventKind, Outcome};
+
+const VERSION: &str = "1.3.0";
+/// `activity_id` of what the class has no number for.
+const OTHER: u32 = 99;
+
+/// A class of events, by its `class_uid`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Class {
+    Base = 0,
+    Process = 1007,
+    Finding = 2004,
+    Entity = 3004,
+    Network = 4001,
+    Application = 6002,
+}
+
+/// Writes a record as one OCSF event in JSON on one line, without the line's end.
+pub fn line(record: &Record) -> String {
+    let (class, activity) = class_and_activity(record);
+    let mut event = base(record, class, activity);
+    event.extend(own(record, class));
+    Json::Object(event).to_string()
+}
+
+fn class_and_activity(record: &Record) -> (Class, u32) {
+    let Some(kind) = record.kind() else {
+        return (Class::Base, OTHER);
+    };
+    let failed = record.event.outcome() == Outcome::Failure;
+    match kind {
+        EventKind::Unspecified => (Class::Base, OTHER),
+        // Fail: the firewall did not do it.
+        EventKind::GrantOpened | EventKind::GrantClosed if failed => (Class::Network, 4),
+        EventKind::GrantBlocked => (Class::Network, 4),
+        EventKind::GrantOpened => (Class::Network, 1),
+        EventKind::GrantClosed | EventKind::GrantRevoked => (Class::Network, 2),
+        EventKind::ConnectionsCut => (Class::Network, 3),
+        EventKind::Refused | EventKind::Noise => (Class::Network, 5),
+        EventKind::Read => (Class::Entity, 2),
+        EventKind::Operator | EventKind::PolicyApplied | EventKind::PolicyRejected => {
+            (Class::Entity, 3)
+        }
+        EventKind::Enrolled => (Class::Entity, 6),
+        EventKind::Removed => (Class::Entity, 7),
+        EventKind::Locked | EventKind::Banned => (Class::Entity, 12),
+        EventKind::Unlocked => (Class::Entity, 13),
+        EventKind::Replay
+        | EventKind::ReplayElsewhere
+        | EventKind::Drift
+        | EventKind::AuditGap
+        | EventKind::HostSetBack
+        | EventKind::HostCloned
+        | EventKind::ControllerSetBack => (Class::Finding, 1),
+        // Launch, and Terminate for how it ended.
+        EventKind::CommandRun if record.event.reason.starts_with("start: ") => (Class::Process, 1),
+        EventKind::CommandRun => (Class::Process, 2),
+        EventKind::AgentStarted => (Class::Application, 3),
+        EventKind::AgentStopped => (Class::Application, 4),
+        EventKind::FloorChanged | EventKind::Clock | EventKind::Sink => (Class::Application, OTHER),
+    }
+}
+
+/// What every class has.
+fn base(record: &Record, class: Class, activity: u32) -> Map<String, Json> {
+    let class_uid = class as u32;
+    let event = &record.event;
+    let mut metadata = object(json!({
+        "version": VERSION,
+        "product": {"name": "Postern", "vendor_name": "Postern"},
+        "uid": record.uid(),
+        "event_code": record.kind_name(),
+        "log_name": record.epoch,
+        "logged_time": record.stored_at_ms,
+        "profiles": profiles(class),
+    }));
+    if !event.request_id.is_empty() {
+        metadata.insert("correlation_uid".to_owned(), json!(event.request_id));
+    }
+    let mut base = object(json!({
+        "activity_id": activity,
+        "activity_name": activity_name(record, class, activity),
+        "category_uid": class_uid / 1000,
+        "category_name": category_name(class),
+        "class_uid": class_uid,
+        "class_name": class_name(class),
+        "type_uid": class_uid * 100 + activity,
+        "type_name": format!("{}: {}", class_name(class), activity_name(record, class, activity)),
+        "time": event.at_ms,
+        "severity_id": severity_id(Severity::of(record)),
+        "severity": severity_name(Severity::of(record)),
+        "status_id": status_id(event.outcome()),
+        "status": status_name(event.outcome()),
+        "count": event.count.max(1),
+        "message": record.summary(),
+        "metadata": metadata,
+        "unmapped": unmapped(record),
+    }));
+    if !event.reason.is_empty() {
+        base.insert("status_detail".to_owned(), json!(event.reason));
+    }
+    if !record.is_readable {
+        base.insert("raw_data".to_owned(), json!(record.body_base64()));
+    }
+    base
+}
+
+/// What only its class has.
+fn own(record: &Record, class: Class) -> Map<String, Json> {
+    let mut own = Map::new();
+    if class == Class::Base {
+        return own;
+    }
+    own.insert("device".to_owned(), device(record));
+    if !record.who().is_empty() {
+        own.insert(
+            "actor".to_owned(),
+            json!({"user": {"name": record.who()}, "app_name": "postern"}),
+        );
+    }
+    match class {
+        Class::Base => {}
+        Class::Network => own.extend(network(record)),
+        Class::Entity => {
+            own.insert("entity".to_owned(), entity(record));
+            if !record.event.reason.is_empty() {
+                own.insert("comment".to_owned(), json!(record.event.reason));
+            }
+        }
+        Class::Finding => {
+            let finding = json!({
+                "uid": record.uid(),
+                "title": record.kind_name(),
+                "desc": record.event.reason,
+                "created_time": record.event.at_ms,
+            });
+            own.insert("finding_info".to_owned(), finding);
+        }
+        Class::Process => {
+            // Required, also where nobody is named.
+            let actor = json!({"app_name": "postern-agent"});
+            own.entry("actor").or_insert(actor);
+            own.insert("process".to_owned(), process(record));
+        }
+        Class::Application => {
+            let name = match record.host.as_str() {
+                "controller" => "postern-controller",
+                _ => "postern-agent",
+            };
+            own.insert(
+                "app".to_owned(),
+                json!({"name": name, "vendor_name": "Postern"}),
+            );
+        }
+    }
+    own
+}
+
+fn network(record: &Record) -> Map<String, Json> {
+    let event = &record.event;
+    let mut destination = object(json!({"hostname": record.host}));
+    // 1: inbound.
+    let mut connection = object(json!({"direction_id": 1, "direction": "Inbound"}));
+    if let [port] = event.ports.as_slice()
+        && let Some((protocol, number)) = port.split_once('/')
+    {
+        connection.insert("protocol_name".to_owned(), json!(protocol));
+        if let Ok(number) = number.parse::<u16>() {
+            destination.insert("port".to_owned(), json!(number));
+        }
+    }
+    let mut own = object(json!({
+        "dst_endpoint": destination,
+        "connection_info": connection,
+    }));
+    if !event.source.is_empty() {
+        let mut source = match event.source.parse::<IpAddr>() {
+            Ok(address) => object(json!({"ip": address.to_string()})),
+            Err(_) => object(json!({"name": event.source})),
+        };
+        if !event.user.is_empty() {
+            source.insert("owner".to_owned(), json!({"name": event.user}));
+        }
+        own.insert("src_endpoint".to_owned(), source.into());
+    }
+    let (action_id, action) = action(record);
+    let (disposition_id, disposition) = disposition(record);
+    own.extend(object(json!({
+        "action_id": action_id,
+        "action": action,
+        "disposition_id": disposition_id,
+        "disposition": disposition,
+    })));
+    if !event.stanza.is_empty() {
+        own.insert("firewall_rule".to_owned(), json!({"name": event.stanza}));
+    }
+    own
+}
+
+/// What became of it, in the words of the profile `security_control`.
+fn disposition(record: &Record) -> (u32, &'static str) {
+    match record.kind() {
+        Some(EventKind::Refused | EventKind::GrantBlocked) => (2, "Blocked"),
+        Some(EventKind::Noise) => (6, "Dropped"),
+        // No disposition fits what has come to its end.
+        Some(EventKind::GrantClosed | EventKind::GrantRevoked | EventKind::ConnectionsCut) => {
+            (16, "No Action")
+        }
+        _ if record.event.outcome() == Outcome::Failure => (2, "Blocked"),
+        _ => (1, "Allowed"),
+    }
+}
+
+/// What we did: an end is neither a permission nor a refusal.
+fn action(record: &Record) -> (u32, &'static str) {
+    match disposition(record) {
+        (1, _) => (1, "Allowed"),
+        (16, _) => (0, "Unknown"),
+        _ => (2, "Denied"),
+    }
+}
+
+/// A policy by its generation, everything else by the name that the event has.
+fn entity(record: &Record) -> Json {
+    let event = &record.event;
+    match record.kind() {
+        Some(EventKind::PolicyApplied | EventKind::PolicyRejected) => json!({
+            "name": "policy",
+            "type": "Policy",
+            "uid": event.generation.to_string(),
+            "version": event.generation.to_string(),
+        }),
+        _ if !event.user.is_empty() => json!({"name": event.user, "type": "Member"}),
+        _ => json!({"name": record.host, "type": "Fleet"}),
+    }
+}
+
+fn process(record: &Record) -> Json {
+    let event = &record.event;
+    let uid = match event.grant_id.as_str() {
+        "" => record.uid(),
+        grant => grant.to_owned(),
+    };
+    match event.reason.strip_prefix("start: ") {
+        Some(command) => json!({"uid": uid, "cmd_line": command}),
+        None => json!({"uid": uid}),
+    }
+}
+
+fn device(record: &Record) -> Json {
+    json!({"hostname": record.host, "type_id": 1, "type": "Server"})
+}
+
+fn unmapped(record: &Record) -> Json {
+    /// Those that have a place above.
+    const MAPPED: [&str; 5] = ["host", "at", "at_ms", "count", "stored_at_ms"];
+    let fields = record.fields().into_iter();
+    let unmapped: Map<String, Json> = fields
+        .filter(|field| !field.value.is_empty() && !MAPPED.contains(&field.name))
+        .map(|field| (field.name.to_owned(), json!(field.value)))
+        .collect();
+    unmapped.into()
+}
+
+const fn profiles(class: Class) -> &'static [&'static str] {
+    match class {
+        Class::Base => &[],
+        Class::Network => &["host", "security_control"],
+        Class::Process | Class::Finding | Class::Entity | Class::Application => &["host"],
+    }
+}
+
+const fn class_name(class: Class) -> &'static str {
+    match class {
+        Class::Base => "Base Event",
+        Class::Process => "Process Activity",
+        Class::Finding => "Detection Finding",
+        Class::Entity => "Entity Management",
+        Class::Network => "Network Activity",
+        Class::Application => "Application Lifecycle",
+    }
+}
+
+const fn category_name(class: Class) -> &'static str {
+    match class {
+        Class::Base => "Uncategorized",
+        Class::Process => "System Activity",
+        Class::Finding => "Findings",
+        Class::Entity => "Identity & Access Management",
+        Class::Network => "Network Activity",
+        Class::Application => "Application Activity",
+    }
+}
+
+/// What has no number in its class is called by its kind.
+fn activity_name(record: &Record, class: Class, activity: u32) -> String {
+    let name = match (class, activity) {
+        (Class::Network, 1) => "Open",
+        (Class::Network, 2) => "Close",
+        (Class::Network, 3) => "Reset",
+        (Class::Network, 4) => "Fail",
+        (Class::Network, 5) => "Refuse",
+        (Class::Entity, 2) => "Read",
+        (Class::Entity, 3) => "Update",
+        (Class::Entity, 6) => "Enroll",
+        (Class::Entity, 7) => "Unenroll",
+        (Class::Entity, 12) => "Suspend",
+        (Class::Entity, 13) => "Resume",
+        (Class::Finding, 1) => "Create",
+        (Class::Process, 1) => "Launch",
+        (Class::Process, 2) => "Terminate",
+        (Class::Application, 3) => "Start",
+        (Class::Application, 4) => "Stop",
+        _ => return record.kind_name().into_owned(),
+    };
+    name.to_owned()
+}
+
+const fn severity_id(severity: Severity) -> u32 {
+    match severity {
+        Severity::Informational => 1,
+        Severity::Notice => 2,
+        Severity::Warning => 3,
+        Severity::Error => 4,
+    }
+}
+
+const fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Informational => "Informational",
+        Severity::Notice => "Low",
+        Severity::Warning => "Medium",
+        Severity::Error => "High",
+    }
+}
+
+/// Denied: what was asked for did not happen.
+const fn status_id(outcome: Outcome) -> u32 {
+    match outcome {
+        Outcome::Unspecified => 0,
+        Outcome::Success => 1,
+        Outcome::Failure | Outcome::Denied => 2,
+    }
+}
+
+const fn status_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unspecified => "Unknown",
+        Outcome::Success => "Success",
+        Outcome::Failure | Outcome::Denied => "Failure",
+    }
+}
+
+/// The members of an object.
+fn object(json: Json) -> Map<String, Json> {
+    match json {
+        Json::Object(members) => members,
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
+            Map::new()
+        }
+    }
+}
