@@ -1,5 +1,4 @@
 //! Who had what at a time, who gave it, and when it was last used.
-#![expect(clippy::unused_async, reason = "answers that it is not there yet")]
 
 use std::sync::Arc;
 

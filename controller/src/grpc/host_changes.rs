@@ -1,5 +1,4 @@
 //! Other addresses, labels and names of hosts.
-#![expect(clippy::unused_async, reason = "answers that it is not there yet")]
 
 use fleet::wire::{RenameHostRequest, RenameHostResponse, SetHostRequest, SetHostResponse};
 use tonic::{Request, Response, Status};

@@ -1,5 +1,4 @@
 //! What became of the caller's own packets.
-#![expect(clippy::unused_async, reason = "answers that it is not there yet")]
 
 use fleet::wire::{RecentEventsRequest, RecentEventsResponse};
 use tonic::{Request, Response, Status};

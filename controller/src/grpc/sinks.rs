@@ -1,5 +1,4 @@
 //! Where events are sent on to.
-#![expect(clippy::unused_async, reason = "answers that it is not there yet")]
 
 use fleet::wire::{ListSinksRequest, ListSinksResponse};
 use tonic::{Request, Response, Status};

@@ -1,5 +1,4 @@
 //! Who may open what, and what another text would have done.
-#![expect(clippy::unused_async, reason = "answers that it is not there yet")]
 
 use fleet::wire::{
     CanRequest, CanResponse, WhatIfRequest, WhatIfResponse, WhoCanRequest, WhoCanResponse,
