@@ -33,9 +33,22 @@ pub enum DataDirError {
     /// `init` fills only an empty directory.
     #[error("{0} is not empty")]
     NotEmpty(PathBuf),
-    /// There is none, or `init` was interrupted.
+    /// It is there, and `init` was not run or was interrupted.
     #[error("{0} holds no controller")]
     NotInitialised(PathBuf),
+    /// Nothing is there.
+    #[error("there is no {0}")]
+    Missing(PathBuf),
+    /// What is there belongs to somebody else.
+    #[error("this user (uid {uid}) may not use {path}")]
+    Forbidden {
+        /// What may not be used.
+        path: PathBuf,
+        /// Who we are.
+        uid: u32,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Two controllers cannot share a directory.
     #[error("another controller serves {0}")]
     Locked(PathBuf),
@@ -58,17 +71,28 @@ impl DataDir {
     /// A directory that `init` has made.
     pub(crate) fn open(path: &Path) -> Result<Self, DataDirError> {
         let dir = Self(path.to_owned());
-        if !dir.settings().exists() {
-            return Err(DataDirError::NotInitialised(path.to_owned()));
+        match fs::metadata(dir.settings()) {
+            Ok(_) => Ok(dir),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Which of the two is missing?
+                match fs::metadata(path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        Err(DataDirError::Missing(path.to_owned()))
+                    }
+                    Ok(_) | Err(_) => Err(DataDirError::NotInitialised(path.to_owned())),
+                }
+            }
+            Err(error) => Err(DataDirError::file(&dir.settings(), error)),
         }
-        Ok(dir)
     }
 
     /// A directory for `init` to fill: new or empty, mode 0700.
     pub(crate) fn create(path: &Path) -> Result<Self, DataDirError> {
         let dir = Self(path.to_owned());
-        if dir.settings().exists() {
-            return Err(DataDirError::Initialised(path.to_owned()));
+        match fs::symlink_metadata(dir.settings()) {
+            Ok(_) => return Err(DataDirError::Initialised(path.to_owned())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(DataDirError::file(&dir.settings(), error)),
         }
         DirBuilder::new()
             .recursive(true)
@@ -87,6 +111,10 @@ impl DataDir {
     /// The text of the settings.
     pub(crate) fn read_settings(&self) -> Result<String, DataDirError> {
         read(&self.settings())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 
     pub(crate) fn settings(&self) -> PathBuf {
@@ -175,9 +203,14 @@ impl DataDir {
 
 impl DataDirError {
     pub(crate) fn file(path: &Path, source: io::Error) -> Self {
-        Self::File {
-            path: path.to_owned(),
-            source,
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => Self::Forbidden {
+                path,
+                uid: nix::unistd::geteuid().as_raw(),
+                source,
+            },
+            _ => Self::File { path, source },
         }
     }
 }

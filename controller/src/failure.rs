@@ -72,13 +72,16 @@ fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {
         DataDirError::NotEmpty(_) => {
             Some("give a new directory, or remove what an interrupted `init` left there".into())
         }
-        DataDirError::NotInitialised(dir) => {
+        DataDirError::NotInitialised(dir) | DataDirError::Missing(dir) => {
             let dir = dir.display();
             let make =
                 format!("make one with `postern-controller init --data {dir} --address HOST:PORT`");
             Some(make.into())
         }
         DataDirError::SealKey(_) => Some("restore it from a backup".into()),
+        DataDirError::Forbidden { .. } => {
+            Some("run it as the user whom the directory belongs to, or as root".into())
+        }
         DataDirError::Initialised(_) | DataDirError::Locked(_) | DataDirError::File { .. } => None,
     }
 }

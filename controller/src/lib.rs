@@ -48,7 +48,10 @@ pub use data_dir::DataDirError;
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;
 pub use server::ServerError;
-pub use settings::{InvalidSettings, Settings, is_name};
+pub use settings::{
+    Access, Begin, Body, Format, InvalidSettings, Listen, MetricsSettings, Mistake, Settings,
+    SinkSettings, Target, Transport, is_name,
+};
 pub use start::{Running, StartError, create_token, init};
 pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
 pub use store::seal::SealError;

@@ -6,12 +6,14 @@
 //! | `admission` | who may have a connection: members before strangers |
 //! | `connection` | one connection as HTTP/2 sees it, and what ends it |
 //! | `tls` | who the server proves to be, and whose certificates it takes |
+//! | `listener` | where it listens: both families, or what there is |
 //! | `files` | the limit on open files |
 
 mod accept;
 mod admission;
 mod connection;
 mod files;
+mod listener;
 mod tls;
 
 use std::convert::Infallible;
@@ -51,6 +53,7 @@ use crate::grpc::audit::AuditService;
 use crate::grpc::directory::DirectoryService;
 use crate::grpc::enrollment::EnrollmentService;
 use crate::grpc::operator::OperatorService;
+use crate::settings::Listen;
 
 /// The answer to a request must begin within this. Streams begin at once and then go on.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -97,11 +100,8 @@ pub enum ServerError {
 }
 
 /// Begins to listen.
-pub(crate) async fn bind(address: SocketAddr) -> Result<(SocketAddr, TcpListener), ServerError> {
-    let failed = |source| ServerError::Listen { address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((bound, listener))
+pub(crate) fn bind(listen: Listen) -> Result<(SocketAddr, TcpListener), ServerError> {
+    listener::bind(listen, listener::open)
 }
 
 /// Serves until the context says stop.

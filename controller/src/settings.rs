@@ -1,10 +1,20 @@
 //! What a person may set: `controller.toml`.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::str::FromStr as _;
+mod mistakes;
+mod sink;
+
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::DeTable;
+
+pub use self::mistakes::{InvalidSettings, Mistake};
+use self::mistakes::{Mistakes, tables};
+use self::sink::RawSink;
+pub use self::sink::{Access, Begin, Body, Format, SinkSettings, Target, Transport};
 
 const POLICY_VALID: &str = "7d";
 const CERTIFICATE_LIFE: &str = "24h";
@@ -17,30 +27,67 @@ pub struct Settings {
     /// Where members reach the controller, `host:port`.
     pub address: String,
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// How long hosts grant without a word from the controller; `None` for ever.
     pub policy_valid: Option<Duration>,
     /// How long a member's certificate is good for.
     pub certificate_life: Duration,
+    /// Where Prometheus may ask; `None` for nowhere.
+    pub metrics: Option<MetricsSettings>,
+    /// Where events are sent on to.
+    pub sinks: Vec<SinkSettings>,
 }
 
-/// What is wrong with the settings, every mistake at once.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct InvalidSettings(pub Vec<String>);
+/// Where a controller listens.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Listen {
+    /// Every address of the machine, of IPv6 and IPv4, at this port.
+    Everywhere(u16),
+    /// One address.
+    At(SocketAddr),
+}
+
+/// `[metrics]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MetricsSettings {
+    /// Where Prometheus may ask.
+    pub listen: SocketAddr,
+    /// Whether there are series of each host.
+    pub per_host: bool,
+}
+
+/// The keys of the file's top, and of `[metrics]`.
+const KEYS: &[&str] = &[
+    "fleet",
+    "address",
+    "listen",
+    "policy_valid",
+    "certificate_life",
+    "metrics",
+    "sink",
+];
+const METRICS_KEYS: &[&str] = &["listen", "per_host"];
 
 /// The file, before anything is known of its values.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawSettings {
-    fleet: String,
-    address: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listen: Option<String>,
-    #[serde(default = "policy_valid")]
-    policy_valid: String,
-    #[serde(default = "certificate_life")]
-    certificate_life: String,
+    fleet: Spanned<String>,
+    address: Spanned<String>,
+    listen: Option<Spanned<String>>,
+    policy_valid: Option<Spanned<String>>,
+    certificate_life: Option<Spanned<String>>,
+    metrics: Option<RawMetrics>,
+    #[serde(default)]
+    sink: Vec<RawSink>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMetrics {
+    listen: Spanned<String>,
+    #[serde(default)]
+    per_host: bool,
 }
 
 // === impl Settings ===
@@ -48,15 +95,13 @@ struct RawSettings {
 impl Settings {
     /// The text of a new file.
     pub(crate) fn text(fleet: &str, address: &str) -> Result<String, InvalidSettings> {
-        let raw = RawSettings {
-            fleet: fleet.to_owned(),
-            address: address.to_owned(),
-            listen: None,
-            policy_valid: policy_valid(),
-            certificate_life: certificate_life(),
-        };
-        let text =
-            toml::to_string(&raw).map_err(|error| InvalidSettings(vec![error.to_string()]))?;
+        let quoted = |text: &str| toml::Value::from(text).to_string();
+        let text = format!(
+            "fleet = {}\naddress = {}\npolicy_valid = {POLICY_VALID:?}\n\
+             certificate_life = {CERTIFICATE_LIFE:?}\n",
+            quoted(fleet),
+            quoted(address)
+        );
         Self::parse(&text)?;
         Ok(text)
     }
@@ -67,41 +112,107 @@ impl Settings {
     ///
     /// [`InvalidSettings`] with every mistake.
     pub fn parse(text: &str) -> Result<Self, InvalidSettings> {
-        let raw: RawSettings =
-            toml::from_str(text).map_err(|error| InvalidSettings(vec![error.to_string()]))?;
-        let mut mistakes = Vec::new();
-        if !is_name(&raw.fleet) {
-            mistakes.push(format!("fleet: `{}` is not a name", raw.fleet));
-        }
-        let port = port_of(&raw.address);
-        if port.is_none() {
-            mistakes.push(format!("address: `{}` is not host:port", raw.address));
-        }
-        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(0)));
-        let listen = match raw.listen.as_deref().map(SocketAddr::from_str) {
-            None => everywhere,
-            Some(Ok(listen)) => listen,
-            Some(Err(_)) => {
-                mistakes.push("listen: not an address and a port".to_owned());
-                everywhere
-            }
-        };
-        let policy_valid = match raw.policy_valid.as_str() {
-            "off" => None,
-            text => Some(duration("policy_valid", text, &mut mistakes)),
-        };
-        let certificate_life = duration("certificate_life", &raw.certificate_life, &mut mistakes);
-        if !mistakes.is_empty() {
-            return Err(InvalidSettings(mistakes));
-        }
-        Ok(Self {
-            fleet: raw.fleet,
-            address: raw.address,
-            listen,
-            policy_valid,
-            certificate_life,
-        })
+        let mut mistakes = Mistakes::in_text(text);
+        let settings = read(text, &mut mistakes);
+        mistakes.end()?;
+        settings.ok_or_else(|| InvalidSettings(Vec::new()))
     }
+
+    /// The same, with files named from this directory where their path is not absolute.
+    #[must_use]
+    pub(crate) fn under(mut self, dir: &Path) -> Self {
+        let sinks = self.sinks.into_iter();
+        self.sinks = sinks.map(|sink| sink.under(dir)).collect();
+        self
+    }
+}
+
+/// `None` only when a mistake was added.
+fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            mistakes.add_syntax(&error);
+            return None;
+        }
+    };
+    mistakes.check_keys(table.get_ref(), "", KEYS);
+    for (path, metrics) in tables(table.get_ref(), "metrics") {
+        mistakes.check_keys(metrics, &path, METRICS_KEYS);
+    }
+    for (path, sink) in tables(table.get_ref(), "sink") {
+        mistakes.check_keys(sink, &path, sink::KEYS);
+    }
+    if !mistakes.is_empty() {
+        return None;
+    }
+    match toml::from_str::<RawSettings>(text) {
+        Ok(raw) => Some(checked(raw, mistakes)),
+        Err(error) => {
+            mistakes.add_syntax(&error);
+            None
+        }
+    }
+}
+
+fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
+    if !is_name(raw.fleet.get_ref()) {
+        let what = format!("`{}` is not a name", raw.fleet.get_ref());
+        mistakes.add(Some(raw.fleet.span()), "fleet", what);
+    }
+    let port = port_of(raw.address.get_ref());
+    if port.is_none() {
+        let what = format!("`{}` is not host:port", raw.address.get_ref());
+        mistakes.add(Some(raw.address.span()), "address", what);
+    }
+    let everywhere = Listen::Everywhere(port.unwrap_or(0));
+    let listen = raw
+        .listen
+        .and_then(|text| socket_address("listen", &text, mistakes));
+    let policy_valid = match &raw.policy_valid {
+        Some(text) if text.get_ref() == "off" => None,
+        text => Some(duration(
+            "policy_valid",
+            text.as_ref(),
+            POLICY_VALID,
+            mistakes,
+        )),
+    };
+    let certificate_life = duration(
+        "certificate_life",
+        raw.certificate_life.as_ref(),
+        CERTIFICATE_LIFE,
+        mistakes,
+    );
+    let metrics = raw.metrics.and_then(|RawMetrics { listen, per_host }| {
+        let listen = socket_address("metrics.listen", &listen, mistakes)?;
+        Some(MetricsSettings { listen, per_host })
+    });
+    Settings {
+        fleet: raw.fleet.into_inner(),
+        address: raw.address.into_inner(),
+        listen: listen.map_or(everywhere, Listen::At),
+        policy_valid,
+        certificate_life,
+        metrics,
+        sinks: SinkSettings::all(raw.sink, mistakes),
+    }
+}
+
+fn socket_address(
+    key: &str,
+    text: &Spanned<String>,
+    mistakes: &mut Mistakes<'_>,
+) -> Option<SocketAddr> {
+    let address = text.get_ref().parse().ok();
+    if address.is_none() {
+        let what = format!(
+            "`{}` is not an address and a port, such as [::]:7443 or 127.0.0.1:9464",
+            text.get_ref()
+        );
+        mistakes.add(Some(text.span()), key, what);
+    }
+    address
 }
 
 /// Whether a fleet or a member can have this name: letters, digits and `. _ -`, beginning with a
@@ -120,55 +231,22 @@ fn port_of(address: &str) -> Option<u16> {
     (!host.is_empty() && !host.contains(char::is_whitespace) && port != 0).then_some(port)
 }
 
-fn duration(name: &str, text: &str, mistakes: &mut Vec<String>) -> Duration {
+/// At least a minute.
+fn duration(
+    name: &str,
+    text: Option<&Spanned<String>>,
+    usual: &str,
+    mistakes: &mut Mistakes<'_>,
+) -> Duration {
+    let span = text.map(Spanned::span);
+    let text = text.map_or(usual, |text| text.get_ref());
     match humantime::parse_duration(text) {
-        Ok(duration) if duration >= Duration::from_secs(60) => duration,
-        Ok(_) => {
-            mistakes.push(format!("{name}: less than a minute"));
-            Duration::ZERO
-        }
-        Err(error) => {
-            mistakes.push(format!("{name}: {error}"));
-            Duration::ZERO
-        }
+        Ok(duration) if duration >= Duration::from_secs(60) => return duration,
+        Ok(_) => mistakes.add(span, name, "less than a minute"),
+        Err(error) => mistakes.add(span, name, format!("`{text}` is no time: {error}")),
     }
-}
-
-fn policy_valid() -> String {
-    POLICY_VALID.to_owned()
-}
-
-fn certificate_life() -> String {
-    CERTIFICATE_LIFE.to_owned()
+    Duration::ZERO
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_init_writes_reads_back() {
-        let text = Settings::text("prod", "controller.example:7443").unwrap();
-
-        let settings = Settings::parse(&text).unwrap();
-
-        assert_eq!(settings.listen.port(), 7443);
-        assert_eq!(settings.policy_valid, Some(Duration::from_secs(604_800)));
-    }
-
-    #[test]
-    fn every_mistake_is_named_at_once() {
-        let text = "fleet = 'a b'\naddress = 'x'\npolicy_valid = 'soon'\nlisten = '1'";
-
-        let InvalidSettings(mistakes) = Settings::parse(text).unwrap_err();
-
-        assert_eq!(mistakes.len(), 4, "{mistakes:?}");
-    }
-
-    #[test]
-    fn an_unknown_setting_is_refused() {
-        let text = "fleet = 'a'\naddress = 'x:1'\npolicy_valdi = '7d'";
-
-        assert!(Settings::parse(text).is_err());
-    }
-}
+mod tests;

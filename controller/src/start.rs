@@ -26,7 +26,7 @@ use crate::random::{NoRandomness, random};
 use crate::rollout::Rollout;
 use crate::server::ServerError;
 use crate::sessions::registry::Registry;
-use crate::settings::{InvalidSettings, Settings};
+use crate::settings::{InvalidSettings, Listen, Settings};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{FleetState, Origin};
@@ -42,7 +42,7 @@ pub enum StartError {
     /// Its settings; a person is to correct them.
     ///
     /// With every mistake in the message, one a line.
-    #[error("{path} is invalid\n{mistakes}")]
+    #[error("{}", mistakes.in_file(path))]
     Settings {
         /// Of the file.
         path: PathBuf,
@@ -144,7 +144,7 @@ impl Running {
     /// [`StartError`].
     pub async fn start(data: &Path, listen: Option<SocketAddr>) -> Result<Self, StartError> {
         let dir = DataDir::open(data)?;
-        let settings = read_settings(&dir)?;
+        let settings = read_settings(&dir)?.under(dir.path());
         let lock = dir.lock()?;
         let authority = Authority::open(&dir.identity("ca")?)?;
         let store = open_store(&dir, dir.seal_key()?)?;
@@ -156,7 +156,7 @@ impl Running {
         let rollout =
             Rollout::load(store.clone(), Arc::clone(&roster), Arc::clone(&sessions)).await?;
         let (won, won_queue) = mpsc::channel(housekeeping::WON_QUEUE_MAX);
-        let (bound, listener) = server::bind(listen.unwrap_or(settings.listen)).await?;
+        let (bound, listener) = server::bind(listen.map_or(settings.listen, Listen::At))?;
         let context = Arc::new(Context {
             endpoint: Endpoint {
                 address: settings.address.clone(),

@@ -83,6 +83,8 @@ impl Door {
             };
             match accepted {
                 Ok((stream, address)) => {
+                    // One peer is one, whichever family the socket is of that it came to.
+                    let address = SocketAddr::new(address.ip().to_canonical(), address.port());
                     backoff = BACKOFF_MIN;
                     let (place, exceeded) = self.admission.enter(address.ip());
                     if let Some(exceeded) = exceeded

@@ -182,7 +182,7 @@ pub(crate) fn nearest(word: &str) -> Option<&'static str> {
 }
 
 /// The candidate that is spelt most like `word`, without regard to case.
-pub(crate) fn nearest_of<'c>(
+pub fn nearest_of<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {

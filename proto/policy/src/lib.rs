@@ -46,6 +46,7 @@ pub use judge::{
     Ask, Denied, EVERYTHING, ForwardTo, Forwarding, HostSettings, HostSource, LOCAL, NamedTarget,
     NatSettings, Permit, Permitted, SpaPort,
 };
+pub use keyword::nearest_of;
 pub use mistake::{InvalidPolicy, Mistake};
 pub use nat::{ForcedTarget, InvalidNat, NatAccess, NatLine, NatRules, SeenSource};
 pub use network::{InvalidNetwork, Networks};

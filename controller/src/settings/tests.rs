@@ -1,0 +1,160 @@
+//! What the file may say, and what is said of its mistakes.
+
+use super::*;
+
+#[test]
+fn what_init_writes_reads_back() {
+    let text = Settings::text("prod", "controller.example:7443").unwrap();
+
+    let settings = Settings::parse(&text).unwrap();
+
+    assert_eq!(settings.listen, Listen::Everywhere(7443));
+    assert_eq!(settings.policy_valid, Some(Duration::from_secs(604_800)));
+}
+
+#[test]
+fn every_mistake_is_named_at_once_with_its_line_and_key() {
+    let text = "fleet = 'a b'\naddress = 'x'\npolicy_valid = 'soon'\n\nlisten = '1'";
+
+    let invalid = Settings::parse(text).unwrap_err();
+
+    let said = invalid.in_file(Path::new("/etc/controller.toml"));
+    let begins: Vec<_> = said
+        .lines()
+        .map(|line| line.split(": `").next().unwrap())
+        .collect();
+    assert_eq!(
+        begins,
+        [
+            "/etc/controller.toml:1: fleet",
+            "/etc/controller.toml:2: address",
+            "/etc/controller.toml:3: policy_valid",
+            "/etc/controller.toml:5: listen",
+        ]
+    );
+}
+
+#[test]
+fn every_unknown_setting_is_refused_with_the_one_that_was_meant() {
+    let text = "fleet = 'a'\naddress = 'x:1'\npolicy_valdi = '7d'\n[metrics]\nlsten = ''\n\
+                [[sink]]\nname = 's'\ntype = 'file'\n[[sink]]\nforamt = ''\ncolour = ''\n";
+
+    let said = Settings::parse(text).unwrap_err().to_string();
+
+    let [one, two, three, four] = said.lines().collect::<Vec<_>>()[..] else {
+        panic!("{said}");
+    };
+    assert_eq!(
+        one,
+        "line 3: policy_valdi: unknown setting; did you mean policy_valid?"
+    );
+    assert_eq!(
+        two,
+        "line 5: metrics.lsten: unknown setting; did you mean listen?"
+    );
+    assert_eq!(
+        three,
+        "line 10: sink[2].foramt: unknown setting; did you mean format?"
+    );
+    assert!(four.starts_with("line 11: sink[2].colour: unknown setting; there are name, type"));
+}
+
+#[test]
+fn what_is_no_toml_and_what_is_missing_is_named_with_its_line() {
+    for (text, said) in [
+        ("fleet = 'a'\naddress = \n", "line 2: "),
+        ("fleet = 'a'", "line 1: missing field `address`"),
+        (
+            "fleet = 1\naddress = 'x:1'",
+            "line 1: invalid type: integer `1`, expected a string",
+        ),
+    ] {
+        let found = Settings::parse(text).unwrap_err().to_string();
+        assert!(found.starts_with(said), "{found}");
+    }
+}
+
+fn sink(text: &str) -> Result<SinkSettings, String> {
+    let text = format!("fleet = 'a'\naddress = 'x:1'\n[[sink]]\nname = 's'\n{text}");
+    match Settings::parse(&text) {
+        Ok(mut settings) => Ok(settings.sinks.remove(0)),
+        Err(invalid) => Err(invalid.to_string()),
+    }
+}
+
+#[test]
+fn each_type_of_sink_is_read_with_what_is_usual() {
+    let webhook = sink("type = 'webhook'\nurl = 'https://siem.example/x'").unwrap();
+    let syslog = sink("type = 'syslog'\naddress = 'log.example'").unwrap();
+    let clear = sink("type = 'syslog'\naddress = '2001:db8::1'\ntransport = 'udp'").unwrap();
+    let file = sink("type = 'file'\npath = 'events'").unwrap();
+    let otlp = sink("type = 'otlp'\nurl = 'https://c:4317'\nkinds = ['read', 'sink']").unwrap();
+
+    assert_eq!(webhook.from, Begin::Now);
+    assert_eq!(webhook.target.place(), "https://siem.example/x");
+    assert_eq!(syslog.target.place(), "log.example:6514 (TLS)");
+    assert_eq!(clear.target.place(), "[2001:db8::1]:514 (UDP, in clear)");
+    assert_eq!(
+        file.under(Path::new("/data")).target.place(),
+        "/data/events"
+    );
+    assert_eq!(otlp.kinds.unwrap().len(), 2);
+}
+
+#[test]
+fn what_a_sink_cannot_be_is_named() {
+    for (text, said) in [
+        (
+            "type = 'webhok'",
+            "sink[1].type: `webhok` is no type of sink; did you mean webhook?",
+        ),
+        (
+            "type = 'webhook'",
+            "sink[1].url: a sink of type webhook needs it",
+        ),
+        ("type = 'webhook'\nurl = 'siem'", "sink[1].url: not a URL"),
+        (
+            "type = 'webhook'\nurl = 'https://me:secret@siem'",
+            "sink[1].url: not a URL",
+        ),
+        (
+            "type = 'file'\npath = 'x'\nca = 'y'",
+            "sink[1].ca: a sink of type file has no such",
+        ),
+        (
+            "type = 'syslog'\naddress = 'x'\nsecret_file = 'y'",
+            "sink[1].secret_file: a sink of",
+        ),
+        (
+            "type = 'syslog'\naddress = 'x'\ntransport = 'tcp'\nca = 'y'",
+            "there is no TLS",
+        ),
+        (
+            "type = 'file'\npath = 'x'\nkinds = ['grant-opend']",
+            "did you mean grant-opened?",
+        ),
+        (
+            "type = 'file'\npath = 'x'\nbatch = 0",
+            "sink[1].batch: not a number from 1",
+        ),
+        (
+            "type = 'file'\npath = 'x'\nformat = 'xml'",
+            "`xml` is none of json, ocsf",
+        ),
+        (
+            "type = 'otlp'\nurl = 'https://c'\nkey = 'x'",
+            "its certificate is not named",
+        ),
+        (
+            "type = 'webhook'\nurl = 'https://c'\nheader = 'X-Key:'",
+            "`token_file` has the rest of it",
+        ),
+        (
+            "type = 'file'\npath = 'x'\n[[sink]]\nname = 's'\ntype = 'file'\npath = 'x'",
+            "line 7: sink[2].name: another sink is called `s`",
+        ),
+    ] {
+        let found = sink(text).unwrap_err();
+        assert!(found.contains(said), "{text}\n{found}");
+    }
+}
