@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use program::{CompletionsArgs, LogArgs, ManArgs};
 
-use crate::commands::{audit, close, host, join, knock, member, policy, profile, sync, token};
+use crate::commands::{
+    audit, close, host, join, knock, member, policy, profile, sink, sync, token,
+};
 use crate::context::Context;
 use crate::error::Result;
 use crate::knock::args::KnockArgs;
@@ -52,6 +54,7 @@ pub(crate) enum Command {
     Host(host::HostArgs),
     Policy(policy::PolicyArgs),
     Audit(audit::AuditArgs),
+    Sink(sink::SinkArgs),
     #[command(after_help = "\
 Examples:
   postern completions bash > ~/.local/share/bash-completion/completions/postern")]
@@ -83,6 +86,7 @@ impl Command {
             Self::Host(args) => host::run(context, args).await,
             Self::Policy(args) => policy::run(context, args).await,
             Self::Audit(args) => audit::run(context, args).await,
+            Self::Sink(args) => sink::run(context, args).await,
             Self::Completions(args) => Ok(args.run::<Cli>()?),
             Self::Man(args) => Ok(args.run::<Cli>()?),
         }

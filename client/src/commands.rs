@@ -8,5 +8,6 @@ pub(crate) mod knock;
 pub(crate) mod member;
 pub(crate) mod policy;
 pub(crate) mod profile;
+pub(crate) mod sink;
 pub(crate) mod sync;
 pub(crate) mod token;

@@ -3,6 +3,7 @@
 mod error;
 mod init;
 mod serve;
+mod sink;
 mod token;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +31,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Init(init::InitArgs),
     Serve(serve::ServeArgs),
+    Sink(sink::SinkArgs),
     Token(token::TokenArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
@@ -47,6 +49,7 @@ impl Command {
         match self {
             Self::Init(args) => args.run(),
             Self::Serve(args) => args.run(),
+            Self::Sink(args) => args.run(),
             Self::Token(args) => args.run(),
             Self::Completions(args) => Ok(args.run::<Cli>()?),
             Self::Man(args) => Ok(args.run::<Cli>()?),

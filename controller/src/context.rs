@@ -13,6 +13,7 @@ use crate::ca::Authority;
 use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::Settings;
+use crate::sinks::Sinks;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{Claim, FleetState};
@@ -31,6 +32,8 @@ pub(crate) struct Context {
     pub(crate) limits: Arc<RateLimits>,
     /// Claims that are won, to be told to the hosts that share the replay domain.
     pub(crate) won: mpsc::Sender<Claim>,
+    /// Where events are sent on to.
+    pub(crate) sinks: Sinks,
     /// What holds for the whole fleet, as it is stored.
     pub(crate) fleet: watch::Sender<FleetState>,
     /// What each host may claim.

@@ -204,13 +204,13 @@ impl DataDir {
 impl DataDirError {
     pub(crate) fn file(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied => Self::Forbidden {
-                path,
-                uid: nix::unistd::geteuid().as_raw(),
-                source,
-            },
-            _ => Self::File { path, source },
+        if source.kind() != io::ErrorKind::PermissionDenied {
+            return Self::File { path, source };
+        }
+        Self::Forbidden {
+            path,
+            uid: nix::unistd::geteuid().as_raw(),
+            source,
         }
     }
 }

@@ -7,6 +7,7 @@ use program::{Exit, Failure};
 
 use crate::data_dir::DataDirError;
 use crate::error::Error;
+use crate::sinks::{DeliveryError, SinkError};
 use crate::start::StartError;
 use crate::store::error::{StoreError, Trouble};
 
@@ -29,6 +30,37 @@ impl Failure for StartError {
             Self::Database { source, .. } => database_hint(source),
             Self::Request(error) => request_hint(error),
             Self::Settings { .. } | Self::Authority(_) | Self::Server(_) | Self::Random(_) => None,
+        }
+    }
+}
+
+impl Failure for SinkError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Start(error) => error.exit(),
+            Self::Unknown { .. } => Exit::Refused,
+            Self::NotDelivered { source, .. } => match source {
+                DeliveryError::Exposed { .. }
+                | DeliveryError::Malformed { .. }
+                | DeliveryError::Tls(_) => Exit::Invalid,
+                DeliveryError::File { .. }
+                | DeliveryError::NoAuthorities
+                | DeliveryError::Refused { .. }
+                | DeliveryError::GrpcRefused { .. } => Exit::Refused,
+                DeliveryError::Connect { .. }
+                | DeliveryError::Broken { .. }
+                | DeliveryError::Http(_)
+                | DeliveryError::Grpc(_)
+                | DeliveryError::Timeout => Exit::Unreachable,
+            },
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Start(error) => error.hint(),
+            Self::Unknown { hint, .. } => Some(hint.into()),
+            Self::NotDelivered { .. } => None,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | `app` | the use cases, plain functions |
 //! | `rollout`, `targets` | the policy in force, and what each host should have by it |
 //! | `sessions` | the hosts that are listening, and what each is told |
+//! | `sinks` | events out of the house: webhooks, syslog, OTLP |
 //! | `store` | what is kept, one method for each transaction; the only place with SQL |
 //! | `ca` | certificates |
 //! | `housekeeping` | telling hosts of claims; forgetting what is old |
@@ -34,6 +35,7 @@ mod rollout;
 mod server;
 mod sessions;
 mod settings;
+mod sinks;
 mod start;
 mod store;
 mod targets;
@@ -52,6 +54,7 @@ pub use settings::{
     Access, Begin, Body, Format, InvalidSettings, Listen, MetricsSettings, Mistake, Settings,
     SinkSettings, Target, Transport, is_name,
 };
+pub use sinks::{DeliveryError, SinkError, SinkRow, SinkTested, list_sinks, test_sink};
 pub use start::{Running, StartError, create_token, init};
 pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
 pub use store::seal::SealError;

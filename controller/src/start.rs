@@ -27,11 +27,12 @@ use crate::rollout::Rollout;
 use crate::server::ServerError;
 use crate::sessions::registry::Registry;
 use crate::settings::{InvalidSettings, Listen, Settings};
+use crate::sinks::Sinks;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{FleetState, Origin};
 use crate::store::seal::SealKey;
-use crate::{housekeeping, server};
+use crate::{housekeeping, server, sinks};
 
 /// Why the controller cannot be made or started. What can be done about it is in `failure`.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +163,7 @@ impl Running {
                 address: settings.address.clone(),
                 ca_fingerprint: authority.fingerprint(),
             },
+            sinks: Sinks::new(&settings.sinks),
             settings,
             authority,
             store,
@@ -176,6 +178,7 @@ impl Running {
             tasks: TaskTracker::new(),
         });
         housekeeping::spawn(&context, won_queue);
+        sinks::spawn(&context);
         let server = server::spawn(&context, &dir.identity("server")?, listener)?;
         Ok(Self {
             address: bound,
@@ -222,6 +225,18 @@ impl Running {
         self.context.tasks.wait().await;
         self.context.store.close().await;
     }
+}
+
+/// The settings of a directory, for whoever only reads them.
+pub(crate) fn settings_of(data: &Path) -> Result<Settings, StartError> {
+    let dir = DataDir::open(data)?;
+    Ok(read_settings(&dir)?.under(dir.path()))
+}
+
+/// The store of a directory, whose controller may run.
+pub(crate) fn open_beside(data: &Path) -> Result<Store, StartError> {
+    let dir = DataDir::open(data)?;
+    open_store(&dir, dir.seal_key()?)
 }
 
 fn first_operator() -> NewToken {

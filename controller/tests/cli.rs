@@ -163,7 +163,14 @@ fn man_writes_a_page_for_every_command() {
         .unwrap();
 
     assert_eq!(written.status.code(), Some(0), "{written:?}");
-    for page in ["", "-init", "-serve", "-token", "-token-create"] {
+    for page in [
+        "",
+        "-init",
+        "-serve",
+        "-sink-test",
+        "-token",
+        "-token-create",
+    ] {
         let path = pages.join(format!("postern-controller{page}.1"));
         assert!(path.exists(), "{}", path.display());
     }
@@ -210,4 +217,106 @@ fn one_variable_and_one_option_make_the_log_speak_in_json() {
         "{told}"
     );
     assert!(told.contains("\n  because: "), "{told}");
+}
+
+#[test]
+fn whoever_may_not_read_the_directory_is_told_so_and_not_that_there_is_no_controller() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    use std::os::unix::process::CommandExt as _;
+    const NOBODY: u32 = 65_534;
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    if chown(dir.path(), Some(0), None).is_err() {
+        // Only root can become somebody else.
+        return;
+    }
+
+    let serve = |data: &Path| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_postern-controller"));
+        command.args(["serve", "--data"]).arg(data).uid(NOBODY);
+        let ended = command.output().unwrap();
+        (
+            ended.status.code(),
+            String::from_utf8(ended.stderr).unwrap(),
+        )
+    };
+    let (code, forbidden) = serve(&data);
+    let (_, missing) = serve(&dir.path().join("nowhere"));
+
+    assert_eq!(code, Some(1));
+    assert!(
+        forbidden.contains("this user (uid 65534) may not use"),
+        "{forbidden}"
+    );
+    assert!(!forbidden.contains("holds no controller"), "{forbidden}");
+    assert!(missing.contains("there is no"), "{missing}");
+}
+
+fn add_sink(data: &Path, text: &str) {
+    let path = data.join("controller.toml");
+    let before = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, format!("{before}[[sink]]\n{text}\n")).unwrap();
+}
+
+#[test]
+fn a_test_of_a_sink_says_what_came_back_and_ends_as_it_went() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+    add_sink(&data, "name = 'file'\ntype = 'file'\npath = 'events.json'");
+    add_sink(
+        &data,
+        "name = 'away'\ntype = 'webhook'\nurl = 'http://127.0.0.1:1/'",
+    );
+
+    let (taken, said, _) = run(&["sink", "test", "file"], &data);
+    let (away, _, unreachable) = run(&["sink", "test", "away"], &data);
+    let (unknown, _, near) = run(&["sink", "test", "awya"], &data);
+    let (listed, rows, _) = run(&["sink", "list", "--json"], &data);
+
+    assert_eq!(
+        (taken, away, unknown, listed),
+        (0, 3, 1, 0),
+        "{unreachable}"
+    );
+    assert!(said.contains("written and synced"), "{said}");
+    let written = std::fs::read_to_string(data.join("events.json")).unwrap();
+    assert!(written.contains("a test of sink file"), "{written}");
+    assert!(near.contains("did you mean away?"), "{near}");
+    assert_eq!(rows.lines().count(), 2);
+    assert!(rows.contains("\"delivered_id\":null"), "{rows}");
+}
+
+#[test]
+fn a_secret_that_everybody_may_read_is_refused_and_never_shown() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+    let url = "url = 'http://127.0.0.1:1/'";
+    add_sink(
+        &data,
+        &format!("name = 'a'\ntype = 'webhook'\n{url}\nsecret_file = 'secret'"),
+    );
+    add_sink(
+        &data,
+        &format!("name = 'b'\ntype = 'webhook'\n{url}\ntoken_file = 'secret'"),
+    );
+    let sentence = "correct horse battery staple";
+
+    for (mode, name, code, why) in [
+        (0o644, "a", 64, "may be read by everybody"),
+        (0o644, "b", 64, "may be read by everybody"),
+        // Mounted for a group, as secrets of containers are.
+        (0o440, "a", 3, "request failed"),
+        (0o600, "b", 3, "request failed"),
+    ] {
+        let _ = std::fs::remove_file(data.join("secret"));
+        program::files::create(&data.join("secret"), mode, sentence.as_bytes()).unwrap();
+        let (ended, _, stderr) = run(&["-v", "sink", "test", name], &data);
+        assert_eq!(ended, code, "{stderr}");
+        assert!(stderr.contains(why), "{stderr}");
+        assert!(!stderr.contains("horse"), "{stderr}");
+    }
 }

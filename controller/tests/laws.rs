@@ -21,6 +21,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "housekeeping.rs",
             "server.rs",
             "server/",
+            "sinks/",
             "start.rs",
             // Measure how long a batch and a question have taken.
             "store/sqlite/cost.rs",
@@ -42,6 +43,9 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "server/",
             "access/layer.rs",
             "access/standing.rs",
+            // Speaks the contract of others.
+            "sinks/destination.rs",
+            "sinks/otlp.rs",
         ],
     ),
     (&["crate::grpc"], &["server.rs"]),

@@ -16,5 +16,6 @@ ALTER TABLE tokens ADD COLUMN scope TEXT NOT NULL DEFAULT '{}';
 CREATE TABLE sinks (
     name            TEXT PRIMARY KEY,
     delivered_id    INTEGER NOT NULL,       -- events up to this one are delivered
-    delivered_at_ms INTEGER NOT NULL
+    delivered_at_ms INTEGER NOT NULL,       -- when that was; 0 for never
+    alarm_since_ms  INTEGER                 -- since when it is an alarm that this lags; NULL when it is none
 ) STRICT, WITHOUT ROWID;

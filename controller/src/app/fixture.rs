@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::Settings;
+use crate::sinks::Sinks;
 use crate::store::fixture::{self, NOW_MS};
 use crate::store::model::{Claim, Cursor, EventFilter, Member, Whom};
 
@@ -71,6 +72,7 @@ impl Fleet {
         let (sender, won) = mpsc::channel(16);
         let fleet = watch::Sender::new(store.fleet_state().await.unwrap());
         let context = Context {
+            sinks: Sinks::default(),
             settings: Settings::parse(settings).unwrap(),
             endpoint: Endpoint {
                 address: "controller.example:7443".to_owned(),

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use controller::StartError;
+use controller::{SinkError, StartError};
 use program::{Exit, Failure, PrintError};
 
 /// Why a command failed, by who can act.
@@ -11,6 +11,8 @@ use program::{Exit, Failure, PrintError};
 pub(crate) enum CommandError {
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     #[error(transparent)]
     Print(#[from] PrintError),
     #[error("cannot start the runtime")]
@@ -28,6 +30,7 @@ impl Failure for CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::Start(error) => error.exit(),
+            Self::Sink(error) => error.exit(),
             Self::Print(error) => error.exit(),
             Self::Runtime(_) | Self::Signals(_) | Self::StoreGone => Exit::Refused,
         }
@@ -36,6 +39,7 @@ impl Failure for CommandError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Start(error) => error.hint(),
+            Self::Sink(error) => error.hint(),
             Self::Print(error) => error.hint(),
             Self::StoreGone => Some("the log above says why".into()),
             Self::Runtime(_) | Self::Signals(_) => None,

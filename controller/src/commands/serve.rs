@@ -29,7 +29,10 @@ impl ServeArgs {
             .enable_all()
             .build()
             .map_err(CommandError::Runtime)?;
-        runtime.block_on(self.serve())
+        let served = runtime.block_on(self.serve());
+        // A sink may still wait for its receiver, and everything of ours is committed.
+        runtime.shutdown_background();
+        served
     }
 
     async fn serve(self) -> Result<(), CommandError> {

@@ -143,6 +143,8 @@ pub enum Format {
     Json,
     /// OCSF.
     Ocsf,
+    /// Of syslog: structured data, and a sentence.
+    Structured,
 }
 
 /// How records stand in the body of a request.
@@ -367,7 +369,15 @@ impl Reader<'_, '_> {
         Some(Target::Syslog {
             address,
             transport,
-            format: self.format(raw.format.take()),
+            format: self.one_of(
+                ("format", Format::Structured),
+                raw.format.take(),
+                &[
+                    ("structured", Format::Structured),
+                    ("json", Format::Json),
+                    ("ocsf", Format::Ocsf),
+                ],
+            ),
             access: self.access(
                 raw,
                 transport != Transport::Tls,

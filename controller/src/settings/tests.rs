@@ -151,7 +151,7 @@ fn what_a_sink_cannot_be_is_named() {
         ),
         (
             "type = 'file'\npath = 'x'\n[[sink]]\nname = 's'\ntype = 'file'\npath = 'x'",
-            "line 7: sink[2].name: another sink is called `s`",
+            "line 8: sink[2].name: another sink is called `s`",
         ),
     ] {
         let found = sink(text).unwrap_err();

@@ -13,6 +13,7 @@ mod origin;
 mod policy;
 mod run;
 mod session;
+mod sink;
 mod token;
 
 pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
@@ -27,6 +28,7 @@ pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::session::{Alarm, Begun, FleetState, Opening, Seen};
+pub(crate) use self::sink::SinkCursor;
 pub(crate) use self::token::{
     EnrollConflict, EnrollOutcome, Enrolment, Invitation, Redemption, RevokeOutcome, StoredToken,
     TokenFate, TokenState,

@@ -7,7 +7,7 @@
 //! | `disk` | whether the files are still what was opened, and what an error of the engine means |
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
-//! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search` | the SQL of one resource each: plain functions over a connection |
+//! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
 //! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
 //! | `columns`, `words`, `reasons` | what of an event is searched |
 //! | `version_1` | events as the first version of the schema kept them |
@@ -39,6 +39,7 @@ mod reasons;
 pub(super) mod search;
 pub(super) mod sessions;
 mod set_back;
+pub(super) mod sinks;
 pub(super) mod tokens;
 mod version_1;
 pub(super) mod words;
@@ -127,6 +128,15 @@ impl Sqlite {
         work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let read = self.readers.read(work).await;
+        read.map_err(|error| disk::named(error, &self.path))
+    }
+
+    /// The same for what is sent on: those who send have a connection of their own, and share it.
+    pub(super) async fn read_to_send<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let read = self.readers.send(work).await;
         read.map_err(|error| disk::named(error, &self.path))
     }
 

@@ -17,6 +17,7 @@ mod members;
 mod policy;
 mod questions;
 mod raw;
+mod sinks;
 mod strangers;
 mod support;
 mod version_1;

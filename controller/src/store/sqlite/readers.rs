@@ -1,11 +1,12 @@
-//! Read-only connections, lent to blocking threads in two lanes.
+//! Read-only connections, lent to blocking threads in three lanes.
 //!
 //! | lane | for | bounds |
 //! |---|---|---|
 //! | control | members, policies, hosts, claims: short look-ups that the fleet waits for | none is needed |
 //! | questions | what people ask of the log | work, time and the patience of whoever asked (`cost`) |
+//! | sending | what sinks send on: short, by the order of the log | one at a time |
 //!
-//! Neither waits for the other, so that no number of slow questions is ever in the way of a join,
+//! None waits for another, so that no number of slow questions is ever in the way of a join,
 //! a session or a claim.
 
 use std::path::{Path, PathBuf};
@@ -25,11 +26,12 @@ const CONTROL_MAX: usize = 4;
 /// Questions in work at one time at most, however many processors there are.
 const QUESTIONS_MAX: usize = 4;
 
-/// Two pools of connections to one database, opened as they are needed.
+/// Three pools of connections to one database, opened as they are needed.
 #[derive(Debug)]
 pub(super) struct Readers {
     control: Arc<Lane>,
     questions: Arc<Lane>,
+    sending: Arc<Lane>,
 }
 
 /// One pool.
@@ -53,6 +55,7 @@ impl Readers {
         Self {
             control: Lane::new(path, CONTROL_MAX),
             questions: Lane::new(path, questions_max),
+            sending: Lane::new(path, 1),
         }
     }
 
@@ -63,6 +66,15 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let permit = self.control.permit().await?;
         self.control.run(permit, work).await
+    }
+
+    /// What a sink reads to send it on.
+    pub(super) async fn send<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = self.sending.permit().await?;
+        self.sending.run(permit, work).await
     }
 
     /// A question: it is interrupted when its allowance is used up, and when the future is
@@ -103,6 +115,7 @@ impl Readers {
     pub(super) fn close(&self) {
         self.control.permits.close();
         self.questions.permits.close();
+        self.sending.permits.close();
     }
 }
 

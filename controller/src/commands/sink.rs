@@ -1,0 +1,171 @@
+//! `postern-controller sink`: where events are sent on to.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use controller::{SinkRow, SinkTested};
+use serde_json::json;
+
+use super::error::CommandError;
+
+/// See and test where events are sent on to
+///
+/// Sinks are `[[sink]]` tables of DIR/controller.toml; `serve` reads them when it starts:
+///
+///   [[sink]]
+///   name = "siem"
+///   type = "webhook"               # or syslog, otlp, file
+///   url = "https://siem.example/postern"
+///   format = "ocsf"                # or json
+///   secret_file = "siem.secret"    # signs: Postern-Signature
+///   kinds = ["grant-opened", "refused"]
+///
+///   [[sink]]
+///   name = "log"
+///   type = "syslog"                # RFC 5424; over TLS unless transport = "tcp" or "udp"
+///   address = "log.example:6514"
+///   ca = "/etc/postern/log-ca.pem"
+///
+/// All types: name, type, kinds (all), from ("now" or "beginning"), batch (500), timeout ("30s"),
+/// alarm_after ("5m"). webhook: url, format, body ("lines" or "array"), secret_file, token_file with
+/// header ("Authorization: Bearer"). syslog: address, transport, format ("structured", "json" or
+/// "ocsf"). otlp: url, token_file with header. file: path, format. With TLS: ca (otherwise the
+/// system's), certificate and key. Paths are from DIR; nobody but owner and group may read a secret.
+#[derive(Args, Debug)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "\
+Examples:
+  postern-controller sink list --data /var/lib/postern
+  postern-controller sink test siem --data /var/lib/postern"
+)]
+pub(crate) struct SinkArgs {
+    #[command(subcommand)]
+    command: SinkCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SinkCommand {
+    List(List),
+    Test(Test),
+}
+
+/// List sinks, and how far each is
+///
+/// JSON fields: name, type, place, delivered_id, newest_id, lag_ms, delivered_at_ms, alarm_since_ms.
+#[derive(Args, Debug)]
+struct List {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Send one record that says it is a test, and show what came back
+///
+/// Exit code 0 when the receiver took it, 1 when it refused, 3 when it cannot be reached, 64 when a
+/// file of the sink has mistakes. JSON fields: name, type, place, said, took_ms.
+#[derive(Args, Debug)]
+struct Test {
+    /// Name of the sink
+    name: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args, Debug)]
+struct Common {
+    /// Directory of the controller
+    #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
+    data: PathBuf,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+// === impl SinkArgs ===
+
+impl SinkArgs {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(CommandError::Runtime)?;
+        let done = match self.command {
+            SinkCommand::List(list) => runtime.block_on(list.run()),
+            SinkCommand::Test(test) => runtime.block_on(test.run()),
+        };
+        runtime.shutdown_background();
+        done
+    }
+}
+
+// === impl List ===
+
+impl List {
+    async fn run(self) -> Result<(), CommandError> {
+        let rows = controller::list_sinks(&self.common.data).await?;
+        if rows.is_empty() && !self.common.json {
+            program::note(format_args!(
+                "There are no sinks; `postern-controller sink --help`."
+            ));
+        }
+        let lines = rows.iter().map(|row| self.line(row) + "\n");
+        Ok(program::print(lines.collect::<String>())?)
+    }
+
+    fn line(&self, row: &SinkRow) -> String {
+        let SinkRow {
+            name,
+            type_name,
+            place,
+            delivered_id,
+            delivered_at_ms,
+            newest_id,
+            lag_ms,
+            alarm_since_ms,
+        } = row;
+        if self.common.json {
+            return json!({
+                "name": name, "type": type_name, "place": place, "delivered_id": delivered_id,
+                "newest_id": newest_id, "lag_ms": lag_ms, "delivered_at_ms": delivered_at_ms,
+                "alarm_since_ms": alarm_since_ms,
+            })
+            .to_string();
+        }
+        let lag = std::time::Duration::from_secs(lag_ms / 1000);
+        let state = match (delivered_id, lag_ms) {
+            (None, _) => "has not begun".to_owned(),
+            (Some(_), 0) => "has everything".to_owned(),
+            (Some(id), _) => {
+                let behind = newest_id.saturating_sub(*id);
+                let alarm = if *alarm_since_ms > 0 { "; ALARM" } else { "" };
+                let lag = humantime::format_duration(lag);
+                format!("{behind} records behind, the oldest {lag} old{alarm}")
+            }
+        };
+        format!("{name}  {type_name}  {place}  {state}")
+    }
+}
+
+// === impl Test ===
+
+impl Test {
+    async fn run(self) -> Result<(), CommandError> {
+        let tested = controller::test_sink(&self.common.data, &self.name).await?;
+        let SinkTested {
+            type_name,
+            place,
+            said,
+            took_ms,
+        } = tested;
+        let name = &self.name;
+        let line = if self.common.json {
+            json!({
+                "name": name, "type": type_name, "place": place, "said": said, "took_ms": took_ms,
+            })
+            .to_string()
+        } else {
+            format!("Sink {name} took a test record at {place} within {took_ms} ms: {said}")
+        };
+        Ok(program::print(line + "\n")?)
+    }
+}

@@ -1,0 +1,130 @@
+//! How far events have been sent on, and the next ones, in the order of the log.
+
+use fleet::EventRecord;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::events;
+use super::number::signed;
+use crate::store::error::StoreError;
+use crate::store::model::{LogRow, SinkCursor};
+
+/// See `Store::sink`. A sink that is not there yet begins after `begin`, or after the newest record.
+pub(in crate::store) fn find_or_make(
+    connection: &Connection,
+    name: &str,
+    begin: Option<u64>,
+) -> Result<SinkCursor, StoreError> {
+    if let Some(cursor) = find(connection, name)? {
+        return Ok(cursor);
+    }
+    let delivered_id = match begin {
+        Some(id) => id,
+        None => newest(connection)?,
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO sinks (name, delivered_id, delivered_at_ms) VALUES (?1, ?2, 0)",
+        )?
+        .execute(params![name, signed(delivered_id)])?;
+    Ok(SinkCursor {
+        delivered_id,
+        ..SinkCursor::default()
+    })
+}
+
+/// Where a sink stands, if it ever began.
+pub(in crate::store) fn find(
+    connection: &Connection,
+    name: &str,
+) -> Result<Option<SinkCursor>, StoreError> {
+    let found = connection
+        .prepare_cached(
+            "SELECT delivered_id, delivered_at_ms, alarm_since_ms FROM sinks WHERE name = ?1",
+        )?
+        .query_row([name], |row| {
+            Ok(SinkCursor {
+                delivered_id: row.get(0)?,
+                delivered_at_ms: row.get(1)?,
+                alarm_since_ms: row.get(2)?,
+            })
+        })
+        .optional()?;
+    Ok(found)
+}
+
+/// Notes that all events up to this one are delivered. It never goes back.
+pub(in crate::store) fn delivered(
+    connection: &Connection,
+    name: &str,
+    id: u64,
+    now_ms: u64,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE sinks SET delivered_id = ?2, delivered_at_ms = ?3
+             WHERE name = ?1 AND delivered_id < ?2",
+        )?
+        .execute(params![name, signed(id), signed(now_ms)])?;
+    Ok(())
+}
+
+/// Records that it begins or ends to be an alarm that a sink lags. False, and nothing is recorded,
+/// when that was so already.
+pub(in crate::store) fn alarm(
+    connection: &Connection,
+    name: &str,
+    since_ms: Option<u64>,
+    event: fleet::Event,
+) -> Result<bool, StoreError> {
+    let changed = connection
+        .prepare_cached(
+            "UPDATE sinks SET alarm_since_ms = ?2
+             WHERE name = ?1 AND (alarm_since_ms IS NULL) != (?2 IS NULL)",
+        )?
+        .execute(params![name, since_ms.map(signed)])?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    events::append_own(connection, event)?;
+    Ok(true)
+}
+
+/// The newest record's id; 0 before the first.
+pub(in crate::store) fn newest(connection: &Connection) -> Result<u64, StoreError> {
+    let newest: Option<u64> = connection
+        .prepare_cached("SELECT max(id) FROM events")?
+        .query_row([], |row| row.get(0))?;
+    Ok(newest.unwrap_or(0))
+}
+
+/// At most `limit` rows after `id`, in the order of the log.
+pub(in crate::store) fn after(
+    connection: &Connection,
+    id: u64,
+    limit: u16,
+) -> Result<Vec<LogRow>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT e.id, h.name, j.epoch, e.seq, e.at_ms, e.body, e.chain, e.chain_version,
+                e.stored_at_ms, coalesce(e.flaw, '')
+         FROM events e JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host
+         WHERE e.id > ?1 ORDER BY e.id LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![signed(id), limit], |row| {
+        Ok(LogRow {
+            id: row.get(0)?,
+            host: row.get(1)?,
+            epoch: row.get(2)?,
+            at_ms: row.get(4)?,
+            event: EventRecord {
+                seq: row.get(3)?,
+                body: row.get(5)?,
+                chain: row.get(6)?,
+                chain_version: row.get(7)?,
+            },
+            stored_at_ms: row.get(8)?,
+            flaw: row.get(9)?,
+        })
+    })?;
+    let rows: Result<Vec<_>, _> = rows.collect();
+    Ok(rows?)
+}
