@@ -19,3 +19,11 @@ pub(crate) fn wait_until(deadline: Instant) {
     }
     spin_until(deadline);
 }
+
+/// Sleeps until the second that it is, as messages are dated, is over.
+pub(crate) fn until_next_second() {
+    let second = wall_secs();
+    while wall_secs() == second {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -8,6 +8,7 @@ use harness::{Process, wait};
 use nix::sys::signal::Signal;
 
 use crate::arena::Arena;
+use crate::clock;
 use crate::keyring::{Form, Keyring};
 
 /// What our agent says when it captures and its firewall stands.
@@ -90,7 +91,11 @@ impl Server {
         let state = arena.server.dir.join("state");
         let _ = fs::remove_dir_all(&state);
         fs::create_dir_all(&state)?;
-        self.start_again(arena, keyring)
+        let running = self.start_again(arena, keyring)?;
+        // Whoever has a new journal refuses what is dated in the second in which it began. Everyone
+        // is given that second.
+        clock::until_next_second();
+        Ok(running)
     }
 
     /// Starts the server on a clean firewall, with what it remembers from before.
