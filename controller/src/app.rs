@@ -13,7 +13,9 @@
 //! | `policy` | apply, roll back, compare, look at |
 //! | `claims` | the shared replay list |
 //! | `events`, `audit` | the fleet's log: what hosts push, and who opened what |
+//! | `reads` | events of what is read by those who only read |
 //! | `directory` | what a user may open |
+//! | `near` | what somebody may have meant who has mistyped a name |
 //! | `trust` | names that policy trusts |
 //! | `check` | limits on texts from outside |
 
@@ -25,7 +27,9 @@ pub(crate) mod enroll;
 pub(crate) mod events;
 pub(crate) mod hosts;
 pub(crate) mod members;
+pub(crate) mod near;
 pub(crate) mod policy;
+pub(crate) mod reads;
 pub(crate) mod tokens;
 mod trust;
 

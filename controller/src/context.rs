@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
+use crate::access::reads::Reads;
 use crate::access::roster::Roster;
 use crate::ca::Authority;
 use crate::rollout::Rollout;
@@ -30,6 +31,8 @@ pub(crate) struct Context {
     pub(crate) rollout: Rollout,
     pub(crate) sessions: Arc<Registry>,
     pub(crate) limits: Arc<RateLimits>,
+    /// What was read lately by those who only read.
+    pub(crate) reads: Reads,
     /// Claims that are won, to be told to the hosts that share the replay domain.
     pub(crate) won: mpsc::Sender<Claim>,
     /// Where events are sent on to.

@@ -34,14 +34,17 @@ pub enum Error {
         /// The key that is locked by itself, while the member is not.
         key: Option<String>,
     },
-    /// The caller's role has not the permission; `None` is everybody's.
-    #[error("{path} may not be called by {}", who(*.role))]
+    /// The caller's role has not the permission.
+    #[error("role {role} may not {what}")]
     NotAllowed {
-        /// Of the RPC.
-        path: String,
         /// Of the caller.
-        role: Option<Role>,
+        role: Role,
+        /// Reads on after "may not".
+        what: &'static str,
     },
+    /// Nobody may call it, because nobody has said who may.
+    #[error("this controller knows no such call: it may be older than the program that asks")]
+    UnknownCall,
     /// The peer has used up its allowance.
     #[error("too many requests from this peer; try again later")]
     TooMany,
@@ -106,15 +109,31 @@ pub enum Error {
         /// Of the key.
         key: String,
     },
-    /// The fleet would be left without anybody who can let others in.
+    /// The fleet would be left without anybody who can say who may do what.
     #[error(
-        "operator {name} is the last one who can do anything, and nobody could undo this; make \
-         another first, or on the controller's machine run `postern-controller token create \
-         --role operator`, which needs no operator"
+        "owner {name} is the last one who can do anything, and nobody could undo this; make another \
+         first, or on the controller's machine run `postern-controller token create --role owner`, \
+         which needs no owner"
     )]
-    LastOperator {
-        /// The operator.
+    LastOwner {
+        /// The owner.
         name: String,
+    },
+    /// Members of that role are not the caller's to invite, lock or remove.
+    #[error("{}", not_hers(*.role, *.whom))]
+    NotYours {
+        /// Of the caller.
+        role: Role,
+        /// Of the member.
+        whom: Role,
+    },
+    /// It concerns hosts that are not the caller's business.
+    #[error("only hosts with {scope} are your business: {problem}")]
+    OutOfScope {
+        /// The labels, as `env=stage`.
+        scope: String,
+        /// What else it concerns.
+        problem: String,
     },
     /// What was asked for cannot be, as things are.
     #[error("{0}")]
@@ -267,6 +286,9 @@ impl Error {
             | Self::Locked { .. }
             | Self::NameTrusted { .. }
             | Self::NotAllowed { .. }
+            | Self::UnknownCall
+            | Self::NotYours { .. }
+            | Self::OutOfScope { .. }
             | Self::ForeignDomain
             | Self::Token(_)
             | Self::Renewal(_) => Remedy::AskForPermission,
@@ -279,7 +301,7 @@ impl Error {
             Self::NotFound { .. } => Remedy::LookElsewhere,
             Self::StaleBase { .. }
             | Self::SetBack { .. }
-            | Self::LastOperator { .. }
+            | Self::LastOwner { .. }
             | Self::Conflict(_) => Remedy::StartOver,
             Self::BecomesPublic(_) => Remedy::Confirm,
             Self::Random(_) | Self::Certificate(_) | Self::Store(_) | Self::Task(_) => {
@@ -307,6 +329,13 @@ fn locked(role: Role, name: &str, key: Option<&str>) -> String {
     }
 }
 
-fn who(role: Option<Role>) -> String {
-    role.map_or_else(|| "anyone".to_owned(), |role| format!("role {role}"))
+fn not_hers(role: Role, whom: Role) -> String {
+    let whose = match role {
+        Role::Operator => "an operator manages hosts and users only",
+        Role::Helpdesk => "a helpdesk may invite users again who are there, and nothing else",
+        Role::Auditor | Role::Host | Role::Owner | Role::User | Role::Validator => {
+            "that is not its part"
+        }
+    };
+    format!("{whose}: who is {whom} is for an owner to say")
 }

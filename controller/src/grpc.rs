@@ -4,6 +4,8 @@
 //! | file | what |
 //! |---|---|
 //! | `agent`, `audit`, `directory`, `enrollment`, `operator` | one service each |
+//! | `host_changes` | a host in the contract's form, and changes of it |
+//! | `reads` | what is asked for, in the words of the events that say so |
 //! | `members` | members and tokens in the contract's form |
 //! | `status` | what a caller learns of an error |
 
@@ -20,6 +22,7 @@ pub(crate) mod enrollment;
 mod host_changes;
 mod members;
 pub(crate) mod operator;
+mod reads;
 mod recent_events;
 mod sinks;
 mod status;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::app::claims;
+use crate::app::{claims, reads};
 use crate::clock;
 use crate::context::Context;
 use crate::store::error::StoreError;
@@ -72,6 +72,9 @@ async fn prune(context: Arc<Context>) {
         }
         context.limits.prune();
         forget_claims(&context, clock::now()).await;
+        if let Err(error) = reads::record_due(&context, clock::now(), false).await {
+            tracing::warn!(%error, "how often what was read is not recorded");
+        }
     }
 }
 

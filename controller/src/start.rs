@@ -15,7 +15,9 @@ use zeroize::Zeroizing;
 use crate::access::caller::RequestId;
 use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
+use crate::access::reads::Reads;
 use crate::access::roster::Roster;
+use crate::app::reads;
 use crate::app::tokens::{self, Creator, Issued, NewToken};
 use crate::ca::Authority;
 use crate::clock;
@@ -81,7 +83,7 @@ pub struct Running {
     _lock: File,
 }
 
-/// Makes a controller in `data`, and its first operator token.
+/// Makes a controller in `data`, and the token of its first owner.
 ///
 /// # Errors
 ///
@@ -108,7 +110,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
         ca_fingerprint: authority.fingerprint(),
     };
     let creator = creator("postern-controller init")?;
-    let issued = tokens::issue(&store, &endpoint, first_operator(), creator, now).await?;
+    let issued = tokens::issue(&store, &endpoint, first_owner(), creator, now).await?;
     store.close().await;
     dir.write_settings(&settings)?;
     Ok(issued.token)
@@ -171,6 +173,7 @@ impl Running {
             rollout,
             sessions,
             limits: Arc::new(RateLimits::new(clock::instant)),
+            reads: Reads::default(),
             won,
             fleet: watch::Sender::new(fleet),
             claim_quotas,
@@ -223,6 +226,10 @@ impl Running {
         }
         self.context.tasks.close();
         self.context.tasks.wait().await;
+        let read = reads::record_due(&self.context, clock::now(), true).await;
+        if let Err(error) = read {
+            tracing::error!(%error, "how often what was read is not recorded");
+        }
         self.context.store.close().await;
     }
 }
@@ -239,11 +246,12 @@ pub(crate) fn open_beside(data: &Path) -> Result<Store, StartError> {
     open_store(&dir, dir.seal_key()?)
 }
 
-fn first_operator() -> NewToken {
+fn first_owner() -> NewToken {
     NewToken {
-        role: Role::Operator,
+        role: Role::Owner,
         name: String::new(),
         labels: std::collections::BTreeMap::new(),
+        scope: std::collections::BTreeMap::new(),
         ttl: std::time::Duration::from_secs(24 * 3600),
         key_name: String::new(),
         replaces: false,

@@ -34,7 +34,7 @@ fn init_prints_the_token_and_nothing_else_on_standard_output() {
 
     assert_eq!(code, 0, "{stderr}");
     let token: fleet::Token = stdout.strip_suffix('\n').unwrap().parse().unwrap();
-    assert_eq!(token.role, fleet::Role::Operator);
+    assert_eq!(token.role, fleet::Role::Owner);
     assert_eq!(token.address, "controller.example:7443");
     assert!(stderr.contains("postern join"), "{stderr}");
     let mode = |name: &str| {
@@ -70,16 +70,16 @@ fn init_does_not_run_twice_nor_into_a_directory_with_other_things() {
 }
 
 #[test]
-fn a_token_can_be_made_when_the_last_operator_is_lost() {
+fn a_token_can_be_made_when_the_last_owner_is_lost() {
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
     init(&data);
 
-    let (code, stdout, stderr) = run(&["token", "create", "--role", "operator"], &data);
+    let (code, stdout, stderr) = run(&["token", "create", "--role", "owner"], &data);
 
     assert_eq!(code, 0, "{stderr}");
     let token: fleet::Token = stdout.trim().parse().unwrap();
-    assert_eq!(token.role, fleet::Role::Operator);
+    assert_eq!(token.role, fleet::Role::Owner);
 }
 
 #[test]
@@ -100,6 +100,10 @@ fn what_a_token_cannot_promise_is_refused_with_the_reason() {
         ),
         (["--role", "user", "--name", "a/b"], "not a name"),
         (["--role", "user", "--ttl", "90d"], "at most 30days"),
+        (
+            ["--role", "owner", "--scope", "env=stage"],
+            "cannot be bounded",
+        ),
     ] {
         let arguments = [&["token", "create"][..], &arguments].concat();
         let (code, stdout, stderr) = run(&arguments, &data);

@@ -19,3 +19,18 @@ CREATE TABLE sinks (
     delivered_at_ms INTEGER NOT NULL,       -- when that was; 0 for never
     alarm_since_ms  INTEGER                 -- since when it is an alarm that this lags; NULL when it is none
 ) STRICT, WITHOUT ROWID;
+
+-- Members: names under which certificates of a key were made before its member was given another (store/sqlite/members.rs).
+-- Whoever has such a certificate, and asks for the next by that name, is who it was. The name alone tells nobody apart:
+-- it may be somebody else's by now.
+CREATE TABLE former_names (
+    key  INTEGER NOT NULL REFERENCES member_keys (id) ON DELETE CASCADE,
+    role TEXT NOT NULL,
+    name TEXT NOT NULL,
+    PRIMARY KEY (key, role, name)
+) STRICT, WITHOUT ROWID;
+
+-- Before there were owners, an operator might do what an owner may now, so that is what she stays.
+INSERT INTO former_names (key, role, name)
+    SELECT k.id, m.role, m.name FROM member_keys k JOIN members m ON m.id = k.member WHERE m.role = 'operator';
+UPDATE members SET role = 'owner' WHERE role = 'operator';

@@ -13,13 +13,15 @@ use crate::error::Result;
 
 /// See who belongs to the fleet; lock, unlock, remove and replace
 ///
-/// Members are hosts, users, operators and auditors. Whoever lost a laptop locks the key that was on it;
+/// Members are hosts, users, and those who manage them: owners, operators, auditors, validators and
+/// helpdesks (`postern token create --help` says what each may do). Whoever lost a laptop locks the key that was on it;
 /// whoever leaves is removed.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   postern member list --role user
   postern member lock alice --key laptop -m 'laptop lost'
+  postern token create --role auditor --name eve
   postern member replace web-1
   postern member remove operator/mbr -m 'left'")]
 pub(crate) struct MemberArgs {

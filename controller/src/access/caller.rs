@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use fleet::Role;
 
 use crate::random::{NoRandomness, random};
-use crate::store::model::Origin;
+use crate::store::model::{Origin, Scope};
 
 /// The member that makes a request; in the request's extensions.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,6 +15,8 @@ pub(crate) struct Caller {
     pub(crate) id: u64,
     pub(crate) role: Role,
     pub(crate) name: String,
+    /// The hosts that are its business.
+    pub(crate) scope: Scope,
     /// The call that it makes.
     pub(crate) request: RequestId,
 }

@@ -53,11 +53,7 @@ impl AuthorizeLayer {
     fn admit<B>(&self, request: &mut Request<B>) -> Result<Option<OwnedSemaphorePermit>, Error> {
         let id = RequestId::new()?;
         let path = request.uri().path();
-        let not_allowed = |role| Error::NotAllowed {
-            path: path.to_owned(),
-            role,
-        };
-        let requirement = requirement(path).ok_or_else(|| not_allowed(None))?;
+        let requirement = requirement(path).ok_or(Error::UnknownCall)?;
         let peer = request.extensions().get::<Peer>();
         let peer = peer.cloned().ok_or(Error::Unauthenticated)?;
         let admitted = match requirement {
@@ -71,7 +67,10 @@ impl AuthorizeLayer {
                     standing: _,
                 } = &admitted;
                 if !may(member.role, permission) {
-                    return Err(not_allowed(Some(member.role)));
+                    return Err(Error::NotAllowed {
+                        role: member.role,
+                        what: permission.words(),
+                    });
                 }
                 if *locked && !may_when_locked(member.role, permission) {
                     return Err(Error::locked(member, key));
@@ -96,6 +95,7 @@ impl AuthorizeLayer {
             id: member.id,
             role: member.role,
             name: member.name.clone(),
+            scope: member.scope.clone(),
             request: id,
         });
         let name = caller.as_ref().map(|caller| caller.name.as_str());

@@ -28,15 +28,17 @@ pub enum Permission {
     ViewHosts,
     /// See who belongs to the fleet, and who is invited.
     ViewMembers,
-    /// See policies, their history, and what a change of them would do.
+    /// See policies and their history.
     ViewPolicy,
+    /// See where events are sent on to.
+    ViewSinks,
 }
 
 // === impl Permission ===
 
 impl Permission {
     /// Every permission, in alphabetical order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ApplyPolicy,
         Self::Audit,
         Self::CheckPolicy,
@@ -50,5 +52,26 @@ impl Permission {
         Self::ViewHosts,
         Self::ViewMembers,
         Self::ViewPolicy,
+        Self::ViewSinks,
     ];
+
+    /// What it is to do it, in words that go on after "may not".
+    pub(crate) const fn words(self) -> &'static str {
+        match self {
+            Self::ApplyPolicy => "apply policies",
+            Self::Audit => "read the audit log",
+            Self::CheckPolicy => "compare policies",
+            Self::ClaimMessages => "claim messages",
+            Self::CreateTokens => "make or revoke tokens",
+            Self::ManageHosts => "change hosts",
+            Self::ManageMembers => "lock, unlock or remove members",
+            Self::ServeAsHost => "serve as a host",
+            Self::SyncDirectory => "have a directory",
+            Self::ViewAccess => "see who may open what",
+            Self::ViewHosts => "see hosts",
+            Self::ViewMembers => "see members and tokens",
+            Self::ViewPolicy => "read policies",
+            Self::ViewSinks => "see where events are sent",
+        }
+    }
 }

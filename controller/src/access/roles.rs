@@ -13,6 +13,7 @@ const fn permissions(role: Role) -> &'static [Permission] {
             Permission::ViewHosts,
             Permission::ViewMembers,
             Permission::ViewPolicy,
+            Permission::ViewSinks,
         ],
         Role::Helpdesk => &[
             Permission::Audit,
@@ -32,9 +33,45 @@ const fn permissions(role: Role) -> &'static [Permission] {
             Permission::ViewHosts,
             Permission::ViewMembers,
             Permission::ViewPolicy,
+            Permission::ViewSinks,
         ],
         Role::User => &[Permission::SyncDirectory],
         Role::Validator => &[Permission::CheckPolicy],
+    }
+}
+
+/// Whom a role may invite, lock, unlock and remove.
+const fn manages(role: Role) -> &'static [Role] {
+    match role {
+        Role::Owner => &Role::ALL,
+        Role::Operator => &[Role::Host, Role::User],
+        Role::Auditor | Role::Helpdesk | Role::Host | Role::User | Role::Validator => &[],
+    }
+}
+
+/// Whether members of this role may invite, lock, unlock and remove those of the other.
+pub(crate) fn may_manage(role: Role, whom: Role) -> bool {
+    manages(role).contains(&whom)
+}
+
+/// Whether members of this role may invite those of the other again who are there.
+pub(crate) fn may_invite_again(role: Role, whom: Role) -> bool {
+    may_manage(role, whom) || (role, whom) == (Role::Helpdesk, Role::User)
+}
+
+/// Whether the business of a member of this role may be some hosts only.
+pub(crate) const fn may_have_scope(role: Role) -> bool {
+    match role {
+        Role::Auditor | Role::Helpdesk | Role::Operator | Role::Validator => true,
+        Role::Host | Role::Owner | Role::User => false,
+    }
+}
+
+/// Whether it is recorded what members of this role read: those who do nothing else.
+pub(crate) const fn reads_are_recorded(role: Role) -> bool {
+    match role {
+        Role::Auditor | Role::Helpdesk | Role::Validator => true,
+        Role::Host | Role::Operator | Role::Owner | Role::User => false,
     }
 }
 
@@ -86,6 +123,19 @@ mod tests {
         ] {
             let allowed = Role::ALL.into_iter().filter(|role| may(*role, permission));
             assert_eq!(allowed.collect::<Vec<_>>(), [Role::Operator, Role::Owner]);
+        }
+    }
+
+    #[test]
+    fn an_owner_manages_all_an_operator_hosts_and_users_and_a_helpdesk_invites_users_again() {
+        for whom in Role::ALL {
+            let is_below = matches!(whom, Role::Host | Role::User);
+            for role in Role::ALL {
+                let manages = role == Role::Owner || role == Role::Operator && is_below;
+                assert_eq!(may_manage(role, whom), manages, "{role} {whom}");
+                let again = manages || role == Role::Helpdesk && whom == Role::User;
+                assert_eq!(may_invite_again(role, whom), again, "{role} {whom}");
+            }
         }
     }
 

@@ -42,6 +42,8 @@ struct Known {
     members: HashMap<(Role, String), Arc<Member>>,
     /// By `MemberKey::id`.
     standings: HashMap<u64, CancellationToken>,
+    /// Whose they are, of keys that have certificates by a former name; by `MemberKey::id`.
+    renamed: HashMap<u64, (Role, String)>,
     departed: BTreeSet<String>,
     /// The highest `MemberKey::id` that was ever given; none is given twice.
     highest_key: u64,
@@ -71,10 +73,13 @@ impl Roster {
         self.known.read().members.get(&key).cloned()
     }
 
-    /// The member of this name, when the key with this id is its own now.
+    /// The member of this name, when the key with this id is its own now. A certificate that was made
+    /// before the member had another name is good, too.
     pub(crate) fn admit(&self, role: Role, name: &str, key: u64) -> Option<Admitted> {
         let known = self.known.read();
-        let member = known.members.get(&(role, name.to_owned()))?;
+        let by_name = known.members.get(&(role, name.to_owned()));
+        let by_name = by_name.filter(|member| member.key(key).is_some());
+        let member = by_name.or_else(|| known.formerly(role, name, key))?;
         let own = member.key(key)?;
         let locked = member.lock.is_some() || own.lock.is_some();
         let standing = known.standings.get(&key).cloned();
@@ -87,6 +92,16 @@ impl Roster {
         })
     }
 
+    /// Whoever has this name, and whoever had it and has certificates by it: who of them it is, only a
+    /// key can say.
+    pub(crate) fn by_any_name(&self, role: Role, name: &str) -> Vec<Arc<Member>> {
+        let known = self.known.read();
+        let now = known.members.get(&(role, name.to_owned()));
+        let keys = known.renamed.keys();
+        let once = keys.filter_map(|key| known.formerly(role, name, *key));
+        now.into_iter().chain(once).cloned().collect()
+    }
+
     /// Whether the key with this id was given to somebody here once, and is nobody's now. Of a key
     /// that was never given a controller knows nothing: it may have been restored from a copy in
     /// which whoever has it had not joined yet.
@@ -94,6 +109,16 @@ impl Roster {
         let known = self.known.read();
         let mut members = known.members.values();
         key <= known.highest_key && !members.any(|member| member.key(key).is_some())
+    }
+
+    /// The member with this id.
+    pub(crate) fn by_id(&self, id: u64) -> Option<Arc<Member>> {
+        let known = self.known.read();
+        known
+            .members
+            .values()
+            .find(|member| member.id == id)
+            .cloned()
     }
 
     /// Members of a role that may do something, by name.
@@ -151,11 +176,20 @@ impl Roster {
 // === impl Known ===
 
 impl Known {
+    /// The member whose key this is, when it once had this name.
+    fn formerly(&self, role: Role, name: &str, key: u64) -> Option<&Arc<Member>> {
+        let member = self.members.get(self.renamed.get(&key)?)?;
+        let mut names = member.key(key)?.former_names.iter();
+        let had_it = names.any(|(its_role, its_name)| (*its_role, &**its_name) == (role, name));
+        had_it.then_some(member)
+    }
+
     /// Takes a member as it is now, in the place of what was known of it.
     fn put(&mut self, key: (Role, String), member: Option<Member>) {
         let before = self.members.remove(&key);
         let standing = member.as_ref().map(standing).unwrap_or_default();
         for key in before.iter().flat_map(|member| &member.keys) {
+            self.renamed.remove(&key.id);
             if !standing.contains(&key.id)
                 && let Some(standing) = self.standings.remove(&key.id)
             {
@@ -168,6 +202,11 @@ impl Known {
         if let Some(member) = member {
             let newest = member.keys.iter().map(|key| key.id).max();
             self.highest_key = self.highest_key.max(newest.unwrap_or(0));
+            for own in &member.keys {
+                if !own.former_names.is_empty() {
+                    self.renamed.insert(own.id, key.clone());
+                }
+            }
             self.members.insert(key, Arc::new(member));
         }
     }

@@ -54,7 +54,7 @@ pub fn requirement(path: &str) -> Option<Requirement> {
 
         "/postern.v1.Audit/ListEvents" => Permission::Audit,
         "/postern.v1.Audit/AccessReview" => Permission::ViewAccess,
-        "/postern.v1.Audit/ListSinks" => Permission::ViewHosts,
+        "/postern.v1.Audit/ListSinks" => Permission::ViewSinks,
 
         "/postern.v1.Directory/Sync"
         | "/postern.v1.Directory/WhoAmI"

@@ -72,7 +72,8 @@ pub(crate) async fn redeem(
     let joiner = joiner.checked(call.peer)?;
     let Enrolment { member, key } = join(context, call.id, joiner, now).await?;
     welcome(context, &member).await?;
-    let certificate_der = certify(context, &member, key, &csr_der, now)?;
+    let named = (member.role, member.name.as_str());
+    let certificate_der = certify(context, named, key, &csr_der, now)?;
     let key_name = member
         .key(key)
         .map_or_else(String::new, |key| key.name.clone());
@@ -90,9 +91,11 @@ pub(crate) async fn renew(
     renewal: Renewal,
     now: Timestamp,
 ) -> Result<Vec<u8>, Error> {
-    let member = context.roster.find(renewal.role, &renewal.name);
-    let member = member.ok_or(RenewalRefused::Signature)?;
-    let key = renewal.signer(&member)?;
+    let members = context.roster.by_any_name(renewal.role, &renewal.name);
+    let mut signed = members
+        .iter()
+        .filter_map(|it| Some((it, renewal.signer(it)?)));
+    let (member, key) = signed.next().ok_or(RenewalRefused::Signature)?;
     let Renewal {
         role,
         name,
@@ -106,10 +109,11 @@ pub(crate) async fn renew(
     }
     let is_told = knows_locks && role == Role::Host;
     if !is_told && !member.active_keys().any(|active| active.id == key.id) {
-        return Err(Error::locked(&member, &key.name));
+        return Err(Error::locked(member, &key.name));
     }
     check_csr(&csr_der)?;
-    let certificate_der = certify(context, &member, key.id, &csr_der, now)?;
+    // By the name that it knows itself by, which may be a former one.
+    let certificate_der = certify(context, (role, &name), key.id, &csr_der, now)?;
     context.store.renewed(key.id, now.ms()).await?;
     tracing::info!(%role, name, "certificate renewed");
     Ok(certificate_der)
@@ -147,6 +151,7 @@ async fn join(
     let takes_place = role == Role::Host && token.invitation.replaces;
     if takes_place {
         if let Some(before) = context.roster.find(role, &name) {
+            tokens::check_takes_place(context, &token.invitation, &before)?;
             // Policy may hide more by the old labels than when the token was made.
             tokens::refuse_public(store, &before, &member.labels).await?;
         }
@@ -198,7 +203,7 @@ async fn welcome(context: &Context, member: &Member) -> Result<(), Error> {
 
 fn certify(
     context: &Context,
-    member: &Member,
+    (role, name): (Role, &str),
     key: u64,
     csr_der: &[u8],
     now: Timestamp,
@@ -206,8 +211,8 @@ fn certify(
     let subject = Subject {
         key,
         fleet: &context.settings.fleet,
-        role: member.role,
-        name: &member.name,
+        role,
+        name,
     };
     let life = context.settings.certificate_life;
     let certificate = context
@@ -272,6 +277,7 @@ impl Joiner {
             address: if host { self.address } else { String::new() },
             spa_port: if host { self.spa_port } else { 0 },
             labels: invitation.labels.clone(),
+            scope: invitation.scope.clone(),
             joined_at_ms: now.ms(),
         })
     }
@@ -294,18 +300,16 @@ fn enrolled(invitation: &Invitation, member: &NewMember, request: RequestId) -> 
 
 impl Renewal {
     /// The key of the member that has signed this.
-    fn signer<'a>(&self, member: &'a Member) -> Result<&'a MemberKey, RenewalRefused> {
+    fn signer<'a>(&self, member: &'a Member) -> Option<&'a MemberKey> {
         let signed =
             fleet::renewal_message(self.role, &self.name, &self.csr_der, self.signed_at_secs);
-        let signature = Signature::from_slice(&self.signature);
-        let signature = signature.map_err(|_| RenewalRefused::Signature)?;
+        let signature = Signature::from_slice(&self.signature).ok()?;
         let is_meant = |key: &&MemberKey| self.identity_key.is_none_or(|it| it == key.identity_key);
         let mut keys = member.keys.iter().filter(is_meant);
-        let signer = keys.find(|key| {
+        keys.find(|key| {
             let public = VerifyingKey::from_bytes(&key.identity_key);
             public.is_ok_and(|public| public.verify_strict(&signed, &signature).is_ok())
-        });
-        signer.ok_or(RenewalRefused::Signature)
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use super::{policy, tokens};
 use crate::access::caller::{Call, Caller, RequestId};
 use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
+use crate::access::reads::Reads;
 use crate::access::roster::Roster;
 use crate::ca::Authority;
 use crate::context::{Context, Endpoint};
@@ -27,7 +28,7 @@ use crate::sessions::registry::Registry;
 use crate::settings::Settings;
 use crate::sinks::Sinks;
 use crate::store::fixture::{self, NOW_MS};
-use crate::store::model::{Claim, Cursor, EventFilter, Member, Whom};
+use crate::store::model::{Claim, Cursor, EventFilter, Member, Scope, Whom};
 
 use crate::timestamp::Timestamp;
 
@@ -84,6 +85,7 @@ impl Fleet {
             rollout,
             sessions,
             limits: Arc::new(RateLimits::new(crate::clock::instant)),
+            reads: Reads::default(),
             won: sender,
             fleet,
             claim_quotas: ClaimQuotas::default(),
@@ -103,6 +105,7 @@ impl Fleet {
             role,
             name: name.to_owned(),
             labels: [].into(),
+            scope: [].into(),
             ttl: std::time::Duration::ZERO,
             key_name: String::new(),
             replaces: false,
@@ -119,10 +122,27 @@ impl Fleet {
         enrolled.unwrap().member
     }
 
+    /// A host with the label `env`.
+    pub(super) async fn join_labelled(&self, name: &str, env: &str) -> Member {
+        let new = tokens::NewToken {
+            role: Role::Host,
+            name: name.to_owned(),
+            labels: [("env".to_owned(), env.to_owned())].into(),
+            scope: [].into(),
+            ttl: std::time::Duration::ZERO,
+            key_name: String::new(),
+            replaces: false,
+        };
+        let issued = tokens::create(&self.context, &root(), new, NOW).await;
+        let joiner = Keys::new().joiner(&issued.unwrap().token, "");
+        let enrolled = super::enroll::redeem(&self.context, CALL, joiner, NOW).await;
+        enrolled.unwrap().member
+    }
+
     /// What the operator does to a member.
     pub(super) async fn act(&self, act: Act, whom: Whom) -> Result<Acted, Error> {
         let whom = (whom, "because".to_owned());
-        members::act(&self.context, act, whom, root().origin(), NOW).await
+        members::act(&self.context, &root(), act, whom, NOW).await
     }
 
     pub(super) async fn lock_host(&self, name: &str) {
@@ -197,12 +217,13 @@ impl Keys {
     }
 }
 
-/// An operator.
+/// An owner.
 pub(super) fn root() -> Caller {
     Caller {
         id: 1_000,
-        role: Role::Operator,
+        role: Role::Owner,
         name: "root".to_owned(),
+        scope: Scope::default(),
         request: CALL.id,
     }
 }
@@ -212,6 +233,7 @@ pub(super) fn caller(member: &Member) -> Caller {
         id: member.id,
         role: member.role,
         name: member.name.clone(),
+        scope: member.scope.clone(),
         request: CALL.id,
     }
 }

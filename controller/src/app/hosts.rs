@@ -67,9 +67,14 @@ pub(crate) struct Opened {
     pub(crate) directives: mpsc::Receiver<Directive>,
 }
 
-/// Every host, locked ones too, by name.
-pub(crate) async fn list(context: &Context, now: Timestamp) -> Result<Vec<HostView>, Error> {
-    let (hosts, mut states) = context.store.hosts().await?;
+/// Every host that the caller is to see, locked ones too, by name.
+pub(crate) async fn list(
+    context: &Context,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Vec<HostView>, Error> {
+    let (mut hosts, mut states) = context.store.hosts().await?;
+    hosts.retain(|host| caller.may_see(host));
     let since_ms = now.ms().saturating_sub(ALARM_SHOWN_MS);
     let mut alarms = context.store.alarms(since_ms).await?;
     let view = |member: Member| {
@@ -80,9 +85,23 @@ pub(crate) async fn list(context: &Context, now: Timestamp) -> Result<Vec<HostVi
     Ok(hosts.into_iter().map(view).collect())
 }
 
+/// Refuses that the caller looks at a host that is none of hers.
+pub(crate) fn check_seen(context: &Context, caller: &Caller, name: &str) -> Result<(), Error> {
+    match context.roster.find(Role::Host, name) {
+        Some(host) => caller.check_hosts([&*host]),
+        None => Ok(()),
+    }
+}
+
 /// One host.
-pub(crate) async fn show(context: &Context, name: &str, now: Timestamp) -> Result<HostView, Error> {
-    let hosts = list(context, now).await?;
+pub(crate) async fn show(
+    context: &Context,
+    caller: &Caller,
+    name: &str,
+    now: Timestamp,
+) -> Result<HostView, Error> {
+    check_seen(context, caller, name)?;
+    let hosts = list(context, caller, now).await?;
     let host = hosts.into_iter().find(|host| host.member.name == name);
     host.ok_or_else(|| unknown(name))
 }

@@ -5,7 +5,7 @@
 //! any more and streams end, then the policy is compiled without the member and goes to the hosts.
 
 mod progress;
-mod reach;
+pub(super) mod reach;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use fleet::{EventKind, Role};
 
 pub(crate) use self::progress::{HostProgress, Waiting};
 use super::check;
+use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::{Change, ChangeOutcome, Changed, Member, Origin, Whom};
@@ -46,21 +47,22 @@ pub(crate) struct Acted {
     pub(crate) waiting: Waiting,
 }
 
-/// Every member, locked ones too; of one role, or of all.
-pub(crate) fn list(context: &Context, role: Option<Role>) -> Vec<Arc<Member>> {
+/// Every member that the caller is to see, locked ones too; of one role, or of all.
+pub(crate) fn list(context: &Context, caller: &Caller, role: Option<Role>) -> Vec<Arc<Member>> {
     let mut members = context.roster.all();
-    members.retain(|member| role.is_none_or(|role| member.role == role));
+    members.retain(|member| role.is_none_or(|role| member.role == role) && caller.may_see(member));
     members
 }
 
 /// One member, and the stanzas in force that permit it with the hosts where they do.
 pub(crate) fn show(
     context: &Context,
-    role: Role,
-    name: &str,
+    caller: &Caller,
+    (role, name): (Role, &str),
 ) -> Result<(Arc<Member>, Vec<String>), Error> {
     let member = context.roster.find(role, name);
     let member = member.ok_or_else(|| unknown(role, name))?;
+    caller.check_hosts([&*member])?;
     let stanzas = match role {
         Role::User if member.is_active() => reach::stanzas(context, name),
         Role::Auditor
@@ -77,6 +79,22 @@ pub(crate) fn show(
 /// Locks, unlocks or removes a member, or one key of a user. When this returns, it is in force here
 /// and on its way to the hosts. What is so already is not recorded again.
 pub(crate) async fn act(
+    context: &Context,
+    caller: &Caller,
+    act: Act,
+    whom: (Whom, String),
+    now: Timestamp,
+) -> Result<Acted, Error> {
+    let Whom { role, name, .. } = &whom.0;
+    caller.check_role(*role)?;
+    if let Some(member) = context.roster.find(*role, name) {
+        caller.check_manages(&member)?;
+    }
+    perform(context, act, whom, caller.origin(), now).await
+}
+
+/// The same, whoever it is.
+async fn perform(
     context: &Context,
     act: Act,
     (whom, reason): (Whom, String),
@@ -190,7 +208,7 @@ async fn tell_before_removal(
             reason => format!("is to be removed: {reason}"),
         };
         let lock = (whom.clone(), reason);
-        let lock = Box::pin(act(context, Act::Lock, lock, origin.clone(), now));
+        let lock = Box::pin(perform(context, Act::Lock, lock, origin.clone(), now));
         lock.await?;
         // A host that does not answer does not keep its membership for that.
         await_lock(context, host).await;
@@ -251,7 +269,7 @@ fn changed(outcome: ChangeOutcome, whom: &Whom) -> Result<Changed, Error> {
                 "key of {role} {name} is called `{key}`"
             )))
         }
-        ChangeOutcome::LastOperator => Err(Error::LastOperator { name: name.clone() }),
+        ChangeOutcome::LastOwner => Err(Error::LastOwner { name: name.clone() }),
         ChangeOutcome::LastKey => Err(Error::Conflict(format!(
             "this is the only key of {role} {name}: lock it, or remove {role} {name} itself"
         ))),

@@ -1,6 +1,7 @@
 //! Policy: from an operator's text to a stored generation, and looking at what is stored.
 
 mod exposure;
+mod scope;
 
 use std::collections::BTreeSet;
 
@@ -111,6 +112,7 @@ pub(crate) async fn apply(
     if base != current {
         return Err(Error::StaleBase { base, current });
     }
+    scope::check(context, caller, &policy).await?;
     let Planned { exposure, warnings } = plan(context, base, &policy).await?;
     exposure::permit(&exposure, consent.public)?;
     let new = new_policy(caller, text, &policy, message, now);
@@ -142,6 +144,7 @@ pub(crate) async fn rollback(
     let text = stored_text(context, to).await?;
     let policy = parse(format!("generation {to}"), &text).await?;
     let current = context.store.current_generation().await?;
+    scope::check(context, caller, &policy).await?;
     let Planned { exposure, warnings } = plan(context, current, &policy).await?;
     exposure::permit(&exposure, consent.public)?;
     let mut new = new_policy(caller, text, &policy, message, now);

@@ -1,6 +1,9 @@
 //! Making one-time tokens, for `init`, for the command line and for operators; looking at them, and
 //! taking them back.
 
+mod labels;
+mod permit;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -15,7 +18,9 @@ use crate::data_dir::hex;
 use crate::error::Error;
 use crate::random::random;
 use crate::store::Store;
-use crate::store::model::{Invitation, Member, Origin, RevokeOutcome, StoredToken, TokenFate};
+use crate::store::model::{
+    Invitation, Member, Origin, RevokeOutcome, Scope, StoredToken, TokenFate,
+};
 use crate::targets::facts;
 use crate::timestamp::Timestamp;
 
@@ -23,8 +28,6 @@ use crate::timestamp::Timestamp;
 pub const TTL_DEFAULT: Duration = Duration::from_secs(3600);
 /// And at most.
 pub const TTL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Labels of one host at most.
-const LABELS_MAX: usize = 64;
 
 /// What a token is to promise.
 #[derive(Clone, Debug)]
@@ -35,6 +38,9 @@ pub struct NewToken {
     pub name: String,
     /// Hosts only.
     pub labels: BTreeMap<String, String>,
+    /// Operators, auditors, validators and helpdesks: only hosts with these labels are its business;
+    /// empty for all.
+    pub scope: BTreeMap<String, String>,
     /// Zero for the default.
     pub ttl: Duration,
     /// Users only: the name of the key that is added; empty for a new user's only one.
@@ -76,11 +82,12 @@ pub(crate) async fn create(
         member: Some(caller.id),
         origin: caller.origin(),
     };
+    permit::check(context, caller, &new)?;
     let mut unknown = trust::unknown_to(
-        &context.rollout.in_force().policy,
-        new.role,
-        &new.name,
+        context,
+        (new.role, &new.name),
         &new.labels,
+        &Scope(new.scope.clone()),
     );
     let mut issued = issue(&context.store, &context.endpoint, new, creator, now).await?;
     issued.warnings.append(&mut unknown);
@@ -110,6 +117,9 @@ pub(crate) async fn issue(
             invitation.labels = existing.labels;
         } else {
             refuse_public(store, &existing, &invitation.labels).await?;
+        }
+        if invitation.scope.is_whole() {
+            invitation.scope = existing.scope;
         }
     }
     let token = Token {
@@ -172,11 +182,16 @@ pub(super) async fn refuse_public(
 /// Tokens that can be redeemed; with `all` also the others of the last 30 days. Newest first.
 pub(crate) async fn list(
     context: &Context,
+    caller: &Caller,
     all: bool,
     now: Timestamp,
 ) -> Result<Vec<StoredToken>, Error> {
     let mut tokens = context.store.tokens(now.ms()).await?;
-    tokens.retain(|token| all || token.fate(now.ms()) == TokenFate::Open);
+    tokens.retain(|token| {
+        let Invitation { role, labels, .. } = &token.invitation;
+        let is_wanted = all || token.fate(now.ms()) == TokenFate::Open;
+        is_wanted && caller.may_see_labelled(*role, labels)
+    });
     Ok(tokens)
 }
 
@@ -189,6 +204,11 @@ pub(crate) async fn revoke(
 ) -> Result<StoredToken, Error> {
     if id.is_empty() {
         return Err(Error::invalid("id", "names no token"));
+    }
+    for token in context.store.tokens(now.ms()).await? {
+        if token.invitation.id.starts_with(&id) {
+            permit::check_revoke(caller, &token.invitation)?;
+        }
     }
     let (origin, at, user) = (caller.origin(), now.ms(), caller.name.clone());
     let event = move |invitation: &Invitation| {
@@ -235,6 +255,7 @@ fn invitation(new: NewToken, creator: Creator, now: Timestamp) -> Result<Invitat
         role,
         name,
         labels,
+        scope,
         ttl,
         key_name,
         replaces,
@@ -249,7 +270,7 @@ fn invitation(new: NewToken, creator: Creator, now: Timestamp) -> Result<Invitat
         let problem = "a token that replaces, or adds a key, must say whose";
         return Err(Error::invalid("name", problem));
     }
-    check_labels(role, &labels)?;
+    labels::check_role(role, &labels, &scope)?;
     let ttl = if ttl.is_zero() { TTL_DEFAULT } else { ttl };
     if ttl > TTL_MAX {
         let problem = format!("at most {}", humantime::format_duration(TTL_MAX));
@@ -267,6 +288,7 @@ fn invitation(new: NewToken, creator: Creator, now: Timestamp) -> Result<Invitat
         key_name,
         replaces,
         labels,
+        scope: Scope(scope),
         created_by,
         creator,
         created_at_ms: now.ms(),
@@ -315,28 +337,6 @@ fn refuse_taken(invitation: &Invitation, existing: Option<&Member>) -> Result<Ve
     }
 }
 
-/// Refuses labels that policy could not name.
-fn check_labels(role: Role, labels: &BTreeMap<String, String>) -> Result<(), Error> {
-    if role != Role::Host && !labels.is_empty() {
-        return Err(Error::invalid("labels", "only hosts have labels"));
-    }
-    if labels.len() > LABELS_MAX {
-        return Err(Error::invalid("labels", format!("at most {LABELS_MAX}")));
-    }
-    for (label, value) in labels {
-        if label == "name" {
-            return Err(Error::invalid("labels", "`name` is the host's own name"));
-        }
-        let pair = format!("{label}={value}");
-        let one_word = !pair.contains(char::is_whitespace);
-        if !one_word || pair.len() > 256 || policy::Selector::parse(&pair).is_err() {
-            let problem = format!("`{pair}` is not a label such as role=web");
-            return Err(Error::invalid("labels", problem));
-        }
-    }
-    Ok(())
-}
-
 /// The event of a token: `token for user alice, key laptop (0123456789ab)`.
 fn told(invitation: &Invitation, origin: Origin, what: &str) -> Event {
     let mut event = origin.done(EventKind::Operator, invitation.created_at_ms);
@@ -353,9 +353,14 @@ fn told(invitation: &Invitation, origin: Origin, what: &str) -> Event {
     if invitation.replaces {
         event.reason += ", in the place of the one there is";
     }
+    if !invitation.scope.is_whole() {
+        event.reason += &format!(", for hosts with {}", invitation.scope);
+    }
     event.reason += &format!(" ({}){what}", invitation.id);
     event
 }
+
+pub(super) use self::permit::{check_takes_place, selects_within};
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use controller::{Settings, is_name};
 
 use super::error::CommandError;
 
-/// Make a new controller: its authority, its database and the first operator token
+/// Make a new controller: its authority, its database and the token of its first owner
 ///
 /// The token is the only thing on standard output. Redeem it with `postern join TOKEN` to become the
-/// fleet's first operator.
+/// fleet's first owner, who may do whatever a person may and alone says who else may.
 #[derive(Args, Debug)]
 pub(crate) struct InitArgs {
     /// Directory to make; must be new or empty
@@ -36,7 +36,7 @@ impl InitArgs {
             "Fleet `{}` is made in {data}.\n\
              Keep a copy of {data}/ca-key.pem and {data}/seal.key in a safe place.\n\
              Start it:                  postern-controller serve --data {data}\n\
-             Become its first operator: postern join TOKEN, with the token below. It is good once, \
+             Become its first owner:    postern join TOKEN, with the token below. It is good once, \
              for 24 hours.",
             self.fleet,
             data = self.data.display(),

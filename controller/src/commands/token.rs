@@ -1,4 +1,4 @@
-//! `postern-controller token`: tokens without an operator, by whoever may read the directory.
+//! `postern-controller token`: tokens without an owner, by whoever may read the directory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use fleet::Role;
 
 use super::error::CommandError;
 
-/// Make one-time tokens without an operator, for example when the last operator is lost
+/// Make one-time tokens without an owner, for example when the last owner is lost
 #[derive(Args, Debug)]
 pub(crate) struct TokenArgs {
     #[command(subcommand)]
@@ -30,7 +30,7 @@ struct Create {
     /// Directory of the controller
     #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
     data: PathBuf,
-    /// What its bearer becomes: host, user, operator or auditor
+    /// What its bearer becomes: host, user, owner, operator, auditor, validator or helpdesk
     #[arg(long)]
     role: Role,
     /// Name of the new member; otherwise it proposes its own
@@ -39,8 +39,12 @@ struct Create {
     /// Label of a host, for HOSTS lines of the policy; may be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// Only hosts with this label are the business of this operator, auditor, validator or helpdesk; may
+    /// be given several times
+    #[arg(long = "scope", value_name = "KEY=VALUE", value_parser = label)]
+    scope: Vec<(String, String)>,
     /// How long the token is good for, at most 30 days
-    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "1h", value_parser = ttl)]
     ttl: Duration,
     /// Name of the key that a user gets, as laptop; a user who is there gets one more
     #[arg(long, value_name = "NAME", default_value = "")]
@@ -67,6 +71,7 @@ impl Create {
             role: self.role,
             name: self.name,
             labels: self.labels.into_iter().collect::<BTreeMap<_, _>>(),
+            scope: self.scope.into_iter().collect(),
             ttl: self.ttl,
             key_name: self.key_name,
             replaces: self.replace,
@@ -89,6 +94,14 @@ impl Create {
         ));
         Ok(program::print(format!("{token}\n"))?)
     }
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if ttl.as_secs() == 0 {
+        return Err("a token must be good for a second at least".to_owned());
+    }
+    Ok(ttl)
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

@@ -15,8 +15,11 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{access_review, caller, contract, sinks};
+use super::{access_review, caller, contract, reads, sinks};
+use crate::app;
 use crate::app::audit::{FIRST_PAGE, Listing};
+use crate::app::reads::Question;
+use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::{EventFilter, InvalidPort, LogRow};
@@ -48,6 +51,8 @@ impl Audit for AuditService {
     ) -> Result<Response<Self::ListEventsStream>, Status> {
         let caller = caller(&request)?;
         let contract = contract(&request);
+        let question = reads::audit(request.get_ref());
+        app::reads::note(&self.context, &caller, question, clock::now()).await?;
         let listing = listing(request.into_inner())?;
         let open = self.context.limits.questions.open(caller.id).await?;
 
@@ -77,6 +82,9 @@ impl Audit for AuditService {
         &self,
         request: Request<AccessReviewRequest>,
     ) -> Result<Response<Self::AccessReviewStream>, Status> {
+        let caller = caller(&request)?;
+        let question = reads::access_review(request.get_ref());
+        app::reads::note(&self.context, &caller, question, clock::now()).await?;
         access_review::access_review(&self.context, request).await
     }
 
@@ -84,6 +92,9 @@ impl Audit for AuditService {
         &self,
         request: Request<ListSinksRequest>,
     ) -> Result<Response<ListSinksResponse>, Status> {
+        let caller = caller(&request)?;
+        let question = Question::new("sink list");
+        app::reads::note(&self.context, &caller, question, clock::now()).await?;
         sinks::list_sinks(&self.context, request).await
     }
 }

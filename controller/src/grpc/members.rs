@@ -131,7 +131,7 @@ pub(super) fn entry(member: &Member) -> MemberEntry {
         renewed_at_ms: renewed.max().unwrap_or(0),
         keys: member.keys.iter().map(key).collect(),
         labels: member.labels.clone().into_iter().collect(),
-        ..MemberEntry::default()
+        scope: member.scope.0.clone().into_iter().collect(),
     }
 }
 
@@ -171,6 +171,6 @@ pub(super) fn token(token: StoredToken, now: Timestamp) -> TokenEntry {
         redeemed_by,
         redeemed_at_ms,
         replace: invitation.replaces,
-        ..TokenEntry::default()
+        scope: invitation.scope.0.into_iter().collect(),
     }
 }

@@ -8,29 +8,30 @@ use fleet::Role;
 use fleet::wire::operator_server::Operator;
 use fleet::wire::{
     ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, CanRequest,
-    CanResponse, Commands, CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest,
-    DiffPolicyResponse, ExposureChange, Generation, Host, HostChange, ListHostsRequest,
-    ListHostsResponse, ListMembersRequest, ListMembersResponse, ListTokensRequest,
-    ListTokensResponse, LockMemberRequest, PolicyHistoryRequest, PolicyHistoryResponse,
-    RemoveMemberRequest, RenameHostRequest, RenameHostResponse, RenderPolicyRequest,
-    RenderPolicyResponse, RevokeTokenRequest, RevokeTokenResponse, RollbackPolicyRequest,
-    RollbackPolicyResponse, SetHostRequest, SetHostResponse, ShowHostRequest, ShowHostResponse,
-    ShowMemberRequest, ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse,
-    UnlockMemberRequest, WhatIfRequest, WhatIfResponse, WhoCanRequest, WhoCanResponse,
+    CanResponse, CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse,
+    ExposureChange, Generation, HostChange, ListHostsRequest, ListHostsResponse,
+    ListMembersRequest, ListMembersResponse, ListTokensRequest, ListTokensResponse,
+    LockMemberRequest, PolicyHistoryRequest, PolicyHistoryResponse, RemoveMemberRequest,
+    RenameHostRequest, RenameHostResponse, RenderPolicyRequest, RenderPolicyResponse,
+    RevokeTokenRequest, RevokeTokenResponse, RollbackPolicyRequest, RollbackPolicyResponse,
+    SetHostRequest, SetHostResponse, ShowHostRequest, ShowHostResponse, ShowMemberRequest,
+    ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse, UnlockMemberRequest, WhatIfRequest,
+    WhatIfResponse, WhoCanRequest, WhoCanResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
+use super::host_changes::host;
 use super::members::{self as to_wire, Progress};
-use super::{caller, host_changes, who_can};
+use super::{caller, host_changes, reads, who_can};
 use crate::access::caller::Caller;
-use crate::app::hosts::HostView;
 use crate::app::members::{Act, Acted};
 use crate::app::policy::{
     Applied, Consent, Difference, Draft, HostDifference, HostExposure, Public, Rendered, Shown,
 };
+use crate::app::reads::Question;
 use crate::app::tokens::{Issued, NewToken};
-use crate::app::{hosts, members, policy, tokens};
+use crate::app::{self, hosts, members, policy, tokens};
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -54,7 +55,12 @@ impl OperatorService {
         act: Act,
         whom: (model::Whom, String),
     ) -> Result<Acted, Error> {
-        members::act(&self.context, act, whom, operator.origin(), clock::now()).await
+        members::act(&self.context, operator, act, whom, clock::now()).await
+    }
+
+    /// Says what a caller is about to read; what cannot be recorded is not read.
+    async fn read(&self, caller: &Caller, question: Question) -> Result<(), Error> {
+        app::reads::note(&self.context, caller, question, clock::now()).await
     }
 
     fn progress(&self, acted: Acted, wait_secs: u32) -> Response<Progress> {
@@ -76,12 +82,13 @@ impl Operator for OperatorService {
             ttl_secs,
             key_name,
             replace,
-            scope: _,
+            scope,
         } = request.into_inner();
         let new = NewToken {
             role: Role::try_from(role).map_err(Error::from)?,
             name,
             labels: labels.into_iter().collect(),
+            scope: scope.into_iter().collect(),
             ttl: Duration::from_secs(ttl_secs),
             key_name,
             replaces: replace,
@@ -103,8 +110,10 @@ impl Operator for OperatorService {
         &self,
         request: Request<ListHostsRequest>,
     ) -> Result<Response<ListHostsResponse>, Status> {
+        let caller = caller(&request)?;
         let ListHostsRequest {} = request.into_inner();
-        let hosts = hosts::list(&self.context, clock::now()).await?;
+        self.read(&caller, Question::new("host list")).await?;
+        let hosts = hosts::list(&self.context, &caller, clock::now()).await?;
         Ok(Response::new(ListHostsResponse {
             hosts: hosts.into_iter().map(host).collect(),
         }))
@@ -114,8 +123,11 @@ impl Operator for OperatorService {
         &self,
         request: Request<ShowHostRequest>,
     ) -> Result<Response<ShowHostResponse>, Status> {
+        let caller = caller(&request)?;
         let ShowHostRequest { name } = request.into_inner();
-        let shown = hosts::show(&self.context, &name, clock::now()).await?;
+        let question = Question::new("host show").with("host", &name);
+        self.read(&caller, question).await?;
+        let shown = hosts::show(&self.context, &caller, &name, clock::now()).await?;
         Ok(Response::new(ShowHostResponse {
             host: Some(host(shown)),
         }))
@@ -178,7 +190,9 @@ impl Operator for OperatorService {
         &self,
         request: Request<DiffPolicyRequest>,
     ) -> Result<Response<DiffPolicyResponse>, Status> {
+        let caller = caller(&request)?;
         let DiffPolicyRequest { text, file } = request.into_inner();
+        self.read(&caller, Question::new("policy diff")).await?;
         let draft = Draft {
             text: Zeroizing::new(text),
             file,
@@ -202,7 +216,10 @@ impl Operator for OperatorService {
         &self,
         request: Request<ShowPolicyRequest>,
     ) -> Result<Response<ShowPolicyResponse>, Status> {
+        let caller = caller(&request)?;
         let ShowPolicyRequest { generation } = request.into_inner();
+        let question = Question::new("policy show").with("generation", &numbered(generation));
+        self.read(&caller, question).await?;
         let Shown { generation, text } = policy::show(&self.context, generation).await?;
         Ok(Response::new(ShowPolicyResponse {
             generation: generation.map(self::generation),
@@ -214,7 +231,9 @@ impl Operator for OperatorService {
         &self,
         request: Request<PolicyHistoryRequest>,
     ) -> Result<Response<PolicyHistoryResponse>, Status> {
+        let caller = caller(&request)?;
         let PolicyHistoryRequest { limit } = request.into_inner();
+        self.read(&caller, Question::new("policy history")).await?;
         let generations = policy::history(&self.context, limit).await?;
         Ok(Response::new(PolicyHistoryResponse {
             generations: generations.into_iter().map(generation).collect(),
@@ -254,7 +273,11 @@ impl Operator for OperatorService {
         &self,
         request: Request<RenderPolicyRequest>,
     ) -> Result<Response<RenderPolicyResponse>, Status> {
+        let caller = caller(&request)?;
         let RenderPolicyRequest { host } = request.into_inner();
+        let question = Question::new("policy render").with("host", &host);
+        self.read(&caller, question).await?;
+        hosts::check_seen(&self.context, &caller, &host)?;
         let Rendered { generation, text } = policy::render(&self.context, &host)?;
         Ok(Response::new(RenderPolicyResponse { generation, text }))
     }
@@ -277,10 +300,15 @@ impl Operator for OperatorService {
         &self,
         request: Request<WhoCanRequest>,
     ) -> Result<Response<WhoCanResponse>, Status> {
+        let caller = caller(&request)?;
+        self.read(&caller, reads::who_can(request.get_ref()))
+            .await?;
         who_can::who_can(&self.context, request).await
     }
 
     async fn can(&self, request: Request<CanRequest>) -> Result<Response<CanResponse>, Status> {
+        let caller = caller(&request)?;
+        self.read(&caller, reads::can(request.get_ref())).await?;
         who_can::can(&self.context, request).await
     }
 
@@ -288,6 +316,9 @@ impl Operator for OperatorService {
         &self,
         request: Request<WhatIfRequest>,
     ) -> Result<Response<WhatIfResponse>, Status> {
+        let caller = caller(&request)?;
+        self.read(&caller, reads::what_if(request.get_ref()))
+            .await?;
         who_can::what_if(&self.context, request).await
     }
 
@@ -295,9 +326,11 @@ impl Operator for OperatorService {
         &self,
         request: Request<ListTokensRequest>,
     ) -> Result<Response<ListTokensResponse>, Status> {
+        let caller = caller(&request)?;
         let ListTokensRequest { all } = request.into_inner();
         let now = clock::now();
-        let tokens = tokens::list(&self.context, all, now).await?;
+        self.read(&caller, Question::new("token list")).await?;
+        let tokens = tokens::list(&self.context, &caller, all, now).await?;
         let tokens = tokens.into_iter();
         Ok(Response::new(ListTokensResponse {
             tokens: tokens.map(|token| to_wire::token(token, now)).collect(),
@@ -321,8 +354,13 @@ impl Operator for OperatorService {
         &self,
         request: Request<ListMembersRequest>,
     ) -> Result<Response<ListMembersResponse>, Status> {
+        let caller = caller(&request)?;
         let ListMembersRequest { role } = request.into_inner();
-        let members = members::list(&self.context, to_wire::role(role)?);
+        let role = to_wire::role(role)?;
+        let question = Question::new("member list");
+        let question = question.with("role", role.map_or("", Role::as_str));
+        self.read(&caller, question).await?;
+        let members = members::list(&self.context, &caller, role);
         Ok(Response::new(ListMembersResponse {
             members: members
                 .iter()
@@ -335,12 +373,17 @@ impl Operator for OperatorService {
         &self,
         request: Request<ShowMemberRequest>,
     ) -> Result<Response<ShowMemberResponse>, Status> {
+        let caller = caller(&request)?;
         let ShowMemberRequest { role, name } = request.into_inner();
-        let role = Role::try_from(role).map_err(Error::from)?;
-        let (member, stanzas) = members::show(&self.context, role, &name)?;
+        let role = Role::try_from(role);
+        let said = role.as_ref().map_or("member", |role| role.as_str());
+        let question = Question::new("member show").with(said, &name);
+        self.read(&caller, question).await?;
+        let role = role.map_err(Error::from)?;
+        let (member, stanzas) = members::show(&self.context, &caller, (role, &name))?;
         let warnings = match role {
             Role::Host => {
-                let shown = hosts::show(&self.context, &name, clock::now()).await?;
+                let shown = hosts::show(&self.context, &caller, &name, clock::now()).await?;
                 host(shown).warnings
             }
             Role::Auditor
@@ -414,62 +457,12 @@ impl Operator for OperatorService {
     }
 }
 
-fn host(view: HostView) -> Host {
-    let HostView {
-        member,
-        state,
-        connected,
-        in_sync,
-        target_generation,
-        stanzas,
-        warnings: found,
-    } = view;
-    let model::HostState {
-        applied_generation,
-        applied_digest: _,
-        rejected,
-        drift,
-        audit_fault,
-        agent_version,
-        last_seen_ms,
-        word,
-    } = state;
-    let model::HostWord {
-        protected_ports,
-        own_protected_ports,
-        warnings,
-        floor_secs,
-        clock_offset_ms,
-        commands,
-    } = word;
-    Host {
-        name: member.name,
-        address: member.address,
-        spa_port: member.spa_port.into(),
-        labels: member.labels.into_iter().collect(),
-        target_generation,
-        applied_generation,
-        in_sync,
-        connected,
-        last_seen_ms,
-        drift,
-        rejected,
-        banned: member.lock.is_some(),
-        agent_version,
-        stanzas,
-        joined_at_ms: member.joined_at_ms,
-        audit_fault,
-        protected_ports,
-        warnings: [found, warnings].concat(),
-        clock_offset_ms,
-        floor_secs,
-        own_protected_ports,
-        commands: i32::from(match commands {
-            None => Commands::Unspecified,
-            Some(false) => Commands::Off,
-            Some(true) => Commands::On,
-        }),
-        ..Host::default()
+/// A number, when it is not left out.
+fn numbered(number: u64) -> String {
+    if number == 0 {
+        String::new()
+    } else {
+        number.to_string()
     }
 }
 

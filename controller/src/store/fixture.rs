@@ -8,7 +8,7 @@ use fleet::{Event, EventKind, Role};
 use super::Store;
 use super::model::{
     AfterRestore, ApplyOutcome, Change, EnrollOutcome, Enrolment, Invitation, Member, MemberKey,
-    NewMember, NewPolicy, Origin, Whom,
+    NewMember, NewPolicy, Origin, Scope, Whom,
 };
 use super::seal::SealKey;
 
@@ -44,6 +44,7 @@ pub(crate) fn invitation(role: Role) -> Invitation {
         key_name: String::new(),
         replaces: false,
         labels: BTreeMap::new(),
+        scope: Scope::default(),
         created_by: "root".to_owned(),
         creator: None,
         created_at_ms: NOW_MS,
@@ -61,6 +62,7 @@ pub(crate) fn new_member(role: Role, name: &str) -> NewMember {
         address: "192.0.2.7".to_owned(),
         spa_port: 62201,
         labels: BTreeMap::from([("role".to_owned(), "web".to_owned())]),
+        scope: Scope::default(),
         joined_at_ms: NOW_MS,
     }
 }
@@ -74,7 +76,9 @@ pub(crate) fn member(role: Role, name: &str) -> Member {
         name: new.name,
         address: new.address,
         spa_port: new.spa_port,
+        more_addresses: Vec::new(),
         labels: new.labels,
+        scope: new.scope,
         joined_at_ms: NOW_MS,
         lock: None,
         keys: vec![MemberKey {
@@ -85,6 +89,7 @@ pub(crate) fn member(role: Role, name: &str) -> Member {
             joined_at_ms: NOW_MS,
             renewed_at_ms: NOW_MS,
             lock: None,
+            former_names: Vec::new(),
         }],
     }
 }

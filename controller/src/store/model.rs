@@ -12,6 +12,7 @@ mod member;
 mod origin;
 mod policy;
 mod run;
+mod scope;
 mod session;
 mod sink;
 mod token;
@@ -27,6 +28,7 @@ pub(crate) use self::member::{Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 pub(crate) use self::run::RunBegun;
+pub(crate) use self::scope::Scope;
 pub(crate) use self::session::{Alarm, Begun, FleetState, Opening, Seen};
 pub(crate) use self::sink::SinkCursor;
 pub(crate) use self::token::{

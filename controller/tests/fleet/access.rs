@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use controller::{Requirement, may, requirement};
+use controller::{Permission, Requirement, may, requirement};
 use fleet::Role;
+use fleet::wire::{self, ListEventsRequest};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::client::Grpc;
@@ -13,8 +14,6 @@ use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
 use crate::support::Fleet;
-
-const ROLES: [Role; 4] = [Role::Auditor, Role::Host, Role::Operator, Role::User];
 
 /// The path of every RPC of the contract.
 fn paths() -> Vec<String> {
@@ -69,7 +68,7 @@ async fn every_rpc_is_denied_to_every_other_role_and_to_strangers() {
     let fleet = Fleet::start().await;
     let stranger = fleet.stranger().await;
     let mut members = BTreeMap::new();
-    for role in ROLES {
+    for role in Role::ALL {
         members.insert(role, fleet.join(role, "m").await.channel);
     }
 
@@ -79,13 +78,66 @@ async fn every_rpc_is_denied_to_every_other_role_and_to_strangers() {
         };
         let refused = call(&stranger, &path).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated, "{path}");
-        for role in ROLES {
+        for role in Role::ALL {
             let answer = call(&members[&role], &path).await;
-            let denied = answer
-                .as_ref()
-                .is_err_and(|status| status.message().contains("may not be called by"));
+            let denied = answer.as_ref().is_err_and(|status| {
+                status
+                    .message()
+                    .starts_with(&format!("role {role} may not"))
+            });
             assert_eq!(denied, !may(role, permission), "{path} {role}: {answer:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_an_auditor_a_helpdesk_or_a_validator_reads_is_an_event() {
+    let fleet = Fleet::start().await;
+    let owner = fleet.join(Role::Owner, "root").await;
+    let reads = |permission| match permission {
+        Permission::Audit
+        | Permission::CheckPolicy
+        | Permission::ViewAccess
+        | Permission::ViewHosts
+        | Permission::ViewMembers
+        | Permission::ViewPolicy
+        | Permission::ViewSinks => true,
+        Permission::ApplyPolicy
+        | Permission::ClaimMessages
+        | Permission::CreateTokens
+        | Permission::ManageHosts
+        | Permission::ManageMembers
+        | Permission::ServeAsHost
+        | Permission::SyncDirectory => false,
+    };
+
+    for role in [Role::Auditor, Role::Helpdesk, Role::Validator] {
+        let reader = fleet.join(role, "eve").await;
+        let mut readable = 0;
+        for path in paths() {
+            let Some(Requirement::Permission(permission)) = requirement(&path) else {
+                continue;
+            };
+            if may(role, permission) && reads(permission) {
+                // Again and again: that is one event.
+                for _ in 0..3 {
+                    let _empty = call(&reader.channel, &path).await;
+                }
+                readable += 1;
+            }
+        }
+        let request = ListEventsRequest {
+            kind: wire::EventKind::Read.into(),
+            user: "eve".to_owned(),
+            ..ListEventsRequest::default()
+        };
+        let events = owner.events(request).await;
+        let actor = format!("{role}/eve");
+        let events = events
+            .into_iter()
+            .map(|event| event.record.unwrap().event().unwrap());
+        let of_her: Vec<_> = events.filter(|event| event.actor == actor).collect();
+        assert_eq!(of_her.len(), readable, "{role}: {of_her:?}");
     }
 }
 

@@ -14,6 +14,7 @@ mod half_open;
 mod joining;
 mod lasting;
 mod members;
+mod owners;
 mod policy;
 mod questions;
 mod raw;

@@ -108,7 +108,7 @@ async fn a_locked_user_is_refused_everything_and_each_host_is_told_of_as_it_ackn
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_locked_operator_has_begun_ends_at_once_and_it_comes_back_when_unlocked() {
     let fleet = Fleet::start().await;
-    let operator = fleet.join(Role::Operator, "root").await;
+    let operator = fleet.join(Role::Owner, "root").await;
     let thief = fleet.join(Role::Operator, "mbr").await;
     fleet.join(Role::Host, "web-1").await;
     operator.apply(0, POLICY).await.unwrap();

@@ -74,6 +74,11 @@ impl Fleet {
             first,
         } = self;
         running.stop().await;
+        Self::start_again(dir, first).await
+    }
+
+    /// The controller that was stopped in this directory.
+    pub(crate) async fn start_again(dir: TempDir, first: Token) -> Self {
         let running = serve(dir.path()).await;
         Self {
             dir,
@@ -90,6 +95,7 @@ impl Fleet {
                 .iter()
                 .map(|(label, value)| ((*label).to_owned(), (*value).to_owned()))
                 .collect::<BTreeMap<_, _>>(),
+            scope: BTreeMap::new(),
             ttl: Duration::ZERO,
             key_name: String::new(),
             replaces: false,

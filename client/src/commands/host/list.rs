@@ -10,7 +10,7 @@ use crate::time;
 
 /// List the hosts: what they apply, and whether they are there
 ///
-/// JSON fields: name, address, spa_port, labels, target_generation, applied_generation, in_sync,
+/// JSON fields: name, address, addresses, spa_port, labels, target_generation, applied_generation, in_sync,
 /// connected, last_seen_ms, drift, audit_fault, rejected, banned, agent_version, stanzas,
 /// joined_at_ms, protected_ports, own_protected_ports, commands, warnings, clock_offset_ms, floor_secs.
 #[derive(clap::Args, Debug)]

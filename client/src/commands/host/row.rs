@@ -10,6 +10,7 @@ use serde::Serialize;
 pub(super) struct Row<'a> {
     pub(super) name: &'a str,
     pub(super) address: &'a str,
+    pub(super) addresses: Vec<&'a str>,
     pub(super) spa_port: u32,
     pub(super) labels: BTreeMap<&'a str, &'a str>,
     pub(super) target_generation: u64,
@@ -57,13 +58,18 @@ impl<'a> From<&'a Host> for Row<'a> {
             warnings,
             clock_offset_ms,
             floor_secs,
-            addresses: _,
+            addresses,
             backend: _,
             grants_open: _,
         } = host;
         Self {
             name,
             address,
+            addresses: match addresses.as_slice() {
+                // Of a controller that knows one only.
+                [] => vec![address],
+                all => all.iter().map(String::as_str).collect(),
+            },
             spa_port: *spa_port,
             labels: labels
                 .iter()

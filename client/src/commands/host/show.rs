@@ -49,7 +49,7 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
 fn lines(row: &Row<'_>) -> [(&'static str, String); 17] {
     [
         ("name", row.name.to_owned()),
-        ("address", row.address.to_owned()),
+        ("address", row.addresses.join(" ")),
         ("spa port", row.spa_port.to_string()),
         ("labels", row.labels()),
         ("state", row.state().to_owned()),

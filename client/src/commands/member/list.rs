@@ -13,7 +13,8 @@ use crate::time;
 /// List who belongs to the fleet, with what keys
 ///
 /// JSON fields: role, name, locked, locked_at_ms, lock_reason, joined_at_ms, renewed_at_ms, keys (each
-/// with name, fingerprint, joined_at_ms, locked), labels.
+/// with name, fingerprint, joined_at_ms, locked), labels, scope (of an operator, auditor, validator or
+/// helpdesk: only hosts with these labels are its business; empty for all).
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {
     /// Only members of this role

@@ -18,6 +18,7 @@ pub(super) struct Row<'a> {
     pub(super) renewed_at_ms: u64,
     pub(super) keys: Vec<Key<'a>>,
     pub(super) labels: BTreeMap<&'a str, &'a str>,
+    pub(super) scope: BTreeMap<&'a str, &'a str>,
 }
 
 /// One of its keys.
@@ -41,7 +42,7 @@ impl<'a> From<&'a MemberEntry> for Row<'a> {
             renewed_at_ms,
             keys,
             labels,
-            scope: _,
+            scope,
         } = member;
         Self {
             role: Role::try_from(*role).map_or("unknown", Role::as_str),
@@ -53,6 +54,10 @@ impl<'a> From<&'a MemberEntry> for Row<'a> {
             renewed_at_ms: *renewed_at_ms,
             keys: keys.iter().map(Key::from).collect(),
             labels: labels
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect(),
+            scope: scope
                 .iter()
                 .map(|(key, value)| (key.as_str(), value.as_str()))
                 .collect(),
@@ -94,9 +99,18 @@ impl Row<'_> {
         keys.collect::<Vec<_>>().join(", ")
     }
 
+    /// A host's labels; of others those of the hosts that are their business.
     pub(super) fn labels(&self) -> String {
-        let labels = self.labels.iter();
-        let labels = labels.map(|(key, value)| format!("{key}={value}"));
-        labels.collect::<Vec<_>>().join(" ")
+        let pairs = |labels: &BTreeMap<&str, &str>| {
+            let pairs: Vec<String> = labels
+                .iter()
+                .map(|(key, value)| format!("{key}={value}"))
+                .collect();
+            pairs.join(" ")
+        };
+        if self.scope.is_empty() {
+            return pairs(&self.labels);
+        }
+        format!("hosts with {} only", pairs(&self.scope))
     }
 }

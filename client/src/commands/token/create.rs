@@ -24,13 +24,21 @@ pub(crate) const TTL_DEFAULT: &str = "1h";
 ///
 /// A name that policy trusts can be taken only with a token that carries it.
 ///
+/// Roles: an owner may do whatever a person may and alone says who else may; an operator edits policy and
+/// manages hosts and users; an auditor reads everything but secrets; a validator checks and compares
+/// policies, as a pipeline does; a helpdesk sees why users are refused and invites them again. What an
+/// auditor, a validator or a helpdesk reads is an event. --scope bounds operator, auditor, validator and
+/// helpdesk to hosts with these labels.
+///
 /// JSON fields: token, id, role, name, key, expires_at_ms, warnings.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   postern token create --role user --name alice
   postern token create --role user --name alice --key-name phone
-  postern token create --role host --name web-1 --label role=web --label env=prod --ttl 10m")]
+  postern token create --role host --name web-1 --label role=web --label env=prod --ttl 10m
+  postern token create --role auditor --name eve
+  postern token create --role operator --name mbr --scope env=stage")]
 pub(crate) struct CreateArgs {
     /// Part that the joiner will play
     #[arg(long, value_name = "ROLE", value_parser = roles())]
@@ -44,7 +52,12 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
 
-    /// How long the token can be used, as 10m, 1h or 2d
+    /// Only hosts with this label are the business of this operator, auditor, validator or helpdesk (can
+    /// be repeated)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    scope: Vec<(String, String)>,
+
+    /// How long the token can be used, as 10m, 1h or 2d; at most 30d
     #[arg(long, value_name = "TIME", default_value = TTL_DEFAULT, value_parser = ttl)]
     ttl: Duration,
 
@@ -82,6 +95,12 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> Result {
     if labels.len() != args.label.len() {
         return Err(CommandError::usage("a host has one value for each label"));
     }
+    let scope: BTreeMap<_, _> = args.scope.iter().cloned().collect();
+    if scope.len() != args.scope.len() {
+        return Err(CommandError::usage(
+            "a scope has one value for each label: a host has one, too",
+        ));
+    }
     let connection = Connection::open(&context.profile).await?;
     let request = CreateTokenRequest {
         role: WireRole::from(args.role).into(),
@@ -90,7 +109,7 @@ pub(super) async fn run(context: &Context, args: CreateArgs) -> Result {
         ttl_secs: args.ttl.as_secs(),
         key_name: args.key_name,
         replace: args.replace,
-        scope: [].into(),
+        scope: scope.into_iter().collect(),
     };
     make(context, &connection, (args.role, request), args.listing).await
 }
@@ -162,8 +181,7 @@ fn refused(connection: &Connection, role: Role, status: Status) -> CommandError 
 
 /// The roles as they are typed.
 pub(crate) fn roles() -> impl TypedValueParser<Value = Role> {
-    PossibleValuesParser::new(["host", "user", "operator", "auditor"])
-        .try_map(|name| name.parse::<Role>())
+    PossibleValuesParser::new(Role::ALL.map(Role::as_str)).try_map(|name| name.parse::<Role>())
 }
 
 /// How long a token can be used.

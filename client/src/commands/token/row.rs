@@ -15,6 +15,7 @@ pub(super) struct Row<'a> {
     pub(super) key: &'a str,
     pub(super) replace: bool,
     pub(super) labels: BTreeMap<&'a str, &'a str>,
+    pub(super) scope: BTreeMap<&'a str, &'a str>,
     pub(super) state: &'static str,
     pub(super) created_by: &'a str,
     pub(super) created_at_ms: u64,
@@ -38,7 +39,7 @@ impl<'a> From<&'a TokenEntry> for Row<'a> {
             redeemed_by,
             redeemed_at_ms,
             replace,
-            scope: _,
+            scope,
         } = token;
         Self {
             id,
@@ -47,6 +48,10 @@ impl<'a> From<&'a TokenEntry> for Row<'a> {
             key: key_name,
             replace: *replace,
             labels: labels
+                .iter()
+                .map(|(key, value)| (key.as_str(), value.as_str()))
+                .collect(),
+            scope: scope
                 .iter()
                 .map(|(key, value)| (key.as_str(), value.as_str()))
                 .collect(),
@@ -80,6 +85,9 @@ impl Row<'_> {
         }
         if self.replace {
             bearer += ", replaces";
+        }
+        for (key, value) in &self.scope {
+            bearer += &format!(", for {key}={value}");
         }
         bearer
     }

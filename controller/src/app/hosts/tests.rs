@@ -1,5 +1,5 @@
 use super::*;
-use crate::app::fixture::{Fleet, NOW, after_secs, caller};
+use crate::app::fixture::{Fleet, NOW, after_secs, caller, root};
 use crate::app::members::Act;
 use crate::store::model::Whom;
 
@@ -37,7 +37,12 @@ async fn a_host_is_in_sync_when_it_enforces_what_it_should() {
     let fleet = Fleet::new().await;
     let host = caller(&fleet.join(Role::Host, "web-1").await);
     fleet.apply(0, POLICY).await.unwrap();
-    let in_sync = async || show(&fleet.context, "web-1", NOW).await.unwrap().in_sync;
+    let in_sync = async || {
+        show(&fleet.context, &root(), "web-1", NOW)
+            .await
+            .unwrap()
+            .in_sync
+    };
 
     assert!(!in_sync().await, "it has said nothing yet");
     acknowledge_target(&fleet, &host, &[]).await;
@@ -53,9 +58,9 @@ async fn a_host_with_a_session_is_seen_now_and_another_when_it_spoke_last() {
     let opened = open(&fleet, &host).await.unwrap();
 
     let now = after_secs(60);
-    let connected = show(&fleet.context, "web-1", now).await.unwrap();
+    let connected = show(&fleet.context, &root(), "web-1", now).await.unwrap();
     fleet.context.sessions.end("web-1");
-    let gone = show(&fleet.context, "web-1", now).await.unwrap();
+    let gone = show(&fleet.context, &root(), "web-1", now).await.unwrap();
 
     assert_eq!(
         (connected.connected, connected.state.last_seen_ms),
@@ -115,7 +120,10 @@ async fn what_a_host_says_is_kept_in_bounds() {
             ..
         })
     ));
-    let state = show(&fleet.context, "web-1", NOW).await.unwrap().state;
+    let state = show(&fleet.context, &root(), "web-1", NOW)
+        .await
+        .unwrap()
+        .state;
     assert_eq!(state.rejected, vec!["a b"; REJECTED_MAX]);
     assert_eq!(state.drift.len(), REASON_BYTES_MAX);
     assert_eq!(state.word.protected_ports, ["tcp/22"]);
@@ -130,13 +138,13 @@ async fn a_host_that_nobody_knows_is_not_found() {
     let fleet = Fleet::new().await;
     fleet.join(Role::User, "web-1").await;
 
-    let refused = show(&fleet.context, "web-1", NOW).await;
+    let refused = show(&fleet.context, &root(), "web-1", NOW).await;
 
     assert!(
         matches!(refused, Err(Error::NotFound { .. })),
         "{refused:?}"
     );
-    assert!(list(&fleet.context, NOW).await.unwrap().is_empty());
+    assert!(list(&fleet.context, &root(), NOW).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use fleet::Role;
-use policy::{Policy, Stanza, StanzaKey};
+use policy::{Policy, Selector, Stanza, StanzaKey};
 
 use crate::context::Context;
 use crate::error::Error;
@@ -19,6 +19,20 @@ pub(super) fn stanzas(context: &Context, user: &str) -> Vec<String> {
         .filter(|stanza| permits(stanza, user))
         .filter_map(|stanza| on_hosts(context, stanza))
         .collect()
+}
+
+/// Whether a user may open anything on a host that `is_meant` does not hold for, now or when one
+/// joins: what HOSTS lines say counts, not only who is there.
+pub(in crate::app) fn reaches_other(
+    context: &Context,
+    user: &str,
+    is_meant: impl Fn(&Selector) -> bool,
+) -> bool {
+    let in_force = context.rollout.in_force();
+    let mut stanzas = in_force.policy.stanzas.iter();
+    stanzas.any(|stanza| {
+        permits(stanza, user) && (stanza.hosts.is_empty() || !stanza.hosts.iter().all(&is_meant))
+    })
 }
 
 /// The hosts whose text names a user, or may name her still: those that a stanza gives her, and

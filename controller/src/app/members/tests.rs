@@ -37,6 +37,7 @@ async fn token(fleet: &Fleet, name: &str, key_name: &str, replaces: bool) -> fle
         role: Role::User,
         name: name.to_owned(),
         labels: [].into(),
+        scope: [].into(),
         ttl: Duration::ZERO,
         key_name: key_name.to_owned(),
         replaces,
@@ -234,34 +235,41 @@ async fn a_replaced_key_leaves_the_others_as_they_are() {
 }
 
 #[tokio::test]
-async fn the_last_operator_who_can_do_something_is_neither_locked_nor_removed() {
+async fn the_last_owner_who_can_do_something_is_neither_locked_nor_removed() {
     let fleet = Fleet::new().await;
-    fleet.join(Role::Operator, "root").await;
-    fleet.join(Role::Operator, "mbr").await;
-    fleet.act(Act::Lock, operator("mbr")).await.unwrap();
+    let owner = |name: &str| Whom {
+        role: Role::Owner,
+        ..operator(name)
+    };
+    fleet.join(Role::Owner, "root").await;
+    fleet.join(Role::Owner, "mbr").await;
+    fleet.join(Role::Operator, "ops").await;
+    fleet.act(Act::Lock, owner("mbr")).await.unwrap();
 
     for act in [Act::Lock, Act::Remove] {
-        let refused = fleet.act(act, operator("root")).await.unwrap_err();
-        assert!(matches!(refused, Error::LastOperator { .. }), "{refused}");
+        let refused = fleet.act(act, owner("root")).await.unwrap_err();
+        assert!(matches!(refused, Error::LastOwner { .. }), "{refused}");
         assert!(
             refused
                 .to_string()
-                .contains("postern-controller token create")
+                .contains("postern-controller token create --role owner")
         );
     }
-    fleet.act(Act::Remove, operator("mbr")).await.unwrap();
-    fleet.act(Act::Lock, operator("root")).await.unwrap_err();
+    fleet.act(Act::Remove, owner("mbr")).await.unwrap();
+    fleet.act(Act::Lock, owner("root")).await.unwrap_err();
+    fleet.act(Act::Remove, operator("ops")).await.unwrap();
 }
 
 #[tokio::test]
 async fn with_an_operator_goes_every_open_token_that_it_made_and_whom_it_let_in_is_named() {
     let fleet = Fleet::new().await;
-    fleet.join(Role::Operator, "root").await;
-    let thief = caller(&fleet.join(Role::Operator, "mbr").await);
+    fleet.join(Role::Owner, "root").await;
+    let thief = caller(&fleet.join(Role::Owner, "mbr").await);
     let new = |name: &str| NewToken {
         role: Role::Operator,
         name: name.to_owned(),
         labels: [].into(),
+        scope: [].into(),
         ttl: Duration::ZERO,
         key_name: String::new(),
         replaces: false,
@@ -274,7 +282,11 @@ async fn with_an_operator_goes_every_open_token_that_it_made_and_whom_it_let_in_
         .unwrap();
     redeem(&fleet, &used.token, 1).await.unwrap();
 
-    let acted = fleet.act(Act::Lock, operator("mbr")).await.unwrap();
+    let mbr = Whom {
+        role: Role::Owner,
+        ..operator("mbr")
+    };
+    let acted = fleet.act(Act::Lock, mbr).await.unwrap();
 
     let warnings = acted.warnings.join("\n");
     assert!(
@@ -288,7 +300,7 @@ async fn with_an_operator_goes_every_open_token_that_it_made_and_whom_it_let_in_
         "{refused}"
     );
     let recorded = fleet.recorded().await;
-    let revoked = format!("token {} revoked with operator mbr", open.id);
+    let revoked = format!("token {} revoked with owner mbr", open.id);
     assert!(recorded.contains(&revoked), "{recorded:?}");
 }
 
@@ -324,7 +336,7 @@ async fn what_is_locked_already_is_not_recorded_again_and_an_unlocked_host_has_i
     fleet.act(Act::Unlock, whom).await.unwrap();
 
     assert!(fleet.context.rollout.target("web-1").is_some());
-    let by = ("operator/root".to_owned(), "root".to_owned());
+    let by = ("owner/root".to_owned(), "root".to_owned());
     assert_eq!(fleet.newest_is_by().await, by);
 }
 
@@ -387,12 +399,12 @@ async fn what_a_user_may_is_told_with_the_hosts_where_she_may() {
     fleet.join(Role::User, "alice").await;
     fleet.apply(0, POLICY).await.unwrap();
 
-    let (member, stanzas) = show(&fleet.context, Role::User, "alice").unwrap();
+    let (member, stanzas) = show(&fleet.context, &root(), (Role::User, "alice")).unwrap();
 
     assert_eq!(member.name, "alice");
     assert_eq!(stanzas, ["ssh on db-1, web-1", "old on db-1"]);
-    assert_eq!(list(&fleet.context, Some(Role::Host)).len(), 2);
-    assert_eq!(list(&fleet.context, None).len(), 3);
+    assert_eq!(list(&fleet.context, &root(), Some(Role::Host)).len(), 2);
+    assert_eq!(list(&fleet.context, &root(), None).len(), 3);
 }
 
 /// The next directive of a session, by name.
@@ -442,7 +454,9 @@ async fn a_locked_host_stays_to_hear_of_it_in_every_session_and_has_its_policy_w
         [said(&mut second).await, said(&mut second).await],
         ["opened", "locked: because"]
     );
-    let shown = hosts::show(&fleet.context, "web-1", NOW).await.unwrap();
+    let shown = hosts::show(&fleet.context, &root(), "web-1", NOW)
+        .await
+        .unwrap();
     assert!(!shown.connected, "it serves nobody");
     fleet.act(Act::Unlock, whom).await.unwrap();
 

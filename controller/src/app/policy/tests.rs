@@ -1,3 +1,5 @@
+mod scoped;
+
 use super::*;
 use crate::app::fixture::{Fleet, NOW, caller, draft, root};
 use crate::store::model::{Acknowledgement, HostWord};
@@ -187,7 +189,7 @@ async fn a_message_that_nobody_would_read_is_refused() {
 #[tokio::test]
 async fn a_policy_and_a_rollback_name_who_did_it_and_the_call() {
     let fleet = fleet().await;
-    let by = ("operator/root".to_owned(), "root".to_owned());
+    let by = ("owner/root".to_owned(), "root".to_owned());
 
     fleet.apply(0, SSH).await.unwrap();
     assert_eq!(fleet.newest_is_by().await, by);

@@ -1,3 +1,5 @@
+mod permitted;
+
 use super::*;
 use crate::app::enroll;
 use crate::app::fixture::{CALL, Fleet, Keys, NOW, root};
@@ -8,7 +10,7 @@ async fn a_token_names_who_made_it_and_the_call() {
 
     fleet.token(Role::Host, "web-1").await;
 
-    let by = ("operator/root".to_owned(), "root".to_owned());
+    let by = ("owner/root".to_owned(), "root".to_owned());
     assert_eq!(fleet.newest_is_by().await, by);
 }
 
@@ -19,6 +21,7 @@ async fn a_token_that_no_member_made_is_the_controllers_own() {
         role: Role::Operator,
         name: String::new(),
         labels: BTreeMap::new(),
+        scope: BTreeMap::new(),
         ttl: Duration::ZERO,
         key_name: String::new(),
         replaces: false,
@@ -43,6 +46,7 @@ fn new(role: Role, name: &str) -> NewToken {
         role,
         name: name.to_owned(),
         labels: BTreeMap::new(),
+        scope: BTreeMap::new(),
         ttl: Duration::ZERO,
         key_name: String::new(),
         replaces: false,
@@ -116,13 +120,19 @@ async fn a_revoked_token_admits_nobody_and_is_listed_as_what_it_is() {
     let joiner = Keys::new().joiner(&one.token, "");
     let refused = enroll::redeem(&fleet.context, CALL, joiner, NOW).await;
     assert!(refused.unwrap_err().to_string().contains("token refused"));
-    let open = list(&fleet.context, false, NOW).await.unwrap();
+    let open = list(&fleet.context, &root(), false, NOW).await.unwrap();
     let ids: Vec<_> = open
         .iter()
         .map(|token| token.invitation.id.as_str())
         .collect();
     assert_eq!(ids, [other.id.as_str()]);
-    assert_eq!(list(&fleet.context, true, NOW).await.unwrap().len(), 2);
+    assert_eq!(
+        list(&fleet.context, &root(), true, NOW)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
     let again = revoke(&fleet.context, &root(), one.id.clone(), NOW).await;
     assert!(matches!(again, Err(Error::Conflict(_))), "{again:?}");
     let unknown = revoke(&fleet.context, &root(), "ffffffffffff0".to_owned(), NOW).await;
@@ -166,6 +176,7 @@ async fn no_hidden_port_becomes_public_by_a_token_with_other_labels() {
     create(host("prod", true)).await.unwrap();
     create(NewToken {
         labels: BTreeMap::new(),
+        scope: BTreeMap::new(),
         ..host("dev", true)
     })
     .await

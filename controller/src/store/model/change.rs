@@ -34,8 +34,8 @@ pub(crate) enum ChangeOutcome {
     DoneBefore,
     UnknownMember,
     UnknownKey,
-    /// Nobody could let anybody in again.
-    LastOperator,
+    /// Nobody could say any more who may do what.
+    LastOwner,
     /// A member without a key is none: it is to be removed itself.
     LastKey,
 }

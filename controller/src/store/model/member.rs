@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use fleet::Role;
 use sha2::{Digest as _, Sha256};
 
+use super::Scope;
+
 /// The name of a key that nobody gave one.
 pub(crate) const KEY_DEFAULT: &str = "default";
 
@@ -18,7 +20,11 @@ pub(crate) struct Member {
     /// Hosts: where users send SPA packets.
     pub(crate) address: String,
     pub(crate) spa_port: u16,
+    /// Hosts: by what else users reach them, besides `address`.
+    pub(crate) more_addresses: Vec<String>,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The hosts that are its business; hosts and users have no such bounds.
+    pub(crate) scope: Scope,
     pub(crate) joined_at_ms: u64,
     /// It may do nothing with any of its keys.
     pub(crate) lock: Option<Lock>,
@@ -41,6 +47,8 @@ pub(crate) struct MemberKey {
     pub(crate) renewed_at_ms: u64,
     /// This key may do nothing.
     pub(crate) lock: Option<Lock>,
+    /// Under which names certificates of this key were made, before its member had another.
+    pub(crate) former_names: Vec<(Role, String)>,
 }
 
 /// Since when, why, and by whom something is locked.
@@ -66,6 +74,8 @@ pub(crate) struct NewMember {
     pub(crate) address: String,
     pub(crate) spa_port: u16,
     pub(crate) labels: BTreeMap<String, String>,
+    /// As of a [`Member`].
+    pub(crate) scope: Scope,
     pub(crate) joined_at_ms: u64,
 }
 
@@ -104,6 +114,12 @@ impl Member {
     /// Whether it may do anything at all.
     pub(crate) fn is_active(&self) -> bool {
         self.active_keys().next().is_some()
+    }
+
+    /// Every address by which users reach a host, the first one first.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &str> {
+        let more = self.more_addresses.iter().map(String::as_str);
+        std::iter::once(self.address.as_str()).chain(more)
     }
 
     /// The X25519 public key of a host, which has one key.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fleet::Role;
 
+use super::Scope;
 use super::member::{KEY_DEFAULT, Member};
 
 /// What a token promises. Never changed once stored.
@@ -19,6 +20,8 @@ pub(crate) struct Invitation {
     /// Whoever redeems it takes the place of the member, or of the key, of that name.
     pub(crate) replaces: bool,
     pub(crate) labels: BTreeMap<String, String>,
+    /// The hosts that are to be the business of whoever redeems it.
+    pub(crate) scope: Scope,
     pub(crate) created_by: String,
     /// `Member::id` of the operator who made it; `None` for the controller itself.
     pub(crate) creator: Option<u64>,

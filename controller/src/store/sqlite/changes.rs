@@ -25,8 +25,8 @@ pub(in crate::store) fn lock(
         Ok(found) => found,
         Err(outcome) => return Ok(outcome),
     };
-    if is_last_operator(connection, &found)? {
-        return Ok(ChangeOutcome::LastOperator);
+    if is_last_owner(connection, &found)? {
+        return Ok(ChangeOutcome::LastOwner);
     }
     let (table, id) = found.row();
     let sql = format!(
@@ -77,8 +77,8 @@ pub(in crate::store) fn remove(
         Ok(found) => found,
         Err(outcome) => return Ok(outcome),
     };
-    if is_last_operator(connection, &found)? {
-        return Ok(ChangeOutcome::LastOperator);
+    if is_last_owner(connection, &found)? {
+        return Ok(ChangeOutcome::LastOwner);
     }
     if let Found::Key(member, _) = &found
         && member.keys.len() == 1
@@ -137,13 +137,13 @@ fn find(
     }))
 }
 
-/// Whether nobody could let anybody in again without this one.
-fn is_last_operator(connection: &Connection, found: &Found) -> Result<bool, StoreError> {
+/// Whether nobody could say any more who may do what without this one.
+fn is_last_owner(connection: &Connection, found: &Found) -> Result<bool, StoreError> {
     let member = match found {
         Found::Member(member) | Found::Key(member, _) => member,
     };
-    let counts = member.role == Role::Operator && member.is_active();
-    Ok(counts && members::other_operators(connection, member.id)? == 0)
+    let counts = member.role == Role::Owner && member.is_active();
+    Ok(counts && members::other_owners(connection, member.id)? == 0)
 }
 
 // === impl Found ===

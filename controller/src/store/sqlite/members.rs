@@ -9,10 +9,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::hosts;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Lock, Member, MemberKey, NewMember};
+use crate::store::model::{Lock, Member, MemberKey, NewMember, Scope};
 
 const COLUMNS: &str = "id, role, name, address, spa_port, labels, joined_at_ms, locked_at_ms, \
-                       lock_reason, locked_by";
+                       lock_reason, locked_by, addresses, scope";
 const KEY_COLUMNS: &str = "member, id, name, identity_key, exchange_key, joined_at_ms, \
                            renewed_at_ms, locked_at_ms, lock_reason, locked_by";
 
@@ -27,12 +27,13 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
         address,
         spa_port,
         labels,
+        scope,
         joined_at_ms,
     } = member;
     connection
         .prepare_cached(
-            "INSERT INTO members (role, name, address, spa_port, labels, joined_at_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO members (role, name, address, spa_port, labels, joined_at_ms, scope)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
             role.as_str(),
@@ -41,6 +42,7 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
             spa_port,
             labels_text(labels),
             signed(*joined_at_ms),
+            labels_text(&scope.0),
         ])?;
     let id = connection.last_insert_rowid().unsigned_abs();
     match role {
@@ -140,12 +142,12 @@ pub(in crate::store) fn renewed(
     Ok(())
 }
 
-/// How many operators can do something, besides the one with this id.
-pub(super) fn other_operators(connection: &Connection, id: u64) -> Result<u64, StoreError> {
+/// How many owners can do something, besides the one with this id.
+pub(super) fn other_owners(connection: &Connection, id: u64) -> Result<u64, StoreError> {
     let others = connection
         .prepare_cached(
             "SELECT count(*) FROM members
-             WHERE role = 'operator' AND locked_at_ms IS NULL AND id <> ?1",
+             WHERE role = 'owner' AND locked_at_ms IS NULL AND id <> ?1",
         )?
         .query_row([signed(id)], |row| row.get(0))?;
     Ok(others)
@@ -188,6 +190,10 @@ pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<Member>, Stor
         let (member, key) = row?;
         keys.entry(member).or_default().push(key);
     }
+    let mut former = former_names(connection)?;
+    for key in keys.values_mut().flatten() {
+        key.former_names = former.remove(&key.id).unwrap_or_default();
+    }
     let sql = format!("SELECT {COLUMNS} FROM members ORDER BY role, name");
     let mut statement = connection.prepare_cached(&sql)?;
     let members = statement.query_map([], |row| Ok(read(row)))?;
@@ -205,7 +211,31 @@ fn with_keys(connection: &Connection, mut member: Member) -> Result<Member, Stor
     let mut statement = connection.prepare_cached(&sql)?;
     let keys = statement.query_map([signed(member.id)], read_key)?;
     member.keys = keys.collect::<Result<_, _>>()?;
+    // Few have any.
+    let mut former = former_names(connection)?;
+    for key in &mut member.keys {
+        key.former_names = former.remove(&key.id).unwrap_or_default();
+    }
     Ok(member)
+}
+
+/// Former names by the id of the key.
+fn former_names(connection: &Connection) -> Result<BTreeMap<u64, Vec<(Role, String)>>, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT key, role, name FROM former_names ORDER BY role, name")?;
+    let mut rows = statement.query([])?;
+    let mut names: BTreeMap<u64, Vec<(Role, String)>> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let role: String = row.get(1)?;
+        let role = Role::from_str(&role).map_err(|_| StoreError::Damaged {
+            what: "former_names.role",
+        })?;
+        names
+            .entry(row.get(0)?)
+            .or_default()
+            .push((role, row.get(2)?));
+    }
+    Ok(names)
 }
 
 /// A member whose keys are still to be read.
@@ -213,13 +243,17 @@ fn read(row: &Row<'_>) -> Result<Member, StoreError> {
     let damaged = |what| StoreError::Damaged { what };
     let role: String = row.get(1)?;
     let labels: String = row.get(5)?;
+    let (addresses, scope): (String, String) = (row.get(10)?, row.get(11)?);
     Ok(Member {
         id: row.get(0)?,
         role: Role::from_str(&role).map_err(|_| damaged("members.role"))?,
         name: row.get(2)?,
         address: row.get(3)?,
         spa_port: row.get(4)?,
+        more_addresses: serde_json::from_str(&addresses)
+            .map_err(|_| damaged("members.addresses"))?,
         labels: serde_json::from_str(&labels).map_err(|_| damaged("members.labels"))?,
+        scope: Scope(serde_json::from_str(&scope).map_err(|_| damaged("members.scope"))?),
         joined_at_ms: row.get(6)?,
         lock: lock(row, 7)?,
         keys: Vec::new(),
@@ -235,6 +269,7 @@ fn read_key(row: &Row<'_>) -> Result<MemberKey, rusqlite::Error> {
         joined_at_ms: row.get(5)?,
         renewed_at_ms: row.get(6)?,
         lock: lock(row, 7)?,
+        former_names: Vec::new(),
     })
 }
 

@@ -10,12 +10,12 @@ use super::number::signed;
 use super::{events, members};
 use crate::store::error::StoreError;
 use crate::store::model::{
-    Change, Invitation, Member, Redemption, RevokeOutcome, StoredToken, TokenFate,
+    Change, Invitation, Member, Redemption, RevokeOutcome, Scope, StoredToken, TokenFate,
 };
 
 const COLUMNS: &str = "role, name, labels, created_by, created_at_ms, expires_at_secs, redeemed_by, \
                        member, id, key_name, replaces, creator, revoked_at_ms IS NOT NULL, \
-                       member_key, redeemed_name, coalesce(redeemed_at_ms, 0)";
+                       member_key, redeemed_name, coalesce(redeemed_at_ms, 0), scope";
 /// Tokens that are neither open nor made within this are not listed, and whom they admitted is not
 /// asked about.
 const LISTED_MS: u64 = 30 * 24 * 3600 * 1000;
@@ -35,6 +35,7 @@ pub(in crate::store) fn create(
         key_name,
         replaces,
         labels,
+        scope,
         created_by,
         creator,
         created_at_ms,
@@ -43,8 +44,8 @@ pub(in crate::store) fn create(
     connection
         .prepare_cached(
             "INSERT INTO tokens (secret_hash, role, name, labels, created_by, created_at_ms,
-                                 expires_at_secs, id, key_name, replaces, creator)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                                 expires_at_secs, id, key_name, replaces, creator, scope)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             hash(secret),
@@ -58,6 +59,7 @@ pub(in crate::store) fn create(
             key_name,
             replaces,
             creator.map(signed),
+            members::labels_text(&scope.0),
         ])?;
     events::append_own(connection, event)
 }
@@ -243,7 +245,7 @@ pub(super) fn redeem(
 fn read(row: &Row<'_>) -> Result<StoredToken, StoreError> {
     let damaged = |what| StoreError::Damaged { what };
     let role: String = row.get(0)?;
-    let labels: String = row.get(2)?;
+    let (labels, scope): (String, String) = (row.get(2)?, row.get(16)?);
     let redeemed_by: Option<Vec<u8>> = row.get(6)?;
     let member: Option<u64> = row.get(7)?;
     let key: Option<u64> = row.get(13)?;
@@ -266,6 +268,7 @@ fn read(row: &Row<'_>) -> Result<StoredToken, StoreError> {
             key_name: row.get(9)?,
             replaces: row.get(10)?,
             labels: serde_json::from_str(&labels).map_err(|_| damaged("tokens.labels"))?,
+            scope: Scope(serde_json::from_str(&scope).map_err(|_| damaged("tokens.scope"))?),
             created_by: row.get(3)?,
             creator: row.get(11)?,
             created_at_ms: row.get(4)?,

@@ -42,6 +42,7 @@ async fn a_host_that_is_replaced_is_told_to_close_what_is_open_before_its_sessio
         role: Role::Host,
         name: "web-1".to_owned(),
         labels: [].into(),
+        scope: [].into(),
         ttl: Duration::ZERO,
         key_name: String::new(),
         replaces: true,
@@ -71,6 +72,7 @@ async fn an_operator_can_replace_herself() {
         role: Role::Operator,
         name: name.to_owned(),
         labels: [].into(),
+        scope: [].into(),
         ttl: Duration::ZERO,
         key_name: String::new(),
         replaces,
@@ -96,7 +98,7 @@ async fn a_host_is_never_told_of_a_lock_without_a_reason() {
     let session = fleet.context.sessions.subscribe("web-1", || None);
 
     let whom = (Whom::host("web-1".to_owned()), String::new());
-    let acted = act(&fleet.context, Act::Lock, whom, root().origin(), NOW).await;
+    let acted = act(&fleet.context, &root(), Act::Lock, whom, NOW).await;
 
     assert!(!acted.unwrap().hosts[0].acknowledged);
     let told = session.locked.borrow().clone().unwrap();
@@ -128,7 +130,7 @@ async fn a_locked_user_is_shown_as_one_who_may_open_nothing() {
 
     fleet.act(Act::Lock, user("alice", None)).await.unwrap();
 
-    let (_, stanzas) = show(&fleet.context, Role::User, "alice").unwrap();
+    let (_, stanzas) = show(&fleet.context, &root(), (Role::User, "alice")).unwrap();
     assert!(stanzas.is_empty(), "{stanzas:?}");
 }
 
@@ -139,7 +141,7 @@ async fn a_reason_is_one_line_so_that_it_forges_no_other() {
 
     for reason in ["left\njoined yesterday", "left\rjoined", "\u{1b}[2J"] {
         let whom = (user("alice", None), reason.to_owned());
-        let refused = act(&fleet.context, Act::Lock, whom, root().origin(), NOW).await;
+        let refused = act(&fleet.context, &root(), Act::Lock, whom, NOW).await;
         let refused = refused.unwrap_err();
         assert!(
             matches!(

@@ -1,0 +1,49 @@
+//! What a caller with a scope may do to the policy: change hosts of her scope, and no other.
+
+use policy::{Change, Policy, Stanza};
+
+use super::is_changed;
+use crate::access::caller::Caller;
+use crate::app::tokens::selects_within;
+use crate::context::Context;
+use crate::error::Error;
+
+/// Refuses a policy by which a host that is none of hers would have another text, or would if it
+/// joined: also the stanzas that come, go or change must select hosts of hers only.
+pub(super) async fn check(context: &Context, caller: &Caller, new: &Policy) -> Result<(), Error> {
+    if caller.scope.is_whole() {
+        return Ok(());
+    }
+    let in_force = context.rollout.in_force();
+    let (now, then) = (
+        context.rollout.targets(),
+        context.rollout.try_out(new.clone()).await?,
+    );
+    let hosts = context.roster.active(fleet::Role::Host);
+    let changed = hosts
+        .iter()
+        .filter(|host| is_changed(&now, &then, &host.name));
+    caller.check_hosts(changed.map(|host| &**host))?;
+    for stanza in policy::diff(&in_force.policy, new).stanzas {
+        let named = |policy: &Policy| {
+            let mut stanzas = policy.stanzas.iter();
+            stanzas.find(|it| it.label() == stanza.stanza).cloned()
+        };
+        let (old, new) = match stanza.change {
+            Change::Added => (None, named(new)),
+            Change::Removed => (named(&in_force.policy), None),
+            Change::Changed => (named(&in_force.policy), named(new)),
+        };
+        let is_hers = |stanza: &Stanza| {
+            let hosts = &stanza.hosts;
+            !hosts.is_empty() && hosts.iter().all(|it| selects_within(context, caller, it))
+        };
+        if !old.iter().chain(&new).all(is_hers) {
+            let label = &stanza.stanza;
+            return Err(caller.out_of_scope(format!(
+                "the HOSTS lines of stanza {label} would also select others"
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! What somebody may apply whose business is some hosts only.
+
+use super::*;
+use crate::store::model::Scope;
+
+const STAGE: &str = "NAME stage\nHOSTS env=stage\nSOURCE ANY\nREQUIRE_USERNAME alice\n\
+                     OPEN_PORTS tcp/22\n\n";
+const PROD: &str = "NAME prod\nHOSTS env=prod\nSOURCE ANY\nREQUIRE_USERNAME bob\n\
+                    OPEN_PORTS tcp/22\n\n";
+
+fn stage() -> Caller {
+    Caller {
+        role: Role::Operator,
+        scope: Scope([("env".to_owned(), "stage".to_owned())].into()),
+        ..root()
+    }
+}
+
+async fn apply_as(fleet: &Fleet, base: u64, texts: &[&str]) -> Result<Applied, Error> {
+    let (text, based) = (texts.concat(), (base, "because".to_owned()));
+    let public = Public::Allowed;
+    apply(&fleet.context, &stage(), draft(&text), based, public, NOW).await
+}
+
+async fn back_as(fleet: &Fleet, generation: u64) -> Result<Applied, Error> {
+    let back = (generation, "because".to_owned());
+    rollback(&fleet.context, &stage(), back, Public::Allowed, NOW).await
+}
+
+#[tokio::test]
+async fn whoever_has_a_scope_changes_hosts_of_it_and_is_refused_what_would_change_another() {
+    let fleet = Fleet::new().await;
+    fleet.join_labelled("web-1", "prod").await;
+    fleet.join_labelled("web-2", "stage").await;
+    fleet.apply(0, &[STAGE, PROD].concat()).await.unwrap();
+    let hers = STAGE.replace("tcp/22", "tcp/443");
+    let theirs = PROD.replace("tcp/22", "tcp/443");
+
+    let applied = apply_as(&fleet, 1, &[&hers, PROD]).await.unwrap();
+    assert_eq!(applied.changed_hosts, ["web-2"]);
+    let refused = apply_as(&fleet, 2, &[&hers, &theirs]).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "only hosts with env=stage are your business: web-1 would be concerned"
+    );
+    assert_eq!(back_as(&fleet, 1).await.unwrap().changed_hosts, ["web-2"]);
+    fleet.apply(3, &[STAGE, &theirs].concat()).await.unwrap();
+    let refused = back_as(&fleet, 3).await.unwrap_err();
+    assert!(matches!(refused, Error::OutOfScope { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_stanza_that_would_select_hosts_that_are_to_join_is_refused_to_whoever_has_a_scope() {
+    let fleet = Fleet::new().await;
+    fleet.join_labelled("web-2", "stage").await;
+    fleet.apply(0, STAGE).await.unwrap();
+
+    for other in [PROD, "NAME all\nSOURCE ANY\nREQUIRE_USERNAME alice\n"] {
+        let refused = apply_as(&fleet, 1, &[STAGE, other]).await.unwrap_err();
+        assert!(matches!(refused, Error::OutOfScope { .. }), "{refused}");
+    }
+    let named = "NAME one\nHOSTS name=web-2\nSOURCE ANY\nREQUIRE_USERNAME alice\n";
+    apply_as(&fleet, 1, &[STAGE, named]).await.unwrap();
+}
