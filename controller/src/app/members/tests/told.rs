@@ -68,8 +68,8 @@ async fn a_host_that_is_replaced_is_told_to_close_what_is_open_before_its_sessio
 async fn an_operator_can_replace_herself() {
     let fleet = Fleet::new().await;
     let mbr = fleet.join(Role::Operator, "mbr").await;
-    let new = |name: &str, replaces| NewToken {
-        role: Role::Operator,
+    let new = |role, name: &str, replaces| NewToken {
+        role,
         name: name.to_owned(),
         labels: [].into(),
         scope: [].into(),
@@ -78,8 +78,8 @@ async fn an_operator_can_replace_herself() {
         replaces,
     };
     let by = caller(&mbr);
-    let own = tokens::create(&fleet.context, &by, new("mbr", true), NOW).await;
-    let other = tokens::create(&fleet.context, &by, new("eve", false), NOW).await;
+    let own = tokens::create(&fleet.context, &by, new(Role::Operator, "mbr", true), NOW).await;
+    let other = tokens::create(&fleet.context, &by, new(Role::User, "eve", false), NOW).await;
 
     let replaced = redeem(&fleet, &own.unwrap().token, 1).await.unwrap();
 

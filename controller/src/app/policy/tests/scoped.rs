@@ -32,6 +32,8 @@ async fn whoever_has_a_scope_changes_hosts_of_it_and_is_refused_what_would_chang
     let fleet = Fleet::new().await;
     fleet.join_labelled("web-1", "prod").await;
     fleet.join_labelled("web-2", "stage").await;
+    fleet.join(Role::User, "alice").await;
+    fleet.join(Role::User, "bob").await;
     fleet.apply(0, &[STAGE, PROD].concat()).await.unwrap();
     let hers = STAGE.replace("tcp/22", "tcp/443");
     let theirs = PROD.replace("tcp/22", "tcp/443");
