@@ -46,6 +46,9 @@ pub enum ConnectionChange {
 pub(crate) struct Connections {
     grants: HashMap<Connection, Vec<GrantId>>,
     of_grant: HashMap<GrantId, BTreeSet<Connection>>,
+    /// Those whose users want their connections ended: they keep none alive for anybody else. They
+    /// stay candidates, so that what takes them back ends the rest.
+    given_up: BTreeSet<GrantId>,
 }
 
 /// A grant whose hole has closed.
@@ -96,6 +99,7 @@ impl Connections {
             let none_left = others.is_empty();
             if none_left {
                 self.of_grant.remove(id);
+                self.given_up.remove(id);
             }
             none_left
         });
@@ -114,12 +118,20 @@ impl Connections {
             .collect()
     }
 
-    /// Those that can have begun through these grants only.
+    /// The users of these grants want their connections ended; those that may be somebody else's
+    /// live on until he wants the same.
+    pub(crate) fn give_up(&mut self, ids: &BTreeSet<GrantId>) {
+        let live_on = ids.iter().filter(|id| self.of_grant.contains_key(*id));
+        self.given_up.extend(live_on);
+    }
+
+    /// Those that can have begun through these grants only, or through such as were given up.
     pub(crate) fn of_grants_only(&self, ids: &BTreeSet<GrantId>) -> Vec<Connection> {
         let may = self.of_grants(ids.iter().copied()).into_iter();
+        let ends = |id: &GrantId| ids.contains(id) || self.given_up.contains(id);
         let is_only = |connection: &Connection| {
             let candidates = self.grants.get(connection);
-            candidates.is_some_and(|candidates| candidates.iter().all(|id| ids.contains(id)))
+            candidates.is_some_and(|candidates| candidates.iter().all(ends))
         };
         may.filter(is_only).collect()
     }

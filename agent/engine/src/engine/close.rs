@@ -61,6 +61,9 @@ impl Engine {
         for id in hers.difference(&open) {
             self.record_cut(*id, &hers, request, now);
         }
+        if wanted.cut {
+            self.connections.give_up(&hers);
+        }
         let grants = self.grants.take_these(&open);
         self.closing += grants.len();
         let reason = if wanted.cut { REASON_CUT } else { REASON };

@@ -4,7 +4,7 @@ use engine::{Kernel, Limits};
 use fleet::{EventKind, Outcome};
 use gate::SharedKeys;
 
-use crate::connections::{begin, connection};
+use crate::connections::{begin, connection, only};
 use crate::host::{Host, Partly, restarted};
 use crate::packets::{PORTS_AND_COMMANDS, close_of, close_under, keys, knock, knock_of};
 
@@ -134,6 +134,37 @@ fn a_connection_that_somebody_else_may_have_begun_is_not_cut() {
     assert_eq!(host.cut, []);
     assert_eq!(host.open_rules(), ["192.0.2.1 tcp/22"]);
     assert_eq!(host.event(EventKind::GrantClosed).user, "alice");
+}
+
+#[test]
+fn a_connection_that_either_of_two_users_may_have_begun_ends_when_both_have_closed_theirs() {
+    let mut host = Host::new();
+    host.arrive(1, &knock(1, "tcp/22", 0, 0));
+    host.arrive(1, &knock_of("bob", 2, "tcp/22", 0));
+    begin(&mut host, connection(1, 40_000, 22));
+
+    host.arrive(1, &close_of("alice", 3, "", true, 0));
+    assert_eq!(host.cut, []);
+    host.arrive(1, &close_of("bob", 4, "", true, 0));
+
+    assert_eq!(host.cut, [connection(1, 40_000, 22)]);
+    assert_eq!(host.open_rules(), Vec::<String>::new());
+}
+
+#[test]
+fn a_connection_that_one_of_two_users_keeps_ends_when_the_other_is_revoked_who_had_closed_hers() {
+    let mut host = Host::new();
+    host.arrive(1, &knock(1, "tcp/22", 0, 0));
+    host.arrive(1, &knock_of("bob", 2, "tcp/22", 0));
+    begin(&mut host, connection(1, 40_000, 22));
+    host.arrive(1, &close_of("alice", 3, "", true, 0));
+    // Without sessions: his own go on.
+    host.arrive(1, &close_of("bob", 4, "", false, 0));
+    assert_eq!(host.cut, []);
+
+    host.replace_policy(&only("bob"), 5);
+
+    assert_eq!(host.cut, [connection(1, 40_000, 22)]);
 }
 
 #[test]

@@ -368,7 +368,7 @@ fn change(host: &mut Host, change: ConnectionChange) {
 }
 
 /// A policy that permits one user alone.
-fn only(user: &str) -> String {
+pub(crate) fn only(user: &str) -> String {
     ONE_PORT.replace(
         "OPEN_PORTS",
         &format!("REQUIRE_USERNAME {user}\nOPEN_PORTS"),
