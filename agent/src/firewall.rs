@@ -5,6 +5,7 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `adoption` | sessions that are older than what hides their port |
 //! | `backend` | the traits [`BaseRules`] and [`Holes`] |
 //! | `nftables` | a table of our own in nf_tables |
 //! | `iptables` | a chain of our own and kernel sets (ipset) |
@@ -17,10 +18,14 @@
 //! | `changes` | what nf_tables tells of changes |
 //! | `owner` | what the host's owner has there, and what it would drop |
 //! | `lock` | one agent per chain |
+//! | `names` | what is ours, by name |
+//! | `numbers` | the kernel's numbers, one file for each subsystem |
 //! | `family` | IPv4 and IPv6 |
+//! | `rest` | how long to rest after a look at the rules of others |
 //! | `stamina` | how often something is done that another program undoes |
 //! | `xtables` | the programs of iptables, and what they print |
 
+mod adoption;
 mod backend;
 mod changes;
 mod family;
@@ -31,8 +36,11 @@ mod iptables;
 mod lock;
 pub mod memory;
 mod monitor;
+mod names;
 mod nftables;
+mod numbers;
 mod owner;
+mod rest;
 mod stamina;
 mod succession;
 mod xtables;
@@ -89,7 +97,7 @@ pub fn open_in_place_of(config: &FirewallConfig, former: &str) -> Result<Backend
     };
     backend.base_rules = Succession::of(backend.base_rules, iptables::remains(&was));
     // Several chains may mean the same table.
-    if nftables::table_name(former) != nftables::table_name(&config.chain) {
+    if names::table_name(former) != names::table_name(&config.chain) {
         backend.base_rules = Succession::of(backend.base_rules, nftables::remains(&was));
     }
     Ok(backend)

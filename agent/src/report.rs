@@ -124,6 +124,9 @@ pub struct FirewallReport {
     pub blocked_sources: u64,
     /// What could not be seen.
     pub unseen: Vec<String>,
+    /// Who uses packets' marks with our bit, and what to do.
+    #[serde(default)]
+    pub marks: Vec<String>,
 }
 
 /// Something that would still drop what a grant opens, for everybody.

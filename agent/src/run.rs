@@ -141,7 +141,7 @@ pub fn run(
         file: protection_file(config),
         hooks: firewall::Hooks::new(&config.firewall),
     };
-    let owner = start_owner_watch(config, &orders)?;
+    let owner = start_owner_watch(config, firewall.name, &orders)?;
     let monitor = start_monitor(kept, &orders, owner.as_ref())?;
     let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
     let (status_sender, status_seen) = watch::channel(Status::default());
@@ -166,6 +166,7 @@ pub fn run(
         network,
         names: Resolver::new(orders.clone()),
         leads_on: config.nat.forward,
+        cannot_lead: cannot_lead(config, firewall.name, capabilities),
         connections: connections.handle.take(),
         commands: CommandRunner::new(orders.clone(), config.command_timeout),
         monitor: Some(monitor.handle()),
@@ -251,6 +252,7 @@ fn start_monitor(
 /// Reads what the owner has in the packet filter, where anything is opened for real.
 fn start_owner_watch(
     config: &Config,
+    backend: &str,
     orders: &OrderSender,
 ) -> Result<Option<OwnerWatch>, RunError> {
     if config.firewall.dry_run {
@@ -261,8 +263,17 @@ fn start_owner_watch(
         // A gate that has stopped grants nothing more.
         deliver(&orders, Order::Outlook(Box::new(outlook)));
     };
-    let watch = OwnerWatch::start(&config.firewall, config.nat.forward, told);
+    let watch = OwnerWatch::start(&config.firewall, config.nat.forward, backend, told);
     watch.map(Some).map_err(RunError::Thread)
+}
+
+/// What the configuration wants led on and the packet filter cannot lead; says so.
+fn cannot_lead(config: &Config, backend: &str, can: Capabilities) -> Option<String> {
+    let fault = crate::turn::cannot_lead(&config.nat, backend, can.forward);
+    if let Some(fault) = &fault {
+        tracing::warn!("{fault}");
+    }
+    fault
 }
 
 /// Tells others what the thread that looks after the base rules has to tell.

@@ -22,6 +22,8 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use nat::cannot_lead;
+
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -66,6 +68,8 @@ pub struct Host {
     pub names: Resolver,
     /// Whether packets may be led on to other hosts, so that the kernel must forward them.
     pub leads_on: bool,
+    /// What of that the packet filter cannot do, for people.
+    pub cannot_lead: Option<String>,
     /// Follows connections; `None` where this kernel does not show them.
     pub connections: Option<ConnectionsHandle>,
     /// Reads the owner's rules; `None` where nothing is opened for real.

@@ -163,6 +163,7 @@ fn text_of_firewall(lines: &mut String, firewall: &FirewallReport) {
         obstacles,
         blocked_sources,
         unseen,
+        marks,
     } = firewall;
     if backend.is_empty() {
         return;
@@ -177,7 +178,11 @@ fn text_of_firewall(lines: &mut String, firewall: &FirewallReport) {
             let _ = writeln!(lines, "  {name:<10} {}", all.join(", "));
         }
     }
-    for (name, all) in [("published", published), ("not seen", unseen)] {
+    for (name, all) in [
+        ("published", published),
+        ("not seen", unseen),
+        ("marks", marks),
+    ] {
         for one in all {
             let _ = writeln!(lines, "  {name:<10} {one}");
         }

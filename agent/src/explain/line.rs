@@ -240,8 +240,9 @@ fn permitted(permit: &Permit) -> String {
         Permitted::Forward(forwarding) => {
             let asked: Vec<_> = forwarding.asked_words().collect();
             let asked = asked.join(",");
-            let (address, secs) = (permit.address(), permit.timeout_secs());
-            format!("{stanza} leads {asked} of {address} to {forwarding} for {secs} s")
+            let opens: Vec<_> = permit.opens_words().collect();
+            let (opens, secs) = (opens.join(" and "), permit.timeout_secs());
+            format!("{stanza} leads {asked} of {opens} to {forwarding} for {secs} s")
         }
         Permitted::Command { .. } => format!("{stanza} runs the command"),
     }

@@ -60,7 +60,12 @@ pub trait BaseRules: Send + fmt::Debug {
     /// # Errors
     ///
     /// As [`Self::lay`].
-    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError>;
+    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError> {
+        if self.protected() == ports {
+            return Ok(());
+        }
+        self.lay(ports)
+    }
 
     /// The ports that are hidden, in the order they were given.
     fn protected(&self) -> &[Service];

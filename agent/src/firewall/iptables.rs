@@ -1,9 +1,11 @@
 //! Chains and kernel sets: iptables, ip6tables and ipset.
 //!
-//! Two chains per address family, in the table `mangle`. The one reached from PREROUTING drops what
+//! Four chains per address family, in the table `mangle`. The one reached from PREROUTING drops what
 //! asks for a hidden port without a hole, and marks what passes through one: see `chain`. The one
-//! reached from OUTPUT lets this host not go on with a session that was cut. Their only last word is
-//! a drop: what passes goes on to the owner's rules, and it is for those to let it in.
+//! reached from INPUT does the same with what was translated to a hidden port. Those reached from
+//! OUTPUT and FORWARD let neither this host nor a machine behind it go on with a session that was cut.
+//! Their only last word is a drop: what passes goes on to the owner's rules, and it is for those to
+//! let it in.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -31,6 +33,7 @@ use sets::{SetHoles, SetNames, Sets};
 
 use super::family::Family;
 use super::lock::ChainLock;
+use super::names::IPTABLES;
 use super::{Backend, BaseRules, FirewallError};
 use crate::config::FirewallConfig;
 
@@ -53,7 +56,7 @@ pub(super) fn open(config: &FirewallConfig, why: String) -> Result<Backend, Fire
     let holes = SetHoles::new(Sets::connect(names.clone())?, families);
     let sets = Sets::connect(names)?;
     Ok(Backend {
-        name: "iptables",
+        name: IPTABLES,
         why,
         base_rules: Box::new(IptablesRules::new(
             chain.to_owned(),

@@ -106,10 +106,6 @@ impl BaseRules for MemoryFirewall {
         self.repair()
     }
 
-    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError> {
-        self.lay(ports)
-    }
-
     fn prepare(&mut self) -> Result<(), FirewallError> {
         Ok(())
     }

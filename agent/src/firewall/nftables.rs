@@ -40,6 +40,7 @@ use ruleset::Laid;
 use table::{Ownership, Reader, Table};
 
 use super::lock::ChainLock;
+use super::names::table_name;
 use super::{Backend, BaseRules, FirewallError, iptables};
 use crate::config::FirewallConfig;
 
@@ -111,9 +112,4 @@ pub(super) fn remains(config: &FirewallConfig) -> Option<Box<dyn BaseRules>> {
     };
     let rules = NftRules::new(Arc::new(table), what, None).ok()?;
     Some(Box::new(rules))
-}
-
-/// Our table, where iptables would have this chain.
-pub(super) fn table_name(chain: &str) -> String {
-    chain.to_ascii_lowercase()
 }

@@ -11,6 +11,8 @@
 //! | `legacy` | that of the old iptables, which netlink does not show |
 //! | `ruleset` | tables, chains, rules and sets as a value |
 //! | `ipsets` | the sets of ipset that rules name |
+//! | `routing`, `marks` | rules of routing that ask for marks; who else uses them, with our bit |
+//! | `tracking` | what rules keep out of connection tracking, or put into a zone |
 //! | `matches` | what the matches of iptables ask |
 //! | `routes` | behind which interface a source is |
 //! | `sources`, `truth`, `bytes` | sets of sources; for which of them something holds; comparisons |
@@ -28,6 +30,7 @@ mod decode;
 mod hook;
 mod ipsets;
 mod legacy;
+mod marks;
 mod matches;
 mod outlook;
 mod packet;
@@ -35,8 +38,10 @@ mod predict;
 mod read;
 mod recognise;
 mod routes;
+mod routing;
 mod ruleset;
 mod sources;
+mod tracking;
 mod truth;
 mod walk;
 mod watch;
@@ -44,6 +49,7 @@ mod words;
 
 pub(super) use hook::{places, remove_all};
 pub use outlook::Outlook;
+pub(super) use watch::tracking;
 pub use watch::{OwnerHandle, OwnerWatch, look};
 
 use crate::config::FirewallConfig;
@@ -52,13 +58,11 @@ use crate::config::FirewallConfig;
 fn ours(config: &FirewallConfig) -> read::Ours {
     let chain = &config.chain;
     read::Ours {
-        table: super::nftables::table_name(chain),
-        chains: vec![
-            chain.clone(),
-            format!("{chain}_OUT"),
+        table: super::names::table_name(chain),
+        chains: super::names::chains(chain)
+            .into_iter()
             // Those of earlier versions.
-            "POSTERN_INPUT".to_owned(),
-            "POSTERN_OUT".to_owned(),
-        ],
+            .chain(["POSTERN_INPUT", "POSTERN_OUT"].map(str::to_owned))
+            .collect(),
     }
 }

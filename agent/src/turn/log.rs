@@ -15,11 +15,11 @@ pub(super) fn record(record: &Record) {
         stanza,
         reason,
         source,
-        opened,
         grant_id,
         generation,
         ..
     } = event;
+    let opened = networks(event);
     let user_identity = event.user_identity().as_str();
     match event.kind() {
         EventKind::Replay => {
@@ -105,6 +105,13 @@ pub(super) fn record(record: &Record) {
     }
 }
 
+/// Every address and network that a grant lets in.
+fn networks(event: &Event) -> String {
+    let all = std::iter::once(&event.opened).chain(&event.also_opened);
+    let all: Vec<&str> = all.map(String::as_str).collect();
+    all.join(",")
+}
+
 /// Says what has been opened.
 pub(super) fn opened(id: GrantId, grant: &Grant, rules: &[Rule], what: &'static str) {
     let permit = grant.permit();
@@ -163,4 +170,18 @@ pub(super) fn counters(counters: &Counters) {
         .map(|(name, count)| format!("{name}={count}"))
         .collect();
     tracing::info!("counters: {}", all.join(" "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_closed_is_said_with_every_network_that_it_was_open_for() {
+        let mut event = Event::new(EventKind::GrantClosed, 0);
+        event.opened = "192.0.2.0/24".to_owned();
+        assert_eq!(networks(&event), "192.0.2.0/24");
+        event.also_opened = vec!["198.51.100.7".to_owned()];
+        assert_eq!(networks(&event), "192.0.2.0/24,198.51.100.7");
+    }
 }

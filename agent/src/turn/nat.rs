@@ -2,7 +2,7 @@
 
 use engine::{Forwards, NameAsk};
 use gate::Now;
-use policy::{NatAccess, Policy, Stanza};
+use policy::{NatAccess, NatSettings, Policy, Stanza};
 
 use super::GateThread;
 use crate::kernel_switches;
@@ -26,6 +26,10 @@ impl GateThread {
     /// Says what of a policy leads packets on where the host does not, and where a stanza limits
     /// nothing.
     pub(super) fn warn_of_nat(&self, policy: &Policy) {
+        // That was said at the start.
+        if self.host.cannot_lead.is_some() {
+            return;
+        }
         let leads = |stanza: &&Stanza| stanza.nat.force.is_some() || stanza.nat.forward_all;
         if !self.host.leads_on {
             if let Some(stanza) = policy.stanzas.iter().find(leads) {
@@ -49,7 +53,7 @@ impl GateThread {
 
     /// An administrator may switch it on and off at any time; nobody tells.
     pub(super) fn look_at_forwarding(&mut self) {
-        if !self.host.leads_on {
+        if !self.host.leads_on || self.host.cannot_lead.is_some() {
             return;
         }
         let forwards = kernel_switches::forwards();
@@ -64,11 +68,28 @@ impl GateThread {
 
     /// What keeps packets from being led on, for people.
     pub(super) fn nat_fault(&self) -> Option<String> {
-        self.regular
-            .forwards
-            .and_then(not_forwarded)
-            .map(str::to_owned)
+        let not_forwarded = || self.regular.forwards.and_then(not_forwarded);
+        let cannot = self.host.cannot_lead.clone();
+        cannot.or_else(|| not_forwarded().map(str::to_owned))
     }
+}
+
+/// What a host is configured to lead on, and its packet filter cannot.
+pub(crate) fn cannot_lead(wants: &NatSettings, backend: &str, forward: bool) -> Option<String> {
+    let wanted = [
+        ("nat_forward", wants.forward),
+        ("nat_local", wants.local),
+        ("destination_rule", wants.destination_rule),
+    ];
+    let wanted = wanted.iter().filter(|(_, is_wanted)| *is_wanted);
+    let wanted: Vec<&str> = wanted.map(|(name, _)| *name).collect();
+    (!forward && !wanted.is_empty()).then(|| {
+        format!(
+            "the back end {backend} cannot do {}, which the configuration asks for: what needs it is \
+             refused; the back end nftables can",
+            wanted.join(", ")
+        )
+    })
 }
 
 fn not_forwarded(forwards: Forwards) -> Option<&'static str> {
@@ -79,5 +100,26 @@ fn not_forwarded(forwards: Forwards) -> Option<&'static str> {
         ),
         (false, true) => Some("the kernel forwards no IPv4 (net.ipv4.ip_forward is off)"),
         (true, false) => Some("the kernel forwards no IPv6 (net.ipv6.conf.all.forwarding is off)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_configured_and_the_back_end_cannot_is_said_by_its_names() {
+        let wants = NatSettings {
+            forward: true,
+            destination_rule: true,
+            ..NatSettings::default()
+        };
+        let said = cannot_lead(&wants, "iptables", false).unwrap();
+        assert!(said.contains("iptables cannot do nat_forward, destination_rule,"));
+        assert_eq!(cannot_lead(&wants, "nftables", true), None);
+        assert_eq!(
+            cannot_lead(&NatSettings::default(), "iptables", false),
+            None
+        );
     }
 }

@@ -347,6 +347,7 @@ impl TestHost {
             network: None,
             names: Resolver::new(orders.clone()),
             leads_on: false,
+            cannot_lead: None,
             connections: None,
             commands: CommandRunner::new(orders.clone(), Duration::from_secs(1)),
             owner: None,

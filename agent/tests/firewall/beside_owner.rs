@@ -6,15 +6,12 @@ use std::time::Duration;
 
 use agent::config::{BackendChoice, FirewallConfig};
 use agent::firewall::{self, Backend, BaseRules as _, Holes as _, Hooks};
-use engine::{Hole, HoleTimeout, Rule};
 use harness::service::{Reach, TcpService};
 use harness::{Lab, Node, Result, in_lab, wait};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 
 use crate::CHAIN;
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+use crate::support::{PATIENCE, config, run, timed};
 
 /// A host that serves TCP 22, 80 and 8080, and its neighbours.
 struct Host {
@@ -453,10 +450,7 @@ impl Host {
             host.serve_tcp(80)?,
             host.serve_tcp(8080)?,
         ];
-        let config = FirewallConfig {
-            backend: choice,
-            ..FirewallConfig::of_chain(CHAIN)
-        };
+        let config = config(choice);
         let (backend, hooks) =
             host.within(|| Ok((firewall::open(&config)?, Hooks::new(&config))))?;
         Ok(Self {
@@ -483,11 +477,7 @@ impl Host {
     }
 
     fn opens(&mut self, rule: &str, secs: u32) {
-        let hole = Hole {
-            rule: rule.parse::<Rule>().unwrap(),
-            timeout: HoleTimeout::clamped(secs),
-        };
-        self.backend.holes.open(&[hole]).unwrap();
+        self.backend.holes.open(&[timed(rule, secs)]).unwrap();
     }
 
     fn opens_for_alice(&mut self, port: &str, secs: u32) {
@@ -564,9 +554,4 @@ fn on_host(choice: BackendChoice, sentence: fn(&mut Host) -> Result<()>) {
         let namespace = it.host.clone();
         namespace.within(|| sentence(&mut it))
     });
-}
-
-fn run(node: &Node, line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    node.run(&words).and_then(|ran| ran.ok()).unwrap().stdout
 }

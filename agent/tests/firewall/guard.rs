@@ -4,20 +4,17 @@
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
-use agent::config::{BackendChoice, FirewallConfig};
-use agent::firewall::{self, Backend, BaseRules as _, Holes as _};
-use engine::{Connection, Hole, HoleTimeout, Rule};
+use agent::config::BackendChoice;
+use agent::firewall::Holes as _;
+use engine::Connection;
 use harness::service::Reach;
-use harness::{Lab, Node, Result, in_lab, wait};
+use harness::{Node, Result, in_lab, wait};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
-use spa::{Protocol, Service};
+use spa::Protocol;
 
-use crate::CHAIN;
-
-/// Those that change a kernel.
-pub(crate) const BACK_ENDS: [BackendChoice; 2] = [BackendChoice::Nftables, BackendChoice::Iptables];
-/// How long an answer may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+use crate::support::{
+    BACK_ENDS, PATIENCE, container, hole, laid, rule, run, timed, ways, ways_between,
+};
 
 #[test]
 fn a_published_port_is_hidden_and_opened_by_the_number_that_was_asked_for() {
@@ -246,6 +243,13 @@ fn the_owners_rules_know_by_a_mark_what_came_through_a_hole_and_block_whom_they_
 
 #[test]
 fn an_owner_who_finds_the_way_back_by_the_connection_mark_finds_it_also_for_what_came_by_a_hole() {
+    // With iptables our bit stands in the connection mark, so all three lines say their mask.
+    the_way_back(BackendChoice::Nftables, "", "--restore-mark");
+    let masked = "--restore-mark --nfmask 0xffff --ctmask 0xffff";
+    the_way_back(BackendChoice::Iptables, "/0xffff", masked);
+}
+
+fn the_way_back(backend: BackendChoice, mask: &str, restore: &str) {
     in_lab(|lab| {
         let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
         let _services = (host.serve_tcp(22)?, host.serve_udp(53)?);
@@ -254,10 +258,10 @@ fn an_owner_who_finds_the_way_back_by_the_connection_mark_finds_it_also_for_what
             "ip route add default via 192.0.2.99",
             "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0",
             "ip route add 198.51.100.20 dev eth0 table 2",
-            "ip rule add fwmark 2 lookup 2 pref 100",
+            &format!("ip rule add fwmark 2{mask} lookup 2 pref 100"),
             "iptables -w -t mangle -A PREROUTING -i eth0 -m conntrack --ctstate NEW \
              -j CONNMARK --set-xmark 2/0xffff",
-            "iptables -w -t mangle -A OUTPUT -j CONNMARK --restore-mark",
+            &format!("iptables -w -t mangle -A OUTPUT -j CONNMARK {restore}"),
         ] {
             run(&host, words);
         }
@@ -265,7 +269,7 @@ fn an_owner_who_finds_the_way_back_by_the_connection_mark_finds_it_also_for_what
         let wire = "ip route replace 192.0.2.0/24 dev eth0 src 198.51.100.20";
         run(&alice, wire);
         assert_eq!(alice.reach(host.v4, 22)?, Reach::Open);
-        let mut firewall = laid(&host, BackendChoice::Nftables, &["tcp/22", "udp/53"])?;
+        let mut firewall = laid(&host, backend, &["tcp/22", "udp/53"])?;
         assert_eq!(alice.reach(host.v4, 22)?, Reach::Silent);
         let ports = ["tcp/22", "udp/53"];
         let holes = ports.map(|port| timed(&format!("198.51.100.20 {port}"), 600));
@@ -338,41 +342,6 @@ fn what_the_owner_saves_holds_nothing_of_ours() {
     });
 }
 
-/// A machine behind the host, with its addresses there: as a container has them.
-pub(crate) fn container(lab: &Lab, host: &Node) -> Result<(Node, [IpAddr; 2])> {
-    let container = lab.node("container", 40)?;
-    let (v4, gateway) = lab.second_wire(&container, host)?;
-    let v6 = "2001:db8:1::40".parse()?;
-    run(&container, "ip link set eth0 down");
-    run(&container, "ip addr add 2001:db8:1::40/64 dev eth1 nodad");
-    run(host, "ip addr add 2001:db8:1::10/64 dev eth1 nodad");
-    run(&container, &format!("ip route add default via {gateway}"));
-    run(&container, "ip route add default via 2001:db8:1::10");
-    run(host, "sysctl -w net.ipv4.ip_forward=1");
-    run(host, "sysctl -w net.ipv6.conf.all.forwarding=1");
-    // Neighbours are asked from addresses that the kernel must first have found to be free.
-    for node in [&container, host] {
-        wait::until("usable addresses", Duration::from_secs(10), || {
-            Ok(run(node, "ip -6 addr show dev eth1 tentative").is_empty())
-        })?;
-    }
-    Ok((container, [v4.into(), v6]))
-}
-
-/// The back end with these ports hidden, on this host.
-pub(crate) fn laid(host: &Node, backend: BackendChoice, hidden: &[&str]) -> Result<Backend> {
-    let config = FirewallConfig {
-        backend,
-        ..FirewallConfig::of_chain(CHAIN)
-    };
-    host.within(|| {
-        let mut firewall = firewall::open(&config)?;
-        let ports = hidden.iter().map(|port| port.parse().unwrap());
-        firewall.base_rules.lay(&ports.collect::<Vec<Service>>())?;
-        Ok(firewall)
-    })
-}
-
 /// Whether a machine answers echo requests.
 fn answers(from: &Node, to: IpAddr) -> bool {
     run(from, "sysctl -w net.ipv4.ping_group_range=0\t0");
@@ -391,39 +360,9 @@ fn answers(from: &Node, to: IpAddr) -> bool {
     asked.unwrap()
 }
 
-pub(crate) fn ways(to: &Node) -> [IpAddr; 2] {
-    [to.v4.into(), to.v6.into()]
-}
-
-fn ways_between(host: &Node, alice: &Node) -> [(IpAddr, IpAddr); 2] {
-    let [v4, v6] = ways(host);
-    let [from_v4, from_v6] = ways(alice);
-    [(v4, from_v4), (v6, from_v6)]
-}
-
 /// What connection tracking knows of port 22.
 fn entries(host: &Node) -> String {
     let all = run(host, "cat /proc/net/nf_conntrack");
     let of_port = all.lines().filter(|line| line.contains("dport=22 "));
     of_port.collect::<Vec<_>>().join("\n")
-}
-
-pub(crate) fn run(node: &Node, words: &str) -> String {
-    let words: Vec<_> = words.split(' ').collect();
-    node.run(&words).and_then(|ran| ran.ok()).unwrap().stdout
-}
-
-pub(crate) fn rule(from: IpAddr, service: &str) -> Rule {
-    Rule::accept(from, service.parse::<Service>().unwrap())
-}
-
-pub(crate) fn hole(from: IpAddr, service: &str, secs: u32) -> Hole {
-    timed(&format!("{from} {service}"), secs)
-}
-
-fn timed(rule: &str, secs: u32) -> Hole {
-    Hole {
-        rule: rule.parse().unwrap(),
-        timeout: HoleTimeout::clamped(secs),
-    }
 }

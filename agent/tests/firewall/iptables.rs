@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use agent::config::{BackendChoice, FirewallConfig};
 use agent::firewall::{self, Backend, BaseRules as _, FirewallError, Holes as _};
-use engine::{Connection, Hole, HoleTimeout, Rule};
+use engine::{Connection, Hole, Rule};
 use harness::service::{Reach, Session};
 use harness::{Node, in_lab};
 use spa::Protocol;
 
 use crate::CHAIN;
+use crate::support::{run, timed};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -80,8 +81,7 @@ fn what_accepts_above_our_chain_is_seen_at_a_glance_and_put_below_it_until_its_p
         let rules = &mut firewall.base_rules;
         let first = |host: &Node, how: &str| {
             let line = format!("iptables -w -t mangle {how} PREROUTING -p tcp -j ACCEPT");
-            let words: Vec<&str> = line.split(' ').collect();
-            host.run(&words).and_then(|ran| ran.ok()).unwrap();
+            run(host, &line);
         };
         rules.noticed();
         for _ in 0..20 {
@@ -150,6 +150,28 @@ fn the_chains_read_as_they_should_and_laying_again_changes_nothing() {
 -A PT_TEST_OUT -p tcp -m tcp --sport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW -j DROP
 ";
         assert_eq!(mangle(host, "iptables", "PT_TEST_OUT"), out);
+        let translated = "\
+-N PT_TEST_IN
+-A PT_TEST_IN -m conntrack ! --ctstate DNAT -j RETURN
+-A PT_TEST_IN -i lo -j RETURN
+-A PT_TEST_IN -m conntrack --ctdir REPLY -j RETURN
+-A PT_TEST_IN -m mark --mark 0x20000000/0x20000000 -j RETURN
+-A PT_TEST_IN -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate ESTABLISHED -j RETURN
+-A PT_TEST_IN -p udp -m conntrack --ctstate ESTABLISHED -j RETURN
+-A PT_TEST_IN -p tcp -m tcp --dport 22 --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctorigdstport 22 -m set --match-set PT_TEST_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST_IN -p tcp -m tcp --dport 22 --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctorigdstport 22 -m set --match-set PT_TEST_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST_IN -m mark --mark 0x20000000/0x20000000 -j CONNMARK --set-xmark 0x20000000/0x20000000
+-A PT_TEST_IN -m mark --mark 0x20000000/0x20000000 -j RETURN
+-A PT_TEST_IN -p tcp -m tcp --dport 22 -j DROP
+";
+        assert_eq!(mangle(host, "iptables", "PT_TEST_IN"), translated);
+        let led_on = "\
+-N PT_TEST_FWD
+-A PT_TEST_FWD -m conntrack ! --ctstate NEW -j RETURN
+-A PT_TEST_FWD -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -m set --match-set PT_TEST_C4 dst,dst -j DROP
+-A PT_TEST_FWD -p udp -m set --match-set PT_TEST_C4 dst,dst -j DROP
+";
+        assert_eq!(mangle(host, "iptables", "PT_TEST_FWD"), led_on);
         let v6 = mangle(host, "ip6tables", CHAIN);
         assert!(v6.contains("--icmpv6-type 128 -m set --match-set PT_TEST_6 src,dst -j MARK"));
         assert_eq!(firewall.base_rules.check(), Ok(None));
@@ -169,7 +191,7 @@ fn a_session_that_was_idle_before_connection_tracking_goes_on_when_its_port_is_h
                     sessions.push(alice.session(address, 22)?);
                 }
             }
-            assert_eq!(run(&host, &["conntrack", "-L"]), "");
+            assert_eq!(run(&host, "conntrack -L"), "");
 
             let _firewall = host.within(|| {
                 let mut firewall = firewall::open(&config_of(CHAIN))?;
@@ -224,7 +246,7 @@ fn what_a_service_begins_from_a_hidden_udp_port_lets_nobody_in_once_the_hole_has
 
         assert!(arrives(&first, &service) && arrives(&service, &first));
         // The kernel forgets it, as it does after a while, and the service speaks first.
-        run(&host, &["conntrack", "-D", "-p", "udp"]);
+        run(&host, "conntrack -D -p udp");
         assert!(arrives(&service, &first));
         assert!(arrives(&second, &service) && arrives(&service, &second));
         // Time passes in waiting for words that nobody says.
@@ -279,13 +301,8 @@ fn the_owners_block_of_an_address_holds_for_ports_that_are_not_protected() {
         let mut session = alice.session(host.v4, 9090)?;
         session.talk()?;
 
-        let address = alice.v4.to_string();
-        run(
-            &host,
-            &[
-                "iptables", "-w", "-A", "INPUT", "-s", &address, "-j", "DROP",
-            ],
-        );
+        let block = format!("iptables -w -A INPUT -s {} -j DROP", alice.v4);
+        run(&host, &block);
 
         assert!(session.is_dead(PATIENCE)?);
         Ok(())
@@ -318,6 +335,18 @@ fn drift_is_found_named_and_repaired() {
                 "OUTPUT does not lead to PT_TEST_OUT",
             ),
             (
+                "iptables -w -t mangle -F INPUT",
+                "INPUT does not lead to PT_TEST_IN",
+            ),
+            (
+                "iptables -w -t mangle -D PT_TEST_IN 4",
+                "the rules of PT_TEST_IN were changed",
+            ),
+            (
+                "iptables -w -t mangle -F FORWARD",
+                "FORWARD does not lead to PT_TEST_FWD",
+            ),
+            (
                 "ip6tables -w -t mangle -F PT_TEST_OUT",
                 "IPv6: the rules of PT_TEST_OUT were changed",
             ),
@@ -328,7 +357,7 @@ fn drift_is_found_named_and_repaired() {
         ];
 
         for (breakage, finding) in breakages {
-            run(host, &breakage.split(' ').collect::<Vec<_>>());
+            run(host, breakage);
 
             let drift = firewall.base_rules.check().unwrap().unwrap().to_string();
 
@@ -347,10 +376,10 @@ fn a_whole_table_thrown_away_is_found_and_repaired() {
     on_host(&["tcp/22"], |host, firewall| {
         let good = rules(host);
         for program in ["iptables", "ip6tables"] {
-            run(host, &[program, "-w", "-t", "mangle", "-F"]);
-            run(host, &[program, "-w", "-t", "mangle", "-X"]);
+            run(host, &format!("{program} -w -t mangle -F"));
+            run(host, &format!("{program} -w -t mangle -X"));
         }
-        run(host, &["ipset", "destroy"]);
+        run(host, "ipset destroy");
 
         let drift = firewall.base_rules.check().unwrap().unwrap().to_string();
         firewall.base_rules.repair().unwrap();
@@ -406,15 +435,12 @@ fn rule(address: &str, port: &str) -> Rule {
 }
 
 fn hole(address: &str, port: &str, secs: u32) -> Hole {
-    Hole {
-        rule: rule(address, port),
-        timeout: HoleTimeout::clamped(secs),
-    }
+    timed(&format!("{address} {port}"), secs)
 }
 
 /// What `ipset save` prints about elements. It may already have counted some seconds down.
 fn elements(host: &Node) -> BTreeSet<String> {
-    let text = run(host, &["ipset", "save"]);
+    let text = run(host, "ipset save");
     let adds = text.lines().filter(|line| line.starts_with("add "));
     adds.map(as_it_was_added).collect()
 }
@@ -431,15 +457,11 @@ fn as_it_was_added(line: &str) -> String {
 }
 
 fn rules(host: &Node) -> String {
-    let all = |program| run(host, &[program, "-w", "-t", "mangle", "-S"]);
+    let all = |program| run(host, &format!("{program} -w -t mangle -S"));
     all("iptables") + &all("ip6tables")
 }
 
 /// The rules of one of our chains.
 fn mangle(host: &Node, program: &str, chain: &str) -> String {
-    run(host, &[program, "-w", "-t", "mangle", "-S", chain])
-}
-
-fn run(host: &Node, words: &[&str]) -> String {
-    host.run(words).and_then(|ran| ran.ok()).unwrap().stdout
+    run(host, &format!("{program} -w -t mangle -S {chain}"))
 }

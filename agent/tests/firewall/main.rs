@@ -5,6 +5,7 @@
 //! administrators use.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod adopting;
 mod beside_owner;
 mod conformance;
 mod guard;
@@ -13,10 +14,9 @@ mod owner;
 mod save;
 mod sockets;
 mod succession;
+mod support;
 mod translated;
 mod worlds;
-
-use agent::config::{BackendChoice, FirewallConfig};
 
 /// The chain of all tests; every test has a network namespace of its own.
 const CHAIN: &str = "PT_TEST";
@@ -24,29 +24,22 @@ const CHAIN: &str = "PT_TEST";
 /// One line for each back end: how a sentence of the conformance suite is tried with it.
 mod back_ends {
     use super::conformance::suite;
+    use agent::config::BackendChoice;
+
+    use super::support::config;
     use super::worlds::{in_kernel, in_memory, in_older_kernel};
-    use super::{BackendChoice, CHAIN, FirewallConfig};
 
     suite!(memory, in_memory);
     suite!(iptables, |sentence| in_kernel(
-        &FirewallConfig {
-            backend: BackendChoice::Iptables,
-            ..FirewallConfig::of_chain(CHAIN)
-        },
+        &config(BackendChoice::Iptables),
         sentence
     ));
     suite!(nftables, |sentence| in_kernel(
-        &FirewallConfig {
-            backend: BackendChoice::Nftables,
-            ..FirewallConfig::of_chain(CHAIN)
-        },
+        &config(BackendChoice::Nftables),
         sentence
     ));
     suite!(nftables_without_owner, |sentence| in_older_kernel(
-        &FirewallConfig {
-            backend: BackendChoice::Nftables,
-            ..FirewallConfig::of_chain(CHAIN)
-        },
+        &config(BackendChoice::Nftables),
         sentence
     ));
 }

@@ -3,13 +3,14 @@
 
 use std::net::IpAddr;
 
-use agent::config::{FirewallConfig, Hooks};
+use agent::config::{BackendChoice, FirewallConfig, Hooks};
 use agent::firewall::{self, Outlook, look};
 use engine::Rule;
 use harness::service::{Reach, TcpService};
 use harness::{Lab, Node, Result, in_lab, wait};
 
 use crate::CHAIN;
+use crate::support::config;
 
 /// What the guard does to what a grant lets in.
 const MARKS: &str = "
@@ -362,6 +363,79 @@ fn what_may_drop_and_cannot_be_told_is_no_obstacle_and_is_listed() {
             let uncertain = listed.iter().filter(|one| !one.is_certain);
             assert_eq!((uncertain.count(), listed.len()), (1, 1), "{listed:?}");
         }
+        Ok(())
+    });
+}
+
+#[test]
+fn rules_of_routing_that_ask_for_the_whole_mark_are_warned_of() {
+    in_lab(|lab| {
+        let place = Place::new(lab)?;
+        place.run("ip rule add fwmark 2/0xffff lookup 2")?;
+        // As wg-quick has it: what is not marked goes into the tunnel, with our bit or without.
+        place.run("ip rule add not fwmark 51820 lookup 51820")?;
+        assert_eq!(place.outlook()?.warnings, [""; 0]);
+        place.run("ip -6 rule add fwmark 3 lookup 2")?;
+        let outlook = place.outlook()?;
+        let cure = "write fwmark 0x3/0xdfffffff";
+        assert!(outlook.warnings[0].contains(cure), "{outlook:#?}");
+        assert!(outlook.report.marks[0].contains(cure), "{outlook:#?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn rules_that_keep_the_whole_mark_in_connections_are_warned_of_where_our_bit_stands_there() {
+    in_lab(|lab| {
+        let place = Place::new(lab)?;
+        let with = |backend| -> Result<Vec<String>> {
+            let config = config(backend);
+            place.host.within(|| Ok(look(&config)?.warnings))
+        };
+        let both = [BackendChoice::Nftables, BackendChoice::Iptables];
+        let native = "table inet theirs { chain out { type route hook output priority -150;
+            meta mark set ct mark; }
+            }";
+        let masked = "table inet theirs { chain out { type route hook output priority -150;
+            meta mark set ct mark and 0xff; ct mark set ct mark and 0xffffff00 or 0x2; }
+            }";
+        let saves = "table inet theirs { chain out { type route hook output priority -150;
+            ct mark set meta mark; }
+            }";
+        let restore = "*mangle\n-A OUTPUT -j CONNMARK --restore-mark\nCOMMIT\n";
+        let restore_masked =
+            "*mangle\n-A OUTPUT -j CONNMARK --restore-mark --mask 0xffff\nCOMMIT\n";
+        let set = "*mangle\n-A PREROUTING -j CONNMARK --set-mark 2\nCOMMIT\n";
+        let gives = "gives packets the whole mark of their connection";
+        let writes = "writes the whole mark of connections";
+        let cases = [
+            (By::Nft, native, gives),
+            (By::Nft, masked, ""),
+            (By::Nft, saves, writes),
+            (By::Iptables, restore, gives),
+            (By::Iptables, restore_masked, ""),
+            (By::Iptables, set, writes),
+            (By::Legacy, restore, gives),
+            (By::Legacy, restore_masked, ""),
+        ];
+        for (by, rules, expected) in cases {
+            place.run("nft flush ruleset")?;
+            place.run("iptables-legacy -t mangle -F")?;
+            place.load(by, rules)?;
+            assert_eq!(with(both[0])?, [""; 0], "{rules}");
+            let said = with(both[1])?;
+            let is_said = said.iter().any(|said| said.contains(expected));
+            assert_eq!(is_said, !expected.is_empty(), "{rules}: {said:#?}");
+        }
+        // What is saved and given back brings our bit with either.
+        place.run("nft flush ruleset")?;
+        place.run("iptables-legacy -t mangle -F")?;
+        place.load(By::Nft, native)?;
+        place.load(
+            By::Iptables,
+            "*mangle\n-A INPUT -j CONNMARK --save-mark\nCOMMIT\n",
+        )?;
+        assert!(with(both[0])?[0].contains(gives));
         Ok(())
     });
 }

@@ -7,18 +7,7 @@ use harness::service::Reach;
 use harness::{Node, Result, in_lab};
 
 use crate::CHAIN;
-
-fn config(choice: BackendChoice, chain: &str) -> FirewallConfig {
-    FirewallConfig {
-        backend: choice,
-        ..FirewallConfig::of_chain(chain)
-    }
-}
-
-/// Runs a line of shell on a node, as its administrator does.
-fn shell(node: &Node, line: &str) -> harness::Ran {
-    node.run(&["sh", "-c", line]).unwrap()
-}
+use crate::support::{config, shell};
 
 /// A save made on a host with an agent, in a file that both nodes see.
 fn save(host: &Node, choice: BackendChoice) -> Result<String> {
@@ -28,7 +17,7 @@ fn save(host: &Node, choice: BackendChoice) -> Result<String> {
     )
     .ok()?;
     host.within(|| {
-        let config = config(choice, CHAIN);
+        let config = config(choice);
         let mut backend = firewall::open(&config)?;
         backend.base_rules.lay(&["tcp/22".parse()?])?;
         Hooks::new(&config).keep();
@@ -77,7 +66,7 @@ fn a_save_beside_iptables_is_restored_once_the_sets_are_made_and_hides_what_was_
         assert_eq!(host.reach(fresh.v4, 22)?, Reach::Silent);
         // The agent that starts then takes it over.
         fresh.within(|| {
-            let mut backend = firewall::open(&config(BackendChoice::Iptables, CHAIN))?;
+            let mut backend = firewall::open(&config(BackendChoice::Iptables))?;
             backend.base_rules.lay(&["tcp/22".parse()?])?;
             assert_eq!(backend.base_rules.check(), Ok(None));
             Ok(())
@@ -113,7 +102,10 @@ fn what_an_earlier_version_laid_goes_when_ours_is_there_and_sessions_and_holes_o
         session.talk()?;
 
         host.within(|| {
-            let mut backend = firewall::open(&config(BackendChoice::Iptables, "POSTERN"))?;
+            let mut backend = firewall::open(&FirewallConfig {
+                backend: BackendChoice::Iptables,
+                ..FirewallConfig::of_chain("POSTERN")
+            })?;
             backend.base_rules.lay(&["tcp/22".parse()?])?;
             assert_eq!(backend.base_rules.check(), Ok(None));
             Ok(())
@@ -145,7 +137,7 @@ fn a_host_whose_iptables_is_the_old_one_has_the_same_chains_and_its_line() {
         )
         .ok()?;
 
-        let config = config(BackendChoice::Iptables, CHAIN);
+        let config = config(BackendChoice::Iptables);
         let (mut backend, mut hooks) = host.within(|| {
             let mut backend = firewall::open(&config)?;
             backend.base_rules.lay(&["tcp/22".parse()?])?;

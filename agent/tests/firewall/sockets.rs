@@ -4,24 +4,20 @@ use std::io::{ErrorKind, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use agent::config::{BackendChoice, FirewallConfig};
 use agent::firewall::{self, BaseRules as _, Holes as _};
 use engine::Connection;
 use harness::in_lab;
 use spa::Protocol;
 
-use crate::CHAIN;
+use crate::support::{BACK_ENDS, config};
 
 #[test]
 fn a_service_that_listens_for_both_families_is_told_that_a_connection_was_ended() {
-    for backend in [BackendChoice::Nftables, BackendChoice::Iptables] {
+    for backend in BACK_ENDS {
         in_lab(|lab| {
             let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
             let listener = host.within(|| Ok(TcpListener::bind("[::]:2222")?))?;
-            let config = FirewallConfig {
-                backend,
-                ..FirewallConfig::of_chain(CHAIN)
-            };
+            let config = config(backend);
             for address in [host.v4.into(), host.v6.into()] {
                 let address: std::net::IpAddr = address;
                 let client = alice.within(|| Ok(TcpStream::connect((address, 2222))?))?;

@@ -2,23 +2,20 @@
 
 use std::net::IpAddr;
 
-use agent::config::BackendChoice;
 use agent::firewall::Holes as _;
 use engine::Connection;
 use harness::service::Reach;
 use harness::{Node, in_lab};
 use spa::Protocol;
 
-use crate::guard::{BACK_ENDS, PATIENCE, container, hole, laid, rule, run, ways};
+use crate::support::{BACK_ENDS, PATIENCE, PROGRAMS, container, hole, laid, rule, run, ways};
 
-/// Where what is translated is told apart.
-const NFTABLES: [BackendChoice; 1] = [BackendChoice::Nftables];
 /// An address that no interface has, and that the neighbour sends to the host.
 const ROUTED: [&str; 2] = ["203.0.113.9", "2001:db8:9::9"];
 
 #[test]
 fn a_session_through_a_published_port_that_was_cut_stays_cut_when_the_container_speaks() {
-    for backend in NFTABLES {
+    for backend in BACK_ENDS {
         in_lab(|lab| {
             let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
             let (container, inside) = container(lab, &host)?;
@@ -56,7 +53,7 @@ fn a_session_through_a_published_port_that_was_cut_stays_cut_when_the_container_
 
 #[test]
 fn a_hidden_port_is_hidden_under_every_address_and_number_that_is_translated_to_it() {
-    for backend in NFTABLES {
+    for backend in BACK_ENDS {
         in_lab(|lab| {
             let (host, alice) = (lab.node("host", 10)?, lab.node("alice", 20)?);
             let _services = [host.serve_tcp(2222)?, host.serve_tcp(80)?];
@@ -105,6 +102,34 @@ fn a_hidden_port_is_hidden_under_every_address_and_number_that_is_translated_to_
 }
 
 #[test]
+fn a_container_that_asks_for_a_hidden_port_of_its_host_needs_a_hole_as_any_stranger() {
+    for backend in BACK_ENDS {
+        in_lab(|lab| {
+            let host = lab.node("host", 10)?;
+            let (container, inside) = container(lab, &host)?;
+            let _services = [host.serve_tcp(22)?, container.serve_tcp(8080)?];
+            for (address, program) in inside.iter().zip(PROGRAMS) {
+                publish(&host, program, *address);
+                // Its own answers come back by the way that they went.
+                let words = "-w -t nat -A POSTROUTING -s";
+                let rule = format!("{program} {words} {address} -d {address} -j MASQUERADE");
+                run(&host, &rule);
+            }
+            let mut firewall = laid(&host, backend, &["tcp/22", "tcp/8080"])?;
+            for (address, from) in ways(&host).into_iter().zip(inside) {
+                for (port, name) in [(22, "tcp/22"), (8080, "tcp/8080")] {
+                    let what = format!("{backend:?} {address} {port}");
+                    assert_eq!(container.reach(address, port)?, Reach::Silent, "{what}");
+                    firewall.holes.open(&[hole(from, name, 600)])?;
+                    assert_eq!(container.reach(address, port)?, Reach::Open, "{what}");
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+#[test]
 fn what_comes_out_of_a_tunnel_has_no_mark_of_the_hole_that_the_tunnel_came_through() {
     for backend in BACK_ENDS {
         in_lab(|lab| {
@@ -139,8 +164,6 @@ fn what_comes_out_of_a_tunnel_has_no_mark_of_the_hole_that_the_tunnel_came_throu
         });
     }
 }
-
-const PROGRAMS: [&str; 2] = ["iptables", "ip6tables"];
 
 /// As Docker publishes a port under its own number.
 fn publish(host: &Node, program: &str, container: IpAddr) {

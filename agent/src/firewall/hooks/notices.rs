@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 
-use super::super::changes::{Change, NFNLGRP_NFTABLES};
+use super::super::changes::Change;
+use super::super::numbers::nf_tables as nf;
 use crate::netlink::{Heard, Listener};
 
 /// Hears of changes.
@@ -14,7 +15,7 @@ pub(super) struct ChangeWatch(Listener);
 impl ChangeWatch {
     /// Starts to listen; `None` where nothing can be heard.
     pub(super) fn open() -> Option<Self> {
-        Listener::netfilter(&[NFNLGRP_NFTABLES]).ok().map(Self)
+        Listener::netfilter(&[nf::GROUP]).ok().map(Self)
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-/// Looks may take one part of so many of the time.
-const SHARE: u32 = 100;
-/// How much of it is saved up for when others change much at once.
+use super::super::rest::Rest;
+
+/// How much of their share of the time is saved up for when others change much at once.
 const SAVED_MAX: Duration = Duration::from_millis(300);
 /// Between two looks at least.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Between two looks where nobody tells of changes, at least.
 const POLL: Duration = Duration::from_secs(5);
-/// The same as [`SHARE`], for looks that nothing asks for.
+/// Looks that nothing asks for take one part of so many of the time.
 const POLL_SHARE: u32 = 1_000;
 /// The times of looks at one ruleset. All times are steady.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +18,7 @@ pub(super) struct Pace {
     /// When to look; `None` waits for a notice.
     look_at: Option<Duration>,
     /// Not before, but for what is urgent.
-    rests_until: Duration,
-    /// When as much as can be will have been saved up.
-    saved_at: Duration,
+    rest: Rest,
     ended_at: Duration,
     is_silent: bool,
 }
@@ -32,8 +30,7 @@ impl Pace {
     pub(super) const fn new(now: Duration, is_silent: bool) -> Self {
         Self {
             look_at: Some(now),
-            rests_until: now,
-            saved_at: now,
+            rest: Rest::new(now, SAVED_MAX, LOOK_EVERY),
             ended_at: now,
             is_silent,
         }
@@ -44,7 +41,7 @@ impl Pace {
         let rests_until = if is_urgent {
             self.ended_at + LOOK_EVERY
         } else {
-            self.rests_until
+            self.rest.until()
         };
         let at = now.max(rests_until);
         self.look_at = Some(self.look_at.map_or(at, |before| before.min(at)));
@@ -57,9 +54,7 @@ impl Pace {
     /// A look has begun and ended at these times.
     pub(super) fn looked(&mut self, began: Duration, ended: Duration) {
         let cost = ended.saturating_sub(began);
-        self.saved_at = self.saved_at.max(began) + cost * SHARE;
-        let spent_until = self.saved_at.saturating_sub(SAVED_MAX * SHARE);
-        self.rests_until = spent_until.max(ended + LOOK_EVERY);
+        self.rest.looked(began, ended);
         self.ended_at = ended;
         self.look_at = self.is_silent.then(|| ended + POLL.max(cost * POLL_SHARE));
     }

@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use spa::Service;
 
+use super::super::adoption::adopt;
 use super::super::family::Family;
 use super::super::lock::ChainLock;
 use super::super::stamina::{Stamina, Strength};
@@ -15,7 +16,6 @@ use super::former;
 use super::notices::{ChainDigest, NftWatch};
 use super::sets::Sets;
 use crate::clock;
-use crate::connections;
 
 /// Lays and repairs the chain, the jump and the sets.
 #[derive(Debug)]
@@ -45,8 +45,8 @@ pub(super) struct IptablesRules {
 #[derive(Debug)]
 struct Laid {
     family: Family,
-    incoming: Option<Vec<RuleText>>,
-    outgoing: Option<Vec<RuleText>>,
+    /// In the order of [`Base::ALL`].
+    read: [Option<Vec<RuleText>>; 4],
     /// The chain for what comes in, as the kernel says it, where it can be seen there.
     digest: Option<ChainDigest>,
     /// The ports that it hid when it was last laid by this process.
@@ -74,8 +74,7 @@ impl IptablesRules {
     ) -> Self {
         let laid = |family: &Family| Laid {
             family: *family,
-            incoming: None,
-            outgoing: None,
+            read: Default::default(),
             digest: None,
             hidden: None,
             differs: false,
@@ -125,13 +124,6 @@ impl BaseRules for IptablesRules {
 
     fn prepare(&mut self) -> Result<(), FirewallError> {
         self.sets.create()
-    }
-
-    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError> {
-        if self.protect == ports {
-            return Ok(());
-        }
-        self.lay(ports)
     }
 
     fn protected(&self) -> &[Service] {
@@ -319,13 +311,16 @@ impl Laid {
             None => None,
         };
         let table = chain::list(family)?;
-        let read = |base: Base| table.rules(&base.chain(name)).map(<[RuleText]>::to_vec);
-        self.incoming = read(Base::Prerouting);
-        self.outgoing = read(Base::Output);
-        if self.incoming.as_ref().map(Vec::len) == Some(rules) {
+        let read = Base::ALL.map(|base| {
+            let own = base.chain(name);
+            let read = table.rules(&own)?;
+            (read.len() == chain::count_rules(&script, &own)).then(|| read.to_vec())
+        });
+        let is_all = read.iter().all(Option::is_some);
+        self.read = read;
+        if is_all {
             Ok(())
         } else {
-            self.incoming = None;
             Err(chain::changed_meanwhile(family, name))
         }
     }
@@ -366,8 +361,8 @@ impl Laid {
         let table = chain::list(family)?;
         let ways = Ways::find(&table, name);
         self.yields &= ways.is_kept();
-        for base in Base::ALL {
-            let (way, base_name, own) = (ways.of(base), base.name(), base.chain(name));
+        for ((base, way), laid) in ways.iter().zip(&self.read) {
+            let (base_name, own) = (base.name(), base.chain(name));
             match (way.jumps, &way.kept_from) {
                 (1, None) => {}
                 (1, Some(_)) if self.yields => {}
@@ -379,10 +374,6 @@ impl Laid {
                     "{family}: {base_name} leads to {own} {several} times"
                 )),
             }
-            let laid = match base {
-                Base::Prerouting => &self.incoming,
-                Base::Output => &self.outgoing,
-            };
             let now = table.rules(&own);
             if now.is_none() {
                 findings.push(format!("{family}: chain {own} is gone"));
@@ -405,31 +396,15 @@ fn find_ways(
     name: &str,
     watch: &mut NftWatch,
 ) -> Result<Option<Ways>, FirewallError> {
-    let mut jumps = |base: Base| {
-        let way = watch.way(family, base.name(), &base.chain(name))?;
-        Ok::<_, FirewallError>(match way {
-            None => Some(0),
-            Some(1) => Some(1),
-            Some(_) => None,
-        })
-    };
-    let (prerouting, output) = (jumps(Base::Prerouting)?, jumps(Base::Output)?);
-    Ok(prerouting
-        .zip(output)
-        .map(|(prerouting, output)| Ways::free(prerouting, output)))
-}
-
-/// Enters the sessions to these ports that are older than connection tracking. That it cannot be
-/// done is no reason to leave the ports open.
-fn adopt(ports: &[Service]) {
-    match connections::adopt(ports) {
-        Ok(0) => {}
-        Ok(sessions) => tracing::info!(sessions, "sessions that exist live on"),
-        Err(cause) => tracing::warn!(
-            error = %program::one_line(&cause),
-            "sessions that exist may end: connection tracking does not take them"
-        ),
+    let mut jumps = [0; 4];
+    for (base, jumps) in Base::ALL.into_iter().zip(&mut jumps) {
+        *jumps = match watch.way(family, base.name(), &base.chain(name))? {
+            None => 0,
+            Some(1) => 1,
+            Some(_) => return Ok(None),
+        };
     }
+    Ok(Some(Ways::free(jumps)))
 }
 
 /// Tries again when another program changed the table between our look and our script.

@@ -1,7 +1,7 @@
 //! What our chains should read like, and the scripts that make them so. A script is applied whole or
 //! not at all: there is no moment in which a protected port is open, and no other chain is touched.
 //!
-//! Both chains stand in the table `mangle`: there the port that was asked for is seen, before any
+//! All chains stand in the table `mangle`: there the port that was asked for is seen, before any
 //! translation, and to let a packet pass decides nothing, since the owner's rules come after it.
 
 use std::fmt::Write as _;
@@ -10,10 +10,11 @@ use spa::{PortRange, Protocol, Service};
 
 use super::super::FirewallError;
 use super::super::family::Family;
+use super::super::names;
 use super::super::xtables::{self, RuleText, TableText, Variant};
 use super::sets::{SetNames, What};
 
-/// The table of both chains.
+/// The table of all our chains.
 pub(super) const TABLE: &str = "mangle";
 
 /// A base chain that leads to a chain of ours.
@@ -21,16 +22,17 @@ pub(super) const TABLE: &str = "mangle";
 pub(super) enum Base {
     /// What comes in: who may begin, and what goes on.
     Prerouting,
+    /// What has come to this host, translated: what was asked for elsewhere, or by another number.
+    Input,
+    /// What is led on: no connection that was cut begins again from a machine behind this one.
+    Forward,
     /// What goes out: no connection that was cut begins again from this side.
     Output,
 }
 
-/// How the base chains of a family lead to ours.
+/// How the base chains of a family lead to ours, in the order of [`Base::ALL`].
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Ways {
-    prerouting: Way,
-    output: Way,
-}
+pub(super) struct Ways([Way; 4]);
 
 /// How a base chain leads to a chain of ours.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -97,13 +99,16 @@ pub(super) fn changed_meanwhile(family: Family, chain: &str) -> FirewallError {
 pub(super) fn render_install(family: Family, guard: &Guard<'_>, ways: &Ways) -> String {
     // Declaring a chain of ours empties it; base chains are not declared, so they keep what they
     // have.
-    let (chain, out) = (guard.chain, Base::Output.chain(guard.chain));
-    let mut script = format!("*{TABLE}\n:{chain} - [0:0]\n:{out} - [0:0]\n");
-    render_incoming(&mut script, family, guard);
-    render_outgoing(&mut script, &out, guard.protect);
+    let mut script = format!("*{TABLE}\n");
     for base in Base::ALL {
-        let (name, chain) = (base.name(), base.chain(chain));
-        let way = ways.of(base);
+        let _ = writeln!(script, ":{} - [0:0]", base.chain(guard.chain));
+    }
+    render_incoming(&mut script, family, guard);
+    render_translated(&mut script, family, guard);
+    render_led_on(&mut script, family, guard);
+    render_outgoing(&mut script, &Base::Output.chain(guard.chain), guard.protect);
+    for (base, way) in ways.iter() {
+        let (name, chain) = (base.name(), base.chain(guard.chain));
         if !way.is_good() {
             for _ in 0..way.jumps {
                 let _ = writeln!(script, "-D {name} -j {chain}");
@@ -180,6 +185,70 @@ fn render_incoming(script: &mut String, family: Family, guard: &Guard<'_>) {
     }
     for service in protect {
         rule(&format!("{} -j DROP", asks_for(family, *service)));
+    }
+}
+
+/// Drops what was translated to a hidden port and passes through no hole: it was asked for by another
+/// number, or under an address that is not this host's, so the chain before did not judge it.
+///
+/// What passed there carries the mark. Where the address alone is another one, the holes of the port
+/// count; the sets are asked for the port that the packet has now, so by another number there is no
+/// hole here.
+fn render_translated(script: &mut String, family: Family, guard: &Guard<'_>) {
+    let Guard {
+        sets,
+        mark,
+        protect,
+        ..
+    } = *guard;
+    let chain = Base::Input.chain(guard.chain);
+    let marked = format!("-m mark --mark {mark:#x}/{mark:#x}");
+    let mut rule = |text: &str| {
+        let _ = writeln!(script, "-A {chain} {text}");
+    };
+    rule("-m conntrack ! --ctstate DNAT -j RETURN");
+    rule("-i lo -j RETURN");
+    rule("-m conntrack --ctdir REPLY -j RETURN");
+    rule(&format!("{marked} -j RETURN"));
+    rule("-p tcp -m tcp ! --syn -m conntrack --ctstate ESTABLISHED -j RETURN");
+    rule("-p udp -m conntrack --ctstate ESTABLISHED -j RETURN");
+    for service in protect {
+        let Service::Ports(range) = service else {
+            continue;
+        };
+        let (asked, ports) = (asks_for(family, *service), ports(*range));
+        let begins = match range.protocol() {
+            Protocol::Tcp => " --syn",
+            Protocol::Udp => "",
+        };
+        for open in sets.open(family) {
+            rule(&format!(
+                "{asked}{begins} -m conntrack --ctorigdstport {ports} -m set --match-set {open} \
+                 src,dst -j MARK --set-xmark {mark:#x}/{mark:#x}"
+            ));
+        }
+    }
+    rule(&format!(
+        "{marked} -j CONNMARK --set-xmark {mark:#x}/{mark:#x}"
+    ));
+    rule(&format!("{marked} -j RETURN"));
+    for service in protect {
+        rule(&format!("{} -j DROP", asks_for(family, *service)));
+    }
+}
+
+/// A connection that was deleted begins no new entry when a machine behind this one, to which it was
+/// led on, speaks in the middle of it. Its own source is not known here, before it is translated: the
+/// clients are, by address and port.
+fn render_led_on(script: &mut String, family: Family, guard: &Guard<'_>) {
+    let chain = Base::Forward.chain(guard.chain);
+    let cut = guard.sets.of(family, What::Cut);
+    let _ = writeln!(script, "-A {chain} -m conntrack ! --ctstate NEW -j RETURN");
+    for what in ["-p tcp -m tcp ! --syn", "-p udp"] {
+        let _ = writeln!(
+            script,
+            "-A {chain} {what} -m set --match-set {cut} dst,dst -j DROP"
+        );
     }
 }
 
@@ -267,12 +336,14 @@ fn ports(range: PortRange) -> String {
 // === impl Base ===
 
 impl Base {
-    pub(super) const ALL: [Self; 2] = [Self::Prerouting, Self::Output];
+    pub(super) const ALL: [Self; 4] = [Self::Prerouting, Self::Input, Self::Forward, Self::Output];
 
     /// Its name.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Prerouting => "PREROUTING",
+            Self::Input => "INPUT",
+            Self::Forward => "FORWARD",
             Self::Output => "OUTPUT",
         }
     }
@@ -281,7 +352,9 @@ impl Base {
     pub(super) fn chain(self, chain: &str) -> String {
         match self {
             Self::Prerouting => chain.to_owned(),
-            Self::Output => format!("{chain}_OUT"),
+            Self::Input => format!("{chain}{}", names::TRANSLATED),
+            Self::Forward => format!("{chain}{}", names::LED_ON),
+            Self::Output => format!("{chain}{}", names::OUTGOING),
         }
     }
 }
@@ -291,50 +364,40 @@ impl Base {
 impl Ways {
     /// Looks how the base chains lead to ours.
     pub(super) fn find(table: &TableText, chain: &str) -> Self {
-        let of = |base: Base| {
+        Self(Base::ALL.map(|base| {
             let (base, own) = (base.name(), base.chain(chain));
             let kept_from = table.kept_from(base, &own);
             Way {
                 jumps: table.jumps(base, &own),
                 kept_from: kept_from.map(|rule| rule.text.clone()),
             }
-        };
-        Self {
-            prerouting: of(Base::Prerouting),
-            output: of(Base::Output),
-        }
+        }))
     }
 
-    /// The same where nothing keeps anything from them.
-    pub(super) fn free(prerouting: usize, output: usize) -> Self {
-        let way = |jumps| Way {
+    /// The same where nothing keeps anything from them: how often each base chain leads to ours.
+    pub(super) fn free(jumps: [usize; 4]) -> Self {
+        Self(jumps.map(|jumps| Way {
             jumps,
             kept_from: None,
-        };
-        Self {
-            prerouting: way(prerouting),
-            output: way(output),
-        }
+        }))
     }
 
     /// Whether something is kept from a chain of ours that is led to.
     pub(super) fn is_kept(&self) -> bool {
-        [&self.prerouting, &self.output]
-            .iter()
+        let Self(ways) = self;
+        ways.iter()
             .any(|way| way.jumps == 1 && way.kept_from.is_some())
     }
 
     /// Leaves what keeps something from ours where it is.
     pub(super) fn yield_order(&mut self) {
-        self.prerouting.kept_from = None;
-        self.output.kept_from = None;
+        let Self(ways) = self;
+        ways.iter_mut().for_each(|way| way.kept_from = None);
     }
 
-    pub(super) fn of(&self, base: Base) -> &Way {
-        match base {
-            Base::Prerouting => &self.prerouting,
-            Base::Output => &self.output,
-        }
+    /// Each base chain, and how it leads to ours.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Base, &Way)> {
+        Base::ALL.into_iter().zip(&self.0)
     }
 }
 
@@ -369,6 +432,8 @@ mod tests {
         let expected = "\
 *mangle
 :P - [0:0]
+:P_IN - [0:0]
+:P_FWD - [0:0]
 :P_OUT - [0:0]
 -A P -j MARK --set-xmark 0x0/0x20000000
 -A P -i lo -j RETURN
@@ -391,9 +456,29 @@ mod tests {
 -A P -p tcp -m tcp --dport 22 -j DROP
 -A P -p udp -m udp --dport 53 -j DROP
 -A P -p icmp -m icmp --icmp-type 8 -j DROP
+-A P_IN -m conntrack ! --ctstate DNAT -j RETURN
+-A P_IN -i lo -j RETURN
+-A P_IN -m conntrack --ctdir REPLY -j RETURN
+-A P_IN -m mark --mark 0x20000000/0x20000000 -j RETURN
+-A P_IN -p tcp -m tcp ! --syn -m conntrack --ctstate ESTABLISHED -j RETURN
+-A P_IN -p udp -m conntrack --ctstate ESTABLISHED -j RETURN
+-A P_IN -p tcp -m tcp --dport 22 --syn -m conntrack --ctorigdstport 22 -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P_IN -p tcp -m tcp --dport 22 --syn -m conntrack --ctorigdstport 22 -m set --match-set P_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P_IN -p udp -m udp --dport 53 -m conntrack --ctorigdstport 53 -m set --match-set P_4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P_IN -p udp -m udp --dport 53 -m conntrack --ctorigdstport 53 -m set --match-set P_N4 src,dst -j MARK --set-xmark 0x20000000/0x20000000
+-A P_IN -m mark --mark 0x20000000/0x20000000 -j CONNMARK --set-xmark 0x20000000/0x20000000
+-A P_IN -m mark --mark 0x20000000/0x20000000 -j RETURN
+-A P_IN -p tcp -m tcp --dport 22 -j DROP
+-A P_IN -p udp -m udp --dport 53 -j DROP
+-A P_IN -p icmp -m icmp --icmp-type 8 -j DROP
+-A P_FWD -m conntrack ! --ctstate NEW -j RETURN
+-A P_FWD -p tcp -m tcp ! --syn -m set --match-set P_C4 dst,dst -j DROP
+-A P_FWD -p udp -m set --match-set P_C4 dst,dst -j DROP
 -A P_OUT -o lo -j RETURN
 -A P_OUT -p tcp -m tcp --sport 22 ! --syn -m conntrack --ctstate NEW -j DROP
 -I PREROUTING 1 -j P
+-I INPUT 1 -j P_IN
+-I FORWARD 1 -j P_FWD
 -I OUTPUT 1 -j P_OUT
 COMMIT
 ";
@@ -404,12 +489,13 @@ COMMIT
     fn a_jump_that_everything_gets_to_is_left_alone_and_one_below_an_accept_is_put_first() {
         let sets = SetNames::of_chain("P");
         let jump_lines = |listing: &str| {
-            let base = "-P PREROUTING ACCEPT\n-P OUTPUT ACCEPT\n-A OUTPUT -j P_OUT\n";
+            let base = "-P PREROUTING ACCEPT\n-A INPUT -j P_IN\n-A FORWARD -j P_FWD\n\
+                        -A OUTPUT -j P_OUT\n";
             let table = TableText::of(&format!("{base}{listing}"));
             let ways = Ways::find(&table, "P");
             render_install(Family::V6, &guard(&sets, &[]), &ways)
                 .lines()
-                .filter(|line| line.contains("PUT ") || line.contains("PREROUTING"))
+                .filter(|line| line.starts_with("-I ") || line.starts_with("-D "))
                 .map(str::to_owned)
                 .collect::<Vec<_>>()
         };

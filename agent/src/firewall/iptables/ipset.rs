@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use spa::{ProtoPort, Protocol, Service};
 
 use super::super::family::Family;
+use super::super::numbers::ipset as kernel;
 use crate::netlink::{Attributes, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, Requests};
 
 /// Adding what is there renews its timeout; deleting what is not there is no error: neither says
@@ -31,37 +32,6 @@ pub(super) enum SetKind {
     Network,
 }
 
-const NFNL_SUBSYS_IPSET: u8 = 6;
-
-const CMD_CREATE: u8 = 2;
-const CMD_DESTROY: u8 = 3;
-const CMD_FLUSH: u8 = 4;
-const CMD_LIST: u8 = 7;
-const CMD_ADD: u8 = 9;
-const CMD_DEL: u8 = 10;
-const CMD_HEADER: u8 = 12;
-
-const ATTR_PROTOCOL: u16 = 1;
-const ATTR_SETNAME: u16 = 2;
-const ATTR_TYPENAME: u16 = 3;
-const ATTR_REVISION: u16 = 4;
-const ATTR_FAMILY: u16 = 5;
-const ATTR_DATA: u16 = 7;
-const ATTR_ADT: u16 = 8;
-const ATTR_LINENO: u16 = 9;
-
-const ATTR_IP: u16 = 1;
-const ATTR_CIDR: u16 = 3;
-const ATTR_PORT: u16 = 4;
-const ATTR_PORT_TO: u16 = 5;
-const ATTR_TIMEOUT: u16 = 6;
-const ATTR_PROTO: u16 = 7;
-const ATTR_MAXELEM: u16 = 19;
-const ATTR_IPADDR_IPV4: u16 = 1;
-const ATTR_IPADDR_IPV6: u16 = 2;
-
-/// The version of the protocol that every kernel since 2.6.39 speaks.
-const PROTOCOL: u8 = 6;
 /// Revision of `hash:ip,port` that every kernel since 3.18 knows.
 const ADDRESS_REVISION: u8 = 5;
 /// The same of `hash:net,port`.
@@ -91,38 +61,38 @@ pub(super) fn create(requests: &mut Requests, set: &str, kind: SetKind, family: 
         SetKind::Address => ("hash:ip,port", ADDRESS_REVISION, ADDRESSES_MAX),
         SetKind::Network => ("hash:net,port", NETWORK_REVISION, NETWORKS_MAX),
     };
-    begin(requests, CMD_CREATE, NLM_F_ACK | NLM_F_CREATE, set);
-    requests.text(ATTR_TYPENAME, name);
-    requests.attribute(ATTR_REVISION, &[revision]);
-    requests.attribute(ATTR_FAMILY, &[family.number()]);
-    let data = requests.nest(ATTR_DATA);
-    requests.attribute_be(ATTR_TIMEOUT, &DEFAULT_TIMEOUT_SECS.to_be_bytes());
-    requests.attribute_be(ATTR_MAXELEM, &elements_max.to_be_bytes());
+    begin(requests, kernel::CMD_CREATE, NLM_F_ACK | NLM_F_CREATE, set);
+    requests.text(kernel::ATTR_TYPENAME, name);
+    requests.attribute(kernel::ATTR_REVISION, &[revision]);
+    requests.attribute(kernel::ATTR_FAMILY, &[family.number()]);
+    let data = requests.nest(kernel::ATTR_DATA);
+    requests.attribute_be(kernel::ATTR_TIMEOUT, &DEFAULT_TIMEOUT_SECS.to_be_bytes());
+    requests.attribute_be(kernel::ATTR_MAXELEM, &elements_max.to_be_bytes());
     requests.end_nest(data);
     requests.end();
 }
 
 /// One message that asks whether there is such a set: an error if not.
 pub(super) fn header(requests: &mut Requests, set: &str) {
-    begin(requests, CMD_HEADER, NLM_F_ACK, set);
+    begin(requests, kernel::CMD_HEADER, NLM_F_ACK, set);
     requests.end();
 }
 
 /// One message that removes a set with its elements.
 pub(super) fn destroy(requests: &mut Requests, set: &str) {
-    begin(requests, CMD_DESTROY, NLM_F_ACK, set);
+    begin(requests, kernel::CMD_DESTROY, NLM_F_ACK, set);
     requests.end();
 }
 
 /// One message that removes all elements of a set.
 pub(super) fn flush(requests: &mut Requests, set: &str) {
-    begin(requests, CMD_FLUSH, NLM_F_ACK, set);
+    begin(requests, kernel::CMD_FLUSH, NLM_F_ACK, set);
     requests.end();
 }
 
 /// One message that asks for all elements of a set.
 pub(super) fn list(requests: &mut Requests, set: &str) {
-    begin(requests, CMD_LIST, NLM_F_ACK | NLM_F_DUMP, set);
+    begin(requests, kernel::CMD_LIST, NLM_F_ACK | NLM_F_DUMP, set);
     requests.end();
 }
 
@@ -139,39 +109,39 @@ pub(super) fn change(
         return;
     }
     let command = match change {
-        Change::Add => CMD_ADD,
-        Change::Delete => CMD_DEL,
+        Change::Add => kernel::CMD_ADD,
+        Change::Delete => kernel::CMD_DEL,
     };
     begin(requests, command, NLM_F_ACK, set);
-    requests.attribute(ATTR_LINENO, &0_u32.to_ne_bytes());
-    let list = requests.nest(ATTR_ADT);
+    requests.attribute(kernel::ATTR_LINENO, &0_u32.to_ne_bytes());
+    let list = requests.nest(kernel::ATTR_ADT);
     for (line, (rule, timeout_secs)) in elements.enumerate() {
         // What asks for everything was refused before.
         let Some(service) = rule.asked() else {
             continue;
         };
         let from = rule.from();
-        let data = requests.nest(ATTR_DATA);
-        let ip = requests.nest(ATTR_IP);
+        let data = requests.nest(kernel::ATTR_DATA);
+        let ip = requests.nest(kernel::ATTR_IP);
         match from.network() {
-            IpAddr::V4(v4) => requests.attribute_be(ATTR_IPADDR_IPV4, &v4.octets()),
-            IpAddr::V6(v6) => requests.attribute_be(ATTR_IPADDR_IPV6, &v6.octets()),
+            IpAddr::V4(v4) => requests.attribute_be(kernel::ATTR_IPADDR_IPV4, &v4.octets()),
+            IpAddr::V6(v6) => requests.attribute_be(kernel::ATTR_IPADDR_IPV6, &v6.octets()),
         }
         requests.end_nest(ip);
         if from.prefix_len() != from.max_prefix_len() {
-            requests.attribute(ATTR_CIDR, &[from.prefix_len()]);
+            requests.attribute(kernel::ATTR_CIDR, &[from.prefix_len()]);
         }
         let (protocol, first, last) = numbers(service, from);
-        requests.attribute_be(ATTR_PORT, &first.to_be_bytes());
+        requests.attribute_be(kernel::ATTR_PORT, &first.to_be_bytes());
         if first != last {
-            requests.attribute_be(ATTR_PORT_TO, &last.to_be_bytes());
+            requests.attribute_be(kernel::ATTR_PORT_TO, &last.to_be_bytes());
         }
-        requests.attribute(ATTR_PROTO, &[protocol]);
+        requests.attribute(kernel::ATTR_PROTO, &[protocol]);
         if let Some(secs) = timeout_secs {
-            requests.attribute_be(ATTR_TIMEOUT, &secs.to_be_bytes());
+            requests.attribute_be(kernel::ATTR_TIMEOUT, &secs.to_be_bytes());
         }
         let line = u32::try_from(line).unwrap_or(u32::MAX);
-        requests.attribute_be(ATTR_LINENO, &line.to_be_bytes());
+        requests.attribute_be(kernel::ATTR_LINENO, &line.to_be_bytes());
         requests.end_nest(data);
     }
     requests.end_nest(list);
@@ -180,10 +150,10 @@ pub(super) fn change(
 
 /// The elements in one message of the answer to [`list`]. What is no element of ours is left out.
 pub(super) fn elements(message: Attributes<'_>, each: &mut dyn FnMut(Hole)) {
-    let Some(list) = message.find(ATTR_ADT) else {
+    let Some(list) = message.find(kernel::ATTR_ADT) else {
         return;
     };
-    for (_, data) in Attributes::inside(list).filter(|(kind, _)| *kind == ATTR_DATA) {
+    for (_, data) in Attributes::inside(list).filter(|(kind, _)| *kind == kernel::ATTR_DATA) {
         if let Some(hole) = hole_of(Attributes::inside(data)) {
             each(hole);
         }
@@ -191,14 +161,17 @@ pub(super) fn elements(message: Attributes<'_>, each: &mut dyn FnMut(Hole)) {
 }
 
 fn hole_of(element: Attributes<'_>) -> Option<Hole> {
-    let ip = Attributes::inside(element.find(ATTR_IP)?);
-    let address = match (ip.find(ATTR_IPADDR_IPV4), ip.find(ATTR_IPADDR_IPV6)) {
+    let ip = Attributes::inside(element.find(kernel::ATTR_IP)?);
+    let address = match (
+        ip.find(kernel::ATTR_IPADDR_IPV4),
+        ip.find(kernel::ATTR_IPADDR_IPV6),
+    ) {
         (Some(v4), _) => IpAddr::V4(Ipv4Addr::from(<[u8; 4]>::try_from(v4).ok()?)),
         (None, Some(v6)) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(v6).ok()?)),
         (None, None) => return None,
     };
-    let port = u16::from_be_bytes(element.find(ATTR_PORT)?.try_into().ok()?);
-    let protocol = match (element.find(ATTR_PROTO)?, port) {
+    let port = u16::from_be_bytes(element.find(kernel::ATTR_PORT)?.try_into().ok()?);
+    let protocol = match (element.find(kernel::ATTR_PROTO)?, port) {
         ([IPPROTO_TCP], _) => Some(Protocol::Tcp),
         ([IPPROTO_UDP], _) => Some(Protocol::Udp),
         ([IPPROTO_ICMP], ECHO_V4) | ([IPPROTO_ICMPV6], ECHO_V6) => None,
@@ -211,12 +184,12 @@ fn hole_of(element: Attributes<'_>) -> Option<Hole> {
             port: NonZeroU16::new(port)?,
         }),
     };
-    let from = match element.find(ATTR_CIDR) {
+    let from = match element.find(kernel::ATTR_CIDR) {
         Some([prefix_len]) => IpNet::new(address, *prefix_len).ok()?,
         Some(_) => return None,
         None => IpNet::from(address),
     };
-    let secs = u32::from_be_bytes(element.find(ATTR_TIMEOUT)?.try_into().ok()?);
+    let secs = u32::from_be_bytes(element.find(kernel::ATTR_TIMEOUT)?.try_into().ok()?);
     Some(Hole {
         rule: Rule::Accept { from, to },
         timeout: HoleTimeout::clamped(secs),
@@ -239,9 +212,9 @@ fn numbers(service: Service, from: IpNet) -> (u8, u16, u16) {
 }
 
 fn begin(requests: &mut Requests, command: u8, flags: u16, set: &str) {
-    requests.begin(NFNL_SUBSYS_IPSET, command, flags, Family::V4.number());
-    requests.attribute(ATTR_PROTOCOL, &[PROTOCOL]);
-    requests.text(ATTR_SETNAME, set);
+    requests.begin(kernel::SUBSYSTEM, command, flags, Family::V4.number());
+    requests.attribute(kernel::ATTR_PROTOCOL, &[kernel::PROTOCOL]);
+    requests.text(kernel::ATTR_SETNAME, set);
 }
 
 /// What the kernel's error numbers mean for sets (ip_set.h, `ipset_errno`).

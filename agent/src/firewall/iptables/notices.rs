@@ -11,25 +11,11 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use sha2::{Digest as _, Sha256};
 
 use super::super::FirewallError;
-use super::super::changes::{
-    Change, NFGEN_LEN, NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES, expressions, text,
-};
+use super::super::changes::{Change, expressions, text};
 use super::super::family::Family;
+use super::super::numbers::nf_tables as nf;
 use super::chain::TABLE;
 use crate::netlink::{Attributes, Heard, Listener, NLM_F_DUMP, Netlink, NetlinkError, Requests};
-
-/// Messages.
-const GETRULE: u8 = 7;
-
-/// Attributes.
-const TABLE_NAME: u16 = 1;
-const RULE_CHAIN: u16 = 2;
-const IMMEDIATE_DATA: u16 = 2;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
-/// `NFT_JUMP`, in network byte order.
-const JUMP: [u8; 4] = (-3_i32).to_be_bytes();
 
 /// Hears of changes, and looks.
 #[derive(Debug)]
@@ -59,7 +45,7 @@ impl ChainDigest {
 impl NftWatch {
     /// Starts to listen; `None` where nothing can be heard.
     pub(super) fn open() -> Option<Self> {
-        let listener = Listener::netfilter(&[NFNLGRP_NFTABLES]);
+        let listener = Listener::netfilter(&[nf::GROUP]);
         let listener = listener.inspect_err(|cause| {
             tracing::info!(error = %program::one_line(cause), "changes of the firewall are not told");
         });
@@ -141,15 +127,15 @@ impl NftWatch {
     ) -> Result<(), FirewallError> {
         let requests = &mut self.requests;
         requests.clear();
-        requests.begin(NFNL_SUBSYS_NFTABLES, GETRULE, NLM_F_DUMP, family.number());
-        requests.text(TABLE_NAME, TABLE);
-        requests.text(RULE_CHAIN, chain);
+        requests.begin(nf::SUBSYSTEM, nf::GETRULE, NLM_F_DUMP, family.number());
+        requests.text(nf::TABLE_NAME, TABLE);
+        requests.text(nf::RULE_CHAIN, chain);
         requests.end();
         // A list that is not read to its end leaves the socket useless, so each has its own.
         let mut list = |requests: &mut Requests| {
             Netlink::open()?.list(requests, &mut |notice| {
-                let rule = notice.attributes(NFGEN_LEN);
-                if rule.find(RULE_CHAIN).map(text) != Some(chain) {
+                let rule = notice.attributes(nf::HEADER_LEN);
+                if rule.find(nf::RULE_CHAIN).map(text) != Some(chain) {
                     return ControlFlow::Continue(());
                 }
                 each(rule)
@@ -190,7 +176,10 @@ fn is_jump(rule: Attributes<'_>, chain: &str) -> bool {
 
 fn jumps_to(immediate: &[u8], chain: &str) -> bool {
     let inside = |value: Option<_>, kind| Attributes::inside(value?).find(kind);
-    let verdict = inside(inside(Some(immediate), IMMEDIATE_DATA), DATA_VERDICT);
-    inside(verdict, VERDICT_CODE) == Some(&JUMP[..])
-        && inside(verdict, VERDICT_CHAIN).map(text) == Some(chain)
+    let verdict = inside(
+        inside(Some(immediate), nf::IMMEDIATE_DATA),
+        nf::DATA_VERDICT,
+    );
+    inside(verdict, nf::VERDICT_CODE) == Some(&nf::JUMP.to_be_bytes()[..])
+        && inside(verdict, nf::VERDICT_CHAIN).map(text) == Some(chain)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use spa::Service;
 
+use super::super::adoption::adopt;
 use super::super::lock::ChainLock;
 use super::super::{BaseRules, Drift, FirewallError};
 use super::element::{self, Listed};
@@ -13,7 +14,6 @@ use super::nat;
 use super::notices;
 use super::ruleset::{self, Laid, Set};
 use super::table::{OWNER, Ownership, Reader, Table, TableDigest};
-use crate::connections;
 use crate::netlink::{Heard, Listener, Requests};
 
 /// Lays and repairs the table.
@@ -175,13 +175,6 @@ impl BaseRules for NftRules {
         self.lay_with(&hidden)
     }
 
-    fn protect(&mut self, ports: &[Service]) -> Result<(), FirewallError> {
-        if self.protect == ports {
-            return Ok(());
-        }
-        self.lay(ports)
-    }
-
     fn protected(&self) -> &[Service] {
         &self.protect
     }
@@ -272,17 +265,4 @@ impl BaseRules for NftRules {
 fn covers(whole: &Element, part: &Element) -> bool {
     let last = |element: &Element| element.last.unwrap_or(element.first);
     whole.first <= part.first && last(part) <= last(whole)
-}
-
-/// Enters the sessions to these ports that are older than connection tracking. That it cannot be
-/// done is no reason to leave the ports open.
-fn adopt(ports: &[Service]) {
-    match connections::adopt(ports) {
-        Ok(0) => {}
-        Ok(sessions) => tracing::info!(sessions, "sessions that exist live on"),
-        Err(cause) => tracing::warn!(
-            error = %program::one_line(&cause),
-            "sessions that exist may end: connection tracking does not take them"
-        ),
-    }
 }

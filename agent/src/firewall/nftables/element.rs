@@ -8,10 +8,8 @@ use ipnet::IpNet;
 use spa::{PortRange, Protocol, Service};
 
 use super::super::family::Family;
-use super::message::{
-    self, DATA_VALUE, ELEMENT_EXPIRATION, ELEMENT_KEY, ELEMENT_KEY_END, ELEMENTS, Element, Key,
-    LIST_ITEM,
-};
+use super::super::numbers::nf_tables as nf;
+use super::message::{self, Element, Key};
 use super::steps::{echo_of, protocol_number};
 use crate::netlink::Attributes;
 
@@ -70,18 +68,19 @@ pub(super) fn of_rule(rule: &Rule, timeout_secs: Option<u32>) -> Option<Element>
 
 /// The elements in one message of a listing.
 pub(super) fn listed<'a>(message: Attributes<'a>, each: &mut dyn FnMut(Listed<'a>)) {
-    let value =
-        |element: Attributes<'a>, kind| Attributes::inside(element.find(kind)?).find(DATA_VALUE);
-    let list = message.find(ELEMENTS).unwrap_or_default();
-    for (_, element) in Attributes::inside(list).filter(|(kind, _)| *kind == LIST_ITEM) {
+    let value = |element: Attributes<'a>, kind| {
+        Attributes::inside(element.find(kind)?).find(nf::DATA_VALUE)
+    };
+    let list = message.find(nf::ELEMENTS).unwrap_or_default();
+    for (_, element) in Attributes::inside(list).filter(|(kind, _)| *kind == nf::LIST_ITEM) {
         let element = Attributes::inside(element);
-        let Some(first) = value(element, ELEMENT_KEY) else {
+        let Some(first) = value(element, nf::ELEMENT_KEY) else {
             continue;
         };
-        let left = element.find(ELEMENT_EXPIRATION);
+        let left = element.find(nf::ELEMENT_EXPIRATION);
         each(Listed {
             first,
-            last: value(element, ELEMENT_KEY_END).unwrap_or(first),
+            last: value(element, nf::ELEMENT_KEY_END).unwrap_or(first),
             note: message::comment_of(element),
             left_ms: left.and_then(|left| Some(u64::from_be_bytes(left.try_into().ok()?))),
         });

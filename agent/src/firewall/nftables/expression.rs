@@ -5,6 +5,7 @@
 //! the other: an IPv4 address takes one, an IPv6 address four.
 
 use super::super::family::Family;
+use super::super::numbers::nf_tables as nf;
 use crate::netlink::Requests;
 
 /// A register of four bytes, from 0.
@@ -114,9 +115,6 @@ pub(super) enum Header {
 /// linux/netfilter/xt_connlabel.h), which also are as many as registers take at once.
 pub(super) const LABELS_LEN: usize = 16;
 
-const EXPR_NAME: u16 = 1;
-const EXPR_DATA: u16 = 2;
-
 const META_DREG: u16 = 1;
 const META_KEY: u16 = 2;
 const META_SREG: u16 = 3;
@@ -159,23 +157,15 @@ const LOOKUP_DREG: u16 = 3;
 const LOOKUP_FLAGS: u16 = 5;
 const LOOKUP_F_INV: u32 = 1;
 const IMMEDIATE_DREG: u16 = 1;
-const IMMEDIATE_DATA: u16 = 2;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
 
 /// `NFT_REG32_00`.
 const REG32_FIRST: u32 = 8;
 const REG_VERDICT: u32 = 0;
-const NF_DROP: i32 = 0;
-const NF_ACCEPT: i32 = 1;
-const NFT_GOTO: i32 = -4;
 
 /// Name and data of one expression, inside the nest of a list's item.
 pub(super) fn write(requests: &mut Requests, expression: &Expression<'_>) {
-    requests.text(EXPR_NAME, name(expression));
-    let data = requests.nest(EXPR_DATA);
+    requests.text(nf::EXPR_NAME, name(expression));
+    let data = requests.nest(nf::EXPR_DATA);
     match *expression {
         Expression::Meta(key, to) => {
             number(requests, META_KEY, key.number());
@@ -227,7 +217,7 @@ pub(super) fn write(requests: &mut Requests, expression: &Expression<'_>) {
         Expression::Keep(changed, mask) => keep(requests, changed, mask),
         Expression::Load(to, bytes) => {
             register(requests, IMMEDIATE_DREG, to);
-            value(requests, IMMEDIATE_DATA, bytes);
+            value(requests, nf::IMMEDIATE_DATA, bytes);
         }
         Expression::Is(what, with) => compare(requests, what, CMP_EQ, with),
         Expression::IsNot(what, with) => compare(requests, what, CMP_NEQ, with),
@@ -318,16 +308,16 @@ fn translate(requests: &mut Requests, translation: Translation) {
 
 fn decide(requests: &mut Requests, verdict: Verdict<'_>) {
     number(requests, IMMEDIATE_DREG, REG_VERDICT);
-    let data = requests.nest(IMMEDIATE_DATA);
-    let inner = requests.nest(DATA_VERDICT);
+    let data = requests.nest(nf::IMMEDIATE_DATA);
+    let inner = requests.nest(nf::DATA_VERDICT);
     let (code, chain) = match verdict {
-        Verdict::Accept => (NF_ACCEPT, None),
-        Verdict::Drop => (NF_DROP, None),
-        Verdict::Goto(chain) => (NFT_GOTO, Some(chain)),
+        Verdict::Accept => (nf::ACCEPT, None),
+        Verdict::Drop => (nf::DROP, None),
+        Verdict::Goto(chain) => (nf::GOTO, Some(chain)),
     };
-    requests.attribute(VERDICT_CODE, &code.to_be_bytes());
+    requests.attribute(nf::VERDICT_CODE, &code.to_be_bytes());
     if let Some(chain) = chain {
-        requests.text(VERDICT_CHAIN, chain);
+        requests.text(nf::VERDICT_CHAIN, chain);
     }
     requests.end_nest(inner);
     requests.end_nest(data);
@@ -343,7 +333,7 @@ fn register(requests: &mut Requests, kind: u16, register: Register) {
 
 fn value(requests: &mut Requests, kind: u16, bytes: &[u8]) {
     let data = requests.nest(kind);
-    requests.attribute(DATA_VALUE, bytes);
+    requests.attribute(nf::DATA_VALUE, bytes);
     requests.end_nest(data);
 }
 

@@ -1,19 +1,13 @@
 //! A line of ours in a table of somebody else's: put there and taken away in one step.
 
+use super::super::numbers::nf_tables as nf;
 use super::expression::{self, Expression, Register};
-use super::message::{self, NFNL_SUBSYS_NFTABLES, RULE_CHAIN, RULE_EXPRESSIONS};
+use super::message;
 use crate::netlink::{NLM_F_CREATE, Netlink, NetlinkError, Requests};
 
 /// `nft` shows it as the rule's comment, and we know our lines by it.
 pub(in crate::firewall) const COMMENT: &[u8] = b"postern\0";
 
-const MSG_NEWRULE: u8 = 6;
-const MSG_DELRULE: u8 = 8;
-const RULE_TABLE: u16 = 1;
-const RULE_HANDLE: u16 = 3;
-const RULE_POSITION: u16 = 6;
-const RULE_USERDATA: u16 = 7;
-const LIST_ITEM: u16 = 1;
 /// Put it at the end, or behind the rule that is named.
 const NLM_F_APPEND: u16 = 0x800;
 /// What kind of data the comment is, as nft keeps it.
@@ -45,8 +39,8 @@ pub(in crate::firewall) fn change(
     let mut requests = Requests::default();
     message::begin_batch(&mut requests);
     for handle in obsolete {
-        begin(&mut requests, chain, MSG_DELRULE, 0);
-        requests.attribute(RULE_HANDLE, &handle.to_be_bytes());
+        begin(&mut requests, chain, nf::DELRULE, 0);
+        requests.attribute(nf::RULE_HANDLE, &handle.to_be_bytes());
         requests.end();
     }
     if let Some(line) = line {
@@ -57,9 +51,9 @@ pub(in crate::firewall) fn change(
 }
 
 fn begin(requests: &mut Requests, chain: Chain<'_>, message: u8, flags: u16) {
-    requests.begin(NFNL_SUBSYS_NFTABLES, message, flags, chain.family);
-    requests.text(RULE_TABLE, chain.table);
-    requests.text(RULE_CHAIN, chain.name);
+    requests.begin(nf::SUBSYSTEM, message, flags, chain.family);
+    requests.text(nf::RULE_TABLE, chain.table);
+    requests.text(nf::RULE_CHAIN, chain.name);
 }
 
 fn insert(requests: &mut Requests, chain: Chain<'_>, line: Line) {
@@ -67,9 +61,9 @@ fn insert(requests: &mut Requests, chain: Chain<'_>, line: Line) {
         Some(_) => NLM_F_CREATE,
         None => NLM_F_CREATE | NLM_F_APPEND,
     };
-    begin(requests, chain, MSG_NEWRULE, flags);
+    begin(requests, chain, nf::NEWRULE, flags);
     if let Some(before) = line.before {
-        requests.attribute(RULE_POSITION, &before.to_be_bytes());
+        requests.attribute(nf::RULE_POSITION, &before.to_be_bytes());
     }
     let (mark, bit) = (Register(0), line.bit.to_ne_bytes());
     let rule = [
@@ -83,9 +77,9 @@ fn insert(requests: &mut Requests, chain: Chain<'_>, line: Line) {
         Expression::Is(mark, &bit),
         Expression::Verdict(expression::Verdict::Accept),
     ];
-    let list = requests.nest(RULE_EXPRESSIONS);
+    let list = requests.nest(nf::RULE_EXPRESSIONS);
     for expression in &rule {
-        let item = requests.nest(LIST_ITEM);
+        let item = requests.nest(nf::LIST_ITEM);
         expression::write(requests, expression);
         requests.end_nest(item);
     }
@@ -95,6 +89,6 @@ fn insert(requests: &mut Requests, chain: Chain<'_>, line: Line) {
         u8::try_from(COMMENT.len()).unwrap_or_default(),
     ];
     comment.extend_from_slice(COMMENT);
-    requests.attribute(RULE_USERDATA, &comment);
+    requests.attribute(nf::RULE_USERDATA, &comment);
     requests.end();
 }

@@ -28,6 +28,7 @@ use std::num::NonZeroU16;
 use spa::{PortRange, Protocol, Service};
 
 use super::super::family::Family;
+use super::super::numbers::nf_tables as nf;
 use super::expression::{Expression, Meta, Verdict};
 use super::message::{self, Base, Element, Field, Key, SetSpec};
 use super::nat;
@@ -68,10 +69,6 @@ const GOES_ON: &str = "goes_on";
 const BARRED: &str = "barred";
 const OPENS: &str = "opens";
 
-/// Hooks of a family (`enum nf_inet_hooks`).
-const HOOK_PREROUTING: u32 = 0;
-const HOOK_INPUT: u32 = 1;
-const HOOK_POSTROUTING: u32 = 4;
 /// Between tracking (-200) and translation (-100).
 /// After all that stands at -150, where iptables has its table `mangle`: a rule there that sets the
 /// whole mark would otherwise wipe our bit.
@@ -112,9 +109,9 @@ pub(super) fn lay(requests: &mut Requests, table: &str, what: Laid, hidden: &[El
         message::new_chain(requests, table, chain, None);
     }
     for (chain, at, priority) in [
-        (PREROUTING, HOOK_PREROUTING, PRIORITY),
-        (INPUT, HOOK_INPUT, PRIORITY),
-        (POSTROUTING, HOOK_POSTROUTING, PRIORITY_LAST),
+        (PREROUTING, nf::PRE_ROUTING, PRIORITY),
+        (INPUT, nf::LOCAL_IN, PRIORITY),
+        (POSTROUTING, nf::POST_ROUTING, PRIORITY_LAST),
     ] {
         message::new_chain(requests, table, chain, Some(hook(at, priority)));
     }
@@ -373,11 +370,14 @@ impl Rules {
         let established = state(ESTABLISHED);
         self.add(INPUT, &[&established, &begins(false), &[ACCEPT]]);
         self.add(INPUT, &[&established, &protocol(IPPROTO_UDP), &[ACCEPT]]);
-        for number in [IPPROTO_TCP, IPPROTO_UDP] {
+        // nft reads what it saved only where the protocol is said before.
+        for (number, begins) in [
+            (IPPROTO_TCP, begins(true)),
+            (IPPROTO_UDP, protocol(IPPROTO_UDP).to_vec()),
+        ] {
             for set in open_sets() {
-                // nft reads what it saved only where the protocol is said before.
                 let asks = asks(set, Address::Source, Port::Asked);
-                self.add(INPUT, &[&protocol(number), &asks, &[to(OPENS)]]);
+                self.add(INPUT, &[&begins, &asks, &[to(OPENS)]]);
             }
             let hidden = hidden(Port::Destination);
             self.add(INPUT, &[&protocol(number), &hidden, &[DROP]]);

@@ -12,11 +12,10 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use super::super::FirewallError;
+pub(super) use super::super::changes::text;
+use super::super::numbers::nf_tables as nf;
 use super::element::{self, Listed};
-use super::message::{
-    self, CHAIN_HOOK, CHAIN_NAME, CHAIN_POLICY, CHAIN_TABLE, CHAIN_TYPE, HEADER_LEN, RULE_CHAIN,
-    RULE_EXPRESSIONS, TABLE_FLAGS,
-};
+use super::message::{self};
 use crate::netlink::{Attributes, Netlink, NetlinkError, Notice, Requests};
 
 /// `NFT_TABLE_F_OWNER` and `NFT_TABLE_F_PERSIST` (linux/netfilter/nf_tables.h, Linux 6.9). The first
@@ -136,7 +135,7 @@ impl Reader {
         let mut found = None;
         // Not a list: one answer, and no end is said.
         let asked = self.netlink.list(&mut self.requests, &mut |answer| {
-            let flags = answer.attributes(HEADER_LEN).find(TABLE_FLAGS);
+            let flags = answer.attributes(nf::HEADER_LEN).find(nf::TABLE_FLAGS);
             let flags = flags.and_then(|flags| flags.try_into().ok());
             found = flags.map(|flags| Found {
                 flags: u32::from_be_bytes(flags),
@@ -186,8 +185,8 @@ impl Reader {
         let rules = self.netlink.list(&mut self.requests, &mut |rule| {
             add(
                 &mut sum,
-                rule.attributes(HEADER_LEN),
-                &[RULE_CHAIN, RULE_EXPRESSIONS],
+                rule.attributes(nf::HEADER_LEN),
+                &[nf::RULE_CHAIN, nf::RULE_EXPRESSIONS],
             );
             ControlFlow::Continue(())
         });
@@ -197,12 +196,17 @@ impl Reader {
 }
 
 fn add_chain(sum: &mut Sha256, chain: Notice<'_>, table: &str) {
-    let chain = chain.attributes(HEADER_LEN);
-    if chain.find(CHAIN_TABLE).map(text) == Some(table) {
+    let chain = chain.attributes(nf::HEADER_LEN);
+    if chain.find(nf::CHAIN_TABLE).map(text) == Some(table) {
         add(
             sum,
             chain,
-            &[CHAIN_NAME, CHAIN_HOOK, CHAIN_POLICY, CHAIN_TYPE],
+            &[
+                nf::CHAIN_NAME,
+                nf::CHAIN_HOOK,
+                nf::CHAIN_POLICY,
+                nf::CHAIN_TYPE,
+            ],
         );
     }
 }
@@ -213,12 +217,6 @@ fn add(sum: &mut Sha256, from: Attributes<'_>, kinds: &[u16]) {
         sum.update((value.len() as u64).to_le_bytes());
         sum.update(value);
     }
-}
-
-/// A name without the zero that ends it; empty if it is none.
-pub(super) fn text(value: &[u8]) -> &str {
-    let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
-    std::str::from_utf8(name).unwrap_or_default()
 }
 
 pub(super) fn connect() -> Result<Netlink, FirewallError> {

@@ -2,30 +2,13 @@
 
 use std::net::IpAddr;
 
+pub(super) use super::super::changes::text;
 use super::super::nftables::line::COMMENT;
+use super::super::numbers::nf_tables as nf;
 use super::matches;
-use super::ruleset::{At, Comparison, Load, Rule, Step, Verdict};
+use super::packet::{CT_MARK, CT_ZONE, META_MARK};
+use super::ruleset::{Aside, At, Comparison, Keeping, Load, Rule, Step, Verdict};
 use crate::netlink::Attributes;
-
-/// Attributes of rules.
-const RULE_HANDLE: u16 = 3;
-const RULE_EXPRESSIONS: u16 = 4;
-const RULE_USERDATA: u16 = 7;
-const EXPR_NAME: u16 = 1;
-const EXPR_DATA: u16 = 2;
-/// Attributes of data.
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
-
-/// Verdicts; the first three are netfilter's own.
-const DROP: i32 = 0;
-const ACCEPT: i32 = 1;
-const CONTINUE: i32 = -1;
-const JUMP: i32 = -3;
-const GOTO: i32 = -4;
-const RETURN: i32 = -5;
 
 /// Flags of linux/netfilter/nf_nat.h.
 const NAT_ADDRESS: u32 = 1;
@@ -33,17 +16,20 @@ const NAT_PORT: u32 = 2;
 
 /// A rule. What is not understood stands in it as unknown.
 pub(super) fn rule(said: Attributes<'_>) -> Rule {
-    let expressions = said.find(RULE_EXPRESSIONS).unwrap_or_default();
+    let expressions = said.find(nf::RULE_EXPRESSIONS).unwrap_or_default();
     let steps = Attributes::inside(expressions).map(|(_, expression)| {
         let expression = Attributes::inside(expression);
-        let name = expression.find(EXPR_NAME).map(text).unwrap_or_default();
-        let data = Attributes::inside(expression.find(EXPR_DATA).unwrap_or_default());
+        let name = expression.find(nf::EXPR_NAME).map(text).unwrap_or_default();
+        let data = Attributes::inside(expression.find(nf::EXPR_DATA).unwrap_or_default());
         step(name, data)
     });
     Rule {
-        handle: said.find(RULE_HANDLE).and_then(be64).unwrap_or_default(),
+        handle: said
+            .find(nf::RULE_HANDLE)
+            .and_then(be64)
+            .unwrap_or_default(),
         steps: steps.flatten().collect(),
-        is_ours: said.find(RULE_USERDATA).is_some_and(has_our_comment),
+        is_ours: said.find(nf::RULE_USERDATA).is_some_and(has_our_comment),
         text: None,
     }
 }
@@ -54,12 +40,6 @@ fn has_our_comment(data: &[u8]) -> bool {
         return false;
     };
     text.starts_with(COMMENT)
-}
-
-/// A name without the zero that ends it; empty if it is none.
-pub(super) fn text(value: &[u8]) -> &str {
-    let name = value.split(|byte| *byte == 0).next().unwrap_or_default();
-    std::str::from_utf8(name).unwrap_or_default()
 }
 
 /// A number in network byte order.
@@ -73,23 +53,28 @@ pub(super) fn be64(value: &[u8]) -> Option<u64> {
 
 /// The value inside an attribute of data.
 pub(super) fn value(data: &[u8]) -> Option<&[u8]> {
-    Attributes::inside(data).find(DATA_VALUE)
+    Attributes::inside(data).find(nf::DATA_VALUE)
 }
 
 /// The verdict inside an attribute of data.
 pub(super) fn verdict(data: &[u8]) -> Option<Verdict> {
-    let verdict = Attributes::inside(Attributes::inside(data).find(DATA_VERDICT)?);
-    let chain = || verdict.find(VERDICT_CHAIN).map(text).unwrap_or_default();
+    let verdict = Attributes::inside(Attributes::inside(data).find(nf::DATA_VERDICT)?);
+    let chain = || {
+        verdict
+            .find(nf::VERDICT_CHAIN)
+            .map(text)
+            .unwrap_or_default()
+    };
     // The upper half of netfilter's own may carry a queue's number.
-    let code = be32(verdict.find(VERDICT_CODE)?)?.cast_signed();
+    let code = be32(verdict.find(nf::VERDICT_CODE)?)?.cast_signed();
     Some(match code {
-        CONTINUE => Verdict::Continue,
-        JUMP => Verdict::Jump(chain().to_owned()),
-        GOTO => Verdict::Goto(chain().to_owned()),
-        RETURN => Verdict::Return,
+        nf::CONTINUE => Verdict::Continue,
+        nf::JUMP => Verdict::Jump(chain().to_owned()),
+        nf::GOTO => Verdict::Goto(chain().to_owned()),
+        nf::RETURN => Verdict::Return,
         _ => match code & 0xff {
-            DROP => Verdict::Drop,
-            ACCEPT => Verdict::Accept,
+            nf::DROP => Verdict::Drop,
+            nf::ACCEPT => Verdict::Accept,
             _ => Verdict::Queue,
         },
     })
@@ -120,8 +105,9 @@ fn step(name: &str, data: Attributes<'_>) -> Vec<Step> {
         }),
         "reject" => Some(Step::Verdict(Verdict::Reject)),
         "queue" => Some(Step::Verdict(Verdict::Queue)),
-        "counter" | "log" | "notrack" | "dynset" | "objref" | "last" | "masq" | "payload"
-        | "flow_offload" | "dup" => Some(Step::Pass(name.to_owned())),
+        "notrack" => Some(Step::Aside(Aside::Untracked)),
+        "counter" | "log" | "dynset" | "objref" | "last" | "masq" | "payload" | "flow_offload"
+        | "dup" => Some(Step::Pass(name.to_owned())),
         "match" => return matches_of(data),
         "target" => Some(target(data)),
         "tproxy" | "fwd" | "synproxy" => Some(Step::UnknownVerdict(name.to_owned())),
@@ -223,10 +209,9 @@ fn payload(data: Attributes<'_>) -> Option<Step> {
 }
 
 fn meta(data: Attributes<'_>) -> Option<Step> {
-    const MARK: u32 = 3;
     let key = be32(data.find(2)?)?;
     match register_of(data, 3) {
-        Some(from) if key == MARK => Some(Step::SetMark { from }),
+        Some(from) if key == META_MARK => Some(Step::SetMark { from }),
         Some(_) => Some(Step::Pass("meta set".to_owned())),
         None => load(data, 1, |_| Some(Load::Meta(key))),
     }
@@ -235,7 +220,11 @@ fn meta(data: Attributes<'_>) -> Option<Step> {
 fn conntrack(data: Attributes<'_>) -> Option<Step> {
     let key = be32(data.find(2)?)?;
     if data.find(4).is_some() {
-        return Some(Step::Pass("ct set".to_owned()));
+        return Some(match key {
+            CT_MARK => Step::Aside(Aside::SetConnectionMark),
+            CT_ZONE => Step::Aside(Aside::SetZone),
+            _ => Step::Pass("ct set".to_owned()),
+        });
     }
     let is_reply = data.find(3).and_then(|direction| direction.first());
     let is_reply = is_reply.is_some_and(|direction| *direction == 1);
@@ -304,6 +293,11 @@ fn target(data: Attributes<'_>) -> Step {
             (Some(value), Some(mask)) => Step::ChangeMark { value, mask },
             _ => Step::UnknownVerdict(name.to_owned()),
         },
+        ("CONNMARK", 1 | 2) => {
+            connection_mark(revision, info).map_or_else(|| Step::Pass(name.to_owned()), Step::Aside)
+        }
+        ("NOTRACK", _) => Step::Aside(Aside::Untracked),
+        ("CT", _) => tracking(info).map_or_else(|| Step::Pass(name.to_owned()), Step::Aside),
         ("DNAT", _) => {
             destination_nat(revision, info).unwrap_or_else(|| Step::UnknownVerdict(name.to_owned()))
         }
@@ -316,6 +310,43 @@ fn target(data: Attributes<'_>) -> Step {
         }
         _ if changes_nothing(name) => Step::Pass(name.to_owned()),
         _ => Step::UnknownVerdict(name.to_owned()),
+    }
+}
+
+/// `struct xt_connmark_tginfo1` and `2`: the value to set, both masks, how to shift, and what to do.
+fn connection_mark(revision: u32, info: &[u8]) -> Option<Aside> {
+    let u32_at = |at: usize| {
+        let bytes = info.get(at..at + 4)?.try_into().ok()?;
+        Some(u32::from_ne_bytes(bytes))
+    };
+    let (value, of_connection, of_packet) = (u32_at(0)?, u32_at(4)?, u32_at(8)?);
+    Some(Aside::Keep(
+        match info.get(if revision == 1 { 12 } else { 14 })? {
+            0 => Keeping::Set(value | of_connection),
+            1 => Keeping::Save(of_connection | of_packet),
+            2 => Keeping::Restore(of_connection | of_packet),
+            _ => return None,
+        },
+    ))
+}
+
+/// `struct xt_ct_target_info`: flags, and a zone.
+fn tracking(info: &[u8]) -> Option<Aside> {
+    /// `XT_CT_NOTRACK` and its other name.
+    const NOTRACK: u16 = 0x3;
+    /// Of one direction alone, or from the mark.
+    const OTHER_ZONE: u16 = 0x1c;
+    let u16_at = |at: usize| {
+        let bytes = info.get(at..at + 2)?.try_into().ok()?;
+        Some(u16::from_ne_bytes(bytes))
+    };
+    let (flags, zone) = (u16_at(0)?, u16_at(2)?);
+    if flags & NOTRACK != 0 {
+        Some(Aside::Untracked)
+    } else if flags & OTHER_ZONE != 0 {
+        Some(Aside::Zone(None))
+    } else {
+        (zone != 0).then_some(Aside::Zone(Some(zone)))
     }
 }
 

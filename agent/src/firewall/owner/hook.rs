@@ -12,6 +12,7 @@ use super::super::hook_place::{Correction, HookPlace};
 use super::super::nftables::line::{self, Line};
 use super::bytes::{Meaning, bits};
 use super::matches::Asks;
+use super::packet::META_MARK;
 use super::packet::{AskedPort, Kind, Packet};
 use super::read::{Ours, Reader};
 use super::ruleset::{Chain, Comparison, Load, Rule, Ruleset, Step, Table, TableFamily, Verdict};
@@ -23,8 +24,6 @@ use crate::config::{FirewallConfig, Hooks};
 const BUDGET: usize = 200_000;
 /// Jumps inside jumps. The kernel knows 16.
 const DEPTH_MAX: usize = 20;
-/// `meta mark` (linux/netfilter/nf_tables.h).
-const META_MARK: u32 = 3;
 
 /// A chain of the owner's that is to have our line.
 #[derive(Debug)]
@@ -282,6 +281,7 @@ pub(super) fn accepts_mark(rule: &Rule, bit: u32) -> bool {
         | Step::Lookup { .. }
         | Step::SetMark { .. }
         | Step::ChangeMark { .. }
+        | Step::Aside(_)
         | Step::Lead { .. }
         | Step::LeadTo { .. }
         | Step::Verdict(_)

@@ -7,32 +7,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::super::family::Family;
+use super::super::numbers::ipset as kernel;
+use super::super::numbers::nf_tables as nf;
 use super::matches::Asks;
 use super::ruleset::{Ruleset, Step};
 use super::sources::{Members, Sources, number, of_bytes};
 use crate::netlink::{Attributes, NLM_F_ACK, NLM_F_DUMP, Netlink, Notice, Requests};
 
-const NFNL_SUBSYS_IPSET: u8 = 6;
-const NFGEN_LEN: usize = 4;
-const CMD_LIST: u8 = 7;
-const CMD_GET_BYINDEX: u8 = 15;
-const ATTR_PROTOCOL: u16 = 1;
-const ATTR_SETNAME: u16 = 2;
-const ATTR_TYPENAME: u16 = 3;
-const ATTR_DATA: u16 = 7;
-const ATTR_ADT: u16 = 8;
-const ATTR_INDEX: u16 = 11;
-const ATTR_IP: u16 = 1;
-const ATTR_IP_TO: u16 = 2;
-const ATTR_CIDR: u16 = 3;
-const ATTR_FLAGS: u16 = 8;
-const ATTR_NETMASK: u16 = 20;
-const ATTR_IPADDR_IPV4: u16 = 1;
-const ATTR_IPADDR_IPV6: u16 = 2;
 /// An exception in a set of networks.
 const FLAG_NOMATCH: u32 = 4;
-/// The version of the protocol that lists sets, and the one that finds them by number.
-const PROTOCOL: u8 = 6;
+/// The version of the protocol that finds sets by number.
 const PROTOCOL_BY_INDEX: u8 = 7;
 /// Elements of one set that are read, at most.
 const ELEMENTS_MAX: usize = 100_000;
@@ -69,13 +53,18 @@ pub(super) fn resolve(ruleset: &mut Ruleset) {
 fn name_of(netlink: &mut Netlink, set: &str) -> Option<String> {
     let index: u16 = set.strip_prefix('#')?.parse().ok()?;
     let mut requests = Requests::default();
-    requests.begin(NFNL_SUBSYS_IPSET, CMD_GET_BYINDEX, 0, Family::V4.number());
-    requests.attribute(ATTR_PROTOCOL, &[PROTOCOL_BY_INDEX]);
-    requests.attribute_be(ATTR_INDEX, &index.to_be_bytes());
+    requests.begin(
+        kernel::SUBSYSTEM,
+        kernel::CMD_GET_BYINDEX,
+        0,
+        Family::V4.number(),
+    );
+    requests.attribute(kernel::ATTR_PROTOCOL, &[PROTOCOL_BY_INDEX]);
+    requests.attribute_be(kernel::ATTR_INDEX, &index.to_be_bytes());
     requests.end();
     let mut name = None;
     let mut each = |notice: Notice<'_>| {
-        let said = notice.attributes(NFGEN_LEN).find(ATTR_SETNAME);
+        let said = notice.attributes(nf::HEADER_LEN).find(kernel::ATTR_SETNAME);
         name = said.map(super::decode::text).map(str::to_owned);
         ControlFlow::Break(())
     };
@@ -86,24 +75,25 @@ fn name_of(netlink: &mut Netlink, set: &str) -> Option<String> {
 fn members_of(netlink: &mut Netlink, set: &str) -> Option<Members> {
     let mut requests = Requests::default();
     requests.begin(
-        NFNL_SUBSYS_IPSET,
-        CMD_LIST,
+        kernel::SUBSYSTEM,
+        kernel::CMD_LIST,
         NLM_F_ACK | NLM_F_DUMP,
         Family::V4.number(),
     );
-    requests.attribute(ATTR_PROTOCOL, &[PROTOCOL]);
-    requests.text(ATTR_SETNAME, set);
+    requests.attribute(kernel::ATTR_PROTOCOL, &[kernel::PROTOCOL]);
+    requests.text(kernel::ATTR_SETNAME, set);
     requests.end();
     let mut members = Members::default();
     let (mut is_of_addresses, mut count) = (false, 0);
     let mut each = |message: Attributes<'_>| {
-        if let Some(kind) = message.find(ATTR_TYPENAME).map(super::decode::text) {
-            let created = Attributes::inside(message.find(ATTR_DATA).unwrap_or_default());
+        if let Some(kind) = message.find(kernel::ATTR_TYPENAME).map(super::decode::text) {
+            let created = Attributes::inside(message.find(kernel::ATTR_DATA).unwrap_or_default());
             is_of_addresses |= matches!(kind, "hash:ip" | "hash:net" | "bitmap:ip")
-                && created.find(ATTR_NETMASK).is_none();
+                && created.find(kernel::ATTR_NETMASK).is_none();
         }
-        let list = message.find(ATTR_ADT).unwrap_or_default();
-        for (_, element) in Attributes::inside(list).filter(|(kind, _)| *kind == ATTR_DATA) {
+        let list = message.find(kernel::ATTR_ADT).unwrap_or_default();
+        for (_, element) in Attributes::inside(list).filter(|(kind, _)| *kind == kernel::ATTR_DATA)
+        {
             count += 1;
             let element = element_of(Attributes::inside(element));
             match element.filter(|_| count <= ELEMENTS_MAX) {
@@ -119,21 +109,25 @@ fn members_of(netlink: &mut Netlink, set: &str) -> Option<Members> {
 
 /// The addresses of an element; `None` for an exception, and what is not understood.
 fn element_of(element: Attributes<'_>) -> Option<(Family, Sources)> {
-    let flags = element.find(ATTR_FLAGS).and_then(super::decode::be32);
+    let flags = element
+        .find(kernel::ATTR_FLAGS)
+        .and_then(super::decode::be32);
     if flags.unwrap_or_default() & FLAG_NOMATCH != 0 {
         return None;
     }
     let address = |kind| {
         let said = Attributes::inside(element.find(kind)?);
-        let bytes = said.find(ATTR_IPADDR_IPV4);
-        of_bytes(bytes.or_else(|| said.find(ATTR_IPADDR_IPV6))?)
+        let bytes = said.find(kernel::ATTR_IPADDR_IPV4);
+        of_bytes(bytes.or_else(|| said.find(kernel::ATTR_IPADDR_IPV6))?)
     };
-    let first: IpAddr = address(ATTR_IP)?;
+    let first: IpAddr = address(kernel::ATTR_IP)?;
     let family = Family::of(first);
-    if let Some(last) = address(ATTR_IP_TO) {
+    if let Some(last) = address(kernel::ATTR_IP_TO) {
         return Some((family, Sources::range(number(first).0, number(last).0)));
     }
-    let prefix_len = element.find(ATTR_CIDR).and_then(|cidr| cidr.first());
+    let prefix_len = element
+        .find(kernel::ATTR_CIDR)
+        .and_then(|cidr| cidr.first());
     let prefix_len = prefix_len.copied().unwrap_or(128);
     Some((family, Sources::network(first, prefix_len)))
 }

@@ -8,7 +8,7 @@ use super::decode::changes_nothing;
 use super::matches::{Asks, Match, STATUS_DNAT, STATUS_SNAT};
 use super::packet::{TCP, UDP};
 use super::read::Ours;
-use super::ruleset::{Base, Chain, Hook, Rule, Step, Table, TableFamily, Verdict};
+use super::ruleset::{Aside, Base, Chain, Hook, Keeping, Rule, Step, Table, TableFamily, Verdict};
 
 /// Which option is read, and of which match.
 #[derive(Debug)]
@@ -226,6 +226,8 @@ impl<'t> Line<'t> {
             let at = options.iter().position(|option| *option == name)?;
             options.get(at + 1).copied()
         };
+        let aside =
+            |found: Option<Aside>| found.map_or_else(|| Step::Pass(target.to_owned()), Step::Aside);
         match target {
             "ACCEPT" => Step::Verdict(Verdict::Accept),
             "DROP" => Step::Verdict(Verdict::Drop),
@@ -242,6 +244,9 @@ impl<'t> Line<'t> {
                     None => Step::UnknownVerdict(target.to_owned()),
                 }
             }
+            "CONNMARK" => aside(keeping(&options).map(Aside::Keep)),
+            "NOTRACK" => Step::Aside(Aside::Untracked),
+            "CT" => aside(tracking(&options)),
             "DNAT" => match option("--to-destination").and_then(destination) {
                 Some((address, port)) => Step::LeadTo { address, port },
                 None => Step::UnknownVerdict(target.to_owned()),
@@ -256,6 +261,34 @@ impl<'t> Line<'t> {
             chain => Step::Verdict(Verdict::Jump(chain.to_owned())),
         }
     }
+}
+
+/// What CONNMARK does, as `iptables-save` says it: a mask that it does not name is the whole mark.
+fn keeping(options: &[&str]) -> Option<Keeping> {
+    let at = |name: &str| options.iter().position(|option| *option == name);
+    let value = |name: &str| options.get(at(name)? + 1).copied();
+    if let Some(set) = value("--set-xmark") {
+        let (value, mask) = set.split_once('/')?;
+        return Some(Keeping::Set(number(value)? | number(mask)?));
+    }
+    let mask = |name: &str| value(name).and_then(number).unwrap_or(u32::MAX);
+    let bits = mask("--nfmask") | mask("--ctmask");
+    let is_save = at("--save-mark").map(|_| Keeping::Save(bits));
+    is_save.or_else(|| at("--restore-mark").map(|_| Keeping::Restore(bits)))
+}
+
+/// What CT tells connection tracking.
+fn tracking(options: &[&str]) -> Option<Aside> {
+    let mut words = options.iter();
+    while let Some(word) = words.next() {
+        match *word {
+            "--notrack" => return Some(Aside::Untracked),
+            "--zone" => return words.next().map(|zone| Aside::Zone(zone.parse().ok())),
+            "--zone-orig" | "--zone-reply" => return Some(Aside::Zone(None)),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Words, those in quotes as one.

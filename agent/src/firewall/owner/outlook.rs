@@ -6,6 +6,7 @@ use spa::{PortRange, Protocol, Service};
 use super::super::family::Family;
 use super::cure::cures;
 use super::hook::accepts_mark;
+use super::marks;
 use super::packet::Kind;
 use super::predict::{Found, Prediction, predict};
 use super::recognise;
@@ -37,6 +38,8 @@ pub struct Outlook {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Interest {
     pub(super) bit: u32,
+    /// Whether it stands in the marks of connections, too.
+    pub(super) in_connections: bool,
     /// Whether packets may be led on to other places by our rules.
     pub(super) leads_on: bool,
     /// What is hidden, or named by the policy.
@@ -61,7 +64,8 @@ pub(super) fn outlook(ruleset: &Ruleset, interest: &Interest) -> Outlook {
         let unseen = "the rules are too many: what they drop is not fully known";
         report.unseen.push(unseen.to_owned());
     }
-    let mut warnings = Vec::new();
+    let mut warnings = marks::warnings(ruleset, interest.bit, interest.in_connections);
+    report.marks.clone_from(&warnings);
     let mut all = Vec::new();
     let (mut narrow, mut ranges) = (0, 0);
     for found in &prediction.found {

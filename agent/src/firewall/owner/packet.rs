@@ -67,7 +67,7 @@ pub(super) const RTN_LOCAL: u8 = 2;
 
 /// Keys of `meta` (linux/netfilter/nf_tables.h).
 const META_PROTOCOL: u32 = 1;
-const META_MARK: u32 = 3;
+pub(super) const META_MARK: u32 = 3;
 const META_IIF: u32 = 4;
 const META_OIF: u32 = 5;
 const META_IIFNAME: u32 = 6;
@@ -79,8 +79,9 @@ const META_PKTTYPE: u32 = 19;
 const CT_STATE: u32 = 0;
 const CT_DIRECTION: u32 = 1;
 const CT_STATUS: u32 = 2;
-const CT_MARK: u32 = 3;
+pub(super) const CT_MARK: u32 = 3;
 const CT_L3PROTOCOL: u32 = 7;
+pub(super) const CT_ZONE: u32 = 17;
 const CT_SRC: u32 = 8;
 const CT_PROTOCOL: u32 = 10;
 const CT_PROTO_DST: u32 = 12;

@@ -5,55 +5,15 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::super::FirewallError;
+use super::super::numbers::nf_tables as nf;
 use super::decode::{self, be32, be64, text};
 use super::ruleset::{Base, Chain, Element, Hook, Ruleset, Set, Table, TableFamily};
 use crate::netlink::{Attributes, NLM_F_DUMP, Netlink, Notice, Requests};
 
-const NFNL_SUBSYS_NFTABLES: u8 = 10;
-const NFGEN_LEN: usize = 4;
-
-/// Messages.
-const GETTABLE: u8 = 1;
-const GETCHAIN: u8 = 4;
-const GETRULE: u8 = 7;
-const GETSET: u8 = 10;
-const GETSETELEM: u8 = 13;
-const GETGEN: u8 = 16;
-/// Attributes.
-const TABLE_NAME: u16 = 1;
-const TABLE_FLAGS: u16 = 2;
-const CHAIN_NAME: u16 = 3;
-const CHAIN_HOOK: u16 = 4;
-const CHAIN_POLICY: u16 = 5;
-const CHAIN_TYPE: u16 = 7;
-const HOOK_NUMBER: u16 = 1;
-const HOOK_PRIORITY: u16 = 2;
-const HOOK_DEVICE: u16 = 3;
-const HOOK_DEVICES: u16 = 4;
-const RULE_CHAIN: u16 = 2;
-const SET_NAME: u16 = 2;
-const SET_FLAGS: u16 = 3;
-const SET_KEY_LEN: u16 = 5;
-const SET_DESC: u16 = 9;
-const DESC_CONCAT: u16 = 2;
-const FIELD_LEN: u16 = 1;
-const LIST_ELEMENTS: u16 = 3;
-const ELEM_KEY: u16 = 1;
-const ELEM_DATA: u16 = 2;
-const ELEM_FLAGS: u16 = 3;
-const ELEM_EXPIRATION: u16 = 5;
-const ELEM_KEY_END: u16 = 10;
-const GEN_ID: u16 = 1;
 /// Flags.
 const TABLE_IS_OWNED: u32 = 2;
-const SET_IS_INTERVAL: u32 = 4;
 const ELEM_ENDS_INTERVAL: u32 = 1;
 const ELEM_IS_CATCHALL: u32 = 2;
-/// Families of tables (linux/netfilter.h).
-const NFPROTO_INET: u8 = 1;
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_NETDEV: u8 = 5;
-const NFPROTO_IPV6: u8 = 10;
 /// Elements of one set that are read, at most: some megabytes.
 const ELEMENTS_MAX: usize = 100_000;
 /// How often it is tried again when somebody changes something meanwhile.
@@ -98,11 +58,14 @@ impl Reader {
     /// nf_tables.
     pub(super) fn generation(&mut self) -> Option<u32> {
         self.requests.clear();
-        self.requests.begin(NFNL_SUBSYS_NFTABLES, GETGEN, 0, 0);
+        self.requests.begin(nf::SUBSYSTEM, nf::GETGEN, 0, 0);
         self.requests.end();
         let mut generation = None;
         let mut each = |notice: Notice<'_>| {
-            generation = notice.attributes(NFGEN_LEN).find(GEN_ID).and_then(be32);
+            generation = notice
+                .attributes(nf::HEADER_LEN)
+                .find(nf::GEN_ID)
+                .and_then(be32);
             ControlFlow::Break(())
         };
         let asked = self.netlink.list(&mut self.requests, &mut each);
@@ -170,9 +133,12 @@ impl Reader {
     }
 
     fn tables(&mut self, ruleset: &mut Ruleset, ours: &Ours) -> Result<(), FirewallError> {
-        self.dump(GETTABLE, Of::default(), &mut |family, said| {
-            let name = said.find(TABLE_NAME).map(text).unwrap_or_default();
-            let flags = said.find(TABLE_FLAGS).and_then(be32).unwrap_or_default();
+        self.dump(nf::GETTABLE, Of::default(), &mut |family, said| {
+            let name = said.find(nf::TABLE_NAME).map(text).unwrap_or_default();
+            let flags = said
+                .find(nf::TABLE_FLAGS)
+                .and_then(be32)
+                .unwrap_or_default();
             let Some(family) = family_of(family) else {
                 return;
             };
@@ -190,9 +156,9 @@ impl Reader {
     }
 
     fn chains(&mut self, ruleset: &mut Ruleset) -> Result<(), FirewallError> {
-        self.dump(GETCHAIN, Of::default(), &mut |family, said| {
+        self.dump(nf::GETCHAIN, Of::default(), &mut |family, said| {
             if let Some(table) = table_of(ruleset, family, said) {
-                let name = said.find(CHAIN_NAME).map(text).unwrap_or_default();
+                let name = said.find(nf::CHAIN_NAME).map(text).unwrap_or_default();
                 let chain = Chain {
                     base: base(family, said),
                     devices: devices(said),
@@ -209,8 +175,8 @@ impl Reader {
         ours: &Ours,
         of: Of<'_>,
     ) -> Result<(), FirewallError> {
-        self.dump(GETRULE, of, &mut |family, said| {
-            let chain = said.find(RULE_CHAIN).map(text).unwrap_or_default();
+        self.dump(nf::GETRULE, of, &mut |family, said| {
+            let chain = said.find(nf::RULE_CHAIN).map(text).unwrap_or_default();
             if ours.chains.iter().any(|own| own == chain) {
                 return;
             }
@@ -223,11 +189,11 @@ impl Reader {
 
     fn sets(&mut self, ruleset: &mut Ruleset, of: Of<'_>) -> Result<(), FirewallError> {
         let mut found = Vec::new();
-        self.dump(GETSET, of, &mut |family, said| {
+        self.dump(nf::GETSET, of, &mut |family, said| {
             if let Some(table) = table_of(ruleset, family, said) {
-                let name = said.find(SET_NAME).map(text).unwrap_or_default();
-                let flags = said.find(SET_FLAGS).and_then(be32).unwrap_or_default();
-                let is_interval = flags & SET_IS_INTERVAL != 0;
+                let name = said.find(nf::SET_NAME).map(text).unwrap_or_default();
+                let flags = said.find(nf::SET_FLAGS).and_then(be32).unwrap_or_default();
+                let is_interval = flags & nf::SET_FLAG_INTERVAL != 0;
                 found.push((family, table.name.clone(), name.to_owned(), is_interval));
                 let set = Set {
                     fields: fields(said),
@@ -244,8 +210,8 @@ impl Reader {
                 set: &name,
             };
             let mut read = Vec::new();
-            self.dump(GETSETELEM, of, &mut |_, said| {
-                let list = said.find(LIST_ELEMENTS).unwrap_or_default();
+            self.dump(nf::GETSETELEM, of, &mut |_, said| {
+                let list = said.find(nf::ELEMENTS).unwrap_or_default();
                 let room = ELEMENTS_MAX.saturating_sub(read.len());
                 let elements = Attributes::inside(list).map(|(_, one)| element(one));
                 read.extend(elements.take(room));
@@ -272,17 +238,17 @@ impl Reader {
     ) -> Result<(), FirewallError> {
         self.requests.clear();
         self.requests
-            .begin(NFNL_SUBSYS_NFTABLES, message, NLM_F_DUMP, of.family);
+            .begin(nf::SUBSYSTEM, message, NLM_F_DUMP, of.family);
         if !of.table.is_empty() {
-            self.requests.text(TABLE_NAME, of.table);
+            self.requests.text(nf::TABLE_NAME, of.table);
         }
         if !of.set.is_empty() {
-            self.requests.text(SET_NAME, of.set);
+            self.requests.text(nf::SET_NAME, of.set);
         }
         self.requests.end();
         let mut one = |notice: Notice<'_>| {
             let family = notice.body.first().copied().unwrap_or_default();
-            each(family, notice.attributes(NFGEN_LEN));
+            each(family, notice.attributes(nf::HEADER_LEN));
             ControlFlow::Continue(())
         };
         self.netlink
@@ -300,10 +266,10 @@ fn failed(doing: &'static str, cause: &dyn std::error::Error) -> FirewallError {
 
 const fn family_of(number: u8) -> Option<TableFamily> {
     match number {
-        NFPROTO_INET => Some(TableFamily::Inet),
-        NFPROTO_IPV4 => Some(TableFamily::Ip),
-        NFPROTO_IPV6 => Some(TableFamily::Ip6),
-        NFPROTO_NETDEV => Some(TableFamily::Netdev),
+        nf::NFPROTO_INET => Some(TableFamily::Inet),
+        nf::NFPROTO_IPV4 => Some(TableFamily::Ip),
+        nf::NFPROTO_IPV6 => Some(TableFamily::Ip6),
+        nf::NFPROTO_NETDEV => Some(TableFamily::Netdev),
         _ => None,
     }
 }
@@ -314,29 +280,29 @@ fn table_of<'r>(
     family: u8,
     said: Attributes<'_>,
 ) -> Option<&'r mut Table> {
-    let (family, name) = (family_of(family)?, said.find(TABLE_NAME).map(text)?);
+    let (family, name) = (family_of(family)?, said.find(nf::TABLE_NAME).map(text)?);
     let mut tables = ruleset.tables.iter_mut();
     tables.find(|table| table.family == family && table.name == name)
 }
 
 /// Where a chain hangs; `None` where nothing on the way to this host or through it passes.
 fn base(family: u8, said: Attributes<'_>) -> Option<Base> {
-    let hook = Attributes::inside(said.find(CHAIN_HOOK)?);
-    let number = be32(hook.find(HOOK_NUMBER)?)?;
-    let policy = said.find(CHAIN_POLICY).and_then(be32);
+    let hook = Attributes::inside(said.find(nf::CHAIN_HOOK)?);
+    let number = be32(hook.find(nf::HOOK_NUMBER)?)?;
+    let policy = said.find(nf::CHAIN_POLICY).and_then(be32);
     Some(Base {
         // `NF_NETDEV_INGRESS` and `NF_INET_` of linux/netfilter.h.
         hook: match (family, number) {
-            (NFPROTO_NETDEV, 0) | (NFPROTO_INET, 5) => Hook::Ingress,
-            (NFPROTO_NETDEV, _) => return None,
+            (nf::NFPROTO_NETDEV, 0) | (nf::NFPROTO_INET, 5) => Hook::Ingress,
+            (nf::NFPROTO_NETDEV, _) => return None,
             (_, 0) => Hook::Prerouting,
             (_, 1) => Hook::Input,
             (_, 2) => Hook::Forward,
             (_, 3) => Hook::Output,
             _ => return None,
         },
-        priority: be32(hook.find(HOOK_PRIORITY)?)?.cast_signed(),
-        is_nat: said.find(CHAIN_TYPE).map(text) == Some("nat"),
+        priority: be32(hook.find(nf::HOOK_PRIORITY)?)?.cast_signed(),
+        is_nat: said.find(nf::CHAIN_TYPE).map(text) == Some("nat"),
         // `NF_DROP`
         drops: policy == Some(0),
     })
@@ -344,10 +310,10 @@ fn base(family: u8, said: Attributes<'_>) -> Option<Base> {
 
 /// The interfaces of a chain at ingress.
 fn devices(said: Attributes<'_>) -> Vec<String> {
-    let hook = Attributes::inside(said.find(CHAIN_HOOK).unwrap_or_default());
-    let many = Attributes::inside(hook.find(HOOK_DEVICES).unwrap_or_default());
+    let hook = Attributes::inside(said.find(nf::CHAIN_HOOK).unwrap_or_default());
+    let many = Attributes::inside(hook.find(nf::HOOK_DEVICES).unwrap_or_default());
     let all = hook
-        .find(HOOK_DEVICE)
+        .find(nf::HOOK_DEVICE)
         .into_iter()
         .chain(many.map(|(_, name)| name));
     let mut names: Vec<String> = all.map(|name| text(name).to_owned()).collect();
@@ -360,14 +326,14 @@ fn fields(said: Attributes<'_>) -> Vec<usize> {
     let number = |value: &[u8]| usize::try_from(be32(value)?).ok();
     let inside = |value| Attributes::inside(value);
     let concat = said
-        .find(SET_DESC)
-        .and_then(|desc| inside(desc).find(DESC_CONCAT));
+        .find(nf::SET_DESC)
+        .and_then(|desc| inside(desc).find(nf::SET_DESC_CONCAT));
     let lens = concat.into_iter().flat_map(inside);
     let lens: Vec<usize> = lens
-        .filter_map(|(_, field)| number(inside(field).find(FIELD_LEN)?))
+        .filter_map(|(_, field)| number(inside(field).find(nf::SET_FIELD_LEN)?))
         .collect();
     if lens.is_empty() {
-        let len = said.find(SET_KEY_LEN).and_then(number);
+        let len = said.find(nf::SET_KEY_LEN).and_then(number);
         return vec![len.unwrap_or_default()];
     }
     lens
@@ -387,12 +353,15 @@ fn element(said: &[u8]) -> Dumped {
     let said = Attributes::inside(said);
     let key = |kind| said.find(kind).and_then(decode::value).map(<[u8]>::to_vec);
     Dumped {
-        key: key(ELEM_KEY).unwrap_or_default(),
-        end: key(ELEM_KEY_END),
-        flags: said.find(ELEM_FLAGS).and_then(be32).unwrap_or_default(),
-        verdict: said.find(ELEM_DATA).and_then(decode::verdict),
+        key: key(nf::ELEMENT_KEY).unwrap_or_default(),
+        end: key(nf::ELEMENT_KEY_END),
+        flags: said
+            .find(nf::ELEMENT_FLAGS)
+            .and_then(be32)
+            .unwrap_or_default(),
+        verdict: said.find(nf::ELEMENT_DATA).and_then(decode::verdict),
         expires_in: said
-            .find(ELEM_EXPIRATION)
+            .find(nf::ELEMENT_EXPIRATION)
             .and_then(be64)
             .filter(|ms| *ms > 0)
             .map(Duration::from_millis),

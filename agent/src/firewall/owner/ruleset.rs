@@ -24,6 +24,8 @@ pub(super) struct Ruleset {
     pub(super) has_ipsets: bool,
     /// What could not be read, one sentence each.
     pub(super) unread: Vec<String>,
+    /// The marks that rules of routing ask for.
+    pub(super) marks_asked: Vec<Asked>,
 }
 
 /// A table of nf_tables, or of the old iptables.
@@ -148,6 +150,8 @@ pub(super) enum Step {
         value: u32,
         mask: u32,
     },
+    /// Changes nothing for the packet, but something beside it.
+    Aside(Aside),
     /// Led on to another address and port, as far as the registers say.
     Lead {
         address: Option<At>,
@@ -165,6 +169,39 @@ pub(super) enum Step {
     Unknown(String),
     /// May do anything, also end the packet's way.
     UnknownVerdict(String),
+}
+
+/// A mark that a rule of routing asks for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Asked {
+    pub(super) value: u32,
+    pub(super) mask: u32,
+}
+
+/// What a rule does to marks, and the bits that it does it to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Keeping {
+    /// The connection's becomes what the rule names.
+    Set(u32),
+    /// The connection's becomes the packet's.
+    Save(u32),
+    /// The packet's becomes the connection's.
+    Restore(u32),
+}
+
+/// What a rule does beside deciding over the packet.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Aside {
+    /// The connection's mark becomes what is in the registers.
+    SetConnectionMark,
+    /// The same, or the other way round, as iptables says it.
+    Keep(Keeping),
+    /// The packet is kept out of connection tracking.
+    Untracked,
+    /// It is put into this zone of it, or into one that is not named.
+    Zone(Option<u16>),
+    /// It is put into the zone that is in the registers.
+    SetZone,
 }
 
 /// What is loaded into a register.
@@ -260,6 +297,29 @@ pub(super) struct Place<'r> {
     pub(super) name: &'r str,
     pub(super) chain: &'r Chain,
     pub(super) base: Base,
+}
+
+// === impl Keeping ===
+
+impl Keeping {
+    pub(super) const fn bits(self) -> u32 {
+        match self {
+            Self::Set(bits) | Self::Save(bits) | Self::Restore(bits) => bits,
+        }
+    }
+}
+
+// === impl Aside ===
+
+impl Aside {
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::SetConnectionMark => "ct mark set",
+            Self::Keep(_) => "CONNMARK",
+            Self::Untracked => "notrack",
+            Self::Zone(_) | Self::SetZone => "ct zone set",
+        }
+    }
 }
 
 // === impl Set ===

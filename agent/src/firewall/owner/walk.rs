@@ -247,6 +247,7 @@ impl<'s, 'r> Walk<'s, 'r> {
                 | Step::Range { .. }
                 | Step::Lookup { .. }
                 | Step::Match(_)
+                | Step::Aside(_)
                 | Step::Pass(_)
                 | Step::Unknown(_) => truth = truth.and(&self.condition(frame.table, step)?),
             }
@@ -340,6 +341,7 @@ impl<'s, 'r> Walk<'s, 'r> {
             Step::Match(asked) => super::asks::holds(asked, &self.packet, self.meaning)?,
             Step::Unknown(_) | Step::UnknownVerdict(_) => Truth::MAYBE,
             Step::Pass(_)
+            | Step::Aside(_)
             | Step::Verdict(_)
             | Step::SetMark { .. }
             | Step::ChangeMark { .. }

@@ -20,33 +20,23 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use spa::Service;
 
 use super::super::FirewallError;
+use super::super::names::IPTABLES;
+use super::super::numbers::nf_tables as nf;
+use super::super::rest::Rest;
 use super::legacy;
 use super::outlook::{Interest, Outlook, outlook};
 use super::read::{Ours, Reader};
 use super::routes::Routes;
 use super::ruleset::{Ruleset, TableFamily};
+use super::tracking::{self, Tracking};
 use crate::clock;
-use crate::config::FirewallConfig;
+use crate::config::{BackendChoice, FirewallConfig};
 use crate::netlink::{Heard, Listener};
 
-/// Group and subsystem of what is told (linux/netfilter/nfnetlink.h).
-const NFNLGRP_NFTABLES: u32 = 7;
-const NFNL_SUBSYS_NFTABLES: u8 = 10;
-const NFGEN_LEN: usize = 4;
-/// The table that a notice is about.
-const TABLE_NAME: u16 = 1;
-/// A notice that only says that there was a change.
-const NEWGEN: u8 = 15;
-/// Family of our own table.
-const NFPROTO_INET: u8 = 1;
-
-/// Between two looks, at least; and as a multiple of what the last one took. One that took long, beside
-/// very many rules, is not to take more than a hundredth of the time.
+/// Between two looks, at least.
 const PAUSE: Duration = Duration::from_millis(200);
-const PAUSE_FACTOR: u32 = 20;
-const LONG: Duration = Duration::from_millis(200);
-const PAUSE_FACTOR_LONG: u32 = 100;
-const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How much of their share of the time is saved up for when others change much at once.
+const SAVED_MAX: Duration = Duration::from_secs(3);
 /// Between two looks at what nobody tells of.
 const POLL: Duration = Duration::from_secs(30);
 const POLL_SILENT: Duration = Duration::from_secs(5);
@@ -88,7 +78,7 @@ struct Watching<T> {
     /// Whether something has changed since the last look.
     is_stale: bool,
     /// No look before; and one at the latest.
-    rest_until: Duration,
+    rest: Rest,
     poll_at: Duration,
     last: Option<(Ruleset, Interest)>,
     said: Vec<String>,
@@ -99,7 +89,7 @@ struct Watching<T> {
 
 impl OwnerWatch {
     /// Starts the thread, which looks for nothing before [`OwnerHandle::begin`]. `leads_on` says whether
-    /// our own rules may lead packets on to other places. `told` is called on it, at every change.
+    /// our own rules may lead packets on to other places, `backend` whose rules they are. `told` is called on it, at every change.
     ///
     /// # Errors
     ///
@@ -107,6 +97,7 @@ impl OwnerWatch {
     pub fn start(
         config: &FirewallConfig,
         leads_on: bool,
+        backend: &str,
         told: impl FnMut(Outlook) + Send + 'static,
     ) -> io::Result<Self> {
         let (tasks, inbox) = sync_channel(TASKS_MAX);
@@ -119,12 +110,12 @@ impl OwnerWatch {
         let watching = Watching {
             told,
             reader: Reader::open().ok(),
-            listener: Listener::netfilter(&[NFNLGRP_NFTABLES]).ok(),
+            listener: Listener::netfilter(&[nf::GROUP]).ok(),
             ours: super::ours(config),
-            interest: interest(config, leads_on),
+            interest: interest(config, leads_on, backend == IPTABLES),
             has_begun: false,
             is_stale: false,
-            rest_until: Duration::ZERO,
+            rest: Rest::new(clock::now().steady, SAVED_MAX, PAUSE),
             poll_at: Duration::MAX,
             last: None,
             said: Vec::new(),
@@ -205,7 +196,7 @@ impl<T: FnMut(Outlook)> Watching<T> {
             }
             let now = clock::now().steady;
             self.hear(now);
-            let is_due = self.is_stale && now >= self.rest_until || now >= self.poll_at;
+            let is_due = self.is_stale && now >= self.rest.until() || now >= self.poll_at;
             if self.has_begun && is_due {
                 self.look();
             }
@@ -220,9 +211,9 @@ impl<T: FnMut(Outlook)> Watching<T> {
     fn wait(&self, bell: BorrowedFd<'_>) {
         let now = clock::now().steady;
         let (until, listener) = if self.is_stale && self.has_begun {
-            (self.rest_until.min(self.poll_at), None)
-        } else if now < self.rest_until {
-            (self.rest_until, None)
+            (self.rest.until().min(self.poll_at), None)
+        } else if now < self.rest.until() {
+            (self.rest.until(), None)
         } else {
             (self.poll_at, self.listener.as_ref())
         };
@@ -241,20 +232,20 @@ impl<T: FnMut(Outlook)> Watching<T> {
 
     /// Takes what the kernel tells, once it has rested.
     fn hear(&mut self, now: Duration) {
-        if now < self.rest_until {
+        if now < self.rest.until() {
             return;
         }
         let (ours, mut concerned) = (&self.ours, false);
         if let Some(listener) = &mut self.listener {
             let heard = listener.drain(&mut |notice| {
                 let [message, subsystem] = notice.kind.to_le_bytes();
-                if subsystem != NFNL_SUBSYS_NFTABLES || message == NEWGEN {
+                if subsystem != nf::SUBSYSTEM || message == nf::NEWGEN {
                     return;
                 }
                 let family = notice.body.first().copied();
-                let table = notice.attributes(NFGEN_LEN).find(TABLE_NAME);
+                let table = notice.attributes(nf::HEADER_LEN).find(nf::TABLE_NAME);
                 let table = table.map(super::decode::text);
-                let is_ours = family == Some(NFPROTO_INET) && table == Some(&*ours.table);
+                let is_ours = family == Some(nf::NFPROTO_INET) && table == Some(&*ours.table);
                 concerned |= !is_ours;
             });
             self.is_stale |= concerned || !matches!(heard, Ok(Heard::All));
@@ -282,8 +273,7 @@ impl<T: FnMut(Outlook)> Watching<T> {
             }
         }
         let now = clock::now().steady;
-        let took = now.saturating_sub(begin);
-        self.rest_until = now + pause_after(took);
+        self.rest.looked(begin, now);
     }
 
     fn read(&mut self) -> Result<Ruleset, FirewallError> {
@@ -329,12 +319,23 @@ impl<T: FnMut(Outlook)> Watching<T> {
 /// When the kernel cannot be asked.
 pub fn look(config: &FirewallConfig) -> Result<Outlook, FirewallError> {
     let ruleset = read(&mut Reader::open()?, &super::ours(config))?;
-    Ok(outlook(&ruleset, &interest(config, true)))
+    let with_iptables = config.backend == BackendChoice::Iptables;
+    Ok(outlook(&ruleset, &interest(config, true, with_iptables)))
 }
 
-fn interest(config: &FirewallConfig, leads_on: bool) -> Interest {
+/// What the owner's rules tell connection tracking; nothing where they cannot be read.
+pub(in crate::firewall) fn tracking() -> Tracking {
+    let ours = Ours::default();
+    let ruleset = Reader::open().and_then(|mut reader| reader.ruleset(&ours));
+    let mut ruleset = ruleset.unwrap_or_default();
+    read_legacy(&mut ruleset, &ours);
+    tracking::of(&ruleset)
+}
+
+fn interest(config: &FirewallConfig, leads_on: bool, with_iptables: bool) -> Interest {
     Interest {
         bit: config.mark,
+        in_connections: with_iptables,
         leads_on,
         services: config.protect.clone(),
     }
@@ -345,6 +346,7 @@ fn read(reader: &mut Reader, ours: &Ours) -> Result<Ruleset, FirewallError> {
     let mut ruleset = reader.ruleset(ours)?;
     read_legacy(&mut ruleset, ours);
     super::ipsets::resolve(&mut ruleset);
+    ruleset.marks_asked = super::routing::marks_asked();
     let proc = |file: &str| {
         fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default()
     };
@@ -398,14 +400,4 @@ fn own_addresses() -> Vec<IpAddr> {
     addresses.sort_unstable();
     addresses.dedup();
     addresses
-}
-
-/// For how long to rest after a look that took so long.
-fn pause_after(took: Duration) -> Duration {
-    let factor = if took < LONG {
-        PAUSE_FACTOR
-    } else {
-        PAUSE_FACTOR_LONG
-    };
-    (took * factor).clamp(PAUSE, PAUSE_MAX)
 }

@@ -126,6 +126,7 @@ impl Words {
             Step::SetMark { .. } | Step::ChangeMark { .. } => {
                 self.parts.push("mark set".to_owned())
             }
+            Step::Aside(aside) => self.parts.push(aside.word().to_owned()),
             Step::Lead { .. } => self.parts.push("dnat".to_owned()),
             Step::LeadTo { address, port } => {
                 let address = address

@@ -1,6 +1,7 @@
 //! Chains and rules of what leads on. Pure.
 
 use super::super::super::family::Family;
+use super::super::super::numbers::nf_tables as nf;
 use super::super::expression::{Ct, Expression, Meta, Register, Translation, Verdict};
 use super::super::message::{self, Base};
 use super::super::steps::{
@@ -14,10 +15,7 @@ const IN: &str = "lead_in";
 const OUT: &str = "lead_out";
 const LOCAL: &str = "lead_local";
 
-/// Hooks of a family (`enum nf_inet_hooks`); between the guard and everybody else's translation.
-const HOOK_PREROUTING: u32 = 0;
-const HOOK_INPUT: u32 = 1;
-const HOOK_POSTROUTING: u32 = 4;
+/// Between the guard and everybody else's translation.
 const PRIORITY_IN: i32 = -101;
 const PRIORITY_OUT: i32 = 99;
 const PRIORITY_LOCAL: i32 = -150;
@@ -36,13 +34,13 @@ pub(in super::super) fn lay_chains(requests: &mut Requests, table: &str) {
         hook,
         priority,
     };
-    let place = hook(HOOK_PREROUTING, PRIORITY_IN);
+    let place = hook(nf::PRE_ROUTING, PRIORITY_IN);
     message::new_chain(requests, table, IN, Some(place));
-    let place = hook(HOOK_POSTROUTING, PRIORITY_OUT);
+    let place = hook(nf::POST_ROUTING, PRIORITY_OUT);
     message::new_chain(requests, table, OUT, Some(place));
     let place = Base {
         kind: "filter",
-        hook: HOOK_INPUT,
+        hook: nf::LOCAL_IN,
         priority: PRIORITY_LOCAL,
     };
     message::new_chain(requests, table, LOCAL, Some(place));
