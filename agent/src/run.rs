@@ -141,7 +141,7 @@ pub fn run(
         file: protection_file(config),
         hooks: firewall::Hooks::new(&config.firewall),
     };
-    let owner = start_owner_watch(config, firewall.name, &orders)?;
+    let owner = start_owner_watch(config, firewall.marks_connections, &orders)?;
     let monitor = start_monitor(kept, &orders, owner.as_ref())?;
     let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
     let (status_sender, status_seen) = watch::channel(Status::default());
@@ -252,7 +252,7 @@ fn start_monitor(
 /// Reads what the owner has in the packet filter, where anything is opened for real.
 fn start_owner_watch(
     config: &Config,
-    backend: &str,
+    in_connections: bool,
     orders: &OrderSender,
 ) -> Result<Option<OwnerWatch>, RunError> {
     if config.firewall.dry_run {
@@ -263,7 +263,7 @@ fn start_owner_watch(
         // A gate that has stopped grants nothing more.
         deliver(&orders, Order::Outlook(Box::new(outlook)));
     };
-    let watch = OwnerWatch::start(&config.firewall, config.nat.forward, backend, told);
+    let watch = OwnerWatch::start(&config.firewall, config.nat.forward, in_connections, told);
     watch.map(Some).map_err(RunError::Thread)
 }
 

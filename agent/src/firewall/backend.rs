@@ -28,6 +28,8 @@ pub struct Backend {
     pub name: &'static str,
     /// For people: why this one.
     pub why: String,
+    /// Whether our bit stands in the marks of connections, too, and not in those of packets alone.
+    pub marks_connections: bool,
     /// What must be there before anything can be opened.
     pub base_rules: Box<dyn BaseRules>,
     /// What is open, for whom and for how long.

@@ -33,7 +33,6 @@ use sets::{SetHoles, SetNames, Sets};
 
 use super::family::Family;
 use super::lock::ChainLock;
-use super::names::IPTABLES;
 use super::{Backend, BaseRules, FirewallError};
 use crate::config::FirewallConfig;
 
@@ -56,7 +55,8 @@ pub(super) fn open(config: &FirewallConfig, why: String) -> Result<Backend, Fire
     let holes = SetHoles::new(Sets::connect(names.clone())?, families);
     let sets = Sets::connect(names)?;
     Ok(Backend {
-        name: IPTABLES,
+        name: "iptables",
+        marks_connections: true,
         why,
         base_rules: Box::new(IptablesRules::new(
             chain.to_owned(),

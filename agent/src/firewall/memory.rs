@@ -40,6 +40,7 @@ impl MemoryFirewall {
     pub fn backend(&self) -> Backend {
         Backend {
             name: "memory",
+            marks_connections: false,
             why: "nothing is to be touched".to_owned(),
             base_rules: Box::new(self.clone()),
             holes: Box::new(self.clone()),

@@ -1,9 +1,6 @@
 //! What is ours in the packet filter, by name. Pure.
 
-/// The back end iptables, for people.
-pub(super) const IPTABLES: &str = "iptables";
-
-/// What the names of our chains of iptables end in, beside the one for what comes in.
+/// What the names of our chains end in, beside the one for what comes in.
 pub(super) const TRANSLATED: &str = "_IN";
 pub(super) const LED_ON: &str = "_FWD";
 pub(super) const OUTGOING: &str = "_OUT";
@@ -13,7 +10,7 @@ pub(super) fn chains(chain: &str) -> [String; 4] {
     ["", TRANSLATED, LED_ON, OUTGOING].map(|end| format!("{chain}{end}"))
 }
 
-/// Our table, where iptables would have this chain.
+/// Our table, where its rules would stand in this chain.
 pub(super) fn table_name(chain: &str) -> String {
     chain.to_ascii_lowercase()
 }

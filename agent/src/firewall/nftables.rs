@@ -93,6 +93,7 @@ fn open_owned(
     };
     Ok(Backend {
         name: "nftables",
+        marks_connections: false,
         why,
         holes: Box::new(NftHoles::new(Arc::clone(&table), kernel, lead)?),
         base_rules: Box::new(NftRules::new(table, what, Some(locks))?),

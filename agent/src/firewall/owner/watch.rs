@@ -20,7 +20,6 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use spa::Service;
 
 use super::super::FirewallError;
-use super::super::names::IPTABLES;
 use super::super::numbers::nf_tables as nf;
 use super::super::rest::Rest;
 use super::legacy;
@@ -89,7 +88,8 @@ struct Watching<T> {
 
 impl OwnerWatch {
     /// Starts the thread, which looks for nothing before [`OwnerHandle::begin`]. `leads_on` says whether
-    /// our own rules may lead packets on to other places, `backend` whose rules they are. `told` is called on it, at every change.
+    /// our own rules may lead packets on to other places, `in_connections` whether our bit stands in
+    /// the marks of connections. `told` is called on it, at every change.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl OwnerWatch {
     pub fn start(
         config: &FirewallConfig,
         leads_on: bool,
-        backend: &str,
+        in_connections: bool,
         told: impl FnMut(Outlook) + Send + 'static,
     ) -> io::Result<Self> {
         let (tasks, inbox) = sync_channel(TASKS_MAX);
@@ -112,7 +112,7 @@ impl OwnerWatch {
             reader: Reader::open().ok(),
             listener: Listener::netfilter(&[nf::GROUP]).ok(),
             ours: super::ours(config),
-            interest: interest(config, leads_on, backend == IPTABLES),
+            interest: interest(config, leads_on, in_connections),
             has_begun: false,
             is_stale: false,
             rest: Rest::new(clock::now().steady, SAVED_MAX, PAUSE),
