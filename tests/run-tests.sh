@@ -16,6 +16,7 @@ if ! "$check" --check; then
 fi
 
 tests/owners.sh
+tests/packages.sh
 
 # Called by `make soak`: only the proofs whose size is a variable, one at a time.
 if [[ -n ${POSTERN_SOAK:-} ]]; then
