@@ -7,7 +7,7 @@ CARGO ?= cargo
 PROGRAMS := -p agent -p controller -p client
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: help setup build demo test soak bench profile lint deny contract fmt package clean-labs
+.PHONY: help setup build demo test soak bench profile lint deny contract fmt package apt-tree package-test clean-labs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,14 @@ package: setup ## Build Debian and RPM packages of the three programs, in target
 	packaging/build.sh
 	@packaging/exposure.sh
 	@ls -l $(TARGET)/packages
+
+# make apt-tree KEY=release-key.asc; the tree is static files, for any web server.
+apt-tree: ## Make a signed apt repository of target/packages in target/apt; KEY=FILE is the secret key that signs
+	@packaging/apt-tree.sh "$(KEY)" $(TARGET)/packages $(TARGET)/apt
+
+# What of it `make test` runs takes two minutes, and packs a build that is not optimised.
+package-test: package ## Prove the packages on pristine Debian (debootstrap): install, upgrade, remove, purge, apt, rpm
+	@packaging/test.sh
 
 clean-labs: ## Remove namespaces and files that killed demos or tests have left
 	$(CARGO) build --locked $(PROGRAMS) -p harness --bins

@@ -40,13 +40,14 @@ make_contents() {
     fi
 }
 
-# CycloneDX. The tool writes a file beside the Cargo.toml of every crate of the workspace, wherever it is told to.
+# CycloneDX. The tool writes a file beside the Cargo.toml of every crate of the workspace, whatever it is asked, and names our
+# own crates by where they lie on this machine.
 bill_of_materials() {
     local crate=$1 file=$2 name=postern-package-sbom
     cargo cyclonedx --quiet --manifest-path "$crate/Cargo.toml" --format json --target x86_64-unknown-linux-gnu \
         --override-filename "$name"
-    mv "$crate/$name.json" "$file"
-    git ls-files -z -- '*Cargo.toml' | xargs -0 dirname -z | xargs -0 -I{} rm -f "{}/$name.json"
+    sed "s|file://$PWD|.|g" "$crate/$name.json" >"$file"
+    find . -path ./target -prune -o -name "$name.json" -exec rm {} +
 }
 
 pack_deb() {

@@ -1,5 +1,6 @@
 //! What the command line offers.
 
+mod data;
 mod error;
 mod init;
 mod serve;

@@ -7,6 +7,7 @@
 //! | `chain` | the causes of an error, in lines or in one line |
 //! | `log` | POSTERN_LOG, `-v`, `--log`; priorities for the systemd journal |
 //! | `output` | standard output, also when nobody reads it any more |
+//! | `owner` | root works in somebody's directory as that one |
 //! | `pages` | `completions SHELL` and `man [DIR]` |
 //! | `disk` | the disk that a file is on, in words |
 //! | `files` | files that are there whole or not at all |
@@ -26,6 +27,7 @@ mod log;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod output;
+pub mod owner;
 mod pages;
 mod reference;
 mod watched;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::PathBuf;
 
 use controller::{SinkError, StartError};
 use program::{Exit, Failure, PrintError};
@@ -19,6 +20,12 @@ pub(crate) enum CommandError {
     Runtime(#[source] io::Error),
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
+    #[error("cannot work as the owner of {data}")]
+    Owner {
+        data: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
     /// A defect, or a dying disk.
     #[error("the store is gone")]
     StoreGone,
@@ -32,7 +39,9 @@ impl Failure for CommandError {
             Self::Start(error) => error.exit(),
             Self::Sink(error) => error.exit(),
             Self::Print(error) => error.exit(),
-            Self::Runtime(_) | Self::Signals(_) | Self::StoreGone => Exit::Refused,
+            Self::Owner { .. } | Self::Runtime(_) | Self::Signals(_) | Self::StoreGone => {
+                Exit::Refused
+            }
         }
     }
 
@@ -42,7 +51,7 @@ impl Failure for CommandError {
             Self::Sink(error) => error.hint(),
             Self::Print(error) => error.hint(),
             Self::StoreGone => Some("the log above says why".into()),
-            Self::Runtime(_) | Self::Signals(_) => None,
+            Self::Owner { .. } | Self::Runtime(_) | Self::Signals(_) => None,
         }
     }
 }

@@ -1,21 +1,20 @@
 //! `postern-controller init`.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use controller::{Settings, is_name};
 
+use super::data::DataArgs;
 use super::error::CommandError;
 
 /// Make a new controller: its authority, its database and the token of its first owner
 ///
-/// The token is the only thing on standard output. Redeem it with `postern join TOKEN` to become the
-/// fleet's first owner, who may do whatever a person may and alone says who else may.
+/// The directory is made, or is there and empty. The token is the only thing on standard output.
+/// Redeem it with `postern join TOKEN` to become the fleet's first owner, who may do whatever a person
+/// may and alone says who else may.
 #[derive(Args, Debug)]
 pub(crate) struct InitArgs {
-    /// Directory to make; must be new or empty
-    #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
     /// Where members reach the controller
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     address: String,
@@ -28,10 +27,11 @@ pub(crate) struct InitArgs {
 
 impl InitArgs {
     pub(super) fn run(self) -> Result<(), CommandError> {
+        let data = self.data.enter()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(CommandError::Runtime)?;
-        let token = runtime.block_on(controller::init(&self.data, &self.address, &self.fleet))?;
+        let token = runtime.block_on(controller::init(&data, &self.address, &self.fleet))?;
         program::note(format_args!(
             "Fleet `{}` is made in {data}.\n\
              Keep a copy of {data}/ca-key.pem and {data}/seal.key in a safe place.\n\
@@ -39,7 +39,7 @@ impl InitArgs {
              Become its first owner:    postern join TOKEN, with the token below. It is good once, \
              for 24 hours.",
             self.fleet,
-            data = self.data.display(),
+            data = data.display(),
         ));
         Ok(program::print(format!("{token}\n"))?)
     }

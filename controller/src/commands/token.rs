@@ -1,13 +1,13 @@
 //! `postern-controller token`: tokens without an owner, by whoever may read the directory.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use controller::{Issued, NewToken};
 use fleet::Role;
 
+use super::data::DataArgs;
 use super::error::CommandError;
 
 /// Make one-time tokens without an owner, for example when the last owner is lost
@@ -27,9 +27,8 @@ enum TokenCommand {
 /// The controller may be running or not.
 #[derive(Args, Debug)]
 struct Create {
-    /// Directory of the controller
-    #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
     /// What its bearer becomes: host, user, owner, operator, auditor, validator or helpdesk
     #[arg(long)]
     role: Role,
@@ -67,6 +66,7 @@ impl TokenArgs {
 
 impl Create {
     fn run(self) -> Result<(), CommandError> {
+        let data = self.data.enter()?;
         let new = NewToken {
             role: self.role,
             name: self.name,
@@ -83,7 +83,7 @@ impl Create {
             token,
             id,
             warnings,
-        } = runtime.block_on(controller::create_token(&self.data, new))?;
+        } = runtime.block_on(controller::create_token(&data, new))?;
         for warning in warnings {
             program::note(format_args!("warning: {warning}"));
         }

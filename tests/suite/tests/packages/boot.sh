@@ -16,6 +16,8 @@ for unit in systemd-sysctl systemd-modules-load systemd-timesyncd systemd-networ
     ln -s /dev/null "$root/etc/systemd/system/$unit.service"
 done
 : >"$root/etc/machine-id"
+# An index of the man pages of the whole machine would be made anew at each installation.
+[ ! -e "$root/var/lib/dpkg/triggers/File" ] || sed -i /man-db/d "$root/var/lib/dpkg/triggers/File"
 
 # The whole tree of processes is one control group, so that systemd has one of its own to divide.
 mount -t cgroup2 cgroup2 "$written/cgroup"

@@ -8,7 +8,7 @@ use crate::boot::{Machine, Version};
 const UNIT: &str = "postern-controller.service";
 
 /// As an administrator does after the installation.
-const INIT: &str = "runuser -u postern -- postern-controller init --data /var/lib/postern --address 192.0.2.10:7443";
+const INIT: &str = "postern-controller init --address 192.0.2.10:7443";
 
 fn owner(machine: &Machine, path: &str) -> Result<String> {
     machine.shell(&format!("stat -c '%U:%G %a' {path}"))

@@ -4,6 +4,7 @@
 //! systemd in namespaces on a copy of this machine's files that lives in memory.
 
 mod agent;
+mod apt;
 mod boot;
 mod contents;
 mod controller;
