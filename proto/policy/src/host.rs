@@ -71,6 +71,14 @@ impl Selector {
         }
     }
 
+    /// The name of the host, if the line says nothing else.
+    pub(crate) fn only_name(&self) -> Option<&str> {
+        match self {
+            Self::Labels(labels) if labels.len() == 1 => self.host_name(),
+            Self::Any | Self::Labels(_) => None,
+        }
+    }
+
     /// Reads a HOSTS value.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! every timeout, also FW_ACCESS_TIMEOUT; and no hole outlives the stanza's expiry.
 
 mod nat;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use spa::{Allow, Message, Request, Service};
 
 use crate::ports::{Joined, join_all};
 pub use nat::{EVERYTHING, ForwardTo, Forwarding, HostSource, LOCAL, NamedTarget, NatSettings};
+pub use words::RefusedFor;
 
 use crate::own::OwnAddresses;
 use crate::stanza::Stanza;

@@ -42,6 +42,7 @@ pub(crate) enum Keyword {
     RestrictPorts,
     Source,
     SpaServerPort,
+    Test,
     UserPublicKey,
 }
 
@@ -62,7 +63,7 @@ pub(crate) enum Word {
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 40] = [
+const ENFORCED: [(&str, Keyword); 41] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
@@ -103,6 +104,7 @@ const ENFORCED: [(&str, Keyword); 40] = [
     ("%include", Keyword::Include),
     ("%include_folder", Keyword::IncludeFolder),
     ("%include_keys", Keyword::IncludeKeys),
+    ("%test", Keyword::Test),
 ];
 
 /// fwknop's other keywords, and whether they are switches that may be off.

@@ -22,16 +22,31 @@ pub(crate) struct Line<'t> {
     pub(crate) value: &'t str,
 }
 
+/// What stands in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lexed<'t> {
+    /// A keyword and its value.
+    Line(Line<'t>),
+    /// `#line` and what follows: where the lines below it come from.
+    Marker(&'t str),
+}
+
+/// How a comment begins that says where the lines below it come from.
+pub(crate) const MARKER: &str = "#line ";
+
 /// The lines of a text, or what is wrong with them.
-pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<Line<'_>, (u32, Problem)>> {
+pub(crate) fn lines(text: &str) -> impl Iterator<Item = Result<Lexed<'_>, (u32, Problem)>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     text.lines()
         .zip(1..)
         .filter_map(|(line, number)| self::line(line, number).transpose())
 }
 
-fn line(text: &str, number: u32) -> Result<Option<Line<'_>>, (u32, Problem)> {
+fn line(text: &str, number: u32) -> Result<Option<Lexed<'_>>, (u32, Problem)> {
     let text = text.trim();
+    if let Some(value) = text.strip_prefix(MARKER) {
+        return Ok(Some(Lexed::Marker(value)));
+    }
     if text.is_empty() || text.starts_with(['#', ';']) {
         return Ok(None);
     }
@@ -50,11 +65,11 @@ fn line(text: &str, number: u32) -> Result<Option<Line<'_>>, (u32, Problem)> {
     let rest = rest.strip_prefix(':').unwrap_or(rest);
     let value = value(keyword, rest).map_err(|problem| (number, problem))?;
 
-    Ok(Some(Line {
+    Ok(Some(Lexed::Line(Line {
         number,
         keyword,
         value,
-    }))
+    })))
 }
 
 /// Cuts the comment and the `;` off a value.
@@ -98,7 +113,9 @@ mod tests {
 
     fn only(text: &str) -> (&str, &str) {
         let mut lines = lines(text).map(Result::unwrap);
-        let line = lines.next().unwrap();
+        let Some(Lexed::Line(line)) = lines.next() else {
+            panic!("{text:?}");
+        };
         assert_eq!(lines.next(), None);
         (line.keyword, line.value)
     }
@@ -147,7 +164,10 @@ mod tests {
     #[test]
     fn lines_are_counted_from_one_with_the_comments() {
         let numbers: Vec<u32> = lines("# x\nSOURCE ANY\n\nKEY k\n")
-            .map(|line| line.unwrap().number)
+            .map(|line| match line.unwrap() {
+                Lexed::Line(line) => line.number,
+                Lexed::Marker(value) => panic!("{value:?}"),
+            })
             .collect();
 
         assert_eq!(numbers, [2, 4]);

@@ -8,6 +8,8 @@
 //! | step | takes | gives |
 //! |---|---|---|
 //! | [`parse_as`] | text | [`Policy`], or every mistake at once |
+//! | [`Policy::run_tests`] | policy, and the fleet as far as it is known | what holds of what was said to hold |
+//! | [`Policy::rights_on`] | policy, one host, the users | who may open what there |
 //! | [`diff()`] | two policies | what an operator should see before applying |
 //! | [`compile()`] | policy, one host, the users' public keys | the text of that host |
 //! | [`Stanza::judge`] | one authentic message | [`Permit`] or [`Denied`] |
@@ -16,6 +18,7 @@
 mod compile;
 mod dialect;
 mod diff;
+mod doubts;
 mod exposure;
 mod host;
 mod judge;
@@ -31,8 +34,10 @@ mod policy;
 mod ports;
 mod print;
 mod problem;
+mod rights;
 mod source;
 mod stanza;
+mod test_line;
 
 #[cfg(test)]
 mod properties;
@@ -40,14 +45,15 @@ mod properties;
 pub use compile::{HostPolicy, compile};
 pub use dialect::Dialect;
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
+pub use doubts::{EXPIRY_NEAR_SECS, Fleet, doubts, own_doubts};
 pub use exposure::Exposure;
 pub use host::{HostFacts, InvalidSelector, Selector};
 pub use judge::{
     Ask, Denied, EVERYTHING, ForwardTo, Forwarding, HostSettings, HostSource, LOCAL, NamedTarget,
-    NatSettings, Permit, Permitted, SpaPort,
+    NatSettings, Permit, Permitted, RefusedFor, SpaPort,
 };
 pub use keyword::nearest_of;
-pub use mistake::{InvalidPolicy, Mistake};
+pub use mistake::{InvalidPolicy, Mistake, Place};
 pub use nat::{ForcedTarget, InvalidNat, NatAccess, NatLine, NatRules, SeenSource};
 pub use network::{InvalidNetwork, Networks};
 pub use own::OwnAddresses;
@@ -55,8 +61,12 @@ pub use parse::{parse, parse_as};
 pub use policy::{CollectMode, Policy};
 pub use ports::{InvalidPort, PortSet};
 pub use print::{Secrets, redact_text};
+pub use rights::{
+    AccessChange, Answer, Holder, Judged, NotGiven, Proof, Question, Right, access_changes,
+};
 pub use source::{NoIncludes, ReadError, Source};
 pub use stanza::{
     CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,
     Stanza, StanzaKey, TIMEOUT_MAX_SECS, Usernames, is_username,
 };
+pub use test_line::{Expected, PolicyTest, TestOutcome, TestRun, TestedHosts, Who};

@@ -27,12 +27,13 @@ pub struct Mistake {
     pub hint: Option<String>,
 }
 
-/// Where something stands.
-#[derive(Clone, Debug)]
-pub(crate) struct Place {
-    pub(crate) file: Arc<str>,
+/// Where something stands. As text, `file:line`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named to the parser.
+    pub file: Arc<str>,
     /// Counted from 1; 0 when the file as a whole is meant.
-    pub(crate) line: u32,
+    pub line: u32,
 }
 
 /// A text is not a policy; nothing of it may be used.
@@ -49,6 +50,15 @@ impl Place {
         Self {
             file: Arc::clone(file),
             line,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}", self.file),
         }
     }
 }

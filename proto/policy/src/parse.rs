@@ -16,7 +16,8 @@
 mod draft;
 mod files;
 pub(crate) mod keys;
-mod users;
+pub(crate) mod marker;
+pub(crate) mod users;
 mod values;
 
 #[cfg(test)]
@@ -28,15 +29,17 @@ use std::sync::Arc;
 
 use crate::dialect::Dialect;
 use crate::keyword::{self, Keyword, Word};
-use crate::lexer::{self, Line};
+use crate::lexer::{self, Lexed, Line};
 use crate::lint;
 use crate::mistake::{InvalidPolicy, MISTAKES_MAX, Mistake, Place};
 use crate::parse::draft::{Draft, Finished};
+use crate::parse::marker::Places;
 use crate::parse::users::Users;
 use crate::policy::Policy;
 use crate::ports::PortSet;
 use crate::problem::Problem;
 use crate::source::Source;
+use crate::test_line::TestDraft;
 
 /// Reads a fleet's policy: [`parse_as`] with [`Dialect::Operator`].
 ///
@@ -71,6 +74,7 @@ struct Parser<'s> {
     users: Users,
     draft: Option<Draft>,
     finished: Vec<Finished>,
+    tests: Vec<TestDraft>,
     stanza_count: u32,
     names: HashMap<Arc<str>, Place>,
     mistakes: Vec<Mistake>,
@@ -89,6 +93,7 @@ impl<'s> Parser<'s> {
             users: Users::default(),
             draft: None,
             finished: Vec::new(),
+            tests: Vec::new(),
             stanza_count: 0,
             names: HashMap::new(),
             mistakes: Vec::new(),
@@ -101,21 +106,22 @@ impl<'s> Parser<'s> {
     fn text(&mut self, file: &Arc<str>, text: &str) {
         self.open.push(PathBuf::from(&**file));
         self.files.push(Arc::clone(file));
+        let mut places = Places::new(self.dialect, file);
         for line in lexer::lines(text) {
             if self.mistakes.len() >= MISTAKES_MAX {
                 break;
             }
             match line {
-                Ok(line) => self.line(file, &line),
-                Err((number, problem)) => self.mistake(&Place::of(file, number), None, problem),
+                Ok(Lexed::Line(line)) => self.line(places.of(line.number), &line),
+                Ok(Lexed::Marker(value)) => places.mark(value),
+                Err((number, problem)) => self.mistake(&places.of(number), None, problem),
             }
         }
         self.end_stanza();
         self.open.pop();
     }
 
-    fn line(&mut self, file: &Arc<str>, line: &Line<'_>) {
-        let at = Place::of(file, line.number);
+    fn line(&mut self, at: Place, line: &Line<'_>) {
         let keyword = match Word::of(line.keyword) {
             Word::Enforced(keyword) => keyword,
             Word::Unsupported { may_be_off } => {
@@ -147,7 +153,8 @@ impl<'s> Parser<'s> {
     fn keyword(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<(), Problem> {
         self.check_dialect(keyword)?;
         match keyword {
-            Keyword::Group => self.users.define(value),
+            Keyword::Group => self.users.define(value, at),
+            Keyword::Test => self.test(value, at),
             Keyword::Include => self.include(value),
             Keyword::IncludeFolder => self.include_folder(value),
             Keyword::IncludeKeys => self.include_keys(value),
@@ -194,10 +201,14 @@ impl<'s> Parser<'s> {
     fn check_dialect(&self, keyword: Keyword) -> Result<(), Problem> {
         let belongs = match self.dialect {
             Dialect::Operator => keyword != Keyword::UserPublicKey,
-            Dialect::Alone => keyword != Keyword::UserPublicKey && keyword != Keyword::Hosts,
+            Dialect::Alone => !matches!(
+                keyword,
+                Keyword::UserPublicKey | Keyword::Hosts | Keyword::Test
+            ),
             Dialect::Compiled => !matches!(
                 keyword,
                 Keyword::Group
+                    | Keyword::Test
                     | Keyword::Hosts
                     | Keyword::Include
                     | Keyword::IncludeFolder
@@ -264,6 +275,12 @@ impl<'s> Parser<'s> {
         Ok(())
     }
 
+    /// Groups may stand behind their use, so the rest is read when all lines are.
+    fn test(&mut self, value: &str, at: Place) -> Result<(), Problem> {
+        self.tests.push(TestDraft::parse(value, at)?);
+        Ok(())
+    }
+
     fn collect_mode(&mut self, value: &str) -> Result<(), Problem> {
         let mode = values::collect_mode(value)?;
         match self.policy.collect_mode.replace(mode) {
@@ -317,6 +334,13 @@ impl<'s> Parser<'s> {
         for finished in finished {
             self.add_stanza(finished);
         }
+        for draft in std::mem::take(&mut self.tests) {
+            let at = draft.at.clone();
+            match draft.finish(&mut self.users) {
+                Ok(test) => self.policy.tests.push(test),
+                Err(problem) => self.mistake(&at, Some(Keyword::Test.name()), problem),
+            }
+        }
         if let Some(file) = self.files.first()
             && self.dialect == Dialect::Alone
             && self.policy.stanzas.is_empty()
@@ -331,7 +355,10 @@ impl<'s> Parser<'s> {
         }
 
         let mut policy = self.policy;
-        policy.groups = self.users.into_groups();
+        let groups = self.users.into_groups();
+        policy.groups = groups.users;
+        policy.group_origins = groups.origins;
+        policy.used_groups = groups.used;
         policy.warnings = in_order(policy.warnings, &self.files);
         Ok(policy)
     }

@@ -10,6 +10,7 @@ use crate::mistake::{InvalidPolicy, Mistake, Place};
 use crate::ports::PortSet;
 use crate::problem::Problem;
 use crate::stanza::{Stanza, StanzaKey, Usernames};
+use crate::test_line::PolicyTest;
 
 /// All stanzas of one text, and what stands around them.
 ///
@@ -21,6 +22,8 @@ pub struct Policy {
     pub groups: BTreeMap<String, Usernames>,
     /// The stanzas, in the order of the text.
     pub stanzas: Vec<Stanza>,
+    /// `%test`: what must hold, in the order of the text.
+    pub tests: Vec<PolicyTest>,
     /// PROTECT before the first stanza: ports that are closed by default on every host.
     pub protect: PortSet,
     /// DATA_COLLECT_MODE of old files: a hint to the program that captures.
@@ -31,6 +34,10 @@ pub struct Policy {
     pub included: Vec<PathBuf>,
     /// Where each stanza begins.
     pub(crate) origins: Vec<Place>,
+    /// Where each group is defined.
+    pub(crate) group_origins: BTreeMap<String, Place>,
+    /// Which groups some stanza or test uses.
+    pub(crate) used_groups: BTreeSet<String>,
 }
 
 /// How old files say that packets are collected.
@@ -64,6 +71,12 @@ impl CollectMode {
 // === impl Policy ===
 
 impl Policy {
+    /// Where the stanza at this position of [`stanzas`](Self::stanzas) begins.
+    #[must_use]
+    pub fn origin(&self, position: usize) -> Option<&Place> {
+        self.origins.get(position)
+    }
+
     /// All ports that PROTECT closes: those for every host, and those of the stanzas.
     ///
     /// Meaningful for the policy of one host, where every stanza is for that host.
@@ -149,14 +162,18 @@ impl PartialEq for Policy {
         let Self {
             groups,
             stanzas,
+            tests,
             protect,
             collect_mode,
             warnings: _,
             included: _,
             origins: _,
+            group_origins: _,
+            used_groups: _,
         } = self;
         *groups == other.groups
             && *stanzas == other.stanzas
+            && *tests == other.tests
             && *protect == other.protect
             && *collect_mode == other.collect_mode
     }

@@ -13,9 +13,11 @@ use std::fmt::{self, Display};
 use spa::{DigestType, EncryptionMode, ExchangePublic, Keys};
 
 use crate::keyword::Keyword;
+use crate::mistake::Place;
 use crate::nat::{NatAccess, NatRules, SeenSource};
 use crate::network::Networks;
 use crate::parse::keys::REDACTED;
+use crate::parse::marker;
 use crate::policy::Policy;
 use crate::ports::{PortSet, listed};
 use crate::stanza::{ONE_ADDRESS, ONE_ADDRESS6, OnControllerLoss, Stanza, StanzaKey};
@@ -54,6 +56,8 @@ pub(crate) struct Printer {
     text: String,
     secrets: Secrets,
     form: Form,
+    /// Whether it says where its lines come from.
+    says_places: bool,
 }
 
 /// Ports one by one, as far as they are not too many.
@@ -102,6 +106,21 @@ impl Policy {
         }
         printer.finish()
     }
+
+    /// The same with keys, and with a comment in front of each stanza that says in which file and line
+    /// it was written; [`parse`](crate::parse) reads those.
+    #[must_use]
+    pub fn print_with_places(&self) -> String {
+        let mut printer = Printer::new(Secrets::Show);
+        printer.says_places = true;
+        printer.head(self);
+        for (position, stanza) in self.stanzas.iter().enumerate() {
+            printer.gap();
+            printer.place(self.origin(position));
+            printer.stanza_lines(stanza, Scope::Whole);
+        }
+        printer.finish()
+    }
 }
 
 // === impl Stanza ===
@@ -124,6 +143,7 @@ impl Printer {
             text: String::new(),
             secrets,
             form: Form::Canonical,
+            says_places: false,
         }
     }
 
@@ -142,12 +162,25 @@ impl Printer {
     /// What stands before the first stanza.
     pub(crate) fn head(&mut self, policy: &Policy) {
         for (group, users) in &policy.groups {
+            self.place(policy.group_origins.get(group));
             let names = users.iter().collect::<Vec<_>>().join(", ");
             self.line(Keyword::Group, format_args!("{group} {names}"));
         }
         self.ports(Keyword::Protect, &policy.protect);
         if let Some(mode) = policy.collect_mode {
             self.line(Keyword::DataCollectMode, mode.name());
+        }
+        for test in &policy.tests {
+            self.place(Some(&test.at));
+            self.line(Keyword::Test, test.text());
+        }
+    }
+
+    /// Says where the next lines come from, where that is asked for.
+    fn place(&mut self, place: Option<&Place>) {
+        if let Some(marker) = place.filter(|_| self.says_places).and_then(marker::written) {
+            self.text.push_str(&marker);
+            self.text.push('\n');
         }
     }
 
@@ -158,9 +191,17 @@ impl Printer {
 
     /// One stanza, with an empty line in front unless it is the first text.
     pub(crate) fn stanza(&mut self, stanza: &Stanza, scope: Scope<'_>) {
+        self.gap();
+        self.stanza_lines(stanza, scope);
+    }
+
+    fn gap(&mut self) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
+    }
+
+    fn stanza_lines(&mut self, stanza: &Stanza, scope: Scope<'_>) {
         if let Some(name) = &stanza.name {
             self.line(Keyword::Name, name);
         }

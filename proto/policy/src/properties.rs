@@ -18,7 +18,7 @@ const KEYWORDS: &str = "(SOURCE|DESTINATION|SPA_SERVER_PORT|NAME|HOSTS|OPEN_PORT
     REQUIRE_USERNAME|REQUIRE_SOURCE_ADDRESS|ACCESS_EXPIRE|ACCESS_EXPIRE_EPOCH|ENABLE_CMD_EXEC|\
     CMD_EXEC_USER|ON_CONTROLLER_LOSS|FORCE_NAT|FORCE_SNAT|FORCE_MASQUERADE|DISABLE_DNAT|FORWARD_ALL|NAT_ACCESS|\
     OPEN_PREFIX|OPEN_PREFIX6|OPEN_PACKET_SOURCE|PROTECT|USER_PUBLIC_KEY|DATA_COLLECT_MODE|GPG_REMOTE_ID|\
-    %group|%include|%include_folder|%include_keys)";
+    %group|%test|%include|%include_folder|%include_keys)";
 
 fn dialects() -> impl Strategy<Value = Dialect> {
     prop_oneof![
@@ -90,7 +90,7 @@ fn stanza_text() -> impl Strategy<Value = String> {
     })
 }
 
-fn policies() -> impl Strategy<Value = Policy> {
+pub(crate) fn policies() -> impl Strategy<Value = Policy> {
     prop::collection::vec((any::<bool>(), stanza_text()), 0..8).prop_map(|stanzas| {
         let mut text = "%group sre zoe, Al\nPROTECT tcp/22\n".to_owned();
         for (index, (is_named, stanza)) in stanzas.into_iter().enumerate() {
@@ -103,14 +103,17 @@ fn policies() -> impl Strategy<Value = Policy> {
     })
 }
 
-fn ports() -> impl Strategy<Value = Vec<Service>> {
+pub(crate) fn services() -> impl Strategy<Value = Service> {
     let range = (any::<bool>(), 1..6_u16, 0..3_u16).prop_map(|(is_tcp, first, more)| {
         let protocol = if is_tcp { Protocol::Tcp } else { Protocol::Udp };
         let first = NonZeroU16::new(first).unwrap();
         PortRange::new(protocol, first, first.saturating_add(more)).unwrap()
     });
-    let service = prop_oneof![9 => range.prop_map(Service::Ports), 1 => Just(Service::Echo)];
-    prop::collection::vec(service, 0..5)
+    prop_oneof![9 => range.prop_map(Service::Ports), 1 => Just(Service::Echo)]
+}
+
+fn ports() -> impl Strategy<Value = Vec<Service>> {
+    prop::collection::vec(services(), 0..5)
 }
 
 fn messages() -> impl Strategy<Value = Message> {

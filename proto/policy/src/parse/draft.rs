@@ -180,7 +180,8 @@ impl Draft {
             | Keyword::Group
             | Keyword::Include
             | Keyword::IncludeFolder
-            | Keyword::IncludeKeys => {
+            | Keyword::IncludeKeys
+            | Keyword::Test => {
                 return Err(Problem::new("the keyword does not belong into a stanza"));
             }
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::keyword::{Keyword, Word};
-use crate::lexer;
+use crate::lexer::{self, Lexed};
 use crate::mistake::Place;
 use crate::network::shortened;
 use crate::parse::Parser;
@@ -76,7 +76,8 @@ impl Parser<'_> {
         self.files.push(Arc::clone(&file));
         for line in lexer::lines(text) {
             let line = match line {
-                Ok(line) => line,
+                Ok(Lexed::Line(line)) => line,
+                Ok(Lexed::Marker(_)) => continue,
                 Err((number, problem)) => {
                     self.mistake(&Place::of(&file, number), None, problem);
                     continue;

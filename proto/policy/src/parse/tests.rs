@@ -1,7 +1,7 @@
 //! What the parser takes, and what it says about the rest.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod includes;
+mod warnings;
 
 use spa::{DigestType, EncryptionMode, ExchangeSecret};
 
@@ -9,33 +9,6 @@ use crate::{
     CollectMode, Dialect, InvalidPolicy, Mistake, Networks, NoIncludes, OnControllerLoss, Policy,
     PortSet, ReadError, Source, Stanza, StanzaKey, parse, parse_as,
 };
-
-/// Files by path, in the place of a disk.
-#[derive(Default)]
-struct Files(BTreeMap<PathBuf, String>);
-
-impl Files {
-    fn with(mut self, path: &str, text: &str) -> Self {
-        self.0.insert(path.into(), text.to_owned());
-        self
-    }
-}
-
-impl Source for Files {
-    fn read(&self, path: &Path) -> Result<String, ReadError> {
-        let text = self.0.get(path).cloned();
-        text.ok_or_else(|| ReadError("no such file".to_owned()))
-    }
-
-    fn list_conf(&self, dir: &Path) -> Result<Vec<PathBuf>, ReadError> {
-        let files = self.0.keys().rev();
-        Ok(files
-            .filter(|path| path.parent() == Some(dir))
-            .filter(|path| path.extension().is_some_and(|end| end == "conf"))
-            .cloned()
-            .collect())
-    }
-}
 
 fn policy(text: &str) -> Policy {
     parse("access.conf", text, &NoIncludes).unwrap_or_else(|e| panic!("{e}"))
@@ -65,28 +38,6 @@ fn assert_mistake(text: &str, expected: &str) {
     let mistakes = mistakes(text);
     assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
     assert!(mistakes[0].starts_with(expected), "{mistakes:#?}");
-}
-
-#[test]
-fn words_that_other_tools_write_are_passed_over_with_a_warning() {
-    let text = "SOURCE ANY\nkeytype Base 64 key\nhkeytype Base 64 key\nKEY k\nHMAC_KEY h\n\
-                SUDO_EXE /usr/bin/sudo\nENABLE_FORWARD_ACCESS N;\nOPEN_PORTS tcp/22\n";
-
-    let policy = parse("access.conf", text, &NoIncludes).unwrap_or_else(|e| panic!("{e}"));
-
-    let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
-    for line in [
-        "access.conf:2: keytype: the line has no effect",
-        "access.conf:3: hkeytype: the line has no effect",
-        "access.conf:6: SUDO_EXE: the line has no effect",
-    ] {
-        assert!(
-            warnings.iter().any(|said| said == line),
-            "{line}: {warnings:?}"
-        );
-    }
-    let on = text.replace("ACCESS N;", "ACCESS Y;");
-    assert!(parse("access.conf", &on, &NoIncludes).is_err());
 }
 
 #[test]
@@ -467,129 +418,6 @@ fn protect_stands_before_all_stanzas_or_in_one() {
 }
 
 #[test]
-fn an_included_file_holds_whole_stanzas_and_the_including_one_goes_on() {
-    let files = Files::default()
-        .with("/etc/postern/more.conf", "SOURCE 192.0.2.2\nKEY two\n")
-        .with("/etc/postern/d/b.conf", "SOURCE 192.0.2.4\nKEY four\n")
-        .with("/etc/postern/d/a.conf", "SOURCE 192.0.2.3\nKEY three\n")
-        .with("/etc/postern/d/README", "not read");
-    let text = "SOURCE 192.0.2.1\n%include more.conf\n%include_folder /etc/postern/d\nKEY one\n";
-
-    let policy = parse("/etc/postern/access.conf", text, &files).unwrap();
-
-    let keys: Vec<_> = policy
-        .stanzas
-        .iter()
-        .map(|stanza| {
-            (
-                stanza.number,
-                stanza.static_keys()[0].encryption().as_bytes(),
-            )
-        })
-        .collect();
-    let expected: [(u32, &[u8]); 4] = [(1, b"one"), (2, b"two"), (3, b"three"), (4, b"four")];
-    assert_eq!(keys, expected);
-    assert_eq!(policy.included.len(), 3);
-}
-
-#[test]
-fn mistakes_name_the_included_file() {
-    let files = Files::default().with("d/more.conf", "SOURCE ANY\nOPEN_PORTS tcp\n");
-
-    let mistakes = shown(parse(
-        "access.conf",
-        "%include d/more.conf\nNAME ?\n",
-        &files,
-    ));
-
-    assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
-    assert!(mistakes[0].starts_with("access.conf:2: NAME: "));
-    assert!(mistakes[1].starts_with("access.conf:2: SOURCE: "));
-    assert!(mistakes[2].starts_with("d/more.conf:2: OPEN_PORTS: `tcp` is not a port"));
-}
-
-#[test]
-fn includes_nest_three_deep_and_never_into_themselves() {
-    let nested = Files::default()
-        .with("1", "%include 2\n")
-        .with("2", "%include 3\n")
-        .with("3", "SOURCE ANY\n");
-    let deeper = Files::default()
-        .with("1", "%include 2\n")
-        .with("2", "%include 3\n")
-        .with("3", "%include 4\n")
-        .with("4", "SOURCE ANY\n");
-    let looped = Files::default().with("1", "%include 1\n");
-
-    assert_eq!(
-        parse("0", "%include 1\n", &nested).unwrap().stanzas.len(),
-        1
-    );
-    assert!(shown(parse("0", "%include 1\n", &deeper))[0].contains("nested more than 3 deep"));
-    assert!(shown(parse("0", "%include 1\n", &looped))[0].contains("includes itself"));
-    assert!(shown(parse("0", "%include 9\n", &looped))[0].contains("cannot read 9: no such file"));
-}
-
-#[test]
-fn included_keys_close_their_stanza() {
-    let files = Files::default()
-        .with("k", "# made by hand\nKEY_BASE64 a2V5\nHMAC_KEY hmac\n")
-        .with("bad", "KEY k\nOPEN_PORTS tcp/22\n");
-
-    let policy = parse(
-        "a",
-        "SOURCE ANY\n%include_keys k\nSOURCE ANY\nKEY x\n",
-        &files,
-    )
-    .unwrap();
-    let behind = shown(parse(
-        "a",
-        "SOURCE ANY\n%include_keys k\nOPEN_PORTS tcp/22\n",
-        &files,
-    ));
-    let other = shown(parse("a", "SOURCE ANY\n%include_keys bad\n", &files));
-    let nowhere = shown(parse("a", "%include_keys k\n", &files));
-
-    assert_eq!(
-        policy.stanzas[0].static_keys()[0].encryption().as_bytes(),
-        b"key"
-    );
-    assert!(behind[0].contains("behind %include_keys"), "{behind:#?}");
-    assert_eq!(other, ["bad:2: OPEN_PORTS: only keys stand in such a file"]);
-    assert!(nowhere[0].contains("outside of a stanza"));
-}
-
-#[test]
-fn compiled_text_reads_no_files_and_names_one_user_for_each_key() {
-    let public = ExchangeSecret::from_bytes([7; 32]).public();
-    let compiled = |text: &str| parse_as(Dialect::Compiled, "policy", text, &NoIncludes);
-
-    let ours = format!("NAME a\nSOURCE ANY\nREQUIRE_USERNAME alice\nUSER_PUBLIC_KEY {public}\n");
-    let policy = compiled(&format!("{ours}{ours}")).unwrap();
-    assert_eq!(policy.stanzas.len(), 2);
-    assert_eq!(
-        policy.stanzas[1].key,
-        StanzaKey::User {
-            user: "alice".into(),
-            public
-        }
-    );
-
-    for text in [
-        "%include x\n".to_owned(),
-        "%group a b\n".to_owned(),
-        "SOURCE ANY\nKEY k\nHOSTS ANY\n".to_owned(),
-        "SOURCE ANY\n".to_owned(),
-        format!("SOURCE ANY\nUSER_PUBLIC_KEY {public}\n"),
-        format!("SOURCE ANY\nREQUIRE_USERNAME a,b\nUSER_PUBLIC_KEY {public}\n"),
-        format!("SOURCE ANY\nREQUIRE_USERNAME a\nKEY k\nUSER_PUBLIC_KEY {public}\n"),
-        "SOURCE ANY\nREQUIRE_USERNAME a\nUSER_PUBLIC_KEY AAAA\n".to_owned(),
-    ] {
-        assert_eq!(shown(compiled(&text)).len(), 1, "{text:?}");
-    }
-}
-
-#[test]
 fn an_operator_writes_no_public_keys() {
     let public = ExchangeSecret::from_bytes([7; 32]).public();
 
@@ -611,82 +439,8 @@ fn what_needs_a_controller_cannot_be_enforced_alone() {
 }
 
 #[test]
-fn doubtful_things_are_warnings() {
-    let warned = |text: &str| -> Vec<String> {
-        let warnings = alone(text).warnings;
-        warnings
-            .iter()
-            .map(|warning| warning.keyword.as_deref().unwrap_or_default().to_owned())
-            .collect()
-    };
-    let sound = "SOURCE ANY\nKEY k\nHMAC_KEY h\nOPEN_PORTS tcp/22\n";
-
-    assert_eq!(warned(sound), [""; 0]);
-    assert_eq!(warned(""), [""]);
-    assert_eq!(
-        warned("SOURCE ANY\nKEY k\nOPEN_PORTS tcp/22\n"),
-        ["HMAC_KEY"]
-    );
-    assert_eq!(warned("SOURCE ANY\nKEY k\nHMAC_KEY h\n"), ["OPEN_PORTS"]);
-    for (line, keyword) in [
-        ("ENCRYPTION_MODE ECB", "ENCRYPTION_MODE"),
-        ("FW_ACCESS_TIMEOUT 600", "FW_ACCESS_TIMEOUT"),
-        ("FW_ACCESS_TIMEOUT 0", "FW_ACCESS_TIMEOUT"),
-        ("MAX_FW_TIMEOUT 0", "MAX_FW_TIMEOUT"),
-        ("RESTRICT_PORTS tcp/22", "RESTRICT_PORTS"),
-        ("ENABLE_CMD_EXEC Y", "ENABLE_CMD_EXEC"),
-        ("CMD_EXEC_USER nobody", "CMD_EXEC_USER"),
-    ] {
-        assert_eq!(warned(&format!("{sound}{line}\n")), [keyword], "{line}");
-    }
-}
-
-#[test]
-fn a_key_shared_by_hosts_is_a_warning_in_a_fleet() {
-    let shared = |hosts: &str| {
-        let text = format!("NAME a\n{hosts}\nSOURCE ANY\nKEY k\nHMAC_KEY h\nOPEN_PORTS tcp/22\n");
-        policy(&text).warnings.len()
-    };
-
-    assert_eq!(shared(""), 1);
-    assert_eq!(shared("HOSTS ANY"), 1);
-    assert_eq!(shared("HOSTS role=web"), 1);
-    assert_eq!(shared("HOSTS name=web-1\nHOSTS name=web-2"), 1);
-    assert_eq!(shared("HOSTS name=web-1"), 0);
-}
-
-#[test]
 fn a_thousand_mistakes_are_enough() {
     let text = "NONSENSE_WORD x\n".repeat(100_000);
 
     assert_eq!(mistakes(&text).len(), 1000);
-}
-
-#[test]
-fn a_prefix_around_the_address_has_sane_bounds_and_a_wide_one_is_warned_of() {
-    let stanza =
-        |lines: &str| format!("NAME a\nHOSTS name=a\nSOURCE ANY\nOPEN_PORTS tcp/22\n{lines}\n");
-    let parsed = |lines: &str| parse("fleet.conf", &stanza(lines), &NoIncludes);
-    for line in [
-        "OPEN_PREFIX 0",
-        "OPEN_PREFIX 15",
-        "OPEN_PREFIX 33",
-        "OPEN_PREFIX",
-        "OPEN_PREFIX 24\nOPEN_PREFIX 24",
-        "OPEN_PREFIX6 31",
-        "OPEN_PREFIX6 129",
-        "OPEN_PREFIX6 56x",
-        "OPEN_PACKET_SOURCE perhaps",
-    ] {
-        assert!(parsed(line).is_err(), "{line}");
-    }
-
-    assert!(
-        parsed("OPEN_PREFIX 24\nOPEN_PREFIX6 56")
-            .unwrap()
-            .warnings
-            .is_empty()
-    );
-    let wide = parsed("OPEN_PREFIX 16\nOPEN_PREFIX6 32\nOPEN_PACKET_SOURCE Y").unwrap();
-    assert_eq!(wide.warnings.len(), 3, "{:?}", wide.warnings);
 }

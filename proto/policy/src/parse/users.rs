@@ -3,9 +3,10 @@
 //! A list is resolved when all files have been read, so that a group may stand behind its use.
 //! Neither a list nor a group is ever empty: an empty list would mean "any user".
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::keyword::nearest_of;
+use crate::mistake::Place;
 use crate::network::shortened;
 use crate::parse::values;
 use crate::problem::Problem;
@@ -14,13 +15,22 @@ use crate::stanza::{Usernames, is_username};
 /// The groups of a policy, and the lists resolved so far.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
-    groups: BTreeMap<String, Usernames>,
+    groups: Groups,
     resolved: HashMap<Box<str>, Usernames>,
+}
+
+/// Groups by name, without `@`.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    pub(crate) users: BTreeMap<String, Usernames>,
+    pub(crate) origins: BTreeMap<String, Place>,
+    /// Those that some list names.
+    pub(crate) used: BTreeSet<String>,
 }
 
 impl Users {
     /// Reads the value of `%group`: the group's name and its users.
-    pub(crate) fn define(&mut self, value: &str) -> Result<(), Problem> {
+    pub(crate) fn define(&mut self, value: &str, at: Place) -> Result<(), Problem> {
         let (group, list) = value
             .split_once(char::is_whitespace)
             .ok_or_else(|| Problem::new("the group has no users").hint("%group sre alice, bob"))?;
@@ -29,9 +39,12 @@ impl Users {
             .split(',')
             .map(|name| user(name.trim()))
             .collect::<Result<Usernames, _>>()?;
-        if self.groups.insert(group.to_owned(), names).is_some() {
-            return Err(Problem::new(format!("group `{group}` is defined twice")));
+        if let Some(Place { file, line }) = self.groups.origins.get(group) {
+            let problem = format!("group `{group}` is defined twice, first at {file}:{line}");
+            return Err(Problem::new(problem));
         }
+        self.groups.origins.insert(group.to_owned(), at);
+        self.groups.users.insert(group.to_owned(), names);
         Ok(())
     }
 
@@ -41,25 +54,30 @@ impl Users {
             return Ok(users.clone());
         }
         let mut names: Vec<&str> = Vec::new();
+        let mut used = Vec::new();
         for entry in value.split(',').map(str::trim) {
             match entry.strip_prefix('@') {
                 None => names.push(user(entry)?),
-                Some(group) => names.extend(self.group(group)?.iter()),
+                Some(group) => {
+                    names.extend(self.group(group)?.iter());
+                    used.push(group.to_owned());
+                }
             }
         }
         let users: Usernames = names.into_iter().collect();
+        self.groups.used.extend(used);
         self.resolved.insert(value.into(), users.clone());
         Ok(users)
     }
 
-    pub(crate) fn into_groups(self) -> BTreeMap<String, Usernames> {
+    pub(crate) fn into_groups(self) -> Groups {
         self.groups
     }
 
     fn group(&self, name: &str) -> Result<&Usernames, Problem> {
-        self.groups.get(name).ok_or_else(|| {
+        self.groups.users.get(name).ok_or_else(|| {
             let problem = Problem::new(format!("group `@{}` is not defined", shortened(name)));
-            match nearest_of(name, self.groups.keys().map(String::as_str)) {
+            match nearest_of(name, self.groups.users.keys().map(String::as_str)) {
                 Some(near) => problem.hint(format!("did you mean @{near}?")),
                 None => problem.hint("define it with %group NAME user, user"),
             }

@@ -175,3 +175,50 @@ fn the_sample_of_fwknop_is_refused_for_its_placeholders_only() {
     let lines: Vec<u32> = mistakes.iter().map(|mistake| mistake.line).collect();
     assert_eq!(lines, [2, 3]);
 }
+
+#[test]
+fn a_text_made_of_several_files_says_where_each_stanza_was_written() {
+    struct Files;
+    impl crate::Source for Files {
+        fn read(&self, _path: &std::path::Path) -> Result<String, crate::ReadError> {
+            Ok("\n\nNAME inner\nSOURCE ANY\n".to_owned())
+        }
+        fn list_conf(
+            &self,
+            _dir: &std::path::Path,
+        ) -> Result<Vec<std::path::PathBuf>, crate::ReadError> {
+            Ok(Vec::new())
+        }
+    }
+    let text = "%group sre alice\n%include conf.d/inner.conf\n%test deny @sre ANY tcp/23\nNAME outer\nSOURCE ANY\n";
+    let policy = parse("fleet.conf", text, &Files).unwrap();
+
+    let whole = policy.print_with_places();
+    let read = parse("sent", &whole, &NoIncludes).unwrap();
+
+    let places = |policy: &Policy| {
+        let stanzas = (0..2).map(|position| policy.origin(position).unwrap().to_string());
+        stanzas.collect::<Vec<_>>()
+    };
+    assert_eq!(places(&policy), ["conf.d/inner.conf:3", "fleet.conf:4"]);
+    assert_eq!(places(&read), places(&policy));
+    assert_eq!(read.tests[0].at.to_string(), "fleet.conf:3");
+    assert_eq!(read, policy);
+    assert!(
+        whole.contains("\n#line 3 \"conf.d/inner.conf\"\nNAME inner\n"),
+        "{whole}"
+    );
+    // What does not read so is a comment, and a host's own text has no other lines than its own.
+    let odd = "#line x \"y\"\n#line 3\nNAME a\nSOURCE ANY\nKEY k\n";
+    assert_eq!(
+        parse("f", odd, &NoIncludes)
+            .unwrap()
+            .origin(0)
+            .unwrap()
+            .line,
+        3
+    );
+    let alone = "#line 7 \"y\"\nNAME a\nSOURCE ANY\nKEY k\n";
+    let alone = parse_as(Dialect::Alone, "f", alone, &NoIncludes).unwrap();
+    assert_eq!(alone.origin(0).unwrap().to_string(), "f:2");
+}
