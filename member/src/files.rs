@@ -168,6 +168,16 @@ pub(crate) fn save<T: Stored>(dir: &Path, value: &T) -> Result<(), FilesError> {
     program::files::replace(&path, PRIVATE, text.as_bytes()).map_err(FilesError::io("write", &path))
 }
 
+/// Whether others could read or change a file of this mode and owner, which `me` reads.
+///
+/// So secrets are mounted for a program that is not root: root gives them to its group to read, or
+/// nobody may write them at all. A file of one's own that one may write has a mode by accident.
+fn is_exposed(mode: u32, owner: u32, me: u32) -> bool {
+    let is_mounted = (owner == 0 && me != 0) || (owner == me && mode & 0o222 == 0);
+    let allowed = if is_mounted { 0o740 } else { 0o700 };
+    mode & 0o777 & !allowed != 0
+}
+
 /// Reads a file of the membership; `None` when there is none.
 pub(crate) fn load<T: Stored>(dir: &Path) -> Result<Option<T>, FilesError> {
     let path = dir.join(T::FILE);
@@ -176,12 +186,9 @@ pub(crate) fn load<T: Stored>(dir: &Path) -> Result<Option<T>, FilesError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FilesError::io("open", &path)(error)),
     };
-    let mode = file
-        .metadata()
-        .map_err(FilesError::io("look at", &path))?
-        .mode()
-        & 0o777;
-    if mode & 0o077 != 0 {
+    let metadata = file.metadata().map_err(FilesError::io("look at", &path))?;
+    let mode = metadata.mode() & 0o777;
+    if is_exposed(mode, metadata.uid(), nix::unistd::geteuid().as_raw()) {
         return Err(FilesError::Exposed { path, mode });
     }
     let mut text = Zeroizing::new(String::new());
@@ -205,4 +212,36 @@ pub(crate) fn load<T: Stored>(dir: &Path) -> Result<Option<T>, FilesError> {
         return Err(FilesError::damaged(&path, problem));
     }
     Ok(Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_may_read_what_is_mounted_for_it_and_nobody_else_may_anything() {
+        for (mode, owner, me, expected) in [
+            (0o600, 1000, 1000, false),
+            (0o400, 0, 1000, false),
+            (0o440, 0, 1000, false),
+            (0o440, 1000, 1000, false),
+            (0o440, 0, 0, false),
+            (0o640, 0, 1000, false),
+            (0o640, 1000, 1000, true),
+            (0o640, 0, 0, true),
+            (0o440, 2000, 1000, true),
+            (0o460, 0, 1000, true),
+            (0o660, 1000, 1000, true),
+            (0o444, 0, 1000, true),
+            (0o604, 1000, 1000, true),
+            (0o602, 1000, 1000, true),
+            (0o601, 1000, 1000, true),
+        ] {
+            assert_eq!(
+                is_exposed(mode, owner, me),
+                expected,
+                "{mode:o} {owner} {me}"
+            );
+        }
+    }
 }
