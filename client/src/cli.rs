@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use program::{CompletionsArgs, LogArgs, ManArgs};
 
 use crate::commands::{
-    audit, close, host, join, knock, member, policy, profile, sink, sync, token,
+    audit, can, close, host, join, knock, member, policy, profile, sink, sync, token, who_can,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Member(member::MemberArgs),
     Host(host::HostArgs),
     Policy(policy::PolicyArgs),
+    WhoCan(who_can::WhoCanArgs),
+    Can(can::CanArgs),
     Audit(audit::AuditArgs),
     Sink(sink::SinkArgs),
     #[command(after_help = "\
@@ -85,6 +87,8 @@ impl Command {
             Self::Member(args) => member::run(context, args).await,
             Self::Host(args) => host::run(context, args).await,
             Self::Policy(args) => policy::run(context, args).await,
+            Self::WhoCan(args) => who_can::run(context, args).await,
+            Self::Can(args) => can::run(context, args).await,
             Self::Audit(args) => audit::run(context, args).await,
             Self::Sink(args) => sink::run(context, args).await,
             Self::Completions(args) => Ok(args.run::<Cli>()?),
@@ -102,6 +106,7 @@ Examples:
   postern knock web-1 -A tcp/22 && ssh web-1
   postern policy diff access.conf
   postern policy apply access.conf -m 'ssh for the new team'
+  postern can alice web-1 tcp/22
   postern member lock alice -m 'laptop lost'
   postern audit list --since 1d --kind grant-opened",
         program::EXIT_CODES

@@ -1,6 +1,7 @@
 //! The commands, one file each, named as it is typed. What can be typed is in `cli`.
 
 pub(crate) mod audit;
+pub(crate) mod can;
 pub(crate) mod close;
 pub(crate) mod host;
 pub(crate) mod join;
@@ -11,3 +12,4 @@ pub(crate) mod profile;
 pub(crate) mod sink;
 pub(crate) mod sync;
 pub(crate) mod token;
+pub(crate) mod who_can;

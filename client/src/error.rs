@@ -28,6 +28,8 @@ enum Content {
     },
     /// An error that speaks for itself.
     Error(Cause),
+    /// Everything was said on standard output.
+    Said,
 }
 
 pub(crate) type Result<T = (), E = CommandError> = std::result::Result<T, E>;
@@ -49,6 +51,20 @@ impl CommandError {
     /// Understood and refused, or not found.
     pub(crate) fn refused(message: impl Into<String>) -> Self {
         Self::new(Exit::Refused, message)
+    }
+
+    /// The answer is no, and it was given on standard output: only the exit code is left to say.
+    pub(crate) fn answered() -> Self {
+        Self {
+            exit: Exit::Refused,
+            content: Content::Said,
+            hint: None,
+        }
+    }
+
+    /// Whether everything was said already.
+    pub(crate) fn is_said(&self) -> bool {
+        matches!(self.content, Content::Said)
     }
 
     /// The command line makes no sense.
@@ -107,6 +123,7 @@ impl fmt::Display for CommandError {
         match &self.content {
             Content::Words { message, cause: _ } => f.write_str(message),
             Content::Error(error) => error.fmt(f),
+            Content::Said => f.write_str("no"),
         }
     }
 }
@@ -118,6 +135,7 @@ impl StdError for CommandError {
                 .as_deref()
                 .map(|cause| cause as &(dyn StdError + 'static)),
             Content::Error(error) => error.source(),
+            Content::Said => None,
         }
     }
 }

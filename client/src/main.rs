@@ -29,7 +29,7 @@ mod ui;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use program::Manner;
+use program::{Failure as _, Manner};
 
 use crate::cli::{Cli, Command};
 use crate::context::Context;
@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     };
     match run(command, &context) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_said() => error.exit().into(),
         Err(error) => program::fail(&error),
     }
 }

@@ -5,11 +5,10 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use policy::{Policy, ReadError, Secrets, Source};
+use policy::{Policy, ReadError, Source};
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
-use crate::ui::Ui;
 
 /// A policy file that has no mistakes.
 pub(crate) struct PolicyFile {
@@ -51,19 +50,13 @@ impl PolicyFile {
         Ok(Self { name, policy, text })
     }
 
-    /// One text without includes, for the controller. With keys, if there are any.
+    /// One text without includes, for the controller, which says where each stanza of several files was
+    /// written. With keys, if there are any.
     pub(crate) fn whole_text(&self) -> Zeroizing<String> {
         if self.policy.included.is_empty() {
             self.text.clone()
         } else {
-            Zeroizing::new(self.policy.print(Secrets::Show))
-        }
-    }
-
-    /// Tells what is allowed but doubtful.
-    pub(crate) fn warn(&self, ui: &Ui) {
-        for warning in &self.policy.warnings {
-            ui.warn(warning);
+            Zeroizing::new(self.policy.print_with_places())
         }
     }
 

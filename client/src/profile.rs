@@ -87,8 +87,12 @@ impl Profile {
             .and_then(|text| text.trim().parse().ok()))
     }
 
-    pub(crate) fn saw_generation(&self, generation: u64) -> Result {
+    /// Remembers what the operator saw, and says whether it could. Nothing that was done depends on it:
+    /// in a profile that cannot be written, such as one that is mounted read-only, the next apply is
+    /// based on `--base`, or on what is in force.
+    pub(crate) fn saw_generation(&self, generation: u64) -> bool {
         self.write(BASE, format!("{generation}\n").as_bytes())
+            .is_ok()
     }
 
     /// Forgets what belonged to an earlier membership.

@@ -11,6 +11,7 @@
 //! | `members` | see who belongs to the fleet; lock, unlock, remove |
 //! | `hosts` | see hosts; what a host says of itself |
 //! | `policy` | apply, roll back, compare, look at |
+//! | `who_can` | who may open what, now or then; what another text would have done |
 //! | `claims` | the shared replay list |
 //! | `events`, `audit` | the fleet's log: what hosts push, and who opened what |
 //! | `reads` | events of what is read by those who only read |
@@ -32,6 +33,7 @@ pub(crate) mod policy;
 pub(crate) mod reads;
 pub(crate) mod tokens;
 mod trust;
+pub(crate) mod who_can;
 
 #[cfg(test)]
 mod fixture;

@@ -175,6 +175,9 @@ pub enum Error {
     /// The policy has mistakes, all of them named.
     #[error("invalid policy\n{0}")]
     InvalidPolicy(policy::InvalidPolicy),
+    /// What the policy itself says must hold does not.
+    #[error("nothing was changed: {}", tests_failed(.0))]
+    TestsFailed(Vec<String>),
     /// The system gave no randomness.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -296,7 +299,7 @@ impl Error {
             Self::Stopping => Remedy::ComeBack,
             Self::Store(StoreError::Disk { .. }) => Remedy::Wait,
             Self::TooCostly | Self::NotRead { .. } => Remedy::AskLess,
-            Self::Invalid { .. } | Self::InvalidPolicy(_) => Remedy::Correct,
+            Self::Invalid { .. } | Self::InvalidPolicy(_) | Self::TestsFailed(_) => Remedy::Correct,
             Self::NameTaken { .. } | Self::KeyTaken { .. } => Remedy::ChooseAnother,
             Self::NotFound { .. } => Remedy::LookElsewhere,
             Self::StaleBase { .. }
@@ -338,4 +341,13 @@ fn not_hers(role: Role, whom: Role) -> String {
         }
     };
     format!("{whose}: who is {whom} is for an owner to say")
+}
+
+/// One test a line, each with its place.
+fn tests_failed(tests: &[String]) -> String {
+    let count = match tests.len() {
+        1 => "a test of the policy fails".to_owned(),
+        count => format!("{count} tests of the policy fail"),
+    };
+    format!("{count}\n{}", tests.join("\n"))
 }

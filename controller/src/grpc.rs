@@ -6,6 +6,7 @@
 //! | `agent`, `audit`, `directory`, `enrollment`, `operator` | one service each |
 //! | `host_changes` | a host in the contract's form, and changes of it |
 //! | `reads` | what is asked for, in the words of the events that say so |
+//! | `policy_wire` | changes of policy in the contract's form |
 //! | `members` | members and tokens in the contract's form |
 //! | `status` | what a caller learns of an error |
 
@@ -22,6 +23,7 @@ pub(crate) mod enrollment;
 mod host_changes;
 mod members;
 pub(crate) mod operator;
+mod policy_wire;
 mod reads;
 mod recent_events;
 mod sinks;

@@ -151,7 +151,12 @@ impl Rollout {
         }
         let text = self.store.policy_text(current).await?;
         let text = text.ok_or_else(|| Error::no_generation(current))?;
-        match policy::parse("policy", &text, &NoIncludes) {
+        let known = self.store.generation(current).await?;
+        let file = known
+            .map(|known| known.file)
+            .filter(|file| !file.is_empty());
+        let file = file.unwrap_or_else(|| format!("generation {current}"));
+        match policy::parse(&file, &text, &NoIncludes) {
             Ok(policy) => Ok(Arc::new(InForce {
                 generation: current,
                 policy,

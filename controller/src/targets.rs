@@ -121,7 +121,7 @@ fn sharing(by_host: &HashMap<String, Target>) -> HashMap<[u8; 32], Vec<String>> 
 
 /// The policy without these names: pairwise stanzas lose them with their keys, stanzas with a key in
 /// their text here. Where nobody is left, the stanza opens nothing; what it hides stays hidden.
-fn without<'a>(policy: &'a Policy, barred: &BTreeSet<String>) -> Cow<'a, Policy> {
+pub(crate) fn without<'a>(policy: &'a Policy, barred: &BTreeSet<String>) -> Cow<'a, Policy> {
     let names_barred = |stanza: &policy::Stanza| {
         let is_static = !stanza.static_keys().is_empty();
         is_static

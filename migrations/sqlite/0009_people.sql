@@ -12,6 +12,10 @@ ALTER TABLE members ADD COLUMN addresses TEXT NOT NULL DEFAULT '[]';  -- a JSON 
 ALTER TABLE members ADD COLUMN scope TEXT NOT NULL DEFAULT '{}';      -- a JSON object; empty for all hosts
 ALTER TABLE tokens ADD COLUMN scope TEXT NOT NULL DEFAULT '{}';
 
+-- What the operator called the file of a generation, for `file:line` in answers; empty where that was not kept
+-- (store/sqlite/policies.rs).
+ALTER TABLE policies ADD COLUMN file TEXT NOT NULL DEFAULT '';
+
 -- How far events have been sent on (store/sqlite/sinks.rs).
 CREATE TABLE sinks (
     name            TEXT PRIMARY KEY,

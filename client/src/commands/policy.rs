@@ -1,5 +1,6 @@
 //! `postern policy`
 
+mod access;
 mod apply;
 mod check;
 mod diff;
@@ -9,6 +10,8 @@ mod history;
 mod render;
 mod rollback;
 mod show;
+mod test_lines;
+mod what_if;
 
 use crate::context::Context;
 use crate::error::Result;
@@ -28,6 +31,7 @@ pub(crate) struct PolicyArgs {
 enum Command {
     Check(check::CheckArgs),
     Diff(diff::DiffArgs),
+    WhatIf(what_if::WhatIfArgs),
     Apply(apply::ApplyArgs),
     Show(show::ShowArgs),
     History(history::HistoryArgs),
@@ -39,6 +43,7 @@ pub(crate) async fn run(context: &Context, args: PolicyArgs) -> Result {
     match args.command {
         Command::Check(args) => check::run(context, &args),
         Command::Diff(args) => diff::run(context, args).await,
+        Command::WhatIf(args) => what_if::run(context, args).await,
         Command::Apply(args) => apply::run(context, args).await,
         Command::Show(args) => show::run(context, args).await,
         Command::History(args) => history::run(context, args).await,

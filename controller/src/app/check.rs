@@ -9,6 +9,9 @@ use crate::store::model::CONTROLLER;
 /// Why something was done, in an operator's words, bytes at most.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 4_096;
 
+/// What an operator calls a file, bytes at most.
+pub(crate) const FILE_BYTES_MAX: usize = 4_096;
+
 /// Bytes of a fixed length.
 pub(crate) fn fixed<const N: usize>(field: &'static str, bytes: &[u8]) -> Result<[u8; N], Error> {
     bytes

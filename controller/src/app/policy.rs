@@ -1,27 +1,28 @@
 //! Policy: from an operator's text to a stored generation, and looking at what is stored.
 
+mod difference;
 mod exposure;
+mod look;
+mod plan;
 mod scope;
 
-use std::collections::BTreeSet;
-
-use fleet::{EventKind, Role};
-use policy::{Change, Dialect, NoIncludes, Policy, PolicyDiff, Secrets};
+use fleet::EventKind;
+use policy::{AccessChange, NoIncludes, Policy};
 use zeroize::Zeroizing;
 
-use super::{check, hosts};
+use super::check;
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
 use crate::rollout::InForce;
-use crate::store::model::{AfterRestore, ApplyOutcome, Generation, Member, NewPolicy};
-use crate::targets::{Target, Targets, facts};
+use crate::store::model::{AfterRestore, ApplyOutcome, NewPolicy};
 use crate::timestamp::Timestamp;
 
-use exposure::Before;
+pub(crate) use difference::{Difference, HostDifference, diff};
 pub(crate) use exposure::{HostExposure, Public};
-
-const HISTORY_DEFAULT: u32 = 100;
+pub(crate) use look::{Rendered, Shown, history, render, show};
+use plan::{Planned, must_hold, plan};
+pub(crate) use plan::{TestResult, TestedLine, run_tests};
 
 /// A text that is to become the policy in force.
 #[derive(Debug)]
@@ -41,41 +42,11 @@ pub(crate) struct Applied {
     pub(crate) warnings: Vec<String>,
     /// What becomes public and what becomes hidden.
     pub(crate) exposure: Vec<HostExposure>,
-}
-
-/// What a text would change.
-#[derive(Debug)]
-pub(crate) struct Difference {
-    /// The generation that it was compared with.
-    pub(crate) base_generation: u64,
-    pub(crate) hosts: Vec<HostDifference>,
-    pub(crate) warnings: Vec<String>,
-    /// What would become public and what would become hidden.
-    pub(crate) exposure: Vec<HostExposure>,
-}
-
-/// Stanzas that come to a host, leave it, or change on it.
-#[derive(Debug, Default)]
-pub(crate) struct HostDifference {
-    pub(crate) host: String,
-    pub(crate) added: Vec<String>,
-    pub(crate) removed: Vec<String>,
-    pub(crate) changed: Vec<String>,
-}
-
-/// A stored generation, secrets redacted.
-#[derive(Debug)]
-pub(crate) struct Shown {
-    pub(crate) generation: Option<Generation>,
-    pub(crate) text: String,
-}
-
-/// What one host is to have, secrets redacted.
-#[derive(Debug)]
-pub(crate) struct Rendered {
-    /// The generation at which it last changed.
-    pub(crate) generation: u64,
-    pub(crate) text: String,
+    /// What people gain and lose.
+    pub(crate) access: Vec<AccessChange>,
+    pub(crate) tests: Vec<TestedLine>,
+    /// The text was in force already, and no generation was made.
+    pub(crate) unchanged: bool,
 }
 
 /// What an operator says is meant.
@@ -94,7 +65,8 @@ impl From<Public> for Consent {
     }
 }
 
-/// Stores a new generation, based on the one the operator had seen, and publishes it.
+/// Stores a new generation, based on the one the operator had seen, and publishes it. A text that is
+/// in force already makes none.
 pub(crate) async fn apply(
     context: &Context,
     caller: &Caller,
@@ -104,33 +76,46 @@ pub(crate) async fn apply(
     now: Timestamp,
 ) -> Result<Applied, Error> {
     check::at_most("message", &message, check::MESSAGE_BYTES_MAX)?;
+    check::at_most("file", &draft.file, check::FILE_BYTES_MAX)?;
+    if draft.file.contains(char::is_control) {
+        return Err(Error::invalid("file", "its name has a control character"));
+    }
+    if message.trim().is_empty() {
+        return Err(Error::invalid(
+            "message",
+            "says nothing: say why, for the history",
+        ));
+    }
     let consent = consent.into();
     not_set_back(context, consent)?;
     let Draft { text, file } = draft;
-    let policy = parse(file, &text).await?;
+    let policy = parse(file.clone(), &text).await?;
     let current = context.store.current_generation().await?;
-    if base != current {
+    let is_in_force = is_in_force(context, current, &text).await?;
+    if base != current && !is_in_force {
         return Err(Error::StaleBase { base, current });
     }
     scope::check(context, caller, &policy).await?;
-    let Planned { exposure, warnings } = plan(context, base, &policy).await?;
-    exposure::permit(&exposure, consent.public)?;
-    let new = new_policy(caller, text, &policy, message, now);
+    let planned = plan(context, current, &policy, now).await?;
+    must_hold(&planned.tests)?;
+    if is_in_force {
+        return Ok(planned.unchanged(current));
+    }
+    exposure::permit(&planned.exposure, consent.public)?;
+    let new = NewPolicy {
+        file,
+        ..new_policy(caller, text, &policy, message, now)
+    };
     let outcome = context
         .store
         .apply_policy((base, consent.after_restore), new);
     let generation = applied(base, outcome.await?)?;
     publish(context, caller, generation, policy).await?;
-    Ok(Applied {
-        generation,
-        changed_hosts: context.rollout.targets().changed_at(generation),
-        warnings,
-        exposure,
-    })
+    Ok(planned.done(context, generation))
 }
 
 /// Stores an older text again, as a new generation on top of whatever is current, and publishes
-/// it.
+/// it. A text that is in force already makes none.
 pub(crate) async fn rollback(
     context: &Context,
     caller: &Caller,
@@ -142,12 +127,17 @@ pub(crate) async fn rollback(
     let consent = consent.into();
     not_set_back(context, consent)?;
     let text = stored_text(context, to).await?;
-    let policy = parse(format!("generation {to}"), &text).await?;
+    let (file, policy) = stored_policy(context, to, &text).await?;
     let current = context.store.current_generation().await?;
     scope::check(context, caller, &policy).await?;
-    let Planned { exposure, warnings } = plan(context, current, &policy).await?;
-    exposure::permit(&exposure, consent.public)?;
+    let planned = plan(context, current, &policy, now).await?;
+    must_hold(&planned.tests)?;
+    if is_in_force(context, current, &text).await? {
+        return Ok(planned.unchanged(current));
+    }
+    exposure::permit(&planned.exposure, consent.public)?;
     let mut new = new_policy(caller, text, &policy, message, now);
+    new.file = file;
     new.event.reason = format!("rollback to {to}: {}", new.message);
     new.rollback_of = to;
     let outcome = context
@@ -156,12 +146,21 @@ pub(crate) async fn rollback(
         .await?;
     let generation = applied(to, outcome)?;
     publish(context, caller, generation, policy).await?;
-    Ok(Applied {
-        generation,
-        changed_hosts: context.rollout.targets().changed_at(generation),
-        warnings,
-        exposure,
-    })
+    Ok(planned.done(context, generation))
+}
+
+/// Whether this text is the one in force, to the letter. After a restore nobody knows which one hosts
+/// have, so that none is.
+async fn is_in_force(
+    context: &Context,
+    current: u64,
+    text: &Zeroizing<String>,
+) -> Result<bool, Error> {
+    let knows = context.fleet.borrow().set_back.is_none();
+    if current == 0 || !knows || context.rollout.in_force().generation != current {
+        return Ok(false);
+    }
+    Ok(context.store.policy_text(current).await?.as_ref() == Some(text))
 }
 
 /// Refuses early, before the text is judged; the store refuses whatever comes in between.
@@ -180,86 +179,16 @@ fn applied(base: u64, outcome: ApplyOutcome) -> Result<u64, Error> {
     }
 }
 
-/// Which hosts and stanzas another text would change.
-pub(crate) async fn diff(context: &Context, draft: Draft) -> Result<Difference, Error> {
-    let new = parse(draft.file, &draft.text).await?;
-    let in_force = context.rollout.in_force();
-    let current = context.store.current_generation().await?;
-    let Planned {
-        exposure,
-        mut warnings,
-    } = plan(context, current, &new).await?;
-    if let Some(reason) = context.fleet.borrow().set_back.clone() {
-        // What hosts have now is not known here: the rest compares with the older copy.
-        warnings.insert(0, Error::SetBack { reason }.to_string());
-    }
-    let now = context.rollout.targets();
-    let then = context.rollout.try_out(new.clone()).await?;
-    let difference = policy::diff(&in_force.policy, &new);
-    let hosts = context.roster.active(Role::Host);
-    let changes = hosts
-        .iter()
-        .filter(|host| is_changed(&now, &then, &host.name))
-        .map(|host| host_difference(host, &in_force.policy, &new, &difference))
-        .collect();
-    Ok(Difference {
-        base_generation: in_force.generation,
-        hosts: changes,
-        warnings,
-        exposure,
-    })
-}
-
-/// A stored generation, secrets redacted; 0 is the current one.
-pub(crate) async fn show(context: &Context, generation: u64) -> Result<Shown, Error> {
-    let generation = match generation {
-        0 => context.rollout.in_force().generation,
-        generation => generation,
-    };
-    if generation == 0 {
-        return Err(none_yet());
-    }
-    let text = stored_text(context, generation).await?;
-    Ok(Shown {
-        generation: context.store.generation(generation).await?,
-        text: policy::redact_text(&text),
-    })
-}
-
-/// At most `limit` generations, newest first; 0 for the usual number.
-pub(crate) async fn history(context: &Context, limit: u32) -> Result<Vec<Generation>, Error> {
-    let limit = if limit == 0 { HISTORY_DEFAULT } else { limit };
-    Ok(context.store.policy_history(limit).await?)
-}
-
-/// What one host is to have, secrets redacted.
-pub(crate) fn render(context: &Context, host: &str) -> Result<Rendered, Error> {
-    let target = context.rollout.target(host).ok_or_else(|| {
-        match context.roster.find(Role::Host, host) {
-            Some(member) if member.lock.is_none() => none_yet(),
-            Some(_) | None => hosts::unknown(host),
-        }
-    })?;
-    let text = &target.compiled.text.0;
-    let compiled = policy::parse_as(Dialect::Compiled, host, text, &NoIncludes)
-        .map_err(Error::InvalidPolicy)?;
-    Ok(Rendered {
-        generation: target.generation,
-        text: compiled.print(Secrets::Redact),
-    })
-}
-
-fn none_yet() -> Error {
-    Error::not_found("policy has been applied yet")
-}
-
-async fn stored_text(context: &Context, generation: u64) -> Result<Zeroizing<String>, Error> {
+pub(crate) async fn stored_text(
+    context: &Context,
+    generation: u64,
+) -> Result<Zeroizing<String>, Error> {
     let text = context.store.policy_text(generation).await?;
     text.ok_or_else(|| Error::no_generation(generation))
 }
 
 /// Parsing ten thousand stanzas takes a while, so it is not done on the runtime's own threads.
-async fn parse(file: String, text: &Zeroizing<String>) -> Result<Policy, Error> {
+pub(crate) async fn parse(file: String, text: &Zeroizing<String>) -> Result<Policy, Error> {
     let text = text.clone();
     let file = if file.is_empty() {
         "policy".to_owned()
@@ -269,6 +198,23 @@ async fn parse(file: String, text: &Zeroizing<String>) -> Result<Policy, Error> 
     tokio::task::spawn_blocking(move || policy::parse(&file, &text, &NoIncludes))
         .await?
         .map_err(Error::InvalidPolicy)
+}
+
+/// A stored generation, and what its author called the file. Places in it are those of that file, or
+/// lines of the stored text where its name was not kept.
+pub(crate) async fn stored_policy(
+    context: &Context,
+    generation: u64,
+    text: &Zeroizing<String>,
+) -> Result<(String, Policy), Error> {
+    let known = context.store.generation(generation).await?;
+    let file = known.map(|known| known.file).unwrap_or_default();
+    let name = if file.is_empty() {
+        format!("generation {generation}")
+    } else {
+        file.clone()
+    };
+    Ok((file, parse(name, text).await?))
 }
 
 fn new_policy(
@@ -283,6 +229,7 @@ fn new_policy(
     event.reason.clone_from(&message);
     NewPolicy {
         text,
+        file: String::new(),
         author: caller.name.clone(),
         message,
         at_ms: now.ms(),
@@ -311,98 +258,35 @@ async fn publish(
     context.rollout.publish(Some(parsed)).await
 }
 
-/// What another policy would mean.
-#[derive(Debug)]
-struct Planned {
-    exposure: Vec<HostExposure>,
-    warnings: Vec<String>,
-}
+// === impl Planned ===
 
-/// What `new` means on top of generation `base`.
-async fn plan(context: &Context, base: u64, new: &Policy) -> Result<Planned, Error> {
-    let hosts = exposure::hosts(context).await?;
-    let in_force = context.rollout.in_force();
-    let other = if base == in_force.generation {
-        None
-    } else {
-        let text = stored_text(context, base).await?;
-        // A text of another version may be one that this one does not read.
-        Some(parse(String::new(), &text).await.ok())
-    };
-    let was_set_back = context.fleet.borrow().set_back.is_some();
-    let before = match &other {
-        Some(None) => Before::Unread,
-        None if was_set_back => Before::Older(&in_force.policy),
-        Some(Some(policy)) if was_set_back => Before::Older(policy),
-        None => Before::Policy(&in_force.policy),
-        Some(Some(policy)) => Before::Policy(policy),
-    };
-    let exposure = exposure::between(&hosts, &before, new);
-    let is_user = |name: &str| {
-        let user = context.roster.find(Role::User, name);
-        user.is_some_and(|user| user.is_active())
-    };
-    let mut warnings = warnings(context, new);
-    warnings.extend(exposure::doubts(&hosts, &exposure, new, is_user));
-    Ok(Planned { exposure, warnings })
-}
-
-/// The parser's warnings, and those that need to know the fleet.
-fn warnings(context: &Context, policy: &Policy) -> Vec<String> {
-    let hosts = context.roster.active(Role::Host);
-    let facts: Vec<_> = hosts.iter().map(|host| facts(host)).collect();
-    let shared = policy.shared_domains(&facts);
-    let mut warnings: Vec<String> = policy.warnings.iter().map(ToString::to_string).collect();
-    warnings.extend(policy.stanzas.iter().filter_map(|stanza| {
-        let keys = stanza.static_keys().iter();
-        let hosts = keys.filter_map(|keys| shared.get(&keys.domain()));
-        let count = hosts.map(BTreeSet::len).max()?;
-        Some(format!(
-            "stanza {}: its static key is valid on {count} hosts; whoever roots one of them can \
-             forge its users on the others (a stanza without KEY is pairwise)",
-            stanza.label()
-        ))
-    }));
-    warnings
-}
-
-fn is_changed(now: &Targets, then: &Targets, host: &str) -> bool {
-    let digest = |target: &Target| target.compiled.digest;
-    then.get(host).map(digest) != now.get(host).map(digest)
-}
-
-/// The stanzas that come to a host, leave it, or change on it.
-fn host_difference(
-    host: &Member,
-    old: &Policy,
-    new: &Policy,
-    difference: &PolicyDiff,
-) -> HostDifference {
-    let facts = facts(host);
-    let selected = |policy: &Policy| -> BTreeSet<String> {
-        let stanzas = policy
-            .stanzas
-            .iter()
-            .filter(|stanza| stanza.selects(&facts));
-        stanzas.map(policy::Stanza::label).collect()
-    };
-    let (before, after) = (selected(old), selected(new));
-    let mut change = HostDifference {
-        host: host.name.clone(),
-        ..HostDifference::default()
-    };
-    for stanza in &difference.stanzas {
-        let name = stanza.stanza.clone();
-        let was = before.contains(&name) && stanza.change != Change::Added;
-        let is = after.contains(&name) && stanza.change != Change::Removed;
-        match (was, is) {
-            (false, true) => change.added.push(name),
-            (true, false) => change.removed.push(name),
-            (true, true) => change.changed.push(name),
-            (false, false) => {}
+impl Planned {
+    fn done(self, context: &Context, generation: u64) -> Applied {
+        Applied {
+            changed_hosts: context.rollout.targets().changed_at(generation),
+            unchanged: false,
+            ..self.unchanged(generation)
         }
     }
-    change
+
+    /// Nothing was stored: this generation is in force.
+    fn unchanged(self, generation: u64) -> Applied {
+        let Self {
+            exposure,
+            access,
+            warnings,
+            tests,
+        } = self;
+        Applied {
+            generation,
+            changed_hosts: Vec::new(),
+            warnings,
+            exposure,
+            access,
+            tests,
+            unchanged: true,
+        }
+    }
 }
 
 #[cfg(test)]

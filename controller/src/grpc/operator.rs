@@ -3,39 +3,37 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::policy::PortSet;
 use fleet::Role;
 use fleet::wire::operator_server::Operator;
 use fleet::wire::{
     ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, CanRequest,
     CanResponse, CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse,
-    ExposureChange, Generation, HostChange, ListHostsRequest, ListHostsResponse,
-    ListMembersRequest, ListMembersResponse, ListTokensRequest, ListTokensResponse,
-    LockMemberRequest, PolicyHistoryRequest, PolicyHistoryResponse, RemoveMemberRequest,
-    RenameHostRequest, RenameHostResponse, RenderPolicyRequest, RenderPolicyResponse,
-    RevokeTokenRequest, RevokeTokenResponse, RollbackPolicyRequest, RollbackPolicyResponse,
-    SetHostRequest, SetHostResponse, ShowHostRequest, ShowHostResponse, ShowMemberRequest,
-    ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse, UnlockMemberRequest, WhatIfRequest,
-    WhatIfResponse, WhoCanRequest, WhoCanResponse,
+    ListHostsRequest, ListHostsResponse, ListMembersRequest, ListMembersResponse,
+    ListTokensRequest, ListTokensResponse, LockMemberRequest, PolicyHistoryRequest,
+    PolicyHistoryResponse, RemoveMemberRequest, RenameHostRequest, RenameHostResponse,
+    RenderPolicyRequest, RenderPolicyResponse, RevokeTokenRequest, RevokeTokenResponse,
+    RollbackPolicyRequest, RollbackPolicyResponse, SetHostRequest, SetHostResponse,
+    ShowHostRequest, ShowHostResponse, ShowMemberRequest, ShowMemberResponse, ShowPolicyRequest,
+    ShowPolicyResponse, UnlockMemberRequest, WhatIfRequest, WhatIfResponse, WhoCanRequest,
+    WhoCanResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
 
 use super::host_changes::host;
 use super::members::{self as to_wire, Progress};
+use super::policy_wire::{self, access_change, consent, exposure_change, host_change, test_result};
 use super::{caller, host_changes, reads, who_can};
 use crate::access::caller::Caller;
 use crate::app::members::{Act, Acted};
-use crate::app::policy::{
-    Applied, Consent, Difference, Draft, HostDifference, HostExposure, Public, Rendered, Shown,
-};
+use crate::app::policy::{Applied, Difference, Draft, Rendered, Shown};
 use crate::app::reads::Question;
 use crate::app::tokens::{Issued, NewToken};
 use crate::app::{self, hosts, members, policy, tokens};
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{self, AfterRestore};
+use crate::store::model;
 
 #[derive(Debug)]
 pub(crate) struct OperatorService {
@@ -168,6 +166,9 @@ impl Operator for OperatorService {
             changed_hosts,
             warnings,
             exposure,
+            access,
+            tests,
+            unchanged,
         } = policy::apply(
             &self.context,
             &operator,
@@ -182,7 +183,9 @@ impl Operator for OperatorService {
             changed_hosts,
             warnings,
             exposure: exposure.into_iter().map(exposure_change).collect(),
-            ..ApplyPolicyResponse::default()
+            access: access.into_iter().map(access_change).collect(),
+            unchanged,
+            tests: tests.into_iter().map(test_result).collect(),
         }))
     }
 
@@ -202,13 +205,18 @@ impl Operator for OperatorService {
             hosts,
             warnings,
             exposure,
-        } = policy::diff(&self.context, draft).await?;
+            access,
+            tests,
+            unchanged,
+        } = policy::diff(&self.context, draft, clock::now()).await?;
         Ok(Response::new(DiffPolicyResponse {
             base_generation,
             hosts: hosts.into_iter().map(host_change).collect(),
             warnings,
             exposure: exposure.into_iter().map(exposure_change).collect(),
-            ..DiffPolicyResponse::default()
+            access: access.into_iter().map(access_change).collect(),
+            tests: tests.into_iter().map(test_result).collect(),
+            unchanged,
         }))
     }
 
@@ -222,7 +230,7 @@ impl Operator for OperatorService {
         self.read(&caller, question).await?;
         let Shown { generation, text } = policy::show(&self.context, generation).await?;
         Ok(Response::new(ShowPolicyResponse {
-            generation: generation.map(self::generation),
+            generation: generation.map(policy_wire::generation),
             text,
         }))
     }
@@ -236,7 +244,10 @@ impl Operator for OperatorService {
         self.read(&caller, Question::new("policy history")).await?;
         let generations = policy::history(&self.context, limit).await?;
         Ok(Response::new(PolicyHistoryResponse {
-            generations: generations.into_iter().map(generation).collect(),
+            generations: generations
+                .into_iter()
+                .map(policy_wire::generation)
+                .collect(),
         }))
     }
 
@@ -266,6 +277,9 @@ impl Operator for OperatorService {
             changed_hosts: applied.changed_hosts,
             exposure: applied.exposure.into_iter().map(exposure_change).collect(),
             warnings: applied.warnings,
+            access: applied.access.into_iter().map(access_change).collect(),
+            unchanged: applied.unchanged,
+            tests: applied.tests.into_iter().map(test_result).collect(),
         }))
     }
 
@@ -463,64 +477,5 @@ fn numbered(number: u64) -> String {
         String::new()
     } else {
         number.to_string()
-    }
-}
-
-fn consent(allow_public: bool, after_restore: bool) -> Consent {
-    Consent {
-        public: if allow_public {
-            Public::Allowed
-        } else {
-            Public::Refused
-        },
-        after_restore: if after_restore {
-            AfterRestore::Yes
-        } else {
-            AfterRestore::No
-        },
-    }
-}
-
-fn exposure_change(change: HostExposure) -> ExposureChange {
-    let HostExposure { host, exposure } = change;
-    let texts = |ports: &PortSet| ports.iter().map(|port| port.to_string()).collect();
-    ExposureChange {
-        host,
-        becomes_public: texts(&exposure.becomes_public),
-        becomes_hidden: texts(&exposure.becomes_hidden),
-    }
-}
-
-fn host_change(difference: HostDifference) -> HostChange {
-    let HostDifference {
-        host,
-        added,
-        removed,
-        changed,
-    } = difference;
-    HostChange {
-        host,
-        added,
-        removed,
-        changed,
-    }
-}
-
-fn generation(generation: model::Generation) -> Generation {
-    let model::Generation {
-        generation,
-        author,
-        message,
-        at_ms,
-        rollback_of,
-        stanzas,
-    } = generation;
-    Generation {
-        generation,
-        author,
-        message,
-        at_ms,
-        rollback_of,
-        stanzas,
     }
 }

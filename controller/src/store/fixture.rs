@@ -127,6 +127,7 @@ pub(crate) async fn join(store: &Store, role: Role, name: &str) -> Member {
 
 pub(crate) fn new_policy(text: &str) -> NewPolicy {
     NewPolicy {
+        file: String::new(),
         text: text.to_owned().into(),
         author: "root".to_owned(),
         message: "because".to_owned(),

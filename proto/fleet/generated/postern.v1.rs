@@ -2582,10 +2582,13 @@ pub struct ApplyPolicyResponse {
     /// The text is what is in force already: no generation was made, `generation` is the one in force.
     #[prost(bool, tag = "6")]
     pub unchanged: bool,
+    #[prost(message, repeated, tag = "7")]
+    pub tests: ::prost::alloc::vec::Vec<TestResult>,
 }
 /// What a change gives to people and takes from them.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccessChange {
+    /// Empty: whoever holds `key`.
     #[prost(string, tag = "1")]
     pub user: ::prost::alloc::string::String,
     /// Each as "tcp/22"; "any" where a packet may ask for anything.
@@ -2595,6 +2598,17 @@ pub struct AccessChange {
     pub loses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(string, tag = "4")]
     pub host: ::prost::alloc::string::String,
+    /// What may be opened on other terms than before, one sentence each: "tcp/22 from 10.0.0.0/8, instead of from anywhere".
+    #[prost(string, repeated, tag = "5")]
+    pub changes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As whom commands may be run that could not be before, and as whom no more: "root".
+    #[prost(string, tag = "6")]
+    pub runs: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub runs_no_more: ::prost::alloc::string::String,
+    /// Fingerprint of a key in the text, where no user is named.
+    #[prost(string, tag = "8")]
+    pub key: ::prost::alloc::string::String,
 }
 /// A line `%test` of a policy, and what came of it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2611,6 +2625,9 @@ pub struct TestResult {
     /// Why not, or by which stanza it is so.
     #[prost(string, tag = "5")]
     pub detail: ::prost::alloc::string::String,
+    /// It depends on a host or label that is not there yet; `detail` says on which.
+    #[prost(bool, tag = "6")]
+    pub not_run: bool,
 }
 /// What strangers reach on a host after a change, each port as "tcp/22".
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2643,6 +2660,9 @@ pub struct DiffPolicyResponse {
     pub access: ::prost::alloc::vec::Vec<AccessChange>,
     #[prost(message, repeated, tag = "6")]
     pub tests: ::prost::alloc::vec::Vec<TestResult>,
+    /// The text is what is in force already: applying it would make no generation.
+    #[prost(bool, tag = "7")]
+    pub unchanged: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HostChange {
@@ -2684,6 +2704,9 @@ pub struct Generation {
     pub rollback_of: u64,
     #[prost(uint32, tag = "6")]
     pub stanzas: u32,
+    /// What the operator called its file; empty where that was not kept.
+    #[prost(string, tag = "7")]
+    pub file: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PolicyHistoryRequest {
@@ -2717,6 +2740,13 @@ pub struct RollbackPolicyResponse {
     pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
     #[prost(string, repeated, tag = "4")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "5")]
+    pub access: ::prost::alloc::vec::Vec<AccessChange>,
+    /// As in ApplyPolicyResponse.
+    #[prost(bool, tag = "6")]
+    pub unchanged: bool,
+    #[prost(message, repeated, tag = "7")]
+    pub tests: ::prost::alloc::vec::Vec<TestResult>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenderPolicyRequest {
@@ -2757,8 +2787,12 @@ pub struct WhoCanResponse {
     pub generation: u64,
     #[prost(message, repeated, tag = "2")]
     pub access: ::prost::alloc::vec::Vec<Access>,
+    /// What the answer leaves out or cannot know, one sentence each.
     #[prost(string, repeated, tag = "3")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The moment that was judged, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "4")]
+    pub at_ms: u64,
 }
 /// One user's right on one host by one stanza.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2791,6 +2825,12 @@ pub struct Access {
     /// Where it leads, for NAT stanzas.
     #[prost(string, tag = "11")]
     pub forwarded_to: ::prost::alloc::string::String,
+    /// Fingerprint of the key in the text, where no user is named.
+    #[prost(string, tag = "12")]
+    pub key: ::prost::alloc::string::String,
+    /// As whom it runs commands; empty for none.
+    #[prost(string, tag = "13")]
+    pub runs_commands_as: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CanRequest {
@@ -2819,6 +2859,10 @@ pub struct CanResponse {
     pub reasons: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(uint64, tag = "4")]
     pub generation: u64,
+    #[prost(string, repeated, tag = "5")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "6")]
+    pub at_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhatIfRequest {
@@ -2842,6 +2886,11 @@ pub struct WhatIfResponse {
     pub same: u64,
     #[prost(message, repeated, tag = "4")]
     pub changes: ::prost::alloc::vec::Vec<WhatIfChange>,
+    #[prost(string, repeated, tag = "5")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Tests of the text that fail.
+    #[prost(message, repeated, tag = "6")]
+    pub tests: ::prost::alloc::vec::Vec<TestResult>,
 }
 /// Grants or refusals of one user on one host that would have ended otherwise.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

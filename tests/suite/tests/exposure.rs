@@ -22,7 +22,7 @@ fn a_port_that_is_hidden_becomes_public_only_when_the_operator_says_so() {
         let refused = company.operator.run(&words)?.code(1)?;
 
         for host in ["web-1", "web-2"] {
-            let said = format!("{host}: becomes public: tcp/22");
+            let said = format!("tcp/22 of {host} becomes public");
             ensure!(diff.stdout.contains(&said), "{}", diff.text());
         }
         let told = "tcp/22 on web-1, web-2";
@@ -37,7 +37,7 @@ fn a_port_that_is_hidden_becomes_public_only_when_the_operator_says_so() {
             .operator
             .run(&[&words[..], &["--allow-public"]].concat())?
             .ok()?
-            .says("web-1: becomes public: tcp/22")?;
+            .says("tcp/22 of web-1 becomes public")?;
         company.operator.hosts_in_sync(2)?;
         wait::until("a public port", Duration::from_secs(5), || {
             Ok(reach()? == Reach::Open)
@@ -46,7 +46,7 @@ fn a_port_that_is_hidden_becomes_public_only_when_the_operator_says_so() {
             .operator
             .run(&["policy", "rollback", "1"])?
             .ok()?
-            .says("web-2: becomes hidden: tcp/22")?;
+            .says("tcp/22 of web-2 becomes hidden")?;
         Ok(())
     });
 }

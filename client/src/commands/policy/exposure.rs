@@ -6,6 +6,7 @@ use fleet::wire::ExposureChange;
 use serde::Serialize;
 use tonic::{Code, Status};
 
+use super::access;
 use crate::connection::Connection;
 use crate::error::CommandError;
 
@@ -15,6 +16,9 @@ pub(super) struct Done<'a> {
     pub(super) generation: u64,
     pub(super) changed_hosts: &'a [String],
     pub(super) exposure: Vec<Row<'a>>,
+    pub(super) access: Vec<access::Row<'a>>,
+    /// The text was in force already, and no generation was made.
+    pub(super) unchanged: bool,
     pub(super) warnings: &'a [String],
 }
 
@@ -59,7 +63,7 @@ pub(super) fn sentences(changes: &[ExposureChange]) -> Vec<String> {
         let some = changes
             .iter()
             .filter(move |change| !ports(change).is_empty());
-        some.map(move |change| format!("{}: {words}: {}", change.host, ports(change).join(", ")))
+        some.map(move |change| format!("{} of {} {words}", ports(change).join(", "), change.host))
     };
     with("becomes public", |change| &change.becomes_public)
         .chain(with("becomes hidden", |change| &change.becomes_hidden))
@@ -113,9 +117,9 @@ mod tests {
         assert_eq!(
             said,
             [
-                "b: becomes public: tcp/22, tcp/80",
-                "a: becomes hidden: udp/53",
-                "b: becomes hidden: tcp/443",
+                "tcp/22, tcp/80 of b becomes public",
+                "udp/53 of a becomes hidden",
+                "tcp/443 of b becomes hidden",
             ]
         );
     }

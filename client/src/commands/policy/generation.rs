@@ -17,6 +17,8 @@ pub(super) struct Row<'a> {
     pub(super) at_ms: u64,
     pub(super) rollback_of: u64,
     pub(super) stanzas: u32,
+    /// What its author called the file; empty where that was not kept.
+    pub(super) file: &'a str,
 }
 
 impl<'a> From<&'a Generation> for Row<'a> {
@@ -28,6 +30,7 @@ impl<'a> From<&'a Generation> for Row<'a> {
             at_ms,
             rollback_of,
             stanzas,
+            file,
         } = generation;
         Self {
             generation: *generation,
@@ -37,6 +40,7 @@ impl<'a> From<&'a Generation> for Row<'a> {
             at_ms: *at_ms,
             rollback_of: *rollback_of,
             stanzas: *stanzas,
+            file,
         }
     }
 }
@@ -64,4 +68,12 @@ pub(super) fn changed(hosts: &[String]) -> String {
         [one] => format!("1 host changes: {one}"),
         several => format!("{} hosts change: {}", several.len(), several.join(", ")),
     }
+}
+
+/// Reads a reason, which must say something.
+pub(super) fn why(text: &str) -> std::result::Result<String, &'static str> {
+    if text.trim().is_empty() {
+        return Err("it says nothing; say why, for the history");
+    }
+    Ok(text.to_owned())
 }

@@ -10,7 +10,7 @@ use crate::time;
 
 /// List the generations of the policy, newest first
 ///
-/// JSON fields: generation, author, message, at, at_ms, rollback_of, stanzas.
+/// JSON fields: generation, author, message, at, at_ms, rollback_of, stanzas, file.
 #[derive(clap::Args, Debug)]
 pub(crate) struct HistoryArgs {
     /// The most generations to list
@@ -33,7 +33,7 @@ pub(super) async fn run(context: &Context, args: HistoryArgs) -> Result {
     let mut rows: Vec<Row<'_>> = generations.iter().map(Row::from).collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.generation));
     if let Some(newest) = rows.first() {
-        context.profile.saw_generation(newest.generation)?;
+        context.profile.saw_generation(newest.generation);
     }
     if args.listing.json {
         return rows.iter().try_for_each(|row| context.ui.json(row));

@@ -3,14 +3,16 @@
 use fleet::wire::RollbackPolicyRequest;
 
 use super::exposure::{self, Done};
-use super::generation::changed;
+use super::generation::{changed, why};
+use super::{access, test_lines};
 use crate::connection::{Connection, ask};
 use crate::context::Context;
 use crate::error::Result;
 
 /// Bring back the text of an older generation, as a new one
 ///
-/// Without --allow-public it is refused when it would make a hidden port public on any host.
+/// It is refused when one of its `%test` lines fails, and without --allow-public when it would make a
+/// hidden port public on any host.
 ///
 /// JSON fields: those of `postern policy apply`.
 #[derive(clap::Args, Debug)]
@@ -20,7 +22,7 @@ pub(crate) struct RollbackArgs {
     generation: u64,
 
     /// Why, for the history [default: rollback to generation N]
-    #[arg(short = 'm', long, value_name = "WHY")]
+    #[arg(short = 'm', long, value_name = "WHY", value_parser = why)]
     message: Option<String>,
 
     /// The controller was restored from an older copy, and this is what is to be in force now
@@ -52,17 +54,30 @@ pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
         .await
         .map_err(|status| exposure::refused(&connection, status))?
         .into_inner();
-    context.profile.saw_generation(done.generation)?;
+    context.profile.saw_generation(done.generation);
     for warning in &done.warnings {
         context.ui.warn(warning);
     }
+    let tests: Vec<_> = done.tests.iter().map(test_lines::Row::from).collect();
+    test_lines::note(&context.ui, &tests);
     if args.json {
         return context.ui.json(&Done {
             generation: done.generation,
             changed_hosts: &done.changed_hosts,
             exposure: exposure::rows(&done.exposure),
+            access: access::rows(&done.access),
+            unchanged: done.unchanged,
             warnings: &done.warnings,
         });
+    }
+    if done.unchanged {
+        return context.ui.say(format_args!(
+            "Nothing to bring back: the text of generation {} is what is in force as generation {}.",
+            args.generation, done.generation
+        ));
+    }
+    for sentence in access::sentences(&done.access) {
+        context.ui.say(sentence)?;
     }
     for sentence in exposure::sentences(&done.exposure) {
         context.ui.say(sentence)?;

@@ -41,7 +41,7 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
         .into_inner();
     let generation = shown.generation.unwrap_or_default();
     if args.generation == 0 {
-        context.profile.saw_generation(generation.generation)?;
+        context.profile.saw_generation(generation.generation);
     }
     let row = Row::from(&generation);
     if args.listing.json {

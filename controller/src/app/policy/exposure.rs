@@ -113,22 +113,9 @@ pub(super) fn doubts(
     new: &Policy,
     is_user: impl Fn(&str) -> bool,
 ) -> Vec<String> {
-    let mut doubts = selects_nobody(hosts, new);
-    doubts.extend(lock_out(hosts, changes, new, is_user));
+    let mut doubts = lock_out(hosts, changes, new, is_user);
     doubts.extend(runs_nothing(hosts, new));
     doubts
-}
-
-/// A mistyped selector is the usual way to lose a host.
-fn selects_nobody(hosts: &[Known], new: &Policy) -> Vec<String> {
-    let stanzas = new.stanzas.iter().filter(|stanza| {
-        !hosts.is_empty() && !hosts.iter().any(|host| stanza.selects(&host.facts))
-    });
-    let said = stanzas.map(|stanza| {
-        let label = stanza.label();
-        format!("stanza {label}: its HOSTS select none of the hosts that have joined")
-    });
-    said.collect()
 }
 
 /// What becomes hidden and can be opened by nobody.

@@ -2,7 +2,7 @@
 
 use policy::{Change, Policy, Stanza};
 
-use super::is_changed;
+use super::difference::is_changed;
 use crate::access::caller::Caller;
 use crate::app::tokens::selects_within;
 use crate::context::Context;

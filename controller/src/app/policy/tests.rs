@@ -1,7 +1,12 @@
+mod plans;
 mod scoped;
 
+use fleet::Role;
+
+use super::exposure::Before;
 use super::*;
 use crate::app::fixture::{Fleet, NOW, caller, draft, root};
+use crate::app::hosts;
 use crate::store::model::{Acknowledgement, HostWord};
 
 const SSH: &str = "NAME ssh\nHOSTS name=web-1\nSOURCE ANY\nOPEN_PORTS tcp/22\n";
@@ -25,7 +30,7 @@ async fn an_apply_names_the_hosts_whose_text_it_changed() {
         .await
         .unwrap();
     let third = fleet
-        .apply(2, &format!("PROTECT tcp/22\n\n{SSH}"))
+        .apply(2, &format!("PROTECT tcp/22\n\n# as before\n{SSH}"))
         .await
         .unwrap();
 
@@ -110,7 +115,7 @@ async fn a_diff_says_what_would_change_and_changes_nothing() {
     fleet.apply(0, SSH).await.unwrap();
 
     let both = SSH.replace("HOSTS name=web-1\n", "");
-    let difference = diff(&fleet.context, draft(&both)).await.unwrap();
+    let difference = diff(&fleet.context, draft(&both), NOW).await.unwrap();
 
     assert_eq!(difference.base_generation, 1);
     let [change] = difference.hosts.as_slice() else {
@@ -121,7 +126,7 @@ async fn a_diff_says_what_would_change_and_changes_nothing() {
         ("web-2", &["ssh".to_owned()][..])
     );
     assert_eq!(fleet.context.rollout.in_force().generation, 1);
-    let same = diff(&fleet.context, draft(SSH)).await.unwrap();
+    let same = diff(&fleet.context, draft(SSH), NOW).await.unwrap();
     assert!(same.hosts.is_empty());
 }
 
@@ -301,7 +306,7 @@ async fn what_a_host_hides_by_its_own_configuration_does_not_become_public() {
         .await
         .unwrap();
 
-    let difference = diff(&fleet.context, draft("PROTECT udp/53\n"))
+    let difference = diff(&fleet.context, draft("PROTECT udp/53\n"), NOW)
         .await
         .unwrap();
 
@@ -353,14 +358,20 @@ async fn what_nobody_can_open_and_what_selects_nobody_is_warned_of() {
                 PROTECT tcp/22, tcp/25\n\nNAME db\nHOSTS role=bd\nSOURCE ANY\nREQUIRE_USERNAME mbr\n\
                 OPEN_PORTS tcp/5432\nPROTECT tcp/5432\n";
 
-    let warnings = diff(&fleet.context, draft(text)).await.unwrap().warnings;
+    let warnings = diff(&fleet.context, draft(text), NOW)
+        .await
+        .unwrap()
+        .warnings;
 
     let has = |words: &str| warnings.iter().any(|warning| warning.contains(words));
     assert!(has("tcp/25 becomes hidden on web-1"), "{warnings:?}");
     assert!(!has("tcp/22 becomes hidden"), "{warnings:?}");
     assert!(has("stanza db: its HOSTS select none"), "{warnings:?}");
     let nobody = text.replace("REQUIRE_USERNAME mbr", "REQUIRE_USERNAME alice");
-    let warnings = diff(&fleet.context, draft(&nobody)).await.unwrap().warnings;
+    let warnings = diff(&fleet.context, draft(&nobody), NOW)
+        .await
+        .unwrap()
+        .warnings;
     let has = |words: &str| warnings.iter().any(|warning| warning.contains(words));
     assert!(has("tcp/22 becomes hidden on web-1"), "{warnings:?}");
 }

@@ -8,6 +8,8 @@ use zeroize::Zeroizing;
 pub(crate) struct NewPolicy {
     /// Sealed by the store: it may hold static keys.
     pub(crate) text: Zeroizing<String>,
+    /// What its author called the file.
+    pub(crate) file: String,
     pub(crate) author: String,
     pub(crate) message: String,
     pub(crate) at_ms: u64,
@@ -35,6 +37,8 @@ pub(crate) struct Generation {
     pub(crate) at_ms: u64,
     pub(crate) rollback_of: u64,
     pub(crate) stanzas: u32,
+    /// What its author called the file; empty where that was not kept.
+    pub(crate) file: String,
 }
 
 /// What applying a policy came to.

@@ -11,7 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::model::{AfterRestore, ApplyOutcome, CONTROLLER, Generation, NewPolicy, Origin};
 use crate::store::seal::SealKey;
 
-const COLUMNS: &str = "generation, author, message, at_ms, rollback_of, stanzas";
+const COLUMNS: &str = "generation, author, message, at_ms, rollback_of, stanzas, file";
 
 /// See `Store::current_generation`.
 pub(in crate::store) fn current(connection: &Connection) -> Result<u64, StoreError> {
@@ -78,9 +78,10 @@ pub(super) fn renumber(
     let current = current(connection)?;
     // Before the first policy there is no text, and none is what hosts should have.
     let text_now = text(connection, key, current)?.unwrap_or_default();
-    let stanzas = find(connection, current)?.map_or(0, |known| known.stanzas);
+    let known = find(connection, current)?;
     let policy = NewPolicy {
-        stanzas,
+        stanzas: known.as_ref().map_or(0, |known| known.stanzas),
+        file: known.map(|known| known.file).unwrap_or_default(),
         ..renumbered(text_now, current, now_ms)
     };
     insert(connection, key, generation, policy)?;
@@ -97,6 +98,7 @@ fn renumbered(text: Zeroizing<String>, current: u64, now_ms: u64) -> NewPolicy {
     event.reason.clone_from(&message);
     NewPolicy {
         text,
+        file: String::new(),
         author: CONTROLLER.to_owned(),
         message,
         at_ms: now_ms,
@@ -114,6 +116,7 @@ fn insert(
 ) -> Result<u64, StoreError> {
     let NewPolicy {
         text,
+        file,
         author,
         message,
         at_ms,
@@ -124,8 +127,8 @@ fn insert(
     connection
         .prepare_cached(
             "INSERT INTO policies (generation, sealed_text, author, message, at_ms, rollback_of,
-                                   stanzas)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                                   stanzas, file)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![
             signed(generation),
@@ -135,6 +138,7 @@ fn insert(
             signed(at_ms),
             signed(rollback_of),
             stanzas,
+            file,
         ])?;
     event.generation = generation;
     events::append_own(connection, event)?;
@@ -187,6 +191,7 @@ fn read(row: &Row<'_>) -> Result<Generation, rusqlite::Error> {
         at_ms: row.get(3)?,
         rollback_of: row.get(4)?,
         stanzas: row.get(5)?,
+        file: row.get(6)?,
     })
 }
 

@@ -1,0 +1,290 @@
+//! What was in force at a moment, and for whom.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use fleet::{EventKind, Role};
+use policy::{HostFacts, Policy, Selector, Stanza};
+
+use crate::app::policy::{stored_policy, stored_text};
+use crate::context::Context;
+use crate::error::Error;
+use crate::store::model::{CONTROLLER, Cursor, EventFilter, Generation, Lock, Member, Scope};
+use crate::targets::{facts, without};
+use crate::timestamp::Timestamp;
+
+/// Events about members that are looked at for what is not known any more.
+const EVENTS_MAX: usize = 1_000;
+/// Names that one sentence names.
+const NAMES_MAX: usize = 10;
+
+/// Under which policy, and when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct When {
+    /// 0 for the one in force (then).
+    pub(crate) generation: u64,
+    /// Milliseconds since the Unix epoch; 0 for now.
+    pub(crate) at_ms: u64,
+}
+
+/// What was in force at a moment, and for whom.
+#[derive(Debug)]
+pub(crate) struct Estate {
+    /// 0 before the first policy.
+    pub(crate) generation: u64,
+    /// Without those for whom nothing opened then.
+    pub(crate) policy: Policy,
+    /// Those that were there and not locked.
+    pub(crate) hosts: Vec<HostFacts>,
+    /// Names of users who were there, had a key and were not locked.
+    pub(crate) users: BTreeSet<String>,
+    /// The moment.
+    pub(crate) at: Timestamp,
+    /// What is left out or not known, one sentence each.
+    pub(crate) warnings: Vec<String>,
+    pub(super) locked_hosts: Vec<String>,
+    pub(super) locked_users: BTreeSet<String>,
+}
+
+/// What was in force at a moment, and for whom: on hosts of this scope.
+pub(crate) async fn estate(
+    context: &Context,
+    scope: &Scope,
+    when: When,
+    now: Timestamp,
+) -> Result<Estate, Error> {
+    let When { generation, at_ms } = when;
+    if generation > 0 && at_ms > 0 {
+        let problem = "a generation and a time cannot both be given";
+        return Err(Error::invalid("generation", problem));
+    }
+    if at_ms > now.ms() {
+        return Err(Error::invalid("at_ms", "is in the future"));
+    }
+    let in_force = context.rollout.in_force();
+    let then = (at_ms > 0).then(|| Timestamp::from_ms(at_ms));
+    let (generation, policy) = match (generation, then) {
+        (0, None) => (in_force.generation, in_force.policy.clone()),
+        (0, Some(then)) => match in_force_at(context, then).await? {
+            Some(generation) => (generation, stored(context, generation).await?),
+            None => (0, Policy::default()),
+        },
+        (generation, _) => (generation, stored(context, generation).await?),
+    };
+    let mut estate = Estate::of((context, scope), (generation, policy), then.unwrap_or(now));
+    if generation == 0 {
+        estate.warnings.push("no policy was in force".to_owned());
+    }
+    if generation != in_force.generation && then.is_none() && generation > 0 {
+        let words = format!(
+            "generation {} is in force; this is generation {generation} with the hosts, labels and \
+             members of now",
+            in_force.generation
+        );
+        estate.warnings.push(words);
+    }
+    if let Some(then) = then {
+        estate.say_what_is_not_known(context, then).await?;
+    }
+    Ok(estate)
+}
+
+async fn stored(context: &Context, generation: u64) -> Result<Policy, Error> {
+    let text = stored_text(context, generation).await?;
+    let (_, policy) = stored_policy(context, generation, &text).await?;
+    Ok(policy)
+}
+
+/// The generation that was the newest then.
+async fn in_force_at(context: &Context, then: Timestamp) -> Result<Option<u64>, Error> {
+    let history = context.store.policy_history(u32::MAX).await?;
+    let is_before = |generation: &&Generation| generation.at_ms <= then.ms();
+    let newest = history.iter().filter(is_before);
+    Ok(newest.map(|generation| generation.generation).max())
+}
+
+/// Whether a member had a key then that was not locked.
+fn has_key_at(member: &Member, at: Timestamp) -> bool {
+    let is_free = |lock: &Option<Lock>| lock.as_ref().is_none_or(|lock| lock.at_ms > at.ms());
+    let mut keys = member.keys.iter();
+    is_free(&member.lock) && keys.any(|key| key.joined_at_ms <= at.ms() && is_free(&key.lock))
+}
+
+/// Names of some, the first ones of many.
+fn names(all: &[&str]) -> String {
+    let first: Vec<&str> = all.iter().take(NAMES_MAX).copied().collect();
+    let first = first.join(", ");
+    match all.len().saturating_sub(NAMES_MAX) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+fn as_texts<'a>(all: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
+    all.into_iter().map(String::as_str).collect()
+}
+
+// === impl Estate ===
+
+impl Estate {
+    fn of(
+        (context, scope): (&Context, &Scope),
+        (generation, policy): (u64, Policy),
+        at: Timestamp,
+    ) -> Self {
+        let all = context.roster.all();
+        let there = |role: Role| {
+            let members = all.iter().filter(move |member| member.role == role);
+            members.filter(|member| member.joined_at_ms <= at.ms())
+        };
+        let (hosts, locked): (Vec<_>, Vec<_>) = there(Role::Host)
+            .filter(|host| scope.covers(&host.labels))
+            .partition(|host| has_key_at(host, at));
+        let (users, barred): (Vec<_>, Vec<_>) =
+            there(Role::User).partition(|user| has_key_at(user, at));
+        let name = |member: &Arc<Member>| member.name.clone();
+        let mut locked_users: BTreeSet<String> = barred.into_iter().map(name).collect();
+        // Who had left then and nobody has become since is barred still.
+        let left = context.roster.barred();
+        locked_users.extend(left.into_iter().filter(|user| {
+            let member = context.roster.find(Role::User, user);
+            member.is_none()
+        }));
+        let users: BTreeSet<String> = users.into_iter().map(name).collect();
+        locked_users.retain(|user| !users.contains(user));
+        let mut estate = Self {
+            generation,
+            policy: without(&policy, &locked_users).into_owned(),
+            hosts: hosts.iter().map(|host| facts(host)).collect(),
+            users,
+            at,
+            warnings: Vec::new(),
+            locked_hosts: locked.into_iter().map(name).collect(),
+            locked_users,
+        };
+        if !scope.is_whole() {
+            let words = format!("only hosts with {scope} are your business: others are not listed");
+            estate.warnings.push(words);
+        }
+        estate.say_who_is_left_out();
+        estate
+    }
+
+    fn say_who_is_left_out(&mut self) {
+        if !self.locked_hosts.is_empty() {
+            let names = names(&as_texts(&self.locked_hosts));
+            let words = format!("locked hosts grant nothing and are not listed: {names}");
+            self.warnings.push(words);
+        }
+        if !self.locked_users.is_empty() {
+            let names = names(&as_texts(&self.locked_users));
+            let words = format!(
+                "users who are locked or have left may open nothing and are not listed: {names}"
+            );
+            self.warnings.push(words);
+        }
+        let stanzas = self.policy.stanzas.iter();
+        let nat: Vec<String> = stanzas
+            .filter(|stanza| stanza.nat != policy::NatRules::default())
+            .map(Stanza::label)
+            .collect();
+        if !nat.is_empty() {
+            let names = names(&as_texts(&nat));
+            self.warnings.push(format!(
+                "whether a host leads packets on is for its own configuration to say, and is not \
+                 known here: {names}"
+            ));
+        }
+    }
+
+    /// What has changed since, and cannot be told any more.
+    async fn say_what_is_not_known(
+        &mut self,
+        context: &Context,
+        then: Timestamp,
+    ) -> Result<(), Error> {
+        self.warnings.push(
+            "labels of hosts are those of now: which ones they had then is not kept".to_owned(),
+        );
+        for ((kind, done), words) in [
+            (
+                (EventKind::Removed, " removed"),
+                "left since, so that what they could open then is not listed",
+            ),
+            (
+                (EventKind::Unlocked, " unlocked"),
+                "were unlocked since, and may have been locked then",
+            ),
+        ] {
+            let filter = EventFilter {
+                host: Some(CONTROLLER.to_owned()),
+                kind: Some(kind.into()),
+                since_ms: Some(then.ms()),
+                ..EventFilter::default()
+            };
+            let page = context
+                .store
+                .page(filter, Cursor::NEWEST, EVENTS_MAX)
+                .await?;
+            let whom = page.rows.iter().filter_map(|row| {
+                let event = row.event.event().ok()?;
+                // "user alice removed: because"
+                let reason = event.reason.split(": ").next()?;
+                reason.strip_suffix(done).map(str::to_owned)
+            });
+            let whom: BTreeSet<String> = whom.collect();
+            if !whom.is_empty() {
+                let names = names(&as_texts(&whom));
+                self.warnings.push(format!("{words}: {names}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the hosts that are asked about.
+    pub(super) fn narrow(&mut self, host: &str) -> Result<(), Error> {
+        if host.is_empty() {
+            return Ok(());
+        }
+        if host.contains('=') {
+            let selector = Selector::parse(host);
+            let selector = selector.map_err(|error| Error::invalid("host", error.to_string()))?;
+            self.hosts.retain(|facts| selector.selects(facts));
+            if self.hosts.is_empty() {
+                return Err(Error::not_found(format!("host has the labels {selector}")));
+            }
+            return Ok(());
+        }
+        if !self.hosts.iter().any(|facts| facts.name == host) {
+            let near = policy::nearest_of(host, self.hosts.iter().map(|facts| facts.name.as_str()));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            let locked = if self.locked_hosts.iter().any(|locked| locked == host) {
+                " that may grant anything"
+            } else {
+                ""
+            };
+            return Err(Error::not_found(format!(
+                "host{locked} is called `{host}`{near}"
+            )));
+        }
+        self.hosts.retain(|facts| facts.name == host);
+        Ok(())
+    }
+
+    /// Refuses the name of a user whom neither the fleet nor the policy knows.
+    pub(super) fn must_know(&mut self, context: &Context, user: &str) -> Result<(), Error> {
+        let stanzas = self.policy.stanzas.iter();
+        let mut names = stanzas.flat_map(|stanza| stanza.require_username.iter());
+        let is_named = names.any(|name| name == user);
+        if self.users.contains(user) || self.locked_users.contains(user) {
+            return Ok(());
+        }
+        if is_named || context.roster.find(Role::User, user).is_some() {
+            self.warnings.push(format!("user {user} had not joined"));
+            return Ok(());
+        }
+        let near = policy::nearest_of(user, self.users.iter().map(String::as_str));
+        let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        Err(Error::not_found(format!("user is called `{user}`{near}")))
+    }
+}

@@ -1,0 +1,362 @@
+//! Who may, who could, and what another text would have done.
+
+use fleet::{Event, EventKind, EventRecord, Outcome, Role, UserIdentity};
+
+use super::*;
+use crate::app::events::push;
+use crate::app::fixture::{Fleet, NOW, after_secs, caller, draft, root};
+use crate::app::members::Act;
+use crate::app::policy::Draft;
+use crate::store::model::{Scope, Whom};
+
+const POLICY: &str = "\
+NAME ssh
+HOSTS name=web-1
+SOURCE 10.0.0.0/8
+REQUIRE_USERNAME alice, bob
+OPEN_PORTS tcp/22
+
+NAME web
+SOURCE ANY
+OPEN_PORTS tcp/443
+";
+
+async fn fleet() -> Fleet {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+    fleet.join(Role::Host, "web-2").await;
+    fleet.join(Role::User, "alice").await;
+    fleet.apply(0, POLICY).await.unwrap();
+    fleet
+}
+
+fn asked(host: &str, user: &str, port: &str) -> WhoCan {
+    WhoCan {
+        host: host.to_owned(),
+        user: user.to_owned(),
+        port: port.to_owned(),
+        ..WhoCan::default()
+    }
+}
+
+fn shown(listed: &Listed) -> Vec<String> {
+    let rows = listed.access.iter().map(|access| {
+        let Terms {
+            stanza, file, line, ..
+        } = &access.terms;
+        let (user, host, ports) = (access.user(), &access.host, &access.right.ports);
+        format!("{user} {host} {ports} {stanza} {file}:{line}")
+    });
+    rows.collect()
+}
+
+#[tokio::test]
+async fn who_can_names_user_host_port_stanza_file_and_line() {
+    let fleet = fleet().await;
+
+    let all = who_can(&fleet.context, &root(), WhoCan::default(), NOW)
+        .await
+        .unwrap();
+    let ssh = who_can(&fleet.context, &root(), asked("", "", "tcp/22"), NOW)
+        .await
+        .unwrap();
+    let one = who_can(&fleet.context, &root(), asked("web-2", "alice", ""), NOW)
+        .await
+        .unwrap();
+
+    assert_eq!(
+        shown(&all),
+        [
+            "alice web-1 tcp/22 ssh policy:1",
+            "alice web-1 tcp/443 web policy:7",
+            "alice web-2 tcp/443 web policy:7",
+        ]
+    );
+    assert_eq!(shown(&ssh), ["alice web-1 tcp/22 ssh policy:1"]);
+    assert_eq!(ssh.access[0].terms.sources, ["10.0.0.0/8"]);
+    assert_eq!(shown(&one), ["alice web-2 tcp/443 web policy:7"]);
+    assert_eq!((all.generation, all.at), (1, NOW));
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_has_is_an_error_with_the_one_that_may_be_meant() {
+    let fleet = fleet().await;
+    let error = |asked| async {
+        let answer = who_can(&fleet.context, &root(), asked, NOW).await;
+        answer.unwrap_err().to_string()
+    };
+
+    assert_eq!(
+        error(asked("web1", "", "")).await,
+        "no host is called `web1`; did you mean web-1?"
+    );
+    assert_eq!(
+        error(asked("", "alcie", "")).await,
+        "no user is called `alcie`; did you mean alice?"
+    );
+    assert_eq!(
+        error(asked("env=prod", "", "")).await,
+        "no host has the labels env=prod"
+    );
+    assert!(
+        error(asked("", "", "tcp/0"))
+            .await
+            .starts_with("port: `tcp/0` is not a port")
+    );
+    // Whom the policy names has not joined, and that is an answer.
+    let bob = who_can(&fleet.context, &root(), asked("", "bob", ""), NOW)
+        .await
+        .unwrap();
+    assert!(bob.access.is_empty());
+    assert!(
+        bob.warnings.contains(&"user bob had not joined".to_owned()),
+        "{bob:?}"
+    );
+}
+
+#[tokio::test]
+async fn can_says_by_which_line_or_why_not() {
+    let fleet = fleet().await;
+    let can = |user, host, port, source: &'static str| {
+        let asked = WhoCan {
+            source: source.to_owned(),
+            ..asked(host, user, port)
+        };
+        let context = &fleet.context;
+        async move { can(context, &root(), asked, NOW).await }
+    };
+
+    let may = can("alice", "web-1", "tcp/22", "10.1.1.1").await.unwrap();
+    let from_elsewhere = can("alice", "web-1", "tcp/22", "192.0.2.1").await.unwrap();
+    let bob = can("bob", "web-1", "tcp/22", "").await.unwrap();
+
+    assert_eq!(may.access.unwrap().terms.stanza, "ssh");
+    assert!(from_elsewhere.access.is_none());
+    assert_eq!(
+        from_elsewhere.reasons,
+        [
+            "stanza ssh (policy:1): source 192.0.2.1 is not in SOURCE",
+            "stanza web (policy:7): tcp/22 is not in OPEN_PORTS",
+        ]
+    );
+    assert!(bob.access.is_none());
+    assert!(can("alice", "web-1", "", "").await.is_err());
+    assert!(can("alice", "nowhere", "tcp/22", "").await.is_err());
+}
+
+#[tokio::test]
+async fn who_is_locked_or_has_left_may_open_nothing_and_is_said_to_be_left_out() {
+    let fleet = fleet().await;
+    fleet.join(Role::User, "bob").await;
+    let user = |name: &str| Whom {
+        role: Role::User,
+        name: name.to_owned(),
+        key: None,
+    };
+    fleet.act(Act::Lock, user("alice")).await.unwrap();
+    fleet.lock_host("web-2").await;
+
+    let listed = who_can(&fleet.context, &root(), WhoCan::default(), NOW)
+        .await
+        .unwrap();
+    let alice = can(
+        &fleet.context,
+        &root(),
+        asked("web-1", "alice", "tcp/22"),
+        NOW,
+    )
+    .await
+    .unwrap();
+    let locked = can(
+        &fleet.context,
+        &root(),
+        asked("web-2", "bob", "tcp/443"),
+        NOW,
+    )
+    .await
+    .unwrap();
+
+    assert_eq!(
+        shown(&listed),
+        [
+            "bob web-1 tcp/22 ssh policy:1",
+            "bob web-1 tcp/443 web policy:7"
+        ]
+    );
+    assert!(
+        listed
+            .warnings
+            .iter()
+            .any(|words| words.ends_with("not listed: web-2"))
+    );
+    assert!(
+        listed
+            .warnings
+            .iter()
+            .any(|words| words.ends_with("not listed: alice"))
+    );
+    assert_eq!(
+        alice.reasons,
+        ["user alice is locked, or has left: nothing opens for her"]
+    );
+    assert_eq!(locked.reasons, ["host web-2 is locked: it grants nothing"]);
+    fleet.act(Act::Remove, user("bob")).await.unwrap();
+    let left = who_can(&fleet.context, &root(), asked("", "", ""), NOW)
+        .await
+        .unwrap();
+    assert!(left.access.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn an_older_generation_and_a_time_are_answered_by_the_text_that_was_in_force() {
+    let fleet = fleet().await;
+    let base = (1, "later".to_owned());
+    let later = after_secs(3_600);
+    let text = "NAME late\nSOURCE ANY\nOPEN_PORTS tcp/80\n";
+    let new = Draft {
+        file: "fleet.conf".to_owned(),
+        ..draft(text)
+    };
+    let public = crate::app::policy::Public::Allowed;
+    crate::app::policy::apply(&fleet.context, &root(), new, base, public, later)
+        .await
+        .unwrap();
+    let at = |generation, at_ms| WhoCan {
+        when: When { generation, at_ms },
+        ..asked("web-2", "", "")
+    };
+    let now = after_secs(7_200);
+
+    let current = who_can(&fleet.context, &root(), at(0, 0), now)
+        .await
+        .unwrap();
+    let first = who_can(&fleet.context, &root(), at(1, 0), now)
+        .await
+        .unwrap();
+    let then = who_can(&fleet.context, &root(), at(0, NOW.ms() + 5), now)
+        .await
+        .unwrap();
+    let before = who_can(&fleet.context, &root(), at(0, NOW.ms() - 5), now).await;
+    let both = who_can(&fleet.context, &root(), at(1, 5), now).await;
+
+    assert_eq!(shown(&current), ["alice web-2 tcp/80 late fleet.conf:1"]);
+    assert_eq!(shown(&first), ["alice web-2 tcp/443 web generation 1:7"]);
+    assert_eq!(shown(&then), shown(&first));
+    assert_eq!((then.generation, then.at.ms()), (1, NOW.ms() + 5));
+    assert!(
+        then.warnings
+            .iter()
+            .any(|words| words.contains("labels of hosts are those of now"))
+    );
+    // No host was there then.
+    assert!(before.is_err(), "{before:?}");
+    assert!(matches!(both, Err(Error::Invalid { .. })));
+    assert!(matches!(
+        who_can(&fleet.context, &root(), at(0, now.ms() + 1), now).await,
+        Err(Error::Invalid { .. })
+    ));
+}
+
+#[tokio::test]
+async fn who_left_since_is_named_in_an_answer_about_the_past() {
+    let fleet = fleet().await;
+    let whom = Whom {
+        role: Role::User,
+        name: "alice".to_owned(),
+        key: None,
+    };
+    fleet.act(Act::Remove, whom).await.unwrap();
+    let when = When {
+        generation: 0,
+        at_ms: NOW.ms(),
+    };
+
+    let estate = estate(&fleet.context, &Scope::default(), when, after_secs(9))
+        .await
+        .unwrap();
+
+    let left = "left since, so that what they could open then is not listed: user alice";
+    assert!(
+        estate.warnings.contains(&left.to_owned()),
+        "{:?}",
+        estate.warnings
+    );
+}
+
+fn event(kind: EventKind, secs: u64, port: &str, reason: &str) -> Event {
+    let mut event = Event::new(kind, after_secs(secs).ms());
+    event.user = "alice".to_owned();
+    event.source = "10.1.1.1".to_owned();
+    event.reason = reason.to_owned();
+    event.set_user_identity(UserIdentity::Proven);
+    if kind == EventKind::GrantOpened {
+        event.ports = vec![port.to_owned()];
+        event.set_outcome(Outcome::Success);
+    } else {
+        event.set_outcome(Outcome::Denied);
+    }
+    event
+}
+
+#[tokio::test]
+async fn what_if_judges_grants_and_refusals_of_the_past_by_another_text() {
+    let fleet = fleet().await;
+    let host = fleet.context.roster.find(Role::Host, "web-1").unwrap();
+    let events = [
+        event(EventKind::GrantOpened, 1, "tcp/22", ""),
+        event(EventKind::GrantOpened, 2, "tcp/443", ""),
+        event(EventKind::GrantOpened, 3, "tcp/22", "refreshed"),
+        event(EventKind::Refused, 4, "", "tcp/80 is not in OPEN_PORTS"),
+        event(
+            EventKind::Refused,
+            5,
+            "",
+            "the message is 200 s old; at most 120 s are allowed",
+        ),
+        event(
+            EventKind::Refused,
+            6,
+            "",
+            "user `alice` is not in REQUIRE_USERNAME",
+        ),
+    ];
+    let mut records: Vec<EventRecord> = Vec::new();
+    for (seq, event) in (0..).zip(events) {
+        let chain = records
+            .last()
+            .map_or_else(|| vec![0; 32], |last| last.chain.clone());
+        let chain: [u8; 32] = chain.try_into().unwrap();
+        records.push(EventRecord::after(seq, &chain, event));
+    }
+    let host = caller(&host);
+    let pushed = push(&fleet.context, &host, "0".repeat(32), records, NOW);
+    assert_eq!(pushed.await.unwrap().acknowledged_seq, 6);
+    let text = "%test deny alice web-1 tcp/80\nNAME web\nSOURCE ANY\nOPEN_PORTS tcp/443, tcp/80\n";
+    let asked = WhatIf {
+        draft: draft(text),
+        since_ms: 0,
+        until_ms: 0,
+    };
+
+    let replayed = what_if(&fleet.context, &root(), asked, after_secs(100))
+        .await
+        .unwrap();
+
+    assert_eq!(
+        (replayed.judged, replayed.same, replayed.unknown),
+        (5, 2, 1)
+    );
+    let [refused, granted] = replayed.changes.as_slice() else {
+        panic!("{replayed:?}");
+    };
+    assert!(refused.what.refused);
+    assert_eq!((refused.count, refused.last_at_ms), (2, after_secs(3).ms()));
+    assert_eq!(
+        refused.what.reason,
+        "stanza web: tcp/22 is not in OPEN_PORTS"
+    );
+    assert!(!granted.what.refused);
+    assert_eq!(granted.what.ports, ["tcp/80"]);
+    assert_eq!(granted.what.reason, "stanza web (policy:2)");
+    assert_eq!(replayed.tests.len(), 1);
+}
