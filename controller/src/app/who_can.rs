@@ -218,14 +218,17 @@ impl Estate {
     fn list(mut self, question: &Question<'_>) -> Listed {
         let mut access = Vec::new();
         let mut is_cut = false;
+        let asked = self.policy.ask(&self.users, question);
         for facts in &self.hosts {
-            let rights = self.policy.rights_on(facts, &self.users, question);
-            for right in rights {
+            for right in asked.on(facts) {
                 if access.len() >= ROWS_MAX {
                     is_cut = true;
                     break;
                 }
                 access.push(self.access(facts, right));
+            }
+            if is_cut {
+                break;
             }
         }
         if is_cut {

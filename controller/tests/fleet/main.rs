@@ -22,3 +22,4 @@ mod sinks;
 mod strangers;
 mod support;
 mod version_1;
+mod who_can;

@@ -35,7 +35,7 @@ async fn a_stale_base_is_refused_and_both_generations_are_named() {
     let fleet = Fleet::start().await;
     let operator = fleet.join(Role::Operator, "root").await;
     operator.apply(0, SSH).await.unwrap();
-    operator.apply(1, SSH).await.unwrap();
+    operator.apply(1, &SSH.replace("30", "60")).await.unwrap();
 
     let stale = operator.apply(1, "SOURCE ANY\n").await.unwrap_err();
 

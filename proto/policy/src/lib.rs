@@ -62,7 +62,7 @@ pub use policy::{CollectMode, Policy};
 pub use ports::{InvalidPort, PortSet};
 pub use print::{Secrets, redact_text};
 pub use rights::{
-    AccessChange, Answer, Holder, Judged, NotGiven, Proof, Question, Right, access_changes,
+    AccessChange, Answer, Asked, Holder, Judged, NotGiven, Proof, Question, Right, access_changes,
 };
 pub use source::{NoIncludes, ReadError, Source};
 pub use stanza::{

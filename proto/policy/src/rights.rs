@@ -117,6 +117,37 @@ pub struct NotGiven {
     pub why: Denied,
 }
 
+/// What each stanza of a policy gives for a question, and to whom.
+#[derive(Debug)]
+pub struct Asked<'p> {
+    policy: &'p Policy,
+    given: Vec<Option<(Proof, Vec<Holder>, Judged)>>,
+}
+
+// === impl Asked ===
+
+impl Asked<'_> {
+    /// Who may open what on this host, stanza by stanza in the order of the text.
+    #[must_use]
+    pub fn on(&self, host: &HostFacts) -> Vec<Right> {
+        let stanzas = self.policy.stanzas.iter().zip(&self.given).enumerate();
+        let given = stanzas.filter_map(|(position, (stanza, given))| {
+            let given = given.as_ref()?;
+            stanza.selects(host).then_some((position, given))
+        });
+        let rights = given.flat_map(|(position, (proof, holders, judged))| {
+            holders.iter().map(move |holder| Right {
+                stanza: position,
+                holder: holder.clone(),
+                proof: *proof,
+                ports: judged.ports.clone(),
+                leads_to: judged.leads_to.clone(),
+            })
+        });
+        rights.collect()
+    }
+}
+
 // === impl Policy ===
 
 impl Policy {
@@ -131,26 +162,21 @@ impl Policy {
         users: &BTreeSet<String>,
         question: &Question<'_>,
     ) -> Vec<Right> {
-        let mut rights = Vec::new();
-        for (position, stanza) in self.stanzas.iter().enumerate() {
-            if !stanza.selects(host) {
-                continue;
-            }
-            let Some((proof, holders)) = holders(stanza, users, question.user) else {
-                continue;
-            };
-            let Ok(judged) = stanza.judge_all(question) else {
-                continue;
-            };
-            rights.extend(holders.into_iter().map(|holder| Right {
-                stanza: position,
-                holder,
-                proof,
-                ports: judged.ports.clone(),
-                leads_to: judged.leads_to.clone(),
-            }));
+        self.ask(users, question).on(host)
+    }
+
+    /// The same for many hosts: every stanza is asked once.
+    #[must_use]
+    pub fn ask(&self, users: &BTreeSet<String>, question: &Question<'_>) -> Asked<'_> {
+        let given = |stanza: &Stanza| {
+            let (proof, holders) = holders(stanza, users, question.user)?;
+            let judged = stanza.judge_all(question).ok()?;
+            Some((proof, holders, judged))
+        };
+        Asked {
+            policy: self,
+            given: self.stanzas.iter().map(given).collect(),
         }
-        rights
     }
 
     /// Whether a user may open all of these ports on a host. A port is open to her when any stanza

@@ -1,6 +1,6 @@
 //! What becomes of a test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{Expected, PolicyTest, TestedHosts, Who};
 use crate::doubts::Fleet;
@@ -54,13 +54,13 @@ struct Host<'a> {
 }
 
 /// What stanzas say to one user's question for one host.
-#[derive(Default)]
-struct Verdict {
+struct Verdict<'p> {
+    policy: &'p Policy,
     /// What is given by stanzas that are for the host, and which.
-    given: Vec<(PortSet, String)>,
+    given: Vec<(PortSet, usize)>,
     /// What would be given by stanzas of which that is not known.
-    perhaps: Vec<(PortSet, String)>,
-    refusals: Vec<(String, Denied)>,
+    perhaps: Vec<(PortSet, usize)>,
+    refusals: Vec<(usize, Denied)>,
 }
 
 // === impl Policy ===
@@ -92,9 +92,9 @@ impl Policy {
         };
         let mut open = None;
         let mut by = Vec::new();
-        for host in hosts(&test.hosts, fleet) {
+        for (selection, host) in self.selections(hosts(&test.hosts, fleet)) {
             for user in &users {
-                let verdict = self.verdict(*user, &host, &question);
+                let verdict = self.verdict(*user, &selection, &question);
                 match verdict.outcome(test) {
                     TestOutcome::Passed { by: stanzas } => {
                         if !by.contains(&stanzas) {
@@ -116,33 +116,51 @@ impl Policy {
         }
     }
 
-    /// What each stanza says, in the order of the text.
-    fn verdict(&self, user: Option<&str>, host: &Host<'_>, question: &Question<'_>) -> Verdict {
-        let mut verdict = Verdict::default();
-        for (position, stanza) in self.stanzas.iter().enumerate() {
-            let selects = host.is_selected_by(stanza);
-            if selects == Some(false) {
-                continue;
+    /// Which stanzas are for each host, and whether that is sure; of hosts that have the same, the
+    /// first.
+    fn selections<'a>(&self, hosts: Vec<Host<'a>>) -> Vec<(Vec<(usize, bool)>, Host<'a>)> {
+        let mut seen = HashSet::new();
+        let mut selections = Vec::new();
+        for host in hosts {
+            let stanzas = self.stanzas.iter().enumerate();
+            let selected = stanzas.filter_map(|(position, stanza)| {
+                let selects = host.is_selected_by(stanza);
+                (selects != Some(false)).then_some((position, selects.is_some()))
+            });
+            let selection: Vec<_> = selected.collect();
+            if seen.insert(selection.clone()) {
+                selections.push((selection, host));
             }
+        }
+        selections
+    }
+
+    /// What each of these stanzas says, in the order of the text.
+    fn verdict(
+        &self,
+        user: Option<&str>,
+        selection: &[(usize, bool)],
+        question: &Question<'_>,
+    ) -> Verdict<'_> {
+        let mut verdict = Verdict {
+            policy: self,
+            given: Vec::new(),
+            perhaps: Vec::new(),
+            refusals: Vec::new(),
+        };
+        for (position, is_sure) in selection {
+            let Some(stanza) = self.stanzas.get(*position) else {
+                continue;
+            };
             let judged = match user {
                 Some(user) => stanza.judge_as(user, question),
                 None => stanza.judge_all(question),
             };
-            let place = self.origin(position);
-            let place = place.map_or_else(String::new, |place| format!(" ({place})"));
-            let name = format!("stanza {}{place}", stanza.label());
-            match judged {
-                Ok(judged) => {
-                    let whose = whose(stanza);
-                    let list = if selects.is_some() {
-                        &mut verdict.given
-                    } else {
-                        &mut verdict.perhaps
-                    };
-                    list.push((judged.ports, format!("{name}{whose}")));
-                }
-                Err(denied) if selects.is_some() => verdict.refusals.push((name, denied)),
-                Err(_) => {}
+            match (judged, is_sure) {
+                (Ok(judged), true) => verdict.given.push((judged.ports, *position)),
+                (Ok(judged), false) => verdict.perhaps.push((judged.ports, *position)),
+                (Err(denied), true) => verdict.refusals.push((*position, denied)),
+                (Err(_), false) => {}
             }
         }
         verdict
@@ -272,33 +290,30 @@ impl<'a> Host<'a> {
 
 // === impl Verdict ===
 
-impl Verdict {
+impl Verdict<'_> {
     fn outcome(&self, test: &PolicyTest) -> TestOutcome {
-        let union = |lists: &[&[(PortSet, String)]]| -> PortSet {
+        let union = |lists: &[&[(PortSet, usize)]]| -> PortSet {
             let all = lists.iter().flat_map(|list| list.iter());
             all.flat_map(|(ports, _)| ports.iter()).collect()
         };
         let surely = union(&[&self.given]);
         let perhaps = union(&[&self.given, &self.perhaps]);
-        let not_run = || {
-            let names = self.perhaps.iter().map(|(_, name)| name.as_str());
-            TestOutcome::NotRun {
-                why: format!(
-                    "whether a host has the labels of {} is known to the controller only",
-                    some(names.collect())
-                ),
-            }
+        let not_run = || TestOutcome::NotRun {
+            why: format!(
+                "whether a host has the labels of {} is known to the controller only",
+                self.names(&self.perhaps)
+            ),
         };
         match test.expected {
-            Expected::Allow if test.ports.without(&surely).is_empty() => {
-                TestOutcome::Passed { by: self.names() }
-            }
+            Expected::Allow if test.ports.without(&surely).is_empty() => TestOutcome::Passed {
+                by: self.names(&self.given),
+            },
             Expected::Allow if test.ports.without(&perhaps).is_empty() => not_run(),
             Expected::Allow => TestOutcome::Failed {
                 why: self.reasons(&test.ports.without(&perhaps)),
             },
             Expected::Deny if !surely.is_empty() => TestOutcome::Failed {
-                why: format!("may open {surely}, by {}", self.names()),
+                why: format!("may open {surely}, by {}", self.names(&self.given)),
             },
             Expected::Deny if !perhaps.is_empty() => not_run(),
             Expected::Deny => TestOutcome::Passed {
@@ -307,32 +322,42 @@ impl Verdict {
         }
     }
 
-    fn names(&self) -> String {
-        some(self.given.iter().map(|(_, name)| name.as_str()).collect())
+    fn names(&self, list: &[(PortSet, usize)]) -> String {
+        let words = list.iter().map(|(_, position)| {
+            let stanza = self.policy.stanzas.get(*position);
+            format!("{}{}", self.name(*position), stanza.map_or("", whose))
+        });
+        some(words)
+    }
+
+    /// `stanza ssh (fleet.conf:3)`
+    fn name(&self, position: usize) -> String {
+        let stanza = self.policy.stanzas.get(position).map(Stanza::label);
+        let place = self.policy.origin(position);
+        let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+        format!("stanza {}{place}", stanza.unwrap_or_default())
     }
 
     fn reasons(&self, missing: &PortSet) -> String {
         if !self.given.is_empty() {
-            return format!("may not open {missing}; {} gives the rest", self.names());
+            return format!(
+                "may not open {missing}; {} gives the rest",
+                self.names(&self.given)
+            );
         }
         if self.refusals.is_empty() {
             return format!("may not open {missing}: no stanza is for this host");
         }
-        let refusals = self.refusals.iter();
-        let said: Vec<String> = refusals
-            .map(|(name, denied)| format!("{name}: {denied}"))
-            .collect();
-        format!(
-            "may not open {missing}: {}",
-            some(said.iter().map(String::as_str).collect())
-        )
+        let said = self.refusals.iter();
+        let said = said.map(|(position, denied)| format!("{}: {denied}", self.name(*position)));
+        format!("may not open {missing}: {}", some(said))
     }
 }
 
 /// The first ones of many.
-fn some(names: Vec<&str>) -> String {
-    let count = names.len();
-    let first: Vec<&str> = names.into_iter().take(REASONS_MAX).collect();
+fn some(words: impl ExactSizeIterator<Item = String>) -> String {
+    let count = words.len();
+    let first: Vec<String> = words.take(REASONS_MAX).collect();
     match count.saturating_sub(REASONS_MAX) {
         0 => first.join("; "),
         more => format!("{}; and {more} more", first.join("; ")),
