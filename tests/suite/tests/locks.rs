@@ -127,6 +127,21 @@ fn refuses_everybody(company: &Company, reason: &str, count: usize) -> Result<()
 }
 
 #[test]
+fn an_operator_who_locks_herself_is_told_that_it_is_done() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 1, POLICY)?;
+        let token = company.operator.token("operator", "eve", &[])?;
+        let eve = Member::join(&company.operator.node, "eve", &token)?;
+
+        let locked = eve.run(&["member", "lock", "operator", "eve", "-m", "going on leave"])?;
+
+        locked.code(0)?.says("Locked operator eve")?;
+        eve.run(&["host", "list"])?.code(1)?;
+        Ok(())
+    });
+}
+
+#[test]
 fn a_host_that_is_away_when_a_user_is_locked_is_named_and_cuts_her_session_when_it_comes_back() {
     in_lab(|lab| {
         let mut company = Company::found(lab, 2, &two_users())?;

@@ -19,6 +19,11 @@ fn on_a_host_that_routes_by_marks_a_knock_opens_and_answers_find_their_way() {
     lives(&ROUTED, BOTH);
 }
 
+#[test]
+fn on_a_host_whose_tunnel_is_made_as_wg_quick_does_a_knock_opens() {
+    lives(&WG_QUICK, BOTH);
+}
+
 /// As Debian's manual has it.
 pub(crate) const IPTABLES: World = World {
     lay: "for ip in iptables ip6tables; do
@@ -84,4 +89,32 @@ ip -6 rule add fwmark 0x1/0xff lookup 100",
     reload: "ip rule add fwmark 0x2/0xff lookup 100; ip rule del fwmark 0x2/0xff lookup 100",
     flush: "iptables -P INPUT ACCEPT; iptables -F INPUT; ip6tables -P INPUT ACCEPT; ip6tables -F INPUT",
     service: Service::Own,
+};
+
+/// What `wg-quick up` lays for a tunnel that everything goes into, around a link that stands for it.
+const WG_QUICK: World = World {
+    lay: "ip link add wg0 type veth peer name nothing
+ip addr add 10.9.0.2/32 dev wg0
+ip link set wg0 up
+ip link set nothing up
+for ip in iptables ip6tables; do
+    $ip -A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+    $ip -P INPUT DROP
+done
+ip6tables -A INPUT -p ipv6-icmp -j ACCEPT
+ip -4 route add 0.0.0.0/0 dev wg0 table 51820
+ip -4 rule add not fwmark 51820 table 51820
+ip -4 rule add table main suppress_prefixlength 0
+sysctl -qw net.ipv4.conf.all.src_valid_mark=1 net.ipv4.conf.all.rp_filter=1
+nft -f - <<'END'
+add table ip wg-quick-wg0
+add chain ip wg-quick-wg0 preraw { type filter hook prerouting priority -300; }
+add chain ip wg-quick-wg0 premangle { type filter hook prerouting priority -150; }
+add chain ip wg-quick-wg0 postmangle { type filter hook postrouting priority -150; }
+add rule ip wg-quick-wg0 preraw iifname != \"wg0\" ip daddr 10.9.0.2 fib saddr type != local drop
+add rule ip wg-quick-wg0 postmangle meta l4proto udp mark 51820 ct mark set mark
+add rule ip wg-quick-wg0 premangle meta l4proto udp meta mark set ct mark
+END",
+    reload: "true",
+    ..IPTABLES
 };

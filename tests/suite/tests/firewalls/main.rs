@@ -9,6 +9,7 @@
 //! | `life` | what must hold in every world: one story, walked through once for each |
 //! | `iptables`, `native`, `programs`, `containers` | the kinds of host |
 //! | `foretold` | what would be dropped is said, and cured |
+//! | `flushed` | what others flush of ours is laid again |
 //! | `bans` | the owner's block stays in force |
 //! | `many` | two thousand holes at once |
 //! | `blocked` | what still drops is named, and the cure works |
@@ -21,6 +22,7 @@ mod bans;
 mod blocked;
 mod boot;
 mod containers;
+mod flushed;
 mod foretold;
 mod iptables;
 mod life;

@@ -289,3 +289,51 @@ fn what_a_user_closes_leads_nowhere_at_once_also_after_it_has_been_led_elsewhere
         Ok(())
     });
 }
+
+#[test]
+fn where_the_kernel_lets_packets_be_led_to_loopback_a_service_there_is_reached_through_its_hole() {
+    in_lab(|lab| {
+        let world = World::new(lab)?;
+        let sysctl = ["sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"];
+        world.gateway.run(&sysctl)?.ok()?;
+        let mut agent = world.agent("NAT_ACCESS LOCAL tcp/8080\nFW_ACCESS_TIMEOUT 2", "")?;
+        let address = world.user.v4.to_string();
+        let at = SocketAddr::from((world.gateway.v4, 40001));
+        let loopback = [
+            "-a",
+            &address,
+            "-N",
+            "127.0.0.1:8080",
+            "--nat-port",
+            "40001",
+        ];
+
+        world.knock(world.gateway.v4, "tcp/8080", &loopback)?;
+
+        world.until_answered(&world.user, at, Some("gateway"))?;
+        ensure!(who(&world.stranger, at)?.is_none());
+        agent.wait_for("grant closed")?;
+        ensure!(who(&world.user, at)?.is_none());
+        Ok(())
+    });
+}
+
+#[test]
+fn with_destination_rule_a_hole_is_for_the_address_that_the_message_was_sent_to_and_for_no_other() {
+    in_lab(|lab| {
+        let world = World::new(lab)?;
+        let mut agent = world.agent("FW_ACCESS_TIMEOUT 2", "destination_rule = true\n")?;
+        let address = world.user.v4.to_string();
+
+        world.knock(world.gateway.v4, "tcp/22", &["-a", &address])?;
+
+        let at = SocketAddr::from((world.gateway.v4, 22));
+        world.until_answered(&world.user, at, Some("gateway"))?;
+        let inside = SocketAddr::from((world.inside_v4, 22));
+        ensure!(who(&world.user, inside)?.is_none(), "{}", world.table()?);
+        ensure!(who(&world.stranger, at)?.is_none());
+        agent.wait_for("grant closed")?;
+        ensure!(who(&world.user, at)?.is_none());
+        Ok(())
+    });
+}
