@@ -39,6 +39,36 @@ fn ipset_prints_what_netlink_added() {
 }
 
 #[test]
+fn the_clients_of_connections_that_were_led_on_and_cut_are_kept_and_the_newest_never_refused() {
+    on_host(&["tcp/22"], |host, firewall| {
+        let led_on = |client: u16| Connection {
+            protocol: Protocol::Tcp,
+            client: ([192, 0, 2, 20], client).into(),
+            asked: ([192, 0, 2, 10], 22).into(),
+            server: ([172, 17, 0, 2], 80).into(),
+            zone: 0,
+        };
+        let direct = Connection {
+            server: ([192, 0, 2, 10], 22).into(),
+            ..led_on(40_001)
+        };
+
+        firewall
+            .holes
+            .close(&[], &[led_on(40_000), direct])
+            .unwrap();
+
+        let kept = "add PT_TEST_C4 192.0.2.20,tcp:40000 timeout 432000";
+        assert_eq!(elements(host), [kept.to_owned()].into());
+        let saved = run(host, "ipset save PT_TEST_C4");
+        assert!(
+            saved.lines().next().unwrap().ends_with("forceadd"),
+            "{saved}"
+        );
+    });
+}
+
+#[test]
 fn a_rule_that_is_closed_is_barred_until_it_is_opened_again() {
     on_host(&[], |host, firewall| {
         firewall

@@ -28,6 +28,8 @@ pub(super) enum Change {
 pub(super) enum SetKind {
     /// One address and one port, found and changed the fastest.
     Address,
+    /// The same, where new ones take the place of others once it is full.
+    Newest,
     /// A network and a port.
     Network,
 }
@@ -58,7 +60,7 @@ const DEFAULT_TIMEOUT_SECS: u32 = 30;
 /// One message that makes a set, or finds it there already.
 pub(super) fn create(requests: &mut Requests, set: &str, kind: SetKind, family: Family) {
     let (name, revision, elements_max) = match kind {
-        SetKind::Address => ("hash:ip,port", ADDRESS_REVISION, ADDRESSES_MAX),
+        SetKind::Address | SetKind::Newest => ("hash:ip,port", ADDRESS_REVISION, ADDRESSES_MAX),
         SetKind::Network => ("hash:net,port", NETWORK_REVISION, NETWORKS_MAX),
     };
     begin(requests, kernel::CMD_CREATE, NLM_F_ACK | NLM_F_CREATE, set);
@@ -68,6 +70,10 @@ pub(super) fn create(requests: &mut Requests, set: &str, kind: SetKind, family: 
     let data = requests.nest(kernel::ATTR_DATA);
     requests.attribute_be(kernel::ATTR_TIMEOUT, &DEFAULT_TIMEOUT_SECS.to_be_bytes());
     requests.attribute_be(kernel::ATTR_MAXELEM, &elements_max.to_be_bytes());
+    if kind == SetKind::Newest {
+        let flags = kernel::WITH_FORCEADD.to_be_bytes();
+        requests.attribute_be(kernel::ATTR_FLAGS, &flags);
+    }
     requests.end_nest(data);
     requests.end();
 }

@@ -125,7 +125,8 @@ impl SetNames {
 impl What {
     const fn kind(self) -> SetKind {
         match self {
-            Self::Addresses | Self::Cut => SetKind::Address,
+            Self::Addresses => SetKind::Address,
+            Self::Cut => SetKind::Newest,
             Self::Networks | Self::Barred => SetKind::Network,
         }
     }

@@ -40,3 +40,6 @@ pub(in crate::firewall) const ATTR_IPADDR_IPV6: u16 = 2;
 
 /// The version of the protocol that every kernel since 2.6.39 speaks.
 pub(in crate::firewall) const PROTOCOL: u8 = 6;
+
+/// A set that is full makes room for what is added (`IPSET_FLAG_WITH_FORCEADD`).
+pub(in crate::firewall) const WITH_FORCEADD: u32 = 1 << 5;
