@@ -127,15 +127,15 @@ fn refuses_everybody(company: &Company, reason: &str, count: usize) -> Result<()
 }
 
 #[test]
-fn an_operator_who_locks_herself_is_told_that_it_is_done() {
+fn an_owner_who_locks_herself_is_told_that_it_is_done() {
     in_lab(|lab| {
         let company = Company::found(lab, 1, POLICY)?;
-        let token = company.operator.token("operator", "eve", &[])?;
+        let token = company.operator.token("owner", "eve", &[])?;
         let eve = Member::join(&company.operator.node, "eve", &token)?;
 
-        let locked = eve.run(&["member", "lock", "operator", "eve", "-m", "going on leave"])?;
+        let locked = eve.run(&["member", "lock", "owner", "eve", "-m", "going on leave"])?;
 
-        locked.code(0)?.says("Locked operator eve")?;
+        locked.code(0)?.says("Locked owner eve")?;
         eve.run(&["host", "list"])?.code(1)?;
         Ok(())
     });

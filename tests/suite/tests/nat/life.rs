@@ -1,12 +1,12 @@
 //! From the knock to the last packet.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use anyhow::ensure;
-use harness::in_lab;
 use harness::postern::Member;
 use harness::service::Reach;
+use harness::{Node, in_lab};
 
 use crate::world::{INNER_V6, World, who};
 
@@ -296,24 +296,27 @@ fn where_the_kernel_lets_packets_be_led_to_loopback_a_service_there_is_reached_t
         let world = World::new(lab)?;
         let sysctl = ["sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"];
         world.gateway.run(&sysctl)?.ok()?;
-        let mut agent = world.agent("NAT_ACCESS LOCAL tcp/8080\nFW_ACCESS_TIMEOUT 2", "")?;
+        let listener = world
+            .gateway
+            .within(|| Ok(TcpListener::bind("127.0.0.1:9090")?))?;
+        let stanza = "FORCE_NAT 127.0.0.1 9090\nFW_ACCESS_TIMEOUT 3";
+        let mut agent = world.agent(stanza, "")?;
         let address = world.user.v4.to_string();
+
+        world.knock(world.gateway.v4, "tcp/40001", &["-a", &address])?;
+        agent.wait_for("grant opened")?;
+
         let at = SocketAddr::from((world.gateway.v4, 40001));
-        let loopback = [
-            "-a",
-            &address,
-            "-N",
-            "127.0.0.1:8080",
-            "--nat-port",
-            "40001",
-        ];
-
-        world.knock(world.gateway.v4, "tcp/8080", &loopback)?;
-
-        world.until_answered(&world.user, at, Some("gateway"))?;
-        ensure!(who(&world.stranger, at)?.is_none());
+        let connects = |node: &Node| {
+            let patience = Duration::from_secs(1);
+            node.within(|| Ok(TcpStream::connect_timeout(&at, patience).is_ok()))
+        };
+        ensure!(connects(&world.user)?, "{}", world.table()?);
+        let (_, from) = listener.accept()?;
+        ensure!(from.ip() == IpAddr::from(world.user.v4), "{from}");
+        ensure!(!connects(&world.stranger)?);
         agent.wait_for("grant closed")?;
-        ensure!(who(&world.user, at)?.is_none());
+        ensure!(!connects(&world.user)?);
         Ok(())
     });
 }
