@@ -38,3 +38,7 @@ CREATE TABLE former_names (
 INSERT INTO former_names (key, role, name)
     SELECT k.id, m.role, m.name FROM member_keys k JOIN members m ON m.id = k.member WHERE m.role = 'operator';
 UPDATE members SET role = 'owner' WHERE role = 'operator';
+
+-- What hosts say of themselves (store/sqlite/hosts.rs).
+ALTER TABLE host_states ADD COLUMN backend TEXT NOT NULL DEFAULT '';
+ALTER TABLE host_states ADD COLUMN grants_open INTEGER;               -- NULL from hosts that do not say

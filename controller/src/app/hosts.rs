@@ -411,6 +411,7 @@ fn in_bounds(word: HostWord) -> HostWord {
         protected_ports: ports(word.protected_ports),
         own_protected_ports: ports(word.own_protected_ports),
         warnings: warnings.map(|warning| shortened(warning)).collect(),
+        backend: shortened(&word.backend),
         ..word
     }
 }

@@ -106,6 +106,8 @@ impl Agent for AgentService {
             own_protected_ports,
             commands,
             locked,
+            backend,
+            grants_open,
         } = request.into_inner();
         let is_locked = !locked.is_empty();
         if is_locked {
@@ -129,6 +131,8 @@ impl Agent for AgentService {
                     Commands::Off => Some(false),
                     Commands::On => Some(true),
                 },
+                backend,
+                grants_open,
             },
         };
         hosts::acknowledge(&self.context, &host, acknowledgement, now).await?;

@@ -56,6 +56,8 @@ pub(super) fn host(view: HostView) -> Host {
         floor_secs,
         clock_offset_ms,
         commands,
+        backend,
+        grants_open,
     } = word;
     Host {
         addresses: member.addresses().map(str::to_owned).collect(),
@@ -85,6 +87,7 @@ pub(super) fn host(view: HostView) -> Host {
             Some(false) => Commands::Off,
             Some(true) => Commands::On,
         }),
-        ..Host::default()
+        backend,
+        grants_open,
     }
 }

@@ -273,6 +273,8 @@ async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applie
             floor_secs: 9,
             clock_offset_ms: Some(-5),
             commands: Some(false),
+            backend: "nftables".to_owned(),
+            grants_open: Some(2),
         },
     };
 

@@ -537,6 +537,12 @@ pub struct AcknowledgeRequest {
     /// been ended. Empty when it is not locked.
     #[prost(string, tag = "12")]
     pub locked: ::prost::alloc::string::String,
+    /// What changes the packet filter there: "nftables", "iptables"; empty from hosts that do not say.
+    #[prost(string, tag = "13")]
+    pub backend: ::prost::alloc::string::String,
+    /// Grants open there now; not set by hosts that do not say.
+    #[prost(uint32, optional, tag = "14")]
+    pub grants_open: ::core::option::Option<u32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AcknowledgeResponse {

@@ -12,7 +12,8 @@ use crate::time;
 ///
 /// JSON fields: name, address, addresses, spa_port, labels, target_generation, applied_generation, in_sync,
 /// connected, last_seen_ms, drift, audit_fault, rejected, banned, agent_version, stanzas,
-/// joined_at_ms, protected_ports, own_protected_ports, commands, warnings, clock_offset_ms, floor_secs.
+/// joined_at_ms, protected_ports, own_protected_ports, commands, warnings, clock_offset_ms, floor_secs,
+/// backend, grants_open. OPEN is how many grants are open there, as last heard.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -41,6 +42,8 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
             "GENERATION",
             "STANZAS",
             "LAST SEEN",
+            "OPEN",
+            "BACK END",
             "LABELS",
         ],
         rows.iter().map(|row| {
@@ -51,6 +54,8 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
                 generation(row),
                 row.stanzas.to_string(),
                 time::short(row.last_seen_ms),
+                row.open(),
+                or_dash(row.backend),
                 row.labels(),
             ]
         }),
@@ -62,6 +67,11 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
         ));
     }
     Ok(())
+}
+
+fn or_dash(text: &str) -> String {
+    let text = if text.is_empty() { "-" } else { text };
+    text.to_owned()
 }
 
 fn generation(row: &Row<'_>) -> String {

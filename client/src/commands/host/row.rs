@@ -31,6 +31,8 @@ pub(super) struct Row<'a> {
     pub(super) warnings: &'a [String],
     pub(super) clock_offset_ms: Option<i64>,
     pub(super) floor_secs: u64,
+    pub(super) backend: &'a str,
+    pub(super) grants_open: Option<u32>,
 }
 
 impl<'a> From<&'a Host> for Row<'a> {
@@ -59,8 +61,8 @@ impl<'a> From<&'a Host> for Row<'a> {
             clock_offset_ms,
             floor_secs,
             addresses,
-            backend: _,
-            grants_open: _,
+            backend,
+            grants_open,
         } = host;
         Self {
             name,
@@ -97,6 +99,8 @@ impl<'a> From<&'a Host> for Row<'a> {
             warnings,
             clock_offset_ms: *clock_offset_ms,
             floor_secs: *floor_secs,
+            backend,
+            grants_open: *grants_open,
         }
     }
 }
@@ -126,6 +130,12 @@ impl Row<'_> {
         };
         let words: Vec<String> = self.protected_ports.iter().map(word).collect();
         words.join(", ")
+    }
+
+    /// Grants open there, where it says so.
+    pub(super) fn open(&self) -> String {
+        self.grants_open
+            .map_or_else(|| "-".to_owned(), |count| count.to_string())
     }
 
     /// Whether it runs commands, as far as it says.

@@ -32,6 +32,10 @@ pub(crate) struct HostWord {
     pub(crate) clock_offset_ms: Option<i64>,
     /// Whether commands run there; `None` when it does not say.
     pub(crate) commands: Option<bool>,
+    /// What changes the packet filter there; empty when it does not say.
+    pub(crate) backend: String,
+    /// Grants open there when it was last heard; `None` when it does not say.
+    pub(crate) grants_open: Option<u32>,
 }
 
 /// What a host says of the policy it was sent.

@@ -38,6 +38,8 @@ pub(in crate::store) fn acknowledge(
         floor_secs,
         clock_offset_ms,
         commands,
+        backend,
+        grants_open,
     } = word;
     connection
         .prepare_cached(
@@ -46,7 +48,7 @@ pub(in crate::store) fn acknowledge(
                 applied_digest = iif(?4 = '', ?3, applied_digest),
                 rejected = ?4, drift = ?5, last_seen_ms = ?6, audit_fault = ?7,
                 protected_ports = ?8, own_protected_ports = ?9, warnings = ?10, floor_secs = ?11,
-                clock_offset_ms = ?12, commands = ?13
+                clock_offset_ms = ?12, commands = ?13, backend = ?14, grants_open = ?15
              WHERE member = ?1",
         )?
         .execute(params![
@@ -63,6 +65,8 @@ pub(in crate::store) fn acknowledge(
             signed(*floor_secs),
             clock_offset_ms,
             commands,
+            backend,
+            grants_open,
         ])?;
     Ok(())
 }
@@ -100,7 +104,7 @@ pub(in crate::store) fn states(
     let mut statement = connection.prepare_cached(
         "SELECT member, applied_generation, applied_digest, rejected, drift, agent_version,
                 last_seen_ms, audit_fault, protected_ports, own_protected_ports, warnings,
-                floor_secs, clock_offset_ms, commands
+                floor_secs, clock_offset_ms, commands, backend, grants_open
          FROM host_states",
     )?;
     let states = statement.query_map([], |row| Ok((row.get(0)?, read(row)?)))?;
@@ -127,6 +131,8 @@ fn read(row: &Row<'_>) -> Result<HostState, rusqlite::Error> {
             floor_secs: row.get::<_, i64>(11)?.cast_unsigned(),
             clock_offset_ms: row.get(12)?,
             commands: row.get(13)?,
+            backend: row.get(14)?,
+            grants_open: row.get(15)?,
         },
     })
 }
