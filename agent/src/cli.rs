@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use program::{CompletionsArgs, LogArgs, ManArgs};
+use program::{CompletionsArgs, LogArgs, ManArgs, Manner};
 
+use crate::commands::audit::AuditArgs;
+use crate::commands::doctor::DoctorArgs;
 use crate::commands::floor::FloorArgs;
+use crate::commands::grants::GrantsArgs;
 #[cfg(feature = "link")]
 use crate::commands::join::JoinArgs;
 use crate::commands::protect::ProtectArgs;
+use crate::commands::reload::ReloadArgs;
 use crate::commands::status::StatusArgs;
 use crate::config::RawConfig;
 use crate::explain::ExplainArgs;
@@ -34,6 +38,10 @@ pub enum Command {
     Explain(ExplainArgs),
     Protect(ProtectArgs),
     Status(StatusArgs),
+    Grants(GrantsArgs),
+    Audit(AuditArgs),
+    Doctor(DoctorArgs),
+    Reload(ReloadArgs),
     Floor(FloorArgs),
     Flush(FlushArgs),
     Completions(CompletionsArgs),
@@ -151,6 +159,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub flush_at_exit: Option<bool>,
 
+    /// Let Prometheus ask for numbers here [default: nowhere]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<String>,
+
     /// Stay in the foreground; always so, and accepted as fwknopd has it
     #[arg(short, long)]
     pub foreground: bool,
@@ -168,6 +180,30 @@ pub struct FlushArgs {
     /// Where the agent kept its state
     #[arg(long, value_name = "DIR", default_value = crate::STATE_DIR)]
     pub state: PathBuf,
+}
+
+// === impl Command ===
+
+impl Command {
+    /// How it logs: only what runs for long says more than warnings.
+    #[must_use]
+    pub const fn manner(&self) -> Manner {
+        match self {
+            Self::Run(_) | Self::Protect(_) => Manner::Daemon,
+            #[cfg(feature = "link")]
+            Self::Join(_) => Manner::Tool,
+            Self::Audit(_)
+            | Self::Completions(_)
+            | Self::Doctor(_)
+            | Self::Explain(_)
+            | Self::Floor(_)
+            | Self::Flush(_)
+            | Self::Grants(_)
+            | Self::Man(_)
+            | Self::Reload(_)
+            | Self::Status(_) => Manner::Tool,
+        }
+    }
 }
 
 // === impl RunArgs ===
@@ -201,6 +237,7 @@ impl From<RunArgs> for RawConfig {
             nat_local,
             flush_at_start,
             flush_at_exit,
+            metrics_listen,
             foreground: _,
         } = args;
         Self {
@@ -229,6 +266,7 @@ impl From<RunArgs> for RawConfig {
             commands,
             nat_forward,
             nat_local,
+            metrics_listen,
             ..Self::default()
         }
     }

@@ -1,8 +1,14 @@
-//! The subcommands, each in its file.
+//! What the program is asked to do besides running.
 
+pub mod audit;
+mod control;
+pub mod doctor;
 pub mod floor;
 pub mod flush;
+pub mod grants;
 #[cfg(feature = "link")]
 pub mod join;
+pub mod local;
 pub mod protect;
+pub mod reload;
 pub mod status;

@@ -5,11 +5,11 @@
 //! policy and not configuration; here is how this host captures, records and filters.
 
 mod environment;
+mod error;
 mod layers;
 mod nat;
 mod raw;
 
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +17,8 @@ use std::time::Duration;
 use policy::{NatSettings, Networks};
 use spa::Service;
 
-pub use layers::Layers;
+pub use error::{ConfigError, Mistake};
+pub use layers::{ConfigSource, Layers};
 pub use raw::RawConfig;
 
 use crate::capture::{CaptureConfig, CaptureSource, Filter};
@@ -44,6 +45,8 @@ pub struct Config {
     pub commands_running_max: usize,
     /// Commands that wait for one of those to end.
     pub commands_waiting_max: usize,
+    /// Where Prometheus may ask for numbers; nowhere unless it is said.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// Who says what is permitted.
@@ -105,26 +108,6 @@ pub struct GateConfig {
     pub commands: bool,
     pub spa_over_http: bool,
     pub x_forwarded_for: bool,
-}
-
-/// A configuration that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// A file that was named is not there, or cannot be read.
-    #[error("cannot read {path}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        cause: io::Error,
-    },
-    /// A file that is not TOML, or a variable of the environment; in words, with file and line.
-    #[error("the configuration is invalid\n{0}")]
-    Malformed(String),
-    /// All mistakes, one a line.
-    #[error("the configuration is invalid\n{}", .0.join("\n"))]
-    Invalid(Vec<String>),
 }
 
 /// Read when no other file is named, if it is there.
@@ -239,6 +222,7 @@ impl TryFrom<RawConfig> for Config {
         }
         let captures = captures(&raw, sources, &mut mistakes);
         let accept_destinations = accept_destinations(&raw, &mut mistakes);
+        let metrics_listen = metrics_listen(&raw, &mut mistakes);
         let state_dir = raw.state_dir_or_default();
         let mode = match (raw.access_file, raw.controller) {
             (Some(access_file), None) => Mode::Alone { access_file },
@@ -253,6 +237,7 @@ impl TryFrom<RawConfig> for Config {
         };
         mistakes.none()?;
         Ok(Self {
+            metrics_listen,
             state_dir,
             witness_dir: raw
                 .witness_dir
@@ -275,11 +260,11 @@ impl TryFrom<RawConfig> for Config {
 }
 
 #[derive(Debug, Default)]
-struct Mistakes(Vec<String>);
+struct Mistakes(Vec<Mistake>);
 
 impl Mistakes {
     fn add(&mut self, key: &str, message: impl std::fmt::Display) {
-        self.0.push(format!("{key}: {message}"));
+        self.0.push(Mistake::of(key, message));
     }
 
     fn check(&mut self, key: &str, good: bool, message: impl FnOnce() -> String) {
@@ -378,6 +363,23 @@ fn listen_address(text: &str) -> Option<SocketAddr> {
     } else {
         SocketAddr::from(([0_u8; 4], port))
     })
+}
+
+/// Where numbers are served, in an agent that was built to.
+#[cfg(feature = "metrics")]
+fn metrics_listen(raw: &RawConfig, mistakes: &mut Mistakes) -> Option<SocketAddr> {
+    let listen = program::metrics::parse_listen(raw.metrics_listen.as_deref()?);
+    listen
+        .map_err(|cause| mistakes.add("metrics_listen", cause))
+        .ok()
+}
+
+#[cfg(not(feature = "metrics"))]
+fn metrics_listen(raw: &RawConfig, mistakes: &mut Mistakes) -> Option<SocketAddr> {
+    mistakes.check("metrics_listen", raw.metrics_listen.is_none(), || {
+        "this postern-agent was built without metrics".to_owned()
+    });
+    None
 }
 
 fn gate(raw: &RawConfig, sources: &[CaptureSource], mistakes: &mut Mistakes) -> GateConfig {
@@ -513,10 +515,8 @@ mod tests {
             panic!("accepted");
         };
 
-        let keys: Vec<_> = mistakes
-            .iter()
-            .filter_map(|m| m.split(':').next())
-            .collect();
+        let lines: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        let keys: Vec<_> = lines.iter().filter_map(|m| m.split(':').next()).collect();
         let expected = [
             "interfaces",
             "follow",

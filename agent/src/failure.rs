@@ -7,10 +7,14 @@ use member::{FilesError, JoinError};
 use program::{Exit, Failure};
 
 use crate::capture::CaptureError;
+use crate::commands::audit::AuditFailed;
+use crate::commands::doctor::DoctorFailed;
 use crate::commands::floor::FloorFailed;
 use crate::commands::flush::FlushFailed;
+use crate::commands::grants::GrantsFailed;
 #[cfg(feature = "link")]
 use crate::commands::join::JoinFailed;
+use crate::commands::reload::ReloadFailed;
 use crate::commands::status::StatusFailed;
 use crate::config::ConfigError;
 use crate::explain::ExplainError;
@@ -22,8 +26,15 @@ use crate::run::RunError;
 impl Failure for ConfigError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Unreadable { .. } => Exit::Refused,
-            Self::Malformed(_) | Self::Invalid(_) => Exit::Invalid,
+            Self::Unreadable(cause) => cause.exit(),
+            Self::Invalid(_) => Exit::Invalid,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Unreadable(cause) => cause.hint(),
+            Self::Invalid(_) => None,
         }
     }
 }
@@ -39,6 +50,8 @@ impl Failure for RunError {
             Self::Member(cause) => cause.exit(),
             #[cfg(not(feature = "link"))]
             Self::NoLink => Exit::Invalid,
+            #[cfg(feature = "metrics")]
+            Self::Metrics { .. } => Exit::Refused,
             Self::CompiledPolicy(_)
             | Self::Connections(_)
             | Self::Network(_)
@@ -63,8 +76,10 @@ impl Failure for RunError {
             Self::Member(cause) => cause.hint(),
             #[cfg(not(feature = "link"))]
             Self::NoLink => Some("`--access-file FILE` runs this host alone".into()),
-            Self::AccessFile(_)
-            | Self::CompiledPolicy(_)
+            #[cfg(feature = "metrics")]
+            Self::Metrics { .. } => Some("is another program there already?".into()),
+            Self::AccessFile(cause) => cause.hint(),
+            Self::CompiledPolicy(_)
             | Self::Connections(_)
             | Self::Network(_)
             | Self::Random(_)
@@ -77,8 +92,15 @@ impl Failure for RunError {
 impl Failure for InvalidAccessFile {
     fn exit(&self) -> Exit {
         match self {
-            Self::Unreadable { .. } => Exit::Refused,
+            Self::Unreadable(cause) => cause.exit(),
             Self::Policy(_) | Self::NoStanza { .. } | Self::CompiledPolicy { .. } => Exit::Invalid,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Unreadable(cause) => cause.hint(),
+            Self::Policy(_) | Self::NoStanza { .. } | Self::CompiledPolicy { .. } => None,
         }
     }
 }
@@ -216,7 +238,70 @@ impl Failure for StatusFailed {
     fn exit(&self) -> Exit {
         match self {
             Self::Print(cause) => cause.exit(),
+            Self::Denied(cause) => cause.exit(),
             Self::NoAgent { .. } | Self::Silent { .. } => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Denied(cause) => cause.hint(),
+            Self::NoAgent { .. } => Some(
+                "is it running? Its state directory is named with --state, and is its user's alone"
+                    .into(),
+            ),
+            Self::Silent { .. } | Self::Print(_) => None,
+        }
+    }
+}
+
+impl Failure for GrantsFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Journal(cause) => cause.exit(),
+            Self::Print(cause) => cause.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Journal(cause) => Failure::hint(cause),
+            Self::Print(_) => None,
+        }
+    }
+}
+
+impl Failure for AuditFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Journal(cause) => cause.exit(),
+            Self::Print(cause) => cause.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Journal(cause) => Failure::hint(cause),
+            Self::Print(_) => None,
+        }
+    }
+}
+
+impl Failure for DoctorFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Found(_) => Exit::Refused,
+            Self::Print(cause) => cause.exit(),
+        }
+    }
+}
+
+impl Failure for ReloadFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoAgent { .. } | Self::Silent { .. } | Self::Busy => Exit::Refused,
+            Self::Invalid(_) => Exit::Invalid,
+            Self::Print(cause) => cause.exit(),
         }
     }
 
@@ -226,7 +311,8 @@ impl Failure for StatusFailed {
                 "is it running? Its state directory is named with --state, and is its user's alone"
                     .into(),
             ),
-            Self::Silent { .. } | Self::Print(_) => None,
+            Self::Busy => Some("try again in a moment".into()),
+            Self::Silent { .. } | Self::Invalid(_) | Self::Print(_) => None,
         }
     }
 }

@@ -21,6 +21,9 @@ pub mod journal;
 mod kernel_switches;
 #[cfg(feature = "link")]
 pub mod link;
+mod link_state;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod netlink;
 pub mod network;
 pub mod orders;

@@ -115,9 +115,12 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     let LinkConfig { member, controller } = config;
     let address = controller.unwrap_or_else(|| member.address.clone());
     let (link, start) = Link::new(&channels);
+    let state = channels.state.clone();
+    state.dials(&address);
+    state.certificate(member.expires_at_secs());
     start.spawn(
         runtime,
-        renewal::keep(member.clone(), address.clone()),
+        renewal::keep(member.clone(), address.clone(), state.clone()),
         &link,
     );
 
@@ -125,7 +128,12 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     let exchange = member.exchange().cloned().map(Arc::new);
     let dial: Dial = Arc::new(move || {
         let (member, address) = (member.clone(), address.clone());
-        Box::pin(async move { member.channel_to(&address).await })
+        let state = state.clone();
+        Box::pin(async move {
+            let channel = member.channel_to(&address).await;
+            state.certificate(member.expires_at_secs());
+            channel
+        })
     });
     let controller = Controller {
         dial,
@@ -188,6 +196,8 @@ impl Start {
 
     fn run(self, runtime: &Handle, link: &Link, controller: Controller, channels: Channels) {
         let Channels {
+            backend,
+            state,
             orders,
             claims,
             journal,
@@ -200,13 +210,26 @@ impl Start {
         let audit_fault = self.audit_fault.subscribe();
         let heard = report::Heard {
             orders: orders.clone(),
+            state: state.clone(),
             offset_ms: None,
         };
-        let report = report::keep(connection(), status.clone(), audit_fault, heard);
+        let told = report::Told {
+            status: status.clone(),
+            audit_fault,
+            backend,
+            spool: journal.clone(),
+        };
+        let report = report::keep(connection(), told, heard);
         self.spawn(runtime, report, link);
         let newest_claimed = Arc::new(AtomicU64::new(0));
         let newest = Arc::clone(&newest_claimed);
-        let claims = claims::answer(claims, connection(), orders.clone(), newest);
+        let claims = claims::Claims {
+            connection: connection(),
+            orders: orders.clone(),
+            newest,
+            state: state.clone(),
+        }
+        .answer(claims);
         self.spawn(runtime, claims, link);
         let quiet = events::Quiet::default();
         let push = events::Push {
@@ -225,6 +248,7 @@ impl Start {
             spool: journal,
             quiet,
             newest_claimed,
+            state,
             run_id: run_id(),
         };
         self.spawn(runtime, session.keep(), link);

@@ -10,7 +10,40 @@ pub const SOCKET_NAME: &str = "status.sock";
 /// The local socket on which a running agent takes an operator's word.
 pub const CONTROL_NAME: &str = "control.sock";
 /// The word that its clock is right now; answered by a [`FloorReport`] as JSON.
-pub const RESET_FLOOR: &[u8; 12] = b"floor reset\n";
+pub const RESET_FLOOR: &[u8] = b"floor reset\n";
+
+/// The word that what people have changed is to be read again; answered by a [`ReloadReport`] as JSON.
+pub const RELOAD: &[u8] = b"reload\n";
+
+/// What came of reading again what people have changed.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ReloadReport {
+    /// What came of the policy.
+    pub policy: ReloadedPolicy,
+    /// The generation in force afterwards; 0 for none, or where the gate did not say.
+    pub generation: u64,
+    /// What is wrong with the configuration as it is now, one mistake a line: the next start would
+    /// fail.
+    pub mistakes: Vec<String>,
+    /// Keys of the configuration that have changed, and take effect at the next start.
+    pub needs_restart: Vec<String>,
+}
+
+/// What came of reading the access file again.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReloadedPolicy {
+    /// It is in force.
+    Applied,
+    /// The gate has too much to do: nothing was changed.
+    Busy,
+    /// This host has no access file: the controller sends every change.
+    FromController,
+    /// It cannot be used, for these reasons; what was in force stays so.
+    Rejected(Vec<String>),
+    /// It is, byte for byte, as it was when it was read last.
+    Unchanged,
+}
 
 /// How the agent is, at one moment.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -48,6 +81,90 @@ pub struct Report {
     pub captures: Vec<CaptureReport>,
     /// Everything that is counted, by name.
     pub counters: Vec<(String, u64)>,
+    /// When the policy in force ends, seconds since the Unix epoch; 0 for never, or none.
+    #[serde(default)]
+    pub policy_not_after_secs: u64,
+    /// How long grants took from being read to being open.
+    #[serde(default)]
+    pub grant_latency: Latency,
+    /// What the journal holds; `None` where it cannot be read.
+    #[serde(default)]
+    pub journal: Option<JournalReport>,
+    /// The link to the controller; `None` on a host that stands alone.
+    #[serde(default)]
+    pub link: Option<LinkReport>,
+}
+
+/// The upper bounds of what [`Latency`] tells apart, in microseconds; what is above the last has a
+/// place of its own.
+pub const LATENCY_BOUNDS_MICROS: [u64; 10] = [
+    250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000,
+];
+
+/// How long something took, in numbers.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Latency {
+    /// How often it took no more than each of [`LATENCY_BOUNDS_MICROS`] and more than the one before;
+    /// the last is what took longer.
+    pub counts: [u64; LATENCY_BOUNDS_MICROS.len() + 1],
+    /// All of it.
+    pub sum_micros: u64,
+}
+
+/// What the journal holds.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct JournalReport {
+    /// The files, in bytes.
+    pub bytes: u64,
+    /// Free room on its disk, in bytes.
+    pub free_bytes: u64,
+    /// Events that the controller does not have yet; 0 on a host that stands alone.
+    pub unacknowledged: u64,
+    /// For how many seconds the oldest of them has waited.
+    pub oldest_unacknowledged_secs: u64,
+}
+
+/// How the link to the controller is.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LinkReport {
+    /// Where it is dialled.
+    pub controller: String,
+    /// Whether a session is open.
+    pub is_connected: bool,
+    /// For how many seconds that has been so.
+    pub since_secs: u64,
+    /// Why there is no session; empty when there is one.
+    pub error: String,
+    /// How far this host's clock is ahead of the controller's, in milliseconds, once it is known.
+    pub clock_offset_ms: Option<i64>,
+    /// When this host's certificate is over, seconds since the Unix epoch.
+    pub certificate_expires_secs: u64,
+    /// Claims that this host has won since the start.
+    pub claims_won: u64,
+    /// Claims that another host had won: replays elsewhere.
+    pub claims_lost: u64,
+    /// Claims that the controller did not answer.
+    pub claims_unanswered: u64,
+}
+
+// === impl Latency ===
+
+impl Latency {
+    /// Counts how long something took, `times` times.
+    pub fn note(&mut self, took: std::time::Duration, times: u64) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let place = LATENCY_BOUNDS_MICROS.partition_point(|bound| *bound < micros);
+        if let Some(count) = self.counts.get_mut(place) {
+            *count += times;
+        }
+        self.sum_micros = self.sum_micros.saturating_add(micros.saturating_mul(times));
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
 }
 
 /// Which packets are refused for their date, because nobody can say that they were not granted.
@@ -140,4 +257,36 @@ pub struct ObstacleReport {
     pub is_certain: bool,
     /// What to do, one way a line.
     pub cure: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_took_as_long_as_a_bound_is_counted_under_it_and_what_took_longer_is_not_lost() {
+        let mut latency = Latency::default();
+        latency.note(Duration::from_micros(250), 1);
+        latency.note(Duration::from_micros(251), 2);
+        latency.note(Duration::from_secs(60), 1);
+
+        assert_eq!(latency.counts, [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(latency.count(), 4);
+        assert_eq!(latency.sum_micros, 60_000_752);
+    }
+
+    #[test]
+    fn what_an_agent_of_the_version_before_says_is_understood() {
+        let said = serde_json::to_value(Report::default()).unwrap();
+        let mut said = said.as_object().unwrap().clone();
+        for new in ["policy_not_after_secs", "grant_latency", "journal", "link"] {
+            said.remove(new).unwrap();
+        }
+
+        let report: Report = serde_json::from_value(said.into()).unwrap();
+
+        assert_eq!(report, Report::default());
+    }
 }

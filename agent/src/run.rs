@@ -9,6 +9,8 @@
 //! | `firewall` | looks at the base rules every few seconds and repairs them |
 //! | `signals` | SIGTERM, SIGINT stop; SIGHUP rereads the access file; SIGUSR1 logs the counters |
 //! | `status` | answers `postern-agent status` |
+//! | `control` | takes an operator's word: `floor reset`, `reload` |
+//! | `metrics` | answers Prometheus, where an address is configured |
 //! | `command` | runs one permitted command, while it runs |
 //! | tokio | the link to the controller, if there is one |
 //!
@@ -27,7 +29,10 @@ mod floor;
 #[cfg_attr(not(feature = "link"), path = "run/joined_absent.rs")]
 mod joined;
 mod local_socket;
+#[cfg_attr(not(feature = "metrics"), path = "run/metrics_absent.rs")]
+mod metrics;
 mod recovery;
+mod reload;
 mod signals;
 mod status;
 
@@ -48,12 +53,13 @@ use crate::capture::{self, Capture, CaptureConfig, CaptureSource};
 use crate::channels::Channels;
 use crate::clock;
 use crate::command_runner::CommandRunner;
-use crate::config::{Config, Mode};
+use crate::config::{Config, ConfigSource, Mode};
 use crate::connections::Following;
 use crate::firewall::{self, FirewallError, Kept, Monitor, OwnerHandle, OwnerWatch};
 use crate::hide_first::HiddenFirst;
 use crate::journal::{Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::kernel_switches;
+use crate::link_state::LinkState;
 use crate::network::Network;
 use crate::orders::{NotTaken, Order, OrderSender, mailbox};
 use crate::protection::ProtectionFile;
@@ -62,6 +68,9 @@ use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
 use joined::RunningLink;
 use local_socket::LocalSocket;
+use metrics::Metrics;
+use reload::Reload;
+use status::Reporter;
 
 /// How long the link may take at the end to push what is recorded.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -80,9 +89,10 @@ struct Running {
     owner: Option<OwnerWatch>,
     link: Option<RunningLink>,
     monitor: Monitor,
+    metrics: Option<Metrics>,
 }
 
-/// Runs until a signal ends it.
+/// Runs until a signal ends it. `source` is where the configuration comes from.
 ///
 /// # Errors
 ///
@@ -95,6 +105,7 @@ struct Running {
 /// ends by itself.
 pub fn run(
     config: &Config,
+    source: ConfigSource,
     hidden: Result<Option<HiddenFirst>, FirewallError>,
 ) -> Result<(), RunError> {
     let (firewall, hidden) = match hidden? {
@@ -132,9 +143,19 @@ pub fn run(
     recovery::recover(&mut engine, found, holes, flush, &connections.found, now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
-    let signals = signals::watch(&orders, authority.access_file()).map_err(RunError::Thread)?;
-    let status = status::open(&config.state_dir, &orders).map_err(RunError::Status)?;
-    let control = control::open(&config.state_dir, &orders).map_err(RunError::Status)?;
+    let reload = Reload::new(authority.access_file(), source, orders.clone());
+    let signals = signals::watch(&orders, reload.clone()).map_err(RunError::Thread)?;
+    let state = LinkState::default();
+    let reporter = || -> Result<Reporter, RunError> {
+        Ok(Reporter {
+            orders: orders.clone(),
+            journal: JournalReader::open(start.journal.path())?,
+            link: authority.is_joined().then(|| state.clone()),
+        })
+    };
+    let status = status::open(&config.state_dir, reporter()?).map_err(RunError::Status)?;
+    let metrics = metrics::start(config.metrics_listen, reporter)?;
+    let control = control::open(&config.state_dir, &orders, reload).map_err(RunError::Status)?;
     let kept = Kept {
         rules: firewall.base_rules,
         hidden: hidden.clone(),
@@ -147,6 +168,8 @@ pub fn run(
     let (status_sender, status_seen) = watch::channel(Status::default());
     let (committed, committed_seen) = watch::channel(start.journal.last_seq());
     let channels = Channels {
+        backend: firewall.name,
+        state: state.clone(),
         orders: orders.clone(),
         claims: claims_asked,
         journal: JournalReader::open(start.journal.path())?,
@@ -186,6 +209,7 @@ pub fn run(
         control,
         owner,
         monitor,
+        metrics,
         // Last: from now on nothing can fail, and ports may be hidden that never were.
         gate: start_gate(thread)?,
     };
@@ -203,6 +227,7 @@ impl Running {
         drop(self.status);
         drop(self.following);
         drop(self.control);
+        drop(self.metrics);
         drop(self.owner);
         if let Some(link) = self.link {
             link.finish(FAREWELL);

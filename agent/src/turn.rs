@@ -44,7 +44,7 @@ use crate::journal::{FloorReason, Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
 use crate::policies::{AdoptedPolicy, Origin};
-use crate::report::FirewallReport;
+use crate::report::{FirewallReport, Latency};
 use crate::resolver::Resolver;
 
 /// Packets of one capture that are judged before the batch is committed. Large enough to share one
@@ -109,6 +109,8 @@ pub struct GateThread {
     orders: VecDeque<Order>,
     /// What is known of the owner's rules, for those who ask.
     firewall: FirewallReport,
+    /// How long grants took from being read to being open.
+    latency: Latency,
     regular: Regular,
 }
 
@@ -125,6 +127,8 @@ struct Regular {
     clock_is_proven: bool,
     /// Wall time in seconds at which the policy in force was adopted.
     policy_since_secs: u64,
+    /// Wall time in seconds at which it ends; 0 for never.
+    policy_not_after_secs: u64,
     /// Whether the monitor was told that packets come from somewhere and can be recorded.
     is_ready: bool,
     /// Whether it was told that the agent runs, though nothing comes yet.
@@ -147,6 +151,7 @@ impl GateThread {
             ends,
             orders: VecDeque::new(),
             firewall: FirewallReport::default(),
+            latency: Latency::default(),
             regular: Regular::default(),
         };
         thread.regular.is_laid = thread.host.monitor.is_none();
@@ -316,6 +321,7 @@ impl GateThread {
             }
             Adoption::Unchanged => {}
         }
+        self.regular.policy_not_after_secs = version.not_after_secs;
         // Acknowledged when it is saved. If the disk is full it is enforced nevertheless.
         let journal = &mut self.host.journal;
         match origin {

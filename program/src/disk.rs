@@ -17,6 +17,14 @@ pub fn of(path: &Path) -> String {
         .unwrap_or_else(|| "its disk says nothing".to_owned())
 }
 
+/// Free bytes on the disk that a file is on; `None` where it does not say.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let there = path.ancestors().find(|ancestor| ancestor.exists())?;
+    let room = statvfs(there).ok()?;
+    Some(room.blocks_available().saturating_mul(room.fragment_size()))
+}
+
 fn describe(path: &Path) -> Option<String> {
     let room = statvfs(path).ok()?;
     let bytes = |blocks: u64| size(blocks.saturating_mul(room.fragment_size()));
@@ -36,7 +44,9 @@ fn describe(path: &Path) -> Option<String> {
     ))
 }
 
-fn size(bytes: u64) -> String {
+/// Bytes as people read them: `2.0 MiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     let mut tenths = bytes / 1_024 * 10;
     let mut units = UNITS.iter();
@@ -77,6 +87,7 @@ mod tests {
         let text = of(&dir.path().join("gone/journal.db"));
 
         assert!(text.contains(" free on "), "{text}");
+        assert!(free_bytes(&dir.path().join("gone/journal.db")).is_some());
         assert!(text.contains(", mounted at /"), "{text}");
     }
 

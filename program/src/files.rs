@@ -1,12 +1,16 @@
 //! Files that are there whole or not at all, with the mode they should have, whatever happens to the
 //! machine in between.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::exit::Exit;
+use crate::failure::Failure;
 
 /// Opens a file to read it. A pipe, a socket, a device or a folder in its place is refused: nothing
 /// waits for somebody to write into it.
@@ -21,6 +25,55 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
         let what = "it is a pipe, a folder or a device, and no file";
         Err(io::Error::new(ErrorKind::InvalidInput, what))
     }
+}
+
+/// Why a file was not read, by who can do something about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is nothing under this name.
+    #[error("cannot read {}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// It is there, or may be, and this user may not read it.
+    #[error("cannot read {} as user {user}", path.display())]
+    Denied {
+        /// The file.
+        path: PathBuf,
+        /// The number of the user that this program runs as.
+        user: u32,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// Anything else: a folder, a pipe, a disk that fails, bytes that are no text.
+    #[error("cannot read {}", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Reads a file of text, and says of one that it cannot read whether it is not there, may not be read,
+/// or what else is wrong with it. Nothing waits for a pipe.
+///
+/// # Errors
+///
+/// [`ReadError`] names the file.
+pub fn read_text(path: &Path) -> Result<String, ReadError> {
+    let read = || {
+        let mut text = String::new();
+        open_regular(path)?.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    read().map_err(|cause| ReadError::of(path, cause))
 }
 
 /// Replaces the file at `path`, or makes it: afterwards there is the new one whole and durable, or
@@ -58,6 +111,39 @@ pub fn create(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
 /// What the operating system says.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
+}
+
+// === impl ReadError ===
+
+impl ReadError {
+    /// What an error of the operating system says of this file.
+    #[must_use]
+    pub fn of(path: &Path, cause: io::Error) -> Self {
+        let (path, kind) = (path.to_owned(), cause.kind());
+        if kind == ErrorKind::NotFound {
+            Self::Missing { path, cause }
+        } else if kind == ErrorKind::PermissionDenied {
+            let user = nix::unistd::geteuid().as_raw();
+            Self::Denied { path, user, cause }
+        } else {
+            Self::Other { path, cause }
+        }
+    }
+}
+
+impl Failure for ReadError {
+    /// The same for every file of every program: what is wrong is on this machine, and no file that
+    /// was read has a mistake.
+    fn exit(&self) -> Exit {
+        Exit::Refused
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Denied { .. } => Some("run it as root, or as the user that may".into()),
+            Self::Missing { .. } | Self::Other { .. } => None,
+        }
+    }
 }
 
 fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
@@ -125,6 +211,25 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert_eq!(names(&dir), ["file"]);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_one_that_may_not_be_read_and_one_that_is_none_are_told_apart() {
+        let dir = TempDir::new().unwrap();
+        let denied = io::Error::from(ErrorKind::PermissionDenied);
+
+        let missing = read_text(&dir.path().join("none")).unwrap_err();
+        let folder = read_text(dir.path()).unwrap_err();
+        let denied = ReadError::of(dir.path(), denied);
+
+        assert!(matches!(missing, ReadError::Missing { .. }), "{missing:?}");
+        assert!(missing.to_string().ends_with("/none"), "{missing}");
+        assert!(matches!(folder, ReadError::Other { .. }), "{folder:?}");
+        assert!(denied.to_string().contains(" as user "), "{denied}");
+        assert!(denied.hint().is_some());
+        for error in [missing, folder, denied] {
+            assert_eq!(error.exit(), Exit::Refused);
+        }
     }
 
     #[test]

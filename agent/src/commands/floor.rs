@@ -1,14 +1,12 @@
 //! `postern-agent floor`: until when older packets are refused, and an operator's word about it.
 
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use program::PrintError;
 
 use crate::clock;
-use crate::commands::status;
+use crate::commands::{control, status};
 use crate::journal::{self, JournalError};
 use crate::report::{CONTROL_NAME, FloorReport, RESET_FLOOR};
 
@@ -63,9 +61,6 @@ pub enum FloorFailed {
     Print(#[from] PrintError),
 }
 
-/// For how long an answer is waited for: the agent gives up sooner.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Asks the agent, or the journal of one that does not run, and prints.
 ///
 /// # Errors
@@ -88,23 +83,15 @@ fn show(state: &Path) -> Result<FloorReport, FloorFailed> {
 }
 
 fn reset(state: &Path) -> Result<FloorReport, FloorFailed> {
-    let path = state.join(CONTROL_NAME);
-    let Ok(mut stream) = UnixStream::connect(&path) else {
+    let Ok(stream) = control::connect(state) else {
         let now_secs = clock::now().wall_secs;
         let floor = journal::reset_floors_of(state, now_secs)?;
         return Ok(FloorReport::of(floor, now_secs, false));
     };
-    let mut ask = || {
-        let mut text = String::new();
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(RESET_FLOOR)?;
-        stream.read_to_string(&mut text)?;
-        if text.is_empty() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        Ok(serde_json::from_str(&text)?)
-    };
-    ask().map_err(|cause| FloorFailed::Silent { path, cause })
+    control::ask(stream, RESET_FLOOR).map_err(|cause| FloorFailed::Silent {
+        path: state.join(CONTROL_NAME),
+        cause,
+    })
 }
 
 fn text(report: &FloorReport) -> String {

@@ -6,18 +6,25 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use program::PrintError;
+use program::files::ReadError;
+use program::{PrintError, disk};
 
+use crate::clock;
+use crate::commands::local::{StateArgs, said};
 use crate::report::{
-    CaptureReport, FirewallReport, FloorReport, ObstacleReport, Report, SOCKET_NAME,
+    CaptureReport, FirewallReport, FloorReport, JournalReport, LinkReport, ObstacleReport, Report,
+    SOCKET_NAME,
 };
 
-/// Says how the running agent is: policy, grants, captures, journal, and everything it counts
+/// Says how the running agent is: policy, grants, captures, journal, controller, and everything it
+/// counts
+///
+/// What is wrong and what to do about it: `postern-agent doctor`. What is open for whom:
+/// `postern-agent grants`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatusArgs {
-    /// Where the agent keeps its state
-    #[arg(long, value_name = "DIR", default_value = crate::STATE_DIR)]
-    pub state: PathBuf,
+    #[command(flatten)]
+    pub state: StateArgs,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -26,6 +33,9 @@ pub struct StatusArgs {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusFailed {
+    /// The state directory is another user's.
+    #[error(transparent)]
+    Denied(ReadError),
     #[error("no agent answers at {}", path.display())]
     NoAgent {
         path: PathBuf,
@@ -51,12 +61,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// [`StatusFailed`] when no agent runs there, or it does not answer.
 pub fn run(args: &StatusArgs) -> Result<(), StatusFailed> {
-    let report = fetch(&args.state)?;
+    let report = fetch(&args.state.dir())?;
     let text = if args.json {
         let object = serde_json::to_string(&report).map_err(io::Error::from);
         object.map_err(PrintError::Stdout)? + "\n"
     } else {
-        text(&report)
+        text(&report, clock::now().wall_secs)
     };
     Ok(program::print(text)?)
 }
@@ -68,9 +78,12 @@ pub fn run(args: &StatusArgs) -> Result<(), StatusFailed> {
 /// [`StatusFailed`] when no agent runs there, or it does not answer.
 pub fn fetch(state_dir: &Path) -> Result<Report, StatusFailed> {
     let path = state_dir.join(SOCKET_NAME);
-    let mut stream = UnixStream::connect(&path).map_err(|cause| StatusFailed::NoAgent {
-        path: path.clone(),
-        cause,
+    let mut stream = UnixStream::connect(&path).map_err(|cause| {
+        if cause.kind() == io::ErrorKind::PermissionDenied {
+            return StatusFailed::Denied(ReadError::of(&path, cause));
+        }
+        let path = path.clone();
+        StatusFailed::NoAgent { path, cause }
     })?;
     let mut read = || {
         let mut text = String::new();
@@ -84,7 +97,7 @@ pub fn fetch(state_dir: &Path) -> Result<Report, StatusFailed> {
     read().map_err(|cause| StatusFailed::Silent { path, cause })
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, now_secs: u64) -> String {
     let Report {
         version,
         generation,
@@ -101,11 +114,19 @@ fn text(report: &Report) -> String {
         firewall,
         captures,
         counters,
+        policy_not_after_secs,
+        grant_latency: _,
+        journal,
+        link,
     } = report;
     let mut lines = format!(
         "version      {version}\n\
          generation   {generation}, in force for {policy_age_secs} s\n"
     );
+    if *policy_not_after_secs > 0 {
+        let left = left(*policy_not_after_secs, now_secs);
+        let _ = writeln!(lines, "             ends by itself {left}");
+    }
     if let Some(rejected) = rejected_generation {
         let _ = writeln!(lines, "rejected     generation {rejected}");
     }
@@ -128,6 +149,12 @@ fn text(report: &Report) -> String {
     if let Some(fault) = journal_fault {
         let _ = writeln!(lines, "             {fault}");
     }
+    if let Some(journal) = journal {
+        text_of_journal(&mut lines, journal, link.is_some());
+    }
+    if let Some(link) = link {
+        text_of_link(&mut lines, link, now_secs);
+    }
     if floor.ends_in_secs > 0 {
         let FloorReport {
             through_secs,
@@ -149,6 +176,67 @@ fn text(report: &Report) -> String {
         let _ = writeln!(lines, "{name:<21} {count}");
     }
     lines
+}
+
+/// When something ends, in words.
+fn left(then_secs: u64, now_secs: u64) -> String {
+    match then_secs.checked_sub(now_secs) {
+        Some(left) => format!("in {}", said(left)),
+        None => format!("{} ago", said(now_secs.saturating_sub(then_secs))),
+    }
+}
+
+fn text_of_journal(lines: &mut String, journal: &JournalReport, is_joined: bool) {
+    let JournalReport {
+        bytes,
+        free_bytes,
+        unacknowledged,
+        oldest_unacknowledged_secs,
+    } = journal;
+    let (size, free) = (disk::size(*bytes), disk::size(*free_bytes));
+    let _ = writeln!(lines, "             {size}, {free} free on its disk");
+    if is_joined {
+        let waited = match unacknowledged {
+            0 => String::new(),
+            _ => format!(", the oldest for {}", said(*oldest_unacknowledged_secs)),
+        };
+        let _ = writeln!(
+            lines,
+            "             {unacknowledged} events wait for the controller{waited}"
+        );
+    }
+}
+
+fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
+    let LinkReport {
+        controller,
+        is_connected,
+        since_secs,
+        error,
+        clock_offset_ms,
+        certificate_expires_secs,
+        claims_won: _,
+        claims_lost: _,
+        claims_unanswered: _,
+    } = link;
+    let (state, since) = (
+        if *is_connected { "connected" } else { "away" },
+        said(*since_secs),
+    );
+    let _ = writeln!(lines, "controller   {controller}, {state} for {since}");
+    if !error.is_empty() {
+        let _ = writeln!(lines, "             {error}");
+    }
+    if let Some(ms) = clock_offset_ms {
+        let _ = writeln!(
+            lines,
+            "             this clock is {ms} ms ahead of its clock"
+        );
+    }
+    if *certificate_expires_secs > 0 {
+        let left = left(*certificate_expires_secs, now_secs);
+        let _ = writeln!(lines, "             certificate over {left}");
+    }
 }
 
 /// What the packet filter is like: one line for what is well, and all of what is not.
@@ -247,6 +335,7 @@ fn fragments_text(counters: &[(String, u64)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Latency;
 
     #[test]
     fn the_text_says_what_matters_first_and_then_every_counter() {
@@ -307,16 +396,39 @@ mod tests {
             ]
             .map(|(name, count)| (name.to_owned(), count))
             .to_vec(),
+            policy_not_after_secs: 1_800_003_600,
+            grant_latency: Latency::default(),
+            journal: Some(JournalReport {
+                bytes: 3 << 20,
+                free_bytes: 5 << 30,
+                unacknowledged: 2,
+                oldest_unacknowledged_secs: 75,
+            }),
+            link: Some(LinkReport {
+                controller: "controller.example:7443".to_owned(),
+                since_secs: 75,
+                error: "no route to host".to_owned(),
+                clock_offset_ms: Some(-40),
+                certificate_expires_secs: 1_799_999_940,
+                ..LinkReport::default()
+            }),
         };
 
         let expected = "\
 version      1.2.3
 generation   4, in force for 60 s
+             ends by itself in 1 h 0 min
 rejected     generation 5
 locked       by the controller: stolen
 grants open  2
 journal      event 99, and cannot be written
              the disk is full
+             3.0 MiB, 5.0 GiB free on its disk
+             2 events wait for the controller, the oldest for 1 min 15 s
+controller   controller.example:7443, away for 1 min 15 s
+             no route to host
+             this clock is -40 ms ahead of its clock
+             certificate over 1 min 0 s ago
 floor        packets dated at or before 1800000120 are refused: the journal that was here is gone; over in 90 s
 firewall     nftables: the kernel has it
   recognised Docker, nftables
@@ -336,6 +448,6 @@ fragments_refused     4
 fragments_expired     2
 fragments_crowded_out 3
 ";
-        assert_eq!(text(&report), expected);
+        assert_eq!(text(&report, 1_800_000_000), expected);
     }
 }

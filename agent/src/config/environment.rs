@@ -2,18 +2,25 @@
 
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::error::Mistake;
 use super::raw::RawConfig;
 
 /// What the names of the variables begin with; the key follows in capitals.
 const PREFIX: &str = "POSTERN_AGENT_";
 
+/// The variable of a key.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.to_ascii_uppercase())
+}
+
 /// Reads the variables that are ours, and tells every mistake: an unknown key, a value that is not
 /// what its key takes.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> (RawConfig, Vec<String>) {
+) -> (RawConfig, Vec<Mistake>) {
     let mut raw = RawConfig::default();
     let mut mistakes = Vec::new();
     for (name, value) in variables {
@@ -24,76 +31,40 @@ pub(super) fn read(
         let set = value
             .to_str()
             .ok_or_else(|| "the value is not UTF-8".to_owned())
-            .and_then(|value| set(&mut raw, &key, value));
+            .and_then(|value| raw.set(&key, value));
         if let Err(mistake) = set {
-            mistakes.push(format!("{name}: {mistake}"));
+            mistakes.push(Mistake::at(name.to_owned(), "", mistake));
         }
     }
     (raw, mistakes)
 }
 
-fn set(raw: &mut RawConfig, key: &str, value: &str) -> Result<(), String> {
-    match key {
-        "state_dir" => raw.state_dir = Some(value.into()),
-        "witness_dir" => raw.witness_dir = Some(value.into()),
-        "access_file" => raw.access_file = Some(value.into()),
-        "controller" => raw.controller = Some(value.to_owned()),
-        "interfaces" => raw.interfaces = Some(list(value)),
-        "pcap_file" => raw.pcap_file = Some(value.into()),
-        "follow" => raw.follow = Some(switch(value)?),
-        "udp_server" => raw.udp_server = Some(value.to_owned()),
-        "spa_port" => raw.spa_port = Some(number(value)?),
-        "filter" => raw.filter = Some(value.to_owned()),
-        "buffer_mib" => raw.buffer_mib = Some(number(value)?),
-        "promiscuous" => raw.promiscuous = Some(switch(value)?),
-        "gateway" => raw.gateway = Some(switch(value)?),
-        "accept_destinations" => raw.accept_destinations = Some(list(value)),
-        "backend" => raw.backend = Some(value.to_owned()),
-        "mark" => raw.mark = Some(value.to_owned()),
-        "hooks" => raw.hooks = Some(list(value)),
-        "chain" => raw.chain = Some(value.to_owned()),
-        "protect" => raw.protect = Some(list(value)),
-        "nat_forward" => raw.nat_forward = Some(switch(value)?),
-        "nat_local" => raw.nat_local = Some(switch(value)?),
-        "nat_dns" => raw.nat_dns = Some(switch(value)?),
-        "nat_snat" => raw.nat_snat = Some(switch(value)?),
-        "snat_address" => raw.snat_address = Some(list(value)),
-        "destination_rule" => raw.destination_rule = Some(switch(value)?),
-        "flush_at_start" => raw.flush_at_start = Some(switch(value)?),
-        "flush_at_exit" => raw.flush_at_exit = Some(switch(value)?),
-        "dry_run" => raw.dry_run = Some(switch(value)?),
-        "ageing" => raw.ageing = Some(switch(value)?),
-        "max_age_secs" => raw.max_age_secs = Some(number(value)?),
-        "max_future_secs" => raw.max_future_secs = Some(number(value)?),
-        "commands" => raw.commands = Some(switch(value)?),
-        "commands_running_max" => raw.commands_running_max = Some(number(value)?),
-        "commands_waiting_max" => raw.commands_waiting_max = Some(number(value)?),
-        "command_timeout_secs" => raw.command_timeout_secs = Some(number(value)?),
-        "spa_over_http" => raw.spa_over_http = Some(switch(value)?),
-        "x_forwarded_for" => raw.x_forwarded_for = Some(switch(value)?),
-        "audit_days" => raw.audit_days = Some(number(value)?),
-        "grants_max" => raw.grants_max = Some(number(value)?),
-        _ => return Err("unknown key".to_owned()),
-    }
-    Ok(())
+/// A value as it is.
+pub(super) fn word(value: &str) -> Result<String, String> {
+    Ok(value.to_owned())
+}
+
+/// A file or folder.
+pub(super) fn path(value: &str) -> Result<PathBuf, String> {
+    Ok(value.into())
 }
 
 /// Values between commas.
-fn list(value: &str) -> Vec<String> {
-    value
+pub(super) fn list(value: &str) -> Result<Vec<String>, String> {
+    Ok(value
         .split(',')
         .map(|part| part.trim().to_owned())
-        .collect()
+        .collect())
 }
 
-fn number<N: FromStr<Err: Display>>(value: &str) -> Result<N, String> {
+pub(super) fn number<N: FromStr<Err: Display>>(value: &str) -> Result<N, String> {
     value
         .trim()
         .parse()
         .map_err(|cause| format!("`{value}`: {cause}"))
 }
 
-fn switch(value: &str) -> Result<bool, String> {
+pub(super) fn switch(value: &str) -> Result<bool, String> {
     match value.trim().to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "1" => Ok(true),
         "false" | "no" | "off" | "0" => Ok(false),
@@ -109,7 +80,9 @@ mod tests {
         let variables = variables
             .iter()
             .map(|(name, value)| (name.into(), value.into()));
-        read(variables)
+        let (raw, mistakes) = read(variables);
+        let mistakes = mistakes.iter().map(ToString::to_string);
+        (raw, mistakes.collect())
     }
 
     #[test]
@@ -139,6 +112,7 @@ mod tests {
     fn every_mistake_is_told_with_its_variable() {
         let (_, mistakes) = read_of(&[
             ("POSTERN_AGENT_MAX_AGE", "60"),
+            ("POSTERN_AGENT_INTERFACE", "eth0"),
             ("POSTERN_AGENT_SPA_PORT", "70000"),
             ("POSTERN_AGENT_AGEING", "perhaps"),
         ]);
@@ -147,6 +121,7 @@ mod tests {
             mistakes,
             [
                 "POSTERN_AGENT_MAX_AGE: unknown key",
+                "POSTERN_AGENT_INTERFACE: unknown key; did you mean interfaces?",
                 "POSTERN_AGENT_SPA_PORT: `70000`: number too large to fit in target type",
                 "POSTERN_AGENT_AGEING: `perhaps` is not true or false",
             ]
@@ -162,7 +137,7 @@ mod tests {
             else {
                 continue;
             };
-            let set = set(&mut RawConfig::default(), key, "1");
+            let set = RawConfig::default().set(key, "1");
             assert_eq!(set, Ok(()), "{key}");
         }
     }

@@ -16,6 +16,43 @@ use super::{Config, ConfigError, DEFAULT_FILE, RawConfig, environment};
 pub struct Layers {
     whole: Result<RawConfig, ConfigError>,
     readable: RawConfig,
+    file: Option<PathBuf>,
+    environment: RawConfig,
+    flags: RawConfig,
+}
+
+/// Where a configuration came from, so that it can be read again.
+#[derive(Clone, Debug)]
+pub struct ConfigSource {
+    file: Option<PathBuf>,
+    flags: RawConfig,
+    /// What it was made of when it was read.
+    in_force: RawConfig,
+}
+
+// === impl ConfigSource ===
+
+impl ConfigSource {
+    /// That of a configuration that was made of `in_force`.
+    #[must_use]
+    pub fn new(file: Option<PathBuf>, flags: RawConfig, in_force: RawConfig) -> Self {
+        Self {
+            file,
+            flags,
+            in_force,
+        }
+    }
+
+    /// Reads it again: the keys that have other values than those in force.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every mistake.
+    pub fn differing(&self) -> Result<Vec<&'static str>, ConfigError> {
+        let layers = Layers::read(self.file.as_deref(), self.flags.clone());
+        let (raw, _) = layers.raw_and_config()?;
+        Ok(self.in_force.differing(&raw))
+    }
 }
 
 // === impl Layers ===
@@ -35,14 +72,24 @@ impl Layers {
         let readable = readable
             .overlaid(environment.clone())
             .overlaid(flags.clone());
-        let whole = whole.and_then(|file| {
-            if !mistakes.is_empty() {
-                return Err(ConfigError::Malformed(mistakes.join("\n")));
+        let whole = match (whole, mistakes.is_empty()) {
+            (Ok(file), true) => Ok(file
+                .unwrap_or_default()
+                .overlaid(environment.clone())
+                .overlaid(flags.clone())),
+            (Ok(_), false) => Err(ConfigError::Invalid(mistakes)),
+            (Err(ConfigError::Invalid(of_file)), _) => {
+                Err(ConfigError::Invalid([of_file, mistakes].concat()))
             }
-            let file = file.unwrap_or_default();
-            Ok(file.overlaid(environment).overlaid(flags))
-        });
-        Self { whole, readable }
+            (Err(unreadable @ ConfigError::Unreadable(_)), _) => Err(unreadable),
+        };
+        Self {
+            whole,
+            readable,
+            file: file.map(Path::to_owned),
+            environment,
+            flags,
+        }
     }
 
     /// What can be read, whatever is wrong with the rest: of a file with mistakes, the keys that say
@@ -57,8 +104,47 @@ impl Layers {
     ///
     /// [`ConfigError`] with every mistake.
     pub fn config(self) -> Result<Config, ConfigError> {
-        self.whole?.try_into()
+        Ok(self.raw_and_config()?.1)
     }
+
+    /// The configuration, and the keys that it was made of.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] with every mistake.
+    pub fn raw_and_config(self) -> Result<(RawConfig, Config), ConfigError> {
+        let Self {
+            whole,
+            readable: _,
+            file,
+            environment,
+            flags,
+        } = self;
+        let raw = whole?;
+        let config = Config::try_from(raw.clone());
+        let config = config.map_err(|error| match error {
+            unreadable @ ConfigError::Unreadable(_) => unreadable,
+            ConfigError::Invalid(mistakes) => {
+                let place = |key: &str| place(key, &flags, &environment, file.as_deref());
+                let found = mistakes.into_iter().map(|mistake| mistake.found(place));
+                ConfigError::Invalid(found.collect())
+            }
+        })?;
+        Ok((raw, config))
+    }
+}
+
+/// Where a key was given its value: the layer that wins.
+fn place(key: &str, flags: &RawConfig, environment: &RawConfig, file: Option<&Path>) -> String {
+    let given = |layer: &RawConfig| layer.differing(&RawConfig::default()).contains(&key);
+    if given(flags) {
+        return "command line".to_owned();
+    }
+    if given(environment) {
+        return environment::variable_of(key);
+    }
+    file.and_then(|file| RawConfig::place_of(file, key))
+        .unwrap_or_default()
 }
 
 /// What can be read of a file with mistakes, line by line if need be.
@@ -117,6 +203,27 @@ mod tests {
                 assert_eq!(raw.protect, Some(vec!["tcp/22".to_owned()]), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_is_told_with_the_place_where_it_was_given() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("agent.toml");
+        fs::write(&file, "# ours\nmax_age_secs = 0\ngrants_max = 0\n").unwrap();
+        let flags = RawConfig {
+            grants_max: Some(0),
+            ..RawConfig::default()
+        };
+
+        let told = Layers::read(Some(&file), flags).config().unwrap_err();
+
+        let expected = format!(
+            "the configuration is invalid\n\
+             {}:2: max_age_secs: 0 is not 1 to 100000\n\
+             command line: grants_max: 0 is not 1 to 131072",
+            file.display()
+        );
+        assert_eq!(told.to_string(), expected);
     }
 
     #[test]

@@ -66,7 +66,8 @@ mod tests {
     fn read(raw: &RawConfig) -> (NatSettings, Vec<String>) {
         let mut mistakes = Mistakes::default();
         let nat = nat(raw, &mut mistakes);
-        (nat, mistakes.0)
+        let mistakes = mistakes.0.iter().map(ToString::to_string);
+        (nat, mistakes.collect())
     }
 
     #[test]

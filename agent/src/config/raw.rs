@@ -1,57 +1,100 @@
 //! What people write: strings and numbers, everything optional.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
+use toml::Table;
+use toml::de::DeTable;
 
-use super::ConfigError;
+use super::environment::{list, number, path, switch, word};
+use super::error::{ConfigError, Mistake};
 
-/// One layer of configuration. The keys of the file, the names of the variables and the flags are
-/// the same words.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct RawConfig {
-    pub state_dir: Option<PathBuf>,
-    pub witness_dir: Option<PathBuf>,
-    pub access_file: Option<PathBuf>,
-    pub controller: Option<String>,
-    pub interfaces: Option<Vec<String>>,
-    pub pcap_file: Option<PathBuf>,
-    pub follow: Option<bool>,
+/// Each key once: its type in the file, and how it is read from the environment. From this come the
+/// layer, how layers are laid over each other, the variables, and what "did you mean" knows.
+macro_rules! keys {
+    ($($(#[$attribute:meta])* $key:ident: $value:ty, $read:ident;)*) => {
+        /// One layer of configuration. The keys of the file, the names of the variables and the flags
+        /// are the same words.
+        #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+        #[serde(deny_unknown_fields)]
+        pub struct RawConfig {
+            $($(#[$attribute])* pub $key: Option<$value>,)*
+        }
+
+        /// Every key.
+        pub(super) const KEYS: &[&str] = &[$(stringify!($key)),*];
+
+        impl RawConfig {
+            /// This layer with `over` laid over it.
+            #[must_use]
+            pub fn overlaid(self, over: Self) -> Self {
+                Self { $($key: over.$key.or(self.$key),)* }
+            }
+
+            /// Sets a key as a variable of the environment has it.
+            pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+                $(if key == stringify!($key) {
+                    self.$key = Some($read(value)?);
+                    return Ok(());
+                })*
+                let near = program::did_you_mean(key, KEYS);
+                Err(format!("unknown key{near}"))
+            }
+
+            /// The keys whose values differ.
+            pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+                let mut keys = Vec::new();
+                $(if self.$key != other.$key {
+                    keys.push(stringify!($key));
+                })*
+                keys
+            }
+        }
+    };
+}
+
+keys! {
+    state_dir: PathBuf, path;
+    witness_dir: PathBuf, path;
+    access_file: PathBuf, path;
+    controller: String, word;
+    interfaces: Vec<String>, list;
+    pcap_file: PathBuf, path;
+    follow: bool, switch;
     #[serde(default, deserialize_with = "text_or_port")]
-    pub udp_server: Option<String>,
-    pub spa_port: Option<u16>,
-    pub filter: Option<String>,
-    pub buffer_mib: Option<u32>,
-    pub promiscuous: Option<bool>,
-    pub gateway: Option<bool>,
-    pub accept_destinations: Option<Vec<String>>,
-    pub backend: Option<String>,
-    pub chain: Option<String>,
-    pub mark: Option<String>,
-    pub hooks: Option<Vec<String>>,
-    pub protect: Option<Vec<String>>,
-    pub nat_forward: Option<bool>,
-    pub nat_local: Option<bool>,
-    pub nat_dns: Option<bool>,
-    pub nat_snat: Option<bool>,
-    pub snat_address: Option<Vec<String>>,
-    pub destination_rule: Option<bool>,
-    pub flush_at_start: Option<bool>,
-    pub flush_at_exit: Option<bool>,
-    pub dry_run: Option<bool>,
-    pub ageing: Option<bool>,
-    pub max_age_secs: Option<u64>,
-    pub max_future_secs: Option<u64>,
-    pub commands: Option<bool>,
-    pub command_timeout_secs: Option<u64>,
-    pub spa_over_http: Option<bool>,
-    pub x_forwarded_for: Option<bool>,
-    pub audit_days: Option<u32>,
-    pub grants_max: Option<usize>,
-    pub commands_running_max: Option<usize>,
-    pub commands_waiting_max: Option<usize>,
+    udp_server: String, word;
+    spa_port: u16, number;
+    filter: String, word;
+    buffer_mib: u32, number;
+    promiscuous: bool, switch;
+    gateway: bool, switch;
+    accept_destinations: Vec<String>, list;
+    backend: String, word;
+    chain: String, word;
+    mark: String, word;
+    hooks: Vec<String>, list;
+    protect: Vec<String>, list;
+    nat_forward: bool, switch;
+    nat_local: bool, switch;
+    nat_dns: bool, switch;
+    nat_snat: bool, switch;
+    snat_address: Vec<String>, list;
+    destination_rule: bool, switch;
+    flush_at_start: bool, switch;
+    flush_at_exit: bool, switch;
+    dry_run: bool, switch;
+    ageing: bool, switch;
+    max_age_secs: u64, number;
+    max_future_secs: u64, number;
+    commands: bool, switch;
+    command_timeout_secs: u64, number;
+    spa_over_http: bool, switch;
+    x_forwarded_for: bool, switch;
+    audit_days: u32, number;
+    grants_max: usize, number;
+    commands_running_max: usize, number;
+    commands_waiting_max: usize, number;
+    metrics_listen: String, word;
 }
 
 // === impl RawConfig ===
@@ -61,13 +104,61 @@ impl RawConfig {
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Unreadable`] names the file, [`ConfigError::Malformed`] file and line.
+    /// [`ConfigError::Unreadable`] names the file, [`ConfigError::Invalid`] every mistake with file,
+    /// line and key.
     pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
-            path: path.to_owned(),
-            cause,
-        })?;
-        toml::from_str(&text).map_err(|error| malformed(path, &text, &error))
+        let text = program::files::read_text(path)?;
+        Self::of_text(path, &text)
+    }
+
+    fn of_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let of_toml = |error: &toml::de::Error| {
+            let at = error.span().map_or(0, |span| span.start);
+            Mistake::at(place(path, text, at), "", one_line(error.message()))
+        };
+        let table: Table = text
+            .parse()
+            .map_err(|error| ConfigError::Invalid(vec![of_toml(&error)]))?;
+        let spans =
+            DeTable::parse(text).map_err(|error| ConfigError::Invalid(vec![of_toml(&error)]))?;
+        let line_of = |key: &str| {
+            let mut keys = spans.get_ref().keys();
+            let found = keys.find(|found| found.get_ref() == key);
+            place(path, text, found.map_or(0, |found| found.span().start))
+        };
+        let (mut raw, mut mistakes) = (Self::default(), Vec::new());
+        // Key by key, so that all mistakes are found and not only the first.
+        for (key, value) in table {
+            if !KEYS.contains(&key.as_str()) {
+                let near = program::did_you_mean(&key, KEYS);
+                let message = format!("unknown key{near}");
+                mistakes.push(Mistake::at(line_of(&key), &key, message));
+                continue;
+            }
+            let alone = Table::from_iter([(key.clone(), value)]);
+            match alone.try_into::<Self>() {
+                Ok(one) => raw = raw.overlaid(one),
+                Err(error) => {
+                    let message = one_line(error.message());
+                    mistakes.push(Mistake::at(line_of(&key), &key, message));
+                }
+            }
+        }
+        if mistakes.is_empty() {
+            Ok(raw)
+        } else {
+            mistakes.sort_by_key(Mistake::line);
+            Err(ConfigError::Invalid(mistakes))
+        }
+    }
+
+    /// Where a key stands in a file, as `file:line`; `None` when it is not there.
+    pub(super) fn place_of(path: &Path, key: &str) -> Option<String> {
+        let text = program::files::read_text(path).ok()?;
+        let spans = DeTable::parse(&text).ok()?;
+        let mut keys = spans.get_ref().keys();
+        let found = keys.find(|found| found.get_ref() == key)?;
+        Some(place(path, &text, found.span().start))
     }
 
     /// Where the agent keeps its state.
@@ -83,58 +174,15 @@ impl RawConfig {
         let wants = [self.nat_forward, self.nat_local, self.destination_rule];
         wants.contains(&Some(true))
     }
-
-    /// This layer with `over` laid over it.
-    #[must_use]
-    pub fn overlaid(self, over: Self) -> Self {
-        Self {
-            state_dir: over.state_dir.or(self.state_dir),
-            witness_dir: over.witness_dir.or(self.witness_dir),
-            access_file: over.access_file.or(self.access_file),
-            controller: over.controller.or(self.controller),
-            interfaces: over.interfaces.or(self.interfaces),
-            pcap_file: over.pcap_file.or(self.pcap_file),
-            follow: over.follow.or(self.follow),
-            udp_server: over.udp_server.or(self.udp_server),
-            spa_port: over.spa_port.or(self.spa_port),
-            filter: over.filter.or(self.filter),
-            buffer_mib: over.buffer_mib.or(self.buffer_mib),
-            promiscuous: over.promiscuous.or(self.promiscuous),
-            gateway: over.gateway.or(self.gateway),
-            accept_destinations: over.accept_destinations.or(self.accept_destinations),
-            backend: over.backend.or(self.backend),
-            chain: over.chain.or(self.chain),
-            mark: over.mark.or(self.mark),
-            hooks: over.hooks.or(self.hooks),
-            protect: over.protect.or(self.protect),
-            nat_forward: over.nat_forward.or(self.nat_forward),
-            nat_local: over.nat_local.or(self.nat_local),
-            nat_dns: over.nat_dns.or(self.nat_dns),
-            nat_snat: over.nat_snat.or(self.nat_snat),
-            snat_address: over.snat_address.or(self.snat_address),
-            destination_rule: over.destination_rule.or(self.destination_rule),
-            flush_at_start: over.flush_at_start.or(self.flush_at_start),
-            flush_at_exit: over.flush_at_exit.or(self.flush_at_exit),
-            dry_run: over.dry_run.or(self.dry_run),
-            ageing: over.ageing.or(self.ageing),
-            max_age_secs: over.max_age_secs.or(self.max_age_secs),
-            max_future_secs: over.max_future_secs.or(self.max_future_secs),
-            commands: over.commands.or(self.commands),
-            command_timeout_secs: over.command_timeout_secs.or(self.command_timeout_secs),
-            spa_over_http: over.spa_over_http.or(self.spa_over_http),
-            x_forwarded_for: over.x_forwarded_for.or(self.x_forwarded_for),
-            audit_days: over.audit_days.or(self.audit_days),
-            grants_max: over.grants_max.or(self.grants_max),
-            commands_running_max: over.commands_running_max.or(self.commands_running_max),
-            commands_waiting_max: over.commands_waiting_max.or(self.commands_waiting_max),
-        }
-    }
 }
 
 /// A socket is written as a text, or as the bare number of a port.
 fn text_or_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(
+        untagged,
+        expecting = "expected a port, or a text like \"127.0.0.1:62201\""
+    )]
     enum Either {
         Port(u16),
         Text(String),
@@ -145,15 +193,26 @@ fn text_or_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
     }))
 }
 
-/// `file:line: what is wrong`, as for every other file.
-fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let before = error.span().and_then(|span| text.get(..span.start));
-    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-    ConfigError::Malformed(format!("{}:{line}: {}", path.display(), error.message()))
+/// `file:line`, as for every other file.
+fn place(path: &Path, text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    format!("{}:{line}", path.display())
+}
+
+/// What the parser says in several lines.
+fn one_line(message: &str) -> String {
+    message
+        .split('\n')
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;
@@ -177,12 +236,43 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_not_known_is_told_with_file_and_line() {
-        let (_dir, path) = file("ageing = true\nagening = false\n");
+    fn every_mistake_of_a_file_is_told_with_file_line_and_key_and_what_may_have_been_meant() {
+        let (_dir, path) = file(
+            "ageing = true\nagening = false\n\nmax_age_secs = \"x\"\nspa_port = 70000\n\
+             protect = [22]\nudp_server = true\n[metrics]\nlisten = 1\n",
+        );
 
         let told = RawConfig::read_file(&path).unwrap_err().to_string();
 
-        let place = format!("{}:2: unknown field `agening`", path.display());
+        for mistake in [
+            "2: agening: unknown key; did you mean ageing?",
+            "4: max_age_secs: invalid type: string \"x\", expected u64",
+            "5: spa_port: invalid value: integer `70000`, expected u16",
+            "6: protect: invalid type: integer `22`, expected a string",
+            "7: udp_server: expected a port, or a text",
+            "8: metrics: unknown key",
+        ] {
+            let line = format!("\n{}:{mistake}", path.display());
+            assert!(told.contains(&line), "{line} in {told}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_toml_is_told_with_its_line() {
+        let (_dir, path) = file("ageing = true\nageing = false\n");
+
+        let told = RawConfig::read_file(&path).unwrap_err().to_string();
+
+        let place = format!("{}:2: ", path.display());
         assert!(told.contains(&place), "{told}");
+    }
+
+    #[test]
+    fn the_keys_that_differ_are_named() {
+        let (_dir, path) = file("ageing = true\nprotect = [\"tcp/22\"]\n");
+        let raw = RawConfig::read_file(&path).unwrap();
+
+        assert_eq!(raw.differing(&RawConfig::default()), ["protect", "ageing"]);
+        assert!(raw.differing(&raw.clone()).is_empty());
     }
 }

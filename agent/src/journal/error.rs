@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use program::files::ReadError;
+
 use super::disk;
 use super::place::Loss;
 
@@ -15,6 +17,9 @@ pub enum JournalError {
     /// Written by a later version of this program.
     #[error("{path} was written by a newer postern-agent")]
     Newer { path: PathBuf },
+    /// It is not there, or may not be read.
+    #[error(transparent)]
+    Unreadable(#[from] ReadError),
     #[error("another postern-agent uses {path}")]
     InUse { path: PathBuf },
     #[error("cannot {doing} {path}")]
@@ -59,6 +64,13 @@ impl JournalError {
                  refused, because what was seen before is no longer known",
             ),
             Self::Newer { .. } => Some("install that version again, or use another --state"),
+            Self::Unreadable(ReadError::Missing { .. }) => {
+                Some("has an agent run here? Its state directory is named with --state")
+            }
+            Self::Unreadable(ReadError::Denied { .. }) => {
+                Some("run it as root: the state directory is the agent's alone")
+            }
+            Self::Unreadable(ReadError::Other { .. }) => None,
             Self::InUse { .. } => Some("stop the other agent, or use another --state"),
             Self::Io { .. } => Some("the directory must be writable by this user; see --state"),
             Self::Disk { .. } => Some(

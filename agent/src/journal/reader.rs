@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use fleet::EventRecord;
 use fleet::wire::JournalEnd;
+use program::files::ReadError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
 
 use super::error::{JournalError, cannot};
+use super::live_grants::{self, FoundGrant};
 use super::lock::lock;
 use super::schema::keep_log;
 use super::{FILE_NAME, floors, records};
 use crate::policies::{PolicyText, PolicyVersion};
+use crate::report::JournalReport;
 
 /// Reads events and the saved policy of a journal that the gate thread writes.
 ///
@@ -34,6 +37,8 @@ impl JournalReader {
     ///
     /// [`JournalError`] names the file and what failed.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        // SQLite does not say why it cannot open a file.
+        std::fs::File::open(path).map_err(|cause| ReadError::of(path, cause))?;
         let name = name_of(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection =
@@ -128,6 +133,76 @@ impl JournalReader {
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed())?;
         Ok(events)
+    }
+
+    /// What it holds, at this moment in milliseconds since the Unix epoch; `is_pushed` where a
+    /// controller is to have its events.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn report(&self, now_ms: u64, is_pushed: bool) -> Result<JournalReport, JournalError> {
+        let (bytes, free_bytes) = (self.bytes(), program::disk::free_bytes(&self.path));
+        let report = JournalReport {
+            bytes,
+            free_bytes: free_bytes.unwrap_or(0),
+            ..JournalReport::default()
+        };
+        if !is_pushed {
+            return Ok(report);
+        }
+        let waiting = "SELECT count(*), ifnull(min(at_ms), 0) FROM event
+                       WHERE seq > (SELECT acknowledged_seq FROM meta)";
+        self.connection
+            .prepare_cached(waiting)
+            .and_then(|mut waiting| {
+                waiting.query_row([], |row| {
+                    let oldest_ms = row.get::<_, i64>(1)?.cast_unsigned();
+                    let waits = if oldest_ms == 0 { now_ms } else { oldest_ms };
+                    Ok(JournalReport {
+                        unacknowledged: row.get::<_, i64>(0)?.cast_unsigned(),
+                        oldest_unacknowledged_secs: now_ms.saturating_sub(waits) / 1_000,
+                        ..report
+                    })
+                })
+            })
+            .map_err(cannot(&self.path, "count the events of"))
+    }
+
+    /// The files, as far as they are there.
+    fn bytes(&self) -> u64 {
+        let log = |suffix: &str| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let files = [self.path.clone(), log("-wal"), log("-shm")];
+        let sizes = files.iter().filter_map(|file| std::fs::metadata(file).ok());
+        sizes.map(|found| found.len()).sum()
+    }
+
+    /// How many grants are open at this moment, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn open_grants_count(&self, now_ms: u64) -> Result<u32, JournalError> {
+        self.connection
+            .query_row(
+                "SELECT count(*) FROM live_grant WHERE is_closed = 0 AND until_ms > ?1",
+                [now_ms.cast_signed()],
+                |row| row.get(0),
+            )
+            .map_err(cannot(&self.path, "count the grants of"))
+    }
+
+    /// Grants whose closing is not recorded: open, or living on in connections.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn live_grants(&self) -> Result<Vec<FoundGrant>, JournalError> {
+        live_grants::all(&self.connection).map_err(cannot(&self.path, "read the grants of"))
     }
 
     /// The policy that was last adopted, if one was saved.

@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 
 use super::{Connection, Trouble, deliver};
 use crate::clock;
+use crate::link_state::LinkState;
 use crate::orders::{Order, OrderSender};
 
 /// A claim that is not answered within this counts as unreachable.
@@ -29,43 +30,52 @@ const IN_FLIGHT_MAX: usize = 256;
 /// How the wire says that a digest is never to be forgotten.
 pub(super) const FOR_EVER: u64 = 0;
 
-/// Answers every ask, until the gate thread asks no more. `newest` is the date of the newest
-/// message that was won here, in seconds since the Unix epoch.
-pub(super) async fn answer(
-    mut asks: mpsc::Receiver<ClaimAsk>,
-    connection: watch::Receiver<Connection>,
-    orders: OrderSender,
-    newest: Arc<AtomicU64>,
-) {
-    let mut in_flight = JoinSet::new();
-    while let Some(ask) = asks.recv().await {
-        while in_flight.try_join_next().is_some() {}
-        if in_flight.len() >= IN_FLIGHT_MAX {
-            in_flight.join_next().await;
-        }
-        let newest = Arc::clone(&newest);
-        in_flight.spawn(one(ask, connection.clone(), orders.clone(), newest));
-    }
-    in_flight.join_all().await;
+/// What answering claims needs, and where it leaves what it learns.
+#[derive(Clone)]
+pub(super) struct Claims {
+    pub(super) connection: watch::Receiver<Connection>,
+    pub(super) orders: OrderSender,
+    /// The date of the newest message that was won here, in seconds since the Unix epoch.
+    pub(super) newest: Arc<AtomicU64>,
+    pub(super) state: LinkState,
 }
 
-async fn one(
-    ask: ClaimAsk,
-    connection: watch::Receiver<Connection>,
-    orders: OrderSender,
-    newest: Arc<AtomicU64>,
-) {
-    let seq = ask.seq;
-    let answer = tokio::time::timeout(CLAIM_TIMEOUT, ask_until_answered(&ask, connection))
-        .await
-        .unwrap_or(ClaimAnswer::Unreachable);
-    if answer == ClaimAnswer::Won {
-        // A date beyond that is kept under an earlier one.
-        let latest_secs = clock::now().wall_secs.saturating_add(MAX_FUTURE_SECS);
-        newest.fetch_max(ask.dated_secs.min(latest_secs), Ordering::Relaxed);
+// === impl Claims ===
+
+impl Claims {
+    /// Answers every ask, until the gate thread asks no more.
+    pub(super) async fn answer(self, mut asks: mpsc::Receiver<ClaimAsk>) {
+        let mut in_flight = JoinSet::new();
+        while let Some(ask) = asks.recv().await {
+            while in_flight.try_join_next().is_some() {}
+            if in_flight.len() >= IN_FLIGHT_MAX {
+                in_flight.join_next().await;
+            }
+            in_flight.spawn(self.clone().one(ask));
+        }
+        in_flight.join_all().await;
     }
-    // A gate that has stopped needs no answer.
-    let _ = deliver(&orders, Order::ClaimAnswer { seq, answer }).await;
+
+    async fn one(self, ask: ClaimAsk) {
+        let Self {
+            connection,
+            orders,
+            newest,
+            state,
+        } = self;
+        let seq = ask.seq;
+        let answer = tokio::time::timeout(CLAIM_TIMEOUT, ask_until_answered(&ask, connection))
+            .await
+            .unwrap_or(ClaimAnswer::Unreachable);
+        if answer == ClaimAnswer::Won {
+            // A date beyond that is kept under an earlier one.
+            let latest_secs = clock::now().wall_secs.saturating_add(MAX_FUTURE_SECS);
+            newest.fetch_max(ask.dated_secs.min(latest_secs), Ordering::Relaxed);
+        }
+        state.claimed(&answer);
+        // A gate that has stopped needs no answer.
+        let _ = deliver(&orders, Order::ClaimAnswer { seq, answer }).await;
+    }
 }
 
 /// Asks until there is an answer or the connection is down. Asking twice is safe: the controller

@@ -68,6 +68,12 @@ impl Spool {
         self.read(JournalReader::end).await
     }
 
+    /// How many grants are open at this moment; `None` where the journal cannot be read.
+    pub(super) async fn grants_open(&self, now_ms: u64) -> Option<u32> {
+        self.read(move |journal| journal.open_grants_count(now_ms))
+            .await
+    }
+
     pub(super) fn dir(&self) -> PathBuf {
         self.0.lock().dir().to_owned()
     }

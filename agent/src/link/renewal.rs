@@ -6,6 +6,7 @@ use member::Membership;
 
 use super::backoff::Backoff;
 use crate::clock;
+use crate::link_state::LinkState;
 
 /// However the clocks stand, at least this long is waited between two looks at the certificate.
 const LOOK_AGAIN_MIN: Duration = Duration::from_secs(60);
@@ -16,7 +17,7 @@ const RETRY_LAST: Duration = Duration::from_secs(10 * 60);
 
 /// Renews for as long as the link lives. Failing is no reason to stop: at the next connection an
 /// expired certificate is renewed anyway.
-pub(super) async fn keep(member: Membership, address: String) {
+pub(super) async fn keep(member: Membership, address: String, state: LinkState) {
     let mut backoff = Backoff::between(RETRY_FIRST, RETRY_LAST);
     loop {
         let left = member
@@ -28,7 +29,10 @@ pub(super) async fn keep(member: Membership, address: String) {
             continue;
         }
         match member.renew_at(&address).await {
-            Ok(()) => backoff = Backoff::between(RETRY_FIRST, RETRY_LAST),
+            Ok(()) => {
+                state.certificate(member.expires_at_secs());
+                backoff = Backoff::between(RETRY_FIRST, RETRY_LAST);
+            }
             Err(error) => {
                 tracing::warn!(error = %program::one_line(&error), "the certificate is not renewed");
                 tokio::time::sleep(backoff.next()).await;

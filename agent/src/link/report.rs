@@ -13,8 +13,10 @@ use tokio::sync::watch;
 use tonic::Request;
 use tonic::transport::Channel;
 
+use super::events::Spool;
 use super::{Connection, Trouble, deliver, up};
 use crate::clock;
+use crate::link_state::LinkState;
 use crate::orders::{Order, OrderSender};
 
 /// The controller hears of us at least this often.
@@ -44,16 +46,25 @@ enum Worth {
 /// Reports for as long as the link lives.
 pub(super) async fn keep(
     mut connection: watch::Receiver<Connection>,
-    mut status: watch::Receiver<Status>,
-    mut audit_fault: watch::Receiver<String>,
+    told: Told,
     mut heard: Heard,
 ) {
+    let Told {
+        mut status,
+        mut audit_fault,
+        backend,
+        spool,
+    } = told;
     let mut refused = Refused::default();
     while let Some(peer) = up(&mut connection).await {
         let now = status.borrow_and_update().clone();
         let fault = audit_fault.borrow_and_update().clone();
         let asked = clock::now();
-        let request = acknowledgement(&now, fault, asked);
+        let request = AcknowledgeRequest {
+            backend: backend.to_owned(),
+            grants_open: spool.grants_open(asked.wall_ms()).await,
+            ..acknowledgement(&now, fault, asked)
+        };
         let pause = match acknowledge(peer.channel, request).await {
             Ok(controller_time_ms) => {
                 heard
@@ -89,10 +100,19 @@ pub(super) async fn keep(
     }
 }
 
+/// What the controller is told of.
+pub(super) struct Told {
+    pub(super) status: watch::Receiver<Status>,
+    pub(super) audit_fault: watch::Receiver<String>,
+    pub(super) backend: &'static str,
+    pub(super) spool: Spool,
+}
+
 /// What has been heard of the controller's clock.
 #[derive(Debug)]
 pub(super) struct Heard {
     pub(super) orders: OrderSender,
+    pub(super) state: LinkState,
     /// What the gate thread was told last.
     pub(super) offset_ms: Option<i64>,
 }
@@ -105,6 +125,7 @@ impl Heard {
         let Some(offset) = offset(controller_time_ms, asked, answered) else {
             return;
         };
+        self.state.clock_offset(offset);
         let is_news = |before: i64| before.abs_diff(offset) > OFFSET_NEWS_MS;
         if self.offset_ms.is_none_or(is_news) {
             let was_off = self.offset_ms.is_some_and(is_off);

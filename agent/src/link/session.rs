@@ -28,6 +28,7 @@ use super::memory::{Memory, MemoryFile};
 use super::report::wire_digest;
 use super::{Connection, Controller, GateStopped, Peer, deliver};
 use crate::clock;
+use crate::link_state::LinkState;
 use crate::orders::{ClaimedDigest, Order, OrderSender};
 use crate::policies::{self, PolicyVersion, Verdict};
 
@@ -56,6 +57,7 @@ pub(super) struct Session {
     pub(super) quiet: Quiet,
     /// The date of the newest message won here, seconds since the Unix epoch; 0 for none in this run.
     pub(super) newest_claimed: Arc<AtomicU64>,
+    pub(super) state: LinkState,
     /// Names this run of the agent.
     pub(super) run_id: Vec<u8>,
 }
@@ -114,8 +116,15 @@ impl Session {
                 // The connection stays up, for the last events.
                 SessionEnd::Stopped => return,
                 SessionEnd::Anew => {}
-                SessionEnd::Closed => tracing::info!("the controller closed the session"),
-                SessionEnd::Failed(error) => log(&error),
+                SessionEnd::Closed => {
+                    tracing::info!("the controller closed the session");
+                    self.state.disconnected(String::new(), clock::now());
+                }
+                SessionEnd::Failed(error) => {
+                    log(&error);
+                    let words = program::one_line(&error).to_string();
+                    self.state.disconnected(words, clock::now());
+                }
             }
             self.connection.send_replace(Connection::Down);
             if began.elapsed() >= LIVED {
@@ -196,6 +205,7 @@ impl Session {
         }
         let peer = Peer { channel, contract };
         self.connection.send_replace(Connection::Up(peer));
+        self.state.connected(clock::now());
 
         known.locked = false;
         known.anew = false;

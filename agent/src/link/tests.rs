@@ -21,6 +21,7 @@ use tonic::transport::Endpoint;
 use super::*;
 use crate::clock;
 use crate::journal::{Journal, JournalOptions, JournalReader, Retention};
+use crate::link_state::LinkState;
 use crate::orders::{OrderInbox, mailbox};
 use crate::policies::{PolicyText, PolicyVersion};
 use fake::Fake;
@@ -79,6 +80,8 @@ impl Desk {
             _dir: dir,
         };
         let channels = Channels {
+            backend: "nftables",
+            state: LinkState::default(),
             orders,
             claims: asks,
             journal: reader,

@@ -1,12 +1,13 @@
 //! Without a controller: the policy is an access.conf on this host.
 
-use std::io::{self, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gate::{CompileError, CompiledPolicy, Now, SharedKeys};
 use parking_lot::Mutex;
 use policy::{Dialect, InvalidPolicy, Policy, PortSet, Secrets};
+use program::files::ReadError;
 use sha2::{Digest as _, Sha256};
 use spa::Service;
 
@@ -50,14 +51,8 @@ pub enum Reread {
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidAccessFile {
     /// It cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
+    #[error(transparent)]
+    Unreadable(#[from] ReadError),
     /// It has mistakes: all of them.
     #[error("the access file is invalid; nothing of it is used\n{0}")]
     Policy(InvalidPolicy),
@@ -93,7 +88,7 @@ impl AccessFile {
     pub fn open(path: PathBuf) -> Result<(Self, Arc<Policy>), InvalidAccessFile> {
         // Nothing would come out of a pipe, for ever.
         if let Err(cause) = program::files::open_regular(&path) {
-            return Err(InvalidAccessFile::Unreadable { path, cause });
+            return Err(ReadError::of(&path, cause).into());
         }
         let seen = Seen::default();
         let policy = read(&path, &seen)?;
@@ -210,7 +205,7 @@ impl InvalidAccessFile {
     pub fn reasons(&self) -> Vec<String> {
         let text = match self {
             Self::Policy(invalid) => invalid.to_string(),
-            Self::Unreadable { .. } | Self::NoStanza { .. } | Self::CompiledPolicy { .. } => {
+            Self::Unreadable(_) | Self::NoStanza { .. } | Self::CompiledPolicy { .. } => {
                 program::one_line(self).to_string()
             }
         };
@@ -260,13 +255,9 @@ pub fn load(path: &Path, now: Now) -> Result<Arc<CompiledPolicy>, InvalidAccessF
 }
 
 fn read(path: &Path, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
-    let unreadable = |cause| InvalidAccessFile::Unreadable {
-        path: path.to_owned(),
-        cause,
-    };
     let text = seen
         .file(path, files::read_text(path))
-        .map_err(unreadable)?;
+        .map_err(|cause| ReadError::of(path, cause))?;
     let name = path.to_string_lossy();
     policy::parse_as(Dialect::Alone, &name, &text, seen)
         .map(Arc::new)

@@ -32,6 +32,14 @@ pub enum RunError {
     #[cfg(not(feature = "link"))]
     #[error("this postern-agent was built without the link to a controller")]
     NoLink,
+    #[cfg(feature = "metrics")]
+    #[error("cannot listen on {address} for metrics (metrics_listen)")]
+    Metrics {
+        /// What the configuration says.
+        address: std::net::SocketAddr,
+        #[source]
+        cause: io::Error,
+    },
     #[error("the kernel does not say which addresses this host has")]
     Network(#[source] io::Error),
     #[error("the system gives no random bytes")]

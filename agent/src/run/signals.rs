@@ -4,32 +4,25 @@
 //! a pause between. So the last signal is never lost, and a storm of them costs the gate nothing.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use engine::Rejected;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::clock;
-use crate::orders::{NotTaken, Order, OrderSender};
-use crate::policies::{AccessFile, Reread};
+use super::reload::Reload;
+use crate::orders::{Order, OrderSender};
 
 /// Between two jobs of a kind.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Starts to listen. SIGTERM and SIGINT stop the gate; SIGHUP rereads the access file, if there is
-/// one, off the gate thread: a file with mistakes changes nothing. SIGUSR1 logs all counters.
-pub(super) fn watch(orders: &OrderSender, file: Option<Arc<AccessFile>>) -> io::Result<Handle> {
+/// one, and the configuration, off the gate thread: a file with mistakes changes nothing. SIGUSR1 logs all counters.
+pub(super) fn watch(orders: &OrderSender, reload: Reload) -> io::Result<Handle> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
     let handle = signals.handle();
-    let reread_orders = orders.clone();
-    let reread = Job::start("reread", PAUSE, move || match &file {
-        Some(file) => reread(file, &reread_orders),
-        None => tracing::info!("nothing to reread: the controller sends every change"),
-    })?;
+    let reread = Job::start("reread", PAUSE, move || drop(reload.reload()))?;
     let counters_orders = orders.clone();
     let counters = Job::start("counters", PAUSE, move || {
         if counters_orders.send(Order::LogCounters).is_err() {
@@ -80,25 +73,6 @@ impl Job {
     fn ask(&self) {
         // Full: another is to come already.
         let _ = self.0.try_send(());
-    }
-}
-
-fn reread(file: &AccessFile, orders: &OrderSender) {
-    let order = match file.read(clock::now()) {
-        Ok(Reread::Unchanged) => {
-            tracing::info!("the access file is as it was when it was read last");
-            return;
-        }
-        Ok(Reread::Policy(policy)) => Order::ReplacePolicy(policy),
-        Err(invalid) => Order::PolicyRejected(Rejected {
-            generation: file.next_generation(),
-            digest: [0; 32],
-            reasons: invalid.reasons(),
-        }),
-    };
-    if let Err(NotTaken::Full(_)) = orders.send(order) {
-        file.forget_read();
-        tracing::error!("too much to do to reread the access file; send SIGHUP again");
     }
 }
 

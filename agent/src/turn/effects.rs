@@ -9,6 +9,7 @@ use program::OneLine;
 use spa::Service;
 
 use super::{GateThread, log};
+use crate::clock;
 use crate::firewall::FirewallError;
 
 // === impl GateThread ===
@@ -24,7 +25,7 @@ impl GateThread {
                 Effect::Forget(id) => self.host.journal.stage_forgotten(id),
                 Effect::LookAt(connections) => self.look_at(connections),
                 Effect::LookUp(ask) => self.look_up(ask, now),
-                Effect::Open(opening) => self.open(opening),
+                Effect::Open(opening) => self.open(opening, now),
                 Effect::Publish(status) => drop(self.ends.status.send_replace(status)),
                 Effect::Reopen(holes) => self.reopen(&holes, now),
                 Effect::Run(command) => self.start(command, now),
@@ -47,13 +48,15 @@ impl GateThread {
         }
     }
 
-    fn open(&mut self, opening: Opening) {
+    fn open(&mut self, opening: Opening, now: Now) {
         if let Some(follower) = &mut self.host.connections {
             follower.follow(opening.holes().iter().map(|hole| hole.rule));
         }
         let result = self.host.holes.open(opening.holes());
         match &result {
             Ok(()) => {
+                let took = clock::now().steady.saturating_sub(now.steady);
+                self.latency.note(took, opening.grants() as u64);
                 // Of what is blocked that was said when it was recorded.
                 for (id, grant, rules) in opening.given() {
                     if !self.engine.is_blocked(rules) {

@@ -40,6 +40,10 @@ impl GateThread {
                 .named()
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
+            policy_not_after_secs: self.regular.policy_not_after_secs,
+            grant_latency: self.latency,
+            journal: None,
+            link: None,
         }
     }
 

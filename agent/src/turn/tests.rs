@@ -370,6 +370,7 @@ impl TestHost {
             ends,
             orders: VecDeque::new(),
             firewall: crate::report::FirewallReport::default(),
+            latency: crate::report::Latency::default(),
             regular: Regular {
                 is_laid: true,
                 ..Regular::default()

@@ -1,0 +1,118 @@
+//! Whether the controller can be reached from here: name, TCP, TLS.
+
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::Path;
+use std::time::Duration;
+
+use member::Membership;
+
+use super::check::Check;
+use super::running;
+use crate::report::Report;
+
+/// For how long each address is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For TLS and the first word.
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All of it. `controller` is dialled instead of where the membership says; a session that the agent
+/// has open says all there is to say.
+pub(super) fn all(
+    state_dir: &Path,
+    controller: Option<&str>,
+    report: Option<&Report>,
+    now_secs: u64,
+) -> Vec<Check> {
+    let member = match Membership::load(state_dir) {
+        Ok(member) => member,
+        Err(cause) => {
+            let cure = "postern-agent join --token-file FILE; or access_file, to stand alone";
+            let found = program::one_line(&cause).to_string();
+            return vec![Check::fail("membership", found, cure)];
+        }
+    };
+    let (name, fleet) = (&member.name, &member.fleet);
+    let mut checks = vec![Check::ok(
+        "membership",
+        format!("host {name} of fleet {fleet}"),
+    )];
+    let link = report.and_then(|report| report.link.as_ref());
+    if link.is_none() {
+        checks.push(running::certificate(member.expires_at_secs(), now_secs));
+    }
+    if link.is_some_and(|link| link.is_connected) {
+        return checks;
+    }
+    let address = controller.unwrap_or(&member.address).to_owned();
+    checks.extend(reach(&member, &address, now_secs));
+    checks
+}
+
+fn reach(member: &Membership, address: &str, now_secs: u64) -> Vec<Check> {
+    let addresses: Vec<SocketAddr> = match address.to_socket_addrs() {
+        Ok(found) => found.collect(),
+        Err(cause) => {
+            let found = format!("the name in {address} is not found: {cause}");
+            return vec![Check::fail(
+                "controller",
+                found,
+                "check DNS: getent hosts NAME",
+            )];
+        }
+    };
+    let listed: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let mut checks = vec![Check::ok(
+        "controller",
+        format!("{address} is {}", listed.join(", ")),
+    )];
+    let connected = addresses
+        .iter()
+        .map(|address| TcpStream::connect_timeout(address, CONNECT_TIMEOUT));
+    let mut failures = Vec::new();
+    let mut is_reached = false;
+    for (tried, address) in connected.zip(&listed) {
+        match tried {
+            Ok(_) => {
+                is_reached = true;
+                checks.push(Check::ok("controller", format!("{address} answers")));
+                break;
+            }
+            Err(cause) => failures.push(format!("{address}: {cause}")),
+        }
+    }
+    if !is_reached {
+        let found = format!("cannot be reached: {}", failures.join("; "));
+        let cure = "does it run, and does a firewall between let this host through?";
+        checks.push(Check::fail("controller", found, cure));
+        return checks;
+    }
+    // Connecting would renew a certificate, which is the agent's business.
+    if now_secs < member.renew_at_secs() {
+        checks.push(tls(member, address));
+    }
+    checks
+}
+
+fn tls(member: &Membership, address: &str) -> Check {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(cause) => return Check::warn("controller", format!("TLS is not tried: {cause}"), ""),
+    };
+    let dial = async { tokio::time::timeout(TLS_TIMEOUT, member.channel_to(address)).await };
+    match runtime.block_on(dial) {
+        Ok(Ok(_)) => Check::ok("controller", "each knows the other (TLS)"),
+        Ok(Err(cause)) => {
+            let cure = program::Failure::hint(&cause).map(std::borrow::Cow::into_owned);
+            let found = program::one_line(&cause).to_string();
+            Check::fail("controller", found, cure.unwrap_or_default())
+        }
+        Err(_) => Check::fail(
+            "controller",
+            format!("no TLS within {} s", TLS_TIMEOUT.as_secs()),
+            "is it a Postern controller that listens there?",
+        ),
+    }
+}

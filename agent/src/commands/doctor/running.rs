@@ -1,0 +1,458 @@
+//! What the running agent says of itself.
+
+use super::check::Check;
+use crate::commands::local::said;
+use crate::commands::status::StatusFailed;
+use crate::report::{CaptureReport, FirewallReport, LinkReport, ObstacleReport, Report};
+
+/// A certificate is renewed at half life, after 12 hours: one that is nearer to its end was not.
+const CERTIFICATE_SECS_MIN: u64 = 6 * 3_600;
+/// A policy that ends sooner than this was not renewed for long.
+const POLICY_SECS_MIN: u64 = 24 * 3_600;
+/// Events that have waited for longer do not reach the controller.
+const UNACKNOWLEDGED_SECS_MAX: u64 = 300;
+
+const RUN_IT: &str = "systemctl status postern-agent; journalctl -u postern-agent";
+
+/// Whether an agent runs, and which.
+pub(super) fn agent(report: &Result<Report, StatusFailed>) -> Vec<Check> {
+    let ours = env!("CARGO_PKG_VERSION");
+    vec![match report {
+        Ok(Report { version, .. }) if version != ours => Check::warn(
+            "agent",
+            format!("version {version} runs, and this program is version {ours}"),
+            "restart the agent: systemctl restart postern-agent",
+        ),
+        Ok(Report { version, .. }) => Check::ok("agent", format!("version {version} runs")),
+        Err(StatusFailed::NoAgent { .. }) => Check::warn(
+            "agent",
+            "no agent runs: nobody is let in, and what is hidden stays hidden",
+            RUN_IT,
+        ),
+        Err(StatusFailed::Denied(cause)) => {
+            Check::fail("agent", cause.to_string(), "run doctor as root")
+        }
+        Err(silent @ (StatusFailed::Silent { .. } | StatusFailed::Print(_))) => {
+            Check::fail("agent", program::one_line(silent).to_string(), RUN_IT)
+        }
+    }]
+}
+
+/// Everything else that it says.
+pub(super) fn all(report: &Report, now_secs: u64) -> Vec<Check> {
+    let mut checks = Vec::new();
+    checks.extend(report.captures.iter().map(capture));
+    checks.extend(firewall(report));
+    checks.push(policy(report, now_secs));
+    checks.extend(journal(report));
+    if let Some(link) = &report.link {
+        checks.push(session(link));
+        checks.push(certificate(link.certificate_expires_secs, now_secs));
+    }
+    if report.floor.ends_in_secs > 0 {
+        let (left, why) = (said(report.floor.ends_in_secs), &report.floor.reason);
+        checks.push(Check::warn(
+            "floor",
+            format!("older packets are refused for another {left}: {why}"),
+            "it passes; if only the clock was wrong: postern-agent floor reset",
+        ));
+    }
+    checks
+}
+
+fn capture(capture: &CaptureReport) -> Check {
+    let CaptureReport {
+        name,
+        link: _,
+        frames,
+        dropped,
+        down,
+    } = capture;
+    match (down, dropped) {
+        (Some(why), _) => Check::fail(
+            "capture",
+            format!("nothing comes from {name}: {why}"),
+            "it is tried again; is the name right? ip link",
+        ),
+        (None, 1..) => Check::warn(
+            "capture",
+            format!("{name}: {dropped} packets lost since the start, {frames} seen"),
+            "a larger buffer_mib, or a filter that lets less through",
+        ),
+        (None, 0) => Check::ok("capture", format!("{name}: {frames} packets, none lost")),
+    }
+}
+
+fn firewall(report: &Report) -> Vec<Check> {
+    let FirewallReport {
+        backend,
+        why,
+        recognised: _,
+        hidden,
+        published: _,
+        hooks,
+        obstacles,
+        blocked_sources: _,
+        unseen,
+        marks: _,
+    } = &report.firewall;
+    let mut checks = vec![Check::ok("firewall", format!("{backend}: {why}"))];
+    if !hidden.is_empty() {
+        checks.push(Check::ok("hidden", hidden.join(", ")));
+    }
+    checks.push(match &report.drift {
+        None => Check::ok("drift", "our rules are as they should be"),
+        Some(drift) => Check::warn(
+            "drift",
+            drift.clone(),
+            "it was repaired; who changes our rules? postern-agent audit --kind drift",
+        ),
+    });
+    if !hooks.is_empty() {
+        checks.push(Check::ok("hooks", hooks.join(", ")));
+    }
+    checks.extend(obstacles.iter().map(obstacle));
+    checks.extend(unseen.iter().map(|what| {
+        let cure = "a grant may be dropped there without a word";
+        Check::warn("obstacles", format!("not seen: {what}"), cure)
+    }));
+    if obstacles.is_empty() && unseen.is_empty() {
+        checks.push(Check::ok(
+            "obstacles",
+            "nothing of the owner's drops what is opened",
+        ));
+    }
+    if let Some(fault) = &report.nat_fault {
+        checks.push(Check::warn("nat", fault.clone(), ""));
+    }
+    checks
+}
+
+/// A rule of the owner's that drops what is opened.
+pub(super) fn obstacle(obstacle: &ObstacleReport) -> Check {
+    let ObstacleReport {
+        rule,
+        services,
+        is_certain,
+        cure,
+    } = obstacle;
+    let found = format!("{rule}\nfor {}", services.join(", "));
+    let check = if *is_certain {
+        Check::fail("obstacles", format!("drops what is opened: {found}"), "")
+    } else {
+        Check::warn("obstacles", format!("may drop what is opened: {found}"), "")
+    };
+    check.with_cures(cure.clone())
+}
+
+fn policy(report: &Report, now_secs: u64) -> Check {
+    let generation = report.generation;
+    let ends = report.policy_not_after_secs;
+    if let Some(reason) = &report.locked {
+        let cure = "the controller has to unlock it: postern host unlock NAME";
+        return Check::fail("policy", format!("this host is locked: {reason}"), cure);
+    }
+    if let Some(rejected) = report.rejected_generation {
+        return Check::fail(
+            "policy",
+            format!("generation {rejected} cannot be used here, {generation} is in force"),
+            "postern-agent audit --kind policy-rejected says why",
+        );
+    }
+    if generation == 0 {
+        let cure = "does a stanza of the policy select this host? postern policy render HOST";
+        return Check::warn("policy", "none yet: nobody is let in", cure);
+    }
+    let age = said(report.policy_age_secs);
+    let found = format!("generation {generation}, in force for {age}");
+    match ends.checked_sub(now_secs) {
+        _ if ends == 0 => Check::ok("policy", found),
+        None => Check::fail(
+            "policy",
+            format!("{found}; it has ended by itself: nobody is let in"),
+            "the controller renews it as soon as it is reached",
+        ),
+        Some(left) if left < POLICY_SECS_MIN => Check::warn(
+            "policy",
+            format!("{found}; it ends by itself in {}", said(left)),
+            "the controller renews it as soon as it is reached",
+        ),
+        Some(left) => Check::ok(
+            "policy",
+            format!("{found}; ends by itself in {}", said(left)),
+        ),
+    }
+}
+
+fn journal(report: &Report) -> Option<Check> {
+    if !report.journal_writable {
+        let fault = report.journal_fault.clone().unwrap_or_default();
+        return Some(Check::fail(
+            "journal",
+            format!("takes no records: {fault}"),
+            "nothing opens before it does: make room on its disk, or make it writable",
+        ));
+    }
+    let journal = report.journal.as_ref()?;
+    (journal.oldest_unacknowledged_secs > UNACKNOWLEDGED_SECS_MAX).then(|| {
+        let (count, secs) = (journal.unacknowledged, journal.oldest_unacknowledged_secs);
+        Check::warn(
+            "events",
+            format!(
+                "{count} wait for the controller, the oldest for {}",
+                said(secs)
+            ),
+            "none is lost; see the controller below",
+        )
+    })
+}
+
+fn session(link: &LinkReport) -> Check {
+    let (controller, since) = (&link.controller, said(link.since_secs));
+    if link.is_connected {
+        return Check::ok("session", format!("with {controller} for {since}"));
+    }
+    let why = match link.error.as_str() {
+        "" => "not tried yet",
+        error => error,
+    };
+    Check::fail(
+        "session",
+        format!("none with {controller} for {since}: {why}"),
+        "the last policy is enforced until it ends; see the controller below",
+    )
+}
+
+/// Of a certificate that is over then, seconds since the Unix epoch; 0 when there is none.
+pub(super) fn certificate(expires_secs: u64, now_secs: u64) -> Check {
+    let cure = "it is renewed by itself when the controller is reached";
+    match expires_secs.checked_sub(now_secs) {
+        _ if expires_secs == 0 => Check::warn("certificate", "none yet", cure),
+        None => {
+            let ago = said(now_secs.saturating_sub(expires_secs));
+            Check::warn("certificate", format!("over since {ago}"), cure)
+        }
+        Some(left) if left < CERTIFICATE_SECS_MIN => {
+            Check::warn("certificate", format!("over in {}", said(left)), cure)
+        }
+        Some(left) => Check::ok("certificate", format!("over in {}", said(left))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{FloorReport, JournalReport};
+
+    const NOW_SECS: u64 = 1_800_000_000;
+
+    fn well() -> Report {
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation: 7,
+            policy_not_after_secs: NOW_SECS + 7 * 86_400,
+            journal_writable: true,
+            journal: Some(JournalReport::default()),
+            captures: vec![CaptureReport {
+                name: "eth0".to_owned(),
+                ..CaptureReport::default()
+            }],
+            link: Some(LinkReport {
+                is_connected: true,
+                certificate_expires_secs: NOW_SECS + 20 * 3_600,
+                ..LinkReport::default()
+            }),
+            ..Report::default()
+        }
+    }
+
+    fn said_of(report: &Report) -> String {
+        let checks = all(report, NOW_SECS);
+        checks.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_host_that_is_well_has_nothing_to_warn_of() {
+        let said = said_of(&well());
+
+        assert!(said.lines().all(|line| line.starts_with("ok ")), "{said}");
+    }
+
+    #[test]
+    fn whatever_keeps_people_out_fails_and_says_what_to_do() {
+        let capture = |down: Option<&str>, dropped| {
+            vec![CaptureReport {
+                name: "eth7".to_owned(),
+                down: down.map(str::to_owned),
+                dropped,
+                ..CaptureReport::default()
+            }]
+        };
+        let obstacle = |is_certain| FirewallReport {
+            obstacles: vec![ObstacleReport {
+                rule: "inet filter input: policy drop".to_owned(),
+                services: vec!["tcp/22".to_owned()],
+                is_certain,
+                cure: vec!["hooks".to_owned()],
+            }],
+            ..FirewallReport::default()
+        };
+        let link = |is_connected, left: i64| {
+            Some(LinkReport {
+                is_connected,
+                error: "no route".to_owned(),
+                certificate_expires_secs: NOW_SECS.saturating_add_signed(left),
+                ..LinkReport::default()
+            })
+        };
+        let cases: Vec<(&str, Report)> = vec![
+            (
+                "fail  capture       nothing comes from eth7: gone",
+                Report {
+                    captures: capture(Some("gone"), 0),
+                    ..well()
+                },
+            ),
+            (
+                "warn  capture       eth7: 3 packets lost",
+                Report {
+                    captures: capture(None, 3),
+                    ..well()
+                },
+            ),
+            (
+                "fail  obstacles     drops what is opened: inet",
+                Report {
+                    firewall: obstacle(true),
+                    ..well()
+                },
+            ),
+            (
+                "warn  obstacles     may drop what is opened: inet",
+                Report {
+                    firewall: obstacle(false),
+                    ..well()
+                },
+            ),
+            (
+                "warn  drift         chain gone",
+                Report {
+                    drift: Some("chain gone".to_owned()),
+                    ..well()
+                },
+            ),
+            (
+                "fail  policy        this host is locked: stolen",
+                Report {
+                    locked: Some("stolen".to_owned()),
+                    ..well()
+                },
+            ),
+            (
+                "fail  policy        generation 8 cannot be used",
+                Report {
+                    rejected_generation: Some(8),
+                    ..well()
+                },
+            ),
+            (
+                "warn  policy        none yet",
+                Report {
+                    generation: 0,
+                    ..well()
+                },
+            ),
+            (
+                "fail  policy        generation 7, in force for 0 s; it has ended",
+                Report {
+                    policy_not_after_secs: NOW_SECS - 1,
+                    ..well()
+                },
+            ),
+            (
+                "warn  policy        generation 7, in force for 0 s; it ends by itself in 1 min",
+                Report {
+                    policy_not_after_secs: NOW_SECS + 60,
+                    ..well()
+                },
+            ),
+            (
+                "fail  journal       takes no records: full",
+                Report {
+                    journal_writable: false,
+                    journal_fault: Some("full".to_owned()),
+                    ..well()
+                },
+            ),
+            (
+                "warn  events        2 wait",
+                Report {
+                    journal: Some(JournalReport {
+                        unacknowledged: 2,
+                        oldest_unacknowledged_secs: 301,
+                        ..JournalReport::default()
+                    }),
+                    ..well()
+                },
+            ),
+            (
+                "fail  session       none with  for 0 s: no route",
+                Report {
+                    link: link(false, 86_400),
+                    ..well()
+                },
+            ),
+            (
+                "warn  certificate   over in 1 min",
+                Report {
+                    link: link(true, 60),
+                    ..well()
+                },
+            ),
+            (
+                "warn  certificate   over since 1 min",
+                Report {
+                    link: link(true, -60),
+                    ..well()
+                },
+            ),
+            (
+                "warn  floor         older packets are refused for another 9 s: lost",
+                Report {
+                    floor: FloorReport {
+                        ends_in_secs: 9,
+                        reason: "lost".to_owned(),
+                        ..FloorReport::default()
+                    },
+                    ..well()
+                },
+            ),
+        ];
+        for (expected, report) in cases {
+            let said = said_of(&report);
+            let others = said
+                .lines()
+                .filter(|line| !line.starts_with("ok ") && !line.starts_with(' '));
+            let others: Vec<_> = others.collect();
+            assert!(
+                matches!(&*others, [one] if one.starts_with(expected)),
+                "{expected}: {said}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_agent_that_does_not_run_is_said_and_is_no_reason_to_stop() {
+        let nobody = StatusFailed::NoAgent {
+            path: "/x".into(),
+            cause: std::io::ErrorKind::NotFound.into(),
+        };
+
+        let said = agent(&Err(nobody))[0].to_string();
+
+        assert!(
+            said.starts_with("warn  agent         no agent runs"),
+            "{said}"
+        );
+    }
+}

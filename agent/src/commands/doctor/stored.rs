@@ -1,0 +1,144 @@
+//! What lies on the disk: the journal and its chain, the access file or the last policy, the membership.
+
+use std::path::Path;
+
+use fleet::event::Continuity;
+use gate::Now;
+use program::disk;
+
+use super::check::Check;
+use crate::commands::local::said;
+use crate::config::{Config, Mode};
+use crate::journal::{FILE_NAME, JournalError, JournalReader};
+use crate::policies;
+use crate::report::Report;
+
+/// Less room than this on the journal's disk is too little for a flood of events.
+const FREE_BYTES_MIN: u64 = 64 << 20;
+/// Events read at once.
+const BATCH: u32 = 1_024;
+
+/// All of it.
+pub(super) fn all(
+    state_dir: &Path,
+    config: Option<&Config>,
+    report: Option<&Report>,
+    now: Now,
+) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let reader = JournalReader::open(&state_dir.join(FILE_NAME));
+    match &reader {
+        Ok(reader) => checks.push(journal(reader)),
+        Err(cause) => checks.push(no_journal(cause, report.is_some())),
+    }
+    match config.map(|config| &config.mode) {
+        None => {}
+        Some(Mode::Alone { access_file }) => checks.push(access_file_is_good(access_file, now)),
+        Some(Mode::Joined { .. }) => {
+            if let (Ok(reader), None) = (&reader, report) {
+                checks.push(saved_policy(reader, now.wall_secs));
+            }
+        }
+    }
+    checks
+}
+
+fn no_journal(cause: &JournalError, agent_runs: bool) -> Check {
+    let found = program::one_line(cause).to_string();
+    let cure = cause.hint().unwrap_or_default();
+    let is_missing = matches!(
+        cause,
+        JournalError::Unreadable(program::files::ReadError::Missing { .. })
+    );
+    if is_missing && !agent_runs {
+        // As before the first start.
+        return Check::warn("journal", found, "it is made at the first start");
+    }
+    Check::fail("journal", found, cure)
+}
+
+fn journal(reader: &JournalReader) -> Check {
+    let read = || -> Result<(u64, Option<u64>), JournalError> {
+        let (mut count, mut seq, mut before) = (0_u64, 0, None::<[u8; 32]>);
+        loop {
+            let records = reader.events_after(seq, BATCH)?;
+            let Some(last) = records.last() else {
+                return Ok((count, None));
+            };
+            seq = last.seq;
+            for record in &records {
+                let broken = before
+                    .is_some_and(|before| matches!(record.follows(&before), Continuity::Broken));
+                if broken {
+                    return Ok((count, Some(record.seq)));
+                }
+                count += 1;
+                before = record.chain.as_slice().try_into().ok();
+            }
+        }
+    };
+    match read().and_then(|found| Ok((found, reader.report(0, false)?))) {
+        Ok(((_, Some(seq)), _)) => Check::fail(
+            "journal",
+            format!("event {seq} does not follow from the one before: the file was changed"),
+            "keep a copy of the state directory, and ask who was here",
+        ),
+        Ok(((count, None), holds)) => {
+            let (size, free) = (disk::size(holds.bytes), disk::size(holds.free_bytes));
+            let found = format!("{count} events, chain whole, {size}; {free} free");
+            if holds.free_bytes < FREE_BYTES_MIN {
+                return Check::warn(
+                    "journal",
+                    found,
+                    "make room: nothing opens without a record",
+                );
+            }
+            Check::ok("journal", found)
+        }
+        Err(cause) => Check::fail(
+            "journal",
+            program::one_line(&cause).to_string(),
+            cause.hint().unwrap_or_default(),
+        ),
+    }
+}
+
+fn access_file_is_good(path: &Path, now: Now) -> Check {
+    match policies::load(path, now) {
+        Ok(compiled) => {
+            let stanzas = compiled.policy().stanzas.len();
+            let found = format!("{}: {stanzas} stanzas, no mistakes", path.display());
+            Check::ok("access file", found)
+        }
+        Err(invalid) => Check::fail(
+            "access file",
+            program::one_line(&invalid).to_string(),
+            "mend it, then: postern-agent reload",
+        ),
+    }
+}
+
+fn saved_policy(reader: &JournalReader, now_secs: u64) -> Check {
+    let saved = match reader.policy() {
+        Ok(Some(saved)) => saved.version,
+        Ok(None) => {
+            let cure = "the controller sends it as soon as it is reached";
+            return Check::warn("policy", "none was ever adopted", cure);
+        }
+        Err(cause) => return Check::fail("policy", program::one_line(&cause).to_string(), ""),
+    };
+    let found = format!("generation {} is saved", saved.generation);
+    let ends = saved.not_after_secs;
+    match ends.checked_sub(now_secs) {
+        _ if ends == 0 => Check::ok("policy", found),
+        Some(left) => Check::ok(
+            "policy",
+            format!("{found}; ends by itself in {}", said(left)),
+        ),
+        None => Check::fail(
+            "policy",
+            format!("{found}; it has ended by itself: nobody is let in"),
+            "the controller renews it as soon as it is reached",
+        ),
+    }
+}

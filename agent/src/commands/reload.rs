@@ -1,0 +1,166 @@
+//! `postern-agent reload`: has the running agent read again what people have changed.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use program::PrintError;
+
+use crate::commands::control;
+use crate::commands::local::StateArgs;
+use crate::report::{CONTROL_NAME, RELOAD, ReloadReport, ReloadedPolicy};
+
+/// Have the running agent read its access file again, and say what came of it
+///
+/// As SIGHUP, with an answer. An access file with mistakes changes nothing. The configuration is read
+/// too: keys that have changed are named, and take effect at the next start; mistakes in it are told,
+/// so that the next start does not fail. Ends with 64 when either has mistakes.
+///
+/// Examples:
+///   postern-agent reload
+///   postern-agent reload --json
+#[derive(Clone, Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct ReloadArgs {
+    #[command(flatten)]
+    pub state: StateArgs,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why what people have changed is not in force.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadFailed {
+    /// Nobody listens.
+    #[error("no agent answers at {}", path.display())]
+    NoAgent {
+        /// Its socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+    /// The agent is there, and says nothing.
+    #[error("the agent at {} did not answer", path.display())]
+    Silent {
+        /// Its socket.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        cause: io::Error,
+    },
+    /// What is on the disk has mistakes.
+    #[error("not everything can be used; what was in force stays so\n{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+    /// The gate has too much to do.
+    #[error("the agent has too much to do; nothing was changed")]
+    Busy,
+    /// Standard output cannot be written.
+    #[error(transparent)]
+    Print(#[from] PrintError),
+}
+
+/// Asks, and says what came of it.
+///
+/// # Errors
+///
+/// [`ReloadFailed`] when no agent answers, or what it read has mistakes.
+pub fn run(args: &ReloadArgs) -> Result<(), ReloadFailed> {
+    let dir = args.state.dir();
+    let path = dir.join(CONTROL_NAME);
+    let stream = match control::connect(&dir) {
+        Ok(stream) => stream,
+        Err(cause) => return Err(ReloadFailed::NoAgent { path, cause }),
+    };
+    let report: ReloadReport =
+        control::ask(stream, RELOAD).map_err(|cause| ReloadFailed::Silent { path, cause })?;
+    if args.json {
+        let object = serde_json::to_string(&report).map_err(io::Error::from);
+        program::print(object.map_err(PrintError::Stdout)? + "\n")?;
+    } else {
+        program::print(text(&report))?;
+    }
+    outcome(report)
+}
+
+fn text(report: &ReloadReport) -> String {
+    let ReloadReport {
+        policy,
+        generation,
+        mistakes: _,
+        needs_restart,
+    } = report;
+    let mut lines = match policy {
+        ReloadedPolicy::Applied => {
+            format!("The access file is in force as generation {generation}.\n")
+        }
+        ReloadedPolicy::FromController => {
+            format!("Generation {generation} is in force; the controller sends every change.\n")
+        }
+        ReloadedPolicy::Unchanged => {
+            format!("The access file is as it was: generation {generation} stays in force.\n")
+        }
+        ReloadedPolicy::Busy | ReloadedPolicy::Rejected(_) => String::new(),
+    };
+    if !needs_restart.is_empty() {
+        let keys = needs_restart.join(", ");
+        let _ = writeln!(lines, "Needs a restart: {keys}.");
+    }
+    lines
+}
+
+fn outcome(report: ReloadReport) -> Result<(), ReloadFailed> {
+    let reasons = match report.policy {
+        ReloadedPolicy::Busy => return Err(ReloadFailed::Busy),
+        ReloadedPolicy::Rejected(reasons) => reasons,
+        ReloadedPolicy::Applied | ReloadedPolicy::FromController | ReloadedPolicy::Unchanged => {
+            Vec::new()
+        }
+    };
+    let all = [reasons, report.mistakes].concat();
+    if all.is_empty() {
+        Ok(())
+    } else {
+        Err(ReloadFailed::Invalid(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(policy: ReloadedPolicy) -> ReloadReport {
+        ReloadReport {
+            policy,
+            generation: 3,
+            mistakes: Vec::new(),
+            needs_restart: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_is_said_and_what_needs_a_restart() {
+        let mut changed = report(ReloadedPolicy::Applied);
+        changed.needs_restart = vec!["protect".to_owned(), "chain".to_owned()];
+
+        let said =
+            "The access file is in force as generation 3.\nNeeds a restart: protect, chain.\n";
+        assert_eq!(text(&changed), said);
+        assert!(outcome(changed).is_ok());
+    }
+
+    #[test]
+    fn mistakes_of_either_file_are_an_error_that_names_all_of_them() {
+        let mut both = report(ReloadedPolicy::Rejected(vec!["a:1: x".to_owned()]));
+        both.mistakes = vec!["b:2: y".to_owned()];
+
+        let told = outcome(both).unwrap_err().to_string();
+
+        assert!(told.ends_with("\na:1: x\nb:2: y"), "{told}");
+        assert!(matches!(
+            outcome(report(ReloadedPolicy::Busy)),
+            Err(ReloadFailed::Busy)
+        ));
+    }
+}

@@ -1,0 +1,156 @@
+//! How the link to the controller is, for those who ask: written by its tasks, read beside the gate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gate::Now;
+use parking_lot::Mutex;
+
+use crate::report::LinkReport;
+
+/// What is known of the link. Its copies are one.
+#[derive(Clone, Debug, Default)]
+pub struct LinkState(Arc<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    seen: Mutex<Seen>,
+    claims_won: AtomicU64,
+    claims_lost: AtomicU64,
+    claims_unanswered: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    controller: String,
+    is_connected: bool,
+    /// By the steady clock, in seconds: since when it is so.
+    since_secs: u64,
+    /// Why it is not connected.
+    error: String,
+    offset_ms: Option<i64>,
+    certificate_expires_secs: u64,
+}
+
+// === impl LinkState ===
+
+#[cfg_attr(
+    not(feature = "link"),
+    expect(dead_code, reason = "what only a link has to say")
+)]
+impl LinkState {
+    /// Where the controller is dialled.
+    pub(crate) fn dials(&self, address: &str) {
+        address.clone_into(&mut self.0.seen.lock().controller);
+    }
+
+    /// The session is open.
+    pub(crate) fn connected(&self, now: Now) {
+        let mut seen = self.0.seen.lock();
+        seen.is_connected = true;
+        seen.since_secs = now.steady.as_secs();
+        seen.error.clear();
+    }
+
+    /// The session is over, or none was opened, for this reason; empty where the controller ended it
+    /// in an orderly way.
+    pub(crate) fn disconnected(&self, error: String, now: Now) {
+        let mut seen = self.0.seen.lock();
+        if std::mem::take(&mut seen.is_connected) || seen.since_secs == 0 {
+            seen.since_secs = now.steady.as_secs();
+        }
+        seen.error = error;
+    }
+
+    /// How far our clock is ahead of the controller's.
+    pub(crate) fn clock_offset(&self, ms: i64) {
+        self.0.seen.lock().offset_ms = Some(ms);
+    }
+
+    /// When this host's certificate is over, seconds since the Unix epoch.
+    pub(crate) fn certificate(&self, expires_secs: u64) {
+        self.0.seen.lock().certificate_expires_secs = expires_secs;
+    }
+
+    /// What came of a claim.
+    pub(crate) fn claimed(&self, answer: &engine::ClaimAnswer) {
+        let counter = match answer {
+            engine::ClaimAnswer::Won => &self.0.claims_won,
+            engine::ClaimAnswer::Lost { .. } => &self.0.claims_lost,
+            engine::ClaimAnswer::Unreachable => &self.0.claims_unanswered,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What there is to say now.
+    pub(crate) fn report(&self, now: Now) -> LinkReport {
+        let Known {
+            seen,
+            claims_won,
+            claims_lost,
+            claims_unanswered,
+        } = &*self.0;
+        let seen = seen.lock();
+        LinkReport {
+            controller: seen.controller.clone(),
+            is_connected: seen.is_connected,
+            since_secs: now.steady.as_secs().saturating_sub(seen.since_secs),
+            error: seen.error.clone(),
+            clock_offset_ms: seen.offset_ms,
+            certificate_expires_secs: seen.certificate_expires_secs,
+            claims_won: claims_won.load(Ordering::Relaxed),
+            claims_lost: claims_lost.load(Ordering::Relaxed),
+            claims_unanswered: claims_unanswered.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(secs: u64) -> Now {
+        Now {
+            steady: Duration::from_secs(secs),
+            ..Now::default()
+        }
+    }
+
+    #[test]
+    fn since_when_a_controller_is_away_is_not_forgotten_by_trying_again() {
+        let state = LinkState::default();
+        state.connected(at(10));
+        state.disconnected("refused".to_owned(), at(20));
+        state.disconnected("no route".to_owned(), at(25));
+
+        let report = state.report(at(30));
+
+        assert!(!report.is_connected);
+        assert_eq!((report.since_secs, &*report.error), (10, "no route"));
+        state.connected(at(40));
+        let report = state.report(at(41));
+        assert!(report.is_connected && report.error.is_empty());
+        assert_eq!(report.since_secs, 1);
+    }
+
+    #[test]
+    fn every_answer_to_a_claim_is_counted_once() {
+        let state = LinkState::default();
+        state.claimed(&engine::ClaimAnswer::Won);
+        state.claimed(&engine::ClaimAnswer::Unreachable);
+        state.claimed(&engine::ClaimAnswer::Lost {
+            held_by: "web-2".to_owned(),
+        });
+
+        let report = state.report(at(1));
+
+        let counts = (
+            report.claims_won,
+            report.claims_lost,
+            report.claims_unanswered,
+        );
+        assert_eq!(counts, (1, 1, 1));
+    }
+}

@@ -1,0 +1,116 @@
+//! Reading again what people have changed: the access file, and the configuration.
+//!
+//! The access file takes effect at once, or not at all. No key of the configuration does: those that
+//! have other values are named, and wait for a restart.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use engine::Rejected;
+
+use super::local_socket::PATIENCE;
+use crate::clock;
+use crate::config::ConfigSource;
+use crate::orders::{NotTaken, Order, OrderSender};
+use crate::policies::{AccessFile, Reread};
+use crate::report::{ReloadReport, ReloadedPolicy, Report};
+
+/// What is read again, whoever asks for it.
+#[derive(Clone, Debug)]
+pub(super) struct Reload {
+    /// `None` on a host that has joined: the controller sends every change.
+    access_file: Option<Arc<AccessFile>>,
+    source: ConfigSource,
+    orders: OrderSender,
+}
+
+// === impl Reload ===
+
+impl Reload {
+    pub(super) fn new(
+        access_file: Option<Arc<AccessFile>>,
+        source: ConfigSource,
+        orders: OrderSender,
+    ) -> Self {
+        Self {
+            access_file,
+            source,
+            orders,
+        }
+    }
+
+    /// Reads everything again, says in the log what came of it, and answers it.
+    pub(super) fn reload(&self) -> ReloadReport {
+        let (mistakes, needs_restart) = self.configuration();
+        let policy = match &self.access_file {
+            Some(file) => self.reread(file),
+            None => {
+                tracing::info!("nothing to reread: the controller sends every change");
+                ReloadedPolicy::FromController
+            }
+        };
+        ReloadReport {
+            policy,
+            generation: self.ask().map_or(0, |report| report.generation),
+            mistakes,
+            needs_restart,
+        }
+    }
+
+    fn configuration(&self) -> (Vec<String>, Vec<String>) {
+        match self.source.differing() {
+            Ok(keys) if keys.is_empty() => (Vec::new(), Vec::new()),
+            Ok(keys) => {
+                let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
+                tracing::warn!(
+                    keys = keys.join(", "),
+                    "the configuration has changed; these keys take effect at the next start"
+                );
+                (Vec::new(), keys)
+            }
+            Err(invalid) => {
+                let text = program::one_line(&invalid).to_string();
+                let mistakes: Vec<String> = text.lines().map(str::to_owned).collect();
+                for mistake in &mistakes {
+                    tracing::error!(mistake, "the next start would fail");
+                }
+                (mistakes, Vec::new())
+            }
+        }
+    }
+
+    fn reread(&self, file: &AccessFile) -> ReloadedPolicy {
+        let (order, answer) = match file.read(clock::now()) {
+            Ok(Reread::Unchanged) => {
+                tracing::info!("the access file is as it was when it was read last");
+                return ReloadedPolicy::Unchanged;
+            }
+            Ok(Reread::Policy(policy)) => (Order::ReplacePolicy(policy), ReloadedPolicy::Applied),
+            Err(invalid) => {
+                let reasons = invalid.reasons();
+                let order = Order::PolicyRejected(Rejected {
+                    generation: file.next_generation(),
+                    digest: [0; 32],
+                    reasons: reasons.clone(),
+                });
+                (order, ReloadedPolicy::Rejected(reasons))
+            }
+        };
+        match self.orders.send(order) {
+            Ok(()) => answer,
+            Err(NotTaken::Full(_)) => {
+                file.forget_read();
+                tracing::error!("too much to do to reread the access file; ask again");
+                ReloadedPolicy::Busy
+            }
+            Err(NotTaken::Stopped) => ReloadedPolicy::Busy,
+        }
+    }
+
+    /// Orders are taken in their order, so the answer is of what was just read.
+    fn ask(&self) -> Option<Report> {
+        let (sender, answer) = sync_channel(1);
+        self.orders.send(Order::Report(sender)).ok()?;
+        answer.recv_timeout(PATIENCE).ok()
+    }
+}
