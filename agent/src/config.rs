@@ -20,6 +20,7 @@ use spa::Service;
 pub use error::{ConfigError, Mistake};
 pub use layers::{ConfigSource, Layers};
 pub use raw::RawConfig;
+pub(crate) use raw::did_you_mean;
 
 use crate::capture::{CaptureConfig, CaptureSource, Filter};
 

@@ -10,23 +10,29 @@ mod line;
 
 use std::io::{self, BufRead, Read as _, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use gate::{
-    Addressees, Budget, Capacity, Datagram, Floors, Gate, HostAddresses, Memory, Now, Settings,
-    Transport,
+    Addressees, Budget, Capacity, CompiledPolicy, Datagram, Floors, Gate, HostAddresses, Memory,
+    Now, Settings, Transport,
 };
 use policy::{NatSettings, Networks};
 
 use program::PrintError;
 
 use crate::clock;
+use crate::config::{Config, ConfigError, Layers, Mode, RawConfig};
 use crate::journal::{self, JournalError};
+#[cfg(feature = "link")]
+use crate::journal::{FILE_NAME, JournalReader};
 use crate::policies::{self, InvalidAccessFile};
 
 /// Says what this agent would do with each packet on standard input, and why; opens nothing
+///
+/// Judged by an access file, or on a host that has joined by the policy that it enforces now, as its
+/// journal has it; whether or not an agent runs. No secret is printed.
 ///
 /// Reads packets, one a line, as they are on the wire, and prints one JSON object a line for each.
 /// "check" is "accepted", or the check that refuses: destination, parse, match, authenticate, fresh, replay,
@@ -35,9 +41,14 @@ use crate::policies::{self, InvalidAccessFile};
 /// the access file is invalid.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ExplainArgs {
-    /// access.conf to judge by
+    /// access.conf to judge by [default: the one that the configuration names; on a host that has
+    /// joined, its policy]
     #[arg(long, value_name = "FILE")]
-    pub access_file: PathBuf,
+    pub access_file: Option<PathBuf>,
+    /// Configuration file, where no access file is named [default: /etc/postern/agent.toml, if it is
+    /// there]
+    #[arg(long, value_name = "FILE", conflicts_with = "access_file")]
+    pub config: Option<PathBuf>,
     /// Address the packets come from
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub source: IpAddr,
@@ -83,6 +94,23 @@ pub enum ExplainError {
     /// There is nothing to judge by.
     #[error(transparent)]
     AccessFile(#[from] InvalidAccessFile),
+    /// The configuration, which should say what to judge by, has mistakes.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// This host is none of a fleet, or its keys cannot be read.
+    #[cfg(feature = "link")]
+    #[error(transparent)]
+    Member(#[from] member::FilesError),
+    /// No access file was named, and this agent was built without the link to a controller.
+    #[cfg(not(feature = "link"))]
+    #[error("no access file is named")]
+    NoLink,
+    /// This host has joined, and has never been sent a policy.
+    #[error("this host has no policy yet: it lets nobody in")]
+    NoPolicy,
+    /// What the journal has cannot be enforced.
+    #[error("the policy of this host cannot be used\n{}", .0.join("\n"))]
+    Policy(Vec<String>),
     /// The journal whose floors were asked for cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -104,29 +132,89 @@ const PAYLOAD_BYTES_MAX: usize = 65_507;
 /// [`ExplainError`] when input or output fails, or the access file has mistakes: then with all of
 /// them.
 pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
-    let compiled = policies::load(&args.access_file, now(args))?;
-    let floors = match &args.state {
+    let Basis {
+        compiled,
+        state,
+        config,
+    } = basis(args)?;
+    let floors = match &state {
         Some(dir) => journal::floors_of(dir)?,
         None => Floors::default(),
     };
     let mut replays = Memory::new(Capacity::default(), floors);
-    let mut gate = Gate::new(settings(args), compiled);
+    let mut gate = Gate::new(settings(args, config.as_ref()), compiled);
     gate.set_addressees(addressees(args));
     gate.set_own_addresses(args.host_address.iter().map(|own| (*own).into()).collect());
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
     explain(args, &mut gate, &mut replays, input, output)
 }
 
-fn settings(args: &ExplainArgs) -> Settings {
+/// What packets are judged by.
+struct Basis {
+    compiled: Arc<CompiledPolicy>,
+    /// Whose floors hold.
+    state: Option<PathBuf>,
+    /// The configuration of this host, where that is what was asked for.
+    config: Option<Config>,
+}
+
+fn basis(args: &ExplainArgs) -> Result<Basis, ExplainError> {
+    if let Some(file) = &args.access_file {
+        return Ok(Basis {
+            compiled: policies::load(file, now(args))?,
+            state: args.state.clone(),
+            config: None,
+        });
+    }
+    let flags = RawConfig {
+        state_dir: args.state.clone(),
+        ..RawConfig::default()
+    };
+    let config = Layers::read(args.config.as_deref(), flags).config()?;
+    let (compiled, state) = match &config.mode {
+        Mode::Alone { access_file } => {
+            (policies::load(access_file, now(args))?, args.state.clone())
+        }
+        Mode::Joined { .. } => {
+            let state = config.state_dir.clone();
+            (enforced(&state, now(args))?, Some(state))
+        }
+    };
+    Ok(Basis {
+        compiled,
+        state,
+        config: Some(config),
+    })
+}
+
+/// The policy of a host that has joined, as its journal has it.
+#[cfg(feature = "link")]
+fn enforced(state: &Path, now: Now) -> Result<Arc<CompiledPolicy>, ExplainError> {
+    let member = member::Membership::load(state)?;
+    let saved = JournalReader::open(&state.join(FILE_NAME))?.policy()?;
+    let saved = saved.ok_or(ExplainError::NoPolicy)?;
+    let policy = policies::compile(saved, member.exchange(), now);
+    Ok(policy.map_err(ExplainError::Policy)?.compiled)
+}
+
+#[cfg(not(feature = "link"))]
+fn enforced(_: &Path, _: Now) -> Result<Arc<CompiledPolicy>, ExplainError> {
+    Err(ExplainError::NoLink)
+}
+
+/// As the configuration of this host says, where that was asked for; a flag wins.
+fn settings(args: &ExplainArgs, config: Option<&Config>) -> Settings {
+    let nat = config.map(|config| config.nat).unwrap_or_default();
+    let max_future = config.map_or(args.max_age, |config| config.gate.max_future.as_secs());
     Settings {
         ageing: (!args.no_ageing).then(|| Duration::from_secs(args.max_age)),
-        max_future: Duration::from_secs(args.max_future.unwrap_or(args.max_age)),
+        max_future: Duration::from_secs(args.max_future.unwrap_or(max_future)),
         nat: NatSettings {
             is_possible: true,
-            forward: args.nat_forward,
-            local: args.nat_local,
-            names: args.nat_dns,
-            ..NatSettings::default()
+            forward: args.nat_forward || nat.forward,
+            local: args.nat_local || nat.local,
+            names: args.nat_dns || nat.names,
+            ..nat
         },
         duplicate_within: Duration::ZERO,
         budget: Budget::UNLIMITED,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 #[cfg(feature = "link")]
-use member::{FilesError, JoinError};
+use member::{ConnectError, FilesError, JoinError};
 use program::{Exit, Failure};
 
 use crate::capture::CaptureError;
@@ -68,7 +68,7 @@ impl Failure for RunError {
             Self::Capture(cause) => cause.hint(),
             #[cfg(feature = "link")]
             Self::Member(FilesError::NotMember { .. }) => Some(
-                "`postern-agent join --token TOKEN` makes this host one of a fleet; \
+                "`postern-agent join --token-file FILE` makes this host one of a fleet; \
                  `--access-file FILE` runs it alone"
                     .into(),
             ),
@@ -180,22 +180,44 @@ impl Failure for JournalError {
 impl Failure for JoinFailed {
     fn exit(&self) -> Exit {
         match self {
-            Self::Token(_) => Exit::Usage,
+            Self::NoToken | Self::Token(_) => Exit::Usage,
+            Self::TokenFile { .. } => Exit::Invalid,
+            Self::Unreadable(cause) => cause.exit(),
             Self::Join(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
-            Self::Input(_) | Self::NotForHosts { .. } | Self::Runtime(_) => Exit::Refused,
+            Self::AgentRuns { .. }
+            | Self::Input(_)
+            | Self::NotForHosts { .. }
+            | Self::OtherName { .. }
+            | Self::Runtime(_) => Exit::Refused,
         }
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
+            Self::NoToken => Some(
+                "name a file with --token-file; an operator makes one with `postern token create \
+                 --role host`"
+                    .into(),
+            ),
+            Self::Unreadable(cause) => cause.hint(),
             Self::Join(JoinError::AlreadyMember { .. }) => {
                 Some("name another directory with --state, or replace this one with --force".into())
             }
+            Self::OtherName { .. } => {
+                Some("keep it, or become the other one with --force".into())
+            }
+            Self::Join(JoinError::Connect(ConnectError::Unreachable { .. })) => Some(
+                "does the controller run, and does a firewall stand between? --wait 5m goes on trying"
+                    .into(),
+            ),
             Self::Join(cause) => cause.hint(),
+            Self::AgentRuns { .. } => {
+                Some("stop it first (systemctl stop postern-agent), join, and start it again".into())
+            }
             Self::Journal(cause) => Failure::hint(cause),
             Self::NotForHosts { .. } => Some("use it with `postern join TOKEN`".into()),
-            Self::Input(_) | Self::Token(_) | Self::Runtime(_) => None,
+            Self::Input(_) | Self::Token(_) | Self::TokenFile { .. } | Self::Runtime(_) => None,
         }
     }
 }
@@ -321,9 +343,31 @@ impl Failure for ExplainError {
     fn exit(&self) -> Exit {
         match self {
             Self::AccessFile(cause) => cause.exit(),
+            Self::Config(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
+            #[cfg(feature = "link")]
+            Self::Member(cause) => cause.exit(),
+            #[cfg(not(feature = "link"))]
+            Self::NoLink => Exit::Usage,
+            Self::Policy(_) => Exit::Invalid,
             Self::Print(cause) => cause.exit(),
-            Self::Input(_) => Exit::Refused,
+            Self::Input(_) | Self::NoPolicy => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::AccessFile(cause) => cause.hint(),
+            Self::Config(cause) => cause.hint(),
+            Self::Journal(cause) => Failure::hint(cause),
+            #[cfg(feature = "link")]
+            Self::Member(_) => Some(
+                "name an access file with --access-file, or this host's state with --state".into(),
+            ),
+            #[cfg(not(feature = "link"))]
+            Self::NoLink => Some("name one with --access-file".into()),
+            Self::NoPolicy => Some("the controller sends it as soon as it is reached".into()),
+            Self::Input(_) | Self::Policy(_) | Self::Print(_) => None,
         }
     }
 }

@@ -7,7 +7,6 @@
 //! | `chain` | the causes of an error, in lines or in one line |
 //! | `log` | POSTERN_LOG, `-v`, `--log`; priorities for the systemd journal |
 //! | `output` | standard output, also when nobody reads it any more |
-//! | `nearest` | what somebody may have meant by a word that is not known |
 //! | `owner` | root works in somebody's directory as that one |
 //! | `pages` | `completions SHELL` and `man [DIR]` |
 //! | `disk` | the disk that a file is on, in words |
@@ -27,7 +26,6 @@ mod journald;
 mod log;
 #[cfg(feature = "metrics")]
 pub mod metrics;
-mod nearest;
 mod output;
 pub mod owner;
 mod pages;
@@ -38,7 +36,6 @@ pub use chain::{OneLine, causes, one_line, said_twice};
 pub use exit::{EXIT_CODES, Exit};
 pub use failure::{Failure, fail};
 pub use log::{LogArgs, LogFormat, Manner, log_to_stderr};
-pub use nearest::{did_you_mean, nearest};
 pub use output::{PrintError, note, print};
 pub use pages::{CompletionsArgs, ManArgs};
 pub use reference::reference;

@@ -9,6 +9,7 @@ use fleet::wire::AuditRecord;
 use program::PrintError;
 
 use super::local::{StateArgs, parse_time, shown};
+use crate::config::did_you_mean;
 use crate::journal::{FILE_NAME, JournalError, JournalReader};
 
 /// List what has happened on this host, oldest first, from its own journal
@@ -199,7 +200,7 @@ fn line(record: &Record, as_json: bool) -> String {
 fn parse_kind(text: &str) -> Result<EventKind, String> {
     text.parse().map_err(|unknown| {
         let names: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
-        format!("{unknown}{}", program::did_you_mean(text, &names))
+        format!("{unknown}{}", did_you_mean(text, &names))
     })
 }
 

@@ -1,23 +1,47 @@
 //! `postern-agent join`: makes this machine a host of a fleet.
 
-use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use fleet::{InvalidToken, Role, Token};
-use member::{JoinError, JoinOptions, Membership};
+use member::{ConnectError, JoinError, JoinOptions, Membership};
+use program::files::ReadError;
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::STATE_DIR;
+use crate::clock;
 use crate::journal::{FleetJournal, JournalError};
 
 /// A token text is a few hundred bytes; more than this on standard input is something else.
 const TOKEN_BYTES_MAX: u64 = 16 * 1024;
 
+/// The credential of the unit (`LoadCredential=token:FILE`) that is read when no token is given.
+const CREDENTIAL: &str = "token";
+/// Between two attempts at a controller that is not there yet: the first, and the longest.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(10);
+
 /// Make this machine a host of a fleet
 ///
 /// The keys are made here and never leave this machine. The token is spent, and what was made is
 /// kept in the state directory for `postern-agent run`.
+///
+/// May be done again: a machine that is a host of the token's fleet already stays one, the token is
+/// not spent, and this ends with 0. One that is a host of another fleet, or under another name than
+/// the token's, is left as it is, and this ends with 1 (see --force). A controller that cannot be
+/// reached is 3 (see --wait).
+///
+/// Without a token on the command line or in POSTERN_TOKEN, the systemd credential `token` is read:
+/// LoadCredential=token:/etc/postern/token in the unit.
+///
+/// Examples:
+///   postern-agent join --token-file /etc/postern/token --wait 5m
+///   postern token create --role host --name web-1 | ssh web-1 postern-agent join --token-file -
 #[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment)]
 pub struct JoinArgs {
     /// The one-time token, as an operator got it from `postern token create --role host`; `-` reads
     /// it from standard input
@@ -27,7 +51,11 @@ pub struct JoinArgs {
         env = "POSTERN_TOKEN",
         hide_env_values = true
     )]
-    token: TokenText,
+    token: Option<TokenText>,
+
+    /// Read the token from this file; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
 
     /// Where the membership is kept
     #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
@@ -49,32 +77,70 @@ pub struct JoinArgs {
     #[arg(long, value_name = "HOST:PORT")]
     controller: Option<String>,
 
+    /// Go on trying for so long while the controller cannot be reached, or the clocks differ: 5m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+
     /// Replace a membership that is there already
     #[arg(long)]
     force: bool,
+
+    /// Print one JSON object instead of text: outcome (`joined`, or `already` a host of that fleet),
+    /// fleet, name, state
+    #[arg(long)]
+    json: bool,
 }
 
 /// Why this machine did not join, for people and for scripts.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinFailed {
+    /// Nobody said which token.
+    #[error("there is no token")]
+    NoToken,
     /// The token was not readable at all.
     #[error("cannot read the token from standard input")]
     Input(#[source] std::io::Error),
+    /// Its file was not.
+    #[error(transparent)]
+    Unreadable(#[from] ReadError),
     /// What was given is not a token.
     #[error("this is not a token")]
     Token(#[source] InvalidToken),
+    /// What the file holds is not one.
+    #[error("{} holds no token", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        cause: InvalidToken,
+    },
     /// A token for something that is not a machine.
     #[error("this token makes a member of role {role}, not a host")]
     NotForHosts {
         /// The role it carries.
         role: Role,
     },
+    /// This machine is a host of the token's fleet, and the token is for another.
+    #[error("this machine is host {name} of that fleet already, and the token is for {wanted}")]
+    OtherName {
+        /// What it is called.
+        name: String,
+        /// What the token says.
+        wanted: String,
+    },
     /// The controller or this machine's disk had a say.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// An agent runs on the state directory.
+    #[error("a postern-agent runs with the state in {}", state.display())]
+    AgentRuns {
+        /// The directory.
+        state: PathBuf,
+    },
     /// The journal of the fleet that this machine was in before cannot be renamed.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     /// The program cannot even begin.
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
@@ -84,25 +150,43 @@ pub enum JoinFailed {
 #[derive(Clone)]
 struct TokenText(Zeroizing<String>);
 
+/// What came of it. The names are part of the interface.
+#[derive(Serialize)]
+struct Outcome<'m> {
+    outcome: &'static str,
+    fleet: &'m str,
+    name: &'m str,
+    state: &'m Path,
+}
+
 /// Joins, and prints who this machine is now.
 ///
 /// # Errors
 ///
 /// [`JoinFailed`], by who can act.
 pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
+    let token = token(&args)?;
+    if token.role != Role::Host {
+        return Err(JoinFailed::NotForHosts { role: token.role });
+    }
+    let before = Membership::load(&args.state).ok();
+    if let Some(member) = before.as_ref().filter(|_| !args.force)
+        && is_of(member, &token)
+    {
+        return already(member, &token, &args);
+    }
     let JoinArgs {
-        token,
+        token: _,
+        token_file: _,
         state,
         name,
         address,
         spa_port,
         controller,
+        wait,
         force,
+        json,
     } = args;
-    let token = token.token()?;
-    if token.role != Role::Host {
-        return Err(JoinFailed::NotForHosts { role: token.role });
-    }
     let options = JoinOptions {
         requested_name: name.or_else(machine_name),
         address,
@@ -111,10 +195,9 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
         force,
     };
 
-    let before = Membership::load(&state).ok();
     // Held before the token is spent, so that nothing can go wrong with it afterwards.
     let journal = if before.is_none() || force {
-        FleetJournal::hold(&state)?
+        FleetJournal::hold(&state).map_err(|error| held(error, &state))?
     } else {
         None
     };
@@ -123,30 +206,132 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
         .enable_all()
         .build()
         .map_err(JoinFailed::Runtime)?;
-    let member = runtime.block_on(member::join(&token, &state, options))?;
+    let deadline = wait.map(|wait| clock::steady() + wait);
+    let member = runtime.block_on(join(&token, &state, options, deadline))?;
 
-    say(format_args!(
-        "Joined fleet {} as host {}, state in {}",
-        member.fleet,
-        member.name,
-        state.display()
-    ));
+    say(&member, "joined", &state, json);
     // As another host of the same fleet it has another policy, and another history.
     let same_host = before
         .is_some_and(|before| before.ca_der() == member.ca_der() && before.name == member.name);
     if let (Some(journal), false) = (journal, same_host) {
-        let kept = journal.archive()?;
-        say(format_args!(
-            "What was kept as the host before is now {}",
-            kept.display()
+        let kept = journal.archive().map_err(JoinFailed::Journal)?;
+        let kept = kept.display();
+        program::note(format_args!(
+            "What was kept as the host before is now {kept}"
         ));
     }
     Ok(())
 }
 
-/// Prints a line. Whether anybody reads it changes nothing about having joined.
-fn say(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Joins, again and again until `deadline` while that may help: the controller cannot be reached yet,
+/// or this machine has just been started and its clock is not set.
+async fn join(
+    token: &Token,
+    state: &Path,
+    options: JoinOptions,
+    deadline: Option<Duration>,
+) -> Result<Membership, JoinFailed> {
+    let mut pause = RETRY_FIRST;
+    loop {
+        let failed = match member::join(token, state, options.clone()).await {
+            Ok(member) => return Ok(member),
+            Err(failed) => failed,
+        };
+        let left = deadline.map(|deadline| deadline.saturating_sub(clock::steady()));
+        match left.filter(|left| !left.is_zero() && may_pass(&failed)) {
+            None => return Err(failed.into()),
+            Some(left) => {
+                let (secs, why) = (left.as_secs(), program::one_line(&failed));
+                program::note(format_args!("{why}; tried again for another {secs} s"));
+                tokio::time::sleep(pause.min(left)).await;
+                pause = (pause * 2).min(RETRY_LONGEST);
+            }
+        }
+    }
+}
+
+/// Whether asking again may help.
+fn may_pass(failed: &JoinError) -> bool {
+    match failed {
+        JoinError::Connect(ConnectError::Unreachable { .. } | ConnectError::Clock { .. }) => true,
+        JoinError::Connect(
+            ConnectError::NotTheController { .. }
+            | ConnectError::Refused { .. }
+            | ConnectError::Answer(_)
+            | ConnectError::Files(_)
+            | ConnectError::Keys(_),
+        )
+        | JoinError::TokenExpired { .. }
+        | JoinError::TokenRefused { .. }
+        | JoinError::AlreadyMember { .. }
+        | JoinError::Files(_) => false,
+    }
+}
+
+/// Whether this membership is in the fleet that the token is for.
+fn is_of(member: &Membership, token: &Token) -> bool {
+    Sha256::digest(member.ca_der()).as_slice() == token.ca_fingerprint
+}
+
+/// Nothing is to be done, unless the token is for another host of this fleet.
+fn already(member: &Membership, token: &Token, args: &JoinArgs) -> Result<(), JoinFailed> {
+    if !token.name.is_empty() && token.name != member.name {
+        return Err(JoinFailed::OtherName {
+            name: member.name.clone(),
+            wanted: token.name.clone(),
+        });
+    }
+    say(member, "already", &args.state, args.json);
+    Ok(())
+}
+
+fn held(error: JournalError, state: &Path) -> JoinFailed {
+    if matches!(error, JournalError::InUse { .. }) {
+        let state = state.to_owned();
+        return JoinFailed::AgentRuns { state };
+    }
+    JoinFailed::Journal(error)
+}
+
+fn token(args: &JoinArgs) -> Result<Token, JoinFailed> {
+    if let Some(text) = &args.token {
+        return text.clone().token();
+    }
+    let credential = || {
+        let dir = std::env::var_os("CREDENTIALS_DIRECTORY")?;
+        let file = Path::new(&dir).join(CREDENTIAL);
+        file.exists().then_some(file)
+    };
+    let path = args.token_file.clone().or_else(credential);
+    let path = path.ok_or(JoinFailed::NoToken)?;
+    if path.as_os_str() == "-" {
+        return TokenText(Zeroizing::new("-".to_owned())).token();
+    }
+    let text = Zeroizing::new(program::files::read_text(&path)?);
+    let token = text.trim().parse();
+    token.map_err(|cause| JoinFailed::TokenFile { path, cause })
+}
+
+/// Says who this machine is. Whether anybody reads it changes nothing about having joined.
+fn say(member: &Membership, outcome: &'static str, state: &Path, json: bool) {
+    let (fleet, name) = (member.fleet.as_str(), member.name.as_str());
+    let state_dir = state.display();
+    let text = if json {
+        let outcome = Outcome {
+            outcome,
+            fleet,
+            name,
+            state,
+        };
+        serde_json::to_string(&outcome).unwrap_or_default()
+    } else if outcome == "joined" {
+        format!("Joined fleet {fleet} as host {name}, state in {state_dir}")
+    } else {
+        format!(
+            "Already host {name} of fleet {fleet}, state in {state_dir}; the token was not used"
+        )
+    };
+    let _ = program::print(text + "\n");
 }
 
 /// What the machine calls itself, without its domain.
@@ -213,15 +398,59 @@ mod tests {
     }
 
     #[test]
-    fn a_users_token_does_not_make_a_host() {
-        let token = Token {
-            role: Role::User,
+    fn a_token_is_read_from_a_file_and_a_file_without_one_is_told_apart_from_none() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let read = |file: &str| {
+            let path = dir.path().join(file);
+            let words = ["join", "--token-file", path.to_str().unwrap()];
+            token(&Program::try_parse_from(words).unwrap().join)
+        };
+        let host = host_token("web-1");
+        std::fs::write(dir.path().join("good"), format!("{host}\n")).unwrap();
+        std::fs::write(dir.path().join("bad"), "postern1.c2VjcmV0\n").unwrap();
+
+        assert_eq!(read("good").unwrap().name, "web-1");
+        let bad = read("bad").unwrap_err();
+        assert_eq!(bad.exit(), Exit::Invalid);
+        assert!(!format!("{bad:?}{bad}").contains("c2Vj"), "{bad:?}");
+        let missing = read("none").unwrap_err();
+        assert_eq!(missing.exit(), Exit::Refused);
+        assert!(missing.to_string().ends_with("/none"), "{missing}");
+        let both = Program::try_parse_from(["join", "--token", "x", "--token-file", "y"]);
+        assert!(both.is_err());
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let unreachable = ConnectError::Unreachable {
+            address: "192.0.2.1:7443".to_owned(),
+            cause: "no route".into(),
+        };
+        assert!(may_pass(&JoinError::Connect(unreachable)));
+        let used = JoinError::TokenRefused {
+            message: "used".to_owned(),
+        };
+        assert!(!may_pass(&used));
+        assert!(!may_pass(&JoinError::TokenExpired { ago_secs: 1 }));
+    }
+
+    fn host_token(name: &str) -> Token {
+        Token {
+            role: Role::Host,
             secret: [7; 32],
             expires_at_secs: u64::MAX,
             address: "192.0.2.1:7443".to_owned(),
             ca_fingerprint: [9; 32],
-            name: "mbr".to_owned(),
+            name: name.to_owned(),
             labels: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_users_token_does_not_make_a_host() {
+        let token = Token {
+            role: Role::User,
+            ..host_token("mbr")
         };
         let text = token.to_string();
         let program = Program::try_parse_from(["join", "--token", &text]).unwrap();

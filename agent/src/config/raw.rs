@@ -37,7 +37,7 @@ macro_rules! keys {
                     self.$key = Some($read(value)?);
                     return Ok(());
                 })*
-                let near = program::did_you_mean(key, KEYS);
+                let near = did_you_mean(key, KEYS);
                 Err(format!("unknown key{near}"))
             }
 
@@ -130,7 +130,7 @@ impl RawConfig {
         // Key by key, so that all mistakes are found and not only the first.
         for (key, value) in table {
             if !KEYS.contains(&key.as_str()) {
-                let near = program::did_you_mean(&key, KEYS);
+                let near = did_you_mean(&key, KEYS);
                 let message = format!("unknown key{near}");
                 mistakes.push(Mistake::at(line_of(&key), &key, message));
                 continue;
@@ -191,6 +191,12 @@ fn text_or_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
         Either::Port(port) => port.to_string(),
         Either::Text(text) => text,
     }))
+}
+
+/// For the end of an error: what may have been meant by a word that is none of those that are known.
+pub(crate) fn did_you_mean(word: &str, known: &[&str]) -> String {
+    let near = policy::nearest_of(word, known.iter().copied());
+    near.map_or_else(String::new, |near| format!("; did you mean {near}?"))
 }
 
 /// `file:line`, as for every other file.

@@ -181,11 +181,8 @@ fn a_file_with_mistakes_is_refused_with_all_of_them() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let invalid = policies::load(
-        std::path::Path::new("/nonexistent/access.conf"),
-        Now::default(),
-    )
-    .unwrap_err();
+    let invalid =
+        policies::load(Path::new("/nonexistent/access.conf"), Now::default()).unwrap_err();
 
     let [reason] = &invalid.reasons()[..] else {
         panic!("{invalid}");
@@ -232,8 +229,8 @@ fn access_file(access_conf: &str) -> tempfile::NamedTempFile {
 
 fn explained(arguments: &Arguments, input: impl AsRef<[u8]>) -> Vec<Value> {
     let args = &arguments.parsed;
-    let compiled = policies::load(&args.access_file, now(args)).unwrap();
-    let mut gate = Gate::new(settings(args), compiled);
+    let compiled = policies::load(args.access_file.as_ref().unwrap(), now(args)).unwrap();
+    let mut gate = Gate::new(settings(args, None), compiled);
     gate.set_addressees(addressees(args));
     let mut output = Vec::new();
 

@@ -94,7 +94,7 @@ fn firewall(report: &Report) -> Vec<Check> {
         obstacles,
         blocked_sources: _,
         unseen,
-        marks: _,
+        marks,
     } = &report.firewall;
     let mut checks = vec![Check::ok("firewall", format!("{backend}: {why}"))];
     if !hidden.is_empty() {
@@ -122,6 +122,11 @@ fn firewall(report: &Report) -> Vec<Check> {
             "nothing of the owner's drops what is opened",
         ));
     }
+    checks.extend(
+        marks
+            .iter()
+            .map(|mark| Check::warn("marks", mark.clone(), "")),
+    );
     if let Some(fault) = &report.nat_fault {
         checks.push(Check::warn("nat", fault.clone(), ""));
     }
