@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use program::{CompletionsArgs, LogArgs, ManArgs};
+use program::{LogArgs, ManArgs};
 
 use crate::commands::{
-    audit, can, close, host, join, knock, member, policy, profile, sink, sync, token, who_can,
+    audit, can, close, complete, host, join, keygen, knock, list, member, policy, profile, proxy,
+    run, sink, ssh, sync, token, who_can,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -47,8 +48,13 @@ pub(crate) enum Command {
     Join(join::JoinArgs),
     Knock(Box<KnockArgs>),
     Close(Box<close::CloseArgs>),
+    Ssh(Box<ssh::SshArgs>),
+    Proxy(Box<proxy::ProxyArgs>),
+    Run(Box<run::RunArgs>),
+    List(list::ListArgs),
     Sync(sync::SyncArgs),
     Profile(profile::ProfileArgs),
+    Keygen(keygen::KeygenArgs),
     Token(token::TokenArgs),
     Member(member::MemberArgs),
     Host(host::HostArgs),
@@ -60,7 +66,9 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Examples:
   postern completions bash > ~/.local/share/bash-completion/completions/postern")]
-    Completions(CompletionsArgs),
+    Completions(complete::CompletionsArgs),
+    #[command(hide = true)]
+    Complete(complete::CompleteArgs),
     #[command(after_help = "\
 Examples:
   postern man | man -l -
@@ -81,8 +89,13 @@ impl Command {
             Self::Join(args) => join::run(context, args).await,
             Self::Knock(args) => knock::run(context, *args).await,
             Self::Close(args) => close::run(context, *args).await,
+            Self::Ssh(args) => ssh::run(context, *args).await,
+            Self::Proxy(args) => proxy::run(context, *args).await,
+            Self::Run(args) => run::run(context, *args).await,
+            Self::List(args) => list::run(context, args).await,
             Self::Sync(args) => sync::run(context, args).await,
             Self::Profile(args) => profile::run(context, args).await,
+            Self::Keygen(args) => keygen::run(context, &args),
             Self::Token(args) => token::run(context, args).await,
             Self::Member(args) => member::run(context, args).await,
             Self::Host(args) => host::run(context, args).await,
@@ -91,7 +104,8 @@ impl Command {
             Self::Can(args) => can::run(context, args).await,
             Self::Audit(args) => audit::run(context, args).await,
             Self::Sink(args) => sink::run(context, args).await,
-            Self::Completions(args) => Ok(args.run::<Cli>()?),
+            Self::Completions(args) => complete::print_script(context, args),
+            Self::Complete(args) => complete::run(context, &args),
             Self::Man(args) => Ok(args.run::<Cli>()?),
         }
     }
@@ -103,6 +117,8 @@ fn after_help() -> String {
 
 Examples:
   postern join TOKEN
+  postern list
+  postern ssh web-1
   postern knock web-1 -A tcp/22 && ssh web-1
   postern policy diff access.conf
   postern policy apply access.conf -m 'ssh for the new team'

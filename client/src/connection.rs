@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fleet::Role;
 use fleet::wire::audit_client::AuditClient;
 use fleet::wire::directory_client::DirectoryClient;
 use fleet::wire::operator_client::OperatorClient;
@@ -18,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_LEN_MAX: usize = 64 << 20;
 
 /// A member's open channel.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connection {
     membership: Membership,
     channel: Channel,
@@ -70,6 +71,9 @@ impl Connection {
     /// What a refused call means to whoever made it.
     pub(crate) fn refused(&self, status: Status) -> CommandError {
         let code = status.code();
+        if let Some(error) = unknown_question(&status, self.membership.role) {
+            return error;
+        }
         if code == Code::NotFound {
             return CommandError::refused(status.message());
         }
@@ -92,6 +96,24 @@ impl Connection {
         }
         self.refused(status)
     }
+}
+
+/// A controller of the version before names the path of a question that it does not know, or that is
+/// not for this role; nobody who sits at a terminal knows paths.
+fn unknown_question(status: &Status, role: Role) -> Option<CommandError> {
+    let names_path = status.message().contains("/postern.v1.");
+    let is_unknown = status.code() == Code::Unimplemented
+        || (names_path && status.message().ends_with("by anyone"));
+    if is_unknown {
+        let error = CommandError::refused("the controller does not know this question");
+        return Some(error.with_hint("it is of an older version than this program; upgrade it"));
+    }
+    names_path.then(|| {
+        CommandError::refused(format!(
+            "the controller refuses: this is not for role {role}"
+        ))
+        .with_hint("another profile is named with --profile")
+    })
 }
 
 /// A question with a limit on the wait.

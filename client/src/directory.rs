@@ -55,8 +55,27 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// Exit code 3 when the controller is not reached, 1 when what it gives is not to be trusted.
+    /// Exit code 3 when the controller is not reached, 1 when what it gives is not to be trusted, or
+    /// cannot be kept.
     pub(crate) async fn sync(profile: &Profile, connection: &Connection) -> Result<Self> {
+        let (fresh, signed) = Self::fetch(profile, connection).await?;
+        profile.write_directory(&signed)?;
+        Ok(fresh)
+    }
+
+    /// The same, where it is only to be used: a profile that cannot be written does no harm then.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync), without the last.
+    pub(crate) async fn refresh(profile: &Profile, connection: &Connection) -> Result<Self> {
+        let (fresh, signed) = Self::fetch(profile, connection).await?;
+        let _ = profile.write_directory(&signed);
+        Ok(fresh)
+    }
+
+    /// The directory, and as it was signed.
+    async fn fetch(profile: &Profile, connection: &Connection) -> Result<(Self, Vec<u8>)> {
         let membership = connection.membership();
         let signed = connection
             .directory()
@@ -71,8 +90,7 @@ impl Directory {
         {
             return Err(refused(InvalidDirectory::Older));
         }
-        profile.write_directory(&signed.encode_to_vec())?;
-        Ok(fresh)
+        Ok((fresh, signed.encode_to_vec()))
     }
 
     fn verify(signed: &SyncResponse, membership: &Membership) -> Result<Self, InvalidDirectory> {
@@ -99,10 +117,14 @@ impl Directory {
         &self.body.hosts
     }
 
+    /// The names of the hosts.
+    pub(crate) fn names(&self) -> BTreeSet<&str> {
+        self.body.hosts.iter().map(|host| &*host.name).collect()
+    }
+
     /// How many hosts there are.
     pub(crate) fn host_count(&self) -> usize {
-        let names: BTreeSet<&str> = self.body.hosts.iter().map(|host| &*host.name).collect();
-        names.len()
+        self.names().len()
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -111,6 +133,16 @@ impl Directory {
 
     pub(crate) fn at_secs(&self) -> u64 {
         self.body.at_secs
+    }
+}
+
+/// Every address by which a host of the directory is reached; controllers of the version before know
+/// one only.
+pub(crate) fn addresses(host: &DirectoryHost) -> Vec<String> {
+    if host.addresses.is_empty() {
+        vec![host.address.clone()]
+    } else {
+        host.addresses.clone()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 use member::{ConnectError, FilesError, JoinError};
 use program::{Exit, Failure, PrintError};
@@ -16,6 +18,8 @@ pub(crate) struct CommandError {
     exit: Exit,
     content: Content,
     hint: Option<Cow<'static, str>>,
+    /// The exit code of somebody else's program, which has said all there is to say.
+    ended: Option<u8>,
 }
 
 /// The message and its causes.
@@ -45,7 +49,21 @@ impl CommandError {
                 cause: None,
             },
             hint: None,
+            ended: None,
         }
+    }
+
+    /// A program that was started by this one ended so; nothing is to be added.
+    pub(crate) fn ended(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            ended: Some(code),
+            ..Self::refused(message)
+        }
+    }
+
+    /// With which code a program ended that was started by this one.
+    pub(crate) fn ended_with(&self) -> Option<u8> {
+        self.ended
     }
 
     /// Understood and refused, or not found.
@@ -59,6 +77,7 @@ impl CommandError {
             exit: Exit::Refused,
             content: Content::Said,
             hint: None,
+            ended: None,
         }
     }
 
@@ -98,7 +117,27 @@ impl CommandError {
             exit: failure.exit(),
             hint: failure.hint().map(|hint| hint.into_owned().into()),
             content: Content::Error(failure.into()),
+            ended: None,
         }
+    }
+
+    /// Whether nobody answered, which trying later may change.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.exit == Exit::Unreachable
+    }
+
+    /// A file that cannot be read: one that is not there, one that may not be read and one that
+    /// cannot be read are three different things. None of them is a file with mistakes.
+    pub(crate) fn unreadable(path: &Path, cause: io::Error) -> Self {
+        let name = path.display();
+        let message = if cause.kind() == io::ErrorKind::NotFound {
+            format!("there is no file {name}")
+        } else if cause.kind() == io::ErrorKind::PermissionDenied {
+            format!("you may not read {name}")
+        } else {
+            format!("cannot read {name}")
+        };
+        Self::refused(message).because(cause)
     }
 
     /// Names the cause.
@@ -200,7 +239,6 @@ impl From<JoinError> for CommandError {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::path::PathBuf;
 
     use program::said_twice;

@@ -11,16 +11,28 @@
 //! | `packet` | request, target, time, randomness → message, packet, and its fields in words |
 //! | `send` | packet → network |
 //! | `answer` | a port → whether it answers |
+//! | `hosts`, `refresh` | names and labels → hosts, by a directory that is not older than it need be |
+//! | `asker`, `known` | the controller, for as long as somebody waits → what became of the packets |
+//! | `delivery` | target → a packet for each of its addresses, sent |
+//! | `attempt` | all of it, and `why` a port does not answer |
 
 pub(crate) mod address;
 pub(crate) mod answer;
 pub(crate) mod args;
+pub(crate) mod asker;
+pub(crate) mod attempt;
+pub(crate) mod delivery;
+pub(crate) mod hosts;
 mod key_file;
 pub(crate) mod keys;
+pub(crate) mod known;
 pub(crate) mod outside;
 pub(crate) mod packet;
+pub(crate) mod reach;
+pub(crate) mod refresh;
 pub(crate) mod request;
 pub(crate) mod seen;
 pub(crate) mod send;
 pub(crate) mod target;
 pub(crate) mod way;
+pub(crate) mod why;

@@ -10,6 +10,7 @@
 //! | `rc` | fwknop's `~/.fwknoprc` |
 //! | `profile`, `directory` | what a member keeps on disk |
 //! | `connection` | the controller |
+//! | `fwknop_options` | what fwknop's client has and this one has not |
 //! | `ui`, `error` | every word that is printed, and every exit code |
 
 mod cli;
@@ -19,6 +20,7 @@ mod connection;
 mod context;
 mod directory;
 mod error;
+mod fwknop_options;
 mod knock;
 mod policy_file;
 mod profile;
@@ -42,7 +44,16 @@ fn main() -> ExitCode {
         profile,
         log,
         command,
-    } = Cli::parse();
+    } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let words: Vec<_> = std::env::args_os().skip(1).collect();
+            match fwknop_options::explain(&error, &words) {
+                Some(explained) => return program::fail(&explained),
+                None => error.exit(),
+            }
+        }
+    };
     program::log_to_stderr(log, Manner::Tool);
     let context = Context {
         ui: Ui,
@@ -53,7 +64,10 @@ fn main() -> ExitCode {
     match run(command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_said() => error.exit().into(),
-        Err(error) => program::fail(&error),
+        Err(error) => match error.ended_with() {
+            Some(code) => ExitCode::from(code),
+            None => program::fail(&error),
+        },
     }
 }
 

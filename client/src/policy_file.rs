@@ -44,7 +44,7 @@ impl PolicyFile {
         };
         let text = text
             .map(Zeroizing::new)
-            .map_err(|cause| CommandError::failed(format!("cannot read {name}"), cause))?;
+            .map_err(|cause| CommandError::unreadable(Path::new(&name), cause))?;
         let policy = policy::parse(&name, &text, &Disk)
             .map_err(|mistakes| CommandError::invalid(format!("{name} is invalid\n{mistakes}")))?;
         Ok(Self { name, policy, text })

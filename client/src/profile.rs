@@ -7,17 +7,28 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use member::{FilesError, Membership};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{CommandError, Result};
 
 const DIRECTORY: &str = "directory.bin";
 const BASE: &str = "policy-base";
 const SEEN: &str = "seen.json";
+const NAMES: &str = "names.json";
 
 /// A profile directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Profile {
     dir: PathBuf,
+}
+
+/// Names for completions.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(crate) struct SeenNames {
+    #[serde(default)]
+    pub(crate) hosts: Vec<String>,
+    #[serde(default)]
+    pub(crate) users: Vec<String>,
 }
 
 // === impl Profile ===
@@ -79,6 +90,19 @@ impl Profile {
         self.write(SEEN, bytes)
     }
 
+    /// Names that the controller listed when it was asked last: for completions, which ask nobody.
+    pub(crate) fn seen_names(&self) -> SeenNames {
+        let bytes = self.read(NAMES).ok().flatten().unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// Keeps names that were listed. A profile that cannot be written completes fewer.
+    pub(crate) fn saw_names(&self, change: impl FnOnce(&mut SeenNames)) {
+        let mut names = self.seen_names();
+        change(&mut names);
+        let _ = serde_json::to_vec(&names).map(|bytes| self.write(NAMES, &bytes));
+    }
+
     /// The policy generation that the operator saw last.
     pub(crate) fn seen_generation(&self) -> Result<Option<u64>> {
         let text = self.read(BASE)?;
@@ -97,7 +121,7 @@ impl Profile {
 
     /// Forgets what belonged to an earlier membership.
     pub(crate) fn forget_cache(&self) -> Result {
-        for name in [DIRECTORY, BASE, SEEN] {
+        for name in [DIRECTORY, BASE, SEEN, NAMES] {
             let path = self.dir.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -117,10 +141,7 @@ impl Profile {
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(CommandError::failed(
-                format!("cannot read {}", path.display()),
-                error,
-            )),
+            Err(error) => Err(CommandError::unreadable(&path, error)),
         }
     }
 

@@ -47,7 +47,7 @@ impl RcFile {
     /// Exit code 1 when it cannot be read, 64 with every mistake in it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
-        let failed = |cause| CommandError::failed(format!("cannot read {name}"), cause);
+        let failed = |cause| CommandError::unreadable(path, cause);
         let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
         let mut file = Self::parse(&name, &text).map_err(|mistakes| invalid(&name, &mistakes))?;

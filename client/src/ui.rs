@@ -81,6 +81,11 @@ impl Ui {
         program::note(line);
     }
 
+    /// Something that failed while others may not have, with its causes and what can be done.
+    pub(crate) fn error(&self, error: &CommandError) {
+        let _exit = program::fail(error);
+    }
+
     /// Something doubtful.
     pub(crate) fn warn(&self, line: impl Display) {
         self.note(format_args!("{} {line}", "warning:".yellow().bold()));

@@ -31,6 +31,7 @@ pub(crate) mod members;
 pub(crate) mod near;
 pub(crate) mod policy;
 pub(crate) mod reads;
+pub(crate) mod recent_events;
 pub(crate) mod tokens;
 mod trust;
 pub(crate) mod who_can;

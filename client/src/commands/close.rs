@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use spa::{Allow, ProtoPort};
+use spa::{Allow, ProtoPort, Protocol};
 
-use super::knock;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::knock::answer::{self, Ending};
 use crate::knock::args::{Access, KeyArgs, KnockArgs, RequestArgs, RouteArgs, allow, offset_secs};
+use crate::knock::attempt::Knock;
+use crate::knock::delivery::{self, Voice};
+use crate::knock::request::What;
 use crate::knock::target;
 
 /// How long the host may take to close when nobody says: a packet filter that counts in seconds
@@ -25,7 +27,7 @@ const CHECK: Duration = Duration::from_secs(3);
 /// HOST, the address and the keys are found as `postern knock` finds them.
 ///
 /// No host answers a packet: exit code 0 means that it was sent. In a fleet it is then tried whether the
-/// TCP ports of -A still answer, and said if one does; --no-check leaves that out, and --wait makes it an
+/// TCP ports of -A still answer, and said if one does; --no-wait leaves that out, and --wait makes it an
 /// error.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -82,8 +84,8 @@ pub(crate) struct CloseArgs {
     keys: KeyArgs,
 
     /// Do not try whether the ports still answer
-    #[arg(long, conflicts_with = "wait")]
-    no_check: bool,
+    #[arg(long, alias = "no-check", conflicts_with = "wait")]
+    no_wait: bool,
 
     /// Wait so long for the ports to close, and fail if one still answers
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
@@ -95,36 +97,37 @@ pub(crate) struct CloseArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
-    let args = args.into_knock();
-    let target = target::find(&context.ui, &context.profile, &args).await?;
-    let Some((whom, to)) = knock::send(context, &args, &target).await? else {
-        return Ok(());
-    };
+    let mut args = args.into_knock();
+    let host = args.hosts.pop();
+    if args.dry_run {
+        let mut target = target::find(context, &args, host.as_deref()).await?;
+        return delivery::show(context, &mut target).await;
+    }
+    let knock = Knock::send(context, &args, host.as_deref(), Voice::Full).await?;
     let patience = match args.wait {
         Some(secs) => Duration::from_secs(secs.into()),
-        None if args.no_check || target.member.is_none() => return Ok(()),
+        None if args.no_wait || !knock.is_member() => return Ok(()),
         None => CHECK,
     };
-    let ports: Vec<ProtoPort> = knock::tcp_ports(&target.request.what);
+    let ports = tcp_ports(&knock);
     if ports.is_empty() && args.wait.is_some() {
         return Err(
             CommandError::usage("the packet was sent; there is no TCP port to wait for")
                 .with_hint("name ports with -A, or leave --wait out"),
         );
     }
+    let name = &knock.target.name;
     for port in ports {
-        let mut at = to;
-        at.set_port(port.port.get());
-        if answer::until_closed(at, patience) == Ending::Closed {
+        let at = knock.delivery.at_port(port.port.get());
+        if answer::until_closed(&at, patience).await == Ending::Closed {
             context
                 .ui
-                .say(format_args!("{port} of {} answers no more", target.name))?;
+                .say(format_args!("{port} of {name} answers no more"))?;
             continue;
         }
         let told = format!(
-            "the packet was sent, and {port} of {} still answers; it was to close for {}",
-            target.name,
-            whom.words()
+            "the packet was sent, and {port} of {name} still answers; it was to close for {}",
+            knock.delivery.whom()
         );
         let hint = "another grant may be open for this address, or the port is not hidden; `postern \
                     audit list` tells whoever may ask";
@@ -135,6 +138,17 @@ pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
         context.ui.note(format_args!("hint: {hint}"));
     }
     Ok(())
+}
+
+/// Ports whose silence says whether the packet has worked.
+fn tcp_ports(knock: &Knock) -> Vec<ProtoPort> {
+    let What::Close { ports, cut: _ } = &knock.target.request.what else {
+        return Vec::new();
+    };
+    let single = ports.iter().filter_map(|port| port.single());
+    single
+        .filter(|port| port.protocol == Protocol::Tcp)
+        .collect()
 }
 
 // === impl CloseArgs ===
@@ -155,12 +169,12 @@ impl CloseArgs {
             time_offset_minus,
             route,
             keys,
-            no_check,
+            no_wait,
             wait,
             dry_run,
         } = self;
         KnockArgs {
-            host,
+            hosts: host.into_iter().collect(),
             request: RequestArgs {
                 access,
                 allow_ip,
@@ -175,8 +189,10 @@ impl CloseArgs {
             },
             route,
             keys,
-            no_check,
+            no_wait,
             wait,
+            quiet: false,
+            json: false,
             dry_run,
             no_save_args: false,
         }

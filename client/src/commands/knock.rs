@@ -1,320 +1,266 @@
 //! `postern knock`
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-use spa::{Allow, ProtoPort, Protocol};
+use serde::Serialize;
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::knock::address::{self, By, Named, Way};
-use crate::knock::answer::{self, Answer, Patience};
+use crate::knock::answer::{Answer, Patience};
 use crate::knock::args::KnockArgs;
-use crate::knock::outside;
-use crate::knock::packet::{self, Circumstances};
-use crate::knock::request::{AllowBy, What};
-use crate::knock::target::{self, Target};
-use crate::knock::{seen, way};
+use crate::knock::attempt::{Checked, Knock, State, patience};
+use crate::knock::delivery::{self, Voice};
+use crate::knock::why::Why;
+use crate::knock::{hosts, target};
 
-/// How long the port may take to answer when nobody says.
-const CHECK: Patience = Patience {
-    silence: Duration::from_secs(2),
-    refused: Duration::from_millis(100),
-};
+/// One line of `--json`.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    host: &'a str,
+    port: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
 
-/// For whom the packet opens.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum For {
-    /// Whoever sends it.
-    Sender,
-    /// This address.
-    Address(Named),
+/// What was not reached or is not open, so far.
+#[derive(Debug, Default)]
+struct Failures {
+    errors: Vec<CommandError>,
+    hosts: Vec<String>,
 }
 
 pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
-    let target = target::find(&context.ui, &context.profile, &args).await?;
-    match send(context, &args, &target).await? {
-        Some((whom, to)) => check(context, &args, &target, whom, to).await,
-        None => Ok(()),
-    }
-}
-
-/// Makes the packet and sends it, or shows it: then there is nothing to check.
-pub(super) async fn send(
-    context: &Context,
-    args: &KnockArgs,
-    target: &Target,
-) -> Result<Option<(For, SocketAddr)>> {
-    let whom = whom(context, target).await?;
-    warn(context, target, whom);
-    let world = Circumstances {
-        now_secs: context.now_secs,
-        username: target.username.clone(),
-        allow: whom.allow(),
-        host: target.name.clone(),
-    };
-    let message = packet::message(&target.request, &world)?;
-    let packet = packet::seal(&message, &target.keys, target.tagged)?;
-
-    let mut lines = packet::fields(&message)?;
-    if context.verbose > 0 {
-        lines.extend(more(target, whom));
-    }
+    let hosts = hosts::named(context, &args).await?;
     if args.dry_run {
-        lines.iter().for_each(|line| context.ui.note(line));
-        context.ui.say(packet)?;
-        return Ok(None);
-    }
-    for line in lines {
-        context.ui.say(line)?;
-    }
-    let Target {
-        name, port, route, ..
-    } = target;
-    let (transport, length) = (route.transport, packet.len());
-    context.ui.say(format_args!(
-        "sending {length} byte packet to {name} over {transport}/{port}"
-    ))?;
-    let to = route.resolve(&target.address, *port)?;
-    route.send(&packet, &target.address, to)?;
-    Ok(Some((whom, to)))
-}
-
-// === the address ===
-
-/// For whom to open: what was said, or else the address that the host will see.
-async fn whom(context: &Context, target: &Target) -> Result<For> {
-    let by_word = |address| {
-        For::Address(Named {
-            address,
-            by: By::Word,
-        })
-    };
-    match &target.allow {
-        AllowBy::Known(Allow::Source) => Ok(For::Sender),
-        AllowBy::Known(Allow::Address(address)) => Ok(by_word(*address)),
-        AllowBy::Resolve(url) => {
-            // Where the packet cannot go, any family is as good; a packet may be printed only.
-            let to = target.route.resolve(&target.address, target.port).ok();
-            let to = to.map(|to| to.ip().to_canonical());
-            outside::address(url, to).map(by_word)
+        for host in &hosts {
+            let mut target = target::find(context, &args, host.as_deref()).await?;
+            delivery::show(context, &mut target).await?;
         }
-        AllowBy::Find => find(context, target).await.map(For::Address),
+        return Ok(());
     }
+    let voice = if args.quiet || args.json {
+        Voice::Quiet
+    } else {
+        Voice::Full
+    };
+    let mut failures = Failures::default();
+    let mut knocks = Vec::new();
+    let count = hosts.len();
+    for host in hosts {
+        match Knock::send(context, &args, host.as_deref(), voice).await {
+            Ok(knock) => knocks.push(knock),
+            Err(error) if count == 1 => return Err(error),
+            Err(error) => failures.add(host.as_deref().unwrap_or_default(), error),
+        }
+    }
+    for mut knock in knocks {
+        let Some(patience) = patience(&args, knock.is_member()) else {
+            sent(context, &args, &knock)?;
+            continue;
+        };
+        check(context, &args, &mut knock, patience, &mut failures).await?;
+    }
+    failures.end(context, count)
 }
 
-async fn find(context: &Context, target: &Target) -> Result<Named> {
-    let to = target.route.resolve(&target.address, target.port)?;
-    let unknown = || {
-        CommandError::unreachable(format!(
-            "it cannot be known under which address {} sees this machine",
-            target.name
-        ))
-        .with_hint(
-            "-a IP names it, -R asks a web page for it; -s opens for whoever sends the packet, where \
-             the stanza allows that",
-        )
-    };
-    let way = way::to(to).map_err(|cause| unknown().because(cause))?;
-    if let Some(named) = address::without_asking(way) {
-        return Ok(named);
+/// Nobody waits.
+fn sent(context: &Context, args: &KnockArgs, knock: &Knock) -> Result {
+    if !args.json {
+        return Ok(());
     }
-    let seen = seen(context, target, way).await;
-    address::after_asking(way, seen).ok_or_else(|| {
-        let own = way.own;
-        unknown().because(match seen {
-            Some(seen) => format!(
-                "its own address is {own}, and the controller sees {seen}: that says nothing about \
-                 the way there"
-            ),
-            None => format!(
-                "its own address is {own}, a NAT may stand between, and the controller did not say \
-                 in time what it sees"
-            ),
-        })
+    let ports = args.request.access.iter().flat_map(|access| &access.0);
+    let ports: Vec<String> = ports.map(ToString::to_string).collect();
+    context.ui.json(&Row {
+        host: &knock.target.name,
+        port: ports.join(","),
+        state: "sent",
+        address: None,
+        ms: None,
+        because: None,
+        hint: None,
     })
 }
 
-async fn seen(context: &Context, target: &Target, way: Way) -> Option<IpAddr> {
-    let member = target.member.as_ref()?;
-    seen::by_controller(&context.profile, member, way.own, context.now_secs).await
-}
-
-/// What is doubtful about the address. Outside of a fleet everything is as with fwknop.
-fn warn(context: &Context, target: &Target, whom: For) {
-    if target.member.is_none() {
-        return;
-    }
-    let to = || target.route.resolve(&target.address, target.port).ok();
-    match whom {
-        For::Sender => context.ui.warn(
-            "-s opens for whoever sends this packet: a thief who catches it on its way opens for \
-             himself. Most stanzas refuse it",
-        ),
-        For::Address(Named {
-            address,
-            by: By::Guess,
-        }) => context.ui.warn(format_args!(
-            "opening for {address}, this machine's own address; it is wrong if a NAT stands between"
-        )),
-        For::Address(Named { address, by: _ }) => {
-            if let Some(to) = to()
-                && to.ip().to_canonical().is_ipv4() != address.is_ipv4()
-            {
-                context.ui.warn(format_args!(
-                    "{address} is not of the family of {}, where the packet goes: what follows \
-                     over the same way is not let in",
-                    to.ip()
-                ));
-            }
-        }
-    }
-}
-
-// === impl For ===
-
-impl For {
-    fn allow(self) -> Allow {
-        match self {
-            Self::Sender => Allow::Source,
-            Self::Address(named) => Allow::Address(named.address),
-        }
-    }
-
-    pub(super) fn words(self) -> String {
-        match self {
-            Self::Sender => "whoever sends it".to_owned(),
-            Self::Address(Named { address, by }) => match by {
-                By::Word => address.to_string(),
-                By::Kernel | By::Guess => format!("{address}, this machine's own address"),
-                By::Controller => format!("{address}, as the controller sees this machine"),
-            },
-        }
-    }
-}
-
-// === the check ===
-
-/// Tries whether what was asked for answers, and tells if it does not.
+/// Waits for what one knock asked for, and says how it stands with it. A host that has moved or
+/// joined anew since the directory is knocked at once more.
 async fn check(
     context: &Context,
     args: &KnockArgs,
-    target: &Target,
-    whom: For,
-    to: SocketAddr,
+    knock: &mut Knock,
+    patience: Patience,
+    failures: &mut Failures,
 ) -> Result {
-    let patience = match args.wait {
-        Some(secs) => {
-            let secs = Duration::from_secs(secs.into());
-            Patience {
-                silence: secs,
-                refused: secs,
-            }
+    let mut may_try_again = true;
+    loop {
+        let checked = knock.wait(patience).await;
+        let mut errors = Vec::new();
+        let mut is_to_be_tried = false;
+        for Checked { service, state } in checked {
+            let port = service.to_string();
+            let is_refused = match state {
+                State::Port(Answer::Open { at, after, .. }) => {
+                    let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+                    open(context, args, knock, (&port, at.ip(), ms))?;
+                    continue;
+                }
+                State::Port(Answer::Refused) => true,
+                State::Port(Answer::Silence) => false,
+                State::Unseen(what) => {
+                    errors.extend(unseen(context, args, knock, (&port, what)).await?);
+                    continue;
+                }
+            };
+            let (error, explained) = knock.failed(context, &port, is_refused).await;
+            is_to_be_tried |= explained.has_changed;
+            errors.push((port, is_refused, error, explained.why));
         }
-        None if args.no_check || target.member.is_none() => return Ok(()),
-        None => CHECK,
-    };
-    for port in tcp_ports(&target.request.what) {
-        let mut at = to;
-        at.set_port(port.port.get());
-        let words = match answer::of(at, patience) {
-            Answer::Open => {
+        if is_to_be_tried && may_try_again {
+            may_try_again = false;
+            for (_, _, _, Why { because, .. }) in errors {
+                let because = because.unwrap_or_default();
                 context
                     .ui
-                    .say(format_args!("{port} of {} answers", target.name))?;
-                continue;
+                    .note(format_args!("note: {because}; knocking again"));
             }
-            Answer::Refused => "refuses connections: perhaps nobody listens there",
-            Answer::Silence => "does not answer",
-        };
-        let told = format!(
-            "the packet was sent, and {port} of {} {words}; it was to open for {}",
-            target.name,
-            whom.words()
-        );
-        let hint = differs(context, target, whom, to).await;
-        if args.wait.is_some() {
-            return Err(CommandError::refused(told).with_hint(hint));
+            let name = knock.target.name.clone();
+            *knock = Knock::send(context, args, Some(&name), Voice::Quiet).await?;
+            continue;
         }
-        context.ui.warn(told);
-        context.ui.note(format_args!("hint: {hint}"));
+        for (port, is_refused, error, why) in errors {
+            failed(context, args, knock, (port, is_refused), why)?;
+            failures.add(&knock.target.name, error);
+        }
         return Ok(());
     }
-    Ok(())
 }
 
-/// Ports whose answer says whether the knock has worked.
-pub(super) fn tcp_ports(what: &What) -> Vec<ProtoPort> {
-    match what {
-        What::Close { ports, cut: _ }
-        | What::Ports {
-            ports,
-            forward: None,
-        } => {
-            let single = ports.iter().filter_map(|port| port.single());
-            single
-                .filter(|port| port.protocol == Protocol::Tcp)
-                .collect()
-        }
-        What::Ports {
-            ports: _,
-            forward: Some(_),
-        }
-        | What::Command(_) => Vec::new(),
+fn open(
+    context: &Context,
+    args: &KnockArgs,
+    knock: &Knock,
+    (port, at, ms): (&str, std::net::IpAddr, u64),
+) -> Result {
+    let host = &knock.target.name;
+    let at = at.to_canonical();
+    if args.json {
+        return context.ui.json(&Row {
+            host,
+            port: port.to_owned(),
+            state: "open",
+            address: Some(at.to_string()),
+            ms: Some(ms),
+            because: None,
+            hint: None,
+        });
     }
-}
-
-/// What may be otherwise than the knock took it to be.
-async fn differs(context: &Context, target: &Target, whom: For, to: SocketAddr) -> String {
-    let ask = format!(
-        "`postern audit list --host {} --user {}` tells whoever may ask why",
-        target.name, target.username
-    );
-    let For::Address(named) = whom else {
-        return ask;
-    };
-    let way = way::to(to).ok();
-    let own = way.map(|way| way.own);
-    let seen = match (way, &target.member) {
-        (Some(way), Some(member)) => {
-            let now_secs = context.now_secs;
-            seen::by_controller_now(&context.profile, member, way.own, now_secs).await
-        }
-        (Some(_) | None, Some(_) | None) => None,
-    };
-    let other = seen
-        .or(own)
-        .filter(|other| *other != named.address && other.is_ipv4() == named.address.is_ipv4());
-    match other {
-        Some(other) if seen.is_some() => format!(
-            "the controller sees this machine as {other}: if the host does too, knock again with -a \
-             {other}; {ask}"
-        ),
-        Some(other) => format!(
-            "this machine's own address is {other}: if no NAT stands between, knock again with -a \
-             {other}; {ask}"
-        ),
-        None => ask,
+    if args.quiet {
+        return Ok(());
     }
+    let place = match knock.delivery.packets.as_slice() {
+        [_] => String::new(),
+        _ => format!(" at {at}"),
+    };
+    context
+        .ui
+        .say(format_args!("{port} of {host} open after {ms} ms{place}"))
 }
 
-/// What -v adds. Keys appear by their public names only.
-fn more(target: &Target, whom: For) -> Vec<String> {
-    let keys = &target.keys;
-    let hmac = keys
-        .hmac()
-        .map_or_else(|| "none".to_owned(), |(_, digest)| digest.to_string());
-    let form = if target.tagged { "tagged" } else { "fwknop" };
-    let transport = target.route.transport;
-    vec![
-        format!("key: {}", keys.fingerprint()),
-        format!("encryption mode: {}", keys.mode()),
-        format!("hmac: {hmac}"),
-        format!("form: {form}"),
+fn failed(
+    context: &Context,
+    args: &KnockArgs,
+    knock: &Knock,
+    (port, is_refused): (String, bool),
+    why: Why,
+) -> Result {
+    if !args.json {
+        return Ok(());
+    }
+    context.ui.json(&Row {
+        host: &knock.target.name,
+        port,
+        state: if is_refused { "refused" } else { "silent" },
+        address: None,
+        ms: None,
+        because: why.because,
+        hint: Some(why.hint),
+    })
+}
+
+/// Nobody can see from here whether it is open; the host's own record is the next best.
+async fn unseen(
+    context: &Context,
+    args: &KnockArgs,
+    knock: &mut Knock,
+    (port, what): (&str, &str),
+) -> Result<Option<(String, bool, CommandError, Why)>> {
+    let recorded = knock.record().await;
+    if let Some(event) = &recorded
+        && event.kind() != fleet::EventKind::GrantOpened
+    {
+        let (error, explained) = knock.failed(context, port, false).await;
+        return Ok(Some((port.to_owned(), false, error, explained.why)));
+    }
+    let host = &knock.target.name;
+    let said = recorded.map(|event| {
+        let secs = event.until_ms.saturating_sub(event.at_ms) / 1000;
         format!(
-            "way: {transport} to {} port {}",
-            target.address, target.port
-        ),
-        format!("for: {}", whom.words()),
-    ]
+            "{host} recorded that it opened it for {}, {secs} s",
+            event.opened
+        )
+    });
+    if args.json {
+        context.ui.json(&Row {
+            host,
+            port: port.to_owned(),
+            state: "unseen",
+            address: None,
+            ms: None,
+            because: said,
+            hint: None,
+        })?;
+        return Ok(None);
+    }
+    if args.quiet {
+        return Ok(None);
+    }
+    let said = said.map_or_else(String::new, |said| format!("; {said}"));
+    context.ui.say(format_args!(
+        "{port} of {host} was asked for; whether {what} is open cannot be seen from here{said}"
+    ))?;
+    Ok(None)
+}
+
+// === impl Failures ===
+
+impl Failures {
+    fn add(&mut self, host: &str, error: CommandError) {
+        self.errors.push(error);
+        if !self.hosts.iter().any(|known| known == host) {
+            self.hosts.push(host.to_owned());
+        }
+    }
+
+    /// One failure is told as it is; of several each, and then where.
+    fn end(self, context: &Context, count: usize) -> Result {
+        let Self { mut errors, hosts } = self;
+        if errors.len() == 1 && count == 1 {
+            return errors.pop().map_or(Ok(()), Err);
+        }
+        if errors.is_empty() {
+            return Ok(());
+        }
+        for error in &errors {
+            context.ui.error(error);
+        }
+        Err(CommandError::refused(format!(
+            "not everything is open on {} of {count} hosts: {}",
+            hosts.len(),
+            hosts.join(", ")
+        )))
+    }
 }

@@ -10,33 +10,45 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use spa::{Allow, DigestType, EncryptionMode, NatAccess, Service};
 use zeroize::Zeroizing;
 
-/// Ask a host to open a port for a moment
+/// Ask hosts to open a port for a moment, and wait until it is open
 ///
-/// In a fleet HOST is a name of the directory (`postern profile show`); keys, address and port come
-/// from the profile, and the packet is in the tagged form, which only Postern agents read.
+/// In a fleet HOST is a name of the directory (`postern list`), or a label as in role=web, which stands
+/// for all hosts that have it; keys, addresses and port come from the profile, and the packet is in the
+/// tagged form, which only Postern agents read. A directory that is not of this minute is fetched anew
+/// when the controller answers within a second.
 ///
 /// Outside of a fleet HOST is an address or a name, as with fwknop; keys come from --key-file, a
 /// stanza of ~/.fwknoprc (-n), --stdin or a prompt, and the packet is what fwknop's own client sends.
+/// A name with several addresses is knocked at on all of them.
 ///
 /// In a fleet the packet names the address to open, so that whoever catches it on its way cannot open
 /// for himself: the address that the kernel uses on the way to the host where no NAT can stand between,
 /// else the one that the controller sees. -a, -R and -s say it otherwise.
 ///
-/// No host answers a packet: exit code 0 means that it was sent. In a fleet it is then tried whether the
-/// port answers, and said if it does not; --no-check leaves that out, and --wait makes it an error. With -v it is told which keys and
-/// which form are used, never the keys themselves.
-#[derive(clap::Args, Debug)]
+/// No host answers a packet. In a fleet it is therefore tried for a few seconds whether the TCP ports of
+/// -A answer: exit code 0 means open, 1 means not, and then it is said why, as far as the controller
+/// knows. Whether UDP and echo are open cannot be seen from here; what the host recorded is told. With
+/// --no-wait, and outside of a fleet without --wait, exit code 0 means that the packet was sent. With -v
+/// it is told which keys and which form are used, never the keys themselves.
+#[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 Examples:
   postern knock web-1 -A tcp/22                        a host of the fleet
   postern knock web-1 -A tcp/22 -f 60 && ssh web-1     open for a minute
+  postern knock web-1 web-2 role=db -A tcp/22          several at once
   postern knock -n office                              a stanza of ~/.fwknoprc
   postern knock 192.0.2.1 -A tcp/22 -R --key-file ~/.spa-keys
-  postern knock web-1 -A tcp/22 --wait 5 && ssh web-1  only if the port answers
-  postern knock web-1 -A tcp/22 --dry-run              show, do not send")]
+  postern knock web-1 -A tcp/22 --wait 20              a slow way there
+  postern knock web-1 -A tcp/22 --no-wait              sent is enough
+  postern knock web-1 -A tcp/22 --dry-run              show, do not send
+
+In ~/.ssh/config, so that `ssh web-1` knocks by itself (see also `postern proxy`):
+  Match host web-* exec \"postern knock --quiet %n -A tcp/%p\"")]
 pub(crate) struct KnockArgs {
-    /// Host to knock at: a name of the directory, or outside of a fleet an address or name
-    pub(crate) host: Option<String>,
+    /// Hosts to knock at: names or labels (role=web) of the directory, or outside of a fleet an address
+    /// or name
+    #[arg(value_name = "HOST")]
+    pub(crate) hosts: Vec<String>,
 
     #[command(flatten)]
     pub(crate) request: RequestArgs,
@@ -48,12 +60,21 @@ pub(crate) struct KnockArgs {
     pub(crate) keys: KeyArgs,
 
     /// Do not try whether the port answers
-    #[arg(long, conflicts_with = "wait")]
-    pub(crate) no_check: bool,
+    #[arg(long, alias = "no-check", conflicts_with = "wait")]
+    pub(crate) no_wait: bool,
 
-    /// Wait so long for the port to answer, and fail if it does not
+    /// Wait so long for the port to answer [default in a fleet: 5]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub(crate) wait: Option<u16>,
+
+    /// Print nothing but errors
+    #[arg(short = 'q', long)]
+    pub(crate) quiet: bool,
+
+    /// Print one JSON object for each host and port: host, port, state (open, refused, silent, unseen or
+    /// sent), address, ms, because, hint
+    #[arg(long, conflicts_with_all = ["quiet", "dry_run"])]
+    pub(crate) json: bool,
 
     /// Print the packet to standard output instead of sending it
     #[arg(short = 'T', long, alias = "test")]
@@ -65,7 +86,7 @@ pub(crate) struct KnockArgs {
 }
 
 /// What is asked for.
-#[derive(clap::Args, Debug, Default)]
+#[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Request")]
 pub(crate) struct RequestArgs {
     /// Ports to open, as tcp/22,udp/53; in a fleet the one port that the directory names. Postern agents
@@ -83,11 +104,13 @@ pub(crate) struct RequestArgs {
     #[arg(short = 's', long, conflicts_with = "allow_ip")]
     pub(crate) source_ip: bool,
 
-    /// Open for the address that a web page says we have, asked over HTTPS
+    /// Open for the address that a web page says we have, asked over HTTPS. In a fleet the controller is
+    /// asked, and a page only if --resolve-url names one; elsewhere it is a third party's,
+    /// www.cipherdyne.org, as with fwknop
     #[arg(short = 'R', long, conflicts_with_all = ["allow_ip", "source_ip"])]
     pub(crate) resolve_ip_https: bool,
 
-    /// Web page for -R; its text must begin with the address
+    /// Web page for -R, asked over the family that the packet takes; the first address in its text counts
     #[arg(long, value_name = "URL")]
     pub(crate) resolve_url: Option<String>,
 
@@ -146,7 +169,7 @@ pub(crate) struct RequestArgs {
 }
 
 /// Where the packet goes, and how.
-#[derive(clap::Args, Debug, Default)]
+#[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Way")]
 pub(crate) struct RouteArgs {
     /// Address or name to send to; with HOST of a fleet instead of the directory's address
@@ -179,7 +202,7 @@ pub(crate) struct RouteArgs {
 }
 
 /// Static keys, and how they are used. With any of these the fleet's directory is not used.
-#[derive(clap::Args, Debug, Default)]
+#[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Static keys")]
 pub(crate) struct KeyArgs {
     /// Stanza of the rc file to start from
@@ -312,6 +335,15 @@ impl KeyArgs {
             (_, true) => Some(false),
             (false, false) => None,
         }
+    }
+}
+
+// === impl RequestArgs ===
+
+impl RequestArgs {
+    /// Whether it is said for which address to open.
+    pub(crate) fn says_for_whom(&self) -> bool {
+        self.allow_ip.is_some() || self.source_ip || self.resolve_ip_https || self.resolve_http_only
     }
 }
 

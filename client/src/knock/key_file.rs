@@ -16,7 +16,7 @@ use crate::ui::Ui;
 /// Exit code 1 when the file cannot be read or has no line for the host.
 pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<String>> {
     let name = path.display();
-    let failed = |cause| CommandError::failed(format!("cannot read {name}"), cause);
+    let failed = |cause| CommandError::unreadable(path, cause);
     let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
     let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
     if mode & 0o077 != 0 {

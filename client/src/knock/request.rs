@@ -8,8 +8,8 @@ use super::args::{Access, Nat, RequestArgs, allow, offset_secs};
 use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 
-/// Where -R asks when nothing else is said; fwknop's own page.
-const RESOLVE_URL: &str = "https://www.cipherdyne.org/cgi-bin/myip";
+/// Where -R asks outside of a fleet when nothing else is said; fwknop's own page.
+pub(crate) const RESOLVE_URL: &str = "https://www.cipherdyne.org/cgi-bin/myip";
 
 /// A request before the outside address, the time and the randomness are known.
 #[derive(Debug)]
@@ -67,8 +67,12 @@ pub(crate) enum AllowBy {
     Known(Allow),
     /// The address that the host will see, as a member of a fleet finds it.
     Find,
-    /// Ask this page.
-    Resolve(String),
+    /// Ask a web page.
+    Resolve {
+        url: String,
+        /// Somebody named it; else it is a third party's that nobody chose.
+        said: bool,
+    },
 }
 
 // === impl KnockRequest ===
@@ -181,11 +185,11 @@ fn allow_by(args: &RequestArgs, rc: &Stanza) -> Result<Option<AllowBy>> {
 }
 
 fn resolve(args: &RequestArgs, rc: &Stanza) -> Result<AllowBy> {
-    let url = args
+    let named = args
         .resolve_url
         .as_deref()
-        .or_else(|| rc.text("RESOLVE_URL"))
-        .unwrap_or(RESOLVE_URL);
+        .or_else(|| rc.text("RESOLVE_URL"));
+    let url = named.unwrap_or(RESOLVE_URL);
     let plain = args.resolve_http_only || rc.is_on("RESOLVE_HTTP_ONLY");
     let (scheme, rest) = url
         .split_once("://")
@@ -199,7 +203,10 @@ fn resolve(args: &RequestArgs, rc: &Stanza) -> Result<AllowBy> {
         ));
     }
     let scheme = if plain { "http" } else { scheme };
-    Ok(AllowBy::Resolve(format!("{scheme}://{rest}")))
+    Ok(AllowBy::Resolve {
+        url: format!("{scheme}://{rest}"),
+        said: named.is_some(),
+    })
 }
 
 fn timeout_secs(args: &RequestArgs, rc: &Stanza) -> Result<u32> {

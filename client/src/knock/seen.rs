@@ -1,17 +1,15 @@
 //! From which address the controller sees this machine come: asked in a moment, kept for a minute.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use fleet::wire::WhoAmIRequest;
-use member::Membership;
 use serde::{Deserialize, Serialize};
 
+use super::asker::Asker;
 use crate::connection::{Connection, ask};
+use crate::error::Result;
 use crate::profile::Profile;
 
-/// Somebody waits for her port: a controller that does not answer in time says nothing.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// For how long an answer is good. A machine that moves to another network mostly gets another
 /// address of its own there, and then it is asked again anyway.
 const KEPT_SECS: u64 = 60;
@@ -28,25 +26,24 @@ struct Kept {
 /// What the controller sees; `None` when it does not say so in time.
 pub(crate) async fn by_controller(
     profile: &Profile,
-    membership: &Membership,
+    asker: &mut Asker,
     own: IpAddr,
     now_secs: u64,
 ) -> Option<IpAddr> {
     if let Some(kept) = kept(profile, own, now_secs) {
         return Some(kept);
     }
-    by_controller_now(profile, membership, own, now_secs).await
+    by_controller_now(profile, asker, own, now_secs).await
 }
 
 /// The same, whatever it said a moment ago.
 pub(crate) async fn by_controller_now(
     profile: &Profile,
-    membership: &Membership,
+    asker: &mut Asker,
     own: IpAddr,
     now_secs: u64,
 ) -> Option<IpAddr> {
-    let asked = tokio::time::timeout(PATIENCE, ask_controller(membership));
-    let seen = asked.await.ok().flatten()?;
+    let seen = asker.ask(who_am_i).await??;
     let kept = Kept {
         own,
         seen,
@@ -57,14 +54,11 @@ pub(crate) async fn by_controller_now(
     Some(seen)
 }
 
-async fn ask_controller(membership: &Membership) -> Option<IpAddr> {
-    let connection = Connection::of(membership.clone()).await.ok()?;
+async fn who_am_i(connection: Connection) -> Result<Option<IpAddr>> {
     let answer = connection.directory().who_am_i(ask(WhoAmIRequest {})).await;
-    let address = answer.ok()?.into_inner().address;
-    address
-        .parse()
-        .ok()
-        .map(|address: IpAddr| address.to_canonical())
+    let answer = answer.map_err(|status| connection.refused(status))?;
+    let address: Option<IpAddr> = answer.into_inner().address.parse().ok();
+    Ok(address.map(|address| address.to_canonical()))
 }
 
 fn kept(profile: &Profile, own: IpAddr, now_secs: u64) -> Option<IpAddr> {

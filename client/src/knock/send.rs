@@ -13,6 +13,9 @@ use crate::rc::Stanza;
 /// How long a TCP or HTTP server may take to answer the handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Addresses of one name that are knocked at: more than any host has.
+const ADDRESSES_MAX: usize = 8;
+
 /// How the packet travels.
 #[derive(Debug)]
 pub(crate) struct Route {
@@ -92,24 +95,43 @@ impl Route {
         })
     }
 
-    /// Where the packet goes: the first address of `host`, an address or a name.
+    /// Where packets go: every address of a host that is known by these addresses or names, each once.
     ///
     /// # Errors
     ///
     /// Exit code 3 when the host has no address, or none of the family that was asked for.
-    pub(crate) fn resolve(&self, host: &str, port: u16) -> Result<SocketAddr> {
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let found = (bare, port).to_socket_addrs().map_err(|cause| {
-            CommandError::unreachable(format!("{host} has no address")).because(cause)
-        })?;
-        let fits = |address: &SocketAddr| match self.family {
+    pub(crate) fn resolve(&self, hosts: &[String], port: u16) -> Result<Vec<SocketAddr>> {
+        let mut found: Vec<SocketAddr> = Vec::new();
+        let mut missing = None;
+        for host in hosts {
+            let bare = host.trim_start_matches('[').trim_end_matches(']');
+            match (bare, port).to_socket_addrs() {
+                Ok(addresses) => found.extend(addresses),
+                Err(cause) => {
+                    let error = CommandError::unreachable(format!("{host} has no address"));
+                    missing = Some(error.because(cause));
+                }
+            }
+        }
+        let is_none = found.is_empty();
+        found.retain(|address| match self.family {
             None => true,
             Some(Family::V4) => address.is_ipv4(),
             Some(Family::V6) => address.is_ipv6(),
-        };
-        found.into_iter().find(fits).ok_or_else(|| {
-            CommandError::unreachable(format!("{host} has no address of this family"))
-        })
+        });
+        let mut each: Vec<SocketAddr> = Vec::new();
+        for address in found {
+            if !each.contains(&address) && each.len() < ADDRESSES_MAX {
+                each.push(address);
+            }
+        }
+        if !each.is_empty() {
+            return Ok(each);
+        }
+        let name = hosts.join(", ");
+        Err(missing.filter(|_| is_none).unwrap_or_else(|| {
+            CommandError::unreachable(format!("{name} has no address of this family"))
+        }))
     }
 
     fn datagram(&self, packet: &str, to: SocketAddr) -> io::Result<()> {

@@ -1,22 +1,24 @@
 //! Whom to knock at, where, and under which keys: by the fleet's directory, or with static keys.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use fleet::Role;
 use fleet::wire::DirectoryHost;
 use member::Membership;
 use policy::PortSet;
 use program::Failure as _;
 use spa::{ExchangePublic, Keys, Service};
 
-use super::args::KnockArgs;
-use super::keys;
+use super::args::{Access, KnockArgs};
+use super::asker::Asker;
 use super::request::{AllowBy, KnockRequest, What, login_name};
 use super::send::Route;
-use crate::connection::Connection;
-use crate::directory::Directory;
+use super::{keys, refresh};
+use crate::context::Context;
+use crate::directory::{Directory, addresses};
 use crate::error::{CommandError, Result};
-use crate::profile::{Profile, home};
+use crate::profile::home;
 use crate::rc::{RcFile, Stanza};
 use crate::ui::Ui;
 
@@ -25,17 +27,50 @@ use crate::ui::Ui;
 pub(crate) struct Target {
     /// As it was named.
     pub(crate) name: String,
-    /// Where to send to.
-    pub(crate) address: String,
+    /// Where to send to: addresses or names, never empty.
+    pub(crate) addresses: Vec<String>,
     pub(crate) port: u16,
     pub(crate) keys: Keys,
     pub(crate) tagged: bool,
     pub(crate) username: String,
     pub(crate) allow: AllowBy,
-    /// Who knocks, in a fleet.
-    pub(crate) member: Option<Membership>,
+    /// The fleet's controller, for its members.
+    pub(crate) asker: Option<Asker>,
+    /// What the directory says of the host.
+    pub(crate) listed: Option<Listed>,
     pub(crate) request: KnockRequest,
     pub(crate) route: Route,
+}
+
+/// What the directory says of a host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Listed {
+    /// Policy generation of the directory.
+    pub(crate) generation: u64,
+    /// When the controller signed it, seconds since the Unix epoch.
+    pub(crate) at_secs: u64,
+    /// What may be asked for there, as text; empty for anything.
+    pub(crate) ports: Vec<String>,
+    /// The host's exchange key.
+    pub(crate) key: Vec<u8>,
+    pub(crate) addresses: Vec<String>,
+    pub(crate) spa_port: u16,
+}
+
+// === impl Listed ===
+
+impl Listed {
+    /// What one entry says.
+    pub(crate) fn of(directory: &Directory, entry: &DirectoryHost) -> Self {
+        Self {
+            generation: directory.generation(),
+            at_secs: directory.at_secs(),
+            ports: entry.ports.clone(),
+            key: entry.exchange_key.clone(),
+            addresses: addresses(entry),
+            spa_port: spa_port(entry),
+        }
+    }
 }
 
 /// Finds the target: in the fleet when the profile has joined one and no static key is meant.
@@ -44,78 +79,113 @@ pub(crate) struct Target {
 ///
 /// Exit code 2 when the command line does not say enough, 1 when the host is not known, 3 when the
 /// controller is needed and not reached.
-pub(crate) async fn find(ui: &Ui, profile: &Profile, args: &KnockArgs) -> Result<Target> {
-    if let Some(host) = &args.host
-        && !args.keys.is_static()
-        && let Some(membership) = profile.membership_if_any()?
-    {
-        return in_fleet(ui, profile, membership, host, args).await;
+pub(crate) async fn find(
+    context: &Context,
+    args: &KnockArgs,
+    host: Option<&str>,
+) -> Result<Target> {
+    let membership = if args.keys.is_static() {
+        None
+    } else {
+        context.profile.membership_if_any()?
+    };
+    match (host, membership) {
+        (Some(host), Some(membership)) => {
+            let mut asker = Asker::new(membership);
+            let directory = refresh::directory(context, &mut asker, host, args).await?;
+            in_fleet(&context.ui, asker, &directory, host, args)
+        }
+        (host, _) => outside(context, args, host),
     }
-    outside(ui, args)
 }
 
-async fn in_fleet(
+/// The same by this directory, with nobody to ask where it does not know the host.
+pub(crate) fn in_fleet(
     ui: &Ui,
-    profile: &Profile,
-    membership: Membership,
+    asker: Asker,
+    directory: &Directory,
     host: &str,
     args: &KnockArgs,
 ) -> Result<Target> {
-    if membership.role != Role::User {
-        return Err(CommandError::refused(format!(
-            "this profile is {} {}, and only users have a directory of hosts",
-            membership.role, membership.name
-        ))
-        .with_hint("name a user's profile with --profile, or static keys with --key-file or -n"));
-    }
-    let directory = directory_with(profile, &membership, host).await?;
+    let membership = asker.membership();
     let entries = directory.entries(host);
     let Some(&first) = entries.first() else {
-        return Err(CommandError::refused(format!(
-            "no policy lets {} open anything on a host named {host}",
-            membership.name
-        ))
-        .with_hint("`postern profile show` lists the hosts; for one outside of the fleet use -D ADDRESS alone"));
+        return Err(unknown_host(membership, directory, host));
     };
     let mut request = KnockRequest::merge(&args.request, &Stanza::default())?;
     let route = Route::merge(&args.route, &Stanza::default())?;
     choose_ports(ui, &mut request, &entries)?;
     // When none lets in what is asked for, the host says why not.
     let entry = entry_for(&request, &entries).unwrap_or(first);
+    // Whoever says -R and no page means what the fleet finds out by itself.
+    let allow = match request.allow.clone() {
+        None | Some(AllowBy::Resolve { said: false, .. }) => AllowBy::Find,
+        Some(allow) => allow,
+    };
     Ok(Target {
         name: host.to_owned(),
-        address: args
-            .route
-            .destination
-            .clone()
-            .unwrap_or_else(|| entry.address.clone()),
+        addresses: match &args.route.destination {
+            Some(named) => vec![named.clone()],
+            None => addresses(entry),
+        },
         port: route.port.unwrap_or_else(|| spa_port(entry)),
-        keys: pairwise(&membership, entry)?,
+        keys: pairwise(membership, entry)?,
         tagged: args.keys.form().unwrap_or(true),
         username: request
             .username
             .clone()
             .unwrap_or_else(|| membership.name.clone()),
-        allow: request.allow.clone().unwrap_or(AllowBy::Find),
-        member: Some(membership),
+        allow,
+        listed: Some(Listed {
+            ports: permitted(&entries),
+            ..Listed::of(directory, entry)
+        }),
+        asker: Some(asker),
         request,
         route,
     })
 }
 
-/// The directory of the profile, fetched anew when it is missing or does not know the host.
-async fn directory_with(
-    profile: &Profile,
-    membership: &Membership,
-    host: &str,
-) -> Result<Directory> {
-    if let Some(directory) = Directory::load(profile, membership)?
-        && !directory.entries(host).is_empty()
-    {
-        return Ok(directory);
+fn unknown_host(membership: &Membership, directory: &Directory, host: &str) -> CommandError {
+    let error = CommandError::refused(format!(
+        "no policy lets {} open anything on a host named {host}",
+        membership.name
+    ));
+    let names = directory.names();
+    let nearest = names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(name, host), name))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other));
+    match nearest {
+        Some((_, nearest)) => error.with_hint(format!(
+            "did you mean {nearest}? `postern list` shows the hosts; for one outside of the fleet use \
+             -D ADDRESS alone"
+        )),
+        None => error.with_hint(
+            "`postern list` shows the hosts; for one outside of the fleet use -D ADDRESS alone",
+        ),
     }
-    let connection = Connection::of(membership.clone()).await?;
-    Directory::sync(profile, &connection).await
+}
+
+/// All that the entries of a host let in, each once; empty for anything.
+fn permitted(entries: &[&DirectoryHost]) -> Vec<String> {
+    if entries.iter().any(|entry| entry.ports.is_empty()) {
+        return Vec::new();
+    }
+    let ports = entries.iter().flat_map(|entry| &entry.ports).cloned();
+    let ports: BTreeSet<String> = ports.collect();
+    ports.into_iter().collect()
+}
+
+/// Whether the directory lets in all that the command line asks for on this host.
+pub(crate) fn lets_in(entries: &[&DirectoryHost], args: &KnockArgs) -> bool {
+    let Some(Access(ports)) = &args.request.access else {
+        return true;
+    };
+    let allowed = port_set(entries.iter().flat_map(|entry| &entry.ports));
+    entries.iter().any(|entry| entry.ports.is_empty())
+        || ports.iter().all(|port| allowed.contains(*port))
 }
 
 /// The keys of this user and that host.
@@ -207,8 +277,9 @@ fn port_set(texts: impl IntoIterator<Item = impl AsRef<str>>) -> PortSet {
     ports.collect()
 }
 
-fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
-    if args.host.is_some() && args.route.destination.is_some() {
+fn outside(context: &Context, args: &KnockArgs, host: Option<&str>) -> Result<Target> {
+    let ui = &context.ui;
+    if host.is_some() && args.route.destination.is_some() {
         return Err(CommandError::usage(
             "HOST and -D both name a host, and this profile has joined no fleet",
         )
@@ -216,9 +287,8 @@ fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
     }
     let (rc, stanza) = read_rc(ui, args)?;
     stanza.require_supported()?;
-    let name = args
-        .host
-        .as_deref()
+    require_a_way_in(args, host, (&rc, &stanza))?;
+    let name = host
         .or(args.route.destination.as_deref())
         .or_else(|| stanza.text("SPA_SERVER"))
         .ok_or_else(|| no_host(&rc))?
@@ -238,16 +308,52 @@ fn outside(ui: &Ui, args: &KnockArgs) -> Result<Target> {
         error
     })?;
     Ok(Target {
-        address: name.clone(),
+        addresses: vec![name.clone()],
         port: route.port.unwrap_or(fleet::DEFAULT_SPA_PORT),
         keys,
         tagged: args.keys.form().unwrap_or(false),
         username: request.username.clone().unwrap_or_else(login_name),
         allow,
-        member: None,
+        asker: None,
+        listed: None,
         request,
         route,
         name,
+    })
+}
+
+/// A name alone is what members of a fleet say; whoever is none yet is told so, and not asked for
+/// addresses and keys.
+fn require_a_way_in(
+    args: &KnockArgs,
+    host: Option<&str>,
+    (rc, stanza): (&RcFile, &Stanza),
+) -> Result {
+    let Some(host) = host else {
+        return Ok(());
+    };
+    let says_how = args.keys.is_static()
+        || args.request.says_for_whom()
+        || stanza
+            .text("KEY")
+            .or_else(|| stanza.text("KEY_BASE64"))
+            .is_some();
+    if says_how || host.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    let error = CommandError::refused(format!(
+        "{host} cannot be looked up: this profile has joined no fleet"
+    ));
+    Err(if rc.has(host) {
+        error.with_hint(format!(
+            "the rc file has a stanza of this name: `postern knock -n {host}`; to join a fleet, \
+             `postern join TOKEN`"
+        ))
+    } else {
+        error.with_hint(
+            "`postern join TOKEN` joins with a token from an operator; for a host outside of a fleet \
+             name its address, a port with -A, a key with --key-file or -n, and one of -a, -R and -s",
+        )
     })
 }
 

@@ -8,10 +8,12 @@
     reason = "a test that cannot go on fails here"
 )]
 
+mod complete;
 mod exit_codes;
 mod fleet_profile;
 mod fwknop_vectors;
 mod help;
+mod keys;
 mod knocks;
 mod rc_file;
 mod sandbox;

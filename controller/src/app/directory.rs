@@ -1,5 +1,6 @@
 //! The directory: the hosts that a user may open.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
 use fleet::Role;
@@ -26,13 +27,18 @@ pub(crate) struct Directory {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) host: String,
-    pub(crate) address: String,
+    /// Every address by which it is reached; never empty.
+    pub(crate) addresses: Vec<String>,
     pub(crate) spa_port: u16,
     /// The host's X25519 public key.
     pub(crate) exchange_key: [u8; 32],
     /// What it opens, each as `tcp/22`; empty for what the packet asks for.
     pub(crate) ports: Vec<String>,
     pub(crate) stanza: String,
+    /// By which she may ask for several hosts at once.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// When the stanza ends by itself, seconds since the Unix epoch.
+    pub(crate) expires_at_secs: Option<u64>,
 }
 
 /// The directory of the user that calls.
@@ -63,7 +69,7 @@ fn entries(policy: &Policy, host: &Member, user: &str) -> Vec<Entry> {
         .filter(|stanza| permits(stanza, user) && stanza.selects(&facts))
         .map(|stanza| Entry {
             host: host.name.clone(),
-            address: host.address.clone(),
+            addresses: host.addresses().map(str::to_owned).collect(),
             spa_port: stanza
                 .spa_server_port
                 .map_or(host.spa_port, NonZeroU16::get),
@@ -72,6 +78,8 @@ fn entries(policy: &Policy, host: &Member, user: &str) -> Vec<Entry> {
                 ports.spelled_out().map(|port| port.to_string()).collect()
             }),
             stanza: stanza.label(),
+            labels: host.labels.clone(),
+            expires_at_secs: stanza.expire_at_secs,
         })
         .collect()
 }

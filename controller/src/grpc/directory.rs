@@ -82,19 +82,23 @@ fn body(directory: Directory) -> DirectoryBody {
 fn host(entry: Entry) -> DirectoryHost {
     let Entry {
         host,
-        address,
+        addresses,
         spa_port,
         exchange_key,
         ports,
         stanza,
+        labels,
+        expires_at_secs,
     } = entry;
     DirectoryHost {
         name: host,
-        address,
+        address: addresses.first().cloned().unwrap_or_default(),
         spa_port: spa_port.into(),
         exchange_key: exchange_key.to_vec(),
         ports,
         stanza,
-        ..DirectoryHost::default()
+        addresses,
+        labels: labels.into_iter().collect(),
+        expires_at_secs: expires_at_secs.unwrap_or(0),
     }
 }

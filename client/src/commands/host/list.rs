@@ -31,6 +31,9 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
         .hosts;
     let mut rows: Vec<Row<'_>> = hosts.iter().map(Row::from).collect();
     rows.sort_by_key(|row| row.name);
+    context.profile.saw_names(|names| {
+        names.hosts = rows.iter().map(|row| row.name.to_owned()).collect();
+    });
     if args.listing.json {
         return rows.iter().try_for_each(|row| context.ui.json(row));
     }

@@ -36,6 +36,11 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
         .into_inner()
         .members;
     let rows: Vec<Row<'_>> = members.iter().map(Row::from).collect();
+    if args.role.is_none() {
+        let users = rows.iter().filter(|row| row.role == "user");
+        let users = users.map(|row| row.name.to_owned()).collect();
+        context.profile.saw_names(|names| names.users = users);
+    }
     if args.listing.json {
         return rows.iter().try_for_each(|row| context.ui.json(row));
     }

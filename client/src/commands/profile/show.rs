@@ -1,9 +1,8 @@
 //! `postern profile show`
 
-use policy::PortSet;
 use serde::Serialize;
-use spa::Service;
 
+use crate::commands::list::listed;
 use crate::context::{Context, Listing};
 use crate::directory::Directory;
 use crate::error::Result;
@@ -58,24 +57,11 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result {
                 row.name.to_owned(),
                 row.address.to_owned(),
                 row.spa_port.to_string(),
-                if row.ports.is_empty() {
-                    "any".to_owned()
-                } else {
-                    listed(row.ports)
-                },
+                listed(row.ports),
                 row.stanza.to_owned(),
             ]
         }),
     )
-}
-
-/// Ports as an operator writes them; what a newer controller lists stays as it is.
-fn listed(ports: &[String]) -> String {
-    let known: Option<PortSet> = ports
-        .iter()
-        .map(|port| port.parse::<Service>().ok())
-        .collect();
-    known.map_or_else(|| ports.join(","), |known| known.to_string())
 }
 
 fn rows(directory: &Directory) -> impl Iterator<Item = Row<'_>> {

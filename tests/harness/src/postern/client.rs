@@ -72,7 +72,8 @@ impl Member {
         run(&mut self.command(words)?)
     }
 
-    /// Knocks at `host` for `access` with further options.
+    /// Knocks at `host` for `access` with further options. Unless these say otherwise nobody waits for
+    /// the port: what the host did is for the caller to see.
     ///
     /// # Errors
     ///
@@ -80,6 +81,10 @@ impl Member {
     pub fn knock(&self, host: &str, access: &str, more: &[&str]) -> Result<Ran> {
         let mut words = vec!["knock", host, "-A", access];
         words.extend(more);
+        let says_so = |word: &&str| ["--wait", "--no-wait", "--no-check"].contains(word);
+        if !more.iter().any(says_so) {
+            words.push("--no-wait");
+        }
         self.run(&words)?.ok()
     }
 }

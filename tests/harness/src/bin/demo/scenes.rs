@@ -72,7 +72,8 @@ fn firewall(host: &Host) -> Result<String> {
 
 fn knock(stage: &Stage, story: &mut Story) -> Result<(Session, Instant)> {
     story.scene("Knock: one packet, and the port is open for one address");
-    let knocked = stage.alice.knock("web-1", "tcp/22", &[])?;
+    let words = ["knock", "web-1", "-A", "tcp/22"];
+    let knocked = stage.alice.run(&words)?.ok()?;
     let sent = wait::now();
     story.terminal("alice", "postern knock web-1 -A tcp/22", &knocked.text());
     stage.web_1.agent.opens(stage.alice.node.v4, "tcp:22")?;

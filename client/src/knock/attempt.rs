@@ -1,0 +1,288 @@
+//! One knock, from the command line to the answer of the ports that it asked for, and why one does not
+//! answer.
+
+use std::time::Duration;
+
+use spa::{ProtoPort, Protocol, Service};
+use tokio::task::JoinSet;
+
+use super::answer::{self, Answer, Patience};
+use super::args::KnockArgs;
+use super::delivery::{self, Delivery, Voice};
+use super::known::{self, Known, Question};
+use super::request::What;
+use super::target::{self, Target};
+use super::why::{Case, Why, why};
+use super::{refresh, seen, way};
+use crate::clock;
+use crate::context::Context;
+use crate::error::{CommandError, Result};
+
+/// How long a port may take to answer when nobody says.
+pub(crate) const WAIT: Patience = Patience {
+    silence: Duration::from_secs(5),
+    refused: Duration::from_millis(300),
+};
+/// How often the host's record of what cannot be seen is asked for, and the pause between.
+const RECORD_TRIES: u32 = 4;
+const RECORD_PAUSE: Duration = Duration::from_millis(250);
+
+/// A knock that is under way.
+#[derive(Debug)]
+pub(crate) struct Knock {
+    pub(crate) target: Target,
+    pub(crate) delivery: Delivery,
+}
+
+/// How it stands with something that was asked for.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// Somebody answers.
+    Port(Answer),
+    /// It cannot be seen from here, and why not.
+    Unseen(&'static str),
+}
+
+/// What was asked for, and how it stands with it.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub(crate) service: Service,
+    pub(crate) state: State,
+}
+
+/// Why something does not answer, and whether another knock may do better.
+#[derive(Debug)]
+pub(crate) struct Explained {
+    pub(crate) why: Why,
+    /// The host is reached in another way than this knock tried.
+    pub(crate) has_changed: bool,
+}
+
+/// How long to wait for the ports; `None` for not at all.
+pub(crate) fn patience(args: &KnockArgs, is_member: bool) -> Option<Patience> {
+    match args.wait {
+        Some(secs) => {
+            let secs = Duration::from_secs(secs.into());
+            Some(Patience {
+                silence: secs,
+                refused: secs,
+            })
+        }
+        None => (is_member && !args.no_wait).then_some(WAIT),
+    }
+}
+
+// === impl Knock ===
+
+impl Knock {
+    /// Finds the host and sends its packets.
+    ///
+    /// # Errors
+    ///
+    /// As [`target::find`] and [`delivery::send`].
+    pub(crate) async fn send(
+        context: &Context,
+        args: &KnockArgs,
+        host: Option<&str>,
+        voice: Voice,
+    ) -> Result<Self> {
+        let mut target = target::find(context, args, host).await?;
+        let delivery = delivery::send(context, &mut target, voice).await?;
+        Ok(Self { target, delivery })
+    }
+
+    /// Sends packets of now to where the last ones went.
+    ///
+    /// # Errors
+    ///
+    /// As [`delivery::send`].
+    pub(crate) async fn again(&mut self, context: &Context) -> Result {
+        if let Some(asker) = &mut self.target.asker {
+            asker.again();
+        }
+        self.delivery = delivery::send(context, &mut self.target, Voice::Quiet).await?;
+        Ok(())
+    }
+
+    /// Whether it is a member of a fleet who knocks.
+    pub(crate) fn is_member(&self) -> bool {
+        self.target.asker.is_some()
+    }
+
+    /// What was asked for, as far as an answer of it would say that the knock has worked.
+    fn services(&self) -> Vec<Service> {
+        match &self.target.request.what {
+            What::Ports {
+                ports,
+                forward: None,
+            } => ports.clone(),
+            What::Ports {
+                ports: _,
+                forward: Some(_),
+            }
+            | What::Close { .. }
+            | What::Command(_) => Vec::new(),
+        }
+    }
+
+    /// Waits for everything that was asked for.
+    pub(crate) async fn wait(&self, patience: Patience) -> Vec<Checked> {
+        let knocked = self.delivery.at;
+        let mut tries: JoinSet<(usize, Answer)> = JoinSet::new();
+        let mut checked = Vec::new();
+        for (index, service) in self.services().into_iter().enumerate() {
+            let state = match tcp_port(service) {
+                Ok(port) => {
+                    let at = self.delivery.at_port(port.port.get());
+                    tries.spawn(async move { (index, answer::of(at, patience, knocked).await) });
+                    State::Port(Answer::Silence)
+                }
+                Err(what) => State::Unseen(what),
+            };
+            checked.push(Checked { service, state });
+        }
+        while let Some(done) = tries.join_next().await {
+            if let Ok((index, answer)) = done
+                && let Some(checked) = checked.get_mut(index)
+            {
+                checked.state = State::Port(answer);
+            }
+        }
+        checked
+    }
+
+    /// What the host recorded about this knock, where nobody can see whether it worked; `None` when
+    /// nothing is known in time.
+    pub(crate) async fn record(&mut self) -> Option<fleet::Event> {
+        let digests: Vec<String> = self.digests();
+        let digests: Vec<&str> = digests.iter().map(String::as_str).collect();
+        let host = self.target.name.clone();
+        let asker = self.target.asker.as_mut()?;
+        asker.again();
+        for _ in 0..RECORD_TRIES {
+            tokio::time::sleep(RECORD_PAUSE).await;
+            let question = Question {
+                host: host.clone(),
+                ..Question::default()
+            };
+            let known = known::ask_known(asker, question).await?;
+            if let Some(event) = known.of_packets(&digests) {
+                return Some(event.clone());
+            }
+        }
+        None
+    }
+
+    fn digests(&self) -> Vec<String> {
+        let packets = self.delivery.packets.iter();
+        packets.map(|packet| packet.digest.clone()).collect()
+    }
+
+    /// Finds out why `service` does not answer, as far as it can be known.
+    pub(crate) async fn explain(
+        &mut self,
+        context: &Context,
+        service: &str,
+        is_refused: bool,
+    ) -> Explained {
+        let to = self.delivery.packets.first().map(|packet| packet.to);
+        let own = to.and_then(|to| way::to(to).ok()).map(|way| way.own);
+        let mut known = None;
+        let mut other = None;
+        let mut changed = None;
+        if let Some(asker) = &mut self.target.asker {
+            asker.again();
+            let question = Question {
+                host: self.target.name.clone(),
+                ..Question::default()
+            };
+            known = known::ask_known(asker, question).await;
+            if known.is_none() {
+                // A controller of the version before does not know the question, but others.
+                asker.again();
+            }
+            if let Some(own) = own {
+                other =
+                    seen::by_controller_now(&context.profile, asker, own, context.now_secs).await;
+            }
+            let new = refresh::again(context, asker).await;
+            if let (Some(old), Some(new)) = (&self.target.listed, new) {
+                changed = refresh::change(&self.target.name, old, &new);
+            }
+        }
+        let why = self.why(
+            (service, is_refused),
+            known.as_ref(),
+            changed.as_deref(),
+            (other, own),
+        );
+        Explained {
+            why,
+            has_changed: changed.is_some(),
+        }
+    }
+
+    fn why(
+        &self,
+        (port, is_refused): (&str, bool),
+        known: Option<&Known>,
+        changed: Option<&str>,
+        (seen, own): (Option<std::net::IpAddr>, Option<std::net::IpAddr>),
+    ) -> Why {
+        let target = &self.target;
+        why(Case {
+            host: &target.name,
+            user: &target.username,
+            port,
+            is_refused,
+            sent: &self.delivery.packets,
+            listed: target.listed.as_ref(),
+            changed,
+            known,
+            seen,
+            own,
+            now_ms: clock::now_secs().saturating_mul(1000),
+        })
+    }
+
+    /// That `service` does not answer, as an error.
+    pub(crate) async fn failed(
+        &mut self,
+        context: &Context,
+        service: &str,
+        is_refused: bool,
+    ) -> (CommandError, Explained) {
+        let told = format!(
+            "the packet was sent, and {service} of {} {}; it was to open for {}",
+            self.target.name,
+            words(is_refused),
+            self.delivery.whom()
+        );
+        let explained = self.explain(context, service, is_refused).await;
+        let Why { because, hint } = explained.why.clone();
+        let error = CommandError::refused(told).with_hint(hint);
+        let error = match because {
+            Some(because) => error.because(because),
+            None => error,
+        };
+        (error, explained)
+    }
+}
+
+fn words(is_refused: bool) -> &'static str {
+    if is_refused {
+        "refuses connections: perhaps nobody listens there"
+    } else {
+        "does not answer"
+    }
+}
+
+/// The port whose answer says whether the knock has worked, or what it is instead.
+fn tcp_port(service: Service) -> Result<ProtoPort, &'static str> {
+    match (service, service.single()) {
+        (Service::Echo, _) => Err("echo"),
+        (Service::Ports(_), Some(port)) if port.protocol == Protocol::Tcp => Ok(port),
+        (Service::Ports(_), Some(_)) => Err("UDP"),
+        (Service::Ports(_), None) => Err("a range"),
+    }
+}
