@@ -1,9 +1,12 @@
 //! The life of a policy: apply, race, refuse, revoke, roll back; and what it never shows.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::ensure;
+use harness::postern::binary;
 use harness::{Result, in_lab, wait};
 use suite::{Company, POLICY, SHARED, same, shared_knock};
 #[test]
@@ -228,9 +231,9 @@ fn generation(company: &Company) -> Result<u64> {
 
 fn read_all(dir: &std::path::Path) -> Result<Vec<u8>> {
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(dir)?.flatten() {
+    for entry in fs::read_dir(dir)?.flatten() {
         if entry.path().is_file() {
-            all.extend(std::fs::read(entry.path())?);
+            all.extend(fs::read(entry.path())?);
         }
     }
     Ok(all)
@@ -240,4 +243,55 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack
         .windows(needle.len())
         .any(|window| window == needle)
+}
+
+#[test]
+fn a_pipeline_applies_policy_with_a_read_only_profile_and_no_home() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 1, POLICY)?;
+        let operator = &company.operator;
+        let profile = operator.profile.display();
+        for name in ["membership.json", "certificate.json"] {
+            let group_reads = Permissions::from_mode(0o440);
+            fs::set_permissions(operator.profile.join(name), group_reads)?;
+        }
+        let program = binary("postern")?;
+        let pipeline = |words: &str| {
+            let script = format!(
+                "mount --bind {profile} {profile} && mount -o remount,bind,ro {profile} && \
+                 exec env -i PATH=/usr/bin:/bin POSTERN_PROFILE={profile} {} policy {words}",
+                program.display()
+            );
+            let words = ["unshare", "--mount", "--propagation", "private", "sh", "-c"];
+            operator.node.run(&[&words[..], &[&script]].concat())
+        };
+        let text = format!("%test deny * web-1 tcp/23\n{}", POLICY.replace("20", "25"));
+        operator.node.write("ci.conf", &text)?;
+        let before = generation(&company)?;
+
+        pipeline("diff --exit-code ci.conf")?.code(1)?;
+        pipeline("apply ci.conf -m 'from git'")?.ok()?;
+        let again = pipeline("apply ci.conf -m 'from git'")?.ok()?;
+
+        ensure!(
+            again.stdout.contains("Nothing to apply"),
+            "{}",
+            again.text()
+        );
+        same("generation", &generation(&company)?, &(before + 1))?;
+        pipeline("diff --exit-code ci.conf")?.ok()?;
+        pipeline("history")?.ok()?;
+        pipeline("show")?.ok()?;
+        let open = text.replace("tcp/23", "tcp/22");
+        operator.node.write("ci.conf", &open)?;
+        let refused = pipeline("apply ci.conf -m 'from git'")?.code(64)?;
+        ensure!(
+            refused
+                .stderr
+                .contains("ci.conf:1: %test deny * web-1 tcp/22: "),
+            "{}",
+            refused.text()
+        );
+        same("generation", &generation(&company)?, &(before + 1))
+    });
 }
