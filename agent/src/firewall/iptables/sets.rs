@@ -446,13 +446,19 @@ impl Holes for SetHoles {
             return Ok(());
         };
         // Held first: a machine behind must not begin again what is ended here.
-        let held = self.sets.hold_cut(connections);
-        let cut = cutter.cut(connections);
-        let cut = cut.map_err(|cause| FirewallError::Netlink {
-            doing: "end a connection",
-            reason: program::one_line(&cause).to_string(),
-        });
-        held.and(cut)
+        // That it cannot be kept from that is no reason not to end it.
+        if let Err(cause) = self.sets.hold_cut(connections) {
+            tracing::warn!(
+                error = %program::one_line(&cause),
+                "what a machine behind this one says in a connection that is cut may reach its client"
+            );
+        }
+        cutter
+            .cut(connections)
+            .map_err(|cause| FirewallError::Netlink {
+                doing: "end a connection",
+                reason: program::one_line(&cause).to_string(),
+            })
     }
 
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {
