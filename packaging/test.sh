@@ -16,13 +16,15 @@ if [[ ! -e $root/complete ]]; then
     echo "package-test: making a pristine Debian in $root"
     rm -rf "$root"
     debootstrap --variant=minbase \
-        --include=systemd,systemd-sysv,dbus,libpcap0.8,iptables,ipset,nftables,iproute2,openssl,man-db,rpm,zsh,fish \
+        --include=systemd,systemd-sysv,dbus,libpcap0.8,iptables,ipset,nftables,iproute2,openssl,man-db,rpm,procps \
         bookworm "$root" >"$target/debootstrap.log" || { tail -n 5 "$target/debootstrap.log" >&2 && exit 1; }
     touch "$root/complete"
 fi
 
 tests/packages.sh
+export POSTERN_FIRST_HOST_FILE=$target/first-host
 POSTERN_TEST_ROOT=$root cargo test --locked -p suite --test packages -- --test-threads=2
+echo "package-test: from the package to the first protected host: $(<"$target/first-host") s"
 
 # The rpm, and the version before it, in a copy of that machine that lives in memory.
 packages=$target/test-packages/rpm

@@ -97,6 +97,11 @@ impl Machine {
         Ok(init)
     }
 
+    /// Its first program, as this machine numbers it.
+    pub(crate) fn init(&self) -> u32 {
+        self.init
+    }
+
     /// A file of it, as this machine reaches it.
     pub(crate) fn path(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root", self.init)).join(path.trim_start_matches('/'))

@@ -8,3 +8,4 @@ mod apt;
 mod boot;
 mod contents;
 mod controller;
+mod readme;

@@ -1,0 +1,241 @@
+//! The ten minutes of the README, as a newcomer does them: packages are installed, and every command
+//! that the page marks is run as it stands, on the machine that the page says.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use harness::postern::binary;
+use harness::service::TcpService;
+use harness::shell::run;
+use harness::{Lab, Node, Result, in_lab, wait};
+
+use crate::boot::{Machine, Version};
+
+const README: &str = include_str!("../../../../README.md");
+
+/// Who is where. The page names 192.0.2.10, and by name web-1 and controller.example.
+const ADDRESSES: &str = "127.0.0.1 localhost\n192.0.2.11 web-1\n192.0.2.30 controller.example\n";
+
+/// `ssh` of the page: reaches a machine only where its port 22 answers, and is root there.
+const SSH: &str = "#!/bin/bash
+set -e
+to=${1#root@} && shift
+exec 3<>\"/dev/tcp/$to/22\"
+IFS= read -r -t 3 banner <&3
+pid=$(cat \"$(dirname \"$0\")/$to\")
+exec nsenter --target \"$pid\" --all --root --wd=/root \
+    env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c \"$*\"
+";
+
+/// What the page says, in its order.
+#[derive(Debug)]
+enum Step {
+    /// Lines for a shell, and whose.
+    Run(String, String),
+    /// A file, where and how it is called.
+    File(String, String, String),
+}
+
+/// The blocks of a page that a comment before them marks.
+fn steps(page: &str) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(mark) = line
+            .strip_prefix("<!-- ")
+            .and_then(|line| line.strip_suffix(" -->"))
+        else {
+            continue;
+        };
+        ensure!(lines.next() == Some("```"), "no block after {line}");
+        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+        let text = block.join("\n") + "\n";
+        let words: Vec<&str> = mark.split(' ').collect();
+        match words.as_slice() {
+            ["run:", who] => steps.push(Step::Run((*who).to_owned(), text)),
+            ["file:", who, name] => {
+                steps.push(Step::File((*who).to_owned(), (*name).to_owned(), text));
+            }
+            _ => bail!("what is {line}?"),
+        }
+    }
+    Ok(steps)
+}
+
+/// Everybody on the page.
+struct Newcomers {
+    machines: BTreeMap<&'static str, Machine>,
+    people: BTreeMap<&'static str, Node>,
+    /// Tokens that were printed and not used yet, in the order of the page.
+    tokens: VecDeque<String>,
+    _services: Vec<TcpService>,
+}
+
+// === impl Newcomers ===
+
+impl Newcomers {
+    /// Machines with their packages, and people with the client's program and an `ssh`.
+    fn arrive(lab: &Lab) -> Result<Self> {
+        let mut machines = BTreeMap::new();
+        let mut services = Vec::new();
+        for (name, number) in [("host", 10), ("web-1", 11), ("controller", 30)] {
+            let machine = Machine::boot(&lab.node(name, number)?)?;
+            fs::write(machine.path("/etc/hosts"), ADDRESSES)?;
+            if name != "controller" {
+                services.push(machine.node.serve_tcp(22)?);
+            }
+            machines.insert(name, machine);
+        }
+        let mut people = BTreeMap::new();
+        for (name, number) in [("laptop", 19), ("alice", 20), ("otto", 21)] {
+            let node = lab.node(name, number)?;
+            node.write("hosts", ADDRESSES)?;
+            let bin = node.dir.join("bin");
+            fs::create_dir(&bin)?;
+            fs::write(bin.join("ssh"), SSH)?;
+            run(Command::new("chmod").arg("755").arg(bin.join("ssh")))?.ok()?;
+            for (host, addresses) in [
+                ("host", ["192.0.2.10", "host"]),
+                ("web-1", ["192.0.2.11", "web-1"]),
+            ] {
+                for address in addresses {
+                    let init = machines.get(host).context("a machine")?.init();
+                    fs::write(bin.join(address), init.to_string())?;
+                }
+            }
+            people.insert(name, node);
+        }
+        Ok(Self {
+            machines,
+            people,
+            tokens: VecDeque::new(),
+            _services: services,
+        })
+    }
+
+    fn go(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::File(who, name, text) => {
+                let node = self
+                    .people
+                    .get(who.as_str())
+                    .context("nobody of that name")?;
+                node.write(name, text)?;
+            }
+            Step::Run(who, text) => {
+                let text = self.with_tokens(text)?;
+                let said = self
+                    .shell(who, &text)
+                    .with_context(|| format!("{who}: {text}"))?;
+                let is_token = |line: &&str| line.starts_with("postern1.");
+                let tokens = said.lines().filter(is_token).map(str::to_owned);
+                self.tokens.extend(tokens);
+            }
+        }
+        Ok(())
+    }
+
+    /// Each TOKEN is the next one that was printed.
+    fn with_tokens(&mut self, text: &str) -> Result<String> {
+        let mut parts = text.split("TOKEN");
+        let mut filled = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            filled += &self.tokens.pop_front().context("no token was printed")?;
+            filled += part;
+        }
+        Ok(filled)
+    }
+
+    fn shell(&self, who: &str, text: &str) -> Result<String> {
+        if let Some(machine) = self.machines.get(who) {
+            return machine.shell(text);
+        }
+        let node = self.people.get(who).context("nobody of that name")?;
+        let built = binary("postern")?;
+        let built = built.parent().context("a program is in a directory")?;
+        let path = format!(
+            "{}:{}:/usr/sbin:/usr/bin:/sbin:/bin",
+            node.dir.join("bin").display(),
+            built.display()
+        );
+        let mut command = node.command("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "bash", "-ec"])
+            .arg("mount --bind hosts /etc/hosts; eval \"$1\"")
+            .args(["newcomer", text])
+            .env("PATH", path);
+        let ran = run(&mut command)?.ok()?;
+        Ok(ran.stdout)
+    }
+}
+
+#[test]
+fn every_command_of_the_readmes_ten_minutes_works_as_it_stands() {
+    in_lab(|lab| {
+        let steps = steps(README)?;
+        ensure!(steps.len() > 10, "the marks of the page are gone");
+        let mut newcomers = Newcomers::arrive(lab)?;
+        for machine in ["host", "web-1"] {
+            newcomers
+                .machines
+                .get(machine)
+                .context("a machine")?
+                .install("postern-agent", Version::Now)?;
+        }
+        newcomers
+            .machines
+            .get("controller")
+            .context("a machine")?
+            .install("postern-controller", Version::Now)?;
+        for step in &steps {
+            newcomers.go(step)?;
+        }
+        ensure!(newcomers.tokens.is_empty(), "a token that nobody uses");
+        Ok(())
+    });
+}
+
+/// What the page promises, on a machine that does nothing else.
+const FIRST_HOST: Duration = Duration::from_secs(120);
+
+#[test]
+fn from_the_package_to_the_first_protected_host_takes_no_more_than_two_minutes() {
+    in_lab(|lab| {
+        let steps = steps(README)?;
+        let first_knock = steps
+            .iter()
+            .position(|step| matches!(step, Step::Run(_, text) if text.contains("postern knock")));
+        let (until, _) = steps.split_at(first_knock.context("nobody knocks")? + 1);
+        let mut newcomers = Newcomers::arrive(lab)?;
+
+        let start = wait::now();
+        newcomers
+            .machines
+            .get("host")
+            .context("a machine")?
+            .install("postern-agent", Version::Now)?;
+        for step in until {
+            newcomers.go(step)?;
+        }
+
+        let took = start.elapsed();
+        report(took)?;
+        ensure!(took < FIRST_HOST, "{took:?}");
+        Ok(())
+    });
+}
+
+/// For `make package-test`, which says it, and for the page.
+fn report(took: Duration) -> Result<()> {
+    let Some(file) = std::env::var_os("POSTERN_FIRST_HOST_FILE") else {
+        return Ok(());
+    };
+    Ok(fs::write(
+        Path::new(&file),
+        format!("{:.1}\n", took.as_secs_f64()),
+    )?)
+}
