@@ -17,6 +17,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// How long the CA and the controller's own certificate are good for.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
@@ -46,6 +47,17 @@ pub(crate) struct Subject<'a> {
     pub(crate) name: &'a str,
 }
 
+// === impl Credentials ===
+
+impl Credentials {
+    /// When the certificate expires, seconds since the Unix epoch; `None` for what is none.
+    pub(crate) fn expires_secs(&self) -> Option<u64> {
+        let der = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).ok()?;
+        let (_, certificate) = X509Certificate::from_der(&der).ok()?;
+        u64::try_from(certificate.validity().not_after.timestamp()).ok()
+    }
+}
+
 // === impl Authority ===
 
 impl Authority {
@@ -64,6 +76,14 @@ impl Authority {
         Ok(Credentials {
             certificate_pem: params.self_signed(&key)?.pem(),
             key_pem: key.serialize_pem(),
+        })
+    }
+
+    /// Whether the key is that of the certificate.
+    pub(crate) fn holds_its_key(&self) -> bool {
+        X509Certificate::from_der(&self.ca).is_ok_and(|(_, certificate)| {
+            let public: &[u8] = &certificate.public_key().subject_public_key.data;
+            public == self.issuer.key().public_key_raw()
         })
     }
 

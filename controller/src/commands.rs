@@ -1,5 +1,6 @@
 //! What the command line offers.
 
+mod backup;
 mod data;
 mod error;
 mod init;
@@ -32,6 +33,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Init(init::InitArgs),
     Serve(serve::ServeArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Move(backup::MoveArgs),
+    Check(backup::CheckArgs),
     Sink(sink::SinkArgs),
     Token(token::TokenArgs),
     Completions(CompletionsArgs),
@@ -50,6 +55,10 @@ impl Command {
         match self {
             Self::Init(args) => args.run(),
             Self::Serve(args) => args.run(),
+            Self::Backup(args) => args.run(),
+            Self::Restore(args) => args.run(),
+            Self::Move(args) => args.run(),
+            Self::Check(args) => args.run(),
             Self::Sink(args) => args.run(),
             Self::Token(args) => args.run(),
             Self::Completions(args) => Ok(args.run::<Cli>()?),

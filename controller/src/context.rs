@@ -11,10 +11,11 @@ use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
 use crate::ca::Authority;
+use crate::metrics::counters::Metrics;
 use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::Settings;
-use crate::sinks::Sinks;
+use crate::sinks::state::Sinks;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{Claim, FleetState};
@@ -37,6 +38,8 @@ pub(crate) struct Context {
     pub(crate) won: mpsc::Sender<Claim>,
     /// Where events are sent on to.
     pub(crate) sinks: Sinks,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
     /// What holds for the whole fleet, as it is stored.
     pub(crate) fleet: watch::Sender<FleetState>,
     /// What each host may claim.

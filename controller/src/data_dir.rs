@@ -7,6 +7,7 @@
 //! | `server.pem`, `server-key.pem` | the controller's TLS certificate with the CA's behind it |
 //! | `seal.key` | 32 bytes, hexadecimal: without it the static keys in the database cannot be read |
 //! | `controller.db` | everything else |
+//! | `controller.toml.moved` | the settings of a controller that `move` has packed |
 //! | `run` | names the last run; the database must name the same |
 //! | `lock` | held while serving |
 
@@ -49,6 +50,9 @@ pub enum DataDirError {
         /// What the system says.
         source: io::Error,
     },
+    /// `move` has packed it for another machine.
+    #[error("the controller of {0} was moved to another machine")]
+    Moved(PathBuf),
     /// Two controllers cannot share a directory.
     #[error("another controller serves {0}")]
     Locked(PathBuf),
@@ -74,6 +78,9 @@ impl DataDir {
         match fs::metadata(dir.settings()) {
             Ok(_) => Ok(dir),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::symlink_metadata(dir.retired()).is_ok() {
+                    return Err(DataDirError::Moved(path.to_owned()));
+                }
                 // Which of the two is missing?
                 match fs::metadata(path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -125,6 +132,16 @@ impl DataDir {
         self.0.join("controller.db")
     }
 
+    /// The same, when it is there and may be read: an engine would make another, or say that the disk
+    /// fails.
+    pub(crate) fn existing_database(&self) -> Result<PathBuf, DataDirError> {
+        let path = self.database();
+        match File::open(&path) {
+            Ok(_) => Ok(path),
+            Err(error) => Err(DataDirError::file(&path, error)),
+        }
+    }
+
     /// The authority, or the server's identity.
     pub(crate) fn identity(&self, name: &str) -> Result<Credentials, DataDirError> {
         let [certificate, key] = self.identity_paths(name);
@@ -159,6 +176,24 @@ impl DataDir {
     /// Written last by `init`.
     pub(crate) fn write_settings(&self, text: &str) -> Result<(), DataDirError> {
         write_new(&self.settings(), 0o600, text.as_bytes())
+    }
+
+    /// Any of its files that is text.
+    pub(crate) fn read(&self, name: &str) -> Result<String, DataDirError> {
+        read(&self.0.join(name))
+    }
+
+    /// Keeps this controller from being served again.
+    pub(crate) fn retire(&self) -> Result<(), DataDirError> {
+        let path = self.settings();
+        let retired = fs::rename(&path, self.retired());
+        retired
+            .and_then(|()| program::files::sync_dir(&self.0))
+            .map_err(|error| DataDirError::file(&path, error))
+    }
+
+    fn retired(&self) -> PathBuf {
+        self.0.join("controller.toml.moved")
     }
 
     /// The name of the last run, if there was one.

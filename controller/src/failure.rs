@@ -1,13 +1,16 @@
 //! How each error of this program ends it, and who can do something about it.
 
 use std::borrow::Cow;
+use std::io;
 
 use fleet::Role;
 use program::{Exit, Failure};
 
+use crate::backup::BackupError;
+use crate::beside::SinkError;
 use crate::data_dir::DataDirError;
 use crate::error::Error;
-use crate::sinks::{DeliveryError, SinkError};
+use crate::sinks::error::DeliveryError;
 use crate::start::StartError;
 use crate::store::error::{StoreError, Trouble};
 
@@ -30,6 +33,32 @@ impl Failure for StartError {
             Self::Database { source, .. } => database_hint(source),
             Self::Request(error) => request_hint(error),
             Self::Settings { .. } | Self::Authority(_) | Self::Server(_) | Self::Random(_) => None,
+        }
+    }
+}
+
+impl Failure for BackupError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Settings { .. } => Exit::Invalid,
+            Self::DataDir(_)
+            | Self::Exists(_)
+            | Self::File { .. }
+            | Self::Damaged { .. }
+            | Self::Database { .. } => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::DataDir(DataDirError::Initialised(_) | DataDirError::NotEmpty(_)) => {
+                Some("move it away, or restore into another directory".into())
+            }
+            Self::DataDir(DataDirError::Locked(_)) => Some("stop it first".into()),
+            Self::DataDir(error) => data_dir_hint(error),
+            Self::Exists(_) => Some("name another file".into()),
+            Self::Database { source, .. } => database_hint(source),
+            Self::File { .. } | Self::Damaged { .. } | Self::Settings { .. } => None,
         }
     }
 }
@@ -86,6 +115,26 @@ fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
 }
 
 fn database_hint(error: &StoreError) -> Option<Cow<'static, str>> {
+    if let StoreError::Newer {
+        known, written_by, ..
+    } = error
+    {
+        let newer = if written_by.is_empty() {
+            "a newer version"
+        } else {
+            written_by
+        };
+        return Some(
+            format!(
+                "start postern-controller {newer} on it; or go back to the copy that was made before \
+                 it was brought up to date, controller.db.schema-{known} beside it, in its place"
+            )
+            .into(),
+        );
+    }
+    if let StoreError::Copy { .. } = error {
+        return Some("it is copied before it is brought up to date: make room there".into());
+    }
     let StoreError::Disk { trouble, .. } = error else {
         return Some("restore it from a backup if it is damaged".into());
     };
@@ -110,9 +159,20 @@ fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {
                 format!("make one with `postern-controller init --data {dir} --address HOST:PORT`");
             Some(make.into())
         }
+        DataDirError::Moved(dir) => Some(
+            format!(
+                "restore the file that `move` wrote there; only if that never served, rename \
+                 {dir}/controller.toml.moved to controller.toml to go on here",
+                dir = dir.display()
+            )
+            .into(),
+        ),
         DataDirError::SealKey(_) => Some("restore it from a backup".into()),
         DataDirError::Forbidden { .. } => {
             Some("run it as the user whom the directory belongs to, or as root".into())
+        }
+        DataDirError::File { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Some("restore the directory from a backup: `postern-controller restore`".into())
         }
         DataDirError::Initialised(_) | DataDirError::Locked(_) | DataDirError::File { .. } => None,
     }
@@ -121,7 +181,6 @@ fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
-    use std::io;
     use std::net::SocketAddr;
     use std::path::{Path, PathBuf};
 

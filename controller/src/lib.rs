@@ -12,6 +12,8 @@
 //! | `sinks` | events out of the house: webhooks, syslog, OTLP |
 //! | `store` | what is kept, one method for each transaction; the only place with SQL |
 //! | `ca` | certificates |
+//! | `backup` | backup, restore, move, check of a directory |
+//! | `metrics` | what Prometheus may ask |
 //! | `housekeeping` | telling hosts of claims; forgetting what is old |
 //! | `clock`, `timestamp` | the one place that reads the clock, and what it gives |
 //!
@@ -21,7 +23,9 @@
 
 mod access;
 mod app;
+mod backup;
 mod becomes_public;
+mod beside;
 mod ca;
 mod clock;
 mod context;
@@ -30,6 +34,7 @@ mod error;
 mod failure;
 mod grpc;
 mod housekeeping;
+mod metrics;
 mod random;
 mod rollout;
 mod server;
@@ -46,6 +51,11 @@ pub use access::permission::Permission;
 pub use access::roles::may;
 pub use access::rpc::{Requirement, requirement};
 pub use app::tokens::{Issued, NewToken, TTL_DEFAULT, TTL_MAX};
+pub use backup::{
+    Archived, BackupError, Finding, NewArchive, OldArchive, backup, check, check_archive, move_to,
+    restore,
+};
+pub use beside::{SinkError, SinkRow, SinkTested, list_sinks, test_sink};
 pub use data_dir::DataDirError;
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;
@@ -54,7 +64,7 @@ pub use settings::{
     Access, Begin, Body, Format, InvalidSettings, Listen, MetricsSettings, Mistake, Settings,
     SinkSettings, Target, Transport, is_name,
 };
-pub use sinks::{DeliveryError, SinkError, SinkRow, SinkTested, list_sinks, test_sink};
+pub use sinks::error::DeliveryError;
 pub use start::{Running, StartError, create_token, init};
 pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
 pub use store::seal::SealError;

@@ -1,6 +1,7 @@
 //! What a person may set: `controller.toml`.
 
 mod mistakes;
+mod raw_sink;
 mod sink;
 
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use toml::de::DeTable;
 
 pub use self::mistakes::{InvalidSettings, Mistake};
 use self::mistakes::{Mistakes, tables};
-use self::sink::RawSink;
+use self::raw_sink::RawSink;
 pub use self::sink::{Access, Begin, Body, Format, SinkSettings, Target, Transport};
 
 const POLICY_VALID: &str = "7d";
@@ -141,7 +142,7 @@ fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
         mistakes.check_keys(metrics, &path, METRICS_KEYS);
     }
     for (path, sink) in tables(table.get_ref(), "sink") {
-        mistakes.check_keys(sink, &path, sink::KEYS);
+        mistakes.check_keys(sink, &path, raw_sink::KEYS);
     }
     if !mistakes.is_empty() {
         return None;
@@ -195,7 +196,7 @@ fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
         policy_valid,
         certificate_life,
         metrics,
-        sinks: SinkSettings::all(raw.sink, mistakes),
+        sinks: RawSink::all(raw.sink, mistakes),
     }
 }
 

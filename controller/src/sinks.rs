@@ -5,10 +5,9 @@
 //! | `worker` | one task for each sink: reads on where it stands, sends, notes how far it came |
 //! | `lag` | when to try again, and when it is an alarm; pure |
 //! | `state` | what is known of a sink, for whoever asks |
-//! | `destination` | the types of sinks, and why something was not delivered |
+//! | `destination`, `error` | the types of sinks, and why something was not delivered |
 //! | `webhook`, `syslog`, `otlp`, `file` | one type each |
 //! | `text` | a record in the format of a sink |
-//! | `offline` | sinks beside a controller, or without a running one |
 //! | `access` | certificates, keys and secrets of a sink, from their files |
 //!
 //! Records go out in the order of the log, at least once: where a sink stands is noted only when the
@@ -17,12 +16,12 @@
 //! Nothing waits for a sink: each reads for itself, on a connection of the store that only sinks use.
 
 mod access;
-mod destination;
+pub(crate) mod destination;
+pub(crate) mod error;
 mod file;
 mod lag;
-mod offline;
 mod otlp;
-mod state;
+pub(crate) mod state;
 mod syslog;
 mod text;
 mod webhook;
@@ -34,34 +33,12 @@ use fleet::export::Record;
 use fleet::wire::AuditRecord;
 use fleet::{Event, EventKind, EventRecord};
 
-pub use self::destination::DeliveryError;
-pub use self::offline::{SinkError, SinkRow, SinkTested, list_sinks, test_sink};
-pub(crate) use self::state::SinkState;
 use crate::context::Context;
-use crate::settings::SinkSettings;
 use crate::store::model::{CONTROLLER, LogRow};
-
-/// All sinks of a running controller.
-#[derive(Debug, Default)]
-pub(crate) struct Sinks(Vec<Arc<SinkState>>);
-
-// === impl Sinks ===
-
-impl Sinks {
-    pub(crate) fn new(settings: &[SinkSettings]) -> Self {
-        let states = settings.iter().map(SinkState::new);
-        Self(states.map(Arc::new).collect())
-    }
-
-    /// In the order of the settings.
-    pub(crate) fn states(&self) -> impl Iterator<Item = &SinkState> {
-        self.0.iter().map(AsRef::as_ref)
-    }
-}
 
 /// Starts a task for each sink.
 pub(crate) fn spawn(context: &Arc<Context>) {
-    for (settings, state) in context.settings.sinks.iter().zip(&context.sinks.0) {
+    for (settings, state) in context.settings.sinks.iter().zip(context.sinks.shared()) {
         let worker = worker::Worker::new(context, settings, Arc::clone(state));
         context.tasks.spawn(worker.run());
     }
@@ -90,7 +67,7 @@ fn record(row: LogRow) -> Record {
 }
 
 /// A record that only says that it is a test; it stands in no log.
-fn test_record(sink: &str, now_ms: u64) -> Record {
+pub(crate) fn test_record(sink: &str, now_ms: u64) -> Record {
     let mut event = Event::new(EventKind::Sink, now_ms);
     event.actor = CONTROLLER.to_owned();
     event.reason = format!("a test of sink {sink}: this record is in no log");

@@ -24,17 +24,18 @@ use crate::clock;
 use crate::context::{Context, Endpoint};
 use crate::data_dir::{DataDir, DataDirError, hex};
 use crate::error::Error;
+use crate::metrics::counters::Metrics;
 use crate::random::{NoRandomness, random};
 use crate::rollout::Rollout;
 use crate::server::ServerError;
 use crate::sessions::registry::Registry;
 use crate::settings::{InvalidSettings, Listen, Settings};
-use crate::sinks::Sinks;
+use crate::sinks::state::Sinks;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{FleetState, Origin};
 use crate::store::seal::SealKey;
-use crate::{housekeeping, server, sinks};
+use crate::{housekeeping, metrics, server, sinks};
 
 /// Why the controller cannot be made or started. What can be done about it is in `failure`.
 #[derive(Debug, thiserror::Error)]
@@ -102,7 +103,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     let seal = Zeroizing::new(random()?);
     dir.write_seal_key(&seal)?;
 
-    let store = open_store(&dir, SealKey::new(&seal))?;
+    let store = open_store(dir.database(), SealKey::new(&seal))?;
     let epoch = hex(&random::<16>()?);
     store.create_fleet(epoch, now.secs()).await?;
     let endpoint = Endpoint {
@@ -125,7 +126,7 @@ pub async fn create_token(data: &Path, new: NewToken) -> Result<Issued, StartErr
     let dir = DataDir::open(data)?;
     let settings = read_settings(&dir)?;
     let authority = Authority::open(&dir.identity("ca")?)?;
-    let store = open_store(&dir, dir.seal_key()?)?;
+    let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
     let endpoint = Endpoint {
         address: settings.address,
         ca_fingerprint: authority.fingerprint(),
@@ -150,7 +151,7 @@ impl Running {
         let settings = read_settings(&dir)?.under(dir.path());
         let lock = dir.lock()?;
         let authority = Authority::open(&dir.identity("ca")?)?;
-        let store = open_store(&dir, dir.seal_key()?)?;
+        let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
         let fleet = name_this_run(&dir, &store).await?;
         let claim_quotas = ClaimQuotas::new(store.claims_by_host().await?);
 
@@ -165,6 +166,7 @@ impl Running {
                 address: settings.address.clone(),
                 ca_fingerprint: authority.fingerprint(),
             },
+            metrics: Metrics::new(expiries(&dir)?),
             sinks: Sinks::new(&settings.sinks),
             settings,
             authority,
@@ -182,6 +184,7 @@ impl Running {
         });
         housekeeping::spawn(&context, won_queue);
         sinks::spawn(&context);
+        metrics::spawn(&context).await?;
         let server = server::spawn(&context, &dir.identity("server")?, listener)?;
         Ok(Self {
             address: bound,
@@ -234,6 +237,15 @@ impl Running {
     }
 }
 
+/// When the certificates of a directory expire, seconds since the Unix epoch.
+fn expiries(dir: &DataDir) -> Result<Vec<(&'static str, u64)>, StartError> {
+    let mut expiries = Vec::new();
+    for (of, name) in [("authority", "ca"), ("server", "server")] {
+        expiries.extend(dir.identity(name)?.expires_secs().map(|end| (of, end)));
+    }
+    Ok(expiries)
+}
+
 /// The settings of a directory, for whoever only reads them.
 pub(crate) fn settings_of(data: &Path) -> Result<Settings, StartError> {
     let dir = DataDir::open(data)?;
@@ -243,7 +255,7 @@ pub(crate) fn settings_of(data: &Path) -> Result<Settings, StartError> {
 /// The store of a directory, whose controller may run.
 pub(crate) fn open_beside(data: &Path) -> Result<Store, StartError> {
     let dir = DataDir::open(data)?;
-    open_store(&dir, dir.seal_key()?)
+    open_store(dir.existing_database()?, dir.seal_key()?)
 }
 
 fn first_owner() -> NewToken {
@@ -268,8 +280,7 @@ fn creator(name: &str) -> Result<Creator, NoRandomness> {
     })
 }
 
-fn open_store(dir: &DataDir, seal: SealKey) -> Result<Store, StartError> {
-    let path = dir.database();
+fn open_store(path: PathBuf, seal: SealKey) -> Result<Store, StartError> {
     Store::open(&path, seal).map_err(|source| StartError::Database { path, source })
 }
 

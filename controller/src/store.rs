@@ -5,6 +5,7 @@
 //! | `model` | what is kept and answered; conflicts are answers |
 //! | `error` | why an operation was not done |
 //! | `seal` | secrets at rest |
+//! | `sending` | what goes out: records for sinks, numbers, copies |
 //! | `sqlite` | the engine, and the only place with SQL |
 //!
 //! A method answers after its transaction is on disk. Nothing of an operation that failed, or that
@@ -17,6 +18,7 @@
 pub(crate) mod error;
 pub(crate) mod model;
 pub(crate) mod seal;
+mod sending;
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,13 +32,14 @@ use self::error::StoreError;
 use self::model::{
     Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Change, ChangeOutcome, Claim,
     ClaimOutcome, Cursor, EnrollOutcome, Enrolment, EventFilter, FleetState, Generation, HostState,
-    Invitation, LogRow, Member, NewMember, NewPolicy, Opening, Origin, Page, Pushed, RevokeOutcome,
-    RunBegun, SinkCursor, StoredToken,
+    Invitation, Member, NewMember, NewPolicy, Opening, Origin, Page, Pushed, RevokeOutcome,
+    RunBegun, StoredToken,
 };
 use self::seal::SealKey;
+pub(crate) use self::sending::{SCHEMA, copy, examine, is_known};
 use self::sqlite::{
     Sqlite, alarms, changes, claims, enrollment, events, hosts, members, meta, policies, search,
-    sessions, sinks, tokens, words,
+    sessions, tokens, words,
 };
 
 /// Lots of events that one question has indexed before it is answered: some seconds.
@@ -476,66 +479,6 @@ impl Store {
             .await
     }
 
-    /// Where a sink stands. One that is not there yet is made, and begins after `begin`, or after the
-    /// newest record.
-    pub(crate) async fn sink(
-        &self,
-        name: String,
-        begin: Option<u64>,
-    ) -> Result<SinkCursor, StoreError> {
-        self.engine
-            .write(move |connection| sinks::find_or_make(connection, &name, begin))
-            .await
-    }
-
-    /// Where a sink stands, if it ever began.
-    pub(crate) async fn sink_cursor(&self, name: String) -> Result<Option<SinkCursor>, StoreError> {
-        self.engine
-            .read(move |connection| sinks::find(connection, &name))
-            .await
-    }
-
-    /// All events up to `id` are delivered to a sink.
-    pub(crate) async fn sink_delivered(
-        &self,
-        name: String,
-        id: u64,
-        now_ms: u64,
-    ) -> Result<(), StoreError> {
-        self.engine
-            .write(move |connection| sinks::delivered(connection, &name, id, now_ms))
-            .await
-    }
-
-    /// That a sink lags begins or ends to be an alarm, and `event` says so. False, and nothing is
-    /// recorded, when that was so already.
-    pub(crate) async fn sink_alarm(
-        &self,
-        name: String,
-        since_ms: Option<u64>,
-        event: Event,
-    ) -> Result<bool, StoreError> {
-        self.engine
-            .write(move |connection| sinks::alarm(connection, &name, since_ms, event))
-            .await
-    }
-
-    /// [`LogRow::id`] of the newest record; 0 before the first.
-    pub(crate) async fn newest_record(&self) -> Result<u64, StoreError> {
-        self.engine.read_to_send(sinks::newest).await
-    }
-
-    /// At most `limit` rows after record `id`, in the order of the log.
-    pub(crate) async fn records_after(
-        &self,
-        id: u64,
-        limit: u16,
-    ) -> Result<Vec<LogRow>, StoreError> {
-        self.engine
-            .read_to_send(move |connection| sinks::after(connection, id, limit))
-            .await
-    }
-
     /// The next at most `limit` rows of an answer, newest first, or what of them was found at a
     /// bounded cost. A future that is dropped ends the search.
     pub(crate) async fn page(
@@ -590,7 +533,7 @@ impl Store {
         filter: EventFilter,
         after: Cursor,
         limit: usize,
-    ) -> Result<Vec<LogRow>, StoreError> {
+    ) -> Result<Vec<model::LogRow>, StoreError> {
         let page = self.page(filter, after, limit).await?;
         assert!(!page.cut);
         Ok(page.rows)

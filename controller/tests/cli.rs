@@ -324,3 +324,62 @@ fn a_secret_that_everybody_may_read_is_refused_and_never_shown() {
         assert!(!stderr.contains("horse"), "{stderr}");
     }
 }
+
+#[test]
+fn a_database_that_is_gone_is_named_and_none_is_made_in_its_place() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    init(&data);
+    std::fs::remove_file(data.join("controller.db")).unwrap();
+
+    let file = dir.path().join("backup.tar").display().to_string();
+    for arguments in [
+        &["serve"][..],
+        &["check"],
+        &["sink", "list"],
+        &["backup", &file],
+    ] {
+        let (code, _, stderr) = run(arguments, &data);
+        assert_eq!(code, 1, "{stderr}");
+        assert!(
+            stderr.contains("controller.db") && stderr.contains("No such file"),
+            "{stderr}"
+        );
+        assert!(stderr.contains("postern-controller restore"), "{stderr}");
+    }
+    assert!(!data.join("controller.db").exists());
+}
+
+#[test]
+fn a_controller_is_backed_up_checked_and_restored_by_commands() {
+    let dir = TempDir::new().unwrap();
+    let [data, copy] = ["data", "copy"].map(|name| dir.path().join(name));
+    let file = dir.path().join("backup.tar").display().to_string();
+    init(&data);
+
+    let (made, said, _) = run(&["backup", &file, "--json"], &data);
+    let (again, _, there) = run(&["backup", &file], &data);
+    let (restored, _, next) = run(&["restore", &file], &copy);
+    let (checked, findings, _) = run(&["check"], &copy);
+    std::fs::write(copy.join("seal.key"), "no key").unwrap();
+    let (unsound, _, failed) = run(&["check"], &copy);
+    let (moved, _, _) = run(
+        &["move", &dir.path().join("m.tar").display().to_string()],
+        &data,
+    );
+    let (gone, _, elsewhere) = run(&["serve"], &data);
+
+    assert_eq!(
+        (made, again, restored, checked, unsound, moved, gone),
+        (0, 1, 0, 0, 1, 0, 1)
+    );
+    assert!(said.contains("\"schema\":"), "{said}");
+    assert!(there.contains("nothing was written"), "{there}");
+    assert!(next.contains("postern-controller serve --data"), "{next}");
+    assert!(
+        findings.lines().all(|line| line.starts_with("ok ")),
+        "{findings}"
+    );
+    assert!(failed.contains("not sound"), "{failed}");
+    assert!(elsewhere.contains("was moved"), "{elsewhere}");
+}

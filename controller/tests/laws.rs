@@ -18,7 +18,11 @@ const OWNERS: &[(&[&str], &[&str])] = &[
         &[
             "clock.rs",
             "grpc/",
+            "backup.rs",
+            "beside.rs",
+            "backup/",
             "housekeeping.rs",
+            "metrics.rs",
             "server.rs",
             "server/",
             "sinks/",
@@ -31,7 +35,12 @@ const OWNERS: &[(&[&str], &[&str])] = &[
     // A second engine must be addable without touching a caller.
     (
         &["rusqlite", "sqlite::"],
-        &["store/sqlite.rs", "store/sqlite/", "store.rs"],
+        &[
+            "store/sqlite.rs",
+            "store/sqlite/",
+            "store.rs",
+            "store/sending.rs",
+        ],
     ),
     // A second front must be addable without touching a use case.
     (
@@ -44,7 +53,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "access/layer.rs",
             "access/standing.rs",
             // Speaks the contract of others.
-            "sinks/destination.rs",
+            "sinks/error.rs",
             "sinks/otlp.rs",
         ],
     ),

@@ -23,10 +23,11 @@ use crate::access::roster::Roster;
 use crate::ca::Authority;
 use crate::context::{Context, Endpoint};
 use crate::error::Error;
+use crate::metrics::counters::Metrics;
 use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::Settings;
-use crate::sinks::Sinks;
+use crate::sinks::state::Sinks;
 use crate::store::fixture::{self, NOW_MS};
 use crate::store::model::{Claim, Cursor, EventFilter, Member, Scope, Whom};
 
@@ -74,6 +75,7 @@ impl Fleet {
         let fleet = watch::Sender::new(store.fleet_state().await.unwrap());
         let context = Context {
             sinks: Sinks::default(),
+            metrics: Metrics::new(Vec::new()),
             settings: Settings::parse(settings).unwrap(),
             endpoint: Endpoint {
                 address: "controller.example:7443".to_owned(),

@@ -10,7 +10,7 @@ use super::error::CommandError;
 const DATA_DIR: &str = "/var/lib/postern";
 
 /// Flags of a command that works in the controller's directory.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub(super) struct DataArgs {
     /// Directory of the controller; root who works in it does so as its owner
     #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA", default_value = DATA_DIR)]

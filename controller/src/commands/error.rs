@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
-use controller::{SinkError, StartError};
+use controller::{BackupError, SinkError, StartError};
 use program::{Exit, Failure, PrintError};
 
 /// Why a command failed, by who can act.
@@ -12,6 +12,10 @@ use program::{Exit, Failure, PrintError};
 pub(crate) enum CommandError {
     #[error(transparent)]
     Start(#[from] StartError),
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    #[error("{0} of these are not sound")]
+    Unsound(usize),
     #[error(transparent)]
     Sink(#[from] SinkError),
     #[error(transparent)]
@@ -37,20 +41,27 @@ impl Failure for CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::Start(error) => error.exit(),
+            Self::Backup(error) => error.exit(),
             Self::Sink(error) => error.exit(),
             Self::Print(error) => error.exit(),
-            Self::Owner { .. } | Self::Runtime(_) | Self::Signals(_) | Self::StoreGone => {
-                Exit::Refused
-            }
+            Self::Owner { .. }
+            | Self::Runtime(_)
+            | Self::Signals(_)
+            | Self::StoreGone
+            | Self::Unsound(_) => Exit::Refused,
         }
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Start(error) => error.hint(),
+            Self::Backup(error) => error.hint(),
             Self::Sink(error) => error.hint(),
             Self::Print(error) => error.hint(),
             Self::StoreGone => Some("the log above says why".into()),
+            Self::Unsound(_) => {
+                Some("`postern-controller restore` makes a new directory of a backup".into())
+            }
             Self::Owner { .. } | Self::Runtime(_) | Self::Signals(_) => None,
         }
     }

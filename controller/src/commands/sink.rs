@@ -1,11 +1,12 @@
 //! `postern-controller sink`: where events are sent on to.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use controller::{SinkRow, SinkTested};
 use serde_json::json;
 
+use super::data::DataArgs;
 use super::error::CommandError;
 
 /// See and test where events are sent on to
@@ -73,9 +74,8 @@ struct Test {
 
 #[derive(Args, Debug)]
 struct Common {
-    /// Directory of the controller
-    #[arg(long, value_name = "DIR", env = "POSTERN_CONTROLLER_DATA")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: DataArgs,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -85,87 +85,83 @@ struct Common {
 
 impl SinkArgs {
     pub(super) fn run(self) -> Result<(), CommandError> {
+        let (data, json) = match &self.command {
+            SinkCommand::List(List { common }) | SinkCommand::Test(Test { common, .. }) => {
+                (common.data.clone().enter()?, common.json)
+            }
+        };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(CommandError::Runtime)?;
         let done = match self.command {
-            SinkCommand::List(list) => runtime.block_on(list.run()),
-            SinkCommand::Test(test) => runtime.block_on(test.run()),
+            SinkCommand::List(_) => runtime.block_on(list(&data, json)),
+            SinkCommand::Test(test) => runtime.block_on(send(&data, &test.name, json)),
         };
         runtime.shutdown_background();
         done
     }
 }
 
-// === impl List ===
-
-impl List {
-    async fn run(self) -> Result<(), CommandError> {
-        let rows = controller::list_sinks(&self.common.data).await?;
-        if rows.is_empty() && !self.common.json {
-            program::note(format_args!(
-                "There are no sinks; `postern-controller sink --help`."
-            ));
-        }
-        let lines = rows.iter().map(|row| self.line(row) + "\n");
-        Ok(program::print(lines.collect::<String>())?)
+async fn list(data: &Path, json: bool) -> Result<(), CommandError> {
+    let rows = controller::list_sinks(data).await?;
+    if rows.is_empty() && !json {
+        program::note(format_args!(
+            "There are no sinks; `postern-controller sink --help`."
+        ));
     }
-
-    fn line(&self, row: &SinkRow) -> String {
-        let SinkRow {
-            name,
-            type_name,
-            place,
-            delivered_id,
-            delivered_at_ms,
-            newest_id,
-            lag_ms,
-            alarm_since_ms,
-        } = row;
-        if self.common.json {
-            return json!({
-                "name": name, "type": type_name, "place": place, "delivered_id": delivered_id,
-                "newest_id": newest_id, "lag_ms": lag_ms, "delivered_at_ms": delivered_at_ms,
-                "alarm_since_ms": alarm_since_ms,
-            })
-            .to_string();
-        }
-        let lag = std::time::Duration::from_secs(lag_ms / 1000);
-        let state = match (delivered_id, lag_ms) {
-            (None, _) => "has not begun".to_owned(),
-            (Some(_), 0) => "has everything".to_owned(),
-            (Some(id), _) => {
-                let behind = newest_id.saturating_sub(*id);
-                let alarm = if *alarm_since_ms > 0 { "; ALARM" } else { "" };
-                let lag = humantime::format_duration(lag);
-                format!("{behind} records behind, the oldest {lag} old{alarm}")
-            }
-        };
-        format!("{name}  {type_name}  {place}  {state}")
-    }
+    let lines = rows.iter().map(|row| line(row, json) + "\n");
+    Ok(program::print(lines.collect::<String>())?)
 }
 
-// === impl Test ===
-
-impl Test {
-    async fn run(self) -> Result<(), CommandError> {
-        let tested = controller::test_sink(&self.common.data, &self.name).await?;
-        let SinkTested {
-            type_name,
-            place,
-            said,
-            took_ms,
-        } = tested;
-        let name = &self.name;
-        let line = if self.common.json {
-            json!({
-                "name": name, "type": type_name, "place": place, "said": said, "took_ms": took_ms,
-            })
-            .to_string()
-        } else {
-            format!("Sink {name} took a test record at {place} within {took_ms} ms: {said}")
-        };
-        Ok(program::print(line + "\n")?)
+fn line(row: &SinkRow, json: bool) -> String {
+    let SinkRow {
+        name,
+        type_name,
+        place,
+        delivered_id,
+        delivered_at_ms,
+        newest_id,
+        lag_ms,
+        alarm_since_ms,
+    } = row;
+    if json {
+        return json!({
+            "name": name, "type": type_name, "place": place, "delivered_id": delivered_id,
+            "newest_id": newest_id, "lag_ms": lag_ms, "delivered_at_ms": delivered_at_ms,
+            "alarm_since_ms": alarm_since_ms,
+        })
+        .to_string();
     }
+    let lag = std::time::Duration::from_secs(lag_ms / 1000);
+    let state = match (delivered_id, lag_ms) {
+        (None, _) => "has not begun".to_owned(),
+        (Some(_), 0) => "has everything".to_owned(),
+        (Some(id), _) => {
+            let behind = newest_id.saturating_sub(*id);
+            let alarm = if *alarm_since_ms > 0 { "; ALARM" } else { "" };
+            let lag = humantime::format_duration(lag);
+            format!("{behind} records behind, the oldest {lag} old{alarm}")
+        }
+    };
+    format!("{name}  {type_name}  {place}  {state}")
+}
+
+async fn send(data: &Path, name: &str, json: bool) -> Result<(), CommandError> {
+    let tested = controller::test_sink(data, name).await?;
+    let SinkTested {
+        type_name,
+        place,
+        said,
+        took_ms,
+    } = tested;
+    let line = if json {
+        json!({
+            "name": name, "type": type_name, "place": place, "said": said, "took_ms": took_ms,
+        })
+        .to_string()
+    } else {
+        format!("Sink {name} took a test record at {place} within {took_ms} ms: {said}")
+    };
+    Ok(program::print(line + "\n")?)
 }

@@ -163,7 +163,10 @@ impl Agent for AgentService {
             forget_after_secs,
             dated_secs,
         };
-        let (won, held_by) = match claims::claim(&self.context, &host, new, clock::now()).await? {
+        let asked = clock::instant();
+        let claimed = claims::claim(&self.context, &host, new, clock::now()).await;
+        self.context.metrics.claimed(&claimed, asked.elapsed());
+        let (won, held_by) = match claimed? {
             ClaimOutcome::Won | ClaimOutcome::WonBefore => (true, String::new()),
             ClaimOutcome::Lost { held_by } => (false, held_by),
             ClaimOutcome::Spent => (false, "a host whose claim is forgotten".to_owned()),

@@ -10,7 +10,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::destination::DeliveryError;
+use super::error::DeliveryError;
 use crate::settings::Access;
 
 /// No file of ours is longer; bytes.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use fleet::export::Record;
 
-use super::destination::{Answer, DeliveryError};
+use super::error::{Answer, DeliveryError};
 use super::text;
 use crate::settings::Format;
 

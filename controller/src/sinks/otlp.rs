@@ -16,7 +16,7 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Request, Status};
 
 use super::access;
-use super::destination::{Answer, DeliveryError};
+use super::error::{Answer, DeliveryError};
 use crate::settings::Access;
 
 const NANOS_PER_MS: u64 = 1_000_000;

@@ -1,9 +1,15 @@
 //! What is known of a sink while the controller runs.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 
 use crate::settings::SinkSettings;
 use crate::timestamp::Timestamp;
+
+/// All sinks of a running controller.
+#[derive(Debug, Default)]
+pub(crate) struct Sinks(Vec<Arc<SinkState>>);
 
 /// One sink, as whoever asks sees it.
 #[derive(Debug)]
@@ -28,6 +34,25 @@ pub(crate) struct Standing {
     pub(crate) records: u64,
     /// Attempts that failed since the controller started.
     pub(crate) failures: u64,
+}
+
+// === impl Sinks ===
+
+impl Sinks {
+    pub(crate) fn new(settings: &[SinkSettings]) -> Self {
+        let states = settings.iter().map(SinkState::new);
+        Self(states.map(Arc::new).collect())
+    }
+
+    /// In the order of the settings.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &SinkState> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+
+    /// The same, for whoever works on them.
+    pub(super) fn shared(&self) -> &[Arc<SinkState>] {
+        &self.0
+    }
 }
 
 // === impl SinkState ===

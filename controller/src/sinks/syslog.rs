@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::access;
-use super::destination::{Answer, DeliveryError};
+use super::error::{Answer, DeliveryError};
 use super::text;
 use crate::settings::{Access, Format, Transport};
 

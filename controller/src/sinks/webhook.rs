@@ -19,7 +19,7 @@ use ureq::tls::{ClientCert, RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
 use super::access;
-use super::destination::{Answer, DeliveryError};
+use super::error::{Answer, DeliveryError};
 use super::text;
 use crate::clock;
 use crate::data_dir::hex;

@@ -7,7 +7,8 @@ use fleet::export::Record;
 use fleet::{EventKind, Outcome};
 use tokio::time::{sleep, timeout};
 
-use super::destination::{DeliveryError, Destination};
+use super::destination::Destination;
+use super::error::DeliveryError;
 use super::lag::{Backoff, Change, change};
 use super::state::SinkState;
 use crate::access::caller::RequestId;

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -31,6 +32,28 @@ pub enum StoreError {
         disk: String,
         /// What the engine says, where it was asked.
         source: Option<EngineError>,
+    },
+    /// Nothing of it was changed.
+    #[error(
+        "the database has schema {found} and was made by postern-controller {written_by}; this is \
+         postern-controller {version}, which knows schemas up to {known}",
+        version = env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        /// Number of its schema.
+        found: u32,
+        /// Of the newest that this program knows.
+        known: u32,
+        /// The version of the program that brought it to its schema; empty for one that does not say.
+        written_by: String,
+    },
+    /// The database is as it was.
+    #[error("cannot copy the database to {path}")]
+    Copy {
+        /// Of the copy.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
     },
     /// It was told to close.
     #[error("the store is closed")]

@@ -5,6 +5,7 @@
 
 mod change;
 mod claim;
+mod examined;
 mod host;
 mod lineage;
 mod log;
@@ -19,6 +20,7 @@ mod token;
 
 pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
+pub(crate) use self::examined::Examined;
 pub(crate) use self::host::{Acknowledgement, HostState, HostWord};
 pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{

@@ -3,13 +3,14 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `connection`, `migrations` | how a connection is opened, and the schema brought up to date |
+//! | `connection`, `schema`, `migrations` | how a connection is opened, and the schema brought up to date |
 //! | `disk` | whether the files are still what was opened, and what an error of the engine means |
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
 //! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
 //! | `columns`, `words`, `reasons` | what of an event is searched |
+//! | `backup` | copies of the database, and whether one is sound |
 //! | `version_1` | events as the first version of the schema kept them |
 //! | `number` | unsigned numbers as SQLite keeps them |
 //!
@@ -18,6 +19,7 @@
 //! touched.
 
 pub(super) mod alarms;
+pub(super) mod backup;
 pub(super) mod changes;
 pub(super) mod claims;
 mod columns;
@@ -36,6 +38,7 @@ mod number;
 pub(super) mod policies;
 mod readers;
 mod reasons;
+pub(super) mod schema;
 pub(super) mod search;
 pub(super) mod sessions;
 mod set_back;
@@ -49,6 +52,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
@@ -59,6 +63,8 @@ use super::error::{EngineError, NotCommitted, StoreError, Trouble};
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
 const QUEUE_MAX: usize = 4096;
+/// Half a millisecond to 16 seconds: the first bound, the factor to the next, how many.
+const COMMIT_BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 16);
 
 /// Handle to the engine; clones share it.
 #[derive(Clone, Debug)]
@@ -72,6 +78,8 @@ pub(super) struct Sqlite {
     damaged: Arc<AtomicBool>,
     /// The last run did not close it.
     is_unclean: bool,
+    /// How long commits take.
+    commits: Histogram,
 }
 
 // === impl Sqlite ===
@@ -85,12 +93,15 @@ impl Sqlite {
     fn open_files(path: &Path) -> Result<Self, StoreError> {
         let is_unclean = disk::has_log(path);
         let mut connection = connection::writing(path)?;
-        migrations::apply(&mut connection)?;
+        migrations::bring_up_to_date(&mut connection, path)?;
+        let (start, factor, length) = COMMIT_BUCKETS;
+        let commits = Histogram::new(exponential_buckets(start, factor, length));
+        let measured = commits.clone();
         let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
-                writer::run(&connection, &mut queue);
+                writer::run(&connection, &mut queue, &measured);
                 // In this order: whoever waits for the end of the queue finds the database closed.
                 drop(connection);
                 drop(queue);
@@ -103,6 +114,7 @@ impl Sqlite {
             closing: Arc::default(),
             damaged: Arc::default(),
             is_unclean,
+            commits,
         })
     }
 
@@ -120,6 +132,11 @@ impl Sqlite {
         sent.map_err(|_| self.gone())?;
         let written = answer.await.map_err(|_| self.gone())?;
         written.map_err(|error| disk::named(error, &self.path))
+    }
+
+    /// How long commits take, seconds.
+    pub(super) fn commits(&self) -> Histogram {
+        self.commits.clone()
     }
 
     /// Runs `work` on a connection that can only read.

@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod backup;
 mod claims;
 mod clocks;
 mod disk;
@@ -14,6 +15,7 @@ mod half_open;
 mod joining;
 mod lasting;
 mod members;
+mod metrics;
 mod owners;
 mod policy;
 mod questions;

@@ -1,6 +1,8 @@
 //! Events out of the house.
 
+pub(crate) mod programs;
 mod receivers;
+mod rsyslog;
 
 use std::path::Path;
 use std::process::Command;
@@ -14,18 +16,19 @@ use fleet::{Event, EventKind, EventRecord, Role};
 use tempfile::TempDir;
 
 use self::receivers::Post;
+use self::rsyslog::Rsyslog;
 use crate::support::{Fleet, Member, patiently};
 
 const EPOCH: &str = "00112233445566778899aabbccddeeff";
 
-/// A fleet whose controller has these sinks.
-async fn fleet(sinks: &str) -> Fleet {
+/// A fleet whose controller has these settings besides.
+pub(crate) async fn fleet_with(settings: &str) -> Fleet {
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
     let first = controller::init(&data, "controller.example:7443", "prod")
         .await
         .unwrap();
-    add_settings(&data, sinks);
+    add_settings(&data, settings);
     let listen = "127.0.0.1:0".parse().unwrap();
     let running = Running::start(&data, Some(listen)).await.unwrap();
     Fleet {
@@ -103,7 +106,7 @@ async fn sinks(reader: &Member) -> Vec<Sink> {
     answer.unwrap().into_inner().sinks
 }
 
-async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     patiently(async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -124,7 +127,7 @@ async fn every_kind_of_event_reaches_every_sink_once_and_in_the_order_of_the_log
     let (ocsf, ocsf_posts) = receivers::http(Arc::new(Mutex::new(200))).await;
     let (syslog, messages) = receivers::syslog().await;
     let (otlp, names_by_otlp) = receivers::otlp().await;
-    let fleet = fleet(&format!(
+    let fleet = fleet_with(&format!(
         "[[sink]]\nname = 'hook'\ntype = 'webhook'\nurl = 'http://127.0.0.1:{http}/x'\n\
          from = 'beginning'\nbatch = 7\n\
          [[sink]]\nname = 'ocsf'\ntype = 'webhook'\nurl = 'http://127.0.0.1:{ocsf}/x'\n\
@@ -136,7 +139,7 @@ async fn every_kind_of_event_reaches_every_sink_once_and_in_the_order_of_the_log
          [[sink]]\nname = 'file'\ntype = 'file'\npath = 'events.json'\nfrom = 'beginning'\n"
     ))
     .await;
-    let auditor = fleet.join(Role::Auditor, "ada").await;
+    let auditor = fleet.join(Role::Operator, "olga").await;
     let host = fleet.join(Role::Host, "web-1").await;
 
     push(&host, &every_kind()).await;
@@ -180,7 +183,7 @@ async fn every_kind_of_event_reaches_every_sink_once_and_in_the_order_of_the_log
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_signed_so_that_openssl_verifies_it_and_shows_its_token() {
     let (port, posts) = receivers::http(Arc::new(Mutex::new(200))).await;
-    let fleet = fleet(&format!(
+    let fleet = fleet_with(&format!(
         "[[sink]]\nname = 'hook'\ntype = 'webhook'\nurl = 'http://127.0.0.1:{port}/'\n\
          from = 'beginning'\nsecret_file = 'hook.secret'\ntoken_file = 'hook.token'\n\
          header = 'Authorization: Splunk'\n"
@@ -218,7 +221,7 @@ async fn a_sink_that_was_down_gets_everything_in_order_and_stops_no_other_also_a
     let status = Arc::new(Mutex::new(503));
     let (down, late) = receivers::http(Arc::clone(&status)).await;
     let (up, posts) = receivers::http(Arc::new(Mutex::new(200))).await;
-    let fleet = fleet(&format!(
+    let fleet = fleet_with(&format!(
         "[[sink]]\nname = 'down'\ntype = 'webhook'\nurl = 'http://127.0.0.1:{down}/'\n\
          from = 'beginning'\nbatch = 5\n\
          [[sink]]\nname = 'nowhere'\ntype = 'syslog'\naddress = '127.0.0.1:1'\n\
@@ -226,7 +229,7 @@ async fn a_sink_that_was_down_gets_everything_in_order_and_stops_no_other_also_a
          from = 'beginning'\n"
     ))
     .await;
-    let auditor = fleet.join(Role::Auditor, "ada").await;
+    let auditor = fleet.join(Role::Operator, "olga").await;
     let host = fleet.join(Role::Host, "web-1").await;
     push(&host, &every_kind()).await;
 
@@ -263,12 +266,12 @@ async fn a_sink_that_was_down_gets_everything_in_order_and_stops_no_other_also_a
 async fn that_a_sink_lags_is_recorded_once_when_it_begins_and_once_when_it_ends() {
     let status = Arc::new(Mutex::new(500));
     let (port, posts) = receivers::http(Arc::clone(&status)).await;
-    let fleet = fleet(&format!(
+    let fleet = fleet_with(&format!(
         "[[sink]]\nname = 'siem'\ntype = 'webhook'\nurl = 'http://127.0.0.1:{port}/'\n\
          from = 'beginning'\nalarm_after = '1s'\n"
     ))
     .await;
-    let auditor = fleet.join(Role::Auditor, "ada").await;
+    let auditor = fleet.join(Role::Operator, "olga").await;
     let alarms = async || {
         let request = ListEventsRequest {
             kind: EventKind::Sink.into(),
@@ -300,12 +303,12 @@ async fn that_a_sink_lags_is_recorded_once_when_it_begins_and_once_when_it_ends(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_takes_only_the_kinds_that_it_names_and_begins_with_what_comes() {
     let (port, posts) = receivers::http(Arc::new(Mutex::new(200))).await;
-    let fleet = fleet(&format!(
+    let fleet = fleet_with(&format!(
         "[[sink]]\nname = 'some'\ntype = 'webhook'\nurl = 'http://127.0.0.1:{port}/'\n\
          kinds = ['replay', 'drift']\n"
     ))
     .await;
-    let auditor = fleet.join(Role::Auditor, "ada").await;
+    let auditor = fleet.join(Role::Operator, "olga").await;
     let host = fleet.join(Role::Host, "web-1").await;
     // It begins with the newest record when the controller starts.
     until(async || sinks(&auditor).await[0].delivered_id > 0).await;
@@ -320,4 +323,32 @@ async fn a_sink_takes_only_the_kinds_that_it_names_and_begins_with_what_comes() 
     let delivered = names(&lines(&posts));
     let kinds = delivered.iter().map(|name| name.split(' ').nth(1).unwrap());
     assert_eq!(kinds.collect::<Vec<_>>(), ["drift", "replay"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_rsyslog_receives_everything_over_tls_also_when_it_was_down() {
+    let mut rsyslog = Rsyslog::prepare();
+    let files = rsyslog.dir.path().display().to_string();
+    let port = rsyslog.port;
+    let fleet = fleet_with(&format!(
+        "[[sink]]\nname = 'log'\ntype = 'syslog'\naddress = '127.0.0.1:{port}'\n\
+         from = 'beginning'\nca = '{files}/ca.pem'\n\
+         certificate = '{files}/client.pem'\nkey = '{files}/client.key'\n\
+         [[sink]]\nname = 'stranger'\ntype = 'syslog'\naddress = '127.0.0.1:{port}'\n\
+         from = 'beginning'\nca = 'ca.pem'\n"
+    ))
+    .await;
+    let auditor = fleet.join(Role::Operator, "olga").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    push(&host, &every_kind()).await;
+    until(async || !sinks(&auditor).await[0].error.is_empty()).await;
+
+    rsyslog.start();
+
+    let expected = log(&auditor).await;
+    until(async || rsyslog.received().len() >= expected.len()).await;
+    assert_eq!(rsyslog.received(), expected);
+    // Nothing is sent to whoever has no certificate of the authority that is named.
+    until(async || sinks(&auditor).await[1].error.contains("certificate")).await;
+    assert_eq!(sinks(&auditor).await[1].delivered_id, 0);
 }

@@ -197,13 +197,14 @@ impl Fleet {
     }
 
     async fn connect(&self, tls: ClientTlsConfig) -> Channel {
+        self.endpoint(tls).connect().await.unwrap()
+    }
+
+    fn endpoint(&self, tls: ClientTlsConfig) -> Endpoint {
         let _ = rustls::crypto::ring::default_provider().install_default();
         Endpoint::from_shared(format!("https://{}", self.running.address()))
             .unwrap()
             .tls_config(tls)
-            .unwrap()
-            .connect()
-            .await
             .unwrap()
     }
 }
@@ -237,6 +238,19 @@ impl Joiner {
 // === impl Member ===
 
 impl Member {
+    /// The same member, connected to where the fleet serves now, by a program of today.
+    pub(crate) async fn again(self, fleet: &Fleet) -> Self {
+        let certificate = pem(&self.answer.certificate_der);
+        let identity = Identity::from_pem(certificate, self.joiner.tls.serialize_pem());
+        let contract = fleet::Contract::of_this_program();
+        let endpoint = fleet.endpoint(fleet.tls().identity(identity));
+        let endpoint = endpoint
+            .user_agent(format!("postern/test {contract}"))
+            .unwrap();
+        let channel = endpoint.connect().await.unwrap();
+        Self { channel, ..self }
+    }
+
     pub(crate) fn operator(&self) -> OperatorClient<Channel> {
         OperatorClient::new(self.channel.clone())
     }

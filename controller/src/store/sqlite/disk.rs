@@ -119,6 +119,8 @@ pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
         | StoreError::Panicked
         | StoreError::Damaged { .. }
         | StoreError::Disk { .. }
+        | StoreError::Newer { .. }
+        | StoreError::Copy { .. }
         | StoreError::Seal(_)) => return other,
     };
     StoreError::Disk {

@@ -183,7 +183,7 @@ pub(in crate::store) fn append_own(
 ///
 /// SHA-256 over the previous value, the host and epoch (each preceded by its length), the event's
 /// own chain value (which covers all of its fields) and its time of arrival.
-fn link(
+pub(super) fn link(
     previous: &[u8; 32],
     host: &str,
     epoch: &str,

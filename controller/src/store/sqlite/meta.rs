@@ -9,6 +9,8 @@ use crate::store::model::{FleetState, RunBegun};
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
 const RUN: &str = "run";
+const OLDEST_PROGRAM: &str = "oldest_program_schema";
+const WRITTEN_BY: &str = "written_by";
 const JOURNAL_EPOCH: &str = "journal_epoch";
 const CLAIM_EPOCH: &str = "claim_epoch";
 const SET_BACK: &str = "set_back";
@@ -84,6 +86,35 @@ pub(in crate::store) fn raise_floor(connection: &Connection, secs: u64) -> Resul
 /// then.
 pub(super) fn replay_floor_secs(connection: &Connection) -> Result<u64, StoreError> {
     value(connection, REPLAY_FLOOR)?.ok_or_else(|| damaged(REPLAY_FLOOR))
+}
+
+/// The name of the last run, if there was one.
+pub(super) fn run(connection: &Connection) -> Result<Option<String>, StoreError> {
+    value(connection, RUN)
+}
+
+/// The schema that a program must know to use this database, and the version of the program that
+/// brought it to its own.
+pub(super) fn oldest_program(connection: &Connection) -> Result<Option<(u32, String)>, StoreError> {
+    let Some(schema) = value(connection, OLDEST_PROGRAM)? else {
+        return Ok(None);
+    };
+    let version: Option<String> = value(connection, WRITTEN_BY)?;
+    Ok(Some((schema, version.unwrap_or_default())))
+}
+
+/// Notes both, where they are not there yet.
+pub(super) fn set_oldest_program(
+    connection: &Connection,
+    schema: u32,
+    version: &str,
+) -> Result<(), StoreError> {
+    let known = oldest_program(connection)?;
+    if known.is_some_and(|(known, by)| known == schema && by == version) {
+        return Ok(());
+    }
+    set(connection, OLDEST_PROGRAM, schema)?;
+    set(connection, WRITTEN_BY, version)
 }
 
 /// See `Store::begin_run`.

@@ -1,6 +1,7 @@
 //! What holds when the disk is full, wherever that happens.
 
 use fleet::{EventKind, Role};
+use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -54,7 +55,7 @@ fn write(connection: &Connection) -> [bool; 2] {
         sender.try_send(Message::Run(job)).unwrap();
     }
     drop(sender);
-    writer::run(connection, &mut queue);
+    writer::run(connection, &mut queue, &Histogram::new([]));
     let (joined, applied) = (joined.try_recv().unwrap(), applied.try_recv().unwrap());
     for error in [joined.as_ref().err(), applied.as_ref().err()] {
         let is_full =

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
@@ -90,12 +91,17 @@ pub(super) fn job<T: Send + 'static>(
 }
 
 /// Serves the queue until it is closed or says stop.
-pub(super) fn run(connection: &Connection, queue: &mut mpsc::Receiver<Message>) {
+pub(super) fn run(
+    connection: &Connection,
+    queue: &mut mpsc::Receiver<Message>,
+    commits: &Histogram,
+) {
     let mut writer = Writer {
         connection,
         files: Files::of(connection),
         log: WriteAhead::default(),
         health: Health::default(),
+        commits,
     };
     while let Some(Message::Run(first)) = queue.blocking_recv() {
         if writer.batch(first, queue) {
@@ -115,6 +121,7 @@ struct Writer<'a> {
     files: Option<Files>,
     log: WriteAhead,
     health: Health,
+    commits: &'a Histogram,
 }
 
 // === impl Writer ===
@@ -146,7 +153,10 @@ impl Writer<'_> {
             }
         }
         // Looked at again: what went into a file that was removed meanwhile is not stored.
-        let committed = commit(self.connection).and_then(|()| self.files_are_ours());
+        let asked = clock::instant();
+        let committed = commit(self.connection);
+        self.commits.observe(asked.elapsed().as_secs_f64());
+        let committed = committed.and_then(|()| self.files_are_ours());
         match &committed {
             Ok(()) => self.health.worked(),
             Err(cause) => self.health.failed(cause, answers.len(), clock::instant()),

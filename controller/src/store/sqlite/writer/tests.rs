@@ -20,7 +20,7 @@ fn serve(connection: &Connection, jobs: Vec<Job>) -> Vec<i64> {
         sender.try_send(Message::Run(job)).ok().unwrap();
     }
     drop(sender);
-    run(connection, &mut queue);
+    run(connection, &mut queue, &Histogram::new([]));
     let mut statement = connection.prepare("SELECT n FROM t ORDER BY n").unwrap();
     let numbers = statement.query_map([], |row| row.get(0)).unwrap();
     numbers.map(Result::unwrap).collect()
@@ -135,7 +135,9 @@ fn a_log_that_is_cut_by_hand_is_noticed_and_one_that_another_process_emptied_is_
     let ours = connection::writing(&path).unwrap();
     ours.execute_batch("CREATE TABLE t (n INTEGER PRIMARY KEY)")
         .unwrap();
+    let commits = Histogram::new([]);
     let mut writer = Writer {
+        commits: &commits,
         connection: &ours,
         files: Files::of(&ours),
         log: WriteAhead::default(),

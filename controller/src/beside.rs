@@ -1,13 +1,16 @@
-//! Sinks as whoever may read the controller's directory sees them, whether it runs or not.
+//! What whoever may read the controller's directory asks of its sinks, beside a running controller or
+//! without one.
 
 use std::path::Path;
 
 use policy::nearest_of;
 use tokio::time::timeout;
 
-use super::destination::{DeliveryError, Destination};
 use crate::clock;
 use crate::settings::SinkSettings;
+use crate::sinks;
+use crate::sinks::destination::Destination;
+use crate::sinks::error::DeliveryError;
 use crate::start::{self, StartError};
 
 /// What came of a test.
@@ -77,7 +80,7 @@ pub async fn test_sink(data: &Path, name: &str) -> Result<SinkTested, SinkError>
     let settings = start::settings_of(data)?;
     let sink = find(&settings.sinks, name)?;
     let mut destination = Destination::new(sink);
-    let record = super::test_record(name, clock::now().ms());
+    let record = sinks::test_record(name, clock::now().ms());
     let began = clock::instant();
     let sent = timeout(sink.timeout, destination.send(&[record])).await;
     let answer = sent.unwrap_or(Err(DeliveryError::Timeout));
@@ -127,15 +130,15 @@ pub async fn list_sinks(data: &Path) -> Result<Vec<SinkRow>, StartError> {
     Ok(rows)
 }
 
-fn find<'s>(sinks: &'s [SinkSettings], name: &str) -> Result<&'s SinkSettings, SinkError> {
-    if let Some(sink) = sinks.iter().find(|sink| sink.name == name) {
+fn find<'s>(all: &'s [SinkSettings], name: &str) -> Result<&'s SinkSettings, SinkError> {
+    if let Some(sink) = all.iter().find(|sink| sink.name == name) {
         return Ok(sink);
     }
-    let names = || sinks.iter().map(|sink| sink.name.as_str());
+    let names = || all.iter().map(|sink| sink.name.as_str());
     let hint = match nearest_of(name, names()) {
         Some(near) => format!("did you mean {near}?"),
-        None if sinks.is_empty() => {
-            "controller.toml has no `[[sink]]`; see the CONFIGURATION part of `--help`".to_owned()
+        None if all.is_empty() => {
+            "controller.toml has no `[[sink]]`; see `postern-controller sink --help`".to_owned()
         }
         None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
     };

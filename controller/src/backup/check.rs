@@ -1,0 +1,173 @@
+//! Whether a controller's directory, or an archive, is sound.
+
+use std::path::Path;
+
+use super::{BackupError, OldArchive, unpack};
+use crate::ca::Authority;
+use crate::clock;
+use crate::data_dir::{DataDir, hex};
+use crate::settings::Settings;
+use crate::store;
+use crate::store::model::Examined;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: &'static str,
+    /// Whether it is sound.
+    pub is_sound: bool,
+    /// What is so, or what is wrong, in words.
+    pub detail: String,
+}
+
+/// Looks at everything in a directory, whether its controller serves or not. Nothing is changed.
+///
+/// # Errors
+///
+/// [`BackupError`] when there is nothing to look at; what is wrong is a finding.
+pub fn check(data: &Path) -> Result<Vec<Finding>, BackupError> {
+    let dir = DataDir::open(data)?;
+    let mut findings = vec![settings(&dir)?, authority(&dir), server(&dir)];
+    let seal = match dir.seal_key() {
+        Ok(seal) => seal,
+        Err(error) => {
+            findings.push(wrong("seal key", program::one_line(&error).to_string()));
+            return Ok(findings);
+        }
+    };
+    match store::examine(&dir.existing_database()?, &seal) {
+        Ok(examined) => database(&dir, &examined, &mut findings)?,
+        Err(error) => findings.push(wrong("database", program::one_line(&error).to_string())),
+    }
+    Ok(findings)
+}
+
+/// Looks whether an archive is whole and its files are those that were packed.
+///
+/// # Errors
+///
+/// [`BackupError`] says what is wrong.
+pub fn check_archive(path: &Path) -> Result<Vec<Finding>, BackupError> {
+    let (manifest, text) = unpack(&OldArchive::open(path)?, None)?;
+    let files = manifest.files.len();
+    let settings = match Settings::parse(&text) {
+        Ok(_) => sound("settings", "valid"),
+        Err(mistakes) => wrong("settings", mistakes.to_string()),
+    };
+    Ok(vec![
+        sound(
+            "archive",
+            format!(
+                "{files} files of fleet {}, made by {} at {}, schema {}",
+                manifest.fleet, manifest.made_by, manifest.made_at, manifest.schema
+            ),
+        ),
+        settings,
+    ])
+}
+
+fn settings(dir: &DataDir) -> Result<Finding, BackupError> {
+    Ok(match Settings::parse(&dir.read_settings()?) {
+        Ok(settings) => sound("settings", format!("valid, {} sinks", settings.sinks.len())),
+        Err(mistakes) => wrong("settings", mistakes.to_string()),
+    })
+}
+
+fn authority(dir: &DataDir) -> Finding {
+    let identity = match dir.identity("ca") {
+        Ok(identity) => identity,
+        Err(error) => return wrong("authority", program::one_line(&error).to_string()),
+    };
+    match Authority::open(&identity) {
+        Ok(authority) if authority.holds_its_key() => sound(
+            "authority",
+            format!("SHA-256 {}", hex(&authority.fingerprint())),
+        ),
+        Ok(_) => wrong("authority", "ca-key.pem is not the key of ca.pem"),
+        Err(error) => wrong("authority", error.to_string()),
+    }
+}
+
+fn server(dir: &DataDir) -> Finding {
+    let identity = match dir.identity("server") {
+        Ok(identity) => identity,
+        Err(error) => return wrong("server certificate", program::one_line(&error).to_string()),
+    };
+    match identity.expires_secs() {
+        None => wrong("server certificate", "server.pem is no certificate"),
+        Some(end) if end <= clock::now().secs() => wrong("server certificate", "it has expired"),
+        Some(end) => {
+            let end = crate::timestamp::Timestamp::from_ms(end.saturating_mul(1000));
+            sound("server certificate", format!("good until {end}"))
+        }
+    }
+}
+
+fn database(
+    dir: &DataDir,
+    examined: &Examined,
+    findings: &mut Vec<Finding>,
+) -> Result<(), BackupError> {
+    if !examined.damage.is_empty() {
+        findings.push(wrong("database", examined.damage.join("; ")));
+        return Ok(());
+    }
+    findings.push(sound("database", "every page and reference is sound"));
+    if let Err(error) = store::is_known(examined.schema) {
+        findings.push(wrong("schema", error.to_string()));
+        return Ok(());
+    }
+    let schema = examined.schema;
+    if schema < store::SCHEMA {
+        let detail = format!(
+            "{schema}; `serve` brings it to {} after a copy",
+            store::SCHEMA
+        );
+        findings.push(sound("schema", detail));
+        return Ok(());
+    }
+    findings.push(sound("schema", schema.to_string()));
+    findings.push(if examined.broken.is_empty() {
+        let head = hex(&examined.head);
+        sound(
+            "log",
+            format!("{} records, unbroken; head {head}", examined.records),
+        )
+    } else {
+        let count = examined.broken_count;
+        wrong(
+            "log",
+            format!("{count} faults: {}", examined.broken.join("; ")),
+        )
+    });
+    findings.push(match (examined.generation, examined.unsealed.as_str()) {
+        (0, _) => sound("policy", "none yet"),
+        (generation, "") => sound("policy", format!("generation {generation} can be read")),
+        (_, why) => wrong("policy", format!("seal.key does not open it: {why}")),
+    });
+    let run = dir.run()?;
+    findings.push(if run == examined.run {
+        sound("last run", run.unwrap_or_else(|| "none yet".to_owned()))
+    } else {
+        let detail = "another than the directory's: it was put back, and the next start will \
+                      refuse packets from before";
+        sound("last run", detail)
+    });
+    Ok(())
+}
+
+fn sound(what: &'static str, detail: impl Into<String>) -> Finding {
+    Finding {
+        what,
+        is_sound: true,
+        detail: detail.into(),
+    }
+}
+
+fn wrong(what: &'static str, detail: impl Into<String>) -> Finding {
+    Finding {
+        is_sound: false,
+        ..sound(what, detail)
+    }
+}

@@ -1,0 +1,37 @@
+//! What an archive says of itself, in its first file.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The first file of an archive.
+pub(super) const NAME: &str = "postern-backup.json";
+/// The form of archives that this program writes, and the newest that it reads.
+pub(super) const FORMAT: u32 = 1;
+
+/// See the module.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Manifest {
+    /// [`FORMAT`].
+    pub(super) format: u32,
+    /// The fleet's name.
+    pub(super) fleet: String,
+    /// When it was made, for people.
+    pub(super) made_at: String,
+    /// `postern-controller 0.1.0`
+    pub(super) made_by: String,
+    /// Number of the database's schema.
+    pub(super) schema: u32,
+    /// The controller that it was made of does not serve any more: nothing happened since.
+    pub(super) moved: bool,
+    /// Every other file.
+    pub(super) files: BTreeMap<String, Entry>,
+}
+
+/// One file.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Entry {
+    pub(super) bytes: u64,
+    /// Lower-case hexadecimal.
+    pub(super) sha256: String,
+}

@@ -1,0 +1,203 @@
+//! `postern-controller backup`, `restore`, `move` and `check`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use controller::{Archived, Finding, NewArchive, OldArchive};
+use serde_json::json;
+
+use super::data::DataArgs;
+use super::error::CommandError;
+
+/// Write a backup of everything into one file, also while the controller serves
+///
+/// The file is a tar archive with the database as it was at one moment, the authority, the keys and
+/// the settings; nobody but its owner may read it, and whoever can is the fleet. A file that is there
+/// is never overwritten. JSON fields: file, fleet, made_at, made_by, schema, bytes, moved.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern-controller backup /backup/postern-$(date +%F).tar --data /var/lib/postern
+  tar -tvf /backup/postern-2026-11-25.tar")]
+pub(crate) struct BackupArgs {
+    /// File to write
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Make a controller out of a backup, in a directory that is new or empty
+///
+/// What happened after the backup is not in it: packets from before the start are refused, members
+/// who joined since join again, and when hosts have seen a newer policy, they keep it until an
+/// operator says what is to be in force (`postern policy apply --after-restore`). The backup of a
+/// controller that was moved has everything.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern-controller restore /backup/postern-2026-11-25.tar --data /var/lib/postern")]
+pub(crate) struct RestoreArgs {
+    /// File that `backup` or `move` has written
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Pack a stopped controller for another machine; here it serves no more
+///
+/// As `backup`, but nothing can have happened since: restored elsewhere, it goes on as if it had only
+/// been restarted. Members reach it under the address that they know, so the name in it must lead to
+/// the other machine then.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  systemctl stop postern-controller
+  postern-controller move /root/postern.tar --data /var/lib/postern
+  scp /root/postern.tar new:
+  ssh new postern-controller restore postern.tar --data /var/lib/postern")]
+pub(crate) struct MoveArgs {
+    /// File to write
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Check that a controller's directory, or a backup, is sound
+///
+/// Reads everything: settings, authority, certificate, every page of the database, its schema, the
+/// chains of the log, and whether the key opens what is sealed. Nothing is changed; the controller
+/// may be serving. Exit code 1 when something is not sound. JSON fields: what, sound, detail.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern-controller check --data /var/lib/postern
+  postern-controller check --file /backup/postern-2026-11-25.tar")]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// A backup instead
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Debug)]
+struct Common {
+    #[command(flatten)]
+    data: DataArgs,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+// === impl BackupArgs ===
+
+impl BackupArgs {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let Self { file, common } = self;
+        let archive = NewArchive::create(&file)?;
+        let Common { data, json } = common;
+        let archived = controller::backup(&data.enter()?, archive)?;
+        say(json, &file, &archived, "is the backup")
+    }
+}
+
+// === impl RestoreArgs ===
+
+impl RestoreArgs {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let Self { file, common } = self;
+        let archive = OldArchive::open(&file)?;
+        let Common { data, json } = common;
+        let data = data.enter()?;
+        let archived = controller::restore(&archive, &data)?;
+        let data = data.display();
+        let since = if archived.moved {
+            "It goes on where it was.".to_owned()
+        } else {
+            format!(
+                "What happened after {} is not in it. If hosts know more, `postern host list` says so; \
+                 then `postern policy apply --after-restore`.",
+                archived.made_at
+            )
+        };
+        program::note(format_args!(
+            "{since}\nStart it: postern-controller serve --data {data}"
+        ));
+        say(json, &file, &archived, "is restored")
+    }
+}
+
+// === impl MoveArgs ===
+
+impl MoveArgs {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let Self { file, common } = self;
+        let archive = NewArchive::create(&file)?;
+        let Common { data, json } = common;
+        let data = data.enter()?;
+        let archived = controller::move_to(&data, archive)?;
+        program::note(format_args!(
+            "{} does not serve any more. Elsewhere: postern-controller restore {} --data DIR",
+            data.display(),
+            file.display()
+        ));
+        say(json, &file, &archived, "is the controller")
+    }
+}
+
+// === impl CheckArgs ===
+
+impl CheckArgs {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let Self { data, file, json } = self;
+        let findings = match file {
+            Some(file) => controller::check_archive(&file)?,
+            None => controller::check(&data.enter()?)?,
+        };
+        let lines = findings.iter().map(|finding| line(finding, json) + "\n");
+        program::print(lines.collect::<String>())?;
+        let unsound = findings.iter().filter(|finding| !finding.is_sound);
+        match unsound.count() {
+            0 => Ok(()),
+            unsound => Err(CommandError::Unsound(unsound)),
+        }
+    }
+}
+
+fn line(finding: &Finding, json: bool) -> String {
+    let Finding {
+        what,
+        is_sound,
+        detail,
+    } = finding;
+    if json {
+        return json!({ "what": what, "sound": is_sound, "detail": detail }).to_string();
+    }
+    let verdict = if *is_sound { "ok  " } else { "FAIL" };
+    format!("{verdict}  {what}: {detail}")
+}
+
+fn say(json: bool, file: &Path, archived: &Archived, what: &str) -> Result<(), CommandError> {
+    let Archived {
+        fleet,
+        made_at,
+        made_by,
+        schema,
+        bytes,
+        moved,
+    } = archived;
+    let file = file.display();
+    let line = if json {
+        json!({
+            "file": file.to_string(), "fleet": fleet, "made_at": made_at, "made_by": made_by,
+            "schema": schema, "bytes": bytes, "moved": moved,
+        })
+        .to_string()
+    } else {
+        format!("{file} {what} of fleet {fleet} of {made_at} ({bytes} bytes, schema {schema})")
+    };
+    Ok(program::print(line + "\n")?)
+}

@@ -1,0 +1,119 @@
+//! What goes out of the store: records for sinks, numbers for Prometheus, copies for backups.
+
+use std::path::Path;
+
+use fleet::Event;
+use prometheus_client::metrics::histogram::Histogram;
+
+use super::Store;
+use super::error::StoreError;
+use super::model::{Examined, LogRow, SinkCursor};
+use super::seal::SealKey;
+pub(crate) use super::sqlite::schema::SCHEMA;
+use super::sqlite::{backup, sinks};
+
+/// Records, and how far they are sent on.
+impl Store {
+    /// Where a sink stands. One that is not there yet is made, and begins after `begin`, or after the
+    /// newest record.
+    pub(crate) async fn sink(
+        &self,
+        name: String,
+        begin: Option<u64>,
+    ) -> Result<SinkCursor, StoreError> {
+        self.engine
+            .write(move |connection| sinks::find_or_make(connection, &name, begin))
+            .await
+    }
+
+    /// Where a sink stands, if it ever began.
+    pub(crate) async fn sink_cursor(&self, name: String) -> Result<Option<SinkCursor>, StoreError> {
+        self.engine
+            .read(move |connection| sinks::find(connection, &name))
+            .await
+    }
+
+    /// All events up to `id` are delivered to a sink.
+    pub(crate) async fn sink_delivered(
+        &self,
+        name: String,
+        id: u64,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| sinks::delivered(connection, &name, id, now_ms))
+            .await
+    }
+
+    /// That a sink lags begins or ends to be an alarm, and `event` says so. False, and nothing is
+    /// recorded, when that was so already.
+    pub(crate) async fn sink_alarm(
+        &self,
+        name: String,
+        since_ms: Option<u64>,
+        event: Event,
+    ) -> Result<bool, StoreError> {
+        self.engine
+            .write(move |connection| sinks::alarm(connection, &name, since_ms, event))
+            .await
+    }
+
+    /// [`LogRow::id`] of the newest record; 0 before the first.
+    pub(crate) async fn newest_record(&self) -> Result<u64, StoreError> {
+        self.engine.read_to_send(sinks::newest).await
+    }
+
+    /// At most `limit` rows after record `id`, in the order of the log.
+    pub(crate) async fn records_after(
+        &self,
+        id: u64,
+        limit: u16,
+    ) -> Result<Vec<LogRow>, StoreError> {
+        self.engine
+            .read_to_send(move |connection| sinks::after(connection, id, limit))
+            .await
+    }
+}
+
+/// How it does, for whoever measures.
+impl Store {
+    /// How long commits take, seconds.
+    pub(crate) fn commit_seconds(&self) -> Histogram {
+        self.engine.commits()
+    }
+
+    /// How many records of each kind came after record `from`, up to `to`; by the number of the kind
+    /// in the contract.
+    pub(crate) async fn kinds_between(
+        &self,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<(i32, u64)>, StoreError> {
+        self.engine
+            .read_to_send(move |connection| sinks::kinds_between(connection, from, to))
+            .await
+    }
+}
+
+/// Copies the database at `from`, whether it is in use or not, into a new file (mode 0600), and
+/// gives the number of its schema.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<u32, StoreError> {
+    backup::copy_file(from, to)
+}
+
+/// Reads the whole database in a file, whether it is in use or not. Nothing is changed.
+pub(crate) fn examine(path: &Path, seal: &SealKey) -> Result<Examined, StoreError> {
+    backup::examine(path, seal)
+}
+
+/// Refuses a schema that this program does not know.
+pub(crate) fn is_known(schema: u32) -> Result<(), StoreError> {
+    if schema <= SCHEMA {
+        return Ok(());
+    }
+    Err(StoreError::Newer {
+        found: schema,
+        known: SCHEMA,
+        written_by: String::new(),
+    })
+}

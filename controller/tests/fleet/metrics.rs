@@ -1,0 +1,181 @@
+//! What Prometheus sees, and the rules and the dashboard that come with it.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use fleet::Role;
+use serde_json::Value;
+
+use crate::sinks::programs::{free_port, monitoring, start};
+use crate::sinks::{fleet_with, until};
+
+fn deploy(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy")
+        .join(name)
+}
+
+fn get(port: u16, path: &str) -> String {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return String::new();
+    };
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+        .split_once("\r\n\r\n")
+        .map_or("", |(_, body)| body)
+        .to_owned()
+}
+
+/// Those of an agent.
+const AGENT: &[&str] = &[
+    "postern_capture_dropped",
+    "postern_clock_offset_seconds",
+    "postern_events_oldest_unacknowledged_seconds",
+    "postern_events_unacknowledged",
+    "postern_grant_latency_seconds",
+    "postern_grants_open",
+    "postern_packets",
+    "postern_refused",
+    "postern_replays",
+];
+
+/// The first number that a question has for an answer.
+fn ask(port: u16, question: &str) -> Option<f64> {
+    let question: String = question
+        .bytes()
+        .map(|byte| format!("%{byte:02x}"))
+        .collect();
+    let answer = get(port, &format!("/api/v1/query?query={question}"));
+    let answer: Value = serde_json::from_str(&answer).ok()?;
+    answer["data"]["result"][0]["value"][1]
+        .as_str()?
+        .parse()
+        .ok()
+}
+
+/// All names of metrics in a text.
+fn names(text: &str) -> BTreeSet<&str> {
+    let is_part = |character: char| character.is_ascii_lowercase() || character == '_';
+    let words = text.split(|character| !is_part(character));
+    words
+        .filter(|word| word.starts_with("postern_") && *word != "postern_")
+        .collect()
+}
+
+#[test]
+fn promtool_takes_the_rules_and_each_says_what_to_do() {
+    let rules = deploy("prometheus/rules.yml");
+
+    let checked = Command::new(monitoring().join("usr/bin/promtool"))
+        .args(["check", "rules"])
+        .arg(&rules)
+        .output()
+        .unwrap();
+
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(
+        checked.status.success() && said.contains("8 rules found"),
+        "{said}"
+    );
+    let text = std::fs::read_to_string(rules).unwrap();
+    assert_eq!(text.matches("action:").count(), 8);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_prometheus_scrapes_the_controller_and_loads_the_rules() {
+    let [metrics, prometheus] = [free_port(), free_port()];
+    let fleet = fleet_with(&format!(
+        "[metrics]\nlisten = '127.0.0.1:{metrics}'\nper_host = true\n\
+         [[sink]]\nname = 'away'\ntype = 'syslog'\naddress = '127.0.0.1:1'\n\
+         from = 'beginning'\n"
+    ))
+    .await;
+    let _ada = fleet.join(Role::Auditor, "ada").await;
+    let _host = fleet.join(Role::Host, "web-1").await;
+    let dir = fleet.dir.path();
+    let config = format!(
+        "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n\
+         rule_files: ['{}']\n\
+         scrape_configs:\n- job_name: postern\n  static_configs:\n  - targets: \
+         ['127.0.0.1:{metrics}']\n",
+        deploy("prometheus/rules.yml").display()
+    );
+    std::fs::write(dir.join("prometheus.yml"), config).unwrap();
+    let _prometheus = start(
+        "usr/bin/prometheus",
+        &[
+            &format!("--config.file={}", dir.join("prometheus.yml").display()),
+            &format!("--storage.tsdb.path={}", dir.join("tsdb").display()),
+            &format!("--web.listen-address=127.0.0.1:{prometheus}"),
+        ],
+    );
+
+    let is = async |question: &str, number: f64| {
+        until(async || {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            ask(prometheus, question) == Some(number)
+        })
+        .await;
+    };
+    is("up", 1.0).await;
+    is("postern_hosts{state=\"offline\"}", 1.0).await;
+    is("postern_host_up{host=\"web-1\"}", 0.0).await;
+    is("postern_members{role=\"auditor\"}", 1.0).await;
+    is("postern_sink_lag_seconds{sink=\"away\"} > bool 0", 1.0).await;
+    is("postern_store_commit_seconds_count > bool 0", 1.0).await;
+    is(
+        "postern_certificate_expiry_seconds{of=\"server\"} > bool 86400",
+        1.0,
+    )
+    .await;
+    is(
+        "increase(postern_events_total{kind=\"replay-elsewhere\"}[15m]) or vector(0)",
+        0.0,
+    )
+    .await;
+    let rules: Value = serde_json::from_str(&get(prometheus, "/api/v1/rules")).unwrap();
+    let rules = rules["data"]["groups"][0]["rules"]
+        .as_array()
+        .unwrap()
+        .clone();
+    assert_eq!(rules.len(), 8);
+    until(async || {
+        get(prometheus, "/api/v1/rules")
+            .matches("\"health\":\"ok\"")
+            .count()
+            == 8
+    })
+    .await;
+
+    let text = get(metrics, "/metrics");
+    assert!(!text.contains("ada"), "no user is in any metric");
+    every_name_exists(&text);
+}
+
+/// Each metric of rules and dashboard is one of this controller, or of an agent.
+fn every_name_exists(scraped: &str) {
+    let mut known = names(scraped);
+    known.extend(AGENT);
+    for file in ["prometheus/rules.yml", "grafana/postern.json"] {
+        let text = std::fs::read_to_string(deploy(file)).unwrap();
+        let used = names(&text);
+        assert!(used.len() >= 5, "{file}: {used:?}");
+        for name in used {
+            let bare = ["_bucket", "_total"]
+                .iter()
+                .find_map(|end| name.strip_suffix(end));
+            let is_known = known.contains(name) || bare.is_some_and(|bare| known.contains(bare));
+            assert!(is_known, "{file}: {name}");
+        }
+    }
+    let dashboard = std::fs::read_to_string(deploy("grafana/postern.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() >= 12);
+}
