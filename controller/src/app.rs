@@ -9,6 +9,7 @@
 //! | `tokens` | make a one-time token, list them, take one back |
 //! | `enroll` | redeem a token, renew a certificate |
 //! | `members` | see who belongs to the fleet; lock, unlock, remove |
+//! | `host_changes` | give a host other addresses, labels and another name |
 //! | `hosts` | see hosts; what a host says of itself |
 //! | `policy` | apply, roll back, compare, look at |
 //! | `who_can` | who may open what, now or then; what another text would have done |
@@ -26,6 +27,7 @@ pub(crate) mod claims;
 pub(crate) mod directory;
 pub(crate) mod enroll;
 pub(crate) mod events;
+pub(crate) mod host_changes;
 pub(crate) mod hosts;
 pub(crate) mod members;
 pub(crate) mod near;

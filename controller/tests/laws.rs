@@ -39,6 +39,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "store/sqlite.rs",
             "store/sqlite/",
             "store.rs",
+            "store/membership.rs",
             "store/sending.rs",
         ],
     ),

@@ -1,6 +1,7 @@
 //! `postern member`
 
 mod act;
+mod add_key;
 mod list;
 mod replace;
 mod row;
@@ -20,10 +21,11 @@ use crate::error::Result;
 #[command(after_help = "\
 Examples:
   postern member list --role user
-  postern member lock alice --key laptop -m 'laptop lost'
-  postern token create --role auditor --name eve
-  postern member replace web-1
-  postern member remove operator/mbr -m 'left'")]
+  postern token create --role auditor --name eve            an auditor
+  postern member replace alice --key laptop --lost          a lost laptop
+  postern member replace host/web-1                         a host that is installed anew
+  postern member add-key alice --key phone                  a second device
+  postern member remove alice -m 'left the company'         who leaves")]
 pub(crate) struct MemberArgs {
     #[command(subcommand)]
     command: Command,
@@ -37,6 +39,7 @@ enum Command {
     Unlock(act::UnlockArgs),
     Remove(act::RemoveArgs),
     Replace(replace::ReplaceArgs),
+    AddKey(add_key::AddKeyArgs),
 }
 
 pub(crate) async fn run(context: &Context, args: MemberArgs) -> Result {
@@ -47,5 +50,6 @@ pub(crate) async fn run(context: &Context, args: MemberArgs) -> Result {
         Command::Unlock(args) => act::unlock(context, args).await,
         Command::Remove(args) => act::remove(context, args).await,
         Command::Replace(args) => replace::run(context, args).await,
+        Command::AddKey(args) => add_key::run(context, args).await,
     }
 }

@@ -53,6 +53,14 @@ impl ClaimQuotas {
         }
     }
 
+    /// What `old` has stored is of `new` from now on.
+    pub(crate) fn rename(&self, old: &str, new: &str) {
+        let mut stored = self.stored.lock();
+        if let Some(count) = stored.remove(old) {
+            *stored.entry(new.to_owned()).or_default() += count;
+        }
+    }
+
     /// These hosts' claims are forgotten, one each time a host is named.
     pub(crate) fn note_forgotten(&self, hosts: &[String]) {
         let mut stored = self.stored.lock();

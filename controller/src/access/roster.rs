@@ -171,6 +171,26 @@ impl Roster {
         known.put((role, name.to_owned()), member);
         Ok(())
     }
+
+    /// Reads both again after a commit that gave the host `old` the name `new`. At no time it is
+    /// nobody: what is told that it belongs to no fleet any more closes what is open.
+    pub(crate) async fn rename_host(
+        &self,
+        store: &Store,
+        old: &str,
+        new: &str,
+    ) -> Result<(), StoreError> {
+        let _in_line = self.refreshing.lock().await;
+        let was = store.member_named(Role::Host, old.to_owned()).await?;
+        let is = store.member_named(Role::Host, new.to_owned()).await?;
+        let mut known = self.known.write();
+        known.members.remove(&(Role::Host, old.to_owned()));
+        known.put((Role::Host, new.to_owned()), is);
+        if was.is_some() {
+            known.put((Role::Host, old.to_owned()), was);
+        }
+        Ok(())
+    }
 }
 
 // === impl Known ===

@@ -322,7 +322,7 @@ fn check_csr(der: &[u8]) -> Result<(), Error> {
 }
 
 /// An address, or a name as DNS has them.
-fn checked_address(address: &str) -> Result<String, Error> {
+pub(super) fn checked_address(address: &str) -> Result<String, Error> {
     check::at_most("address", address, ADDRESS_BYTES_MAX)?;
     let is_host_name = address
         .bytes()

@@ -360,6 +360,7 @@ fn told(invitation: &Invitation, origin: Origin, what: &str) -> Event {
     event
 }
 
+pub(super) use self::labels::check as check_labels;
 pub(super) use self::permit::{check_takes_place, selects_within};
 
 #[cfg(test)]

@@ -6,26 +6,92 @@ use fleet::wire::{
 use tonic::{Request, Response, Status};
 
 use super::caller;
+use super::policy_wire::{exposure_change, host_change};
+use crate::app::host_changes::{Changed, Consent, Wanted, change};
 use crate::app::hosts::HostView;
+use crate::app::policy::Public;
+use crate::clock;
 use crate::context::Context;
+use crate::error::Error;
 use crate::store::model;
 
 pub(super) async fn set_host(
     context: &Context,
     request: Request<SetHostRequest>,
 ) -> Result<Response<SetHostResponse>, Status> {
-    let _caller = caller(&request)?;
-    let _ = (context, request);
-    Err(Status::unimplemented("set_host"))
+    let caller = caller(&request)?;
+    let SetHostRequest {
+        name,
+        addresses,
+        spa_port,
+        set_labels,
+        remove_labels,
+        allow_public,
+        dry_run,
+    } = request.into_inner();
+    let spa_port = match spa_port {
+        0 => None,
+        port => Some(u16::try_from(port).map_err(|_| Error::invalid("spa_port", "above 65535"))?),
+    };
+    let wanted = Wanted {
+        addresses,
+        spa_port,
+        set_labels: set_labels.into_iter().collect(),
+        remove_labels,
+        name: None,
+    };
+    let consent = consent(allow_public, dry_run);
+    let Changed {
+        host,
+        difference,
+        exposure,
+        warnings,
+    } = change(context, &caller, (&name, wanted), consent, clock::now()).await?;
+    Ok(Response::new(SetHostResponse {
+        host: Some(self::host(host)),
+        hosts: difference.into_iter().map(host_change).collect(),
+        warnings,
+        exposure: exposure.into_iter().map(exposure_change).collect(),
+    }))
 }
 
 pub(super) async fn rename_host(
     context: &Context,
     request: Request<RenameHostRequest>,
 ) -> Result<Response<RenameHostResponse>, Status> {
-    let _caller = caller(&request)?;
-    let _ = (context, request);
-    Err(Status::unimplemented("rename_host"))
+    let caller = caller(&request)?;
+    let RenameHostRequest {
+        name,
+        new_name,
+        allow_public,
+        dry_run,
+    } = request.into_inner();
+    let wanted = Wanted {
+        name: Some(new_name),
+        ..Wanted::default()
+    };
+    let consent = consent(allow_public, dry_run);
+    let Changed {
+        host,
+        difference,
+        exposure,
+        warnings,
+    } = change(context, &caller, (&name, wanted), consent, clock::now()).await?;
+    Ok(Response::new(RenameHostResponse {
+        host: Some(self::host(host)),
+        hosts: difference.into_iter().map(host_change).collect(),
+        warnings,
+        exposure: exposure.into_iter().map(exposure_change).collect(),
+    }))
+}
+
+fn consent(allow_public: bool, is_dry: bool) -> Consent {
+    let public = if allow_public {
+        Public::Allowed
+    } else {
+        Public::Refused
+    };
+    Consent { public, is_dry }
 }
 
 /// A host.

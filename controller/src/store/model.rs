@@ -7,6 +7,7 @@ mod change;
 mod claim;
 mod examined;
 mod host;
+mod host_edit;
 mod lineage;
 mod log;
 mod member;
@@ -22,6 +23,7 @@ pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::examined::Examined;
 pub(crate) use self::host::{Acknowledgement, HostState, HostWord};
+pub(crate) use self::host_edit::{HostEdit, HostEdited};
 pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{
     Cursor, EventFilter, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Pushed,

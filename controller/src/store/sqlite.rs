@@ -29,6 +29,7 @@ mod disk;
 pub(super) mod enrollment;
 pub(super) mod events;
 mod health;
+pub(super) mod host_edits;
 pub(super) mod hosts;
 mod journals;
 pub(super) mod members;

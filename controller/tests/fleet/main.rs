@@ -12,6 +12,7 @@ mod clocks;
 mod disk;
 mod events;
 mod half_open;
+mod hosts;
 mod joining;
 mod lasting;
 mod members;

@@ -98,6 +98,46 @@ async fn a_host_of_version_1_joins_enforces_claims_and_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_of_version_1_goes_on_under_its_new_name_and_knows_nothing_of_it() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    operator.apply(0, SSH).await.unwrap();
+    let mut agent = AgentClient::new(host.channel.clone());
+    let push = |events: Vec<old::Event>| old::PushEventsRequest {
+        epoch: EPOCH.to_owned(),
+        events,
+    };
+    agent.push_events(push(journal(3))).await.unwrap();
+
+    let rename = fleet::wire::RenameHostRequest {
+        name: "web-1".to_owned(),
+        new_name: "www-1".to_owned(),
+        ..fleet::wire::RenameHostRequest::default()
+    };
+    operator.operator().rename_host(rename).await.unwrap();
+
+    let session = old::SessionRequest {
+        generation: 0,
+        policy_digest: Vec::new(),
+        agent_version: "0.1.0".to_owned(),
+    };
+    let mut directives = agent.session(session).await.unwrap().into_inner();
+    let first = patiently(directives.message()).await.unwrap().unwrap();
+    assert!(matches!(
+        first.directive,
+        Some(old::directive::Directive::Policy(_))
+    ));
+    let pushed = agent.push_events(push(journal(5))).await.unwrap();
+    assert_eq!(pushed.into_inner().acknowledged_seq, 5);
+    // Its renewal says no key, so the signature alone tells who it is.
+    fleet
+        .renew(&host, crate::support::now_secs())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_of_version_1_is_found_whole_and_goes_on_in_the_version_of_today() {
     let fleet = Fleet::start().await;
     let auditor = fleet.join(Role::Auditor, "eve").await;

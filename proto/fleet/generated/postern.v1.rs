@@ -2524,18 +2524,25 @@ pub struct SetHostRequest {
     >,
     #[prost(string, repeated, tag = "5")]
     pub remove_labels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Without it, labels by which policy hides less are refused.
+    #[prost(bool, tag = "6")]
+    pub allow_public: bool,
+    /// Say what it would do, and do nothing.
+    #[prost(bool, tag = "7")]
+    pub dry_run: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SetHostResponse {
+    /// As it is now.
     #[prost(message, optional, tag = "1")]
     pub host: ::core::option::Option<Host>,
-    /// Hosts whose policy changed by it, when a label did.
-    #[prost(string, repeated, tag = "2")]
-    pub changed_hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The stanzas that come to it, leave it, or stay and differ; nothing when its policy stays as it is.
+    #[prost(message, repeated, tag = "2")]
+    pub hosts: ::prost::alloc::vec::Vec<HostChange>,
     #[prost(string, repeated, tag = "3")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "4")]
-    pub access: ::prost::alloc::vec::Vec<AccessChange>,
+    pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenameHostRequest {
@@ -2543,15 +2550,25 @@ pub struct RenameHostRequest {
     pub name: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub new_name: ::prost::alloc::string::String,
+    /// Without it, a name by which policy hides less is refused.
+    #[prost(bool, tag = "3")]
+    pub allow_public: bool,
+    /// Say what it would do, and do nothing.
+    #[prost(bool, tag = "4")]
+    pub dry_run: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RenameHostResponse {
+    /// As it is now.
     #[prost(message, optional, tag = "1")]
     pub host: ::core::option::Option<Host>,
-    #[prost(string, repeated, tag = "2")]
-    pub changed_hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// As in SetHostResponse.
+    #[prost(message, repeated, tag = "2")]
+    pub hosts: ::prost::alloc::vec::Vec<HostChange>,
     #[prost(string, repeated, tag = "3")]
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "4")]
+    pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ApplyPolicyRequest {

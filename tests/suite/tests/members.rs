@@ -130,6 +130,34 @@ fn a_banned_host_is_cut_off_at_once_and_cannot_come_back() {
 }
 
 #[test]
+fn a_host_that_is_renamed_and_moved_goes_on_and_its_users_knock_by_the_new_name() {
+    in_lab(|lab| {
+        let mut company = Company::found(lab, 1, POLICY)?;
+        let (operator, alice) = (&company.operator, &company.alice);
+        let wrong = ["host", "set", "web-1", "--address", "203.0.113.9"];
+        operator.run(&wrong)?.ok()?;
+        let there = company.host(1).node.v4.to_string();
+        operator
+            .run(&["host", "set", "web-1", "--address", &there])?
+            .ok()?;
+
+        operator.run(&["host", "rename", "web-1", "www-1"])?.ok()?;
+
+        operator.hosts_in_sync(1)?;
+        alice.run(&["sync"])?.ok()?;
+        alice.knock("www-1", "tcp/22", &[])?;
+        company.host(1).opens(alice.node.v4, "tcp:22")?;
+        let opened = ["--kind", "grant-opened", "--host", "www-1"];
+        company.auditor.audit_until(&opened)?;
+        // It says who it is by the certificate and the name that it has.
+        company.host_mut(1).start_again()?;
+        company.operator.hosts_in_sync(1)?;
+        company.auditor.audit_until(&["--kind", "read"])?;
+        Ok(())
+    });
+}
+
+#[test]
 fn without_a_controller_commands_end_with_3_and_unknown_names_with_1() {
     in_lab(|lab| {
         let mut company = Company::found(lab, 1, POLICY)?;

@@ -10,10 +10,11 @@ use crate::error::Result;
 
 /// Put a host out of the fleet, until it is unlocked
 ///
-/// The same as `postern member lock host/NAME`: it may do nothing any more, grants nothing, and is in
-/// nobody's directory. It keeps its name; `postern member unlock` takes the ban back,
-/// `postern member replace` lets another machine take the name, `postern member remove` frees it. The host
-/// is named when it has closed what was open; if it is away, the exit code is 4.
+/// The older name of `postern member lock host/NAME`: the host may do nothing any more, grants nothing, and
+/// is in nobody's directory. It keeps its name, which nobody else can take: `postern member unlock` gives
+/// the host its rights back, `postern member replace` lets another machine take its place and name, and only
+/// `postern member remove` frees the name. The host is named when it has closed what was open; if it is
+/// away, the exit code is 4.
 ///
 /// JSON: as `postern member lock`.
 #[derive(clap::Args, Debug)]

@@ -22,7 +22,7 @@ pub(crate) struct Wait {
     wait: Duration,
 
     #[command(flatten)]
-    listing: Listing,
+    pub(super) listing: Listing,
 }
 
 /// An answer that tells of hosts as they hear.

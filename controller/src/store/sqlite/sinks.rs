@@ -106,7 +106,7 @@ pub(in crate::store) fn after(
     let mut statement = connection.prepare_cached(
         "SELECT e.id, h.name, j.epoch, e.seq, e.at_ms, e.body, e.chain, e.chain_version,
                 e.stored_at_ms, coalesce(e.flaw, '')
-         FROM events e JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host
+         FROM events e JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host
          WHERE e.id > ?1 ORDER BY e.id LIMIT ?2",
     )?;
     let rows = statement.query_map(params![signed(id), limit], |row| {

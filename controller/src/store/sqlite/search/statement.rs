@@ -14,7 +14,7 @@ use super::super::reasons;
 use super::super::words::{self, Id, Word};
 use crate::store::model::{Cursor, EventFilter, Port};
 
-const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host";
+const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host";
 /// The parts of the log that digests and grants are indexed in, newest first.
 const PARTS: &str = "WITH RECURSIVE part(n) AS (SELECT (SELECT max(id) FROM events) >> 16 \
      UNION ALL SELECT n - 1 FROM part WHERE n > 0) ";

@@ -1,0 +1,132 @@
+//! What `postern host set` and `postern host rename` have in common.
+
+use fleet::wire::{ExposureChange, Host, HostChange};
+use serde::Serialize;
+use tonic::{Code, Status};
+
+use super::row::Row;
+use crate::connection::Connection;
+use crate::context::{Context, Listing};
+use crate::error::{CommandError, Result};
+
+/// What both take.
+#[derive(clap::Args, Debug)]
+pub(super) struct Common {
+    /// Go on although this makes a hidden port public
+    #[arg(long)]
+    pub(super) allow_public: bool,
+
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+
+    #[command(flatten)]
+    listing: Listing,
+}
+
+/// What came of it, or would.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) host: Option<Host>,
+    pub(super) hosts: Vec<HostChange>,
+    pub(super) exposure: Vec<ExposureChange>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// In JSON. The names are part of the interface.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    dry_run: bool,
+    #[serde(flatten)]
+    host: Row<'a>,
+    stanzas_added: Vec<&'a str>,
+    stanzas_removed: Vec<&'a str>,
+    becomes_public: Vec<&'a str>,
+    becomes_hidden: Vec<&'a str>,
+    change_warnings: &'a [String],
+}
+
+// === impl Common ===
+
+impl Common {
+    /// Shows what came of a change of the host that was called `name`.
+    pub(super) fn tell(&self, context: &Context, name: &str, answer: &Answer) -> Result {
+        let nothing = || CommandError::refused(format!("the controller says nothing of {name}"));
+        let host = answer.host.as_ref().ok_or_else(nothing)?;
+        let row = Row::from(host);
+        let words = |of: fn(&HostChange) -> &[String]| -> Vec<&str> {
+            let all = answer.hosts.iter().flat_map(of);
+            all.map(String::as_str).collect()
+        };
+        let ports = |of: fn(&ExposureChange) -> &[String]| -> Vec<&str> {
+            let all = answer.exposure.iter().flat_map(of);
+            all.map(String::as_str).collect()
+        };
+        let told = Told {
+            dry_run: self.dry_run,
+            host: row,
+            stanzas_added: words(|change| &change.added),
+            stanzas_removed: words(|change| &change.removed),
+            becomes_public: ports(|change| &change.becomes_public),
+            becomes_hidden: ports(|change| &change.becomes_hidden),
+            change_warnings: &answer.warnings,
+        };
+        if self.listing.json {
+            return context.ui.json(&told);
+        }
+        let done = if self.dry_run { "Would be" } else { "Now" };
+        context.ui.say(format_args!("{done}: {}", told.line()))?;
+        for (what, words) in [
+            ("stanzas that select it now", &told.stanzas_added),
+            ("stanzas that select it no longer", &told.stanzas_removed),
+            ("becomes public", &told.becomes_public),
+            ("becomes hidden", &told.becomes_hidden),
+        ] {
+            if !words.is_empty() {
+                context
+                    .ui
+                    .say(format_args!("{what}: {}", words.join(", ")))?;
+            }
+        }
+        for warning in &answer.warnings {
+            context.ui.warn(warning);
+        }
+        Ok(())
+    }
+}
+
+// === impl Told ===
+
+impl Told<'_> {
+    /// The host in one line.
+    fn line(&self) -> String {
+        let Row {
+            name,
+            addresses,
+            spa_port,
+            ..
+        } = &self.host;
+        let mut line = format!("{name} at {}, SPA port {spa_port}", addresses.join(" and "));
+        let labels = self.host.labels();
+        if !labels.is_empty() {
+            line += &format!(", {labels}");
+        }
+        line
+    }
+}
+
+/// What a refusal means to whoever asked.
+pub(super) fn refused(connection: &Connection, status: Status) -> CommandError {
+    let would_be_public = status.code() == Code::OutOfRange;
+    let is_older = status.code() == Code::Unimplemented;
+    let error = connection.refused(status);
+    if would_be_public {
+        return error.with_hint(
+            "--dry-run --allow-public says all of it; if it is meant, leave --dry-run out",
+        );
+    }
+    if is_older {
+        return error.with_hint("this controller is of a version that cannot change hosts");
+    }
+    error
+}

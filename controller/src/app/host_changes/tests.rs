@@ -1,0 +1,197 @@
+use super::*;
+use crate::app::directory::directory;
+use crate::app::fixture::{Fleet, NOW, caller, root};
+
+const STAGE: &str = "NAME stage\nHOSTS env=stage\nSOURCE ANY\nREQUIRE_USERNAME alice\n\
+                     OPEN_PORTS tcp/22\nPROTECT tcp/22\n\n";
+const NAMED: &str = "NAME named\nHOSTS name=web-1\nSOURCE ANY\nREQUIRE_USERNAME alice\n\
+                     OPEN_PORTS tcp/443\n\n";
+const ASKED: Consent = Consent {
+    public: Public::Refused,
+    is_dry: false,
+};
+
+fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = |(label, value): &(&str, &str)| ((*label).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+async fn fleet() -> Fleet {
+    let fleet = Fleet::new().await;
+    fleet.join_labelled("web-1", "stage").await;
+    fleet.join_labelled("web-2", "prod").await;
+    fleet.join(Role::User, "alice").await;
+    fleet.apply(0, &[STAGE, NAMED].concat()).await.unwrap();
+    fleet
+}
+
+async fn set(fleet: &Fleet, wanted: Wanted, consent: Consent) -> Result<Changed, Error> {
+    change(&fleet.context, &root(), ("web-1", wanted), consent, NOW).await
+}
+
+fn named(name: &str) -> Wanted {
+    Wanted {
+        name: Some(name.to_owned()),
+        ..Wanted::default()
+    }
+}
+
+#[tokio::test]
+async fn a_hosts_new_address_and_port_are_in_the_next_directory_of_its_users() {
+    let fleet = fleet().await;
+    let alice = fleet.context.roster.find(Role::User, "alice").unwrap();
+    let alice = caller(&alice);
+    let wanted = Wanted {
+        addresses: vec!["198.51.100.9".to_owned(), "2001:db8::9".to_owned()],
+        spa_port: Some(62_202),
+        ..Wanted::default()
+    };
+
+    let changed = set(&fleet, wanted, ASKED).await.unwrap();
+
+    let at: Vec<_> = changed.host.member.addresses().collect();
+    assert_eq!(at, ["198.51.100.9", "2001:db8::9"]);
+    assert!(changed.difference.is_none() && changed.exposure.is_none());
+    let entries = directory(&fleet.context, &alice, NOW).entries;
+    assert!(!entries.is_empty());
+    for entry in entries {
+        assert_eq!(entry.addresses, ["198.51.100.9", "2001:db8::9"]);
+        assert_eq!(entry.spa_port, 62_202);
+    }
+    let recorded = fleet.recorded().await.pop().unwrap();
+    assert!(recorded.starts_with("host web-1: at 198.51.100.9 and 2001:db8::9 instead of "));
+    assert!(
+        recorded.ends_with("SPA port 62202 instead of 62201"),
+        "{recorded}"
+    );
+}
+
+#[tokio::test]
+async fn a_label_by_which_policy_hides_less_is_refused_until_it_is_said_to_be_meant() {
+    let fleet = fleet().await;
+    let wanted = || Wanted {
+        set_labels: labels(&[("env", "prod")]),
+        ..Wanted::default()
+    };
+    let dry = Consent {
+        public: Public::Allowed,
+        is_dry: true,
+    };
+    let meant = Consent {
+        is_dry: false,
+        ..dry
+    };
+
+    let refused = set(&fleet, wanted(), ASKED).await.unwrap_err();
+    assert!(matches!(refused, Error::BecomesPublic(_)), "{refused}");
+    let would = set(&fleet, wanted(), dry).await.unwrap();
+    assert_eq!(would.host.member.labels, labels(&[("env", "prod")]));
+    let still = fleet.context.roster.find(Role::Host, "web-1").unwrap();
+    assert_eq!(still.labels, labels(&[("env", "stage")]), "nothing is done");
+
+    let changed = set(&fleet, wanted(), meant).await.unwrap();
+    assert_eq!(changed.difference.unwrap().removed, ["stage"]);
+    let exposure = changed.exposure.unwrap().exposure;
+    assert_eq!(exposure.becomes_public.iter().count(), 1);
+    let target = fleet.context.rollout.target("web-1").unwrap();
+    assert_eq!(
+        target.compiled.stanzas, 1,
+        "what it is to have is other already"
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_of_a_host_is_said_and_nothing_changes() {
+    let fleet = fleet().await;
+    let with = |name: &str| (name.to_owned(), Wanted::default());
+    let mut cases = vec![
+        (with("web-9"), "did you mean web-"),
+        (("web-1".to_owned(), Wanted::default()), "is so already"),
+        (
+            ("web-1".to_owned(), named("web-2")),
+            "there is a host called",
+        ),
+        (("web-1".to_owned(), named("a b")), "is not a name"),
+        (
+            ("web-1".to_owned(), named("controller")),
+            "cannot be called",
+        ),
+    ];
+    let labelled = |set_labels: &[(&str, &str)], remove: &[&str]| Wanted {
+        set_labels: labels(set_labels),
+        remove_labels: remove.iter().map(|label| (*label).to_owned()).collect(),
+        ..Wanted::default()
+    };
+    for (wanted, reason) in [
+        (labelled(&[], &["evn"]), "did you mean env?"),
+        (labelled(&[("env", "a")], &["env"]), "at once"),
+        (labelled(&[("name", "x")], &[]), "own name"),
+        (labelled(&[("env", "a b")], &[]), "is not a label"),
+    ] {
+        cases.push((("web-1".to_owned(), wanted), reason));
+    }
+    let before = fleet.recorded().await.len();
+    for ((name, wanted), reason) in cases {
+        let wanted = (name.as_str(), wanted);
+        let refused = change(&fleet.context, &root(), wanted, ASKED, NOW).await;
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(reason), "{reason}: {refused}");
+    }
+    assert_eq!(fleet.recorded().await.len(), before);
+}
+
+#[tokio::test]
+async fn stanzas_that_name_a_renamed_host_are_said_and_its_claims_and_open_tokens_follow() {
+    let fleet = fleet().await;
+    let token = tokens::NewToken {
+        role: Role::Host,
+        name: "web-1".to_owned(),
+        labels: [].into(),
+        scope: [].into(),
+        ttl: std::time::Duration::ZERO,
+        key_name: String::new(),
+        replaces: true,
+    };
+    let token = tokens::create(&fleet.context, &root(), token, NOW).await;
+    let id = token.unwrap().id;
+
+    let changed = set(&fleet, named("www-1"), ASKED).await.unwrap();
+
+    let warnings = changed.warnings.join("\n");
+    assert!(
+        warnings.contains("names web-1 (HOSTS of named)"),
+        "{warnings}"
+    );
+    assert!(warnings.contains(&id), "{warnings}");
+    assert_eq!(changed.difference.unwrap().removed, ["named"]);
+    assert_eq!(changed.host.member.name, "www-1");
+    assert!(fleet.context.roster.find(Role::Host, "web-1").is_none());
+    assert!(fleet.context.rollout.target("web-1").is_none());
+    assert!(fleet.context.rollout.target("www-1").is_some());
+}
+
+#[tokio::test]
+async fn whoever_has_a_scope_neither_takes_a_host_out_of_it_nor_one_that_is_not_in_it() {
+    let fleet = fleet().await;
+    let stage = Caller {
+        role: Role::Operator,
+        scope: Scope(labels(&[("env", "stage")])),
+        ..root()
+    };
+    let moved = |env: &str| Wanted {
+        set_labels: labels(&[("env", env)]),
+        ..Wanted::default()
+    };
+    let rack = Wanted {
+        set_labels: labels(&[("rack", "7")]),
+        ..Wanted::default()
+    };
+
+    for (host, wanted) in [("web-1", moved("prod")), ("web-2", moved("stage"))] {
+        let refused = change(&fleet.context, &stage, (host, wanted), ASKED, NOW).await;
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, Error::OutOfScope { .. }), "{refused}");
+    }
+    let done = change(&fleet.context, &stage, ("web-1", rack), ASKED, NOW).await;
+    assert_eq!(done.unwrap().host.member.labels["rack"], "7");
+}
