@@ -9,6 +9,7 @@ mod error;
 mod layers;
 mod nat;
 mod raw;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

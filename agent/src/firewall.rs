@@ -150,6 +150,12 @@ pub fn make_sets(chain: &str) -> Result<(), FirewallError> {
     iptables::make_sets(chain)
 }
 
+/// Whether saved rules of the back end of this name can be restored only when its sets are there.
+#[must_use]
+pub fn needs_sets(backend: &str) -> bool {
+    backend == iptables::NAME
+}
+
 /// Why the host's packet filter did not do as told.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum FirewallError {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer};
 use toml::Table;
 use toml::de::DeTable;
 
-use super::environment::{list, number, path, switch, word};
 use super::error::{ConfigError, Mistake};
+use super::values::{list, number, path, switch, word};
 
 /// Each key once: its type in the file, and how it is read from the environment. From this come the
 /// layer, how layers are laid over each other, the variables, and what "did you mean" knows.

@@ -36,6 +36,9 @@ use super::lock::ChainLock;
 use super::{Backend, BaseRules, FirewallError};
 use crate::config::FirewallConfig;
 
+/// What this back end is called.
+pub(super) const NAME: &str = "iptables";
+
 /// Longest name of a chain: a set's name has at most 31 characters, and ours append three.
 const CHAIN_LEN_MAX: usize = 24;
 
@@ -55,7 +58,7 @@ pub(super) fn open(config: &FirewallConfig, why: String) -> Result<Backend, Fire
     let holes = SetHoles::new(Sets::connect(names.clone())?, families);
     let sets = Sets::connect(names)?;
     Ok(Backend {
-        name: "iptables",
+        name: NAME,
         marks_connections: true,
         why,
         base_rules: Box::new(IptablesRules::new(

@@ -173,7 +173,7 @@ pub(super) fn units(
         return checks;
     }
     let mut wanted = vec!["postern-protect.service"];
-    if report.is_some_and(|report| report.firewall.backend == "iptables") {
+    if report.is_some_and(|report| firewall::needs_sets(&report.firewall.backend)) {
         wanted.push("postern-sets.service");
     }
     for unit in wanted {
