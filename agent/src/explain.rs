@@ -6,11 +6,13 @@
 //! limit on trials applies, and keys are not left out for their SOURCE, so that the answer names the
 //! rule that refuses.
 
+#[cfg_attr(not(feature = "link"), path = "explain/enforced_absent.rs")]
+mod enforced;
 mod line;
 
 use std::io::{self, BufRead, Read as _, Write};
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +22,12 @@ use gate::{
 };
 use policy::{NatSettings, Networks};
 
+pub use enforced::NotEnforced;
 use program::PrintError;
 
 use crate::clock;
 use crate::config::{Config, ConfigError, Layers, Mode, RawConfig};
 use crate::journal::{self, JournalError};
-#[cfg(feature = "link")]
-use crate::journal::{FILE_NAME, JournalReader};
 use crate::policies::{self, InvalidAccessFile};
 
 /// Says what this agent would do with each packet on standard input, and why; opens nothing
@@ -97,20 +98,9 @@ pub enum ExplainError {
     /// The configuration, which should say what to judge by, has mistakes.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// This host is none of a fleet, or its keys cannot be read.
-    #[cfg(feature = "link")]
+    /// This host should be judged by the policy of a fleet, and is not.
     #[error(transparent)]
-    Member(#[from] member::FilesError),
-    /// No access file was named, and this agent was built without the link to a controller.
-    #[cfg(not(feature = "link"))]
-    #[error("no access file is named")]
-    NoLink,
-    /// This host has joined, and has never been sent a policy.
-    #[error("this host has no policy yet: it lets nobody in")]
-    NoPolicy,
-    /// What the journal has cannot be enforced.
-    #[error("the policy of this host cannot be used\n{}", .0.join("\n"))]
-    Policy(Vec<String>),
+    Enforced(#[from] NotEnforced),
     /// The journal whose floors were asked for cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -177,7 +167,7 @@ fn basis(args: &ExplainArgs) -> Result<Basis, ExplainError> {
         }
         Mode::Joined { .. } => {
             let state = config.state_dir.clone();
-            (enforced(&state, now(args))?, Some(state))
+            (enforced::policy(&state, now(args))?, Some(state))
         }
     };
     Ok(Basis {
@@ -185,21 +175,6 @@ fn basis(args: &ExplainArgs) -> Result<Basis, ExplainError> {
         state,
         config: Some(config),
     })
-}
-
-/// The policy of a host that has joined, as its journal has it.
-#[cfg(feature = "link")]
-fn enforced(state: &Path, now: Now) -> Result<Arc<CompiledPolicy>, ExplainError> {
-    let member = member::Membership::load(state)?;
-    let saved = JournalReader::open(&state.join(FILE_NAME))?.policy()?;
-    let saved = saved.ok_or(ExplainError::NoPolicy)?;
-    let policy = policies::compile(saved, member.exchange(), now);
-    Ok(policy.map_err(ExplainError::Policy)?.compiled)
-}
-
-#[cfg(not(feature = "link"))]
-fn enforced(_: &Path, _: Now) -> Result<Arc<CompiledPolicy>, ExplainError> {
-    Err(ExplainError::NoLink)
 }
 
 /// As the configuration of this host says, where that was asked for; a flag wins.

@@ -17,7 +17,7 @@ use crate::commands::join::JoinFailed;
 use crate::commands::reload::ReloadFailed;
 use crate::commands::status::StatusFailed;
 use crate::config::ConfigError;
-use crate::explain::ExplainError;
+use crate::explain::{ExplainError, NotEnforced};
 use crate::firewall::FirewallError;
 use crate::journal::JournalError;
 use crate::policies::InvalidAccessFile;
@@ -339,19 +339,49 @@ impl Failure for ReloadFailed {
     }
 }
 
+#[cfg(feature = "link")]
+impl Failure for NotEnforced {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Member(cause) => cause.exit(),
+            Self::Journal(cause) => cause.exit(),
+            Self::None => Exit::Refused,
+            Self::Unusable(_) => Exit::Invalid,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Member(_) => Some(
+                "name an access file with --access-file, or this host's state with --state".into(),
+            ),
+            Self::Journal(cause) => Failure::hint(cause),
+            Self::None => Some("the controller sends it as soon as it is reached".into()),
+            Self::Unusable(_) => None,
+        }
+    }
+}
+
+#[cfg(not(feature = "link"))]
+impl Failure for NotEnforced {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        Some("name one with --access-file".into())
+    }
+}
+
 impl Failure for ExplainError {
     fn exit(&self) -> Exit {
         match self {
             Self::AccessFile(cause) => cause.exit(),
             Self::Config(cause) => cause.exit(),
+            Self::Enforced(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
-            #[cfg(feature = "link")]
-            Self::Member(cause) => cause.exit(),
-            #[cfg(not(feature = "link"))]
-            Self::NoLink => Exit::Usage,
-            Self::Policy(_) => Exit::Invalid,
             Self::Print(cause) => cause.exit(),
-            Self::Input(_) | Self::NoPolicy => Exit::Refused,
+            Self::Input(_) => Exit::Refused,
         }
     }
 
@@ -359,15 +389,9 @@ impl Failure for ExplainError {
         match self {
             Self::AccessFile(cause) => cause.hint(),
             Self::Config(cause) => cause.hint(),
+            Self::Enforced(cause) => cause.hint(),
             Self::Journal(cause) => Failure::hint(cause),
-            #[cfg(feature = "link")]
-            Self::Member(_) => Some(
-                "name an access file with --access-file, or this host's state with --state".into(),
-            ),
-            #[cfg(not(feature = "link"))]
-            Self::NoLink => Some("name one with --access-file".into()),
-            Self::NoPolicy => Some("the controller sends it as soon as it is reached".into()),
-            Self::Input(_) | Self::Policy(_) | Self::Print(_) => None,
+            Self::Input(_) | Self::Print(_) => None,
         }
     }
 }

@@ -181,8 +181,7 @@ fn a_file_with_mistakes_is_refused_with_all_of_them() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let invalid =
-        policies::load(Path::new("/nonexistent/access.conf"), Now::default()).unwrap_err();
+    let invalid = policies::load("/nonexistent/access.conf".as_ref(), Now::default()).unwrap_err();
 
     let [reason] = &invalid.reasons()[..] else {
         panic!("{invalid}");

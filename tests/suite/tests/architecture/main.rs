@@ -167,6 +167,8 @@ const AGENT_MEMBERS: &[&str] = &[
     "agent/src/run/error.rs",
     "agent/src/failure.rs",
     "agent/src/commands/join.rs",
+    "agent/src/commands/doctor/controller.rs",
+    "agent/src/explain/enforced.rs",
     "client/src",
     "controller/src",
 ];
