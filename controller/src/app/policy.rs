@@ -5,9 +5,10 @@ mod exposure;
 mod look;
 mod plan;
 mod scope;
+mod text;
 
 use fleet::EventKind;
-use policy::{AccessChange, NoIncludes, Policy};
+use policy::{AccessChange, Policy};
 use zeroize::Zeroizing;
 
 use super::check;
@@ -23,15 +24,8 @@ pub(crate) use exposure::{HostExposure, Public};
 pub(crate) use look::{Rendered, Shown, history, render, show};
 use plan::{Planned, must_hold, plan};
 pub(crate) use plan::{TestResult, TestedLine, run_tests};
-
-/// A text that is to become the policy in force.
-#[derive(Debug)]
-pub(crate) struct Draft {
-    /// As access.conf. May hold static keys.
-    pub(crate) text: Zeroizing<String>,
-    /// What mistakes call it; empty for `policy`.
-    pub(crate) file: String,
-}
+use text::is_in_force;
+pub(crate) use text::{Draft, parse, stored_policy, stored_text};
 
 /// What applying a policy did.
 #[derive(Debug)]
@@ -149,20 +143,6 @@ pub(crate) async fn rollback(
     Ok(planned.done(context, generation))
 }
 
-/// Whether this text is the one in force, to the letter. After a restore nobody knows which one hosts
-/// have, so that none is.
-async fn is_in_force(
-    context: &Context,
-    current: u64,
-    text: &Zeroizing<String>,
-) -> Result<bool, Error> {
-    let knows = context.fleet.borrow().set_back.is_none();
-    if current == 0 || !knows || context.rollout.in_force().generation != current {
-        return Ok(false);
-    }
-    Ok(context.store.policy_text(current).await?.as_ref() == Some(text))
-}
-
 /// Refuses early, before the text is judged; the store refuses whatever comes in between.
 fn not_set_back(context: &Context, consent: Consent) -> Result<(), Error> {
     match context.fleet.borrow().set_back.clone() {
@@ -177,44 +157,6 @@ fn applied(base: u64, outcome: ApplyOutcome) -> Result<u64, Error> {
         ApplyOutcome::Stale { current } => Err(Error::StaleBase { base, current }),
         ApplyOutcome::SetBack { reason } => Err(Error::SetBack { reason }),
     }
-}
-
-pub(crate) async fn stored_text(
-    context: &Context,
-    generation: u64,
-) -> Result<Zeroizing<String>, Error> {
-    let text = context.store.policy_text(generation).await?;
-    text.ok_or_else(|| Error::no_generation(generation))
-}
-
-/// Parsing ten thousand stanzas takes a while, so it is not done on the runtime's own threads.
-pub(crate) async fn parse(file: String, text: &Zeroizing<String>) -> Result<Policy, Error> {
-    let text = text.clone();
-    let file = if file.is_empty() {
-        "policy".to_owned()
-    } else {
-        file
-    };
-    tokio::task::spawn_blocking(move || policy::parse(&file, &text, &NoIncludes))
-        .await?
-        .map_err(Error::InvalidPolicy)
-}
-
-/// A stored generation, and what its author called the file. Places in it are those of that file, or
-/// lines of the stored text where its name was not kept.
-pub(crate) async fn stored_policy(
-    context: &Context,
-    generation: u64,
-    text: &Zeroizing<String>,
-) -> Result<(String, Policy), Error> {
-    let known = context.store.generation(generation).await?;
-    let file = known.map(|known| known.file).unwrap_or_default();
-    let name = if file.is_empty() {
-        format!("generation {generation}")
-    } else {
-        file.clone()
-    };
-    Ok((file, parse(name, text).await?))
 }
 
 fn new_policy(

@@ -35,7 +35,10 @@ pub struct Fleet<'a> {
 pub fn own_doubts(policy: &Policy, now_secs: u64) -> Vec<Mistake> {
     let mut doubts = expiries(policy, now_secs);
     doubts.extend(unused_groups(policy));
-    doubts.extend(shadow::shadowed(policy));
+    let shadowed = shadow::shadowed(policy).into_iter();
+    doubts.extend(
+        shadowed.map(|(position, keyword, problem)| at(policy, position, keyword, problem)),
+    );
     doubts.sort_by_key(|doubt| doubt.line);
     doubts
 }

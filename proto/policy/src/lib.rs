@@ -15,6 +15,7 @@
 //! | [`Stanza::judge`] | one authentic message | [`Permit`] or [`Denied`] |
 //! | [`Policy::print`] | policy | canonical text, with or without keys |
 
+mod access_change;
 mod compile;
 mod dialect;
 mod diff;
@@ -38,10 +39,12 @@ mod rights;
 mod source;
 mod stanza;
 mod test_line;
+mod test_run;
 
 #[cfg(test)]
 mod properties;
 
+pub use access_change::{AccessChange, access_changes};
 pub use compile::{HostPolicy, compile};
 pub use dialect::Dialect;
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
@@ -61,12 +64,11 @@ pub use parse::{parse, parse_as};
 pub use policy::{CollectMode, Policy};
 pub use ports::{InvalidPort, PortSet};
 pub use print::{Secrets, redact_text};
-pub use rights::{
-    AccessChange, Answer, Asked, Holder, Judged, NotGiven, Proof, Question, Right, access_changes,
-};
+pub use rights::{Answer, Asked, Holder, Judged, NotGiven, Proof, Question, Right};
 pub use source::{NoIncludes, ReadError, Source};
 pub use stanza::{
     CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,
     Stanza, StanzaKey, TIMEOUT_MAX_SECS, Usernames, is_username,
 };
-pub use test_line::{Expected, PolicyTest, TestOutcome, TestRun, TestedHosts, Who};
+pub use test_line::{Expected, PolicyTest, TestedHosts, Who};
+pub use test_run::{TestOutcome, TestRun};

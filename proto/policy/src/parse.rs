@@ -336,7 +336,7 @@ impl<'s> Parser<'s> {
         }
         for draft in std::mem::take(&mut self.tests) {
             let at = draft.at.clone();
-            match draft.finish(&mut self.users) {
+            match draft.finish(|list| self.users.resolve(list)) {
                 Ok(test) => self.policy.tests.push(test),
                 Err(problem) => self.mistake(&at, Some(Keyword::Test.name()), problem),
             }

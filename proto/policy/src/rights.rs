@@ -6,8 +6,6 @@
 //!
 //! What a host's own configuration must permit besides (NAT, commands) is taken as permitted.
 
-mod change;
-
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +13,6 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use spa::{Allow, DigestType, Message, MessageType, Request, Service};
-
-pub use change::{AccessChange, access_changes};
 
 use crate::host::HostFacts;
 use crate::judge::{Ask, Denied, HostSettings, HostSource, NatSettings, Permitted, SpaPort};

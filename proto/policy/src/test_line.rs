@@ -9,20 +9,15 @@
 //! A test speaks of policy alone: a user who is locked, or has not joined yet, is judged like any
 //! other. Where it depends on labels that nobody knows here, it is not run, and says so.
 
-mod run;
-
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::net::IpAddr;
 
-pub use run::{TestOutcome, TestRun};
-
 use crate::host::Selector;
 use crate::mistake::Place;
 use crate::network::shortened;
-use crate::parse::users::Users;
 use crate::ports::PortSet;
 use crate::problem::Problem;
 use crate::stanza::Usernames;
@@ -170,7 +165,10 @@ impl TestDraft {
     }
 
     /// Resolves its groups.
-    pub(crate) fn finish(self, users: &mut Users) -> Result<PolicyTest, Problem> {
+    pub(crate) fn finish(
+        self,
+        resolve: impl FnOnce(&str) -> Result<Usernames, Problem>,
+    ) -> Result<PolicyTest, Problem> {
         let Self {
             at,
             expected,
@@ -182,7 +180,7 @@ impl TestDraft {
         } = self;
         let who = match &*who {
             "*" => Who::Anybody,
-            list => Who::Users(users.resolve(list)?),
+            list => Who::Users(resolve(list)?),
         };
         Ok(PolicyTest {
             at,

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use fleet::Role;
 use policy::{AccessChange, Change, Policy, PolicyDiff};
 
+use super::exposure::HostExposure;
 use super::plan::{Planned, TestedLine, plan};
-use super::{Draft, HostExposure, is_in_force, parse};
+use super::text::{Draft, is_in_force, parse};
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::Member;

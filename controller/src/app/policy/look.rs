@@ -3,7 +3,7 @@
 use fleet::Role;
 use policy::{Dialect, NoIncludes, Secrets};
 
-use super::stored_text;
+use super::text::stored_text;
 use crate::app::hosts;
 use crate::context::Context;
 use crate::error::Error;

@@ -7,7 +7,7 @@ use fleet::Role;
 use policy::{AccessChange, Fleet, HostFacts, Policy, TestOutcome, TestRun};
 
 use super::exposure::{self, Before, HostExposure};
-use super::{parse, stored_text};
+use super::text::{parse, stored_text};
 use crate::context::Context;
 use crate::error::Error;
 use crate::targets::facts;

@@ -5,10 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::at;
 use crate::host::Selector;
 use crate::keyword::Keyword;
-use crate::mistake::Mistake;
 use crate::network::Networks;
 use crate::policy::Policy;
 use crate::problem::Problem;
@@ -18,7 +16,7 @@ use crate::stanza::{Stanza, StanzaKey, Usernames};
 const STANZAS_MAX: usize = 5_000;
 
 /// Each stanza that an earlier one leaves nothing to decide.
-pub(super) fn shadowed(policy: &Policy) -> Vec<Mistake> {
+pub(super) fn shadowed(policy: &Policy) -> Vec<(usize, Keyword, Problem)> {
     if policy.stanzas.len() > STANZAS_MAX {
         return Vec::new();
     }
@@ -43,7 +41,7 @@ fn sentence(
     policy: &Policy,
     (position, stanza): (usize, &Stanza),
     (first, by): (usize, &Stanza),
-) -> Mistake {
+) -> (usize, Keyword, Problem) {
     let place = policy.origin(first);
     let place = place.map_or_else(String::new, |place| format!(" ({place})"));
     let problem = Problem::new(format!(
@@ -56,12 +54,8 @@ fn sentence(
     } else {
         Keyword::Source
     };
-    at(
-        policy,
-        position,
-        keyword,
-        problem.hint("put the narrower one first, or take it out"),
-    )
+    let hint = "put the narrower one first, or take it out";
+    (position, keyword, problem.hint(hint))
 }
 
 /// What names the keys of a stanza; `None` is every user's own.

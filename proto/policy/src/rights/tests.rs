@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use spa::{ExchangePublic, ExchangeSecret};
 
 use super::*;
-use crate::{Dialect, NoIncludes, compile, parse, parse_as};
+use crate::{Dialect, NoIncludes, access_changes, compile, parse, parse_as};
 
 const NOW_SECS: u64 = 1_795_422_834;
 

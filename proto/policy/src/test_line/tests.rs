@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::*;
-use crate::{Fleet, HostFacts, NoIncludes, Policy, parse};
+use crate::{Fleet, HostFacts, NoIncludes, Policy, TestOutcome, parse};
 
 const NOW_SECS: u64 = 1_795_422_834;
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::{Expected, PolicyTest, TestedHosts, Who};
 use crate::doubts::Fleet;
 use crate::host::{HostFacts, Selector};
 use crate::judge::Denied;
@@ -10,6 +9,7 @@ use crate::policy::Policy;
 use crate::ports::PortSet;
 use crate::rights::Question;
 use crate::stanza::{Stanza, StanzaKey};
+use crate::test_line::{Expected, PolicyTest, TestedHosts, Who};
 
 /// Stanzas whose reasons are given one by one.
 const REASONS_MAX: usize = 3;

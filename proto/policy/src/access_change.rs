@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::{Holder, Question};
 use crate::host::HostFacts;
 use crate::network::Networks;
 use crate::policy::Policy;
 use crate::ports::PortSet;
+use crate::rights::{Holder, Question};
 use crate::stanza::{Stanza, StanzaKey};
 
 /// Pieces of ports that are compared one by one, for one user on one host; beyond it they are
