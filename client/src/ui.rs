@@ -4,10 +4,11 @@
 //! terminal. Nothing secret is ever given to this module, except tokens and exported keys, which are
 //! results that the caller asked for.
 
+mod table;
+
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
-use comfy_table::{ContentArrangement, Table, presets};
 use owo_colors::OwoColorize as _;
 use program::PrintError;
 use serde::Serialize;
@@ -48,30 +49,17 @@ impl Ui {
         self.say(line)
     }
 
-    /// A table; without lines around it, so that it can be cut and sorted.
+    /// A table; without lines around it, so that it can be cut and sorted. Where its reader is no
+    /// terminal, one line a row.
     pub(crate) fn table<const N: usize>(
         &self,
         head: [&str; N],
         rows: impl IntoIterator<Item = [String; N]>,
     ) -> Result {
-        let mut table = Table::new();
-        table
-            .load_preset(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Disabled)
-            .set_header(head);
-        if let Some((Width(columns), _)) = terminal_size_of(io::stdout()) {
-            table
-                .set_content_arrangement(ContentArrangement::Dynamic)
-                .set_width(columns);
-        }
-        for row in rows {
-            table.add_row(row);
-        }
-        for column in table.column_iter_mut() {
-            column.set_padding((0, 2));
-        }
-        for line in table.lines() {
-            self.say(line.trim_end())?;
+        let width = terminal_size_of(io::stdout()).map(|(Width(columns), _)| columns.into());
+        let rows: Vec<Vec<String>> = rows.into_iter().map(Vec::from).collect();
+        for line in table::lines(&head, &rows, width) {
+            self.say(line)?;
         }
         Ok(())
     }

@@ -49,10 +49,12 @@ pub enum Error {
     #[error("too many requests from this peer; try again later")]
     TooMany,
     /// Too many questions of the log are open.
-    #[error("{whose} {max} questions of the log open already; ask again when one has ended")]
+    #[error("{whose} {max} {what} already; ask again when one has ended")]
     Busy {
         /// "you have" or "there are".
         whose: &'static str,
+        /// "questions of the log open".
+        what: &'static str,
         /// How many may be.
         max: usize,
     },

@@ -19,6 +19,7 @@
 pub(crate) mod error;
 mod membership;
 pub(crate) mod model;
+mod questions;
 pub(crate) mod seal;
 mod sending;
 mod sqlite;
@@ -32,19 +33,14 @@ use zeroize::Zeroizing;
 
 use self::error::StoreError;
 use self::model::{
-    Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome, Cursor,
-    EventFilter, FleetState, Generation, HostState, Member, NewPolicy, Opening, Origin, Page,
-    Pushed, RunBegun,
+    Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome, FleetState,
+    Generation, HostState, Member, NewPolicy, Opening, Origin, Pushed, RunBegun,
 };
 use self::seal::SealKey;
 pub(crate) use self::sending::{SCHEMA, copy, examine, is_known};
 use self::sqlite::{
-    Sqlite, alarms, claims, events, host_edits, hosts, members, meta, policies, search, sessions,
-    words,
+    Sqlite, alarms, claims, events, host_edits, hosts, members, meta, policies, sessions,
 };
-
-/// Lots of events that one question has indexed before it is answered: some seconds.
-const LOTS_MAX: usize = 200;
 
 /// Handle to the store; clones share it.
 #[derive(Clone, Debug)]
@@ -346,66 +342,6 @@ impl Store {
                 alarms::push(connection, host, (&name, &epoch), &records, &found, now_ms)
             })
             .await
-    }
-
-    /// The next at most `limit` rows of an answer, newest first, or what of them was found at a
-    /// bounded cost. A future that is dropped ends the search.
-    pub(crate) async fn page(
-        &self,
-        filter: EventFilter,
-        after: Cursor,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        if filter.asks_for_words() && !self.index_all().await? {
-            return Ok(Page {
-                cut: true,
-                ..Page::default()
-            });
-        }
-        self.engine
-            .ask(move |connection| search::page(connection, &filter, after, limit))
-            .await
-    }
-
-    /// Indexes the next events that are not indexed yet. False when there are none.
-    pub(crate) async fn index_some(&self) -> Result<bool, StoreError> {
-        let is_behind = |connection: &_| Ok(words::end(connection)? < words::newest(connection)?);
-        if !self.engine.read(is_behind).await? {
-            return Ok(false);
-        }
-        self.engine
-            .write(|connection| words::index(connection, words::LOT))
-            .await?;
-        Ok(true)
-    }
-
-    /// Indexes what there is now. False when that is too much for a question to wait for.
-    async fn index_all(&self) -> Result<bool, StoreError> {
-        let newest = self.engine.read(words::newest).await?;
-        let mut end = self.engine.read(words::end).await?;
-        for _ in 0..LOTS_MAX {
-            if end >= newest {
-                return Ok(true);
-            }
-            end = self
-                .engine
-                .write(|connection| words::index(connection, words::LOT))
-                .await?;
-        }
-        Ok(end >= newest)
-    }
-
-    /// The same for tests, whose questions cost little.
-    #[cfg(test)]
-    pub(crate) async fn search(
-        &self,
-        filter: EventFilter,
-        after: Cursor,
-        limit: usize,
-    ) -> Result<Vec<model::LogRow>, StoreError> {
-        let page = self.page(filter, after, limit).await?;
-        assert!(!page.cut);
-        Ok(page.rows)
     }
 }
 

@@ -1,6 +1,9 @@
 //! `postern audit`
 
+mod filter;
+mod follow;
 mod list;
+mod print;
 
 use crate::context::Context;
 use crate::error::Result;
@@ -14,11 +17,11 @@ pub(crate) struct AuditArgs {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    List(list::ListArgs),
+    List(Box<list::ListArgs>),
 }
 
 pub(crate) async fn run(context: &Context, args: AuditArgs) -> Result {
     match args.command {
-        Command::List(args) => list::run(context, args).await,
+        Command::List(args) => list::run(context, *args).await,
     }
 }

@@ -36,6 +36,7 @@ pub(crate) enum Peer {
 #[derive(Debug)]
 pub(crate) struct RateLimits {
     pub(crate) questions: Questions,
+    pub(crate) followers: Questions,
     members: Limiter<u64>,
     strangers: Limiter<Option<IpAddr>>,
 }
@@ -77,6 +78,7 @@ impl RateLimits {
         let stranger = Quota::per_second(STRANGER_PER_SECOND).allow_burst(STRANGER_BURST);
         Self {
             questions: Questions::default(),
+            followers: Questions::following(),
             members: RateLimiter::dashmap_with_clock(member, InjectedClock(clock)),
             strangers: RateLimiter::dashmap_with_clock(stranger, InjectedClock(clock)),
         }
@@ -100,6 +102,7 @@ impl RateLimits {
         self.members.retain_recent();
         self.strangers.retain_recent();
         self.questions.prune();
+        self.followers.prune();
     }
 }
 

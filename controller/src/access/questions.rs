@@ -14,12 +14,20 @@ use crate::error::Error;
 pub(crate) const PER_MEMBER: usize = 4;
 /// Open questions of all members.
 pub(crate) const IN_ALL: usize = 16;
+/// Logs that one member follows.
+const FOLLOWED_PER_MEMBER: usize = 4;
+/// And all members.
+const FOLLOWED_IN_ALL: usize = 64;
 /// How long a question waits for another one to end before it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The open questions.
 #[derive(Debug)]
 pub(crate) struct Questions {
+    /// What of the log they are: "questions of the log open".
+    what: &'static str,
+    per_member: usize,
+    in_all: usize,
     all: Arc<Semaphore>,
     members: Mutex<HashMap<u64, Arc<Semaphore>>>,
 }
@@ -35,14 +43,30 @@ pub(crate) struct OpenQuestion {
 
 impl Default for Questions {
     fn default() -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(IN_ALL)),
-            members: Mutex::default(),
-        }
+        Self::new("questions of the log open", PER_MEMBER, IN_ALL)
     }
 }
 
 impl Questions {
+    /// Those that stay: each costs little, and is never done.
+    pub(crate) fn following() -> Self {
+        Self::new(
+            "listings that follow the log",
+            FOLLOWED_PER_MEMBER,
+            FOLLOWED_IN_ALL,
+        )
+    }
+
+    fn new(what: &'static str, per_member: usize, in_all: usize) -> Self {
+        Self {
+            what,
+            per_member,
+            in_all,
+            all: Arc::new(Semaphore::new(in_all)),
+            members: Mutex::default(),
+        }
+    }
+
     /// Opens a question of this member (`Member::id`) as soon as there is room for it.
     ///
     /// # Errors
@@ -53,10 +77,10 @@ impl Questions {
             self.members
                 .lock()
                 .entry(member)
-                .or_insert_with(|| Arc::new(Semaphore::new(PER_MEMBER))),
+                .or_insert_with(|| Arc::new(Semaphore::new(self.per_member))),
         );
-        let of_member = within(own, "you have", PER_MEMBER).await?;
-        let of_all = within(Arc::clone(&self.all), "there are", IN_ALL).await?;
+        let of_member = within(own, ("you have", self.what), self.per_member).await?;
+        let of_all = within(Arc::clone(&self.all), ("there are", self.what), self.in_all).await?;
         Ok(OpenQuestion {
             _of_all: of_all,
             _of_member: of_member,
@@ -72,12 +96,12 @@ impl Questions {
 
 async fn within(
     room: Arc<Semaphore>,
-    whose: &'static str,
+    (whose, what): (&'static str, &'static str),
     max: usize,
 ) -> Result<OwnedSemaphorePermit, Error> {
     match timeout(PATIENCE, room.acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
-        Ok(Err(_)) | Err(_) => Err(Error::Busy { whose, max }),
+        Ok(Err(_)) | Err(_) => Err(Error::Busy { whose, max, what }),
     }
 }
 

@@ -1,8 +1,14 @@
 //! The auditor's question: who opened what.
 
+use fleet::{EventKind, Role};
+
+use super::near::did_you_mean;
+use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{Cursor, EventFilter, LogRow};
+use crate::store::model::{Cursor, EventFilter, LogNames, LogRow};
+
+pub(crate) mod follow;
 
 const LIMIT_DEFAULT: usize = 100;
 /// Rows read at once; the first page is smaller, so that the first row comes soon.
@@ -64,6 +70,95 @@ impl Listing {
         }
         Ok(page.rows)
     }
+}
+
+/// What makes a refusal: what helpdesks see.
+const REFUSALS: [EventKind; 4] = [
+    EventKind::GrantBlocked,
+    EventKind::Refused,
+    EventKind::Replay,
+    EventKind::ReplayElsewhere,
+];
+
+/// The filter as far as the caller may ask: a helpdesk sees refusals only, and who has a scope its
+/// hosts.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] when she asks for other kinds, [`Error::OutOfScope`] for other hosts; and as
+/// [`must_be_known`].
+pub(crate) async fn permitted(
+    context: &Context,
+    caller: &Caller,
+    mut filter: EventFilter,
+) -> Result<EventFilter, Error> {
+    if caller.role == Role::Helpdesk {
+        let refusals = REFUSALS.map(i32::from);
+        if filter.kinds.is_empty() {
+            filter.kinds = refusals.to_vec();
+        }
+        if filter.kinds.iter().any(|kind| !refusals.contains(kind)) {
+            let names = REFUSALS.map(EventKind::as_str).join(", ");
+            return Err(Error::invalid(
+                "kind",
+                format!("a helpdesk sees only {names}"),
+            ));
+        }
+    }
+    if !caller.scope.is_whole() {
+        within_scope(context, caller, &mut filter)?;
+    }
+    let asked = LogNames {
+        users: filter.users.clone(),
+        hosts: filter.hosts.clone(),
+    };
+    must_be_known(context, asked).await?;
+    Ok(filter)
+}
+
+/// Leaves the hosts that are the caller's business.
+fn within_scope(context: &Context, caller: &Caller, filter: &mut EventFilter) -> Result<(), Error> {
+    let members = context.roster.all();
+    let hosts = members
+        .iter()
+        .filter(|member| member.role == Role::Host && caller.may_see(member));
+    let hosts: Vec<String> = hosts.map(|host| host.name.clone()).collect();
+    if let Some(other) = filter.hosts.iter().find(|asked| !hosts.contains(asked)) {
+        return Err(caller.out_of_scope(format!("host {other} is asked for")));
+    }
+    if hosts.is_empty() {
+        return Err(caller.out_of_scope("no host is in it".to_owned()));
+    }
+    if filter.hosts.is_empty() {
+        filter.hosts = hosts;
+    }
+    Ok(())
+}
+
+/// Refuses names that neither the fleet nor its log has ever known: an empty answer would look like
+/// innocence.
+///
+/// # Errors
+///
+/// [`Error::NotFound`], with a name that may have been meant.
+pub(crate) async fn must_be_known(context: &Context, names: LogNames) -> Result<(), Error> {
+    let strangers = context.store.strangers(names).await?;
+    if strangers == LogNames::default() {
+        return Ok(());
+    }
+    let known = context.store.known_names().await?;
+    let of = |what: &str, names: &[String], known: &[String]| {
+        let name = names.first()?;
+        let near = did_you_mean(name, known);
+        Some(format!(
+            "{what} `{name}` in the fleet, nor in its log{near}"
+        ))
+    };
+    let what = of("user", &strangers.users, &known.users)
+        .or_else(|| of("host", &strangers.hosts, &known.hosts));
+    Err(Error::NotFound {
+        what: what.unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]

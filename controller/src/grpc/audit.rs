@@ -11,13 +11,14 @@ use fleet::wire::{
 use fleet::{Capability, Contract, Event};
 use ipnet::IpNet;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{access_review, caller, contract, reads, sinks};
 use crate::app;
-use crate::app::audit::{FIRST_PAGE, Listing};
+use crate::app::audit::follow::Following;
+use crate::app::audit::{self, FIRST_PAGE, Listing};
 use crate::app::reads::Question;
 use crate::clock;
 use crate::context::Context;
@@ -26,6 +27,39 @@ use crate::store::model::{EventFilter, InvalidPort, LogRow};
 
 /// How long an answer waits for its listener to take the next event.
 const LISTENER_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Users, hosts or kinds of one question: the database reads each in the order of its index.
+const LIST_MAX: usize = 100;
+/// How often whoever follows the log is told how far it has been looked through.
+const POSITION_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked whether the log has grown.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a request asks for.
+#[derive(Debug)]
+struct Asked {
+    filter: EventFilter,
+    /// 0 for the usual number.
+    limit: u32,
+    /// `None`: the newest first, and then it ends.
+    follow: Option<Begin>,
+}
+
+/// Where a listing begins that follows the log.
+#[derive(Clone, Copy, Debug)]
+enum Begin {
+    /// With the newest that are there.
+    Newest,
+    /// After this record.
+    After(u64),
+}
+
+/// Whoever is answered.
+struct Listener<'a> {
+    context: &'a Context,
+    contract: Contract,
+    records: &'a mpsc::Sender<Result<AuditRecord, Status>>,
+}
 
 #[derive(Debug)]
 pub(crate) struct AuditService {
@@ -53,8 +87,14 @@ impl Audit for AuditService {
         let contract = contract(&request);
         let question = reads::audit(request.get_ref());
         app::reads::note(&self.context, &caller, question, clock::now()).await?;
-        let listing = listing(request.into_inner())?;
-        let open = self.context.limits.questions.open(caller.id).await?;
+        let asked = asked(request.into_inner())?;
+        let filter = audit::permitted(&self.context, &caller, asked.filter).await?;
+        let asked = Asked { filter, ..asked };
+        let limits = &self.context.limits;
+        let open = match asked.follow {
+            Some(_) => limits.followers.open(caller.id).await?,
+            None => limits.questions.open(caller.id).await?,
+        };
 
         let (records, stream) = mpsc::channel(FIRST_PAGE);
         // Room for one last word, however full the queue is: an answer that breaks off must never
@@ -64,11 +104,16 @@ impl Audit for AuditService {
         let context = Arc::clone(&self.context);
         self.context.tasks.spawn(async move {
             let _open = open;
+            let listener = Listener {
+                context: &context,
+                contract,
+                records: &records,
+            };
             let answered = tokio::select! {
                 () = context.stopping.cancelled() => Err(Error::Stopping),
                 // Whoever goes away takes the question along.
                 () = records.closed() => Ok(()),
-                answered = answer(&context, listing, &contract, &records) => answered,
+                answered = listener.answer(asked) => answered,
             };
             if let Err(error) = answered {
                 last_word.send(Err(error.into()));
@@ -99,33 +144,83 @@ impl Audit for AuditService {
     }
 }
 
-/// Sends page after page until there is no more, or nobody listens.
-async fn answer(
-    context: &Context,
-    mut listing: Listing,
-    contract: &Contract,
-    records: &mpsc::Sender<Result<AuditRecord, Status>>,
-) -> Result<(), Error> {
-    loop {
-        let page = listing.next(context).await?;
-        if page.is_empty() {
-            return Ok(());
-        }
-        for record in page {
-            let sent = records.send(Ok(into_wire(record, contract)));
-            match timeout(LISTENER_PATIENCE, sent).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Ok(()),
-                Err(_) => {
-                    let secs = LISTENER_PATIENCE.as_secs();
-                    return Err(Error::NotRead { secs });
+// === impl Listener ===
+
+impl Listener<'_> {
+    async fn answer(&self, asked: Asked) -> Result<(), Error> {
+        match asked.follow {
+            None => self.list(Listing::new(asked.filter, asked.limit)).await,
+            Some(Begin::Newest) => {
+                let begun = Following::begin(self.context, asked.filter, asked.limit).await;
+                let (following, rows) = begun?;
+                for row in rows {
+                    self.send(into_wire(row, &self.contract)).await?;
                 }
+                self.follow(following).await
+            }
+            Some(Begin::After(id)) => {
+                let following = Following::after(self.context, asked.filter, id).await?;
+                self.follow(following).await
+            }
+        }
+    }
+
+    /// Sends page after page until there is no more, or nobody listens.
+    async fn list(&self, mut listing: Listing) -> Result<(), Error> {
+        loop {
+            let page = listing.next(self.context).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            for record in page {
+                self.send(into_wire(record, &self.contract)).await?;
+            }
+        }
+    }
+
+    /// Sends what comes, until nobody listens; and now and then how far that is, so that whoever
+    /// loses the connection can go on there.
+    async fn follow(&self, mut following: Following) -> Result<(), Error> {
+        self.send(position(&following)).await?;
+        let mut said = clock::instant();
+        loop {
+            let step = following.next(self.context).await?;
+            let has_rows = !step.rows.is_empty();
+            for row in step.rows {
+                self.send(into_wire(row, &self.contract)).await?;
+            }
+            if has_rows || said.elapsed() >= POSITION_EVERY {
+                self.send(position(&following)).await?;
+                said = clock::instant();
+            }
+            if step.is_at_end {
+                sleep(LOOK_EVERY).await;
+            }
+        }
+    }
+
+    async fn send(&self, record: AuditRecord) -> Result<(), Error> {
+        match timeout(LISTENER_PATIENCE, self.records.send(Ok(record))).await {
+            Ok(Ok(())) => Ok(()),
+            // Nobody hears this any more.
+            Ok(Err(_)) => Err(Error::Stopping),
+            Err(_) => {
+                let secs = LISTENER_PATIENCE.as_secs();
+                Err(Error::NotRead { secs })
             }
         }
     }
 }
 
-fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
+fn position(following: &Following) -> AuditRecord {
+    AuditRecord {
+        id: following.position(),
+        is_position: true,
+        ..AuditRecord::default()
+    }
+}
+
+fn asked(request: ListEventsRequest) -> Result<Asked, Error> {
     let ListEventsRequest {
         user,
         host,
@@ -140,18 +235,17 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
         replay_digest,
         grant_id,
         reason,
-        kinds: _,
-        generation: _,
-        actor: _,
-        request_id: _,
-        follow: _,
-        after_id: _,
+        kinds,
+        generation,
+        actor,
+        request_id,
+        follow,
+        after_id,
+        users,
+        hosts,
     } = request;
     let some = |text: String| (!text.is_empty()).then_some(text);
-    let kind = match kind {
-        kind if kind == i32::from(wire::EventKind::Unspecified) => None,
-        kind => Some(kind),
-    };
+    let one_kind = Some(kind).filter(|kind| *kind != i32::from(wire::EventKind::Unspecified));
     let port = match port.as_str() {
         "" => None,
         text => Some(
@@ -161,9 +255,9 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
     };
     let address = some(source).map(|text| network(&text)).transpose()?;
     let filter = EventFilter {
-        user: some(user),
-        host: some(host),
-        kind,
+        users: list("users", some(user), users)?,
+        hosts: list("hosts", some(host), hosts)?,
+        kinds: list("kinds", one_kind, kinds)?,
         address,
         since_ms: (since_ms != 0).then_some(since_ms),
         until_ms: (until_ms != 0).then_some(until_ms),
@@ -173,8 +267,43 @@ fn listing(request: ListEventsRequest) -> Result<Listing, Error> {
         replay_digest: some(replay_digest.to_ascii_lowercase()),
         grant_id: some(grant_id.to_ascii_lowercase()),
         reason: some(reason),
+        generation: (generation != 0).then_some(generation),
+        actor: some(actor),
+        request_id: some(request_id.to_ascii_lowercase()),
     };
-    Ok(Listing::new(filter, limit))
+    if let (Some(since_ms), Some(until_ms)) = (filter.since_ms, filter.until_ms)
+        && since_ms >= until_ms
+    {
+        let problem = "nothing is before it and not before since_ms".to_owned();
+        return Err(Error::invalid("until_ms", problem));
+    }
+    Ok(Asked {
+        filter,
+        limit,
+        follow: follow.then_some(match after_id {
+            0 => Begin::Newest,
+            id => Begin::After(id),
+        }),
+    })
+}
+
+/// One of each, with the one that older callers name.
+fn list<T: PartialEq>(
+    field: &'static str,
+    one: Option<T>,
+    others: Vec<T>,
+) -> Result<Vec<T>, Error> {
+    let mut all = Vec::new();
+    for value in one.into_iter().chain(others) {
+        if !all.contains(&value) {
+            all.push(value);
+        }
+    }
+    if all.len() > LIST_MAX {
+        let problem = format!("{} are asked for, and {LIST_MAX} may be", all.len());
+        return Err(Error::invalid(field, problem));
+    }
+    Ok(all)
 }
 
 fn network(text: &str) -> Result<IpNet, Error> {
@@ -229,7 +358,7 @@ fn into_wire(record: LogRow, contract: &Contract) -> AuditRecord {
         stored_at_ms,
         record: Some(record),
         flaw,
-        more: false,
+        is_position: false,
     }
 }
 

@@ -63,9 +63,13 @@ pub(super) fn audit(request: &ListEventsRequest) -> Question {
         let name = EventKind::try_from(kind).map(EventKind::as_str);
         question = question.with("kind", name.unwrap_or("unknown"));
     }
+    for user in [&request.user].into_iter().chain(&request.users) {
+        question = question.with("user", user);
+    }
+    for host in [&request.host].into_iter().chain(&request.hosts) {
+        question = question.with("host", host);
+    }
     question
-        .with("user", &request.user)
-        .with("host", &request.host)
         .with("source", &request.source)
         .with("port", &request.port)
         .with("stanza", &request.stanza)

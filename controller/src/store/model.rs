@@ -6,6 +6,7 @@
 mod change;
 mod claim;
 mod examined;
+mod filter;
 mod host;
 mod host_edit;
 mod lineage;
@@ -22,11 +23,12 @@ mod token;
 pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::examined::Examined;
+pub(crate) use self::filter::{EventFilter, LogNames};
 pub(crate) use self::host::{Acknowledgement, HostState, HostWord};
 pub(crate) use self::host_edit::{HostEdit, HostEdited};
 pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{
-    Cursor, EventFilter, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Pushed,
+    Cursor, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Pushed,
 };
 pub(crate) use self::member::{Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};

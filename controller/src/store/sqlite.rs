@@ -35,6 +35,7 @@ mod journals;
 pub(super) mod members;
 pub(super) mod meta;
 mod migrations;
+pub(super) mod names;
 mod number;
 pub(super) mod policies;
 mod readers;

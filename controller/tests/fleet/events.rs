@@ -105,6 +105,7 @@ async fn every_filter_narrows_and_the_newest_comes_first() {
     let fleet = Fleet::start().await;
     let auditor = fleet.join(Role::Auditor, "eve").await;
     let host = fleet.join(Role::Host, "web-1").await;
+    let _without_events = fleet.join(Role::Host, "web-2").await;
     push(&host, &journal(6)).await;
     let all = ListEventsRequest {
         host: "web-1".to_owned(),

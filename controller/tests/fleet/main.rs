@@ -11,6 +11,7 @@ mod claims;
 mod clocks;
 mod disk;
 mod events;
+mod following;
 mod half_open;
 mod hosts;
 mod joining;

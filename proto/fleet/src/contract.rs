@@ -28,6 +28,9 @@ const PRODUCT: &str = "postern-contract/";
 /// Something that only one side needs to know of the other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Capability {
+    /// The log is asked for several users, hosts and kinds, for generation, actor and request, and
+    /// followed; names that nobody knows are refused.
+    AuditFilters,
     /// Events travel as [`EventRecord`](crate::EventRecord)s: the bytes that were chained.
     EventRecords,
     /// Hosts keep the pass of their last session, and begin a new journal when they are told to.
@@ -47,11 +50,12 @@ pub struct Contract {
 
 impl Capability {
     /// Everything that this program can do.
-    pub const ALL: [Self; 2] = [Self::EventRecords, Self::SessionPass];
+    pub const ALL: [Self; 3] = [Self::AuditFilters, Self::EventRecords, Self::SessionPass];
 
     /// Kebab-case name, as in the header.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AuditFilters => "audit-filters",
             Self::EventRecords => "event-records",
             Self::SessionPass => "session-pass",
         }

@@ -217,8 +217,8 @@ impl Estate {
             ),
         ] {
             let filter = EventFilter {
-                host: Some(CONTROLLER.to_owned()),
-                kind: Some(kind.into()),
+                hosts: vec![CONTROLLER.to_owned()],
+                kinds: vec![kind.into()],
                 since_ms: Some(then.ms()),
                 ..EventFilter::default()
             };

@@ -114,7 +114,7 @@ pub(crate) async fn what_if(
     };
     for kind in [EventKind::GrantOpened, EventKind::Refused] {
         let filter = EventFilter {
-            kind: Some(kind.into()),
+            kinds: vec![kind.into()],
             since_ms: Some(since_ms),
             until_ms: Some(until_ms),
             ..EventFilter::default()

@@ -1,9 +1,9 @@
 //! The fleet's log: what is pushed into it, and how it is searched.
 
+use std::fmt;
 use std::str::FromStr;
 
-use fleet::{EventKind, EventRecord};
-use ipnet::IpNet;
+use fleet::{Event, EventKind, EventRecord};
 
 /// Where a journal ends.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -41,31 +41,6 @@ pub(crate) struct Fork {
     pub(crate) seq: u64,
     /// The journal in which the others are kept.
     pub(crate) epoch: String,
-}
-
-/// What an auditor asks. Everything that is `Some` must hold.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct EventFilter {
-    pub(crate) user: Option<String>,
-    pub(crate) host: Option<String>,
-    /// The number in the contract, which may be of a later version.
-    pub(crate) kind: Option<i32>,
-    /// Source of the packet or address opened.
-    pub(crate) address: Option<IpNet>,
-    /// Inclusive.
-    pub(crate) since_ms: Option<u64>,
-    /// Exclusive.
-    pub(crate) until_ms: Option<u64>,
-    pub(crate) port: Option<Port>,
-    pub(crate) stanza: Option<String>,
-    /// Fingerprint.
-    pub(crate) key: Option<String>,
-    /// Lower-case hexadecimal.
-    pub(crate) replay_digest: Option<String>,
-    /// Lower-case hexadecimal.
-    pub(crate) grant_id: Option<String>,
-    /// How the reason begins.
-    pub(crate) reason: Option<String>,
 }
 
 /// A port as events name it, `tcp/22`; or `icmp/echo`, which has the number 0.
@@ -119,28 +94,16 @@ pub(crate) struct Page {
     pub(crate) cut: bool,
 }
 
-// === impl EventFilter ===
+// === impl LogRow ===
 
-impl EventFilter {
-    /// Whether it asks for something that is indexed beside the log and not with it.
-    pub(crate) fn asks_for_words(&self) -> bool {
-        let Self {
-            stanza,
-            key,
-            replay_digest,
-            grant_id,
-            reason,
-            user: _,
-            host: _,
-            kind: _,
-            address: _,
-            since_ms: _,
-            until_ms: _,
-            port: _,
-        } = self;
-        [stanza, key, replay_digest, grant_id, reason]
-            .iter()
-            .any(|asked| asked.is_some())
+impl LogRow {
+    /// What the body says; of one that cannot be read, when it came.
+    pub(crate) fn event(&self) -> Event {
+        self.event.event().unwrap_or_else(|_| Event {
+            seq: self.event.seq,
+            at_ms: self.at_ms,
+            ..Event::default()
+        })
     }
 }
 
@@ -191,6 +154,17 @@ impl FromStr for Port {
         };
         let number = number.parse().map_err(|_| invalid())?;
         Ok(Self { protocol, number })
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, number } = self;
+        match protocol {
+            PortProtocol::Tcp => write!(f, "tcp/{number}"),
+            PortProtocol::Udp => write!(f, "udp/{number}"),
+            PortProtocol::Icmp => f.write_str("icmp/echo"),
+        }
     }
 }
 

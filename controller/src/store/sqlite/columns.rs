@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use fleet::event::{BODY_BYTES_MAX, Event, EventRecord};
 use ipnet::IpNet;
 use rusqlite::ToSql;
-use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use spa::{PortRange, Protocol};
 
 use crate::store::model::{Port, PortProtocol};
@@ -170,6 +170,16 @@ fn address_bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => [&[4][..], &address.octets()].concat(),
         IpAddr::V6(address) => [&[6][..], &address.octets()].concat(),
+    }
+}
+
+impl From<Compact<'_>> for Value {
+    fn from(compact: Compact<'_>) -> Self {
+        match compact {
+            Compact::Empty => Self::Null,
+            Compact::Bytes(bytes) => Self::Blob(bytes),
+            Compact::Text(text) => Self::Text(text.to_owned()),
+        }
     }
 }
 

@@ -3,15 +3,19 @@
 //! Newest first by the hosts' own time, a page at a time: the next page begins after the last row
 //! of the one before (keyset paging), so that no reading holds the database for long. Each
 //! question is driven by the one index that narrows it most, chosen here and not by the planner,
-//! whose guess changes with the data: digest, grant, address, port, user, key, stanza, reason, host,
-//! kind, time (`search/statement.rs`). What no index narrows enough ends at the question's allowance.
+//! whose guess changes with the data: digest, grant, request, address, port, user, key, stanza, actor,
+//! reason, host, generation, kind, time (`search/driver.rs`). What no index narrows enough ends at the question's allowance.
 
+mod conditions;
+mod driver;
+mod known;
 mod statement;
 
 use fleet::EventRecord;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use self::statement::{Known, Statement};
+use self::known::Known;
+use self::statement::Statement;
 use super::cost::is_interrupted;
 use super::reasons;
 use crate::store::error::StoreError;
@@ -62,11 +66,11 @@ fn plan(connection: &Connection, filter: &EventFilter, known: Known) -> String {
 /// What of a question must be looked up first; `None` when nothing can match.
 fn known(connection: &Connection, filter: &EventFilter) -> Result<Option<Known>, StoreError> {
     let mut known = Known::default();
-    if let Some(name) = &filter.host {
-        known.host = host_id(connection, name)?;
-        if known.host.is_none() {
-            return Ok(None);
-        }
+    for name in &filter.hosts {
+        known.hosts.extend(host_id(connection, name)?);
+    }
+    if known.hosts.is_empty() && !filter.hosts.is_empty() {
+        return Ok(None);
     }
     if let Some(text) = &filter.reason {
         let found = reasons::beginning_with(connection, text, REASONS_MAX + 1)?;

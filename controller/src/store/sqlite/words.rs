@@ -1,4 +1,4 @@
-//! The younger indexes of the log: stanza, key, reason, digest and grant.
+//! The younger indexes of the log: stanza, key, reason, generation, actor, request, digest and grant.
 //!
 //! They are filled beside the log and not with it, some thousand events at a time in the order of
 //! their numbers: a sorted lot costs a fraction of what its events would cost one by one, and what
@@ -8,7 +8,7 @@ use fleet::EventRecord;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 
-use super::columns::Columns;
+use super::columns::{Columns, Compact, hex_key, text_key};
 use super::reasons;
 use crate::store::error::StoreError;
 
@@ -16,6 +16,8 @@ use crate::store::error::StoreError;
 pub(in crate::store) const LOT: u32 = 2_000;
 /// Of a digest or a grant, bytes that are indexed.
 const ID_BYTES: usize = 8;
+/// Bytes of the id of a request: the first half of a digest, where a message is one.
+const REQUEST_BYTES: usize = 16;
 
 /// What `event_words` knows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,6 +25,12 @@ pub(super) enum Word {
     Stanza = 1,
     Key = 2,
     Reason = 3,
+    Generation = 4,
+    Actor = 5,
+    /// What caused it, where that is not the message whose digest it has.
+    Request = 6,
+    /// It has a word [`Word::Request`], and a digest too; the value is 1.
+    OwnRequest = 7,
 }
 
 /// What `event_ids` knows.
@@ -36,7 +44,7 @@ pub(super) enum Id {
 struct Event {
     id: i64,
     at_ms: i64,
-    words: [(Word, Value); 3],
+    words: [(Word, Value); 7],
     ids: [(Id, Value); 2],
 }
 
@@ -60,7 +68,7 @@ pub(in crate::store) fn end(connection: &Connection) -> Result<i64, StoreError> 
 pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64, StoreError> {
     let begin = end(connection)?;
     let mut statement = connection.prepare_cached(
-        "SELECT id, at_ms, stanza, key, replay_digest, grant_id, seq, body, stored_at_ms
+        "SELECT id, at_ms, stanza, key, replay_digest, grant_id, seq, body, stored_at_ms, generation
          FROM events WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![begin, limit])?;
@@ -101,20 +109,47 @@ impl Event {
             ..EventRecord::default()
         };
         let columns = Columns::of(&record, row.get::<_, i64>(8)?.cast_unsigned());
-        let reason = reasons::number(connection, &columns.event.reason)?;
+        let event = &columns.event;
+        let reason = reasons::number(connection, &event.reason)?;
+        let request = own_request(event);
+        let marks = request.is_some() && !event.replay_digest.is_empty();
+        let generation = row.get::<_, i64>(9)?;
         Ok(Self {
             id: row.get(0)?,
             at_ms: row.get(1)?,
             words: [
                 (Word::Stanza, row.get(2)?),
                 (Word::Key, row.get(3)?),
-                (Word::Reason, reason.map_or(Value::Null, Value::Integer)),
+                (Word::Reason, Value::from(reason)),
+                (
+                    Word::Generation,
+                    Value::from((generation != 0).then_some(generation)),
+                ),
+                (
+                    Word::Actor,
+                    Value::from(text_key(&event.actor).map(str::to_owned)),
+                ),
+                (Word::Request, Value::from(request)),
+                (Word::OwnRequest, Value::from(marks.then_some(1_i64))),
             ],
             ids: [
                 (Id::Digest, beginning(row.get(4)?)),
                 (Id::Grant, beginning(row.get(5)?)),
             ],
         })
+    }
+}
+
+/// The request that caused it; `None` where that is the message whose digest it has, or nothing.
+fn own_request(event: &fleet::Event) -> Option<Value> {
+    match (hex_key(&event.request_id), hex_key(&event.replay_digest)) {
+        (Compact::Empty, _) => None,
+        (Compact::Bytes(request), Compact::Bytes(digest))
+            if request.len() == REQUEST_BYTES && digest.starts_with(&request) =>
+        {
+            None
+        }
+        (request, _) => Some(request.into()),
     }
 }
 

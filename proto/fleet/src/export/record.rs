@@ -41,7 +41,7 @@ impl Record {
             stored_at_ms,
             record,
             flaw,
-            more: _,
+            is_position: _,
         } = record;
         let chained = record.unwrap_or_default();
         let event = chained.event().ok().filter(|_| !chained.body.is_empty());

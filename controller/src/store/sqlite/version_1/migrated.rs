@@ -176,7 +176,7 @@ async fn what_was_searched_in_version_1_is_found_after_the_migration() {
         (
             EventFilter {
                 port: "udp/53".parse().ok(),
-                host: Some("web-1".to_owned()),
+                hosts: vec!["web-1".to_owned()],
                 ..any()
             },
             vec![3, 7],
@@ -197,14 +197,14 @@ async fn what_was_searched_in_version_1_is_found_after_the_migration() {
         ),
         (
             EventFilter {
-                user: Some("alice".to_owned()),
+                users: vec!["alice".to_owned()],
                 ..any()
             },
             vec![3, 7],
         ),
         (
             EventFilter {
-                kind: Some(EventKind::Refused.into()),
+                kinds: vec![EventKind::Refused.into()],
                 ..any()
             },
             vec![5, 8],

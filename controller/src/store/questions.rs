@@ -1,0 +1,85 @@
+//! What the log is asked: pages of answers, what comes after a record, and whom it knows.
+
+use super::Store;
+use super::error::StoreError;
+use super::model::{Cursor, EventFilter, LogNames, Page};
+use super::sqlite::{names, search, words};
+
+/// Lots of events that one question has indexed before it is answered: some seconds.
+const LOTS_MAX: usize = 200;
+
+// === impl Store ===
+
+impl Store {
+    /// The next at most `limit` rows of an answer, newest first, or what of them was found at a
+    /// bounded cost. A future that is dropped ends the search.
+    pub(crate) async fn page(
+        &self,
+        filter: EventFilter,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        if filter.asks_for_words() && !self.index_all().await? {
+            return Ok(Page {
+                cut: true,
+                ..Page::default()
+            });
+        }
+        self.engine
+            .ask(move |connection| search::page(connection, &filter, after, limit))
+            .await
+    }
+
+    /// Those of `names` that the log knows nothing of, and that no member has or had.
+    pub(crate) async fn strangers(&self, names: LogNames) -> Result<LogNames, StoreError> {
+        self.engine
+            .read(move |connection| names::strangers(connection, names))
+            .await
+    }
+
+    /// Names that the log or the members know, at most some thousands of each kind.
+    pub(crate) async fn known_names(&self) -> Result<LogNames, StoreError> {
+        self.engine.read(names::known).await
+    }
+
+    /// Indexes the next events that are not indexed yet. False when there are none.
+    pub(crate) async fn index_some(&self) -> Result<bool, StoreError> {
+        let is_behind = |connection: &_| Ok(words::end(connection)? < words::newest(connection)?);
+        if !self.engine.read(is_behind).await? {
+            return Ok(false);
+        }
+        self.engine
+            .write(|connection| words::index(connection, words::LOT))
+            .await?;
+        Ok(true)
+    }
+
+    /// Indexes what there is now. False when that is too much for a question to wait for.
+    async fn index_all(&self) -> Result<bool, StoreError> {
+        let newest = self.engine.read(words::newest).await?;
+        let mut end = self.engine.read(words::end).await?;
+        for _ in 0..LOTS_MAX {
+            if end >= newest {
+                return Ok(true);
+            }
+            end = self
+                .engine
+                .write(|connection| words::index(connection, words::LOT))
+                .await?;
+        }
+        Ok(end >= newest)
+    }
+
+    /// The same for tests, whose questions cost little.
+    #[cfg(test)]
+    pub(crate) async fn search(
+        &self,
+        filter: EventFilter,
+        after: Cursor,
+        limit: usize,
+    ) -> Result<Vec<super::model::LogRow>, StoreError> {
+        let page = self.page(filter, after, limit).await?;
+        assert!(!page.cut);
+        Ok(page.rows)
+    }
+}

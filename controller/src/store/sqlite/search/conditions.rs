@@ -1,0 +1,160 @@
+//! What must hold, and the values of its parameters.
+
+use ipnet::IpNet;
+use rusqlite::types::Value;
+
+use super::super::columns::{address_range, blocks_around, blocks_within, hex_key};
+use super::super::number::signed;
+use super::super::reasons;
+use super::super::words::{self, Id, Word};
+use super::known::Known;
+use crate::store::model::{Cursor, EventFilter};
+
+/// Conditions, all of which must hold, and the values of their parameters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Conditions {
+    pub(super) sql: String,
+    pub(super) values: Vec<Value>,
+}
+
+// === impl Conditions ===
+
+impl Conditions {
+    pub(super) fn new<T: Into<Value>>(sql: &str, values: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            sql: sql.to_owned(),
+            values: values.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// Blocks with one of these keys.
+    pub(super) fn in_blocks(keys: Vec<Vec<u8>>) -> Self {
+        let marks = vec!["?"; keys.len()].join(", ");
+        Self::new(&format!("b.block IN ({marks})"), keys)
+    }
+
+    /// Networks that this one lies in, and those that lie in it.
+    pub(super) fn at_network(network: IpNet) -> Self {
+        let mut all = Self::in_blocks(blocks_around(network));
+        let (low, high) = blocks_within(network);
+        all.sql += " OR b.block BETWEEN ? AND ?";
+        all.values.extend([Value::Blob(low), Value::Blob(high)]);
+        all
+    }
+
+    pub(super) fn add<T: Into<Value>>(&mut self, sql: &str, values: impl IntoIterator<Item = T>) {
+        if !self.sql.is_empty() {
+            self.sql += " AND ";
+        }
+        self.sql += sql;
+        self.values.extend(values.into_iter().map(Into::into));
+    }
+
+    pub(super) fn and(mut self, other: &Self) -> Self {
+        self.add(&other.sql, other.values.iter().cloned());
+        self
+    }
+
+    pub(super) fn add_reason(&mut self, filter: &EventFilter, known: &Known) {
+        match (&known.reasons, &filter.reason) {
+            (Some(reasons), _) => {
+                let marks = vec!["?"; reasons.len()].join(", ");
+                self.add(
+                    &format!(
+                        "EXISTS (SELECT 1 FROM event_words r WHERE r.what = 3
+                                 AND r.value IN ({marks}) AND r.at_ms = e.at_ms AND r.event = e.id)"
+                    ),
+                    reasons.iter().copied(),
+                );
+            }
+            (None, Some(text)) => {
+                let (low, high) = reasons::range(text);
+                self.add(
+                    "EXISTS (SELECT 1 FROM event_reasons t CROSS JOIN event_words r ON r.what = 3
+                             AND r.value = t.id AND r.at_ms = e.at_ms AND r.event = e.id
+                             WHERE t.text >= ? AND t.text < ?)",
+                    [low, high],
+                );
+            }
+            (None, None) => {}
+        }
+    }
+
+    pub(super) fn add_time(&mut self, [at_ms, id]: [&str; 2], filter: &EventFilter, after: Cursor) {
+        self.add(
+            &format!("({at_ms}, {id}) < (?, ?)"),
+            [signed(after.at_ms), signed(after.id)],
+        );
+        if let Some(since_ms) = filter.since_ms {
+            self.add(&format!("{at_ms} >= ?"), [signed(since_ms)]);
+        }
+        if let Some(until_ms) = filter.until_ms {
+            self.add(&format!("{at_ms} < ?"), [signed(until_ms)]);
+        }
+    }
+    /// The column has one of these values.
+    pub(super) fn add_one_of<T: Into<Value>>(&mut self, column: &str, values: Vec<T>) {
+        match values.len() {
+            0 => {}
+            1 => self.add(&format!("{column} = ?"), values),
+            many => {
+                let marks = vec!["?"; many].join(", ");
+                self.add(&format!("{column} IN ({marks})"), values);
+            }
+        }
+    }
+
+    /// It is indexed under this word.
+    pub(super) fn add_word(&mut self, what: Word, value: impl Into<Value>) {
+        self.add(&format!("EXISTS ({})", indexed_as(what)), [value.into()]);
+    }
+
+    /// It was caused by this request: it says so itself, or its message does and it says nothing else.
+    pub(super) fn add_request(&mut self, request: &str) {
+        let of_digest = Self::of_digest(request);
+        let sql = format!(
+            "(EXISTS ({}) OR ({}))",
+            indexed_as(Word::Request),
+            of_digest.sql
+        );
+        self.add(&sql, [vec![compact(request)], of_digest.values].concat());
+    }
+
+    /// The request is the beginning of its message's digest.
+    pub(super) fn of_digest(request: &str) -> Self {
+        let sql = format!(
+            "substr(e.replay_digest, 1, 16) = ? AND NOT EXISTS ({})",
+            indexed_as(Word::OwnRequest)
+        );
+        Self::new(&sql, [compact(request), Value::Integer(1)])
+    }
+
+    /// Its id begins as it is indexed, and is this one.
+    pub(super) fn of_id(what: Id, value: Value) -> Self {
+        let sql = format!("i.what = {} AND i.value = ?", what as i64);
+        Self::new(&sql, [words::beginning(value)])
+    }
+}
+
+fn indexed_as(what: Word) -> String {
+    format!(
+        "SELECT 1 FROM event_words o WHERE o.what = {} AND o.value = ? AND o.at_ms = e.at_ms \
+         AND o.event = e.id",
+        what as i64
+    )
+}
+
+/// How an address is compared with a prefix, and with what.
+pub(super) fn within(network: IpNet) -> (&'static str, Vec<Value>) {
+    let (low, high) = address_range(network);
+    if low == high {
+        ("= ?", vec![Value::Blob(low)])
+    } else {
+        ("BETWEEN ? AND ?", vec![Value::Blob(low), Value::Blob(high)])
+    }
+}
+
+/// A digest, a grant's or a request's id as it is kept.
+pub(super) fn compact(text: &str) -> Value {
+    hex_key(text).into()
+}

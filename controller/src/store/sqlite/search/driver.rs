@@ -1,0 +1,285 @@
+//! Which index drives a question, and the SELECTs over it.
+
+use std::iter;
+
+use ipnet::IpNet;
+use rusqlite::types::Value;
+
+use super::super::columns::{blocks_of_port, port_key};
+use super::super::number::signed;
+use super::super::words::{Id, Word};
+use super::conditions::{Conditions, compact, within};
+use super::known::Known;
+use crate::store::model::{EventFilter, Port};
+
+/// Hosts that are each read in the order of their index; more are sifted. SQLite takes 500 SELECTs in
+/// one, and a port makes two of a host.
+const HOSTS_MAX: usize = 200;
+
+/// What narrows a question most.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Driver {
+    Digest,
+    Grant,
+    Request,
+    Address(IpNet),
+    /// The table of ports, in its own order.
+    HostsPort,
+    Port,
+    User,
+    Key,
+    Stanza,
+    Actor,
+    Reasons(Vec<i64>),
+    Host,
+    Generation,
+    Kind,
+    Time,
+}
+
+/// One SELECT: a table with its index, and what must hold besides what must hold in all.
+pub(super) struct Arm {
+    pub(super) from: String,
+    pub(super) own: Conditions,
+}
+
+// === impl Driver ===
+
+impl Driver {
+    pub(super) fn of(filter: &EventFilter, known: &Known) -> Self {
+        let has_host = (1..=HOSTS_MAX).contains(&known.hosts.len());
+        if filter.replay_digest.is_some() {
+            Self::Digest
+        } else if filter.grant_id.is_some() {
+            Self::Grant
+        } else if filter.request_id.is_some() {
+            Self::Request
+        } else if let Some(network) = filter.address {
+            Self::Address(network)
+        } else if filter.port.is_some() && has_host {
+            Self::HostsPort
+        } else if filter.port.is_some() && filter.users.is_empty() {
+            Self::Port
+        } else if !filter.users.is_empty() {
+            Self::User
+        } else if filter.key.is_some() {
+            Self::Key
+        } else if filter.stanza.is_some() {
+            Self::Stanza
+        } else if filter.actor.is_some() {
+            Self::Actor
+        } else if let Some(reasons) = &known.reasons {
+            Self::Reasons(reasons.clone())
+        } else if has_host {
+            Self::Host
+        } else if filter.generation.is_some() {
+            Self::Generation
+        } else if !filter.kinds.is_empty() {
+            Self::Kind
+        } else {
+            Self::Time
+        }
+    }
+
+    pub(super) fn is_of_ports(&self) -> bool {
+        matches!(self, Self::HostsPort | Self::Port)
+    }
+
+    /// The columns of time and place in the index.
+    pub(super) fn time(&self) -> [&'static str; 2] {
+        match self {
+            Self::HostsPort | Self::Port => ["p.at_ms", "p.event"],
+            Self::Key | Self::Stanza | Self::Actor | Self::Reasons(_) | Self::Generation => {
+                ["w.at_ms", "w.event"]
+            }
+            Self::Digest
+            | Self::Grant
+            | Self::Request
+            | Self::Address(_)
+            | Self::User
+            | Self::Host
+            | Self::Kind
+            | Self::Time => ["e.at_ms", "e.id"],
+        }
+    }
+
+    /// One for each value of what drives, and each kind of place where it may be.
+    pub(super) fn arms(&self, filter: &EventFilter, known: &Known) -> Vec<Arm> {
+        let has_blocks = known.has_blocks;
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let word = |what, asked| vec![by_word(what, Value::Text(text(asked)))];
+        match self {
+            Self::Digest => by_id("replay_digest", Id::Digest, &text(&filter.replay_digest)),
+            Self::Grant => by_id("grant_id", Id::Grant, &text(&filter.grant_id)),
+            Self::Request => by_request(&text(&filter.request_id)),
+            Self::Address(network) => {
+                let mut arms = at_address(*network);
+                arms.extend(has_blocks.then(|| in_network(*network)));
+                arms
+            }
+            Self::HostsPort => {
+                let hosts = known.hosts.iter();
+                hosts
+                    .flat_map(|host| at_port(Some(*host), filter, has_blocks))
+                    .collect()
+            }
+            Self::Port => at_port(None, filter, has_blocks),
+            Self::User => {
+                let users = filter.users.iter();
+                users
+                    .map(|user| by_column("events_by_user", "user", user.clone()))
+                    .collect()
+            }
+            Self::Key => word(Word::Key, &filter.key),
+            Self::Stanza => word(Word::Stanza, &filter.stanza),
+            Self::Actor => word(Word::Actor, &filter.actor),
+            Self::Reasons(reasons) => {
+                let arm = |reason: &i64| by_word(Word::Reason, Value::Integer(*reason));
+                reasons.iter().map(arm).collect()
+            }
+            Self::Host => {
+                let hosts = known.hosts.iter();
+                hosts
+                    .map(|host| by_column("events_by_host", "host", *host))
+                    .collect()
+            }
+            Self::Generation => {
+                let generation = signed(filter.generation.unwrap_or_default());
+                vec![by_word(Word::Generation, Value::Integer(generation))]
+            }
+            Self::Kind => {
+                let kinds = filter.kinds.iter();
+                kinds
+                    .map(|kind| by_column("events_by_kind", "kind", *kind))
+                    .collect()
+            }
+            Self::Time => vec![Arm {
+                from: "events e INDEXED BY events_by_time".to_owned(),
+                own: Conditions::default(),
+            }],
+        }
+    }
+}
+
+fn by_column(index: &str, column: &str, value: impl Into<Value>) -> Arm {
+    Arm {
+        from: format!("events e INDEXED BY {index}"),
+        own: Conditions::new(&format!("e.{column} = ?"), [value.into()]),
+    }
+}
+
+/// Where ids are looked up: in each part of the log.
+const IDS: &str =
+    "part CROSS JOIN event_ids i ON i.part = part.n CROSS JOIN events e ON e.id = i.event";
+
+fn by_id(column: &str, what: Id, id: &str) -> Vec<Arm> {
+    let mut own = Conditions::of_id(what, compact(id));
+    own.add(&format!("e.{column} = ?"), [compact(id)]);
+    vec![Arm {
+        from: IDS.to_owned(),
+        own,
+    }]
+}
+
+/// What says so itself, and what came of the message whose digest begins so.
+fn by_request(request: &str) -> Vec<Arm> {
+    let of_message = Conditions::of_id(Id::Digest, compact(request));
+    vec![
+        by_word(Word::Request, compact(request)),
+        Arm {
+            from: IDS.to_owned(),
+            own: of_message.and(&Conditions::of_digest(request)),
+        },
+    ]
+}
+
+fn by_word(what: Word, value: Value) -> Arm {
+    Arm {
+        from: "event_words w CROSS JOIN events e ON e.id = w.event".to_owned(),
+        own: Conditions::new(
+            &format!("w.what = {} AND w.value = ?", what as i64),
+            [value],
+        ),
+    }
+}
+
+/// Of one host, in the table's own order, or of all.
+fn at_port(host: Option<i64>, filter: &EventFilter, has_blocks: bool) -> Vec<Arm> {
+    let port = filter.port.map(port_key);
+    let index = match host {
+        Some(_) => "",
+        None => "INDEXED BY event_ports_by_port",
+    };
+    let one = Arm {
+        from: format!("event_ports p {index} CROSS JOIN events e ON e.id = p.event"),
+        own: Conditions::new("p.port = ?", port),
+    };
+    let long = filter.port.filter(|_| has_blocks).and_then(in_range);
+    let mut arms: Vec<Arm> = iter::once(one).chain(long).collect();
+    if let Some(host) = host {
+        for arm in &mut arms {
+            arm.own.add("p.host = ?", [host]);
+        }
+    }
+    arms
+}
+
+/// Two arms, one for each column of addresses; the second leaves out what the first has.
+fn at_address(network: IpNet) -> Vec<Arm> {
+    let (compare, bounds) = within(network);
+    let source = format!("e.source IS NOT NULL AND e.source {compare}");
+    // Two different addresses may lie in one prefix.
+    let opened = format!(
+        "e.opened IS NOT NULL AND e.opened IS NOT e.source AND e.opened {compare} \
+         AND (e.source IS NULL OR NOT e.source {compare})"
+    );
+    vec![
+        Arm {
+            from: "events e INDEXED BY events_by_source".to_owned(),
+            own: Conditions::new(&source, bounds.clone()),
+        },
+        Arm {
+            from: "events e INDEXED BY events_by_opened".to_owned(),
+            own: Conditions::new(&opened, [bounds.clone(), bounds].concat()),
+        },
+    ]
+}
+
+/// The arm of events that opened a network around the address, or in the prefix, that is asked for;
+/// without what the columns of addresses have.
+fn in_network(network: IpNet) -> Arm {
+    let (compare, bounds) = within(network);
+    let blocks = Conditions::at_network(network);
+    let mut own = Conditions {
+        sql: format!(
+            "(e.source IS NULL OR NOT e.source {compare}) AND (e.opened IS NULL OR NOT e.opened \
+             {compare})"
+        ),
+        values: blocks.values,
+    };
+    own.values.extend([bounds.clone(), bounds].concat());
+    Arm {
+        from: format!(
+            "(SELECT DISTINCT b.event FROM event_blocks b WHERE {}) w CROSS JOIN events e ON e.id = \
+             w.event",
+            blocks.sql
+        ),
+        own,
+    }
+}
+
+/// The arm of events that name a long range with this port.
+fn in_range(port: Port) -> Option<Arm> {
+    let blocks = Conditions::in_blocks(blocks_of_port(port));
+    let from = format!(
+        "(SELECT DISTINCT b.event AS event, b.at_ms AS at_ms, x.host AS host, x.kind AS kind FROM \
+         event_blocks b CROSS JOIN events x ON x.id = b.event WHERE {}) p CROSS JOIN events e ON \
+         e.id = p.event",
+        blocks.sql
+    );
+    let own = Conditions {
+        sql: "e.id = p.event".to_owned(),
+        values: blocks.values,
+    };
+    (!own.values.is_empty()).then_some(Arm { from, own })
+}

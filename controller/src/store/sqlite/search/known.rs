@@ -1,0 +1,12 @@
+//! What of a question must be looked up before it can be asked.
+
+/// What was looked up before.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    /// `event_hosts.id` of the hosts that are asked for; empty for all.
+    pub(super) hosts: Vec<i64>,
+    /// The reasons that begin as is asked for; `None` when they are too many.
+    pub(super) reasons: Option<Vec<i64>>,
+    /// Whether any event names networks or long ranges of ports.
+    pub(super) has_blocks: bool,
+}
