@@ -6,7 +6,7 @@ use program::{LogArgs, ManArgs};
 
 use crate::commands::{
     audit, can, close, complete, host, join, keygen, knock, list, member, policy, profile, proxy,
-    run, sink, ssh, sync, token, who_can,
+    report, run, sink, ssh, sync, token, who_can,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Can(can::CanArgs),
     Audit(audit::AuditArgs),
     Sink(sink::SinkArgs),
+    Report(report::ReportArgs),
     #[command(after_help = "\
 Examples:
   postern completions bash > ~/.local/share/bash-completion/completions/postern")]
@@ -104,6 +105,7 @@ impl Command {
             Self::Can(args) => can::run(context, args).await,
             Self::Audit(args) => audit::run(context, args).await,
             Self::Sink(args) => sink::run(context, args).await,
+            Self::Report(args) => report::run(context, args).await,
             Self::Completions(args) => complete::print_script(context, args),
             Self::Complete(args) => complete::run(context, &args),
             Self::Man(args) => Ok(args.run::<Cli>()?),

@@ -13,6 +13,7 @@ pub(crate) mod member;
 pub(crate) mod policy;
 pub(crate) mod profile;
 pub(crate) mod proxy;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod sink;
 pub(crate) mod ssh;

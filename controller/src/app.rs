@@ -21,6 +21,7 @@
 //! | `trust` | names that policy trusts |
 //! | `check` | limits on texts from outside |
 
+pub(crate) mod access_review;
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod claims;

@@ -108,8 +108,8 @@ async fn events(
     since_ms: u64,
 ) -> Result<Vec<(String, Event)>, Error> {
     let filter = EventFilter {
-        user: Some(user.to_owned()),
-        host: (!host.is_empty()).then_some(host),
+        users: vec![user.to_owned()],
+        hosts: (!host.is_empty()).then_some(host).into_iter().collect(),
         since_ms: Some(since_ms.saturating_sub(CLOCKS_APART_MS)),
         ..EventFilter::default()
     };

@@ -19,6 +19,7 @@ mod scope;
 mod session;
 mod sink;
 mod token;
+mod uses;
 
 pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
@@ -41,3 +42,4 @@ pub(crate) use self::token::{
     EnrollConflict, EnrollOutcome, Enrolment, Invitation, Redemption, RevokeOutcome, StoredToken,
     TokenFate, TokenState,
 };
+pub(crate) use self::uses::{LogHead, Use, UsesAsked};

@@ -2,8 +2,8 @@
 
 use super::Store;
 use super::error::StoreError;
-use super::model::{Cursor, EventFilter, LogNames, Page};
-use super::sqlite::{names, search, words};
+use super::model::{Cursor, EventFilter, LogHead, LogNames, Page, Use, UsesAsked};
+use super::sqlite::{names, search, uses, words};
 
 /// Lots of events that one question has indexed before it is answered: some seconds.
 const LOTS_MAX: usize = 200;
@@ -28,6 +28,18 @@ impl Store {
         self.engine
             .ask(move |connection| search::page(connection, &filter, after, limit))
             .await
+    }
+
+    /// Counts grants that were opened; `None` when that costs more than one question may.
+    pub(crate) async fn uses(&self, asked: UsesAsked) -> Result<Option<Vec<Use>>, StoreError> {
+        self.engine
+            .ask(move |connection| uses::count(connection, &asked))
+            .await
+    }
+
+    /// Where the log ends.
+    pub(crate) async fn log_head(&self) -> Result<LogHead, StoreError> {
+        self.engine.read(uses::head).await
     }
 
     /// Those of `names` that the log knows nothing of, and that no member has or had.

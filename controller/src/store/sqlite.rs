@@ -46,6 +46,7 @@ pub(super) mod sessions;
 mod set_back;
 pub(super) mod sinks;
 pub(super) mod tokens;
+pub(super) mod uses;
 mod version_1;
 pub(super) mod words;
 mod writer;

@@ -1175,9 +1175,14 @@ pub struct ListEventsRequest {
     /// Stay, and send each later event as it is committed.
     #[prost(bool, tag = "18")]
     pub follow: bool,
-    /// Only what stands after this record in the fleet's log; 0 for all.
+    /// With `follow`: everything that stands after this record in the fleet's log, and not the newest `limit` first.
     #[prost(uint64, tag = "19")]
     pub after_id: u64,
+    /// Any of these; empty for all. `user` and `host` are added to them.
+    #[prost(string, repeated, tag = "20")]
+    pub users: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "21")]
+    pub hosts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AuditRecord {
@@ -1199,9 +1204,9 @@ pub struct AuditRecord {
     /// What the controller found wrong with the record; empty for nothing.
     #[prost(string, tag = "7")]
     pub flaw: ::prost::alloc::string::String,
-    /// Nothing but this is set: there is more that the limit left out.
+    /// Nothing but this and the id is set: whoever follows has been sent everything up to this record.
     #[prost(bool, tag = "8")]
-    pub more: bool,
+    pub is_position: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccessReviewRequest {
@@ -1216,8 +1221,10 @@ pub struct AccessReviewRequest {
     #[prost(uint32, tag = "4")]
     pub days: u32,
 }
+/// The last message of an answer is only `made_from`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccessReviewRow {
+    /// Empty for whoever holds `key`.
     #[prost(string, tag = "1")]
     pub user: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -1227,10 +1234,11 @@ pub struct AccessReviewRow {
     /// Each as "tcp/22"; empty for whatever the packet asks for.
     #[prost(string, repeated, tag = "4")]
     pub ports: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// The generation in force then, and who applied it with what message.
+    /// The generation in force then.
     #[prost(uint64, tag = "5")]
     pub generation: u64,
-    /// The first generation of the unbroken row of generations in which the stanza gave this.
+    /// The first generation of the unbroken row of generations in which the stanza gave this; who applied that one, with
+    /// what message, and when.
     #[prost(uint64, tag = "6")]
     pub since_generation: u64,
     #[prost(string, tag = "7")]
@@ -1249,6 +1257,39 @@ pub struct AccessReviewRow {
     pub expires_at_secs: u64,
     #[prost(enumeration = "UserIdentity", tag = "13")]
     pub user_identity: i32,
+    /// Fingerprint of a key in the text; empty where a user is named.
+    #[prost(string, tag = "14")]
+    pub key: ::prost::alloc::string::String,
+    /// What has become of the user or the host since, in words; empty for nothing.
+    #[prost(string, tag = "15")]
+    pub since_then: ::prost::alloc::string::String,
+    /// It is older than the generations that were looked at.
+    #[prost(bool, tag = "16")]
+    pub since_is_earlier: bool,
+    #[prost(message, optional, tag = "17")]
+    pub made_from: ::core::option::Option<ReviewSource>,
+}
+/// What a review was made from.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReviewSource {
+    /// The moment that was asked for, and when it was asked, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "1")]
+    pub as_of_ms: u64,
+    #[prost(uint64, tag = "2")]
+    pub made_at_ms: u64,
+    #[prost(uint64, tag = "3")]
+    pub generation: u64,
+    /// How far back uses were looked for.
+    #[prost(uint32, tag = "4")]
+    pub days: u32,
+    /// The newest record of the log, and the chain value of the whole log there, lower-case hexadecimal.
+    #[prost(uint64, tag = "5")]
+    pub newest_id: u64,
+    #[prost(string, tag = "6")]
+    pub log_chain: ::prost::alloc::string::String,
+    /// What is left out or not known, one sentence each.
+    #[prost(string, repeated, tag = "7")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListSinksRequest {}

@@ -29,7 +29,7 @@ pub(crate) enum AfterRestore {
 }
 
 /// What is known of one generation, without its text.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Generation {
     pub(crate) generation: u64,
     pub(crate) author: String,

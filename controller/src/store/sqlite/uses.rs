@@ -1,0 +1,82 @@
+//! Who used what: grants that were opened, counted.
+
+use rusqlite::{Connection, Row, ToSql};
+
+use super::cost::is_interrupted;
+use super::number::signed;
+use crate::store::error::StoreError;
+use crate::store::model::{LogHead, Use, UsesAsked};
+use fleet::EventKind;
+
+/// See `Store::uses`.
+pub(in crate::store) fn count(
+    connection: &Connection,
+    asked: &UsesAsked,
+) -> Result<Option<Vec<Use>>, StoreError> {
+    let UsesAsked {
+        user,
+        host,
+        since_ms,
+        until_ms,
+    } = asked;
+    let index = match (user.is_empty(), host.is_empty()) {
+        (false, _) => "events_by_user",
+        (true, false) => "events_by_host",
+        (true, true) => "events_by_kind",
+    };
+    let (since, until) = (signed(*since_ms), signed(*until_ms));
+    let kind = i32::from(EventKind::GrantOpened);
+    let mut sql = format!(
+        "SELECT e.user, e.key, h.name, e.stanza, count(*), max(e.at_ms)
+         FROM events e INDEXED BY {index} CROSS JOIN event_hosts h ON h.id = e.host
+         WHERE e.kind = ?1 AND e.at_ms >= ?2 AND e.at_ms <= ?3"
+    );
+    let mut values: Vec<&dyn ToSql> = vec![&kind, &since, &until];
+    for (equals, value) in [
+        ("e.user = ", user),
+        ("e.host = (SELECT id FROM event_hosts WHERE name = ", host),
+    ] {
+        if !value.is_empty() {
+            values.push(value);
+            let end = if equals.contains('(') { ")" } else { "" };
+            sql += &format!(" AND {equals}?{}{end}", values.len());
+        }
+    }
+    sql += " GROUP BY e.user, e.key, e.host, e.stanza";
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(values.as_slice(), read)?;
+    match rows.collect::<Result<Vec<Use>, _>>() {
+        Ok(uses) => Ok(Some(uses)),
+        Err(error) if is_interrupted(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// See `Store::log_head`.
+pub(in crate::store) fn head(connection: &Connection) -> Result<LogHead, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, log_chain FROM events ORDER BY id DESC LIMIT 1")?;
+    let mut rows = statement.query([])?;
+    match rows.next()? {
+        None => Ok(LogHead::default()),
+        Some(row) => Ok(LogHead {
+            id: row.get::<_, i64>(0)?.cast_unsigned(),
+            chain: row.get(1)?,
+        }),
+    }
+}
+
+fn read(row: &Row<'_>) -> Result<Use, rusqlite::Error> {
+    let text = |column| {
+        row.get::<_, Option<String>>(column)
+            .map(Option::unwrap_or_default)
+    };
+    Ok(Use {
+        user: text(0)?,
+        key: text(1)?,
+        host: row.get(2)?,
+        stanza: text(3)?,
+        count: row.get::<_, i64>(4)?.cast_unsigned(),
+        last_ms: row.get::<_, i64>(5)?.cast_unsigned(),
+    })
+}
