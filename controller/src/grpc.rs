@@ -10,11 +10,6 @@
 //! | `members` | members and tokens in the contract's form |
 //! | `status` | what a caller learns of an error |
 
-#![expect(
-    clippy::unused_async,
-    reason = "calls that are not answered yet; goes with the last of them"
-)]
-
 mod access_review;
 pub(crate) mod agent;
 pub(crate) mod audit;

@@ -137,7 +137,7 @@ async fn whoever_follows_is_told_when_the_log_ends_before_the_place_that_she_kno
 #[tokio::test(flavor = "multi_thread")]
 async fn following_ends_with_the_right_to_ask() {
     let fleet = Fleet::start().await;
-    let operator = fleet.join(Role::Operator, "mbr").await;
+    let owner = fleet.join(Role::Owner, "mbr").await;
     let auditor = fleet.join(Role::Auditor, "eve").await;
     let request = ListEventsRequest {
         follow: true,
@@ -151,7 +151,7 @@ async fn following_ends_with_the_right_to_ask() {
         name: "eve".to_owned(),
         ..fleet::wire::LockMemberRequest::default()
     };
-    operator.operator().lock_member(lock).await.unwrap();
+    owner.operator().lock_member(lock).await.unwrap();
     let ended = async {
         loop {
             match stream.message().await {
