@@ -1,5 +1,6 @@
 //! `postern audit`
 
+mod answer;
 mod filter;
 mod follow;
 mod list;

@@ -9,7 +9,7 @@ use program::{Exit, Failure as _};
 use tokio::time::{sleep, timeout};
 use tonic::{Code, Streaming};
 
-use super::list::{is_proven, open};
+use super::answer::{is_proven, open};
 use super::print::Printer;
 use crate::connection::Connection;
 use crate::context::Context;

@@ -1,15 +1,13 @@
 //! `postern audit list`
 
-use clap::ValueEnum;
 use fleet::export::Record;
-use fleet::wire::{AuditRecord, ListEventsRequest};
-use fleet::{Capability, Contract, UserIdentity};
-use tonic::{Response, Streaming};
+use fleet::wire::ListEventsRequest;
 
-use super::filter::{FilterArgs, unknown_to_older};
+use super::answer::{is_proven, open};
+use super::filter::FilterArgs;
 use super::follow;
-use super::print::Printer;
-use crate::connection::{Connection, ask};
+use super::print::{Format, Printer};
+use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::time::{self, Now};
@@ -82,21 +80,6 @@ Examples:
   postern audit list --reason 'denied' --stanza sre-ssh
   postern audit list --follow --kind refused
   postern audit list --all --since 2026-10-01 --until 2026-11-01 --format csv > october.csv";
-
-/// How events are printed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub(super) enum Format {
-    /// For people
-    Table,
-    /// One object per line
-    Json,
-    /// With a header, safe to open in a spreadsheet
-    Csv,
-    /// OCSF 1.3 (Open Cybersecurity Schema Framework), one object per line
-    Ocsf,
-    /// Syslog messages (RFC 5424) with structured data
-    Syslog,
-}
 
 pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
     let now = Now::here(context.now_secs).map_err(CommandError::usage)?;
@@ -174,31 +157,4 @@ async fn list(
     // Also what came before the answer broke off.
     printer.end()?;
     ended
-}
-
-/// Asks, and refuses what the controller would not see in the question.
-pub(super) async fn open(
-    connection: &Connection,
-    question: ListEventsRequest,
-) -> Result<Streaming<AuditRecord>> {
-    let unknown = unknown_to_older(&question);
-    let answer = connection.audit().list_events(ask(question)).await;
-    let answer = answer.map_err(|status| connection.refused(status))?;
-    match unknown {
-        Some(option) if !knows_filters(&answer) => Err(CommandError::refused(format!(
-            "the controller is older than this program, and would answer as if {option} had not been \
-             given"
-        ))),
-        Some(_) | None => Ok(answer.into_inner()),
-    }
-}
-
-fn knows_filters<T>(answer: &Response<T>) -> bool {
-    let said = answer.metadata().get("server");
-    let contract = Contract::of_header(said.and_then(|said| said.to_str().ok()));
-    contract.can(Capability::AuditFilters)
-}
-
-pub(super) fn is_proven(record: &Record) -> bool {
-    record.event.user_identity() == UserIdentity::Proven
 }

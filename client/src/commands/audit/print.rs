@@ -1,13 +1,28 @@
 //! How events are printed.
 
+use clap::ValueEnum;
 use fleet::UserIdentity;
 use fleet::export::{self, Record};
 use jiff::tz::TimeZone;
 
-use super::list::Format;
 use crate::context::Context;
 use crate::error::Result;
 use crate::time;
+
+/// How events are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Table,
+    /// One object per line
+    Json,
+    /// With a header, safe to open in a spreadsheet
+    Csv,
+    /// OCSF 1.3 (Open Cybersecurity Schema Framework), one object per line
+    Ocsf,
+    /// Syslog messages (RFC 5424) with structured data
+    Syslog,
+}
 
 /// Prints one event after the other. A table comes at the end: its columns are as wide as what stands
 /// in them.
