@@ -40,6 +40,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "store/sqlite/",
             "store.rs",
             "store/membership.rs",
+            "store/questions.rs",
             "store/sending.rs",
         ],
     ),

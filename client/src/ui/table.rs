@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr as _;
 /// Between two columns.
 const GAP: usize = 2;
 /// Columns up to this width are never wrapped: names, times and numbers are read at a glance.
-const WHOLE_WIDTH: usize = 24;
+const WHOLE_WIDTH: usize = 25;
 
 /// The lines of a table: one a row where it fits into `width` columns of a terminal, or where there
 /// is no terminal (`None`). Where it does not, wide cells are wrapped between words, the last columns
