@@ -49,7 +49,7 @@ fn a_mistake_in_the_configuration_after_a_reboot_leaves_the_protected_ports_hidd
         let file = world.host.dir.join("agent.toml");
         let file = file.to_str().unwrap();
         for (text, complaint) in [
-            ("nonsense = 1\n", "unknown field"),
+            ("nonsense = 1\n", "unknown key"),
             ("[[[\n", "agent.toml:1"),
             ("max_age_secs = 0\n", "max_age_secs"),
             ("interfaces = [\"\"]\n", "an empty name"),
@@ -171,7 +171,7 @@ fn at_boot_protect_hides_what_was_hidden_and_needs_nothing_else() {
         let broken = world.host.dir.join("agent.toml");
         fs::write(&broken, "nonsense = 1").unwrap();
         let ran = protect(&["--config", broken.to_str().unwrap()]);
-        ran.code(64).unwrap().says("unknown field").unwrap();
+        ran.code(64).unwrap().says("unknown key").unwrap();
         assert!(!world.is_open(22));
     });
 }
