@@ -18,6 +18,8 @@ needed=(
     openssl=openssl
     gpg=gnupg
     nc=netcat-openbsd
+    faketime=faketime
+    ssh=openssh-client
     fwknop=fwknop-client
     fwknopd=fwknop-server
 )

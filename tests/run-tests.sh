@@ -18,6 +18,7 @@ fi
 tests/owners.sh
 tests/packages.sh
 tests/monitoring.sh
+tests/ssh.sh
 
 # Called by `make soak`: only the proofs whose size is a variable, one at a time.
 if [[ -n ${POSTERN_SOAK:-} ]]; then

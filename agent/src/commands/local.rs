@@ -89,6 +89,12 @@ pub(super) fn said(secs: u64) -> String {
     }
 }
 
+/// How far a clock is from another one, as people say it: `34 ms behind`, `2 ms ahead of`.
+pub(super) fn off(ahead_ms: i64) -> String {
+    let direction = if ahead_ms < 0 { "behind" } else { "ahead of" };
+    format!("{} ms {direction}", ahead_ms.unsigned_abs())
+}
+
 /// Columns between two blanks, each as wide as its widest cell; no blanks at the end of a line.
 pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let mut widths = head.map(str::len);

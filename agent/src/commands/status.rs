@@ -10,7 +10,7 @@ use program::files::ReadError;
 use program::{PrintError, disk};
 
 use crate::clock;
-use crate::commands::local::{StateArgs, said};
+use crate::commands::local::{StateArgs, off, said};
 use crate::report::{
     CaptureReport, FirewallReport, FloorReport, JournalReport, LinkReport, ObstacleReport, Report,
     SOCKET_NAME,
@@ -228,10 +228,7 @@ fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
         let _ = writeln!(lines, "             {error}");
     }
     if let Some(ms) = clock_offset_ms {
-        let _ = writeln!(
-            lines,
-            "             this clock is {ms} ms ahead of its clock"
-        );
+        let _ = writeln!(lines, "             this clock is {} its clock", off(*ms));
     }
     if *certificate_expires_secs > 0 {
         let left = left(*certificate_expires_secs, now_secs);
@@ -427,7 +424,7 @@ journal      event 99, and cannot be written
              2 events wait for the controller, the oldest for 1 min 15 s
 controller   controller.example:7443, away for 1 min 15 s
              no route to host
-             this clock is -40 ms ahead of its clock
+             this clock is 40 ms behind its clock
              certificate over 1 min 0 s ago
 floor        packets dated at or before 1800000120 are refused: the journal that was here is gone; over in 90 s
 firewall     nftables: the kernel has it

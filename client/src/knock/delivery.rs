@@ -93,8 +93,11 @@ async fn send_one(
     warn(context, target, whom, Some(to));
     let (packet, lines) = make(context, target, whom)?;
     if voice == Voice::Full {
-        for line in lines {
-            context.ui.say(line)?;
+        // As fwknop does; a member is told what comes of it.
+        if target.asker.is_none() || context.verbose > 0 {
+            for line in lines {
+                context.ui.say(line)?;
+            }
         }
         let Target { name, route, .. } = &*target;
         let (transport, port, length) = (route.transport, to.port(), packet.len());

@@ -25,6 +25,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("fwknopd", "fwknop-server"),
     ("gpg", "gnupg"),
     ("openssl", "openssl"),
+    ("nc", "netcat-openbsd"),
+    ("faketime", "faketime"),
+    ("ssh", "openssh-client"),
 ];
 
 /// Where programs of administrators are, also when they are not on the path.

@@ -8,6 +8,7 @@
 
 mod alone;
 mod company;
+pub mod page;
 
 pub use alone::{Alone, HMAC_ARGS, KEY, STANZA, STOCK_ARGS};
 pub use company::{Company, POLICY, SHARED, SHARED_ARGS, shared_knock};

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::check::Check;
 use super::running;
+use crate::commands::local::off;
 use crate::config::{Config, ConfigError, DEFAULT_FILE, Layers, Mode};
 use crate::firewall::{self, FirewallError};
 use crate::protection::ProtectionFile;
@@ -132,15 +133,14 @@ pub(super) fn clock(report: Option<&Report>, is_synchronised: bool) -> Vec<Check
 
 fn of_clock(offset_ms: Option<i64>, is_synchronised: bool) -> Check {
     let cure = "set it, and let something keep it: systemd-timesyncd, chrony";
+    let found = |ms| format!("{} the controller's", off(ms));
     match offset_ms.map(|ms| (ms, ms.unsigned_abs())) {
         Some((ms, off)) if off > OFFSET_MS_MAX => {
-            let found = format!("{ms} ms ahead of the controller's: packets are refused for it");
+            let found = format!("{}: packets are refused for it", found(ms));
             Check::fail("clock", found, cure)
         }
-        Some((ms, off)) if off > OFFSET_MS_GOOD => {
-            Check::warn("clock", format!("{ms} ms ahead of the controller's"), cure)
-        }
-        Some((ms, _)) => Check::ok("clock", format!("{ms} ms ahead of the controller's")),
+        Some((ms, off)) if off > OFFSET_MS_GOOD => Check::warn("clock", found(ms), cure),
+        Some((ms, _)) => Check::ok("clock", found(ms)),
         None if is_synchronised => Check::ok("clock", "the kernel says that it is synchronised"),
         None => Check::warn("clock", "nothing says that it is right", cure),
     }

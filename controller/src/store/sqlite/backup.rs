@@ -102,7 +102,7 @@ fn chains(connection: &Connection, examined: &mut Examined) -> Result<(), StoreE
     let mut statement = connection.prepare(
         "SELECT e.id, e.journal, h.name, j.epoch, e.seq, e.body, e.chain, e.chain_version,
                 e.stored_at_ms, e.log_chain, e.flaw IS NOT NULL
-         FROM events e JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = j.host
+         FROM events e JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host
          ORDER BY e.id",
     )?;
     let mut head = [0; 32];

@@ -1,17 +1,18 @@
 //! The ten minutes of the README, as a newcomer does them: packages are installed, and every command
 //! that the page marks is run as it stands, on the machine that the page says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use harness::postern::binary;
 use harness::service::TcpService;
 use harness::shell::run;
-use harness::{Lab, Node, Result, in_lab, wait};
+use harness::{Lab, Node, Ran, Result, in_lab, wait};
+use suite::page::{Cast, Play, Step, marked_steps};
 
 use crate::boot::{Machine, Version};
 
@@ -31,47 +32,10 @@ exec nsenter --target \"$pid\" --all --root --wd=/root \
     env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin sh -c \"$*\"
 ";
 
-/// What the page says, in its order.
-#[derive(Debug)]
-enum Step {
-    /// Lines for a shell, and whose.
-    Run(String, String),
-    /// A file, where and how it is called.
-    File(String, String, String),
-}
-
-/// The blocks of a page that a comment before them marks.
-fn steps(page: &str) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        let Some(mark) = line
-            .strip_prefix("<!-- ")
-            .and_then(|line| line.strip_suffix(" -->"))
-        else {
-            continue;
-        };
-        ensure!(lines.next() == Some("```"), "no block after {line}");
-        let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
-        let text = block.join("\n") + "\n";
-        let words: Vec<&str> = mark.split(' ').collect();
-        match words.as_slice() {
-            ["run:", who] => steps.push(Step::Run((*who).to_owned(), text)),
-            ["file:", who, name] => {
-                steps.push(Step::File((*who).to_owned(), (*name).to_owned(), text));
-            }
-            _ => bail!("what is {line}?"),
-        }
-    }
-    Ok(steps)
-}
-
 /// Everybody on the page.
 struct Newcomers {
     machines: BTreeMap<&'static str, Machine>,
     people: BTreeMap<&'static str, Node>,
-    /// Tokens that were printed and not used yet, in the order of the page.
-    tokens: VecDeque<String>,
     _services: Vec<TcpService>,
 }
 
@@ -112,47 +76,15 @@ impl Newcomers {
         Ok(Self {
             machines,
             people,
-            tokens: VecDeque::new(),
             _services: services,
         })
     }
+}
 
-    fn go(&mut self, step: &Step) -> Result<()> {
-        match step {
-            Step::File(who, name, text) => {
-                let node = self
-                    .people
-                    .get(who.as_str())
-                    .context("nobody of that name")?;
-                node.write(name, text)?;
-            }
-            Step::Run(who, text) => {
-                let text = self.with_tokens(text)?;
-                let said = self
-                    .shell(who, &text)
-                    .with_context(|| format!("{who}: {text}"))?;
-                let is_token = |line: &&str| line.starts_with("postern1.");
-                let tokens = said.lines().filter(is_token).map(str::to_owned);
-                self.tokens.extend(tokens);
-            }
-        }
-        Ok(())
-    }
-
-    /// Each TOKEN is the next one that was printed.
-    fn with_tokens(&mut self, text: &str) -> Result<String> {
-        let mut parts = text.split("TOKEN");
-        let mut filled = parts.next().unwrap_or_default().to_owned();
-        for part in parts {
-            filled += &self.tokens.pop_front().context("no token was printed")?;
-            filled += part;
-        }
-        Ok(filled)
-    }
-
-    fn shell(&self, who: &str, text: &str) -> Result<String> {
+impl Cast for Newcomers {
+    fn shell(&mut self, who: &str, text: &str) -> Result<Ran> {
         if let Some(machine) = self.machines.get(who) {
-            return machine.shell(text);
+            return machine.try_shell(text);
         }
         let node = self.people.get(who).context("nobody of that name")?;
         let built = binary("postern")?;
@@ -168,15 +100,20 @@ impl Newcomers {
             .arg("mount --bind hosts /etc/hosts; eval \"$1\"")
             .args(["newcomer", text])
             .env("PATH", path);
-        let ran = run(&mut command)?.ok()?;
-        Ok(ran.stdout)
+        run(&mut command)
+    }
+
+    fn file(&mut self, who: &str, name: &str, text: &str) -> Result<()> {
+        let node = self.people.get(who).context("nobody of that name")?;
+        node.write(name, text)?;
+        Ok(())
     }
 }
 
 #[test]
 fn every_command_of_the_readmes_ten_minutes_works_as_it_stands() {
     in_lab(|lab| {
-        let steps = steps(README)?;
+        let steps = marked_steps(README)?;
         ensure!(steps.len() > 10, "the marks of the page are gone");
         let mut newcomers = Newcomers::arrive(lab)?;
         for machine in ["host", "web-1"] {
@@ -191,11 +128,9 @@ fn every_command_of_the_readmes_ten_minutes_works_as_it_stands() {
             .get("controller")
             .context("a machine")?
             .install("postern-controller", Version::Now)?;
-        for step in &steps {
-            newcomers.go(step)?;
-        }
-        ensure!(newcomers.tokens.is_empty(), "a token that nobody uses");
-        Ok(())
+        let mut play = Play::default();
+        play.all(&mut newcomers, &steps)?;
+        play.end()
     });
 }
 
@@ -205,10 +140,10 @@ const FIRST_HOST: Duration = Duration::from_secs(120);
 #[test]
 fn from_the_package_to_the_first_protected_host_takes_no_more_than_two_minutes() {
     in_lab(|lab| {
-        let steps = steps(README)?;
-        let first_knock = steps
-            .iter()
-            .position(|step| matches!(step, Step::Run(_, text) if text.contains("postern knock")));
+        let steps = marked_steps(README)?;
+        let first_knock = steps.iter().position(
+            |step| matches!(step, Step::Run(_, _, text) if text.contains("postern knock")),
+        );
         let (until, _) = steps.split_at(first_knock.context("nobody knocks")? + 1);
         let mut newcomers = Newcomers::arrive(lab)?;
 
@@ -218,8 +153,9 @@ fn from_the_package_to_the_first_protected_host_takes_no_more_than_two_minutes()
             .get("host")
             .context("a machine")?
             .install("postern-agent", Version::Now)?;
+        let mut play = Play::default();
         for step in until {
-            newcomers.go(step)?;
+            play.go(&mut newcomers, step)?;
         }
 
         let took = start.elapsed();
