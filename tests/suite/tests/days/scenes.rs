@@ -21,6 +21,10 @@ pub(crate) fn play(fleet: &mut Fleet, what: &str) -> Result<()> {
         ["sshd", "runs", "on", host, "and", user, "may", "log", "in"] => {
             sshd_runs(fleet, host, user)
         }
+        [user, "knocks", "at", host] => {
+            let line = format!("postern knock {host} -A tcp/22 --no-wait");
+            fleet.must(user, &line).map(|_| ())
+        }
         [host, "has", "the", "address", address] => {
             let line = format!("ip address add {address}/24 dev eth0");
             fleet.must(host, &line).map(|_| ())
