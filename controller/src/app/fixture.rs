@@ -1,6 +1,7 @@
 //! A controller without a network, for tests of use cases: a real database, a real authority, and
 //! time as an argument.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
@@ -29,7 +30,8 @@ use crate::sessions::registry::Registry;
 use crate::settings::Settings;
 use crate::sinks::state::Sinks;
 use crate::store::fixture::{self, NOW_MS};
-use crate::store::model::{Claim, Cursor, EventFilter, Member, Scope, Whom};
+use crate::store::model::{Claim, Cursor, EventFilter, Examined, Member, Scope, Whom};
+use crate::store::seal::SealKey;
 
 use crate::timestamp::Timestamp;
 
@@ -51,7 +53,7 @@ pub(super) struct Fleet {
     pub(super) context: Context,
     /// Claims that are to be told to others.
     pub(super) won: mpsc::Receiver<Claim>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// The keys of somebody who joins.
@@ -94,11 +96,7 @@ impl Fleet {
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        Self {
-            context,
-            won,
-            _dir: dir,
-        }
+        Self { context, won, dir }
     }
 
     /// A token for a member of this role, which has this name or, when it is empty, proposes one.
@@ -150,6 +148,16 @@ impl Fleet {
     pub(super) async fn lock_host(&self, name: &str) {
         let whom = Whom::host(name.to_owned());
         self.act(Act::Lock, whom).await.unwrap();
+    }
+
+    /// What reading the whole database finds.
+    pub(super) fn examined(&self) -> Examined {
+        crate::store::examine(&self.database(), &SealKey::new(&[7; 32])).unwrap()
+    }
+
+    /// Where the database is.
+    pub(super) fn database(&self) -> PathBuf {
+        self.dir.path().join("controller.db")
     }
 
     pub(super) async fn apply(&self, base: u64, text: &str) -> Result<policy::Applied, Error> {

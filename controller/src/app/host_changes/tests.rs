@@ -1,5 +1,8 @@
+use fleet::{Event, EventKind, EventRecord};
+
 use super::*;
 use crate::app::directory::directory;
+use crate::app::events::push;
 use crate::app::fixture::{Fleet, NOW, caller, root};
 
 const STAGE: &str = "NAME stage\nHOSTS env=stage\nSOURCE ANY\nREQUIRE_USERNAME alice\n\
@@ -194,4 +197,66 @@ async fn whoever_has_a_scope_neither_takes_a_host_out_of_it_nor_one_that_is_not_
     }
     let done = change(&fleet.context, &stage, ("web-1", rack), ASKED, NOW).await;
     assert_eq!(done.unwrap().host.member.labels["rack"], "7");
+}
+
+/// Renames a host.
+async fn rename(fleet: &Fleet, from: &str, to: &str) {
+    let wanted = (from, named(to));
+    let changed = change(&fleet.context, &root(), wanted, ASKED, NOW).await;
+    assert_eq!(changed.unwrap().host.member.name, to);
+}
+
+/// A host's journal, of which more and more is pushed under the name that the host has then.
+struct Pushing {
+    epoch: String,
+    records: Vec<EventRecord>,
+}
+
+impl Pushing {
+    fn new(digit: &str) -> Self {
+        Self {
+            epoch: digit.repeat(32),
+            records: Vec::new(),
+        }
+    }
+
+    async fn push(&mut self, fleet: &Fleet, name: &str) {
+        let last = self.records.last();
+        let (seq, chain) = last.map_or((0, [0; 32]), |last| {
+            (last.seq, last.chain.as_slice().try_into().unwrap())
+        });
+        let event = Event::new(EventKind::GrantOpened, NOW.ms() + seq);
+        self.records.push(EventRecord::after(seq, &chain, event));
+        let host = fleet.context.roster.find(Role::Host, name).unwrap();
+        let (epoch, records) = (self.epoch.clone(), self.records.clone());
+        let pushed = push(&fleet.context, &caller(&host), epoch, records, NOW).await;
+        assert_eq!(pushed.unwrap().acknowledged_seq, seq + 1);
+    }
+}
+
+#[tokio::test]
+async fn the_logs_chain_is_unbroken_however_hosts_are_renamed_and_a_forged_name_still_breaks_it() {
+    let fleet = fleet().await;
+    let (mut one, mut other) = (Pushing::new("1"), Pushing::new("2"));
+    one.push(&fleet, "web-1").await;
+    other.push(&fleet, "web-2").await;
+    rename(&fleet, "web-1", "www").await;
+    one.push(&fleet, "www").await;
+    rename(&fleet, "web-2", "web-1").await;
+    other.push(&fleet, "web-1").await;
+    rename(&fleet, "www", "web-2").await;
+    rename(&fleet, "web-2", "www").await;
+    one.push(&fleet, "www").await;
+
+    let examined = fleet.examined();
+
+    assert_eq!(examined.broken, Vec::<String>::new());
+    let forging = rusqlite::Connection::open(fleet.database()).unwrap();
+    let forged = forging.execute(
+        "UPDATE events SET host = (SELECT id FROM event_hosts WHERE name = 'web-2')
+         WHERE host = (SELECT id FROM event_hosts WHERE name = 'www')",
+        [],
+    );
+    assert_eq!(forged.unwrap(), 2);
+    assert_eq!(fleet.examined().broken_count, 2);
 }

@@ -99,6 +99,8 @@ pub(in crate::store) fn examine(path: &Path, seal: &SealKey) -> Result<Examined,
 
 /// Computes every chain value anew.
 fn chains(connection: &Connection, examined: &mut Examined) -> Result<(), StoreError> {
+    // The chain is over the name that a host had then: the event's, not that of the journal, which
+    // goes along when a host is renamed.
     let mut statement = connection.prepare(
         "SELECT e.id, e.journal, h.name, j.epoch, e.seq, e.body, e.chain, e.chain_version,
                 e.stored_at_ms, e.log_chain, e.flaw IS NOT NULL
