@@ -1,5 +1,5 @@
-//! A page of the documentation, played: what it tells people to type is typed, as it stands, by whom
-//! it says, and what it says comes of it must come.
+//! A page of the documentation, played: what it tells people to type is typed, as it stands, by
+//! whom it says, and what it says comes of it must come.
 //!
 //! A comment before a block says what the block is:
 //!
@@ -134,6 +134,14 @@ fn step(mark: &str, text: String) -> Result<Step> {
     })
 }
 
+/// The lines of the blocks for a shell (`sh`) of a page that cannot be played from top to bottom:
+/// what it tells depends on the host. That each is typed somewhere is for its test to see.
+pub fn commands(page: &str) -> impl Iterator<Item = &str> {
+    let blocks = page.split("```sh\n").skip(1);
+    let lines = blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines());
+    lines.map(|line| line.split(" #").next().unwrap_or_default().trim())
+}
+
 /// Plays steps one after the other, with the tokens that were printed and not used yet.
 ///
 /// Each TOKEN in a text is the next token that a command printed, in the order of the page.
@@ -150,7 +158,7 @@ impl Play {
     ///
     /// # Errors
     ///
-    /// When what comes of it is not what the page says; the text names the command and what it said.
+    /// When what comes of it is not what the page says; the text names the command and its words.
     pub fn go(&mut self, cast: &mut impl Cast, step: &Step) -> Result<()> {
         match step {
             Step::File(who, name, text) => cast.file(who, name, text),

@@ -1,5 +1,5 @@
-//! A machine whose files are its own where our programs keep theirs: `/etc`, `/var/lib`, `/run` and the
-//! home of root. All else is this machine's, and cannot be told from it.
+//! A machine whose files are its own where our programs keep theirs: `/etc`, `/var/lib`, `/run` and
+//! the home of root. All else is this machine's, and cannot be told from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ use harness::postern::binary;
 use harness::shell::run;
 use harness::{Node, Process, Ran, Result, wait};
 
-/// Makes the files, says so, and holds them. Our programs and sshd come along before anything is laid over
-/// the place where they were built.
+/// Makes the files, says so, and holds them. Our programs and sshd come along before anything is
+/// laid over the place where they were built.
 const HOLD: &str = "set -e
 mkdir bin ssh own
 mount --bind \"$1\" bin

@@ -1,6 +1,6 @@
-//! The days of an operator, a user and an auditor of thirty hosts and twenty users, as their pages tell
-//! them: `docs/operator.md`, `docs/user.md` and `docs/auditor.md`, played one after the other on one fleet
-//! of real programs. Every block of these pages is typed as it stands.
+//! The days of an operator, a user and an auditor of thirty hosts and twenty users, as their pages
+//! tell them: `docs/operator.md`, `docs/user.md` and `docs/auditor.md`, played one after the other
+//! on one fleet of real programs. Every block of these pages is typed as it stands.
 
 mod fleet;
 mod machine;

@@ -77,7 +77,7 @@ fn agent_is_up(fleet: &Fleet, host: &str) -> Result<()> {
     Ok(())
 }
 
-/// The operator has left a token for each in a file of that name; here it is brought to whom it is for.
+/// The operator has left a token for each in a file of that name; here it is brought to them.
 fn the_others_join(fleet: &mut Fleet) -> Result<()> {
     let tokens = fleet
         .must("operator", "cd tokens && tail -n +1 -v *")?

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::ensure;
 use harness::{in_lab, postern};
+use suite::page::commands;
 
 use crate::iptables::IPTABLES;
 use crate::place::{BackEnd, Place};
@@ -28,16 +29,10 @@ fn every_command_of_the_page_about_firewalls_is_run_by_a_test_as_it_stands_there
         tests.push('\n');
     }
     let mut seen = 0;
-    for block in page.split("```sh\n").skip(1) {
-        let block = block.split("```").next().unwrap();
-        for line in block
-            .lines()
-            .map(|line| line.split(" #").next().unwrap().trim())
-        {
-            let is_run = OURS.contains(&line) || tests.contains(line);
-            assert!(is_run, "no test runs `{line}`");
-            seen += 1;
-        }
+    for line in commands(&page) {
+        let is_run = OURS.contains(&line) || tests.contains(line);
+        assert!(is_run, "no test runs `{line}`");
+        seen += 1;
     }
     assert!(seen > 10, "{seen}");
 }
