@@ -106,10 +106,15 @@ impl Command {
             Self::Audit(args) => audit::run(context, args).await,
             Self::Sink(args) => sink::run(context, args).await,
             Self::Report(args) => report::run(context, args).await,
-            Self::Completions(args) => complete::print_script(context, args),
-            Self::Complete(args) => complete::run(context, &args),
+            Self::Completions(args) => complete::print_script(context, args, &mut Self::line()),
+            Self::Complete(args) => complete::run(context, &args, Self::line()),
             Self::Man(args) => Ok(args.run::<Cli>()?),
         }
+    }
+
+    /// All that can be typed.
+    fn line() -> clap::Command {
+        <Cli as clap::CommandFactory>::command()
     }
 }
 

@@ -11,6 +11,7 @@
 //! | `packet` | request, target, time, randomness → message, packet, and its fields in words |
 //! | `send` | packet → network |
 //! | `answer` | a port → whether it answers |
+//! | `listed` | what the directory says of a host |
 //! | `hosts`, `refresh` | names and labels → hosts, by a directory that is not older than it need be |
 //! | `asker`, `known` | the controller, for as long as somebody waits → what became of the packets |
 //! | `delivery` | target → a packet for each of its addresses, sent |
@@ -26,6 +27,7 @@ pub(crate) mod hosts;
 mod key_file;
 pub(crate) mod keys;
 pub(crate) mod known;
+pub(crate) mod listed;
 pub(crate) mod outside;
 pub(crate) mod packet;
 pub(crate) mod reach;

@@ -5,10 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use clap::{Arg, Command, CommandFactory as _};
+use clap::{Arg, Command};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::Result;
@@ -33,12 +32,13 @@ enum Names {
     Users,
 }
 
-pub(crate) fn run(context: &Context, args: &CompleteArgs) -> Result {
+/// Prints them; `line` is all that can be typed.
+pub(crate) fn run(context: &Context, args: &CompleteArgs, line: Command) -> Result {
     let words = joined(&args.words);
     let Some((typed, before)) = words.split_last() else {
         return Ok(());
     };
-    let Some(names) = names_at(before, typed) else {
+    let Some(names) = names_at(line, before, typed) else {
         return Ok(());
     };
     // Nobody reads an error in the middle of typing.
@@ -80,8 +80,7 @@ fn joined(words: &[String]) -> Vec<String> {
 }
 
 /// Which names may stand where `typed` is being typed.
-fn names_at(before: &[String], typed: &str) -> Option<Names> {
-    let mut root = Cli::command();
+fn names_at(mut root: Command, before: &[String], typed: &str) -> Option<Names> {
     root.build();
     let mut command = &root;
     let mut position = 1;
@@ -204,9 +203,9 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Prints the script that clap makes of the command line, with lines that ask for names.
-pub(crate) fn print_script(context: &Context, args: CompletionsArgs) -> Result {
+pub(crate) fn print_script(context: &Context, args: CompletionsArgs, line: &mut Command) -> Result {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "postern", &mut script);
+    clap_complete::generate(args.shell, line, "postern", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
     context.ui.text(&with_names(args.shell, script))
 }
@@ -262,12 +261,15 @@ _postern() {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+    use crate::cli::Cli;
 
     fn at(words: &str) -> Option<Names> {
         let mut words: Vec<String> = words.split(' ').map(str::to_owned).collect();
         let typed = words.pop()?;
-        names_at(&words, &typed)
+        names_at(Cli::command(), &words, &typed)
     }
 
     #[test]

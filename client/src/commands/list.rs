@@ -15,8 +15,8 @@ use crate::error::{CommandError, Result};
 use crate::knock::asker::Asker;
 use crate::knock::hosts::with_label;
 use crate::knock::known::{Known, Question, ask_known};
+use crate::knock::listed::spa_port;
 use crate::knock::refresh;
-use crate::knock::target::spa_port;
 use crate::time;
 
 /// How far back grants are looked for that may still be open.

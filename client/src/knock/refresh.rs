@@ -10,7 +10,7 @@ use member::Membership;
 
 use super::args::KnockArgs;
 use super::asker::{Asker, Silence};
-use super::target::{Listed, lets_in, spa_port};
+use super::listed::{Listed, lets_in, spa_port};
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::directory::Directory;

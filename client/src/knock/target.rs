@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::num::NonZeroU16;
 
 use fleet::wire::DirectoryHost;
 use member::Membership;
 use policy::PortSet;
 use program::Failure as _;
-use spa::{ExchangePublic, Keys, Service};
+use spa::{ExchangePublic, Keys};
 
-use super::args::{Access, KnockArgs};
+use super::args::KnockArgs;
 use super::asker::Asker;
+use super::listed::{Listed, port_set, spa_port};
 use super::request::{AllowBy, KnockRequest, What, login_name};
 use super::send::Route;
 use super::{keys, refresh};
@@ -40,37 +40,6 @@ pub(crate) struct Target {
     pub(crate) listed: Option<Listed>,
     pub(crate) request: KnockRequest,
     pub(crate) route: Route,
-}
-
-/// What the directory says of a host.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct Listed {
-    /// Policy generation of the directory.
-    pub(crate) generation: u64,
-    /// When the controller signed it, seconds since the Unix epoch.
-    pub(crate) at_secs: u64,
-    /// What may be asked for there, as text; empty for anything.
-    pub(crate) ports: Vec<String>,
-    /// The host's exchange key.
-    pub(crate) key: Vec<u8>,
-    pub(crate) addresses: Vec<String>,
-    pub(crate) spa_port: u16,
-}
-
-// === impl Listed ===
-
-impl Listed {
-    /// What one entry says.
-    pub(crate) fn of(directory: &Directory, entry: &DirectoryHost) -> Self {
-        Self {
-            generation: directory.generation(),
-            at_secs: directory.at_secs(),
-            ports: entry.ports.clone(),
-            key: entry.exchange_key.clone(),
-            addresses: addresses(entry),
-            spa_port: spa_port(entry),
-        }
-    }
 }
 
 /// Finds the target: in the fleet when the profile has joined one and no static key is meant.
@@ -178,16 +147,6 @@ fn permitted(entries: &[&DirectoryHost]) -> Vec<String> {
     ports.into_iter().collect()
 }
 
-/// Whether the directory lets in all that the command line asks for on this host.
-pub(crate) fn lets_in(entries: &[&DirectoryHost], args: &KnockArgs) -> bool {
-    let Some(Access(ports)) = &args.request.access else {
-        return true;
-    };
-    let allowed = port_set(entries.iter().flat_map(|entry| &entry.ports));
-    entries.iter().any(|entry| entry.ports.is_empty())
-        || ports.iter().all(|port| allowed.contains(*port))
-}
-
 /// The keys of this user and that host.
 ///
 /// # Errors
@@ -205,14 +164,6 @@ pub(crate) fn pairwise(membership: &Membership, host: &DirectoryHost) -> Result<
         .map_err(|_| unfit())?;
     let their = ExchangePublic(their);
     spa::pairwise(secret, &their, &secret.public(), &their).map_err(|cause| unfit().because(cause))
-}
-
-/// The SPA port of a host of the directory.
-pub(crate) fn spa_port(host: &DirectoryHost) -> u16 {
-    u16::try_from(host.spa_port)
-        .ok()
-        .and_then(NonZeroU16::new)
-        .map_or(fleet::DEFAULT_SPA_PORT, NonZeroU16::get)
 }
 
 /// The entry that lets in what is asked for: another one may have another SPA port.
@@ -267,14 +218,6 @@ fn any_of(ports: &PortSet, anything: bool) -> String {
         let ports: Vec<String> = ports.spelled_out().map(|port| port.to_string()).collect();
         ports.join(", ")
     }
-}
-
-/// What the directory lists; what a newer controller lists and nobody here can ask for is left out.
-fn port_set(texts: impl IntoIterator<Item = impl AsRef<str>>) -> PortSet {
-    let ports = texts
-        .into_iter()
-        .filter_map(|text| text.as_ref().parse::<Service>().ok());
-    ports.collect()
 }
 
 fn outside(context: &Context, args: &KnockArgs, host: Option<&str>) -> Result<Target> {

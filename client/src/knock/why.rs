@@ -8,7 +8,7 @@ use fleet::{Event, EventKind, Outcome};
 
 use super::delivery::Sent;
 use super::known::Known;
-use super::target::Listed;
+use super::listed::Listed;
 
 /// Clocks that are no further apart than this, in milliseconds, are not blamed.
 const CLOCKS_MS: u64 = 30_000;

@@ -17,7 +17,8 @@ use crate::connection::Connection;
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::{CommandError, Result};
-use crate::knock::target::{pairwise, spa_port};
+use crate::knock::listed::spa_port;
+use crate::knock::target::pairwise;
 use crate::rc::RcFile;
 
 /// fwknop's own client keeps this many characters of SPOOF_USER.

@@ -6,7 +6,7 @@ use crate::commands::list::listed;
 use crate::context::{Context, Listing};
 use crate::directory::Directory;
 use crate::error::Result;
-use crate::knock::target::spa_port;
+use crate::knock::listed::spa_port;
 use crate::time;
 
 /// Show who this profile is and which hosts it may open
