@@ -85,9 +85,19 @@ impl Agent {
     ///
     /// When joining fails or it does not come up.
     pub fn joined(node: &Node, token: &str) -> Result<Self> {
+        Self::joined_with(node, token, &[])
+    }
+
+    /// As [`Agent::joined`], with further arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::joined`].
+    pub fn joined_with(node: &Node, token: &str, more: &[&str]) -> Result<Self> {
         Self::join(node, token)?.ok()?;
         let state = state_dir(node);
-        let arguments = words(&["--interface", "eth0", "--state"], &state);
+        let mut arguments = words(&["--interface", "eth0", "--state"], &state);
+        arguments.extend(more.iter().map(|&word| word.to_owned()));
         Self::start(node, state, arguments)
     }
 
