@@ -11,6 +11,7 @@
 //! | `members` | see who belongs to the fleet; lock, unlock, remove |
 //! | `host_changes` | give a host other addresses, labels and another name |
 //! | `hosts` | see hosts; what a host says of itself |
+//! | `agent_age` | whether a host's agent is older than this controller |
 //! | `policy` | apply, roll back, compare, look at |
 //! | `who_can` | who may open what, now or then; what another text would have done |
 //! | `claims` | the shared replay list |
@@ -22,6 +23,7 @@
 //! | `check` | limits on texts from outside |
 
 pub(crate) mod access_review;
+mod agent_age;
 pub(crate) mod audit;
 pub(crate) mod check;
 pub(crate) mod claims;

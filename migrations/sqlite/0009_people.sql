@@ -42,6 +42,7 @@ UPDATE members SET role = 'owner' WHERE role = 'operator';
 -- What hosts say of themselves (store/sqlite/hosts.rs).
 ALTER TABLE host_states ADD COLUMN backend TEXT NOT NULL DEFAULT '';
 ALTER TABLE host_states ADD COLUMN grants_open INTEGER;               -- NULL from hosts that do not say
+ALTER TABLE host_states ADD COLUMN contract TEXT;                     -- as fleet::Contract in a header; NULL until heard
 
 -- The log is searched by generation, actor and request, too (store/sqlite/words.rs): 4 generation, 5 actor, 6 request,
 -- 7 that it has one of its own. What was indexed before is gone through again, in the background.

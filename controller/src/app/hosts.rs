@@ -7,7 +7,7 @@ use fleet::{EventKind, Role};
 use spa::Service;
 use tokio::sync::mpsc;
 
-use super::{check, claims, events};
+use super::{agent_age, check, claims, events};
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
@@ -25,6 +25,7 @@ const PORTS_MAX: usize = 2 * 65_535;
 const WARNINGS_MAX: usize = 32;
 const REASON_BYTES_MAX: usize = 1_024;
 const VERSION_BYTES_MAX: usize = 128;
+const CONTRACT_BYTES_MAX: usize = 4_096;
 /// Clocks that differ by more, in milliseconds, are recorded: what a fleet's packet may come from
 /// the future.
 const CLOCK_OFF_MS: u64 = 30_000;
@@ -47,6 +48,8 @@ pub(crate) struct HostView {
     pub(crate) stanzas: u32,
     /// What is to be looked at, one sentence each.
     pub(crate) warnings: Vec<String>,
+    /// Its agent is older than this program.
+    pub(crate) agent_old: bool,
 }
 
 /// What a host says when it opens its session.
@@ -126,6 +129,12 @@ pub(crate) async fn open_session(
         mut opening,
     } = hello;
     check::at_most("agent_version", &opening.agent_version, VERSION_BYTES_MAX)?;
+    let contract = opening.contract.as_ref().map(ToString::to_string);
+    check::at_most(
+        "contract",
+        &contract.unwrap_or_default(),
+        CONTRACT_BYTES_MAX,
+    )?;
     check::at_most("run_id", &opening.run, RUN_BYTES_MAX)?;
     if let Some(journal) = &opening.journal {
         events::check_epoch(&journal.epoch)?;
@@ -326,6 +335,7 @@ fn view(
     } else {
         state.last_seen_ms
     };
+    let old = agent_age::what_is_old(&state.agent_version, state.contract.as_ref());
     HostView {
         member,
         state: HostState {
@@ -336,7 +346,8 @@ fn view(
         in_sync,
         target_generation: target.as_ref().map_or(0, |target| target.generation),
         stanzas: target.map_or(0, |target| target.compiled.stanzas),
-        warnings: warnings(context, lock, &alarms),
+        agent_old: old.is_some(),
+        warnings: warnings(context, lock, old, &alarms),
     }
 }
 
@@ -356,7 +367,12 @@ fn way_out(lock: &Lock, host: &str) -> String {
 }
 
 /// What is to be looked at: what was found wrong lately, and what keeps the host from its policy.
-fn warnings(context: &Context, lock: Option<String>, alarms: &[Alarm]) -> Vec<String> {
+fn warnings(
+    context: &Context,
+    lock: Option<String>,
+    old: Option<String>,
+    alarms: &[Alarm],
+) -> Vec<String> {
     let set_back = context.fleet.borrow().set_back.clone();
     let set_back = set_back.map(|reason| {
         format!(
@@ -378,7 +394,8 @@ fn warnings(context: &Context, lock: Option<String>, alarms: &[Alarm]) -> Vec<St
         };
         format!("{last}: {reason}{times}")
     });
-    lock.into_iter().chain(set_back).chain(found).collect()
+    let now = lock.into_iter().chain(set_back).chain(old);
+    now.chain(found).collect()
 }
 
 fn checked(acknowledgement: Acknowledgement) -> Result<Acknowledgement, Error> {

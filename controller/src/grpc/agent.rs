@@ -9,7 +9,7 @@ use fleet::wire::{
     ClaimedDigests, Commands, Directive, JournalEnd, Locked, NewJournal, PolicySnapshot,
     PushEventsRequest, PushEventsResponse, SessionOpened, SessionRequest,
 };
-use fleet::{Capability, Event, EventRecord};
+use fleet::{Capability, Contract, Event, EventRecord};
 use tokio_stream::StreamExt as _;
 use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
@@ -73,10 +73,10 @@ impl Agent for AgentService {
         request: Request<SessionRequest>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let host = caller(&request)?;
-        let keeps_passes = contract(&request).can(Capability::SessionPass);
+        let contract = contract(&request);
         let request = request.into_inner();
         let generation = request.generation;
-        let hello = hello(request, keeps_passes);
+        let hello = hello(request, contract);
         let Opened {
             session,
             known_claims,
@@ -194,7 +194,7 @@ impl Agent for AgentService {
 }
 
 /// What a host says when it opens its session.
-fn hello(request: SessionRequest, keeps_passes: bool) -> Hello {
+fn hello(request: SessionRequest, contract: Contract) -> Hello {
     let SessionRequest {
         generation: _,
         policy_digest,
@@ -214,7 +214,8 @@ fn hello(request: SessionRequest, keeps_passes: bool) -> Hello {
             agent_version,
             pass: session_pass,
             run: hex(&run_id),
-            keeps_passes,
+            keeps_passes: contract.can(Capability::SessionPass),
+            contract: Some(contract),
             is_locked: false,
             seen: Seen {
                 generation: highest_generation,

@@ -104,6 +104,7 @@ pub(super) fn host(view: HostView) -> Host {
         target_generation,
         stanzas,
         warnings: found,
+        agent_old,
     } = view;
     let model::HostState {
         applied_generation,
@@ -112,6 +113,7 @@ pub(super) fn host(view: HostView) -> Host {
         drift,
         audit_fault,
         agent_version,
+        contract: _,
         last_seen_ms,
         word,
     } = state;
@@ -155,5 +157,6 @@ pub(super) fn host(view: HostView) -> Host {
         }),
         backend,
         grants_open,
+        agent_old,
     }
 }

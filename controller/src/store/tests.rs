@@ -4,7 +4,7 @@
 mod claims;
 mod set_back;
 
-use fleet::{EventKind, EventRecord, Role};
+use fleet::{Contract, EventKind, EventRecord, Role};
 use tempfile::TempDir;
 
 use super::Store;
@@ -278,8 +278,10 @@ async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applie
         },
     };
 
+    let contract = Contract::of_header(Some("postern-contract/7 (event-records telepathy)"));
     let opening = Opening {
         agent_version: "0.1.0".to_owned(),
+        contract: Some(contract.clone()),
         ..Opening::default()
     };
     begin_session(&store, &host, opening).await;
@@ -298,6 +300,7 @@ async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applie
         drift: rejected.drift,
         audit_fault: rejected.audit_fault,
         agent_version: "0.1.0".to_owned(),
+        contract: Some(contract),
         last_seen_ms: 8,
         word: rejected.word,
     };

@@ -138,6 +138,41 @@ async fn a_host_of_version_1_goes_on_under_its_new_name_and_knows_nothing_of_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_version_1_is_shown_as_old_until_it_is_upgraded() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "root").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let shown = async || {
+        let request = fleet::wire::ListHostsRequest {};
+        let listed = operator.operator().list_hosts(request).await.unwrap();
+        listed.into_inner().hosts.remove(0)
+    };
+
+    assert!(!shown().await.agent_old, "it has said nothing yet");
+    // As a program that says nothing of a contract.
+    let mut agent = AgentClient::new(host.channel.clone());
+    let session = old::SessionRequest {
+        generation: 0,
+        policy_digest: Vec::new(),
+        agent_version: "0.1.0".to_owned(),
+    };
+    let _old = agent.session(session).await.unwrap();
+    let before = shown().await;
+    let _new = host.again(&fleet).await.session().await;
+    let after = shown().await;
+
+    assert!(before.agent_old);
+    let [warning] = before.warnings.as_slice() else {
+        panic!("{:?}", before.warnings);
+    };
+    assert!(
+        warning.starts_with("its agent is old (version 0.1.0, contract 1 of 2"),
+        "{warning}"
+    );
+    assert_eq!((after.agent_old, after.warnings), (false, Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_of_version_1_is_found_whole_and_goes_on_in_the_version_of_today() {
     let fleet = Fleet::start().await;
     let auditor = fleet.join(Role::Auditor, "eve").await;

@@ -2520,6 +2520,9 @@ pub struct Host {
     /// Grants open there now, where the host says so.
     #[prost(uint32, optional, tag = "25")]
     pub grants_open: ::core::option::Option<u32>,
+    /// Its agent is of an older version than the controller; what it cannot do is in warnings.
+    #[prost(bool, tag = "26")]
+    pub agent_old: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListHostsRequest {}

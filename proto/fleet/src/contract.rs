@@ -99,6 +99,12 @@ impl Contract {
         self.capabilities.contains(capability.as_str())
     }
 
+    /// What this program can do and the other side cannot.
+    pub fn lacks(&self) -> impl Iterator<Item = Capability> {
+        let all = Capability::ALL.into_iter();
+        all.filter(|capability| !self.can(*capability))
+    }
+
     fn version_1() -> Self {
         Self {
             version: 1,
@@ -127,6 +133,22 @@ mod tests {
 
         assert_eq!(heard, Contract::of_this_program());
         assert!(heard.can(Capability::EventRecords));
+    }
+
+    #[test]
+    fn what_is_lacking_is_what_this_program_can_do_and_the_other_side_does_not_name() {
+        let newer = Contract::of_header(Some("postern-contract/3 (session-pass zstd)"));
+
+        let lacks: Vec<_> = newer.lacks().collect();
+
+        let others = |can: &Capability| *can != Capability::SessionPass;
+        let expected = Capability::ALL.into_iter().filter(others);
+        assert_eq!(lacks, expected.collect::<Vec<_>>());
+        assert_eq!(Contract::of_this_program().lacks().count(), 0);
+        assert_eq!(
+            Contract::of_header(None).lacks().count(),
+            Capability::ALL.len()
+        );
     }
 
     #[test]

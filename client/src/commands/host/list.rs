@@ -13,7 +13,8 @@ use crate::time;
 /// JSON fields: name, address, addresses, spa_port, labels, target_generation, applied_generation, in_sync,
 /// connected, last_seen_ms, drift, audit_fault, rejected, banned, agent_version, stanzas,
 /// joined_at_ms, protected_ports, own_protected_ports, commands, warnings, clock_offset_ms, floor_secs,
-/// backend, grants_open. OPEN is how many grants are open there, as last heard.
+/// backend, grants_open, agent_old. OPEN is how many grants are open there, as last heard; AGENT is its
+/// agent's version, and whether that is older than the controller.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
@@ -47,6 +48,7 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
             "LAST SEEN",
             "OPEN",
             "BACK END",
+            "AGENT",
             "LABELS",
         ],
         rows.iter().map(|row| {
@@ -59,6 +61,7 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
                 time::short(row.last_seen_ms),
                 row.open(),
                 or_dash(row.backend),
+                row.agent(),
                 row.labels(),
             ]
         }),
@@ -67,6 +70,20 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
         context.ui.note(format_args!(
             "{name} is locked: `postern host show {name}` says why, and what ends that",
             name = row.name
+        ));
+    }
+    let old: Vec<&str> = rows
+        .iter()
+        .filter(|row| row.agent_old)
+        .map(|row| row.name)
+        .collect();
+    if let Some(first) = old.first() {
+        let agents = match old.len() {
+            1 => format!("the agent of {first} is"),
+            count => format!("the agents of {count} hosts are"),
+        };
+        context.ui.note(format_args!(
+            "{agents} older than the controller: `postern host show {first}` says what is missing"
         ));
     }
     Ok(())

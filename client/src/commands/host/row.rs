@@ -33,6 +33,7 @@ pub(super) struct Row<'a> {
     pub(super) floor_secs: u64,
     pub(super) backend: &'a str,
     pub(super) grants_open: Option<u32>,
+    pub(super) agent_old: bool,
 }
 
 impl<'a> From<&'a Host> for Row<'a> {
@@ -63,6 +64,7 @@ impl<'a> From<&'a Host> for Row<'a> {
             addresses,
             backend,
             grants_open,
+            agent_old,
         } = host;
         Self {
             name,
@@ -101,6 +103,7 @@ impl<'a> From<&'a Host> for Row<'a> {
             floor_secs: *floor_secs,
             backend,
             grants_open: *grants_open,
+            agent_old: *agent_old,
         }
     }
 }
@@ -136,6 +139,15 @@ impl Row<'_> {
     pub(super) fn open(&self) -> String {
         self.grants_open
             .map_or_else(|| "-".to_owned(), |count| count.to_string())
+    }
+
+    /// The version of its agent, marked where that is older than the controller.
+    pub(super) fn agent(&self) -> String {
+        match (self.agent_version, self.agent_old) {
+            ("", _) => "-".to_owned(),
+            (version, false) => version.to_owned(),
+            (version, true) => format!("{version} (old)"),
+        }
     }
 
     /// Whether it runs commands, as far as it says.

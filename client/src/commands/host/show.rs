@@ -58,7 +58,7 @@ fn lines(row: &Row<'_>) -> [(&'static str, String); 17] {
         ("stanzas", row.stanzas.to_string()),
         ("last seen", time::short(row.last_seen_ms)),
         ("joined", time::short(row.joined_at_ms)),
-        ("agent", row.agent_version.to_owned()),
+        ("agent", row.agent()),
         ("hidden", row.hidden()),
         ("commands", row.commands().to_owned()),
         ("drift", row.drift.to_owned()),

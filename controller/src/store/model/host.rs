@@ -1,5 +1,7 @@
 //! What hosts say of themselves.
 
+use fleet::Contract;
+
 /// A host's own word, and when it was last heard.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct HostState {
@@ -12,6 +14,8 @@ pub(crate) struct HostState {
     /// Why its events do not reach the log; empty when they do.
     pub(crate) audit_fault: String,
     pub(crate) agent_version: String,
+    /// What its agent can do, as it said in its last session; `None` before the first.
+    pub(crate) contract: Option<Contract>,
     pub(crate) last_seen_ms: u64,
     /// What else it says, as last heard.
     pub(crate) word: HostWord,

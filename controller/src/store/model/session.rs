@@ -1,11 +1,15 @@
 //! The beginning of a host's session: what the host says, and what is found by it.
 
+use fleet::Contract;
+
 use super::log::JournalEnd;
 
 /// What a host says when it opens its session.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Opening {
     pub(crate) agent_version: String,
+    /// What its agent can do.
+    pub(crate) contract: Option<Contract>,
     /// The pass that it presents; empty for none.
     pub(crate) pass: Vec<u8>,
     /// Names the run of its agent; empty from hosts that do not say.

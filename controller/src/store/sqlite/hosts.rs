@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use fleet::Contract;
 use rusqlite::{Connection, Row, params};
 
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Acknowledgement, HostState, HostWord};
+use crate::store::model::{Acknowledgement, HostState, HostWord, Opening};
 
 /// A host that has joined and said nothing yet.
 pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreError> {
@@ -71,18 +72,25 @@ pub(in crate::store) fn acknowledge(
     Ok(())
 }
 
-/// A host that opens its session says its version.
+/// A host that opens its session says its version, and what it can do.
 pub(super) fn connected(
     connection: &Connection,
     member: u64,
-    agent_version: &str,
+    opening: &Opening,
     now_ms: u64,
 ) -> Result<(), StoreError> {
+    let contract = opening.contract.as_ref().map(Contract::to_string);
     connection
         .prepare_cached(
-            "UPDATE host_states SET agent_version = ?2, last_seen_ms = ?3 WHERE member = ?1",
+            "UPDATE host_states SET agent_version = ?2, last_seen_ms = ?3, contract = ?4
+             WHERE member = ?1",
         )?
-        .execute(params![signed(member), agent_version, signed(now_ms)])?;
+        .execute(params![
+            signed(member),
+            opening.agent_version,
+            signed(now_ms),
+            contract
+        ])?;
     Ok(())
 }
 
@@ -104,7 +112,7 @@ pub(in crate::store) fn states(
     let mut statement = connection.prepare_cached(
         "SELECT member, applied_generation, applied_digest, rejected, drift, agent_version,
                 last_seen_ms, audit_fault, protected_ports, own_protected_ports, warnings,
-                floor_secs, clock_offset_ms, commands, backend, grants_open
+                floor_secs, clock_offset_ms, commands, backend, grants_open, contract
          FROM host_states",
     )?;
     let states = statement.query_map([], |row| Ok((row.get(0)?, read(row)?)))?;
@@ -116,12 +124,14 @@ fn read(row: &Row<'_>) -> Result<HostState, rusqlite::Error> {
         let text: String = row.get(column)?;
         Ok(text.lines().map(str::to_owned).collect())
     };
+    let contract: Option<String> = row.get(16)?;
     Ok(HostState {
         applied_generation: row.get(1)?,
         applied_digest: row.get(2)?,
         rejected: lines(3)?,
         drift: row.get(4)?,
         agent_version: row.get(5)?,
+        contract: contract.map(|said| Contract::of_header(Some(&said))),
         last_seen_ms: row.get(6)?,
         audit_fault: row.get(7)?,
         word: HostWord {

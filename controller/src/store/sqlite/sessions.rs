@@ -32,7 +32,7 @@ pub(in crate::store) fn begin(
     found: &Origin,
     now_ms: u64,
 ) -> Result<Begun, StoreError> {
-    hosts::connected(connection, member, &opening.agent_version, now_ms)?;
+    hosts::connected(connection, member, opening, now_ms)?;
     let mut beginning = Beginning {
         connection,
         seal,
