@@ -3,15 +3,21 @@
 
 use std::path::Path;
 
+use fleet::export::Record;
+use fleet::{EventKind, Outcome};
 use policy::nearest_of;
 use tokio::time::timeout;
 
+use crate::access::caller::RequestId;
 use crate::clock;
 use crate::settings::SinkSettings;
 use crate::sinks;
 use crate::sinks::destination::Destination;
 use crate::sinks::error::DeliveryError;
 use crate::start::{self, StartError};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::model::Origin;
 
 /// What came of a test.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -47,6 +53,24 @@ pub struct SinkRow {
     pub alarm_since_ms: u64,
 }
 
+/// A record that a sink will not be sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SinkSkipped {
+    /// Its position in the log.
+    pub id: u64,
+    /// The host that it is of, or `controller`.
+    pub host: String,
+    /// The host's journal.
+    pub epoch: String,
+    /// Its number there.
+    pub seq: u64,
+    /// What it is of.
+    pub kind: String,
+}
+
+/// Records that are looked at together for the next one.
+const LOOK: u16 = 500;
+
 /// Why a sink was not tested, or did not take the record.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
@@ -60,6 +84,18 @@ pub enum SinkError {
         name: String,
         /// The one that may have been meant, or all there are.
         hint: String,
+    },
+    /// It never began, or it has everything.
+    #[error("sink {name} has nothing to skip: no record waits for it")]
+    NothingWaits {
+        /// Of the sink.
+        name: String,
+    },
+    /// It delivers.
+    #[error("sink {name} has gone on meanwhile: nothing was skipped")]
+    GoesOn {
+        /// Of the sink.
+        name: String,
     },
     /// It was not delivered.
     #[error("sink {name} did not take the record")]
@@ -128,6 +164,81 @@ pub async fn list_sinks(data: &Path) -> Result<Vec<SinkRow>, StartError> {
     }
     store.close().await;
     Ok(rows)
+}
+
+/// Has a sink go on after the record that it would send next, and records that. A running controller
+/// notices when it tries again.
+///
+/// # Errors
+///
+/// [`SinkError`].
+pub async fn skip_record(data: &Path, name: &str) -> Result<SinkSkipped, SinkError> {
+    let settings = start::settings_of(data)?;
+    let sink = find(&settings.sinks, name)?;
+    let store = start::open_beside(data)?;
+    let skipped = skip(&store, sink).await;
+    store.close().await;
+    skipped
+}
+
+async fn skip(store: &Store, sink: &SinkSettings) -> Result<SinkSkipped, SinkError> {
+    let name = &sink.name;
+    let cursor = store.sink_cursor(name.clone()).await;
+    let from = cursor.map_err(StartError::from)?;
+    let from = from.map(|cursor| cursor.delivered_id);
+    let next = match from {
+        Some(from) => next(store, sink, from).await.map_err(StartError::from)?,
+        None => None,
+    };
+    let (Some(from), Some(record)) = (from, next) else {
+        return Err(SinkError::NothingWaits { name: name.clone() });
+    };
+    let skipped = SinkSkipped {
+        id: record.id,
+        kind: record.kind_name().into_owned(),
+        seq: record.event.seq,
+        host: record.host,
+        epoch: record.epoch,
+    };
+    let request = RequestId::new().map_err(StartError::from)?;
+    let mut event =
+        Origin::controller(request.to_string()).done(EventKind::Sink, clock::now().ms());
+    event.set_outcome(Outcome::Failure);
+    let SinkSkipped {
+        id,
+        host,
+        epoch,
+        seq,
+        kind,
+    } = &skipped;
+    event.reason = format!(
+        "sink {name} is not sent record {id} ({kind}, event {seq} of journal {epoch} of {host}): \
+         skipped by whoever may read the controller's directory"
+    );
+    let moved = store.sink_skipped(name.clone(), (from, *id), event).await;
+    if !moved.map_err(StartError::from)? {
+        return Err(SinkError::GoesOn { name: name.clone() });
+    }
+    Ok(skipped)
+}
+
+/// The first record after `from` that is for this sink.
+async fn next(
+    store: &Store,
+    sink: &SinkSettings,
+    mut from: u64,
+) -> Result<Option<Record>, StoreError> {
+    loop {
+        let rows = store.records_after(from, LOOK).await?;
+        let Some(last) = rows.last().map(|row| row.id) else {
+            return Ok(None);
+        };
+        let mut records = rows.into_iter().map(sinks::record);
+        if let Some(record) = records.find(|record| sink.wants(record.kind())) {
+            return Ok(Some(record));
+        }
+        from = last;
+    }
 }
 
 fn find<'s>(all: &'s [SinkSettings], name: &str) -> Result<&'s SinkSettings, SinkError> {

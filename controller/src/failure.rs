@@ -67,7 +67,7 @@ impl Failure for SinkError {
     fn exit(&self) -> Exit {
         match self {
             Self::Start(error) => error.exit(),
-            Self::Unknown { .. } => Exit::Refused,
+            Self::Unknown { .. } | Self::NothingWaits { .. } | Self::GoesOn { .. } => Exit::Refused,
             Self::NotDelivered { source, .. } => match source {
                 DeliveryError::Exposed { .. }
                 | DeliveryError::Malformed { .. }
@@ -89,6 +89,9 @@ impl Failure for SinkError {
         match self {
             Self::Start(error) => error.hint(),
             Self::Unknown { hint, .. } => Some(hint.into()),
+            Self::NothingWaits { .. } | Self::GoesOn { .. } => {
+                Some("`postern-controller sink list` says how far each is".into())
+            }
             Self::NotDelivered { .. } => None,
         }
     }

@@ -55,7 +55,7 @@ pub use backup::{
     Archived, BackupError, Finding, NewArchive, OldArchive, backup, check, check_archive, move_to,
     restore,
 };
-pub use beside::{SinkError, SinkRow, SinkTested, list_sinks, test_sink};
+pub use beside::{SinkError, SinkRow, SinkSkipped, SinkTested, list_sinks, skip_record, test_sink};
 pub use data_dir::DataDirError;
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;

@@ -45,7 +45,7 @@ pub(crate) fn spawn(context: &Arc<Context>) {
 }
 
 /// A row of the log as the formats know it.
-fn record(row: LogRow) -> Record {
+pub(crate) fn record(row: LogRow) -> Record {
     let LogRow {
         id,
         host,

@@ -42,9 +42,7 @@ pub(super) fn what_is_old(version: &str, contract: Option<&Contract>) -> Option<
 /// business.
 const fn without(lacking: Capability) -> Option<&'static str> {
     match lacking {
-        Capability::EventRecords => {
-            Some("what this version does not know of its events is lost on the way")
-        }
+        Capability::EventRecords => Some("of its events only what both versions know arrives"),
         Capability::SessionPass => Some(
             "neither a second machine with its state directory nor one that was set back is noticed",
         ),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Args, Subcommand};
-use controller::{SinkRow, SinkTested};
+use controller::{SinkRow, SinkSkipped, SinkTested};
 use serde_json::json;
 
 use super::data::DataArgs;
@@ -38,7 +38,8 @@ use super::error::CommandError;
     after_help = "\
 Examples:
   postern-controller sink list --data /var/lib/postern
-  postern-controller sink test siem --data /var/lib/postern"
+  postern-controller sink test siem --data /var/lib/postern
+  postern-controller sink skip siem --data /var/lib/postern"
 )]
 pub(crate) struct SinkArgs {
     #[command(subcommand)]
@@ -49,6 +50,7 @@ pub(crate) struct SinkArgs {
 enum SinkCommand {
     List(List),
     Test(Test),
+    Skip(Skip),
 }
 
 /// List sinks, and how far each is
@@ -72,6 +74,20 @@ struct Test {
     common: Common,
 }
 
+/// Give up the one record that a sink would send next, because its receiver refuses it for ever
+///
+/// What is behind it goes on within half a minute, also while the controller serves. That it was
+/// skipped is an event. The record stays in the log; only this sink is not sent it. After a refusal
+/// records are sent one by one, so the next one is the one that is refused; `postern sink list` says
+/// why. Exit code 1 when nothing waits. JSON fields: name, id, host, epoch, seq, kind.
+#[derive(Args, Debug)]
+struct Skip {
+    /// Name of the sink
+    name: String,
+    #[command(flatten)]
+    common: Common,
+}
+
 #[derive(Args, Debug)]
 struct Common {
     #[command(flatten)]
@@ -86,9 +102,9 @@ struct Common {
 impl SinkArgs {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let (data, json) = match &self.command {
-            SinkCommand::List(List { common }) | SinkCommand::Test(Test { common, .. }) => {
-                (common.data.clone().enter()?, common.json)
-            }
+            SinkCommand::List(List { common })
+            | SinkCommand::Test(Test { common, .. })
+            | SinkCommand::Skip(Skip { common, .. }) => (common.data.clone().enter()?, common.json),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -96,6 +112,7 @@ impl SinkArgs {
             .map_err(CommandError::Runtime)?;
         let done = match self.command {
             SinkCommand::List(_) => runtime.block_on(list(&data, json)),
+            SinkCommand::Skip(skip) => runtime.block_on(give_up(&data, &skip.name, json)),
             SinkCommand::Test(test) => runtime.block_on(send(&data, &test.name, json)),
         };
         runtime.shutdown_background();
@@ -162,6 +179,28 @@ async fn send(data: &Path, name: &str, json: bool) -> Result<(), CommandError> {
         .to_string()
     } else {
         format!("Sink {name} took a test record at {place} within {took_ms} ms: {said}")
+    };
+    Ok(program::print(line + "\n")?)
+}
+
+async fn give_up(data: &Path, name: &str, json: bool) -> Result<(), CommandError> {
+    let SinkSkipped {
+        id,
+        host,
+        epoch,
+        seq,
+        kind,
+    } = controller::skip_record(data, name).await?;
+    let line = if json {
+        json!({
+            "name": name, "id": id, "host": host, "epoch": epoch, "seq": seq, "kind": kind,
+        })
+        .to_string()
+    } else {
+        format!(
+            "Sink {name} is not sent record {id}: {kind}, event {seq} of journal {epoch} of {host}. What \
+             is behind it goes on."
+        )
     };
     Ok(program::print(line + "\n")?)
 }

@@ -153,6 +153,15 @@ impl Target {
 // === impl SinkSettings ===
 
 impl SinkSettings {
+    /// Whether records of this kind are for this sink; `None` for one of a later version.
+    #[must_use]
+    pub fn wants(&self, kind: Option<EventKind>) -> bool {
+        let Some(kinds) = &self.kinds else {
+            return true;
+        };
+        kind.is_some_and(|kind| kinds.contains(&kind))
+    }
+
     /// Files are named from the directory of the settings.
     #[must_use]
     pub(crate) fn under(mut self, dir: &Path) -> Self {

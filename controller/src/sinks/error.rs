@@ -82,3 +82,12 @@ pub enum DeliveryError {
     #[error("no answer in time")]
     Timeout,
 }
+
+// === impl DeliveryError ===
+
+impl DeliveryError {
+    /// The receiver was reached, and did not want what it was sent.
+    pub(super) const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::GrpcRefused { .. })
+    }
+}

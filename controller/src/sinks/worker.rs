@@ -34,6 +34,9 @@ pub(super) struct Worker {
     backoff: Backoff,
     /// Everything up to here is delivered, or is not for this sink.
     cursor: u64,
+    /// So many records are sent one by one: the receiver refused a batch, and it may be only one of
+    /// them that it does not take.
+    one_by_one: u16,
     saved: u64,
     saved_at: Instant,
     alarm_since_ms: Option<u64>,
@@ -63,6 +66,7 @@ impl Worker {
             state,
             backoff: Backoff::default(),
             cursor: 0,
+            one_by_one: 0,
             saved: 0,
             saved_at: clock::instant(),
             alarm_since_ms: None,
@@ -124,7 +128,13 @@ impl Worker {
 
     /// Reads and sends one batch.
     async fn turn(&mut self) -> Result<Turn, StoreError> {
-        let limit = self.settings.batch;
+        if self.backoff.failures() > 0 {
+            self.follow_skip().await?;
+        }
+        let limit = match self.one_by_one {
+            0 => self.settings.batch,
+            _ => 1,
+        };
         let rows = self.context.store.records_after(self.cursor, limit).await?;
         let Some(newest) = rows.last().map(|row| row.id) else {
             self.state
@@ -137,7 +147,7 @@ impl Worker {
         for row in rows {
             let (id, length) = (row.id, row.event.body.len());
             let record = super::record(row);
-            if !self.wants(&record) {
+            if !self.settings.wants(record.kind()) {
                 continue;
             }
             if !records.is_empty() && bytes + length > BATCH_BYTES_MAX {
@@ -165,11 +175,16 @@ impl Worker {
         Ok(if is_all { Turn::Idle } else { Turn::Delivered })
     }
 
-    fn wants(&self, record: &Record) -> bool {
-        let Some(kinds) = &self.settings.kinds else {
-            return true;
-        };
-        record.kind().is_some_and(|kind| kinds.contains(&kind))
+    /// Somebody may have said that what is refused shall not be sent.
+    async fn follow_skip(&mut self) -> Result<(), StoreError> {
+        let name = self.settings.name.clone();
+        let stored = self.context.store.sink_cursor(name).await?;
+        let skipped = stored.map_or(0, |cursor| cursor.delivered_id);
+        if skipped > self.cursor {
+            self.passed(skipped);
+            self.saved = skipped;
+        }
+        Ok(())
     }
 
     /// Everything up to here is delivered or is not for this sink.
@@ -181,6 +196,7 @@ impl Worker {
 
     fn delivered(&mut self, end: u64, records: usize) {
         self.passed(end);
+        self.one_by_one = self.one_by_one.saturating_sub(1);
         let failures = self.backoff.failures();
         self.backoff.worked();
         let now_ms = clock::now().ms();
@@ -201,6 +217,9 @@ impl Worker {
 
     /// The pause before the next attempt.
     fn failed(&mut self, error: &DeliveryError) -> Duration {
+        if error.is_refusal() {
+            self.one_by_one = self.settings.batch;
+        }
         let is_first = self.backoff.failures() == 0;
         let pause = self.backoff.failed();
         let text = program::one_line(error).to_string();

@@ -45,6 +45,19 @@ impl Store {
             .await
     }
 
+    /// A sink that stands at `from` is to go on after `to`, and `event` says so. False, and nothing is
+    /// recorded, when it stands elsewhere by now.
+    pub(crate) async fn sink_skipped(
+        &self,
+        name: String,
+        (from, to): (u64, u64),
+        event: Event,
+    ) -> Result<bool, StoreError> {
+        self.engine
+            .write(move |connection| sinks::skipped(connection, &name, (from, to), event))
+            .await
+    }
+
     /// That a sink lags begins or ends to be an alarm, and `event` says so. False, and nothing is
     /// recorded, when that was so already.
     pub(crate) async fn sink_alarm(

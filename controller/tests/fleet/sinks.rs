@@ -301,6 +301,53 @@ async fn that_a_sink_lags_is_recorded_once_when_it_begins_and_once_when_it_ends(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_record_that_a_receiver_refuses_for_ever_is_skipped_alone_and_that_is_an_event() {
+    let (port, posts) = receivers::picky("\"seq\":4,").await;
+    let fleet = fleet_with(&format!(
+        "[[sink]]\nname = 'picky'\ntype = 'webhook'\nurl = 'http://127.0.0.1:{port}/'\n\
+         from = 'beginning'\nkinds = ['refused', 'sink']\n"
+    ))
+    .await;
+    let data = fleet.dir.path().join("data");
+    let auditor = fleet.join(Role::Operator, "olga").await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    let none = controller::skip_record(&data, "picky").await;
+    assert!(
+        matches!(none, Err(controller::SinkError::NothingWaits { .. })),
+        "{none:?}"
+    );
+    let mut journal: Vec<EventRecord> = Vec::new();
+    for number in 0..7 {
+        let event = Event::new(EventKind::Refused, 1_795_000_000_000);
+        let (seq, chain) = journal.last().map_or((0, [0; 32]), |last| {
+            (last.seq, last.chain.as_slice().try_into().unwrap())
+        });
+        assert_eq!(seq, number);
+        journal.push(EventRecord::after(seq, &chain, event));
+    }
+    push(&host, &journal).await;
+    // What is before it arrives, though it was refused with it in one batch.
+    until(async || lines(&posts).len() == 3 && !sinks(&auditor).await[0].error.is_empty()).await;
+
+    let skipped = controller::skip_record(&data, "picky").await.unwrap();
+
+    assert_eq!(
+        (skipped.seq, &*skipped.host, &*skipped.kind),
+        (4, "web-1", "refused")
+    );
+    until(async || lines(&posts).len() == 7).await;
+    let got = names(&lines(&posts));
+    assert!(got.iter().all(|name| !name.ends_with(" 4")), "{got:?}");
+    let last = lines(&posts).pop().unwrap();
+    let told = format!(
+        "sink picky is not sent record {} (refused, event 4",
+        skipped.id
+    );
+    assert!(last.contains(&told), "{last}");
+    until(async || sinks(&auditor).await[0].lag_ms == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sink_takes_only_the_kinds_that_it_names_and_begins_with_what_comes() {
     let (port, posts) = receivers::http(Arc::new(Mutex::new(200))).await;
     let fleet = fleet_with(&format!(

@@ -68,6 +68,24 @@ pub(in crate::store) fn delivered(
     Ok(())
 }
 
+/// Records that a sink that stands at `from` goes on after `to`. False, and nothing is recorded, when
+/// it stands elsewhere.
+pub(in crate::store) fn skipped(
+    connection: &Connection,
+    name: &str,
+    (from, to): (u64, u64),
+    event: fleet::Event,
+) -> Result<bool, StoreError> {
+    let changed = connection
+        .prepare_cached("UPDATE sinks SET delivered_id = ?3 WHERE name = ?1 AND delivered_id = ?2")?
+        .execute(params![name, signed(from), signed(to)])?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    events::append_own(connection, event)?;
+    Ok(true)
+}
+
 /// Records that it begins or ends to be an alarm that a sink lags. False, and nothing is recorded,
 /// when that was so already.
 pub(in crate::store) fn alarm(

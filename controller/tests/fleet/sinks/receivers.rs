@@ -18,6 +18,9 @@ use tonic::{Request, Response, Status};
 /// A list that a receiver fills.
 pub(super) type List<T> = Arc<Mutex<Vec<T>>>;
 
+/// Gives the status for a body.
+type Judge = Arc<dyn Fn(&[u8]) -> u16 + Send + Sync>;
+
 /// A POST as it came.
 #[derive(Clone, Debug)]
 pub(super) struct Post {
@@ -43,19 +46,32 @@ impl Post {
 /// An HTTP server that answers each POST with the status that stands in `status` then; only what it
 /// answered with 200 is in the list. Gives its port.
 pub(super) async fn http(status: Arc<Mutex<u16>>) -> (u16, List<Post>) {
+    judging(Arc::new(move |_| *status.lock().unwrap())).await
+}
+
+/// The same, but what has these words in it is refused for ever, and all that comes with it.
+pub(super) async fn picky(refused: &'static str) -> (u16, List<Post>) {
+    let judge = move |body: &[u8]| {
+        let has_it = String::from_utf8_lossy(body).contains(refused);
+        if has_it { 400 } else { 200 }
+    };
+    judging(Arc::new(judge)).await
+}
+
+async fn judging(judge: Judge) -> (u16, List<Post>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let posts = List::<Post>::default();
     let taken = Arc::clone(&posts);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, Arc::clone(&status), Arc::clone(&taken)));
+            tokio::spawn(answer(stream, Arc::clone(&judge), Arc::clone(&taken)));
         }
     });
     (port, posts)
 }
 
-async fn answer(stream: TcpStream, status: Arc<Mutex<u16>>, taken: List<Post>) {
+async fn answer(stream: TcpStream, judge: Judge, taken: List<Post>) {
     let mut stream = BufReader::new(stream);
     loop {
         let mut headers = Vec::new();
@@ -78,7 +94,7 @@ async fn answer(stream: TcpStream, status: Arc<Mutex<u16>>, taken: List<Post>) {
         };
         post.body = vec![0; post.header("content-length").parse().unwrap()];
         stream.read_exact(&mut post.body).await.unwrap();
-        let status = *status.lock().unwrap();
+        let status = judge(&post.body);
         if status == 200 {
             taken.lock().unwrap().push(post);
         }
