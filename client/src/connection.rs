@@ -77,9 +77,12 @@ impl Connection {
         if code == Code::NotFound {
             return CommandError::refused(status.message());
         }
-        let error = CommandError::from(ConnectError::from_status(&self.membership.address, status));
+        let error = ConnectError::from_status(&self.membership.address, status);
+        // Another profile would meet the same clocks.
+        let is_of_clock = matches!(error, ConnectError::Clock { .. });
+        let error = CommandError::from(error);
         let role = self.membership.role;
-        if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
+        if !is_of_clock && matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
             return error.with_hint(format!(
                 "this profile is {role} {}; another one is named with --profile",
                 self.membership.name

@@ -29,8 +29,11 @@ pub(crate) enum InvalidDirectory {
     Damaged,
     #[error("the directory is somebody else's")]
     NotOurs,
-    #[error("the directory is older than the one we have")]
-    Older,
+    #[error(
+        "it is {by_secs} s older than the one we have: the controller's clock was set back, or was ahead \
+         before"
+    )]
+    Older { by_secs: u64 },
 }
 
 // === impl Directory ===
@@ -88,7 +91,11 @@ impl Directory {
         if let Some(known) = Self::load(profile, membership)?
             && fresh.body.at_secs < known.body.at_secs
         {
-            return Err(refused(InvalidDirectory::Older));
+            let by_secs = known.body.at_secs - fresh.body.at_secs;
+            return Err(refused(InvalidDirectory::Older { by_secs }).with_hint(
+                "ask an operator to look at the controller's clock; from its old time on all goes on by \
+                 itself",
+            ));
         }
         Ok((fresh, signed.encode_to_vec()))
     }

@@ -81,6 +81,18 @@ impl CommandError {
         }
     }
 
+    /// Of a question whose answer is yes or no: what went wrong instead of an answer must not end as
+    /// the answer no does.
+    pub(crate) fn unanswered(self) -> Self {
+        if self.exit == Exit::Refused && !self.is_said() {
+            return Self {
+                exit: Exit::Usage,
+                ..self
+            };
+        }
+        self
+    }
+
     /// Whether everything was said already.
     pub(crate) fn is_said(&self) -> bool {
         matches!(self.content, Content::Said)

@@ -52,9 +52,20 @@ pub(crate) struct Subject<'a> {
 impl Credentials {
     /// When the certificate expires, seconds since the Unix epoch; `None` for what is none.
     pub(crate) fn expires_secs(&self) -> Option<u64> {
+        self.life_secs().map(|(_, end)| end)
+    }
+
+    /// When the certificate begins, seconds since the Unix epoch; `None` for what is none.
+    pub(crate) fn begins_secs(&self) -> Option<u64> {
+        self.life_secs().map(|(begin, _)| begin)
+    }
+
+    fn life_secs(&self) -> Option<(u64, u64)> {
         let der = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).ok()?;
         let (_, certificate) = X509Certificate::from_der(&der).ok()?;
-        u64::try_from(certificate.validity().not_after.timestamp()).ok()
+        let secs = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).ok();
+        let validity = certificate.validity();
+        Some((secs(validity.not_before)?, secs(validity.not_after)?))
     }
 }
 

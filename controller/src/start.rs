@@ -19,7 +19,7 @@ use crate::access::reads::Reads;
 use crate::access::roster::Roster;
 use crate::app::reads;
 use crate::app::tokens::{self, Creator, Issued, NewToken};
-use crate::ca::Authority;
+use crate::ca::{Authority, Credentials};
 use crate::clock;
 use crate::context::{Context, Endpoint};
 use crate::data_dir::{DataDir, DataDirError, hex};
@@ -35,6 +35,7 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{FleetState, Origin};
 use crate::store::seal::SealKey;
+use crate::timestamp::Timestamp;
 use crate::{housekeeping, metrics, server, sinks};
 
 /// Why the controller cannot be made or started. What can be done about it is in `failure`.
@@ -185,7 +186,8 @@ impl Running {
         housekeeping::spawn(&context, won_queue);
         sinks::spawn(&context);
         metrics::spawn(&context).await?;
-        let server = server::spawn(&context, &dir.identity("server")?, listener)?;
+        let identity = identity_now(&dir, &context.authority, clock::now())?;
+        let server = server::spawn(&context, &identity, listener)?;
         Ok(Self {
             address: bound,
             context,
@@ -235,6 +237,28 @@ impl Running {
         }
         self.context.store.close().await;
     }
+}
+
+/// The controller's own certificate. One that begins in the future proves that the clock was ahead when
+/// it was made, or is behind now; nobody whose clock is right would take it. Until its time comes each
+/// run has one of its own, which says nothing that the authority's key beside it could not.
+fn identity_now(
+    dir: &DataDir,
+    authority: &Authority,
+    now: Timestamp,
+) -> Result<Credentials, StartError> {
+    let kept = dir.identity("server")?;
+    let begins = kept.begins_secs().filter(|begin| *begin > now.secs());
+    let Some(begins) = begins.map(|begin| Timestamp::from_ms(begin.saturating_mul(1000))) else {
+        return Ok(kept);
+    };
+    tracing::error!(
+        %begins,
+        %now,
+        "this controller's certificate begins in the future: its clock was ahead when the certificate was \
+         made, or is behind now; until then it serves with one that is made at each start"
+    );
+    Ok(authority.server(now.secs())?)
 }
 
 /// When the certificates of a directory expire, seconds since the Unix epoch.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use crate::error::ConnectError;
+use crate::skew::Skew;
 use crate::{keys, tls};
 
 /// Names and times of one certificate.
@@ -25,6 +26,8 @@ pub(crate) struct Facts {
 /// Where in its life a certificate is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Age {
+    /// Before its beginning, by this machine's clock: that is behind, or the controller's was ahead.
+    Early,
     /// Before half of its life.
     Fresh,
     /// Usable, and time to renew.
@@ -67,7 +70,9 @@ impl Facts {
 
     /// Where in its life the certificate is at `now_secs`.
     pub(crate) fn age(&self, now_secs: u64) -> Age {
-        if now_secs >= self.not_after_secs {
+        if now_secs < self.not_before_secs {
+            Age::Early
+        } else if now_secs >= self.not_after_secs {
             Age::Expired
         } else if now_secs >= self.half_life_secs() {
             Age::Ripe
@@ -99,12 +104,14 @@ pub(crate) fn verify(
     verifier
         .verify_client_cert(&keys::certificate(certificate), &[], now)
         .map_err(|cause| {
-            let error = ConnectError::from_tls("", cause);
-            if matches!(error, ConnectError::Clock { .. }) {
-                error
-            } else {
-                ConnectError::Answer("our new certificate does not verify against its CA")
+            // It was made just now, by the controller's clock.
+            if let rustls::Error::InvalidCertificate(error) = &cause
+                && let Some(skew) = Skew::of_certificate(error)
+            {
+                let cause = cause.into();
+                return ConnectError::Clock { skew, cause };
             }
+            ConnectError::Answer("our new certificate does not verify against its CA")
         })?;
     Facts::read(certificate).map_err(ConnectError::Answer)
 }
@@ -125,7 +132,8 @@ mod tests {
 
     #[test]
     fn a_certificate_ripens_at_half_life_and_expires_at_its_end() {
-        assert_eq!(facts().age(0), Age::Fresh);
+        assert_eq!(facts().age(999), Age::Early);
+        assert_eq!(facts().age(1_000), Age::Fresh);
         assert_eq!(facts().age(1_499), Age::Fresh);
         assert_eq!(facts().age(1_500), Age::Ripe);
         assert_eq!(facts().age(1_999), Age::Ripe);

@@ -208,9 +208,13 @@ impl ConnectError {
             AccessDenied, BadCertificate, CertificateExpired, CertificateRequired,
             CertificateRevoked, CertificateUnknown, UnknownCA, UnsupportedCertificate,
         };
-        if let rustls::Error::InvalidCertificate(error) = &cause
-            && let Some(skew) = Skew::of_certificate(error)
-        {
+        let skew = match &cause {
+            rustls::Error::InvalidCertificate(error) => Skew::of_controller(error),
+            // The alert is for what has expired there and for what has not begun.
+            rustls::Error::AlertReceived(CertificateExpired) => Some(Skew::NotValidThere),
+            _ => None,
+        };
+        if let Some(skew) = skew {
             let cause = cause.into();
             return Self::Clock { skew, cause };
         }
@@ -224,7 +228,6 @@ impl ConnectError {
             rustls::Error::AlertReceived(
                 alert @ (AccessDenied
                 | BadCertificate
-                | CertificateExpired
                 | CertificateRequired
                 | CertificateRevoked
                 | CertificateUnknown
@@ -300,7 +303,11 @@ impl Failure for JoinError {
         match self {
             Self::Connect(error) => error.hint(),
             Self::Files(error) => error.hint(),
-            Self::TokenExpired { .. } => Some("ask an operator for a new one".into()),
+            Self::TokenExpired { .. } => Some(
+                "ask an operator for a new one; if this one is new, this machine's clock is ahead of \
+                 the controller's: set the one that is wrong"
+                    .into(),
+            ),
             Self::TokenRefused { .. } | Self::AlreadyMember { .. } => None,
         }
     }
@@ -411,6 +418,21 @@ mod tests {
         for (said, time) in [("expired", Some(now)), ("banned", None)] {
             let words = refused(said, time);
             assert_eq!(words, format!("the controller refuses: {said}"));
+        }
+    }
+
+    #[test]
+    fn a_certificate_of_another_time_is_blamed_on_the_clocks_and_never_on_who_has_it() {
+        use rustls::{AlertDescription, CertificateError, Error as Tls};
+        let errors = [
+            Tls::InvalidCertificate(CertificateError::NotValidYet),
+            Tls::InvalidCertificate(CertificateError::Expired),
+            Tls::AlertReceived(AlertDescription::CertificateExpired),
+        ];
+        for error in errors {
+            let error = ConnectError::from_tls("controller:1", error);
+            assert!(matches!(error, ConnectError::Clock { .. }), "{error:?}");
+            assert!(error.hint().unwrap().contains("set the clock"), "{error:?}");
         }
     }
 

@@ -102,7 +102,7 @@ impl Membership {
 
     /// A channel to the controller in which both sides have proven who they are.
     ///
-    /// The certificate is renewed first when it is past its half life, or gone. The channel makes a
+    /// The certificate is renewed first when it is past its half life, of the future, or gone. The channel makes a
     /// new connection by itself when the old one breaks, with the certificate of then.
     ///
     /// # Errors
@@ -121,6 +121,12 @@ impl Membership {
     pub async fn channel_to(&self, address: &str) -> Result<Channel, ConnectError> {
         match self.age() {
             Age::Fresh => {}
+            // The controller may take it all the same: it judges by its own clock.
+            Age::Early => {
+                if let Err(error) = self.renew_at(address).await {
+                    tracing::warn!(error = %program::one_line(&error), "the certificate begins in the future by this machine's clock, and is not renewed");
+                }
+            }
             Age::Ripe => {
                 if let Err(error) = self.renew_at(address).await {
                     tracing::warn!(error = %program::one_line(&error), "the certificate is not renewed, and still valid");

@@ -18,6 +18,10 @@ pub enum Skew {
     HereBehindAtLeast(u64),
     /// A certificate is not valid any more at this machine's time, by so many seconds.
     HereAheadAtLeast(u64),
+    /// The controller's own certificate, which may be of long ago, begins only in so many seconds.
+    ControllerCertificateBegins(u64),
+    /// The controller does not take our certificate, because it is not valid at its time.
+    NotValidThere,
     /// A certificate is not valid at this machine's time.
     Unknown,
 }
@@ -35,6 +39,20 @@ impl Skew {
         } else {
             Some(Self::ControllerBehind(apart))
         }
+    }
+
+    /// From the controller's own certificate, where that does not verify; `None` when that is not for
+    /// its time. It was not made just now: either clock may have been wrong, now or then.
+    pub(crate) fn of_controller(error: &CertificateError) -> Option<Self> {
+        Some(match Self::of_certificate(error)? {
+            Self::HereBehindAtLeast(missing) => Self::ControllerCertificateBegins(missing),
+            skew @ (Self::ControllerAhead(_)
+            | Self::ControllerBehind(_)
+            | Self::HereAheadAtLeast(_)
+            | Self::ControllerCertificateBegins(_)
+            | Self::NotValidThere
+            | Self::Unknown) => skew,
+        })
     }
 
     /// From a certificate that does not verify; `None` when that is not for its time.
@@ -86,6 +104,20 @@ impl fmt::Display for Skew {
                     "this machine's clock is at least {time} ahead of the controller's"
                 )
             }
+            Self::ControllerCertificateBegins(secs) => {
+                let time = Span(secs);
+                write!(
+                    f,
+                    "the controller's certificate begins only in {time}: this machine's clock is at \
+                     least {time} behind the controller's, or that was ahead when the certificate was \
+                     made"
+                )
+            }
+            Self::NotValidThere => write!(
+                f,
+                "our certificate is not valid at the controller's time: its clock and this machine's \
+                 differ"
+            ),
             Self::Unknown => write!(f, "a certificate is not valid at this machine's time"),
         }
     }
@@ -155,5 +187,11 @@ mod tests {
             "this machine's clock is at least 5 min ahead of the controller's"
         );
         assert_eq!(Skew::of_certificate(&CertificateError::BadSignature), None);
+        assert_eq!(
+            words(Skew::of_controller(&early)),
+            "the controller's certificate begins only in 5 h: this machine's clock is at least 5 h \
+             behind the controller's, or that was ahead when the certificate was made"
+        );
+        assert_eq!(Skew::of_controller(&late), Skew::of_certificate(&late));
     }
 }

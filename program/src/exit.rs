@@ -10,7 +10,8 @@ pub enum Exit {
     Done = 0,
     /// Understood and refused, not found, or failed on this machine.
     Refused = 1,
-    /// The command line makes no sense; clap's own code.
+    /// The command line makes no sense; clap's own code. Also of a question that is answered with 0
+    /// or 1 (`postern can`): it could not be answered.
     Usage = 2,
     /// The controller, the host or the network cannot be reached; trying later is sensible.
     Unreachable = 3,

@@ -10,7 +10,9 @@ use crate::error::{CommandError, Result};
 
 /// Say whether a user may open a port of a host, and by which line
 ///
-/// Exit code 0: she may; 1: she may not, and what each stanza of the host says is printed.
+/// Exit code 0: she may; 1: she may not, and what each stanza of the host says is printed. Where there is
+/// no answer it is another one: 2 for a user, host or port that there is not, and for whoever may not
+/// ask; 3 when the controller is not reached. Standard output is empty then, also with --json.
 ///
 /// JSON fields: allowed, user, host, port, generation, reasons, warnings, and when she may `access`
 /// with the fields of `postern who-can`.
@@ -56,6 +58,12 @@ struct Answer<'a> {
 }
 
 pub(crate) async fn run(context: &Context, args: CanArgs) -> Result {
+    ask_and_say(context, args)
+        .await
+        .map_err(CommandError::unanswered)
+}
+
+async fn ask_and_say(context: &Context, args: CanArgs) -> Result {
     let CanArgs {
         user,
         host,

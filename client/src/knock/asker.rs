@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use member::Membership;
+use program::Failure as _;
 
 use crate::clock;
 use crate::connection::Connection;
@@ -59,6 +60,15 @@ impl Asker {
     /// Why the last question was not answered.
     pub(crate) fn silence(&self) -> Option<&Silence> {
         self.silence.as_ref()
+    }
+
+    /// The words of a controller that did not merely keep silent, and what to do about it.
+    pub(crate) fn refusal(&self) -> Option<(String, String)> {
+        let Silence::Failed(error) = self.silence.as_ref()? else {
+            return None;
+        };
+        let hint = error.hint()?;
+        (!error.is_unreachable()).then(|| (error.to_string(), hint.into_owned()))
     }
 
     /// Asks `question`; `None` when there is no answer in time. After that nothing is asked any more.

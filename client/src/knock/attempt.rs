@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 
 use super::answer::{self, Answer, Patience};
 use super::args::KnockArgs;
+use super::asker::Asker;
 use super::delivery::{self, Delivery, Voice};
 use super::known::{self, Known, Question};
 use super::request::What;
@@ -210,8 +211,10 @@ impl Knock {
                 changed = refresh::change(&self.target.name, old, &new);
             }
         }
+        let refusal = self.target.asker.as_ref().and_then(Asker::refusal);
         let why = self.why(
             (service, is_refused),
+            refusal,
             known.as_ref(),
             changed.as_deref(),
             (other, own),
@@ -225,6 +228,7 @@ impl Knock {
     fn why(
         &self,
         (port, is_refused): (&str, bool),
+        refusal: Option<(String, String)>,
         known: Option<&Known>,
         changed: Option<&str>,
         (seen, own): (Option<std::net::IpAddr>, Option<std::net::IpAddr>),
@@ -239,6 +243,9 @@ impl Knock {
             listed: target.listed.as_ref(),
             changed,
             known,
+            refusal: refusal
+                .as_ref()
+                .map(|(refusal, hint)| (refusal.as_str(), hint.as_str())),
             seen,
             own,
             now_ms: clock::now_secs().saturating_mul(1000),

@@ -1,7 +1,7 @@
 //! What the controller knows of a member's own packets, and of the hosts that she may open.
 
-use fleet::Event;
 use fleet::wire::{HostState, RecentEventsRequest, RecentEventsResponse};
+use fleet::{Event, EventKind};
 
 use super::asker::Asker;
 use crate::connection::{Connection, ask};
@@ -81,9 +81,13 @@ impl From<RecentEventsResponse> for Known {
 }
 
 impl Known {
-    /// What became of one of these packets; of several events the newest.
+    /// What became of one of these packets; of several events the newest. That a grant has ended
+    /// since, as it was to, says nothing about why it was of no use.
     pub(crate) fn of_packets(&self, digests: &[&str]) -> Option<&Event> {
-        let is_one = |event: &&Event| digests.contains(&event.replay_digest.as_str());
+        let is_one = |event: &&Event| {
+            event.kind() != EventKind::GrantClosed
+                && digests.contains(&event.replay_digest.as_str())
+        };
         self.events.iter().map(|(_, event)| event).find(is_one)
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct Case<'a> {
     pub(crate) changed: Option<&'a str>,
     /// `None` when the controller could not be asked.
     pub(crate) known: Option<&'a Known>,
+    /// Why it could not be asked, and what to do, where that was more than silence.
+    pub(crate) refusal: Option<(&'a str, &'a str)>,
     /// From where the controller sees this machine.
     pub(crate) seen: Option<IpAddr>,
     /// This machine's own address on the way.
@@ -66,6 +68,12 @@ pub(crate) fn why(case: Case<'_>) -> Why {
     }
     if let Some(changed) = case.changed {
         return Why::new(changed, "the directory is fetched anew: knock again");
+    }
+    if let (None, Some((refusal, hint))) = (case.known, case.refusal) {
+        return Why::new(refusal, hint);
+    }
+    if let Some(why) = unseen_clock(case) {
+        return why;
     }
     if let Some(off) = case.known.and_then(|known| own_clock(known, case.now_ms)) {
         return Why::new(
@@ -233,6 +241,20 @@ fn own_clock(known: &Known, now_ms: u64) -> Option<String> {
         format!(
             "this machine's clock is {} the controller's",
             apart(ahead_ms)
+        )
+    })
+}
+
+/// The controller signed the directory by its own clock, and cannot be asked now: a directory of the
+/// future says as much.
+fn unseen_clock(case: Case<'_>) -> Option<Why> {
+    let at_ms = case.listed?.at_secs.saturating_mul(1000);
+    let behind_ms = at_ms.saturating_sub(case.now_ms);
+    (case.known.is_none() && behind_ms > CLOCKS_MS).then(|| {
+        let off = apart(-behind_ms.try_into().unwrap_or(i64::MAX));
+        Why::new(
+            format!("this machine's clock is at least {off} the controller's"),
+            "set the clock, and knock again",
         )
     })
 }

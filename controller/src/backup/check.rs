@@ -94,6 +94,16 @@ fn server(dir: &DataDir) -> Finding {
         Ok(identity) => identity,
         Err(error) => return wrong("server certificate", program::one_line(&error).to_string()),
     };
+    if let Some(begin) = identity
+        .begins_secs()
+        .filter(|begin| *begin > clock::now().secs())
+    {
+        let begin = crate::timestamp::Timestamp::from_ms(begin.saturating_mul(1000));
+        let detail = format!(
+            "it begins only at {begin}: the clock was ahead when it was made, or is behind now"
+        );
+        return wrong("server certificate", detail);
+    }
     match identity.expires_secs() {
         None => wrong("server certificate", "server.pem is no certificate"),
         Some(end) if end <= clock::now().secs() => wrong("server certificate", "it has expired"),

@@ -13,7 +13,8 @@ use crate::app::check::fixed;
 use crate::app::enroll::{self, Enrolled, Joiner, Renewal};
 use crate::clock;
 use crate::context::Context;
-use crate::error::{Error, RenewalRefused};
+use crate::error::{Error, RenewalRefused, TokenRefused};
+use crate::timestamp::Timestamp;
 
 #[derive(Debug)]
 pub(crate) struct EnrollmentService {
@@ -36,11 +37,13 @@ impl Enrollment for EnrollmentService {
     ) -> Result<Response<RedeemResponse>, Status> {
         let call = call(&request)?;
         let joiner = joiner(request.into_inner())?;
+        let now = clock::now();
+        let redeemed = enroll::redeem(&self.context, call, joiner, now).await;
         let Enrolled {
             member,
             key_name,
             certificate_der,
-        } = enroll::redeem(&self.context, call, joiner, clock::now()).await?;
+        } = redeemed.map_err(|error| of_time(error, now))?;
         Ok(Response::new(RedeemResponse {
             role: wire::Role::from(member.role).into(),
             name: member.name,
@@ -75,19 +78,26 @@ impl Enrollment for EnrollmentService {
         };
         let now = clock::now();
         let renewed = enroll::renew(&self.context, renewal, now).await;
-        let certificate_der = renewed.map_err(|error| {
-            let is_of_time = matches!(error, Error::Renewal(RenewalRefused::Clock));
-            let status = Status::from(error);
-            if is_of_time {
-                with_time(status, now.secs())
-            } else {
-                status
-            }
-        })?;
+        let certificate_der = renewed.map_err(|error| of_time(error, now))?;
         Ok(Response::new(RenewResponse {
             certificate_der,
             ca_der: self.context.authority.ca_der().to_vec(),
         }))
+    }
+}
+
+/// A refusal that is about time says what time it is here: whoever asked knows another one then, for
+/// who joins has looked at the token's time before.
+fn of_time(error: Error, now: Timestamp) -> Status {
+    let is_of_time = matches!(
+        error,
+        Error::Renewal(RenewalRefused::Clock) | Error::Token(TokenRefused::Expired)
+    );
+    let status = Status::from(error);
+    if is_of_time {
+        with_time(status, now.secs())
+    } else {
+        status
     }
 }
 

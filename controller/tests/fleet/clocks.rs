@@ -67,6 +67,35 @@ async fn a_certificate_of_another_time_is_refused_in_words_that_name_the_control
     assert!(now_secs().abs_diff(secs) < 60);
 }
 
+/// As after `init` with a clock that was two days ahead.
+fn make_the_controllers_certificate_begin_in_two_days(fleet: &Fleet) {
+    let data = fleet.dir.path().join("data");
+    let read = |name: &str| std::fs::read_to_string(data.join(name)).unwrap();
+    let key = KeyPair::from_pem(&read("ca-key.pem")).unwrap();
+    let issuer = Issuer::from_ca_cert_pem(&read("ca.pem"), key).unwrap();
+    let own = KeyPair::from_pem(&read("server-key.pem")).unwrap();
+    let begin = time::OffsetDateTime::from_unix_timestamp(now_secs().cast_signed() + 48 * HOUR);
+    let mut params = CertificateParams::default();
+    params.not_before = begin.unwrap();
+    params.not_after = begin.unwrap() + std::time::Duration::from_secs(24 * 3_600);
+    params.subject_alt_names = vec![SanType::DnsName(fleet::SERVER_NAME.try_into().unwrap())];
+    let signed = params.signed_by(&own, &issuer).unwrap();
+    std::fs::write(data.join("server.pem"), signed.pem() + &read("ca.pem")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_set_back_behind_its_own_certificate_serves_with_one_of_now() {
+    let fleet = Fleet::start().await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    make_the_controllers_certificate_begin_in_two_days(&fleet);
+
+    let fleet = fleet.restart().await;
+
+    session(&fleet, &host, &host.answer.certificate_der)
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_signed_at_another_time_is_refused_with_the_controllers_time() {
     let fleet = Fleet::start().await;

@@ -358,6 +358,22 @@ async fn a_certificate_past_its_half_life_renews_and_serves_on_when_it_cannot() 
 }
 
 #[tokio::test]
+async fn a_certificate_of_the_future_is_renewed_and_serves_where_it_cannot_be() {
+    let fake = Fake::start();
+    let (dir, _) = joined(&fake).await;
+    let early = store_certificate(&fake, dir.path(), URI, (-2 * HOUR, 24 * HOUR));
+
+    // As when only this machine's clock is behind: the renewal is refused, the certificate is not.
+    *fake.state.banned.lock().unwrap() = true;
+    let member = Membership::load(dir.path()).unwrap();
+    assert!(member.channel().await.is_ok());
+
+    // As when the whole site was ahead, and is not any more.
+    *fake.state.banned.lock().unwrap() = false;
+    assert_ne!(seen(member.channel().await.unwrap()).await, early);
+}
+
+#[tokio::test]
 async fn a_banned_member_is_told_so() {
     let fake = Fake::start();
     let (_dir, member) = joined(&fake).await;

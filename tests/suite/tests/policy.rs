@@ -295,3 +295,25 @@ fn a_pipeline_applies_policy_with_a_read_only_profile_and_no_home() {
         same("generation", &generation(&company)?, &(before + 1))
     });
 }
+
+#[test]
+fn may_not_is_an_answer_and_a_question_about_nobody_ends_otherwise() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 1, POLICY)?;
+        for (words, code) in [
+            (["alice", "web-1", "tcp/22"], 0),
+            (["alice", "web-1", "tcp/80"], 1),
+            (["alcie", "web-1", "tcp/22"], 2),
+            (["alice", "web-7", "tcp/22"], 2),
+            (["alice", "web-1", "tpc/22"], 2),
+        ] {
+            let can = [&["can"], &words[..], &["--json"]].concat();
+            let ran = company.operator.run(&can)?.code(code)?;
+            // Standard output is the answer, and empty where there is none.
+            same("an answer", &ran.stdout.is_empty(), &(code == 2))?;
+        }
+        let hers = company.alice.run(&["can", "alice", "web-1", "tcp/22"])?;
+        hers.code(2)?.says("--profile")?;
+        Ok(())
+    });
+}

@@ -73,6 +73,15 @@ struct Whole {
 }
 
 pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
+    let answers_by_code = args.exit_code;
+    let done = show(context, args).await;
+    if answers_by_code {
+        return done.map_err(CommandError::unanswered);
+    }
+    done
+}
+
+async fn show(context: &Context, args: DiffArgs) -> Result {
     let file = PolicyFile::read(&args.file)?;
     // The controller's answer holds the warnings of the text, and those that only it can know.
     let connection = Connection::open(&context.profile).await?;

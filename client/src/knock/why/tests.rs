@@ -68,6 +68,7 @@ fn said(known: Option<Known>, change: impl FnOnce(&mut Case<'_>)) -> (String, St
         listed: Some(&listed),
         changed: None,
         known: known.as_ref(),
+        refusal: None,
         seen: None,
         own: None,
         now_ms: NOW_MS,
@@ -235,4 +236,33 @@ fn a_packet_of_which_the_host_knows_nothing_did_not_arrive() {
         "web-1 is there, and recorded no packet of this knock"
     );
     assert!(hint.contains("is 203.0.113.9 its address?"), "{hint}");
+}
+
+#[test]
+fn without_a_controller_clocks_that_differ_are_said_as_far_as_they_are_known() {
+    let refusal = (
+        "the controller's clock is 2 h ahead of this machine's",
+        "set it",
+    );
+    let refused = said(None, |case| case.refusal = Some(refusal));
+    let of_the_future = said(None, |case| case.now_ms = NOW_MS - 600_000);
+    let of_now = said(None, |case| case.now_ms = NOW_MS - 10_000);
+
+    assert_eq!((&*refused.0, &*refused.1), refusal);
+    assert_eq!(
+        of_the_future.0,
+        "this machine's clock is at least 10m behind the controller's"
+    );
+    assert_eq!(of_now.0, "");
+}
+
+#[test]
+fn a_grant_that_has_ended_since_is_told_by_what_was_wrong_with_it() {
+    let blocked = event(EventKind::GrantBlocked, "table inet theirs, chain input");
+    let mut known = known(Some(event(EventKind::GrantClosed, "")));
+    known.events.push(("web-1".to_owned(), blocked));
+
+    let (because, _) = said(Some(known), |_| {});
+
+    assert!(because.contains("a rule of its owner"), "{because}");
 }

@@ -21,9 +21,11 @@ const README: &str = include_str!("../../../../README.md");
 /// Who is where. The page names 192.0.2.10, and by name web-1 and controller.example.
 const ADDRESSES: &str = "127.0.0.1 localhost\n192.0.2.11 web-1\n192.0.2.30 controller.example\n";
 
-/// `ssh` of the page: reaches a machine only where its port 22 answers, and is root there.
+/// `ssh` of the page: reaches a machine only where its port 22 answers, and is root there. Options, which
+/// `postern ssh` writes before the host, change nothing about that.
 const SSH: &str = "#!/bin/bash
 set -e
+while [[ $1 == -o ]]; do shift 2; done
 to=${1#root@} && shift
 exec 3<>\"/dev/tcp/$to/22\"
 IFS= read -r -t 3 banner <&3
