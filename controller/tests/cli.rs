@@ -383,3 +383,49 @@ fn a_controller_is_backed_up_checked_and_restored_by_commands() {
     assert!(failed.contains("not sound"), "{failed}");
     assert!(elsewhere.contains("was moved"), "{elsewhere}");
 }
+
+#[test]
+fn root_who_works_in_somebodys_directory_leaves_nothing_there_that_is_hers() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+    const NOBODY: u32 = 65_534;
+    let dir = TempDir::new().unwrap();
+    let [data, copy] = ["data", "copy"].map(|name| dir.path().join(name));
+    let file = dir.path().join("backup.tar").display().to_string();
+    init(&data);
+    add_sink(&data, "name = 'file'\ntype = 'file'\npath = 'events.json'");
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let inside = |dir: &Path| -> Vec<_> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    for path in inside(&data)
+        .into_iter()
+        .chain([data.clone(), copy.clone()])
+    {
+        if chown(path, Some(NOBODY), Some(NOBODY)).is_err() {
+            // Only root can work in somebody else's name.
+            return;
+        }
+    }
+
+    let codes = [
+        run(&["sink", "test", "file"], &data),
+        run(&["sink", "list"], &data),
+        run(&["sink", "skip", "file"], &data),
+        run(&["token", "create", "--role", "owner"], &data),
+        run(&["check"], &data),
+        run(&["backup", &file], &data),
+        run(&["restore", &file], &copy),
+        run(&["check"], &copy),
+    ]
+    .map(|(code, _, _)| code);
+
+    assert_eq!(codes, [0, 0, 1, 0, 0, 0, 0, 0]);
+    let written = inside(&data).into_iter().chain(inside(&copy));
+    for path in written {
+        let owner = std::fs::metadata(&path).unwrap().uid();
+        assert_eq!(owner, NOBODY, "{}", path.display());
+    }
+    assert!(data.join("events.json").exists() && copy.join("seal.key").exists());
+}
