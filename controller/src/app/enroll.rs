@@ -149,12 +149,13 @@ async fn join(
     }
     let event = enrolled(&token.invitation, &member, request);
     let takes_place = role == Role::Host && token.invitation.replaces;
+    if takes_place && let Some(before) = context.roster.find(role, &name) {
+        tokens::check_takes_place(context, &token.invitation, &before)?;
+        // Policy may hide more by the old labels than when the token was made.
+        tokens::refuse_public(store, &before, &member.labels).await?;
+    }
+    tokens::check_still_hers(context, &token.invitation, (&name, request))?;
     if takes_place {
-        if let Some(before) = context.roster.find(role, &name) {
-            tokens::check_takes_place(context, &token.invitation, &before)?;
-            // Policy may hide more by the old labels than when the token was made.
-            tokens::refuse_public(store, &before, &member.labels).await?;
-        }
         members::tell_before_replacement(context, &name).await;
     }
     let enrolled = store.enroll(secret, member, event, now.ms()).await;

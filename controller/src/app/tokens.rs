@@ -361,7 +361,7 @@ fn told(invitation: &Invitation, origin: Origin, what: &str) -> Event {
 }
 
 pub(super) use self::labels::check as check_labels;
-pub(super) use self::permit::{check_takes_place, selects_within};
+pub(super) use self::permit::{check_still_hers, check_takes_place, selects_within};
 
 #[cfg(test)]
 mod tests;

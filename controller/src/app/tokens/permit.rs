@@ -1,12 +1,13 @@
 //! Whether a caller may invite as she wants to: by her role, and by the hosts that are her business.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fleet::Role;
 use policy::Selector;
 
 use super::NewToken;
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, RequestId};
 use crate::app::members::reach;
 use crate::app::near::did_you_mean;
 use crate::context::Context;
@@ -149,4 +150,41 @@ pub(in crate::app) fn check_takes_place(
         ))),
         Some(_) | None => Ok(()),
     }
+}
+
+/// Refuses what whoever made the token could not promise any more: policy may give the name other
+/// hosts by now, and the name may be somebody else's. Tokens of those who were locked, removed or
+/// replaced since are revoked with that.
+pub(in crate::app) fn check_still_hers(
+    context: &Context,
+    invitation: &Invitation,
+    (name, request): (&str, RequestId),
+) -> Result<(), Error> {
+    let Some(creator) = invitation.creator.and_then(|id| context.roster.by_id(id)) else {
+        return Ok(());
+    };
+    let caller = Caller {
+        id: creator.id,
+        role: creator.role,
+        name: creator.name.clone(),
+        scope: creator.scope.clone(),
+        request,
+    };
+    let again = NewToken {
+        role: invitation.role,
+        name: name.to_owned(),
+        labels: invitation.labels.clone(),
+        // Only who invites is judged; a scope that was left out is that of the one replaced.
+        scope: BTreeMap::new(),
+        ttl: Duration::ZERO,
+        key_name: invitation.key_name.clone(),
+        replaces: invitation.replaces,
+    };
+    check(context, &caller, &again).map_err(|_| {
+        Error::Conflict(format!(
+            "{} {name} is none of those whom {} may invite so, who made this token: what policy \
+             gives, or whose the name is, has changed since; ask an operator for another",
+            invitation.role, invitation.created_by
+        ))
+    })
 }

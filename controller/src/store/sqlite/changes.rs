@@ -109,7 +109,7 @@ fn with_what_goes_along(
         Found::Member(member) => (member, None),
         Found::Key(member, key) => (member, Some(key.name.as_str())),
     };
-    let revoked_tokens = tokens::revoke_of(connection, (member, key), change)?;
+    let revoked_tokens = tokens::revoke_of(connection, (member, key), None, change)?;
     let invited = match key {
         None => tokens::invited_by(connection, member.id, change.at_ms)?,
         Some(_) => Vec::new(),

@@ -131,21 +131,28 @@ fn take(
         },
         at_ms: new.joined_at_ms,
     };
+    let redeemed = Some(token.invitation.id.as_str());
     let id = match place {
-        Place::Free => members::insert(connection, new)?,
-        Place::BesideKeysOf(member) => member.id,
+        Place::Free => {
+            tokens::revoke_replacing(connection, &token.invitation, &replaced(None))?;
+            members::insert(connection, new)?
+        }
+        Place::BesideKeysOf(member) => {
+            tokens::revoke_replacing(connection, &token.invitation, &replaced(Some(name)))?;
+            member.id
+        }
         Place::OfMember(member) => {
             let change = replaced(None);
             events::append_own(connection, change.event(EventKind::Removed, "replaced"))?;
             // An operator may replace herself: the token that she made for that is good.
-            let redeemed = Some(token.invitation.id.as_str());
-            tokens::revoke_made_by(connection, &member, redeemed, &change)?;
+            tokens::revoke_of(connection, (&member, None), redeemed, &change)?;
             members::delete(connection, member.id)?;
             members::insert(connection, new)?
         }
         Place::OfKey(member, key) => {
             let change = replaced(Some(name));
             events::append_own(connection, change.event(EventKind::Removed, "replaced"))?;
+            tokens::revoke_of(connection, (&member, Some(name)), redeemed, &change)?;
             members::delete_key(connection, key)?;
             member.id
         }

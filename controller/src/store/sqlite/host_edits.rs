@@ -49,7 +49,7 @@ pub(in crate::store) fn edit(
         ])?;
     let mut revoked_tokens = Vec::new();
     if is_renamed {
-        revoked_tokens = tokens::revoke_of(connection, (&before, None), change)?;
+        revoked_tokens = tokens::revoke_of(connection, (&before, None), None, change)?;
         move_name(connection, &before, name)?;
     }
     let reason = format!("{}: {}", change.whom, change.reason);

@@ -124,36 +124,69 @@ pub(in crate::store) fn revoke(
     Ok(RevokeOutcome::Revoked(token))
 }
 
-/// Revokes what is open and was made by a member or for it; of one key, what was made for that key.
-/// Returns their ids.
+/// Revokes what is open and was made by a member or for it; of one key, what was made for that key;
+/// but for the token that is being redeemed. Returns their ids.
 pub(super) fn revoke_of(
     connection: &Connection,
     (member, key): (&Member, Option<&str>),
+    redeemed: Option<&str>,
     change: &Change,
 ) -> Result<Vec<String>, StoreError> {
     let sql = format!(
         "SELECT id FROM tokens
-         WHERE {OPEN} AND expires_at_secs > ?1
+         WHERE {OPEN} AND expires_at_secs > ?1 AND id IS NOT ?5
            AND role = ?2 AND name = ?3 AND (?4 IS NULL OR key_name = ?4)
          ORDER BY id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let now_secs = signed(change.at_ms / 1000);
-    let made_for = params![now_secs, member.role.as_str(), member.name, key];
+    let made_for = params![now_secs, member.role.as_str(), member.name, key, redeemed];
     let ids = statement.query_map(made_for, |row| row.get(0))?;
     let mut ids: Vec<String> = ids.collect::<Result<_, _>>()?;
     for id in &ids {
         revoke_with(connection, id, change)?;
     }
     if key.is_none() {
-        ids.extend(revoke_made_by(connection, member, None, change)?);
+        ids.extend(revoke_made_by(connection, member, redeemed, change)?);
     }
     Ok(ids)
 }
 
+/// Of invitations to replace, when one is redeemed and there was nobody, or no such key, to replace:
+/// revokes the others that are open, which would take the place of whoever comes now.
+pub(super) fn revoke_replacing(
+    connection: &Connection,
+    redeemed: &Invitation,
+    change: &Change,
+) -> Result<(), StoreError> {
+    if !redeemed.replaces {
+        return Ok(());
+    }
+    let sql = format!(
+        "SELECT id FROM tokens
+         WHERE {OPEN} AND expires_at_secs > ?1 AND id <> ?2
+           AND role = ?3 AND name = ?4 AND key_name = ?5 AND replaces
+         ORDER BY id"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let ids = statement.query_map(
+        params![
+            signed(change.at_ms / 1000),
+            redeemed.id,
+            redeemed.role.as_str(),
+            change.whom.name,
+            redeemed.key_name,
+        ],
+        |row| row.get(0),
+    )?;
+    let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
+    ids.iter()
+        .try_for_each(|id| revoke_with(connection, id, change))
+}
+
 /// Revokes what is open and was made by a member, but for the token that is being redeemed. Returns
 /// their ids.
-pub(super) fn revoke_made_by(
+fn revoke_made_by(
     connection: &Connection,
     member: &Member,
     redeemed: Option<&str>,

@@ -147,6 +147,89 @@ async fn a_token_of_somebody_with_a_scope_never_replaces_a_host_that_is_none_of_
     assert!(refused.contains(reason), "{refused}");
 }
 
+/// What policy gives the names, when the tokens are made and when they are redeemed, differs.
+#[tokio::test]
+async fn scope_and_role_of_whoever_made_a_token_are_judged_again_when_it_is_redeemed() {
+    let fleet = Fleet::new().await;
+    let bob = fleet.join(Role::User, "bob").await;
+    fleet.join_labelled("web-1", "prod").await;
+    let policy = "NAME stage\nHOSTS env=stage\nSOURCE ANY\nREQUIRE_USERNAME bob\n";
+    fleet.apply(0, policy).await.unwrap();
+    let operator = of_stage(&fleet, Role::Operator).await;
+    let ask = async |name: &str, key_name: &str, replaces| {
+        let new = NewToken {
+            key_name: key_name.to_owned(),
+            replaces,
+            ..new(Role::User, name)
+        };
+        let issued = create(&fleet.context, &operator, new, NOW).await;
+        issued.unwrap().token
+    };
+    let whole = ask("bob", "", true).await;
+    let default = ask("bob", "default", true).await;
+    let phone = ask("bob", "phone", false).await;
+    let nobody = ask("carl", "", false).await;
+    let harmless = ask("dave", "", false).await;
+    let policy = "NAME prod\nHOSTS env=prod\nSOURCE ANY\nREQUIRE_USERNAME bob, carl\n";
+    fleet.apply(1, policy).await.unwrap();
+    let redeem = async |token: &Token| {
+        let joiner = Keys::new().joiner(token, "");
+        enroll::redeem(&fleet.context, CALL, joiner, NOW).await
+    };
+
+    for token in [&whole, &default, &phone, &nobody] {
+        let refused = redeem(token).await.unwrap_err().to_string();
+        let reason = "none of those whom mbr may invite so";
+        assert!(refused.contains(reason), "{refused}");
+    }
+
+    redeem(&harmless).await.unwrap();
+    let now = fleet.context.roster.find(Role::User, "bob").unwrap();
+    assert_eq!((now.id, now.keys.len()), (bob.id, 1));
+    assert!(fleet.context.roster.find(Role::User, "carl").is_none());
+}
+
+/// As when a helpdesk made two because the first went to a wrong address.
+#[tokio::test]
+async fn an_invitation_to_replace_ends_when_its_target_is_replaced_locked_or_removed_otherwise() {
+    let fleet = Fleet::new().await;
+    let ask = async |name: &str, key_name: &str| {
+        let new = NewToken {
+            key_name: key_name.to_owned(),
+            replaces: true,
+            ..new(Role::User, name)
+        };
+        let issued = create(&fleet.context, &root(), new, NOW).await;
+        issued.unwrap().token
+    };
+    let redeem = async |token: &Token| {
+        let joiner = Keys::new().joiner(token, "");
+        enroll::redeem(&fleet.context, CALL, joiner, NOW).await
+    };
+    // Nobody there, somebody there; a key that is new, and one that is not.
+    for (name, key_name) in [("bob", ""), ("bob", ""), ("bob", "phone"), ("bob", "phone")] {
+        let (mislaid, used) = (ask(name, key_name).await, ask(name, key_name).await);
+        redeem(&used).await.unwrap();
+        let refused = redeem(&mislaid).await.unwrap_err();
+        let refused = program::one_line(&refused).to_string();
+        assert!(refused.contains("it was revoked"), "{key_name} {refused}");
+    }
+    let (mislaid, used) = (ask("bob", "phone").await, ask("bob", "").await);
+    redeem(&used).await.unwrap();
+    redeem(&mislaid).await.unwrap_err();
+    for act in [Act::Lock, Act::Remove] {
+        let mislaid = ask("bob", "").await;
+        let bob = Whom {
+            role: Role::User,
+            ..Whom::host("bob".to_owned())
+        };
+        fleet.act(act, bob).await.unwrap();
+        redeem(&mislaid).await.unwrap_err();
+    }
+    let recorded = fleet.recorded().await.join("\n");
+    assert!(recorded.contains("revoked with user bob"), "{recorded}");
+}
+
 #[tokio::test]
 async fn a_scope_that_no_host_has_and_a_user_whom_nobody_knows_are_said_when_the_token_is_made() {
     let fleet = Fleet::new().await;
