@@ -9,6 +9,7 @@ mod table;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use fleet::export::printable;
 use owo_colors::OwoColorize as _;
 use program::PrintError;
 use serde::Serialize;
@@ -23,8 +24,9 @@ pub(crate) struct Ui;
 // === impl Ui ===
 
 impl Ui {
-    /// One line of result.
+    /// One line of result, or some.
     pub(crate) fn say(&self, line: impl Display) -> Result {
+        let line = lines_only(&line.to_string());
         writeln!(anstream::stdout().lock(), "{line}").map_err(output)
     }
 
@@ -66,7 +68,7 @@ impl Ui {
 
     /// One line about the result, on standard error.
     pub(crate) fn note(&self, line: impl Display) {
-        program::note(line);
+        program::note(lines_only(&line.to_string()));
     }
 
     /// Something that failed while others may not have, with its causes and what can be done.
@@ -76,10 +78,29 @@ impl Ui {
 
     /// Something doubtful.
     pub(crate) fn warn(&self, line: impl Display) {
-        self.note(format_args!("{} {line}", "warning:".yellow().bold()));
+        let line = lines_only(&line.to_string());
+        program::note(format_args!("{} {line}", "warning:".yellow().bold()));
     }
+}
+
+/// What others may have typed, with nothing but the ends of lines that could move a cursor.
+fn lines_only(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    lines.join("\n")
 }
 
 fn output(cause: io::Error) -> CommandError {
     PrintError::Stdout(cause).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_that_people_typed_never_reach_a_terminal() {
+        let shown = lines_only("evil\r=cmd\u{1b}[2K\u{9b}1A\u{202e}\nnext");
+
+        assert_eq!(shown, "evil#015=cmd#033[2K#2331A#20056\nnext");
+    }
 }

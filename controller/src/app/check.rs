@@ -30,6 +30,16 @@ pub(crate) fn at_most(field: &'static str, text: &str, bytes_max: usize) -> Resu
     Ok(())
 }
 
+/// Refuses words of an operator that are too long, or that are not one line: what somebody typed is
+/// shown to others, so nothing in it may move a cursor.
+pub(crate) fn words(field: &'static str, text: &str) -> Result<(), Error> {
+    at_most(field, text, MESSAGE_BYTES_MAX)?;
+    if fleet::export::printable(text) != text {
+        return Err(Error::invalid(field, "one line, please"));
+    }
+    Ok(())
+}
+
 /// Refuses a name that no member may have.
 pub(crate) fn member_name(role: Role, name: &str) -> Result<(), Error> {
     if !is_name(name) {

@@ -328,8 +328,12 @@ pub(super) fn checked_address(address: &str) -> Result<String, Error> {
     let is_host_name = address
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-    if address.parse::<IpAddr>().is_err() && !is_host_name {
-        return Err(Error::invalid("address", "not an address or a host name"));
+    // No zone of DNS is a number, so this is an address with a slip in it.
+    let last = address.trim_end_matches('.').rsplit('.').next();
+    let ends_in_number = last.is_none_or(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
+    if address.parse::<IpAddr>().is_err() && (!is_host_name || ends_in_number) {
+        let problem = format!("`{address}` is not an address or a host name");
+        return Err(Error::invalid("address", problem));
     }
     Ok(address.to_owned())
 }

@@ -101,10 +101,7 @@ async fn perform(
     origin: Origin,
     now: Timestamp,
 ) -> Result<Acted, Error> {
-    check::at_most("reason", &reason, check::MESSAGE_BYTES_MAX)?;
-    if reason.contains(char::is_control) {
-        return Err(Error::invalid("reason", "one line, please"));
-    }
+    check::words("reason", &reason)?;
     if whom.role != Role::User && whom.key.is_some() {
         return Err(Error::invalid(
             "key_name",

@@ -69,7 +69,7 @@ pub(crate) async fn apply(
     consent: impl Into<Consent>,
     now: Timestamp,
 ) -> Result<Applied, Error> {
-    check::at_most("message", &message, check::MESSAGE_BYTES_MAX)?;
+    check::words("message", &message)?;
     check::at_most("file", &draft.file, check::FILE_BYTES_MAX)?;
     if draft.file.contains(char::is_control) {
         return Err(Error::invalid("file", "its name has a control character"));
@@ -117,7 +117,7 @@ pub(crate) async fn rollback(
     consent: impl Into<Consent>,
     now: Timestamp,
 ) -> Result<Applied, Error> {
-    check::at_most("message", &message, check::MESSAGE_BYTES_MAX)?;
+    check::words("message", &message)?;
     let consent = consent.into();
     not_set_back(context, consent)?;
     let text = stored_text(context, to).await?;

@@ -52,6 +52,24 @@ mod tests {
     }
 
     #[test]
+    fn what_looks_like_an_address_and_is_none_is_refused_as_a_name_of_a_host() {
+        for bad in [
+            "999.1.1.1",
+            "192.0.2",
+            "192.0.2.7.",
+            "1",
+            "192.0.2.007",
+            ".",
+            "web.1",
+        ] {
+            assert!(checked_words(&[bad]).is_err(), "{bad}");
+        }
+        for good in ["1.example", "web-1", "10-0-0-1.example.", "7.v6"] {
+            assert_eq!(checked_words(&[good]).unwrap(), [good]);
+        }
+    }
+
+    #[test]
     fn a_host_has_one_address_of_each_family_at_most_or_names() {
         for good in [
             &["192.0.2.7"][..],

@@ -1,6 +1,7 @@
 //! What a caller with a scope may do to the policy: change hosts of her scope, and no other.
 
-use policy::{Change, Policy, Stanza};
+use fleet::Role;
+use policy::{Change, Policy, PolicyTest, Stanza, TestedHosts};
 
 use super::difference::is_changed;
 use crate::access::caller::Caller;
@@ -19,7 +20,7 @@ pub(super) async fn check(context: &Context, caller: &Caller, new: &Policy) -> R
         context.rollout.targets(),
         context.rollout.try_out(new.clone()).await?,
     );
-    let hosts = context.roster.active(fleet::Role::Host);
+    let hosts = context.roster.active(Role::Host);
     let changed = hosts
         .iter()
         .filter(|host| is_changed(&now, &then, &host.name));
@@ -45,5 +46,32 @@ pub(super) async fn check(context: &Context, caller: &Caller, new: &Policy) -> R
             )));
         }
     }
-    Ok(())
+    check_tests(context, caller, (&in_force.policy, new))
+}
+
+/// Refuses that a test about hosts that are none of hers comes, goes, or is about other users: it
+/// stands there to keep others from doing what she does.
+fn check_tests(
+    context: &Context,
+    caller: &Caller,
+    (before, after): (&Policy, &Policy),
+) -> Result<(), Error> {
+    let is_hers = |test: &PolicyTest| match &test.hosts {
+        TestedHosts::Named(name) => {
+            let host = context.roster.find(Role::Host, name);
+            host.is_some_and(|host| caller.may_see(&host))
+        }
+        TestedHosts::Selected(selector) => selects_within(context, caller, selector),
+    };
+    let changed = |one: &Policy, other: &Policy| {
+        let mut tests = one.tests.iter();
+        let changed = tests.find(|test| !is_hers(test) && !other.tests.contains(test));
+        changed.map(ToString::to_string)
+    };
+    match changed(before, after).or_else(|| changed(after, before)) {
+        None => Ok(()),
+        Some(test) => Err(caller.out_of_scope(format!(
+            "`{test}` is about others, and has to stay as it is"
+        ))),
+    }
 }

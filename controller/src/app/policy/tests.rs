@@ -165,6 +165,37 @@ async fn before_the_first_policy_there_is_nothing_to_show() {
 }
 
 #[tokio::test]
+async fn a_message_that_would_move_a_cursor_is_refused_whoever_types_it() {
+    let fleet = fleet().await;
+    fleet.apply(0, SSH).await.unwrap();
+    fleet.apply(1, "PROTECT tcp/22\n").await.unwrap();
+
+    for message in [
+        "evil\r=cmd|calc",
+        "a\nb",
+        "\u{1b}[2K",
+        "\u{9b}1A",
+        "\u{202e}x",
+    ] {
+        let (context, public) = (&fleet.context, Public::Allowed);
+        let text = draft("PROTECT tcp/443\n");
+        let applied = apply(context, &root(), text, (2, message.to_owned()), public, NOW).await;
+        let back = rollback(context, &root(), (1, message.to_owned()), public, NOW).await;
+        for refused in [applied.map(drop), back.map(drop)] {
+            let refused = refused.unwrap_err();
+            let is_said = matches!(
+                refused,
+                Error::Invalid {
+                    field: "message",
+                    ..
+                }
+            );
+            assert!(is_said, "{message:?} {refused}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_nobody_would_read_is_refused() {
     let fleet = fleet().await;
     let based = (0, "x".repeat(check::MESSAGE_BYTES_MAX + 1));

@@ -64,3 +64,49 @@ async fn a_stanza_that_would_select_hosts_that_are_to_join_is_refused_to_whoever
     let named = "NAME one\nHOSTS name=web-2\nSOURCE ANY\nREQUIRE_USERNAME alice\n";
     apply_as(&fleet, 1, &[STAGE, named]).await.unwrap();
 }
+
+#[tokio::test]
+async fn tests_about_other_hosts_stay_as_they_are_when_somebody_with_a_scope_applies() {
+    let fleet = Fleet::new().await;
+    fleet.join_labelled("web-1", "prod").await;
+    fleet.join_labelled("web-2", "stage").await;
+    for name in ["alice", "bob", "carol"] {
+        fleet.join(Role::User, name).await;
+    }
+    let group = "%group outside carol\n";
+    let by_group = "%test deny @outside web-1 tcp/22\n";
+    let by_label = "%test deny alice env=prod tcp/22\n";
+    let hers = "%test deny bob web-2 tcp/22\n";
+    let all = [group, by_group, by_label, hers, STAGE, PROD];
+    fleet.apply(0, &all.concat()).await.unwrap();
+
+    for texts in [
+        &[group, by_group, hers, STAGE, PROD][..],
+        &[by_label, hers, STAGE, PROD],
+        &[
+            "%group outside dave\n",
+            by_group,
+            by_label,
+            hers,
+            STAGE,
+            PROD,
+        ],
+        &[
+            group,
+            by_group,
+            by_label,
+            hers,
+            "%test deny carol web-1 tcp/80\n",
+            STAGE,
+            PROD,
+        ],
+    ] {
+        let refused = apply_as(&fleet, 1, texts).await.unwrap_err();
+        assert!(matches!(refused, Error::OutOfScope { .. }), "{refused}");
+        let reason = "has to stay as it is";
+        assert!(refused.to_string().contains(reason), "{refused}");
+    }
+
+    let without_hers = [group, by_group, by_label, STAGE, PROD];
+    apply_as(&fleet, 1, &without_hers).await.unwrap();
+}
