@@ -92,6 +92,7 @@ impl AccessFile {
         }
         let seen = Seen::default();
         let policy = read(&path, &seen)?;
+        warn_of_exposed(&seen);
         let file = Self {
             path,
             last: Mutex::new(Last::default()),
@@ -137,6 +138,7 @@ impl AccessFile {
         }
         let seen = Seen::default();
         let policy = read(&self.path, &seen);
+        warn_of_exposed(&seen);
         *last_seen = Some(seen);
         drop(last_seen);
         let policy = self.number(policy?, now)?;
@@ -213,6 +215,20 @@ impl InvalidAccessFile {
     }
 }
 
+/// The access file, and what it includes, that others than the owner may read or write, one sentence
+/// each. What everybody may write is refused when it is read.
+pub fn exposed(path: &Path) -> Vec<String> {
+    let seen = Seen::default();
+    let _ = read(path, &seen);
+    seen.exposed()
+}
+
+fn warn_of_exposed(seen: &Seen) {
+    for exposed in seen.exposed().iter().take(WARNINGS_SHOWN) {
+        tracing::warn!("{exposed}");
+    }
+}
+
 fn digest_of(policy: &Policy) -> [u8; 32] {
     Sha256::digest(policy.print(Secrets::Show)).into()
 }
@@ -281,6 +297,7 @@ fn compile(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     use tempfile::TempDir;
 
@@ -316,6 +333,49 @@ mod tests {
         // What nobody was told is read again.
         file.forget_read();
         assert_eq!(generation(), Some(2));
+    }
+
+    #[test]
+    fn an_access_file_that_everybody_may_write_is_refused_and_one_that_others_read_is_said() {
+        let dir = TempDir::new().unwrap();
+        let (path, included) = (dir.path().join("access.conf"), dir.path().join("more.conf"));
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        fs::write(&included, STANZA).unwrap();
+        fs::write(
+            &path,
+            format!("{STANZA}\n%include {}\n", included.display()),
+        )
+        .unwrap();
+        for exposed_one in [&path, &included] {
+            mode(&path, 0o600);
+            mode(&included, 0o600);
+            assert_eq!(exposed(&path), Vec::<String>::new());
+            let (file, policy) = AccessFile::open(path.clone()).unwrap();
+            file.first(policy, None, Now::default()).unwrap();
+            for (bits, may) in [(0o640, "read"), (0o604, "read"), (0o660, "write")] {
+                mode(exposed_one, bits);
+                let said = exposed(&path).concat();
+                let reason = format!("others than its owner may {may}");
+                assert!(said.contains(&reason), "{bits:o} {said}");
+                AccessFile::open(path.clone()).unwrap();
+            }
+            for bits in [0o666, 0o602] {
+                mode(exposed_one, bits);
+                let opened = AccessFile::open(path.clone()).map(drop);
+                // What failed is not read again as long as it is as it was.
+                file.forget_read();
+                let reread = file.read(Now::default()).map(drop);
+                for refused in [opened, reread] {
+                    let refused = refused.unwrap_err().reasons().concat();
+                    let reason = "everybody on this host may write it";
+                    assert!(refused.contains(reason), "{bits:o} {refused}");
+                }
+            }
+            mode(exposed_one, 0o600);
+            assert!(file.read(Now::default()).is_ok());
+        }
     }
 
     #[test]

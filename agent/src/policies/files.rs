@@ -2,7 +2,8 @@
 
 use std::cell::RefCell;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use policy::{ReadError, Source};
@@ -38,6 +39,11 @@ impl Source for Files {
         Ok(files)
     }
 }
+
+/// What others than the owner may do with a file.
+const OTHERS: u32 = 0o077;
+const GROUP_WRITES: u32 = 0o020;
+const ALL_WRITE: u32 = 0o002;
 
 /// The disk, and what was seen there: every file and folder that was asked for, in order.
 #[derive(Debug, Default)]
@@ -75,6 +81,25 @@ impl Seen {
         })
     }
 
+    /// The files that others than their owner may read or write, one sentence each.
+    pub(super) fn exposed(&self) -> Vec<String> {
+        let files = self.0.borrow();
+        let exposed = files.iter().filter_map(|(path, _)| {
+            let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+            let mode = meta.permissions().mode() & 0o777;
+            let may = match mode & OTHERS {
+                0 => return None,
+                left if left & GROUP_WRITES == 0 => "read",
+                _ => "write",
+            };
+            Some(format!(
+                "others than its owner may {may} {} (mode {mode:03o}), which may hold keys: chmod 600",
+                path.display()
+            ))
+        });
+        exposed.collect()
+    }
+
     fn note(&self, path: &Path, sight: Sight) {
         self.0.borrow_mut().push((path.to_owned(), sight));
     }
@@ -100,15 +125,23 @@ fn sorted(files: Result<Vec<PathBuf>, ReadError>) -> Option<Vec<PathBuf>> {
 }
 
 /// Reads a file of text. Old files have names in Latin-1 in their comments, so bytes that are not
-/// UTF-8 are replaced; where that matters, the parser finds a value that is none.
+/// UTF-8 are replaced; where that matters, the parser finds a value that is none. A file that
+/// everybody may write is refused: whoever writes it opens this host.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
+    let file = File::open(path)?;
+    let meta = file.metadata()?;
+    let mode = meta.permissions().mode() & 0o777;
+    if meta.is_file() && mode & ALL_WRITE != 0 {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            format!("everybody on this host may write it (mode {mode:03o}); chmod 600"),
+        ));
+    }
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
+            ErrorKind::FileTooLarge,
             "larger than 64 MiB",
         ));
     }

@@ -107,6 +107,9 @@ fn access_file_is_good(path: &Path, now: Now) -> Check {
     match policies::load(path, now) {
         Ok(compiled) => {
             let stanzas = compiled.policy().stanzas.len();
+            if let Some(exposed) = policies::exposed(path).into_iter().next() {
+                return Check::warn("access file", exposed, "make it its owner's alone");
+            }
             let found = format!("{}: {stanzas} stanzas, no mistakes", path.display());
             Check::ok("access file", found)
         }
