@@ -49,6 +49,7 @@ pub(crate) fn record(row: LogRow) -> Record {
     let LogRow {
         id,
         host,
+        called_now: _,
         epoch,
         at_ms: _,
         event,

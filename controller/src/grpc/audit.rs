@@ -334,6 +334,7 @@ fn into_wire(record: LogRow, contract: &Contract) -> AuditRecord {
     let LogRow {
         id,
         host,
+        called_now: _,
         epoch,
         at_ms,
         event: record,

@@ -1,15 +1,16 @@
 //! What was in force at a moment, and for whom.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fleet::{EventKind, Role};
 use policy::{HostFacts, Policy, Selector, Stanza};
 
+use super::past::{Past, has_key_at, past};
 use crate::app::policy::{stored_policy, stored_text};
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{CONTROLLER, Cursor, EventFilter, Generation, Lock, Member, Scope};
+use crate::store::model::{CONTROLLER, Cursor, EventFilter, Generation, Member, Scope};
 use crate::targets::{facts, without};
 use crate::timestamp::Timestamp;
 
@@ -44,6 +45,8 @@ pub(crate) struct Estate {
     pub(crate) warnings: Vec<String>,
     pub(super) locked_hosts: Vec<String>,
     pub(super) locked_users: BTreeSet<String>,
+    /// What hosts were called then that have another name now, by that.
+    renamed: BTreeMap<String, String>,
 }
 
 /// What was in force at a moment, and for whom: on hosts of this scope.
@@ -71,7 +74,12 @@ pub(crate) async fn estate(
         },
         (generation, _) => (generation, stored(context, generation).await?),
     };
-    let mut estate = Estate::of((context, scope), (generation, policy), then.unwrap_or(now));
+    let past = match then {
+        Some(then) => Some(past(context, then).await?),
+        None => None,
+    };
+    let at = (then.unwrap_or(now), past);
+    let mut estate = Estate::of((context, scope), (generation, policy), at);
     if generation == 0 {
         estate.warnings.push("no policy was in force".to_owned());
     }
@@ -103,13 +111,6 @@ async fn in_force_at(context: &Context, then: Timestamp) -> Result<Option<u64>, 
     Ok(newest.map(|generation| generation.generation).max())
 }
 
-/// Whether a member had a key then that was not locked.
-fn has_key_at(member: &Member, at: Timestamp) -> bool {
-    let is_free = |lock: &Option<Lock>| lock.as_ref().is_none_or(|lock| lock.at_ms > at.ms());
-    let mut keys = member.keys.iter();
-    is_free(&member.lock) && keys.any(|key| key.joined_at_ms <= at.ms() && is_free(&key.lock))
-}
-
 /// Names of some, the first ones of many.
 fn names(all: &[&str]) -> String {
     let first: Vec<&str> = all.iter().take(NAMES_MAX).copied().collect();
@@ -130,16 +131,22 @@ impl Estate {
     fn of(
         (context, scope): (&Context, &Scope),
         (generation, policy): (u64, Policy),
-        at: Timestamp,
+        (at, past): (Timestamp, Option<Past>),
     ) -> Self {
         let all = context.roster.all();
         let there = |role: Role| {
             let members = all.iter().filter(move |member| member.role == role);
             members.filter(|member| member.joined_at_ms <= at.ms())
         };
-        let (hosts, locked): (Vec<_>, Vec<_>) = there(Role::Host)
-            .filter(|host| scope.covers(&host.labels))
-            .partition(|host| has_key_at(host, at));
+        let hosts = all
+            .iter()
+            .filter(|member| member.role == Role::Host && scope.covers(&member.labels));
+        let (hosts, locked): (Vec<_>, Vec<_>) = hosts
+            .filter_map(|host| match &past {
+                Some(past) => past.host(host, at),
+                None => Some((facts(host), has_key_at(host, at))),
+            })
+            .partition(|(_, is_free)| *is_free);
         let (users, barred): (Vec<_>, Vec<_>) =
             there(Role::User).partition(|user| has_key_at(user, at));
         let name = |member: &Arc<Member>| member.name.clone();
@@ -150,24 +157,67 @@ impl Estate {
             let member = context.roster.find(Role::User, user);
             member.is_none()
         }));
-        let users: BTreeSet<String> = users.into_iter().map(name).collect();
+        let mut users: BTreeSet<String> = users.into_iter().map(name).collect();
+        let gone = past.iter().flat_map(Past::users);
+        for (name, is_free) in gone {
+            let set = if is_free {
+                &mut users
+            } else {
+                &mut locked_users
+            };
+            set.insert(name.to_owned());
+        }
         locked_users.retain(|user| !users.contains(user));
         let mut estate = Self {
             generation,
             policy: without(&policy, &locked_users).into_owned(),
-            hosts: hosts.iter().map(|host| facts(host)).collect(),
+            hosts: hosts.into_iter().map(|(facts, _)| facts).collect(),
             users,
             at,
             warnings: Vec::new(),
-            locked_hosts: locked.into_iter().map(name).collect(),
+            locked_hosts: locked.into_iter().map(|(facts, _)| facts.name).collect(),
             locked_users,
+            renamed: BTreeMap::new(),
         };
+        if let Some(past) = past {
+            estate.take_names(past);
+        }
         if !scope.is_whole() {
             let words = format!("only hosts with {scope} are your business: others are not listed");
             estate.warnings.push(words);
         }
         estate.say_who_is_left_out();
         estate
+    }
+
+    /// Remembers, and says, which hosts were called otherwise then.
+    fn take_names(&mut self, past: Past) {
+        let there = |name: &String| {
+            let mut hosts = self.hosts.iter();
+            hosts.any(|facts| facts.name == *name) || self.locked_hosts.contains(name)
+        };
+        let is_cut = past.is_cut;
+        let renamed = past
+            .names
+            .into_iter()
+            .filter(|(now, then)| now != then && there(then));
+        self.renamed = renamed.collect();
+        let said = self
+            .renamed
+            .iter()
+            .map(|(now, then)| format!("{now} was {then}"));
+        let said: Vec<String> = said.collect();
+        if !said.is_empty() {
+            let names = names(&as_texts(&said));
+            self.warnings.push(format!(
+                "hosts are called what they were called then: {names}"
+            ));
+        }
+        if is_cut {
+            self.warnings.push(
+                "too much has happened since: who was replaced or renamed is not known".to_owned(),
+            );
+        }
     }
 
     fn say_who_is_left_out(&mut self) {
@@ -232,13 +282,29 @@ impl Estate {
                 let reason = event.reason.split(": ").next()?;
                 reason.strip_suffix(done).map(str::to_owned)
             });
-            let whom: BTreeSet<String> = whom.collect();
+            // Most are listed as they were; labels of hosts that are gone are nowhere.
+            let is_told = |whom: &String| {
+                let is_user = |name| self.users.contains(name);
+                let is_host = |name| self.hosts.iter().any(|facts| facts.name == name);
+                let told = match whom.rsplit_once("user ") {
+                    Some((_, name)) => is_user(name),
+                    None => whom.strip_prefix("host ").is_some_and(is_host),
+                };
+                told && kind == EventKind::Removed
+            };
+            let whom: BTreeSet<String> = whom.filter(|whom| !is_told(whom)).collect();
             if !whom.is_empty() {
                 let names = names(&as_texts(&whom));
                 self.warnings.push(format!("{words}: {names}"));
             }
         }
         Ok(())
+    }
+
+    /// Whether a host had this name then, or has it now, and is somebody's business.
+    pub(super) fn has_host(&self, name: &str) -> bool {
+        let mut hosts = self.hosts.iter();
+        hosts.any(|facts| facts.name == name) || self.renamed.contains_key(name)
     }
 
     /// Leaves the hosts that are asked about.
@@ -255,10 +321,15 @@ impl Estate {
             }
             return Ok(());
         }
-        if !self.hosts.iter().any(|facts| facts.name == host) {
-            let near = policy::nearest_of(host, self.hosts.iter().map(|facts| facts.name.as_str()));
+        // What it was called then comes first: the name of now may have been another's.
+        let is_there = |name: &str| self.hosts.iter().any(|facts| facts.name == name);
+        let renamed = self.renamed.get(host).filter(|_| !is_there(host));
+        let host = renamed.cloned().unwrap_or_else(|| host.to_owned());
+        if !is_there(&host) {
+            let near =
+                policy::nearest_of(&host, self.hosts.iter().map(|facts| facts.name.as_str()));
             let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            let locked = if self.locked_hosts.iter().any(|locked| locked == host) {
+            let locked = if self.locked_hosts.contains(&host) {
                 " that may grant anything"
             } else {
                 ""

@@ -3,11 +3,14 @@
 use fleet::{Event, EventKind, EventRecord, Outcome, Role, UserIdentity};
 
 use super::*;
+use crate::app::enroll;
 use crate::app::events::push;
-use crate::app::fixture::{Fleet, NOW, after_secs, caller, draft, root};
-use crate::app::members::Act;
-use crate::app::policy::Draft;
-use crate::store::model::{Scope, Whom};
+use crate::app::fixture::{CALL, Fleet, Keys, NOW, after_secs, caller, draft, root};
+use crate::app::host_changes::{self, Consent, Wanted};
+use crate::app::members::{self, Act};
+use crate::app::policy::{Draft, Public};
+use crate::app::tokens;
+use crate::store::model::{Cursor, EventFilter, Scope, Whom};
 
 const POLICY: &str = "\
 NAME ssh
@@ -217,7 +220,7 @@ async fn an_older_generation_and_a_time_are_answered_by_the_text_that_was_in_for
         file: "fleet.conf".to_owned(),
         ..draft(text)
     };
-    let public = crate::app::policy::Public::Allowed;
+    let public = Public::Allowed;
     crate::app::policy::apply(&fleet.context, &root(), new, base, public, later)
         .await
         .unwrap();
@@ -359,4 +362,202 @@ async fn what_if_judges_grants_and_refusals_of_the_past_by_another_text() {
     assert_eq!(granted.what.ports, ["tcp/80"]);
     assert_eq!(granted.what.reason, "stanza web (policy:2)");
     assert_eq!(replayed.tests.len(), 1);
+}
+
+/// Somebody joins in the place of whoever has the name, or of one key of hers.
+async fn replace(fleet: &Fleet, role: Role, name: &str, key_name: &str, at: Timestamp) {
+    let new = tokens::NewToken {
+        role,
+        name: name.to_owned(),
+        labels: [].into(),
+        scope: [].into(),
+        ttl: std::time::Duration::ZERO,
+        key_name: key_name.to_owned(),
+        replaces: true,
+    };
+    let issued = tokens::create(&fleet.context, &root(), new, at).await;
+    let joiner = Keys::new().joiner(&issued.unwrap().token, "");
+    let enrolled = enroll::redeem(&fleet.context, CALL, joiner, at).await;
+    enrolled.unwrap();
+}
+
+async fn act_at(fleet: &Fleet, act: Act, name: &str, at: Timestamp) {
+    let whom = Whom {
+        role: Role::User,
+        name: name.to_owned(),
+        key: None,
+    };
+    let whom = (whom, "because".to_owned());
+    let acted = members::act(&fleet.context, &root(), act, whom, at).await;
+    acted.unwrap();
+}
+
+async fn rename(fleet: &Fleet, from: &str, to: &str, at: Timestamp) {
+    let wanted = Wanted {
+        name: Some(to.to_owned()),
+        ..Wanted::default()
+    };
+    let consent = Consent {
+        public: Public::Allowed,
+        is_dry: false,
+    };
+    let changed = host_changes::change(&fleet.context, &root(), (from, wanted), consent, at).await;
+    changed.unwrap();
+}
+
+async fn who_could(fleet: &Fleet, (host, user): (&str, &str), at: Timestamp) -> Listed {
+    let asked = WhoCan {
+        when: When {
+            generation: 0,
+            at_ms: at.ms(),
+        },
+        ..asked(host, user, "tcp/22")
+    };
+    let now = after_secs(100_000);
+    who_can(&fleet.context, &root(), asked, now).await.unwrap()
+}
+
+const ALICE_COULD: [&str; 1] = ["alice web-1 tcp/22 ssh generation 1:1"];
+
+#[tokio::test]
+async fn who_was_replaced_or_removed_since_could_then_what_she_could() {
+    let whole = (Role::User, "alice", "");
+    let key = (Role::User, "alice", "default");
+    let host = (Role::Host, "web-1", "");
+    for (role, name, key) in [whole, key, host] {
+        let fleet = fleet().await;
+        let before = who_could(&fleet, ("web-1", "alice"), after_secs(5)).await;
+        replace(&fleet, role, name, key, after_secs(3_600)).await;
+        replace(&fleet, role, name, key, after_secs(7_200)).await;
+
+        for secs in [5, 3_605, 7_205] {
+            let after = who_could(&fleet, ("web-1", "alice"), after_secs(secs)).await;
+            assert_eq!(shown(&after), ALICE_COULD, "{name} {key} {secs}");
+        }
+        assert_eq!(shown(&before), ALICE_COULD);
+        let too_early = WhoCan {
+            when: When {
+                generation: 0,
+                at_ms: NOW.ms() - 5,
+            },
+            ..asked("", "", "")
+        };
+        let early = who_can(&fleet.context, &root(), too_early, after_secs(9_000)).await;
+        assert!(early.unwrap().access.is_empty());
+    }
+    let fleet = fleet().await;
+    act_at(&fleet, Act::Remove, "alice", after_secs(3_600)).await;
+    let after = who_could(&fleet, ("web-1", "alice"), after_secs(5)).await;
+    assert_eq!(shown(&after), ALICE_COULD);
+}
+
+#[tokio::test]
+async fn who_was_locked_when_she_was_replaced_could_nothing_while_she_was_locked() {
+    let fleet = fleet().await;
+    act_at(&fleet, Act::Lock, "alice", after_secs(100)).await;
+    act_at(&fleet, Act::Unlock, "alice", after_secs(200)).await;
+    act_at(&fleet, Act::Lock, "alice", after_secs(300)).await;
+    replace(&fleet, Role::User, "alice", "", after_secs(3_600)).await;
+
+    for (secs, could) in [
+        (5, true),
+        (150, false),
+        (250, true),
+        (350, false),
+        (3_700, true),
+    ] {
+        let then = who_could(&fleet, ("web-1", ""), after_secs(secs)).await;
+        assert_eq!(shown(&then) == ALICE_COULD, could, "{secs}: {then:?}");
+        assert_eq!(then.access.is_empty(), !could);
+    }
+}
+
+#[tokio::test]
+async fn a_host_is_asked_about_the_past_by_its_name_of_then_and_by_that_of_now() {
+    let fleet = fleet().await;
+    rename(&fleet, "web-1", "www", after_secs(3_600)).await;
+    rename(&fleet, "web-2", "web-1", after_secs(7_200)).await;
+
+    let by_then = who_could(&fleet, ("web-1", ""), after_secs(5)).await;
+    let by_now = who_could(&fleet, ("www", ""), after_secs(5)).await;
+    let between = who_could(&fleet, ("www", ""), after_secs(3_605)).await;
+    let asked = WhoCan {
+        when: When {
+            generation: 0,
+            at_ms: after_secs(5).ms(),
+        },
+        ..asked("www", "alice", "tcp/22")
+    };
+    let verdict = can(&fleet.context, &root(), asked, after_secs(9_000)).await;
+
+    assert_eq!(shown(&by_then), ALICE_COULD);
+    assert_eq!(shown(&by_now), ALICE_COULD);
+    assert!(verdict.unwrap().access.is_some());
+    assert!(
+        between.access.is_empty(),
+        "web-1 was nobody then: {between:?}"
+    );
+    let said = "hosts are called what they were called then: web-1 was web-2, www was web-1";
+    assert!(by_now.warnings.contains(&said.to_owned()), "{by_now:?}");
+    replace(&fleet, Role::Host, "www", "", after_secs(9_000)).await;
+    for name in ["web-1", "www"] {
+        let replaced = who_could(&fleet, (name, ""), after_secs(5)).await;
+        assert_eq!(shown(&replaced), ALICE_COULD, "{name}");
+    }
+}
+
+/// Pushes one grant of the host that has this name now, as the next of its journal.
+async fn grant(fleet: &Fleet, name: &str, journal: &mut Vec<EventRecord>, epoch: &str) {
+    let last = journal.last();
+    let (seq, chain) = last.map_or((0, [0; 32]), |last| {
+        (last.seq, last.chain.as_slice().try_into().unwrap())
+    });
+    let granted = event(EventKind::GrantOpened, seq + 1, "tcp/22", "");
+    journal.push(EventRecord::after(seq, &chain, granted));
+    let host = fleet.context.roster.find(Role::Host, name).unwrap();
+    let epoch = epoch.repeat(32);
+    let pushed = push(&fleet.context, &caller(&host), epoch, journal.clone(), NOW).await;
+    assert_eq!(pushed.unwrap().acknowledged_seq, seq + 1);
+}
+
+#[tokio::test]
+async fn events_are_found_and_judged_as_those_of_the_machine_whatever_it_was_called_then() {
+    let fleet = fleet().await;
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    grant(&fleet, "web-1", &mut one, "1").await;
+    grant(&fleet, "web-2", &mut other, "2").await;
+    rename(&fleet, "web-1", "www", NOW).await;
+    grant(&fleet, "www", &mut one, "1").await;
+    rename(&fleet, "web-2", "web-1", NOW).await;
+    rename(&fleet, "www", "web-9", NOW).await;
+    let text = "NAME ssh\nHOSTS name=web-9\nSOURCE ANY\nOPEN_PORTS tcp/22\n";
+    let asked = WhatIf {
+        draft: draft(text),
+        since_ms: 0,
+        until_ms: 0,
+    };
+
+    let replayed = what_if(&fleet.context, &root(), asked, after_secs(100)).await;
+
+    let replayed = replayed.unwrap();
+    assert_eq!((replayed.same, replayed.unknown), (2, 0), "{replayed:?}");
+    let hosts: Vec<_> = replayed.changes.iter().map(|it| &it.what.host).collect();
+    assert_eq!(hosts, ["web-1"], "of the machine that is called so now");
+    let found = async |host: &str| {
+        let filter = EventFilter {
+            hosts: vec![host.to_owned()],
+            ..EventFilter::default()
+        };
+        let page = fleet.context.store.page(filter, Cursor::NEWEST, 100).await;
+        let rows = page.unwrap().rows.into_iter();
+        rows.map(|row| (row.host, row.epoch.starts_with('1')))
+            .collect::<Vec<_>>()
+    };
+    let row = |name: &str, is_one| (name.to_owned(), is_one);
+    assert_eq!(found("web-9").await, [row("www", true), row("web-1", true)]);
+    // The name of then finds them still.
+    assert_eq!(
+        found("web-1").await,
+        [row("web-2", false), row("web-1", true)]
+    );
 }

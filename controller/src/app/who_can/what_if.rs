@@ -145,7 +145,8 @@ impl Replay<'_> {
             let page = context.store.page(filter.clone(), after, PAGE).await?;
             for row in &page.rows {
                 match row.event.event() {
-                    Ok(event) => self.event(&row.host, &event),
+                    // By what the machine is now, whatever it was called then.
+                    Ok(event) => self.event(&row.called_now, &event),
                     Err(_) => self.replayed.unknown += 1,
                 }
             }

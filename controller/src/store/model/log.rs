@@ -76,7 +76,10 @@ pub(crate) struct Cursor {
 pub(crate) struct LogRow {
     /// In the order of arrival.
     pub(crate) id: u64,
+    /// What the host was called when this was stored.
     pub(crate) host: String,
+    /// What it is called now.
+    pub(crate) called_now: String,
     pub(crate) epoch: String,
     /// Milliseconds since the Unix epoch, by the host's clock.
     pub(crate) at_ms: u64,

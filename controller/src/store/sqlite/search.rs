@@ -72,6 +72,16 @@ fn known(connection: &Connection, filter: &EventFilter) -> Result<Option<Known>,
     if known.hosts.is_empty() && !filter.hosts.is_empty() {
         return Ok(None);
     }
+    let mut former = Vec::new();
+    for name in &filter.hosts {
+        former.extend(former_ids(connection, name)?);
+    }
+    if !former.is_empty() {
+        known.asked.clone_from(&known.hosts);
+        known.hosts.extend(former);
+        known.hosts.sort_unstable();
+        known.hosts.dedup();
+    }
     if let Some(text) = &filter.reason {
         let found = reasons::beginning_with(connection, text, REASONS_MAX + 1)?;
         if found.is_empty() {
@@ -95,6 +105,18 @@ fn host_id(connection: &Connection, name: &str) -> Result<Option<i64>, StoreErro
     Ok(id)
 }
 
+/// Names under which events of the host of this name were stored before it was renamed.
+fn former_ids(connection: &Connection, name: &str) -> Result<Vec<i64>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT h.id FROM members m JOIN member_keys k ON k.member = m.id
+         JOIN former_names f ON f.key = k.id AND f.role = 'host'
+         JOIN event_hosts h ON h.name = f.name
+         WHERE m.role = 'host' AND m.name = ?1",
+    )?;
+    let ids = statement.query_map([name], |row| row.get(0))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
 fn read(row: &Row<'_>) -> Result<LogRow, rusqlite::Error> {
     let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     Ok(LogRow {
@@ -110,6 +132,7 @@ fn read(row: &Row<'_>) -> Result<LogRow, rusqlite::Error> {
         },
         stored_at_ms: number(8)?,
         flaw: row.get::<_, Option<String>>(9)?.unwrap_or_default(),
+        called_now: row.get(10)?,
     })
 }
 

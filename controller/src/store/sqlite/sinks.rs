@@ -123,7 +123,8 @@ pub(in crate::store) fn after(
 ) -> Result<Vec<LogRow>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT e.id, h.name, j.epoch, e.seq, e.at_ms, e.body, e.chain, e.chain_version,
-                e.stored_at_ms, coalesce(e.flaw, '')
+                e.stored_at_ms, coalesce(e.flaw, ''),
+                (SELECT n.name FROM event_hosts n WHERE n.id = j.host)
          FROM events e JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host
          WHERE e.id > ?1 ORDER BY e.id LIMIT ?2",
     )?;
@@ -141,6 +142,7 @@ pub(in crate::store) fn after(
             },
             stored_at_ms: row.get(8)?,
             flaw: row.get(9)?,
+            called_now: row.get(10)?,
         })
     })?;
     let rows: Result<Vec<_>, _> = rows.collect();

@@ -5,6 +5,8 @@
 pub(super) struct Known {
     /// `event_hosts.id` of the hosts that are asked for; empty for all.
     pub(super) hosts: Vec<i64>,
+    /// Where `hosts` has former names of those, too: the ones by whose name of now they are asked for.
+    pub(super) asked: Vec<i64>,
     /// The reasons that begin as is asked for; `None` when they are too many.
     pub(super) reasons: Option<Vec<i64>>,
     /// Whether any event names networks or long ranges of ports.

@@ -11,6 +11,8 @@ use super::known::Known;
 use crate::store::model::{Cursor, EventFilter};
 
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host";
+/// What the host of a journal is called now: a journal goes along when its host is renamed.
+const NOW: &str = "(SELECT n.name FROM event_hosts n WHERE n.id = j.host)";
 /// The parts of the log that digests and grants are indexed in, newest first.
 const PARTS: &str = "WITH RECURSIVE part(n) AS (SELECT (SELECT max(id) FROM events) >> 16 \
      UNION ALL SELECT n - 1 FROM part WHERE n > 0) ";
@@ -56,7 +58,7 @@ impl Statement {
             let all = own.and(&common);
             selects.push(format!(
                 "SELECT {id}, h.name, j.epoch, e.seq, {at_ms}, e.body, e.chain, e.chain_version, \
-                 e.stored_at_ms, e.flaw FROM {from} CROSS {JOIN} WHERE {}",
+                 e.stored_at_ms, e.flaw, {NOW} FROM {from} CROSS {JOIN} WHERE {}",
                 all.sql
             ));
             values.extend(all.values);
@@ -76,6 +78,15 @@ fn common(filter: &EventFilter, known: &Known, driver: &Driver, after: Cursor) -
     let of = if driver.is_of_ports() { "p" } else { "e" };
     if !matches!(driver, Driver::Host | Driver::HostsPort) {
         all.add_one_of(&format!("{of}.host"), known.hosts.clone());
+    }
+    if !known.asked.is_empty() {
+        // A former name may be another machine's: its events are another journal's.
+        let marks = vec!["?"; known.asked.len()].join(", ");
+        let values = [known.asked.clone(), known.asked.clone()].concat();
+        all.add(
+            &format!("(e.host IN ({marks}) OR j.host IN ({marks}))"),
+            values,
+        );
     }
     if *driver != Driver::Kind {
         all.add_one_of(&format!("{of}.kind"), filter.kinds.clone());

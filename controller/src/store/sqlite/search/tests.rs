@@ -236,6 +236,7 @@ fn every_combination_of_filters_is_driven_by_an_index() {
         let filter = question(bits);
         for reasons in [None, Some(vec![1]), Some(vec![1, 2, 3])] {
             let known = Known {
+                asked: Vec::new(),
                 hosts: filter.hosts.iter().map(|_| 1).collect(),
                 reasons: filter.reason.as_ref().and(reasons),
                 has_blocks: false,
