@@ -41,7 +41,7 @@ fn behind_a_nat_the_packet_names_what_the_controller_sees_and_a_thief_of_it_gets
         ensure!(company.alice.node.reach(to, 22)? == Reach::Open);
         company
             .alice
-            .run(&["knock", "web-1", "-A", "tcp/22"])?
+            .run(&["knock", "web-1", "-A", "tcp/22", "-v"])?
             .ok()?
             .says(&format!("access: {public},tcp/22"))?
             .says("tcp/22 of web-1 open after")?;
