@@ -1,6 +1,6 @@
 //! `postern can`
 
-use fleet::wire::CanRequest;
+use fleet::wire::WhoCanRequest;
 use serde::Serialize;
 
 use super::who_can::{Row, When};
@@ -76,7 +76,7 @@ async fn ask_and_say(context: &Context, args: CanArgs) -> Result {
     let connection = Connection::open(&context.profile).await?;
     let answer = connection
         .operator()
-        .can(ask(CanRequest {
+        .can(ask(WhoCanRequest {
             user: user.clone(),
             host: host.clone(),
             port: port.clone(),

@@ -1,8 +1,6 @@
 //! Hosts in the contract's form; other addresses, labels and names of them.
 
-use fleet::wire::{
-    Commands, Host, RenameHostRequest, RenameHostResponse, SetHostRequest, SetHostResponse,
-};
+use fleet::wire::{ChangeHostResponse, Commands, Host, RenameHostRequest, SetHostRequest};
 use tonic::{Request, Response, Status};
 
 use super::caller;
@@ -18,7 +16,7 @@ use crate::store::model;
 pub(super) async fn set_host(
     context: &Context,
     request: Request<SetHostRequest>,
-) -> Result<Response<SetHostResponse>, Status> {
+) -> Result<Response<ChangeHostResponse>, Status> {
     let caller = caller(&request)?;
     let SetHostRequest {
         name,
@@ -41,24 +39,14 @@ pub(super) async fn set_host(
         name: None,
     };
     let consent = consent(allow_public, dry_run);
-    let Changed {
-        host,
-        difference,
-        exposure,
-        warnings,
-    } = change(context, &caller, (&name, wanted), consent, clock::now()).await?;
-    Ok(Response::new(SetHostResponse {
-        host: Some(self::host(host)),
-        hosts: difference.into_iter().map(host_change).collect(),
-        warnings,
-        exposure: exposure.into_iter().map(exposure_change).collect(),
-    }))
+    let changed = change(context, &caller, (&name, wanted), consent, clock::now()).await?;
+    Ok(Response::new(answer(changed)))
 }
 
 pub(super) async fn rename_host(
     context: &Context,
     request: Request<RenameHostRequest>,
-) -> Result<Response<RenameHostResponse>, Status> {
+) -> Result<Response<ChangeHostResponse>, Status> {
     let caller = caller(&request)?;
     let RenameHostRequest {
         name,
@@ -71,18 +59,23 @@ pub(super) async fn rename_host(
         ..Wanted::default()
     };
     let consent = consent(allow_public, dry_run);
+    let changed = change(context, &caller, (&name, wanted), consent, clock::now()).await?;
+    Ok(Response::new(answer(changed)))
+}
+
+fn answer(changed: Changed) -> ChangeHostResponse {
     let Changed {
         host,
         difference,
         exposure,
         warnings,
-    } = change(context, &caller, (&name, wanted), consent, clock::now()).await?;
-    Ok(Response::new(RenameHostResponse {
+    } = changed;
+    ChangeHostResponse {
         host: Some(self::host(host)),
         hosts: difference.into_iter().map(host_change).collect(),
         warnings,
         exposure: exposure.into_iter().map(exposure_change).collect(),
-    }))
+    }
 }
 
 fn consent(allow_public: bool, is_dry: bool) -> Consent {

@@ -6,16 +6,15 @@ use std::time::Duration;
 use fleet::Role;
 use fleet::wire::operator_server::Operator;
 use fleet::wire::{
-    ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, CanRequest,
-    CanResponse, CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest, DiffPolicyResponse,
-    ListHostsRequest, ListHostsResponse, ListMembersRequest, ListMembersResponse,
-    ListTokensRequest, ListTokensResponse, LockMemberRequest, PolicyHistoryRequest,
-    PolicyHistoryResponse, RemoveMemberRequest, RenameHostRequest, RenameHostResponse,
+    ApplyPolicyRequest, ApplyPolicyResponse, BanHostRequest, BanHostResponse, CanResponse,
+    ChangeHostResponse, CreateTokenRequest, CreateTokenResponse, DiffPolicyRequest,
+    DiffPolicyResponse, ListHostsRequest, ListHostsResponse, ListMembersRequest,
+    ListMembersResponse, ListTokensRequest, ListTokensResponse, LockMemberRequest,
+    PolicyHistoryRequest, PolicyHistoryResponse, RemoveMemberRequest, RenameHostRequest,
     RenderPolicyRequest, RenderPolicyResponse, RevokeTokenRequest, RevokeTokenResponse,
-    RollbackPolicyRequest, RollbackPolicyResponse, SetHostRequest, SetHostResponse,
-    ShowHostRequest, ShowHostResponse, ShowMemberRequest, ShowMemberResponse, ShowPolicyRequest,
-    ShowPolicyResponse, UnlockMemberRequest, WhatIfRequest, WhatIfResponse, WhoCanRequest,
-    WhoCanResponse,
+    RollbackPolicyRequest, RollbackPolicyResponse, SetHostRequest, ShowHostRequest,
+    ShowHostResponse, ShowMemberRequest, ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse,
+    UnlockMemberRequest, WhatIfRequest, WhatIfResponse, WhoCanRequest, WhoCanResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -299,14 +298,14 @@ impl Operator for OperatorService {
     async fn set_host(
         &self,
         request: Request<SetHostRequest>,
-    ) -> Result<Response<SetHostResponse>, Status> {
+    ) -> Result<Response<ChangeHostResponse>, Status> {
         host_changes::set_host(&self.context, request).await
     }
 
     async fn rename_host(
         &self,
         request: Request<RenameHostRequest>,
-    ) -> Result<Response<RenameHostResponse>, Status> {
+    ) -> Result<Response<ChangeHostResponse>, Status> {
         host_changes::rename_host(&self.context, request).await
     }
 
@@ -320,7 +319,7 @@ impl Operator for OperatorService {
         who_can::who_can(&self.context, request).await
     }
 
-    async fn can(&self, request: Request<CanRequest>) -> Result<Response<CanResponse>, Status> {
+    async fn can(&self, request: Request<WhoCanRequest>) -> Result<Response<CanResponse>, Status> {
         let caller = caller(&request)?;
         self.read(&caller, reads::can(request.get_ref())).await?;
         who_can::can(&self.context, request).await

@@ -1,9 +1,7 @@
 //! What requests ask for, in the words of the events that say so.
 
 use fleet::EventKind;
-use fleet::wire::{
-    AccessReviewRequest, CanRequest, ListEventsRequest, WhatIfRequest, WhoCanRequest,
-};
+use fleet::wire::{AccessReviewRequest, ListEventsRequest, WhatIfRequest, WhoCanRequest};
 
 use crate::app::reads::Question;
 
@@ -25,8 +23,8 @@ pub(super) fn who_can(request: &WhoCanRequest) -> Question {
         .when("at", *at_ms)
 }
 
-pub(super) fn can(request: &CanRequest) -> Question {
-    let CanRequest {
+pub(super) fn can(request: &WhoCanRequest) -> Question {
+    let WhoCanRequest {
         user,
         host,
         port,

@@ -1,8 +1,8 @@
 //! Who may open what, and what another text would have done.
 
 use fleet::wire::{
-    Access, CanRequest, CanResponse, UserIdentity, WhatIfChange, WhatIfRequest, WhatIfResponse,
-    WhoCanRequest, WhoCanResponse,
+    Access, CanResponse, UserIdentity, WhatIfChange, WhatIfRequest, WhatIfResponse, WhoCanRequest,
+    WhoCanResponse,
 };
 use policy::{PortSet, Proof};
 use tonic::{Request, Response, Status};
@@ -20,21 +20,7 @@ pub(super) async fn who_can(
     request: Request<WhoCanRequest>,
 ) -> Result<Response<WhoCanResponse>, Status> {
     let caller = caller(&request)?;
-    let WhoCanRequest {
-        host,
-        user,
-        port,
-        source,
-        generation,
-        at_ms,
-    } = request.into_inner();
-    let asked = WhoCan {
-        host,
-        user,
-        port,
-        source,
-        when: When { generation, at_ms },
-    };
+    let asked = asked(request.into_inner());
     let Listed {
         generation,
         at,
@@ -51,24 +37,10 @@ pub(super) async fn who_can(
 
 pub(super) async fn can(
     context: &Context,
-    request: Request<CanRequest>,
+    request: Request<WhoCanRequest>,
 ) -> Result<Response<CanResponse>, Status> {
     let caller = caller(&request)?;
-    let CanRequest {
-        user,
-        host,
-        port,
-        source,
-        generation,
-        at_ms,
-    } = request.into_inner();
-    let asked = WhoCan {
-        host,
-        user,
-        port,
-        source,
-        when: When { generation, at_ms },
-    };
+    let asked = asked(request.into_inner());
     let Verdict {
         generation,
         at,
@@ -121,6 +93,24 @@ pub(super) async fn what_if(
         warnings,
         tests: tests.into_iter().map(test_result).collect(),
     }))
+}
+
+fn asked(request: WhoCanRequest) -> WhoCan {
+    let WhoCanRequest {
+        host,
+        user,
+        port,
+        source,
+        generation,
+        at_ms,
+    } = request;
+    WhoCan {
+        host,
+        user,
+        port,
+        source,
+        when: When { generation, at_ms },
+    }
 }
 
 fn access(access: who_can::Access) -> Access {

@@ -1,7 +1,7 @@
 //! Who may open what, over the wire.
 
 use fleet::Role;
-use fleet::wire::{CanRequest, DiffPolicyRequest, UserIdentity, WhatIfRequest, WhoCanRequest};
+use fleet::wire::{DiffPolicyRequest, UserIdentity, WhatIfRequest, WhoCanRequest};
 use tonic::Code;
 
 use crate::support::Fleet;
@@ -35,12 +35,12 @@ async fn an_answer_names_stanza_file_line_proof_source_and_where_it_leads() {
 
     let all = auditor.operator().who_can(WhoCanRequest::default()).await;
     let all = all.unwrap().into_inner();
-    let ask = CanRequest {
+    let ask = WhoCanRequest {
         user: "alice".to_owned(),
         host: "web-1".to_owned(),
         port: "tcp/22".to_owned(),
         source: "192.0.2.1".to_owned(),
-        ..CanRequest::default()
+        ..WhoCanRequest::default()
     };
     let from_elsewhere = auditor
         .operator()
@@ -48,7 +48,7 @@ async fn an_answer_names_stanza_file_line_proof_source_and_where_it_leads() {
         .await
         .unwrap()
         .into_inner();
-    let at_home = CanRequest {
+    let at_home = WhoCanRequest {
         source: "10.0.0.7".to_owned(),
         ..ask.clone()
     };

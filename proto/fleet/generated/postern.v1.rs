@@ -2575,19 +2575,6 @@ pub struct SetHostRequest {
     #[prost(bool, tag = "7")]
     pub dry_run: bool,
 }
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct SetHostResponse {
-    /// As it is now.
-    #[prost(message, optional, tag = "1")]
-    pub host: ::core::option::Option<Host>,
-    /// The stanzas that come to it, leave it, or stay and differ; nothing when its policy stays as it is.
-    #[prost(message, repeated, tag = "2")]
-    pub hosts: ::prost::alloc::vec::Vec<HostChange>,
-    #[prost(string, repeated, tag = "3")]
-    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    #[prost(message, repeated, tag = "4")]
-    pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
-}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenameHostRequest {
     #[prost(string, tag = "1")]
@@ -2601,12 +2588,13 @@ pub struct RenameHostRequest {
     #[prost(bool, tag = "4")]
     pub dry_run: bool,
 }
+/// What came of a change of a host, or would.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RenameHostResponse {
+pub struct ChangeHostResponse {
     /// As it is now.
     #[prost(message, optional, tag = "1")]
     pub host: ::core::option::Option<Host>,
-    /// As in SetHostResponse.
+    /// The stanzas that come to it, leave it, or stay and differ; nothing when its policy stays as it is.
     #[prost(message, repeated, tag = "2")]
     pub hosts: ::prost::alloc::vec::Vec<HostChange>,
     #[prost(string, repeated, tag = "3")]
@@ -2830,7 +2818,7 @@ pub struct RenderPolicyResponse {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhoCanRequest {
-    /// Empty for all; a host by name or by a label ("env=prod").
+    /// Empty for all; a host by name or by a label ("env=prod"). Can: one user, one host, one port, all named.
     #[prost(string, tag = "1")]
     pub host: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -2898,22 +2886,6 @@ pub struct Access {
     /// As whom it runs commands; empty for none.
     #[prost(string, tag = "13")]
     pub runs_commands_as: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct CanRequest {
-    #[prost(string, tag = "1")]
-    pub user: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub host: ::prost::alloc::string::String,
-    #[prost(string, tag = "3")]
-    pub port: ::prost::alloc::string::String,
-    /// Empty: from anywhere that the stanza allows.
-    #[prost(string, tag = "4")]
-    pub source: ::prost::alloc::string::String,
-    #[prost(uint64, tag = "5")]
-    pub generation: u64,
-    #[prost(uint64, tag = "6")]
-    pub at_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CanResponse {
@@ -3382,7 +3354,7 @@ pub mod operator_client {
             &mut self,
             request: impl tonic::IntoRequest<super::SetHostRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::SetHostResponse>,
+            tonic::Response<super::ChangeHostResponse>,
             tonic::Status,
         > {
             self.inner
@@ -3406,7 +3378,7 @@ pub mod operator_client {
             &mut self,
             request: impl tonic::IntoRequest<super::RenameHostRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::RenameHostResponse>,
+            tonic::Response<super::ChangeHostResponse>,
             tonic::Status,
         > {
             self.inner
@@ -3596,7 +3568,7 @@ pub mod operator_client {
         /// Whether one user may open one port of one host from one address, and by which line.
         pub async fn can(
             &mut self,
-            request: impl tonic::IntoRequest<super::CanRequest>,
+            request: impl tonic::IntoRequest<super::WhoCanRequest>,
         ) -> std::result::Result<tonic::Response<super::CanResponse>, tonic::Status> {
             self.inner
                 .ready()
@@ -3748,12 +3720,15 @@ pub mod operator_server {
         async fn set_host(
             &self,
             request: tonic::Request<super::SetHostRequest>,
-        ) -> std::result::Result<tonic::Response<super::SetHostResponse>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::ChangeHostResponse>,
+            tonic::Status,
+        >;
         async fn rename_host(
             &self,
             request: tonic::Request<super::RenameHostRequest>,
         ) -> std::result::Result<
-            tonic::Response<super::RenameHostResponse>,
+            tonic::Response<super::ChangeHostResponse>,
             tonic::Status,
         >;
         async fn apply_policy(
@@ -3807,7 +3782,7 @@ pub mod operator_server {
         /// Whether one user may open one port of one host from one address, and by which line.
         async fn can(
             &self,
-            request: tonic::Request<super::CanRequest>,
+            request: tonic::Request<super::WhoCanRequest>,
         ) -> std::result::Result<tonic::Response<super::CanResponse>, tonic::Status>;
         /// What a text would have done with the grants and refusals of the past.
         async fn what_if(
@@ -4391,7 +4366,7 @@ pub mod operator_server {
                     struct SetHostSvc<T: Operator>(pub Arc<T>);
                     impl<T: Operator> tonic::server::UnaryService<super::SetHostRequest>
                     for SetHostSvc<T> {
-                        type Response = super::SetHostResponse;
+                        type Response = super::ChangeHostResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -4436,7 +4411,7 @@ pub mod operator_server {
                         T: Operator,
                     > tonic::server::UnaryService<super::RenameHostRequest>
                     for RenameHostSvc<T> {
-                        type Response = super::RenameHostResponse;
+                        type Response = super::ChangeHostResponse;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
@@ -4790,7 +4765,7 @@ pub mod operator_server {
                 "/postern.v1.Operator/Can" => {
                     #[allow(non_camel_case_types)]
                     struct CanSvc<T: Operator>(pub Arc<T>);
-                    impl<T: Operator> tonic::server::UnaryService<super::CanRequest>
+                    impl<T: Operator> tonic::server::UnaryService<super::WhoCanRequest>
                     for CanSvc<T> {
                         type Response = super::CanResponse;
                         type Future = BoxFuture<
@@ -4799,7 +4774,7 @@ pub mod operator_server {
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<super::CanRequest>,
+                            request: tonic::Request<super::WhoCanRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {

@@ -1,6 +1,6 @@
 //! What `postern host set` and `postern host rename` have in common.
 
-use fleet::wire::{ExposureChange, Host, HostChange};
+use fleet::wire::{ChangeHostResponse, ExposureChange, HostChange};
 use serde::Serialize;
 use tonic::{Code, Status};
 
@@ -24,15 +24,6 @@ pub(super) struct Common {
     listing: Listing,
 }
 
-/// What came of it, or would.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) host: Option<Host>,
-    pub(super) hosts: Vec<HostChange>,
-    pub(super) exposure: Vec<ExposureChange>,
-    pub(super) warnings: Vec<String>,
-}
-
 /// In JSON. The names are part of the interface.
 #[derive(Debug, Serialize)]
 struct Told<'a> {
@@ -50,7 +41,12 @@ struct Told<'a> {
 
 impl Common {
     /// Shows what came of a change of the host that was called `name`.
-    pub(super) fn tell(&self, context: &Context, name: &str, answer: &Answer) -> Result {
+    pub(super) fn tell(
+        &self,
+        context: &Context,
+        name: &str,
+        answer: &ChangeHostResponse,
+    ) -> Result {
         let nothing = || CommandError::refused(format!("the controller says nothing of {name}"));
         let host = answer.host.as_ref().ok_or_else(nothing)?;
         let row = Row::from(host);

@@ -1,8 +1,8 @@
 //! `postern host rename`
 
-use fleet::wire::{RenameHostRequest, RenameHostResponse};
+use fleet::wire::RenameHostRequest;
 
-use super::change::{Answer, Common, refused};
+use super::change::{Common, refused};
 use crate::connection::{Connection, ask};
 use crate::context::Context;
 use crate::error::Result;
@@ -39,12 +39,7 @@ pub(super) async fn run(context: &Context, args: RenameArgs) -> Result {
         common,
     } = args;
     let connection = Connection::open(&context.profile).await?;
-    let RenameHostResponse {
-        host,
-        hosts,
-        warnings,
-        exposure,
-    } = connection
+    let answer = connection
         .operator()
         .rename_host(ask(RenameHostRequest {
             name: name.clone(),
@@ -55,11 +50,5 @@ pub(super) async fn run(context: &Context, args: RenameArgs) -> Result {
         .await
         .map_err(|status| refused(&connection, status))?
         .into_inner();
-    let answer = Answer {
-        host,
-        hosts,
-        exposure,
-        warnings,
-    };
     common.tell(context, &name, &answer)
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fleet::wire::{SetHostRequest, SetHostResponse};
+use fleet::wire::SetHostRequest;
 
-use super::change::{Answer, Common, refused};
+use super::change::{Common, refused};
 use crate::connection::{Connection, ask};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -78,12 +78,7 @@ pub(super) async fn run(context: &Context, args: SetArgs) -> Result {
         }
     }
     let connection = Connection::open(&context.profile).await?;
-    let SetHostResponse {
-        host,
-        hosts,
-        warnings,
-        exposure,
-    } = connection
+    let answer = connection
         .operator()
         .set_host(ask(SetHostRequest {
             name: name.clone(),
@@ -97,12 +92,6 @@ pub(super) async fn run(context: &Context, args: SetArgs) -> Result {
         .await
         .map_err(|status| refused(&connection, status))?
         .into_inner();
-    let answer = Answer {
-        host,
-        hosts,
-        exposure,
-        warnings,
-    };
     common.tell(context, &name, &answer)
 }
 
