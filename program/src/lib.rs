@@ -12,6 +12,7 @@
 //! | `disk` | the disk that a file is on, in words |
 //! | `files` | files that are there whole or not at all |
 //! | `metrics` | the listener that Prometheus asks (feature `metrics`) |
+//! | `time` | points in time as people write and read them |
 //! | `watched` | files that must stay the ones that were opened |
 //! | `reference` | the whole command line in one text |
 //!
@@ -30,6 +31,7 @@ mod output;
 pub mod owner;
 mod pages;
 mod reference;
+pub mod time;
 mod watched;
 
 pub use chain::{OneLine, causes, one_line, said_twice};

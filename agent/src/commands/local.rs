@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
+use program::time::{Edge, Now};
 
+use crate::clock;
 use crate::config::{Layers, RawConfig};
 
 /// Where to look.
@@ -31,38 +32,9 @@ impl StateArgs {
     }
 }
 
-/// Reads a point in time as milliseconds since the Unix epoch: how long ago (`2h`), RFC 3339, or local
-/// time: `10:03`, `2026-11-25`, `2026-11-25 10:03`.
+/// Reads a point in time as milliseconds since the Unix epoch, in the forms that all programs read.
 pub(super) fn parse_time(text: &str) -> Result<u64, String> {
-    at(text.trim(), Timestamp::now(), &TimeZone::system())
-}
-
-fn at(text: &str, now: Timestamp, zone: &TimeZone) -> Result<u64, String> {
-    let ago = text.strip_suffix("ago").map_or(text, str::trim_end);
-    if let Ok(ago) = humantime::parse_duration(ago) {
-        let now_ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
-        let ago_ms = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-        return Ok(now_ms.saturating_sub(ago_ms));
-    }
-    let today = now.to_zoned(zone.clone()).date();
-    let local = |at: DateTime| at.to_zoned(zone.clone()).ok().map(|at| at.timestamp());
-    let moment = text
-        .parse::<Timestamp>()
-        .ok()
-        .or_else(|| local(today.to_datetime(clock_time(text)?)))
-        .or_else(|| local(day_and_time(text)?))
-        .ok_or("not a time; write 2h for two hours ago, 10:03, '2026-11-25 10:03' or RFC 3339")?;
-    u64::try_from(moment.as_millisecond()).map_err(|_| "before 1970".to_owned())
-}
-
-fn clock_time(text: &str) -> Option<Time> {
-    let short = || Time::strptime("%H:%M", text);
-    Time::strptime("%H:%M:%S", text).or_else(|_| short()).ok()
-}
-
-fn day_and_time(text: &str) -> Option<DateTime> {
-    let (day, time) = text.split_once([' ', 'T']).unwrap_or((text, "00:00"));
-    Some(day.parse::<Date>().ok()?.to_datetime(clock_time(time)?))
+    Now::here(clock::now().wall_secs)?.moment(text, Edge::Since)
 }
 
 /// A moment in local time with its distance from UTC; `-` for 0.
@@ -124,10 +96,11 @@ mod tests {
     #[test]
     fn a_time_without_a_zone_is_local_and_one_without_a_day_is_of_today() {
         // `TZ=Europe/Berlin date -d '2026-11-25 10:03' +%s`
-        let at_1003 = 1_795_597_380_000;
-        let now = Timestamp::from_millisecond(at_1003 + 3_600_000).unwrap();
+        let at_1003: i64 = 1_795_597_380_000;
+        let now_secs = at_1003.cast_unsigned() / 1_000 + 3_600;
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
-        let read = |text: &str| at(text, now, &zone);
+        let now = Now::in_zone(now_secs, zone);
+        let read = |text: &str| now.moment(text, Edge::Since);
 
         for text in [
             "10:03",
