@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gate::Now;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 
 /// What steady time counts from.
 static START: LazyLock<Instant> = LazyLock::new(instant);
@@ -22,6 +24,25 @@ pub fn now() -> Now {
 pub fn steady() -> Duration {
     let start = *START;
     instant().saturating_duration_since(start)
+}
+
+/// The processor time of this thread and of every process that it, or another thread, has waited for: what
+/// work costs, which on a busy machine is less than the time that goes by.
+pub fn worked() -> Duration {
+    let of = |who| {
+        getrusage(who).map_or(Duration::ZERO, |used| {
+            [used.user_time(), used.system_time()]
+                .iter()
+                .map(spent)
+                .sum()
+        })
+    };
+    of(UsageWho::RUSAGE_THREAD) + of(UsageWho::RUSAGE_CHILDREN)
+}
+
+fn spent(time: &TimeVal) -> Duration {
+    let micros = time.num_microseconds();
+    Duration::from_micros(micros.try_into().unwrap_or_default())
 }
 
 /// Time since the Unix epoch; zero for a clock before it.

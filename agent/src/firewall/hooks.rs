@@ -147,8 +147,10 @@ impl Hooks {
 
 impl Place {
     fn keep(&mut self, now: Duration) -> Option<String> {
+        let worked = clock::worked();
         let kept = self.put_right(now);
-        self.pace.looked(now, clock::now().steady);
+        let worked = clock::worked().saturating_sub(worked);
+        self.pace.looked(now, clock::steady(), worked);
         match kept {
             Ok(undone) => {
                 self.failed = false;

@@ -31,9 +31,10 @@ impl Rest {
         }
     }
 
-    /// A look has begun and ended at these times.
-    pub(super) fn looked(&mut self, began: Duration, ended: Duration) {
-        let cost = ended.saturating_sub(began);
+    /// A look has begun and ended at these times, with so much processor time: on a busy machine a look
+    /// takes long and costs little.
+    pub(super) fn looked(&mut self, began: Duration, ended: Duration, worked: Duration) {
+        let cost = worked.min(ended.saturating_sub(began));
         self.saved_at = self.saved_at.max(began) + cost * SHARE;
         let spent_until = self.saved_at.saturating_sub(self.saved_max * SHARE);
         self.until = spent_until.max(ended + self.least);
@@ -57,7 +58,7 @@ mod tests {
             let (mut now, mut spent, mut first) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
             let cost = Duration::from_millis(ms);
             while now < Duration::from_secs(36_000) {
-                rest.looked(now, now + cost);
+                rest.looked(now, now + cost, cost);
                 now = rest.until();
                 spent += cost;
                 if now < Duration::from_secs(20) {
@@ -67,5 +68,18 @@ mod tests {
             assert!(spent <= Duration::from_secs(366), "{ms} ms: {spent:?}");
             assert!(first <= saved + 2 * cost + least, "{ms} ms: {first:?}");
         }
+    }
+
+    #[test]
+    fn a_busy_machine_makes_no_rest_longer_than_the_work_is_worth() {
+        let (saved, least) = (Duration::from_secs(3), Duration::from_millis(200));
+        let (took, worked) = (Duration::from_secs(8), Duration::from_millis(20));
+        let mut rest = Rest::new(Duration::ZERO, saved, least);
+        rest.looked(Duration::ZERO, took, worked);
+        assert_eq!(rest.until(), took + least);
+        // Children of others that ended meanwhile are in the sum: never more than the time that went by.
+        let mut rest = Rest::new(Duration::ZERO, saved, least);
+        rest.looked(Duration::ZERO, worked, took);
+        assert_eq!(rest.until(), worked + least);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-pub(crate) use harness::wait::{now, wall_secs};
+pub(crate) use harness::wait::{now, until_next_second, wall_secs};
 
 /// Waits without sleeping until `deadline`, so that sends are spaced by microseconds.
 pub(crate) fn spin_until(deadline: Instant) {
@@ -18,12 +18,4 @@ pub(crate) fn wait_until(deadline: Instant) {
         std::thread::sleep(left - Duration::from_micros(200));
     }
     spin_until(deadline);
-}
-
-/// Sleeps until the second that it is, as messages are dated, is over.
-pub(crate) fn until_next_second() {
-    let second = wall_secs();
-    while wall_secs() == second {
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

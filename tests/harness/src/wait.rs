@@ -35,6 +35,14 @@ pub fn wall_secs() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
+/// Sleeps until the second that it is, as messages are dated, is over.
+pub fn until_next_second() {
+    let second = wall_secs();
+    while wall_secs() == second {
+        until_instant(now() + PAUSE);
+    }
+}
+
 /// Waits until `look` sees something, and says how long that took.
 ///
 /// # Errors

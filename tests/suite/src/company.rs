@@ -1,6 +1,5 @@
 //! A fleet: a controller, hosts, an operator, an auditor and users.
 
-use std::time::Duration;
 
 use harness::fwknop::fwknop;
 use harness::postern::{Agent, Controller, Member};
@@ -60,8 +59,6 @@ pub struct Company {
 ///
 /// When it fails.
 pub fn shared_knock(from: &Node, host: &Agent, more: &[&str]) -> Result<()> {
-    // What is dated in the second in which the fleet's list began may have been granted before it.
-    wait::until_instant(wait::now() + Duration::from_secs(1));
     fwknop(
         from,
         host.node.v4,
@@ -102,6 +99,8 @@ impl Company {
             stranger: lab.node("stranger", 66)?,
         };
         company.apply(policy, "the first")?;
+        // What is dated in the second in which the fleet's list began may have been granted before it.
+        wait::until_next_second();
         Ok(company)
     }
 

@@ -51,10 +51,10 @@ impl Pace {
         self.look_at.is_some_and(|at| at <= now)
     }
 
-    /// A look has begun and ended at these times.
-    pub(super) fn looked(&mut self, began: Duration, ended: Duration) {
-        let cost = ended.saturating_sub(began);
-        self.rest.looked(began, ended);
+    /// A look has begun and ended at these times, with so much processor time.
+    pub(super) fn looked(&mut self, began: Duration, ended: Duration, worked: Duration) {
+        let cost = worked.min(ended.saturating_sub(began));
+        self.rest.looked(began, ended, worked);
         self.ended_at = ended;
         self.look_at = self.is_silent.then(|| ended + POLL.max(cost * POLL_SHARE));
     }
@@ -78,7 +78,7 @@ mod tests {
         while now < SEC + during {
             pace.noticed(now, is_urgent);
             if pace.is_due(now) {
-                pace.looked(now, now + cost);
+                pace.looked(now, now + cost, cost);
                 looks += 1;
             }
             now += Duration::from_millis(10);
@@ -108,11 +108,15 @@ mod tests {
     #[test]
     fn nothing_is_looked_at_where_changes_are_told_of_and_there_are_none() {
         let mut pace = Pace::new(SEC, false);
-        pace.looked(SEC, SEC);
+        pace.looked(SEC, SEC, Duration::ZERO);
         assert_eq!(pace.sleep(SEC), None);
 
         let mut silent = Pace::new(SEC, true);
-        silent.looked(SEC, SEC + Duration::from_millis(20));
+        silent.looked(
+            SEC,
+            SEC + Duration::from_millis(20),
+            Duration::from_millis(20),
+        );
         assert_eq!(silent.sleep(SEC).map(|sleep| sleep.as_secs()), Some(20));
     }
 }

@@ -253,7 +253,7 @@ impl<T: FnMut(Outlook)> Watching<T> {
     }
 
     fn look(&mut self) {
-        let begin = clock::now().steady;
+        let (begin, worked) = (clock::steady(), clock::worked());
         self.is_stale = false;
         let read = self.read();
         match read {
@@ -272,8 +272,8 @@ impl<T: FnMut(Outlook)> Watching<T> {
                 }
             }
         }
-        let now = clock::now().steady;
-        self.rest.looked(begin, now);
+        let worked = clock::worked().saturating_sub(worked);
+        self.rest.looked(begin, clock::steady(), worked);
     }
 
     fn read(&mut self) -> Result<Ruleset, FirewallError> {
