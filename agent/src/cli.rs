@@ -14,8 +14,9 @@ use crate::commands::join::JoinArgs;
 use crate::commands::protect::ProtectArgs;
 use crate::commands::reload::ReloadArgs;
 use crate::commands::status::StatusArgs;
-use crate::config::RawConfig;
+use crate::config::{Named, RawConfig};
 use crate::explain::ExplainArgs;
+use crate::fwknopd::read::Files;
 
 /// Opens ports for those who send an authentic packet, and for nobody else
 #[derive(Debug, Parser)]
@@ -55,6 +56,21 @@ pub struct RunArgs {
     /// Configuration file [default: /etc/postern/agent.toml, if it is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// Run by this fwknopd.conf and the access.conf that it names; --config is laid over it [default:
+    /// /etc/fwknop/fwknopd.conf, if agent.toml says nothing and this host has not joined]
+    #[arg(long, value_name = "FILE")]
+    pub fwknopd_conf: Option<PathBuf>,
+
+    /// Lay this file over the fwknopd.conf; may be given several times, and the last wins
+    #[arg(
+        short = 'O',
+        long,
+        value_name = "FILE",
+        requires = "fwknopd_conf",
+        value_delimiter = ','
+    )]
+    pub override_config: Vec<String>,
 
     /// Where membership and journal are kept [default: /var/lib/postern-agent]
     #[arg(long, value_name = "DIR")]
@@ -208,10 +224,23 @@ impl Command {
 
 // === impl RunArgs ===
 
+impl From<&RunArgs> for Named {
+    fn from(args: &RunArgs) -> Self {
+        let conf = args.fwknopd_conf.as_ref();
+        let overrides = &args.override_config;
+        Self {
+            file: args.config.clone(),
+            fwknopd: conf.map(|conf| Files::of(conf).with_overrides(overrides.iter().cloned())),
+        }
+    }
+}
+
 impl From<RunArgs> for RawConfig {
     fn from(args: RunArgs) -> Self {
         let RunArgs {
             config: _,
+            fwknopd_conf: _,
+            override_config: _,
             state,
             access_file,
             controller,

@@ -6,6 +6,7 @@
 
 mod environment;
 mod error;
+pub mod fwknopd;
 mod layers;
 mod nat;
 mod raw;
@@ -19,7 +20,7 @@ use policy::{NatSettings, Networks};
 use spa::Service;
 
 pub use error::{ConfigError, Mistake};
-pub use layers::{ConfigSource, Layers};
+pub use layers::{ConfigSource, Layers, Named};
 pub use raw::RawConfig;
 pub(crate) use raw::did_you_mean;
 

@@ -16,6 +16,7 @@ pub mod connections;
 pub mod explain;
 mod failure;
 pub mod firewall;
+pub mod fwknopd;
 pub mod hide_first;
 pub mod journal;
 mod kernel_switches;
@@ -32,6 +33,7 @@ pub mod protection;
 pub mod report;
 pub mod resolver;
 pub mod run;
+pub mod start;
 pub mod turn;
 
 /// Where the agent keeps its membership and its journal.

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use agent::cli::{Cli, Command, RunArgs};
+use agent::cli::{Cli, Command};
 #[cfg(feature = "link")]
 use agent::commands::join;
 use agent::commands::{audit, doctor, floor, flush, grants, protect, reload, status};
-use agent::config::{ConfigSource, Layers, RawConfig};
-use agent::{explain, hide_first, run};
+use agent::config::{Named, RawConfig};
+use agent::{explain, start};
 use clap::Parser as _;
 use program::Failure;
 
@@ -15,7 +15,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     program::log_to_stderr(cli.log, cli.command.manner());
     match cli.command {
-        Command::Run(args) => run_agent(*args),
+        Command::Run(args) => {
+            let named = Named::from(&*args);
+            match start::start(named, RawConfig::from(*args)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(failure) => program::fail(&*failure),
+            }
+        }
         #[cfg(feature = "link")]
         Command::Join(args) => ended(join::run(args)),
         Command::Explain(args) => ended(explain::run(&args)),
@@ -29,30 +35,6 @@ fn main() -> ExitCode {
         Command::Flush(args) => ended(flush::run(&args)),
         Command::Completions(args) => ended(args.run::<Cli>()),
         Command::Man(args) => ended(args.run::<Cli>()),
-    }
-}
-
-fn run_agent(args: RunArgs) -> ExitCode {
-    let file = args.config.clone();
-    let flags = RawConfig::from(args);
-    let layers = Layers::read(file.as_deref(), flags.clone());
-    // Before anything that can fail, and whatever is wrong with the configuration.
-    let hidden = hide_first::hide_first(layers.readable());
-    match layers.raw_and_config() {
-        Ok((raw, mut config)) => {
-            // One name for all: what was laid first is what is kept, read past and taken away.
-            if let Ok(Some(first)) = &hidden {
-                config.firewall.chain.clone_from(&first.chain);
-            }
-            let source = ConfigSource::new(file, flags, raw);
-            ended(run::run(&config, source, hidden))
-        }
-        Err(invalid) => {
-            if let Err(cause) = hidden {
-                tracing::error!(error = %program::one_line(&cause), "what was protected is not hidden");
-            }
-            program::fail(&invalid)
-        }
     }
 }
 

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, DEFAULT_FILE, RawConfig, environment};
+use super::fwknopd::Meaning;
+use super::{Config, ConfigError, DEFAULT_FILE, RawConfig, environment, fwknopd};
+use crate::fwknopd::DEFAULT_CONF;
+use crate::fwknopd::read::{Files, Note};
 
 /// File, environment and flags, laid over each other.
 #[derive(Debug)]
@@ -19,12 +22,25 @@ pub struct Layers {
     file: Option<PathBuf>,
     environment: RawConfig,
     flags: RawConfig,
+    /// What the files of fwknopd mean that were read, if any were.
+    of_fwknopd: Option<Meaning>,
+    /// That nobody named them.
+    found: bool,
+}
+
+/// The files of a configuration; where neither is named, those that are there.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// Our own.
+    pub file: Option<PathBuf>,
+    /// Those of fwknopd, over which our own is laid where it is named too.
+    pub fwknopd: Option<Files>,
 }
 
 /// Where a configuration came from, so that it can be read again.
 #[derive(Clone, Debug)]
 pub struct ConfigSource {
-    file: Option<PathBuf>,
+    named: Named,
     flags: RawConfig,
     /// What it was made of when it was read.
     in_force: RawConfig,
@@ -35,9 +51,9 @@ pub struct ConfigSource {
 impl ConfigSource {
     /// That of a configuration that was made of `in_force`.
     #[must_use]
-    pub fn new(file: Option<PathBuf>, flags: RawConfig, in_force: RawConfig) -> Self {
+    pub fn new(named: Named, flags: RawConfig, in_force: RawConfig) -> Self {
         Self {
-            file,
+            named,
             flags,
             in_force,
         }
@@ -49,7 +65,7 @@ impl ConfigSource {
     ///
     /// [`ConfigError`] with every mistake.
     pub fn differing(&self) -> Result<Vec<&'static str>, ConfigError> {
-        let layers = Layers::read(self.file.as_deref(), self.flags.clone());
+        let layers = Layers::of(&self.named, self.flags.clone());
         let (raw, _) = layers.raw_and_config()?;
         Ok(self.in_force.differing(&raw))
     }
@@ -61,35 +77,85 @@ impl Layers {
     /// Reads file and environment, and lays `flags` over them. Mistakes are kept for
     /// [`Self::config`].
     pub fn read(file: Option<&Path>, flags: RawConfig) -> Self {
+        let named = Named {
+            file: file.map(Path::to_owned),
+            fwknopd: None,
+        };
+        Self::of(&named, flags)
+    }
+
+    /// The same with files of fwknopd under our own: those that are named; or, where nothing is, where
+    /// our own says nothing and the host has not joined, those that are in fwknopd's place.
+    pub fn of(named: &Named, flags: RawConfig) -> Self {
         let default = Path::new(DEFAULT_FILE);
-        let file = file.or_else(|| default.exists().then_some(default));
+        let by_default = || (named.fwknopd.is_none() && default.exists()).then_some(default);
+        let file = named.file.as_deref().or_else(by_default);
         let whole = file.map(RawConfig::read_file).transpose();
         let (environment, mistakes) = environment::read(env::vars_os());
+        let is_found = named.fwknopd.is_none()
+            && named.file.is_none()
+            && says_nothing(&whole, &environment, &flags)
+            && Path::new(DEFAULT_CONF).exists();
+        let found = is_found.then(|| Files::of(DEFAULT_CONF));
+        let of_fwknopd = named.fwknopd.as_ref().or(found.as_ref());
+        let of_fwknopd = of_fwknopd.map(fwknopd::read).transpose();
+        let lower = match &of_fwknopd {
+            Ok(Some(meaning)) => meaning.raw.clone(),
+            Ok(None) | Err(_) => RawConfig::default(),
+        };
         let readable = match &whole {
             Ok(raw) => raw.clone().unwrap_or_default(),
             Err(_) => file.map(readable).unwrap_or_default(),
         };
-        let readable = readable
-            .overlaid(environment.clone())
-            .overlaid(flags.clone());
-        let whole = match (whole, mistakes.is_empty()) {
-            (Ok(file), true) => Ok(file
-                .unwrap_or_default()
-                .overlaid(environment.clone())
-                .overlaid(flags.clone())),
-            (Ok(_), false) => Err(ConfigError::Invalid(mistakes)),
-            (Err(ConfigError::Invalid(of_file)), _) => {
+        let over = |raw: RawConfig| {
+            let raw = lower.clone().overlaid(raw);
+            raw.overlaid(environment.clone()).overlaid(flags.clone())
+        };
+        let (of_fwknopd, unread) = match of_fwknopd {
+            Ok(meaning) => (meaning, None),
+            Err(unread) => (None, Some(ConfigError::Unreadable(unread))),
+        };
+        let further = of_fwknopd.iter().flat_map(|meaning| &meaning.mistakes);
+        let mistakes = [further.cloned().collect(), mistakes].concat();
+        let whole = match (whole, unread) {
+            (Err(unreadable @ ConfigError::Unreadable(_)), _) | (_, Some(unreadable)) => {
+                Err(unreadable)
+            }
+            (Err(ConfigError::Invalid(of_file)), None) => {
                 Err(ConfigError::Invalid([of_file, mistakes].concat()))
             }
-            (Err(unreadable @ ConfigError::Unreadable(_)), _) => Err(unreadable),
+            (Ok(_), None) if !mistakes.is_empty() => Err(ConfigError::Invalid(mistakes)),
+            (Ok(raw), None) => Ok(over(raw.unwrap_or_default())),
         };
         Self {
+            readable: over(readable),
             whole,
-            readable,
             file: file.map(Path::to_owned),
             environment,
             flags,
+            of_fwknopd,
+            found: is_found,
         }
+    }
+
+    /// What the files of fwknopd mean, where any were read.
+    pub fn of_fwknopd(&self) -> Option<&Meaning> {
+        self.of_fwknopd.as_ref()
+    }
+
+    /// Says in the log what there is to say about the files of fwknopd, and that they are used if
+    /// nobody has named them.
+    pub fn say(&self) {
+        let Some(meaning) = &self.of_fwknopd else {
+            return;
+        };
+        if self.found {
+            tracing::info!(
+                path = DEFAULT_CONF,
+                "neither agent.toml nor a controller says anything: this host runs by the files of fwknopd"
+            );
+        }
+        meaning.notes.iter().for_each(Note::say);
     }
 
     /// What can be read, whatever is wrong with the rest: of a file with mistakes, the keys that say
@@ -119,6 +185,8 @@ impl Layers {
             file,
             environment,
             flags,
+            of_fwknopd: _,
+            found: _,
         } = self;
         let raw = whole?;
         let config = Config::try_from(raw.clone());
@@ -132,6 +200,35 @@ impl Layers {
         })?;
         Ok((raw, config))
     }
+}
+
+/// Whether nobody has said anything about who says what is permitted here: our own file says nothing at
+/// all, and the host has not joined.
+fn says_nothing(
+    file: &Result<Option<RawConfig>, ConfigError>,
+    environment: &RawConfig,
+    flags: &RawConfig,
+) -> bool {
+    let nothing = RawConfig::default();
+    let is_empty = match file {
+        Ok(raw) => raw.as_ref().is_none_or(|raw| *raw == nothing),
+        Err(_) => false,
+    };
+    let above = environment.clone().overlaid(flags.clone());
+    let says_who = above.access_file.is_some() || above.controller.is_some();
+    is_empty && !says_who && !has_joined(&above.state_dir_or_default())
+}
+
+/// Also of a membership that cannot be read: who has joined does not go back to old files by a fault.
+#[cfg(feature = "link")]
+fn has_joined(state_dir: &Path) -> bool {
+    let loaded = member::Membership::load(state_dir);
+    !matches!(loaded, Err(member::FilesError::NotMember { .. }))
+}
+
+#[cfg(not(feature = "link"))]
+fn has_joined(_: &Path) -> bool {
+    false
 }
 
 /// Where a key was given its value: the layer that wins.

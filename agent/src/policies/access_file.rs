@@ -270,10 +270,15 @@ pub fn load(path: &Path, now: Now) -> Result<Arc<CompiledPolicy>, InvalidAccessF
     compile(path, &read(path, &Seen::default())?, 0, now)
 }
 
+/// A folder in the place of a file is every `*.conf` in it, by name, as fwknopd has ACCESS_FOLDER.
 fn read(path: &Path, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
-    let text = seen
-        .file(path, files::read_text(path))
-        .map_err(|cause| ReadError::of(path, cause))?;
+    let text = if path.is_dir() {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(format!("%include_folder {}\n", path.display()))
+    } else {
+        seen.file(path, files::read_text(path))
+    };
+    let text = text.map_err(|cause| ReadError::of(path, cause))?;
     let name = path.to_string_lossy();
     policy::parse_as(Dialect::Alone, &name, &text, seen)
         .map(Arc::new)
