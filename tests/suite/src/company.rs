@@ -1,6 +1,5 @@
 //! A fleet: a controller, hosts, an operator, an auditor and users.
 
-
 use harness::fwknop::fwknop;
 use harness::postern::{Agent, Controller, Member};
 use harness::{Lab, Node, Result, wait};
