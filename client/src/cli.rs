@@ -1,5 +1,6 @@
 //! What can be typed, and which command does it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use program::{LogArgs, ManArgs};
@@ -10,6 +11,7 @@ use crate::commands::{
 };
 use crate::context::Context;
 use crate::error::Result;
+use crate::fwknop;
 use crate::knock::args::KnockArgs;
 
 /// Open ports with single packets, and say who may
@@ -53,6 +55,20 @@ pub(crate) enum Command {
     Run(Box<run::RunArgs>),
     List(list::ListArgs),
     Sync(sync::SyncArgs),
+    /// Do as fwknop's client does, with its options, files and exit codes
+    ///
+    /// The same happens by itself where this program is called `fwknop`: make a link of that name to it,
+    /// and scripts that were written for fwknop go on.
+    #[command(disable_help_flag = true, after_help = fwknop::help())]
+    Fwknop {
+        /// Options of fwknop's client
+        #[arg(
+            value_name = "OPTION",
+            trailing_var_arg = true,
+            allow_hyphen_values = true
+        )]
+        words: Vec<OsString>,
+    },
     Profile(profile::ProfileArgs),
     Keygen(keygen::KeygenArgs),
     Token(token::TokenArgs),
@@ -95,6 +111,8 @@ impl Command {
             Self::Run(args) => run::run(context, *args).await,
             Self::List(args) => list::run(context, args).await,
             Self::Sync(args) => sync::run(context, args).await,
+            // Where something stands in front of the word; otherwise `main` has done it.
+            Self::Fwknop { words } => fwknop::run(words).await,
             Self::Profile(args) => profile::run(context, args).await,
             Self::Keygen(args) => keygen::run(context, &args),
             Self::Token(args) => token::run(context, args).await,

@@ -8,135 +8,30 @@ use crate::error::CommandError;
 
 /// Long name, letter, and what to use instead.
 const NOT_OFFERED: &[(&str, Option<char>, &str)] = &[
-    (
-        "--save-packet",
-        Some('B'),
-        "--dry-run prints the packet: `postern knock .. -T > FILE`",
-    ),
-    (
-        "--save-packet-append",
-        Some('b'),
-        "--dry-run prints the packet: `postern knock .. -T >> FILE`",
-    ),
-    (
-        "--spoof-source",
-        Some('Q'),
-        "a forged source address is not offered; -a names the address to open for",
-    ),
-    (
-        "--user-agent",
-        Some('u'),
-        "HTTP_USER_AGENT in a stanza of the rc file names it",
-    ),
-    (
-        "--use-wget-user-agent",
-        None,
-        "HTTP_USER_AGENT in a stanza of the rc file names it",
-    ),
-    ("--wget-cmd", Some('w'), "-R asks by itself, without wget"),
-    (
-        "--http-proxy",
-        Some('H'),
-        "-P http sends to the host itself; -D and -p may name a proxy that passes it on",
-    ),
-    (
-        "--last-cmd",
-        Some('l'),
-        "arguments are never saved; a stanza of the rc file (-n) keeps them",
-    ),
-    (
-        "--show-last",
-        None,
-        "arguments are never saved; a stanza of the rc file (-n) keeps them",
-    ),
-    (
-        "--save-args-file",
-        Some('E'),
-        "arguments are never saved; a stanza of the rc file (-n) keeps them",
-    ),
-    (
-        "--fd",
-        None,
-        "--stdin reads the key from standard input, --key-file from a file",
-    ),
-    (
-        "--key-gen",
-        Some('k'),
-        "`postern keygen NAME --server ADDRESS` makes a pair of keys",
-    ),
-    (
-        "--key-gen-file",
-        Some('K'),
-        "`postern keygen NAME --server ADDRESS` writes a pair of keys to files",
-    ),
-    (
-        "--key-len",
-        None,
-        "`postern keygen` makes keys of the best length",
-    ),
-    (
-        "--hmac-key-len",
-        None,
-        "`postern keygen` makes keys of the best length",
-    ),
-    ("--icmp-type", None, "packets go over -P udp, tcp or http"),
-    ("--icmp-code", None, "packets go over -P udp, tcp or http"),
-    (
-        "--gpg-encryption",
-        Some('g'),
-        "GPG is not offered; use an encryption key and an HMAC key",
-    ),
-    (
-        "--gpg-recipient-key",
-        None,
-        "GPG is not offered; use an encryption key and an HMAC key",
-    ),
-    (
-        "--gpg-signer-key",
-        None,
-        "GPG is not offered; use an encryption key and an HMAC key",
-    ),
-    (
-        "--gpg-no-signing-pw",
-        None,
-        "GPG is not offered; use an encryption key and an HMAC key",
-    ),
-    (
-        "--gpg-home-dir",
-        None,
-        "GPG is not offered; use an encryption key and an HMAC key",
-    ),
-    (
-        "--gpg-agent",
-        None,
-        "GPG is not offered; use an encryption key and an HMAC key",
-    ),
-    (
-        "--gpg-exe",
-        None,
-        "GPG is not offered; use an encryption key and an HMAC key",
-    ),
-    (
-        "--save-rc-stanza",
-        None,
-        "`postern keygen` and `postern profile export` write stanzas",
-    ),
-    (
-        "--force-stanza",
-        None,
-        "`postern keygen` and `postern profile export` write stanzas",
-    ),
-    (
-        "--stanza-list",
-        None,
-        "`postern knock -n x` names the stanzas that there are",
-    ),
-    (
-        "--no-home-dir",
-        None,
-        "--rc-file FILE or --no-rc-file says what to read",
-    ),
+    ("--last-cmd", Some('l'), AS_FWKNOP),
+    ("--show-last", None, AS_FWKNOP),
+    ("--save-args-file", Some('E'), AS_FWKNOP),
+    ("--key-gen", Some('k'), KEYGEN),
+    ("--key-gen-file", Some('K'), KEYGEN),
+    ("--key-len", None, KEYGEN),
+    ("--hmac-key-len", None, KEYGEN),
+    ("--gpg-encryption", Some('g'), GPG),
+    ("--gpg-recipient-key", None, GPG),
+    ("--gpg-signer-key", None, GPG),
+    ("--gpg-no-signing-pw", None, GPG),
+    ("--gpg-home-dir", None, GPG),
+    ("--gpg-agent", None, GPG),
+    ("--gpg-exe", None, GPG),
+    ("--save-rc-stanza", None, AS_FWKNOP),
+    ("--force-stanza", None, AS_FWKNOP),
+    ("--stanza-list", None, AS_FWKNOP),
+    ("--no-home-dir", None, AS_FWKNOP),
 ];
+const AS_FWKNOP: &str = "`postern fwknop` has it";
+const KEYGEN: &str =
+    "`postern fwknop` has it; `postern keygen NAME --server ADDRESS` makes keys for both sides";
+const GPG: &str = "GPG is not offered; use an encryption key and an HMAC key";
+
 /// Options of fwknop's that say that somebody left out `knock`.
 const OF_KNOCK: &[&str] = &[
     "-A",
@@ -170,8 +65,9 @@ pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Option<Command
         let is_alone = words.first().and_then(|word| word.to_str());
         let is_alone = is_alone.is_some_and(|word| word.starts_with('-'));
         return (is_alone && OF_KNOCK.contains(&unknown.as_str())).then(|| {
-            CommandError::usage(format!("{unknown} is an option of a command"))
-                .with_hint("`postern knock` takes fwknop's options")
+            CommandError::usage(format!("{unknown} is an option of a command")).with_hint(
+                "`postern knock` takes fwknop's options, and `postern fwknop` is its client",
+            )
         });
     }
     let letter = unknown.strip_prefix('-').and_then(|rest| {

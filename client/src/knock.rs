@@ -9,6 +9,7 @@
 //! | `outside` | a web page → the address the world sees |
 //! | `address`, `way`, `seen` | the kernel's word and the controller's → the address the host sees |
 //! | `packet` | request, target, time, randomness → message, packet, and its fields in words |
+//! | `keep` | packet → file |
 //! | `send` | packet → network |
 //! | `answer` | a port → whether it answers |
 //! | `listed` | what the directory says of a host |
@@ -24,6 +25,7 @@ pub(crate) mod asker;
 pub(crate) mod attempt;
 pub(crate) mod delivery;
 pub(crate) mod hosts;
+mod keep;
 mod key_file;
 pub(crate) mod keys;
 pub(crate) mod known;

@@ -10,6 +10,7 @@
 //! | `rc` | fwknop's `~/.fwknoprc` |
 //! | `profile`, `directory` | what a member keeps on disk |
 //! | `connection` | the controller |
+//! | `fwknop` | the same program under the name of fwknop's client |
 //! | `fwknop_options` | what fwknop's client has and this one has not |
 //! | `ui`, `error` | every word that is printed, and every exit code |
 
@@ -20,6 +21,7 @@ mod connection;
 mod context;
 mod directory;
 mod error;
+mod fwknop;
 mod fwknop_options;
 mod knock;
 mod policy_file;
@@ -28,10 +30,11 @@ mod rc;
 mod time;
 mod ui;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use program::{Failure as _, Manner};
+use program::{Failure as _, LogArgs, Manner};
 
 use crate::cli::{Cli, Command};
 use crate::context::Context;
@@ -40,6 +43,9 @@ use crate::profile::Profile;
 use crate::ui::Ui;
 
 fn main() -> ExitCode {
+    if let Some(words) = fwknop::words(std::env::args_os()) {
+        return as_fwknop(words);
+    }
     let Cli {
         profile,
         log,
@@ -71,10 +77,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// As fwknop's client: whatever goes wrong ends with 1, as its scripts know it.
+fn as_fwknop(words: Vec<OsString>) -> ExitCode {
+    program::log_to_stderr(LogArgs::default(), Manner::Tool);
+    match block_on(fwknop::run(words)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _finer = program::fail(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn run(command: Command, context: &Context) -> Result {
+    block_on(command.run(context))
+}
+
+fn block_on(done: impl Future<Output = Result>) -> Result {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|cause| CommandError::failed("cannot start the runtime", cause))?
-        .block_on(command.run(context))
+        .block_on(done)
 }

@@ -1,9 +1,11 @@
 //! `~/.fwknoprc`: the stanzas of fwknop's client, read strictly.
 //!
-//! A line is `VARIABLE value` or `VARIABLE: value`; the value ends at a blank, `;` or `#`, so keys with these characters
-//! must be base64. `[default]` applies to every stanza, a named stanza on top of it, the command line
-//! on top of both. Where fwknop passes over what it does not understand, we say so, with the line.
+//! A line is `VARIABLE value` or `VARIABLE: value`; the value ends at a blank, `;` or `#`, so keys with
+//! these characters must be base64. `[default]` applies to every stanza, a named stanza on top of it, the
+//! command line on top of both. A line that is not understood is a mistake of whoever uses its stanza, and
+//! of nobody else. Bytes that are no UTF-8 may stand in comments, and in passphrases.
 
+pub(crate) mod table;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use self::variables::{Meaning, VARIABLES, is_yes};
+use self::table::{is_yes, variable};
 use crate::error::{CommandError, Result};
 
 /// A file's stanzas.
@@ -29,12 +31,23 @@ pub(crate) struct RcFile {
 pub(crate) struct Stanza {
     file: String,
     variables: BTreeMap<&'static str, Value>,
+    /// Lines that are not understood.
+    mistakes: Vec<String>,
 }
 
 #[derive(Clone)]
 struct Value {
-    text: Zeroizing<String>,
-    line: usize,
+    /// Passphrases may be of any bytes; everything else is UTF-8.
+    bytes: Zeroizing<Vec<u8>>,
+    at: At,
+}
+
+/// Where a value was said.
+#[derive(Clone, Copy)]
+enum At {
+    Line(usize),
+    /// The long name of an option of the command line.
+    Option(&'static str),
 }
 
 // === impl RcFile ===
@@ -48,7 +61,7 @@ impl RcFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let failed = |cause| CommandError::unreadable(path, cause);
-        let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+        let text = Zeroizing::new(fs::read(path).map_err(failed)?);
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
         let mut file = Self::parse(&name, &text).map_err(|mistakes| invalid(&name, &mistakes))?;
         file.exposed = mode & 0o077 != 0;
@@ -56,33 +69,52 @@ impl RcFile {
     }
 
     /// Reads a text; `name` stands in mistakes.
-    pub(crate) fn parse(name: &str, text: &str) -> Result<Self, Vec<String>> {
+    ///
+    /// # Errors
+    ///
+    /// What concerns everybody: mistakes outside of stanzas and in `[default]`.
+    pub(crate) fn parse(name: &str, text: impl AsRef<[u8]>) -> Result<Self, Vec<String>> {
         let mut file = Self::default();
         let mut current: Option<String> = None;
         let mut mistakes = Vec::new();
-        for (index, line) in text.lines().enumerate() {
+        // Behind a key's name alone on its line stands the key, perhaps.
+        let mut may_be_a_key = false;
+        for (index, line) in text.as_ref().split(|b| *b == b'\n').enumerate() {
             let number = index + 1;
-            let line = line.trim();
-            if line.is_empty() || line.starts_with(['#', ';']) {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") || line.starts_with(b";") {
                 continue;
             }
-            let read = match heading(line) {
-                Some(stanza) => {
-                    file.stanzas
-                        .entry(stanza.clone())
-                        .or_insert_with(|| Stanza::new(name));
-                    current = Some(stanza);
-                    Ok(())
-                }
-                None => match current.as_ref().and_then(|c| file.stanzas.get_mut(c)) {
-                    Some(stanza) => stanza.add(line, number),
-                    None => Err("stands before the first [stanza]".to_owned()),
+            let mistake = |what: &str| format!("{name}:{number}: {what}");
+            if let Some(stanza) = heading(line) {
+                let new = || Stanza::new(name);
+                file.stanzas.entry(stanza.clone()).or_insert_with(new);
+                current = Some(stanza);
+                may_be_a_key = false;
+                continue;
+            }
+            match current.as_ref().and_then(|c| file.stanzas.get_mut(c)) {
+                None => mistakes.push(mistake("stands before the first [stanza]")),
+                Some(stanza) => match stanza.add(line, number) {
+                    Ok(()) => may_be_a_key = false,
+                    Err(_) if may_be_a_key => stanza
+                        .mistakes
+                        .push(mistake("the line does not begin with a known variable")),
+                    Err(what) => {
+                        may_be_a_key = what.contains("KEY: has no value")
+                            || what.contains("KEY_BASE64: has no value");
+                        stanza.mistakes.push(mistake(&what));
+                    }
                 },
-            };
-            if let Err(mistake) = read {
-                mistakes.push(format!("{name}:{number}: {mistake}"));
             }
         }
+        let default = file.stanzas.get_mut("default");
+        mistakes.extend(
+            default
+                .map(|own| std::mem::take(&mut own.mistakes))
+                .into_iter()
+                .flatten(),
+        );
         if mistakes.is_empty() {
             Ok(file)
         } else {
@@ -100,6 +132,7 @@ impl RcFile {
         let mut merged = base.cloned().unwrap_or_default();
         merged.file.clone_from(&named.file);
         merged.variables.extend(named.variables.clone());
+        merged.mistakes.clone_from(&named.mistakes);
         Some(merged)
     }
 
@@ -123,8 +156,9 @@ impl RcFile {
     }
 }
 
-fn heading(line: &str) -> Option<String> {
-    let name = line.strip_prefix('[')?.split(']').next()?.trim();
+fn heading(line: &[u8]) -> Option<String> {
+    let name = line.strip_prefix(b"[")?.split(|b| *b == b']').next()?;
+    let name = String::from_utf8_lossy(name.trim_ascii());
     Some(name.to_ascii_lowercase())
 }
 
@@ -134,35 +168,64 @@ impl Stanza {
     fn new(file: &str) -> Self {
         Self {
             file: file.to_owned(),
-            variables: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
-    fn add(&mut self, line: &str, number: usize) -> Result<(), String> {
-        let (name, rest) = line
-            .split_once(|c: char| c.is_whitespace() || c == ':')
-            .unwrap_or((line, ""));
-        let value = rest
-            .trim_start()
-            .split([' ', '\t', ';', '#'])
+    fn add(&mut self, line: &[u8], number: usize) -> Result<(), String> {
+        let is_end = |b: &u8| b.is_ascii_whitespace() || *b == b':';
+        let (name, rest) = match line.iter().position(is_end) {
+            Some(at) => line.split_at(at),
+            None => (line, &[][..]),
+        };
+        let value = rest.get(1..).unwrap_or_default().trim_ascii_start();
+        let value = value
+            .split(|b| matches!(b, b' ' | b'\t' | b';' | b'#'))
             .next()
             .unwrap_or_default();
-        let known = variables::known(name, !value.is_empty())?;
+        let name = String::from_utf8_lossy(name);
+        let known = variables::known(&name, !value.is_empty())?;
         if value.is_empty() {
-            return Err(format!("{name}: has no value"));
+            return Err(format!("{known}: has no value"));
+        }
+        let is_passphrase = matches!(known, "KEY" | "HMAC_KEY" | "GPG_SIGNING_PW");
+        if !is_passphrase && std::str::from_utf8(value).is_err() {
+            return Err(format!("{known}: is not UTF-8"));
         }
         let value = Value {
-            text: Zeroizing::new(value.to_owned()),
-            line: number,
+            bytes: Zeroizing::new(value.to_vec()),
+            at: At::Line(number),
         };
         self.variables.insert(known, value);
         Ok(())
     }
 
+    /// Says a variable on the command line, on top of what the stanza says; `option` is the long name
+    /// of the option that said it.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str, option: &'static str) {
+        debug_assert!(variable(name).is_some(), "{name}");
+        let value = Value {
+            bytes: Zeroizing::new(value.as_bytes().to_vec()),
+            at: At::Option(option),
+        };
+        self.variables.insert(name, value);
+    }
+
+    /// Forgets a variable.
+    pub(crate) fn unset(&mut self, name: &str) {
+        self.variables.remove(name);
+    }
+
+    /// A passphrase, of any bytes.
+    pub(crate) fn bytes(&self, name: &str) -> Option<&[u8]> {
+        debug_assert!(variable(name).is_some(), "{name}");
+        self.variables.get(name).map(|value| value.bytes.as_slice())
+    }
+
     /// The value of a variable.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
-        debug_assert!(VARIABLES.iter().any(|(known, _)| *known == name), "{name}");
-        self.variables.get(name).map(|value| value.text.as_str())
+        let bytes = self.bytes(name)?;
+        std::str::from_utf8(bytes).ok()
     }
 
     /// The value of a variable, read as what it must be.
@@ -178,9 +241,14 @@ impl Stanza {
         self.variables
             .get(name)
             .map(|value| {
-                read(&value.text).map_err(|problem| {
-                    let mistake = self.mistake(name, value, &problem);
-                    invalid(&self.file, &[mistake])
+                let text = std::str::from_utf8(&value.bytes);
+                let read = text.map_err(|_| "is not UTF-8".to_owned()).and_then(read);
+                read.map_err(|problem| match value.at {
+                    At::Line(_) => {
+                        let mistake = self.mistake(name, value, &problem);
+                        invalid(&self.file, &[mistake])
+                    }
+                    At::Option(option) => CommandError::usage(format!("--{option}: {problem}")),
                 })
             })
             .transpose()
@@ -191,25 +259,18 @@ impl Stanza {
         self.text(name).is_some_and(is_yes)
     }
 
-    /// Refuses variables that ask for what this version cannot do.
+    /// Refuses lines that are not understood, and variables that ask for what this version cannot do.
     ///
     /// # Errors
     ///
     /// Exit code 64 with each of them.
     pub(crate) fn require_supported(&self) -> Result {
-        let mistakes: Vec<String> = self
-            .variables
-            .iter()
-            .filter_map(|(name, value)| {
-                let (_, meaning) = VARIABLES.iter().find(|(known, _)| known == name)?;
-                let Meaning::Unsupported(unsupported) = meaning else {
-                    return None;
-                };
-                unsupported
-                    .refuses(&value.text)
-                    .then(|| self.mistake(name, value, unsupported.why()))
-            })
-            .collect();
+        let refused = self.variables.iter().filter_map(|(name, value)| {
+            let text = std::str::from_utf8(&value.bytes).unwrap_or_default();
+            let why = variable(name)?.verdict.refuses(text)?;
+            Some(self.mistake(name, value, why))
+        });
+        let mistakes: Vec<String> = self.mistakes.iter().cloned().chain(refused).collect();
         if mistakes.is_empty() {
             return Ok(());
         }
@@ -217,7 +278,10 @@ impl Stanza {
     }
 
     fn mistake(&self, name: &str, value: &Value, problem: &str) -> String {
-        format!("{}:{}: {name}: {problem}", self.file, value.line)
+        match value.at {
+            At::Line(line) => format!("{}:{line}: {name}: {problem}", self.file),
+            At::Option(option) => format!("--{option}: {problem}"),
+        }
     }
 }
 
@@ -300,27 +364,48 @@ mod tests {
             "U2VjcmV0S2V5VGhhdE1lbk5ldmVyU2VlMDEyMzQ1Njc=",
             "HUNTER2",
             "hunter two",
+            "HUNTER:TWO",
+            "KEYhunter2",
+            "KEY_BASE64U2VjcmV0",
+            "HMAC_KEYS HUNTER",
         ] {
             let text = format!("[web]\nKEY_BASE64\n{key}\n");
 
-            let mistakes = RcFile::parse("rc", &text).unwrap_err();
+            let file = RcFile::parse("rc", &text).unwrap();
+            let web = file.stanza(Some("web")).unwrap();
+            let mistakes = web.require_supported().unwrap_err().to_string();
 
             let unknown = "rc:3: the line does not begin with a known variable";
-            assert_eq!(mistakes, ["rc:2: KEY_BASE64: has no value", unknown]);
+            let told = format!("rc is invalid\nrc:2: KEY_BASE64: has no value\n{unknown}");
+            assert_eq!(mistakes, told);
         }
     }
 
     #[test]
     fn only_variables_that_would_change_the_packet_are_refused() {
         let text = "[a]\nUSE_GPG N\nWGET_CMD /usr/bin/wget\nGPG_RECIPIENT me\n\
-                    [b]\nUSE_GPG Y\nSPOOF_SOURCE_IP 192.0.2.7\n";
+                    [b]\nUSE_GPG Y\n";
         let file = RcFile::parse("rc", text).unwrap();
 
         assert!(file.stanza(Some("a")).unwrap().require_supported().is_ok());
         let refused = file.stanza(Some("b")).unwrap().require_supported();
         let text = refused.unwrap_err().to_string();
-        assert!(text.contains("rc:7: SPOOF_SOURCE_IP: "), "{text}");
         assert!(text.contains("rc:6: USE_GPG: "), "{text}");
+    }
+
+    #[test]
+    fn a_mistake_in_another_stanza_or_a_comment_of_other_bytes_disables_nothing() {
+        let text =
+            b"# f\xfcr das B\xfcro\n[web]\nKEY p\xe4ss ; \xe4\n[other]\nNO_SUCH 1\nACCESS \xfc\n";
+
+        let file = RcFile::parse("rc", text).unwrap();
+        let web = file.stanza(Some("web")).unwrap();
+        let other = file.stanza(Some("other")).unwrap().require_supported();
+
+        assert_eq!(web.bytes("KEY"), Some(&b"p\xe4ss"[..]));
+        assert!(web.require_supported().is_ok());
+        let told = "rc is invalid\nrc:5: NO_SUCH: unknown variable\nrc:6: ACCESS: is not UTF-8";
+        assert_eq!(other.unwrap_err().to_string(), told);
     }
 
     #[test]

@@ -7,7 +7,9 @@ use spa::{Allow, ProtoPort, Protocol};
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::knock::answer::{self, Ending};
-use crate::knock::args::{Access, KeyArgs, KnockArgs, RequestArgs, RouteArgs, allow, offset_secs};
+use crate::knock::args::{
+    Access, KeepArgs, KeyArgs, KnockArgs, RequestArgs, RouteArgs, allow, offset_secs,
+};
 use crate::knock::attempt::Knock;
 use crate::knock::delivery::{self, Voice};
 use crate::knock::request::What;
@@ -189,6 +191,7 @@ impl CloseArgs {
             },
             route,
             keys,
+            keep: KeepArgs::default(),
             no_wait,
             wait,
             quiet: false,

@@ -1,5 +1,7 @@
 //! The options of `postern knock`: fwknop's letters where fwknop has them.
 
+mod route;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
@@ -9,6 +11,8 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use spa::{Allow, DigestType, EncryptionMode, NatAccess, Service};
 use zeroize::Zeroizing;
+
+pub(crate) use self::route::{Proxy, RouteArgs, Transport, address, agent};
 
 /// Ask hosts to open a port for a moment, and wait until it is open
 ///
@@ -30,7 +34,7 @@ use zeroize::Zeroizing;
 /// knows. Whether UDP and echo are open cannot be seen from here; what the host recorded is told. With
 /// --no-wait, and outside of a fleet without --wait, exit code 0 means that the packet was sent. With -v
 /// it is told which keys and which form are used, never the keys themselves.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, Default)]
 #[command(after_help = "\
 Examples:
   postern knock web-1 -A tcp/22                        a host of the fleet
@@ -59,6 +63,9 @@ pub(crate) struct KnockArgs {
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
 
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
+
     /// Do not try whether the port answers
     #[arg(long, alias = "no-check", conflicts_with = "wait")]
     pub(crate) no_wait: bool,
@@ -83,6 +90,18 @@ pub(crate) struct KnockArgs {
     /// Accepted for fwknop's scripts; arguments are never saved
     #[arg(long, hide = true)]
     pub(crate) no_save_args: bool,
+}
+
+/// Where the packet is written to, beside being sent or shown.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(crate) struct KeepArgs {
+    /// Write the packet to this file, too
+    #[arg(short = 'B', long, value_name = "FILE")]
+    pub(crate) save_packet: Option<PathBuf>,
+
+    /// Add the packet to the end of the file of -B
+    #[arg(short = 'b', long, requires = "save_packet")]
+    pub(crate) save_packet_append: bool,
 }
 
 /// What is asked for.
@@ -113,6 +132,10 @@ pub(crate) struct RequestArgs {
     /// Web page for -R, asked over the family that the packet takes; the first address in its text counts
     #[arg(long, value_name = "URL")]
     pub(crate) resolve_url: Option<String>,
+
+    /// Program that asks for -R, called as wget is, instead of asking by ourselves
+    #[arg(short = 'w', long, value_name = "FILE")]
+    pub(crate) wget_cmd: Option<String>,
 
     /// Let -R ask over plain HTTP, where anyone on the way can forge the answer
     #[arg(long, conflicts_with_all = ["allow_ip", "source_ip"])]
@@ -168,39 +191,6 @@ pub(crate) struct RequestArgs {
     pub(crate) close: Option<bool>,
 }
 
-/// Where the packet goes, and how.
-#[derive(clap::Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Way")]
-pub(crate) struct RouteArgs {
-    /// Address or name to send to; with HOST of a fleet instead of the directory's address
-    #[arg(short = 'D', long, value_name = "ADDRESS")]
-    pub(crate) destination: Option<String>,
-
-    /// Port to send to [default: the directory's, else 62201]
-    #[arg(short = 'p', long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) server_port: Option<u16>,
-
-    /// Way to send: udp, tcp or http [default: udp]
-    #[arg(short = 'P', long, value_name = "PROTO")]
-    pub(crate) server_proto: Option<Transport>,
-
-    /// Source port to send from
-    #[arg(short = 'S', long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) source_port: Option<u16>,
-
-    /// Send to a random port from 10000 to 65534; the host must capture them all
-    #[arg(short = 'r', long, conflicts_with = "server_port")]
-    pub(crate) rand_port: bool,
-
-    /// Send over IPv4 only
-    #[arg(short = '4', long, alias = "server-resolve-ipv4")]
-    pub(crate) ipv4: bool,
-
-    /// Send over IPv6 only
-    #[arg(short = '6', long, conflicts_with = "ipv4")]
-    pub(crate) ipv6: bool,
-}
-
 /// Static keys, and how they are used. With any of these the fleet's directory is not used.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Static keys")]
@@ -225,20 +215,25 @@ pub(crate) struct KeyArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) get_hmac_key: Option<PathBuf>,
 
-    /// Read the encryption key from the first line of standard input
+    /// Read the encryption key from the first line of standard input; with --use-hmac the HMAC key
+    /// from the second
     #[arg(long, conflicts_with = "key_file")]
     pub(crate) stdin: bool,
+
+    /// The same from this descriptor
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["key_file", "stdin"])]
+    pub(crate) fd: Option<u32>,
 
     /// Ask for an HMAC key when none is found elsewhere
     #[arg(long)]
     pub(crate) use_hmac: bool,
 
     /// Encryption passphrase; other users of this machine can see it
-    #[arg(long, value_name = "KEY", conflicts_with_all = ["key_file", "stdin"])]
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["key_file", "stdin", "fd"])]
     pub(crate) key_rijndael: Option<Hidden>,
 
     /// Encryption key in base64; other users of this machine can see it
-    #[arg(long, value_name = "KEY", conflicts_with_all = ["key_file", "stdin", "key_rijndael"])]
+    #[arg(long, value_name = "KEY", conflicts_with_all = ["key_file", "stdin", "fd", "key_rijndael"])]
     pub(crate) key_base64_rijndael: Option<Hidden>,
 
     /// HMAC passphrase; other users of this machine can see it
@@ -277,17 +272,6 @@ pub(crate) struct Nat {
     pub(crate) port: Option<u16>,
 }
 
-/// How a packet travels.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Transport {
-    /// In one datagram.
-    Udp,
-    /// In the first segment of a connection.
-    Tcp,
-    /// As the path of a GET request.
-    Http,
-}
-
 /// A key from the command line: erased when dropped, not printable.
 #[derive(Clone)]
 pub(crate) struct Hidden(pub(crate) Zeroizing<String>);
@@ -304,6 +288,7 @@ impl KeyArgs {
             key_file,
             get_hmac_key,
             stdin,
+            fd,
             use_hmac,
             key_rijndael,
             key_base64_rijndael,
@@ -319,6 +304,7 @@ impl KeyArgs {
             || key_file.is_some()
             || get_hmac_key.is_some()
             || *stdin
+            || fd.is_some()
             || *use_hmac
             || key_rijndael.is_some()
             || key_base64_rijndael.is_some()
@@ -409,34 +395,6 @@ impl FromStr for Nat {
     }
 }
 
-// === impl Transport ===
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Http => "http",
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
-
-impl FromStr for Transport {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.to_ascii_lowercase().as_str() {
-            "udp" => Ok(Self::Udp),
-            "tcp" => Ok(Self::Tcp),
-            "http" => Ok(Self::Http),
-            raw @ ("udpraw" | "tcpraw" | "icmp") => Err(format!(
-                "{raw} is not supported by this version; use udp, tcp or http"
-            )),
-            _ => Err("write udp, tcp or http".to_owned()),
-        }
-    }
-}
-
 // === impl Hidden ===
 
 impl FromStr for Hidden {
@@ -524,12 +482,5 @@ mod tests {
         assert_eq!(offset_secs("1D"), Ok(86_400));
         assert!(offset_secs("-1").is_err());
         assert!(offset_secs("h").is_err());
-    }
-
-    #[test]
-    fn raw_transports_are_refused_in_words() {
-        let refused = "tcpraw".parse::<Transport>().unwrap_err();
-
-        assert!(refused.contains("not supported by this version"));
     }
 }

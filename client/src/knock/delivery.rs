@@ -6,10 +6,11 @@ use std::time::Instant;
 use spa::{Allow, OpeningKey, Sealed};
 
 use super::address::{self, By, Named, Way};
+use super::outside::{self, Page};
 use super::packet::{self, Circumstances};
 use super::request::{AllowBy, Outer, What};
 use super::target::Target;
-use super::{outside, seen, way};
+use super::{seen, way};
 use crate::clock;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -110,7 +111,7 @@ async fn send_one(
         ))?;
     }
     let host = target.addresses.first().unwrap_or(&target.name);
-    target.route.send(&packet, host, to)?;
+    target.route.send(&packet, host, to).await?;
     let digest = digest_of(target, &packet);
     Ok(Sent { to, whom, digest })
 }
@@ -170,7 +171,7 @@ fn of_its_family(allow: &AllowBy, found: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 /// The packet, and its fields in words.
-fn make(context: &Context, target: &Target, whom: For) -> Result<(String, Vec<String>)> {
+fn make(context: &Context, target: &mut Target, whom: For) -> Result<(String, Vec<String>)> {
     let world = Circumstances {
         // A packet for a second address, or one that is sent again, is of its own moment.
         now_secs: clock::now_secs(),
@@ -180,6 +181,14 @@ fn make(context: &Context, target: &Target, whom: For) -> Result<(String, Vec<St
     };
     let message = packet::message(&target.request, &world)?;
     let packet = packet::seal(&message, &target.keys, target.tagged)?;
+    if !target.tagged
+        && let Some(doubt) = packet::doubt(&message, &target.keys, packet.len())
+    {
+        context.ui.warn(doubt);
+    }
+    if let Some(keep) = &mut target.keep {
+        keep.write(&packet)?;
+    }
     let mut lines = packet::fields(&message)?;
     if context.verbose > 0 {
         lines.extend(more(target, whom));
@@ -228,7 +237,7 @@ async fn whom(context: &Context, target: &mut Target, to: Option<SocketAddr>) ->
     match target.allow.clone() {
         AllowBy::Known(Allow::Source) => Ok(For::Sender),
         AllowBy::Known(Allow::Address(address)) => Ok(by_word(address)),
-        AllowBy::Resolve { url, said } => {
+        AllowBy::Resolve { url, said, wget } => {
             // Where the packet cannot go, any family is as good; a packet may be printed only.
             let to = to.map(|to| to.ip().to_canonical());
             if !said {
@@ -237,7 +246,12 @@ async fn whom(context: &Context, target: &mut Target, to: Option<SocketAddr>) ->
                      -a names it, --resolve-url another page"
                 ));
             }
-            outside::address(&url, to).map(by_word)
+            let page = Page {
+                url: &url,
+                agent: target.route.page_agent(),
+                wget: wget.as_deref(),
+            };
+            outside::address(page, to).await.map(by_word)
         }
         AllowBy::Find => {
             let Some(to) = to else {

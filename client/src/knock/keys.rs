@@ -1,6 +1,7 @@
 //! Static keys: from a file, standard input, the rc stanza, a prompt, or the command line.
 
-use std::io::{self, BufRead as _, IsTerminal as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read};
 
 use spa::{DigestType, EncryptionKey, EncryptionMode, HmacKey, InvalidKey, Keys, Secret};
 use zeroize::Zeroizing;
@@ -11,9 +12,8 @@ use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 use crate::ui::Ui;
 
-/// The longest first line that is read from standard input, in bytes. A key has at most 172 in
-/// base64.
-const STDIN_LINE_MAX: u64 = 4096;
+/// The most that is read from a descriptor, in bytes. A key has at most 172 in base64.
+const LINES_LEN_MAX: u64 = 4096;
 
 /// Finds the keys for `host`, the most deliberate source first.
 ///
@@ -21,9 +21,10 @@ const STDIN_LINE_MAX: u64 = 4096;
 ///
 /// Exit code 1 when there is no key to be had, 2 or 64 when one is unfit.
 pub(crate) fn find(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Keys> {
-    warn_of_visible(ui, args);
-    let encryption = encryption(ui, args, rc, host)?;
-    let hmac = hmac(ui, args, rc, host)?;
+    warn_of_visible(ui, &visible(args));
+    let mut lines = lines(args)?;
+    let encryption = encryption(ui, args, rc, (host, &mut lines))?;
+    let hmac = hmac(ui, args, rc, (host, &mut lines))?;
     let mode = match args.encryption_mode {
         Some(mode) => mode,
         None => rc
@@ -48,26 +49,34 @@ pub(crate) fn find(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<K
     Keys::new(encryption, mode, hmac).map_err(unfit)
 }
 
-fn warn_of_visible(ui: &Ui, args: &KeyArgs) {
+/// The options that hold a key.
+fn visible(args: &KeyArgs) -> Vec<String> {
     let given = [
         ("--key-rijndael", args.key_rijndael.is_some()),
         ("--key-base64-rijndael", args.key_base64_rijndael.is_some()),
         ("--key-hmac", args.key_hmac.is_some()),
         ("--key-base64-hmac", args.key_base64_hmac.is_some()),
     ];
-    let names: Vec<&str> = given
-        .into_iter()
-        .filter_map(|(name, given)| given.then_some(name))
-        .collect();
-    if !names.is_empty() {
+    let given = given.into_iter().filter(|(_, given)| *given);
+    given.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Says of these options that others see their keys.
+pub(crate) fn warn_of_visible(ui: &Ui, options: &[String]) {
+    if !options.is_empty() {
         ui.warn(format_args!(
             "other users of this machine can see the key in {}; use --key-file, --stdin or an rc stanza",
-            names.join(" and ")
+            options.join(" and ")
         ));
     }
 }
 
-fn encryption(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Secret> {
+fn encryption(
+    ui: &Ui,
+    args: &KeyArgs,
+    rc: &Stanza,
+    (host, lines): (&str, &mut Option<Lines>),
+) -> Result<Secret> {
     if let Some(Hidden(key)) = &args.key_rijndael {
         return Ok(Secret::from_passphrase(key.as_bytes()));
     }
@@ -77,8 +86,8 @@ fn encryption(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Secret
     if let Some(path) = &args.key_file {
         return key_file::read(ui, path, host).map(passphrase);
     }
-    if args.stdin {
-        return first_line().map(passphrase);
+    if let Some(lines) = lines {
+        return next_line(lines).map(passphrase);
     }
     if let Some(secret) = from_stanza(rc, "KEY_BASE64", "KEY")? {
         return Ok(secret);
@@ -89,7 +98,12 @@ fn encryption(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Secret
     prompt(&format!("Encryption key for {host}: ")).map(passphrase)
 }
 
-fn hmac(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Option<Secret>> {
+fn hmac(
+    ui: &Ui,
+    args: &KeyArgs,
+    rc: &Stanza,
+    (host, lines): (&str, &mut Option<Lines>),
+) -> Result<Option<Secret>> {
     if let Some(Hidden(key)) = &args.key_hmac {
         return Ok(Some(Secret::from_passphrase(key.as_bytes())));
     }
@@ -108,6 +122,9 @@ fn hmac(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Option<Secre
             .map(Some);
     }
     if args.use_hmac || rc.is_on("USE_HMAC") {
+        if let Some(lines) = lines {
+            return next_line(lines).map(passphrase).map(Some);
+        }
         return prompt(&format!("HMAC key for {host}: "))
             .map(passphrase)
             .map(Some);
@@ -120,17 +137,32 @@ fn from_stanza(rc: &Stanza, base64: &str, plain: &str) -> Result<Option<Secret>>
     let decoded = rc.read(base64, |text| {
         Secret::from_base64(text).map_err(|error| error.to_string())
     })?;
-    Ok(decoded.or_else(|| rc.text(plain).map(Secret::from_passphrase)))
+    Ok(decoded.or_else(|| rc.bytes(plain).map(Secret::from_passphrase)))
 }
 
-fn first_line() -> Result<Zeroizing<String>> {
+/// Lines that are keys, from a descriptor.
+type Lines = BufReader<io::Take<Box<dyn Read>>>;
+
+/// The descriptor that keys are read from, if one was named.
+fn lines(args: &KeyArgs) -> Result<Option<Lines>> {
+    let source: Box<dyn Read> = match args.fd {
+        None | Some(0) if args.stdin || args.fd.is_some() => Box::new(io::stdin()),
+        None | Some(0) => return Ok(None),
+        Some(number) => Box::new(File::open(format!("/dev/fd/{number}")).map_err(|cause| {
+            CommandError::failed(format!("cannot read descriptor {number}"), cause)
+        })?),
+    };
+    Ok(Some(BufReader::new(source.take(LINES_LEN_MAX))))
+}
+
+fn next_line(lines: &mut Lines) -> Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::with_capacity(256));
-    io::Read::take(io::stdin().lock(), STDIN_LINE_MAX)
+    lines
         .read_line(&mut line)
-        .map_err(|cause| CommandError::failed("cannot read standard input", cause))?;
+        .map_err(|cause| CommandError::failed("cannot read the key", cause))?;
     let key = line.trim_end_matches(['\r', '\n']);
     if key.is_empty() {
-        return Err(CommandError::refused("standard input has no key"));
+        return Err(CommandError::refused("there is no key to read"));
     }
     Ok(Zeroizing::new(key.to_owned()))
 }

@@ -7,6 +7,13 @@ use spa::{Allow, Keys, Message, MessageType, NatAccess, Request, SealError, Serv
 use super::request::{Forward, KnockRequest, Outer, What};
 use crate::error::{CommandError, Result};
 
+/// From so many characters on a stock server takes a packet for one of GPG.
+const GPG_LEN_MIN: usize = 400;
+/// The characters that every packet begins with, and that are not sent.
+const STRIPPED_LEN: usize = 10;
+/// What a UDP datagram can carry in a frame of 1514 bytes, which is all that a stock server captures.
+const FRAME_LEN_MAX: usize = 1472;
+
 /// What the world adds to a request.
 #[derive(Debug)]
 pub(crate) struct Circumstances {
@@ -66,6 +73,36 @@ pub(crate) fn seal(message: &Message, keys: &Keys, tagged: bool) -> Result<Strin
             SealError::NoTagKey => error.with_hint("add an HMAC key, or --no-tagged"),
             SealError::Message(_) | SealError::Length(_) => error,
         }
+    })
+}
+
+/// Why a stock server does not read a packet of this length: it takes 400 characters and more for GPG, and
+/// puts back what was stripped before it counts a second time.
+pub(crate) fn doubt(message: &Message, keys: &Keys, length: usize) -> Option<String> {
+    let is_command = matches!(message.request, Request::Command { .. });
+    let tag = keys.hmac().map_or(0, |(_, digest)| digest.text_len());
+    let inner = match tag {
+        0 => length,
+        tag => length - tag + STRIPPED_LEN,
+    };
+    let long = format!("the packet has {length} characters: ");
+    if length > FRAME_LEN_MAX {
+        return Some(format!(
+            "{long}more than {FRAME_LEN_MAX} do not fit in a frame, and fwknopd reads no fragments"
+        ));
+    }
+    if inner >= GPG_LEN_MIN {
+        return Some(format!(
+            "{long}fwknopd takes one of this length for GPG and refuses it"
+        ));
+    }
+    (length >= GPG_LEN_MIN).then(|| {
+        let but = if is_command {
+            ", unless its stanza says ENABLE_CMD_EXEC"
+        } else {
+            ""
+        };
+        format!("{long}fwknopd takes one of this length for GPG and refuses it{but}")
     })
 }
 

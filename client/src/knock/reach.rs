@@ -6,7 +6,7 @@ use spa::Allow;
 use tokio::net::TcpStream;
 
 use super::answer::Answer;
-use super::args::{Access, KeyArgs, KnockArgs, RequestArgs, RouteArgs, allow};
+use super::args::{Access, KeepArgs, KeyArgs, KnockArgs, RequestArgs, RouteArgs, allow};
 use super::attempt::{Checked, Knock, State, WAIT, patience};
 use super::delivery::Voice;
 use super::hosts;
@@ -96,6 +96,7 @@ impl ReachArgs {
             },
             route,
             keys,
+            keep: KeepArgs::default(),
             no_wait: false,
             wait,
             quiet: true,

@@ -72,6 +72,8 @@ pub(crate) enum AllowBy {
         url: String,
         /// Somebody named it; else it is a third party's that nobody chose.
         said: bool,
+        /// A program that asks, as wget does.
+        wget: Option<String>,
     },
 }
 
@@ -206,6 +208,10 @@ fn resolve(args: &RequestArgs, rc: &Stanza) -> Result<AllowBy> {
     Ok(AllowBy::Resolve {
         url: format!("{scheme}://{rest}"),
         said: named.is_some(),
+        wget: args
+            .wget_cmd
+            .clone()
+            .or_else(|| rc.text("WGET_CMD").map(str::to_owned)),
     })
 }
 

@@ -11,6 +11,7 @@ use spa::{ExchangePublic, Keys};
 
 use super::args::KnockArgs;
 use super::asker::Asker;
+use super::keep::Keep;
 use super::listed::{Listed, port_set, spa_port};
 use super::request::{AllowBy, KnockRequest, What, login_name};
 use super::send::Route;
@@ -40,6 +41,8 @@ pub(crate) struct Target {
     pub(crate) listed: Option<Listed>,
     pub(crate) request: KnockRequest,
     pub(crate) route: Route,
+    /// The file that packets are written to as well.
+    pub(crate) keep: Option<Keep>,
 }
 
 /// Finds the target: in the fleet when the profile has joined one and no static key is meant.
@@ -112,6 +115,7 @@ pub(crate) fn in_fleet(
         asker: Some(asker),
         request,
         route,
+        keep: Keep::of(&args.keep),
     })
 }
 
@@ -229,22 +233,36 @@ fn outside(context: &Context, args: &KnockArgs, host: Option<&str>) -> Result<Ta
         .with_hint("leave one of them out, or join with `postern join TOKEN`"));
     }
     let (rc, stanza) = read_rc(ui, args)?;
+    by_stanza(ui, args, host, (&rc, &stanza))
+}
+
+/// Whom the stanza names, with the command line on top of it.
+///
+/// # Errors
+///
+/// Exit code 2 when they do not say enough, 64 for what is wrong in the stanza.
+pub(crate) fn by_stanza(
+    ui: &Ui,
+    args: &KnockArgs,
+    host: Option<&str>,
+    (rc, stanza): (&RcFile, &Stanza),
+) -> Result<Target> {
     stanza.require_supported()?;
-    require_a_way_in(args, host, (&rc, &stanza))?;
+    require_a_way_in(args, host, (rc, stanza))?;
     let name = host
         .or(args.route.destination.as_deref())
         .or_else(|| stanza.text("SPA_SERVER"))
-        .ok_or_else(|| no_host(&rc))?
+        .ok_or_else(|| no_host(rc))?
         .to_owned();
-    let request = KnockRequest::merge(&args.request, &stanza)?;
+    let request = KnockRequest::merge(&args.request, stanza)?;
     require_ports(&request)?;
     let allow = request.allow.clone().ok_or_else(|| {
         CommandError::usage("for which address? one of -a, -s and -R is needed").with_hint(
             "-a IP names it, -R asks a web page for it, -s takes wherever the packet comes from",
         )
     })?;
-    let route = Route::merge(&args.route, &stanza)?;
-    let keys = keys::find(ui, &args.keys, &stanza, &name).map_err(|error| {
+    let route = Route::merge(&args.route, stanza)?;
+    let keys = keys::find(ui, &args.keys, stanza, &name).map_err(|error| {
         if error.hint().is_some() && rc.has(&name) && args.keys.named_config.is_none() {
             return error.with_hint(format!("there is a stanza of this name; say -n {name}"));
         }
@@ -261,6 +279,7 @@ fn outside(context: &Context, args: &KnockArgs, host: Option<&str>) -> Result<Ta
         listed: None,
         request,
         route,
+        keep: Keep::of(&args.keep),
         name,
     })
 }

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on fails here"
 )]
 
+mod as_fwknop;
 mod complete;
 mod exit_codes;
 mod fleet_profile;

@@ -24,7 +24,7 @@ fn a_value_that_cannot_be_read_exits_64_without_repeating_it() {
         ("ENCRYPTION_MODE Asymmetric", "ENCRYPTION_MODE: "),
         ("KEY_BASE64 !!!hunter2", "KEY_BASE64: "),
         ("SPA_SERVER_PORT 70000", "SPA_SERVER_PORT: "),
-        ("SPA_SERVER_PROTO icmp", "not supported by this version"),
+        ("SPA_SERVER_PROTO gre", "SPA_SERVER_PROTO: "),
         ("FW_TIMEOUT 70000", "FW_TIMEOUT: "),
         ("TIME_OFFSET soon", "TIME_OFFSET: "),
         ("ALLOW_IP 010.1.2.3", "ALLOW_IP: "),
