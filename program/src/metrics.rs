@@ -1,35 +1,47 @@
 //! The listener that Prometheus asks, off unless an address is configured.
 //!
-//! It answers `GET /metrics` in the OpenMetrics text form and `GET /healthz`, and nothing else. Nobody
-//! has to say who she is, so the address should be a loopback one; whoever can reach it can cost no
-//! more than [`CONNECTIONS_MAX`] connections of [`REQUEST_BYTES_MAX`] bytes and [`PATIENCE`] each, and
-//! one text at a time.
+//! It answers `GET /metrics` in the OpenMetrics text form and `GET /healthz`, and nothing else: one
+//! question a connection. Nobody has to say who she is, so the address should be a loopback one;
+//! whoever can reach it can cost no more than [`CONNECTIONS_MAX`] connections of
+//! [`REQUEST_BYTES_MAX`] bytes each, and one text at a time. She cannot keep others out by being slow:
+//! a question is asked within [`HEAD_PATIENCE`], and where every place is taken, the oldest slow
+//! connection of the address that has most of them makes room.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::sync::Mutex;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
 
-/// Connections at once; Prometheus has one. More wait in the kernel.
-pub const CONNECTIONS_MAX: usize = 8;
-/// What one connection may send in all: a few requests with their header fields.
+/// Connections at once; Prometheus has one.
+pub const CONNECTIONS_MAX: usize = 32;
+/// The longest question, with its header fields; more is answered with 431.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
+/// For how long a question is waited for, once somebody is connected.
+pub const HEAD_PATIENCE: Duration = Duration::from_secs(2);
 /// For how long one connection is kept, whatever it does.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who is connected for so long and has not asked is slow: this is longer than the first packet of an
+/// honest question takes after the connection, also on a busy host.
+const SLOW_AFTER: Duration = Duration::from_millis(50);
+/// Before another look for a place, where all are taken by who is not slow yet.
+const ROOM_PAUSE: Duration = Duration::from_millis(10);
 /// Before another attempt when the system gives no connection, as when it has no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// What OpenMetrics 1.0 says of itself.
@@ -49,18 +61,22 @@ type Source = dyn Fn() -> Option<String> + Send + Sync;
 /// One question at a time: who asks for the numbers again and again costs no more than one who waits.
 type Shared = Arc<(Box<Source>, Mutex<()>)>;
 
-/// A listener whose connections are few and short.
-struct Bounded {
-    listener: TcpListener,
-    places: Arc<Semaphore>,
+/// One connection.
+#[derive(Debug)]
+struct Place {
+    /// From where: an IPv4 address, or the /64 that one machine of IPv6 has all of.
+    network: IpAddr,
+    since: Instant,
+    /// While its question is answered, it waits for us and not we for it.
+    is_asking: Arc<AtomicBool>,
+    task: AbortHandle,
 }
 
-/// A connection that ends at its time, or when it has sent more than it may.
-struct Short {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    bytes_left: usize,
-    _place: OwnedSemaphorePermit,
+/// All connections: they end with this value.
+#[derive(Debug, Default)]
+struct Places {
+    taken: Vec<Place>,
+    tasks: JoinSet<()>,
 }
 
 /// Reads an address to listen on: an IP address and a port.
@@ -116,18 +132,52 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
         .with_state(shared);
-    let bounded = Bounded {
-        listener,
-        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-    };
-    // Connections that are under way end by their own time, or with the runtime.
     tokio::select! {
         () = until => {}
-        ended = async { axum::serve(bounded, router).await } => {
-            if let Err(error) = ended {
-                tracing::error!(%error, "metrics are no longer served");
+        never = accept_all(&listener, &router) => match never {},
+    }
+}
+
+async fn accept_all(listener: &TcpListener, router: &Router) -> Infallible {
+    let mut places = Places::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => {
+                places.make_room().await;
+                places.take(stream, from.ip(), router);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no connection for metrics");
+                sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Answers the one question of a connection.
+async fn answer(stream: TcpStream, router: Router, is_asking: Arc<AtomicBool>) {
+    let asked = middleware::from_fn(move |request: Request, next: Next| {
+        let is_asking = Arc::clone(&is_asking);
+        async move {
+            is_asking.store(true, Ordering::Relaxed);
+            let response = next.run(request).await;
+            is_asking.store(false, Ordering::Relaxed);
+            response
+        }
+    });
+    let service = TowerToHyperService::new(router.layer(asked));
+    let mut server = auto::Builder::new(TokioExecutor::new()).http1_only();
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(REQUEST_BYTES_MAX)
+        .keep_alive(false);
+    let served = server.serve_connection(TokioIo::new(stream), service);
+    match timeout(PATIENCE, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(error, "a connection for metrics broke off"),
+        Err(_) => tracing::debug!("a connection for metrics took too long"),
     }
 }
 
@@ -156,86 +206,60 @@ async fn ask(shared: Shared) -> Option<String> {
     asked.ok().flatten()
 }
 
-// === impl Bounded ===
+// === impl Places ===
 
-impl axum::serve::Listener for Bounded {
-    type Io = Short;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Short, SocketAddr) {
+impl Places {
+    /// Waits until there is a place: one that is free, or one of who is slow.
+    async fn make_room(&mut self) {
         loop {
-            // The semaphore is never closed.
-            let place = Arc::clone(&self.places).acquire_owned().await;
-            match (place, self.listener.accept().await) {
-                (Ok(place), Ok((stream, from))) => return (Short::new(stream, place), from),
-                (_, Err(error)) => {
-                    tracing::debug!(%error, "no connection for metrics");
-                    sleep(ACCEPT_PAUSE).await;
-                }
-                (Err(_), Ok(_)) => {}
+            while self.tasks.try_join_next().is_some() {}
+            self.taken.retain(|place| !place.task.is_finished());
+            if self.taken.len() < CONNECTIONS_MAX {
+                return;
+            }
+            let now = Instant::now();
+            match slowest(&self.taken, now) {
+                Some(index) => self.taken.swap_remove(index).task.abort(),
+                None => sleep(ROOM_PAUSE).await,
             }
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn take(&mut self, stream: TcpStream, from: IpAddr, router: &Router) {
+        let is_asking = Arc::new(AtomicBool::new(false));
+        let answered = answer(stream, router.clone(), Arc::clone(&is_asking));
+        self.taken.push(Place {
+            network: network(from),
+            since: Instant::now(),
+            is_asking,
+            task: self.tasks.spawn(answered),
+        });
     }
 }
 
-// === impl Short ===
-
-impl Short {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
-        Self {
-            stream,
-            end: Box::pin(sleep(PATIENCE)),
-            bytes_left: REQUEST_BYTES_MAX,
-            _place: place,
-        }
-    }
-
-    fn still(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
-    }
+/// Which place is taken away: of the network that has most of them, the oldest of who is slow.
+fn slowest(taken: &[Place], now: Instant) -> Option<usize> {
+    let is_slow = |place: &Place| {
+        !place.is_asking.load(Ordering::Relaxed)
+            && now.saturating_duration_since(place.since) >= SLOW_AFTER
+    };
+    let of_network = |place: &Place| {
+        let same = taken.iter().filter(|other| other.network == place.network);
+        same.count()
+    };
+    let slow = taken.iter().enumerate().filter(|(_, place)| is_slow(place));
+    slow.max_by_key(|(_, place)| (of_network(place), std::cmp::Reverse(place.since)))
+        .map(|(index, _)| index)
 }
 
-impl AsyncRead for Short {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.still(cx)?;
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let read = buf.filled().len().saturating_sub(before);
-        match self.bytes_left.checked_sub(read) {
-            Some(left) => self.bytes_left = left,
-            None => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+/// What one machine has of addresses.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let prefix = v6.to_bits() & (u128::MAX << 64);
+            IpAddr::V6(prefix.into())
         }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Short {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.still(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

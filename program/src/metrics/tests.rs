@@ -2,6 +2,7 @@
 
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpSocket;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -79,14 +80,89 @@ async fn nobody_sends_more_than_a_few_requests() {
 #[tokio::test]
 async fn who_says_nothing_keeps_a_place_for_its_time_and_no_longer() {
     let address = served(|| Some(String::new())).await;
-    let mut silent = Vec::new();
-    for _ in 0..CONNECTIONS_MAX {
-        silent.push(TcpStream::connect(address).await.unwrap());
+    for said in ["", "GET /metr", "GET /metrics HTTP/1.1\r\nX: y\r\n"] {
+        let begun = Instant::now();
+
+        timeout(PATIENCE, ask_with(address, said)).await.unwrap();
+
+        let kept = begun.elapsed();
+        assert!(kept < HEAD_PATIENCE * 2, "{said:?}: {kept:?}");
     }
+}
 
-    let answer = tokio::time::timeout(PATIENCE * 4, get(address, "/healthz")).await;
+/// Connections that have begun a question and do not go on with it.
+async fn half_open(address: SocketAddr, from: &str, count: usize) -> Vec<TcpStream> {
+    let mut half_open = Vec::new();
+    for _ in 0..count {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(b"GET /metr").await.unwrap();
+        half_open.push(stream);
+    }
+    half_open
+}
 
-    assert!(answer.unwrap().starts_with("HTTP/1.1 200 "));
+#[tokio::test]
+async fn two_hundred_half_open_connections_do_not_keep_an_honest_one_waiting() {
+    let address = served(|| Some(String::new())).await;
+    for from in ["127.0.0.1", "127.0.0.9"] {
+        let _slow = half_open(address, from, 200).await;
+        for path in ["/metrics", "/healthz"] {
+            let begun = Instant::now();
+
+            let answer = get(address, path).await;
+
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{from}: {answer}");
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(1), "{from}: {took:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_does_not_take_her_answer_keeps_nobody_waiting() {
+    let address = served(|| Some("x".repeat(16 << 20))).await;
+    let mut deaf = half_open(address, "127.0.0.1", CONNECTIONS_MAX).await;
+    for stream in &mut deaf {
+        stream
+            .write_all(b"ics HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+    }
+    let begun = Instant::now();
+
+    let answer = get(address, "/healthz").await;
+
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let took = begun.elapsed();
+    assert!(took < HEAD_PATIENCE, "{took:?}");
+}
+
+#[tokio::test]
+async fn the_oldest_slow_one_of_who_has_most_places_makes_room_and_never_one_that_is_answered() {
+    let begun = Instant::now();
+    let mut tasks = JoinSet::<()>::new();
+    let mut place = |from: &str, after_ms, asks| Place {
+        network: network(from.parse().unwrap()),
+        since: begun + Duration::from_millis(after_ms),
+        is_asking: Arc::new(AtomicBool::new(asks)),
+        task: tasks.spawn(std::future::pending()),
+    };
+    let taken = [
+        place("192.0.2.1", 0, false),
+        place("2001:db8::1", 1, true),
+        place("2001:db8::2", 3, false),
+        place("2001:db8::3", 2, false),
+        place("192.0.2.2", 1, false),
+        place("2001:db8:0:1::3", 1, false),
+    ];
+    let slowest = |after_ms| slowest(&taken, begun + Duration::from_millis(after_ms));
+
+    assert_eq!(slowest(49), None);
+    assert_eq!(slowest(50), Some(0));
+    assert_eq!(slowest(52), Some(3));
+    assert_eq!(slowest(60), Some(3));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use harness::postern::{Agent, binary};
@@ -61,8 +61,29 @@ fn a_real_prometheus_scrapes_agent_and_controller_and_every_metric_of_rules_and_
             scraped(&node, web.v4, AGENT_PORT)?,
         ];
         every_name_is_one_of(&known.concat())?;
-        rules_are_healthy(&node)
+        rules_are_healthy(&node)?;
+        slow_ones_keep_nobody_waiting(&node, Ipv4Addr::LOCALHOST, CONTROLLER_PORT)?;
+        slow_ones_keep_nobody_waiting(&node, web.v4, AGENT_PORT)
     });
+}
+
+/// Connections that begin a question and do not go on with it, more than any queue takes.
+fn slow_ones_keep_nobody_waiting(node: &Node, address: Ipv4Addr, port: u16) -> Result<()> {
+    let _slow = node.within(|| {
+        let half_open = (0..200).map(|_| {
+            let mut stream = TcpStream::connect((address, port))?;
+            stream.write_all(b"GET /metr")?;
+            Ok(stream)
+        });
+        half_open.collect::<Result<Vec<_>>>()
+    })?;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        scraped(node, address, port)?;
+        let took = begun.elapsed();
+        ensure!(took < Duration::from_secs(2), "{address}:{port}: {took:?}");
+    }
+    Ok(())
 }
 
 /// Each metric of rules and dashboard is among those that were scraped.
