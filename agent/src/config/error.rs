@@ -50,6 +50,20 @@ impl Mistake {
         self
     }
 
+    /// Whether `other` would not be one without this: it is about a key that could not be read, or one
+    /// that means something only beside that.
+    pub(super) fn hides(&self, other: &Self) -> bool {
+        let beside = [("pcap_file", "follow")];
+        self.key == other.key || beside.contains(&(self.key.as_str(), other.key.as_str()))
+    }
+
+    /// File by file and line by line; what stands in no file comes last.
+    pub(super) fn order(&self) -> (bool, &str, usize) {
+        let file = self.place.rsplit_once(':').map(|(file, _)| file);
+        let line = self.line();
+        (line == 0, file.unwrap_or_default(), line)
+    }
+
     /// The line in the file, for the order.
     pub(super) fn line(&self) -> usize {
         let line = self.place.rsplit(':').next();

@@ -7,17 +7,24 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use program::files::ReadError;
 use toml::{Table, Value};
 
 use super::fwknopd::Meaning;
-use super::{Config, ConfigError, DEFAULT_FILE, RawConfig, environment, fwknopd};
+use super::{Config, ConfigError, DEFAULT_FILE, Mistake, RawConfig, environment, fwknopd};
 use crate::fwknopd::DEFAULT_CONF;
 use crate::fwknopd::read::{Files, Note};
 
 /// File, environment and flags, laid over each other.
 #[derive(Debug)]
 pub struct Layers {
-    whole: Result<RawConfig, ConfigError>,
+    /// What is good of all of them.
+    good: RawConfig,
+    /// What is wrong with the files and the environment by themselves.
+    mistakes: Vec<Mistake>,
+    /// A file that was named and cannot be read.
+    unreadable: Option<ReadError>,
+    /// What can be read, of a file that is no TOML line by line.
     readable: RawConfig,
     file: Option<PathBuf>,
     environment: RawConfig,
@@ -88,48 +95,38 @@ impl Layers {
     /// our own says nothing and the host has not joined, those that are in fwknopd's place.
     pub fn of(named: &Named, flags: RawConfig) -> Self {
         let default = Path::new(DEFAULT_FILE);
-        let by_default = || (named.fwknopd.is_none() && default.exists()).then_some(default);
+        // One that this user may not see is there; reading it says so.
+        let is_there = || default.try_exists().unwrap_or(true);
+        let by_default = || (named.fwknopd.is_none() && is_there()).then_some(default);
         let file = named.file.as_deref().or_else(by_default);
-        let whole = file.map(RawConfig::read_file).transpose();
-        let (environment, mistakes) = environment::read(env::vars_os());
+        let own = Own::read(file);
+        let (environment, of_environment) = environment::read(env::vars_os());
         let is_found = named.fwknopd.is_none()
             && named.file.is_none()
-            && says_nothing(&whole, &environment, &flags)
+            && own.says_nothing()
+            && nobody_else_says(&environment, &flags)
             && Path::new(DEFAULT_CONF).exists();
         let found = is_found.then(|| Files::of(DEFAULT_CONF));
         let of_fwknopd = named.fwknopd.as_ref().or(found.as_ref());
-        let of_fwknopd = of_fwknopd.map(fwknopd::read).transpose();
-        let lower = match &of_fwknopd {
-            Ok(Some(meaning)) => meaning.raw.clone(),
-            Ok(None) | Err(_) => RawConfig::default(),
+        let (of_fwknopd, unread) = match of_fwknopd.map(fwknopd::read).transpose() {
+            Ok(meaning) => (meaning, None),
+            Err(unread) => (None, Some(unread)),
         };
-        let readable = match &whole {
-            Ok(raw) => raw.clone().unwrap_or_default(),
-            Err(_) => file.map(readable).unwrap_or_default(),
-        };
+        let lower = of_fwknopd.as_ref().map(|meaning| meaning.raw.clone());
+        let lower = lower.unwrap_or_default();
         let over = |raw: RawConfig| {
             let raw = lower.clone().overlaid(raw);
             raw.overlaid(environment.clone()).overlaid(flags.clone())
         };
-        let (of_fwknopd, unread) = match of_fwknopd {
-            Ok(meaning) => (meaning, None),
-            Err(unread) => (None, Some(ConfigError::Unreadable(unread))),
-        };
-        let further = of_fwknopd.iter().flat_map(|meaning| &meaning.mistakes);
-        let mistakes = [further.cloned().collect(), mistakes].concat();
-        let whole = match (whole, unread) {
-            (Err(unreadable @ ConfigError::Unreadable(_)), _) | (_, Some(unreadable)) => {
-                Err(unreadable)
-            }
-            (Err(ConfigError::Invalid(of_file)), None) => {
-                Err(ConfigError::Invalid([of_file, mistakes].concat()))
-            }
-            (Ok(_), None) if !mistakes.is_empty() => Err(ConfigError::Invalid(mistakes)),
-            (Ok(raw), None) => Ok(over(raw.unwrap_or_default())),
-        };
+        let of_fwknopd_wrong = of_fwknopd
+            .iter()
+            .flat_map(|meaning| meaning.mistakes.clone());
+        let mistakes = own.mistakes.into_iter().chain(of_fwknopd_wrong);
         Self {
-            readable: over(readable),
-            whole,
+            good: over(own.good),
+            mistakes: mistakes.chain(of_environment).collect(),
+            unreadable: own.unreadable.or(unread),
+            readable: over(own.readable),
             file: file.map(Path::to_owned),
             environment,
             flags,
@@ -180,7 +177,9 @@ impl Layers {
     /// [`ConfigError`] with every mistake.
     pub fn raw_and_config(self) -> Result<(RawConfig, Config), ConfigError> {
         let Self {
-            whole,
+            good,
+            mut mistakes,
+            unreadable,
             readable: _,
             file,
             environment,
@@ -188,35 +187,85 @@ impl Layers {
             of_fwknopd: _,
             found: _,
         } = self;
-        let raw = whole?;
-        let config = Config::try_from(raw.clone());
-        let config = config.map_err(|error| match error {
-            unreadable @ ConfigError::Unreadable(_) => unreadable,
-            ConfigError::Invalid(mistakes) => {
+        if let Some(cause) = unreadable {
+            return Err(cause.into());
+        }
+        let config = match Config::try_from(good.clone()) {
+            Ok(config) if mistakes.is_empty() => return Ok((good, config)),
+            other => other,
+        };
+        match config {
+            Ok(_) => {}
+            Err(unreadable @ ConfigError::Unreadable(_)) => return Err(unreadable),
+            Err(ConfigError::Invalid(of_values)) => {
                 let place = |key: &str| place(key, &flags, &environment, file.as_deref());
-                let found = mistakes.into_iter().map(|mistake| mistake.found(place));
-                ConfigError::Invalid(found.collect())
+                let is_known =
+                    |mistake: &Mistake| mistakes.iter().any(|known| known.hides(mistake));
+                let of_values: Vec<Mistake> = of_values
+                    .into_iter()
+                    .filter(|mistake| !is_known(mistake))
+                    .map(|mistake| mistake.found(place))
+                    .collect();
+                mistakes.extend(of_values);
             }
-        })?;
-        Ok((raw, config))
+        }
+        mistakes.sort_by(|one, other| one.order().cmp(&other.order()));
+        Err(ConfigError::Invalid(mistakes))
     }
 }
 
-/// Whether nobody has said anything about who says what is permitted here: our own file says nothing at
-/// all, and the host has not joined.
-fn says_nothing(
-    file: &Result<Option<RawConfig>, ConfigError>,
-    environment: &RawConfig,
-    flags: &RawConfig,
-) -> bool {
-    let nothing = RawConfig::default();
-    let is_empty = match file {
-        Ok(raw) => raw.as_ref().is_none_or(|raw| *raw == nothing),
-        Err(_) => false,
-    };
+/// Our own file, before it is judged.
+#[derive(Debug, Default)]
+struct Own {
+    good: RawConfig,
+    mistakes: Vec<Mistake>,
+    unreadable: Option<ReadError>,
+    /// What can be read, whatever is wrong with the rest.
+    readable: RawConfig,
+}
+
+// === impl Own ===
+
+impl Own {
+    fn read(file: Option<&Path>) -> Self {
+        let Some(file) = file else {
+            return Self::default();
+        };
+        let text = match program::files::read_text(file) {
+            Ok(text) => text,
+            Err(cause) => {
+                return Self {
+                    unreadable: Some(cause),
+                    readable: readable(file),
+                    ..Self::default()
+                };
+            }
+        };
+        let (good, mistakes) = RawConfig::good_of_text(file, &text);
+        let readable = if mistakes.is_empty() {
+            good.clone()
+        } else {
+            good.clone().overlaid(readable(file))
+        };
+        Self {
+            good,
+            mistakes,
+            unreadable: None,
+            readable,
+        }
+    }
+
+    fn says_nothing(&self) -> bool {
+        self.mistakes.is_empty() && self.unreadable.is_none() && self.good == RawConfig::default()
+    }
+}
+
+/// Whether nothing beside our own file says who says what is permitted here, and the host has not
+/// joined.
+fn nobody_else_says(environment: &RawConfig, flags: &RawConfig) -> bool {
     let above = environment.clone().overlaid(flags.clone());
     let says_who = above.access_file.is_some() || above.controller.is_some();
-    is_empty && !says_who && !has_joined(&above.state_dir_or_default())
+    !says_who && !has_joined(&above.state_dir_or_default())
 }
 
 /// Also of a membership that cannot be read: who has joined does not go back to old files by a fault.
@@ -253,7 +302,11 @@ fn readable(file: &Path) -> RawConfig {
         lines.flatten().collect()
     });
     let word = |key: &str| Some(table.get(key)?.as_str()?.to_owned());
-    let ports = table.get("protect").and_then(Value::as_array);
+    // One port is a list of one, as everywhere.
+    let ports = table.get("protect").map(|ports| {
+        let several = ports.as_array().map(Vec::as_slice);
+        several.unwrap_or_else(|| std::slice::from_ref(ports))
+    });
     RawConfig {
         state_dir: word("state_dir").map(PathBuf::from),
         backend: word("backend"),
@@ -279,7 +332,7 @@ mod tests {
         let file = dir.path().join("agent.toml");
         fs::write(&file, text).unwrap();
         let layers = Layers::read(Some(&file), RawConfig::default());
-        assert!(layers.whole.is_err());
+        assert!(!layers.mistakes.is_empty());
         layers.readable
     }
 
@@ -321,6 +374,43 @@ mod tests {
             file.display()
         );
         assert_eq!(told.to_string(), expected);
+    }
+
+    #[test]
+    fn keys_that_are_unknown_and_values_that_cannot_be_are_told_at_once_in_the_order_of_the_file() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("agent.toml");
+        let text = "interface = \"eth0\"\nspa_port = \"abc\"\nbackend = \"nft\"\n\
+                    protect = [\"tcp/99999\", 22]\nfollow = true\npcap_file = 7\n\
+                    chain = \"FW\"\nhooks = \"input\"\n";
+        fs::write(&file, text).unwrap();
+
+        let layers = Layers::read(Some(&file), RawConfig::default());
+
+        assert_eq!(layers.readable().chain.as_deref(), Some("FW"));
+        let told = layers.config().unwrap_err().to_string();
+        let expected = [
+            "1: interface: unknown key; did you mean interfaces?",
+            "2: spa_port: `abc` is no whole number",
+            "3: backend: `nft` is not auto, nftables or iptables",
+            "4: protect: `tcp/99999` is not like tcp/22",
+            "4: protect: `22` is not like tcp/22",
+            "6: pcap_file: `7` is no path",
+            "8: hooks: `input` is not auto, none or like `inet filter input`",
+        ];
+        let lines = expected.map(|line| format!("\n{}:{line}", file.display()));
+        assert_eq!(
+            told,
+            format!("the configuration is invalid{}", lines.concat())
+        );
+    }
+
+    #[test]
+    fn what_is_hidden_is_known_also_when_one_port_is_no_list_and_something_else_is_wrong() {
+        let raw = readable_of("protect = \"tcp/22\"\nnonsense = 1\n");
+        assert_eq!(raw.protect, Some(vec!["tcp/22".to_owned()]));
+        let raw = readable_of("protect = [\"tcp/22\", true]\n");
+        assert_eq!(raw.protect, Some(vec!["tcp/22".to_owned()]));
     }
 
     #[test]

@@ -2,23 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer};
-use toml::Table;
 use toml::de::DeTable;
+use toml::{Table, Value};
 
 use super::error::{ConfigError, Mistake};
-use super::values::{list, number, path, switch, word};
+use super::values::{Written, list, number, path, switch, word};
 
 /// Each key once: its type in the file, and how it is read from the environment. From this come the
 /// layer, how layers are laid over each other, the variables, and what "did you mean" knows.
 macro_rules! keys {
-    ($($(#[$attribute:meta])* $key:ident: $value:ty, $read:ident;)*) => {
+    ($($key:ident: $value:ty, $read:ident;)*) => {
         /// One layer of configuration. The keys of the file, the names of the variables and the flags
         /// are the same words.
-        #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-        #[serde(deny_unknown_fields)]
+        #[derive(Clone, Debug, Default, Eq, PartialEq)]
         pub struct RawConfig {
-            $($(#[$attribute])* pub $key: Option<$value>,)*
+            $(pub $key: Option<$value>,)*
         }
 
         /// Every key.
@@ -35,6 +33,16 @@ macro_rules! keys {
             pub(super) fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
                 $(if key == stringify!($key) {
                     self.$key = Some($read(value)?);
+                    return Ok(());
+                })*
+                let near = did_you_mean(key, KEYS);
+                Err(format!("unknown key{near}"))
+            }
+
+            /// Sets a key as the file has it.
+            fn set_written(&mut self, key: &str, value: &Value) -> Result<(), String> {
+                $(if key == stringify!($key) {
+                    self.$key = Some(Written::of(value)?);
                     return Ok(());
                 })*
                 let near = did_you_mean(key, KEYS);
@@ -61,7 +69,6 @@ keys! {
     interfaces: Vec<String>, list;
     pcap_file: PathBuf, path;
     follow: bool, switch;
-    #[serde(default, deserialize_with = "text_or_port")]
     udp_server: String, word;
     spa_port: u16, number;
     filter: String, word;
@@ -112,44 +119,38 @@ impl RawConfig {
     }
 
     fn of_text(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let of_toml = |error: &toml::de::Error| {
-            let at = error.span().map_or(0, |span| span.start);
-            Mistake::at(place(path, text, at), "", one_line(error.message()))
+        let (raw, mistakes) = Self::good_of_text(path, text);
+        if mistakes.is_empty() {
+            Ok(raw)
+        } else {
+            Err(ConfigError::Invalid(mistakes))
+        }
+    }
+
+    /// What is good of a file, key by key, and every mistake with file, line and key. Of a text that is
+    /// no TOML nothing is good, and there is one mistake.
+    pub(super) fn good_of_text(path: &Path, text: &str) -> (Self, Vec<Mistake>) {
+        let (table, spans) = match (text.parse::<Table>(), DeTable::parse(text)) {
+            (Ok(table), Ok(spans)) => (table, spans),
+            (Err(error), _) | (_, Err(error)) => {
+                let at = error.span().map_or(0, |span| span.start);
+                let mistake = Mistake::at(place(path, text, at), "", one_line(error.message()));
+                return (Self::default(), vec![mistake]);
+            }
         };
-        let table: Table = text
-            .parse()
-            .map_err(|error| ConfigError::Invalid(vec![of_toml(&error)]))?;
-        let spans =
-            DeTable::parse(text).map_err(|error| ConfigError::Invalid(vec![of_toml(&error)]))?;
         let line_of = |key: &str| {
             let mut keys = spans.get_ref().keys();
             let found = keys.find(|found| found.get_ref() == key);
             place(path, text, found.map_or(0, |found| found.span().start))
         };
         let (mut raw, mut mistakes) = (Self::default(), Vec::new());
-        // Key by key, so that all mistakes are found and not only the first.
-        for (key, value) in table {
-            if !KEYS.contains(&key.as_str()) {
-                let near = did_you_mean(&key, KEYS);
-                let message = format!("unknown key{near}");
-                mistakes.push(Mistake::at(line_of(&key), &key, message));
-                continue;
-            }
-            let alone = Table::from_iter([(key.clone(), value)]);
-            match alone.try_into::<Self>() {
-                Ok(one) => raw = raw.overlaid(one),
-                Err(error) => {
-                    let message = one_line(error.message());
-                    mistakes.push(Mistake::at(line_of(&key), &key, message));
-                }
+        for (key, value) in &table {
+            if let Err(message) = raw.set_written(key, value) {
+                mistakes.push(Mistake::at(line_of(key), key, message));
             }
         }
-        if mistakes.is_empty() {
-            Ok(raw)
-        } else {
-            mistakes.sort_by_key(Mistake::line);
-            Err(ConfigError::Invalid(mistakes))
-        }
+        mistakes.sort_by_key(Mistake::line);
+        (raw, mistakes)
     }
 
     /// Where a key stands in a file, as `file:line`; `None` when it is not there.
@@ -174,23 +175,6 @@ impl RawConfig {
         let wants = [self.nat_forward, self.nat_local, self.destination_rule];
         wants.contains(&Some(true))
     }
-}
-
-/// A socket is written as a text, or as the bare number of a port.
-fn text_or_port<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(
-        untagged,
-        expecting = "expected a port, or a text like \"127.0.0.1:62201\""
-    )]
-    enum Either {
-        Port(u16),
-        Text(String),
-    }
-    Ok(Some(match Either::deserialize(deserializer)? {
-        Either::Port(port) => port.to_string(),
-        Either::Text(text) => text,
-    }))
 }
 
 /// For the end of an error: what may have been meant by a word that is none of those that are known.
@@ -245,22 +229,37 @@ mod tests {
     fn every_mistake_of_a_file_is_told_with_file_line_and_key_and_what_may_have_been_meant() {
         let (_dir, path) = file(
             "ageing = true\nagening = false\n\nmax_age_secs = \"x\"\nspa_port = 70000\n\
-             protect = [22]\nudp_server = true\n[metrics]\nlisten = 1\n",
+             protect = [true]\nudp_server = true\ncommands = \"yes\"\nbuffer_mib = -1\n\
+             audit_days = 1.5\n[metrics]\nlisten = 1\n",
         );
 
         let told = RawConfig::read_file(&path).unwrap_err().to_string();
 
         for mistake in [
             "2: agening: unknown key; did you mean ageing?",
-            "4: max_age_secs: invalid type: string \"x\", expected u64",
-            "5: spa_port: invalid value: integer `70000`, expected u16",
-            "6: protect: invalid type: integer `22`, expected a string",
-            "7: udp_server: expected a port, or a text",
-            "8: metrics: unknown key",
+            "4: max_age_secs: `x` is no whole number",
+            "5: spa_port: `70000` is not 0 to 65535",
+            "6: protect: `true` is no text: one value, or several between [ and ]",
+            "7: udp_server: `true` is no text",
+            "8: commands: `yes` is not true or false",
+            "9: buffer_mib: `-1` is not 0 to 4294967295",
+            "10: audit_days: `1.5` is no whole number",
+            "11: metrics: unknown key",
         ] {
             let line = format!("\n{}:{mistake}", path.display());
             assert!(told.contains(&line), "{line} in {told}");
         }
+    }
+
+    #[test]
+    fn one_value_where_several_may_be_is_taken() {
+        let (_dir, path) = file("interfaces = \"eth0\"\nprotect = [\"tcp/22\", \"udp/53\"]\n");
+
+        let raw = RawConfig::read_file(&path).unwrap();
+
+        assert_eq!(raw.interfaces, Some(vec!["eth0".to_owned()]));
+        let ports = ["tcp/22", "udp/53"].map(str::to_owned);
+        assert_eq!(raw.protect, Some(ports.to_vec()));
     }
 
     #[test]
