@@ -86,6 +86,11 @@ use crate::policies::PolicyText;
 
 /// The file in the state directory.
 pub const FILE_NAME: &str = "journal.db";
+/// Events of a joined host that stay after the controller has them, the newest of all: what this host
+/// did in the last hours can be read on it while the controller is away. As an event has at most
+/// [`BODY_BYTES_MAX`](fleet::event::BODY_BYTES_MAX), 32 MiB if all were as long as can be; a grant is
+/// some hundred bytes.
+pub const KEPT_EVENTS: u64 = 4_096;
 
 /// The writer of the journal. Owned by the gate thread.
 #[derive(Debug)]
@@ -137,7 +142,7 @@ pub struct Journal {
 /// How long events stay in the spool.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Retention {
-    /// Until the controller has them.
+    /// Until the controller has them, and then as long as they are of the newest [`KEPT_EVENTS`].
     UntilAcknowledged,
     /// As the local audit of a host without controller.
     Days(u32),

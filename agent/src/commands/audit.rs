@@ -1,5 +1,6 @@
 //! `postern-agent audit`: what this host's own journal says has happened.
 
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -14,8 +15,10 @@ use crate::journal::{FILE_NAME, JournalError, JournalReader};
 
 /// List what has happened on this host, oldest first, from its own journal
 ///
-/// Works also when no agent runs. On a host that has joined, the journal keeps an event until the
-/// controller has it: what is not here any more, `postern audit list --host NAME` has.
+/// Works also when no agent runs. On a host that has joined, the journal keeps every event until the
+/// controller has it, and the newest 4,096 events also after that, so that the last hours can be read
+/// here while the controller is away. Standard error says how many of them it does not have yet. What
+/// is not here any more, `postern audit list --host NAME` has.
 ///
 /// Times: 2h (so long ago), 10:03 or '2026-11-25 10:03' (local time), RFC 3339.
 ///
@@ -92,11 +95,8 @@ pub fn run(args: &AuditArgs) -> Result<(), AuditFailed> {
 
 /// Prints what is there, and gives the place of the last.
 fn list(args: &AuditArgs, reader: &JournalReader) -> Result<u64, AuditFailed> {
-    let oldest = reader.end()?.oldest_seq;
-    if oldest > 1 {
-        program::note(format_args!(
-            "events before number {oldest} are not in this journal any more"
-        ));
+    for line in notes(args, reader)? {
+        program::note(line);
     }
     let Some(limit) = args.limit else {
         return each(reader, 0, args, |record| {
@@ -115,6 +115,46 @@ fn list(args: &AuditArgs, reader: &JournalReader) -> Result<u64, AuditFailed> {
         program::print(line)?;
     }
     Ok(seq)
+}
+
+/// What the list does not have, and where that is.
+fn notes(args: &AuditArgs, reader: &JournalReader) -> Result<Vec<String>, JournalError> {
+    let name = name_in_fleet(reader.dir());
+    let mut notes = Vec::new();
+    let oldest = reader.oldest()?;
+    let oldest = oldest.filter(|(_, at_ms)| args.since.is_none_or(|since| since < *at_ms));
+    if let Some((seq, at_ms)) = oldest.filter(|(seq, _)| *seq > 1) {
+        let of_fleet = name.as_ref().map_or_else(String::new, |name| {
+            format!("; the controller has them: postern audit list --host {name}")
+        });
+        let at = shown(at_ms);
+        notes.push(format!(
+            "events before number {seq}, of {at}, are not in this journal any more{of_fleet}"
+        ));
+    }
+    if name.is_some() {
+        let acknowledged = reader.acknowledged()?;
+        let waiting = reader.end()?.seq.saturating_sub(acknowledged);
+        notes.push(match waiting {
+            0 => format!("the controller has all events of this journal, up to number {acknowledged}"),
+            waiting => format!(
+                "the controller has the events of this journal up to number {acknowledged}; {waiting} \
+                 wait for it"
+            ),
+        });
+    }
+    Ok(notes)
+}
+
+/// What this host is called in its fleet, if it is a member of one.
+#[cfg(feature = "link")]
+fn name_in_fleet(state_dir: &Path) -> Option<String> {
+    Some(member::Membership::load(state_dir).ok()?.name)
+}
+
+#[cfg(not(feature = "link"))]
+fn name_in_fleet(_: &Path) -> Option<String> {
+    None
 }
 
 /// Does something with every event after `seq` that was asked for; gives the place of the last.

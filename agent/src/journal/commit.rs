@@ -6,7 +6,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error::{JournalError, cannot};
 use super::live_grants::Opened;
-use super::{Journal, Loss, Retention, Staged, floors, live_grants, records};
+use super::{Journal, KEPT_EVENTS, Loss, Retention, Staged, floors, live_grants, records};
 use crate::policies::{PolicyText, PolicyVersion};
 
 /// Digests that may wait; beyond, every packet is refused.
@@ -233,9 +233,10 @@ fn write(
         transaction
             .prepare_cached("UPDATE meta SET acknowledged_seq = ?1 WHERE acknowledged_seq < ?1")?
             .execute([seq])?;
+        let kept_after = head.last_seq.saturating_sub(KEPT_EVENTS).cast_signed();
         transaction
-            .prepare_cached("DELETE FROM event WHERE seq <= ?1 AND seq < ?2")?
-            .execute([seq, head.last_seq.cast_signed()])?;
+            .prepare_cached("DELETE FROM event WHERE seq <= min(?1, ?2)")?
+            .execute([seq, kept_after])?;
     }
     if let (Retention::Days(_), Some(before_ms)) = (retention, staged.prune_events_before_ms) {
         transaction

@@ -72,6 +72,9 @@ impl JournalError {
             }
             Self::Unreadable(ReadError::Other { .. }) => None,
             Self::InUse { .. } => Some("stop the other agent, or use another --state"),
+            Self::Io { cause, .. } if program::is_denied(cause) => {
+                Some("run it as root: the state directory is the agent's alone")
+            }
             Self::Io { .. } => Some("the directory must be writable by this user; see --state"),
             Self::Disk { .. } => Some(
                 "make room on that disk, or make it writable; nothing opens before, and a running \

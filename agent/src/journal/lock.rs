@@ -27,7 +27,9 @@ pub(super) fn lock(dir: &Path, journal: &Path) -> Result<Flock<File>, JournalErr
 ///
 /// [`JournalError::InUse`] while an agent runs; otherwise what the disk says.
 pub fn hold_state(dir: &Path) -> Result<Option<Flock<File>>, JournalError> {
-    if !lock_path(dir).exists() {
+    let path = lock_path(dir);
+    // Who may not look does not know that there is none.
+    if !path.try_exists().map_err(cannot(&path, "look for"))? {
         return Ok(None);
     }
     lock(dir, dir).map(Some)

@@ -12,7 +12,7 @@ use super::error::{JournalError, cannot};
 use super::live_grants::{self, FoundGrant};
 use super::lock::lock;
 use super::schema::keep_log;
-use super::{FILE_NAME, floors, records};
+use super::{FILE_NAME, floors, records, start};
 use crate::policies::{PolicyText, PolicyVersion};
 use crate::report::JournalReport;
 
@@ -77,7 +77,8 @@ impl JournalReader {
         self.path.parent().unwrap_or_else(|| Path::new("."))
     }
 
-    /// Where the journal ends now, under the name that it has now.
+    /// Where the journal ends now, under the name that it has now. As its oldest event counts the first
+    /// that a controller may still be sent: what was acknowledged is never sent again.
     ///
     /// # Errors
     ///
@@ -86,7 +87,8 @@ impl JournalReader {
         self.connection
             .query_row(
                 "SELECT epoch, ifnull(last.seq, 0), ifnull(last.chain, x''),
-                        ifnull((SELECT min(seq) FROM event), 0)
+                        max(ifnull((SELECT min(seq) FROM event), 0),
+                            min(ifnull(last.seq, 0), acknowledged_seq + 1))
                  FROM meta LEFT JOIN (SELECT seq, chain FROM event ORDER BY seq DESC LIMIT 1) last",
                 [],
                 |row| {
@@ -113,6 +115,23 @@ impl JournalReader {
                 row.get::<_, i64>(0).map(i64::cast_unsigned)
             })
             .map_err(cannot(&self.path, "read"))
+    }
+
+    /// The oldest event that is here, also when the controller has it: its place, and its time in
+    /// milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn oldest(&self) -> Result<Option<(u64, u64)>, JournalError> {
+        let oldest = "SELECT seq, at_ms FROM event ORDER BY seq LIMIT 1";
+        self.connection
+            .query_row(oldest, [], |row| {
+                let (seq, at_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+                Ok((seq.cast_unsigned(), at_ms.cast_unsigned()))
+            })
+            .optional()
+            .map_err(cannot(&self.path, "read the oldest event of"))
     }
 
     /// At most `limit` events after `seq`, oldest first.
@@ -203,6 +222,18 @@ impl JournalReader {
     /// [`JournalError`] when the journal cannot be read.
     pub fn live_grants(&self) -> Result<Vec<FoundGrant>, JournalError> {
         live_grants::all(&self.connection).map_err(cannot(&self.path, "read the grants of"))
+    }
+
+    /// Generation and digest of the access file that is in force, where one is.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn access_file(&self) -> Result<Option<(u64, [u8; 32])>, JournalError> {
+        start::access_file(&self.connection).map_err(cannot(
+            &self.path,
+            "read the generation of the access file of",
+        ))
     }
 
     /// The policy that was last adopted, if one was saved.

@@ -570,7 +570,7 @@ pub(super) fn locked(connection: &Connection) -> rusqlite::Result<Option<String>
         .optional()
 }
 
-fn access_file(connection: &Connection) -> rusqlite::Result<Option<(u64, [u8; 32])>> {
+pub(super) fn access_file(connection: &Connection) -> rusqlite::Result<Option<(u64, [u8; 32])>> {
     connection
         .query_row("SELECT generation, digest FROM access_file", [], |row| {
             Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))

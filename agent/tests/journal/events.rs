@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use agent::journal::{FILE_NAME, FloorReason, Journal, LiveGrant, Retention};
+use agent::journal::{FILE_NAME, FloorReason, Journal, KEPT_EVENTS, LiveGrant, Retention};
 use fleet::EventKind;
-use fleet::event::{BODY_BYTES_MAX, ChainVersion};
+use fleet::event::{BODY_BYTES_MAX, ChainVersion, Continuity};
 use tempfile::TempDir;
 
 use crate::support::{NOW_SECS, WINDOW, assert_chained, at, event, open, options, reader, seqs};
@@ -110,26 +110,59 @@ fn a_journal_of_the_version_before_goes_on_with_its_events_grants_and_chain() {
 }
 
 #[test]
-fn acknowledged_events_go_but_the_numbering_goes_on() {
+fn acknowledged_events_go_but_the_newest_and_the_numbering_goes_on() {
     let dir = TempDir::new().unwrap();
     let mut start = open(dir.path());
-    for n in 1..=3 {
+    let last = KEPT_EVENTS + 3;
+    for n in 1..=last {
         start.journal.stage(event(EventKind::Refused, n));
     }
     start.journal.commit().unwrap();
     let epoch = start.journal.epoch().to_owned();
 
-    start.journal.acknowledged("another epoch", 3);
+    start.journal.acknowledged("another epoch", last);
     assert!(!start.journal.has_staged());
-    start.journal.acknowledged(&epoch, 99);
+    start.journal.acknowledged(&epoch, 2);
+    start.journal.commit().unwrap();
+    let reader = reader(dir.path());
+    assert_eq!(reader.oldest().unwrap(), Some((3, 3)));
+    start.journal.acknowledged(&epoch, last + 99);
     start.journal.commit().unwrap();
 
-    let reader = reader(dir.path());
-    assert_eq!(reader.acknowledged().unwrap(), 3);
-    assert_eq!(seqs(&reader), [3]);
+    assert_eq!(reader.acknowledged().unwrap(), last);
+    let kept = reader.events_after(0, u32::MAX).unwrap();
+    assert_eq!(kept.len() as u64, KEPT_EVENTS);
+    assert_eq!(kept.first().map(|record| record.seq), Some(4));
+    for pair in kept.windows(2) {
+        let before = pair[0].chain.as_slice().try_into().unwrap();
+        assert_eq!(pair[1].follows(before), Continuity::Follows);
+    }
     drop(start);
     let mut again = open(dir.path());
-    assert_eq!(again.journal.stage(event(EventKind::Refused, 4)), 4);
+    let next = event(EventKind::Refused, last + 1);
+    assert_eq!(again.journal.stage(next), last + 1);
+}
+
+/// A controller that has lost what it acknowledged must not take what a host still shows its owner
+/// for what it will be sent.
+#[test]
+fn events_that_are_kept_after_they_were_acknowledged_are_none_that_the_controller_may_await() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    let reader = reader(dir.path());
+    assert_eq!(reader.end().unwrap().oldest_seq, 0);
+    for n in 1..=5 {
+        start.journal.stage(event(EventKind::Refused, n));
+    }
+    start.journal.commit().unwrap();
+    let epoch = start.journal.epoch().to_owned();
+    for (acknowledged, oldest) in [(0, 1), (3, 4), (5, 5)] {
+        start.journal.acknowledged(&epoch, acknowledged);
+        start.journal.commit().unwrap();
+
+        assert_eq!(reader.end().unwrap().oldest_seq, oldest);
+        assert_eq!(seqs(&reader), [1, 2, 3, 4, 5]);
+    }
 }
 
 #[test]
