@@ -1,7 +1,7 @@
 //! What the program is asked to do besides running.
 
 pub mod audit;
-mod control;
+pub mod control;
 pub mod doctor;
 pub mod floor;
 pub mod flush;

@@ -9,6 +9,7 @@
 #[cfg_attr(not(feature = "link"), path = "explain/enforced_absent.rs")]
 mod enforced;
 mod line;
+mod running;
 
 use std::io::{self, BufRead, Read as _, Write};
 use std::net::IpAddr;
@@ -33,7 +34,9 @@ use crate::policies::{self, InvalidAccessFile};
 /// Says what this agent would do with each packet on standard input, and why; opens nothing
 ///
 /// Judged by an access file, or on a host that has joined by the policy that it enforces now, as its
-/// journal has it; whether or not an agent runs. No secret is printed.
+/// journal has it; whether or not an agent runs. One that runs is asked what it enforces, and standard
+/// error says whether packets were judged by just that, or by a file that it has not read yet. No
+/// secret is printed.
 ///
 /// Reads packets, one a line, as they are on the wire, and prints one JSON object a line for each.
 /// "check" is "accepted", or the check that refuses: destination, parse, match, authenticate, fresh, replay,
@@ -126,7 +129,11 @@ pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
         compiled,
         state,
         config,
+        said,
     } = basis(args)?;
+    for line in said {
+        program::note(line);
+    }
     let floors = match &state {
         Some(dir) => journal::floors_of(dir)?,
         None => Floors::default(),
@@ -146,6 +153,8 @@ struct Basis {
     state: Option<PathBuf>,
     /// The configuration of this host, where that is what was asked for.
     config: Option<Config>,
+    /// What that has to do with the agent that runs here.
+    said: Vec<String>,
 }
 
 fn basis(args: &ExplainArgs) -> Result<Basis, ExplainError> {
@@ -154,6 +163,10 @@ fn basis(args: &ExplainArgs) -> Result<Basis, ExplainError> {
             compiled: policies::load(file, now(args))?,
             state: args.state.clone(),
             config: None,
+            said: vec![format!(
+                "judged by {}, as it was named; whatever an agent enforces",
+                file.display()
+            )],
         });
     }
     let flags = RawConfig {
@@ -161,19 +174,28 @@ fn basis(args: &ExplainArgs) -> Result<Basis, ExplainError> {
         ..RawConfig::default()
     };
     let config = Layers::read(args.config.as_deref(), flags).config()?;
-    let (compiled, state) = match &config.mode {
+    let running = running::ask(&config.state_dir);
+    let told = running
+        .access_file()
+        .map(|access_file| Mode::Alone { access_file });
+    let (compiled, state, said) = match told.as_ref().unwrap_or(&config.mode) {
         Mode::Alone { access_file } => {
-            (policies::load(access_file, now(args))?, args.state.clone())
+            let compiled = policies::load(access_file, now(args))?;
+            let said = running.of_access_file(access_file, compiled.policy());
+            (compiled, args.state.clone(), said)
         }
         Mode::Joined { .. } => {
             let state = config.state_dir.clone();
-            (enforced::policy(&state, now(args))?, Some(state))
+            let compiled = enforced::policy(&state, now(args))?;
+            let said = running.of_generation(compiled.generation());
+            (compiled, Some(state), said)
         }
     };
     Ok(Basis {
         compiled,
         state,
         config: Some(config),
+        said,
     })
 }
 

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 #[cfg(feature = "link")]
 use member::{ConnectError, FilesError, JoinError};
+use program::files::AS_ROOT;
 use program::{Exit, Failure};
 
 use crate::capture::CaptureError;
 use crate::commands::audit::AuditFailed;
+use crate::commands::control::Unreached;
 use crate::commands::doctor::DoctorFailed;
 use crate::commands::floor::FloorFailed;
 use crate::commands::flush::FlushFailed;
@@ -233,7 +235,11 @@ impl Failure for FlushFailed {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Firewall(cause) => cause.hint(),
-            Self::State(_) => Some("stop the agent that uses it first".into()),
+            Self::State(JournalError::InUse { .. }) => {
+                Some("stop the agent that uses it first".into())
+            }
+            Self::State(cause) => Failure::hint(cause),
+            Self::Remembered { cause, .. } if program::is_denied(cause) => Some(AS_ROOT.into()),
             Self::Remembered { .. } => None,
         }
     }
@@ -256,22 +262,36 @@ impl Failure for FloorFailed {
     }
 }
 
-impl Failure for StatusFailed {
+impl Failure for Unreached {
     fn exit(&self) -> Exit {
         match self {
-            Self::Print(cause) => cause.exit(),
             Self::Denied(cause) => cause.exit(),
-            Self::NoAgent { .. } | Self::Silent { .. } => Exit::Refused,
+            Self::NoAgent { .. } => Exit::Refused,
         }
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Denied(cause) => cause.hint(),
-            Self::NoAgent { .. } => Some(
-                "is it running? Its state directory is named with --state, and is its user's alone"
-                    .into(),
-            ),
+            Self::NoAgent { .. } => {
+                Some("is it running? Its state directory is named with --state".into())
+            }
+        }
+    }
+}
+
+impl Failure for StatusFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Print(cause) => cause.exit(),
+            Self::Unreached(cause) => cause.exit(),
+            Self::Silent { .. } => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Unreached(cause) => cause.hint(),
             Self::Silent { .. } | Self::Print(_) => None,
         }
     }
@@ -321,7 +341,8 @@ impl Failure for DoctorFailed {
 impl Failure for ReloadFailed {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoAgent { .. } | Self::Silent { .. } | Self::Busy => Exit::Refused,
+            Self::Unreached(cause) => cause.exit(),
+            Self::Silent { .. } | Self::Busy => Exit::Refused,
             Self::Invalid(_) => Exit::Invalid,
             Self::Print(cause) => cause.exit(),
         }
@@ -329,10 +350,7 @@ impl Failure for ReloadFailed {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::NoAgent { .. } => Some(
-                "is it running? Its state directory is named with --state, and is its user's alone"
-                    .into(),
-            ),
+            Self::Unreached(cause) => cause.hint(),
             Self::Busy => Some("try again in a moment".into()),
             Self::Silent { .. } | Self::Invalid(_) | Self::Print(_) => None,
         }
@@ -352,6 +370,7 @@ impl Failure for NotEnforced {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
+            Self::Member(cause) if program::is_denied(cause) => cause.hint(),
             Self::Member(_) => Some(
                 "name an access file with --access-file, or this host's state with --state".into(),
             ),

@@ -39,6 +39,7 @@ pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError>
         chain,
         mut ports,
         damage,
+        is_denied: _,
     } = remembered;
     // A chain by a wrong name would never be taken away.
     let chain = chain.filter(|_| damage.is_none());

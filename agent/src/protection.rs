@@ -42,6 +42,8 @@ pub struct Remembered {
     pub ports: BTreeSet<Service>,
     /// Why not all of it can be believed.
     pub damage: Option<String>,
+    /// Whether it is not damaged, but this user may not read it.
+    pub is_denied: bool,
 }
 
 // === impl ProtectionFile ===
@@ -67,6 +69,7 @@ impl ProtectionFile {
             // Half of it may have been read.
             Err(cause) => Some(Remembered {
                 damage: Some(cause.to_string()),
+                is_denied: program::is_denied(&cause),
                 ..parse(&bytes)
             }),
         }
@@ -184,6 +187,7 @@ mod tests {
             chain: Some("P".to_owned()),
             ports: hidden.into_iter().collect(),
             damage: None,
+            is_denied: false,
         };
         assert_eq!(ProtectionFile::read(dir.path()), Some(expected));
         file.write(&[]).unwrap();

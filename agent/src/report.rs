@@ -1,5 +1,7 @@
 //! What the agent says about itself when it is asked.
 
+use std::path::PathBuf;
+
 use gate::Floor;
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +95,10 @@ pub struct Report {
     /// The link to the controller; `None` on a host that stands alone.
     #[serde(default)]
     pub link: Option<LinkReport>,
+    /// The access file of a host that stands alone, wherever the agent was told of it; `None` also
+    /// from agents of before.
+    #[serde(default)]
+    pub access_file: Option<PathBuf>,
 }
 
 /// The upper bounds of what [`Latency`] tells apart, in microseconds; what is above the last has a

@@ -151,6 +151,7 @@ pub fn run(
             orders: orders.clone(),
             journal: JournalReader::open(start.journal.path())?,
             link: authority.is_joined().then(|| state.clone()),
+            access_file: authority.access_file().map(|file| file.path()),
         })
     };
     let status = status::open(&config.state_dir, reporter()?).map_err(RunError::Status)?;

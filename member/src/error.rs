@@ -326,6 +326,7 @@ impl Failure for FilesError {
             Self::Exposed { path, .. } => {
                 Some(format!("run `chmod 600 {}`", path.display()).into())
             }
+            Self::Io { .. } if program::is_denied(self) => Some(program::files::AS_ROOT.into()),
             Self::Io { .. } | Self::Damaged { .. } => None,
         }
     }

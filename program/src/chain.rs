@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::iter;
 
 /// Shows an error and its causes in one line, outermost first: for logs, and for whoever is on the
@@ -22,6 +23,16 @@ pub fn causes<'e>(error: &'e dyn Error) -> impl Iterator<Item = &'e (dyn Error +
 #[must_use]
 pub fn one_line(error: &dyn Error) -> OneLine<'_> {
     OneLine(error)
+}
+
+/// Whether what stands behind an error is that this user may not: permission is missing, and nothing
+/// else need be wrong.
+#[must_use]
+pub fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    iter::once(error).chain(causes(error)).any(|cause| {
+        let system = cause.downcast_ref::<io::Error>();
+        system.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+    })
 }
 
 /// Returns the first cause whose words an outer error has said already; `None` is as it should be.
@@ -98,6 +109,17 @@ mod tests {
             one_line(&outer()).to_string(),
             "cannot open the door: lock: rusty"
         );
+    }
+
+    #[test]
+    fn permission_that_is_missing_is_found_behind_every_error() {
+        let denied = |errno| Outer(Foreign(io::Error::from_raw_os_error(errno)));
+
+        // EPERM and EACCES of every Linux.
+        assert!(is_denied(&denied(1)) && is_denied(&denied(13)));
+        assert!(is_denied(&io::Error::from(io::ErrorKind::PermissionDenied)));
+        // ENOENT
+        assert!(!is_denied(&denied(2)) && !is_denied(&outer()));
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
+/// What to do where permission is missing, whatever was tried.
+pub const AS_ROOT: &str = "run it as root, or as the user that may";
+
 /// Why a file was not read, by who can do something about it.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -140,7 +143,7 @@ impl Failure for ReadError {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Denied { .. } => Some("run it as root, or as the user that may".into()),
+            Self::Denied { .. } => Some(AS_ROOT.into()),
             Self::Missing { .. } | Self::Other { .. } => None,
         }
     }

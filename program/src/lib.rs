@@ -34,7 +34,7 @@ mod reference;
 pub mod time;
 mod watched;
 
-pub use chain::{OneLine, causes, one_line, said_twice};
+pub use chain::{OneLine, causes, is_denied, one_line, said_twice};
 pub use exit::{EXIT_CODES, Exit};
 pub use failure::{Failure, fail};
 pub use log::{LogArgs, LogFormat, Manner, log_to_stderr};

@@ -1,20 +1,49 @@
-//! Asking a running agent over its control socket.
+//! Asking a running agent over one of its sockets.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use program::files::ReadError;
 use serde::de::DeserializeOwned;
 
 use crate::report::CONTROL_NAME;
+
+/// Why nobody could be asked. Whether an agent runs is known only to who may look.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreached {
+    /// The state directory is another user's.
+    #[error(transparent)]
+    Denied(ReadError),
+    /// Nobody listens there.
+    #[error("no agent answers at {}", path.display())]
+    NoAgent {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+}
 
 /// For how long an answer is waited for: the agent gives up sooner.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connects to the agent that keeps its state in this directory.
-pub(super) fn connect(state_dir: &Path) -> io::Result<UnixStream> {
-    UnixStream::connect(state_dir.join(CONTROL_NAME))
+pub(super) fn connect(state_dir: &Path) -> Result<UnixStream, Unreached> {
+    connect_to(&state_dir.join(CONTROL_NAME))
+}
+
+/// Connects to this socket of an agent.
+pub(super) fn connect_to(path: &Path) -> Result<UnixStream, Unreached> {
+    UnixStream::connect(path).map_err(|cause| {
+        if program::is_denied(&cause) {
+            return Unreached::Denied(ReadError::of(path, cause));
+        }
+        let path = path.to_owned();
+        Unreached::NoAgent { path, cause }
+    })
 }
 
 /// Says a word and reads the answer.

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use program::PrintError;
 
 use check::{Check, Verdict};
+use host::Privileges;
 
 use crate::clock;
 use crate::commands::status;
@@ -87,25 +88,29 @@ pub fn run(args: &DoctorArgs) -> Result<(), DoctorFailed> {
     };
     let layers = Layers::read(args.config.as_deref(), flags);
     let state_dir = layers.readable().state_dir_or_default();
-    let (checks, config) = host::configuration(layers, args.config.as_deref());
-    print(checks)?;
     let now = clock::now();
     let report = status::fetch(&state_dir);
+    let file = args.config.as_deref();
+    let (checks, config) = host::configuration(layers, file, report.as_ref().ok());
+    print(checks)?;
     print(running::agent(&report))?;
     let report = report.ok();
     let config = config.as_ref();
-    print(host::privileges(report.is_some()))?;
-    print(host::kernel(config, report.as_ref()))?;
+    let privileges = Privileges::ours();
+    print(privileges.check(report.is_some()))?;
+    print(host::kernel(config, report.as_ref(), privileges))?;
     if let Some(report) = &report {
         print(running::all(report, now.wall_secs))?;
     }
     print(stored::all(&state_dir, config, report.as_ref(), now))?;
     print(host::clock(report.as_ref(), clock::is_synchronised()))?;
     #[cfg(feature = "link")]
+    let is_alone = report.as_ref().is_some_and(|report| report.link.is_none());
+    #[cfg(feature = "link")]
     if let Some(Config {
         mode: Mode::Joined { controller },
         ..
-    }) = config
+    }) = config.filter(|_| !is_alone)
     {
         print(controller::all(
             &state_dir,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use program::PrintError;
 
-use crate::commands::control;
+use crate::commands::control::{self, Unreached};
 use crate::commands::local::StateArgs;
 use crate::report::{CONTROL_NAME, RELOAD, ReloadReport, ReloadedPolicy};
 
@@ -32,15 +32,9 @@ pub struct ReloadArgs {
 /// Why what people have changed is not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadFailed {
-    /// Nobody listens.
-    #[error("no agent answers at {}", path.display())]
-    NoAgent {
-        /// Its socket.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        cause: io::Error,
-    },
+    /// Nobody could be asked.
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
     /// The agent is there, and says nothing.
     #[error("the agent at {} did not answer", path.display())]
     Silent {
@@ -69,10 +63,7 @@ pub enum ReloadFailed {
 pub fn run(args: &ReloadArgs) -> Result<(), ReloadFailed> {
     let dir = args.state.dir();
     let path = dir.join(CONTROL_NAME);
-    let stream = match control::connect(&dir) {
-        Ok(stream) => stream,
-        Err(cause) => return Err(ReloadFailed::NoAgent { path, cause }),
-    };
+    let stream = control::connect(&dir)?;
     let report: ReloadReport =
         control::ask(stream, RELOAD).map_err(|cause| ReloadFailed::Silent { path, cause })?;
     if args.json {

@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use program::files::ReadError;
 use program::{PrintError, disk};
 
 use crate::clock;
+use crate::commands::control::{self, Unreached};
 use crate::commands::local::{StateArgs, off, said};
 use crate::report::{
     CaptureReport, FirewallReport, FloorReport, JournalReport, LinkReport, ObstacleReport, Report,
@@ -33,15 +32,9 @@ pub struct StatusArgs {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StatusFailed {
-    /// The state directory is another user's.
+    /// Nobody could be asked.
     #[error(transparent)]
-    Denied(ReadError),
-    #[error("no agent answers at {}", path.display())]
-    NoAgent {
-        path: PathBuf,
-        #[source]
-        cause: io::Error,
-    },
+    Unreached(#[from] Unreached),
     #[error("the agent at {} did not say how it is", path.display())]
     Silent {
         path: PathBuf,
@@ -78,13 +71,7 @@ pub fn run(args: &StatusArgs) -> Result<(), StatusFailed> {
 /// [`StatusFailed`] when no agent runs there, or it does not answer.
 pub fn fetch(state_dir: &Path) -> Result<Report, StatusFailed> {
     let path = state_dir.join(SOCKET_NAME);
-    let mut stream = UnixStream::connect(&path).map_err(|cause| {
-        if cause.kind() == io::ErrorKind::PermissionDenied {
-            return StatusFailed::Denied(ReadError::of(&path, cause));
-        }
-        let path = path.clone();
-        StatusFailed::NoAgent { path, cause }
-    })?;
+    let mut stream = control::connect_to(&path)?;
     let mut read = || {
         let mut text = String::new();
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -118,11 +105,15 @@ fn text(report: &Report, now_secs: u64) -> String {
         grant_latency: _,
         journal,
         link,
+        access_file,
     } = report;
     let mut lines = format!(
         "version      {version}\n\
          generation   {generation}, in force for {policy_age_secs} s\n"
     );
+    if let Some(file) = access_file {
+        let _ = writeln!(lines, "             alone, by {}", file.display());
+    }
     if *policy_not_after_secs > 0 {
         let left = left(*policy_not_after_secs, now_secs);
         let _ = writeln!(lines, "             ends by itself {left}");
@@ -339,6 +330,7 @@ mod tests {
         let report = Report {
             version: "1.2.3".to_owned(),
             generation: 4,
+            access_file: Some("/etc/postern/access.conf".into()),
             policy_age_secs: 60,
             rejected_generation: Some(5),
             drift: None,
@@ -414,6 +406,7 @@ mod tests {
         let expected = "\
 version      1.2.3
 generation   4, in force for 60 s
+             alone, by /etc/postern/access.conf
              ends by itself in 1 h 0 min
 rejected     generation 5
 locked       by the controller: stolen

@@ -45,7 +45,7 @@ fn failures() -> Vec<Box<dyn Failure>> {
         Box::new(RunError::Thread(cause())),
         Box::new(ExplainError::AccessFile(access_file())),
         Box::new(ExplainError::Input(cause())),
-        Box::new(StatusFailed::NoAgent {
+        Box::new(Unreached::NoAgent {
             path: path(),
             cause: cause(),
         }),

@@ -80,6 +80,11 @@ pub enum InvalidAccessFile {
 // === impl AccessFile ===
 
 impl AccessFile {
+    /// Where it lies, wherever whoever asks is.
+    pub fn path(&self) -> PathBuf {
+        std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone())
+    }
+
     /// Reads the file for the first time, before anything on the host is touched.
     ///
     /// # Errors
@@ -229,7 +234,8 @@ fn warn_of_exposed(seen: &Seen) {
     }
 }
 
-fn digest_of(policy: &Policy) -> [u8; 32] {
+/// Names what an access file says, in whatever words: the journal has it of the one in force.
+pub fn digest_of(policy: &Policy) -> [u8; 32] {
     Sha256::digest(policy.print(Secrets::Show)).into()
 }
 

@@ -3,7 +3,7 @@
 
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub(super) struct Reporter {
     pub(super) journal: JournalReader,
     /// `None` on a host that stands alone.
     pub(super) link: Option<LinkState>,
+    /// Of a host that stands alone.
+    pub(super) access_file: Option<PathBuf>,
 }
 
 /// Listens in the state directory.
@@ -87,6 +89,7 @@ impl Reporter {
         Some(Report {
             journal: journal.ok(),
             link: self.link.as_ref().map(|link| link.report(now)),
+            access_file: self.access_file.clone(),
             ..report
         })
     }
@@ -118,6 +121,7 @@ mod tests {
             orders: orders.clone(),
             journal: JournalReader::open(journal.path()).unwrap(),
             link: Some(LinkState::default()),
+            access_file: None,
         }
     }
 

@@ -44,6 +44,7 @@ impl GateThread {
             grant_latency: self.latency,
             journal: None,
             link: None,
+            access_file: None,
         }
     }
 

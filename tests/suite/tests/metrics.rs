@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use harness::postern::{Agent, binary};
@@ -78,7 +78,7 @@ fn slow_ones_keep_nobody_waiting(node: &Node, address: Ipv4Addr, port: u16) -> R
         half_open.collect::<Result<Vec<_>>>()
     })?;
     for _ in 0..3 {
-        let begun = Instant::now();
+        let begun = wait::now();
         scraped(node, address, port)?;
         let took = begun.elapsed();
         ensure!(took < Duration::from_secs(2), "{address}:{port}: {took:?}");

@@ -1,8 +1,12 @@
 //! One finding.
 
+use std::error::Error;
 use std::fmt;
 
 use serde::Serialize;
+
+/// What to do where this user may not look.
+pub(super) const AS_ROOT: &str = "run doctor as root, as the agent is";
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
@@ -61,6 +65,19 @@ impl Check {
         }
     }
 
+    /// Of an error: where permission is missing nothing else need be wrong, and no other cure is named.
+    pub(super) fn failed(
+        name: &'static str,
+        cause: &(dyn Error + 'static),
+        cure: impl Into<String>,
+    ) -> Self {
+        let found = program::one_line(cause).to_string();
+        if program::is_denied(cause) {
+            return Self::fail(name, found, AS_ROOT);
+        }
+        Self::fail(name, found, cure)
+    }
+
     /// The same with other ways to cure it.
     pub(super) fn with_cures(self, cure: Vec<String>) -> Self {
         Self { cure, ..self }
@@ -90,6 +107,22 @@ impl fmt::Display for Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_permission_is_missing_no_other_cure_is_named() {
+        let of = |kind: std::io::ErrorKind| {
+            let check = Check::failed("membership", &std::io::Error::from(kind), "join");
+            check.to_string()
+        };
+
+        let denied = of(std::io::ErrorKind::PermissionDenied);
+        assert!(
+            denied.ends_with("-> run doctor as root, as the agent is\n"),
+            "{denied}"
+        );
+        let missing = of(std::io::ErrorKind::NotFound);
+        assert!(missing.ends_with("-> join\n"), "{missing}");
+    }
 
     #[test]
     fn a_check_is_one_line_and_what_to_do_stands_below_it() {

@@ -26,9 +26,9 @@ pub(super) fn all(
     let member = match Membership::load(state_dir) {
         Ok(member) => member,
         Err(cause) => {
-            let cure = "postern-agent join --token-file FILE; or access_file, to stand alone";
-            let found = program::one_line(&cause).to_string();
-            return vec![Check::fail("membership", found, cure)];
+            let cure = "postern-agent join --token-file FILE; to stand alone, access_file in the \
+                        configuration, or --access-file here as for `run`";
+            return vec![Check::failed("membership", &cause, cure)];
         }
     };
     let (name, fleet) = (&member.name, &member.fleet);
@@ -106,8 +106,7 @@ fn tls(member: &Membership, address: &str) -> Check {
         Ok(Ok(_)) => Check::ok("controller", "each knows the other (TLS)"),
         Ok(Err(cause)) => {
             let cure = program::Failure::hint(&cause).map(std::borrow::Cow::into_owned);
-            let found = program::one_line(&cause).to_string();
-            Check::fail("controller", found, cure.unwrap_or_default())
+            Check::failed("controller", &cause, cure.unwrap_or_default())
         }
         Err(_) => Check::fail(
             "controller",

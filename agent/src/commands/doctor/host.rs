@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::check::Check;
+use super::check::{AS_ROOT, Check};
 use super::running;
 use crate::commands::local::off;
 use crate::config::{Config, ConfigError, DEFAULT_FILE, Layers, Mode};
@@ -21,15 +21,28 @@ const CAP_NET_ADMIN: u32 = 12;
 const CAP_NET_RAW: u32 = 13;
 
 /// Whether the configuration is valid, and what it says then.
-pub(super) fn configuration(layers: Layers, file: Option<&Path>) -> (Vec<Check>, Option<Config>) {
+/// A running agent knows better than its configuration by which access file it stands alone: that may
+/// have been said on its command line.
+pub(super) fn configuration(
+    layers: Layers,
+    file: Option<&Path>,
+    report: Option<&Report>,
+) -> (Vec<Check>, Option<Config>) {
     let file = file.unwrap_or_else(|| Path::new(DEFAULT_FILE));
     match layers.config() {
-        Ok(config) => {
+        Ok(mut config) => {
+            let running = report.and_then(|report| report.access_file.clone());
+            if let Some(access_file) = running {
+                config.mode = Mode::Alone { access_file };
+            }
             let how = match &config.mode {
                 Mode::Alone { access_file } => format!("alone, with {}", access_file.display()),
+                Mode::Joined { .. } if report.is_some_and(|report| report.link.is_none()) => {
+                    "alone, as the agent that runs was told".to_owned()
+                }
                 Mode::Joined { .. } => "joined to a controller".to_owned(),
             };
-            let from = if file.exists() {
+            let from = if file.try_exists().unwrap_or(true) {
                 file.display().to_string()
             } else {
                 format!("no {}, the defaults", file.display())
@@ -42,16 +55,29 @@ pub(super) fn configuration(layers: Layers, file: Option<&Path>) -> (Vec<Check>,
                 ConfigError::Unreadable(_) => "name the file with --config",
                 ConfigError::Invalid(_) => "mend it: the next start would fail",
             };
-            let found = program::one_line(&invalid).to_string();
-            (vec![Check::fail("configuration", found, cure)], None)
+            (vec![Check::failed("configuration", &invalid, cure)], None)
         }
     }
 }
 
 /// What this program may do: what it cannot, its checks cannot see.
-pub(super) fn privileges(agent_runs: bool) -> Vec<Check> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    vec![of_capabilities(effective(&status), agent_runs)]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Privileges(u64);
+
+impl Privileges {
+    /// Those that it has.
+    pub(super) fn ours() -> Self {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        Self(effective(&status))
+    }
+
+    pub(super) fn check(self, agent_runs: bool) -> Vec<Check> {
+        vec![of_capabilities(self.0, agent_runs)]
+    }
+
+    fn has(self, capability: u32) -> bool {
+        self.0 & (1 << capability) != 0
+    }
 }
 
 fn effective(status: &str) -> u64 {
@@ -70,7 +96,7 @@ fn of_capabilities(mask: u64, agent_runs: bool) -> Check {
         .filter(|(_, bit)| mask & (1 << bit) == 0)
         .map(|(name, _)| *name)
         .collect();
-    let cure = "run doctor as root, as the agent is";
+    let cure = AS_ROOT;
     match missing.as_slice() {
         [] => Check::ok("privileges", "the packet filter and captures may be used"),
         missing if agent_runs => {
@@ -82,7 +108,11 @@ fn of_capabilities(mask: u64, agent_runs: bool) -> Check {
 }
 
 /// Whether this kernel can do what the configuration wants. Of a running agent, that it runs says so.
-pub(super) fn kernel(config: Option<&Config>, report: Option<&Report>) -> Vec<Check> {
+pub(super) fn kernel(
+    config: Option<&Config>,
+    report: Option<&Report>,
+    privileges: Privileges,
+) -> Vec<Check> {
     let (Some(config), None) = (config, report) else {
         return Vec::new();
     };
@@ -93,6 +123,10 @@ pub(super) fn kernel(config: Option<&Config>, report: Option<&Report>) -> Vec<Ch
             "a dry run: nothing is opened",
             cure,
         )];
+    }
+    if !privileges.has(CAP_NET_ADMIN) {
+        let found = "not looked at: only who may change the packet filter sees whether it works";
+        return vec![Check::warn("firewall", found, AS_ROOT)];
     }
     let mut checks = vec![match firewall::open(&config.firewall) {
         Ok(backend) => Check::ok("firewall", format!("{}: {}", backend.name, backend.why)),
@@ -118,7 +152,7 @@ pub(super) fn kernel(config: Option<&Config>, report: Option<&Report>) -> Vec<Ch
         }
         Err(cause) => {
             let found = program::one_line(&cause).to_string();
-            checks.push(Check::warn("obstacles", found, "run doctor as root"));
+            checks.push(Check::warn("obstacles", found, AS_ROOT));
         }
     }
     checks
@@ -154,14 +188,18 @@ pub(super) fn units(
 ) -> Vec<Check> {
     let remembered = ProtectionFile::read(state_dir);
     let mut checks = Vec::new();
-    if let Some(damage) = remembered.as_ref().and_then(|file| file.damage.as_ref()) {
+    let is_denied = remembered.as_ref().is_some_and(|file| file.is_denied);
+    if is_denied {
+        let found = "the list of hidden ports may not be read by this user";
+        checks.push(Check::fail("protection", found, AS_ROOT));
+    } else if let Some(damage) = remembered.as_ref().and_then(|file| file.damage.as_ref()) {
         checks.push(Check::fail(
             "protection",
             format!("the list of hidden ports is damaged: {damage}"),
             "a running agent writes it anew: postern-agent reload, or restart it",
         ));
     }
-    let hides = remembered.is_some()
+    let hides = remembered.is_some_and(|file| !file.is_denied)
         || config.is_some_and(|config| !config.firewall.protect.is_empty())
         || report.is_some_and(|report| !report.firewall.hidden.is_empty());
     if !hides {

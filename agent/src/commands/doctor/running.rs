@@ -1,6 +1,7 @@
 //! What the running agent says of itself.
 
 use super::check::Check;
+use crate::commands::control::Unreached;
 use crate::commands::local::said;
 use crate::commands::status::StatusFailed;
 use crate::report::{CaptureReport, FirewallReport, LinkReport, ObstacleReport, Report};
@@ -24,16 +25,16 @@ pub(super) fn agent(report: &Result<Report, StatusFailed>) -> Vec<Check> {
             "restart the agent: systemctl restart postern-agent",
         ),
         Ok(Report { version, .. }) => Check::ok("agent", format!("version {version} runs")),
-        Err(StatusFailed::NoAgent { .. }) => Check::warn(
+        Err(StatusFailed::Unreached(Unreached::NoAgent { .. })) => Check::warn(
             "agent",
             "no agent runs: nobody is let in, and what is hidden stays hidden",
             RUN_IT,
         ),
-        Err(StatusFailed::Denied(cause)) => {
-            Check::fail("agent", cause.to_string(), "run doctor as root")
+        Err(StatusFailed::Unreached(denied @ Unreached::Denied(_))) => {
+            Check::failed("agent", denied, RUN_IT)
         }
         Err(silent @ (StatusFailed::Silent { .. } | StatusFailed::Print(_))) => {
-            Check::fail("agent", program::one_line(silent).to_string(), RUN_IT)
+            Check::failed("agent", silent, RUN_IT)
         }
     }]
 }
@@ -448,10 +449,10 @@ mod tests {
 
     #[test]
     fn an_agent_that_does_not_run_is_said_and_is_no_reason_to_stop() {
-        let nobody = StatusFailed::NoAgent {
+        let nobody = StatusFailed::Unreached(Unreached::NoAgent {
             path: "/x".into(),
             cause: std::io::ErrorKind::NotFound.into(),
-        };
+        });
 
         let said = agent(&Err(nobody))[0].to_string();
 

@@ -44,17 +44,16 @@ pub(super) fn all(
 }
 
 fn no_journal(cause: &JournalError, agent_runs: bool) -> Check {
-    let found = program::one_line(cause).to_string();
-    let cure = cause.hint().unwrap_or_default();
     let is_missing = matches!(
         cause,
         JournalError::Unreadable(program::files::ReadError::Missing { .. })
     );
     if is_missing && !agent_runs {
         // As before the first start.
+        let found = program::one_line(cause).to_string();
         return Check::warn("journal", found, "it is made at the first start");
     }
-    Check::fail("journal", found, cure)
+    Check::failed("journal", cause, cause.hint().unwrap_or_default())
 }
 
 fn journal(reader: &JournalReader) -> Check {
@@ -95,11 +94,7 @@ fn journal(reader: &JournalReader) -> Check {
             }
             Check::ok("journal", found)
         }
-        Err(cause) => Check::fail(
-            "journal",
-            program::one_line(&cause).to_string(),
-            cause.hint().unwrap_or_default(),
-        ),
+        Err(cause) => Check::failed("journal", &cause, cause.hint().unwrap_or_default()),
     }
 }
 
@@ -113,9 +108,9 @@ fn access_file_is_good(path: &Path, now: Now) -> Check {
             let found = format!("{}: {stanzas} stanzas, no mistakes", path.display());
             Check::ok("access file", found)
         }
-        Err(invalid) => Check::fail(
+        Err(invalid) => Check::failed(
             "access file",
-            program::one_line(&invalid).to_string(),
+            &invalid,
             "mend it, then: postern-agent reload",
         ),
     }
@@ -128,7 +123,7 @@ fn saved_policy(reader: &JournalReader, now_secs: u64) -> Check {
             let cure = "the controller sends it as soon as it is reached";
             return Check::warn("policy", "none was ever adopted", cure);
         }
-        Err(cause) => return Check::fail("policy", program::one_line(&cause).to_string(), ""),
+        Err(cause) => return Check::failed("policy", &cause, ""),
     };
     let found = format!("generation {} is saved", saved.generation);
     let ends = saved.not_after_secs;
