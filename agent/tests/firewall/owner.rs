@@ -406,6 +406,9 @@ fn rules_that_keep_the_whole_mark_in_connections_are_warned_of_where_our_bit_sta
         let restore_masked =
             "*mangle\n-A OUTPUT -j CONNMARK --restore-mark --mask 0xffff\nCOMMIT\n";
         let set = "*mangle\n-A PREROUTING -j CONNMARK --set-mark 2\nCOMMIT\n";
+        let wipes = "*mangle\n-A PREROUTING -i lo -j MARK --set-mark 2\nCOMMIT\n";
+        let wipes_masked = "*mangle\n-A PREROUTING -j MARK --set-mark 2/0xff\nCOMMIT\n";
+        let behind = "sets the whole mark of packets, and that behind us";
         let gives = "gives packets the whole mark of their connection";
         let writes = "writes the whole mark of connections";
         let cases = [
@@ -415,6 +418,9 @@ fn rules_that_keep_the_whole_mark_in_connections_are_warned_of_where_our_bit_sta
             (By::Iptables, restore, gives),
             (By::Iptables, restore_masked, ""),
             (By::Iptables, set, writes),
+            (By::Iptables, wipes, behind),
+            (By::Iptables, wipes_masked, ""),
+            (By::Legacy, wipes, behind),
             (By::Legacy, restore, gives),
             (By::Legacy, restore_masked, ""),
         ];
