@@ -52,6 +52,14 @@ const OF_KNOCK: &[&str] = &[
     "--server-cmd",
 ];
 
+/// Options whose value is a key.
+const WITH_A_KEY: &[&str] = &[
+    "--key-rijndael",
+    "--key-base64-rijndael",
+    "--key-hmac",
+    "--key-base64-hmac",
+];
+
 /// What an error of the command line means to whoever knows fwknop; `None` for everything else.
 pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Option<CommandError> {
     if error.kind() != ErrorKind::UnknownArgument {
@@ -60,6 +68,11 @@ pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Option<Command
     let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
+    // What stands behind the name is a key, perhaps.
+    if let Some(option) = WITH_A_KEY.iter().find(|name| unknown.starts_with(**name)) {
+        let told = format!("{option} has no blank or `=` behind it");
+        return Some(CommandError::usage(told));
+    }
     let is_typed = |command: &str| words.iter().any(|word| *word == *command);
     if !is_typed("knock") && !is_typed("close") {
         let is_alone = words.first().and_then(|word| word.to_str());
@@ -114,6 +127,17 @@ mod tests {
                 assert!(told.contains(instead), "{option}: {told}");
             }
         }
+    }
+
+    #[test]
+    fn a_key_without_a_blank_in_front_is_not_repeated() {
+        let words = ["knock", "192.0.2.1", "--key-rijndaelhunter2"].map(OsString::from);
+        let all = [OsString::from("postern")].into_iter().chain(words.clone());
+        let error = Cli::command().try_get_matches_from(all).unwrap_err();
+
+        let told = explain(&error, &words).unwrap().to_string();
+
+        assert_eq!(told, "--key-rijndael has no blank or `=` behind it");
     }
 
     #[test]

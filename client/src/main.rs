@@ -60,6 +60,9 @@ fn main() -> ExitCode {
             }
         }
     };
+    if let Command::Fwknop { words } = command {
+        return as_fwknop(words);
+    }
     program::log_to_stderr(log, Manner::Tool);
     let context = Context {
         ui: Ui,

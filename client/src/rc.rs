@@ -157,7 +157,8 @@ impl RcFile {
 }
 
 fn heading(line: &[u8]) -> Option<String> {
-    let name = line.strip_prefix(b"[")?.split(|b| *b == b']').next()?;
+    let rest = line.strip_prefix(b"[")?;
+    let name = rest.get(..rest.iter().position(|b| *b == b']')?)?;
     let name = String::from_utf8_lossy(name.trim_ascii());
     Some(name.to_ascii_lowercase())
 }
@@ -254,7 +255,7 @@ impl Stanza {
             .transpose()
     }
 
-    /// A boolean: a word that begins with y, as fwknop reads it.
+    /// A boolean.
     pub(crate) fn is_on(&self, name: &str) -> bool {
         self.text(name).is_some_and(is_yes)
     }

@@ -136,6 +136,14 @@ fn named(name: &str) -> Result<&'static Row> {
     let begin_so: Vec<&Row> = options().filter(|row| row.long.starts_with(name)).collect();
     match begin_so.as_slice() {
         [] => {
+            // What stands behind the name may be a key.
+            let glued = options().filter(|row| name.starts_with(row.long));
+            if let Some(row) = glued.max_by_key(|row| row.long.len()) {
+                return Err(CommandError::usage(format!(
+                    "--{} has no blank or `=` behind it",
+                    row.long
+                )));
+            }
             let nearest = options()
                 .map(|row| (strsim::jaro_winkler(row.long, name), row.long))
                 .filter(|(likeness, _)| *likeness > 0.85)
@@ -229,6 +237,7 @@ mod tests {
             ("--key hunter2", "may be --key-rijndael or"),
             ("--test=hunter2", "--test takes no value"),
             ("-A", "--access needs a value"),
+            ("--key-rijndaelhunter2", "--key-rijndael has no blank"),
             ("--fault-injection-tag x", "of test builds"),
         ] {
             let error = parse(words).unwrap_err().to_string();

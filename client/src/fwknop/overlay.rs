@@ -101,7 +101,7 @@ fn implied(line: &Line, variable: &str) -> Option<&'static str> {
             "gpg-home-dir",
             "gpg-agent",
         ],
-        "USE_HMAC" => &["key-hmac", "key-base64-hmac"],
+        "USE_HMAC" => &["key-hmac", "key-base64-hmac", "hmac-digest-type"],
         _ => &[],
     };
     by.iter().find(|option| line.has(option)).copied()

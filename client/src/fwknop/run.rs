@@ -22,6 +22,8 @@ use crate::ui::Ui;
 
 /// The version of the packet, which the reference prints beside its own.
 const PROTOCOL: &str = spa::Message::VERSION;
+/// The bytes that are kept of -U and SPOOF_USER: what access.conf of a server was written for.
+const USER_LEN: usize = 29;
 /// Options whose value others on the machine see.
 const VISIBLE: [&str; 4] = [
     "key-rijndael",
@@ -95,11 +97,6 @@ async fn knock(line: &Line, rc: &RcFile, stanza: Stanza) -> Result {
     let visible: Vec<String> = visible.map(|option| format!("--{option}")).collect();
     keys::warn_of_visible(&context.ui, &visible);
     let args = overlay::rest(line)?;
-    if args.keep.save_packet_append && args.keep.save_packet.is_none() {
-        return Err(CommandError::usage(
-            "--save-packet-append needs --save-packet",
-        ));
-    }
     let mut target = target::by_stanza(&context.ui, &args, None, (rc, &stanza))?;
     if line.has("test") {
         return delivery::show(&context, &mut target).await;
@@ -132,6 +129,15 @@ fn stanza_of(line: &Line, files: &Files, rc: &RcFile, said: &[Said]) -> Result<S
             .with_hint(format!("it has {}", names.join(", ")))
     })?;
     overlay::lay(said, &mut stanza);
+    let user = stanza
+        .text("SPOOF_USER")
+        .filter(|user| user.len() > USER_LEN);
+    if let Some(cut) = user
+        .and_then(|user| user.get(..USER_LEN))
+        .map(str::to_owned)
+    {
+        stanza.set("SPOOF_USER", &cut, "spoof-user");
+    }
     if line.has("test") && stanza.text("SPA_SERVER").is_none() {
         // Nothing is sent anywhere.
         stanza.set("SPA_SERVER", "127.0.0.1", "destination");
@@ -139,7 +145,7 @@ fn stanza_of(line: &Line, files: &Files, rc: &RcFile, said: &[Said]) -> Result<S
     Ok(stanza)
 }
 
-/// A word that begins with y is once, a number is as often.
+/// Yes is once, a number is as often.
 fn verbosity(stanza: &Stanza) -> u8 {
     let said = stanza.text("VERBOSE").unwrap_or_default();
     said.parse()
@@ -278,7 +284,7 @@ fn may_replace(ui: &Ui, stanza: &str, keys: &[&str]) -> Result<bool> {
         .lock()
         .read_line(&mut answer)
         .map_err(|cause| CommandError::failed("cannot read standard input", cause))?;
-    Ok(crate::rc::table::is_yes(answer.trim()))
+    Ok(answer.trim().starts_with(['y', 'Y']))
 }
 
 // === impl Files ===

@@ -4,7 +4,7 @@ mod route;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -379,6 +379,9 @@ impl FromStr for Nat {
             },
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
+        if host.contains(':') && host.parse::<Ipv6Addr>().is_err() {
+            return Err("write HOST:PORT, and an IPv6 address in brackets".to_owned());
+        }
         let port = port
             .map(|port| match port.parse() {
                 Ok(0) | Err(_) => Err(format!("`{port}` is not a port")),
@@ -473,6 +476,7 @@ mod tests {
         assert_eq!("[2001:db8::1]:22".parse(), nat("2001:db8::1", Some(22)));
         assert!("db.internal:0".parse::<Nat>().is_err());
         assert!(":22".parse::<Nat>().is_err());
+        assert!("192.0.2.1:80:90".parse::<Nat>().is_err());
     }
 
     #[test]

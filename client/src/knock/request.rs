@@ -1,6 +1,7 @@
 //! What is asked for: the command line over the rc stanza over what a client does by itself.
 
 use std::env;
+use std::num::NonZeroU16;
 
 use spa::{Allow, DigestType, Service};
 
@@ -122,13 +123,12 @@ fn what(args: &RequestArgs, rc: &Stanza) -> Result<What> {
         Some(access) => Some(access.clone()),
         None => rc.read("ACCESS", str::parse::<Access>)?,
     };
-    Ok(What::Ports {
-        ports: ports.map(|Access(ports)| ports).unwrap_or_default(),
-        forward: forward(args, rc)?,
-    })
+    let mut ports = ports.map(|Access(ports)| ports).unwrap_or_default();
+    let forward = forward(args, rc, &mut ports)?;
+    Ok(What::Ports { ports, forward })
 }
 
-fn forward(args: &RequestArgs, rc: &Stanza) -> Result<Option<Forward>> {
+fn forward(args: &RequestArgs, rc: &Stanza, ports: &mut [Service]) -> Result<Option<Forward>> {
     let to = match &args.nat_access {
         Some(nat) => Some(nat.clone()),
         None => rc.read("NAT_ACCESS", str::parse)?,
@@ -140,8 +140,8 @@ fn forward(args: &RequestArgs, rc: &Stanza) -> Result<Option<Forward>> {
     };
     let outer = match port {
         _ if args.nat_rand_port => Outer::Random,
+        _ if args.nat_port.is_none() && rc.is_on("NAT_RAND_PORT") => Outer::Random,
         Some(port) => Outer::Port(port),
-        None if rc.is_on("NAT_RAND_PORT") => Outer::Random,
         None => Outer::Same,
     };
     if to.is_none() && !local {
@@ -150,6 +150,12 @@ fn forward(args: &RequestArgs, rc: &Stanza) -> Result<Option<Forward>> {
                 CommandError::usage("a NAT port needs something that it leads to")
                     .with_hint("add -N HOST:PORT or --nat-local"),
             );
+        }
+        // As the reference does with a stanza that says the port alone: it is what is asked for.
+        if let (Outer::Port(port), Some(first)) = (outer, ports.first_mut())
+            && let Some(port) = NonZeroU16::new(port)
+        {
+            *first = first.at_port(port);
         }
         return Ok(None);
     }

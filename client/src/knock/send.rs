@@ -89,7 +89,7 @@ impl Route {
         let random = args.rand_port || (args.server_port.is_none() && rc.is_on("RAND_PORT"));
         let source_port = match args.source_port {
             Some(port) => Some(port),
-            None => rc.read("SPA_SOURCE_PORT", port)?,
+            None => rc.read("SPA_SOURCE_PORT", source)?,
         };
         Ok(Self {
             transport,
@@ -122,7 +122,7 @@ impl Route {
     /// Exit code 3 when the network takes no packet for it, 1 without the right to send it so.
     pub(crate) async fn send(&self, packet: &str, host: &str, address: SocketAddr) -> Result {
         let to = address.port();
-        let from = match self.source_port {
+        let from = match self.source_port.filter(|port| *port != 0) {
             Some(port) => port,
             None if self.transport.is_raw() => random_port()?,
             None => 0,
@@ -215,6 +215,11 @@ impl Route {
             "GET {place}/{path} HTTP/1.0\r\nUser-Agent: {agent}\r\nAccept: */*\r\nHost: {host}\r\nConnection: close\r\n\r\n"
         )
     }
+}
+
+/// A port to send from; 0 leaves it to the kernel.
+fn source(text: &str) -> Result<u16, String> {
+    if text == "0" { Ok(0) } else { port(text) }
 }
 
 fn any_of(to: SocketAddr) -> IpAddr {

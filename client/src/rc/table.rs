@@ -97,9 +97,9 @@ pub(crate) const ROWS: &[Row] = &[
     row(NO_OPTION, "GPG_SIGNING_PW", GPG, "", ""),
     row(NO_OPTION, "GPG_SIGNING_PW_BASE64", GPG, "", ""),
     row(("gpg-no-signing-pw", None, ""), "GPG_NO_SIGNING_PW", GPG, "The key to sign with has no password", ""),
-    row(("spoof-user", Some('U'), "USER"), "SPOOF_USER", Differs("names of more than 48 bytes, which a server refuses, are refused"), "User name in the packet", SEEN),
+    row(("spoof-user", Some('U'), "USER"), "SPOOF_USER", Differs("cut to 29 characters as there; `postern knock` keeps 48, which is what a server reads"), "User name in the packet", SEEN),
     row(("spoof-source", Some('Q'), "IP"), "SPOOF_SOURCE_IP", Same, "Source address to write into a packet of udpraw, tcpraw or icmp", RAW),
-    row(("access", Some('A'), "PORTS"), "ACCESS", Differs("without -A and -C the error says so"), "Ports to open, as tcp/22,udp/53", SEEN),
+    row(("access", Some('A'), "PORTS"), "ACCESS", Differs("leading zeros of a port are refused"), "Ports to open, as tcp/22,udp/53", SEEN),
     row(("destination", Some('D'), "HOST"), "SPA_SERVER", Differs("IPv6 too; every address of a name is knocked at"), "Address or name to send to", SEEN),
     row(("rand-port", Some('r'), ""), "RAND_PORT", Same, "Send to a random port", SEEN),
     row(("use-wget-user-agent", None, ""), "USE_WGET_USER_AGENT", Same, "Do not say that it is fwknop who asks for -R", ASKS),
@@ -115,7 +115,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(("user-agent", Some('u'), "NAME"), "HTTP_USER_AGENT", Same, "User agent of -P http and of -R", ASKS),
     row(("resolve-url", None, "URL"), "RESOLVE_URL", Differs("ports of five digits work"), "Web page that -R asks", ASKS),
     row(("nat-local", None, ""), "NAT_LOCAL", Same, "Redirect a port of the server itself", SEEN),
-    row(("nat-rand-port", None, ""), "NAT_RAND_PORT", Same, "Open a random port, which NAT leads on", SEEN),
+    row(("nat-rand-port", None, ""), "NAT_RAND_PORT", Differs("without -N and --nat-local it changes nothing"), "Open a random port, which NAT leads on", SEEN),
     row(("nat-port", None, "PORT"), "NAT_PORT", Same, "Open this port, which NAT leads on", SEEN),
     row(("verbose", Some('v'), ""), "VERBOSE", Same, "Say what is in the packet; may be given several times", SEEN),
     row(NO_OPTION, "RESOLVE_IP_HTTP", Same, "", ASKS),
@@ -144,7 +144,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(("save-args-file", Some('E'), "FILE"), "", Same, "Keep the arguments here [default: ~/.fwknop.run]", LAST),
     row(("last-cmd", Some('l'), ""), "", Differs("keys are not kept, and are asked for again"), "Do it again with the arguments of the last time", LAST),
     row(("show-last", None, ""), "", Differs("keys that the reference kept are not shown"), "Show the arguments of the last time", LAST),
-    row(("save-packet", Some('B'), "FILE"), "", Differs("nobody but its owner may read the file: the packet still opens"), "Write the packet to this file, too", "a_packet_is_kept_in_the_file_that_was_named"),
+    row(("save-packet", Some('B'), "FILE"), "", Differs("nobody but its owner may read the file, as the packet still opens; a file that cannot be written ends it"), "Write the packet to this file, too", "a_packet_is_kept_in_the_file_that_was_named"),
     row(("save-packet-append", Some('b'), ""), "", Same, "Add the packet to the end of the file of -B", "a_packet_is_kept_in_the_file_that_was_named"),
     row(("test", Some('T'), ""), "", Differs("what a server would refuse is refused also without it"), "Make the packet, and show it instead of sending it", SEEN),
     row(("version", Some('V'), ""), "", Same, "Print the version", "the_version_and_the_help_end_with_0"),
@@ -189,9 +189,9 @@ impl Verdict {
     }
 }
 
-/// A word that begins with y is yes, as fwknop reads it.
+/// Yes is the letter alone, and every other word is no, as fwknop reads them.
 pub(crate) fn is_yes(text: &str) -> bool {
-    text.starts_with(['y', 'Y'])
+    text.eq_ignore_ascii_case("y")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ fn content(opened: &Opened) -> String {
 
 #[test]
 fn every_option_makes_the_packet_that_fwknop_makes() {
-    let lines: [(&str, &str); 32] = [
+    let lines: [(&str, &str); 39] = [
         ("", "-A tcp/22 -a 10.1.2.3"),
         ("", "-A tcp/22,udp/53 -s"),
         ("", "--access=tcp/22 --allow=10.1.2.3"),
@@ -62,6 +62,16 @@ fn every_option_makes_the_packet_that_fwknop_makes() {
         (
             "SPA_SERVER_PORT 4000\nSPA_SERVER_PROTO tcp",
             "-n web -A tcp/1 -s",
+        ),
+        ("NAT_PORT 80", "-n web -A tcp/1 -s"),
+        ("NAT_LOCAL yes", "-n web -A tcp/1 -s"),
+        ("SPA_SOURCE_PORT 0", "-n web -A tcp/1 -s"),
+        ("[other]\nNO_SUCH x", "-n web -A tcp/1 -s"),
+        ("ACCESS tcp/9\r", "-n web -s"),
+        ("", "-A tcp/22 -s --nat-port 80"),
+        (
+            "",
+            "-A tcp/22 -s -b -U uuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuuu",
         ),
     ];
     for (stanza, line) in lines {
