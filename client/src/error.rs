@@ -242,9 +242,9 @@ impl From<JoinError> for CommandError {
             JoinError::Files(error) => error.into(),
             error @ JoinError::AlreadyMember { .. } => Self::of(error)
                 .with_hint("name another profile with --profile, or replace this one with --force"),
-            error @ (JoinError::TokenExpired { .. } | JoinError::TokenRefused { .. }) => {
-                Self::of(error)
-            }
+            error @ (JoinError::TokenExpired { .. }
+            | JoinError::TokenRefused { .. }
+            | JoinError::Running { .. }) => Self::of(error),
         }
     }
 }

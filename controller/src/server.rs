@@ -114,6 +114,7 @@ pub(crate) fn spawn(
         fleet: context.settings.fleet.as_str().into(),
         roster: Arc::clone(&context.roster),
         limits: Arc::clone(&context.limits),
+        tasks: context.tasks.clone(),
     };
     let (ready, incoming) = mpsc::channel(accept::READY_MAX);
     let caps = Caps::of_files(files::raise_limit());

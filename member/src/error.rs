@@ -87,6 +87,12 @@ pub enum JoinError {
         /// Who it says it is, in words.
         member: String,
     },
+    /// Somebody else joins in the same directory just now. Waiting helps.
+    #[error("another join runs in {dir}", dir = dir.display())]
+    Running {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// There was no conversation with the controller.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -293,9 +299,10 @@ impl Failure for JoinError {
         match self {
             Self::Connect(error) => error.exit(),
             Self::Files(error) => error.exit(),
-            Self::TokenExpired { .. } | Self::TokenRefused { .. } | Self::AlreadyMember { .. } => {
-                Exit::Refused
-            }
+            Self::TokenExpired { .. }
+            | Self::TokenRefused { .. }
+            | Self::AlreadyMember { .. }
+            | Self::Running { .. } => Exit::Refused,
         }
     }
 
@@ -308,6 +315,7 @@ impl Failure for JoinError {
                  the controller's: set the one that is wrong"
                     .into(),
             ),
+            Self::Running { .. } => Some("run this again when that one has ended".into()),
             Self::TokenRefused { .. } | Self::AlreadyMember { .. } => None,
         }
     }

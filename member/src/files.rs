@@ -2,7 +2,9 @@
 //!
 //! `membership.json` says who the member is and holds its long-lived keys; it is written once, last,
 //! and with it the membership begins. `certificate.json` holds the short-lived certificate with its
-//! TLS key and is replaced at every renewal. A certificate that is missing or does not fit is not a
+//! TLS key and is replaced at every renewal. `joining.json` says which token a join is about and holds
+//! its keys from before the token is sent until the membership is written; then it keeps the token's
+//! digest alone. A certificate that is missing or does not fit is not a
 //! loss: the identity key gets another one.
 
 use std::fmt;
@@ -20,6 +22,7 @@ use crate::error::FilesError;
 
 pub(crate) const MEMBERSHIP: &str = "membership.json";
 pub(crate) const CERTIFICATE: &str = "certificate.json";
+const JOINING: &str = "joining.json";
 
 const VERSION: u32 = 1;
 /// Mode of files with keys in them.
@@ -48,6 +51,18 @@ pub(crate) struct CertificateFile {
     version: u32,
     pub(crate) certificate: Blob,
     pub(crate) key: Blob,
+}
+
+/// `joining.json`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JoiningFile {
+    version: u32,
+    /// SHA-256 of the token's secret.
+    pub(crate) token: Blob,
+    /// What the token is sent with; gone when the membership holds them.
+    pub(crate) identity_key: Option<Blob>,
+    pub(crate) exchange_key: Option<Blob>,
 }
 
 /// Bytes, base64 in the file, wiped from memory when dropped and hidden from `Debug`.
@@ -104,6 +119,30 @@ impl CertificateFile {
 
 impl Stored for CertificateFile {
     const FILE: &'static str = CERTIFICATE;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+// === impl JoiningFile ===
+
+impl JoiningFile {
+    pub(crate) fn new(
+        token: &[u8],
+        identity_key: Option<Blob>,
+        exchange_key: Option<Blob>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            token: Blob::new(token),
+            identity_key,
+            exchange_key,
+        }
+    }
+}
+
+impl Stored for JoiningFile {
+    const FILE: &'static str = JOINING;
     fn version(&self) -> u32 {
         self.version
     }

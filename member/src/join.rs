@@ -10,6 +10,7 @@ use tonic::{Code, Status};
 
 use crate::error::{ConnectError, FilesError, JoinError};
 use crate::files::{self, CertificateFile, MembershipFile};
+use crate::joining::{self, Joining};
 use crate::keys::{self, Keys, TlsKey};
 use crate::membership::Membership;
 use crate::tls::{self, Trust};
@@ -33,7 +34,9 @@ pub struct JoinOptions {
 /// Redeems `token`: makes keys, has them certified, and writes the membership into `dir`.
 ///
 /// Everything that can fail here is tried before the token is spent. A person waits for this, so
-/// a controller that does not answer is not waited for.
+/// a controller that does not answer is not waited for. A join that was broken off, at whatever
+/// moment, goes on when it is begun again with the same token; one that came to its end answers with
+/// what it came to.
 ///
 /// # Errors
 ///
@@ -43,6 +46,9 @@ pub async fn join(
     dir: &Path,
     options: JoinOptions,
 ) -> Result<Membership, JoinError> {
+    if let Some(member) = joining::came_of(dir, token)? {
+        return Ok(member);
+    }
     let now_secs = clock::now_secs();
     if now_secs >= token.expires_at_secs {
         let ago_secs = now_secs - token.expires_at_secs;
@@ -53,7 +59,8 @@ pub async fn join(
     }
     files::prepare(dir)?;
 
-    let keys = Keys::generate(matches!(token.role, Role::Host | Role::User))?;
+    let joining = Joining::begin(dir, token)?;
+    let keys = joining.keys.clone();
     let tls_key = TlsKey::generate()?;
     let address = options.controller.as_ref().unwrap_or(&token.address);
     let request = request(token, &options, &keys, &tls_key);
@@ -69,6 +76,7 @@ pub async fn join(
     let file = CertificateFile::new(&answer.certificate_der, &tls_key.pkcs8_der);
     files::save(dir, &file)?;
     member.save()?;
+    joining.end()?;
     Ok(member)
 }
 

@@ -11,6 +11,7 @@
 //! | `keys` | randomness → identity, exchange and TLS keys, certificate request |
 //! | `tls` | token's fingerprint or CA → verified TLS connection; everything else refused |
 //! | `join` | token → [`Membership`] on disk |
+//! | `joining` | token → keys that are on disk before it is sent |
 //! | `certificate` | DER → names and half life |
 //! | `renew` | identity key → fresh certificate |
 //! | `skew` | two clocks → how far they are apart, in words |
@@ -21,6 +22,7 @@ mod clock;
 mod error;
 mod files;
 mod join;
+mod joining;
 mod keys;
 mod membership;
 mod renew;

@@ -253,7 +253,8 @@ async fn join(
 /// Whether asking again may help.
 fn may_pass(failed: &JoinError) -> bool {
     match failed {
-        JoinError::Connect(ConnectError::Unreachable { .. } | ConnectError::Clock { .. }) => true,
+        JoinError::Connect(ConnectError::Unreachable { .. } | ConnectError::Clock { .. })
+        | JoinError::Running { .. } => true,
         JoinError::Connect(
             ConnectError::NotTheController { .. }
             | ConnectError::Refused { .. }

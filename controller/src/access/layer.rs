@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 
 use fleet::Role;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
@@ -35,7 +37,12 @@ pub(crate) struct AuthorizeLayer {
     pub(crate) fleet: Arc<str>,
     pub(crate) roster: Arc<Roster>,
     pub(crate) limits: Arc<RateLimits>,
+    /// Where changes are carried out that whoever asked for them does not wait for any more.
+    pub(crate) tasks: TaskTracker,
 }
+
+/// What a service answers.
+type Answer<E> = Result<Response<Body>, E>;
 
 /// A service behind the table.
 #[derive(Clone, Debug)]
@@ -181,15 +188,21 @@ where
         match self.rules.admit(&mut request) {
             Ok(room) => {
                 let standing = request.extensions().get::<Standing>().cloned();
+                let is_change = is_change(request.uri().path());
                 let answer = self.inner.call(request);
-                Box::pin(async move {
+                let answer = async move {
                     let _room = room;
                     let answer = answer.await?;
                     Ok(match standing {
                         Some(standing) => answer.map(|body| standing.bound(body)),
                         None => answer,
                     })
-                })
+                };
+                if is_change {
+                    Box::pin(to_its_end(self.rules.tasks.spawn(answer)))
+                } else {
+                    Box::pin(answer)
+                }
             }
             Err(error) => {
                 tracing::debug!(
@@ -202,6 +215,22 @@ where
             }
         }
     }
+}
+
+/// Whether a call commits something that others must be told of afterwards: the roster, hosts,
+/// sessions. Such a call goes on when its caller hangs up, so that the telling follows the commit.
+fn is_change(path: &str) -> bool {
+    match requirement(path) {
+        Some(Requirement::Nothing) => true,
+        Some(Requirement::Permission(permission)) => permission.changes(),
+        None => false,
+    }
+}
+
+/// The answer of a task, which is not dropped with whoever waits for it.
+async fn to_its_end<E>(task: JoinHandle<Answer<E>>) -> Answer<E> {
+    task.await
+        .unwrap_or_else(|broken| Ok(Status::from(Error::from(broken)).into_http()))
 }
 
 /// The URI name, when it is the certificate's only name.

@@ -55,6 +55,26 @@ impl Permission {
         Self::ViewSinks,
     ];
 
+    /// Whether doing it changes what is stored for others to be told of. What is only asked may be
+    /// dropped with its asker, and hosts say again what was not answered.
+    pub(crate) const fn changes(self) -> bool {
+        match self {
+            Self::ApplyPolicy | Self::CreateTokens | Self::ManageHosts | Self::ManageMembers => {
+                true
+            }
+            Self::Audit
+            | Self::CheckPolicy
+            | Self::ClaimMessages
+            | Self::ServeAsHost
+            | Self::SyncDirectory
+            | Self::ViewAccess
+            | Self::ViewHosts
+            | Self::ViewMembers
+            | Self::ViewPolicy
+            | Self::ViewSinks => false,
+        }
+    }
+
     /// What it is to do it, in words that go on after "may not".
     pub(crate) const fn words(self) -> &'static str {
         match self {

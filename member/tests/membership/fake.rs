@@ -58,6 +58,8 @@ pub(crate) struct State {
     pub(crate) banned: Mutex<bool>,
     /// The next answer to a redemption is lost on the way.
     pub(crate) lose_answer: Mutex<bool>,
+    /// No answer to a redemption gets through.
+    pub(crate) deaf: Mutex<bool>,
     /// By secret: the identity that spent it.
     spent: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     identities: Mutex<BTreeMap<String, VerifyingKey>>,
@@ -131,6 +133,7 @@ impl Fake {
             life_secs: Mutex::new((0, 24 * HOUR)),
             banned: Mutex::default(),
             lose_answer: Mutex::default(),
+            deaf: Mutex::default(),
             spent: Mutex::default(),
             identities: Mutex::default(),
             renewals: Mutex::default(),
@@ -205,6 +208,9 @@ impl Enrollment for Service {
             .clone();
         if spent_by != identity {
             return Err(Status::permission_denied("the token is used"));
+        }
+        if *self.0.deaf.lock().unwrap() {
+            return Err(Status::unavailable("the answer is lost"));
         }
         if std::mem::take(&mut *self.0.lose_answer.lock().unwrap()) {
             return Err(Status::unavailable("the answer is lost"));

@@ -5,14 +5,16 @@ mod fake;
 
 use std::error::Error as _;
 use std::fs;
+use std::future::poll_fn;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::task::Poll;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fleet::Role;
 use fleet::wire::SyncRequest;
 use fleet::wire::directory_client::DirectoryClient;
+use fleet::{Role, Token};
 use member::{ConnectError, FilesError, JoinError, JoinOptions, Membership, join};
 use program::{Exit, Failure as _};
 use rcgen::KeyPair;
@@ -204,6 +206,113 @@ async fn a_token_is_not_lost_with_an_answer() {
 
     assert!(Membership::load(dir.path()).is_ok());
     assert_eq!(fake.tokens_spent(), 1);
+}
+
+/// Joins for so many polls at most, and then is gone as whoever is killed.
+async fn join_for(
+    polls: usize,
+    token: &Token,
+    dir: &Path,
+) -> Option<Result<Membership, JoinError>> {
+    let mut joining = Box::pin(join(token, dir, JoinOptions::default()));
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        joining.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_join_that_is_broken_off_anywhere_goes_on_when_it_is_begun_again_with_the_same_token() {
+    let fake = Fake::start();
+    let mut token = fake.token(Role::Host, "web-1");
+    for polls in 1.. {
+        let dir = TempDir::new().unwrap();
+        token.secret = [u8::try_from(polls).unwrap(); 32];
+        let broken_off = join_for(polls, &token, dir.path()).await;
+        if let Some(ended) = broken_off {
+            ended.unwrap();
+            break;
+        }
+
+        let joined = join(&token, dir.path(), JoinOptions::default()).await;
+        let again = join(&token, dir.path(), JoinOptions::default()).await;
+
+        let joined = joined.unwrap_or_else(|error| panic!("after {polls} polls: {error}"));
+        assert_eq!(again.unwrap().exchange_public(), joined.exchange_public());
+        seen(joined.channel().await.unwrap()).await;
+    }
+    assert!(fake.tokens_spent() > 2);
+}
+
+/// The files are written one after the other: between any two the power may fail.
+#[tokio::test]
+async fn a_join_goes_on_from_whatever_files_a_crash_has_left() {
+    let fake = Fake::start();
+    let token = fake.token(Role::Host, "web-1");
+    let whole = TempDir::new().unwrap();
+    let file = |dir: &Path, name: &str| dir.join(name);
+    *fake.state.deaf.lock().unwrap() = true;
+    join(&token, whole.path(), JoinOptions::default())
+        .await
+        .unwrap_err();
+    let with_keys = fs::read(file(whole.path(), "joining.json")).unwrap();
+    *fake.state.deaf.lock().unwrap() = false;
+    let member = join(&token, whole.path(), JoinOptions::default())
+        .await
+        .unwrap();
+    let keys = member.exchange_public();
+
+    for written in [
+        &[][..],
+        &["certificate.json"],
+        &["certificate.json", "membership.json"],
+    ] {
+        let crashed = TempDir::new().unwrap();
+        fs::write(file(crashed.path(), "joining.json"), &with_keys).unwrap();
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(file(crashed.path(), "joining.json"), private).unwrap();
+        for name in written {
+            fs::copy(file(whole.path(), name), file(crashed.path(), name)).unwrap();
+        }
+        let joined = join(&token, crashed.path(), JoinOptions::default())
+            .await
+            .unwrap();
+
+        assert_eq!(joined.exchange_public(), keys, "{written:?}");
+        let left = fs::read_to_string(file(crashed.path(), "joining.json")).unwrap();
+        assert!(left.contains("\"identity_key\": null"), "{left}");
+        assert!(left.contains("\"exchange_key\": null"), "{left}");
+    }
+    assert_eq!(fake.tokens_spent(), 1);
+}
+
+#[tokio::test]
+async fn a_join_with_another_token_makes_other_keys_and_one_at_a_time_joins_in_a_directory() {
+    let fake = Fake::start();
+    let mut token = fake.token(Role::User, "alice");
+    let dir = TempDir::new().unwrap();
+    let keys = || fs::read(dir.path().join("joining.json")).unwrap();
+    *fake.state.deaf.lock().unwrap() = true;
+    let at = dir.path();
+    let ask = |token: Token| async move { join(&token, at, JoinOptions::default()).await };
+
+    ask(token.clone()).await.unwrap_err();
+    let first = keys();
+    ask(token.clone()).await.unwrap_err();
+    assert_eq!(keys(), first, "the same token, the same keys");
+    token.secret = [9; 32];
+    ask(token.clone()).await.unwrap_err();
+    assert_ne!(keys(), first);
+
+    let held = fs::File::open(dir.path()).unwrap();
+    held.lock().unwrap();
+    let refused = ask(token).await;
+    assert!(matches!(refused, Err(JoinError::Running { .. })));
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ impl Door {
                 fleet: "prod".into(),
                 roster: Arc::new(Roster::load(&store).await.unwrap()),
                 limits: Arc::new(RateLimits::new(crate::clock::instant)),
+                tasks: TaskTracker::new(),
             },
             authority: Authority::open(&authority).unwrap(),
             store,
@@ -271,4 +272,58 @@ async fn every_call_has_an_id_of_its_own_also_without_a_certificate() {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     assert!(one.len() == 32 && one.bytes().all(is_digit), "{one}");
     assert_ne!(one, other);
+}
+
+/// Answers after three turns of the runtime, and counts how many calls have come to their end.
+#[derive(Clone, Default)]
+struct Slow(Arc<std::sync::atomic::AtomicUsize>);
+
+impl Service<Request<()>> for Slow {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<()>) -> Self::Future {
+        let ended = Arc::clone(&self.0);
+        Box::pin(async move {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            ended.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Ok(Response::new(Body::empty()))
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_was_begun_is_carried_out_though_its_caller_hangs_up_and_a_question_is_not() {
+    let door = Door::new().await;
+    let owner = door.join(Role::Owner, "boss").await;
+    let der = door.certificate(owner.id, "prod", Role::Owner, "boss");
+    let at = Timestamp::from_ms(NOW_MS);
+    let boss = Peer::new([192, 0, 2, 1].into(), Presented::at(&der, at));
+    for (path, peer, expected) in [
+        ("/postern.v1.Enrollment/Redeem", &stranger(), 1),
+        ("/postern.v1.Operator/ApplyPolicy", &boss, 1),
+        ("/postern.v1.Operator/CreateToken", &boss, 1),
+        ("/postern.v1.Operator/WhoCan", &boss, 0),
+    ] {
+        let slow = Slow::default();
+        let mut service = door.layer.clone().layer(slow.clone());
+        let begun = tokio::spawn(service.call(request(path, peer)));
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        begun.abort();
+        assert!(begun.await.unwrap_err().is_cancelled(), "{path}");
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+
+        let ended = slow.0.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(ended, expected, "{path}");
+    }
 }
