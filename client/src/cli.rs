@@ -88,8 +88,8 @@ Examples:
     Complete(complete::CompleteArgs),
     #[command(after_help = "\
 Examples:
-  postern man | man -l -
-  postern man /usr/local/share/man/man1")]
+  postern man knock | man -l -
+  postern man --output /usr/local/share/man/man1")]
     Man(ManArgs),
 }
 

@@ -9,7 +9,7 @@ mod table;
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
-use fleet::export::printable;
+use fleet::export::{printable, printable_json};
 use owo_colors::OwoColorize as _;
 use program::PrintError;
 use serde::Serialize;
@@ -48,7 +48,7 @@ impl Ui {
     pub(crate) fn json(&self, object: &impl Serialize) -> Result {
         let line = serde_json::to_string(object)
             .map_err(|cause| CommandError::failed("cannot write JSON", cause))?;
-        self.say(line)
+        self.say(printable_json(&line))
     }
 
     /// A table; without lines around it, so that it can be cut and sorted. Where its reader is no

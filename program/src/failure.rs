@@ -49,15 +49,35 @@ pub fn fail(failure: &dyn Failure) -> ExitCode {
 
 /// What [`fail`] prints, with colours.
 fn report(failure: &dyn Failure) -> String {
-    let mut text = format!("{} {failure}\n", "error:".red().bold());
+    let message = harmless(&failure.to_string());
+    let mut text = format!("{} {message}\n", "error:".red().bold());
     for cause in words_of_causes(failure) {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  because: {cause}");
+        let _ = writeln!(text, "  because: {}", harmless(&cause));
     }
     if let Some(hint) = failure.hint() {
-        let _ = writeln!(text, "  {} {hint}", "hint:".cyan().bold());
+        let _ = writeln!(text, "  {} {}", "hint:".cyan().bold(), harmless(&hint));
     }
     text
+}
+
+/// Errors quote what others have typed, sent or written: here nothing of it but the ends of lines can
+/// move a cursor, change a colour, or make a line read in another order. Written as rsyslog writes
+/// what it receives.
+fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        let is_order = matches!(
+            character,
+            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        );
+        if is_order || (character.is_control() && character != '\n') {
+            let _ = write!(out, "#{:03o}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -78,6 +98,21 @@ mod tests {
         fn hint(&self) -> Option<Cow<'_, str>> {
             Some("try another".into())
         }
+    }
+
+    #[test]
+    fn nothing_that_an_error_quotes_moves_a_cursor() {
+        let report = report(&Broken(
+            "a\r\u{1b}[2K\u{9b}1A\u{202e}",
+            io::Error::other("b\u{7}\t"),
+        ));
+
+        let told = anstream::adapter::strip_str(&report).to_string();
+        assert!(
+            told.contains("cannot open a#015#033[2K#2331A#20056\n"),
+            "{told}"
+        );
+        assert!(told.contains("because: b#007#011\n"), "{told}");
     }
 
     #[test]

@@ -74,6 +74,10 @@ pub fn read_text(path: &Path) -> Result<String, ReadError> {
     let read = || {
         let mut text = String::new();
         open_regular(path)?.read_to_string(&mut text)?;
+        // Editors of Windows begin a file with a mark of the order of bytes.
+        if text.starts_with('\u{feff}') {
+            text.drain(..'\u{feff}'.len_utf8());
+        }
         Ok(text)
     };
     read().map_err(|cause| ReadError::of(path, cause))

@@ -14,6 +14,14 @@ pub enum PrintError {
     /// Standard output. Whoever closed it (`| head`) has seen enough, which is no failure.
     #[error("cannot write to standard output")]
     Stdout(#[source] io::Error),
+    /// A command that a page was asked for.
+    #[error("{command} has no command `{word}`")]
+    NoCommand {
+        /// The command above it, with `-` between its words.
+        command: String,
+        /// What was asked for.
+        word: String,
+    },
     /// A directory for manual pages.
     #[error("cannot write the manual pages to {dir}", dir = dir.display())]
     Pages {
@@ -48,6 +56,7 @@ impl Failure for PrintError {
     fn exit(&self) -> Exit {
         match self {
             Self::Stdout(cause) if cause.kind() == ErrorKind::BrokenPipe => Exit::Done,
+            Self::NoCommand { .. } => Exit::Usage,
             Self::Stdout(_) | Self::Pages { .. } => Exit::Refused,
         }
     }
@@ -55,6 +64,10 @@ impl Failure for PrintError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Stdout(_) => None,
+            Self::NoCommand { .. } => Some(
+                "--help lists the commands; a directory to write all pages to is --output DIR"
+                    .into(),
+            ),
             Self::Pages { .. } => Some("without DIR the main page goes to standard output".into()),
         }
     }

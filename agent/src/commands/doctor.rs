@@ -18,6 +18,7 @@ mod stored;
 use std::io;
 use std::path::PathBuf;
 
+use fleet::export::printable_json;
 use program::PrintError;
 
 use check::{Check, Verdict};
@@ -129,7 +130,7 @@ pub fn run(args: &DoctorArgs) -> Result<(), DoctorFailed> {
 fn shown(check: &Check, as_json: bool) -> Result<String, PrintError> {
     if as_json {
         let object = serde_json::to_string(check).map_err(io::Error::from);
-        return Ok(object.map_err(PrintError::Stdout)? + "\n");
+        return Ok(printable_json(&object.map_err(PrintError::Stdout)?) + "\n");
     }
     Ok(check.to_string())
 }

@@ -6,7 +6,7 @@
 use std::io;
 
 use fleet::Event;
-use fleet::export::printable;
+use fleet::export::{printable, printable_json};
 use program::PrintError;
 use serde::Serialize;
 
@@ -87,7 +87,7 @@ pub fn run(args: &GrantsArgs) -> Result<(), GrantsFailed> {
     if args.json {
         let lines = rows
             .iter()
-            .map(|row| serde_json::to_string(row).map(|line| line + "\n"));
+            .map(|row| serde_json::to_string(row).map(|line| printable_json(&line) + "\n"));
         let text: Result<String, _> = lines.collect();
         return Ok(program::print(
             text.map_err(|error| PrintError::Stdout(io::Error::from(error)))?,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use fleet::export::printable_json;
 use program::PrintError;
 
 use crate::commands::control::{self, Unreached};
@@ -68,7 +69,7 @@ pub fn run(args: &ReloadArgs) -> Result<(), ReloadFailed> {
         control::ask(stream, RELOAD).map_err(|cause| ReloadFailed::Silent { path, cause })?;
     if args.json {
         let object = serde_json::to_string(&report).map_err(io::Error::from);
-        program::print(object.map_err(PrintError::Stdout)? + "\n")?;
+        program::print(printable_json(&object.map_err(PrintError::Stdout)?) + "\n")?;
     } else {
         program::print(text(&report))?;
     }

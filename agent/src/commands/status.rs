@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet::export::printable_json;
 use program::{PrintError, disk};
 
 use crate::clock;
@@ -57,7 +58,7 @@ pub fn run(args: &StatusArgs) -> Result<(), StatusFailed> {
     let report = fetch(&args.state.dir())?;
     let text = if args.json {
         let object = serde_json::to_string(&report).map_err(io::Error::from);
-        object.map_err(PrintError::Stdout)? + "\n"
+        printable_json(&object.map_err(PrintError::Stdout)?) + "\n"
     } else {
         text(&report, clock::now().wall_secs)
     };

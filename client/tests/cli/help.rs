@@ -36,13 +36,19 @@ fn completions_and_man_pages_come_from_the_same_definitions() {
         assert_eq!(ran.code, 0);
         assert!(ran.stdout.contains("fw-timeout"), "{shell}");
     }
-    assert_eq!(sandbox.run(&["man", "pages"]).code, 0);
-    let page = sandbox.dir.path().join("pages/postern-knock.1");
-    assert!(
-        std::fs::read_to_string(page)
-            .unwrap()
-            .contains("fw\\-timeout")
-    );
+    for words in [&["man", "--output", "pages"][..], &["man", "./others"]] {
+        assert_eq!(sandbox.run(words).code, 0);
+    }
+    for dir in ["pages", "others"] {
+        let page = sandbox.dir.path().join(dir).join("postern-knock.1");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains("fw\\-timeout"));
+    }
+    let page = sandbox.run(&["man", "knock"]);
+    assert!(page.stdout.contains("fw\\-timeout"), "{}", page.stdout);
+    let unknown = sandbox.run(&["man", "knok"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (2, ""));
+    assert!(!sandbox.dir.path().join("knok").exists());
 }
 
 /// The names under `Commands:`.

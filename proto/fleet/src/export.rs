@@ -29,7 +29,7 @@ pub use csv::{cell as csv_cell, header as csv_header, line as csv};
 pub use fields::{Field, Value};
 pub use json::line as json;
 pub use ocsf::line as ocsf;
-pub use printable::printable;
+pub use printable::{printable, printable_json};
 pub use record::Record;
 pub use rfc5424::message as rfc5424;
 pub use severity::Severity;

@@ -86,6 +86,8 @@ impl FromStr for Token {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let body = text
+            // Editors of Windows begin a file with a mark of the order of bytes.
+            .trim_start_matches('\u{feff}')
             .trim()
             .strip_prefix(PREFIX)
             .ok_or(InvalidToken::Prefix)?;

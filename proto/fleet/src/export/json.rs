@@ -3,6 +3,7 @@
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::fields::Value;
+use super::printable::printable_json;
 use super::record::Record;
 
 /// Writes a record as one JSON object on one line, without the line's end.
@@ -10,7 +11,8 @@ use super::record::Record;
 /// Besides the fields there is `body`, in base64: with `seq`, `chain_version` and `chain` it is all
 /// that is needed to check a host's chain.
 pub fn line(record: &Record) -> String {
-    serde_json::to_string(record).expect("texts and numbers can be written as JSON")
+    let line = serde_json::to_string(record).expect("texts and numbers can be written as JSON");
+    printable_json(&line)
 }
 
 // === impl Record ===

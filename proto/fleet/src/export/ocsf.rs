@@ -16,6 +16,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::printable::printable_json;
 use super::record::Record;
 use super::severity::Severity;
 use crate::event::{EventKind, Outcome};
@@ -40,7 +41,7 @@ pub fn line(record: &Record) -> String {
     let (class, activity) = class_and_activity(record);
     let mut event = base(record, class, activity);
     event.extend(own(record, class));
-    Json::Object(event).to_string()
+    printable_json(&Json::Object(event).to_string())
 }
 
 fn class_and_activity(record: &Record) -> (Class, u32) {

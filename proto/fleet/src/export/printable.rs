@@ -16,6 +16,20 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// Escapes the same in a line of JSON, where nothing outside of its strings can be meant: readers get
+/// the text as it was, and a terminal nothing that moves its cursor.
+pub fn printable_json(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for character in line.chars() {
+        if is_harmful(character) {
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 /// Also marks that make a line read in another order than it is written
 /// (<https://trojansource.codes>).
 fn is_harmful(character: char) -> bool {
@@ -35,5 +49,14 @@ mod tests {
         let written = printable("a\n\r\t\u{1b}[2J\u{9b}K\u{7f}\u{202e}ß…");
 
         assert_eq!(written, "a#012#015#011#033[2J#233K#177#20056ß…");
+    }
+
+    #[test]
+    fn a_line_of_json_moves_no_cursor_and_is_read_as_what_was_written() {
+        let text = "a\u{7f}\u{9b}2K\u{202e}\u{2028}\"\\\n\u{1b}ß";
+        let line = printable_json(&serde_json::to_string(text).unwrap());
+
+        assert_eq!(printable(&line), line);
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
     }
 }
