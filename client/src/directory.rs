@@ -119,6 +119,16 @@ impl Directory {
             .collect()
     }
 
+    /// What she might open on hosts that are locked, or wait for being installed anew.
+    pub(crate) fn locked(&self) -> &[DirectoryHost] {
+        &self.body.locked
+    }
+
+    /// Whether policy lets her in to this host, and it is locked.
+    pub(crate) fn is_locked(&self, host: &str) -> bool {
+        self.entries(host).is_empty() && self.body.locked.iter().any(|entry| entry.name == host)
+    }
+
     /// All entries.
     pub(crate) fn hosts(&self) -> &[DirectoryHost] {
         &self.body.hosts

@@ -29,6 +29,18 @@ pub(crate) struct SeenNames {
     pub(crate) hosts: Vec<String>,
     #[serde(default)]
     pub(crate) users: Vec<String>,
+    /// As `role=web`.
+    #[serde(default)]
+    pub(crate) labels: Vec<String>,
+    /// All members, as `ROLE/NAME`.
+    #[serde(default)]
+    pub(crate) members: Vec<String>,
+    /// Of the policy.
+    #[serde(default)]
+    pub(crate) stanzas: Vec<String>,
+    /// Until then, in seconds since 1970, a completion is made of these and nobody is asked.
+    #[serde(default)]
+    pub(crate) ask_again_secs: u64,
 }
 
 // === impl Profile ===
@@ -90,7 +102,7 @@ impl Profile {
         self.write(SEEN, bytes)
     }
 
-    /// Names that the controller listed when it was asked last: for completions, which ask nobody.
+    /// Names that the controller listed when it was asked last: for completions.
     pub(crate) fn seen_names(&self) -> SeenNames {
         let bytes = self.read(NAMES).ok().flatten().unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()

@@ -45,7 +45,7 @@ impl Authorized {
     ///
     /// # Errors
     ///
-    /// What the first stanza says, if no stanza permits it.
+    /// What the stanza says that is meant, if no stanza permits it.
     pub(crate) fn judge(
         fresh: Fresh,
         compiled: &CompiledPolicy,
@@ -85,7 +85,8 @@ impl Authorized {
 ///
 /// # Errors
 ///
-/// What the first stanza says, if none does.
+/// If none does, what the first one says that lists what is asked for, since that is the one which is
+/// meant; where none lists it, what the first one says.
 pub(crate) fn first_permit<'e>(
     compiled: &CompiledPolicy,
     stanzas: impl Iterator<Item = &'e Stanza>,
@@ -96,6 +97,7 @@ pub(crate) fn first_permit<'e>(
         return Err(Reason::PolicyExpired);
     }
     let mut first: Option<Denied> = None;
+    let mut meant: Option<Denied> = None;
     for stanza in stanzas {
         let ask = Ask {
             source: asked.source,
@@ -114,13 +116,16 @@ pub(crate) fn first_permit<'e>(
         };
         match judged {
             Ok(permit) => return Ok((permit, stanza)),
+            Err(denied) if meant.is_none() && stanza.lists(&message.request) => {
+                meant = Some(denied);
+            }
             Err(denied) => {
                 first.get_or_insert(denied);
             }
         }
     }
     // Every key has a stanza; if one had none, nothing would permit it.
-    Err(first.map_or(Reason::NoCandidate, Reason::Denied))
+    Err(meant.or(first).map_or(Reason::NoCandidate, Reason::Denied))
 }
 
 fn destination(stanza: &Stanza, asked: &Asked<'_>) -> IpAddr {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use spa::{Allow, ProtoPort, Protocol};
 
 use crate::context::Context;
@@ -93,9 +94,26 @@ pub(crate) struct CloseArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..=3600))]
     wait: Option<u16>,
 
+    /// Print nothing but errors
+    #[arg(short = 'q', long)]
+    quiet: bool,
+
+    /// Print one JSON object for each port that was tried, or one for the packet: host, port (empty for
+    /// all), state (closed, open or sent)
+    #[arg(long, conflicts_with_all = ["quiet", "dry_run"])]
+    json: bool,
+
     /// Print the packet to standard output instead of sending it
     #[arg(short = 'T', long)]
     dry_run: bool,
+}
+
+/// One line of `--json`.
+#[derive(Debug, Serialize)]
+struct Row<'a> {
+    host: &'a str,
+    port: &'a str,
+    state: &'a str,
 }
 
 pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
@@ -105,13 +123,23 @@ pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
         let mut target = target::find(context, &args, host.as_deref()).await?;
         return delivery::show(context, &mut target).await;
     }
-    let knock = Knock::send(context, &args, host.as_deref(), Voice::Full).await?;
-    let patience = match args.wait {
-        Some(secs) => Duration::from_secs(secs.into()),
-        None if args.no_wait || !knock.is_member() => return Ok(()),
-        None => CHECK,
+    let voice = if args.quiet || args.json {
+        Voice::Quiet
+    } else {
+        Voice::Full
     };
+    let knock = Knock::send(context, &args, host.as_deref(), voice).await?;
     let ports = tcp_ports(&knock);
+    let patience = match args.wait {
+        Some(secs) => Some(Duration::from_secs(secs.into())),
+        None if args.no_wait || !knock.is_member() || ports.is_empty() => None,
+        None => Some(CHECK),
+    };
+    let Some(patience) = patience else {
+        let asked = args.request.access.iter().flat_map(|access| &access.0);
+        let asked: Vec<String> = asked.map(ToString::to_string).collect();
+        return told(context, &args, &knock, (&asked.join(","), "sent"));
+    };
     if ports.is_empty() && args.wait.is_some() {
         return Err(
             CommandError::usage("the packet was sent; there is no TCP port to wait for")
@@ -122,24 +150,37 @@ pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
     for port in ports {
         let at = knock.delivery.at_port(port.port.get());
         if answer::until_closed(&at, patience).await == Ending::Closed {
-            context
-                .ui
-                .say(format_args!("{port} of {name} answers no more"))?;
+            told(context, &args, &knock, (&port.to_string(), "closed"))?;
             continue;
         }
-        let told = format!(
+        told(context, &args, &knock, (&port.to_string(), "open"))?;
+        let still = format!(
             "the packet was sent, and {port} of {name} still answers; it was to close for {}",
             knock.delivery.whom()
         );
         let hint = "another grant may be open for this address, or the port is not hidden; `postern \
                     audit list` tells whoever may ask";
         if args.wait.is_some() {
-            return Err(CommandError::refused(told).with_hint(hint));
+            return Err(CommandError::refused(still).with_hint(hint));
         }
-        context.ui.warn(told);
+        context.ui.warn(still);
         context.ui.note(format_args!("hint: {hint}"));
     }
     Ok(())
+}
+
+/// What came of one port, or of the packet.
+fn told(context: &Context, args: &KnockArgs, knock: &Knock, (port, state): (&str, &str)) -> Result {
+    let host = knock.target.name.as_str();
+    if args.json {
+        return context.ui.json(&Row { host, port, state });
+    }
+    if args.quiet || state != "closed" {
+        return Ok(());
+    }
+    context
+        .ui
+        .say(format_args!("{port} of {host} answers no more"))
 }
 
 /// Ports whose silence says whether the packet has worked.
@@ -173,6 +214,8 @@ impl CloseArgs {
             keys,
             no_wait,
             wait,
+            quiet,
+            json,
             dry_run,
         } = self;
         KnockArgs {
@@ -194,8 +237,8 @@ impl CloseArgs {
             keep: KeepArgs::default(),
             no_wait,
             wait,
-            quiet: false,
-            json: false,
+            quiet,
+            json,
             dry_run,
             no_save_args: false,
         }

@@ -1,12 +1,16 @@
 //! `postern completions`, and `postern complete`, hidden, which its scripts ask for names.
 //!
 //! Commands and options are in the script that is made of the command line; names are known to the
-//! profile only. They are read from its files, so a completion asks nobody and works without a network.
+//! profile only. A user's are read from its files, so a completion asks nobody and works without a
+//! network. Who manages or audits has no directory: those names are the controller's (`asked`).
+
+mod asked;
 
 use std::collections::BTreeSet;
 
 use clap::{Arg, Command};
 use clap_complete::Shell;
+use fleet::Role;
 
 use crate::context::Context;
 use crate::directory::Directory;
@@ -26,6 +30,7 @@ pub(crate) struct CompleteArgs {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Names {
     Hosts,
+    Members,
     Policies,
     Ports,
     RcStanzas,
@@ -42,7 +47,7 @@ pub(crate) fn run(context: &Context, args: &CompleteArgs, line: Command) -> Resu
         return Ok(());
     };
     // Nobody reads an error in the middle of typing.
-    for name in known(context, names, before) {
+    for name in known(context, names, (before, typed)) {
         // What the shell has split off is not repeated.
         if name.starts_with(&**typed) {
             let rest = match typed.rsplit_once(['=', ':']) {
@@ -152,13 +157,20 @@ fn names_of(place: &Arg, command: &Command) -> Option<Names> {
         {
             Some(Names::Hosts)
         }
+        ("name" | "name_after_role", _)
+            if command
+                .get_bin_name()
+                .is_some_and(|name| name.contains(" member ")) =>
+        {
+            Some(Names::Members)
+        }
         (_, "STANZA") | ("stanza", _) => Some(Names::Policies),
         (_, "USER") | ("user", _) => Some(Names::Users),
         _ => None,
     }
 }
 
-fn known(context: &Context, names: Names, before: &[String]) -> BTreeSet<String> {
+fn known(context: &Context, names: Names, (before, typed): (&[String], &str)) -> BTreeSet<String> {
     if names == Names::RcStanzas {
         let path = home().join(".fwknoprc");
         let rc = RcFile::read(&path).unwrap_or_default();
@@ -172,30 +184,58 @@ fn known(context: &Context, names: Names, before: &[String]) -> BTreeSet<String>
         .ok()
         .flatten();
     let hosts = directory.as_ref().map(Directory::hosts).unwrap_or_default();
-    let seen = context.profile.seen_names();
+    let own_name = membership.name.clone();
+    let seen = asked::names(&context.profile, membership, context.now_secs);
     match names {
         Names::Hosts => {
             let labels = hosts.iter().flat_map(|host| &host.labels);
             let labels = labels.map(|(label, value)| format!("{label}={value}"));
             let own = hosts.iter().map(|host| host.name.clone());
-            own.chain(labels).chain(seen.hosts).collect()
+            let asked = seen.hosts.into_iter().chain(seen.labels);
+            own.chain(labels).chain(asked).collect()
         }
-        Names::Policies => hosts.iter().map(|host| host.stanza.clone()).collect(),
+        Names::Members => members(&seen.members, (before, typed)),
+        Names::Policies => {
+            let own = hosts.iter().map(|host| host.stanza.clone());
+            own.chain(seen.stanzas).collect()
+        }
         Names::Ports => {
             let named = |name: &String| before.contains(name);
             let is_named = hosts.iter().any(|host| named(&host.name));
             let meant = hosts.iter().filter(|host| !is_named || named(&host.name));
             meant.flat_map(|host| host.ports.clone()).collect()
         }
-        Names::Users => seen.users.into_iter().chain([membership.name]).collect(),
+        Names::Users => seen.users.into_iter().chain([own_name]).collect(),
         Names::RcStanzas => BTreeSet::new(),
     }
 }
 
+/// Members by name, and by `ROLE/NAME` where that is being typed or the name alone does not say which.
+fn members(members: &[String], (before, typed): (&[String], &str)) -> BTreeSet<String> {
+    let role = before.last().and_then(|word| word.parse::<Role>().ok());
+    if let Some(role) = role {
+        return asked::of_role(members, role).into_iter().collect();
+    }
+    if typed.contains('/') {
+        return members.iter().cloned().collect();
+    }
+    let split = || members.iter().filter_map(|member| member.split_once('/'));
+    let shown = split().map(|(role, name)| {
+        let twins = split().filter(|(_, other)| *other == name).count();
+        if twins == 1 {
+            name.to_owned()
+        } else {
+            format!("{role}/{name}")
+        }
+    });
+    shown.collect()
+}
+
 /// Print the completions for a shell
 ///
-/// In bash, zsh and fish also the names of hosts, labels, stanzas and users are completed, out of the
-/// profile and without a network.
+/// In bash, zsh and fish also the names of hosts, labels, stanzas, users and members are completed. Those
+/// of a user are read from the profile; for whoever manages or audits they are the controller's, which
+/// is asked every five minutes at most, and not waited for longer than half a second.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct CompletionsArgs {
     /// Shell to complete in
@@ -289,6 +329,12 @@ mod tests {
             ("audit list --user a", Some(Names::Users)),
             ("audit list --stanza s", Some(Names::Policies)),
             ("host show w", Some(Names::Hosts)),
+            ("host set w", Some(Names::Hosts)),
+            ("who-can --host w", Some(Names::Hosts)),
+            ("can a", Some(Names::Users)),
+            ("can alice w", Some(Names::Hosts)),
+            ("member lock a", Some(Names::Members)),
+            ("member lock host w", Some(Names::Members)),
             ("kno", None),
             ("knock --f", None),
             ("knock -f 6", None),
@@ -298,6 +344,21 @@ mod tests {
         ] {
             assert_eq!(at(typed), names, "{typed}");
         }
+    }
+
+    #[test]
+    fn members_are_told_apart_by_their_role_where_the_name_does_not() {
+        let known = ["host/web", "user/alice", "auditor/alice"].map(str::to_owned);
+        let shown = |before: &[&str], typed: &str| {
+            let before: Vec<String> = before.iter().map(|word| (*word).to_owned()).collect();
+            let shown = members(&known, (&before, typed));
+            shown.into_iter().collect::<Vec<_>>()
+        };
+
+        let both = ["auditor/alice", "user/alice", "web"];
+        assert_eq!(shown(&["member", "lock"], ""), both);
+        assert_eq!(shown(&["member", "lock", "user"], ""), ["alice"]);
+        assert_eq!(shown(&["member", "lock"], "ho/").len(), 3);
     }
 
     #[test]

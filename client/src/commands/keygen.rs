@@ -26,6 +26,10 @@ const HMAC_KEY_LEN: usize = 64;
 /// client (`postern` or fwknop). Both hold the same new keys, which are never printed. Files that exist
 /// are not touched.
 ///
+/// The stanza says PROTECT: as soon as the agent reads it, whoever has not knocked does not reach the
+/// ports, so keep a session open until the first knock has worked. fwknopd skips that line; there the
+/// ports must be closed by the host's own firewall, or everybody reaches them.
+///
 /// In a fleet nobody needs this: hosts and users agree on keys when they join.
 ///
 /// JSON fields: name, access, rc, key (the public name of the keys).
@@ -62,8 +66,12 @@ pub(crate) struct KeygenArgs {
 
     /// Value of ALLOW_IP for the client: an address; `resolve`, as -R; or `source`, as -s, which a thief
     /// of a packet can use. Without it, -a, -R or -s is said at each knock
-    #[arg(long, value_name = "IP")]
+    #[arg(long, value_name = "IP", value_parser = allow_ip)]
     allow_ip: Option<String>,
+
+    /// Leave PROTECT out: who may reach the ports without a knock is for the firewall of the host to say
+    #[arg(long)]
+    no_protect: bool,
 
     /// Directory to write to
     #[arg(long, value_name = "DIR", default_value = ".")]
@@ -128,7 +136,22 @@ pub(crate) fn run(context: &Context, args: &KeygenArgs) -> Result {
         "Take {access} to the host over a safe way and append it to the access file; then `postern \
          knock --rc-file {rc} -n {name}{how} --wait 5`. Whoever reads either file can knock."
     ));
+    if !args.no_protect {
+        context.ui.note(format_args!(
+            "Once the agent has read it, {ports} is reached after a knock only: keep a session open until \
+             one has worked."
+        ));
+    }
     Ok(())
+}
+
+/// The value of ALLOW_IP in an rc file.
+pub(crate) fn allow_ip(text: &str) -> Result<String, String> {
+    let is_word = ["resolve", "source"].contains(&text.to_ascii_lowercase().as_str());
+    if is_word || text.parse::<IpAddr>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("no address: write an address, resolve or source".to_owned())
 }
 
 /// What would make a file that is refused, or read as something else.
@@ -152,15 +175,6 @@ fn check(args: &KeygenArgs) -> Result {
             "`{}` is no address",
             args.server
         )));
-    }
-    if let Some(allow) = &args.allow_ip
-        && !["resolve", "source"].contains(&allow.to_ascii_lowercase().as_str())
-        && allow.parse::<IpAddr>().is_err()
-    {
-        return Err(
-            CommandError::usage(format!("--allow-ip {allow} is no address"))
-                .with_hint("write an address, resolve or source"),
-        );
     }
     if args.source.contains(|c: char| c.is_control()) {
         return Err(CommandError::usage("--source is one line"));
@@ -199,6 +213,13 @@ fn host_text(args: &KeygenArgs, ports: &str, (key, hmac): (&Secret, &Secret)) ->
     line("#", &format!("{}, made by postern keygen", args.name));
     line("SOURCE", &args.source);
     line("OPEN_PORTS", ports);
+    if !args.no_protect {
+        line(
+            "#",
+            "whoever has not knocked does not reach these (fwknopd skips this line)",
+        );
+        line("PROTECT", ports);
+    }
     line("FW_ACCESS_TIMEOUT", &args.fw_timeout.to_string());
     let is_for_sender = args
         .allow_ip

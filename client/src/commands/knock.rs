@@ -17,6 +17,9 @@ struct Row<'a> {
     host: &'a str,
     port: String,
     state: &'static str,
+    /// It answered before the packet was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    was_open: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,7 +55,7 @@ pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
     let mut knocks = Vec::new();
     let count = hosts.len();
     for host in hosts {
-        match Knock::send(context, &args, host.as_deref(), voice).await {
+        match Knock::send_and_compare(context, &args, host.as_deref(), voice).await {
             Ok(knock) => knocks.push(knock),
             Err(error) if count == 1 => return Err(error),
             Err(error) => failures.add(host.as_deref().unwrap_or_default(), error),
@@ -79,6 +82,7 @@ fn sent(context: &Context, args: &KnockArgs, knock: &Knock) -> Result {
         host: &knock.target.name,
         port: ports.join(","),
         state: "sent",
+        was_open: None,
         address: None,
         ms: None,
         because: None,
@@ -105,7 +109,8 @@ async fn check(
             let is_refused = match state {
                 State::Port(Answer::Open { at, after, .. }) => {
                     let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-                    open(context, args, knock, (&port, at.ip(), ms))?;
+                    let was_open = knock.was_open(at.port());
+                    open(context, args, knock, (&port, at.ip(), ms, was_open))?;
                     continue;
                 }
                 State::Port(Answer::Refused) => true,
@@ -143,7 +148,7 @@ fn open(
     context: &Context,
     args: &KnockArgs,
     knock: &Knock,
-    (port, at, ms): (&str, std::net::IpAddr, u64),
+    (port, at, ms, was_open): (&str, std::net::IpAddr, u64, bool),
 ) -> Result {
     let host = &knock.target.name;
     let at = at.to_canonical();
@@ -152,6 +157,7 @@ fn open(
             host,
             port: port.to_owned(),
             state: "open",
+            was_open: Some(was_open),
             address: Some(at.to_string()),
             ms: Some(ms),
             because: None,
@@ -167,7 +173,14 @@ fn open(
     };
     context
         .ui
-        .say(format_args!("{port} of {host} open after {ms} ms{place}"))
+        .say(format_args!("{port} of {host} open after {ms} ms{place}"))?;
+    if was_open {
+        context.ui.note(format_args!(
+            "note: {port} of {host} was open before the packet was sent: by an earlier knock, or because \
+             nothing hides it (PROTECT, or the firewall of the host)"
+        ));
+    }
+    Ok(())
 }
 
 fn failed(
@@ -183,7 +196,12 @@ fn failed(
     context.ui.json(&Row {
         host: &knock.target.name,
         port,
-        state: if is_refused { "refused" } else { "silent" },
+        state: match (why.is_denied, is_refused) {
+            (true, _) => "denied",
+            (false, true) => "refused",
+            (false, false) => "silent",
+        },
+        was_open: None,
         address: None,
         ms: None,
         because: why.because,
@@ -218,6 +236,7 @@ async fn unseen(
             host,
             port: port.to_owned(),
             state: "unseen",
+            was_open: None,
             address: None,
             ms: None,
             because: said,

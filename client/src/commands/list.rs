@@ -26,13 +26,14 @@ const EVENTS_MAX: u32 = 200;
 
 /// Show what you may open, until when, and what of it is open now
 ///
-/// Read from the directory of the profile, which is fetched anew when the controller answers within a
-/// second. What is open now is the hosts' own record, as the controller has it; without the controller
-/// that column says `?`.
+/// The directory is fetched anew when the controller answers within a second; else the one of the profile
+/// is shown, and of when it is. What is open now is the hosts' own record, as the controller has it;
+/// without the controller that column says `?`. A host that is locked, or being installed anew, says
+/// `locked` there.
 ///
 /// JSON fields: host, addresses, spa_port, ports (empty for any), labels, stanza, until (seconds since
 /// 1970, null for no end), connected, open (a list of ports, address, seconds left; null when it is not
-/// known), generation.
+/// known), locked, generation.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -59,6 +60,8 @@ struct Row<'a> {
     until: Option<u64>,
     connected: Option<bool>,
     open: Option<Vec<OpenNow>>,
+    /// Nobody can open anything there now.
+    locked: bool,
     generation: u64,
 }
 
@@ -74,7 +77,8 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result {
     let membership = context.profile.membership()?;
     let mut asker = Asker::new(membership);
     let directory = refresh::whole(context, &mut asker).await?;
-    let wanted = wanted(directory.hosts(), &args.hosts)?;
+    let all = [directory.hosts(), directory.locked()].concat();
+    let wanted = wanted(&all, &args.hosts)?;
     let now_ms = context.now_secs.saturating_mul(1000);
     let question = Question {
         since_ms: now_ms.saturating_sub(BACK_MS).max(1),
@@ -82,25 +86,40 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result {
         ..Question::default()
     };
     let known = ask_known(&mut asker, question).await;
-    let rows: Vec<Row<'_>> = directory
-        .hosts()
-        .iter()
-        .filter(|host| {
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| wanted.contains(&host.name))
-        })
-        .map(|host| row(host, known.as_ref(), directory.generation()))
+    let is_wanted = |host: &&DirectoryHost| {
+        let names = wanted.as_ref();
+        names.is_none_or(|wanted| wanted.contains(&host.name))
+    };
+    let state = (known.as_ref(), directory.generation());
+    let hosts = directory.hosts().iter().filter(is_wanted);
+    let rows = hosts.map(|host| row(host, state, false));
+    let locked = directory.locked().iter().filter(is_wanted);
+    let rows: Vec<Row<'_>> = rows
+        .chain(locked.map(|host| row(host, state, true)))
         .collect();
     if args.listing.json {
         return rows.iter().try_for_each(|row| context.ui.json(row));
     }
     if rows.is_empty() {
-        return context.ui.say(format_args!(
+        context.ui.say(format_args!(
             "You may open nothing, as of policy generation {}.",
             directory.generation()
+        ))?;
+    } else {
+        table(context, &rows)?;
+    }
+    if known.is_none() {
+        let at = time::short(directory.at_secs().saturating_mul(1000));
+        let age_secs = context.now_secs.saturating_sub(directory.at_secs());
+        let age = humantime::format_duration(Duration::from_secs(age_secs));
+        context.ui.note(format_args!(
+            "the controller does not say what is open now; this is the directory of {at}, {age} ago"
         ));
     }
+    Ok(())
+}
+
+fn table(context: &Context, rows: &[Row<'_>]) -> Result {
     context.ui.table(
         ["HOST", "PORTS", "UNTIL", "OPEN NOW", "ADDRESS", "STANZA"],
         rows.iter().map(|row| {
@@ -116,14 +135,7 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result {
                 row.stanza.to_owned(),
             ]
         }),
-    )?;
-    if known.is_none() {
-        context.ui.note(format_args!(
-            "the controller does not say what is open now; this is the directory of {}",
-            time::short(directory.at_secs().saturating_mul(1000))
-        ));
-    }
-    Ok(())
+    )
 }
 
 /// The names that are meant; `None` for all.
@@ -147,11 +159,15 @@ fn wanted(hosts: &[DirectoryHost], named: &[String]) -> Result<Option<Vec<String
     Ok(Some(found))
 }
 
-fn row<'a>(host: &'a DirectoryHost, known: Option<&Known>, generation: u64) -> Row<'a> {
+fn row<'a>(
+    host: &'a DirectoryHost,
+    (known, generation): (Option<&Known>, u64),
+    locked: bool,
+) -> Row<'a> {
     let labels = host.labels.iter();
     Row {
         host: &host.name,
-        addresses: addresses(host),
+        addresses: if locked { Vec::new() } else { addresses(host) },
         spa_port: spa_port(host),
         ports: &host.ports,
         labels: labels.map(|(label, value)| (&**label, &**value)).collect(),
@@ -159,6 +175,7 @@ fn row<'a>(host: &'a DirectoryHost, known: Option<&Known>, generation: u64) -> R
         until: Some(host.expires_at_secs).filter(|secs| *secs != 0),
         connected: known.map(|known| known.host(&host.name).is_some_and(|state| state.connected)),
         open: known.map(|known| open_now(known, &host.name, &host.stanza)),
+        locked,
         generation,
     }
 }
@@ -194,6 +211,9 @@ fn is_open(event: &Event) -> bool {
 }
 
 fn open_words(row: &Row<'_>) -> String {
+    if row.locked {
+        return "locked".to_owned();
+    }
     let Some(open) = &row.open else {
         return "?".to_owned();
     };

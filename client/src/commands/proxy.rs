@@ -20,6 +20,7 @@ const PIECE: usize = 64 << 10;
 #[command(after_help = "\
 Examples:
   postern proxy web-1 22 < /dev/null
+  postern proxy -n office 22 < /dev/null      a stanza of ~/.fwknoprc
 
 In ~/.ssh/config, so that ssh, scp, rsync and git knock by themselves; %n is the name as it was typed:
   Host web-* db-*
@@ -28,11 +29,13 @@ In ~/.ssh/config, so that ssh, scp, rsync and git knock by themselves; %n is the
 Where ssh is to connect by itself, the same with a knock before it:
   Match host web-* exec \"postern knock --quiet %n -A tcp/%p\"")]
 pub(crate) struct ProxyArgs {
-    /// Host: a name of the directory, or outside of a fleet an address or name
+    /// Host: a name of the directory, or outside of a fleet an address or name; may be left out with
+    /// -n STANZA, which has SPA_SERVER
     host: String,
 
     /// TCP port there
-    port: NonZeroU16,
+    #[arg(required_unless_present = "named_config")]
+    port: Option<NonZeroU16>,
 
     #[command(flatten)]
     reach: ReachArgs,
@@ -44,16 +47,30 @@ pub(crate) async fn run(context: &Context, args: ProxyArgs) -> Result {
         port,
         reach: options,
     } = args;
+    let (host, port) = match port {
+        Some(port) => (Some(host), port),
+        None => (None, port_alone(&host)?),
+    };
+    let named = host.as_deref().or(options.stanza()).unwrap_or_default();
+    let named = named.to_owned();
     let access = format!("tcp/{port}").parse().map_err(CommandError::usage)?;
-    let args = options.into_knock(Some(host.clone()), Some(access));
+    let args = options.into_knock(host, Some(access));
     let reached = reach(context, &args).await?;
     let broken = |cause| {
-        CommandError::unreachable(format!("the connection to tcp/{port} of {host} broke"))
+        CommandError::unreachable(format!("the connection to tcp/{port} of {named} broke"))
             .because(cause)
     };
     let stream = reached.stream.into_std().map_err(broken)?;
     stream.set_nonblocking(false).map_err(broken)?;
     pass_through(stream).map_err(broken)
+}
+
+/// The one word beside -n STANZA.
+fn port_alone(word: &str) -> Result<NonZeroU16> {
+    word.parse().map_err(|_| {
+        CommandError::usage(format!("which port? `{word}` is none"))
+            .with_hint("write `postern proxy -n STANZA PORT`, or HOST and PORT")
+    })
 }
 
 /// Both ways at once, until the host is done. Whoever waits for standard input ends with the program.

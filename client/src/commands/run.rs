@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::context::Context;
 use crate::error::{CommandError, Result};
-use crate::knock::args::Access;
+use crate::knock::args::{Access, KnockArgs};
 use crate::knock::attempt::Knock;
 use crate::knock::reach::{ReachArgs, reach};
 
@@ -26,16 +26,23 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Knock at a host, wait until it is open, and keep it open while a command runs
 ///
 /// It is knocked again each time before the port closes, so that the command may connect at any time.
-/// When the first knock does not open it, it is said why and the command is not started: exit code 1.
-/// Else the exit code is that of the command.
+/// A host that moves, or joins anew, is knocked at where it is then. When the first knock does not open it,
+/// it is said why and the command is not started: exit code 1. Else the exit code is that of the command;
+/// 127 where there is no such command, and 126 where it may not be executed, as shells have it.
+///
+/// SIGTERM is passed on. The command is not ended when this program is killed: what it has connected goes
+/// on, and the port closes by itself.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   postern run web-1 -A tcp/443 -- ./deploy.sh
-  postern run db-1 -A tcp/5432 -f 60 -- psql -h db-1")]
+  postern run db-1 -A tcp/5432 -f 60 -- psql -h db-1
+  postern run -n office -A tcp/443 -- ./deploy.sh      a stanza of ~/.fwknoprc")]
 pub(crate) struct RunArgs {
-    /// Host: a name of the directory, or outside of a fleet an address or name
-    host: String,
+    /// Host: a name of the directory, or outside of a fleet an address or name; with -n STANZA its
+    /// SPA_SERVER
+    #[arg(required_unless_present = "named_config")]
+    host: Option<String>,
 
     /// Ports to open, as tcp/22,tcp/443; in a fleet the one port that the directory names
     #[arg(short = 'A', long, value_name = "PORTS")]
@@ -57,13 +64,13 @@ pub(crate) async fn run(context: &Context, args: RunArgs) -> Result {
         command,
     } = args;
     let stated = options.timeout_secs();
-    let args = options.into_knock(Some(host), access);
+    let args = options.into_knock(host, access);
     let reached = reach(context, &args).await?;
     let mut knock = reached.knock;
     drop(reached.stream);
     let pause = pause(life(&mut knock, stated).await);
-    let child = start(&command)?;
-    let status = keep_open(context, &mut knock, child, pause).await?;
+    let child = start(context, &command)?;
+    let status = keep_open(context, (&mut knock, &args), child, pause).await?;
     ended(&command, status)
 }
 
@@ -84,24 +91,34 @@ fn pause(life: Duration) -> Duration {
     (life * 2 / 5).max(PAUSE_MIN)
 }
 
-fn start(command: &[OsString]) -> Result<Child> {
+/// The codes by which shells say that there is no such command, and that it cannot be executed: a
+/// script tells them from a port that did not open.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
+fn start(context: &Context, command: &[OsString]) -> Result<Child> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(CommandError::usage("which command?"));
     };
     let started = Command::new(program).args(arguments).spawn();
     started.map_err(|cause| {
         let name = program.display();
-        if cause.kind() == ErrorKind::NotFound {
-            return CommandError::refused(format!("there is no command {name}"));
-        }
-        CommandError::failed(format!("cannot start {name}"), cause)
+        let (code, error) = if cause.kind() == ErrorKind::NotFound {
+            let none = format!("there is no command {name}");
+            (NOT_FOUND, CommandError::refused(none))
+        } else {
+            let failed = CommandError::failed(format!("cannot start {name}"), cause);
+            (NOT_EXECUTABLE, failed)
+        };
+        context.ui.error(&error);
+        CommandError::ended(code, error.to_string())
     })
 }
 
 /// Knocks again and again until the command has ended.
 async fn keep_open(
     context: &Context,
-    knock: &mut Knock,
+    (knock, args): (&mut Knock, &KnockArgs),
     mut child: Child,
     pause: Duration,
 ) -> Result<ExitStatus> {
@@ -116,7 +133,7 @@ async fn keep_open(
                 return ended.map_err(|cause| CommandError::failed("cannot wait for the command", cause));
             }
             () = tokio::time::sleep(pause) => {
-                let sent = knock.again(context).await;
+                let sent = knock.again(context, args).await;
                 if let Err(error) = &sent && !is_known_to_fail {
                     context.ui.warn(format_args!("the port may close: {error}"));
                 }

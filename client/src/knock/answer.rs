@@ -113,6 +113,50 @@ async fn attempt(at: SocketAddr) -> io::Result<TcpStream> {
         .unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))
 }
 
+/// How long before the packet ports are tried: what is sent later must not overtake it.
+const HEAD_START: Duration = Duration::from_millis(20);
+/// The kernel repeats after a second what nobody answered; that may come through the hole.
+const FIRST_TRY: Duration = Duration::from_millis(800);
+
+/// One attempt at each port that was begun before the packet was sent, and not repeated: what answers
+/// it was open without this packet.
+#[derive(Debug)]
+pub(crate) struct Before {
+    tries: JoinSet<Option<SocketAddr>>,
+    open: Vec<SocketAddr>,
+}
+
+// === impl Before ===
+
+impl Before {
+    /// Begins, and comes back when every port has answered or the packet may be sent.
+    pub(crate) async fn begin(ports: Vec<SocketAddr>) -> Self {
+        let mut tries = JoinSet::new();
+        for port in ports {
+            let connect = TcpStream::connect(port);
+            let tried = async move { timeout(FIRST_TRY, connect).await.ok()?.ok().map(|_| port) };
+            tries.spawn(tried);
+        }
+        let mut open = Vec::new();
+        let until = clock::moment() + HEAD_START;
+        loop {
+            let left = until.saturating_duration_since(clock::moment());
+            match timeout(left, tries.join_next()).await {
+                Ok(Some(tried)) => open.extend(tried.ok().flatten()),
+                Ok(None) | Err(_) => return Self { tries, open },
+            }
+        }
+    }
+
+    /// Which of them are known to have been open.
+    pub(crate) fn open(&mut self) -> &[SocketAddr] {
+        while let Some(tried) = self.tries.try_join_next() {
+            self.open.extend(tried.ok().flatten());
+        }
+        &self.open
+    }
+}
+
 /// What became of a port that was to close.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ending {
@@ -186,6 +230,22 @@ mod tests {
 
         assert!(matches!(tried(port, secs(5)).await, Answer::Open { .. }));
         later.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_port_that_answers_before_the_packet_is_known_to_be_open_and_a_later_one_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        let later = TcpListener::bind("127.0.0.1:0").unwrap();
+        let closed = later.local_addr().unwrap();
+        drop(later);
+
+        let mut before = Before::begin(vec![closed, open]).await;
+        let later = TcpListener::bind(closed).unwrap();
+
+        assert!(matches!(tried(closed, secs(5)).await, Answer::Open { .. }));
+        assert_eq!(before.open(), [open]);
+        drop((listener, later));
     }
 
     #[tokio::test]

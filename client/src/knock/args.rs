@@ -78,8 +78,8 @@ pub(crate) struct KnockArgs {
     #[arg(short = 'q', long)]
     pub(crate) quiet: bool,
 
-    /// Print one JSON object for each host and port: host, port, state (open, refused, silent, unseen or
-    /// sent), address, ms, because, hint
+    /// Print one JSON object for each host and port: host, port, state (open, refused by TCP, denied
+    /// by the host's own record, silent, unseen or sent), was_open, address, ms, because, hint
     #[arg(long, conflicts_with_all = ["quiet", "dry_run"])]
     pub(crate) json: bool,
 

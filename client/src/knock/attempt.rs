@@ -1,12 +1,13 @@
 //! One knock, from the command line to the answer of the ports that it asked for, and why one does not
 //! answer.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use spa::{ProtoPort, Protocol, Service};
 use tokio::task::JoinSet;
 
-use super::answer::{self, Answer, Patience};
+use super::answer::{self, Answer, Before, Patience};
 use super::args::KnockArgs;
 use super::asker::Asker;
 use super::delivery::{self, Delivery, Voice};
@@ -33,6 +34,8 @@ const RECORD_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Knock {
     pub(crate) target: Target,
     pub(crate) delivery: Delivery,
+    /// What answered before the packet, where that was tried.
+    before: Option<Before>,
 }
 
 /// How it stands with something that was asked for.
@@ -89,17 +92,53 @@ impl Knock {
     ) -> Result<Self> {
         let mut target = target::find(context, args, host).await?;
         let delivery = delivery::send(context, &mut target, voice).await?;
-        Ok(Self { target, delivery })
+        Ok(Self {
+            target,
+            delivery,
+            before: None,
+        })
     }
 
-    /// Sends packets of now to where the last ones went.
+    /// The same, where ports are waited for: it is tried beforehand whether they answer without it.
     ///
     /// # Errors
     ///
-    /// As [`delivery::send`].
-    pub(crate) async fn again(&mut self, context: &Context) -> Result {
-        if let Some(asker) = &mut self.target.asker {
-            asker.again();
+    /// As [`send`](Self::send).
+    pub(crate) async fn send_and_compare(
+        context: &Context,
+        args: &KnockArgs,
+        host: Option<&str>,
+        voice: Voice,
+    ) -> Result<Self> {
+        let mut target = target::find(context, args, host).await?;
+        let before = match patience(args, target.asker.is_some()) {
+            Some(_) => Some(Before::begin(tcp_ports(&target)).await),
+            None => None,
+        };
+        let delivery = delivery::send(context, &mut target, voice).await?;
+        Ok(Self {
+            target,
+            delivery,
+            before,
+        })
+    }
+
+    /// Whether this port answered before the packet was sent: nothing hides it, or an earlier knock
+    /// has it open.
+    pub(crate) fn was_open(&mut self, port: u16) -> bool {
+        let before = self.before.as_mut();
+        before.is_some_and(|before| before.open().iter().any(|at| at.port() == port))
+    }
+
+    /// Sends packets of now to where the host is now: in a fleet it may have moved, or joined anew.
+    ///
+    /// # Errors
+    ///
+    /// As [`target::find`] and [`delivery::send`].
+    pub(crate) async fn again(&mut self, context: &Context, args: &KnockArgs) -> Result {
+        if self.is_member() {
+            let name = self.target.name.clone();
+            self.target = target::find(context, args, Some(&name)).await?;
         }
         self.delivery = delivery::send(context, &mut self.target, Voice::Quiet).await?;
         Ok(())
@@ -110,28 +149,12 @@ impl Knock {
         self.target.asker.is_some()
     }
 
-    /// What was asked for, as far as an answer of it would say that the knock has worked.
-    fn services(&self) -> Vec<Service> {
-        match &self.target.request.what {
-            What::Ports {
-                ports,
-                forward: None,
-            } => ports.clone(),
-            What::Ports {
-                ports: _,
-                forward: Some(_),
-            }
-            | What::Close { .. }
-            | What::Command(_) => Vec::new(),
-        }
-    }
-
     /// Waits for everything that was asked for.
     pub(crate) async fn wait(&self, patience: Patience) -> Vec<Checked> {
         let knocked = self.delivery.at;
         let mut tries: JoinSet<(usize, Answer)> = JoinSet::new();
         let mut checked = Vec::new();
-        for (index, service) in self.services().into_iter().enumerate() {
+        for (index, service) in services(&self.target).into_iter().enumerate() {
             let state = match tcp_port(service) {
                 Ok(port) => {
                     let at = self.delivery.at_port(port.port.get());
@@ -191,6 +214,7 @@ impl Knock {
         let mut known = None;
         let mut other = None;
         let mut changed = None;
+        let mut is_locked = false;
         if let Some(asker) = &mut self.target.asker {
             asker.again();
             let question = Question {
@@ -209,6 +233,7 @@ impl Knock {
             let new = refresh::again(context, asker).await;
             if let (Some(old), Some(new)) = (&self.target.listed, new) {
                 changed = refresh::change(&self.target.name, old, &new);
+                is_locked = new.is_locked(&self.target.name);
             }
         }
         let refusal = self.target.asker.as_ref().and_then(Asker::refusal);
@@ -216,7 +241,7 @@ impl Knock {
             (service, is_refused),
             refusal,
             known.as_ref(),
-            changed.as_deref(),
+            (changed.as_deref(), is_locked),
             (other, own),
         );
         Explained {
@@ -230,18 +255,23 @@ impl Knock {
         (port, is_refused): (&str, bool),
         refusal: Option<(String, String)>,
         known: Option<&Known>,
-        changed: Option<&str>,
+        (changed, is_locked): (Option<&str>, bool),
         (seen, own): (Option<std::net::IpAddr>, Option<std::net::IpAddr>),
     ) -> Why {
         let target = &self.target;
         why(Case {
             host: &target.name,
             user: &target.username,
+            member: target
+                .asker
+                .as_ref()
+                .map(|asker| asker.membership().name.as_str()),
             port,
             is_refused,
             sent: &self.delivery.packets,
             listed: target.listed.as_ref(),
             changed,
+            is_locked,
             known,
             refusal: refusal
                 .as_ref()
@@ -266,7 +296,7 @@ impl Knock {
             self.delivery.whom()
         );
         let explained = self.explain(context, service, is_refused).await;
-        let Why { because, hint } = explained.why.clone();
+        let Why { because, hint, .. } = explained.why.clone();
         let error = CommandError::refused(told).with_hint(hint);
         let error = match because {
             Some(because) => error.because(because),
@@ -274,6 +304,39 @@ impl Knock {
         };
         (error, explained)
     }
+}
+
+/// What was asked for, as far as an answer of it would say that the knock has worked.
+fn services(target: &Target) -> Vec<Service> {
+    match &target.request.what {
+        What::Ports {
+            ports,
+            forward: None,
+        } => ports.clone(),
+        What::Ports {
+            ports: _,
+            forward: Some(_),
+        }
+        | What::Close { .. }
+        | What::Command(_) => Vec::new(),
+    }
+}
+
+/// Where those that can be tried are; nothing where the host's name leads nowhere, which is said later.
+fn tcp_ports(target: &Target) -> Vec<SocketAddr> {
+    let ports = services(target)
+        .into_iter()
+        .filter_map(|it| tcp_port(it).ok());
+    let ports: Vec<u16> = ports.map(|it| it.port.get()).collect();
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let found = target.route.resolve(&target.addresses, target.port);
+    let mut at = Vec::new();
+    for to in found.unwrap_or_default() {
+        at.extend(ports.iter().map(|port| SocketAddr::new(to.ip(), *port)));
+    }
+    at
 }
 
 fn words(is_refused: bool) -> &'static str {

@@ -64,6 +64,11 @@ pub(crate) struct Reached {
 // === impl ReachArgs ===
 
 impl ReachArgs {
+    /// The stanza of the rc file that is named, which knows its host.
+    pub(crate) fn stanza(&self) -> Option<&str> {
+        self.keys.named_config.as_deref()
+    }
+
     /// Seconds that the port is to stay open, if that is said.
     pub(crate) fn timeout_secs(&self) -> Option<u32> {
         self.fw_timeout.filter(|secs| *secs > 0)

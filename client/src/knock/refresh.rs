@@ -51,7 +51,7 @@ pub(crate) async fn directory(
             }
             Ok(fresh)
         }
-        None if is_known => {
+        None if is_known || known.is_locked(host) => {
             warn(context, asker);
             Ok(known)
         }
@@ -59,7 +59,8 @@ pub(crate) async fn directory(
     }
 }
 
-/// The directory for those who name no host: all of it.
+/// The directory for those who name no host: all of it. It is fetched, however new the known one is:
+/// whoever asks what there is may have been told just now that there is more.
 ///
 /// # Errors
 ///
@@ -70,9 +71,6 @@ pub(crate) async fn whole(context: &Context, asker: &mut Asker) -> Result<Direct
     let Some(known) = Directory::load(&context.profile, &membership)? else {
         return fetch(context, membership).await;
     };
-    if is_fresh(known.at_secs(), context.now_secs) {
-        return Ok(known);
-    }
     let fresh = again(context, asker).await;
     if fresh.is_none() {
         warn(context, asker);

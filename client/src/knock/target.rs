@@ -119,7 +119,19 @@ pub(crate) fn in_fleet(
     })
 }
 
+/// That a host which policy lets her in to is closed to everybody.
+pub(crate) fn locked_words(host: &str) -> String {
+    format!("{host} is locked or being installed anew: nobody can open anything there now")
+}
+
+/// What can be done about it.
+pub(crate) const LOCKED_HINT: &str =
+    "ask an operator; it is there again as soon as it is unlocked, or has joined anew";
+
 fn unknown_host(membership: &Membership, directory: &Directory, host: &str) -> CommandError {
+    if directory.is_locked(host) {
+        return CommandError::refused(locked_words(host)).with_hint(LOCKED_HINT);
+    }
     let error = CommandError::refused(format!(
         "no policy lets {} open anything on a host named {host}",
         membership.name
@@ -249,9 +261,13 @@ pub(crate) fn by_stanza(
 ) -> Result<Target> {
     stanza.require_supported()?;
     require_a_way_in(args, host, (rc, stanza))?;
+    let own = args.keys.named_config.as_deref();
+    let server = stanza.text("SPA_SERVER");
+    // The name of the stanza is that of the host, where the stanza says where it is.
     let name = host
+        .filter(|host| server.is_none() || own != Some(host))
         .or(args.route.destination.as_deref())
-        .or_else(|| stanza.text("SPA_SERVER"))
+        .or(server)
         .ok_or_else(|| no_host(rc))?
         .to_owned();
     let request = KnockRequest::merge(&args.request, stanza)?;

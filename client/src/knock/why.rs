@@ -9,6 +9,7 @@ use fleet::{Event, EventKind, Outcome};
 use super::delivery::Sent;
 use super::known::Known;
 use super::listed::Listed;
+use super::target::{LOCKED_HINT, locked_words};
 
 /// Clocks that are no further apart than this, in milliseconds, are not blamed.
 const CLOCKS_MS: u64 = 30_000;
@@ -17,7 +18,10 @@ const CLOCKS_MS: u64 = 30_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case<'a> {
     pub(crate) host: &'a str,
+    /// Who the packet says it is.
     pub(crate) user: &'a str,
+    /// Who it is, in a fleet.
+    pub(crate) member: Option<&'a str>,
     /// What does not answer, as "tcp/22".
     pub(crate) port: &'a str,
     /// Connections are refused: the way is free.
@@ -25,6 +29,8 @@ pub(crate) struct Case<'a> {
     pub(crate) sent: &'a [Sent],
     /// By the directory that the knock went by.
     pub(crate) listed: Option<&'a Listed>,
+    /// By the directory of now the host is locked, or being installed anew.
+    pub(crate) is_locked: bool,
     /// What has changed for this host since that directory, in a sentence.
     pub(crate) changed: Option<&'a str>,
     /// `None` when the controller could not be asked.
@@ -46,6 +52,8 @@ pub(crate) struct Why {
     pub(crate) because: Option<String>,
     /// What to do.
     pub(crate) hint: String,
+    /// The host has recorded that it refused the packet.
+    pub(crate) is_denied: bool,
 }
 
 impl Why {
@@ -53,6 +61,23 @@ impl Why {
         Self {
             because: Some(because.into()),
             hint: hint.into(),
+            is_denied: false,
+        }
+    }
+
+    /// What little is to be said where nothing is known.
+    fn unknown(hint: String) -> Self {
+        Self {
+            because: None,
+            hint,
+            is_denied: false,
+        }
+    }
+
+    fn denied(self) -> Self {
+        Self {
+            is_denied: true,
+            ..self
         }
     }
 }
@@ -65,6 +90,9 @@ pub(crate) fn why(case: Case<'_>) -> Why {
     });
     if let Some(event) = event {
         return of_event(case, event);
+    }
+    if case.is_locked {
+        return Why::new(locked_words(case.host), LOCKED_HINT);
     }
     if let Some(changed) = case.changed {
         return Why::new(changed, "the directory is fetched anew: knock again");
@@ -96,14 +124,15 @@ fn of_event(case: Case<'_>, event: &Event) -> Why {
     let reason = &event.reason;
     let kind = event.kind();
     if kind == EventKind::Refused {
-        return refused(case, event);
+        return refused(case, event).denied();
     }
     if kind == EventKind::Replay || kind == EventKind::ReplayElsewhere {
         return Why::new(
             format!("{host} refused the packet as a copy: {reason}"),
             "somebody sent it before it arrived, or it was sent twice: knock again, and if it happens \
              again, tell an operator",
-        );
+        )
+        .denied();
     }
     if kind == EventKind::GrantBlocked {
         return Why::new(
@@ -198,7 +227,8 @@ fn refused(case: Case<'_>, event: &Event) -> Why {
     } else if is("REQUIRE_SOURCE_ADDRESS") {
         "leave -s out: the packet must name the address".to_owned()
     } else if is("REQUIRE_USERNAME") {
-        format!("knock without -U: {user} is who you are to this host")
+        let own = case.member.unwrap_or(user);
+        format!("knock without -U: {own} is who you are to this host")
     } else if is("expired") {
         "your right has ended: ask an operator to prolong it".to_owned()
     } else if is("SPA_SERVER_PORT") {
@@ -336,21 +366,17 @@ fn other_address(case: Case<'_>) -> Option<Why> {
     let is_other = |other: &IpAddr| !named.contains(other) && other.is_ipv4() == first.is_ipv4();
     let ask = ask(case);
     if let Some(seen) = case.seen.filter(is_other) {
-        return Some(Why {
-            because: None,
-            hint: format!(
-                "the controller sees this machine as {seen}: if the host does too, knock again with -a \
-                 {seen}; {ask}"
-            ),
-        });
+        return Some(Why::unknown(format!(
+            "the controller sees this machine as {seen}: if the host does too, knock again with -a \
+             {seen}; {ask}"
+        )));
     }
     let own = case.own.filter(is_other)?;
-    case.known.is_none().then(|| Why {
-        because: None,
-        hint: format!(
+    case.known.is_none().then(|| {
+        Why::unknown(format!(
             "this machine's own address is {own}: if no NAT stands between, knock again with -a {own}; \
              {ask}"
-        ),
+        ))
     })
 }
 
@@ -363,10 +389,7 @@ fn unknown(case: Case<'_>) -> Why {
         } else {
             "`postern-agent explain` on the host says what it does with such a packet".to_owned()
         };
-        return Why {
-            because: None,
-            hint,
-        };
+        return Why::unknown(hint);
     }
     if case.is_refused {
         return Why::new(

@@ -67,6 +67,10 @@ impl Member {
                 host("db-1", "2001:db8::1", 4000, &["tcp/22", "tcp/5432"]),
                 host("db-1", "2001:db8::1", 4001, &["tcp/5433"]),
             ],
+            locked: vec![DirectoryHost {
+                exchange_key: Vec::new(),
+                ..host("lab-1", "", 4000, &["tcp/22"])
+            }],
         };
         let body = body.encode_to_vec();
         self.sandbox.write("body", &body);
@@ -400,4 +404,38 @@ fn after_the_knock_it_is_said_whether_the_port_answers() {
     assert!(!unchecked.stderr.contains(&told), "{}", unchecked.stderr);
     let codes = [&answers, &silent, &waited, &unchecked, &unwaited].map(|ran| ran.code);
     assert_eq!(codes, [0, 1, 1, 0, 0]);
+}
+
+#[test]
+fn a_host_that_is_locked_is_named_as_such_and_is_no_slip_of_the_hand() {
+    let alice = alice();
+
+    let knocked = alice.sandbox.run(&["knock", "lab-1"]);
+
+    assert_eq!(knocked.code, 1, "{}", knocked.stderr);
+    let told = "lab-1 is locked or being installed anew";
+    assert!(knocked.stderr.contains(told), "{}", knocked.stderr);
+    assert!(
+        !knocked.stderr.contains("did you mean"),
+        "{}",
+        knocked.stderr
+    );
+    assert!(
+        knocked.stderr.contains("ask an operator"),
+        "{}",
+        knocked.stderr
+    );
+
+    let listed = alice.sandbox.run(&["list", "lab-1", "--json"]);
+    assert_eq!(listed.code, 0, "{}", listed.stderr);
+    let row: serde_json::Value = serde_json::from_str(listed.stdout.trim()).unwrap();
+    assert_eq!(
+        (&row["locked"], &row["host"]),
+        (&true.into(), &"lab-1".into())
+    );
+    let listed = alice.sandbox.run(&["list"]);
+    let line = listed.stdout.lines().find(|line| line.starts_with("lab-1"));
+    assert!(line.unwrap().contains("locked"), "{}", listed.stdout);
+    let of_then = listed.stderr.contains("this is the directory of");
+    assert!(of_then, "an old list says how old: {}", listed.stderr);
 }

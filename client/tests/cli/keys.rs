@@ -163,3 +163,50 @@ fn a_code_with_keys_is_shown_on_a_terminal_only() {
     );
     assert!(!shown.contains("KEY_BASE64"), "{shown}");
 }
+
+#[test]
+fn a_made_stanza_hides_what_it_opens_unless_that_is_somebody_elses_business() {
+    for ports in ["tcp/22", "tcp/22,udp/53", "tcp/8000-8010,icmp/echo"] {
+        for (more, hides) in [(&[][..], true), (&["--no-protect"], false)] {
+            let sandbox = Sandbox::new();
+            let words = ["keygen", "office", "--server", "192.0.2.1", "-A", ports];
+            let made = sandbox.run(&[&words[..], more].concat());
+            assert_eq!(made.code, 0, "{}", made.stderr);
+
+            let path = sandbox.dir.path().join("office.access.conf");
+            let text = fs::read_to_string(path).unwrap();
+            // Behind what stands in an access file already, as the help says to append it.
+            let text = format!("SOURCE ANY\nKEY other\n\n{text}");
+            let policy = policy::parse("access.conf", &text, &NoIncludes).unwrap();
+            let protect = &policy.stanzas[1].protect;
+            let open = policy.stanzas[1].open_ports.as_ref().unwrap();
+            assert_eq!(protect.to_string() == open.to_string(), hides, "{text}");
+            assert_eq!(made.stderr.contains("keep a session open"), hides);
+        }
+    }
+}
+
+#[test]
+fn an_export_with_a_bad_address_is_refused_and_a_link_to_a_file_not_yet_there_is_followed() {
+    let alice = alice();
+    let sandbox = &alice.sandbox;
+    let export = |more: &[&str]| {
+        sandbox.run(&[&["profile", "export", "--format", "fwknoprc"], more].concat())
+    };
+
+    let bad = export(&["--allow-ip", "foo"]);
+    assert_eq!((bad.code, bad.stdout.as_str()), (2, ""), "{}", bad.stderr);
+    assert!(bad.stderr.contains("resolve or source"), "{}", bad.stderr);
+
+    let dir = sandbox.dir.path();
+    fs::create_dir(dir.join("dotfiles")).unwrap();
+    std::os::unix::fs::symlink("dotfiles/rc", dir.join("linked")).unwrap();
+    let added = export(&["--append", "linked"]);
+    assert_eq!(added.code, 0, "{}", added.stderr);
+    assert_eq!(mode(&dir.join("dotfiles/rc")), 0o600);
+    assert!(
+        fs::symlink_metadata(dir.join("linked"))
+            .unwrap()
+            .is_symlink()
+    );
+}

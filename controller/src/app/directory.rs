@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 use fleet::Role;
 use policy::{Policy, Stanza, StanzaKey};
@@ -21,6 +22,8 @@ pub(crate) struct Directory {
     pub(crate) at: Timestamp,
     pub(crate) user: String,
     pub(crate) entries: Vec<Entry>,
+    /// The same of hosts that can do nothing now.
+    pub(crate) locked: Vec<Entry>,
 }
 
 /// One pairwise stanza that selects a host and permits the user.
@@ -44,16 +47,22 @@ pub(crate) struct Entry {
 /// The directory of the user that calls.
 pub(crate) fn directory(context: &Context, caller: &Caller, now: Timestamp) -> Directory {
     let in_force = context.rollout.in_force();
-    let hosts = context.roster.active(Role::Host);
+    let mut hosts = context.roster.all();
+    hosts.retain(|member| member.role == Role::Host);
+    let of = |hosts: &[Arc<Member>]| {
+        let entries = hosts
+            .iter()
+            .flat_map(|host| entries(&in_force.policy, host, &caller.name));
+        entries.collect()
+    };
+    let (active, locked): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|host| host.is_active());
     Directory {
         fleet: context.settings.fleet.clone(),
         generation: in_force.generation,
         at: now,
         user: caller.name.clone(),
-        entries: hosts
-            .iter()
-            .flat_map(|host| entries(&in_force.policy, host, &caller.name))
-            .collect(),
+        entries: of(&active),
+        locked: of(&locked),
     }
 }
 

@@ -69,6 +69,7 @@ fn body(directory: Directory) -> DirectoryBody {
         at,
         user,
         entries,
+        locked,
     } = directory;
     DirectoryBody {
         fleet,
@@ -76,6 +77,17 @@ fn body(directory: Directory) -> DirectoryBody {
         at_secs: at.secs(),
         hosts: entries.into_iter().map(host).collect(),
         user,
+        locked: locked.into_iter().map(locked_host).collect(),
+    }
+}
+
+/// By its key nobody is to be asked, and there is nobody to ask.
+fn locked_host(entry: Entry) -> DirectoryHost {
+    DirectoryHost {
+        address: String::new(),
+        addresses: Vec::new(),
+        exchange_key: Vec::new(),
+        ..host(entry)
     }
 }
 

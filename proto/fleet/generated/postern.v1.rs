@@ -4921,6 +4921,10 @@ pub struct DirectoryBody {
     pub at_secs: u64,
     #[prost(message, repeated, tag = "5")]
     pub hosts: ::prost::alloc::vec::Vec<DirectoryHost>,
+    /// What policy lets the user in to on hosts that are locked, or that wait for being installed anew;
+    /// without addresses and keys. Controllers of before leave such hosts out.
+    #[prost(message, repeated, tag = "6")]
+    pub locked: ::prost::alloc::vec::Vec<DirectoryHost>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DirectoryHost {

@@ -199,10 +199,25 @@ fn all_stanzas_of_a_key_are_asked_and_the_first_that_permits_decides() {
 }
 
 #[test]
-fn if_no_stanza_of_the_key_permits_the_first_one_says_why() {
+fn if_no_stanza_of_the_key_permits_the_one_that_lists_the_port_says_why() {
     let stanzas = [
         stanza("alice", "OPEN_PORTS tcp/443"),
-        stanza("alice", "REQUIRE_USERNAME bob"),
+        stanza("alice", "OPEN_PORTS tcp/22\nREQUIRE_USERNAME bob"),
+        stanza("alice", "REQUIRE_SOURCE_ADDRESS Y\nREQUIRE_USERNAME carl"),
+    ];
+    let mut scene = Scene::new(&stanzas.concat());
+
+    let refusal = scene.refused(knock("alice", 1));
+
+    let user = Denied::Username("alice".to_owned());
+    assert_eq!(refusal.reason, Reason::Denied(user));
+}
+
+#[test]
+fn if_no_stanza_of_the_key_permits_or_lists_the_port_the_first_one_says_why() {
+    let stanzas = [
+        stanza("alice", "OPEN_PORTS tcp/443"),
+        stanza("alice", "OPEN_PORTS tcp/80\nREQUIRE_USERNAME bob"),
     ];
     let mut scene = Scene::new(&stanzas.concat());
 

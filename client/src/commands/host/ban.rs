@@ -58,6 +58,7 @@ pub(super) async fn run(context: &Context, args: BanArgs) -> Result {
         role: Role::Host.into(),
         name: &name,
         key: "",
+        is_aside: false,
     };
     wait.follow(context, &connection, &done, answer).await
 }

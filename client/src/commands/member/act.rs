@@ -156,6 +156,7 @@ impl Common {
             role: member.role,
             name: &member.name,
             key: &self.key,
+            is_aside: false,
         };
         self.wait.follow(context, connection, &done, answer).await
     }

@@ -16,8 +16,9 @@ use crate::error::Result;
 /// The name stays, with new keys: the new member is another one, and what it was can do nothing any more
 /// from the moment in which the token is redeemed. A host keeps its labels. Until then nothing changes: that
 /// is right for a machine that is installed anew. A laptop that was lost must not wait: with --lost it is
-/// locked first, as by `postern member lock`, which says so and which hosts have heard; the token is the last
-/// line then. Otherwise standard output has nothing but the token.
+/// locked first, as by `postern member lock`; that, and which hosts have heard of it, is said on standard error.
+/// Standard output has nothing but the token, so that it can be sent on to where it is used. Exit code 4
+/// says that the token is made, and some other host has not heard of the lock yet.
 ///
 /// JSON fields: those of `postern token create`; with --lost first those of `postern member lock`.
 #[derive(clap::Args, Debug)]
@@ -25,6 +26,7 @@ use crate::error::Result;
 Examples:
   postern member replace alice --key laptop --lost -m 'left in a train'    a lost laptop
   postern member replace host/web-1 --ttl 10m                              a host that is installed anew
+  postern member replace host/web-1 --lost | ssh web-1 postern-agent join --token-file -
   postern member replace alice                                             a new laptop, the old one at hand")]
 pub(super) struct ReplaceArgs {
     #[command(flatten)]
@@ -75,6 +77,7 @@ pub(super) async fn run(context: &Context, args: ReplaceArgs) -> Result {
             role: member.role,
             name: &member.name,
             key: &args.key,
+            is_aside: true,
         };
         // A host that is away hears of it later; the token is needed now.
         args.wait.follow(context, &connection, &done, answer).await

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fleet::wire::{HostProgress, MemberEntry, MemberProgress};
+use fleet::wire::{HostProgress, MemberEntry, MemberProgress, Role as WireRole};
 use serde::Serialize;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -38,6 +38,8 @@ pub(crate) struct Done<'a> {
     pub(crate) name: &'a str,
     /// The one key of a user; empty for all.
     pub(crate) key: &'a str,
+    /// Something else is the result: this is told beside it, on standard error.
+    pub(crate) is_aside: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +63,29 @@ struct HostRow<'a> {
 
 impl Done<'_> {
     /// How the member is then, as far as the act alone says it.
+    /// A line about it, where it belongs.
+    fn say(&self, context: &Context, line: impl std::fmt::Display) -> Result {
+        if self.is_aside {
+            context.ui.note(line);
+            return Ok(());
+        }
+        context.ui.say(line)
+    }
+
+    /// Whether it is this host that was done something to, and not one that has to hear of it.
+    fn is_about(&self, host: &str) -> bool {
+        self.is_aside && self.role == i32::from(WireRole::Host) && self.name == host
+    }
+
+    /// What is left to say of hosts that have not heard.
+    const fn hint(&self) -> &'static str {
+        if self.is_aside {
+            "they get it as soon as they are connected; `postern host list` shows which are away"
+        } else {
+            "they get it as soon as they are connected; run this again to see"
+        }
+    }
+
     fn after(&self) -> MemberEntry {
         MemberEntry {
             locked: self.act == "Locked",
@@ -114,10 +139,10 @@ impl Wait {
             }
         };
         self.tell(context, done, &after.unwrap_or_default(), &warnings)?;
-        self.take(context, hosts, &mut missing)?;
+        self.take(context, done, hosts, &mut missing)?;
         loop {
             match stream.message().await {
-                Ok(Some(progress)) => self.take(context, progress.hosts, &mut missing)?,
+                Ok(Some(progress)) => self.take(context, done, progress.hosts, &mut missing)?,
                 Ok(None) => break,
                 // It is done; only the rest of the story is lost.
                 Err(status) => {
@@ -127,7 +152,7 @@ impl Wait {
                 }
             }
         }
-        self.finish(context, missing.into_values())
+        self.finish(context, done, missing.into_values())
     }
 
     fn tell(
@@ -142,6 +167,7 @@ impl Wait {
             role,
             name,
             key,
+            is_aside: _,
         } = done;
         let role = fleet::Role::try_from(role).map_or("member", fleet::Role::as_str);
         if self.listing.json {
@@ -155,10 +181,8 @@ impl Wait {
             });
         }
         match key {
-            "" => context.ui.say(format_args!("{act} {role} {name}."))?,
-            key => context
-                .ui
-                .say(format_args!("{act} key {key} of {role} {name}."))?,
+            "" => done.say(context, format_args!("{act} {role} {name}."))?,
+            key => done.say(context, format_args!("{act} key {key} of {role} {name}."))?,
         }
         for warning in warnings {
             context.ui.warn(warning);
@@ -170,21 +194,22 @@ impl Wait {
     fn take(
         &self,
         context: &Context,
+        done: &Done<'_>,
         hosts: Vec<HostProgress>,
         missing: &mut BTreeMap<String, HostProgress>,
     ) -> Result {
-        for host in hosts {
+        for host in hosts.into_iter().filter(|it| !done.is_about(&it.host)) {
             if !host.acknowledged {
                 missing.insert(host.host.clone(), host);
                 continue;
             }
             missing.remove(&host.host);
-            self.host(context, &host)?;
+            self.host(context, done, &host)?;
         }
         Ok(())
     }
 
-    fn host(&self, context: &Context, progress: &HostProgress) -> Result {
+    fn host(&self, context: &Context, done: &Done<'_>, progress: &HostProgress) -> Result {
         let HostProgress {
             host,
             acknowledged,
@@ -202,12 +227,13 @@ impl Wait {
             (false, true) => ("-", "has not acknowledged yet"),
             (false, false) => ("-", "away"),
         };
-        context.ui.say(format_args!("{mark} {host}  {state}"))
+        done.say(context, format_args!("{mark} {host}  {state}"))
     }
 
     fn finish(
         &self,
         context: &Context,
+        done: &Done<'_>,
         missing: impl ExactSizeIterator<Item = HostProgress>,
     ) -> Result {
         if missing.len() == 0 {
@@ -215,13 +241,13 @@ impl Wait {
         }
         let mut names = Vec::new();
         for host in missing {
-            self.host(context, &host)?;
+            self.host(context, done, &host)?;
             names.push(host.host);
         }
         Err(CommandError::partly(format!(
             "in force at the controller, and not yet on {}",
             names.join(", ")
         ))
-        .with_hint("they get it as soon as they are connected; run this again to see"))
+        .with_hint(done.hint()))
     }
 }

@@ -1,18 +1,20 @@
 //! `postern profile export`
 
-use std::collections::BTreeSet;
+mod stanza;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
-use fleet::wire::DirectoryHost;
 use member::Membership;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
-use spa::{Keys, ProtoPort};
+use spa::Keys;
 use zeroize::Zeroizing;
 
+use self::stanza::ToExport;
+use crate::commands::keygen::allow_ip;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::directory::Directory;
@@ -26,11 +28,13 @@ const FWKNOP_USER_LEN_MAX: usize = 29;
 
 /// Give the keys of this profile to other clients
 ///
-/// fwknoprc: one stanza for each host, named like it, for fwknop's own client. Where some of what you
-/// may open there is asked for at another SPA port, that has a stanza of its own, named HOST-PORT.
+/// fwknoprc: stanzas for fwknop's own client. A host has one for each stanza of the policy that lets you
+/// in, since no packet is let in by two of them together: the first is named like the host, the others
+/// HOST-PORT where they are asked for at another SPA port, and else HOST-2, HOST-3.
 ///
 /// qr: a code for the camera of a phone with Fwknop2 (Android), one for each stanza, shown on a terminal
 /// only. It holds the keys; address and ports, which are printed beside it, are typed into the phone.
+/// What a phone cannot ask for, ranges and echo, is left out there.
 ///
 /// The output holds your keys: keep it as safe as the profile. It stays valid until you or the host
 /// join anew, whatever the policy says; the policy decides what it opens.
@@ -60,7 +64,7 @@ pub(crate) struct ExportArgs {
 
     /// Value of ALLOW_IP: an address; `resolve`, as -R; or `source`, as -s, which stanzas without KEY
     /// refuse unless they say REQUIRE_SOURCE_ADDRESS N
-    #[arg(long, value_name = "IP", default_value = "resolve")]
+    #[arg(long, value_name = "IP", default_value = "resolve", value_parser = allow_ip)]
     allow_ip: String,
 }
 
@@ -88,9 +92,9 @@ pub(super) async fn run(context: &Context, args: ExportArgs) -> Result {
             membership.name
         ));
     }
-    let mut stanzas = by_address(directory.hosts());
+    let mut stanzas = stanza::of(directory.hosts());
     if let Some(host) = &args.host {
-        stanzas.retain(|entries| entries.host.name == *host);
+        stanzas.retain(|stanza| stanza.host.name == *host);
         if stanzas.is_empty() {
             return Err(CommandError::refused(format!(
                 "no policy lets you open anything on a host named {host}"
@@ -101,11 +105,11 @@ pub(super) async fn run(context: &Context, args: ExportArgs) -> Result {
     if args.format == Format::Qr {
         return stanzas
             .iter()
-            .try_for_each(|entries| show_code(context, &membership, entries));
+            .try_for_each(|stanza| show_code(context, &membership, stanza));
     }
     let mut text = Zeroizing::new(String::new());
-    for entries in &stanzas {
-        stanza(&mut text, &membership, entries, &args.allow_ip)?;
+    for stanza in &stanzas {
+        stanza.write(&mut text, &membership, &args.allow_ip)?;
     }
     let count = stanzas.len();
     match (&args.output, &args.append) {
@@ -135,11 +139,26 @@ fn create(path: &Path, text: &str) -> Result {
     })
 }
 
+/// The file that is meant by a link which leads to one that is not there yet: whoever keeps her files
+/// elsewhere has such links before the files.
+fn led_to(path: &Path) -> PathBuf {
+    /// No longer chain of links is followed, by Linux neither.
+    const LINKS_MAX: usize = 40;
+    let mut led = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(next) = fs::read_link(&led) else {
+            break;
+        };
+        led = led.parent().unwrap_or(Path::new("")).join(next);
+    }
+    led
+}
+
 /// Adds the stanzas behind what is there; the file is there whole before and after.
 fn append(path: &Path, text: &str) -> Result {
     let before = match fs::read_to_string(path) {
         Ok(before) => Zeroizing::new(before),
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return create(path, text),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return create(&led_to(path), text),
         Err(cause) => return Err(CommandError::unreadable(path, cause)),
     };
     let name = path.display().to_string();
@@ -193,118 +212,26 @@ fn code_text(keys: &Keys) -> Zeroizing<String> {
     text
 }
 
-fn show_code(context: &Context, membership: &Membership, entries: &Entries<'_>) -> Result {
-    let Entries { name, host, all } = entries;
+fn show_code(context: &Context, membership: &Membership, stanza: &ToExport<'_>) -> Result {
+    let ToExport { name, host, .. } = stanza;
     let keys = pairwise(membership, host)?;
     let code = QrCode::new(code_text(&keys).as_bytes())
         .map_err(|cause| CommandError::failed("the keys do not fit into a code", cause))?;
     // Light on dark, as most terminals are: scanners read either.
     let picture = Zeroizing::new(code.render::<Dense1x2>().build());
-    let ports: BTreeSet<&str> = all
-        .iter()
-        .flat_map(|entry| entry.ports.iter().map(String::as_str))
-        .collect();
-    let ports: Vec<&str> = ports.into_iter().collect();
+    let (access, rest) = stanza.askable();
     context.ui.text(&picture)?;
     context.ui.say(format_args!(
         "{name}: server {}, port {}, user {}, access {}, HMAC SHA256",
         host.address,
         spa_port(host),
         membership.name,
-        if ports.is_empty() {
-            "any".to_owned()
-        } else {
-            ports.join(",")
+        match (access.is_empty(), rest.is_empty()) {
+            (true, true) => "any".to_owned(),
+            (true, false) => "none".to_owned(),
+            (false, _) => access.join(","),
         },
     ))
-}
-
-/// A stanza of an fwknoprc: what one packet can ask for.
-struct Entries<'a> {
-    name: String,
-    host: &'a DirectoryHost,
-    all: Vec<&'a DirectoryHost>,
-}
-
-/// The entries of the directory by host and SPA port.
-fn by_address(hosts: &[DirectoryHost]) -> Vec<Entries<'_>> {
-    let mut stanzas: Vec<Entries<'_>> = Vec::new();
-    for host in hosts {
-        let same = |known: &&mut Entries<'_>| {
-            (&known.host.name, spa_port(known.host)) == (&host.name, spa_port(host))
-        };
-        if let Some(known) = stanzas.iter_mut().find(same) {
-            known.all.push(host);
-            continue;
-        }
-        let is_first = !stanzas.iter().any(|known| known.host.name == host.name);
-        stanzas.push(Entries {
-            name: if is_first {
-                host.name.clone()
-            } else {
-                format!("{}-{}", host.name, spa_port(host))
-            },
-            host,
-            all: vec![host],
-        });
-    }
-    stanzas
-}
-
-/// What a stock client can ask for in one packet, and the rest.
-fn askable<'p>(ports: &BTreeSet<&'p str>) -> (Vec<&'p str>, Vec<&'p str>) {
-    // A request has 192 bytes, of which an IPv6 address takes up to 39.
-    let mut room: usize = 192 - 39;
-    ports.iter().copied().partition(|port| {
-        let is_port = port.parse::<ProtoPort>().is_ok();
-        let fits = is_port && room > port.len();
-        if fits {
-            room -= port.len() + 1;
-        }
-        fits
-    })
-}
-
-fn stanza(
-    text: &mut String,
-    membership: &Membership,
-    entries: &Entries<'_>,
-    allow_ip: &str,
-) -> Result {
-    let Entries { name, host, all } = entries;
-    let keys = pairwise(membership, host)?;
-    let _ = writeln!(text, "[{name}]");
-    let mut line = |name: &str, value: &str| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<18} {value}");
-    };
-    line("SPA_SERVER", &host.address);
-    line("SPA_SERVER_PORT", &spa_port(host).to_string());
-    let ports: BTreeSet<&str> = all
-        .iter()
-        .flat_map(|entry| entry.ports.iter().map(String::as_str))
-        .collect();
-    let (access, rest) = askable(&ports);
-    if !access.is_empty() {
-        line("ACCESS", &access.join(","));
-    }
-    if !rest.is_empty() {
-        line("# Not in ACCESS:", &rest.join(","));
-        line(
-            "#",
-            "a stock client asks for single ports, as many as one packet has room for",
-        );
-    }
-    line("ALLOW_IP", allow_ip);
-    line("SPOOF_USER", &membership.name);
-    line("KEY_BASE64", &keys.encryption().secret().to_base64());
-    if let Some((key, digest)) = keys.hmac() {
-        line("USE_HMAC", "Y");
-        line("HMAC_KEY_BASE64", &key.secret().to_base64());
-        line("HMAC_DIGEST_TYPE", &digest.to_string());
-    }
-    text.push('\n');
-    Ok(())
 }
 
 #[cfg(test)]

@@ -62,10 +62,12 @@ fn said(known: Option<Known>, change: impl FnOnce(&mut Case<'_>)) -> (String, St
     let mut case = Case {
         host: "web-1",
         user: "alice",
+        member: Some("alice"),
         port: "tcp/22",
         is_refused: false,
         sent: &packets,
         listed: Some(&listed),
+        is_locked: false,
         changed: None,
         known: known.as_ref(),
         refusal: None,
@@ -74,7 +76,7 @@ fn said(known: Option<Known>, change: impl FnOnce(&mut Case<'_>)) -> (String, St
         now_ms: NOW_MS,
     };
     change(&mut case);
-    let Why { because, hint } = why(case);
+    let Why { because, hint, .. } = why(case);
     (because.unwrap_or_default(), hint)
 }
 
@@ -130,6 +132,24 @@ fn what_a_policy_denies_has_its_remedy() {
 
         assert!(hint.contains(remedy), "{denied}: {hint}");
     }
+}
+
+#[test]
+fn whoever_names_another_user_is_told_who_she_is() {
+    let denied = Denied::Username("alice".to_owned()).to_string();
+    let refused = known(Some(event(EventKind::Refused, &denied)));
+
+    let (_, hint) = said(Some(refused), |case| case.member = Some("bob"));
+
+    assert_eq!(hint, "knock without -U: bob is who you are to this host");
+}
+
+#[test]
+fn a_host_that_is_locked_is_said_to_be() {
+    let (because, hint) = said(Some(known(None)), |case| case.is_locked = true);
+
+    assert!(because.starts_with("web-1 is locked"), "{because}");
+    assert!(hint.contains("ask an operator"), "{hint}");
 }
 
 #[test]

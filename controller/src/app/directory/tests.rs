@@ -34,7 +34,7 @@ async fn a_user_is_shown_the_pairwise_stanzas_that_permit_her_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_locked_host_is_in_no_directory() {
+async fn a_locked_host_is_shown_as_locked_to_whoever_may_open_it_and_as_nothing_else() {
     let fleet = Fleet::new().await;
     fleet.join(Role::Host, "web-1").await;
     let user = caller(&fleet.join(Role::User, "mbr").await);
@@ -44,4 +44,9 @@ async fn a_locked_host_is_in_no_directory() {
     let directory = directory(&fleet.context, &user, NOW);
 
     assert!(directory.entries.is_empty());
+    let locked = directory.locked.iter();
+    let locked: Vec<_> = locked
+        .map(|entry| (entry.host.as_str(), entry.stanza.as_str()))
+        .collect();
+    assert_eq!(locked, [("web-1", "mine")]);
 }
