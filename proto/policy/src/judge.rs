@@ -377,6 +377,17 @@ impl Stanza {
         })
     }
 
+    /// Whether what is asked for stands in this stanza, whoever asks, when, and from where. Of several
+    /// stanzas that refuse, this is the one that was meant.
+    #[must_use]
+    pub fn lists(&self, request: &Request) -> bool {
+        match request {
+            Request::Access { ports, .. } => self.judge_ports(ports).is_ok(),
+            Request::Close { .. } => true,
+            Request::Command { .. } => self.command.is_some(),
+        }
+    }
+
     /// Whether this stanza would let in these networks for one request, whatever their addresses: for
     /// what was opened when its text was another one.
     #[must_use]
