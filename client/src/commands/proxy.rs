@@ -51,7 +51,10 @@ pub(crate) async fn run(context: &Context, args: ProxyArgs) -> Result {
         Some(port) => (Some(host), port),
         None => (None, port_alone(&host)?),
     };
-    let named = host.as_deref().or(options.stanza()).unwrap_or_default();
+    let named = host
+        .as_deref()
+        .or_else(|| options.stanza())
+        .unwrap_or_default();
     let named = named.to_owned();
     let access = format!("tcp/{port}").parse().map_err(CommandError::usage)?;
     let args = options.into_knock(host, Some(access));

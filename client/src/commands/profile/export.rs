@@ -149,7 +149,7 @@ fn led_to(path: &Path) -> PathBuf {
         let Ok(next) = fs::read_link(&led) else {
             break;
         };
-        led = led.parent().unwrap_or(Path::new("")).join(next);
+        led = led.parent().unwrap_or_else(|| Path::new("")).join(next);
     }
     led
 }
