@@ -99,7 +99,13 @@ async fn knock(line: &Line, rc: &RcFile, stanza: Stanza) -> Result {
     let args = overlay::rest(line)?;
     let mut target = target::by_stanza(&context.ui, &args, None, (rc, &stanza))?;
     if line.has("test") {
-        return delivery::show(&context, &mut target).await;
+        delivery::show(&context, &mut target).await?;
+        // It was said why; a script of the reference's learns it by the exit code.
+        return if target.is_read_by_fwknopd {
+            Ok(())
+        } else {
+            Err(CommandError::refused("fwknopd does not read this packet"))
+        };
     }
     let voice = if context.verbose > 0 {
         Voice::Full

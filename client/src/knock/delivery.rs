@@ -184,7 +184,8 @@ fn make(context: &Context, target: &mut Target, whom: For) -> Result<(String, Ve
     if !target.tagged
         && let Some(doubt) = packet::doubt(&message, &target.keys, packet.len())
     {
-        context.ui.warn(doubt);
+        context.ui.warn(doubt.told);
+        target.is_read_by_fwknopd &= !doubt.is_certain;
     }
     if let Some(keep) = &mut target.keep {
         keep.write(&packet)?;

@@ -11,8 +11,8 @@ use crate::error::{CommandError, Result};
 const GPG_LEN_MIN: usize = 400;
 /// The characters that every packet begins with, and that are not sent.
 const STRIPPED_LEN: usize = 10;
-/// What a UDP datagram can carry in a frame of 1514 bytes, which is all that a stock server captures.
-const FRAME_LEN_MAX: usize = 1472;
+/// The first second that a stock server reads as a date before 1970.
+const FWKNOP_END_SECS: u64 = 1 << 31;
 
 /// What the world adds to a request.
 #[derive(Debug)]
@@ -76,33 +76,46 @@ pub(crate) fn seal(message: &Message, keys: &Keys, tagged: bool) -> Result<Strin
     })
 }
 
-/// Why a stock server does not read a packet of this length: it takes 400 characters and more for GPG, and
-/// puts back what was stripped before it counts a second time.
-pub(crate) fn doubt(message: &Message, keys: &Keys, length: usize) -> Option<String> {
-    let is_command = matches!(message.request, Request::Command { .. });
-    let tag = keys.hmac().map_or(0, |(_, digest)| digest.text_len());
-    let inner = match tag {
-        0 => length,
-        tag => length - tag + STRIPPED_LEN,
+/// Why a stock server does not read a packet.
+#[derive(Debug)]
+pub(crate) struct Doubt {
+    pub(crate) told: String,
+    /// fwknop's client cannot read it either, and its test mode says so.
+    pub(crate) is_certain: bool,
+}
+
+/// What a stock server makes of a message of this date and a packet of this length, if it does not read
+/// it: 400 characters and more it takes for GPG, and puts back what was stripped before it counts again.
+pub(crate) fn doubt(message: &Message, keys: &Keys, length: usize) -> Option<Doubt> {
+    let certain = |told| {
+        let is_certain = true;
+        Some(Doubt { told, is_certain })
     };
-    let long = format!("the packet has {length} characters: ");
-    if length > FRAME_LEN_MAX {
-        return Some(format!(
-            "{long}more than {FRAME_LEN_MAX} do not fit in a frame, and fwknopd reads no fragments"
-        ));
+    if message.timestamp_secs >= FWKNOP_END_SECS {
+        return certain(
+            "the packet is dated after 2038-01-19, and fwknopd reads no such date".to_owned(),
+        );
     }
+    let inner = match keys.hmac() {
+        None => length,
+        Some((_, digest)) => length.saturating_sub(digest.text_len()) + STRIPPED_LEN,
+    };
+    let long = format!("the packet has {length} characters");
     if inner >= GPG_LEN_MIN {
-        return Some(format!(
-            "{long}fwknopd takes one of this length for GPG and refuses it"
+        return certain(format!(
+            "{long}, and fwknopd takes so long a one for GPG and refuses it"
         ));
     }
-    (length >= GPG_LEN_MIN).then(|| {
-        let but = if is_command {
-            ", unless its stanza says ENABLE_CMD_EXEC"
-        } else {
-            ""
-        };
-        format!("{long}fwknopd takes one of this length for GPG and refuses it{but}")
+    if length < GPG_LEN_MIN {
+        return None;
+    }
+    let unless = match message.request {
+        Request::Command { .. } => " unless its stanza says ENABLE_CMD_EXEC",
+        Request::Access { .. } | Request::Close { .. } => "",
+    };
+    Some(Doubt {
+        told: format!("{long}, and fwknopd takes so long a one for GPG and refuses it{unless}"),
+        is_certain: false,
     })
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Target {
     pub(crate) route: Route,
     /// The file that packets are written to as well.
     pub(crate) keep: Option<Keep>,
+    /// No packet so far was one that a stock server, and fwknop's own client, cannot read.
+    pub(crate) is_read_by_fwknopd: bool,
 }
 
 /// Finds the target: in the fleet when the profile has joined one and no static key is meant.
@@ -116,6 +118,7 @@ pub(crate) fn in_fleet(
         request,
         route,
         keep: Keep::of(&args.keep),
+        is_read_by_fwknopd: true,
     })
 }
 
@@ -296,6 +299,7 @@ pub(crate) fn by_stanza(
         request,
         route,
         keep: Keep::of(&args.keep),
+        is_read_by_fwknopd: true,
         name,
     })
 }

@@ -146,7 +146,7 @@ pub(crate) const ROWS: &[Row] = &[
     row(("show-last", None, ""), "", Differs("keys that the reference kept are not shown"), "Show the arguments of the last time", LAST),
     row(("save-packet", Some('B'), "FILE"), "", Differs("nobody but its owner may read the file, as the packet still opens; a file that cannot be written ends it"), "Write the packet to this file, too", "a_packet_is_kept_in_the_file_that_was_named"),
     row(("save-packet-append", Some('b'), ""), "", Same, "Add the packet to the end of the file of -B", "a_packet_is_kept_in_the_file_that_was_named"),
-    row(("test", Some('T'), ""), "", Differs("what a server would refuse is refused also without it"), "Make the packet, and show it instead of sending it", SEEN),
+    row(("test", Some('T'), ""), "", Differs("what a server reads as something else is refused also without it"), "Make the packet, and show it instead of sending it", "a_packet_that_fwknop_cannot_read_is_said_to_be_one_and_ends_its_test_with_1"),
     row(("version", Some('V'), ""), "", Same, "Print the version", "the_version_and_the_help_end_with_0"),
     row(("help", Some('h'), ""), "", Same, "Print this help", "the_version_and_the_help_end_with_0"),
     row(("fault-injection-tag", None, "TAG"), "", Refused("of test builds of the reference, whose own releases refuse it too"), "", "what_is_no_option_ends_with_1"),

@@ -128,6 +128,53 @@ fn every_mode_of_encryption_and_digest_of_the_hmac_is_that_of_fwknop() {
 }
 
 #[test]
+fn a_packet_that_fwknop_cannot_read_is_said_to_be_one_and_ends_its_test_with_1() {
+    let pair = Pair::new();
+    let base = [&TO[..], &["-s", "-T", "--no-save-args"]].concat();
+    let hmac = ["--key-hmac", "hm4c"];
+    // Around the lengths where a packet becomes too long: without and with an HMAC, and of the message.
+    let lengths = (1..=10).chain(108..=150).chain(174..=190);
+    for (length, has_hmac) in lengths.flat_map(|length| [(length, false), (length, true)]) {
+        let command = "x".repeat(length);
+        let more = if has_hmac { &hmac[..] } else { &[] };
+        let words = [&base[..], &["-C", &command], more].concat();
+
+        let Both { ours, .. } = pair.both(&words, "");
+
+        let is_said = ours.stderr.contains("fwknopd takes so long a one for GPG");
+        assert!(
+            ours.code == 0 || is_said || length > 150,
+            "{length}: {}",
+            ours.stderr
+        );
+    }
+    let late = pair.both(
+        &[&base[..], &["-A", "tcp/22", "--time-offset-plus", "5000d"]].concat(),
+        "",
+    );
+    assert!(late.ours.stderr.contains("2038"), "{}", late.ours.stderr);
+    // What is too long for the server alone is warned of, and ends as there.
+    let ports: Vec<String> = (1..=12).map(|port| format!("tcp/100{port:02}")).collect();
+    let words = [
+        &base[..],
+        &[
+            "-A",
+            &ports.join(","),
+            "--key-hmac",
+            "h",
+            "--hmac-digest-type",
+            "sha512",
+        ],
+    ];
+    let warned = pair.both(&words.concat(), "");
+    assert!(
+        warned.ours.stderr.contains("for GPG"),
+        "{}",
+        warned.ours.stderr
+    );
+}
+
+#[test]
 fn a_packet_is_kept_in_the_file_that_was_named() {
     let pair = Pair::new();
     let base = [&TO[..], &["-A", "tcp/22", "-s", "-T", "-B", "pkt"]].concat();
