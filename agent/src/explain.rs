@@ -138,6 +138,8 @@ pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
         Some(dir) => journal::floors_of(dir)?,
         None => Floors::default(),
     };
+    // What a controller sent was looked at when it was applied, and has none.
+    policies::warn(compiled.policy());
     let mut replays = Memory::new(Capacity::default(), floors);
     let mut gate = Gate::new(settings(args, config.as_ref()), compiled);
     gate.set_addressees(addressees(args));

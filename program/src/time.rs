@@ -207,7 +207,11 @@ fn not_a_time() -> String {
 }
 
 /// The zone of this machine, as `TZ` or /etc/localtime has it; UTC where nothing says it.
-fn zone() -> Result<TimeZone, String> {
+///
+/// # Errors
+///
+/// In words, when `TZ` names a zone that is not known here.
+pub fn zone() -> Result<TimeZone, String> {
     match (TimeZone::try_system(), env::var("TZ")) {
         (Ok(zone), _) => Ok(zone),
         (Err(_), Ok(name)) if !name.is_empty() => Err(format!(

@@ -156,12 +156,7 @@ impl AccessFile {
     }
 
     fn number(&self, policy: Arc<Policy>, now: Now) -> Result<AdoptedPolicy, InvalidAccessFile> {
-        for warning in policy.warnings.iter().take(WARNINGS_SHOWN) {
-            tracing::warn!("{warning}");
-        }
-        if let Some(more @ 1..) = policy.warnings.len().checked_sub(WARNINGS_SHOWN) {
-            tracing::warn!(more, "and further warnings of the access file");
-        }
+        warn(&policy);
         let digest = digest_of(&policy);
         let mut last = self.last.lock();
         if policy.stanzas.is_empty() && last.any_stanza {
@@ -226,6 +221,16 @@ pub fn exposed(path: &Path) -> Vec<String> {
     let seen = Seen::default();
     let _ = read(path, &seen);
     seen.exposed()
+}
+
+/// Says in the log what in an access file is doubtful, with file and line.
+pub fn warn(policy: &Policy) {
+    for warning in policy.warnings.iter().take(WARNINGS_SHOWN) {
+        tracing::warn!("{warning}");
+    }
+    if let Some(more @ 1..) = policy.warnings.len().checked_sub(WARNINGS_SHOWN) {
+        tracing::warn!(more, "and further warnings of the access file");
+    }
 }
 
 fn warn_of_exposed(seen: &Seen) {

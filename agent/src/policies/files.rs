@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
 use policy::{ReadError, Source};
 use sha2::{Digest as _, Sha256};
 
@@ -114,6 +115,14 @@ impl Source for Seen {
         let files = Files.list_conf(dir);
         self.note(dir, Sight::Folder(sorted(files.clone())));
         files
+    }
+
+    /// As fwknopd, for which a zone that is not known is UTC.
+    fn time_zone(&self) -> TimeZone {
+        program::time::zone().unwrap_or_else(|problem| {
+            tracing::warn!("dates of the access file are read in UTC: {problem}");
+            TimeZone::UTC
+        })
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) enum Keyword {
     Key,
     KeyBase64,
     MaxFwTimeout,
+    MoreKeysBase64,
     Name,
     NatAccess,
     OnControllerLoss,
@@ -58,12 +59,17 @@ pub(crate) enum Word {
     },
     /// Written by tools around fwknop, and without a meaning to it or to us.
     Harmless,
+    /// Of fwknop 1.x; what is 2.x passes it over.
+    Former {
+        /// A switch that changes nothing when it is off, so that `N` may stand.
+        may_be_off: bool,
+    },
     /// Neither ours nor fwknop's.
     Unknown,
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 41] = [
+const ENFORCED: [(&str, Keyword); 42] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
@@ -79,6 +85,7 @@ const ENFORCED: [(&str, Keyword); 41] = [
     ("MAX_FW_TIMEOUT", Keyword::MaxFwTimeout),
     ("KEY", Keyword::Key),
     ("HMAC_KEY", Keyword::HmacKey),
+    ("MORE_KEYS_BASE64", Keyword::MoreKeysBase64),
     ("HMAC_DIGEST_TYPE", Keyword::HmacDigestType),
     ("ENCRYPTION_MODE", Keyword::EncryptionMode),
     ("DESTINATION", Keyword::Destination),
@@ -108,16 +115,13 @@ const ENFORCED: [(&str, Keyword); 41] = [
 ];
 
 /// fwknop's other keywords, and whether they are switches that may be off.
-const UNSUPPORTED: [(&str, bool); 20] = [
+const UNSUPPORTED: [(&str, bool); 16] = [
     ("CMD_CYCLE_CLOSE", false),
     ("CMD_CYCLE_OPEN", false),
     ("CMD_CYCLE_TIMER", false),
     ("CMD_SUDO_EXEC_GROUP", false),
     ("CMD_SUDO_EXEC_USER", false),
     ("ENABLE_CMD_SUDO_EXEC", true),
-    ("ENABLE_EXTERNAL_CMDS", true),
-    ("ENABLE_FORWARD_ACCESS", true),
-    ("ENABLE_OUTPUT_ACCESS", true),
     ("GPG_ALLOW_NO_PW", true),
     ("GPG_DECRYPT_ID", false),
     ("GPG_DECRYPT_PW", false),
@@ -128,7 +132,36 @@ const UNSUPPORTED: [(&str, bool); 20] = [
     ("GPG_IGNORE_SIG_VERIFY_ERROR", true),
     ("GPG_REMOTE_ID", false),
     ("GPG_REQUIRE_SIG", true),
+];
+
+/// The words of fwknop 1.x that its successor does not know, and whether they are switches that may
+/// be off. What such a word narrows nobody enforces any more, so it does not stand in silence.
+const FORMER: [(&str, bool); 25] = [
+    ("CMD_REGEX", false),
+    ("DISABLE_FW_TIMEOUT", true),
+    ("ENABLE_EXTERNAL_CMDS", true),
+    ("ENABLE_FORWARD_ACCESS", true),
+    ("ENABLE_OUTPUT_ACCESS", true),
+    ("ENCRYPT_SEQUENCE", true),
+    ("EXTERNAL_CMD_ALARM", false),
+    ("EXTERNAL_CMD_CLOSE", false),
+    ("EXTERNAL_CMD_OPEN", false),
+    ("GPG_NO_OPTIONS", true),
+    ("GPG_NO_REQUIRE_PREFIX", true),
+    ("GPG_PATH", false),
+    ("GPG_USE_OPTIONS", true),
+    ("KNOCK_INTERVAL", false),
+    ("KNOCK_LIMIT", false),
+    ("MAX_TIME_DIFF", false),
+    ("MIN_TIME_DIFF", false),
     ("PERMIT_CLIENT_PORTS", true),
+    ("PERMIT_CLIENT_TIMEOUT", true),
+    ("PORT_OFFSET", false),
+    ("REQUIRE_AUTH_METHOD", true),
+    ("REQUIRE_OS", false),
+    ("REQUIRE_OS_REGEX", false),
+    ("RESTRICT_INTF", false),
+    ("SHARED_SEQUENCE", false),
 ];
 
 /// Words that other tools write into an access.conf (OpenWrt's LuCI, configuration management).
@@ -164,6 +197,9 @@ impl Word {
         }
         if HARMLESS.contains(&word) {
             return Self::Harmless;
+        }
+        if let Some(&(_, may_be_off)) = FORMER.iter().find(|(name, _)| *name == word) {
+            return Self::Former { may_be_off };
         }
         UNSUPPORTED
             .iter()

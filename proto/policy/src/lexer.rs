@@ -83,17 +83,22 @@ fn value<'t>(keyword: &str, rest: &'t str) -> Result<&'t str, Problem> {
     let Some((value, tail)) = rest.split_once(';') else {
         return Ok(rest.trim());
     };
+    // fwknop cuts blanks at the end of a line, and none in front of a `;`.
+    let value = match is_passphrase {
+        true => value.trim_start(),
+        false => value.trim(),
+    };
 
     let tail = tail.trim();
     if !tail.is_empty() && !tail.starts_with('#') {
         let hint = if is_passphrase {
             "write a key that contains `;` in base64"
         } else {
-            "put a comment behind `#`, and every keyword in a line of its own"
+            "comments and keywords stand in lines of their own"
         };
         return Err(Problem::new("text follows the `;` that ends the value").hint(hint));
     }
-    Ok(value.trim())
+    Ok(value)
 }
 
 fn without_comment(text: &str) -> &str {
@@ -153,6 +158,20 @@ mod tests {
         let (number, problem) = line.unwrap_err();
         assert_eq!(number, 1);
         assert!(!format!("{problem:?}").contains("abc"));
+    }
+
+    #[test]
+    fn a_blank_between_a_passphrase_and_its_semicolon_is_kept_and_no_other() {
+        assert_eq!(only("KEY abc ;"), ("KEY", "abc "));
+        assert_eq!(only("KEY abc  "), ("KEY", "abc"));
+        assert_eq!(only("KEY_BASE64 abc ;"), ("KEY_BASE64", "abc"));
+    }
+
+    #[test]
+    fn no_hint_sends_anybody_to_a_comment_behind_a_passphrase() {
+        let line = lines("OPEN_PORTS tcp/22; ssh").next().unwrap();
+
+        assert!(!format!("{:?}", line.unwrap_err()).contains('#'));
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::dialect::Dialect;
+
 /// Addresses that a rule speaks of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Networks {
@@ -23,6 +25,65 @@ pub enum InvalidNetwork {
     /// Neither an address nor a network.
     #[error("`{0}` is not an IPv4 or IPv6 address or network")]
     Malformed(String),
+}
+
+/// A network that is taken, and may not be what is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// A prefix of length 0: every address of its family.
+    Everything {
+        /// As it is written.
+        written: String,
+        /// An address stands in front of it, as if one were meant.
+        has_address: bool,
+    },
+    /// Bits are set behind the prefix.
+    HostBits {
+        /// As it is written.
+        written: String,
+        /// As it is taken.
+        network: IpNet,
+    },
+}
+
+// === impl Doubt ===
+
+impl Doubt {
+    /// Whether it is a mistake: where an address seems to be meant, and in fwknop's dialect where
+    /// fwknopd refuses the file.
+    pub(crate) fn is_mistake(&self, dialect: Dialect) -> bool {
+        let Self::Everything {
+            written,
+            has_address,
+        } = self
+        else {
+            return false;
+        };
+        match dialect {
+            Dialect::Alone => *has_address || !written.contains(':'),
+            Dialect::Operator => *has_address,
+            Dialect::Compiled => false,
+        }
+    }
+
+    /// What to write in its place.
+    pub(crate) fn hint(&self) -> String {
+        match self {
+            Self::Everything { .. } => "ANY says so".to_owned(),
+            Self::HostBits { network, .. } => format!("write {network}, or the address alone"),
+        }
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything { written, .. } => write!(f, "`{written}` is every address"),
+            Self::HostBits { written, network } => {
+                write!(f, "`{written}` is the whole network {network}")
+            }
+        }
+    }
 }
 
 // === impl Networks ===
@@ -46,7 +107,13 @@ impl Networks {
     ///
     /// [`InvalidNetwork`] names the first entry that is neither an address nor a network.
     pub fn parse(text: &str) -> Result<Self, InvalidNetwork> {
+        Self::read(text).map(|(networks, _)| networks)
+    }
+
+    /// Reads a list as [`parse`](Self::parse) does, and says what in it is doubtful.
+    pub(crate) fn read(text: &str) -> Result<(Self, Vec<Doubt>), InvalidNetwork> {
         let mut networks = Vec::new();
+        let mut doubts = Vec::new();
         let mut any = false;
         for entry in text.split(',') {
             let before = networks.len();
@@ -56,7 +123,9 @@ impl Networks {
                 if word.eq_ignore_ascii_case("ANY") {
                     any = true;
                 } else {
-                    networks.push(network(word)?);
+                    let network = network(word)?;
+                    doubts.extend(doubt(word, network));
+                    networks.push(network);
                 }
             }
             if words == 0 || (networks.len() == before && !any) {
@@ -64,9 +133,9 @@ impl Networks {
             }
         }
         if any {
-            return Ok(Self::Any);
+            return Ok((Self::Any, doubts));
         }
-        Ok(Self::Only(networks.into_boxed_slice()))
+        Ok((Self::Only(networks.into_boxed_slice()), doubts))
     }
 }
 
@@ -89,6 +158,20 @@ impl fmt::Display for Networks {
             }
         }
     }
+}
+
+fn doubt(word: &str, network: IpNet) -> Option<Doubt> {
+    let (address, _) = word.split_once('/')?;
+    let written = shortened(word);
+    let address: IpAddr = address.parse().ok()?;
+    if network.prefix_len() == 0 {
+        let has_address = !address.is_unspecified();
+        return Some(Doubt::Everything {
+            written,
+            has_address,
+        });
+    }
+    (address.to_canonical() != network.addr()).then_some(Doubt::HostBits { written, network })
 }
 
 /// Reads an address, a network with a prefix length, or an IPv4 network with a dotted mask.

@@ -9,10 +9,12 @@
 //!
 //! # Stricter than fwknop
 //!
-//! fwknop logs and skips what it does not know, and takes the last of two lines. Here an unknown
-//! keyword, a keyword that this version does not enforce, and a second line of a keyword are
-//! mistakes: a rule about who gets in must not be something else than it looks like.
+//! fwknop logs and skips what it does not know. Here an unknown keyword, and one that this version
+//! does not enforce, are mistakes: a rule about who gets in must not be something else than it looks
+//! like. Of two lines of a keyword fwknop takes the last without a word; so does its dialect
+//! ([`Dialect::Alone`]), and says so, and in our own texts the second is a mistake.
 
+mod dates;
 mod draft;
 mod files;
 pub(crate) mod keys;
@@ -26,6 +28,8 @@ mod tests;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use jiff::tz::TimeZone;
 
 use crate::dialect::Dialect;
 use crate::keyword::{self, Keyword, Word};
@@ -69,6 +73,8 @@ pub fn parse_as(
 /// A policy as far as it has been read.
 struct Parser<'s> {
     dialect: Dialect,
+    /// The zone in which dates are read: fwknop's are local, those of a fleet mean one moment.
+    zone: TimeZone,
     includes: &'s dyn Source,
     policy: Policy,
     users: Users,
@@ -86,8 +92,13 @@ struct Parser<'s> {
 
 impl<'s> Parser<'s> {
     fn new(dialect: Dialect, includes: &'s dyn Source) -> Self {
+        let zone = match dialect {
+            Dialect::Alone => includes.time_zone(),
+            Dialect::Operator | Dialect::Compiled => TimeZone::UTC,
+        };
         Self {
             dialect,
+            zone,
             includes,
             policy: Policy::default(),
             users: Users::default(),
@@ -134,14 +145,15 @@ impl<'s> Parser<'s> {
             }
             Word::Harmless => {
                 let problem = Problem::new("the line has no effect");
-                let warning = Mistake::at(&at, Some(line.keyword), problem);
-                self.policy.warnings.push(warning);
-                return;
+                return self.warning(&at, line.keyword, problem);
             }
+            Word::Former { may_be_off } => return self.former(&at, line, may_be_off),
             Word::Unknown => return self.unknown(&at, line.keyword),
         };
-        let taken = if line.value.is_empty() {
+        let taken = if line.value.trim().is_empty() {
             Err(Problem::new("the keyword has no value"))
+        } else if let Some(problem) = self.blank_at_end(&at, line) {
+            Err(problem)
         } else {
             self.keyword(keyword, line.value, at.clone())
         };
@@ -150,14 +162,42 @@ impl<'s> Parser<'s> {
         }
     }
 
+    /// What stands between a passphrase and its `;` is a part of the key for fwknop, and nobody who
+    /// reads the line sees it: its dialect takes it so, and says so; elsewhere it is a mistake.
+    fn blank_at_end(&mut self, at: &Place, line: &Line<'_>) -> Option<Problem> {
+        if !line.value.ends_with(char::is_whitespace) {
+            return None;
+        }
+        let problem = Problem::new("the blank in front of `;` is a part of the key, as for fwknop");
+        let problem = problem.hint("leave the `;` out, or write the key in base64");
+        if self.dialect != Dialect::Alone {
+            return Some(problem);
+        }
+        self.warning(at, line.keyword, problem);
+        None
+    }
+
+    /// A word of fwknop 1.x.
+    fn former(&mut self, at: &Place, line: &Line<'_>, may_be_off: bool) {
+        if may_be_off && line.value.starts_with(['n', 'N']) {
+            let problem =
+                Problem::new("the line has no effect: a switch of fwknop 1.x that is off");
+            return self.warning(at, line.keyword, problem);
+        }
+        let problem =
+            Problem::new("fwknop 1.x had it; no fwknop 2 enforces it, nor does this program");
+        let problem = problem.hint("remove the line if the stanza is right without it");
+        self.mistake(at, Some(line.keyword), problem);
+    }
+
     fn keyword(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<(), Problem> {
         self.check_dialect(keyword)?;
         match keyword {
-            Keyword::Group => self.users.define(value, at),
+            Keyword::Group => self.group(value, at),
             Keyword::Test => self.test(value, at),
-            Keyword::Include => self.include(value),
-            Keyword::IncludeFolder => self.include_folder(value),
-            Keyword::IncludeKeys => self.include_keys(value),
+            Keyword::Include => self.include(value, &at),
+            Keyword::IncludeFolder => self.include_folder(value, &at),
+            Keyword::IncludeKeys => self.include_keys(value, &at),
             Keyword::DataCollectMode => self.collect_mode(value),
             Keyword::Protect if self.draft.is_none() => self.protect(value),
             Keyword::AccessExpire
@@ -180,6 +220,7 @@ impl<'s> Parser<'s> {
             | Keyword::Key
             | Keyword::KeyBase64
             | Keyword::MaxFwTimeout
+            | Keyword::MoreKeysBase64
             | Keyword::Name
             | Keyword::NatAccess
             | Keyword::OnControllerLoss
@@ -235,7 +276,9 @@ impl<'s> Parser<'s> {
         }
         if self.draft.is_none() && matches!(keyword, Keyword::Source | Keyword::Name) {
             self.stanza_count += 1;
-            self.draft = Some(Draft::new(self.stanza_count, at.clone()));
+            let zone = self.zone.clone();
+            let draft = Draft::new(self.stanza_count, at.clone(), self.dialect, zone);
+            self.draft = Some(draft);
         }
         let Some(draft) = &mut self.draft else {
             return Err(Problem::new("the line stands outside of a stanza")
@@ -293,7 +336,7 @@ impl<'s> Parser<'s> {
 
     fn end_stanza(&mut self) {
         if let Some(draft) = self.draft.take() {
-            self.finished.push(draft.finish(self.dialect));
+            self.finished.push(draft.finish());
         }
     }
 
@@ -316,6 +359,21 @@ impl<'s> Parser<'s> {
             None => problem,
         };
         self.mistake(at, shown, problem);
+    }
+
+    fn warning(&mut self, at: &Place, keyword: &str, problem: Problem) {
+        let warning = Mistake::at(at, Some(keyword), problem);
+        self.policy.warnings.push(warning);
+    }
+
+    fn group(&mut self, value: &str, at: Place) -> Result<(), Problem> {
+        let doubt = value
+            .split_once(char::is_whitespace)
+            .and_then(|(_, list)| users::blank_in(list));
+        if let Some(problem) = doubt {
+            self.warning(&at, Keyword::Group.name(), problem);
+        }
+        self.users.define(value, at)
     }
 
     fn mistake(&mut self, at: &Place, keyword: Option<&str>, problem: Problem) {
@@ -360,33 +418,33 @@ impl<'s> Parser<'s> {
         policy.group_origins = groups.origins;
         policy.used_groups = groups.used;
         policy.warnings = in_order(policy.warnings, &self.files);
+        policy.notes = in_order(policy.notes, &self.files);
         Ok(policy)
     }
 
-    fn add_stanza(&mut self, finished: Finished) {
-        let Finished {
-            at,
-            mut stanza,
-            usernames,
-            problems,
-            warnings,
-        } = finished;
+    fn add_stanza(&mut self, mut finished: Finished) {
+        let problems = std::mem::take(&mut finished.problems);
         for (at, keyword, problem) in problems {
             self.mistake(&at, Some(keyword.name()), problem);
         }
-        if let Some((at, list)) = usernames {
+        if let Some((at, list)) = finished.usernames.take() {
             match self.users.resolve(&list) {
-                Ok(users) => stanza.require_username = users,
+                Ok(users) => finished.stanza.require_username = users,
                 Err(problem) => self.mistake(&at, Some(Keyword::RequireUsername.name()), problem),
             }
         }
-        let lints = lint::stanza(self.dialect, &stanza);
-        for (keyword, problem) in warnings.into_iter().chain(lints) {
-            let warning = Mistake::at(&at, Some(keyword.name()), problem);
-            self.policy.warnings.push(warning);
+        for (keyword, problem) in lint::stanza(self.dialect, &finished.stanza) {
+            self.warning(&finished.place(keyword), keyword.name(), problem);
         }
-        self.policy.stanzas.push(stanza);
-        self.policy.origins.push(at);
+        for (at, keyword, problem) in std::mem::take(&mut finished.warnings) {
+            self.warning(&at, keyword.name(), problem);
+        }
+        for (at, keyword, problem) in std::mem::take(&mut finished.notes) {
+            let note = Mistake::at(&at, Some(keyword.name()), problem);
+            self.policy.notes.push(note);
+        }
+        self.policy.stanzas.push(finished.stanza);
+        self.policy.origins.push(finished.at);
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Policy {
     pub collect_mode: Option<CollectMode>,
     /// What is allowed but doubtful.
     pub warnings: Vec<Mistake>,
+    /// How values were read that another program or another host may read otherwise: dates. For
+    /// whoever moves a file from one to the other.
+    pub notes: Vec<Mistake>,
     /// Files that were read besides the first.
     pub included: Vec<PathBuf>,
     /// Where each stanza begins.
@@ -166,6 +169,7 @@ impl PartialEq for Policy {
             protect,
             collect_mode,
             warnings: _,
+            notes: _,
             included: _,
             origins: _,
             group_origins: _,

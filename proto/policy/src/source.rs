@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-/// Reads the files that `%include`, `%include_folder` and `%include_keys` name.
+use jiff::tz::TimeZone;
+
+/// What a text depends on that does not stand in it: the files that `%include`, `%include_folder` and
+/// `%include_keys` name, and the zone of the machine.
 ///
 /// Relative paths have been joined to the folder of the file that names them.
 pub trait Source {
@@ -19,6 +22,11 @@ pub trait Source {
     ///
     /// [`ReadError`] says why the folder cannot be listed.
     fn list_conf(&self, dir: &Path) -> Result<Vec<PathBuf>, ReadError>;
+
+    /// The zone in which fwknop's dialect reads dates: that of the host. UTC where it is not said.
+    fn time_zone(&self) -> TimeZone {
+        TimeZone::UTC
+    }
 }
 
 /// Why an included file could not be read, in words.

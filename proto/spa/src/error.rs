@@ -69,6 +69,10 @@ pub enum Malformed {
     /// The number of fields is not the one that the message type calls for.
     #[error("number of fields")]
     Fields,
+    /// There is the field SERVER_AUTH, in which libfko carries a password for the server. fwknopd takes
+    /// it and checks nothing; a message that relies on a check that nobody makes is refused.
+    #[error("SERVER_AUTH, a password that nobody checks")]
+    ServerAuth,
     /// The user name is empty, too long, or has a forbidden character.
     #[error("user name")]
     Username,

@@ -169,8 +169,9 @@ fn to_explain_a_packet_a_tag_of_another_hour_is_followed() {
 
 #[test]
 fn a_stanza_may_have_several_keys_while_they_are_changed() {
-    let mut scene =
-        Scene::new("SOURCE ANY\nKEY old-key\nHMAC_KEY old-hmac\nKEY new-key\nHMAC_KEY new-hmac\n");
+    let mut scene = Scene::new(
+        "SOURCE ANY\nKEY old-key\nHMAC_KEY old-hmac\nMORE_KEYS_BASE64 bmV3LWtleQ== bmV3LWhtYWM=\n",
+    );
 
     for (number, word) in (1..).zip(["old", "new", "old"]) {
         let grant = scene.granted(knock(word, number));

@@ -15,6 +15,8 @@ use crate::report::Report;
 
 /// Less room than this on the journal's disk is too little for a flood of events.
 const FREE_BYTES_MIN: u64 = 64 << 20;
+/// Doubtful lines of an access file that are shown.
+const DOUBTS_MAX: usize = 20;
 /// Events read at once.
 const BATCH: u32 = 1_024;
 
@@ -33,7 +35,7 @@ pub(super) fn all(
     }
     match config.map(|config| &config.mode) {
         None => {}
-        Some(Mode::Alone { access_file }) => checks.push(access_file_is_good(access_file, now)),
+        Some(Mode::Alone { access_file }) => checks.extend(access_file_is_good(access_file, now)),
         Some(Mode::Joined { .. }) => {
             if let (Ok(reader), None) = (&reader, report) {
                 checks.push(saved_policy(reader, now.wall_secs));
@@ -98,22 +100,36 @@ fn journal(reader: &JournalReader) -> Check {
     }
 }
 
-fn access_file_is_good(path: &Path, now: Now) -> Check {
-    match policies::load(path, now) {
-        Ok(compiled) => {
-            let stanzas = compiled.policy().stanzas.len();
-            if let Some(exposed) = policies::exposed(path).into_iter().next() {
-                return Check::warn("access file", exposed, "make it its owner's alone");
-            }
-            let found = format!("{}: {stanzas} stanzas, no mistakes", path.display());
-            Check::ok("access file", found)
+fn access_file_is_good(path: &Path, now: Now) -> Vec<Check> {
+    const NAME: &str = "access file";
+
+    let compiled = match policies::load(path, now) {
+        Ok(compiled) => compiled,
+        Err(invalid) => {
+            let cure = "mend it, then: postern-agent reload";
+            return vec![Check::failed(NAME, &invalid, cure)];
         }
-        Err(invalid) => Check::failed(
-            "access file",
-            &invalid,
-            "mend it, then: postern-agent reload",
-        ),
+    };
+    let policy = compiled.policy();
+    let exposed = policies::exposed(path).into_iter().take(1);
+    let exposed = exposed.map(|found| Check::warn(NAME, found, "make it its owner's alone"));
+    let doubts = policy.warnings.iter().take(DOUBTS_MAX).map(|doubt| {
+        let mut found = doubt.clone();
+        let cure = found.hint.take().unwrap_or_default();
+        Check::warn(NAME, found.to_string(), cure)
+    });
+    let mut checks: Vec<_> = exposed.chain(doubts).collect();
+    let unsaid = policy.warnings.len().saturating_sub(DOUBTS_MAX);
+    if unsaid > 0 {
+        let found = format!("{unsaid} further lines of it are doubtful");
+        checks.push(Check::warn(NAME, found, "postern-agent explain names them"));
     }
+    if checks.is_empty() {
+        let stanzas = policy.stanzas.len();
+        let found = format!("{}: {stanzas} stanzas, no mistakes", path.display());
+        checks.push(Check::ok(NAME, found));
+    }
+    checks
 }
 
 fn saved_policy(reader: &JournalReader, now_secs: u64) -> Check {

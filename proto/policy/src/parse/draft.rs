@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::tz::TimeZone;
 use spa::ExchangePublic;
 
 use crate::dialect::Dialect;
@@ -11,8 +12,8 @@ use crate::keyword::Keyword;
 use crate::mistake::Place;
 use crate::nat::{ForcedTarget, NatAccess, NatLine, NatRules, SeenSource};
 use crate::network::Networks;
-use crate::parse::keys::{Encoding, KeyLines};
-use crate::parse::values;
+use crate::parse::keys::{self, Encoding, KeyLines};
+use crate::parse::{dates, users, values};
 use crate::ports::PortSet;
 use crate::problem::Problem;
 use crate::stanza::{
@@ -20,10 +21,11 @@ use crate::stanza::{
     ONE_ADDRESS6, OnControllerLoss, Stanza, StanzaKey, Usernames,
 };
 
-/// The keywords of which a stanza may have several lines.
-const REPEATABLE: u64 = Keyword::Hosts.bit()
-    | Keyword::NatAccess.bit()
-    | Keyword::Key.bit()
+/// The keywords of which a stanza may have several lines, that all count.
+const REPEATABLE: u64 =
+    Keyword::Hosts.bit() | Keyword::NatAccess.bit() | Keyword::MoreKeysBase64.bit();
+/// Those of which it may have several lines in our own texts only: pairs of keys.
+const REPEATABLE_KEYS: u64 = Keyword::Key.bit()
     | Keyword::KeyBase64.bit()
     | Keyword::HmacKey.bit()
     | Keyword::HmacKeyBase64.bit();
@@ -35,6 +37,9 @@ pub(crate) struct Draft {
     pub(crate) at: Place,
     /// Whether `%include_keys` ended it.
     pub(crate) is_closed: bool,
+    dialect: Dialect,
+    /// The zone of its dates.
+    zone: TimeZone,
     stanza: Stanza,
     hosts: Vec<Selector>,
     keys: KeyLines,
@@ -47,6 +52,12 @@ pub(crate) struct Draft {
     masquerades: bool,
     /// The keywords of its lines.
     seen: u64,
+    /// Where they stand; of several lines of one the last.
+    places: Vec<(Keyword, Place)>,
+    /// What is doubtful about single lines.
+    doubts: Vec<(Place, Keyword, Problem)>,
+    /// How values were read that another program, or another host, may read otherwise.
+    notes: Vec<(Place, Keyword, Problem)>,
 }
 
 /// What a draft becomes.
@@ -58,16 +69,57 @@ pub(crate) struct Finished {
     /// REQUIRE_USERNAME as it is written, and where.
     pub(crate) usernames: Option<(Place, Box<str>)>,
     pub(crate) problems: Vec<(Place, Keyword, Problem)>,
-    pub(crate) warnings: Vec<(Keyword, Problem)>,
+    pub(crate) warnings: Vec<(Place, Keyword, Problem)>,
+    pub(crate) notes: Vec<(Place, Keyword, Problem)>,
+    places: Vec<(Keyword, Place)>,
+}
+
+// === impl Finished ===
+
+impl Finished {
+    /// Where this keyword stands in the stanza; where it does not, the stanza's beginning.
+    pub(crate) fn place(&self, keyword: Keyword) -> Place {
+        place_in(&self.places, &self.at, keyword)
+    }
+}
+
+fn place_in(places: &[(Keyword, Place)], at: &Place, keyword: Keyword) -> Place {
+    let slot = slot(keyword);
+    places
+        .iter()
+        .rev()
+        .find(|(own, _)| *own == keyword)
+        .or_else(|| {
+            places
+                .iter()
+                .rev()
+                .find(|(own, _)| self::slot(*own) == slot)
+        })
+        .map_or_else(|| at.clone(), |(_, place)| place.clone())
+}
+
+/// What a line sets: two keywords that set the same thing are lines of one.
+const fn slot(keyword: Keyword) -> Keyword {
+    if keyword.bit() == Keyword::KeyBase64.bit() {
+        Keyword::Key
+    } else if keyword.bit() == Keyword::HmacKeyBase64.bit() {
+        Keyword::HmacKey
+    } else if keyword.bit() == Keyword::AccessExpireEpoch.bit() {
+        Keyword::AccessExpire
+    } else {
+        keyword
+    }
 }
 
 // === impl Draft ===
 
 impl Draft {
-    pub(crate) fn new(number: u32, at: Place) -> Self {
+    pub(crate) fn new(number: u32, at: Place, dialect: Dialect, zone: TimeZone) -> Self {
         Self {
             at,
             is_closed: false,
+            dialect,
+            zone,
             stanza: Stanza {
                 number,
                 name: None,
@@ -92,7 +144,7 @@ impl Draft {
                 on_controller_loss: OnControllerLoss::default(),
             },
             hosts: Vec::new(),
-            keys: KeyLines::default(),
+            keys: KeyLines::new(dialect),
             usernames: None,
             user_public: None,
             runs_commands: false,
@@ -100,6 +152,9 @@ impl Draft {
             force_snat: None,
             masquerades: false,
             seen: 0,
+            places: Vec::new(),
+            doubts: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -117,15 +172,62 @@ impl Draft {
         self.stanza.name.as_ref()
     }
 
-    /// Takes one line.
+    /// Takes one line. Of two that set the same the last counts in fwknop's dialect, as fwknop
+    /// reads it, and that is said; in our own texts the second is a mistake.
     pub(crate) fn line(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<(), Problem> {
-        let twice = self.seen & keyword.bit() & !REPEATABLE != 0;
+        let own = |seen: &&(Keyword, Place)| slot(seen.0) == slot(keyword);
+        let before = self.places.iter().rev().find(own).map(|(_, at)| at.clone());
+        let same = self.seen & keyword.bit() != 0;
         self.seen |= keyword.bit();
-        if twice {
-            return Err(Problem::new("the stanza has this keyword already")
-                .hint("a stanza begins with SOURCE or NAME"));
+        self.places.push((keyword, at.clone()));
+        let may_repeat = REPEATABLE & keyword.bit() != 0;
+        match (self.dialect, before) {
+            (_, None) => {}
+            (_, Some(_)) if may_repeat => {}
+            (Dialect::Alone, Some(before)) => {
+                let problem = Problem::new(format!(
+                    "the line takes the place of the one at {before}: of two, fwknop takes the last"
+                ));
+                self.doubts
+                    .push((at.clone(), keyword, problem.hint("remove the other line")));
+            }
+            (Dialect::Operator | Dialect::Compiled, Some(_)) => {
+                if same && REPEATABLE_KEYS & keyword.bit() == 0 {
+                    return Err(Problem::new("the stanza has this keyword already")
+                        .hint("a stanza begins with SOURCE or NAME"));
+                }
+            }
         }
         self.set(keyword, value, at)
+    }
+
+    fn doubt(&mut self, at: &Place, keyword: Keyword, problem: Option<Problem>) {
+        if self.dialect != Dialect::Compiled {
+            let doubt = problem.map(|problem| (at.clone(), keyword, problem));
+            self.doubts.extend(doubt);
+        }
+    }
+
+    /// SOURCE and DESTINATION.
+    fn networks(&mut self, keyword: Keyword, value: &str, at: &Place) -> Result<Networks, Problem> {
+        let (networks, doubts) = Networks::read(value).map_err(shown)?;
+        for doubt in doubts {
+            let problem = Problem::new(doubt.to_string()).hint(doubt.hint());
+            if doubt.is_mistake(self.dialect) {
+                return Err(problem);
+            }
+            self.doubt(at, keyword, Some(problem));
+        }
+        Ok(networks)
+    }
+
+    /// ACCESS_EXPIRE.
+    fn expires(&mut self, value: &str, at: &Place) -> Result<u64, Problem> {
+        let date = dates::read(value, &self.zone)?;
+        self.doubt(at, Keyword::AccessExpire, date.doubt);
+        self.notes
+            .push((at.clone(), Keyword::AccessExpire, date.note));
+        Ok(date.at_secs)
     }
 
     fn set(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<(), Problem> {
@@ -133,8 +235,8 @@ impl Draft {
         match keyword {
             Keyword::Name => stanza.name = Some(values::name(value)?.into()),
             Keyword::Hosts => self.hosts.push(Selector::parse(value).map_err(shown)?),
-            Keyword::Source => stanza.source = Networks::parse(value).map_err(shown)?,
-            Keyword::Destination => stanza.destination = Networks::parse(value).map_err(shown)?,
+            Keyword::Source => self.stanza.source = self.networks(keyword, value, &at)?,
+            Keyword::Destination => self.stanza.destination = self.networks(keyword, value, &at)?,
             Keyword::SpaServerPort => stanza.spa_server_port = Some(values::port(value)?),
             Keyword::OpenPorts => stanza.open_ports = Some(PortSet::parse(value).map_err(shown)?),
             Keyword::RestrictPorts => {
@@ -144,11 +246,21 @@ impl Draft {
             Keyword::OpenPrefix6 => stanza.open_prefix6 = values::prefix(value, 32, ONE_ADDRESS6)?,
             Keyword::OpenPacketSource => stanza.open_packet_source = values::switch(value)?,
             Keyword::Protect => stanza.protect = PortSet::parse(value).map_err(shown)?,
-            Keyword::Key => self.keys.encryption(Encoding::Passphrase, value, at)?,
+            Keyword::Key => {
+                self.doubt(&at, keyword, keys::comment_in(value));
+                self.keys.encryption(Encoding::Passphrase, value, at)?;
+            }
             Keyword::KeyBase64 => self.keys.encryption(Encoding::Base64, value, at)?,
-            Keyword::HmacKey => self.keys.hmac(Encoding::Passphrase, value)?,
+            Keyword::HmacKey => {
+                self.doubt(&at, keyword, keys::comment_in(value));
+                self.keys.hmac(Encoding::Passphrase, value)?;
+            }
             Keyword::HmacKeyBase64 => self.keys.hmac(Encoding::Base64, value)?,
-            Keyword::RequireUsername => self.usernames = Some((at, value.into())),
+            Keyword::MoreKeysBase64 => self.keys.more(value, at)?,
+            Keyword::RequireUsername => {
+                self.doubt(&at, keyword, users::blank_in(value));
+                self.usernames = Some((at, value.into()));
+            }
             Keyword::EncryptionMode => self.keys.mode(value)?,
             Keyword::HmacDigestType => self.keys.digest(value)?,
             Keyword::UserPublicKey => self.user_public = Some(value.parse().map_err(shown)?),
@@ -157,7 +269,7 @@ impl Draft {
             }
             Keyword::MaxFwTimeout => stanza.max_fw_timeout_secs = values::timeout_secs(value)?,
             Keyword::RequireSourceAddress => stanza.require_source_address = values::switch(value)?,
-            Keyword::AccessExpire => stanza.expire_at_secs = Some(values::date(value)?),
+            Keyword::AccessExpire => self.stanza.expire_at_secs = Some(self.expires(value, &at)?),
             Keyword::AccessExpireEpoch => stanza.expire_at_secs = Some(values::epoch_secs(value)?),
             Keyword::EnableCmdExec => self.runs_commands = values::switch(value)?,
             Keyword::CmdExecUser => self.command.user = Some(values::account(value)?),
@@ -189,12 +301,15 @@ impl Draft {
     }
 
     /// Puts the stanza together and finds the mistakes that only the whole shows.
-    pub(crate) fn finish(self, dialect: Dialect) -> Finished {
-        let mut problems: Vec<_> = self
-            .mistakes(dialect)
-            .map(|(keyword, problem)| (self.at.clone(), keyword, problem))
-            .collect();
-        let warnings = self.warnings();
+    pub(crate) fn finish(mut self) -> Finished {
+        let dialect = self.dialect;
+        let placed = |(keyword, problem)| {
+            let at = place_in(&self.places, &self.at, keyword);
+            (at, keyword, problem)
+        };
+        let mut problems: Vec<_> = self.mistakes(dialect).map(placed).collect();
+        let mut warnings: Vec<_> = self.warnings().into_iter().map(placed).collect();
+        warnings.append(&mut self.doubts);
         let says_whose_address = self.has(Keyword::RequireSourceAddress);
 
         let nat_source = self.nat_source();
@@ -213,7 +328,11 @@ impl Draft {
         }
         if !self.keys.is_empty() {
             match self.keys.finish() {
-                Ok(keys) => stanza.key = StanzaKey::Static(keys),
+                Ok((keys, dropped)) => {
+                    stanza.key = StanzaKey::Static(keys);
+                    let dropped = dropped.into_iter();
+                    warnings.extend(dropped.map(|(at, problem)| (at, Keyword::Key, problem)));
+                }
                 Err(wrong) => problems.extend(
                     wrong
                         .into_iter()
@@ -232,6 +351,8 @@ impl Draft {
             usernames: self.usernames,
             problems,
             warnings,
+            notes: self.notes,
+            places: self.places,
         }
     }
 
@@ -242,7 +363,9 @@ impl Draft {
             let problem = problem.hint("SOURCE ANY allows every address");
             (Keyword::Source, problem)
         });
-        let expires_twice = self.has(Keyword::AccessExpire) && self.has(Keyword::AccessExpireEpoch);
+        let expires_twice = dialect != Dialect::Alone
+            && self.has(Keyword::AccessExpire)
+            && self.has(Keyword::AccessExpireEpoch);
         let expire = expires_twice.then(|| {
             let problem = Problem::new("the stanza has ACCESS_EXPIRE as well");
             (Keyword::AccessExpireEpoch, problem)
@@ -311,6 +434,10 @@ impl Draft {
         if has_key_lines {
             let problem = Problem::new("the stanza has a KEY as well");
             return has_user_key.then_some((Keyword::UserPublicKey, problem));
+        }
+        if self.has(Keyword::MoreKeysBase64) {
+            let problem = Problem::new("the stanza has no KEY, to which these would be more");
+            return Some((Keyword::MoreKeysBase64, problem));
         }
         if let Some(problem) = self.keys.pairwise_mistake() {
             return Some((Keyword::Key, problem));

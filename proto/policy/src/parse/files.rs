@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::dialect::Dialect;
 use crate::keyword::{Keyword, Word};
 use crate::lexer::{self, Lexed};
 use crate::mistake::Place;
@@ -18,26 +19,27 @@ const FILES_MAX: usize = 10_000;
 
 impl Parser<'_> {
     /// `%include FILE`: whole stanzas. The including stanza goes on behind it.
-    pub(super) fn include(&mut self, value: &str) -> Result<(), Problem> {
-        let path = self.resolve(value);
-        self.include_stanzas(path)
+    pub(super) fn include(&mut self, value: &str, at: &Place) -> Result<(), Problem> {
+        let (path, text) = self.find(value, Keyword::Include, at, Self::read)?;
+        self.include_stanzas(path, &text)
     }
 
     /// `%include_folder DIR`: every `*.conf`, by name.
-    pub(super) fn include_folder(&mut self, value: &str) -> Result<(), Problem> {
-        let folder = self.resolve(value);
-        let mut paths = self
-            .includes
-            .list_conf(&folder)
-            .map_err(|error| unreadable(&folder, &error))?;
+    pub(super) fn include_folder(&mut self, value: &str, at: &Place) -> Result<(), Problem> {
+        let list = |parser: &mut Self, folder: &Path| {
+            let listed = parser.includes.list_conf(folder);
+            listed.map_err(|error| unreadable(folder, &error))
+        };
+        let (_, mut paths) = self.find(value, Keyword::IncludeFolder, at, list)?;
         paths.sort();
-        paths
-            .into_iter()
-            .try_for_each(|path| self.include_stanzas(path))
+        paths.into_iter().try_for_each(|path| {
+            let text = self.read(&path)?;
+            self.include_stanzas(path, &text)
+        })
     }
 
     /// `%include_keys FILE`: keys for the stanza in which it is the last line.
-    pub(super) fn include_keys(&mut self, value: &str) -> Result<(), Problem> {
+    pub(super) fn include_keys(&mut self, value: &str, at: &Place) -> Result<(), Problem> {
         let Some(mut draft) = self.draft.take() else {
             return Err(Problem::new("the line stands outside of a stanza"));
         };
@@ -45,17 +47,16 @@ impl Parser<'_> {
             self.draft = Some(draft);
             return Err(Problem::new("the stanza has this keyword already"));
         }
-        let path = self.resolve(value);
-        let read = self.read(&path);
-        if let Ok(text) = &read {
-            self.key_lines(&path, text, &mut draft);
+        let read = self.find(value, Keyword::IncludeKeys, at, Self::read);
+        if let Ok((path, text)) = &read {
+            self.key_lines(path, text, &mut draft);
         }
         draft.is_closed = true;
         self.draft = Some(draft);
         read.map(drop)
     }
 
-    fn include_stanzas(&mut self, path: PathBuf) -> Result<(), Problem> {
+    fn include_stanzas(&mut self, path: PathBuf, text: &str) -> Result<(), Problem> {
         if self.open.len() > DEPTH_MAX {
             return Err(Problem::new(format!(
                 "includes are nested more than {DEPTH_MAX} deep"
@@ -64,9 +65,8 @@ impl Parser<'_> {
         if self.open.contains(&path) {
             return Err(Problem::new(format!("{} includes itself", path.display())));
         }
-        let text = self.read(&path)?;
         let outer = self.draft.take();
-        self.text(&name(&path), &text);
+        self.text(&name(&path), text);
         self.draft = outer;
         Ok(())
     }
@@ -94,6 +94,7 @@ impl Parser<'_> {
                 Word::Enforced(_) => Err(Problem::new("only keys stand in such a file")),
                 Word::Unsupported { .. } => Err(Problem::new("not supported by this version")),
                 Word::Harmless => Ok(()),
+                Word::Former { .. } => Err(Problem::new("only keys stand in such a file")),
                 Word::Unknown => {
                     self.unknown(&at, line.keyword);
                     continue;
@@ -119,10 +120,34 @@ impl Parser<'_> {
         Ok(text)
     }
 
-    /// Joins a relative path to the folder of the file that names it.
-    fn resolve(&self, value: &str) -> PathBuf {
+    /// Takes a relative path from the folder of the file that names it. In fwknop's dialect, where
+    /// there is none, from the working directory, as fwknop takes all of them; that is said.
+    fn find<T>(
+        &mut self,
+        value: &str,
+        keyword: Keyword,
+        at: &Place,
+        take: impl Fn(&mut Self, &Path) -> Result<T, Problem>,
+    ) -> Result<(PathBuf, T), Problem> {
         let folder = self.open.last().and_then(|file| file.parent());
-        folder.map_or_else(|| PathBuf::from(value), |folder| folder.join(value))
+        let path = folder.map_or_else(|| PathBuf::from(value), |folder| folder.join(value));
+        let given = PathBuf::from(value);
+        let problem = match take(self, &path) {
+            Ok(taken) => return Ok((path, taken)),
+            Err(problem) => problem,
+        };
+        if self.dialect != Dialect::Alone || given == path {
+            return Err(problem);
+        }
+        let Ok(taken) = take(self, &given) else {
+            return Err(problem.hint("there is none in the working directory either"));
+        };
+        let doubt = Problem::new(
+            "taken from the working directory, as by fwknop: there is none beside this file",
+        );
+        let doubt = doubt.hint("a path that begins with `/` means the same wherever it is read");
+        self.warning(at, keyword.name(), doubt);
+        Ok((given, taken))
     }
 }
 

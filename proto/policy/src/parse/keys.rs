@@ -1,10 +1,17 @@
 //! The keys of one stanza, line by line.
 //!
-//! Each KEY begins a pair, and an HMAC_KEY belongs to the KEY above it; fwknop does not care about
-//! their order, so the HMAC_KEY of the first pair may also stand in front of it.
+//! fwknop has one KEY and one HMAC_KEY for a stanza, in any order, and takes the last line of
+//! each: so does its dialect here. Further pairs have a form in which a key cannot lose its HMAC
+//! key: both in one line of MORE_KEYS_BASE64.
+//!
+//! In our own texts each KEY begins a pair, and an HMAC_KEY belongs to the KEY above it; the HMAC_KEY
+//! of the first pair may also stand in front of it.
+//!
+//! In a stanza with any HMAC key no key is without one, whatever the text.
 
 use spa::{DigestType, EncryptionKey, EncryptionMode, HmacKey, InvalidKey, Keys, Secret};
 
+use crate::dialect::Dialect;
 use crate::mistake::Place;
 use crate::problem::Problem;
 
@@ -23,9 +30,13 @@ pub(crate) enum Encoding {
 }
 
 /// The key lines of a stanza as far as they have been read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct KeyLines {
+    dialect: Dialect,
+    /// Of KEY and HMAC_KEY; in fwknop's dialect at most one.
     pairs: Vec<Pair>,
+    /// Of MORE_KEYS_BASE64.
+    more: Vec<Pair>,
     early_hmac: Option<HmacKey>,
     mode: Option<EncryptionMode>,
     digest: Option<DigestType>,
@@ -38,7 +49,21 @@ struct Pair {
     hmac: Option<HmacKey>,
 }
 
+/// Keys with which a packet may come, and what is said about those that were left out.
+pub(crate) type Complete = (Box<[Keys]>, Vec<(Place, Problem)>);
+
 impl KeyLines {
+    pub(crate) fn new(dialect: Dialect) -> Self {
+        Self {
+            dialect,
+            pairs: Vec::new(),
+            more: Vec::new(),
+            early_hmac: None,
+            mode: None,
+            digest: None,
+        }
+    }
+
     /// KEY and KEY_BASE64.
     pub(crate) fn encryption(
         &mut self,
@@ -46,12 +71,14 @@ impl KeyLines {
         text: &str,
         at: Place,
     ) -> Result<(), Problem> {
-        if self.pairs.len() == KEYS_MAX {
-            return Err(Problem::new(format!(
-                "a stanza holds at most {KEYS_MAX} keys"
-            )));
-        }
         let encryption = EncryptionKey::new(secret(encoding, text)?).map_err(|e| problem(&e))?;
+        if self.dialect == Dialect::Alone
+            && let Some(pair) = self.pairs.last_mut()
+        {
+            (pair.at, pair.encryption) = (at, encryption);
+            return Ok(());
+        }
+        self.check_room()?;
         let hmac = self.early_hmac.take();
         self.pairs.push(Pair {
             at,
@@ -61,6 +88,32 @@ impl KeyLines {
         Ok(())
     }
 
+    /// MORE_KEYS_BASE64: a pair, both in one line.
+    pub(crate) fn more(&mut self, text: &str, at: Place) -> Result<(), Problem> {
+        self.check_room()?;
+        let mut words = text.split_whitespace();
+        let (Some(key), Some(hmac), None) = (words.next(), words.next(), words.next()) else {
+            let problem = Problem::new("the value is not a key and an HMAC key");
+            return Err(problem.hint("both in base64, with a blank between them"));
+        };
+        let encryption = secret(Encoding::Base64, key)?;
+        let hmac = secret(Encoding::Base64, hmac)?;
+        self.more.push(Pair {
+            at,
+            encryption: EncryptionKey::new(encryption).map_err(|e| problem(&e))?,
+            hmac: Some(HmacKey::new(hmac).map_err(|e| problem(&e))?),
+        });
+        Ok(())
+    }
+
+    fn check_room(&self) -> Result<(), Problem> {
+        if self.pairs.len() + self.more.len() < KEYS_MAX {
+            return Ok(());
+        }
+        let message = format!("a stanza holds at most {KEYS_MAX} keys");
+        Err(Problem::new(message))
+    }
+
     /// HMAC_KEY and HMAC_KEY_BASE64.
     pub(crate) fn hmac(&mut self, encoding: Encoding, text: &str) -> Result<(), Problem> {
         let key = HmacKey::new(secret(encoding, text)?).map_err(|e| problem(&e))?;
@@ -68,7 +121,7 @@ impl KeyLines {
             Some(pair) => &mut pair.hmac,
             None => &mut self.early_hmac,
         };
-        if place.is_some() {
+        if place.is_some() && self.dialect != Dialect::Alone {
             return Err(Problem::new("this key has an HMAC key already")
                 .hint("a further pair begins with its KEY or KEY_BASE64"));
         }
@@ -119,16 +172,38 @@ impl KeyLines {
 
     /// Whether an HMAC_DIGEST_TYPE stands beside keys that have no HMAC key at all.
     pub(crate) fn has_useless_digest(&self) -> bool {
-        self.digest.is_some() && self.pairs.iter().all(|pair| pair.hmac.is_none())
+        self.digest.is_some() && !self.has_hmac()
+    }
+
+    fn has_hmac(&self) -> bool {
+        let mut pairs = self.pairs.iter().chain(&self.more);
+        pairs.any(|pair| pair.hmac.is_some())
     }
 
     /// Puts the pairs together, or says for each line what is wrong with its pair.
-    pub(crate) fn finish(self) -> Result<Box<[Keys]>, Vec<(Place, Problem)>> {
+    ///
+    /// A key without an HMAC key beside keys with one is a mistake; of a compiled text, which a
+    /// controller of an earlier version may have made, it is left out, so that the rest stays in force.
+    pub(crate) fn finish(self) -> Result<Complete, Vec<(Place, Problem)>> {
         let mode = self.mode.unwrap_or_default();
         let digest = self.digest.unwrap_or_default();
-        let mut keys = Vec::with_capacity(self.pairs.len());
+        let has_hmac = self.has_hmac();
+        let mut keys = Vec::with_capacity(self.pairs.len() + self.more.len());
         let mut problems = Vec::new();
-        for pair in self.pairs {
+        let mut dropped = Vec::new();
+        for pair in self.pairs.into_iter().chain(self.more) {
+            if has_hmac && pair.hmac.is_none() {
+                let problem =
+                    Problem::new("this key has no HMAC key, and others of the stanza have");
+                match self.dialect {
+                    Dialect::Compiled => dropped.push((pair.at, problem.hint("it opens nothing"))),
+                    Dialect::Operator | Dialect::Alone => {
+                        let hint = "HMAC_KEY_BASE64 below it; a key that is no longer used goes";
+                        problems.push((pair.at, problem.hint(hint)));
+                    }
+                }
+                continue;
+            }
             let hmac = pair.hmac.map(|key| (key, digest));
             match Keys::new(pair.encryption, mode, hmac) {
                 Ok(pair) => keys.push(pair),
@@ -136,11 +211,29 @@ impl KeyLines {
             }
         }
         if problems.is_empty() {
-            Ok(keys.into_boxed_slice())
+            Ok((keys.into_boxed_slice(), dropped))
         } else {
             Err(problems)
         }
     }
+}
+
+/// What is doubtful about a passphrase that ends in what looks like a comment: it is a part of the
+/// key, here as for fwknop.
+pub(crate) fn comment_in(passphrase: &str) -> Option<Problem> {
+    let mut blank_before = false;
+    let has_comment = passphrase.chars().any(|c| {
+        let begins = c == '#' && blank_before;
+        blank_before = c.is_whitespace();
+        begins
+    });
+    has_comment.then(|| {
+        let problem = Problem::new(
+            "what looks like a comment behind the key is a part of the key, as for fwknop",
+        );
+        problem
+            .hint("comments stand in lines of their own; a key with ` #` in it is better in base64")
+    })
 }
 
 fn secret(encoding: Encoding, text: &str) -> Result<Secret, Problem> {

@@ -85,6 +85,19 @@ impl Users {
     }
 }
 
+/// What is doubtful about a list of users in which blanks separate words: they do not separate names.
+pub(crate) fn blank_in(list: &str) -> Option<Problem> {
+    let name = list
+        .split(',')
+        .map(str::trim)
+        .find(|name| name.contains(char::is_whitespace))?;
+    let problem = Problem::new(format!(
+        "`{}` is one name, with a blank in it",
+        shortened(name)
+    ));
+    Some(problem.hint("commas separate names"))
+}
+
 fn user(name: &str) -> Result<&str, Problem> {
     if is_username(name) {
         return Ok(name);

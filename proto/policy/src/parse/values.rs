@@ -3,9 +3,6 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use jiff::civil::Date;
-use jiff::tz::TimeZone;
-
 use crate::nat::is_nowhere;
 use crate::policy::CollectMode;
 use crate::problem::Problem;
@@ -75,28 +72,6 @@ pub(crate) fn epoch_secs(value: &str) -> Result<u64, Problem> {
         .ok_or_else(|| Problem::new("the value is not a number of seconds since 1970"))
 }
 
-/// `MM/DD/YYYY`, the beginning of that day in UTC.
-pub(crate) fn date(value: &str) -> Result<u64, Problem> {
-    let problem = || Problem::new("the value is not a date such as 12/31/2030 (MM/DD/YYYY)");
-    let mut parts = value.splitn(3, '/');
-    let mut part = |width: usize| {
-        let text = parts.next().filter(|text| text.len() <= width)?;
-        digits(text).and_then(|number| i16::try_from(number).ok())
-    };
-    let (Some(month), Some(day), Some(year)) = (part(2), part(2), part(4)) else {
-        return Err(problem());
-    };
-    let (Ok(month), Ok(day)) = (i8::try_from(month), i8::try_from(day)) else {
-        return Err(problem());
-    };
-    Date::new(year, month, day)
-        .and_then(|date| date.to_zoned(TimeZone::UTC))
-        .ok()
-        .and_then(|start| u64::try_from(start.timestamp().as_second()).ok())
-        .filter(|&secs| secs > 0)
-        .ok_or_else(problem)
-}
-
 /// The name of a stanza or of a group of users: one word.
 pub(crate) fn name(value: &str) -> Result<&str, Problem> {
     let is_name = value.len() <= NAME_BYTES_MAX
@@ -149,7 +124,7 @@ pub(crate) fn collect_mode(value: &str) -> Result<CollectMode, Problem> {
         })
 }
 
-fn digits(text: &str) -> Option<u64> {
+pub(super) fn digits(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
@@ -159,29 +134,6 @@ fn digits(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_date_is_the_beginning_of_the_day_in_utc() {
-        // date -u -d '2030-12-31' +%s; date -u -d 2024-02-29 +%s
-        assert_eq!(date("12/31/2030"), Ok(1_924_905_600));
-        assert_eq!(date("2/29/2024"), Ok(1_709_164_800));
-    }
-
-    #[test]
-    fn what_is_no_date_is_refused() {
-        for text in [
-            "",
-            "2030-12-31",
-            "31/12/2030",
-            "02/30/2030",
-            "1/1",
-            "1/1/1/1",
-            "1/1/+203",
-            "01/01/1970",
-        ] {
-            assert!(date(text).is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn numbers_have_neither_signs_nor_units() {

@@ -15,6 +15,7 @@ HOSTS ANY
 OPEN_PORTS: tcp/5432 tcp/22,tcp/22;
 RESTRICT_PORTS udp/1
 KEY: old key;
+HMAC_KEY: old h#m;
 KEY_BASE64: bmV3IGtleQ;
 HMAC_KEY h#m;
 ENCRYPTION_MODE ctr
@@ -49,6 +50,7 @@ HOSTS env=prod role=db
 HOSTS ANY
 REQUIRE_USERNAME alice, bob, carol, mbr
 KEY_BASE64 b2xkIGtleQ==
+HMAC_KEY_BASE64 b2xkIGgjbQ==
 KEY_BASE64 bmV3IGtleQ==
 HMAC_KEY_BASE64 aCNt
 ENCRYPTION_MODE CTR
@@ -101,7 +103,7 @@ fn a_redacted_text_shows_no_key_and_does_not_read_back() {
     let mistakes = parse("access.conf", &redacted, &NoIncludes)
         .unwrap_err()
         .mistakes;
-    assert_eq!(mistakes.len(), 3);
+    assert_eq!(mistakes.len(), 4);
     assert!(mistakes[0].message.contains("left out"));
 }
 

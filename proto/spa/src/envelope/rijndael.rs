@@ -103,8 +103,14 @@ fn pad(bytes: &mut Vec<u8>) {
 }
 
 /// Takes the padding off. Stricter than fwknop, which keeps the whole when the padding is wrong.
+///
+/// The Android client of 2012 does not pad a plaintext of whole blocks. A plaintext ends in a
+/// character of its digest, which is no length of a padding, so each text still has one reading.
 fn unpad(bytes: &[u8]) -> Option<&[u8]> {
     let &filler = bytes.last()?;
+    if filler.is_ascii_graphic() {
+        return Some(bytes);
+    }
     let padding = usize::from(filler);
     if !(1..=BLOCK_LEN).contains(&padding) {
         return None;
@@ -230,5 +236,10 @@ mod tests {
         for wrong in [&b""[..], b"abc\0", b"ab\x01\x02", b"\x02", &[17; 32]] {
             assert_eq!(unpad(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_plaintext_of_whole_blocks_may_have_no_padding_as_the_old_android_client_sends_it() {
+        assert_eq!(unpad(b"0123456789abcdef"), Some(&b"0123456789abcdef"[..]));
     }
 }

@@ -113,6 +113,11 @@ impl<'a> Fields<'a> {
         self.0.next().ok_or(Malformed::Fields)
     }
 
+    /// How many have not been read yet.
+    fn left(&self) -> usize {
+        self.0.clone().count()
+    }
+
     fn end(mut self) -> Result<(), Malformed> {
         self.0.next().map_or(Ok(()), |_| Err(Malformed::Fields))
     }
@@ -131,6 +136,9 @@ impl Body {
         } else {
             None
         };
+        if fields.left() == usize::from(message_type.has_timeout()) + 1 {
+            return Err(Malformed::ServerAuth);
+        }
         let client_timeout_secs = if message_type.has_timeout() {
             client_timeout(fields.next()?)?
         } else {
