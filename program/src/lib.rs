@@ -14,12 +14,14 @@
 //! | `metrics` | the listener that Prometheus asks (feature `metrics`) |
 //! | `time` | points in time as people write and read them |
 //! | `watched` | files that must stay the ones that were opened |
+//! | `doc_table` | tables of the documentation that are made of data in the code |
 //! | `reference` | the whole command line in one text |
 //!
 //! Nothing here knows what a packet, a policy or a fleet is.
 
 mod chain;
 pub mod disk;
+pub mod doc_table;
 mod exit;
 mod failure;
 pub mod files;

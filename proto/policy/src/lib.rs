@@ -16,6 +16,7 @@
 //! | [`Policy::print`] | policy | canonical text, with or without keys |
 
 mod access_change;
+mod compatibility;
 mod compile;
 mod dialect;
 mod diff;
@@ -45,6 +46,7 @@ mod test_run;
 mod properties;
 
 pub use access_change::{AccessChange, access_changes};
+pub use compatibility::{FWKNOP_KEYWORDS, FwknopKeyword, KeywordVerdict};
 pub use compile::{HostPolicy, compile};
 pub use dialect::Dialect;
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
