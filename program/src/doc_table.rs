@@ -10,20 +10,20 @@ use std::{env, fs};
 
 /// One row: what it is about, what becomes of it, and what shows that.
 #[derive(Clone, Debug)]
-pub struct Row<'r> {
+pub struct Row {
     /// Its name, as it stands in a file or on a command line.
-    pub name: &'r str,
+    pub name: &'static str,
     /// One word: what becomes of it.
-    pub verdict: &'r str,
+    pub verdict: &'static str,
     /// What is to be said, or why it cannot be.
-    pub note: &'r str,
+    pub note: &'static str,
     /// The names of the tests that show it, separated by blanks; empty where the note is the reason for none.
-    pub tests: &'r str,
+    pub tests: &'static str,
 }
 
 /// Writes rows as a table.
 #[must_use]
-pub fn table<'r>(rows: impl IntoIterator<Item = Row<'r>>) -> String {
+pub fn table(rows: impl IntoIterator<Item = Row>) -> String {
     let mut text = "| | | | shown by |\n|---|---|---|---|\n".to_owned();
     for Row {
         name,
