@@ -101,6 +101,7 @@ fn implied(line: &Line, variable: &str) -> Option<&'static str> {
             "gpg-home-dir",
             "gpg-agent",
         ],
+        "RESOLVE_IP_HTTPS" => &["resolve-http-only"],
         "USE_HMAC" => &["key-hmac", "key-base64-hmac", "hmac-digest-type"],
         _ => &[],
     };
@@ -127,6 +128,11 @@ fn value(line: &Line, given: &Given) -> Result<String> {
             count => count.to_string(),
         },
         ("digest-type" | "hmac-digest-type", Some(text)) => text.to_ascii_uppercase(),
+        ("encryption-mode", Some(text)) => match text.to_ascii_uppercase() {
+            mode if mode == "LEGACY" => "legacy".to_owned(),
+            mode if mode == "ASYMMETRIC" => "Asymmetric".to_owned(),
+            mode => mode,
+        },
         ("server-proto", Some(text)) => text.to_ascii_lowercase(),
         (_, Some(text)) => text.to_owned(),
         (_, None) => "Y".to_owned(),

@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use super::line::Line;
 use super::overlay::{self, Said};
-use super::{help, key_gen, last, stanza};
+use super::stanza::{self, OldKeys};
+use super::{help, key_gen, last};
 use crate::clock;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -66,7 +67,7 @@ pub(crate) async fn run(words: Vec<OsString>) -> Result {
     } else {
         typed
     };
-    let rc = files.read_rc(&ui, &line)?;
+    let mut rc = files.read_rc(&ui, &line)?;
     if line.has("stanza-list") {
         return list(&ui, files.rc_or("--stanza-list lists")?, &rc);
     }
@@ -74,8 +75,11 @@ pub(crate) async fn run(words: Vec<OsString>) -> Result {
     if line.has("key-gen") || line.has("key-gen-file") {
         return make_keys(&ui, &line, &files, said);
     }
+    require_recipient(&line, &rc, &said)?;
     if line.has("save-rc-stanza") {
         save(&ui, &line, files.rc_or("--save-rc-stanza writes")?, &said)?;
+        // What was saved is what the packet is made of.
+        rc = files.read_rc(&ui, &line)?;
     }
     let stanza = stanza_of(&line, &files, &rc, &said)?;
     if !is_again && !stanza.is_on("NO_SAVE_ARGS") {
@@ -117,13 +121,12 @@ async fn knock(line: &Line, rc: &RcFile, stanza: Stanza) -> Result {
 
 /// The stanza to start from, with the options on top of it.
 fn stanza_of(line: &Line, files: &Files, rc: &RcFile, said: &[Said]) -> Result<Stanza> {
-    let named = line.value("named-config");
-    let is_new = line.has("save-rc-stanza");
-    let found = match rc.stanza(named) {
-        // What was saved a moment ago is what the options say.
-        None if is_new => rc.stanza(None),
-        found => found,
+    let named = if line.has("save-rc-stanza") {
+        saved_name(line)
+    } else {
+        line.value("named-config")
     };
+    let found = rc.stanza(named);
     let mut stanza = found.ok_or_else(|| {
         let name = named.unwrap_or_default();
         let place = files.rc.as_ref().map_or_else(
@@ -149,6 +152,23 @@ fn stanza_of(line: &Line, files: &Files, rc: &RcFile, said: &[Said]) -> Result<S
         stanza.set("SPA_SERVER", "127.0.0.1", "destination");
     }
     Ok(stanza)
+}
+
+/// Refuses what is meant for GPG and does not say for whom, before anything is written.
+fn require_recipient(line: &Line, rc: &RcFile, said: &[Said]) -> Result {
+    let is_for_gpg = line
+        .given()
+        .iter()
+        .any(|given| given.row.long.starts_with("gpg-"));
+    let named = rc
+        .stanza(line.value("named-config"))
+        .or_else(|| rc.stanza(None));
+    let is_named = said.iter().any(|said| said.variable == "GPG_RECIPIENT")
+        || named.is_some_and(|stanza| stanza.text("GPG_RECIPIENT").is_some());
+    if is_for_gpg && !is_named {
+        return Err(CommandError::usage("GPG needs --gpg-recipient-key"));
+    }
+    Ok(())
 }
 
 /// Yes is once, a number is as often.
@@ -209,12 +229,15 @@ fn make_keys(ui: &Ui, line: &Line, files: &Files, mut said: Vec<Said>) -> Result
     ui.text(&made.lines())
 }
 
-/// Writes what was said into its stanza.
+/// The stanza that options are saved in.
+fn saved_name(line: &Line) -> Option<&str> {
+    let named = line.value("named-config");
+    named.or_else(|| line.value("destination"))
+}
+
+/// Writes what was said as its stanza.
 fn save(ui: &Ui, line: &Line, path: &Path, said: &[Said]) -> Result {
-    let name = line
-        .value("named-config")
-        .or_else(|| line.value("destination"));
-    let name = name.ok_or_else(|| {
+    let name = saved_name(line).ok_or_else(|| {
         CommandError::usage("which stanza? --save-rc-stanza needs -n, or else -D")
     })?;
     let values = kept(name, said)?;
@@ -231,9 +254,14 @@ fn save(ui: &Ui, line: &Line, path: &Path, said: &[Said]) -> Result {
             "[{name}] has {}, which would be lost",
             replaced.join(" and ")
         ))
-        .with_hint("--force-stanza replaces keys without asking"));
+        .with_hint("--force-stanza writes the stanza anew without asking"));
     }
-    let made = Zeroizing::new(stanza::with(&text, name, &variables));
+    let old = if line.has("force-stanza") {
+        OldKeys::Go
+    } else {
+        OldKeys::Stay
+    };
+    let made = Zeroizing::new(stanza::with(&text, name, &variables, old));
     let made: Vec<u8> = made
         .chars()
         .filter_map(|letter| u8::try_from(letter).ok())

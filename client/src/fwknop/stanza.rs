@@ -1,4 +1,4 @@
-//! Writing variables into an rc file: the rest of it stays as it is, comments included.
+//! Writing a stanza into an rc file: the rest of it stays as it is, comments included.
 
 use std::fmt::Write as _;
 
@@ -57,15 +57,27 @@ pub(super) fn replaced_keys<'k>(
     KEYS.into_iter().filter(held).filter(goes).collect()
 }
 
-/// The text with these variables in the stanza, which is added at the end if there is none. What stands in
-/// their place goes.
-pub(super) fn with(text: &str, stanza: &str, variables: &[(&str, &str)]) -> String {
+/// What becomes of the keys that a stanza has already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum OldKeys {
+    /// They stay, but for those in whose place others stand.
+    Stay,
+    Go,
+}
+
+/// The text with the stanza written anew, at its place or at the end: these are its variables, and of what
+/// it had only comments stay, and perhaps keys.
+pub(super) fn with(
+    text: &str,
+    stanza: &str,
+    variables: &[(&str, &str)],
+    old_keys: OldKeys,
+) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let Some((start, end)) = span(&lines, stanza) else {
         return added(text, stanza, variables);
     };
     let mut made = String::with_capacity(text.len() + 256);
-    let mut left: Vec<&(&str, &str)> = variables.iter().collect();
     let (before, rest) = lines.split_at(start);
     let (own, behind) = rest.split_at(end - start);
     // What follows the last line with something on it belongs to the next stanza.
@@ -73,18 +85,18 @@ pub(super) fn with(text: &str, stanza: &str, variables: &[(&str, &str)]) -> Stri
     let (own, gap) = own.split_at(own_len.map_or(0, |last| last + 1));
     before.iter().for_each(|line| push(&mut made, line));
     for line in own {
-        let Some(held) = variable_of(line) else {
-            push(&mut made, line);
-            continue;
+        let is_kept = match variable_of(line) {
+            None => true,
+            Some(held) => {
+                let is_key = KEYS.contains(&held.as_str());
+                is_key && old_keys == OldKeys::Stay && !goes(variables, &held)
+            }
         };
-        if let Some(at) = left.iter().position(|(name, _)| *name == held) {
-            let (name, value) = left.remove(at);
-            push(&mut made, &assignment(name, value));
-        } else if !goes(variables, &held) {
+        if is_kept {
             push(&mut made, line);
         }
     }
-    for (name, value) in left {
+    for (name, value) in variables {
         push(&mut made, &assignment(name, value));
     }
     gap.iter()
@@ -157,7 +169,12 @@ mod tests {
 
     #[test]
     fn a_new_stanza_stands_at_the_end() {
-        let made = with("[default]\n", "web", &[("ACCESS", "tcp/22"), ("KEY", "k")]);
+        let made = with(
+            "[default]\n",
+            "web",
+            &[("ACCESS", "tcp/22"), ("KEY", "k")],
+            OldKeys::Stay,
+        );
 
         assert_eq!(
             made,
@@ -166,14 +183,25 @@ mod tests {
     }
 
     #[test]
-    fn variables_are_replaced_in_their_stanza_only_and_comments_stay() {
-        let made = with(TEXT, "WEB", &[("KEY_BASE64", "bmV3"), ("ACCESS", "tcp/2")]);
-
-        assert_eq!(
-            made,
-            "# mine\n[default]\n\n[web]\n# the key\nACCESS                      tcp/2\n\
-             KEY_BASE64                  bmV3\n\n[db]\nKEY other\n"
+    fn a_stanza_is_written_anew_and_its_comments_and_other_keys_stay() {
+        let replaced = with(
+            TEXT,
+            "WEB",
+            &[("SPA_SERVER", "192.0.2.1"), ("KEY_BASE64", "bmV3")],
+            OldKeys::Stay,
         );
+        let kept = with(TEXT, "web", &[("SPA_SERVER", "192.0.2.1")], OldKeys::Stay);
+        let gone = with(TEXT, "web", &[("SPA_SERVER", "192.0.2.1")], OldKeys::Go);
+
+        let around =
+            |own: &str| format!("# mine\n[default]\n\n[web]\n# the key\n{own}\n[db]\nKEY other\n");
+        let server = "SPA_SERVER                  192.0.2.1\n";
+        assert_eq!(
+            replaced,
+            around(&format!("{server}KEY_BASE64                  bmV3\n"))
+        );
+        assert_eq!(kept, around(&format!("KEY old\n{server}")));
+        assert_eq!(gone, around(server));
     }
 
     #[test]

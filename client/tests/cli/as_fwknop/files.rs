@@ -30,6 +30,8 @@ fn a_saved_stanza_is_the_one_that_fwknop_saves() {
         "-n e -A tcp/22 -a 1.2.3.4 -D 192.0.2.1 --key-rijndael k3y -Q 3.3.3.3 -P udpraw",
         "-n f -C id -a 1.2.3.4 -D 192.0.2.1 --key-rijndael k3y",
         "-n a -A tcp/23 -a 10.1.2.3 -D 192.0.2.1 --key-rijndael other --force-stanza",
+        "-n b -A tcp/24 -a 10.1.2.3 -D 192.0.2.1 -G kf -M ctr --force-stanza",
+        "-n d -A tcp/25 -a 10.1.2.3 -D 192.0.2.1 -G kf -M Legacy -f 0",
     ];
     for line in saved {
         let mut words: Vec<&str> = line.split_whitespace().collect();
