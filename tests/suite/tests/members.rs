@@ -1,10 +1,12 @@
 //! Who is in the fleet, who may what, and what the auditor is told.
 
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::ensure;
-use harness::postern::Member;
+use harness::postern::{Member, binary};
+use harness::shell::run;
 use harness::{Result, in_lab, wait};
 use suite::{Company, POLICY, SHARED, same, shared_knock, text};
 #[test]
@@ -34,6 +36,81 @@ fn a_token_redeemed_twice_at_once_makes_one_member() {
         let mut enrolled = company.auditor.audit(&["--kind", "enrolled"])?;
         enrolled.retain(|event| text(event, "reason").contains("bob"));
         same("enrolments of bob", &enrolled.len(), &1)
+    });
+}
+
+/// Kills a join after so many milliseconds, and says whether it had come to its end before.
+fn killed_after(mut command: Command, ms: u64) -> Result<bool> {
+    let mut joining = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    wait::until_instant(wait::now() + Duration::from_millis(ms));
+    let has_ended = joining.try_wait()?.is_some();
+    joining.kill()?;
+    joining.wait()?;
+    Ok(has_ended)
+}
+
+#[test]
+fn a_join_that_is_killed_at_any_moment_is_done_again_with_the_same_token() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 0, POLICY)?;
+        let machine = lab.node("new", 22)?;
+        let mut count = 0;
+        for role in ["user", "host"] {
+            let mut ended = 0;
+            for step in 0..60 {
+                let name = format!("{role}-{step}");
+                let token = company.operator.token(role, &name, &[])?;
+                let person = Member::stranger(&machine, &name);
+                let command = || {
+                    if role == "user" {
+                        return person.command(&["join", &token]);
+                    }
+                    let mut command = machine.command(binary("postern-agent")?);
+                    command.args(["join", "--token", &token, "--state"]);
+                    command.arg(machine.dir.join(&name));
+                    Ok(command)
+                };
+                ended += usize::from(killed_after(command()?, step * 4)?);
+
+                let again = run(&mut command()?)?;
+                ensure!(again.code == 0, "{name} after {} ms: {again:?}", step * 4);
+                count += 1;
+                // Some more, for those that ended early by chance.
+                if ended == 3 {
+                    break;
+                }
+            }
+        }
+        let members = company.operator.run(&["member", "list", "--json"])?.ok()?;
+        let members = members.json_lines()?;
+        let new = members.iter().filter(|row| text(row, "name").contains('-'));
+        same("members", &new.count(), &count)
+    });
+}
+
+#[test]
+fn an_auditor_completes_the_names_of_the_fleet() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 2, POLICY)?;
+        let completed = |words: &[&str]| -> Result<String> {
+            let ran = company
+                .auditor
+                .run(&[&["complete", "--"], words].concat())?;
+            Ok(ran.ok()?.stdout.trim().replace('\n', " "))
+        };
+        for (words, names) in [
+            (&["audit", "list", "--host", "we"][..], "web-1 web-2"),
+            (&["who-can", "--user", "al"], "alice"),
+            (&["audit", "list", "--stanza", ""], "alice-ssh"),
+            (&["can", "alice", "role"], "role=web"),
+            (&["member", "show", "host/web-1"], "host/web-1"),
+        ] {
+            same(&words.join(" "), &completed(words)?, &names.to_owned())?;
+        }
+        Ok(())
     });
 }
 

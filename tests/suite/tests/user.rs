@@ -8,6 +8,7 @@ use harness::postern::{Agent, Member};
 use harness::service::Reach;
 use harness::shell::run;
 use harness::{Node, Ran, Result, in_lab, machine, wait};
+use nix::sys::signal::Signal;
 use suite::{Company, POLICY, same, text};
 
 const KNOCK: [&str; 4] = ["knock", "web-1", "-A", "tcp/22"];
@@ -98,6 +99,7 @@ fn a_knock_that_is_refused_says_why_and_what_to_do() {
         ] {
             ensure!(text(row, "because").contains(because), "{row}");
             ensure!(text(row, "hint").contains(hint), "{row}");
+            same("its state", &text(row, "state"), &"denied")?;
         }
         Ok(())
     });
@@ -113,6 +115,121 @@ fn a_clock_that_is_three_minutes_off_is_blamed_and_nothing_else() {
 
         let blamed = "this machine's clock is 3m behind the controller's";
         ensure!(ran.stderr.contains(blamed), "{}", ran.text());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_clock_that_is_a_day_off_is_what_it_is_because_of_and_stands_in_the_json_too() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 1, POLICY)?;
+        let _ssh = company.host(1).node.serve_tcp(22)?;
+        company.alice.run(&["sync"])?.ok()?;
+        for off in ["-1d", "+2d"] {
+            let ran = with_clock(&company.alice, off, &[&KNOCK[..], &["--json"]].concat())?;
+            let row = row(&ran.code(1)?)?;
+            ensure!(text(&row, "because").contains("clock is"), "{off}: {row}");
+            ensure!(!text(&row, "hint").is_empty(), "{off}: {row}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn of_several_stanzas_the_one_that_lists_the_port_says_why_not() {
+    in_lab(|lab| {
+        let source = "\nNAME near\nHOSTS role=web\nSOURCE 198.51.100.0/24\nREQUIRE_USERNAME alice\n\
+                      OPEN_PORTS tcp/80\n";
+        let company = Company::found(lab, 1, &(POLICY.to_owned() + source))?;
+        let words = ["knock", "web-1", "-A", "tcp/80", "--wait", "1", "--json"];
+
+        let row = row(&company.alice.run(&words)?.code(1)?)?;
+
+        let own = company.alice.node.v4;
+        let because = format!("source {own} is not in SOURCE");
+        ensure!(text(&row, "because").contains(&because), "{row}");
+        ensure!(text(&row, "hint").contains("other addresses"), "{row}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_list_is_of_now_and_a_host_that_is_being_installed_anew_is_named_as_such() {
+    in_lab(|lab| {
+        // alice joined a moment ago, before the policy was applied.
+        let company = Company::found(lab, 2, POLICY)?;
+        company.alice.run(&["list"])?.ok()?.says("web-1")?;
+        company
+            .hosts
+            .first()
+            .context("no host")?
+            .signal(Signal::SIGSTOP)?;
+
+        let words = [
+            "member",
+            "replace",
+            "host/web-1",
+            "--lost",
+            "-m",
+            "disk died",
+        ];
+        let made = company.operator.run(&words)?.ok()?;
+        ensure!(made.stdout.lines().count() == 1, "{made:?}");
+        ensure!(made.stdout.starts_with("postern1."), "{made:?}");
+        made.says("Locked host web-1.")?;
+
+        let knocked = company.alice.run(&KNOCK)?.code(1)?;
+        ensure!(!knocked.text().contains("did you mean"), "{knocked:?}");
+        knocked.says("web-1 is locked or being installed anew")?;
+        let rows = company.alice.run(&["list", "--json"])?.ok()?.json_lines()?;
+        let locked =
+            |row: &serde_json::Value| (text(row, "host").to_owned(), row["locked"] == true);
+        let shown: Vec<_> = rows.iter().map(locked).collect();
+        let expected = [("web-2".to_owned(), false), ("web-1".to_owned(), true)];
+        same("what is listed", &shown, &expected.to_vec())?;
+        company
+            .hosts
+            .first()
+            .context("no host")?
+            .signal(Signal::SIGCONT)
+    });
+}
+
+#[test]
+fn a_stanza_of_the_rc_file_gives_run_proxy_and_ssh_their_host_and_what_cannot_run_is_told_apart() {
+    in_lab(|lab| {
+        let (host, user) = (lab.node("host", 10)?, lab.node("user", 20)?);
+        let _ssh = host.serve_tcp(22)?;
+        let access =
+            "SOURCE ANY\nKEY a-key\nHMAC_KEY an-hmac-key\nOPEN_PORTS tcp/22\nPROTECT tcp/22\n";
+        let agent = Agent::alone(&host, access)?;
+        let person = Member::stranger(&user, "nobody");
+        let server = host.v4;
+        let rc = format!(
+            "[office]\nSPA_SERVER {server}\nACCESS tcp/22\nALLOW_IP {}\nKEY a-key\nUSE_HMAC Y\nHMAC_KEY an-hmac-key\n",
+            user.v4
+        );
+        user.write(".fwknoprc", &rc)?;
+
+        let run = |command: &str| person.run(&["run", "-n", "office", "--", command]);
+        run("true")?.ok()?;
+        run("/dev/null")?
+            .code(126)?
+            .says("cannot start /dev/null")?;
+        run("no-such-command")?
+            .code(127)?
+            .says("there is no command")?;
+        let proxied = person.run(&["proxy", "-n", "office", "22"])?;
+        ensure!(proxied.code == 0, "{proxied:?}");
+        // ssh comes to somebody who is no sshd.
+        let ssh = person.run(&["ssh", "-n", "office", "office", "true"])?;
+        ensure!(ssh.code == 255, "{ssh:?}");
+
+        let again = person
+            .run(&["knock", "-n", "office", "--wait", "5", "--json"])?
+            .ok()?;
+        same("an open port", &row(&again)?["was_open"], &true.into())?;
+        drop(agent);
         Ok(())
     });
 }
