@@ -22,6 +22,7 @@ const NOT_OFFERED: &[(&str, Option<char>, &str)] = &[
     ("--gpg-home-dir", None, GPG),
     ("--gpg-agent", None, GPG),
     ("--gpg-exe", None, GPG),
+    ("--resolve-ip-http", None, RESOLVE),
     ("--save-rc-stanza", None, AS_FWKNOP),
     ("--force-stanza", None, AS_FWKNOP),
     ("--stanza-list", None, AS_FWKNOP),
@@ -30,6 +31,7 @@ const NOT_OFFERED: &[(&str, Option<char>, &str)] = &[
 const AS_FWKNOP: &str = "`postern fwknop` has it";
 const KEYGEN: &str =
     "`postern fwknop` has it; `postern keygen NAME --server ADDRESS` makes keys for both sides";
+const RESOLVE: &str = "-R asks over HTTPS; --resolve-http-only does without it";
 const GPG: &str = "GPG is not offered; use an encryption key and an HMAC key";
 
 /// Options of fwknop's that say that somebody left out `knock`.
