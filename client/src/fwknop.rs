@@ -8,16 +8,20 @@
 //! | `line` | words → options, as getopt reads them |
 //! | `overlay` | options → variables on top of a stanza, and those that none has |
 //! | `stanza` | variables → the text of an rc file |
+//! | `save` | stanzas and keys that are written |
+//! | `files` | where all of it is |
 //! | `last` | the arguments of the last time, without secrets |
 //! | `key_gen` | new keys |
 //! | `run` | all of it, in the order in which the reference does it |
 
+mod files;
 mod help;
 mod key_gen;
 mod last;
 mod line;
 mod overlay;
 mod run;
+mod save;
 mod stanza;
 
 use std::ffi::OsString;

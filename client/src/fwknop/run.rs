@@ -1,23 +1,19 @@
 //! What `fwknop` does, in the order in which the reference does it.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io::{self, BufRead as _, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use spa::{DigestType, Secret};
-use zeroize::Zeroizing;
-
+use super::files::Files;
 use super::line::Line;
 use super::overlay::{self, Said};
-use super::stanza::{self, OldKeys};
-use super::{help, key_gen, last};
+use super::save::{make_keys, save, saved_name};
+use super::{help, last};
 use crate::clock;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::knock::delivery::{self, Voice};
 use crate::knock::{keys, target};
-use crate::profile::{Profile, home};
+use crate::profile::Profile;
 use crate::rc::{RcFile, Stanza};
 use crate::ui::Ui;
 
@@ -32,13 +28,6 @@ const VISIBLE: [&str; 4] = [
     "key-hmac",
     "key-base64-hmac",
 ];
-
-/// The files that a run works with; `None` for those that it must not touch.
-#[derive(Debug)]
-struct Files {
-    rc: Option<PathBuf>,
-    arguments: Option<PathBuf>,
-}
 
 /// Does what the words say.
 ///
@@ -194,199 +183,4 @@ fn list(ui: &Ui, path: &Path, rc: &RcFile) -> Result {
         ui.say(format_args!(" - {name}"))?;
     }
     Ok(())
-}
-
-// === what is written ===
-
-fn make_keys(ui: &Ui, line: &Line, files: &Files, mut said: Vec<Said>) -> Result {
-    let digest = line.read("hmac-digest-type", |text| {
-        text.parse::<DigestType>()
-            .map_err(|error| format!("{error}"))
-    })?;
-    let made = key_gen::make(line, digest.unwrap_or(DigestType::Sha256))?;
-    let mut is_written = false;
-    if line.has("save-rc-stanza") {
-        said.retain(|said| !said.is_key());
-        said.push(Said::new("KEY_BASE64", made.key.clone(), "key-gen"));
-        said.push(Said::new(
-            "HMAC_KEY_BASE64",
-            made.hmac_key.clone(),
-            "key-gen",
-        ));
-        let path = files.rc_or("--save-rc-stanza writes")?;
-        save(ui, line, path, &said)?;
-        ui.say(format_args!("the keys are in {}", path.display()))?;
-        is_written = true;
-    }
-    if let Some(path) = line.value("key-gen-file") {
-        made.write(path.as_ref())?;
-        ui.say(format_args!("the keys are in {path}"))?;
-        is_written = true;
-    }
-    if is_written {
-        return Ok(());
-    }
-    ui.text(&made.lines())
-}
-
-/// The stanza that options are saved in.
-fn saved_name(line: &Line) -> Option<&str> {
-    let named = line.value("named-config");
-    named.or_else(|| line.value("destination"))
-}
-
-/// Writes what was said as its stanza.
-fn save(ui: &Ui, line: &Line, path: &Path, said: &[Said]) -> Result {
-    let name = saved_name(line).ok_or_else(|| {
-        CommandError::usage("which stanza? --save-rc-stanza needs -n, or else -D")
-    })?;
-    let values = kept(name, said)?;
-    let variables: Vec<(&str, &str)> = values.iter().map(|(name, v)| (*name, v.as_str())).collect();
-    // A file through a link stays behind its link.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let failed = |cause| CommandError::failed(format!("cannot write {}", path.display()), cause);
-    let bytes = Zeroizing::new(fs::read(&path).map_err(failed)?);
-    // Each byte is a letter, so that what is no UTF-8 comes out as it went in.
-    let text: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|b| char::from(*b)).collect());
-    let replaced = stanza::replaced_keys(&text, name, &variables);
-    if !replaced.is_empty() && !line.has("force-stanza") && !may_replace(ui, name, &replaced)? {
-        return Err(CommandError::refused(format!(
-            "[{name}] has {}, which would be lost",
-            replaced.join(" and ")
-        ))
-        .with_hint("--force-stanza writes the stanza anew without asking"));
-    }
-    let old = if line.has("force-stanza") {
-        OldKeys::Go
-    } else {
-        OldKeys::Stay
-    };
-    let made = Zeroizing::new(stanza::with(&text, name, &variables, old));
-    let made: Vec<u8> = made
-        .chars()
-        .filter_map(|letter| u8::try_from(letter).ok())
-        .collect();
-    let made = Zeroizing::new(made);
-    program::files::replace(&path, 0o600, &made).map_err(failed)
-}
-
-/// The values as an rc file can hold them.
-fn kept(stanza: &str, said: &[Said]) -> Result<Vec<(&'static str, Zeroizing<String>)>> {
-    let ends = |text: &str| {
-        let ends_it = |c: char| c.is_whitespace() || c.is_control() || c == ';' || c == '#';
-        text.is_empty() || text.contains(ends_it) || !text.is_ascii()
-    };
-    if ends(stanza) || stanza.contains([']', '[']) {
-        return Err(CommandError::usage("a stanza's name is one word of ASCII"));
-    }
-    let mut values = Vec::new();
-    for said in said {
-        let (name, value) = (said.variable, said.value.as_str());
-        let base64 = match name {
-            "KEY" => Some("KEY_BASE64"),
-            "HMAC_KEY" => Some("HMAC_KEY_BASE64"),
-            _ => None,
-        };
-        match base64 {
-            Some(base64) if ends(value) => {
-                values.push((base64, Secret::from_passphrase(value).to_base64()));
-            }
-            Some(_) => values.push((name, said.value.clone())),
-            None if ends(value) => {
-                return Err(CommandError::usage(format!(
-                    "the value of {name} cannot stand in an rc file, where a value ends at a blank, `;` \
-                     or `#`"
-                )));
-            }
-            None => values.push((name, said.value.clone())),
-        }
-    }
-    Ok(values)
-}
-
-/// Asks whoever sits here; nobody is no.
-fn may_replace(ui: &Ui, stanza: &str, keys: &[&str]) -> Result<bool> {
-    if !io::stdin().is_terminal() {
-        return Ok(false);
-    }
-    ui.note(format_args!(
-        "[{stanza}] has {}. Replace? Type yes or no:",
-        keys.join(" and ")
-    ));
-    let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|cause| CommandError::failed("cannot read standard input", cause))?;
-    Ok(answer.trim().starts_with(['y', 'Y']))
-}
-
-// === impl Files ===
-
-impl Files {
-    fn of(line: &Line) -> Result<Self> {
-        let no_home = line.has("no-home-dir");
-        let file = |option: &str, name: &str| {
-            let named = line.value(option).map(PathBuf::from);
-            named.or_else(|| (!no_home).then(|| home().join(name)))
-        };
-        let no_rc = line.has("no-rc-file");
-        let rc = file("rc-file", ".fwknoprc").filter(|_| !no_rc);
-        if no_home && rc.is_none() && !no_rc {
-            return Err(CommandError::usage(
-                "--no-home-dir needs --rc-file or --no-rc-file",
-            ));
-        }
-        let needs_arguments = !line.has("no-save-args");
-        let arguments = file("save-args-file", ".fwknop.run");
-        if no_home && arguments.is_none() && needs_arguments {
-            return Err(CommandError::usage(
-                "--no-home-dir needs -E FILE or --no-save-args",
-            ));
-        }
-        Ok(Self { rc, arguments })
-    }
-
-    /// The rc file, for something that cannot do without it.
-    fn rc_or(&self, what: &str) -> Result<&Path> {
-        self.rc.as_deref().ok_or_else(|| {
-            CommandError::usage(format!("{what} an rc file, and --no-rc-file forbids it"))
-        })
-    }
-
-    fn arguments(&self) -> Result<&Path> {
-        self.arguments
-            .as_deref()
-            .ok_or_else(|| CommandError::usage("where are the arguments? -E names the file"))
-    }
-
-    /// Reads the rc file, which is made when it is not there.
-    fn read_rc(&self, ui: &Ui, line: &Line) -> Result<RcFile> {
-        let Some(path) = &self.rc else {
-            return Ok(RcFile::default());
-        };
-        if !path.exists() {
-            let made = program::files::create(path, 0o600, stanza::NEW_FILE.as_bytes());
-            let name = path.display();
-            match made {
-                Ok(()) => ui.note(format_args!("note: {name} was made, without a stanza")),
-                Err(cause) if line.has("rc-file") => {
-                    return Err(CommandError::failed(format!("cannot write {name}"), cause));
-                }
-                // A home that cannot be written to is no reason not to knock.
-                Err(cause) => {
-                    ui.warn(format_args!("cannot write {name}: {cause}"));
-                    return Ok(RcFile::default());
-                }
-            }
-        }
-        let rc = RcFile::read(path)?;
-        if rc.is_exposed() {
-            let name = path.display();
-            ui.warn(format_args!(
-                "others can read the keys in {name}; run `chmod 600 {name}`"
-            ));
-        }
-        Ok(rc)
-    }
 }

@@ -12,7 +12,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use spa::{Allow, DigestType, EncryptionMode, NatAccess, Service};
 use zeroize::Zeroizing;
 
-pub(crate) use self::route::{Proxy, RouteArgs, Transport, address, agent};
+pub(crate) use self::route::{Proxy, RouteArgs, Transport, address, agent, port};
 
 /// Ask hosts to open a port for a moment, and wait until it is open
 ///

@@ -1,4 +1,5 @@
-//! fwknop's key files: lines of the form `HOST: key`.
+//! fwknop's key files: lines of the form `HOST: key`. Keys, and what else stands in the file, may be of any
+//! bytes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,10 +15,10 @@ use crate::ui::Ui;
 /// # Errors
 ///
 /// Exit code 1 when the file cannot be read or has no line for the host.
-pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<String>> {
+pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<Vec<u8>>> {
     let name = path.display();
     let failed = |cause| CommandError::unreadable(path, cause);
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
+    let text = Zeroizing::new(fs::read(path).map_err(failed)?);
     let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
     if mode & 0o077 != 0 {
         ui.warn(format_args!(
@@ -30,14 +31,20 @@ pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<String>
     })
 }
 
-fn find(text: &str, host: &str) -> Option<Zeroizing<String>> {
-    text.lines()
-        .map(str::trim_start)
-        .filter(|line| !line.starts_with(['#', ';']))
-        .filter_map(|line| line.strip_prefix(host)?.trim_start().strip_prefix(':'))
-        .map(|key| key.trim_start().trim_end_matches(['\r', '\n']))
+fn find(text: &[u8], host: &str) -> Option<Zeroizing<Vec<u8>>> {
+    text.split(|b| *b == b'\n')
+        .map(<[u8]>::trim_ascii_start)
+        .filter(|line| !line.starts_with(b"#") && !line.starts_with(b";"))
+        .filter_map(|line| {
+            let rest = line.strip_prefix(host.as_bytes())?;
+            rest.trim_ascii_start().strip_prefix(b":")
+        })
+        .map(|key| {
+            let key = key.trim_ascii_start();
+            key.strip_suffix(b"\r").unwrap_or(key)
+        })
         .rfind(|key| !key.is_empty())
-        .map(|key| Zeroizing::new(key.to_owned()))
+        .map(|key| Zeroizing::new(key.to_vec()))
 }
 
 #[cfg(test)]
@@ -46,13 +53,13 @@ mod tests {
 
     #[test]
     fn the_last_line_for_a_host_counts_and_the_key_is_the_rest_of_it() {
-        let text = "# comment\n127.0.0.1: old\n127.0.0.10: other\n127.0.0.1: filepass 99\n2001:db8::1: six\n";
+        let text = b"# B\xfcro\n127.0.0.1: old\n127.0.0.10: other\n127.0.0.1: filepass 99\r\n2001:db8::1: s\xefx\n";
 
-        let key = |host| find(text, host).map(|key| key.to_string());
+        let key = |host| find(text, host).map(|key| key.to_vec());
 
-        assert_eq!(key("127.0.0.1").as_deref(), Some("filepass 99"));
-        assert_eq!(key("127.0.0.10").as_deref(), Some("other"));
-        assert_eq!(key("2001:db8::1").as_deref(), Some("six"));
+        assert_eq!(key("127.0.0.1").as_deref(), Some(&b"filepass 99"[..]));
+        assert_eq!(key("127.0.0.10").as_deref(), Some(&b"other"[..]));
+        assert_eq!(key("2001:db8::1").as_deref(), Some(&b"s\xefx"[..]));
         assert_eq!(key("127.0.0").as_deref(), None);
     }
 }

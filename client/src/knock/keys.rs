@@ -155,16 +155,17 @@ fn lines(args: &KeyArgs) -> Result<Option<Lines>> {
     Ok(Some(BufReader::new(source.take(LINES_LEN_MAX))))
 }
 
-fn next_line(lines: &mut Lines) -> Result<Zeroizing<String>> {
-    let mut line = Zeroizing::new(String::with_capacity(256));
+fn next_line(lines: &mut Lines) -> Result<Zeroizing<Vec<u8>>> {
+    let mut line = Zeroizing::new(Vec::with_capacity(256));
     lines
-        .read_line(&mut line)
+        .read_until(b'\n', &mut line)
         .map_err(|cause| CommandError::failed("cannot read the key", cause))?;
-    let key = line.trim_end_matches(['\r', '\n']);
+    let key = line.strip_suffix(b"\n").unwrap_or(&line);
+    let key = key.strip_suffix(b"\r").unwrap_or(key);
     if key.is_empty() {
         return Err(CommandError::refused("there is no key to read"));
     }
-    Ok(Zeroizing::new(key.to_owned()))
+    Ok(Zeroizing::new(key.to_vec()))
 }
 
 fn prompt(question: &str) -> Result<Zeroizing<String>> {
@@ -184,8 +185,8 @@ fn prompt(question: &str) -> Result<Zeroizing<String>> {
     Ok(answer)
 }
 
-fn passphrase(text: Zeroizing<String>) -> Secret {
-    Secret::from_passphrase(text.as_bytes())
+fn passphrase<T: AsRef<[u8]> + zeroize::Zeroize>(text: Zeroizing<T>) -> Secret {
+    Secret::from_passphrase(text.as_ref())
 }
 
 fn unfit(cause: InvalidKey) -> CommandError {

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use spa::{Allow, DigestType, Service};
 
-use super::args::{Access, Nat, RequestArgs, allow, offset_secs};
+use super::args::{Access, Nat, RequestArgs, allow, offset_secs, port};
 use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 
@@ -245,14 +245,6 @@ fn offset(args: &RequestArgs, rc: &Stanza) -> Result<i64> {
             })?;
             Ok(stated.unwrap_or(0))
         }
-    }
-}
-
-/// Reads a port.
-pub(crate) fn port(text: &str) -> Result<u16, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("must be a port, 1 to 65535".to_owned()),
-        Ok(port) => Ok(port),
     }
 }
 

@@ -11,9 +11,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 
 use self::craft::Carrier;
-use super::args::{Proxy, RouteArgs, Transport, address, agent};
+use super::args::{Proxy, RouteArgs, Transport, address, agent, port};
 use super::packet::random_port;
-use super::request::port;
 use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 
@@ -205,11 +204,16 @@ impl Route {
     fn web_request(&self, packet: &str, host: &str) -> String {
         let path = packet.replace('+', "-").replace('/', "_");
         let agent = &self.user_agent;
-        // A proxy is told the whole of where it goes; a name of many numbers stands in brackets there.
-        let place = match (&self.proxy, host.parse::<Ipv6Addr>()) {
-            (None, _) => String::new(),
-            (Some(_), Ok(v6)) => format!("http://[{v6}]"),
-            (Some(_), Err(_)) => format!("http://{host}"),
+        // A name of many numbers stands in brackets in a request.
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = match host.parse::<Ipv6Addr>() {
+            Ok(v6) => format!("[{v6}]"),
+            Err(_) => host.to_owned(),
+        };
+        // A proxy is told the whole of where it goes.
+        let place = match &self.proxy {
+            None => String::new(),
+            Some(_) => format!("http://{host}"),
         };
         format!(
             "GET {place}/{path} HTTP/1.0\r\nUser-Agent: {agent}\r\nAccept: */*\r\nHost: {host}\r\nConnection: close\r\n\r\n"

@@ -145,7 +145,7 @@ impl FromStr for Proxy {
         }
         let (host, port) = match rest.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
-                (host, Some(super::super::request::port(port)?))
+                (host, Some(self::port(port)?))
             }
             Some(_) | None => (rest, None),
         };
@@ -157,6 +157,14 @@ impl FromStr for Proxy {
             host: host.to_owned(),
             port,
         })
+    }
+}
+
+/// Reads a port.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("must be a port, 1 to 65535".to_owned()),
+        Ok(port) => Ok(port),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::{Both, Pair, mode, read};
-use crate::sandbox::{finish, keys, open};
+use crate::sandbox::{finish, keys, keys_of, open};
 
 /// The lines of a file but for comments and empty ones.
 fn lines(text: &str) -> Vec<&str> {
@@ -326,6 +326,18 @@ fn keys_come_from_files_descriptors_and_options() {
         let opened = open(packet, if has_hmac { &with } else { &without });
         assert_eq!(opened.message_text(), "0.0.0.0,tcp/22", "{more}");
     }
+    // Keys of other bytes than UTF-8: what either makes with one, both could have made.
+    let path = pair.ours.write("latin", b"# B\xfcro\n192.0.2.1: k\xfcy\n");
+    std::fs::copy(path, pair.theirs.dir.path().join("latin")).unwrap();
+    let words = [&base[..7], &["-G", "latin"]].concat();
+    let words: Vec<&str> = words
+        .into_iter()
+        .filter(|word| *word != "rc" && *word != "--rc-file")
+        .collect();
+    let Both { ours, .. } = pair.both(&words, "");
+    let secret = spa::Secret::from_passphrase(b"k\xfcy");
+    let latin = keys_of(secret, spa::EncryptionMode::Cbc, None);
+    open(ours.stdout.lines().last().unwrap(), &latin);
     let mut shell = Command::new("bash");
     let program = pair.ours.dir.path().join("fwknop");
     shell
