@@ -32,7 +32,7 @@ test: setup ## Prove it: every test of the workspace and the suite in network na
 # The same programs and tests; the sizes are in these variables. One at a time: they measure.
 soak: setup ## The slow proofs at full size, an hour or so: kill -9 during 10,000 grants, disks, floods, the model
 	$(CARGO) build --workspace --locked --bins --tests
-	POSTERN_SOAK=1 POSTERN_SOAK_GRANTS=10000 POSTERN_SOAK_EVENTS=5000000 POSTERN_SOAK_FLOOD=1200000 \
+	POSTERN_SOAK=1 POSTERN_SOAK_PRODUCT=1 POSTERN_SOAK_GRANTS=10000 POSTERN_SOAK_EVENTS=5000000 POSTERN_SOAK_FLOOD=1200000 \
 		POSTERN_MODEL_DEPTH=13 POSTERN_FLEET_DEPTH=1 tests/run-tests.sh
 
 # make bench ARGS="E1 E4 --servers postern"; every number is also a line of target/bench.jsonl.

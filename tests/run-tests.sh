@@ -27,7 +27,7 @@ if [[ -n ${POSTERN_SOAK:-} ]]; then
     fi
     cargo test --locked -p model "$@" -- --test-threads=1
     cargo test --locked -p agent --test storage "$@" -- --test-threads=1
-    exec cargo test --locked -p suite --test killed "$@"
+    exec cargo test --locked -p suite --test killed --test cross_product "$@"
 fi
 
 if cargo nextest --version >/dev/null 2>&1; then

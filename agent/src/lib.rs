@@ -11,6 +11,8 @@ pub mod clock;
 mod clock_evidence;
 pub mod command_runner;
 pub mod commands;
+#[cfg(test)]
+mod compatibility;
 pub mod config;
 pub mod connections;
 pub mod explain;

@@ -2,8 +2,9 @@
 //! does not: a test of each table compares, and writes where it is told to.
 //!
 //! In a page a table stands between `<!-- table: NAME -->` and `<!-- end of table -->`. With
-//! `POSTERN_WRITE_DOCS=1` in the environment the tests write the tables anew.
+//! `UPDATE_PAGES=1` in the environment the tests write the tables anew.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
@@ -12,7 +13,7 @@ use std::{env, fs};
 #[derive(Clone, Debug)]
 pub struct Row {
     /// Its name, as it stands in a file or on a command line.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// One word: what becomes of it.
     pub verdict: &'static str,
     /// What is to be said, or why it cannot be.
@@ -64,7 +65,7 @@ pub fn compare(page: &Path, name: &str, table: &str) -> Result<(), String> {
     if own == table {
         return Ok(());
     }
-    if env::var_os("POSTERN_WRITE_DOCS").is_some() {
+    if env::var_os("UPDATE_PAGES").is_some() {
         let text = format!("{head}{begin}{table}<!-- end of table -->{tail}");
         return fs::write(page, text).map_err(|cause| format!("{shown}: {cause}"));
     }
@@ -73,7 +74,7 @@ pub fn compare(page: &Path, name: &str, table: &str) -> Result<(), String> {
         .zip(table.lines())
         .find(|(own, made)| own != made);
     Err(format!(
-        "table {name} of {shown} is not what the code says (POSTERN_WRITE_DOCS=1 writes it): {differs:?}"
+        "table {name} of {shown} is not what the code says (UPDATE_PAGES=1 writes it): {differs:?}"
     ))
 }
 
@@ -84,7 +85,7 @@ mod tests {
     #[test]
     fn a_table_that_differs_from_its_page_is_told_with_the_first_line_that_differs() {
         let row = |note| Row {
-            name: "KEY",
+            name: Cow::Borrowed("KEY"),
             verdict: "works",
             note,
             tests: "one two",

@@ -18,9 +18,10 @@ use crate::error::Result;
 
 /// Write, compare and apply the fleet's policy
 ///
-/// Policy is access.conf text with fleet keywords; every access.conf of fwknop is a policy. Each
-/// change is a new generation. An apply names the generation that it was based on, which is the one
-/// that this profile saw last, so that two operators cannot overwrite each other's work unseen.
+/// Policy is access.conf text with fleet keywords; fwknop's own is read too, but each keyword
+/// once. Each change is a new generation. An apply names the generation that it was based on,
+/// which is the one that this profile saw last, so that two operators cannot overwrite each
+/// other's work unseen.
 #[derive(clap::Args, Debug)]
 pub(crate) struct PolicyArgs {
     #[command(subcommand)]

@@ -196,6 +196,10 @@ pub(crate) fn is_yes(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use program::doc_table;
+
     use super::*;
 
     /// What the page about compatibility is made of.
@@ -230,6 +234,34 @@ mod tests {
                 made.display()
             );
         }
+    }
+
+    #[test]
+    fn the_page_says_of_every_option_and_variable_of_the_client_what_becomes_of_it() {
+        let rows = ROWS.iter().map(|row| {
+            let (verdict, note) = match row.verdict {
+                Same => ("works", ""),
+                Differs(how) => ("works", how),
+                Moot(why) => ("moot", why),
+                RefusedOn(why) | Refused(why) => ("refused", why),
+            };
+            let letter = row.letter.map(|letter| format!("-{letter}"));
+            let long = Some(row.long).filter(|long| !long.is_empty());
+            let long = long.map(|long| format!("--{long}"));
+            let variable = Some(row.variable.to_owned()).filter(|name| !name.is_empty());
+            let names: Vec<_> = letter.into_iter().chain(long).chain(variable).collect();
+            doc_table::Row {
+                name: names.join(" ").into(),
+                verdict,
+                note,
+                tests: row.test,
+            }
+        });
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fwknop-compatibility.md");
+
+        let table = doc_table::table(rows.collect::<Vec<_>>());
+
+        assert_eq!(doc_table::compare(&page, "fwknop", &table), Ok(()));
     }
 
     #[test]

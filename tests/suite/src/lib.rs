@@ -7,10 +7,12 @@
 //! judged too.
 
 mod alone;
+mod beside;
 mod company;
 pub mod page;
 
 pub use alone::{Alone, HMAC_ARGS, KEY, STANZA, STOCK_ARGS};
+pub use beside::Beside;
 pub use company::{Company, POLICY, SHARED, SHARED_ARGS, shared_knock};
 
 use harness::Result;

@@ -96,11 +96,7 @@ fn no_decision_has_the_number_of_another() {
 #[test]
 fn every_point_of_the_security_page_is_shown_by_tests_that_exist() {
     let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
-    let code: String = texts()
-        .into_iter()
-        .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"))
-        .map(|(_, text)| text)
-        .collect();
+    let code = code();
     for row in page.lines().filter(|line| is_point(line)) {
         let shown_by = row.trim_end_matches('|').rsplit('|').next().unwrap();
         let tests: Vec<_> = shown_by.split('`').skip(1).step_by(2).collect();
@@ -112,6 +108,78 @@ fn every_point_of_the_security_page_is_shown_by_tests_that_exist() {
             );
         }
     }
+}
+
+/// Rows of tables that are made of data in the code.
+#[test]
+fn every_row_of_the_page_about_fwknop_names_tests_that_exist_or_says_why_not() {
+    let page = fs::read_to_string(root().join("docs/fwknop-compatibility.md")).unwrap();
+    let code = code();
+    let tables = page.split("<!-- table: ").skip(1);
+    let tables: Vec<_> = tables
+        .map(|rest| rest.split("<!-- end of table -->").next().unwrap())
+        .collect();
+    assert_eq!(tables.len(), 3);
+    for table in tables {
+        let rows: Vec<_> = table
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .collect();
+        assert!(rows.len() > 40, "{table}");
+        for row in rows {
+            let cells: Vec<_> = row.trim_matches('|').split(" |").map(str::trim).collect();
+            let [.., note, shown_by] = &cells[..] else {
+                panic!("{row}");
+            };
+            assert!(
+                !note.is_empty() || !shown_by.is_empty(),
+                "neither test nor reason: {row}"
+            );
+            assert_tests_exist(&code, shown_by, row);
+        }
+    }
+}
+
+/// A test, or why it cannot occur.
+#[test]
+fn every_weakness_of_fwknop_has_a_row_with_tests_that_exist_or_why_it_cannot_occur() {
+    let page = fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    let code = code();
+    for number in 1..=34 {
+        let begin = format!("| W{number} | ");
+        let rows: Vec<_> = page
+            .lines()
+            .filter(|line| line.starts_with(&begin))
+            .collect();
+        let [row] = rows[..] else {
+            panic!("W{number} has {} rows", rows.len());
+        };
+        let shown_by = row.trim_end_matches('|').rsplit(" | ").next().unwrap();
+        let says_why = shown_by.contains("occur");
+        assert!(
+            says_why || shown_by.contains('`'),
+            "nothing shows it: {row}"
+        );
+        assert_tests_exist(&code, shown_by, row);
+    }
+}
+
+fn assert_tests_exist(code: &str, shown_by: &str, row: &str) {
+    for test in shown_by.split('`').skip(1).step_by(2) {
+        let is_test = test.contains('_') && !test.contains(' ');
+        assert!(
+            !is_test || code.contains(&format!("fn {test}(")),
+            "there is no test {test}, which is to show: {row}"
+        );
+    }
+}
+
+fn code() -> String {
+    texts()
+        .into_iter()
+        .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"))
+        .map(|(_, text)| text)
+        .collect()
 }
 
 /// Whether a line is a row like `| A1 | ... |`.

@@ -142,6 +142,11 @@ impl Agent {
         self.notify.ready(&mut self.process)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// What it has logged since it was started last.
     pub fn log(&self) -> String {
         self.process.log()
