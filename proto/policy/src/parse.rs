@@ -148,7 +148,7 @@ impl<'s> Parser<'s> {
                 return self.warning(&at, line.keyword, problem);
             }
             Word::Former { may_be_off } => return self.former(&at, line, may_be_off),
-            Word::Unknown => return self.unknown(&at, line.keyword),
+            Word::Unknown => return self.unknown(&at, line),
         };
         let taken = if line.value.trim().is_empty() {
             Err(Problem::new("the keyword has no value"))
@@ -341,11 +341,13 @@ impl<'s> Parser<'s> {
     }
 
     /// An unknown word is repeated only when it looks like a keyword: it may be a key that slipped
-    /// into a line of its own.
-    fn unknown(&mut self, at: &Place, word: &str) {
+    /// into a line of its own, where nothing stands behind it.
+    fn unknown(&mut self, at: &Place, line: &Line<'_>) {
+        let word = line.keyword;
         let near = keyword::nearest(word);
+        let has_form = !line.value.is_empty() || word.trim_start_matches('%').contains('_');
         let looks_like_one = word.len() <= 40
-            && word.trim_start_matches('%').contains('_')
+            && has_form
             && word
                 .bytes()
                 .all(|b| b.is_ascii_uppercase() || b"_%".contains(&b));

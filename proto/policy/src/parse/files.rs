@@ -96,7 +96,7 @@ impl Parser<'_> {
                 Word::Harmless => Ok(()),
                 Word::Former { .. } => Err(Problem::new("only keys stand in such a file")),
                 Word::Unknown => {
-                    self.unknown(&at, line.keyword);
+                    self.unknown(&at, &line);
                     continue;
                 }
             };

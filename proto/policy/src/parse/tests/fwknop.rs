@@ -316,3 +316,27 @@ fn a_warning_names_the_line_that_is_meant() {
 
     assert_eq!(lines, [5, 6]);
 }
+
+#[test]
+fn an_unknown_word_is_named_where_it_looks_like_one_and_a_key_in_a_line_of_its_own_is_not() {
+    let stanza = "SOURCE ANY\nKEY k\nHMAC_KEY h\n";
+    let said = |line: &str| refused(&format!("{stanza}{line}\n")).remove(0);
+
+    assert_eq!(
+        said("PARAMETER on"),
+        "access.conf:4: PARAMETER: unknown keyword"
+    );
+    assert_eq!(said("NEW_WORD"), "access.conf:4: NEW_WORD: unknown keyword");
+    for key in [
+        "SECRETPASSPHRASE",
+        "c2VjcmV0LWtleS1vbi1hLWxpbmU=",
+        "correct horse battery",
+    ] {
+        let said = said(key);
+        assert!(!said.contains(key.split(' ').next().unwrap()), "{said}");
+        assert!(
+            said.starts_with("access.conf:4: the line does not begin"),
+            "{said}"
+        );
+    }
+}
