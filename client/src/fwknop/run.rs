@@ -12,6 +12,8 @@ use crate::clock;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
 use crate::knock::delivery::{self, Voice};
+use crate::knock::request::KnockRequest;
+use crate::knock::send::Route;
 use crate::knock::{keys, target};
 use crate::profile::Profile;
 use crate::rc::{RcFile, Stanza};
@@ -61,6 +63,7 @@ pub(crate) async fn run(words: Vec<OsString>) -> Result {
         return list(&ui, files.rc_or("--stanza-list lists")?, &rc);
     }
     let said = overlay::variables(&line)?;
+    require_sense(&line, &said)?;
     if line.has("key-gen") || line.has("key-gen-file") {
         return make_keys(&ui, &line, &files, said);
     }
@@ -141,6 +144,16 @@ fn stanza_of(line: &Line, files: &Files, rc: &RcFile, said: &[Said]) -> Result<S
         stanza.set("SPA_SERVER", "127.0.0.1", "destination");
     }
     Ok(stanza)
+}
+
+/// Refuses options that can make no packet, before anything is written.
+fn require_sense(line: &Line, said: &[Said]) -> Result {
+    let args = overlay::rest(line)?;
+    let mut alone = Stanza::default();
+    overlay::lay(said, &mut alone);
+    KnockRequest::merge(&args.request, &alone)?;
+    Route::merge(&args.route, &alone)?;
+    keys::check(&alone)
 }
 
 /// Refuses what is meant for GPG and does not say for whom, before anything is written.

@@ -27,19 +27,11 @@ pub(crate) fn find(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<K
     let hmac = hmac(ui, args, rc, (host, &mut lines))?;
     let mode = match args.encryption_mode {
         Some(mode) => mode,
-        None => rc
-            .read("ENCRYPTION_MODE", |text| {
-                text.parse().map_err(|error| format!("{error}"))
-            })?
-            .unwrap_or(EncryptionMode::Cbc),
+        None => mode(rc)?,
     };
     let hmac_type = match args.hmac_digest_type {
         Some(digest) => digest,
-        None => rc
-            .read("HMAC_DIGEST_TYPE", |text| {
-                text.parse().map_err(|error| format!("{error}"))
-            })?
-            .unwrap_or(DigestType::Sha256),
+        None => hmac_type(rc)?,
     };
     let encryption = EncryptionKey::new(encryption).map_err(unfit)?;
     let hmac = hmac
@@ -47,6 +39,43 @@ pub(crate) fn find(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<K
         .transpose()
         .map_err(unfit)?;
     Keys::new(encryption, mode, hmac).map_err(unfit)
+}
+
+/// The mode of a stanza.
+fn mode(rc: &Stanza) -> Result<EncryptionMode> {
+    let stated = rc.read("ENCRYPTION_MODE", |text| {
+        text.parse().map_err(|error| format!("{error}"))
+    })?;
+    Ok(stated.unwrap_or(EncryptionMode::Cbc))
+}
+
+/// The digest of the HMAC of a stanza.
+fn hmac_type(rc: &Stanza) -> Result<DigestType> {
+    let stated = rc.read("HMAC_DIGEST_TYPE", |text| {
+        text.parse().map_err(|error| format!("{error}"))
+    })?;
+    Ok(stated.unwrap_or(DigestType::Sha256))
+}
+
+/// Whether the keys that stand in a stanza can be used, as far as they do.
+///
+/// # Errors
+///
+/// Exit code 2 or 64 when not.
+pub(crate) fn check(rc: &Stanza) -> Result {
+    let (mode, hmac_type) = (mode(rc)?, hmac_type(rc)?);
+    let encryption = from_stanza(rc, "KEY_BASE64", "KEY")?;
+    let hmac = from_stanza(rc, "HMAC_KEY_BASE64", "HMAC_KEY")?;
+    let encryption = encryption
+        .map(EncryptionKey::new)
+        .transpose()
+        .map_err(unfit)?;
+    let hmac = hmac.map(HmacKey::new).transpose().map_err(unfit)?;
+    let hmac = hmac.map(|key| (key, hmac_type));
+    match encryption {
+        Some(encryption) => Keys::new(encryption, mode, hmac).map(drop).map_err(unfit),
+        None => Ok(()),
+    }
 }
 
 /// The options that hold a key.

@@ -86,6 +86,35 @@ fn what_an_rc_file_cannot_hold_as_it_is_saved_in_base64_or_refused() {
 }
 
 #[test]
+fn nothing_is_saved_of_options_that_can_make_no_packet() {
+    let pair = Pair::new();
+    let base = ["-n", "a", "-D", "192.0.2.1", "-T", "--save-rc-stanza"];
+    assert_eq!(pair.ours(&["-V"], "").code, 0);
+    pair.ours.write(".fwknoprc", "[default]\n");
+    for more in [
+        "-A tcp/0 -s --key-rijndael k",
+        "-A tcp/22 -a 1.2.3 --key-rijndael k",
+        "-A tcp/22 -s --key-rijndael k -p 70000",
+        "-A tcp/22 -s --key-rijndael k -m sha0",
+        "-A tcp/22 -s --key-rijndael k -M PCBC",
+        "-A tcp/22 -s --key-rijndael k --hmac-digest-type sha0",
+        "-A tcp/22 -s --key-rijndael k --key-hmac k",
+        "-A tcp/22 -s --key-rijndael k -Q 3.3.3.3",
+        "-A tcp/22 -s --key-base64-rijndael !",
+        "-A tcp/22 -s --key-rijndael k -P gre",
+        "-A tcp/22 -s -k --key-len 33",
+        "-A tcp/0 -s -k",
+    ] {
+        let words: Vec<&str> = base.into_iter().chain(more.split(' ')).collect();
+
+        let ran = pair.ours(&words, "");
+
+        assert_eq!(ran.code, 1, "{more}");
+        assert_eq!(read(&pair.ours, ".fwknoprc"), "[default]\n", "{more}");
+    }
+}
+
+#[test]
 fn without_a_terminal_keys_are_replaced_with_force_stanza_only() {
     let pair = Pair::new();
     let base = [
