@@ -164,6 +164,8 @@ struct Staged {
     closed: Vec<GrantId>,
     /// Grants whose closing is among the events, and that live on in connections.
     living_on: Vec<GrantId>,
+    /// Grants whose users want their connections ended.
+    given_up: Vec<GrantId>,
     /// Why this host is locked from now on, or that it is not.
     lock: Option<Option<String>>,
     acknowledged: Option<u64>,
@@ -243,6 +245,12 @@ impl Journal {
     /// that is lost is staged again after a start.
     pub fn stage_forgotten(&mut self, grant: GrantId) {
         self.staged.closed.push(grant);
+    }
+
+    /// Stages that the user of a grant wants its connections ended, of which some may be somebody
+    /// else's: every start finds it so. Not worth a commit of its own.
+    pub fn stage_given_up(&mut self, grant: GrantId) {
+        self.staged.given_up.push(grant);
     }
 
     /// Stages that this host is locked, and why, or that it is not.

@@ -119,10 +119,13 @@ impl Connections {
     }
 
     /// The users of these grants want their connections ended; those that may be somebody else's
-    /// live on until he wants the same.
-    pub(crate) fn give_up(&mut self, ids: &BTreeSet<GrantId>) {
+    /// live on until he wants the same. Which of the grants have any, and were not given up before.
+    pub(crate) fn give_up(&mut self, ids: &BTreeSet<GrantId>) -> Vec<GrantId> {
         let live_on = ids.iter().filter(|id| self.of_grant.contains_key(*id));
-        self.given_up.extend(live_on);
+        live_on
+            .copied()
+            .filter(|id| self.given_up.insert(*id))
+            .collect()
     }
 
     /// Those that can have begun through these grants only, or through such as were given up.

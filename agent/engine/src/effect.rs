@@ -36,6 +36,9 @@ pub enum Effect {
     /// The caller must forget this grant, which lives on in no connection any more. It may be late:
     /// whoever finds it at the next start finds no connection of it.
     Forget(GrantId),
+    /// The caller must remember, beside this grant, that its user wants its connections ended: they end
+    /// when those want the same who may have begun them too, also after a restart.
+    GiveUp(GrantId),
     /// The caller must look this host name up without waiting for it, and hand the answer to
     /// [`Engine::name_answered`](crate::Engine::name_answered), also that it cannot.
     LookUp(NameAsk),

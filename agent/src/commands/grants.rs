@@ -118,6 +118,7 @@ impl Row {
             grant,
             opened: event,
             is_closed,
+            is_given_up: _,
         } = found;
         let user_identity = event.user_identity().as_str();
         let Event {
@@ -196,6 +197,7 @@ mod tests {
                 ..Event::default()
             },
             is_closed,
+            is_given_up: false,
         }
     }
 

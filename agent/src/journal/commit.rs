@@ -26,6 +26,7 @@ impl Journal {
             opened,
             closed,
             living_on,
+            given_up,
             lock,
             acknowledged,
             forget_through_secs,
@@ -37,7 +38,7 @@ impl Journal {
             prune_events_before_ms,
             chain_version,
         } = &self.staged;
-        let grants = opened.len() + closed.len() + living_on.len();
+        let grants = opened.len() + closed.len() + living_on.len() + given_up.len();
         self.is_lost
             || !(digests.is_empty() && claimed.is_empty() && events.is_empty())
             || grants > 0
@@ -147,6 +148,7 @@ impl Journal {
             opened,
             closed,
             living_on,
+            given_up,
             lock,
             acknowledged,
             forget_through_secs,
@@ -167,6 +169,7 @@ impl Journal {
         opened.clear();
         closed.clear();
         living_on.clear();
+        given_up.clear();
         *lock = None;
         *acknowledged = None;
         *forget_through_secs = None;
@@ -209,6 +212,9 @@ fn write(
     }
     for id in &staged.living_on {
         live_grants::close(&transaction, *id)?;
+    }
+    for id in &staged.given_up {
+        live_grants::give_up(&transaction, *id)?;
     }
     for id in &staged.closed {
         live_grants::remove(&transaction, *id)?;

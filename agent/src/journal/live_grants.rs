@@ -23,7 +23,13 @@ pub struct FoundGrant {
     pub opened: Event,
     /// Whether the closing of its hole has been recorded: it lives on in connections, or did.
     pub is_closed: bool,
+    /// Whether its user wants its connections ended, of which some may be somebody else's.
+    pub is_given_up: bool,
 }
+
+/// Bits of the column `is_closed`, which a version before takes for closed when it is not 0.
+const CLOSED: i64 = 1;
+const GIVEN_UP: i64 = 2;
 
 /// What an event says that is open.
 #[derive(Debug)]
@@ -74,8 +80,16 @@ pub(super) fn extend(
 /// The closing of its hole is recorded, and it stays.
 pub(super) fn close(connection: &Connection, id: GrantId) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("UPDATE live_grant SET is_closed = 1 WHERE grant_id = ?1")?
-        .execute([id.0.as_slice()])?;
+        .prepare_cached("UPDATE live_grant SET is_closed = is_closed | ?2 WHERE grant_id = ?1")?
+        .execute(params![id.0.as_slice(), CLOSED])?;
+    Ok(())
+}
+
+/// Its user wants its connections ended.
+pub(super) fn give_up(connection: &Connection, id: GrantId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE live_grant SET is_closed = is_closed | ?2 WHERE grant_id = ?1")?
+        .execute(params![id.0.as_slice(), GIVEN_UP])?;
     Ok(())
 }
 
@@ -106,10 +120,12 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<FoundGrant> {
             .collect::<rusqlite::Result<_>>()?,
     };
     let opened = Event::from_body(&opened).map_err(damaged)?;
+    let bits: i64 = row.get("is_closed")?;
     Ok(FoundGrant {
         grant,
         opened,
-        is_closed: row.get::<_, i64>("is_closed")? != 0,
+        is_closed: bits & CLOSED != 0,
+        is_given_up: bits & GIVEN_UP != 0,
     })
 }
 

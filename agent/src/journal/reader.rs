@@ -208,7 +208,7 @@ impl JournalReader {
     pub fn open_grants_count(&self, now_ms: u64) -> Result<u32, JournalError> {
         self.connection
             .query_row(
-                "SELECT count(*) FROM live_grant WHERE is_closed = 0 AND until_ms > ?1",
+                "SELECT count(*) FROM live_grant WHERE is_closed & 1 = 0 AND until_ms > ?1",
                 [now_ms.cast_signed()],
                 |row| row.get(0),
             )

@@ -195,7 +195,8 @@ const RULES: &str = "
         rules               TEXT    NOT NULL,
         -- The body of the event that opened it.
         opened              BLOB    NOT NULL,
-        -- 1 when the closing of its hole has been recorded: it lives on in connections.
+        -- 1 when the closing of its hole has been recorded: it lives on in connections. And 2 when its
+        -- user wants those ended.
         is_closed           INTEGER NOT NULL DEFAULT 0
     ) STRICT, WITHOUT ROWID;
 

@@ -98,6 +98,7 @@ fn saved(found: FoundGrant) -> SavedGrant {
         grant,
         opened,
         is_closed,
+        is_given_up,
     } = found;
     let LiveGrant {
         id,
@@ -109,6 +110,7 @@ fn saved(found: FoundGrant) -> SavedGrant {
         rules,
         opened,
         is_closed,
+        is_given_up,
     }
 }
 

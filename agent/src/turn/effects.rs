@@ -23,6 +23,7 @@ impl GateThread {
                 Effect::Follow(policy) => self.follow(&policy),
                 Effect::Flush => self.flush(now),
                 Effect::Forget(id) => self.host.journal.stage_forgotten(id),
+                Effect::GiveUp(id) => self.host.journal.stage_given_up(id),
                 Effect::LookAt(connections) => self.look_at(connections),
                 Effect::LookUp(ask) => self.look_up(ask, now),
                 Effect::Open(opening) => self.open(opening, now),

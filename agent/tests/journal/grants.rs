@@ -21,7 +21,12 @@ fn a_grant_that_lives_on_in_connections_is_found_until_it_is_forgotten() {
     let mut again = open(dir.path());
     assert_eq!(again.open_grants.len(), 1);
     assert_eq!(again.open_grants[0].grant, grant);
-    assert!(again.open_grants[0].is_closed);
+    assert!(again.open_grants[0].is_closed && !again.open_grants[0].is_given_up);
+    again.journal.stage_given_up(grant.id);
+    again.journal.commit().unwrap();
+    drop(again);
+    let mut again = open(dir.path());
+    assert!(again.open_grants[0].is_closed && again.open_grants[0].is_given_up);
     again.journal.stage_forgotten(grant.id);
     again.journal.commit().unwrap();
     drop(again);

@@ -62,7 +62,9 @@ impl Engine {
             self.record_cut(*id, &hers, request, now);
         }
         if wanted.cut {
-            self.connections.give_up(&hers);
+            let given_up = self.connections.give_up(&hers);
+            self.effects
+                .extend(given_up.into_iter().map(Effect::GiveUp));
         }
         let grants = self.grants.take_these(&open);
         self.closing += grants.len();

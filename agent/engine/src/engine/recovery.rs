@@ -25,6 +25,8 @@ pub struct SavedGrant {
     pub opened: Event,
     /// Whether it is recorded that its hole has closed: then it lives on in connections, or did.
     pub is_closed: bool,
+    /// Whether its user wants its connections ended, as [`Effect::GiveUp`] said.
+    pub is_given_up: bool,
 }
 
 /// What the kernel says about what is open.
@@ -51,6 +53,9 @@ impl Engine {
         now: Now,
     ) {
         self.attribute_found(&saved, connections);
+        let given_up = saved.iter().filter(|saved| saved.is_given_up);
+        self.connections
+            .give_up(&given_up.map(|saved| saved.id).collect());
         let holes = match kernel {
             Kernel::Open(holes) => holes,
             Kernel::Flushed | Kernel::Unknown => &[],
@@ -125,6 +130,7 @@ fn live_of(saved: SavedGrant, now: Now) -> LiveGrant {
         rules,
         opened,
         is_closed: _,
+        is_given_up: _,
     } = saved;
     let until_ms = opened.until_ms;
     let left = Duration::from_millis(until_ms.saturating_sub(now.wall_ms()));

@@ -1,6 +1,6 @@
 //! What a user closes before its time: hers, all of it, and nothing else.
 
-use engine::{Kernel, Limits};
+use engine::{Kernel, Limits, SavedGrant};
 use fleet::{EventKind, Outcome};
 use gate::SharedKeys;
 
@@ -165,6 +165,31 @@ fn a_connection_that_one_of_two_users_keeps_ends_when_the_other_is_revoked_who_h
     host.replace_policy(&only("bob"), 5);
 
     assert_eq!(host.cut, [connection(1, 40_000, 22)]);
+}
+
+#[test]
+fn a_connection_of_two_users_ends_when_both_have_closed_theirs_also_with_a_restart_in_between() {
+    let mut host = Host::new();
+    host.arrive(1, &knock(1, "tcp/22", 0, 0));
+    host.arrive(1, &knock_of("bob", 2, "tcp/22", 0));
+    begin(&mut host, connection(1, 40_000, 22));
+    host.arrive(1, &close_of("alice", 3, "", true, 0));
+    let mut host = restarted(host);
+    let closed = host.living_on.values().cloned().map(|saved| SavedGrant {
+        is_closed: true,
+        ..saved
+    });
+    let saved = closed.chain(host.live.values().cloned()).collect();
+    let now = host.now();
+    let found = [connection(1, 40_000, 22)];
+    host.engine.recover(saved, Kernel::Unknown, &found, now);
+    host.turn();
+    assert_eq!(host.cut, []);
+
+    host.arrive(1, &close_of("bob", 4, "", true, 0));
+
+    assert_eq!(host.cut, found);
+    assert_eq!(host.open_rules(), Vec::<String>::new());
 }
 
 #[test]

@@ -210,6 +210,7 @@ impl Host {
                     rules: rules.clone(),
                     opened: record.event().clone(),
                     is_closed: false,
+                    is_given_up: false,
                 };
                 assert!(self.live.insert(*id, saved).is_none(), "opened twice: {id}");
             }
@@ -251,6 +252,10 @@ impl Host {
                 }
                 Effect::Follow(_) => {}
                 Effect::Forget(id) => drop(self.living_on.remove(&id)),
+                Effect::GiveUp(id) => {
+                    let saved = self.live.get_mut(&id).or(self.living_on.get_mut(&id));
+                    saved.unwrap().is_given_up = true;
+                }
                 Effect::LookAt(connections) => self.looked_at = connections,
                 Effect::LookUp(ask) => self.names.push(ask),
                 Effect::Flush => {
