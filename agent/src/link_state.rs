@@ -8,6 +8,10 @@ use parking_lot::Mutex;
 
 use crate::report::LinkReport;
 
+/// Why a host is locked that belongs to its fleet no more.
+pub(crate) const MEMBERSHIP_ENDED: &str =
+    "this host was removed from its fleet, or another has taken its place; join it again";
+
 /// What is known of the link. Its copies are one.
 #[derive(Clone, Debug, Default)]
 pub struct LinkState(Arc<Known>);

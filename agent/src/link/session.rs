@@ -28,7 +28,7 @@ use super::memory::{Memory, MemoryFile};
 use super::report::wire_digest;
 use super::{Connection, Controller, GateStopped, Peer, deliver};
 use crate::clock;
-use crate::link_state::LinkState;
+use crate::link_state::{LinkState, MEMBERSHIP_ENDED};
 use crate::orders::{ClaimedDigest, Order, OrderSender};
 use crate::policies::{self, PolicyVersion, Verdict};
 
@@ -40,9 +40,6 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const LIVED: Duration = Duration::from_secs(10);
 /// The largest policy of one host that is accepted.
 const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Why a host is locked that belongs to its fleet no more.
-const MEMBERSHIP_ENDED: &str =
-    "this host was removed from its fleet, or another has taken its place; join it again";
 /// Digests in one order.
 const CLAIMED_MAX: usize = 4096;
 

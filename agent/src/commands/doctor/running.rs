@@ -4,6 +4,7 @@ use super::check::Check;
 use crate::commands::control::Unreached;
 use crate::commands::local::said;
 use crate::commands::status::StatusFailed;
+use crate::link_state::MEMBERSHIP_ENDED;
 use crate::report::{CaptureReport, FirewallReport, LinkReport, ObstacleReport, Report};
 
 /// A certificate is renewed at half life, after 12 hours: one that is nearer to its end was not.
@@ -155,7 +156,11 @@ fn policy(report: &Report, now_secs: u64) -> Check {
     let generation = report.generation;
     let ends = report.policy_not_after_secs;
     if let Some(reason) = &report.locked {
-        let cure = "the controller has to unlock it: postern host unlock NAME";
+        let cure = if reason == MEMBERSHIP_ENDED {
+            "with a new token of an operator's: postern-agent join --token-file FILE --force"
+        } else {
+            "an operator has to unlock it: postern member unlock host/NAME"
+        };
         return Check::fail("policy", format!("this host is locked: {reason}"), cure);
     }
     if let Some(rejected) = report.rejected_generation {
@@ -445,6 +450,21 @@ mod tests {
                 "{expected}: {said}"
             );
         }
+    }
+
+    #[test]
+    fn a_locked_host_is_unlocked_and_one_that_was_removed_joins_again() {
+        let of = |reason: &str| {
+            said_of(&Report {
+                locked: Some(reason.to_owned()),
+                ..well()
+            })
+        };
+
+        assert!(of("stolen").contains("postern member unlock host/NAME\n"));
+        let removed = of(MEMBERSHIP_ENDED);
+        assert!(removed.contains("join --token-file FILE --force\n"), "{removed}");
+        assert!(!removed.contains("unlock"), "{removed}");
     }
 
     #[test]
