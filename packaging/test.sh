@@ -16,7 +16,7 @@ if [[ ! -e $root/complete ]]; then
     echo "package-test: making a pristine Debian in $root"
     rm -rf "$root"
     debootstrap --variant=minbase \
-        --include=systemd,systemd-sysv,dbus,libpcap0.8,iptables,ipset,nftables,iproute2,openssl,man-db,rpm,procps \
+        --include=systemd,systemd-sysv,dbus,libpcap0.8,iptables,ipset,nftables,iproute2,openssl,man-db,rpm,procps,curl \
         bookworm "$root" >"$target/debootstrap.log" || { tail -n 5 "$target/debootstrap.log" >&2 && exit 1; }
     touch "$root/complete"
 fi

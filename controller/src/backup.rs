@@ -221,6 +221,18 @@ impl OldArchive {
             file: file.map_err(|error| BackupError::file(path, error))?,
         })
     }
+
+    /// Whose the directory was of which it was made, by name, where it says so.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError`] when it is no archive.
+    pub fn owner(&self) -> Result<Option<String>, BackupError> {
+        let manifest = read_manifest(&self.path, &mut BufReader::new(&self.file))?;
+        let again = (&self.file).rewind();
+        again.map_err(|error| BackupError::file(&self.path, error))?;
+        Ok(manifest.owner)
+    }
 }
 
 /// Writes a backup of the controller of `data`, which may be serving.
@@ -288,6 +300,7 @@ fn write(dir: &DataDir, mut to: NewArchive, moved: bool) -> Result<Archived, Bac
         made_by: concat!("postern-controller ", env!("CARGO_PKG_VERSION")).to_owned(),
         schema,
         moved,
+        owner: program::owner::name_of_owner(dir.path()),
         files,
     };
     let written = pack(&to.file, &manifest, &small, (&mut database, now.secs()));
@@ -495,6 +508,7 @@ fn archived(manifest: Manifest, bytes: u64) -> Archived {
         made_by,
         schema,
         moved,
+        owner: _,
         files: _,
     } = manifest;
     Archived {

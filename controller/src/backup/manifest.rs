@@ -24,6 +24,9 @@ pub(super) struct Manifest {
     pub(super) schema: u32,
     /// The controller that it was made of does not serve any more: nothing happened since.
     pub(super) moved: bool,
+    /// Whose the directory was, by name; `None` in archives of before, and where the machine knew none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<String>,
     /// Every other file.
     pub(super) files: BTreeMap<String, Entry>,
 }

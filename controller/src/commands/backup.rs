@@ -31,7 +31,8 @@ pub(crate) struct BackupArgs {
 /// What happened after the backup is not in it: packets from before the start are refused, members
 /// who joined since join again, and when hosts have seen a newer policy, they keep it until an
 /// operator says what is to be in force (`postern policy apply --after-restore`). The backup of a
-/// controller that was moved has everything.
+/// controller that was moved has everything. A directory that root has made here belongs to the user
+/// who owned the one that was backed up, where this machine knows that user.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -111,7 +112,7 @@ impl RestoreArgs {
         let Self { file, common } = self;
         let archive = OldArchive::open(&file)?;
         let Common { data, json } = common;
-        let data = data.enter()?;
+        let data = data.enter_made_for(archive.owner()?.as_deref())?;
         let archived = controller::restore(&archive, &data)?;
         let data = data.display();
         let since = if archived.moved {

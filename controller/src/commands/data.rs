@@ -30,4 +30,18 @@ impl DataArgs {
             }),
         }
     }
+
+    /// The same; where root has it made new, it is made for this user, if this machine knows one of
+    /// that name.
+    pub(super) fn enter_made_for(self, user: Option<&str>) -> Result<PathBuf, CommandError> {
+        if let Some(user) = user
+            && let Err(cause) = program::owner::make_for(user, &self.data)
+        {
+            return Err(CommandError::Owner {
+                data: self.data,
+                cause,
+            });
+        }
+        self.enter()
+    }
 }

@@ -8,4 +8,5 @@ mod apt;
 mod boot;
 mod contents;
 mod controller;
+mod pages;
 mod readme;

@@ -83,26 +83,30 @@ impl Newcomers {
     }
 }
 
+/// Runs lines of a shell with the client's program, where the file `hosts` of a node is `/etc/hosts`.
+pub(crate) fn by_person(node: &Node, text: &str) -> Result<Ran> {
+    let built = binary("postern")?;
+    let built = built.parent().context("a program is in a directory")?;
+    let path = format!(
+        "{}:{}:/usr/sbin:/usr/bin:/sbin:/bin",
+        node.dir.join("bin").display(),
+        built.display()
+    );
+    let mut command = node.command("unshare");
+    command
+        .args(["--mount", "--propagation", "private", "bash", "-ec"])
+        .arg("mount --bind hosts /etc/hosts; eval \"$1\"")
+        .args(["newcomer", text])
+        .env("PATH", path);
+    run(&mut command)
+}
+
 impl Cast for Newcomers {
     fn shell(&mut self, who: &str, text: &str) -> Result<Ran> {
         if let Some(machine) = self.machines.get(who) {
             return machine.try_shell(text);
         }
-        let node = self.people.get(who).context("nobody of that name")?;
-        let built = binary("postern")?;
-        let built = built.parent().context("a program is in a directory")?;
-        let path = format!(
-            "{}:{}:/usr/sbin:/usr/bin:/sbin:/bin",
-            node.dir.join("bin").display(),
-            built.display()
-        );
-        let mut command = node.command("unshare");
-        command
-            .args(["--mount", "--propagation", "private", "bash", "-ec"])
-            .arg("mount --bind hosts /etc/hosts; eval \"$1\"")
-            .args(["newcomer", text])
-            .env("PATH", path);
-        run(&mut command)
+        by_person(self.people.get(who).context("nobody of that name")?, text)
     }
 
     fn file(&mut self, who: &str, name: &str, text: &str) -> Result<()> {
