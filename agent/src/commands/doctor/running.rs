@@ -463,7 +463,10 @@ mod tests {
 
         assert!(of("stolen").contains("postern member unlock host/NAME\n"));
         let removed = of(MEMBERSHIP_ENDED);
-        assert!(removed.contains("join --token-file FILE --force\n"), "{removed}");
+        assert!(
+            removed.contains("join --token-file FILE --force\n"),
+            "{removed}"
+        );
         assert!(!removed.contains("unlock"), "{removed}");
     }
 

@@ -4,13 +4,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context as _, bail, ensure};
 use harness::shell::run;
-use harness::{Lab, Node, Process, Ran, Result, in_lab, wait};
+use harness::{Lab, Node, Ran, Result, in_lab, wait};
 use suite::STANZA;
 use suite::page::{Cast, Play, all_steps};
 
@@ -30,7 +33,6 @@ struct House {
     build: Node,
     /// Where they are served, and webhooks received.
     elsewhere: Node,
-    server: Option<Process>,
 }
 
 // === impl House ===
@@ -58,11 +60,10 @@ impl House {
             laptop,
             build: lab.node("build", 18)?,
             elsewhere: lab.node("elsewhere", 40)?,
-            server: None,
         };
         let deb = package("postern-agent", Version::Now)?;
         let name = deb.file_name().context("a file has a name")?;
-        fs::copy(&deb, house.machine("host")?.path("/").join(name))?;
+        fs::copy(&deb, house.machine("host")?.path("/root").join(name))?;
         for name in ["controller", "standby"] {
             house
                 .machine(name)?
@@ -111,31 +112,26 @@ impl House {
         ran
     }
 
-    /// The tree of apt behind TLS, with a certificate that web-1 believes.
+    /// The tree of apt on a web server, and its keyring on the machine that is to believe it.
     fn serve_tree(&mut self) -> Result<()> {
-        let dir = &self.elsewhere.dir;
-        symlink(self.build.dir.join("target/apt"), dir.join("postern"))?;
-        let mut certify = self.elsewhere.command("openssl");
-        certify
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
-            .args(["ec_paramgen_curve:prime256v1", "-nodes", "-subj"])
-            .args(["/CN=packages.example", "-addext"])
-            .args(["subjectAltName=DNS:packages.example"])
-            .args(["-keyout", "key.pem", "-out", "cert.pem"]);
-        run(&mut certify)?.ok()?;
-        let mut serve = self.elsewhere.command("openssl");
-        serve.args(["s_server", "-quiet", "-WWW", "-accept", "443"]);
-        serve.args(["-cert", "cert.pem", "-key", "key.pem"]);
-        self.server = Some(self.elsewhere.start("packages", &mut serve)?);
+        let tree = self.build.dir.join("target/apt");
+        let listener = self
+            .elsewhere
+            .within(|| Ok(TcpListener::bind("0.0.0.0:80")?))?;
+        let served = tree.clone();
+        // Ends with the test.
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // apt asks again, and says so in the end.
+                let _ = answer(stream, &served);
+            }
+        });
         let web = self.machine("web-1")?;
-        fs::copy(dir.join("cert.pem"), web.path("/packages.pem"))?;
         web.shell(
-            "mkdir -p /etc/ssl/certs; cat /packages.pem >> /etc/ssl/certs/ca-certificates.crt
-             rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/preferences.d/*",
+            "rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/apt/preferences.d/*",
         )?;
         let keyring = "postern-archive-keyring.gpg";
-        let tree = self.build.dir.join("target/apt");
-        fs::copy(tree.join(keyring), web.path("/").join(keyring))?;
+        fs::copy(tree.join(keyring), web.path("/root").join(keyring))?;
         Ok(())
     }
 
@@ -146,6 +142,28 @@ impl House {
         machine.shell(&format!("chmod 600 {to}"))?;
         Ok(())
     }
+}
+
+/// Gives the file that is asked for below /postern, and nothing more on this connection.
+fn answer(mut stream: TcpStream, tree: &Path) -> Result<()> {
+    let mut asked = String::new();
+    let mut reader = BufReader::new(&stream);
+    reader.read_line(&mut asked)?;
+    let mut field = String::new();
+    while reader.read_line(&mut field)? > 2 {
+        field.clear();
+    }
+    let path = asked.split(' ').nth(1).unwrap_or_default();
+    let path = path.strip_prefix("/postern/").unwrap_or_default();
+    let (status, body) = match fs::read(tree.join(path)) {
+        Ok(body) => ("200 OK", body),
+        Err(_) => ("404 Not Found", Vec::new()),
+    };
+    let length = body.len();
+    let head =
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    Ok(stream.write_all(&body)?)
 }
 
 /// What the sinks of the page read, by whom they are served.
@@ -176,7 +194,8 @@ impl Cast for House {
                     .env("secret", "a secret");
                 run(&mut command)
             }
-            machine => self.machine(machine)?.try_shell(text),
+            // As whoever has just logged in.
+            machine => self.machine(machine)?.try_shell(&format!("cd; {text}")),
         }
     }
 
@@ -195,7 +214,7 @@ impl Cast for House {
 
     fn scene(&mut self, what: &str) -> Result<()> {
         match what {
-            "the tree is served as https://packages.example/postern, and its keyring brought to web-1" => {
+            "the tree is served as http://packages.example/postern, and its keyring brought to web-1" => {
                 self.serve_tree()
             }
             "host has an access file" => {
@@ -265,6 +284,12 @@ fn every_command_of_the_pages_about_installing_and_about_sinks_works_as_it_stand
             let found = controller.shell(&format!("stat -c '%U:%G %a' {path}"))?;
             ensure!(found == owner, "{path}: {found}");
         }
+        // By the unit, which may write nowhere else.
+        by_person(
+            &house.laptop,
+            "postern token create --role user --name bob > token",
+        )?
+        .ok()?;
         wait::until("an event in the file", wait::SOON, || {
             let count = controller.shell("wc -l < /var/log/postern/events.json")?;
             Ok(count.parse::<u32>()? > 1)
