@@ -253,7 +253,8 @@ impl Host {
                 Effect::Follow(_) => {}
                 Effect::Forget(id) => drop(self.living_on.remove(&id)),
                 Effect::GiveUp(id) => {
-                    let saved = self.live.get_mut(&id).or(self.living_on.get_mut(&id));
+                    let saved = self.live.get_mut(&id);
+                    let saved = saved.or_else(|| self.living_on.get_mut(&id));
                     saved.unwrap().is_given_up = true;
                 }
                 Effect::LookAt(connections) => self.looked_at = connections,
