@@ -55,6 +55,8 @@ Examples:
     text
 }
 
+/// What works; what is merely accepted is not worth a line.
 fn is_offered(row: &Row) -> bool {
-    !row.long.is_empty() && !matches!(row.verdict, Verdict::Refused(_) | Verdict::RefusedOn(_))
+    let works = matches!(row.verdict, Verdict::Same | Verdict::Differs(_));
+    !row.long.is_empty() && works
 }

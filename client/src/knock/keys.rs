@@ -94,7 +94,7 @@ fn visible(args: &KeyArgs) -> Vec<String> {
 pub(crate) fn warn_of_visible(ui: &Ui, options: &[String]) {
     if !options.is_empty() {
         ui.warn(format_args!(
-            "other users of this machine can see the key in {}; use --key-file, --stdin or an rc stanza",
+            "other users of this machine can see the key in {}; use -G FILE, --stdin or an rc stanza",
             options.join(" and ")
         ));
     }
@@ -200,7 +200,7 @@ fn next_line(lines: &mut Lines) -> Result<Zeroizing<Vec<u8>>> {
 fn prompt(question: &str) -> Result<Zeroizing<String>> {
     let no_key = || {
         CommandError::usage("there is no key")
-            .with_hint("use --key-file, --stdin, or -n with a stanza of ~/.fwknoprc")
+            .with_hint("use --key-file (-G), --stdin, or -n with a stanza of ~/.fwknoprc")
     };
     if !io::stdin().is_terminal() {
         return Err(no_key());

@@ -202,40 +202,6 @@ mod tests {
 
     use super::*;
 
-    /// What the page about compatibility is made of.
-    const PAGE: &str = include_str!("../../tests/data/fwknop_rows.tsv");
-
-    /// Option, letter, variable, verdict, reason, test; one row a line.
-    fn page() -> String {
-        let mut page = String::from("option\tletter\tvariable\tverdict\treason\ttest\n");
-        for row in ROWS {
-            let (verdict, reason) = match row.verdict {
-                Same => ("same", ""),
-                Differs(how) => ("differs", how),
-                Moot(why) => ("moot", why),
-                RefusedOn(why) | Refused(why) => ("refused", why),
-            };
-            let letter = row.letter.map(String::from).unwrap_or_default();
-            let words = [row.long, &letter, row.variable, verdict, reason, row.test];
-            page.push_str(&words.join("\t"));
-            page.push('\n');
-        }
-        page
-    }
-
-    #[test]
-    fn the_rows_that_the_page_is_made_of_are_those_of_the_table() {
-        let page = page();
-        if page != PAGE {
-            let made = std::env::temp_dir().join("fwknop_rows.tsv");
-            std::fs::write(&made, &page).unwrap();
-            panic!(
-                "copy {} over client/tests/data/fwknop_rows.tsv",
-                made.display()
-            );
-        }
-    }
-
     #[test]
     fn the_page_says_of_every_option_and_variable_of_the_client_what_becomes_of_it() {
         let rows = ROWS.iter().map(|row| {
