@@ -134,11 +134,20 @@ impl Knock {
     ///
     /// # Errors
     ///
-    /// As [`target::find`] and [`delivery::send`].
+    /// As [`target::in_fleet`] and [`delivery::send`].
     pub(crate) async fn again(&mut self, context: &Context, args: &KnockArgs) -> Result {
-        if self.is_member() {
-            let name = self.target.name.clone();
-            self.target = target::find(context, args, Some(&name)).await?;
+        if let Some(asker) = &mut self.target.asker {
+            asker.again();
+            // Without an answer the host is where it was.
+            if let Some(new) = refresh::again(context, asker).await {
+                let asker = Asker::new(asker.membership().clone());
+                let (name, old) = (self.target.name.clone(), self.target.listed.take());
+                let change = old.and_then(|old| refresh::change(&name, &old, &new));
+                if let Some(change) = change {
+                    context.ui.note(format_args!("note: {change}"));
+                }
+                self.target = target::in_fleet(&context.ui, asker, &new, &name, args)?;
+            }
         }
         self.delivery = delivery::send(context, &mut self.target, Voice::Quiet).await?;
         Ok(())

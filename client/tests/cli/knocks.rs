@@ -439,3 +439,23 @@ fn a_reader_that_went_away_is_no_failure() {
 
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
 }
+
+#[test]
+fn a_close_says_in_json_what_it_sent_and_nothing_when_it_is_quiet() {
+    let sandbox = Sandbox::new();
+    let host = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = host.local_addr().unwrap().port().to_string();
+    let close = |more: &[&str]| {
+        let words = ["close", "127.0.0.1", "-p", &port, "-a", "192.0.2.9"];
+        sandbox.run(&[&words[..], &BASE, more].concat())
+    };
+
+    let told = close(&["--json"]);
+    let quiet = close(&["-q"]);
+
+    assert_eq!((told.code, quiet.code), (0, 0), "{}", told.stderr);
+    let row: serde_json::Value = serde_json::from_str(told.stdout.trim()).unwrap();
+    let expected = serde_json::json!({"host": "127.0.0.1", "port": "tcp/22", "state": "sent"});
+    assert_eq!(row, expected);
+    assert_eq!(quiet.stdout, "");
+}

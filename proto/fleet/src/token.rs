@@ -152,6 +152,13 @@ mod tests {
     }
 
     #[test]
+    fn a_token_in_a_file_of_windows_is_the_same_token() {
+        let text = format!("\u{feff}{}\r\n", token());
+
+        assert_eq!(text.parse(), Ok(token()));
+    }
+
+    #[test]
     fn a_token_that_was_cut_off_is_refused() {
         let text = token().to_string();
         let cut = &text[..text.len() - 30];

@@ -337,6 +337,40 @@ fn a_new_address_of_a_host_reaches_a_user_with_her_next_knock() {
 }
 
 #[test]
+fn a_command_that_runs_has_its_port_open_where_the_host_has_moved_to() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 1, &short())?;
+        let host = company.host(1).node.clone();
+        let _ssh = host.serve_tcp(22)?;
+        // Twice as long as a hole stands: by then only packets to the new address have opened it.
+        let script = "touch begun; until [ -e moved ]; do sleep 0.1; done; sleep 6
+                      exec timeout 2 bash -c 'exec 3<>/dev/tcp/192.0.2.91/22; head -c 4 <&3; exit 7'";
+        let words = ["run", "web-1", "-A", "tcp/22", "--", "bash", "-c", script];
+        let mut command = company.alice.command(&words)?;
+        let running = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let dir = &company.alice.node.dir;
+        wait::until("the command to run", wait::SOON, || {
+            Ok(dir.join("begun").exists())
+        })?;
+
+        let moves = "ip -4 address flush dev eth0 && ip address add 192.0.2.91/24 dev eth0";
+        host.run(&["sh", "-c", moves])?.ok()?;
+        let set = ["host", "set", "web-1", "--address", "192.0.2.91"];
+        company.operator.run(&set)?.ok()?;
+        company.alice.node.write("moved", "")?;
+
+        let ended = running.wait_with_output()?;
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+        same("how it ended", &ended.status.code(), &Some(7))?;
+        ensure!(told.contains("to 192.0.2.91"), "{told}");
+        Ok(())
+    });
+}
+
+#[test]
 fn without_a_controller_a_knock_opens_and_a_port_that_does_not_answer_is_told() {
     in_lab(|lab| {
         let mut company = Company::found(lab, 1, POLICY)?;
