@@ -25,7 +25,9 @@ const TYPES: [u8; 7] = [0, 1, 2, 3, 4, 5, 6];
 /// What both clients send by; the last three past the kernel's sockets.
 const TRANSPORTS: [&str; 6] = ["udp", "tcp", "http", "udpraw", "tcpraw", "icmp"];
 /// So many knocks may wait to be judged.
-const AT_ONCE: usize = 40;
+const AT_ONCE: usize = 12;
+/// fwknopd runs a dozen programs for a knock that it leads on, which takes a busy machine a second.
+const WITHIN: Duration = Duration::from_secs(40);
 /// So many knocks are sent in one place: fwknopd lists all its rules for each.
 const A_PLACE: usize = 700;
 
@@ -271,7 +273,7 @@ impl Place {
         let mut missing = Vec::new();
         for (who, server) in [("we", &self.ours), ("fwknopd", &self.theirs)] {
             let mut closed = Vec::new();
-            let _ = wait::until("everything to open", Duration::from_secs(12), || {
+            let _ = wait::until("everything to open", WITHIN, || {
                 let firewall = firewall(server)?;
                 closed = knocks
                     .iter()
