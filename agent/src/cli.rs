@@ -9,6 +9,7 @@ use crate::commands::audit::AuditArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::floor::FloorArgs;
 use crate::commands::grants::GrantsArgs;
+use crate::commands::import::ImportArgs;
 #[cfg(feature = "link")]
 use crate::commands::join::JoinArgs;
 use crate::commands::protect::ProtectArgs;
@@ -36,6 +37,7 @@ pub enum Command {
     Run(Box<RunArgs>),
     #[cfg(feature = "link")]
     Join(JoinArgs),
+    Import(ImportArgs),
     Explain(ExplainArgs),
     Protect(ProtectArgs),
     Status(StatusArgs),
@@ -215,6 +217,7 @@ impl Command {
             | Self::Floor(_)
             | Self::Flush(_)
             | Self::Grants(_)
+            | Self::Import(_)
             | Self::Man(_)
             | Self::Reload(_)
             | Self::Status(_) => Manner::Tool,

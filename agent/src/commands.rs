@@ -6,6 +6,7 @@ pub mod doctor;
 pub mod floor;
 pub mod flush;
 pub mod grants;
+pub mod import;
 #[cfg(feature = "link")]
 pub mod join;
 pub mod local;

@@ -33,6 +33,8 @@ pub struct Config {
     /// Where what dies with the boot is kept: the witness of the journal.
     pub witness_dir: PathBuf,
     pub mode: Mode,
+    /// What fwknopd has seen on this host, if it has ever run here.
+    pub digest_cache: Option<PathBuf>,
     pub captures: Vec<CaptureConfig>,
     /// Where packets off a wire may be sent to, beside this host's own addresses.
     pub accept_destinations: Networks,
@@ -242,6 +244,7 @@ impl TryFrom<RawConfig> for Config {
         Ok(Self {
             metrics_listen,
             state_dir,
+            digest_cache: raw.digest_cache,
             witness_dir: raw
                 .witness_dir
                 .unwrap_or_else(|| crate::journal::WITNESS_DIR.into()),

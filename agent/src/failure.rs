@@ -14,6 +14,7 @@ use crate::commands::doctor::DoctorFailed;
 use crate::commands::floor::FloorFailed;
 use crate::commands::flush::FlushFailed;
 use crate::commands::grants::GrantsFailed;
+use crate::commands::import::ImportFailed;
 #[cfg(feature = "link")]
 use crate::commands::join::JoinFailed;
 use crate::commands::reload::ReloadFailed;
@@ -41,6 +42,29 @@ impl Failure for ConfigError {
     }
 }
 
+impl Failure for ImportFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unreadable(cause) => cause.exit(),
+            Self::Config(cause) => cause.exit(),
+            Self::Policy(cause) => cause.exit(),
+            Self::There(_) | Self::Write { .. } | Self::Differs(_) => Exit::Refused,
+            Self::Print(cause) => cause.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Unreadable(cause) => cause.hint(),
+            Self::There(_) => Some("--force writes over it".into()),
+            Self::Differs(_) => {
+                Some("nothing was written; this is a fault of postern-agent".into())
+            }
+            Self::Config(_) | Self::Policy(_) | Self::Write { .. } | Self::Print(_) => None,
+        }
+    }
+}
+
 impl Failure for RunError {
     fn exit(&self) -> Exit {
         match self {
@@ -56,6 +80,7 @@ impl Failure for RunError {
             Self::Metrics { .. } => Exit::Refused,
             Self::CompiledPolicy(_)
             | Self::Connections(_)
+            | Self::Digests(_)
             | Self::Network(_)
             | Self::Random(_)
             | Self::Status(_)
@@ -83,6 +108,7 @@ impl Failure for RunError {
             Self::AccessFile(cause) => cause.hint(),
             Self::CompiledPolicy(_)
             | Self::Connections(_)
+            | Self::Digests(_)
             | Self::Network(_)
             | Self::Random(_)
             | Self::Status(_)

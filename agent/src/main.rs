@@ -5,13 +5,17 @@ use std::process::ExitCode;
 use agent::cli::{Cli, Command};
 #[cfg(feature = "link")]
 use agent::commands::join;
-use agent::commands::{audit, doctor, floor, flush, grants, protect, reload, status};
+use agent::commands::{audit, doctor, floor, flush, grants, import, protect, reload, status};
 use agent::config::{Named, RawConfig};
-use agent::{explain, start};
+use agent::{explain, fwknopd, start};
 use clap::Parser as _;
 use program::Failure;
 
 fn main() -> ExitCode {
+    // By the name that a site's scripts know, it understands their switches.
+    if fwknopd::program::is_called_so() {
+        return fwknopd::program::main();
+    }
     let cli = Cli::parse();
     program::log_to_stderr(cli.log, cli.command.manner());
     match cli.command {
@@ -24,6 +28,7 @@ fn main() -> ExitCode {
         }
         #[cfg(feature = "link")]
         Command::Join(args) => ended(join::run(args)),
+        Command::Import(args) => ended(import::run(&args)),
         Command::Explain(args) => ended(explain::run(&args)),
         Command::Protect(args) => protect::run(args),
         Command::Status(args) => ended(status::run(&args)),

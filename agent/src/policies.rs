@@ -14,7 +14,9 @@ mod files;
 mod snapshot;
 
 pub(crate) use access_file::protect_lines;
-pub use access_file::{AccessFile, InvalidAccessFile, Reread, digest_of, exposed, load, warn};
+pub use access_file::{
+    AccessFile, InvalidAccessFile, Reread, digest_of, exposed, load, load_text, warn,
+};
 pub use adopted::{AdoptedPolicy, Origin, PolicyText, PolicyVersion};
 pub use files::Files;
 pub use snapshot::{Verdict, compile, judge};

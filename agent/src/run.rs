@@ -43,7 +43,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use engine::{Capabilities, Engine, Limits, Settings, Status};
-use gate::Now;
+use gate::{Now, SeenTexts};
 use policy::NatSettings;
 use tokio::sync::{mpsc, watch};
 
@@ -56,6 +56,7 @@ use crate::command_runner::CommandRunner;
 use crate::config::{Config, ConfigSource, Mode};
 use crate::connections::Following;
 use crate::firewall::{self, FirewallError, Kept, Monitor, OwnerHandle, OwnerWatch};
+use crate::fwknopd::digests;
 use crate::hide_first::HiddenFirst;
 use crate::journal::{Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::kernel_switches;
@@ -130,7 +131,14 @@ pub fn run(
     let capabilities = firewall.holes.capabilities();
     let mut connections =
         connections::Connections::open(&config.firewall, capabilities, &start.open_grants)?;
-    let settings = settings(config, &start, capabilities, random_prefix()?, now);
+    let seen_texts = seen_by_fwknopd(config, now)?;
+    let settings = settings(
+        config,
+        &start,
+        capabilities,
+        (random_prefix()?, seen_texts),
+        now,
+    );
     let mut engine = Engine::new(settings, Arc::clone(&policy.compiled), now);
     if let Some(network) = &network {
         engine.set_addressees(network.addressees());
@@ -388,11 +396,26 @@ fn follow_network(config: &Config) -> Result<Option<Network>, RunError> {
     Ok(Some(network))
 }
 
+/// What fwknopd has seen on this host, where it ran before.
+fn seen_by_fwknopd(config: &Config, now: Now) -> Result<SeenTexts, RunError> {
+    let ageing = config
+        .gate
+        .ageing
+        .map(|age| age.max(config.gate.max_future));
+    digests::take_over(
+        config.digest_cache.as_deref(),
+        &config.state_dir,
+        ageing.map(|age| age.as_secs()),
+        now.wall_secs,
+    )
+    .map_err(RunError::Digests)
+}
+
 fn settings(
     config: &Config,
     start: &Start,
     capabilities: Capabilities,
-    grant_prefix: [u8; 8],
+    (grant_prefix, seen_texts): ([u8; 8], SeenTexts),
     now: Now,
 ) -> Settings {
     Settings {
@@ -402,6 +425,7 @@ fn settings(
             spa_over_http: config.gate.spa_over_http,
             x_forwarded_for: config.gate.x_forwarded_for,
             commands: config.gate.commands,
+            seen_texts,
             nat: NatSettings {
                 reaches_loopback: kernel_switches::reaches_loopback(),
                 ..config.nat

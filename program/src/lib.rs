@@ -12,6 +12,7 @@
 //! | `disk` | the disk that a file is on, in words |
 //! | `files` | files that are there whole or not at all |
 //! | `metrics` | the listener that Prometheus asks (feature `metrics`) |
+//! | `syslog` | the log of a daemon without a service manager |
 //! | `time` | points in time as people write and read them |
 //! | `watched` | files that must stay the ones that were opened |
 //! | `doc_table` | tables of the documentation that are made of data in the code |
@@ -33,13 +34,14 @@ mod output;
 pub mod owner;
 mod pages;
 mod reference;
+mod syslog;
 pub mod time;
 mod watched;
 
 pub use chain::{OneLine, causes, is_denied, one_line, said_twice};
 pub use exit::{EXIT_CODES, Exit};
 pub use failure::{Failure, fail};
-pub use log::{LogArgs, LogFormat, Manner, log_to_stderr};
+pub use log::{LogArgs, LogFormat, Manner, log_to_stderr, log_to_syslog};
 pub use output::{PrintError, note, print};
 pub use pages::{CompletionsArgs, ManArgs};
 pub use reference::reference;

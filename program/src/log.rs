@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::journald::{self, Priority};
+use crate::syslog::Syslog;
 
 /// The options of every program about its log.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -74,6 +75,23 @@ pub fn log_to_stderr(args: LogArgs, manner: Manner) {
     let lines = lines(args.log, manner);
     // A second call is a test that runs in one process with others; the first one's log serves both.
     let _ = Registry::default().with(lines).with(filter).try_init();
+    if let Some(problem) = problem {
+        tracing::warn!(problem, "{VARIABLE} is not a filter; it is not used");
+    }
+}
+
+/// The same to syslog, under a name and as a facility by its number, and to standard error too as long as
+/// somebody reads that.
+pub fn log_to_syslog(args: LogArgs, manner: Manner, identity: &str, facility: u8) {
+    let (filter, problem) = filter(args.verbose, manner);
+    let text = Prioritized(format().with_target(false).with_ansi(false).without_time());
+    let to_syslog = layer()
+        .with_writer(Syslog::new(identity, facility))
+        .with_ansi(false)
+        .event_format(text)
+        .boxed();
+    let layers = vec![lines(args.log, manner), to_syslog];
+    let _ = Registry::default().with(layers).with(filter).try_init();
     if let Some(problem) = problem {
         tracing::warn!(problem, "{VARIABLE} is not a filter; it is not used");
     }

@@ -358,6 +358,9 @@ impl Gate {
         let key = authenticated.key();
         let identity = Arc::clone(authenticated.identity());
         let member = |reason| Refusal::of_member(reason, source, Arc::clone(&identity));
+        if self.settings.seen_texts.contains(text) {
+            return Err(member(Reason::Replayed));
+        }
         let floor_secs = self.compiled.floor_secs(key);
         let window = Window::new(&self.settings, floor_secs, now.wall_secs);
         let fresh = Fresh::establish(authenticated, window, replays);

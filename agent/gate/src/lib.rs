@@ -46,7 +46,8 @@ pub mod decision;
 pub mod fresh;
 pub mod now;
 pub mod replay;
-pub mod settings;
+pub mod seen_texts;
+mod settings;
 
 mod authenticate;
 mod authorize;
@@ -74,4 +75,5 @@ pub use crate::recorded::{LedTo, Recorded};
 pub use crate::replay::{
     Capacity, Clock, Floor, FloorReason, Floors, Memory, MemoryReplayLog, Span, Spans,
 };
+pub use crate::seen_texts::SeenTexts;
 pub use crate::settings::{AGEING_DEFAULT, Settings};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use policy::NatSettings;
 
 use crate::budget::Budget;
+use crate::seen_texts::SeenTexts;
 
 /// The gate's settings, fixed for its life.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct Settings {
     pub thorough: bool,
     /// How much work strangers may cause.
     pub budget: Budget,
+    /// What another program let through here before, each of which is a replay.
+    pub seen_texts: SeenTexts,
 }
 
 /// fwknop's default for `MAX_SPA_PACKET_AGE`, which it allows in both directions.
@@ -56,6 +59,7 @@ impl Default for Settings {
             nat: NatSettings::default(),
             thorough: false,
             budget: Budget::default(),
+            seen_texts: SeenTexts::default(),
         }
     }
 }

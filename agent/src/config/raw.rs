@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use toml::de::DeTable;
 use toml::{Table, Value};
 
@@ -14,7 +15,7 @@ macro_rules! keys {
     ($($key:ident: $value:ty, $read:ident;)*) => {
         /// One layer of configuration. The keys of the file, the names of the variables and the flags
         /// are the same words.
-        #[derive(Clone, Debug, Default, Eq, PartialEq)]
+        #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
         pub struct RawConfig {
             $(pub $key: Option<$value>,)*
         }
@@ -65,6 +66,7 @@ keys! {
     state_dir: PathBuf, path;
     witness_dir: PathBuf, path;
     access_file: PathBuf, path;
+    digest_cache: PathBuf, path;
     controller: String, word;
     interfaces: Vec<String>, list;
     pcap_file: PathBuf, path;
@@ -116,6 +118,15 @@ impl RawConfig {
     pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
         let text = program::files::read_text(path)?;
         Self::of_text(path, &text)
+    }
+
+    /// Reads a text as if it were a file.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Invalid`] with every mistake.
+    pub fn read_text(text: &str) -> Result<Self, ConfigError> {
+        Self::of_text(Path::new("agent.toml"), text)
     }
 
     fn of_text(path: &Path, text: &str) -> Result<Self, ConfigError> {

@@ -281,6 +281,20 @@ pub fn load(path: &Path, now: Now) -> Result<Arc<CompiledPolicy>, InvalidAccessF
     compile(path, &read(path, &Seen::default())?, 0, now)
 }
 
+/// The same of a text that would stand at `path`.
+///
+/// # Errors
+///
+/// [`InvalidAccessFile`] with every mistake.
+pub fn load_text(
+    path: &Path,
+    text: &str,
+    now: Now,
+) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
+    let policy = parse(path, text, &Seen::default())?;
+    compile(path, &policy, 0, now)
+}
+
 /// A folder in the place of a file is every `*.conf` in it, by name, as fwknopd has ACCESS_FOLDER.
 fn read(path: &Path, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
     let text = if path.is_dir() {
@@ -290,8 +304,12 @@ fn read(path: &Path, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
         seen.file(path, files::read_text(path))
     };
     let text = text.map_err(|cause| ReadError::of(path, cause))?;
+    parse(path, &text, seen)
+}
+
+fn parse(path: &Path, text: &str, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
     let name = path.to_string_lossy();
-    policy::parse_as(Dialect::Alone, &name, &text, seen)
+    policy::parse_as(Dialect::Alone, &name, text, seen)
         .map(Arc::new)
         .map_err(InvalidAccessFile::Policy)
 }

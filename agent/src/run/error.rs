@@ -42,6 +42,10 @@ pub enum RunError {
     },
     #[error("the kernel does not say which addresses this host has")]
     Network(#[source] io::Error),
+    #[error(
+        "what fwknopd has seen on this host, and was kept, cannot be read: it might be granted again"
+    )]
+    Digests(#[source] io::Error),
     #[error("the system gives no random bytes")]
     Random(#[source] io::Error),
     #[error("cannot listen on the socket for `postern-agent status`")]

@@ -7,6 +7,7 @@ mod diff;
 mod exposure;
 mod generation;
 mod history;
+mod import;
 mod render;
 mod rollback;
 mod show;
@@ -38,6 +39,7 @@ enum Command {
     History(history::HistoryArgs),
     Rollback(rollback::RollbackArgs),
     Render(render::RenderArgs),
+    Import(import::ImportArgs),
 }
 
 pub(crate) async fn run(context: &Context, args: PolicyArgs) -> Result {
@@ -49,6 +51,7 @@ pub(crate) async fn run(context: &Context, args: PolicyArgs) -> Result {
         Command::Show(args) => show::run(context, args).await,
         Command::History(args) => history::run(context, args).await,
         Command::Rollback(args) => rollback::run(context, args).await,
+        Command::Import(args) => import::run(context, &args),
         Command::Render(args) => render::run(context, args).await,
     }
 }
