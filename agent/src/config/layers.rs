@@ -113,7 +113,11 @@ impl Layers {
             Err(unread) => (None, Some(unread)),
         };
         let lower = of_fwknopd.as_ref().map(|meaning| meaning.raw.clone());
-        let lower = lower.unwrap_or_default();
+        let mut lower = lower.unwrap_or_default();
+        if is_found {
+            // Our unit starts so, which lets its state be written in one place only.
+            lower.state_dir = None;
+        }
         let over = |raw: RawConfig| {
             let raw = lower.clone().overlaid(raw);
             raw.overlaid(environment.clone()).overlaid(flags.clone())

@@ -207,7 +207,7 @@ fn serve(
     }
     drop(layers);
     let ended = start(named, flags);
-    held.give_up();
+    held.leave();
     ended
 }
 

@@ -113,9 +113,15 @@ impl Files {
     /// [`ReadError`] for the first that cannot be read. Mistakes are in the reading.
     pub fn read(&self) -> Result<Reading, ReadError> {
         let mut reading = Reading::default();
-        for path in [&self.conf].into_iter().chain(&self.overrides) {
-            let text = text_of(path).map_err(|cause| ReadError::of(path, cause))?;
-            reading.add(path, &text);
+        let read = |path: &Path| text_of(path).map_err(|cause| ReadError::of(path, cause));
+        let text = read(&self.conf)?;
+        if self.overrides.is_empty() {
+            reading.add_alone(&self.conf, &text);
+        } else {
+            reading.add(&self.conf, &text);
+        }
+        for path in &self.overrides {
+            reading.add(path, &read(path)?);
         }
         for (name, value) in &self.switches {
             if let Some(variable) = variables::of_name(name) {
@@ -159,6 +165,15 @@ impl Reading {
             let place = format!("{}:{}", path.display(), index + 1);
             self.line(line.trim_end_matches('\r'), place);
         }
+    }
+
+    /// Reads a file over which no other is laid. fwknopd reads such a one twice, so that a value may begin
+    /// with a variable that is given one further down.
+    pub fn add_alone(&mut self, path: &Path, text: &str) {
+        let mut first = Self::default();
+        first.add(path, text);
+        self.given.extend(first.given);
+        self.add(path, text);
     }
 
     /// Gives a variable a value as if a file had it, in the last place.
@@ -395,6 +410,12 @@ mod tests {
         assert_eq!(value(text, "SYSLOG_IDENTITY").as_deref(), Some("/x-y"));
         // The default of a variable is no value that it was given.
         assert_eq!(value("GPG_EXE $FWKNOP_CONF_DIR/x;", "GPG_EXE"), None);
+        // Of one file, also what stands further down; as far as twice reading it goes.
+        let mut alone = Reading::default();
+        let text = "LOCALE $GPG_EXE;\nGPG_EXE $PCAP_INTF;\nPCAP_INTF x;\n";
+        alone.add_alone(Path::new("f"), text);
+        assert_eq!(alone.get("GPG_EXE").unwrap().value, "x");
+        assert_eq!(alone.get("LOCALE"), None);
     }
 
     #[test]

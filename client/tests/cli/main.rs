@@ -16,5 +16,6 @@ mod fwknop_vectors;
 mod help;
 mod keys;
 mod knocks;
+mod policy_import;
 mod rc_file;
 mod sandbox;

@@ -104,10 +104,11 @@ impl PidFile {
         file.map_or(Holder::Nobody, |file| Self::of_file(&file))
     }
 
-    /// Takes the file away, and gives up the lock after that.
-    pub(super) fn give_up(self) {
+    /// Takes the file away. The lock goes with the process and not before: who waits for one waits for
+    /// the other.
+    pub(super) fn leave(self) {
         let _ = fs::remove_file(&self.path);
-        drop(self.file);
+        std::mem::forget(self.file);
     }
 
     fn of_file(file: &File) -> Holder {
@@ -211,7 +212,7 @@ mod tests {
         let held = PidFile::hold(&path).unwrap();
         let text = fs::read_to_string("/proc/self/stat").unwrap();
         assert!(text.starts_with(&std::process::id().to_string()));
-        held.give_up();
+        held.leave();
 
         assert!(!path.exists());
     }

@@ -36,7 +36,7 @@ pub(super) struct Switches {
     /// Configuration [default: /etc/fwknop/fwknopd.conf]
     #[arg(short, long, value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// Lay this over the configuration; several times, or with commas between
+    /// Lay this over the configuration; several have commas between, as of several -O the last counts
     #[arg(short = 'O', long, value_name = "FILE", action = ArgAction::Append)]
     override_config: Vec<String>,
     /// Stay in the foreground
@@ -242,7 +242,9 @@ impl Switches {
             .config_file
             .as_deref()
             .unwrap_or(Path::new(DEFAULT_CONF));
-        let lists = self.override_config.iter().flat_map(|list| list.split(','));
+        // The last of several; commas stand between those that are all meant.
+        let lists = self.override_config.last().into_iter();
+        let lists = lists.flat_map(|list| list.split(','));
         let lists = lists.map(|name| absolute(Path::new(name.trim())));
         let mut files = Files::of(absolute(conf)).with_overrides(lists);
         let mut give = |name, value: Option<String>| {
@@ -279,6 +281,11 @@ impl Switches {
     /// One line of the log for each switch that changes nothing and is no variable's.
     pub(super) fn say_what_is_moot(&self) {
         let moot = [
+            (
+                self.override_config.len() > 1,
+                "-O before another -O",
+                "the last counts, and commas stand between several files, as with fwknopd",
+            ),
             (
                 self.rotate_digest_cache,
                 "--rotate-digest-cache",
