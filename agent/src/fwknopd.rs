@@ -1,11 +1,11 @@
 //! A host that has the files of fwknopd: what may stand in them, and what does.
 //!
-//! [`variables`] is the one table of what may stand in fwknopd.conf and what becomes of it; [`read`]
-//! reads the file and those laid over it line by line. What it means for this agent says
+//! [`variables`] is the one table of what may stand in fwknopd.conf and what becomes of it;
+//! [`read`] reads the file and those laid over it line by line. What it means for this agent says
 //! [`config`](crate::config), which makes a layer of the configuration of it. Nothing here judges
 //! packets, and nothing of a file with mistakes is used.
-//! `digests` takes over what fwknopd has seen, and [`program`] is the agent under the name `fwknopd`, with
-//! the switches that go with it.
+//! `digests` takes over what fwknopd has seen, and [`program`] is the agent under the name
+//! `fwknopd`, with the switches that go with it.
 
 pub(crate) mod digests;
 pub mod program;

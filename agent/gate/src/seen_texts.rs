@@ -1,7 +1,7 @@
 //! Packets that another program let through on this host before, by the hash of their texts.
 //!
-//! Fixed for the life of a gate: what fwknopd had in its digest cache when this agent took over. Asked
-//! for authentic packets only, so that strangers cause no hash.
+//! Fixed for the life of a gate: what fwknopd had in its digest cache when this agent took over.
+//! Asked for authentic packets only, so that strangers cause no hash.
 
 use std::sync::Arc;
 

@@ -20,8 +20,9 @@ use crate::policies::{self, InvalidAccessFile};
 ///
 /// What is written is read again and compared: it means the same, or nothing is left behind. In
 /// agent.toml stands what was not the default here, with the line that says so, and what of the old
-/// file changes nothing. Included files become part of access.conf, each stanza with the place where it
-/// stood. Both are for root alone (0600). Nothing runs by them yet, and fwknopd's files stay as they are.
+/// file changes nothing. Included files become part of access.conf, each stanza with the place
+/// where it stood. Both are for root alone (0600). Nothing runs by them yet, and fwknopd's files
+/// stay as they are.
 ///
 /// JSON fields of `--json`: config, access_file, stanzas, notes.
 ///
@@ -124,7 +125,8 @@ pub fn run(args: &ImportArgs) -> Result<(), ImportFailed> {
         path: to.clone(),
         cause,
     })?;
-    // The policy first: a configuration without one would start nothing, the other way round neither.
+    // The policy first: a configuration without one would start nothing, the other way round
+    // neither.
     write(&access_path, &draft.access)?;
     write(&config_path, &draft.config)?;
     Ok(program::print(told(

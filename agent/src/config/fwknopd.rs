@@ -1,13 +1,13 @@
-//! What fwknopd.conf means: a layer of the configuration, and what only a service under fwknopd's name
-//! has.
+//! What fwknopd.conf means: a layer of the configuration, and what only a service under fwknopd's
+//! name has.
 //!
 //! | area | where |
 //! |---|---|
 //! | captures and the gate | here |
 //! | the packet filter and what is led on | `netfilter` |
 //!
-//! The defaults are those of fwknopd where it would be another host with ours: the interface, looking
-//! up names, and no ageing for what is read from a file.
+//! The defaults are those of fwknopd where it would be another host with ours: the interface,
+//! looking up names, and no ageing for what is read from a file.
 
 mod netfilter;
 
@@ -265,8 +265,8 @@ fn command_timeout(reading: &mut Reading) -> Option<u64> {
     }
 }
 
-/// A folder wins over a file. A relative name is one from where the agent was started, as with fwknopd;
-/// where there is none, one beside the file that says it, as its sample means it.
+/// A folder wins over a file. A relative name is one from where the agent was started, as with
+/// fwknopd; where there is none, one beside the file that says it, as its sample means it.
 fn access_file(reading: &Reading, dir: Option<&Path>) -> PathBuf {
     let named = reading
         .path("ACCESS_FOLDER")

@@ -1,9 +1,10 @@
-//! What fwknopd has let through on this host, from its digest cache, so that it is a replay here too.
+//! What fwknopd has let through on this host, from its digest cache, so that it is a replay here
+//! too.
 //!
-//! A first start refuses what is dated before it in any case; but a packet may be dated ahead of the
-//! clock, and without ageing there is no date that is too old. fwknopd's file may lie where a boot
-//! empties it, so what counts of it is kept in the state directory. Both are read at every start: who
-//! goes back to fwknopd for a day and returns has its replays refused too.
+//! A first start refuses what is dated before it in any case; but a packet may be dated ahead of
+//! the clock, and without ageing there is no date that is too old. fwknopd's file may lie where a
+//! boot empties it, so what counts of it is kept in the state directory. Both are read at every
+//! start: who goes back to fwknopd for a day and returns has its replays refused too.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,5 +1,5 @@
-//! The agent under the name `fwknopd`: what init scripts, cron jobs and people at a shell have called so
-//! far goes on working, with the exit codes that they know, 0 and 1.
+//! The agent under the name `fwknopd`: what init scripts, cron jobs and people at a shell have
+//! called so far goes on working, with the exit codes that they know, 0 and 1.
 //!
 //! | file | what |
 //! |---|---|
@@ -8,12 +8,14 @@
 //! | `pid_file` | who runs: by the lock on the PID file and not by the number in it |
 //! | `keys` | `--key-gen` |
 //! | `limit` | `-C` |
+//! | `table` | what becomes of each switch, for the documentation |
 
 mod background;
 mod keys;
 mod limit;
 mod pid_file;
 mod switches;
+pub mod table;
 
 use std::env;
 use std::io;
@@ -169,7 +171,8 @@ fn print(text: &str) -> Done {
     program::print(text).map_err(|error| Box::new(error) as Box<dyn Failure>)
 }
 
-/// Runs: as this process, or as one of its own that goes on when this one has said that it is ready.
+/// Runs: as this process, or as one of its own that goes on when this one has said that it is
+/// ready.
 fn serve(
     switches: &Switches,
     layers: Layers,
@@ -211,8 +214,8 @@ fn serve(
     ended
 }
 
-/// What is in force, in the order and form in which fwknopd prints it, and then the policy without its
-/// secrets.
+/// What is in force, in the order and form in which fwknopd prints it, and then the policy without
+/// its secrets.
 fn dump(layers: Layers) -> Done {
     let values = layers.of_fwknopd().map(in_force).unwrap_or_default();
     let config = layers

@@ -1,9 +1,10 @@
 //! fwknopd.conf line by line, and the files that are laid over it.
 //!
-//! A line is a name, blanks, and a value up to `;` or its end. Only the first character says whether
-//! it is a comment. A value that begins with `$NAME` begins with what NAME was given before. What
-//! fwknopd passes over with a word in its log is passed over here with one too; what it refuses, and
-//! what it would take for something that nobody can have meant, is a mistake.
+//! A line is a name, blanks, and a value up to `;` or its end. Only the first character says
+//! whether it is a comment. A value that begins with `$NAME` begins with what NAME was given
+//! before. What
+//! fwknopd passes over with a word in its log is passed over here with one too; what it refuses,
+//! and what it would take for something that nobody can have meant, is a mistake.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -167,8 +168,8 @@ impl Reading {
         }
     }
 
-    /// Reads a file over which no other is laid. fwknopd reads such a one twice, so that a value may begin
-    /// with a variable that is given one further down.
+    /// Reads a file over which no other is laid. fwknopd reads such a one twice, so that a value
+    /// may begin with a variable that is given one further down.
     pub fn add_alone(&mut self, path: &Path, text: &str) {
         let mut first = Self::default();
         first.add(path, text);
@@ -297,8 +298,8 @@ impl Reading {
     }
 }
 
-/// A name or value that nobody knows, for a line of the log: short, and without what moves a cursor.
-/// It may be a key that slipped into the wrong file, so most of it is left out.
+/// A name or value that nobody knows, for a line of the log: short, and without what moves a
+/// cursor. It may be a key that slipped into the wrong file, so most of it is left out.
 fn brief(text: &str) -> String {
     const SHOWN: usize = 30;
     let shown: String = text.chars().take(SHOWN).collect();

@@ -63,8 +63,8 @@ pub(crate) fn check(variable: &Variable, value: &str) -> Result<Option<String>, 
     }
 }
 
-/// What a switch says in words that are neither yes nor no. For fwknopd all of them are no; where that
-/// opens something, doubt leaves it shut.
+/// What a switch says in words that are neither yes nor no. For fwknopd all of them are no; where
+/// that opens something, doubt leaves it shut.
 pub(crate) fn doubtful(variable: &Variable) -> bool {
     variable.name == "ENABLE_SPA_PACKET_AGING"
 }

@@ -1,14 +1,16 @@
-//! What may stand in fwknopd.conf, each variable once: its default, what values it takes, what becomes
-//! of it here, and why.
+//! What may stand in fwknopd.conf, each variable once: its default, what values it takes, what
+//! becomes of it here, and why.
 //!
-//! From this table come the reading, the warnings, `-D`, and the page about compatibility. A law beside
-//! `config::fwknopd` tries every row: what is obeyed changes something, what is moot changes nothing and says so, and
-//! what is refused stops the start.
+//! From this table come the reading, the warnings, `-D`, and the page about compatibility. A law
+//! beside `config::fwknopd` tries every row: what is obeyed changes something, what is moot changes
+//! nothing and says so, and what is refused stops the start.
 
 mod capture;
 mod firewall;
 mod host;
 mod others;
+
+use program::doc_table::Row;
 
 /// One variable.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +62,8 @@ pub enum Verdict {
 /// For what is obeyed, moot or refused as every row of its kind.
 const EVERY_ROW: &str = "every_variable_does_what_its_row_says";
 
-/// What `fwknopd -D` of 2.6.10 as built for iptables prints, in its order, and then what other builds
-/// and versions have.
+/// What `fwknopd -D` of 2.6.10 as built for iptables prints, in its order, and then what other
+/// builds and versions have.
 pub static TABLES: [&[Variable]; 4] = [
     capture::VARIABLES,
     host::VARIABLES,
@@ -135,6 +137,16 @@ pub fn of_name(name: &str) -> Option<&'static Variable> {
 /// Every variable.
 pub fn all() -> impl Iterator<Item = &'static Variable> {
     TABLES.iter().flat_map(|table| table.iter())
+}
+
+/// The table of the page about compatibility.
+pub fn rows() -> impl Iterator<Item = Row> {
+    all().map(|variable| Row {
+        name: variable.name,
+        verdict: variable.verdict.word(),
+        note: variable.why,
+        tests: variable.test,
+    })
 }
 
 /// What may have been meant by a name that is none, for the end of a sentence.

@@ -1,5 +1,5 @@
-//! A host that has the files and the scripts of fwknopd: the same values as the real one prints, the same life, and what that
-//! one has seen is a replay here.
+//! A host that has the files and the scripts of fwknopd: the same values as the real one prints,
+//! the same life, and what that one has seen is a replay here.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -343,7 +343,8 @@ fn the_sample_that_debian_ships_is_taken_as_it_is_and_with_every_line_of_it_in_f
 
         let text = std::fs::read(&sample).context("fwknop-server is not installed")?;
         let text = String::from_utf8_lossy(&text);
-        // What is a variable of it and has a value: one line at a time, as somebody would who edits it.
+        // What is a variable of it and has a value: one line at a time, as somebody would who edits
+        // it.
         let lines = text.lines().filter_map(|line| line.strip_prefix('#'));
         let lines = lines.map(str::trim_start).filter(|line| {
             let name = line.split_ascii_whitespace().next().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What fwknopd.conf says about the packet filter: for a fwknopd that was built for iptables, and for
-//! one that was built for firewalld, whose variables are the same with another name.
+//! What fwknopd.conf says about the packet filter: for a fwknopd that was built for iptables, and
+//! for one that was built for firewalld, whose variables are the same with another name.
 
 use super::{Ask, RawConfig};
 use crate::fwknopd::read::Reading;
@@ -17,8 +17,8 @@ pub(super) fn add(reading: &mut Reading, raw: &mut RawConfig) {
     chain(reading, raw);
 }
 
-/// The name of a variable of iptables that was given, or of that of firewalld in its place: in force is
-/// the one of the program that FIREWALL_EXE names, where both were given.
+/// The name of a variable of iptables that was given, or of that of firewalld in its place: in
+/// force is the one of the program that FIREWALL_EXE names, where both were given.
 fn in_force(reading: &Reading, name: &'static str) -> Option<String> {
     let of_firewalld = name.replace("IPT", "FIREWD");
     let is_firewalld = reading

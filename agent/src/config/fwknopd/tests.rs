@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use program::doc_table;
 use tempfile::TempDir;
 
 use super::*;
@@ -276,38 +277,10 @@ fn files_that_are_named_are_laid_over_each_other_and_ours_and_the_flags_over_the
     );
 }
 
-/// The table as the page about compatibility has it.
-fn page() -> String {
-    let row = |variable: &Variable| {
-        let Variable {
-            name,
-            verdict,
-            why,
-            default,
-            ..
-        } = variable;
-        let default = default.map_or_else(|| "-".to_owned(), |value| format!("`{value}`"));
-        format!("| {name} | {default} | {} | {why} |\n", verdict.word())
-    };
-    let rows: String = variables::all().map(row).collect();
-    format!(
-        "| variable of fwknopd.conf | default | here | what it becomes, or why not |\n|---|---|---|---|\n{rows}"
-    )
-}
-
 #[test]
-fn the_page_about_compatibility_has_the_table_of_the_code() {
-    const BEGIN: &str = "<!-- the rows of variables.rs -->\n";
-    const END: &str = "<!-- end -->\n";
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).unwrap();
-    let (_, after) = rest.split_once(END).unwrap();
+fn the_page_about_compatibility_has_the_table_of_fwknopd_conf() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
+    let table = doc_table::table(variables::rows());
 
-    let expected = format!("{before}{BEGIN}\n{}\n{END}{after}", page());
-
-    if std::env::var_os("UPDATE_PAGES").is_some() {
-        fs::write(&path, &expected).unwrap();
-    }
-    assert_eq!(text, expected, "UPDATE_PAGES=1 writes the page");
+    assert_eq!(doc_table::compare(&page, "fwknopd.conf", &table), Ok(()));
 }

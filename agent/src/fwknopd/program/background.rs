@@ -1,8 +1,9 @@
-//! A daemon that is started by a script: a process of its own, which is ready when its starter ends.
+//! A daemon that is started by a script: a process of its own, which is ready when its starter
+//! ends.
 //!
 //! The starter runs the same program once more and hears from it as a service manager would
-//! (`sd_notify(3)`). What goes wrong until then stands on the starter's standard error; after that the
-//! daemon logs to syslog only.
+//! (`sd_notify(3)`). What goes wrong until then stands on the starter's standard error; after that
+//! the daemon logs to syslog only.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -20,8 +21,8 @@ use nix::unistd::{Pid, setsid};
 
 use super::Failed;
 
-/// For how long a start may take. An interface that is not there is waited for in the foreground only:
-/// a boot must not hang.
+/// For how long a start may take. An interface that is not there is waited for in the foreground
+/// only: a boot must not hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
 

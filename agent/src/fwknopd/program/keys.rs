@@ -50,8 +50,8 @@ pub(super) fn generate(switches: &Switches) -> Result<(), Failed> {
     }
 }
 
-/// The block of the hash, or what it puts out, as fwknopd has it. SHA3, for which that has no length of
-/// its own, has what it puts out.
+/// The block of the hash, or what it puts out, as fwknopd has it. SHA3, for which that has no
+/// length of its own, has what it puts out.
 fn len_of(hash: &str) -> Result<usize, Failed> {
     match hash.to_ascii_lowercase().as_str() {
         "md5" => Ok(16),

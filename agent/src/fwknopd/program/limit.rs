@@ -1,5 +1,5 @@
-//! `-C`: the agent ends after so many packets. For tests and for reading a file: it is not exact, as more
-//! may come in before the end.
+//! `-C`: the agent ends after so many packets. For tests and for reading a file: it is not exact,
+//! as more may come in before the end.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
-//! Who runs, by the lock on the PID file. The number in it is for people and for other programs; who has
-//! the lock is known to the kernel, also when the number is that of a process which has long ended.
+//! Who runs, by the lock on the PID file. The number in it is for people and for other programs;
+//! who has the lock is known to the kernel, also when the number is that of a process which has
+//! long ended.
 //!
 //! The lock is of POSIX, as fwknopd's own: either of the two sees the other one run.
 
@@ -104,8 +105,8 @@ impl PidFile {
         file.map_or(Holder::Nobody, |file| Self::of_file(&file))
     }
 
-    /// Takes the file away. The lock goes with the process and not before: who waits for one waits for
-    /// the other.
+    /// Takes the file away. The lock goes with the process and not before: who waits for one waits
+    /// for the other.
     pub(super) fn leave(self) {
         let _ = fs::remove_file(&self.path);
         std::mem::forget(self.file);

@@ -10,8 +10,8 @@ use crate::fwknopd::read::Files;
 
 /// postern-agent under the name fwknopd: opens ports for those who send an authentic packet
 ///
-/// Reads the fwknopd.conf and access.conf of this host, and goes to the background when it is ready.
-/// What a switch cannot change here is said in a line of the log. Ends with 0 or 1.
+/// Reads the fwknopd.conf and access.conf of this host, and goes to the background when it is
+/// ready. What a switch cannot change here is said in a line of the log. Ends with 0 or 1.
 ///
 /// Examples:
 ///   fwknopd                      # start, and return when it is ready
@@ -36,7 +36,8 @@ pub(super) struct Switches {
     /// Configuration [default: /etc/fwknop/fwknopd.conf]
     #[arg(short, long, value_name = "FILE")]
     config_file: Option<PathBuf>,
-    /// Lay this over the configuration; several have commas between, as of several -O the last counts
+    /// Lay this over the configuration; several have commas between, as of several -O the last
+    /// counts
     #[arg(short = 'O', long, value_name = "FILE", action = ArgAction::Append)]
     override_config: Vec<String>,
     /// Stay in the foreground

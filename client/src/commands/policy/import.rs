@@ -16,16 +16,16 @@ use crate::error::{CommandError, Result};
 
 /// Propose one fleet policy from the access.conf of many hosts
 ///
-/// Nothing is sent. Stanzas that say the same on several hosts become one with all of their HOSTS, users
-/// that occur together in several stanzas a %group, and a key that is good on several hosts is
-/// told: whoever takes it from one of them has all. What is printed is a policy that `postern policy
-/// check` takes; it holds the keys of the files, so --to writes it for you alone (0600).
+/// Nothing is sent. Stanzas that say the same on several hosts become one with all of their HOSTS,
+/// users that occur together in several stanzas a %group, and a key that is good on several hosts
+/// is told: whoever takes it from one of them has all. What is printed is a policy that `postern
+/// policy check` takes; it holds the keys of the files, so --to writes it for you alone (0600).
 ///
-/// DIR is a folder with an access.conf in it or in etc/fwknop below it, as from a backup of the host, or
-/// the file itself. An absolute %include is looked for below DIR.
+/// DIR is a folder with an access.conf in it or in etc/fwknop below it, as from a backup of the
+/// host, or the file itself. An absolute %include is looked for below DIR.
 ///
-/// JSON fields, one object a line by `type`: `warning` (message), `stanza` (name, hosts, places), and last
-/// `policy` (hosts, stanzas, stanzas_before, text; no text with --to).
+/// JSON fields, one object a line by `type`: `warning` (message), `stanza` (name, hosts, places),
+/// and last `policy` (hosts, stanzas, stanzas_before, text; no text with --to).
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -127,8 +127,8 @@ impl Proposal {
     }
 }
 
-/// What a stanza says, whatever it is called and wherever it stands; with what its policy hides before its
-/// first stanza, which in a policy of the fleet would hold for every host.
+/// What a stanza says, whatever it is called and wherever it stands; with what its policy hides
+/// before its first stanza, which in a policy of the fleet would hold for every host.
 fn bare(stanza: &Stanza, policy: &Policy) -> Stanza {
     let ports = stanza.protect.iter().chain(policy.protect.iter());
     let ports: BTreeSet<String> = ports.map(|port| port.to_string()).collect();
@@ -187,8 +187,8 @@ fn groups(stanzas: &[Proposed]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Keys that are good on several hosts, which whoever has one of these hosts can use on the others; and
-/// those that are good for different things.
+/// Keys that are good on several hosts, which whoever has one of these hosts can use on the others;
+/// and those that are good for different things.
 fn shared_keys(stanzas: &[Proposed]) -> Vec<String> {
     let mut by_key: BTreeMap<String, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
     for proposed in stanzas {
