@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
@@ -25,6 +25,8 @@ use super::Failed;
 /// only: a boot must not hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long one that is not ready may take to end.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Starts the daemon and returns when it is ready.
 ///
@@ -110,9 +112,9 @@ fn relay(child: &mut Child) -> io::Result<()> {
 }
 
 fn wait(socket: &UnixDatagram, child: &mut Child) -> Result<(), Failed> {
-    let until = Instant::now() + PATIENCE;
     let mut buffer = [0; 1024];
-    while Instant::now() < until {
+    // Each look lasts as long as the socket waits.
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
         if let Ok(len) = socket.recv(&mut buffer) {
             let heard = String::from_utf8_lossy(buffer.get(..len).unwrap_or_default());
             if heard.lines().any(|line| line == "READY=1") {
@@ -133,8 +135,7 @@ fn end(child: &mut Child) {
     if let Ok(pid) = i32::try_from(child.id()) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
-    let until = Instant::now() + Duration::from_secs(5);
-    while Instant::now() < until {
+    for _ in 0..FAREWELL.as_millis() / PAUSE.as_millis() {
         if let Ok(Some(_)) | Err(_) = child.try_wait() {
             return;
         }

@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -135,14 +135,13 @@ pub(super) fn end(path: &Path, pid: i32, patience: Duration) -> Result<(), Faile
             return Err(Failed::Host(format!("cannot end PID {pid}"), errno.into()));
         }
     }
-    let until = Instant::now() + patience;
-    while is_held() {
-        if Instant::now() > until {
-            return Err(Failed::StillThere { pid });
+    for _ in 0..patience.as_millis() / PAUSE.as_millis() {
+        if !is_held() {
+            return Ok(());
         }
         thread::sleep(PAUSE);
     }
-    Ok(())
+    Err(Failed::StillThere { pid })
 }
 
 /// A lock on the whole file, of this process.

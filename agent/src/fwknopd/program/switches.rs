@@ -242,7 +242,7 @@ impl Switches {
         let conf = self
             .config_file
             .as_deref()
-            .unwrap_or(Path::new(DEFAULT_CONF));
+            .unwrap_or_else(|| Path::new(DEFAULT_CONF));
         // The last of several; commas stand between those that are all meant.
         let lists = self.override_config.last().into_iter();
         let lists = lists.flat_map(|list| list.split(','));
