@@ -20,7 +20,7 @@ fn what_is_proposed_of_many_hosts_is_a_policy_that_policy_check_takes() {
     sandbox.write("a/etc/fwknop/more.inc", &ssh);
     sandbox.write(
         "b/access.conf",
-        &format!("{ssh}\nSOURCE 192.0.2.0/24\nKEY x\nOPEN_PORTS tcp/80\n"),
+        format!("{ssh}\nSOURCE 192.0.2.0/24\nKEY x\nOPEN_PORTS tcp/80\n"),
     );
     let out = format!("{root}/fleet.conf");
     let hosts = [format!("web-1={root}/a"), format!("web-2={root}/b")];
@@ -69,7 +69,7 @@ fn every_mistake_of_every_host_is_told_and_no_secret() {
         .display()
         .to_string();
     let two = sandbox
-        .write("two.conf", &format!("SOURCE ANY\n{KEYS}OPEN_PORTS x\n"))
+        .write("two.conf", format!("SOURCE ANY\n{KEYS}OPEN_PORTS x\n"))
         .display()
         .to_string();
 
