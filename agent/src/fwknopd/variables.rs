@@ -10,8 +10,6 @@ mod firewall;
 mod host;
 mod others;
 
-use program::doc_table::Row;
-
 /// One variable.
 #[derive(Clone, Copy, Debug)]
 pub struct Variable {
@@ -139,32 +137,8 @@ pub fn all() -> impl Iterator<Item = &'static Variable> {
     TABLES.iter().flat_map(|table| table.iter())
 }
 
-/// The table of the page about compatibility.
-pub fn rows() -> impl Iterator<Item = Row> {
-    all().map(|variable| Row {
-        name: variable.name,
-        verdict: variable.verdict.word(),
-        note: variable.why,
-        tests: variable.test,
-    })
-}
-
 /// What may have been meant by a name that is none, for the end of a sentence.
 pub(super) fn did_you_mean(name: &str) -> String {
     let near = policy::nearest_of(name, all().map(|variable| variable.name));
     near.map_or_else(String::new, |near| format!("; did you mean {near}?"))
-}
-
-// === impl Verdict ===
-
-impl Verdict {
-    /// In a word, for tables.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Obeyed => "obeyed",
-            Self::Moot => "moot",
-            Self::Refused => "refused",
-        }
-    }
 }

@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use program::doc_table;
 use tempfile::TempDir;
 
 use super::*;
@@ -275,12 +274,4 @@ fn files_that_are_named_are_laid_over_each_other_and_ours_and_the_flags_over_the
         matches!(told, crate::config::ConfigError::Unreadable(_)),
         "{told}"
     );
-}
-
-#[test]
-fn the_page_about_compatibility_has_the_table_of_fwknopd_conf() {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
-    let table = doc_table::table(variables::rows());
-
-    assert_eq!(doc_table::compare(&page, "fwknopd.conf", &table), Ok(()));
 }

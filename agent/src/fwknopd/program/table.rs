@@ -1,5 +1,7 @@
 //! What becomes of each switch of fwknopd: the table of the page about compatibility.
 
+use std::borrow::Cow;
+
 use program::doc_table::Row;
 
 const LIFE: &str = "as_fwknopd_a_host_is_started_asked_reread_and_stopped";
@@ -13,66 +15,66 @@ const UNDERSTOOD: &str = "every_switch_of_fwknopd_is_understood";
 
 /// Its rows, each by the switch's long name.
 pub static ROWS: &[Row] = &[
-    obeyed("--access-file", "", PRINTED),
-    obeyed("--access-folder", "in the place of a file", UNDERSTOOD),
-    obeyed("--config-file", "", PRINTED),
-    obeyed(
+    works("--access-file", "", PRINTED),
+    works("--access-folder", "in the place of a file", UNDERSTOOD),
+    works("--config-file", "", PRINTED),
+    works(
         "--override-config",
         "of several the last, and commas stand between those that are all meant",
         PRINTED,
     ),
-    obeyed("--foreground", "", LIFE),
-    obeyed("--interface", "", UNDERSTOOD),
-    obeyed(
+    works("--foreground", "", LIFE),
+    works("--interface", "", UNDERSTOOD),
+    works(
         "--packet-limit",
         "some packets more may be judged before the end",
         UNDERSTOOD,
     ),
-    obeyed(
+    works(
         "--digest-file",
         "what an earlier fwknopd has seen is taken from there; nothing is written there",
         DIGESTS,
     ),
-    obeyed(
+    works(
         "--dump-config",
         "values as fwknopd prints them, and the policy without its secrets",
         PRINTED,
     ),
-    obeyed(
+    works(
         "--kill",
         "by the lock and not by the number in the file; returns when the process is gone",
         OWN,
     ),
-    obeyed(
+    works(
         "--restart",
         "reads the policy again, without a moment of deafness and without closing what is open; with mistakes nothing changes and it ends with 1",
         LIFE,
     ),
-    obeyed("--status", "by the lock on the PID file", OWN),
+    works("--status", "by the lock on the PID file", OWN),
     moot("--locale", "log lines are the same everywhere"),
-    obeyed("--pid-file", "", LIFE),
-    obeyed("--pcap-filter", "", UNDERSTOOD),
-    obeyed("--run-dir", "", LIFE),
+    works("--pid-file", "", LIFE),
+    works("--pcap-filter", "", UNDERSTOOD),
+    works("--run-dir", "", LIFE),
     moot(
         "--rotate-digest-cache",
         "what was seen is forgotten by itself when it is too old to be accepted",
     ),
-    obeyed("--test", "dry run", UNDERSTOOD),
-    obeyed("--udp-server", "", UNDERSTOOD),
-    obeyed("--verbose", "", UNDERSTOOD),
-    obeyed("--syslog-enable", "", UNDERSTOOD),
-    obeyed("--version", "", UNDERSTOOD),
+    works("--test", "dry run", UNDERSTOOD),
+    works("--udp-server", "", UNDERSTOOD),
+    works("--verbose", "", UNDERSTOOD),
+    works("--syslog-enable", "", UNDERSTOOD),
+    works("--version", "", UNDERSTOOD),
     refused("--afl-fuzzing", "for builds that are tested with a fuzzer"),
     moot(
         "--dump-serv-err-codes",
         "errors are said in words and have no numbers",
     ),
-    obeyed(
+    works(
         "--exit-parse-config",
         "with mistakes it ends with 1",
         SAMPLE,
     ),
-    obeyed(
+    works(
         "--exit-parse-digest-cache",
         "says how many packets are in it",
         DIGESTS,
@@ -81,15 +83,15 @@ pub static ROWS: &[Row] = &[
         "--fault-injection-tag",
         "only builds for tests of fwknopd have it",
     ),
-    obeyed("--pcap-file", "read on as it grows", UNDERSTOOD),
+    works("--pcap-file", "read on as it grows", UNDERSTOOD),
     refused("--pcap-any-direction", "as ENABLE_PCAP_ANY_DIRECTION"),
-    obeyed("--fw-list", "what is open, for whom, and until when", LIFE),
-    obeyed(
+    works("--fw-list", "what is open, for whom, and until when", LIFE),
+    works(
         "--fw-list-all",
         "what nft, else iptables, lists",
         UNDERSTOOD,
     ),
-    obeyed("--fw-flush", "refused while it runs", UNDERSTOOD),
+    works("--fw-flush", "refused while it runs", UNDERSTOOD),
     moot("--gpg-home-dir", "as GPG_HOME_DIR of fwknopd.conf"),
     moot("--gpg-exe", "no other program decrypts"),
     moot("--sudo-exe", "as SUDO_EXE of fwknopd.conf"),
@@ -98,25 +100,25 @@ pub static ROWS: &[Row] = &[
         "rules are not added by a program that would have to be asked first",
     ),
     moot("--no-firewd-check-support", "as --no-ipt-check-support"),
-    obeyed("--key-gen", "", UNDERSTOOD),
-    obeyed("--key-gen-file", "0600", UNDERSTOOD),
-    obeyed(
+    works("--key-gen", "", UNDERSTOOD),
+    works("--key-gen-file", "0600", UNDERSTOOD),
+    works(
         "--key-len",
         "32 at most, which is all that a packet can be encrypted with",
         UNDERSTOOD,
     ),
-    obeyed("--hmac-key-len", "", UNDERSTOOD),
-    obeyed(
+    works("--hmac-key-len", "", UNDERSTOOD),
+    works(
         "--hmac-digest-type",
         "SHA3 has a length of its own, where fwknopd ends with an error",
         UNDERSTOOD,
     ),
 ];
 
-const fn obeyed(name: &'static str, note: &'static str, tests: &'static str) -> Row {
+const fn works(name: &'static str, note: &'static str, tests: &'static str) -> Row {
     Row {
-        name,
-        verdict: "obeyed",
+        name: Cow::Borrowed(name),
+        verdict: "works",
         note,
         tests,
     }
@@ -124,7 +126,7 @@ const fn obeyed(name: &'static str, note: &'static str, tests: &'static str) -> 
 
 const fn moot(name: &'static str, note: &'static str) -> Row {
     Row {
-        name,
+        name: Cow::Borrowed(name),
         verdict: "moot",
         note,
         tests: UNDERSTOOD,
@@ -133,7 +135,7 @@ const fn moot(name: &'static str, note: &'static str) -> Row {
 
 const fn refused(name: &'static str, note: &'static str) -> Row {
     Row {
-        name,
+        name: Cow::Borrowed(name),
         verdict: "refused",
         note,
         tests: UNDERSTOOD,
@@ -169,7 +171,7 @@ mod tests {
 
     #[test]
     fn the_page_about_compatibility_has_the_table_of_the_switches() {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/compatibility.md");
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/fwknop-compatibility.md");
         let table = doc_table::table(ROWS.iter().cloned());
 
         assert_eq!(doc_table::compare(&page, "fwknopd", &table), Ok(()));
