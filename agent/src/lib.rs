@@ -25,6 +25,7 @@ mod kernel_switches;
 #[cfg(feature = "link")]
 pub mod link;
 mod link_state;
+mod membership;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 mod netlink;

@@ -1,6 +1,5 @@
 //! `postern-agent audit`: what this host's own journal says has happened.
 
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use program::PrintError;
 use super::local::{StateArgs, parse_time, shown};
 use crate::config::did_you_mean;
 use crate::journal::{FILE_NAME, JournalError, JournalReader};
+use crate::membership::name_in_fleet;
 
 /// List what has happened on this host, oldest first, from its own journal
 ///
@@ -144,17 +144,6 @@ fn notes(args: &AuditArgs, reader: &JournalReader) -> Result<Vec<String>, Journa
         });
     }
     Ok(notes)
-}
-
-/// What this host is called in its fleet, if it is a member of one.
-#[cfg(feature = "link")]
-fn name_in_fleet(state_dir: &Path) -> Option<String> {
-    Some(member::Membership::load(state_dir).ok()?.name)
-}
-
-#[cfg(not(feature = "link"))]
-fn name_in_fleet(_: &Path) -> Option<String> {
-    None
 }
 
 /// Does something with every event after `seq` that was asked for; gives the place of the last.

@@ -14,6 +14,7 @@ use super::fwknopd::Meaning;
 use super::{Config, ConfigError, DEFAULT_FILE, Mistake, RawConfig, environment, fwknopd};
 use crate::fwknopd::DEFAULT_CONF;
 use crate::fwknopd::read::{Files, Note};
+use crate::membership::has_joined;
 
 /// File, environment and flags, laid over each other.
 #[derive(Debug)]
@@ -270,18 +271,6 @@ fn nobody_else_says(environment: &RawConfig, flags: &RawConfig) -> bool {
     let above = environment.clone().overlaid(flags.clone());
     let says_who = above.access_file.is_some() || above.controller.is_some();
     !says_who && !has_joined(&above.state_dir_or_default())
-}
-
-/// Also of a membership that cannot be read: who has joined does not go back to old files by a fault.
-#[cfg(feature = "link")]
-fn has_joined(state_dir: &Path) -> bool {
-    let loaded = member::Membership::load(state_dir);
-    !matches!(loaded, Err(member::FilesError::NotMember { .. }))
-}
-
-#[cfg(not(feature = "link"))]
-fn has_joined(_: &Path) -> bool {
-    false
 }
 
 /// Where a key was given its value: the layer that wins.

@@ -12,7 +12,7 @@ use super::error::{JournalError, cannot};
 use super::live_grants::{self, FoundGrant};
 use super::lock::lock;
 use super::schema::keep_log;
-use super::{FILE_NAME, floors, records, start};
+use super::{FILE_NAME, floors, records};
 use crate::policies::{PolicyText, PolicyVersion};
 use crate::report::JournalReport;
 
@@ -230,7 +230,7 @@ impl JournalReader {
     ///
     /// [`JournalError`] when the journal cannot be read.
     pub fn access_file(&self) -> Result<Option<(u64, [u8; 32])>, JournalError> {
-        start::access_file(&self.connection).map_err(cannot(
+        access_file_of(&self.connection).map_err(cannot(
             &self.path,
             "read the generation of the access file of",
         ))
@@ -285,6 +285,14 @@ pub fn reset_floors_of(state_dir: &Path, now_secs: u64) -> Result<gate::Floor, J
     };
     write().map_err(cannot(&path, "write to"))?;
     Ok(memory.floors().highest())
+}
+
+pub(super) fn access_file_of(connection: &Connection) -> rusqlite::Result<Option<(u64, [u8; 32])>> {
+    connection
+        .query_row("SELECT generation, digest FROM access_file", [], |row| {
+            Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+        })
+        .optional()
 }
 
 pub(super) fn policy_of(

@@ -18,7 +18,7 @@ use super::live_grants::{self, FoundGrant};
 use super::lock::{lock, private_file};
 use super::place::Place;
 use super::preallocate;
-use super::reader::policy_of;
+use super::reader::{access_file_of, policy_of};
 use super::replays::Remembered;
 use super::schema::{WITNESS_SINCE, configure_writer, migrate};
 use super::siblings::Siblings;
@@ -230,7 +230,8 @@ impl Journal {
         let saved = policy_of(&journal.connection, &journal.path)?;
         Ok(Start {
             policy: unconfirmed::policy(&mut journal, saved, why)?,
-            access_file: access_file(&journal.connection).map_err(cannot(&journal.path, "read"))?,
+            access_file: access_file_of(&journal.connection)
+                .map_err(cannot(&journal.path, "read"))?,
             locked: locked(&journal.connection).map_err(cannot(&journal.path, "read"))?,
             open_grants: live_grants::all(&journal.connection)
                 .map_err(cannot(&journal.path, "read the grants of"))?,
@@ -567,14 +568,6 @@ fn load_left(connection: &Connection) -> rusqlite::Result<(Remembered, bool)> {
 pub(super) fn locked(connection: &Connection) -> rusqlite::Result<Option<String>> {
     connection
         .query_row("SELECT reason FROM lock", [], |row| row.get(0))
-        .optional()
-}
-
-pub(super) fn access_file(connection: &Connection) -> rusqlite::Result<Option<(u64, [u8; 32])>> {
-    connection
-        .query_row("SELECT generation, digest FROM access_file", [], |row| {
-            Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
-        })
         .optional()
 }
 

@@ -166,6 +166,7 @@ const AGENT_MEMBERS: &[&str] = &[
     "agent/src/run/joined.rs",
     "agent/src/run/error.rs",
     "agent/src/failure.rs",
+    "agent/src/membership.rs",
     "agent/src/commands/join.rs",
     "agent/src/commands/doctor/controller.rs",
     "agent/src/explain/enforced.rs",
