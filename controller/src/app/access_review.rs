@@ -1,36 +1,32 @@
 //! Who had what at a moment, by whose word, and when it was last used.
 //!
-//! Rights are the gate's judgement over what was in force then (`who_can`). Since when somebody has
-//! one is found by going back from generation to generation; what was used is counted in the log.
+//! Rights are the gate's judgement over what was in force then (`who_can`), which also knows what has
+//! become of whom since. Since when somebody has one is found by going back from generation to generation;
+//! what was used is counted in the log, of the machine, whatever it was called.
 
 mod since;
+mod used;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use fleet::{EventKind, Role};
-use policy::{Holder, HostFacts, Policy, Proof, Question, Right};
+use fleet::Role;
+use policy::{Holder, Proof, Question, Right};
 
 use self::since::{Origins, RightKey};
+use self::used::{Machines, Uses};
 use super::audit;
-use super::policy::{stored_policy, stored_text};
-use super::who_can::{Estate, Terms, When, estate};
+use super::who_can::{Estate, Parted, Terms, When, estate};
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{
-    CONTROLLER, Cursor, EventFilter, Generation, LogHead, LogNames, Member, Use, UsesAsked,
-};
+use crate::store::model::{Generation, LogHead, LogNames, Member, UsesAsked};
 use crate::timestamp::Timestamp;
 
 /// How far back uses are looked for when nobody says.
 const DAYS: u32 = 90;
 /// Rows of one review.
 const ROWS_MAX: usize = 20_000;
-/// Removals that are looked at for users who have left since.
-const REMOVALS_MAX: usize = 1_000;
 const DAY_MS: u64 = 86_400_000;
 
 /// What is asked. Texts are empty for all.
@@ -102,20 +98,22 @@ pub(crate) async fn review(
     };
     let log = context.store.log_head().await?;
     let mut estate = estate(context, &caller.scope, when, now).await?;
-    if !host.is_empty() {
-        estate.hosts.retain(|facts| facts.name == host);
-    }
-    let left = left_since(context, &estate).await?;
-    let (mut rows, is_cut) = rows(context, &estate, &left, &user).await?;
+    estate.narrow(context, &host)?;
+    let (mut rows, is_cut) = rows(context, &estate, &user).await?;
+    let machines = Machines::of(context, &estate);
     let days = if days == 0 { DAYS } else { days };
     let uses = UsesAsked {
         user,
-        host,
+        hosts: if host.is_empty() {
+            Vec::new()
+        } else {
+            machines.names()
+        },
         since_ms: estate.at.ms().saturating_sub(u64::from(days) * DAY_MS),
         until_ms: estate.at.ms(),
     };
     let uses = context.store.uses(uses).await?.ok_or(Error::TooCostly)?;
-    let uses = Uses::of(uses);
+    let uses = Uses::of(uses, &machines);
     for row in &mut rows {
         (row.uses, row.last_used_ms) = uses.find(row);
     }
@@ -137,29 +135,8 @@ pub(crate) async fn review(
 }
 
 /// The rights, and whether there were more than are listed.
-async fn rows(
-    context: &Context,
-    estate: &Estate,
-    left: &BTreeMap<String, Timestamp>,
-    user: &str,
-) -> Result<(Vec<Row>, bool), Error> {
-    let mut found = rights(
-        &estate.policy,
-        &estate.hosts,
-        &estate.users,
-        (user, estate.at),
-    );
-    if !left.is_empty() && estate.generation > 0 {
-        // Those who have left are barred from what is in force: what they had stands in the text.
-        let text = stored_text(context, estate.generation).await?;
-        let (_, policy) = stored_policy(context, estate.generation, &text).await?;
-        let names: BTreeSet<String> = left.keys().cloned().collect();
-        let theirs = rights(&policy, &estate.hosts, &names, (user, estate.at)).into_iter();
-        found.extend(theirs.filter(|(_, right)| match &right.holder {
-            Holder::User(name) => left.contains_key(name.as_ref()),
-            Holder::Key(_) => false,
-        }));
-    }
+async fn rows(context: &Context, estate: &Estate, user: &str) -> Result<(Vec<Row>, bool), Error> {
+    let mut found = rights(estate, user);
     found.sort_by(|(host, right), (other_host, other)| {
         (&right.holder, host, right.stanza).cmp(&(&other.holder, other_host, other.stanza))
     });
@@ -167,18 +144,17 @@ async fn rows(
     let is_cut = found.len() > ROWS_MAX;
     found.truncate(ROWS_MAX);
 
-    let all_users: BTreeSet<String> = estate.users.iter().chain(left.keys()).cloned().collect();
     let keys = found.iter().map(|(host, right)| {
         let stanza = estate.terms(right.stanza).stanza;
         RightKey::of(host, right, stanza)
     });
-    let origins = Origins::find(context, estate, &all_users, keys.collect()).await?;
+    let origins = Origins::find(context, estate, keys.collect()).await?;
     let rows = found.into_iter().map(|(host, right)| {
         let terms = estate.terms(right.stanza);
         let key = RightKey::of(&host, &right, terms.stanza.clone());
         let (given, is_earlier) = origins.of(&key);
         Row {
-            since_then: since_then(context, estate.at, &host, &right, left),
+            since_then: since_then(context, estate, &host, &right),
             host,
             right,
             terms,
@@ -191,123 +167,53 @@ async fn rows(
     Ok((rows.collect(), is_cut))
 }
 
-/// What these users may open on these hosts; of one user alone when one is named.
-fn rights(
-    policy: &Policy,
-    hosts: &[HostFacts],
-    users: &BTreeSet<String>,
-    (user, at): (&str, Timestamp),
-) -> Vec<(String, Right)> {
+/// What the estate's users might open on its hosts; one user alone when one is named.
+fn rights(estate: &Estate, user: &str) -> Vec<(String, Right)> {
     let question = Question {
         user: (!user.is_empty()).then_some(user),
         ports: None,
         source: None,
-        now_secs: at.secs(),
+        now_secs: estate.at.secs(),
     };
-    let asked = policy.ask(users, &question);
+    let asked = estate.policy.ask(&estate.users, &question);
     let mut found = Vec::new();
-    for facts in hosts {
+    for facts in &estate.hosts {
         let rights = asked.on(facts).into_iter();
         found.extend(rights.map(|right| (facts.name.clone(), right)));
     }
     found
 }
 
-/// Users who were there then and have been removed since, and when.
-async fn left_since(
-    context: &Context,
-    estate: &Estate,
-) -> Result<BTreeMap<String, Timestamp>, Error> {
-    let filter = EventFilter {
-        hosts: vec![CONTROLLER.to_owned()],
-        kinds: vec![EventKind::Removed.into()],
-        since_ms: Some(estate.at.ms()),
-        ..EventFilter::default()
-    };
-    let page = context
-        .store
-        .page(filter, Cursor::NEWEST, REMOVALS_MAX)
-        .await?;
-    let mut left = BTreeMap::new();
-    // Newest first: the first removal after that moment stays.
-    for row in page.rows {
-        let event = row.event();
-        // "user alice removed: because"
-        let whom = event.reason.split(": ").next().unwrap_or_default();
-        let name = whom
-            .strip_prefix("user ")
-            .and_then(|rest| rest.strip_suffix(" removed"));
-        // Whoever has the name again has a right of her own, or none.
-        if let Some(name) = name.filter(|name| !estate.users.contains(*name)) {
-            left.insert(name.to_owned(), Timestamp::from_ms(event.at_ms));
-        }
-    }
-    Ok(left)
-}
-
-fn since_then(
-    context: &Context,
-    at: Timestamp,
-    host: &str,
-    right: &Right,
-    left: &BTreeMap<String, Timestamp>,
-) -> String {
+/// What has become of the user and of the host of a right since; empty for nothing.
+fn since_then(context: &Context, estate: &Estate, host: &str, right: &Right) -> String {
     let mut words = Vec::new();
     if let Holder::User(name) = &right.holder {
-        if let Some(at) = left.get(name.as_ref()) {
-            words.push(format!("user removed {at}"));
-        }
-        let user = context.roster.find(Role::User, name);
-        words.extend(user.and_then(|user| locked_since("user", &user, at)));
+        words.extend(became(context, estate, (Role::User, name, name)));
     }
-    let host = context.roster.find(Role::Host, host);
-    words.extend(host.and_then(|host| locked_since("host", &host, at)));
+    let now = estate.name_of_now(host);
+    words.extend(became(context, estate, (Role::Host, host, now)));
+    if now != host {
+        words.push(format!("host is called {now} now"));
+    }
     words.join("; ")
+}
+
+/// What has become of somebody who was called `then`.
+fn became(
+    context: &Context,
+    estate: &Estate,
+    (role, then, now): (Role, &str, &str),
+) -> Option<String> {
+    if let Some(Parted { how, at }) = estate.parted(role, then) {
+        return Some(format!("{role} {} {at}", how.as_str()));
+    }
+    let member = context.roster.find(role, now)?;
+    locked_since(role.as_str(), &member, estate.at)
 }
 
 fn locked_since(what: &str, member: &Member, at: Timestamp) -> Option<String> {
     let lock = member.lock.as_ref().filter(|lock| lock.at_ms > at.ms())?;
     Some(format!("{what} locked {}", Timestamp::from_ms(lock.at_ms)))
-}
-
-/// Uses by user or key, host and stanza.
-#[derive(Debug, Default)]
-struct Uses(BTreeMap<(String, String, String), (u64, u64)>);
-
-// === impl Uses ===
-
-impl Uses {
-    fn of(uses: Vec<Use>) -> Self {
-        let mut all = Self::default();
-        for Use {
-            user,
-            key,
-            host,
-            stanza,
-            count,
-            last_ms,
-        } in uses
-        {
-            for who in [user, key] {
-                let of = all
-                    .0
-                    .entry((who, host.clone(), stanza.clone()))
-                    .or_default();
-                *of = (of.0 + count, of.1.max(last_ms));
-            }
-        }
-        all
-    }
-
-    /// How many, and the last.
-    fn find(&self, row: &Row) -> (u64, u64) {
-        let who = match &row.right.holder {
-            Holder::User(name) => name.to_string(),
-            Holder::Key(key) => key.clone(),
-        };
-        let key = (who, row.host.clone(), row.terms.stanza.clone());
-        self.0.get(&key).copied().unwrap_or_default()
-    }
 }
 
 // === impl Row ===

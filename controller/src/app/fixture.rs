@@ -1,6 +1,8 @@
 //! A controller without a network, for tests of use cases: a real database, a real authority, and
 //! time as an argument.
 
+pub(crate) mod past;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

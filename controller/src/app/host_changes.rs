@@ -13,7 +13,7 @@ use spa::Service;
 
 use self::addresses::checked;
 use super::hosts::{self, HostView};
-use super::near::did_you_mean;
+use super::near::{self, did_you_mean};
 use super::policy::{HostDifference, HostExposure, Public};
 use super::{check, tokens, trust};
 use crate::access::caller::Caller;
@@ -61,8 +61,7 @@ pub(crate) async fn change(
     consent: Consent,
     now: Timestamp,
 ) -> Result<Changed, Error> {
-    let before = context.roster.find(Role::Host, name);
-    let before = before.ok_or_else(|| unknown(context, name))?;
+    let before = near::host(context, caller, name)?;
     caller.check_manages(&before)?;
     let after = after(context, &before, wanted)?;
     caller.check_labels(&after.labels)?;
@@ -91,13 +90,6 @@ pub(crate) async fn change(
         exposure,
         warnings,
     })
-}
-
-fn unknown(context: &Context, name: &str) -> Error {
-    let all = context.roster.all();
-    let hosts = all.iter().filter(|member| member.role == Role::Host);
-    let near = did_you_mean(name, hosts.map(|host| &host.name));
-    Error::not_found(format!("host is called `{name}`{near}"))
 }
 
 /// The host as it is to be.
@@ -265,7 +257,7 @@ async fn store(
                 "open tokens for host {name} are revoked: {ids}"
             )])
         }
-        HostEdited::Unknown => Err(hosts::unknown(&before.name)),
+        HostEdited::Unknown => Err(near::no_host_of_now(context, &caller.scope, &before.name)),
         HostEdited::NameTaken => Err(Error::NameTaken {
             role: Role::Host,
             name: after.name.clone(),

@@ -7,7 +7,7 @@ use fleet::{EventKind, Role};
 use spa::Service;
 use tokio::sync::mpsc;
 
-use super::{agent_age, check, claims, events};
+use super::{agent_age, check, claims, events, near};
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
@@ -94,14 +94,6 @@ pub(crate) async fn all(context: &Context, now: Timestamp) -> Result<Vec<HostVie
     Ok(hosts.into_iter().map(view).collect())
 }
 
-/// Refuses that the caller looks at a host that is none of hers.
-pub(crate) fn check_seen(context: &Context, caller: &Caller, name: &str) -> Result<(), Error> {
-    match context.roster.find(Role::Host, name) {
-        Some(host) => caller.check_hosts([&*host]),
-        None => Ok(()),
-    }
-}
-
 /// One host.
 pub(crate) async fn show(
     context: &Context,
@@ -109,10 +101,10 @@ pub(crate) async fn show(
     name: &str,
     now: Timestamp,
 ) -> Result<HostView, Error> {
-    check_seen(context, caller, name)?;
+    near::host(context, caller, name)?;
     let hosts = list(context, caller, now).await?;
     let host = hosts.into_iter().find(|host| host.member.name == name);
-    host.ok_or_else(|| unknown(name))
+    host.ok_or_else(|| near::no_host_of_now(context, &caller.scope, name))
 }
 
 /// Opens the session of the host that calls; an older one ends. `clock` is asked whenever a policy
@@ -310,10 +302,6 @@ async fn note_clock(
 pub(crate) fn note_locked(context: &Context, caller: &Caller) {
     context.sessions.note_locked(&caller.name);
     tracing::info!(host = caller.name, "the host grants nothing");
-}
-
-pub(crate) fn unknown(name: &str) -> Error {
-    Error::not_found(format!("host is called `{name}`"))
 }
 
 fn view(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use fleet::{EventKind, Role};
 
 pub(crate) use self::progress::{HostProgress, Waiting};
-use super::check;
+use super::{check, near};
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
@@ -60,9 +60,7 @@ pub(crate) fn show(
     caller: &Caller,
     (role, name): (Role, &str),
 ) -> Result<(Arc<Member>, Vec<String>), Error> {
-    let member = context.roster.find(role, name);
-    let member = member.ok_or_else(|| unknown(role, name))?;
-    caller.check_hosts([&*member])?;
+    let member = near::member(context, caller, (role, name))?;
     let stanzas = match role {
         Role::User if member.is_active() => reach::stanzas(context, name),
         Role::Auditor
@@ -87,9 +85,8 @@ pub(crate) async fn act(
 ) -> Result<Acted, Error> {
     let Whom { role, name, .. } = &whom.0;
     caller.check_role(*role)?;
-    if let Some(member) = context.roster.find(*role, name) {
-        caller.check_manages(&member)?;
-    }
+    let member = near::member(context, caller, (*role, name))?;
+    caller.check_manages(&member)?;
     perform(context, act, whom, caller.origin(), now).await
 }
 

@@ -2,8 +2,8 @@
 //! that moment.
 //!
 //! Texts of policies are kept for ever. Of hosts and members it is kept since when they are there, and
-//! since when they are locked; who was replaced or renamed since is in the log (`past`), and which labels
-//! a host had then is nowhere. So an answer about the past says what it could not know.
+//! since when they are locked; who was replaced, unlocked or renamed since is in the log (`past`), and
+//! which labels a host had then is nowhere. So an answer about the past says what it could not know.
 
 mod estate;
 mod past;
@@ -16,13 +16,13 @@ use std::net::IpAddr;
 
 use policy::{Answer, Holder, HostFacts, PortSet, Question, Right, Stanza};
 
-use super::hosts::check_seen;
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
 use crate::timestamp::Timestamp;
 
 pub(crate) use estate::{Estate, When, estate};
+pub(crate) use past::Parted;
 pub(crate) use what_if::{Otherwise, Replayed, What, WhatIf, what_if};
 
 /// Rights that one answer lists at most.
@@ -104,7 +104,7 @@ pub(crate) async fn who_can(
     let ports = (!port.is_empty()).then(|| ports(&port)).transpose()?;
     let source = self::source(&source)?;
     let mut estate = estate(context, &caller.scope, when, now).await?;
-    estate.narrow(&host)?;
+    estate.narrow(context, &host)?;
     if !user.is_empty() {
         estate.must_know(context, &user)?;
     }
@@ -143,14 +143,11 @@ pub(crate) async fn can(
     let ports = ports(&port)?;
     let source = self::source(&source)?;
     let mut estate = estate(context, &caller.scope, when, now).await?;
-    if !estate.has_host(&host) {
-        check_seen(context, caller, &host)?;
-    }
-    estate.must_know(context, &user)?;
     let is_locked = estate.locked_hosts.contains(&host);
     if !is_locked {
-        estate.narrow(&host)?;
+        estate.narrow(context, &host)?;
     }
+    estate.must_know(context, &user)?;
     let question = Question {
         user: None,
         ports: None,

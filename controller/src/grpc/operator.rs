@@ -290,8 +290,7 @@ impl Operator for OperatorService {
         let RenderPolicyRequest { host } = request.into_inner();
         let question = Question::new("policy render").with("host", &host);
         self.read(&caller, question).await?;
-        hosts::check_seen(&self.context, &caller, &host)?;
-        let Rendered { generation, text } = policy::render(&self.context, &host)?;
+        let Rendered { generation, text } = policy::render(&self.context, &caller, &host)?;
         Ok(Response::new(RenderPolicyResponse { generation, text }))
     }
 

@@ -42,4 +42,4 @@ pub(crate) use self::token::{
     EnrollConflict, EnrollOutcome, Enrolment, Invitation, Redemption, RevokeOutcome, StoredToken,
     TokenFate, TokenState,
 };
-pub(crate) use self::uses::{LogHead, Use, UsesAsked};
+pub(crate) use self::uses::{LogHead, Use, UsedOn, UsesAsked};

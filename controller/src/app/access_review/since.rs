@@ -50,7 +50,6 @@ impl Origins {
     pub(super) async fn find(
         context: &Context,
         estate: &Estate,
-        users: &BTreeSet<String>,
         mut open: BTreeSet<RightKey>,
     ) -> Result<Self, Error> {
         let mut origins = Self::default();
@@ -69,7 +68,7 @@ impl Origins {
                     origins.earlier = open;
                     break;
                 }
-                let given = given(context, estate, users, known.generation).await?;
+                let given = given(context, estate, known.generation).await?;
                 open.retain(|key| given.contains(key));
             }
             for key in &open {
@@ -90,7 +89,6 @@ impl Origins {
 async fn given(
     context: &Context,
     estate: &Estate,
-    users: &BTreeSet<String>,
     generation: u64,
 ) -> Result<BTreeSet<RightKey>, Error> {
     let text = stored_text(context, generation).await?;
@@ -101,7 +99,7 @@ async fn given(
         source: None,
         now_secs: estate.at.secs(),
     };
-    let asked = policy.ask(users, &question);
+    let asked = policy.ask(&estate.users, &question);
     let mut given = BTreeSet::new();
     for facts in &estate.hosts {
         for right in asked.on(facts) {

@@ -1,12 +1,12 @@
 //! Who had what, by whose word, and when it was last used.
 
-use fleet::{Event, EventRecord, Outcome};
+use fleet::{Event, EventKind, EventRecord, Outcome};
 
 use super::*;
 use crate::app::events::push;
+use crate::app::fixture::past;
 use crate::app::fixture::{Fleet, NOW, after_secs, caller, root};
 use crate::app::members::Act;
-use crate::store::model::Whom;
 
 const SSH: &str = "\
 NAME ssh
@@ -106,12 +106,7 @@ async fn whoever_was_removed_or_locked_since_had_what_she_had_and_it_is_said() {
         as_of_ms: NOW.ms(),
         ..Asked::default()
     };
-    let whom = Whom {
-        role: Role::User,
-        name: "alice".to_owned(),
-        key: None,
-    };
-    fleet.act(Act::Remove, whom).await.unwrap();
+    past::act_at(&fleet, Act::Remove, "alice", after_secs(3)).await;
 
     let then = reviewed(&fleet, as_of, 60).await;
     let now = reviewed(&fleet, Asked::default(), 60).await;
@@ -140,5 +135,72 @@ async fn a_user_or_host_that_nobody_knows_is_refused() {
     assert!(
         refused.to_string().contains("did you mean web-1?"),
         "{refused}"
+    );
+}
+
+/// As of a moment when alice had ssh on web-1 by the first generation and had used nothing yet.
+fn as_of(secs: u64, host: &str) -> Asked {
+    Asked {
+        as_of_ms: after_secs(secs).ms(),
+        host: host.to_owned(),
+        ..Asked::default()
+    }
+}
+
+#[tokio::test]
+async fn whoever_was_replaced_since_had_what_she_had_and_it_is_said() {
+    for (role, name) in [(Role::User, "alice"), (Role::Host, "web-1")] {
+        let fleet = fleet().await;
+        past::replace(&fleet, (role, name, ""), after_secs(3_600)).await;
+
+        let then = reviewed(&fleet, as_of(60, ""), 7_200).await;
+
+        let rows = shown(&then);
+        let said = format!("used 2 last 2 {role} replaced {}", after_secs(3_600));
+        assert_eq!(rows.len(), 2, "{rows:?}");
+        assert!(rows[0].ends_with(&said), "{rows:?}");
+        let now = reviewed(&fleet, Asked::default(), 7_200).await;
+        assert_eq!(
+            shown(&now),
+            [
+                "alice web-1 ssh tcp/22 since 1 used 2 last 2",
+                "alice web-1 web tcp/443 since 2 used 0 last 0",
+            ],
+            "the right is of the name"
+        );
+    }
+}
+
+#[tokio::test]
+async fn uses_are_those_of_the_machine_whatever_it_was_called_and_whose_the_name_was() {
+    let fleet = fleet().await;
+    fleet.join(Role::Host, "web-2").await;
+    past::rename(&fleet, "web-1", "www", after_secs(100)).await;
+    past::rename(&fleet, "web-2", "web-1", after_secs(200)).await;
+    let text = "NAME ssh\nHOSTS name=www\nHOSTS name=web-1\nOPEN_PORTS tcp/22\nSOURCE ANY\n";
+    fleet.apply(2, text).await.unwrap();
+
+    let now = reviewed(&fleet, Asked::default(), 300).await;
+    let by_name = reviewed(&fleet, as_of(0, "www"), 300).await;
+    let then = reviewed(&fleet, as_of(60, "www"), 300).await;
+
+    let rows = shown(&now);
+    let uses = |host: &str| {
+        let row = rows.iter().find(|row| row.contains(host));
+        row.unwrap().contains("used 2")
+    };
+    assert!(uses("www") && !uses("web-1"), "{rows:?}");
+    // Policies of this fleet are all of one moment.
+    assert!(!shown(&by_name).is_empty());
+    let rows = shown(&then);
+    assert!(
+        rows.iter()
+            .any(|row| row.contains("web-1 ssh") && row.contains("used 2")),
+        "{rows:?}"
+    );
+    assert!(
+        rows.iter()
+            .all(|row| row.ends_with("host is called www now")),
+        "{rows:?}"
     );
 }

@@ -1,10 +1,10 @@
 //! Looking at what is stored.
 
-use fleet::Role;
 use policy::{Dialect, NoIncludes, Secrets};
 
 use super::text::stored_text;
-use crate::app::hosts;
+use crate::access::caller::Caller;
+use crate::app::near;
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::Generation;
@@ -49,12 +49,12 @@ pub(crate) async fn history(context: &Context, limit: u32) -> Result<Vec<Generat
 }
 
 /// What one host is to have, secrets redacted.
-pub(crate) fn render(context: &Context, host: &str) -> Result<Rendered, Error> {
-    let target = context.rollout.target(host).ok_or_else(|| {
-        match context.roster.find(Role::Host, host) {
-            Some(member) if member.lock.is_none() => none_yet(),
-            Some(_) | None => hosts::unknown(host),
-        }
+pub(crate) fn render(context: &Context, caller: &Caller, host: &str) -> Result<Rendered, Error> {
+    let member = near::host(context, caller, host)?;
+    let target = context.rollout.target(host);
+    let target = target.ok_or_else(|| match member.lock {
+        None => none_yet(),
+        Some(_) => Error::Conflict(format!("host {host} is locked: it has no policy")),
     })?;
     let text = &target.compiled.text.0;
     let compiled = policy::parse_as(Dialect::Compiled, host, text, &NoIncludes)

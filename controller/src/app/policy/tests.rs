@@ -136,7 +136,7 @@ async fn nothing_that_is_shown_holds_a_secret() {
     let applied = fleet.apply(0, SHARED).await.unwrap();
 
     let shown = show(&fleet.context, 0).await.unwrap();
-    let rendered = render(&fleet.context, "web-1").unwrap();
+    let rendered = render(&fleet.context, &root(), "web-1").unwrap();
 
     let shared = |warning: &String| warning.contains("valid on 2 hosts");
     assert!(
@@ -156,8 +156,11 @@ async fn before_the_first_policy_there_is_nothing_to_show() {
 
     for (refused, why) in [
         (show(&fleet.context, 0).await.map(drop), "applied yet"),
-        (render(&fleet.context, "web-1").map(drop), "applied yet"),
-        (render(&fleet.context, "web-9").map(drop), "web-9"),
+        (
+            render(&fleet.context, &root(), "web-1").map(drop),
+            "applied yet",
+        ),
+        (render(&fleet.context, &root(), "web-9").map(drop), "web-9"),
     ] {
         let refused = refused.unwrap_err().to_string();
         assert!(refused.contains(why), "{refused}");

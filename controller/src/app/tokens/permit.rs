@@ -9,7 +9,7 @@ use policy::Selector;
 use super::NewToken;
 use crate::access::caller::{Caller, RequestId};
 use crate::app::members::reach;
-use crate::app::near::did_you_mean;
+use crate::app::near::{self, did_you_mean};
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::{Invitation, Member};
@@ -25,7 +25,7 @@ pub(super) fn check(context: &Context, caller: &Caller, new: &NewToken) -> Resul
         check_again(context, new, existing)?;
     }
     match new.role {
-        Role::Host => check_host(caller, new, existing),
+        Role::Host => check_host(context, caller, (new, existing)),
         Role::User => check_user(context, caller, new),
         Role::Auditor | Role::Helpdesk | Role::Operator | Role::Owner | Role::Validator => {
             caller.check_whole("those who manage it are")
@@ -78,8 +78,14 @@ fn check_again(context: &Context, new: &NewToken, existing: Option<&Member>) -> 
     Ok(())
 }
 
-fn check_host(caller: &Caller, new: &NewToken, existing: Option<&Member>) -> Result<(), Error> {
-    caller.check_hosts(existing)?;
+fn check_host(
+    context: &Context,
+    caller: &Caller,
+    (new, existing): (&NewToken, Option<&Member>),
+) -> Result<(), Error> {
+    if existing.is_some_and(|host| !caller.may_see(host)) {
+        return Err(near::no_host_of_now(context, &caller.scope, &new.name));
+    }
     match existing {
         // It keeps those that it has.
         Some(_) if new.labels.is_empty() => Ok(()),

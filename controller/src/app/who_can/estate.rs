@@ -3,19 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use fleet::{EventKind, Role};
+use fleet::Role;
 use policy::{HostFacts, Policy, Selector, Stanza};
 
-use super::past::{Past, has_key_at, past};
+use super::past::{Parted, Past, past};
+use crate::app::near::{self, did_you_mean};
 use crate::app::policy::{stored_policy, stored_text};
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{CONTROLLER, Cursor, EventFilter, Generation, Member, Scope};
+use crate::store::model::{Generation, Member, Scope};
 use crate::targets::{facts, without};
 use crate::timestamp::Timestamp;
 
-/// Events about members that are looked at for what is not known any more.
-const EVENTS_MAX: usize = 1_000;
 /// Names that one sentence names.
 const NAMES_MAX: usize = 10;
 
@@ -47,6 +46,10 @@ pub(crate) struct Estate {
     pub(super) locked_users: BTreeSet<String>,
     /// What hosts were called then that have another name now, by that.
     renamed: BTreeMap<String, String>,
+    /// Who was there then and is no more, by the name of then.
+    parted: BTreeMap<(Role, String), Parted>,
+    /// Whose question it is.
+    scope: Scope,
 }
 
 /// What was in force at a moment, and for whom: on hosts of this scope.
@@ -91,8 +94,8 @@ pub(crate) async fn estate(
         );
         estate.warnings.push(words);
     }
-    if let Some(then) = then {
-        estate.say_what_is_not_known(context, then).await?;
+    if then.is_some() {
+        estate.say_what_is_not_known();
     }
     Ok(estate)
 }
@@ -144,11 +147,13 @@ impl Estate {
         let (hosts, locked): (Vec<_>, Vec<_>) = hosts
             .filter_map(|host| match &past {
                 Some(past) => past.host(host, at),
-                None => Some((facts(host), has_key_at(host, at))),
+                None => Some((facts(host), host.is_active())),
             })
             .partition(|(_, is_free)| *is_free);
-        let (users, barred): (Vec<_>, Vec<_>) =
-            there(Role::User).partition(|user| has_key_at(user, at));
+        let (users, barred): (Vec<_>, Vec<_>) = there(Role::User).partition(|user| match &past {
+            Some(past) => past.has_key(user, &user.name, at),
+            None => user.is_active(),
+        });
         let name = |member: &Arc<Member>| member.name.clone();
         let mut locked_users: BTreeSet<String> = barred.into_iter().map(name).collect();
         // Who had left then and nobody has become since is barred still.
@@ -178,6 +183,8 @@ impl Estate {
             locked_hosts: locked.into_iter().map(|(facts, _)| facts.name).collect(),
             locked_users,
             renamed: BTreeMap::new(),
+            parted: BTreeMap::new(),
+            scope: scope.clone(),
         };
         if let Some(past) = past {
             estate.take_names(past);
@@ -197,6 +204,7 @@ impl Estate {
             hosts.any(|facts| facts.name == *name) || self.locked_hosts.contains(name)
         };
         let is_cut = past.is_cut;
+        self.parted = past.parted;
         let renamed = past
             .names
             .into_iter()
@@ -248,67 +256,41 @@ impl Estate {
     }
 
     /// What has changed since, and cannot be told any more.
-    async fn say_what_is_not_known(
-        &mut self,
-        context: &Context,
-        then: Timestamp,
-    ) -> Result<(), Error> {
+    fn say_what_is_not_known(&mut self) {
         self.warnings.push(
             "labels of hosts are those of now: which ones they had then is not kept".to_owned(),
         );
-        for ((kind, done), words) in [
-            (
-                (EventKind::Removed, " removed"),
-                "left since, so that what they could open then is not listed",
-            ),
-            (
-                (EventKind::Unlocked, " unlocked"),
-                "were unlocked since, and may have been locked then",
-            ),
-        ] {
-            let filter = EventFilter {
-                hosts: vec![CONTROLLER.to_owned()],
-                kinds: vec![kind.into()],
-                since_ms: Some(then.ms()),
-                ..EventFilter::default()
-            };
-            let page = context
-                .store
-                .page(filter, Cursor::NEWEST, EVENTS_MAX)
-                .await?;
-            let whom = page.rows.iter().filter_map(|row| {
-                let event = row.event.event().ok()?;
-                // "user alice removed: because"
-                let reason = event.reason.split(": ").next()?;
-                reason.strip_suffix(done).map(str::to_owned)
-            });
-            // Most are listed as they were; labels of hosts that are gone are nowhere.
-            let is_told = |whom: &String| {
-                let is_user = |name| self.users.contains(name);
-                let is_host = |name| self.hosts.iter().any(|facts| facts.name == name);
-                let told = match whom.rsplit_once("user ") {
-                    Some((_, name)) => is_user(name),
-                    None => whom.strip_prefix("host ").is_some_and(is_host),
-                };
-                told && kind == EventKind::Removed
-            };
-            let whom: BTreeSet<String> = whom.filter(|whom| !is_told(whom)).collect();
-            if !whom.is_empty() {
-                let names = names(&as_texts(&whom));
-                self.warnings.push(format!("{words}: {names}"));
-            }
+        let is_listed = |host: &String| self.hosts.iter().any(|facts| facts.name == *host);
+        let gone = self
+            .parted
+            .keys()
+            .filter(|(role, name)| *role == Role::Host && !is_listed(name))
+            .map(|(_, name)| format!("host {name}"));
+        let gone: BTreeSet<String> = gone.collect();
+        // Whose business they were is not known either.
+        if !gone.is_empty() && self.scope.is_whole() {
+            let names = names(&as_texts(&gone));
+            self.warnings.push(format!(
+                "left since, so that what they could open then is not listed: {names}"
+            ));
         }
-        Ok(())
     }
 
-    /// Whether a host had this name then, or has it now, and is somebody's business.
-    pub(super) fn has_host(&self, name: &str) -> bool {
-        let mut hosts = self.hosts.iter();
-        hosts.any(|facts| facts.name == name) || self.renamed.contains_key(name)
+    /// What has become of somebody since who was there then and is no more, or is another now.
+    pub(crate) fn parted(&self, role: Role, name: &str) -> Option<Parted> {
+        self.parted.get(&(role, name.to_owned())).copied()
+    }
+
+    /// What a host is called now that was called so then.
+    pub(crate) fn name_of_now<'a>(&'a self, then: &'a str) -> &'a str {
+        let mut renamed = self.renamed.iter();
+        renamed
+            .find(|(_, called)| *called == then)
+            .map_or(then, |(now, _)| now)
     }
 
     /// Leaves the hosts that are asked about.
-    pub(super) fn narrow(&mut self, host: &str) -> Result<(), Error> {
+    pub(crate) fn narrow(&mut self, context: &Context, host: &str) -> Result<(), Error> {
         if host.is_empty() {
             return Ok(());
         }
@@ -326,20 +308,26 @@ impl Estate {
         let renamed = self.renamed.get(host).filter(|_| !is_there(host));
         let host = renamed.cloned().unwrap_or_else(|| host.to_owned());
         if !is_there(&host) {
-            let near =
-                policy::nearest_of(&host, self.hosts.iter().map(|facts| facts.name.as_str()));
-            let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            let locked = if self.locked_hosts.contains(&host) {
-                " that may grant anything"
-            } else {
-                ""
-            };
-            return Err(Error::not_found(format!(
-                "host{locked} is called `{host}`{near}"
-            )));
+            return Err(self.not_there(context, &host));
         }
         self.hosts.retain(|facts| facts.name == host);
         Ok(())
+    }
+
+    /// Why there is no such host to be asked about.
+    fn not_there(&self, context: &Context, host: &str) -> Error {
+        if self.locked_hosts.iter().any(|locked| locked == host) {
+            return Error::not_found(format!("host that may grant anything is called `{host}`"));
+        }
+        let parted = self.parted(Role::Host, host);
+        if let Some(Parted { how, at }) = parted.filter(|_| self.scope.is_whole()) {
+            let how = how.as_str();
+            return Error::not_found(format!(
+                "answer about host {host}: it was {how} {at}, and which labels it had is not kept"
+            ));
+        }
+        let known = self.hosts.iter().map(|facts| facts.name.as_str());
+        near::no_host(context, &self.scope, host, known)
     }
 
     /// Refuses the name of a user whom neither the fleet nor the policy knows.
@@ -354,8 +342,7 @@ impl Estate {
             self.warnings.push(format!("user {user} had not joined"));
             return Ok(());
         }
-        let near = policy::nearest_of(user, self.users.iter().map(String::as_str));
-        let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+        let near = did_you_mean(user, &self.users);
         Err(Error::not_found(format!("user is called `{user}`{near}")))
     }
 }

@@ -1,43 +1,27 @@
-//! Who was there at a moment in the past, under which name: told by the log.
+//! Who was there at a moment in the past, under which name, and what has become of them since: told by
+//! the log, and read here only.
 //!
 //! A member's row says since when the member of now is there. Whoever had the name before, and was
-//! replaced or removed since, is in the log only, and so is what a host was called before.
+//! replaced or removed since, is in the log only, and so is what a host was called before, and whether
+//! somebody was locked who is not now.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod said;
+mod since;
 
-use fleet::{EventKind, Role};
+use std::collections::BTreeMap;
+
+use fleet::Role;
 use policy::HostFacts;
 
+use self::said::{Deed, Said, look};
+use self::since::{Since, Who};
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{CONTROLLER, Cursor, EventFilter, KEY_DEFAULT, Lock, Member};
+use crate::store::model::{EventFilter, Lock, Member};
 use crate::targets::facts;
 use crate::timestamp::Timestamp;
 
-const PAGE: usize = 1_000;
-/// Events that are looked through on either side of the moment at most.
-const EVENTS_MAX: usize = 50_000;
-
-/// What became of somebody.
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Deed {
-    Joined,
-    /// Removed, or replaced.
-    Left,
-    Locked,
-    Unlocked,
-    Renamed(String),
-}
-
-/// What one of the controller's own events says of a member, or of one of its keys.
-#[derive(Clone, Debug, Eq, PartialEq)]
-struct Said {
-    role: Role,
-    name: String,
-    /// `None` for the member with all of its keys.
-    key: Option<String>,
-    deed: Deed,
-}
+pub(crate) use self::since::Parted;
 
 /// How somebody was at the moment.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -67,16 +51,12 @@ struct Sought {
 pub(super) struct Past {
     /// What hosts of now were called, by what they are called now; without those that had not joined.
     pub(super) names: BTreeMap<String, String>,
+    /// Hosts and users who were there and are no more, by the name of then.
+    pub(super) parted: BTreeMap<(Role, String), Parted>,
     was: BTreeMap<(Role, String), Was>,
+    was_locked: BTreeMap<Who, bool>,
     /// There was more in the log than is looked through.
     pub(super) is_cut: bool,
-}
-
-/// Whether a member had a key then that was not locked.
-pub(super) fn has_key_at(member: &Member, at: Timestamp) -> bool {
-    let is_free = |lock: &Option<Lock>| lock.as_ref().is_none_or(|lock| lock.at_ms > at.ms());
-    let mut keys = member.keys.iter();
-    is_free(&member.lock) && keys.any(|key| key.joined_at_ms <= at.ms() && is_free(&key.lock))
 }
 
 /// Reads the log back to a moment, and before it as far as it must.
@@ -94,7 +74,10 @@ pub(super) async fn past(context: &Context, then: Timestamp) -> Result<Past, Err
     })
     .await?;
     let names = since.names();
-    let mut sought: Vec<Sought> = since.left.into_iter().map(Sought::new).collect();
+    let Since {
+        left, was_locked, ..
+    } = since;
+    let mut sought: Vec<Sought> = left.keys().cloned().map(Sought::new).collect();
     let mut cut_before = false;
     if !sought.is_empty() {
         let filter = EventFilter {
@@ -120,131 +103,25 @@ pub(super) async fn past(context: &Context, then: Timestamp) -> Result<Past, Err
             *known = state.max(*known);
         }
     }
+    // Members and not keys, and those that had joined by then.
+    let parted = left.into_iter().filter_map(|((role, name, key), parted)| {
+        let who = (role, name);
+        let is_one = key.is_none() && was.contains_key(&who);
+        is_one.then_some((who, parted))
+    });
     Ok(Past {
         names,
-        was,
+        parted: parted.collect(),
+        was_locked,
         is_cut: cut_since || cut_before,
+        was,
     })
-}
-
-/// Reads what is said of members, newest first, as long as `hear` wants more. Whether all was read
-/// that was wanted.
-async fn look(
-    context: &Context,
-    filter: EventFilter,
-    mut hear: impl FnMut(&Said) -> bool,
-) -> Result<bool, Error> {
-    let kinds = [
-        EventKind::Enrolled,
-        EventKind::Removed,
-        EventKind::Locked,
-        EventKind::Unlocked,
-        EventKind::Operator,
-    ];
-    let filter = EventFilter {
-        hosts: vec![CONTROLLER.to_owned()],
-        kinds: kinds.map(i32::from).to_vec(),
-        ..filter
-    };
-    let mut after = Cursor::NEWEST;
-    let mut count = 0;
-    loop {
-        let page = context.store.page(filter.clone(), after, PAGE).await?;
-        for row in &page.rows {
-            let event = row.event();
-            let said = Said::of(event.kind(), &event.reason);
-            if said.is_some_and(|said| !hear(&said)) {
-                return Ok(true);
-            }
-        }
-        count += page.rows.len();
-        match page.rows.last() {
-            _ if page.cut || count >= EVENTS_MAX => return Ok(false),
-            Some(last) if page.rows.len() == PAGE => after = Cursor::after(last),
-            Some(_) | None => return Ok(true),
-        }
-    }
-}
-
-/// What happened since the moment, read backwards.
-struct Since {
-    /// By what hosts are called now: what they were called, and whether they had joined.
-    hosts: BTreeMap<String, (String, bool)>,
-    /// Whoever, or whose key, is gone since.
-    left: BTreeSet<(Role, String, Option<String>)>,
-}
-
-// === impl Since ===
-
-impl Since {
-    fn new(hosts: impl Iterator<Item = String>) -> Self {
-        Self {
-            hosts: hosts.map(|name| (name.clone(), (name, true))).collect(),
-            left: BTreeSet::new(),
-        }
-    }
-
-    fn hear(&mut self, said: &Said) {
-        let Said {
-            role,
-            name,
-            key,
-            deed,
-        } = said;
-        if *deed == Deed::Left {
-            self.left.insert((*role, name.clone(), key.clone()));
-        }
-        if *role != Role::Host {
-            return;
-        }
-        // Another machine may have left under a name that this one was given after it.
-        let own = |called: &str, had_joined: bool| had_joined && called == name;
-        match deed {
-            Deed::Joined => {
-                let mut hosts = self.hosts.values_mut();
-                if let Some(host) = hosts.find(|(called, joined)| own(called, *joined)) {
-                    host.1 = false;
-                }
-            }
-            Deed::Left => {
-                let mut hosts = self.hosts.values_mut();
-                let anew = hosts.find(|(called, joined)| !joined && called == name);
-                if let Some(host) = anew {
-                    host.1 = true;
-                }
-            }
-            Deed::Renamed(to) => {
-                let mut hosts = self.hosts.values_mut();
-                if let Some(host) = hosts.find(|(called, joined)| *joined && called == to) {
-                    host.0.clone_from(name);
-                }
-                // Whoever left under the name later had the older one before.
-                let later = self
-                    .left
-                    .iter()
-                    .filter(|(role, called, _)| *role == Role::Host && called == to);
-                let later: Vec<_> = later.cloned().collect();
-                for gone in later {
-                    self.left.remove(&gone);
-                    self.left.insert((gone.0, name.clone(), gone.2));
-                }
-            }
-            Deed::Locked | Deed::Unlocked => {}
-        }
-    }
-
-    fn names(&self) -> BTreeMap<String, String> {
-        let hosts = self.hosts.iter().filter(|(_, (_, had_joined))| *had_joined);
-        hosts
-            .map(|(now, (then, _))| (now.clone(), then.clone()))
-            .collect()
-    }
 }
 
 // === impl Sought ===
 
 impl Sought {
-    fn new((role, name, key): (Role, String, Option<String>)) -> Self {
+    fn new((role, name, key): Who) -> Self {
         Self {
             role,
             called: name.clone(),
@@ -261,7 +138,7 @@ impl Sought {
         let is_member = self.role == said.role
             && match &said.deed {
                 Deed::Renamed(to) => *to == self.called,
-                Deed::Joined | Deed::Left | Deed::Locked | Deed::Unlocked => {
+                Deed::Joined | Deed::Left(_) | Deed::Locked | Deed::Unlocked => {
                     said.name == self.called
                 }
             };
@@ -274,15 +151,15 @@ impl Sought {
             (Deed::Joined, _) if self.key.is_none() || is_key => {
                 self.found = Some(Some(Was::There))
             }
-            (Deed::Left, false) => self.found = Some(None),
-            (Deed::Left, true) if is_key => self.found = Some(None),
+            (Deed::Left(_), false) => self.found = Some(None),
+            (Deed::Left(_), true) if is_key => self.found = Some(None),
             (Deed::Locked, false) if !self.unlocked => self.found = Some(Some(Was::Locked)),
             (Deed::Locked, true) if is_key && !self.key_unlocked => {
                 self.found = Some(Some(Was::Locked));
             }
             (Deed::Unlocked, false) => self.unlocked = true,
             (Deed::Unlocked, true) if is_key => self.key_unlocked = true,
-            (Deed::Joined | Deed::Left | Deed::Locked | Deed::Unlocked, _) => {}
+            (Deed::Joined | Deed::Left(_) | Deed::Locked | Deed::Unlocked, _) => {}
         }
     }
 }
@@ -294,7 +171,7 @@ impl Past {
     pub(super) fn host(&self, host: &Member, at: Timestamp) -> Option<(HostFacts, bool)> {
         let name = self.names.get(&host.name)?;
         let is_free = if host.joined_at_ms <= at.ms() {
-            has_key_at(host, at)
+            self.has_key(host, name, at)
         } else {
             *self.was.get(&(Role::Host, name.clone()))? == Was::There
         };
@@ -313,54 +190,18 @@ impl Past {
         let users = self.was.iter().filter(|((role, _), _)| *role == Role::User);
         users.map(|((_, name), was)| (name.as_str(), *was == Was::There))
     }
-}
 
-// === impl Said ===
-
-impl Said {
-    /// Reads `user alice locked: lost laptop`, `key phone of user alice removed`, `user alice joined
-    /// with key phone (token 1)` and `host h1: called h2 from now on`. What people have written comes
-    /// after that, and is not looked at.
-    fn of(kind: EventKind, reason: &str) -> Option<Self> {
-        let mut words = reason.split(' ');
-        let mut word = words.next()?;
-        let mut key = None;
-        if word == "key" {
-            key = Some(words.next()?.to_owned());
-            words.next().filter(|of| *of == "of")?;
-            word = words.next()?;
-        }
-        let role: Role = word.parse().ok()?;
-        let name = words.next()?;
-        let done = words.next()?;
-        let is_done = |words: &[&str]| words.contains(&done.trim_end_matches(':'));
-        let deed = if kind == EventKind::Operator && done == "called" {
-            Deed::Renamed(words.next()?.to_owned())
-        } else if kind == EventKind::Removed && is_done(&["removed", "replaced"]) {
-            Deed::Left
-        } else if kind == EventKind::Locked && is_done(&["locked"]) {
-            Deed::Locked
-        } else if kind == EventKind::Unlocked && is_done(&["unlocked"]) {
-            Deed::Unlocked
-        } else if kind == EventKind::Enrolled && done == "joined" {
-            let named = words.next() == Some("with") && words.next() == Some("key");
-            let own = words.next().filter(|_| named);
-            key = Some(own.unwrap_or(KEY_DEFAULT).to_owned());
-            Deed::Joined
-        } else {
-            return None;
+    /// Whether a member that is there still, and was called so, had a key that was not locked.
+    pub(super) fn has_key(&self, member: &Member, name: &str, at: Timestamp) -> bool {
+        let is_free = |lock: &Option<Lock>, key: Option<&str>| {
+            let who = (member.role, name.to_owned(), key.map(str::to_owned));
+            match self.was_locked.get(&who) {
+                Some(was_locked) => !was_locked,
+                None => lock.as_ref().is_none_or(|lock| lock.at_ms > at.ms()),
+            }
         };
-        let is_renamed = matches!(deed, Deed::Renamed(_));
-        let name = if is_renamed {
-            name.strip_suffix(':')?
-        } else {
-            name
-        };
-        Some(Self {
-            role,
-            name: name.to_owned(),
-            key,
-            deed,
-        })
+        let mut keys = member.keys.iter();
+        is_free(&member.lock, None)
+            && keys.any(|key| key.joined_at_ms <= at.ms() && is_free(&key.lock, Some(&key.name)))
     }
 }

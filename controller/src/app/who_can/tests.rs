@@ -3,13 +3,11 @@
 use fleet::{Event, EventKind, EventRecord, Outcome, Role, UserIdentity};
 
 use super::*;
-use crate::app::enroll;
 use crate::app::events::push;
-use crate::app::fixture::{CALL, Fleet, Keys, NOW, after_secs, caller, draft, root};
-use crate::app::host_changes::{self, Consent, Wanted};
-use crate::app::members::{self, Act};
+use crate::app::fixture::past::{act_at, remove_host, rename, replace};
+use crate::app::fixture::{Fleet, NOW, after_secs, caller, draft, root};
+use crate::app::members::Act;
 use crate::app::policy::{Draft, Public};
-use crate::app::tokens;
 use crate::store::model::{Cursor, EventFilter, Scope, Whom};
 
 const POLICY: &str = "\
@@ -263,12 +261,8 @@ async fn an_older_generation_and_a_time_are_answered_by_the_text_that_was_in_for
 #[tokio::test]
 async fn who_left_since_is_named_in_an_answer_about_the_past() {
     let fleet = fleet().await;
-    let whom = Whom {
-        role: Role::User,
-        name: "alice".to_owned(),
-        key: None,
-    };
-    fleet.act(Act::Remove, whom).await.unwrap();
+    fleet.join(Role::Host, "web-3").await;
+    remove_host(&fleet, "web-3", after_secs(5)).await;
     let when = When {
         generation: 0,
         at_ms: NOW.ms(),
@@ -278,7 +272,7 @@ async fn who_left_since_is_named_in_an_answer_about_the_past() {
         .await
         .unwrap();
 
-    let left = "left since, so that what they could open then is not listed: user alice";
+    let left = "left since, so that what they could open then is not listed: host web-3";
     assert!(
         estate.warnings.contains(&left.to_owned()),
         "{:?}",
@@ -364,47 +358,6 @@ async fn what_if_judges_grants_and_refusals_of_the_past_by_another_text() {
     assert_eq!(replayed.tests.len(), 1);
 }
 
-/// Somebody joins in the place of whoever has the name, or of one key of hers.
-async fn replace(fleet: &Fleet, role: Role, name: &str, key_name: &str, at: Timestamp) {
-    let new = tokens::NewToken {
-        role,
-        name: name.to_owned(),
-        labels: [].into(),
-        scope: [].into(),
-        ttl: std::time::Duration::ZERO,
-        key_name: key_name.to_owned(),
-        replaces: true,
-    };
-    let issued = tokens::create(&fleet.context, &root(), new, at).await;
-    let joiner = Keys::new().joiner(&issued.unwrap().token, "");
-    let enrolled = enroll::redeem(&fleet.context, CALL, joiner, at).await;
-    enrolled.unwrap();
-}
-
-async fn act_at(fleet: &Fleet, act: Act, name: &str, at: Timestamp) {
-    let whom = Whom {
-        role: Role::User,
-        name: name.to_owned(),
-        key: None,
-    };
-    let whom = (whom, "because".to_owned());
-    let acted = members::act(&fleet.context, &root(), act, whom, at).await;
-    acted.unwrap();
-}
-
-async fn rename(fleet: &Fleet, from: &str, to: &str, at: Timestamp) {
-    let wanted = Wanted {
-        name: Some(to.to_owned()),
-        ..Wanted::default()
-    };
-    let consent = Consent {
-        public: Public::Allowed,
-        is_dry: false,
-    };
-    let changed = host_changes::change(&fleet.context, &root(), (from, wanted), consent, at).await;
-    changed.unwrap();
-}
-
 async fn who_could(fleet: &Fleet, (host, user): (&str, &str), at: Timestamp) -> Listed {
     let asked = WhoCan {
         when: When {
@@ -427,8 +380,8 @@ async fn who_was_replaced_or_removed_since_could_then_what_she_could() {
     for (role, name, key) in [whole, key, host] {
         let fleet = fleet().await;
         let before = who_could(&fleet, ("web-1", "alice"), after_secs(5)).await;
-        replace(&fleet, role, name, key, after_secs(3_600)).await;
-        replace(&fleet, role, name, key, after_secs(7_200)).await;
+        replace(&fleet, (role, name, key), after_secs(3_600)).await;
+        replace(&fleet, (role, name, key), after_secs(7_200)).await;
 
         for secs in [5, 3_605, 7_205] {
             let after = who_could(&fleet, ("web-1", "alice"), after_secs(secs)).await;
@@ -457,7 +410,7 @@ async fn who_was_locked_when_she_was_replaced_could_nothing_while_she_was_locked
     act_at(&fleet, Act::Lock, "alice", after_secs(100)).await;
     act_at(&fleet, Act::Unlock, "alice", after_secs(200)).await;
     act_at(&fleet, Act::Lock, "alice", after_secs(300)).await;
-    replace(&fleet, Role::User, "alice", "", after_secs(3_600)).await;
+    replace(&fleet, (Role::User, "alice", ""), after_secs(3_600)).await;
 
     for (secs, could) in [
         (5, true),
@@ -499,7 +452,7 @@ async fn a_host_is_asked_about_the_past_by_its_name_of_then_and_by_that_of_now()
     );
     let said = "hosts are called what they were called then: web-1 was web-2, www was web-1";
     assert!(by_now.warnings.contains(&said.to_owned()), "{by_now:?}");
-    replace(&fleet, Role::Host, "www", "", after_secs(9_000)).await;
+    replace(&fleet, (Role::Host, "www", ""), after_secs(9_000)).await;
     for name in ["web-1", "www"] {
         let replaced = who_could(&fleet, (name, ""), after_secs(5)).await;
         assert_eq!(shown(&replaced), ALICE_COULD, "{name}");
@@ -559,5 +512,57 @@ async fn events_are_found_and_judged_as_those_of_the_machine_whatever_it_was_cal
     assert_eq!(
         found("web-1").await,
         [row("web-2", false), row("web-1", true)]
+    );
+}
+
+#[tokio::test]
+async fn who_was_locked_then_and_is_not_now_could_nothing_then() {
+    let fleet = fleet().await;
+    act_at(&fleet, Act::Lock, "alice", after_secs(100)).await;
+    act_at(&fleet, Act::Unlock, "alice", after_secs(200)).await;
+    act_at(&fleet, Act::Ban, "alice", after_secs(300)).await;
+    act_at(&fleet, Act::Unlock, "alice", after_secs(400)).await;
+
+    for (secs, could) in [
+        (5, true),
+        (150, false),
+        (250, true),
+        (350, false),
+        (450, true),
+    ] {
+        let then = who_could(&fleet, ("web-1", ""), after_secs(secs)).await;
+        assert_eq!(shown(&then) == ALICE_COULD, could, "{secs}: {then:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_former_name_is_answered_with_the_name_of_now_and_a_host_that_is_gone_with_when() {
+    let fleet = fleet().await;
+    rename(&fleet, "web-1", "www", after_secs(10)).await;
+    fleet.join(Role::Host, "db-1").await;
+    remove_host(&fleet, "db-1", after_secs(20)).await;
+    let error = async |host: &str, at_ms| {
+        let asked = WhoCan {
+            when: When {
+                generation: 0,
+                at_ms,
+            },
+            ..asked(host, "", "")
+        };
+        let answer = who_can(&fleet.context, &root(), asked, after_secs(30)).await;
+        answer.unwrap_err().to_string()
+    };
+
+    assert_eq!(
+        error("web-1", 0).await,
+        "no host is called `web-1`; it is called www now"
+    );
+    let gone = error("db-1", after_secs(15).ms()).await;
+    assert_eq!(
+        gone,
+        format!(
+            "no answer about host db-1: it was removed {}, and which labels it had is not kept",
+            after_secs(20)
+        )
     );
 }

@@ -1,10 +1,11 @@
 //! How often, and when, something was opened.
 
-/// Whose uses are counted, and when; empty texts for all.
+/// Whose uses are counted, and when; empty for all.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UsesAsked {
     pub(crate) user: String,
-    pub(crate) host: String,
+    /// Names under which the events of one machine may be stored.
+    pub(crate) hosts: Vec<String>,
     /// Inclusive.
     pub(crate) since_ms: u64,
     /// Inclusive.
@@ -17,11 +18,20 @@ pub(crate) struct Use {
     pub(crate) user: String,
     /// Fingerprint.
     pub(crate) key: String,
-    pub(crate) host: String,
+    pub(crate) host: UsedOn,
     pub(crate) stanza: String,
     pub(crate) count: u64,
     /// The last one.
     pub(crate) last_ms: u64,
+}
+
+/// The machine on which something was used.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct UsedOn {
+    /// `Member::id` of the host that began the journal; `None` for journals of before that was noted.
+    pub(crate) member: Option<u64>,
+    /// What it is called now, or was called last.
+    pub(crate) called_now: String,
 }
 
 /// Where the fleet's log ends.

@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, ToSql};
 use super::cost::is_interrupted;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{LogHead, Use, UsesAsked};
+use crate::store::model::{LogHead, Use, UsedOn, UsesAsked};
 use fleet::EventKind;
 
 /// See `Store::uses`.
@@ -15,11 +15,11 @@ pub(in crate::store) fn count(
 ) -> Result<Option<Vec<Use>>, StoreError> {
     let UsesAsked {
         user,
-        host,
+        hosts,
         since_ms,
         until_ms,
     } = asked;
-    let index = match (user.is_empty(), host.is_empty()) {
+    let index = match (user.is_empty(), hosts.is_empty()) {
         (false, _) => "events_by_user",
         (true, false) => "events_by_host",
         (true, true) => "events_by_kind",
@@ -27,22 +27,22 @@ pub(in crate::store) fn count(
     let (since, until) = (signed(*since_ms), signed(*until_ms));
     let kind = i32::from(EventKind::GrantOpened);
     let mut sql = format!(
-        "SELECT e.user, e.key, h.name, e.stanza, count(*), max(e.at_ms)
-         FROM events e INDEXED BY {index} CROSS JOIN event_hosts h ON h.id = e.host
+        "SELECT e.user, e.key, h.name, e.stanza, count(*), max(e.at_ms), j.member
+         FROM events e INDEXED BY {index} CROSS JOIN journals j ON j.id = e.journal
+         CROSS JOIN event_hosts h ON h.id = j.host
          WHERE e.kind = ?1 AND e.at_ms >= ?2 AND e.at_ms <= ?3"
     );
     let mut values: Vec<&dyn ToSql> = vec![&kind, &since, &until];
-    for (equals, value) in [
-        ("e.user = ", user),
-        ("e.host = (SELECT id FROM event_hosts WHERE name = ", host),
-    ] {
-        if !value.is_empty() {
-            values.push(value);
-            let end = if equals.contains('(') { ")" } else { "" };
-            sql += &format!(" AND {equals}?{}{end}", values.len());
-        }
+    if !user.is_empty() {
+        values.push(user);
+        sql += &format!(" AND e.user = ?{}", values.len());
     }
-    sql += " GROUP BY e.user, e.key, e.host, e.stanza";
+    if !hosts.is_empty() {
+        let marks = vec!["?"; hosts.len()].join(", ");
+        values.extend(hosts.iter().map(|host| host as &dyn ToSql));
+        sql += &format!(" AND e.host IN (SELECT id FROM event_hosts WHERE name IN ({marks}))");
+    }
+    sql += " GROUP BY e.user, e.key, j.member, j.host, e.stanza";
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map(values.as_slice(), read)?;
     match rows.collect::<Result<Vec<Use>, _>>() {
@@ -74,7 +74,10 @@ fn read(row: &Row<'_>) -> Result<Use, rusqlite::Error> {
     Ok(Use {
         user: text(0)?,
         key: text(1)?,
-        host: row.get(2)?,
+        host: UsedOn {
+            member: row.get::<_, Option<i64>>(6)?.map(i64::cast_unsigned),
+            called_now: row.get(2)?,
+        },
         stanza: text(3)?,
         count: row.get::<_, i64>(4)?.cast_unsigned(),
         last_ms: row.get::<_, i64>(5)?.cast_unsigned(),
