@@ -39,6 +39,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+pub use self::memory::called_now;
 use crate::channels::Channels;
 use crate::orders::{NotTaken, Order, OrderSender};
 
@@ -117,6 +118,8 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     let (link, start) = Link::new(&channels);
     let state = channels.state.clone();
     state.dials(&address);
+    let called = called_now(member.dir(), &member.name);
+    state.named(&member.name, called.as_deref().unwrap_or(&member.name));
     state.certificate(member.expires_at_secs());
     start.spawn(
         runtime,

@@ -27,6 +27,8 @@ struct Known {
 #[derive(Debug, Default)]
 struct Seen {
     controller: String,
+    joined_as: String,
+    called: String,
     is_connected: bool,
     /// By the steady clock, in seconds: since when it is so.
     since_secs: u64,
@@ -46,6 +48,18 @@ impl LinkState {
     /// Where the controller is dialled.
     pub(crate) fn dials(&self, address: &str) {
         address.clone_into(&mut self.0.seen.lock().controller);
+    }
+
+    /// By which name this host joined, and what it is called now.
+    pub(crate) fn named(&self, joined_as: &str, called: &str) {
+        let mut seen = self.0.seen.lock();
+        joined_as.clone_into(&mut seen.joined_as);
+        called.clone_into(&mut seen.called);
+    }
+
+    /// What the controller calls this host now.
+    pub(crate) fn called(&self, name: &str) {
+        name.clone_into(&mut self.0.seen.lock().called);
     }
 
     /// The session is open.
@@ -97,6 +111,8 @@ impl LinkState {
         let seen = seen.lock();
         LinkReport {
             controller: seen.controller.clone(),
+            joined_as: seen.joined_as.clone(),
+            called: seen.called.clone(),
             is_connected: seen.is_connected,
             since_secs: now.steady.as_secs().saturating_sub(seen.since_secs),
             error: seen.error.clone(),

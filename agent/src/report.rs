@@ -135,6 +135,12 @@ pub struct JournalReport {
 pub struct LinkReport {
     /// Where it is dialled.
     pub controller: String,
+    /// The name by which this host joined; empty from agents that do not say.
+    #[serde(default)]
+    pub joined_as: String,
+    /// What the controller calls it now, which an operator may have changed since.
+    #[serde(default)]
+    pub called: String,
     /// Whether a session is open.
     pub is_connected: bool,
     /// For how many seconds that has been so.

@@ -46,6 +46,7 @@ pub(crate) fn spawn(context: &Arc<Context>) {
 
 /// A row of the log as the formats know it.
 pub(crate) fn record(row: LogRow) -> Record {
+    let called_now = row.other_name_now();
     let LogRow {
         id,
         host,
@@ -59,6 +60,7 @@ pub(crate) fn record(row: LogRow) -> Record {
     Record::new(AuditRecord {
         id,
         host,
+        called_now,
         epoch,
         record: Some(event),
         stored_at_ms,

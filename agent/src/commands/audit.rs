@@ -250,6 +250,7 @@ mod tests {
         Record {
             id: 0,
             host: String::new(),
+            called_now: String::new(),
             epoch: String::new(),
             event,
             is_readable: true,

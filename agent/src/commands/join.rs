@@ -209,7 +209,7 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
     let deadline = wait.map(|wait| clock::steady() + wait);
     let member = runtime.block_on(join(&token, &state, options, deadline))?;
 
-    say(&member, "joined", &state, json);
+    say((&member, &member.name), "joined", &state, json);
     // As another host of the same fleet it has another policy, and another history.
     let same_host = before
         .is_some_and(|before| before.ca_der() == member.ca_der() && before.name == member.name);
@@ -276,13 +276,16 @@ fn is_of(member: &Membership, token: &Token) -> bool {
 
 /// Nothing is to be done, unless the token is for another host of this fleet.
 fn already(member: &Membership, token: &Token, args: &JoinArgs) -> Result<(), JoinFailed> {
-    if !token.name.is_empty() && token.name != member.name {
+    // An operator may have given it another name since, by which tokens may be made now.
+    let called = crate::link::called_now(&args.state, &member.name);
+    let called = called.as_deref().unwrap_or(&member.name);
+    if ![String::new(), member.name.clone()].contains(&token.name) && token.name != called {
         return Err(JoinFailed::OtherName {
-            name: member.name.clone(),
+            name: called.to_owned(),
             wanted: token.name.clone(),
         });
     }
-    say(member, "already", &args.state, args.json);
+    say((member, called), "already", &args.state, args.json);
     Ok(())
 }
 
@@ -314,8 +317,8 @@ fn token(args: &JoinArgs) -> Result<Token, JoinFailed> {
 }
 
 /// Says who this machine is. Whether anybody reads it changes nothing about having joined.
-fn say(member: &Membership, outcome: &'static str, state: &Path, json: bool) {
-    let (fleet, name) = (member.fleet.as_str(), member.name.as_str());
+fn say((member, name): (&Membership, &str), outcome: &'static str, state: &Path, json: bool) {
+    let fleet = member.fleet.as_str();
     let state_dir = state.display();
     let text = if json {
         let outcome = Outcome {

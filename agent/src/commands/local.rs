@@ -50,6 +50,14 @@ pub(super) fn shown(ms: u64) -> String {
     )
 }
 
+/// A host's name, and the one by which it joined where an operator has given it another since.
+pub(super) fn host_name(called: &str, joined_as: &str) -> String {
+    if joined_as.is_empty() || called == joined_as {
+        return called.to_owned();
+    }
+    format!("{called} (joined as {joined_as})")
+}
+
 /// Seconds as people say them: `2 h 5 min`.
 pub(super) fn said(secs: u64) -> String {
     let (days, hours, minutes) = (secs / 86_400, secs / 3_600 % 24, secs / 60 % 60);

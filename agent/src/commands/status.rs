@@ -202,6 +202,8 @@ fn text_of_journal(lines: &mut String, journal: &JournalReport, is_joined: bool)
 fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
     let LinkReport {
         controller,
+        joined_as,
+        called,
         is_connected,
         since_secs,
         error,
@@ -215,6 +217,10 @@ fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
         if *is_connected { "connected" } else { "away" },
         said(*since_secs),
     );
+    if !called.is_empty() {
+        let name = super::local::host_name(called, joined_as);
+        let _ = writeln!(lines, "host         {name}");
+    }
     let _ = writeln!(lines, "controller   {controller}, {state} for {since}");
     if !error.is_empty() {
         let _ = writeln!(lines, "             {error}");

@@ -23,6 +23,8 @@ pub(super) struct Memory {
     pub(super) highest_claim_epoch: u64,
     /// The date of the newest message won here, seconds since the Unix epoch; 0 for none.
     pub(super) newest_claimed_secs: u64,
+    /// What the controller calls this host; empty until it has said.
+    pub(super) called: String,
 }
 
 /// The memory and its file.
@@ -30,6 +32,13 @@ pub(super) struct Memory {
 pub(super) struct MemoryFile {
     path: PathBuf,
     memory: Memory,
+}
+
+/// What the host whose state this is was called by its controller last, where that is not the name by
+/// which it joined.
+pub fn called_now(state_dir: &Path, joined_as: &str) -> Option<String> {
+    let called = MemoryFile::load(state_dir).memory.called;
+    (!called.is_empty() && called != joined_as).then_some(called)
 }
 
 // === impl MemoryFile ===

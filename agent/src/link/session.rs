@@ -232,6 +232,7 @@ impl Session {
             highest_generation,
             highest_claim_epoch,
             newest_claimed_secs,
+            called: _,
         } = memory.get().clone();
         SessionRequest {
             generation: status.generation,
@@ -319,10 +320,18 @@ impl Session {
             acknowledged,
             replay_floor_secs,
             claim_epoch,
+            called,
         } = opened;
+        if !called.is_empty() {
+            self.state.called(&called);
+        }
         self.remember(known, move |memory| {
             memory.session_pass = session_pass;
             memory.highest_claim_epoch = claim_epoch;
+            // Controllers that do not say have not renamed it.
+            if !called.is_empty() {
+                memory.called = called;
+            }
         })
         .await;
         if let Some(known) = acknowledged.and_then(journal_known) {

@@ -1,6 +1,6 @@
 //! `postern policy`
 
-mod access;
+pub(super) mod access;
 mod apply;
 mod check;
 mod diff;

@@ -8,7 +8,7 @@ mod addresses;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet::Role;
-use policy::{Exposure, HostFacts, Policy, PortSet, Stanza};
+use policy::{AccessChange, Exposure, HostFacts, Policy, PortSet, Stanza};
 use spa::Service;
 
 use self::addresses::checked;
@@ -50,6 +50,8 @@ pub(crate) struct Changed {
     /// Stanzas that come to it and leave it; `None` when its policy stays as it is.
     pub(crate) difference: Option<HostDifference>,
     pub(crate) exposure: Option<HostExposure>,
+    /// What people gain and lose by it.
+    pub(crate) access: Vec<AccessChange>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -69,6 +71,7 @@ pub(crate) async fn change(
     let difference = difference(policy, &before, &after);
     let exposure = exposure(context, policy, &before, &after).await?;
     permit(exposure.as_ref(), consent.public)?;
+    let access = access(context, policy, (&before, &after), now);
     let mut warnings = doubts(context, policy, &before, &after);
     if !consent.is_dry {
         warnings.extend(store(context, caller, (&before, &after), now).await?);
@@ -88,8 +91,23 @@ pub(crate) async fn change(
         host,
         difference,
         exposure,
+        access,
         warnings,
     })
+}
+
+/// What people gain and lose on it: all who have joined, locked ones too, since a lock is not policy.
+fn access(
+    context: &Context,
+    policy: &Policy,
+    (before, after): (&Member, &Member),
+    now: Timestamp,
+) -> Vec<AccessChange> {
+    let all = context.roster.all();
+    let users = all.iter().filter(|member| member.role == Role::User);
+    let users = users.map(|user| user.name.clone()).collect();
+    let facts = (&facts(before), &facts(after));
+    policy::access_changes_of_host(policy, facts, &users, now.secs())
 }
 
 /// The host as it is to be.

@@ -270,12 +270,14 @@ fn directive(directive: session::Directive) -> Result<Directive, Status> {
             acknowledged,
             replay_floor_secs,
             claim_epoch,
+            called,
         } => Kind::Opened(SessionOpened {
             session_pass,
             controller_time_ms: now.ms(),
             acknowledged: acknowledged.map(journal_end),
             replay_floor_secs,
             claim_epoch,
+            called,
         }),
     };
     Ok(Directive {

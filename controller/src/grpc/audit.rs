@@ -331,6 +331,7 @@ fn canonical(network: IpNet) -> IpNet {
 
 /// Callers who do not know records get the event itself, as far as it can be read.
 fn into_wire(record: LogRow, contract: &Contract) -> AuditRecord {
+    let called_now = record.other_name_now();
     let LogRow {
         id,
         host,
@@ -354,6 +355,7 @@ fn into_wire(record: LogRow, contract: &Contract) -> AuditRecord {
     AuditRecord {
         id,
         host,
+        called_now,
         epoch,
         event,
         stored_at_ms,

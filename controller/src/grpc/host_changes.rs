@@ -4,7 +4,7 @@ use fleet::wire::{ChangeHostResponse, Commands, Host, RenameHostRequest, SetHost
 use tonic::{Request, Response, Status};
 
 use super::caller;
-use super::policy_wire::{exposure_change, host_change};
+use super::policy_wire::{access_change, exposure_change, host_change};
 use crate::app::host_changes::{Changed, Consent, Wanted, change};
 use crate::app::hosts::HostView;
 use crate::app::policy::Public;
@@ -68,6 +68,7 @@ fn answer(changed: Changed) -> ChangeHostResponse {
         host,
         difference,
         exposure,
+        access,
         warnings,
     } = changed;
     ChangeHostResponse {
@@ -75,6 +76,7 @@ fn answer(changed: Changed) -> ChangeHostResponse {
         hosts: difference.into_iter().map(host_change).collect(),
         warnings,
         exposure: exposure.into_iter().map(exposure_change).collect(),
+        access: access.into_iter().map(access_change).collect(),
     }
 }
 

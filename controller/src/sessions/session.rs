@@ -49,6 +49,8 @@ pub(crate) enum Directive {
         acknowledged: Option<JournalEnd>,
         replay_floor_secs: u64,
         claim_epoch: u64,
+        /// What the host is called now: its certificate may have been made by a former name.
+        called: String,
     },
     /// The policy to enforce, instead of what it has.
     Policy {
@@ -213,6 +215,7 @@ impl Session {
             acknowledged,
             replay_floor_secs: fleet.replay_floor_secs,
             claim_epoch: fleet.claim_epoch,
+            called: self.host.clone(),
         })
         .await
     }

@@ -440,6 +440,10 @@ pub struct SessionOpened {
     pub replay_floor_secs: u64,
     #[prost(uint64, tag = "5")]
     pub claim_epoch: u64,
+    /// What the host is called now, which need not be the name that its certificate was made by; empty from controllers
+    /// that do not say.
+    #[prost(string, tag = "6")]
+    pub called: ::prost::alloc::string::String,
 }
 /// The host's journal is not the continuation of what the controller has of it: begin a new one (a new epoch), after
 /// pushing nothing more of the old, and refuse what might have been granted before.
@@ -1207,6 +1211,10 @@ pub struct AuditRecord {
     /// Nothing but this and the id is set: whoever follows has been sent everything up to this record.
     #[prost(bool, tag = "8")]
     pub is_position: bool,
+    /// What the host is called now where that is not `host`, which is what it was called when the record was stored; the
+    /// name of then may be another machine's. Empty where it is, and from controllers that do not say.
+    #[prost(string, tag = "9")]
+    pub called_now: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AccessReviewRequest {
@@ -2601,6 +2609,9 @@ pub struct ChangeHostResponse {
     pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "4")]
     pub exposure: ::prost::alloc::vec::Vec<ExposureChange>,
+    /// What it gives to people and takes from them.
+    #[prost(message, repeated, tag = "5")]
+    pub access: ::prost::alloc::vec::Vec<AccessChange>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ApplyPolicyRequest {
@@ -2931,7 +2942,8 @@ pub struct WhatIfResponse {
     #[prost(message, repeated, tag = "6")]
     pub tests: ::prost::alloc::vec::Vec<TestResult>,
 }
-/// Grants or refusals of one user on one host that would have ended otherwise.
+/// Grants or refusals of one user on one host that would have ended otherwise. To those who may not read the audit: all of
+/// them, counted, and nothing else.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhatIfChange {
     #[prost(string, tag = "1")]

@@ -99,6 +99,30 @@ pub fn access_changes(
     all
 }
 
+/// What people gain and lose when a host becomes another, with other labels or another name, and the
+/// policy stays as it is. `users` are all who have joined.
+#[must_use]
+pub fn access_changes_of_host(
+    policy: &Policy,
+    (before, after): (&HostFacts, &HostFacts),
+    users: &BTreeSet<String>,
+    now_secs: u64,
+) -> Vec<AccessChange> {
+    let question = Question {
+        user: None,
+        ports: None,
+        source: None,
+        now_secs,
+    };
+    let side = Side::new(policy, users, &question);
+    let rights = |host: &HostFacts| side.rights(&side.selection(host));
+    let mut changes = between(&rights(before), &rights(after));
+    for change in &mut changes {
+        change.host.clone_from(&after.name);
+    }
+    changes
+}
+
 /// One of the two policies: what each of its stanzas gives, and to whom.
 struct Side<'p> {
     stanzas: Vec<(&'p Stanza, Option<Given>)>,

@@ -45,7 +45,7 @@ mod test_run;
 #[cfg(test)]
 mod properties;
 
-pub use access_change::{AccessChange, access_changes};
+pub use access_change::{AccessChange, access_changes, access_changes_of_host};
 pub use compatibility::{FWKNOP_KEYWORDS, FwknopKeyword, KeywordVerdict};
 pub use compile::{HostPolicy, compile};
 pub use dialect::Dialect;

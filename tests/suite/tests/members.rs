@@ -230,6 +230,19 @@ fn a_host_that_is_renamed_and_moved_goes_on_and_its_users_knock_by_the_new_name(
         company.host_mut(1).start_again()?;
         company.operator.hosts_in_sync(1)?;
         company.auditor.audit_until(&["--kind", "read"])?;
+        let agent = company.host(1);
+        let state = agent.state.display().to_string();
+        for command in ["status", "doctor"] {
+            let program = binary("postern-agent")?.display().to_string();
+            let said = agent.node.run(&[&program, command, "--state", &state])?;
+            let is_said = said.stdout.contains("www-1 (joined as web-1)");
+            ensure!(is_said, "{command}: {}", said.stdout);
+        }
+        let rows = company
+            .auditor
+            .run(&["audit", "list", "--host", "www-1"])?
+            .ok()?;
+        ensure!(rows.stdout.contains("web-1 (now www-1)"), "{}", rows.stdout);
         Ok(())
     });
 }

@@ -8,6 +8,7 @@ use member::Membership;
 
 use super::check::Check;
 use super::running;
+use crate::commands::local::host_name;
 use crate::report::Report;
 
 /// For how long each address is tried.
@@ -31,7 +32,9 @@ pub(super) fn all(
             return vec![Check::failed("membership", &cause, cure)];
         }
     };
-    let (name, fleet) = (&member.name, &member.fleet);
+    let fleet = &member.fleet;
+    let called = crate::link::called_now(state_dir, &member.name);
+    let name = host_name(called.as_deref().unwrap_or(&member.name), &member.name);
     let mut checks = vec![Check::ok(
         "membership",
         format!("host {name} of fleet {fleet}"),

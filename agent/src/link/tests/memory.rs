@@ -16,6 +16,7 @@ fn opened_with(pass: &[u8], replay_floor_secs: u64, acknowledged: Option<Journal
             acknowledged,
             replay_floor_secs,
             claim_epoch: 3,
+            called: String::new(),
         })),
     }
 }
@@ -181,4 +182,32 @@ async fn a_host_that_is_told_so_begins_a_new_journal_and_carries_over_what_nobod
     fake.state.lock().refuses_events.clear();
     desk.acknowledged(3).await;
     assert_eq!(fake.state.lock().epochs, [after.epoch]);
+}
+
+#[tokio::test]
+async fn what_the_controller_calls_this_host_is_kept_and_said_and_an_older_one_changes_nothing() {
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::new();
+    let state = channels.state.clone();
+    let _link = link(fake.address, channels);
+    seen(&mut fake.sessions).await;
+    let name = state.report(clock::now()).joined_as;
+    assert_eq!(state.report(clock::now()).called, name);
+    let named = |called: &str| Directive {
+        directive: Some(Kind::Opened(SessionOpened {
+            session_pass: vec![1],
+            called: called.to_owned(),
+            ..SessionOpened::default()
+        })),
+    };
+
+    fake.direct(&named("www-1"));
+    fake.direct(&named(""));
+    fake.direct(&snapshot(7, POLICY));
+    desk.adopt().await;
+
+    assert_eq!(state.report(clock::now()).called, "www-1");
+    let dir = desk._dir.path();
+    assert_eq!(called_now(dir, &name).as_deref(), Some("www-1"));
+    assert_eq!(called_now(dir, "www-1"), None);
 }

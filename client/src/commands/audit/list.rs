@@ -30,8 +30,9 @@ const LIMIT_BEFORE_MAX: u32 = 1_000;
 /// JSON fields: id, host, epoch, seq, at, at_ms, kind, user, user_identity (proven, asserted,
 /// unspecified), key, stanza, generation, source, opened, also_opened, ports, forwarded_to, until_ms,
 /// replay_digest, grant_id, request_id, actor, clock_offset_ms, outcome, reason, count, stored_at_ms,
-/// flaw, chain_version, chain, body. Times in it are UTC. The last three, with seq, are what a host's
-/// chain is checked with: body is what was chained, in base64.
+/// flaw, chain_version, chain, called_now (where the host has another name now), body. Times in it are
+/// UTC. A host's chain is checked with seq, chain_version, chain and body, which is what was chained, in
+/// base64.
 #[derive(clap::Args, Debug)]
 #[command(after_help = format!("{}\n\n{EXAMPLES}", time::FORMS))]
 pub(crate) struct ListArgs {

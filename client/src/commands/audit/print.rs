@@ -104,7 +104,7 @@ impl<'a> Printer<'a> {
                 let event = &record.event;
                 [
                     time::local(event.at_ms, &self.zone),
-                    record.host.clone(),
+                    record.place().into_owned(),
                     record.kind_name().into_owned(),
                     user(record),
                     dash(&event.stanza),

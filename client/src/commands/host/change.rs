@@ -5,6 +5,7 @@ use serde::Serialize;
 use tonic::{Code, Status};
 
 use super::row::Row;
+use crate::commands::policy::access;
 use crate::connection::Connection;
 use crate::context::{Context, Listing};
 use crate::error::{CommandError, Result};
@@ -34,6 +35,8 @@ struct Told<'a> {
     stanzas_removed: Vec<&'a str>,
     becomes_public: Vec<&'a str>,
     becomes_hidden: Vec<&'a str>,
+    /// What people gain and lose by it.
+    access: Vec<access::Row<'a>>,
     change_warnings: &'a [String],
 }
 
@@ -65,6 +68,7 @@ impl Common {
             stanzas_removed: words(|change| &change.removed),
             becomes_public: ports(|change| &change.becomes_public),
             becomes_hidden: ports(|change| &change.becomes_hidden),
+            access: access::rows(&answer.access),
             change_warnings: &answer.warnings,
         };
         if self.listing.json {
@@ -83,6 +87,9 @@ impl Common {
                     .ui
                     .say(format_args!("{what}: {}", words.join(", ")))?;
             }
+        }
+        for sentence in access::sentences(&answer.access) {
+            context.ui.say(sentence)?;
         }
         for warning in &answer.warnings {
             context.ui.warn(warning);

@@ -19,7 +19,7 @@ use crate::error::{CommandError, Result};
 /// where users send packets; that the agent listens there is said in its own configuration.
 ///
 /// JSON: one object with the fields of `postern host list`, and dry_run, stanzas_added, stanzas_removed,
-/// becomes_public, becomes_hidden, change_warnings.
+/// becomes_public, becomes_hidden, access (as of `policy apply`), change_warnings.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

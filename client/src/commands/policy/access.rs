@@ -10,7 +10,7 @@ const HOSTS_NAMED_MAX: usize = 8;
 
 /// What one user gains and loses on one host, in JSON. The names are part of the interface.
 #[derive(Debug, Serialize)]
-pub(super) struct Row<'a> {
+pub(crate) struct Row<'a> {
     /// Empty: whoever holds `key`.
     user: &'a str,
     key: &'a str,
@@ -49,12 +49,12 @@ impl<'a> From<&'a AccessChange> for Row<'a> {
     }
 }
 
-pub(super) fn rows(changes: &[AccessChange]) -> Vec<Row<'_>> {
+pub(crate) fn rows(changes: &[AccessChange]) -> Vec<Row<'_>> {
     changes.iter().map(Row::from).collect()
 }
 
 /// Sentences, one a line, by user: "bob gains tcp/22 on 3 hosts: web-1, web-2, web-3".
-pub(super) fn sentences(changes: &[AccessChange]) -> Vec<String> {
+pub(crate) fn sentences(changes: &[AccessChange]) -> Vec<String> {
     let mut hosts: BTreeMap<(String, u8, String), Vec<&str>> = BTreeMap::new();
     for change in changes {
         for (order, done) in done(change) {
@@ -95,7 +95,7 @@ fn who(change: &AccessChange) -> String {
 }
 
 /// `web-1`, or `3 hosts: web-1, web-2, web-3`.
-fn places(hosts: &[&str]) -> String {
+pub(super) fn places(hosts: &[&str]) -> String {
     if let [one] = hosts {
         return (*one).to_owned();
     }

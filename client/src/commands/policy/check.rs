@@ -72,6 +72,12 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result {
         tests.iter().try_for_each(|test| context.ui.json(test))?;
     } else {
         test_lines::note(&context.ui, &tests);
+        if test_lines::are_some_left(&tests) {
+            context.ui.note(format_args!(
+                "`postern policy diff {}` asks the controller, which can run all.",
+                file.name
+            ));
+        }
     }
     test_lines::must_hold(&file.name, &tests)?;
     if args.listing.json {

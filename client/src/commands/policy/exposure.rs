@@ -57,17 +57,33 @@ pub(super) fn by_host(changes: &[ExposureChange]) -> BTreeMap<&str, Row<'_>> {
         .collect()
 }
 
-/// Sentences, one a line: what becomes public first.
+/// Sentences, one a line: what becomes public first, host by host, and then what becomes hidden, with all
+/// hosts where it is the same.
 pub(super) fn sentences(changes: &[ExposureChange]) -> Vec<String> {
-    let with = |words: &'static str, ports: fn(&ExposureChange) -> &[String]| {
-        let some = changes
-            .iter()
-            .filter(move |change| !ports(change).is_empty());
-        some.map(move |change| format!("{} of {} {words}", ports(change).join(", "), change.host))
-    };
-    with("becomes public", |change| &change.becomes_public)
-        .chain(with("becomes hidden", |change| &change.becomes_hidden))
-        .collect()
+    let public = changes
+        .iter()
+        .filter(|change| !change.becomes_public.is_empty());
+    let public = public.map(|change| {
+        let ports = change.becomes_public.join(", ");
+        format!("{ports} of {} becomes public", change.host)
+    });
+    let mut hidden: Vec<(&[String], Vec<&str>)> = Vec::new();
+    for change in changes {
+        let ports = change.becomes_hidden.as_slice();
+        match hidden.iter_mut().find(|(known, _)| *known == ports) {
+            Some((_, hosts)) => hosts.push(&change.host),
+            None if ports.is_empty() => {}
+            None => hidden.push((ports, vec![&change.host])),
+        }
+    }
+    let hidden = hidden.into_iter().map(|(ports, hosts)| {
+        let ports = ports.join(", ");
+        match hosts.as_slice() {
+            [one] => format!("{ports} of {one} becomes hidden"),
+            many => format!("{ports} becomes hidden on {}", access::places(many)),
+        }
+    });
+    public.chain(hidden).collect()
 }
 
 /// What a refused change means to whoever made it.
@@ -121,6 +137,26 @@ mod tests {
                 "udp/53 of a becomes hidden",
                 "tcp/443 of b becomes hidden",
             ]
+        );
+    }
+
+    #[test]
+    fn what_becomes_hidden_is_said_once_for_all_hosts_where_it_is_the_same() {
+        let changes: Vec<_> = (1..=30)
+            .map(|host| ExposureChange {
+                host: format!("web-{host}"),
+                becomes_hidden: vec!["tcp/22".to_owned()],
+                becomes_public: vec!["tcp/80".to_owned()],
+            })
+            .collect();
+
+        let said = sentences(&changes);
+
+        assert_eq!(said.len(), 31, "what becomes public is said host by host");
+        assert_eq!(
+            said[30],
+            "tcp/22 becomes hidden on 30 hosts: web-1, web-2, web-3, web-4, web-5, web-6, web-7, \
+             web-8 and 22 more"
         );
     }
 }

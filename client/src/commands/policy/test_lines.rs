@@ -79,13 +79,30 @@ pub(super) fn note(ui: &Ui, tests: &[Row]) {
         } = test;
         ui.note(format_args!("{file}:{line}: {text}: not run: {detail}"));
     }
-    let count = tests.iter().filter(|test| test.result == PASSED).count();
-    match (count, tests.len()) {
-        (_, 0) => {}
-        (1, 1) => ui.note("1 test holds."),
-        (count, all) if count == all => ui.note(format_args!("{all} tests hold.")),
-        (count, all) => ui.note(format_args!("{count} of {all} tests hold.")),
+    if let Some(sum) = sum(tests) {
+        ui.note(sum);
     }
+}
+
+/// Whether some could not be run.
+pub(super) fn are_some_left(tests: &[Row]) -> bool {
+    tests.iter().any(|test| test.result == NOT_RUN)
+}
+
+/// How many hold: those that could not be run are neither good nor bad.
+fn sum(tests: &[Row]) -> Option<String> {
+    let count = |result| tests.iter().filter(|test| test.result == result).count();
+    Some(match (count(PASSED), count(NOT_RUN), tests.len()) {
+        (_, _, 0) => return None,
+        (_, 1, 1) => "The only test could not be run.".to_owned(),
+        (_, not_run, all) if not_run == all => format!("None of {all} tests could be run."),
+        (1, _, 1) => "1 test holds.".to_owned(),
+        (hold, _, all) if hold == all => format!("{all} tests hold."),
+        (hold, 0, all) => format!("{hold} of {all} tests hold."),
+        (hold, not_run, all) => {
+            format!("{hold} of {all} tests hold, {not_run} could not be run.")
+        }
+    })
 }
 
 /// Refuses what does not do what it says of itself.
@@ -115,4 +132,41 @@ pub(super) fn must_hold(name: &str, tests: &[Row]) -> Result {
     Err(CommandError::invalid(format!(
         "{name}: {count} of the policy failed\n{failed}"
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_that_could_not_be_run_are_no_failures() {
+        let said = |results: &[&'static str]| {
+            let rows: Vec<Row> = results
+                .iter()
+                .map(|result| Row {
+                    r#type: "test",
+                    file: String::new(),
+                    line: 1,
+                    text: String::new(),
+                    result,
+                    detail: String::new(),
+                })
+                .collect();
+            sum(&rows).unwrap_or_default()
+        };
+
+        assert_eq!(said(&[]), "");
+        assert_eq!(said(&[PASSED]), "1 test holds.");
+        assert_eq!(said(&[PASSED, PASSED]), "2 tests hold.");
+        assert_eq!(said(&[NOT_RUN]), "The only test could not be run.");
+        assert_eq!(
+            said(&[NOT_RUN, NOT_RUN, NOT_RUN]),
+            "None of 3 tests could be run."
+        );
+        assert_eq!(
+            said(&[PASSED, NOT_RUN, PASSED]),
+            "2 of 3 tests hold, 1 could not be run."
+        );
+        assert_eq!(said(&[PASSED, FAILED]), "1 of 2 tests hold.");
+    }
 }

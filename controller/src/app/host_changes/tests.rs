@@ -260,3 +260,35 @@ async fn the_logs_chain_is_unbroken_however_hosts_are_renamed_and_a_forged_name_
     assert_eq!(forged.unwrap(), 2);
     assert_eq!(fleet.examined().broken_count, 2);
 }
+
+#[tokio::test]
+async fn another_label_or_name_says_what_people_gain_and_lose_by_it_also_when_it_is_dry() {
+    for is_dry in [true, false] {
+        let fleet = fleet().await;
+        let consent = Consent {
+            public: Public::Allowed,
+            is_dry,
+        };
+        let moved = Wanted {
+            set_labels: labels(&[("env", "prod")]),
+            ..named("www")
+        };
+
+        let changed = set(&fleet, moved, consent).await.unwrap();
+        let address = Wanted {
+            spa_port: Some(62_202),
+            ..Wanted::default()
+        };
+        let name = if is_dry { "web-1" } else { "www" };
+        let same = (name, address);
+        let same = change(&fleet.context, &root(), same, consent, NOW).await;
+
+        let [alice] = changed.access.as_slice() else {
+            panic!("{:?}", changed.access);
+        };
+        assert_eq!(alice.host, "www");
+        assert_eq!(alice.loses.to_string(), "tcp/22,tcp/443");
+        assert!(alice.gains.is_empty());
+        assert!(same.unwrap().access.is_empty());
+    }
+}

@@ -200,3 +200,29 @@ async fn a_second_session_of_a_host_ends_the_first_and_outlives_it() {
     assert!(second.subscription.ended.is_cancelled());
     assert!(!registry.is_connected("web-1"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_host_hears_first_what_it_is_called_now_whatever_its_certificate_says() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let store = fixture::open(dir.path()).await;
+    let registry = Arc::default();
+    let (session, mut received) = open(&registry, None, Vec::new());
+    let session = Session {
+        passes: Some(Passes {
+            store,
+            member: 1,
+            first: vec![7],
+            acknowledged: None,
+            new_journal: None,
+        }),
+        ..session
+    };
+    tokio::spawn(session.run(Vec::new()));
+
+    let first = received.recv().await.unwrap();
+
+    assert!(
+        matches!(&first, Directive::Opened { called, .. } if called == "web-1"),
+        "{first:?}"
+    );
+}

@@ -100,6 +100,14 @@ pub(crate) struct Page {
 // === impl LogRow ===
 
 impl LogRow {
+    /// What the host is called now, where that is another name than the one of then; else empty.
+    pub(crate) fn other_name_now(&self) -> String {
+        if self.called_now == self.host {
+            return String::new();
+        }
+        self.called_now.clone()
+    }
+
     /// What the body says; of one that cannot be read, when it came.
     pub(crate) fn event(&self) -> Event {
         self.event.event().unwrap_or_else(|_| Event {

@@ -71,6 +71,7 @@ impl Record {
                 Value::Number(self.chained.chain_version.into()),
             ),
             ("chain", Value::Text(hex(&self.chained.chain).into())),
+            ("called_now", text(&self.called_now)),
         ];
         let field = |(name, value)| Field { name, value };
         fields.into_iter().map(field).collect()

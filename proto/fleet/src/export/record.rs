@@ -10,8 +10,10 @@ use crate::wire::AuditRecord;
 pub struct Record {
     /// Position in the fleet's log; 0 where there is none.
     pub id: u64,
-    /// The host, or `controller`.
+    /// The host, or `controller`: what it was called when this was stored.
     pub host: String,
+    /// What the host is called now, where that is another name; else empty.
+    pub called_now: String,
     /// Which of the host's journals.
     pub epoch: String,
     /// What the body says. Of a body that cannot be read only `seq` and `at_ms`, which is then that
@@ -42,6 +44,7 @@ impl Record {
             record,
             flaw,
             is_position: _,
+            called_now,
         } = record;
         let chained = record.unwrap_or_default();
         let event = chained.event().ok().filter(|_| !chained.body.is_empty());
@@ -49,6 +52,7 @@ impl Record {
         Self {
             id,
             host,
+            called_now,
             epoch,
             is_readable: event.is_some(),
             event: event.unwrap_or_else(|| Event {
@@ -65,6 +69,16 @@ impl Record {
     /// What no other record is called: host, journal and place in it.
     pub fn uid(&self) -> String {
         format!("{}/{}/{}", self.host, self.epoch, self.event.seq)
+    }
+
+    /// Where it happened, for people: a name that has become another machine's must not be taken for
+    /// that one.
+    pub fn place(&self) -> Cow<'_, str> {
+        if self.called_now.is_empty() {
+            Cow::Borrowed(&self.host)
+        } else {
+            Cow::Owned(format!("{} (now {})", self.host, self.called_now))
+        }
     }
 
     /// What kind of event it is: `unreadable` where nobody knows.
@@ -94,7 +108,7 @@ impl Record {
     /// The record in one sentence. Nothing in it is escaped.
     pub fn summary(&self) -> String {
         let event = &self.event;
-        let mut words = vec![format!("{} on {}", self.kind_name(), self.host)];
+        let mut words = vec![format!("{} on {}", self.kind_name(), self.place())];
         if !self.who().is_empty() {
             words.push(format!("by {}", self.who()));
         }
