@@ -68,6 +68,11 @@ impl Connection {
             .max_encoding_message_size(ANSWER_LEN_MAX)
     }
 
+    /// What this member may do.
+    pub(crate) fn role(&self) -> Role {
+        self.membership.role
+    }
+
     /// What a refused call means to whoever made it.
     pub(crate) fn refused(&self, status: Status) -> CommandError {
         let code = status.code();

@@ -45,9 +45,26 @@ impl PolicyFile {
         let text = text
             .map(Zeroizing::new)
             .map_err(|cause| CommandError::unreadable(Path::new(&name), cause))?;
-        let policy = policy::parse(&name, &text, &Disk)
-            .map_err(|mistakes| CommandError::invalid(format!("{name} is invalid\n{mistakes}")))?;
+        let policy = match policy::parse(&name, &text, &Disk) {
+            Ok(policy) => policy,
+            Err(mistakes) => read_without_keys(&name, &text)
+                .ok_or_else(|| CommandError::invalid(format!("{name} is invalid\n{mistakes}")))?,
+        };
         Ok(Self { name, policy, text })
+    }
+
+    /// What is to be said of keys that the file does not have.
+    pub(crate) fn says_of_keys(&self) -> Option<String> {
+        let keys = match policy::keys_left_out(&self.text) {
+            0 => return None,
+            1 => "1 key is".to_owned(),
+            keys => format!("{keys} keys are"),
+        };
+        Some(format!(
+            "{keys} left out of {}: the controller puts them back where a stanza is otherwise as it is in \
+             force.",
+            self.name
+        ))
     }
 
     /// One text without includes, for the controller, which says where each stanza of several files was
@@ -67,6 +84,17 @@ impl PolicyFile {
             count => format!("{count} stanzas"),
         }
     }
+}
+
+/// A file as it was shown, without its keys: the controller has them. Of several files one text is made
+/// here, which needs them.
+fn read_without_keys(name: &str, text: &str) -> Option<Policy> {
+    if policy::keys_left_out(text) == 0 {
+        return None;
+    }
+    let stand_ins = Zeroizing::new(policy::with_stand_ins(text));
+    let policy = policy::parse(name, &stand_ins, &Disk).ok();
+    policy.filter(|policy| policy.included.is_empty())
 }
 
 // === impl Disk ===

@@ -359,7 +359,7 @@ pub fn restore(from: &OldArchive, data: &Path) -> Result<Archived, BackupError> 
             format!("its database is damaged: {damage}"),
         ));
     }
-    store::is_known(examined.schema).map_err(failed)?;
+    store::is_known(&examined).map_err(failed)?;
     Settings::parse(&text).map_err(|mistakes| BackupError::Settings {
         path: from.path.join(SETTINGS),
         mistakes,
@@ -378,7 +378,10 @@ fn unpack(
 ) -> Result<(Manifest, String), BackupError> {
     let from = archive.path.as_path();
     let failed = |error| BackupError::file(from, error);
-    let mut archive = BufReader::new(&archive.file);
+    let mut file = &archive.file;
+    // It may have been read before.
+    file.rewind().map_err(failed)?;
+    let mut archive = BufReader::new(file);
     let manifest = read_manifest(from, &mut archive)?;
     let mut settings = String::new();
     let mut left = manifest.files.clone();

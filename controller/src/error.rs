@@ -325,24 +325,36 @@ impl From<UnknownRole> for Error {
 fn locked(role: Role, name: &str, key: Option<&str>) -> String {
     match key {
         Some(key) => format!(
-            "the key {key} of {role} {name} is locked until an operator unlocks it; other keys of \
-             {name} are not"
+            "the key {key} of {role} {name} is locked until {} unlocks it; other keys of {name} are \
+             not",
+            whose(role)
         ),
-        None => {
-            format!("{role} {name} is locked: banned from this fleet until an operator unlocks it")
+        None => format!(
+            "{role} {name} is locked: banned from this fleet until {} unlocks it",
+            whose(role)
+        ),
+    }
+}
+
+/// Who manages members of a role.
+const fn whose(role: Role) -> &'static str {
+    match role {
+        Role::Host | Role::User => "an operator",
+        Role::Auditor | Role::Helpdesk | Role::Operator | Role::Owner | Role::Validator => {
+            "an owner"
         }
     }
 }
 
 fn not_hers(role: Role, whom: Role) -> String {
-    let whose = match role {
+    let hers = match role {
         Role::Operator => "an operator manages hosts and users only",
         Role::Helpdesk => "a helpdesk may invite users again who are there, and nothing else",
         Role::Auditor | Role::Host | Role::Owner | Role::User | Role::Validator => {
             "that is not its part"
         }
     };
-    format!("{whose}: who is {whom} is for an owner to say")
+    format!("{hers}: who is {whom} is for {} to say", whose(whom))
 }
 
 /// One test a line, each with its place.

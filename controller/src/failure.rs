@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::path::Path;
 
 use fleet::Role;
 use program::{Exit, Failure};
@@ -30,7 +31,7 @@ impl Failure for StartError {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::DataDir(error) => data_dir_hint(error),
-            Self::Database { source, .. } => database_hint(source),
+            Self::Database { source, path } => database_hint(source, Some(path)),
             Self::Request(error) => request_hint(error),
             Self::Settings { .. } | Self::Authority(_) | Self::Server(_) | Self::Random(_) => None,
         }
@@ -57,7 +58,7 @@ impl Failure for BackupError {
             Self::DataDir(DataDirError::Locked(_)) => Some("stop it first".into()),
             Self::DataDir(error) => data_dir_hint(error),
             Self::Exists(_) => Some("name another file".into()),
-            Self::Database { source, .. } => database_hint(source),
+            Self::Database { source, path } => database_hint(source, Some(path)),
             Self::File { .. } | Self::Damaged { .. } | Self::Settings { .. } => None,
         }
     }
@@ -99,7 +100,7 @@ impl Failure for SinkError {
 
 fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
     if let Error::Store(error @ StoreError::Disk { .. }) = error {
-        return database_hint(error);
+        return database_hint(error, None);
     }
     if let Error::NameTaken { role, .. } = error {
         let replace = "`--replace` puts the joiner in the place of that member";
@@ -117,23 +118,26 @@ fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
     key_taken.then(|| "give the key another name, or `--replace` that one".into())
 }
 
-fn database_hint(error: &StoreError) -> Option<Cow<'static, str>> {
+fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'static, str>> {
     if let StoreError::Newer {
         known, written_by, ..
     } = error
     {
         let newer = if written_by.is_empty() {
-            "a newer version"
+            "a newer version".to_owned()
         } else {
-            written_by
+            format!("postern-controller {written_by}")
         };
-        return Some(
-            format!(
-                "start postern-controller {newer} on it; or go back to the copy that was made before \
-                 it was brought up to date, controller.db.schema-{known} beside it, in its place"
-            )
-            .into(),
-        );
+        let copy = database.map(|path| path.with_added_extension(format!("schema-{known}")));
+        let back = match copy.filter(|copy| copy.exists()) {
+            Some(copy) => format!(
+                "; or go back to the copy that was made before it was brought up to date: put {} in its \
+                 place",
+                copy.display()
+            ),
+            None => String::new(),
+        };
+        return Some(format!("start {newer} on it{back}").into());
     }
     if let StoreError::Copy { .. } = error {
         return Some("it is copied before it is brought up to date: make room there".into());
@@ -185,7 +189,7 @@ fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {
 mod tests {
     use std::error::Error as _;
     use std::net::SocketAddr;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
     use program::said_twice;
 
@@ -225,6 +229,38 @@ mod tests {
             assert_eq!(said_twice(&error), None, "{error:?}");
             assert!(error.source().is_some(), "{error:?}");
         }
+    }
+
+    #[test]
+    fn the_hint_of_a_newer_database_names_a_copy_only_where_there_is_one() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("controller.db");
+        let newer = |written_by: &str| StoreError::Newer {
+            found: 12,
+            known: 9,
+            written_by: written_by.to_owned(),
+        };
+        let hint = || {
+            let error = StartError::Database {
+                path: path.clone(),
+                source: newer(""),
+            };
+            Failure::hint(&error).unwrap().into_owned()
+        };
+
+        assert_eq!(hint(), "start a newer version on it");
+        std::fs::write(dir.path().join("controller.db.schema-9"), "").unwrap();
+        assert!(
+            hint().contains("controller.db.schema-9 in its place"),
+            "{}",
+            hint()
+        );
+        assert!(newer("").to_string().contains("made by a newer version of"));
+        assert!(
+            newer("0.9.0")
+                .to_string()
+                .contains("made by postern-controller 0.9.0;")
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `agent`, `audit`, `directory`, `enrollment`, `operator` | one service each |
 //! | `host_changes` | a host in the contract's form, and changes of it |
 //! | `reads` | what is asked for, in the words of the events that say so |
+//! | `refusals` | what is refused is recorded, whoever refuses it |
 //! | `policy_wire` | changes of policy in the contract's form |
 //! | `members` | members and tokens in the contract's form |
 //! | `status` | what a caller learns of an error |
@@ -21,6 +22,7 @@ pub(crate) mod operator;
 mod policy_wire;
 mod reads;
 mod recent_events;
+pub(crate) mod refusals;
 mod sinks;
 mod status;
 mod who_can;

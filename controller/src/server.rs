@@ -53,6 +53,7 @@ use crate::grpc::audit::AuditService;
 use crate::grpc::directory::DirectoryService;
 use crate::grpc::enrollment::EnrollmentService;
 use crate::grpc::operator::OperatorService;
+use crate::grpc::refusals::RecordRefusalsLayer;
 use crate::settings::Listen;
 
 /// The answer to a request must begin within this. Streams begin at once and then go on.
@@ -146,6 +147,9 @@ pub(crate) fn spawn(
                 .on_failure(DefaultOnFailure::new().level(tracing::Level::DEBUG)),
         )
         .layer(MapResponseLayer::new(name_contract))
+        .layer(RecordRefusalsLayer {
+            context: Arc::clone(context),
+        })
         .layer(authorize)
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .add_routes(routes(context));

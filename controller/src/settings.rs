@@ -71,7 +71,6 @@ const METRICS_KEYS: &[&str] = &["listen", "per_host"];
 
 /// The file, before anything is known of its values.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawSettings {
     fleet: Spanned<String>,
     address: Spanned<String>,
@@ -84,7 +83,6 @@ struct RawSettings {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawMetrics {
     listen: Spanned<String>,
     #[serde(default)]
@@ -144,16 +142,20 @@ fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
     for (path, sink) in tables(table.get_ref(), "sink") {
         mistakes.check_keys(sink, &path, raw_sink::KEYS);
     }
-    if !mistakes.is_empty() {
-        return None;
-    }
+    // Keys that nobody knows are named above, and keep no other mistake from being named.
     match toml::from_str::<RawSettings>(text) {
         Ok(raw) => Some(checked(raw, mistakes)),
+        // What is missing is there, by a name with a slip in it.
+        Err(error) if is_missing(&error) && !mistakes.is_empty() => None,
         Err(error) => {
             mistakes.add_syntax(&error);
             None
         }
     }
+}
+
+fn is_missing(error: &toml::de::Error) -> bool {
+    error.message().starts_with("missing field")
 }
 
 fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {

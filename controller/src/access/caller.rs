@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use fleet::Role;
 
 use crate::random::{NoRandomness, random};
-use crate::store::model::{Origin, Scope};
+use crate::store::model::{Member, Origin, Scope};
 
 /// The member that makes a request; in the request's extensions.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,6 +38,17 @@ pub(crate) struct RequestId(pub(crate) [u8; 16]);
 // === impl Caller ===
 
 impl Caller {
+    /// The member that makes this call.
+    pub(crate) fn of(member: &Member, request: RequestId) -> Self {
+        Self {
+            id: member.id,
+            role: member.role,
+            name: member.name.clone(),
+            scope: member.scope.clone(),
+            request,
+        }
+    }
+
     /// What events that this call causes are to say of it.
     pub(crate) fn origin(&self) -> Origin {
         Origin::member(self.role, &self.name, self.request.to_string())

@@ -67,6 +67,9 @@ impl AuthorizeLayer {
             Requirement::Nothing => None,
             Requirement::Permission(permission) => {
                 let admitted = self.caller(&peer.presented)?;
+                // Also of a call that is refused it is known who made it.
+                let caller = Caller::of(&admitted.member, id);
+                request.extensions_mut().insert(caller);
                 let Admitted {
                     member,
                     key,
@@ -98,22 +101,15 @@ impl AuthorizeLayer {
         };
 
         let standing = admitted.as_ref().map(|it| Standing(it.standing.clone()));
-        let caller = admitted.map(|Admitted { member, .. }| Caller {
-            id: member.id,
-            role: member.role,
-            name: member.name.clone(),
-            scope: member.scope.clone(),
-            request: id,
-        });
-        let name = caller.as_ref().map(|caller| caller.name.as_str());
+        let name = admitted.as_ref().map(|it| it.member.name.as_str());
+        let path = request.uri().path();
         tracing::debug!(path, request = %id, caller = name, "called");
         let extensions = request.extensions_mut();
         extensions.insert(Call {
             id,
             peer: Some(peer.address),
         });
-        if let (Some(caller), Some(standing)) = (caller, standing) {
-            extensions.insert(caller);
+        if let Some(standing) = standing {
             extensions.insert(standing);
         }
         Ok(room)
@@ -185,14 +181,16 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        match self.rules.admit(&mut request) {
+        let admitted = self.rules.admit(&mut request);
+        let caller = request.extensions().get::<Caller>().cloned();
+        match admitted {
             Ok(room) => {
                 let standing = request.extensions().get::<Standing>().cloned();
                 let is_change = is_change(request.uri().path());
                 let answer = self.inner.call(request);
                 let answer = async move {
                     let _room = room;
-                    let answer = answer.await?;
+                    let answer = said_to(answer.await?, caller);
                     Ok(match standing {
                         Some(standing) => answer.map(|body| standing.bound(body)),
                         None => answer,
@@ -210,7 +208,7 @@ where
                     error = %program::one_line(&error),
                     "turned away"
                 );
-                let response = Status::from(error).into_http();
+                let response = said_to(Status::from(error).into_http(), caller);
                 Box::pin(std::future::ready(Ok(response)))
             }
         }
@@ -231,6 +229,14 @@ fn is_change(path: &str) -> bool {
 async fn to_its_end<E>(task: JoinHandle<Answer<E>>) -> Answer<E> {
     task.await
         .unwrap_or_else(|broken| Ok(Status::from(Error::from(broken)).into_http()))
+}
+
+/// Says in a response whom it answers, for whoever records it.
+fn said_to<B>(mut response: Response<B>, caller: Option<Caller>) -> Response<B> {
+    if let Some(caller) = caller {
+        response.extensions_mut().insert(caller);
+    }
+    response
 }
 
 /// The URI name, when it is the certificate's only name.

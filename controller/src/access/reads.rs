@@ -1,5 +1,6 @@
-//! What is recorded of what is read, so that whoever asks the same again and again does not flood the
-//! log: the first time at once, and what follows within ten minutes as one event with its number.
+//! What is recorded of what is read, and of what was refused, so that whoever asks the same again and
+//! again does not flood the log: the first time at once, and what follows within ten minutes as one event
+//! with its number.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ const FOLDED_MS: u64 = 600_000;
 /// Questions that are remembered at most; what does not fit is an event of its own.
 const KNOWN_MAX: usize = 4_096;
 
-/// What was read lately.
+/// What was read, and refused, lately.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     known: Mutex<HashMap<(u64, String), Known>>,
@@ -27,7 +28,14 @@ struct Known {
     latest: Read,
 }
 
-/// Something that was read, so often.
+/// What came of a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Answered {
+    Read,
+    Refused,
+}
+
+/// Something that was read or refused, so often.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Read {
     pub(crate) user: String,
@@ -36,6 +44,7 @@ pub(crate) struct Read {
     pub(crate) what: String,
     pub(crate) at_ms: u64,
     pub(crate) count: u32,
+    pub(crate) answered: Answered,
 }
 
 // === impl Reads ===
@@ -50,12 +59,35 @@ impl Reads {
         what: String,
         now_ms: u64,
     ) -> Option<Read> {
+        self.note_as(Answered::Read, caller, (key, what), now_ms)
+    }
+
+    /// The same of a call that was refused.
+    pub(crate) fn note_refused(
+        &self,
+        caller: &Caller,
+        key: &str,
+        what: String,
+        now_ms: u64,
+    ) -> Option<Read> {
+        let key = format!("refused {key}");
+        self.note_as(Answered::Refused, caller, (&key, what), now_ms)
+    }
+
+    fn note_as(
+        &self,
+        answered: Answered,
+        caller: &Caller,
+        (key, what): (&str, String),
+        now_ms: u64,
+    ) -> Option<Read> {
         let read = Read {
             user: caller.name.clone(),
             origin: caller.origin(),
             what,
             at_ms: now_ms,
             count: 1,
+            answered,
         };
         let mut known = self.known.lock();
         let key = (caller.id, key.to_owned());

@@ -191,7 +191,8 @@ impl Fleet {
         (event.actor, event.user)
     }
 
-    async fn events(&self) -> Vec<Event> {
+    /// The controller's own events, oldest first.
+    pub(super) async fn events(&self) -> Vec<Event> {
         let store = &self.context.store;
         let records = store
             .search(EventFilter::default(), Cursor::NEWEST, 1_000)

@@ -25,7 +25,7 @@ pub(crate) use look::{Rendered, Shown, history, render, show};
 use plan::{Planned, must_hold, plan};
 pub(crate) use plan::{TestResult, TestedLine, run_tests};
 use text::is_in_force;
-pub(crate) use text::{Draft, parse, stored_policy, stored_text};
+pub(crate) use text::{Draft, parse, stored_policy, stored_text, with_keys};
 
 /// What applying a policy did.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(crate) async fn apply(
     }
     let consent = consent.into();
     not_set_back(context, consent)?;
-    let Draft { text, file } = draft;
+    let Draft { text, file } = with_keys(context, draft).await?;
     let policy = parse(file.clone(), &text).await?;
     let current = context.store.current_generation().await?;
     let is_in_force = is_in_force(context, current, &text).await?;

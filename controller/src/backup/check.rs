@@ -1,14 +1,20 @@
 //! Whether a controller's directory, or an archive, is sound.
 
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 
-use super::{BackupError, OldArchive, unpack};
+use super::{BackupError, Drafts, OldArchive, unpack};
 use crate::ca::Authority;
 use crate::clock;
 use crate::data_dir::{DataDir, hex};
+use crate::random::random;
 use crate::settings::Settings;
 use crate::store;
 use crate::store::model::Examined;
+
+/// The finding that tells whether a database is the one that its directory had last.
+const LAST_RUN: &str = "last run";
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -43,28 +49,61 @@ pub fn check(data: &Path) -> Result<Vec<Finding>, BackupError> {
     Ok(findings)
 }
 
-/// Looks whether an archive is whole and its files are those that were packed.
+/// Looks whether an archive is whole, its files are those that were packed, and what is in them is
+/// sound. It is unpacked for that, into a directory of its own that is removed again.
 ///
 /// # Errors
 ///
 /// [`BackupError`] says what is wrong.
 pub fn check_archive(path: &Path) -> Result<Vec<Finding>, BackupError> {
-    let (manifest, text) = unpack(&OldArchive::open(path)?, None)?;
+    let archive = OldArchive::open(path)?;
+    // Before so much room is taken.
+    let (manifest, text) = unpack(&archive, None)?;
     let files = manifest.files.len();
-    let settings = match Settings::parse(&text) {
-        Ok(_) => sound("settings", "valid"),
-        Err(mistakes) => wrong("settings", mistakes.to_string()),
-    };
-    Ok(vec![
-        sound(
-            "archive",
-            format!(
-                "{files} files of fleet {}, made by {} at {}, schema {}",
-                manifest.fleet, manifest.made_by, manifest.made_at, manifest.schema
-            ),
+    let whole = sound(
+        "archive",
+        format!(
+            "{files} files of fleet {}, made by {} at {}, schema {}",
+            manifest.fleet, manifest.made_by, manifest.made_at, manifest.schema
         ),
-        settings,
-    ])
+    );
+    let unpacked = Unpacked::make()?;
+    let dir = DataDir::create(&unpacked.0)?;
+    let mut drafts = Drafts::default();
+    unpack(&archive, Some((&dir, &mut drafts)))?;
+    dir.write_settings(&text)?;
+    drafts.keep();
+    drop(dir);
+    let mut findings = vec![whole];
+    // Which run was the last is of a directory that is used.
+    let inside = check(&unpacked.0)?.into_iter();
+    findings.extend(inside.filter(|finding| finding.what != LAST_RUN));
+    Ok(findings)
+}
+
+/// A directory for what an archive holds, which nobody else may read; it goes with this.
+struct Unpacked(PathBuf);
+
+impl Unpacked {
+    fn make() -> Result<Self, BackupError> {
+        let name = random::<8>().map_err(io::Error::other);
+        let name = name.map(|name| format!("postern-check-{}", hex(&name)));
+        let path = std::env::temp_dir().join(name.as_deref().unwrap_or("postern-check"));
+        let failed = |error| BackupError::file(&path, error);
+        name.map_err(failed)?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.mode(0o700).create(&path).map_err(failed)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            let path = self.0.display();
+            tracing::warn!(%path, %error, "what was unpacked is not removed");
+        }
+    }
 }
 
 fn settings(dir: &DataDir) -> Result<Finding, BackupError> {
@@ -124,7 +163,7 @@ fn database(
         return Ok(());
     }
     findings.push(sound("database", "every page and reference is sound"));
-    if let Err(error) = store::is_known(examined.schema) {
+    if let Err(error) = store::is_known(examined) {
         findings.push(wrong("schema", error.to_string()));
         return Ok(());
     }
@@ -158,11 +197,11 @@ fn database(
     });
     let run = dir.run()?;
     findings.push(if run == examined.run {
-        sound("last run", run.unwrap_or_else(|| "none yet".to_owned()))
+        sound(LAST_RUN, run.unwrap_or_else(|| "none yet".to_owned()))
     } else {
         let detail = "another than the directory's: it was put back, and the next start will \
                       refuse packets from before";
-        sound("last run", detail)
+        sound(LAST_RUN, detail)
     });
     Ok(())
 }

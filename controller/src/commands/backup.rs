@@ -67,7 +67,7 @@ pub(crate) struct MoveArgs {
 ///
 /// Reads everything: settings, authority, certificate, every page of the database, its schema, the
 /// chains of the log, and whether the key opens what is sealed. Nothing is changed; the controller
-/// may be serving. Exit code 1 when something is not sound. JSON fields: what, sound, detail.
+/// may be serving. A backup is unpacked for that, into a directory under $TMPDIR that goes again. Exit code 1 when something is not sound. JSON fields: what, sound, detail.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

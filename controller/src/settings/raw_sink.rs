@@ -46,7 +46,6 @@ pub(super) const KEYS: &[&str] = &[
 
 /// A `[[sink]]`, before anything is known of its values.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RawSink {
     name: Spanned<String>,
     r#type: Spanned<String>,

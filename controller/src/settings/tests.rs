@@ -60,6 +60,31 @@ fn every_unknown_setting_is_refused_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn an_unknown_setting_keeps_no_wrong_value_from_being_named() {
+    let text = "fleet = 'a'\naddress = 'x:1'\nlisten = '9464'\ncolour = 'red'\n[[sink]]\nname = 's'\n\
+                type = 'webhok'\nkinds = ['refusd']\nalarm_after = 'soon'\nsize = 3\n";
+
+    let said = Settings::parse(text).unwrap_err().to_string();
+
+    let places: Vec<&str> = said
+        .lines()
+        .map(|line| line.split(": ").nth(1).unwrap())
+        .collect();
+    assert_eq!(
+        places,
+        [
+            "listen",
+            "colour",
+            "sink[1].type",
+            "sink[1].kinds",
+            "sink[1].alarm_after",
+            "sink[1].size"
+        ],
+        "{said}"
+    );
+}
+
+#[test]
 fn what_is_no_toml_and_what_is_missing_is_named_with_its_line() {
     for (text, said) in [
         ("fleet = 'a'\naddress = \n", "line 2: "),

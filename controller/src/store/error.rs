@@ -35,8 +35,9 @@ pub enum StoreError {
     },
     /// Nothing of it was changed.
     #[error(
-        "the database has schema {found} and was made by postern-controller {written_by}; this is \
-         postern-controller {version}, which knows schemas up to {known}",
+        "the database has schema {found} and was made by {}; this is postern-controller {version}, \
+         which knows schemas up to {known}",
+        program(written_by),
         version = env!("CARGO_PKG_VERSION")
     )]
     Newer {
@@ -115,6 +116,14 @@ pub enum Trouble {
 /// An error in the engine's own words.
 #[derive(Clone)]
 pub struct EngineError(Arc<dyn Error + Send + Sync>);
+
+/// A version of the program, as people call it.
+fn program(written_by: &str) -> String {
+    if written_by.is_empty() {
+        return "a newer version of postern-controller".to_owned();
+    }
+    format!("postern-controller {written_by}")
+}
 
 // === impl EngineError ===
 

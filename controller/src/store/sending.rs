@@ -120,13 +120,14 @@ pub(crate) fn examine(path: &Path, seal: &SealKey) -> Result<Examined, StoreErro
 }
 
 /// Refuses a schema that this program does not know.
-pub(crate) fn is_known(schema: u32) -> Result<(), StoreError> {
+pub(crate) fn is_known(examined: &Examined) -> Result<(), StoreError> {
+    let schema = examined.schema;
     if schema <= SCHEMA {
         return Ok(());
     }
     Err(StoreError::Newer {
         found: schema,
         known: SCHEMA,
-        written_by: String::new(),
+        written_by: examined.written_by.clone(),
     })
 }

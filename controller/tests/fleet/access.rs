@@ -183,3 +183,52 @@ async fn a_certificate_of_another_fleets_authority_is_refused() {
     };
     assert!(refused.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_call_is_recorded_whoever_refuses_it() {
+    let fleet = Fleet::start().await;
+    let owner = fleet.join(Role::Owner, "root").await;
+    let auditor = fleet.join(Role::Auditor, "otto").await;
+    let operator = fleet.join(Role::Operator, "olga").await;
+    let lock = || wire::LockMemberRequest {
+        role: wire::Role::Auditor.into(),
+        name: "otto".to_owned(),
+        ..wire::LockMemberRequest::default()
+    };
+
+    // By the table of permissions, and by the use case.
+    for member in [&auditor, &operator, &operator] {
+        let refused = member.operator().lock_member(lock()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+    }
+
+    let question = ListEventsRequest {
+        kind: fleet::EventKind::Operator.into(),
+        ..ListEventsRequest::default()
+    };
+    let events = owner.events(question).await;
+    let denied: Vec<(String, String)> = events
+        .iter()
+        .map(|record| record.record.as_ref().unwrap().event().unwrap())
+        .filter(|event| event.outcome() == fleet::Outcome::Denied)
+        .map(|event| (event.actor, event.reason))
+        .collect();
+    let denied: Vec<(&str, &str)> = denied
+        .iter()
+        .map(|(actor, reason)| (actor.as_str(), reason.as_str()))
+        .collect();
+    assert_eq!(
+        denied,
+        [
+            (
+                "operator/olga",
+                "refused: lock member: an operator manages hosts and users only: who is auditor is \
+                 for an owner to say"
+            ),
+            (
+                "auditor/otto",
+                "refused: lock member: role auditor may not lock, unlock or remove members"
+            ),
+        ]
+    );
+}

@@ -312,6 +312,16 @@ async fn a_check_finds_a_changed_record_and_a_foreign_key() {
     let sql = "UPDATE events SET body = CAST(body || x'00' AS BLOB) WHERE id = 2";
     database.execute(sql, []).unwrap();
     drop(database);
+    // Also where it is packed.
+    let packed = fleet.dir.path().join("packed.tar");
+    backup(&data, &packed).unwrap();
+    let inside = controller::check_archive(&packed).unwrap();
+    let unsound = inside.iter().filter(|it| !it.is_sound);
+    assert_eq!(
+        unsound.map(|it| it.what).collect::<Vec<_>>(),
+        ["log"],
+        "{inside:?}"
+    );
     std::fs::write(data.join("seal.key"), "ab".repeat(32)).unwrap();
     let findings = controller::check(&data).unwrap();
 

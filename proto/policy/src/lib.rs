@@ -36,6 +36,7 @@ mod policy;
 mod ports;
 mod print;
 mod problem;
+mod redacted;
 mod rights;
 mod source;
 mod stanza;
@@ -66,6 +67,7 @@ pub use parse::{parse, parse_as};
 pub use policy::{CollectMode, Policy};
 pub use ports::{InvalidPort, PortSet};
 pub use print::{Secrets, redact_text};
+pub use redacted::{keys_left_out, keys_restored, with_stand_ins};
 pub use rights::{Answer, Asked, Holder, Judged, NotGiven, Proof, Question, Right};
 pub use source::{NoIncludes, ReadError, Source};
 pub use stanza::{

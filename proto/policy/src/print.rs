@@ -71,26 +71,32 @@ struct SpelledOut<'p>(&'p PortSet);
 pub fn redact_text(text: &str) -> String {
     let mut redacted = String::with_capacity(text.len());
     for line in text.lines() {
-        // A key that was commented out may still be in use elsewhere.
-        let text = line.trim_start_matches(|c: char| c.is_whitespace() || c == '#' || c == ';');
-        let start = line.len() - text.len();
-        let end = line
-            .char_indices()
-            .find(|&(at, c)| at >= start && !(c.is_ascii_alphanumeric() || c == '_'))
-            .map_or(line.len(), |(at, _)| at);
-        let (head, value) = line.split_at(end);
-        let is_secret = head.contains("KEY") && !head.contains("PUBLIC") || head.ends_with("_PW");
-        if is_secret && !value.is_empty() {
-            redacted.push_str(head);
-            redacted.push(' ');
-            redacted.push_str(REDACTED);
-            redacted.push(']');
-        } else {
-            redacted.push_str(line);
+        match secret(line) {
+            Some((head, _)) => {
+                redacted.push_str(head);
+                redacted.push(' ');
+                redacted.push_str(REDACTED);
+                redacted.push(']');
+            }
+            None => redacted.push_str(line),
         }
         redacted.push('\n');
     }
     redacted
+}
+
+/// A line that holds a secret, as everything up to its keyword's end and the rest.
+pub(crate) fn secret(line: &str) -> Option<(&str, &str)> {
+    // A key that was commented out may still be in use elsewhere.
+    let text = line.trim_start_matches(|c: char| c.is_whitespace() || c == '#' || c == ';');
+    let start = line.len() - text.len();
+    let end = line
+        .char_indices()
+        .find(|&(at, c)| at >= start && !(c.is_ascii_alphanumeric() || c == '_'))
+        .map_or(line.len(), |(at, _)| at);
+    let (head, value) = line.split_at(end);
+    let is_secret = head.contains("KEY") && !head.contains("PUBLIC") || head.ends_with("_PW");
+    (is_secret && !value.is_empty()).then_some((head, value))
 }
 
 // === impl Policy ===

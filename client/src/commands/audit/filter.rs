@@ -14,7 +14,8 @@ use crate::time::Now;
 /// Every condition must hold; of an option that is given several times, one.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct FilterArgs {
-    /// User that the packet named; several with commas, or by several options
+    /// User that the packet named, or member who did it; ROLE/NAME where members of several roles have
+    /// the name; several with commas, or by several options
     #[arg(long, value_name = "USER", value_delimiter = ',')]
     pub(super) user: Vec<String>,
 

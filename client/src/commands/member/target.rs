@@ -1,7 +1,7 @@
 //! Which member is meant.
 
 use fleet::Role;
-use fleet::wire::{ListMembersRequest, MemberEntry};
+use fleet::wire::{ListMembersRequest, MemberEntry, ShowMemberRequest};
 
 use crate::commands::token::create::roles;
 use crate::connection::{Connection, ask};
@@ -46,11 +46,7 @@ impl Target {
             is_meant.then_some((own, member))
         });
         let Some(member) = found.next() else {
-            let who = role.map_or("member", |role| role.as_str());
-            return Err(
-                CommandError::refused(format!("no {who} is called `{name}`"))
-                    .with_hint("`postern member list` names them"),
-            );
+            return Err(nobody(connection, role, name).await);
         };
         let others: Vec<&str> = found.map(|(role, _)| role.as_str()).collect();
         if others.is_empty() {
@@ -84,6 +80,27 @@ impl Target {
         }
         Ok((Some(role), name))
     }
+}
+
+/// What the controller says of a name that is none of those that it lists: it may be a host outside of
+/// the caller's scope, or one that has another name now.
+async fn nobody(connection: &Connection, role: Option<Role>, name: &str) -> CommandError {
+    let question = ShowMemberRequest {
+        role: fleet::wire::Role::from(role.unwrap_or(Role::Host)).into(),
+        name: name.to_owned(),
+    };
+    let said = match role {
+        Some(_) => connection.operator().show_member(ask(question)).await.err(),
+        None => None,
+    };
+    let error = match said {
+        Some(status) => connection.refused(status),
+        None => {
+            let who = role.map_or("member", |role| role.as_str());
+            CommandError::refused(format!("no {who} is called `{name}`"))
+        }
+    };
+    error.with_hint("`postern member list` names them")
 }
 
 #[cfg(test)]

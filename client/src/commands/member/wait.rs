@@ -77,9 +77,9 @@ impl Done<'_> {
         self.is_aside && self.role == i32::from(WireRole::Host) && self.name == host
     }
 
-    /// What is left to say of hosts that have not heard.
-    const fn hint(&self) -> &'static str {
-        if self.is_aside {
+    /// What is left to say of hosts that have not heard. Who was removed cannot be removed again.
+    fn hint(&self) -> &'static str {
+        if self.is_aside || self.act == "Removed" {
             "they get it as soon as they are connected; `postern host list` shows which are away"
         } else {
             "they get it as soon as they are connected; run this again to see"

@@ -19,6 +19,9 @@ use crate::policy_file::PolicyFile;
 /// `%test` lines fails, and, without --allow-public, when it would make a hidden port public on any
 /// host. What is in force already makes no generation, and is exit code 0 all the same.
 ///
+/// A file that `policy show` has printed needs no keys back: the controller puts those that were left out
+/// into the stanzas of the same names, where these are otherwise as they are in force.
+///
 /// JSON fields: generation, changed_hosts, exposure (host, becomes_public, becomes_hidden), access (user,
 /// key, host, gains, loses, changes, runs, runs_no_more), unchanged, warnings.
 #[derive(clap::Args, Debug)]
@@ -54,6 +57,9 @@ pub(crate) struct ApplyArgs {
 
 pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
     let file = PolicyFile::read(&args.file)?;
+    if let Some(words) = file.says_of_keys() {
+        context.ui.note(words);
+    }
     // The controller's answer holds the warnings of the text, and those that only it can know.
     let connection = Connection::open(&context.profile).await?;
     let base_generation = match args.base {

@@ -51,6 +51,9 @@ struct Checked<'a> {
 
 pub(super) fn run(context: &Context, args: &CheckArgs) -> Result {
     let file = PolicyFile::read(&args.file)?;
+    if let Some(words) = file.says_of_keys() {
+        context.ui.note(words);
+    }
     let own = policy::own_doubts(&file.policy, context.now_secs);
     let runs = file.policy.run_tests(None, context.now_secs);
     let tests: Vec<_> = runs.iter().map(test_lines::Row::from).collect();

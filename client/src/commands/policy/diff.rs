@@ -83,6 +83,9 @@ pub(super) async fn run(context: &Context, args: DiffArgs) -> Result {
 
 async fn show(context: &Context, args: DiffArgs) -> Result {
     let file = PolicyFile::read(&args.file)?;
+    if let Some(words) = file.says_of_keys() {
+        context.ui.note(words);
+    }
     // The controller's answer holds the warnings of the text, and those that only it can know.
     let connection = Connection::open(&context.profile).await?;
     let plan = connection
@@ -206,6 +209,10 @@ fn words(context: &Context, plan: &DiffPolicyResponse) -> Result {
 /// The policy in force as the controller shows it; nothing before the first, `None` to whoever may not
 /// see it.
 async fn current_text(connection: &Connection, generation: u64) -> Result<Option<String>> {
+    // What is refused is an event: it is not tried in vain.
+    if connection.role() == fleet::Role::Validator {
+        return Ok(None);
+    }
     let shown = connection
         .operator()
         .show_policy(ask(ShowPolicyRequest { generation }))

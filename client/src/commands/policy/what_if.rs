@@ -22,6 +22,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 /// for a port that no stanza permitted is asked for that port; what was refused as a replay or as too
 /// old would be refused by every text. Hosts are judged by the labels that they have now.
 ///
+/// Whoever may not read the audit is told how many grants and refusals would end otherwise, and not whose.
+///
 /// JSON fields, one object a line by `type`: `change` (result: would-refuse or would-grant, user, host,
 /// ports, source, count, last_at, last_at_ms, reason), and last `total` (judged, same, unknown, and
 /// warnings).
@@ -80,7 +82,22 @@ pub(super) async fn run(context: &Context, args: WhatIfArgs) -> Result {
     let since_ms = point(&args.since, "--since")?;
     let until_ms = args.until.as_deref().map(|until| point(until, "--until"));
     let until_ms = until_ms.transpose()?.unwrap_or(0);
+    let end_ms = if until_ms == 0 {
+        context.now_secs.saturating_mul(1_000)
+    } else {
+        until_ms
+    };
+    if since_ms >= end_ms {
+        return Err(CommandError::usage(format!(
+            "--since `{}` is not before {}",
+            args.since,
+            args.until.as_deref().unwrap_or("now")
+        )));
+    }
     let file = PolicyFile::read(&args.file)?;
+    if let Some(words) = file.says_of_keys() {
+        context.ui.note(words);
+    }
     let connection = Connection::open(&context.profile).await?;
     context
         .ui
@@ -144,6 +161,9 @@ fn sentence(row: &Row<'_>) -> String {
         ("would grant", "refusal")
     };
     let plural = if *count == 1 { "" } else { "s" };
+    if user.is_empty() && host.is_empty() {
+        return format!("{done} {count} {what}{plural}");
+    }
     format!(
         "{done} {count} {what}{plural} of {user} on {host} ({}; last {} from {source}): {reason}",
         ports.join(", "),
@@ -174,7 +194,10 @@ impl<'a> From<&'a WhatIfChange> for Row<'a> {
             ports,
             source,
             count: *count,
-            last_at: time::rfc3339_ms(*last_at_ms),
+            last_at: match last_at_ms {
+                0 => String::new(),
+                at_ms => time::rfc3339_ms(*at_ms),
+            },
             last_at_ms: *last_at_ms,
             reason,
         }
@@ -209,5 +232,11 @@ mod tests {
             ..change
         };
         assert!(sentence(&Row::from(&one)).starts_with("would grant 1 refusal of alice"));
+        let counted = WhatIfChange {
+            refused: true,
+            count: 3,
+            ..WhatIfChange::default()
+        };
+        assert_eq!(sentence(&Row::from(&counted)), "would refuse 3 grants");
     }
 }

@@ -484,3 +484,61 @@ async fn a_host_that_is_removed_is_told_first_to_close_what_is_open() {
     assert!(session.ended.is_cancelled());
     assert!(fleet.context.roster.find(Role::Host, "web-1").is_none());
 }
+
+#[tokio::test]
+async fn about_hosts_outside_of_a_scope_the_same_is_said_everywhere_as_about_none() {
+    use crate::app::host_changes::{self, Consent, Wanted};
+    use crate::app::{policy, who_can};
+    use crate::store::model::Scope;
+
+    let fleet = Fleet::new().await;
+    fleet.join_labelled("db-1", "prod").await;
+    fleet.join_labelled("web-1", "stage").await;
+    fleet.join(Role::User, "alice").await;
+    let stan = Caller {
+        role: Role::Operator,
+        scope: Scope([("env".to_owned(), "stage".to_owned())].into()),
+        ..root()
+    };
+    let context = &fleet.context;
+    let dry = Consent {
+        public: policy::Public::Allowed,
+        is_dry: true,
+    };
+    for (name, near) in [
+        ("db-1", ""),
+        ("db-2", ""),
+        ("web-2", "; did you mean web-1?"),
+    ] {
+        let said = format!(
+            "only hosts with env=stage are your business: none of them is called `{name}`{near}"
+        );
+        let wanted = Wanted {
+            name: Some("new".to_owned()),
+            ..Wanted::default()
+        };
+        let asked = || who_can::WhoCan {
+            host: name.to_owned(),
+            user: "alice".to_owned(),
+            port: "tcp/22".to_owned(),
+            ..who_can::WhoCan::default()
+        };
+        let whom = (Whom::host(name.to_owned()), String::new());
+        let refusals = [
+            host_changes::change(context, &stan, (name, wanted), dry, NOW)
+                .await
+                .map(drop),
+            hosts::show(context, &stan, name, NOW).await.map(drop),
+            show(context, &stan, (Role::Host, name)).map(drop),
+            act(context, &stan, Act::Lock, whom, NOW).await.map(drop),
+            policy::render(context, &stan, name).map(drop),
+            who_can::who_can(context, &stan, asked(), NOW)
+                .await
+                .map(drop),
+            who_can::can(context, &stan, asked(), NOW).await.map(drop),
+        ];
+        for (number, refused) in refusals.into_iter().enumerate() {
+            assert_eq!(refused.unwrap_err().to_string(), said, "{number}");
+        }
+    }
+}

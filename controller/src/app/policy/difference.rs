@@ -7,7 +7,7 @@ use policy::{AccessChange, Change, Policy, PolicyDiff};
 
 use super::exposure::HostExposure;
 use super::plan::{Planned, TestedLine, plan};
-use super::text::{Draft, is_in_force, parse};
+use super::text::{Draft, is_in_force, parse, with_keys};
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::Member;
@@ -45,7 +45,7 @@ pub(crate) async fn diff(
     draft: Draft,
     now: Timestamp,
 ) -> Result<Difference, Error> {
-    let Draft { text, file } = draft;
+    let Draft { text, file } = with_keys(context, draft).await?;
     let new = parse(file, &text).await?;
     let in_force = context.rollout.in_force();
     let current = context.store.current_generation().await?;

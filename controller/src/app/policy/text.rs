@@ -15,6 +15,24 @@ pub(crate) struct Draft {
     pub(crate) file: String,
 }
 
+/// The text with the keys that were left out of it when it was shown, as far as its stanzas stand as they
+/// are in force; otherwise as it is, and reading it names what is missing.
+pub(crate) async fn with_keys(context: &Context, draft: Draft) -> Result<Draft, Error> {
+    let in_force = context.rollout.in_force();
+    if policy::keys_left_out(&draft.text) == 0 || in_force.generation == 0 {
+        return Ok(draft);
+    }
+    let stored = stored_text(context, in_force.generation).await?;
+    let text = draft.text.clone();
+    let restoring = tokio::task::spawn_blocking(move || {
+        policy::keys_restored(&text, (&stored, &in_force.policy)).map(Zeroizing::new)
+    });
+    Ok(Draft {
+        text: restoring.await?.unwrap_or(draft.text),
+        file: draft.file,
+    })
+}
+
 pub(crate) async fn stored_text(
     context: &Context,
     generation: u64,

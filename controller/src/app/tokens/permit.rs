@@ -169,13 +169,7 @@ pub(in crate::app) fn check_still_hers(
     let Some(creator) = invitation.creator.and_then(|id| context.roster.by_id(id)) else {
         return Ok(());
     };
-    let caller = Caller {
-        id: creator.id,
-        role: creator.role,
-        name: creator.name.clone(),
-        scope: creator.scope.clone(),
-        request,
-    };
+    let caller = Caller::of(&creator, request);
     let again = NewToken {
         role: invitation.role,
         name: name.to_owned(),

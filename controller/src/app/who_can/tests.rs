@@ -566,3 +566,33 @@ async fn a_former_name_is_answered_with_the_name_of_now_and_a_host_that_is_gone_
         )
     );
 }
+
+#[tokio::test]
+async fn to_whoever_may_not_read_the_audit_a_text_says_how_many_and_not_who() {
+    let fleet = fleet().await;
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    grant(&fleet, "web-1", &mut one, "1").await;
+    grant(&fleet, "web-1", &mut one, "1").await;
+    grant(&fleet, "web-2", &mut other, "2").await;
+    let validator = caller(&fleet.join(Role::Validator, "ci").await);
+    let asked = || WhatIf {
+        draft: draft("PROTECT tcp/22\n"),
+        since_ms: 0,
+        until_ms: 0,
+    };
+
+    let counted = what_if(&fleet.context, &validator, asked(), after_secs(100)).await;
+    let whole = what_if(&fleet.context, &root(), asked(), after_secs(100)).await;
+
+    let counted = counted.unwrap();
+    let [all] = counted.changes.as_slice() else {
+        panic!("{counted:?}");
+    };
+    assert!(all.what.refused);
+    assert_eq!((all.count, all.last_at_ms, counted.judged), (3, 0, 3));
+    let shown = format!("{counted:?}");
+    for name in ["alice", "web-1", "10.1.1.1", "tcp/22"] {
+        assert!(!shown.contains(name), "{shown}");
+    }
+    assert_eq!(whole.unwrap().changes.len(), 2);
+}

@@ -12,7 +12,9 @@ use fleet::{Event, EventKind, UserIdentity};
 use policy::{Answer, HostFacts, Policy, PortSet, Proof, Question, RefusedFor, Right};
 
 use crate::access::caller::Caller;
-use crate::app::policy::{Draft, TestedLine, parse, run_tests};
+use crate::access::permission::Permission;
+use crate::access::roles::may;
+use crate::app::policy::{Draft, TestedLine, parse, run_tests, with_keys};
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::{Cursor, EventFilter};
@@ -99,6 +101,7 @@ pub(crate) async fn what_if(
     if since_ms >= until_ms {
         return Err(Error::invalid("since_ms", "is not before the end"));
     }
+    let draft = with_keys(context, draft).await?;
     let policy = parse(draft.file, &draft.text).await?;
     let hosts = context.roster.all();
     let hosts = hosts
@@ -122,8 +125,44 @@ pub(crate) async fn what_if(
         replay.all(context, filter).await?;
     }
     let mut replayed = replay.finish();
+    if !may(caller.role, Permission::Audit) {
+        replayed.count_only();
+    }
     replayed.tests = run_tests(context, &policy, now);
     Ok(replayed)
+}
+
+// === impl Replayed ===
+
+impl Replayed {
+    /// Leaves the numbers: whom, where and when is for those who may read the audit.
+    fn count_only(&mut self) {
+        let mut counted = BTreeMap::new();
+        for change in self.changes.drain(..) {
+            let count: &mut u64 = counted.entry(change.what.refused).or_default();
+            *count += change.count;
+        }
+        // Refusals first, as ever.
+        self.changes = counted
+            .into_iter()
+            .rev()
+            .map(|(refused, count)| Otherwise {
+                what: What {
+                    refused,
+                    user: String::new(),
+                    host: String::new(),
+                    ports: Vec::new(),
+                    reason: String::new(),
+                },
+                source: String::new(),
+                count,
+                last_at_ms: 0,
+            })
+            .collect();
+        self.warnings.push(
+            "who, where and when is for those who may read the audit: this is how many".to_owned(),
+        );
+    }
 }
 
 struct Replay<'p> {

@@ -8,6 +8,8 @@ const FAULTS_MAX: usize = 10;
 pub(crate) struct Examined {
     /// Number of its schema.
     pub(crate) schema: u32,
+    /// The version of the program that brought it to its schema; empty for one that does not say.
+    pub(crate) written_by: String,
     /// The name of the last run; `None` before the first.
     pub(crate) run: Option<String>,
     /// What the engine says is wrong; then, and where the schema is another, nothing more was read.

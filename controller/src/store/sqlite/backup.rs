@@ -75,6 +75,11 @@ pub(in crate::store) fn examine(path: &Path, seal: &SealKey) -> Result<Examined,
     let connection = connection::reading(path)?;
     let mut examined = Examined {
         schema: schema::version(&connection)?,
+        // What a later version keeps elsewhere is not known.
+        written_by: meta::oldest_program(&connection)
+            .ok()
+            .flatten()
+            .map_or_else(String::new, |(_, written_by)| written_by),
         ..Examined::default()
     };
     let pages = format!("PRAGMA integrity_check({FAULTS_MAX})");

@@ -107,6 +107,16 @@ fn place(
     })
 }
 
+/// Who made the token, as events name an actor; only the name where that one is gone.
+fn maker(connection: &Connection, invitation: &Invitation) -> Result<String, StoreError> {
+    let maker = invitation.creator.map(|id| members::by_id(connection, id));
+    let maker = maker.transpose()?.flatten();
+    Ok(maker.map_or_else(
+        || invitation.created_by.clone(),
+        |maker| format!("{}/{}", maker.role, maker.name),
+    ))
+}
+
 /// Makes the member or the key, and ends what stood in its place. Returns the ids of both.
 fn take(
     connection: &Connection,
@@ -115,6 +125,8 @@ fn take(
     (new, event): (&NewMember, &Event),
 ) -> Result<(u64, u64), StoreError> {
     let name = token.invitation.key();
+    // Not the one who comes, by the name of the one who goes, but whoever made the token.
+    let actor = maker(connection, &token.invitation)?;
     let replaced = |key: Option<&str>| Change {
         whom: Whom {
             role: new.role,
@@ -126,7 +138,7 @@ fn take(
             token.invitation.id, token.invitation.created_by
         ),
         origin: Origin {
-            actor: event.actor.clone(),
+            actor: actor.clone(),
             request_id: event.request_id.clone(),
         },
         at_ms: new.joined_at_ms,

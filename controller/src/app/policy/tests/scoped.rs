@@ -110,3 +110,33 @@ async fn tests_about_other_hosts_stay_as_they_are_when_somebody_with_a_scope_app
     let without_hers = [group, by_group, by_label, STAGE, PROD];
     apply_as(&fleet, 1, &without_hers).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_text_that_was_shown_is_applied_with_the_keys_in_force_and_never_shows_them() {
+    let fleet = Fleet::new().await;
+    fleet.join_labelled("web-1", "prod").await;
+    fleet.join_labelled("web-2", "stage").await;
+    let text = "NAME prod\nHOSTS env=prod\nSOURCE ANY\nKEY the-key-of-prod\nHMAC_KEY and-its-other\n\
+                OPEN_PORTS tcp/22\n\nNAME stage\nHOSTS env=stage\nSOURCE ANY\nOPEN_PORTS tcp/22\n";
+    fleet.apply(0, text).await.unwrap();
+    let shown = show(&fleet.context, 0).await.unwrap().text;
+    assert!(!shown.contains("the-key-of-prod"));
+    let (prod, stage) = shown.split_once("NAME stage").unwrap();
+    let hers = format!("{prod}NAME stage{}", stage.replace("tcp/22", "tcp/443"));
+    let same = apply_as(&fleet, 1, &[&shown]).await.unwrap();
+    let edited = apply_as(&fleet, 1, &[&hers]).await.unwrap();
+    let widened = apply_as(&fleet, 2, &[&hers.replace("env=prod", "env=stage")]).await;
+
+    assert!(same.unchanged, "with its keys it is what is in force");
+    assert_eq!(
+        (edited.generation, edited.changed_hosts),
+        (2, vec!["web-2".to_owned()])
+    );
+    let stored = stored_text(&fleet.context, 2).await.unwrap();
+    assert!(stored.contains("KEY the-key-of-prod\nHMAC_KEY and-its-other\n"));
+    let refused = widened.unwrap_err().to_string();
+    assert!(
+        refused.contains("left out") && !refused.contains("the-key-of-prod"),
+        "{refused}"
+    );
+}
