@@ -242,7 +242,9 @@ impl OldArchive {
 /// [`BackupError`]; then there is no archive.
 pub fn backup(data: &Path, to: NewArchive) -> Result<Archived, BackupError> {
     let dir = DataDir::open(data)?;
-    write(&dir, to, false)
+    let archived = write(&dir, to, false)?;
+    dir.note_backup(&archived.made_at);
+    Ok(archived)
 }
 
 /// The same for good: the controller must not be serving, and will not serve from `data` again.

@@ -115,6 +115,9 @@ pub enum SinkError {
 pub async fn test_sink(data: &Path, name: &str) -> Result<SinkTested, SinkError> {
     let settings = start::settings_of(data)?;
     let sink = find(&settings.sinks, name)?;
+    if let Some(warning) = sink.warning() {
+        program::note(format_args!("warning: {warning}"));
+    }
     let mut destination = Destination::new(sink);
     let record = sinks::test_record(name, clock::now().ms());
     let began = clock::instant();

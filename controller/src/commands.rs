@@ -6,6 +6,7 @@ mod error;
 mod init;
 mod serve;
 mod sink;
+mod status;
 mod token;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +34,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Init(init::InitArgs),
     Serve(serve::ServeArgs),
+    Status(status::StatusArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
     Move(backup::MoveArgs),
@@ -55,6 +57,7 @@ impl Command {
         match self {
             Self::Init(args) => args.run(),
             Self::Serve(args) => args.run(),
+            Self::Status(args) => args.run(),
             Self::Backup(args) => args.run(),
             Self::Restore(args) => args.run(),
             Self::Move(args) => args.run(),

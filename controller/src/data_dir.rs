@@ -10,6 +10,8 @@
 //! | `controller.toml.moved` | the settings of a controller that `move` has packed |
 //! | `run` | names the last run; the database must name the same |
 //! | `lock` | held while serving |
+//! | `status.sock` | where `status` asks whoever serves |
+//! | `last-backup` | when one was made last |
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -20,6 +22,11 @@ use zeroize::Zeroizing;
 
 use crate::ca::Credentials;
 use crate::store::seal::{KEY_LEN, SealKey};
+
+/// Where whoever may enter the directory asks how the controller is.
+const STATUS_SOCKET: &str = "status.sock";
+/// When the last backup was made.
+const LAST_BACKUP: &str = "last-backup";
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -210,6 +217,39 @@ impl DataDir {
         let path = self.0.join("run");
         program::files::replace(&path, 0o600, run.as_bytes())
             .map_err(|error| DataDirError::file(&path, error))
+    }
+
+    /// Where the controller that serves from here says how it is.
+    pub(crate) fn status_socket(&self) -> PathBuf {
+        self.0.join(STATUS_SOCKET)
+    }
+
+    /// Of the database and what is written beside it; 0 for none.
+    pub(crate) fn database_bytes(&self) -> u64 {
+        let database = self.database();
+        let beside = |end: &str| {
+            let mut name = database.clone().into_os_string();
+            name.push(end);
+            PathBuf::from(name)
+        };
+        let files = [database.clone(), beside("-wal"), beside("-shm")];
+        let sizes = files.iter().filter_map(|path| fs::metadata(path).ok());
+        sizes.map(|file| file.len()).sum()
+    }
+
+    /// When the last backup was made, RFC 3339; empty when none is known.
+    pub(crate) fn last_backup(&self) -> String {
+        let text = fs::read_to_string(self.0.join(LAST_BACKUP)).unwrap_or_default();
+        text.trim().to_owned()
+    }
+
+    /// Notes when a backup was made. It is whole also where that cannot be noted.
+    pub(crate) fn note_backup(&self, made_at: &str) {
+        let path = self.0.join(LAST_BACKUP);
+        let text = format!("{made_at}\n");
+        if let Err(error) = program::files::replace(&path, 0o600, text.as_bytes()) {
+            tracing::warn!(%error, path = %path.display(), "when the backup was made is not noted");
+        }
     }
 
     /// Makes sure that no other controller serves this directory, for as long as the file lives.

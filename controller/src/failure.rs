@@ -93,9 +93,32 @@ impl Failure for SinkError {
             Self::NothingWaits { .. } | Self::GoesOn { .. } => {
                 Some("`postern-controller sink list` says how far each is".into())
             }
-            Self::NotDelivered { .. } => None,
+            Self::NotDelivered { source, .. } => tls_hint(source).map(Into::into),
         }
     }
+}
+
+/// What is wrong with a receiver's certificate, in our own words.
+fn tls_hint(error: &dyn std::error::Error) -> Option<&'static str> {
+    let said = format!("{error:?} {}", program::one_line(error));
+    [
+        (
+            "CaUsedAsEndEntity",
+            "its certificate is an authority's (CA:TRUE), which no server may show: make it one of its own, \
+             signed by that, and name that with `ca`",
+        ),
+        (
+            "UnknownIssuer",
+            "its certificate is of an authority that is not believed here: name that with `ca`",
+        ),
+        (
+            "NotValidForName",
+            "its certificate is for another name: write the url or address as the certificate has it",
+        ),
+        ("Expired", "its certificate has expired, or a clock is wrong"),
+    ]
+    .into_iter()
+    .find_map(|(word, hint)| said.contains(word).then_some(hint))
 }
 
 fn request_hint(error: &Error) -> Option<Cow<'_, str>> {

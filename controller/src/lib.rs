@@ -42,6 +42,7 @@ mod sessions;
 mod settings;
 mod sinks;
 mod start;
+mod status;
 mod store;
 mod targets;
 mod timestamp;
@@ -66,5 +67,6 @@ pub use settings::{
 };
 pub use sinks::error::DeliveryError;
 pub use start::{Running, StartError, create_token, init};
+pub use status::{SinkStatus, Status, status};
 pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
 pub use store::seal::SealError;

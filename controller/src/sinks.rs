@@ -39,6 +39,9 @@ use crate::store::model::{CONTROLLER, LogRow};
 /// Starts a task for each sink.
 pub(crate) fn spawn(context: &Arc<Context>) {
     for (settings, state) in context.settings.sinks.iter().zip(context.sinks.shared()) {
+        if let Some(warning) = settings.warning() {
+            tracing::warn!("{warning}");
+        }
         let worker = worker::Worker::new(context, settings, Arc::clone(state));
         context.tasks.spawn(worker.run());
     }

@@ -36,7 +36,7 @@ use crate::store::error::StoreError;
 use crate::store::model::{FleetState, Origin};
 use crate::store::seal::SealKey;
 use crate::timestamp::Timestamp;
-use crate::{housekeeping, metrics, server, sinks};
+use crate::{housekeeping, metrics, server, sinks, status};
 
 /// Why the controller cannot be made or started. What can be done about it is in `failure`.
 #[derive(Debug, thiserror::Error)]
@@ -188,6 +188,7 @@ impl Running {
         metrics::spawn(&context).await?;
         let identity = identity_now(&dir, &context.authority, clock::now())?;
         let server = server::spawn(&context, &identity, listener)?;
+        say_status(&context, dir, bound);
         Ok(Self {
             address: bound,
             context,
@@ -236,6 +237,18 @@ impl Running {
             tracing::error!(%error, "how often what was read is not recorded");
         }
         self.context.store.close().await;
+    }
+}
+
+/// Lets whoever may enter the directory ask how it is. One that cannot be asked serves all the same.
+fn say_status(context: &Arc<Context>, dir: DataDir, bound: SocketAddr) {
+    let serving = status::Serving {
+        dir,
+        listens_at: bound.to_string(),
+        since: clock::now(),
+    };
+    if let Err(error) = status::spawn(context, serving) {
+        tracing::warn!(%error, "`postern-controller status` will not be answered");
     }
 }
 
@@ -308,7 +321,7 @@ fn open_store(path: PathBuf, seal: SealKey) -> Result<Store, StartError> {
     Store::open(&path, seal).map_err(|source| StartError::Database { path, source })
 }
 
-fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
+pub(crate) fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
     let path = dir.settings();
     let text = dir.read_settings()?;
     Settings::parse(&text).map_err(|mistakes| StartError::Settings { path, mistakes })

@@ -429,3 +429,21 @@ fn root_who_works_in_somebodys_directory_leaves_nothing_there_that_is_hers() {
     }
     assert!(data.join("events.json").exists() && copy.join("seal.key").exists());
 }
+
+#[test]
+fn the_status_of_a_controller_that_does_not_serve_ends_with_3_and_says_what_the_directory_says() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    assert_eq!(init(&data).0, 0);
+
+    let (code, out, error) = run(&["status"], &data);
+    let (code_json, json, _) = run(&["status", "--json"], &data);
+
+    assert_eq!((code, code_json), (3, 3));
+    assert!(
+        out.contains("members dial controller.example:7443"),
+        "{out}"
+    );
+    assert!(error.contains("no controller serves from"), "{error}");
+    assert!(json.contains("\"is_serving\":false"), "{json}");
+}

@@ -27,6 +27,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "server/",
             "sinks/",
             "start.rs",
+            "status.rs",
             // Measure how long a batch and a question have taken.
             "store/sqlite/cost.rs",
             "store/sqlite/writer.rs",

@@ -1,12 +1,13 @@
 //! The auditor's question: who opened what.
 
 use fleet::{EventKind, Role};
+use policy::Stanza;
 
 use super::near::did_you_mean;
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{Cursor, EventFilter, LogNames, LogRow};
+use crate::store::model::{CONTROLLER, Cursor, EventFilter, LogNames, LogRow};
 
 pub(crate) mod follow;
 
@@ -108,12 +109,81 @@ pub(crate) async fn permitted(
     if !caller.scope.is_whole() {
         within_scope(context, caller, &mut filter)?;
     }
+    split_role(&mut filter)?;
     let asked = LogNames {
         users: filter.users.clone(),
         hosts: filter.hosts.clone(),
     };
     must_be_known(context, asked).await?;
+    words_must_be_known(context, &filter).await?;
     Ok(filter)
+}
+
+/// Reads `auditor/alice`: the name alone may be that of members of several roles.
+fn split_role(filter: &mut EventFilter) -> Result<(), Error> {
+    let Some((role, name)) = filter.users.iter().find_map(|user| user.split_once('/')) else {
+        return Ok(());
+    };
+    if filter.users.len() > 1 {
+        let problem = format!("{role}/{name} is asked for alone, not with others");
+        return Err(Error::invalid("users", problem));
+    }
+    filter.role = Some(role.parse::<Role>()?);
+    filter.users = vec![name.to_owned()];
+    Ok(())
+}
+
+/// The same as of names, of stanzas, actors and generations: nothing is found of what never was.
+async fn words_must_be_known(context: &Context, filter: &EventFilter) -> Result<(), Error> {
+    let is_in_log = async |filter: EventFilter| -> Result<bool, Error> {
+        let page = context.store.page(filter, Cursor::NEWEST, 1).await?;
+        Ok(page.cut || !page.rows.is_empty())
+    };
+    let in_force = context.rollout.in_force();
+    if let Some(stanza) = &filter.stanza {
+        let labels: Vec<String> = in_force.policy.stanzas.iter().map(Stanza::label).collect();
+        let of_it = EventFilter {
+            stanza: Some(stanza.clone()),
+            ..EventFilter::default()
+        };
+        if !labels.contains(stanza) && !is_in_log(of_it).await? {
+            let near = did_you_mean(stanza, &labels);
+            return Err(Error::not_found(format!(
+                "stanza `{stanza}` in the policy, nor in the log{near}"
+            )));
+        }
+    }
+    if let Some(actor) = &filter.actor {
+        let all = context.roster.all();
+        let known: Vec<String> = all
+            .iter()
+            .map(|member| format!("{}/{}", member.role, member.name))
+            .chain([CONTROLLER.to_owned()])
+            .collect();
+        let of_it = EventFilter {
+            actor: Some(actor.clone()),
+            ..EventFilter::default()
+        };
+        if !known.contains(actor) && !is_in_log(of_it).await? {
+            let near = did_you_mean(actor, &known);
+            return Err(Error::not_found(format!(
+                "actor `{actor}` in the fleet, nor in its log{near}"
+            )));
+        }
+    }
+    if let Some(generation) = filter.generation {
+        let newest = in_force.generation;
+        let of_it = EventFilter {
+            generation: Some(generation),
+            ..EventFilter::default()
+        };
+        if generation > newest && !is_in_log(of_it).await? {
+            return Err(Error::not_found(format!(
+                "generation {generation}, nor an event of one: the newest is {newest}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Leaves the hosts that are the caller's business.

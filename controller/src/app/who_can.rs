@@ -106,7 +106,8 @@ pub(crate) async fn who_can(
     let mut estate = estate(context, &caller.scope, when, now).await?;
     estate.narrow(context, &host)?;
     if !user.is_empty() {
-        estate.must_know(context, &user)?;
+        let missing = estate.must_know(context, &user)?;
+        estate.warnings.extend(missing);
     }
     // A large fleet has millions of rights.
     let listing = tokio::task::spawn_blocking(move || {
@@ -147,7 +148,7 @@ pub(crate) async fn can(
     if !is_locked {
         estate.narrow(context, &host)?;
     }
-    estate.must_know(context, &user)?;
+    let missing = estate.must_know(context, &user)?;
     let question = Question {
         user: None,
         ports: None,
@@ -195,6 +196,11 @@ pub(crate) async fn can(
             } = terms;
             format!("stanza {stanza} ({file}:{line}): {}", not_given.why)
         })),
+    }
+    // Where it is the reason, it is said once.
+    let is_said = |reason: &String| reason.contains("has not joined");
+    if !verdict.reasons.iter().any(is_said) {
+        verdict.warnings.extend(missing);
     }
     Ok(verdict)
 }

@@ -30,6 +30,8 @@ pub(crate) enum CommandError {
         #[source]
         cause: io::Error,
     },
+    #[error("no controller serves from {}", data.display())]
+    NotServing { data: PathBuf },
     /// A defect, or a dying disk.
     #[error("the store is gone")]
     StoreGone,
@@ -44,6 +46,7 @@ impl Failure for CommandError {
             Self::Backup(error) => error.exit(),
             Self::Sink(error) => error.exit(),
             Self::Print(error) => error.exit(),
+            Self::NotServing { .. } => Exit::Unreachable,
             Self::Owner { .. }
             | Self::Runtime(_)
             | Self::Signals(_)
@@ -61,6 +64,9 @@ impl Failure for CommandError {
             Self::StoreGone => Some("the log above says why".into()),
             Self::Unsound(_) => {
                 Some("`postern-controller restore` makes a new directory of a backup".into())
+            }
+            Self::NotServing { .. } => {
+                Some("systemctl start postern-controller; journalctl says why one has ended".into())
             }
             Self::Owner { .. } | Self::Runtime(_) | Self::Signals(_) => None,
         }

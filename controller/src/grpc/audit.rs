@@ -256,6 +256,7 @@ fn asked(request: ListEventsRequest) -> Result<Asked, Error> {
     let address = some(source).map(|text| network(&text)).transpose()?;
     let filter = EventFilter {
         users: list("users", some(user), users)?,
+        role: None,
         hosts: list("hosts", some(host), hosts)?,
         kinds: list("kinds", one_kind, kinds)?,
         address,

@@ -133,12 +133,22 @@ impl Target {
         }
     }
 
-    /// Where it is, for people.
+    /// Where it is, for people. The query of a URL is left out: receivers have keys in it.
     #[must_use]
     pub fn place(&self) -> String {
         match self {
             Self::File { path, .. } => path.display().to_string(),
-            Self::Otlp { url, .. } | Self::Webhook { url, .. } => url.clone(),
+            Self::Otlp { url, .. } | Self::Webhook { url, .. } => {
+                let end = url.find(['?', '#']).unwrap_or(url.len());
+                let place = url.get(..end).unwrap_or_default();
+                let more = if end < url.len() { "?…" } else { "" };
+                let clear = if goes_in_clear(url) {
+                    " (in clear)"
+                } else {
+                    ""
+                };
+                format!("{place}{more}{clear}")
+            }
             Self::Syslog {
                 address, transport, ..
             } => match transport {
@@ -150,9 +160,42 @@ impl Target {
     }
 }
 
+/// Whether what goes there can be read on its way. On this machine nobody is between.
+fn goes_in_clear(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    let address = host.parse::<std::net::IpAddr>();
+    host != "localhost" && !address.is_ok_and(|address| address.is_loopback())
+}
+
 // === impl SinkSettings ===
 
 impl SinkSettings {
+    /// What is permitted and perhaps not meant, in one sentence.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        let (url, access) = match &self.target {
+            Target::Otlp { url, access } | Target::Webhook { url, access, .. } => (url, access),
+            Target::File { .. } | Target::Syslog { .. } => return None,
+        };
+        let name = &self.name;
+        let what = match (access.token.is_some(), url.contains('?')) {
+            (true, _) => "its token goes",
+            (false, true) => "the query of its URL goes",
+            (false, false) => return None,
+        };
+        goes_in_clear(url).then(|| {
+            format!("sink {name}: {what} over the network in clear with every batch: let the url be https")
+        })
+    }
+
     /// Whether records of this kind are for this sink; `None` for one of a later version.
     #[must_use]
     pub fn wants(&self, kind: Option<EventKind>) -> bool {

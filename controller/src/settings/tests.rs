@@ -183,3 +183,34 @@ fn what_a_sink_cannot_be_is_named() {
         assert!(found.contains(said), "{text}\n{found}");
     }
 }
+
+#[test]
+fn a_key_in_a_url_is_not_shown_and_a_token_that_goes_in_clear_is_warned_of() {
+    let webhook =
+        |url: &str, more: &str| sink(&format!("type = 'webhook'\nurl = '{url}'\n{more}")).unwrap();
+    let token = "token_file = 'token'\n";
+
+    let open = webhook("http://siem.example:8080/in?key=QSECRET", token);
+    assert_eq!(
+        open.target.place(),
+        "http://siem.example:8080/in?… (in clear)"
+    );
+    assert!(
+        open.warning()
+            .unwrap()
+            .contains("its token goes over the network")
+    );
+    let query = webhook("http://siem.example/in?key=QSECRET", "").warning();
+    assert!(query.unwrap().contains("the query of its URL"));
+    for (url, more) in [
+        ("https://siem.example/in?key=QSECRET", token),
+        ("http://127.0.0.1:8080/in", token),
+        ("http://[::1]/in", token),
+        ("http://localhost/in", token),
+        ("http://siem.example/in", ""),
+    ] {
+        assert_eq!(webhook(url, more).warning(), None, "{url}");
+    }
+    let plain = webhook("https://siem.example/in", "").target.place();
+    assert_eq!(plain, "https://siem.example/in");
+}

@@ -334,3 +334,34 @@ async fn a_check_finds_a_changed_record_and_a_foreign_key() {
     let log = findings.iter().find(|it| it.what == "log").unwrap();
     assert!(log.detail.contains("record 2"), "{log:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_is_what_the_controller_does_now_and_says_when_none_serves() {
+    let fleet = Fleet::start().await;
+    let host = fleet.join(Role::Host, "web-1").await;
+    fleet.join(Role::Host, "web-2").await;
+    fleet.join(Role::User, "alice").await;
+    let _session = host.session().await;
+    let data = fleet.dir.path().join("data");
+
+    let serving = controller::status(&data).await.unwrap();
+    backup(&data, &fleet.dir.path().join("b.tar")).unwrap();
+    let after = controller::status(&data).await.unwrap();
+    fleet.running.stop().await;
+    let stopped = controller::status(&data).await.unwrap();
+
+    assert!(serving.is_serving && serving.records > 0 && serving.pid == std::process::id());
+    assert_eq!(
+        (serving.hosts, serving.hosts_connected, serving.users),
+        (2, 1, 1)
+    );
+    assert_eq!(serving.last_backup_at, "");
+    assert!(after.last_backup_at.starts_with("20"), "{after:?}");
+    assert!(
+        !stopped.is_serving && stopped.database_bytes > 0,
+        "{stopped:?}"
+    );
+    assert_eq!(stopped.fleet, serving.fleet);
+    assert_eq!(stopped.last_backup_at, after.last_backup_at);
+    assert!(!data.join("status.sock").exists());
+}

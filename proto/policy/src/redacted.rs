@@ -16,13 +16,6 @@ use crate::source::NoIncludes;
 /// The keywords whose values are put back.
 const KEYS: [&str; 4] = ["KEY", "KEY_BASE64", "HMAC_KEY", "HMAC_KEY_BASE64"];
 
-/// By which of the names around it a line is found again in another text.
-#[derive(Clone, Copy, Debug)]
-enum By {
-    NameBefore,
-    NameAfter,
-}
-
 /// How many keys were left out of a text.
 #[must_use]
 pub fn keys_left_out(text: &str) -> usize {
@@ -47,65 +40,57 @@ pub fn with_stand_ins(text: &str) -> String {
 }
 
 /// The text with the keys that were left out, from the text in force and its policy. `None` where a
-/// stanza whose key was left out is not in force under its name, or differs from that in anything.
+/// stanza whose key was left out is not in force under its name (or number), or differs from that in
+/// anything.
 #[must_use]
 pub fn keys_restored(text: &str, (in_force, policy): (&str, &Policy)) -> Option<String> {
     let read = |text: &str| parse("policy", text, &NoIncludes).ok();
     let without = read(&with_stand_ins(text))?;
-    [By::NameBefore, By::NameAfter].into_iter().find_map(|by| {
-        let full = filled(text, in_force, by);
-        let with = read(&full)?;
-        let differing = diff(policy, &with).stanzas.into_iter();
-        let differing = differing.filter(|it| it.change != Change::Removed);
-        let differing: BTreeSet<String> = differing.map(|it| it.stanza).collect();
-        let mut stanzas = without.stanzas.iter().zip(&with.stanzas);
-        let is_meant = stanzas.all(|(without, with)| {
-            let is_filled = without.static_keys() != with.static_keys();
-            !is_filled || with.name.is_some() && !differing.contains(&with.label())
-        });
-        is_meant.then_some(full)
-    })
+    let full = filled(text, in_force);
+    let with = read(&full)?;
+    let differing = diff(policy, &with).stanzas.into_iter();
+    let differing = differing.filter(|it| it.change != Change::Removed);
+    let differing: BTreeSet<String> = differing.map(|it| it.stanza).collect();
+    let mut stanzas = without.stanzas.iter().zip(&with.stanzas);
+    let is_meant = stanzas.all(|(without, with)| {
+        let is_filled = without.static_keys() != with.static_keys();
+        !is_filled || !differing.contains(&with.label())
+    });
+    is_meant.then_some(full)
 }
 
 /// The text with keys from the other one, wherever a name there has as many.
-fn filled(text: &str, from: &str, by: By) -> String {
-    let known: BTreeMap<(String, usize), &str> = places(from, by)
-        .into_iter()
-        .map(|(at, place)| (place, from.lines().nth(at).unwrap_or_default()))
+fn filled(text: &str, from: &str) -> String {
+    let known: BTreeMap<(&str, usize), &str> = secrets(from)
+        .filter_map(|(line, place)| Some((place?, line)))
         .collect();
-    let places: BTreeMap<usize, (String, usize)> = places(text, by).into_iter().collect();
-    let mut lines = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let place = places.get(&number);
-        let key = place.and_then(|place| known.get(place)).copied();
-        let key = key.filter(|key| {
-            let head = left_out(line);
-            head.is_some() && secret(key).map(|(head, _)| head.trim()) == head.map(str::trim)
-        });
-        lines.push(key.unwrap_or(line));
+    let lines = secrets(text).map(|(line, place)| {
+        let head = left_out(line).map(str::trim);
+        let key = place.filter(|_| head.is_some());
+        let key = key.and_then(|place| known.get(&place)).copied();
+        let key = key.filter(|key| secret(key).map(|(head, _)| head.trim()) == head);
+        key.unwrap_or(line)
+    });
+    let mut filled = String::with_capacity(text.len());
+    for line in lines {
+        filled.push_str(line);
+        filled.push('\n');
     }
-    lines.join("\n") + "\n"
+    filled
 }
 
-/// Lines with a secret: their number, the name of the stanza, and which they are there.
-fn places(text: &str, by: By) -> Vec<(usize, (String, usize))> {
-    let mut lines: Vec<(usize, &str)> = text.lines().enumerate().collect();
-    match by {
-        By::NameBefore => {}
-        By::NameAfter => lines.reverse(),
-    }
-    let (mut name, mut count) = (String::new(), 0);
-    let mut found = Vec::new();
-    for (at, line) in lines {
+/// Every line; of one with a secret also the name of its stanza, and which of its secrets it is.
+fn secrets(text: &str) -> impl Iterator<Item = (&str, Option<(&str, usize)>)> {
+    let (mut name, mut count) = ("", 0);
+    text.lines().map(move |line| {
         if let Some(("NAME", value)) = line.trim().split_once(char::is_whitespace) {
-            value.trim().clone_into(&mut name);
-            count = 0;
-        } else if secret(line).is_some() {
-            count += 1;
-            found.push((at, (name.clone(), count)));
+            (name, count) = (value.trim(), 0);
+            return (line, None);
         }
-    }
-    found
+        let is_secret = secret(line).is_some();
+        count += usize::from(is_secret);
+        (line, is_secret.then_some((name, count)))
+    })
 }
 
 /// Every line without its key, replaced.
@@ -141,11 +126,11 @@ KEY_BASE64 c2VjcmV0IG9uZSBzZWNyZXQgb25lIHNlY3JldCBvbmU=
 HMAC_KEY_BASE64 c2VjcmV0IHR3byBzZWNyZXQgdHdvIHNlY3JldCB0d28=
 OPEN_PORTS tcp/22
 
+NAME last
 SOURCE 10.0.0.0/8
 KEY a-passphrase
 HMAC_KEY another-passphrase
 OPEN_PORTS tcp/80
-NAME last
 
 NAME stage
 HOSTS env=stage

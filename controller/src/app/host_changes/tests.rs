@@ -292,3 +292,18 @@ async fn another_label_or_name_says_what_people_gain_and_lose_by_it_also_when_it
         assert!(same.unwrap().access.is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_host_that_takes_the_place_of_another_keeps_its_second_address() {
+    let fleet = fleet().await;
+    let wanted = Wanted {
+        addresses: vec!["198.51.100.9".to_owned(), "web-1.example".to_owned()],
+        ..Wanted::default()
+    };
+    set(&fleet, wanted, ASKED).await.unwrap();
+
+    crate::app::fixture::past::replace(&fleet, (Role::Host, "web-1", ""), NOW).await;
+
+    let host = fleet.context.roster.find(Role::Host, "web-1").unwrap();
+    assert_eq!(host.more_addresses, ["web-1.example"]);
+}

@@ -492,7 +492,7 @@ async fn about_hosts_outside_of_a_scope_the_same_is_said_everywhere_as_about_non
     use crate::store::model::Scope;
 
     let fleet = Fleet::new().await;
-    fleet.join_labelled("db-1", "prod").await;
+    fleet.join_labelled("mailhost", "prod").await;
     fleet.join_labelled("web-1", "stage").await;
     fleet.join(Role::User, "alice").await;
     let stan = Caller {
@@ -506,8 +506,8 @@ async fn about_hosts_outside_of_a_scope_the_same_is_said_everywhere_as_about_non
         is_dry: true,
     };
     for (name, near) in [
-        ("db-1", ""),
-        ("db-2", ""),
+        ("mailhost", ""),
+        ("printer", ""),
         ("web-2", "; did you mean web-1?"),
     ] {
         let said = format!(

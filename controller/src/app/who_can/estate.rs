@@ -330,17 +330,17 @@ impl Estate {
         near::no_host(context, &self.scope, host, known)
     }
 
-    /// Refuses the name of a user whom neither the fleet nor the policy knows.
-    pub(super) fn must_know(&mut self, context: &Context, user: &str) -> Result<(), Error> {
+    /// Refuses the name of a user whom neither the fleet nor the policy knows. What is to be said of one
+    /// who was not there.
+    pub(super) fn must_know(&self, context: &Context, user: &str) -> Result<Option<String>, Error> {
         let stanzas = self.policy.stanzas.iter();
         let mut names = stanzas.flat_map(|stanza| stanza.require_username.iter());
         let is_named = names.any(|name| name == user);
         if self.users.contains(user) || self.locked_users.contains(user) {
-            return Ok(());
+            return Ok(None);
         }
         if is_named || context.roster.find(Role::User, user).is_some() {
-            self.warnings.push(format!("user {user} had not joined"));
-            return Ok(());
+            return Ok(Some(format!("user {user} had not joined")));
         }
         let near = did_you_mean(user, &self.users);
         Err(Error::not_found(format!("user is called `{user}`{near}")))

@@ -2,16 +2,19 @@
 
 use std::net::IpAddr;
 
-use fleet::Event;
+use fleet::{Event, Role};
 use ipnet::IpNet;
 use spa::Service;
 
 use super::log::Port;
+use super::origin::CONTROLLER;
 
 /// What an auditor asks. Everything that is `Some` must hold, and one of each list that is not empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventFilter {
     pub(crate) users: Vec<String>,
+    /// Of what is said of the one in `users`, only what is of this member: another role may have the name.
+    pub(crate) role: Option<Role>,
     pub(crate) hosts: Vec<String>,
     /// The numbers in the contract, which may be of a later version.
     pub(crate) kinds: Vec<i32>,
@@ -60,6 +63,7 @@ impl EventFilter {
             generation,
             actor,
             request_id,
+            role,
             users: _,
             hosts: _,
             kinds: _,
@@ -77,7 +81,21 @@ impl EventFilter {
             actor,
             request_id,
         ];
-        texts.iter().any(|asked| asked.is_some()) || generation.is_some()
+        texts.iter().any(|asked| asked.is_some()) || generation.is_some() || role.is_some()
+    }
+
+    /// Who acts under the name that is asked for, and is not meant: members of other roles.
+    pub(crate) fn other_actors(&self) -> Vec<String> {
+        let (Some(role), [name]) = (self.role, self.users.as_slice()) else {
+            return Vec::new();
+        };
+        let others = Role::ALL.into_iter().filter(|other| *other != role);
+        others.map(|other| format!("{other}/{name}")).collect()
+    }
+
+    /// Whether what is asked for is in the controller's own journal: nobody but users sends packets.
+    pub(crate) fn is_of_the_controller(&self) -> bool {
+        self.role.is_some_and(|role| role != Role::User)
     }
 
     /// Whether an event of `host` is among what is asked for: what the log's indexes answer, said of
@@ -85,6 +103,7 @@ impl EventFilter {
     pub(crate) fn matches(&self, host: &str, event: &Event) -> bool {
         let Self {
             users,
+            role: _,
             hosts,
             kinds,
             address,
@@ -103,7 +122,11 @@ impl EventFilter {
         let one_of =
             |asked: &[String], text: &str| asked.is_empty() || asked.iter().any(|one| one == text);
         let same = |asked: &Option<String>, text: &str| asked.as_ref().is_none_or(|it| it == text);
+        let is_of_another = || self.other_actors().contains(&event.actor);
+        let is_elsewhere = || self.is_of_the_controller() && host != CONTROLLER;
         one_of(users, &event.user)
+            && !is_of_another()
+            && !is_elsewhere()
             && one_of(hosts, host)
             && (kinds.is_empty() || kinds.contains(&event.kind))
             && since_ms.is_none_or(|since_ms| event.at_ms >= since_ms)

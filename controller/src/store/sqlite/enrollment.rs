@@ -159,7 +159,9 @@ fn take(
             // An operator may replace herself: the token that she made for that is good.
             tokens::revoke_of(connection, (&member, None), redeemed, &change)?;
             members::delete(connection, member.id)?;
-            members::insert(connection, new)?
+            let id = members::insert(connection, new)?;
+            members::keep_addresses(connection, id, (&member, new))?;
+            id
         }
         Place::OfKey(member, key) => {
             let change = replaced(Some(name));

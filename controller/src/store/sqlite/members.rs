@@ -57,6 +57,24 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
     Ok(id)
 }
 
+/// Gives a host that takes the place of another its further addresses: only the first one comes from
+/// where it joins.
+pub(super) fn keep_addresses(
+    connection: &Connection,
+    id: u64,
+    (before, new): (&Member, &NewMember),
+) -> Result<(), StoreError> {
+    let mut addresses = before.more_addresses.clone();
+    addresses.retain(|address| *address != new.address);
+    connection
+        .prepare_cached("UPDATE members SET addresses = ?2 WHERE id = ?1")?
+        .execute(params![
+            signed(id),
+            serde_json::Value::from(addresses).to_string()
+        ])?;
+    Ok(())
+}
+
 /// Adds the key of `new` to the member with this id, under this name, and returns the key's id.
 pub(super) fn insert_key(
     connection: &Connection,

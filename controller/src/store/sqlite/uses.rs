@@ -1,6 +1,7 @@
 //! Who used what: grants that were opened, counted.
 
-use rusqlite::{Connection, Row, ToSql};
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
 
 use super::cost::is_interrupted;
 use super::number::signed;
@@ -13,6 +14,18 @@ pub(in crate::store) fn count(
     connection: &Connection,
     asked: &UsesAsked,
 ) -> Result<Option<Vec<Use>>, StoreError> {
+    let (sql, values) = question(asked);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), read)?;
+    match rows.collect::<Result<Vec<Use>, _>>() {
+        Ok(uses) => Ok(Some(uses)),
+        Err(error) if is_interrupted(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The statement that counts, driven by one index and chosen here, and the values of its parameters.
+fn question(asked: &UsesAsked) -> (String, Vec<Value>) {
     let UsesAsked {
         user,
         hosts,
@@ -25,31 +38,25 @@ pub(in crate::store) fn count(
         (true, true) => "events_by_kind",
     };
     let (since, until) = (signed(*since_ms), signed(*until_ms));
-    let kind = i32::from(EventKind::GrantOpened);
     let mut sql = format!(
         "SELECT e.user, e.key, h.name, e.stanza, count(*), max(e.at_ms), j.member
          FROM events e INDEXED BY {index} CROSS JOIN journals j ON j.id = e.journal
          CROSS JOIN event_hosts h ON h.id = j.host
          WHERE e.kind = ?1 AND e.at_ms >= ?2 AND e.at_ms <= ?3"
     );
-    let mut values: Vec<&dyn ToSql> = vec![&kind, &since, &until];
+    let kind = i64::from(i32::from(EventKind::GrantOpened));
+    let mut values: Vec<Value> = vec![kind.into(), since.into(), until.into()];
     if !user.is_empty() {
-        values.push(user);
+        values.push(user.clone().into());
         sql += &format!(" AND e.user = ?{}", values.len());
     }
     if !hosts.is_empty() {
         let marks = vec!["?"; hosts.len()].join(", ");
-        values.extend(hosts.iter().map(|host| host as &dyn ToSql));
+        values.extend(hosts.iter().map(|host| Value::from(host.clone())));
         sql += &format!(" AND e.host IN (SELECT id FROM event_hosts WHERE name IN ({marks}))");
     }
     sql += " GROUP BY e.user, e.key, j.member, j.host, e.stanza";
-    let mut statement = connection.prepare_cached(&sql)?;
-    let rows = statement.query_map(values.as_slice(), read)?;
-    match rows.collect::<Result<Vec<Use>, _>>() {
-        Ok(uses) => Ok(Some(uses)),
-        Err(error) if is_interrupted(&error) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    (sql, values)
 }
 
 /// See `Store::log_head`.
@@ -82,4 +89,38 @@ fn read(row: &Row<'_>) -> Result<Use, rusqlite::Error> {
         count: row.get::<_, i64>(4)?.cast_unsigned(),
         last_ms: row.get::<_, i64>(5)?.cast_unsigned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uses_are_counted_by_an_index_and_no_table_is_read_as_a_whole() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        super::super::migrations::apply(&mut connection).unwrap();
+        for (user, hosts, index) in [
+            ("", 0, "events_by_kind"),
+            ("alice", 0, "events_by_user"),
+            ("alice", 2, "events_by_user"),
+            ("", 3, "events_by_host"),
+        ] {
+            let asked = UsesAsked {
+                user: user.to_owned(),
+                hosts: (0..hosts).map(|host| format!("web-{host}")).collect(),
+                since_ms: 1,
+                until_ms: 9,
+            };
+            let (sql, values) = question(&asked);
+            let mut statement = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .unwrap();
+            let values = params_from_iter(values);
+            let lines = statement.query_map(values, |row| row.get::<_, String>(3));
+            let lines: Vec<String> = lines.unwrap().map(Result::unwrap).collect();
+            let plan = lines.join("\n");
+            assert!(plan.contains(index), "{plan}");
+            assert!(!plan.contains("SCAN"), "{plan}");
+        }
+    }
 }

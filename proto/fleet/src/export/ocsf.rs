@@ -20,6 +20,7 @@ use super::printable::printable_json;
 use super::record::Record;
 use super::severity::Severity;
 use crate::event::{EventKind, Outcome};
+use crate::role::Role;
 
 const VERSION: &str = "1.3.0";
 /// `activity_id` of what the class has no number for.
@@ -241,9 +242,11 @@ fn action(record: &Record) -> (u32, &'static str) {
     }
 }
 
-/// A policy by its generation, everything else by the name that the event has.
+/// What was managed, and not who did it: a policy by its generation, members and tokens by the words that
+/// the controller's own events begin with.
 fn entity(record: &Record) -> Json {
     let event = &record.event;
+    let managed = || managed(&event.reason);
     match record.kind() {
         Some(EventKind::PolicyApplied | EventKind::PolicyRejected) => json!({
             "name": "policy",
@@ -251,9 +254,53 @@ fn entity(record: &Record) -> Json {
             "uid": event.generation.to_string(),
             "version": event.generation.to_string(),
         }),
-        _ if !event.user.is_empty() => json!({"name": event.user, "type": "Member"}),
-        _ => json!({"name": record.host, "type": "Fleet"}),
+        Some(EventKind::Read) => {
+            let filter = event.reason.find('=').unwrap_or(event.reason.len());
+            let asked = event.reason.get(..filter).unwrap_or_default();
+            let asked = match asked.rsplit_once(' ') {
+                Some((question, _)) if filter < event.reason.len() => question,
+                Some(_) | None => asked,
+            };
+            json!({"name": asked, "type": "Question"})
+        }
+        _ => managed().unwrap_or_else(|| json!({"name": record.host, "type": "Fleet"})),
     }
+}
+
+/// Reads `user alice locked: lost`, `key phone of user alice removed`, `host h1: called h2 from now on`,
+/// `token for user alice (0123456789ab)`, `token 0123456789ab revoked with user bob` and `refused: lock
+/// member: ...`.
+fn managed(reason: &str) -> Option<Json> {
+    if let Some(refused) = reason.strip_prefix("refused: ") {
+        let call = refused.split(": ").next()?;
+        return Some(json!({"name": call, "type": "Call"}));
+    }
+    let mut words = reason.split(' ');
+    let mut word = words.next()?;
+    if word == "token" {
+        let (name, id) = match reason.split_once(" (") {
+            Some((name, rest)) => (name, rest.split(')').next()?),
+            None => ("token", words.next()?),
+        };
+        return Some(json!({"name": name, "type": "Token", "uid": id}));
+    }
+    let mut key = None;
+    if word == "key" {
+        key = words.next();
+        words.next().filter(|of| *of == "of")?;
+        word = words.next()?;
+    }
+    let role: Role = word.parse().ok()?;
+    let name = words.next()?.trim_end_matches(':');
+    let uid = match key {
+        Some(key) => format!("{role}/{name}/{key}"),
+        None => format!("{role}/{name}"),
+    };
+    let mut kind = role.as_str().to_owned();
+    if let Some(first) = kind.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    Some(json!({"name": name, "type": kind, "uid": uid}))
 }
 
 fn process(record: &Record) -> Json {
@@ -378,6 +425,77 @@ fn object(json: Json) -> Map<String, Json> {
         Json::Object(members) => members,
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => {
             Map::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::wire::AuditRecord;
+
+    #[test]
+    fn the_entity_is_what_was_managed_and_the_actor_who_did_it() {
+        let shown = |kind, reason: &str| {
+            let mut event = Event::new(kind, 1);
+            event.user = "boss".to_owned();
+            event.reason = reason.to_owned();
+            let record = Record::new(AuditRecord {
+                host: "controller".to_owned(),
+                event: Some(event),
+                ..AuditRecord::default()
+            });
+            let event: Json = serde_json::from_str(&line(&record)).unwrap();
+            assert_eq!(event["actor"]["user"]["name"], "boss");
+            let text = |field: &str| event["entity"][field].as_str().unwrap_or("-").to_owned();
+            [text("name"), text("type"), text("uid")].join(" ")
+        };
+        for (kind, reason, entity) in [
+            (
+                EventKind::Removed,
+                "user carl removed: left",
+                "carl User user/carl",
+            ),
+            (
+                EventKind::Locked,
+                "key phone of user alice locked",
+                "alice User user/alice/phone",
+            ),
+            (
+                EventKind::Enrolled,
+                "host h1 joined (token 12)",
+                "h1 Host host/h1",
+            ),
+            (
+                EventKind::Operator,
+                "host h1: called h2 from now on",
+                "h1 Host host/h1",
+            ),
+            (
+                EventKind::Operator,
+                "token for user alice, key laptop (0123456789ab) revoked",
+                "token for user alice, key laptop Token 0123456789ab",
+            ),
+            (
+                EventKind::Operator,
+                "token 0123 revoked with operator stan",
+                "token Token 0123",
+            ),
+            (
+                EventKind::Operator,
+                "refused: lock member: not hers",
+                "lock member Call -",
+            ),
+            (EventKind::Read, "host list", "host list Question -"),
+            (
+                EventKind::Read,
+                "audit list kind=refused user=alice",
+                "audit list Question -",
+            ),
+            (EventKind::Operator, "something else", "controller Fleet -"),
+        ] {
+            assert_eq!(shown(kind, reason), entity, "{reason}");
         }
     }
 }

@@ -116,6 +116,7 @@ async fn a_text_that_was_shown_is_applied_with_the_keys_in_force_and_never_shows
     let fleet = Fleet::new().await;
     fleet.join_labelled("web-1", "prod").await;
     fleet.join_labelled("web-2", "stage").await;
+    fleet.join(Role::User, "alice").await;
     let text = "NAME prod\nHOSTS env=prod\nSOURCE ANY\nKEY the-key-of-prod\nHMAC_KEY and-its-other\n\
                 OPEN_PORTS tcp/22\n\nNAME stage\nHOSTS env=stage\nSOURCE ANY\nOPEN_PORTS tcp/22\n";
     fleet.apply(0, text).await.unwrap();

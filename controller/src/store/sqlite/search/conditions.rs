@@ -109,6 +109,13 @@ impl Conditions {
         self.add(&format!("EXISTS ({})", indexed_as(what)), [value.into()]);
     }
 
+    /// It is indexed under none of these words.
+    pub(super) fn add_no_word(&mut self, what: Word, values: Vec<String>) {
+        let marks = vec!["?"; values.len()].join(", ");
+        let indexed = indexed_as(what).replace("o.value = ?", &format!("o.value IN ({marks})"));
+        self.add(&format!("NOT EXISTS ({indexed})"), values);
+    }
+
     /// It was caused by this request: it says so itself, or its message does and it says nothing else.
     pub(super) fn add_request(&mut self, request: &str) {
         let of_digest = Self::of_digest(request);

@@ -8,7 +8,7 @@ use super::super::words::Word;
 use super::conditions::{Conditions, compact, within};
 use super::driver::{Arm, Driver};
 use super::known::Known;
-use crate::store::model::{Cursor, EventFilter};
+use crate::store::model::{CONTROLLER, Cursor, EventFilter};
 
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host";
 /// What the host of a journal is called now: a journal goes along when its host is renamed.
@@ -118,6 +118,13 @@ fn common(filter: &EventFilter, known: &Known, driver: &Driver, after: Cursor) -
         && *driver != Driver::Actor
     {
         all.add_word(Word::Actor, actor.clone());
+    }
+    let others = filter.other_actors();
+    if !others.is_empty() {
+        all.add_no_word(Word::Actor, others);
+    }
+    if filter.is_of_the_controller() {
+        all.add("h.name = ?", [CONTROLLER.to_owned()]);
     }
     if let Some(generation) = filter.generation
         && *driver != Driver::Generation

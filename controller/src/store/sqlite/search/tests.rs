@@ -53,6 +53,15 @@ fn every_question_is_answered_in_the_order_of_an_index() {
         ),
         (
             EventFilter {
+                users: users.clone(),
+                role: Some(fleet::Role::Auditor),
+                ..any.clone()
+            },
+            None,
+            "events_by_user",
+        ),
+        (
+            EventFilter {
                 port,
                 kinds: kinds.clone(),
                 ..any.clone()
@@ -127,6 +136,7 @@ fn question(bits: usize) -> EventFilter {
     let text = |bit: usize, text: &str| asked(bit).then(|| text.to_owned());
     EventFilter {
         users: text(0, "user-1").into_iter().collect(),
+        role: None,
         hosts: text(1, "web-1").into_iter().collect(),
         kinds: asked(2)
             .then(|| EventKind::Refused.into())

@@ -1,0 +1,187 @@
+//! `postern-controller status`
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use controller::Status;
+use program::disk;
+
+use super::data::DataArgs;
+use super::error::CommandError;
+
+/// Say what the controller does now: fleet, policy, hosts, sinks, database
+///
+/// Asks the controller that serves from the directory, over a socket there. Without one, what the
+/// directory says, and exit code 3. Whether all of it is sound: `postern-controller check`.
+///
+/// JSON fields: is_serving, fleet, address, database_bytes, last_backup_at, version, pid, listens_at,
+/// serving_secs, generation, set_back, hosts, hosts_connected, hosts_in_sync, hosts_locked, users,
+/// records, sinks (name, type, lag_ms, error).
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  postern-controller status
+  postern-controller status --data /var/lib/postern --json | jq .hosts_connected")]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+// === impl StatusArgs ===
+
+impl StatusArgs {
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        let Self { data, json } = self;
+        let data = data.enter()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(CommandError::Runtime)?;
+        let status = runtime.block_on(controller::status(&data))?;
+        let text = if json {
+            serde_json::to_string(&status).unwrap_or_default() + "\n"
+        } else {
+            text(&status)
+        };
+        program::print(text)?;
+        if status.is_serving {
+            return Ok(());
+        }
+        Err(CommandError::NotServing { data })
+    }
+}
+
+fn text(status: &Status) -> String {
+    let Status {
+        is_serving,
+        fleet,
+        address,
+        database_bytes,
+        last_backup_at,
+        version,
+        pid,
+        listens_at,
+        serving_secs,
+        generation,
+        set_back,
+        hosts,
+        hosts_connected,
+        hosts_in_sync,
+        hosts_locked,
+        users,
+        records,
+        sinks,
+    } = status;
+    let mut lines = format!("fleet     {fleet}, members dial {address}\n");
+    let size = disk::size(*database_bytes);
+    let backup = match last_backup_at.as_str() {
+        "" => "none is known here",
+        at => at,
+    };
+    if *is_serving {
+        let since = humantime::format_duration(std::time::Duration::from_secs(*serving_secs));
+        let _ = writeln!(
+            lines,
+            "serving   for {since} at {listens_at}, version {version}, process {pid}"
+        );
+        let _ = writeln!(lines, "policy    generation {generation}");
+        if !set_back.is_empty() {
+            let _ = writeln!(lines, "          warning: hosts are sent none: {set_back}");
+        }
+        let locked = match hosts_locked {
+            0 => String::new(),
+            locked => format!(", {locked} locked"),
+        };
+        let _ = writeln!(
+            lines,
+            "hosts     {hosts_connected} of {hosts} connected, {hosts_in_sync} in sync{locked}"
+        );
+        let _ = writeln!(lines, "users     {users}");
+        for sink in sinks {
+            let lag = std::time::Duration::from_secs(sink.lag_ms / 1_000);
+            let lag = match sink.lag_ms {
+                0 => "has everything".to_owned(),
+                _ => format!("is {} behind", humantime::format_duration(lag)),
+            };
+            let why = match sink.error.as_str() {
+                "" => String::new(),
+                error => format!(": {error}"),
+            };
+            let _ = writeln!(
+                lines,
+                "sink      {} ({}) {lag}{why}",
+                sink.name, sink.r#type
+            );
+        }
+        let _ = writeln!(lines, "database  {size}, {records} records");
+    } else {
+        let _ = writeln!(lines, "database  {size}");
+    }
+    let _ = writeln!(lines, "backup    {backup}");
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use controller::SinkStatus;
+
+    use super::*;
+
+    #[test]
+    fn the_status_says_what_serves_and_what_lags() {
+        let status = Status {
+            is_serving: true,
+            fleet: "prod".to_owned(),
+            address: "controller.example:7443".to_owned(),
+            database_bytes: 3 << 20,
+            version: "1.2.3".to_owned(),
+            pid: 42,
+            listens_at: "[::]:7443".to_owned(),
+            serving_secs: 3_700,
+            generation: 7,
+            hosts: 30,
+            hosts_connected: 29,
+            hosts_in_sync: 28,
+            hosts_locked: 1,
+            users: 20,
+            records: 12_345,
+            sinks: vec![SinkStatus {
+                name: "siem".to_owned(),
+                r#type: "webhook".to_owned(),
+                lag_ms: 61_500,
+                error: "connection refused".to_owned(),
+            }],
+            ..Status::default()
+        };
+
+        assert_eq!(
+            text(&status),
+            "\
+fleet     prod, members dial controller.example:7443
+serving   for 1h 1m 40s at [::]:7443, version 1.2.3, process 42
+policy    generation 7
+hosts     29 of 30 connected, 28 in sync, 1 locked
+users     20
+sink      siem (webhook) is 1m 1s behind: connection refused
+database  3.0 MiB, 12345 records
+backup    none is known here
+"
+        );
+        let stopped = Status {
+            is_serving: false,
+            last_backup_at: "2026-11-26T00:00:00Z".to_owned(),
+            ..status
+        };
+        assert_eq!(
+            text(&stopped),
+            "\
+fleet     prod, members dial controller.example:7443
+database  3.0 MiB
+backup    2026-11-26T00:00:00Z
+"
+        );
+    }
+}

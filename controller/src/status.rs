@@ -1,0 +1,225 @@
+//! What the controller does now, for whoever may enter its directory: one JSON object to each who
+//! connects to a socket there. Nothing can be asked for or changed by it.
+
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, process};
+
+use fleet::Role;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+use crate::app::hosts;
+use crate::clock;
+use crate::context::Context;
+use crate::data_dir::{DataDir, DataDirError};
+use crate::error::Error;
+use crate::start::{StartError, read_settings};
+use crate::timestamp::Timestamp;
+
+/// How long who asks may take to read.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a controller does now. The names are part of the interface.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Status {
+    /// Whether it serves; all that follows `database_bytes` is known only then.
+    pub is_serving: bool,
+    /// Of the fleet.
+    pub fleet: String,
+    /// Where members dial it, `host:port`.
+    pub address: String,
+    /// Of the database and what is written beside it, bytes.
+    pub database_bytes: u64,
+    /// When the last backup was made, RFC 3339; empty when none was, or none that is known here.
+    pub last_backup_at: String,
+    /// The version that serves.
+    pub version: String,
+    /// Of the process that serves.
+    pub pid: u32,
+    /// Where it listens.
+    pub listens_at: String,
+    /// For how long, seconds.
+    pub serving_secs: u64,
+    /// The policy in force; 0 before the first.
+    pub generation: u64,
+    /// Why hosts are sent no policy: the database was put back. Empty when they are.
+    pub set_back: String,
+    /// Hosts of the fleet.
+    pub hosts: u64,
+    /// Those that are connected.
+    pub hosts_connected: u64,
+    /// Those that enforce what they should.
+    pub hosts_in_sync: u64,
+    /// Those that are locked.
+    pub hosts_locked: u64,
+    /// Users of the fleet.
+    pub users: u64,
+    /// Records of the log.
+    pub records: u64,
+    /// Where events are sent on to.
+    pub sinks: Vec<SinkStatus>,
+}
+
+/// How far a sink is.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SinkStatus {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub r#type: String,
+    /// Age of the oldest record that it has not taken, milliseconds; 0 when it has all.
+    pub lag_ms: u64,
+    /// Why the last attempt failed; empty when it did not.
+    pub error: String,
+}
+
+/// Since when, and where, a controller serves.
+#[derive(Clone, Debug)]
+pub(crate) struct Serving {
+    pub(crate) dir: DataDir,
+    pub(crate) listens_at: String,
+    pub(crate) since: Timestamp,
+}
+
+/// Asks the controller that serves from `data`; what its directory says when none does.
+///
+/// # Errors
+///
+/// [`StartError`] when there is no controller in it.
+pub async fn status(data: &Path) -> Result<Status, StartError> {
+    let dir = DataDir::open(data)?;
+    let path = dir.status_socket();
+    let failed = |error| DataDirError::file(&path, error);
+    match ask(&path).await {
+        Ok(status) => Ok(status),
+        Err(error) if is_nobody(&error) => of_directory(&dir),
+        Err(error) => Err(failed(error).into()),
+    }
+}
+
+async fn ask(path: &Path) -> io::Result<Status> {
+    let mut stream = UnixStream::connect(path).await?;
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await??;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// There is no socket, or nobody behind it.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+    )
+}
+
+fn of_directory(dir: &DataDir) -> Result<Status, StartError> {
+    let settings = read_settings(dir)?;
+    Ok(Status {
+        fleet: settings.fleet,
+        address: settings.address,
+        database_bytes: dir.database_bytes(),
+        last_backup_at: dir.last_backup(),
+        ..Status::default()
+    })
+}
+
+/// Answers at the socket of the directory until the controller stops.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn spawn(context: &Arc<Context>, serving: Serving) -> io::Result<()> {
+    let path = serving.dir.status_socket();
+    // Of a run that was killed: whoever holds the directory's lock is the only one.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    let asked = Arc::clone(context);
+    context.tasks.spawn(async move {
+        let answering = async {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => answer(&asked, &serving, stream).await,
+                    Err(error) => {
+                        tracing::warn!(%error, "whoever asks for the status is not heard");
+                        tokio::time::sleep(PATIENCE).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = asked.stopping.cancelled() => {}
+            () = answering => {}
+        }
+        let _ = fs::remove_file(&path);
+    });
+    Ok(())
+}
+
+/// One after the other: who is slow is left.
+async fn answer(context: &Context, serving: &Serving, mut stream: UnixStream) {
+    let written = async {
+        let status = of(context, serving, clock::now()).await?;
+        let text = serde_json::to_vec(&status).unwrap_or_default();
+        // Whoever has gone needs no answer.
+        let _ = stream.write_all(&text).await;
+        Ok::<_, Error>(())
+    };
+    match timeout(PATIENCE, written).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(error = %program::one_line(&error), "the status is not known");
+        }
+    }
+}
+
+async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Status, Error> {
+    let hosts = hosts::all(context, now).await?;
+    let count = |is: fn(&hosts::HostView) -> bool| hosts.iter().filter(|host| is(host)).count();
+    let users = context.roster.all();
+    let users = users.iter().filter(|member| member.role == Role::User);
+    let sinks = context.sinks.states().map(|sink| {
+        let standing = sink.standing();
+        SinkStatus {
+            name: sink.name().to_owned(),
+            r#type: sink.type_name().to_owned(),
+            lag_ms: standing.lag_ms(now),
+            error: standing.error,
+        }
+    });
+    let set_back = context.fleet.borrow().set_back.clone();
+    let Serving {
+        dir,
+        listens_at,
+        since,
+    } = serving;
+    Ok(Status {
+        is_serving: true,
+        fleet: context.settings.fleet.clone(),
+        address: context.settings.address.clone(),
+        database_bytes: dir.database_bytes(),
+        last_backup_at: dir.last_backup(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: process::id(),
+        listens_at: listens_at.clone(),
+        serving_secs: now.secs().saturating_sub(since.secs()),
+        generation: context.rollout.in_force().generation,
+        set_back: set_back.unwrap_or_default(),
+        hosts: hosts.len() as u64,
+        hosts_connected: count(|host| host.connected) as u64,
+        hosts_in_sync: count(|host| host.in_sync && host.member.lock.is_none()) as u64,
+        hosts_locked: count(|host| host.member.lock.is_some()) as u64,
+        users: users.count() as u64,
+        records: context.store.newest_record().await?,
+        sinks: sinks.collect(),
+    })
+}
