@@ -84,6 +84,8 @@ fn entries(policy: &Policy, host: &Member, user: &str) -> Vec<Entry> {
                 .map_or(host.spa_port, NonZeroU16::get),
             exchange_key,
             ports: stanza.open_ports.as_ref().map_or_else(Vec::new, |ports| {
+                // What is restricted opens for nobody; something is left, or the policy has a mistake.
+                let ports = ports.without(&stanza.restrict_ports);
                 ports.spelled_out().map(|port| port.to_string()).collect()
             }),
             stanza: stanza.label(),

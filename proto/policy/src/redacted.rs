@@ -14,7 +14,15 @@ use crate::print::secret;
 use crate::source::NoIncludes;
 
 /// The keywords whose values are put back.
-const KEYS: [&str; 4] = ["KEY", "KEY_BASE64", "HMAC_KEY", "HMAC_KEY_BASE64"];
+const KEYS: [&str; 5] = [
+    "KEY",
+    "KEY_BASE64",
+    "HMAC_KEY",
+    "HMAC_KEY_BASE64",
+    MORE_KEYS,
+];
+/// A key and its HMAC key in one line.
+const MORE_KEYS: &str = "MORE_KEYS_BASE64";
 
 /// How many keys were left out of a text.
 #[must_use]
@@ -29,9 +37,12 @@ pub fn with_stand_ins(text: &str) -> String {
     let mut number = 0;
     replaced(text, |line, head| {
         number += 1;
-        let value = if line.contains("_BASE64") {
-            // 32 bytes in base64, whose last letter says four bits of them.
-            format!("standin{number:0>35}A=")
+        // 32 bytes in base64, whose last letter says four bits of them.
+        let in_base64 = format!("standin{number:0>35}A=");
+        let value = if line.contains(MORE_KEYS) {
+            format!("{in_base64} {in_base64}")
+        } else if line.contains("_BASE64") {
+            in_base64
         } else {
             format!("stand-in-{number}")
         };

@@ -202,6 +202,9 @@ impl Policy {
                 Err(denied) => denied,
                 // She is in it and has no key, or it gives a part of what is asked.
                 Ok(judged) => match ports.without(&judged.ports).iter().next() {
+                    Some(port) if stanza.restrict_ports.touches(port) => {
+                        Denied::PortRestricted(port)
+                    }
                     Some(port) => Denied::PortNotOpen(port),
                     None => return None,
                 },

@@ -26,7 +26,7 @@ pub(crate) const TTL_DEFAULT: &str = "1h";
 ///
 /// Roles: an owner may do whatever a person may and alone says who else may; an operator edits policy and
 /// manages hosts and users; an auditor reads everything but secrets; a validator checks and compares
-/// policies, as a pipeline does; a helpdesk sees why users are refused and invites them again. What an
+/// policies, as a pipeline does, and so sees what a text gives to whom; a helpdesk sees why users are refused and invites them again. What an
 /// auditor, a validator or a helpdesk reads is an event. --scope bounds operator, auditor, validator and
 /// helpdesk to hosts with these labels.
 ///
@@ -52,7 +52,8 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
 
-    /// Only hosts with this label are the business of this operator, auditor, validator or helpdesk (can
+    /// Only hosts with this label are the business of this operator, auditor, validator or helpdesk; the
+    /// text of the policy is one, and whoever may see or compare it sees it as a whole (can
     /// be repeated)
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     scope: Vec<(String, String)>,

@@ -50,3 +50,16 @@ async fn a_locked_host_is_shown_as_locked_to_whoever_may_open_it_and_as_nothing_
         .collect();
     assert_eq!(locked, [("web-1", "mine")]);
 }
+
+#[tokio::test]
+async fn what_is_restricted_is_in_nobodys_directory() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::Host, "web-1").await;
+    let alice = fleet.join(Role::User, "alice").await;
+    let text = "NAME some\nSOURCE ANY\nOPEN_PORTS tcp/2222-2224\nRESTRICT_PORTS tcp/2223\n";
+    fleet.apply(0, text).await.unwrap();
+
+    let directory = directory(&fleet.context, &caller(&alice), NOW);
+
+    assert_eq!(directory.entries[0].ports, ["tcp/2222", "tcp/2224"]);
+}

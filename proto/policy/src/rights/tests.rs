@@ -322,3 +322,28 @@ proptest! {
         prop_assert_eq!(whole, expected);
     }
 }
+
+#[test]
+fn of_a_range_the_port_that_is_restricted_is_said_to_be_restricted() {
+    let text = "NAME some\nSOURCE ANY\nOPEN_PORTS tcp/2222-2230\nRESTRICT_PORTS tcp/2223\n";
+    let policy = policy(text);
+    let question = Question {
+        user: None,
+        ports: None,
+        source: None,
+        now_secs: NOW_SECS,
+    };
+    let why = |ports: &str| {
+        let ports = PortSet::parse(ports).unwrap();
+        let asked = ("alice", &ports);
+        match policy.answer(&host("web-1", "web"), &users(&["alice"]), asked, &question) {
+            Answer::May(_) => String::new(),
+            Answer::MayNot(whys) => whys[0].why.to_string(),
+        }
+    };
+
+    assert_eq!(why("tcp/2222-2224"), "tcp/2223 is in RESTRICT_PORTS");
+    assert_eq!(why("tcp/2223"), "tcp/2223 is in RESTRICT_PORTS");
+    assert_eq!(why("tcp/2224-2231"), "tcp/2231 is not in OPEN_PORTS");
+    assert_eq!(why("tcp/2224-2230"), "");
+}
