@@ -297,7 +297,7 @@ fn kill(service: &Service) -> Done {
 
 /// What the host's packet filter holds altogether, as the host's own program says it.
 fn list_all() -> Done {
-    let programs: [&[&str]; 2] = [&["nft", "list", "ruleset"], &["iptables", "-n", "-v", "-L"]];
+    let programs: [&[&str]; 2] = [&["nft", "list", "ruleset"], &["iptables-save"]];
     let mut last = None;
     for words in programs {
         let Some((program, arguments)) = words.split_first() else {

@@ -119,7 +119,7 @@ fn every_row_of_the_page_about_fwknop_names_tests_that_exist_or_says_why_not() {
     let tables: Vec<_> = tables
         .map(|rest| rest.split("<!-- end of table -->").next().unwrap())
         .collect();
-    assert_eq!(tables.len(), 3);
+    assert_eq!(tables.len(), 4);
     for table in tables {
         let rows: Vec<_> = table
             .lines()

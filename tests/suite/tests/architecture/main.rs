@@ -95,6 +95,8 @@ const PURE: &[(&str, &[&str])] = &[
             "ipnet",
             "lru",
             "policy",
+            // A hash is a function of its bytes.
+            "sha2",
             "spa",
             "thiserror",
         ],
@@ -138,6 +140,8 @@ const OWNERS: &[(&str, &[&str])] = &[
             "agent/src/firewall/hooks/iptables.rs",
             // As words that people read and write.
             "agent/src/firewall/owner",
+            // `fwknopd --fw-list-all` has the host's own program list everything.
+            "agent/src/fwknopd/program.rs",
             "agent/src/config.rs",
         ],
     ),
