@@ -19,6 +19,7 @@ tests/owners.sh
 tests/packages.sh
 tests/monitoring.sh
 tests/ssh.sh
+tests/sudo.sh
 
 # Called by `make soak`: only the proofs whose size is a variable, one at a time.
 if [[ -n ${POSTERN_SOAK:-} ]]; then

@@ -43,6 +43,8 @@ pub struct Config {
     /// What is led on to other places, as far as the packet filter can.
     pub nat: NatSettings,
     pub command_timeout: Duration,
+    /// The program that is sudo, where a stanza says ENABLE_CMD_SUDO_EXEC.
+    pub sudo_exe: PathBuf,
     /// For how many days the local audit is kept without a controller.
     pub audit_days: u32,
     pub grants_max: usize,
@@ -128,6 +130,7 @@ const MAX_AGE_SECS: u64 = 120;
 const MAX_AGE_SECS_MAX: u64 = 100_000;
 /// In a fleet: its clients know how far their clock is from the controller's.
 const MAX_FUTURE_SECS_JOINED: u64 = 30;
+const SUDO_EXE: &str = "/usr/bin/sudo";
 const COMMAND_TIMEOUT_SECS: u64 = 10;
 const COMMAND_TIMEOUT_SECS_MAX: u64 = 3_600;
 /// About 4,000 packets. The ring counts as memory of the process, which is to stay below 40 MB.
@@ -257,6 +260,7 @@ impl TryFrom<RawConfig> for Config {
             command_timeout: Duration::from_secs(
                 raw.command_timeout_secs.unwrap_or(COMMAND_TIMEOUT_SECS),
             ),
+            sudo_exe: raw.sudo_exe.unwrap_or_else(|| SUDO_EXE.into()),
             audit_days: raw.audit_days.unwrap_or(AUDIT_DAYS),
             grants_max: raw.grants_max.unwrap_or(GRANTS_MAX),
             commands_running_max: raw.commands_running_max.unwrap_or(COMMANDS_RUNNING_MAX),

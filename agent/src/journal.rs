@@ -57,6 +57,7 @@ mod witness;
 
 use std::path::{Path, PathBuf};
 
+use engine::CycleStage;
 use fleet::event::ChainVersion;
 use fleet::{Event, GrantId};
 use nix::fcntl::Flock;
@@ -160,6 +161,10 @@ struct Staged {
     /// Grants that are opened, in the order of the events that say so, each with the place of its
     /// event.
     opened: Vec<(usize, Opened)>,
+    /// Command cycles that are opened.
+    cycles: Vec<(GrantId, String)>,
+    /// Command cycles that are further than they were.
+    cycle_stages: Vec<(GrantId, CycleStage)>,
     /// Grants whose closing is among the events, or that live on in no connection any more.
     closed: Vec<GrantId>,
     /// Grants whose closing is among the events, and that live on in connections.
@@ -226,6 +231,28 @@ impl Journal {
     fn stage_grant(&mut self, opened: Opened, event: Event) -> u64 {
         self.staged.opened.push((self.staged.events.len(), opened));
         self.stage(event)
+    }
+
+    /// Stages that a command cycle is about to open, and the command that closes it. Until its end is
+    /// committed ([`Self::stage_closed`]), every start finds it.
+    pub fn stage_cycle(&mut self, id: GrantId, close: String, event: Event) {
+        let until_ms = event.until_ms;
+        let rules = Vec::new();
+        self.staged.cycles.push((id, close));
+        self.stage_opened(
+            LiveGrant {
+                id,
+                until_ms,
+                rules,
+            },
+            event,
+        );
+    }
+
+    /// Stages how far a command cycle is.
+    pub fn stage_cycle_stage(&mut self, id: GrantId, stage: CycleStage, event: Event) {
+        self.staged.cycle_stages.push((id, stage));
+        self.stage(event);
     }
 
     /// Stages the closing of a grant.

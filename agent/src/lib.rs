@@ -4,6 +4,7 @@
 //! thread ([`turn`]); the link to the controller, the repair of the base rules, commands and signals
 //! run beside it and reach it through its mailbox ([`orders`]). [`run`] puts all of it together.
 
+mod accounts;
 pub mod capture;
 pub mod channels;
 pub mod cli;

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use engine::{ClaimAnswer, CommandEnd, ConnectionChange, Rejected};
+use engine::{ClaimAnswer, ConnectionChange, Ended, Rejected};
 use fleet::GrantId;
 use fleet::event::ChainVersion;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -69,7 +69,7 @@ pub enum Order {
     /// there are none.
     NameAnswered { seq: u64, answer: Answer },
     /// A command has ended, or could not be run.
-    CommandEnded { id: GrantId, end: CommandEnd },
+    CommandEnded { id: GrantId, ended: Ended },
     /// An operator says that the clock is right: no floor stays for a clock that was ahead.
     ResetFloor(SyncSender<FloorReport>),
     /// Say in the log what has been counted.
@@ -263,9 +263,9 @@ mod tests {
             sender.send(Order::Drift(None)).unwrap();
         }
 
-        let (id, end) = (GrantId([1; 16]), CommandEnd::Exited(0));
+        let (id, ended) = (GrantId([1; 16]), engine::CommandEnd::Exited(0).into());
 
-        sender.send(Order::CommandEnded { id, end }).unwrap();
+        sender.send(Order::CommandEnded { id, ended }).unwrap();
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub use error::RunError;
 use crate::capture::{self, Capture, CaptureConfig, CaptureSource};
 use crate::channels::Channels;
 use crate::clock;
-use crate::command_runner::CommandRunner;
+use crate::command_runner::{CommandRunner, RunnerSettings};
 use crate::config::{Config, ConfigSource, Mode};
 use crate::connections::Following;
 use crate::firewall::{self, FirewallError, Kept, Monitor, OwnerHandle, OwnerWatch};
@@ -200,7 +200,7 @@ pub fn run(
         leads_on: config.nat.forward,
         cannot_lead: cannot_lead(config, firewall.name, capabilities),
         connections: connections.handle.take(),
-        commands: CommandRunner::new(orders.clone(), config.command_timeout),
+        commands: CommandRunner::new(orders.clone(), runner_settings(config)),
         monitor: Some(monitor.handle()),
         owner: owner.as_ref().map(OwnerWatch::handle),
         backend: (firewall.name, firewall.why),
@@ -299,6 +299,14 @@ fn start_owner_watch(
     };
     let watch = OwnerWatch::start(&config.firewall, config.nat.forward, in_connections, told);
     watch.map(Some).map_err(RunError::Thread)
+}
+
+fn runner_settings(config: &Config) -> RunnerSettings {
+    RunnerSettings {
+        time_limit: config.command_timeout,
+        sudo: config.sudo_exe.clone(),
+        dry_run: config.firewall.dry_run,
+    }
 }
 
 /// What the configuration wants led on and the packet filter cannot lead; says so.

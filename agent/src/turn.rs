@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use engine::{Adoption, Batch, Change, Engine, Forwards, Rejected, Status};
+use engine::{Adoption, Batch, Change, CycleStage, Engine, Forwards, Rejected, Status};
 use gate::Now;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spa::Service;
@@ -54,6 +54,8 @@ const BATCH_MAX: usize = 256;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Between two tidyings of the journal.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How long the end of the agent waits for commands that open or close.
+const CYCLES_WAIT: Duration = Duration::from_secs(3);
 
 /// What the thread has for itself alone.
 #[derive(Debug)]
@@ -268,7 +270,7 @@ impl GateThread {
             // Whoever asked may have gone.
             Order::BeginJournal(done) => drop(done.send(self.begin_journal())),
             Order::NameAnswered { seq, answer } => self.name_answered(seq, &answer, now),
-            Order::CommandEnded { id, end } => self.engine.command_ended(id, &end, now),
+            Order::CommandEnded { id, ended } => self.engine.command_ended(id, &ended, now),
             Order::LogCounters => log::counters(&self.engine.counters()),
             // Whoever asked may have given up.
             Order::Report(answer) => drop(answer.send(self.report(now))),
@@ -459,6 +461,25 @@ impl GateThread {
         self.ends.claims = None;
         self.engine.stop(self.host.flush_at_exit, now);
         self.commit_and_carry_out(now);
+        self.await_cycles();
+    }
+
+    /// Hears how commands end that open or close, if they do soon: what is not heard of runs again
+    /// after the next start.
+    fn await_cycles(&mut self) {
+        let until = clock::now().steady + CYCLES_WAIT;
+        while self.engine.runs_cycles() {
+            let now = clock::now();
+            if now.steady >= until {
+                return;
+            }
+            let mut bell = [PollFd::new(self.ends.inbox.bell(), PollFlags::POLLIN)];
+            let left = u16::try_from((until - now.steady).as_millis()).unwrap_or(u16::MAX);
+            let _ = poll(&mut bell, PollTimeout::from(left.max(1)));
+            // Told to stop already.
+            let _ = self.take_orders(now);
+            self.commit_and_carry_out(now);
+        }
     }
 
     /// Sleeps until there is something to do. When nothing has arrived, and the next minute's tags
@@ -528,6 +549,11 @@ fn write(journal: &mut Journal, batch: &Batch) -> Result<(), JournalError> {
                 };
                 journal.stage_opened(live, event);
             }
+            Change::CycleOpens { id, close } => {
+                journal.stage_cycle(*id, close.clone(), event);
+            }
+            Change::CycleStands(id) => journal.stage_cycle_stage(*id, CycleStage::Open, event),
+            Change::CycleCloses(id) => journal.stage_cycle_stage(*id, CycleStage::Closing, event),
             Change::Extends(id) => journal.stage_extended(*id, event),
             Change::LivesOn(id) => journal.stage_living_on(*id, event),
             Change::Ends(id) => journal.stage_closed(*id, event),

@@ -7,6 +7,8 @@
 mod captures;
 #[path = "run/commands.rs"]
 mod commands;
+#[path = "run/cycles.rs"]
+mod cycles;
 #[path = "run/host.rs"]
 mod host;
 #[path = "run/lasting.rs"]
@@ -17,3 +19,5 @@ mod looking;
 mod opening;
 #[path = "run/policy.rs"]
 mod policy;
+#[path = "run/sudo.rs"]
+mod sudo;

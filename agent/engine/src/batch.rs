@@ -24,6 +24,7 @@
 use gate::Grant;
 
 use crate::commands::Command;
+use crate::cycles::LiveCycle;
 use crate::grants::LiveGrant;
 use crate::record::Record;
 
@@ -68,6 +69,10 @@ pub(crate) enum Permits {
     Join,
     Publish,
     Run(Command, Box<Grant>),
+    /// A command of the host's owner opens.
+    Cycle(Command, Box<LiveCycle>),
+    /// A command of the host's owner closes. Waits for no disk: not recorded, it runs all the same.
+    CloseCycle(Command),
 }
 
 // === impl Item ===
@@ -77,7 +82,12 @@ impl Item {
     pub(crate) fn staged(&mut self) -> Option<&mut LiveGrant> {
         match &mut self.permits {
             Permits::Open(live) | Permits::Extend(live) => Some(live),
-            Permits::Join | Permits::Nothing | Permits::Publish | Permits::Run(_, _) => None,
+            Permits::Join
+            | Permits::Nothing
+            | Permits::Publish
+            | Permits::Run(_, _)
+            | Permits::Cycle(_, _)
+            | Permits::CloseCycle(_) => None,
         }
     }
 }
@@ -140,11 +150,11 @@ impl NotCommitted {
         {
             match permits {
                 // A policy is enforced, whether or not it could be recorded.
-                Permits::Nothing | Permits::Publish => {}
+                Permits::Nothing | Permits::Publish | Permits::CloseCycle(_) => {}
                 Permits::Open(_) | Permits::Extend(_) | Permits::Join => {
                     record.refuse("the journal could not be written; nothing was opened");
                 }
-                Permits::Run(command, _) => {
+                Permits::Run(command, _) | Permits::Cycle(command, _) => {
                     let text = &command.line.text;
                     record.refuse(&format!(
                         "the journal could not be written; the command did not run: {text}"
@@ -178,6 +188,11 @@ fn new_records(items: &[Item]) -> impl Iterator<Item = &Record> {
 }
 
 fn count_grants(items: &[Item]) -> usize {
-    let depends = |item: &&Item| !matches!(item.permits, Permits::Nothing | Permits::Publish);
+    let depends = |item: &&Item| {
+        !matches!(
+            item.permits,
+            Permits::Nothing | Permits::Publish | Permits::CloseCycle(_)
+        )
+    };
     items.iter().filter(depends).count()
 }

@@ -1,11 +1,12 @@
 //! Commands that messages ask for: few run at once, some wait, and the rest is refused.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
 use fleet::GrantId;
 use gate::Grant;
+use policy::CommandRule;
 
 use crate::settings::Limits;
 
@@ -21,12 +22,21 @@ pub struct Command {
 /// What to run, and as whom.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CommandLine {
-    /// As the message gives it.
+    /// As the message gives it, or the owner of the host.
     pub text: String,
-    /// Who runs it; `None` means root.
-    pub user: Option<Box<str>>,
-    /// In which group; `None` means the group of the user.
-    pub group: Option<Box<str>>,
+    /// As whom it runs.
+    pub rule: CommandRule,
+}
+
+/// How a command ended, after which time, and what it wrote. `Display` is fit for the audit.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ended {
+    /// How.
+    pub end: CommandEnd,
+    /// How long it ran.
+    pub took: Duration,
+    /// What it wrote, in one line, without control characters and cut to a sensible length.
+    pub output: String,
 }
 
 /// How a command ended. `Display` is fit for the audit.
@@ -38,6 +48,8 @@ pub enum CommandEnd {
     Signalled(i32),
     /// It took longer than this and was killed.
     TimedOut(Duration),
+    /// It was not run, since this host only says what it would do.
+    DryRun,
     /// It was not run, for this reason.
     NotRun(String),
     /// It was run, and nobody knows how it ended, for this reason.
@@ -53,7 +65,46 @@ pub(crate) struct Commands {
     waiting: VecDeque<(CommandLine, Grant)>,
     /// Recorded, or about to be; started when that is committed.
     starting: usize,
-    running: BTreeMap<GrantId, Box<Grant>>,
+    running: BTreeMap<GrantId, Whose>,
+    /// Cycles whose closing command runs or is about to. They have places of their own, so that no
+    /// slow command keeps anything open.
+    closing: BTreeSet<GrantId>,
+}
+
+/// Whose a command is.
+#[derive(Debug)]
+pub(crate) enum Whose {
+    /// That of a message.
+    Message(Box<Grant>),
+    /// It opens a cycle.
+    Opening,
+    /// It closes a cycle.
+    Closing,
+}
+
+// === impl Ended ===
+
+impl From<CommandEnd> for Ended {
+    fn from(end: CommandEnd) -> Self {
+        Self {
+            end,
+            took: Duration::ZERO,
+            output: String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.end)?;
+        if !self.took.is_zero() {
+            write!(f, ", after {:.3} s", self.took.as_secs_f64())?;
+        }
+        if !self.output.is_empty() {
+            write!(f, ", output: {}", self.output)?;
+        }
+        Ok(())
+    }
 }
 
 // === impl CommandEnd ===
@@ -62,7 +113,7 @@ impl CommandEnd {
     /// Whether it did what it was to do, for all that its exit code says.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        *self == Self::Exited(0)
+        matches!(self, Self::Exited(0) | Self::DryRun)
     }
 }
 
@@ -72,6 +123,7 @@ impl fmt::Display for CommandEnd {
             Self::Exited(code) => write!(f, "exit code {code}"),
             Self::Signalled(signal) => write!(f, "ended by signal {signal}"),
             Self::TimedOut(limit) => write!(f, "killed after {} s", limit.as_secs()),
+            Self::DryRun => f.write_str("not run: this host only says what it would do"),
             Self::NotRun(reason) | Self::Unknown(reason) => f.write_str(reason),
         }
     }
@@ -87,6 +139,7 @@ impl Commands {
             waiting: VecDeque::new(),
             starting: 0,
             running: BTreeMap::new(),
+            closing: BTreeSet::new(),
         }
     }
 
@@ -110,9 +163,9 @@ impl Commands {
     }
 
     /// The record of one that was taken is committed: it runs.
-    pub(crate) fn started(&mut self, id: GrantId, grant: Box<Grant>) {
+    pub(crate) fn started(&mut self, id: GrantId, whose: Whose) {
         self.starting -= 1;
-        self.running.insert(id, grant);
+        self.running.insert(id, whose);
     }
 
     /// The record of one that was taken could not be committed: it does not run.
@@ -121,8 +174,25 @@ impl Commands {
     }
 
     /// One has ended; whose it was. `None` if it did not run.
-    pub(crate) fn ended(&mut self, id: GrantId) -> Option<Box<Grant>> {
-        self.running.remove(&id)
+    pub(crate) fn ended(&mut self, id: GrantId) -> Option<Whose> {
+        let mut closed = |id| self.closing.remove(id).then_some(Whose::Closing);
+        self.running.remove(&id).or_else(|| closed(&id))
+    }
+
+    /// Whether there is room for one more closing command.
+    pub(crate) fn may_close(&self) -> bool {
+        self.closing.len() < self.running_max.max(1)
+    }
+
+    /// The closing command of this cycle is about to run.
+    pub(crate) fn closes(&mut self, id: GrantId) {
+        self.closing.insert(id);
+    }
+
+    /// Whether the command of a cycle runs, or is about to.
+    pub(crate) fn runs_cycles(&self) -> bool {
+        let opening = |whose: &Whose| matches!(whose, Whose::Opening);
+        !self.closing.is_empty() || self.running.values().any(opening)
     }
 
     /// Takes out those that wait and that `keep` does not keep.
@@ -135,7 +205,7 @@ impl Commands {
     }
 
     pub(crate) fn running(&self) -> usize {
-        self.running.len()
+        self.running.len() + self.closing.len()
     }
 
     pub(crate) fn waiting(&self) -> usize {

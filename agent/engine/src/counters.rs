@@ -18,6 +18,8 @@ pub struct EngineCounters {
     pub grants_living_on: u64,
     /// Connections through grants.
     pub connections: u64,
+    /// Command cycles that are open now.
+    pub cycles_open: u64,
     /// Grants opened.
     pub opened: u64,
     /// Grants asked for again, and open for as long as that since.
@@ -68,11 +70,12 @@ impl Counters {
 // === impl EngineCounters ===
 
 impl EngineCounters {
-    fn named(self) -> [(&'static str, u64); 21] {
+    fn named(self) -> [(&'static str, u64); 22] {
         let Self {
             grants_open,
             grants_living_on,
             connections,
+            cycles_open,
             opened,
             refreshed,
             closed,
@@ -96,6 +99,7 @@ impl EngineCounters {
             ("grants_open", grants_open),
             ("grants_living_on", grants_living_on),
             ("connections", connections),
+            ("cycles_open", cycles_open),
             ("opened", opened),
             ("refreshed", refreshed),
             ("closed", closed),

@@ -2,6 +2,7 @@
 
 mod close;
 mod connections;
+mod cycles;
 mod decide;
 mod effects;
 mod ends;
@@ -26,6 +27,7 @@ use crate::claims::Claims;
 use crate::commands::Commands;
 use crate::connections::{Connections, LOOK_EVERY, PastGrants};
 use crate::counters::{Counters, EngineCounters};
+use crate::cycles::Cycles;
 use crate::effect::{Closing, Effect};
 use crate::grants::Grants;
 use crate::names::Names;
@@ -65,6 +67,7 @@ pub struct Engine {
     look_at: Duration,
     claims: Claims,
     commands: Commands,
+    cycles: Cycles,
     /// Grants whose host name is being looked up.
     names: Names,
     totals: Totals,
@@ -135,6 +138,7 @@ impl Engine {
             look_at: now.steady + LOOK_EVERY,
             claims: Claims::new(first_claim),
             commands: Commands::new(limits),
+            cycles: Cycles::default(),
             names: Names::default(),
             totals: Totals::new(now.steady),
             limits,
@@ -253,6 +257,7 @@ impl Engine {
         self.due_connections(now);
         self.reopen(now);
         self.start_commands(now);
+        self.close_cycles(now);
         if self.totals.ends_at() <= now.steady {
             self.end_totals(now);
         }
@@ -266,6 +271,7 @@ impl Engine {
             self.grants.next_deadline(),
             self.claims.next_deadline(),
             self.names.next_deadline(),
+            self.cycles_deadline(),
             Some(self.totals.ends_at()),
             self.reopen_at,
             (self.connections.len() > 0).then_some(self.look_at),
@@ -379,6 +385,7 @@ impl Engine {
                 grants_open: count(self.grants.len()),
                 grants_living_on: count(self.past.len()),
                 connections: count(self.connections.len()),
+                cycles_open: count(self.cycles.len()),
                 commands_running: count(self.commands.running()),
                 commands_waiting: count(self.commands.waiting()),
                 claims_waiting: count(self.claims.len()),

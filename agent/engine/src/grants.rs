@@ -82,20 +82,29 @@ impl LiveGrant {
 
     /// Whether it was given to this user for a message with the same key.
     pub(crate) fn is_of(&self, asking: &Identity) -> bool {
-        match &self.origin {
-            Origin::Given(grant) => {
-                let own = grant.identity();
-                own.key() == asking.key() && own.user() == asking.user()
-            }
-            Origin::Recovered(opened) => {
-                opened.user == asking.user() && opened.key == asking.key().to_string()
-            }
-        }
+        self.origin.is_of(asking)
     }
 
     /// For how long it opens, if it opens now.
     pub(crate) fn timeout(&self, steady: Duration) -> HoleTimeout {
         left(self.deadline, steady)
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// Whether it was this user, in a message with the same key.
+    pub(crate) fn is_of(&self, asking: &Identity) -> bool {
+        match self {
+            Self::Given(grant) => {
+                let own = grant.identity();
+                own.key() == asking.key() && own.user() == asking.user()
+            }
+            Self::Recovered(opened) => {
+                opened.user == asking.user() && opened.key == asking.key().to_string()
+            }
+        }
     }
 }
 

@@ -23,6 +23,7 @@
 //! | `grants` | what is open, until when, and by whose leave |
 //! | `claims` | grants that wait for the controller's word |
 //! | `commands` | commands that run and that wait |
+//! | `cycles` | commands of the host's owner in place of the firewall |
 //! | `names` | grants that wait for a host name to be looked up |
 //! | `totals` | what repeats is counted |
 //! | `counters` | what has happened so far, in numbers |
@@ -39,6 +40,7 @@ mod commands;
 mod connection;
 mod connections;
 mod counters;
+mod cycles;
 mod effect;
 mod engine;
 mod grants;
@@ -54,10 +56,11 @@ mod totals;
 pub use batch::{Batch, Committed, NotCommitted};
 pub use capabilities::{Capabilities, Forwards, Unsupported};
 pub use claims::{ClaimAnswer, ClaimAsk};
-pub use commands::{Command, CommandEnd, CommandLine};
+pub use commands::{Command, CommandEnd, CommandLine, Ended};
 pub use connection::Connection;
 pub use connections::ConnectionChange;
 pub use counters::{Counters, EngineCounters};
+pub use cycles::{CycleStage, SavedCycle};
 pub use effect::{Closing, Effect, Opening};
 pub use engine::{Adoption, Engine, Kernel, SavedGrant};
 pub use names::NameAsk;

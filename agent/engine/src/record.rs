@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use fleet::{Event, EventKind, GrantId, Outcome, UserIdentity};
 use gate::{Claimed, Grant, Identity, Now, Reason, Refusal, UserProof};
-use policy::{Permit, Permitted};
+use policy::{CommandRule, Permit, Permitted};
 use spa::ReplayDigest;
 
-use crate::commands::CommandEnd;
+use crate::commands::{CommandLine, Ended};
+use crate::cycles::LiveCycle;
 use crate::grants::{LiveGrant, Origin};
 use crate::rule::Rule;
 
@@ -32,6 +33,17 @@ pub enum Change {
         /// What it opens.
         rules: Vec<Rule>,
     },
+    /// This command cycle is in it from now on, and its opening command is about to run.
+    CycleOpens {
+        /// Its name.
+        id: GrantId,
+        /// The command that closes it.
+        close: String,
+    },
+    /// The opening command of this cycle, which is in it, has ended.
+    CycleStands(GrantId),
+    /// The closing command of this cycle, which is in it, is about to run.
+    CycleCloses(GrantId),
     /// This grant, which is in it, is open for longer or asked for again.
     Extends(GrantId),
     /// The hole of this grant has closed; it stays in the table, because it lives on in connections.
@@ -55,6 +67,24 @@ pub(crate) enum End {
     ByUser,
     /// The firewall did not open it for longer, or not all of it: it ends when it would have.
     NotExtended,
+}
+
+/// What opens a cycle, and what closes it, in the words of the policy.
+pub(crate) const OPEN: &str = "CMD_CYCLE_OPEN";
+pub(crate) const CLOSE: &str = "CMD_CYCLE_CLOSE";
+
+// === impl End ===
+
+impl End {
+    fn kind(self) -> EventKind {
+        match self {
+            Self::Closed | Self::NotOpened | Self::ByUser | Self::NotExtended => {
+                EventKind::GrantClosed
+            }
+            Self::Revoked => EventKind::GrantRevoked,
+            Self::Cut => EventKind::ConnectionsCut,
+        }
+    }
 }
 
 // === impl Record ===
@@ -97,11 +127,7 @@ impl Record {
     /// A grant that is closed: at its end, by a new policy, with the agent, or by the firewall, which
     /// did not open it.
     pub(crate) fn ends(end: End, live: &LiveGrant, at_ms: u64, reason: &str) -> Self {
-        let kind = match end {
-            End::Closed | End::NotOpened | End::ByUser | End::NotExtended => EventKind::GrantClosed,
-            End::Revoked => EventKind::GrantRevoked,
-            End::Cut => EventKind::ConnectionsCut,
-        };
+        let kind = end.kind();
         let outcome = match end {
             End::Closed | End::Revoked | End::Cut | End::ByUser => Outcome::Success,
             End::NotOpened | End::NotExtended => Outcome::Failure,
@@ -130,6 +156,45 @@ impl Record {
     pub(crate) fn lives_on(mut self, live: &LiveGrant) -> Self {
         self.change = Change::LivesOn(live.id);
         self
+    }
+
+    /// A cycle whose opening command is about to run.
+    pub(crate) fn cycle_opens(event: Event, cycle: &LiveCycle) -> Self {
+        let change = Change::CycleOpens {
+            id: cycle.id,
+            close: cycle.close.clone(),
+        };
+        Self { event, change }
+    }
+
+    /// A cycle whose opening command has ended.
+    pub(crate) fn cycle_stands(event: Event, id: GrantId) -> Self {
+        let change = Change::CycleStands(id);
+        Self { event, change }
+    }
+
+    /// A cycle whose closing command is about to run.
+    pub(crate) fn cycle_closes(event: Event, id: GrantId) -> Self {
+        let change = Change::CycleCloses(id);
+        Self { event, change }
+    }
+
+    /// A cycle that is over.
+    pub(crate) fn cycle_ends(end: End, cycle: &LiveCycle, reason: &str, now: Now) -> Self {
+        let event = cycle_event(end.kind(), cycle, reason, now);
+        let change = Change::Ends(cycle.id);
+        let mut record = Self { event, change };
+        record.note_success(end != End::NotOpened);
+        record
+    }
+
+    /// Says whether it came to what it was to come to.
+    pub(crate) fn note_success(&mut self, is_success: bool) {
+        self.event.set_outcome(if is_success {
+            Outcome::Success
+        } else {
+            Outcome::Failure
+        });
     }
 
     /// Returns what to write into the audit.
@@ -208,17 +273,66 @@ pub(crate) fn refreshed(
 }
 
 fn closed(kind: EventKind, live: &LiveGrant, at_ms: u64, reason: &str) -> Event {
-    let mut event = match &live.origin {
-        Origin::Given(grant) => of_grant(kind, grant, Some(live.id), Now::default()),
-        Origin::Recovered(opened) => Event {
-            kind: kind.into(),
-            grant_id: live.id.to_string(),
-            ..(**opened).clone()
-        },
-    };
-    event.seq = 0;
+    let mut event = of_origin(kind, &live.origin, live.id);
     event.at_ms = at_ms;
     event.until_ms = live.until_ms;
+    reason.clone_into(&mut event.reason);
+    event
+}
+
+fn of_origin(kind: EventKind, origin: &Origin, id: GrantId) -> Event {
+    match origin {
+        Origin::Given(grant) => of_grant(kind, grant, Some(id), Now::default()),
+        Origin::Recovered(opened) => Event {
+            kind: kind.into(),
+            grant_id: id.to_string(),
+            seq: 0,
+            ..(**opened).clone()
+        },
+    }
+}
+
+/// A cycle whose opening command is about to run.
+pub(crate) fn cycle_opened(
+    grant: &Grant,
+    id: GrantId,
+    until_ms: u64,
+    command: &str,
+    now: Now,
+) -> Event {
+    let mut event = opened(grant, id, until_ms, "", now);
+    let command = format!("{OPEN}: {command}");
+    event.reason = match event.reason.as_str() {
+        "" => command,
+        note => format!("{command}; {note}"),
+    };
+    event
+}
+
+/// A cycle whose closing command is about to run.
+pub(crate) fn cycle_closes(cycle: &LiveCycle, now: Now) -> Event {
+    let reason = format!("start: {}", cycle.close);
+    let mut event = cycle_event(EventKind::CommandRun, cycle, &reason, now);
+    event.set_outcome(Outcome::Success);
+    event
+}
+
+/// A command of a cycle has run, or could not be run.
+pub(crate) fn cycle_command(cycle: &LiveCycle, ended: &Ended, which: &str, now: Now) -> Event {
+    let reason = format!("{which}: {ended}");
+    let mut event = cycle_event(EventKind::CommandRun, cycle, &reason, now);
+    event.set_outcome(if ended.end.is_success() {
+        Outcome::Success
+    } else {
+        Outcome::Failure
+    });
+    event
+}
+
+fn cycle_event(kind: EventKind, cycle: &LiveCycle, reason: &str, now: Now) -> Event {
+    let mut event = of_origin(kind, &cycle.origin, cycle.id);
+    event.at_ms = now.wall_ms();
+    event.until_ms = cycle.until_ms;
     reason.clone_into(&mut event.reason);
     event
 }
@@ -258,18 +372,22 @@ pub(crate) fn set_back(generation: u64, reason: &str, now: Now) -> Event {
 }
 
 /// A command that is about to run.
-pub(crate) fn command_started(grant: &Grant, id: GrantId, text: &str, now: Now) -> Event {
+pub(crate) fn command_started(grant: &Grant, id: GrantId, line: &CommandLine, now: Now) -> Event {
     let mut event = of_grant(EventKind::CommandRun, grant, Some(id), now);
-    event.reason = format!("start: {text}");
+    // Who runs it stands in front, where it is not root: what follows is of whoever sent the message,
+    // and must not be taken for it.
+    let says_whom = line.rule != CommandRule::default() || line.text.starts_with("(as ");
+    let whom = says_whom.then(|| format!("(as {}) ", line.rule.as_whom()));
+    event.reason = format!("start: {}{}", whom.unwrap_or_default(), line.text);
     event.set_outcome(Outcome::Success);
     event
 }
 
 /// A command that has run.
-pub(crate) fn command_ended(grant: &Grant, id: GrantId, end: &CommandEnd, now: Now) -> Event {
+pub(crate) fn command_ended(grant: &Grant, id: GrantId, ended: &Ended, now: Now) -> Event {
     let mut event = of_grant(EventKind::CommandRun, grant, Some(id), now);
-    event.reason = end.to_string();
-    event.set_outcome(if end.is_success() {
+    event.reason = ended.to_string();
+    event.set_outcome(if ended.end.is_success() {
         Outcome::Success
     } else {
         Outcome::Failure
@@ -406,6 +524,7 @@ fn of_grant(kind: EventKind, grant: &Grant, id: Option<GrantId>, now: Now) -> Ev
         Permitted::Close { ports, cut: _ } => {
             event.ports = ports.iter().map(ToString::to_string).collect();
         }
+        Permitted::Cycle(cycle) => event.ports = vec![cycle.port.to_string()],
         Permitted::Command { .. } => {}
     }
     event.grant_id = id.map(|id| id.to_string()).unwrap_or_default();

@@ -5,6 +5,7 @@
 
 use std::io;
 
+use engine::CycleStage;
 use fleet::Event;
 use fleet::export::{printable, printable_json};
 use program::PrintError;
@@ -19,7 +20,8 @@ use crate::journal::{FILE_NAME, FoundGrant, JournalError, JournalReader};
 ///
 /// Works also when no agent runs: what it left open ends by itself in the kernel, at the time that
 /// is shown. STATE is `open`, or `connections` for a grant whose hole has closed and that lives on in
-/// connections which began through it.
+/// connections which began through it. What a command opened (CMD_CYCLE_OPEN) is `command`, and
+/// `closing` while CMD_CYCLE_CLOSE runs; without an agent it stays open until the next one starts.
 ///
 /// JSON fields, one object a line: grant_id, state, user, user_identity, key, stanza, generation, source,
 /// opened, also_opened, ports, forwarded_to, opened_at_ms, until_ms, remaining_secs.
@@ -102,7 +104,10 @@ pub fn run(args: &GrantsArgs) -> Result<(), GrantsFailed> {
 fn rows(found: Vec<FoundGrant>, user: Option<&str>, now_ms: u64) -> Vec<Row> {
     let mut rows: Vec<Row> = found
         .into_iter()
-        .filter(|found| found.is_closed || found.grant.until_ms > now_ms)
+        .filter(|found| {
+            // What a command opened nothing closes but the agent.
+            found.is_closed || found.cycle.is_some() || found.grant.until_ms > now_ms
+        })
         .filter(|found| user.is_none_or(|user| found.opened.user == user))
         .map(|found| Row::of(found, now_ms))
         .collect();
@@ -119,6 +124,7 @@ impl Row {
             opened: event,
             is_closed,
             is_given_up: _,
+            cycle,
         } = found;
         let user_identity = event.user_identity().as_str();
         let Event {
@@ -136,7 +142,12 @@ impl Row {
         } = event;
         Self {
             grant_id: grant.id.to_string(),
-            state: if is_closed { "connections" } else { "open" },
+            state: match cycle {
+                Some((_, CycleStage::Closing)) => "closing",
+                Some((_, CycleStage::Opening | CycleStage::Open)) => "command",
+                None if is_closed => "connections",
+                None => "open",
+            },
             user,
             user_identity,
             key,
@@ -198,6 +209,7 @@ mod tests {
             },
             is_closed,
             is_given_up: false,
+            cycle: None,
         }
     }
 

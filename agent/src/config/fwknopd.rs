@@ -78,6 +78,7 @@ pub fn of(reading: Reading, dir: Option<&Path>) -> Meaning {
     netfilter::add(&mut reading, &mut raw);
     raw.access_file = Some(access_file(&reading, dir));
     raw.command_timeout_secs = command_timeout(&mut reading);
+    raw.sudo_exe = reading.path("SUDO_EXE");
     let service = service(&reading);
     raw.digest_cache = Some(service.digest_file.clone());
     if !is_default_run_dir(&service.run_dir) {

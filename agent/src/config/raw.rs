@@ -97,6 +97,7 @@ keys! {
     max_future_secs: u64, number;
     commands: bool, switch;
     command_timeout_secs: u64, number;
+    sudo_exe: PathBuf, path;
     spa_over_http: bool, switch;
     x_forwarded_for: bool, switch;
     audit_days: u32, number;

@@ -79,6 +79,9 @@ struct Opens {
     #[serde(skip_serializing_if = "Option::is_none")]
     forwarded_to: Option<String>,
     command: Option<String>,
+    /// What closes afterwards, where a command opens (CMD_CYCLE_CLOSE).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closing_command: Option<String>,
     /// Seconds.
     timeout: Option<u32>,
 }
@@ -188,6 +191,14 @@ impl Opens {
                 ..Self::of_networks(permit)
             },
             Permitted::Close { .. } => Self::default(),
+            Permitted::Cycle(cycle) => Self {
+                ports: Some(vec![cycle.port.to_string()]),
+                opens: Some(permit.address().to_string()),
+                timeout: Some(permit.timeout_secs()),
+                command: Some(cycle.open.clone()),
+                closing_command: cycle.close.clone(),
+                ..Self::default()
+            },
             Permitted::Command { text, .. } => Self {
                 command: Some(text.clone()),
                 ..Self::default()
@@ -243,6 +254,14 @@ fn permitted(permit: &Permit) -> String {
             let opens: Vec<_> = permit.opens_words().collect();
             let (opens, secs) = (opens.join(" and "), permit.timeout_secs());
             format!("{stanza} leads {asked} of {opens} to {forwarding} for {secs} s")
+        }
+        Permitted::Cycle(cycle) => {
+            let (open, port, secs) = (&cycle.open, cycle.port, permit.timeout_secs());
+            let opens = format!("{stanza} opens {port} to {} by `{open}`", permit.address());
+            match &cycle.close {
+                Some(close) => format!("{opens}, and closes it after {secs} s by `{close}`"),
+                None => opens,
+            }
         }
         Permitted::Command { .. } => format!("{stanza} runs the command"),
     }

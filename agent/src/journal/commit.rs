@@ -24,6 +24,8 @@ impl Journal {
             claimed,
             events,
             opened,
+            cycles,
+            cycle_stages,
             closed,
             living_on,
             given_up,
@@ -38,7 +40,8 @@ impl Journal {
             prune_events_before_ms,
             chain_version,
         } = &self.staged;
-        let grants = opened.len() + closed.len() + living_on.len() + given_up.len();
+        let cycles = cycles.len() + cycle_stages.len();
+        let grants = opened.len() + closed.len() + living_on.len() + given_up.len() + cycles;
         self.is_lost
             || !(digests.is_empty() && claimed.is_empty() && events.is_empty())
             || grants > 0
@@ -135,6 +138,8 @@ impl Journal {
     fn unstage_events(&mut self) {
         self.staged.events.clear();
         self.staged.opened.clear();
+        self.staged.cycles.clear();
+        self.staged.cycle_stages.clear();
         self.staged.closed.clear();
         self.staged.living_on.clear();
     }
@@ -146,6 +151,8 @@ impl Journal {
             claimed,
             events,
             opened,
+            cycles,
+            cycle_stages,
             closed,
             living_on,
             given_up,
@@ -167,6 +174,8 @@ impl Journal {
         events.clear();
         events.shrink_to(1024);
         opened.clear();
+        cycles.clear();
+        cycle_stages.clear();
         closed.clear();
         living_on.clear();
         given_up.clear();
@@ -209,6 +218,12 @@ fn write(
                 }
             }
         }
+    }
+    for (id, close) in &staged.cycles {
+        live_grants::insert_cycle(&transaction, *id, close)?;
+    }
+    for (id, stage) in &staged.cycle_stages {
+        live_grants::note_cycle_stage(&transaction, *id, *stage)?;
     }
     for id in &staged.living_on {
         live_grants::close(&transaction, *id)?;

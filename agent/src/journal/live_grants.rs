@@ -1,8 +1,9 @@
 //! Grants that are open, as rows: what a start needs to take over or to close what an earlier run
 //! left, without reading it out of what was written for auditors.
 
-use engine::Rule;
-use fleet::{Event, GrantId};
+use engine::{CycleStage, Rule};
+use fleet::event::ChainVersion;
+use fleet::{Event, EventRecord, GrantId};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
@@ -25,6 +26,8 @@ pub struct FoundGrant {
     pub is_closed: bool,
     /// Whether its user wants its connections ended, of which some may be somebody else's.
     pub is_given_up: bool,
+    /// Of a command cycle: what closes it, and how far it is.
+    pub cycle: Option<(String, CycleStage)>,
 }
 
 /// Bits of the column `is_closed`, which a version before takes for closed when it is not 0.
@@ -93,7 +96,49 @@ pub(super) fn give_up(connection: &Connection, id: GrantId) -> rusqlite::Result<
     Ok(())
 }
 
+/// This grant is a command cycle, which opens.
+pub(super) fn insert_cycle(
+    connection: &Connection,
+    id: GrantId,
+    close: &str,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("INSERT INTO cycle (grant_id, close, stage) VALUES (?1, ?2, 0)")?
+        .execute(params![id.0.as_slice(), close])?;
+    Ok(())
+}
+
+/// Takes a command cycle over from another journal.
+pub(super) fn restore_cycle(connection: &Connection, found: &FoundGrant) -> rusqlite::Result<()> {
+    let Some((close, stage)) = &found.cycle else {
+        return Ok(());
+    };
+    let opened = EventRecord::chained(ChainVersion::V2, 0, &[0; 32], found.opened.clone());
+    insert(connection, &found.grant, &opened.body)?;
+    insert_cycle(connection, found.grant.id, close)?;
+    note_cycle_stage(connection, found.grant.id, *stage)
+}
+
+pub(super) fn note_cycle_stage(
+    connection: &Connection,
+    id: GrantId,
+    stage: CycleStage,
+) -> rusqlite::Result<()> {
+    let stage = match stage {
+        CycleStage::Opening => 0,
+        CycleStage::Open => 1,
+        CycleStage::Closing => 2,
+    };
+    connection
+        .prepare_cached("UPDATE cycle SET stage = ?2 WHERE grant_id = ?1")?
+        .execute(params![id.0.as_slice(), stage])?;
+    Ok(())
+}
+
 pub(super) fn remove(connection: &Connection, id: GrantId) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM cycle WHERE grant_id = ?1")?
+        .execute([id.0.as_slice()])?;
     connection
         .prepare_cached("DELETE FROM live_grant WHERE grant_id = ?1")?
         .execute([id.0.as_slice()])?;
@@ -103,7 +148,7 @@ pub(super) fn remove(connection: &Connection, id: GrantId) -> rusqlite::Result<(
 /// All of them; those of one run of the agent in the order in which they were given.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<FoundGrant>> {
     connection
-        .prepare("SELECT * FROM live_grant ORDER BY grant_id")?
+        .prepare("SELECT * FROM live_grant LEFT JOIN cycle USING (grant_id) ORDER BY grant_id")?
         .query_map([], of_row)?
         .collect()
 }
@@ -121,9 +166,17 @@ fn of_row(row: &Row<'_>) -> rusqlite::Result<FoundGrant> {
     };
     let opened = Event::from_body(&opened).map_err(damaged)?;
     let bits: i64 = row.get("is_closed")?;
+    let close: Option<String> = row.get("close")?;
+    let stage = match row.get::<_, Option<i64>>("stage")? {
+        Some(0) => CycleStage::Opening,
+        Some(1) | None => CycleStage::Open,
+        // Whatever else stands there: it may not have closed.
+        Some(_) => CycleStage::Closing,
+    };
     Ok(FoundGrant {
         grant,
         opened,
+        cycle: close.map(|close| (close, stage)),
         is_closed: bits & CLOSED != 0,
         is_given_up: bits & GIVEN_UP != 0,
     })

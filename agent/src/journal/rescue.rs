@@ -69,6 +69,11 @@ impl Journal {
         }
         start.locked = start.locked.or(salvage.locked);
         start.policy = start.policy.or(salvage.policy);
+        // What closes them is known to nobody else, if this run is killed as well.
+        for cycle in salvage.open_grants.iter().filter(|it| it.cycle.is_some()) {
+            live_grants::restore_cycle(&start.journal.connection, cycle)
+                .map_err(super::error::cannot(&path, "write to"))?;
+        }
         start.open_grants.extend(salvage.open_grants);
         start.clean = false;
         Ok(start)

@@ -207,6 +207,18 @@ const RULES: &str = "
     ALTER TABLE live_grant_rules RENAME TO live_grant;
     ";
 
+/// Commands open and close.
+const CYCLES: &str = "
+    -- Command cycles, each beside its row in live_grant, which has no rules.
+    CREATE TABLE cycle (
+        grant_id            BLOB    PRIMARY KEY CHECK (length(grant_id) = 16),
+        -- The command that closes it.
+        close               TEXT    NOT NULL,
+        -- 0: its opening command runs; 1: it is open; 2: its closing command runs.
+        stage               INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    ";
+
 /// The first version whose journals have a witness.
 pub(super) const WITNESS_SINCE: i64 = 4;
 
@@ -220,6 +232,7 @@ fn migrations() -> Migrations<'static> {
         M::up(SIBLINGS),
         M::up(STANDING),
         M::up(RULES),
+        M::up(CYCLES),
     ])
 }
 

@@ -13,6 +13,7 @@ use spa::Service;
 
 use super::files::{self, Seen};
 use super::{AdoptedPolicy, Origin, PolicyVersion};
+use crate::accounts;
 
 /// Warnings of a file that are logged one by one; a file of thousands of stanzas may have thousands.
 const WARNINGS_SHOWN: usize = 20;
@@ -21,6 +22,8 @@ const WARNINGS_SHOWN: usize = 20;
 #[derive(Debug)]
 pub struct AccessFile {
     path: PathBuf,
+    /// Whether commands run here, so that their users and groups must exist.
+    runs_commands: bool,
     /// What was read last.
     last: Mutex<Last>,
     /// What the last attempt to read it saw on the disk; `None` when that led to nothing.
@@ -100,10 +103,31 @@ impl AccessFile {
         warn_of_exposed(&seen);
         let file = Self {
             path,
+            runs_commands: false,
             last: Mutex::new(Last::default()),
             seen: Mutex::new(Some(seen)),
         };
         Ok((file, policy))
+    }
+
+    /// Commands run on this host: from now on a file is refused that names users or groups for them
+    /// which the host does not have, and so is this one.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAccessFile`] with a mistake for each line.
+    pub fn run_commands(&mut self, policy: &Policy) -> Result<(), InvalidAccessFile> {
+        self.runs_commands = true;
+        self.check_accounts(policy)
+    }
+
+    fn check_accounts(&self, policy: &Policy) -> Result<(), InvalidAccessFile> {
+        if !self.runs_commands {
+            return Ok(());
+        }
+        policy
+            .require_accounts(accounts::exists)
+            .map_err(InvalidAccessFile::Policy)
     }
 
     /// The policy to begin with; `before` is what an earlier run enforced.
@@ -146,7 +170,9 @@ impl AccessFile {
         warn_of_exposed(&seen);
         *last_seen = Some(seen);
         drop(last_seen);
-        let policy = self.number(policy?, now)?;
+        let policy = policy?;
+        self.check_accounts(&policy)?;
+        let policy = self.number(policy, now)?;
         Ok(Reread::Policy(Box::new(policy)))
     }
 

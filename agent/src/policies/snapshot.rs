@@ -9,11 +9,12 @@ use std::sync::Arc;
 use engine::{Rejected, Status};
 use fleet::wire::PolicySnapshot;
 use gate::{CompiledPolicy, Now, SharedKeys};
-use policy::{Dialect, NoIncludes};
+use policy::{Dialect, NoIncludes, Policy};
 use sha2::{Digest as _, Sha256};
 use spa::ExchangeSecret;
 
 use super::{AdoptedPolicy, Origin, PolicyText, PolicyVersion};
+use crate::accounts;
 
 /// Where the mistakes of a compiled policy are, as far as a reader of the reasons is concerned.
 const FILE: &str = "policy from the controller";
@@ -85,8 +86,23 @@ pub fn judge(
         return Verdict::RejectedBefore;
     }
     match compile(PolicyText { version, text }, exchange, now) {
-        Ok(policy) => Verdict::Adopt(Box::new(policy)),
+        Ok(policy) => {
+            if status.host.commands {
+                warn_of_accounts(policy.policy());
+            }
+            Verdict::Adopt(Box::new(policy))
+        }
         Err(reasons) => reject(reasons),
+    }
+}
+
+/// Says as whom commands of this policy cannot run here. They are refused one by one; the rest of the
+/// policy, with all that it takes away, does not wait for a user of one host.
+fn warn_of_accounts(policy: &Policy) {
+    if let Err(unknown) = policy.require_accounts(accounts::exists) {
+        for mistake in unknown.mistakes.iter().take(REASONS_MAX) {
+            tracing::warn!("commands cannot run: {mistake}");
+        }
     }
 }
 

@@ -24,7 +24,10 @@ impl Authority {
     pub(super) fn of(config: &Config) -> Result<Self, RunError> {
         match &config.mode {
             Mode::Alone { access_file } => {
-                let (file, policy) = AccessFile::open(access_file.clone())?;
+                let (mut file, policy) = AccessFile::open(access_file.clone())?;
+                if config.gate.commands {
+                    file.run_commands(&policy)?;
+                }
                 Ok(Self::Alone(Arc::new(file), policy))
             }
             Mode::Joined { controller } => {

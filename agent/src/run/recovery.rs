@@ -1,6 +1,6 @@
 //! What an earlier run of the agent left open.
 
-use engine::{Connection, Engine, Hole, HoleTimeout, Kernel, Rule, SavedGrant};
+use engine::{Connection, Engine, Hole, HoleTimeout, Kernel, Rule, SavedCycle, SavedGrant};
 use gate::Now;
 use hashbrown::HashMap;
 
@@ -17,6 +17,9 @@ pub(super) fn recover(
     connections: &[Connection],
     now: Now,
 ) {
+    let (cycles, found): (Vec<_>, Vec<_>) =
+        found.into_iter().partition(|found| found.cycle.is_some());
+    engine.recover_cycles(cycles.into_iter().filter_map(saved_cycle).collect(), now);
     let may_be_open = may_be_open(&found, now);
     let saved = found.into_iter().map(saved).collect();
     if flush {
@@ -93,12 +96,23 @@ fn excess(open: &[Hole], may_be_open: &HashMap<Rule, u64>) -> (Vec<Rule>, Vec<Ho
     (close, shorten)
 }
 
+fn saved_cycle(found: FoundGrant) -> Option<SavedCycle> {
+    let (close, stage) = found.cycle?;
+    Some(SavedCycle {
+        id: found.grant.id,
+        close,
+        opened: found.opened,
+        stage,
+    })
+}
+
 fn saved(found: FoundGrant) -> SavedGrant {
     let FoundGrant {
         grant,
         opened,
         is_closed,
         is_given_up,
+        cycle: _,
     } = found;
     let LiveGrant {
         id,

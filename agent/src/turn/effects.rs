@@ -117,8 +117,8 @@ impl GateThread {
 
     fn start(&mut self, command: Command, now: Now) {
         let id = command.id;
-        if let Err(end) = self.host.commands.start(command) {
-            self.engine.command_ended(id, &end, now);
+        if let Err(ended) = self.host.commands.start(command) {
+            self.engine.command_ended(id, &ended, now);
         }
     }
 
@@ -136,7 +136,7 @@ impl GateThread {
                 );
             }
         }
-        let wants_commands = |stanza: &&Stanza| stanza.command.is_some();
+        let wants_commands = |stanza: &&Stanza| stanza.command.is_some() || stanza.cycle.is_some();
         if let Some(stanza) = policy.stanzas.iter().find(wants_commands)
             && !self.engine.status().host.commands
         {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use engine::{Counters, Destination, Record, Rule};
+use engine::{Change, Counters, Destination, Record, Rule};
 use fleet::{Event, EventKind, GrantId};
 use gate::Grant;
 
@@ -21,6 +21,20 @@ pub(super) fn record(record: &Record) {
     } = event;
     let opened = networks(event);
     let user_identity = event.user_identity().as_str();
+    if let Change::CycleOpens { .. } = record.change() {
+        let ports = event.ports.join(",");
+        tracing::info!(
+            user,
+            user_identity,
+            stanza,
+            source,
+            opened,
+            ports,
+            grant_id,
+            reason,
+            "grant opened"
+        );
+    }
     match event.kind() {
         EventKind::Replay => {
             tracing::warn!(

@@ -349,7 +349,7 @@ impl TestHost {
             leads_on: false,
             cannot_lead: None,
             connections: None,
-            commands: CommandRunner::new(orders.clone(), Duration::from_secs(1)),
+            commands: CommandRunner::new(orders.clone(), runner_settings()),
             owner: None,
             backend: ("memory", String::new()),
             monitor: None,
@@ -506,5 +506,13 @@ fn at(secs: u64) -> Now {
         wall_secs: NOW_SECS + secs,
         wall_nanos: 0,
         steady: Duration::from_secs(secs),
+    }
+}
+
+fn runner_settings() -> crate::command_runner::RunnerSettings {
+    crate::command_runner::RunnerSettings {
+        time_limit: Duration::from_secs(1),
+        sudo: "/usr/bin/sudo".into(),
+        dry_run: false,
     }
 }

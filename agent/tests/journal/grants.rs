@@ -1,5 +1,6 @@
 //! Grants and locks across starts.
 
+use engine::CycleStage;
 use fleet::{Event, EventKind};
 use tempfile::TempDir;
 
@@ -107,6 +108,45 @@ fn a_grant_is_found_open_until_its_closing_is_recorded() {
         .stage_closed(grant.id, event(EventKind::GrantClosed, 9));
     again.journal.commit().unwrap();
     drop(again);
+
+    assert_eq!(open(dir.path()).open_grants, []);
+}
+
+#[test]
+fn a_command_cycle_is_found_with_what_closes_it_and_how_far_it_was_until_its_end() {
+    let dir = TempDir::new().unwrap();
+    let mut start = open(dir.path());
+    let id = grant().id;
+    let opened = Event {
+        until_ms: 9_000,
+        ..event(EventKind::GrantOpened, 7)
+    };
+    start
+        .journal
+        .stage_cycle(id, "/c 192.0.2.7".to_owned(), opened);
+    start.journal.commit().unwrap();
+    drop(start);
+
+    for stage in [CycleStage::Opening, CycleStage::Open, CycleStage::Closing] {
+        let mut again = open(dir.path());
+        let [found] = again.open_grants.as_slice() else {
+            panic!("{:?}", again.open_grants);
+        };
+        assert_eq!((found.grant.id, found.grant.until_ms), (id, 9_000));
+        assert_eq!(found.cycle, Some(("/c 192.0.2.7".to_owned(), stage)));
+        let (next, event) = match stage {
+            CycleStage::Opening => (CycleStage::Open, event(EventKind::CommandRun, 8)),
+            CycleStage::Open => (CycleStage::Closing, event(EventKind::CommandRun, 9)),
+            CycleStage::Closing => {
+                let closed = event(EventKind::GrantClosed, 10);
+                again.journal.stage_closed(id, closed);
+                again.journal.commit().unwrap();
+                continue;
+            }
+        };
+        again.journal.stage_cycle_stage(id, next, event);
+        again.journal.commit().unwrap();
+    }
 
     assert_eq!(open(dir.path()).open_grants, []);
 }

@@ -295,7 +295,7 @@ impl Estate {
             timeout_secs: stanza.map_or(0, |stanza| stanza.max_fw_timeout_secs.into()),
             runs_commands_as: stanza
                 .and_then(|stanza| stanza.command.as_ref())
-                .map(|rule| rule.user.as_deref().unwrap_or("root").to_owned())
+                .map(|rule| rule.as_whom())
                 .unwrap_or_default(),
         }
     }

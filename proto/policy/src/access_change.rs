@@ -212,10 +212,7 @@ fn given(stanza: &Stanza, users: &BTreeSet<String>, question: &Question<'_>) -> 
                 ),
             },
         },
-        command: stanza.command.as_ref().map(|rule| {
-            let user = rule.user.as_deref().unwrap_or("root");
-            user.to_owned()
-        }),
+        command: stanza.command.as_ref().map(|rule| rule.as_whom()),
     })
 }
 

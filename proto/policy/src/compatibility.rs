@@ -61,7 +61,9 @@ const fn refused(name: &'static str, note: &'static str) -> FwknopKeyword {
     }
 }
 
-const CYCLE: &str = "not supported by this version";
+const CYCLE: &str = "a_cycle_runs_what_real_fwknopd_runs_for_the_same_packets \
+    weakness_23_a_close_that_is_pending_survives_reload_restart_and_kill_and_runs_once";
+const SUDO: &str = "weakness_32_sudo_runs_a_command_as_its_user_and_group_without_cmd_exec_group";
 const GPG: &str = "not supported by this version";
 const GPG_SWITCH: &str = "not supported by this version; `N` may stand";
 const RANGES: &str = "also ranges (`tcp/8000-8010`) and `icmp/echo`";
@@ -131,23 +133,28 @@ pub const FWKNOP_KEYWORDS: &[FwknopKeyword] = &[
     ),
     works(
         "CMD_EXEC_USER",
-        "without root's groups",
-        "commands_run_where_stanza_and_host_both_say_so a_user_that_does_not_exist_runs_nothing",
+        "with her own supplementary groups and none of root's",
+        "weakness_5_a_command_runs_as_its_user_without_roots_groups_and_its_end_is_recorded commands_run_where_stanza_and_host_both_say_so a_user_that_does_not_exist_runs_nothing",
     ),
     works(
         "CMD_EXEC_GROUP",
         "looked up among groups",
         "every_enforced_keyword_of_fwknop_is_read",
     ),
-    refused(
-        "ENABLE_CMD_SUDO_EXEC",
-        "not supported by this version; `N` may stand",
+    works("ENABLE_CMD_SUDO_EXEC", "as `sudo -n ... -- COMMAND`", SUDO),
+    works("CMD_SUDO_EXEC_USER", "", SUDO),
+    works("CMD_SUDO_EXEC_GROUP", "needs no CMD_EXEC_GROUP", SUDO),
+    works(
+        "CMD_CYCLE_OPEN",
+        "after all checks; on a joined host only where its own configuration says so",
+        CYCLE,
     ),
-    refused("CMD_SUDO_EXEC_USER", CYCLE),
-    refused("CMD_SUDO_EXEC_GROUP", CYCLE),
-    refused("CMD_CYCLE_OPEN", CYCLE),
-    refused("CMD_CYCLE_CLOSE", CYCLE),
-    refused("CMD_CYCLE_TIMER", CYCLE),
+    works("CMD_CYCLE_CLOSE", "survives reload and restart", CYCLE),
+    works(
+        "CMD_CYCLE_TIMER",
+        "MAX_FW_TIMEOUT caps it where it has a line of its own",
+        CYCLE,
+    ),
     works("FORCE_NAT", NAT_NOTE, NAT),
     works("FORCE_SNAT", "needs no other switch", NAT),
     works("FORCE_MASQUERADE", "", NAT),

@@ -22,8 +22,9 @@ use crate::ports::{Joined, join_all};
 pub use nat::{EVERYTHING, ForwardTo, Forwarding, HostSource, LOCAL, NamedTarget, NatSettings};
 pub use words::RefusedFor;
 
+use crate::cycle::{Cycle, CyclePort, CycleRule, CycleValues};
 use crate::own::OwnAddresses;
-use crate::stanza::Stanza;
+use crate::stanza::{CommandRule, Stanza};
 
 /// A request, and what is known around it.
 #[derive(Clone, Copy, Debug)]
@@ -119,14 +120,14 @@ pub enum Permitted {
         /// Whether the connections that began through it end, too.
         cut: bool,
     },
+    /// Commands of the host's owner open, and close when the time is over.
+    Cycle(Box<Cycle>),
     /// This command.
     Command {
         /// As the message gives it.
         text: String,
-        /// Who runs it; `None` means root.
-        user: Option<Box<str>>,
-        /// In which group; `None` means the group of the user.
-        group: Option<Box<str>>,
+        /// As whom it runs.
+        rule: CommandRule,
     },
 }
 
@@ -216,6 +217,12 @@ pub enum Denied {
         "this host runs no commands: its own configuration would have to say `commands = true`"
     )]
     CommandsOff,
+    /// CMD_CYCLE_OPEN, and a message of a type that asks for NAT.
+    #[error("the stanza runs a command in place of the firewall, which leads packets nowhere")]
+    CycleNat,
+    /// CMD_CYCLE_OPEN, and what has no one port.
+    #[error("the stanza runs a command for one port, and {0} is not one port")]
+    CycleService(Service),
     /// No port at all.
     #[error("no port is asked for")]
     NoPorts,
@@ -290,7 +297,10 @@ impl Permit {
                 ForwardTo::Name(target) => Some(target.name()),
                 ForwardTo::Here { .. } | ForwardTo::Inner { .. } | ForwardTo::Anywhere => None,
             },
-            Permitted::Ports(_) | Permitted::Close { .. } | Permitted::Command { .. } => None,
+            Permitted::Ports(_)
+            | Permitted::Close { .. }
+            | Permitted::Cycle(_)
+            | Permitted::Command { .. } => None,
         }
     }
 
@@ -352,6 +362,11 @@ impl Stanza {
         };
 
         let (what, timeout_secs) = match &ask.message.request {
+            Request::Access { ports, .. } if let Some(rule) = &self.cycle => {
+                let secs = self.timeout_secs(ask)?;
+                let cycle = self.judge_cycle(ask, rule, ports, (address, secs))?;
+                (Permitted::Cycle(Box::new(cycle)), secs)
+            }
             Request::Access { ports, .. } => {
                 let what = match self.judge_nat(ask, address, || self.judge_ports(ports))? {
                     Some(forwarding) => Permitted::Forward(Box::new(forwarding)),
@@ -489,9 +504,43 @@ impl Stanza {
         }
         Ok(Permitted::Command {
             text: command.to_owned(),
-            user: rule.user.clone(),
-            group: rule.group.clone(),
+            rule: (**rule).clone(),
         })
+    }
+
+    /// CMD_CYCLE_OPEN: after all that is asked of a grant of the firewall, and for the first port, as
+    /// fwknop. All ports must be permitted.
+    fn judge_cycle(
+        &self,
+        ask: &Ask<'_>,
+        rule: &CycleRule,
+        asked: &[Service],
+        (address, timeout_secs): (IpAddr, u32),
+    ) -> Result<Cycle, Denied> {
+        if !ask.host.commands {
+            return Err(Denied::CommandsOff);
+        }
+        if ask.message.nat_access.is_some() {
+            return Err(Denied::CycleNat);
+        }
+        self.judge_ports(asked)?;
+        let first = *asked.first().ok_or(Denied::NoPorts)?;
+        let port = CyclePort::of(first).ok_or(Denied::CycleService(first))?;
+        let values = CycleValues {
+            address,
+            packet_source: ask.source.to_canonical(),
+            destination: ask.destination.to_canonical(),
+            port,
+            timeout_secs,
+            until_secs: ask.message.timestamp_secs + u64::from(timeout_secs),
+        };
+        Ok(rule.cycle(first, &values))
+    }
+
+    /// CMD_CYCLE_TIMER where commands open, else FW_ACCESS_TIMEOUT.
+    fn own_timeout_secs(&self) -> u32 {
+        let timer = self.cycle.as_ref().and_then(|cycle| cycle.timer_secs);
+        timer.unwrap_or(self.fw_access_timeout_secs)
     }
 
     /// The client's timeout if it names one, otherwise the stanza's; capped by MAX_FW_TIMEOUT and
@@ -502,7 +551,7 @@ impl Stanza {
     fn timeout_secs(&self, ask: &Ask<'_>) -> Result<u32, Denied> {
         let asked = match ask.message.client_timeout_secs {
             named @ 1.. if ask.message.message_type.has_timeout() => named,
-            _ => self.fw_access_timeout_secs,
+            _ => self.own_timeout_secs(),
         };
         let capped = asked.min(self.max_fw_timeout_secs);
         let left = self
@@ -532,6 +581,7 @@ fn judge_destination(
         Permitted::Ports(_)
         | Permitted::Forward(_)
         | Permitted::Close { .. }
+        | Permitted::Cycle(_)
         | Permitted::Command { .. } => Ok(None),
     }
 }

@@ -6,12 +6,18 @@
 pub(crate) enum Keyword {
     AccessExpire,
     AccessExpireEpoch,
+    CmdCycleClose,
+    CmdCycleOpen,
+    CmdCycleTimer,
     CmdExecGroup,
     CmdExecUser,
+    CmdSudoExecGroup,
+    CmdSudoExecUser,
     DataCollectMode,
     Destination,
     DisableDnat,
     EnableCmdExec,
+    EnableCmdSudoExec,
     EncryptionMode,
     ForceMasquerade,
     ForceNat,
@@ -69,7 +75,7 @@ pub(crate) enum Word {
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 42] = [
+const ENFORCED: [(&str, Keyword); 48] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
@@ -98,6 +104,12 @@ const ENFORCED: [(&str, Keyword); 42] = [
     ("ENABLE_CMD_EXEC", Keyword::EnableCmdExec),
     ("CMD_EXEC_USER", Keyword::CmdExecUser),
     ("CMD_EXEC_GROUP", Keyword::CmdExecGroup),
+    ("ENABLE_CMD_SUDO_EXEC", Keyword::EnableCmdSudoExec),
+    ("CMD_SUDO_EXEC_USER", Keyword::CmdSudoExecUser),
+    ("CMD_SUDO_EXEC_GROUP", Keyword::CmdSudoExecGroup),
+    ("CMD_CYCLE_OPEN", Keyword::CmdCycleOpen),
+    ("CMD_CYCLE_CLOSE", Keyword::CmdCycleClose),
+    ("CMD_CYCLE_TIMER", Keyword::CmdCycleTimer),
     ("ON_CONTROLLER_LOSS", Keyword::OnControllerLoss),
     ("PROTECT", Keyword::Protect),
     ("FORCE_NAT", Keyword::ForceNat),
@@ -115,13 +127,7 @@ const ENFORCED: [(&str, Keyword); 42] = [
 ];
 
 /// fwknop's other keywords, and whether they are switches that may be off.
-const UNSUPPORTED: [(&str, bool); 16] = [
-    ("CMD_CYCLE_CLOSE", false),
-    ("CMD_CYCLE_OPEN", false),
-    ("CMD_CYCLE_TIMER", false),
-    ("CMD_SUDO_EXEC_GROUP", false),
-    ("CMD_SUDO_EXEC_USER", false),
-    ("ENABLE_CMD_SUDO_EXEC", true),
+const UNSUPPORTED: [(&str, bool); 10] = [
     ("GPG_ALLOW_NO_PW", true),
     ("GPG_DECRYPT_ID", false),
     ("GPG_DECRYPT_PW", false),

@@ -16,8 +16,10 @@
 //! | [`Policy::print`] | policy | canonical text, with or without keys |
 
 mod access_change;
+mod accounts;
 mod compatibility;
 mod compile;
+mod cycle;
 mod dialect;
 mod diff;
 mod doubts;
@@ -47,8 +49,10 @@ mod test_run;
 mod properties;
 
 pub use access_change::{AccessChange, access_changes, access_changes_of_host};
+pub use accounts::{Account, AccountKind};
 pub use compatibility::{FWKNOP_KEYWORDS, FwknopKeyword, KeywordVerdict};
 pub use compile::{HostPolicy, compile};
+pub use cycle::{Cycle, CycleCommand, CyclePort, CycleRule, CycleValues};
 pub use dialect::Dialect;
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};
 pub use doubts::{EXPIRY_NEAR_SECS, Fleet, doubts, own_doubts};
@@ -72,7 +76,7 @@ pub use rights::{Answer, Asked, Holder, Judged, NotGiven, Proof, Question, Right
 pub use source::{NoIncludes, ReadError, Source};
 pub use stanza::{
     CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,
-    Stanza, StanzaKey, TIMEOUT_MAX_SECS, Usernames, is_username,
+    Stanza, StanzaKey, SudoRule, TIMEOUT_MAX_SECS, Usernames, is_username,
 };
 pub use test_line::{Expected, PolicyTest, TestedHosts, Who};
 pub use test_run::{TestOutcome, TestRun};

@@ -2,6 +2,7 @@
 
 use spa::EncryptionMode;
 
+use crate::cycle::CycleRule;
 use crate::dialect::Dialect;
 use crate::keyword::Keyword;
 use crate::nat::{NatAccess, NatRules};
@@ -73,6 +74,9 @@ fn reach(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
         let problem = Problem::new("every port of OPEN_PORTS is restricted, so that none can open");
         warnings.push((Keyword::RestrictPorts, problem));
     }
+    if let Some(cycle) = &stanza.cycle {
+        cycle_of(stanza, cycle, warnings);
+    }
     if stanza
         .command
         .as_ref()
@@ -83,6 +87,32 @@ fn reach(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
             Keyword::EnableCmdExec,
             problem.hint("CMD_EXEC_USER names a user"),
         ));
+    }
+}
+
+fn cycle_of(stanza: &Stanza, cycle: &CycleRule, warnings: &mut Vec<(Keyword, Problem)>) {
+    for name in cycle.unknown_variables() {
+        let problem = Problem::new(format!("{name} is no variable, and stays as it is written"));
+        let hint = "$IP $SRC $PKT_SRC $DST $PORT $PROTO $TIMEOUT $CLIENT_TIMEOUT are";
+        warnings.push((Keyword::CmdCycleOpen, problem.hint(hint)));
+    }
+    let cap = stanza.max_fw_timeout_secs;
+    if let Some(timer) = cycle.timer_secs.filter(|timer| *timer > cap && cap > 0) {
+        let problem = Problem::new(format!("MAX_FW_TIMEOUT caps it at {cap} seconds"));
+        let problem = problem.hint(format!("MAX_FW_TIMEOUT {timer} would allow it"));
+        warnings.push((Keyword::CmdCycleTimer, problem));
+    }
+    let NatRules {
+        force, forward_all, ..
+    } = &stanza.nat;
+    if force.is_some() || *forward_all {
+        let keyword = if *forward_all {
+            Keyword::ForwardAll
+        } else {
+            Keyword::ForceNat
+        };
+        let problem = Problem::new("the line has no effect beside CMD_CYCLE_OPEN");
+        warnings.push((keyword, problem));
     }
 }
 

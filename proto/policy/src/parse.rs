@@ -202,11 +202,17 @@ impl<'s> Parser<'s> {
             Keyword::Protect if self.draft.is_none() => self.protect(value),
             Keyword::AccessExpire
             | Keyword::AccessExpireEpoch
+            | Keyword::CmdCycleClose
+            | Keyword::CmdCycleOpen
+            | Keyword::CmdCycleTimer
             | Keyword::CmdExecGroup
             | Keyword::CmdExecUser
+            | Keyword::CmdSudoExecGroup
+            | Keyword::CmdSudoExecUser
             | Keyword::Destination
             | Keyword::DisableDnat
             | Keyword::EnableCmdExec
+            | Keyword::EnableCmdSudoExec
             | Keyword::EncryptionMode
             | Keyword::ForceMasquerade
             | Keyword::ForceNat
@@ -426,6 +432,7 @@ impl<'s> Parser<'s> {
 
     fn add_stanza(&mut self, mut finished: Finished) {
         let problems = std::mem::take(&mut finished.problems);
+        self.policy.accounts.append(&mut finished.accounts);
         for (at, keyword, problem) in problems {
             self.mistake(&at, Some(keyword.name()), problem);
         }

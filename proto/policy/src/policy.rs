@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
+use crate::accounts::Account;
 use crate::host::HostFacts;
 use crate::keyword::Keyword;
 use crate::mistake::{InvalidPolicy, Mistake, Place};
@@ -39,6 +40,8 @@ pub struct Policy {
     pub(crate) origins: Vec<Place>,
     /// Where each group is defined.
     pub(crate) group_origins: BTreeMap<String, Place>,
+    /// Users and groups of the system that commands need.
+    pub(crate) accounts: Vec<Account>,
     /// Which groups some stanza or test uses.
     pub(crate) used_groups: BTreeSet<String>,
 }
@@ -173,6 +176,7 @@ impl PartialEq for Policy {
             included: _,
             origins: _,
             group_origins: _,
+            accounts: _,
             used_groups: _,
         } = self;
         *groups == other.groups

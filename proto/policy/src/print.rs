@@ -12,6 +12,7 @@ use std::fmt::{self, Display};
 
 use spa::{DigestType, EncryptionMode, ExchangePublic, Keys};
 
+use crate::cycle::CycleRule;
 use crate::keyword::Keyword;
 use crate::mistake::Place;
 use crate::nat::{NatAccess, NatRules, SeenSource};
@@ -20,7 +21,7 @@ use crate::parse::keys::REDACTED;
 use crate::parse::marker;
 use crate::policy::Policy;
 use crate::ports::{PortSet, listed};
-use crate::stanza::{ONE_ADDRESS, ONE_ADDRESS6, OnControllerLoss, Stanza, StanzaKey};
+use crate::stanza::{ONE_ADDRESS, ONE_ADDRESS6, OnControllerLoss, Stanza, StanzaKey, SudoRule};
 
 /// Whether keys are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -316,10 +317,44 @@ impl Printer {
             if let Some(group) = &rule.group {
                 self.line(Keyword::CmdExecGroup, group);
             }
+            self.sudo(rule.sudo.as_ref());
         }
+        self.cycle(stanza.cycle.as_deref());
         self.nat(&stanza.nat);
         if stanza.on_controller_loss == OnControllerLoss::Allow {
             self.line(Keyword::OnControllerLoss, "allow");
+        }
+    }
+
+    fn sudo(&mut self, sudo: Option<&SudoRule>) {
+        let Some(SudoRule { user, group }) = sudo else {
+            return;
+        };
+        self.line(Keyword::EnableCmdSudoExec, "Y");
+        if let Some(user) = user {
+            self.line(Keyword::CmdSudoExecUser, user);
+        }
+        if let Some(group) = group {
+            self.line(Keyword::CmdSudoExecGroup, group);
+        }
+    }
+
+    fn cycle(&mut self, cycle: Option<&CycleRule>) {
+        let Some(CycleRule {
+            open,
+            close,
+            timer_secs,
+        }) = cycle
+        else {
+            return;
+        };
+        self.line(Keyword::CmdCycleOpen, open);
+        match close {
+            Some(close) => self.line(Keyword::CmdCycleClose, close),
+            None => self.line(Keyword::CmdCycleClose, "NONE"),
+        }
+        if let Some(secs) = timer_secs {
+            self.line(Keyword::CmdCycleTimer, secs);
         }
     }
 

@@ -65,7 +65,9 @@ fn stanza_text() -> impl Strategy<Value = String> {
         optional("MAX_FW_TIMEOUT [0-9]{1,6}"),
         optional("REQUIRE_SOURCE_ADDRESS (Y|n)"),
         optional("ACCESS_EXPIRE(_EPOCH [1-9][0-9]{0,10}| 1?[12]/2?[1-8]/20[0-9]{2})"),
-        optional("ENABLE_CMD_EXEC [YN]\nCMD_EXEC_USER [a-z]{1,8}"),
+        optional(
+            "ENABLE_CMD_EXEC [YN]\nCMD_EXEC_USER [a-z]{1,8}(\nENABLE_CMD_SUDO_EXEC [YN]\nCMD_SUDO_EXEC_USER [a-z]{1,8})?(\nCMD_CYCLE_OPEN /o \\$IP \"\\$PORT\"\nCMD_CYCLE_CLOSE (NONE|/c \\$SRC)\nCMD_CYCLE_TIMER [1-9][0-9]{0,3})?",
+        ),
         optional(
             "ON_CONTROLLER_LOSS (allow|deny)(\nOPEN_PREFIX (16|24|32))?(\nOPEN_PREFIX6 56\nOPEN_PACKET_SOURCE [YN])?",
         ),
@@ -161,7 +163,7 @@ fn messages() -> impl Strategy<Value = Message> {
 fn stanzas() -> impl Strategy<Value = Stanza> {
     let numbers = (0..400_u32, 0..400_u32, prop::option::of(1..2000_u64));
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    let nat = "(FORCE_NAT 10\\.0\\.0\\.1 22\n|FORWARD_ALL Y\nFORCE_MASQUERADE Y\n)?(DISABLE_DNAT Y\n)?\
+    let nat = "(CMD_CYCLE_OPEN /o \\$IP\nCMD_CYCLE_CLOSE NONE\nCMD_CYCLE_TIMER [1-9]00\n)?(FORCE_NAT 10\\.0\\.0\\.1 22\n|FORWARD_ALL Y\nFORCE_MASQUERADE Y\n)?(DISABLE_DNAT Y\n)?\
         (NAT_ACCESS (10\\.0\\.0\\.[12]|2001:db8::1|LOCAL)( tcp/[1-5])?)?";
     (numbers, prop::option::of(ports()), (ports(), nat), flags).prop_map(
         |((own, max, expire), open, (restrict, nat), (named, address, commands))| {
@@ -245,6 +247,19 @@ proptest! {
                     prop_assert!(commands && stanza.command.is_some());
                     return Ok(());
                 }
+                Permitted::Cycle(cycle) => {
+                    prop_assert!(commands && stanza.cycle.is_some());
+                    prop_assert!(permit.timeout_secs() > 0 && message.nat_access.is_none());
+                    let Request::Access { ports: asked, .. } = &message.request else {
+                        return Err(TestCaseError::fail("a cycle for a command"));
+                    };
+                    prop_assert_eq!(asked.first(), Some(&cycle.port));
+                    for port in asked {
+                        prop_assert!(!stanza.restrict_ports.touches(*port));
+                        prop_assert!(stanza.open_ports.as_ref().is_none_or(|o| o.contains(*port)));
+                    }
+                    return Ok(());
+                }
             };
             let Request::Access { ports: asked, .. } = &message.request else {
                 return Err(TestCaseError::fail("ports for a command"));
@@ -260,7 +275,7 @@ proptest! {
             }
             match forwarding {
                 Some(forwarding) => keeps_to_nat(&stanza, host.nat, &permit, forwarding)?,
-                None => prop_assert!(message.nat_access.is_none() && stanza.nat.force.is_none()),
+                None => prop_assert!(stanza.cycle.is_none() && message.nat_access.is_none() && stanza.nat.force.is_none()),
             }
         }
     }

@@ -340,6 +340,7 @@ impl Stanza {
                         Permitted::Forward(forwarding) => Some(forwarding.to_string()),
                         Permitted::Ports(_)
                         | Permitted::Close { .. }
+                        | Permitted::Cycle(_)
                         | Permitted::Command { .. } => None,
                     });
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use spa::{ExchangePublic, Keys};
 
+use crate::cycle::CycleRule;
 use crate::host::{HostFacts, Selector};
 use crate::nat::NatRules;
 use crate::network::Networks;
@@ -65,6 +66,8 @@ pub struct Stanza {
     pub expire_at_secs: Option<u64>,
     /// ENABLE_CMD_EXEC: the commands it allows.
     pub command: Option<Box<CommandRule>>,
+    /// CMD_CYCLE_OPEN, CMD_CYCLE_CLOSE, CMD_CYCLE_TIMER: commands that run in place of the firewall.
+    pub cycle: Option<Box<CycleRule>>,
     /// FORCE_NAT, FORCE_SNAT, FORCE_MASQUERADE, DISABLE_DNAT, FORWARD_ALL, NAT_ACCESS.
     pub nat: NatRules,
     /// PROTECT: ports that are closed by default on the hosts this stanza selects.
@@ -96,6 +99,17 @@ pub struct CommandRule {
     /// CMD_EXEC_USER; `None` means root, as in fwknop.
     pub user: Option<Box<str>>,
     /// CMD_EXEC_GROUP; `None` means the group of the user.
+    pub group: Option<Box<str>>,
+    /// ENABLE_CMD_SUDO_EXEC: sudo runs them.
+    pub sudo: Option<SudoRule>,
+}
+
+/// As whom sudo runs a command.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SudoRule {
+    /// CMD_SUDO_EXEC_USER; `None` means root.
+    pub user: Option<Box<str>>,
+    /// CMD_SUDO_EXEC_GROUP; `None` means the group of the user.
     pub group: Option<Box<str>>,
 }
 
@@ -138,6 +152,31 @@ impl Stanza {
             Some(name) => name.to_string(),
             None => format!("#{}", self.number),
         }
+    }
+}
+
+// === impl CommandRule ===
+
+impl CommandRule {
+    /// As whom it runs, for people: `root`, `nobody:daemon`, `nobody, by sudo as www-data`.
+    #[must_use]
+    pub fn as_whom(&self) -> String {
+        let own = account(self.user.as_deref(), self.group.as_deref());
+        match &self.sudo {
+            None => own,
+            Some(SudoRule { user, group }) => {
+                let other = account(user.as_deref(), group.as_deref());
+                format!("{own}, by sudo as {other}")
+            }
+        }
+    }
+}
+
+fn account(user: Option<&str>, group: Option<&str>) -> String {
+    let user = user.unwrap_or("root");
+    match group {
+        None => user.to_owned(),
+        Some(group) => format!("{user}:{group}"),
     }
 }
 

@@ -40,14 +40,23 @@ pub struct Owner {
 // === impl Owner ===
 
 impl Owner {
-    /// Moves in.
+    /// Moves in, with the programs that own firewalls.
     ///
     /// # Errors
     ///
     /// When the packages are not there, or cannot be laid over this machine's files.
     pub fn of(node: &Node) -> Result<Self> {
+        Self::with(node, "owners")
+    }
+
+    /// Moves in, with what `tests/NAME.sh` has unpacked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Owner::of`].
+    pub fn with(node: &Node, name: &str) -> Result<Self> {
         machine::require(&["unshare", "nsenter", "mount"])?;
-        let packages = packages()?;
+        let packages = packages(name)?;
         let mut command = node.command("unshare");
         command
             .args(["--mount", "--propagation", "private", "sh", "-c", LAY_OVER])
@@ -106,21 +115,21 @@ impl Owner {
     }
 }
 
-/// Where `tests/owners.sh` has put the packages.
-fn packages() -> Result<PathBuf> {
+/// Where `tests/NAME.sh` has put the packages.
+fn packages(name: &str) -> Result<PathBuf> {
     let build = crate::postern::build_dir()?;
     let found = build
         .ancestors()
-        .map(|dir| dir.join("owners"))
+        .map(|dir| dir.join(name))
         .find(|dir| dir.join("complete").exists());
     let found = found.or_else(|| {
         let named = PathBuf::from(std::env::var_os("POSTERN_OWNERS_DIR")?);
-        named.join("complete").exists().then_some(named)
+        (name == "owners" && named.join("complete").exists()).then_some(named)
     });
     ensure!(
         found.is_some(),
-        "the packages of other firewalls (ufw, firewalld, fail2ban) are not beside the build in {}: \
-         run tests/owners.sh first, as `make test` does",
+        "the packages of {name} are not beside the build in {}: run tests/{name}.sh first, as \
+         `make test` does",
         build.display()
     );
     Ok(found.unwrap_or_default())

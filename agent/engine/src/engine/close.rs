@@ -9,6 +9,7 @@ use spa::Service;
 
 use super::Engine;
 use crate::batch::Permits;
+use crate::cycles::EarlyEnd;
 use crate::effect::{Closing, Effect};
 use crate::grants::LiveGrant;
 use crate::record::{self, End, Record};
@@ -48,7 +49,8 @@ impl Engine {
         };
         let is_asked = |live: &LiveGrant| is_meant(&live) && lets_in(live, address);
         let withdrawn = self.withdraw(is_asked, "closed by the user before it was opened");
-        if open.is_empty() && connections.is_empty() {
+        let cycles = self.cycles_of(asking, address, &wanted.ports);
+        if open.is_empty() && connections.is_empty() && cycles.is_empty() {
             let reason = if withdrawn > 0 {
                 "nothing to close: what was asked for at the same moment was not opened".to_owned()
             } else {
@@ -58,6 +60,18 @@ impl Engine {
             return;
         }
         let request = Some(request.replay_digest());
+        for id in cycles {
+            let ends = EarlyEnd {
+                end: End::ByUser,
+                reason: REASON.to_owned(),
+                request,
+            };
+            self.cycles.end_now(id, ends);
+        }
+        self.close_cycles(now);
+        if open.is_empty() && connections.is_empty() {
+            return;
+        }
         for id in hers.difference(&open) {
             self.record_cut(*id, &hers, request, now);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gate::{Decision, Grant, Now, Pending, Refusal};
-use policy::Permitted;
+use policy::{CommandRule, Permitted};
 
 use super::Engine;
 use super::close::Wanted;
@@ -13,6 +13,7 @@ use crate::batch::Permits;
 use crate::claims::ClaimAnswer;
 use crate::commands::{Command, CommandLine};
 use crate::connections::LIVING_ON_MAX;
+use crate::cycles::CYCLES_MAX;
 use crate::effect::Effect;
 use crate::grants::{LiveGrant, Origin};
 use crate::record::{self, Record};
@@ -85,18 +86,26 @@ impl Engine {
                 };
                 self.close_on_request(&grant, &wanted, now);
             }
-            Permitted::Command { text, user, group } => {
-                let line = CommandLine {
-                    text: text.clone(),
-                    user: user.clone(),
-                    group: group.clone(),
-                };
-                if let Err(grant) = self.commands.enqueue(line, grant) {
-                    self.refuse_over_limit(&grant, "too many commands wait on this host", now);
-                }
-                self.start_commands(now);
+            Permitted::Cycle(_) if self.cycles.len() >= CYCLES_MAX => {
+                let reason = "too many command cycles are open on this host";
+                self.refuse_over_limit(&grant, reason, now);
+            }
+            Permitted::Cycle(cycle) => {
+                let (text, rule) = (cycle.open.clone(), CommandRule::default());
+                self.enqueue(CommandLine { text, rule }, grant, now);
+            }
+            Permitted::Command { text, rule } => {
+                let (text, rule) = (text.clone(), rule.clone());
+                self.enqueue(CommandLine { text, rule }, grant, now);
             }
         }
+    }
+
+    fn enqueue(&mut self, line: CommandLine, grant: Grant, now: Now) {
+        if let Err(grant) = self.commands.enqueue(line, grant) {
+            self.refuse_over_limit(&grant, "too many commands wait on this host", now);
+        }
+        self.start_commands(now);
     }
 
     fn permit_ports(&mut self, grant: Grant, rules: Vec<Rule>, now: Now) {
@@ -167,8 +176,14 @@ impl Engine {
     /// Records the start of every command whose turn has come.
     pub(super) fn start_commands(&mut self, now: Now) {
         while let Some((line, grant)) = self.commands.take_next() {
+            if let Permitted::Cycle(cycle) = grant.permit().what()
+                && let Some(close) = cycle.close.clone()
+            {
+                self.open_cycle(line, grant, close, now);
+                continue;
+            }
             let id = self.ids.next();
-            let event = record::command_started(&grant, id, &line.text, now);
+            let event = record::command_started(&grant, id, &line, now);
             let command = Command { id, line };
             self.stage(Record::new(event), Permits::Run(command, Box::new(grant)));
         }

@@ -8,7 +8,7 @@ use spa::ReplayDigest;
 
 use super::{Engine, FIREWALL_RETRY, IDLE_CAPACITY, WAITING_MAX};
 use crate::batch::{Committed, Item, NotCommitted, Permits};
-use crate::commands::CommandEnd;
+use crate::commands::{Ended, Whose};
 use crate::effect::{Closing, Effect, Opening};
 use crate::grants::LiveGrant;
 use crate::record::{self, Change, End, Record};
@@ -28,9 +28,16 @@ impl Engine {
                 Permits::Publish => self.publish(),
                 Permits::Run(command, grant) => {
                     self.counters.commands_started += 1;
-                    self.commands.started(command.id, grant);
+                    self.commands.started(command.id, Whose::Message(grant));
                     self.effects.push_back(Effect::Run(command));
                 }
+                Permits::Cycle(command, cycle) => {
+                    self.counters.commands_started += 1;
+                    self.commands.started(command.id, Whose::Opening);
+                    self.cycles.enter(*cycle);
+                    self.effects.push_back(Effect::Run(command));
+                }
+                Permits::CloseCycle(command) => self.run_closing(command),
             }
         }
         if !opening.is_empty() {
@@ -65,7 +72,8 @@ impl Engine {
                 Permits::Extend(_) | Permits::Join => self.counters.not_recorded += 1,
                 // It is enforced, whether or not it could be recorded.
                 Permits::Publish => self.publish(),
-                Permits::Run(_, _) => {
+                Permits::CloseCycle(command) => self.run_closing(command),
+                Permits::Run(_, _) | Permits::Cycle(_, _) => {
                     self.commands.not_started();
                     self.counters.not_recorded += 1;
                 }
@@ -199,11 +207,17 @@ impl Engine {
     }
 
     /// What came of [`Effect::Run`]. The next command that waits gets its turn.
-    pub fn command_ended(&mut self, id: GrantId, end: &CommandEnd, now: Now) {
-        if let Some(grant) = self.commands.ended(id) {
-            self.record(record::command_ended(&grant, id, end, now));
+    pub fn command_ended(&mut self, id: GrantId, ended: &Ended, now: Now) {
+        match self.commands.ended(id) {
+            Some(Whose::Message(grant)) => {
+                self.record(record::command_ended(&grant, id, ended, now));
+            }
+            Some(Whose::Opening) => self.cycle_opened(id, ended, now),
+            Some(Whose::Closing) => self.cycle_closed(id, ended, now),
+            None => {}
         }
         self.start_commands(now);
+        self.close_cycles(now);
     }
 
     /// Has grants closed that are in no table any more.
@@ -236,7 +250,7 @@ impl Engine {
         self.stage(record, Permits::Nothing);
     }
 
-    fn count_end(&mut self, end: End) {
+    pub(super) fn count_end(&mut self, end: End) {
         match end {
             End::Closed | End::ByUser => self.counters.closed += 1,
             // Counted when the firewall said so, or when the hole had closed.
@@ -262,7 +276,10 @@ fn give_up_excess(items: &mut Vec<Item>) -> u64 {
     items.retain(|item| {
         place += 1;
         let change = item.record.change();
-        let ends = matches!(change, Change::Ends(_) | Change::LivesOn(_));
+        let ends = matches!(
+            change,
+            Change::Ends(_) | Change::LivesOn(_) | Change::CycleStands(_) | Change::CycleCloses(_)
+        );
         place <= WAITING_MAX || ends || !matches!(item.permits, Permits::Nothing)
     });
     (before - items.len()) as u64

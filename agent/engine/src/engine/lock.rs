@@ -53,10 +53,12 @@ impl Engine {
             self.refuse_grant(&grant, &reason, now);
         }
         self.withdraw(|_| true, &reason);
+        self.end_cycles(End::Revoked, &reason, |_, _| false);
         self.cut_past(past, &reason, now);
         if !gone.is_empty() {
             self.close(gone, End::Revoked, reason);
         }
+        self.close_cycles(now);
     }
 }
 

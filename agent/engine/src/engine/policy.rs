@@ -17,7 +17,6 @@ use crate::batch::{Item, Permits};
 use crate::effect::Effect;
 use crate::grants::{LiveGrant, Origin};
 use crate::record::{self, End, Record};
-use crate::rule::Rule;
 use crate::status::{HostStatus, Rejected, Status};
 
 /// What became of a policy.
@@ -129,7 +128,10 @@ impl Engine {
             }
             // The same generation may have another text: a lock or a removal gives no new number.
             Origin::Recovered(opened) => {
-                upholds_recorded(gate, opened, &live.rules, generation, now)
+                let (at, is_it) = (opened_at(&live.rules), |permit: &Permit| {
+                    asks_for(permit, &live.rules)
+                });
+                upholds_recorded(gate, opened, at, generation, now, &is_it)
             }
         };
         let staged = self.items.iter_mut().filter_map(Item::staged);
@@ -150,6 +152,10 @@ impl Engine {
         }
         self.withdraw(|live| staged.contains(&live.id), &reason);
         self.cut_past(past, &reason, now);
+        self.end_cycles(End::Revoked, &reason, |engine, cycle| {
+            engine.upholds_cycle(cycle, generation, now)
+        });
+        self.close_cycles(now);
         if !gone.is_empty() {
             self.close(gone, End::Revoked, reason);
         }
@@ -177,12 +183,13 @@ fn network(text: &str) -> Option<IpNet> {
 
 /// Whether the policy in force would give what an earlier run of the agent has opened. Its message
 /// is not known any more, but what was recorded of it.
-fn upholds_recorded(
+pub(super) fn upholds_recorded(
     gate: &Gate,
     opened: &Event,
-    rules: &[Rule],
+    at: Option<IpAddr>,
     generation: u64,
     now: Now,
+    is_it: &dyn Fn(&Permit) -> bool,
 ) -> bool {
     let is_same = opened.generation == generation;
     let asked = opened
@@ -200,12 +207,11 @@ fn upholds_recorded(
                 .chain(&opened.also_opened)
                 .map(|text| network(text))
                 .collect::<Option<_>>()?,
-            destination: opened_at(rules).filter(|_| opened.forwarded_to.is_empty()),
+            destination: at.filter(|_| opened.forwarded_to.is_empty()),
             led_to: led_to_of_text(&opened.forwarded_to, first_port),
             ports: ports.clone()?,
             same_generation_secs: is_same.then_some(opened.at_ms / 1_000),
         })
     };
-    let is_it = |permit: &Permit| asks_for(permit, rules);
-    recorded().is_some_and(|recorded| gate.upholds_recorded(recorded, now, &is_it))
+    recorded().is_some_and(|recorded| gate.upholds_recorded(recorded, now, is_it))
 }

@@ -151,7 +151,9 @@ impl Engine {
                 | Permits::Extend(_)
                 | Permits::Nothing
                 | Permits::Publish
-                | Permits::Run(_, _) => false,
+                | Permits::Run(_, _)
+                | Permits::Cycle(_, _)
+                | Permits::CloseCycle(_) => false,
             };
             if is_gone {
                 item.permits = Permits::Nothing;

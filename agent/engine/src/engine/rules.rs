@@ -17,7 +17,7 @@ pub(super) fn rules_of(permit: &Permit) -> Vec<Rule> {
                 ports.iter().filter_map(rule).collect()
             }
             Permitted::Forward(forwarding) => led_from(*from, forwarding),
-            Permitted::Close { .. } | Permitted::Command { .. } => Vec::new(),
+            Permitted::Close { .. } | Permitted::Cycle(_) | Permitted::Command { .. } => Vec::new(),
         }
     };
     permit.opens().iter().flat_map(of_one).collect()

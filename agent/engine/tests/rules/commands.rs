@@ -144,3 +144,26 @@ fn what_there_is_to_log_of_a_command_that_could_not_be_recorded_is_its_refusal_o
     };
     assert_eq!(committed.new_records().count(), 0);
 }
+
+#[test]
+fn as_whom_a_command_runs_is_recorded_and_no_text_of_a_message_is_taken_for_it() {
+    let nobody = PORTS_AND_COMMANDS.replace(
+        "ENABLE_CMD_EXEC Y",
+        "ENABLE_CMD_EXEC Y\nCMD_EXEC_USER nobody\nENABLE_CMD_SUDO_EXEC Y\nCMD_SUDO_EXEC_USER games",
+    );
+    let started = |access: &str, text: &str| {
+        let mut host = Host::with(access, SharedKeys::None, Limits::default());
+        host.arrive(1, &command(1, text, 0));
+        host.event(EventKind::CommandRun).reason.clone()
+    };
+
+    assert_eq!(
+        started(&nobody, "id"),
+        "start: (as nobody, by sudo as games) id"
+    );
+    assert_eq!(started(PORTS_AND_COMMANDS, "id"), "start: id");
+    assert_eq!(
+        started(PORTS_AND_COMMANDS, "(as nobody) id"),
+        "start: (as root) (as nobody) id"
+    );
+}

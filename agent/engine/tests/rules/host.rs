@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use engine::{
-    Capabilities, Change, ClaimAsk, Command, CommandEnd, Connection, Effect, Engine, Hole, Limits,
-    NameAsk, Record, Rule, SavedGrant, Settings, Status,
+    Capabilities, Change, ClaimAsk, Command, CommandEnd, Connection, CycleStage, Effect, Engine,
+    Hole, Limits, NameAsk, Record, Rule, SavedCycle, SavedGrant, Settings, Status,
 };
 use fleet::{Event, EventKind, GrantId};
 use gate::{Datagram, MemoryReplayLog, Now, SharedKeys, Transport};
@@ -30,6 +30,10 @@ pub(crate) struct Host {
     pub(crate) live: BTreeMap<GrantId, SavedGrant>,
     /// Grants whose holes are recorded as closed, and that live on in connections.
     pub(crate) living_on: BTreeMap<GrantId, SavedGrant>,
+    /// Command cycles whose end was not committed.
+    pub(crate) cycles: BTreeMap<GrantId, SavedCycle>,
+    /// Every command that was run, in its order.
+    pub(crate) ran: Vec<String>,
     /// Connections that were ended.
     pub(crate) cut: Vec<Connection>,
     /// Connections that were to be looked at last.
@@ -108,6 +112,8 @@ impl Host {
             journal: Vec::new(),
             live: BTreeMap::new(),
             living_on: BTreeMap::new(),
+            cycles: BTreeMap::new(),
+            ran: Vec::new(),
             cut: Vec::new(),
             looked_at: Vec::new(),
             asked: Vec::new(),
@@ -159,7 +165,8 @@ impl Host {
     pub(crate) fn end_commands(&mut self) {
         let now = self.now();
         for id in std::mem::take(&mut self.running).into_keys() {
-            self.engine.command_ended(id, &CommandEnd::Exited(0), now);
+            let ended = CommandEnd::Exited(0).into();
+            self.engine.command_ended(id, &ended, now);
         }
         self.turn();
     }
@@ -204,6 +211,20 @@ impl Host {
         self.journal.push(record.event().clone());
         match record.change() {
             Change::None => {}
+            Change::CycleOpens { id, close } => {
+                let saved = SavedCycle {
+                    id: *id,
+                    close: close.clone(),
+                    opened: record.event().clone(),
+                    stage: CycleStage::Opening,
+                };
+                assert!(
+                    self.cycles.insert(*id, saved).is_none(),
+                    "opened twice: {id}"
+                );
+            }
+            Change::CycleStands(id) => self.cycle(*id).stage = CycleStage::Open,
+            Change::CycleCloses(id) => self.cycle(*id).stage = CycleStage::Closing,
             Change::Opens { id, rules } => {
                 let saved = SavedGrant {
                     id: *id,
@@ -225,10 +246,17 @@ impl Host {
                 self.living_on.insert(*id, saved);
             }
             Change::Ends(id) => assert!(
-                self.live.remove(id).is_some() || self.living_on.remove(id).is_some(),
+                self.live.remove(id).is_some()
+                    || self.living_on.remove(id).is_some()
+                    || self.cycles.remove(id).is_some(),
                 "closed twice: {id}"
             ),
         }
+    }
+
+    fn cycle(&mut self, id: GrantId) -> &mut SavedCycle {
+        let cycle = self.cycles.get_mut(&id);
+        cycle.unwrap_or_else(|| panic!("no such cycle: {id}"))
     }
 
     fn carry_out(&mut self) {
@@ -278,7 +306,10 @@ impl Host {
                     let has_record = self.journal.iter().any(|event| {
                         event.kind() == EventKind::CommandRun && event.grant_id == id.to_string()
                     });
+                    let closes = self.cycles.contains_key(&id);
+                    let has_record = has_record || closes;
                     assert!(has_record, "{command:?} runs without a record");
+                    self.ran.push(command.line.text.clone());
                     assert!(self.running.insert(id, command).is_none());
                     self.running_most = self.running_most.max(self.running.len());
                 }

@@ -7,6 +7,7 @@ mod claims;
 mod closing;
 mod commands;
 mod connections;
+mod cycles;
 mod faults;
 mod grants;
 mod host;

@@ -223,9 +223,10 @@ fn outcome(decision: &Decision) -> Outcome {
                     .into_iter()
                     .filter(|port| ports.contains(&port.parse().unwrap()))
                     .collect(),
-                Permitted::Close { .. } | Permitted::Command { .. } | Permitted::Forward(_) => {
-                    BTreeSet::new()
-                }
+                Permitted::Close { .. }
+                | Permitted::Cycle(_)
+                | Permitted::Command { .. }
+                | Permitted::Forward(_) => BTreeSet::new(),
             },
             timeout_secs: grant.permit().timeout_secs(),
             own_source: grant.permit().address() == grant.identity().source(),

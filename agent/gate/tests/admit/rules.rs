@@ -60,7 +60,9 @@ pub(crate) fn rules_of_grant(grant: &Grant) -> BTreeSet<Rule> {
                 )
             })
             .collect(),
-        Permitted::Close { .. } | Permitted::Command { .. } => BTreeSet::new(),
+        Permitted::Close { .. } | Permitted::Cycle(_) | Permitted::Command { .. } => {
+            BTreeSet::new()
+        }
     }
 }
 

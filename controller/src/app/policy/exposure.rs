@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fleet::Role;
-use policy::{Exposure, HostFacts, Policy, PortSet, Usernames};
+use policy::{Exposure, HostFacts, Policy, PortSet, Stanza, Usernames};
 use spa::Service;
 
 use crate::becomes_public::{BecomesPublic, Names};
@@ -151,7 +151,8 @@ fn lock_out(
 
 /// Stanzas with commands, on hosts that run none.
 fn runs_nothing(hosts: &[Known], new: &Policy) -> Vec<String> {
-    let stanzas = new.stanzas.iter().filter(|stanza| stanza.command.is_some());
+    let runs = |stanza: &&Stanza| stanza.command.is_some() || stanza.cycle.is_some();
+    let stanzas = new.stanzas.iter().filter(runs);
     let said = stanzas.filter_map(|stanza| {
         let off = hosts
             .iter()

@@ -309,9 +309,18 @@ fn process(record: &Record) -> Json {
         "" => record.uid(),
         grant => grant.to_owned(),
     };
-    match event.reason.strip_prefix("start: ") {
-        Some(command) => json!({"uid": uid, "cmd_line": command}),
-        None => json!({"uid": uid}),
+    let Some(command) = event.reason.strip_prefix("start: ") else {
+        return json!({"uid": uid});
+    };
+    // As whom it runs, where that is not root.
+    match command
+        .strip_prefix("(as ")
+        .and_then(|said| said.split_once(") "))
+    {
+        Some((whom, command)) => {
+            json!({"uid": uid, "cmd_line": command, "user": {"name": whom}})
+        }
+        None => json!({"uid": uid, "cmd_line": command}),
     }
 }
 

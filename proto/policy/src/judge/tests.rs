@@ -1,5 +1,6 @@
 //! Every rule, and what it says.
 
+mod cycle;
 mod nat;
 
 use std::num::NonZeroU16;
@@ -7,8 +8,8 @@ use std::num::NonZeroU16;
 use spa::{Allow, DigestType, Message, MessageType, Request};
 
 use crate::{
-    Ask, Denied, HostSettings, HostSource, NatSettings, NoIncludes, OwnAddresses, Permit,
-    Permitted, SpaPort, Stanza, parse,
+    Ask, CommandRule, Denied, HostSettings, HostSource, NatSettings, NoIncludes, OwnAddresses,
+    Permit, Permitted, SpaPort, Stanza, parse,
 };
 
 const NOW_SECS: u64 = 1_795_422_834;
@@ -388,8 +389,11 @@ fn a_command_runs_where_stanza_and_host_allow_it() {
         Ok((
             Permitted::Command {
                 text: "/bin/true; ls".to_owned(),
-                user: Some("nobody".into()),
-                group: Some("users".into()),
+                rule: CommandRule {
+                    user: Some("nobody".into()),
+                    group: Some("users".into()),
+                    sudo: None,
+                },
             },
             0
         ))

@@ -17,7 +17,7 @@ const OPEN_PORTS: &str = " is not in OPEN_PORTS";
 const RESTRICT_PORTS: &str = " is in RESTRICT_PORTS";
 
 /// Words of [`Denied`](super::Denied) that name no port.
-const DENIALS: [(&str, &str); 9] = [
+const DENIALS: [(&str, &str); 11] = [
     ("source ", " is not in SOURCE"),
     ("destination ", " is not in DESTINATION"),
     ("the packet did not come to SPA_SERVER_PORT ", ""),
@@ -30,6 +30,8 @@ const DENIALS: [(&str, &str); 9] = [
     ("user `", "` is not in REQUIRE_USERNAME"),
     ("", " is not in NAT_ACCESS"),
     ("the stanza does not set ENABLE_CMD_EXEC", ""),
+    ("the stanza runs a command in place of the firewall", ""),
+    ("the stanza runs a command for one port", ""),
 ];
 
 // === impl RefusedFor ===
@@ -76,6 +78,8 @@ mod tests {
             (Denied::Username("bob".to_owned()), RefusedFor::Stanza),
             (Denied::NatTarget("10.0.0.5".to_owned()), RefusedFor::Stanza),
             (Denied::CommandNotEnabled, RefusedFor::Stanza),
+            (Denied::CycleNat, RefusedFor::Stanza),
+            (Denied::CycleService(port), RefusedFor::Stanza),
             (Denied::CommandsOff, RefusedFor::Other),
             (Denied::NatImpossible, RefusedFor::Other),
         ] {

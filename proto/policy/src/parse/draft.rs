@@ -6,6 +6,8 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 use spa::ExchangePublic;
 
+use crate::accounts::{Account, AccountKind};
+use crate::cycle::{self, CycleCommand, CycleRule};
 use crate::dialect::Dialect;
 use crate::host::Selector;
 use crate::keyword::Keyword;
@@ -18,7 +20,7 @@ use crate::ports::PortSet;
 use crate::problem::Problem;
 use crate::stanza::{
     CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, ONE_ADDRESS,
-    ONE_ADDRESS6, OnControllerLoss, Stanza, StanzaKey, Usernames,
+    ONE_ADDRESS6, OnControllerLoss, Stanza, StanzaKey, SudoRule, Usernames,
 };
 
 /// The keywords of which a stanza may have several lines, that all count.
@@ -48,6 +50,10 @@ pub(crate) struct Draft {
     user_public: Option<ExchangePublic>,
     runs_commands: bool,
     command: CommandRule,
+    uses_sudo: bool,
+    sudo: SudoRule,
+    accounts: Vec<Account>,
+    cycle: CycleLines,
     force_snat: Option<IpAddr>,
     masquerades: bool,
     /// The keywords of its lines.
@@ -58,6 +64,14 @@ pub(crate) struct Draft {
     doubts: Vec<(Place, Keyword, Problem)>,
     /// How values were read that another program, or another host, may read otherwise.
     notes: Vec<(Place, Keyword, Problem)>,
+}
+
+/// The lines about a command cycle.
+#[derive(Debug, Default)]
+struct CycleLines {
+    open: Option<CycleCommand>,
+    close: Option<CycleCommand>,
+    timer_secs: Option<u32>,
 }
 
 /// What a draft becomes.
@@ -71,6 +85,8 @@ pub(crate) struct Finished {
     pub(crate) problems: Vec<(Place, Keyword, Problem)>,
     pub(crate) warnings: Vec<(Place, Keyword, Problem)>,
     pub(crate) notes: Vec<(Place, Keyword, Problem)>,
+    /// Users and groups of the system that its commands need.
+    pub(crate) accounts: Vec<Account>,
     places: Vec<(Keyword, Place)>,
 }
 
@@ -139,6 +155,7 @@ impl Draft {
                 require_source_address: false,
                 expire_at_secs: None,
                 command: None,
+                cycle: None,
                 nat: NatRules::default(),
                 protect: PortSet::default(),
                 on_controller_loss: OnControllerLoss::default(),
@@ -149,6 +166,10 @@ impl Draft {
             user_public: None,
             runs_commands: false,
             command: CommandRule::default(),
+            uses_sudo: false,
+            sudo: SudoRule::default(),
+            accounts: Vec::new(),
+            cycle: CycleLines::default(),
             force_snat: None,
             masquerades: false,
             seen: 0,
@@ -272,8 +293,16 @@ impl Draft {
             Keyword::AccessExpire => self.stanza.expire_at_secs = Some(self.expires(value, &at)?),
             Keyword::AccessExpireEpoch => stanza.expire_at_secs = Some(values::epoch_secs(value)?),
             Keyword::EnableCmdExec => self.runs_commands = values::switch(value)?,
-            Keyword::CmdExecUser => self.command.user = Some(values::account(value)?),
-            Keyword::CmdExecGroup => self.command.group = Some(values::account(value)?),
+            Keyword::EnableCmdSudoExec => self.uses_sudo = values::switch(value)?,
+            Keyword::CmdExecUser => self.command.user = Some(self.account(keyword, value, at)?),
+            Keyword::CmdExecGroup => self.command.group = Some(self.account(keyword, value, at)?),
+            Keyword::CmdSudoExecUser => self.sudo.user = Some(self.account(keyword, value, at)?),
+            Keyword::CmdSudoExecGroup => {
+                self.sudo.group = Some(self.account(keyword, value, at)?);
+            }
+            Keyword::CmdCycleOpen => self.cycle.open = Some(CycleCommand::parse(value)?),
+            Keyword::CmdCycleClose => self.cycle.close = cycle::close(value)?,
+            Keyword::CmdCycleTimer => self.cycle.timer_secs = Some(cycle::timer_secs(value)?),
             Keyword::ForceNat => {
                 stanza.nat.force = Some(ForcedTarget::parse(value).map_err(shown)?);
             }
@@ -300,6 +329,36 @@ impl Draft {
         Ok(())
     }
 
+    fn account(&mut self, keyword: Keyword, value: &str, at: Place) -> Result<Box<str>, Problem> {
+        let name = values::account(value)?;
+        let kind = if matches!(keyword, Keyword::CmdExecGroup | Keyword::CmdSudoExecGroup) {
+            AccountKind::Group
+        } else {
+            AccountKind::User
+        };
+        self.accounts.retain(|before| before.keyword != keyword);
+        self.accounts.push(Account {
+            name: name.clone(),
+            kind,
+            at,
+            keyword,
+        });
+        Ok(name)
+    }
+
+    /// Users and groups that commands need; those of sudo where sudo runs them.
+    fn accounts(&self) -> Vec<Account> {
+        let is_of_sudo = |account: &&Account| {
+            matches!(
+                account.keyword,
+                Keyword::CmdSudoExecUser | Keyword::CmdSudoExecGroup
+            )
+        };
+        let accounts = self.accounts.iter();
+        let needed = accounts.filter(|account| self.uses_sudo || !is_of_sudo(account));
+        needed.filter(|_| self.runs_commands).cloned().collect()
+    }
+
     /// Puts the stanza together and finds the mistakes that only the whole shows.
     pub(crate) fn finish(mut self) -> Finished {
         let dialect = self.dialect;
@@ -310,7 +369,9 @@ impl Draft {
         let mut problems: Vec<_> = self.mistakes(dialect).map(placed).collect();
         let mut warnings: Vec<_> = self.warnings().into_iter().map(placed).collect();
         warnings.append(&mut self.doubts);
+        let accounts = self.accounts();
         let says_whose_address = self.has(Keyword::RequireSourceAddress);
+        let caps = self.has(Keyword::MaxFwTimeout);
 
         let nat_source = self.nat_source();
 
@@ -321,7 +382,19 @@ impl Draft {
             stanza.nat.access = NatAccess::Everywhere;
         }
         stanza.hosts = self.hosts.into_boxed_slice();
-        stanza.command = self.runs_commands.then(|| Box::new(self.command));
+        let sudo = self.uses_sudo.then_some(self.sudo);
+        let command = CommandRule {
+            sudo,
+            ..self.command
+        };
+        stanza.command = self.runs_commands.then(|| Box::new(command));
+        // The owner's own timer is as long as he wants it; a line of its own caps it, too.
+        if let Some(timer_secs) = self.cycle.timer_secs
+            && !caps
+        {
+            stanza.max_fw_timeout_secs = stanza.max_fw_timeout_secs.max(timer_secs);
+        }
+        stanza.cycle = self.cycle.finish().map(Box::new);
         if let (Some(public), Some((_, user))) = (self.user_public, &self.usernames) {
             let user = user.clone();
             stanza.key = StanzaKey::User { user, public };
@@ -353,6 +426,7 @@ impl Draft {
             warnings,
             notes: self.notes,
             places: self.places,
+            accounts,
         }
     }
 
@@ -372,7 +446,35 @@ impl Draft {
         });
         let key = self.key_mistake(dialect);
         let nat = self.nat_mistake();
-        source.into_iter().chain(expire).chain(key).chain(nat)
+        let cycle = self.cycle_mistake();
+        let all = source.into_iter().chain(expire).chain(key).chain(nat);
+        all.chain(cycle)
+    }
+
+    /// What is wrong with the lines about a command cycle as a whole.
+    fn cycle_mistake(&self) -> Option<(Keyword, Problem)> {
+        let all = [
+            Keyword::CmdCycleOpen,
+            Keyword::CmdCycleClose,
+            Keyword::CmdCycleTimer,
+        ];
+        let given = all.into_iter().find(|keyword| self.has(*keyword))?;
+        let lacks = |keyword: Keyword| !self.has(keyword);
+        if lacks(Keyword::CmdCycleOpen) {
+            let problem = Problem::new("the line needs CMD_CYCLE_OPEN");
+            return Some((given, problem));
+        }
+        if lacks(Keyword::CmdCycleClose) {
+            let problem = Problem::new("the line needs CMD_CYCLE_CLOSE");
+            let problem = problem.hint("CMD_CYCLE_CLOSE NONE runs nothing");
+            return Some((Keyword::CmdCycleOpen, problem));
+        }
+        if self.cycle.close.is_some() && lacks(Keyword::CmdCycleTimer) {
+            let problem = Problem::new("the line needs CMD_CYCLE_TIMER");
+            let problem = problem.hint("CMD_CYCLE_TIMER 30 runs it after 30 seconds");
+            return Some((Keyword::CmdCycleClose, problem));
+        }
+        None
     }
 
     /// FORCE_SNAT, else FORCE_MASQUERADE.
@@ -404,13 +506,22 @@ impl Draft {
     /// Which of its lines have no effect.
     fn warnings(&self) -> Vec<(Keyword, Problem)> {
         let mut warnings = Vec::new();
-        if !self.runs_commands {
-            for keyword in [Keyword::CmdExecUser, Keyword::CmdExecGroup] {
-                if self.has(keyword) {
-                    let problem = Problem::new("the line has no effect without ENABLE_CMD_EXEC Y");
-                    warnings.push((keyword, problem));
-                }
+        let mut useless = |keyword: Keyword, switch: &str| {
+            if self.has(keyword) {
+                let problem = format!("the line has no effect without {switch} Y");
+                warnings.push((keyword, Problem::new(problem)));
             }
+        };
+        if !self.runs_commands {
+            useless(Keyword::CmdExecUser, "ENABLE_CMD_EXEC");
+            useless(Keyword::CmdExecGroup, "ENABLE_CMD_EXEC");
+        }
+        if !self.runs_commands && self.uses_sudo {
+            useless(Keyword::EnableCmdSudoExec, "ENABLE_CMD_EXEC");
+        }
+        if !self.uses_sudo {
+            useless(Keyword::CmdSudoExecUser, "ENABLE_CMD_SUDO_EXEC");
+            useless(Keyword::CmdSudoExecGroup, "ENABLE_CMD_SUDO_EXEC");
         }
         if self.force_snat.is_some() && self.masquerades {
             let problem = Problem::new("the line has no effect beside FORCE_SNAT");
@@ -463,6 +574,23 @@ impl Draft {
                 (!names_one).then_some((Keyword::UserPublicKey, problem))
             }
         }
+    }
+}
+
+// === impl CycleLines ===
+
+impl CycleLines {
+    fn finish(self) -> Option<CycleRule> {
+        let Self {
+            open,
+            close,
+            timer_secs,
+        } = self;
+        Some(CycleRule {
+            open: open?,
+            close,
+            timer_secs,
+        })
     }
 }
 

@@ -193,11 +193,6 @@ fn what_is_not_supported_is_refused_by_name() {
     for line in [
         "GPG_REMOTE_ID 1234ABCD",
         "GPG_ALLOW_NO_PW Y",
-        "CMD_CYCLE_OPEN /bin/true",
-        "CMD_CYCLE_CLOSE NONE",
-        "CMD_CYCLE_TIMER 10",
-        "ENABLE_CMD_SUDO_EXEC Y",
-        "CMD_SUDO_EXEC_USER root",
         "ENCRYPTION_MODE Asymmetric",
         "ENCRYPTION_MODE PCBC",
         "DATA_COLLECT_MODE ENCRYPT_SEQUENCE",
