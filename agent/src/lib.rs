@@ -20,6 +20,7 @@ pub mod explain;
 mod failure;
 pub mod firewall;
 pub mod fwknopd;
+mod gpg;
 pub mod hide_first;
 pub mod journal;
 mod kernel_switches;

@@ -545,7 +545,7 @@ fn of_identity(kind: EventKind, identity: &Identity, now: Now) -> Event {
         UserProof::Proven => UserIdentity::Proven,
         UserProof::Asserted => UserIdentity::Asserted,
     });
-    event.key = identity.key().to_string();
+    event.key = identity.key_words();
     event.generation = identity.generation();
     event.source = identity.source().to_string();
     event.replay_digest = digest.to_string();

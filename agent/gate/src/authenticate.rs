@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use policy::{SpaPort, StanzaKey};
-use spa::{Message, OpenError, Opened, ReplayDigest, Sealed, Tag, bucket, tag};
+use spa::{Fingerprint, Message, OpenError, Opened, ReplayDigest, Sealed, Tag, bucket, tag};
 
 use crate::compiled::{CompiledPolicy, KeyIndex};
 use crate::datagram::Transport;
@@ -44,18 +44,22 @@ pub(crate) enum Unproven {
 
 impl Authenticated {
     /// Verifies and opens `sealed` with one key. `in_front` is the tag that came with it, if it came
-    /// in our form.
+    /// in our form; `now_secs` says which keys of an OpenPGP keyring are valid.
     pub(crate) fn establish(
         (in_front, sealed): (Option<Tag>, Sealed<'_>),
         compiled: &CompiledPolicy,
         key: KeyIndex,
         endpoints: &Endpoints,
-        route: Route,
+        (route, now_secs): (Route, u64),
     ) -> Result<Self, Unproven> {
         let authentic = sealed
             .authenticate(compiled.opening_key(key))
             .map_err(|_| Unproven::Hmac)?;
-        let opened = authentic.open().map_err(Unproven::Opening)?;
+        let opened = match compiled.decryptor(key) {
+            None => authentic.open(),
+            Some(decryptor) => authentic.open_with(decryptor, now_secs),
+        };
+        let opened = opened.map_err(Unproven::Opening)?;
         if let Some(in_front) = in_front {
             let own = compiled
                 .tag_key(key)
@@ -104,7 +108,12 @@ fn identity(
         None => (opened.message().username.clone(), UserProof::Asserted),
     };
     Identity {
-        key: compiled.fingerprint(key),
+        opening_key: compiled.fingerprint(key),
+        // Whose key signed says more than which key of the host decrypted.
+        key: opened.signer().map_or_else(
+            || compiled.fingerprint(key),
+            |one| Fingerprint(one.key_id()),
+        ),
         domain: compiled.domain(key),
         user,
         proof,

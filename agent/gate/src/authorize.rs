@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use policy::{
     Ask, Denied, HostSettings, Networks, OnControllerLoss, OwnAddresses, Permit, SpaPort, Stanza,
 };
-use spa::Message;
+use spa::{Message, Signer};
 
 use crate::compiled::CompiledPolicy;
 use crate::decision::{Decision, Grant, Pending, Reason};
@@ -36,6 +36,16 @@ pub(crate) struct Asked<'a> {
     pub(crate) now_secs: u64,
     pub(crate) host: HostSettings,
     pub(crate) own: &'a OwnAddresses,
+    pub(crate) proof: Proof<'a>,
+}
+
+/// What has shown that the message is for the stanzas of its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Proof<'a> {
+    /// The key itself.
+    Key,
+    /// A signature, or none: which of the stanzas take it is for them to say.
+    Signature(Option<&'a Signer>),
 }
 
 // === impl Authorized ===
@@ -112,7 +122,9 @@ pub(crate) fn first_permit<'e>(
         // Without DESTINATION a stanza is for what is sent to the host, wherever that is.
         let judged = match stanza.destination {
             Networks::Any if !asked.is_ours => Err(Denied::Destination(asked.destination)),
-            Networks::Any | Networks::Only(_) => stanza.judge(&ask),
+            Networks::Any | Networks::Only(_) => {
+                asked.proof.judge(stanza).and_then(|()| stanza.judge(&ask))
+            }
         };
         match judged {
             Ok(permit) => return Ok((permit, stanza)),
@@ -126,6 +138,22 @@ pub(crate) fn first_permit<'e>(
     }
     // Every key has a stanza; if one had none, nothing would permit it.
     Err(meant.or(first).map_or(Reason::NoCandidate, Reason::Denied))
+}
+
+// === impl Proof ===
+
+impl Proof<'_> {
+    fn judge(self, stanza: &Stanza) -> Result<(), Denied> {
+        let Self::Signature(signer) = self else {
+            return Ok(());
+        };
+        let rule = stanza.open_pgp.as_deref();
+        if rule.is_some_and(|rule| rule.signers.accept(signer)) {
+            return Ok(());
+        }
+        let name = signer.map_or_else(|| "nobody".to_owned(), Signer::to_string);
+        Err(Denied::Signer(name))
+    }
 }
 
 fn destination(stanza: &Stanza, asked: &Asked<'_>) -> IpAddr {

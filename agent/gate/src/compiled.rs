@@ -1,6 +1,7 @@
 //! A policy made ready for the gate: keys precomputed once, stanzas grouped by key.
 
 mod build;
+mod keyrings;
 mod tags;
 
 use std::net::IpAddr;
@@ -11,8 +12,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use policy::{Policy, SpaPort, Stanza};
-use spa::{DigestType, Fingerprint, InvalidKey, OpeningKey, TagKey};
+use spa::{Decrypt, DigestType, Envelope, Fingerprint, InvalidKey, OpeningKey, Signer, TagKey};
 
+pub use keyrings::{Keyrings, NoKeyrings};
 pub(crate) use tags::{SPAN_SECS, TagTable, Tags};
 
 /// A compiled policy. Built beside the gate's thread and swapped in whole.
@@ -66,6 +68,14 @@ pub enum CompileError {
         /// What people call it.
         stanza: String,
     },
+    /// The keyring that GPG_* of a stanza names gives nothing that opens packets.
+    #[error("stanza {stanza}: GPG: {why}")]
+    Keyring {
+        /// What people call it.
+        stanza: String,
+        /// Why, in words.
+        why: String,
+    },
     /// A user's public key gives no keys.
     #[error("stanza {stanza}: USER_PUBLIC_KEY")]
     Key {
@@ -84,6 +94,8 @@ struct Entry {
     fingerprint: Fingerprint,
     domain: [u8; 32],
     tag_key: Option<TagKey>,
+    /// For packets that OpenPGP wraps.
+    open_pgp: Option<Keyring>,
     /// Whether its messages must be claimed.
     shared: bool,
     /// Indices into the policy's stanzas, in the order of the text; never empty.
@@ -94,15 +106,23 @@ struct Entry {
     destinations: Box<[IpNet]>,
 }
 
+/// What opens packets that OpenPGP wraps.
+struct Keyring {
+    decryptor: Arc<dyn Decrypt>,
+    signers: Box<[Signer]>,
+}
+
 /// The keys whose packets come to one port and have one shape.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     /// `Any` for keys of several stanzas with different ports.
     pub(crate) port: SpaPort,
+    pub(crate) envelope: Envelope,
     pub(crate) hmac: Option<DigestType>,
     pub(crate) keys: Range<KeyIndex>,
-    /// The price of one trial, in units of the budget.
-    pub(crate) units: u64,
+    /// The price of one trial, in units of the budget; `None` where each key has its own, because what
+    /// OpenPGP wraps is decrypted by trying.
+    pub(crate) units: Option<u64>,
 }
 
 // === impl CompiledPolicy ===
@@ -201,7 +221,13 @@ impl CompiledPolicy {
     pub(crate) fn scan_units(&self) -> u64 {
         self.shapes
             .iter()
-            .map(|shape| shape.units * u64::from(shape.keys.end - shape.keys.start))
+            .map(|shape| match shape.units {
+                Some(units) => units * u64::from(shape.keys.end - shape.keys.start),
+                None => {
+                    let keys = shape.keys.clone();
+                    keys.map(|key| self.decryption_units(key)).sum()
+                }
+            })
             .sum()
     }
 
@@ -215,6 +241,44 @@ impl CompiledPolicy {
 
     pub(crate) fn has_hmac(&self, key: KeyIndex) -> bool {
         self.opening_key(key).hmac_type().is_some()
+    }
+
+    /// Returns what decrypts the packets of a key, if that is not the key alone.
+    pub(crate) fn decryptor(&self, key: KeyIndex) -> Option<&dyn Decrypt> {
+        let keyring = self.entry(key).open_pgp.as_ref()?;
+        Some(&*keyring.decryptor)
+    }
+
+    /// Returns the keys that records name so: by their own names, or by the key id of who signed.
+    pub(crate) fn keys_recorded(&self, name: Fingerprint) -> impl Iterator<Item = KeyIndex> + '_ {
+        let signed = (0..).zip(&self.entries).filter(move |(index, entry)| {
+            entry.open_pgp.is_some() && self.signer_named(*index, name).is_some()
+        });
+        self.key_named(name)
+            .into_iter()
+            .chain(signed.map(|(index, _)| index))
+    }
+
+    /// Returns the price of decrypting one message of OpenPGP, in units of the budget.
+    pub(crate) fn decryption_units(&self, key: KeyIndex) -> u64 {
+        /// An HMAC takes half a microsecond.
+        const UNITS_PER_MICRO: u64 = 2;
+
+        let keyring = self.entry(key).open_pgp.as_ref();
+        keyring.map_or(0, |keyring| keyring.decryptor.micros() * UNITS_PER_MICRO)
+    }
+
+    /// Returns the signer of a key's packets with this key id.
+    pub(crate) fn signer_named(&self, key: KeyIndex, name: Fingerprint) -> Option<&Signer> {
+        let keyring = self.entry(key).open_pgp.as_ref()?;
+        let mut signers = keyring.signers.iter();
+        signers.find(|signer| signer.key_id() == name.0)
+    }
+
+    /// Whether a stranger's packet costs as much with this key as thousands of others: what OpenPGP
+    /// wraps is decrypted by trying, where there is no HMAC.
+    pub(crate) fn is_costly(&self, key: KeyIndex) -> bool {
+        self.decryptor(key).is_some() && !self.has_hmac(key)
     }
 
     pub(crate) fn tag_key(&self, key: KeyIndex) -> Option<&TagKey> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use policy::{Denied, OnControllerLoss, Permit};
-use spa::{Fingerprint, Malformed, Message, OpenError, Opened, ReplayDigest};
+use spa::{Fingerprint, Malformed, Message, OpenError, Opened, ReplayDigest, Signer};
 
 use crate::budget::Exhausted;
 use crate::datagram::Transport;
@@ -202,6 +202,8 @@ pub enum Reason {
 /// ```
 #[derive(Debug)]
 pub struct Identity {
+    /// The name of the key that opened it, in the policy that was in force.
+    pub(crate) opening_key: Fingerprint,
     pub(crate) key: Fingerprint,
     pub(crate) domain: [u8; 32],
     pub(crate) user: String,
@@ -380,10 +382,27 @@ impl Pending {
 // === impl Identity ===
 
 impl Identity {
-    /// Returns the short public name of the key that verified.
+    /// Returns the short public name of the key that verified; of an OpenPGP message that somebody
+    /// signed, the key id of that key.
     #[must_use]
     pub fn key(&self) -> Fingerprint {
         self.key
+    }
+
+    /// Returns the key in words: its short public name, or the whole fingerprint of the OpenPGP key that
+    /// signed.
+    #[must_use]
+    pub fn key_words(&self) -> String {
+        match self.signer() {
+            Some(signer) => signer.to_string().to_lowercase(),
+            None => self.key.to_string(),
+        }
+    }
+
+    /// Returns who signed, where the message was OpenPGP's and a signature verified.
+    #[must_use]
+    pub fn signer(&self) -> Option<&Signer> {
+        self.opened.signer()
     }
 
     /// Returns the replay domain of the key.

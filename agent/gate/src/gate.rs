@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use policy::{HostSettings, OwnAddresses, Permit, SpaPort};
-use spa::{Message, SEALED_LEN_MAX};
+use spa::{Message, SEALED_LEN_MAX, Signer};
 
 use crate::addressees::Addressees;
 use crate::authenticate::{Authenticated, Endpoints};
-use crate::authorize::{Asked, Authorized, first_permit};
+use crate::authorize::{Asked, Authorized, Proof, first_permit};
 use crate::budget::Budgets;
 use crate::compiled::{CompiledPolicy, KeyIndex, SPAN_SECS, Tags};
 use crate::copies::{Arrived, Known, RecentTexts};
@@ -271,11 +271,14 @@ impl Gate {
     #[must_use]
     pub fn upholds_as(&self, grant: &Grant, now: Now, is_it: &dyn Fn(&Permit) -> bool) -> bool {
         let identity = &**grant.identity();
-        let Some(key) = self.compiled.key_named(identity.key) else {
+        let Some(key) = self.compiled.key_named(identity.opening_key) else {
             return false;
         };
         let endpoints = endpoints(identity.source, (identity.destination, identity.is_ours));
-        let asked = self.asked(&endpoints, None, now);
+        let asked = Asked {
+            proof: self.proof(key, identity.signer()),
+            ..self.asked(&endpoints, None, now)
+        };
         let opens = grant.permit().opens();
         self.would_give(key, identity.opened.message(), opens, &asked, is_it)
     }
@@ -288,9 +291,7 @@ impl Gate {
         now: Now,
         is_it: &dyn Fn(&Permit) -> bool,
     ) -> bool {
-        let Some(key) = self.compiled.key_named(recorded.key) else {
-            return false;
-        };
+        let name = recorded.key;
         let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let destination = recorded.destination.unwrap_or(unknown);
         let endpoints = endpoints(recorded.source, (destination, true));
@@ -306,7 +307,16 @@ impl Gate {
         let opens = recorded.opens.clone();
         let messages = recorded.messages(now);
         let mut messages = messages.iter();
-        messages.any(|message| self.would_give(key, message, &opens, &asked, is_it))
+        messages.any(|message| {
+            self.compiled.keys_recorded(name).any(|key| {
+                let signer = self.compiled.signer_named(key, name);
+                let asked = Asked {
+                    proof: self.proof(key, signer),
+                    ..asked
+                };
+                self.would_give(key, message, &opens, &asked, is_it)
+            })
+        })
     }
 
     fn would_give(
@@ -374,7 +384,10 @@ impl Gate {
         self.recents
             .remember(source, self.compiled.fingerprint(key));
 
-        let asked = self.asked(&endpoints, parsed.forwarded_for(), now);
+        let asked = Asked {
+            proof: self.proof(key, identity.signer()),
+            ..self.asked(&endpoints, parsed.forwarded_for(), now)
+        };
         let authorized = Authorized::judge(fresh, &self.compiled, &asked).map_err(member)?;
         Ok(authorized.conclude())
     }
@@ -421,6 +434,7 @@ impl Gate {
             try_unknown_tags: beyond_tags || self.settings.thorough,
             narrow: !self.settings.thorough,
             endpoints,
+            now_secs: now.wall_secs,
             steady: now.steady,
         }
         .authenticate(parsed)
@@ -440,6 +454,15 @@ impl Gate {
                 commands: self.settings.commands,
             },
             own: &self.own,
+            proof: Proof::Key,
+        }
+    }
+
+    /// What shows that a message of this key is for its stanzas.
+    fn proof<'s>(&self, key: KeyIndex, signer: Option<&'s Signer>) -> Proof<'s> {
+        match self.compiled.decryptor(key) {
+            None => Proof::Key,
+            Some(_) => Proof::Signature(signer),
         }
     }
 }

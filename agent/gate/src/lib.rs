@@ -61,7 +61,7 @@ mod recorded;
 
 pub use crate::addressees::{Addressees, HostAddresses};
 pub use crate::budget::{Budget, Exhausted};
-pub use crate::compiled::{CompileError, CompiledPolicy, SharedKeys};
+pub use crate::compiled::{CompileError, CompiledPolicy, Keyrings, NoKeyrings, SharedKeys};
 pub use crate::counters::Counters;
 pub use crate::datagram::{Datagram, Fragment, LinkType, NotForUs, Packet, Transport};
 pub use crate::decision::{

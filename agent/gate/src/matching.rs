@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use policy::SpaPort;
-use spa::{Fingerprint, LANES, Sealed, Tag, Trial};
+use spa::{Envelope, Fingerprint, LANES, Sealed, Tag, Trial};
 
 use crate::authenticate::{Authenticated, Endpoints, Unproven};
 use crate::budget::{Budgets, Taken};
@@ -47,6 +47,8 @@ pub(crate) struct Matching<'g> {
     pub(crate) narrow: bool,
     pub(crate) endpoints: &'g Endpoints,
     pub(crate) steady: Duration,
+    /// Seconds since 1970.
+    pub(crate) now_secs: u64,
 }
 
 /// A way to read the packet: fwknop's form, or ours.
@@ -120,7 +122,13 @@ impl<'g> Matching<'g> {
     /// Whether any key could have sealed a packet of this shape. Costs a few comparisons, and is all
     /// that most junk costs.
     fn fits(&self, form: &Form<'_>) -> bool {
-        self.shapes().any(|shape| form.could_have(shape))
+        self.shapes().any(|shape| match shape.envelope {
+            Envelope::Rijndael => form.could_have(shape),
+            // What is for another recipient is refused by looking at its beginning.
+            Envelope::OpenPgp => {
+                form.could_have(shape) && self.candidates(shape, form).next().is_some()
+            }
+        })
     }
 
     /// At most one HMAC for a packet, and only if the tag is a current one: whoever has seen one
@@ -182,6 +190,7 @@ impl<'g> Matching<'g> {
             .into_iter()
             .flatten()
             .filter_map(|key| compiled.key_named(key))
+            .filter(|&key| !compiled.is_costly(key))
             .find_map(|key| {
                 forms
                     .iter()
@@ -201,7 +210,7 @@ impl<'g> Matching<'g> {
         for form in forms.iter().flatten() {
             let mut trial = Trial::new(form.sealed);
             for shape in self.shapes().filter(|shape| form.could_have(shape)) {
-                let candidates = self.candidates(shape);
+                let candidates = self.candidates(shape, form);
                 let found = self.by_candidates(*form, &mut trial, candidates, refused);
                 if found.is_some() {
                     return found;
@@ -251,7 +260,8 @@ impl<'g> Matching<'g> {
             return None;
         }
         let packet = (form.tag, form.sealed);
-        match Authenticated::establish(packet, self.compiled, key, self.endpoints, route) {
+        let how = (route, self.now_secs);
+        match Authenticated::establish(packet, self.compiled, key, self.endpoints, how) {
             Ok(found) => {
                 self.counters.count_route(route);
                 return Some(found);
@@ -276,8 +286,11 @@ impl<'g> Matching<'g> {
             self.shapes()
                 .filter(|shape| form.could_have(shape))
                 .map(|shape| {
-                    let keys = self.candidates(shape).count();
-                    long * shape.units * keys as u64
+                    let keys = self.candidates(shape, form);
+                    match shape.units {
+                        Some(units) => long * units * keys.count() as u64,
+                        None => keys.map(|key| self.compiled.decryption_units(key)).sum(),
+                    }
                 })
                 .sum()
         };
@@ -295,14 +308,28 @@ impl<'g> Matching<'g> {
     }
 
     /// The keys of one shape to try.
-    fn candidates(&self, shape: &'g Shape) -> impl Iterator<Item = KeyIndex> + use<'g> {
+    fn candidates(
+        &self,
+        shape: &'g Shape,
+        form: &Form<'_>,
+    ) -> impl Iterator<Item = KeyIndex> + use<'g> {
+        let recipient = match shape.envelope {
+            Envelope::Rijndael => None,
+            Envelope::OpenPgp => form.sealed.recipient(shape.hmac),
+        };
         let Self {
             compiled,
             endpoints,
             ..
         } = *self;
         let candidates = compiled.candidates(shape, self.narrowing());
-        candidates.filter(move |&key| is_for(compiled, key, endpoints))
+        candidates.filter(move |&key| {
+            let is_for_it = recipient.is_none_or(|recipient| {
+                let decryptor = compiled.decryptor(key);
+                decryptor.is_some_and(|decryptor| decryptor.has_key(recipient))
+            });
+            is_for_it && is_for(compiled, key, endpoints)
+        })
     }
 
     fn narrowing(&self) -> Option<IpAddr> {
@@ -320,6 +347,11 @@ fn is_for(compiled: &CompiledPolicy, key: KeyIndex, endpoints: &Endpoints) -> bo
 impl Form<'_> {
     /// Whether a key of this shape could have sealed it. Tags come only with an HMAC.
     fn could_have(&self, shape: &Shape) -> bool {
-        (self.tag.is_none() || shape.hmac.is_some()) && self.sealed.could_be(shape.hmac)
+        match shape.envelope {
+            Envelope::Rijndael => {
+                (self.tag.is_none() || shape.hmac.is_some()) && self.sealed.could_be(shape.hmac)
+            }
+            Envelope::OpenPgp => self.tag.is_none() && self.sealed.recipient(shape.hmac).is_some(),
+        }
     }
 }

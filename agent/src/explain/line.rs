@@ -168,7 +168,7 @@ impl<'d> Line<'d> {
                 user: identity.user(),
                 user_identity: identity.user_proof().as_str(),
                 stanza_name: identity.stanza_name().map(|name| &**name),
-                key: identity.key().to_string(),
+                key: identity.key_words(),
                 replay_digest: opened.replay_digest().to_string(),
             }),
             ..Self::default()

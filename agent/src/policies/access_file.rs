@@ -1,5 +1,6 @@
 //! Without a controller: the policy is an access.conf on this host.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use spa::Service;
 use super::files::{self, Seen};
 use super::{AdoptedPolicy, Origin, PolicyVersion};
 use crate::accounts;
+use crate::gpg::GnupgHomes;
 
 /// Warnings of a file that are logged one by one; a file of thousands of stanzas may have thousands.
 const WARNINGS_SHOWN: usize = 20;
@@ -335,9 +337,17 @@ fn read(path: &Path, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
 
 fn parse(path: &Path, text: &str, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
     let name = path.to_string_lossy();
-    policy::parse_as(Dialect::Alone, &name, text, seen)
-        .map(Arc::new)
-        .map_err(InvalidAccessFile::Policy)
+    let policy =
+        policy::parse_as(Dialect::Alone, &name, text, seen).map_err(InvalidAccessFile::Policy)?;
+    let rules = policy
+        .stanzas
+        .iter()
+        .filter_map(|stanza| stanza.open_pgp.as_deref());
+    let homes: BTreeSet<&str> = rules.map(|rule| &*rule.home).collect();
+    homes
+        .into_iter()
+        .for_each(|home| seen.keyring(Path::new(home)));
+    Ok(Arc::new(policy))
 }
 
 fn compile(
@@ -346,7 +356,8 @@ fn compile(
     generation: u64,
     now: Now,
 ) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
-    CompiledPolicy::new(policy, None, generation, SharedKeys::None, now)
+    let shared = SharedKeys::None;
+    CompiledPolicy::with_keyrings(policy, None, &GnupgHomes, generation, shared, now)
         .map(Arc::new)
         .map_err(|cause| InvalidAccessFile::CompiledPolicy {
             path: path.to_owned(),

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
@@ -56,6 +56,8 @@ enum Sight {
     /// The digest of the text.
     File(Option<[u8; 32]>),
     Folder(Option<Vec<PathBuf>>),
+    /// The files of a GnuPG home, and when they were written: their bytes are not ours to keep.
+    Keyring(Vec<(PathBuf, u64, i64, i64)>),
 }
 
 // === impl Seen ===
@@ -68,6 +70,11 @@ impl Seen {
         text
     }
 
+    /// Notes what a GnuPG home was found to have.
+    pub(super) fn keyring(&self, home: &Path) {
+        self.note(home, Sight::Keyring(written(home)));
+    }
+
     /// Whether all of it is there again as it was.
     pub(super) fn is_unchanged(&self) -> bool {
         self.0.borrow().iter().all(|(path, seen)| {
@@ -77,6 +84,7 @@ impl Seen {
                     Sight::File(text.map(|text| Sha256::digest(text).into()))
                 }
                 Sight::Folder(_) => Sight::Folder(sorted(Files.list_conf(path))),
+                Sight::Keyring(_) => Sight::Keyring(written(path)),
             };
             sight == *seen
         })
@@ -124,6 +132,24 @@ impl Source for Seen {
             TimeZone::UTC
         })
     }
+}
+
+/// The files of a GnuPG home that hold keys, with length and time.
+fn written(home: &Path) -> Vec<(PathBuf, u64, i64, i64)> {
+    let rings = ["pubring.kbx", "pubring.gpg", "secring.gpg"].map(|name| home.join(name));
+    let private = fs::read_dir(home.join("private-keys-v1.d"));
+    let private = private
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let stamped = rings.into_iter().chain(private).filter_map(|path| {
+        let meta = fs::metadata(&path).ok()?;
+        Some((path, meta.len(), meta.mtime(), meta.mtime_nsec()))
+    });
+    let mut files: Vec<_> = stamped.collect();
+    files.sort_unstable();
+    files
 }
 
 /// A directory gives its entries in any order.

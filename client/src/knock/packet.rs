@@ -71,7 +71,7 @@ pub(crate) fn seal(message: &Message, keys: &Keys, tagged: bool) -> Result<Strin
         let error = CommandError::usage("the packet cannot be sealed").because(cause);
         match cause {
             SealError::NoTagKey => error.with_hint("add an HMAC key, or --no-tagged"),
-            SealError::Message(_) | SealError::Length(_) => error,
+            SealError::Message(_) | SealError::Length(_) | SealError::NotOpenPgp => error,
         }
     })
 }

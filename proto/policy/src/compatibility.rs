@@ -52,20 +52,10 @@ const fn works(name: &'static str, note: &'static str, tests: &'static str) -> F
     }
 }
 
-const fn refused(name: &'static str, note: &'static str) -> FwknopKeyword {
-    FwknopKeyword {
-        name,
-        verdict: KeywordVerdict::Refused,
-        note,
-        tests: "every_keyword_of_fwknop_is_what_its_row_says",
-    }
-}
-
 const CYCLE: &str = "a_cycle_runs_what_real_fwknopd_runs_for_the_same_packets \
     weakness_23_a_close_that_is_pending_survives_reload_restart_and_kill_and_runs_once";
 const SUDO: &str = "weakness_32_sudo_runs_a_command_as_its_user_and_group_without_cmd_exec_group";
-const GPG: &str = "not supported by this version";
-const GPG_SWITCH: &str = "not supported by this version; `N` may stand";
+const GPG: &str = "gpg_packets_open_and_refuse_as_on_fwknopd";
 const RANGES: &str = "also ranges (`tcp/8000-8010`) and `icmp/echo`";
 const NAT_NOTE: &str = "where the host's own configuration has NAT on; with nftables; IPv6 too";
 
@@ -166,16 +156,52 @@ pub const FWKNOP_KEYWORDS: &[FwknopKeyword] = &[
         "every_keyword_of_access_conf_decides_as_on_fwknopd a_date_is_local_for_fwknop_and_the_same_moment_on_every_host_of_a_fleet",
     ),
     works("ACCESS_EXPIRE_EPOCH", "", BESIDE),
-    refused("GPG_HOME_DIR", GPG),
-    refused("GPG_EXE", GPG),
-    refused("GPG_DECRYPT_ID", GPG),
-    refused("GPG_DECRYPT_PW", GPG),
-    refused("GPG_ALLOW_NO_PW", GPG_SWITCH),
-    refused("GPG_REQUIRE_SIG", GPG_SWITCH),
-    refused("GPG_DISABLE_SIG", GPG_SWITCH),
-    refused("GPG_IGNORE_SIG_VERIFY_ERROR", GPG_SWITCH),
-    refused("GPG_REMOTE_ID", GPG),
-    refused("GPG_FINGERPRINT_ID", GPG),
+    works(
+        "GPG_HOME_DIR",
+        "read without gpg: `pubring.kbx` or `.gpg`, `private-keys-v1.d` or `secring.gpg`",
+        GPG,
+    ),
+    works(
+        "GPG_EXE",
+        "has no effect: keys are read without gpg, and that is said",
+        GPG,
+    ),
+    works(
+        "GPG_DECRYPT_ID",
+        "a user id, key id or fingerprint of one key of the home; without it every key of the home decrypts",
+        GPG,
+    ),
+    works(
+        "GPG_DECRYPT_PW",
+        "unlocked once when the file is read; a wrong one is a mistake of the file",
+        GPG,
+    ),
+    works("GPG_ALLOW_NO_PW", "", GPG),
+    works(
+        "GPG_REQUIRE_SIG",
+        "as there, `N` does not let unsigned packets in",
+        GPG,
+    ),
+    works(
+        "GPG_DISABLE_SIG",
+        "without an HMAC key it is warned of: then the public key opens",
+        GPG,
+    ),
+    works(
+        "GPG_IGNORE_SIG_VERIFY_ERROR",
+        "a key that the stanza names needs no trust in the keyring; a signature that does not verify stays refused",
+        GPG,
+    ),
+    works(
+        "GPG_REMOTE_ID",
+        "8 or 16 digits, or a fingerprint; must name one key of the home",
+        GPG,
+    ),
+    works(
+        "GPG_FINGERPRINT_ID",
+        "of the key that signs, or of its primary key",
+        GPG,
+    ),
     works(
         "%include",
         "beside the file that names it, else from the working directory, which is said",

@@ -158,6 +158,9 @@ pub enum Denied {
     /// An address to which no packet of a client can belong.
     #[error("{0} is not the address of a client")]
     NotAClient(IpAddr),
+    /// GPG_REMOTE_ID, GPG_FINGERPRINT_ID.
+    #[error("signed by {0}, whom GPG_REMOTE_ID and GPG_FINGERPRINT_ID do not name")]
+    Signer(String),
     /// REQUIRE_USERNAME.
     #[error("user `{0}` is not in REQUIRE_USERNAME")]
     Username(String),

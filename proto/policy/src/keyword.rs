@@ -24,6 +24,16 @@ pub(crate) enum Keyword {
     ForceSnat,
     ForwardAll,
     FwAccessTimeout,
+    GpgAllowNoPw,
+    GpgDecryptId,
+    GpgDecryptPw,
+    GpgDisableSig,
+    GpgExe,
+    GpgFingerprintId,
+    GpgHomeDir,
+    GpgIgnoreSigVerifyError,
+    GpgRemoteId,
+    GpgRequireSig,
     Group,
     HmacDigestType,
     HmacKey,
@@ -75,7 +85,7 @@ pub(crate) enum Word {
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 48] = [
+const ENFORCED: [(&str, Keyword); 58] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
@@ -119,6 +129,19 @@ const ENFORCED: [(&str, Keyword); 48] = [
     ("FORWARD_ALL", Keyword::ForwardAll),
     ("NAT_ACCESS", Keyword::NatAccess),
     ("DATA_COLLECT_MODE", Keyword::DataCollectMode),
+    ("GPG_ALLOW_NO_PW", Keyword::GpgAllowNoPw),
+    ("GPG_DECRYPT_ID", Keyword::GpgDecryptId),
+    ("GPG_DECRYPT_PW", Keyword::GpgDecryptPw),
+    ("GPG_DISABLE_SIG", Keyword::GpgDisableSig),
+    ("GPG_EXE", Keyword::GpgExe),
+    ("GPG_FINGERPRINT_ID", Keyword::GpgFingerprintId),
+    ("GPG_HOME_DIR", Keyword::GpgHomeDir),
+    (
+        "GPG_IGNORE_SIG_VERIFY_ERROR",
+        Keyword::GpgIgnoreSigVerifyError,
+    ),
+    ("GPG_REMOTE_ID", Keyword::GpgRemoteId),
+    ("GPG_REQUIRE_SIG", Keyword::GpgRequireSig),
     ("%group", Keyword::Group),
     ("%include", Keyword::Include),
     ("%include_folder", Keyword::IncludeFolder),
@@ -127,18 +150,7 @@ const ENFORCED: [(&str, Keyword); 48] = [
 ];
 
 /// fwknop's other keywords, and whether they are switches that may be off.
-const UNSUPPORTED: [(&str, bool); 10] = [
-    ("GPG_ALLOW_NO_PW", true),
-    ("GPG_DECRYPT_ID", false),
-    ("GPG_DECRYPT_PW", false),
-    ("GPG_DISABLE_SIG", true),
-    ("GPG_EXE", false),
-    ("GPG_FINGERPRINT_ID", false),
-    ("GPG_HOME_DIR", false),
-    ("GPG_IGNORE_SIG_VERIFY_ERROR", true),
-    ("GPG_REMOTE_ID", false),
-    ("GPG_REQUIRE_SIG", true),
-];
+const UNSUPPORTED: [(&str, bool); 0] = [];
 
 /// The words of fwknop 1.x that its successor does not know, and whether they are switches that may
 /// be off. What such a word narrows nobody enforces any more, so it does not stand in silence.

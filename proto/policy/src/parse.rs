@@ -17,6 +17,7 @@
 mod dates;
 mod draft;
 mod files;
+mod gpg;
 pub(crate) mod keys;
 pub(crate) mod marker;
 pub(crate) mod users;
@@ -219,6 +220,16 @@ impl<'s> Parser<'s> {
             | Keyword::ForceSnat
             | Keyword::ForwardAll
             | Keyword::FwAccessTimeout
+            | Keyword::GpgAllowNoPw
+            | Keyword::GpgDecryptId
+            | Keyword::GpgDecryptPw
+            | Keyword::GpgDisableSig
+            | Keyword::GpgExe
+            | Keyword::GpgFingerprintId
+            | Keyword::GpgHomeDir
+            | Keyword::GpgIgnoreSigVerifyError
+            | Keyword::GpgRemoteId
+            | Keyword::GpgRequireSig
             | Keyword::HmacDigestType
             | Keyword::HmacKey
             | Keyword::HmacKeyBase64

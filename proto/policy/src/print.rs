@@ -17,6 +17,7 @@ use crate::keyword::Keyword;
 use crate::mistake::Place;
 use crate::nat::{NatAccess, NatRules, SeenSource};
 use crate::network::Networks;
+use crate::open_pgp::{KeyId, OpenPgpRule, Signers};
 use crate::parse::keys::REDACTED;
 use crate::parse::marker;
 use crate::policy::Policy;
@@ -254,6 +255,54 @@ impl Printer {
             self.line(Keyword::RequireUsername, names);
         }
         self.keys(stanza.static_keys());
+        if let Some(rule) = &stanza.open_pgp {
+            self.open_pgp(rule, stanza.static_keys().is_empty());
+        }
+    }
+
+    /// GPG_*, and the HMAC key where no other line gives it.
+    fn open_pgp(&mut self, rule: &OpenPgpRule, is_alone: bool) {
+        self.line(Keyword::GpgHomeDir, &rule.home);
+        if let Some(id) = &rule.decrypt_id {
+            self.line(Keyword::GpgDecryptId, id);
+        }
+        match (&rule.passphrase, self.secrets) {
+            (None, _) => self.line(Keyword::GpgAllowNoPw, "Y"),
+            (Some(passphrase), Secrets::Show) => {
+                let text = String::from_utf8_lossy(passphrase.as_bytes());
+                self.line(Keyword::GpgDecryptPw, text);
+            }
+            (Some(_), Secrets::Redact) => {
+                self.line(Keyword::GpgDecryptPw, format_args!("{REDACTED}]"));
+            }
+        }
+        match &rule.signers {
+            Signers::Anybody => self.line(Keyword::GpgDisableSig, "Y"),
+            Signers::Named { ids, fingerprints } => {
+                self.list(Keyword::GpgRemoteId, ids);
+                self.list(Keyword::GpgFingerprintId, fingerprints);
+            }
+        }
+        let Some((key, digest)) = rule.hmac.as_ref().filter(|_| is_alone) else {
+            return;
+        };
+        match self.secrets {
+            Secrets::Show => self.line(Keyword::HmacKeyBase64, &*key.secret().to_base64()),
+            Secrets::Redact => {
+                let redacted = format!("{REDACTED} {}]", rule.fingerprint());
+                self.line(Keyword::HmacKeyBase64, redacted);
+            }
+        }
+        if *digest != DigestType::default() {
+            self.line(Keyword::HmacDigestType, digest);
+        }
+    }
+
+    fn list(&mut self, keyword: Keyword, ids: &[KeyId]) {
+        if !ids.is_empty() {
+            let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            self.line(keyword, ids.join(", "));
+        }
     }
 
     fn keys(&mut self, pairs: &[Keys]) {

@@ -9,6 +9,7 @@ use crate::cycle::CycleRule;
 use crate::host::{HostFacts, Selector};
 use crate::nat::NatRules;
 use crate::network::Networks;
+use crate::open_pgp::OpenPgpRule;
 use crate::ports::PortSet;
 
 /// FW_ACCESS_TIMEOUT where the stanza has none, in seconds.
@@ -52,6 +53,8 @@ pub struct Stanza {
     pub open_packet_source: bool,
     /// Which packets belong to it.
     pub key: StanzaKey,
+    /// GPG_*: packets that OpenPGP wraps belong to it, too.
+    pub open_pgp: Option<Box<OpenPgpRule>>,
     /// FW_ACCESS_TIMEOUT: how long, when the client names no timeout. 0 opens nothing.
     pub fw_access_timeout_secs: u32,
     /// MAX_FW_TIMEOUT: caps every timeout of this stanza. 0 opens nothing.
@@ -79,7 +82,8 @@ pub struct Stanza {
 /// Which packets a stanza is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StanzaKey {
-    /// Keys in the text, as in fwknop; several while a key is being changed. Never empty.
+    /// Keys in the text, as in fwknop; several while a key is being changed. Empty only
+    /// beside GPG_*.
     Static(Box<[Keys]>),
     /// No key in the text: every permitted user has her own with every host.
     Pairwise,

@@ -202,4 +202,7 @@ pub enum SealError {
     /// The tagged form needs an HMAC key, from which the tag key is derived.
     #[error("the tagged form needs an HMAC key")]
     NoTagKey,
+    /// What was to be sealed is no OpenPGP message for one recipient who is named in it.
+    #[error("not an OpenPGP message that can be sent")]
+    NotOpenPgp,
 }

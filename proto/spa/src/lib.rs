@@ -40,7 +40,7 @@ mod text;
 mod trial;
 
 pub use crate::digest::DigestType;
-pub use crate::envelope::{Decrypt, Envelope};
+pub use crate::envelope::{Decrypt, Decrypted, Envelope, Signer};
 pub use crate::error::{
     InvalidKey, InvalidMessage, Malformed, NotAuthentic, NotDecrypted, OpenError, SealError,
     UnknownName,
@@ -52,7 +52,7 @@ pub use crate::length::{SEALED_LEN_MAX, SEALED_LEN_MIN};
 pub use crate::message::{Allow, Decoded, Message, MessageType, NatAccess, Request};
 pub use crate::mode::EncryptionMode;
 pub use crate::open::{Authentic, Opened, ReplayDigest};
-pub use crate::seal::{seal, seal_tagged};
+pub use crate::seal::{seal, seal_open_pgp, seal_tagged};
 pub use crate::sealed::Sealed;
 pub use crate::secret::Secret;
 pub use crate::service::{PortRange, ProtoPort, Protocol, Service};

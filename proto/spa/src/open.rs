@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::envelope::{Decrypt, Prefixed};
+use crate::envelope::{Decrypt, Decrypted, Prefixed, Signer};
 use crate::error::OpenError;
 use crate::keys::OpeningKey;
 use crate::length::PREFIXED_LEN_MAX;
@@ -34,6 +34,7 @@ pub struct Opened {
     message: Message,
     decoded: Decoded,
     replay_digest: ReplayDigest,
+    signer: Option<Signer>,
 }
 
 /// The name of one message: a hash of what was authenticated and decrypted, never of the text.
@@ -60,18 +61,22 @@ impl<'a> Authentic<'a> {
         Opened::read(key.open(self.raw(&mut raw)?)?)
     }
 
-    /// Decrypts the packet, if it is an OpenPGP message with the help of `decryptor`, and reads its
-    /// message.
+    /// Decrypts the packet, if it is an OpenPGP message with the help of `decryptor` and with what is
+    /// valid at `now_secs`, and reads its message.
     ///
     /// # Errors
     ///
     /// [`OpenError`].
-    pub fn open_with(self, decryptor: &mut dyn Decrypt) -> Result<Opened, OpenError> {
+    pub fn open_with(self, decryptor: &dyn Decrypt, now_secs: u64) -> Result<Opened, OpenError> {
         if self.key.rijndael().is_some() {
             return self.open();
         }
         let mut raw = Zeroizing::new([0; RAW_LEN_MAX]);
-        Opened::read(&decryptor.decrypt(self.raw(&mut raw)?)?)
+        let Decrypted { plaintext, signer } = decryptor.decrypt(self.raw(&mut raw)?, now_secs)?;
+        Ok(Opened {
+            signer,
+            ..Opened::read(&plaintext)?
+        })
     }
 
     /// Decodes the text.
@@ -93,6 +98,7 @@ impl Opened {
             replay_digest: ReplayDigest::of(covered),
             message,
             decoded,
+            signer: None,
         })
     }
 
@@ -124,6 +130,12 @@ impl Opened {
     #[must_use]
     pub fn nat_text(&self) -> Option<&str> {
         self.decoded.nat_text.as_deref()
+    }
+
+    /// Returns whose signature verified; only of an OpenPGP message, where one is required.
+    #[must_use]
+    pub fn signer(&self) -> Option<&Signer> {
+        self.signer.as_ref()
     }
 
     /// Returns the name of the message.

@@ -1,7 +1,7 @@
 //! A sealed packet as it came: its alphabet and length are right, and nothing else is known.
 
 use crate::digest::DigestType;
-use crate::envelope::{Envelope, Prefixed};
+use crate::envelope::{Envelope, Prefixed, openpgp};
 use crate::error::{Malformed, NotAuthentic};
 use crate::keys::OpeningKey;
 use crate::length::{SEALED_LEN_MAX, SEALED_LEN_MIN};
@@ -65,6 +65,17 @@ impl<'a> Sealed<'a> {
     #[must_use]
     pub fn could_be(&self, hmac: Option<DigestType>) -> bool {
         self.fits(Envelope::Rijndael, hmac)
+    }
+
+    /// Returns the key id of the recipient, if the packet can be an OpenPGP message with this HMAC type
+    /// by its shape alone: it begins with a session key for somebody.
+    #[must_use]
+    pub fn recipient(&self, hmac: Option<DigestType>) -> Option<[u8; 8]> {
+        if !self.fits(Envelope::OpenPgp, hmac) {
+            return None;
+        }
+        let (body, _) = self.split(hmac)?;
+        openpgp::head(body).map(|head| head.recipient)
     }
 
     #[inline]

@@ -102,6 +102,11 @@ pub(crate) fn encode_head(bytes: &[u8; 32], text: &mut [u8; 8]) {
     let _ = STANDARD_NO_PAD.encode_slice([a, b, c, d, e, f], text);
 }
 
+/// Writes the text of three bytes, which is four characters.
+pub(crate) fn encode_start(bytes: [u8; 3], text: &mut [u8; 4]) {
+    let _ = STANDARD_NO_PAD.encode_slice(bytes, text);
+}
+
 /// Reads a decimal number that is written as we would write it: digits, no leading zero.
 pub(crate) fn number<N: FromStr>(text: &str) -> Option<N> {
     let canonical = text == "0" || !text.starts_with('0');

@@ -162,8 +162,14 @@ impl Engine {
     }
 }
 
-/// As the audit writes it: sixteen hexadecimal digits.
+/// As the audit writes it: sixteen hexadecimal digits, or the fingerprint of an OpenPGP key, of which
+/// sixteen are the key id.
 fn fingerprint(text: &str) -> Option<Fingerprint> {
+    let text = match text.len() {
+        40 => text.get(24..)?,
+        64 => text.get(..16)?,
+        _ => text,
+    };
     let number = u64::from_str_radix(text, 16).ok()?;
     (text.len() == 16).then(|| Fingerprint(number.to_be_bytes()))
 }

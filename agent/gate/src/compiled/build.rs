@@ -6,15 +6,20 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use ipnet::IpNet;
-use policy::{Networks, Policy, SpaPort, Stanza, StanzaKey};
-use spa::{DigestType, ExchangeSecret, Fingerprint, Keys, OpeningKey};
+use policy::{Networks, OpenPgpRule, Policy, SpaPort, Stanza, StanzaKey};
+use spa::{DigestType, Envelope, ExchangeSecret, Fingerprint, Keys, OpeningKey, TagKey};
 
-use crate::compiled::{CompileError, CompiledPolicy, Entry, KeyIndex, Shape, SharedKeys, tags};
+use crate::compiled::{
+    CompileError, CompiledPolicy, Entry, KeyIndex, Keyring, Keyrings, NoKeyrings, Shape,
+    SharedKeys, tags,
+};
 use crate::now::Now;
 
 /// A key while its stanzas are being collected.
-struct Growing {
+struct Growing<'p> {
     opening: OpeningKey,
+    /// GPG_* of the stanzas, if it is a key of OpenPGP.
+    rules: Vec<&'p OpenPgpRule>,
     entry: Entry,
     port: SpaPort,
     stanzas: Vec<u32>,
@@ -42,7 +47,23 @@ impl CompiledPolicy {
         shared: SharedKeys,
         now: Now,
     ) -> Result<Self, CompileError> {
-        let mut growing: Vec<Growing> = Vec::with_capacity(policy.stanzas.len());
+        Self::with_keyrings(policy, identity, &NoKeyrings, generation, shared, now)
+    }
+
+    /// The same for stanzas with GPG_* as well, whose keys `keyrings` unlocks.
+    ///
+    /// # Errors
+    ///
+    /// [`CompileError`].
+    pub fn with_keyrings(
+        policy: &Arc<Policy>,
+        identity: Option<&ExchangeSecret>,
+        keyrings: &dyn Keyrings,
+        generation: u64,
+        shared: SharedKeys,
+        now: Now,
+    ) -> Result<Self, CompileError> {
+        let mut growing: Vec<Growing<'_>> = Vec::with_capacity(policy.stanzas.len());
         let mut slots: HashMap<Name, usize> = HashMap::with_capacity(policy.stanzas.len());
         for (index, stanza) in (0_u32..).zip(&policy.stanzas) {
             let is_shared = match &stanza.key {
@@ -63,19 +84,42 @@ impl CompiledPolicy {
                     }
                 }
             }
+            let Some(rule) = stanza.open_pgp.as_deref() else {
+                continue;
+            };
+            let name = (rule.fingerprint(), rule.domain());
+            let slot = *slots.entry(name).or_insert(growing.len());
+            match growing.get_mut(slot) {
+                Some(known) => {
+                    known.join(index, stanza, is_shared);
+                    known.rules.push(rule);
+                }
+                None => growing.push(Growing::open_pgp(rule, name, (index, stanza), is_shared)),
+            }
         }
         // Stable: within a shape, the order of the text.
         growing.sort_by_key(Growing::shape);
 
-        Ok(Self::assemble(policy, generation, growing, now))
+        let shapes = shapes_of(&growing);
+        let finished = growing
+            .into_iter()
+            .map(|growing| growing.finish(&policy.stanzas, keyrings))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (keys, entries) = finished.into_iter().unzip();
+        Ok(Self::assemble(
+            policy,
+            generation,
+            (shapes, keys, entries),
+            now,
+        ))
     }
 
-    fn assemble(policy: &Arc<Policy>, generation: u64, growing: Vec<Growing>, now: Now) -> Self {
-        let shapes = shapes_of(&growing);
-        let (keys, entries): (Vec<_>, Vec<_>) = growing
-            .into_iter()
-            .map(|growing| growing.finish(&policy.stanzas))
-            .unzip();
+    fn assemble(
+        policy: &Arc<Policy>,
+        generation: u64,
+        (shapes, keys, entries): (Box<[Shape]>, Vec<OpeningKey>, Vec<Entry>),
+        now: Now,
+    ) -> Self {
         let mut compiled = Self {
             policy: Arc::clone(policy),
             generation,
@@ -100,19 +144,35 @@ impl CompiledPolicy {
 
 // === impl Growing ===
 
-impl Growing {
-    fn new(
-        keys: &Keys,
+impl<'p> Growing<'p> {
+    fn new(keys: &Keys, name: Name, stanza: (u32, &Stanza), shared: bool) -> Self {
+        let opening = OpeningKey::new(keys);
+        Self::of(opening, keys.tag_key(), name, stanza, shared)
+    }
+
+    fn open_pgp(rule: &'p OpenPgpRule, name: Name, stanza: (u32, &Stanza), shared: bool) -> Self {
+        let hmac = rule.hmac.as_ref().map(|(key, digest)| (key, *digest));
+        Self {
+            rules: vec![rule],
+            ..Self::of(OpeningKey::open_pgp(hmac), None, name, stanza, shared)
+        }
+    }
+
+    fn of(
+        opening: OpeningKey,
+        tag_key: Option<TagKey>,
         (fingerprint, domain): Name,
         (index, stanza): (u32, &Stanza),
         shared: bool,
     ) -> Self {
         Self {
-            opening: OpeningKey::new(keys),
+            opening,
+            rules: Vec::new(),
             entry: Entry {
                 fingerprint,
                 domain,
-                tag_key: keys.tag_key(),
+                tag_key,
+                open_pgp: None,
                 shared,
                 stanzas: Box::default(),
                 networks: None,
@@ -134,11 +194,30 @@ impl Growing {
         }
     }
 
-    fn shape(&self) -> (SpaPort, Option<DigestType>) {
-        (self.port, self.opening.hmac_type())
+    fn shape(&self) -> (SpaPort, bool, Option<DigestType>) {
+        let is_open_pgp = self.opening.envelope() == Envelope::OpenPgp;
+        (self.port, is_open_pgp, self.opening.hmac_type())
     }
 
-    fn finish(mut self, stanzas: &[Stanza]) -> (OpeningKey, Entry) {
+    fn finish(
+        mut self,
+        stanzas: &[Stanza],
+        keyrings: &dyn Keyrings,
+    ) -> Result<(OpeningKey, Entry), CompileError> {
+        if !self.rules.is_empty() {
+            let decryptor = keyrings.decryptor(&self.rules).map_err(|why| {
+                let first = self
+                    .stanzas
+                    .first()
+                    .and_then(|&at| stanzas.get(at as usize));
+                let stanza = first.map(Stanza::label).unwrap_or_default();
+                CompileError::Keyring { stanza, why }
+            })?;
+            self.entry.open_pgp = Some(Keyring {
+                signers: decryptor.signers().into(),
+                decryptor,
+            });
+        }
         let own = self
             .stanzas
             .iter()
@@ -146,7 +225,7 @@ impl Growing {
         self.entry.destinations = named(own.clone());
         self.entry.networks = union(own.map(|stanza| &stanza.source));
         self.entry.stanzas = self.stanzas.into_boxed_slice();
-        (self.opening, self.entry)
+        Ok((self.opening, self.entry))
     }
 }
 
@@ -212,31 +291,35 @@ fn union<'s, I: Iterator<Item = &'s Networks>>(sources: I) -> Option<Box<[IpNet]
 }
 
 /// Cuts the sorted keys into runs of one port and one shape.
-fn shapes_of(growing: &[Growing]) -> Box<[Shape]> {
+fn shapes_of(growing: &[Growing<'_>]) -> Box<[Shape]> {
     let mut start: KeyIndex = 0;
     growing
         .chunk_by(|one, next| one.shape() == next.shape())
         .filter_map(|run| {
-            let (port, hmac) = run.first()?.shape();
+            let first = run.first()?;
+            let (port, _, hmac) = first.shape();
+            let envelope = first.opening.envelope();
             let end = start.saturating_add(KeyIndex::try_from(run.len()).ok()?);
             let keys = start..end;
             start = end;
             Some(Shape {
                 port,
+                envelope,
                 hmac,
                 keys,
-                units: units_of(hmac),
+                units: units_of(envelope, hmac),
             })
         })
         .collect()
 }
 
 /// The price of a trial against that of an HMAC-SHA256, which is prepared for many keys.
-const fn units_of(hmac: Option<DigestType>) -> u64 {
-    match hmac {
+const fn units_of(envelope: Envelope, hmac: Option<DigestType>) -> Option<u64> {
+    Some(match hmac {
+        None if matches!(envelope, Envelope::OpenPgp) => return None,
         Some(DigestType::Sha256) => 1,
         None | Some(DigestType::Md5 | DigestType::Sha1) => 3,
         Some(DigestType::Sha384 | DigestType::Sha512) => 4,
         Some(DigestType::Sha3_256 | DigestType::Sha3_512) => 6,
-    }
+    })
 }

@@ -13,6 +13,7 @@ mod fragments;
 mod invalid;
 mod keys;
 mod model;
+mod open_pgp;
 mod ports;
 mod replay;
 mod rules;

@@ -14,6 +14,7 @@ use crate::keyword::Keyword;
 use crate::mistake::Place;
 use crate::nat::{ForcedTarget, NatAccess, NatLine, NatRules, SeenSource};
 use crate::network::Networks;
+use crate::parse::gpg::GpgLines;
 use crate::parse::keys::{self, Encoding, KeyLines};
 use crate::parse::{dates, users, values};
 use crate::ports::PortSet;
@@ -45,6 +46,7 @@ pub(crate) struct Draft {
     stanza: Stanza,
     hosts: Vec<Selector>,
     keys: KeyLines,
+    gpg: GpgLines,
     /// REQUIRE_USERNAME as it is written, and where.
     usernames: Option<(Place, Box<str>)>,
     user_public: Option<ExchangePublic>,
@@ -149,6 +151,7 @@ impl Draft {
                 open_prefix6: ONE_ADDRESS6,
                 open_packet_source: false,
                 key: StanzaKey::Pairwise,
+                open_pgp: None,
                 fw_access_timeout_secs: FW_ACCESS_TIMEOUT_DEFAULT_SECS,
                 max_fw_timeout_secs: MAX_FW_TIMEOUT_DEFAULT_SECS,
                 require_username: Usernames::default(),
@@ -162,6 +165,7 @@ impl Draft {
             },
             hosts: Vec::new(),
             keys: KeyLines::new(dialect),
+            gpg: GpgLines::default(),
             usernames: None,
             user_public: None,
             runs_commands: false,
@@ -282,6 +286,9 @@ impl Draft {
                 self.doubt(&at, keyword, users::blank_in(value));
                 self.usernames = Some((at, value.into()));
             }
+            Keyword::EncryptionMode if value.eq_ignore_ascii_case("asymmetric") => {
+                self.gpg.line(keyword, value)?;
+            }
             Keyword::EncryptionMode => self.keys.mode(value)?,
             Keyword::HmacDigestType => self.keys.digest(value)?,
             Keyword::UserPublicKey => self.user_public = Some(value.parse().map_err(shown)?),
@@ -317,6 +324,16 @@ impl Draft {
             Keyword::OnControllerLoss => {
                 stanza.on_controller_loss = values::on_controller_loss(value)?;
             }
+            Keyword::GpgAllowNoPw
+            | Keyword::GpgDecryptId
+            | Keyword::GpgDecryptPw
+            | Keyword::GpgDisableSig
+            | Keyword::GpgExe
+            | Keyword::GpgFingerprintId
+            | Keyword::GpgHomeDir
+            | Keyword::GpgIgnoreSigVerifyError
+            | Keyword::GpgRemoteId
+            | Keyword::GpgRequireSig => self.gpg.line(keyword, value)?,
             Keyword::DataCollectMode
             | Keyword::Group
             | Keyword::Include
@@ -399,6 +416,10 @@ impl Draft {
             let user = user.clone();
             stanza.key = StanzaKey::User { user, public };
         }
+        if self.gpg.opens() {
+            stanza.key = StanzaKey::Static(Box::default());
+        }
+        stanza.open_pgp = self.gpg.finish(self.keys.open_pgp_hmac());
         if !self.keys.is_empty() {
             match self.keys.finish() {
                 Ok((keys, dropped)) => {
@@ -527,6 +548,8 @@ impl Draft {
             let problem = Problem::new("the line has no effect beside FORCE_SNAT");
             warnings.push((Keyword::ForceMasquerade, problem));
         }
+        let has_hmac = self.keys.open_pgp_hmac().is_some();
+        self.gpg.warnings(has_hmac, &mut warnings);
         if !self.keys.is_empty() && self.keys.has_useless_digest() {
             let problem = Problem::new("the line has no effect without an HMAC key");
             warnings.push((Keyword::HmacDigestType, problem));
@@ -542,6 +565,9 @@ impl Draft {
     fn key_mistake(&self, dialect: Dialect) -> Option<(Keyword, Problem)> {
         let has_key_lines = self.has(Keyword::Key) || self.has(Keyword::KeyBase64);
         let has_user_key = self.has(Keyword::UserPublicKey);
+        if let Some(mistake) = self.gpg.mistake(dialect, has_key_lines) {
+            return Some(mistake);
+        }
         if has_key_lines {
             let problem = Problem::new("the stanza has a KEY as well");
             return has_user_key.then_some((Keyword::UserPublicKey, problem));
@@ -549,6 +575,9 @@ impl Draft {
         if self.has(Keyword::MoreKeysBase64) {
             let problem = Problem::new("the stanza has no KEY, to which these would be more");
             return Some((Keyword::MoreKeysBase64, problem));
+        }
+        if self.gpg.opens() {
+            return None;
         }
         if let Some(problem) = self.keys.pairwise_mistake() {
             return Some((Keyword::Key, problem));

@@ -149,6 +149,13 @@ impl KeyLines {
         Ok(())
     }
 
+    /// Returns the HMAC key of packets that OpenPGP wraps: the stanza's last one.
+    pub(crate) fn open_pgp_hmac(&self) -> Option<(HmacKey, DigestType)> {
+        let of_pairs = self.pairs.iter().rev().find_map(|pair| pair.hmac.as_ref());
+        let key = of_pairs.or(self.early_hmac.as_ref())?;
+        Some((key.clone(), self.digest.unwrap_or_default()))
+    }
+
     /// Whether there is no KEY.
     pub(crate) fn is_empty(&self) -> bool {
         self.pairs.is_empty()
@@ -236,7 +243,8 @@ pub(crate) fn comment_in(passphrase: &str) -> Option<Problem> {
     })
 }
 
-fn secret(encoding: Encoding, text: &str) -> Result<Secret, Problem> {
+/// Reads a secret that must not be a placeholder.
+pub(crate) fn secret(encoding: Encoding, text: &str) -> Result<Secret, Problem> {
     if text == PLACEHOLDER {
         let problem = Problem::new("the placeholder of the sample file is not a key");
         return Err(problem.hint("`head -c 32 /dev/urandom | base64` makes one"));

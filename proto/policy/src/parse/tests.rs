@@ -1,6 +1,7 @@
 //! What the parser takes, and what it says about the rest.
 
 mod fwknop;
+mod gpg;
 mod includes;
 mod warnings;
 
@@ -172,7 +173,7 @@ fn further_keys_begin_further_pairs() {
 #[test]
 fn all_mistakes_are_reported_at_once_with_file_line_and_keyword() {
     let text = "OPEN_PORTS tcp/22\nSOURCE 300.1.2.3\nOPEN_PORT tcp/22\nFW_ACCESS_TIMEOUT soon\n\
-                GPG_DECRYPT_ID 1234ABCD\nKEY\nREQUIRE_USERNAME @ops\n";
+                ENCRYPTION_MODE PCBC\nKEY\nREQUIRE_USERNAME @ops\n";
 
     assert_eq!(
         mistakes(text),
@@ -181,7 +182,7 @@ fn all_mistakes_are_reported_at_once_with_file_line_and_keyword() {
             "access.conf:2: SOURCE: `300.1.2.3` is not an IPv4 or IPv6 address or network",
             "access.conf:3: OPEN_PORT: unknown keyword (did you mean OPEN_PORTS?)",
             "access.conf:4: FW_ACCESS_TIMEOUT: the value is not a number of seconds from 0 to 2147483",
-            "access.conf:5: GPG_DECRYPT_ID: not supported by this version",
+            "access.conf:5: ENCRYPTION_MODE: this encryption mode is not supported by this version (CBC, CTR, CFB, OFB, ECB and legacy are)",
             "access.conf:6: KEY: the keyword has no value",
             "access.conf:7: REQUIRE_USERNAME: group `@ops` is not defined (define it with %group NAME user, user)",
         ]
@@ -190,13 +191,7 @@ fn all_mistakes_are_reported_at_once_with_file_line_and_keyword() {
 
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
-    for line in [
-        "GPG_REMOTE_ID 1234ABCD",
-        "GPG_ALLOW_NO_PW Y",
-        "ENCRYPTION_MODE Asymmetric",
-        "ENCRYPTION_MODE PCBC",
-        "DATA_COLLECT_MODE ENCRYPT_SEQUENCE",
-    ] {
+    for line in ["ENCRYPTION_MODE PCBC", "DATA_COLLECT_MODE ENCRYPT_SEQUENCE"] {
         let keyword = line.split(' ').next().unwrap();
         let mistakes = mistakes(&format!("SOURCE ANY\nKEY k\n{line}\n"));
         assert_eq!(mistakes.len(), 1, "{line}: {mistakes:#?}");
@@ -261,22 +256,6 @@ fn a_stanza_without_nat_access_permits_all_on_a_host_alone_and_nothing_in_a_flee
     assert_eq!(access(Dialect::Alone), crate::NatAccess::Everywhere);
     assert_eq!(access(Dialect::Operator), crate::NatAccess::Nowhere);
     assert_eq!(access(Dialect::Compiled), crate::NatAccess::Nowhere);
-}
-
-#[test]
-fn a_stanza_with_gpg_keys_only_is_refused() {
-    let mistakes = shown(parse_as(
-        Dialect::Alone,
-        "access.conf",
-        "SOURCE ANY\nGPG_DECRYPT_ID 1234ABCD\nGPG_DECRYPT_PW secret\n",
-        &NoIncludes,
-    ));
-
-    assert!(
-        mistakes[0].contains("the stanza has no KEY"),
-        "{mistakes:#?}"
-    );
-    assert_eq!(mistakes.len(), 3);
 }
 
 #[test]
