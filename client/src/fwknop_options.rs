@@ -15,13 +15,6 @@ const NOT_OFFERED: &[(&str, Option<char>, &str)] = &[
     ("--key-gen-file", Some('K'), KEYGEN),
     ("--key-len", None, KEYGEN),
     ("--hmac-key-len", None, KEYGEN),
-    ("--gpg-encryption", Some('g'), GPG),
-    ("--gpg-recipient-key", None, GPG),
-    ("--gpg-signer-key", None, GPG),
-    ("--gpg-no-signing-pw", None, GPG),
-    ("--gpg-home-dir", None, GPG),
-    ("--gpg-agent", None, GPG),
-    ("--gpg-exe", None, GPG),
     ("--resolve-ip-http", None, RESOLVE),
     ("--save-rc-stanza", None, AS_FWKNOP),
     ("--force-stanza", None, AS_FWKNOP),
@@ -32,7 +25,6 @@ const AS_FWKNOP: &str = "`postern fwknop` has it";
 const KEYGEN: &str =
     "`postern fwknop` has it; `postern keygen NAME --server ADDRESS` makes keys for both sides";
 const RESOLVE: &str = "-R asks over HTTPS; --resolve-http-only does without it";
-const GPG: &str = "GPG is not offered; use an encryption key and an HMAC key";
 
 /// Options of fwknop's that say that somebody left out `knock`.
 const OF_KNOCK: &[&str] = &[

@@ -5,6 +5,7 @@
 //! | `args` | command line → [`KnockArgs`](args::KnockArgs) |
 //! | `request` | command line over rc stanza → what is asked for, for whom, how long |
 //! | `target` | directory and own secret, or static keys → whom to ask, where, under which keys |
+//! | `gpg` | a GnuPG home, or gpg → key pairs of OpenPGP, and packets made with them |
 //! | `keys` | file, standard input, rc stanza, prompt or argument → static keys |
 //! | `outside` | a web page → the address the world sees |
 //! | `address`, `way`, `seen` | the kernel's word and the controller's → the address the host sees |
@@ -24,6 +25,7 @@ pub(crate) mod args;
 pub(crate) mod asker;
 pub(crate) mod attempt;
 pub(crate) mod delivery;
+pub(crate) mod gpg;
 pub(crate) mod hosts;
 mod keep;
 mod key_file;

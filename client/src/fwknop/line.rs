@@ -179,7 +179,7 @@ fn unknown(option: &str, nearest: Option<&str>) -> CommandError {
 fn require(row: &Row) -> Result {
     match row.verdict {
         Verdict::Refused(why) => Err(CommandError::usage(format!("--{}: {why}", row.long))),
-        Verdict::Same | Verdict::Differs(_) | Verdict::Moot(_) | Verdict::RefusedOn(_) => Ok(()),
+        Verdict::Same | Verdict::Differs(_) => Ok(()),
     }
 }
 

@@ -12,6 +12,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use spa::{Allow, DigestType, EncryptionMode, NatAccess, Service};
 use zeroize::Zeroizing;
 
+use super::gpg::GpgArgs;
+
 pub(crate) use self::route::{Proxy, RouteArgs, Transport, address, agent, port};
 
 /// Ask hosts to open a port for a moment, and wait until it is open
@@ -252,6 +254,9 @@ pub(crate) struct KeyArgs {
     #[arg(short = 'M', long, value_name = "MODE", ignore_case = true, value_parser = mode())]
     pub(crate) encryption_mode: Option<EncryptionMode>,
 
+    #[command(flatten)]
+    pub(crate) gpg: GpgArgs,
+
     /// Put a tag in front, by which a Postern agent finds the key at once; in a fleet the default
     #[arg(long)]
     pub(crate) tagged: bool,
@@ -296,6 +301,7 @@ impl KeyArgs {
             key_base64_hmac,
             hmac_digest_type,
             encryption_mode,
+            gpg,
             tagged: _,
             no_tagged: _,
         } = self;
@@ -312,6 +318,7 @@ impl KeyArgs {
             || key_base64_hmac.is_some()
             || hmac_digest_type.is_some()
             || encryption_mode.is_some()
+            || gpg.is_meant()
     }
 
     /// The form that was asked for.

@@ -180,9 +180,10 @@ fn make(context: &Context, target: &mut Target, whom: For) -> Result<(String, Ve
         host: target.name.clone(),
     };
     let message = packet::message(&target.request, &world)?;
-    let packet = packet::seal(&message, &target.keys, target.tagged)?;
+    let packet = target.keys.seal(&message, target.tagged)?;
     if !target.tagged
-        && let Some(doubt) = packet::doubt(&message, &target.keys, packet.len())
+        && let Some(keys) = target.keys.rijndael()
+        && let Some(doubt) = packet::doubt(&message, keys, packet.len())
     {
         context.ui.warn(doubt.told);
         target.is_read_by_fwknopd &= !doubt.is_certain;
@@ -197,19 +198,21 @@ fn make(context: &Context, target: &mut Target, whom: For) -> Result<(String, Ve
     Ok((packet, lines))
 }
 
-/// The name of the message inside; empty for what the own key does not open, which never happens.
+/// The name of the message inside, which the controller is asked about; empty for what the own key
+/// does not open: packets for somebody's OpenPGP key, of which no controller knows.
 fn digest_of(target: &Target, packet: &str) -> String {
-    let key = OpeningKey::new(&target.keys);
     let opened = || {
+        let key = OpeningKey::new(target.keys.rijndael()?);
         let sealed = Sealed::parse(packet.as_bytes()).ok()?;
         let sealed = if target.tagged {
             sealed.tag().map(|(_, rest)| rest)?
         } else {
             sealed
         };
-        sealed.authenticate(&key).ok()?.open().ok()
+        let opened = sealed.authenticate(&key).ok()?.open().ok()?;
+        Some(opened.replay_digest().to_string())
     };
-    opened().map_or_else(String::new, |opened| opened.replay_digest().to_string())
+    opened().unwrap_or_default()
 }
 
 /// A random port that is opened in place of another is the same for all addresses.
@@ -332,16 +335,10 @@ fn warn(context: &Context, target: &Target, whom: For, to: Option<SocketAddr>) {
 
 /// What -v adds. Keys appear by their public names only.
 fn more(target: &Target, whom: For) -> Vec<String> {
-    let keys = &target.keys;
-    let hmac = keys
-        .hmac()
-        .map_or_else(|| "none".to_owned(), |(_, digest)| digest.to_string());
     let form = if target.tagged { "tagged" } else { "fwknop" };
     let transport = target.route.transport;
-    vec![
-        format!("key: {}", keys.fingerprint()),
-        format!("encryption mode: {}", keys.mode()),
-        format!("hmac: {hmac}"),
+    let mut words = target.keys.words();
+    words.extend([
         format!("form: {form}"),
         format!(
             "way: {transport} to {} port {}",
@@ -349,7 +346,8 @@ fn more(target: &Target, whom: For) -> Vec<String> {
             target.port
         ),
         format!("for: {}", whom.words()),
-    ]
+    ]);
+    words
 }
 
 // === impl For ===

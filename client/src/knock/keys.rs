@@ -24,21 +24,30 @@ pub(crate) fn find(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<K
     warn_of_visible(ui, &visible(args));
     let mut lines = lines(args)?;
     let encryption = encryption(ui, args, rc, (host, &mut lines))?;
-    let hmac = hmac(ui, args, rc, (host, &mut lines))?;
+    let hmac = hmac_key(ui, args, rc, (host, &mut lines))?;
     let mode = match args.encryption_mode {
         Some(mode) => mode,
         None => mode(rc)?,
     };
+    let encryption = EncryptionKey::new(encryption).map_err(unfit)?;
+    Keys::new(encryption, mode, hmac).map_err(unfit)
+}
+
+/// The HMAC key alone, with its type.
+pub(super) fn hmac_key(
+    ui: &Ui,
+    args: &KeyArgs,
+    rc: &Stanza,
+    from: (&str, &mut Option<Lines>),
+) -> Result<Option<(HmacKey, DigestType)>> {
     let hmac_type = match args.hmac_digest_type {
         Some(digest) => digest,
         None => hmac_type(rc)?,
     };
-    let encryption = EncryptionKey::new(encryption).map_err(unfit)?;
-    let hmac = hmac
+    hmac(ui, args, rc, from)?
         .map(|secret| HmacKey::new(secret).map(|key| (key, hmac_type)))
         .transpose()
-        .map_err(unfit)?;
-    Keys::new(encryption, mode, hmac).map_err(unfit)
+        .map_err(unfit)
 }
 
 /// The mode of a stanza.
@@ -63,7 +72,13 @@ fn hmac_type(rc: &Stanza) -> Result<DigestType> {
 ///
 /// Exit code 2 or 64 when not.
 pub(crate) fn check(rc: &Stanza) -> Result {
-    let (mode, hmac_type) = (mode(rc)?, hmac_type(rc)?);
+    // Packets of OpenPGP have a mode of their own.
+    let mode = if rc.is_on("USE_GPG") {
+        EncryptionMode::Cbc
+    } else {
+        mode(rc)?
+    };
+    let hmac_type = hmac_type(rc)?;
     let encryption = from_stanza(rc, "KEY_BASE64", "KEY")?;
     let hmac = from_stanza(rc, "HMAC_KEY_BASE64", "HMAC_KEY")?;
     let encryption = encryption
@@ -162,7 +177,7 @@ fn hmac(
 }
 
 /// A key of the stanza; base64 wins when both forms are there.
-fn from_stanza(rc: &Stanza, base64: &str, plain: &str) -> Result<Option<Secret>> {
+pub(super) fn from_stanza(rc: &Stanza, base64: &str, plain: &str) -> Result<Option<Secret>> {
     let decoded = rc.read(base64, |text| {
         Secret::from_base64(text).map_err(|error| error.to_string())
     })?;
@@ -170,10 +185,10 @@ fn from_stanza(rc: &Stanza, base64: &str, plain: &str) -> Result<Option<Secret>>
 }
 
 /// Lines that are keys, from a descriptor.
-type Lines = BufReader<io::Take<Box<dyn Read>>>;
+pub(super) type Lines = BufReader<io::Take<Box<dyn Read>>>;
 
 /// The descriptor that keys are read from, if one was named.
-fn lines(args: &KeyArgs) -> Result<Option<Lines>> {
+pub(super) fn lines(args: &KeyArgs) -> Result<Option<Lines>> {
     let source: Box<dyn Read> = match args.fd {
         None | Some(0) if args.stdin || args.fd.is_some() => Box::new(io::stdin()),
         None | Some(0) => return Ok(None),
@@ -184,7 +199,7 @@ fn lines(args: &KeyArgs) -> Result<Option<Lines>> {
     Ok(Some(BufReader::new(source.take(LINES_LEN_MAX))))
 }
 
-fn next_line(lines: &mut Lines) -> Result<Zeroizing<Vec<u8>>> {
+pub(super) fn next_line(lines: &mut Lines) -> Result<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(Vec::with_capacity(256));
     lines
         .read_until(b'\n', &mut line)
@@ -197,7 +212,8 @@ fn next_line(lines: &mut Lines) -> Result<Zeroizing<Vec<u8>>> {
     Ok(Zeroizing::new(key.to_vec()))
 }
 
-fn prompt(question: &str) -> Result<Zeroizing<String>> {
+/// Asks whoever sits here.
+pub(super) fn prompt(question: &str) -> Result<Zeroizing<String>> {
     let no_key = || {
         CommandError::usage("there is no key")
             .with_hint("use --key-file (-G), --stdin, or -n with a stanza of ~/.fwknoprc")

@@ -11,11 +11,12 @@ use spa::{ExchangePublic, Keys};
 
 use super::args::KnockArgs;
 use super::asker::Asker;
+use super::gpg::PacketKeys;
 use super::keep::Keep;
 use super::listed::{Listed, port_set, spa_port};
+use super::refresh;
 use super::request::{AllowBy, KnockRequest, What, login_name};
 use super::send::Route;
-use super::{keys, refresh};
 use crate::context::Context;
 use crate::directory::{Directory, addresses};
 use crate::error::{CommandError, Result};
@@ -31,7 +32,7 @@ pub(crate) struct Target {
     /// Where to send to: addresses or names, never empty.
     pub(crate) addresses: Vec<String>,
     pub(crate) port: u16,
-    pub(crate) keys: Keys,
+    pub(crate) keys: PacketKeys,
     pub(crate) tagged: bool,
     pub(crate) username: String,
     pub(crate) allow: AllowBy,
@@ -103,7 +104,7 @@ pub(crate) fn in_fleet(
             None => addresses(entry),
         },
         port: route.port.unwrap_or_else(|| spa_port(entry)),
-        keys: pairwise(membership, entry)?,
+        keys: PacketKeys::Rijndael(pairwise(membership, entry)?),
         tagged: args.keys.form().unwrap_or(true),
         username: request
             .username
@@ -281,7 +282,7 @@ pub(crate) fn by_stanza(
         )
     })?;
     let route = Route::merge(&args.route, stanza)?;
-    let keys = keys::find(ui, &args.keys, stanza, &name).map_err(|error| {
+    let keys = PacketKeys::find(ui, &args.keys, stanza, &name).map_err(|error| {
         if error.hint().is_some() && rc.has(&name) && args.keys.named_config.is_none() {
             return error.with_hint(format!("there is a stanza of this name; say -n {name}"));
         }

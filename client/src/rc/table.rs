@@ -30,18 +30,15 @@ pub(crate) enum Verdict {
     Same,
     /// It means the same, but for this.
     Differs(&'static str),
-    /// It is taken and changes nothing, for this reason.
-    Moot(&'static str),
-    /// A variable that is refused when it is switched on, for this reason.
-    RefusedOn(&'static str),
     /// It is refused, for this reason.
     Refused(&'static str),
 }
 
-use Verdict::{Differs, Moot, Refused, RefusedOn, Same};
+use Verdict::{Differs, Refused, Same};
 
-const NO_GPG: Verdict = RefusedOn("packets for GPG are not supported by this version");
-const GPG: Verdict = Moot("means something with USE_GPG only");
+const GPG_TEST: &str = "packets_of_our_client_open_a_real_fwknopd";
+const GPG_AGENT_TEST: &str =
+    "keys_of_curves_open_between_ours_and_keys_that_gpg_agent_holds_sign_by_gpg";
 
 /// A row; the arguments stand as in [`Row`].
 const fn row(
@@ -88,15 +85,15 @@ pub(crate) const ROWS: &[Row] = &[
     row(("time-offset-plus", None, "TIME"), "TIME_OFFSET", Same, "Date the packet later, by seconds or with m, h, d", SEEN),
     row(("time-offset-minus", None, "TIME"), "TIME_OFFSET", Same, "Date the packet earlier", SEEN),
     row(("encryption-mode", Some('M'), "MODE"), "ENCRYPTION_MODE", Same, "CBC, CTR, CFB, OFB, ECB or legacy [default: CBC]", SEEN),
-    row(("gpg-encryption", Some('g'), ""), "USE_GPG", NO_GPG, "Encrypt and sign with GPG", ""),
-    row(("gpg-agent", None, ""), "USE_GPG_AGENT", GPG, "Let gpg-agent hold the password", ""),
-    row(("gpg-recipient-key", None, "KEY"), "GPG_RECIPIENT", GPG, "Key of the server", ""),
-    row(("gpg-signer-key", None, "KEY"), "GPG_SIGNER", GPG, "Key to sign with", ""),
-    row(("gpg-home-dir", None, "DIR"), "GPG_HOMEDIR", GPG, "Home of GnuPG", ""),
-    row(("gpg-exe", None, "FILE"), "GPG_EXE", GPG, "The gpg program", ""),
-    row(NO_OPTION, "GPG_SIGNING_PW", GPG, "", ""),
-    row(NO_OPTION, "GPG_SIGNING_PW_BASE64", GPG, "", ""),
-    row(("gpg-no-signing-pw", None, ""), "GPG_NO_SIGNING_PW", GPG, "The key to sign with has no password", ""),
+    row(("gpg-encryption", Some('g'), ""), "USE_GPG", Differs("keys of elliptic curves work, too; a length that a server guesses wrongly cannot occur"), "Encrypt and sign with GPG", GPG_TEST),
+    row(("gpg-agent", None, ""), "USE_GPG_AGENT", Same, "Let gpg-agent hold the password", GPG_AGENT_TEST),
+    row(("gpg-recipient-key", None, "KEY"), "GPG_RECIPIENT", Differs("must name one key of the home"), "Key of the server", GPG_TEST),
+    row(("gpg-signer-key", None, "KEY"), "GPG_SIGNER", Differs("without it the first key that can sign does"), "Key to sign with", GPG_TEST),
+    row(("gpg-home-dir", None, "DIR"), "GPG_HOMEDIR", Same, "Home of GnuPG", GPG_TEST),
+    row(("gpg-exe", None, "FILE"), "GPG_EXE", Differs("run for keys of gpg-agent only"), "The gpg program", GPG_AGENT_TEST),
+    row(NO_OPTION, "GPG_SIGNING_PW", Same, "", GPG_TEST),
+    row(NO_OPTION, "GPG_SIGNING_PW_BASE64", Same, "", GPG_TEST),
+    row(("gpg-no-signing-pw", None, ""), "GPG_NO_SIGNING_PW", Same, "The key to sign with has no password", GPG_TEST),
     row(("spoof-user", Some('U'), "USER"), "SPOOF_USER", Differs("cut to 29 characters as there; `postern knock` keeps 48, which is what a server reads"), "User name in the packet", SEEN),
     row(("spoof-source", Some('Q'), "IP"), "SPOOF_SOURCE_IP", Same, "Source address to write into a packet of udpraw, tcpraw or icmp", RAW),
     row(("access", Some('A'), "PORTS"), "ACCESS", Differs("leading zeros of a port are refused"), "Ports to open, as tcp/22,udp/53", SEEN),
@@ -179,12 +176,11 @@ impl Row {
 // === impl Verdict ===
 
 impl Verdict {
-    /// Why a variable of this value is refused.
-    pub(crate) fn refuses(self, value: &str) -> Option<&'static str> {
+    /// Why a variable is refused.
+    pub(crate) fn refuses(self) -> Option<&'static str> {
         match self {
             Refused(why) => Some(why),
-            RefusedOn(why) => is_yes(value).then_some(why),
-            Same | Differs(_) | Moot(_) => None,
+            Same | Differs(_) => None,
         }
     }
 }
@@ -208,8 +204,7 @@ mod tests {
             let (verdict, note) = match row.verdict {
                 Same => ("works", ""),
                 Differs(how) => ("works", how),
-                Moot(why) => ("moot", why),
-                RefusedOn(why) | Refused(why) => ("refused", why),
+                Refused(why) => ("refused", why),
             };
             let letter = row.letter.map(|letter| format!("-{letter}"));
             let long = Some(row.long).filter(|long| !long.is_empty());
