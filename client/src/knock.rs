@@ -26,6 +26,7 @@ pub(crate) mod asker;
 pub(crate) mod attempt;
 pub(crate) mod delivery;
 pub(crate) mod gpg;
+pub(crate) mod gpg_args;
 pub(crate) mod hosts;
 mod keep;
 mod key_file;

@@ -67,6 +67,7 @@ pub use settings::{
 };
 pub use sinks::error::DeliveryError;
 pub use start::{Running, StartError, create_token, init};
-pub use status::{SinkStatus, Status, status};
+pub use status::ask::status;
+pub use status::{SinkStatus, Status};
 pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
 pub use store::seal::SealError;

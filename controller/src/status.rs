@@ -1,25 +1,25 @@
 //! What the controller does now, for whoever may enter its directory: one JSON object to each who
 //! connects to a socket there. Nothing can be asked for or changed by it.
 
+pub(crate) mod ask;
+
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, process};
 
 use fleet::Role;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::app::hosts;
 use crate::clock;
 use crate::context::Context;
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::DataDir;
 use crate::error::Error;
-use crate::start::{StartError, read_settings};
 use crate::timestamp::Timestamp;
 
 /// How long who asks may take to read.
@@ -85,48 +85,6 @@ pub(crate) struct Serving {
     pub(crate) dir: DataDir,
     pub(crate) listens_at: String,
     pub(crate) since: Timestamp,
-}
-
-/// Asks the controller that serves from `data`; what its directory says when none does.
-///
-/// # Errors
-///
-/// [`StartError`] when there is no controller in it.
-pub async fn status(data: &Path) -> Result<Status, StartError> {
-    let dir = DataDir::open(data)?;
-    let path = dir.status_socket();
-    let failed = |error| DataDirError::file(&path, error);
-    match ask(&path).await {
-        Ok(status) => Ok(status),
-        Err(error) if is_nobody(&error) => of_directory(&dir),
-        Err(error) => Err(failed(error).into()),
-    }
-}
-
-async fn ask(path: &Path) -> io::Result<Status> {
-    let mut stream = UnixStream::connect(path).await?;
-    let mut text = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut text)).await??;
-    Ok(serde_json::from_str(&text)?)
-}
-
-/// There is no socket, or nobody behind it.
-fn is_nobody(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::NotFound | ErrorKind::ConnectionRefused
-    )
-}
-
-fn of_directory(dir: &DataDir) -> Result<Status, StartError> {
-    let settings = read_settings(dir)?;
-    Ok(Status {
-        fleet: settings.fleet,
-        address: settings.address,
-        database_bytes: dir.database_bytes(),
-        last_backup_at: dir.last_backup(),
-        ..Status::default()
-    })
 }
 
 /// Answers at the socket of the directory until the controller stops.

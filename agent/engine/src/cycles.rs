@@ -19,8 +19,8 @@ use fleet::{Event, GrantId};
 use gate::Identity;
 use spa::{ReplayDigest, Service};
 
+use crate::end::End;
 use crate::grants::Origin;
-use crate::record::End;
 
 /// Cycles that may be open at once.
 pub(crate) const CYCLES_MAX: usize = 4_096;

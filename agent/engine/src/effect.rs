@@ -10,9 +10,9 @@ use spa::ReplayDigest;
 use crate::claims::ClaimAsk;
 use crate::commands::Command;
 use crate::connection::Connection;
+use crate::end::End;
 use crate::grants::{Grants, LiveGrant, Origin, Restore};
 use crate::names::NameAsk;
-use crate::record::End;
 use crate::rule::{Hole, Rule};
 use crate::status::Status;
 

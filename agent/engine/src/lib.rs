@@ -42,6 +42,7 @@ mod connections;
 mod counters;
 mod cycles;
 mod effect;
+mod end;
 mod engine;
 mod grants;
 mod names;

@@ -10,6 +10,7 @@ use spa::ReplayDigest;
 
 use crate::commands::{CommandLine, Ended};
 use crate::cycles::LiveCycle;
+use crate::end::End;
 use crate::grants::{LiveGrant, Origin};
 use crate::rule::Rule;
 
@@ -52,40 +53,9 @@ pub enum Change {
     Ends(GrantId),
 }
 
-/// How a grant ends.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum End {
-    /// At its time, or with the agent.
-    Closed,
-    /// The firewall did not open it, or not all of it.
-    NotOpened,
-    /// A new policy does not give it.
-    Revoked,
-    /// Its hole had closed before; its connections are ended.
-    Cut,
-    /// The user wanted so.
-    ByUser,
-    /// The firewall did not open it for longer, or not all of it: it ends when it would have.
-    NotExtended,
-}
-
 /// What opens a cycle, and what closes it, in the words of the policy.
 pub(crate) const OPEN: &str = "CMD_CYCLE_OPEN";
 pub(crate) const CLOSE: &str = "CMD_CYCLE_CLOSE";
-
-// === impl End ===
-
-impl End {
-    fn kind(self) -> EventKind {
-        match self {
-            Self::Closed | Self::NotOpened | Self::ByUser | Self::NotExtended => {
-                EventKind::GrantClosed
-            }
-            Self::Revoked => EventKind::GrantRevoked,
-            Self::Cut => EventKind::ConnectionsCut,
-        }
-    }
-}
 
 // === impl Record ===
 

@@ -12,7 +12,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use spa::{Allow, DigestType, EncryptionMode, NatAccess, Service};
 use zeroize::Zeroizing;
 
-use super::gpg::GpgArgs;
+use super::gpg_args::GpgArgs;
 
 pub(crate) use self::route::{Proxy, RouteArgs, Transport, address, agent, port};
 

@@ -2,8 +2,7 @@
 //! host on which they run.
 
 use crate::keyword::Keyword;
-use crate::mistake::{InvalidPolicy, Mistake, Place};
-use crate::policy::Policy;
+use crate::mistake::{Mistake, Place};
 use crate::problem::Problem;
 
 /// A user or group of the system that a line names.
@@ -27,32 +26,11 @@ pub enum AccountKind {
     Group,
 }
 
-// === impl Policy ===
-
-impl Policy {
-    /// Finds what no command can run as, since the host has no such user or group.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidPolicy`] with a mistake for each line that names one.
-    pub fn require_accounts(
-        &self,
-        mut exists: impl FnMut(&Account) -> bool,
-    ) -> Result<(), InvalidPolicy> {
-        let unknown = self.accounts.iter().filter(|account| !exists(account));
-        let mistakes: Vec<Mistake> = unknown.map(Account::mistake).collect();
-        if mistakes.is_empty() {
-            Ok(())
-        } else {
-            Err(InvalidPolicy { mistakes })
-        }
-    }
-}
-
 // === impl Account ===
 
 impl Account {
-    fn mistake(&self) -> Mistake {
+    /// There is none such.
+    pub(crate) fn mistake(&self) -> Mistake {
         let (what, database) = match self.kind {
             AccountKind::User => ("user", "passwd"),
             AccountKind::Group => ("group", "group"),

@@ -11,7 +11,7 @@ use std::num::NonZeroU16;
 use spa::Service;
 
 use crate::problem::Problem;
-use crate::stanza::TIMEOUT_MAX_SECS;
+use crate::timeout::TIMEOUT_MAX_SECS;
 
 /// The longest command, in bytes, with its variables as they are written.
 const COMMAND_BYTES_MAX: usize = 1024;

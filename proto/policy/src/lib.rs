@@ -45,6 +45,7 @@ mod source;
 mod stanza;
 mod test_line;
 mod test_run;
+mod timeout;
 
 #[cfg(test)]
 mod properties;
@@ -77,8 +78,8 @@ pub use redacted::{keys_left_out, keys_restored, with_stand_ins};
 pub use rights::{Answer, Asked, Holder, Judged, NotGiven, Proof, Question, Right};
 pub use source::{NoIncludes, ReadError, Source};
 pub use stanza::{
-    CommandRule, FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, OnControllerLoss,
-    Stanza, StanzaKey, SudoRule, TIMEOUT_MAX_SECS, Usernames, is_username,
+    CommandRule, OnControllerLoss, Stanza, StanzaKey, SudoRule, Usernames, is_username,
 };
 pub use test_line::{Expected, PolicyTest, TestedHosts, Who};
 pub use test_run::{TestOutcome, TestRun};
+pub use timeout::{FW_ACCESS_TIMEOUT_DEFAULT_SECS, MAX_FW_TIMEOUT_DEFAULT_SECS, TIMEOUT_MAX_SECS};

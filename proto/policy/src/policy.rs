@@ -77,6 +77,24 @@ impl CollectMode {
 // === impl Policy ===
 
 impl Policy {
+    /// Finds what no command can run as, since the host has no such user or group.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPolicy`] with a mistake for each line that names one.
+    pub fn require_accounts(
+        &self,
+        mut exists: impl FnMut(&Account) -> bool,
+    ) -> Result<(), InvalidPolicy> {
+        let unknown = self.accounts.iter().filter(|account| !exists(account));
+        let mistakes: Vec<Mistake> = unknown.map(Account::mistake).collect();
+        if mistakes.is_empty() {
+            Ok(())
+        } else {
+            Err(InvalidPolicy { mistakes })
+        }
+    }
+
     /// Where the stanza at this position of [`stanzas`](Self::stanzas) begins.
     #[must_use]
     pub fn origin(&self, position: usize) -> Option<&Place> {

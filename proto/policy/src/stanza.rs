@@ -12,13 +12,6 @@ use crate::network::Networks;
 use crate::open_pgp::OpenPgpRule;
 use crate::ports::PortSet;
 
-/// FW_ACCESS_TIMEOUT where the stanza has none, in seconds.
-pub const FW_ACCESS_TIMEOUT_DEFAULT_SECS: u32 = 30;
-/// MAX_FW_TIMEOUT where the stanza has none, in seconds.
-pub const MAX_FW_TIMEOUT_DEFAULT_SECS: u32 = 300;
-/// The longest timeout that a stanza may give: what a kernel set can count (about 24.8 days).
-pub const TIMEOUT_MAX_SECS: u32 = 2_147_483;
-
 /// The prefix of one IPv4 address, and that of one IPv6 address.
 pub(crate) const ONE_ADDRESS: u8 = 32;
 pub(crate) const ONE_ADDRESS6: u8 = 128;

@@ -11,8 +11,9 @@ use super::Engine;
 use crate::batch::Permits;
 use crate::cycles::EarlyEnd;
 use crate::effect::{Closing, Effect};
+use crate::end::End;
 use crate::grants::LiveGrant;
-use crate::record::{self, End, Record};
+use crate::record::{self, Record};
 
 const REASON: &str = "closed by the user";
 const REASON_CUT: &str = "closed by the user, with its connections";

@@ -9,8 +9,9 @@ use super::Engine;
 use crate::connection::Connection;
 use crate::connections::{CONNECTIONS_MAX, ConnectionChange, LOOK_EVERY, Past};
 use crate::effect::{Closing, Effect};
+use crate::end::End;
 use crate::grants::LiveGrant;
-use crate::record::{self, End};
+use crate::record;
 
 // === impl Engine ===
 

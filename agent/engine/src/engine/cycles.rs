@@ -14,8 +14,9 @@ use crate::batch::Permits;
 use crate::commands::{Command, CommandEnd, CommandLine, Ended};
 use crate::cycles::{CycleStage, EarlyEnd, LiveCycle, SavedCycle};
 use crate::effect::Effect;
+use crate::end::End;
 use crate::grants::Origin;
-use crate::record::{self, End, Record};
+use crate::record::{self, Record};
 
 /// Where a cycle is recovered of which this cannot be read.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

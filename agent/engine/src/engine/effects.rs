@@ -10,8 +10,9 @@ use super::{Engine, FIREWALL_RETRY, IDLE_CAPACITY, WAITING_MAX};
 use crate::batch::{Committed, Item, NotCommitted, Permits};
 use crate::commands::{Ended, Whose};
 use crate::effect::{Closing, Effect, Opening};
+use crate::end::End;
 use crate::grants::LiveGrant;
-use crate::record::{self, Change, End, Record};
+use crate::record::{self, Change, Record};
 
 // === impl Engine ===
 

@@ -4,8 +4,9 @@ use gate::Now;
 
 use super::Engine;
 use crate::effect::{Closing, Effect};
+use crate::end::End;
 use crate::grants::LiveGrant;
-use crate::record::{self, End};
+use crate::record;
 
 // === impl Engine ===
 

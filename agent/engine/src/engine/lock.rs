@@ -5,7 +5,8 @@ use gate::Now;
 
 use super::Engine;
 use crate::batch::Permits;
-use crate::record::{self, End, Record};
+use crate::end::End;
+use crate::record::{self, Record};
 
 // === impl Engine ===
 

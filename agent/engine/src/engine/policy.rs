@@ -15,8 +15,9 @@ use super::Engine;
 use super::rules::{asks_for, led_to_of_text, opened_at};
 use crate::batch::{Item, Permits};
 use crate::effect::Effect;
+use crate::end::End;
 use crate::grants::{LiveGrant, Origin};
-use crate::record::{self, End, Record};
+use crate::record::{self, Record};
 use crate::status::{HostStatus, Rejected, Status};
 
 /// What became of a policy.

@@ -9,8 +9,8 @@ use hashbrown::HashSet;
 use super::Engine;
 use crate::connection::Connection;
 use crate::effect::Effect;
+use crate::end::End;
 use crate::grants::{LiveGrant, Origin};
-use crate::record::End;
 use crate::rule::{Hole, Rule};
 use crate::rule_index::RuleIndex;
 

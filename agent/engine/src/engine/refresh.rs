@@ -15,8 +15,9 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use super::Engine;
 use crate::batch::{Item, Permits};
 use crate::effect::{Closing, Effect};
+use crate::end::End;
 use crate::grants::{LiveGrant, Origin, Restore};
-use crate::record::{self, Change, End, Record};
+use crate::record::{self, Change, Record};
 use crate::rule::Rule;
 
 /// When something ends, by both clocks.

@@ -6,7 +6,8 @@ use std::num::NonZeroU16;
 use crate::nat::is_nowhere;
 use crate::policy::CollectMode;
 use crate::problem::Problem;
-use crate::stanza::{OnControllerLoss, TIMEOUT_MAX_SECS};
+use crate::stanza::OnControllerLoss;
+use crate::timeout::TIMEOUT_MAX_SECS;
 
 /// The longest NAME, and the longest name of a group, in bytes.
 const NAME_BYTES_MAX: usize = 64;

@@ -1,0 +1,54 @@
+//! Asks a controller how it is, or reads what its directory says.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::{PATIENCE, Status};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::start::{StartError, read_settings};
+
+/// Asks the controller that serves from `data`; what its directory says when none does.
+///
+/// # Errors
+///
+/// [`StartError`] when there is no controller in it.
+pub async fn status(data: &Path) -> Result<Status, StartError> {
+    let dir = DataDir::open(data)?;
+    let path = dir.status_socket();
+    let failed = |error| DataDirError::file(&path, error);
+    match ask(&path).await {
+        Ok(status) => Ok(status),
+        Err(error) if is_nobody(&error) => of_directory(&dir),
+        Err(error) => Err(failed(error).into()),
+    }
+}
+
+async fn ask(path: &Path) -> io::Result<Status> {
+    let mut stream = UnixStream::connect(path).await?;
+    let mut text = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut text)).await??;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// There is no socket, or nobody behind it.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+    )
+}
+
+fn of_directory(dir: &DataDir) -> Result<Status, StartError> {
+    let settings = read_settings(dir)?;
+    Ok(Status {
+        fleet: settings.fleet,
+        address: settings.address,
+        database_bytes: dir.database_bytes(),
+        last_backup_at: dir.last_backup(),
+        ..Status::default()
+    })
+}
