@@ -46,7 +46,7 @@ fn a_port_that_is_hidden_becomes_public_only_when_the_operator_says_so() {
             .operator
             .run(&["policy", "rollback", "1"])?
             .ok()?
-            .says("tcp/22 of web-2 becomes hidden")?;
+            .says("tcp/22 becomes hidden on 2 hosts: web-1, web-2")?;
         Ok(())
     });
 }
