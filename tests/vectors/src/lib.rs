@@ -157,6 +157,19 @@ pub fn valid() -> Vec<Valid> {
     read(VALID_JSON)
 }
 
+/// Those of [`valid`] that GnuPG made: eleven.
+///
+/// # Panics
+///
+/// When the file is not what it was, which is a mistake of this repository.
+#[must_use]
+pub fn of_gnupg() -> Vec<Valid> {
+    let mut vectors = valid();
+    vectors.retain(|vector| vector.encryption_type == "gpg");
+    assert_eq!(vectors.len(), 11);
+    vectors
+}
+
 /// Every changed packet and every case of policy, replay and age.
 pub fn invalid() -> Vec<Invalid> {
     read(INVALID_JSON)

@@ -116,29 +116,28 @@ pub static ROWS: &[Row] = &[
 ];
 
 const fn works(name: &'static str, note: &'static str, tests: &'static str) -> Row {
-    Row {
-        name: Cow::Borrowed(name),
-        verdict: "works",
-        note,
-        tests,
-    }
+    row(name, "works", note, tests)
 }
 
 const fn moot(name: &'static str, note: &'static str) -> Row {
-    Row {
-        name: Cow::Borrowed(name),
-        verdict: "moot",
-        note,
-        tests: UNDERSTOOD,
-    }
+    row(name, "moot", note, UNDERSTOOD)
 }
 
 const fn refused(name: &'static str, note: &'static str) -> Row {
+    row(name, "refused", note, UNDERSTOOD)
+}
+
+const fn row(
+    name: &'static str,
+    verdict: &'static str,
+    note: &'static str,
+    tests: &'static str,
+) -> Row {
     Row {
         name: Cow::Borrowed(name),
-        verdict: "refused",
+        verdict,
         note,
-        tests: UNDERSTOOD,
+        tests,
     }
 }
 

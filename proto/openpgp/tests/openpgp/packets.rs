@@ -5,7 +5,7 @@ use spa::{
     Decrypt as _, DigestType, HmacKey, NotAuthentic, NotDecrypted, OpenError, OpeningKey, Sealed,
     Secret,
 };
-use vectors::{Valid, valid};
+use vectors::{Valid, of_gnupg};
 
 use crate::gnupg::GnuPg;
 
@@ -99,13 +99,6 @@ fn key_of(vector: &Valid) -> OpeningKey {
         (key, digest)
     });
     OpeningKey::open_pgp(hmac.as_ref().map(|(key, digest)| (key, *digest)))
-}
-
-fn of_gnupg() -> Vec<Valid> {
-    let mut vectors = valid();
-    vectors.retain(|vector| vector.encryption_type == "gpg");
-    assert_eq!(vectors.len(), 11);
-    vectors
 }
 
 #[test]

@@ -12,7 +12,7 @@ use spa::{
     OpeningKey, SEALED_LEN_MAX, Sealed, Secret, Signer,
 };
 use tempfile::TempDir;
-use vectors::{Valid, valid};
+use vectors::{Valid, of_gnupg, valid};
 use zeroize::Zeroizing;
 
 /// The server's key pair of most vectors, without a passphrase.
@@ -99,13 +99,6 @@ fn key_of(vector: &Valid) -> OpeningKey {
         (key, digest)
     });
     OpeningKey::open_pgp(hmac.as_ref().map(|(key, digest)| (key, *digest)))
-}
-
-fn of_gnupg() -> Vec<Valid> {
-    let mut vectors = valid();
-    vectors.retain(|vector| vector.encryption_type == "gpg");
-    assert_eq!(vectors.len(), 11);
-    vectors
 }
 
 #[test]
