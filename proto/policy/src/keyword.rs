@@ -68,11 +68,6 @@ pub(crate) enum Keyword {
 pub(crate) enum Word {
     /// Enforced.
     Enforced(Keyword),
-    /// fwknop's, but not supported by this version.
-    Unsupported {
-        /// A switch that changes nothing when it is off, so that `N` may stand.
-        may_be_off: bool,
-    },
     /// Written by tools around fwknop, and without a meaning to it or to us.
     Harmless,
     /// Of fwknop 1.x; what is 2.x passes it over.
@@ -149,9 +144,6 @@ const ENFORCED: [(&str, Keyword); 58] = [
     ("%test", Keyword::Test),
 ];
 
-/// fwknop's other keywords, and whether they are switches that may be off.
-const UNSUPPORTED: [(&str, bool); 0] = [];
-
 /// The words of fwknop 1.x that its successor does not know, and whether they are switches that may
 /// be off. What such a word narrows nobody enforces any more, so it does not stand in silence.
 const FORMER: [(&str, bool); 25] = [
@@ -216,13 +208,10 @@ impl Word {
         if HARMLESS.contains(&word) {
             return Self::Harmless;
         }
-        if let Some(&(_, may_be_off)) = FORMER.iter().find(|(name, _)| *name == word) {
-            return Self::Former { may_be_off };
-        }
-        UNSUPPORTED
+        FORMER
             .iter()
             .find(|(name, _)| *name == word)
-            .map_or(Self::Unknown, |&(_, may_be_off)| Self::Unsupported {
+            .map_or(Self::Unknown, |&(_, may_be_off)| Self::Former {
                 may_be_off,
             })
     }
@@ -230,11 +219,7 @@ impl Word {
 
 /// The known keyword that is spelt most like `word`, if one is spelt like it at all.
 pub(crate) fn nearest(word: &str) -> Option<&'static str> {
-    let known = ENFORCED
-        .iter()
-        .map(|(name, _)| *name)
-        .chain(UNSUPPORTED.iter().map(|(name, _)| *name));
-    nearest_of(word, known)
+    nearest_of(word, ENFORCED.iter().map(|(name, _)| *name))
 }
 
 /// The candidate that is spelt most like `word`, without regard to case.

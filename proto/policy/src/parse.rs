@@ -136,14 +136,6 @@ impl<'s> Parser<'s> {
     fn line(&mut self, at: Place, line: &Line<'_>) {
         let keyword = match Word::of(line.keyword) {
             Word::Enforced(keyword) => keyword,
-            Word::Unsupported { may_be_off } => {
-                let is_off = may_be_off && line.value.starts_with(['n', 'N']);
-                if !is_off {
-                    let problem = Problem::new("not supported by this version");
-                    self.mistake(&at, Some(line.keyword), problem);
-                }
-                return;
-            }
             Word::Harmless => {
                 let problem = Problem::new("the line has no effect");
                 return self.warning(&at, line.keyword, problem);

@@ -188,7 +188,8 @@ fn ask(node: &Node, vector: &Value, switches: &[String], wanted: Verdict) -> Res
 fn wanted_of_valid(vector: &Value) -> Verdict {
     let name = text(vector, "name");
     if text(vector, "encryption_type") == "gpg" || name == "edge_empty_passphrase" {
-        // OpenPGP is not supported by this version, and access.conf cannot express an empty KEY.
+        // The keyrings of these are not here (the tests of openpgp have them), and access.conf cannot
+        // express an empty KEY.
         Verdict::InvalidFile
     } else if name == "edge_ip_leading_zero" {
         // The real server reads it as octal and opens another address than the user meant.

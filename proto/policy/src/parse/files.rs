@@ -92,7 +92,6 @@ impl Parser<'_> {
                     Err(Problem::new("the keyword has no value"))
                 }
                 Word::Enforced(_) => Err(Problem::new("only keys stand in such a file")),
-                Word::Unsupported { .. } => Err(Problem::new("not supported by this version")),
                 Word::Harmless => Ok(()),
                 Word::Former { .. } => Err(Problem::new("only keys stand in such a file")),
                 Word::Unknown => {
