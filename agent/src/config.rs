@@ -25,6 +25,7 @@ pub use raw::RawConfig;
 pub(crate) use raw::did_you_mean;
 
 use crate::capture::{CaptureConfig, CaptureSource, Filter};
+use crate::gpg::GnupgHomes;
 
 /// What the program uses.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,6 +46,8 @@ pub struct Config {
     pub command_timeout: Duration,
     /// The program that is sudo, where a stanza says ENABLE_CMD_SUDO_EXEC.
     pub sudo_exe: PathBuf,
+    /// The keyring of stanzas with GPG_* that name none.
+    pub gnupg: GnupgHomes,
     /// For how many days the local audit is kept without a controller.
     pub audit_days: u32,
     pub grants_max: usize,
@@ -76,6 +79,8 @@ pub struct FirewallConfig {
     pub protect: Vec<Service>,
     /// Whether packets are to be led on to other places.
     pub leads: bool,
+    /// Whether answers to what came in through a hole get past the owner's rules for what goes out.
+    pub answers: bool,
     pub flush_at_start: bool,
     pub flush_at_exit: bool,
     /// Touch nothing; only say what would be opened.
@@ -166,6 +171,7 @@ impl FirewallConfig {
             hooks: Hooks::Auto,
             protect: Vec::new(),
             leads: false,
+            answers: false,
             flush_at_start: true,
             flush_at_exit: true,
             dry_run: false,
@@ -232,6 +238,7 @@ impl TryFrom<RawConfig> for Config {
         let accept_destinations = accept_destinations(&raw, &mut mistakes);
         let metrics_listen = metrics_listen(&raw, &mut mistakes);
         let state_dir = raw.state_dir_or_default();
+        let gnupg = raw.gnupg_homes();
         let mode = match (raw.access_file, raw.controller) {
             (Some(access_file), None) => Mode::Alone { access_file },
             (None, controller) => Mode::Joined { controller },
@@ -261,6 +268,7 @@ impl TryFrom<RawConfig> for Config {
                 raw.command_timeout_secs.unwrap_or(COMMAND_TIMEOUT_SECS),
             ),
             sudo_exe: raw.sudo_exe.unwrap_or_else(|| SUDO_EXE.into()),
+            gnupg,
             audit_days: raw.audit_days.unwrap_or(AUDIT_DAYS),
             grants_max: raw.grants_max.unwrap_or(GRANTS_MAX),
             commands_running_max: raw.commands_running_max.unwrap_or(COMMANDS_RUNNING_MAX),
@@ -441,6 +449,7 @@ fn firewall(raw: &RawConfig, mistakes: &mut Mistakes) -> FirewallConfig {
         chain: raw.chain.clone().unwrap_or_else(|| CHAIN.to_owned()),
         protect,
         leads: raw.leads(),
+        answers: raw.accept_answers.unwrap_or(false),
         flush_at_start: raw.flush_at_start.unwrap_or(true),
         flush_at_exit: raw.flush_at_exit.unwrap_or(true),
         dry_run: raw.dry_run.unwrap_or(false),

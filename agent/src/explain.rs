@@ -160,9 +160,16 @@ struct Basis {
 }
 
 fn basis(args: &ExplainArgs) -> Result<Basis, ExplainError> {
+    let flags = RawConfig {
+        state_dir: args.state.clone(),
+        ..RawConfig::default()
+    };
+    let layers = Layers::read(args.config.as_deref(), flags);
     if let Some(file) = &args.access_file {
+        // Whatever else is wrong with the configuration: the file was named.
+        let gnupg = layers.readable().gnupg_homes();
         return Ok(Basis {
-            compiled: policies::load(file, now(args))?,
+            compiled: policies::load(file, &gnupg, now(args))?,
             state: args.state.clone(),
             config: None,
             said: vec![format!(
@@ -171,18 +178,14 @@ fn basis(args: &ExplainArgs) -> Result<Basis, ExplainError> {
             )],
         });
     }
-    let flags = RawConfig {
-        state_dir: args.state.clone(),
-        ..RawConfig::default()
-    };
-    let config = Layers::read(args.config.as_deref(), flags).config()?;
+    let config = layers.config()?;
     let running = running::ask(&config.state_dir);
     let told = running
         .access_file()
         .map(|access_file| Mode::Alone { access_file });
     let (compiled, state, said) = match told.as_ref().unwrap_or(&config.mode) {
         Mode::Alone { access_file } => {
-            let compiled = policies::load(access_file, now(args))?;
+            let compiled = policies::load(access_file, &config.gnupg, now(args))?;
             let said = running.of_access_file(access_file, compiled.policy());
             (compiled, args.state.clone(), said)
         }

@@ -3,19 +3,30 @@
 //! Read when a policy is compiled, unlocked once, kept in memory and erased with the policy. No gpg is
 //! started and no gpg-agent is asked, then or for a packet.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gate::Keyrings;
 use openpgp::{Certificate, Home, KeyFault, KeyringError, Opener};
-use policy::{OpenPgpRule, Signers};
+use policy::{GPG_HOME_DIR_DEFAULT, OpenPgpRule, Signers};
 use spa::Decrypt;
 
-/// The keyrings that stanzas name, as they are on the disk.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct GnupgHomes;
+/// The keyrings that stanzas name, as they are on the disk, and that of the stanzas that name none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GnupgHomes {
+    /// GPG_HOME_DIR of fwknopd.conf, `gpg_home_dir` of agent.toml.
+    pub of_host: PathBuf,
+}
 
 // === impl GnupgHomes ===
+
+impl Default for GnupgHomes {
+    fn default() -> Self {
+        Self {
+            of_host: GPG_HOME_DIR_DEFAULT.into(),
+        }
+    }
+}
 
 impl Keyrings for GnupgHomes {
     fn decryptor(&self, rules: &[&OpenPgpRule]) -> Result<Arc<dyn Decrypt>, String> {

@@ -67,6 +67,7 @@ pub fn hide_first(raw: &RawConfig) -> Result<Option<HiddenFirst>, FirewallError>
     let named = raw.chain.clone().or_else(|| chain.clone());
     let config = FirewallConfig {
         leads: raw.leads(),
+        answers: raw.accept_answers.unwrap_or(false),
         backend: BackendChoice::named(raw.backend.as_deref()).unwrap_or_default(),
         ..FirewallConfig::of_chain(named.as_deref().unwrap_or(CHAIN))
     };

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-/// What this host is called in its fleet, if it is a member of one.
+/// What this host is called in its fleet now, as far as it has heard, if it is a member of one.
 #[cfg(feature = "link")]
 pub(crate) fn name_in_fleet(state_dir: &Path) -> Option<String> {
-    Some(member::Membership::load(state_dir).ok()?.name)
+    let joined_as = member::Membership::load(state_dir).ok()?.name;
+    let called = crate::link::called_now(state_dir, &joined_as);
+    Some(called.unwrap_or(joined_as))
 }
 
 #[cfg(not(feature = "link"))]

@@ -36,13 +36,14 @@ impl PolicyFile {
         } else {
             path.display().to_string()
         };
-        let text = if stdin {
-            let mut text = String::new();
-            io::stdin().read_to_string(&mut text).map(|_| text)
+        let bytes = if stdin {
+            let mut bytes = Vec::new();
+            io::stdin().read_to_end(&mut bytes).map(|_| bytes)
         } else {
-            fs::read_to_string(path)
+            fs::read(path)
         };
-        let text = text
+        let text = bytes
+            .and_then(program::files::text)
             .map(Zeroizing::new)
             .map_err(|cause| CommandError::unreadable(Path::new(&name), cause))?;
         let policy = match policy::parse(&name, &text, &Disk) {
@@ -101,7 +102,7 @@ fn read_without_keys(name: &str, text: &str) -> Option<Policy> {
 
 impl Source for Disk {
     fn read(&self, path: &Path) -> Result<String, ReadError> {
-        Ok(fs::read_to_string(path)?)
+        Ok(program::files::text(fs::read(path)?)?)
     }
 
     fn list_conf(&self, dir: &Path) -> Result<Vec<PathBuf>, ReadError> {

@@ -63,7 +63,8 @@ impl RcFile {
         let failed = |cause| CommandError::unreadable(path, cause);
         let text = Zeroizing::new(fs::read(path).map_err(failed)?);
         let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-        let mut file = Self::parse(&name, &text).map_err(|mistakes| invalid(&name, &mistakes))?;
+        let text = program::files::without_mark(&text).map_err(failed)?;
+        let mut file = Self::parse(&name, text).map_err(|mistakes| invalid(&name, &mistakes))?;
         file.exposed = mode & 0o077 != 0;
         Ok(file)
     }

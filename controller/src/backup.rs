@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `archive` | a tar file, written and read |
 //! | `manifest` | what an archive says of itself |
+//! | `taken` | that an archive of a moved controller was restored |
 //! | `check` | whether a directory, or an archive, is sound |
 //!
 //! A backup is one file with the database as it was at one moment, the authority, the keys and the
@@ -16,6 +17,7 @@
 mod archive;
 mod check;
 mod manifest;
+mod taken;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -28,6 +30,7 @@ use sha2::{Digest as _, Sha256};
 use self::archive::{next_file, skip_padding, write_end, write_file};
 pub use self::check::{Finding, check, check_archive};
 use self::manifest::{Entry, FORMAT, Manifest};
+pub use self::taken::Taken;
 use crate::clock;
 use crate::data_dir::{DataDir, DataDirError, hex};
 use crate::settings::{InvalidSettings, Settings};
@@ -63,6 +66,8 @@ pub struct Archived {
     pub bytes: u64,
     /// The controller was moved: nothing happened since.
     pub moved: bool,
+    /// The archive of a moved controller that was restored, and could not be marked as such.
+    pub unmarked: bool,
 }
 
 /// Why a backup was not made or restored; nothing was changed then.
@@ -89,6 +94,17 @@ pub enum BackupError {
         path: PathBuf,
         /// In words.
         what: String,
+    },
+    /// It is of a controller that was moved, and that is elsewhere already.
+    #[error(
+        "{path} was restored already, at {} on {} into {}",
+        taken.at, taken.on, taken.data.display()
+    )]
+    Taken {
+        /// Of the archive.
+        path: PathBuf,
+        /// When and where.
+        taken: Taken,
     },
     /// Its settings have mistakes.
     #[error("{}", mistakes.in_file(path))]
@@ -215,7 +231,9 @@ impl OldArchive {
     ///
     /// [`BackupError`].
     pub fn open(path: &Path) -> Result<Self, BackupError> {
-        let file = program::files::open_regular(path);
+        // To be marked, where that may be.
+        let to_mark = || fs::OpenOptions::new().read(true).write(true).open(path);
+        let file = program::files::open_regular(path).map(|file| to_mark().unwrap_or(file));
         Ok(Self {
             path: path.to_owned(),
             file: file.map_err(|error| BackupError::file(path, error))?,
@@ -340,15 +358,32 @@ fn pack(
     Ok(file.metadata()?.len())
 }
 
-/// Makes a controller in `data`, which must be new or empty, out of a backup.
+/// Makes a controller in `data`, which must be new or empty, out of a backup. That of a controller that
+/// was moved is restored once; `again` makes of it a backup like any other, after which things may have
+/// happened that are not in it.
 ///
 /// # Errors
 ///
 /// [`BackupError`]; then `data` holds no controller.
-pub fn restore(from: &OldArchive, data: &Path) -> Result<Archived, BackupError> {
+pub fn restore(from: &OldArchive, data: &Path, again: bool) -> Result<Archived, BackupError> {
+    let failed = |error| BackupError::file(&from.path, error);
+    // Of two at once the second waits, and finds the mark of the first.
+    from.file.lock().map_err(failed)?;
+    let (taken, end) = taken::find(&from.file).map_err(failed)?;
+    if let Some(taken) = taken.as_ref().filter(|_| !again) {
+        return Err(BackupError::Taken {
+            path: from.path.clone(),
+            taken: taken.clone(),
+        });
+    }
     let dir = DataDir::create(data)?;
     let mut drafts = Drafts::default();
-    let (manifest, text) = unpack(from, Some((&dir, &mut drafts)))?;
+    let (mut manifest, text) = unpack(from, Some((&dir, &mut drafts)))?;
+    if taken.is_some() {
+        // What was claimed since, whoever serves elsewhere knows.
+        dir.forget_run()?;
+        manifest.moved = false;
+    }
     let seal = dir.seal_key()?;
     let failed = |source| BackupError::Database {
         path: dir.database(),
@@ -366,10 +401,17 @@ pub fn restore(from: &OldArchive, data: &Path) -> Result<Archived, BackupError> 
         path: from.path.join(SETTINGS),
         mistakes,
     })?;
+    let bytes = from.file.metadata().map_or(0, |it| it.len());
+    let marked = manifest.moved.then(|| {
+        let taken = Taken::here(data);
+        taken::mark(&from.file, end, &taken)
+    });
     dir.write_settings(&text)?;
     drafts.keep();
-    let bytes = from.file.metadata().map_or(0, |it| it.len());
-    Ok(archived(manifest, bytes))
+    Ok(Archived {
+        unmarked: matches!(marked, Some(Err(_))),
+        ..archived(manifest, bytes)
+    })
 }
 
 /// Reads an archive, and puts its files into a directory where one is given; the settings are given
@@ -388,6 +430,11 @@ fn unpack(
     let mut settings = String::new();
     let mut left = manifest.files.clone();
     while let Some((name, size)) = next_file(&mut archive).map_err(failed)? {
+        if name == taken::NAME {
+            io::copy(&mut archive.by_ref().take(size), &mut io::sink()).map_err(failed)?;
+            skip_padding(&mut archive, size).map_err(failed)?;
+            continue;
+        }
         let Some(expected) = left.remove(&name).filter(|it| it.bytes == size) else {
             return Err(BackupError::damaged(
                 from,
@@ -523,5 +570,6 @@ fn archived(manifest: Manifest, bytes: u64) -> Archived {
         schema,
         bytes,
         moved,
+        unmarked: false,
     }
 }

@@ -213,6 +213,17 @@ impl DataDir {
         }
     }
 
+    /// Makes the directory one whose last run nobody knows.
+    pub(crate) fn forget_run(&self) -> Result<(), DataDirError> {
+        let path = self.0.join("run");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(DataDirError::file(&path, error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     pub(crate) fn write_run(&self, run: &str) -> Result<(), DataDirError> {
         let path = self.0.join("run");
         program::files::replace(&path, 0o600, run.as_bytes())

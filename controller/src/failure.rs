@@ -46,6 +46,7 @@ impl Failure for BackupError {
             | Self::Exists(_)
             | Self::File { .. }
             | Self::Damaged { .. }
+            | Self::Taken { .. }
             | Self::Database { .. } => Exit::Refused,
         }
     }
@@ -58,6 +59,11 @@ impl Failure for BackupError {
             Self::DataDir(DataDirError::Locked(_)) => Some("stop it first".into()),
             Self::DataDir(error) => data_dir_hint(error),
             Self::Exists(_) => Some("name another file".into()),
+            Self::Taken { .. } => Some(
+                "two controllers of one fleet contradict each other; if that one never serves again, \
+                 restore with --again"
+                    .into(),
+            ),
             Self::Database { source, path } => database_hint(source, Some(path)),
             Self::File { .. } | Self::Damaged { .. } | Self::Settings { .. } => None,
         }

@@ -53,8 +53,8 @@ pub use access::roles::may;
 pub use access::rpc::{Requirement, requirement};
 pub use app::tokens::{Issued, NewToken, TTL_DEFAULT, TTL_MAX};
 pub use backup::{
-    Archived, BackupError, Finding, NewArchive, OldArchive, backup, check, check_archive, move_to,
-    restore,
+    Archived, BackupError, Finding, NewArchive, OldArchive, Taken, backup, check, check_archive,
+    move_to, restore,
 };
 pub use beside::{SinkError, SinkRow, SinkSkipped, SinkTested, list_sinks, skip_record, test_sink};
 pub use data_dir::DataDirError;

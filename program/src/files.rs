@@ -27,6 +27,9 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     }
 }
 
+/// U+FEFF in UTF-8.
+const UTF8_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
+
 /// What to do where permission is missing, whatever was tried.
 pub const AS_ROOT: &str = "run it as root, or as the user that may";
 
@@ -72,15 +75,48 @@ pub enum ReadError {
 /// [`ReadError`] names the file.
 pub fn read_text(path: &Path) -> Result<String, ReadError> {
     let read = || {
-        let mut text = String::new();
-        open_regular(path)?.read_to_string(&mut text)?;
-        // Editors of Windows begin a file with a mark of the order of bytes.
-        if text.starts_with('\u{feff}') {
-            text.drain(..'\u{feff}'.len_utf8());
-        }
-        Ok(text)
+        let mut bytes = Vec::new();
+        open_regular(path)?.read_to_end(&mut bytes)?;
+        text(bytes)
     };
     read().map_err(|cause| ReadError::of(path, cause))
+}
+
+/// What stands in a file that people write, without the mark of the order of bytes with which editors
+/// of Windows begin one. Every such file of every program is read through this, or through
+/// [`text`] and [`legacy_text`], which do it.
+///
+/// # Errors
+///
+/// `InvalidData` for UTF-16, of which every character would be taken for two.
+pub fn without_mark(bytes: &[u8]) -> io::Result<&[u8]> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        let what = "it is written in UTF-16; save it as UTF-8";
+        return Err(io::Error::new(ErrorKind::InvalidData, what));
+    }
+    Ok(bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes))
+}
+
+/// The text of such a file, which is UTF-8.
+///
+/// # Errors
+///
+/// `InvalidData` for UTF-16, and what else is not UTF-8.
+pub fn text(mut bytes: Vec<u8>) -> io::Result<String> {
+    let without = without_mark(&bytes)?.len();
+    bytes.drain(..bytes.len() - without);
+    let not_text = |_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8");
+    String::from_utf8(bytes).map_err(not_text)
+}
+
+/// The text of a file of fwknop. Old ones have names in Latin-1 in their comments, so bytes that are
+/// not UTF-8 are replaced; where that matters, the reader finds a value that is none.
+///
+/// # Errors
+///
+/// `InvalidData` for UTF-16.
+pub fn legacy_text(bytes: &[u8]) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(without_mark(bytes)?).into_owned())
 }
 
 /// Replaces the file at `path`, or makes it: afterwards there is the new one whole and durable, or
@@ -205,6 +241,26 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
+    }
+
+    #[test]
+    fn a_mark_of_the_order_of_bytes_is_no_part_of_a_text_and_utf_16_is_said_to_be_that() {
+        for (bytes, expected) in [
+            (&b"\xef\xbb\xbfSOURCE ANY\r\n"[..], "SOURCE ANY\r\n"),
+            (b"SOURCE ANY\n", "SOURCE ANY\n"),
+            (b"\xef\xbb\xbf", ""),
+            (b"", ""),
+        ] {
+            assert_eq!(text(bytes.to_vec()).unwrap(), expected);
+            assert_eq!(legacy_text(bytes).unwrap(), expected);
+        }
+        for wide in [&b"\xff\xfeS\0"[..], b"\xfe\xff\0S"] {
+            let refused = text(wide.to_vec()).unwrap_err().to_string();
+            assert_eq!(refused, legacy_text(wide).unwrap_err().to_string());
+            assert!(refused.contains("UTF-16"), "{refused}");
+        }
+        assert!(text(b"M\xfcller".to_vec()).is_err());
+        assert_eq!(legacy_text(b"M\xfcller").unwrap(), "M\u{fffd}ller");
     }
 
     #[test]

@@ -3,11 +3,12 @@
 //! What is written without a zone is local time (`TZ`). A local time that came twice, when clocks
 //! were set back, or never, when they were set forward, is taken so that nothing is left out: the
 //! beginning of a range at the earlier, its end at the later of the two moments that may be meant.
+//! Whoever wrote it is told on standard error which one that is.
 
 use std::env;
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::{Disambiguation, TimeZone};
+use jiff::tz::{AmbiguousOffset, Disambiguation, TimeZone};
 use jiff::{SignedDuration, Timestamp, Zoned};
 
 /// What can be written, for help texts.
@@ -130,7 +131,31 @@ impl Now {
             Edge::Since => Disambiguation::Earlier,
             Edge::Until => Disambiguation::Later,
         };
+        if let Some(doubt) = self.doubt(at, edge) {
+            crate::note(doubt);
+        }
         self.zone().to_ambiguous_timestamp(at).disambiguate(meant)
+    }
+
+    /// What there is to say of a local time that is not one moment.
+    fn doubt(&self, at: DateTime, edge: Edge) -> Option<String> {
+        let zone = self.zone();
+        let both = zone.to_ambiguous_timestamp(at);
+        let why = match both.offset() {
+            AmbiguousOffset::Unambiguous { .. } => return None,
+            AmbiguousOffset::Fold { .. } => "came twice, as clocks were set back",
+            AmbiguousOffset::Gap { .. } => "never came, as clocks were set forward",
+        };
+        let (earlier, later) = (both.earlier().ok()?, both.later().ok()?);
+        let (taken, other) = match edge {
+            Edge::Since => (earlier, later),
+            Edge::Until => (later, earlier),
+        };
+        let (taken, other) = (self.shown(taken), self.shown(other));
+        let at = at.strftime("%Y-%m-%d %H:%M:%S");
+        Some(format!(
+            "{at} {why}: {taken} is meant; the other is {other}"
+        ))
     }
 
     /// A day, a time of today, or both.
@@ -340,6 +365,30 @@ mod tests {
         ] {
             assert_eq!(shown(text, Edge::Since), since, "{text}");
             assert_eq!(shown(text, Edge::Until), until, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_time_that_came_twice_or_never_it_is_said_which_moment_is_meant() {
+        let said = |text: &str, edge| berlin().doubt(text.parse().unwrap(), edge);
+
+        let twice = said("2025-10-26T02:30", Edge::Since).unwrap();
+        let expected = "2025-10-26 02:30:00 came twice, as clocks were set back: \
+                        2025-10-26 02:30:00+02:00 is meant; the other is 2025-10-26 02:30:00+01:00";
+        assert_eq!(twice, expected);
+        let twice = said("2025-10-26T02:30", Edge::Until).unwrap();
+        assert!(twice.contains("02:30:00+01:00 is meant"), "{twice}");
+        let never = said("2026-03-29T02:30", Edge::Since).unwrap();
+        assert!(
+            never.contains("never came") && never.contains("01:30:00+01:00 is"),
+            "{never}"
+        );
+        for once in [
+            "2025-10-26T03:00",
+            "2025-10-26T01:59:59",
+            "2026-11-23T10:03",
+        ] {
+            assert_eq!(said(once, Edge::Since), None, "{once}");
         }
     }
 

@@ -165,7 +165,7 @@ fn draft(
     }
     config.push('\n');
     config.push_str(&toml::to_string(&raw).map_err(|_| ImportFailed::Differs("agent.toml"))?);
-    let compiled = policies::load(old_access, clock::now())?;
+    let compiled = policies::load(old_access, &meaning.raw.gnupg_homes(), clock::now())?;
     let policy = compiled.policy();
     let mut access = format!(
         "# Written from {} by `postern-agent import`.\n",
@@ -199,8 +199,9 @@ fn prove(
         return Err(ImportFailed::Differs("agent.toml"));
     }
     let now = clock::now();
-    let old = policies::load(old_access, now)?;
-    let new = policies::load_text(access_path, &draft.access, now)?;
+    let gnupg = meaning.raw.gnupg_homes();
+    let old = policies::load(old_access, &gnupg, now)?;
+    let new = policies::load_text(access_path, &draft.access, &gnupg, now)?;
     if old.policy().print(Secrets::Show) != new.policy().print(Secrets::Show) {
         return Err(ImportFailed::Differs("access.conf"));
     }

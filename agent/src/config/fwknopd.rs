@@ -79,6 +79,7 @@ pub fn of(reading: Reading, dir: Option<&Path>) -> Meaning {
     raw.access_file = Some(access_file(&reading, dir));
     raw.command_timeout_secs = command_timeout(&mut reading);
     raw.sudo_exe = reading.path("SUDO_EXE");
+    raw.gpg_home_dir = reading.path("GPG_HOME_DIR");
     let service = service(&reading);
     raw.digest_cache = Some(service.digest_file.clone());
     if !is_default_run_dir(&service.run_dir) {

@@ -289,7 +289,7 @@ fn place(key: &str, flags: &RawConfig, environment: &RawConfig, file: Option<&Pa
 /// What can be read of a file with mistakes, line by line if need be.
 fn readable(file: &Path) -> RawConfig {
     let bytes = fs::read(file).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+    let text = program::files::legacy_text(&bytes).unwrap_or_default();
     let table: Table = text.parse().unwrap_or_else(|_| {
         let lines = text.lines().filter_map(|line| line.parse::<Table>().ok());
         lines.flatten().collect()

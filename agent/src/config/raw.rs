@@ -8,6 +8,7 @@ use toml::{Table, Value};
 
 use super::error::{ConfigError, Mistake};
 use super::values::{Written, list, number, path, switch, word};
+use crate::gpg::GnupgHomes;
 
 /// Each key once: its type in the file, and how it is read from the environment. From this come the
 /// layer, how layers are laid over each other, the variables, and what "did you mean" knows.
@@ -89,6 +90,7 @@ keys! {
     nat_snat: bool, switch;
     snat_address: Vec<String>, list;
     destination_rule: bool, switch;
+    accept_answers: bool, switch;
     flush_at_start: bool, switch;
     flush_at_exit: bool, switch;
     dry_run: bool, switch;
@@ -98,6 +100,7 @@ keys! {
     commands: bool, switch;
     command_timeout_secs: u64, number;
     sudo_exe: PathBuf, path;
+    gpg_home_dir: PathBuf, path;
     spa_over_http: bool, switch;
     x_forwarded_for: bool, switch;
     audit_days: u32, number;
@@ -179,6 +182,13 @@ impl RawConfig {
     pub fn state_dir_or_default(&self) -> PathBuf {
         let default = || crate::STATE_DIR.into();
         self.state_dir.clone().unwrap_or_else(default)
+    }
+
+    /// The keyring of stanzas with GPG_* that name none.
+    #[must_use]
+    pub fn gnupg_homes(&self) -> GnupgHomes {
+        let of_host = self.gpg_home_dir.clone();
+        of_host.map_or_else(GnupgHomes::default, |of_host| GnupgHomes { of_host })
     }
 
     /// Whether packets are to be led on to other places, or to be let in at one address only.

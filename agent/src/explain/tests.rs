@@ -3,6 +3,7 @@ use std::io::Cursor;
 use serde_json::Value;
 
 use super::*;
+use crate::gpg::GnupgHomes;
 
 /// `fwknop -A tcp/22 -a 10.1.2.3 -D 127.0.0.1 --key-rijndael vectorpass1 --key-hmac vector-hmac-key`
 /// by Debian's fwknop 2.6.10 (vector hmac_default_type).
@@ -169,7 +170,7 @@ fn what_is_sent_to_another_machine_is_said_to_be_that_unless_a_destination_names
 fn a_file_with_mistakes_is_refused_with_all_of_them() {
     let file = access_file("SOURCE ANY\nKEY __CHANGEME__\nOPEN_PORTS tcp/99999\nNOPE 1\n");
 
-    let invalid = policies::load(file.path(), Now::default())
+    let invalid = policies::load(file.path(), &GnupgHomes::default(), Now::default())
         .unwrap_err()
         .to_string();
 
@@ -181,7 +182,8 @@ fn a_file_with_mistakes_is_refused_with_all_of_them() {
 
 #[test]
 fn a_file_that_is_not_there_is_named() {
-    let invalid = policies::load("/nonexistent/access.conf".as_ref(), Now::default()).unwrap_err();
+    let missing = "/nonexistent/access.conf".as_ref();
+    let invalid = policies::load(missing, &GnupgHomes::default(), Now::default()).unwrap_err();
 
     let [reason] = &invalid.reasons()[..] else {
         panic!("{invalid}");
@@ -228,7 +230,8 @@ fn access_file(access_conf: &str) -> tempfile::NamedTempFile {
 
 fn explained(arguments: &Arguments, input: impl AsRef<[u8]>) -> Vec<Value> {
     let args = &arguments.parsed;
-    let compiled = policies::load(args.access_file.as_ref().unwrap(), now(args)).unwrap();
+    let path = args.access_file.as_ref().unwrap();
+    let compiled = policies::load(path, &GnupgHomes::default(), now(args)).unwrap();
     let mut gate = Gate::new(settings(args, None), compiled);
     gate.set_addressees(addressees(args));
     let mut output = Vec::new();

@@ -95,7 +95,8 @@ fn no_cause_is_said_twice_and_none_is_lost() {
 
 #[test]
 fn a_file_that_is_not_there_is_refused_and_one_with_mistakes_is_invalid() {
-    let missing = crate::policies::load(&path(), gate::Now::default()).unwrap_err();
+    let missing =
+        crate::policies::load(&path(), &Default::default(), gate::Now::default()).unwrap_err();
     let no_config = crate::config::RawConfig::read_file(&path()).unwrap_err();
     let mistakes = ConfigError::Invalid(Vec::new());
 

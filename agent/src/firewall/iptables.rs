@@ -27,7 +27,7 @@ mod sets;
 
 use std::path::Path;
 
-use base_rules::IptablesRules;
+use base_rules::{IptablesRules, Mark};
 pub(super) use former::check_lock as check_former_lock;
 use sets::{SetHoles, SetNames, Sets};
 
@@ -63,7 +63,10 @@ pub(super) fn open(config: &FirewallConfig, why: String) -> Result<Backend, Fire
         why,
         base_rules: Box::new(IptablesRules::new(
             chain.to_owned(),
-            config.mark,
+            Mark {
+                bit: config.mark,
+                on_answers: config.answers,
+            },
             families,
             sets,
             Some(lock),
@@ -87,7 +90,10 @@ pub(super) fn remains(config: &FirewallConfig) -> Option<Box<dyn BaseRules>> {
     match families() {
         Ok(families) => Some(Box::new(IptablesRules::new(
             chain.to_owned(),
-            config.mark,
+            Mark {
+                bit: config.mark,
+                on_answers: config.answers,
+            },
             families,
             sets,
             None,

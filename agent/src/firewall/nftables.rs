@@ -90,6 +90,7 @@ fn open_owned(
     let what = Laid {
         mark: config.mark,
         leads: lead == Lead::On,
+        answers: config.answers,
     };
     Ok(Backend {
         name: "nftables",
@@ -110,6 +111,7 @@ pub(super) fn remains(config: &FirewallConfig) -> Option<Box<dyn BaseRules>> {
     let what = Laid {
         mark: config.mark,
         leads: config.leads,
+        answers: config.answers,
     };
     let rules = NftRules::new(Arc::new(table), what, None).ok()?;
     Some(Box::new(rules))

@@ -311,7 +311,6 @@ fn brief(text: &str) -> String {
     format!("{}{more}", printable(&shown))
 }
 
-/// Comments in Latin-1 are those of old files, so what is not UTF-8 is replaced.
 fn text_of(path: &Path) -> io::Result<String> {
     let file = files::open_regular(path)?;
     let mode = file.metadata()?.permissions().mode() & 0o777;
@@ -324,7 +323,7 @@ fn text_of(path: &Path) -> io::Result<String> {
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(io::Error::new(ErrorKind::FileTooLarge, "larger than 4 MiB"));
     }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    files::legacy_text(&bytes)
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ const WARNINGS_SHOWN: usize = 20;
 #[derive(Debug)]
 pub struct AccessFile {
     path: PathBuf,
+    gnupg: GnupgHomes,
     /// Whether commands run here, so that their users and groups must exist.
     runs_commands: bool,
     /// What was read last.
@@ -95,16 +96,20 @@ impl AccessFile {
     /// # Errors
     ///
     /// [`InvalidAccessFile`] with every mistake.
-    pub fn open(path: PathBuf) -> Result<(Self, Arc<Policy>), InvalidAccessFile> {
+    pub fn open(
+        path: PathBuf,
+        gnupg: GnupgHomes,
+    ) -> Result<(Self, Arc<Policy>), InvalidAccessFile> {
         // Nothing would come out of a pipe, for ever.
         if let Err(cause) = program::files::open_regular(&path) {
             return Err(ReadError::of(&path, cause).into());
         }
-        let seen = Seen::default();
+        let seen = Seen::new(&gnupg.of_host);
         let policy = read(&path, &seen)?;
         warn_of_exposed(&seen);
         let file = Self {
             path,
+            gnupg,
             runs_commands: false,
             last: Mutex::new(Last::default()),
             seen: Mutex::new(Some(seen)),
@@ -167,7 +172,7 @@ impl AccessFile {
         if last_seen.as_ref().is_some_and(Seen::is_unchanged) {
             return Ok(Reread::Unchanged);
         }
-        let seen = Seen::default();
+        let seen = Seen::new(&self.gnupg.of_host);
         let policy = read(&self.path, &seen);
         warn_of_exposed(&seen);
         *last_seen = Some(seen);
@@ -194,7 +199,7 @@ impl AccessFile {
         }
         let is_new = last.digest != digest || last.generation == 0;
         let generation = last.generation + u64::from(is_new);
-        let compiled = compile(&self.path, &policy, generation, now)?;
+        let compiled = compile(&self.path, &policy, &self.gnupg, generation, now)?;
         let protected = policy.protected_ports();
         let public = public(&last.protected, &protected);
         if !public.is_empty() {
@@ -246,7 +251,7 @@ impl InvalidAccessFile {
 /// The access file, and what it includes, that others than the owner may read or write, one sentence
 /// each. What everybody may write is refused when it is read.
 pub fn exposed(path: &Path) -> Vec<String> {
-    let seen = Seen::default();
+    let seen = Seen::new(&GnupgHomes::default().of_host);
     let _ = read(path, &seen);
     seen.exposed()
 }
@@ -285,7 +290,7 @@ pub(crate) fn protect_lines(path: &Path) -> Vec<Service> {
     let mut bytes = Vec::new();
     let _ = program::files::open_regular(path)
         .and_then(|file| file.take(files::FILE_BYTES_MAX).read_to_end(&mut bytes));
-    let text = String::from_utf8_lossy(&bytes);
+    let text = program::files::legacy_text(&bytes).unwrap_or_default();
     let values = text.lines().filter_map(|line| {
         let (keyword, value) = line.trim().split_once(char::is_whitespace)?;
         let is_protect = keyword
@@ -305,8 +310,13 @@ pub(crate) fn protect_lines(path: &Path) -> Vec<Service> {
 /// # Errors
 ///
 /// [`InvalidAccessFile`] with every mistake.
-pub fn load(path: &Path, now: Now) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
-    compile(path, &read(path, &Seen::default())?, 0, now)
+pub fn load(
+    path: &Path,
+    gnupg: &GnupgHomes,
+    now: Now,
+) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
+    let policy = read(path, &Seen::new(&gnupg.of_host))?;
+    compile(path, &policy, gnupg, 0, now)
 }
 
 /// The same of a text that would stand at `path`.
@@ -317,10 +327,11 @@ pub fn load(path: &Path, now: Now) -> Result<Arc<CompiledPolicy>, InvalidAccessF
 pub fn load_text(
     path: &Path,
     text: &str,
+    gnupg: &GnupgHomes,
     now: Now,
 ) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
-    let policy = parse(path, text, &Seen::default())?;
-    compile(path, &policy, 0, now)
+    let policy = parse(path, text, &Seen::new(&gnupg.of_host))?;
+    compile(path, &policy, gnupg, 0, now)
 }
 
 /// A folder in the place of a file is every `*.conf` in it, by name, as fwknopd has ACCESS_FOLDER.
@@ -353,11 +364,12 @@ fn parse(path: &Path, text: &str, seen: &Seen) -> Result<Arc<Policy>, InvalidAcc
 fn compile(
     path: &Path,
     policy: &Arc<Policy>,
+    gnupg: &GnupgHomes,
     generation: u64,
     now: Now,
 ) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
     let shared = SharedKeys::None;
-    CompiledPolicy::with_keyrings(policy, None, &GnupgHomes, generation, shared, now)
+    CompiledPolicy::with_keyrings(policy, None, gnupg, generation, shared, now)
         .map(Arc::new)
         .map_err(|cause| InvalidAccessFile::CompiledPolicy {
             path: path.to_owned(),
@@ -386,7 +398,7 @@ mod tests {
             format!("{STANZA}\n%include {}\n", included.display()),
         )
         .unwrap();
-        let (file, policy) = AccessFile::open(path).unwrap();
+        let (file, policy) = AccessFile::open(path, GnupgHomes::default()).unwrap();
         file.first(policy, None, Now::default()).unwrap();
         let generation = || match file.read(Now::default()) {
             Ok(Reread::Unchanged) => None,
@@ -423,18 +435,18 @@ mod tests {
             mode(&path, 0o600);
             mode(&included, 0o600);
             assert_eq!(exposed(&path), Vec::<String>::new());
-            let (file, policy) = AccessFile::open(path.clone()).unwrap();
+            let (file, policy) = AccessFile::open(path.clone(), GnupgHomes::default()).unwrap();
             file.first(policy, None, Now::default()).unwrap();
             for (bits, may) in [(0o640, "read"), (0o604, "read"), (0o660, "write")] {
                 mode(exposed_one, bits);
                 let said = exposed(&path).concat();
                 let reason = format!("others than its owner may {may}");
                 assert!(said.contains(&reason), "{bits:o} {said}");
-                AccessFile::open(path.clone()).unwrap();
+                AccessFile::open(path.clone(), GnupgHomes::default()).unwrap();
             }
             for bits in [0o666, 0o602] {
                 mode(exposed_one, bits);
-                let opened = AccessFile::open(path.clone()).map(drop);
+                let opened = AccessFile::open(path.clone(), GnupgHomes::default()).map(drop);
                 // What failed is not read again as long as it is as it was.
                 file.forget_read();
                 let reread = file.read(Now::default()).map(drop);
@@ -454,7 +466,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("access.conf");
         fs::write(&path, STANZA).unwrap();
-        let (file, policy) = AccessFile::open(path.clone()).unwrap();
+        let (file, policy) = AccessFile::open(path.clone(), GnupgHomes::default()).unwrap();
         let before = file.first(policy, None, Now::default()).unwrap().version;
 
         for text in ["", "\n", "# access\n", "PROTECT tcp/22\n"] {
@@ -465,12 +477,12 @@ mod tests {
                 "{text:?}"
             );
             // Nor does a start of the agent make of it that nobody is to be hidden from.
-            let (next, policy) = AccessFile::open(path.clone()).unwrap();
+            let (next, policy) = AccessFile::open(path.clone(), GnupgHomes::default()).unwrap();
             let seen = Some((before.generation, before.digest));
             assert!(next.first(policy, seen, Now::default()).is_err());
         }
         // One that never had any is none.
-        let (file, policy) = AccessFile::open(path).unwrap();
+        let (file, policy) = AccessFile::open(path, GnupgHomes::default()).unwrap();
         let first = file.first(Arc::clone(&policy), None, Now::default());
         let seen = first.unwrap().version;
         let seen = Some((seen.generation, seen.digest));
@@ -510,7 +522,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("access.conf");
         fs::write(&path, STANZA).unwrap();
-        let (file, policy) = AccessFile::open(path.clone()).unwrap();
+        let (file, policy) = AccessFile::open(path.clone(), GnupgHomes::default()).unwrap();
         file.first(policy, None, Now::default()).unwrap();
 
         fs::write(&path, "KYE oops\n").unwrap();

@@ -1,5 +1,6 @@
 //! Included files, from the disk.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _};
@@ -47,8 +48,11 @@ const GROUP_WRITES: u32 = 0o020;
 const ALL_WRITE: u32 = 0o002;
 
 /// The disk, and what was seen there: every file and folder that was asked for, in order.
-#[derive(Debug, Default)]
-pub(super) struct Seen(RefCell<Vec<(PathBuf, Sight)>>);
+#[derive(Debug)]
+pub(super) struct Seen {
+    gpg_home: PathBuf,
+    sights: RefCell<Vec<(PathBuf, Sight)>>,
+}
 
 /// What was found at a path; `None` when it could not be read.
 #[derive(Debug, Eq, PartialEq)]
@@ -63,6 +67,14 @@ enum Sight {
 // === impl Seen ===
 
 impl Seen {
+    /// Nothing yet; `gpg_home` is the keyring of stanzas that name none.
+    pub(super) fn new(gpg_home: &Path) -> Self {
+        Self {
+            gpg_home: gpg_home.to_owned(),
+            sights: RefCell::default(),
+        }
+    }
+
     /// Notes what a file was found to say.
     pub(super) fn file<E>(&self, path: &Path, text: Result<String, E>) -> Result<String, E> {
         let digest = text.as_ref().ok().map(|text| Sha256::digest(text).into());
@@ -77,7 +89,7 @@ impl Seen {
 
     /// Whether all of it is there again as it was.
     pub(super) fn is_unchanged(&self) -> bool {
-        self.0.borrow().iter().all(|(path, seen)| {
+        self.sights.borrow().iter().all(|(path, seen)| {
             let sight = match seen {
                 Sight::File(_) => {
                     let text = read_text(path).ok();
@@ -92,7 +104,7 @@ impl Seen {
 
     /// The files that others than their owner may read or write, one sentence each.
     pub(super) fn exposed(&self) -> Vec<String> {
-        let files = self.0.borrow();
+        let files = self.sights.borrow();
         let exposed = files.iter().filter_map(|(path, _)| {
             let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
             let mode = meta.permissions().mode() & 0o777;
@@ -110,7 +122,7 @@ impl Seen {
     }
 
     fn note(&self, path: &Path, sight: Sight) {
-        self.0.borrow_mut().push((path.to_owned(), sight));
+        self.sights.borrow_mut().push((path.to_owned(), sight));
     }
 }
 
@@ -131,6 +143,10 @@ impl Source for Seen {
             tracing::warn!("dates of the access file are read in UTC: {problem}");
             TimeZone::UTC
         })
+    }
+
+    fn gpg_home(&self) -> Cow<'_, str> {
+        self.gpg_home.to_string_lossy()
     }
 }
 
@@ -159,9 +175,8 @@ fn sorted(files: Result<Vec<PathBuf>, ReadError>) -> Option<Vec<PathBuf>> {
     Some(files)
 }
 
-/// Reads a file of text. Old files have names in Latin-1 in their comments, so bytes that are not
-/// UTF-8 are replaced; where that matters, the parser finds a value that is none. A file that
-/// everybody may write is refused: whoever writes it opens this host.
+/// Reads a file of text. A file that everybody may write is refused: whoever writes it opens this
+/// host.
 pub(super) fn read_text(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
@@ -180,8 +195,5 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
             "larger than 64 MiB",
         ));
     }
-    Ok(match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    })
+    program::files::legacy_text(&bytes)
 }

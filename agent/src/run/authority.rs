@@ -24,7 +24,8 @@ impl Authority {
     pub(super) fn of(config: &Config) -> Result<Self, RunError> {
         match &config.mode {
             Mode::Alone { access_file } => {
-                let (mut file, policy) = AccessFile::open(access_file.clone())?;
+                let (mut file, policy) =
+                    AccessFile::open(access_file.clone(), config.gnupg.clone())?;
                 if config.gate.commands {
                     file.run_commands(&policy)?;
                 }

@@ -18,6 +18,7 @@ struct Host {
     host: Node,
     alice: Node,
     mallory: Node,
+    config: FirewallConfig,
     backend: Backend,
     hooks: Hooks,
     _services: [TcpService; 4],
@@ -35,6 +36,7 @@ macro_rules! owned_suite {
             owned_suite! { @tests $choice;
                 past_a_default_drop_a_hole_lets_in_and_its_session_outlives_it
                 what_began_without_a_hole_ends_where_the_owner_drops_it
+                past_a_default_drop_of_what_goes_out_answers_to_a_hole_get_and_nothing_else
                 a_block_put_first_holds_for_every_port_and_every_session_while_a_hole_is_open
                 a_chain_of_bans_holds_for_new_and_old_connections_while_a_hole_is_open
                 a_block_put_last_holds_when_the_line_has_moved_below_it
@@ -99,6 +101,37 @@ fn what_began_without_a_hole_ends_where_the_owner_drops_it(it: &mut Host) -> Res
     assert!(before.is_dead(PATIENCE)? && other.is_dead(PATIENCE)?);
     assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Open);
     Ok(())
+}
+
+fn past_a_default_drop_of_what_goes_out_answers_to_a_hole_get_and_nothing_else(
+    it: &mut Host,
+) -> Result<()> {
+    it.owner_drops_by_default();
+    it.owner("-P OUTPUT DROP");
+    // Without it no neighbour is found.
+    run(&it.host, "ip6tables -w -A OUTPUT -p ipv6-icmp -j ACCEPT");
+    it.lay(&["tcp/22", "icmp/echo"]);
+    it.opens_for_alice("tcp/22", 2);
+    it.opens_for_alice("icmp/echo", 2);
+
+    assert_eq!(firewall::look(&it.config)?.report.obstacles, []);
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Open);
+    assert_eq!(it.alice.reach(it.host.v6, 22)?, Reach::Open);
+    assert!(pings(&it.alice, it.host.v4.into()));
+    assert_eq!(it.mallory.reach(it.host.v4, 22)?, Reach::Silent);
+    // Nobody listens there: what this host begins does not get so far as to hear it.
+    assert_ne!(it.host.reach(it.alice.v4, 7).ok(), Some(Reach::Refused));
+    let mut session = it.alice.session(it.host.v4, 22)?;
+    let mut other = it.alice.session(it.host.v6, 22)?;
+    wait::until_instant(wait::now() + Duration::from_millis(2_100));
+    assert_eq!(it.alice.reach(it.host.v4, 22)?, Reach::Silent);
+    session.talk()?;
+    other.talk()?;
+
+    it.owner_v4(&format!("-I OUTPUT 1 -d {} -j DROP", it.alice.v4));
+    it.is_kept();
+    assert!(session.is_dead(PATIENCE)?);
+    other.talk()
 }
 
 fn a_block_put_first_holds_for_every_port_and_every_session_while_a_hole_is_open(
@@ -450,13 +483,18 @@ impl Host {
             host.serve_tcp(80)?,
             host.serve_tcp(8080)?,
         ];
-        let config = config(choice);
+        let config = FirewallConfig {
+            answers: true,
+            protect: vec!["tcp/22".parse()?],
+            ..config(choice)
+        };
         let (backend, hooks) =
             host.within(|| Ok((firewall::open(&config)?, Hooks::new(&config))))?;
         Ok(Self {
             alice: lab.node("alice", 20)?,
             mallory: lab.node("mallory", 30)?,
             host,
+            config,
             backend,
             hooks,
             _services: [ssh, web, other, inner.serve_tcp(80)?],

@@ -25,7 +25,8 @@ pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<Vec<u8>
             "others can read the keys in {name}; run `chmod 600 {name}`"
         ));
     }
-    find(&text, host).ok_or_else(|| {
+    let text = program::files::without_mark(&text).map_err(failed)?;
+    find(text, host).ok_or_else(|| {
         CommandError::refused(format!("{name} has no key for {host}"))
             .with_hint("a line has the form `HOST: key`, with HOST as on the command line")
     })

@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 
 /// The unit of the format, bytes.
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 /// Sizes from here do not fit into eleven octal digits, and are written as GNU tar does.
 const OCTAL_MAX: u64 = 0o777_7777_7777;
 /// Where the fields of a header are.

@@ -30,8 +30,9 @@ pub(crate) struct BackupArgs {
 ///
 /// What happened after the backup is not in it: packets from before the start are refused, members
 /// who joined since join again, and when hosts have seen a newer policy, they keep it until an
-/// operator says what is to be in force (`postern policy apply --after-restore`). The backup of a
-/// controller that was moved has everything. A directory that root has made here belongs to the user
+/// operator says what is to be in force (`postern policy apply --after-restore`). The archive of a
+/// controller that was moved has everything, and is marked when it is restored: a second time it is
+/// refused, because a fleet has one controller. A directory that root has made here belongs to the user
 /// who owned the one that was backed up, where this machine knows that user.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -40,6 +41,9 @@ Examples:
 pub(crate) struct RestoreArgs {
     /// File that `backup` or `move` has written
     file: PathBuf,
+    /// Restore a moved controller once more, as from a backup; the one before must never serve again
+    #[arg(long)]
+    again: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -109,11 +113,15 @@ impl BackupArgs {
 
 impl RestoreArgs {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let Self { file, common } = self;
+        let Self {
+            file,
+            again,
+            common,
+        } = self;
         let archive = OldArchive::open(&file)?;
         let Common { data, json } = common;
         let data = data.enter_made_for(archive.owner()?.as_deref())?;
-        let archived = controller::restore(&archive, &data)?;
+        let archived = controller::restore(&archive, &data, again)?;
         let data = data.display();
         let since = if archived.moved {
             "It goes on where it was.".to_owned()
@@ -127,6 +135,13 @@ impl RestoreArgs {
         program::note(format_args!(
             "{since}\nStart it: postern-controller serve --data {data}"
         ));
+        if archived.unmarked {
+            program::note(format_args!(
+                "{} cannot be written, so that it does not say that it was restored: see that nobody does \
+                 so a second time.",
+                file.display()
+            ));
+        }
         say(json, &file, &archived, "is restored")
     }
 }
@@ -189,6 +204,7 @@ fn say(json: bool, file: &Path, archived: &Archived, what: &str) -> Result<(), C
         schema,
         bytes,
         moved,
+        unmarked: _,
     } = archived;
     let file = file.display();
     let line = if json {

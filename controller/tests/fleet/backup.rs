@@ -62,7 +62,7 @@ fn move_to(data: &Path, to: &Path) -> Result<Archived, BackupError> {
 }
 
 fn restore(from: &Path, data: &Path) -> Result<Archived, BackupError> {
-    controller::restore(&OldArchive::open(from)?, data)
+    controller::restore(&OldArchive::open(from)?, data, false)
 }
 
 /// Opens a session, and gives the pass that is told in it.
@@ -233,6 +233,55 @@ async fn a_moved_controller_goes_on_elsewhere_as_after_a_restart_and_serves_no_m
         };
         assert_eq!(auditor.events(request).await.len(), 0, "{kind}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_controller_is_restored_once_and_a_backup_as_often_as_one_likes() {
+    let Fleet { dir, running, .. } = Fleet::start().await;
+    let [data, kept, moved] = ["data", "kept.tar", "moved.tar"].map(|name| dir.path().join(name));
+    backup(&data, &kept).unwrap();
+    running.stop().await;
+    move_to(&data, &moved).unwrap();
+    let to = |name: &str| dir.path().join(name);
+
+    for name in ["k1", "k2"] {
+        assert!(!restore(&kept, &to(name)).unwrap().moved);
+    }
+    let first = restore(&moved, &to("m1")).unwrap();
+    assert!(first.moved && !first.unmarked);
+    assert!(sound(&to("m1")));
+    let before = std::fs::read(&moved).unwrap();
+    let refused = restore(&moved, &to("m2")).unwrap_err();
+    let [said, first] = [refused.to_string(), to("m1").display().to_string()];
+    assert!(matches!(refused, BackupError::Taken { .. }), "{said}");
+    assert!(
+        said.contains("was restored already") && said.contains(&first),
+        "{said}"
+    );
+    assert!(!to("m2").exists() && std::fs::read(&moved).unwrap() == before);
+
+    // Whoever insists has what any backup gives: the start knows that something may have happened.
+    let archive = OldArchive::open(&moved).unwrap();
+    assert!(
+        !controller::restore(&archive, &to("m2"), true)
+            .unwrap()
+            .moved
+    );
+    assert!(sound(&to("m2")) && !to("m2").join("run").exists());
+    assert!(to("m1").join("run").exists());
+    assert!(
+        controller::check_archive(&moved)
+            .unwrap()
+            .iter()
+            .all(|it| it.is_sound)
+    );
+    let listed = std::process::Command::new("tar")
+        .arg("-tf")
+        .arg(&moved)
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.ends_with("postern-restored.json\n"), "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use spa::{DigestType, Fingerprint, HmacKey, Secret, Signer};
 
-/// GPG_HOME_DIR where the stanza has none.
+/// GPG_HOME_DIR where neither the stanza nor the host has one.
 pub const GPG_HOME_DIR_DEFAULT: &str = "/root/.gnupg";
 
 /// The lengths of what names a key: short id, key id, and the fingerprints of versions 4 and 6, in

@@ -345,7 +345,8 @@ impl<'s> Parser<'s> {
 
     fn end_stanza(&mut self) {
         if let Some(draft) = self.draft.take() {
-            self.finished.push(draft.finish());
+            let gpg_home = self.includes.gpg_home();
+            self.finished.push(draft.finish(&gpg_home));
         }
     }
 

@@ -1,11 +1,14 @@
 //! Where included files come from: a trait, because this crate reads no disk.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
+use crate::open_pgp::GPG_HOME_DIR_DEFAULT;
+
 /// What a text depends on that does not stand in it: the files that `%include`, `%include_folder` and
-/// `%include_keys` name, and the zone of the machine.
+/// `%include_keys` name, and what the machine says for all of them.
 ///
 /// Relative paths have been joined to the folder of the file that names them.
 pub trait Source {
@@ -26,6 +29,11 @@ pub trait Source {
     /// The zone in which fwknop's dialect reads dates: that of the host. UTC where it is not said.
     fn time_zone(&self) -> TimeZone {
         TimeZone::UTC
+    }
+
+    /// Where the keyring of a stanza is that has no GPG_HOME_DIR.
+    fn gpg_home(&self) -> Cow<'_, str> {
+        GPG_HOME_DIR_DEFAULT.into()
     }
 }
 

@@ -1,5 +1,5 @@
-//! Modes × HMAC × digests × message types × transports, with both clients at both servers: whatever one
-//! pairing opens, all open.
+//! Modes, GPG being one, × HMAC × digests × message types × transports, with both clients at both servers:
+//! whatever one pairing opens, all open.
 //!
 //! `make test` walks through the product so that every value meets every other kind of value; `make
 //! soak` (`POSTERN_SOAK_PRODUCT=1`) walks through all of it.
@@ -15,8 +15,11 @@ use harness::fwknop::{Fwknopd, fwknop};
 use harness::postern::{Agent, Member};
 use harness::service::TcpService;
 use harness::{Lab, Node, Result, in_lab, wait};
+use vectors::gnupg::{GnuPg, RSA};
 
-const MODES: [&str; 6] = ["CBC", "CTR", "CFB", "OFB", "ECB", "legacy"];
+/// In the last, OpenPGP seals what the others seal with AES.
+const MODES: [&str; 7] = ["CBC", "CTR", "CFB", "OFB", "ECB", "legacy", GPG];
+const GPG: &str = "gpg";
 const DIGESTS: [&str; 7] = [
     "md5", "sha1", "sha256", "sha384", "sha512", "sha3_256", "sha3_512",
 ];
@@ -48,8 +51,17 @@ struct Knock {
     is_ours: bool,
 }
 
+/// The GnuPG homes of both servers and of the user.
+struct Homes {
+    servers: GnuPg,
+    user: GnuPg,
+    /// The fingerprint of her key.
+    signer: String,
+}
+
 /// Both servers, and a user with both clients.
-struct Place {
+struct Place<'h> {
+    homes: &'h Homes,
     ours: Node,
     theirs: Node,
     user: Member,
@@ -63,12 +75,13 @@ struct Place {
 fn the_cross_product_opens_the_same_on_both_sides() {
     let is_whole = env::var_os("POSTERN_SOAK_PRODUCT").is_some();
     let knocks = if is_whole { all() } else { some() };
+    let homes = Homes::new();
     for part in knocks.chunks(A_PLACE) {
-        in_lab(|lab| everything_opens(&Place::new(lab)?, part));
+        in_lab(|lab| everything_opens(&Place::new(lab, &homes)?, part));
     }
 }
 
-fn everything_opens(place: &Place, knocks: &[Knock]) -> Result<()> {
+fn everything_opens(place: &Place<'_>, knocks: &[Knock]) -> Result<()> {
     let mut wrong = Vec::new();
     for (part, knocks) in (0_u32..).zip(knocks.chunks(AT_ONCE)) {
         let first = part * u32::try_from(AT_ONCE)?;
@@ -152,14 +165,21 @@ fn secrets(kind: &Kind) -> (String, String) {
     )
 }
 
-fn access() -> String {
+fn access(homes: &Homes) -> String {
     let mut access = String::new();
     for kind in kinds() {
         let (key, hmac_key) = secrets(&kind);
+        let opens = match kind.mode {
+            GPG => format!(
+                "GPG_HOME_DIR {}\nGPG_DECRYPT_ID server@example\nGPG_ALLOW_NO_PW Y\n\
+                 GPG_REQUIRE_SIG Y\nGPG_FINGERPRINT_ID {}\n",
+                homes.servers.home(),
+                homes.signer
+            ),
+            mode => format!("KEY {key}\nENCRYPTION_MODE {mode}\n"),
+        };
         access.push_str(&format!(
-            "SOURCE ANY\nKEY {key}\nENCRYPTION_MODE {}\nENABLE_CMD_EXEC Y\n\
-             FW_ACCESS_TIMEOUT 3600\nMAX_FW_TIMEOUT 3600\n",
-            kind.mode
+            "SOURCE ANY\n{opens}ENABLE_CMD_EXEC Y\nFW_ACCESS_TIMEOUT 3600\nMAX_FW_TIMEOUT 3600\n"
         ));
         if let Some(hmac) = kind.hmac {
             access.push_str(&format!("HMAC_KEY {hmac_key}\nHMAC_DIGEST_TYPE {hmac}\n"));
@@ -173,10 +193,43 @@ fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + number + 1)
 }
 
+// === impl Homes ===
+
+impl Homes {
+    fn new() -> Self {
+        let (servers, user) = (GnuPg::new(), GnuPg::new());
+        servers.key("server", RSA, "");
+        let signer = user.key("alice", RSA, "");
+        servers.learn(&user);
+        user.learn(&servers);
+        // fwknopd asks GnuPG how far it trusts the signer.
+        servers.trust(&signer);
+        Self {
+            servers,
+            user,
+            signer,
+        }
+    }
+
+    /// What seals for the servers as the user.
+    fn words(&self) -> [String; 7] {
+        [
+            "--gpg-home-dir",
+            &self.user.home(),
+            "--gpg-recipient-key",
+            "server@example",
+            "--gpg-signer-key",
+            &self.signer,
+            "--gpg-no-signing-pw",
+        ]
+        .map(str::to_owned)
+    }
+}
+
 // === impl Place ===
 
-impl Place {
-    fn new(lab: &Lab) -> Result<Self> {
+impl<'h> Place<'h> {
+    fn new(lab: &Lab, homes: &'h Homes) -> Result<Self> {
         let (ours, theirs) = (lab.node("ours", 10)?, lab.node("theirs", 11)?);
         for node in [&ours, &theirs] {
             node.run(&["sysctl", "-qw", "net.ipv4.ip_forward=1"])?
@@ -197,14 +250,15 @@ impl Place {
             "--filter",
             "port 62201 or icmp",
         ];
-        let agent = Agent::alone_with(&ours, &access(), &words)?;
-        let fwknopd = Fwknopd::start(&theirs, &access(), conf)?;
+        let agent = Agent::alone_with(&ours, &access(homes), &words)?;
+        let fwknopd = Fwknopd::start(&theirs, &access(homes), conf)?;
         let user = Member::stranger(&lab.node("user", 20)?, "nobody");
         // In its first second a host that knows no past trusts no packet.
         wait::until_next_second();
         wait::until_next_second();
         Ok(Self {
             dir: user.node.dir.clone(),
+            homes,
             agent,
             fwknopd,
             user,
@@ -233,17 +287,12 @@ impl Place {
     fn words(&self, knock: &Knock, number: u32, server: &Node) -> Vec<String> {
         let (key, hmac_key) = secrets(&knock.kind);
         let allow = address(number).to_string();
-        let mut words = vec![
-            "-a",
-            &allow,
-            "-m",
-            knock.digest,
-            "-M",
-            knock.kind.mode,
-            "-P",
-            knock.transport,
-        ];
-        words.extend(["--key-rijndael", &key]);
+        let mut words = vec!["-a", &allow, "-m", knock.digest, "-P", knock.transport];
+        let signed = self.homes.words();
+        match knock.kind.mode {
+            GPG => words.extend(signed.iter().map(String::as_str)),
+            mode => words.extend(["-M", mode, "--key-rijndael", &key]),
+        }
         if let Some(hmac) = knock.kind.hmac {
             words.extend(["--key-hmac", &hmac_key, "--hmac-digest-type", hmac]);
         }

@@ -1,103 +1,28 @@
 //! Packets that OpenPGP wraps: real fwknop and our client, real fwknopd and our agent, GnuPG's own homes.
 
-use std::path::PathBuf;
-
 use anyhow::ensure;
 use harness::fwknop::{Fwknopd, fwknop};
 use harness::postern::{Agent, Member, binary, explain};
-use harness::{Node, Result, in_lab, machine, wait};
+use harness::{Node, Result, in_lab, wait};
 use suite::Alone;
+use vectors::gnupg::{CURVES, GnuPg, Kinds, RSA};
 
-/// A GnuPG home; its agent ends with it.
-struct Gpg {
-    home: PathBuf,
-    node: Node,
+/// The homes of a host and its user, each with the keys of the other.
+fn homes(kinds: Kinds<'_>) -> (GnuPg, GnuPg, String) {
+    let (server, client) = (GnuPg::new(), GnuPg::new());
+    server.key("server", kinds, "");
+    let signer = client.key("alice", kinds, "");
+    server.learn(&client);
+    client.learn(&server);
+    (server, client, signer)
 }
 
-// === impl Gpg ===
-
-impl Gpg {
-    fn new(node: &Node, name: &str) -> Result<Self> {
-        machine::require(&["gpg", "gpgconf"])?;
-        let home = node.dir.join(name);
-        std::fs::create_dir(&home)?;
-        node.run(&["chmod", "700", &home.display().to_string()])?
-            .ok()?;
-        Ok(Self {
-            home,
-            node: node.clone(),
-        })
-    }
-
-    fn path(&self) -> String {
-        self.home.display().to_string()
-    }
-
-    fn run(&self, words: &[&str]) -> Result<String> {
-        let home = self.path();
-        let gpg = ["gpg", "--batch", "--quiet", "--homedir", &home];
-        let options = ["--pinentry-mode", "loopback", "--trust-model", "always"];
-        let ran = self.node.run(&[&gpg[..], &options, words].concat())?.ok()?;
-        Ok(ran.stdout)
-    }
-
-    /// Makes a key that signs and one that decrypts, and returns the fingerprint of the first.
-    fn key(&self, name: &str, (signs, decrypts): (&str, &str), passphrase: &str) -> Result<String> {
-        let user = format!("{name} <{name}@example>");
-        let secret = ["--passphrase", passphrase];
-        let words = ["--quick-generate-key", &user, signs, "sign,cert", "never"];
-        self.run(&[&secret, &words[..]].concat())?;
-        let fingerprint = self.fingerprint(name)?;
-        let words = ["--quick-add-key", &fingerprint, decrypts, "encr", "never"];
-        self.run(&[&secret, &words[..]].concat())?;
-        Ok(fingerprint)
-    }
-
-    fn fingerprint(&self, name: &str) -> Result<String> {
-        let listed = self.run(&["--with-colons", "--list-keys", name])?;
-        let mut lines = listed.lines().filter(|line| line.starts_with("fpr:"));
-        let found = lines.next().and_then(|line| line.split(':').nth(9));
-        let found = found.ok_or_else(|| anyhow::anyhow!("no {name} in\n{listed}"))?;
-        Ok(found.to_owned())
-    }
-
-    /// Brings all public keys of another home here.
-    fn learn(&self, other: &Self) -> Result<()> {
-        let file = other.home.join("public.gpg").display().to_string();
-        other.run(&["--yes", "--output", &file, "--export"])?;
-        self.run(&["--import", &file])?;
-        Ok(())
-    }
-}
-
-impl Drop for Gpg {
-    fn drop(&mut self) {
-        let home = self.path();
-        let _ = self
-            .node
-            .run(&["gpgconf", "--homedir", &home, "--kill", "all"]);
-    }
-}
-
-const RSA: (&str, &str) = ("rsa2048", "rsa2048");
-const CURVES: (&str, &str) = ("ed25519", "cv25519");
-
-/// A host and its user, each with a home, and the keys of the other.
-fn homes(host: &Node, user: &Node, kind: (&str, &str)) -> Result<(Gpg, Gpg, String)> {
-    let (server, client) = (Gpg::new(host, "gpg")?, Gpg::new(user, "gpg")?);
-    server.key("server", kind, "")?;
-    let signer = client.key("alice", kind, "")?;
-    server.learn(&client)?;
-    client.learn(&server)?;
-    Ok((server, client, signer))
-}
-
-fn stanza(server: &Gpg, signer: &str, hmac: &str) -> String {
+fn stanza(server: &GnuPg, signer: &str, hmac: &str) -> String {
     format!(
         "SOURCE ANY\nGPG_HOME_DIR {}\nGPG_DECRYPT_ID server@example\nGPG_ALLOW_NO_PW Y\n\
          GPG_REQUIRE_SIG Y\nGPG_FINGERPRINT_ID {signer}\n{hmac}OPEN_PORTS tcp/22\n\
          FW_ACCESS_TIMEOUT 30\n",
-        server.path()
+        server.home()
     )
 }
 
@@ -137,10 +62,10 @@ fn packet(user: &Node, host: &Node, words: &[&str]) -> Result<String> {
 fn gpg_packets_open_and_refuse_as_on_fwknopd() {
     in_lab(|lab| {
         let (host, user) = (lab.node("gpg-host", 12)?, lab.node("gpg-user", 22)?);
-        let (server, client, signer) = homes(&host, &user, RSA)?;
-        let mallory = client.key("mallory", RSA, "")?;
-        server.learn(&client)?;
-        let home = client.path();
+        let (server, client, signer) = homes(RSA);
+        let mallory = client.key("mallory", RSA, "");
+        server.learn(&client);
+        let home = client.home();
         for hmac in ["", "HMAC_KEY gpg-hmac\n"] {
             let access = stanza(&server, &signer, hmac);
             let with_hmac: &[&str] = if hmac.is_empty() {
@@ -172,10 +97,13 @@ fn gpg_packets_open_and_refuse_as_on_fwknopd() {
             let check = twice.get(1).and_then(|line| line["check"].as_str());
             ensure!(check == Some("replay"), "{twice:?}");
             // For its recipient, and for nobody else.
-            let elsewhere = Gpg::new(&host, if hmac.is_empty() { "g1" } else { "g2" })?;
-            elsewhere.key("server", RSA, "")?;
-            elsewhere.learn(&client)?;
-            elsewhere.run(&["--yes", "--delete-keys", &server.fingerprint("server")?])?;
+            let elsewhere = GnuPg::new();
+            elsewhere.key("server", RSA, "");
+            elsewhere.learn(&client);
+            elsewhere.run(
+                &["--yes", "--delete-keys", &server.fingerprint("server")],
+                b"",
+            );
             let foreign = verdict(&host, &stanza(&elsewhere, &signer, hmac), &good)?;
             ensure!(!foreign.starts_with("accepted"), "{foreign}");
         }
@@ -183,17 +111,17 @@ fn gpg_packets_open_and_refuse_as_on_fwknopd() {
         // Who is expired, or revoked, signs no more.
         let access = stanza(&server, &signer, "");
         let good = packet(&user, &host, &signing(&home, &signer))?;
-        client.run(&["--quick-set-expire", &signer, "seconds=1"])?;
-        server.learn(&client)?;
+        client.run(&["--quick-set-expire", &signer, "seconds=1"], b"");
+        server.learn(&client);
         std::thread::sleep(std::time::Duration::from_secs(2));
         let expired = verdict(&host, &access, &good)?;
         ensure!(expired.starts_with("authenticate: "), "{expired}");
-        client.run(&["--quick-set-expire", &signer, "0"])?;
-        server.learn(&client)?;
+        client.run(&["--quick-set-expire", &signer, "0"], b"");
+        server.learn(&client);
         let again = verdict(&host, &access, &good)?;
         ensure!(again.starts_with("accepted"), "{again}");
         revoke(&client, &signer)?;
-        server.learn(&client)?;
+        server.learn(&client);
         let revoked = verdict(&host, &access, &good)?;
         ensure!(revoked.starts_with("authenticate: "), "{revoked}");
         Ok(())
@@ -201,26 +129,22 @@ fn gpg_packets_open_and_refuse_as_on_fwknopd() {
 }
 
 /// Imports the revocation that GnuPG made together with the key.
-fn revoke(gpg: &Gpg, fingerprint: &str) -> Result<()> {
-    let file = gpg.home.join(format!("openpgp-revocs.d/{fingerprint}.rev"));
-    let text = std::fs::read_to_string(&file)?.replace(":-----", "-----");
-    let ready = gpg.home.join("revocation.asc");
-    std::fs::write(&ready, text)?;
-    gpg.run(&["--import", &ready.display().to_string()])?;
+fn revoke(gpg: &GnuPg, fingerprint: &str) -> Result<()> {
+    let file = format!("openpgp-revocs.d/{fingerprint}.rev");
+    let text = std::fs::read_to_string(gpg.path().join(file))?.replace(":-----", "-----");
+    gpg.run(&["--import"], text.as_bytes());
     Ok(())
 }
 
 #[test]
 fn real_fwknop_with_gpg_opens_our_agent_and_the_audit_names_the_signer() {
     in_lab(|lab| {
-        let keys = lab.node("gpg-keys", 30)?;
-        let user = lab.node("gpg-user", 22)?;
-        let (server, client, signer) = homes(&keys, &user, RSA)?;
+        let (server, client, signer) = homes(RSA);
         let access = stanza(&server, &signer, "HMAC_KEY gpg-hmac\n");
         // A stanza that has both takes both kinds of packet.
         let access = format!("{access}KEY aes-key\n");
         let alone = Alone::start(lab, &access)?;
-        let home = client.path();
+        let home = client.home();
 
         let words = [
             "-A",
@@ -275,18 +199,14 @@ fn packets_of_our_client_open_a_real_fwknopd() {
         let host = lab.node("host", 10)?;
         let person = Member::stranger(&lab.node("user", 20)?, "nobody");
         let mut octet = 0;
-        for (kind, name) in [(RSA, "rsa"), (CURVES, "curves")] {
-            let (server, client) = (
-                Gpg::new(&host, &format!("gpg-{name}"))?,
-                Gpg::new(&person.node, &format!("gpg-{name}"))?,
-            );
-            server.key("server", kind, "")?;
-            let signer = client.key("alice", kind, "sign-pw")?;
-            server.learn(&client)?;
-            client.learn(&server)?;
+        for kind in [RSA, CURVES] {
+            let (server, client) = (GnuPg::new(), GnuPg::new());
+            server.key("server", kind, "");
+            let signer = client.key("alice", kind, "sign-pw");
+            server.learn(&client);
+            client.learn(&server);
             // fwknopd asks GnuPG how far it trusts the signer.
-            let trust = host.write("ownertrust", &format!("{signer}:6:\n"))?;
-            server.run(&["--import-ownertrust", &trust.display().to_string()])?;
+            server.trust(&signer);
             for hmac in ["", "HMAC_KEY gpg-hmac\n"] {
                 octet += 1;
                 let daemon = Fwknopd::start(&host, &stanza(&server, &signer, hmac), "")?;
@@ -295,7 +215,7 @@ fn packets_of_our_client_open_a_real_fwknopd() {
                     "[lab]\nSPA_SERVER {}\nUSE_GPG Y\nGPG_RECIPIENT server@example\nGPG_SIGNER {signer}\n\
                      GPG_HOMEDIR {}\nGPG_SIGNING_PW sign-pw\n{hmac}{use_hmac}",
                     host.v4,
-                    client.path()
+                    client.home()
                 );
                 person.node.write(".fwknoprc", &rc)?;
                 let address = format!("203.0.113.{octet}");
@@ -321,11 +241,10 @@ fn packets_of_our_client_open_a_real_fwknopd() {
 #[test]
 fn keys_of_curves_open_between_ours_and_keys_that_gpg_agent_holds_sign_by_gpg() {
     in_lab(|lab| {
-        let keys = lab.node("gpg-keys", 30)?;
-        let (server, client, signer) = homes(&keys, &lab.node("gpg-user", 22)?, CURVES)?;
+        let (server, client, signer) = homes(CURVES);
         let alone = Alone::start(lab, &stanza(&server, &signer, ""))?;
         let person = Member::stranger(&alone.user, "nobody");
-        let home = client.path();
+        let home = client.home();
         let host = alone.host.v4.to_string();
         for (octet, more) in [(1, None), (2, Some("--gpg-agent"))] {
             let address = format!("203.0.113.{octet}");
@@ -345,13 +264,13 @@ fn keys_of_curves_open_between_ours_and_keys_that_gpg_agent_holds_sign_by_gpg() 
 fn a_keyring_that_is_not_there_or_cannot_be_unlocked_is_a_mistake_at_the_start_and_nothing_opens() {
     in_lab(|lab| {
         let host = lab.node("host", 10)?;
-        let server = Gpg::new(&host, "gpg")?;
-        server.key("server", CURVES, "pw")?;
-        let signer = server.key("alice", CURVES, "")?;
+        let server = GnuPg::new();
+        server.key("server", CURVES, "pw");
+        let signer = server.key("alice", CURVES, "");
         let good = stanza(&server, &signer, "HMAC_KEY h\n");
         for (access, expected) in [
             (
-                good.replace(&server.path(), "/no/such/home"),
+                good.replace(&server.home(), "/no/such/home"),
                 "/no/such/home cannot be read",
             ),
             (good.clone(), "passphrase is needed"),

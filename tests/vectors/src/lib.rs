@@ -8,6 +8,8 @@
     reason = "for tests only: a vector that cannot be read ends the test"
 )]
 
+pub mod gnupg;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;

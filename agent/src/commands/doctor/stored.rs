@@ -9,6 +9,7 @@ use program::disk;
 use super::check::Check;
 use crate::commands::local::said;
 use crate::config::{Config, Mode};
+use crate::gpg::GnupgHomes;
 use crate::journal::{FILE_NAME, JournalError, JournalReader};
 use crate::policies;
 use crate::report::Report;
@@ -33,10 +34,12 @@ pub(super) fn all(
         Ok(reader) => checks.push(journal(reader)),
         Err(cause) => checks.push(no_journal(cause, report.is_some())),
     }
-    match config.map(|config| &config.mode) {
+    match config.map(|config| (&config.mode, config)) {
         None => {}
-        Some(Mode::Alone { access_file }) => checks.extend(access_file_is_good(access_file, now)),
-        Some(Mode::Joined { .. }) => {
+        Some((Mode::Alone { access_file }, config)) => {
+            checks.extend(access_file_is_good(access_file, &config.gnupg, now));
+        }
+        Some((Mode::Joined { .. }, _)) => {
             if let (Ok(reader), None) = (&reader, report) {
                 checks.push(saved_policy(reader, now.wall_secs));
             }
@@ -100,10 +103,10 @@ fn journal(reader: &JournalReader) -> Check {
     }
 }
 
-fn access_file_is_good(path: &Path, now: Now) -> Vec<Check> {
+fn access_file_is_good(path: &Path, gnupg: &GnupgHomes, now: Now) -> Vec<Check> {
     const NAME: &str = "access file";
 
-    let compiled = match policies::load(path, now) {
+    let compiled = match policies::load(path, gnupg, now) {
         Ok(compiled) => compiled,
         Err(invalid) => {
             let cure = "mend it, then: postern-agent reload";

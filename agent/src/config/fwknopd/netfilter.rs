@@ -13,6 +13,7 @@ pub(super) fn add(reading: &mut Reading, raw: &mut RawConfig) {
     raw.nat_local = switch(reading, "ENABLE_IPT_LOCAL_NAT");
     raw.nat_dns = Some(reading.switch("ENABLE_NAT_DNS").unwrap_or(true));
     raw.destination_rule = reading.switch("ENABLE_DESTINATION_RULE");
+    raw.accept_answers = switch(reading, "ENABLE_IPT_OUTPUT");
     source_address(reading, raw);
     chain(reading, raw);
 }

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::{Config, Layers, Mode, Named};
 use crate::fwknopd::read::Weight;
+use crate::policies::AccessFile;
 
 fn meaning(text: &str) -> Meaning {
     let mut reading = Reading::default();
@@ -103,6 +104,25 @@ fn every_variable_that_fwknopd_prints_has_its_row_and_no_other_is_twice() {
     }
     names.sort_unstable();
     assert!(names.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn stanzas_without_a_keyring_of_their_own_have_that_of_the_host_and_the_others_keep_theirs() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("access.conf");
+    let of = |conf: &str, stanza: &str| {
+        let gnupg = config(conf).gnupg;
+        let text = format!("SOURCE ANY\nGPG_ALLOW_NO_PW Y\nGPG_DISABLE_SIG Y\n{stanza}");
+        fs::write(&path, text).unwrap();
+        let (_, policy) = AccessFile::open(path.clone(), gnupg).unwrap();
+        policy.stanzas[0].open_pgp.as_ref().unwrap().home.clone()
+    };
+    let (own, of_host) = ("GPG_HOME_DIR /own\n", "GPG_HOME_DIR /host;\n");
+
+    assert_eq!(&*of("", ""), policy::GPG_HOME_DIR_DEFAULT);
+    assert_eq!(&*of("", own), "/own");
+    assert_eq!(&*of(of_host, ""), "/host");
+    assert_eq!(&*of(of_host, own), "/own");
 }
 
 #[test]

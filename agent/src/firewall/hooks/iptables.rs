@@ -11,14 +11,14 @@ use super::super::changes::Change;
 use super::super::family::Family;
 use super::super::hook_place::{Correction, HookPlace};
 use super::super::xtables::{self, RuleText, TableText, Variant};
-use super::position::{self, DOCKER_USER, Spot};
+use super::position::{self, DOCKER_USER, OUTPUT, Spot};
 use crate::config::{FirewallConfig, Hooks};
 
 /// Our lines are known by it, whatever the bit was.
 const COMMENT: &str = "postern";
 const TABLE: &str = "filter";
 /// The chains in which a line may stand, or in those that they lead to.
-const CHAINS: [&str; 3] = ["INPUT", "FORWARD", DOCKER_USER];
+const CHAINS: [&str; 4] = ["INPUT", "FORWARD", DOCKER_USER, OUTPUT];
 
 /// The table `filter` of one kind and family.
 #[derive(Debug)]
@@ -43,8 +43,8 @@ enum Kind {
 /// Which chains get a line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Wanted {
-    /// Those where it makes a difference.
-    Needed,
+    /// Those where it makes a difference; that for what goes out only where answers have our mark.
+    Needed { outwards: bool },
     /// These; a line of ours in another goes.
     Named(Vec<String>),
 }
@@ -69,7 +69,7 @@ pub(super) fn places(config: &FirewallConfig) -> Vec<Box<dyn HookPlace>> {
             own
         };
         for family in Family::ALL {
-            let wanted = wanted(&config.hooks, family);
+            let wanted = wanted(config, family);
             if family == Family::V6 && !has_v6 {
                 continue;
             }
@@ -87,13 +87,15 @@ pub(super) fn places(config: &FirewallConfig) -> Vec<Box<dyn HookPlace>> {
     places
 }
 
-fn wanted(hooks: &Hooks, family: Family) -> Wanted {
+fn wanted(config: &FirewallConfig, family: Family) -> Wanted {
     let of_family = match family {
         Family::V4 => "ip ",
         Family::V6 => "ip6 ",
     };
-    match hooks {
-        Hooks::Auto => Wanted::Needed,
+    match &config.hooks {
+        Hooks::Auto => Wanted::Needed {
+            outwards: config.answers,
+        },
         Hooks::None => Wanted::Named(Vec::new()),
         Hooks::Chains(entries) => {
             let own = entries.iter().filter(|entry| is_own(entry));
@@ -190,13 +192,16 @@ fn correction(table: &TableText, wanted: &Wanted, mark: u32) -> (Option<Correcti
         words == ["-m", "mark", "--mark", own.as_str()] && rule.text.ends_with("-j ACCEPT")
     };
     let named = match wanted {
-        Wanted::Needed => CHAINS.map(str::to_owned).to_vec(),
+        Wanted::Needed { outwards } => {
+            let needed = CHAINS.iter().filter(|chain| *outwards || **chain != OUTPUT);
+            needed.map(|chain| (*chain).to_owned()).collect()
+        }
         Wanted::Named(chains) => chains.clone(),
     };
     let mut spots: Vec<(Spot, String)> = Vec::new();
     for chain in &named {
         let spot = position::spot(table, chain, &is_ours, &is_same);
-        let spot = spot.filter(|spot| spot.is_needed || *wanted != Wanted::Needed);
+        let spot = spot.filter(|spot| spot.is_needed || matches!(wanted, Wanted::Named(_)));
         let verdict = if chain == DOCKER_USER {
             "RETURN"
         } else {

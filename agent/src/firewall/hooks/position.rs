@@ -7,6 +7,8 @@
 //!
 //! A line that stands is never moved up: what has come to stand above it since is an order of the
 //! owner's, not policy. It moves down when it stands above what may drop by sender.
+//!
+//! In the chain for what goes out, all of this is said of whom a packet goes to.
 
 use super::super::xtables::{DEPTH_MAX, RuleText, TableText, Target};
 
@@ -46,6 +48,7 @@ pub(super) fn spot(
 ) -> Option<Spot> {
     let reading = Reading {
         table,
+        goes_out: chain == OUTPUT,
         is_ours,
         is_same,
     };
@@ -57,6 +60,7 @@ pub(super) fn spot(
 pub(super) fn dropping(table: &TableText, is_ours: &dyn Fn(&RuleText) -> bool) -> Vec<String> {
     let reading = Reading {
         table,
+        goes_out: false,
         is_ours,
         is_same: &|_| false,
     };
@@ -67,6 +71,8 @@ pub(super) fn dropping(table: &TableText, is_ours: &dyn Fn(&RuleText) -> bool) -
 
 struct Reading<'t> {
     table: &'t TableText,
+    /// Whether who is at the other end is whom a packet goes to.
+    goes_out: bool,
     is_ours: &'t dyn Fn(&RuleText) -> bool,
     is_same: &'t dyn Fn(&RuleText) -> bool,
 }
@@ -159,7 +165,10 @@ impl<'t> Reading<'t> {
         let (Target::Jump(target) | Target::Goto(target)) = &rule.target else {
             return Sort::Passes;
         };
-        let drop = |inner| match (rule.is_unconditional(), looks_at_sender(&rule.conditions)) {
+        let drop = |inner| match (
+            rule.is_unconditional(),
+            self.looks_at_sender(&rule.conditions),
+        ) {
             (true, _) => Sort::Drops(inner),
             (false, true) => Sort::BySender,
             (false, false) => Sort::Policy,
@@ -227,8 +236,47 @@ impl<'t> Reading<'t> {
         }
         false
     }
+
+    /// Whether the sender may make a difference, or who it goes to where it goes out. What is not known
+    /// here may.
+    fn looks_at_sender(&self, conditions: &[String]) -> bool {
+        let end = |word| {
+            if self.goes_out {
+                of_other_end(word)
+            } else {
+                word
+            }
+        };
+        let mut words = conditions.iter().map(String::as_str);
+        while let Some(word) = words.next() {
+            if word == "-m" {
+                // It is the options that count.
+                words.next();
+                continue;
+            }
+            if word == "--match-set" {
+                let directions = words.nth(1);
+                let is_of_sender = |to| end(to) != "dst";
+                if directions.is_none_or(|directions| directions.split(',').any(is_of_sender)) {
+                    return true;
+                }
+                continue;
+            }
+            let word = end(word);
+            let Some((_, arguments)) = NOT_OF_SENDER.iter().find(|(option, _)| *option == word)
+            else {
+                return true;
+            };
+            for _ in 0..*arguments {
+                words.next();
+            }
+        }
+        false
+    }
 }
 
+/// Where what this host sends is judged.
+pub(super) const OUTPUT: &str = "OUTPUT";
 /// Where the rules of Docker's users stand; it has a line of its own.
 pub(super) const DOCKER_USER: &str = "DOCKER-USER";
 
@@ -275,30 +323,18 @@ const NOT_OF_SENDER: [(&str, usize); 24] = [
     ("-f", 0),
 ];
 
-/// Whether the sender may make a difference. What is not known here may.
-fn looks_at_sender(conditions: &[String]) -> bool {
-    let mut words = conditions.iter().map(String::as_str);
-    while let Some(word) = words.next() {
-        if word == "-m" {
-            // It is the options that count.
-            words.next();
-            continue;
-        }
-        if word == "--match-set" {
-            let directions = words.nth(1);
-            if directions.is_none_or(|directions| directions.split(',').any(|to| to != "dst")) {
-                return true;
-            }
-            continue;
-        }
-        let Some((_, arguments)) = NOT_OF_SENDER.iter().find(|(option, _)| *option == word) else {
-            return true;
-        };
-        for _ in 0..*arguments {
-            words.next();
-        }
-    }
-    false
+/// What an option about one end of a packet is called where it is about the other.
+fn of_other_end(option: &str) -> &str {
+    const ENDS: [(&str, &str); 6] = [
+        ("-s", "-d"),
+        ("-i", "-o"),
+        ("--sport", "--dport"),
+        ("--sports", "--dports"),
+        ("--src-type", "--dst-type"),
+        ("src", "dst"),
+    ];
+    let ends = ENDS.iter().find(|(a, b)| *a == option || *b == option);
+    ends.map_or(option, |(a, b)| if *a == option { b } else { a })
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::clock;
 #[derive(Debug)]
 pub(super) struct IptablesRules {
     chain: String,
-    mark: u32,
+    mark: Mark,
     protect: Vec<Service>,
     sets: Sets,
     families: Vec<Laid>,
@@ -38,6 +38,14 @@ pub(super) struct IptablesRules {
         reason = "held, not used: the chain is ours until this goes"
     )]
     lock: Option<ChainLock>,
+}
+
+/// Our bit of the mark, and which packets have it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    pub(super) bit: u32,
+    /// Whether answers have it on their way out, too.
+    pub(super) on_answers: bool,
 }
 
 /// One address family, and how its chains read right after we made them. Listings differ between
@@ -67,7 +75,7 @@ const ATTEMPTS: u32 = 3;
 impl IptablesRules {
     pub(super) fn new(
         chain: String,
-        mark: u32,
+        mark: Mark,
         families: &[Family],
         sets: Sets,
         lock: Option<ChainLock>,
@@ -200,7 +208,8 @@ impl BaseRules for IptablesRules {
         let guard = Guard {
             chain,
             sets: sets.names(),
-            mark: *mark,
+            mark: mark.bit,
+            marks_answers: mark.on_answers,
             protect,
         };
         for laid in families.iter_mut().filter(|laid| !knows || laid.differs) {

@@ -26,7 +26,8 @@ pub(super) enum Base {
     Input,
     /// What is led on: no connection that was cut begins again from a machine behind this one.
     Forward,
-    /// What goes out: no connection that was cut begins again from this side.
+    /// What goes out: no connection that was cut begins again from this side; answers are marked, where
+    /// they are to be.
     Output,
 }
 
@@ -50,6 +51,8 @@ pub(super) struct Guard<'a> {
     pub(super) sets: &'a SetNames,
     /// The bit by which rules of the owner know what passed through a hole.
     pub(super) mark: u32,
+    /// Whether answers to what passed have it, too.
+    pub(super) marks_answers: bool,
     pub(super) protect: &'a [Service],
 }
 
@@ -106,7 +109,7 @@ pub(super) fn render_install(family: Family, guard: &Guard<'_>, ways: &Ways) -> 
     render_incoming(&mut script, family, guard);
     render_translated(&mut script, family, guard);
     render_led_on(&mut script, family, guard);
-    render_outgoing(&mut script, &Base::Output.chain(guard.chain), guard.protect);
+    render_outgoing(&mut script, guard);
     for (base, way) in ways.iter() {
         let (name, chain) = (base.name(), base.chain(guard.chain));
         if !way.is_good() {
@@ -131,6 +134,7 @@ fn render_incoming(script: &mut String, family: Family, guard: &Guard<'_>) {
         chain,
         sets,
         mark,
+        marks_answers: _,
         protect,
     } = *guard;
     let barred = sets.of(family, What::Barred);
@@ -252,10 +256,23 @@ fn render_led_on(script: &mut String, family: Family, guard: &Guard<'_>) {
     }
 }
 
-/// A connection that was deleted begins no new entry when this host speaks in the middle of it.
-fn render_outgoing(script: &mut String, chain: &str, protect: &[Service]) {
+/// A connection that was deleted begins no new entry when this host speaks in the middle of it. Answers
+/// of one that began through a hole carry the mark, where the owner's rules are to know them by it.
+fn render_outgoing(script: &mut String, guard: &Guard<'_>) {
+    let (chain, mark) = (Base::Output.chain(guard.chain), guard.mark);
+    if guard.marks_answers {
+        // A program may have it on its socket, from the packet that began the connection.
+        let _ = writeln!(script, "-A {chain} -j MARK --set-xmark 0x0/{mark:#x}");
+    }
     let _ = writeln!(script, "-A {chain} -o lo -j RETURN");
-    for service in protect {
+    if guard.marks_answers {
+        let _ = writeln!(
+            script,
+            "-A {chain} -m conntrack --ctstate ESTABLISHED --ctdir REPLY -m connmark --mark \
+             {mark:#x}/{mark:#x} -j MARK --set-xmark {mark:#x}/{mark:#x}"
+        );
+    }
+    for service in guard.protect {
         let Service::Ports(range) = service else {
             continue;
         };
@@ -419,6 +436,7 @@ mod tests {
             chain: "P",
             sets,
             mark: 0x2000_0000,
+            marks_answers: false,
             protect,
         }
     }

@@ -28,7 +28,11 @@ pub(super) fn probe(name: &str, mark: u32, leads: bool) -> Result<Probed, Firewa
     let table = format!("{name}_probe");
     let mut requests = Requests::default();
     let mut ownership = Ownership::Ours;
-    let guard = Laid { mark, leads: false };
+    let guard = Laid {
+        mark,
+        leads: false,
+        answers: true,
+    };
     let mut made = make(&mut netlink, &mut requests, &table, guard, ownership);
     if made.is_err() {
         ownership = Ownership::Anybodys;
@@ -37,7 +41,7 @@ pub(super) fn probe(name: &str, mark: u32, leads: bool) -> Result<Probed, Firewa
     made.map_err(|cause| FirewallError::NoNftables(reason(&cause)))?;
     // What renews is younger than what owns.
     let renews = ownership == Ownership::Ours && renews(&mut netlink, &mut requests, &table);
-    let all = Laid { mark, leads };
+    let all = Laid { leads, ..guard };
     let leads = !leads || make(&mut netlink, &mut requests, &table, all, ownership).is_ok();
     Ok(Probed {
         ownership,

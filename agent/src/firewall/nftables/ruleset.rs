@@ -13,6 +13,7 @@
 //! | `opens` | the packet gets our mark, the connection our label |
 //! | `input` | what was translated to a hidden port of this host passes through a hole, or is dropped |
 //! | `postrouting` | a connection that was cut does not begin again from this side, or from behind it |
+//! | `output` | an answer to what began through a hole gets our mark, on a host that wants it accepted |
 //! | `lead_in`, `lead_out`, `lead_local` | where packets are led on to, on a host that does; see `nat` |
 //!
 //! It hooks in after connection tracking (-200) and before addresses are translated (-100), so it
@@ -35,8 +36,8 @@ use super::nat;
 use super::steps::{
     Address, ESTABLISHED, IPPROTO_TCP, IPPROTO_UDP, LAYERS, NEW, ORIGINAL, Port, R0, REPLY, RuleOf,
     UNTRACKED, begins, clear_mark, direction, echo, echo_of, family, for_others, for_us,
-    from_others, interface, label_connection, load_address, mark_packet, packet_marked, protocol,
-    protocol_number, service, state, unlabelled, untranslated,
+    from_others, interface, label_connection, labelled, load_address, mark_packet, packet_marked,
+    protocol, protocol_number, service, state, unlabelled, untranslated,
 };
 use crate::netlink::Requests;
 
@@ -60,6 +61,7 @@ struct Rules(Vec<RuleOf>);
 
 const PREROUTING: &str = "prerouting";
 const INPUT: &str = "input";
+const OUTPUT: &str = "output";
 const POSTROUTING: &str = "postrouting";
 const TCP: &str = "guard_tcp";
 const UDP: &str = "guard_udp";
@@ -86,6 +88,8 @@ pub(super) struct Laid {
     pub(super) mark: u32,
     /// Whether packets may be led on to other places; see [`nat`].
     pub(super) leads: bool,
+    /// Whether answers are marked on their way out.
+    pub(super) answers: bool,
 }
 
 /// Numbers of sets in a batch, beyond those of the guard.
@@ -114,6 +118,10 @@ pub(super) fn lay(requests: &mut Requests, table: &str, what: Laid, hidden: &[El
         (POSTROUTING, nf::POST_ROUTING, PRIORITY_LAST),
     ] {
         message::new_chain(requests, table, chain, Some(hook(at, priority)));
+    }
+    if what.answers {
+        let at = hook(nf::LOCAL_OUT, PRIORITY);
+        message::new_chain(requests, table, OUTPUT, Some(at));
     }
     if what.leads {
         nat::lay_chains(requests, table);
@@ -165,6 +173,9 @@ fn rules(what: Laid) -> Vec<RuleOf> {
     rules.judge_what_goes_on(what);
     rules.judge_what_was_translated(mark);
     rules.judge_what_leaves();
+    if what.answers {
+        rules.mark_answers(mark);
+    }
     rules.add(OPENS, &[&label_connection()]);
     rules.add(OPENS, &[&mark_packet(mark)]);
     if what.leads {
@@ -386,6 +397,17 @@ impl Rules {
             let hidden = hidden(Port::Source);
             self.add(INPUT, &[&echo(family), &hidden, &[DROP]]);
         }
+    }
+
+    /// So that the owner's rules for what goes out know the answers by the same mark.
+    fn mark_answers(&mut self, mark: u32) {
+        // A program may have it on its socket, from the packet that began the connection.
+        self.add(OUTPUT, &[&clear_mark(mark)]);
+        self.add(OUTPUT, &[&interface(Meta::Oif), &[ACCEPT]]);
+        self.add(
+            OUTPUT,
+            &[&direction(REPLY), &labelled(), &mark_packet(mark)],
+        );
     }
 
     /// Judged by the source that the client sees, be it this host's or that of a machine behind it

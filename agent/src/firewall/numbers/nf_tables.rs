@@ -35,6 +35,7 @@ pub(in crate::firewall) const NFPROTO_IPV6: u8 = 10;
 // Hooks (`enum nf_inet_hooks`, linux/netfilter.h).
 pub(in crate::firewall) const PRE_ROUTING: u32 = 0;
 pub(in crate::firewall) const LOCAL_IN: u32 = 1;
+pub(in crate::firewall) const LOCAL_OUT: u32 = 3;
 pub(in crate::firewall) const POST_ROUTING: u32 = 4;
 
 // Attributes of tables.

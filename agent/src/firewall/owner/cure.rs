@@ -54,12 +54,13 @@ fn early() -> Vec<String> {
 /// What a connection is answered must be let out.
 fn answers(table: &Table, cause: &Cause<'_>) -> Vec<String> {
     if table.is_legacy || super::recognise::is_of_iptables(table) {
-        return vec![format!(
+        let line = format!(
             "{} -t {} -I {} -m conntrack --ctstate ESTABLISHED -j ACCEPT",
             program(table),
             table.name,
             cause.chain
-        )];
+        );
+        return vec![line, "or, in agent.toml: accept_answers = true".to_owned()];
     }
     vec![format!(
         "and in the file from which the rules are loaded: {}",

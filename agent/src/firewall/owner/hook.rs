@@ -13,7 +13,7 @@ use super::super::nftables::line::{self, Line};
 use super::bytes::{Meaning, bits};
 use super::matches::Asks;
 use super::packet::META_MARK;
-use super::packet::{AskedPort, Kind, Packet};
+use super::packet::{AskedPort, Kind, OwnMark, Packet};
 use super::read::{Ours, Reader};
 use super::ruleset::{Chain, Comparison, Load, Rule, Ruleset, Step, Table, TableFamily, Verdict};
 use super::sources::Sources;
@@ -340,7 +340,10 @@ fn concerns_everybody(ruleset: &Ruleset, table: &Table, rule: &Rule, bit: u32) -
             asked: AskedPort::Unknown,
             out: None,
             mark: bits(bit, bit),
-            bit,
+            own: OwnMark {
+                bit,
+                on_answers: false,
+            },
             has_bit: true,
         };
         let meaning = Meaning {

@@ -7,7 +7,7 @@ use super::super::family::Family;
 use super::cure::cures;
 use super::hook::accepts_mark;
 use super::marks;
-use super::packet::Kind;
+use super::packet::{Kind, OwnMark};
 use super::predict::{Found, Prediction, predict};
 use super::recognise;
 use super::ruleset::Ruleset;
@@ -37,7 +37,7 @@ pub struct Outlook {
 /// What the outlook depends on, beside the rules.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Interest {
-    pub(super) bit: u32,
+    pub(super) mark: OwnMark,
     /// Whether it stands in the marks of connections, too.
     pub(super) in_connections: bool,
     /// Whether packets may be led on to other places by our rules.
@@ -49,14 +49,14 @@ pub(super) struct Interest {
 /// Looks at everything.
 pub(super) fn outlook(ruleset: &Ruleset, interest: &Interest) -> Outlook {
     let first: Vec<_> = interest.services.iter().map(parts).collect();
-    let prediction = predict(ruleset, &Family::ALL, &first, interest.bit);
+    let prediction = predict(ruleset, &Family::ALL, &first, interest.mark);
     let mut report = FirewallReport {
         recognised: recognise::all(ruleset)
             .iter()
             .map(ToString::to_string)
             .collect(),
         published: published(&prediction, interest),
-        hooks: hooks(ruleset, interest.bit),
+        hooks: hooks(ruleset, interest.mark.bit),
         unseen: ruleset.unread.clone(),
         ..FirewallReport::default()
     };
@@ -64,7 +64,7 @@ pub(super) fn outlook(ruleset: &Ruleset, interest: &Interest) -> Outlook {
         let unseen = "the rules are too many: what they drop is not fully known";
         report.unseen.push(unseen.to_owned());
     }
-    let mut warnings = marks::warnings(ruleset, interest.bit, interest.in_connections);
+    let mut warnings = marks::warnings(ruleset, interest.mark.bit, interest.in_connections);
     report.marks.clone_from(&warnings);
     let mut all = Vec::new();
     let (mut narrow, mut ranges) = (0, 0);
@@ -84,7 +84,7 @@ pub(super) fn outlook(ruleset: &Ruleset, interest: &Interest) -> Outlook {
         let obstacle = obstacle(found, ruleset, is_general);
         if is_broad && (found.way == Way::Direct || interest.leads_on) {
             let asked: Vec<Service> = named_in(&obstacle, interest).collect();
-            let cure = cures(ruleset, &found.cause, interest.bit, &asked);
+            let cure = cures(ruleset, &found.cause, interest.mark.bit, &asked);
             if found.cause.is_certain && is_of_interest(&obstacle, interest) {
                 warnings.push(warning(&obstacle, &asked));
             }

@@ -41,8 +41,16 @@ pub(super) struct Packet {
     /// The packet's mark, 4 bytes.
     pub(super) mark: Vec<Byte>,
     /// Our bit, and whether the connection's mark has it already.
-    pub(super) bit: u32,
+    pub(super) own: OwnMark,
     pub(super) has_bit: bool,
+}
+
+/// Our bit of the mark.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct OwnMark {
+    pub(super) bit: u32,
+    /// Whether answers have it, too, to what passed through a hole.
+    pub(super) on_answers: bool,
 }
 
 /// What is known of the port that was asked for.
@@ -175,7 +183,7 @@ impl Packet {
         if self.is_answer {
             return vec![Byte::UNKNOWN; 4];
         }
-        bits(self.bit, if self.has_bit { self.bit } else { 0 })
+        bits(self.own.bit, if self.has_bit { self.own.bit } else { 0 })
     }
 
     /// Bits of conntrack's status that are known, and what they are.

@@ -11,7 +11,7 @@ use engine::Way;
 
 use super::super::family::Family;
 use super::bytes::Meaning;
-use super::packet::{AskedPort, Kind, Packet};
+use super::packet::{AskedPort, Kind, OwnMark, Packet};
 use super::routes::NAME_LEN;
 use super::ruleset::{Hook, Ruleset};
 use super::sources::Sources;
@@ -62,14 +62,14 @@ pub(super) fn predict<'r>(
     ruleset: &'r Ruleset,
     families: &[Family],
     first: &[(Kind, u16, u16)],
-    bit: u32,
+    mark: OwnMark,
 ) -> Prediction<'r> {
     let mut shared = Shared::new(ruleset, BUDGET);
     let mut gathered = Gathered::new();
     let mut prediction = Prediction::default();
     let mut cases = cases(families, first);
     while let Some(case) = cases.pop_front() {
-        let result = outcome(&mut shared, &case, bit, &mut prediction.published);
+        let result = outcome(&mut shared, &case, mark, &mut prediction.published);
         match result {
             Ok(drops) => {
                 let (first, last) = (*case.ports.start(), *case.ports.end());
@@ -145,7 +145,7 @@ fn cases(families: &[Family], first: &[(Kind, u16, u16)]) -> VecDeque<Case> {
 fn outcome<'r>(
     shared: &mut Shared<'r>,
     case: &Case,
-    bit: u32,
+    own: OwnMark,
     published: &mut Vec<(Family, Kind, u16, IpAddr, Option<u16>)>,
 ) -> Result<HashMap<Cause<'r>, Sources>, Stop> {
     let ruleset = shared.ruleset;
@@ -167,8 +167,8 @@ fn outcome<'r>(
             Way::Here | Way::On => AskedPort::Unknown,
         },
         out: None,
-        mark: super::bytes::bits(bit, 0),
-        bit,
+        mark: super::bytes::bits(own.bit, 0),
+        own,
         has_bit: false,
     };
     let mut walk = Walk::new(shared, &meaning, packet, Sources::All);
@@ -254,7 +254,7 @@ fn before_routing<'r>(
 /// The guard has let it in.
 fn set_bit(packet: &mut Packet) {
     packet.has_bit = true;
-    for (byte, bit) in packet.mark.iter_mut().zip(packet.bit.to_ne_bytes()) {
+    for (byte, bit) in packet.mark.iter_mut().zip(packet.own.bit.to_ne_bytes()) {
         if bit != 0 {
             *byte = byte.with(bit);
         }
@@ -301,6 +301,9 @@ fn follow<'r>(
         // Whoever was let in needs the answer; of what is translated, conntrack sees to it.
         walk.stage = Stage::Answer;
         walk.packet = walk.packet.answer();
+        if walk.packet.own.on_answers {
+            set_bit(&mut walk.packet);
+        }
         for place in ruleset.at(Hook::Output, family) {
             if !place.base.is_nat {
                 walk.pass(place)?;

@@ -24,6 +24,7 @@ use super::super::numbers::nf_tables as nf;
 use super::super::rest::Rest;
 use super::legacy;
 use super::outlook::{Interest, Outlook, outlook};
+use super::packet::OwnMark;
 use super::read::{Ours, Reader};
 use super::routes::Routes;
 use super::ruleset::{Ruleset, TableFamily};
@@ -334,7 +335,10 @@ pub(in crate::firewall) fn tracking() -> Tracking {
 
 fn interest(config: &FirewallConfig, leads_on: bool, with_iptables: bool) -> Interest {
     Interest {
-        bit: config.mark,
+        mark: OwnMark {
+            bit: config.mark,
+            on_answers: config.answers,
+        },
         in_connections: with_iptables,
         leads_on,
         services: config.protect.clone(),

@@ -127,7 +127,7 @@ pub(super) struct Switches {
     /// Keys of GnuPG for stanzas that name none
     #[arg(long, value_name = "DIR")]
     gpg_home_dir: Option<PathBuf>,
-    /// Moot: no other program decrypts
+    /// Moot: keys are read and used without gpg
     #[arg(long, value_name = "FILE")]
     gpg_exe: Option<PathBuf>,
     /// The program sudo

@@ -92,9 +92,13 @@ pub static ROWS: &[Row] = &[
         UNDERSTOOD,
     ),
     works("--fw-flush", "refused while it runs", UNDERSTOOD),
-    moot("--gpg-home-dir", "as GPG_HOME_DIR of fwknopd.conf"),
-    moot("--gpg-exe", "no other program decrypts"),
-    moot("--sudo-exe", "as SUDO_EXE of fwknopd.conf"),
+    works(
+        "--gpg-home-dir",
+        "as GPG_HOME_DIR of fwknopd.conf",
+        UNDERSTOOD,
+    ),
+    moot("--gpg-exe", "keys are read and used without gpg"),
+    works("--sudo-exe", "as SUDO_EXE of fwknopd.conf", UNDERSTOOD),
     moot(
         "--no-ipt-check-support",
         "rules are not added by a program that would have to be asked first",

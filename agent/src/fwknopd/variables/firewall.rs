@@ -81,9 +81,9 @@ pub(super) static VARIABLES: &[Variable] = &[
         name: "ENABLE_IPT_OUTPUT",
         default: Some("N"),
         kind: Kind::Switch,
-        verdict: Verdict::Refused,
-        why: "nothing is opened outwards: accept replies in OUTPUT by `-m conntrack \
-              --ctstate ESTABLISHED,RELATED`, and say N",
+        verdict: Verdict::Obeyed,
+        why: "accept_answers: of what came in through a hole, for as long as its connection \
+              lives, and not for some seconds",
         example: "Y",
         test: EVERY_ROW,
     },
@@ -120,7 +120,7 @@ pub(super) static VARIABLES: &[Variable] = &[
         default: Some("ACCEPT, filter, OUTPUT, 1, FWKNOP_OUTPUT, 1"),
         kind: Kind::Chain,
         verdict: Verdict::Moot,
-        why: "nothing is opened outwards",
+        why: "the line that accepts answers finds its place in OUTPUT by itself",
         example: "ACCEPT, filter, OUTPUT, 1, X, 1",
         test: EVERY_ROW,
     },

@@ -52,9 +52,8 @@ pub(super) static VARIABLES: &[Variable] = &[
         name: "ENABLE_FIREWD_OUTPUT",
         default: Some("N"),
         kind: Kind::Switch,
-        verdict: Verdict::Refused,
-        why: "nothing is opened outwards: accept replies in OUTPUT by `-m conntrack \
-              --ctstate ESTABLISHED,RELATED`, and say N",
+        verdict: Verdict::Obeyed,
+        why: "as ENABLE_IPT_OUTPUT, for a fwknopd that was built for firewalld",
         example: "Y",
         test: EVERY_ROW,
     },

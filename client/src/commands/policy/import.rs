@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use policy::{Dialect, NoIncludes, Policy, ReadError, Source};
+use program::files;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -76,7 +77,7 @@ pub(super) fn run(context: &Context, args: &ImportArgs) -> Result {
         ))
     })?;
     if let Some(path) = &args.to {
-        program::files::create(path, 0o600, text.as_bytes()).map_err(|cause| {
+        files::create(path, 0o600, text.as_bytes()).map_err(|cause| {
             CommandError::failed(format!("cannot write {}", path.display()), cause)
         })?;
     }
@@ -130,7 +131,8 @@ fn read_all(hosts: &[(String, PathBuf)]) -> Result<BTreeMap<String, Policy>> {
     for (host, dir) in hosts {
         let path = access_file(dir);
         let bytes = fs::read(&path).map_err(|cause| CommandError::unreadable(&path, cause))?;
-        let text = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
+        let text = files::legacy_text(&bytes).map(Zeroizing::new);
+        let text = text.map_err(|cause| CommandError::unreadable(&path, cause))?;
         let tree = Tree {
             root: if dir.is_dir() { Some(dir) } else { None },
         };
@@ -187,7 +189,7 @@ impl Tree<'_> {
 impl Source for Tree<'_> {
     fn read(&self, path: &Path) -> std::result::Result<String, ReadError> {
         let bytes = fs::read(self.place(path))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(files::legacy_text(&bytes)?)
     }
 
     fn list_conf(&self, dir: &Path) -> std::result::Result<Vec<PathBuf>, ReadError> {

@@ -7,10 +7,10 @@ use std::process::Command;
 use openpgp::{Home, KeyFault, KeyringError, Opener};
 use spa::Decrypt as _;
 
-use crate::gnupg::{GnuPg, now_secs};
+use crate::gnupg::{GnuPg, now_secs, read};
 
 fn opened(gnupg: &GnuPg, passphrase: Option<&str>, message: &[u8]) -> Option<Vec<u8>> {
-    let home = gnupg.read();
+    let home = read(gnupg);
     let signers = vec![home.certificate("alice").unwrap().clone()];
     let passphrase = passphrase.map(str::as_bytes);
     let opener = Opener::new(&home, Some("server"), passphrase, signers, false).unwrap();
@@ -31,8 +31,8 @@ fn keys_of_every_supported_kind_are_read_from_a_home_and_open_what_gnupg_seals()
         ("nistp521", "nistp521"),
     ] {
         let gnupg = GnuPg::new();
-        gnupg.key("alice", signing, encrypting, "");
-        gnupg.key("server", signing, encrypting, "");
+        gnupg.key("alice", (signing, encrypting), "");
+        gnupg.key("server", (signing, encrypting), "");
 
         for options in [&[][..], &["--compress-algo", "none"], &["-z", "9"]] {
             let message = gnupg.sealed("alice", "server", options);
@@ -54,12 +54,12 @@ fn keys_of_every_supported_kind_are_read_from_a_home_and_open_what_gnupg_seals()
 fn keys_under_a_passphrase_are_unlocked_with_it_and_with_no_other() {
     for (signing, encrypting) in [("rsa2048", "rsa2048"), ("ed25519", "cv25519")] {
         let gnupg = GnuPg::new();
-        gnupg.key("alice", signing, encrypting, "");
-        gnupg.key("server", signing, encrypting, "correct horse");
+        gnupg.key("alice", (signing, encrypting), "");
+        gnupg.key("server", (signing, encrypting), "correct horse");
         let message = gnupg.sealed("alice", "server", &[]);
 
         assert!(opened(&gnupg, Some("correct horse"), &message).is_some());
-        let home = gnupg.read();
+        let home = read(&gnupg);
         let fault = |passphrase: Option<&[u8]>| {
             let refused = Opener::new(&home, Some("server"), passphrase, Vec::new(), true);
             let KeyringError::SecretKey { cause, .. } = refused.unwrap_err() else {
@@ -75,8 +75,8 @@ fn keys_under_a_passphrase_are_unlocked_with_it_and_with_no_other() {
 #[test]
 fn a_key_protected_as_gnupg_2_1_did_it_is_unlocked() {
     let gnupg = GnuPg::new();
-    gnupg.key("alice", "rsa2048", "rsa2048", "");
-    gnupg.key("server", "rsa2048", "rsa2048", "");
+    gnupg.key("alice", ("rsa2048", "rsa2048"), "");
+    gnupg.key("server", ("rsa2048", "rsa2048"), "");
     let message = gnupg.sealed("alice", "server", &[]);
     let folder = gnupg.path().join("private-keys-v1.d");
     for entry in fs::read_dir(&folder).unwrap() {
@@ -112,12 +112,11 @@ fn a_key_protected_as_gnupg_2_1_did_it_is_unlocked() {
 #[test]
 fn the_rings_of_gnupg_1_are_read_as_well() {
     let gnupg = GnuPg::new();
-    gnupg.key("alice", "rsa2048", "rsa2048", "");
-    gnupg.key("server", "rsa2048", "rsa2048", "pw");
+    gnupg.key("alice", ("rsa2048", "rsa2048"), "");
+    gnupg.key("server", ("rsa2048", "rsa2048"), "pw");
     let message = gnupg.sealed("alice", "server", &[]);
     let secret = gnupg.output(
-        &["--pinentry-mode", "loopback", "--passphrase", "pw"],
-        &["--export-secret-keys", "server"],
+        &["--passphrase", "pw", "--export-secret-keys", "server"],
         b"",
     );
     let old = GnuPg::new();
@@ -142,20 +141,20 @@ fn the_rings_of_gnupg_1_are_read_as_well() {
 #[test]
 fn a_home_that_is_not_there_damaged_or_writable_by_everybody_is_refused_in_plain_words() {
     let gnupg = GnuPg::new();
-    let fingerprint = gnupg.key("alice", "ed25519", "cv25519", "");
+    let fingerprint = gnupg.key("alice", ("ed25519", "cv25519"), "");
     let missing = Home::read(&gnupg.path().join("no")).unwrap_err();
     assert!(matches!(missing, KeyringError::Unreadable { .. }));
 
-    let home = gnupg.read();
+    let home = read(&gnupg);
     assert!(home.certificate(&fingerprint).is_ok());
     assert!(home.certificate(&fingerprint[32..]).is_ok());
     assert!(matches!(
         home.certificate("bob").unwrap_err(),
         KeyringError::NoKey { .. }
     ));
-    gnupg.key("alice2", "ed25519", "cv25519", "");
+    gnupg.key("alice2", ("ed25519", "cv25519"), "");
     assert!(matches!(
-        gnupg.read().certificate("alice").unwrap_err(),
+        read(&gnupg).certificate("alice").unwrap_err(),
         KeyringError::Ambiguous { count: 2, .. }
     ));
 

@@ -1,9 +1,5 @@
 //! Real GnuPG on one side, this crate on the other.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "tests: a failed step should stop here"
-)]
+#![expect(clippy::unwrap_used, reason = "tests: a failed step should stop here")]
 
 mod gnupg;
 mod homes;

@@ -7,7 +7,7 @@ use spa::{
 };
 use vectors::{Valid, of_gnupg};
 
-use crate::gnupg::GnuPg;
+use crate::gnupg::{GnuPg, read};
 
 /// The time at which the vectors were made, in seconds since 1970.
 const THEN_SECS: u64 = 1_795_423_086;
@@ -83,7 +83,7 @@ fn home_named(name: &str) -> GnuPg {
 }
 
 fn opener_of(vector: &Valid, gnupg: &GnuPg) -> Opener {
-    let home = gnupg.read();
+    let home = read(gnupg);
     let conf = &vector.access_conf;
     let signer = line(conf, "GPG_FINGERPRINT_ID").unwrap();
     let signers = vec![home.certificate(signer).unwrap().clone()];
@@ -195,14 +195,14 @@ fn what_is_sealed_here_begins_with_what_every_server_puts_back_and_gnupg_opens_i
     ] {
         let (client, server) = (home_named(client), home_named(server));
         let signs = Some((Some(signer), passphrase.map(str::as_bytes)));
-        let sealer = openpgp::Sealer::new(&client.read(), recipient, signs, THEN_SECS).unwrap();
+        let sealer = openpgp::Sealer::new(&read(&client), recipient, signs, THEN_SECS).unwrap();
         let message = sealer
             .seal(b"1785484479104091:cm9vdA:1795422834:x")
             .unwrap();
 
         let text = spa::seal_open_pgp(&message, None).unwrap();
-        let options = ["--pinentry-mode", "loopback", "--passphrase", "decpass"];
-        let decrypted = server.output(&options, &["--status-fd", "2", "--decrypt"], &message);
+        let options = ["--passphrase", "decpass", "--status-fd", "2", "--decrypt"];
+        let decrypted = server.output(&options, &message);
         let said = String::from_utf8_lossy(&decrypted.stderr);
         assert!(decrypted.status.success(), "{said}");
         assert_eq!(decrypted.stdout, b"1785484479104091:cm9vdA:1795422834:x");

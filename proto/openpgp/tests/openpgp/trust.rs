@@ -3,7 +3,7 @@
 use openpgp::{Opener, Sealer};
 use spa::{Decrypt as _, NotDecrypted};
 
-use crate::gnupg::{GnuPg, now_secs};
+use crate::gnupg::{GnuPg, now_secs, read};
 
 const HOUR_SECS: u64 = 3600;
 
@@ -11,13 +11,13 @@ const HOUR_SECS: u64 = 3600;
 fn everybody() -> GnuPg {
     let gnupg = GnuPg::new();
     for name in ["alice", "bob", "server"] {
-        gnupg.key(name, "ed25519", "cv25519", "");
+        gnupg.key(name, ("ed25519", "cv25519"), "");
     }
     gnupg
 }
 
 fn opener(gnupg: &GnuPg, signers: &[&str], takes_unsigned: bool) -> Opener {
-    let home = gnupg.read();
+    let home = read(gnupg);
     let signers = signers
         .iter()
         .map(|name| home.certificate(name).unwrap().clone())
@@ -123,7 +123,7 @@ fn a_key_that_is_expired_not_yet_made_or_revoked_signs_nothing() {
     let revoked = opener(&gnupg, &["alice"], false);
     assert_eq!(refused(&revoked, &message), NotDecrypted::Signer);
     let sealer = Sealer::new(
-        &gnupg.read(),
+        &read(&gnupg),
         "server",
         Some((Some("alice"), None)),
         now_secs(),

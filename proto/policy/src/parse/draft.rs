@@ -379,8 +379,9 @@ impl Draft {
         needed.filter(|_| self.runs_commands).cloned().collect()
     }
 
-    /// Puts the stanza together and finds the mistakes that only the whole shows.
-    pub(crate) fn finish(mut self) -> Finished {
+    /// Puts the stanza together and finds the mistakes that only the whole shows. `gpg_home` is the
+    /// host's own keyring.
+    pub(crate) fn finish(mut self, gpg_home: &str) -> Finished {
         let dialect = self.dialect;
         let placed = |(keyword, problem)| {
             let at = place_in(&self.places, &self.at, keyword);
@@ -422,7 +423,7 @@ impl Draft {
         if self.gpg.opens() {
             stanza.key = StanzaKey::Static(Box::default());
         }
-        stanza.open_pgp = self.gpg.finish(self.keys.open_pgp_hmac());
+        stanza.open_pgp = self.gpg.finish(gpg_home, self.keys.open_pgp_hmac());
         if !self.keys.is_empty() {
             match self.keys.finish() {
                 Ok((keys, dropped)) => {

@@ -4,7 +4,7 @@ use spa::{DigestType, HmacKey, Secret};
 
 use crate::dialect::Dialect;
 use crate::keyword::Keyword;
-use crate::open_pgp::{GPG_HOME_DIR_DEFAULT, KeyId, OpenPgpRule, Signers};
+use crate::open_pgp::{KeyId, OpenPgpRule, Signers};
 use crate::parse::keys::{Encoding, secret};
 use crate::parse::values;
 use crate::problem::Problem;
@@ -136,8 +136,12 @@ impl GpgLines {
         }
     }
 
-    /// Puts them together; `None` where OpenPGP opens nothing.
-    pub(crate) fn finish(self, hmac: Option<(HmacKey, DigestType)>) -> Option<Box<OpenPgpRule>> {
+    /// Puts them together; `None` where OpenPGP opens nothing. `home` is that of the host.
+    pub(crate) fn finish(
+        self,
+        home: &str,
+        hmac: Option<(HmacKey, DigestType)>,
+    ) -> Option<Box<OpenPgpRule>> {
         if !self.opens() {
             return None;
         }
@@ -150,7 +154,7 @@ impl GpgLines {
             }
         };
         Some(Box::new(OpenPgpRule {
-            home: self.home.unwrap_or_else(|| GPG_HOME_DIR_DEFAULT.into()),
+            home: self.home.unwrap_or_else(|| home.into()),
             decrypt_id: self.decrypt_id,
             passphrase: self.passphrase,
             signers,

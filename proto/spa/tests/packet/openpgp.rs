@@ -1,63 +1,39 @@
 //! Packets whose message is wrapped by OpenPGP: told apart, authenticated, and opened by GnuPG itself,
 //! handed in from outside.
 
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use spa::{
     Decrypt, Decrypted, DigestType, Envelope, HmacKey, NotAuthentic, NotDecrypted, OpenError,
     OpeningKey, SEALED_LEN_MAX, Sealed, Secret, Signer,
 };
-use tempfile::TempDir;
+use vectors::gnupg::GnuPg;
 use vectors::{Valid, of_gnupg, valid};
 use zeroize::Zeroizing;
 
 /// The server's key pair of most vectors, without a passphrase.
 const SECRET_KEY: &str = include_str!("../../../../tests/vectors/gpg/s2048.secret.asc");
 
-/// GnuPG with a keyring of its own.
-struct GnuPg {
-    home: TempDir,
+/// GnuPG with the server's key, and how often it was asked.
+struct Ring {
+    gnupg: GnuPg,
     asked: AtomicUsize,
 }
 
-// === impl GnuPg ===
+// === impl Ring ===
 
-impl GnuPg {
+impl Ring {
     fn with_the_servers_key() -> Self {
-        let home = TempDir::new().unwrap();
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let gnupg = Self {
-            home,
+        let gnupg = GnuPg::new();
+        gnupg.run(&["--import"], SECRET_KEY.as_bytes());
+        Self {
+            gnupg,
             asked: AtomicUsize::new(0),
-        };
-        gnupg
-            .run(&["--import"], SECRET_KEY.as_bytes())
-            .expect("the key is taken");
-        gnupg
-    }
-
-    fn run(&self, args: &[&str], input: &[u8]) -> Option<Vec<u8>> {
-        let mut child = Command::new("gpg")
-            .args(["--batch", "--quiet", "--trust-model", "always", "--homedir"])
-            .arg(self.home.path())
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("gpg is installed (deploy/setup.sh)");
-        child.stdin.take().unwrap().write_all(input).unwrap();
-        let output = child.wait_with_output().unwrap();
-        // The signer's public key is not in the ring: a plaintext is all that is asked for.
-        (!output.stdout.is_empty() || output.status.success()).then_some(output.stdout)
+        }
     }
 }
 
-impl Decrypt for GnuPg {
+impl Decrypt for Ring {
     fn has_key(&self, _: [u8; 8]) -> bool {
         true
     }
@@ -72,23 +48,16 @@ impl Decrypt for GnuPg {
 
     fn decrypt(&self, message: &[u8], _: u64) -> Result<Decrypted, NotDecrypted> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let plaintext = self.run(&["--decrypt"], message);
-        let plaintext = plaintext.map(Zeroizing::new).ok_or(NotDecrypted::NoKey)?;
+        // The signer's public key is not in the ring, of which gpg complains: a plaintext is all that
+        // is asked for.
+        let output = self.gnupg.output(&["--decrypt"], message);
+        if output.stdout.is_empty() {
+            return Err(NotDecrypted::NoKey);
+        }
         Ok(Decrypted {
-            plaintext,
+            plaintext: Zeroizing::new(output.stdout),
             signer: None,
         })
-    }
-}
-
-impl Drop for GnuPg {
-    fn drop(&mut self) {
-        // The agent that gpg started must not outlive its home.
-        let _ = Command::new("gpgconf")
-            .arg("--homedir")
-            .arg(self.home.path())
-            .args(["--kill", "all"])
-            .status();
     }
 }
 
@@ -141,7 +110,7 @@ fn no_text_of_junk_is_both_and_nearly_none_is_openpgp() {
 
 #[test]
 fn what_gnupg_decrypts_is_opened_with_the_fields_that_the_client_printed() {
-    let gnupg = GnuPg::with_the_servers_key();
+    let gnupg = Ring::with_the_servers_key();
     let mut opened_count = 0;
 
     for vector in of_gnupg() {
@@ -172,7 +141,7 @@ fn what_gnupg_decrypts_is_opened_with_the_fields_that_the_client_printed() {
 
 #[test]
 fn a_message_for_another_key_is_not_decrypted_and_one_without_a_decryptor_not_opened() {
-    let gnupg = GnuPg::with_the_servers_key();
+    let gnupg = Ring::with_the_servers_key();
     let vectors = of_gnupg();
     let for_another = vectors
         .iter()

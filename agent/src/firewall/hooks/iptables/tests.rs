@@ -11,7 +11,7 @@ fn script(text: &str, wanted: &Wanted) -> Option<String> {
 }
 
 fn changes(text: &str) -> Vec<String> {
-    let script = script(text, &Wanted::Needed).unwrap_or_default();
+    let script = script(text, &Wanted::Needed { outwards: false }).unwrap_or_default();
     let lines = script.lines().filter(|line| line.starts_with('-'));
     lines.map(str::to_owned).collect()
 }
@@ -25,6 +25,26 @@ fn a_line_is_laid_once_and_left_where_it_is_as_long_as_that_is_right() {
     assert_eq!(changes(&laid), Vec::<String>::new());
     let below = format!("{laid}-A INPUT -p tcp -m tcp --dport 80 -j ACCEPT\n");
     assert_eq!(changes(&below), Vec::<String>::new());
+}
+
+#[test]
+fn what_goes_out_has_a_line_where_answers_are_to_be_accepted_and_else_none() {
+    let base = "-P INPUT ACCEPT\n-P OUTPUT DROP\n-A OUTPUT -d 192.0.2.7/32 -j DROP\n";
+    let outwards = |text: &str, outwards| script(text, &Wanted::Needed { outwards });
+
+    assert_eq!(outwards(base, false), None);
+    let laid = format!("-A OUTPUT {LINE}\n");
+    assert_eq!(
+        outwards(base, true),
+        Some(format!("*filter\n{laid}COMMIT\n"))
+    );
+    let with_it = format!("{base}{laid}");
+    assert_eq!(outwards(&with_it, true), None);
+    assert!(
+        outwards(&with_it, false)
+            .unwrap()
+            .contains(&format!("-D OUTPUT {LINE}"))
+    );
 }
 
 #[test]
@@ -97,16 +117,17 @@ fn dockers_users_return_what_passed_through_a_hole() {
 fn entries_of_the_configuration_that_name_chains_of_iptables_are_kept_here() {
     assert!(is_own("ip filter INPUT") && is_own("ip6 filter FORWARD"));
     assert!(!is_own("inet filter input") && !is_own("ip filter MINE"));
-    let hooks = Hooks::Chains(vec![
+    let mut config = FirewallConfig::of_chain("P");
+    config.hooks = Hooks::Chains(vec![
         "ip filter INPUT".to_owned(),
         "ip6 filter FORWARD".to_owned(),
     ]);
     assert_eq!(
-        wanted(&hooks, Family::V4),
+        wanted(&config, Family::V4),
         Wanted::Named(vec!["INPUT".to_owned()])
     );
     assert_eq!(
-        wanted(&hooks, Family::V6),
+        wanted(&config, Family::V6),
         Wanted::Named(vec!["FORWARD".to_owned()])
     );
 }

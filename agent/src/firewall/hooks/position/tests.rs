@@ -36,6 +36,29 @@ fn where_nothing_drops_no_line_is_needed() {
 }
 
 #[test]
+fn in_what_goes_out_it_is_who_a_packet_goes_to_that_may_be_blocked() {
+    let output = |rules: &[&str]| {
+        let rules: String = rules
+            .iter()
+            .map(|rule| format!("-A OUTPUT {rule}\n"))
+            .collect();
+        place(&format!("-P OUTPUT DROP\n{rules}"), "OUTPUT")
+    };
+    assert_eq!(output(&[]), "OUTPUT 0..=0");
+    for (rule, expected) in [
+        ("-d 192.0.2.7/32 -j DROP", "OUTPUT 1..=1"),
+        ("-p tcp -m tcp --dport 25 -j REJECT", "OUTPUT 1..=1"),
+        ("-m set --match-set bans dst -j DROP", "OUTPUT 1..=1"),
+        ("-m owner --uid-owner 33 -j DROP", "OUTPUT 1..=1"),
+        ("-s 192.0.2.1/32 -o eth9 -j DROP", "OUTPUT 0..=0"),
+        ("-p tcp -m tcp --sport 80 -j DROP", "OUTPUT 0..=0"),
+        ("-m set --match-set ours src -j DROP", "OUTPUT 0..=0"),
+    ] {
+        assert_eq!(output(&[rule]), expected, "{rule}");
+    }
+}
+
+#[test]
 fn the_line_stands_before_the_last_word() {
     assert_eq!(input("DROP", &[]), "INPUT 0..=0");
     let own = [
