@@ -20,6 +20,7 @@ tests/packages.sh
 tests/monitoring.sh
 tests/ssh.sh
 tests/sudo.sh
+tests/keyring.sh
 
 # Called by `make soak`: only the proofs whose size is a variable, one at a time.
 if [[ -n ${POSTERN_SOAK:-} ]]; then

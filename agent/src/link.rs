@@ -128,7 +128,8 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     );
 
     let dialled = address.clone();
-    let exchange = member.exchange().cloned().map(Arc::new);
+    // A host has its keys in the file that it was loaded from, so this is no error here.
+    let exchange = member.exchange().ok().flatten().cloned().map(Arc::new);
     let dial: Dial = Arc::new(move || {
         let (member, address) = (member.clone(), address.clone());
         let state = state.clone();

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use member::{ConnectError, FilesError, JoinError};
+use member::{ConnectError, FilesError, JoinError, KeyringError};
 use program::{Exit, Failure, PrintError};
 
 /// A cause of any type.
@@ -232,6 +232,12 @@ impl From<FilesError> for CommandError {
             );
         }
         error
+    }
+}
+
+impl From<KeyringError> for CommandError {
+    fn from(error: KeyringError) -> Self {
+        Self::of(error)
     }
 }
 

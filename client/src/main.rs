@@ -8,6 +8,7 @@
 //! | `cli`, `commands`, `context` | what can be typed, what each command does, and with what |
 //! | `knock` | from options to an SPA packet on its way |
 //! | `rc` | fwknop's `~/.fwknoprc` |
+//! | `keyring` | the keyring of a desktop |
 //! | `profile`, `directory` | what a member keeps on disk |
 //! | `connection` | the controller |
 //! | `fwknop` | the same program under the name of fwknop's client |
@@ -23,6 +24,7 @@ mod directory;
 mod error;
 mod fwknop;
 mod fwknop_options;
+mod keyring;
 mod knock;
 mod policy_file;
 mod profile;

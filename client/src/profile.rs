@@ -10,6 +10,7 @@ use member::{FilesError, Membership};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CommandError, Result};
+use crate::keyring;
 
 const DIRECTORY: &str = "directory.bin";
 const BASE: &str = "policy-base";
@@ -68,7 +69,7 @@ impl Profile {
     ///
     /// Exit code 1 when nobody has joined here.
     pub(crate) fn membership(&self) -> Result<Membership> {
-        Ok(Membership::load(&self.dir)?)
+        Ok(self.load()?)
     }
 
     /// Who we are, if we are a member at all.
@@ -77,11 +78,16 @@ impl Profile {
     ///
     /// Exit code 1 when there is a membership that cannot be used.
     pub(crate) fn membership_if_any(&self) -> Result<Option<Membership>> {
-        match Membership::load(&self.dir) {
+        match self.load() {
             Ok(membership) => Ok(Some(membership)),
             Err(FilesError::NotMember { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Where the keys are in a keyring, that is asked when they are needed.
+    fn load(&self) -> Result<Membership, FilesError> {
+        Membership::load_with(&self.dir, keyring::of_desktop())
     }
 
     /// The signed directory as it was stored.

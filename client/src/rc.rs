@@ -5,6 +5,7 @@
 //! command line on top of both. A line that is not understood is a mistake of whoever uses its stanza, and
 //! of nobody else. Bytes that are no UTF-8 may stand in comments, and in passphrases.
 
+mod source;
 pub(crate) mod table;
 mod variables;
 
@@ -15,7 +16,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use self::table::{is_yes, variable};
+use self::table::{KEY_SOURCE, is_yes, variable};
 use crate::error::{CommandError, Result};
 
 /// A file's stanzas.
@@ -30,6 +31,8 @@ pub(crate) struct RcFile {
 #[derive(Clone, Default)]
 pub(crate) struct Stanza {
     file: String,
+    /// In lower case; empty for `[default]` alone.
+    name: String,
     variables: BTreeMap<&'static str, Value>,
     /// Lines that are not understood.
     mistakes: Vec<String>,
@@ -132,6 +135,8 @@ impl RcFile {
         let named = self.stanzas.get(&name.to_ascii_lowercase())?;
         let mut merged = base.cloned().unwrap_or_default();
         merged.file.clone_from(&named.file);
+        merged.name = name.to_ascii_lowercase();
+        merged.make_way_for(named);
         merged.variables.extend(named.variables.clone());
         merged.mistakes.clone_from(&named.mistakes);
         Some(merged)
@@ -152,7 +157,8 @@ impl RcFile {
 
     /// Whether others than its owner may read a file that holds keys.
     pub(crate) fn is_exposed(&self) -> bool {
-        let has_key = |stanza: &Stanza| stanza.variables.keys().any(|name| name.contains("KEY"));
+        let is_key = |name: &&str| name.contains("KEY") && *name != KEY_SOURCE;
+        let has_key = |stanza: &Stanza| stanza.variables.keys().copied().any(|name| is_key(&name));
         self.exposed && self.stanzas.values().any(has_key)
     }
 }
@@ -271,7 +277,8 @@ impl Stanza {
             let why = variable(name)?.verdict.refuses()?;
             Some(self.mistake(name, value, why))
         });
-        let mistakes: Vec<String> = self.mistakes.iter().cloned().chain(refused).collect();
+        let mistakes = self.mistakes.iter().cloned().chain(refused);
+        let mistakes: Vec<String> = mistakes.chain(self.two_sources()).collect();
         if mistakes.is_empty() {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use program::{Exit, Failure};
 use tonic::{Code, Status};
 
 use crate::clock;
+use crate::keyring::KeyringError;
 use crate::skew::Skew;
 
 /// A cause that came through the transport stack.
@@ -140,6 +141,9 @@ pub enum FilesError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The keys are in a keyring, which does not give or take them.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
 }
 
 // === impl ConnectError ===
@@ -325,7 +329,13 @@ impl Failure for JoinError {
 
 impl Failure for FilesError {
     fn exit(&self) -> Exit {
-        Exit::Refused
+        match self {
+            Self::Keyring(error) => error.exit(),
+            Self::NotMember { .. }
+            | Self::Io { .. }
+            | Self::Damaged { .. }
+            | Self::Exposed { .. } => Exit::Refused,
+        }
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
@@ -335,6 +345,7 @@ impl Failure for FilesError {
                 Some(format!("run `chmod 600 {}`", path.display()).into())
             }
             Self::Io { .. } if program::is_denied(self) => Some(program::files::AS_ROOT.into()),
+            Self::Keyring(error) => error.hint(),
             Self::Io { .. } | Self::Damaged { .. } => None,
         }
     }

@@ -6,6 +6,10 @@
 //! its keys from before the token is sent until the membership is written; then it keeps the token's
 //! digest alone. A certificate that is missing or does not fit is not a
 //! loss: the identity key gets another one.
+//!
+//! In version 2 of the two files with long-lived keys these are in a keyring, and the fields hold their
+//! public halves: a program that knows version 1 only refuses them by that number, and by these the keys
+//! are found and recognised.
 
 use std::fmt;
 use std::fs::{DirBuilder, File};
@@ -24,7 +28,10 @@ pub(crate) const MEMBERSHIP: &str = "membership.json";
 pub(crate) const CERTIFICATE: &str = "certificate.json";
 const JOINING: &str = "joining.json";
 
-const VERSION: u32 = 1;
+/// Keys are in the file.
+pub(crate) const WITH_KEYS: u32 = 1;
+/// Keys are in a keyring, and their public halves in the file.
+pub(crate) const WITH_PUBLIC_HALVES: u32 = 2;
 /// Mode of files with keys in them.
 const PRIVATE: u32 = 0o600;
 /// Neither file comes near this; a larger one is not ours.
@@ -34,7 +41,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MembershipFile {
-    version: u32,
+    pub(crate) version: u32,
     pub(crate) role: String,
     pub(crate) name: String,
     pub(crate) fleet: String,
@@ -69,9 +76,20 @@ pub(crate) struct JoiningFile {
 #[derive(Clone)]
 pub(crate) struct Blob(pub(crate) Zeroizing<Vec<u8>>);
 
+/// What a file holds of a member's long-lived keys: they themselves, or their public halves.
+#[derive(Debug)]
+pub(crate) struct StoredKeys {
+    /// Which of both; the version of the file.
+    pub(crate) version: u32,
+    pub(crate) identity: Blob,
+    pub(crate) exchange: Option<Blob>,
+}
+
 /// A file that knows its name and format version.
 pub(crate) trait Stored: Serialize + for<'de> Deserialize<'de> {
     const FILE: &'static str;
+    /// The newest version of its format.
+    const NEWEST: u32;
     fn version(&self) -> u32;
 }
 
@@ -82,24 +100,32 @@ impl MembershipFile {
         (role, name, fleet): (&str, &str, &str),
         address: &str,
         ca: &[u8],
-        identity_key: Blob,
-        exchange_key: Option<Blob>,
+        keys: StoredKeys,
     ) -> Self {
         Self {
-            version: VERSION,
+            version: keys.version,
             role: role.to_owned(),
             name: name.to_owned(),
             fleet: fleet.to_owned(),
             address: address.to_owned(),
             ca: Blob::new(ca),
-            identity_key,
-            exchange_key,
+            identity_key: keys.identity,
+            exchange_key: keys.exchange,
+        }
+    }
+
+    pub(crate) fn keys(&self) -> StoredKeys {
+        StoredKeys {
+            version: self.version,
+            identity: self.identity_key.clone(),
+            exchange: self.exchange_key.clone(),
         }
     }
 }
 
 impl Stored for MembershipFile {
     const FILE: &'static str = MEMBERSHIP;
+    const NEWEST: u32 = WITH_PUBLIC_HALVES;
     fn version(&self) -> u32 {
         self.version
     }
@@ -110,7 +136,7 @@ impl Stored for MembershipFile {
 impl CertificateFile {
     pub(crate) fn new(certificate: &[u8], key: &[u8]) -> Self {
         Self {
-            version: VERSION,
+            version: Self::NEWEST,
             certificate: Blob::new(certificate),
             key: Blob::new(key),
         }
@@ -119,6 +145,7 @@ impl CertificateFile {
 
 impl Stored for CertificateFile {
     const FILE: &'static str = CERTIFICATE;
+    const NEWEST: u32 = 1;
     fn version(&self) -> u32 {
         self.version
     }
@@ -127,22 +154,39 @@ impl Stored for CertificateFile {
 // === impl JoiningFile ===
 
 impl JoiningFile {
-    pub(crate) fn new(
-        token: &[u8],
-        identity_key: Option<Blob>,
-        exchange_key: Option<Blob>,
-    ) -> Self {
+    /// A join with these keys has begun.
+    pub(crate) fn begun(token: &[u8], keys: StoredKeys) -> Self {
         Self {
-            version: VERSION,
+            version: keys.version,
             token: Blob::new(token),
-            identity_key,
-            exchange_key,
+            identity_key: Some(keys.identity),
+            exchange_key: keys.exchange,
         }
+    }
+
+    /// The join has come to its end, and the membership has the keys.
+    pub(crate) fn ended(token: &[u8]) -> Self {
+        Self {
+            version: WITH_KEYS,
+            token: Blob::new(token),
+            identity_key: None,
+            exchange_key: None,
+        }
+    }
+
+    /// `None` when the join has ended.
+    pub(crate) fn keys(&self) -> Option<StoredKeys> {
+        Some(StoredKeys {
+            version: self.version,
+            identity: self.identity_key.clone()?,
+            exchange: self.exchange_key.clone(),
+        })
     }
 }
 
 impl Stored for JoiningFile {
     const FILE: &'static str = JOINING;
+    const NEWEST: u32 = WITH_PUBLIC_HALVES;
     fn version(&self) -> u32 {
         self.version
     }
@@ -188,11 +232,7 @@ impl<'de> Deserialize<'de> for Blob {
 
 /// Makes the directory, private, and proves that files can be written in it.
 pub(crate) fn prepare(dir: &Path) -> Result<(), FilesError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(FilesError::io("create", dir))?;
+    make_private_dir(dir)?;
     let probe = dir.join(".probe");
     program::files::replace(&probe, PRIVATE, b"").map_err(FilesError::io("write", &probe))?;
     std::fs::remove_file(&probe).map_err(FilesError::io("remove", &probe))
@@ -205,6 +245,26 @@ pub(crate) fn save<T: Stored>(dir: &Path, value: &T) -> Result<(), FilesError> {
         .map(Zeroizing::new)
         .map_err(|error| FilesError::damaged(&path, error.to_string()))?;
     program::files::replace(&path, PRIVATE, text.as_bytes()).map_err(FilesError::io("write", &path))
+}
+
+/// Removes a file of the membership, if it is there.
+pub(crate) fn remove<T: Stored>(dir: &Path) -> Result<(), FilesError> {
+    let path = dir.join(T::FILE);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(FilesError::io("remove", &path)(error))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes a directory that nobody else may look into.
+pub(crate) fn make_private_dir(dir: &Path) -> Result<(), FilesError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(FilesError::io("create", dir))
 }
 
 /// Whether others could read or change a file of this mode and owner, which `me` reads.
@@ -246,8 +306,9 @@ pub(crate) fn load<T: Stored>(dir: &Path) -> Result<Option<T>, FilesError> {
             ),
         )
     })?;
-    if value.version() != VERSION {
-        let problem = format!("its format is version {}, not {VERSION}", value.version());
+    if value.version() == 0 || value.version() > T::NEWEST {
+        let (version, newest) = (value.version(), T::NEWEST);
+        let problem = format!("its format is version {version}, and this program knows {newest}");
         return Err(FilesError::damaged(&path, problem));
     }
     Ok(Some(value))

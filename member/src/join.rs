@@ -8,11 +8,15 @@ use fleet::wire::{RedeemRequest, RedeemResponse};
 use fleet::{Role, Token};
 use tonic::{Code, Status};
 
+use crate::certificate::Facts;
 use crate::error::{ConnectError, FilesError, JoinError};
-use crate::files::{self, CertificateFile, MembershipFile};
+use crate::files::{self, MembershipFile};
+use crate::held::{Held, Publics};
 use crate::joining::{self, Joining};
-use crate::keys::{self, Keys, TlsKey};
+use crate::keyring::Keyring;
+use crate::keys::{self, TlsKey};
 use crate::membership::Membership;
+use crate::renew::{Renewal, Renewed};
 use crate::tls::{self, Trust};
 use crate::{certificate, clock};
 
@@ -29,14 +33,18 @@ pub struct JoinOptions {
     pub controller: Option<String>,
     /// Replace a membership that is there already.
     pub force: bool,
+    /// The keyring that may have the keys: of a join that goes on, or of the membership in the directory.
+    pub keyring: Option<Arc<dyn Keyring>>,
+    /// Put new keys there, and never on the disk.
+    pub into_keyring: bool,
 }
 
 /// Redeems `token`: makes keys, has them certified, and writes the membership into `dir`.
 ///
 /// Everything that can fail here is tried before the token is spent. A person waits for this, so
 /// a controller that does not answer is not waited for. A join that was broken off, at whatever
-/// moment, goes on when it is begun again with the same token; one that came to its end answers with
-/// what it came to.
+/// moment, goes on when it is begun again with the same token, also when that has expired since it was
+/// redeemed, or the member was given another name; one that came to its end answers with what it came to.
 ///
 /// # Errors
 ///
@@ -46,11 +54,12 @@ pub async fn join(
     dir: &Path,
     options: JoinOptions,
 ) -> Result<Membership, JoinError> {
-    if let Some(member) = joining::came_of(dir, token)? {
+    let keyring = options.keyring.as_ref();
+    if let Some(member) = joining::came_of(dir, token, keyring)? {
         return Ok(member);
     }
     let now_secs = clock::now_secs();
-    if now_secs >= token.expires_at_secs {
+    if now_secs >= token.expires_at_secs && !joining::has_begun(dir, token)? {
         let ago_secs = now_secs - token.expires_at_secs;
         return Err(JoinError::TokenExpired { ago_secs });
     }
@@ -59,25 +68,131 @@ pub async fn join(
     }
     files::prepare(dir)?;
 
-    let joining = Joining::begin(dir, token)?;
-    let keys = joining.keys.clone();
-    let tls_key = TlsKey::generate()?;
-    let address = options.controller.as_ref().unwrap_or(&token.address);
-    let request = request(token, &options, &keys, &tls_key);
-
-    let answer = redeem(token, address, request).await?;
-    let member = accept(token, dir, address, keys, &answer)?;
-    // Verified by our own clock: if that is wrong, it should be said now and not tomorrow.
-    certificate::verify(&answer.certificate_der, &member.ca, clock::now_secs())?;
+    let joining = Joining::begin(dir, token, (keyring, options.into_keyring))?;
+    let Admitted {
+        member,
+        certificate_der,
+        tls_key,
+    } = admitted(&joining, token, dir, &options).await?;
     member
-        .present(&answer.certificate_der, &tls_key.pkcs8_der)
+        .present(&certificate_der, &tls_key.pkcs8_der)
         .map_err(ConnectError::Answer)?;
 
-    let file = CertificateFile::new(&answer.certificate_der, &tls_key.pkcs8_der);
-    files::save(dir, &file)?;
+    member.save_certificate(&certificate_der, &tls_key.pkcs8_der)?;
+    let before = Membership::load_with(dir, options.keyring.clone()).ok();
     member.save()?;
     joining.end()?;
+    if let Some(before) = before {
+        member.forget_keys_of(&before);
+    }
     Ok(member)
+}
+
+/// What the controller has made of a joiner.
+struct Admitted {
+    member: Membership,
+    certificate_der: Vec<u8>,
+    tls_key: TlsKey,
+}
+
+/// Redeems the token, or finds out what was made of these keys when it was redeemed before.
+async fn admitted(
+    joining: &Joining<'_>,
+    token: &Token,
+    dir: &Path,
+    options: &JoinOptions,
+) -> Result<Admitted, JoinError> {
+    let address = options.controller.as_ref().unwrap_or(&token.address);
+    let now_secs = clock::now_secs();
+    let refused = if now_secs >= token.expires_at_secs {
+        let ago_secs = now_secs - token.expires_at_secs;
+        JoinError::TokenExpired { ago_secs }
+    } else {
+        match redeemed(token, (dir, address), &joining.keys, options).await {
+            Ok(admitted) => return Ok(admitted),
+            Err(refused) => refused,
+        }
+    };
+    let may_have_been = matches!(
+        refused,
+        JoinError::TokenExpired { .. }
+            | JoinError::TokenRefused { .. }
+            | JoinError::Connect(ConnectError::Answer(_))
+    );
+    if !joining.was_begun || !may_have_been {
+        return Err(refused);
+    }
+    match by_identity(token, (dir, address), &joining.keys, options).await {
+        Ok(admitted) => Ok(admitted),
+        // It knows no such key: what it said of the token counts.
+        Err(ConnectError::Refused {
+            code: Code::Unauthenticated | Code::NotFound | Code::InvalidArgument,
+            ..
+        }) => Err(refused),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Redeems the token.
+async fn redeemed(
+    token: &Token,
+    (dir, address): (&Path, &str),
+    keys: &Held,
+    options: &JoinOptions,
+) -> Result<Admitted, JoinError> {
+    let tls_key = TlsKey::generate()?;
+    let request = request(token, options, keys.publics(), &tls_key);
+    let answer = redeem(token, address, request).await?;
+    let member = accept(token, dir, address, keys.clone(), &answer)?;
+    // Verified by our own clock: if that is wrong, it should be said now and not tomorrow.
+    certificate::verify(&answer.certificate_der, &member.ca, clock::now_secs())?;
+    Ok(Admitted {
+        member,
+        certificate_der: answer.certificate_der,
+        tls_key,
+    })
+}
+
+/// Finds out what was made of these keys, whatever has become of the token and of the name since: a member
+/// proves itself by its identity key, and so nobody else gets anything for an old token.
+async fn by_identity(
+    token: &Token,
+    (dir, address): (&Path, &str),
+    keys: &Held,
+    options: &JoinOptions,
+) -> Result<Admitted, ConnectError> {
+    let name = match token.name.as_str() {
+        "" => options.requested_name.clone().unwrap_or_default(),
+        name => name.to_owned(),
+    };
+    let renewal = Renewal {
+        role: token.role,
+        name: &name,
+        keys: keys.get()?,
+        trust: Trust::Fingerprint(token.ca_fingerprint),
+    };
+    let Renewed {
+        certificate_der,
+        ca,
+        key,
+    } = renewal.ask(address, clock::now_secs()).await?;
+    let facts = Facts::read(&certificate_der).map_err(ConnectError::Answer)?;
+    Ok(Admitted {
+        member: Membership {
+            role: token.role,
+            name,
+            fleet: facts.fleet,
+            address: address.to_owned(),
+            dir: dir.to_owned(),
+            ca,
+            keys: keys.clone(),
+            key_name: String::new(),
+            presented: Arc::default(),
+            facts: Arc::default(),
+        },
+        certificate_der,
+        tls_key: key,
+    })
 }
 
 fn refuse_if_member(dir: &Path) -> Result<(), JoinError> {
@@ -96,13 +211,17 @@ fn refuse_if_member(dir: &Path) -> Result<(), JoinError> {
     })
 }
 
-fn request(token: &Token, options: &JoinOptions, keys: &Keys, tls_key: &TlsKey) -> RedeemRequest {
-    let exchange = keys.exchange_public();
+fn request(
+    token: &Token,
+    options: &JoinOptions,
+    keys: &Publics,
+    tls_key: &TlsKey,
+) -> RedeemRequest {
     RedeemRequest {
         token_secret: token.secret.to_vec(),
         csr_der: tls_key.csr_der.clone(),
-        identity_key: keys.identity_public().to_vec(),
-        exchange_key: exchange.map_or_else(Vec::new, |public| public.0.to_vec()),
+        identity_key: keys.identity.to_vec(),
+        exchange_key: keys.exchange.map_or_else(Vec::new, |key| key.0.to_vec()),
         requested_name: options.requested_name.clone().unwrap_or_default(),
         address: options.address.clone().unwrap_or_default(),
         spa_port: options.spa_port.unwrap_or(0).into(),
@@ -166,7 +285,7 @@ fn accept(
     token: &Token,
     dir: &Path,
     address: &str,
-    keys: Keys,
+    keys: Held,
     answer: &RedeemResponse,
 ) -> Result<Membership, ConnectError> {
     let RedeemResponse {

@@ -8,15 +8,15 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
 use fleet::{Role, Token};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
-use spa::ExchangeSecret;
 
 use crate::error::{FilesError, JoinError};
-use crate::files::{self, Blob, JoiningFile};
+use crate::files::{self, JoiningFile, Stored as _};
+use crate::held::Held;
+use crate::keyring::{Keyring, KeyringError};
 use crate::keys::Keys;
 use crate::membership::Membership;
 
@@ -25,33 +25,48 @@ use crate::membership::Membership;
 pub(crate) struct Joining<'a> {
     dir: &'a Path,
     token: [u8; 32],
-    pub(crate) keys: Keys,
+    pub(crate) keys: Held,
+    /// The keys are those of a join before, so the controller may know them.
+    pub(crate) was_begun: bool,
     _held: Flock<File>,
 }
 
 // === impl Joining ===
 
 impl<'a> Joining<'a> {
-    /// Begins with keys that are on the disk: those of the join before, if that was with this token.
+    /// Begins with keys that are kept: those of the join before, if that was with this token. New ones go
+    /// into the keyring, or into the file.
     ///
     /// # Errors
     ///
-    /// [`JoinError::Running`] while somebody else joins in this directory; else what the disk says.
-    pub(crate) fn begin(dir: &'a Path, token: &Token) -> Result<Self, JoinError> {
+    /// [`JoinError::Running`] while somebody else joins in this directory; else what the disk or the
+    /// keyring says.
+    pub(crate) fn begin(
+        dir: &'a Path,
+        token: &Token,
+        (keyring, into_keyring): (Option<&Arc<dyn Keyring>>, bool),
+    ) -> Result<Self, JoinError> {
         let held = hold(dir)?;
         let digest = digest(token);
-        let keys = match load(dir)?.filter(|file| *file.token.0 == digest) {
-            Some(file) => keys(&file),
+        let before = load(dir)?.filter(|file| *file.token.0 == digest);
+        let keys = match before {
+            Some(file) => begun(dir, &file, keyring)?,
             None => None,
         };
+        let was_begun = keys.is_some();
         let keys = match keys {
             Some(keys) => keys,
             None => {
                 let keys = Keys::generate(matches!(token.role, Role::Host | Role::User))?;
-                let identity = Blob::new(&keys.identity.to_bytes());
-                let exchange = keys.exchange.as_ref();
-                let exchange = exchange.map(|secret| Blob::new(&secret.to_bytes()[..]));
-                files::save(dir, &JoiningFile::new(&digest, Some(identity), exchange))?;
+                let keys = if into_keyring {
+                    let keyring = keyring.ok_or(KeyringError::Absent);
+                    let keyring = keyring.map_err(FilesError::from)?;
+                    let whose = format!("{} {}", token.role, token.name);
+                    Held::put(keys, keyring, whose.trim())?
+                } else {
+                    Held::in_file(keys)
+                };
+                files::save(dir, &JoiningFile::begun(&digest, keys.to_store()))?;
                 keys
             }
         };
@@ -59,13 +74,14 @@ impl<'a> Joining<'a> {
             dir,
             token: digest,
             keys,
+            was_begun,
             _held: held,
         })
     }
 
     /// The membership is on the disk and has the keys; what stays is which token it came from.
     pub(crate) fn end(self) -> Result<(), FilesError> {
-        files::save(self.dir, &JoiningFile::new(&self.token, None, None))
+        files::save(self.dir, &JoiningFile::ended(&self.token))
     }
 }
 
@@ -74,24 +90,40 @@ impl<'a> Joining<'a> {
 /// # Errors
 ///
 /// What the disk says.
-pub(crate) fn came_of(dir: &Path, token: &Token) -> Result<Option<Membership>, FilesError> {
+pub(crate) fn came_of(
+    dir: &Path,
+    token: &Token,
+    keyring: Option<&Arc<dyn Keyring>>,
+) -> Result<Option<Membership>, FilesError> {
     let digest = digest(token);
     let Some(file) = load(dir)?.filter(|file| *file.token.0 == digest) else {
         return Ok(None);
     };
-    let Ok(member) = Membership::load(dir) else {
+    let Ok(member) = Membership::load_with(dir, keyring.cloned()) else {
         return Ok(None);
     };
-    match keys(&file) {
-        None => Ok(Some(member)),
+    let Some(stored) = file.keys() else {
+        return Ok(Some(member));
+    };
+    match Held::stored(&dir.join(JoiningFile::FILE), &stored, keyring) {
         // Broken off after the membership was written.
-        Some(keys) if keys.identity_public() == member.keys.identity_public() => {
-            files::save(dir, &JoiningFile::new(&digest, None, None))?;
+        Ok(keys) if keys.publics() == member.keys.publics() => {
+            files::save(dir, &JoiningFile::ended(&digest))?;
             Ok(Some(member))
         }
         // The membership is the one before, which is being replaced.
-        Some(_) => Ok(None),
+        Ok(_) | Err(_) => Ok(None),
     }
+}
+
+/// Whether a join with this token has begun in `dir` and has not come to its end.
+///
+/// # Errors
+///
+/// What the disk says.
+pub(crate) fn has_begun(dir: &Path, token: &Token) -> Result<bool, FilesError> {
+    let file = load(dir)?.filter(|file| *file.token.0 == digest(token));
+    Ok(file.is_some_and(|file| file.keys().is_some()))
 }
 
 /// What was written before; a file that is damaged is as good as none.
@@ -102,18 +134,39 @@ fn load(dir: &Path) -> Result<Option<JoiningFile>, FilesError> {
         Err(
             error @ (FilesError::NotMember { .. }
             | FilesError::Io { .. }
-            | FilesError::Exposed { .. }),
+            | FilesError::Exposed { .. }
+            | FilesError::Keyring(_)),
         ) => Err(error),
     }
 }
 
-fn keys(file: &JoiningFile) -> Option<Keys> {
-    let identity = SigningKey::from_bytes(&file.identity_key.as_ref()?.key()?);
-    let exchange = match &file.exchange_key {
-        Some(blob) => Some(Arc::new(ExchangeSecret::from_bytes(blob.key()?))),
-        None => None,
+/// The keys of a join that has begun; `None` when they are gone, and others are to be made.
+fn begun(
+    dir: &Path,
+    file: &JoiningFile,
+    keyring: Option<&Arc<dyn Keyring>>,
+) -> Result<Option<Held>, FilesError> {
+    let Some(stored) = file.keys() else {
+        return Ok(None);
     };
-    Some(Keys { identity, exchange })
+    let held = match Held::stored(&dir.join(JoiningFile::FILE), &stored, keyring) {
+        Ok(held) => held,
+        Err(FilesError::Damaged { .. }) => return Ok(None),
+        Err(
+            error @ (FilesError::NotMember { .. }
+            | FilesError::Io { .. }
+            | FilesError::Exposed { .. }
+            | FilesError::Keyring(_)),
+        ) => return Err(error),
+    };
+    // A membership whose keys nobody has must not come of it.
+    match held.get() {
+        Ok(_) => Ok(Some(held)),
+        Err(FilesError::Keyring(KeyringError::Missing { .. } | KeyringError::Other { .. })) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn digest(token: &Token) -> [u8; 32] {
@@ -121,7 +174,7 @@ fn digest(token: &Token) -> [u8; 32] {
 }
 
 /// Two joins at once would each write keys, and the token is good for one of them.
-fn hold(dir: &Path) -> Result<Flock<File>, JoinError> {
+pub(crate) fn hold(dir: &Path) -> Result<Flock<File>, JoinError> {
     let opened = File::open(dir).map_err(FilesError::io("open", dir))?;
     Flock::lock(opened, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
         if errno == Errno::EWOULDBLOCK {

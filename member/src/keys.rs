@@ -1,10 +1,11 @@
-//! The keys a member makes for itself. None of them ever leaves its directory.
+//! The keys a member makes for itself. None of them ever leaves its directory, or the keyring of whoever
+//! has it.
 
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use spa::{ExchangePublic, ExchangeSecret};
+use spa::ExchangeSecret;
 use zeroize::Zeroizing;
 
 use crate::error::{Cause, ConnectError};
@@ -37,12 +38,16 @@ impl Keys {
         Ok(Self { identity, exchange })
     }
 
-    pub(crate) fn identity_public(&self) -> [u8; 32] {
-        self.identity.verifying_key().to_bytes()
+    /// Of the bytes of both.
+    pub(crate) fn of(identity: [u8; 32], exchange: Option<[u8; 32]>) -> Self {
+        Self {
+            identity: SigningKey::from_bytes(&identity),
+            exchange: exchange.map(|bytes| Arc::new(ExchangeSecret::from_bytes(bytes))),
+        }
     }
 
-    pub(crate) fn exchange_public(&self) -> Option<ExchangePublic> {
-        self.exchange.as_ref().map(|secret| secret.public())
+    pub(crate) fn identity_public(&self) -> [u8; 32] {
+        self.identity.verifying_key().to_bytes()
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {

@@ -16,20 +16,27 @@
 //! | `renew` | identity key → fresh certificate |
 //! | `skew` | two clocks → how far they are apart, in words |
 //! | `files` | membership ↔ directory, atomically |
+//! | `held` | file or keyring → the long-lived keys, when they are needed |
+//! | `keyring` | what a keyring must be able to do, and why it may not |
+//! | `moving` | keys from the file into a keyring, and back |
 
 mod certificate;
 mod clock;
 mod error;
 mod files;
+mod held;
 mod join;
 mod joining;
+mod keyring;
 mod keys;
 mod membership;
+mod moving;
 mod renew;
 mod skew;
 mod tls;
 
 pub use error::{Cause, ConnectError, FilesError, JoinError};
 pub use join::{JoinOptions, join};
+pub use keyring::{Keyring, KeyringError};
 pub use membership::Membership;
 pub use skew::Skew;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ed25519_dalek::SigningKey;
 use fleet::Role;
 use rustls_pki_types::CertificateDer;
 use spa::{ExchangePublic, ExchangeSecret};
@@ -14,8 +13,10 @@ use tonic::transport::Channel;
 use crate::certificate::{Age, Facts};
 use crate::clock;
 use crate::error::{ConnectError, FilesError};
-use crate::files::{self, Blob, CertificateFile, MembershipFile};
-use crate::keys::{self, Keys};
+use crate::files::{self, CertificateFile, MembershipFile};
+use crate::held::Held;
+use crate::keyring::Keyring;
+use crate::keys;
 use crate::renew::{Renewal, Renewed};
 use crate::tls::{self, Presented, Trust};
 
@@ -34,7 +35,7 @@ pub struct Membership {
     pub key_name: String,
     pub(crate) dir: PathBuf,
     pub(crate) ca: CertificateDer<'static>,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Held,
     pub(crate) presented: Arc<Presented>,
     /// What the presented certificate says; `None` when there is none that fits.
     pub(crate) facts: Arc<Mutex<Option<Facts>>>,
@@ -48,15 +49,27 @@ impl Membership {
     /// # Errors
     ///
     /// [`FilesError`] names the file. A certificate that is missing or does not fit is no error; the
-    /// next [`channel`](Self::channel) gets another.
+    /// next [`channel`](Self::channel) gets another. One whose keys are in a keyring is refused.
     pub fn load(dir: &Path) -> Result<Self, FilesError> {
+        Self::load_with(dir, None)
+    }
+
+    /// As [`load`](Self::load), also where the keys are in this keyring. It is asked when they are needed,
+    /// and not yet here.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn load_with(dir: &Path, keyring: Option<Arc<dyn Keyring>>) -> Result<Self, FilesError> {
         let file: MembershipFile = files::load(dir)?.ok_or_else(|| FilesError::NotMember {
             dir: dir.to_owned(),
         })?;
-        let membership = Self::from_file(dir, &file)?;
+        let membership = Self::from_file(dir, &file, keyring.as_ref())?;
         if let Some(CertificateFile {
             certificate, key, ..
-        }) = load_certificate(dir)
+        }) = membership
+            .certificate_dir()
+            .and_then(|dir| load_certificate(&dir))
             && let Err(problem) = membership.present(&certificate.0, &key.0)
         {
             tracing::warn!(problem, "the stored certificate is of no use");
@@ -65,15 +78,18 @@ impl Membership {
     }
 
     /// The X25519 secret from which pairwise SPA keys come; hosts and users have one.
-    #[must_use]
-    pub fn exchange(&self) -> Option<&ExchangeSecret> {
-        self.keys.exchange.as_deref()
+    ///
+    /// # Errors
+    ///
+    /// What the keyring says, where it is in one: at the first time only, and this then waits for it.
+    pub fn exchange(&self) -> Result<Option<&ExchangeSecret>, FilesError> {
+        Ok(self.keys.get()?.exchange.as_deref())
     }
 
     /// The public half of [`exchange`](Self::exchange).
     #[must_use]
     pub fn exchange_public(&self) -> Option<ExchangePublic> {
-        self.keys.exchange_public()
+        self.keys.publics().exchange
     }
 
     /// The fleet's CA certificate, DER.
@@ -156,17 +172,17 @@ impl Membership {
         let renewal = Renewal {
             role: self.role,
             name: &self.name,
-            keys: &self.keys,
-            ca: &self.ca,
+            keys: self.keys.get()?,
+            trust: self.trust(),
         };
         let Renewed {
             certificate_der,
             key,
+            ca: _,
         } = renewal.ask(address, clock::now_secs()).await?;
         self.present(&certificate_der, &key.pkcs8_der)
             .map_err(ConnectError::Answer)?;
-        let file = CertificateFile::new(&certificate_der, &key.pkcs8_der);
-        if let Err(error) = files::save(&self.dir, &file) {
+        if let Err(error) = self.save_certificate(&certificate_der, &key.pkcs8_der) {
             // The next program has to renew again; this one can go on.
             tracing::warn!(error = %program::one_line(&error), "the renewed certificate is not saved");
         }
@@ -192,16 +208,36 @@ impl Membership {
     }
 
     pub(crate) fn save(&self) -> Result<(), FilesError> {
-        let identity = Blob::new(&self.keys.identity.to_bytes());
-        let exchange = self.keys.exchange.as_ref();
         let file = MembershipFile::new(
             (self.role.as_str(), &self.name, &self.fleet),
             &self.address,
             &self.ca,
-            identity,
-            exchange.map(|secret| Blob::new(&secret.to_bytes()[..])),
+            self.keys.to_store(),
         );
         files::save(&self.dir, &file)
+    }
+
+    /// Keeps a certificate with its key for the next program, where there is a place for that.
+    pub(crate) fn save_certificate(
+        &self,
+        certificate: &[u8],
+        key: &[u8],
+    ) -> Result<(), FilesError> {
+        let Some(dir) = self.certificate_dir() else {
+            return Ok(());
+        };
+        files::make_private_dir(&dir)?;
+        files::save(&dir, &CertificateFile::new(certificate, key))
+    }
+
+    /// Where the certificate and its key are. They stand for the member until it expires, so where the
+    /// keys are not on the disk these are not there either.
+    pub(crate) fn certificate_dir(&self) -> Option<PathBuf> {
+        let Some(keyring) = self.keys.keyring() else {
+            return Some(self.dir.clone());
+        };
+        let session = keyring.session_dir()?;
+        Some(session.join("postern").join(self.keys.publics().hex()))
     }
 
     fn facts(&self) -> Option<Facts> {
@@ -216,21 +252,15 @@ impl Membership {
             .map_or(Age::Expired, |facts| facts.age(clock::now_secs()))
     }
 
-    fn from_file(dir: &Path, file: &MembershipFile) -> Result<Self, FilesError> {
-        let damaged =
-            |problem: &str| FilesError::damaged(&dir.join(files::MEMBERSHIP), problem.to_owned());
+    fn from_file(
+        dir: &Path,
+        file: &MembershipFile,
+        keyring: Option<&Arc<dyn Keyring>>,
+    ) -> Result<Self, FilesError> {
+        let path = dir.join(files::MEMBERSHIP);
+        let damaged = |problem: &str| FilesError::damaged(&path, problem.to_owned());
         let role = Role::from_str(&file.role).map_err(|_| damaged("unknown role"))?;
-        let identity = file
-            .identity_key
-            .key()
-            .ok_or_else(|| damaged("the identity key is not 32 bytes"))?;
-        let exchange = match &file.exchange_key {
-            None => None,
-            Some(blob) => Some(Arc::new(ExchangeSecret::from_bytes(
-                blob.key()
-                    .ok_or_else(|| damaged("the exchange key is not 32 bytes"))?,
-            ))),
-        };
+        let keys = Held::stored(&path, &file.keys(), keyring)?;
         let ca = keys::certificate(&file.ca.0);
         tls::roots(&ca).map_err(|_| damaged("the CA certificate is not one"))?;
         Ok(Self {
@@ -240,10 +270,7 @@ impl Membership {
             address: file.address.clone(),
             dir: dir.to_owned(),
             ca,
-            keys: Keys {
-                identity: SigningKey::from_bytes(&identity),
-                exchange,
-            },
+            keys,
             key_name: String::new(),
             presented: Arc::default(),
             facts: Arc::default(),

@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::certificate;
 use crate::error::ConnectError;
-use crate::keys::{Keys, TlsKey};
+use crate::keys::{self, Keys, TlsKey};
 use crate::tls::{self, Trust};
 
 /// Who asks, and what the answer must prove.
@@ -16,13 +16,15 @@ pub(crate) struct Renewal<'a> {
     pub(crate) role: Role,
     pub(crate) name: &'a str,
     pub(crate) keys: &'a Keys,
-    /// The fleet's CA certificate.
-    pub(crate) ca: &'a CertificateDer<'static>,
+    /// How the controller is known.
+    pub(crate) trust: Trust,
 }
 
 /// A certificate with the TLS key that it is for.
 pub(crate) struct Renewed {
     pub(crate) certificate_der: Vec<u8>,
+    /// The fleet's CA certificate.
+    pub(crate) ca: CertificateDer<'static>,
     pub(crate) key: TlsKey,
 }
 
@@ -49,7 +51,7 @@ impl Renewal<'_> {
             identity_key: self.keys.identity_public().to_vec(),
         };
 
-        let channel = tls::channel(address, &Trust::Ca(self.ca.clone()), None).await?;
+        let channel = tls::channel(address, &self.trust, None).await?;
         let RenewResponse {
             certificate_der,
             ca_der,
@@ -59,12 +61,18 @@ impl Renewal<'_> {
             .map_err(|status| ConnectError::from_status(address, status))?
             .into_inner();
 
-        if ca_der != **self.ca {
+        let is_ours = match &self.trust {
+            Trust::Ca(ca) => ca_der == **ca,
+            Trust::Fingerprint(fingerprint) => tls::fingerprint(&ca_der) == *fingerprint,
+        };
+        if !is_ours {
             return Err(ConnectError::Answer("it names another CA than ours"));
         }
-        certificate::verify(&certificate_der, self.ca, now_secs)?;
+        let ca = keys::certificate(&ca_der);
+        certificate::verify(&certificate_der, &ca, now_secs)?;
         Ok(Renewed {
             certificate_der,
+            ca,
             key,
         })
     }

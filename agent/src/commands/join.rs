@@ -193,6 +193,7 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
         spa_port,
         controller,
         force,
+        ..JoinOptions::default()
     };
 
     // Held before the token is spent, so that nothing can go wrong with it afterwards.

@@ -34,8 +34,8 @@ impl Joined {
     }
 
     /// With which the keys of pairwise stanzas are derived.
-    pub(super) fn exchange(&self) -> Option<&spa::ExchangeSecret> {
-        self.0.member.exchange()
+    pub(super) fn exchange(&self) -> Result<Option<&spa::ExchangeSecret>, RunError> {
+        Ok(self.0.member.exchange()?)
     }
 
     /// Starts the link.

@@ -185,7 +185,13 @@ fn known(context: &Context, names: Names, (before, typed): (&[String], &str)) ->
         .flatten();
     let hosts = directory.as_ref().map(Directory::hosts).unwrap_or_default();
     let own_name = membership.name.clone();
-    let seen = asked::names(&context.profile, membership, context.now_secs);
+    // Whoever types must not meet a dialog: the names of the last time will do.
+    let renews = membership.renew_at_secs() <= context.now_secs;
+    let seen = if membership.is_in_keyring() && renews {
+        context.profile.seen_names()
+    } else {
+        asked::names(&context.profile, membership, context.now_secs)
+    };
     match names {
         Names::Hosts => {
             let labels = hosts.iter().flat_map(|host| &host.labels);

@@ -6,11 +6,13 @@ use fleet::{Role, Token};
 use member::JoinOptions;
 use zeroize::Zeroizing;
 
+use crate::commands::profile::keyring::to_keyring;
 use crate::commands::sync;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::directory::Directory;
 use crate::error::{CommandError, Result};
+use crate::keyring;
 use crate::knock::request::login_name;
 
 /// The name of a key that nobody gave one.
@@ -25,6 +27,7 @@ const KEY_DEFAULT: &str = "default";
 #[command(after_help = "\
 Examples:
   postern join - < token
+  postern join - --keyring < token
   postern --profile ~/.config/postern-prod join TOKEN")]
 pub(crate) struct JoinArgs {
     /// One-time token, or `-` for standard input
@@ -42,6 +45,10 @@ pub(crate) struct JoinArgs {
     /// Replace the membership that is in the profile
     #[arg(long)]
     force: bool,
+
+    /// Have the keys in the keyring of this desktop, and never on the disk (see `postern profile keyring`)
+    #[arg(long)]
+    keyring: bool,
 }
 
 pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
@@ -50,15 +57,24 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
         return Err(CommandError::refused("this token is for a host")
             .with_hint("run `postern-agent join --token TOKEN` on the host"));
     }
+    if args.keyring {
+        keyring::required()?;
+    }
     let requested_name = args.name.or_else(|| token.name.is_empty().then(login_name));
     let options = JoinOptions {
         requested_name,
         controller: args.controller,
         force: args.force,
+        keyring: keyring::of_desktop(),
+        into_keyring: args.keyring,
         ..JoinOptions::default()
     };
-    let membership = member::join(&token, context.profile.dir(), options).await?;
+    let mut membership = member::join(&token, context.profile.dir(), options).await?;
     context.profile.forget_cache()?;
+    if args.keyring {
+        // A join that was begun without the keyring has its keys in the file.
+        to_keyring(context, &mut membership)?;
+    }
     let key = match membership.key_name.as_str() {
         "" | KEY_DEFAULT => String::new(),
         key => format!(", with the key {key}"),

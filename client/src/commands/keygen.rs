@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use member::{Keyring, KeyringError};
 use policy::NoIncludes;
 use serde::Serialize;
 use spa::{DigestType, EncryptionKey, EncryptionMode, HmacKey, Keys, Secret};
@@ -12,7 +14,9 @@ use zeroize::Zeroizing;
 
 use crate::context::{Context, Listing};
 use crate::error::{CommandError, Result};
+use crate::keyring;
 use crate::knock::args::Access;
+use crate::rc::table::KEY_SOURCE;
 
 /// Bytes of an encryption key: what AES-256 takes.
 const KEY_LEN: usize = 32;
@@ -30,6 +34,10 @@ const HMAC_KEY_LEN: usize = 64;
 /// ports, so keep a session open until the first knock has worked. fwknopd skips that line; there the
 /// ports must be closed by the host's own firewall, or everybody reaches them.
 ///
+/// With --keyring the client's half of the keys goes into the keyring of this desktop, and NAME.fwknoprc
+/// says KEY_SOURCE keyring in their place: for `postern`, since fwknop ends at that line. The host's file
+/// holds them all the same; remove it here when it is there.
+///
 /// In a fleet nobody needs this: hosts and users agree on keys when they join.
 ///
 /// JSON fields: name, access, rc, key (the public name of the keys).
@@ -39,7 +47,8 @@ Examples:
   postern keygen office --server 192.0.2.1 -A tcp/22
   scp office.access.conf root@192.0.2.1:          append it there to the access file
   cat office.fwknoprc >> ~/.fwknoprc && chmod 600 ~/.fwknoprc
-  postern knock -n office -a 203.0.113.7 --wait 5")]
+  postern knock -n office -a 203.0.113.7 --wait 5
+  postern keygen office --server 192.0.2.1 --keyring")]
 pub(crate) struct KeygenArgs {
     /// Name of the pair, and of the stanza
     name: String,
@@ -73,6 +82,10 @@ pub(crate) struct KeygenArgs {
     #[arg(long)]
     no_protect: bool,
 
+    /// Put the client's keys into the keyring of this desktop, and not into NAME.fwknoprc
+    #[arg(long)]
+    keyring: bool,
+
     /// Directory to write to
     #[arg(long, value_name = "DIR", default_value = ".")]
     directory: PathBuf,
@@ -105,11 +118,19 @@ pub(crate) fn run(context: &Context, args: &KeygenArgs) -> Result {
             return Err(exists(path));
         }
     }
+    let kept = args.keyring.then(|| Kept::new(&args.name)).transpose()?;
     create(&access, &of_host)?;
-    create(&rc, &of_client).inspect_err(|_| {
-        // Half a pair is of no use; it was made a moment ago.
-        let _ = std::fs::remove_file(&access);
-    })?;
+    create(&rc, &of_client)
+        .and_then(|()| match &kept {
+            Some(kept) => kept.put(&key_lines(&key, &hmac)).inspect_err(|_| {
+                let _ = std::fs::remove_file(&rc);
+            }),
+            None => Ok(()),
+        })
+        .inspect_err(|_| {
+            // Half a pair is of no use; it was made a moment ago.
+            let _ = std::fs::remove_file(&access);
+        })?;
     let keys = keys(key, hmac)?;
     let (access, rc) = (access.display().to_string(), rc.display().to_string());
     let key = keys.fingerprint().to_string();
@@ -122,6 +143,16 @@ pub(crate) fn run(context: &Context, args: &KeygenArgs) -> Result {
             key,
         });
     }
+    say(context, args, (&access, &rc, &key), &ports)
+}
+
+/// What was made, and what is to be done with it.
+fn say(
+    context: &Context,
+    args: &KeygenArgs,
+    (access, rc, key): (&str, &str, &str),
+    ports: &str,
+) -> Result {
     let name = &args.name;
     let how = if args.allow_ip.is_some() {
         String::new()
@@ -132,9 +163,16 @@ pub(crate) fn run(context: &Context, args: &KeygenArgs) -> Result {
         "Wrote {access}, for the access file of {}, and {rc}, for ~/.fwknoprc of the client (key {key}).",
         args.server
     ))?;
+    let who = if args.keyring {
+        format!(
+            "The client's keys are in the keyring; whoever reads {access} can knock: remove it here."
+        )
+    } else {
+        "Whoever reads either file can knock.".to_owned()
+    };
     context.ui.note(format_args!(
         "Take {access} to the host over a safe way and append it to the access file; then `postern \
-         knock --rc-file {rc} -n {name}{how} --wait 5`. Whoever reads either file can knock."
+         knock --rc-file {rc} -n {name}{how} --wait 5`. {who}"
     ));
     if !args.no_protect {
         context.ui.note(format_args!(
@@ -250,10 +288,58 @@ fn client_text(
     if let Some(allow) = &args.allow_ip {
         line("ALLOW_IP", allow);
     }
-    line("KEY_BASE64", &key.to_base64());
-    line("USE_HMAC", "Y");
-    line("HMAC_KEY_BASE64", &hmac.to_base64());
+    if args.keyring {
+        line(KEY_SOURCE, "keyring");
+    } else {
+        line("KEY_BASE64", &key.to_base64());
+        line("USE_HMAC", "Y");
+        line("HMAC_KEY_BASE64", &hmac.to_base64());
+    }
     text
+}
+
+/// The client's half as the keyring has it.
+fn key_lines(key: &Secret, hmac: &Secret) -> Zeroizing<String> {
+    let (key, hmac) = (key.to_base64(), hmac.to_base64());
+    let mut text = Zeroizing::new(String::with_capacity(256));
+    let _ = write!(text, "KEY_BASE64 {}\nHMAC_KEY_BASE64 {}\n", *key, *hmac);
+    text
+}
+
+/// The place in the keyring for the keys of one stanza.
+struct Kept {
+    keyring: Arc<dyn Keyring>,
+    name: String,
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// A place where nothing is yet.
+    fn new(stanza: &str) -> Result<Self> {
+        let (keyring, name) = (keyring::required()?, keyring::stanza_name(stanza));
+        if keyring.get(&name)?.is_some() {
+            return Err(CommandError::refused(format!(
+                "the keyring has keys as {name} already, and they are not touched"
+            ))
+            .with_hint("choose another name, or remove them there first"));
+        }
+        Ok(Self { keyring, name })
+    }
+
+    /// Puts them there, and reads them again: they are on this machine nowhere else.
+    fn put(&self, text: &str) -> Result {
+        let label = format!("Postern: keys of {}", self.name);
+        self.keyring.put(&self.name, &label, text)?;
+        if self
+            .keyring
+            .get(&self.name)?
+            .is_none_or(|kept| *kept != text)
+        {
+            return Err(KeyringError::NotKept.into());
+        }
+        Ok(())
+    }
 }
 
 fn create(path: &Path, text: &str) -> Result {

@@ -1,6 +1,7 @@
 //! `postern profile`
 
 mod export;
+pub(crate) mod keyring;
 mod show;
 
 use crate::context::Context;
@@ -16,12 +17,14 @@ pub(crate) struct ProfileArgs {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Export(export::ExportArgs),
+    Keyring(keyring::KeyringArgs),
     Show(show::ShowArgs),
 }
 
 pub(crate) async fn run(context: &Context, args: ProfileArgs) -> Result {
     match args.command {
         Command::Export(args) => export::run(context, args).await,
+        Command::Keyring(args) => keyring::run(context, &args),
         Command::Show(args) => show::run(context, &args),
     }
 }

@@ -4,6 +4,7 @@ use super::line::{Given, Line};
 use crate::error::{CommandError, Result};
 use crate::knock::args::{KeyArgs, KnockArgs, RequestArgs, RouteArgs, address, allow, offset_secs};
 use crate::rc::Stanza;
+use crate::rc::table::KEY_SOURCE;
 
 /// A variable that an option says. Values may be keys, so they cannot be printed.
 pub(super) struct Said {
@@ -47,9 +48,9 @@ const IN_PLACE_OF: &[(&str, &[&str])] = &[
     ("SPA_SERVER_PORT", &["RAND_PORT"]),
     ("NAT_PORT", &["NAT_RAND_PORT"]),
     ("NAT_RAND_PORT", &["NAT_PORT"]),
-    ("KEY", &["KEY_BASE64", "KEY_FILE"]),
-    ("KEY_BASE64", &["KEY", "KEY_FILE"]),
-    ("KEY_FILE", &["KEY", "KEY_BASE64"]),
+    ("KEY", &["KEY_BASE64", "KEY_FILE", KEY_SOURCE]),
+    ("KEY_BASE64", &["KEY", "KEY_FILE", KEY_SOURCE]),
+    ("KEY_FILE", &["KEY", "KEY_BASE64", KEY_SOURCE]),
     ("HMAC_KEY", &["HMAC_KEY_BASE64", "HMAC_KEY_FILE"]),
     ("HMAC_KEY_BASE64", &["HMAC_KEY", "HMAC_KEY_FILE"]),
     ("HMAC_KEY_FILE", &["HMAC_KEY", "HMAC_KEY_BASE64"]),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::overlay::in_place_of;
+use crate::rc::table::KEY_SOURCE;
 
 /// What `~/.fwknoprc` begins with.
 pub(super) const NEW_FILE: &str = "\
@@ -26,7 +27,8 @@ pub(super) const NEW_FILE: &str = "\
 ";
 
 /// Variables whose loss would lock somebody out.
-const KEYS: [&str; 6] = [
+const KEYS: [&str; 7] = [
+    KEY_SOURCE,
     "KEY",
     "KEY_BASE64",
     "HMAC_KEY",

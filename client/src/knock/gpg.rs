@@ -54,6 +54,7 @@ impl PacketKeys {
     ///
     /// Exit code 1 when there is no key to be had, 2 or 64 when one is unfit.
     pub(crate) fn find(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<Self> {
+        let rc = &*keys::with_source(args, rc)?;
         if args.gpg.is_meant() || rc.is_on("USE_GPG") {
             return OpenPgpKeys::find(ui, args, rc, host).map(|keys| Self::OpenPgp(Box::new(keys)));
         }

@@ -1,5 +1,7 @@
-//! Static keys: from a file, standard input, the rc stanza, a prompt, or the command line.
+//! Static keys: from a file, standard input, the rc stanza, the keyring that it names, a prompt, or the
+//! command line.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Read};
 
@@ -31,6 +33,27 @@ pub(crate) fn find(ui: &Ui, args: &KeyArgs, rc: &Stanza, host: &str) -> Result<K
     };
     let encryption = EncryptionKey::new(encryption).map_err(unfit)?;
     Keys::new(encryption, mode, hmac).map_err(unfit)
+}
+
+/// The stanza with the keys that it has in the keyring, unless every key was said otherwise.
+///
+/// # Errors
+///
+/// Exit code 1 when the keyring does not give them, 64 when what it gives is unfit.
+pub(super) fn with_source<'s>(args: &KeyArgs, rc: &'s Stanza) -> Result<Cow<'s, Stanza>> {
+    let has_key = args.key_rijndael.is_some()
+        || args.key_base64_rijndael.is_some()
+        || args.key_file.is_some()
+        || args.stdin
+        || args.fd.is_some();
+    let has_hmac = args.key_hmac.is_some()
+        || args.key_base64_hmac.is_some()
+        || args.get_hmac_key.is_some()
+        || args.use_hmac;
+    if has_key && has_hmac {
+        return Ok(Cow::Borrowed(rc));
+    }
+    rc.with_keys()
 }
 
 /// The HMAC key alone, with its type.

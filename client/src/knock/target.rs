@@ -171,11 +171,11 @@ fn permitted(entries: &[&DirectoryHost]) -> Vec<String> {
 ///
 /// # Errors
 ///
-/// Exit code 1 when the host's public key is unfit.
+/// Exit code 1 when the host's public key is unfit, or a keyring does not give this user's.
 pub(crate) fn pairwise(membership: &Membership, host: &DirectoryHost) -> Result<Keys> {
     let unfit = || CommandError::refused(format!("the key of {} is unfit", host.name));
     let secret = membership
-        .exchange()
+        .exchange()?
         .ok_or_else(|| CommandError::refused("this profile has no exchange key"))?;
     let their: [u8; 32] = host
         .exchange_key

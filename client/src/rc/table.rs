@@ -149,9 +149,21 @@ pub(crate) const ROWS: &[Row] = &[
     row(("fault-injection-tag", None, "TAG"), "", Refused("of test builds of the reference, whose own releases refuse it too"), "", "what_is_no_option_ends_with_1"),
 ];
 
+/// Variables that fwknop's own client does not know, and ends at.
+const OWN: &[Row] = &[row(
+    NO_OPTION,
+    KEY_SOURCE,
+    Same,
+    "",
+    "keys_of_a_stanza_are_in_the_keyring_and_nowhere_else_on_this_machine",
+)];
+
+/// Says that the keys of a stanza are in the keyring.
+pub(crate) const KEY_SOURCE: &str = "KEY_SOURCE";
+
 /// The rows of variables, each variable once.
 pub(crate) fn variables() -> impl Iterator<Item = &'static Row> {
-    ROWS.iter().filter(|row| {
+    ROWS.iter().chain(OWN).filter(|row| {
         !row.variable.is_empty() && row.long != "source-ip" && row.long != "time-offset-minus"
     })
 }

@@ -97,7 +97,7 @@ impl Member {
     }
 
     /// The host's side of the key agreement.
-    fn keys(&self) -> Keys {
+    pub(crate) fn keys(&self) -> Keys {
         let (user, host) = (self.user.public(), self.host.public());
         spa::pairwise(&self.host, &user, &user, &host).unwrap()
     }

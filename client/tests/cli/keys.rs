@@ -26,7 +26,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 /// The keys of the stanza that was made for the host.
-fn keys_of_host(sandbox: &Sandbox) -> Keys {
+pub(crate) fn keys_of_host(sandbox: &Sandbox) -> Keys {
     let text = fs::read_to_string(sandbox.dir.path().join("office.access.conf")).unwrap();
     let policy = policy::parse("office.access.conf", &text, &NoIncludes).unwrap();
     let StanzaKey::Static(keys) = &policy.stanzas[0].key else {

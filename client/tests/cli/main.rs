@@ -10,10 +10,12 @@
 
 mod as_fwknop;
 mod complete;
+mod desktop;
 mod exit_codes;
 mod fleet_profile;
 mod fwknop_vectors;
 mod help;
+mod keyring;
 mod keys;
 mod knocks;
 mod policy_import;

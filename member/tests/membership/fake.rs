@@ -56,6 +56,8 @@ pub(crate) struct State {
     /// Life of new certificates, seconds before and after now.
     pub(crate) life_secs: Mutex<(i64, i64)>,
     pub(crate) banned: Mutex<bool>,
+    /// Who redeemed a token was given another name since.
+    pub(crate) renamed: Mutex<bool>,
     /// The next answer to a redemption is lost on the way.
     pub(crate) lose_answer: Mutex<bool>,
     /// No answer to a redemption gets through.
@@ -132,6 +134,7 @@ impl Fake {
             ca,
             life_secs: Mutex::new((0, 24 * HOUR)),
             banned: Mutex::default(),
+            renamed: Mutex::default(),
             lose_answer: Mutex::default(),
             deaf: Mutex::default(),
             spent: Mutex::default(),
@@ -209,18 +212,22 @@ impl Enrollment for Service {
         if spent_by != identity {
             return Err(Status::permission_denied("the token is used"));
         }
-        if *self.0.deaf.lock().unwrap() {
-            return Err(Status::unavailable("the answer is lost"));
-        }
-        if std::mem::take(&mut *self.0.lose_answer.lock().unwrap()) {
-            return Err(Status::unavailable("the answer is lost"));
-        }
         let identity = VerifyingKey::try_from(request.identity_key.as_slice()).unwrap();
         self.0
             .identities
             .lock()
             .unwrap()
             .insert(name.to_owned(), identity);
+        if *self.0.deaf.lock().unwrap() {
+            return Err(Status::unavailable("the answer is lost"));
+        }
+        if std::mem::take(&mut *self.0.lose_answer.lock().unwrap()) {
+            return Err(Status::unavailable("the answer is lost"));
+        }
+        let name = match *self.0.renamed.lock().unwrap() {
+            true => "web-9",
+            false => name,
+        };
         Ok(Response::new(RedeemResponse {
             role: wire::Role::from(role).into(),
             name: name.to_owned(),

@@ -1,7 +1,9 @@
 //! Joining, loading, renewing and connecting, against an Enrollment service over real TLS.
 #![expect(clippy::unwrap_used, reason = "in a test, what cannot be had ends it")]
 
+mod again;
 mod fake;
+mod keyring;
 
 use std::error::Error as _;
 use std::fs;
@@ -88,7 +90,7 @@ async fn an_operator_has_no_exchange_key() {
     .await
     .unwrap();
 
-    assert!(member.exchange().is_none());
+    assert!(member.exchange().unwrap().is_none());
 }
 
 #[tokio::test]

@@ -37,7 +37,8 @@ const FWKNOP_USER_LEN_MAX: usize = 29;
 /// What a phone cannot ask for, ranges and echo, is left out there.
 ///
 /// The output holds your keys: keep it as safe as the profile. It stays valid until you or the host
-/// join anew, whatever the policy says; the policy decides what it opens.
+/// join anew, whatever the policy says; the policy decides what it opens. Where the profile has its keys
+/// in the keyring, they leave it here: other clients read no keyring.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -106,6 +107,11 @@ pub(super) async fn run(context: &Context, args: ExportArgs) -> Result {
         return stanzas
             .iter()
             .try_for_each(|stanza| show_code(context, &membership, stanza));
+    }
+    if membership.is_in_keyring() {
+        context.ui.note(
+            "The keys of this profile are in the keyring; what is exported has them in clear.",
+        );
     }
     let mut text = Zeroizing::new(String::new());
     for stanza in &stanzas {

@@ -39,6 +39,9 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result {
         "{} {} of fleet {}, controller {}.",
         membership.role, membership.name, membership.fleet, membership.address
     ))?;
+    if membership.is_in_keyring() {
+        context.ui.say("Its keys are in the keyring.")?;
+    }
     let Some(directory) = &directory else {
         return Ok(());
     };
