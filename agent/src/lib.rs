@@ -25,6 +25,8 @@ pub mod hide_first;
 pub mod journal;
 mod kernel_switches;
 #[cfg(feature = "link")]
+mod leaving;
+#[cfg(feature = "link")]
 pub mod link;
 mod link_state;
 mod membership;

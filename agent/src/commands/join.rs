@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::STATE_DIR;
 use crate::clock;
 use crate::journal::{FleetJournal, JournalError};
+use crate::leaving;
 
 /// A token text is a few hundred bytes; more than this on standard input is something else.
 const TOKEN_BYTES_MAX: u64 = 16 * 1024;
@@ -169,6 +170,8 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
     if token.role != Role::Host {
         return Err(JoinFailed::NotForHosts { role: token.role });
     }
+    // Of a join before this one, which was killed.
+    tell(leaving::settle(&args.state, None).map_err(|error| held(error, &args.state))?);
     let before = Membership::load(&args.state).ok();
     if let Some(member) = before.as_ref().filter(|_| !args.force)
         && is_of(member, &token)
@@ -203,25 +206,30 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
         None
     };
 
+    if journal.is_some() {
+        leaving::begin(&state, before.as_ref()).map_err(JoinFailed::Journal)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(JoinFailed::Runtime)?;
     let deadline = wait.map(|wait| clock::steady() + wait);
-    let member = runtime.block_on(join(&token, &state, options, deadline))?;
+    let joined = runtime.block_on(join(&token, &state, options, deadline));
+    if let Ok(member) = &joined {
+        say((member, &member.name), "joined", &state, json);
+    }
+    tell(leaving::settle(&state, journal).map_err(JoinFailed::Journal)?);
+    joined.map(drop)
+}
 
-    say((&member, &member.name), "joined", &state, json);
-    // As another host of the same fleet it has another policy, and another history.
-    let same_host = before
-        .is_some_and(|before| before.ca_der() == member.ca_der() && before.name == member.name);
-    if let (Some(journal), false) = (journal, same_host) {
-        let kept = journal.archive().map_err(JoinFailed::Journal)?;
+/// Where what was kept as another host is now.
+fn tell(kept: Option<PathBuf>) {
+    if let Some(kept) = kept {
         let kept = kept.display();
         program::note(format_args!(
             "What was kept as the host before is now {kept}"
         ));
     }
-    Ok(())
 }
 
 /// Joins, again and again until `deadline` while that may help: the controller cannot be reached yet,

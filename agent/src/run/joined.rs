@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use super::RunError;
 use crate::channels::Channels;
 use crate::config::Config;
+use crate::leaving;
 use crate::link::{self, Link, LinkConfig};
 
 /// Whom this host belongs to.
@@ -27,6 +28,9 @@ impl Joined {
     /// Reads the membership in the state directory. `controller` is dialled instead of the address
     /// in it.
     pub(super) fn load(config: &Config, controller: Option<&str>) -> Result<Self, RunError> {
+        if let Some(kept) = leaving::settle(&config.state_dir, None)? {
+            tracing::info!(kept = %kept.display(), "a join was cut off: what was kept as the host before is set aside");
+        }
         Ok(Self(LinkConfig {
             member: Membership::load(&config.state_dir)?,
             controller: controller.map(str::to_owned),

@@ -22,7 +22,7 @@ impl Joined {
         Err(RunError::NoLink)
     }
 
-    pub(super) fn exchange(&self) -> Option<&spa::ExchangeSecret> {
+    pub(super) fn exchange(&self) -> Result<Option<&spa::ExchangeSecret>, RunError> {
         match *self {}
     }
 

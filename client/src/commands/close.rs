@@ -99,7 +99,7 @@ pub(crate) struct CloseArgs {
     quiet: bool,
 
     /// Print one JSON object for each port that was tried, or one for the packet: host, port (empty for
-    /// all), state (closed, open or sent)
+    /// all), state (closed, open, sent, or failed: nothing was sent, and error says why)
     #[arg(long, conflicts_with_all = ["quiet", "dry_run"])]
     json: bool,
 
@@ -116,6 +116,15 @@ struct Row<'a> {
     state: &'a str,
 }
 
+/// The line of a packet that was not sent.
+#[derive(Debug, Serialize)]
+struct NotSent<'a> {
+    host: &'a str,
+    port: &'a str,
+    state: &'static str,
+    error: String,
+}
+
 pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
     let mut args = args.into_knock();
     let host = args.hosts.pop();
@@ -128,7 +137,19 @@ pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
     } else {
         Voice::Full
     };
-    let knock = Knock::send(context, &args, host.as_deref(), voice).await?;
+    let sent = Knock::send(context, &args, host.as_deref(), voice).await;
+    let knock = sent.inspect_err(|error| {
+        if args.json {
+            let host = host.as_deref().unwrap_or_default();
+            // What cannot be printed is no second error.
+            let _ = context.ui.json(&NotSent {
+                host,
+                port: "",
+                state: "failed",
+                error: program::one_line(error).to_string(),
+            });
+        }
+    })?;
     let ports = tcp_ports(&knock);
     let patience = match args.wait {
         Some(secs) => Some(Duration::from_secs(secs.into())),

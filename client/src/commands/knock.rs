@@ -1,5 +1,8 @@
 //! `postern knock`
 
+use std::borrow::Cow;
+
+use program::Failure as _;
 use serde::Serialize;
 
 use crate::context::Context;
@@ -26,6 +29,9 @@ struct Row<'a> {
     ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     because: Option<String>,
+    /// Why no packet was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
@@ -38,7 +44,15 @@ struct Failures {
 }
 
 pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
-    let hosts = hosts::named(context, &args).await?;
+    let hosts = match hosts::named(context, &args).await {
+        Ok(hosts) => hosts,
+        Err(error) => {
+            for host in &args.hosts {
+                not_sent(context, &args, Some(host), &error)?;
+            }
+            return Err(error);
+        }
+    };
     if args.dry_run {
         for host in &hosts {
             let mut target = target::find(context, &args, host.as_deref()).await?;
@@ -55,11 +69,15 @@ pub(crate) async fn run(context: &Context, args: KnockArgs) -> Result {
     let mut knocks = Vec::new();
     let count = hosts.len();
     for host in hosts {
-        match Knock::send_and_compare(context, &args, host.as_deref(), voice).await {
-            Ok(knock) => knocks.push(knock),
-            Err(error) if count == 1 => return Err(error),
-            Err(error) => failures.add(host.as_deref().unwrap_or_default(), error),
-        }
+        let error = match Knock::send_and_compare(context, &args, host.as_deref(), voice).await {
+            Ok(knock) => {
+                knocks.push(knock);
+                continue;
+            }
+            Err(error) => error,
+        };
+        not_sent(context, &args, host.as_deref(), &error)?;
+        failures.add(host.as_deref().unwrap_or_default(), error);
     }
     for mut knock in knocks {
         let Some(patience) = patience(&args, knock.is_member()) else {
@@ -76,18 +94,44 @@ fn sent(context: &Context, args: &KnockArgs, knock: &Knock) -> Result {
     if !args.json {
         return Ok(());
     }
-    let ports = args.request.access.iter().flat_map(|access| &access.0);
-    let ports: Vec<String> = ports.map(ToString::to_string).collect();
     context.ui.json(&Row {
         host: &knock.target.name,
-        port: ports.join(","),
+        port: asked(args),
         state: "sent",
         was_open: None,
         address: None,
         ms: None,
         because: None,
+        error: None,
         hint: None,
     })
+}
+
+/// No packet was sent to this host, and others may have got theirs.
+fn not_sent(context: &Context, args: &KnockArgs, host: Option<&str>, why: &CommandError) -> Result {
+    if !args.json {
+        return Ok(());
+    }
+    let named = [&args.route.destination, &args.keys.named_config];
+    let named = named.into_iter().find_map(|name| name.as_deref());
+    context.ui.json(&Row {
+        host: host.or(named).unwrap_or_default(),
+        port: asked(args),
+        state: "failed",
+        was_open: None,
+        address: None,
+        ms: None,
+        because: None,
+        error: Some(program::one_line(why).to_string()),
+        hint: why.hint().map(Cow::into_owned),
+    })
+}
+
+/// What was asked for on the command line.
+fn asked(args: &KnockArgs) -> String {
+    let ports = args.request.access.iter().flat_map(|access| &access.0);
+    let ports: Vec<String> = ports.map(ToString::to_string).collect();
+    ports.join(",")
 }
 
 /// Waits for what one knock asked for, and says how it stands with it. A host that has moved or
@@ -133,7 +177,14 @@ async fn check(
                     .note(format_args!("note: {because}; knocking again"));
             }
             let name = knock.target.name.clone();
-            *knock = Knock::send(context, args, Some(&name), Voice::Quiet).await?;
+            match Knock::send(context, args, Some(&name), Voice::Quiet).await {
+                Ok(again) => *knock = again,
+                Err(error) => {
+                    not_sent(context, args, Some(&name), &error)?;
+                    failures.add(&name, error);
+                    return Ok(());
+                }
+            }
             continue;
         }
         for (port, is_refused, error, why) in errors {
@@ -161,6 +212,7 @@ fn open(
             address: Some(at.to_string()),
             ms: Some(ms),
             because: None,
+            error: None,
             hint: None,
         });
     }
@@ -205,6 +257,7 @@ fn failed(
         address: None,
         ms: None,
         because: why.because,
+        error: None,
         hint: Some(why.hint),
     })
 }
@@ -240,6 +293,7 @@ async fn unseen(
             address: None,
             ms: None,
             because: said,
+            error: None,
             hint: None,
         })?;
         return Ok(None);

@@ -81,7 +81,8 @@ pub(crate) struct KnockArgs {
     pub(crate) quiet: bool,
 
     /// Print one JSON object for each host and port: host, port, state (open, refused by TCP, denied
-    /// by the host's own record, silent, unseen or sent), was_open, address, ms, because, hint
+    /// by the host's own record, silent, unseen, sent, or failed: nothing was sent), was_open, address, ms,
+    /// because, error, hint
     #[arg(long, conflicts_with_all = ["quiet", "dry_run"])]
     pub(crate) json: bool,
 

@@ -439,3 +439,41 @@ fn a_host_that_is_locked_is_named_as_such_and_is_no_slip_of_the_hand() {
     let of_then = listed.stderr.contains("this is the directory of");
     assert!(of_then, "an old list says how old: {}", listed.stderr);
 }
+
+#[test]
+fn every_host_that_was_asked_for_has_its_row_also_where_nothing_was_sent() {
+    let alice = alice();
+    let rows = |words: &[&str]| {
+        let ran = alice.sandbox.run(words);
+        let rows: Vec<serde_json::Value> = ran
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(ran.stderr.contains("error: "), "{}", ran.stderr);
+        (ran.code, rows)
+    };
+    let states = |rows: &[serde_json::Value]| -> Vec<String> {
+        let state = |row: &serde_json::Value| format!("{} {}", row["host"], row["state"]);
+        rows.iter().map(state).collect()
+    };
+
+    let (code, one) = rows(&["knock", "lab-1", "--json"]);
+    let (_, some) = rows(&["knock", "web-1", "lab-1", "--no-wait", "--json"]);
+    let (_, none) = rows(&["knock", "web-1", "role=mail", "-A", "tcp/22", "--json"]);
+    let (_, close) = rows(&["close", "lab-1", "--json"]);
+
+    assert_eq!(
+        (code, states(&one)),
+        (1, vec![r#""lab-1" "failed""#.to_owned()])
+    );
+    let told = one[0]["error"].as_str().unwrap();
+    assert!(told.starts_with("lab-1 is locked"), "{told}");
+    assert!(one[0]["hint"].is_string(), "{one:?}");
+    let expected = [r#""lab-1" "failed""#, r#""web-1" "sent""#];
+    assert_eq!(states(&some), expected);
+    let expected = [r#""web-1" "failed""#, r#""role=mail" "failed""#];
+    assert_eq!(states(&none), expected);
+    assert_eq!(none[0]["port"], "tcp/22");
+    assert_eq!(states(&close), [r#""lab-1" "failed""#]);
+}

@@ -14,7 +14,7 @@ mod tests;
 
 use std::net::IpAddr;
 
-use policy::{Answer, Denied, Holder, HostFacts, PortSet, Question, Right, Stanza};
+use policy::{Answer, Holder, HostFacts, PortSet, Question, Right, Stanza};
 
 use crate::access::caller::Caller;
 use crate::context::Context;
@@ -194,7 +194,7 @@ pub(crate) async fn can(
             let Terms {
                 stanza, file, line, ..
             } = terms;
-            format!("stanza {stanza} ({file}:{line}): {}", dated(&not_given.why))
+            format!("stanza {stanza} ({file}:{line}): {}", not_given.why)
         })),
     }
     // Where it is the reason, it is said once.
@@ -203,15 +203,6 @@ pub(crate) async fn can(
         verdict.warnings.extend(missing);
     }
     Ok(verdict)
-}
-
-/// Why not, with dates for people.
-fn dated(why: &Denied) -> String {
-    if let Denied::Expired { at_secs } = why {
-        let at = Timestamp::from_ms(at_secs.saturating_mul(1_000));
-        return format!("the stanza expired {at}");
-    }
-    why.to_string()
 }
 
 fn ports(text: &str) -> Result<PortSet, Error> {

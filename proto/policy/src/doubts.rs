@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::host::{HostFacts, Selector};
 use crate::keyword::{Keyword, nearest_of};
 use crate::mistake::{Mistake, Place};
+use crate::moment::utc;
 use crate::policy::Policy;
 use crate::problem::Problem;
 use crate::stanza::Usernames;
@@ -54,12 +55,7 @@ pub fn doubts(policy: &Policy, fleet: &Fleet<'_>) -> Vec<Mistake> {
 
 /// The day of a moment, and the time where it is not midnight, in UTC.
 pub(crate) fn day(at_secs: u64) -> String {
-    let moment = i64::try_from(at_secs).ok();
-    let moment = moment.and_then(|secs| jiff::Timestamp::from_second(secs).ok());
-    let Some(moment) = moment else {
-        return at_secs.to_string();
-    };
-    let text = moment.to_string();
+    let text = utc(at_secs);
     let day = text.strip_suffix("T00:00:00Z").map(str::to_owned);
     day.unwrap_or(text)
 }

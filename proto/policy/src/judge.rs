@@ -23,6 +23,7 @@ pub use nat::{EVERYTHING, ForwardTo, Forwarding, HostSource, LOCAL, NamedTarget,
 pub use words::RefusedFor;
 
 use crate::cycle::{Cycle, CyclePort, CycleRule, CycleValues};
+use crate::moment::utc;
 use crate::own::OwnAddresses;
 use crate::stanza::{CommandRule, Stanza};
 
@@ -147,7 +148,7 @@ pub enum Denied {
     #[error("port {0} is the SPA_SERVER_PORT of other stanzas")]
     PortTaken(NonZeroU16),
     /// ACCESS_EXPIRE, ACCESS_EXPIRE_EPOCH.
-    #[error("the stanza expired at {at_secs}")]
+    #[error("the stanza expired at {}", utc(*.at_secs))]
     Expired {
         /// When, in seconds since 1970 UTC.
         at_secs: u64,

@@ -30,6 +30,7 @@ mod keyword;
 mod lexer;
 mod lint;
 mod mistake;
+mod moment;
 mod nat;
 mod network;
 mod open_pgp;

@@ -183,6 +183,8 @@ fn an_expired_stanza_grants_nothing_from_its_last_second_on() {
         judge(&format!("ACCESS_EXPIRE_EPOCH {at_secs}"), &message),
         Err(Denied::Expired { at_secs })
     );
+    let told = Denied::Expired { at_secs: 1 }.to_string();
+    assert_eq!(told, "the stanza expired at 1970-01-01T00:00:01Z");
     assert!(judge(&format!("ACCESS_EXPIRE_EPOCH {}", at_secs + 1), &message).is_ok());
 }
 

@@ -43,7 +43,7 @@ async fn whoever_has_a_scope_changes_hosts_of_it_and_is_refused_what_would_chang
     let refused = apply_as(&fleet, 2, &[&hers, &theirs]).await.unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "only hosts with env=stage are your business: web-1 would be concerned"
+        "only hosts with env=stage are your business: 1 other host would have another policy"
     );
     assert_eq!(back_as(&fleet, 1).await.unwrap().changed_hosts, ["web-2"]);
     fleet.apply(3, &[STAGE, &theirs].concat()).await.unwrap();
