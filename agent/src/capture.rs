@@ -9,8 +9,10 @@
 //! |---|---|
 //! | `live` | an interface, with libpcap; only there with the cargo feature `pcap` |
 //! | `file` | a capture file, also one that another program is still writing |
-//! | `socket` | UDP sockets, for hosts without libpcap or the right to use it |
+//! | `nflog` | what rules of the host hand out to a group of NFLOG |
+//! | `socket` | sockets of our own, UDP and TCP |
 //! | `filter` | which packets are worth judging |
+//! | `transports` | what they travel in |
 //! | `bpf` | the same as a program for the kernel |
 //! | `frames` | the same applied to the frames of a file |
 //! | `pcap_format` | the form of a capture file; pure |
@@ -22,8 +24,10 @@ mod filter;
 mod frames;
 #[cfg(feature = "pcap")]
 mod live;
+mod nflog;
 mod pcap_format;
 mod socket;
+mod transports;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,13 +41,15 @@ use nix::poll::PollFd;
 
 pub use filter::Filter;
 pub use pcap_format::NotPcap;
+pub use transports::{NoTransport, Transports};
 
 use crate::network::Links;
 
 use file::FileCapture;
 #[cfg(feature = "pcap")]
 use live::{LiveCapture, LiveOptions};
-use socket::SocketCapture;
+use nflog::NflogCapture;
+use socket::{TcpCapture, UdpCapture};
 
 /// One source of packets, and how to capture from it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -56,6 +62,8 @@ pub struct CaptureConfig {
     pub buffer_bytes: u32,
     /// Whether an interface hands on what is addressed to other machines.
     pub promiscuous: bool,
+    /// Whether an interface hands on what the host itself sends or forwards.
+    pub any_direction: bool,
 }
 
 /// Where packets come from.
@@ -70,8 +78,12 @@ pub enum CaptureSource {
         /// Whether to wait for what is still being written.
         follow: bool,
     },
+    /// A group of NFLOG.
+    Nflog(u16),
     /// A UDP socket on this address.
     Socket(SocketAddr),
+    /// A TCP socket on this address.
+    TcpServer(SocketAddr),
 }
 
 /// One thing that arrived.
@@ -141,6 +153,11 @@ pub trait Capture: Send + fmt::Debug {
 
     /// How many packets were lost since the start because we were too slow.
     fn dropped(&mut self) -> u64;
+
+    /// What else is counted here since the start, by name.
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
 }
 
 /// Why packets do not come.
@@ -188,9 +205,13 @@ pub fn open(config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
     Ok(match &config.source {
         CaptureSource::Interface(name) => open_live(name, config)?,
         CaptureSource::File { path, follow } => Box::new(FileCapture::open(path, filter, *follow)?),
-        CaptureSource::Socket(address) => {
-            Box::new(SocketCapture::bind(*address, config.buffer_bytes)?)
+        CaptureSource::Nflog(group) => {
+            Box::new(NflogCapture::open(*group, filter, config.buffer_bytes)?)
         }
+        CaptureSource::Socket(address) => {
+            Box::new(UdpCapture::bind(*address, config.buffer_bytes)?)
+        }
+        CaptureSource::TcpServer(address) => Box::new(TcpCapture::bind(*address)?),
     })
 }
 
@@ -201,6 +222,7 @@ fn open_live(name: &str, config: &CaptureConfig) -> Result<Box<dyn Capture>, Cap
         filter: config.filter.clone(),
         buffer_bytes: config.buffer_bytes,
         promiscuous: config.promiscuous,
+        any_direction: config.any_direction,
     })?))
 }
 
@@ -238,6 +260,7 @@ mod tests {
             filter: Filter::for_port(62_201),
             buffer_bytes: 1 << 20,
             promiscuous: false,
+            any_direction: false,
         };
 
         let refused = open(&config).map(|_| ());

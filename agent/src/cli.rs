@@ -98,17 +98,33 @@ pub struct RunArgs {
     #[arg(long, requires = "pcap_file")]
     pub follow: bool,
 
+    /// Read what rules of this host hand out to this group of NFLOG
+    #[arg(long, value_name = "GROUP")]
+    pub nflog_group: Option<u16>,
+
     /// Receive packets on a UDP socket
     #[arg(long, value_name = "[ADDRESS:]PORT")]
     pub udp_server: Option<String>,
+
+    /// Receive packets on a TCP socket too, one in each connection
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
+    pub tcp_server: Option<String>,
 
     /// Port that packets are sent to [default: 62201]
     #[arg(long, value_name = "PORT")]
     pub spa_port: Option<u16>,
 
+    /// What packets travel in: udp, tcp, icmp, gre, other; may be given several times [default: udp]
+    #[arg(long, value_name = "WHICH", value_delimiter = ',')]
+    pub transport: Vec<String>,
+
     /// Capture what matches this pcap filter instead
     #[arg(long, value_name = "FILTER")]
     pub filter: Option<String>,
+
+    /// Judge what this host sends or forwards, too; implies --gateway
+    #[arg(long)]
+    pub any_direction: bool,
 
     /// Judge packets whatever address they are sent to: this host stands in front of others
     #[arg(long)]
@@ -156,6 +172,10 @@ pub struct RunArgs {
     /// Read packets in the form of HTTP requests too
     #[arg(long)]
     pub spa_over_http: bool,
+
+    /// Of HTTP requests, read those of any program, not only of fwknop
+    #[arg(long)]
+    pub any_user_agent: bool,
 
     /// Run commands where a stanza permits them [default: yes with an access file, no when joined]
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
@@ -250,9 +270,13 @@ impl From<RunArgs> for RawConfig {
             interface,
             pcap_file,
             follow,
+            nflog_group,
             udp_server,
+            tcp_server,
             spa_port,
+            transport,
             filter,
+            any_direction,
             gateway,
             accept_destination,
             protect,
@@ -264,6 +288,7 @@ impl From<RunArgs> for RawConfig {
             max_age,
             max_future,
             spa_over_http,
+            any_user_agent,
             commands,
             nat_forward,
             nat_local,
@@ -279,9 +304,13 @@ impl From<RunArgs> for RawConfig {
             interfaces: (!interface.is_empty()).then_some(interface),
             pcap_file,
             follow: follow.then_some(true),
+            nflog_group,
             udp_server,
+            tcp_server,
             spa_port,
+            transports: (!transport.is_empty()).then_some(transport),
             filter,
+            any_direction: any_direction.then_some(true),
             gateway: gateway.then_some(true),
             accept_destinations: (!accept_destination.is_empty()).then_some(accept_destination),
             backend,
@@ -295,6 +324,7 @@ impl From<RunArgs> for RawConfig {
             max_age_secs: max_age,
             max_future_secs: max_future,
             spa_over_http: spa_over_http.then_some(true),
+            any_user_agent: any_user_agent.then_some(true),
             commands,
             nat_forward,
             nat_local,

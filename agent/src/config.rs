@@ -4,6 +4,7 @@
 //! Between them stands one function that finds all mistakes, not only the first. What may enter is
 //! policy and not configuration; here is how this host captures, records and filters.
 
+mod captures;
 mod environment;
 mod error;
 pub mod fwknopd;
@@ -13,7 +14,7 @@ mod raw;
 mod values;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use policy::{NatSettings, Networks};
@@ -24,7 +25,7 @@ pub use layers::{ConfigSource, Layers, Named};
 pub use raw::RawConfig;
 pub(crate) use raw::did_you_mean;
 
-use crate::capture::{CaptureConfig, CaptureSource, Filter};
+use crate::capture::{CaptureConfig, CaptureSource};
 use crate::gpg::GnupgHomes;
 
 /// What the program uses.
@@ -119,6 +120,8 @@ pub struct GateConfig {
     /// Whether commands run at all. Not unless it is said here, where a controller writes the policy.
     pub commands: bool,
     pub spa_over_http: bool,
+    /// Whether such requests are read whatever program made them.
+    pub any_user_agent: bool,
     pub x_forwarded_for: bool,
 }
 
@@ -186,7 +189,7 @@ impl TryFrom<RawConfig> for Config {
 
     fn try_from(raw: RawConfig) -> Result<Self, ConfigError> {
         let mut mistakes = Mistakes::default();
-        let sources = sources(&raw, &mut mistakes);
+        let sources = captures::sources(&raw, &mut mistakes);
         let gate = gate(&raw, &sources, &mut mistakes);
         let firewall = firewall(&raw, &mut mistakes);
         let nat = nat::nat(&raw, &mut mistakes);
@@ -234,8 +237,8 @@ impl TryFrom<RawConfig> for Config {
                 format!("{value} is not 1 to {max}")
             });
         }
-        let captures = captures(&raw, sources, &mut mistakes);
-        let accept_destinations = accept_destinations(&raw, &mut mistakes);
+        let captures = captures::captures(&raw, sources, &mut mistakes);
+        let accept_destinations = captures::accept_destinations(&raw, &mut mistakes);
         let metrics_listen = metrics_listen(&raw, &mut mistakes);
         let state_dir = raw.state_dir_or_default();
         let gnupg = raw.gnupg_homes();
@@ -300,89 +303,6 @@ impl Mistakes {
     }
 }
 
-fn sources(raw: &RawConfig, mistakes: &mut Mistakes) -> Vec<CaptureSource> {
-    let mut sources: Vec<CaptureSource> = Vec::new();
-    for name in raw.interfaces.iter().flatten() {
-        let source = CaptureSource::Interface(name.clone());
-        if sources.contains(&source) {
-            mistakes.add("interfaces", format_args!("{name} is named twice"));
-        }
-        mistakes.check("interfaces", !name.is_empty(), || {
-            "an empty name".to_owned()
-        });
-        sources.push(source);
-    }
-    if let Some(path) = &raw.pcap_file {
-        sources.push(CaptureSource::File {
-            path: path.clone(),
-            follow: raw.follow.unwrap_or(false),
-        });
-    } else if raw.follow == Some(true) {
-        mistakes.add("follow", "there is no pcap_file to follow");
-    }
-    if let Some(text) = &raw.udp_server {
-        match listen_address(text) {
-            Some(address) => sources.push(CaptureSource::Socket(address)),
-            None => mistakes.add("udp_server", format_args!("`{text}` is not [ADDRESS:]PORT")),
-        }
-    }
-    if sources.is_empty() {
-        sources.push(CaptureSource::Interface("any".to_owned()));
-    }
-    sources
-}
-
-/// All captures differ in their source only.
-fn captures(
-    raw: &RawConfig,
-    sources: Vec<CaptureSource>,
-    mistakes: &mut Mistakes,
-) -> Vec<CaptureConfig> {
-    let port = raw.spa_port.unwrap_or(fleet::DEFAULT_SPA_PORT);
-    mistakes.check("spa_port", port > 0, || "0 is no port".to_owned());
-    let filter = match &raw.filter {
-        Some(text) => Filter::Own(text.clone()),
-        None => Filter::for_port(port),
-    };
-    let capture = |source| CaptureConfig {
-        source,
-        filter: filter.clone(),
-        buffer_bytes: raw.buffer_mib.unwrap_or(BUFFER_MIB) << 20,
-        promiscuous: raw.promiscuous.unwrap_or(false),
-    };
-    sources.into_iter().map(capture).collect()
-}
-
-/// All for a gateway.
-fn accept_destinations(raw: &RawConfig, mistakes: &mut Mistakes) -> Networks {
-    if raw.gateway == Some(true) {
-        return Networks::Any;
-    }
-    let mut networks = Vec::new();
-    for text in raw.accept_destinations.iter().flatten() {
-        match Networks::parse(text) {
-            Ok(Networks::Only(own)) => networks.extend(own),
-            Ok(Networks::Any) => return Networks::Any,
-            Err(cause) => mistakes.add("accept_destinations", cause),
-        }
-    }
-    Networks::Only(networks.into())
-}
-
-fn listen_address(text: &str) -> Option<SocketAddr> {
-    if let Ok(address) = text.parse() {
-        return Some(address);
-    }
-    // IPv4 too, where the kernel has both; only IPv4 where it has no IPv6.
-    let port: u16 = text.parse().ok().filter(|port| *port > 0)?;
-    let has_v6 = Path::new("/proc/thread-self/net/if_inet6").exists();
-    Some(if has_v6 {
-        SocketAddr::from(([0_u16; 8], port))
-    } else {
-        SocketAddr::from(([0_u8; 4], port))
-    })
-}
-
 /// Where numbers are served, in an agent that was built to.
 #[cfg(feature = "metrics")]
 fn metrics_listen(raw: &RawConfig, mistakes: &mut Mistakes) -> Option<SocketAddr> {
@@ -430,6 +350,7 @@ fn gate(raw: &RawConfig, sources: &[CaptureSource], mistakes: &mut Mistakes) -> 
         // The controller need not be root on every host.
         commands: raw.commands.unwrap_or_else(|| raw.access_file.is_some()),
         spa_over_http: raw.spa_over_http.unwrap_or(false),
+        any_user_agent: raw.any_user_agent.unwrap_or(false),
         x_forwarded_for: raw.x_forwarded_for.unwrap_or(false),
     }
 }
@@ -515,6 +436,8 @@ fn hooks(raw: &RawConfig, mistakes: &mut Mistakes) -> Hooks {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -524,6 +447,8 @@ mod tests {
             protect: Some(vec!["tcp/22".to_owned(), "ssh".to_owned()]),
             max_age_secs: Some(0),
             udp_server: Some("here".to_owned()),
+            tcp_server: Some("there".to_owned()),
+            transports: Some(vec!["udp".to_owned(), "sctp".to_owned()]),
             follow: Some(true),
             grants_max: Some(0),
             commands_waiting_max: Some(5_000),
@@ -540,10 +465,12 @@ mod tests {
             "interfaces",
             "follow",
             "udp_server",
+            "tcp_server",
             "max_age_secs",
             "protect",
             "grants_max",
             "commands_waiting_max",
+            "transports",
         ];
         assert_eq!(keys, expected);
     }

@@ -10,6 +10,7 @@
 //! | `postern_replays_total{where}` | seen before: here, or on another host |
 //! | `postern_grants_open`, `postern_grant_latency_seconds` | from being read to being open |
 //! | `postern_capture_dropped_total{where}`, `postern_capture_up{where}` | each capture |
+//! | `postern_capture_events_total{where,what}` | connections, files that were replaced, overflows |
 //! | `postern_journal_bytes`, `postern_journal_writable` | the journal |
 //! | `postern_firewall_drift`, `postern_firewall_obstacles` | the packet filter |
 //! | `postern_events_unacknowledged`, `postern_events_oldest_unacknowledged_seconds` | joined hosts |
@@ -177,6 +178,15 @@ fn of_captures(all: &mut Registry, captures: &[CaptureReport]) {
         .map(|one| (one.name.clone(), u64::from(one.down.is_none())));
     let what = "Whether packets come from there";
     labelled(all, ("capture_up", what), "where", up);
+    let events = Family::<[(&'static str, String); 2], Counter>::default();
+    for one in captures {
+        for (what, count) in &one.counts {
+            let labels = [("where", one.name.clone()), ("what", what.clone())];
+            events.get_or_create(&labels).inc_by(*count);
+        }
+    }
+    let help = "What else befell a capture: connections, files replaced, overflows";
+    all.register("capture_events", help, events);
 }
 
 fn of_firewall(all: &mut Registry, drifts: bool, firewall: &FirewallReport) {

@@ -227,6 +227,9 @@ pub struct CaptureReport {
     pub frames: u64,
     /// Packets lost since the start because the agent was too slow.
     pub dropped: u64,
+    /// What else is counted there, by name.
+    #[serde(default)]
+    pub counts: Vec<(String, u64)>,
     /// Why nothing comes from there now; it is tried again.
     #[serde(default)]
     pub down: Option<String>,

@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use engine::{Capabilities, Engine, Limits, Settings, Status};
 use gate::{Now, SeenTexts};
-use policy::NatSettings;
+use policy::{CollectMode, NatSettings};
 use tokio::sync::{mpsc, watch};
 
 pub use error::RunError;
@@ -121,6 +121,7 @@ pub fn run(
     let authority = Authority::of(config)?;
     let mut start = open_journal(config, now)?;
     let policy = authority.first_policy(&start, now)?;
+    note_collect_mode(config, policy.compiled.policy().collect_mode);
     let mut firewall = match firewall {
         Some(firewall) => firewall,
         None => firewall::open(&config.firewall)?,
@@ -390,11 +391,32 @@ fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
     Ok(captures)
 }
 
+/// Says so where an access file has it that packets come out of a file, and the configuration names
+/// none.
+fn note_collect_mode(config: &Config, mode: Option<CollectMode>) {
+    let is_file = |capture: &CaptureConfig| matches!(capture.source, CaptureSource::File { .. });
+    match mode {
+        Some(mode @ (CollectMode::FilePcap | CollectMode::UlogPcap))
+            if !config.captures.iter().any(is_file) =>
+        {
+            tracing::warn!(
+                "the access file says DATA_COLLECT_MODE {}, and no capture file is named: \
+                 pcap_file and follow (PCAP_FILE in fwknopd.conf) say which",
+                mode.name()
+            );
+        }
+        Some(CollectMode::Pcap | CollectMode::FilePcap | CollectMode::UlogPcap) | None => {}
+    }
+}
+
 /// Follows this host's addresses, where packets come that may have been sent to others: off a wire,
 /// or to a socket, which receives what is sent to many.
 fn follow_network(config: &Config) -> Result<Option<Network>, RunError> {
     let is_live = |capture: &CaptureConfig| match capture.source {
-        CaptureSource::Interface(_) | CaptureSource::Socket(_) => true,
+        CaptureSource::Interface(_)
+        | CaptureSource::Nflog(_)
+        | CaptureSource::Socket(_)
+        | CaptureSource::TcpServer(_) => true,
         CaptureSource::File { .. } => false,
     };
     if !config.captures.iter().any(is_live) {
@@ -431,6 +453,7 @@ fn settings(
             ageing: config.gate.ageing,
             max_future: config.gate.max_future,
             spa_over_http: config.gate.spa_over_http,
+            any_user_agent: config.gate.any_user_agent,
             x_forwarded_for: config.gate.x_forwarded_for,
             commands: config.gate.commands,
             seen_texts,

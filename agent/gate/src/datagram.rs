@@ -28,6 +28,8 @@ pub enum Transport {
     Tcp,
     /// UDP.
     Udp,
+    /// Another protocol of IP by its number: what follows the IP headers.
+    Other(u8),
 }
 
 /// One whole packet as seen on the wire. A UDP socket makes the same value without a frame.
@@ -75,7 +77,7 @@ pub enum NotForUs {
     /// names.
     #[error("sent to an address that is not this host's")]
     Destination,
-    /// Neither UDP, TCP, ICMP, `ICMPv6` nor GRE version 0.
+    /// ESP, whose bytes are for somebody else, or GRE of another version than 0.
     #[error("transport without SPA")]
     Transport,
 }
@@ -189,7 +191,10 @@ impl<'a> Carried<'a> {
             ip_number::GRE => {
                 gre_payload(bytes).map(|payload| Self::without_ports(Transport::Gre, payload))
             }
-            _ => Err(NotForUs::Transport),
+            ip_number::ENCAP_SEC => Err(NotForUs::Transport),
+            // With IP in IP, too: where the kernel takes the outer header off, the packet inside is seen
+            // once more, on the tunnel's interface.
+            IpNumber(other) => Ok(Self::without_ports(Transport::Other(other), bytes)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! SPA inside an HTTP request, for networks that let nothing else out (docs/wire-format.md).
 //!
 //! Read as strictly as the stock client writes it: `GET /`, the packet with `+` and `/` written as
-//! `-` and `_`, ` HTTP/1.0` or `1.1`, and `User-Agent: Fwknop`. One segment is one request.
+//! `-` and `_`, ` HTTP/1.0` or `1.1`, and `User-Agent: Fwknop`, unless any program will do. One
+//! segment is one request.
 
 use std::net::IpAddr;
 
@@ -19,15 +20,23 @@ pub(crate) struct Unwrapped<'b> {
     pub(crate) forwarded_for: Option<IpAddr>,
 }
 
-/// Reads `segment` as a SPA request; `None` if it is anything else.
-pub(crate) fn unwrap<'b>(segment: &[u8], scratch: &'b mut Scratch) -> Option<Unwrapped<'b>> {
+/// Reads `segment` as a SPA request; `None` if it is anything else, or of another program than
+/// fwknop and `any_user_agent` does not say that this does not matter.
+pub(crate) fn unwrap<'b>(
+    segment: &[u8],
+    any_user_agent: bool,
+    scratch: &'b mut Scratch,
+) -> Option<Unwrapped<'b>> {
     let rest = segment.strip_prefix(b"GET /")?;
     let path_len = rest.iter().position(|&byte| byte == b' ')?;
     let (path, rest) = rest.split_at_checked(path_len)?;
     let headers = rest
         .strip_prefix(b" HTTP/1.0\r\n")
         .or_else(|| rest.strip_prefix(b" HTTP/1.1\r\n"))?;
-    header(headers, b"user-agent").filter(|agent| agent.starts_with(b"Fwknop"))?;
+    let agent = header(headers, b"user-agent").unwrap_or_default();
+    if !any_user_agent && !agent.starts_with(b"Fwknop") {
+        return None;
+    }
 
     let text = scratch.get_mut(..path.len())?;
     for (to, &from) in text.iter_mut().zip(path) {
@@ -78,14 +87,14 @@ mod tests {
     }
 
     fn unwraps(segment: &[u8]) -> bool {
-        unwrap(segment, &mut [0; SEALED_LEN_MAX]).is_some()
+        unwrap(segment, false, &mut [0; SEALED_LEN_MAX]).is_some()
     }
 
     #[test]
     fn a_request_is_translated_back_and_its_first_forwarded_address_is_read() {
         let mut scratch = [0; SEALED_LEN_MAX];
 
-        let unwrapped = unwrap(REQUEST, &mut scratch).unwrap();
+        let unwrapped = unwrap(REQUEST, false, &mut scratch).unwrap();
 
         assert_eq!(unwrapped.text, b"ab+c/d");
         assert_eq!(unwrapped.forwarded_for, Some("192.0.2.7".parse().unwrap()));
@@ -109,6 +118,27 @@ mod tests {
     }
 
     #[test]
+    fn the_program_that_made_a_request_does_not_matter_where_any_will_do_and_all_else_does() {
+        let unwraps_of_any =
+            |segment: &[u8]| unwrap(segment, true, &mut [0; SEALED_LEN_MAX]).is_some();
+        for (from, to) in [
+            ("Fwknop/2.6.10", "curl/8.0"),
+            ("Fwknop/2.6.10", ""),
+            ("User-Agent: Fwknop/2.6.10\r\n", ""),
+        ] {
+            assert!(unwraps_of_any(&altered(from, to)), "{from} -> {to}");
+            assert!(!unwraps(&altered(from, to)), "{from} -> {to}");
+        }
+        for (from, to) in [
+            ("GET", "POST"),
+            ("ab-c_d", "ab+c_d"),
+            ("HTTP/1.0", "HTTP/2"),
+        ] {
+            assert!(!unwraps_of_any(&altered(from, to)), "{from} -> {to}");
+        }
+    }
+
+    #[test]
     fn a_user_agent_in_the_body_does_not_count() {
         let request = b"GET /abc HTTP/1.0\r\nHost: gate\r\n\r\nUser-Agent: Fwknop/2.6.10\r\n";
 
@@ -122,7 +152,7 @@ mod tests {
             let mut scratch = [0; SEALED_LEN_MAX];
 
             assert_eq!(
-                unwrap(&request, &mut scratch).unwrap().forwarded_for,
+                unwrap(&request, false, &mut scratch).unwrap().forwarded_for,
                 None,
                 "{value}"
             );

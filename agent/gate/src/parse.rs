@@ -27,7 +27,8 @@ impl<'a> Parsed<'a> {
         // No packet has a blank, so nothing is taken for a request that could be a packet.
         let is_request = settings.spa_over_http && payload.starts_with(b"GET ");
         let (text, forwarded_for) = if is_request {
-            let unwrapped = http::unwrap(payload, scratch).ok_or(Reason::NotHttp)?;
+            let unwrapped =
+                http::unwrap(payload, settings.any_user_agent, scratch).ok_or(Reason::NotHttp)?;
             let forwarded_for = unwrapped.forwarded_for.filter(|_| settings.x_forwarded_for);
             (unwrapped.text, forwarded_for)
         } else {

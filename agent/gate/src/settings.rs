@@ -21,6 +21,9 @@ pub struct Settings {
     pub duplicate_within: Duration,
     /// Whether packets in the form of HTTP requests are read (`ENABLE_SPA_OVER_HTTP`).
     pub spa_over_http: bool,
+    /// Whether such a request is read whatever program says that it made it
+    /// (`ALLOW_ANY_USER_AGENT`).
+    pub any_user_agent: bool,
     /// Whether an HTTP request for "the source" means the address in `X-Forwarded-For`
     /// (`ENABLE_X_FORWARDED_FOR`). Only behind a proxy of one's own: anyone can write that header.
     pub x_forwarded_for: bool,
@@ -54,6 +57,7 @@ impl Default for Settings {
             max_future: AGEING_DEFAULT,
             duplicate_within: DUPLICATE_WITHIN,
             spa_over_http: false,
+            any_user_agent: false,
             x_forwarded_for: false,
             commands: true,
             nat: NatSettings::default(),

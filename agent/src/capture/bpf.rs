@@ -19,12 +19,22 @@ use gate::{FRAGMENTED_LEN_MAX, LinkType};
 use nix::errno::Errno;
 use nix::libc;
 
-use super::SNAPLEN;
 use super::filter::UDP_LEN;
+use super::{SNAPLEN, Transports};
 
 /// A program that the kernel runs for each frame.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Program(Vec<Instruction>);
+
+/// What a program is to let through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'a> {
+    /// Where a transport has ports.
+    pub(super) ports: &'a BTreeSet<u16>,
+    pub(super) transports: Transports,
+    /// Also what the host itself sends or forwards.
+    pub(super) any_direction: bool,
+}
 
 /// `struct sock_filter`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,6 +76,7 @@ const BYTE: u16 = 0x10;
 const ABS: u16 = 0x20;
 const IND: u16 = 0x40;
 const MEM: u16 = 0x60;
+const LEN: u16 = 0x80;
 /// What the kernel knows of a frame beside its bytes.
 const AD_PROTOCOL: u32 = 0xffff_f000;
 const AD_PKTTYPE: u32 = 0xffff_f004;
@@ -75,16 +86,32 @@ const PORTS_MAX: usize = 1_500;
 /// Of a frame, and in front of IPv6's transport. The gate reads some more in files.
 const VLAN_TAGS_MAX: usize = 2;
 const EXTENSIONS_MAX: usize = 4;
+/// Headers of IPv6 whose length is where RFC 6564 has it.
+const EXTENSIONS: [u32; 3] = [0, 43, 60];
+/// Its bytes are for somebody else.
+const ESP: u32 = 50;
+/// Protocols of IP by their number.
+const KNOWN: [(Transports, u32); 5] = [
+    (Transports::UDP, 17),
+    (Transports::TCP, 6),
+    (Transports::ICMP, 1),
+    (Transports::ICMP, 58),
+    (Transports::GRE, 47),
+];
+/// The shortest IP header, and the shortest SPA packet behind it.
+const FRAME_LEN_MIN: u32 = 20 + 140;
 
 // === impl Program ===
 
 impl Program {
-    /// Lets through what can be an SPA packet over UDP to one of these ports, off an interface of
-    /// this link type; `None` where the kernel runs no filter.
-    pub(super) fn new(link: LinkType, ports: &BTreeSet<u16>) -> Option<Self> {
+    /// Lets through what can be an SPA packet of those that are wanted, off an interface of this link
+    /// type; `None` where the kernel runs no filter.
+    pub(super) fn new(link: LinkType, wanted: Wanted<'_>) -> Option<Self> {
         let mut code = Assembler::default();
-        code.load(LD | WORD | ABS, AD_PKTTYPE);
-        code.refuse_unless_not(PACKET_OUTGOING);
+        if !wanted.any_direction {
+            code.load(LD | WORD | ABS, AD_PKTTYPE);
+            code.refuse_if(PACKET_OUTGOING);
+        }
         match link {
             LinkType::Ethernet => {
                 code.load(LDX_IMM, 14);
@@ -105,8 +132,8 @@ impl Program {
             | LinkType::IpOverInfiniband
             | LinkType::Nflog => return None,
         }
-        code.find_udp();
-        code.look_at_ports(ports);
+        code.find_transport(wanted.transports);
+        code.look_at_transport(wanted);
         Some(Self(code.0))
     }
 
@@ -175,40 +202,53 @@ impl Assembler {
         ip.into_iter().for_each(|jump| self.land(jump));
     }
 
-    /// From an IP header at X to a UDP header at X, which is whole or the first fragment. Accepts
-    /// the other fragments.
-    fn find_udp(&mut self) {
+    /// From an IP header at X to the header of a transport at X, whose number is in A and one of those
+    /// that are wanted. It is whole or the first fragment; accepts the other fragments.
+    fn find_transport(&mut self, wanted: Transports) {
         self.load(LD | BYTE | IND, 0);
         self.load(ALU_AND, 0xf0);
         let v4 = self.jump_if(0x40);
         self.refuse_unless(0x60);
-        let v6_udp = self.find_v6_udp();
+        let found = self.find_v6_transport(wanted);
         self.land(v4);
         self.load(LD | BYTE | IND, 9);
-        self.refuse_unless(17);
+        let is_wanted = self.jump_if_transport(wanted);
+        self.refuse();
+        is_wanted.into_iter().for_each(|jump| self.land(jump));
         self.load(LD | HALF | IND, 6);
         self.load(ALU_AND, 0x1fff);
         let first = self.jump_if(0);
         self.refuse_above(FRAGMENTED_LEN_MAX / 8);
         self.accept();
         self.land(first);
+        // With one transport there is nothing to tell apart.
+        let is_one = wanted == Transports::UDP;
+        if !is_one {
+            self.load(LD | BYTE | IND, 9);
+            self.load(ST, 1);
+        }
         self.load(LD | BYTE | IND, 0);
         self.load(ALU_AND, 0x0f);
         self.load(ALU_LSH, 2);
         self.load(ALU_ADD_X, 0);
         self.load(TAX, 0);
-        v6_udp.into_iter().for_each(|jump| self.land(jump));
+        if !is_one {
+            self.load(LD | MEM, 1);
+        }
+        found.into_iter().for_each(|jump| self.land(jump));
     }
 
     /// The same for IPv6; what is found jumps.
-    fn find_v6_udp(&mut self) -> Vec<Jump> {
-        let (mut udp, mut fragments) = (Vec::new(), Vec::new());
+    fn find_v6_transport(&mut self, wanted: Transports) -> Vec<Jump> {
+        let (mut found, mut fragments) = (Vec::new(), Vec::new());
         self.load(LD | BYTE | IND, 6);
         self.advance(40);
         for _ in 0..EXTENSIONS_MAX {
-            udp.push(self.jump_if(17));
+            found.extend(self.jump_if_transport(wanted));
             fragments.push(self.jump_if(44));
-            self.refuse_unless_extension();
+            let extensions = EXTENSIONS.map(|number| self.jump_if(number));
+            self.refuse();
+            extensions.into_iter().for_each(|jump| self.land(jump));
             // Its length in units of eight bytes, without the first.
             self.load(LD | BYTE | IND, 0);
             self.load(ST, 1);
@@ -219,7 +259,7 @@ impl Assembler {
             self.load(TAX, 0);
             self.load(LD | MEM, 1);
         }
-        udp.push(self.jump_if(17));
+        found.extend(self.jump_if_transport(wanted));
         self.refuse_unless(44);
         fragments.into_iter().for_each(|jump| self.land(jump));
         self.load(LD | HALF | IND, 2);
@@ -227,42 +267,78 @@ impl Assembler {
         let first = self.jump_if(0);
         self.refuse_above(FRAGMENTED_LEN_MAX);
         self.load(LD | BYTE | IND, 0);
-        let other = self.jump_if(17);
-        self.refuse_unless_extension();
-        self.land(other);
+        let mut others = self.jump_if_transport(wanted);
+        others.extend(EXTENSIONS.map(|number| self.jump_if(number)));
+        self.refuse();
+        others.into_iter().for_each(|jump| self.land(jump));
         self.accept();
         self.land(first);
         self.load(LD | BYTE | IND, 0);
         self.advance(8);
-        udp.push(self.jump_if(17));
+        found.extend(self.jump_if_transport(wanted));
+        let extensions = EXTENSIONS.map(|number| self.jump_if(number));
+        self.refuse();
         // Options of the destination, which nobody sends: the gate looks behind them.
-        self.refuse_unless_extension();
+        extensions.into_iter().for_each(|jump| self.land(jump));
         self.accept();
-        udp
+        found
     }
 
-    /// Accepts a UDP header at X of the right length, to one of these.
-    fn look_at_ports(&mut self, ports: &BTreeSet<u16>) {
+    /// Jumps if the number in A is that of a transport that is wanted.
+    fn jump_if_transport(&mut self, wanted: Transports) -> Vec<Jump> {
+        let known = KNOWN.iter().filter(|(one, _)| wanted.has(*one));
+        let mut jumps: Vec<Jump> = known.map(|(_, number)| self.jump_if(*number)).collect();
+        if wanted.has(Transports::OTHER) {
+            let unwanted = KNOWN.iter().filter(|(one, _)| !wanted.has(*one));
+            let unwanted = unwanted.map(|(_, number)| *number);
+            let not_these = unwanted.chain(EXTENSIONS).chain([44, ESP]);
+            let not_these: Vec<Jump> = not_these.map(|number| self.jump_if(number)).collect();
+            jumps.push(self.jump());
+            not_these.into_iter().for_each(|jump| self.land(jump));
+        }
+        jumps
+    }
+
+    /// Accepts a transport at X, whose number is in A, if it can carry an SPA packet, and goes to one of
+    /// the ports where it has any.
+    fn look_at_transport(&mut self, wanted: Wanted<'_>) {
         let (min, max) = UDP_LEN;
+        let has = |one| wanted.transports.has(one);
+        let mut tcp = None;
+        if wanted.transports != Transports::UDP {
+            let udp = has(Transports::UDP).then(|| self.jump_if(17));
+            tcp = has(Transports::TCP).then(|| self.jump_if(6));
+            self.look_at_length();
+            self.accept();
+            tcp = tcp.map(|segment| {
+                self.land(segment);
+                self.look_at_length();
+                self.jump()
+            });
+            udp.into_iter().for_each(|jump| self.land(jump));
+        }
         self.load(LD | HALF | IND, 4);
         self.push(JMP_JGE, 1, 0, min);
         self.refuse();
         self.refuse_above(max);
-        if ports.len() > PORTS_MAX {
+        tcp.into_iter().for_each(|jump| self.land(jump));
+        if wanted.ports.len() > PORTS_MAX {
             return self.accept();
         }
         self.load(LD | HALF | IND, 2);
-        for port in ports {
+        for port in wanted.ports {
             self.push(JMP_JEQ, 0, 1, (*port).into());
             self.accept();
         }
         self.refuse();
     }
 
-    fn refuse_unless_extension(&mut self) {
-        let known = [0, 43].map(|number| self.jump_if(number));
-        self.refuse_unless(60);
-        known.into_iter().for_each(|jump| self.land(jump));
+    /// Refuses a frame that is too short or too long for an SPA packet in anything.
+    fn look_at_length(&mut self) {
+        self.load(LD | WORD | LEN, 0);
+        self.push(JMP_JGE, 1, 0, FRAME_LEN_MIN);
+        self.refuse();
+        self.refuse_above(SNAPLEN);
     }
 
     /// Moves X on and leaves A as it is.
@@ -279,7 +355,7 @@ impl Assembler {
         self.refuse();
     }
 
-    fn refuse_unless_not(&mut self, value: u32) {
+    fn refuse_if(&mut self, value: u32) {
         self.push(JMP_JEQ, 0, 1, value);
         self.refuse();
     }

@@ -1,18 +1,23 @@
 //! Packets from a capture file, also one that another program is still writing.
 //!
 //! The form is read by [`pcap_format`](super::pcap_format) and not by libpcap, which gives up at a
-//! record that is only half written: the normal state of a file that is being followed. A file that
-//! is replaced or cut is read again from its beginning (the replay check makes that harmless).
+//! record that is only half written: the normal state of a file that is being followed.
+//!
+//! A file that loses its name to another one is read to its end, and left when the writer has begun
+//! the other: until then it may still write to the first (logrotate makes the new file before it
+//! tells the writer). A file that is cut or written anew is read from its beginning. Where a record
+//! should be and is none, what follows is passed over up to the next one, and that is said. So no
+//! record is handed on twice, and none is lost that was there to be read.
+
+mod reading;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::num::NonZeroU16;
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,14 +26,17 @@ use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::frames::FrameFilter;
-use super::pcap_format::{FRAME_LEN_MAX, HEADER_LEN, Header, NotPcap, RECORD_HEADER_LEN};
-use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, backoff, link_of};
+use super::{Arrival, Capture, CaptureError, Filter, backoff};
 
-/// Read at once. Holds at least one frame of the greatest length.
-const BUFFER_LEN: usize = 512 * 1024;
+use reading::{Filled, Identity, Reading, Step};
+
 /// While a file is followed, how often it is looked at though nobody says that it has changed (a
 /// network file system cannot say so).
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often a file is read from in one batch, half a megabyte at a time.
+const FILLS_MAX: usize = 8;
+/// Files that had the name and are not read to their end.
+const FILES_MAX: usize = 16;
 
 /// Reads a capture file; once, or for as long as it grows.
 pub(super) struct FileCapture {
@@ -37,28 +45,23 @@ pub(super) struct FileCapture {
     filter: Filter,
     /// Tells of changes; only while following.
     watch: Option<Inotify>,
-    reading: Option<Reading>,
+    /// Those that had the name one after the other; the first is being read.
+    files: VecDeque<Reading>,
+    /// Why there is none.
+    trouble: String,
     failures: u32,
     next_look: Duration,
     /// What was handed on.
     frames: u64,
+    seen: Seen,
 }
 
-/// An open file, and what is read of it but not handed on.
-struct Reading {
-    file: File,
-    identity: (u64, u64),
-    /// How far the file has been read.
-    offset: u64,
-    format: Option<Format>,
-    buffer: Vec<u8>,
-    start: usize,
-}
-
-struct Format {
-    header: Header,
-    link: LinkType,
-    filter: FrameFilter,
+/// What became of the file, how often.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    replaced: u64,
+    cut: u64,
+    damaged: u64,
 }
 
 // === impl FileCapture ===
@@ -76,10 +79,12 @@ impl FileCapture {
             path: path.to_owned(),
             filter,
             watch: watch.map_err(|cause| unreadable(&name, &cause))?,
-            reading: None,
+            files: VecDeque::new(),
+            trouble: NOT_THERE.to_owned(),
             failures: 0,
             next_look: Duration::ZERO,
             frames: 0,
+            seen: Seen::default(),
             name,
         };
         // A filter that is none is a mistake now, and not when the file comes.
@@ -94,35 +99,34 @@ impl FileCapture {
 
     /// Opens the file from its beginning.
     fn begin(&mut self) -> Result<(), CaptureError> {
-        let open = || {
-            let file = File::open(&self.path)?;
-            let identity = identity(&file.metadata()?);
-            Ok((file, identity))
-        };
-        let (file, identity) = open().map_err(|cause: io::Error| unreadable(&self.name, &cause))?;
-        let mut reading = Reading {
-            file,
-            identity,
-            offset: 0,
-            format: None,
-            buffer: Vec::new(),
-            start: 0,
-        };
-        reading
-            .fill()
-            .map_err(|cause| unreadable(&self.name, &cause))?;
-        reading.read_format(&self.name, &self.filter)?;
-        self.reading = Some(reading);
+        let open = Reading::open(&self.path).and_then(|mut reading| {
+            reading.fill()?;
+            Ok(reading)
+        });
+        let mut reading = open.map_err(|cause| unreadable(&self.name, &cause))?;
+        let step = reading.step(&self.name, &self.filter, &mut |_| {})?;
+        self.files.push_back(reading);
+        self.note(step);
         Ok(())
     }
 
-    /// Whether another file now has the name, or the file became shorter than what we have read.
-    fn was_replaced(&self) -> bool {
-        let Some(reading) = &self.reading else {
-            return false;
-        };
-        std::fs::metadata(&self.path)
-            .is_ok_and(|found| identity(&found) != reading.identity || found.len() < reading.offset)
+    /// Opens the file that has the name now, if that is another one.
+    fn look_for_successor(&mut self) {
+        let newest = self.files.back().map(Reading::identity);
+        let found = std::fs::metadata(&self.path).map(|found| Identity::of(&found));
+        let is_other = matches!((newest, found), (Some(newest), Ok(found)) if newest != found);
+        if is_other
+            && self.files.len() < FILES_MAX
+            && let Ok(other) = Reading::open(&self.path)
+            && Some(other.identity()) != newest
+        {
+            self.files.push_back(other);
+        }
+    }
+
+    /// Whether the first file gets no more: its writer has begun another one.
+    fn is_left(&self) -> bool {
+        self.files.iter().skip(1).any(Reading::has_begun)
     }
 
     fn read_records(
@@ -130,32 +134,65 @@ impl FileCapture {
         max: usize,
         each: &mut dyn FnMut(Arrival<'_>),
     ) -> Result<usize, CaptureError> {
-        if self.reading.is_none() {
+        if self.files.is_empty() {
             self.begin()?;
+        } else if self.watch.is_some() {
+            self.look_for_successor();
         }
-        let Some(reading) = &mut self.reading else {
-            return Ok(0);
-        };
-        let mut taken = 0;
+        let (mut taken, mut fills) = (0, 0);
         while taken < max {
-            if reading.format.is_none() {
-                reading.read_format(&self.name, &self.filter)?;
-            }
+            // Asked before the end is looked for: nothing comes behind that end any more.
+            let is_left = self.is_left();
+            let Some(reading) = self.files.front_mut() else {
+                break;
+            };
             let mut counted = |arrival: Arrival<'_>| {
                 self.frames += 1;
                 each(arrival);
             };
-            if reading.next_record(&self.name, &mut counted)? {
-                taken += 1;
-            } else if reading
-                .fill()
-                .map_err(|cause| unreadable(&self.name, &cause))?
-                == 0
-            {
+            let step = reading.step(&self.name, &self.filter, &mut counted)?;
+            if step != Step::Short {
+                taken += usize::from(step == Step::Record);
+                self.note(step);
+                continue;
+            }
+            let filled = reading.fill();
+            match filled.map_err(|cause| unreadable(&self.name, &cause))? {
+                Filled::More => {}
+                Filled::Changed => self.note_cut(),
+                Filled::End if is_left => self.leave(),
+                Filled::End => break,
+            }
+            fills += 1;
+            if fills == FILLS_MAX {
                 break;
             }
         }
         Ok(taken)
+    }
+
+    fn note(&mut self, step: Step) {
+        if let Step::Damage(damage) = step {
+            self.seen.damaged += 1;
+            tracing::warn!(
+                file = self.name,
+                "{damage}; it is read on at the next good record"
+            );
+        }
+    }
+
+    fn note_cut(&mut self) {
+        self.seen.cut += 1;
+        tracing::info!(
+            file = self.name,
+            "the capture file was cut or written anew: it is read from its beginning"
+        );
+    }
+
+    fn leave(&mut self) {
+        self.files.pop_front();
+        self.seen.replaced += 1;
+        tracing::info!(file = self.name, "the capture file was replaced");
     }
 }
 
@@ -170,23 +207,17 @@ impl Capture for FileCapture {
     }
 
     fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError> {
-        if self.filter.follow(ports)
-            && let Some(Reading {
-                format: Some(format),
-                ..
-            }) = &mut self.reading
-        {
-            let number = data_link(format.header.link_type);
-            format.filter = FrameFilter::compile(number, format.link, &self.filter)?;
+        if self.filter.follow(ports) {
+            for reading in &mut self.files {
+                reading.use_filter(&self.filter)?;
+            }
         }
         Ok(())
     }
 
     fn retry_in(&self, steady: Duration) -> Option<Duration> {
-        let more = self
-            .reading
-            .as_ref()
-            .is_some_and(|reading| !reading.at_end());
+        let first = self.files.front();
+        let more = first.is_some_and(|reading| !reading.at_end()) || self.is_left();
         match (more, &self.watch) {
             (true, _) => Some(Duration::ZERO),
             (false, Some(_)) => Some(self.next_look.saturating_sub(steady)),
@@ -208,13 +239,7 @@ impl Capture for FileCapture {
             return Ok(0);
         }
         self.next_look = steady + LOOK_EVERY;
-        let taken = self.read_records(max, each);
-        match taken {
-            Ok(0) if self.watch.is_some() && self.was_replaced() => {
-                tracing::info!(file = self.name, "the capture file was replaced");
-                self.reading = None;
-                Ok(0)
-            }
+        match self.read_records(max, each) {
             Ok(taken) => {
                 self.failures = 0;
                 Ok(taken)
@@ -222,7 +247,8 @@ impl Capture for FileCapture {
             Err(cause) => {
                 // Said once, not at every look.
                 let first = self.failures == 0;
-                self.reading = None;
+                self.trouble = trouble(&cause);
+                self.files.clear();
                 self.next_look = steady + backoff(self.failures);
                 self.failures += 1;
                 if first { Err(cause) } else { Ok(0) }
@@ -231,9 +257,12 @@ impl Capture for FileCapture {
     }
 
     fn down(&self) -> Option<&str> {
-        self.reading
-            .is_none()
-            .then_some("there is no such file yet")
+        match self.files.front() {
+            None => Some(&self.trouble),
+            // Of one whose form is known the next record is waited for, as always.
+            Some(reading) if reading.link().is_none() => reading.damage().map(|_| NO_HEADER),
+            Some(_) => None,
+        }
     }
 
     fn may_begin_later(&self) -> bool {
@@ -241,8 +270,7 @@ impl Capture for FileCapture {
     }
 
     fn link(&self) -> Option<LinkType> {
-        let format = self.reading.as_ref()?.format.as_ref()?;
-        Some(format.link)
+        self.files.front()?.link()
     }
 
     fn frames(&self) -> u64 {
@@ -252,86 +280,37 @@ impl Capture for FileCapture {
     fn dropped(&mut self) -> u64 {
         0
     }
-}
 
-// === impl Reading ===
-
-impl Reading {
-    fn unread(&self) -> &[u8] {
-        self.buffer.get(self.start..).unwrap_or_default()
-    }
-
-    /// Whether everything that is in the file was handed on, but for a record that is cut off.
-    fn at_end(&self) -> bool {
-        self.file
-            .metadata()
-            .is_ok_and(|found| found.len() <= self.offset)
-    }
-
-    /// Reads on. Answers how many bytes there were.
-    fn fill(&mut self) -> io::Result<usize> {
-        self.buffer.drain(..self.start);
-        self.start = 0;
-        let room = BUFFER_LEN.saturating_sub(self.buffer.len());
-        self.file.seek(SeekFrom::Start(self.offset))?;
-        let read = (&self.file)
-            .take(room as u64)
-            .read_to_end(&mut self.buffer)?;
-        self.offset += read as u64;
-        Ok(read)
-    }
-
-    /// Reads the file's header, if it is there as a whole.
-    fn read_format(&mut self, name: &str, filter: &Filter) -> Result<(), CaptureError> {
-        let header = Header::parse(self.unread()).map_err(|cause| not_pcap(name, cause))?;
-        let Some(header) = header else {
-            return Ok(());
-        };
-        let number = data_link(header.link_type);
-        let link = link_of(name, number)?;
-        self.format = Some(Format {
-            header,
-            link,
-            filter: FrameFilter::compile(number, link, filter)?,
-        });
-        self.start += HEADER_LEN;
-        Ok(())
-    }
-
-    /// Hands on the next record, if it is there as a whole.
-    fn next_record(
-        &mut self,
-        name: &str,
-        each: &mut dyn FnMut(Arrival<'_>),
-    ) -> Result<bool, CaptureError> {
-        let Some(format) = &self.format else {
-            return Ok(false);
-        };
-        let unread = self.buffer.get(self.start..).unwrap_or_default();
-        let record = format.header.record(unread);
-        let Some(record) = record.map_err(|cause| not_pcap(name, cause))? else {
-            return Ok(false);
-        };
-        if format.filter.passes(record.frame) {
-            each(Arrival::Frame(format.link, record.frame));
-        }
-        self.start += record.len;
-        Ok(true)
+    fn counts(&self) -> Vec<(&'static str, u64)> {
+        let Seen {
+            replaced,
+            cut,
+            damaged,
+        } = self.seen;
+        vec![
+            ("files_replaced", replaced),
+            ("files_cut", cut),
+            ("files_damaged", damaged),
+        ]
     }
 }
 
-/// libpcap's number in memory for a number in files, where the two differ and we know both.
-fn data_link(in_file: u16) -> i32 {
-    const LINKTYPE_RAW: u16 = 101;
-    const DLT_RAW: i32 = 12;
-    match in_file {
-        LINKTYPE_RAW => DLT_RAW,
-        same => same.into(),
-    }
-}
+const NOT_THERE: &str = "there is no such file yet";
+/// A file that was cut under its writer before we knew what its records are like.
+const NO_HEADER: &str = "it has no header, since it was cut while its writer kept its place: rename it, \
+                         and signal the writer";
 
-fn identity(found: &Metadata) -> (u64, u64) {
-    (found.dev(), found.ino())
+fn trouble(cause: &CaptureError) -> String {
+    match cause {
+        CaptureError::NotCapture { reason, .. } => format!("it is no capture file: {reason}"),
+        CaptureError::File { reason, .. } if reason.contains("os error 2)") => NOT_THERE.to_owned(),
+        CaptureError::File { reason, .. } => reason.clone(),
+        CaptureError::Down { .. }
+        | CaptureError::Filter { .. }
+        | CaptureError::Link { .. }
+        | CaptureError::NoLibpcap { .. }
+        | CaptureError::Socket { .. } => cause.to_string(),
+    }
 }
 
 /// Watches the directory, so that a file that is replaced or not there yet is noticed too.
@@ -353,13 +332,6 @@ fn unreadable(name: &str, cause: &io::Error) -> CaptureError {
     }
 }
 
-fn not_pcap(name: &str, reason: NotPcap) -> CaptureError {
-    CaptureError::NotCapture {
-        path: name.to_owned(),
-        reason,
-    }
-}
-
 impl std::fmt::Debug for FileCapture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("FileCapture")
@@ -368,5 +340,3 @@ impl std::fmt::Debug for FileCapture {
             .finish_non_exhaustive()
     }
 }
-
-const _: () = assert!(BUFFER_LEN > FRAME_LEN_MAX + RECORD_HEADER_LEN && SNAPLEN < 65_536);

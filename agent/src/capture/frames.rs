@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use gate::{Datagram, FRAGMENTED_LEN_MAX, LinkType, Packet, Transport};
 
 use super::filter::UDP_LEN;
-use super::{CaptureError, Filter};
+use super::{CaptureError, Filter, Transports};
 
 /// A filter for frames of one link type.
 pub(super) enum FrameFilter {
@@ -21,6 +21,7 @@ pub(super) enum FrameFilter {
 pub(super) struct Ports {
     link: LinkType,
     ports: BTreeSet<u16>,
+    transports: Transports,
 }
 
 // === impl FrameFilter ===
@@ -78,10 +79,12 @@ impl Ports {
         Self {
             link,
             ports: filter.ports().unwrap_or_default(),
+            transports: filter.transports().unwrap_or(Transports::UDP),
         }
     }
 
-    /// Whether this is UDP to one of the ports, as long as an SPA packet, or may be a part of it.
+    /// Whether this is as long as an SPA packet, to one of the ports where there are any, or may be a
+    /// part of it.
     fn pass(&self, frame: &[u8]) -> bool {
         match Packet::parse(frame, self.link) {
             Ok(Packet::Whole(datagram)) => self.is_to_us(&datagram),
@@ -94,9 +97,15 @@ impl Ports {
         const UDP_HEADER_LEN: u32 = 8;
         let (min, max) = UDP_LEN;
         let length = u32::try_from(datagram.payload.len()).unwrap_or(u32::MAX);
-        datagram.transport == Transport::Udp
-            && self.ports.contains(&datagram.destination_port)
-            && (min..=max).contains(&length.saturating_add(UDP_HEADER_LEN))
+        let length = length.saturating_add(UDP_HEADER_LEN);
+        let is_to_port = self.ports.contains(&datagram.destination_port);
+        let fits = match datagram.transport {
+            Transport::Udp => is_to_port && length <= max,
+            // A request has a head around the packet.
+            Transport::Tcp => is_to_port,
+            Transport::Icmp | Transport::Gre | Transport::Other(_) => length <= max,
+        };
+        fits && length >= min && self.transports.takes(datagram.transport)
     }
 }
 

@@ -18,9 +18,9 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags};
 use pcap::{Active, Direction};
 
-use super::bpf::Program;
+use super::bpf::{Program, Wanted};
 use super::frames::FrameFilter;
-use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, link_of};
+use super::{Arrival, Capture, CaptureError, Filter, SNAPLEN, Transports, link_of};
 use crate::network::{Links, Place};
 
 use reopening::Reopening;
@@ -34,6 +34,8 @@ pub(super) struct LiveOptions {
     /// Size of the kernel's ring in bytes.
     pub(super) buffer_bytes: u32,
     pub(super) promiscuous: bool,
+    /// Also what the host itself sends or forwards.
+    pub(super) any_direction: bool,
 }
 
 /// Captures incoming packets on one interface. An interface that goes away is waited for.
@@ -140,7 +142,7 @@ impl Capture for LiveCapture {
         let State::Up(ring) = &mut self.state else {
             return Ok(());
         };
-        ring.set_filter(&self.options.filter)
+        ring.set_filter(&self.options.filter, self.options.any_direction)
             .inspect_err(|_| self.options.filter = before)
     }
 
@@ -246,7 +248,12 @@ impl Ring {
             .setnonblock()
             .map_err(failed)?;
         let link = link_of(name, ring.get_datalink().0)?;
-        ring.direction(Direction::In).map_err(failed)?;
+        let direction = if options.any_direction {
+            Direction::InOut
+        } else {
+            Direction::In
+        };
+        ring.direction(direction).map_err(failed)?;
         let mut opened = Self {
             index: index_of(&ring),
             ring,
@@ -254,12 +261,12 @@ impl Ring {
             filter: None,
             lost: None,
         };
-        opened.set_filter(&options.filter)?;
+        opened.set_filter(&options.filter, options.any_direction)?;
         Ok(opened)
     }
 
     /// Has the kernel filter, or whoever can.
-    fn set_filter(&mut self, filter: &Filter) -> Result<(), CaptureError> {
+    fn set_filter(&mut self, filter: &Filter, any_direction: bool) -> Result<(), CaptureError> {
         let refused = |filter: &str, reason| CaptureError::Filter {
             filter: filter.to_owned(),
             reason,
@@ -269,10 +276,15 @@ impl Ring {
             return set.map_err(|cause| refused(text, cause.to_string()));
         }
         let ports = filter.ports().unwrap_or_default();
-        match Program::new(self.link, &ports) {
+        let wanted = Wanted {
+            ports: &ports,
+            transports: filter.transports().unwrap_or(Transports::UDP),
+            any_direction,
+        };
+        match Program::new(self.link, wanted) {
             Some(program) => program
                 .attach(self.ring.as_fd())
-                .map_err(|cause| refused("UDP to the SPA ports", cause.to_string())),
+                .map_err(|cause| refused("made from spa_port", cause.to_string())),
             None => {
                 self.filter = Some(FrameFilter::compile(0, self.link, filter)?);
                 Ok(())

@@ -4,6 +4,9 @@
 //! tcpdump -w, ulogd's PCAP output and every libpcap program write it, in the byte order of the
 //! machine, with times in micro- or nanoseconds. A file that is still being written ends anywhere,
 //! so "not there yet" is an answer and no error. Reference: draft-ietf-opsawg-pcap.
+//!
+//! A file that was cut under its writer, or is damaged, has other bytes where a record should be.
+//! Then [`Header::resume`] looks for the next place that can only be a record.
 
 /// What the header of a capture file says of the records behind it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -11,6 +14,8 @@ pub(super) struct Header {
     /// The link type, as it stands in files.
     pub(super) link_type: u16,
     byte_order: ByteOrder,
+    /// How many fractions a second has.
+    fractions: u32,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -28,11 +33,20 @@ pub(super) struct Record<'a> {
     pub(super) len: usize,
 }
 
+/// Where records begin again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Resume {
+    /// So many bytes further on.
+    After(usize),
+    /// Not among these bytes, of which so many can be forgotten.
+    NotYet(usize),
+}
+
 /// Why bytes are no capture file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotPcap {
     /// The successor of the form, which is not read here.
-    #[error("pcapng is not read; `editcap -F pcap` converts it")]
+    #[error("pcapng is not read; `editcap -F pcap` converts it, and `dumpcap -P` writes pcap")]
     Pcapng,
     /// None of the four numbers that a capture file begins with.
     #[error("it does not begin like one")]
@@ -40,6 +54,21 @@ pub enum NotPcap {
     /// A length that no program writes.
     #[error("a record in it is longer than any frame")]
     FrameTooLong,
+    /// What is left where a file was cut while its writer kept its place.
+    #[error(
+        "zeros are where a record should be: the file was cut while its writer kept its place. \
+         Rotate it by renaming and a signal to the writer, never by copytruncate"
+    )]
+    Hole,
+}
+
+/// What a record's own header says.
+#[derive(Clone, Copy, Debug)]
+struct RecordHeader {
+    secs: u32,
+    fraction: u32,
+    captured: usize,
+    on_wire: usize,
 }
 
 /// Bytes in front of the records.
@@ -48,6 +77,12 @@ pub(super) const HEADER_LEN: usize = 24;
 pub(super) const RECORD_HEADER_LEN: usize = 16;
 /// No capture file has larger frames (libpcap's own limit).
 pub(super) const FRAME_LEN_MAX: usize = 262_144;
+/// Bytes of a time that may be zeros, so that a hole seems to go on where a record begins.
+const ZEROS_OF_A_TIME: usize = 3;
+const MICROSECONDS: u32 = 1_000_000;
+const NANOSECONDS: u32 = 1_000_000_000;
+/// Two records that follow each other are not further apart than this, in either direction.
+const NEIGHBOURS_SECS: u32 = 7 * 86_400;
 
 // === impl Header ===
 
@@ -58,13 +93,17 @@ impl Header {
     ///
     /// [`NotPcap`] when these bytes begin no capture file.
     pub(super) fn parse(bytes: &[u8]) -> Result<Option<Self>, NotPcap> {
+        if bytes.first() == Some(&0) {
+            return Err(NotPcap::Hole);
+        }
         let Some(header) = bytes.first_chunk::<HEADER_LEN>() else {
             return Ok(None);
         };
-        let byte_order = match header {
-            // Micro- and nanoseconds.
-            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] => ByteOrder::Little,
-            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] => ByteOrder::Big,
+        let (byte_order, fractions) = match header {
+            [0xd4, 0xc3, 0xb2, 0xa1, ..] => (ByteOrder::Little, MICROSECONDS),
+            [0x4d, 0x3c, 0xb2, 0xa1, ..] => (ByteOrder::Little, NANOSECONDS),
+            [0xa1, 0xb2, 0xc3, 0xd4, ..] => (ByteOrder::Big, MICROSECONDS),
+            [0xa1, 0xb2, 0x3c, 0x4d, ..] => (ByteOrder::Big, NANOSECONDS),
             [0x0a, 0x0d, 0x0d, 0x0a, ..] => return Err(NotPcap::Pcapng),
             _ => return Err(NotPcap::Magic),
         };
@@ -77,24 +116,35 @@ impl Header {
         Ok(Some(Self {
             link_type,
             byte_order,
+            fractions,
         }))
+    }
+
+    /// Whether another file begins here, as where a writer that was started again went on: the
+    /// number and version 2.4, which no record has for its time.
+    pub(super) fn begins(bytes: &[u8]) -> bool {
+        matches!(
+            bytes,
+            [0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, ..]
+                | [0x4d, 0x3c, 0xb2, 0xa1, 2, 0, 4, 0, ..]
+                | [0xa1, 0xb2, 0xc3, 0xd4, 0, 2, 0, 4, ..]
+                | [0xa1, 0xb2, 0x3c, 0x4d, 0, 2, 0, 4, ..]
+        )
     }
 
     /// Reads the record that `bytes` begin with; `None` while it is not there as a whole.
     ///
     /// # Errors
     ///
-    /// [`NotPcap::FrameTooLong`]: what follows cannot be found any more.
+    /// [`NotPcap::FrameTooLong`] or [`NotPcap::Hole`]: here is no record.
     pub(super) fn record<'a>(&self, bytes: &'a [u8]) -> Result<Option<Record<'a>>, NotPcap> {
         let Some((header, rest)) = bytes.split_first_chunk::<RECORD_HEADER_LEN>() else {
             return Ok(None);
         };
-        let [_, _, _, _, _, _, _, _, captured @ .., _, _, _, _] = *header;
-        let captured: [u8; 4] = captured;
-        let length = match self.byte_order {
-            ByteOrder::Big => u32::from_be_bytes(captured),
-            ByteOrder::Little => u32::from_le_bytes(captured),
-        } as usize;
+        if *header == [0; RECORD_HEADER_LEN] {
+            return Err(NotPcap::Hole);
+        }
+        let length = self.record_header(*header).captured;
         if length > FRAME_LEN_MAX {
             return Err(NotPcap::FrameTooLong);
         }
@@ -102,6 +152,73 @@ impl Header {
             frame,
             len: RECORD_HEADER_LEN + length,
         }))
+    }
+
+    /// Where the next record or file begins, of bytes behind a hole or damage. What begins there is
+    /// followed by another record, or ends where the bytes end.
+    pub(super) fn resume(&self, bytes: &[u8]) -> Resume {
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let from = zeros.saturating_sub(ZEROS_OF_A_TIME);
+        let mut first_maybe = None;
+        for at in from..bytes.len().saturating_sub(RECORD_HEADER_LEN - 1) {
+            let Some(rest) = bytes.get(at..) else { break };
+            if Self::begins(rest) {
+                return Resume::After(at);
+            }
+            match self.is_record(rest) {
+                Some(true) => return Resume::After(at),
+                Some(false) => {}
+                None => first_maybe = first_maybe.or(Some(at)),
+            }
+        }
+        let last = bytes.len().saturating_sub(RECORD_HEADER_LEN - 1).max(from);
+        Resume::NotYet(first_maybe.unwrap_or(last))
+    }
+
+    /// Whether a record begins here; `None` when not enough is there to tell.
+    fn is_record(&self, bytes: &[u8]) -> Option<bool> {
+        let Some((header, rest)) = bytes.split_first_chunk() else {
+            return Some(false);
+        };
+        let first = self.record_header(*header);
+        if !first.is_likely(self.fractions) {
+            return Some(false);
+        }
+        let behind = rest.get(first.captured..)?;
+        if behind.is_empty() || Self::begins(behind) {
+            return Some(true);
+        }
+        let next = self.record_header(*behind.first_chunk()?);
+        let is_near = next.secs.abs_diff(first.secs) <= NEIGHBOURS_SECS;
+        Some(is_near && next.is_likely(self.fractions))
+    }
+
+    fn record_header(&self, bytes: [u8; RECORD_HEADER_LEN]) -> RecordHeader {
+        let number = |bytes: [u8; 4]| match self.byte_order {
+            ByteOrder::Big => u32::from_be_bytes(bytes),
+            ByteOrder::Little => u32::from_le_bytes(bytes),
+        };
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+        RecordHeader {
+            secs: number([a, b, c, d]),
+            fraction: number([e, f, g, h]),
+            captured: number([i, j, k, l]) as usize,
+            on_wire: number([m, n, o, p]) as usize,
+        }
+    }
+}
+
+// === impl RecordHeader ===
+
+impl RecordHeader {
+    /// Whether a program would write it: a time, and a frame that is not longer than it was.
+    fn is_likely(self, fractions: u32) -> bool {
+        let lengths = 1..=FRAME_LEN_MAX;
+        self.secs > 0
+            && self.fraction < fractions
+            && lengths.contains(&self.captured)
+            && lengths.contains(&self.on_wire)
+            && self.captured <= self.on_wire
     }
 }
 
@@ -134,7 +251,13 @@ mod tests {
             } else {
                 0xa1b2_c3d4_u32
             };
-            let header = [magic, 0x0002_0004, 0, 0, 65_535, u32::from(link_type)];
+            // Two numbers of 16 bits, the greater one first.
+            let version = if self.big_endian {
+                0x0002_0004
+            } else {
+                0x0004_0002
+            };
+            let header = [magic, version, 0, 0, 65_535, u32::from(link_type)];
             let mut file: Vec<u8> = header.iter().flat_map(|n| self.number(*n)).collect();
             for frame in frames {
                 let length = u32::try_from(frame.len()).unwrap();
@@ -229,10 +352,64 @@ mod tests {
             file.extend(&junk);
 
             let (frames, _) = read(&file);
+            if let Some(header) = Header::parse(&file).unwrap() {
+                match header.resume(&junk) {
+                    Resume::After(count) | Resume::NotYet(count) => {
+                        prop_assert!(count <= junk.len());
+                    }
+                }
+            }
 
             let taken: usize = frames.iter().map(|frame| frame.len() + RECORD_HEADER_LEN).sum();
             prop_assert!(taken <= junk.len());
         }
+    }
+
+    #[test]
+    fn behind_a_hole_or_damage_records_are_found_again_in_every_form() {
+        for writer in [false, true].map(|big_endian| Writer {
+            big_endian,
+            nanoseconds: big_endian,
+        }) {
+            let frames = [vec![7; 60], vec![0; 90]];
+            let file = writer.file(1, &frames);
+            let header = Header::parse(&file).unwrap().unwrap();
+            for (before, name) in [
+                (vec![0; 61], "zeros"),
+                (vec![0xff; 61], "ones"),
+                ((1..=61).collect(), "junk"),
+            ] {
+                // Its low byte is a zero, as that of one second in 256.
+                let mut records = file[HEADER_LEN..].to_vec();
+                let time = writer.number(1_800_000_000 & !0xff);
+                records[..4].copy_from_slice(&time);
+                let bytes = [&before[..], &records].concat();
+
+                assert_eq!(header.resume(&bytes), Resume::After(61), "{name}");
+                for end in 0..bytes.len() {
+                    match header.resume(&bytes[..end]) {
+                        Resume::NotYet(forgotten) => assert!(forgotten <= 61, "{name} {end}"),
+                        Resume::After(at) => assert_eq!(at, 61, "{name} {end}"),
+                    }
+                }
+                let again = [&before[..], &writer.file(101, &frames)].concat();
+                assert_eq!(header.resume(&again), Resume::After(61), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_are_no_records_and_another_header_is_none_either() {
+        let file = Writer {
+            big_endian: false,
+            nanoseconds: false,
+        }
+        .file(1, &[]);
+        let header = Header::parse(&file).unwrap().unwrap();
+
+        assert_eq!(header.record(&[0; 40]), Err(NotPcap::Hole));
+        assert_eq!(Header::parse(&[0]), Err(NotPcap::Hole));
+        assert!(Header::begins(&file) && !Header::begins(&[0; 40]));
     }
 
     #[test]

@@ -1,159 +1,83 @@
-//! Packets from a UDP socket, for hosts without libpcap rights.
+//! Sockets of our own, for hosts without libpcap or the right to use it, and for packets over TCP.
 //!
-//! The kernel tells where each datagram went to (`IP_PKTINFO`), so that DESTINATION works here too.
-//! Nothing is ever answered.
+//! | file | what it holds |
+//! |---|---|
+//! | `udp` | datagrams, one message each |
+//! | `tcp` | connections, one message each |
+//!
+//! Both listen on one address: at its own port, and at those that the policy names. Nothing is ever
+//! answered. What the host's own packet filter drops never comes here, unlike to a capture.
+
+mod tcp;
+mod udp;
 
 use std::collections::BTreeSet;
-use std::io::IoSliceMut;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
-use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::time::Duration;
 
-use gate::{Datagram, Transport};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags};
-use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt,
-};
+use super::CaptureError;
 
-use super::{Arrival, Capture, CaptureError};
+pub(super) use tcp::TcpCapture;
+pub(super) use udp::UdpCapture;
 
-/// Longest datagram that can be an SPA packet, and one byte more to notice longer ones.
-const PAYLOAD_LEN: usize = 1509;
+/// A socket that listens.
+trait Listening: Sized {
+    /// What it is called in front of an address.
+    const KIND: &'static str;
 
-/// Receives datagrams on one address: at its own port, and at those that the policy names.
+    /// Listens on an address; at a port that is free where that is 0. Never makes its reader wait.
+    fn bind(address: SocketAddr, buffer_bytes: u32) -> io::Result<Self>;
+
+    /// At which port.
+    fn port(&self) -> io::Result<u16>;
+}
+
+/// All sockets of one capture.
 #[derive(Debug)]
-pub(super) struct SocketCapture {
+struct Bindings<S> {
     address: SocketAddr,
     buffer_bytes: u32,
-    name: String,
-    own: Bound,
+    own: Bound<S>,
     /// At the ports that the policy names.
-    of_policy: Vec<Bound>,
-    scratch: Scratch,
-    /// Datagrams that were handed on.
-    received: u64,
+    of_policy: Vec<Bound<S>>,
 }
 
 #[derive(Debug)]
-struct Bound {
-    socket: UdpSocket,
+struct Bound<S> {
+    socket: S,
     port: u16,
 }
 
-/// Room for one datagram and what the kernel tells about it.
-#[derive(Debug)]
-struct Scratch {
-    payload: Box<[u8; PAYLOAD_LEN]>,
-    control: Vec<u8>,
-}
+// === impl Bindings ===
 
-// === impl SocketCapture ===
-
-impl SocketCapture {
-    /// Binds the socket. `[::]` receives IPv4 too.
+impl<S: Listening> Bindings<S> {
+    /// Listens on an address. `[::]` receives IPv4 too.
     ///
     /// # Errors
     ///
     /// [`CaptureError::Socket`] when the address is taken or not ours.
-    pub(super) fn bind(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
+    fn new(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
         Ok(Self {
-            name: format!("udp {address}"),
             own: Bound::new(address, buffer_bytes)?,
             of_policy: Vec::new(),
             address,
             buffer_bytes,
-            received: 0,
-            scratch: Scratch {
-                payload: Box::new([0; PAYLOAD_LEN]),
-                control: nix::cmsg_space!(nix::libc::in_pktinfo, nix::libc::in6_pktinfo),
-            },
-        })
-    }
-}
-
-// === impl Bound ===
-
-impl Bound {
-    fn new(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
-        let open = || {
-            let socket = UdpSocket::bind(address)?;
-            socket.set_nonblocking(true)?;
-            if address.is_ipv6() {
-                setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
-            } else {
-                setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-            }
-            let bytes = buffer_bytes as usize;
-            // Beyond the system's limit if we may, and as much as we may otherwise.
-            setsockopt(&socket, sockopt::RcvBufForce, &bytes)
-                .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &bytes))?;
-            let port = socket.local_addr()?.port();
-            Ok(Self { socket, port })
-        };
-        open().map_err(|cause: std::io::Error| CaptureError::Socket {
-            address: address.to_string(),
-            reason: cause.to_string(),
         })
     }
 
-    /// Receives one datagram; reports whether there was one.
-    fn receive(
-        &self,
-        scratch: &mut Scratch,
-        each: &mut dyn FnMut(Arrival<'_>),
-    ) -> Result<bool, Errno> {
-        let Scratch { payload, control } = scratch;
-        let fd = self.socket.as_raw_fd();
-        let mut slices = [IoSliceMut::new(payload.as_mut_slice())];
-        let flags = MsgFlags::MSG_DONTWAIT;
-        let received = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(control), flags);
-        let (length, source, destination) = match received {
-            Ok(message) => (
-                message.bytes,
-                message.address.as_ref().and_then(address_of),
-                message
-                    .cmsgs()
-                    .ok()
-                    .and_then(|mut all| all.find_map(destination_of)),
-            ),
-            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(false),
-            Err(errno) => return Err(errno),
-        };
-        let (Some(source), Some(payload)) = (source, payload.get(..length)) else {
-            return Ok(true);
-        };
-        each(Arrival::Datagram(Datagram {
-            source: source.ip().to_canonical(),
-            destination: destination
-                .unwrap_or_else(|| unknown(source.ip()))
-                .to_canonical(),
-            source_port: source.port(),
-            destination_port: self.port,
-            transport: Transport::Udp,
-            payload,
-        }));
-        Ok(true)
-    }
-}
-
-impl Capture for SocketCapture {
-    fn name(&self) -> &str {
-        &self.name
+    /// For people.
+    fn name(&self) -> String {
+        format!("{} {}", S::KIND, self.address)
     }
 
-    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
-        let sockets = self.of_policy.iter().chain([&self.own]);
-        fds.extend(sockets.map(|bound| PollFd::new(bound.socket.as_fd(), PollFlags::POLLIN)));
-    }
-
+    /// Listens at these ports too, and at no others but its own.
     fn follow(&mut self, ports: &BTreeSet<NonZeroU16>) -> Result<(), CaptureError> {
         let wanted: BTreeSet<u16> = ports.iter().map(|port| port.get()).collect();
         self.of_policy.retain(|bound| wanted.contains(&bound.port));
         let mut failed = None;
         for port in wanted {
-            if port == self.own.port || self.of_policy.iter().any(|bound| bound.port == port) {
+            if self.all().any(|bound| bound.port == port) {
                 continue;
             }
             let address = SocketAddr::new(self.address.ip(), port);
@@ -164,71 +88,36 @@ impl Capture for SocketCapture {
         }
         failed.map_or(Ok(()), Err)
     }
+}
 
-    fn retry_in(&self, _steady: Duration) -> Option<Duration> {
-        None
+impl<S> Bindings<S> {
+    fn all(&self) -> impl Iterator<Item = &Bound<S>> {
+        self.of_policy.iter().chain([&self.own])
     }
 
-    fn next_batch(
-        &mut self,
-        max: usize,
-        _steady: Duration,
-        each: &mut dyn FnMut(Arrival<'_>),
-    ) -> Result<usize, CaptureError> {
-        // Every socket gets its share of the batch, so that a flood at one starves no other.
-        let share = max.div_ceil(self.of_policy.len() + 1);
-        let mut taken = 0;
-        for bound in self.of_policy.iter().chain([&self.own]) {
-            for _ in 0..share {
-                match bound.receive(&mut self.scratch, each) {
-                    Ok(true) => {
-                        taken += 1;
-                        self.received += 1;
-                    }
-                    Ok(false) => break,
-                    Err(errno) => {
-                        return Err(CaptureError::Down {
-                            name: self.name.clone(),
-                            reason: errno.to_string(),
-                        });
-                    }
-                }
-            }
-        }
-        Ok(taken)
-    }
-
-    fn frames(&self) -> u64 {
-        self.received
-    }
-
-    fn dropped(&mut self) -> u64 {
-        0
+    /// What each may take of so many, so that a flood at one starves no other.
+    fn share(&self, max: usize) -> usize {
+        max.div_ceil(self.of_policy.len() + 1)
     }
 }
 
-fn address_of(address: &SockaddrStorage) -> Option<SocketAddr> {
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Some(SocketAddr::from((v4.ip(), v4.port())));
-    }
-    let v6 = address.as_sockaddr_in6()?;
-    Some(SocketAddr::from((v6.ip(), v6.port())))
-}
+// === impl Bound ===
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "of the many things a kernel can tell, we asked for these two"
-)]
-fn destination_of(told: ControlMessageOwned) -> Option<IpAddr> {
-    match told {
-        ControlMessageOwned::Ipv4PacketInfo(info) => {
-            Some(IpAddr::from(info.ipi_addr.s_addr.to_ne_bytes()))
-        }
-        ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::from(info.ipi6_addr.s6_addr)),
-        _ => None,
+impl<S: Listening> Bound<S> {
+    fn new(address: SocketAddr, buffer_bytes: u32) -> Result<Self, CaptureError> {
+        let open = || {
+            let socket = S::bind(address, buffer_bytes)?;
+            let port = socket.port()?;
+            Ok(Self { socket, port })
+        };
+        open().map_err(|cause: io::Error| CaptureError::Socket {
+            address: format!("{} {address}", S::KIND),
+            reason: cause.to_string(),
+        })
     }
 }
 
+/// The address that something was sent to, where nobody says.
 fn unknown(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V4(_) => IpAddr::from([0; 4]),
@@ -236,39 +125,37 @@ fn unknown(source: IpAddr) -> IpAddr {
     }
 }
 
+/// For tests of both.
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+    use std::num::NonZeroU16;
     use std::sync::atomic::{AtomicU8, Ordering};
 
-    use super::*;
+    use super::super::{Arrival, Capture};
 
-    /// A capture on a free port of a loopback address that no other test has.
-    fn capture() -> SocketCapture {
+    /// A loopback address that no other test has.
+    pub(super) fn address() -> SocketAddr {
         static TESTS: AtomicU8 = AtomicU8::new(1);
         let [.., high, low] = std::process::id().to_be_bytes();
         let address = Ipv4Addr::new(127, TESTS.fetch_add(1, Ordering::Relaxed), high, low);
-        SocketCapture::bind((address, 0).into(), 1 << 16).unwrap()
+        (address, 0).into()
     }
 
-    /// A port of the capture's address that nobody has.
-    fn free_port(capture: &SocketCapture) -> NonZeroU16 {
-        let socket = UdpSocket::bind((capture.address.ip(), 0)).unwrap();
+    /// A port of the address that nobody has, for UDP neither.
+    pub(super) fn free_port(address: SocketAddr) -> NonZeroU16 {
+        let socket = TcpListener::bind((address.ip(), 0)).unwrap();
         socket.local_addr().unwrap().port().try_into().unwrap()
     }
 
-    fn send(capture: &SocketCapture, port: u16, payload: &[u8]) -> SocketAddr {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        socket
-            .send_to(payload, (capture.address.ip(), port))
-            .unwrap();
-        socket.local_addr().unwrap()
-    }
-
     /// Port and length of all that has arrived.
-    fn arrivals(capture: &mut SocketCapture, max: usize) -> Vec<(u16, usize)> {
+    pub(super) fn arrivals(
+        capture: &mut dyn Capture,
+        max: usize,
+        steady: std::time::Duration,
+    ) -> Vec<(u16, usize)> {
         let mut arrived = Vec::new();
-        let taken = capture.next_batch(max, Duration::ZERO, &mut |arrival| match arrival {
+        let taken = capture.next_batch(max, steady, &mut |arrival| match arrival {
             Arrival::Datagram(datagram) => {
                 arrived.push((datagram.destination_port, datagram.payload.len()));
             }
@@ -276,88 +163,5 @@ mod tests {
         });
         assert_eq!(taken, Ok(arrived.len()));
         arrived
-    }
-
-    #[test]
-    fn a_datagram_comes_with_its_source_and_the_address_it_was_sent_to() {
-        let mut capture = capture();
-        let from = send(&capture, capture.own.port, b"packet");
-        let (address, port) = (capture.address.ip(), capture.own.port);
-        let mut arrived = 0;
-
-        let taken = capture.next_batch(9, Duration::ZERO, &mut |arrival| {
-            let Arrival::Datagram(datagram) = arrival else {
-                panic!("{arrival:?}");
-            };
-            assert_eq!(
-                (datagram.source, datagram.source_port),
-                (from.ip(), from.port())
-            );
-            assert_eq!(datagram.destination, address);
-            assert_eq!(
-                (datagram.destination_port, datagram.payload),
-                (port, &b"packet"[..])
-            );
-            arrived += 1;
-        });
-
-        assert_eq!((taken, arrived), (Ok(1), 1));
-        assert_eq!(arrivals(&mut capture, 9), []);
-    }
-
-    #[test]
-    fn what_is_longer_than_any_packet_arrives_as_too_long_and_not_as_its_beginning() {
-        let mut capture = capture();
-
-        send(&capture, capture.own.port, &[b'A'; 3_000]);
-
-        assert_eq!(arrivals(&mut capture, 9), [(capture.own.port, PAYLOAD_LEN)]);
-    }
-
-    #[test]
-    fn ports_that_the_policy_names_are_listened_on_until_it_names_others() {
-        let mut capture = capture();
-        let (first, second) = (free_port(&capture), free_port(&capture));
-
-        capture.follow(&[first].into()).unwrap();
-        send(&capture, first.get(), b"one");
-        assert_eq!(arrivals(&mut capture, 9), [(first.get(), 3)]);
-        capture.follow(&[second].into()).unwrap();
-        UdpSocket::bind((capture.address.ip(), first.get())).unwrap();
-        send(&capture, second.get(), b"two");
-        send(&capture, capture.own.port, b"own");
-
-        let arrived = arrivals(&mut capture, 9);
-        assert_eq!(arrived, [(second.get(), 3), (capture.own.port, 3)]);
-    }
-
-    #[test]
-    fn a_port_that_is_taken_is_an_error_and_the_others_are_received_nevertheless() {
-        let mut capture = capture();
-        let held = UdpSocket::bind((capture.address.ip(), 0)).unwrap();
-        let taken = held.local_addr().unwrap().port().try_into().unwrap();
-        let free = free_port(&capture);
-
-        let followed = capture.follow(&[taken, free].into());
-
-        assert!(matches!(followed, Err(CaptureError::Socket { .. })));
-        send(&capture, free.get(), b"free");
-        assert_eq!(arrivals(&mut capture, 9), [(free.get(), 4)]);
-    }
-
-    #[test]
-    fn a_flood_at_one_port_leaves_every_other_its_share() {
-        let mut capture = capture();
-        let quiet = free_port(&capture);
-        capture.follow(&[quiet].into()).unwrap();
-        for _ in 0..20 {
-            send(&capture, capture.own.port, b"flood");
-        }
-        send(&capture, quiet.get(), b"quiet");
-
-        let arrived = arrivals(&mut capture, 8);
-
-        assert!(arrived.contains(&(quiet.get(), 5)), "{arrived:?}");
-        assert_eq!(arrived.len(), 5);
     }
 }

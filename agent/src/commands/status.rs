@@ -299,6 +299,7 @@ fn capture_text(capture: &CaptureReport) -> String {
         link,
         frames,
         dropped,
+        counts,
         down,
     } = capture;
     let link = link.as_ref().map(|link| format!(", {link}"));
@@ -307,7 +308,16 @@ fn capture_text(capture: &CaptureReport) -> String {
         None => "up".to_owned(),
         Some(why) => format!("waiting: {why}"),
     };
-    format!("{name}{link}, {frames} frames, {dropped} packets lost, {state}")
+    let counts = counts.iter().filter(|(_, count)| *count > 0);
+    let counts: Vec<String> = counts
+        .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
+        .collect();
+    let counts = if counts.is_empty() {
+        String::new()
+    } else {
+        format!("; {}", counts.join(", "))
+    };
+    format!("{name}{link}, {frames} frames, {dropped} packets lost, {state}{counts}")
 }
 
 /// What became of packets in fragments, whichever captures they came from.
@@ -374,7 +384,19 @@ mod tests {
                     link: Some("Ethernet".to_owned()),
                     frames: 17,
                     dropped: 3,
-                    down: None,
+                    ..CaptureReport::default()
+                },
+                CaptureReport {
+                    name: "tcp [::]:62201".to_owned(),
+                    frames: 2,
+                    counts: [
+                        ("connections", 5),
+                        ("connections_late", 0),
+                        ("connections_silent", 3),
+                    ]
+                    .map(|(name, count)| (name.to_owned(), count))
+                    .to_vec(),
+                    ..CaptureReport::default()
                 },
                 CaptureReport {
                     name: "tun7".to_owned(),
@@ -436,6 +458,7 @@ firewall     nftables: the kernel has it
              for tcp/1-65535
              in agent.toml: hooks = [\"inet filter input\"]
 capture      eth0, Ethernet, 17 frames, 3 packets lost, up
+capture      tcp [::]:62201, 2 frames, 0 packets lost, up; 5 connections, 3 connections silent
 capture      tun7, 0 frames, 0 packets lost, waiting: there is no such interface
 fragments    5 packets put together, 1 waiting for more; given up: 2 late, 3 crowded out; 4 fragments refused
 received              12

@@ -172,6 +172,7 @@ fn refuse(reading: &mut Reading) {
 }
 
 fn captures(reading: &mut Reading, raw: &mut RawConfig) {
+    let file = capture_file(reading);
     let by_queue = reading.switch("ENABLE_NFQ_CAPTURE") == Some(true);
     let port = |name: &str| {
         reading
@@ -185,7 +186,7 @@ fn captures(reading: &mut Reading, raw: &mut RawConfig) {
         None if by_queue => raw.spa_port = port("NFQ_PORT"),
         None => {}
     }
-    if let Some(path) = reading.path("PCAP_FILE") {
+    if let Some(path) = file {
         raw.pcap_file = Some(path);
         raw.follow = Some(true);
     } else if reading.switch("ENABLE_UDP_SERVER") == Some(true) {
@@ -213,7 +214,42 @@ fn captures(reading: &mut Reading, raw: &mut RawConfig) {
         }
         raw.interfaces = Some(names);
     }
+    if reading.switch("ENABLE_TCP_SERVER") == Some(true) {
+        // As with fwknopd it takes nothing from what captures.
+        let port = port("TCPSERV_PORT").unwrap_or(fleet::DEFAULT_SPA_PORT);
+        raw.tcp_server = Some(port.to_string());
+    }
     raw.promiscuous = reading.switch("ENABLE_PCAP_PROMISC");
+    raw.any_direction = reading.switch("ENABLE_PCAP_ANY_DIRECTION");
+}
+
+/// The file that packets come out of: of PCAP_FILE, and where fwknop before 2.0 was told that another
+/// program sniffs, that of its own variable.
+fn capture_file(reading: &mut Reading) -> Option<PathBuf> {
+    let named = reading.path("PCAP_FILE");
+    let mode = ["DATA_COLLECT_MODE", "AUTH_MODE"];
+    let mode = mode.into_iter().find(|name| reading.get(name).is_some());
+    let Some(name) = mode else {
+        return named;
+    };
+    let value = reading.text(name).unwrap_or_default().to_owned();
+    let place = reading.place(name);
+    match &*value {
+        "PCAP" => named,
+        "FILE_PCAP" | "ULOG_PCAP" => {
+            let file = named.or_else(|| reading.path("PCAP_PKT_FILE"));
+            if file.is_none() {
+                let text = format!("{value} needs the name of the file: PCAP_FILE says it");
+                reading.mistake(place, name, text);
+            }
+            file
+        }
+        _ => {
+            let text = format!("`{value}` is not PCAP, FILE_PCAP or ULOG_PCAP");
+            reading.mistake(place, name, text);
+            None
+        }
+    }
 }
 
 /// The port of a filter that says nothing else.
@@ -231,13 +267,17 @@ fn gate(reading: &mut Reading, raw: &mut RawConfig) {
     raw.ageing = reading.switch("ENABLE_SPA_PACKET_AGING");
     raw.max_age_secs = reading.number("MAX_SPA_PACKET_AGE");
     raw.spa_over_http = reading.switch("ENABLE_SPA_OVER_HTTP");
+    raw.any_user_agent = reading.switch("ALLOW_ANY_USER_AGENT");
     raw.x_forwarded_for = reading.switch("ENABLE_X_FORWARDED_FOR");
     if raw.pcap_file.is_some() && raw.ageing.is_none() {
         raw.ageing = Some(false);
-        let place = reading.place("PCAP_FILE");
+        let names = ["PCAP_FILE", "PCAP_PKT_FILE"];
+        let name = names.into_iter().find(|name| reading.get(name).is_some());
+        let name = name.unwrap_or("PCAP_FILE");
+        let place = reading.place(name);
         let text = "packets of any age are accepted out of a file, as with fwknopd; \
                     ENABLE_SPA_PACKET_AGING Y accepts recent ones only";
-        reading.warn(&place, "PCAP_FILE", text);
+        reading.warn(&place, name, text);
     }
 }
 

@@ -72,11 +72,15 @@ keys! {
     interfaces: Vec<String>, list;
     pcap_file: PathBuf, path;
     follow: bool, switch;
+    nflog_group: u16, number;
     udp_server: String, word;
+    tcp_server: String, word;
     spa_port: u16, number;
+    transports: Vec<String>, list;
     filter: String, word;
     buffer_mib: u32, number;
     promiscuous: bool, switch;
+    any_direction: bool, switch;
     gateway: bool, switch;
     accept_destinations: Vec<String>, list;
     backend: String, word;
@@ -102,6 +106,7 @@ keys! {
     sudo_exe: PathBuf, path;
     gpg_home_dir: PathBuf, path;
     spa_over_http: bool, switch;
+    any_user_agent: bool, switch;
     x_forwarded_for: bool, switch;
     audit_days: u32, number;
     grants_max: usize, number;

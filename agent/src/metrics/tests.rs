@@ -30,6 +30,7 @@ fn report() -> Report {
         captures: vec![CaptureReport {
             name: "eth0".to_owned(),
             dropped: 9,
+            counts: vec![("connections_late".to_owned(), 4)],
             ..CaptureReport::default()
         }],
         counters: counters
@@ -81,6 +82,7 @@ fn every_number_is_said_under_its_name() {
         r#"postern_grant_latency_seconds_bucket{le="+Inf"} 2"#,
         r#"postern_capture_dropped_total{where="eth0"} 9"#,
         r#"postern_capture_up{where="eth0"} 1"#,
+        r#"postern_capture_events_total{where="eth0",what="connections_late"} 4"#,
         "postern_firewall_drift 0",
         "postern_firewall_obstacles 0",
         "postern_journal_bytes 4096",

@@ -15,6 +15,11 @@ impl GateThread {
                 link: capture.link().map(|link| link.name().to_owned()),
                 frames: capture.frames(),
                 dropped: capture.dropped(),
+                counts: capture
+                    .counts()
+                    .into_iter()
+                    .map(|(name, count)| (name.to_owned(), count))
+                    .collect(),
                 down: capture.down().map(str::to_owned),
                 name: capture.name().to_owned(),
             })

@@ -45,11 +45,10 @@ impl<'a> Fragment<'a> {
         let Some(fragment) = fragment else {
             return Ok(None);
         };
-        // Only the first says what follows; of the others we know no better.
-        let is_known = is_transport(fragment.number) || is_extension(fragment.number);
-        is_known
-            .then_some(Some(fragment))
-            .ok_or(NotForUs::Transport)
+        if fragment.number == ip_number::ENCAP_SEC {
+            return Err(NotForUs::Transport);
+        }
+        Ok(Some(fragment))
     }
 }
 
@@ -154,17 +153,6 @@ fn is_extension(number: IpNumber) -> bool {
         ip_number::IPV6_HEADER_HOP_BY_HOP,
         ip_number::IPV6_ROUTE_HEADER,
         ip_number::IPV6_DESTINATION_OPTIONS,
-    ]
-    .contains(&number)
-}
-
-fn is_transport(number: IpNumber) -> bool {
-    [
-        ip_number::UDP,
-        ip_number::TCP,
-        ip_number::ICMP,
-        ip_number::IPV6_ICMP,
-        ip_number::GRE,
     ]
     .contains(&number)
 }

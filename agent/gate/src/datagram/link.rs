@@ -209,16 +209,25 @@ fn after_ppp_protocol(bytes: &[u8]) -> Result<&[u8], NotForUs> {
 }
 
 /// Family, version and resource, then attributes, one of which is the packet
-/// (linux/netfilter/nfnetlink_log.h). Their numbers are in the byte order of the host that captured.
+/// (linux/netfilter/nfnetlink_log.h). Their numbers are in the byte order of the host that captured,
+/// which nothing says: in the wrong one, the first length is longer than any frame.
 fn nflog_payload(frame: &[u8]) -> Result<&[u8], NotForUs> {
+    let attributes = skip(frame, 4)?;
+    let found = payload_attribute(attributes, u16::from_ne_bytes);
+    found.or_else(|first| {
+        let swapped = |[a, b]: [u8; 2]| u16::from_ne_bytes([b, a]);
+        payload_attribute(attributes, swapped).map_err(|_| first)
+    })
+}
+
+fn payload_attribute(mut rest: &[u8], number: impl Fn([u8; 2]) -> u16) -> Result<&[u8], NotForUs> {
     const NFULA_PAYLOAD: u16 = 9;
     const HEADER_LEN: usize = 4;
-    let mut rest = skip(frame, HEADER_LEN)?;
     // Every step consumes at least a header.
     while let Some(([a, b, c, d], _)) = rest.split_first_chunk() {
-        let length = usize::from(u16::from_ne_bytes([*a, *b]));
+        let length = usize::from(number([*a, *b]));
         let attribute = rest.get(HEADER_LEN..length).ok_or(NotForUs::Damaged)?;
-        if u16::from_ne_bytes([*c, *d]) == NFULA_PAYLOAD {
+        if number([*c, *d]) == NFULA_PAYLOAD {
             return Ok(attribute);
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();

@@ -104,6 +104,9 @@ fn transports_without_ports_carry_what_follows_their_header() {
         (ipv6(58, &echo), Transport::Icmp),
         (ipv4(47, 0, &gre), Transport::Gre),
         (ipv4(47, 0, &gre_with_all), Transport::Gre),
+        (ipv4(4, 0, b"knock"), Transport::Other(4)),
+        (ipv4(253, 0, b"knock"), Transport::Other(253)),
+        (ipv6(254, b"knock"), Transport::Other(254)),
     ] {
         let datagram = Datagram::parse(&packet, LinkType::RawIp).unwrap();
 

@@ -18,9 +18,13 @@ struct Kernel {
 
 impl Kernel {
     fn new(link: LinkType, ports: &BTreeSet<u16>) -> Self {
+        Self::taking(link, of_udp(ports))
+    }
+
+    fn taking(link: LinkType, wanted: Wanted<'_>) -> Self {
         let (sender, receiver) = UnixDatagram::pair().unwrap();
         receiver.set_nonblocking(true).unwrap();
-        let program = Program::new(link, ports).unwrap();
+        let program = Program::new(link, wanted).unwrap();
         program.attach(&receiver).unwrap();
         Self { sender, receiver }
     }
@@ -29,6 +33,14 @@ impl Kernel {
         // What the filter refuses, the kernel takes without a word.
         self.sender.send(frame).unwrap();
         self.receiver.recv(&mut [0; 4096]).is_ok()
+    }
+}
+
+const fn of_udp(ports: &BTreeSet<u16>) -> Wanted<'_> {
+    Wanted {
+        ports,
+        transports: Transports::UDP,
+        any_direction: false,
     }
 }
 
@@ -153,7 +165,7 @@ fn what_the_host_itself_sends_never_passes_and_a_thousand_ports_fit() {
         (LinkType::LinuxSll, &many),
         (LinkType::RawIp, &ports()),
     ] {
-        let program = Program::new(link, ports).unwrap();
+        let program = Program::new(link, of_udp(ports)).unwrap();
         assert_eq!(program.0[0].operand, AD_PKTTYPE);
         assert_eq!(
             (program.0[1].operand, program.0[1].if_false),
@@ -161,6 +173,12 @@ fn what_the_host_itself_sends_never_passes_and_a_thousand_ports_fit() {
         );
         assert!(program.0.len() < 4_096);
         Kernel::new(link, ports);
+        let any_direction = Wanted {
+            any_direction: true,
+            ..of_udp(ports)
+        };
+        let both = Program::new(link, any_direction).unwrap();
+        assert_eq!(both.0[..], program.0[3..], "nothing but the direction");
     }
     let everywhere: BTreeSet<u16> = (1..=2_000).collect();
     let kernel = Kernel::new(LinkType::RawIp, &everywhere);
@@ -169,6 +187,92 @@ fn what_the_host_itself_sends_never_passes_and_a_thousand_ports_fit() {
         .find(|(link, ..)| *link == LinkType::RawIp)
         .unwrap();
     assert!(kernel.passes(&frame));
+}
+
+/// Every way of stock fwknop's, and others that nobody there has: in which transport, by which IP.
+fn packets() -> Vec<(Transports, Vec<u8>)> {
+    let text = vec![b'A'; 200];
+    let ports = [0x9c, 0x40, 0xf2, 0xf9];
+    let udp = [&ports[..], &[0, 208, 0, 0], &text].concat();
+    let tcp = [&ports[..], &[0; 8], &[0x50, 0x18, 1, 0, 0, 0, 0, 0], &text].concat();
+    let icmp = [&[8, 0, 0, 0, 0, 0, 0, 0][..], &text].concat();
+    let gre = [&[0, 0, 8, 0][..], &text].concat();
+    let carried = [
+        (Transports::UDP, 17, udp),
+        (Transports::TCP, 6, tcp),
+        (Transports::ICMP, 1, icmp.clone()),
+        (Transports::ICMP, 58, icmp),
+        (Transports::GRE, 47, gre),
+        (Transports::OTHER, 4, text.clone()),
+        (Transports::OTHER, 253, text),
+    ];
+    let packets = carried.into_iter().flat_map(|(transport, number, body)| {
+        let v4 = [0x45, 0, 0, 0, 0, 7, 0, 0, 64, number, 0, 0];
+        let mut v4 = [&v4[..], &[192, 0, 2, 1, 192, 0, 2, 2], &body].concat();
+        let length = u16::try_from(v4.len()).unwrap();
+        v4[2..4].copy_from_slice(&length.to_be_bytes());
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        let behind = |first, options: &[u8]| {
+            let length = u16::from_be_bytes(length) + u16::try_from(options.len()).unwrap();
+            let [high, low] = length.to_be_bytes();
+            let header = [0x60, 0, 0, 0, high, low, first, 64];
+            let ends = [[0x20; 16], [0x21; 16]].concat();
+            [&header[..], &ends, options, &body].concat()
+        };
+        let plain = behind(number, &[]);
+        let optional = behind(0, &[number, 0, 1, 4, 0, 0, 0, 0]);
+        [v4, plain, optional].map(|packet| (transport, packet))
+    });
+    packets.collect()
+}
+
+#[test]
+fn each_transport_passes_where_it_is_wanted_and_nowhere_else_in_the_kernel_as_in_a_file() {
+    let all = [1_u8, 2, 4, 8, 16].map(|bit| {
+        let names = ["udp", "tcp", "icmp", "gre", "other"];
+        names[bit.trailing_zeros() as usize].parse().unwrap()
+    });
+    for wanted in 1_usize..32 {
+        let chosen = all.iter().enumerate();
+        let chosen = chosen.filter(|(at, _)| wanted & (1 << at) != 0);
+        let transports = chosen.map(|(_, one)| *one).reduce(Transports::and).unwrap();
+        let ports = ports();
+        let kernel = Kernel::taking(
+            LinkType::RawIp,
+            Wanted {
+                transports,
+                ..of_udp(&ports)
+            },
+        );
+        let filter = super::super::Filter::in_transports(PORT, transports);
+        let in_file =
+            super::super::frames::FrameFilter::compile(12, LinkType::RawIp, &filter).unwrap();
+        for (transport, packet) in packets() {
+            let is_wanted = transports.has(transport);
+            assert_eq!(
+                kernel.passes(&packet),
+                is_wanted,
+                "{transports:?} {packet:?}"
+            );
+            assert_eq!(
+                in_file.passes(&packet),
+                is_wanted,
+                "{transports:?} {packet:?}"
+            );
+            let short = &packet[..packet.len() - 150];
+            assert!(!in_file.passes(short));
+            if transport != Transports::UDP {
+                assert!(!kernel.passes(short), "{transports:?} {short:?}");
+            }
+            for port in [22_u16, 53] {
+                let mut elsewhere = packet.clone();
+                let at = packet.windows(2).position(|two| two == PORT.to_be_bytes());
+                let Some(at) = at else { continue };
+                elsewhere[at..at + 2].copy_from_slice(&port.to_be_bytes());
+                assert!(!kernel.passes(&elsewhere) && !in_file.passes(&elsewhere));
+            }
+        }
+    }
 }
 
 proptest! {

@@ -2,12 +2,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::NotPcap;
+use super::super::pcap_format::{HEADER_LEN, NotPcap};
 use super::*;
 
 /// More packets than any test has.
@@ -53,8 +55,7 @@ fn a_file_that_another_takes_the_name_of_is_left_for_the_other() {
     fs::write(&other, file(&[packet(3)])).unwrap();
     fs::rename(&other, &place.path).unwrap();
 
-    assert_eq!(arrivals(&mut capture, 1), NOTHING);
-    assert_eq!(arrivals(&mut capture, 2), [3]);
+    assert_eq!(arrivals(&mut capture, 1), [3]);
 }
 
 #[test]
@@ -66,8 +67,7 @@ fn a_file_that_was_cut_is_read_from_its_beginning() {
 
     place.write(&file(&[packet(3)]));
 
-    assert_eq!(arrivals(&mut capture, 1), NOTHING);
-    assert_eq!(arrivals(&mut capture, 2), [3]);
+    assert_eq!(arrivals(&mut capture, 1), [3]);
 }
 
 #[test]
@@ -88,21 +88,213 @@ fn a_file_that_is_not_there_is_waited_for_only_when_it_is_followed() {
 }
 
 #[test]
-fn a_file_that_breaks_off_into_junk_is_given_up_and_tried_again_later() {
+fn what_is_no_record_is_passed_over_once_and_the_next_good_one_is_read() {
     let place = Place::new();
     let mut broken = file(&[packet(1)]);
     broken.extend_from_slice(&[0xff; 64]);
     place.write(&broken);
     let mut capture = place.open(true).unwrap();
 
-    let refused = next(&mut capture, ALL, 0);
+    assert_eq!(arrivals(&mut capture, 0), [1]);
+    assert_eq!(capture.seen.damaged, 1);
+    place.append(&records(&[packet(2), packet(3)]));
+    assert_eq!(arrivals(&mut capture, 1), [2, 3], "and none a second time");
+    place.append(&records(&[packet(4)]));
+    assert_eq!(arrivals(&mut capture, 2), [4]);
+    assert_eq!(capture.seen.damaged, 1, "said once");
 
-    let path = place.path.display().to_string();
-    let reason = NotPcap::FrameTooLong;
-    assert_eq!(refused, Err(CaptureError::NotCapture { path, reason }));
-    assert_eq!(arrivals(&mut capture, 0), NOTHING);
+    place.write(&file(&[packet(5)]));
+    assert_eq!(arrivals(&mut capture, 3), [5]);
+}
+
+#[test]
+fn what_is_written_to_a_renamed_file_before_its_writer_begins_another_is_not_lost() {
+    let place = Place::new();
     place.write(&file(&[packet(1)]));
-    assert_eq!(arrivals(&mut capture, 2), [1]);
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [1]);
+
+    // As logrotate does it: the new file is there before the writer is told.
+    let before = place.rotate();
+    place.write(&[]);
+    assert_eq!(arrivals(&mut capture, 1), NOTHING);
+    append(&before, &records(&[packet(2)]));
+    assert_eq!(arrivals(&mut capture, 2), [2]);
+    append(&before, &records(&[packet(3)]));
+    place.append(&file(&[packet(4)]));
+
+    assert_eq!(arrivals(&mut capture, 3), [3, 4]);
+    assert_eq!(capture.seen.replaced, 1);
+    fs::remove_file(before).unwrap();
+    assert_eq!(arrivals(&mut capture, 4), NOTHING);
+}
+
+#[test]
+fn a_file_that_was_cut_and_has_grown_beyond_what_was_read_is_read_from_its_beginning() {
+    let place = Place::new();
+    place.write(&file(&[packet(1), packet(2)]));
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [1, 2]);
+
+    place.write(&file(&[packet(3), packet(4), packet(5)]));
+
+    assert_eq!(arrivals(&mut capture, 1), [3, 4, 5]);
+    assert_eq!(capture.seen.cut, 1);
+}
+
+#[test]
+fn behind_the_hole_that_copytruncate_leaves_reading_goes_on_at_the_next_record() {
+    for is_seen_empty in [true, false] {
+        let place = Place::new();
+        let whole = file(&[packet(1), packet(2)]);
+        place.write(&whole);
+        let mut capture = place.open(true).unwrap();
+        assert_eq!(arrivals(&mut capture, 0), [1, 2]);
+
+        place.write(&[]);
+        if is_seen_empty {
+            assert_eq!(arrivals(&mut capture, 1), NOTHING);
+        }
+        place.write_at(whole.len(), &records(&[packet(3)]));
+
+        assert_eq!(arrivals(&mut capture, 2), [3], "{is_seen_empty}");
+        assert_eq!((capture.seen.cut, capture.seen.damaged), (1, 1));
+        place.append(&records(&[packet(4)]));
+        assert_eq!(arrivals(&mut capture, 3), [4]);
+    }
+}
+
+#[test]
+fn a_hole_of_many_gigabytes_is_stepped_over() {
+    let place = Place::new();
+    place.write(&file(&[packet(1)]));
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [1]);
+
+    place.write(&[]);
+    assert_eq!(arrivals(&mut capture, 1), NOTHING);
+    place.write_at(40_000_000_007, &records(&[packet(2)]));
+
+    assert_eq!(arrivals(&mut capture, 2), [2]);
+}
+
+#[test]
+fn a_writer_that_goes_on_at_the_beginning_of_a_file_that_was_cut_is_understood() {
+    let place = Place::new();
+    place.write(&file(&[packet(1)]));
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [1]);
+
+    place.write(&records(&[packet(2)]));
+    assert_eq!(arrivals(&mut capture, 1), [2]);
+    place.append(&records(&[packet(3)]));
+    assert_eq!(arrivals(&mut capture, 2), [3]);
+}
+
+#[test]
+fn a_file_without_its_header_is_said_and_waited_for_until_another_takes_its_name() {
+    let place = Place::new();
+    place.write(&[]);
+    place.write_at(1_000, &records(&[packet(1)]));
+
+    let mut capture = place.open(true).unwrap();
+
+    assert_eq!(arrivals(&mut capture, 0), NOTHING);
+    assert_eq!(capture.down(), Some(NO_HEADER));
+    place.rotate();
+    place.write(&file(&[packet(2)]));
+    assert_eq!(arrivals(&mut capture, 1), [2]);
+    assert_eq!(capture.down(), None);
+}
+
+#[test]
+fn a_header_between_records_is_that_of_a_writer_that_was_started_again() {
+    let place = Place::new();
+    let again = file(&[packet(2)]);
+    place.write(&[file(&[packet(1)]), again.clone(), again].concat());
+
+    let mut capture = place.open(false).unwrap();
+
+    assert_eq!(arrivals(&mut capture, 0), [1, 2, 2]);
+}
+
+/// What a writer and those who rotate its file do, between two looks.
+#[derive(Clone, Copy, Debug)]
+enum Deed {
+    /// One packet more, of which so many bytes are written late.
+    Write { late: usize },
+    /// The name goes to a new file, and the writer to that.
+    Rotate,
+    /// The same, but the writer hears of it only at its next deed.
+    RotateFirst,
+    /// We look.
+    Look,
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![
+        4 => (0_usize..184).prop_map(|late| Deed::Write { late }),
+        1 => Just(Deed::Rotate),
+        1 => Just(Deed::RotateFirst),
+        4 => Just(Deed::Look),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn however_a_file_is_written_and_rotated_each_record_is_handed_on_once_and_in_order(
+        deeds in prop::collection::vec(deed(), 0..40),
+    ) {
+        let place = Place::new();
+        place.write(&file(&[]));
+        let mut capture = place.open(true).unwrap();
+        let (mut written, mut seen, mut secs) = (Vec::new(), Vec::new(), 0);
+        // Where the writer writes, and what it has not written yet.
+        let (mut at, mut late) = (place.path.clone(), Vec::new());
+        let mut is_told_late = false;
+        for (count, deed) in deeds.into_iter().enumerate() {
+            if !matches!(deed, Deed::Look) {
+                append(&at, &std::mem::take(&mut late));
+                if std::mem::take(&mut is_told_late) {
+                    at.clone_from(&place.path);
+                    append(&at, &file(&[]));
+                }
+            }
+            match deed {
+                Deed::Write { late: bytes } => {
+                    let mark = u8::try_from(written.len() + 1).unwrap();
+                    let record = records(&[packet(mark)]);
+                    let (now, later) = record.split_at(record.len() - bytes);
+                    append(&at, now);
+                    late = later.to_vec();
+                    written.push(mark);
+                }
+                Deed::Rotate | Deed::RotateFirst => {
+                    let old = place.dir.path().join(format!("old{count}"));
+                    fs::rename(&place.path, &old).unwrap();
+                    is_told_late = matches!(deed, Deed::RotateFirst);
+                    let begun = if is_told_late { Vec::new() } else { file(&[]) };
+                    place.write(&begun);
+                    at = if is_told_late { old } else { place.path.clone() };
+                }
+                Deed::Look => {
+                    secs += 1;
+                    seen.extend(arrivals(&mut capture, secs));
+                }
+            }
+            // More than one rotation between two looks would leave a file that nobody has seen.
+            if matches!(deed, Deed::Rotate | Deed::RotateFirst) {
+                secs += 1;
+                seen.extend(arrivals(&mut capture, secs));
+            }
+        }
+        append(&at, &late);
+        for _ in 0..3 {
+            secs += 1;
+            seen.extend(arrivals(&mut capture, secs));
+        }
+        prop_assert_eq!(seen, written);
+    }
 }
 
 #[test]
@@ -164,13 +356,30 @@ impl Place {
     }
 
     fn append(&self, bytes: &[u8]) {
-        let file = OpenOptions::new().append(true).open(&self.path);
-        file.unwrap().write_all(bytes).unwrap();
+        append(&self.path, bytes);
+    }
+
+    /// As a writer does that has kept its place in a file that was cut.
+    fn write_at(&self, offset: usize, bytes: &[u8]) {
+        let file = OpenOptions::new().write(true).open(&self.path).unwrap();
+        file.write_all_at(bytes, offset as u64).unwrap();
+    }
+
+    /// Gives the file another name, and says which.
+    fn rotate(&self) -> PathBuf {
+        let old = self.dir.path().join("capture.pcap.1");
+        fs::rename(&self.path, &old).unwrap();
+        old
     }
 
     fn open(&self, follow: bool) -> Result<FileCapture, CaptureError> {
         FileCapture::open(&self.path, Filter::for_port(62_201), follow)
     }
+}
+
+fn append(path: &Path, bytes: &[u8]) {
+    let file = OpenOptions::new().append(true).open(path);
+    file.unwrap().write_all(bytes).unwrap();
 }
 
 /// What arrives in a look at this second: the marks of the packets.
@@ -201,6 +410,11 @@ fn file(packets: &[Vec<u8>]) -> Vec<u8> {
         file.extend_from_slice(packet);
     }
     file
+}
+
+/// The same without the header.
+fn records(packets: &[Vec<u8>]) -> Vec<u8> {
+    file(packets).split_off(HEADER_LEN)
 }
 
 fn packet(mark: u8) -> Vec<u8> {

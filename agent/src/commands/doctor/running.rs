@@ -68,13 +68,30 @@ fn capture(capture: &CaptureReport) -> Check {
         link: _,
         frames,
         dropped,
+        counts,
         down,
     } = capture;
     match (down, dropped) {
         (Some(why), _) => Check::fail(
             "capture",
             format!("nothing comes from {name}: {why}"),
-            "it is tried again; is the name right? ip link",
+            cure_of(name),
+        ),
+        (None, _) if counted(counts, "files_damaged") > 0 => Check::warn(
+            "capture",
+            format!("{name} had no record where one should be; it was read on behind that"),
+            "rotate it by renaming and a signal to its writer, never by copytruncate",
+        ),
+        (None, _) if counted(counts, "connections_crowded_out") > 0 => Check::warn(
+            "capture",
+            format!("{name}: connections had to give way to others before they said anything"),
+            "who connects so often? let only those networks in whose people knock over TCP",
+        ),
+        // What the host's own rules do not let in or hand out never comes here.
+        (None, 0) if *frames == 0 && is_behind_rules(name) => Check::warn(
+            "capture",
+            format!("nothing has come from {name} yet"),
+            cure_of(name),
         ),
         (None, 1..) => Check::warn(
             "capture",
@@ -82,6 +99,38 @@ fn capture(capture: &CaptureReport) -> Check {
             "a larger buffer_mib, or a filter that lets less through",
         ),
         (None, 0) => Check::ok("capture", format!("{name}: {frames} packets, none lost")),
+    }
+}
+
+fn counted(counts: &[(String, u64)], wanted: &str) -> u64 {
+    let mut found = counts.iter().filter(|(name, _)| name == wanted);
+    found.next().map_or(0, |(_, count)| *count)
+}
+
+/// Whether what comes to a capture of this name has passed rules of the host.
+fn is_behind_rules(name: &str) -> bool {
+    ["nflog:", "tcp ", "udp "]
+        .iter()
+        .any(|kind| name.starts_with(kind))
+}
+
+/// What to look at when nothing comes from there.
+fn cure_of(name: &str) -> String {
+    let port = name.rsplit(':').next().unwrap_or_default();
+    match name.split_once([' ', ':']) {
+        Some(("nflog", group)) => format!(
+            "does a rule hand packets out? nft add rule inet filter input udp dport 62201 log group \
+             {group} queue-threshold 1; iptables -I INPUT -p udp --dport 62201 -j NFLOG \
+             --nflog-group {group}"
+        ),
+        Some((kind @ ("tcp" | "udp"), _)) => format!(
+            "a socket sees what this host's own rules let in: do they accept {kind}/{port}? Does a \
+             client send there?"
+        ),
+        Some(_) | None if name.starts_with('/') => {
+            "it is tried again; does its writer run, and may it be read?".to_owned()
+        }
+        Some(_) | None => "it is tried again; is the name right? ip link".to_owned(),
     }
 }
 
@@ -299,6 +348,16 @@ mod tests {
                 ..CaptureReport::default()
             }]
         };
+        let named = |name: &str, counts: &[(&str, u64)]| {
+            let counts = counts
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), *count));
+            vec![CaptureReport {
+                name: name.to_owned(),
+                counts: counts.collect(),
+                ..CaptureReport::default()
+            }]
+        };
         let obstacle = |is_certain| FirewallReport {
             obstacles: vec![ObstacleReport {
                 rule: "inet filter input: policy drop".to_owned(),
@@ -321,6 +380,34 @@ mod tests {
                 "fail  capture       nothing comes from eth7: gone",
                 Report {
                     captures: capture(Some("gone"), 0),
+                    ..well()
+                },
+            ),
+            (
+                "warn  capture       nothing has come from tcp 0.0.0.0:7 yet",
+                Report {
+                    captures: named("tcp 0.0.0.0:7", &[]),
+                    ..well()
+                },
+            ),
+            (
+                "warn  capture       nothing has come from nflog:5 yet",
+                Report {
+                    captures: named("nflog:5", &[]),
+                    ..well()
+                },
+            ),
+            (
+                "warn  capture       /x.pcap had no record where one should be",
+                Report {
+                    captures: named("/x.pcap", &[("files_damaged", 1)]),
+                    ..well()
+                },
+            ),
+            (
+                "warn  capture       tcp 0.0.0.0:7: connections had to give way",
+                Report {
+                    captures: named("tcp 0.0.0.0:7", &[("connections_crowded_out", 1)]),
                     ..well()
                 },
             ),

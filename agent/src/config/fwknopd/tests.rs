@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::capture::CaptureSource;
 use crate::config::{Config, Layers, Mode, Named};
 use crate::fwknopd::read::Weight;
 use crate::policies::AccessFile;
@@ -25,6 +26,9 @@ fn config(text: &str) -> Config {
 fn beside(variable: &Variable) -> &'static str {
     match variable.name {
         "UDPSERV_PORT" => "ENABLE_UDP_SERVER Y;\n",
+        "TCPSERV_PORT" => "ENABLE_TCP_SERVER Y;\n",
+        "DATA_COLLECT_MODE" | "AUTH_MODE" => "PCAP_PKT_FILE /x.pcap;\n",
+        "PCAP_PKT_FILE" => "DATA_COLLECT_MODE ULOG_PCAP;\n",
         "SNAT_TRANSLATE_IP" => "ENABLE_IPT_SNAT Y;\n",
         "NFQ_INTERFACE" | "NFQ_PORT" => "ENABLE_NFQ_CAPTURE Y;\n",
         _ => "",
@@ -166,6 +170,56 @@ fn packets_come_from_one_place_a_file_before_a_socket_before_an_interface() {
         sources(interface),
         "Interface(\"eth1\") Interface(\"eth2\")"
     );
+}
+
+#[test]
+fn a_tcp_server_stands_beside_whatever_captures_as_with_fwknopd() {
+    let sources = |text: &str| {
+        let config = config(&format!("ENABLE_TCP_SERVER Y;\nTCPSERV_PORT 7;\n{text}"));
+        let sources = config.captures.iter().map(|c| format!("{:?}", c.source));
+        sources.collect::<Vec<_>>()
+    };
+    for (text, first) in [
+        ("", "Interface(\"eth0\")"),
+        ("ENABLE_UDP_SERVER Y;\n", "Socket("),
+        ("PCAP_FILE /x.pcap;\n", "File"),
+    ] {
+        let [one, tcp] = &sources(text)[..] else {
+            panic!("{text}");
+        };
+        assert!(one.starts_with(first), "{one}");
+        assert!(
+            tcp.starts_with("TcpServer(") && tcp.ends_with(":7)"),
+            "{tcp}"
+        );
+    }
+}
+
+#[test]
+fn a_mode_of_old_files_means_the_file_that_another_program_keeps_writing() {
+    for name in ["DATA_COLLECT_MODE", "AUTH_MODE"] {
+        for mode in ["FILE_PCAP", "ULOG_PCAP"] {
+            for file in ["PCAP_FILE", "PCAP_PKT_FILE"] {
+                let config = config(&format!("{name} {mode};\n{file} /u.pcap;\n"));
+                let sources: Vec<_> = config.captures.iter().map(|c| &c.source).collect();
+                let path = "/u.pcap".into();
+                assert_eq!(sources, [&CaptureSource::File { path, follow: true }]);
+            }
+            let told = meaning(&format!("{name} {mode};\n")).mistakes;
+            assert!(
+                told[0].to_string().contains("PCAP_FILE says it"),
+                "{told:?}"
+            );
+        }
+        // Files of before 2.0 name one whatever the mode.
+        let raw = meaning(&format!("{name} PCAP;\nPCAP_PKT_FILE /u.pcap;\n")).raw;
+        assert_eq!(raw.pcap_file, None);
+        let told = meaning(&format!("{name} KNOCK;\n")).mistakes;
+        assert!(
+            told[0].to_string().contains("is not PCAP, FILE_PCAP"),
+            "{told:?}"
+        );
+    }
 }
 
 #[test]
