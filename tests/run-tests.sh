@@ -21,6 +21,7 @@ tests/monitoring.sh
 tests/ssh.sh
 tests/sudo.sh
 tests/keyring.sh
+tests/ulogd.sh
 
 # Called by `make soak`: only the proofs whose size is a variable, one at a time.
 if [[ -n ${POSTERN_SOAK:-} ]]; then

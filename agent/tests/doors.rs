@@ -10,10 +10,14 @@
 mod addressed;
 #[path = "doors/interfaces.rs"]
 mod interfaces;
+#[path = "doors/nflog.rs"]
+mod nflog;
 #[path = "doors/notices.rs"]
 mod notices;
 #[path = "doors/protection.rs"]
 mod protection;
+#[path = "doors/transports.rs"]
+mod transports;
 #[path = "doors/wire.rs"]
 mod wire;
 #[path = "doors/world.rs"]

@@ -64,8 +64,8 @@ enum State {
 /// What never came, by the numbers that packets have and by what the kernel says.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct Losses {
-    /// The number that the next packet has if none is lost.
-    next: Option<u32>,
+    /// The number that the next packet has if none is lost. The kernel begins at 0 for each reader.
+    next: u32,
     packets: u64,
     overflows: u64,
     /// Whether the kernel said that one was lost at least, and no number has told of it yet.
@@ -114,7 +114,7 @@ impl NflogCapture {
             Ok(listener) => {
                 tracing::info!(group = self.group, "reading again");
                 self.failures = 0;
-                self.losses.next = None;
+                self.losses.next = 0;
                 self.state = State::Up(listener);
             }
             Err(reason) => self.go_down(reason, steady),
@@ -220,11 +220,13 @@ impl Capture for NflogCapture {
 impl Losses {
     /// A packet with this number came.
     fn came(&mut self, number: u32) {
-        let missing = self.next.map_or(0, |next| number.wrapping_sub(next));
-        // What the kernel has told of is among them.
-        let told = u32::from(std::mem::take(&mut self.is_noted));
-        self.packets += u64::from(missing.saturating_sub(told));
-        self.next = Some(number.wrapping_add(1));
+        let missing = number.wrapping_sub(self.next);
+        if missing > 0 {
+            // What the kernel has told of is among them.
+            let told = u32::from(std::mem::take(&mut self.is_noted));
+            self.packets += u64::from(missing - told);
+        }
+        self.next = number.wrapping_add(1);
     }
 
     /// The kernel had no room for at least one.
@@ -314,18 +316,20 @@ mod tests {
         let mut losses = Losses::default();
         let packets = |losses: &Losses| losses.packets;
 
-        losses.came(7);
-        losses.came(8);
+        losses.came(0);
+        losses.came(1);
         assert_eq!(packets(&losses), 0);
-        losses.came(11);
+        losses.came(4);
         assert_eq!(packets(&losses), 2);
         losses.overflowed();
         losses.overflowed();
         assert_eq!((packets(&losses), losses.overflows), (3, 2));
-        losses.came(15);
-        assert_eq!(packets(&losses), 5, "12, 13 and 14");
+        losses.came(5);
+        assert_eq!(packets(&losses), 3, "it waited before the overflow");
+        losses.came(9);
+        assert_eq!(packets(&losses), 5, "6, 7 and 8");
         let mut losses = Losses {
-            next: Some(u32::MAX),
+            next: u32::MAX,
             ..Losses::default()
         };
         losses.came(1);

@@ -7,7 +7,7 @@ use harness::Node;
 use crate::world::{HMAC_KEY, KEY, World, eventually, in_world};
 
 /// The payload of a packet as stock fwknop makes it, which asks for these ports.
-fn knock(world: &World, ports: &str) -> Vec<u8> {
+pub(crate) fn knock(world: &World, ports: &str) -> Vec<u8> {
     let file = world.client.dir.join("packet");
     let _ = std::fs::remove_file(&file);
     let (own, host) = (world.client.v4.to_string(), world.host.v4.to_string());

@@ -1,8 +1,12 @@
 //! Where packets come from.
 
 use std::fs;
+use std::path::Path;
 
-use super::host::{eventually, on_host, write_capture};
+use harness::Owner;
+use nix::sys::signal::Signal;
+
+use super::host::{Host, eventually, on_host, write_capture};
 
 #[test]
 fn a_capture_file_that_grows_is_followed() {
@@ -24,6 +28,76 @@ fn a_capture_file_that_grows_is_followed() {
         agent.wait_for("grant refreshed");
 
         tcpdump.kill().unwrap();
+        agent.stop();
+    });
+}
+
+/// Where ulogd writes, and how it is told to.
+fn ulogd_conf(host: &Host, file: &Path) -> String {
+    let dir = "/usr/lib/x86_64-linux-gnu/ulogd";
+    let dir = if Path::new(dir).exists() {
+        dir
+    } else {
+        "/usr/lib/ulogd"
+    };
+    let plugins = ["inppkt_NFLOG", "raw2packet_BASE", "output_PCAP"];
+    let plugins: String = plugins
+        .iter()
+        .map(|name| format!("plugin=\"{dir}/ulogd_{name}.so\"\n"))
+        .collect();
+    let (log, file) = (host.node.dir.join("ulogd.log"), file.display());
+    format!(
+        "[global]\nlogfile=\"{}\"\nloglevel=1\n{plugins}\
+         stack=log1:NFLOG,base1:BASE,pcap1:PCAP\n\
+         [log1]\ngroup=7\n[pcap1]\nfile=\"{file}\"\nsync=1\n",
+        log.display()
+    )
+}
+
+#[test]
+fn what_ulogd_writes_is_followed_across_rotation_as_fwknopd_conf_names_it() {
+    on_host("", |host| {
+        let ulogd = Owner::with(&host.node, "ulogd").unwrap();
+        let file = host.node.dir.join("ulogd.pcap");
+        let conf = host
+            .node
+            .write("ulogd.conf", &ulogd_conf(host, &file))
+            .unwrap();
+        host.output("nft", &["add", "table", "inet", "owner"]);
+        let chain = "{ type filter hook input priority 0 ; }";
+        host.output("nft", &["add", "chain", "inet", "owner", "input", chain]);
+        let rule = "udp dport 62201 log group 7 queue-threshold 1";
+        host.output("nft", &["add", "rule", "inet", "owner", "input", rule]);
+        let mut writer = ulogd
+            .start(&format!("ulogd -c {}", conf.display()))
+            .unwrap();
+        eventually("ulogd begins", || {
+            fs::metadata(&file).is_ok_and(|f| f.len() == 24)
+        });
+        let old = format!(
+            "DATA_COLLECT_MODE ULOG_PCAP;\nPCAP_PKT_FILE {};\nENABLE_SPA_PACKET_AGING Y;\n",
+            file.display()
+        );
+        let old = host.node.write("fwknop.conf", &old).unwrap();
+        let mut agent = host.start(&["--fwknopd-conf", old.to_str().unwrap()]);
+
+        host.knock();
+        agent.wait_for("grant opened");
+        fs::rename(&file, host.node.dir.join("ulogd.pcap.1")).unwrap();
+        // It does not know yet: what comes now goes to the old file.
+        host.knock();
+        agent.wait_for("grant refreshed");
+        writer.signal(Signal::SIGHUP).unwrap();
+        agent.wait_for("the capture file was replaced");
+        host.knock();
+        agent.wait_for("grant refreshed");
+        // As copytruncate does it.
+        fs::File::create(&file).unwrap();
+        host.knock();
+        agent.wait_for("the file was cut while its writer kept its place");
+        agent.wait_for("grant refreshed");
+
+        writer.kill().unwrap();
         agent.stop();
     });
 }
