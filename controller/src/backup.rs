@@ -389,7 +389,8 @@ pub fn restore(from: &OldArchive, data: &Path, again: bool) -> Result<Archived, 
         path: dir.database(),
         source,
     };
-    let examined = store::examine(&dir.database(), &seal).map_err(failed)?;
+    // Whose log it is matters only to what was signed of it, which `check` reads.
+    let examined = store::examine(&dir.database(), &seal, "").map_err(failed)?;
     if let Some(damage) = examined.damage.first() {
         return Err(BackupError::damaged(
             &from.path,

@@ -10,6 +10,7 @@ use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
+use crate::audit::Checkpoints;
 use crate::ca::Authority;
 use crate::metrics::counters::Metrics;
 use crate::rollout::Rollout;
@@ -34,6 +35,8 @@ pub(crate) struct Context {
     pub(crate) limits: Arc<RateLimits>,
     /// What was read lately by those who only read.
     pub(crate) reads: Reads,
+    /// What is signed of the log.
+    pub(crate) checkpoints: Arc<Checkpoints>,
     /// Claims that are won, to be told to the hosts that share the replay domain.
     pub(crate) won: mpsc::Sender<Claim>,
     /// Where events are sent on to.

@@ -306,7 +306,8 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<[u8; KEY_LEN]> {
+/// What [`hex`] wrote of 32 bytes.
+pub(crate) fn unhex(text: &str) -> Option<[u8; KEY_LEN]> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
         return None;
     };

@@ -20,6 +20,7 @@ mod host_changes;
 mod members;
 pub(crate) mod operator;
 mod policy_wire;
+mod proof;
 mod reads;
 mod recent_events;
 pub(crate) mod refusals;

@@ -1,5 +1,5 @@
-//! What runs beside the requests: telling hosts of claims, forgetting what is old, and indexing
-//! what is new in the log.
+//! What runs beside the requests: telling hosts of claims, forgetting what is old, and indexing and
+//! signing what is new in the log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,9 @@ const INDEX_INTERVAL: Duration = Duration::from_secs(1);
 /// Of the writer's time, what indexing takes at most: one part in so many.
 const INDEX_SHARE: u32 = 12;
 
+/// The log is signed this often, when it has moved.
+const SIGN_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A database that nobody writes to is tried this often.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,7 @@ pub(crate) fn spawn(context: &Arc<Context>, won: mpsc::Receiver<Claim>) {
         tokio::spawn(announce(Arc::clone(context), won)),
         tokio::spawn(prune(Arc::clone(context))),
         tokio::spawn(index(Arc::clone(context))),
+        tokio::spawn(sign(Arc::clone(context))),
         tokio::spawn(watch_disk(Arc::clone(context))),
     ] {
         context.tasks.spawn(async move {
@@ -113,6 +117,21 @@ async fn index(context: Arc<Context>) {
         tokio::select! {
             () = context.stopping.cancelled() => return,
             () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Signs the log whenever it has moved.
+async fn sign(context: Arc<Context>) {
+    let mut tick = interval(SIGN_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = context.stopping.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = context.checkpoints.sign(&context.store, clock::now()).await {
+            tracing::warn!(error = %program::one_line(&error), "the log is not signed");
         }
     }
 }

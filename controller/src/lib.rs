@@ -23,6 +23,7 @@
 
 mod access;
 mod app;
+mod audit;
 mod backup;
 mod becomes_public;
 mod beside;

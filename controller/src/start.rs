@@ -19,6 +19,7 @@ use crate::access::reads::Reads;
 use crate::access::roster::Roster;
 use crate::app::reads;
 use crate::app::tokens::{self, Creator, Issued, NewToken};
+use crate::audit::Checkpoints;
 use crate::ca::{Authority, Credentials};
 use crate::clock;
 use crate::context::{Context, Endpoint};
@@ -154,6 +155,8 @@ impl Running {
         let authority = Authority::open(&dir.identity("ca")?)?;
         let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
         let fleet = name_this_run(&dir, &store).await?;
+        let checkpoints = Checkpoints::load(&store, &settings.fleet, clock::now()).await?;
+        let checkpoints = Arc::new(checkpoints);
         let claim_quotas = ClaimQuotas::new(store.claims_by_host().await?);
 
         let roster = Arc::new(Roster::load(&store).await?);
@@ -177,6 +180,7 @@ impl Running {
             sessions,
             limits: Arc::new(RateLimits::new(clock::instant)),
             reads: Reads::default(),
+            checkpoints,
             won,
             fleet: watch::Sender::new(fleet),
             claim_quotas,
@@ -236,7 +240,13 @@ impl Running {
         if let Err(error) = read {
             tracing::error!(%error, "how often what was read is not recorded");
         }
-        self.context.store.close().await;
+        let Context {
+            checkpoints, store, ..
+        } = &*self.context;
+        if let Err(error) = checkpoints.sign(store, clock::now()).await {
+            tracing::error!(error = %program::one_line(&error), "the end of the log is not signed");
+        }
+        store.close().await;
     }
 }
 

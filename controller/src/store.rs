@@ -6,6 +6,7 @@
 //! | `membership` | the methods of tokens and members |
 //! | `error` | why an operation was not done |
 //! | `seal` | secrets at rest |
+//! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
 //! | `sqlite` | the engine, and the only place with SQL |
 //!
@@ -19,6 +20,7 @@
 pub(crate) mod error;
 mod membership;
 pub(crate) mod model;
+mod proof;
 mod questions;
 pub(crate) mod seal;
 mod sending;
@@ -36,6 +38,7 @@ use self::model::{
     Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome, FleetState,
     Generation, HostState, Member, NewPolicy, Opening, Origin, Pushed, RunBegun,
 };
+pub(crate) use self::proof::ProofPage;
 use self::seal::SealKey;
 pub(crate) use self::sending::{SCHEMA, copy, examine, is_known};
 use self::sqlite::{

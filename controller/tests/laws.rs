@@ -41,6 +41,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "store/sqlite/",
             "store.rs",
             "store/membership.rs",
+            "store/proof.rs",
             "store/questions.rs",
             "store/sending.rs",
         ],

@@ -97,6 +97,7 @@ pub(super) fn record(record: &Record) {
         // Logged when it is done, by those who do it, or only ever counted.
         EventKind::AgentStarted
         | EventKind::AgentStopped
+        | EventKind::AuditConflict
         | EventKind::AuditGap
         | EventKind::Banned
         | EventKind::Clock
@@ -111,8 +112,11 @@ pub(super) fn record(record: &Record) {
         | EventKind::Noise
         | EventKind::Operator
         | EventKind::PolicyRejected
+        | EventKind::Quota
         | EventKind::Read
         | EventKind::Removed
+        | EventKind::Retention
+        | EventKind::SignIn
         | EventKind::Sink
         | EventKind::Unlocked
         | EventKind::Unspecified => {}

@@ -22,6 +22,8 @@ pub enum Permission {
     ServeAsHost,
     /// Take away the directory of the hosts that one may open.
     SyncDirectory,
+    /// Read the whole log with what proves it.
+    VerifyAudit,
     /// See who may open what, now and then.
     ViewAccess,
     /// See hosts and their state.
@@ -38,7 +40,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission, in alphabetical order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ApplyPolicy,
         Self::Audit,
         Self::CheckPolicy,
@@ -48,6 +50,7 @@ impl Permission {
         Self::ManageMembers,
         Self::ServeAsHost,
         Self::SyncDirectory,
+        Self::VerifyAudit,
         Self::ViewAccess,
         Self::ViewHosts,
         Self::ViewMembers,
@@ -67,6 +70,7 @@ impl Permission {
             | Self::ClaimMessages
             | Self::ServeAsHost
             | Self::SyncDirectory
+            | Self::VerifyAudit
             | Self::ViewAccess
             | Self::ViewHosts
             | Self::ViewMembers
@@ -87,6 +91,7 @@ impl Permission {
             Self::ManageMembers => "lock, unlock or remove members",
             Self::ServeAsHost => "serve as a host",
             Self::SyncDirectory => "have a directory",
+            Self::VerifyAudit => "verify the audit log",
             Self::ViewAccess => "see who may open what",
             Self::ViewHosts => "see hosts",
             Self::ViewMembers => "see members and tokens",

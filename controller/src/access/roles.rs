@@ -9,6 +9,7 @@ const fn permissions(role: Role) -> &'static [Permission] {
     match role {
         Role::Auditor => &[
             Permission::Audit,
+            Permission::VerifyAudit,
             Permission::ViewAccess,
             Permission::ViewHosts,
             Permission::ViewMembers,
@@ -29,6 +30,7 @@ const fn permissions(role: Role) -> &'static [Permission] {
             Permission::CreateTokens,
             Permission::ManageHosts,
             Permission::ManageMembers,
+            Permission::VerifyAudit,
             Permission::ViewAccess,
             Permission::ViewHosts,
             Permission::ViewMembers,

@@ -53,6 +53,7 @@ pub fn requirement(path: &str) -> Option<Requirement> {
         | "/postern.v1.Operator/RenderPolicy" => Permission::ViewPolicy,
 
         "/postern.v1.Audit/ListEvents" => Permission::Audit,
+        "/postern.v1.Audit/ReadLog" => Permission::VerifyAudit,
         "/postern.v1.Audit/AccessReview" => Permission::ViewAccess,
         "/postern.v1.Audit/ListSinks" => Permission::ViewSinks,
 

@@ -23,6 +23,7 @@ use crate::access::claim_quotas::ClaimQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
+use crate::audit::Checkpoints;
 use crate::ca::Authority;
 use crate::context::{Context, Endpoint};
 use crate::error::Error;
@@ -76,6 +77,8 @@ impl Fleet {
         let rollout = Rollout::load(store.clone(), Arc::clone(&roster), Arc::clone(&sessions));
         let rollout = rollout.await.unwrap();
         let (sender, won) = mpsc::channel(16);
+        let checkpoints = Checkpoints::load(&store, "prod", NOW).await.unwrap();
+        let checkpoints = Arc::new(checkpoints);
         let fleet = watch::Sender::new(store.fleet_state().await.unwrap());
         let context = Context {
             sinks: Sinks::default(),
@@ -92,6 +95,7 @@ impl Fleet {
             sessions,
             limits: Arc::new(RateLimits::new(crate::clock::instant)),
             reads: Reads::default(),
+            checkpoints,
             won: sender,
             fleet,
             claim_quotas: ClaimQuotas::default(),
@@ -154,7 +158,7 @@ impl Fleet {
 
     /// What reading the whole database finds.
     pub(super) fn examined(&self) -> Examined {
-        crate::store::examine(&self.database(), &SealKey::new(&[7; 32])).unwrap()
+        crate::store::examine(&self.database(), &SealKey::new(&[7; 32]), "prod").unwrap()
     }
 
     /// Where the database is.

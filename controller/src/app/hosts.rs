@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{agent_age, check, claims, events, near};
 use crate::access::caller::Caller;
+use crate::audit::{Keeper, Shown};
 use crate::context::Context;
 use crate::error::Error;
 use crate::sessions::session::{self, Directive, Passes, Session};
@@ -57,6 +58,8 @@ pub(crate) struct HostView {
 pub(crate) struct Hello {
     /// SHA-256 of the text it has; empty for none.
     pub(crate) policy_digest: Vec<u8>,
+    /// The last checkpoint of the fleet's log that it was given, a signed note; empty for none.
+    pub(crate) audit_checkpoint: String,
     /// What is compared with what is known.
     pub(crate) opening: Opening,
 }
@@ -118,6 +121,7 @@ pub(crate) async fn open_session(
 ) -> Result<Opened, Error> {
     let Hello {
         policy_digest,
+        audit_checkpoint,
         mut opening,
     } = hello;
     check::at_most("agent_version", &opening.agent_version, VERSION_BYTES_MAX)?;
@@ -146,9 +150,12 @@ pub(crate) async fn open_session(
         }
         context.sessions.lock(&caller.name, &lock.reason);
     }
+    let audit = show_log(context, caller, &audit_checkpoint, now).await?;
     let begun = begin(context, caller, opening, now).await?;
     let passes = keeps_passes.then(|| Passes {
         store: context.store.clone(),
+        checkpoints: Arc::clone(&context.checkpoints),
+        audit,
         member: caller.id,
         first: begun.pass,
         acknowledged: begun.acknowledged,
@@ -172,6 +179,24 @@ pub(crate) async fn open_session(
         known_claims,
         directives,
     })
+}
+
+/// Compares what the host keeps of the fleet's log with the log.
+async fn show_log(
+    context: &Context,
+    caller: &Caller,
+    note: &str,
+    now: Timestamp,
+) -> Result<Shown, Error> {
+    let keeper = Keeper {
+        name: format!("host {}", caller.name),
+        host: Some(caller.id),
+        origin: Origin::controller(caller.request.to_string()),
+    };
+    let Context {
+        checkpoints, store, ..
+    } = context;
+    checkpoints.present(store, &keeper, note, now).await
 }
 
 /// Two machines use one state directory: both are told that they may do nothing, until an operator

@@ -154,11 +154,15 @@ const fn is_of_packets(kind: EventKind) -> bool {
         | EventKind::Removed
         | EventKind::HostSetBack
         | EventKind::HostCloned
+        | EventKind::AuditConflict
         | EventKind::AuditGap
         | EventKind::ControllerSetBack
         | EventKind::FloorChanged
         | EventKind::Clock
         | EventKind::Read
+        | EventKind::Quota
+        | EventKind::Retention
+        | EventKind::SignIn
         | EventKind::Sink => false,
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use fleet::audit::{Checkpoint, Verdict};
+
 use super::{BackupError, Drafts, OldArchive, unpack};
 use crate::ca::Authority;
 use crate::clock;
@@ -42,7 +44,10 @@ pub fn check(data: &Path) -> Result<Vec<Finding>, BackupError> {
             return Ok(findings);
         }
     };
-    match store::examine(&dir.existing_database()?, &seal) {
+    let settings = dir.read_settings().ok();
+    let settings = settings.and_then(|text| Settings::parse(&text).ok());
+    let fleet = settings.map(|settings| settings.fleet).unwrap_or_default();
+    match store::examine(&dir.existing_database()?, &seal, &fleet) {
         Ok(examined) => database(&dir, &examined, &mut findings)?,
         Err(error) => findings.push(wrong("database", program::one_line(&error).to_string())),
     }
@@ -177,19 +182,7 @@ fn database(
         return Ok(());
     }
     findings.push(sound("schema", schema.to_string()));
-    findings.push(if examined.broken.is_empty() {
-        let head = hex(&examined.head);
-        sound(
-            "log",
-            format!("{} records, unbroken; head {head}", examined.records),
-        )
-    } else {
-        let count = examined.broken_count;
-        wrong(
-            "log",
-            format!("{count} faults: {}", examined.broken.join("; ")),
-        )
-    });
+    findings.push(log(examined));
     findings.push(match (examined.generation, examined.unsealed.as_str()) {
         (0, _) => sound("policy", "none yet"),
         (generation, "") => sound("policy", format!("generation {generation} can be read")),
@@ -204,6 +197,48 @@ fn database(
         sound(LAST_RUN, detail)
     });
     Ok(())
+}
+
+/// Whether the log is as it was.
+fn log(examined: &Examined) -> Finding {
+    let Verdict {
+        records,
+        head,
+        faults,
+        faults_count,
+        proven,
+        pruned,
+        ..
+    } = &examined.log;
+    if !examined.audit_key_fault.is_empty() {
+        return wrong("log", examined.audit_key_fault.clone());
+    }
+    if let Some(first) = faults.first() {
+        let named = faults.iter();
+        let named = named.map(|fault| format!("record {}: {}", fault.record, fault.words));
+        let named: Vec<String> = named.collect();
+        let (record, kind) = (first.record, first.kind.as_str());
+        let named = named.join("; ");
+        let detail =
+            format!("{faults_count} faults, the first at record {record} ({kind}): {named}");
+        return wrong("log", detail);
+    }
+    let signed = match proven {
+        None => "nothing of it is signed yet".to_owned(),
+        Some(Checkpoint { size, at_ms, .. }) => {
+            let at = crate::timestamp::Timestamp::from_ms(*at_ms);
+            format!("signed up to record {size} at {at}")
+        }
+    };
+    let pruned = match pruned {
+        0 => String::new(),
+        pruned => format!(", {pruned} of them emptied by retention"),
+    };
+    let head = hex(head);
+    sound(
+        "log",
+        format!("{records} records{pruned}, unbroken; {signed}; head {head}"),
+    )
 }
 
 fn sound(what: &'static str, detail: impl Into<String>) -> Finding {

@@ -206,10 +206,12 @@ fn hello(request: SessionRequest, contract: Contract) -> Hello {
         session_pass,
         run_id,
         host_time_ms: _,
+        audit_checkpoint,
     } = request;
     let journal = journal.filter(|end| !end.epoch.is_empty());
     Hello {
         policy_digest,
+        audit_checkpoint,
         opening: Opening {
             agent_version,
             pass: session_pass,
@@ -271,6 +273,7 @@ fn directive(directive: session::Directive) -> Result<Directive, Status> {
             replay_floor_secs,
             claim_epoch,
             called,
+            audit,
         } => Kind::Opened(SessionOpened {
             session_pass,
             controller_time_ms: now.ms(),
@@ -278,6 +281,9 @@ fn directive(directive: session::Directive) -> Result<Directive, Status> {
             replay_floor_secs,
             claim_epoch,
             called,
+            audit_checkpoint: audit.newest,
+            audit_key: audit.key,
+            audit_restated: audit.restated,
         }),
     };
     Ok(Directive {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fleet::wire::audit_server::Audit;
 use fleet::wire::{
     self, AccessReviewRequest, AuditRecord, ListEventsRequest, ListSinksRequest, ListSinksResponse,
+    ReadLogRequest,
 };
 use fleet::{Capability, Contract, Event};
 use ipnet::IpNet;
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{access_review, caller, contract, reads, sinks};
+use super::{access_review, caller, contract, proof, reads, sinks};
 use crate::app;
 use crate::app::audit::follow::Following;
 use crate::app::audit::{self, FIRST_PAGE, Listing};
@@ -77,6 +78,7 @@ impl AuditService {
 #[tonic::async_trait]
 impl Audit for AuditService {
     type AccessReviewStream = access_review::Rows;
+    type ReadLogStream = proof::Parts;
     type ListEventsStream = ReceiverStream<Result<AuditRecord, Status>>;
 
     async fn list_events(
@@ -131,6 +133,16 @@ impl Audit for AuditService {
         let question = reads::access_review(request.get_ref());
         app::reads::note(&self.context, &caller, question, clock::now()).await?;
         access_review::access_review(&self.context, request).await
+    }
+
+    async fn read_log(
+        &self,
+        request: Request<ReadLogRequest>,
+    ) -> Result<Response<Self::ReadLogStream>, Status> {
+        let caller = caller(&request)?;
+        let question = Question::new("audit verify");
+        app::reads::note(&self.context, &caller, question, clock::now()).await?;
+        proof::read_log(&self.context, &caller, request.into_inner()).await
     }
 
     async fn list_sinks(

@@ -10,6 +10,7 @@ use tokio::time::{interval, sleep};
 
 use super::registry::{Registry, Subscription};
 use super::validity::Validity;
+use crate::audit::{Checkpoints, Shown};
 use crate::store::Store;
 use crate::store::model::{Claim, FleetState, JournalEnd};
 use crate::targets::Target;
@@ -51,6 +52,8 @@ pub(crate) enum Directive {
         claim_epoch: u64,
         /// What the host is called now: its certificate may have been made by a former name.
         called: String,
+        /// What it is to keep of the fleet's log.
+        audit: Shown,
     },
     /// The policy to enforce, instead of what it has.
     Policy {
@@ -87,6 +90,9 @@ pub(crate) struct Session {
 #[derive(Debug)]
 pub(crate) struct Passes {
     pub(crate) store: Store,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    /// What the host is shown first of the fleet's log.
+    pub(crate) audit: Shown,
     /// `Member::id` of the host.
     pub(crate) member: u64,
     /// The first pass of the session.
@@ -182,8 +188,9 @@ impl Session {
             return Some(());
         };
         let first = std::mem::take(&mut passes.first);
+        let audit = std::mem::take(&mut passes.audit);
         let (acknowledged, reason) = (passes.acknowledged.take(), passes.new_journal.take());
-        self.send_pass(first, acknowledged).await?;
+        self.send_pass(first, acknowledged, audit).await?;
         self.new_journal(reason).await
     }
 
@@ -194,7 +201,10 @@ impl Session {
             return Some(());
         };
         match passes.store.renew_pass(passes.member).await {
-            Ok(pass) => self.send_pass(pass, None).await,
+            Ok(pass) => {
+                let audit = passes.checkpoints.shown();
+                self.send_pass(pass, None, audit).await
+            }
             Err(error) => {
                 let (host, error) = (&self.host, program::one_line(&error));
                 tracing::error!(host, %error, "no session pass is stored: the session ends");
@@ -207,6 +217,7 @@ impl Session {
         &mut self,
         session_pass: Vec<u8>,
         acknowledged: Option<JournalEnd>,
+        audit: Shown,
     ) -> Option<()> {
         let fleet = self.fleet.borrow_and_update().clone();
         self.send(Directive::Opened {
@@ -216,6 +227,7 @@ impl Session {
             replay_floor_secs: fleet.replay_floor_secs,
             claim_epoch: fleet.claim_epoch,
             called: self.host.clone(),
+            audit,
         })
         .await
     }

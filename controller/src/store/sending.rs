@@ -115,8 +115,8 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<u32, StoreError> {
 }
 
 /// Reads the whole database in a file, whether it is in use or not. Nothing is changed.
-pub(crate) fn examine(path: &Path, seal: &SealKey) -> Result<Examined, StoreError> {
-    backup::examine(path, seal)
+pub(crate) fn examine(path: &Path, seal: &SealKey, fleet: &str) -> Result<Examined, StoreError> {
+    backup::examine(path, seal, fleet)
 }
 
 /// Refuses a schema that this program does not know.

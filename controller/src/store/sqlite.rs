@@ -8,6 +8,7 @@
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
+//! | `checkpoints`, `proof` | what is signed of the log, and its rows with what proves them |
 //! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
 //! | `columns`, `words`, `reasons` | what of an event is searched |
 //! | `backup` | copies of the database, and whether one is sound |
@@ -21,6 +22,7 @@
 pub(super) mod alarms;
 pub(super) mod backup;
 pub(super) mod changes;
+pub(super) mod checkpoints;
 pub(super) mod claims;
 mod columns;
 mod connection;
@@ -38,6 +40,7 @@ mod migrations;
 pub(super) mod names;
 mod number;
 pub(super) mod policies;
+pub(super) mod proof;
 mod readers;
 mod reasons;
 pub(super) mod schema;

@@ -73,6 +73,28 @@ pub struct Event {
     /// Where packets are led to, as "10.0.0.5:22", "\[2001:db8::5\]:22" or "10.0.0.5"; empty where they stay.
     #[prost(string, tag = "23")]
     pub forwarded_to: ::prost::alloc::string::String,
+    /// Of RETENTION: which bodies are gone.
+    #[prost(message, optional, tag = "24")]
+    pub pruned: ::core::option::Option<Pruned>,
+}
+/// Bodies of the fleet's log that retention has removed in one step; the records' chain values stay.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pruned {
+    /// Names the step: what stands beside each of its records.
+    #[prost(uint64, tag = "1")]
+    pub step: u64,
+    /// SHA-256 over the records that it emptied, in their order: number (8 bytes, big endian), SHA-256 of the body.
+    #[prost(bytes = "vec", tag = "2")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "3")]
+    pub first_id: u64,
+    #[prost(uint64, tag = "4")]
+    pub last_id: u64,
+    /// How many; stored before this, milliseconds since the Unix epoch.
+    #[prost(uint64, tag = "5")]
+    pub records: u64,
+    #[prost(uint64, tag = "6")]
+    pub before_ms: u64,
 }
 /// One event of a host's journal, gap-free and hash-chained per (host, epoch).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -234,6 +256,14 @@ pub enum EventKind {
     Read = 28,
     /// Events no longer reach a sink, or do again.
     Sink = 29,
+    /// The fleet's log is not the continuation of what somebody was shown of it: records were removed or rewritten.
+    AuditConflict = 30,
+    /// Bodies of old records were removed; see `pruned`.
+    Retention = 31,
+    /// A person's program began to speak to the controller.
+    SignIn = 32,
+    /// A host sends events faster than its quota, and is made to wait.
+    Quota = 33,
 }
 impl EventKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -272,6 +302,10 @@ impl EventKind {
             Self::GrantBlocked => "EVENT_KIND_GRANT_BLOCKED",
             Self::Read => "EVENT_KIND_READ",
             Self::Sink => "EVENT_KIND_SINK",
+            Self::AuditConflict => "EVENT_KIND_AUDIT_CONFLICT",
+            Self::Retention => "EVENT_KIND_RETENTION",
+            Self::SignIn => "EVENT_KIND_SIGN_IN",
+            Self::Quota => "EVENT_KIND_QUOTA",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -307,6 +341,10 @@ impl EventKind {
             "EVENT_KIND_GRANT_BLOCKED" => Some(Self::GrantBlocked),
             "EVENT_KIND_READ" => Some(Self::Read),
             "EVENT_KIND_SINK" => Some(Self::Sink),
+            "EVENT_KIND_AUDIT_CONFLICT" => Some(Self::AuditConflict),
+            "EVENT_KIND_RETENTION" => Some(Self::Retention),
+            "EVENT_KIND_SIGN_IN" => Some(Self::SignIn),
+            "EVENT_KIND_QUOTA" => Some(Self::Quota),
             _ => None,
         }
     }
@@ -385,6 +423,10 @@ pub struct SessionRequest {
     /// The host's clock when it asks, milliseconds since the Unix epoch; 0 from hosts that do not say.
     #[prost(uint64, tag = "10")]
     pub host_time_ms: u64,
+    /// The last checkpoint of the fleet's log that this host was given, a signed note; empty before the first. A controller
+    /// whose log does not go on from there has lost records, or others stand in their place.
+    #[prost(string, tag = "11")]
+    pub audit_checkpoint: ::prost::alloc::string::String,
 }
 /// Where a journal ends.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -444,6 +486,16 @@ pub struct SessionOpened {
     /// that do not say.
     #[prost(string, tag = "6")]
     pub called: ::prost::alloc::string::String,
+    /// The newest checkpoint of the fleet's log, a signed note, and the key that signs it as text (a verifier key); empty
+    /// from controllers that make none. Durable on the host with the pass.
+    #[prost(string, tag = "7")]
+    pub audit_checkpoint: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub audit_key: ::prost::alloc::string::String,
+    /// The checkpoint of the log as it is now, at the size of the one that the host presented. Another root than that one's
+    /// proves that the log was rewritten; empty where the log does not reach so far, and where none was presented.
+    #[prost(string, tag = "9")]
+    pub audit_restated: ::prost::alloc::string::String,
 }
 /// The host's journal is not the continuation of what the controller has of it: begin a new one (a new epoch), after
 /// pushing nothing more of the old, and refuse what might have been granted before.
@@ -1129,6 +1181,70 @@ pub mod agent_server {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadLogRequest {
+    /// The last checkpoint that the caller has, a signed note; empty for none. It is compared with the log, and a log that
+    /// does not go on from there is an alarm on this side, too.
+    #[prost(string, tag = "1")]
+    pub checkpoint: ::prost::alloc::string::String,
+}
+/// The first message of an answer is `begin`, the last has `is_end`.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LogPart {
+    #[prost(message, optional, tag = "1")]
+    pub begin: ::core::option::Option<LogBegin>,
+    #[prost(message, repeated, tag = "2")]
+    pub rows: ::prost::alloc::vec::Vec<LogRow>,
+    /// Signed notes over what came up to the last of `rows`, in rising order.
+    #[prost(string, repeated, tag = "3")]
+    pub checkpoints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Everything up to the newest record of the beginning was sent, and the last checkpoint covers it.
+    #[prost(bool, tag = "4")]
+    pub is_end: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogBegin {
+    #[prost(string, tag = "1")]
+    pub fleet: ::prost::alloc::string::String,
+    /// The key that signs checkpoints, as text.
+    #[prost(string, tag = "2")]
+    pub audit_key: ::prost::alloc::string::String,
+    /// How many records come.
+    #[prost(uint64, tag = "3")]
+    pub records: u64,
+}
+/// One row of the fleet's log with all that its chain value is made of.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LogRow {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// What the host was called when it was stored.
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub epoch: ::prost::alloc::string::String,
+    /// Tells journals apart.
+    #[prost(uint64, tag = "4")]
+    pub journal: u64,
+    /// Of a record that retention has emptied, the body is the SHA-256 of what it was.
+    #[prost(message, optional, tag = "5")]
+    pub record: ::core::option::Option<EventRecord>,
+    #[prost(uint64, tag = "6")]
+    pub stored_at_ms: u64,
+    #[prost(string, tag = "7")]
+    pub flaw: ::prost::alloc::string::String,
+    #[prost(bytes = "vec", tag = "8")]
+    pub log_chain: ::prost::alloc::vec::Vec<u8>,
+    /// How log_chain is computed; see fleet::audit.
+    #[prost(uint32, tag = "9")]
+    pub log_version: u32,
+    /// The step of retention that emptied it; 0 for none.
+    #[prost(uint64, tag = "10")]
+    pub pruned_by: u64,
+    /// What of the columns that the log is searched by is not what the record says; empty for nothing.
+    #[prost(string, tag = "11")]
+    pub index_fault: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListEventsRequest {
     #[prost(string, tag = "1")]
     pub user: ::prost::alloc::string::String,
@@ -1496,6 +1612,28 @@ pub mod audit_client {
                 .insert(GrpcMethod::new("postern.v1.Audit", "ListSinks"));
             self.inner.unary(req, path, codec).await
         }
+        /// The whole log with what proves it, in its order. For those whose business is the whole fleet.
+        pub async fn read_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadLogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::LogPart>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/postern.v1.Audit/ReadLog");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("postern.v1.Audit", "ReadLog"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1545,6 +1683,17 @@ pub mod audit_server {
             tonic::Response<super::ListSinksResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the ReadLog method.
+        type ReadLogStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::LogPart, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// The whole log with what proves it, in its order. For those whose business is the whole fleet.
+        async fn read_log(
+            &self,
+            request: tonic::Request<super::ReadLogRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReadLogStream>, tonic::Status>;
     }
     /// Roles: owner, operator, auditor; helpdesk sees refusals only.
     #[derive(Debug)]
@@ -1754,6 +1903,52 @@ pub mod audit_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Audit/ReadLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadLogSvc<T: Audit>(pub Arc<T>);
+                    impl<
+                        T: Audit,
+                    > tonic::server::ServerStreamingService<super::ReadLogRequest>
+                    for ReadLogSvc<T> {
+                        type Response = super::LogPart;
+                        type ResponseStream = T::ReadLogStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadLogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Audit>::read_log(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadLogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -5,6 +5,8 @@
 //! certificate, the chain over [`Event`]s, the bytes that a renewal signs) lives here once, so that
 //! the ends cannot disagree. This crate makes no connection and reads no clock.
 
+#[cfg(feature = "audit")]
+pub mod audit;
 pub mod claims;
 pub mod contract;
 pub mod event;

@@ -250,7 +250,7 @@ async fn the_logs_chain_is_unbroken_however_hosts_are_renamed_and_a_forged_name_
 
     let examined = fleet.examined();
 
-    assert_eq!(examined.broken, Vec::<String>::new());
+    assert_eq!(examined.log.first(), None);
     let forging = rusqlite::Connection::open(fleet.database()).unwrap();
     let forged = forging.execute(
         "UPDATE events SET host = (SELECT id FROM event_hosts WHERE name = 'web-2')
@@ -258,7 +258,7 @@ async fn the_logs_chain_is_unbroken_however_hosts_are_renamed_and_a_forged_name_
         [],
     );
     assert_eq!(forged.unwrap(), 2);
-    assert_eq!(fleet.examined().broken_count, 2);
+    assert_eq!(fleet.examined().log.faults_count, 2);
 }
 
 #[tokio::test]

@@ -426,6 +426,7 @@ async fn a_locked_host_stays_to_hear_of_it_in_every_session_and_has_its_policy_w
     let open = async || {
         let hello = hosts::Hello {
             policy_digest: Vec::new(),
+            audit_checkpoint: String::new(),
             opening: Opening {
                 keeps_passes: true,
                 ..Opening::default()

@@ -205,10 +205,13 @@ async fn a_second_session_of_a_host_ends_the_first_and_outlives_it() {
 async fn a_host_hears_first_what_it_is_called_now_whatever_its_certificate_says() {
     let dir = tempfile::TempDir::new().unwrap();
     let store = fixture::open(dir.path()).await;
+    let checkpoints = Checkpoints::load(&store, "prod", now()).await.unwrap();
     let registry = Arc::default();
     let (session, mut received) = open(&registry, None, Vec::new());
     let session = Session {
         passes: Some(Passes {
+            checkpoints: Arc::new(checkpoints),
+            audit: Shown::default(),
             store,
             member: 1,
             first: vec![7],

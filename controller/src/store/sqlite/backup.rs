@@ -1,16 +1,14 @@
 //! Copies of the database, and whether one is sound.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::EventRecord;
-use fleet::event::Continuity;
+use fleet::audit::Verifier;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{connection, events, meta, policies, schema};
+use super::{checkpoints, connection, meta, policies, proof, schema};
 use crate::store::error::StoreError;
 use crate::store::model::Examined;
 use crate::store::seal::SealKey;
@@ -21,6 +19,8 @@ const ALL_PAGES: i32 = -1;
 /// When the database cannot be read for a moment, it is tried again after this.
 const PAUSE: Duration = Duration::from_millis(50);
 const TRIES_MAX: u32 = 200;
+/// Rows of the log that are read at once, and the bytes that these may have.
+const ROWS: (u32, usize) = (1_000, 1 << 20);
 /// Faults of pages and references that are named.
 const FAULTS_MAX: usize = 10;
 
@@ -71,7 +71,11 @@ fn fill(from: &Connection, to: &Path) -> Result<(), StoreError> {
 
 /// Reads the whole database: pages, references, the chains of the log, and whether `seal` opens what
 /// is sealed. Nothing is changed.
-pub(in crate::store) fn examine(path: &Path, seal: &SealKey) -> Result<Examined, StoreError> {
+pub(in crate::store) fn examine(
+    path: &Path,
+    seal: &SealKey,
+    fleet: &str,
+) -> Result<Examined, StoreError> {
     let connection = connection::reading(path)?;
     let mut examined = Examined {
         schema: schema::version(&connection)?,
@@ -92,7 +96,7 @@ pub(in crate::store) fn examine(path: &Path, seal: &SealKey) -> Result<Examined,
         return Ok(examined);
     }
     examined.run = meta::run(&connection)?;
-    chains(&connection, &mut examined)?;
+    chains(&connection, seal, fleet, &mut examined)?;
     examined.generation = policies::current(&connection)?;
     if examined.generation > 0
         && let Err(error) = policies::text(&connection, seal, examined.generation)
@@ -102,47 +106,44 @@ pub(in crate::store) fn examine(path: &Path, seal: &SealKey) -> Result<Examined,
     Ok(examined)
 }
 
-/// Computes every chain value anew.
-fn chains(connection: &Connection, examined: &mut Examined) -> Result<(), StoreError> {
-    // The chain is over the name that a host had then: the event's, not that of the journal, which
-    // goes along when a host is renamed.
-    let mut statement = connection.prepare(
-        "SELECT e.id, e.journal, h.name, j.epoch, e.seq, e.body, e.chain, e.chain_version,
-                e.stored_at_ms, e.log_chain, e.flaw IS NOT NULL
-         FROM events e JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host
-         ORDER BY e.id",
-    )?;
-    let mut head = [0; 32];
-    let mut ends: BTreeMap<i64, (u64, [u8; 32])> = BTreeMap::new();
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (id, journal): (u64, i64) = (row.get(0)?, row.get(1)?);
-        let (host, epoch): (String, String) = (row.get(2)?, row.get(3)?);
-        let record = EventRecord {
-            seq: row.get(4)?,
-            body: row.get(5)?,
-            chain: row.get(6)?,
-            chain_version: row.get(7)?,
+/// Computes every chain value anew, and compares it with what was signed.
+fn chains(
+    connection: &Connection,
+    seal: &SealKey,
+    fleet: &str,
+    examined: &mut Examined,
+) -> Result<(), StoreError> {
+    let key = match checkpoints::known_signer(connection, seal, fleet) {
+        Ok(signer) => signer.map(|signer| signer.public()),
+        Err(error) => {
+            let words = program::one_line(&error).to_string();
+            examined.audit_key_fault =
+                format!("the key that signs the log cannot be read: {words}");
+            None
+        }
+    };
+    examined.audit_key = key.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mut verifier = Verifier::new(key);
+    let mut last = 0;
+    loop {
+        let rows = proof::after(connection, (last, u64::MAX), ROWS)?;
+        let Some(end) = rows.last().map(|row| row.id) else {
+            break;
         };
-        let chain: [u8; 32] = record.chain.as_slice().try_into().unwrap_or([0; 32]);
-        head = events::link(&head, &host, &epoch, &chain, row.get(8)?);
-        let stored: [u8; 32] = row.get(9)?;
-        if head != stored {
-            examined.fault(format!("record {id}: the log's chain is broken here"));
-            // Each break is named once, and not by all that follows.
-            head = stored;
+        let notes = checkpoints::between(connection, last, end)?;
+        let mut notes = notes.into_iter().peekable();
+        for row in &rows {
+            verifier.row(row);
+            while let Some((_, note)) = notes.next_if(|(size, _)| *size <= row.id) {
+                verifier.checkpoint("the log keeps", &note);
+            }
         }
-        let is_flawed: bool = row.get(10)?;
-        let (last, previous) = ends.get(&journal).copied().unwrap_or((0, [0; 32]));
-        let is_broken = record.seq == last + 1 && record.follows(&previous) == Continuity::Broken;
-        if is_broken && !is_flawed {
-            let seq = record.seq;
-            examined.fault(format!("record {id}: not what {host} has as event {seq}"));
-        }
-        ends.insert(journal, (record.seq, chain));
-        examined.records += 1;
+        last = end;
     }
-    examined.head = head;
+    for (_, note) in checkpoints::between(connection, last, u64::MAX)? {
+        verifier.checkpoint("the log keeps", &note);
+    }
+    examined.log = verifier.finish();
     Ok(())
 }
 

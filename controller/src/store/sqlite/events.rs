@@ -1,17 +1,18 @@
 //! The fleet's log: every host's journal, in the order in which it arrived, chained once more.
 //!
 //! Two chains. A host's own chain (`events.chain`) shows a change inside one journal; the fleet's
-//! (`events.log_chain`) covers every stored event with its place, host and time of arrival, so
-//! that nothing can be changed, taken out or put in without all that follows being recomputed.
+//! (`events.log_chain`, `fleet::audit`) covers all that is stored of every event, so that nothing can
+//! be changed, taken out or put in without all that follows being recomputed. What is signed of it
+//! (`checkpoints`) cannot be recomputed.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use fleet::audit::{Linked, LogVersion, body_digest};
 use fleet::event::{Continuity, Event, EventRecord};
 use ipnet::IpNet;
 use policy::PortSet;
 use rusqlite::{Connection, OptionalExtension as _, params};
-use sha2::{Digest as _, Sha256};
 use spa::Service;
 
 use super::columns::{
@@ -32,6 +33,7 @@ pub(super) struct Place {
     pub(super) host: i64,
     pub(super) stored_at_ms: u64,
     pub(super) log_chain: [u8; 32],
+    pub(super) log_version: LogVersion,
 }
 
 /// Stores the events of one host's journal that are not stored yet.
@@ -149,14 +151,26 @@ impl Log<'_> {
     ) -> Result<(), StoreError> {
         let mut columns = Columns::of(record, self.now_ms);
         columns.flaws.extend(flaws);
-        let chain = record.chain.as_slice().try_into().unwrap_or([0; 32]);
-        self.head = link(&self.head, self.host, &journal.epoch, &chain, self.now_ms);
+        let version = LogVersion::default();
+        let flaw = columns.flaws.join("; ");
+        let linked = Linked {
+            host: self.host,
+            epoch: &journal.epoch,
+            seq: record.seq,
+            chain: &record.chain,
+            chain_version: record.chain_version,
+            body_digest: body_digest(&record.body),
+            stored_at_ms: self.now_ms,
+            flaw: &flaw,
+        };
+        self.head = version.link(&self.head, &linked);
         let place = Place {
             id: None,
             journal: journal.id,
             host: journal.host,
             stored_at_ms: self.now_ms,
             log_chain: self.head,
+            log_version: version,
         };
         let id = insert(self.connection, &place, record, &columns)?;
         insert_ports(self.connection, journal.host, &columns.event, id)?;
@@ -179,29 +193,6 @@ pub(in crate::store) fn append_own(
     Ok(())
 }
 
-/// The fleet's chain value after one more event.
-///
-/// SHA-256 over the previous value, the host and epoch (each preceded by its length), the event's
-/// own chain value (which covers all of its fields) and its time of arrival.
-pub(super) fn link(
-    previous: &[u8; 32],
-    host: &str,
-    epoch: &str,
-    chain: &[u8; 32],
-    stored_at_ms: u64,
-) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(b"postern fleet log v1\0");
-    hash.update(previous);
-    for text in [host, epoch] {
-        hash.update((text.len() as u64).to_be_bytes());
-        hash.update(text);
-    }
-    hash.update(chain);
-    hash.update(signed(stored_at_ms).to_be_bytes());
-    hash.finalize().into()
-}
-
 /// The chain value of the newest event; 32 zero bytes before the first.
 fn head(connection: &Connection) -> Result<[u8; 32], StoreError> {
     let head = connection
@@ -210,6 +201,18 @@ fn head(connection: &Connection) -> Result<[u8; 32], StoreError> {
         .optional()?;
     Ok(head.unwrap_or([0; 32]))
 }
+
+const INSERT_V1: &str = "\
+    INSERT INTO events (id, journal, host, seq, body, chain, chain_version, stored_at_ms, log_chain,
+                        flaw, at_ms, kind, user, key, stanza, generation, source, opened,
+                        replay_digest, grant_id)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)";
+const INSERT: &str = "\
+    INSERT INTO events (id, journal, host, seq, body, chain, chain_version, stored_at_ms, log_chain,
+                        flaw, at_ms, kind, user, key, stanza, generation, source, opened,
+                        replay_digest, grant_id, log_version)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20,
+            2)";
 
 /// Writes one row. `place` says where, `columns` what is searched.
 pub(super) fn insert(
@@ -224,16 +227,15 @@ pub(super) fn insert(
         host,
         stored_at_ms,
         log_chain,
+        log_version,
     } = place;
     let Columns { event, flaws } = columns;
     connection
-        .prepare_cached(
-            "INSERT INTO events (id, journal, host, seq, body, chain, chain_version, stored_at_ms,
-                                 log_chain, flaw, at_ms, kind, user, key, stanza, generation,
-                                 source, opened, replay_digest, grant_id)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                     ?18, ?19, ?20)",
-        )?
+        .prepare_cached(match log_version {
+            // What is moved while the schema has no such column yet.
+            LogVersion::V1 => INSERT_V1,
+            LogVersion::V2 => INSERT,
+        })?
         .insert(params![
             id,
             journal,
@@ -277,6 +279,30 @@ fn insert_ports(
         insert.execute(params![host, port_key(port), at_ms, id, event.kind])?;
     }
     Ok(())
+}
+
+/// Whether an event that is stored is found by each of its ports.
+pub(super) fn has_ports(
+    connection: &Connection,
+    host: i64,
+    event: &Event,
+    id: i64,
+) -> Result<bool, rusqlite::Error> {
+    let at_ms = signed(event.at_ms);
+    let mut find = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM event_ports
+                        WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4)",
+    )?;
+    let each = ports(event);
+    let each = each.spelled_out().map(|port| port.to_string());
+    for port in each.filter_map(|port| port.parse().ok()) {
+        let found: bool =
+            find.query_row(params![host, port_key(port), at_ms, id], |row| row.get(0))?;
+        if !found {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// One row for each block of what is more than one address or port.

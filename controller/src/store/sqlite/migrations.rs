@@ -55,6 +55,7 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0009_people.sql"
         )),
+        M::up(include_str!("../../../../migrations/sqlite/0010_audit.sql")),
     ])
 }
 

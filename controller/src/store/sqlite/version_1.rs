@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use fleet::audit::LogVersion;
 use fleet::{Event, EventRecord};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row};
@@ -24,6 +25,7 @@ pub(super) fn move_events(connection: &Connection) -> rusqlite::Result<()> {
             host: row.get("host")?,
             stored_at_ms,
             log_chain: row.get("log_chain")?,
+            log_version: LogVersion::V1,
         };
         insert(connection, &place, &record, &columns)?;
     }

@@ -16,9 +16,10 @@ pub struct UnknownEventKind(pub String);
 /// `Display` and `FromStr` use kebab case, as `postern audit list --kind`.
 impl EventKind {
     /// Every kind that this version makes, in alphabetical order.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::AgentStarted,
         Self::AgentStopped,
+        Self::AuditConflict,
         Self::AuditGap,
         Self::Banned,
         Self::Clock,
@@ -39,11 +40,14 @@ impl EventKind {
         Self::Operator,
         Self::PolicyApplied,
         Self::PolicyRejected,
+        Self::Quota,
         Self::Read,
         Self::Refused,
         Self::Removed,
         Self::Replay,
         Self::ReplayElsewhere,
+        Self::Retention,
+        Self::SignIn,
         Self::Sink,
         Self::Unlocked,
     ];
@@ -54,6 +58,7 @@ impl EventKind {
             Self::Unspecified => "unspecified",
             Self::AgentStarted => "agent-started",
             Self::AgentStopped => "agent-stopped",
+            Self::AuditConflict => "audit-conflict",
             Self::AuditGap => "audit-gap",
             Self::Banned => "banned",
             Self::Clock => "clock",
@@ -74,11 +79,14 @@ impl EventKind {
             Self::Operator => "operator",
             Self::PolicyApplied => "policy-applied",
             Self::PolicyRejected => "policy-rejected",
+            Self::Quota => "quota",
             Self::Read => "read",
             Self::Refused => "refused",
             Self::Removed => "removed",
             Self::Replay => "replay",
             Self::ReplayElsewhere => "replay-elsewhere",
+            Self::Retention => "retention",
+            Self::SignIn => "sign-in",
             Self::Sink => "sink",
             Self::Unlocked => "unlocked",
         }

@@ -70,6 +70,7 @@ fn class_and_activity(record: &Record) -> (Class, u32) {
         EventKind::Replay
         | EventKind::ReplayElsewhere
         | EventKind::Drift
+        | EventKind::AuditConflict
         | EventKind::AuditGap
         | EventKind::HostSetBack
         | EventKind::HostCloned
@@ -79,7 +80,12 @@ fn class_and_activity(record: &Record) -> (Class, u32) {
         EventKind::CommandRun => (Class::Process, 2),
         EventKind::AgentStarted => (Class::Application, 3),
         EventKind::AgentStopped => (Class::Application, 4),
-        EventKind::FloorChanged | EventKind::Clock | EventKind::Sink => (Class::Application, OTHER),
+        EventKind::SignIn => (Class::Entity, OTHER),
+        EventKind::FloorChanged
+        | EventKind::Clock
+        | EventKind::Quota
+        | EventKind::Retention
+        | EventKind::Sink => (Class::Application, OTHER),
     }
 }
 

@@ -39,7 +39,8 @@ impl Severity {
             | EventKind::AgentStarted
             | EventKind::Enrolled
             | EventKind::Unlocked
-            | EventKind::Read => Self::Informational,
+            | EventKind::Read
+            | EventKind::SignIn => Self::Informational,
             EventKind::Unspecified
             | EventKind::GrantRevoked
             | EventKind::ConnectionsCut
@@ -51,13 +52,16 @@ impl Severity {
             | EventKind::Removed
             | EventKind::Operator
             | EventKind::FloorChanged
+            | EventKind::Retention
             | EventKind::Clock => Self::Notice,
             EventKind::Replay
             | EventKind::GrantBlocked
             | EventKind::PolicyRejected
             | EventKind::Drift
+            | EventKind::Quota
             | EventKind::Sink => Self::Warning,
             EventKind::ReplayElsewhere
+            | EventKind::AuditConflict
             | EventKind::AuditGap
             | EventKind::HostSetBack
             | EventKind::HostCloned

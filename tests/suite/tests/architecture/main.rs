@@ -65,6 +65,8 @@ const PURE: &[(&str, &[&str])] = &[
             "prost",
             "sha2",
             "thiserror",
+            // With feature `audit` only: a signature is a function of its key and its text.
+            "ed25519-dalek",
             // With feature `export` only: texts of values, and days in UTC.
             "jiff",
             "serde",

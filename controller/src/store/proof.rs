@@ -1,0 +1,97 @@
+//! What proves the log: its rows as they are chained, what is signed of it, and what contradicts that.
+
+use std::sync::Arc;
+
+use fleet::audit::{AuditSigner, LogRow};
+use zeroize::Zeroizing;
+
+use super::Store;
+use super::error::StoreError;
+use super::model::{Conflict, LogEnd, Origin};
+use super::sqlite::{checkpoints, proof};
+
+/// Rows with what was signed of them, in the order of the log.
+#[derive(Debug, Default)]
+pub(crate) struct ProofPage {
+    pub(crate) rows: Vec<LogRow>,
+    /// Signed notes over what comes up to the last row; where there is none, over more.
+    pub(crate) notes: Vec<String>,
+}
+
+// === impl Store ===
+
+impl Store {
+    /// What signs the log of `fleet`; with `new` as its secret when it has none yet.
+    pub(crate) async fn audit_signer(
+        &self,
+        fleet: String,
+        new: Zeroizing<[u8; 32]>,
+        now_ms: u64,
+    ) -> Result<AuditSigner, StoreError> {
+        let seal = Arc::clone(&self.seal);
+        self.engine
+            .write(move |connection| checkpoints::signer(connection, &seal, &fleet, &new, now_ms))
+            .await
+    }
+
+    /// The note over most records.
+    pub(crate) async fn newest_checkpoint(&self) -> Result<Option<String>, StoreError> {
+        self.engine.read(checkpoints::newest).await
+    }
+
+    /// Keeps a note over `size` records.
+    pub(crate) async fn add_checkpoint(&self, size: u64, note: String) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| checkpoints::add(connection, size, &note))
+            .await
+    }
+
+    /// Where the log ends, and what its chain value is there.
+    pub(crate) async fn log_end(&self) -> Result<LogEnd, StoreError> {
+        self.engine.read(checkpoints::end).await
+    }
+
+    /// The log's chain value after `size` records; `None` where it does not reach so far.
+    pub(crate) async fn root_at(&self, size: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        self.engine
+            .read(move |connection| checkpoints::root_at(connection, size))
+            .await
+    }
+
+    /// Records that the log contradicts a checkpoint. False, and no event, where that loss is known.
+    pub(crate) async fn record_conflict(
+        &self,
+        conflict: Conflict,
+        found: Origin,
+        now_ms: u64,
+    ) -> Result<bool, StoreError> {
+        self.engine
+            .write(move |connection| checkpoints::conflict(connection, &conflict, &found, now_ms))
+            .await
+    }
+
+    /// How many losses of records were found, and when the last one was, milliseconds since the Unix
+    /// epoch; 0 for never.
+    pub(crate) async fn conflicts(&self) -> Result<(u64, u64), StoreError> {
+        self.engine.read(checkpoints::conflicts).await
+    }
+
+    /// At most `limit` rows after record `id` and up to `to` that hold about `bytes` at most, and what was signed of
+    /// them.
+    pub(crate) async fn proof_after(
+        &self,
+        (id, to): (u64, u64),
+        limit: (u32, usize),
+    ) -> Result<ProofPage, StoreError> {
+        self.engine
+            .read_to_send(move |connection| {
+                let rows = proof::after(connection, (id, to), limit)?;
+                // After the last row, what was signed of a longer log.
+                let last = rows.last().map_or(u64::MAX, |row| row.id);
+                let notes = checkpoints::between(connection, id, last)?;
+                let notes = notes.into_iter().map(|(_, note)| note).collect();
+                Ok(ProofPage { rows, notes })
+            })
+            .await
+    }
+}

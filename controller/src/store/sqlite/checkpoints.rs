@@ -1,0 +1,191 @@
+//! Signed checkpoints of the log, the key that signs them, and what contradicts them.
+
+use fleet::EventKind;
+use fleet::audit::AuditSigner;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use zeroize::Zeroizing;
+
+use super::number::signed;
+use super::{alarms, events};
+use crate::data_dir::{hex, unhex};
+use crate::store::error::StoreError;
+use crate::store::model::{Conflict, LogEnd, Origin};
+use crate::store::seal::SealKey;
+
+/// What binds the secret to its place.
+const PLACE: &str = "audit key";
+
+/// The signer of this log: the newest key, or `new`, which is kept from then on.
+pub(in crate::store) fn signer(
+    connection: &Connection,
+    seal: &SealKey,
+    fleet: &str,
+    new: &Zeroizing<[u8; 32]>,
+    now_ms: u64,
+) -> Result<AuditSigner, StoreError> {
+    if let Some(signer) = known_signer(connection, seal, fleet)? {
+        return Ok(signer);
+    }
+    let signer = AuditSigner::new(fleet, new);
+    let seed = Zeroizing::new(hex(&**new));
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_keys (public, sealed_seed, made_at_ms) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![
+            signer.public().to_string(),
+            seal.seal(PLACE, &seed)?,
+            signed(now_ms)
+        ])?;
+    Ok(signer)
+}
+
+/// The signer, if there is a key.
+pub(in crate::store) fn known_signer(
+    connection: &Connection,
+    seal: &SealKey,
+    fleet: &str,
+) -> Result<Option<AuditSigner>, StoreError> {
+    let sealed: Option<Vec<u8>> = connection
+        .prepare_cached("SELECT sealed_seed FROM audit_keys ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let Some(sealed) = sealed else {
+        return Ok(None);
+    };
+    let seed = seal.open(PLACE, &sealed)?;
+    let seed = unhex(&seed).map(Zeroizing::new);
+    let seed = seed.ok_or(StoreError::Damaged {
+        what: "audit_keys.sealed_seed",
+    })?;
+    Ok(Some(AuditSigner::new(fleet, &seed)))
+}
+
+/// Keeps what was signed. What was signed of a log that was cut since stays: it is evidence.
+pub(in crate::store) fn add(
+    connection: &Connection,
+    size: u64,
+    note: &str,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO checkpoints (size, note) VALUES (?1, ?2)")?
+        .execute(params![signed(size), note])?;
+    Ok(())
+}
+
+/// The newest that was signed.
+pub(in crate::store) fn newest(connection: &Connection) -> Result<Option<String>, StoreError> {
+    let note = connection
+        .prepare_cached("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(note)
+}
+
+/// Those over more than `after` records and at most `to`, in rising order.
+pub(in crate::store) fn between(
+    connection: &Connection,
+    after: u64,
+    to: u64,
+) -> Result<Vec<(u64, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT size, note FROM checkpoints WHERE size > ?1 AND size <= ?2 ORDER BY size",
+    )?;
+    let rows = statement.query_map([signed(after), signed(to)], |row| {
+        Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Where the log ends.
+pub(in crate::store) fn end(connection: &Connection) -> Result<LogEnd, StoreError> {
+    let end = connection
+        .prepare_cached("SELECT id, log_chain FROM events ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| {
+            Ok(LogEnd {
+                size: row.get::<_, i64>(0)?.cast_unsigned(),
+                root: row.get(1)?,
+            })
+        })
+        .optional()?;
+    Ok(end.unwrap_or_default())
+}
+
+/// The chain value of record `size`, if it is there.
+pub(in crate::store) fn root_at(
+    connection: &Connection,
+    size: u64,
+) -> Result<Option<[u8; 32]>, StoreError> {
+    if size == 0 {
+        return Ok(Some([0; 32]));
+    }
+    let root = connection
+        .prepare_cached("SELECT log_chain FROM events WHERE id = ?1")?
+        .query_row([signed(size)], |row| row.get(0))
+        .optional()?;
+    Ok(root)
+}
+
+/// Records a contradiction. False, and no event, where it is of a loss that is known: the same
+/// checkpoint was presented before, or one that covers more and is of no earlier loss.
+pub(in crate::store) fn conflict(
+    connection: &Connection,
+    conflict: &Conflict,
+    found: &Origin,
+    now_ms: u64,
+) -> Result<bool, StoreError> {
+    let Conflict {
+        end,
+        signed_at_ms,
+        note,
+        whose,
+        host,
+        reason,
+    } = conflict;
+    let is_known: bool = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM audit_conflicts
+                            WHERE size >= ?1 AND found_at_ms >= ?2)",
+        )?
+        .query_row([signed(end.size), signed(*signed_at_ms)], |row| row.get(0))?;
+    connection
+        .prepare_cached(
+            "INSERT INTO audit_conflicts (size, root, note, signed_at_ms, whose, found_at_ms, is_news)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            signed(end.size),
+            end.root,
+            note,
+            signed(*signed_at_ms),
+            whose,
+            signed(now_ms),
+            !is_known
+        ])?;
+    if is_known {
+        return Ok(false);
+    }
+    let kind = EventKind::AuditConflict;
+    match host {
+        Some(host) => alarms::raise(connection, *host, (kind, reason), found, now_ms)?,
+        None => {
+            let mut event = found.clone().done(kind, now_ms);
+            event.reason.clone_from(reason);
+            events::append_own(connection, event)?;
+        }
+    }
+    Ok(true)
+}
+
+/// How many losses were found, and when the last one was (milliseconds since the Unix epoch).
+pub(in crate::store) fn conflicts(connection: &Connection) -> Result<(u64, u64), StoreError> {
+    let found = connection
+        .prepare_cached(
+            "SELECT count(*), ifnull(max(found_at_ms), 0) FROM audit_conflicts WHERE is_news = 1",
+        )?
+        .query_row([], |row| {
+            let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+            Ok((number(0)?, number(1)?))
+        })?;
+    Ok(found)
+}

@@ -1,0 +1,115 @@
+//! Rows of the log with all that proves them.
+
+use fleet::EventRecord;
+use fleet::audit::LogRow;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params};
+
+use super::columns::{Columns, address_key, hex_key, text_key};
+use super::events;
+use super::number::signed;
+use crate::store::error::StoreError;
+
+/// In the order in which [`searched`] has them.
+const SEARCHED: [&str; 10] = [
+    "at_ms",
+    "kind",
+    "user",
+    "key",
+    "stanza",
+    "generation",
+    "source",
+    "opened",
+    "replay_digest",
+    "grant_id",
+];
+
+/// At most `limit` rows after `id` and up to `to`, in the order of the log; fewer when they hold more than `bytes`.
+pub(in crate::store) fn after(
+    connection: &Connection,
+    (id, to): (u64, u64),
+    (limit, bytes): (u32, usize),
+) -> Result<Vec<LogRow>, StoreError> {
+    let mut found = Vec::new();
+    let mut size = 0;
+    let mut statement = connection.prepare_cached(
+        "SELECT e.id, h.name, j.epoch, e.journal, e.seq, e.body, e.chain, e.chain_version,
+                e.stored_at_ms, coalesce(e.flaw, ''), e.log_chain, e.log_version,
+                coalesce(e.pruned_by, 0), e.host, e.at_ms, e.kind, e.user, e.key, e.stanza,
+                e.generation, e.source, e.opened, e.replay_digest, e.grant_id
+         FROM events e CROSS JOIN journals j ON j.id = e.journal
+         CROSS JOIN event_hosts h ON h.id = e.host
+         WHERE e.id > ?1 AND e.id <= ?3 ORDER BY e.id LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![signed(id), limit, signed(to)])?;
+    while let Some(row) = rows.next()? {
+        let read = read(connection, row)?;
+        size += read.record.as_ref().map_or(0, |record| record.body.len());
+        found.push(read);
+        if size > bytes {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+fn read(connection: &Connection, row: &Row<'_>) -> Result<LogRow, StoreError> {
+    let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    let record = EventRecord {
+        seq: number(4)?,
+        body: row.get(5)?,
+        chain: row.get(6)?,
+        chain_version: row.get(7)?,
+    };
+    let mut read = LogRow {
+        id: number(0)?,
+        host: row.get(1)?,
+        epoch: row.get(2)?,
+        journal: number(3)?,
+        stored_at_ms: number(8)?,
+        flaw: row.get(9)?,
+        log_chain: row.get(10)?,
+        log_version: row.get(11)?,
+        pruned_by: number(12)?,
+        ..LogRow::default()
+    };
+    if read.pruned_by == 0 {
+        let fault = index_fault(connection, row, &record, read.stored_at_ms)?;
+        read.index_fault = fault.unwrap_or_default();
+    }
+    read.record = Some(record);
+    Ok(read)
+}
+
+/// What the row is searched by, where that is not what its body says.
+fn index_fault(
+    connection: &Connection,
+    row: &Row<'_>,
+    record: &EventRecord,
+    stored_at_ms: u64,
+) -> Result<Option<String>, StoreError> {
+    let event = Columns::of(record, stored_at_ms).event;
+    let text = |text: &str| Value::from(text_key(text).map(str::to_owned));
+    let expected: [Value; 10] = [
+        signed(event.at_ms).into(),
+        i64::from(event.kind).into(),
+        text(&event.user),
+        text(&event.key),
+        text(&event.stanza),
+        signed(event.generation).into(),
+        address_key(&event.source).into(),
+        address_key(&event.opened).into(),
+        hex_key(&event.replay_digest).into(),
+        hex_key(&event.grant_id).into(),
+    ];
+    for ((name, expected), column) in SEARCHED.iter().zip(expected).zip(14..) {
+        if row.get::<_, Value>(column)? != expected {
+            return Ok(Some(format!(
+                "what it is searched by as `{name}` is not what it says"
+            )));
+        }
+    }
+    let (id, host) = (row.get(0)?, row.get(13)?);
+    let is_found = events::has_ports(connection, host, &event, id)?;
+    Ok((!is_found).then(|| "it is not found by the ports that it names".to_owned()))
+}
