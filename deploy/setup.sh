@@ -16,6 +16,7 @@ needed=(
     conntrack=conntrack
     tcpdump=tcpdump
     openssl=openssl
+    sqlite3=sqlite3
     gpg=gnupg
     nc=netcat-openbsd
     faketime=faketime

@@ -343,6 +343,8 @@ impl Failure for AuditFailed {
     fn exit(&self) -> Exit {
         match self {
             Self::Journal(cause) => cause.exit(),
+            #[cfg(feature = "link")]
+            Self::NoCheckpoint => Exit::Refused,
             Self::Print(cause) => cause.exit(),
         }
     }
@@ -350,6 +352,8 @@ impl Failure for AuditFailed {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Journal(cause) => Failure::hint(cause),
+            #[cfg(feature = "link")]
+            Self::NoCheckpoint => None,
             Self::Print(_) => None,
         }
     }

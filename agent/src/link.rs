@@ -17,6 +17,7 @@
 mod backoff;
 mod claims;
 mod events;
+mod kept_log;
 mod memory;
 mod renewal;
 mod report;
@@ -39,6 +40,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+pub use self::kept_log::{KeptLog, LogConflict, kept_log};
 pub use self::memory::called_now;
 use crate::channels::Channels;
 use crate::orders::{NotTaken, Order, OrderSender};

@@ -36,6 +36,7 @@ struct Seen {
     error: String,
     offset_ms: Option<i64>,
     certificate_expires_secs: u64,
+    log_conflict: String,
 }
 
 // === impl LinkState ===
@@ -90,6 +91,11 @@ impl LinkState {
         self.0.seen.lock().certificate_expires_secs = expires_secs;
     }
 
+    /// The fleet's log is not what this host was shown of it.
+    pub(crate) fn log_conflict(&self, reason: &str) {
+        reason.clone_into(&mut self.0.seen.lock().log_conflict);
+    }
+
     /// What came of a claim.
     pub(crate) fn claimed(&self, answer: &engine::ClaimAnswer) {
         let counter = match answer {
@@ -118,6 +124,7 @@ impl LinkState {
             error: seen.error.clone(),
             clock_offset_ms: seen.offset_ms,
             certificate_expires_secs: seen.certificate_expires_secs,
+            log_conflict: seen.log_conflict.clone(),
             claims_won: claims_won.load(Ordering::Relaxed),
             claims_lost: claims_lost.load(Ordering::Relaxed),
             claims_unanswered: claims_unanswered.load(Ordering::Relaxed),

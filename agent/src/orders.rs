@@ -40,6 +40,8 @@ pub enum Order {
     UseChainVersion(ChainVersion),
     /// This host's clock is so many milliseconds ahead of the controller's.
     ClockOffset(i64),
+    /// The fleet's log is not what this host was shown of it, for this reason.
+    LogConflict(String),
     /// Messages that siblings have claimed.
     Claimed(Vec<ClaimedDigest>),
     /// The firewall was found as it should be (`None`), or not, and has been repaired.

@@ -151,6 +151,10 @@ pub struct LinkReport {
     pub clock_offset_ms: Option<i64>,
     /// When this host's certificate is over, seconds since the Unix epoch.
     pub certificate_expires_secs: u64,
+    /// How the fleet's log was found not to be what this host was shown of it, in this run; empty for
+    /// never.
+    #[serde(default)]
+    pub log_conflict: String,
     /// Claims that this host has won since the start.
     pub claims_won: u64,
     /// Claims that another host had won: replays elsewhere.

@@ -247,6 +247,7 @@ impl GateThread {
                 self.regular.clock.note_offset(ms, now);
                 self.engine.note_clock_offset(ms);
             }
+            Order::LogConflict(reason) => self.engine.log_conflict(&reason, now),
             Order::ResetFloor(answer) => self.reset_floor(&answer, now),
             Order::Claimed(digests) => {
                 for claimed in digests {

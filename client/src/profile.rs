@@ -16,6 +16,8 @@ const DIRECTORY: &str = "directory.bin";
 const BASE: &str = "policy-base";
 const SEEN: &str = "seen.json";
 const NAMES: &str = "names.json";
+const AUDIT_CHECKPOINT: &str = "audit-checkpoint";
+const AUDIT_KEY: &str = "audit-key";
 
 /// A profile directory.
 #[derive(Clone, Debug)]
@@ -137,9 +139,34 @@ impl Profile {
             .is_ok()
     }
 
+    /// The last checkpoint of the log that was verified here, a signed note.
+    pub(crate) fn audit_checkpoint(&self) -> Result<Option<String>> {
+        self.read_text(AUDIT_CHECKPOINT)
+    }
+
+    /// The key that signs the log, as it was heard first.
+    pub(crate) fn audit_key(&self) -> Result<Option<String>> {
+        self.read_text(AUDIT_KEY)
+    }
+
+    pub(crate) fn keep_audit_key(&self, key: &str) -> Result {
+        self.write(AUDIT_KEY, format!("{key}\n").as_bytes())
+    }
+
+    /// Keeps what was verified, and the key that signed it.
+    pub(crate) fn keep_audit(&self, key: &str, note: &str) -> Result {
+        self.keep_audit_key(key)?;
+        self.write(AUDIT_CHECKPOINT, note.as_bytes())
+    }
+
+    fn read_text(&self, name: &str) -> Result<Option<String>> {
+        let bytes = self.read(name)?;
+        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    }
+
     /// Forgets what belonged to an earlier membership.
     pub(crate) fn forget_cache(&self) -> Result {
-        for name in [DIRECTORY, BASE, SEEN, NAMES] {
+        for name in [DIRECTORY, BASE, SEEN, NAMES, AUDIT_CHECKPOINT, AUDIT_KEY] {
             let path = self.dir.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {

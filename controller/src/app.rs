@@ -37,6 +37,7 @@ pub(crate) mod near;
 pub(crate) mod policy;
 pub(crate) mod reads;
 pub(crate) mod recent_events;
+pub(crate) mod retention;
 pub(crate) mod tokens;
 mod trust;
 pub(crate) mod who_can;

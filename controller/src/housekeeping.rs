@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::app::{claims, reads};
+use crate::app::{claims, reads, retention};
 use crate::clock;
 use crate::context::Context;
+use crate::error::Error;
 use crate::store::error::StoreError;
 use crate::store::model::Claim;
 use crate::timestamp::Timestamp;
@@ -30,6 +31,9 @@ const INDEX_SHARE: u32 = 12;
 /// The log is signed this often, when it has moved.
 const SIGN_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Records that are old enough are looked for this often.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(3_600);
+
 /// A database that nobody writes to is tried this often.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -40,6 +44,7 @@ pub(crate) fn spawn(context: &Arc<Context>, won: mpsc::Receiver<Claim>) {
         tokio::spawn(prune(Arc::clone(context))),
         tokio::spawn(index(Arc::clone(context))),
         tokio::spawn(sign(Arc::clone(context))),
+        tokio::spawn(retain(Arc::clone(context))),
         tokio::spawn(watch_disk(Arc::clone(context))),
     ] {
         context.tasks.spawn(async move {
@@ -133,6 +138,37 @@ async fn sign(context: Arc<Context>) {
         if let Err(error) = context.checkpoints.sign(&context.store, clock::now()).await {
             tracing::warn!(error = %program::one_line(&error), "the log is not signed");
         }
+    }
+}
+
+/// Removes bodies of old records, so gently that nobody who writes waits long.
+async fn retain(context: Arc<Context>) {
+    let mut tick = interval(RETAIN_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let work = async {
+        loop {
+            tick.tick().await;
+            for is_noise in [true, false] {
+                if let Err(error) = retain_all(&context, is_noise).await {
+                    let error = program::one_line(&error);
+                    tracing::warn!(%error, "old records of the log stay");
+                }
+            }
+        }
+    };
+    tokio::select! {
+        () = context.stopping.cancelled() => {}
+        () = work => {}
+    }
+}
+
+async fn retain_all(context: &Context, is_noise: bool) -> Result<(), Error> {
+    loop {
+        let began = clock::instant();
+        if retention::step(context, is_noise, clock::now()).await? == 0 {
+            return Ok(());
+        }
+        sleep(began.elapsed() * (INDEX_SHARE - 1)).await;
     }
 }
 

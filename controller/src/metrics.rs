@@ -9,6 +9,8 @@
 //! | `postern_claims_seconds{outcome}` | histogram: how long a claim took; `won`, `lost`, `spent` or `refused` |
 //! | `postern_store_commit_seconds` | histogram: how long a commit took on the disk |
 //! | `postern_log_records` | records of the fleet's log |
+//! | `postern_log_signed_records` | those that are covered by a signed checkpoint |
+//! | `postern_log_conflicts` | how often the log was not what somebody was shown of it |
 //! | `postern_events_total{kind}` | records that came since the controller started |
 //! | `postern_sink_lag_seconds{sink}` | age of the oldest record that a sink has not taken |
 //! | `postern_sink_behind_records{sink}` | how many those are, at most |
@@ -93,6 +95,22 @@ pub(crate) async fn registry(context: &Context, now: Timestamp) -> Result<Regist
     let records = Number::default();
     records.set(float(newest_id));
     registry.register("log_records", "Records of the fleet's log", records);
+    for (name, help, number) in [
+        (
+            "log_signed_records",
+            "Records that are covered by a signed checkpoint",
+            context.checkpoints.size(),
+        ),
+        (
+            "log_conflicts",
+            "How often the log was not what somebody was shown of it",
+            context.store.conflicts().await?.0,
+        ),
+    ] {
+        let gauge = Number::default();
+        gauge.set(float(number));
+        registry.register(name, help, gauge);
+    }
     let generation = gauges(
         &mut registry,
         "policy_generation",

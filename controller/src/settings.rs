@@ -19,6 +19,8 @@ pub use self::sink::{Access, Begin, Body, Format, SinkSettings, Target, Transpor
 
 const POLICY_VALID: &str = "7d";
 const CERTIFICATE_LIFE: &str = "24h";
+const KEEP: &str = "400d";
+const KEEP_NOISE: &str = "30d";
 
 /// The controller's settings, all valid.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -35,6 +37,8 @@ pub struct Settings {
     pub certificate_life: Duration,
     /// Where Prometheus may ask; `None` for nowhere.
     pub metrics: Option<MetricsSettings>,
+    /// How long records of the log are kept.
+    pub retention: RetentionSettings,
     /// Where events are sent on to.
     pub sinks: Vec<SinkSettings>,
 }
@@ -57,7 +61,16 @@ pub struct MetricsSettings {
     pub per_host: bool,
 }
 
-/// The keys of the file's top, and of `[metrics]`.
+/// `[retention]`: how long the log keeps what records say; `None` for ever.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RetentionSettings {
+    /// Of everything: grants, and what people did.
+    pub keep: Option<Duration>,
+    /// Of noise.
+    pub keep_noise: Option<Duration>,
+}
+
+/// The keys of the file's top, and of `[metrics]` and `[retention]`.
 const KEYS: &[&str] = &[
     "fleet",
     "address",
@@ -65,8 +78,10 @@ const KEYS: &[&str] = &[
     "policy_valid",
     "certificate_life",
     "metrics",
+    "retention",
     "sink",
 ];
+const RETENTION_KEYS: &[&str] = &["keep", "keep_noise"];
 const METRICS_KEYS: &[&str] = &["listen", "per_host"];
 
 /// The file, before anything is known of its values.
@@ -79,7 +94,15 @@ struct RawSettings {
     certificate_life: Option<Spanned<String>>,
     metrics: Option<RawMetrics>,
     #[serde(default)]
+    retention: RawRetention,
+    #[serde(default)]
     sink: Vec<RawSink>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawRetention {
+    keep: Option<Spanned<String>>,
+    keep_noise: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -138,6 +161,9 @@ fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
     mistakes.check_keys(table.get_ref(), "", KEYS);
     for (path, metrics) in tables(table.get_ref(), "metrics") {
         mistakes.check_keys(metrics, &path, METRICS_KEYS);
+    }
+    for (path, retention) in tables(table.get_ref(), "retention") {
+        mistakes.check_keys(retention, &path, RETENTION_KEYS);
     }
     for (path, sink) in tables(table.get_ref(), "sink") {
         mistakes.check_keys(sink, &path, raw_sink::KEYS);
@@ -198,7 +224,19 @@ fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
         policy_valid,
         certificate_life,
         metrics,
+        retention: retention(&raw.retention, mistakes),
         sinks: RawSink::all(raw.sink, mistakes),
+    }
+}
+
+fn retention(raw: &RawRetention, mistakes: &mut Mistakes<'_>) -> RetentionSettings {
+    let mut keep = |name, text: &Option<Spanned<String>>, usual| match text {
+        Some(text) if text.get_ref() == "off" => None,
+        text => Some(duration(name, text.as_ref(), usual, mistakes)),
+    };
+    RetentionSettings {
+        keep: keep("retention.keep", &raw.keep, KEEP),
+        keep_noise: keep("retention.keep_noise", &raw.keep_noise, KEEP_NOISE),
     }
 }
 

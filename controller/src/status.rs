@@ -62,6 +62,13 @@ pub struct Status {
     pub users: u64,
     /// Records of the log.
     pub records: u64,
+    /// Those that are covered by a signed checkpoint.
+    pub signed_records: u64,
+    /// How often the log was found not to be what somebody was shown of it, and when last, RFC 3339;
+    /// empty for never.
+    pub log_conflicts: u64,
+    /// See [`log_conflicts`](Self::log_conflicts).
+    pub log_conflict_at: String,
     /// Where events are sent on to.
     pub sinks: Vec<SinkStatus>,
 }
@@ -154,6 +161,11 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
             error: standing.error,
         }
     });
+    let (log_conflicts, at_ms) = context.store.conflicts().await?;
+    let log_conflict_at = match at_ms {
+        0 => String::new(),
+        at_ms => Timestamp::from_ms(at_ms).to_string(),
+    };
     let set_back = context.fleet.borrow().set_back.clone();
     let Serving {
         dir,
@@ -178,6 +190,9 @@ async fn of(context: &Context, serving: &Serving, now: Timestamp) -> Result<Stat
         hosts_locked: count(|host| host.member.lock.is_some()) as u64,
         users: users.count() as u64,
         records: context.store.newest_record().await?,
+        signed_records: context.checkpoints.size(),
+        log_conflicts,
+        log_conflict_at,
         sinks: sinks.collect(),
     })
 }

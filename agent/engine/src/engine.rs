@@ -186,6 +186,12 @@ impl Engine {
         self.record(record::set_back(generation, reason, now));
     }
 
+    /// Records that the fleet's log is not what this host was shown of it.
+    pub fn log_conflict(&mut self, reason: &str, now: Now) {
+        let generation = self.gate.compiled().generation();
+        self.record(record::log_conflict(generation, reason, now));
+    }
+
     /// This host's clock is so many milliseconds ahead of the controller's: said in every event from
     /// now on.
     pub fn note_clock_offset(&mut self, ms: i64) {

@@ -341,6 +341,15 @@ pub(crate) fn set_back(generation: u64, reason: &str, now: Now) -> Event {
     event
 }
 
+/// The fleet's log is not what this host was shown of it.
+pub(crate) fn log_conflict(generation: u64, reason: &str, now: Now) -> Event {
+    let mut event = Event::new(EventKind::AuditConflict, now.wall_ms());
+    event.generation = generation;
+    reason.clone_into(&mut event.reason);
+    "agent".clone_into(&mut event.actor);
+    event
+}
+
 /// A command that is about to run.
 pub(crate) fn command_started(grant: &Grant, id: GrantId, line: &CommandLine, now: Now) -> Event {
     let mut event = of_grant(EventKind::CommandRun, grant, Some(id), now);

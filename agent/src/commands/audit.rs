@@ -47,6 +47,11 @@ pub struct AuditArgs {
     /// Go on with what happens from now on, until interrupted
     #[arg(short, long)]
     pub follow: bool,
+    /// Print the last checkpoint of the fleet's log that this host was shown, for
+    /// `postern audit verify --checkpoint FILE`
+    #[cfg(feature = "link")]
+    #[arg(long, conflicts_with_all = ["since", "until", "kind", "user", "limit", "follow", "json"])]
+    pub checkpoint: bool,
     #[command(flatten)]
     pub state: StateArgs,
     /// Print one JSON object a line, with the fields of `postern audit list --json`
@@ -60,6 +65,10 @@ pub enum AuditFailed {
     /// There is no journal, or it cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The host has not been shown any, or has not joined.
+    #[cfg(feature = "link")]
+    #[error("this host keeps no checkpoint of its fleet's log yet")]
+    NoCheckpoint,
     /// Standard output cannot be written.
     #[error(transparent)]
     Print(#[from] PrintError),
@@ -76,6 +85,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 ///
 /// [`AuditFailed`] when there is no journal that can be read.
 pub fn run(args: &AuditArgs) -> Result<(), AuditFailed> {
+    #[cfg(feature = "link")]
+    if args.checkpoint {
+        let kept = crate::link::kept_log(&args.state.dir());
+        if kept.checkpoint.is_empty() {
+            return Err(AuditFailed::NoCheckpoint);
+        }
+        return Ok(program::print(kept.checkpoint)?);
+    }
     let mut reader = JournalReader::open(&args.state.dir().join(FILE_NAME))?;
     let mut seq = list(args, &reader)?;
     if !args.follow {
@@ -262,6 +279,8 @@ mod tests {
 
     fn args() -> AuditArgs {
         AuditArgs {
+            #[cfg(feature = "link")]
+            checkpoint: false,
             since: None,
             until: None,
             kind: Vec::new(),

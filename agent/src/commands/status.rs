@@ -209,6 +209,7 @@ fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
         error,
         clock_offset_ms,
         certificate_expires_secs,
+        log_conflict,
         claims_won: _,
         claims_lost: _,
         claims_unanswered: _,
@@ -231,6 +232,9 @@ fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
     if *certificate_expires_secs > 0 {
         let left = left(*certificate_expires_secs, now_secs);
         let _ = writeln!(lines, "             certificate over {left}");
+    }
+    if !log_conflict.is_empty() {
+        let _ = writeln!(lines, "             warning: {log_conflict}");
     }
 }
 

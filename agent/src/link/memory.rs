@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::kept_log::KeptLog;
 use crate::journal::FLEET_MEMORY_NAME;
 
 /// See the module.
@@ -25,6 +26,7 @@ pub(super) struct Memory {
     pub(super) newest_claimed_secs: u64,
     /// What the controller calls this host; empty until it has said.
     pub(super) called: String,
+    pub(super) log: KeptLog,
 }
 
 /// The memory and its file.

@@ -24,6 +24,7 @@ use tonic::metadata::MetadataMap;
 use super::backoff::Backoff;
 use super::claims::FOR_EVER;
 use super::events::{Quiet, Spool};
+use super::kept_log::Said;
 use super::memory::{Memory, MemoryFile};
 use super::report::wire_digest;
 use super::{Connection, Controller, GateStopped, Peer, deliver};
@@ -76,6 +77,8 @@ struct Known {
     locked: bool,
     /// Whether a new journal was begun in this session.
     anew: bool,
+    /// The checkpoint of the fleet's log that was presented, until that was answered.
+    presented: Option<String>,
 }
 
 /// Why a session is over.
@@ -104,6 +107,7 @@ impl Session {
             memory: MemoryFile::load(&self.spool.dir()),
             locked: false,
             anew: false,
+            presented: None,
         };
         let mut backoff = Backoff::new();
         loop {
@@ -176,6 +180,7 @@ impl Session {
         let mut client =
             AgentClient::new(channel.clone()).max_decoding_message_size(DIRECTIVE_BYTES_MAX);
         let request = self.request(&known.memory).await;
+        known.presented = Some(request.audit_checkpoint.clone());
         let response = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
             .await
             .map_err(|_| self.no_answer(OPEN_TIMEOUT))?;
@@ -233,6 +238,7 @@ impl Session {
             highest_claim_epoch,
             newest_claimed_secs,
             called: _,
+            log,
         } = memory.get().clone();
         SessionRequest {
             generation: status.generation,
@@ -249,6 +255,7 @@ impl Session {
             session_pass,
             run_id: self.run_id.clone(),
             host_time_ms: clock::now().wall_ms(),
+            audit_checkpoint: log.checkpoint,
         }
     }
 
@@ -321,19 +328,40 @@ impl Session {
             replay_floor_secs,
             claim_epoch,
             called,
+            audit_checkpoint,
+            audit_key,
+            audit_restated,
         } = opened;
         if !called.is_empty() {
             self.state.called(&called);
         }
+        let mut log = known.memory.get().log.clone();
+        let presented = known.presented.take();
+        let said = Said {
+            checkpoint: &audit_checkpoint,
+            key: &audit_key,
+            restated: &audit_restated,
+            was_presented: presented.is_some_and(|note| note == log.checkpoint),
+        };
+        let conflict = log.follow(said, clock::now().wall_ms());
         self.remember(known, move |memory| {
             memory.session_pass = session_pass;
             memory.highest_claim_epoch = claim_epoch;
+            memory.log = log;
             // Controllers that do not say have not renamed it.
             if !called.is_empty() {
                 memory.called = called;
             }
         })
         .await;
+        if let Some(reason) = conflict {
+            tracing::error!(
+                reason,
+                "the fleet's log is not what this host was shown of it"
+            );
+            self.state.log_conflict(&reason);
+            deliver(&self.orders, Order::LogConflict(reason)).await?;
+        }
         if let Some(known) = acknowledged.and_then(journal_known) {
             deliver(&self.orders, known).await?;
         }

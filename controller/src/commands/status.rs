@@ -16,7 +16,7 @@ use super::error::CommandError;
 ///
 /// JSON fields: is_serving, fleet, address, database_bytes, last_backup_at, version, pid, listens_at,
 /// serving_secs, generation, set_back, hosts, hosts_connected, hosts_in_sync, hosts_locked, users,
-/// records, sinks (name, type, lag_ms, error).
+/// records, signed_records, log_conflicts, log_conflict_at, sinks (name, type, lag_ms, error).
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -73,6 +73,9 @@ fn text(status: &Status) -> String {
         hosts_locked,
         users,
         records,
+        signed_records,
+        log_conflicts,
+        log_conflict_at,
         sinks,
     } = status;
     let mut lines = format!("fleet     {fleet}, members dial {address}\n");
@@ -116,7 +119,17 @@ fn text(status: &Status) -> String {
                 sink.name, sink.r#type
             );
         }
-        let _ = writeln!(lines, "database  {size}, {records} records");
+        let _ = writeln!(
+            lines,
+            "database  {size}, {records} records, {signed_records} signed"
+        );
+        if *log_conflicts > 0 {
+            let _ = writeln!(
+                lines,
+                "          warning: {log_conflicts} times the log was not what somebody was shown of it, \
+                 last at {log_conflict_at}: postern audit list --kind audit-conflict"
+            );
+        }
     } else {
         let _ = writeln!(lines, "database  {size}");
     }
@@ -148,6 +161,9 @@ mod tests {
             hosts_locked: 1,
             users: 20,
             records: 12_345,
+            signed_records: 12_340,
+            log_conflicts: 1,
+            log_conflict_at: "2026-11-25T00:00:00Z".to_owned(),
             sinks: vec![SinkStatus {
                 name: "siem".to_owned(),
                 r#type: "webhook".to_owned(),
@@ -166,7 +182,8 @@ policy    generation 7
 hosts     29 of 30 connected, 28 in sync, 1 locked
 users     20
 sink      siem (webhook) is 1m 1s behind: connection refused
-database  3.0 MiB, 12345 records
+database  3.0 MiB, 12345 records, 12340 signed
+          warning: 1 times the log was not what somebody was shown of it, last at 2026-11-25T00:00:00Z: postern audit list --kind audit-conflict
 backup    none is known here
 "
         );

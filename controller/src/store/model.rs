@@ -35,7 +35,7 @@ pub(crate) use self::log::{
 pub(crate) use self::member::{KEY_DEFAULT, Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
-pub(crate) use self::proof::{Conflict, LogEnd};
+pub(crate) use self::proof::{Conflict, Expired, LogEnd};
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::scope::Scope;
 pub(crate) use self::session::{Alarm, Begun, FleetState, Opening, Seen};

@@ -7,8 +7,8 @@ use zeroize::Zeroizing;
 
 use super::Store;
 use super::error::StoreError;
-use super::model::{Conflict, LogEnd, Origin};
-use super::sqlite::{checkpoints, proof};
+use super::model::{Conflict, Expired, LogEnd, Origin};
+use super::sqlite::{checkpoints, proof, retention};
 
 /// Rows with what was signed of them, in the order of the log.
 #[derive(Debug, Default)]
@@ -74,6 +74,20 @@ impl Store {
     /// epoch; 0 for never.
     pub(crate) async fn conflicts(&self) -> Result<(u64, u64), StoreError> {
         self.engine.read(checkpoints::conflicts).await
+    }
+
+    /// Empties some records up to `to` that are old enough, and records that. How many were looked at:
+    /// 0 when none is left.
+    pub(crate) async fn retain_step(
+        &self,
+        expired: Expired,
+        to: u64,
+        found: Origin,
+        now_ms: u64,
+    ) -> Result<u64, StoreError> {
+        self.engine
+            .write(move |connection| retention::step(connection, expired, to, &found, now_ms))
+            .await
     }
 
     /// At most `limit` rows after record `id` and up to `to` that hold about `bytes` at most, and what was signed of

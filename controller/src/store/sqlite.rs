@@ -9,6 +9,7 @@
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
 //! | `checkpoints`, `proof` | what is signed of the log, and its rows with what proves them |
+//! | `retention` | bodies of old records go |
 //! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
 //! | `columns`, `words`, `reasons` | what of an event is searched |
 //! | `backup` | copies of the database, and whether one is sound |
@@ -43,6 +44,7 @@ pub(super) mod policies;
 pub(super) mod proof;
 mod readers;
 mod reasons;
+pub(super) mod retention;
 pub(super) mod schema;
 pub(super) mod search;
 pub(super) mod sessions;

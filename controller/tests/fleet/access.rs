@@ -97,6 +97,7 @@ async fn whatever_an_auditor_a_helpdesk_or_a_validator_reads_is_an_event() {
     let reads = |permission| match permission {
         Permission::Audit
         | Permission::CheckPolicy
+        | Permission::VerifyAudit
         | Permission::ViewAccess
         | Permission::ViewHosts
         | Permission::ViewMembers

@@ -20,6 +20,7 @@ mod members;
 mod metrics;
 mod owners;
 mod policy;
+mod proof;
 mod questions;
 mod raw;
 mod sinks;

@@ -4,15 +4,19 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::Path;
 use std::time::Duration;
 
+use fleet::export::rfc3339_ms;
 use member::Membership;
 
 use super::check::Check;
 use super::running;
 use crate::commands::local::host_name;
+use crate::link::KeptLog;
 use crate::report::Report;
 
 /// For how long each address is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long it is said that the fleet's log was another.
+const CONFLICT_SHOWN_MS: u64 = 7 * 24 * 3_600_000;
 /// For TLS and the first word.
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,6 +43,7 @@ pub(super) fn all(
         "membership",
         format!("host {name} of fleet {fleet}"),
     )];
+    checks.extend(fleet_log(&crate::link::kept_log(state_dir), now_secs));
     let link = report.and_then(|report| report.link.as_ref());
     if link.is_none() {
         checks.push(running::certificate(member.expires_at_secs(), now_secs));
@@ -49,6 +54,25 @@ pub(super) fn all(
     let address = controller.unwrap_or(&member.address).to_owned();
     checks.extend(reach(&member, &address, now_secs));
     checks
+}
+
+/// What is kept of the fleet's log, and what has contradicted it lately.
+fn fleet_log(kept: &KeptLog, now_secs: u64) -> Option<Check> {
+    if let Some(conflict) = &kept.conflict {
+        let ago_ms = (now_secs * 1_000).saturating_sub(conflict.found_at_ms);
+        if ago_ms < CONFLICT_SHOWN_MS {
+            let at = rfc3339_ms(conflict.found_at_ms).unwrap_or_default();
+            return Some(Check::warn(
+                "fleet log",
+                format!("{at}: {}", conflict.reason),
+                "an auditor: postern audit verify, and postern audit list --kind audit-conflict; what \
+                 this host was shown is in fleet-memory.json",
+            ));
+        }
+    }
+    let size = kept.size()?;
+    let found = format!("what this host was shown of it, {size} records, is still so");
+    Some(Check::ok("fleet log", found))
 }
 
 fn reach(member: &Membership, address: &str, now_secs: u64) -> Vec<Check> {

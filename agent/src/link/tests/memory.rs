@@ -17,6 +17,7 @@ fn opened_with(pass: &[u8], replay_floor_secs: u64, acknowledged: Option<Journal
             replay_floor_secs,
             claim_epoch: 3,
             called: String::new(),
+            ..SessionOpened::default()
         })),
     }
 }
@@ -210,4 +211,55 @@ async fn what_the_controller_calls_this_host_is_kept_and_said_and_an_older_one_c
     let dir = desk._dir.path();
     assert_eq!(called_now(dir, &name).as_deref(), Some("www-1"));
     assert_eq!(called_now(dir, "www-1"), None);
+}
+
+#[tokio::test]
+async fn a_host_presents_what_it_was_shown_of_the_log_and_records_that_it_was_cut() {
+    use fleet::audit::{AuditSigner, Checkpoint};
+
+    let signer = AuditSigner::new("prod", &[7; 32]);
+    let note = |size| {
+        let root = [1; 32];
+        Checkpoint {
+            size,
+            root,
+            at_ms: 1,
+        }
+        .sign(&signer)
+    };
+    let shown = |size| Directive {
+        directive: Some(Kind::Opened(SessionOpened {
+            session_pass: vec![1],
+            audit_checkpoint: note(size),
+            audit_key: signer.public().to_string(),
+            ..SessionOpened::default()
+        })),
+    };
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::new();
+    let state = channels.state.clone();
+    let _link = link(fake.address, channels);
+    assert_eq!(seen(&mut fake.sessions).await.audit_checkpoint, "");
+    fake.direct(&shown(20));
+    fake.direct(&snapshot(7, POLICY));
+    desk.adopt().await;
+    let (address, fakes) = (fake.address, fake.state.clone());
+    drop(fake);
+
+    let mut fake = Fake::start_at(address, fakes);
+    assert_eq!(seen(&mut fake.sessions).await.audit_checkpoint, note(20));
+    fake.direct(&shown(15));
+    let found = loop {
+        if let Order::LogConflict(found) = desk.order().await {
+            break found;
+        }
+    };
+
+    assert!(found.contains("was cut: this host was shown 20"), "{found}");
+    assert_eq!(state.report(clock::now()).log_conflict, found);
+    let kept = kept_log(desk._dir.path());
+    assert_eq!(
+        (kept.size(), kept.conflict.unwrap().kept),
+        (Some(15), note(20))
+    );
 }

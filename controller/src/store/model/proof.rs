@@ -1,4 +1,13 @@
-//! What proves the log, and what contradicts it.
+//! What proves the log, what contradicts it, and what of it is kept no longer.
+
+/// Records that are old enough to be emptied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Expired {
+    /// Those that were stored before then, milliseconds since the Unix epoch.
+    pub(crate) before_ms: u64,
+    /// Noise only.
+    pub(crate) is_noise: bool,
+}
 
 /// The end of the log at one size.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

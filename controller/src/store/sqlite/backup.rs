@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::audit::Verifier;
+use fleet::audit::{AuditSigner, Verifier};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
@@ -113,15 +113,12 @@ fn chains(
     fleet: &str,
     examined: &mut Examined,
 ) -> Result<(), StoreError> {
-    let key = match checkpoints::known_signer(connection, seal, fleet) {
-        Ok(signer) => signer.map(|signer| signer.public()),
-        Err(error) => {
-            let words = program::one_line(&error).to_string();
-            examined.audit_key_fault =
-                format!("the key that signs the log cannot be read: {words}");
-            None
-        }
-    };
+    let key = checkpoints::known_key(connection)?;
+    match checkpoints::known_signer(connection, seal, fleet) {
+        Ok(signer) if signer.as_ref().map(AuditSigner::public) == key => {}
+        Ok(_) => examined.audit_key_fault = "it is another than the one that signs".to_owned(),
+        Err(error) => examined.audit_key_fault = program::one_line(&error).to_string(),
+    }
     examined.audit_key = key.as_ref().map(ToString::to_string).unwrap_or_default();
     let mut verifier = Verifier::new(key);
     let mut last = 0;

@@ -1,7 +1,7 @@
 //! Signed checkpoints of the log, the key that signs them, and what contradicts them.
 
 use fleet::EventKind;
-use fleet::audit::AuditSigner;
+use fleet::audit::{AuditKey, AuditSigner};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use zeroize::Zeroizing;
 
@@ -59,6 +59,15 @@ pub(in crate::store) fn known_signer(
         what: "audit_keys.sealed_seed",
     })?;
     Ok(Some(AuditSigner::new(fleet, &seed)))
+}
+
+/// The public half, as it stands beside the secret.
+pub(in crate::store) fn known_key(connection: &Connection) -> Result<Option<AuditKey>, StoreError> {
+    let text: Option<String> = connection
+        .prepare_cached("SELECT public FROM audit_keys ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 /// Keeps what was signed. What was signed of a log that was cut since stays: it is evidence.

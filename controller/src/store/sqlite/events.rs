@@ -281,6 +281,25 @@ fn insert_ports(
     Ok(())
 }
 
+/// Removes what [`insert_ports`] wrote.
+pub(super) fn remove_ports(
+    connection: &Connection,
+    host: i64,
+    event: &Event,
+    id: i64,
+) -> Result<(), rusqlite::Error> {
+    let at_ms = signed(event.at_ms);
+    let mut remove = connection.prepare_cached(
+        "DELETE FROM event_ports WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4",
+    )?;
+    let each = ports(event);
+    let each = each.spelled_out().map(|port| port.to_string());
+    for port in each.filter_map(|port| port.parse().ok()) {
+        remove.execute(params![host, port_key(port), at_ms, id])?;
+    }
+    Ok(())
+}
+
 /// Whether an event that is stored is found by each of its ports.
 pub(super) fn has_ports(
     connection: &Connection,

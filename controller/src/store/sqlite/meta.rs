@@ -14,6 +14,8 @@ const WRITTEN_BY: &str = "written_by";
 const JOURNAL_EPOCH: &str = "journal_epoch";
 const CLAIM_EPOCH: &str = "claim_epoch";
 const SET_BACK: &str = "set_back";
+const RETENTION_STEP: &str = "retention_step";
+const RETAINED_AFTER: [&str; 2] = ["retained_after", "retained_noise_after"];
 const CLAIM_DATES_SINCE: &str = "claim_dates_since_secs";
 
 /// Facts that `init` writes: the controller's own journal, and the replay list's beginning.
@@ -135,6 +137,34 @@ pub(in crate::store) fn begin_run(
         fleet: fleet_state(connection)?,
         restored,
     })
+}
+
+/// Up to which record retention has looked: for noise, or for everything.
+pub(super) fn retained_after(connection: &Connection, is_noise: bool) -> Result<u64, StoreError> {
+    Ok(value(connection, retained_key(is_noise))?.unwrap_or(0))
+}
+
+pub(super) fn set_retained_after(
+    connection: &Connection,
+    is_noise: bool,
+    id: u64,
+) -> Result<(), StoreError> {
+    set(connection, retained_key(is_noise), signed(id))
+}
+
+/// The number of the next step of retention.
+pub(super) fn next_retention_step(connection: &Connection) -> Result<u64, StoreError> {
+    let last: Option<u64> = value(connection, RETENTION_STEP)?;
+    Ok(last.unwrap_or(0) + 1)
+}
+
+pub(super) fn set_retention_step(connection: &Connection, step: u64) -> Result<(), StoreError> {
+    set(connection, RETENTION_STEP, signed(step))
+}
+
+const fn retained_key(is_noise: bool) -> &'static str {
+    let [all, noise] = RETAINED_AFTER;
+    if is_noise { noise } else { all }
 }
 
 fn value<T: rusqlite::types::FromSql>(

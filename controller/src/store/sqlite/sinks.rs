@@ -126,7 +126,7 @@ pub(in crate::store) fn after(
                 e.stored_at_ms, coalesce(e.flaw, ''),
                 (SELECT n.name FROM event_hosts n WHERE n.id = j.host)
          FROM events e JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host
-         WHERE e.id > ?1 ORDER BY e.id LIMIT ?2",
+         WHERE e.id > ?1 AND e.pruned_by IS NULL ORDER BY e.id LIMIT ?2",
     )?;
     let rows = statement.query_map(params![signed(id), limit], |row| {
         Ok(LogRow {

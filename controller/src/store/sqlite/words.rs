@@ -68,7 +68,8 @@ pub(in crate::store) fn end(connection: &Connection) -> Result<i64, StoreError> 
 pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64, StoreError> {
     let begin = end(connection)?;
     let mut statement = connection.prepare_cached(
-        "SELECT id, at_ms, stanza, key, replay_digest, grant_id, seq, body, stored_at_ms, generation
+        "SELECT id, at_ms, stanza, key, replay_digest, grant_id, seq,
+                CASE WHEN pruned_by IS NULL THEN body ELSE x'' END, stored_at_ms, generation
          FROM events WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![begin, limit])?;
@@ -86,6 +87,36 @@ pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64
         .prepare_cached("UPDATE event_words_end SET event = ?1")?
         .execute([end])?;
     Ok(end)
+}
+
+/// Removes what an event is found by here, before its body goes.
+pub(super) fn remove(connection: &Connection, id: i64) -> Result<(), StoreError> {
+    let event = connection
+        .prepare_cached(
+            "SELECT id, at_ms, stanza, key, replay_digest, grant_id, seq, body, stored_at_ms,
+                    generation
+             FROM events WHERE id = ?1",
+        )?
+        .query_row([id], |row| Event::read(connection, row))?;
+    let Event {
+        id,
+        at_ms,
+        words,
+        ids,
+    } = event;
+    let mut word = connection.prepare_cached(
+        "DELETE FROM event_words WHERE what = ?1 AND value = ?2 AND at_ms = ?3 AND event = ?4",
+    )?;
+    for (what, value) in words {
+        word.execute(params![what as i64, value, at_ms, id])?;
+    }
+    let mut found = connection.prepare_cached(
+        "DELETE FROM event_ids WHERE part = ?1 AND what = ?2 AND value = ?3 AND event = ?4",
+    )?;
+    for (what, value) in ids {
+        found.execute(params![id >> 16, what as i64, value, id])?;
+    }
+    Ok(())
 }
 
 /// What of a digest or a grant's id is indexed.

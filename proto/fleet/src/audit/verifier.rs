@@ -126,10 +126,26 @@ impl Verdict {
         self.faults.first()
     }
 
+    /// From this record on nothing is signed, and somebody needs it to be.
+    pub fn unproven(&mut self, record: u64) {
+        let words = "from here on there is no checkpoint that the log's key has signed".to_owned();
+        self.fault(record, FaultKind::Unproven, words);
+    }
+
     fn fault(&mut self, record: u64, kind: FaultKind, words: String) {
         // What is wrong with one record is said once.
-        let is_known = |known: &Fault| known.record == record;
-        if self.faults_last == Some(record) || self.faults.iter().any(is_known) {
+        if let Some(known) = self.faults.iter_mut().find(|known| known.record == record) {
+            // That it was never there explains all else that is wrong with it.
+            if kind == FaultKind::Inserted {
+                *known = Fault {
+                    record,
+                    kind,
+                    words,
+                };
+            }
+            return;
+        }
+        if self.faults_last == Some(record) {
             return;
         }
         self.faults_last = Some(record);

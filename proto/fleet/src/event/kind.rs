@@ -92,6 +92,47 @@ impl EventKind {
         }
     }
 
+    /// What is only of interest for a while: what strangers and mistakes cause, and what programs say of
+    /// themselves.
+    pub const fn is_noise(self) -> bool {
+        match self {
+            Self::AgentStarted
+            | Self::AgentStopped
+            | Self::Clock
+            | Self::Drift
+            | Self::FloorChanged
+            | Self::Noise
+            | Self::Quota
+            | Self::Refused
+            | Self::Replay
+            | Self::Sink => true,
+            Self::Unspecified
+            | Self::AuditConflict
+            | Self::AuditGap
+            | Self::Banned
+            | Self::CommandRun
+            | Self::ConnectionsCut
+            | Self::ControllerSetBack
+            | Self::Enrolled
+            | Self::GrantBlocked
+            | Self::GrantClosed
+            | Self::GrantOpened
+            | Self::GrantRevoked
+            | Self::HostCloned
+            | Self::HostSetBack
+            | Self::Locked
+            | Self::Operator
+            | Self::PolicyApplied
+            | Self::PolicyRejected
+            | Self::Read
+            | Self::Removed
+            | Self::ReplayElsewhere
+            | Self::Retention
+            | Self::SignIn
+            | Self::Unlocked => false,
+        }
+    }
+
     /// The name of kind `number` of the contract: `kind-N` for one of a later version.
     pub fn name_of(number: i32) -> Cow<'static, str> {
         match Self::try_from(number) {

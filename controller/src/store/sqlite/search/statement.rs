@@ -74,6 +74,8 @@ impl Statement {
 /// What must hold in every arm.
 fn common(filter: &EventFilter, known: &Known, driver: &Driver, after: Cursor) -> Conditions {
     let mut all = Conditions::default();
+    // Retention has left nothing of those.
+    all.add("e.pruned_by IS NULL", std::iter::empty::<Value>());
     // The table of ports has its own copy of these two.
     let of = if driver.is_of_ports() { "p" } else { "e" };
     if !matches!(driver, Driver::Host | Driver::HostsPort) {

@@ -1,0 +1,344 @@
+//! An export of the log: one JSON object a line, with everything that an outsider needs.
+//!
+//! | line | is |
+//! |---|---|
+//! | `{"header":…}` | first: whose log it is, how many records it has, the key that signs it |
+//! | `{"row":…}` | a record, as bytes (base64), with its chain values (hexadecimal) |
+//! | `{"checkpoint":…}` | a signed note over the rows before it |
+//! | `{"end":…}` | last: a file without it is not whole |
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fleet::audit::LogRow;
+use fleet::event::EventRecord;
+use fleet::wire::LogBegin;
+use serde::{Deserialize, Serialize};
+
+use super::Part;
+use crate::error::{CommandError, Result};
+
+/// The form of the file.
+const FORM: u32 = 1;
+/// A line that is longer than this is none, bytes.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+/// Rows that are read at once.
+const ROWS_MAX: usize = 1_000;
+
+/// A line of an export. The names are part of the interface.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Line {
+    Header(Header),
+    Row(Row),
+    Checkpoint(String),
+    End(End),
+}
+
+/// See [`Line`].
+#[derive(Debug, Deserialize, Serialize)]
+struct Header {
+    /// The form of the file.
+    postern_log: u32,
+    fleet: String,
+    audit_key: String,
+    records: u64,
+    exported_at: String,
+}
+
+/// See [`Line`].
+#[derive(Debug, Deserialize, Serialize)]
+struct Row {
+    id: u64,
+    host: String,
+    epoch: String,
+    journal: u64,
+    seq: u64,
+    /// A serialized `postern.v1.Event`, base64; of what retention has emptied, its SHA-256.
+    body: String,
+    chain: String,
+    chain_version: u32,
+    stored_at_ms: u64,
+    #[serde(default)]
+    flaw: String,
+    log_chain: String,
+    log_version: u32,
+    #[serde(default)]
+    pruned_by: u64,
+    /// What the controller found wrong with the columns that the row is searched by.
+    #[serde(default)]
+    index_fault: String,
+}
+
+/// See [`Line`].
+#[derive(Debug, Deserialize, Serialize)]
+struct End {
+    records: u64,
+}
+
+/// An export that is written: under its name only when it is whole.
+#[derive(Debug)]
+pub(in crate::commands::audit) struct Export {
+    path: PathBuf,
+    draft: PathBuf,
+    file: BufWriter<File>,
+    records: u64,
+}
+
+/// An export that is read.
+#[derive(Debug)]
+pub(in crate::commands::audit) struct ExportReader {
+    path: PathBuf,
+    lines: BufReader<File>,
+    number: usize,
+    records: u64,
+    is_over: bool,
+}
+
+// === impl Export ===
+
+impl Export {
+    /// A new file (mode 0600).
+    ///
+    /// # Errors
+    ///
+    /// When it is there already, or cannot be written.
+    pub(in crate::commands::audit) fn create(
+        path: &Path,
+        begin: &LogBegin,
+        at: String,
+    ) -> Result<Self> {
+        let mut draft = path.as_os_str().to_owned();
+        draft.push(".part");
+        let draft = PathBuf::from(draft);
+        if path.symlink_metadata().is_ok() {
+            let name = path.display();
+            return Err(CommandError::refused(format!(
+                "{name} is there already; nothing was written"
+            )));
+        }
+        let failed =
+            |cause| CommandError::failed(format!("cannot write {}", draft.display()), cause);
+        program::files::replace(&draft, 0o600, b"").map_err(failed)?;
+        let file = File::options().write(true).open(&draft).map_err(failed)?;
+        let mut export = Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+            draft,
+            records: 0,
+        };
+        export.line(&Line::Header(Header {
+            postern_log: FORM,
+            fleet: begin.fleet.clone(),
+            audit_key: begin.audit_key.clone(),
+            records: begin.records,
+            exported_at: at,
+        }))?;
+        Ok(export)
+    }
+
+    /// What comes next.
+    pub(in crate::commands::audit) fn part(&mut self, part: Part) -> Result {
+        for row in part.rows {
+            self.records += 1;
+            let row = Row::of(row);
+            self.line(&Line::Row(row))?;
+        }
+        for note in part.notes {
+            self.line(&Line::Checkpoint(note))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the end, and gives the file its name. How many records it has.
+    pub(in crate::commands::audit) fn finish(mut self) -> Result<u64> {
+        let records = self.records;
+        self.line(&Line::End(End { records }))?;
+        let path = self.path.clone();
+        let failed =
+            |cause| CommandError::failed(format!("cannot write {}", path.display()), cause);
+        self.file.flush().map_err(failed)?;
+        self.file.get_ref().sync_all().map_err(failed)?;
+        std::fs::rename(&self.draft, &path).map_err(failed)?;
+        Ok(records)
+    }
+
+    fn line(&mut self, line: &Line) -> Result {
+        let failed = |cause: std::io::Error| {
+            CommandError::failed(format!("cannot write {}", self.draft.display()), cause)
+        };
+        let text = serde_json::to_string(line).map_err(|cause| failed(cause.into()))?;
+        writeln!(self.file, "{text}").map_err(failed)
+    }
+}
+
+/// Half an export is none.
+impl Drop for Export {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.draft);
+    }
+}
+
+// === impl ExportReader ===
+
+impl ExportReader {
+    /// Opens an export, and says what it claims to be.
+    ///
+    /// # Errors
+    ///
+    /// When it is none.
+    pub(in crate::commands::audit) fn open(path: &Path) -> Result<(LogBegin, Self)> {
+        let file = File::open(path).map_err(|cause| CommandError::unreadable(path, cause))?;
+        let mut reader = Self {
+            path: path.to_owned(),
+            lines: BufReader::new(file),
+            number: 0,
+            records: 0,
+            is_over: false,
+        };
+        match reader.line()? {
+            Some(Line::Header(header)) if header.postern_log == FORM => {
+                let begin = LogBegin {
+                    fleet: header.fleet,
+                    audit_key: header.audit_key,
+                    records: header.records,
+                };
+                Ok((begin, reader))
+            }
+            Some(Line::Header(header)) => {
+                let form = header.postern_log;
+                Err(reader.wrong(&format!(
+                    "form {form} is of a later version of this program"
+                )))
+            }
+            Some(Line::Row(_) | Line::Checkpoint(_) | Line::End(_)) | None => {
+                Err(reader.wrong("it is no export of `postern audit export`: it has no header"))
+            }
+        }
+    }
+
+    /// The next part. After the last line of a file that is not whole, the end is missing.
+    pub(in crate::commands::audit) fn next_part(&mut self) -> Result<Part> {
+        let mut part = Part::default();
+        while part.rows.len() < ROWS_MAX && part.notes.is_empty() {
+            match self.line()? {
+                Some(Line::Row(row)) => {
+                    let row = row
+                        .into_row()
+                        .ok_or_else(|| self.wrong("not base64, or not hexadecimal"))?;
+                    self.records += 1;
+                    part.rows.push(row);
+                }
+                Some(Line::Checkpoint(note)) => part.notes.push(note),
+                Some(Line::End(End { records })) if records == self.records => {
+                    self.is_over = true;
+                    part.is_end = true;
+                    return Ok(part);
+                }
+                Some(Line::End(End { records })) => {
+                    let read = self.records;
+                    return Err(
+                        self.wrong(&format!("it ends with {records} records and has {read}"))
+                    );
+                }
+                Some(Line::Header(_)) => return Err(self.wrong("a second header")),
+                None => {
+                    let read = self.records;
+                    return Err(self.wrong(&format!(
+                        "it breaks off after {read} records: the export is truncated"
+                    )));
+                }
+            }
+        }
+        Ok(part)
+    }
+
+    fn line(&mut self) -> Result<Option<Line>> {
+        let mut text = String::new();
+        let read = self
+            .lines
+            .by_ref()
+            .take(LINE_BYTES_MAX)
+            .read_line(&mut text);
+        let read = read.map_err(|cause| CommandError::unreadable(&self.path, cause))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        let line = serde_json::from_str(&text);
+        line.map(Some).map_err(|error| {
+            let what = if text.ends_with('\n') {
+                format!("it is no line of an export: {error}")
+            } else {
+                let read = self.records;
+                format!("it breaks off after {read} records: the export is truncated")
+            };
+            self.wrong(&what)
+        })
+    }
+
+    fn wrong(&self, what: &str) -> CommandError {
+        let (path, line) = (self.path.display(), self.number.max(1));
+        CommandError::refused(format!("{path}:{line}: {what}"))
+    }
+}
+
+// === impl Row ===
+
+impl Row {
+    fn of(row: LogRow) -> Self {
+        let record = row.record.unwrap_or_default();
+        Self {
+            id: row.id,
+            host: row.host,
+            epoch: row.epoch,
+            journal: row.journal,
+            seq: record.seq,
+            body: STANDARD.encode(record.body),
+            chain: hex(&record.chain),
+            chain_version: record.chain_version,
+            stored_at_ms: row.stored_at_ms,
+            flaw: row.flaw,
+            log_chain: hex(&row.log_chain),
+            log_version: row.log_version,
+            pruned_by: row.pruned_by,
+            index_fault: row.index_fault,
+        }
+    }
+
+    fn into_row(self) -> Option<LogRow> {
+        Some(LogRow {
+            id: self.id,
+            host: self.host,
+            epoch: self.epoch,
+            journal: self.journal,
+            record: Some(EventRecord {
+                seq: self.seq,
+                body: STANDARD.decode(self.body).ok()?,
+                chain: unhex(&self.chain)?,
+                chain_version: self.chain_version,
+            }),
+            stored_at_ms: self.stored_at_ms,
+            flaw: self.flaw,
+            log_chain: unhex(&self.log_chain)?,
+            log_version: self.log_version,
+            pruned_by: self.pruned_by,
+            index_fault: self.index_fault,
+        })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+        return None;
+    };
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.iter().map(byte).collect()
+}

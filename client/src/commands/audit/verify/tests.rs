@@ -1,0 +1,176 @@
+use fleet::audit::{AuditSigner, Linked, LogRow, LogVersion};
+use fleet::{Event, EventKind, EventRecord};
+
+use super::super::proof::{Export, Part};
+use super::*;
+use crate::profile::Profile;
+use crate::ui::Ui;
+
+fn signer() -> AuditSigner {
+    AuditSigner::new("prod", &[7; 32])
+}
+
+fn context(dir: &Path) -> Context {
+    Context {
+        ui: Ui,
+        profile: Profile::new(Some(dir.to_owned())),
+        now_secs: 1_795_435_730,
+        verbose: 0,
+    }
+}
+
+/// Rows of one journal, and a checkpoint of the end.
+fn log(size: u64) -> Part {
+    let (mut chain, mut head) = ([0; 32], [0; 32]);
+    let mut rows = Vec::new();
+    for id in 1..=size {
+        let record = EventRecord::after(id - 1, &chain, Event::new(EventKind::GrantOpened, id));
+        chain = record.chain.as_slice().try_into().unwrap();
+        let mut row = LogRow {
+            id,
+            host: "web-1".to_owned(),
+            epoch: "ab".to_owned(),
+            journal: 1,
+            stored_at_ms: id,
+            log_version: 2,
+            ..LogRow::default()
+        };
+        head = LogVersion::V2.link(&head, &Linked::of_row(&row, &record).unwrap());
+        row.log_chain = head.to_vec();
+        row.record = Some(record);
+        rows.push(row);
+    }
+    let checkpoint = Checkpoint {
+        size,
+        root: head,
+        at_ms: 1_795_435_730_007,
+    };
+    Part {
+        rows,
+        notes: vec![checkpoint.sign(&signer())],
+        is_end: false,
+    }
+}
+
+/// Writes an export as `postern audit export` does.
+fn export(dir: &Path, part: Part) -> PathBuf {
+    let path = dir.join("log.jsonl");
+    let begin = LogBegin {
+        fleet: "prod".to_owned(),
+        audit_key: signer().public().to_string(),
+        records: part.rows.len() as u64,
+    };
+    let mut export = Export::create(&path, &begin, "now".to_owned()).unwrap();
+    export.part(part).unwrap();
+    assert!(!path.exists(), "half an export has not its name");
+    export.finish().unwrap();
+    path
+}
+
+async fn verify(context: &Context, path: &Path, others: &[(String, String)]) -> Result<Verdict> {
+    let (begin, reader) = ExportReader::open(path)?;
+    let mut source = Source::File(Box::new(reader));
+    let key = signer().public();
+    let read = read(context, (&begin, &mut source), (&key, others)).await?;
+    Ok(read.verdict)
+}
+
+#[tokio::test]
+async fn an_export_is_verified_with_the_key_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = export(dir.path(), log(2_500));
+
+    let verdict = verify(&context(dir.path()), &path, &[]).await.unwrap();
+
+    assert_eq!(
+        lines(&verdict),
+        [
+            "signed     up to record 2500 at 2026-11-23T12:08:50.007Z, by 1 checkpoints",
+            "log        2500 records, none changed, removed or inserted",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_was_done_to_an_export_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = std::fs::read_to_string(export(dir.path(), log(9))).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let without = |gone: usize| {
+        let kept = lines.iter().enumerate().filter(|(at, _)| *at != gone);
+        kept.map(|(_, line)| format!("{line}\n"))
+            .collect::<String>()
+    };
+    let path = dir.path().join("changed.jsonl");
+    let context = context(dir.path());
+    let verify = async |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        match verify(&context, &path, &[]).await {
+            Ok(verdict) => {
+                let first = verdict.first().unwrap();
+                format!("{} {}", first.record, first.kind.as_str())
+            }
+            Err(error) => error.to_string(),
+        }
+    };
+
+    let edited = whole.replacen("\"stored_at_ms\":4", "\"stored_at_ms\":5", 1);
+    assert_eq!(verify(&edited).await, "4 changed");
+    let ends = "\"end\":{\"records\":9}";
+    let removed = without(4).replace(ends, "\"end\":{\"records\":8}");
+    assert_eq!(verify(&removed).await, "4 removed");
+    let unsigned = without(10);
+    assert_eq!(verify(&unsigned).await, "1 unproven");
+    let half = &whole[..whole.len() / 2];
+    assert!(
+        verify(half).await.contains("the export is truncated"),
+        "{half}"
+    );
+    assert!(
+        verify(&without(11))
+            .await
+            .contains("the export is truncated")
+    );
+    assert!(
+        verify(&without(4))
+            .await
+            .contains("ends with 9 records and has 8")
+    );
+    let named = verify(&whole.replacen("\"id\":3", "\"id\":x", 1)).await;
+    assert!(named.contains("changed.jsonl:4: "), "{named}");
+    assert!(verify(&without(0)).await.contains("it has no header"));
+}
+
+#[tokio::test]
+async fn an_export_that_ends_too_early_is_found_by_what_a_host_keeps() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = export(dir.path(), log(9));
+    let kept = ("web-1.note holds".to_owned(), log(12).notes.remove(0));
+
+    let verdict = verify(&context(dir.path()), &path, &[kept]).await.unwrap();
+
+    let first = verdict.first().unwrap();
+    assert_eq!((first.record, first.kind.as_str()), (10, "removed"));
+    assert!(
+        first.words.contains("records 10 to 12 were removed"),
+        "{first:?}"
+    );
+}
+
+#[test]
+fn the_key_is_kept_from_the_first_time_on_and_another_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(dir.path());
+    let (key, other) = (
+        signer().public(),
+        AuditSigner::new("prod", &[8; 32]).public(),
+    );
+
+    assert!(key_of_export(&context, None).is_err());
+    assert_eq!(pinned(&context, &key.to_string(), None).unwrap(), key);
+    let refused = pinned(&context, &other.to_string(), None).unwrap_err();
+    assert!(refused.to_string().contains("another key"), "{refused}");
+    let said = pinned(&context, &other.to_string(), Some(other.clone()));
+    assert_eq!(said.unwrap(), other);
+    assert_eq!(key_of_export(&context, None).unwrap(), key);
+}
