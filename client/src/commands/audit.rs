@@ -23,7 +23,7 @@ pub(crate) struct AuditArgs {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     List(Box<list::ListArgs>),
-    Verify(verify::VerifyArgs),
+    Verify(Box<verify::VerifyArgs>),
     Export(export::ExportArgs),
     Key(key::KeyArgs),
 }
@@ -31,7 +31,7 @@ enum Command {
 pub(crate) async fn run(context: &Context, args: AuditArgs) -> Result {
     match args.command {
         Command::List(args) => list::run(context, *args).await,
-        Command::Verify(args) => verify::run(context, args).await,
+        Command::Verify(args) => verify::run(context, *args).await,
         Command::Export(args) => export::run(context, args).await,
         Command::Key(args) => key::run(context, args).await,
     }

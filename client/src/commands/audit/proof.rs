@@ -13,10 +13,17 @@ use crate::error::{CommandError, Result};
 /// The log as a controller tells it, or as it stands in an export.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// Behind this connection.
-    Controller(Connection, Box<Streaming<LogPart>>),
+    /// As it answers.
+    Controller(Box<Answer>),
     /// In a file.
     File(Box<ExportReader>),
+}
+
+/// A controller's answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    connection: Connection,
+    stream: Streaming<LogPart>,
 }
 
 /// What comes next.
@@ -40,7 +47,8 @@ impl Source {
         let first = stream.message().await;
         let first = first.map_err(|status| connection.refused(status))?;
         let begin = first.and_then(|part| part.begin).ok_or_else(broken_off)?;
-        Ok((begin, Self::Controller(connection, Box::new(stream))))
+        let answer = Answer { connection, stream };
+        Ok((begin, Self::Controller(Box::new(answer))))
     }
 
     /// The next part.
@@ -51,7 +59,8 @@ impl Source {
     pub(super) async fn next(&mut self) -> Result<Part> {
         match self {
             Self::File(file) => file.next_part(),
-            Self::Controller(connection, stream) => {
+            Self::Controller(answer) => {
+                let Answer { connection, stream } = &mut **answer;
                 let part = stream.message().await;
                 let part = part.map_err(|status| connection.refused(status))?;
                 let part = part.ok_or_else(broken_off)?;

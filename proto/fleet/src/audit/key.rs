@@ -110,8 +110,8 @@ impl FromStr for AuditKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = InvalidAuditKey::Form;
-        let (name, rest) = text.trim().split_once('+').ok_or(invalid.clone())?;
-        let (id, key) = rest.split_once('+').ok_or(invalid.clone())?;
+        let (name, rest) = text.trim().split_once('+').ok_or(InvalidAuditKey::Form)?;
+        let (id, key) = rest.split_once('+').ok_or(InvalidAuditKey::Form)?;
         let key = STANDARD.decode(key).map_err(|_| invalid.clone())?;
         let Some((&ALGORITHM, key)) = key.split_first() else {
             return Err(invalid);
