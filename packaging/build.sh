@@ -35,9 +35,34 @@ make_contents() {
     if [[ $formats == *rpm* ]]; then
         cp packaging/copyright "$dir/doc/"
     fi
+    case $program in
+        postern) client_of_fwknop "$dir" ;;
+        postern-agent) server_of_fwknop "$dir" ;;
+    esac
     if [[ ${BILLS:-yes} == yes ]]; then
         bill_of_materials "$crate" "$dir/doc/sbom.cdx.json"
     fi
+}
+
+# The same program by the names of fwknop; packages of their own have them, so that nobody has them who has fwknop.
+client_of_fwknop() {
+    local dir=$1/fwknop
+    mkdir -p "$dir/doc"
+    ln -s postern "$dir/fwknop"
+    gzip -9nc CHANGELOG.md >"$dir/doc/changelog.gz"
+}
+
+# The unit is that of the agent, but for what runs: it says under fwknopd's name what fwknopd says, and keeps its PID file.
+server_of_fwknop() {
+    local dir=$1/fwknop
+    mkdir -p "$dir/doc"
+    ln -s ../bin/postern-agent "$dir/fwknopd"
+    sed -e 's|^Description=.*|Description=Postern agent in the place of fwknopd, by the files in /etc/fwknop|' \
+        -e 's|^ExecStart=.*|ExecStart=/usr/sbin/fwknopd --foreground|' \
+        -e 's|^RuntimeDirectory=.*|& fwknop|' \
+        -e 's|^Wants=.*|&\nConflicts=postern-agent.service|' \
+        deploy/postern-agent.service >"$dir/fwknop-server.service"
+    gzip -9nc CHANGELOG.md >"$dir/doc/changelog.gz"
 }
 
 # CycloneDX. The tool writes a file beside the Cargo.toml of every crate of the workspace, whatever it is asked, and names our
@@ -52,8 +77,12 @@ bill_of_materials() {
 
 pack_deb() {
     local crate=$1
-    cargo deb --quiet --no-build --package "$crate" --profile "$profile" --strip --no-dbgsym \
-        ${VERSION:+--deb-version "$VERSION"} ${FAST:+--fast} --output "$out/" >/dev/null
+    local options=(--quiet --no-build --package "$crate" --profile "$profile" --no-dbgsym
+        ${VERSION:+--deb-version "$VERSION"} ${FAST:+--fast} --output "$out/")
+    cargo deb "${options[@]}" --strip >/dev/null
+    if grep -q '^\[package.metadata.deb.variants.fwknop\]' "$crate/Cargo.toml"; then
+        cargo deb "${options[@]}" --variant fwknop >/dev/null
+    fi
 }
 
 # Where Debian calls the library libpcap.so.0.8, everybody else calls the same library libpcap.so.1.

@@ -366,6 +366,7 @@ fn pack(
 ///
 /// [`BackupError`]; then `data` holds no controller.
 pub fn restore(from: &OldArchive, data: &Path, again: bool) -> Result<Archived, BackupError> {
+    let dir = DataDir::create(data)?;
     let failed = |error| BackupError::file(&from.path, error);
     // Of two at once the second waits, and finds the mark of the first.
     from.file.lock().map_err(failed)?;
@@ -376,7 +377,6 @@ pub fn restore(from: &OldArchive, data: &Path, again: bool) -> Result<Archived, 
             taken: taken.clone(),
         });
     }
-    let dir = DataDir::create(data)?;
     let mut drafts = Drafts::default();
     let (mut manifest, text) = unpack(from, Some((&dir, &mut drafts)))?;
     if taken.is_some() {

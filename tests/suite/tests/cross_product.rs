@@ -2,7 +2,8 @@
 //! whatever one pairing opens, all open.
 //!
 //! `make test` walks through the product so that every value meets every other kind of value; `make
-//! soak` (`POSTERN_SOAK_PRODUCT=1`) walks through all of it.
+//! soak` (`POSTERN_SOAK_PRODUCT=1`) walks through all of it, which takes an hour; `POSTERN_SOAK_PRODUCT=3/40` is
+//! the third of forty parts.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -73,12 +74,28 @@ struct Place<'h> {
 
 #[test]
 fn the_cross_product_opens_the_same_on_both_sides() {
-    let is_whole = env::var_os("POSTERN_SOAK_PRODUCT").is_some();
-    let knocks = if is_whole { all() } else { some() };
+    let knocks = match env::var("POSTERN_SOAK_PRODUCT") {
+        Ok(which) => part(all(), &which),
+        Err(_) => some(),
+    };
     let homes = Homes::new();
     for part in knocks.chunks(A_PLACE) {
         in_lab(|lab| everything_opens(&Place::new(lab, &homes)?, part));
     }
+}
+
+/// The part of this name: `3/40`, or everything.
+fn part(all: Vec<Knock>, name: &str) -> Vec<Knock> {
+    let number = |text: &str| text.parse::<usize>().ok();
+    let parts = name.split_once('/');
+    let Some((at, of)) = parts.and_then(|(at, of)| Some((number(at)?, number(of)?))) else {
+        return all;
+    };
+    let len = all.len().div_ceil(of.max(1));
+    all.into_iter()
+        .skip(at.saturating_sub(1) * len)
+        .take(len)
+        .collect()
 }
 
 fn everything_opens(place: &Place<'_>, knocks: &[Knock]) -> Result<()> {
@@ -89,7 +106,18 @@ fn everything_opens(place: &Place<'_>, knocks: &[Knock]) -> Result<()> {
         for (number, knock) in &numbered {
             place.send(knock, *number)?;
         }
-        wrong.extend(place.not_opened(&numbered)?);
+        let mut missing = place.not_opened(&numbered)?;
+        // A datagram may be lost on a busy machine; what is wrong is wrong twice.
+        for (server, number, knock) in &missing {
+            place.send_to(server, knock, *number)?;
+        }
+        if !missing.is_empty() {
+            missing = place.not_opened(&numbered)?;
+        }
+        let shown = |(server, number, knock): &(&Node, u32, &Knock)| {
+            format!("{}: {number} {knock:?}", server.v4)
+        };
+        wrong.extend(missing.iter().map(shown));
     }
     ensure!(
         wrong.is_empty(),
@@ -271,16 +299,21 @@ impl<'h> Place<'h> {
     /// Sends one knock to both servers.
     fn send(&self, knock: &Knock, number: u32) -> Result<()> {
         for server in [&self.ours, &self.theirs] {
-            let words = self.words(knock, number, server);
-            let words: Vec<_> = words.iter().map(String::as_str).collect();
-            if knock.is_ours {
-                let to = server.v4.to_string();
-                let head = ["knock", &to, "--no-rc-file", "--no-wait"];
-                self.user.run(&[&head[..], &words].concat())?.ok()?;
-            } else {
-                fwknop(&self.user.node, server.v4, &words)?;
-            }
+            self.send_to(server, knock, number)?;
         }
+        Ok(())
+    }
+
+    fn send_to(&self, server: &Node, knock: &Knock, number: u32) -> Result<()> {
+        let words = self.words(knock, number, server);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        if knock.is_ours {
+            let to = server.v4.to_string();
+            let head = ["knock", &to, "--no-rc-file", "--no-wait"];
+            self.user.run(&[&head[..], &words].concat())?.ok()?;
+            return Ok(());
+        }
+        fwknop(&self.user.node, server.v4, &words)?;
         Ok(())
     }
 
@@ -318,9 +351,12 @@ impl<'h> Place<'h> {
     }
 
     /// Waits for what must open, and tells what has not.
-    fn not_opened(&self, knocks: &BTreeMap<u32, &Knock>) -> Result<Vec<String>> {
+    fn not_opened<'k>(
+        &self,
+        knocks: &BTreeMap<u32, &'k Knock>,
+    ) -> Result<Vec<(&Node, u32, &'k Knock)>> {
         let mut missing = Vec::new();
-        for (who, server) in [("we", &self.ours), ("fwknopd", &self.theirs)] {
+        for server in [&self.ours, &self.theirs] {
             let mut closed = Vec::new();
             let _ = wait::until("everything to open", WITHIN, || {
                 let firewall = firewall(server)?;
@@ -330,7 +366,7 @@ impl<'h> Place<'h> {
                         0 => !self.trace(server, **number).exists(),
                         _ => !names(&firewall, address(**number)),
                     })
-                    .map(|(number, knock)| format!("{who}: {number} {knock:?}"))
+                    .map(|(number, knock)| (server, *number, *knock))
                     .collect();
                 Ok(closed.is_empty())
             });

@@ -8,5 +8,6 @@ mod apt;
 mod boot;
 mod contents;
 mod controller;
+mod fwknop;
 mod pages;
 mod readme;
