@@ -5,3 +5,4 @@ mod gnupg;
 mod homes;
 mod packets;
 mod trust;
+mod version6;
