@@ -7,7 +7,7 @@ CARGO ?= cargo
 PROGRAMS := -p agent -p controller -p client
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: help setup build demo test soak bench profile lint deny contract fmt package apt-tree package-test clean-labs
+.PHONY: help setup build demo test soak bench fuzz profile lint deny contract fmt package apt-tree package-test clean-labs
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ soak: setup ## The slow proofs at full size, an hour or so: kill -9 during 10,00
 bench: setup ## Measure (release build, needs root): the table of the gate under fire; ARGS="E9 E11" for a part
 	$(CARGO) build --locked $(PROGRAMS) -p bench --bins --release
 	POSTERN_BIN_DIR=$(TARGET)/release $(TARGET)/release/bench --json $(TARGET)/bench.jsonl $(ARGS)
+
+# make fuzz ARGS="packet 10000000": one target, so many times; without, each of them a million times.
+fuzz: setup ## Feed every reader of others' bytes with what breaks it, guided by coverage (release build)
+	@tests/fuzz/run.sh $(ARGS)
 
 profile: setup ## Where the time of one experiment goes (perf, needs root); ARGS="E4a"
 	$(CARGO) build --locked $(PROGRAMS) -p bench --bins --release

@@ -19,6 +19,12 @@ mod cut;
 mod follow;
 mod sock_diag;
 
+/// Gives a message to the readers of connection tracking, whoever made it ([`crate::hostile`]).
+pub(crate) fn read_hostile(message: crate::netlink::Attributes<'_>) {
+    let _ = conntrack::connection(message);
+    let _ = conntrack::notice(0, message);
+}
+
 pub(crate) use adopt::adopt;
 pub(crate) use cut::Cutter;
 pub use follow::ConnectionsHandle;

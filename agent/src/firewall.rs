@@ -56,6 +56,12 @@ use succession::Succession;
 /// Why a back end was taken that was not chosen by itself.
 const CONFIGURED: &str = "the configuration says so";
 
+/// Gives a message to the readers of rules and of elements, whoever made it ([`crate::hostile`]).
+pub(crate) fn read_hostile(message: crate::netlink::Attributes<'_>) {
+    owner::read_hostile(message);
+    nftables::read_hostile(message);
+}
+
 /// Looks at the host and makes ready; changes nothing yet.
 ///
 /// # Errors

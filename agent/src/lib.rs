@@ -22,6 +22,7 @@ pub mod firewall;
 pub mod fwknopd;
 mod gpg;
 pub mod hide_first;
+pub mod hostile;
 pub mod journal;
 mod kernel_switches;
 #[cfg(feature = "link")]

@@ -18,7 +18,7 @@ mod request;
 mod socket;
 
 pub(crate) use notices::{Heard, Listener};
-pub(crate) use reply::{Attributes, Notice};
+pub(crate) use reply::{Attributes, Datagram, Notice};
 pub(crate) use request::{Nest, Requests};
 pub(crate) use socket::{Netlink, NetlinkError};
 

@@ -39,10 +39,21 @@ use holes::{Kernel, Lead, NftHoles};
 use ruleset::Laid;
 use table::{Ownership, Reader, Table};
 
+use super::family::Family;
 use super::lock::ChainLock;
 use super::names::table_name;
 use super::{Backend, BaseRules, FirewallError, iptables};
 use crate::config::FirewallConfig;
+use crate::netlink::Attributes;
+
+/// Takes a message for a list of elements.
+pub(super) fn read_hostile(message: Attributes<'_>) {
+    element::listed(message, &mut |listed| {
+        for family in Family::ALL {
+            let _ = element::hole(&listed, family);
+        }
+    });
+}
 
 /// Takes the table that belongs to the chain's name for this agent, and looks what the kernel can
 /// do; changes nothing.

@@ -53,6 +53,13 @@ pub(super) use watch::tracking;
 pub use watch::{OwnerHandle, OwnerWatch, look};
 
 use crate::config::FirewallConfig;
+use crate::netlink::Attributes;
+
+/// Gives a message to the readers of rules and of elements of ipset.
+pub(super) fn read_hostile(message: Attributes<'_>) {
+    let _ = decode::rule(message);
+    ipsets::read_hostile(message);
+}
 
 /// What is our own, and no obstacle.
 fn ours(config: &FirewallConfig) -> read::Ours {

@@ -54,6 +54,10 @@ pub(crate) struct Notice<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Notices<'a>(&'a [u8]);
 
+/// What the messages of one datagram hold, for whoever asked nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Datagram<'a>(Messages<'a>);
+
 /// Attributes of a message or a nest, in order. Ends before the first that cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Attributes<'a>(&'a [u8]);
@@ -149,6 +153,28 @@ impl<'a> Iterator for Notices<'a> {
         let port = read_u32(self.0, 12).unwrap_or_default();
         self.0 = rest;
         Some(Ok(Notice { kind, port, body }))
+    }
+}
+
+// === impl Datagram ===
+
+impl<'a> Datagram<'a> {
+    pub(crate) fn of(datagram: &'a [u8]) -> Self {
+        Self(Messages::of(datagram))
+    }
+}
+
+impl<'a> Iterator for Datagram<'a> {
+    type Item = Attributes<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.find_map(|message| match message {
+            Ok(Message {
+                reply: Reply::Data(data),
+                ..
+            }) => Some(data),
+            Ok(_) | Err(Truncated) => None,
+        })
     }
 }
 

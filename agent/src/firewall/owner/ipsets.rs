@@ -107,6 +107,11 @@ fn members_of(netlink: &mut Netlink, set: &str) -> Option<Members> {
     is_of_addresses.then_some(members)
 }
 
+/// Takes a message for an element.
+pub(super) fn read_hostile(message: Attributes<'_>) {
+    let _ = element_of(message);
+}
+
 /// The addresses of an element; `None` for an exception, and what is not understood.
 fn element_of(element: Attributes<'_>) -> Option<(Family, Sources)> {
     let flags = element

@@ -1,0 +1,54 @@
+//! What is kept of fuzzing, and random bytes: at every `make test`, without a fuzzer.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fuzz_targets::{TARGETS, Target};
+use proptest::prelude::*;
+
+fn corpus(target: Target) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target.name);
+    let files =
+        fs::read_dir(&folder).unwrap_or_else(|cause| panic!("{}: {cause}", folder.display()));
+    files.map(|file| file.unwrap().path()).collect()
+}
+
+#[test]
+fn what_was_found_holds_and_goes_on_to_hold() {
+    for target in TARGETS {
+        let files = corpus(target);
+        assert!(!files.is_empty(), "{} has no corpus", target.name);
+        for file in files {
+            // Printed only if it fails, and then the last is the one.
+            println!("{}", file.display());
+            (target.check)(&fs::read(&file).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_folder_of_the_corpus_is_of_a_target() {
+    for folder in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus")).unwrap() {
+        let name = folder.unwrap().file_name().into_string().unwrap();
+        assert!(Target::named(&name).is_some(), "{name}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn the_gate_does_what_the_model_does(bytes in prop::collection::vec(any::<u8>(), 0..1_500)) {
+        (Target::named("gate_model").unwrap().check)(&bytes);
+    }
+
+    #[test]
+    fn random_bytes_break_no_reader(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        for target in TARGETS {
+            (target.check)(&bytes);
+        }
+    }
+}
