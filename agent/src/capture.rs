@@ -64,6 +64,8 @@ pub struct CaptureConfig {
     pub promiscuous: bool,
     /// Whether an interface hands on what the host itself sends or forwards.
     pub any_direction: bool,
+    /// Where it is kept how far a file that is followed was read.
+    pub bookmark: PathBuf,
 }
 
 /// Where packets come from.
@@ -204,7 +206,10 @@ pub fn open(config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
     let filter = config.filter.clone();
     Ok(match &config.source {
         CaptureSource::Interface(name) => open_live(name, config)?,
-        CaptureSource::File { path, follow } => Box::new(FileCapture::open(path, filter, *follow)?),
+        CaptureSource::File { path, follow } => {
+            let bookmark = &config.bookmark;
+            Box::new(FileCapture::open(path, filter, *follow, bookmark)?)
+        }
         CaptureSource::Nflog(group) => {
             Box::new(NflogCapture::open(*group, filter, config.buffer_bytes)?)
         }
@@ -261,6 +266,7 @@ mod tests {
             buffer_bytes: 1 << 20,
             promiscuous: false,
             any_direction: false,
+            bookmark: PathBuf::new(),
         };
 
         let refused = open(&config).map(|_| ());

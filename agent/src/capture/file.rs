@@ -7,8 +7,10 @@
 //! the other: until then it may still write to the first (logrotate makes the new file before it
 //! tells the writer). A file that is cut or written anew is read from its beginning. Where a record
 //! should be and is none, what follows is passed over up to the next one, and that is said. So no
-//! record is handed on twice, and none is lost that was there to be read.
+//! record is handed on twice, and none is lost that was there to be read. Across starts the place is
+//! kept by a bookmark.
 
+mod bookmark;
 mod reading;
 
 #[cfg(test)]
@@ -28,6 +30,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use super::frames::FrameFilter;
 use super::{Arrival, Capture, CaptureError, Filter, backoff};
 
+use bookmark::{Keeper, When};
 use reading::{Filled, Identity, Reading, Step};
 
 /// While a file is followed, how often it is looked at though nobody says that it has changed (a
@@ -45,6 +48,8 @@ pub(super) struct FileCapture {
     filter: Filter,
     /// Tells of changes; only while following.
     watch: Option<Inotify>,
+    /// Keeps the place across starts; only while following.
+    keeper: Option<Keeper>,
     /// Those that had the name one after the other; the first is being read.
     files: VecDeque<Reading>,
     /// Why there is none.
@@ -67,18 +72,25 @@ struct Seen {
 // === impl FileCapture ===
 
 impl FileCapture {
-    /// Opens a capture file. With `follow`, it need not be there yet.
+    /// Opens a capture file. With `follow`, it need not be there yet; what an earlier run has read of
+    /// it, as `bookmark` says, is not read again.
     ///
     /// # Errors
     ///
     /// [`CaptureError`] when it cannot be read or is no capture file, or the filter is none.
-    pub(super) fn open(path: &Path, filter: Filter, follow: bool) -> Result<Self, CaptureError> {
+    pub(super) fn open(
+        path: &Path,
+        filter: Filter,
+        follow: bool,
+        bookmark: &Path,
+    ) -> Result<Self, CaptureError> {
         let name = path.display().to_string();
         let watch = follow.then(|| watch(path)).transpose();
         let mut capture = Self {
             path: path.to_owned(),
             filter,
             watch: watch.map_err(|cause| unreadable(&name, &cause))?,
+            keeper: follow.then(|| Keeper::open(bookmark)),
             files: VecDeque::new(),
             trouble: NOT_THERE.to_owned(),
             failures: 0,
@@ -89,6 +101,7 @@ impl FileCapture {
         };
         // A filter that is none is a mistake now, and not when the file comes.
         FrameFilter::compile(1, LinkType::Ethernet, &capture.filter)?;
+        capture.find_what_was_left();
         match capture.begin() {
             Ok(()) => {}
             Err(CaptureError::File { .. }) if follow => {}
@@ -97,14 +110,45 @@ impl FileCapture {
         Ok(capture)
     }
 
+    /// The file that an earlier run has read, if it lost its name to another one since: it stands
+    /// beside that.
+    fn find_what_was_left(&mut self) {
+        let mark = self.keeper.as_ref().and_then(Keeper::kept);
+        let named = std::fs::metadata(&self.path).map(|found| Identity::of(&found));
+        let (Some(mark), Some(dir)) = (mark, self.path.parent()) else {
+            return;
+        };
+        if named.is_ok_and(|named| named == mark.file) {
+            return;
+        }
+        let beside = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let is_it = |entry: &std::fs::DirEntry| {
+            entry
+                .metadata()
+                .is_ok_and(|found| Identity::of(&found) == mark.file)
+        };
+        let old = beside
+            .filter(is_it)
+            .find_map(|entry| Reading::open(&entry.path()).ok());
+        if let Some(mut old) = old {
+            old.resume(mark, &self.name, &self.filter);
+            self.files.push_back(old);
+        }
+    }
+
     /// Opens the file from its beginning.
     fn begin(&mut self) -> Result<(), CaptureError> {
-        let open = Reading::open(&self.path).and_then(|mut reading| {
-            reading.fill()?;
-            Ok(reading)
-        });
-        let mut reading = open.map_err(|cause| unreadable(&self.name, &cause))?;
-        let step = reading.step(&self.name, &self.filter, &mut |_| {})?;
+        let reading = Reading::open(&self.path);
+        let mut reading = reading.map_err(|cause| unreadable(&self.name, &cause))?;
+        if let Some(mark) = self.keeper.as_ref().and_then(Keeper::kept) {
+            reading.resume(mark, &self.name, &self.filter);
+        }
+        let filled = reading.fill();
+        let filled = filled.map_err(|cause| unreadable(&self.name, &cause))?;
+        let mut step = Step::Short;
+        if reading.is_at_beginning() && filled != Filled::Changed {
+            step = reading.step(&self.name, &self.filter, &mut |_| {})?;
+        }
         self.files.push_back(reading);
         self.note(step);
         Ok(())
@@ -169,6 +213,12 @@ impl FileCapture {
             }
         }
         Ok(taken)
+    }
+
+    fn keep_place(&mut self, when: When) {
+        if let (Some(keeper), Some(reading)) = (&mut self.keeper, self.files.front()) {
+            keeper.keep(|| reading.bookmark(), when);
+        }
     }
 
     fn note(&mut self, step: Step) {
@@ -239,6 +289,8 @@ impl Capture for FileCapture {
             return Ok(0);
         }
         self.next_look = steady + LOOK_EVERY;
+        // What was handed on before is recorded by now.
+        self.keep_place(When::Now(steady));
         match self.read_records(max, each) {
             Ok(taken) => {
                 self.failures = 0;
@@ -329,6 +381,12 @@ fn unreadable(name: &str, cause: &io::Error) -> CaptureError {
     CaptureError::File {
         path: name.to_owned(),
         reason: cause.to_string(),
+    }
+}
+
+impl Drop for FileCapture {
+    fn drop(&mut self) {
+        self.keep_place(When::AtTheEnd);
     }
 }
 

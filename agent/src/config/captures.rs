@@ -8,6 +8,8 @@ use policy::Networks;
 use super::{BUFFER_MIB, Mistakes, RawConfig};
 use crate::capture::{CaptureConfig, CaptureSource, Filter, Transports};
 
+/// How far a followed capture file was read, in the state directory.
+const BOOKMARK: &str = "capture-file.json";
 /// An interface of libpcap's that is a group of NFLOG.
 const NFLOG: &str = "nflog:";
 
@@ -79,6 +81,7 @@ pub(super) fn captures(
         buffer_bytes: raw.buffer_mib.unwrap_or(BUFFER_MIB) << 20,
         promiscuous: raw.promiscuous.unwrap_or(false),
         any_direction: raw.any_direction.unwrap_or(false),
+        bookmark: raw.state_dir_or_default().join(BOOKMARK),
     };
     sources.into_iter().map(capture).collect()
 }

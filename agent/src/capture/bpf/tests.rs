@@ -275,6 +275,36 @@ fn each_transport_passes_where_it_is_wanted_and_nowhere_else_in_the_kernel_as_in
     }
 }
 
+/// Whole packets of the real client, as they were on the wire.
+#[test]
+fn every_packet_of_the_real_client_passes_where_its_transport_is_wanted_and_only_there() {
+    let text = include_str!("../../../../tests/vectors/transport.json");
+    let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+    let every = [
+        (17, Transports::UDP),
+        (6, Transports::TCP),
+        (1, Transports::ICMP),
+    ];
+    let mut count = 0;
+    for vector in vectors.as_array().unwrap() {
+        let frame = &vector["frames"][0];
+        let number = frame["protocol"].as_u64().unwrap();
+        let port = frame["dport"].as_u64().unwrap_or(PORT.into());
+        let ports = [u16::try_from(port).unwrap()].into();
+        let packet = unhex(frame["ip_packet_hex"].as_str().unwrap());
+        for (of, transports) in every {
+            let wanted = Wanted {
+                transports,
+                ..of_udp(&ports)
+            };
+            let passes = Kernel::taking(LinkType::RawIp, wanted).passes(&packet);
+            assert_eq!(passes, of == number, "{}", vector["name"]);
+            count += 1;
+        }
+    }
+    assert_eq!(count, 16 * 3);
+}
+
 proptest! {
     /// Frames of the other program with some bytes of their headers changed.
     #[test]

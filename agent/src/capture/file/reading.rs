@@ -11,12 +11,14 @@ use std::path::Path;
 
 use gate::LinkType;
 use nix::unistd::{Whence, lseek};
+use serde::{Deserialize, Serialize};
 
 use super::super::frames::FrameFilter;
 use super::super::pcap_format::{
     FRAME_LEN_MAX, HEADER_LEN, Header, NotPcap, RECORD_HEADER_LEN, Resume,
 };
 use super::super::{Arrival, CaptureError, Filter, SNAPLEN, link_of};
+use super::bookmark::Bookmark;
 
 /// Read at once. Holds at least one frame of the greatest length.
 const BUFFER_LEN: usize = 512 * 1024;
@@ -31,6 +33,8 @@ pub(super) struct Reading {
     offset: u64,
     /// The bytes in front of that.
     tail: Vec<u8>,
+    /// The last bytes that are in the buffer no more.
+    gone: Vec<u8>,
     /// What its records are like, as far as that is known; also from before it was cut.
     format: Option<Format>,
     place: Place,
@@ -39,7 +43,7 @@ pub(super) struct Reading {
 }
 
 /// Which file it is, whatever its name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
@@ -57,6 +61,8 @@ enum Place {
 }
 
 struct Format {
+    /// As it stands in the file.
+    bytes: [u8; HEADER_LEN],
     header: Header,
     link: LinkType,
     filter: FrameFilter,
@@ -90,17 +96,49 @@ pub(super) enum Filled {
 impl Reading {
     /// Opens the file from its beginning.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = program::files::open_regular(path)?;
         let identity = Identity::of(&file.metadata()?);
         Ok(Self {
             file,
             identity,
             offset: 0,
             tail: Vec::new(),
+            gone: Vec::new(),
             format: None,
             place: Place::Beginning,
             buffer: Vec::new(),
             start: 0,
+        })
+    }
+
+    /// Reads on where an earlier run has stopped, if this is that file: when it is read on, it is
+    /// seen whether what was read is still there.
+    pub(super) fn resume(&mut self, mark: &Bookmark, name: &str, filter: &Filter) {
+        let header = Header::parse(&mark.header);
+        let (true, Ok(Some(header))) = (mark.file == self.identity, header) else {
+            return;
+        };
+        if let Ok(format) = Format::new(&mark.header, header, name, filter) {
+            self.format = Some(format);
+            self.place = Place::Records;
+            self.offset = mark.offset;
+            self.tail.clone_from(&mark.before);
+            self.gone.clone_from(&mark.before);
+        }
+    }
+
+    /// The place behind the last record that was read.
+    pub(super) fn bookmark(&self) -> Option<Bookmark> {
+        let format = self.format.as_ref()?;
+        if self.place != Place::Records {
+            return None;
+        }
+        let read = self.buffer.get(..self.start).unwrap_or_default();
+        Some(Bookmark {
+            file: self.identity,
+            offset: self.offset.checked_sub(self.unread().len() as u64)?,
+            before: last_of(&self.gone, read),
+            header: format.bytes.to_vec(),
         })
     }
 
@@ -119,6 +157,11 @@ impl Reading {
             Place::Beginning | Place::Records => None,
             Place::Damage(damage) => Some(damage),
         }
+    }
+
+    /// Whether nothing of it was read yet.
+    pub(super) fn is_at_beginning(&self) -> bool {
+        self.place == Place::Beginning
     }
 
     /// Whether its writer has begun.
@@ -148,6 +191,8 @@ impl Reading {
 
     /// Reads on.
     pub(super) fn fill(&mut self) -> io::Result<Filled> {
+        let read = self.buffer.get(..self.start).unwrap_or_default();
+        self.gone = last_of(&self.gone, read);
         self.buffer.drain(..self.start);
         self.start = 0;
         if self.is_in_hole() {
@@ -172,8 +217,7 @@ impl Reading {
             return Ok(Filled::End);
         }
         self.offset += new as u64;
-        let tail_at = read.len().saturating_sub(TAIL_LEN);
-        self.tail = read.get(tail_at..).unwrap_or_default().to_vec();
+        self.tail = last_of(&[], read);
         self.buffer.drain(before..before + known);
         Ok(Filled::More)
     }
@@ -207,13 +251,7 @@ impl Reading {
             }
             Err(cause) => return Err(not_pcap(name, cause)),
         };
-        let number = data_link(header.link_type);
-        let link = link_of(name, number)?;
-        self.format = Some(Format {
-            header,
-            link,
-            filter: FrameFilter::compile(number, link, filter)?,
-        });
+        self.format = Some(Format::new(self.unread(), header, name, filter)?);
         self.start += HEADER_LEN;
         self.place = Place::Records;
         Ok(Step::Found)
@@ -298,12 +336,14 @@ impl Reading {
         if let Some(data) = data.filter(|data| *data > self.offset) {
             self.offset = data;
             self.tail.clear();
+            self.gone.clear();
         }
     }
 
     fn begin_again(&mut self) {
         self.offset = 0;
         self.tail.clear();
+        self.gone.clear();
         self.buffer.clear();
         self.start = 0;
         self.place = Place::Beginning;
@@ -311,6 +351,27 @@ impl Reading {
 
     fn unread(&self) -> &[u8] {
         self.buffer.get(self.start..).unwrap_or_default()
+    }
+}
+
+// === impl Format ===
+
+impl Format {
+    /// `bytes` begin with the header.
+    fn new(
+        bytes: &[u8],
+        header: Header,
+        name: &str,
+        filter: &Filter,
+    ) -> Result<Self, CaptureError> {
+        let number = data_link(header.link_type);
+        let link = link_of(name, number)?;
+        Ok(Self {
+            bytes: bytes.first_chunk().copied().unwrap_or([0; HEADER_LEN]),
+            header,
+            link,
+            filter: FrameFilter::compile(number, link, filter)?,
+        })
     }
 }
 
@@ -323,6 +384,14 @@ impl Identity {
             inode: found.ino(),
         }
     }
+}
+
+/// The last of these bytes and those.
+fn last_of(first: &[u8], second: &[u8]) -> Vec<u8> {
+    let from_first = TAIL_LEN.saturating_sub(second.len());
+    let first = first.get(first.len().saturating_sub(from_first)..);
+    let second = second.get(second.len().saturating_sub(TAIL_LEN)..);
+    [first.unwrap_or_default(), second.unwrap_or_default()].concat()
 }
 
 /// libpcap's number in memory for a number in files, where the two differ and we know both.

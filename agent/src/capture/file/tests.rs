@@ -218,6 +218,74 @@ fn a_header_between_records_is_that_of_a_writer_that_was_started_again() {
     assert_eq!(arrivals(&mut capture, 0), [1, 2, 2]);
 }
 
+#[test]
+fn a_start_goes_on_where_the_run_before_has_stopped_and_reads_what_came_meanwhile() {
+    let place = Place::new();
+    place.write(&file(&[packet(1), packet(2)]));
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [1, 2]);
+    drop(capture);
+
+    place.append(&records(&[packet(3)]));
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [3]);
+    let half = records(&[packet(4)]);
+    place.append(&half[..20]);
+    assert_eq!(arrivals(&mut capture, 1), NOTHING);
+    drop(capture);
+
+    place.append(&half[20..]);
+    let old = place.rotate();
+    append(&old, &records(&[packet(5)]));
+    place.write(&file(&[packet(6)]));
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(
+        arrivals(&mut capture, 0),
+        [4, 5, 6],
+        "the old one stands beside"
+    );
+    drop(capture);
+
+    place.write(&file(&[packet(7), packet(8)]));
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [7, 8], "it was written anew");
+    drop(capture);
+
+    fs::write(place.dir.path().join("bookmark"), "{").unwrap();
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [7, 8], "nobody knows");
+}
+
+#[test]
+fn behind_a_hole_a_start_goes_on_too() {
+    let place = Place::new();
+    place.write(&file(&[packet(1)]));
+    let mut capture = place.open(true).unwrap();
+    place.write(&[]);
+    place.write_at(500, &records(&[packet(2)]));
+    assert_eq!(arrivals(&mut capture, 0), [1, 2]);
+    drop(capture);
+
+    place.append(&records(&[packet(3)]));
+
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [3]);
+}
+
+#[test]
+fn a_pipe_in_place_of_the_file_keeps_nobody_waiting() {
+    let place = Place::new();
+    nix::unistd::mkfifo(&place.path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+
+    let refused = place.open(false).unwrap_err().to_string();
+
+    assert!(
+        refused.contains("it is a pipe, a folder or a device"),
+        "{refused}"
+    );
+    assert!(place.open(true).is_ok(), "it is waited for");
+}
+
 /// What a writer and those who rotate its file do, between two looks.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
@@ -229,6 +297,8 @@ enum Deed {
     RotateFirst,
     /// We look.
     Look,
+    /// The agent is started again.
+    Restart,
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
@@ -237,6 +307,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         1 => Just(Deed::Rotate),
         1 => Just(Deed::RotateFirst),
         4 => Just(Deed::Look),
+        1 => Just(Deed::Restart),
     ]
 }
 
@@ -253,7 +324,7 @@ proptest! {
         let (mut at, mut late) = (place.path.clone(), Vec::new());
         let mut is_told_late = false;
         for (count, deed) in deeds.into_iter().enumerate() {
-            if !matches!(deed, Deed::Look) {
+            if !matches!(deed, Deed::Look | Deed::Restart) {
                 append(&at, &std::mem::take(&mut late));
                 if std::mem::take(&mut is_told_late) {
                     at.clone_from(&place.path);
@@ -280,6 +351,10 @@ proptest! {
                 Deed::Look => {
                     secs += 1;
                     seen.extend(arrivals(&mut capture, secs));
+                }
+                Deed::Restart => {
+                    drop(capture);
+                    capture = place.open(true).unwrap();
                 }
             }
             // More than one rotation between two looks would leave a file that nobody has seen.
@@ -373,7 +448,8 @@ impl Place {
     }
 
     fn open(&self, follow: bool) -> Result<FileCapture, CaptureError> {
-        FileCapture::open(&self.path, Filter::for_port(62_201), follow)
+        let bookmark = self.dir.path().join("bookmark");
+        FileCapture::open(&self.path, Filter::for_port(62_201), follow, &bookmark)
     }
 }
 

@@ -84,7 +84,11 @@ pub static ROWS: &[Row] = &[
         "only builds for tests of fwknopd have it",
     ),
     works("--pcap-file", "read on as it grows", UNDERSTOOD),
-    refused("--pcap-any-direction", "as ENABLE_PCAP_ANY_DIRECTION"),
+    works(
+        "--pcap-any-direction",
+        "what the host sends or forwards is judged too",
+        "what_the_host_sends_is_judged_on_request_and_any_program_may_ask",
+    ),
     works("--fw-list", "what is open, for whom, and until when", LIFE),
     works(
         "--fw-list-all",
