@@ -289,7 +289,7 @@ fn every_packet_of_the_real_client_passes_where_its_transport_is_wanted_and_only
     for vector in vectors.as_array().unwrap() {
         let frame = &vector["frames"][0];
         let number = frame["protocol"].as_u64().unwrap();
-        let port = frame["dport"].as_u64().unwrap_or(PORT.into());
+        let port = frame["dport"].as_u64().unwrap_or_else(|| PORT.into());
         let ports = [u16::try_from(port).unwrap()].into();
         let packet = unhex(frame["ip_packet_hex"].as_str().unwrap());
         for (of, transports) in every {
