@@ -1,16 +1,19 @@
 //! The fifth check: the stanzas of the key, in the order of the text. One must permit.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use policy::{
-    Ask, Denied, HostSettings, Networks, OnControllerLoss, OwnAddresses, Permit, SpaPort, Stanza,
+    Ask, Denied, HostSettings, Networks, OnControllerLoss, OwnAddresses, Permit, Permitted,
+    SpaPort, Stanza,
 };
 use spa::{Message, Signer};
 
 use crate::compiled::CompiledPolicy;
 use crate::decision::{Decision, Grant, Pending, Reason};
 use crate::fresh::Fresh;
+use crate::syns::Syns;
 
 /// Evidence: a fresh message that a stanza permits.
 #[derive(Debug)]
@@ -37,6 +40,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) host: HostSettings,
     pub(crate) own: &'a OwnAddresses,
     pub(crate) proof: Proof<'a>,
+    pub(crate) sender: Sender<'a>,
 }
 
 /// What has shown that the message is for the stanzas of its key.
@@ -46,6 +50,15 @@ pub(crate) enum Proof<'a> {
     Key,
     /// A signature, or none: which of the stanzas take it is for them to say.
     Signature(Option<&'a Signer>),
+}
+
+/// What is known of the sender's system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sender<'a> {
+    /// It does not matter: what was granted once is asked about again.
+    Any,
+    /// What its last SYN showed, by now.
+    Of(&'a Syns, Duration),
 }
 
 // === impl Authorized ===
@@ -123,7 +136,11 @@ pub(crate) fn first_permit<'e>(
         let judged = match stanza.destination {
             Networks::Any if !asked.is_ours => Err(Denied::Destination(asked.destination)),
             Networks::Any | Networks::Only(_) => {
-                asked.proof.judge(stanza).and_then(|()| stanza.judge(&ask))
+                asked.proof.judge(stanza).and_then(|()| {
+                    let permit = stanza.judge(&ask)?;
+                    asked.sender.judge(stanza, &permit, ask.source)?;
+                    Ok(permit)
+                })
             }
         };
         match judged {
@@ -153,6 +170,25 @@ impl Proof<'_> {
         }
         let name = signer.map_or_else(|| "nobody".to_owned(), Signer::to_string);
         Err(Denied::Signer(name))
+    }
+}
+
+// === impl Sender ===
+
+impl Sender<'_> {
+    /// REQUIRE_OS: last, so that only what would open else is refused for it. Closing needs none.
+    fn judge(self, stanza: &Stanza, permit: &Permit, source: IpAddr) -> Result<(), Denied> {
+        match (self, &stanza.os, permit.what()) {
+            (Self::Any, _, _) | (Self::Of(..), None, _) | (_, _, Permitted::Close { .. }) => Ok(()),
+            (
+                Self::Of(syns, steady),
+                Some(rule),
+                Permitted::Ports(_)
+                | Permitted::Forward(_)
+                | Permitted::Cycle(_)
+                | Permitted::Command { .. },
+            ) => syns.judge(rule, source, steady).map_err(Denied::NotTaken),
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Counters {
     pub other_transport: u64,
     /// Datagrams that were sent to another machine: forwarded, flooded, broadcast.
     pub not_addressed: u64,
+    /// SYNs from where a stanza says REQUIRE_OS.
+    pub syns: u64,
     /// Datagrams that were put before the gate.
     pub received: u64,
     /// Refused by form: length, alphabet, not an HTTP request.
@@ -70,7 +72,7 @@ pub struct Counters {
 impl Counters {
     /// Returns every counter by name, in the order of the checks.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 28] {
+    pub fn named(&self) -> [(&'static str, u64); 29] {
         let Self {
             not_ip,
             damaged,
@@ -83,6 +85,7 @@ impl Counters {
             impossible_source,
             other_transport,
             not_addressed,
+            syns,
             received,
             malformed,
             no_candidate,
@@ -113,6 +116,7 @@ impl Counters {
             ("impossible_source", impossible_source),
             ("other_transport", other_transport),
             ("not_addressed", not_addressed),
+            ("syns", syns),
             ("received", received),
             ("malformed", malformed),
             ("no_candidate", no_candidate),

@@ -15,7 +15,7 @@ pub use fragment::Fragment;
 pub(crate) use fragment::UNIT;
 pub use link::LinkType;
 
-use link::ip_packet;
+pub(crate) use link::ip_packet;
 
 /// What carried the payload.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use policy::{HostSettings, OwnAddresses, Permit, SpaPort};
+use policy::{HostSettings, OsSignatures, OwnAddresses, Permit, SpaPort};
 use spa::{Message, SEALED_LEN_MAX, Signer};
 
 use crate::addressees::Addressees;
 use crate::authenticate::{Authenticated, Endpoints};
-use crate::authorize::{Asked, Authorized, Proof, first_permit};
+use crate::authorize::{Asked, Authorized, Proof, Sender, first_permit};
 use crate::budget::Budgets;
 use crate::compiled::{CompiledPolicy, KeyIndex, SPAN_SECS, Tags};
 use crate::copies::{Arrived, Known, RecentTexts};
@@ -25,6 +25,7 @@ use crate::now::Now;
 use crate::parse::Parsed;
 use crate::recorded::Recorded;
 use crate::settings::Settings;
+use crate::syns::{self, Syns};
 
 /// Decides who gets in. Performs no I/O: it is told what arrived and when.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub struct Gate {
     budgets: Budgets,
     recent_texts: RecentTexts,
     fragments: Fragments,
+    syns: Syns,
     counters: Counters,
 }
 
@@ -59,6 +61,7 @@ impl Gate {
             budgets: Budgets::new(settings.budget, compiled.scan_units()),
             recent_texts: RecentTexts::new(),
             fragments: Fragments::default(),
+            syns: Syns::new(compiled.policy()),
             counters: Counters::default(),
             addressees: Addressees::Everyone,
             own: OwnAddresses::NONE,
@@ -73,6 +76,7 @@ impl Gate {
         self.tags = Tags::new(&compiled);
         self.budgets.set_scan_units(compiled.scan_units());
         self.recent_texts = RecentTexts::new();
+        self.syns.follow(compiled.policy());
         self.compiled = compiled;
     }
 
@@ -84,6 +88,30 @@ impl Gate {
     /// Takes these for the host's own from now on, whatever is judged.
     pub fn set_own_addresses(&mut self, own: OwnAddresses) {
         self.own = own;
+    }
+
+    /// Compares SYNs with these signatures from now on.
+    pub fn set_os_signatures(&mut self, signatures: Arc<OsSignatures>) {
+        self.syns.set_signatures(signatures);
+    }
+
+    /// Whether a stanza in force says REQUIRE_OS, so that [`note_syn`](Self::note_syn) has a use.
+    #[must_use]
+    pub fn wants_syns(&self) -> bool {
+        self.syns.are_wanted()
+    }
+
+    /// Takes a frame that was seen on a wire, and is a SYN to this host or to whom a stanza names.
+    /// Anything else changes nothing.
+    pub fn note_syn(&mut self, frame: &[u8], link: LinkType, now: Now) {
+        let Some(seen) = syns::read(frame, link) else {
+            return;
+        };
+        let destination = seen.destination;
+        if self.addressees.include(destination) || self.compiled.names(destination) {
+            let kept = self.syns.keep(&seen, now.steady);
+            self.counters.syns += u64::from(kept);
+        }
     }
 
     /// Returns the policy in force.
@@ -383,9 +411,11 @@ impl Gate {
         let fresh = fresh.map_err(member)?;
         self.recents
             .remember(source, self.compiled.fingerprint(key));
+        self.syns.prove(source);
 
         let asked = Asked {
             proof: self.proof(key, identity.signer()),
+            sender: Sender::Of(&self.syns, now.steady),
             ..self.asked(&endpoints, parsed.forwarded_for(), now)
         };
         let authorized = Authorized::judge(fresh, &self.compiled, &asked).map_err(member)?;
@@ -455,6 +485,7 @@ impl Gate {
             },
             own: &self.own,
             proof: Proof::Key,
+            sender: Sender::Any,
         }
     }
 

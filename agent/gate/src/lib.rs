@@ -29,7 +29,8 @@
 //! wrong shape costs some comparisons. Junk of the right shape costs one HMAC for each key, under
 //! [`Budget`]s, and finding none in them it costs nothing. Memory is bounded by constants: 4096
 //! budgets, 8192 sources with their last keys, 1024 texts of authentic packets,
-//! 256 packets of 1,600 bytes that are not whole.
+//! 256 packets of 1,600 bytes that are not whole; the SYNs of 16,384 addresses where a stanza says
+//! REQUIRE_OS.
 //!
 //! Two decisions that cost an argument. *The tag is checked again after opening* (`ForeignTag`):
 //! accepting a foreign tag in front of an authentic packet would be harmless, since the replay digest
@@ -48,6 +49,7 @@ pub mod now;
 pub mod replay;
 pub mod seen_texts;
 mod settings;
+pub mod syns;
 
 mod authenticate;
 mod authorize;
@@ -77,3 +79,4 @@ pub use crate::replay::{
 };
 pub use crate::seen_texts::SeenTexts;
 pub use crate::settings::{AGEING_DEFAULT, Settings};
+pub use crate::syns::{SYN_WITHIN, syn_of};

@@ -51,6 +51,7 @@ struct Other {
     expire_at_secs: Option<u64>,
     leads_to: Option<String>,
     opens: (u8, u8, bool),
+    os: Option<String>,
 }
 
 /// What one user may on one host.
@@ -210,6 +211,7 @@ fn given(stanza: &Stanza, users: &BTreeSet<String>, question: &Question<'_>) -> 
                     stanza.open_prefix6,
                     stanza.open_packet_source,
                 ),
+                os: stanza.os.as_ref().map(ToString::to_string),
             },
         },
         command: stanza.command.as_ref().map(|rule| rule.as_whom()),
@@ -373,6 +375,7 @@ impl Terms {
             expire_at_secs,
             leads_to,
             opens: (prefix, prefix6, packet_source),
+            os,
         } = &self.other;
         let differs = |same: &dyn Fn(&Self) -> bool| others.is_empty() || !others.iter().all(same);
         let mut words = Vec::new();
@@ -405,6 +408,12 @@ impl Terms {
             words.push(match leads_to {
                 None => "on the host itself".to_owned(),
                 Some(place) => format!("led to {place}"),
+            });
+        }
+        if differs(&|other| other.other.os == *os) {
+            words.push(match os {
+                None => "by any operating system".to_owned(),
+                Some(os) => format!("where a SYN shows {os}"),
             });
         }
         if differs(&|other| other.other.opens == self.other.opens) {

@@ -24,6 +24,7 @@ pub use words::RefusedFor;
 
 use crate::cycle::{Cycle, CyclePort, CycleRule, CycleValues};
 use crate::moment::utc;
+use crate::os::NotTaken;
 use crate::own::OwnAddresses;
 use crate::stanza::{CommandRule, Stanza};
 
@@ -162,6 +163,9 @@ pub enum Denied {
     /// GPG_REMOTE_ID, GPG_FINGERPRINT_ID.
     #[error("signed by {0}, whom GPG_REMOTE_ID and GPG_FINGERPRINT_ID do not name")]
     Signer(String),
+    /// How it came, and from whom.
+    #[error(transparent)]
+    NotTaken(NotTaken),
     /// REQUIRE_USERNAME.
     #[error("user `{0}` is not in REQUIRE_USERNAME")]
     Username(String),
@@ -389,7 +393,7 @@ impl Stanza {
             stanza: self.number,
             name: self.name.clone(),
             opens: self.opens(address, ask.forwarded_for.unwrap_or(source)),
-            at: judge_destination(ask, &what, address)?,
+            at: nat::judge_destination(ask, &what, address)?,
             address,
             what,
             timeout_secs,
@@ -565,28 +569,6 @@ impl Stanza {
             0 => Err(Denied::NoTime),
             secs => Ok(secs),
         }
-    }
-}
-
-/// The address of the host for which alone something is opened, where the host wants that.
-fn judge_destination(
-    ask: &Ask<'_>,
-    what: &Permitted,
-    client: IpAddr,
-) -> Result<Option<IpAddr>, Denied> {
-    match what {
-        Permitted::Ports(_) if ask.host.nat.destination_rule => {
-            let at = ask.destination.to_canonical();
-            if at.is_unspecified() || at.is_ipv4() != client.is_ipv4() {
-                return Err(Denied::NoDestination(client));
-            }
-            Ok(Some(at))
-        }
-        Permitted::Ports(_)
-        | Permitted::Forward(_)
-        | Permitted::Close { .. }
-        | Permitted::Cycle(_)
-        | Permitted::Command { .. } => Ok(None),
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) enum Keyword {
     OpenPrefix,
     OpenPrefix6,
     Protect,
+    RequireOs,
+    RequireOsRegex,
     RequireSourceAddress,
     RequireUsername,
     RestrictPorts,
@@ -80,7 +82,7 @@ pub(crate) enum Word {
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 58] = [
+const ENFORCED: [(&str, Keyword); 60] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
@@ -102,6 +104,8 @@ const ENFORCED: [(&str, Keyword); 58] = [
     ("DESTINATION", Keyword::Destination),
     ("SPA_SERVER_PORT", Keyword::SpaServerPort),
     ("RESTRICT_PORTS", Keyword::RestrictPorts),
+    ("REQUIRE_OS", Keyword::RequireOs),
+    ("REQUIRE_OS_REGEX", Keyword::RequireOsRegex),
     ("REQUIRE_SOURCE_ADDRESS", Keyword::RequireSourceAddress),
     ("REQUIRE_SOURCE", Keyword::RequireSourceAddress),
     ("ACCESS_EXPIRE", Keyword::AccessExpire),
@@ -146,7 +150,7 @@ const ENFORCED: [(&str, Keyword); 58] = [
 
 /// The words of fwknop 1.x that its successor does not know, and whether they are switches that may
 /// be off. What such a word narrows nobody enforces any more, so it does not stand in silence.
-const FORMER: [(&str, bool); 25] = [
+const FORMER: [(&str, bool); 23] = [
     ("CMD_REGEX", false),
     ("DISABLE_FW_TIMEOUT", true),
     ("ENABLE_EXTERNAL_CMDS", true),
@@ -168,8 +172,6 @@ const FORMER: [(&str, bool); 25] = [
     ("PERMIT_CLIENT_TIMEOUT", true),
     ("PORT_OFFSET", false),
     ("REQUIRE_AUTH_METHOD", true),
-    ("REQUIRE_OS", false),
-    ("REQUIRE_OS_REGEX", false),
     ("RESTRICT_INTF", false),
     ("SHARED_SEQUENCE", false),
 ];

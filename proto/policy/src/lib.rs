@@ -34,6 +34,7 @@ mod moment;
 mod nat;
 mod network;
 mod open_pgp;
+mod os;
 mod own;
 mod parse;
 mod policy;
@@ -70,6 +71,10 @@ pub use mistake::{InvalidPolicy, Mistake, Place};
 pub use nat::{ForcedTarget, InvalidNat, NatAccess, NatLine, NatRules, SeenSource};
 pub use network::{InvalidNetwork, Networks};
 pub use open_pgp::{GPG_HOME_DIR_DEFAULT, InvalidKeyId, KeyId, OpenPgpRule, Signers};
+pub use os::{
+    InvalidSignatures, NotTaken, OptionKinds, OsLabel, OsMatch, OsName, OsPattern, OsRule,
+    OsSignatures, Quirks, Syn, kinds,
+};
 pub use own::OwnAddresses;
 pub use parse::{parse, parse_as};
 pub use policy::{CollectMode, Policy};

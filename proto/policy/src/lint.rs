@@ -19,6 +19,7 @@ pub(crate) fn stanza(dialect: Dialect, stanza: &Stanza) -> Vec<(Keyword, Problem
     keys(stanza, &mut warnings);
     reach(stanza, &mut warnings);
     openings(stanza, &mut warnings);
+    os(stanza, &mut warnings);
     nat(stanza, &mut warnings);
     if dialect == Dialect::Operator {
         fleet(stanza, &mut warnings);
@@ -138,6 +139,13 @@ fn openings(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
         );
         let problem = problem.hint("only users behind a changing address of a carrier need it");
         warnings.push((Keyword::OpenPacketSource, problem));
+    }
+}
+
+fn os(stanza: &Stanza, warnings: &mut Vec<(Keyword, Problem)>) {
+    if let Some(rule) = &stanza.os {
+        let doubts = rule.doubts();
+        warnings.extend(doubts.map(|doubt| (Keyword::RequireOs, doubt)));
     }
 }
 

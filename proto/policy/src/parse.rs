@@ -238,6 +238,8 @@ impl<'s> Parser<'s> {
             | Keyword::OpenPrefix
             | Keyword::OpenPrefix6
             | Keyword::Protect
+            | Keyword::RequireOs
+            | Keyword::RequireOsRegex
             | Keyword::RequireSourceAddress
             | Keyword::RequireUsername
             | Keyword::RestrictPorts

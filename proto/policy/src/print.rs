@@ -18,6 +18,7 @@ use crate::mistake::Place;
 use crate::nat::{NatAccess, NatRules, SeenSource};
 use crate::network::Networks;
 use crate::open_pgp::{KeyId, OpenPgpRule, Signers};
+use crate::os::{OsName, OsRule};
 use crate::parse::keys::REDACTED;
 use crate::parse::marker;
 use crate::policy::Policy;
@@ -355,6 +356,7 @@ impl Printer {
                 self.line(Keyword::RequireSourceAddress, "Y");
             }
         }
+        self.os(stanza.os.as_deref());
         if let Some(at_secs) = stanza.expire_at_secs {
             self.line(Keyword::AccessExpireEpoch, at_secs);
         }
@@ -372,6 +374,19 @@ impl Printer {
         self.nat(&stanza.nat);
         if stanza.on_controller_loss == OnControllerLoss::Allow {
             self.line(Keyword::OnControllerLoss, "allow");
+        }
+    }
+
+    fn os(&mut self, rule: Option<&OsRule>) {
+        let Some(OsRule { names, pattern }) = rule else {
+            return;
+        };
+        if !names.is_empty() {
+            let names: Vec<&str> = names.iter().map(OsName::as_str).collect();
+            self.line(Keyword::RequireOs, names.join(", "));
+        }
+        if let Some(pattern) = pattern {
+            self.line(Keyword::RequireOsRegex, pattern);
         }
     }
 

@@ -10,6 +10,7 @@ use crate::host::{HostFacts, Selector};
 use crate::nat::NatRules;
 use crate::network::Networks;
 use crate::open_pgp::OpenPgpRule;
+use crate::os::OsRule;
 use crate::ports::PortSet;
 
 /// The prefix of one IPv4 address, and that of one IPv6 address.
@@ -57,6 +58,8 @@ pub struct Stanza {
     /// REQUIRE_SOURCE_ADDRESS: the message must name an address, so that a packet that is caught on
     /// its way opens nothing for whoever caught it. The default without a static key.
     pub require_source_address: bool,
+    /// REQUIRE_OS, REQUIRE_OS_REGEX: what the sender's last SYN must have shown.
+    pub os: Option<Box<OsRule>>,
     /// ACCESS_EXPIRE or ACCESS_EXPIRE_EPOCH: from this moment on nothing is granted, and no hole
     /// outlives it. Seconds since 1970 UTC.
     pub expire_at_secs: Option<u64>,
@@ -140,6 +143,10 @@ impl Stanza {
             StanzaKey::Static(keys) => keys,
             StanzaKey::Pairwise | StanzaKey::User { .. } => &[],
         }
+    }
+
+    pub(crate) fn os_mut(&mut self) -> &mut OsRule {
+        self.os.get_or_insert_default()
     }
 
     /// What people call it: its NAME, or `#` and its number.

@@ -91,7 +91,7 @@ impl LinkType {
 }
 
 /// Finds the IP packet inside a frame. Bytes after it (padding, FCS) are cut by its own length.
-pub(super) fn ip_packet(frame: &[u8], link: LinkType) -> Result<&[u8], NotForUs> {
+pub(crate) fn ip_packet(frame: &[u8], link: LinkType) -> Result<&[u8], NotForUs> {
     match link {
         LinkType::Ethernet => after_ether_type(skip(frame, 12)?),
         LinkType::LinuxSll => {

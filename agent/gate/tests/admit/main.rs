@@ -17,6 +17,7 @@ mod payloads;
 mod ports;
 mod replay;
 mod rules;
+mod sender_os;
 mod support;
 mod transport;
 mod valid;

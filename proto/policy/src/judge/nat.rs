@@ -11,7 +11,7 @@ use std::num::NonZeroU16;
 
 use spa::{MessageType, PortRange, Request, Service};
 
-use super::{Ask, Denied};
+use super::{Ask, Denied, Permitted};
 use crate::nat::{ForcedTarget, NatAccess, NatRules, Place, SeenSource, is_nowhere};
 use crate::own::OwnAddresses;
 use crate::stanza::Stanza;
@@ -513,5 +513,27 @@ fn target_text(place: Place, service: Option<Service>) -> String {
     match place {
         Place::Local => format!("{what} of this host (LOCAL)"),
         Place::Inner(address) => format!("{what} of {address}"),
+    }
+}
+
+/// The address of the host for which alone something is opened, where the host wants that.
+pub(super) fn judge_destination(
+    ask: &Ask<'_>,
+    what: &Permitted,
+    client: IpAddr,
+) -> Result<Option<IpAddr>, Denied> {
+    match what {
+        Permitted::Ports(_) if ask.host.nat.destination_rule => {
+            let at = ask.destination.to_canonical();
+            if at.is_unspecified() || at.is_ipv4() != client.is_ipv4() {
+                return Err(Denied::NoDestination(client));
+            }
+            Ok(Some(at))
+        }
+        Permitted::Ports(_)
+        | Permitted::Forward(_)
+        | Permitted::Close { .. }
+        | Permitted::Cycle(_)
+        | Permitted::Command { .. } => Ok(None),
     }
 }

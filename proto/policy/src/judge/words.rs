@@ -17,7 +17,8 @@ const OPEN_PORTS: &str = " is not in OPEN_PORTS";
 const RESTRICT_PORTS: &str = " is in RESTRICT_PORTS";
 
 /// Words of [`Denied`](super::Denied) that name no port.
-const DENIALS: [(&str, &str); 11] = [
+const DENIALS: [(&str, &str); 12] = [
+    ("REQUIRE_OS: ", ""),
     ("source ", " is not in SOURCE"),
     ("destination ", " is not in DESTINATION"),
     ("the packet did not come to SPA_SERVER_PORT ", ""),
@@ -59,7 +60,7 @@ mod tests {
     use std::num::NonZeroU16;
 
     use super::*;
-    use crate::Denied;
+    use crate::{Denied, NotTaken};
 
     #[test]
     fn the_words_of_a_denial_say_what_it_was_about() {
@@ -77,6 +78,10 @@ mod tests {
             (Denied::SourceAddressRequired, RefusedFor::Stanza),
             (Denied::Username("bob".to_owned()), RefusedFor::Stanza),
             (Denied::NatTarget("10.0.0.5".to_owned()), RefusedFor::Stanza),
+            (
+                Denied::NotTaken(NotTaken::NoSyn { address, within_secs: 120 }),
+                RefusedFor::Stanza,
+            ),
             (Denied::CommandNotEnabled, RefusedFor::Stanza),
             (Denied::CycleNat, RefusedFor::Stanza),
             (Denied::CycleService(port), RefusedFor::Stanza),

@@ -14,6 +14,7 @@ use crate::dialect::Dialect;
 use crate::host::Selector;
 use crate::keyword::Keyword;
 use crate::mistake::Place;
+use crate::os::{OsName, OsPattern};
 use crate::nat::{ForcedTarget, NatAccess, NatLine, NatRules, SeenSource};
 use crate::network::Networks;
 use crate::parse::gpg::GpgLines;
@@ -159,6 +160,7 @@ impl Draft {
                 max_fw_timeout_secs: MAX_FW_TIMEOUT_DEFAULT_SECS,
                 require_username: Usernames::default(),
                 require_source_address: false,
+                os: None,
                 expire_at_secs: None,
                 command: None,
                 cycle: None,
@@ -299,6 +301,8 @@ impl Draft {
                 stanza.fw_access_timeout_secs = values::timeout_secs(value)?
             }
             Keyword::MaxFwTimeout => stanza.max_fw_timeout_secs = values::timeout_secs(value)?,
+            Keyword::RequireOs => stanza.os_mut().names = OsName::list(value)?,
+            Keyword::RequireOsRegex => stanza.os_mut().pattern = Some(OsPattern::parse(value)?),
             Keyword::RequireSourceAddress => stanza.require_source_address = values::switch(value)?,
             Keyword::AccessExpire => self.stanza.expire_at_secs = Some(self.expires(value, &at)?),
             Keyword::AccessExpireEpoch => stanza.expire_at_secs = Some(values::epoch_secs(value)?),

@@ -149,7 +149,7 @@ fn words_of_fwknop_1_may_stand_where_they_are_off_and_are_named_where_they_are_o
         );
     }
     // What narrows a stanza is not passed over, whatever it says.
-    assert_eq!(refused(&format!("{stanza}REQUIRE_OS_REGEX N\n")).len(), 1);
+    assert_eq!(refused(&format!("{stanza}CMD_REGEX N\n")).len(), 1);
 }
 
 #[test]
