@@ -19,6 +19,7 @@ tests/owners.sh
 tests/packages.sh
 tests/monitoring.sh
 tests/ssh.sh
+tests/p0f.sh
 tests/sudo.sh
 tests/keyring.sh
 tests/ulogd.sh

@@ -15,6 +15,7 @@ use crate::commands::join::JoinArgs;
 use crate::commands::protect::ProtectArgs;
 use crate::commands::reload::ReloadArgs;
 use crate::commands::status::StatusArgs;
+use crate::commands::syns::SynsArgs;
 use crate::config::{Named, RawConfig};
 use crate::explain::ExplainArgs;
 use crate::fwknopd::read::Files;
@@ -44,6 +45,7 @@ pub enum Command {
     Grants(GrantsArgs),
     Audit(AuditArgs),
     Doctor(DoctorArgs),
+    Syns(SynsArgs),
     Reload(ReloadArgs),
     Floor(FloorArgs),
     Flush(FlushArgs),
@@ -240,7 +242,8 @@ impl Command {
             | Self::Import(_)
             | Self::Man(_)
             | Self::Reload(_)
-            | Self::Status(_) => Manner::Tool,
+            | Self::Status(_)
+            | Self::Syns(_) => Manner::Tool,
         }
     }
 }

@@ -13,3 +13,4 @@ pub mod local;
 pub mod protect;
 pub mod reload;
 pub mod status;
+pub mod syns;

@@ -27,6 +27,7 @@ pub(crate) use raw::did_you_mean;
 
 use crate::capture::{CaptureConfig, CaptureSource};
 use crate::gpg::GnupgHomes;
+use crate::os_signatures::OsSignaturesFile;
 
 /// What the program uses.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -49,6 +50,8 @@ pub struct Config {
     pub sudo_exe: PathBuf,
     /// The keyring of stanzas with GPG_* that name none.
     pub gnupg: GnupgHomes,
+    /// Signatures of operating systems.
+    pub os_signatures: OsSignaturesFile,
     /// For how many days the local audit is kept without a controller.
     pub audit_days: u32,
     pub grants_max: usize,
@@ -270,6 +273,7 @@ impl TryFrom<RawConfig> for Config {
             command_timeout: Duration::from_secs(
                 raw.command_timeout_secs.unwrap_or(COMMAND_TIMEOUT_SECS),
             ),
+            os_signatures: OsSignaturesFile::new(raw.os_signatures),
             sudo_exe: raw.sudo_exe.unwrap_or_else(|| SUDO_EXE.into()),
             gnupg,
             audit_days: raw.audit_days.unwrap_or(AUDIT_DAYS),

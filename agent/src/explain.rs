@@ -18,17 +18,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gate::{
-    Addressees, Budget, Capacity, CompiledPolicy, Datagram, Floors, Gate, HostAddresses, Memory,
-    Now, Settings, Transport,
+    Addressees, Budget, Capacity, CompiledPolicy, Datagram, Floors, Gate, HostAddresses, LinkType,
+    Memory, Now, Settings, Transport,
 };
-use policy::{NatSettings, Networks};
+use policy::{NatSettings, Networks, OsSignatures};
 
 pub use enforced::NotEnforced;
 use program::PrintError;
 
+use crate::capture::{CaptureError, each_syn};
 use crate::clock;
 use crate::config::{Config, ConfigError, Layers, Mode, RawConfig};
 use crate::journal::{self, JournalError};
+use crate::os_signatures::{BadOsSignatures, OsSignaturesFile};
 use crate::policies::{self, InvalidAccessFile};
 
 /// Says what this agent would do with each packet on standard input, and why; opens nothing
@@ -87,6 +89,13 @@ pub struct ExplainArgs {
     /// Take host names to be looked up, as a host with nat_dns does
     #[arg(long)]
     pub nat_dns: bool,
+    /// Take the SYNs of this capture file for seen, where a stanza says REQUIRE_OS; --source is who
+    /// sent them
+    #[arg(long, value_name = "FILE")]
+    pub syns: Option<PathBuf>,
+    /// Signatures of operating systems [default: those that the configuration names]
+    #[arg(long, value_name = "FILE")]
+    pub os_signatures: Option<PathBuf>,
     /// Refuse by its date what the agent refuses that keeps its state here
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
@@ -107,6 +116,12 @@ pub enum ExplainError {
     /// The journal whose floors were asked for cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The SYNs that were named cannot be read.
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
+    /// The signatures cannot be used.
+    #[error(transparent)]
+    Signatures(#[from] BadOsSignatures),
     /// Standard input cannot be read.
     #[error("cannot read standard input")]
     Input(#[source] io::Error),
@@ -144,6 +159,7 @@ pub fn run(args: &ExplainArgs) -> Result<(), ExplainError> {
     let mut gate = Gate::new(settings(args, config.as_ref()), compiled);
     gate.set_addressees(addressees(args));
     gate.set_own_addresses(args.host_address.iter().map(|own| (*own).into()).collect());
+    gate.set_os_signatures(signatures(args, config.as_ref())?);
     let (input, output) = (io::stdin().lock(), io::stdout().lock());
     explain(args, &mut gate, &mut replays, input, output)
 }
@@ -225,6 +241,25 @@ fn settings(args: &ExplainArgs, config: Option<&Config>) -> Settings {
     }
 }
 
+fn signatures(
+    args: &ExplainArgs,
+    config: Option<&Config>,
+) -> Result<Arc<OsSignatures>, BadOsSignatures> {
+    match (&args.os_signatures, config) {
+        (None, Some(config)) => config.os_signatures.read(),
+        (named, _) => OsSignaturesFile::new(named.clone()).read(),
+    }
+}
+
+/// The frames with SYNs that count as seen.
+fn syns(args: &ExplainArgs) -> Result<Vec<(LinkType, Vec<u8>)>, CaptureError> {
+    let mut syns = Vec::new();
+    if let Some(file) = &args.syns {
+        each_syn(file, &mut |link, frame| syns.push((link, frame.to_vec())))?;
+    }
+    Ok(syns)
+}
+
 fn addressees(args: &ExplainArgs) -> Addressees {
     if args.host_address.is_empty() {
         return Addressees::Everyone;
@@ -244,6 +279,7 @@ fn explain(
     mut output: impl Write,
 ) -> Result<(), ExplainError> {
     let mut packet = Vec::new();
+    let syns = syns(args)?;
     // A second passes for the budgets with every packet, so that none runs out.
     let mut steady = Duration::ZERO;
     while read_packet(&mut input, &mut packet).map_err(ExplainError::Input)? {
@@ -260,6 +296,9 @@ fn explain(
             steady,
             ..now(args)
         };
+        for (link, syn) in &syns {
+            gate.note_syn(syn, *link, now);
+        }
         let decision = gate.admit_seen(&datagram, now, replays);
         line::print(decision.as_ref(), &mut output).map_err(PrintError::Stdout)?;
     }

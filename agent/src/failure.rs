@@ -19,10 +19,12 @@ use crate::commands::import::ImportFailed;
 use crate::commands::join::JoinFailed;
 use crate::commands::reload::ReloadFailed;
 use crate::commands::status::StatusFailed;
+use crate::commands::syns::SynsFailed;
 use crate::config::ConfigError;
 use crate::explain::{ExplainError, NotEnforced};
 use crate::firewall::FirewallError;
 use crate::journal::JournalError;
+use crate::os_signatures::BadOsSignatures;
 use crate::policies::InvalidAccessFile;
 use crate::run::RunError;
 
@@ -72,6 +74,7 @@ impl Failure for RunError {
             Self::Capture(cause) => cause.exit(),
             Self::Firewall(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
+            Self::OsSignatures(cause) => cause.exit(),
             #[cfg(feature = "link")]
             Self::Member(cause) => cause.exit(),
             #[cfg(not(feature = "link"))]
@@ -106,6 +109,7 @@ impl Failure for RunError {
             #[cfg(feature = "metrics")]
             Self::Metrics { .. } => Some("is another program there already?".into()),
             Self::AccessFile(cause) => cause.hint(),
+            Self::OsSignatures(cause) => cause.hint(),
             Self::CompiledPolicy(_)
             | Self::Connections(_)
             | Self::Digests(_)
@@ -113,6 +117,40 @@ impl Failure for RunError {
             | Self::Random(_)
             | Self::Status(_)
             | Self::Thread(_) => None,
+        }
+    }
+}
+
+impl Failure for SynsFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Capture(cause) => cause.exit(),
+            Self::Signatures(cause) => cause.exit(),
+            Self::Print(cause) => cause.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Capture(cause) => cause.hint(),
+            Self::Signatures(cause) => cause.hint(),
+            Self::Print(cause) => cause.hint(),
+        }
+    }
+}
+
+impl Failure for BadOsSignatures {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unreadable(cause) => cause.exit(),
+            Self::Invalid(_) => Exit::Invalid,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Unreadable(cause) => cause.hint(),
+            Self::Invalid(_) => None,
         }
     }
 }
@@ -430,6 +468,8 @@ impl Failure for ExplainError {
             Self::Enforced(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
             Self::Print(cause) => cause.exit(),
+            Self::Capture(cause) => cause.exit(),
+            Self::Signatures(cause) => cause.exit(),
             Self::Input(_) => Exit::Refused,
         }
     }
@@ -440,6 +480,8 @@ impl Failure for ExplainError {
             Self::Config(cause) => cause.hint(),
             Self::Enforced(cause) => cause.hint(),
             Self::Journal(cause) => Failure::hint(cause),
+            Self::Capture(cause) => cause.hint(),
+            Self::Signatures(cause) => cause.hint(),
             Self::Input(_) | Self::Print(_) => None,
         }
     }

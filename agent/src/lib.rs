@@ -36,6 +36,7 @@ pub mod metrics;
 mod netlink;
 pub mod network;
 pub mod orders;
+pub mod os_signatures;
 pub mod policies;
 pub mod protection;
 pub mod report;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use agent::cli::{Cli, Command};
 #[cfg(feature = "link")]
 use agent::commands::join;
-use agent::commands::{audit, doctor, floor, flush, grants, import, protect, reload, status};
+use agent::commands::{audit, doctor, floor, flush, grants, import, protect, reload, status, syns};
 use agent::config::{Named, RawConfig};
 use agent::{explain, fwknopd, start};
 use clap::Parser as _;
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Grants(args) => ended(grants::run(&args)),
         Command::Audit(args) => ended(audit::run(&args)),
         Command::Doctor(args) => ended(doctor::run(&args)),
+        Command::Syns(args) => ended(syns::run(&args)),
         Command::Reload(args) => ended(reload::run(&args)),
         Command::Floor(args) => ended(floor::run(&args)),
         Command::Flush(args) => ended(flush::run(&args)),

@@ -16,6 +16,7 @@ use fleet::GrantId;
 use fleet::event::ChainVersion;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use parking_lot::Mutex;
+use policy::OsSignatures;
 use tokio::sync::oneshot;
 
 use crate::firewall::Outlook;
@@ -72,6 +73,8 @@ pub enum Order {
     NameAnswered { seq: u64, answer: Answer },
     /// A command has ended, or could not be run.
     CommandEnded { id: GrantId, ended: Ended },
+    /// Tell SYNs apart by these from now on.
+    UseOsSignatures(Arc<OsSignatures>),
     /// An operator says that the clock is right: no floor stays for a clock that was ahead.
     ResetFloor(SyncSender<FloorReport>),
     /// Say in the log what has been counted.

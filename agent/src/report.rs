@@ -65,6 +65,9 @@ pub struct Report {
     /// What keeps packets from being led on to other hosts, where they may be.
     #[serde(default)]
     pub nat_fault: Option<String>,
+    /// What keeps stanzas with REQUIRE_OS from opening anything.
+    #[serde(default)]
+    pub os_faults: Vec<String>,
     /// Grants open now.
     pub grants_open: u64,
     /// The last event committed.

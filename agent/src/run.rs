@@ -49,7 +49,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use error::RunError;
 
-use crate::capture::{self, Capture, CaptureConfig, CaptureSource};
+use crate::capture::{self, Capture, CaptureConfig, CaptureSource, SynCaptures};
 use crate::channels::Channels;
 use crate::clock;
 use crate::command_runner::{CommandRunner, RunnerSettings};
@@ -126,6 +126,7 @@ pub fn run(
         Some(firewall) => firewall,
         None => firewall::open(&config.firewall)?,
     };
+    let os_signatures = config.os_signatures.read()?;
     let captures = open_captures(config)?;
     let network = follow_network(config)?;
     firewall.base_rules.prepare()?;
@@ -141,6 +142,7 @@ pub fn run(
         now,
     );
     let mut engine = Engine::new(settings, Arc::clone(&policy.compiled), now);
+    engine.set_os_signatures(Arc::clone(&os_signatures));
     if let Some(network) = &network {
         engine.set_addressees(network.addressees());
         engine.set_own_addresses(network.own());
@@ -152,7 +154,8 @@ pub fn run(
     recovery::recover(&mut engine, found, holes, flush, &connections.found, now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
-    let reload = Reload::new(authority.access_file(), source, orders.clone());
+    let files = (authority.access_file(), config.os_signatures.clone());
+    let reload = Reload::new(files, source, orders.clone());
     let signals = signals::watch(&orders, reload.clone()).map_err(RunError::Thread)?;
     let state = LinkState::default();
     let reporter = || -> Result<Reporter, RunError> {
@@ -196,6 +199,8 @@ pub fn run(
         journal: start.journal,
         holes: firewall.holes,
         captures,
+        syns: SynCaptures::of(&config.captures),
+        os_signatures,
         network,
         names: Resolver::new(orders.clone()),
         leads_on: config.nat.forward,

@@ -18,6 +18,7 @@ mod floor;
 mod log;
 mod nat;
 mod report;
+mod syns;
 
 #[cfg(test)]
 mod tests;
@@ -26,15 +27,17 @@ pub(crate) use nat::cannot_lead;
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Adoption, Batch, Change, CycleStage, Engine, Forwards, Rejected, Status};
 use gate::Now;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use policy::OsSignatures;
 use spa::Service;
 use tokio::sync::{mpsc, watch};
 
-use crate::capture::{Arrival, Capture};
+use crate::capture::{Arrival, Capture, SynCaptures};
 use crate::clock;
 use crate::clock_evidence::ClockEvidence;
 use crate::command_runner::CommandRunner;
@@ -63,6 +66,10 @@ pub struct Host {
     pub journal: Journal,
     pub holes: Box<dyn Holes>,
     pub captures: Vec<Box<dyn Capture>>,
+    /// What shows SYNs, while a stanza asks for them.
+    pub syns: SynCaptures,
+    /// What they are compared with; the engine has them, too.
+    pub os_signatures: Arc<OsSignatures>,
     /// This host's addresses; `None` where nothing comes off a wire.
     pub network: Option<Network>,
     pub commands: CommandRunner,
@@ -271,6 +278,7 @@ impl GateThread {
             // Whoever asked may have gone.
             Order::BeginJournal(done) => drop(done.send(self.begin_journal())),
             Order::NameAnswered { seq, answer } => self.name_answered(seq, &answer, now),
+            Order::UseOsSignatures(signatures) => self.use_os_signatures(signatures),
             Order::CommandEnded { id, ended } => self.engine.command_ended(id, &ended, now),
             Order::LogCounters => log::counters(&self.engine.counters()),
             // Whoever asked may have given up.
@@ -380,6 +388,7 @@ impl GateThread {
                     for capture in &mut self.host.captures {
                         capture.links_changed(network.links());
                     }
+                    self.host.syns.links_changed(network.links());
                 }
             }
             Err(cause) => {
@@ -390,6 +399,7 @@ impl GateThread {
     }
 
     fn judge_arrivals(&mut self, now: Now) {
+        self.look_at_syns(now);
         let (engine, journal) = (&mut self.engine, &mut self.host.journal);
         // Packets wait in the kernel until what is opened for them would be open.
         let max = if self.regular.is_laid { BATCH_MAX } else { 0 };
@@ -507,6 +517,7 @@ impl GateThread {
                 capture.poll_fds(&mut fds);
             }
         }
+        self.host.syns.poll_fds(&mut fds);
         let network = self.host.network.iter().map(AsFd::as_fd);
         let others = network.chain([self.ends.inbox.bell()]);
         fds.extend(others.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
@@ -529,6 +540,7 @@ impl GateThread {
         let retries = captures.filter_map(|capture| capture.retry_in(steady));
         let waits = deadlines.into_iter().flatten();
         let waits = waits.map(|at| at.saturating_sub(steady)).chain(retries);
+        let waits = waits.chain(self.host.syns.retry_in(steady));
         waits.min().unwrap_or(SLEEP_MAX).min(SLEEP_MAX)
     }
 }

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::policy::OwnAddresses;
+use ::policy::{OsSignatures, OwnAddresses};
 use fleet::GrantId;
 use gate::{Addressees, CompiledPolicy, Datagram, Gate, LinkType, Now, ReplayLog};
 
@@ -221,6 +221,22 @@ impl Engine {
         if let Ok(decision) = self.gate.admit_seen_frame(frame, link, now, replays) {
             self.follow(decision, now);
         }
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn compiled(&self) -> &Arc<CompiledPolicy> {
+        self.gate.compiled()
+    }
+
+    /// Compares SYNs with these signatures from now on.
+    pub fn set_os_signatures(&mut self, signatures: Arc<OsSignatures>) {
+        self.gate.set_os_signatures(signatures);
+    }
+
+    /// Takes a frame that may be a SYN; see [`Gate::note_syn`].
+    pub fn note_syn(&mut self, frame: &[u8], link: LinkType, now: Now) {
+        self.gate.note_syn(frame, link, now);
     }
 
     /// Judges packets off a wire at these destinations from now on.

@@ -135,13 +135,11 @@ pub(crate) fn first_permit<'e>(
         // Without DESTINATION a stanza is for what is sent to the host, wherever that is.
         let judged = match stanza.destination {
             Networks::Any if !asked.is_ours => Err(Denied::Destination(asked.destination)),
-            Networks::Any | Networks::Only(_) => {
-                asked.proof.judge(stanza).and_then(|()| {
-                    let permit = stanza.judge(&ask)?;
-                    asked.sender.judge(stanza, &permit, ask.source)?;
-                    Ok(permit)
-                })
-            }
+            Networks::Any | Networks::Only(_) => asked.proof.judge(stanza).and_then(|()| {
+                let permit = stanza.judge(&ask)?;
+                asked.sender.judge(stanza, &permit, ask.source)?;
+                Ok(permit)
+            }),
         };
         match judged {
             Ok(permit) => return Ok((permit, stanza)),

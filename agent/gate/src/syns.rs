@@ -22,8 +22,8 @@ use policy::{Networks, NotTaken, OsMatch, OsRule, OsSignatures, Policy, Syn};
 
 use crate::datagram::LinkType;
 
-pub use read::syn_of;
 pub(crate) use read::Seen;
+pub use read::syn_of;
 
 /// How long a SYN speaks for its address. As old as a message may be unless it is configured.
 pub const SYN_WITHIN: Duration = Duration::from_secs(120);
@@ -114,7 +114,8 @@ impl Syns {
 
     /// An authentic message that nobody saw before came from here.
     pub(crate) fn prove(&mut self, address: IpAddr) {
-        if !self.wanted.is_empty() && self.concern(address)
+        if !self.wanted.is_empty()
+            && self.concern(address)
             && let Some(rooms) = &mut self.rooms
         {
             rooms.prove(address);
@@ -136,7 +137,10 @@ impl Syns {
         let recent = last.filter(|(at, _)| steady.saturating_sub(*at) <= SYN_WITHIN);
         let Some((_, syn)) = recent else {
             let within_secs = SYN_WITHIN.as_secs();
-            return Err(NotTaken::NoSyn { address, within_secs });
+            return Err(NotTaken::NoSyn {
+                address,
+                within_secs,
+            });
         };
         let found = self.signatures.identify(&syn);
         if found.is_some_and(|found| rule.accepts(found.label)) {
@@ -191,7 +195,9 @@ impl Rooms {
         }
         let set = self.set(address);
         let ways = self.strangers.get_mut(set).unwrap_or_default();
-        let own = ways.iter_mut().find(|way| way.is_some_and(|way| way.address == address));
+        let own = ways
+            .iter_mut()
+            .find(|way| way.is_some_and(|way| way.address == address));
         let last = own.and_then(Option::take).map(|kept| (kept.at, kept.syn));
         self.proven.put(address, last);
     }

@@ -93,6 +93,7 @@ fn text(report: &Report, now_secs: u64) -> String {
         rejected_generation,
         drift,
         nat_fault,
+        os_faults,
         locked,
         grants_open,
         journal_seq,
@@ -124,6 +125,9 @@ fn text(report: &Report, now_secs: u64) -> String {
     }
     if let Some(fault) = nat_fault {
         let _ = writeln!(lines, "nat          warning: {fault}");
+    }
+    for fault in os_faults {
+        let _ = writeln!(lines, "os           warning: {fault}");
     }
     if let Some(drift) = drift {
         let _ = writeln!(lines, "drift        {drift}");
@@ -356,6 +360,7 @@ mod tests {
             rejected_generation: Some(5),
             drift: None,
             nat_fault: None,
+            os_faults: Vec::new(),
             locked: Some("stolen".to_owned()),
             grants_open: 2,
             journal_seq: 99,

@@ -101,6 +101,7 @@ keys! {
     ageing: bool, switch;
     max_age_secs: u64, number;
     max_future_secs: u64, number;
+    os_signatures: PathBuf, path;
     commands: bool, switch;
     command_timeout_secs: u64, number;
     sudo_exe: PathBuf, path;

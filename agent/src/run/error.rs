@@ -8,6 +8,7 @@ use member::FilesError;
 use crate::capture::CaptureError;
 use crate::firewall::FirewallError;
 use crate::journal::JournalError;
+use crate::os_signatures::BadOsSignatures;
 use crate::policies::InvalidAccessFile;
 
 /// Why the agent did not start, or did not end well.
@@ -46,6 +47,8 @@ pub enum RunError {
         "what fwknopd has seen on this host, and was kept, cannot be read: it might be granted again"
     )]
     Digests(#[source] io::Error),
+    #[error(transparent)]
+    OsSignatures(#[from] BadOsSignatures),
     #[error("the system gives no random bytes")]
     Random(#[source] io::Error),
     #[error("cannot listen on the socket for `postern-agent status`")]

@@ -1,6 +1,7 @@
 //! Reading again what people have changed: the access file, and the configuration.
 //!
-//! The access file takes effect at once, or not at all. No key of the configuration does: those that
+//! The access file takes effect at once, or not at all, and so do the signatures of operating systems.
+//! No key of the configuration does: those that
 //! have other values are named, and wait for a restart.
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::local_socket::PATIENCE;
 use crate::clock;
 use crate::config::ConfigSource;
 use crate::orders::{NotTaken, Order, OrderSender};
+use crate::os_signatures::OsSignaturesFile;
 use crate::policies::{AccessFile, Reread};
 use crate::report::{ReloadReport, ReloadedPolicy, Report};
 
@@ -20,6 +22,7 @@ use crate::report::{ReloadReport, ReloadedPolicy, Report};
 pub(super) struct Reload {
     /// `None` on a host that has joined: the controller sends every change.
     access_file: Option<Arc<AccessFile>>,
+    os_signatures: OsSignaturesFile,
     source: ConfigSource,
     orders: OrderSender,
 }
@@ -28,12 +31,13 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn new(
-        access_file: Option<Arc<AccessFile>>,
+        (access_file, os_signatures): (Option<Arc<AccessFile>>, OsSignaturesFile),
         source: ConfigSource,
         orders: OrderSender,
     ) -> Self {
         Self {
             access_file,
+            os_signatures,
             source,
             orders,
         }
@@ -41,7 +45,8 @@ impl Reload {
 
     /// Reads everything again, says in the log what came of it, and answers it.
     pub(super) fn reload(&self) -> ReloadReport {
-        let (mistakes, needs_restart) = self.configuration();
+        let (mut mistakes, needs_restart) = self.configuration();
+        mistakes.extend(self.os_signatures());
         let policy = match &self.access_file {
             Some(file) => self.reread(file),
             None => {
@@ -75,6 +80,26 @@ impl Reload {
                     tracing::error!(mistake, "the next start would fail");
                 }
                 (mistakes, Vec::new())
+            }
+        }
+    }
+
+    /// What is wrong with the signatures; those before then stay in use.
+    fn os_signatures(&self) -> Vec<String> {
+        match self.os_signatures.read() {
+            Ok(signatures) => {
+                if self.orders.send(Order::UseOsSignatures(signatures)).is_ok() {
+                    return Vec::new();
+                }
+                vec!["too much to do to use the signatures; ask again".to_owned()]
+            }
+            Err(invalid) => {
+                let text = invalid.to_string();
+                let mistakes: Vec<String> = text.lines().map(str::to_owned).collect();
+                for mistake in &mistakes {
+                    tracing::error!(mistake, "the signatures before stay in use");
+                }
+                mistakes
             }
         }
     }

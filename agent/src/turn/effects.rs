@@ -146,6 +146,7 @@ impl GateThread {
                 "the policy permits commands, and the configuration of this host lets none run"
             );
         }
+        self.follow_syns(compiled);
         self.warn_of_nat(policy);
         let mut protected = protected(&self.host.protect, policy);
         if compiled.generation() == 0 {

@@ -34,6 +34,7 @@ impl GateThread {
             drift: status.drift.clone(),
             locked: status.locked.clone(),
             nat_fault: self.nat_fault(),
+            os_faults: self.os_faults(),
             grants_open: counters.engine.grants_open,
             journal_seq: self.host.journal.last_seq(),
             journal_writable: !self.regular.commit_fails,

@@ -344,6 +344,8 @@ impl TestHost {
                 None => Box::new(firewall.clone()),
             },
             captures: vec![Box::new(arrivals.clone())],
+            syns: crate::capture::SynCaptures::default(),
+            os_signatures: Arc::default(),
             network: None,
             names: Resolver::new(orders.clone()),
             leads_on: false,

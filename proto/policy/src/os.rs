@@ -65,20 +65,8 @@ pub enum NotTaken {
 
 /// Operating systems that files of signatures name: to tell a slip of the pen, no more than that.
 const KNOWN_NAMES: [&str; 14] = [
-    "AIX",
-    "Android",
-    "FreeBSD",
-    "HP-UX",
-    "iOS",
-    "Linux",
-    "Mac OS X",
-    "macOS",
-    "NetBSD",
-    "OpenBSD",
-    "OpenVMS",
-    "Solaris",
-    "Tru64",
-    "Windows",
+    "AIX", "Android", "FreeBSD", "HP-UX", "iOS", "Linux", "Mac OS X", "macOS", "NetBSD", "OpenBSD",
+    "OpenVMS", "Solaris", "Tru64", "Windows",
 ];
 
 // === impl OsRule ===
@@ -97,19 +85,29 @@ impl OsRule {
     #[must_use]
     pub fn unknown_to(&self, signatures: &OsSignatures) -> Vec<&str> {
         let unknown = |name: &&OsName| !signatures.labels().any(|label| name.is(label));
-        let mut all: Vec<&str> = self.names.iter().filter(unknown).map(OsName::as_str).collect();
+        let mut all: Vec<&str> = self
+            .names
+            .iter()
+            .filter(unknown)
+            .map(OsName::as_str)
+            .collect();
         let pattern = self.pattern.as_ref();
-        all.extend(pattern.filter(|pattern| {
-            let mut labels = signatures.labels();
-            !labels.any(|label| pattern.0.is_match(&label.words()))
-        }).map(OsPattern::as_str));
+        all.extend(
+            pattern
+                .filter(|pattern| {
+                    let mut labels = signatures.labels();
+                    !labels.any(|label| pattern.0.is_match(&label.words()))
+                })
+                .map(OsPattern::as_str),
+        );
         all
     }
 
     /// What is doubtful about the names, each with the name that was perhaps meant.
     pub(crate) fn doubts(&self) -> impl Iterator<Item = Problem> {
         let names = self.names.iter().map(OsName::system);
-        let unknown = names.filter(|name| !KNOWN_NAMES.iter().any(|k| k.eq_ignore_ascii_case(name)));
+        let unknown =
+            names.filter(|name| !KNOWN_NAMES.iter().any(|k| k.eq_ignore_ascii_case(name)));
         unknown.map(|name| {
             let problem = Problem::new(format!("no usual file of signatures names `{name}`"));
             match nearest_of(name, KNOWN_NAMES) {
@@ -176,7 +174,10 @@ impl OsName {
 
     fn is(&self, label: &OsLabel) -> bool {
         match self.0.split_once(':') {
-            None => self.0.eq_ignore_ascii_case(&label.name) || self.0.eq_ignore_ascii_case(&label.words()),
+            None => {
+                self.0.eq_ignore_ascii_case(&label.name)
+                    || self.0.eq_ignore_ascii_case(&label.words())
+            }
             Some((name, flavor)) => {
                 name.eq_ignore_ascii_case(&label.name) && flavor.eq_ignore_ascii_case(&label.flavor)
             }
@@ -197,9 +198,9 @@ impl OsPattern {
     pub(crate) fn parse(value: &str) -> Result<Self, Problem> {
         check_text(value)?;
         let regex = RegexBuilder::new(value).case_insensitive(true).build();
-        regex.map(Self).map_err(|cause| {
-            Problem::new(format!("the value is no regular expression: {cause}"))
-        })
+        regex
+            .map(Self)
+            .map_err(|cause| Problem::new(format!("the value is no regular expression: {cause}")))
     }
 
     /// The expression as it is printed.

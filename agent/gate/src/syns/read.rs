@@ -113,7 +113,9 @@ fn of_tcp(syn: &mut Syn, tcp: &TcpSlice<'_>, bytes: &[u8]) -> Option<()> {
     let quirks = &mut syn.quirks;
     quirks.add_if(flags & ECE_CWR != 0 || offset_and_ns & NS != 0, Quirks::ECN);
     quirks.add_if(tcp.sequence_number() == 0, Quirks::SEQ_MINUS);
-    quirks.add_if(tcp.acknowledgment_number() != 0, Quirks::ACK_PLUS);
+    // As p0f sees it, which looks at one bit of the number; signatures are made with p0f.
+    let acknowledged = tcp.acknowledgment_number() & 1 << 24;
+    quirks.add_if(acknowledged != 0, Quirks::ACK_PLUS);
     let is_urgent = flags & URG != 0;
     quirks.add_if(is_urgent, Quirks::URGF_PLUS);
     quirks.add_if(!is_urgent && tcp.urgent_pointer() != 0, Quirks::UPTR_PLUS);
@@ -133,12 +135,16 @@ fn options(syn: &mut Syn, mut rest: &[u8]) -> Option<()> {
         rest = match kind {
             kinds::EOL => {
                 syn.eol_pad = u8::try_from(behind.len()).ok()?;
-                let is_more = behind.iter().any(|byte| *byte != 0);
+                // Nor does p0f look at the last byte.
+                let looked_at = behind.split_last().map_or(behind, |(_, others)| others);
+                let is_more = looked_at.iter().any(|byte| *byte != 0);
                 syn.quirks.add_if(is_more, Quirks::OPT_PLUS);
                 return Some(());
             }
             kinds::NOP => behind,
-            kinds::MSS | kinds::SCALE | kinds::SACK_OK | kinds::TIMESTAMP => fixed(syn, kind, behind)?,
+            kinds::MSS | kinds::SCALE | kinds::SACK_OK | kinds::TIMESTAMP => {
+                fixed(syn, kind, behind)?
+            }
             kinds::SACK => by_length(behind, 10..=34)?,
             _ => by_length(behind, 2..=40)?,
         };
@@ -157,7 +163,8 @@ fn fixed<'b>(syn: &mut Syn, kind: u8, behind: &'b [u8]) -> Option<&'b [u8]> {
     };
     let (&length, value) = behind.split_first()?;
     let (value, rest) = value.split_at_checked(value_len)?;
-    syn.quirks.add_if(usize::from(length) != value_len + 2, Quirks::BAD);
+    syn.quirks
+        .add_if(usize::from(length) != value_len + 2, Quirks::BAD);
     match value {
         &[high, low] => syn.mss = u16::from_be_bytes([high, low]),
         &[scale] => {
@@ -168,7 +175,8 @@ fn fixed<'b>(syn: &mut Syn, kind: u8, behind: &'b [u8]) -> Option<&'b [u8]> {
             let (own, peers) = stamps.split_at(4);
             syn.has_timestamp = own.iter().any(|byte| *byte != 0);
             syn.quirks.add_if(!syn.has_timestamp, Quirks::TS1_MINUS);
-            syn.quirks.add_if(peers.iter().any(|byte| *byte != 0), Quirks::TS2_PLUS);
+            syn.quirks
+                .add_if(peers.iter().any(|byte| *byte != 0), Quirks::TS2_PLUS);
         }
         _ => {}
     }

@@ -49,7 +49,9 @@ fn syn(source: IpAddr, (ttl, options): (u8, &[u8])) -> Vec<u8> {
         (IpAddr::V4(_), IpAddr::V6(_)) => panic!("the host of these tests has an IPv4 address"),
     };
     let offset = u8::try_from(tcp_len / 4).unwrap() << 4;
-    packet.extend([0x9c, 0x40, 0, 22, 0, 0, 0, 1, 0, 0, 0, 0, offset, 2, 0xfa, 0xf0, 0, 0, 0, 0]);
+    packet.extend([
+        0x9c, 0x40, 0, 22, 0, 0, 0, 1, 0, 0, 0, 0, offset, 2, 0xfa, 0xf0, 0, 0, 0, 0,
+    ]);
     packet.extend_from_slice(options);
     packet
 }
@@ -89,7 +91,10 @@ fn a_message_is_granted_where_the_last_syn_shows_what_the_stanza_requires() {
 fn without_a_syn_within_the_time_the_message_is_refused_with_that_reason() {
     let mut scene = scene("REQUIRE_OS Linux");
     let within_secs = SYN_WITHIN.as_secs();
-    let none = NotTaken::NoSyn { address: ALICE.parse().unwrap(), within_secs };
+    let none = NotTaken::NoSyn {
+        address: ALICE.parse().unwrap(),
+        within_secs,
+    };
 
     assert_eq!(not_taken(scene.refused(knock("one", 1)).reason), none);
     shows(&mut scene, "198.51.100.11", (60, LINUX));
@@ -99,7 +104,10 @@ fn without_a_syn_within_the_time_the_message_is_refused_with_that_reason() {
     let at = |number, secs| seal(&message(number, NOW_SECS + secs), &keys("one"));
     scene.granted(at(3, within_secs));
     scene.later(1);
-    assert_eq!(not_taken(scene.refused(at(4, within_secs + 1)).reason), none);
+    assert_eq!(
+        not_taken(scene.refused(at(4, within_secs + 1)).reason),
+        none
+    );
 }
 
 #[test]
@@ -107,7 +115,10 @@ fn a_system_that_no_signature_names_meets_no_stanza_and_without_signatures_none_
     let mut scene = scene("REQUIRE_OS_REGEX .*");
     shows(&mut scene, ALICE, (60, &[2, 4, 5, 180]));
     let said = scene.refused(knock("one", 1)).reason.to_string();
-    assert!(said.contains("shows what no signature of this host names (4:60+4:"), "{said}");
+    assert!(
+        said.contains("shows what no signature of this host names (4:60+4:"),
+        "{said}"
+    );
 
     shows(&mut scene, ALICE, (60, LINUX));
     scene.granted(knock("one", 2));
@@ -122,7 +133,10 @@ fn what_would_be_refused_anyway_is_refused_for_that() {
 
     let reason = reason(scene.send(knock("one", 1)));
 
-    assert!(matches!(reason, Reason::Denied(Denied::PortRestricted(_))), "{reason}");
+    assert!(
+        matches!(reason, Reason::Denied(Denied::PortRestricted(_))),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -202,7 +216,9 @@ fn whatever_the_bytes_nothing_but_a_syn_to_this_host_is_kept() {
     let mut scene = scene("REQUIRE_OS Linux");
     let whole = syn(ALICE.parse().unwrap(), (60, LINUX));
     for end in 0..whole.len() {
-        scene.gate.note_syn(&whole[..end], LinkType::RawIp, scene.now);
+        scene
+            .gate
+            .note_syn(&whole[..end], LinkType::RawIp, scene.now);
     }
     let changed = |at: usize, byte: u8| {
         let mut packet = whole.clone();
@@ -210,7 +226,15 @@ fn whatever_the_bytes_nothing_but_a_syn_to_this_host_is_kept() {
         packet
     };
     // SYN+ACK, FIN, RST, ACK; a fragment, and the first of one; UDP.
-    let others = [(33, 0x12), (33, 0x01), (33, 0x04), (33, 0x10), (7, 1), (6, 0x20), (9, 17)];
+    let others = [
+        (33, 0x12),
+        (33, 0x01),
+        (33, 0x04),
+        (33, 0x10),
+        (7, 1),
+        (6, 0x20),
+        (9, 17),
+    ];
     for (at, byte) in others {
         let packet = changed(at, byte);
         scene.gate.note_syn(&packet, LinkType::RawIp, scene.now);
@@ -225,7 +249,10 @@ fn whatever_the_bytes_nothing_but_a_syn_to_this_host_is_kept() {
 fn options_that_cannot_be_read_are_a_quirk_and_nothing_else() {
     let read = |options: &[u8]| {
         let packet = syn(ALICE.parse().unwrap(), (60, options));
-        gate::syn_of(&packet, LinkType::RawIp).unwrap().1.to_string()
+        gate::syn_of(&packet, LinkType::RawIp)
+            .unwrap()
+            .1
+            .to_string()
     };
     // As p0f shows the same packets.
     for (options, expected) in [
@@ -235,10 +262,16 @@ fn options_that_cannot_be_read_are_a_quirk_and_nothing_else() {
         (&[2, 3, 5, 180], "mss:df,id+,bad:0"),
         (&[1, 1, 1, 2], "nop,nop,nop,mss:df,id+,bad:0"),
         (&[3, 3, 15, 0], "ws,eol+0:df,id+,exws:0"),
-        (&[8, 10, 0, 0, 0, 0, 0, 0, 0, 9, 1, 1], "ts,nop,nop:df,id+,ts1-,ts2+:0"),
+        (
+            &[8, 10, 0, 0, 0, 0, 0, 0, 0, 9, 1, 1],
+            "ts,nop,nop:df,id+,ts1-,ts2+:0",
+        ),
         (&[5, 9, 1, 1], "sack:df,id+,bad:0"),
     ] {
         let shown = read(options);
-        assert!(shown.ends_with(&format!(":{expected}")), "{options:?}: {shown}");
+        assert!(
+            shown.ends_with(&format!(":{expected}")),
+            "{options:?}: {shown}"
+        );
     }
 }

@@ -181,6 +181,11 @@ fn firewall(report: &Report) -> Vec<Check> {
     if let Some(fault) = &report.nat_fault {
         checks.push(Check::warn("nat", fault.clone(), ""));
     }
+    checks.extend(report.os_faults.iter().map(|fault| {
+        let cure = "signatures stand in the file os_signatures of agent.toml; postern-agent syns shows \
+                    what clients send";
+        Check::warn("os", fault.clone(), cure)
+    }));
     checks
 }
 

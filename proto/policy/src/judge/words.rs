@@ -79,7 +79,10 @@ mod tests {
             (Denied::Username("bob".to_owned()), RefusedFor::Stanza),
             (Denied::NatTarget("10.0.0.5".to_owned()), RefusedFor::Stanza),
             (
-                Denied::NotTaken(NotTaken::NoSyn { address, within_secs: 120 }),
+                Denied::NotTaken(NotTaken::NoSyn {
+                    address,
+                    within_secs: 120,
+                }),
                 RefusedFor::Stanza,
             ),
             (Denied::CommandNotEnabled, RefusedFor::Stanza),

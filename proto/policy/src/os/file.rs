@@ -166,9 +166,12 @@ impl Reader {
         if let Some(section) = line.strip_prefix('[') {
             return self.section(section).map_err(|problem| (None, problem));
         }
-        let (key, value) = line
-            .split_once('=')
-            .ok_or_else(|| (None, Problem::new("the line is neither a section nor `key = value`")))?;
+        let (key, value) = line.split_once('=').ok_or_else(|| {
+            (
+                None,
+                Problem::new("the line is neither a section nor `key = value`"),
+            )
+        })?;
         let (key, value) = (key.trim(), value.trim());
         match (self.section, key) {
             (Section::PassedOver, _) | (Section::Head, "classes") => Ok(()),
@@ -246,8 +249,10 @@ impl OsLabel {
         };
         let class = match class {
             "!" => None,
-            "" => return Err(Problem::new("the label names no class")
-                .hint("unix, win, or ! for a program that makes its own packets")),
+            "" => {
+                return Err(Problem::new("the label names no class")
+                    .hint("unix, win, or ! for a program that makes its own packets"));
+            }
             class => Some(class.into()),
         };
         if name.is_empty() {
@@ -264,7 +269,9 @@ impl OsLabel {
     /// Name and flavor: `Linux 3.x`.
     #[must_use]
     pub fn words(&self) -> String {
-        format!("{} {}", self.name, self.flavor).trim_end().to_owned()
+        format!("{} {}", self.name, self.flavor)
+            .trim_end()
+            .to_owned()
     }
 }
 

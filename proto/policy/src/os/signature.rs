@@ -50,7 +50,16 @@ impl Signature {
     /// Reads the value of a `sig` line.
     pub(super) fn parse(text: &str) -> Result<Self, Problem> {
         let fields: Vec<&str> = text.split(':').collect();
-        let [version, ttl, ip_options, mss, window_and_scale, layout, quirks, payload] = *fields
+        let [
+            version,
+            ttl,
+            ip_options,
+            mss,
+            window_and_scale,
+            layout,
+            quirks,
+            payload,
+        ] = *fields
         else {
             return Err(Problem::new(format!(
                 "the signature has {} fields between colons, and not 8",
@@ -93,15 +102,17 @@ impl Signature {
     }
 
     /// Whether a SYN has it. A smaller set of quirks, or a time to live that cannot be, is a fuzzy
-    /// fit where a network on the way explains it.
+    /// fit where a network on the way explains it. As with p0f, the version decides only which quirks
+    /// there can be: the same system often looks alike in both.
     pub(super) fn fit(&self, syn: &Syn) -> Fit {
-        let is_as_written = self.is_v6.is_none_or(|v6| v6 == syn.is_v6)
-            && self.options == syn.options
+        let is_as_written = self.options == syn.options
             && self.eol_pad == syn.eol_pad
             && self.ip_options_len == syn.ip_options_len
             && self.mss.is_none_or(|mss| mss == syn.mss)
             && self.scale.is_none_or(|scale| scale == syn.scale)
-            && self.has_payload.is_none_or(|payload| payload == syn.has_payload)
+            && self
+                .has_payload
+                .is_none_or(|payload| payload == syn.has_payload)
             && self.window.is_of(syn);
         if !is_as_written {
             return Fit::None;
@@ -181,7 +192,12 @@ fn wild<T>(text: &str, read: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>
 
 /// `64`, `54+10` as it is observed, `255-` for a sender that takes any.
 fn time_to_live(text: &str) -> Result<(u8, bool), Problem> {
-    let wrong = || of_field("ttl", "is not a number from 1 to 255, perhaps with `-`, or a sum");
+    let wrong = || {
+        of_field(
+            "ttl",
+            "is not a number from 1 to 255, perhaps with `-`, or a sum",
+        )
+    };
     if let Some(most) = text.strip_suffix('-') {
         let most = number(most, 1, u8::MAX).ok_or_else(wrong)?;
         return Ok((most, true));
@@ -189,7 +205,9 @@ fn time_to_live(text: &str) -> Result<(u8, bool), Problem> {
     let (seen, hops) = text.split_once('+').unwrap_or((text, "0"));
     let seen = number(seen, 1, u8::MAX).ok_or_else(wrong)?;
     let hops = number(hops, 0, u8::MAX).ok_or_else(wrong)?;
-    seen.checked_add(hops).map(|ttl| (ttl, false)).ok_or_else(wrong)
+    seen.checked_add(hops)
+        .map(|ttl| (ttl, false))
+        .ok_or_else(wrong)
 }
 
 fn window_of(text: &str) -> Result<Window, Problem> {
@@ -221,7 +239,9 @@ fn layout_of(text: &str) -> Result<(OptionKinds, u8), Problem> {
         } else if let Some(other) = word.strip_prefix('?') {
             number(other, 0, u8::MAX)
         } else {
-            let known = KIND_WORDS.iter().find(|(known, _)| *known == word && word != "eol");
+            let known = KIND_WORDS
+                .iter()
+                .find(|(known, _)| *known == word && word != "eol");
             known.map(|(_, kind)| *kind)
         };
         let kind = kind.ok_or_else(|| {
@@ -252,7 +272,10 @@ fn quirks_of(text: &str, is_v6: Option<bool>) -> Result<Quirks, Problem> {
         };
         if other_version {
             let version = if is_v6 == Some(true) { 6 } else { 4 };
-            return Err(of_field("quirks", &format!("has `{word}`, which IPv{version} cannot have")));
+            return Err(of_field(
+                "quirks",
+                &format!("has `{word}`, which IPv{version} cannot have"),
+            ));
         }
         quirks.add_if(true, quirk);
     }

@@ -111,7 +111,7 @@ impl Quirks {
     pub const FLOW: Self = Self(1 << 5);
     /// Sequence number 0.
     pub const SEQ_MINUS: Self = Self(1 << 6);
-    /// An acknowledgement number without ACK.
+    /// An acknowledgement number without ACK, of which the first byte is odd.
     pub const ACK_PLUS: Self = Self(1 << 7);
     /// ACK with the number 0.
     pub const ACK_MINUS: Self = Self(1 << 8);
@@ -125,7 +125,7 @@ impl Quirks {
     pub const TS1_MINUS: Self = Self(1 << 12);
     /// The peer's timestamp is not 0.
     pub const TS2_PLUS: Self = Self(1 << 13);
-    /// Other than zeros behind the end of options.
+    /// Other than zeros behind the end of options, before the last byte.
     pub const OPT_PLUS: Self = Self(1 << 14);
     /// A window scale above 14.
     pub const EXWS: Self = Self(1 << 15);
@@ -212,9 +212,9 @@ impl Syn {
             some(true, Unit::Mss, mss),
             some(stamped, Unit::Mss, mss - TIMESTAMPS),
             some(true, Unit::Mss, ETHERNET - HEADERS_V4),
-            some(stamped, Unit::Mss, ETHERNET - HEADERS_V4 - TIMESTAMPS),
+            some(true, Unit::Mss, ETHERNET - HEADERS_V4 - TIMESTAMPS),
             some(v6, Unit::Mss, ETHERNET - HEADERS_V6),
-            some(v6 && stamped, Unit::Mss, ETHERNET - HEADERS_V6 - TIMESTAMPS),
+            some(v6, Unit::Mss, ETHERNET - HEADERS_V6 - TIMESTAMPS),
             some(true, Unit::Mtu, mss + HEADERS_V4),
             some(true, Unit::Mtu, mss + u32::from(self.headers_len)),
             some(v6, Unit::Mtu, mss + HEADERS_V6),
@@ -254,8 +254,14 @@ impl fmt::Display for Syn {
         write!(f, "{version}:{}+{}:", self.ttl, self.distance())?;
         write!(f, "{}:{}:", self.ip_options_len, self.mss)?;
         match self.window_multiple() {
-            Some(Multiple { unit: Unit::Mss, factor }) => write!(f, "mss*{factor}")?,
-            Some(Multiple { unit: Unit::Mtu, factor }) => write!(f, "mtu*{factor}")?,
+            Some(Multiple {
+                unit: Unit::Mss,
+                factor,
+            }) => write!(f, "mss*{factor}")?,
+            Some(Multiple {
+                unit: Unit::Mtu,
+                factor,
+            }) => write!(f, "mtu*{factor}")?,
             None => write!(f, "{}", self.window)?,
         }
         write!(f, ",{}:", self.scale)?;
@@ -270,7 +276,9 @@ impl fmt::Display for Syn {
             }
         }
         f.write_str(":")?;
-        let quirks = Quirks::WORDS.iter().filter(|(_, one)| self.quirks.contains(*one));
+        let quirks = Quirks::WORDS
+            .iter()
+            .filter(|(_, one)| self.quirks.contains(*one));
         for (at, (word, _)) in quirks.enumerate() {
             write!(f, "{}{word}", if at > 0 { "," } else { "" })?;
         }

@@ -36,7 +36,13 @@ fn file() -> OsSignatures {
 /// What Linux sends over Ethernet.
 fn linux() -> Syn {
     let mut options = OptionKinds::default();
-    for kind in [kinds::MSS, kinds::SACK_OK, kinds::TIMESTAMP, kinds::NOP, kinds::SCALE] {
+    for kind in [
+        kinds::MSS,
+        kinds::SACK_OK,
+        kinds::TIMESTAMP,
+        kinds::NOP,
+        kinds::SCALE,
+    ] {
         assert!(options.push(kind));
     }
     Syn {
@@ -65,7 +71,13 @@ fn label(syn: Syn) -> Option<(String, bool)> {
 fn a_syn_is_what_the_first_exact_label_says_before_a_generic_and_that_before_a_fuzzy_one() {
     let of = |syn| label(syn).unwrap();
     assert_eq!(of(linux()), ("Linux".to_owned(), false));
-    assert_eq!(of(Syn { scale: 7, ..linux() }), ("Linux far".to_owned(), false));
+    assert_eq!(
+        of(Syn {
+            scale: 7,
+            ..linux()
+        }),
+        ("Linux far".to_owned(), false)
+    );
     // Too far away, or with DF cleared on its way.
     assert_eq!(of(Syn { ttl: 20, ..linux() }), ("Linux".to_owned(), true));
     let quirks = Quirks::ECN;
@@ -73,16 +85,32 @@ fn a_syn_is_what_the_first_exact_label_says_before_a_generic_and_that_before_a_f
     // What no network does.
     let quirks = linux().quirks.and(Quirks::PUSHF_PLUS);
     assert_eq!(label(Syn { quirks, ..linux() }), None);
-    assert_eq!(label(Syn { window: 64_241, ..linux() }), None);
+    assert_eq!(
+        label(Syn {
+            window: 64_241,
+            ..linux()
+        }),
+        None
+    );
 }
 
 #[test]
 fn version_6_has_no_quirks_of_version_4_and_needs_none() {
     let quirks = Quirks::FLOW;
-    let v6 = Syn { is_v6: true, mss: 1440, window: 64_800, quirks, ..linux() };
+    let v6 = Syn {
+        is_v6: true,
+        mss: 1440,
+        window: 64_800,
+        quirks,
+        ..linux()
+    };
     // 45 segments: another multiple.
     assert_eq!(label(v6), None);
-    let v6 = Syn { window: 63_360, quirks: Quirks::default(), ..v6 };
+    let v6 = Syn {
+        window: 63_360,
+        quirks: Quirks::default(),
+        ..v6
+    };
     assert_eq!(label(v6), Some(("Linux".to_owned(), false)));
 }
 
@@ -114,7 +142,10 @@ fn a_syn_is_shown_as_a_signature_that_fits_it() {
     let file = OsSignatures::parse("own.fp", &text).unwrap();
 
     let found = file.identify(&linux()).unwrap();
-    assert_eq!((found.label.words(), found.is_fuzzy), ("Own".to_owned(), false));
+    assert_eq!(
+        (found.label.words(), found.is_fuzzy),
+        ("Own".to_owned(), false)
+    );
 }
 
 #[test]
@@ -141,7 +172,10 @@ fn every_mistake_of_a_file_has_its_line_and_its_field() {
     for (value, expected) in fields {
         let mistakes = OsSignatures::parse("os.fp", &sig(value)).unwrap_err();
         let said = mistakes.to_string();
-        assert!(said.starts_with(&format!("os.fp:3: sig: {expected}")), "{value}: {said}");
+        assert!(
+            said.starts_with(&format!("os.fp:3: sig: {expected}")),
+            "{value}: {said}"
+        );
     }
     let text = "x\n[tcp:requests]\n[tcp:request]\nsig = 4:64:0:*:*,*:mss:df:0\nlable = a\nlabel = s:unix\n";
     let said = OsSignatures::parse("os.fp", text).unwrap_err().to_string();
@@ -176,12 +210,21 @@ fn a_stanza_names_systems_with_or_without_their_flavor_or_by_an_expression() {
         labels.map(OsLabel::words).collect::<Vec<_>>()
     };
     assert_eq!(accepted("REQUIRE_OS linux\n"), ["Linux", "Linux far"]);
-    assert_eq!(accepted("REQUIRE_OS Linux:far, Windows\n"), ["Linux far", "Windows 10"]);
+    assert_eq!(
+        accepted("REQUIRE_OS Linux:far, Windows\n"),
+        ["Linux far", "Windows 10"]
+    );
     assert_eq!(accepted("REQUIRE_OS Linux far\n"), ["Linux far"]);
     assert_eq!(accepted("REQUIRE_OS s:win:Windows:10\n"), ["Windows 10"]);
-    assert_eq!(accepted("REQUIRE_OS_REGEX ^(linux|w.*10$)\n"), ["Linux", "Linux far", "Windows 10"]);
+    assert_eq!(
+        accepted("REQUIRE_OS_REGEX ^(linux|w.*10$)\n"),
+        ["Linux", "Linux far", "Windows 10"]
+    );
     // Both must hold.
-    assert_eq!(accepted("REQUIRE_OS Linux\nREQUIRE_OS_REGEX far\n"), ["Linux far"]);
+    assert_eq!(
+        accepted("REQUIRE_OS Linux\nREQUIRE_OS_REGEX far\n"),
+        ["Linux far"]
+    );
     assert_eq!(
         rule("REQUIRE_OS Linux, Linx, BeOS\nREQUIRE_OS_REGEX ^x\n").unknown_to(&file),
         ["Linx", "BeOS", "^x"]
@@ -195,7 +238,10 @@ fn what_a_stanza_requires_is_printed_and_reads_back() {
 
     let printed = policy.print(Secrets::Show);
 
-    assert!(printed.contains("REQUIRE_OS Linux, Mac OS X:10.x\nREQUIRE_OS_REGEX [34]\\.x\n"), "{printed}");
+    assert!(
+        printed.contains("REQUIRE_OS Linux, Mac OS X:10.x\nREQUIRE_OS_REGEX [34]\\.x\n"),
+        "{printed}"
+    );
     assert_eq!(read(&printed), policy);
 }
 
@@ -203,11 +249,22 @@ fn what_a_stanza_requires_is_printed_and_reads_back() {
 fn a_value_that_names_no_system_is_a_mistake_and_a_slip_of_the_pen_a_warning() {
     let text = |line: &str| format!("NAME n\nSOURCE ANY\nHOSTS ANY\nOPEN_PORTS tcp/22\n{line}\n");
     for (line, expected) in [
-        ("REQUIRE_OS Linux,", "a:5: REQUIRE_OS: the value names no operating system"),
-        ("REQUIRE_OS_REGEX (", "a:5: REQUIRE_OS_REGEX: the value is no regular expression"),
-        ("REQUIRE_OS Lin\u{fc}x", "a:5: REQUIRE_OS: the value has other than printable"),
+        (
+            "REQUIRE_OS Linux,",
+            "a:5: REQUIRE_OS: the value names no operating system",
+        ),
+        (
+            "REQUIRE_OS_REGEX (",
+            "a:5: REQUIRE_OS_REGEX: the value is no regular expression",
+        ),
+        (
+            "REQUIRE_OS Lin\u{fc}x",
+            "a:5: REQUIRE_OS: the value has other than printable",
+        ),
     ] {
-        let said = parse("a", &text(line), &NoIncludes).unwrap_err().to_string();
+        let said = parse("a", &text(line), &NoIncludes)
+            .unwrap_err()
+            .to_string();
         assert!(said.starts_with(expected), "{said}");
     }
     let policy = read(&text("REQUIRE_OS Linx:3.x, Windows"));

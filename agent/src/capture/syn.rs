@@ -1,0 +1,209 @@
+//! A second look at where packets come from, for SYNs: only while a stanza in force asks for it.
+//!
+//! Interfaces and capture files are opened once more, with a filter of their own, so that the filter
+//! for SPA packets stays as narrow as it is and costs no more. A socket sees no SYN.
+
+use std::path::Path;
+use std::time::Duration;
+
+use gate::LinkType;
+use nix::poll::PollFd;
+
+use super::{Arrival, Capture, CaptureConfig, CaptureError, CaptureSource, Filter, open};
+use crate::network::Links;
+
+/// A SYN and nothing else beside it, of those four flags that p0f goes by. Where pcap-filter(7) does not look
+/// behind extension headers, signatures do not either.
+const SYNS: &str = "(tcp[13] & 0x17 = 2) or (ip6[6] = 6 and ip6[53] & 0x17 = 2)";
+/// Of each interface. A SYN is short: some thousands.
+const BUFFER_BYTES: u32 = 1 << 20;
+/// Taken at once. Keeping one costs less than a tenth of what judging a packet costs.
+const BATCH_MAX: usize = 2048;
+
+/// What shows the SYNs, where it can be had.
+#[derive(Debug, Default)]
+pub struct SynCaptures {
+    /// Everything that could show some.
+    configs: Vec<CaptureConfig>,
+    open: Vec<Box<dyn Capture>>,
+    /// Why some of it cannot.
+    faults: Vec<String>,
+    wanted: bool,
+}
+
+// === impl SynCaptures ===
+
+impl SynCaptures {
+    /// Prepares for the sources that are captured on; opens nothing yet.
+    #[must_use]
+    pub fn of(captures: &[CaptureConfig]) -> Self {
+        let can = |source: &CaptureSource| match source {
+            CaptureSource::Interface(_) | CaptureSource::File { .. } => true,
+            CaptureSource::Socket(_) => false,
+        };
+        let configs = captures.iter().filter(|config| can(&config.source));
+        let configs = configs.map(|config| CaptureConfig {
+            filter: Filter::Own(SYNS.to_owned()),
+            buffer_bytes: BUFFER_BYTES,
+            ..config.clone()
+        });
+        Self {
+            configs: configs.collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Looks for SYNs from now on, or does not any more.
+    pub fn follow(&mut self, wanted: bool) {
+        if std::mem::replace(&mut self.wanted, wanted) == wanted {
+            return;
+        }
+        self.open.clear();
+        self.faults.clear();
+        if !wanted {
+            return;
+        }
+        for config in &self.configs {
+            match open(config) {
+                Ok(capture) => self.open.push(capture),
+                Err(cause) => self.faults.push(program::one_line(&cause).to_string()),
+            }
+        }
+        if self.configs.is_empty() {
+            let why = "a socket shows no SYN: capture on an interface";
+            self.faults.push(why.to_owned());
+        }
+        for fault in &self.faults {
+            tracing::error!(fault, "no SYN is seen there");
+        }
+    }
+
+    /// Why SYNs are not seen though they should be.
+    pub fn faults(&self) -> impl Iterator<Item = String> {
+        let down = self.open.iter().filter_map(|capture| {
+            let why = capture.down()?;
+            Some(format!("{}: {why}", capture.name()))
+        });
+        self.faults.iter().cloned().chain(down)
+    }
+
+    /// Hands on what has arrived; says what has just gone down.
+    pub fn next_batch(&mut self, steady: Duration, each: &mut dyn FnMut(Arrival<'_>)) {
+        for capture in &mut self.open {
+            if let Err(cause) = capture.next_batch(BATCH_MAX, steady, each) {
+                let error = program::one_line(&cause);
+                tracing::error!(%error, "no SYN is seen there any more; it is tried again");
+            }
+        }
+    }
+
+    /// Adds what is readable when something may have arrived.
+    pub fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
+        for capture in &self.open {
+            capture.poll_fds(fds);
+        }
+    }
+
+    /// After this time there may be something to do though the descriptors are silent.
+    pub fn retry_in(&self, steady: Duration) -> Option<Duration> {
+        let retries = self
+            .open
+            .iter()
+            .filter_map(|capture| capture.retry_in(steady));
+        retries.min()
+    }
+
+    /// Interfaces have come, gone or changed.
+    pub fn links_changed(&mut self, links: &Links) {
+        for capture in &mut self.open {
+            capture.links_changed(links);
+        }
+    }
+}
+
+/// Hands on every frame of a capture file that holds a SYN.
+///
+/// # Errors
+///
+/// [`CaptureError`] when it cannot be read, or this agent was built without libpcap.
+pub fn each_syn(path: &Path, each: &mut dyn FnMut(LinkType, &[u8])) -> Result<(), CaptureError> {
+    let mut file = open(&CaptureConfig {
+        source: CaptureSource::File {
+            path: path.to_owned(),
+            follow: false,
+        },
+        filter: Filter::Own(SYNS.to_owned()),
+        buffer_bytes: BUFFER_BYTES,
+        promiscuous: false,
+    })?;
+    let mut take = |arrival: Arrival<'_>| match arrival {
+        Arrival::Frame(link, frame) | Arrival::Seen(link, frame) => each(link, frame),
+        Arrival::Datagram(_) => {}
+    };
+    while file.next_batch(BATCH_MAX, Duration::ZERO, &mut take)? > 0 {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+
+    fn config(source: CaptureSource) -> CaptureConfig {
+        CaptureConfig {
+            source,
+            filter: Filter::for_port(62_201),
+            buffer_bytes: 1 << 20,
+            promiscuous: false,
+        }
+    }
+
+    #[test]
+    fn a_socket_shows_no_syn_and_that_is_said_once_somebody_asks() {
+        let socket: SocketAddr = "127.0.0.1:62201".parse().unwrap();
+        let mut syns = SynCaptures::of(&[config(CaptureSource::Socket(socket))]);
+        assert_eq!(syns.faults().count(), 0);
+
+        syns.follow(true);
+
+        let faults: Vec<_> = syns.faults().collect();
+        assert_eq!(faults, ["a socket shows no SYN: capture on an interface"]);
+        syns.follow(false);
+        assert_eq!(syns.faults().count(), 0);
+    }
+
+    #[cfg(feature = "pcap")]
+    #[test]
+    fn of_a_capture_file_the_syns_are_handed_on_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.pcap");
+        // A raw packet with a flag byte each: SYN, SYN+ACK, SYN with ECE and CWR, RST.
+        let mut bytes = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend([0, 0, 4, 0, 101, 0, 0, 0]);
+        for flags in [0x02, 0x12, 0xc2, 0x04] {
+            let mut packet = vec![0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, 6, 0, 0, 192, 0, 2, 1];
+            packet.extend([192, 0, 2, 2, 0x9c, 0x40, 0, 22, 0, 0, 0, 1, 0, 0, 0, 0]);
+            packet.extend([0x50, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+            bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 40, 0, 0, 0]);
+            bytes.extend(packet);
+        }
+        std::fs::write(&path, bytes).unwrap();
+        let file = CaptureSource::File {
+            path,
+            follow: false,
+        };
+        let mut syns = SynCaptures::of(&[config(file)]);
+        let mut seen = Vec::new();
+
+        syns.next_batch(Duration::ZERO, &mut |_| panic!("nobody asked"));
+        syns.follow(true);
+        syns.next_batch(Duration::ZERO, &mut |arrival| {
+            if let Arrival::Frame(_, frame) = arrival {
+                seen.push(frame[33]);
+            }
+        });
+
+        assert_eq!(seen, [0x02, 0xc2]);
+    }
+}
