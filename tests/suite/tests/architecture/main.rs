@@ -51,6 +51,8 @@ const PURE: &[(&str, &[&str])] = &[
             "ipnet",
             // Calendar days of ACCESS_EXPIRE, in UTC.
             "jiff",
+            // Expressions of REQUIRE_OS_REGEX: linear time, bounded size.
+            "regex-lite",
             "sha2",
             "spa",
             "strsim",
