@@ -39,7 +39,9 @@ impl OsSignaturesFile {
     /// Its name.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.named.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
+        self.named
+            .as_deref()
+            .unwrap_or_else(|| Path::new(DEFAULT_FILE))
     }
 
     /// Reads it. One that nobody named need not be there: then there are no signatures.

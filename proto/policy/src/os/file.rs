@@ -134,7 +134,7 @@ impl OsSignatures {
         }
         let fuzzy = fuzzy.filter(|label| label.class.is_some());
         let found = generic.map(|label| (label, false));
-        let found = found.or(fuzzy.map(|label| (label, true)));
+        let found = found.or_else(|| fuzzy.map(|label| (label, true)));
         found.map(|(label, is_fuzzy)| OsMatch { label, is_fuzzy })
     }
 

@@ -160,7 +160,7 @@ impl Window {
         match self {
             Self::Any => true,
             Self::Exactly(window) => window == syn.window,
-            Self::MultipleOf(unit) => syn.window % unit == 0,
+            Self::MultipleOf(unit) => syn.window.is_multiple_of(unit),
             Self::Times(unit, factor) => syn
                 .window_multiple()
                 .is_some_and(|own| own.unit == unit && own.factor == factor),
