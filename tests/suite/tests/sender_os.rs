@@ -77,7 +77,7 @@ fn theirs(signatures: &Path, file: &Path, log: &Path) -> Result<ByAddress> {
         }
         let label = fields
             .get("os")
-            .or(fields.get("app"))
+            .or_else(|| fields.get("app"))
             .copied()
             .unwrap_or_default();
         let shown = (
