@@ -63,10 +63,10 @@ fn shows(scene: &mut Scene, source: &str, fields: (u8, &[u8])) {
 
 #[track_caller]
 fn not_taken(reason: Reason) -> NotTaken {
-    match reason {
-        Reason::Denied(Denied::NotTaken(not_taken)) => not_taken,
-        other => panic!("{other}"),
-    }
+    let Reason::Denied(Denied::NotTaken(not_taken)) = reason else {
+        panic!("{reason}");
+    };
+    not_taken
 }
 
 #[test]
