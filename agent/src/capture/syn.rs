@@ -39,7 +39,9 @@ impl SynCaptures {
     pub fn of(captures: &[CaptureConfig]) -> Self {
         let can = |source: &CaptureSource| match source {
             CaptureSource::Interface(_) | CaptureSource::File { .. } => true,
-            CaptureSource::Socket(_) => false,
+            CaptureSource::Nflog(_) | CaptureSource::Socket(_) | CaptureSource::TcpServer(_) => {
+                false
+            }
         };
         let configs = captures.iter().filter(|config| can(&config.source));
         let configs = configs.map(|config| CaptureConfig {
@@ -135,6 +137,7 @@ pub fn each_syn(path: &Path, each: &mut dyn FnMut(LinkType, &[u8])) -> Result<()
         filter: Filter::Own(SYNS.to_owned()),
         buffer_bytes: BUFFER_BYTES,
         promiscuous: false,
+        any_direction: false,
     })?;
     let mut take = |arrival: Arrival<'_>| match arrival {
         Arrival::Frame(link, frame) | Arrival::Seen(link, frame) => each(link, frame),
@@ -156,6 +159,7 @@ mod tests {
             filter: Filter::for_port(62_201),
             buffer_bytes: 1 << 20,
             promiscuous: false,
+            any_direction: false,
         }
     }
 
