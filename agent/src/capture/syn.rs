@@ -3,7 +3,7 @@
 //! Interfaces and capture files are opened once more, with a filter of their own, so that the filter
 //! for SPA packets stays as narrow as it is and costs no more. A socket sees no SYN.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gate::LinkType;
@@ -47,6 +47,8 @@ impl SynCaptures {
         let configs = configs.map(|config| CaptureConfig {
             filter: Filter::Own(SYNS.to_owned()),
             buffer_bytes: BUFFER_BYTES,
+            // How far it has read is for this second look to know alone.
+            bookmark: config.bookmark.with_added_extension("syns"),
             ..config.clone()
         });
         Self {
@@ -138,6 +140,7 @@ pub fn each_syn(path: &Path, each: &mut dyn FnMut(LinkType, &[u8])) -> Result<()
         buffer_bytes: BUFFER_BYTES,
         promiscuous: false,
         any_direction: false,
+        bookmark: PathBuf::new(),
     })?;
     let mut take = |arrival: Arrival<'_>| match arrival {
         Arrival::Frame(link, frame) | Arrival::Seen(link, frame) => each(link, frame),
@@ -160,6 +163,7 @@ mod tests {
             buffer_bytes: 1 << 20,
             promiscuous: false,
             any_direction: false,
+            bookmark: PathBuf::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::capture::{CaptureError, each_syn};
 use crate::os_signatures::{BadOsSignatures, OsSignaturesFile};
 
-/// Shows which operating systems the SYNs of a capture file are of, for REQUIRE_OS
+/// Show which operating systems the SYNs of a capture file are of, for REQUIRE_OS
 ///
 /// One line for each SYN: where it came from, what the signatures call it, and the signature that it
 /// has, ready to be put into their file. What a SYN shows is a hint and never a proof.
