@@ -30,8 +30,8 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use super::frames::FrameFilter;
 use super::{Arrival, Capture, CaptureError, Filter, backoff};
 
-use bookmark::{Keeper, When};
-use reading::{Filled, Identity, Reading, Step};
+use bookmark::{Identity, Keeper, When};
+use reading::{Filled, Reading, Step};
 
 /// While a file is followed, how often it is looked at though nobody says that it has changed (a
 /// network file system cannot say so).

@@ -4,13 +4,19 @@
 //! written while no agent ran is read. Written at most once a second and not synced: a mark that is
 //! behind shows some records again, which the replay check refuses, and one that is damaged is none.
 
-use std::fs;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::reading::Identity;
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+}
 
 /// The place behind the last record that was read.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -35,6 +41,17 @@ pub(super) struct Keeper {
 
 /// Between two writes.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
+
+// === impl Identity ===
+
+impl Identity {
+    pub(super) fn of(found: &Metadata) -> Self {
+        Self {
+            device: found.dev(),
+            inode: found.ino(),
+        }
+    }
+}
 
 // === impl Keeper ===
 

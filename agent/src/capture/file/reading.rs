@@ -4,21 +4,19 @@
 //! bytes that were read are kept, and compared with what stands in their place before anything
 //! behind them is believed.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use gate::LinkType;
 use nix::unistd::{Whence, lseek};
-use serde::{Deserialize, Serialize};
 
 use super::super::frames::FrameFilter;
 use super::super::pcap_format::{
     FRAME_LEN_MAX, HEADER_LEN, Header, NotPcap, RECORD_HEADER_LEN, Resume,
 };
 use super::super::{Arrival, CaptureError, Filter, SNAPLEN, link_of};
-use super::bookmark::Bookmark;
+use super::bookmark::{Bookmark, Identity};
 
 /// Read at once. Holds at least one frame of the greatest length.
 const BUFFER_LEN: usize = 512 * 1024;
@@ -40,13 +38,6 @@ pub(super) struct Reading {
     place: Place,
     buffer: Vec<u8>,
     start: usize,
-}
-
-/// Which file it is, whatever its name.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Identity {
-    device: u64,
-    inode: u64,
 }
 
 /// What comes next.
@@ -372,17 +363,6 @@ impl Format {
             link,
             filter: FrameFilter::compile(number, link, filter)?,
         })
-    }
-}
-
-// === impl Identity ===
-
-impl Identity {
-    pub(super) fn of(found: &Metadata) -> Self {
-        Self {
-            device: found.dev(),
-            inode: found.ino(),
-        }
     }
 }
 
