@@ -78,8 +78,8 @@ pub async fn join(
         .present(&certificate_der, &tls_key.pkcs8_der)
         .map_err(ConnectError::Answer)?;
 
-    member.save_certificate(&certificate_der, &tls_key.pkcs8_der)?;
     let before = Membership::load_with(dir, options.keyring.clone()).ok();
+    member.save_certificate(&certificate_der, &tls_key.pkcs8_der)?;
     member.save()?;
     joining.end()?;
     if let Some(before) = before {

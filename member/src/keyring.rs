@@ -96,8 +96,9 @@ impl Failure for KeyringError {
         Some(Cow::Borrowed(match self {
             Self::Absent => "a `postern` with the feature `keyring` does",
             Self::NoBus(_) => {
-                "over ssh, in cron and in containers there is none: what runs there needs keys in a \
-                 file (`postern profile keyring --to-file`, typed in the desktop's session)"
+                "over ssh, in cron and in containers there is none: what runs there needs its keys in a \
+                 file; `postern profile keyring --to-file`, typed in the desktop's session, brings those \
+                 of a profile back"
             }
             Self::NoService(_) => {
                 "GNOME Keyring, KWallet and KeePassXC do; start one in this session, or have the keys \

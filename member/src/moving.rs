@@ -93,6 +93,9 @@ impl Membership {
         if before.keys.publics() == self.keys.publics() {
             return;
         }
+        if let Some(dir) = before.certificate_dir() {
+            let _ = files::remove::<CertificateFile>(&dir);
+        }
         if let Err(error) = keyring.remove(&before.keyring_name()) {
             let error = program::one_line(&error);
             tracing::warn!(%error, "the keys of the membership before stay in the keyring");

@@ -71,10 +71,6 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
     };
     let mut membership = member::join(&token, context.profile.dir(), options).await?;
     context.profile.forget_cache()?;
-    if args.keyring {
-        // A join that was begun without the keyring has its keys in the file.
-        to_keyring(context, &mut membership)?;
-    }
     let key = match membership.key_name.as_str() {
         "" | KEY_DEFAULT => String::new(),
         key => format!(", with the key {key}"),
@@ -83,6 +79,10 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
         "Joined fleet {} as {} {}{key}.",
         membership.fleet, membership.role, membership.name
     ))?;
+    if args.keyring {
+        // A join that was begun without the keyring has its keys in the file.
+        to_keyring(context, &mut membership)?;
+    }
     if membership.role == Role::User {
         let connection = Connection::of(membership).await?;
         let directory = Directory::sync(&context.profile, &connection).await?;

@@ -44,6 +44,16 @@ impl Desktop {
         self.await_owner(KEYRINGS);
     }
 
+    /// With a keyring in which nothing was ever kept, and that knows no password.
+    pub(crate) fn without_collection() -> Self {
+        let mut desktop = Self::without_keyring();
+        let mut daemon = desktop.tool("gnome-keyring-daemon");
+        daemon.args(["--components=secrets", "--foreground"]);
+        desktop.keyring = Some(spawn(daemon, ""));
+        desktop.await_owner(KEYRINGS);
+        desktop
+    }
+
     /// The bus alone.
     pub(crate) fn without_keyring() -> Self {
         let dir = TempDir::new().unwrap();

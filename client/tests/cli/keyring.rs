@@ -114,10 +114,19 @@ fn without_a_session_bus_or_a_keyring_on_it_that_is_said_and_nothing_is_moved() 
         "no program on the session bus keeps secrets",
         "KWallet",
     );
+    let empty = Desktop::without_collection().run(&alice.sandbox, &TO_KEYRING);
+    refused(
+        &empty,
+        "no collection for new secrets",
+        "make one that is the default",
+    );
     assert_eq!(membership(&alice), before);
 
     moved(&Desktop::new(), &alice);
     refused(&nowhere(&KNOCK), "there is no session bus", "--to-file");
+    let place = nowhere(&["profile", "keyring"]);
+    assert_eq!(place.code, 1);
+    assert!(place.stdout.contains("are in the keyring, as membership/"));
     let shown = nowhere(&["profile", "show"]);
     assert_eq!(shown.code, 0, "what needs no keys needs no keyring");
 }

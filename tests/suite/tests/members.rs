@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use harness::postern::{Member, binary};
 use harness::shell::run;
 use harness::{Result, in_lab, wait};
@@ -88,6 +88,68 @@ fn a_join_that_is_killed_at_any_moment_is_done_again_with_the_same_token() {
         let members = members.json_lines()?;
         let new = members.iter().filter(|row| text(row, "name").contains('-'));
         same("members", &new.count(), &count)
+    });
+}
+
+/// A desktop with its keyring, and a machine that was off after she joined: no certificate is left.
+const DESKTOP: &str = "\
+set -euo pipefail
+tree=$1 postern=$2 token=$3 here=$PWD/desktop
+mkdir -m 700 $here $here/home $here/run
+export XDG_RUNTIME_DIR=$here/run DBUS_SESSION_BUS_ADDRESS=unix:path=$here/run/bus
+echo \"<busconfig><type>session</type><listen>$DBUS_SESSION_BUS_ADDRESS</listen><auth>EXTERNAL</auth><policy \
+context='default'><allow send_destination='*' eavesdrop='true'/><allow eavesdrop='true'/><allow own='*'/></policy></busconfig>\" >$here/bus.conf
+in_desktop() {
+    exec env HOME=$here/home LD_LIBRARY_PATH=$(echo $tree/usr/lib/*-linux-gnu) PATH=$PATH:$tree/usr/bin \"$@\"
+}
+in_desktop dbus-daemon --nofork --config-file=$here/bus.conf & bus=$!
+until [[ -S $here/run/bus ]]; do sleep 0.02; done
+printf password | in_desktop gnome-keyring-daemon --unlock --components=secrets --foreground >/dev/null 2>&1 & keyring=$!
+trap 'kill $keyring $bus' EXIT
+until in_desktop dbus-send --session --print-reply --dest=org.freedesktop.DBus / \
+    org.freedesktop.DBus.NameHasOwner string:org.freedesktop.secrets 2>/dev/null | grep -q true; do sleep 0.02; done
+$postern join - --keyring <<<$token
+rm -r $here/run/postern
+$postern sync
+$postern knock web-1 --wait 5
+ls $here/run/postern/*/certificate.json
+ls $POSTERN_PROFILE
+";
+
+#[test]
+fn a_user_joins_into_her_keyring_and_renews_and_knocks_with_the_keys_in_it() {
+    in_lab(|lab| {
+        let company = Company::found(lab, 1, POLICY)?;
+        let _ssh = company.hosts[0].node.serve_tcp(22)?;
+        let words = [
+            "token",
+            "create",
+            "--role",
+            "user",
+            "--name",
+            "alice",
+            "--key-name",
+            "laptop",
+        ];
+        let token = company.operator.run(&words)?.ok()?.stdout;
+        let laptop = Member::stranger(&lab.node("laptop", 22)?, "alice");
+        let postern = binary("postern")?;
+        let tree = postern.ancestors().map(|dir| dir.join("keyring"));
+        let tree = tree.into_iter().find(|tree| tree.join("complete").exists());
+        let tree = tree.context("run tests/keyring.sh first, as `make test` does")?;
+
+        let mut desktop = laptop.node.command("timeout");
+        desktop
+            .env("POSTERN_PROFILE", &laptop.profile)
+            .args(["60", "bash", "-c", DESKTOP, "desktop"]);
+        let ran = run(desktop.arg(tree).arg(postern).arg(token.trim()))?.ok()?;
+
+        let ran = ran.says("with the key laptop")?;
+        let ran = ran.says("tcp/22 of web-1 open after ")?;
+        let ran = ran.says("/certificate.json\n")?;
+        let left = "\ndirectory.bin\njoining.json\nmembership.json\n";
+        ensure!(ran.stdout.ends_with(left), "{ran:?}");
+        Ok(())
     });
 }
 

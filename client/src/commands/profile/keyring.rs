@@ -61,10 +61,10 @@ pub(super) fn run(context: &Context, args: &KeyringArgs) -> Result {
                 program::one_line(&error)
             ));
         }
-    } else {
-        membership.check_keys()?;
     }
-    say(context, &membership, args.listing)
+    say(context, &membership, args.listing)?;
+    // Whether they can be read, too.
+    Ok(membership.check_keys()?)
 }
 
 /// Moves the keys into the keyring, and says what does not work any more.
