@@ -225,8 +225,13 @@ fn dump(layers: Layers) -> Done {
     let Mode::Alone { access_file } = &config.mode else {
         return Ok(());
     };
-    let compiled = policies::load(access_file, &config.gnupg, crate::clock::now())
-        .map_err(|error| Box::new(error) as Box<dyn Failure>)?;
+    let compiled = policies::load_to_run(
+        access_file,
+        &config.gnupg,
+        config.gate.commands,
+        crate::clock::now(),
+    )
+    .map_err(|error| Box::new(error) as Box<dyn Failure>)?;
     print(&format!("\n{}", compiled.policy().print(Secrets::Redact)))
 }
 
@@ -249,8 +254,13 @@ fn parse(layers: Layers) -> Done {
         .config()
         .map_err(|error| boxed(Failed::Config(error)))?;
     if let Mode::Alone { access_file } = &config.mode {
-        policies::load(access_file, &config.gnupg, crate::clock::now())
-            .map_err(|error| Box::new(error) as Box<dyn Failure>)?;
+        policies::load_to_run(
+            access_file,
+            &config.gnupg,
+            config.gate.commands,
+            crate::clock::now(),
+        )
+        .map_err(|error| Box::new(error) as Box<dyn Failure>)?;
     }
     print("the files have no mistakes\n")
 }

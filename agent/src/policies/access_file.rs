@@ -319,7 +319,27 @@ pub fn load(
     compile(path, &policy, gnupg, 0, now)
 }
 
-/// The same of a text that would stand at `path`.
+/// The same, and what a start looks at besides: whether this host has the users and groups of commands,
+/// where they run.
+///
+/// # Errors
+///
+/// [`InvalidAccessFile`] with every mistake.
+pub fn load_to_run(
+    path: &Path,
+    gnupg: &GnupgHomes,
+    runs_commands: bool,
+    now: Now,
+) -> Result<Arc<CompiledPolicy>, InvalidAccessFile> {
+    let policy = read(path, &Seen::new(&gnupg.of_host))?;
+    if runs_commands {
+        let accounts = policy.require_accounts(accounts::exists);
+        accounts.map_err(InvalidAccessFile::Policy)?;
+    }
+    compile(path, &policy, gnupg, 0, now)
+}
+
+/// The same as [`load`], of a text that would stand at `path`.
 ///
 /// # Errors
 ///

@@ -207,7 +207,10 @@ impl Word {
         if let Some((_, keyword)) = ENFORCED.iter().find(|(name, _)| *name == word) {
             return Self::Enforced(*keyword);
         }
-        if HARMLESS.contains(&word) {
+        if HARMLESS
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(word))
+        {
             return Self::Harmless;
         }
         FORMER

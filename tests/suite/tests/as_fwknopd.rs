@@ -8,7 +8,8 @@ use anyhow::{Context, ensure};
 use harness::capture::Capture;
 use harness::fwknop::{Fwknopd, fwknop};
 use harness::postern::binary;
-use harness::{Lab, Node, Ran, Result, in_lab, machine, wait};
+use harness::{Lab, Node, Process, Ran, Result, in_lab, machine, wait};
+use nix::sys::signal::Signal;
 use suite::same;
 
 const ACCESS: &str =
@@ -62,13 +63,18 @@ impl Site {
 
 /// The stock client asks for its own packet: tcp/22 for this address.
 fn knock(user: &Node, host: &Node, opened: &str) -> Result<()> {
+    knock_by(user, host, opened, &[])
+}
+
+/// The same with further options.
+fn knock_by(user: &Node, host: &Node, opened: &str, more: &[&str]) -> Result<()> {
     let keys = [
         "--key-rijndael",
         "alone-key-for-tests",
         "--key-hmac",
         "alone-hmac-for-tests",
     ];
-    let words = [&["-A", "tcp/22", "-a", opened], &keys[..]].concat();
+    let words = [&["-A", "tcp/22", "-a", opened], &keys[..], more].concat();
     fwknop(user, host.v4, &words)?;
     Ok(())
 }
@@ -127,6 +133,77 @@ fn as_fwknopd_a_host_is_started_asked_reread_and_stopped() {
         // A file with mistakes: nothing is started, and it is said where.
         site.run(&[])?.code(1)?;
         site.run(&["--exit-parse-config"])?.code(1)?;
+        // So is one whose commands need a user that this host does not have.
+        let access = format!("{ACCESS}ENABLE_CMD_EXEC Y\nCMD_EXEC_USER no-such-user\n");
+        site.host.write("access.conf", &access)?;
+        for switches in [&["--exit-parse-config"][..], &["-D"], &["-f"]] {
+            let refused = site.run(switches)?.code(1)?;
+            let said = "access.conf:6: CMD_EXEC_USER";
+            ensure!(refused.text().contains(said), "{}", refused.text());
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn switches_of_where_packets_come_from_and_when_it_ends_do_what_they_do_for_fwknopd() {
+    in_lab(|lab| {
+        let user = lab.node("user", 20)?;
+        // Whatever the file says, the switches win.
+        let more = "PCAP_INTF nowhere0;\n";
+        let ours = Site::new(lab, "ours", 10, more)?;
+        let theirs = Site::new(lab, "theirs", 11, more)?;
+        for (site, program, ready) in [
+            (&ours, &*ours.program, "postern-agent is ready"),
+            (&theirs, "fwknopd", "main event loop"),
+        ] {
+            let start = |ready: &str, switches: &[&str]| -> Result<Process> {
+                let mut command = site.host.command(program);
+                command.args(["-f", "-c", &site.conf]).args(switches);
+                let mut process = site.host.start("fwknopd", &mut command)?;
+                process.wait_for(ready, wait::SOON)?;
+                Ok(process)
+            };
+            let is_open = |address: &str| {
+                let ruleset = site.host.run(&["nft", "list", "ruleset"])?.ok()?;
+                Ok(ruleset.text().contains(address))
+            };
+            let opens = |address: &str| {
+                wait::until(&format!("{program} to open {address}"), wait::SOON, || {
+                    is_open(address)
+                })
+            };
+
+            let mut counts = start(ready, &["-i", "eth0", "-C", "2"])?;
+            // In its first second a host that knows no past trusts no packet.
+            wait::until_next_second();
+            wait::until_next_second();
+            knock(&user, &site.host, "203.0.113.1")?;
+            opens("203.0.113.1")?;
+            knock(&user, &site.host, "203.0.113.2")?;
+            same(program, &counts.wait(wait::SOON)?, &0)?;
+
+            let mut filters = start(ready, &["-i", "eth0", "-P", "udp port 5555"])?;
+            knock(&user, &site.host, "203.0.113.3")?;
+            knock_by(&user, &site.host, "203.0.113.4", &["-p", "5555"])?;
+            opens("203.0.113.4")?;
+            ensure!(!is_open("203.0.113.3")?, "{program}: -P");
+            filters.signal(Signal::SIGTERM)?;
+            same(program, &filters.wait(wait::SOON)?, &0)?;
+
+            let mut receives = start("", &["-U"])?;
+            wait::until("a socket", wait::SOON, || {
+                let sockets = site.host.run(&["ss", "-uln"])?.ok()?;
+                Ok(sockets.text().contains(":62201 "))
+            })?;
+            knock(&user, &site.host, "203.0.113.5")?;
+            opens("203.0.113.5")?;
+            receives.signal(Signal::SIGTERM)?;
+            same(program, &receives.wait(wait::SOON)?, &0)?;
+            let words = [program, "-c", &site.conf, "--fw-flush"];
+            site.host.run(&words)?.ok()?;
+            ensure!(!is_open("203.0.113.")?, "{program}: --fw-flush");
+        }
         Ok(())
     });
 }

@@ -9,7 +9,6 @@ use program::disk;
 use super::check::Check;
 use crate::commands::local::said;
 use crate::config::{Config, Mode};
-use crate::gpg::GnupgHomes;
 use crate::journal::{FILE_NAME, JournalError, JournalReader};
 use crate::policies;
 use crate::report::Report;
@@ -37,7 +36,7 @@ pub(super) fn all(
     match config.map(|config| (&config.mode, config)) {
         None => {}
         Some((Mode::Alone { access_file }, config)) => {
-            checks.extend(access_file_is_good(access_file, &config.gnupg, now));
+            checks.extend(access_file_is_good(access_file, config, now));
         }
         Some((Mode::Joined { .. }, _)) => {
             if let (Ok(reader), None) = (&reader, report) {
@@ -103,10 +102,11 @@ fn journal(reader: &JournalReader) -> Check {
     }
 }
 
-fn access_file_is_good(path: &Path, gnupg: &GnupgHomes, now: Now) -> Vec<Check> {
+fn access_file_is_good(path: &Path, config: &Config, now: Now) -> Vec<Check> {
     const NAME: &str = "access file";
 
-    let compiled = match policies::load(path, gnupg, now) {
+    let commands = config.gate.commands;
+    let compiled = match policies::load_to_run(path, &config.gnupg, commands, now) {
         Ok(compiled) => compiled,
         Err(invalid) => {
             let cure = "mend it, then: postern-agent reload";

@@ -3,7 +3,7 @@
 use super::{EVERY_ROW, Kind, Variable, Verdict};
 
 /// Its rows.
-pub(super) static VARIABLES: &[Variable] = &[
+pub(super) const VARIABLES: &[Variable] = &[
     Variable {
         name: "RULES_CHECK_THRESHOLD",
         default: Some("20"),

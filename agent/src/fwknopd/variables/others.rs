@@ -19,125 +19,54 @@ const fn without_effect(name: &'static str, why: &'static str, example: &'static
     }
 }
 
+/// A row of a fwknopd that was built for firewalld: that of iptables by another name.
+macro_rules! of_firewalld {
+    ($name:literal, $of:literal) => {
+        Variable {
+            name: $name,
+            why: concat!("as ", $of, ", for a fwknopd that was built for firewalld"),
+            ..of_iptables($of)
+        }
+    };
+}
+
+/// The row of this name among those of iptables.
+const fn of_iptables(name: &str) -> Variable {
+    let mut rows = super::firewall::VARIABLES;
+    while let [row, more @ ..] = rows {
+        if is_same(row.name.as_bytes(), name.as_bytes()) {
+            return *row;
+        }
+        rows = more;
+    }
+    panic!("no row has this name")
+}
+
+const fn is_same(mut one: &[u8], mut other: &[u8]) -> bool {
+    while let ([a, more @ ..], [b, others @ ..]) = (one, other) {
+        if *a != *b {
+            return false;
+        }
+        (one, other) = (more, others);
+    }
+    one.is_empty() && other.is_empty()
+}
+
 /// Its rows.
 pub(super) static VARIABLES: &[Variable] = &[
-    Variable {
-        name: "ENABLE_FIREWD_FORWARDING",
-        default: Some("N"),
-        kind: Kind::Switch,
-        verdict: Verdict::Obeyed,
-        why: "as ENABLE_IPT_FORWARDING, for a fwknopd that was built for firewalld",
-        example: "Y",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "ENABLE_FIREWD_LOCAL_NAT",
-        default: Some("N"),
-        kind: Kind::Switch,
-        verdict: Verdict::Obeyed,
-        why: "as ENABLE_IPT_LOCAL_NAT, for a fwknopd that was built for firewalld",
-        example: "Y",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "ENABLE_FIREWD_SNAT",
-        default: Some("N"),
-        kind: Kind::Switch,
-        verdict: Verdict::Obeyed,
-        why: "as ENABLE_IPT_SNAT, for a fwknopd that was built for firewalld",
-        example: "Y",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "ENABLE_FIREWD_OUTPUT",
-        default: Some("N"),
-        kind: Kind::Switch,
-        verdict: Verdict::Obeyed,
-        why: "as ENABLE_IPT_OUTPUT, for a fwknopd that was built for firewalld",
-        example: "Y",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "FLUSH_FIREWD_AT_INIT",
-        default: Some("Y"),
-        kind: Kind::Switch,
-        verdict: Verdict::Obeyed,
-        why: "as FLUSH_IPT_AT_INIT, for a fwknopd that was built for firewalld",
-        example: "N",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "FLUSH_FIREWD_AT_EXIT",
-        default: Some("Y"),
-        kind: Kind::Switch,
-        verdict: Verdict::Obeyed,
-        why: "as FLUSH_IPT_AT_EXIT, for a fwknopd that was built for firewalld",
-        example: "N",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "FIREWD_INPUT_ACCESS",
-        default: Some("ACCEPT, filter, INPUT, 1, FWKNOP_INPUT, 1"),
-        kind: Kind::Chain,
-        verdict: Verdict::Obeyed,
-        why: "as IPT_INPUT_ACCESS, for a fwknopd that was built for firewalld",
-        example: "ACCEPT, filter, INPUT, 1, MYSPA, 1",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "FIREWD_OUTPUT_ACCESS",
-        default: Some("ACCEPT, filter, OUTPUT, 1, FWKNOP_OUTPUT, 1"),
-        kind: Kind::Chain,
-        verdict: Verdict::Moot,
-        why: "as IPT_OUTPUT_ACCESS, for a fwknopd that was built for firewalld",
-        example: "ACCEPT, filter, OUTPUT, 1, X, 1",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "FIREWD_FORWARD_ACCESS",
-        default: Some("ACCEPT, filter, FORWARD, 1, FWKNOP_FORWARD, 1"),
-        kind: Kind::Chain,
-        verdict: Verdict::Moot,
-        why: "as IPT_FORWARD_ACCESS, for a fwknopd that was built for firewalld",
-        example: "ACCEPT, filter, FORWARD, 1, X, 1",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "FIREWD_DNAT_ACCESS",
-        default: Some("DNAT, nat, PREROUTING, 1, FWKNOP_PREROUTING, 1"),
-        kind: Kind::Chain,
-        verdict: Verdict::Moot,
-        why: "as IPT_DNAT_ACCESS, for a fwknopd that was built for firewalld",
-        example: "DNAT, nat, PREROUTING, 1, X, 1",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "FIREWD_SNAT_ACCESS",
-        default: Some("SNAT, nat, POSTROUTING, 1, FWKNOP_POSTROUTING, 1"),
-        kind: Kind::Chain,
-        verdict: Verdict::Moot,
-        why: "as IPT_SNAT_ACCESS, for a fwknopd that was built for firewalld",
-        example: "SNAT, nat, POSTROUTING, 1, X, 1",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "FIREWD_MASQUERADE_ACCESS",
-        default: Some("MASQUERADE, nat, POSTROUTING, 1, FWKNOP_MASQUERADE, 1"),
-        kind: Kind::Chain,
-        verdict: Verdict::Moot,
-        why: "as IPT_MASQUERADE_ACCESS, for a fwknopd that was built for firewalld",
-        example: "MASQUERADE, nat, POSTROUTING, 1, X, 1",
-        test: EVERY_ROW,
-    },
-    Variable {
-        name: "ENABLE_FIREWD_COMMENT_CHECK",
-        default: Some("Y"),
-        kind: Kind::Switch,
-        verdict: Verdict::Moot,
-        why: "as ENABLE_IPT_COMMENT_CHECK, for a fwknopd that was built for firewalld",
-        example: "N",
-        test: EVERY_ROW,
-    },
+    of_firewalld!("ENABLE_FIREWD_FORWARDING", "ENABLE_IPT_FORWARDING"),
+    of_firewalld!("ENABLE_FIREWD_LOCAL_NAT", "ENABLE_IPT_LOCAL_NAT"),
+    of_firewalld!("ENABLE_FIREWD_SNAT", "ENABLE_IPT_SNAT"),
+    of_firewalld!("ENABLE_FIREWD_OUTPUT", "ENABLE_IPT_OUTPUT"),
+    of_firewalld!("FLUSH_FIREWD_AT_INIT", "FLUSH_IPT_AT_INIT"),
+    of_firewalld!("FLUSH_FIREWD_AT_EXIT", "FLUSH_IPT_AT_EXIT"),
+    of_firewalld!("FIREWD_INPUT_ACCESS", "IPT_INPUT_ACCESS"),
+    of_firewalld!("FIREWD_OUTPUT_ACCESS", "IPT_OUTPUT_ACCESS"),
+    of_firewalld!("FIREWD_FORWARD_ACCESS", "IPT_FORWARD_ACCESS"),
+    of_firewalld!("FIREWD_DNAT_ACCESS", "IPT_DNAT_ACCESS"),
+    of_firewalld!("FIREWD_SNAT_ACCESS", "IPT_SNAT_ACCESS"),
+    of_firewalld!("FIREWD_MASQUERADE_ACCESS", "IPT_MASQUERADE_ACCESS"),
+    of_firewalld!("ENABLE_FIREWD_COMMENT_CHECK", "ENABLE_IPT_COMMENT_CHECK"),
     Variable {
         name: "ENABLE_NFQ_CAPTURE",
         default: Some("N"),
