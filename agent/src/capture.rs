@@ -54,6 +54,11 @@ use live::{LiveCapture, LiveOptions};
 use nflog::NflogCapture;
 use socket::{TcpCapture, UdpCapture};
 
+/// Gives a message to the reader of what the kernel logs ([`crate::hostile`]).
+pub(crate) fn read_hostile(notice: crate::netlink::Notice<'_>) {
+    nflog::read_hostile(notice);
+}
+
 /// One source of packets, and how to capture from it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CaptureConfig {

@@ -1,6 +1,7 @@
 //! The readers of the kernel's bytes by one name, for the tests that give them bytes that no kernel
 //! would (`tests/fuzz`). Nothing of the agent calls this.
 
+use crate::capture;
 use crate::connections;
 use crate::firewall;
 use crate::netlink::{Attributes, Datagram};
@@ -12,10 +13,14 @@ const DEPTH: u32 = 3;
 /// Returns how many headers of messages and attributes were read, each nest counted at each depth.
 pub fn read_netlink(datagram: &[u8]) -> usize {
     let mut headers = 0;
-    for data in Datagram::of(datagram) {
+    let datagram = Datagram::of(datagram);
+    for data in datagram.data() {
         headers += 1 + nested(data, DEPTH);
         connections::read_hostile(data);
         firewall::read_hostile(data);
+    }
+    for notice in datagram.notices() {
+        capture::read_hostile(notice);
     }
     headers
 }

@@ -238,6 +238,11 @@ impl Losses {
     }
 }
 
+/// Takes a message for one of what the kernel logs ([`crate::hostile`]).
+pub(super) fn read_hostile(notice: Notice<'_>) {
+    let _ = packet_of(notice, &mut Losses::default());
+}
+
 /// The packet of a message, if it is one that holds any.
 fn packet_of<'a>(notice: Notice<'a>, losses: &mut Losses) -> Option<&'a [u8]> {
     if notice.kind != MSG_PACKET {

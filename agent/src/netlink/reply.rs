@@ -54,9 +54,9 @@ pub(crate) struct Notice<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Notices<'a>(&'a [u8]);
 
-/// What the messages of one datagram hold, for whoever asked nothing.
+/// The messages of one datagram, for whoever asked nothing ([`crate::hostile`]).
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Datagram<'a>(Messages<'a>);
+pub(crate) struct Datagram<'a>(&'a [u8]);
 
 /// Attributes of a message or a nest, in order. Ends before the first that cannot be read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -160,21 +160,23 @@ impl<'a> Iterator for Notices<'a> {
 
 impl<'a> Datagram<'a> {
     pub(crate) fn of(datagram: &'a [u8]) -> Self {
-        Self(Messages::of(datagram))
+        Self(datagram)
     }
-}
 
-impl<'a> Iterator for Datagram<'a> {
-    type Item = Attributes<'a>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.find_map(|message| match message {
+    /// As answers to requests.
+    pub(crate) fn data(self) -> impl Iterator<Item = Attributes<'a>> {
+        Messages::of(self.0).filter_map(|message| match message {
             Ok(Message {
                 reply: Reply::Data(data),
                 ..
             }) => Some(data),
             Ok(_) | Err(Truncated) => None,
         })
+    }
+
+    /// As what nobody asked for.
+    pub(crate) fn notices(self) -> impl Iterator<Item = Notice<'a>> {
+        Notices::of(self.0).flatten()
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `netlink` | answers of the kernel | the kernel |
 //! | `access_conf` | access.conf and a fleet's policy | operators |
 //! | `token` | tokens | whoever pastes one |
+//! | `audit` | rows and signed notes of an exported log | whoever hands it over |
 //! | `event` | bodies and records of events, and what is exported of them | hosts |
 #![expect(
     clippy::indexing_slicing,
@@ -25,6 +26,7 @@
 )]
 
 mod access_conf;
+mod audit;
 mod event;
 mod frame;
 mod gate_model;
@@ -45,8 +47,9 @@ pub struct Target {
 }
 
 /// Every target, by name.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     Target::new("access_conf", access_conf::check),
+    Target::new("audit", audit::check),
     Target::new("event", event::check),
     Target::new("frame", frame::check),
     Target::new("gate_model", gate_model::check),

@@ -45,6 +45,7 @@ fn frames(path: &Path, grow: impl FnOnce(&mut File)) -> Option<Vec<Vec<u8>>> {
         filter: Filter::for_port(62_201),
         buffer_bytes: 65_536,
         promiscuous: false,
+        any_direction: false,
     };
     let mut capture = capture::open(&config).ok()?;
     let mut frames = Vec::new();
