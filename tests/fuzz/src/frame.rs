@@ -11,7 +11,7 @@ use crate::scene::Scene;
 const ACCESS_CONF: &str = "SOURCE ANY\nKEY nobody-has-it\nHMAC_KEY nobody-has-it-either\n\
     SOURCE 198.51.100.0/24\nKEY an-old-one\nSPA_SERVER_PORT 62202\n";
 
-const LINKS: [LinkType; 10] = [
+pub(crate) const LINKS: [LinkType; 10] = [
     LinkType::Ethernet,
     LinkType::LinuxSll,
     LinkType::LinuxSll2,

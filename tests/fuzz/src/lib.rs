@@ -16,6 +16,7 @@
 //! | `gate_model` | the gate beside a plain model of it | members, replays, clocks |
 //! | `pcap_file` | a capture file, in pieces | another program, disks |
 //! | `netlink` | answers of the kernel | the kernel |
+//! | `syn` | SYNs, and files of their signatures | anybody who can send |
 //! | `access_conf` | access.conf and a fleet's policy | operators |
 //! | `token` | tokens | whoever pastes one |
 //! | `audit` | rows and signed notes of an exported log | whoever hands it over |
@@ -35,6 +36,7 @@ mod netlink;
 mod packet;
 mod pcap_file;
 mod scene;
+mod syn;
 mod token;
 
 /// One reader and what must hold for it.
@@ -47,7 +49,7 @@ pub struct Target {
 }
 
 /// Every target, by name.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target::new("access_conf", access_conf::check),
     Target::new("audit", audit::check),
     Target::new("event", event::check),
@@ -57,6 +59,7 @@ pub const TARGETS: [Target; 10] = [
     Target::new("netlink", netlink::check),
     Target::new("packet", packet::check),
     Target::new("pcap_file", pcap_file::check),
+    Target::new("syn", syn::check),
     Target::new("token", token::check),
 ];
 

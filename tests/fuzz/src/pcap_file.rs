@@ -23,8 +23,10 @@ pub(crate) fn check(bytes: &[u8]) {
         return;
     };
     let path = folder().join(format!("postern-fuzz-{}.pcap", std::process::id()));
+    let forget = || fs::remove_file(path.with_extension("bookmark"));
     fs::write(&path, bytes).expect("a file can be written");
     let at_once = frames(&path, |_| {});
+    let _ = forget();
     let cut = usize::from(cut) * bytes.len() / 256;
     let (first, rest) = bytes.split_at(cut);
     fs::write(&path, first).expect("a file can be written");
@@ -32,6 +34,7 @@ pub(crate) fn check(bytes: &[u8]) {
         file.write_all(rest).expect("it can be added to")
     });
     assert_eq!(at_once, in_pieces, "cut at {cut}");
+    let _ = forget();
     fs::remove_file(&path).expect("our file");
 }
 
@@ -46,6 +49,7 @@ fn frames(path: &Path, grow: impl FnOnce(&mut File)) -> Option<Vec<Vec<u8>>> {
         buffer_bytes: 65_536,
         promiscuous: false,
         any_direction: false,
+        bookmark: path.with_extension("bookmark"),
     };
     let mut capture = capture::open(&config).ok()?;
     let mut frames = Vec::new();
