@@ -9,6 +9,7 @@
 //! | `caller`, `roster` | who makes a request, and who belongs to the fleet |
 //! | `peer` | the other end of a connection, as the connection shows it |
 //! | `limits` | how much one peer may ask, by the clock that it is given |
+//! | `event_quotas` | how fast each host may fill the log |
 //! | `claim_quotas` | how many claims each host may have stored |
 //! | `questions` | how many questions of the log may be open |
 //! | `standing` | what ends when the right to make a call does |
@@ -17,6 +18,7 @@
 pub(crate) mod bounds;
 pub(crate) mod caller;
 pub(crate) mod claim_quotas;
+pub(crate) mod event_quotas;
 pub(crate) mod layer;
 pub(crate) mod limits;
 pub(crate) mod peer;

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::claim_quotas::ClaimQuotas;
+use crate::access::event_quotas::EventQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
@@ -47,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) fleet: watch::Sender<FleetState>,
     /// What each host may claim.
     pub(crate) claim_quotas: ClaimQuotas,
+    /// How fast each host may fill the log.
+    pub(crate) event_quotas: EventQuotas,
     /// Fires once, when the controller is to stop.
     pub(crate) stopping: CancellationToken,
     /// Sessions and listings that run beside their request.

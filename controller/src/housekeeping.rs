@@ -80,6 +80,7 @@ async fn prune(context: Arc<Context>) {
             _ = tick.tick() => {}
         }
         context.limits.prune();
+        context.event_quotas.prune(clock::now().ms());
         forget_claims(&context, clock::now()).await;
         if let Err(error) = reads::record_due(&context, clock::now(), false).await {
             tracing::warn!(%error, "how often what was read is not recorded");

@@ -63,8 +63,8 @@ pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;
 pub use server::ServerError;
 pub use settings::{
-    Access, Begin, Body, Format, InvalidSettings, Listen, MetricsSettings, Mistake, Settings,
-    SinkSettings, Target, Transport, is_name,
+    Access, Begin, Body, EventQuota, Format, InvalidSettings, Listen, MetricsSettings, Mistake,
+    RetentionSettings, Settings, SinkSettings, Target, Transport, is_name,
 };
 pub use sinks::error::DeliveryError;
 pub use start::{Running, StartError, create_token, init};

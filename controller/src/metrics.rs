@@ -12,6 +12,7 @@
 //! | `postern_log_signed_records` | those that are covered by a signed checkpoint |
 //! | `postern_log_conflicts` | how often the log was not what somebody was shown of it |
 //! | `postern_events_total{kind}` | records that came since the controller started |
+//! | `postern_pushes_held_back_total` | pushes of hosts that send events faster than their quota |
 //! | `postern_sink_lag_seconds{sink}` | age of the oldest record that a sink has not taken |
 //! | `postern_sink_behind_records{sink}` | how many those are, at most |
 //! | `postern_sink_delivered_total{sink}`, `postern_sink_failures_total{sink}` | since the controller started |
@@ -92,6 +93,11 @@ pub(crate) async fn registry(context: &Context, now: Timestamp) -> Result<Regist
         context.store.commit_seconds(),
     );
     registry.register("events", "Records since the start", metrics.events.clone());
+    registry.register(
+        "pushes_held_back",
+        "Pushes that were made to wait by a quota",
+        metrics.held_back.clone(),
+    );
     let records = Number::default();
     records.set(float(newest_id));
     registry.register("log_records", "Records of the fleet's log", records);

@@ -19,6 +19,11 @@ pub use self::sink::{Access, Begin, Body, Format, SinkSettings, Target, Transpor
 
 const POLICY_VALID: &str = "7d";
 const CERTIFICATE_LIFE: &str = "24h";
+/// A host that was away for long sends 250 MB, a million events, in four minutes.
+const EVENT_QUOTA: EventQuota = EventQuota {
+    bytes_per_second: 1 << 20,
+    burst_bytes: 8 << 20,
+};
 const KEEP: &str = "400d";
 const KEEP_NOISE: &str = "30d";
 
@@ -39,6 +44,8 @@ pub struct Settings {
     pub metrics: Option<MetricsSettings>,
     /// How long records of the log are kept.
     pub retention: RetentionSettings,
+    /// How fast a host may fill the log; `None` for no bound.
+    pub event_quota: Option<EventQuota>,
     /// Where events are sent on to.
     pub sinks: Vec<SinkSettings>,
 }
@@ -61,6 +68,15 @@ pub struct MetricsSettings {
     pub per_host: bool,
 }
 
+/// `[quota]`: what each host may push.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct EventQuota {
+    /// Bytes a second for ever.
+    pub bytes_per_second: u64,
+    /// Bytes at once.
+    pub burst_bytes: u64,
+}
+
 /// `[retention]`: how long the log keeps what records say; `None` for ever.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RetentionSettings {
@@ -78,9 +94,11 @@ const KEYS: &[&str] = &[
     "policy_valid",
     "certificate_life",
     "metrics",
+    "quota",
     "retention",
     "sink",
 ];
+const QUOTA_KEYS: &[&str] = &["event_bytes_per_second", "event_burst_bytes"];
 const RETENTION_KEYS: &[&str] = &["keep", "keep_noise"];
 const METRICS_KEYS: &[&str] = &["listen", "per_host"];
 
@@ -94,9 +112,17 @@ struct RawSettings {
     certificate_life: Option<Spanned<String>>,
     metrics: Option<RawMetrics>,
     #[serde(default)]
+    quota: RawQuota,
+    #[serde(default)]
     retention: RawRetention,
     #[serde(default)]
     sink: Vec<RawSink>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawQuota {
+    event_bytes_per_second: Option<Spanned<i64>>,
+    event_burst_bytes: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -162,6 +188,9 @@ fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
     for (path, metrics) in tables(table.get_ref(), "metrics") {
         mistakes.check_keys(metrics, &path, METRICS_KEYS);
     }
+    for (path, quota) in tables(table.get_ref(), "quota") {
+        mistakes.check_keys(quota, &path, QUOTA_KEYS);
+    }
     for (path, retention) in tables(table.get_ref(), "retention") {
         mistakes.check_keys(retention, &path, RETENTION_KEYS);
     }
@@ -225,6 +254,7 @@ fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
         certificate_life,
         metrics,
         retention: retention(&raw.retention, mistakes),
+        event_quota: quota(&raw.quota, mistakes),
         sinks: RawSink::all(raw.sink, mistakes),
     }
 }
@@ -238,6 +268,30 @@ fn retention(raw: &RawRetention, mistakes: &mut Mistakes<'_>) -> RetentionSettin
         keep: keep("retention.keep", &raw.keep, KEEP),
         keep_noise: keep("retention.keep_noise", &raw.keep_noise, KEEP_NOISE),
     }
+}
+
+/// A rate of 0 is no bound.
+fn quota(raw: &RawQuota, mistakes: &mut Mistakes<'_>) -> Option<EventQuota> {
+    let mut bytes = |name, number: &Option<Spanned<i64>>, usual| match number {
+        None => usual,
+        Some(number) => u64::try_from(*number.get_ref()).unwrap_or_else(|_| {
+            mistakes.add(Some(number.span()), name, "less than 0");
+            0
+        }),
+    };
+    let quota = EventQuota {
+        bytes_per_second: bytes(
+            "quota.event_bytes_per_second",
+            &raw.event_bytes_per_second,
+            EVENT_QUOTA.bytes_per_second,
+        ),
+        burst_bytes: bytes(
+            "quota.event_burst_bytes",
+            &raw.event_burst_bytes,
+            EVENT_QUOTA.burst_bytes,
+        ),
+    };
+    (quota.bytes_per_second > 0).then_some(quota)
 }
 
 fn socket_address(

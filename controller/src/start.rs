@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::access::caller::RequestId;
 use crate::access::claim_quotas::ClaimQuotas;
+use crate::access::event_quotas::EventQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
@@ -157,6 +158,7 @@ impl Running {
         let fleet = name_this_run(&dir, &store).await?;
         let checkpoints = Checkpoints::load(&store, &settings.fleet, clock::now()).await?;
         let checkpoints = Arc::new(checkpoints);
+        let event_quotas = EventQuotas::new(settings.event_quota);
         let claim_quotas = ClaimQuotas::new(store.claims_by_host().await?);
 
         let roster = Arc::new(Roster::load(&store).await?);
@@ -184,6 +186,7 @@ impl Running {
             won,
             fleet: watch::Sender::new(fleet),
             claim_quotas,
+            event_quotas,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use fleet::{Event, EventRecord, Role};
+use fleet::{Event, EventKind, EventRecord, Role};
 use zeroize::Zeroizing;
 
 use self::error::StoreError;
@@ -320,6 +320,21 @@ impl Store {
     pub(crate) async fn record(&self, event: Event) -> Result<(), StoreError> {
         self.engine
             .write(move |connection| events::append_own(connection, event))
+            .await
+    }
+
+    /// Records something that was found wrong with a host, counted with it.
+    pub(crate) async fn alarm(
+        &self,
+        host: u64,
+        (kind, reason): (EventKind, String),
+        found: Origin,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| {
+                alarms::raise(connection, host, (kind, &reason), &found, now_ms)
+            })
             .await
     }
 

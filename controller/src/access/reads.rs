@@ -3,6 +3,7 @@
 //! with its number.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
@@ -33,6 +34,7 @@ struct Known {
 pub(crate) enum Answered {
     Read,
     Refused,
+    SignedIn,
 }
 
 /// Something that was read or refused, so often.
@@ -45,6 +47,8 @@ pub(crate) struct Read {
     pub(crate) at_ms: u64,
     pub(crate) count: u32,
     pub(crate) answered: Answered,
+    /// Where from, of who signed in; else empty.
+    pub(crate) source: String,
 }
 
 // === impl Reads ===
@@ -59,7 +63,7 @@ impl Reads {
         what: String,
         now_ms: u64,
     ) -> Option<Read> {
-        self.note_as(Answered::Read, caller, (key, what), now_ms)
+        self.note_as(Answered::Read, caller, (key, what, String::new()), now_ms)
     }
 
     /// The same of a call that was refused.
@@ -71,14 +75,32 @@ impl Reads {
         now_ms: u64,
     ) -> Option<Read> {
         let key = format!("refused {key}");
-        self.note_as(Answered::Refused, caller, (&key, what), now_ms)
+        self.note_as(
+            Answered::Refused,
+            caller,
+            (&key, what, String::new()),
+            now_ms,
+        )
+    }
+
+    /// The same of a member who begins to speak to us from this address.
+    pub(crate) fn note_sign_in(
+        &self,
+        caller: &Caller,
+        address: IpAddr,
+        now_ms: u64,
+    ) -> Option<Read> {
+        let source = address.to_string();
+        let key = format!("sign-in {source}");
+        let what = "a program of hers began to ask".to_owned();
+        self.note_as(Answered::SignedIn, caller, (&key, what, source), now_ms)
     }
 
     fn note_as(
         &self,
         answered: Answered,
         caller: &Caller,
-        (key, what): (&str, String),
+        (key, what, source): (&str, String, String),
         now_ms: u64,
     ) -> Option<Read> {
         let read = Read {
@@ -88,6 +110,7 @@ impl Reads {
             at_ms: now_ms,
             count: 1,
             answered,
+            source,
         };
         let mut known = self.known.lock();
         let key = (caller.id, key.to_owned());

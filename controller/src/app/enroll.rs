@@ -70,7 +70,7 @@ pub(crate) async fn redeem(
 ) -> Result<Enrolled, Error> {
     let csr_der = joiner.csr_der.clone();
     let joiner = joiner.checked(call.peer)?;
-    let Enrolment { member, key } = join(context, call.id, joiner, now).await?;
+    let Enrolment { member, key } = join(context, call, joiner, now).await?;
     welcome(context, &member).await?;
     let named = (member.role, member.name.as_str());
     let certificate_der = certify(context, named, key, &csr_der, now)?;
@@ -122,7 +122,7 @@ pub(crate) async fn renew(
 /// Redeems the token and adds the member, or finds the one that this joiner has become already.
 async fn join(
     context: &Context,
-    request: RequestId,
+    Call { id: request, peer }: Call,
     joiner: Joiner,
     now: Timestamp,
 ) -> Result<Enrolment, Error> {
@@ -147,7 +147,7 @@ async fn join(
     if token.invitation.name.is_empty() && trust::is_trusted(policy, role, &name) {
         return Err(Error::NameTrusted { role, name });
     }
-    let event = enrolled(&token.invitation, &member, request);
+    let event = enrolled(&token.invitation, &member, (request, peer));
     let takes_place = role == Role::Host && token.invitation.replaces;
     if takes_place && let Some(before) = context.roster.find(role, &name) {
         tokens::check_takes_place(context, &token.invitation, &before)?;
@@ -284,7 +284,12 @@ impl Joiner {
     }
 }
 
-fn enrolled(invitation: &Invitation, member: &NewMember, request: RequestId) -> Event {
+/// Where the joiner came from is what the connection shows, whatever address it says it has.
+fn enrolled(
+    invitation: &Invitation,
+    member: &NewMember,
+    (request, peer): (RequestId, Option<IpAddr>),
+) -> Event {
     let origin = Origin::member(member.role, &member.name, request.to_string());
     let mut event = origin.done(EventKind::Enrolled, member.joined_at_ms);
     event.user.clone_from(&invitation.created_by);
@@ -293,7 +298,10 @@ fn enrolled(invitation: &Invitation, member: &NewMember, request: RequestId) -> 
         event.reason += &format!(" with key {}", invitation.key_name);
     }
     event.reason += &format!(" (token {})", invitation.id);
-    event.source.clone_from(&member.address);
+    event.source = match peer {
+        Some(peer) => peer.to_string(),
+        None => member.address.clone(),
+    };
     event
 }
 

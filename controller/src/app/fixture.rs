@@ -20,6 +20,7 @@ use super::policy::{Draft, Public};
 use super::{policy, tokens};
 use crate::access::caller::{Call, Caller, RequestId};
 use crate::access::claim_quotas::ClaimQuotas;
+use crate::access::event_quotas::EventQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
@@ -80,6 +81,7 @@ impl Fleet {
         let checkpoints = Checkpoints::load(&store, "prod", NOW).await.unwrap();
         let checkpoints = Arc::new(checkpoints);
         let fleet = watch::Sender::new(store.fleet_state().await.unwrap());
+        let event_quotas = EventQuotas::new(None);
         let context = Context {
             sinks: Sinks::default(),
             metrics: Metrics::new(Vec::new()),
@@ -99,6 +101,7 @@ impl Fleet {
             won: sender,
             fleet,
             claim_quotas: ClaimQuotas::default(),
+            event_quotas,
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

@@ -3,6 +3,8 @@
 //! Reads are stored before the answer is given: what cannot be recorded is not read. A refusal is given
 //! whether it can be recorded or not.
 
+use std::net::IpAddr;
+
 use fleet::{EventKind, Outcome, Role};
 
 use crate::access::caller::Caller;
@@ -23,6 +25,8 @@ pub(crate) struct Question {
     key: String,
     /// The key, and times.
     text: String,
+    /// It is recorded whoever asks.
+    is_of_everyone: bool,
 }
 
 // === impl Question ===
@@ -33,6 +37,15 @@ impl Question {
         Self {
             key: what.to_owned(),
             text: what.to_owned(),
+            is_of_everyone: false,
+        }
+    }
+
+    /// Of what is recorded whoever asks, also of those who could do more than read.
+    pub(crate) fn of_everyone(self) -> Self {
+        Self {
+            is_of_everyone: true,
+            ..self
         }
     }
 
@@ -64,11 +77,29 @@ pub(crate) async fn note(
     question: Question,
     now: Timestamp,
 ) -> Result<(), Error> {
-    if !reads_are_recorded(caller.role) {
+    let Question {
+        key,
+        text,
+        is_of_everyone,
+    } = question;
+    if !is_of_everyone && !reads_are_recorded(caller.role) {
         return Ok(());
     }
-    let Question { key, text } = question;
     let due = context.reads.note(caller, &key, text, now.ms());
+    Ok(record(context, due).await?)
+}
+
+/// Records that a person's program began to speak to us, from this address: at once, and then counted.
+pub(crate) async fn note_sign_in(
+    context: &Context,
+    caller: &Caller,
+    address: IpAddr,
+    now: Timestamp,
+) -> Result<(), Error> {
+    if caller.role == Role::Host {
+        return Ok(());
+    }
+    let due = context.reads.note_sign_in(caller, address, now.ms());
     Ok(record(context, due).await?)
 }
 
@@ -124,9 +155,11 @@ async fn record(
             at_ms,
             count,
             answered,
+            source,
         } = read;
         let mut event = match answered {
             Answered::Read => origin.done(EventKind::Read, at_ms),
+            Answered::SignedIn => origin.done(EventKind::SignIn, at_ms),
             Answered::Refused => {
                 let mut event = origin.done(EventKind::Operator, at_ms);
                 event.set_outcome(Outcome::Denied);
@@ -135,6 +168,7 @@ async fn record(
         };
         event.user = user;
         event.reason = what;
+        event.source = source;
         event.count = count.into();
         context.store.record(event).await?;
     }

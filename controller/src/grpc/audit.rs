@@ -140,7 +140,7 @@ impl Audit for AuditService {
         request: Request<ReadLogRequest>,
     ) -> Result<Response<Self::ReadLogStream>, Status> {
         let caller = caller(&request)?;
-        let question = Question::new("audit verify");
+        let question = Question::new("audit verify").of_everyone();
         app::reads::note(&self.context, &caller, question, clock::now()).await?;
         proof::read_log(&self.context, &caller, request.into_inner()).await
     }

@@ -225,7 +225,9 @@ impl Operator for OperatorService {
     ) -> Result<Response<ShowPolicyResponse>, Status> {
         let caller = caller(&request)?;
         let ShowPolicyRequest { generation } = request.into_inner();
-        let question = Question::new("policy show").with("generation", &numbered(generation));
+        let question = Question::new("policy show")
+            .with("generation", &numbered(generation))
+            .of_everyone();
         self.read(&caller, question).await?;
         let Shown { generation, text } = policy::show(&self.context, generation).await?;
         Ok(Response::new(ShowPolicyResponse {
@@ -288,7 +290,9 @@ impl Operator for OperatorService {
     ) -> Result<Response<RenderPolicyResponse>, Status> {
         let caller = caller(&request)?;
         let RenderPolicyRequest { host } = request.into_inner();
-        let question = Question::new("policy render").with("host", &host);
+        let question = Question::new("policy render")
+            .with("host", &host)
+            .of_everyone();
         self.read(&caller, question).await?;
         let Rendered { generation, text } = policy::render(&self.context, &caller, &host)?;
         Ok(Response::new(RenderPolicyResponse { generation, text }))

@@ -55,7 +55,7 @@ pub(super) fn access_review(request: &AccessReviewRequest) -> Question {
 }
 
 pub(super) fn audit(request: &ListEventsRequest) -> Question {
-    let mut question = Question::new("audit list");
+    let mut question = Question::new("audit list").of_everyone();
     let one = (request.kind != 0).then_some(request.kind);
     for kind in one.into_iter().chain(request.kinds.iter().copied()) {
         let name = EventKind::try_from(kind).map(EventKind::as_str);

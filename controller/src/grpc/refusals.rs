@@ -1,7 +1,8 @@
-//! Whatever a member tries and may not is recorded: in one place, behind which it does not matter who has
+//! Who asks is recorded, and whatever a member tries and may not: in one place, behind which it does not matter who has
 //! refused it.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task;
@@ -11,7 +12,8 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use crate::access::caller::Caller;
-use crate::app::reads::note_refused;
+use crate::access::peer::Peer;
+use crate::app::reads::{self, note_refused};
 use crate::clock;
 use crate::context::Context;
 
@@ -56,10 +58,13 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let uri = request.uri().clone();
+        let address = request.extensions().get::<Peer>().map(|peer| peer.address);
         let answer = self.inner.call(request);
         let context = Arc::clone(&self.context);
         Box::pin(async move {
             let response = answer.await?;
+            let caller = response.extensions().get::<Caller>().cloned();
+            note_sign_in(&context, caller, address).await;
             if let Some((caller, why)) = refused(&response) {
                 let call = uri.path().rsplit('/').next().unwrap_or_default();
                 let noted = note_refused(&context, &caller, (call, &why), clock::now()).await;
@@ -70,6 +75,18 @@ where
             }
             Ok(response)
         })
+    }
+}
+
+/// Records whoever is known by her certificate, whatever comes of what she asks.
+async fn note_sign_in(context: &Context, caller: Option<Caller>, address: Option<IpAddr>) {
+    let (Some(caller), Some(address)) = (caller, address) else {
+        return;
+    };
+    let noted = reads::note_sign_in(context, &caller, address, clock::now()).await;
+    if let Err(error) = noted {
+        let (name, error) = (&caller.name, program::one_line(&error));
+        tracing::error!(name, %error, "a sign-in is not recorded");
     }
 }
 

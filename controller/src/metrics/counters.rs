@@ -26,6 +26,8 @@ pub(super) type Label = [(&'static str, String); 1];
 pub(crate) struct Metrics {
     pub(super) claims: Family<Label, Histogram, fn() -> Histogram>,
     pub(super) events: Family<Label, Counter>,
+    /// Pushes of hosts that were made to wait.
+    pub(super) held_back: Counter,
     /// Records up to this one are counted in `events`.
     counted_id: Mutex<Option<u64>>,
     /// When certificates expire, seconds since the Unix epoch.
@@ -50,9 +52,15 @@ impl Metrics {
         Self {
             claims,
             events,
+            held_back: Counter::default(),
             counted_id: Mutex::default(),
             expiries,
         }
+    }
+
+    /// A push of a host was made to wait.
+    pub(crate) fn held_back(&self) {
+        self.held_back.inc();
     }
 
     /// A claim was answered after so long.

@@ -143,6 +143,47 @@ async fn whatever_an_auditor_a_helpdesk_or_a_validator_reads_is_an_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_signs_in_and_who_reads_the_log_or_a_policy_is_an_event_whatever_her_role() {
+    let fleet = Fleet::start().await;
+    let owner = fleet.join(Role::Owner, "root").await;
+    for path in [
+        "/postern.v1.Operator/ShowPolicy",
+        "/postern.v1.Operator/RenderPolicy",
+        "/postern.v1.Operator/ListHosts",
+        "/postern.v1.Audit/ListEvents",
+        "/postern.v1.Audit/ReadLog",
+    ] {
+        let _whatever = call(&owner.channel, path).await;
+    }
+    let of_kind = async |kind: wire::EventKind| -> Vec<fleet::Event> {
+        let request = ListEventsRequest {
+            kind: kind.into(),
+            ..ListEventsRequest::default()
+        };
+        let rows = owner.events(request).await.into_iter();
+        rows.map(|row| row.record.unwrap().event().unwrap())
+            .collect()
+    };
+
+    let read = of_kind(wire::EventKind::Read).await;
+    let mut read: Vec<&str> = read.iter().map(|event| &*event.reason).collect();
+    read.retain(|what| !what.contains("kind="));
+    read.sort_unstable();
+    assert_eq!(
+        read,
+        ["audit list", "audit verify", "policy render", "policy show"]
+    );
+    let signed_in = of_kind(wire::EventKind::SignIn).await;
+    let [event] = signed_in.as_slice() else {
+        panic!("{signed_in:?}");
+    };
+    assert_eq!((&*event.actor, &*event.user), ("owner/root", "root"));
+    assert_eq!(event.source, "127.0.0.1");
+    let enrolled = of_kind(wire::EventKind::Enrolled).await;
+    assert_eq!(enrolled[0].source, "127.0.0.1", "and not what she says");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_rpc_that_is_not_listed_is_denied_to_everyone() {
     let fleet = Fleet::start().await;
     let operator = fleet.join(Role::Operator, "root").await;

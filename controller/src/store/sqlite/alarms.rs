@@ -12,7 +12,7 @@ use crate::store::error::StoreError;
 use crate::store::model::{Alarm, Origin, Pushed};
 
 /// Records an alarm about a member.
-pub(super) fn raise(
+pub(in crate::store) fn raise(
     connection: &Connection,
     member: u64,
     (kind, reason): (EventKind, &str),
