@@ -40,8 +40,8 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-pub use self::kept_log::{KeptLog, LogConflict, kept_log};
-pub use self::memory::called_now;
+pub use self::kept_log::{KeptLog, LogConflict};
+pub use self::memory::{called_now, kept_log};
 use crate::channels::Channels;
 use crate::orders::{NotTaken, Order, OrderSender};
 

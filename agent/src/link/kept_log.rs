@@ -5,12 +5,8 @@
 //! kept here as evidence; the host goes on as it is, because a log that was tampered with is no reason
 //! to lock anybody out.
 
-use std::path::Path;
-
 use fleet::audit::{AuditKey, Checkpoint};
 use serde::{Deserialize, Serialize};
-
-use super::memory::MemoryFile;
 
 /// See the module.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -46,11 +42,6 @@ pub(super) struct Said<'a> {
     pub(super) restated: &'a str,
     /// What is kept was presented, so the controller has to say what it is now.
     pub(super) was_presented: bool,
-}
-
-/// What the host whose state this is keeps of its fleet's log.
-pub fn kept_log(state_dir: &Path) -> KeptLog {
-    MemoryFile::load(state_dir).get().log.clone()
 }
 
 // === impl KeptLog ===

@@ -43,6 +43,11 @@ pub fn called_now(state_dir: &Path, joined_as: &str) -> Option<String> {
     (!called.is_empty() && called != joined_as).then_some(called)
 }
 
+/// What the host whose state this is keeps of its fleet's log.
+pub fn kept_log(state_dir: &Path) -> KeptLog {
+    MemoryFile::load(state_dir).memory.log
+}
+
 // === impl MemoryFile ===
 
 impl MemoryFile {
