@@ -68,6 +68,12 @@ pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> Option<Command
         return Some(CommandError::usage(told));
     }
     let is_typed = |command: &str| words.iter().any(|word| *word == *command);
+    if is_typed("run") && !is_typed("--") && !unknown.starts_with('-') {
+        let told = format!("`{unknown}` is not understood: before the command stands `--`");
+        return Some(
+            CommandError::usage(told).with_hint("as in `postern run web-1 -- ./deploy.sh`"),
+        );
+    }
     if !is_typed("knock") && !is_typed("close") {
         let is_alone = words.first().and_then(|word| word.to_str());
         let is_alone = is_alone.is_some_and(|word| word.starts_with('-'));

@@ -14,8 +14,8 @@ use nix::fcntl::{Flock, FlockArg};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{FilesError, JoinError};
-use crate::files::{self, JoiningFile, Stored as _};
-use crate::held::Held;
+use crate::files::{self, JoiningFile, Stored as _, WITH_KEYS};
+use crate::held::{Held, Publics};
 use crate::keyring::{Keyring, KeyringError};
 use crate::keys::Keys;
 use crate::membership::Membership;
@@ -124,6 +124,25 @@ pub(crate) fn came_of(
 pub(crate) fn has_begun(dir: &Path, token: &Token) -> Result<bool, FilesError> {
     let file = load(dir)?.filter(|file| *file.token.0 == digest(token));
     Ok(file.is_some_and(|file| file.keys().is_some()))
+}
+
+/// Takes these keys out of what a join left that was broken off after the membership was written.
+///
+/// # Errors
+///
+/// What the disk says.
+pub(crate) fn forget_keys(dir: &Path, keys: &Publics) -> Result<(), FilesError> {
+    let Some(file) = load(dir)? else {
+        return Ok(());
+    };
+    let Some(stored) = file.keys().filter(|stored| stored.version == WITH_KEYS) else {
+        return Ok(());
+    };
+    match Held::stored(&dir.join(JoiningFile::FILE), &stored, None) {
+        Ok(held) if held.publics() == keys => files::save(dir, &JoiningFile::ended(&file.token.0)),
+        // Of another join, which may still go on.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What was written before; a file that is damaged is as good as none.

@@ -50,6 +50,7 @@ impl Membership {
             self.save()?;
         }
         self.keys.get()?;
+        joining::forget_keys(&self.dir, self.keys.publics())?;
         let certificate = files::load::<CertificateFile>(&self.dir).ok().flatten();
         if let Some(CertificateFile {
             certificate, key, ..

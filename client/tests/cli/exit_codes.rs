@@ -174,3 +174,17 @@ fn nobody_reading_any_more_is_no_failure_and_no_panic() {
         assert!(!told.contains("panicked"), "{told}");
     }
 }
+
+#[test]
+fn a_command_to_run_without_dashes_before_it_is_told_of_them() {
+    let ran = Sandbox::new().run(&["run", "web-1", "ls"]);
+
+    assert_eq!(ran.code, 2);
+    let told = "`ls` is not understood: before the command stands `--`";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("postern run web-1 -- "),
+        "{}",
+        ran.stderr
+    );
+}

@@ -252,6 +252,25 @@ async fn a_certificate_renews_with_the_keys_in_the_keyring_and_is_not_on_the_dis
     assert_eq!(files(dir.path()).len(), 2);
 }
 
+#[tokio::test]
+async fn a_join_that_was_broken_off_at_its_end_leaves_no_key_beside_the_keyring() {
+    let fake = Fake::start();
+    let (dir, mut member) = joined(&fake).await;
+    let joining = dir.path().join("joining.json");
+    let ended = fs::read_to_string(&joining).unwrap();
+    let keys = file(dir.path());
+    let mut begun: Value = serde_json::from_str(&ended).unwrap();
+    for key in ["identity_key", "exchange_key"] {
+        begun[key] = keys[key].clone();
+    }
+    fs::write(&joining, begun.to_string()).unwrap();
+    let keyring: Arc<dyn Keyring> = Arc::new(Memory::default());
+
+    member.move_to_keyring(&keyring).unwrap();
+
+    assert_eq!(fs::read_to_string(&joining).unwrap(), ended);
+}
+
 fn options(keyring: &Arc<dyn Keyring>, into_keyring: bool) -> JoinOptions {
     JoinOptions {
         keyring: Some(keyring.clone()),

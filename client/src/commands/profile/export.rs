@@ -117,7 +117,10 @@ pub(super) async fn run(context: &Context, args: ExportArgs) -> Result {
     for stanza in &stanzas {
         stanza.write(&mut text, &membership, &args.allow_ip)?;
     }
-    let count = stanzas.len();
+    let stanzas = match stanzas.len() {
+        1 => "1 stanza".to_owned(),
+        count => format!("{count} stanzas"),
+    };
     match (&args.output, &args.append) {
         (Some(path), _) => create(path, &text)?,
         (None, Some(path)) => append(path, &text)?,
@@ -129,7 +132,7 @@ pub(super) async fn run(context: &Context, args: ExportArgs) -> Result {
         .unwrap_or_default();
     context
         .ui
-        .say(format_args!("Wrote {count} stanzas to {path}, mode 0600."))
+        .say(format_args!("Wrote {stanzas} to {path}, mode 0600."))
 }
 
 // === files ===
