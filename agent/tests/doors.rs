@@ -1,5 +1,6 @@
 //! What stands open and what is closed, whatever breaks: the whole agent, a client in another network
-//! namespace, real packets and a real kernel.
+//! namespace, real packets and a real kernel. Frames are put on its wire by libpcap.
+#![cfg(feature = "pcap")]
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,

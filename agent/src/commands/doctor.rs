@@ -26,7 +26,9 @@ use host::Privileges;
 
 use crate::clock;
 use crate::commands::status;
-use crate::config::{Config, Layers, Mode, RawConfig};
+#[cfg(feature = "link")]
+use crate::config::{Config, Mode};
+use crate::config::{Layers, RawConfig};
 
 /// Check this host: what is well, what is not, and what to do about it
 ///
