@@ -196,66 +196,13 @@ impl TryFrom<RawConfig> for Config {
         let gate = gate(&raw, &sources, &mut mistakes);
         let firewall = firewall(&raw, &mut mistakes);
         let nat = nat::nat(&raw, &mut mistakes);
-        let bounded = |key, value: Option<u64>, default, max| (key, value.unwrap_or(default), max);
-        let numbers = [
-            bounded(
-                "command_timeout_secs",
-                raw.command_timeout_secs,
-                COMMAND_TIMEOUT_SECS,
-                COMMAND_TIMEOUT_SECS_MAX,
-            ),
-            bounded(
-                "buffer_mib",
-                raw.buffer_mib.map(u64::from),
-                BUFFER_MIB.into(),
-                1024,
-            ),
-            bounded(
-                "audit_days",
-                raw.audit_days.map(u64::from),
-                AUDIT_DAYS.into(),
-                36_500,
-            ),
-            bounded(
-                "grants_max",
-                raw.grants_max.map(|n| n as u64),
-                GRANTS_MAX as u64,
-                131_072,
-            ),
-            bounded(
-                "commands_running_max",
-                raw.commands_running_max.map(|n| n as u64),
-                COMMANDS_RUNNING_MAX as u64,
-                256,
-            ),
-            bounded(
-                "commands_waiting_max",
-                raw.commands_waiting_max.map(|n| n as u64),
-                COMMANDS_WAITING_MAX as u64,
-                4_096,
-            ),
-        ];
-        for (key, value, max) in numbers {
-            mistakes.check(key, (1..=max).contains(&value), || {
-                format!("{value} is not 1 to {max}")
-            });
-        }
+        check_numbers(&raw, &mut mistakes);
         let captures = captures::captures(&raw, sources, &mut mistakes);
         let accept_destinations = captures::accept_destinations(&raw, &mut mistakes);
         let metrics_listen = metrics_listen(&raw, &mut mistakes);
         let state_dir = raw.state_dir_or_default();
         let gnupg = raw.gnupg_homes();
-        let mode = match (raw.access_file, raw.controller) {
-            (Some(access_file), None) => Mode::Alone { access_file },
-            (None, controller) => Mode::Joined { controller },
-            (Some(access_file), Some(_)) => {
-                mistakes.add(
-                    "access_file",
-                    "a host with an access file has no controller",
-                );
-                Mode::Alone { access_file }
-            }
-        };
+        let mode = mode(&raw, &mut mistakes);
         mistakes.none()?;
         Ok(Self {
             metrics_listen,
@@ -303,6 +250,67 @@ impl Mistakes {
             Ok(())
         } else {
             Err(ConfigError::Invalid(self.0))
+        }
+    }
+}
+
+/// Everything that is a plain number has its bounds.
+fn check_numbers(raw: &RawConfig, mistakes: &mut Mistakes) {
+    let bounded = |key, value: Option<u64>, default, max| (key, value.unwrap_or(default), max);
+    let numbers = [
+        bounded(
+            "command_timeout_secs",
+            raw.command_timeout_secs,
+            COMMAND_TIMEOUT_SECS,
+            COMMAND_TIMEOUT_SECS_MAX,
+        ),
+        bounded(
+            "buffer_mib",
+            raw.buffer_mib.map(u64::from),
+            BUFFER_MIB.into(),
+            1024,
+        ),
+        bounded(
+            "audit_days",
+            raw.audit_days.map(u64::from),
+            AUDIT_DAYS.into(),
+            36_500,
+        ),
+        bounded(
+            "grants_max",
+            raw.grants_max.map(|n| n as u64),
+            GRANTS_MAX as u64,
+            131_072,
+        ),
+        bounded(
+            "commands_running_max",
+            raw.commands_running_max.map(|n| n as u64),
+            COMMANDS_RUNNING_MAX as u64,
+            256,
+        ),
+        bounded(
+            "commands_waiting_max",
+            raw.commands_waiting_max.map(|n| n as u64),
+            COMMANDS_WAITING_MAX as u64,
+            4_096,
+        ),
+    ];
+    for (key, value, max) in numbers {
+        mistakes.check(key, (1..=max).contains(&value), || {
+            format!("{value} is not 1 to {max}")
+        });
+    }
+}
+
+/// Who says what is permitted: one of the two.
+fn mode(raw: &RawConfig, mistakes: &mut Mistakes) -> Mode {
+    match (raw.access_file.clone(), raw.controller.clone()) {
+        (None, controller) => Mode::Joined { controller },
+        (Some(access_file), controller) => {
+            mistakes.check("access_file", controller.is_none(), || {
+                "a host with an access file has no controller".to_owned()
+            });
+            Mode::Alone { access_file }
         }
     }
 }

@@ -311,6 +311,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_file_that_was_written_on_windows_says_what_it_says_and_utf_16_is_refused() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("rc");
+        fs::write(
+            &path,
+            b"\xef\xbb\xbf[default]\r\nACCESS tcp/22\r\nKEY abc\r\n",
+        )
+        .unwrap();
+        let stanza = RcFile::read(&path).unwrap().stanza(None).unwrap();
+        assert_eq!(stanza.text("ACCESS"), Some("tcp/22"));
+        assert_eq!(stanza.bytes("KEY"), Some(&b"abc"[..]));
+
+        fs::write(&path, b"\xff\xfe[\0d\0").unwrap();
+        let refused = RcFile::read(&path).map(drop).unwrap_err();
+        assert!(format!("{refused:?}").contains("UTF-16"), "{refused:?}");
+    }
+
+    #[test]
     fn a_named_stanza_lies_on_top_of_the_default() {
         let text = "# mine\n[default]\nDIGEST_TYPE SHA1\nACCESS tcp/22 ; ssh\n\
                     [Office]\nACCESS\ttcp/443 # web\nSPA_SERVER 192.0.2.1\n";

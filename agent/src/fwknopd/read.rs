@@ -463,6 +463,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_was_written_on_windows_says_what_it_says_and_utf_16_is_refused() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("fwknopd.conf");
+        std::fs::write(&path, b"\xef\xbb\xbfPCAP_INTF lo;\r\nVERBOSE 1\r\n").unwrap();
+        let reading = Files::of(&path).read().unwrap();
+        assert_eq!(reading.get("PCAP_INTF").unwrap().value, "lo");
+        assert_eq!(reading.get("VERBOSE").unwrap().value, "1");
+        assert_eq!((reading.notes, reading.mistakes), (Vec::new(), Vec::new()));
+
+        std::fs::write(&path, b"\xff\xfeP\0C\0").unwrap();
+        let refused = Files::of(&path).read().unwrap_err();
+        let said = program::one_line(&refused).to_string();
+        assert!(said.contains("UTF-16"), "{said}");
+    }
+
+    #[test]
     fn files_laid_over_the_first_win_in_their_order() {
         let files = Files::of("a").with_overrides(["b,c".to_owned(), "d".to_owned()]);
         let names: Vec<_> = files

@@ -510,6 +510,24 @@ mod tests {
     }
 
     #[test]
+    fn an_access_file_that_was_written_on_windows_says_what_it_says_and_utf_16_is_refused() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("access.conf");
+        let read = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let opened = AccessFile::open(path.clone(), GnupgHomes::default());
+            opened.map(|(_, policy)| policy.print(Secrets::Show))
+        };
+        let unix = read(STANZA.as_bytes()).unwrap();
+        let windows = format!("\u{feff}{}", STANZA.replace('\n', "\r\n"));
+
+        assert_eq!(read(windows.as_bytes()).unwrap(), unix);
+        let wide: Vec<u8> = windows.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let refused = read(&wide).unwrap_err().reasons().concat();
+        assert!(refused.contains("UTF-16"), "{refused}");
+    }
+
+    #[test]
     fn what_an_access_file_hides_no_more_is_named() {
         let ports = |text| PortSet::parse(text).unwrap();
 
