@@ -90,7 +90,7 @@ impl FileCapture {
             path: path.to_owned(),
             filter,
             watch: watch.map_err(|cause| unreadable(&name, &cause))?,
-            keeper: follow.then(|| Keeper::open(bookmark)),
+            keeper: follow.then(|| Keeper::open(bookmark, &name)),
             files: VecDeque::new(),
             trouble: NOT_THERE.to_owned(),
             failures: 0,
@@ -106,6 +106,12 @@ impl FileCapture {
             Ok(()) => {}
             Err(CaptureError::File { .. }) if follow => {}
             Err(cause) => return Err(cause),
+        }
+        // Of a finished file nothing more comes that would say what its records are like.
+        let first = capture.files.front().filter(|_| !follow);
+        if let Some(reason) = first.and_then(Reading::damage) {
+            let path = capture.name.clone();
+            return Err(CaptureError::NotCapture { path, reason });
         }
         Ok(capture)
     }
@@ -217,7 +223,7 @@ impl FileCapture {
 
     fn keep_place(&mut self, when: When) {
         if let (Some(keeper), Some(reading)) = (&mut self.keeper, self.files.front()) {
-            keeper.keep(|| reading.bookmark(), when);
+            keeper.keep(|| reading.bookmark(&self.name), when);
         }
     }
 

@@ -275,6 +275,34 @@ fn each_transport_passes_where_it_is_wanted_and_nowhere_else_in_the_kernel_as_in
     }
 }
 
+#[test]
+fn fragments_pass_of_the_transports_that_are_wanted_and_of_no_others() {
+    let ports = ports();
+    for (transports, numbers) in [
+        (Transports::UDP, &[17][..]),
+        (Transports::TCP.and(Transports::ICMP), &[6, 1, 58]),
+        (Transports::OTHER, &[4, 132, 253]),
+    ] {
+        let wanted = Wanted {
+            transports,
+            ..of_udp(&ports)
+        };
+        let kernel = Kernel::taking(LinkType::RawIp, wanted);
+        for number in [1_u8, 4, 6, 17, 47, 50, 58, 132, 253] {
+            let passes = numbers.contains(&number);
+            let v4 = [
+                0x45, 0, 0, 68, 0, 7, 0, 50, 64, number, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
+            ];
+            let v4 = [&v4[..], &[b'A'; 48]].concat();
+            assert_eq!(kernel.passes(&v4), passes, "{transports:?} {number}");
+            let v6 = [0x60, 0, 0, 0, 0, 56, 44, 64];
+            let fragment = [number, 0, 1, 0x90, 0, 0, 0, 7];
+            let v6 = [&v6[..], &[0x20; 32], &fragment, &[b'A'; 48]].concat();
+            assert_eq!(kernel.passes(&v6), passes, "{transports:?} {number}");
+        }
+    }
+}
+
 /// Whole packets of the real client, as they were on the wire.
 #[test]
 fn every_packet_of_the_real_client_passes_where_its_transport_is_wanted_and_only_there() {

@@ -21,7 +21,9 @@ pub(super) struct Identity {
 /// The place behind the last record that was read.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct Bookmark {
-    /// In which file.
+    /// The name that is configured.
+    pub(super) name: String,
+    /// Which file that was.
     pub(super) file: Identity,
     /// Bytes of it.
     pub(super) offset: u64,
@@ -56,12 +58,13 @@ impl Identity {
 // === impl Keeper ===
 
 impl Keeper {
-    /// What an earlier run has kept there, if that can be read.
-    pub(super) fn open(path: &Path) -> Self {
+    /// What an earlier run has kept there of the file of this name, if that can be read.
+    pub(super) fn open(path: &Path, name: &str) -> Self {
         let text = fs::read(path).unwrap_or_default();
+        let kept = serde_json::from_slice(&text).ok();
         Self {
             path: path.to_owned(),
-            kept: serde_json::from_slice(&text).ok(),
+            kept: kept.filter(|kept: &Bookmark| kept.name == name),
             next_write: Duration::ZERO,
         }
     }

@@ -119,13 +119,14 @@ impl Reading {
     }
 
     /// The place behind the last record that was read.
-    pub(super) fn bookmark(&self) -> Option<Bookmark> {
+    pub(super) fn bookmark(&self, name: &str) -> Option<Bookmark> {
         let format = self.format.as_ref()?;
         if self.place != Place::Records {
             return None;
         }
         let read = self.buffer.get(..self.start).unwrap_or_default();
         Some(Bookmark {
+            name: name.to_owned(),
             file: self.identity,
             offset: self.offset.checked_sub(self.unread().len() as u64)?,
             before: last_of(&self.gone, read),

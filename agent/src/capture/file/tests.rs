@@ -257,6 +257,23 @@ fn a_start_goes_on_where_the_run_before_has_stopped_and_reads_what_came_meanwhil
 }
 
 #[test]
+fn what_another_name_was_read_to_is_not_taken_for_this_one() {
+    let place = Place::new();
+    place.write(&file(&[packet(1)]));
+    let mut capture = place.open(true).unwrap();
+    assert_eq!(arrivals(&mut capture, 0), [1]);
+    drop(capture);
+    place.append(&records(&[packet(2)]));
+    let other = place.dir.path().join("other.pcap");
+    fs::write(&other, file(&[packet(3)])).unwrap();
+
+    let bookmark = place.dir.path().join("bookmark");
+    let capture = FileCapture::open(&other, Filter::for_port(62_201), true, &bookmark);
+
+    assert_eq!(arrivals(&mut capture.unwrap(), 0), [3]);
+}
+
+#[test]
 fn behind_a_hole_a_start_goes_on_too() {
     let place = Place::new();
     place.write(&file(&[packet(1)]));
@@ -382,6 +399,22 @@ fn what_is_no_capture_file_is_refused_at_the_start() {
     let path = place.path.display().to_string();
     let reason = NotPcap::Magic;
     assert_eq!(refused, CaptureError::NotCapture { path, reason });
+    place.write(&[0; 99]);
+    let zeros = place.open(false).unwrap_err().to_string();
+    assert!(
+        zeros.contains("is not a capture file: zeros are"),
+        "{zeros}"
+    );
+    let mut pcapng = vec![0x0a, 0x0d, 0x0d, 0x0a];
+    pcapng.resize(99, 1);
+    place.write(&pcapng);
+    for follow in [false, true] {
+        let refused = place.open(follow).unwrap_err().to_string();
+        assert!(
+            refused.contains("pcapng is not read; `editcap"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
