@@ -72,7 +72,7 @@ pub struct CaptureConfig {
     pub promiscuous: bool,
     /// Whether an interface hands on what the host itself sends or forwards.
     pub any_direction: bool,
-    /// Where it is kept how far a file that is followed was read.
+    /// Where it is kept across starts how far a file that is followed was read; nowhere if empty.
     pub bookmark: PathBuf,
 }
 
@@ -215,7 +215,7 @@ pub fn open(config: &CaptureConfig) -> Result<Box<dyn Capture>, CaptureError> {
     Ok(match &config.source {
         CaptureSource::Interface(name) => open_live(name, config)?,
         CaptureSource::File { path, follow } => {
-            let bookmark = &config.bookmark;
+            let bookmark = Some(&*config.bookmark).filter(|path| !path.as_os_str().is_empty());
             Box::new(FileCapture::open(path, filter, *follow, bookmark)?)
         }
         CaptureSource::Nflog(group) => {

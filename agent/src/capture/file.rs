@@ -82,7 +82,7 @@ impl FileCapture {
         path: &Path,
         filter: Filter,
         follow: bool,
-        bookmark: &Path,
+        bookmark: Option<&Path>,
     ) -> Result<Self, CaptureError> {
         let name = path.display().to_string();
         let watch = follow.then(|| watch(path)).transpose();
@@ -90,7 +90,9 @@ impl FileCapture {
             path: path.to_owned(),
             filter,
             watch: watch.map_err(|cause| unreadable(&name, &cause))?,
-            keeper: follow.then(|| Keeper::open(bookmark, &name)),
+            keeper: bookmark
+                .filter(|_| follow)
+                .map(|path| Keeper::open(path, &name)),
             files: VecDeque::new(),
             trouble: NOT_THERE.to_owned(),
             failures: 0,

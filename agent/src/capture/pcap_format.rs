@@ -81,8 +81,6 @@ pub(super) const FRAME_LEN_MAX: usize = 262_144;
 const ZEROS_OF_A_TIME: usize = 3;
 const MICROSECONDS: u32 = 1_000_000;
 const NANOSECONDS: u32 = 1_000_000_000;
-/// Two records that follow each other are not further apart than this, in either direction.
-const NEIGHBOURS_SECS: u32 = 7 * 86_400;
 
 // === impl Header ===
 
@@ -154,43 +152,36 @@ impl Header {
         }))
     }
 
-    /// Where the next record or file begins, of bytes behind a hole or damage. What begins there is
-    /// followed by another record, or ends where the bytes end.
-    pub(super) fn resume(&self, bytes: &[u8]) -> Resume {
+    /// Where the next record or file begins, of bytes behind a hole or damage: the first place with a
+    /// record's header and a frame of which the first `known_len` bytes are those of a packet. Whatever
+    /// of these is not there yet is waited for, so that it is the same place in however many pieces the
+    /// bytes come.
+    pub(super) fn resume(
+        &self,
+        bytes: &[u8],
+        known_len: usize,
+        is_packet: impl Fn(&[u8]) -> bool,
+    ) -> Resume {
         let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
         let from = zeros.saturating_sub(ZEROS_OF_A_TIME);
-        let mut first_maybe = None;
-        for at in from..bytes.len().saturating_sub(RECORD_HEADER_LEN - 1) {
-            let Some(rest) = bytes.get(at..) else { break };
-            if Self::begins(rest) {
+        let end = bytes.len().saturating_sub(RECORD_HEADER_LEN - 1).max(from);
+        for at in from..end {
+            let Some((header, rest)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk) else {
+                break;
+            };
+            if Self::begins(header) {
                 return Resume::After(at);
             }
-            match self.is_record(rest) {
-                Some(true) => return Resume::After(at),
-                Some(false) => {}
-                None => first_maybe = first_maybe.or(Some(at)),
+            let header = self.record_header(*header);
+            if header.is_likely(self.fractions) {
+                match rest.get(..header.captured.min(known_len)) {
+                    None => return Resume::NotYet(at),
+                    Some(frame) if is_packet(frame) => return Resume::After(at),
+                    Some(_) => {}
+                }
             }
         }
-        let last = bytes.len().saturating_sub(RECORD_HEADER_LEN - 1).max(from);
-        Resume::NotYet(first_maybe.unwrap_or(last))
-    }
-
-    /// Whether a record begins here; `None` when not enough is there to tell.
-    fn is_record(&self, bytes: &[u8]) -> Option<bool> {
-        let Some((header, rest)) = bytes.split_first_chunk() else {
-            return Some(false);
-        };
-        let first = self.record_header(*header);
-        if !first.is_likely(self.fractions) {
-            return Some(false);
-        }
-        let behind = rest.get(first.captured..)?;
-        if behind.is_empty() || Self::begins(behind) {
-            return Some(true);
-        }
-        let next = self.record_header(*behind.first_chunk()?);
-        let is_near = next.secs.abs_diff(first.secs) <= NEIGHBOURS_SECS;
-        Some(is_near && next.is_likely(self.fractions))
+        Resume::NotYet(end)
     }
 
     fn record_header(&self, bytes: [u8; RECORD_HEADER_LEN]) -> RecordHeader {
@@ -353,7 +344,7 @@ mod tests {
 
             let (frames, _) = read(&file);
             if let Some(header) = Header::parse(&file).unwrap() {
-                match header.resume(&junk) {
+                match header.resume(&junk, 20, |_| true) {
                     Resume::After(count) | Resume::NotYet(count) => {
                         prop_assert!(count <= junk.len());
                     }
@@ -367,6 +358,7 @@ mod tests {
 
     #[test]
     fn behind_a_hole_or_damage_records_are_found_again_in_every_form() {
+        let is_packet = |frame: &[u8]| frame.first() == Some(&7);
         for writer in [false, true].map(|big_endian| Writer {
             big_endian,
             nanoseconds: big_endian,
@@ -385,15 +377,23 @@ mod tests {
                 records[..4].copy_from_slice(&time);
                 let bytes = [&before[..], &records].concat();
 
-                assert_eq!(header.resume(&bytes), Resume::After(61), "{name}");
+                assert_eq!(
+                    header.resume(&bytes, 20, is_packet),
+                    Resume::After(61),
+                    "{name}"
+                );
                 for end in 0..bytes.len() {
-                    match header.resume(&bytes[..end]) {
+                    match header.resume(&bytes[..end], 20, is_packet) {
                         Resume::NotYet(forgotten) => assert!(forgotten <= 61, "{name} {end}"),
                         Resume::After(at) => assert_eq!(at, 61, "{name} {end}"),
                     }
                 }
                 let again = [&before[..], &writer.file(101, &frames)].concat();
-                assert_eq!(header.resume(&again), Resume::After(61), "{name}");
+                assert_eq!(
+                    header.resume(&again, 20, is_packet),
+                    Resume::After(61),
+                    "{name}"
+                );
             }
         }
     }

@@ -72,6 +72,13 @@ impl LinkType {
         }
     }
 
+    /// Whether a frame that begins with these bytes may hold an IP packet.
+    #[must_use]
+    pub fn may_hold_packet(self, beginning: &[u8]) -> bool {
+        let version = |packet: &[u8]| packet.first().map(|byte| byte >> 4);
+        ip_packet(beginning, self).is_ok_and(|packet| matches!(version(packet), Some(4 | 6)))
+    }
+
     /// Its name for people.
     #[must_use]
     pub const fn name(self) -> &'static str {

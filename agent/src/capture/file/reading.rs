@@ -20,6 +20,8 @@ use super::bookmark::{Bookmark, Identity};
 
 /// Read at once. Holds at least one frame of the greatest length.
 const BUFFER_LEN: usize = 512 * 1024;
+/// All link headers and the beginning of an IP header.
+const BEGINNING_LEN: usize = 64;
 /// Of what was read, so much is compared with the file before it is read on.
 const TAIL_LEN: usize = 64;
 
@@ -283,7 +285,15 @@ impl Reading {
         let Some(format) = &self.format else {
             return self.look_for_header();
         };
-        let found = format.header.resume(self.unread());
+        let link = format.link;
+        // Of NFLOG the packet is the last of what a frame holds.
+        let known_len = if link == LinkType::Nflog {
+            FRAME_LEN_MAX
+        } else {
+            BEGINNING_LEN
+        };
+        let is_packet = |beginning: &[u8]| link.may_hold_packet(beginning);
+        let found = format.header.resume(self.unread(), known_len, is_packet);
         match found {
             Resume::After(count) => {
                 self.start += count;

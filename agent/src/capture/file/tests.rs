@@ -268,7 +268,7 @@ fn what_another_name_was_read_to_is_not_taken_for_this_one() {
     fs::write(&other, file(&[packet(3)])).unwrap();
 
     let bookmark = place.dir.path().join("bookmark");
-    let capture = FileCapture::open(&other, Filter::for_port(62_201), true, &bookmark);
+    let capture = FileCapture::open(&other, Filter::for_port(62_201), true, Some(&bookmark));
 
     assert_eq!(arrivals(&mut capture.unwrap(), 0), [3]);
 }
@@ -482,7 +482,12 @@ impl Place {
 
     fn open(&self, follow: bool) -> Result<FileCapture, CaptureError> {
         let bookmark = self.dir.path().join("bookmark");
-        FileCapture::open(&self.path, Filter::for_port(62_201), follow, &bookmark)
+        FileCapture::open(
+            &self.path,
+            Filter::for_port(62_201),
+            follow,
+            Some(&bookmark),
+        )
     }
 }
 
