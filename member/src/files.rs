@@ -27,6 +27,8 @@ use crate::error::FilesError;
 pub(crate) const MEMBERSHIP: &str = "membership.json";
 pub(crate) const CERTIFICATE: &str = "certificate.json";
 const JOINING: &str = "joining.json";
+/// Written to see whether something can be.
+const PROBE: &str = ".probe";
 
 /// Keys are in the file.
 pub(crate) const WITH_KEYS: u32 = 1;
@@ -233,7 +235,7 @@ impl<'de> Deserialize<'de> for Blob {
 /// Makes the directory, private, and proves that files can be written in it.
 pub(crate) fn prepare(dir: &Path) -> Result<(), FilesError> {
     make_private_dir(dir)?;
-    let probe = dir.join(".probe");
+    let probe = dir.join(PROBE);
     program::files::replace(&probe, PRIVATE, b"").map_err(FilesError::io("write", &probe))?;
     std::fs::remove_file(&probe).map_err(FilesError::io("remove", &probe))
 }
@@ -256,6 +258,16 @@ pub(crate) fn remove<T: Stored>(dir: &Path) -> Result<(), FilesError> {
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Removes what was left of these files by programs that were killed while they wrote them: it may have
+/// keys in it. Whoever asks holds the directory.
+pub(crate) fn discard_drafts(dir: &Path) -> Result<(), FilesError> {
+    for name in [MEMBERSHIP, CERTIFICATE, JOINING, PROBE] {
+        let path = dir.join(name);
+        program::files::discard_drafts(&path).map_err(FilesError::io("tidy up beside", &path))?;
+    }
+    Ok(())
 }
 
 /// Makes a directory that nobody else may look into.

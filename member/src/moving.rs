@@ -58,7 +58,8 @@ impl Membership {
         {
             self.save_certificate(&certificate.0, &key.0)?;
         }
-        Ok(files::remove::<CertificateFile>(&self.dir)?)
+        files::remove::<CertificateFile>(&self.dir)?;
+        Ok(files::discard_drafts(&self.dir)?)
     }
 
     /// Moves the keys into the file: written and read again there, and only then taken out of the

@@ -220,6 +220,31 @@ fn draft_of(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(draft))
 }
 
+/// Removes what writers of this file left that were killed. Nobody else may write it meanwhile.
+///
+/// # Errors
+///
+/// What the operating system says.
+pub fn discard_drafts(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let begins = format!(".{name}.");
+    for entry in fs::read_dir(dir_of(path))? {
+        let entry = entry?.file_name();
+        let entry = entry.to_string_lossy();
+        let middle = entry
+            .strip_prefix(&begins)
+            .and_then(|rest| rest.strip_suffix(".new"));
+        // The number of the process and of its write.
+        let is_draft = middle.is_some_and(|middle| {
+            !middle.is_empty() && middle.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+        });
+        if is_draft {
+            fs::remove_file(path.with_file_name(&*entry))?;
+        }
+    }
+    Ok(())
+}
+
 fn dir_of(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if dir.as_os_str().is_empty() => Path::new("."),
@@ -241,6 +266,31 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
+    }
+
+    #[test]
+    fn what_killed_writers_left_is_removed_and_nothing_else() {
+        let dir = TempDir::new().unwrap();
+        let kept = [
+            ".keys.json.new",
+            ".keys.json.old.new",
+            "keys.json",
+            ".other.7.0.new",
+        ];
+        for name in kept
+            .iter()
+            .chain(&[".keys.json.7.0.new", ".keys.json.12345.17.new"])
+        {
+            fs::write(dir.path().join(name), "secret").unwrap();
+        }
+
+        discard_drafts(&dir.path().join("keys.json")).unwrap();
+
+        let mut left = names(&dir);
+        left.sort_unstable();
+        let mut kept = kept.map(str::to_owned);
+        kept.sort_unstable();
+        assert_eq!(left, kept);
     }
 
     #[test]

@@ -264,11 +264,19 @@ async fn a_join_that_was_broken_off_at_its_end_leaves_no_key_beside_the_keyring(
         begun[key] = keys[key].clone();
     }
     fs::write(&joining, begun.to_string()).unwrap();
+    // Of a program that was killed while it wrote them back.
+    fs::write(
+        dir.path().join(".membership.json.7.0.new"),
+        keys.to_string(),
+    )
+    .unwrap();
     let keyring: Arc<dyn Keyring> = Arc::new(Memory::default());
 
     member.move_to_keyring(&keyring).unwrap();
 
     assert_eq!(fs::read_to_string(&joining).unwrap(), ended);
+    let names: Vec<String> = files(dir.path()).into_keys().collect();
+    assert_eq!(names, ["joining.json", "membership.json"]);
 }
 
 fn options(keyring: &Arc<dyn Keyring>, into_keyring: bool) -> JoinOptions {
