@@ -74,6 +74,11 @@ pub fn of(reading: Reading, dir: Option<&Path>) -> Meaning {
     refuse(&mut reading);
     let mut raw = RawConfig::default();
     captures(&mut reading, &mut raw);
+    if raw.interfaces.as_ref().is_some_and(Vec::is_empty) {
+        // As `-i "$IF"` gives it; nobody means every interface by it.
+        let place = reading.place("PCAP_INTF");
+        reading.mistake(place, "PCAP_INTF", "names no interface");
+    }
     gate(&mut reading, &mut raw);
     netfilter::add(&mut reading, &mut raw);
     raw.access_file = Some(access_file(&reading, dir));

@@ -223,6 +223,19 @@ fn a_mode_of_old_files_means_the_file_that_another_program_keeps_writing() {
 }
 
 #[test]
+fn an_interface_without_a_name_is_a_mistake_and_not_every_interface() {
+    for empty in ["", ",", " , "] {
+        let mut reading = Reading::default();
+        let variable = variables::of_name("PCAP_INTF").unwrap();
+        reading.give(variable, empty.to_owned(), "command line".to_owned());
+        let told = of(reading, None).mistakes;
+        assert_eq!(told.len(), 1, "{empty:?}");
+        let said = told[0].to_string();
+        assert_eq!(said, "command line: PCAP_INTF: names no interface");
+    }
+}
+
+#[test]
 fn a_filter_for_one_udp_port_is_that_port_and_any_other_is_taken_as_it_is() {
     let filter = |text: &str| {
         let meaning = meaning(&format!("PCAP_FILTER {text};"));
