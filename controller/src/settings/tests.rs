@@ -35,6 +35,33 @@ fn every_mistake_is_named_at_once_with_its_line_and_key() {
 }
 
 #[test]
+fn how_long_the_log_is_kept_and_how_fast_it_is_filled_can_be_said() {
+    let parse = |more: &str| Settings::parse(&format!("fleet = 'a'\naddress = 'x:1'\n{more}"));
+    let usual = parse("").unwrap();
+    let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+    assert_eq!(usual.retention.keep, days(400));
+    assert_eq!(usual.retention.keep_noise, days(30));
+    assert_eq!(usual.event_quota, Some(EVENT_QUOTA));
+
+    let other = parse(
+        "[retention]\nkeep = 'off'\nkeep_noise = '7d'\n[quota]\nevent_bytes_per_second = 0\n",
+    );
+    let other = other.unwrap();
+    assert_eq!((other.retention.keep, other.event_quota), (None, None));
+    assert_eq!(other.retention.keep_noise, days(7));
+
+    let wrong = "[retention]\nkep = '1d'\nkeep_noise = 'soon'\n[quota]\nevent_burst_bytes = -1\n";
+    let wrong = parse(wrong).unwrap_err().to_string();
+    for said in [
+        "retention.kep: unknown setting; did you mean keep?",
+        "retention.keep_noise: `soon` is no time",
+        "quota.event_burst_bytes: less than 0",
+    ] {
+        assert!(wrong.contains(said), "{wrong}");
+    }
+}
+
+#[test]
 fn every_unknown_setting_is_refused_with_the_one_that_was_meant() {
     let text = "fleet = 'a'\naddress = 'x:1'\npolicy_valdi = '7d'\n[metrics]\nlsten = ''\n\
                 [[sink]]\nname = 's'\ntype = 'file'\n[[sink]]\nforamt = ''\ncolour = ''\n";

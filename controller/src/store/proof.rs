@@ -14,7 +14,7 @@ use super::sqlite::{checkpoints, proof, retention};
 #[derive(Debug, Default)]
 pub(crate) struct ProofPage {
     pub(crate) rows: Vec<LogRow>,
-    /// Signed notes over what comes up to the last row; where there is none, over more.
+    /// Signed notes over what comes up to the last row; where there is none, over more than the log has.
     pub(crate) notes: Vec<String>,
 }
 
@@ -100,10 +100,13 @@ impl Store {
         self.engine
             .read_to_send(move |connection| {
                 let rows = proof::after(connection, (id, to), limit)?;
-                // After the last row, what was signed of a longer log.
-                let last = rows.last().map_or(u64::MAX, |row| row.id);
-                let notes = checkpoints::between(connection, id, last)?;
-                let notes = notes.into_iter().map(|(_, note)| note).collect();
+                let notes = match rows.last() {
+                    Some(last) => {
+                        let notes = checkpoints::between(connection, id, last.id)?;
+                        notes.into_iter().map(|(_, note)| note).collect()
+                    }
+                    None => checkpoints::beyond(connection)?,
+                };
                 Ok(ProofPage { rows, notes })
             })
             .await

@@ -106,6 +106,21 @@ pub(in crate::store) fn between(
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// Those over more records than the log has: it was cut. What is signed while somebody reads the log is
+/// not among them, because the log is looked at after them.
+pub(in crate::store) fn beyond(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    // The few newest: of a log that goes on beyond where it was cut, they are compared in its course.
+    let mut statement = connection
+        .prepare_cached("SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 10")?;
+    let rows = statement.query_map([], |row| {
+        Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+    })?;
+    let newest: Vec<(u64, String)> = rows.collect::<Result<_, _>>()?;
+    let size = end(connection)?.size;
+    let beyond = newest.into_iter().filter(|(signed, _)| *signed > size);
+    Ok(beyond.map(|(_, note)| note).collect())
+}
+
 /// Where the log ends.
 pub(in crate::store) fn end(connection: &Connection) -> Result<LogEnd, StoreError> {
     let end = connection
