@@ -11,7 +11,7 @@
 //! | `file` | a capture file, also one that another program is still writing |
 //! | `nflog` | what rules of the host hand out to a group of NFLOG |
 //! | `socket` | sockets of our own, UDP and TCP |
-//! | `syn` | a second look at interfaces and files, for SYNs |
+//! | `syn` | a second look at interfaces and files, for SYNs and knock sequences |
 //! | `filter` | which packets are worth judging |
 //! | `transports` | what they travel in |
 //! | `bpf` | the same as a program for the kernel |
@@ -43,7 +43,7 @@ use nix::poll::PollFd;
 
 pub use filter::Filter;
 pub use pcap_format::NotPcap;
-pub use syn::{SynCaptures, each_syn};
+pub use syn::{SynCaptures, Wanted, each_syn};
 pub use transports::{NoTransport, Transports};
 
 use crate::network::Links;

@@ -12,6 +12,7 @@
 //! | `packet` | request, target, time, randomness → message, packet, and its fields in words |
 //! | `keep` | packet → file |
 //! | `send` | packet → network |
+//! | `sequence` | message → ports to knock at, one after the other |
 //! | `answer` | a port → whether it answers |
 //! | `listed` | what the directory says of a host |
 //! | `hosts`, `refresh` | names and labels → hosts, by a directory that is not older than it need be |
@@ -40,6 +41,7 @@ pub(crate) mod refresh;
 pub(crate) mod request;
 pub(crate) mod seen;
 pub(crate) mod send;
+pub(crate) mod sequence;
 pub(crate) mod target;
 pub(crate) mod way;
 pub(crate) mod why;

@@ -234,6 +234,13 @@ impl Engine {
         self.gate.set_os_signatures(signatures);
     }
 
+    /// Takes a frame that may belong to a knock sequence; see [`Gate::admit_knock`].
+    pub fn knock(&mut self, frame: &[u8], link: LinkType, now: Now, replays: &mut dyn ReplayLog) {
+        if let Some(decision) = self.gate.admit_knock(frame, link, now, replays) {
+            self.follow(decision, now);
+        }
+    }
+
     /// Takes a frame that may be a SYN; see [`Gate::note_syn`].
     pub fn note_syn(&mut self, frame: &[u8], link: LinkType, now: Now) {
         self.gate.note_syn(frame, link, now);

@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use policy::{SpaPort, StanzaKey};
-use spa::{Fingerprint, Message, OpenError, Opened, ReplayDigest, Sealed, Tag, bucket, tag};
+use policy::{SpaPort, Stanza, StanzaKey};
+use spa::{
+    Fingerprint, Message, OpenError, Opened, OpenedSequence, ReplayDigest, Sealed, Service, Tag,
+    bucket, tag,
+};
 
 use crate::compiled::{CompiledPolicy, KeyIndex};
 use crate::datagram::Transport;
@@ -40,6 +43,9 @@ pub(crate) enum Unproven {
     Tag,
 }
 
+/// Whose message it is that says no name.
+const NOBODY: &str = "-";
+
 // === impl Authenticated ===
 
 impl Authenticated {
@@ -74,6 +80,31 @@ impl Authenticated {
         })
     }
 
+    /// Takes what a knock sequence says, which has verified: of the stanzas of its key the first that
+    /// takes sequences says whose it is, and what it asks for if it names no port.
+    pub(crate) fn of_sequence(
+        sequence: OpenedSequence,
+        compiled: &CompiledPolicy,
+        key: KeyIndex,
+        endpoints: &Endpoints,
+    ) -> Self {
+        let mut stanzas = compiled.stanzas_of(key);
+        let stanza = stanzas.find(|stanza| stanza.knock_sequence);
+        let ports = match sequence.message().port {
+            Some(port) => vec![port.into()],
+            None => stanza.map(opened_by).unwrap_or_default(),
+        };
+        let user = match stanza.map(|stanza| &stanza.key) {
+            Some(StanzaKey::User { user, public: _ }) => user,
+            Some(StanzaKey::Static(_) | StanzaKey::Pairwise) | None => NOBODY,
+        };
+        let opened = sequence.into_opened(user, ports);
+        Self {
+            identity: Arc::new(identity(opened, compiled, key, endpoints, Route::Sequence)),
+            key,
+        }
+    }
+
     pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
@@ -89,6 +120,13 @@ impl Authenticated {
     pub(crate) fn key(&self) -> KeyIndex {
         self.key
     }
+}
+
+/// Everything that a stanza opens; nothing where that is anything.
+fn opened_by(stanza: &Stanza) -> Vec<Service> {
+    let open = stanza.open_ports.as_ref();
+    let open = open.map(|open| open.without(&stanza.restrict_ports));
+    open.map(|open| open.iter().collect()).unwrap_or_default()
 }
 
 fn identity(

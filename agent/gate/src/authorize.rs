@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use policy::{
-    Ask, Denied, HostSettings, Networks, OnControllerLoss, OwnAddresses, Permit, Permitted,
-    SpaPort, Stanza,
+    Ask, Denied, HostSettings, Networks, NotTaken, OnControllerLoss, OwnAddresses, Permit,
+    Permitted, SpaPort, Stanza,
 };
 use spa::{Message, Signer};
 
@@ -41,6 +41,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) own: &'a OwnAddresses,
     pub(crate) proof: Proof<'a>,
     pub(crate) sender: Sender<'a>,
+    /// It came as a knock sequence.
+    pub(crate) is_sequence: bool,
 }
 
 /// What has shown that the message is for the stanzas of its key.
@@ -135,6 +137,9 @@ pub(crate) fn first_permit<'e>(
         // Without DESTINATION a stanza is for what is sent to the host, wherever that is.
         let judged = match stanza.destination {
             Networks::Any if !asked.is_ours => Err(Denied::Destination(asked.destination)),
+            Networks::Any | Networks::Only(_) if asked.is_sequence && !stanza.knock_sequence => {
+                Err(Denied::NotTaken(NotTaken::Sequence))
+            }
             Networks::Any | Networks::Only(_) => asked.proof.judge(stanza).and_then(|()| {
                 let permit = stanza.judge(&ask)?;
                 asked.sender.judge(stanza, &permit, ask.source)?;

@@ -12,7 +12,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use ipnet::IpNet;
 use policy::{Policy, SpaPort, Stanza};
-use spa::{Decrypt, DigestType, Envelope, Fingerprint, InvalidKey, OpeningKey, Signer, TagKey};
+use spa::{
+    Decrypt, DigestType, Envelope, Fingerprint, InvalidKey, OpeningKey, SequenceKey, Signer, TagKey,
+};
 
 pub use keyrings::{Keyrings, NoKeyrings};
 pub(crate) use tags::{SPAN_SECS, TagTable, Tags};
@@ -94,6 +96,8 @@ struct Entry {
     fingerprint: Fingerprint,
     domain: [u8; 32],
     tag_key: Option<TagKey>,
+    /// For knock sequences, where a stanza of the policy takes them.
+    sequence_key: Option<SequenceKey>,
     /// For packets that OpenPGP wraps.
     open_pgp: Option<Keyring>,
     /// Whether its messages must be claimed.
@@ -283,6 +287,15 @@ impl CompiledPolicy {
 
     pub(crate) fn tag_key(&self, key: KeyIndex) -> Option<&TagKey> {
         self.entry(key).tag_key.as_ref()
+    }
+
+    /// Returns the keys of stanzas that take knock sequences.
+    pub(crate) fn sequence_keys(&self) -> impl Iterator<Item = (KeyIndex, &SequenceKey)> {
+        let takes = |index: KeyIndex| self.stanzas_of(index).any(|stanza| stanza.knock_sequence);
+        let keys = (0..)
+            .zip(&self.entries)
+            .filter(move |(index, _)| takes(*index));
+        keys.filter_map(|(index, entry)| Some((index, entry.sequence_key.as_ref()?)))
     }
 
     pub(crate) fn fingerprint(&self, key: KeyIndex) -> Fingerprint {

@@ -51,6 +51,12 @@ pub struct Counters {
     pub by_source: u64,
     /// Authentic packets found by trying keys.
     pub by_trial: u64,
+    /// Knock sequences that were authentic.
+    pub by_sequence: u64,
+    /// Knock sequences begun at a port of the minute; strangers hit one now and then.
+    pub sequences_begun: u64,
+    /// Knock sequences of which all was there, and that were none.
+    pub sequences_failed: u64,
     /// Packets that were seen twice within a moment, from one source.
     pub duplicates: u64,
     /// Exact copies of recent authentic packets, refused without any cryptography.
@@ -72,7 +78,7 @@ pub struct Counters {
 impl Counters {
     /// Returns every counter by name, in the order of the checks.
     #[must_use]
-    pub fn named(&self) -> [(&'static str, u64); 29] {
+    pub fn named(&self) -> [(&'static str, u64); 32] {
         let Self {
             not_ip,
             damaged,
@@ -96,6 +102,9 @@ impl Counters {
             by_tag,
             by_source,
             by_trial,
+            by_sequence,
+            sequences_begun,
+            sequences_failed,
             duplicates,
             copies,
             stale,
@@ -127,6 +136,9 @@ impl Counters {
             ("by_tag", by_tag),
             ("by_source", by_source),
             ("by_trial", by_trial),
+            ("by_sequence", by_sequence),
+            ("sequences_begun", sequences_begun),
+            ("sequences_failed", sequences_failed),
             ("duplicates", duplicates),
             ("copies", copies),
             ("stale", stale),
@@ -164,6 +176,7 @@ impl Counters {
             Route::Tag => &mut self.by_tag,
             Route::Source => &mut self.by_source,
             Route::Trial => &mut self.by_trial,
+            Route::Sequence => &mut self.by_sequence,
         };
         *counter += 1;
     }

@@ -238,6 +238,8 @@ pub enum Route {
     Source,
     /// By trying.
     Trial,
+    /// By the port with which a knock sequence began.
+    Sequence,
 }
 
 // === impl Grant ===

@@ -1,5 +1,7 @@
 //! The gate itself: all checks, from a datagram to a decision.
 
+mod sequences;
+
 use std::iter;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -17,13 +19,14 @@ use crate::compiled::{CompiledPolicy, KeyIndex, SPAN_SECS, Tags};
 use crate::copies::{Arrived, Known, RecentTexts};
 use crate::counters::Counters;
 use crate::datagram::{Datagram, Fragment, LinkType, NotForUs, Packet, Transport};
-use crate::decision::{Decision, Grant, Reason, Refusal};
+use crate::decision::{Decision, Grant, Reason, Refusal, Route};
 use crate::fragments::Fragments;
 use crate::fresh::{Fresh, ReplayLog, Window};
 use crate::matching::{Matching, Recents};
 use crate::now::Now;
 use crate::parse::Parsed;
 use crate::recorded::Recorded;
+use crate::sequences::Sequences;
 use crate::settings::Settings;
 use crate::syns::{self, Syns};
 
@@ -40,6 +43,7 @@ pub struct Gate {
     recent_texts: RecentTexts,
     fragments: Fragments,
     syns: Syns,
+    sequences: Sequences,
     counters: Counters,
 }
 
@@ -62,6 +66,7 @@ impl Gate {
             recent_texts: RecentTexts::new(),
             fragments: Fragments::default(),
             syns: Syns::new(compiled.policy()),
+            sequences: Sequences::new(&compiled),
             counters: Counters::default(),
             addressees: Addressees::Everyone,
             own: OwnAddresses::NONE,
@@ -77,6 +82,7 @@ impl Gate {
         self.budgets.set_scan_units(compiled.scan_units());
         self.recent_texts = RecentTexts::new();
         self.syns.follow(compiled.policy());
+        self.sequences = Sequences::new(&compiled);
         self.compiled = compiled;
     }
 
@@ -209,6 +215,7 @@ impl Gate {
     /// Gives up fragments whose packets did not become whole in time.
     pub fn tidy(&mut self, now: Now) {
         let repeats_for = self.settings.duplicate_within;
+        self.sequences.tidy(now.steady);
         self.fragments
             .tidy(now.steady, repeats_for, &mut self.counters);
     }
@@ -409,16 +416,31 @@ impl Gate {
         self.recent_texts
             .keep(text, Arc::clone(&identity), arrived, floor_secs, remembered);
         let fresh = fresh.map_err(member)?;
+        self.judge_fresh(fresh, &endpoints, parsed.forwarded_for(), now)
+    }
+
+    /// The last check, however the message came.
+    fn judge_fresh(
+        &mut self,
+        fresh: Fresh,
+        endpoints: &Endpoints,
+        forwarded_for: Option<IpAddr>,
+        now: Now,
+    ) -> Result<Decision, Refusal> {
+        let source = endpoints.source;
+        let key = fresh.authenticated().key();
+        let identity = Arc::clone(fresh.authenticated().identity());
         self.recents
             .remember(source, self.compiled.fingerprint(key));
         self.syns.prove(source);
-
         let asked = Asked {
             proof: self.proof(key, identity.signer()),
             sender: Sender::Of(&self.syns, now.steady),
-            ..self.asked(&endpoints, parsed.forwarded_for(), now)
+            is_sequence: identity.route() == Route::Sequence,
+            ..self.asked(endpoints, forwarded_for, now)
         };
-        let authorized = Authorized::judge(fresh, &self.compiled, &asked).map_err(member)?;
+        let authorized = Authorized::judge(fresh, &self.compiled, &asked)
+            .map_err(|reason| Refusal::of_member(reason, source, identity))?;
         Ok(authorized.conclude())
     }
 
@@ -486,6 +508,7 @@ impl Gate {
             own: &self.own,
             proof: Proof::Key,
             sender: Sender::Any,
+            is_sequence: false,
         }
     }
 

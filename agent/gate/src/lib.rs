@@ -30,7 +30,7 @@
 //! [`Budget`]s, and finding none in them it costs nothing. Memory is bounded by constants: 4096
 //! budgets, 8192 sources with their last keys, 1024 texts of authentic packets,
 //! 256 packets of 1,600 bytes that are not whole; the SYNs of 16,384 addresses where a stanza says
-//! REQUIRE_OS.
+//! REQUIRE_OS; 16,384 knock sequences under way where one says KNOCK_SEQUENCE.
 //!
 //! Two decisions that cost an argument. *The tag is checked again after opening* (`ForeignTag`):
 //! accepting a foreign tag in front of an authentic packet would be harmless, since the replay digest
@@ -60,6 +60,7 @@ mod http;
 mod matching;
 mod parse;
 mod recorded;
+mod sequences;
 
 pub use crate::addressees::{Addressees, HostAddresses};
 pub use crate::budget::{Budget, Exhausted};

@@ -1,7 +1,8 @@
-//! A second look at where packets come from, for SYNs: only while a stanza in force asks for it.
+//! A second look at where packets come from, for SYNs and for the packets of knock sequences: only while a
+//! stanza in force asks for it.
 //!
 //! Interfaces and capture files are opened once more, with a filter of their own, so that the filter
-//! for SPA packets stays as narrow as it is and costs no more. A socket sees no SYN.
+//! for SPA packets stays as narrow as it is and costs no more. A socket sees neither.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,10 +16,24 @@ use crate::network::Links;
 /// A SYN and nothing else beside it, of those four flags that p0f goes by. Where pcap-filter(7) does not look
 /// behind extension headers, signatures do not either.
 const SYNS: &str = "(tcp[13] & 0x17 = 2) or (ip6[6] = 6 and ip6[53] & 0x17 = 2)";
+/// What a knock sequence is made of: empty datagrams and SYNs to the upper half of the ports.
+const KNOCKS: &str = "(udp[4:2] = 8 and udp[2:2] >= 0x8000) \
+    or (ip6[6] = 17 and ip6[44:2] = 8 and ip6[42:2] >= 0x8000) \
+    or (tcp[13] & 0x17 = 2 and tcp[2:2] >= 0x8000) \
+    or (ip6[6] = 6 and ip6[53] & 0x17 = 2 and ip6[42:2] >= 0x8000)";
 /// Of each interface. A SYN is short: some thousands.
 const BUFFER_BYTES: u32 = 1 << 20;
 /// Taken at once. Keeping one costs less than a tenth of what judging a packet costs.
 const BATCH_MAX: usize = 2048;
+
+/// What is looked for.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Wanted {
+    /// SYNs.
+    pub syns: bool,
+    /// The packets of knock sequences.
+    pub knocks: bool,
+}
 
 /// What shows the SYNs, where it can be had.
 #[derive(Debug, Default)]
@@ -28,7 +43,7 @@ pub struct SynCaptures {
     open: Vec<Box<dyn Capture>>,
     /// Why some of it cannot.
     faults: Vec<String>,
-    wanted: bool,
+    wanted: Wanted,
 }
 
 // === impl SynCaptures ===
@@ -45,7 +60,6 @@ impl SynCaptures {
         };
         let configs = captures.iter().filter(|config| can(&config.source));
         let configs = configs.map(|config| CaptureConfig {
-            filter: Filter::Own(SYNS.to_owned()),
             buffer_bytes: BUFFER_BYTES,
             // How far it has read is for this second look to know alone.
             bookmark: config.bookmark.with_added_extension("syns"),
@@ -57,28 +71,32 @@ impl SynCaptures {
         }
     }
 
-    /// Looks for SYNs from now on, or does not any more.
-    pub fn follow(&mut self, wanted: bool) {
+    /// Looks for this from now on, or for nothing any more.
+    pub fn follow(&mut self, wanted: Wanted) {
         if std::mem::replace(&mut self.wanted, wanted) == wanted {
             return;
         }
         self.open.clear();
         self.faults.clear();
-        if !wanted {
+        let Some(filter) = wanted.filter() else {
             return;
-        }
+        };
         for config in &self.configs {
-            match open(config) {
+            let config = CaptureConfig {
+                filter: Filter::Own(filter.clone()),
+                ..config.clone()
+            };
+            match open(&config) {
                 Ok(capture) => self.open.push(capture),
                 Err(cause) => self.faults.push(program::one_line(&cause).to_string()),
             }
         }
         if self.configs.is_empty() {
-            let why = "a socket shows no SYN: capture on an interface";
+            let why = "a socket shows neither SYNs nor knocks: capture on an interface";
             self.faults.push(why.to_owned());
         }
         for fault in &self.faults {
-            tracing::error!(fault, "no SYN is seen there");
+            tracing::error!(fault, "neither SYNs nor knock sequences are seen there");
         }
     }
 
@@ -96,7 +114,7 @@ impl SynCaptures {
         for capture in &mut self.open {
             if let Err(cause) = capture.next_batch(BATCH_MAX, steady, each) {
                 let error = program::one_line(&cause);
-                tracing::error!(%error, "no SYN is seen there any more; it is tried again");
+                tracing::error!(%error, "neither SYNs nor knock sequences are seen there any more; it is tried again");
             }
         }
     }
@@ -122,6 +140,17 @@ impl SynCaptures {
         for capture in &mut self.open {
             capture.links_changed(links);
         }
+    }
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn filter(self) -> Option<String> {
+        let parts = [(self.syns, SYNS), (self.knocks, KNOCKS)];
+        let parts = parts.into_iter().filter(|(is_wanted, _)| *is_wanted);
+        let filter: Vec<&str> = parts.map(|(_, part)| part).collect();
+        (!filter.is_empty()).then(|| filter.join(" or "))
     }
 }
 
@@ -156,6 +185,11 @@ mod tests {
 
     use super::*;
 
+    const WANTED: Wanted = Wanted {
+        syns: true,
+        knocks: false,
+    };
+
     fn config(source: CaptureSource) -> CaptureConfig {
         CaptureConfig {
             source,
@@ -173,11 +207,14 @@ mod tests {
         let mut syns = SynCaptures::of(&[config(CaptureSource::Socket(socket))]);
         assert_eq!(syns.faults().count(), 0);
 
-        syns.follow(true);
+        syns.follow(WANTED);
 
         let faults: Vec<_> = syns.faults().collect();
-        assert_eq!(faults, ["a socket shows no SYN: capture on an interface"]);
-        syns.follow(false);
+        assert_eq!(
+            faults,
+            ["a socket shows neither SYNs nor knocks: capture on an interface"]
+        );
+        syns.follow(Wanted::default());
         assert_eq!(syns.faults().count(), 0);
     }
 
@@ -205,7 +242,7 @@ mod tests {
         let mut seen = Vec::new();
 
         syns.next_batch(Duration::ZERO, &mut |_| panic!("nobody asked"));
-        syns.follow(true);
+        syns.follow(WANTED);
         syns.next_batch(Duration::ZERO, &mut |arrival| {
             if let Arrival::Frame(_, frame) = arrival {
                 seen.push(frame[33]);

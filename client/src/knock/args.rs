@@ -47,6 +47,7 @@ Examples:
   postern knock web-1 -A tcp/22 --wait 20              a slow way there
   postern knock web-1 -A tcp/22 --no-wait              sent is enough
   postern knock web-1 -A tcp/22 --dry-run              show, do not send
+  postern knock web-1 -A tcp/22 --sequence             seventeen knocks, no packet
 
 In ~/.ssh/config, so that `ssh web-1` knocks by itself (see also `postern proxy`):
   Match host web-* exec \"postern knock --quiet %n -A tcp/%p\"")]

@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use spa::{Allow, OpeningKey, Sealed};
+use spa::{Allow, OpeningKey, Sealed, SequenceKey, SequenceMessage};
 
 use super::address::{self, By, Named, Way};
 use super::outside::{self, Page};
 use super::packet::{self, Circumstances};
 use super::request::{AllowBy, Outer, What};
+use super::sequence::{Sequence, SequenceProto};
 use super::target::Target;
 use super::{seen, way};
 use crate::clock;
@@ -92,6 +93,18 @@ async fn send_one(
 ) -> Result<Sent> {
     let whom = whom(context, target, Some(to)).await?;
     warn(context, target, whom, Some(to));
+    if let Some(proto) = target.route.sequence {
+        let sequence = sequence(target, whom, proto)?;
+        if voice == Voice::Full {
+            let (name, ip) = (&target.name, to.ip().to_canonical());
+            context.ui.say(format_args!(
+                "knocking at 17 ports of {name}, {ip}, over {proto}"
+            ))?;
+        }
+        target.route.knock(&sequence, to).await?;
+        let digest = sequence.digest;
+        return Ok(Sent { to, whom, digest });
+    }
     let (packet, lines) = make(context, target, whom)?;
     if voice == Voice::Full {
         // As fwknop does; a member is told what comes of it.
@@ -146,6 +159,10 @@ pub(crate) async fn show(context: &Context, target: &mut Target) -> Result {
         }
         shown.push(whom);
         warn(context, target, whom, to);
+        if let Some(proto) = target.route.sequence {
+            context.ui.say(sequence(target, whom, proto)?)?;
+            continue;
+        }
         let (packet, lines) = make(context, target, whom)?;
         lines.iter().for_each(|line| context.ui.note(line));
         context.ui.say(packet)?;
@@ -168,6 +185,47 @@ fn of_its_family(allow: &AllowBy, found: Vec<SocketAddr>) -> Vec<SocketAddr> {
     } else {
         found
     }
+}
+
+/// The sequence in the place of a packet.
+fn sequence(target: &Target, whom: For, proto: SequenceProto) -> Result<Sequence> {
+    let request = &target.request;
+    let ports = match &request.what {
+        What::Ports {
+            ports,
+            forward: None,
+        } => ports,
+        What::Ports { .. } | What::Close { .. } | What::Command(_) => {
+            return Err(
+                CommandError::usage("a sequence opens a port and can say nothing else")
+                    .with_hint("leave --sequence out"),
+            );
+        }
+    };
+    let port = match ports.as_slice() {
+        [] => None,
+        [one] if one.single().is_some() => one.single(),
+        [..] => {
+            let told = "a sequence has room for one port, and not for a range or for echo";
+            return Err(CommandError::usage(told).with_hint("ask for one at a time"));
+        }
+    };
+    if request.timeout_secs > 0 {
+        let told = "a sequence has no room for a time";
+        return Err(CommandError::usage(told).with_hint("leave -f out: the stanza says how long"));
+    }
+    let key = target.keys.rijndael().and_then(SequenceKey::derive);
+    let key = key.ok_or_else(|| {
+        CommandError::usage("a sequence needs an HMAC key")
+            .with_hint("--get-hmac-key or --key-hmac")
+    })?;
+    let now_secs = clock::now_secs().checked_add_signed(request.offset_secs);
+    let message = SequenceMessage {
+        timestamp_secs: now_secs.unwrap_or_default(),
+        port,
+        address: whom.address(),
+    };
+    Sequence::make(proto, &key, &message, ports.clone())
 }
 
 /// The packet, and its fields in words.

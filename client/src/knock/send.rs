@@ -13,6 +13,7 @@ use tokio::net::TcpSocket;
 use self::craft::Carrier;
 use super::args::{Proxy, RouteArgs, Transport, address, agent, port};
 use super::packet::random_port;
+use super::sequence::{Sequence, SequenceProto};
 use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 
@@ -32,6 +33,8 @@ pub(crate) struct Route {
     /// `None` leaves it to the directory, or to the default.
     pub(crate) port: Option<u16>,
     source_port: Option<u16>,
+    /// Knocks in the place of a packet.
+    pub(crate) sequence: Option<SequenceProto>,
     /// What stands in the packet as its source, with the raw forms.
     spoof_source: Option<IpAddr>,
     family: Option<Family>,
@@ -94,6 +97,7 @@ impl Route {
             transport,
             port: if random { Some(random_port()?) } else { stated },
             source_port,
+            sequence: args.sequence,
             spoof_source,
             proxy,
             icmp: (args.icmp_type, args.icmp_code.unwrap_or(0)),
@@ -145,6 +149,15 @@ impl Route {
             ))
             .because(cause)
         })
+    }
+
+    /// Knocks at the ports of a sequence.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sequence::send`].
+    pub(crate) async fn knock(&self, sequence: &Sequence, to: SocketAddr) -> Result {
+        sequence.send(to, self.source_port.unwrap_or(0)).await
     }
 
     /// As whom a page is asked; `None` as wget calls itself.
@@ -226,7 +239,7 @@ fn source(text: &str) -> Result<u16, String> {
     if text == "0" { Ok(0) } else { port(text) }
 }
 
-fn any_of(to: SocketAddr) -> IpAddr {
+pub(super) fn any_of(to: SocketAddr) -> IpAddr {
     if to.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
     } else {

@@ -89,7 +89,7 @@ pub(crate) fn in_fleet(
     };
     let mut request = KnockRequest::merge(&args.request, &Stanza::default())?;
     let route = Route::merge(&args.route, &Stanza::default())?;
-    choose_ports(ui, &mut request, &entries)?;
+    choose_ports(ui, (&mut request, &route), &entries)?;
     // When none lets in what is asked for, the host says why not.
     let entry = entry_for(&request, &entries).unwrap_or(first);
     // Whoever says -R and no page means what the fleet finds out by itself.
@@ -202,7 +202,11 @@ fn entry_for<'e>(
 }
 
 /// Fills in the one port that the directory names, and warns of those that it does not.
-fn choose_ports(ui: &Ui, request: &mut KnockRequest, entries: &[&DirectoryHost]) -> Result {
+fn choose_ports(
+    ui: &Ui,
+    (request, route): (&mut KnockRequest, &Route),
+    entries: &[&DirectoryHost],
+) -> Result {
     let What::Ports { ports, forward } = &mut request.what else {
         return Ok(());
     };
@@ -212,6 +216,8 @@ fn choose_ports(ui: &Ui, request: &mut KnockRequest, entries: &[&DirectoryHost])
     if ports.is_empty() {
         match allowed.iter().next().filter(|only| only.single().is_some()) {
             Some(port) if allowed.len() == 1 && !anything => ports.push(port),
+            // The stanza says what it opens.
+            Some(_) | None if route.sequence.is_some() => {}
             Some(_) | None => {
                 return Err(
                     CommandError::usage("which port? nothing is asked for with -A")
@@ -275,7 +281,7 @@ pub(crate) fn by_stanza(
         .ok_or_else(|| no_host(rc))?
         .to_owned();
     let request = KnockRequest::merge(&args.request, stanza)?;
-    require_ports(&request)?;
+    require_ports(&request, args.route.sequence.is_some())?;
     let allow = request.allow.clone().ok_or_else(|| {
         CommandError::usage("for which address? one of -a, -s and -R is needed").with_hint(
             "-a IP names it, -R asks a web page for it, -s takes wherever the packet comes from",
@@ -340,8 +346,10 @@ fn require_a_way_in(
     })
 }
 
-fn require_ports(request: &KnockRequest) -> Result {
+fn require_ports(request: &KnockRequest, is_sequence: bool) -> Result {
     match &request.what {
+        // The stanza says what a sequence without a port opens.
+        What::Ports { .. } if is_sequence => Ok(()),
         What::Ports { ports, .. } if ports.is_empty() => {
             Err(CommandError::usage("which port? nothing is asked for")
                 .with_hint("-A tcp/22 opens a port, -C runs a command"))

@@ -52,6 +52,7 @@ struct Other {
     leads_to: Option<String>,
     opens: (u8, u8, bool),
     os: Option<String>,
+    sequence: bool,
 }
 
 /// What one user may on one host.
@@ -212,6 +213,7 @@ fn given(stanza: &Stanza, users: &BTreeSet<String>, question: &Question<'_>) -> 
                     stanza.open_packet_source,
                 ),
                 os: stanza.os.as_ref().map(ToString::to_string),
+                sequence: stanza.knock_sequence,
             },
         },
         command: stanza.command.as_ref().map(|rule| rule.as_whom()),
@@ -376,6 +378,7 @@ impl Terms {
             leads_to,
             opens: (prefix, prefix6, packet_source),
             os,
+            sequence,
         } = &self.other;
         let differs = |same: &dyn Fn(&Self) -> bool| others.is_empty() || !others.iter().all(same);
         let mut words = Vec::new();
@@ -415,6 +418,14 @@ impl Terms {
                 None => "by any operating system".to_owned(),
                 Some(os) => format!("where a SYN shows {os}"),
             });
+        }
+        if differs(&|other| other.other.sequence == *sequence) {
+            let way = if *sequence {
+                "also by a knock sequence"
+            } else {
+                "by a packet only"
+            };
+            words.push(way.to_owned());
         }
         if differs(&|other| other.other.opens == self.other.opens) {
             let also = if *packet_source {

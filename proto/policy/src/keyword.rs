@@ -44,6 +44,7 @@ pub(crate) enum Keyword {
     IncludeKeys,
     Key,
     KeyBase64,
+    KnockSequence,
     MaxFwTimeout,
     MoreKeysBase64,
     Name,
@@ -82,7 +83,7 @@ pub(crate) enum Word {
 }
 
 /// The keywords that are enforced, by name.
-const ENFORCED: [(&str, Keyword); 60] = [
+const ENFORCED: [(&str, Keyword); 61] = [
     ("SOURCE", Keyword::Source),
     ("NAME", Keyword::Name),
     ("HOSTS", Keyword::Hosts),
@@ -104,6 +105,7 @@ const ENFORCED: [(&str, Keyword); 60] = [
     ("DESTINATION", Keyword::Destination),
     ("SPA_SERVER_PORT", Keyword::SpaServerPort),
     ("RESTRICT_PORTS", Keyword::RestrictPorts),
+    ("KNOCK_SEQUENCE", Keyword::KnockSequence),
     ("REQUIRE_OS", Keyword::RequireOs),
     ("REQUIRE_OS_REGEX", Keyword::RequireOsRegex),
     ("REQUIRE_SOURCE_ADDRESS", Keyword::RequireSourceAddress),

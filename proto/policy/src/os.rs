@@ -45,6 +45,9 @@ pub struct OsPattern(Regex);
 /// Why a stanza does not take a message, whatever it says: for who sent it, or for how it came.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
+    /// KNOCK_SEQUENCE, which it does not say.
+    #[error("KNOCK_SEQUENCE: the stanza takes packets only")]
+    Sequence,
     /// REQUIRE_OS, and nothing to go by.
     #[error("REQUIRE_OS: no SYN of {address} was seen within the last {within_secs} s")]
     NoSyn {

@@ -228,6 +228,7 @@ impl<'s> Parser<'s> {
             | Keyword::Hosts
             | Keyword::Key
             | Keyword::KeyBase64
+            | Keyword::KnockSequence
             | Keyword::MaxFwTimeout
             | Keyword::MoreKeysBase64
             | Keyword::Name

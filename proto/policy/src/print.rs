@@ -357,6 +357,9 @@ impl Printer {
             }
         }
         self.os(stanza.os.as_deref());
+        if stanza.knock_sequence {
+            self.line(Keyword::KnockSequence, "Y");
+        }
         if let Some(at_secs) = stanza.expire_at_secs {
             self.line(Keyword::AccessExpireEpoch, at_secs);
         }

@@ -60,6 +60,8 @@ pub struct Stanza {
     pub require_source_address: bool,
     /// REQUIRE_OS, REQUIRE_OS_REGEX: what the sender's last SYN must have shown.
     pub os: Option<Box<OsRule>>,
+    /// KNOCK_SEQUENCE: it takes sequences of knocks in the place of a packet, too.
+    pub knock_sequence: bool,
     /// ACCESS_EXPIRE or ACCESS_EXPIRE_EPOCH: from this moment on nothing is granted, and no hole
     /// outlives it. Seconds since 1970 UTC.
     pub expire_at_secs: Option<u64>,

@@ -18,7 +18,8 @@
 //! What a message is wrapped in is its [`Envelope`]. One that is not opened by a function of packet
 //! and key alone is opened by whoever implements [`Decrypt`], in [`Authentic::open_with`].
 //!
-//! The way out is [`seal()`] and [`seal_tagged`].
+//! The way out is [`seal()`] and [`seal_tagged`]. Beside all of this stand knock sequences
+//! ([`SequenceKey`]), which carry less and need no payload.
 
 mod digest;
 mod envelope;
@@ -34,6 +35,7 @@ mod open;
 mod seal;
 mod sealed;
 mod secret;
+mod sequence;
 mod service;
 mod tag;
 mod text;
@@ -55,6 +57,9 @@ pub use crate::open::{Authentic, Opened, ReplayDigest};
 pub use crate::seal::{seal, seal_open_pgp, seal_tagged};
 pub use crate::sealed::Sealed;
 pub use crate::secret::Secret;
+pub use crate::sequence::{
+    OpenedSequence, SEQUENCE_PARTS, SEQUENCE_PORT_MIN, SequenceKey, SequenceMessage, sequence_part,
+};
 pub use crate::service::{PortRange, ProtoPort, Protocol, Service};
 pub use crate::tag::{BUCKET_SECS, Tag, TagKey, bucket, tag};
 pub use crate::trial::Trial;

@@ -9,7 +9,7 @@ use crate::envelope::{Decrypt, Decrypted, Prefixed, Signer};
 use crate::error::OpenError;
 use crate::keys::OpeningKey;
 use crate::length::PREFIXED_LEN_MAX;
-use crate::message::{Decoded, Message};
+use crate::message::{Decoded, Message, Request};
 use crate::text;
 
 /// The longest ciphertext with its header, rounded up to what the base64 decoder asks for.
@@ -28,7 +28,8 @@ pub struct Authentic<'a> {
 
 /// An authentic message, decrypted and read.
 ///
-/// Evidence: only [`Authentic::open`] and [`Authentic::open_with`] make it.
+/// Evidence: only [`Authentic::open`] and [`Authentic::open_with`] make it, and
+/// [`OpenedSequence::into_opened`](crate::OpenedSequence::into_opened) of what came another way.
 #[derive(Debug)]
 pub struct Opened {
     message: Message,
@@ -100,6 +101,31 @@ impl Opened {
             decoded,
             signer: None,
         })
+    }
+
+    /// Takes the message of a sequence. To be called where its MAC verified, and nowhere else.
+    pub(crate) fn of_sequence(message: Message, token: &[u8]) -> Self {
+        let hash = Sha256::new()
+            .chain_update(b"postern knock sequence digest v1\0")
+            .chain_update(token);
+        let message_text = match &message.request {
+            Request::Access { allow, ports } => {
+                let ports = ports.iter().map(|port| format!(",{port}"));
+                format!("{allow}{}", ports.collect::<String>())
+            }
+            Request::Close { allow, .. } | Request::Command { allow, .. } => allow.to_string(),
+        };
+        Self {
+            message,
+            decoded: Decoded {
+                digest: text::encode(token),
+                message_text,
+                nat_text: None,
+                covered_len: 0,
+            },
+            replay_digest: ReplayDigest(hash.finalize().into()),
+            signer: None,
+        }
     }
 
     /// Returns the message.

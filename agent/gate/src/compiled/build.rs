@@ -7,7 +7,9 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry as Slot;
 use ipnet::IpNet;
 use policy::{Networks, OpenPgpRule, Policy, SpaPort, Stanza, StanzaKey};
-use spa::{DigestType, Envelope, ExchangeSecret, Fingerprint, Keys, OpeningKey, TagKey};
+use spa::{
+    DigestType, Envelope, ExchangeSecret, Fingerprint, Keys, OpeningKey, SequenceKey, TagKey,
+};
 
 use crate::compiled::{
     CompileError, CompiledPolicy, Entry, KeyIndex, Keyring, Keyrings, NoKeyrings, Shape,
@@ -65,6 +67,7 @@ impl CompiledPolicy {
     ) -> Result<Self, CompileError> {
         let mut growing: Vec<Growing<'_>> = Vec::with_capacity(policy.stanzas.len());
         let mut slots: HashMap<Name, usize> = HashMap::with_capacity(policy.stanzas.len());
+        let sequences = policy.stanzas.iter().any(|stanza| stanza.knock_sequence);
         for (index, stanza) in (0_u32..).zip(&policy.stanzas) {
             let is_shared = match &stanza.key {
                 StanzaKey::Static(_) => shared == SharedKeys::AllStatic,
@@ -80,7 +83,10 @@ impl CompiledPolicy {
                     }
                     Slot::Vacant(slot) => {
                         slot.insert(growing.len());
-                        growing.push(Growing::new(keys, name, (index, stanza), is_shared));
+                        let mut new = Growing::new(keys, name, (index, stanza), is_shared);
+                        new.entry.sequence_key =
+                            sequences.then(|| SequenceKey::derive(keys)).flatten();
+                        growing.push(new);
                     }
                 }
             }
@@ -172,6 +178,7 @@ impl<'p> Growing<'p> {
                 fingerprint,
                 domain,
                 tag_key,
+                sequence_key: None,
                 open_pgp: None,
                 shared,
                 stanzas: Box::default(),

@@ -18,6 +18,7 @@ mod ports;
 mod replay;
 mod rules;
 mod sender_os;
+mod sequences;
 mod support;
 mod transport;
 mod valid;

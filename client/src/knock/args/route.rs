@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::knock::sequence::SequenceProto;
+
 /// Where the packet goes, and how.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Way")]
@@ -19,6 +21,20 @@ pub(crate) struct RouteArgs {
     /// Way to send: udp, tcp, http, or with CAP_NET_RAW udpraw, tcpraw, icmp [default: udp]
     #[arg(short = 'P', long, value_name = "PROTO")]
     pub(crate) server_proto: Option<Transport>,
+
+    /// Knock at a sequence of ports instead of sending a packet, by empty datagrams or, with =tcp, by
+    /// SYNs: where no packet with a payload gets through. The stanza must say KNOCK_SEQUENCE. There is
+    /// room for one port of -A; without -A the stanza opens what it lists. The address that it opens
+    /// for must be the one under which the host sees this machine
+    #[arg(
+        long,
+        value_name = "PROTO",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "udp",
+        conflicts_with_all = ["server_port", "server_proto", "spoof_source", "rand_port", "http_proxy"]
+    )]
+    pub(crate) sequence: Option<SequenceProto>,
 
     /// Source port to send from
     #[arg(short = 'S', long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]

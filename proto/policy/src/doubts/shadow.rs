@@ -98,6 +98,7 @@ fn covers(first: &Stanza, later: &Stanza) -> bool {
         && (first.command.is_some() || later.command.is_none())
         && (!first.require_source_address || later.require_source_address)
         && (first.os.is_none() || first.os == later.os)
+        && (first.knock_sequence || !later.knock_sequence)
         && outlives(first.expire_at_secs, later.expire_at_secs)
         && hosts_are_in(&first.hosts, &later.hosts)
         && users_are_in(&first.require_username, &later.require_username)

@@ -17,7 +17,8 @@ const OPEN_PORTS: &str = " is not in OPEN_PORTS";
 const RESTRICT_PORTS: &str = " is in RESTRICT_PORTS";
 
 /// Words of [`Denied`](super::Denied) that name no port.
-const DENIALS: [(&str, &str); 12] = [
+const DENIALS: [(&str, &str); 13] = [
+    ("KNOCK_SEQUENCE: ", ""),
     ("REQUIRE_OS: ", ""),
     ("source ", " is not in SOURCE"),
     ("destination ", " is not in DESTINATION"),
@@ -85,6 +86,7 @@ mod tests {
                 }),
                 RefusedFor::Stanza,
             ),
+            (Denied::NotTaken(NotTaken::Sequence), RefusedFor::Stanza),
             (Denied::CommandNotEnabled, RefusedFor::Stanza),
             (Denied::CycleNat, RefusedFor::Stanza),
             (Denied::CycleService(port), RefusedFor::Stanza),

@@ -161,6 +161,7 @@ impl Draft {
                 require_username: Usernames::default(),
                 require_source_address: false,
                 os: None,
+                knock_sequence: false,
                 expire_at_secs: None,
                 command: None,
                 cycle: None,
@@ -301,6 +302,7 @@ impl Draft {
                 stanza.fw_access_timeout_secs = values::timeout_secs(value)?
             }
             Keyword::MaxFwTimeout => stanza.max_fw_timeout_secs = values::timeout_secs(value)?,
+            Keyword::KnockSequence => stanza.knock_sequence = values::switch(value)?,
             Keyword::RequireOs => stanza.os_mut().names = OsName::list(value)?,
             Keyword::RequireOsRegex => stanza.os_mut().pattern = Some(OsPattern::parse(value)?),
             Keyword::RequireSourceAddress => stanza.require_source_address = values::switch(value)?,

@@ -3,6 +3,7 @@
 mod fwknop;
 mod gpg;
 mod includes;
+mod sequences;
 mod warnings;
 
 use spa::{DigestType, EncryptionMode, ExchangeSecret};

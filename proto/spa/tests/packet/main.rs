@@ -14,6 +14,7 @@ mod openssl;
 mod ours;
 mod pairwise;
 mod properties;
+mod sequences;
 mod tagged;
 mod trial;
 mod valid;

@@ -28,7 +28,7 @@ impl Draft {
         let nat = self.nat_mistake();
         let cycle = self.cycle_mistake();
         let all = source.into_iter().chain(expire).chain(key).chain(nat);
-        all.chain(cycle)
+        all.chain(cycle).chain(self.sequence_mistake())
     }
 
     /// What is wrong with the lines about a command cycle as a whole.
@@ -55,6 +55,27 @@ impl Draft {
             return Some((Keyword::CmdCycleClose, problem));
         }
         None
+    }
+
+    /// What keeps a stanza from taking knock sequences.
+    fn sequence_mistake(&self) -> Option<(Keyword, Problem)> {
+        if !self.stanza.knock_sequence {
+            return None;
+        }
+        let has_key = self.has(Keyword::Key) || self.has(Keyword::KeyBase64);
+        let has_hmac = self.has(Keyword::HmacKey) || self.has(Keyword::HmacKeyBase64);
+        let problem = if self.gpg.opens() && !has_key {
+            Problem::new("OpenPGP has no key from which a sequence could be made")
+        } else if has_key && !has_hmac {
+            let problem = Problem::new("a knock sequence needs an HMAC key");
+            problem.hint("add HMAC_KEY_BASE64 below the key")
+        } else if has_key && self.has(Keyword::RequireUsername) {
+            let problem = "a sequence names no user, and the key of the stanza is everybody's";
+            Problem::new(problem).hint("without KEY every user has her own with every host")
+        } else {
+            return None;
+        };
+        Some((Keyword::KnockSequence, problem))
     }
 
     /// What is wrong with the lines about NAT as a whole.
