@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::gpg_args::GpgArgs;
 
-pub(crate) use self::route::{Proxy, RouteArgs, Transport, address, agent, port};
+pub(crate) use self::route::{Proxy, RouteArgs, SequenceProto, Transport, address, agent, port};
 
 /// Ask hosts to open a port for a moment, and wait until it is open
 ///

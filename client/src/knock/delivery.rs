@@ -6,10 +6,11 @@ use std::time::Instant;
 use spa::{Allow, OpeningKey, Sealed, SequenceKey, SequenceMessage};
 
 use super::address::{self, By, Named, Way};
+use super::args::SequenceProto;
 use super::outside::{self, Page};
 use super::packet::{self, Circumstances};
 use super::request::{AllowBy, Outer, What};
-use super::sequence::{Sequence, SequenceProto};
+use super::sequence::Sequence;
 use super::target::Target;
 use super::{seen, way};
 use crate::clock;

@@ -4,16 +4,17 @@ mod craft;
 mod raw;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
 
 use self::craft::Carrier;
-use super::args::{Proxy, RouteArgs, Transport, address, agent, port};
+use super::args::{Proxy, RouteArgs, SequenceProto, Transport, address, agent, port};
 use super::packet::random_port;
-use super::sequence::{Sequence, SequenceProto};
+use super::sequence::Sequence;
+use super::way::any_of;
 use crate::error::{CommandError, Result};
 use crate::rc::Stanza;
 
@@ -237,14 +238,6 @@ impl Route {
 /// A port to send from; 0 leaves it to the kernel.
 fn source(text: &str) -> Result<u16, String> {
     if text == "0" { Ok(0) } else { port(text) }
-}
-
-pub(super) fn any_of(to: SocketAddr) -> IpAddr {
-    if to.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    }
 }
 
 /// From this port, where it is not 0.

@@ -3,27 +3,18 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::str::FromStr;
 use std::time::Duration;
 
 use spa::{SEQUENCE_PARTS, SequenceKey, SequenceMessage, Service, sequence_part};
 use tokio::net::TcpSocket;
 use tokio::time::{sleep, timeout};
 
-use super::send::any_of;
+use super::args::SequenceProto;
+use super::way::any_of;
 use crate::error::{CommandError, Result};
 
 /// Between two packets: in all half a second, so that they come in their order on most ways.
 const PAUSE: Duration = Duration::from_millis(30);
-
-/// What the packets are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum SequenceProto {
-    /// Empty datagrams.
-    Udp,
-    /// SYNs.
-    Tcp,
-}
 
 /// A sequence that is made.
 #[derive(Clone, Debug)]
@@ -32,29 +23,6 @@ pub(crate) struct Sequence {
     ports: [u16; 1 + SEQUENCE_PARTS],
     /// The name under which its host records what became of it.
     pub(crate) digest: String,
-}
-
-// === impl SequenceProto ===
-
-impl FromStr for SequenceProto {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        match text {
-            "udp" => Ok(Self::Udp),
-            "tcp" => Ok(Self::Tcp),
-            _ => Err("write udp or tcp".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for SequenceProto {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Udp => "udp",
-            Self::Tcp => "tcp",
-        })
-    }
 }
 
 // === impl Sequence ===

@@ -14,12 +14,7 @@ use super::address::Way;
 ///
 /// When there is none.
 pub(crate) fn to(host: SocketAddr) -> io::Result<Way> {
-    let any: IpAddr = if host.is_ipv4() {
-        Ipv4Addr::UNSPECIFIED.into()
-    } else {
-        Ipv6Addr::UNSPECIFIED.into()
-    };
-    let socket = UdpSocket::bind((any, 0))?;
+    let socket = UdpSocket::bind((any_of(host), 0))?;
     socket.connect(host)?;
     let own = socket.local_addr()?.ip();
     let host = host.ip();
@@ -28,6 +23,15 @@ pub(crate) fn to(host: SocketAddr) -> io::Result<Way> {
         host: host.to_canonical(),
         is_on_link: is_on_link(own, host),
     })
+}
+
+/// No address of the family of a host's: any of this machine.
+pub(crate) fn any_of(to: SocketAddr) -> IpAddr {
+    if to.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    }
 }
 
 /// Whether the host lies in the network of the interface that has the address `own`.

@@ -4,8 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::knock::sequence::SequenceProto;
-
 /// Where the packet goes, and how.
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Way")]
@@ -94,6 +92,15 @@ pub(crate) enum Transport {
     Icmp,
 }
 
+/// What the packets of a knock sequence are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum SequenceProto {
+    /// Empty datagrams.
+    Udp,
+    /// SYNs.
+    Tcp,
+}
+
 /// A web proxy that passes the request on.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Proxy {
@@ -140,6 +147,29 @@ impl FromStr for Transport {
             "icmp" => Ok(Self::Icmp),
             _ => Err("write udp, tcp, http, udpraw, tcpraw or icmp".to_owned()),
         }
+    }
+}
+
+// === impl SequenceProto ===
+
+impl FromStr for SequenceProto {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "udp" => Ok(Self::Udp),
+            "tcp" => Ok(Self::Tcp),
+            _ => Err("write udp or tcp".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for SequenceProto {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        })
     }
 }
 
