@@ -146,7 +146,8 @@ impl<'a> Datagram<'a> {
     }
 }
 
-fn check_source(source: IpAddr) -> Result<(), NotForUs> {
+/// Refuses an address that no sender can have.
+pub(crate) fn check_source(source: IpAddr) -> Result<(), NotForUs> {
     if source.is_unspecified() || source.is_multicast() {
         return Err(NotForUs::Source);
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use etherparse::{IpSlice, TcpSlice, ip_number};
 use policy::{OptionKinds, Quirks, Syn, kinds};
 
-use crate::datagram::{LinkType, ip_packet};
+use crate::datagram::{LinkType, check_source, ip_packet};
 
 /// A SYN, with what its header says of its ends; anybody can forge the source.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +40,7 @@ pub(super) fn seen(frame: &[u8], link: LinkType) -> Option<Seen> {
     if ip.is_fragmenting_payload() {
         return None;
     }
+    check_source(ip.source_addr()).ok()?;
     let (mut syn, bytes) = match &ip {
         IpSlice::Ipv4(v4) => of_v4(v4)?,
         IpSlice::Ipv6(v6) => of_v6(v6)?,
