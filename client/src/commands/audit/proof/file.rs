@@ -142,12 +142,18 @@ impl Export {
 
     /// What comes next.
     pub(in crate::commands::audit) fn part(&mut self, part: Part) -> Result {
+        let notes = part.notes.into_iter();
+        let mut notes = notes.map(|note| (covered(&note), note)).peekable();
         for row in part.rows {
             self.records += 1;
-            let row = Row::of(row);
-            self.line(&Line::Row(row))?;
+            let id = row.id;
+            self.line(&Line::Row(Row::of(row)))?;
+            // Right behind what it covers: whoever reads it compares it there.
+            while let Some((_, note)) = notes.next_if(|(size, _)| *size <= id) {
+                self.line(&Line::Checkpoint(note))?;
+            }
         }
-        for note in part.notes {
+        for (_, note) in notes {
             self.line(&Line::Checkpoint(note))?;
         }
         Ok(())
@@ -329,6 +335,12 @@ impl Row {
             index_fault: self.index_fault,
         })
     }
+}
+
+/// How many records a note says that it covers; whether it does is for who verifies it.
+fn covered(note: &str) -> u64 {
+    let size = note.lines().nth(1);
+    size.and_then(|size| size.parse().ok()).unwrap_or(u64::MAX)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -92,6 +92,18 @@ async fn an_export_is_verified_with_the_key_alone() {
 }
 
 #[tokio::test]
+async fn every_checkpoint_of_an_export_stands_behind_what_it_covers() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut part = log(9);
+    part.notes.insert(0, log(4).notes.remove(0));
+
+    let path = export(dir.path(), part);
+
+    let verdict = verify(&context(dir.path()), &path, &[]).await.unwrap();
+    assert_eq!((verdict.first(), verdict.checkpoints), (None, 2));
+}
+
+#[tokio::test]
 async fn what_was_done_to_an_export_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let whole = std::fs::read_to_string(export(dir.path(), log(9))).unwrap();
