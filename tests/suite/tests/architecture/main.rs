@@ -174,6 +174,7 @@ const AGENT_MEMBERS: &[&str] = &[
     "agent/src/run/joined.rs",
     "agent/src/run/error.rs",
     "agent/src/failure.rs",
+    "agent/src/leaving.rs",
     "agent/src/membership.rs",
     "agent/src/commands/join.rs",
     "agent/src/commands/doctor/controller.rs",
