@@ -110,9 +110,11 @@ fn every_name_is_one_of(scraped: &str) -> Result<()> {
 }
 
 fn rules_are_healthy(node: &Node) -> Result<()> {
+    let written = std::fs::read_to_string(deploy("prometheus/rules.yml"))?;
+    let alerts = written.matches("- alert:").count();
     wait::until("all rules are evaluated", Duration::from_secs(30), || {
         let rules = get(node, Ipv4Addr::LOCALHOST, PROMETHEUS_PORT, "/api/v1/rules")?;
-        Ok(rules.matches("\"health\":\"ok\"").count() == 8)
+        Ok(rules.matches("\"health\":\"ok\"").count() == alerts)
     })?;
     Ok(())
 }
