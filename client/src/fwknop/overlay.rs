@@ -184,6 +184,7 @@ pub(super) fn rest(line: &Line) -> Result<KnockArgs> {
             fd: line.read("fd", |text| {
                 text.parse().map_err(|_| "must be a number".to_owned())
             })?,
+            stanza_first: true,
             ..KeyArgs::default()
         },
         keep: crate::knock::args::KeepArgs {

@@ -259,6 +259,10 @@ pub(crate) struct KeyArgs {
     #[command(flatten)]
     pub(crate) gpg: GpgArgs,
 
+    /// Read a key from standard input or a descriptor only where the stanza has none, as fwknop
+    #[arg(skip)]
+    pub(crate) stanza_first: bool,
+
     /// Put a tag in front, by which a Postern agent finds the key at once; in a fleet the default
     #[arg(long)]
     pub(crate) tagged: bool,
@@ -306,6 +310,7 @@ impl KeyArgs {
             gpg,
             tagged: _,
             no_tagged: _,
+            stanza_first: _,
         } = self;
         named_config.is_some()
             || rc_file.is_some()

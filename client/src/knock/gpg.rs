@@ -189,7 +189,10 @@ fn passphrase(
     if let Some(path) = &args.key_file {
         return key_file::read(ui, path, host).map(|text| Some(Secret::from_passphrase(&*text)));
     }
-    if let Some(lines) = lines {
+    let of_stanza = ["GPG_SIGNING_PW_BASE64", "GPG_SIGNING_PW"];
+    if let Some(lines) = lines
+        && !keys::comes_first(args, rc, &of_stanza)
+    {
         return keys::next_line(lines).map(|text| Some(Secret::from_passphrase(&*text)));
     }
     keys::from_stanza(rc, "GPG_SIGNING_PW_BASE64", "GPG_SIGNING_PW")

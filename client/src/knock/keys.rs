@@ -153,7 +153,9 @@ fn encryption(
     if let Some(path) = &args.key_file {
         return key_file::read(ui, path, host).map(passphrase);
     }
-    if let Some(lines) = lines {
+    if let Some(lines) = lines
+        && !comes_first(args, rc, &["KEY_BASE64", "KEY", "KEY_FILE"])
+    {
         return next_line(lines).map(passphrase);
     }
     if let Some(secret) = from_stanza(rc, "KEY_BASE64", "KEY")? {
@@ -197,6 +199,11 @@ fn hmac(
             .map(Some);
     }
     Ok(None)
+}
+
+/// Whether the stanza has one of these variables, and they come before what a descriptor says.
+pub(super) fn comes_first(args: &KeyArgs, rc: &Stanza, variables: &[&str]) -> bool {
+    args.stanza_first && variables.iter().any(|name| rc.bytes(name).is_some())
 }
 
 /// A key of the stanza; base64 wins when both forms are there.

@@ -311,6 +311,30 @@ fn the_last_arguments_are_kept_without_secrets() {
 }
 
 #[test]
+fn a_descriptor_is_read_for_what_neither_options_nor_stanza_say() {
+    let pair = Pair::new();
+    pair.write("kf", "192.0.2.1: k3y\n");
+    pair.write("rc", "[k]\nKEY k3y\nHMAC_KEY hm4c\n");
+    let cases = [
+        ("-n k --stdin", "other\n", true),
+        ("-n k --fd 0", "", true),
+        ("--key-rijndael k3y --stdin", "other\n", false),
+        ("-G kf --fd 0", "", false),
+    ];
+    for (more, stdin, has_hmac) in cases {
+        let words = format!("-A tcp/22 -s -D 192.0.2.1 -T --rc-file rc {more}");
+        let words: Vec<&str> = words.split(' ').collect();
+
+        let Both { ours, theirs } = pair.both(&words, stdin);
+
+        let keys = keys("k3y", has_hmac.then_some("hm4c"));
+        assert_eq!((ours.code, theirs.code), (0, 0), "{more}: {}", ours.stderr);
+        let opened = open(ours.stdout.lines().last().unwrap(), &keys);
+        assert_eq!(opened.message_text(), "0.0.0.0,tcp/22", "{more}");
+    }
+}
+
+#[test]
 fn keys_come_from_files_descriptors_and_options() {
     let pair = Pair::new();
     pair.write("kf", "192.0.2.9: no\n192.0.2.1: k3y\n");
