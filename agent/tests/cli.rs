@@ -135,3 +135,36 @@ fn a_filter_that_is_none_is_said_and_not_used() {
     let told = stderr(&ended);
     assert!(told.contains("POSTERN_LOG is not a filter"), "{told}");
 }
+
+#[test]
+fn an_import_says_how_it_read_dates_and_doubtful_lines() {
+    let dir = TempDir::new().unwrap();
+    let access = dir.path().join("access.conf");
+    let text =
+        "SOURCE 192.0.2.7/24\nKEY one\nHMAC_KEY two\nOPEN_PORTS tcp/22\nACCESS_EXPIRE 06/30/27\n";
+    fs::write(&access, text).unwrap();
+    let conf = dir.path().join("fwknopd.conf");
+    fs::write(&conf, format!("ACCESS_FILE {};\n", access.display())).unwrap();
+    let new = dir.path().join("new");
+    let [conf, to] = [&conf, &new].map(|path| path.to_str().unwrap());
+    let words = ["import", "--fwknopd-conf", conf, "--to", to];
+
+    let told = agent(&words).env("TZ", "Asia/Tokyo").output().unwrap();
+
+    assert_eq!(told.status.code(), Some(0), "{}", stderr(&told));
+    let printed = String::from_utf8(told.stdout).unwrap();
+    let written = fs::read_to_string(new.join("access.conf")).unwrap();
+    // `TZ=Asia/Tokyo date -d 2027-06-30 +%s`
+    for line in [
+        "access.conf:1: SOURCE: ",
+        "access.conf:5: ACCESS_EXPIRE: the year is 2027",
+        "access.conf:5: ACCESS_EXPIRE: access ends at 2027-06-30 00:00:00 +09:00, which is second 1814281200",
+    ] {
+        assert!(printed.contains(line), "{line}\n{printed}");
+        assert!(written.contains(line), "{line}\n{written}");
+    }
+    assert!(
+        written.contains("\nACCESS_EXPIRE_EPOCH 1814281200\n"),
+        "{written}"
+    );
+}

@@ -90,6 +90,8 @@ struct Draft {
     config: String,
     access: String,
     stanzas: usize,
+    /// How lines of the access file were read that somebody else may read otherwise.
+    readings: Vec<String>,
 }
 
 /// Reads, writes, and reads again what was written.
@@ -171,8 +173,12 @@ fn draft(
         "# Written from {} by `postern-agent import`.\n",
         old_access.display()
     );
-    for warning in &policy.warnings {
-        let _ = writeln!(access, "# {}", warning.to_string().replace('\n', " "));
+    let read = policy.warnings.iter().chain(&policy.notes);
+    let readings: Vec<_> = read
+        .map(|reading| reading.to_string().replace('\n', " "))
+        .collect();
+    for reading in &readings {
+        let _ = writeln!(access, "# {reading}");
     }
     access.push('\n');
     access.push_str(&policy.print_with_places());
@@ -180,6 +186,7 @@ fn draft(
         config,
         access,
         stanzas: policy.stanzas.len(),
+        readings,
     })
 }
 
@@ -210,7 +217,10 @@ fn prove(
 
 fn told(as_json: bool, draft: &Draft, meaning: &Meaning, paths: (&Path, &Path)) -> String {
     let (config, access) = paths;
-    let notes: Vec<&str> = meaning.notes.iter().map(|note| &*note.text).collect();
+    let notes = meaning.notes.iter().map(|note| &*note.text);
+    let notes: Vec<&str> = notes
+        .chain(draft.readings.iter().map(String::as_str))
+        .collect();
     if as_json {
         let object = serde_json::json!({
             "config": config,

@@ -1,7 +1,7 @@
 //! `postern policy import`: access.conf of several hosts in, one policy of a fleet out.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use crate::sandbox::Sandbox;
 
@@ -59,6 +59,34 @@ fn what_is_proposed_of_many_hosts_is_a_policy_that_policy_check_takes() {
         (&last["type"], &last["stanzas"], &last["stanzas_before"]),
         (&"policy".into(), &2.into(), &3.into())
     );
+}
+
+#[test]
+fn a_date_is_the_moment_that_it_is_on_its_host_and_the_moment_is_told() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.dir.path();
+    let text = format!("SOURCE ANY\n{KEYS}OPEN_PORTS tcp/22\nACCESS_EXPIRE 06/30/27\n");
+    for (host, zone) in [("a", "Asia/Tokyo"), ("b", "America/New_York")] {
+        sandbox.write(&format!("{host}/etc/fwknop/access.conf"), &text);
+        let link = root.join(host).join("etc/localtime");
+        symlink(format!("../usr/share/zoneinfo/{zone}"), link).unwrap();
+    }
+    let hosts = ["a", "b"].map(|host| format!("{host}={}", root.join(host).display()));
+
+    let ran = sandbox.run(&["policy", "import", &hosts[0], &hosts[1]]);
+
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    // `TZ=Asia/Tokyo date -d 2027-06-30 +%s`, and in New York.
+    for second in ["1814281200", "1814328000"] {
+        let line = format!("ACCESS_EXPIRE_EPOCH {second}\n");
+        assert!(ran.stdout.contains(&line), "{}", ran.stdout);
+        let told = "access ends at 2027-06-30 00:00:00 ";
+        assert!(
+            ran.stderr.contains(told) && ran.stderr.contains(second),
+            "{}",
+            ran.stderr
+        );
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use jiff::tz::TimeZone;
 use policy::{Dialect, NoIncludes, Policy, ReadError, Source};
 use program::files;
 use serde::Serialize;
@@ -23,7 +24,9 @@ use crate::error::{CommandError, Result};
 /// policy check` takes; it holds the keys of the files, so --to writes it for you alone (0600).
 ///
 /// DIR is a folder with an access.conf in it or in etc/fwknop below it, as from a backup of the
-/// host, or the file itself. An absolute %include is looked for below DIR.
+/// host, or the file itself. An absolute %include is looked for below DIR. Lines that may be meant
+/// otherwise are told, and the moment that a date is: of the zone of etc/localtime below DIR, else
+/// of this machine's.
 ///
 /// JSON fields, one object a line by `type`: `warning` (message), `stanza` (name, hosts, places),
 /// and last `policy` (hosts, stanzas, stanzas_before, text; no text with --to).
@@ -201,5 +204,17 @@ impl Source for Tree<'_> {
             }
         }
         Ok(files)
+    }
+
+    /// Of the host, where its folder says which; else of this machine.
+    fn time_zone(&self) -> TimeZone {
+        let of_host = self.root.and_then(|root| {
+            let link = fs::read_link(root.join("etc/localtime")).ok()?;
+            let (_, name) = link.to_str()?.split_once("zoneinfo/")?;
+            TimeZone::get(name).ok()
+        });
+        of_host
+            .or_else(|| program::time::zone().ok())
+            .unwrap_or(TimeZone::UTC)
     }
 }

@@ -66,9 +66,11 @@ impl Proposal {
             }
         }
         name_all(&mut stanzas);
+        let mut warnings = shared_keys(&stanzas);
+        warnings.extend(policies.iter().flat_map(readings));
         Self {
             groups: groups(&stanzas),
-            warnings: shared_keys(&stanzas),
+            warnings,
             all_hosts: policies.len(),
             stanzas,
             before,
@@ -79,7 +81,8 @@ impl Proposal {
     pub(super) fn text(&self) -> String {
         let mut text = format!(
             "# Proposed by `postern policy import` from the files of {} hosts: {} stanzas of {}.\n\
-             # A HOSTS line of labels (role=web) in the place of several names holds for hosts to come, too.\n",
+             # A HOSTS line of labels (role=web) in the place of several names holds for hosts to come, too.\n\
+             # Messages that ask for NAT (-N of clients) are for stanzas with a NAT_ACCESS line only.\n",
             self.all_hosts,
             self.stanzas.len(),
             self.before
@@ -125,6 +128,12 @@ impl Proposal {
             (Some(_) | None, _) => line.to_owned(),
         }
     }
+}
+
+/// How lines of a host's files were read that somebody else may read otherwise.
+fn readings((host, policy): (&String, &Policy)) -> impl Iterator<Item = String> {
+    let read = policy.warnings.iter().chain(&policy.notes);
+    read.map(move |read| format!("{host} {read}").replace('\n', " "))
 }
 
 /// What a stanza says, whatever it is called and wherever it stands; with what its policy hides
@@ -301,6 +310,35 @@ mod tests {
         );
         assert!(!warnings.contains("one\n"));
         assert!(proposal(&[("a", &ssh)]).warnings.is_empty());
+    }
+
+    #[test]
+    fn what_a_line_was_read_as_is_told_with_its_host_and_line_and_no_key() {
+        let text = format!(
+            "SOURCE 192.0.2.7/24\n{KEYS}KEY three\nREQUIRE_USERNAME root bob\nOPEN_PORTS tcp/22\n\
+             FW_ACCESS_TIMEOUT 9999\nACCESS_EXPIRE 06/30/27 23:59:59\n"
+        );
+
+        let proposal = proposal(&[("a", &text)]);
+
+        let text = proposal.text();
+        // `date -u -d 2027-06-30 +%s`
+        for told in [
+            "a a:1: SOURCE: ",
+            "a a:4: KEY: ",
+            "a a:5: REQUIRE_USERNAME: ",
+            "a a:7: FW_ACCESS_TIMEOUT: ",
+            "a a:8: ACCESS_EXPIRE: the time",
+            "a a:8: ACCESS_EXPIRE: access ends at 2027-06-30 00:00:00 +00:00, which is second 1814313600",
+        ] {
+            let found = proposal.warnings.iter().any(|line| line.starts_with(told));
+            assert!(
+                found && text.contains(&format!("# {told}")),
+                "{told}\n{text}"
+            );
+        }
+        assert!(proposal.warnings.iter().all(|line| !line.contains("three")));
+        fleet(&proposal);
     }
 
     #[test]
