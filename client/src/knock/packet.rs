@@ -14,6 +14,9 @@ const STRIPPED_LEN: usize = 10;
 /// The first second that a stock server reads as a date before 1970.
 const FWKNOP_END_SECS: u64 = 1 << 31;
 
+/// The longest name to lead packets on to that a stock server reads.
+const NAT_NAME_LEN_MAX: usize = 70;
+
 /// What the world adds to a request.
 #[derive(Debug)]
 pub(crate) struct Circumstances {
@@ -84,8 +87,8 @@ pub(crate) struct Doubt {
     pub(crate) is_certain: bool,
 }
 
-/// What a stock server makes of a message of this date and a packet of this length, if it does not read
-/// it: 400 characters and more it takes for GPG, and puts back what was stripped before it counts again.
+/// What a stock server makes of a message of this date, with this name for NAT, and a packet of this
+/// length, if it does not read it: 400 characters and more it takes for GPG, and puts back what was stripped before it counts again.
 pub(crate) fn doubt(message: &Message, keys: &Keys, length: usize) -> Option<Doubt> {
     let certain = |told| {
         let is_certain = true;
@@ -95,6 +98,15 @@ pub(crate) fn doubt(message: &Message, keys: &Keys, length: usize) -> Option<Dou
         return certain(
             "the packet is dated after 2038-01-19, and fwknopd reads no such date".to_owned(),
         );
+    }
+    if let Some(nat) = &message.nat_access
+        && !is_name_for_fwknopd(&nat.host)
+    {
+        return certain(format!(
+            "fwknopd leads no packets on to `{}`: a name has labels of letters, digits and `-`, and at most \
+             {NAT_NAME_LEN_MAX} characters",
+            nat.host
+        ));
     }
     let inner = match keys.hmac() {
         None => length,
@@ -117,6 +129,20 @@ pub(crate) fn doubt(message: &Message, keys: &Keys, length: usize) -> Option<Dou
         told: format!("{long}, and fwknopd takes so long a one for GPG and refuses it{unless}"),
         is_certain: false,
     })
+}
+
+/// Whether a stock server takes this for a host. Of IPv6, which it does not know, only our agents are asked.
+fn is_name_for_fwknopd(host: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let name = host.strip_suffix('.').unwrap_or(host);
+    host.contains(':') || (host.len() <= NAT_NAME_LEN_MAX && name.split('.').all(is_label))
 }
 
 /// The fields of a message, one per line, as the founding article shows them.

@@ -128,6 +128,32 @@ fn every_mode_of_encryption_and_digest_of_the_hmac_is_that_of_fwknop() {
 }
 
 #[test]
+fn a_name_for_nat_that_fwknop_does_not_read_is_said_and_ends_its_test_with_1() {
+    let pair = Pair::new();
+    let base = [&TO[..], &["-s", "-T", "--no-save-args", "-A", "tcp/22"]].concat();
+    let label = "a".repeat(20);
+    let longest = format!("{label}.{label}.{label}.1234567");
+    let names = [
+        ("good.example", true),
+        ("1a.b-c.", true),
+        (&longest, true),
+        (&format!("{longest}8"), false),
+        ("a_b.example", false),
+        ("-a.example", false),
+        ("a..b", false),
+    ];
+    for (name, is_read) in names {
+        let nat = format!("{name}:22");
+
+        let Both { ours, .. } = pair.both(&[&base[..], &["-N", &nat]].concat(), "");
+
+        assert_eq!(ours.code, i32::from(!is_read), "{name}: {}", ours.stderr);
+        let is_said = ours.stderr.contains("fwknopd leads no packets on to");
+        assert_eq!(is_said, !is_read, "{name}: {}", ours.stderr);
+    }
+}
+
+#[test]
 fn a_packet_that_fwknop_cannot_read_is_said_to_be_one_and_ends_its_test_with_1() {
     let pair = Pair::new();
     let base = [&TO[..], &["-s", "-T", "--no-save-args"]].concat();
