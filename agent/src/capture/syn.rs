@@ -26,6 +26,10 @@ const BUFFER_BYTES: u32 = 1 << 20;
 /// Taken at once. Keeping one costs less than a tenth of what judging a packet costs.
 const BATCH_MAX: usize = 2048;
 
+/// Where no source shows any.
+const NO_SUCH_SOURCE: &str =
+    "neither sockets nor NFLOG show SYNs and knocks: capture on an interface";
+
 /// What is looked for.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Wanted {
@@ -92,8 +96,7 @@ impl SynCaptures {
             }
         }
         if self.configs.is_empty() {
-            let why = "a socket shows neither SYNs nor knocks: capture on an interface";
-            self.faults.push(why.to_owned());
+            self.faults.push(NO_SUCH_SOURCE.to_owned());
         }
         for fault in &self.faults {
             tracing::error!(fault, "neither SYNs nor knock sequences are seen there");
@@ -210,10 +213,7 @@ mod tests {
         syns.follow(WANTED);
 
         let faults: Vec<_> = syns.faults().collect();
-        assert_eq!(
-            faults,
-            ["a socket shows neither SYNs nor knocks: capture on an interface"]
-        );
+        assert_eq!(faults, [NO_SUCH_SOURCE]);
         syns.follow(Wanted::default());
         assert_eq!(syns.faults().count(), 0);
     }
