@@ -159,14 +159,33 @@ impl Profile {
         self.write(AUDIT_CHECKPOINT, note.as_bytes())
     }
 
-    fn read_text(&self, name: &str) -> Result<Option<String>> {
-        let bytes = self.read(name)?;
-        Ok(bytes.and_then(|bytes| String::from_utf8(bytes).ok()))
+    /// Where the last checkpoint and the key are kept.
+    pub(crate) fn audit_files(&self) -> (PathBuf, PathBuf) {
+        (self.dir.join(AUDIT_CHECKPOINT), self.dir.join(AUDIT_KEY))
     }
 
-    /// Forgets what belonged to an earlier membership.
-    pub(crate) fn forget_cache(&self) -> Result {
-        for name in [DIRECTORY, BASE, SEEN, NAMES, AUDIT_CHECKPOINT, AUDIT_KEY] {
+    /// What is no text is nothing that was written here, and says nothing.
+    fn read_text(&self, name: &str) -> Result<Option<String>> {
+        let bytes = self.read(name)?;
+        Ok(bytes.map(|bytes| String::from_utf8(bytes).unwrap_or_default()))
+    }
+
+    /// Forgets what belonged to the membership before, if any. The log is the fleet's: what was verified of it stays
+    /// where somebody joins once more in the same fleet, with the same keys or with others.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be removed.
+    pub(crate) fn joined(&self, before: Option<&Membership>, now: &Membership) -> Result {
+        self.forget(&[DIRECTORY, BASE, SEEN, NAMES])?;
+        if before.is_some_and(|before| before.ca_der() == now.ca_der()) {
+            return Ok(());
+        }
+        self.forget(&[AUDIT_CHECKPOINT, AUDIT_KEY])
+    }
+
+    fn forget(&self, names: &[&str]) -> Result {
+        for name in names {
             let path = self.dir.join(name);
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -209,4 +228,63 @@ pub(crate) fn home() -> PathBuf {
             user.ok().flatten().map(|user| user.dir)
         })
         .unwrap_or_else(|| PathBuf::from("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// The certificate of an authority that openssl makes, base64.
+    fn authority() -> String {
+        let words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null \
+                     -subj /CN=ca -days 30";
+        let made = Command::new("openssl")
+            .args(words.split_whitespace())
+            .output()
+            .unwrap();
+        let pem = String::from_utf8(made.stdout).unwrap();
+        pem.lines()
+            .filter(|line| !line.starts_with("---"))
+            .collect()
+    }
+
+    fn member(profile: &Profile, identity_key: &str, ca: &str) -> Membership {
+        let file = serde_json::json!({
+            "version": 1, "role": "auditor", "name": "otto", "fleet": "demo",
+            "address": "127.0.0.1:1", "ca": ca, "identity_key": identity_key,
+        });
+        let file = file.to_string();
+        profile.write("membership.json", file.as_bytes()).unwrap();
+        profile.membership().unwrap()
+    }
+
+    #[test]
+    fn a_join_that_is_done_again_or_in_the_same_fleet_forgets_nothing_that_was_verified() {
+        let dir = tempfile::tempdir().unwrap();
+        let profile = Profile::new(Some(dir.path().to_owned()));
+        let key = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
+        let newer = "BAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQ=";
+        let (ca, of_another_fleet) = (authority(), authority());
+        let before = member(&profile, key, &ca);
+        let kept_after = |before: Option<&Membership>, key: &str, ca: &str| {
+            profile.keep_audit("key", "note").unwrap();
+            profile.write_directory(b"hosts").unwrap();
+            let now = member(&profile, key, ca);
+            profile.joined(before, &now).unwrap();
+            assert_eq!(profile.read_directory().unwrap(), None);
+            let kept = profile.audit_checkpoint().unwrap();
+            assert_eq!(kept.is_some(), profile.audit_key().unwrap().is_some());
+            kept.is_some()
+        };
+
+        assert!(kept_after(Some(&before), key, &ca), "done again");
+        assert!(kept_after(Some(&before), newer, &ca), "with other keys");
+        assert!(
+            !kept_after(Some(&before), newer, &of_another_fleet),
+            "in another fleet"
+        );
+        assert!(!kept_after(None, key, &ca), "for the first time");
+    }
 }

@@ -1,7 +1,9 @@
 //! `postern close`
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use program::Failure as _;
 use serde::Serialize;
 use spa::{Allow, ProtoPort, Protocol};
 
@@ -123,6 +125,8 @@ struct NotSent<'a> {
     port: &'a str,
     state: &'static str,
     error: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
 }
 
 pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
@@ -147,6 +151,7 @@ pub(crate) async fn run(context: &Context, args: CloseArgs) -> Result {
                 port: "",
                 state: "failed",
                 error: program::one_line(error).to_string(),
+                hint: error.hint().map(Cow::into_owned),
             });
         }
     })?;

@@ -69,8 +69,9 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
         into_keyring: args.keyring,
         ..JoinOptions::default()
     };
+    let before = context.profile.membership_if_any().ok().flatten();
     let mut membership = member::join(&token, context.profile.dir(), options).await?;
-    context.profile.forget_cache()?;
+    context.profile.joined(before.as_ref(), &membership)?;
     let key = match membership.key_name.as_str() {
         "" | KEY_DEFAULT => String::new(),
         key => format!(", with the key {key}"),

@@ -6,7 +6,7 @@ use super::proof::{Export, Source};
 use super::verify::Progress;
 use crate::connection::Connection;
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{CommandError, Result};
 use crate::time::rfc3339_ms;
 
 /// Write the whole log into a file, with everything that an outsider needs to verify it
@@ -33,6 +33,12 @@ pub(crate) struct ExportArgs {
 
 pub(super) async fn run(context: &Context, args: ExportArgs) -> Result {
     let ExportArgs { file, json } = args;
+    if file.as_os_str() == "-" {
+        return Err(CommandError::usage(
+            "an export goes into a file, which has its name when it is whole",
+        )
+        .with_hint("postern audit export log.jsonl"));
+    }
     let connection = Connection::open(&context.profile).await?;
     let kept = context.profile.audit_checkpoint()?.unwrap_or_default();
     let (begin, mut source) = Source::ask(connection, kept).await?;

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleet::audit::{AuditKey, Checkpoint, Fault, Verdict, Verifier};
+use fleet::audit::{
+    AuditKey, AuditSigner, Checkpoint, Fault, InvalidCheckpoint, Verdict, Verifier,
+};
 use fleet::wire::LogBegin;
 use serde_json::json;
 
-use super::proof::{ExportReader, Source};
+use super::proof::{ExportReader, Source, standard_input};
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -28,8 +30,9 @@ const SAID_EVERY: Duration = Duration::from_secs(5);
 ///
 /// An export needs no controller, and the key by another way than the file.
 ///
-/// Exit code 0 when all is as it was, 1 when it is not. JSON fields: records, faults, first_record, first_kind,
-/// first, proven_records, proven_at, checkpoints, pruned, pruned_before, flawed, audit_key.
+/// Exit code 0 when all is as it was, 1 when it is not, 2 when a file to compare it with is none. JSON fields:
+/// records, faults, first_record, first_kind, first, proven_records, proven_at, checkpoints, pruned,
+/// pruned_before, flawed, audit_key.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +40,7 @@ Examples:
   postern audit verify 2026-q4.jsonl --key \"$(cat postern-audit.key)\"
   postern audit verify --checkpoint web-1.note")]
 pub(crate) struct VerifyArgs {
-    /// Export to verify instead of the controller's log
+    /// Export to verify instead of the controller's log; `-` is standard input
     file: Option<PathBuf>,
 
     /// Key that signs the log, as `postern audit key` prints it
@@ -93,11 +96,15 @@ pub(super) async fn run(context: &Context, args: VerifyArgs) -> Result {
             (begin, Source::File(Box::new(reader)), key)
         }
         None => {
+            let kept = if after_restore {
+                String::new()
+            } else {
+                kept_note(context)?
+            };
             let connection = Connection::open(&context.profile).await?;
-            let kept = context.profile.audit_checkpoint()?.unwrap_or_default();
             let (begin, source) = Source::ask(connection, kept.clone()).await?;
             let key = pinned(context, &begin.audit_key, key)?;
-            if !kept.is_empty() && !after_restore {
+            if !kept.is_empty() {
                 others.push(("this profile keeps".to_owned(), kept));
             }
             (begin, source, key)
@@ -112,9 +119,19 @@ pub(super) async fn run(context: &Context, args: VerifyArgs) -> Result {
     if file.is_none()
         && let Some(note) = &read.last_note
     {
-        context.profile.keep_audit(&key.to_string(), note)?;
+        said_if_not_kept(context, context.profile.keep_audit(&key.to_string(), note));
     }
     Ok(())
+}
+
+/// In a profile that cannot be written, such as one that is mounted read-only, the log is verified all the same.
+fn said_if_not_kept(context: &Context, kept: Result) {
+    if let Err(error) = kept {
+        context.ui.warn(format_args!(
+            "this profile does not keep what was verified: {}",
+            program::one_line(&error)
+        ));
+    }
 }
 
 /// The key that the controller names, when it is the one that was said, or that is kept here; it is kept from
@@ -123,9 +140,11 @@ pub(super) fn pinned(context: &Context, named: &str, said: Option<AuditKey>) -> 
     let named: AuditKey = named.parse().map_err(|cause| {
         CommandError::failed("the controller names no key that signs its log", cause)
     })?;
-    let kept = context.profile.audit_key()?;
-    let kept = kept.and_then(|text| text.parse().ok());
-    match said.or(kept) {
+    let expected = match said {
+        Some(key) => Some(key),
+        None => kept_key(context)?,
+    };
+    match expected {
         Some(expected) if expected != named => Err(CommandError::refused(format!(
             "the controller's log is signed by another key: {named} instead of {expected}"
         ))
@@ -134,10 +153,12 @@ pub(super) fn pinned(context: &Context, named: &str, said: Option<AuditKey>) -> 
         )),
         Some(expected) => Ok(expected),
         None => {
-            context.profile.keep_audit_key(&named.to_string())?;
-            context.ui.note(format_args!(
-                "the log is signed by {named}; kept in this profile"
-            ));
+            match context.profile.keep_audit_key(&named.to_string()) {
+                Ok(()) => context.ui.note(format_args!(
+                    "the log is signed by {named}; kept in this profile"
+                )),
+                refused @ Err(_) => said_if_not_kept(context, refused),
+            }
             Ok(named)
         }
     }
@@ -145,17 +166,68 @@ pub(super) fn pinned(context: &Context, named: &str, said: Option<AuditKey>) -> 
 
 /// The key of an export comes by another way than the export.
 fn key_of_export(context: &Context, said: Option<AuditKey>) -> Result<AuditKey> {
-    let kept = context.profile.audit_key()?;
-    let kept = kept.and_then(|text| text.parse().ok());
-    said.or(kept).ok_or_else(|| {
+    let key = match said {
+        Some(key) => Some(key),
+        None => kept_key(context)?,
+    };
+    key.ok_or_else(|| {
         CommandError::usage("--key is needed to verify an export").with_hint(
             "whoever runs the fleet says it by another way than the file: postern audit key",
         )
     })
 }
 
+/// The key that this profile keeps. One that is damaged is no key that was never heard.
+fn kept_key(context: &Context) -> Result<Option<AuditKey>> {
+    let Some(text) = context.profile.audit_key()? else {
+        return Ok(None);
+    };
+    text.parse().map(Some).map_err(|cause| {
+        let (_, path) = context.profile.audit_files();
+        CommandError::failed(format!("{} is damaged", path.display()), cause)
+            .with_hint("say the key that signs the log, heard by another way, with --key")
+            .unanswered()
+    })
+}
+
+/// The checkpoint that this profile keeps; empty for none. One that is damaged is not as good as none: it is
+/// all that shows a log that was cut.
+fn kept_note(context: &Context) -> Result<String> {
+    let Some(note) = context.profile.audit_checkpoint()? else {
+        return Ok(String::new());
+    };
+    let (path, _) = context.profile.audit_files();
+    if is_note(&note) {
+        return Ok(note);
+    }
+    Err(
+        CommandError::refused(format!("{}: {}", path.display(), InvalidCheckpoint::Form))
+            .with_hint(
+                "up to where this profile has verified the log is not known any more: compare with \
+                 --checkpoint, and keep what the log is now with --after-restore",
+            )
+            .unanswered(),
+    )
+}
+
+/// A checkpoint that somebody else keeps. A file that is none is a slip of the hand, and says nothing of the log.
 fn read_note(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|cause| CommandError::unreadable(path, cause))
+    let read = std::fs::read(standard_input(path)).and_then(program::files::text);
+    let note = read.map_err(|cause| CommandError::unreadable(path, cause).unanswered())?;
+    if is_note(&note) {
+        return Ok(note);
+    }
+    let (path, form) = (path.display(), InvalidCheckpoint::Form);
+    Err(CommandError::refused(format!("{path}: {form}"))
+        .with_hint("`postern-agent audit --checkpoint` on a host prints the one that it keeps")
+        .unanswered())
+}
+
+/// Whether it has the form of a checkpoint, whoever signed it.
+fn is_note(text: &str) -> bool {
+    // The form is judged before the key is asked for, so any key does.
+    let anyone = AuditSigner::new("anyone", &[0; 32]).public();
+    Checkpoint::open(text, &anyone) != Err(InvalidCheckpoint::Form)
 }
 
 /// Reads the log to its end.
@@ -273,8 +345,9 @@ fn lines(verdict: &Verdict) -> Vec<String> {
         return lines;
     };
     let (record, kind) = (first.record, first.kind.as_str());
+    let s = if *faults_count == 1 { "" } else { "s" };
     lines.push(format!(
-        "log        NOT as it was: {faults_count} faults in {records} records; the first is record {record}, \
+        "log        NOT as it was: {faults_count} fault{s} in {records} records; the first is record {record}, \
          {kind}"
     ));
     lines.extend(faults.iter().map(line));

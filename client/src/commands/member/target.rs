@@ -40,13 +40,14 @@ impl Target {
             .map_err(|status| connection.refused(status))?
             .into_inner()
             .members;
+        let names: Vec<String> = members.iter().map(|member| member.name.clone()).collect();
         let mut found = members.into_iter().filter_map(|member| {
             let own = Role::try_from(member.role).ok()?;
             let is_meant = member.name == name && role.is_none_or(|role| role == own);
             is_meant.then_some((own, member))
         });
         let Some(member) = found.next() else {
-            return Err(nobody(connection, role, name).await);
+            return Err(nobody(connection, (role, name), &names).await);
         };
         let others: Vec<&str> = found.map(|(role, _)| role.as_str()).collect();
         if others.is_empty() {
@@ -84,7 +85,11 @@ impl Target {
 
 /// What the controller says of a name that is none of those that it lists: it may be a host outside of
 /// the caller's scope, or one that has another name now.
-async fn nobody(connection: &Connection, role: Option<Role>, name: &str) -> CommandError {
+async fn nobody(
+    connection: &Connection,
+    (role, name): (Option<Role>, &str),
+    known: &[String],
+) -> CommandError {
     let question = ShowMemberRequest {
         role: fleet::wire::Role::from(role.unwrap_or(Role::Host)).into(),
         name: name.to_owned(),
@@ -97,15 +102,38 @@ async fn nobody(connection: &Connection, role: Option<Role>, name: &str) -> Comm
         Some(status) => connection.refused(status),
         None => {
             let who = role.map_or("member", |role| role.as_str());
-            CommandError::refused(format!("no {who} is called `{name}`"))
+            let near = near(name, known);
+            CommandError::refused(format!("no {who} is called `{name}`{near}"))
         }
     };
     error.with_hint("`postern member list` names them")
 }
 
+/// What goes after a sentence about a name that nobody has; empty when none is like it.
+fn near(name: &str, known: &[String]) -> String {
+    let likeness = |known: &String| strsim::jaro_winkler(known, name);
+    let nearest = known.iter().map(|known| (likeness(known), known));
+    let nearest = nearest
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other));
+    match nearest {
+        Some((_, nearest)) => format!("; did you mean {nearest}?"),
+        None => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_name_that_nobody_has_the_one_like_it_is_named() {
+        let known = ["alice", "bob", "web-1"].map(str::to_owned);
+
+        assert_eq!(near("alcie", &known), "; did you mean alice?");
+        assert_eq!(near("web1", &known), "; did you mean web-1?");
+        assert_eq!(near("mallory", &known), "");
+    }
 
     fn target(name: &str, after: Option<&str>, role: Option<Role>) -> Target {
         Target {

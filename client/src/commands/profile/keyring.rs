@@ -54,12 +54,16 @@ pub(super) fn run(context: &Context, args: &KeyringArgs) -> Result {
     if args.to_keyring {
         to_keyring(context, &mut membership)?;
     } else if args.to_file {
+        let were_in_keyring = membership.is_in_keyring();
         let left = membership.move_to_file(&keyring::required()?)?;
         if let Some(error) = left {
-            context.ui.warn(format_args!(
-                "the keys are in the file and still in the keyring, too: {}",
-                program::one_line(&error)
-            ));
+            let what = if were_in_keyring {
+                "the keys are in the file and still in the keyring, too"
+            } else {
+                "the keys were in the file already; whether a keyring has them, too, is not known"
+            };
+            let error = program::one_line(&error);
+            context.ui.warn(format_args!("{what}: {error}"));
         }
     }
     say(context, &membership, args.listing)?;

@@ -186,3 +186,44 @@ fn the_key_is_kept_from_the_first_time_on_and_another_is_refused() {
     assert_eq!(said.unwrap(), other);
     assert_eq!(key_of_export(&context, None).unwrap(), key);
 }
+
+#[test]
+fn a_key_that_is_damaged_here_is_said_and_is_no_key_that_was_never_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(dir.path());
+    let key = signer().public();
+    for damaged in [&b""[..], b"garbage\n", b"\xff\xfe"] {
+        std::fs::write(dir.path().join("audit-key"), damaged).unwrap();
+
+        let refused = pinned(&context, &key.to_string(), None).unwrap_err();
+        assert!(
+            refused.to_string().contains("audit-key is damaged"),
+            "{refused}"
+        );
+        assert!(key_of_export(&context, None).is_err());
+        let said = pinned(&context, &key.to_string(), Some(key.clone()));
+        assert_eq!(said.unwrap(), key);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_checkpoint_is_an_error_and_says_nothing_of_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(dir.path());
+    let note = log(9).notes.remove(0);
+    let path = dir.path().join("audit-checkpoint");
+
+    assert_eq!(kept_note(&context).unwrap(), "");
+    for wrong in ["", "garbage\n", "{\"header\":{}}\n"] {
+        std::fs::write(&path, wrong).unwrap();
+        for refused in [kept_note(&context), read_note(&path)] {
+            let refused = refused.unwrap_err().to_string();
+            let words = "audit-checkpoint: it is not a signed checkpoint";
+            assert!(refused.ends_with(words), "{refused}");
+        }
+    }
+    std::fs::write(&path, format!("\u{feff}{note}")).unwrap();
+    assert_eq!(read_note(&path).unwrap(), note);
+    std::fs::write(&path, &note).unwrap();
+    assert_eq!(kept_note(&context).unwrap(), note);
+}
