@@ -118,6 +118,7 @@ pub(crate) async fn review(
         (row.uses, row.last_used_ms) = uses.find(row);
     }
     let mut warnings = std::mem::take(&mut estate.warnings);
+    let days = counted_days(context, &estate, days, &mut warnings).await?;
     if is_cut {
         warnings.insert(
             0,
@@ -132,6 +133,29 @@ pub(crate) async fn review(
         log,
         warnings,
     })
+}
+
+/// How many of the days before the moment the log still tells of; what is less than was asked for is warned of,
+/// since "never" would be a word about what nobody knows any more.
+async fn counted_days(
+    context: &Context,
+    estate: &Estate,
+    days: u32,
+    warnings: &mut Vec<String>,
+) -> Result<u32, Error> {
+    let emptied_until = context.store.emptied_until(false).await?;
+    let Some(until_ms) = emptied_until else {
+        return Ok(days);
+    };
+    let kept_ms = estate.at.ms().saturating_sub(until_ms);
+    if kept_ms >= u64::from(days) * DAY_MS {
+        return Ok(days);
+    }
+    warnings.push(format!(
+        "the log tells no more of before {} (retention): uses of before are not counted",
+        Timestamp::from_ms(until_ms)
+    ));
+    Ok(u32::try_from(kept_ms / DAY_MS).unwrap_or(days))
 }
 
 /// The rights, and whether there were more than are listed.

@@ -115,8 +115,42 @@ pub(crate) async fn permitted(
         hosts: filter.hosts.clone(),
     };
     must_be_known(context, asked).await?;
+    role_must_be_known(context, &filter).await?;
     words_must_be_known(context, &filter).await?;
     Ok(filter)
+}
+
+/// The same of a name with a role: somebody else may have the name.
+async fn role_must_be_known(context: &Context, filter: &EventFilter) -> Result<(), Error> {
+    let Some(role) = filter.role else {
+        return Ok(());
+    };
+    let all = context.roster.all();
+    for name in &filter.users {
+        if all.iter().any(|it| it.role == role && it.name == *name) {
+            continue;
+        }
+        let of_hers = EventFilter {
+            users: vec![name.clone()],
+            role: Some(role),
+            ..EventFilter::default()
+        };
+        let page = context.store.page(of_hers, Cursor::NEWEST, 1).await?;
+        if page.cut || !page.rows.is_empty() {
+            continue;
+        }
+        let other = all
+            .iter()
+            .find(|it| it.role != Role::Host && it.name == *name);
+        let near = match other {
+            Some(other) => format!("; did you mean {}/{name}?", other.role),
+            None => String::new(),
+        };
+        return Err(Error::not_found(format!(
+            "{role} `{name}` in the fleet, nor in its log{near}"
+        )));
+    }
+    Ok(())
 }
 
 /// Reads `auditor/alice`: the name alone may be that of members of several roles.

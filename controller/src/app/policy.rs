@@ -19,11 +19,14 @@ use crate::rollout::InForce;
 use crate::store::model::{AfterRestore, ApplyOutcome, NewPolicy};
 use crate::timestamp::Timestamp;
 
-pub(crate) use difference::{Difference, HostDifference, diff};
+#[cfg(test)]
+use difference::diff;
+pub(crate) use difference::{Difference, HostDifference};
 pub(crate) use exposure::{HostExposure, Public};
 pub(crate) use look::{Rendered, Shown, history, render, show};
 use plan::{Planned, must_hold, plan};
 pub(crate) use plan::{TestResult, TestedLine, run_tests};
+pub(crate) use scope::diff_for;
 use text::is_in_force;
 pub(crate) use text::{Draft, parse, stored_policy, stored_text, with_keys};
 

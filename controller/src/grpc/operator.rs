@@ -207,7 +207,7 @@ impl Operator for OperatorService {
             access,
             tests,
             unchanged,
-        } = policy::diff(&self.context, draft, clock::now()).await?;
+        } = policy::diff_for(&self.context, &caller, draft, clock::now()).await?;
         Ok(Response::new(DiffPolicyResponse {
             base_generation,
             hosts: hosts.into_iter().map(host_change).collect(),

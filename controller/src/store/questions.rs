@@ -3,7 +3,7 @@
 use super::Store;
 use super::error::StoreError;
 use super::model::{Cursor, EventFilter, LogHead, LogNames, Page, Use, UsesAsked};
-use super::sqlite::{names, search, uses, words};
+use super::sqlite::{names, retention, search, uses, words};
 
 /// Lots of events that one question has indexed before it is answered: some seconds.
 const LOTS_MAX: usize = 200;
@@ -40,6 +40,14 @@ impl Store {
     /// Where the log ends.
     pub(crate) async fn log_head(&self) -> Result<LogHead, StoreError> {
         self.engine.read(uses::head).await
+    }
+
+    /// Up to when retention has emptied the log, noise or everything, milliseconds since the Unix epoch:
+    /// what is searched finds nothing of before. `None` where nothing is emptied.
+    pub(crate) async fn emptied_until(&self, is_noise: bool) -> Result<Option<u64>, StoreError> {
+        self.engine
+            .read(move |connection| retention::emptied_until(connection, is_noise))
+            .await
     }
 
     /// Those of `names` that the log knows nothing of, and that no member has or had.

@@ -100,6 +100,36 @@ async fn a_review_says_since_which_generation_and_when_it_was_last_used() {
 }
 
 #[tokio::test]
+async fn a_review_never_says_never_of_days_that_the_log_tells_no_more_of() {
+    let fleet = fleet().await;
+    let days = |days: u64| after_secs(days * DAY_MS / 1_000);
+    let before = reviewed(&fleet, Asked::default(), 60).await;
+    while crate::app::retention::step(&fleet.context, false, days(401))
+        .await
+        .unwrap()
+        > 0
+    {}
+
+    let mut asked = Asked {
+        as_of_ms: days(30).ms(),
+        ..Asked::default()
+    };
+    let after = review(&fleet.context, &root(), asked.clone(), days(401))
+        .await
+        .unwrap();
+    asked.as_of_ms = days(300).ms();
+    let later = review(&fleet.context, &root(), asked, days(401)).await;
+
+    let is_said = |review: &Review| review.warnings.iter().any(|it| it.contains("(retention)"));
+    assert!(!is_said(&before), "{:?}", before.warnings);
+    assert!(is_said(&after), "{:?}", after.warnings);
+    assert!(after.rows.iter().all(|row| row.uses == 0));
+    assert!(after.days <= 30, "{}", after.days);
+    let later = later.unwrap();
+    assert_eq!((is_said(&later), later.days), (false, 90));
+}
+
+#[tokio::test]
 async fn whoever_was_removed_or_locked_since_had_what_she_had_and_it_is_said() {
     let fleet = fleet().await;
     let as_of = Asked {

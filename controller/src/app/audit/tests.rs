@@ -62,7 +62,12 @@ async fn of_two_members_with_one_name_only_the_one_with_the_role_is_asked_about(
     assert_eq!(found("alice").await.unwrap(), 1);
     assert_eq!(found("auditor/alice").await.unwrap(), 1);
     assert_eq!(found("user/alice").await.unwrap(), 0);
-    assert_eq!(found("owner/alice").await.unwrap(), 0);
+    let stranger = found("owner/alice").await.unwrap_err().to_string();
+    assert!(
+        stranger.contains("no owner `alice` in the fleet"),
+        "{stranger}"
+    );
+    assert!(stranger.contains("did you mean"), "{stranger}");
     let refused = found("boss/alice").await.unwrap_err();
     assert!(matches!(refused, Error::Invalid { .. }), "{refused}");
 }

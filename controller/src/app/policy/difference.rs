@@ -39,8 +39,8 @@ pub(crate) struct HostDifference {
     pub(crate) changed: Vec<String>,
 }
 
-/// Which hosts and stanzas another text would change, and for whom.
-pub(crate) async fn diff(
+/// Which hosts and stanzas another text would change, and for whom, whosever business they are.
+pub(super) async fn diff(
     context: &Context,
     draft: Draft,
     now: Timestamp,

@@ -1,13 +1,60 @@
 //! What a caller with a scope may do to the policy: change hosts of her scope, and no other.
 
+use std::collections::BTreeSet;
+
 use fleet::Role;
 use policy::{Change, Policy, PolicyTest, Stanza, TestedHosts};
 
-use super::difference::is_changed;
+use super::difference::{Difference, diff, is_changed};
+use super::text::Draft;
 use crate::access::caller::Caller;
 use crate::app::tokens::selects_within;
 use crate::context::Context;
 use crate::error::Error;
+use crate::timestamp::Timestamp;
+
+/// What another text would change, as far as it is the caller's business.
+pub(crate) async fn diff_for(
+    context: &Context,
+    caller: &Caller,
+    draft: Draft,
+    now: Timestamp,
+) -> Result<Difference, Error> {
+    let mut difference = diff(context, draft, now).await?;
+    restrict(context, caller, &mut difference);
+    Ok(difference)
+}
+
+/// What of a difference is the caller's business. Of the other hosts it is said how many would change, and
+/// not which, as when she applies it.
+fn restrict(context: &Context, caller: &Caller, difference: &mut Difference) {
+    if caller.scope.is_whole() {
+        return;
+    }
+    let members = context.roster.all();
+    let hosts = members
+        .iter()
+        .filter(|member| member.role == Role::Host && caller.may_see(member));
+    let hers: BTreeSet<&str> = hosts.map(|host| host.name.as_str()).collect();
+    let all = difference.hosts.len();
+    let is_hers = |host: &str| hers.contains(host);
+    difference.hosts.retain(|change| is_hers(&change.host));
+    difference.exposure.retain(|change| is_hers(&change.host));
+    difference.access.retain(|change| is_hers(&change.host));
+    let others = all.saturating_sub(difference.hosts.len());
+    if others > 0 {
+        let refusal = caller.out_of_scope(would_have_another(others));
+        difference.warnings.insert(0, refusal.to_string());
+    }
+}
+
+fn would_have_another(others: usize) -> String {
+    let hosts = match others {
+        1 => "1 other host".to_owned(),
+        others => format!("{others} other hosts"),
+    };
+    format!("{hosts} would have another policy")
+}
 
 /// Refuses a policy by which a host that is none of hers would have another text, or would if it
 /// joined: also the stanzas that come, go or change must select hosts of hers only.
@@ -27,12 +74,7 @@ pub(super) async fn check(context: &Context, caller: &Caller, new: &Policy) -> R
     // How many, and not which: their names are none of her business either.
     let others = changed.filter(|host| !caller.may_see(host)).count();
     if others > 0 {
-        let hosts = if others == 1 {
-            "1 other host"
-        } else {
-            &format!("{others} other hosts")
-        };
-        return Err(caller.out_of_scope(format!("{hosts} would have another policy")));
+        return Err(caller.out_of_scope(would_have_another(others)));
     }
     for stanza in policy::diff(&in_force.policy, new).stanzas {
         let named = |policy: &Policy| {

@@ -125,6 +125,16 @@ pub(crate) async fn what_if(
         replay.all(context, filter).await?;
     }
     let mut replayed = replay.finish();
+    let everything = context.store.emptied_until(false).await?;
+    let noise = context.store.emptied_until(true).await?.max(everything);
+    for (emptied_until, what) in [(everything, "grants"), (noise, "refusals")] {
+        if let Some(until_ms) = emptied_until.filter(|until_ms| *until_ms > since_ms) {
+            let until = Timestamp::from_ms(until_ms);
+            replayed.warnings.push(format!(
+                "the log tells no more of {what} before {until} (retention): they are not judged"
+            ));
+        }
+    }
     if !may(caller.role, Permission::Audit) {
         replayed.count_only();
     }

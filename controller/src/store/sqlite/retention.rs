@@ -83,6 +83,18 @@ pub(in crate::store) fn step(
     Ok(looked)
 }
 
+/// See `Store::emptied_until`.
+pub(in crate::store) fn emptied_until(
+    connection: &Connection,
+    is_noise: bool,
+) -> Result<Option<u64>, StoreError> {
+    let last = meta::retained_after(connection, is_noise)?;
+    let mut statement =
+        connection.prepare_cached("SELECT max(stored_at_ms) FROM events WHERE id = ?1")?;
+    let stored: Option<i64> = statement.query_row([signed(last)], |row| row.get(0))?;
+    Ok(stored.map(i64::cast_unsigned))
+}
+
 // === impl Old ===
 
 impl Old {

@@ -52,6 +52,31 @@ async fn whoever_has_a_scope_changes_hosts_of_it_and_is_refused_what_would_chang
 }
 
 #[tokio::test]
+async fn what_would_change_on_hosts_outside_of_a_scope_is_counted_and_not_shown() {
+    let fleet = Fleet::new().await;
+    fleet.join_labelled("web-1", "prod").await;
+    fleet.join_labelled("web-2", "stage").await;
+    fleet.join(Role::User, "alice").await;
+    fleet.join(Role::User, "bob").await;
+    fleet.apply(0, &[STAGE, PROD].concat()).await.unwrap();
+    let wider = [STAGE, PROD].concat().replace("tcp/22", "tcp/443");
+    let text = format!("PROTECT tcp/443\n{wider}");
+
+    let hers = diff_for(&fleet.context, &stage(), draft(&text), NOW).await;
+    let hers = hers.unwrap();
+    let all = diff_for(&fleet.context, &root(), draft(&text), NOW).await;
+    let all = all.unwrap();
+
+    let warning =
+        "only hosts with env=stage are your business: 1 other host would have another policy";
+    assert_eq!(hers.warnings[0], warning);
+    assert!(!format!("{hers:?}").contains("web-1"), "{hers:?}");
+    assert_eq!((hers.hosts.len(), hers.access.len()), (1, 1));
+    assert_eq!((all.hosts.len(), all.access.len()), (2, 2));
+    assert!(!all.warnings.contains(&warning.to_owned()));
+}
+
+#[tokio::test]
 async fn a_stanza_that_would_select_hosts_that_are_to_join_is_refused_to_whoever_has_a_scope() {
     let fleet = Fleet::new().await;
     fleet.join_labelled("web-2", "stage").await;
