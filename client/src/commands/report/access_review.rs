@@ -157,7 +157,7 @@ pub(super) async fn run(context: &Context, args: AccessReviewArgs) -> Result {
 }
 
 fn table(context: &Context, rows: &[Row], made_from: &ReviewSource, zone: &TimeZone) -> Result {
-    let never = format!("never in {} days", made_from.days);
+    let unused = unused(made_from.days);
     context.ui.table(
         [
             "USER",
@@ -180,7 +180,7 @@ fn table(context: &Context, rows: &[Row], made_from: &ReviewSource, zone: &TimeZ
                 row.since(zone),
                 row.approved_by.clone(),
                 match row.last_used_ms {
-                    0 => never.clone(),
+                    0 => unused.clone(),
                     ms => time::local(ms, zone),
                 },
                 row.uses.to_string(),
@@ -239,6 +239,7 @@ fn csv(context: &Context, rows: &[Row], made_from: &ReviewSource) -> Result {
          newest_id,log_chain",
     )?;
     let as_of = time::rfc3339_ms(made_from.as_of_ms);
+    let unused = unused(made_from.days);
     for row in rows {
         let cells = [
             export::csv_cell(&row.user),
@@ -252,7 +253,7 @@ fn csv(context: &Context, rows: &[Row], made_from: &ReviewSource) -> Result {
             export::csv_cell(&row.approved_by),
             export::csv_cell(&row.approved_message),
             row.approved_at.clone(),
-            row.last_used.clone().unwrap_or_else(|| "never".to_owned()),
+            row.last_used.clone().unwrap_or_else(|| unused.clone()),
             row.uses.to_string(),
             row.expires_at.clone().unwrap_or_else(|| "never".to_owned()),
             export::csv_cell(&row.since_then),
@@ -268,6 +269,14 @@ fn csv(context: &Context, rows: &[Row], made_from: &ReviewSource) -> Result {
         context.ui.warn(warning);
     }
     Ok(())
+}
+
+/// What stands where no use was found: of more days than the log was asked about, nothing is known.
+fn unused(days: u32) -> String {
+    match days {
+        0 => "not known".to_owned(),
+        days => format!("never in {days} days"),
+    }
 }
 
 // === impl Row ===
@@ -338,5 +347,16 @@ impl From<AccessReviewRow> for Row {
             expires_at_secs,
             since_then,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_days_that_the_log_was_not_asked_about_nothing_is_said() {
+        assert_eq!(unused(90), "never in 90 days");
+        assert_eq!(unused(0), "not known");
     }
 }
