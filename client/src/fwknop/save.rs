@@ -103,8 +103,11 @@ fn kept(stanza: &str, said: &[Said]) -> Result<Vec<(&'static str, Zeroizing<Stri
         let ends_it = |c: char| c.is_whitespace() || c.is_control() || c == ';' || c == '#';
         text.is_empty() || text.contains(ends_it) || !text.is_ascii()
     };
-    if ends(stanza) || stanza.contains([']', '[']) {
-        return Err(CommandError::usage("a stanza's name is one word of ASCII"));
+    // Blanks inside are a part of it, as for the reference.
+    if stanza.trim() != stanza || stanza.contains([']', '[']) || stanza.split(' ').any(ends) {
+        return Err(CommandError::usage(
+            "a stanza's name is words of ASCII with one blank between them, without `[`, `]`, `;` and `#`",
+        ));
     }
     let mut values = Vec::new();
     for said in said {

@@ -57,6 +57,30 @@ fn a_saved_stanza_is_the_one_that_fwknop_saves() {
 }
 
 #[test]
+fn a_stanza_whose_name_has_blanks_is_saved_listed_and_used() {
+    let pair = Pair::new();
+    let base = ["-n", "my server", "-T"];
+    let said = "-A tcp/22 -a 10.1.2.3 -D 192.0.2.1 --key-rijndael k3y --save-rc-stanza";
+    let said: Vec<&str> = said.split(' ').collect();
+
+    let Both { ours, .. } = pair.both(&[&base[..], &said].concat(), "");
+
+    assert_eq!(ours.code, 0, "{}", ours.stderr);
+    let saved = [&pair.ours, &pair.theirs].map(|sandbox| read(sandbox, ".fwknoprc"));
+    assert_eq!(lines(&saved[0]), lines(&saved[1]));
+    assert!(saved[0].contains("[my server]"), "{}", saved[0]);
+    let Both { ours, .. } = pair.both(&base, "");
+    assert_eq!(ours.code, 0, "{}", ours.stderr);
+    let listed = pair.ours(&["--stanza-list"], "");
+    assert!(listed.stdout.contains("my server"), "{}", listed.stdout);
+    for name in ["", " a", "a ", "a  b", "a]b", "a;b", "a#b"] {
+        let words = [&["-n", name, "-T"][..], &said].concat();
+        let refused = pair.ours(&words, "");
+        assert_eq!(refused.code, 1, "{name}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn what_an_rc_file_cannot_hold_as_it_is_saved_in_base64_or_refused() {
     let pair = Pair::new();
     let base = [
