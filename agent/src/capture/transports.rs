@@ -13,7 +13,7 @@ pub struct Transports(u8);
 #[error("is not udp, tcp, icmp, gre or other")]
 pub struct NoTransport;
 
-/// Each with its bit and what it is for [`Transports::parse`].
+/// Each with its bit and what it is for reading them.
 const NAMES: [(&str, Transports); 5] = [
     ("udp", Transports::UDP),
     ("tcp", Transports::TCP),

@@ -26,7 +26,7 @@ const HMAC_KEY_LEN: usize = 64;
 /// Make a pair of keys for a host and a client that stand alone
 ///
 /// Two files are written, readable for their owner only: NAME.access.conf, a stanza for the access file
-/// of the host (Postern's agent or fwknopd), and NAME.fwknoprc, the stanza [NAME] for ~/.fwknoprc of the
+/// of the host (Postern's agent or fwknopd), and NAME.fwknoprc, the stanza `[NAME]` for ~/.fwknoprc of the
 /// client (`postern` or fwknop). Both hold the same new keys, which are never printed. Files that exist
 /// are not touched.
 ///

@@ -40,8 +40,9 @@ pub(crate) struct SshArgs {
     #[command(flatten)]
     reach: ReachArgs,
 
-    /// [USER@]HOST, and what else ssh is told
+    // Not as documentation, where the brackets would be a link.
     #[arg(
+        help = "[USER@]HOST, and what else ssh is told",
         trailing_var_arg = true,
         allow_hyphen_values = true,
         value_name = "HOST"

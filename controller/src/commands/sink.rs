@@ -9,32 +9,36 @@ use serde_json::json;
 use super::data::DataArgs;
 use super::error::CommandError;
 
-/// See and test where events are sent on to
-///
-/// Sinks are `[[sink]]` tables of DIR/controller.toml; `serve` reads them when it starts:
-///
-///   [[sink]]
-///   name = "siem"
-///   type = "webhook"               # or syslog, otlp, file
-///   url = "https://siem.example/postern"
-///   format = "ocsf"                # or json
-///   secret_file = "siem.secret"    # signs: Postern-Signature
-///   kinds = ["grant-opened", "refused"]
-///
-///   [[sink]]
-///   name = "log"
-///   type = "syslog"                # RFC 5424; over TLS unless transport = "tcp" or "udp"
-///   address = "log.example:6514"
-///   ca = "/etc/postern/log-ca.pem"
-///
-/// All types: name, type, kinds (all), from ("now" or "beginning"), batch (500), timeout ("30s"),
-/// alarm_after ("5m"). webhook: url, format, body ("lines" or "array"), secret_file, token_file with
-/// header ("Authorization: Bearer"). syslog: address, transport, format ("structured", "json" or
-/// "ocsf"). otlp: url, token_file with header. file: path, format. With TLS: ca (otherwise the
-/// system's), certificate and key. Paths are from DIR; nobody but owner and group may read a secret.
+// A constant and no documentation, where its brackets would be links.
+const HELP: &str = r#"See and test where events are sent on to
+
+Sinks are `[[sink]]` tables of DIR/controller.toml; `serve` reads them when it starts:
+
+  [[sink]]
+  name = "siem"
+  type = "webhook"               # or syslog, otlp, file
+  url = "https://siem.example/postern"
+  format = "ocsf"                # or json
+  secret_file = "siem.secret"    # signs: Postern-Signature
+  kinds = ["grant-opened", "refused"]
+
+  [[sink]]
+  name = "log"
+  type = "syslog"                # RFC 5424; over TLS unless transport = "tcp" or "udp"
+  address = "log.example:6514"
+  ca = "/etc/postern/log-ca.pem"
+
+All types: name, type, kinds (all), from ("now" or "beginning"), batch (500), timeout ("30s"),
+alarm_after ("5m"). webhook: url, format, body ("lines" or "array"), secret_file, token_file with
+header ("Authorization: Bearer"). syslog: address, transport, format ("structured", "json" or
+"ocsf"). otlp: url, token_file with header. file: path, format. With TLS: ca (otherwise the
+system's), certificate and key. Paths are from DIR; nobody but owner and group may read a secret."#;
+
+/// `sink`.
 #[derive(Args, Debug)]
 #[command(
-    verbatim_doc_comment,
+    about = "See and test where events are sent on to",
+    long_about = HELP,
     after_help = "\
 Examples:
   postern-controller sink list --data /var/lib/postern

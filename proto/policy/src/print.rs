@@ -117,7 +117,7 @@ impl Policy {
     }
 
     /// The same with keys, and with a comment in front of each stanza that says in which file and line
-    /// it was written; [`parse`](crate::parse) reads those.
+    /// it was written; [`parse`](fn@crate::parse) reads those.
     #[must_use]
     pub fn print_with_places(&self) -> String {
         let mut printer = Printer::new(Secrets::Show);

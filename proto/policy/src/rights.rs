@@ -1,6 +1,6 @@
 //! Who may open what, for people: the judgement of the gate, asked of every stanza of a policy.
 //!
-//! A host gets its stanzas one by one for each user ([`compile`](crate::compile)), and judges with
+//! A host gets its stanzas one by one for each user ([`compile`](fn@crate::compile)), and judges with
 //! [`Stanza::judge`]. Nothing of what is judged depends on the key, so the answer for a user is that of
 //! the stanza she is in; a property test holds this against compiled text.
 //!

@@ -2,7 +2,7 @@
 //! the test fails.
 //!
 //! No test passes because it looked at nothing. Whatever a lab is about to use is asked for here
-//! first; `make test` asks for everything at once before it begins ([`crate::check`]).
+//! first; `make test` asks for everything at once before it begins ([`check`](fn@crate::check)).
 
 use std::path::Path;
 

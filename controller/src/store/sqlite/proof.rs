@@ -10,7 +10,7 @@ use super::events;
 use super::number::signed;
 use crate::store::error::StoreError;
 
-/// In the order in which [`searched`] has them.
+/// The columns that searches use, in the order in which they are written.
 const SEARCHED: [&str; 10] = [
     "at_ms",
     "kind",

@@ -9,7 +9,7 @@ use super::fields::{Field, Value};
 use super::printable::printable;
 use super::record::Record;
 
-/// The names of the columns, in the order of [`line`], without the line's end.
+/// The names of the columns, in the order of [`line`](fn@line), without the line's end.
 pub fn header() -> String {
     let record = Record::new(crate::wire::AuditRecord::default());
     let names: Vec<&str> = record.fields().iter().map(|field| field.name).collect();
