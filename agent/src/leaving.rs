@@ -50,8 +50,9 @@ pub(crate) fn settle(
 
 /// Fleet and name: under another name it has another policy and another history.
 fn host_of(member: &Membership) -> String {
-    let digest = Sha256::digest([member.ca_der(), member.name.as_bytes()].concat());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(
+        [member.ca_der(), member.name.as_bytes()].concat(),
+    ))
 }
 
 fn note(state: &Path, host: Option<&str>) -> Result<(), JournalError> {

@@ -32,7 +32,7 @@ pub use self::check::{Finding, check, check_archive};
 use self::manifest::{Entry, FORMAT, Manifest};
 pub use self::taken::Taken;
 use crate::clock;
-use crate::data_dir::{DataDir, DataDirError, hex};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::settings::{InvalidSettings, Settings};
 use crate::store;
 use crate::store::error::StoreError;
@@ -523,7 +523,7 @@ fn unpack_file(path: &Path, mode: u32, contents: &mut impl Read) -> io::Result<E
     file.sync_all()?;
     Ok(Entry {
         bytes,
-        sha256: hex(&hash.finalize()),
+        sha256: hex::encode(hash.finalize()),
     })
 }
 
@@ -541,7 +541,7 @@ fn summed(contents: &mut impl Read) -> io::Result<Entry> {
     }
     Ok(Entry {
         bytes,
-        sha256: hex(&hash.finalize()),
+        sha256: hex::encode(hash.finalize()),
     })
 }
 

@@ -171,12 +171,13 @@ impl DataDir {
     pub(crate) fn seal_key(&self) -> Result<SealKey, DataDirError> {
         let path = self.0.join("seal.key");
         let text = Zeroizing::new(read(&path)?);
-        let key = Zeroizing::new(unhex(text.trim()).ok_or(DataDirError::SealKey(path))?);
+        let mut key = Zeroizing::new([0; KEY_LEN]);
+        hex::decode_to_slice(text.trim(), &mut *key).map_err(|_| DataDirError::SealKey(path))?;
         Ok(SealKey::new(&key))
     }
 
     pub(crate) fn write_seal_key(&self, key: &[u8; KEY_LEN]) -> Result<(), DataDirError> {
-        let text = Zeroizing::new(hex(key) + "\n");
+        let text = Zeroizing::new(hex::encode(key) + "\n");
         write_new(&self.0.join("seal.key"), 0o600, text.as_bytes())
     }
 
@@ -299,23 +300,6 @@ impl DataDirError {
             source,
         }
     }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What [`hex`] wrote of 32 bytes.
-pub(crate) fn unhex(text: &str) -> Option<[u8; KEY_LEN]> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-        return None;
-    };
-    let bytes: Option<Vec<u8>> = pairs
-        .iter()
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    bytes?.try_into().ok()
 }
 
 fn read(path: &Path) -> Result<String, DataDirError> {

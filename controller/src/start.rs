@@ -24,7 +24,7 @@ use crate::audit::Checkpoints;
 use crate::ca::{Authority, Credentials};
 use crate::clock;
 use crate::context::{Context, Endpoint};
-use crate::data_dir::{DataDir, DataDirError, hex};
+use crate::data_dir::{DataDir, DataDirError};
 use crate::error::Error;
 use crate::metrics::counters::Metrics;
 use crate::random::{NoRandomness, random};
@@ -107,7 +107,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     dir.write_seal_key(&seal)?;
 
     let store = open_store(dir.database(), SealKey::new(&seal))?;
-    let epoch = hex(&random::<16>()?);
+    let epoch = hex::encode(random::<16>()?);
     store.create_fleet(epoch, now.secs()).await?;
     let endpoint = Endpoint {
         address: address.to_owned(),
@@ -348,7 +348,7 @@ pub(crate) fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
 /// are refused, so that a lost claim can never let one in twice. Where the whole directory was put
 /// back, only hosts can tell: see `store/sqlite/set_back.rs`.
 async fn name_this_run(dir: &DataDir, store: &Store) -> Result<FleetState, StartError> {
-    let run = hex(&random::<16>()?);
+    let run = hex::encode(random::<16>()?);
     let begun = store
         .begin_run(dir.run()?, run.clone(), clock::now().secs())
         .await?;

@@ -183,8 +183,7 @@ impl Publics {
 
     /// The identity key's public half in hexadecimal.
     pub(crate) fn hex(&self) -> String {
-        let digits = self.identity.iter().map(|byte| format!("{byte:02x}"));
-        digits.collect()
+        hex::encode(self.identity)
     }
 }
 

@@ -122,7 +122,7 @@ pub(super) fn epoch_bytes(epoch: &str) -> [u8; EPOCH_BYTES] {
 /// The file's name: state directories have long names, and any characters.
 fn name_of(state_dir: &Path) -> String {
     let hash = Sha256::digest(state_dir.as_os_str().as_bytes());
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex::encode(hash);
     format!("{}.witness", hex.get(..32).unwrap_or(&hex))
 }
 

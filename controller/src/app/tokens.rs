@@ -14,7 +14,6 @@ use super::{check, trust};
 use crate::access::caller::Caller;
 use crate::becomes_public::BecomesPublic;
 use crate::context::{Context, Endpoint};
-use crate::data_dir::hex;
 use crate::error::Error;
 use crate::random::random;
 use crate::store::Store;
@@ -282,7 +281,7 @@ fn invitation(new: NewToken, creator: Creator, now: Timestamp) -> Result<Invitat
         origin: _,
     } = creator;
     Ok(Invitation {
-        id: hex(&random::<6>()?),
+        id: hex::encode(random::<6>()?),
         role,
         name,
         key_name,

@@ -9,7 +9,7 @@ use fleet::audit::{Checkpoint, Verdict};
 use super::{BackupError, Drafts, OldArchive, unpack};
 use crate::ca::Authority;
 use crate::clock;
-use crate::data_dir::{DataDir, hex};
+use crate::data_dir::DataDir;
 use crate::random::random;
 use crate::settings::Settings;
 use crate::store;
@@ -92,7 +92,7 @@ struct Unpacked(PathBuf);
 impl Unpacked {
     fn make() -> Result<Self, BackupError> {
         let name = random::<8>().map_err(io::Error::other);
-        let name = name.map(|name| format!("postern-check-{}", hex(&name)));
+        let name = name.map(|name| format!("postern-check-{}", hex::encode(name)));
         let path = std::env::temp_dir().join(name.as_deref().unwrap_or("postern-check"));
         let failed = |error| BackupError::file(&path, error);
         name.map_err(failed)?;
@@ -126,7 +126,7 @@ fn authority(dir: &DataDir) -> Finding {
     match Authority::open(&identity) {
         Ok(authority) if authority.holds_its_key() => sound(
             "authority",
-            format!("SHA-256 {}", hex(&authority.fingerprint())),
+            format!("SHA-256 {}", hex::encode(authority.fingerprint())),
         ),
         Ok(_) => wrong("authority", "ca-key.pem is not the key of ca.pem"),
         Err(error) => wrong("authority", error.to_string()),
@@ -241,7 +241,7 @@ fn log(examined: &Examined) -> Finding {
         0 => String::new(),
         pruned => format!(", {pruned} of them emptied by retention"),
     };
-    let head = hex(head);
+    let head = hex::encode(head);
     sound(
         "log",
         format!("{records} records{pruned}, unbroken; {signed}; head {head}"),

@@ -70,7 +70,7 @@ fn into_wire(made: Review, now: Timestamp) -> impl Iterator<Item = AccessReviewR
         generation,
         days,
         newest_id: log.id,
-        log_chain: log.chain.iter().map(|byte| format!("{byte:02x}")).collect(),
+        log_chain: hex::encode(log.chain),
         warnings,
     };
     let last = AccessReviewRow {

@@ -23,7 +23,6 @@ use crate::app::hosts::{Hello, Opened};
 use crate::app::{claims, events, hosts};
 use crate::clock;
 use crate::context::Context;
-use crate::data_dir::hex;
 use crate::error::Error;
 use crate::sessions::session;
 use crate::store::model::{self, Acknowledgement, Claim, ClaimOutcome, HostWord, Opening, Seen};
@@ -215,7 +214,7 @@ fn hello(request: SessionRequest, contract: Contract) -> Hello {
         opening: Opening {
             agent_version,
             pass: session_pass,
-            run: hex(&run_id),
+            run: hex::encode(run_id),
             keeps_passes: contract.can(Capability::SessionPass),
             contract: Some(contract),
             is_locked: false,

@@ -22,7 +22,6 @@ use super::access;
 use super::error::{Answer, DeliveryError};
 use super::text;
 use crate::clock;
-use crate::data_dir::hex;
 use crate::settings::{Access, Body, Format};
 
 /// Bytes of an answer that are read, and of it what is shown.
@@ -185,7 +184,7 @@ fn signature(secret: &[u8], at_secs: u64, body: &str) -> String {
     };
     mac.update(format!("{at_secs}.").as_bytes());
     mac.update(body.as_bytes());
-    format!("sha256={}", hex(&mac.finalize().into_bytes()))
+    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
 }
 
 /// The beginning of an answer, on one line.

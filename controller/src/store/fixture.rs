@@ -38,7 +38,7 @@ pub(crate) fn invitation(role: Role) -> Invitation {
     let mut id = [0; 6];
     getrandom::fill(&mut id).unwrap();
     Invitation {
-        id: id.iter().map(|byte| format!("{byte:02x}")).collect(),
+        id: hex::encode(id),
         role,
         name: String::new(),
         key_name: String::new(),

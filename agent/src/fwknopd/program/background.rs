@@ -71,7 +71,7 @@ impl Ear {
     fn new() -> io::Result<Self> {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex::encode(bytes);
         let make = |parent: &Path| {
             let dir = parent.join(format!("fwknopd-{hex}"));
             DirBuilder::new().mode(0o700).create(&dir).map(|()| dir)

@@ -84,11 +84,9 @@ pub(crate) struct NewMember {
 impl MemberKey {
     /// Names it for people: SHA-256 of the identity key, the first 16 bytes in hexadecimal.
     pub(crate) fn fingerprint(&self) -> String {
-        let hash = Sha256::digest(self.identity_key);
-        hash.iter()
-            .take(16)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let hash: [u8; 32] = Sha256::digest(self.identity_key).into();
+        let (named, _) = hash.split_at(16);
+        hex::encode(named)
     }
 }
 

@@ -7,7 +7,6 @@ use zeroize::Zeroizing;
 
 use super::number::signed;
 use super::{alarms, events};
-use crate::data_dir::{hex, unhex};
 use crate::store::error::StoreError;
 use crate::store::model::{Conflict, LogEnd, Origin};
 use crate::store::seal::SealKey;
@@ -27,7 +26,7 @@ pub(in crate::store) fn signer(
         return Ok(signer);
     }
     let signer = AuditSigner::new(fleet, new);
-    let seed = Zeroizing::new(hex(&**new));
+    let seed = Zeroizing::new(hex::encode(**new));
     connection
         .prepare_cached(
             "INSERT INTO audit_keys (public, sealed_seed, made_at_ms) VALUES (?1, ?2, ?3)",
@@ -53,9 +52,9 @@ pub(in crate::store) fn known_signer(
     let Some(sealed) = sealed else {
         return Ok(None);
     };
-    let seed = seal.open(PLACE, &sealed)?;
-    let seed = unhex(&seed).map(Zeroizing::new);
-    let seed = seed.ok_or(StoreError::Damaged {
+    let text = seal.open(PLACE, &sealed)?;
+    let mut seed = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(&*text, &mut *seed).map_err(|_| StoreError::Damaged {
         what: "audit_keys.sealed_seed",
     })?;
     Ok(Some(AuditSigner::new(fleet, &seed)))

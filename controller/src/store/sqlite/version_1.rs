@@ -74,7 +74,7 @@ fn address_text(value: ValueRef<'_>) -> String {
 
 fn digest_text(value: ValueRef<'_>) -> String {
     match value {
-        ValueRef::Blob(bytes) => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        ValueRef::Blob(bytes) => hex::encode(bytes),
         ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) => {
             plain_text(value)
         }

@@ -314,11 +314,11 @@ impl Row {
             journal: row.journal,
             seq: record.seq,
             body: STANDARD.encode(record.body),
-            chain: hex(&record.chain),
+            chain: hex::encode(&record.chain),
             chain_version: record.chain_version,
             stored_at_ms: row.stored_at_ms,
             flaw: row.flaw,
-            log_chain: hex(&row.log_chain),
+            log_chain: hex::encode(&row.log_chain),
             log_version: row.log_version,
             pruned_by: row.pruned_by,
             index_fault: row.index_fault,
@@ -334,12 +334,12 @@ impl Row {
             record: Some(EventRecord {
                 seq: self.seq,
                 body: STANDARD.decode(self.body).ok()?,
-                chain: unhex(&self.chain)?,
+                chain: hex::decode(&self.chain).ok()?,
                 chain_version: self.chain_version,
             }),
             stored_at_ms: self.stored_at_ms,
             flaw: self.flaw,
-            log_chain: unhex(&self.log_chain)?,
+            log_chain: hex::decode(&self.log_chain).ok()?,
             log_version: self.log_version,
             pruned_by: self.pruned_by,
             index_fault: self.index_fault,
@@ -351,16 +351,4 @@ impl Row {
 fn covered(note: &str) -> u64 {
     let size = note.lines().nth(1);
     size.and_then(|size| size.parse().ok()).unwrap_or(u64::MAX)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-        return None;
-    };
-    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.iter().map(byte).collect()
 }
