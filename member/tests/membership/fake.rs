@@ -25,6 +25,10 @@ use x509_parser::time::ASN1Time;
 
 pub(crate) const HOUR: i64 = 3600;
 
+/// How long before their issue certificates are valid, as the controller's are: seconds. A clock that is set back
+/// by less while a test runs changes nothing.
+pub(crate) const CLOCK_TOLERANCE: i64 = 300;
+
 #[expect(clippy::disallowed_methods, reason = "certificates are made for today")]
 pub(crate) fn now_secs() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -132,7 +136,7 @@ impl Fake {
         let client_ca = Certificate::from_pem(&ca.pem);
         let state = Arc::new(State {
             ca,
-            life_secs: Mutex::new((0, 24 * HOUR)),
+            life_secs: Mutex::new((CLOCK_TOLERANCE, 24 * HOUR)),
             banned: Mutex::default(),
             renamed: Mutex::default(),
             lose_answer: Mutex::default(),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use crate::fake::{Fake, HOUR};
+use crate::fake::{CLOCK_TOLERANCE, Fake, HOUR};
 use crate::{joined, seen};
 
 /// One in memory, which keeps what a machine would have that is switched off before or after each call.
@@ -338,7 +338,7 @@ async fn a_join_into_the_keyring_has_no_key_on_the_disk_at_any_moment_and_goes_o
 #[tokio::test]
 async fn a_locked_keyring_costs_no_token_and_who_replaces_a_membership_leaves_no_keys_of_it() {
     let fake = Fake::start();
-    *fake.state.life_secs.lock().unwrap() = (0, HOUR);
+    *fake.state.life_secs.lock().unwrap() = (CLOCK_TOLERANCE, HOUR);
     let dir = TempDir::new().unwrap();
     let memory = Arc::new(Memory::default());
     let keyring: Arc<dyn Keyring> = memory.clone();
