@@ -4,15 +4,18 @@
 //! schedule is made once for all keys, and for each key only the rounds run (FIPS 180-4 section
 //! 6.2.2). The outer hash (RFC 2104 section 2) is over one block, of which eight words differ.
 //!
-//! The compiler makes the vector instructions: of loops over the lanes that have no branch, and
-//! whose step is a whole compression without a loop of its own. `cargo bench -p bench --bench inner
-//! -- try_keys` tells if it ever stops.
+//! Where a processor has instructions for SHA-256, the lanes are hashed by these, four at a time
+//! (`sha_instructions`). Else the compiler makes vector instructions: of loops over the lanes that have
+//! no branch, and whose step is a whole compression without a loop of its own. `cargo bench -p bench
+//! --bench inner -- try_keys` tells if it ever stops.
 
+#[cfg(target_arch = "x86_64")]
+mod sha_instructions;
 #[cfg(test)]
 mod tests;
 
 use multiversion::multiversion;
-use multiversion::target::target_cfg_f;
+use multiversion::target::{match_target, target_cfg_f};
 use zeroize::Zeroize as _;
 
 use crate::hmac::{BLOCKS_MAX, PaddedText, Sha256State};
@@ -21,7 +24,7 @@ use crate::hmac::{BLOCKS_MAX, PaddedText, Sha256State};
 pub const LANES: usize = 16;
 
 /// All lanes together cost what six keys cost one by one; two more pay for the schedules. Measured
-/// with AVX-512 against the instructions for SHA-256.
+/// with instructions for SHA-256, and with AVX-512 against them one by one.
 const KEYS_WORTH_LANES: usize = LANES / 2;
 
 /// The constants of the rounds, as FIPS 180-4 section 4.2.2 writes them.
@@ -69,14 +72,15 @@ pub(crate) struct LanesTrial {
 
 /// Reports whether so many keys are tried faster at once than one by one on this processor.
 ///
-/// With AVX-512 by far. AVX2 is hardly faster than the instructions for SHA-256 where a processor has
-/// those too, and five times as fast where it has not.
+/// Each of these is: the instructions for SHA-256, whose unit is idle two cycles of three while one key
+/// is hashed, and the registers of AVX-512 and AVX2.
 pub(crate) fn are_worth_it(keys: usize) -> bool {
-    #[multiversion(targets("x86_64+avx512f", "x86_64+sha+sse4.1", "x86_64+avx2"))]
+    #[multiversion(targets("x86_64+sha+sse4.1", "x86_64+avx512f", "x86_64+avx2"))]
     fn on_this_processor() -> bool {
         target_cfg_f!(any(
+            target_feature = "sha",
             target_feature = "avx512f",
-            all(target_feature = "avx2", not(target_feature = "sha")),
+            target_feature = "avx2",
         ))
     }
     keys >= KEYS_WORTH_LANES && on_this_processor()
@@ -168,8 +172,17 @@ impl States {
 ///
 /// Three arguments and not one struct: so the compiler knows that no state is part of a schedule,
 /// without which it makes no vector instructions.
-#[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
+#[multiversion(targets("x86_64+sha+sse4.1", "x86_64+avx512f", "x86_64+avx2"))]
 fn hash(schedules: &[Schedule], inner: &mut States, outer: &mut States) {
+    match_target! {
+        "x86_64+sha+sse4.1" => sha_instructions::hash(schedules, inner, outer),
+        _ => hash_in_lanes(schedules, inner, outer),
+    }
+}
+
+/// Hashes all keys at once, each in its lane.
+#[inline(always)]
+fn hash_in_lanes(schedules: &[Schedule], inner: &mut States, outer: &mut States) {
     for schedule in schedules {
         hash_block(inner, schedule);
     }
