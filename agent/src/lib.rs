@@ -16,6 +16,7 @@ pub mod commands;
 mod compatibility;
 pub mod config;
 pub mod connections;
+pub mod domains;
 pub mod explain;
 mod failure;
 pub mod firewall;
