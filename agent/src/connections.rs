@@ -28,4 +28,4 @@ pub(crate) fn read_hostile(message: crate::netlink::Attributes<'_>) {
 pub(crate) use adopt::adopt;
 pub(crate) use cut::Cutter;
 pub use follow::ConnectionsHandle;
-pub(crate) use follow::{Follower, Following};
+pub(crate) use follow::{Follower, Following, Untaken};

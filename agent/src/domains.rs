@@ -15,7 +15,9 @@
 //! | `channel` | messages between two of them |
 //! | `spawn` | starting one, and being one |
 //! | `confine` | giving up powers for good |
+//! | [`firewall`] | the packet filter, as the gate has it |
 
 pub mod channel;
 pub mod confine;
+pub mod firewall;
 pub mod spawn;

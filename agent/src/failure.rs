@@ -82,7 +82,6 @@ impl Failure for RunError {
             #[cfg(feature = "metrics")]
             Self::Metrics { .. } => Exit::Refused,
             Self::CompiledPolicy(_)
-            | Self::Connections(_)
             | Self::Digests(_)
             | Self::Network(_)
             | Self::Random(_)
@@ -111,7 +110,6 @@ impl Failure for RunError {
             Self::AccessFile(cause) => cause.hint(),
             Self::OsSignatures(cause) => cause.hint(),
             Self::CompiledPolicy(_)
-            | Self::Connections(_)
             | Self::Digests(_)
             | Self::Network(_)
             | Self::Random(_)
@@ -211,6 +209,8 @@ impl Failure for FirewallError {
             | Self::Locked { .. }
             | Self::Unsupported(_)
             | Self::Overlapping(_)
+            | Self::Connections(_)
+            | Self::Thread(_)
             | Self::Fault => Exit::Refused,
         }
     }
@@ -226,7 +226,11 @@ impl Failure for FirewallError {
             Self::Netlink { .. } | Self::Set { .. } | Self::Refused { .. } | Self::Fault => {
                 "the agent needs root, or CAP_NET_ADMIN and CAP_NET_RAW"
             }
-            Self::ChainName(_) | Self::Overlapping(_) | Self::Unsupported(_) => return None,
+            Self::ChainName(_)
+            | Self::Overlapping(_)
+            | Self::Unsupported(_)
+            | Self::Connections(_)
+            | Self::Thread(_) => return None,
         };
         Some(hint.into())
     }

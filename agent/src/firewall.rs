@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `adoption` | sessions that are older than what hides their port |
 //! | `backend` | the traits [`BaseRules`] and [`Holes`] |
+//! | `control` | what is asked of those who look after all this, and what they tell |
 //! | `nftables` | a table of our own in nf_tables |
 //! | `iptables` | a chain of our own and kernel sets (ipset) |
 //! | [`memory`] | a packet filter that only remembers: dry runs and tests |
@@ -28,6 +29,7 @@
 mod adoption;
 mod backend;
 mod changes;
+mod control;
 mod family;
 pub mod fault;
 mod hook_place;
@@ -46,6 +48,7 @@ mod succession;
 mod xtables;
 
 pub use backend::{Backend, BaseRules, Drift, Holes};
+pub use control::{Control, Notice};
 pub use hooks::Hooks;
 pub use monitor::{Kept, Listener, Monitor, MonitorHandle};
 pub use owner::{Outlook, OwnerHandle, OwnerWatch, look};
@@ -208,6 +211,12 @@ pub enum FirewallError {
     /// The caller did not ask [`Holes::can`] first.
     #[error(transparent)]
     Unsupported(#[from] engine::Unsupported),
+    /// Connection tracking is there, and does not tell.
+    #[error("the kernel does not say which connections begin: {0}")]
+    Connections(String),
+    /// The system has no more threads.
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
     /// Made by [`fault::Faulty`] only.
     #[error("made to fail")]
     Fault,

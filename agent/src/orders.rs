@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use engine::{ClaimAnswer, ConnectionChange, Ended, Rejected};
+use engine::{ClaimAnswer, Ended, Rejected};
 use fleet::GrantId;
 use fleet::event::ChainVersion;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use policy::OsSignatures;
 use tokio::sync::oneshot;
 
-use crate::firewall::Outlook;
+use crate::firewall::Notice;
 use crate::policies::AdoptedPolicy;
 use crate::report::{FloorReport, Report};
 
@@ -45,12 +45,8 @@ pub enum Order {
     LogConflict(String),
     /// Messages that siblings have claimed.
     Claimed(Vec<ClaimedDigest>),
-    /// The firewall was found as it should be (`None`), or not, and has been repaired.
-    Drift(Option<String>),
-    /// What of the host's own rules would still drop what is opened.
-    Outlook(Box<Outlook>),
-    /// What has become of connections to this host.
-    Connections(Vec<ConnectionChange>),
+    /// What was found by those who look after the packet filter.
+    Firewall(Notice),
     /// The controller has locked this host, for this reason.
     Lock(String),
     /// Messages dated at or before this (seconds since the Unix epoch) are refused from now on.
@@ -66,8 +62,6 @@ pub enum Order {
     BeginJournal(oneshot::Sender<bool>),
     /// The controller lets this host work (again). Nothing changes if it was not locked.
     Unlock,
-    /// The base rules are laid: what is opened from now on is open.
-    BaseRulesLaid,
     /// The addresses of the host name in the [`NameAsk`](engine::NameAsk) of the same number, or why
     /// there are none.
     NameAnswered { seq: u64, answer: Answer },
@@ -234,14 +228,17 @@ mod tests {
     #[test]
     fn orders_come_out_in_the_order_they_went_in() {
         let (sender, inbox) = mailbox().unwrap();
-        sender.send(Order::Drift(None)).unwrap();
+        sender.send(Order::Firewall(Notice::Laid)).unwrap();
         sender.send(Order::LogCounters).unwrap();
 
         let mut orders = VecDeque::new();
         let next = inbox.take(&mut orders);
 
         assert_eq!(next, Next::GoOn);
-        assert!(matches!(orders.pop_front(), Some(Order::Drift(None))));
+        assert!(matches!(
+            orders.pop_front(),
+            Some(Order::Firewall(Notice::Laid))
+        ));
         assert!(matches!(orders.pop_front(), Some(Order::LogCounters)));
     }
 
@@ -249,10 +246,10 @@ mod tests {
     fn a_full_mailbox_gives_the_order_back_but_still_takes_a_stop() {
         let (sender, inbox) = mailbox().unwrap();
         for _ in 0..CAPACITY {
-            sender.send(Order::Drift(None)).unwrap();
+            sender.send(Order::LogCounters).unwrap();
         }
 
-        let refused = sender.send(Order::Drift(None));
+        let refused = sender.send(Order::LogCounters);
 
         assert!(matches!(refused, Err(NotTaken::Full(_))));
         sender.stop();
@@ -265,7 +262,7 @@ mod tests {
     fn the_end_of_a_command_gets_into_a_full_mailbox() {
         let (sender, _inbox) = mailbox().unwrap();
         for _ in 0..CAPACITY {
-            sender.send(Order::Drift(None)).unwrap();
+            sender.send(Order::LogCounters).unwrap();
         }
 
         let (id, ended) = (GrantId([1; 16]), engine::CommandEnd::Exited(0).into());

@@ -22,7 +22,6 @@
 //! stops first, with everything recorded; then the link gets a moment to push it.
 
 mod authority;
-mod connections;
 mod control;
 mod error;
 mod floor;
@@ -54,16 +53,15 @@ use crate::channels::Channels;
 use crate::clock;
 use crate::command_runner::{CommandRunner, RunnerSettings};
 use crate::config::{Config, ConfigSource, Mode};
-use crate::connections::Following;
-use crate::firewall::{self, FirewallError, Kept, Monitor, OwnerHandle, OwnerWatch};
+use crate::domains::firewall::{self as filter, Domain, FirewallEnds};
+use crate::firewall::FirewallError;
 use crate::fwknopd::digests;
 use crate::hide_first::HiddenFirst;
 use crate::journal::{Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::kernel_switches;
 use crate::link_state::LinkState;
 use crate::network::Network;
-use crate::orders::{NotTaken, Order, OrderSender, mailbox};
-use crate::protection::ProtectionFile;
+use crate::orders::mailbox;
 use crate::resolver::Resolver;
 use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
@@ -75,8 +73,6 @@ use status::Reporter;
 
 /// How long the link may take at the end to push what is recorded.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Before another attempt at a mailbox that is full.
-const FULL_PAUSE: Duration = Duration::from_millis(10);
 /// Claims on their way to the link.
 const ASKS_MAX: usize = 1024;
 
@@ -85,11 +81,9 @@ struct Running {
     gate: JoinHandle<Journal>,
     signals: signal_hook::iterator::Handle,
     status: LocalSocket,
-    following: Option<Following>,
     control: LocalSocket,
-    owner: Option<OwnerWatch>,
     link: Option<RunningLink>,
-    monitor: Monitor,
+    filter: Box<dyn filter::Running>,
     metrics: Option<Metrics>,
 }
 
@@ -109,30 +103,21 @@ pub fn run(
     source: ConfigSource,
     hidden: Result<Option<HiddenFirst>, FirewallError>,
 ) -> Result<(), RunError> {
-    let (firewall, hidden) = match hidden? {
-        Some(HiddenFirst {
-            firewall,
-            ports,
-            chain: _,
-        }) => (Some(firewall), Some(ports)),
-        None => (None, None),
-    };
+    let hidden = hidden?;
     let now = clock::now();
     let authority = Authority::of(config)?;
     let mut start = open_journal(config, now)?;
     let policy = authority.first_policy(&start, now)?;
     note_collect_mode(config, policy.compiled.policy().collect_mode);
-    let mut firewall = match firewall {
-        Some(firewall) => firewall,
-        None => firewall::open(&config.firewall)?,
-    };
+    let mut filter: Box<dyn Domain> = Box::new(filter::Local::open(config, hidden)?);
     let os_signatures = config.os_signatures.read()?;
     let captures = open_captures(config)?;
     let network = follow_network(config)?;
-    firewall.base_rules.prepare()?;
-    let capabilities = firewall.holes.capabilities();
-    let mut connections =
-        connections::Connections::open(&config.firewall, capabilities, &start.open_grants)?;
+    let found = std::mem::take(&mut start.open_grants);
+    let rules = found.iter().flat_map(|found| &found.grant.rules);
+    let connections = filter.begin(&rules.copied().collect::<Vec<_>>())?;
+    let facts = filter.facts().clone();
+    let capabilities = facts.capabilities;
     let seen_texts = seen_by_fwknopd(config, now)?;
     let settings = settings(
         config,
@@ -147,11 +132,9 @@ pub fn run(
         engine.set_addressees(network.addressees());
         engine.set_own_addresses(network.own());
     }
-    let found = std::mem::take(&mut start.open_grants);
     let flush = config.firewall.flush_at_start;
-    let holes = firewall.holes.as_mut();
     floor::record(&mut engine, &start, now);
-    recovery::recover(&mut engine, found, holes, flush, &connections.found, now);
+    recovery::recover(&mut engine, found, filter.holes(), flush, &connections, now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let files = (authority.access_file(), config.os_signatures.clone());
@@ -169,19 +152,16 @@ pub fn run(
     let status = status::open(&config.state_dir, reporter()?).map_err(RunError::Status)?;
     let metrics = metrics::start(config.metrics_listen, reporter)?;
     let control = control::open(&config.state_dir, &orders, reload).map_err(RunError::Status)?;
-    let kept = Kept {
-        rules: firewall.base_rules,
-        hidden: hidden.clone(),
-        file: protection_file(config),
-        hooks: firewall::Hooks::new(&config.firewall),
-    };
-    let owner = start_owner_watch(config, firewall.marks_connections, &orders)?;
-    let monitor = start_monitor(kept, &orders, owner.as_ref())?;
+    let FirewallEnds {
+        holes,
+        control: filter_control,
+        running: filter,
+    } = filter.start(&orders)?;
     let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
     let (status_sender, status_seen) = watch::channel(Status::default());
     let (committed, committed_seen) = watch::channel(start.journal.last_seq());
     let channels = Channels {
-        backend: firewall.name,
+        backend: facts.backend,
         state: state.clone(),
         orders: orders.clone(),
         claims: claims_asked,
@@ -197,21 +177,19 @@ pub fn run(
     };
     let host = Host {
         journal: start.journal,
-        holes: firewall.holes,
+        holes,
         captures,
         syns: SynCaptures::of(&config.captures),
         os_signatures,
         network,
         names: Resolver::new(orders.clone()),
         leads_on: config.nat.forward,
-        cannot_lead: cannot_lead(config, firewall.name, capabilities),
-        connections: connections.handle.take(),
-        commands: CommandRunner::new(orders.clone(), runner_settings(config)),
-        monitor: Some(monitor.handle()),
-        owner: owner.as_ref().map(OwnerWatch::handle),
-        backend: (firewall.name, firewall.why),
+        cannot_lead: cannot_lead(config, facts.backend, capabilities),
+        commands: CommandRunner::new(orders, runner_settings(config)),
+        control: Some(filter_control),
+        backend: (facts.backend, facts.why),
         protect: config.firewall.protect.clone(),
-        hidden_before: hidden.unwrap_or_default(),
+        hidden_before: facts.hidden.unwrap_or_default(),
         flush_at_exit: config.firewall.flush_at_exit,
         watchdog: sd_notify::watchdog_enabled(),
     };
@@ -220,53 +198,35 @@ pub fn run(
         link: authority.link(channels)?,
         signals,
         status,
-        following: connections.start(orders)?,
         control,
-        owner,
-        monitor,
+        filter,
         metrics,
         // Last: from now on nothing can fail, and ports may be hidden that never were.
         gate: start_gate(thread)?,
     };
-    running.until_stopped(config)
+    running.until_stopped()
 }
 
 // === impl Running ===
 
 impl Running {
     /// Waits for the gate thread to end, then takes everything else down.
-    fn until_stopped(self, config: &Config) -> Result<(), RunError> {
+    fn until_stopped(self) -> Result<(), RunError> {
         let journal = self.gate.join();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.signals.close();
         drop(self.status);
-        drop(self.following);
         drop(self.control);
         drop(self.metrics);
-        drop(self.owner);
         if let Some(link) = self.link {
             link.finish(FAREWELL);
         }
-        let left = leave(self.monitor, config);
+        let left = self.filter.leave();
         match journal {
             Ok(journal) => journal.close()?,
             Err(panic) => resume_unwind(panic),
         }
-        left
-    }
-}
-
-/// Takes down what must not stay. A port is never opened by leaving: where something is protected,
-/// the base rules stay, without a hole.
-fn leave(monitor: Monitor, config: &Config) -> Result<(), RunError> {
-    let base_rules = monitor.stop().unwrap_or_else(|panic| resume_unwind(panic));
-    match base_rules {
-        Some(mut rules) if config.firewall.flush_at_exit && rules.protected().is_empty() => {
-            rules.remove()?;
-            Ok(firewall::Hooks::remove(&config.firewall)?)
-        }
-        Some(mut rules) => Ok(rules.leave()?),
-        None => Ok(()),
+        Ok(left?)
     }
 }
 
@@ -275,36 +235,6 @@ fn start_gate(thread: GateThread) -> Result<JoinHandle<Journal>, RunError> {
         .name("gate".to_owned())
         .spawn(move || thread.run())
         .map_err(RunError::Thread)
-}
-
-fn start_monitor(
-    kept: Kept,
-    orders: &OrderSender,
-    owner: Option<&OwnerWatch>,
-) -> Result<Monitor, RunError> {
-    let told = Told {
-        orders: orders.clone(),
-        owner: owner.map(OwnerWatch::handle),
-    };
-    Monitor::start(kept, told).map_err(RunError::Thread)
-}
-
-/// Reads what the owner has in the packet filter, where anything is opened for real.
-fn start_owner_watch(
-    config: &Config,
-    in_connections: bool,
-    orders: &OrderSender,
-) -> Result<Option<OwnerWatch>, RunError> {
-    if config.firewall.dry_run {
-        return Ok(None);
-    }
-    let orders = orders.clone();
-    let told = move |outlook| {
-        // A gate that has stopped grants nothing more.
-        deliver(&orders, Order::Outlook(Box::new(outlook)));
-    };
-    let watch = OwnerWatch::start(&config.firewall, config.nat.forward, in_connections, told);
-    watch.map(Some).map_err(RunError::Thread)
 }
 
 fn runner_settings(config: &Config) -> RunnerSettings {
@@ -322,51 +252,6 @@ fn cannot_lead(config: &Config, backend: &str, can: Capabilities) -> Option<Stri
         tracing::warn!("{fault}");
     }
     fault
-}
-
-/// Tells others what the thread that looks after the base rules has to tell.
-struct Told {
-    orders: OrderSender,
-    owner: Option<OwnerHandle>,
-}
-
-impl firewall::Listener for Told {
-    fn drift(&mut self, found: Option<String>) {
-        // A full mailbox gets the next report.
-        let _ = self.orders.send(Order::Drift(found));
-    }
-
-    fn ready(&mut self) {
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            "postern-agent is ready"
-        );
-    }
-
-    fn laid(&mut self) {
-        // What would be dropped is known before the first packet is judged.
-        if let Some(owner) = &self.owner {
-            owner.begin();
-        }
-        deliver(&self.orders, Order::BaseRulesLaid);
-    }
-}
-
-/// Leaves an order that must not be lost. Not taken only by a gate thread that has stopped, or whose
-/// mailbox others fill.
-fn deliver(orders: &OrderSender, order: Order) {
-    let mut told = orders.send(order);
-    while let Err(NotTaken::Full(order)) = told {
-        thread::sleep(FULL_PAUSE);
-        told = orders.send(*order);
-    }
-}
-
-/// Where it is remembered what is hidden, if anything is hidden for real.
-fn protection_file(config: &Config) -> Option<ProtectionFile> {
-    let file = ProtectionFile::new(&config.state_dir, &config.firewall.chain);
-    (!config.firewall.dry_run).then_some(file)
 }
 
 fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {

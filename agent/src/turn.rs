@@ -41,8 +41,7 @@ use crate::capture::{Arrival, Capture, SynCaptures};
 use crate::clock;
 use crate::clock_evidence::ClockEvidence;
 use crate::command_runner::CommandRunner;
-use crate::connections::ConnectionsHandle;
-use crate::firewall::{Holes, MonitorHandle, Outlook, OwnerHandle};
+use crate::firewall::{Control, Holes, Notice, Outlook};
 use crate::journal::{FloorReason, Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
@@ -79,12 +78,8 @@ pub struct Host {
     pub leads_on: bool,
     /// What of that the packet filter cannot do, for people.
     pub cannot_lead: Option<String>,
-    /// Follows connections; `None` where this kernel does not show them.
-    pub connections: Option<ConnectionsHandle>,
-    /// Reads the owner's rules; `None` where nothing is opened for real.
-    pub owner: Option<OwnerHandle>,
-    /// Keeps the base rules; `None` where there are none.
-    pub monitor: Option<MonitorHandle>,
+    /// Those who look after the packet filter; `None` where there is nothing to look after.
+    pub control: Option<Box<dyn Control>>,
     /// Which back end opens, and why that one.
     pub backend: (&'static str, String),
     /// Ports hidden by the configuration, whatever the policy says.
@@ -163,7 +158,7 @@ impl GateThread {
             latency: Latency::default(),
             regular: Regular::default(),
         };
-        thread.regular.is_laid = thread.host.monitor.is_none();
+        thread.regular.is_laid = thread.host.control.is_none();
         thread.engine.start(env!("CARGO_PKG_VERSION"), now);
         thread.replace_policy(policy, now);
         thread.commit_and_carry_out(now);
@@ -262,10 +257,7 @@ impl GateThread {
                     self.host.journal.remember_claimed(claimed.digest, until);
                 }
             }
-            Order::BaseRulesLaid => self.regular.is_laid = true,
-            Order::Drift(drift) => self.engine.firewall_drifted(drift, now),
-            Order::Outlook(outlook) => self.note_outlook(*outlook),
-            Order::Connections(changes) => self.engine.connections_changed(changes, now),
+            Order::Firewall(notice) => self.take_notice(notice, now),
             Order::Lock(reason) => self.lock(reason, now),
             Order::Unlock => self.unlock(now),
             Order::RaiseFloor(secs) => {
@@ -283,6 +275,15 @@ impl GateThread {
             Order::LogCounters => log::counters(&self.engine.counters()),
             // Whoever asked may have given up.
             Order::Report(answer) => drop(answer.send(self.report(now))),
+        }
+    }
+
+    fn take_notice(&mut self, notice: Notice, now: Now) {
+        match notice {
+            Notice::Laid => self.regular.is_laid = true,
+            Notice::Drift(drift) => self.engine.firewall_drifted(drift, now),
+            Notice::Outlook(outlook) => self.note_outlook(*outlook),
+            Notice::Connections(changes) => self.engine.connections_changed(changes, now),
         }
     }
 
@@ -436,13 +437,13 @@ impl GateThread {
     /// hidden.
     fn note_ready(&mut self) {
         let (regular, captures) = (&mut self.regular, &self.host.captures);
-        let Some(monitor) = self.host.monitor.as_ref().filter(|_| !regular.is_ready) else {
+        let Some(control) = self.host.control.as_mut().filter(|_| !regular.is_ready) else {
             return;
         };
         if captures.iter().any(|capture| capture.down().is_none()) {
-            regular.is_ready = !regular.commit_fails && monitor.ready();
+            regular.is_ready = !regular.commit_fails && control.ready();
         } else if !regular.is_announced && captures.iter().any(|c| c.may_begin_later()) {
-            regular.is_announced = monitor.announce();
+            regular.is_announced = control.announce();
         }
     }
 

@@ -20,7 +20,6 @@ use spa::Service;
 
 use super::conntrack::{self, Notice};
 use crate::netlink::{Heard, Listener, Netlink, NetlinkError, Requests};
-use crate::orders::{NotTaken, Order, OrderSender};
 
 /// Changes in one order.
 const CHANGES_MAX: usize = 1_024;
@@ -30,6 +29,7 @@ const WAITING_MAX: usize = 131_072;
 const READ_ANEW_EVERY: Duration = Duration::from_secs(1);
 
 /// Hears of connections. Made before anything is opened, so that nothing is missed.
+#[derive(Debug)]
 pub(crate) struct Follower {
     notices: Listener,
     netlink: Netlink,
@@ -64,10 +64,31 @@ struct Wanted {
     stop: bool,
 }
 
+/// What the thread does with what has changed, without waiting.
+pub(crate) trait Told: FnMut(Vec<ConnectionChange>) -> Result<(), Untaken> + Send {}
+
+impl<T: FnMut(Vec<ConnectionChange>) -> Result<(), Untaken> + Send> Told for T {}
+
+/// Why changes were not taken.
+#[derive(Debug)]
+pub(crate) enum Untaken {
+    /// Not now: they come back.
+    Full(Vec<ConnectionChange>),
+    /// Nobody listens any more.
+    Stopped,
+}
+
+/// Whether the thread goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    GoOn,
+    Stop,
+}
+
 /// What the thread has of its own.
-struct Watch {
+struct Watch<T> {
     follower: Follower,
-    orders: OrderSender,
+    told: T,
     requests: Requests,
     changes: VecDeque<ConnectionChange>,
     /// Something was not told.
@@ -163,16 +184,16 @@ impl Follower {
         Ok(found)
     }
 
-    /// Starts the thread.
+    /// Starts the thread. `told` is called on it, at every change.
     ///
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(crate) fn start(self, orders: OrderSender) -> io::Result<Following> {
+    pub(crate) fn start(self, told: impl Told + 'static) -> io::Result<Following> {
         let shared = Arc::clone(&self.shared);
         let watch = Watch {
             follower: self,
-            orders,
+            told,
             requests: Requests::default(),
             changes: VecDeque::new(),
             lost: false,
@@ -189,7 +210,7 @@ impl Follower {
 
 // === impl Watch ===
 
-impl Watch {
+impl<T: Told> Watch<T> {
     fn keep(mut self) {
         loop {
             self.wait();
@@ -210,7 +231,7 @@ impl Watch {
             if self.lost {
                 self.read_anew();
             }
-            if self.hand_on().is_err() {
+            if self.hand_on() == Next::Stop {
                 return;
             }
         }
@@ -287,25 +308,23 @@ impl Watch {
         thread::sleep(READ_ANEW_EVERY);
     }
 
-    /// Leaves what has changed in the mailbox of the gate; what it does not take waits.
-    fn hand_on(&mut self) -> Result<(), NotTaken> {
+    /// Tells what has changed; what is not taken waits.
+    fn hand_on(&mut self) -> Next {
         while !self.changes.is_empty() {
             let count = self.changes.len().min(CHANGES_MAX);
             let changes: Vec<_> = self.changes.drain(..count).collect();
-            match self.orders.send(Order::Connections(changes)) {
+            match (self.told)(changes) {
                 Ok(()) => {}
-                Err(NotTaken::Full(order)) => {
-                    if let Order::Connections(changes) = *order {
-                        for change in changes.into_iter().rev() {
-                            self.changes.push_front(change);
-                        }
+                Err(Untaken::Full(changes)) => {
+                    for change in changes.into_iter().rev() {
+                        self.changes.push_front(change);
                     }
-                    return Ok(());
+                    return Next::GoOn;
                 }
-                Err(NotTaken::Stopped) => return Err(NotTaken::Stopped),
+                Err(Untaken::Stopped) => return Next::Stop,
             }
         }
-        Ok(())
+        Next::GoOn
     }
 }
 

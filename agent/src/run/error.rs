@@ -18,8 +18,6 @@ pub enum RunError {
     AccessFile(#[from] InvalidAccessFile),
     #[error(transparent)]
     Capture(#[from] CaptureError),
-    #[error("the kernel does not say which connections begin")]
-    Connections(#[source] io::Error),
     #[error(transparent)]
     CompiledPolicy(#[from] gate::CompileError),
     #[error(transparent)]

@@ -43,15 +43,15 @@ impl GateThread {
         }
     }
 
-    fn look_at(&self, connections: Vec<Connection>) {
-        if let Some(follower) = &self.host.connections {
-            follower.look_at(connections);
+    fn look_at(&mut self, connections: Vec<Connection>) {
+        if let Some(control) = &mut self.host.control {
+            control.look_at(connections);
         }
     }
 
     fn open(&mut self, opening: Opening, now: Now) {
-        if let Some(follower) = &mut self.host.connections {
-            follower.follow(opening.holes().iter().map(|hole| hole.rule));
+        if let Some(control) = &mut self.host.control {
+            control.follow(opening.holes());
         }
         let result = self.host.holes.open(opening.holes());
         match &result {
@@ -160,11 +160,8 @@ impl GateThread {
             host.protected.clone_from(&protected);
             host.own_protected = own;
         });
-        if let Some(owner) = &self.host.owner {
-            owner.concerns(protected.clone());
-        }
-        if let Some(monitor) = &self.host.monitor {
-            monitor.protect(protected);
+        if let Some(control) = &mut self.host.control {
+            control.protect(protected);
         }
     }
 }
