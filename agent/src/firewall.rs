@@ -53,6 +53,10 @@ pub use hooks::Hooks;
 pub use monitor::{Kept, Listener, Monitor, MonitorHandle};
 pub use owner::{Outlook, OwnerHandle, OwnerWatch, look};
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
 use crate::config::{BackendChoice, FirewallConfig};
 use succession::Succession;
 
@@ -166,28 +170,31 @@ pub fn needs_sets(backend: &str) -> bool {
 }
 
 /// Why the host's packet filter did not do as told.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 pub enum FirewallError {
     /// No answer from the kernel, or none that can be read.
     #[error("cannot talk to the kernel over netlink ({doing}): {reason}")]
-    Netlink { doing: &'static str, reason: String },
+    Netlink {
+        doing: Cow<'static, str>,
+        reason: String,
+    },
     /// The kernel said no.
     #[error("the kernel refused to {doing} {set}: {reason}")]
     Set {
-        doing: &'static str,
+        doing: Cow<'static, str>,
         set: String,
         reason: String,
     },
     /// A program could not be started.
     #[error("cannot run {program}: {reason}")]
     Spawn {
-        program: &'static str,
+        program: Cow<'static, str>,
         reason: String,
     },
     /// A program said no.
     #[error("{program} failed: {stderr}")]
     Refused {
-        program: &'static str,
+        program: Cow<'static, str>,
         stderr: String,
     },
     /// Half a protection would be none.

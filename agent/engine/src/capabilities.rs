@@ -1,16 +1,18 @@
 //! What a packet filter can hold, as data: so that it can be asked before a grant is recorded, by
 //! those who do not have the packet filter at hand.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use spa::Service;
 
 use crate::rule::{Destination, Forward, Rule};
 
 /// Which rules the host's packet filter can hold.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Rules for IPv6 addresses; a kernel may have none.
     pub ipv6: bool,
@@ -34,12 +36,12 @@ pub struct Forwards {
 }
 
 /// A rule that a packet filter cannot hold on this host, and why.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Unsupported {
     /// What was asked for.
     pub rule: Rule,
     /// What is missing.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 // === impl Capabilities ===
@@ -90,7 +92,7 @@ impl Capabilities {
         };
         Err(Unsupported {
             rule: *rule,
-            reason,
+            reason: reason.into(),
         })
     }
 }

@@ -4,10 +4,11 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 
+use serde::{Deserialize, Serialize};
 use spa::{ProtoPort, Protocol};
 
 /// A connection to this host or through it: TCP, or what connection tracking takes for one in UDP.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Connection {
     /// TCP or UDP.
     pub protocol: Protocol,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use fleet::GrantId;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 
 use crate::connection::Connection;
 use crate::grants::LiveGrant;
@@ -31,7 +32,7 @@ const GRACE_CONTESTED: Duration = Duration::from_millis(200);
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// What becomes of connections.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum ConnectionChange {
     /// It has just begun.
     Began(Connection),

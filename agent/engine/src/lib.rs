@@ -67,6 +67,8 @@ pub use engine::{Adoption, Engine, Kernel, SavedGrant};
 pub use names::NameAsk;
 pub use obstacles::{Obstacle, Obstacles, Way};
 pub use record::{Change, Record};
-pub use rule::{Destination, Forward, Hole, HoleTimeout, InvalidRule, Rule, SeenSource};
+pub use rule::{
+    Destination, Forward, Hole, HoleTimeout, InvalidRule, InvalidTimeout, Rule, SeenSource,
+};
 pub use settings::{Limits, Settings};
 pub use status::{HostStatus, Rejected, Status};

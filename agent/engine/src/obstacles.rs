@@ -4,12 +4,17 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use serde::{Deserialize, Serialize};
 use spa::{PortRange, Service};
 
 use crate::rule::{Destination, Forward, Rule};
 
 /// Everything that would still drop what a grant opens, as far as can be seen.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(
+    from = "(Vec<Obstacle>, Vec<IpAddr>)",
+    into = "(Vec<Obstacle>, Vec<IpAddr>)"
+)]
 pub struct Obstacles {
     all: Vec<Obstacle>,
     /// Those that stand in the way of everybody; places in `all`.
@@ -23,7 +28,7 @@ pub struct Obstacles {
 }
 
 /// Something that would still drop what a grant opens.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Obstacle {
     /// Whose packets: ranges of addresses of one family, both ends included.
     pub from: Vec<(IpAddr, IpAddr)>,
@@ -40,7 +45,7 @@ pub struct Obstacle {
 }
 
 /// Which way packets go that a grant lets in.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Way {
     /// To this host, or to where its owner's rules lead them.
     Direct,
@@ -149,6 +154,18 @@ impl Obstacles {
             .take_while(move |(_, furthest)| **furthest >= (is_v6, first))
             .filter(move |(((v6, _, end), _), _)| *v6 == is_v6 && *end >= first)
             .filter_map(|((_, at), _)| self.all.get(*at))
+    }
+}
+
+impl From<Obstacles> for (Vec<Obstacle>, Vec<IpAddr>) {
+    fn from(obstacles: Obstacles) -> Self {
+        (obstacles.all, obstacles.own)
+    }
+}
+
+impl From<(Vec<Obstacle>, Vec<IpAddr>)> for Obstacles {
+    fn from((all, own): (Vec<Obstacle>, Vec<IpAddr>)) -> Self {
+        Self::new(all, own)
     }
 }
 

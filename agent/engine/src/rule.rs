@@ -7,6 +7,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 
 use ipnet::IpNet;
 pub use policy::SeenSource;
+use serde::{Deserialize, Serialize};
 use spa::{ProtoPort, Service};
 
 pub use text::InvalidRule;
@@ -16,7 +17,7 @@ use crate::connection::Connection;
 /// What may be opened for one source.
 ///
 /// Every back end matches all variants: one that cannot do a rule must say so.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Rule {
     /// Packets from there to this service of the host are let in, by the port that they ask for: also
     /// where the host's own rules lead them on to a container.
@@ -31,7 +32,7 @@ pub enum Rule {
 }
 
 /// Where packets from somewhere are led to.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub struct Forward {
     /// Where they come from.
     pub from: IpNet,
@@ -44,7 +45,7 @@ pub struct Forward {
 }
 
 /// Where packets are led.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Destination {
     /// What is sent to this host goes to this address, of the sender's family.
     Translated {
@@ -69,7 +70,7 @@ pub enum Destination {
 }
 
 /// A rule, and for how long it is to stand from now.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq, Serialize, Deserialize)]
 pub struct Hole {
     /// What is open.
     pub rule: Rule,
@@ -80,7 +81,8 @@ pub struct Hole {
 /// For how long a hole stays open: 1 to 2,147,483 whole seconds (24 days).
 ///
 /// In a kernel set, 0 means for ever, so 0 cannot be said. The upper bound is the set's own.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
 pub struct HoleTimeout(NonZeroU32);
 
 // === impl Rule ===
@@ -214,6 +216,28 @@ impl HoleTimeout {
     }
 }
 
+impl From<HoleTimeout> for u32 {
+    fn from(timeout: HoleTimeout) -> Self {
+        timeout.secs()
+    }
+}
+
+/// Seconds that no hole can be open for: 0, which a kernel takes for ever, or too many.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a hole cannot be open for {0} seconds")]
+pub struct InvalidTimeout(u32);
+
+impl TryFrom<u32> for HoleTimeout {
+    type Error = InvalidTimeout;
+
+    fn try_from(secs: u32) -> Result<Self, InvalidTimeout> {
+        let timeout = Self::clamped(secs);
+        (timeout.secs() == secs)
+            .then_some(timeout)
+            .ok_or(InvalidTimeout(secs))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use spa::Protocol;
@@ -225,6 +249,9 @@ mod tests {
         assert_eq!(HoleTimeout::clamped(0).secs(), 1);
         assert_eq!(HoleTimeout::clamped(30).secs(), 30);
         assert_eq!(HoleTimeout::clamped(u32::MAX).secs(), 2_147_483);
+        assert_eq!(HoleTimeout::try_from(30), Ok(HoleTimeout::clamped(30)));
+        assert_eq!(HoleTimeout::try_from(0), Err(InvalidTimeout(0)));
+        assert!(HoleTimeout::try_from(2_147_484).is_err());
     }
 
     #[test]

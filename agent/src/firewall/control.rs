@@ -3,6 +3,7 @@
 use std::fmt;
 
 use engine::{Connection, ConnectionChange, Hole};
+use serde::{Deserialize, Serialize};
 use spa::Service;
 
 use super::Outlook;
@@ -32,7 +33,7 @@ pub trait Control: Send + fmt::Debug {
 }
 
 /// What those who look after the packet filter have found.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
 pub enum Notice {
     /// The base rules are as they should be (`None`), or were not, and have been repaired.
     Drift(Option<String>),

@@ -126,7 +126,7 @@ fn run(
     input: Option<&str>,
 ) -> Result<Output, FirewallError> {
     let failed = |cause: std::io::Error| FirewallError::Spawn {
-        program,
+        program: program.into(),
         reason: cause.to_string(),
     };
     let path = std::env::var("PATH").unwrap_or_default();
@@ -150,7 +150,7 @@ fn run(
 
 fn refused(program: &'static str, output: &Output) -> FirewallError {
     FirewallError::Refused {
-        program,
+        program: program.into(),
         stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
     }
 }

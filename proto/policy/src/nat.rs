@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 use spa::Service;
 
 use crate::network::{Networks, shortened};
@@ -34,7 +35,9 @@ pub struct ForcedTarget {
 }
 
 /// What the place to which packets are led sees as their source.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(
+    Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize,
+)]
 pub enum SeenSource {
     /// The sender's own address.
     #[default]

@@ -4,11 +4,13 @@ use std::fmt;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::UnknownName;
 use crate::text::number;
 
 /// A transport protocol with ports.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Protocol {
     /// TCP.
     Tcp,
@@ -28,7 +30,7 @@ pub struct ProtoPort {
 /// What may be opened for somebody: `tcp/22`, `tcp/8000-8010`, `icmp/echo`.
 ///
 /// fwknop knows single ports only; ranges and echo are Postern's own.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
 pub enum Service {
     /// One port, or several that follow each other.
     Ports(PortRange),
@@ -37,7 +39,11 @@ pub enum Service {
 }
 
 /// Ports of one protocol from the first to the last, both included.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(
+    try_from = "(Protocol, NonZeroU16, NonZeroU16)",
+    into = "(Protocol, NonZeroU16, NonZeroU16)"
+)]
 pub struct PortRange {
     protocol: Protocol,
     first: NonZeroU16,
@@ -222,6 +228,22 @@ impl PortRange {
     #[must_use]
     pub fn count(self) -> u16 {
         self.last.get() - self.first.get() + 1
+    }
+}
+
+impl From<PortRange> for (Protocol, NonZeroU16, NonZeroU16) {
+    fn from(range: PortRange) -> Self {
+        (range.protocol, range.first, range.last)
+    }
+}
+
+impl TryFrom<(Protocol, NonZeroU16, NonZeroU16)> for PortRange {
+    type Error = UnknownName;
+
+    fn try_from(
+        (protocol, first, last): (Protocol, NonZeroU16, NonZeroU16),
+    ) -> Result<Self, UnknownName> {
+        Self::new(protocol, first, last).ok_or(UnknownName::ProtoPort)
     }
 }
 

@@ -93,7 +93,7 @@ pub(super) fn count_rules(script: &str, chain: &str) -> usize {
 /// What was laid is not there any more when it is looked at.
 pub(super) fn changed_meanwhile(family: Family, chain: &str) -> FirewallError {
     FirewallError::Refused {
-        program: xtables::lister(Variant::Default, family),
+        program: xtables::lister(Variant::Default, family).into(),
         stderr: format!("the rules of {chain} were changed while they were laid"),
     }
 }

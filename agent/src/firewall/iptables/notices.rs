@@ -142,7 +142,7 @@ impl NftWatch {
             })
         };
         list(requests).map_err(|cause: NetlinkError| FirewallError::Netlink {
-            doing: "list the rules of a chain",
+            doing: "list the rules of a chain".into(),
             reason: cause.to_string(),
         })
     }

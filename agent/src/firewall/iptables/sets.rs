@@ -142,7 +142,7 @@ impl Sets {
     /// When there is no netlink socket to be had.
     pub(super) fn connect(names: SetNames) -> Result<Self, FirewallError> {
         let netlink = Netlink::open().map_err(|cause| FirewallError::Netlink {
-            doing: "open a socket",
+            doing: "open a socket".into(),
             reason: cause.to_string(),
         })?;
         Ok(Self {
@@ -456,7 +456,7 @@ impl Holes for SetHoles {
         cutter
             .cut(connections)
             .map_err(|cause| FirewallError::Netlink {
-                doing: "end a connection",
+                doing: "end a connection".into(),
                 reason: program::one_line(&cause).to_string(),
             })
     }
@@ -559,7 +559,7 @@ fn refused(doing: &'static str, set: &str, cause: &NetlinkError) -> FirewallErro
         NetlinkError::Truncated(cause) => cause.to_string(),
     };
     FirewallError::Set {
-        doing,
+        doing: doing.into(),
         set: set.to_owned(),
         reason,
     }

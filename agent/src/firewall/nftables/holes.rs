@@ -390,7 +390,7 @@ impl Holes for NftHoles {
         cutter
             .cut(connections)
             .map_err(|cause| FirewallError::Netlink {
-                doing: "end a connection",
+                doing: "end a connection".into(),
                 reason: program::one_line(&cause).to_string(),
             })
     }

@@ -221,14 +221,14 @@ fn add(sum: &mut Sha256, from: Attributes<'_>, kinds: &[u16]) {
 
 pub(super) fn connect() -> Result<Netlink, FirewallError> {
     Netlink::open().map_err(|cause| FirewallError::Netlink {
-        doing: "open a socket",
+        doing: "open a socket".into(),
         reason: cause.to_string(),
     })
 }
 
 pub(super) fn refused(doing: &'static str, table: &str, cause: &NetlinkError) -> FirewallError {
     FirewallError::Set {
-        doing,
+        doing: doing.into(),
         set: format!("table inet {table}"),
         reason: reason(cause),
     }

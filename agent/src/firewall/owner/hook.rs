@@ -133,7 +133,7 @@ impl NftHook {
             name: &self.chain,
         };
         line::change(chain, obsolete, line).map_err(|cause| FirewallError::Set {
-            doing: "put our line into",
+            doing: "put our line into".into(),
             set: self.entry(),
             reason: cause.to_string(),
         })
@@ -182,7 +182,7 @@ impl HookPlace for NftHook {
         };
         if table.is_owned {
             return Err(FirewallError::Set {
-                doing: "put our line into",
+                doing: "put our line into".into(),
                 set: self.entry(),
                 reason: "the table belongs to its program alone; for firewalld that ends with \
                          NftablesTableOwner=no in /etc/firewalld/firewalld.conf, and \

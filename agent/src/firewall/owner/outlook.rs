@@ -1,6 +1,7 @@
 //! What is said of the owner's rules: to the engine, to the controller, and to people. Pure.
 
 use engine::{Obstacle, Obstacles, Way};
+use serde::{Deserialize, Serialize};
 use spa::{PortRange, Protocol, Service};
 
 use super::super::family::Family;
@@ -23,7 +24,7 @@ const NARROW_MAX: usize = 20_000;
 const RANGES_MAX: usize = 200_000;
 
 /// What is known of the owner's rules.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Outlook {
     /// For the engine.
     pub obstacles: Obstacles,

@@ -259,7 +259,7 @@ impl Reader {
 
 fn failed(doing: &'static str, cause: &dyn std::error::Error) -> FirewallError {
     FirewallError::Netlink {
-        doing,
+        doing: doing.into(),
         reason: cause.to_string(),
     }
 }

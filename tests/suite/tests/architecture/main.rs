@@ -34,6 +34,8 @@ const PURE: &[(&str, &[&str])] = &[
             // Asks the processor what it can do, and nothing else.
             "multiversion",
             "ofb",
+            // A value as other values: what is opened is said between the agent's processes.
+            "serde",
             "sha1",
             "sha2",
             "sha3",
@@ -53,6 +55,7 @@ const PURE: &[(&str, &[&str])] = &[
             "jiff",
             // Expressions of REQUIRE_OS_REGEX: linear time, bounded size.
             "regex-lite",
+            "serde",
             "sha2",
             "spa",
             "strsim",
@@ -87,6 +90,7 @@ const PURE: &[(&str, &[&str])] = &[
             "hashbrown",
             "ipnet",
             "policy",
+            "serde",
             "spa",
             "thiserror",
         ],
