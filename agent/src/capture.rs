@@ -59,6 +59,11 @@ pub(crate) fn read_hostile(notice: crate::netlink::Notice<'_>) {
     nflog::read_hostile(notice);
 }
 
+/// Gives bytes to the reader of what is kept of a capture file, whoever wrote them ([`crate::hostile`]).
+pub(crate) fn read_hostile_bookmark(bytes: &[u8]) {
+    file::read_hostile_bookmark(bytes);
+}
+
 /// One source of packets, and how to capture from it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct CaptureConfig {

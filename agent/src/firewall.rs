@@ -69,6 +69,13 @@ pub(crate) fn read_hostile(message: crate::netlink::Attributes<'_>) {
     nftables::read_hostile(message);
 }
 
+/// Gives a text to the readers of what the programs of iptables and the kernel print, and looks for a
+/// way through what was read; whoever printed it ([`crate::hostile`]).
+pub(crate) fn read_hostile_text(text: &str) {
+    xtables::read_hostile(text);
+    owner::read_hostile_text(text);
+}
+
 /// Looks at the host and makes ready; changes nothing yet.
 ///
 /// # Errors

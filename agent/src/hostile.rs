@@ -1,10 +1,13 @@
-//! The readers of the kernel's bytes by one name, for the tests that give them bytes that no kernel
-//! would (`tests/fuzz`). Nothing of the agent calls this.
+//! The readers of bytes that others make, by one name each, for the tests that give them bytes that
+//! nobody would (`tests/fuzz`). Nothing of the agent calls this.
 
 use crate::capture;
 use crate::connections;
 use crate::firewall;
+use crate::fwknopd::digests;
+use crate::journal;
 use crate::netlink::{Attributes, Datagram};
+use crate::protection;
 
 /// Attributes nest so deep in what the kernel says to us, at the most.
 const DEPTH: u32 = 3;
@@ -23,6 +26,60 @@ pub fn read_netlink(datagram: &[u8]) -> usize {
         capture::read_hostile(notice);
     }
     headers
+}
+
+/// Gives a text to everything here that reads what iptables and the kernel print.
+pub fn read_firewall_text(text: &str) {
+    firewall::read_hostile_text(text);
+}
+
+/// Which file of a state directory, or of fwknopd's, is read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeptFile {
+    /// What fwknopd has seen, or a run of ours of it.
+    DigestCache,
+    /// The list of protected ports.
+    ProtectedPorts,
+    /// How far a capture file was read.
+    Bookmark,
+    /// Where the journal ended.
+    Witness,
+    /// What the host remembers of its fleet.
+    FleetMemory,
+}
+
+// === impl KeptFile ===
+
+impl KeptFile {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::DigestCache,
+        Self::ProtectedPorts,
+        Self::Bookmark,
+        Self::Witness,
+        Self::FleetMemory,
+    ];
+
+    /// Reads bytes as this file. Returns how many entries were read, where it has entries.
+    pub fn read(self, bytes: &[u8]) -> usize {
+        match self {
+            Self::DigestCache => digests::read(bytes).map_or(0, |read| read.seen.len() + read.bad),
+            Self::ProtectedPorts => protection::parse(bytes).ports.len(),
+            Self::Bookmark => {
+                capture::read_hostile_bookmark(bytes);
+                0
+            }
+            Self::Witness => {
+                journal::read_hostile(bytes);
+                0
+            }
+            Self::FleetMemory => {
+                #[cfg(feature = "link")]
+                crate::link::read_hostile(bytes);
+                0
+            }
+        }
+    }
 }
 
 fn nested(attributes: Attributes<'_>, depth: u32) -> usize {

@@ -83,6 +83,11 @@ use replays::Remembered;
 use siblings::{SIBLINGS_MAX, Siblings};
 use witness::{Said, Witness};
 
+/// Gives bytes to the reader of witnesses, whoever wrote them ([`crate::hostile`]).
+pub(crate) fn read_hostile(bytes: &[u8]) {
+    witness::read_hostile(bytes);
+}
+
 use crate::policies::PolicyText;
 
 /// The file in the state directory.

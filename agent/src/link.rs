@@ -41,6 +41,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 pub use self::kept_log::{KeptLog, LogConflict};
+pub(crate) use self::memory::read_hostile;
 pub use self::memory::{called_now, kept_log};
 use crate::channels::Channels;
 use crate::orders::{NotTaken, Order, OrderSender};

@@ -124,7 +124,7 @@ fn render(chain: &str, ports: &[Service]) -> String {
 }
 
 /// Reads as much as can be read.
-fn parse(bytes: &[u8]) -> Remembered {
+pub(crate) fn parse(bytes: &[u8]) -> Remembered {
     let text = String::from_utf8_lossy(bytes);
     let mut remembered = Remembered {
         damage: Some("it is cut off".to_owned()),

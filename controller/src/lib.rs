@@ -15,6 +15,7 @@
 //! | `backup` | backup, restore, move, check of a directory |
 //! | `metrics` | what Prometheus may ask |
 //! | `housekeeping` | telling hosts of claims; forgetting what is old |
+//! | `hostile` | the services without the network, for tests that call them with any bytes |
 //! | `clock`, `timestamp` | the one place that reads the clock, and what it gives |
 //!
 //! A request passes TLS, the layers of tracing and `access`, then one handler of `grpc`, which
@@ -34,6 +35,7 @@ mod data_dir;
 mod error;
 mod failure;
 mod grpc;
+pub mod hostile;
 mod housekeeping;
 mod metrics;
 mod random;

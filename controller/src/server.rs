@@ -187,7 +187,7 @@ fn name_contract<B>(mut response: Response<B>) -> Response<B> {
 }
 
 /// The five services of the contract, and health.
-fn routes(context: &Arc<Context>) -> Routes {
+pub(crate) fn routes(context: &Arc<Context>) -> Routes {
     let context = || Arc::clone(context);
     // Without a name it says that the whole server serves, which is so from the first moment.
     let (_, health) = tonic_health::server::health_reporter();

@@ -210,6 +210,11 @@ impl Running {
         self.address
     }
 
+    /// Its parts, for who calls its services without the network.
+    pub(crate) fn context(&self) -> Arc<Context> {
+        Arc::clone(&self.context)
+    }
+
     /// Makes a token that points to where this controller really listens.
     ///
     /// # Errors

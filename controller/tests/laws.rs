@@ -18,6 +18,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
         &[
             "clock.rs",
             "grpc/",
+            "hostile.rs",
             "backup.rs",
             "beside.rs",
             "backup/",
@@ -52,6 +53,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
         &[
             "grpc.rs",
             "grpc/",
+            "hostile.rs",
             "server.rs",
             "server/",
             "access/layer.rs",
@@ -61,7 +63,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "sinks/otlp.rs",
         ],
     ),
-    (&["crate::grpc"], &["server.rs"]),
+    (&["crate::grpc"], &["server.rs", "hostile.rs"]),
 ];
 
 /// What a use case and everything below it must not know.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the targets under libFuzzer; called by `make fuzz`.
 #
-#   run.sh                    each target a million times
+#   run.sh                    each target a million times; a table of what was run at its end
 #   run.sh TARGET [RUNS]      one of them
 #   run.sh keep TARGET        takes what was found into corpus/, as few files as cover the same
 #
@@ -27,16 +27,31 @@ fuzz() {
     POSTERN_FUZZ_TARGET=$name "$target/x86_64-unknown-linux-gnu/release/target" "$@"
 }
 
+# run NAME RUNS: a line of the table goes to `table`, what is found wrong to the terminal.
 run() {
-    local name=$1 runs=$2
+    local name=$1 runs=$2 said ended=0
     mkdir -p "$target/found/$name" "$target/broken"
     local words=()
     [[ ! -e $dictionaries/$name ]] || words=(-dict="$dictionaries/$name")
-    echo "== $name: $runs times"
-    fuzz "$name" -runs="$runs" -max_len=$longest -print_final_stats=1 -artifact_prefix="$target/broken/$name-" \
-        -timeout=10 -rss_limit_mb=2048 "${words[@]}" "$target/found/$name" "corpus/$name" 2>&1 |
-        grep -E '^(stat::|==|thread|panicked|.*(ERROR|SUMMARY|panicked|Test unit written))|^  (left|right)' || true
-    return "${PIPESTATUS[0]}"
+    echo "== $name: $runs times" >&2
+    said=$(fuzz "$name" -runs="$runs" -max_len=$longest -print_final_stats=1 -artifact_prefix="$target/broken/$name-" \
+        -timeout=10 -rss_limit_mb=2048 "${words[@]}" "$target/found/$name" "corpus/$name" 2>&1 >/dev/null) || ended=$?
+    grep -E '^(thread|panicked|.*(ERROR|SUMMARY|panicked|Test unit written))|^  (left|right)' <<<"$said" >&2 || true
+    local stat
+    stat() { sed -n "s/^stat::$1: *//p" <<<"$said"; }
+    printf '%-16s %12s %10s %8s %8s  %s\n' "$name" "$(stat number_of_executed_units)" "$(stat average_exec_per_sec)" \
+        "$(find "corpus/$name" -type f | wc -l)" "$(stat peak_rss_mb)" "$( ((ended)) && echo 'BROKEN' || echo 'none')" >>"$table"
+    broken=$((broken | ended))
+}
+
+table=$(mktemp)
+trap 'rm -f "$table"' EXIT
+broken=0
+# What was run, and what came of it.
+finish() {
+    printf '%-16s %12s %10s %8s %8s  %s\n' target executions per-second corpus rss-MB found
+    cat "$table"
+    exit $((broken ? 1 : 0))
 }
 
 (cd libfuzzer && CARGO_TARGET_DIR=$target cargo fuzz build -s none --fuzz-dir . target)
@@ -45,6 +60,7 @@ case ${1:-} in
     for name in corpus/*/; do
         run "$(basename "$name")" 1000000
     done
+    finish
     ;;
 keep)
     name=${2:?which target}
@@ -53,5 +69,6 @@ keep)
     ;;
 *)
     run "$1" "${2:-1000000}"
+    finish
     ;;
 esac

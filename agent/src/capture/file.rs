@@ -31,6 +31,11 @@ use super::frames::FrameFilter;
 use super::{Arrival, Capture, CaptureError, Filter, backoff};
 
 use bookmark::{Identity, Keeper, When};
+
+/// Gives bytes to the reader of bookmarks.
+pub(super) fn read_hostile_bookmark(bytes: &[u8]) {
+    let _ = bookmark::of(bytes);
+}
 use reading::{Filled, Reading, Step};
 
 /// While a file is followed, how often it is looked at though nobody says that it has changed (a

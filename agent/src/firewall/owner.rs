@@ -61,6 +61,26 @@ pub(super) fn read_hostile(message: Attributes<'_>) {
     ipsets::read_hostile(message);
 }
 
+/// Gives a text to the readers of a save of the old iptables and of routes, and looks for the way of
+/// packets through what was read.
+pub(super) fn read_hostile_text(text: &str) {
+    let ours = read::Ours::default();
+    let mut ruleset = ruleset::Ruleset {
+        routes: routes::Routes::read(text, text, &|_| 1),
+        has_legacy: true,
+        ..ruleset::Ruleset::default()
+    };
+    for family in [ruleset::TableFamily::Ip, ruleset::TableFamily::Ip6] {
+        ruleset.tables.extend(legacy::tables(text, family, &ours));
+    }
+    let mark = packet::OwnMark {
+        bit: 1,
+        on_answers: true,
+    };
+    let both = [super::family::Family::V4, super::family::Family::V6];
+    let _ = predict::predict(&ruleset, &both, &[(packet::Kind::Tcp, 22, 22)], mark);
+}
+
 /// What is our own, and no obstacle.
 fn ours(config: &FirewallConfig) -> read::Ours {
     let chain = &config.chain;

@@ -26,6 +26,21 @@ pub(super) enum Variant {
     Legacy,
 }
 
+/// Gives a text to the reader of listings and saves ([`crate::hostile`]), and asks of what was read all
+/// that is asked of it.
+pub(super) fn read_hostile(text: &str) {
+    let table = TableText::of(text);
+    for (chain, rules) in table.chains() {
+        let _ = (table.policy(chain), table.is_own_chain(chain));
+        for rule in rules {
+            let _ = rule.is_unconditional();
+            if let Target::Jump(to) | Target::Goto(to) = &rule.target {
+                let _ = (table.jumps(chain, to), table.kept_from(chain, to));
+            }
+        }
+    }
+}
+
 /// The rules of a table in one listing; with `chain`, of one chain of it.
 ///
 /// # Errors

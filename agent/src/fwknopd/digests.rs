@@ -7,7 +7,7 @@
 //! start: who goes back to fwknopd for a day and returns has its replays refused too.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, ErrorKind};
 use std::path::Path;
 
@@ -87,7 +87,8 @@ pub(crate) fn read_if_there(path: &Path) -> io::Result<Cache> {
     }
 }
 
-fn read(file: File) -> io::Result<Cache> {
+/// Reads what fwknopd, or an earlier run of ours, has written.
+pub(crate) fn read(file: impl io::Read) -> io::Result<Cache> {
     let mut cache = Cache::default();
     for line in BufReader::new(file).split(b'\n') {
         let line = line?;

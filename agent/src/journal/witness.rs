@@ -196,6 +196,13 @@ fn read_before(bytes: &[u8; LEN_BEFORE], boot: &[u8; BOOT_BYTES]) -> Option<Said
     Some(said)
 }
 
+/// Gives bytes to the readers of both layouts, whoever wrote them ([`crate::hostile`]).
+pub(super) fn read_hostile(bytes: &[u8]) {
+    let boot = [b'b'; BOOT_BYTES];
+    let _ = bytes.first_chunk().map(|bytes| read(bytes, &boot));
+    let _ = bytes.first_chunk().map(|bytes| read_before(bytes, &boot));
+}
+
 fn read(bytes: &[u8; LEN], boot: &[u8; BOOT_BYTES]) -> Option<Said> {
     let rest = bytes.strip_prefix(&MAGIC)?.strip_prefix(boot)?;
     let (epoch, rest) = rest.split_first_chunk()?;

@@ -36,6 +36,27 @@ pub(super) struct MemoryFile {
     memory: Memory,
 }
 
+/// Gives bytes to the reader of the memory, and lets a controller say what they say of the log, whoever
+/// wrote them ([`crate::hostile`]).
+pub(crate) fn read_hostile(bytes: &[u8]) {
+    let Ok(memory) = serde_json::from_slice::<Memory>(bytes) else {
+        return;
+    };
+    let mut log = memory.log;
+    let _ = log.size();
+    let (note, key) = (log.checkpoint.clone(), log.key.clone());
+    let conflict = log.conflict.clone().unwrap_or_default();
+    for (checkpoint, restated) in [(&conflict.shown, &note), (&note, &conflict.kept)] {
+        let said = super::kept_log::Said {
+            checkpoint,
+            key: &key,
+            restated,
+            was_presented: true,
+        };
+        let _ = log.follow(said, conflict.found_at_ms);
+    }
+}
+
 /// What the host whose state this is was called by its controller last, where that is not the name by
 /// which it joined.
 pub fn called_now(state_dir: &Path, joined_as: &str) -> Option<String> {

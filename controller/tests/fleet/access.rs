@@ -52,6 +52,8 @@ fn every_rpc_of_the_contract_says_who_may_call_it() {
     assert!(paths.len() > 15, "{paths:?}");
     for path in paths {
         assert!(requirement(&path).is_some(), "{path} is not in the table");
+        let is_called = controller::hostile::RPCS.contains(&path.as_str());
+        assert!(is_called, "{path} is not called with any bytes");
     }
 }
 

@@ -16,8 +16,18 @@
 //! | `gate_model` | the gate beside a plain model of it | members, replays, clocks |
 //! | `pcap_file` | a capture file, in pieces | another program, disks |
 //! | `netlink` | answers of the kernel | the kernel |
+//! | `payload` | what stands behind UDP, TCP and ICMP: packets, requests, X-Forwarded-For | anybody who can send |
+//! | `knocks` | knock sequences | anybody who can send |
+//! | `tcp_server` | connections to the TCP server, in pieces | anybody who can send |
+//! | `open_pgp` | messages of OpenPGP, and the files of a GnuPG home | who has a key; disks |
 //! | `syn` | SYNs, and files of their signatures | anybody who can send |
 //! | `access_conf` | access.conf and a fleet's policy | operators |
+//! | `fwknopd_conf`, `agent_toml`, `controller_toml` | configurations | operators, fwknopd |
+//! | `fwknoprc` | rc files of fwknop's client | users |
+//! | `firewall_text` | what iptables and the kernel print | whoever names chains |
+//! | `kept_file` | what an earlier run or fwknopd has left | disks, backups |
+//! | `host_policy` | what a controller tells a host to enforce | a controller that was taken over |
+//! | `rpc` | the message of every RPC, up to the database | members, and whoever reaches the port |
 //! | `token` | tokens | whoever pastes one |
 //! | `audit` | rows and signed notes of an exported log | whoever hands it over |
 //! | `event` | bodies and records of events, and what is exported of them | hosts |
@@ -28,15 +38,25 @@
 
 mod access_conf;
 mod audit;
+mod configuration;
 mod event;
+mod firewall_text;
 mod frame;
 mod gate_model;
+mod host_policy;
+mod kept_file;
+mod knocks;
 mod message;
 mod netlink;
+mod open_pgp;
 mod packet;
+mod payload;
 mod pcap_file;
+mod rc;
+mod rpc;
 mod scene;
 mod syn;
+mod tcp_server;
 mod token;
 
 /// One reader and what must hold for it.
@@ -49,17 +69,29 @@ pub struct Target {
 }
 
 /// Every target, by name.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 23] = [
     Target::new("access_conf", access_conf::check),
+    Target::new("agent_toml", configuration::agent_toml),
     Target::new("audit", audit::check),
+    Target::new("controller_toml", configuration::controller_toml),
     Target::new("event", event::check),
+    Target::new("firewall_text", firewall_text::check),
     Target::new("frame", frame::check),
+    Target::new("fwknopd_conf", configuration::fwknopd_conf),
+    Target::new("fwknoprc", rc::check),
     Target::new("gate_model", gate_model::check),
+    Target::new("host_policy", host_policy::check),
+    Target::new("kept_file", kept_file::check),
+    Target::new("knocks", knocks::check),
     Target::new("message", message::check),
     Target::new("netlink", netlink::check),
+    Target::new("open_pgp", open_pgp::check),
     Target::new("packet", packet::check),
+    Target::new("payload", payload::check),
     Target::new("pcap_file", pcap_file::check),
+    Target::new("rpc", rpc::check),
     Target::new("syn", syn::check),
+    Target::new("tcp_server", tcp_server::check),
     Target::new("token", token::check),
 ];
 

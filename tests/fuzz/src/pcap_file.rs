@@ -3,26 +3,18 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use agent::capture::{self, Arrival, Capture, CaptureConfig, CaptureSource, Filter};
 
-/// Memory where there is some: files of a fuzzer would wear a disk out.
-fn folder() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
-        memory.to_owned()
-    } else {
-        std::env::temp_dir()
-    }
-}
+use crate::scene::memory;
 
 pub(crate) fn check(bytes: &[u8]) {
     let Some((&cut, bytes)) = bytes.split_first() else {
         return;
     };
-    let path = folder().join(format!("postern-fuzz-{}.pcap", std::process::id()));
+    let path = memory().join(format!("postern-fuzz-{}.pcap", std::process::id()));
     let forget = || fs::remove_file(path.with_extension("bookmark"));
     fs::write(&path, bytes).expect("a file can be written");
     let at_once = frames(&path, |_| {});

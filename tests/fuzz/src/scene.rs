@@ -1,5 +1,6 @@
 //! A gate, its replay memory and a clock, for the targets that go through all of it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,16 @@ use policy::{Dialect, NoIncludes};
 
 /// The time at which targets play.
 pub(crate) const NOW_SECS: u64 = 1_795_423_534;
+
+/// Memory where there is some: files of a fuzzer would wear a disk out.
+pub(crate) fn memory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
+}
 
 /// A gate at work.
 pub(crate) struct Scene {

@@ -61,7 +61,7 @@ impl Keeper {
     /// What an earlier run has kept there of the file of this name, if that can be read.
     pub(super) fn open(path: &Path, name: &str) -> Self {
         let text = fs::read(path).unwrap_or_default();
-        let kept = serde_json::from_slice(&text).ok();
+        let kept = of(&text);
         Self {
             path: path.to_owned(),
             kept: kept.filter(|kept: &Bookmark| kept.name == name),
@@ -96,6 +96,11 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Reads a bookmark; what is damaged is none.
+pub(super) fn of(text: &[u8]) -> Option<Bookmark> {
+    serde_json::from_slice(text).ok()
 }
 
 /// When a bookmark is to be kept.
