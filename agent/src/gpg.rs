@@ -3,6 +3,8 @@
 //! Read when a policy is compiled, unlocked once, kept in memory and erased with the policy. No gpg is
 //! started and no gpg-agent is asked, then or for a packet.
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +35,9 @@ impl Keyrings for GnupgHomes {
         let Some(first) = rules.first() else {
             return Err("no stanza".to_owned());
         };
-        let home = Home::read(Path::new(&*first.home)).map_err(|error| said(&error))?;
+        let path = Path::new(&*first.home);
+        in_trusted_hands(path)?;
+        let home = Home::read(path).map_err(|error| said(&error))?;
         let takes_unsigned = rules.iter().any(|rule| rule.signers == Signers::Anybody);
         let signers = signers(&home, rules, takes_unsigned)?;
         let mut refused = None;
@@ -47,6 +51,23 @@ impl Keyrings for GnupgHomes {
         }
         Err(refused.unwrap_or_default())
     }
+}
+
+/// Whoever could write a keyring could sign packets by a key of her own.
+fn in_trusted_hands(home: &Path) -> Result<(), String> {
+    let rings = ["pubring.kbx", "pubring.gpg", "secring.gpg"];
+    let private = home.join("private-keys-v1.d");
+    let files = fs::read_dir(&private).into_iter().flatten().flatten();
+    let files = files.map(|entry| entry.path());
+    let all = [home.to_owned(), private].into_iter();
+    let all = all.chain(rings.map(|ring| home.join(ring))).chain(files);
+    for path in all {
+        match program::trusted::check(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            checked => checked.map_err(|error| format!("{}: {error}", path.display()))?,
+        }
+    }
+    Ok(())
 }
 
 /// Returns the public keys of those who may sign. One that is not there lets nobody in and hinders

@@ -8,6 +8,8 @@ use program::files::ReadError;
 
 /// Read when the configuration names no other, if it is there.
 pub const DEFAULT_FILE: &str = "/etc/postern/os.fp";
+/// That of p0f has 30 kB.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Where signatures are.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -54,7 +56,7 @@ impl OsSignaturesFile {
         if self.named.is_none() && !path.exists() {
             return Ok(Arc::default());
         }
-        let text = program::files::read_text(path)?;
+        let text = program::trusted::read_text(path, FILE_BYTES_MAX)?;
         let file = path.display().to_string();
         Ok(Arc::new(OsSignatures::parse(&file, &text)?))
     }

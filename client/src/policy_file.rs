@@ -21,6 +21,9 @@ pub(crate) struct PolicyFile {
 /// Includes come from the disk.
 struct Disk;
 
+/// As the agent reads them at most.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
 // === impl PolicyFile ===
 
 impl PolicyFile {
@@ -101,8 +104,9 @@ fn read_without_keys(name: &str, text: &str) -> Option<Policy> {
 // === impl Disk ===
 
 impl Source for Disk {
-    fn read(&self, path: &Path) -> Result<String, ReadError> {
-        Ok(program::files::text(fs::read(path)?)?)
+    fn read(&self, path: &Path) -> Result<Zeroizing<String>, ReadError> {
+        let bytes = program::files::read_bytes(path, FILE_BYTES_MAX)?;
+        Ok(program::files::text(bytes).map(Zeroizing::new)?)
     }
 
     fn list_conf(&self, dir: &Path) -> Result<Vec<PathBuf>, ReadError> {

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::{CommandError, Result};
 use crate::keyring;
 
+/// A directory of a hundred thousand hosts has 20 MB; a larger file is not ours.
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
 const DIRECTORY: &str = "directory.bin";
 const BASE: &str = "policy-base";
 const SEEN: &str = "seen.json";
@@ -202,7 +205,7 @@ impl Profile {
 
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
         let path = self.dir.join(name);
-        match fs::read(&path) {
+        match program::files::read_bytes(&path, FILE_BYTES_MAX) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(CommandError::unreadable(&path, error)),

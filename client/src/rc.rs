@@ -10,14 +10,15 @@ pub(crate) mod table;
 mod variables;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use self::table::{KEY_SOURCE, is_yes, variable};
 use crate::error::{CommandError, Result};
+
+/// No such file comes near this.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// A file's stanzas.
 #[derive(Debug, Default)]
@@ -64,11 +65,10 @@ impl RcFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let failed = |cause| CommandError::unreadable(path, cause);
-        let text = Zeroizing::new(fs::read(path).map_err(failed)?);
-        let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-        let text = program::files::without_mark(&text).map_err(failed)?;
+        let read = program::trusted::read(path, FILE_BYTES_MAX).map_err(failed)?;
+        let text = program::files::without_mark(&read.bytes).map_err(failed)?;
         let mut file = Self::parse(&name, text).map_err(|mistakes| invalid(&name, &mistakes))?;
-        file.exposed = mode & 0o077 != 0;
+        file.exposed = read.is_readable_by_others();
         Ok(file)
     }
 
@@ -308,6 +308,8 @@ fn invalid(file: &str, mistakes: &[String]) -> CommandError {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -12,7 +12,7 @@
 //! are found and recognised.
 
 use std::fmt;
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
@@ -292,7 +292,7 @@ fn is_exposed(mode: u32, owner: u32, me: u32) -> bool {
 /// Reads a file of the membership; `None` when there is none.
 pub(crate) fn load<T: Stored>(dir: &Path) -> Result<Option<T>, FilesError> {
     let path = dir.join(T::FILE);
-    let file = match File::open(&path) {
+    let file = match program::files::open_regular(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FilesError::io("open", &path)(error)),

@@ -9,6 +9,8 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::fcntl::OFlag;
+
 use crate::exit::Exit;
 use crate::failure::Failure;
 
@@ -19,12 +21,51 @@ use crate::failure::Failure;
 ///
 /// What the operating system says; `InvalidInput` for what is no file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    if fs::metadata(path)?.is_file() {
-        File::open(path)
-    } else {
+    let refused = || {
         let what = "it is a pipe, a folder or a device, and no file";
-        Err(io::Error::new(ErrorKind::InvalidInput, what))
+        io::Error::new(ErrorKind::InvalidInput, what)
+    };
+    // Before it is opened: a device may do something because of that.
+    if !fs::metadata(path)?.is_file() {
+        return Err(refused());
     }
+    // What has come into its place since is not waited for either, and does not become our terminal.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(refused())
+    }
+}
+
+/// Reads a file of at most `max` bytes, whoever has written it. Nothing waits for a pipe.
+///
+/// # Errors
+///
+/// As [`open_regular`]; `FileTooLarge` for more bytes.
+pub fn read_bytes(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    read_open(open_regular(path)?, max)
+}
+
+/// Reads what is open, of at most `max` bytes, into room that is made at once: grown in place, it would
+/// leave copies of keys behind that nobody wipes.
+pub(crate) fn read_open(file: File, max: u64) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len().min(max);
+    let room = usize::try_from(length).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(room.saturating_add(64));
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        let what = match max >> 20 {
+            0 => format!("it is larger than {} KiB", max >> 10),
+            mebi => format!("it is larger than {mebi} MiB"),
+        };
+        return Err(io::Error::new(ErrorKind::FileTooLarge, what));
+    }
+    Ok(bytes)
 }
 
 /// U+FEFF in UTF-8.

@@ -13,6 +13,7 @@
 //! | `files` | files that are there whole or not at all |
 //! | `metrics` | the listener that Prometheus asks (feature `metrics`) |
 //! | `syslog` | the log of a daemon without a service manager |
+//! | `trusted` | files that nobody else can have written, or put into their place |
 //! | `time` | points in time as people write and read them |
 //! | `watched` | files that must stay the ones that were opened |
 //! | `doc_table` | tables of the documentation that are made of data in the code |
@@ -36,6 +37,7 @@ mod pages;
 mod reference;
 mod syslog;
 pub mod time;
+pub mod trusted;
 mod watched;
 
 pub use chain::{OneLine, causes, is_denied, one_line, said_twice};

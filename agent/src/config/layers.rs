@@ -4,7 +4,7 @@
 //! keys that can be read of one with mistakes.
 
 use std::env;
-use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use program::files::ReadError;
@@ -236,7 +236,7 @@ impl Own {
         let Some(file) = file else {
             return Self::default();
         };
-        let text = match program::files::read_text(file) {
+        let text = match program::trusted::read_text(file, RawConfig::FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(cause) => {
                 return Self {
@@ -288,7 +288,10 @@ fn place(key: &str, flags: &RawConfig, environment: &RawConfig, file: Option<&Pa
 
 /// What can be read of a file with mistakes, line by line if need be.
 fn readable(file: &Path) -> RawConfig {
-    let bytes = fs::read(file).unwrap_or_default();
+    // Half of it may have been read. Whoever wrote it: what it hides is hidden.
+    let mut bytes = Vec::new();
+    let _ = program::files::open_regular(file)
+        .and_then(|file| file.take(RawConfig::FILE_BYTES_MAX).read_to_end(&mut bytes));
     let text = program::files::legacy_text(&bytes).unwrap_or_default();
     let table: Table = text.parse().unwrap_or_else(|_| {
         let lines = text.lines().filter_map(|line| line.parse::<Table>().ok());
@@ -316,6 +319,8 @@ fn readable(file: &Path) -> RawConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use tempfile::TempDir;
 
     use super::*;

@@ -119,6 +119,9 @@ keys! {
 // === impl RawConfig ===
 
 impl RawConfig {
+    /// No configuration comes near this. Guards against a log given by mistake.
+    pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
+
     /// Reads one file and nothing else.
     ///
     /// # Errors
@@ -126,7 +129,7 @@ impl RawConfig {
     /// [`ConfigError::Unreadable`] names the file, [`ConfigError::Invalid`] every mistake with file,
     /// line and key.
     pub fn read_file(path: &Path) -> Result<Self, ConfigError> {
-        let text = program::files::read_text(path)?;
+        let text = program::trusted::read_text(path, Self::FILE_BYTES_MAX)?;
         Self::of_text(path, &text)
     }
 
@@ -176,7 +179,7 @@ impl RawConfig {
 
     /// Where a key stands in a file, as `file:line`; `None` when it is not there.
     pub(super) fn place_of(path: &Path, key: &str) -> Option<String> {
-        let text = program::files::read_text(path).ok()?;
+        let text = program::trusted::read_text(path, Self::FILE_BYTES_MAX).ok()?;
         let spans = DeTable::parse(&text).ok()?;
         let mut keys = spans.get_ref().keys();
         let found = keys.find(|found| found.get_ref() == key)?;

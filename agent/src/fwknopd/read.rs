@@ -8,12 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{self, ErrorKind, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use fleet::export::printable;
-use program::files::{self, ReadError};
+use program::files::ReadError;
+use program::trusted;
+use zeroize::Zeroizing;
 
 use super::values;
 use super::variables::{self, Variable};
@@ -80,8 +81,6 @@ const LINE_BYTES_MAX: usize = 1_023;
 const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Of a file that is none, the first will do.
 const SAID_MAX: usize = 100;
-/// Who may write it opens this host.
-const ALL_WRITE: u32 = 0o002;
 
 // === impl Files ===
 
@@ -311,19 +310,10 @@ fn brief(text: &str) -> String {
     format!("{}{more}", printable(&shown))
 }
 
-fn text_of(path: &Path) -> io::Result<String> {
-    let file = files::open_regular(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o777;
-    if mode & ALL_WRITE != 0 {
-        let what = format!("everybody on this host may write it (mode {mode:03o}); chmod 600");
-        return Err(io::Error::new(ErrorKind::InvalidInput, what));
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(ErrorKind::FileTooLarge, "larger than 4 MiB"));
-    }
-    files::legacy_text(&bytes)
+/// Who can write such a file opens this host, so that only trusted hands can have written one that is
+/// read.
+fn text_of(path: &Path) -> io::Result<Zeroizing<String>> {
+    trusted::read(path, FILE_BYTES_MAX)?.legacy_text()
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! is followed and the gate must not wait for that. It goes where the journal goes: whoever copies or
 //! restores the directory copies or restores it too, which is how that is noticed.
 
-use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::kept_log::KeptLog;
 use crate::journal::FLEET_MEMORY_NAME;
+
+/// It never comes near this.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// See the module.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -76,7 +78,7 @@ impl MemoryFile {
     /// controller notices that, since it has given a pass.
     pub(super) fn load(dir: &Path) -> Self {
         let path = dir.join(FLEET_MEMORY_NAME);
-        let memory = match fs::read(&path) {
+        let memory = match program::files::read_bytes(&path, FILE_BYTES_MAX) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
                 tracing::error!(path = %path.display(), %error, "what was known of the fleet is lost");
                 Memory::default()

@@ -100,10 +100,6 @@ impl AccessFile {
         path: PathBuf,
         gnupg: GnupgHomes,
     ) -> Result<(Self, Arc<Policy>), InvalidAccessFile> {
-        // Nothing would come out of a pipe, for ever.
-        if let Err(cause) = program::files::open_regular(&path) {
-            return Err(ReadError::of(&path, cause).into());
-        }
         let seen = Seen::new(&gnupg.of_host);
         let policy = read(&path, &seen)?;
         warn_of_exposed(&seen);
@@ -358,7 +354,7 @@ pub fn load_text(
 fn read(path: &Path, seen: &Seen) -> Result<Arc<Policy>, InvalidAccessFile> {
     let text = if path.is_dir() {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(format!("%include_folder {}\n", path.display()))
+        Ok(format!("%include_folder {}\n", path.display()).into())
     } else {
         seen.file(path, files::read_text(path))
     };
@@ -401,7 +397,10 @@ fn compile(
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
 
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
     use tempfile::TempDir;
 
     use super::*;
@@ -439,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_file_that_everybody_may_write_is_refused_and_one_that_others_read_is_said() {
+    fn an_access_file_that_others_may_write_is_refused_and_one_that_they_read_is_said() {
         let dir = TempDir::new().unwrap();
         let (path, included) = (dir.path().join("access.conf"), dir.path().join("more.conf"));
         let mode = |path: &Path, mode| {
@@ -457,14 +456,14 @@ mod tests {
             assert_eq!(exposed(&path), Vec::<String>::new());
             let (file, policy) = AccessFile::open(path.clone(), GnupgHomes::default()).unwrap();
             file.first(policy, None, Now::default()).unwrap();
-            for (bits, may) in [(0o640, "read"), (0o604, "read"), (0o660, "write")] {
+            for bits in [0o640, 0o604, 0o644] {
                 mode(exposed_one, bits);
                 let said = exposed(&path).concat();
-                let reason = format!("others than its owner may {may}");
-                assert!(said.contains(&reason), "{bits:o} {said}");
+                let reason = "others than its owner may read";
+                assert!(said.contains(reason), "{bits:o} {said}");
                 AccessFile::open(path.clone(), GnupgHomes::default()).unwrap();
             }
-            for bits in [0o666, 0o602] {
+            for bits in [0o660, 0o666, 0o602] {
                 mode(exposed_one, bits);
                 let opened = AccessFile::open(path.clone(), GnupgHomes::default()).map(drop);
                 // What failed is not read again as long as it is as it was.
@@ -472,12 +471,40 @@ mod tests {
                 let reread = file.read(Now::default()).map(drop);
                 for refused in [opened, reread] {
                     let refused = refused.unwrap_err().reasons().concat();
-                    let reason = "everybody on this host may write it";
-                    assert!(refused.contains(reason), "{bits:o} {refused}");
+                    let mend = format!("`chmod go-w {}`", exposed_one.display());
+                    assert!(refused.contains(&mend), "{bits:o} {refused}");
                 }
             }
             mode(exposed_one, 0o600);
             assert!(file.read(Now::default()).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_included_and_no_file_or_another_users_is_refused_at_once() {
+        let dir = TempDir::new().unwrap();
+        let (path, included) = (dir.path().join("access.conf"), dir.path().join("conf.d"));
+        fs::create_dir(&included).unwrap();
+        let pipe = included.join("pipe.conf");
+        mkfifo(&pipe, Mode::from_bits_truncate(0o600)).unwrap();
+        let begun = Instant::now();
+        for line in [
+            format!("%include {}", pipe.display()),
+            format!("%include_folder {}", included.display()),
+            "%include /dev/zero".to_owned(),
+        ] {
+            fs::write(&path, format!("{STANZA}\n{line}\n")).unwrap();
+            let opened = AccessFile::open(path.clone(), GnupgHomes::default());
+            let refused = opened.map(drop).unwrap_err().reasons().concat();
+            assert!(refused.contains("no file"), "{line}: {refused}");
+        }
+        assert!(begun.elapsed().as_secs() < 5);
+        fs::write(&path, STANZA).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+            let opened = AccessFile::open(path.clone(), GnupgHomes::default());
+            let refused = opened.map(drop).unwrap_err().reasons().concat();
+            assert!(refused.contains("`chown root "), "{refused}");
         }
     }
 

@@ -2,14 +2,16 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read as _};
+use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 use policy::{ReadError, Source};
+use program::trusted;
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 /// The disk, as the place that `%include` reads from.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,18 +24,20 @@ pub(super) const FILE_BYTES_MAX: u64 = 64 << 20;
 // === impl Files ===
 
 impl Source for Files {
-    fn read(&self, path: &Path) -> Result<String, ReadError> {
+    fn read(&self, path: &Path) -> Result<Zeroizing<String>, ReadError> {
         Ok(read_text(path)?)
     }
 
+    /// Also what is no file: that is a mistake, and not something to pass over.
     fn list_conf(&self, dir: &Path) -> Result<Vec<PathBuf>, ReadError> {
+        trusted::check(dir)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             if path
                 .extension()
                 .is_some_and(|extension| extension == "conf")
-                && path.is_file()
+                && !path.is_dir()
             {
                 files.push(path);
             }
@@ -44,8 +48,6 @@ impl Source for Files {
 
 /// What others than the owner may do with a file.
 const OTHERS: u32 = 0o077;
-const GROUP_WRITES: u32 = 0o020;
-const ALL_WRITE: u32 = 0o002;
 
 /// The disk, and what was seen there: every file and folder that was asked for, in order.
 #[derive(Debug)]
@@ -76,8 +78,12 @@ impl Seen {
     }
 
     /// Notes what a file was found to say.
-    pub(super) fn file<E>(&self, path: &Path, text: Result<String, E>) -> Result<String, E> {
-        let digest = text.as_ref().ok().map(|text| Sha256::digest(text).into());
+    pub(super) fn file<E>(
+        &self,
+        path: &Path,
+        text: Result<Zeroizing<String>, E>,
+    ) -> Result<Zeroizing<String>, E> {
+        let digest = text.as_ref().ok().map(|text| digest_of(text));
         self.note(path, Sight::File(digest));
         text
     }
@@ -93,7 +99,7 @@ impl Seen {
             let sight = match seen {
                 Sight::File(_) => {
                     let text = read_text(path).ok();
-                    Sight::File(text.map(|text| Sha256::digest(text).into()))
+                    Sight::File(text.map(|text| digest_of(&text)))
                 }
                 Sight::Folder(_) => Sight::Folder(sorted(Files.list_conf(path))),
                 Sight::Keyring(_) => Sight::Keyring(written(path)),
@@ -102,21 +108,20 @@ impl Seen {
         })
     }
 
-    /// The files that others than their owner may read or write, one sentence each.
+    /// The files that others than their owner may read, one sentence each. Those that others may write
+    /// are not read at all.
     pub(super) fn exposed(&self) -> Vec<String> {
         let files = self.sights.borrow();
         let exposed = files.iter().filter_map(|(path, _)| {
             let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
             let mode = meta.permissions().mode() & 0o777;
-            let may = match mode & OTHERS {
-                0 => return None,
-                left if left & GROUP_WRITES == 0 => "read",
-                _ => "write",
-            };
-            Some(format!(
-                "others than its owner may {may} {} (mode {mode:03o}), which may hold keys: chmod 600",
-                path.display()
-            ))
+            let path = path.display();
+            (mode & OTHERS != 0).then(|| {
+                format!(
+                    "others than its owner may read {path} (mode {mode:03o}), which may hold keys: \
+                     chmod 600 {path}"
+                )
+            })
         });
         exposed.collect()
     }
@@ -127,7 +132,7 @@ impl Seen {
 }
 
 impl Source for Seen {
-    fn read(&self, path: &Path) -> Result<String, ReadError> {
+    fn read(&self, path: &Path) -> Result<Zeroizing<String>, ReadError> {
         self.file(path, Files.read(path))
     }
 
@@ -175,25 +180,11 @@ fn sorted(files: Result<Vec<PathBuf>, ReadError>) -> Option<Vec<PathBuf>> {
     Some(files)
 }
 
-/// Reads a file of text. A file that everybody may write is refused: whoever writes it opens this
-/// host.
-pub(super) fn read_text(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    let meta = file.metadata()?;
-    let mode = meta.permissions().mode() & 0o777;
-    if meta.is_file() && mode & ALL_WRITE != 0 {
-        return Err(io::Error::new(
-            ErrorKind::InvalidInput,
-            format!("everybody on this host may write it (mode {mode:03o}); chmod 600"),
-        ));
-    }
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::new(
-            ErrorKind::FileTooLarge,
-            "larger than 64 MiB",
-        ));
-    }
-    program::files::legacy_text(&bytes)
+fn digest_of(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// Reads a file of text that only trusted hands can have written: whoever writes it opens this host.
+pub(super) fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
+    trusted::read(path, FILE_BYTES_MAX)?.legacy_text()
 }

@@ -4,7 +4,6 @@
 //! reference has kept are used and never shown.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -42,7 +41,8 @@ pub(super) fn keep(path: &Path, line: &Line) -> Result {
 ///
 /// Exit code 1 when the file cannot be read, 2 when it holds no arguments.
 pub(super) fn read(path: &Path) -> Result<Line> {
-    let text = fs::read_to_string(path).map(Zeroizing::new);
+    let text = program::files::read_bytes(path, 4 << 20);
+    let text = text.and_then(program::files::text).map(Zeroizing::new);
     let text = text.map_err(|cause| {
         CommandError::unreadable(path, cause).with_hint("no arguments were kept there")
     })?;

@@ -15,6 +15,9 @@ use super::stanza::{self, OldKeys};
 use crate::error::{CommandError, Result};
 use crate::ui::Ui;
 
+/// No rc file comes near this.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
 /// Makes keys, and prints them or writes them where the options say.
 ///
 /// # Errors
@@ -72,7 +75,7 @@ pub(super) fn save(ui: &Ui, line: &Line, path: &Path, said: &[Said]) -> Result {
     // A file through a link stays behind its link.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let failed = |cause| CommandError::failed(format!("cannot write {}", path.display()), cause);
-    let bytes = Zeroizing::new(fs::read(&path).map_err(failed)?);
+    let bytes = Zeroizing::new(program::files::read_bytes(&path, FILE_BYTES_MAX).map_err(failed)?);
     // Each byte is a letter, so that what is no UTF-8 comes out as it went in.
     let text: Zeroizing<String> = Zeroizing::new(bytes.iter().map(|b| char::from(*b)).collect());
     let replaced = stanza::replaced_keys(&text, name, &variables);

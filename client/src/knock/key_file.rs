@@ -1,14 +1,17 @@
 //! fwknop's key files: lines of the form `HOST: key`. Keys, and what else stands in the file, may be of any
 //! bytes.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
 use crate::ui::Ui;
+
+/// No key file comes near this.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The key of `host` in the file. The last line for the host counts, and the key is the rest of it.
 ///
@@ -18,9 +21,8 @@ use crate::ui::Ui;
 pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<Vec<u8>>> {
     let name = path.display();
     let failed = |cause| CommandError::unreadable(path, cause);
-    let text = Zeroizing::new(fs::read(path).map_err(failed)?);
-    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let (text, is_exposed) = bytes(path).map_err(failed)?;
+    if is_exposed {
         ui.warn(format_args!(
             "others can read the keys in {name}; run `chmod 600 {name}`"
         ));
@@ -30,6 +32,21 @@ pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<Vec<u8>
         CommandError::refused(format!("{name} has no key for {host}"))
             .with_hint("a line has the form `HOST: key`, with HOST as on the command line")
     })
+}
+
+/// What the file holds, and whether others may read it.
+fn bytes(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, bool)> {
+    // What a shell has opened for us, as of `-G <(pass show knock)`.
+    if path.starts_with("/dev/fd") && !fs::metadata(path)?.is_file() {
+        let mut text = Zeroizing::new(Vec::with_capacity(4_096));
+        File::open(path)?
+            .take(FILE_BYTES_MAX)
+            .read_to_end(&mut text)?;
+        return Ok((text, false));
+    }
+    let read = program::trusted::read(path, FILE_BYTES_MAX)?;
+    let is_exposed = read.is_readable_by_others();
+    Ok((read.bytes, is_exposed))
 }
 
 fn find(text: &[u8], host: &str) -> Option<Zeroizing<Vec<u8>>> {

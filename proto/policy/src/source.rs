@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
 
 use crate::open_pgp::GPG_HOME_DIR_DEFAULT;
 
@@ -12,12 +13,12 @@ use crate::open_pgp::GPG_HOME_DIR_DEFAULT;
 ///
 /// Relative paths have been joined to the folder of the file that names them.
 pub trait Source {
-    /// The text of a file.
+    /// The text of a file. It may have keys in it, and is wiped when it has been read.
     ///
     /// # Errors
     ///
     /// [`ReadError`] says why there is none; it becomes a mistake at the line of the include.
-    fn read(&self, path: &Path) -> Result<String, ReadError>;
+    fn read(&self, path: &Path) -> Result<Zeroizing<String>, ReadError>;
 
     /// The `*.conf` files of a folder, in any order; the parser sorts them.
     ///
@@ -59,7 +60,7 @@ impl From<std::io::Error> for ReadError {
 // === impl NoIncludes ===
 
 impl Source for NoIncludes {
-    fn read(&self, _path: &Path) -> Result<String, ReadError> {
+    fn read(&self, _path: &Path) -> Result<Zeroizing<String>, ReadError> {
         Err(ReadError("files cannot be included here".to_owned()))
     }
 

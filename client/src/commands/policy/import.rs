@@ -133,7 +133,8 @@ fn read_all(hosts: &[(String, PathBuf)]) -> Result<BTreeMap<String, Policy>> {
     let mut mistakes = Vec::new();
     for (host, dir) in hosts {
         let path = access_file(dir);
-        let bytes = fs::read(&path).map_err(|cause| CommandError::unreadable(&path, cause))?;
+        let bytes = files::read_bytes(&path, FILE_BYTES_MAX).map(Zeroizing::new);
+        let bytes = bytes.map_err(|cause| CommandError::unreadable(&path, cause))?;
         let text = files::legacy_text(&bytes).map(Zeroizing::new);
         let text = text.map_err(|cause| CommandError::unreadable(&path, cause))?;
         let tree = Tree {
@@ -172,6 +173,9 @@ fn access_file(dir: &Path) -> PathBuf {
     }
 }
 
+/// As the agent reads them at most.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
 /// The files of another host: an absolute name is one below its root, never one of this machine.
 struct Tree<'a> {
     root: Option<&'a Path>,
@@ -190,9 +194,9 @@ impl Tree<'_> {
 }
 
 impl Source for Tree<'_> {
-    fn read(&self, path: &Path) -> std::result::Result<String, ReadError> {
-        let bytes = fs::read(self.place(path))?;
-        Ok(files::legacy_text(&bytes)?)
+    fn read(&self, path: &Path) -> std::result::Result<Zeroizing<String>, ReadError> {
+        let bytes = Zeroizing::new(files::read_bytes(&self.place(path), FILE_BYTES_MAX)?);
+        Ok(files::legacy_text(&bytes).map(Zeroizing::new)?)
     }
 
     fn list_conf(&self, dir: &Path) -> std::result::Result<Vec<PathBuf>, ReadError> {

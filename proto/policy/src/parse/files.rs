@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use crate::dialect::Dialect;
 use crate::keyword::{Keyword, Word};
 use crate::lexer::{self, Lexed};
@@ -105,7 +107,7 @@ impl Parser<'_> {
         }
     }
 
-    fn read(&mut self, path: &Path) -> Result<String, Problem> {
+    fn read(&mut self, path: &Path) -> Result<Zeroizing<String>, Problem> {
         if self.policy.included.len() >= FILES_MAX {
             return Err(Problem::new(format!(
                 "the policy includes more than {FILES_MAX} files"

@@ -182,8 +182,11 @@ fn the_sample_of_fwknop_is_refused_for_its_placeholders_only() {
 fn a_text_made_of_several_files_says_where_each_stanza_was_written() {
     struct Files;
     impl crate::Source for Files {
-        fn read(&self, _path: &std::path::Path) -> Result<String, crate::ReadError> {
-            Ok("\n\nNAME inner\nSOURCE ANY\n".to_owned())
+        fn read(
+            &self,
+            _path: &std::path::Path,
+        ) -> Result<zeroize::Zeroizing<String>, crate::ReadError> {
+            Ok("\n\nNAME inner\nSOURCE ANY\n".to_owned().into())
         }
         fn list_conf(
             &self,

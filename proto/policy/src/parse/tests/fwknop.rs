@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
 
 use super::*;
 
@@ -239,12 +240,12 @@ fn names_with_a_blank_between_them_are_one_name_and_that_is_said() {
 struct Tokyo;
 
 impl Source for Tokyo {
-    fn read(&self, path: &Path) -> Result<String, ReadError> {
+    fn read(&self, path: &Path) -> Result<Zeroizing<String>, ReadError> {
         match path.to_str() {
-            Some("conf/keys") => Ok("KEY k\nHMAC_KEY h\n".to_owned()),
-            Some("conf/more.conf") => {
-                Ok("SOURCE ANY\nKEY k\nHMAC_KEY h\nOPEN_PORTS tcp/22\n".to_owned())
-            }
+            Some("conf/keys") => Ok("KEY k\nHMAC_KEY h\n".to_owned().into()),
+            Some("conf/more.conf") => Ok("SOURCE ANY\nKEY k\nHMAC_KEY h\nOPEN_PORTS tcp/22\n"
+                .to_owned()
+                .into()),
             _ => Err(ReadError("no such file".to_owned())),
         }
     }

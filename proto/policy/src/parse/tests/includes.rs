@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::*;
 
 /// Files by path, in the place of a disk.
@@ -17,8 +19,8 @@ impl Files {
 }
 
 impl Source for Files {
-    fn read(&self, path: &Path) -> Result<String, ReadError> {
-        let text = self.0.get(path).cloned();
+    fn read(&self, path: &Path) -> Result<Zeroizing<String>, ReadError> {
+        let text = self.0.get(path).cloned().map(Zeroizing::new);
         text.ok_or_else(|| ReadError("no such file".to_owned()))
     }
 
