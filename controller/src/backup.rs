@@ -46,8 +46,9 @@ const IDENTITY: &[&str] = &[
     "ca-key.pem",
     "server.pem",
     "server-key.pem",
-    "seal.key",
+    SEAL_KEY,
 ];
+const SEAL_KEY: &str = "seal.key";
 /// Of what is no database, bytes.
 const SMALL_MAX: u64 = 1024 * 1024;
 
@@ -289,14 +290,23 @@ fn write(dir: &DataDir, mut to: NewArchive, moved: bool) -> Result<Archived, Bac
         mistakes,
     })?;
     let database = dir.existing_database()?;
+    let seal = dir.seal_key_text()?;
     let schema = store::copy(&database, &copy).map_err(|source| BackupError::Database {
         path: database,
         source,
     })?;
     let mut small = BTreeMap::from([(SETTINGS.to_owned(), text.into_bytes())]);
-    for name in IDENTITY {
+    for name in IDENTITY.iter().filter(|name| **name != SEAL_KEY) {
         small.insert((*name).to_owned(), dir.read(name)?.into_bytes());
     }
+    // Wherever it is kept. Were it rotated meanwhile, one of the two would not be of the copy.
+    if *dir.seal_key_text()? != *seal {
+        return Err(BackupError::damaged(
+            &to.path,
+            "the seal key was rotated meanwhile; nothing was written",
+        ));
+    }
+    small.insert(SEAL_KEY.to_owned(), seal.as_bytes().to_vec());
     if moved && let Some(run) = dir.run()? {
         small.insert(RUN.to_owned(), run.into_bytes());
     }

@@ -4,6 +4,7 @@ mod backup;
 mod data;
 mod error;
 mod init;
+mod seal;
 mod serve;
 mod sink;
 mod status;
@@ -39,6 +40,7 @@ pub(crate) enum Command {
     Restore(backup::RestoreArgs),
     Move(backup::MoveArgs),
     Check(backup::CheckArgs),
+    Seal(seal::SealArgs),
     Sink(sink::SinkArgs),
     Token(token::TokenArgs),
     Completions(CompletionsArgs),
@@ -62,6 +64,7 @@ impl Command {
             Self::Restore(args) => args.run(),
             Self::Move(args) => args.run(),
             Self::Check(args) => args.run(),
+            Self::Seal(args) => args.run(),
             Self::Sink(args) => args.run(),
             Self::Token(args) => args.run(),
             Self::Completions(args) => Ok(args.run::<Cli>()?),

@@ -5,7 +5,8 @@
 //! | `controller.toml` | settings; written last by `init`, so that its presence means a whole directory |
 //! | `ca.pem`, `ca-key.pem` | the fleet's authority |
 //! | `server.pem`, `server-key.pem` | the controller's TLS certificate with the CA's behind it |
-//! | `seal.key` | 32 bytes, hexadecimal: without it the static keys in the database cannot be read |
+//! | `seal.key` | 32 bytes, hexadecimal: without it the static keys in the database cannot be read; elsewhere where `seal_key_file` says so |
+//! | `seal.key.new` | beside it while the key is rotated: the next one, until the database is sealed under it |
 //! | `controller.db` | everything else |
 //! | `controller.toml.moved` | the settings of a controller that `move` has packed |
 //! | `run` | names the last run; the database must name the same |
@@ -13,16 +14,19 @@
 //! | `status.sock` | where `status` asks whoever serves |
 //! | `last-backup` | when one was made last |
 
+mod hands;
+mod seal_keys;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
 use crate::ca::Credentials;
-use crate::store::seal::{KEY_LEN, SealKey};
+use crate::store::error::StoreError;
 
+/// Of what is no database.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Where whoever may enter the directory asks how the controller is.
 const STATUS_SOCKET: &str = "status.sock";
 /// When the last backup was made.
@@ -74,6 +78,22 @@ pub enum DataDirError {
     /// The file does not hold a key.
     #[error("{0} is not a seal key (64 hexadecimal digits)")]
     SealKey(PathBuf),
+    /// Others could read or change what is in it.
+    #[error("{path} is not its owner's alone")]
+    Exposed {
+        /// The directory, or a file in it.
+        path: PathBuf,
+        /// Who could, and the command that mends it.
+        source: io::Error,
+    },
+    /// Which of two keys it is sealed under cannot be found out.
+    #[error("cannot read what {path} is sealed under")]
+    Sealed {
+        /// The database.
+        path: PathBuf,
+        /// What the store says.
+        source: StoreError,
+    },
 }
 
 // === impl DataDir ===
@@ -152,6 +172,7 @@ impl DataDir {
     /// The authority, or the server's identity.
     pub(crate) fn identity(&self, name: &str) -> Result<Credentials, DataDirError> {
         let [certificate, key] = self.identity_paths(name);
+        hands::check(&self.0)?;
         Ok(Credentials {
             certificate_pem: read(&certificate)?,
             key_pem: read(&key)?,
@@ -166,19 +187,6 @@ impl DataDir {
         let [certificate, key] = self.identity_paths(name);
         write_new(&certificate, 0o644, identity.certificate_pem.as_bytes())?;
         write_new(&key, 0o600, identity.key_pem.as_bytes())
-    }
-
-    pub(crate) fn seal_key(&self) -> Result<SealKey, DataDirError> {
-        let path = self.0.join("seal.key");
-        let text = Zeroizing::new(read(&path)?);
-        let mut key = Zeroizing::new([0; KEY_LEN]);
-        hex::decode_to_slice(text.trim(), &mut *key).map_err(|_| DataDirError::SealKey(path))?;
-        Ok(SealKey::new(&key))
-    }
-
-    pub(crate) fn write_seal_key(&self, key: &[u8; KEY_LEN]) -> Result<(), DataDirError> {
-        let text = Zeroizing::new(hex::encode(key) + "\n");
-        write_new(&self.0.join("seal.key"), 0o600, text.as_bytes())
     }
 
     /// Written last by `init`.
@@ -303,7 +311,8 @@ impl DataDirError {
 }
 
 fn read(path: &Path) -> Result<String, DataDirError> {
-    fs::read_to_string(path).map_err(|error| DataDirError::file(path, error))
+    let text = program::files::read_bytes(path, FILE_BYTES_MAX).and_then(program::files::text);
+    text.map_err(|error| DataDirError::file(path, error))
 }
 
 fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), DataDirError> {

@@ -203,7 +203,12 @@ fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {
             )
             .into(),
         ),
-        DataDirError::SealKey(_) => Some("restore it from a backup".into()),
+        DataDirError::SealKey(_) | DataDirError::Sealed { .. } => {
+            Some("restore it from a backup".into())
+        }
+        DataDirError::Exposed { .. } => {
+            Some("whoever could read it before may have read it: rotate what was in it".into())
+        }
         DataDirError::Forbidden { .. } => {
             Some("run it as the user whom the directory belongs to, or as root".into())
         }

@@ -11,6 +11,7 @@
 //! | `sessions` | the hosts that are listening, and what each is told |
 //! | `sinks` | events out of the house: webhooks, syslog, OTLP |
 //! | `store` | what is kept, one method for each transaction; the only place with SQL |
+//! | `sealing` | rotation of the key under which secrets are sealed |
 //! | `ca` | certificates |
 //! | `backup` | backup, restore, move, check of a directory |
 //! | `metrics` | what Prometheus may ask |
@@ -40,6 +41,7 @@ mod housekeeping;
 mod metrics;
 mod random;
 mod rollout;
+mod sealing;
 mod server;
 mod sessions;
 mod settings;
@@ -63,6 +65,7 @@ pub use beside::{SinkError, SinkRow, SinkSkipped, SinkTested, list_sinks, skip_r
 pub use data_dir::DataDirError;
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;
+pub use sealing::rotate_seal_key;
 pub use server::ServerError;
 pub use settings::{
     Access, Begin, Body, EventQuota, Format, InvalidSettings, Listen, MetricsSettings, Mistake,
@@ -73,4 +76,5 @@ pub use start::{Running, StartError, create_token, init};
 pub use status::ask::status;
 pub use status::{SinkStatus, Status};
 pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
+pub use store::model::Resealed;
 pub use store::seal::SealError;

@@ -5,7 +5,7 @@ mod raw_sink;
 mod sink;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -36,6 +36,9 @@ pub struct Settings {
     pub address: String,
     /// Where it listens.
     pub listen: Listen,
+    /// Where the key is under which secrets in the database are sealed, when there is no `seal.key` in
+    /// the directory.
+    pub seal_key_file: Option<PathBuf>,
     /// How long hosts grant without a word from the controller; `None` for ever.
     pub policy_valid: Option<Duration>,
     /// How long a member's certificate is good for.
@@ -91,6 +94,7 @@ const KEYS: &[&str] = &[
     "fleet",
     "address",
     "listen",
+    "seal_key_file",
     "policy_valid",
     "certificate_life",
     "metrics",
@@ -108,6 +112,7 @@ struct RawSettings {
     fleet: Spanned<String>,
     address: Spanned<String>,
     listen: Option<Spanned<String>>,
+    seal_key_file: Option<PathBuf>,
     policy_valid: Option<Spanned<String>>,
     certificate_life: Option<Spanned<String>>,
     metrics: Option<RawMetrics>,
@@ -250,6 +255,7 @@ fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
         fleet: raw.fleet.into_inner(),
         address: raw.address.into_inner(),
         listen: listen.map_or(everywhere, Listen::At),
+        seal_key_file: raw.seal_key_file,
         policy_valid,
         certificate_life,
         metrics,

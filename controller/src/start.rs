@@ -153,6 +153,7 @@ impl Running {
         let dir = DataDir::open(data)?;
         let settings = read_settings(&dir)?.under(dir.path());
         let lock = dir.lock()?;
+        dir.end_rotation()?;
         let authority = Authority::open(&dir.identity("ca")?)?;
         let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
         let fleet = name_this_run(&dir, &store).await?;

@@ -40,7 +40,7 @@ use self::model::{
 };
 pub(crate) use self::proof::ProofPage;
 use self::seal::SealKey;
-pub(crate) use self::sending::{SCHEMA, copy, examine, is_known};
+pub(crate) use self::sending::{SCHEMA, copy, examine, is_known, is_sealed_under, reseal};
 use self::sqlite::{
     Sqlite, alarms, claims, events, host_edits, hosts, members, meta, policies, sessions,
 };

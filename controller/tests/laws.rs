@@ -24,6 +24,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "backup/",
             "housekeeping.rs",
             "metrics.rs",
+            "sealing.rs",
             "server.rs",
             "server/",
             "sinks/",

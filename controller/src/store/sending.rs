@@ -7,10 +7,10 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use super::Store;
 use super::error::StoreError;
-use super::model::{Examined, LogRow, SinkCursor};
-use super::seal::SealKey;
+use super::model::{Examined, LogRow, Resealed, SinkCursor};
+use super::seal::{KEY_LEN, SealKey};
 pub(crate) use super::sqlite::schema::SCHEMA;
-use super::sqlite::{backup, sinks};
+use super::sqlite::{backup, connection, resealing, sinks};
 
 /// Records, and how far they are sent on.
 impl Store {
@@ -117,6 +117,21 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<u32, StoreError> {
 /// Reads the whole database in a file, whether it is in use or not. Nothing is changed.
 pub(crate) fn examine(path: &Path, seal: &SealKey, fleet: &str) -> Result<Examined, StoreError> {
     backup::examine(path, seal, fleet)
+}
+
+/// Seals everything in the database at `path` that is sealed under the key `old` under `new`, in one
+/// transaction of which `event` is the record. Nobody else may use the database.
+pub(crate) fn reseal(
+    path: &Path,
+    (old, new): (&[u8; KEY_LEN], &[u8; KEY_LEN]),
+    event: Event,
+) -> Result<Resealed, StoreError> {
+    resealing::reseal(path, (old, new), event)
+}
+
+/// Whether the database at `path` says that what is sealed in it was sealed again under this key.
+pub(crate) fn is_sealed_under(path: &Path, key: &SealKey) -> Result<bool, StoreError> {
+    resealing::is_sealed_under(&connection::reading(path)?, key)
 }
 
 /// Refuses a schema that this program does not know.

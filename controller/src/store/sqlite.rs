@@ -12,6 +12,7 @@
 //! | `retention` | bodies of old records go |
 //! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
 //! | `columns`, `words`, `reasons` | what of an event is searched |
+//! | `resealing` | secrets under another key |
 //! | `backup` | copies of the database, and whether one is sound |
 //! | `version_1` | events as the first version of the schema kept them |
 //! | `number` | unsigned numbers as SQLite keeps them |
@@ -26,7 +27,7 @@ pub(super) mod changes;
 pub(super) mod checkpoints;
 pub(super) mod claims;
 mod columns;
-mod connection;
+pub(super) mod connection;
 mod cost;
 mod disk;
 pub(super) mod enrollment;
@@ -44,6 +45,7 @@ pub(super) mod policies;
 pub(super) mod proof;
 mod readers;
 mod reasons;
+pub(super) mod resealing;
 pub(super) mod retention;
 pub(super) mod schema;
 pub(super) mod search;

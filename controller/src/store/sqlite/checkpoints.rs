@@ -12,7 +12,7 @@ use crate::store::model::{Conflict, LogEnd, Origin};
 use crate::store::seal::SealKey;
 
 /// What binds the secret to its place.
-const PLACE: &str = "audit key";
+pub(super) const PLACE: &str = "audit key";
 
 /// The signer of this log: the newest key, or `new`, which is kept from then on.
 pub(in crate::store) fn signer(

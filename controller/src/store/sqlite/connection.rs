@@ -26,7 +26,7 @@ pub(super) fn writing(path: &Path) -> Result<Connection, rusqlite::Error> {
 }
 
 /// A reader's.
-pub(super) fn reading(path: &Path) -> Result<Connection, rusqlite::Error> {
+pub(in crate::store) fn reading(path: &Path) -> Result<Connection, rusqlite::Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = open(path, flags)?;
     connection.pragma_update(None, "cache_size", -16_384)?;

@@ -14,6 +14,8 @@ const WRITTEN_BY: &str = "written_by";
 const JOURNAL_EPOCH: &str = "journal_epoch";
 const CLAIM_EPOCH: &str = "claim_epoch";
 const SET_BACK: &str = "set_back";
+const SEAL_PROOF: &str = "seal_proof";
+const RETIRED_SEAL_KEYS: &str = "retired_seal_keys";
 const RETENTION_STEP: &str = "retention_step";
 const RETAINED_AFTER: [&str; 2] = ["retained_after", "retained_noise_after"];
 const CLAIM_DATES_SINCE: &str = "claim_dates_since_secs";
@@ -137,6 +139,27 @@ pub(in crate::store) fn begin_run(
         fleet: fleet_state(connection)?,
         restored,
     })
+}
+
+/// What only the key opens under which the database is sealed; `None` where that was never changed.
+pub(super) fn seal_proof(connection: &Connection) -> Result<Option<Vec<u8>>, StoreError> {
+    value(connection, SEAL_PROOF)
+}
+
+pub(super) fn set_seal_proof(connection: &Connection, sealed: &[u8]) -> Result<(), StoreError> {
+    set(connection, SEAL_PROOF, sealed)
+}
+
+/// The keys of before, sealed.
+pub(super) fn retired_seal_keys(connection: &Connection) -> Result<Option<Vec<u8>>, StoreError> {
+    value(connection, RETIRED_SEAL_KEYS)
+}
+
+pub(super) fn set_retired_seal_keys(
+    connection: &Connection,
+    sealed: &[u8],
+) -> Result<(), StoreError> {
+    set(connection, RETIRED_SEAL_KEYS, sealed)
 }
 
 /// Up to which record retention has looked: for noise, or for everything.

@@ -196,6 +196,6 @@ fn read(row: &Row<'_>) -> Result<Generation, rusqlite::Error> {
 }
 
 /// What binds a sealed text to its row.
-fn place(generation: u64) -> String {
+pub(super) fn place(generation: u64) -> String {
     format!("policy {generation}")
 }

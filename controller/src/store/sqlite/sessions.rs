@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::journals::{self, Journal};
 use super::number::signed;
 use super::set_back::{self, Evidence};
-use super::{alarms, hosts, meta, policies};
+use super::{alarms, hosts, meta, policies, resealing};
 use crate::store::error::StoreError;
 use crate::store::model::{Begun, JournalEnd, Lineage, Opening, Origin, Pass, Presented, Seen};
 use crate::store::seal::SealKey;
@@ -42,7 +42,7 @@ pub(in crate::store) fn begin(
         now_ms,
         begun: Begun::default(),
     };
-    let pass = beginning.opened_pass(&opening.pass);
+    let pass = beginning.opened_pass(&opening.pass)?;
     let mut lineage = lineage(connection, member)?;
     if lineage.is_cloned() && !opening.is_locked {
         lineage.settle();
@@ -87,18 +87,20 @@ pub(in crate::store) fn renew(
 
 impl Beginning<'_> {
     /// What stands in a pass that is ours.
-    fn opened_pass(&mut self, sealed: &[u8]) -> Option<Pass> {
+    fn opened_pass(&mut self, sealed: &[u8]) -> Result<Option<Pass>, StoreError> {
         if sealed.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let text = self.seal.open(&place(self.member), sealed).ok();
+        let place = place(self.member);
+        // It may have been away since the key was rotated.
+        let text = resealing::open_of_any_age(self.connection, self.seal, &place, sealed)?;
         let pass = text.and_then(|text| Pass::of_text(&text));
         if pass.is_none() {
             let host = self.host;
             let found = format!("host {host} presents a session pass that is none of ours");
             self.begun.found.push(found);
         }
-        pass
+        Ok(pass)
     }
 
     fn follow_pass(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::store::model::{FleetState, JournalEnd, Lock, Seen};
+use crate::store::seal::SealKey;
 
 /// One host's state directory, as far as the controller meets it.
 #[derive(Clone, Debug, Default)]
@@ -277,6 +278,25 @@ async fn a_pass_of_another_member_or_controller_proves_nothing() {
 
     assert!(!begun.fleet_changed);
     assert!(begun.found[0].contains("none of ours"), "{begun:?}");
+    assert_eq!(set_back(&store).await, None);
+}
+
+#[tokio::test]
+async fn a_pass_that_was_given_before_the_seal_key_was_rotated_is_ours_for_many_rotations() {
+    let (dir, store) = store().await;
+    let path = dir.path().join("controller.db");
+    let mut host = Host::join(&store, "web-1").await;
+    host.session(&store).await;
+    store.close().await;
+    for next in 8..11 {
+        let event = event(EventKind::Operator, "");
+        super::super::reseal(&path, (&[next - 1; 32], &[next; 32]), event).unwrap();
+    }
+
+    let store = Store::open(&path, SealKey::new(&[10; 32])).unwrap();
+    let begun = host.session(&store).await;
+
+    assert_eq!(begun.found, Vec::<String>::new());
     assert_eq!(set_back(&store).await, None);
 }
 
