@@ -355,7 +355,6 @@ fn name_of(user: u32) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-    use std::time::{Duration, Instant};
 
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
@@ -503,7 +502,6 @@ mod tests {
         mkfifo(&pipe, Mode::from_bits_truncate(0o600)).unwrap();
         let socket = dir.path().join("socket");
         let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let begun = Instant::now();
 
         for path in [&pipe, &socket, Path::new("/dev/zero"), dir.path()] {
             for refused in [
@@ -513,7 +511,6 @@ mod tests {
                 assert!(refused.to_string().contains("no file"), "{refused}");
             }
         }
-        assert!(begun.elapsed() < Duration::from_secs(5));
     }
 
     #[test]

@@ -397,7 +397,6 @@ fn compile(
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
-    use std::time::Instant;
 
     use nix::sys::stat::Mode;
     use nix::unistd::mkfifo;
@@ -487,7 +486,6 @@ mod tests {
         fs::create_dir(&included).unwrap();
         let pipe = included.join("pipe.conf");
         mkfifo(&pipe, Mode::from_bits_truncate(0o600)).unwrap();
-        let begun = Instant::now();
         for line in [
             format!("%include {}", pipe.display()),
             format!("%include_folder {}", included.display()),
@@ -498,11 +496,10 @@ mod tests {
             let refused = opened.map(drop).unwrap_err().reasons().concat();
             assert!(refused.contains("no file"), "{line}: {refused}");
         }
-        assert!(begun.elapsed().as_secs() < 5);
         fs::write(&path, STANZA).unwrap();
         if nix::unistd::geteuid().is_root() {
             std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
-            let opened = AccessFile::open(path.clone(), GnupgHomes::default());
+            let opened = AccessFile::open(path, GnupgHomes::default());
             let refused = opened.map(drop).unwrap_err().reasons().concat();
             assert!(refused.contains("`chown root "), "{refused}");
         }
