@@ -211,6 +211,8 @@ impl Failure for FirewallError {
             | Self::Overlapping(_)
             | Self::Connections(_)
             | Self::Thread(_)
+            | Self::Denied(_)
+            | Self::Lost
             | Self::Fault => Exit::Refused,
         }
     }
@@ -230,7 +232,9 @@ impl Failure for FirewallError {
             | Self::Overlapping(_)
             | Self::Unsupported(_)
             | Self::Connections(_)
-            | Self::Thread(_) => return None,
+            | Self::Thread(_)
+            | Self::Denied(_)
+            | Self::Lost => return None,
         };
         Some(hint.into())
     }

@@ -170,6 +170,12 @@ pub fn make_sets(chain: &str) -> Result<(), FirewallError> {
     iptables::make_sets(chain)
 }
 
+/// The name of a back end, as its constructor gives it; `None` for any other word.
+pub(crate) fn backend_named(name: &str) -> Option<&'static str> {
+    let names = [iptables::NAME, memory::NAME, nftables::NAME];
+    names.into_iter().find(|known| *known == name)
+}
+
 /// Whether saved rules of the back end of this name can be restored only when its sets are there.
 #[must_use]
 pub fn needs_sets(backend: &str) -> bool {
@@ -231,6 +237,12 @@ pub enum FirewallError {
     /// The system has no more threads.
     #[error("cannot start a thread: {0}")]
     Thread(String),
+    /// It is in another process, which does not do it for anybody.
+    #[error("the process that changes the packet filter refuses: {0}")]
+    Denied(String),
+    /// It was in another process.
+    #[error("the process that changes the packet filter has ended")]
+    Lost,
     /// Made by [`fault::Faulty`] only.
     #[error("made to fail")]
     Fault,

@@ -3,6 +3,7 @@
 
 use crate::capture;
 use crate::connections;
+use crate::domains;
 use crate::firewall;
 use crate::fwknopd::digests;
 use crate::journal;
@@ -80,6 +81,12 @@ impl KeptFile {
             }
         }
     }
+}
+
+/// Gives bytes that a process of the agent says to another one about the packet filter to everything
+/// that reads them. Returns how many kinds of message they may be.
+pub fn read_domain_message(part: &[u8]) -> usize {
+    domains::firewall::read_hostile(part)
 }
 
 fn nested(attributes: Attributes<'_>, depth: u32) -> usize {

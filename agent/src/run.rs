@@ -191,7 +191,7 @@ pub fn run(
         protect: config.firewall.protect.clone(),
         hidden_before: facts.hidden.unwrap_or_default(),
         flush_at_exit: config.firewall.flush_at_exit,
-        watchdog: sd_notify::watchdog_enabled(),
+        watchdog: facts.watchdog,
     };
     let thread = GateThread::new(engine, host, ends, policy, now);
     let running = Running {

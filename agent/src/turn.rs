@@ -429,7 +429,9 @@ impl GateThread {
             && self.regular.watchdog_at <= now.steady
         {
             self.regular.watchdog_at = now.steady + every / 2;
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+            if let Some(control) = &mut self.host.control {
+                control.alive();
+            }
         }
     }
 

@@ -30,6 +30,9 @@ pub trait Control: Send + fmt::Debug {
     /// again.
     #[must_use]
     fn ready(&mut self) -> bool;
+
+    /// The gate thread goes on: whoever watches the program may hear it.
+    fn alive(&mut self);
 }
 
 /// What those who look after the packet filter have found.

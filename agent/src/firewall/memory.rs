@@ -14,6 +14,9 @@ use spa::Service;
 
 use super::{Backend, BaseRules, Drift, FirewallError, Holes};
 
+/// For people.
+pub(super) const NAME: &str = "memory";
+
 /// Remembers what it was told. Clones share their memory, so that a test can look at what it has
 /// given away.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +42,7 @@ impl MemoryFirewall {
     /// Both halves, with this memory behind them.
     pub fn backend(&self) -> Backend {
         Backend {
-            name: "memory",
+            name: NAME,
             marks_connections: false,
             why: "nothing is to be touched".to_owned(),
             base_rules: Box::new(self.clone()),

@@ -46,6 +46,9 @@ use super::{Backend, BaseRules, FirewallError, iptables};
 use crate::config::FirewallConfig;
 use crate::netlink::Attributes;
 
+/// For people.
+pub(super) const NAME: &str = "nftables";
+
 /// Takes a message for a list of elements.
 pub(super) fn read_hostile(message: Attributes<'_>) {
     element::listed(message, &mut |listed| {
@@ -104,7 +107,7 @@ fn open_owned(
         answers: config.answers,
     };
     Ok(Backend {
-        name: "nftables",
+        name: NAME,
         marks_connections: false,
         why,
         holes: Box::new(NftHoles::new(Arc::clone(&table), kernel, lead)?),

@@ -27,7 +27,9 @@ mod back_ends {
     use agent::config::BackendChoice;
 
     use super::support::config;
-    use super::worlds::{in_kernel, in_memory, in_older_kernel};
+    use super::worlds::{
+        in_kernel, in_kernel_through_channel, in_memory, in_memory_through_channel, in_older_kernel,
+    };
 
     suite!(memory, in_memory);
     suite!(iptables, |sentence| in_kernel(
@@ -38,6 +40,10 @@ mod back_ends {
         &config(BackendChoice::Nftables),
         sentence
     ));
+    suite!(memory_through_channel, in_memory_through_channel);
+    suite!(nftables_through_channel, |sentence| {
+        in_kernel_through_channel(&config(BackendChoice::Nftables), sentence);
+    });
     suite!(nftables_without_owner, |sentence| in_older_kernel(
         &config(BackendChoice::Nftables),
         sentence

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use agent::config::{BackendChoice, FirewallConfig};
+use agent::domains::firewall::through_channel;
 use agent::firewall::memory::MemoryFirewall;
 use agent::firewall::{self, Backend, FirewallError};
 use engine::Connection;
@@ -18,18 +19,28 @@ use crate::conformance::{Family, Session, Who, World};
 type Sentence = fn(&dyn World);
 /// What opens a back end.
 type Open = fn(&FirewallConfig) -> Result<Backend, FirewallError>;
+/// From whom it is reached.
+type Reached = fn(Backend) -> Result<Backend, FirewallError>;
 
 /// Tries a sentence with the memory back end.
 pub(crate) fn in_memory(sentence: Sentence) {
-    sentence(&MemoryWorld(
-        MemoryFirewall::default(),
-        AtomicU16::new(40_000),
-    ));
+    sentence(&MemoryWorld::new(Ok));
+}
+
+/// The same, as another process asks for it.
+pub(crate) fn in_memory_through_channel(sentence: Sentence) {
+    sentence(&MemoryWorld::new(through_channel));
 }
 
 /// Tries a sentence on a host of a lab, with the back end that this configuration names.
 pub(crate) fn in_kernel(config: &FirewallConfig, sentence: Sentence) {
     in_kernel_by(config, firewall::open, sentence);
+}
+
+/// The same, as another process asks for it.
+pub(crate) fn in_kernel_through_channel(config: &FirewallConfig, sentence: Sentence) {
+    let open: Open = |config| firewall::open(config).and_then(through_channel);
+    in_kernel_by(config, open, sentence);
 }
 
 /// The same with nftables as on a kernel where a table has no owner.
@@ -48,8 +59,8 @@ fn in_kernel_by(config: &FirewallConfig, open: Open, sentence: Sentence) {
     });
 }
 
-/// With the number of the next client's port.
-struct MemoryWorld(MemoryFirewall, AtomicU16);
+/// With the number of the next client's port, and how the back end is reached.
+struct MemoryWorld(MemoryFirewall, AtomicU16, Reached);
 
 struct MemorySession<'w> {
     host: &'w MemoryFirewall,
@@ -76,9 +87,16 @@ struct KernelWorld {
 
 // === impl MemoryWorld ===
 
+impl MemoryWorld {
+    fn new(reached: Reached) -> Self {
+        let host = MemoryFirewall::default();
+        Self(host, AtomicU16::new(40_000), reached)
+    }
+}
+
 impl World for MemoryWorld {
     fn open(&self) -> Backend {
-        self.0.backend()
+        self.2(self.0.backend()).unwrap()
     }
 
     fn address(&self, who: Who, family: Family) -> IpAddr {

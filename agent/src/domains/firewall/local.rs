@@ -78,6 +78,7 @@ impl Local {
                 why: backend.why.clone(),
                 capabilities: backend.holes.capabilities(),
                 hidden,
+                watchdog: sd_notify::watchdog_enabled(),
             },
             backend,
             config: config.firewall.clone(),
@@ -207,6 +208,10 @@ impl Control for LocalControl {
 
     fn ready(&mut self) -> bool {
         self.monitor.ready()
+    }
+
+    fn alive(&mut self) {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
     }
 }
 
