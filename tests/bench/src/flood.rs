@@ -41,15 +41,7 @@ impl Flood {
         payloads: Vec<Vec<u8>>,
         rate: Option<u64>,
     ) -> anyhow::Result<Self> {
-        let sockets = client.within(|| {
-            sources
-                .iter()
-                .map(|source| {
-                    let from = SocketAddrV4::new(*source, 0);
-                    bound(from, target.address, target.spa_port)
-                })
-                .collect::<anyhow::Result<Vec<_>>>()
-        })?;
+        let sockets = Self::sockets(client, target, sources)?;
         let stop = Arc::new(AtomicBool::new(false));
         let sent = Arc::new(AtomicU64::new(0));
         let (stopping, counting) = (Arc::clone(&stop), Arc::clone(&sent));
@@ -61,6 +53,23 @@ impl Flood {
             sent,
             started: clock::now(),
             thread: Some(thread),
+        })
+    }
+
+    /// A socket at each of these addresses.
+    pub(crate) fn sockets(
+        client: &Node,
+        target: Target,
+        sources: &[Ipv4Addr],
+    ) -> anyhow::Result<Vec<UdpSocket>> {
+        client.within(|| {
+            sources
+                .iter()
+                .map(|source| {
+                    let from = SocketAddrV4::new(*source, 0);
+                    bound(from, target.address, target.spa_port)
+                })
+                .collect()
         })
     }
 
@@ -80,6 +89,30 @@ impl Drop for Flood {
             let _ = thread.join();
         }
     }
+}
+
+/// Sends each of these once, as fast as the machine can, and returns how many were taken.
+pub(crate) fn send_all(sockets: &[UdpSocket], payloads: &[Vec<u8>]) -> u64 {
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+    let none: Vec<Option<SockaddrIn>> = vec![None; BATCH];
+    let mut total = 0;
+    for (socket, batch) in sockets.iter().cycle().zip(payloads.chunks(BATCH)) {
+        let slices: Vec<[std::io::IoSlice<'_>; 1]> = batch
+            .iter()
+            .map(|payload| [std::io::IoSlice::new(payload)])
+            .collect();
+        let addresses = none.get(..slices.len()).unwrap_or_default();
+        let sent = sendmmsg(
+            socket.as_raw_fd(),
+            &mut headers,
+            &slices,
+            addresses,
+            [],
+            MsgFlags::empty(),
+        );
+        total += sent.map_or(0, |results| results.count() as u64);
+    }
+    total
 }
 
 fn run(

@@ -36,6 +36,8 @@ pub(crate) struct Keyring {
     pub(crate) seed: u8,
     /// Groups of stanzas with an SPA port of their own; 0 when all share the host's.
     pub(crate) spa_ports: u16,
+    /// Added to every stanza of every server.
+    pub(crate) more: &'static str,
 }
 
 /// The SPA port of the first group.
@@ -50,6 +52,7 @@ impl Keyring {
             timeout_secs,
             seed: 0,
             spa_ports: 0,
+            more: "",
         }
     }
 
@@ -89,10 +92,11 @@ impl Keyring {
             let (encryption, hmac) = self.secrets(number);
             let _ = write!(
                 text,
-                "SOURCE ANY\nKEY_BASE64 {}\nHMAC_KEY_BASE64 {}\nFW_ACCESS_TIMEOUT {}\n{more}",
+                "SOURCE ANY\nKEY_BASE64 {}\nHMAC_KEY_BASE64 {}\nFW_ACCESS_TIMEOUT {}\n{}{more}",
                 STANDARD.encode(encryption),
                 STANDARD.encode(hmac),
                 self.timeout_secs,
+                self.more,
             );
             if self.spa_ports > 0 {
                 let _ = writeln!(text, "SPA_SERVER_PORT {}", self.spa_port(number));

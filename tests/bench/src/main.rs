@@ -21,7 +21,7 @@ use clap::Parser;
 use crate::arena::Arena;
 use crate::experiments::flood::{Client, Fire, Junk};
 use crate::experiments::{
-    audit, beside, claims, closing, fleet_apply, flood as fire, grants, start,
+    audit, beside, claims, closing, endurance, fleet_apply, flood as fire, grants, start,
 };
 use crate::keyring::Keyring;
 use crate::report::Report;
@@ -31,8 +31,8 @@ use crate::servers::Server;
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 struct Args {
-    /// Experiments to run, by number: E1 to E8 for the gate, E9 to E11 for the fleet and E12 beside
-    /// other rules, which only Postern has (all when none is given)
+    /// Experiments to run, by number: E1 to E8 for the gate, E9 to E11 for the fleet, E12 beside other
+    /// rules and E13 in floods of ten million packets, which only Postern has (all when none is given)
     #[arg(value_name = "EXPERIMENT")]
     experiments: Vec<String>,
 
@@ -48,7 +48,7 @@ struct Args {
     #[arg(long, value_name = "N")]
     events: Option<u64>,
 
-    /// E9 to E11 shorter and smaller: for trying, not for numbers
+    /// E9 to E11 and E13 shorter and smaller: for trying, not for numbers
     #[arg(long)]
     quick: bool,
 }
@@ -104,6 +104,9 @@ fn company(
         let events = if args.quick { EVENTS_QUICK } else { EVENTS };
         let events = args.events.unwrap_or(events);
         audit::run(arena, events, args.quick, report)?;
+    }
+    if wanted("E13") {
+        endurance::run(arena, args.quick, report)?;
     }
     Ok(())
 }

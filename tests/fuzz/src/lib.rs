@@ -25,8 +25,10 @@
 //! | `fwknopd_conf`, `agent_toml`, `controller_toml` | configurations | operators, fwknopd |
 //! | `fwknoprc` | rc files of fwknop's client | users |
 //! | `firewall_text` | what iptables and the kernel print | whoever names chains |
+//! | `journal` | a damaged journal | disks |
 //! | `kept_file` | what an earlier run or fwknopd has left | disks, backups |
 //! | `host_policy` | what a controller tells a host to enforce | a controller that was taken over |
+//! | `answers` | answers to the commands of `postern` | a controller that was taken over |
 //! | `rpc` | the message of every RPC, up to the database | members, and whoever reaches the port |
 //! | `token` | tokens | whoever pastes one |
 //! | `audit` | rows and signed notes of an exported log | whoever hands it over |
@@ -37,6 +39,7 @@
 )]
 
 mod access_conf;
+mod answers;
 mod audit;
 mod configuration;
 mod event;
@@ -44,6 +47,7 @@ mod firewall_text;
 mod frame;
 mod gate_model;
 mod host_policy;
+mod journal;
 mod kept_file;
 mod knocks;
 mod message;
@@ -69,9 +73,10 @@ pub struct Target {
 }
 
 /// Every target, by name.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 25] = [
     Target::new("access_conf", access_conf::check),
     Target::new("agent_toml", configuration::agent_toml),
+    Target::new("answers", answers::check),
     Target::new("audit", audit::check),
     Target::new("controller_toml", configuration::controller_toml),
     Target::new("event", event::check),
@@ -81,6 +86,7 @@ pub const TARGETS: [Target; 23] = [
     Target::new("fwknoprc", rc::check),
     Target::new("gate_model", gate_model::check),
     Target::new("host_policy", host_policy::check),
+    Target::new("journal", journal::check),
     Target::new("kept_file", kept_file::check),
     Target::new("knocks", knocks::check),
     Target::new("message", message::check),
