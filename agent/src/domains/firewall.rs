@@ -38,7 +38,7 @@ pub use tell::{Tell, Untold};
 
 use crate::firewall::{Control, FirewallError, Holes, Notice};
 use crate::orders::OrderSender;
-use limits::{Guard, Limits};
+use limits::{Checks, Limits};
 use message::{Answered, Asked, Hello, Wish};
 
 /// What is known of the packet filter before anything is opened.
@@ -119,7 +119,7 @@ pub(crate) fn read_hostile(part: &[u8]) -> usize {
             protect: Vec::new(),
         };
         // Whatever it says, it is carried out or not.
-        let _ = Guard::new(limits, &[], &[], Duration::ZERO).check(&mut request, Duration::ZERO);
+        let _ = Checks::new(limits, &[], &[], Duration::ZERO).check(&mut request, Duration::ZERO);
     }
     let others = [
         take::<Wish<'_>>(part).is_some(),

@@ -47,7 +47,7 @@ pub(crate) struct Limits {
 
 /// Looks at every request before it is carried out.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct Checks {
     limits: Limits,
     /// When the holes end that were opened or found, in steady time; those that have ended recently
     /// are among them.
@@ -111,13 +111,13 @@ impl Limits {
     }
 }
 
-// === impl Guard ===
+// === impl Checks ===
 
-impl Guard {
+impl Checks {
     /// `hidden` is what is hidden already, `open` what is open already at this time.
     pub(crate) fn new(limits: Limits, hidden: &[Service], open: &[Hole], now: Duration) -> Self {
         let hidden: PortSet = hidden.iter().copied().collect();
-        let mut guard = Self {
+        let mut checks = Self {
             limits,
             holes: HashMap::new(),
             tidy_at: TIDY_MIN,
@@ -128,8 +128,8 @@ impl Guard {
             has_begun: false,
             has_started: false,
         };
-        guard.enter(open, now);
-        guard
+        checks.enter(open, now);
+        checks
     }
 
     /// Whether this may be done now. Takes out of it what must not be touched.
@@ -163,12 +163,23 @@ impl Guard {
                 rules.to_mut().retain(|rule| self.knows(rule));
                 Ok(())
             }
-            Request::List => Ok(()),
-            Request::Flush => {
-                self.holes.clear();
-                self.tidy_at = TIDY_MIN;
-                Ok(())
+            Request::List | Request::Flush => Ok(()),
+        }
+    }
+
+    /// The holes of these rules are closed, or are in a moment: they make room.
+    pub(crate) fn closed(&mut self, rules: &[Rule], now: Duration) {
+        for rule in rules {
+            if let Some(until) = self.holes.get_mut(rule) {
+                *until = now.min(*until);
             }
+        }
+    }
+
+    /// All are closed.
+    pub(crate) fn flushed(&mut self, now: Duration) {
+        for until in self.holes.values_mut() {
+            *until = now.min(*until);
         }
     }
 

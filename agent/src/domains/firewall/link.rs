@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(taken, LONGEST / (MESSAGE_MAX - 1));
         assert!(parts.0.capacity() <= 2 * LONGEST);
         let (mut one, _other) = links();
-        let sent = one.outgoing.send(&vec![0_u8; LONGEST + 1]);
+        let sent = one.outgoing.send(&"7".repeat(LONGEST + 1));
         assert!(matches!(sent, Err(ChannelError::Malformed)));
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | thread | does |
 //! |---|---|
-//! | `requests` | takes one request after the other, asks the [`Guard`], carries it out, answers |
+//! | `requests` | takes one request after the other, asks the [`Checks`], carries it out, answers |
 //! | `wishes` | what is not answered: ports to hide, connections to look at |
 //! | `notices` | says what the threads that look after the packet filter have found |
 //!
@@ -16,7 +16,7 @@ use std::time::Duration;
 use engine::{Hole, Rule};
 use parking_lot::Mutex;
 
-use super::limits::{Guard, Limits, ToHide};
+use super::limits::{Checks, Limits, ToHide};
 use super::link::{Incoming, Link, Outgoing};
 use super::local::Local;
 use super::message::{Answered, Asked, Done, Hello, Request, Wish};
@@ -59,7 +59,7 @@ enum Stage {
 
 /// What requests and wishes both need.
 struct Shared {
-    guard: Guard,
+    checks: Checks,
     /// `None` before the start.
     control: Option<Box<dyn Control>>,
 }
@@ -139,12 +139,12 @@ impl Serving {
 
     fn at(stage: Stage, facts: Facts, limits: Limits, open: &[Hole]) -> Self {
         let hidden = facts.hidden.as_deref().unwrap_or_default();
-        let guard = Guard::new(limits, hidden, open, clock::steady());
+        let checks = Checks::new(limits, hidden, open, clock::steady());
         let control = None;
         Self {
             facts,
             stage,
-            shared: Arc::new(Mutex::new(Shared { guard, control })),
+            shared: Arc::new(Mutex::new(Shared { checks, control })),
             denied: 0,
         }
     }
@@ -195,7 +195,7 @@ impl Serving {
     fn answer(&mut self, mut request: Request<'_>) -> Result<Done, FirewallError> {
         {
             let mut shared = self.shared.lock();
-            if let Err(denied) = shared.guard.check(&mut request, clock::steady()) {
+            if let Err(denied) = shared.checks.check(&mut request, clock::steady()) {
                 drop(shared);
                 return Err(self.deny(request.name(), &denied.to_string()));
             }
@@ -216,13 +216,22 @@ impl Serving {
                 Ok(Done::Nothing)
             }
             Request::Close(rules, connections) => {
-                let closed = self.holes()?.close(rules, connections);
-                closed.map(|()| Done::Nothing)
+                self.holes()?.close(rules, connections)?;
+                self.shared.lock().checks.closed(rules, clock::steady());
+                Ok(Done::Nothing)
             }
             Request::End(rules) if rules.is_empty() => Ok(Done::Nothing),
-            Request::End(rules) => self.holes()?.end(rules).map(|()| Done::Nothing),
+            Request::End(rules) => {
+                self.holes()?.end(rules)?;
+                self.shared.lock().checks.closed(rules, clock::steady());
+                Ok(Done::Nothing)
+            }
             Request::List => self.holes()?.list().map(Done::Holes),
-            Request::Flush => self.holes()?.flush().map(|()| Done::Nothing),
+            Request::Flush => {
+                self.holes()?.flush()?;
+                self.shared.lock().checks.flushed(clock::steady());
+                Ok(Done::Nothing)
+            }
         }
     }
 
@@ -338,7 +347,7 @@ fn grant(wish: Wish<'_>, shared: &Mutex<Shared>) {
     match wish {
         Wish::Protect(ports) => {
             let mut shared = shared.lock();
-            let ToHide { ports, fewer } = shared.guard.protect(&ports);
+            let ToHide { ports, fewer } = shared.checks.protect(&ports);
             if !fewer.is_empty() {
                 tracing::warn!(%fewer, "ports are not to be hidden any more");
             }

@@ -1,5 +1,7 @@
 //! What is said through the channel is heard as it was said, and what is not well said is not.
 
+mod apart;
+
 use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;

@@ -15,8 +15,8 @@ fn limits() -> Limits {
     }
 }
 
-fn guard() -> Guard {
-    Guard::new(limits(), &services(&["tcp/22", "tcp/443"]), &[], START)
+fn checks() -> Checks {
+    Checks::new(limits(), &services(&["tcp/22", "tcp/443"]), &[], START)
 }
 
 fn services(texts: &[&str]) -> Vec<Service> {
@@ -70,9 +70,9 @@ fn a_rule_that_leads_packets_on_is_refused_where_the_configuration_does_not_lead
         (nat(false, false, true), [false, false, false, true, false]),
     ] {
         let limits = Limits { nat, ..limits() };
-        let mut guard = Guard::new(limits, &[], &[], START);
+        let mut checks = Checks::new(limits, &[], &[], START);
         let found = [inner, loopback, here, at_one, anywhere]
-            .map(|rule| guard.check(&mut open(rule, 30), START).is_ok());
+            .map(|rule| checks.check(&mut open(rule, 30), START).is_ok());
 
         assert_eq!(found, may, "{nat:?}");
     }
@@ -85,11 +85,11 @@ fn what_is_open_may_end_sooner_though_it_would_not_be_opened_now() {
         rule: rule.parse().unwrap(),
         timeout: HoleTimeout::clamped(30),
     };
-    let mut guard = Guard::new(limits(), &[], &[found], START);
+    let mut checks = Checks::new(limits(), &[], &[found], START);
 
-    assert_eq!(guard.check(&mut open(rule, 20), START), Ok(()));
+    assert_eq!(checks.check(&mut open(rule, 20), START), Ok(()));
     assert_eq!(
-        guard.check(&mut open(rule, 21), START),
+        checks.check(&mut open(rule, 21), START),
         Err(Denied::Leads(found.rule))
     );
 }
@@ -104,13 +104,13 @@ fn a_rule_that_the_packet_filter_cannot_hold_is_refused() {
         capabilities,
         ..limits()
     };
-    let mut guard = Guard::new(limits, &[], &[], START);
+    let mut checks = Checks::new(limits, &[], &[], START);
 
     assert_eq!(
-        guard.check(&mut open("192.0.2.7 tcp/22", 30), START),
+        checks.check(&mut open("192.0.2.7 tcp/22", 30), START),
         Ok(())
     );
-    let refused = guard.check(&mut open("192.0.2.0/24 tcp/22", 30), START);
+    let refused = checks.check(&mut open("192.0.2.0/24 tcp/22", 30), START);
 
     assert!(
         matches!(refused, Err(Denied::Unsupported(_))),
@@ -120,26 +120,55 @@ fn a_rule_that_the_packet_filter_cannot_hold_is_refused() {
 
 #[test]
 fn no_more_holes_are_open_at_once_than_grants_can_have_and_what_has_ended_makes_room() {
-    let mut guard = guard();
-    let max = guard.limits.holes_max();
+    let mut checks = checks();
+    let max = checks.limits.holes_max();
     for number in 0..max {
         let rule = format!("10.0.{}.{} tcp/22", number / 256, number % 256);
-        assert_eq!(guard.check(&mut open(&rule, 30), START), Ok(()));
+        assert_eq!(checks.check(&mut open(&rule, 30), START), Ok(()));
     }
 
     let mut one_more = open("192.0.2.7 tcp/22", 30);
-    let again = guard.check(&mut open("10.0.0.0 tcp/22", 60), START);
+    let again = checks.check(&mut open("10.0.0.0 tcp/22", 60), START);
 
-    assert_eq!(guard.check(&mut one_more, START), Err(Denied::TooMany(max)));
+    assert_eq!(
+        checks.check(&mut one_more, START),
+        Err(Denied::TooMany(max))
+    );
     assert_eq!(again, Ok(()), "what is open may be open for longer");
     let later = START + Duration::from_secs(31);
-    assert_eq!(guard.check(&mut one_more, later), Ok(()));
-    assert_eq!(guard.holes.len(), 2);
+    assert_eq!(checks.check(&mut one_more, later), Ok(()));
+    assert_eq!(checks.holes.len(), 2);
+}
+
+#[test]
+fn what_is_closed_or_flushed_makes_room_at_once_and_may_still_be_closed_again() {
+    let mut checks = checks();
+    let rules = rules(&["192.0.2.7 tcp/22", "192.0.2.8 tcp/22"]);
+    for rule in &rules {
+        checks
+            .check(&mut open(&rule.to_string(), 3_600), START)
+            .unwrap();
+    }
+    let live = |checks: &Checks| {
+        checks
+            .holes
+            .values()
+            .filter(|until| **until > START)
+            .count()
+    };
+
+    assert_eq!(live(&checks), 2);
+    checks.closed(&rules[..1], START);
+    assert_eq!(live(&checks), 1);
+    checks.flushed(START);
+
+    assert_eq!(live(&checks), 0);
+    assert!(rules.iter().all(|rule| checks.knows(rule)));
 }
 
 #[test]
 fn of_a_batch_with_one_hole_that_may_not_be_none_is_opened() {
-    let mut guard = guard();
+    let mut checks = checks();
     let rules = rules(&["192.0.2.7 tcp/22", "192.0.2.7 any to anywhere"]);
     let hole = |rule| Hole {
         rule,
@@ -148,21 +177,21 @@ fn of_a_batch_with_one_hole_that_may_not_be_none_is_opened() {
     let holes: Vec<Hole> = rules.into_iter().map(hole).collect();
 
     assert!(
-        guard
+        checks
             .check(&mut Request::Open(holes.into()), START)
             .is_err()
     );
-    assert!(guard.holes.is_empty());
+    assert!(checks.holes.is_empty());
 }
 
 #[test]
 fn nothing_is_closed_that_was_not_opened_or_remembered_so_that_nothing_of_others_is_held_up() {
-    let mut guard = guard();
+    let mut checks = checks();
     let remembered = rules(&["192.0.2.9 tcp/80"]);
-    guard
+    checks
         .check(&mut Request::Begin(remembered.into()), START)
         .unwrap();
-    guard
+    checks
         .check(&mut open("192.0.2.7 tcp/22", 30), START)
         .unwrap();
     let asked = [
@@ -174,8 +203,8 @@ fn nothing_is_closed_that_was_not_opened_or_remembered_so_that_nothing_of_others
 
     let mut close = Request::Close(rules(&asked).into(), Vec::new().into());
     let mut end = Request::End(rules(&asked).into());
-    guard.check(&mut close, START).unwrap();
-    guard.check(&mut end, START).unwrap();
+    checks.check(&mut close, START).unwrap();
+    checks.check(&mut end, START).unwrap();
 
     let known = rules(&["192.0.2.7 tcp/22", "192.0.2.9 tcp/80"]);
     let expected = Request::Close(known.clone().into(), Vec::new().into());
@@ -185,8 +214,8 @@ fn nothing_is_closed_that_was_not_opened_or_remembered_so_that_nothing_of_others
 
 #[test]
 fn a_connection_is_cut_only_where_something_was_opened_or_is_hidden() {
-    let mut guard = guard();
-    guard
+    let mut checks = checks();
+    checks
         .check(&mut open("192.0.2.7 tcp/8000-8010", 30), START)
         .unwrap();
 
@@ -197,21 +226,21 @@ fn a_connection_is_cut_only_where_something_was_opened_or_is_hidden() {
         (80, false),
         (8011, false),
     ] {
-        let found = guard.check(&mut cut(port), START);
+        let found = checks.check(&mut cut(port), START);
         assert_eq!(found.is_ok(), may, "{port}");
     }
-    guard.protect(&services(&["tcp/80"]));
-    assert_eq!(guard.check(&mut cut(80), START), Ok(()));
-    assert_eq!(guard.check(&mut cut(443), START), Ok(()), "it was hidden");
+    checks.protect(&services(&["tcp/80"]));
+    assert_eq!(checks.check(&mut cut(80), START), Ok(()));
+    assert_eq!(checks.check(&mut cut(443), START), Ok(()), "it was hidden");
 }
 
 #[test]
 fn hiding_less_is_said_and_what_the_configuration_hides_stays_hidden() {
-    let mut guard = guard();
+    let mut checks = checks();
 
-    let same = guard.protect(&services(&["tcp/22", "tcp/443"]));
-    let less = guard.protect(&[]);
-    let more = guard.protect(&services(&["tcp/1-100", "udp/53"]));
+    let same = checks.protect(&services(&["tcp/22", "tcp/443"]));
+    let less = checks.protect(&[]);
+    let more = checks.protect(&services(&["tcp/1-100", "udp/53"]));
 
     assert_eq!(same.ports, services(&["tcp/22", "tcp/443"]));
     assert!(same.fewer.is_empty());
@@ -222,25 +251,28 @@ fn hiding_less_is_said_and_what_the_configuration_hides_stays_hidden() {
 
 #[test]
 fn a_list_of_ports_longer_than_there_are_ports_becomes_as_short_as_it_can_be() {
-    let mut guard = guard();
+    let mut checks = checks();
     let asked = vec!["tcp/80".parse().unwrap(); PORTS_MAX + 1];
 
-    assert_eq!(guard.protect(&asked).ports, services(&["tcp/22", "tcp/80"]));
+    assert_eq!(
+        checks.protect(&asked).ports,
+        services(&["tcp/22", "tcp/80"])
+    );
 }
 
 #[test]
 fn beginning_and_starting_happen_once_and_in_this_order() {
-    let mut guard = guard();
+    let mut checks = checks();
     let mut begin = Request::Begin(Vec::new().into());
 
-    assert_eq!(guard.check(&mut begin, START), Ok(()));
+    assert_eq!(checks.check(&mut begin, START), Ok(()));
     assert_eq!(
-        guard.check(&mut begin, START),
+        checks.check(&mut begin, START),
         Err(Denied::OutOfOrder("begin"))
     );
-    assert_eq!(guard.check(&mut Request::Start, START), Ok(()));
+    assert_eq!(checks.check(&mut Request::Start, START), Ok(()));
     assert_eq!(
-        guard.check(&mut Request::Start, START),
+        checks.check(&mut Request::Start, START),
         Err(Denied::OutOfOrder("start"))
     );
 }
@@ -251,11 +283,11 @@ proptest! {
     fn whatever_a_gate_asks_for_what_is_carried_out_is_within_the_limits(
         requests in prop::collection::vec((samples::request(), 0..100_u64), 0..40),
     ) {
-        let mut guard = guard();
+        let mut checks = checks();
         let mut now = START;
         for (mut request, secs) in requests {
             now += Duration::from_secs(secs);
-            let checked = guard.check(&mut request, now);
+            let checked = checks.check(&mut request, now);
             if checked.is_err() {
                 continue;
             }
@@ -264,19 +296,19 @@ proptest! {
                     for hole in holes.iter() {
                         let leads = matches!(hole.rule, Rule::Forward(_));
                         prop_assert!(!leads);
-                        prop_assert!(guard.holes.contains_key(&hole.rule));
+                        prop_assert!(checks.holes.contains_key(&hole.rule));
                         prop_assert!((1..=HoleTimeout::MAX_SECS).contains(&hole.timeout.secs()));
                     }
                 }
                 Request::Close(rules, connections) => {
-                    prop_assert!(rules.iter().all(|rule| guard.knows(rule)));
-                    prop_assert!(guard.may_cut(connections).is_ok());
+                    prop_assert!(rules.iter().all(|rule| checks.knows(rule)));
+                    prop_assert!(checks.may_cut(connections).is_ok());
                 }
-                Request::End(rules) => prop_assert!(rules.iter().all(|rule| guard.knows(rule))),
+                Request::End(rules) => prop_assert!(rules.iter().all(|rule| checks.knows(rule))),
                 Request::Begin(_) | Request::Start | Request::List | Request::Flush => {}
             }
-            let live = guard.holes.values().filter(|until| **until > now).count();
-            prop_assert!(live <= guard.limits.holes_max());
+            let live = checks.holes.values().filter(|until| **until > now).count();
+            prop_assert!(live <= checks.limits.holes_max());
         }
     }
 
@@ -284,9 +316,9 @@ proptest! {
     fn whatever_a_gate_asks_to_hide_what_the_configuration_hides_is_among_it(
         asked in prop::collection::vec(samples::service(), 0..20),
     ) {
-        let mut guard = guard();
+        let mut checks = checks();
 
-        let ToHide { ports, fewer } = guard.protect(&asked);
+        let ToHide { ports, fewer } = checks.protect(&asked);
 
         let hidden: PortSet = ports.into_iter().collect();
         let own: Service = "tcp/22".parse().unwrap();

@@ -1,0 +1,142 @@
+//! The gate's end and the firewall's, each as its process has it, over real channels.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use engine::{Hole, HoleTimeout};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use spa::Service;
+use tempfile::TempDir;
+
+use crate::config::{Config, RawConfig};
+use crate::domains::channel::{Channel, ChannelError, decode, encode};
+use crate::domains::firewall::message::{Answered, Asked, Done, Hello};
+use crate::domains::firewall::{Domain as _, FirewallEnds, FirewallService, Local, Remote};
+use crate::firewall::{FirewallError, Notice};
+use crate::orders::{Next, Order, OrderInbox, mailbox};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// Nothing is touched, and tcp/22 is hidden whatever the gate says.
+fn config(dir: &TempDir) -> Config {
+    let raw = RawConfig {
+        dry_run: Some(true),
+        access_file: Some(dir.path().join("access.conf")),
+        state_dir: Some(dir.path().to_owned()),
+        protect: Some(vec!["tcp/22".to_owned()]),
+        ..RawConfig::default()
+    };
+    raw.try_into().unwrap()
+}
+
+fn hole(rule: &str) -> Hole {
+    Hole {
+        rule: rule.parse().unwrap(),
+        timeout: HoleTimeout::clamped(30),
+    }
+}
+
+/// A firewall, with the gate's ends of its channels.
+fn served(dir: &TempDir) -> (FirewallService, Channel, Channel) {
+    let config = config(dir);
+    let local = Local::open(&config, None).unwrap();
+    let (requests, of_requests) = Channel::pair().unwrap();
+    let (notices, of_notices) = Channel::pair().unwrap();
+    let service = FirewallService::start(&config, local, of_requests, of_notices).unwrap();
+    (service, requests, notices)
+}
+
+fn next(inbox: &OrderInbox, orders: &mut VecDeque<Order>) -> Next {
+    let mut bell = [PollFd::new(inbox.bell(), PollFlags::POLLIN)];
+    poll(&mut bell, PollTimeout::from(10_000_u16)).unwrap();
+    inbox.take(orders)
+}
+
+#[test]
+fn a_gate_in_another_process_opens_hides_and_is_told_and_gets_no_more_than_it_may_have() {
+    let dir = TempDir::new().unwrap();
+    let (service, requests, notices) = served(&dir);
+    let mut remote = Remote::connect(requests, notices).unwrap();
+    assert_eq!(remote.facts().backend, "memory");
+    let first = [hole("192.0.2.9 tcp/80")];
+    assert_eq!(remote.begin(&[first[0].rule]), Ok(Vec::new()));
+    remote.holes().open(&first).unwrap();
+    assert_eq!(remote.holes().list().unwrap(), first);
+    let (orders, inbox) = mailbox().unwrap();
+    let FirewallEnds {
+        mut holes,
+        mut control,
+        running,
+    } = Box::new(remote).start(&orders).unwrap();
+
+    let public: Service = "tcp/443".parse().unwrap();
+    control.protect(vec![public]);
+    assert!(control.ready());
+    let mut told = VecDeque::new();
+    assert_eq!(next(&inbox, &mut told), Next::GoOn);
+    assert!(
+        matches!(told.pop_front(), Some(Order::Firewall(Notice::Laid))),
+        "{told:?}"
+    );
+    holes.open(&[hole("192.0.2.7 tcp/22")]).unwrap();
+    let leads = holes.open(&[hole("192.0.2.7 tcp/22 to 10.0.0.5 port 22")]);
+    let again = holes.flush();
+
+    assert!(matches!(leads, Err(FirewallError::Denied(_))), "{leads:?}");
+    assert_eq!(again, Ok(()), "it is served all the same");
+    assert_eq!(holes.list(), Ok(Vec::new()));
+    drop((holes, control));
+    assert_eq!(running.leave(), Ok(()));
+    assert_eq!(service.leave(), Ok(()));
+}
+
+#[test]
+fn when_the_firewalls_process_ends_nothing_opens_any_more_and_the_gate_stops() {
+    let (requests, mut firewall) = Channel::pair().unwrap();
+    let (notices, far_notices) = Channel::pair().unwrap();
+    let hello = Hello {
+        backend: "nftables".to_owned(),
+        why: String::new(),
+        capabilities: engine::Capabilities::ALL,
+        hidden: None,
+        watchdog: None,
+    };
+    let part = |message: Vec<u8>| [vec![0], message].concat();
+    let _ = firewall.send_bytes(&part(encode(&hello).unwrap())).unwrap();
+    let remote = Remote::connect(requests, notices).unwrap();
+    let dying = std::thread::spawn(move || {
+        // The start is answered, and then no more.
+        let mut fds = [PollFd::new(firewall.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::from(10_000_u16)).unwrap();
+        let message = firewall.receive_bytes().unwrap().unwrap();
+        let Asked { number, .. } = decode(&message[1..]).unwrap();
+        let result = Ok(Done::Nothing);
+        let answered = encode(&Answered { number, result }).unwrap();
+        let _ = firewall.send_bytes(&part(answered)).unwrap();
+        drop((firewall, far_notices));
+    });
+    let (orders, inbox) = mailbox().unwrap();
+
+    let mut ends = Box::new(remote).start(&orders).unwrap();
+    dying.join().unwrap();
+
+    let opened = ends.holes.open(&[hole("192.0.2.7 tcp/22")]);
+    assert_eq!(opened, Err(FirewallError::Lost));
+    assert_eq!(next(&inbox, &mut VecDeque::new()), Next::Stop);
+    assert_eq!(ends.running.leave(), Err(FirewallError::Lost));
+}
+
+#[test]
+fn a_gate_that_says_what_is_no_message_is_not_listened_to_any_more() {
+    let dir = TempDir::new().unwrap();
+    let (service, mut requests, _notices) = served(&dir);
+
+    let _ = requests.send_bytes(&[0, 255, 255, 255]).unwrap();
+
+    assert_eq!(service.leave(), Ok(()));
+    // Its hello, and then nothing.
+    assert!(requests.receive_bytes().unwrap().is_some());
+    let gone = requests.receive::<u8>(SOON);
+    assert!(matches!(gone, Err(ChannelError::Gone)), "{gone:?}");
+}
