@@ -110,6 +110,31 @@ struct Controller {
     /// For people.
     address: String,
     exchange: Option<Arc<spa::ExchangeSecret>>,
+    /// Who learns of other authorities; `None` in tests without certificates.
+    member: Option<Membership>,
+}
+
+// === impl Controller ===
+
+impl Controller {
+    /// Has the certificate renewed where the controller says something else of its authorities than is kept
+    /// here: so they are learned. The session goes on meanwhile.
+    fn learn(&self, digest: &[u8]) {
+        let member = self
+            .member
+            .as_ref()
+            .filter(|member| member.is_behind(digest));
+        let Some(member) = member.cloned() else {
+            return;
+        };
+        let address = self.address.clone();
+        tokio::spawn(async move {
+            if let Err(error) = member.renew_at(&address).await {
+                let error = program::one_line(&error);
+                tracing::warn!(%error, "the fleet's authorities are others now, and are not learned yet");
+            }
+        });
+    }
 }
 
 /// Starts the link. If the gate enforces no policy yet, the one saved in the journal is ordered
@@ -133,6 +158,7 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     let dialled = address.clone();
     // A host has its keys in the file that it was loaded from, so this is no error here.
     let exchange = member.exchange().ok().flatten().cloned().map(Arc::new);
+    let learns = member.clone();
     let dial: Dial = Arc::new(move || {
         let (member, address) = (member.clone(), address.clone());
         let state = state.clone();
@@ -146,6 +172,7 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
         dial,
         address: dialled,
         exchange,
+        member: Some(learns),
     };
     start.run(runtime, &link, controller, channels);
     link

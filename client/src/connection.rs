@@ -76,6 +76,13 @@ impl Connection {
     /// What a refused call means to whoever made it.
     pub(crate) fn refused(&self, status: Status) -> CommandError {
         let code = status.code();
+        let said = status.metadata().get(fleet::MEMBERSHIP);
+        if said.is_some_and(|said| said == fleet::AUTHORITY_UNKNOWN) {
+            self.membership.forget_certificate();
+            let error = ConnectError::from_status(&self.membership.address, status);
+            return CommandError::from(error)
+                .with_hint("run it once more: it gets another certificate first");
+        }
         if let Some(error) = unknown_question(&status, self.membership.role) {
             return error;
         }

@@ -1,4 +1,5 @@
-//! The hosts that a user may open: signed by the fleet's CA, kept in the profile.
+//! The hosts that a user may open: signed by the controller's key for directories, or by the fleet's CA where
+//! none is known, and kept in the profile.
 
 use std::collections::BTreeSet;
 
@@ -86,6 +87,10 @@ impl Directory {
             .await
             .map_err(|status| connection.refused(status))?
             .into_inner();
+        if membership.is_behind(&signed.trust_digest) {
+            // By what is learned so the directory is verified, and who has learned it is known there.
+            membership.renew().await?;
+        }
         let refused = |cause| CommandError::failed("the controller's directory is not used", cause);
         let fresh = Self::verify(&signed, membership).map_err(refused)?;
         if let Some(known) = Self::load(profile, membership)?
@@ -101,8 +106,23 @@ impl Directory {
     }
 
     fn verify(signed: &SyncResponse, membership: &Membership) -> Result<Self, InvalidDirectory> {
-        let SyncResponse { body, signature } = signed;
-        verify_signature(membership.ca_der(), body, signature)?;
+        let SyncResponse {
+            body,
+            signature,
+            directory_signature,
+            directory_key,
+            ..
+        } = signed;
+        let keys = membership.directory_keys();
+        if keys.is_empty() || directory_signature.is_empty() {
+            verify_by_any(&membership.authorities(), body, signature)?;
+        } else {
+            let key = keys.iter().find(|key| key.as_slice() == directory_key);
+            let key = key.ok_or(InvalidDirectory::Signature)?;
+            UnparsedPublicKey::new(&ED25519, key)
+                .verify(body, directory_signature)
+                .map_err(|_| InvalidDirectory::Signature)?;
+        }
         let body = DirectoryBody::decode(body.as_slice()).map_err(|_| InvalidDirectory::Damaged)?;
         if (&body.fleet, &body.user) != (&membership.fleet, &membership.name) {
             return Err(InvalidDirectory::NotOurs);
@@ -161,6 +181,22 @@ pub(crate) fn addresses(host: &DirectoryHost) -> Vec<String> {
     } else {
         host.addresses.clone()
     }
+}
+
+/// Checks a signature by the key of one of these CA certificates.
+fn verify_by_any(
+    authorities: &[Vec<u8>],
+    body: &[u8],
+    signature: &[u8],
+) -> Result<(), InvalidDirectory> {
+    let mut verified = Err(InvalidDirectory::Authority);
+    for ca in authorities {
+        verified = verify_signature(ca, body, signature);
+        if verified.is_ok() {
+            break;
+        }
+    }
+    verified
 }
 
 /// Checks a signature by the key of the CA certificate: ECDSA P-256 or Ed25519.

@@ -49,6 +49,8 @@ const IDENTITY: &[&str] = &[
     SEAL_KEY,
 ];
 const SEAL_KEY: &str = "seal.key";
+/// The authorities; not in a directory, nor in an archive, of before.
+const AUTHORITY: &str = "authority.json";
 /// Of what is no database, bytes.
 const SMALL_MAX: u64 = 1024 * 1024;
 
@@ -296,9 +298,14 @@ fn write(dir: &DataDir, mut to: NewArchive, moved: bool) -> Result<Archived, Bac
         source,
     })?;
     let mut small = BTreeMap::from([(SETTINGS.to_owned(), text.into_bytes())]);
+    let held = dir.hold_authority()?;
     for name in IDENTITY.iter().filter(|name| **name != SEAL_KEY) {
         small.insert((*name).to_owned(), dir.read(name)?.into_bytes());
     }
+    if dir.authority()?.is_some() {
+        small.insert(AUTHORITY.to_owned(), dir.read(AUTHORITY)?.into_bytes());
+    }
+    drop(held);
     // Wherever it is kept. Were it rotated meanwhile, one of the two would not be of the copy.
     if *dir.seal_key_text()? != *seal {
         return Err(BackupError::damaged(
@@ -494,7 +501,7 @@ fn read_manifest(from: &Path, archive: &mut impl Read) -> Result<Manifest, Backu
         return Err(BackupError::damaged(from, what));
     }
     let is_known = |name: &str| {
-        name == DATABASE || name == SETTINGS || name == RUN || IDENTITY.contains(&name)
+        [DATABASE, SETTINGS, RUN, AUTHORITY].contains(&name) || IDENTITY.contains(&name)
     };
     if let Some(name) = manifest.files.keys().find(|name| !is_known(name)) {
         return Err(BackupError::damaged(

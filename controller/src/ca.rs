@@ -1,8 +1,19 @@
-//! The fleet's certificate authority: ECDSA P-256, made once by `init`, kept beside the database.
+//! The fleet's certificate authority: ECDSA P-256, made by `init`, kept beside the database.
 //!
-//! It signs the controller's own TLS certificate, the short certificates of members, and the
-//! directories that users take away. Names in a certificate come from the caller, which takes them
-//! from the store, never from the certificate request: only the public key of a request is used.
+//! It signs the controller's own TLS certificate, the short certificates of members, and, for clients
+//! of before, the directories that users take away. Names in a certificate come from the caller, which
+//! takes them from the store, never from the certificate request: only the public key of a request is
+//! used.
+//!
+//! | file | what |
+//! |---|---|
+//! | `kept` | what stands in `authority.json`: every authority that counts, and the directory's key |
+//! | `rotation` | how one authority follows another: stages as changes of what is kept |
+//! | `authorities` | the same at work: who issues, who is believed, what members are told |
+
+pub(crate) mod authorities;
+pub(crate) mod kept;
+pub(crate) mod rotation;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,8 +30,14 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// How long the CA and the controller's own certificate are good for.
+/// How long a CA is good for.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
+/// How long the controller's own certificate is good for from now on. It is renewed when a third of
+/// that is left.
+const SERVER_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The same certificate is dated back by this: it is made anew every two months, and a member whose
+/// clock is slow must not lose the controller by that.
+const SERVER_TOLERANCE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Certificates are dated back by this, for members whose clock is slow.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
 
@@ -32,6 +49,7 @@ pub(crate) struct Authority {
 }
 
 /// A certificate and its key, both PEM. The certificate is followed by the CA's.
+#[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) certificate_pem: String,
     pub(crate) key_pem: String,
@@ -60,6 +78,30 @@ impl Credentials {
         self.life_secs().map(|(begin, _)| begin)
     }
 
+    /// The first certificate alone, PEM.
+    pub(crate) fn leaf_pem(&self) -> String {
+        const END: &str = "-----END CERTIFICATE-----";
+        match self.certificate_pem.split_once(END) {
+            Some((leaf, _)) => format!("{leaf}{END}\n"),
+            None => self.certificate_pem.clone(),
+        }
+    }
+
+    /// The same, DER; `None` for what is none.
+    pub(crate) fn leaf_der(&self) -> Option<Vec<u8>> {
+        authorities::der(&self.certificate_pem).ok()
+    }
+
+    /// Whether the controller's certificate is to be made anew: a third of its life is left, or it was made
+    /// for the life of the authority, as once all were.
+    pub(crate) fn is_due(&self, now_secs: u64) -> bool {
+        let life = SERVER_LIFE.as_secs();
+        self.expires_secs().is_none_or(|end| {
+            let left = end.saturating_sub(now_secs);
+            left < life / 3 || left > 2 * life
+        })
+    }
+
     fn life_secs(&self) -> Option<(u64, u64)> {
         let der = CertificateDer::from_pem_slice(self.certificate_pem.as_bytes()).ok()?;
         let (_, certificate) = X509Certificate::from_der(&der).ok()?;
@@ -74,15 +116,7 @@ impl Credentials {
 impl Authority {
     /// Makes a new CA; the result holds its certificate and key for [`open`](Self::open).
     pub(crate) fn create(fleet: &str, now_secs: u64) -> Result<Credentials, rcgen::Error> {
-        let mut params = params(now_secs, AUTHORITY_LIFE)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("Postern CA of fleet {fleet}"));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::DigitalSignature,
-        ];
+        let params = of_authority(fleet, now_secs, AUTHORITY_LIFE)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         Ok(Credentials {
             certificate_pem: params.self_signed(&key)?.pem(),
@@ -118,9 +152,46 @@ impl Authority {
         Sha256::digest(&self.ca).into()
     }
 
-    /// A TLS certificate for the controller. It lives as long as the CA beside which its key lies.
+    /// A certificate, PEM, by which whoever knows only this CA believes `successor`, too: the same name and
+    /// key as in its own certificate, signed here (RFC 5280, 3.2: a self-issued certificate). It ends with
+    /// this CA.
+    pub(crate) fn vouch_for(
+        &self,
+        successor: &Self,
+        fleet: &str,
+        now_secs: u64,
+    ) -> Result<String, rcgen::Error> {
+        let life = self.expires_secs().saturating_sub(now_secs);
+        let mut params = of_authority(fleet, now_secs, Duration::from_secs(life))?;
+        // Those who followed later stand below it. They bear one name, so that no limit counts them by the
+        // book (RFC 5280, 4.2.1.9); webpki counts them.
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.signed_by(successor.issuer.key(), &self.issuer)?;
+        Ok(certificate.pem())
+    }
+
+    /// When it ends, seconds since the Unix epoch; 0 for what cannot be read.
+    fn expires_secs(&self) -> u64 {
+        let Ok((_, certificate)) = X509Certificate::from_der(&self.ca) else {
+            return 0;
+        };
+        u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0)
+    }
+
+    /// Whether it has signed this certificate, DER.
+    pub(crate) fn has_signed(&self, certificate: &[u8]) -> bool {
+        let parsed = X509Certificate::from_der(certificate);
+        let (Ok((_, certificate)), Ok((_, ca))) = (parsed, X509Certificate::from_der(&self.ca))
+        else {
+            return false;
+        };
+        certificate.verify_signature(Some(ca.public_key())).is_ok()
+    }
+
+    /// A TLS certificate for the controller, with this CA's behind it.
     pub(crate) fn server(&self, now_secs: u64) -> Result<Credentials, rcgen::Error> {
-        let mut params = params(now_secs, AUTHORITY_LIFE)?;
+        let mut params = params(now_secs, SERVER_LIFE)?;
+        params.not_before -= SERVER_TOLERANCE;
         params
             .distinguished_name
             .push(DnType::CommonName, "Postern controller");
@@ -176,6 +247,24 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").finish_non_exhaustive()
     }
+}
+
+/// What every certificate of an authority says, whoever signs it.
+fn of_authority(
+    fleet: &str,
+    now_secs: u64,
+    life: Duration,
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = params(now_secs, life)?;
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("Postern CA of fleet {fleet}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    Ok(params)
 }
 
 fn params(now_secs: u64, life: Duration) -> Result<CertificateParams, rcgen::Error> {

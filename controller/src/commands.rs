@@ -1,6 +1,7 @@
 //! What the command line offers.
 
 mod backup;
+mod ca;
 mod data;
 mod error;
 mod init;
@@ -41,6 +42,7 @@ pub(crate) enum Command {
     Move(backup::MoveArgs),
     Check(backup::CheckArgs),
     Seal(seal::SealArgs),
+    Ca(ca::CaArgs),
     Sink(sink::SinkArgs),
     Token(token::TokenArgs),
     Completions(CompletionsArgs),
@@ -65,6 +67,7 @@ impl Command {
             Self::Move(args) => args.run(),
             Self::Check(args) => args.run(),
             Self::Seal(args) => args.run(),
+            Self::Ca(args) => args.run(),
             Self::Sink(args) => args.run(),
             Self::Token(args) => args.run(),
             Self::Completions(args) => Ok(args.run::<Cli>()?),

@@ -12,7 +12,7 @@ use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
 use crate::audit::Checkpoints;
-use crate::ca::Authority;
+use crate::ca::authorities::Authorities;
 use crate::metrics::counters::Metrics;
 use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
@@ -26,9 +26,7 @@ use crate::store::model::{Claim, FleetState};
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) settings: Settings,
-    pub(crate) authority: Authority,
-    /// Where new tokens point to.
-    pub(crate) endpoint: Endpoint,
+    pub(crate) authorities: Authorities,
     pub(crate) store: Store,
     pub(crate) roster: Arc<Roster>,
     pub(crate) rollout: Rollout,
@@ -59,6 +57,14 @@ pub(crate) struct Context {
 // === impl Context ===
 
 impl Context {
+    /// Where new tokens point to, and which authority they name.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint {
+            address: self.settings.address.clone(),
+            ca_fingerprint: self.authorities.get().current().fingerprint(),
+        }
+    }
+
     /// Reads again what holds for the whole fleet, after a commit that changed it, and tells the
     /// sessions.
     pub(crate) async fn refresh_fleet_state(&self) -> Result<(), StoreError> {

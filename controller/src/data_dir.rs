@@ -3,7 +3,9 @@
 //! | file | what |
 //! |---|---|
 //! | `controller.toml` | settings; written last by `init`, so that its presence means a whole directory |
-//! | `ca.pem`, `ca-key.pem` | the fleet's authority |
+//! | `authority.json` | every authority that counts, with its key, and the key that signs directories |
+//! | `ca.pem`, `ca-key.pem` | the one that issues, as it stands there: for people and programs of before |
+//! | `authority.lock` | held while `authority.json` is changed |
 //! | `server.pem`, `server-key.pem` | the controller's TLS certificate with the CA's behind it |
 //! | `seal.key` | 32 bytes, hexadecimal: without it the static keys in the database cannot be read; elsewhere where `seal_key_file` says so |
 //! | `seal.key.new` | beside it while the key is rotated: the next one, until the database is sealed under it |
@@ -14,6 +16,7 @@
 //! | `status.sock` | where `status` asks whoever serves |
 //! | `last-backup` | when one was made last |
 
+mod authority;
 mod hands;
 mod seal_keys;
 

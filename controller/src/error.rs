@@ -18,6 +18,12 @@ pub enum Error {
     /// The certificate's time is not now, by this machine's clock.
     #[error("{0}")]
     OutOfTime(CertificateTime),
+    /// The certificate is of an authority that is not known here, or no more.
+    #[error(
+        "the certificate is of an authority that counts no more here: a member renews it by itself, and one \
+         that does not must join anew, with a new token"
+    )]
+    AuthorityUnknown,
     /// Its membership has ended, or its name is somebody else's now.
     #[error("the certificate names nobody who belongs to this fleet now")]
     NotMember,
@@ -285,7 +291,9 @@ impl Error {
     /// What the caller can do about it.
     pub(crate) const fn remedy(&self) -> Remedy {
         match self {
-            Self::Unauthenticated | Self::OutOfTime(_) => Remedy::Authenticate,
+            Self::Unauthenticated | Self::AuthorityUnknown | Self::OutOfTime(_) => {
+                Remedy::Authenticate
+            }
             Self::NotMember
             | Self::MembershipEnded
             | Self::Locked { .. }

@@ -7,8 +7,10 @@ use std::path::Path;
 use fleet::Role;
 use program::{Exit, Failure};
 
+use crate::authority::change::RotateError;
 use crate::backup::BackupError;
 use crate::beside::SinkError;
+use crate::ca::rotation::NotNow;
 use crate::data_dir::DataDirError;
 use crate::error::Error;
 use crate::sinks::error::DeliveryError;
@@ -21,6 +23,7 @@ impl Failure for StartError {
             Self::Settings { .. } => Exit::Invalid,
             Self::DataDir(_)
             | Self::Authority(_)
+            | Self::DirectoryKey
             | Self::Database { .. }
             | Self::Server(_)
             | Self::Random(_)
@@ -33,7 +36,38 @@ impl Failure for StartError {
             Self::DataDir(error) => data_dir_hint(error),
             Self::Database { source, path } => database_hint(source, Some(path)),
             Self::Request(error) => request_hint(error),
-            Self::Settings { .. } | Self::Authority(_) | Self::Server(_) | Self::Random(_) => None,
+            Self::Authority(_) | Self::DirectoryKey => Some(
+                "`postern-controller check` says what is not sound; a backup has the files of then"
+                    .into(),
+            ),
+            Self::Settings { .. } | Self::Server(_) | Self::Random(_) => None,
+        }
+    }
+}
+
+impl Failure for RotateError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Start(error) => error.exit(),
+            Self::NotNow(_) | Self::Stranded(_) => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Start(error) => error.hint(),
+            Self::NotNow(NotNow::UnderWay) => Some(
+                "`postern-controller ca status` says what it waits for; --issue and --finish do not wait".into(),
+            ),
+            Self::NotNow(NotNow::NoRotation) => {
+                Some("`postern-controller ca status` says where a rotation is".into())
+            }
+            Self::NotNow(NotNow::Authority(_)) => None,
+            Self::Stranded(_) => Some(
+                "their programs have never said that they can learn of another authority: upgrade them, or take \
+                 the step with --force"
+                    .into(),
+            ),
         }
     }
 }

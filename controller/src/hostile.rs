@@ -238,13 +238,14 @@ async fn join(context: &Context, token: &Token) -> Presented {
         requested_name: "first".to_owned(),
         address: "192.0.2.7".to_owned(),
         spa_port: 0,
+        keeps_set: true,
     };
     let call = Call {
         id: RequestId::new().expect("randomness"),
         peer: None,
     };
     let enrolled = enroll::redeem(context, call, joiner, clock::now()).await;
-    let certificate = enrolled.expect("a member").certificate_der;
+    let certificate = enrolled.expect("a member").certified.certificate_der;
     Presented::Valid(certificate.into())
 }
 

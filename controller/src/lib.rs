@@ -26,6 +26,7 @@
 mod access;
 mod app;
 mod audit;
+mod authority;
 mod backup;
 mod becomes_public;
 mod beside;
@@ -57,11 +58,14 @@ pub use access::permission::Permission;
 pub use access::roles::may;
 pub use access::rpc::{Requirement, requirement};
 pub use app::tokens::{Issued, NewToken, TTL_DEFAULT, TTL_MAX};
+pub use authority::change::{RotateError, RotateStep, Rotated, rotate_ca};
+pub use authority::report::{AuthorityLine, AuthorityStatus, Waiting, ca_status};
 pub use backup::{
     Archived, BackupError, Finding, NewArchive, OldArchive, Taken, backup, check, check_archive,
     move_to, restore,
 };
 pub use beside::{SinkError, SinkRow, SinkSkipped, SinkTested, list_sinks, skip_record, test_sink};
+pub use ca::rotation::NotNow;
 pub use data_dir::DataDirError;
 pub use error::{Error, RenewalRefused, TokenRefused};
 pub use random::NoRandomness;

@@ -28,11 +28,9 @@ use fleet::wire::audit_server::AuditServer;
 use fleet::wire::directory_server::DirectoryServer;
 use fleet::wire::enrollment_server::EnrollmentServer;
 use fleet::wire::operator_server::OperatorServer;
-use rustls_pki_types::CertificateDer;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::http::header::SERVER;
@@ -45,6 +43,7 @@ use tower_http::trace::{DefaultOnFailure, TraceLayer};
 
 use self::accept::{Door, Greeter};
 use self::admission::{Admission, Caps};
+pub(crate) use self::tls::Doorway;
 use crate::access::layer::AuthorizeLayer;
 use crate::ca::Credentials;
 use crate::context::Context;
@@ -110,7 +109,7 @@ pub(crate) fn spawn(
     context: &Arc<Context>,
     identity: &Credentials,
     listener: TcpListener,
-) -> Result<JoinHandle<()>, ServerError> {
+) -> Result<(JoinHandle<()>, Arc<Doorway>), ServerError> {
     let authorize = AuthorizeLayer {
         fleet: context.settings.fleet.as_str().into(),
         roster: Arc::clone(&context.roster),
@@ -120,12 +119,13 @@ pub(crate) fn spawn(
     let (ready, incoming) = mpsc::channel(accept::READY_MAX);
     let caps = Caps::of_files(files::raise_limit());
     tracing::debug!(?caps, "connections");
-    let ca = CertificateDer::from(context.authority.ca_der().to_vec());
+    let taken = context.authorities.get().taken();
+    let doorway = Arc::new(Doorway::new(identity, &taken)?);
     let door = Door {
         listener,
         admission: Admission::new(caps),
         greeter: Greeter {
-            tls: TlsAcceptor::from(tls::config(identity, &ca)?),
+            doorway: Arc::clone(&doorway),
             authorize: authorize.clone(),
             ready,
         },
@@ -161,7 +161,7 @@ pub(crate) fn spawn(
     };
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, Infallible>);
     tokio::spawn(door.run());
-    Ok(tokio::spawn(async move {
+    let server = tokio::spawn(async move {
         tokio::select! {
             served = router.serve_with_incoming_shutdown(incoming, stop) => {
                 if let Err(error) = served {
@@ -170,7 +170,8 @@ pub(crate) fn spawn(
             }
             () = drained => tracing::warn!("requests were cut off"),
         }
-    }))
+    });
+    Ok((server, doorway))
 }
 
 /// Says in every answer, a refusal too, which version of the contract this program speaks.

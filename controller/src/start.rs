@@ -21,7 +21,11 @@ use crate::access::roster::Roster;
 use crate::app::reads;
 use crate::app::tokens::{self, Creator, Issued, NewToken};
 use crate::audit::Checkpoints;
-use crate::ca::{Authority, Credentials};
+use crate::authority;
+use crate::authority::watch::Watch;
+use crate::ca::Authority;
+use crate::ca::authorities::Authorities;
+use crate::ca::kept::Kept;
 use crate::clock;
 use crate::context::{Context, Endpoint};
 use crate::data_dir::{DataDir, DataDirError};
@@ -37,7 +41,6 @@ use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::{FleetState, Origin};
 use crate::store::seal::SealKey;
-use crate::timestamp::Timestamp;
 use crate::{housekeeping, metrics, server, sinks, status};
 
 /// Why the controller cannot be made or started. What can be done about it is in `failure`.
@@ -59,6 +62,9 @@ pub enum StartError {
     /// What lies beside the database is damaged.
     #[error("the certificate authority cannot be used")]
     Authority(#[from] rcgen::Error),
+    /// The same of the key that signs directories.
+    #[error("the key that signs directories cannot be used: authority.json is damaged")]
+    DirectoryKey,
     /// It cannot be opened.
     #[error("cannot use {path}")]
     Database {
@@ -100,9 +106,10 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     let dir = DataDir::create(data)?;
     let now = clock::now();
     let ca = Authority::create(fleet, now.secs())?;
-    let authority = Authority::open(&ca)?;
-    dir.write_identity("ca", &ca)?;
-    dir.write_identity("server", &authority.server(now.secs())?)?;
+    let kept = Kept::of(&ca, authority::directory_key(now)?, now.secs());
+    let in_force = authority::in_force(&kept, now)?;
+    dir.write_authority(&kept)?;
+    dir.write_identity("server", &in_force.server(now.secs())?)?;
     let seal = Zeroizing::new(random()?);
     dir.write_seal_key(&seal)?;
 
@@ -111,7 +118,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     store.create_fleet(epoch, now.secs()).await?;
     let endpoint = Endpoint {
         address: address.to_owned(),
-        ca_fingerprint: authority.fingerprint(),
+        ca_fingerprint: in_force.current().fingerprint(),
     };
     let creator = creator("postern-controller init")?;
     let issued = tokens::issue(&store, &endpoint, first_owner(), creator, now).await?;
@@ -128,11 +135,14 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
 pub async fn create_token(data: &Path, new: NewToken) -> Result<Issued, StartError> {
     let dir = DataDir::open(data)?;
     let settings = read_settings(&dir)?;
-    let authority = Authority::open(&dir.identity("ca")?)?;
+    let current = match authority::read(&dir)? {
+        Some(kept) => kept.current.open()?,
+        None => Authority::open(&dir.identity("ca")?)?,
+    };
     let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
     let endpoint = Endpoint {
         address: settings.address,
-        ca_fingerprint: authority.fingerprint(),
+        ca_fingerprint: current.fingerprint(),
     };
     let creator = creator("postern-controller token")?;
     let issued = tokens::issue(&store, &endpoint, new, creator, clock::now()).await?;
@@ -154,7 +164,9 @@ impl Running {
         let settings = read_settings(&dir)?.under(dir.path());
         let lock = dir.lock()?;
         dir.end_rotation()?;
-        let authority = Authority::open(&dir.identity("ca")?)?;
+        let version = dir.authority_version();
+        let kept = authority::open(&dir, clock::now())?;
+        let in_force = authority::in_force(&kept, clock::now())?;
         let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
         let fleet = name_this_run(&dir, &store).await?;
         let checkpoints = Checkpoints::load(&store, &settings.fleet, clock::now()).await?;
@@ -166,17 +178,14 @@ impl Running {
         let sessions = Arc::new(Registry::default());
         let rollout =
             Rollout::load(store.clone(), Arc::clone(&roster), Arc::clone(&sessions)).await?;
+        let identity = authority::identity_now(&dir, &in_force, clock::now())?;
         let (won, won_queue) = mpsc::channel(housekeeping::WON_QUEUE_MAX);
         let (bound, listener) = server::bind(listen.map_or(settings.listen, Listen::At))?;
         let context = Arc::new(Context {
-            endpoint: Endpoint {
-                address: settings.address.clone(),
-                ca_fingerprint: authority.fingerprint(),
-            },
             metrics: Metrics::new(expiries(&dir)?),
             sinks: Sinks::new(&settings.sinks),
             settings,
-            authority,
+            authorities: Authorities::new(in_force),
             store,
             roster,
             rollout,
@@ -194,8 +203,13 @@ impl Running {
         housekeeping::spawn(&context, won_queue);
         sinks::spawn(&context);
         metrics::spawn(&context).await?;
-        let identity = identity_now(&dir, &context.authority, clock::now())?;
-        let server = server::spawn(&context, &identity, listener)?;
+        let (server, doorway) = server::spawn(&context, &identity, listener)?;
+        authority::watch::spawn(Watch {
+            context: Arc::clone(&context),
+            dir: dir.clone(),
+            doorway,
+            version,
+        });
         say_status(&context, dir, bound);
         Ok(Self {
             address: bound,
@@ -224,7 +238,7 @@ impl Running {
     pub async fn invite(&self, new: NewToken) -> Result<Token, Error> {
         let endpoint = Endpoint {
             address: self.address.to_string(),
-            ca_fingerprint: self.context.authority.fingerprint(),
+            ca_fingerprint: self.context.authorities.get().current().fingerprint(),
         };
         let store = &self.context.store;
         let creator = creator("test")?;
@@ -269,28 +283,6 @@ fn say_status(context: &Arc<Context>, dir: DataDir, bound: SocketAddr) {
     if let Err(error) = status::spawn(context, serving) {
         tracing::warn!(%error, "`postern-controller status` will not be answered");
     }
-}
-
-/// The controller's own certificate. One that begins in the future proves that the clock was ahead when
-/// it was made, or is behind now; nobody whose clock is right would take it. Until its time comes each
-/// run has one of its own, which says nothing that the authority's key beside it could not.
-fn identity_now(
-    dir: &DataDir,
-    authority: &Authority,
-    now: Timestamp,
-) -> Result<Credentials, StartError> {
-    let kept = dir.identity("server")?;
-    let begins = kept.begins_secs().filter(|begin| *begin > now.secs());
-    let Some(begins) = begins.map(|begin| Timestamp::from_ms(begin.saturating_mul(1000))) else {
-        return Ok(kept);
-    };
-    tracing::error!(
-        %begins,
-        %now,
-        "this controller's certificate begins in the future: its clock was ahead when the certificate was \
-         made, or is behind now; until then it serves with one that is made at each start"
-    );
-    Ok(authority.server(now.secs())?)
 }
 
 /// When the certificates of a directory expire, seconds since the Unix epoch.

@@ -22,6 +22,7 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             "backup.rs",
             "beside.rs",
             "backup/",
+            "authority/",
             "housekeeping.rs",
             "metrics.rs",
             "sealing.rs",

@@ -88,16 +88,16 @@ impl Facts {
     }
 }
 
-/// Proves that `certificate` is one of `ca` and fit for a member, at `now_secs`.
+/// Proves that `certificate` is one of these authorities and fit for a member, at `now_secs`.
 pub(crate) fn verify(
     certificate: &[u8],
-    ca: &CertificateDer<'static>,
+    cas: &[CertificateDer<'static>],
     now_secs: u64,
 ) -> Result<Facts, ConnectError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let unusable = |_| ConnectError::Answer("its CA certificate is not one");
     let verifier =
-        WebPkiClientVerifier::builder_with_provider(tls::roots(ca).map_err(unusable)?, provider)
+        WebPkiClientVerifier::builder_with_provider(tls::roots(cas).map_err(unusable)?, provider)
             .build()
             .map_err(|_| ConnectError::Answer("its CA certificate is not one"))?;
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now_secs));

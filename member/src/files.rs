@@ -2,7 +2,8 @@
 //!
 //! `membership.json` says who the member is and holds its long-lived keys; it is written once, last,
 //! and with it the membership begins. `certificate.json` holds the short-lived certificate with its
-//! TLS key and is replaced at every renewal. `joining.json` says which token a join is about and holds
+//! TLS key and is replaced at every renewal. `trust.json` says which authorities count by now; where it is
+//! not, that is the one of `membership.json`. `joining.json` says which token a join is about and holds
 //! its keys from before the token is sent until the membership is written; then it keeps the token's
 //! digest alone. A certificate that is missing or does not fit is not a
 //! loss: the identity key gets another one.
@@ -26,6 +27,7 @@ use crate::error::FilesError;
 
 pub(crate) const MEMBERSHIP: &str = "membership.json";
 pub(crate) const CERTIFICATE: &str = "certificate.json";
+pub(crate) const TRUST: &str = "trust.json";
 const JOINING: &str = "joining.json";
 /// Written to see whether something can be.
 const PROBE: &str = ".probe";
@@ -72,6 +74,19 @@ pub(crate) struct JoiningFile {
     /// What the token is sent with; gone when the membership holds them.
     pub(crate) identity_key: Option<Blob>,
     pub(crate) exchange_key: Option<Blob>,
+}
+
+/// `trust.json`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustFile {
+    version: u32,
+    /// SHA-256 of the CA certificate in the `membership.json` that this is about.
+    pub(crate) membership: Blob,
+    /// CA certificates.
+    pub(crate) authorities: Vec<Blob>,
+    /// Ed25519 public keys.
+    pub(crate) directory_keys: Vec<Blob>,
 }
 
 /// Bytes, base64 in the file, wiped from memory when dropped and hidden from `Debug`.
@@ -194,6 +209,31 @@ impl Stored for JoiningFile {
     }
 }
 
+// === impl TrustFile ===
+
+impl TrustFile {
+    pub(crate) fn new(
+        membership: &[u8],
+        authorities: Vec<Blob>,
+        directory_keys: Vec<Blob>,
+    ) -> Self {
+        Self {
+            version: Self::NEWEST,
+            membership: Blob::new(membership),
+            authorities,
+            directory_keys,
+        }
+    }
+}
+
+impl Stored for TrustFile {
+    const FILE: &'static str = TRUST;
+    const NEWEST: u32 = 1;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 // === impl Blob ===
 
 impl Blob {
@@ -263,7 +303,7 @@ pub(crate) fn remove<T: Stored>(dir: &Path) -> Result<(), FilesError> {
 /// Removes what was left of these files by programs that were killed while they wrote them: it may have
 /// keys in it. Whoever asks holds the directory.
 pub(crate) fn discard_drafts(dir: &Path) -> Result<(), FilesError> {
-    for name in [MEMBERSHIP, CERTIFICATE, JOINING, PROBE] {
+    for name in [MEMBERSHIP, CERTIFICATE, TRUST, JOINING, PROBE] {
         let path = dir.join(name);
         program::files::discard_drafts(&path).map_err(FilesError::io("tidy up beside", &path))?;
     }

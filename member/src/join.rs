@@ -18,6 +18,7 @@ use crate::keys::{self, TlsKey};
 use crate::membership::Membership;
 use crate::renew::{Renewal, Renewed};
 use crate::tls::{self, Trust};
+use crate::trust::{Believed, Shared};
 use crate::{certificate, clock};
 
 /// What the joiner may say about itself. Every part may be left out.
@@ -80,7 +81,7 @@ pub async fn join(
 
     let before = Membership::load_with(dir, options.keyring.clone()).ok();
     member.save_certificate(&certificate_der, &tls_key.pkcs8_der)?;
-    member.save()?;
+    member.save_all()?;
     joining.end()?;
     if let Some(before) = before {
         member.forget_keys_of(&before);
@@ -145,7 +146,8 @@ async fn redeemed(
     let answer = redeem(token, address, request).await?;
     let member = accept(token, dir, address, keys.clone(), &answer)?;
     // Verified by our own clock: if that is wrong, it should be said now and not tomorrow.
-    certificate::verify(&answer.certificate_der, &member.ca, clock::now_secs())?;
+    let ca = std::slice::from_ref(&member.ca);
+    certificate::verify(&answer.certificate_der, ca, clock::now_secs())?;
     Ok(Admitted {
         member,
         certificate_der: answer.certificate_der,
@@ -170,10 +172,12 @@ async fn by_identity(
         name: &name,
         keys: keys.get()?,
         trust: Trust::Fingerprint(token.ca_fingerprint),
+        known: Vec::new(),
     };
     let Renewed {
         certificate_der,
         ca,
+        believed,
         key,
     } = renewal.ask(address, clock::now_secs()).await?;
     let facts = Facts::read(&certificate_der).map_err(ConnectError::Answer)?;
@@ -184,6 +188,7 @@ async fn by_identity(
             fleet: facts.fleet,
             address: address.to_owned(),
             dir: dir.to_owned(),
+            trust: Shared::new(believed.unwrap_or_else(|| Believed::only(ca.clone()))),
             ca,
             keys: keys.clone(),
             key_name: String::new(),
@@ -295,8 +300,15 @@ fn accept(
         certificate_der: _,
         ca_der,
         key_name,
+        trust,
     } = answer;
-    if tls::fingerprint(ca_der) != token.ca_fingerprint {
+    let believed = trust.as_ref().map(Believed::told).transpose()?;
+    let ca = keys::certificate(ca_der);
+    // The controller has proven to be the token's, and may name one that followed.
+    let is_named = believed
+        .as_ref()
+        .is_some_and(|it| it.authorities.contains(&ca));
+    if !is_named && tls::fingerprint(ca_der) != token.ca_fingerprint {
         return Err(ConnectError::Answer("its CA is not the one in the token"));
     }
     if Role::try_from(*role) != Ok(token.role) {
@@ -311,7 +323,8 @@ fn accept(
         fleet: fleet.clone(),
         address: address.to_owned(),
         dir: dir.to_owned(),
-        ca: keys::certificate(ca_der),
+        trust: Shared::new(believed.unwrap_or_else(|| Believed::only(ca.clone()))),
+        ca,
         keys,
         key_name: key_name.clone(),
         presented: Arc::default(),

@@ -18,6 +18,7 @@
 //! | `files` | membership ↔ directory, atomically |
 //! | `held` | file or keyring → the long-lived keys, when they are needed |
 //! | `keyring` | what a keyring must be able to do, and why it may not |
+//! | `trust` | what the controller says of its authorities → what is believed, on disk |
 //! | `moving` | keys from the file into a keyring, and back |
 
 mod certificate;
@@ -34,6 +35,7 @@ mod moving;
 mod renew;
 mod skew;
 mod tls;
+mod trust;
 
 pub use error::{Cause, ConnectError, FilesError, JoinError};
 pub use join::{JoinOptions, join};

@@ -13,12 +13,13 @@ use tonic::transport::Channel;
 use crate::certificate::{Age, Facts};
 use crate::clock;
 use crate::error::{ConnectError, FilesError};
-use crate::files::{self, CertificateFile, MembershipFile};
+use crate::files::{self, CertificateFile, MembershipFile, TrustFile};
 use crate::held::Held;
 use crate::keyring::Keyring;
 use crate::keys;
 use crate::renew::{Renewal, Renewed};
 use crate::tls::{self, Presented, Trust};
+use crate::trust::{Believed, Shared};
 
 /// One member of one fleet, as its directory says. Clones share the certificate.
 #[derive(Clone)]
@@ -34,7 +35,10 @@ pub struct Membership {
     /// The name of a user's key, where it has just joined; else empty, since it is not kept.
     pub key_name: String,
     pub(crate) dir: PathBuf,
+    /// The authority that it joined with.
     pub(crate) ca: CertificateDer<'static>,
+    /// Whose word counts by now.
+    pub(crate) trust: Shared,
     pub(crate) keys: Held,
     pub(crate) presented: Arc<Presented>,
     /// What the presented certificate says; `None` when there is none that fits.
@@ -92,10 +96,42 @@ impl Membership {
         self.keys.publics().exchange
     }
 
-    /// The fleet's CA certificate, DER.
+    /// The CA certificate of the fleet that this membership began with, DER. By now another may have followed
+    /// it: see [`authorities`](Self::authorities).
     #[must_use]
     pub fn ca_der(&self) -> &[u8] {
         &self.ca
+    }
+
+    /// The CA certificates whose word counts by now, DER, the one that issues first.
+    #[must_use]
+    pub fn authorities(&self) -> Vec<Vec<u8>> {
+        let believed = self.trust.get();
+        let all = believed.authorities.iter();
+        all.map(|ca| ca.to_vec()).collect()
+    }
+
+    /// The Ed25519 public keys that sign directories; empty where the controller has named none.
+    #[must_use]
+    pub fn directory_keys(&self) -> Vec<[u8; 32]> {
+        self.trust.get().directory_keys.clone()
+    }
+
+    /// Whether the controller, which names what it says of its authorities so, says something else than
+    /// this member keeps: then [`renew`](Self::renew) asks it. Empty from controllers that say nothing.
+    #[must_use]
+    pub fn is_behind(&self, digest: &[u8]) -> bool {
+        !digest.is_empty() && *digest != self.trust.get().digest()
+    }
+
+    /// Uses the certificate no more: the next [`channel`](Self::channel) gets another, in this program and in
+    /// others. For one that the controller says it does not know.
+    pub fn forget_certificate(&self) {
+        *self.facts.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if let Some(dir) = self.certificate_dir() {
+            // One that stays is renewed at its half life.
+            let _ = files::remove::<CertificateFile>(&dir);
+        }
     }
 
     /// The directory it lives in.
@@ -169,17 +205,18 @@ impl Membership {
     ///
     /// As [`renew`](Self::renew).
     pub async fn renew_at(&self, address: &str) -> Result<(), ConnectError> {
-        let renewal = Renewal {
-            role: self.role,
-            name: &self.name,
-            keys: self.keys.get()?,
-            trust: self.trust(),
-        };
+        let mut renewed = self.ask(address).await?;
+        if self.learn(renewed.believed.take())? {
+            // Only whoever has it on the disk says that it knows it.
+            renewed = self.ask(address).await?;
+            self.learn(renewed.believed.take())?;
+        }
         let Renewed {
             certificate_der,
             key,
             ca: _,
-        } = renewal.ask(address, clock::now_secs()).await?;
+            believed: _,
+        } = renewed;
         self.present(&certificate_der, &key.pkcs8_der)
             .map_err(ConnectError::Answer)?;
         if let Err(error) = self.save_certificate(&certificate_der, &key.pkcs8_der) {
@@ -190,8 +227,30 @@ impl Membership {
         Ok(())
     }
 
+    async fn ask(&self, address: &str) -> Result<Renewed, ConnectError> {
+        let renewal = Renewal {
+            role: self.role,
+            name: &self.name,
+            keys: self.keys.get()?,
+            trust: self.trust(),
+            known: self.trust.get().fingerprints(),
+        };
+        renewal.ask(address, clock::now_secs()).await
+    }
+
+    /// Keeps what the controller says of its authorities; whether that is news.
+    fn learn(&self, believed: Option<Believed>) -> Result<bool, FilesError> {
+        let Some(believed) = believed.filter(|it| *it != *self.trust.get()) else {
+            return Ok(false);
+        };
+        believed.save(&self.dir, &self.ca)?;
+        tracing::info!("the fleet's authorities are others than before, and are kept");
+        self.trust.set(believed);
+        Ok(true)
+    }
+
     pub(crate) fn trust(&self) -> Trust {
-        Trust::Ca(self.ca.clone())
+        Trust::Authorities(self.trust.get().authorities.clone())
     }
 
     /// Uses a certificate from now on, if it is this member's.
@@ -215,6 +274,19 @@ impl Membership {
             self.keys.to_store(),
         );
         files::save(&self.dir, &file)
+    }
+
+    /// The same with what is believed: before it, so that a membership never stands there that believes
+    /// less than it was told.
+    pub(crate) fn save_all(&self) -> Result<(), FilesError> {
+        let believed = self.trust.get();
+        if *believed == Believed::only(self.ca.clone()) {
+            // Of a membership before, in the same fleet.
+            files::remove::<TrustFile>(&self.dir)?;
+        } else {
+            believed.save(&self.dir, &self.ca)?;
+        }
+        self.save()
     }
 
     /// Keeps a certificate with its key for the next program, where there is a place for that.
@@ -262,7 +334,9 @@ impl Membership {
         let role = Role::from_str(&file.role).map_err(|_| damaged("unknown role"))?;
         let keys = Held::stored(&path, &file.keys(), keyring)?;
         let ca = keys::certificate(&file.ca.0);
-        tls::roots(&ca).map_err(|_| damaged("the CA certificate is not one"))?;
+        tls::roots(std::slice::from_ref(&ca))
+            .map_err(|_| damaged("the CA certificate is not one"))?;
+        let trust = Shared::new(Believed::load(dir, &ca)?);
         Ok(Self {
             role,
             name: file.name.clone(),
@@ -270,6 +344,7 @@ impl Membership {
             address: file.address.clone(),
             dir: dir.to_owned(),
             ca,
+            trust,
             keys,
             key_name: String::new(),
             presented: Arc::default(),

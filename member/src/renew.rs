@@ -9,6 +9,7 @@ use crate::certificate;
 use crate::error::ConnectError;
 use crate::keys::{self, Keys, TlsKey};
 use crate::tls::{self, Trust};
+use crate::trust::Believed;
 
 /// Who asks, and what the answer must prove.
 #[derive(Debug)]
@@ -18,13 +19,17 @@ pub(crate) struct Renewal<'a> {
     pub(crate) keys: &'a Keys,
     /// How the controller is known.
     pub(crate) trust: Trust,
+    /// SHA-256 of each authority that is kept, durably.
+    pub(crate) known: Vec<Vec<u8>>,
 }
 
 /// A certificate with the TLS key that it is for.
 pub(crate) struct Renewed {
     pub(crate) certificate_der: Vec<u8>,
-    /// The fleet's CA certificate.
+    /// The CA certificate of the authority that issued it.
     pub(crate) ca: CertificateDer<'static>,
+    /// Whose word counts from now on; `None` where the controller does not say.
+    pub(crate) believed: Option<Believed>,
     pub(crate) key: TlsKey,
 }
 
@@ -49,30 +54,36 @@ impl Renewal<'_> {
             signed_at_secs: now_secs,
             signature: self.keys.sign(&message).to_vec(),
             identity_key: self.keys.identity_public().to_vec(),
+            known_authorities: self.known,
         };
 
         let channel = tls::channel(address, &self.trust, None).await?;
         let RenewResponse {
             certificate_der,
             ca_der,
+            trust,
         } = EnrollmentClient::new(channel)
             .renew(request)
             .await
             .map_err(|status| ConnectError::from_status(address, status))?
             .into_inner();
 
-        let is_ours = match &self.trust {
-            Trust::Ca(ca) => ca_der == **ca,
-            Trust::Fingerprint(fingerprint) => tls::fingerprint(&ca_der) == *fingerprint,
+        let believed = trust.as_ref().map(Believed::told).transpose()?;
+        let ca = keys::certificate(&ca_der);
+        // Whoever answers has proven to be the controller, and may name those who follow.
+        let is_ours = match (&believed, &self.trust) {
+            (Some(believed), _) => believed.authorities.contains(&ca),
+            (None, Trust::Authorities(cas)) => cas.contains(&ca),
+            (None, Trust::Fingerprint(fingerprint)) => tls::fingerprint(&ca) == *fingerprint,
         };
         if !is_ours {
             return Err(ConnectError::Answer("it names another CA than ours"));
         }
-        let ca = keys::certificate(&ca_der);
-        certificate::verify(&certificate_der, &ca, now_secs)?;
+        certificate::verify(&certificate_der, std::slice::from_ref(&ca), now_secs)?;
         Ok(Renewed {
             certificate_der,
             ca,
+            believed,
             key,
         })
     }

@@ -1,9 +1,9 @@
 //! The TLS connection to the controller: one connector for members and for those who join.
 //!
 //! The controller is always proven, to the fleet's own CA and for [`fleet::SERVER_NAME`], whatever
-//! address was dialled. A member has that CA. A joiner has only its fingerprint, from the token: it
-//! takes as CA the one certificate of the presented chain that has this fingerprint, and then
-//! verifies the leaf against it in the ordinary way. There is no path here without verification.
+//! address was dialled. A member has that CA, or several, of which one follows the other. A joiner has only
+//! a fingerprint, from the token: it takes as CA the one certificate of the presented chain that has this
+//! fingerprint, and then verifies the chain against it in the ordinary way. There is no path here without verification.
 
 use std::fmt;
 use std::future::Future;
@@ -44,9 +44,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the controller must prove.
 #[derive(Clone, Debug)]
 pub(crate) enum Trust {
-    /// To hold a certificate of this CA.
-    Ca(CertificateDer<'static>),
-    /// To hold a certificate of the CA whose DER has this SHA-256, and to present that CA.
+    /// To hold a certificate of one of these CAs.
+    Authorities(Vec<CertificateDer<'static>>),
+    /// To hold a certificate of the CA whose DER has this SHA-256, or of one that followed it, and to present
+    /// that CA.
     Fingerprint([u8; 32]),
 }
 
@@ -128,7 +129,7 @@ impl Connector {
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&[&rustls::version::TLS13])?;
         let builder = match trust {
-            Trust::Ca(ca) => builder.with_webpki_verifier(verifier(ca, provider)?),
+            Trust::Authorities(cas) => builder.with_webpki_verifier(verifier(cas, provider)?),
             Trust::Fingerprint(fingerprint) => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Pinned {
@@ -189,21 +190,24 @@ pub(crate) fn fingerprint(der: &[u8]) -> [u8; 32] {
 }
 
 fn verifier(
-    ca: &CertificateDer<'static>,
+    cas: &[CertificateDer<'static>],
     provider: Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>, rustls::Error> {
-    WebPkiServerVerifier::builder_with_provider(roots(ca)?, provider)
+    WebPkiServerVerifier::builder_with_provider(roots(cas)?, provider)
         .build()
         .map_err(|cause| rustls::Error::General(cause.to_string()))
 }
 
-pub(crate) fn roots(ca: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, rustls::Error> {
+pub(crate) fn roots(cas: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(ca.clone())?;
+    for ca in cas {
+        roots.add(ca.clone())?;
+    }
     Ok(Arc::new(roots))
 }
 
-/// Accepts exactly the servers with a certificate of the CA that has the fingerprint.
+/// Accepts exactly the servers with a certificate of the CA that has the fingerprint, or of one that it
+/// vouches for: what it has signed for that stands in the chain that is presented.
 struct Pinned {
     fingerprint: [u8; 32],
     provider: Arc<CryptoProvider>,
@@ -222,9 +226,10 @@ impl ServerCertVerifier for Pinned {
             .iter()
             .find(|presented| fingerprint(presented) == self.fingerprint)
             .ok_or(CertificateError::UnknownIssuer)?;
-        verifier(&ca.clone().into_owned(), self.provider.clone())?.verify_server_cert(
+        let ca = [ca.clone().into_owned()];
+        verifier(&ca, self.provider.clone())?.verify_server_cert(
             end_entity,
-            &[],
+            intermediates,
             server_name,
             ocsp_response,
             now,

@@ -280,7 +280,9 @@ fn may_pass(failed: &JoinError) -> bool {
 
 /// Whether this membership is in the fleet that the token is for.
 fn is_of(member: &Membership, token: &Token) -> bool {
-    Sha256::digest(member.ca_der()).as_slice() == token.ca_fingerprint
+    let believed = member.authorities();
+    let mut all = believed.iter().map(Vec::as_slice).chain([member.ca_der()]);
+    all.any(|ca| Sha256::digest(ca).as_slice() == token.ca_fingerprint)
 }
 
 /// Nothing is to be done, unless the token is for another host of this fleet.

@@ -187,11 +187,16 @@ impl Session {
         let response = match response {
             Ok(response) => response,
             Err(status) => {
-                if says_membership_ended(&status) {
+                if says(&status, fleet::MEMBERSHIP_ENDED) {
                     let order = Order::Lock(MEMBERSHIP_ENDED.to_owned());
                     if deliver(&self.orders, order).await == Err(GateStopped) {
                         return Ok(SessionEnd::Stopped);
                     }
+                }
+                if says(&status, fleet::AUTHORITY_UNKNOWN)
+                    && let Some(member) = &self.controller.member
+                {
+                    member.forget_certificate();
                 }
                 return Err(self.failed(status));
             }
@@ -331,7 +336,9 @@ impl Session {
             audit_checkpoint,
             audit_key,
             audit_restated,
+            trust_digest,
         } = opened;
+        self.controller.learn(&trust_digest);
         if !called.is_empty() {
             self.state.called(&called);
         }
@@ -479,11 +486,12 @@ impl Session {
     }
 }
 
-/// Whether the controller, which its certificate has proven, says that this host belongs to its
-/// fleet no more: what a host hears that was away when it was removed or replaced.
-fn says_membership_ended(status: &Status) -> bool {
+/// Whether the controller, which its certificate has proven, says that this has become of the membership:
+/// that it has ended, which a host hears that was away when it was removed or replaced, or that its
+/// certificate is of an authority that counts no more.
+fn says(status: &Status, what: &str) -> bool {
     let said = status.metadata().get(fleet::MEMBERSHIP);
-    said.is_some_and(|said| said == fleet::MEMBERSHIP_ENDED)
+    said.is_some_and(|said| said == what)
 }
 
 /// What the controller says of itself.

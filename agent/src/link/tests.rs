@@ -179,6 +179,7 @@ fn link(address: SocketAddr, channels: Channels) -> Link {
         dial,
         address: address.to_string(),
         exchange: None,
+        member: None,
     };
     let (link, start) = Link::new(&channels);
     start.run(&Handle::current(), &link, controller, channels);

@@ -78,7 +78,12 @@ impl Member {
         let signature = fs::read(self.sandbox.dir.path().join("signature")).unwrap();
         self.write(
             "directory.bin",
-            SyncResponse { body, signature }.encode_to_vec(),
+            SyncResponse {
+                body,
+                signature,
+                ..SyncResponse::default()
+            }
+            .encode_to_vec(),
         );
     }
 

@@ -119,6 +119,7 @@ impl AuthorizeLayer {
     fn caller(&self, presented: &Presented) -> Result<Admitted, Error> {
         match presented {
             Presented::Nothing => Err(Error::Unauthenticated),
+            Presented::Foreign => Err(Error::AuthorityUnknown),
             Presented::OutOfTime(validity) => Err(Error::OutOfTime(*validity)),
             Presented::Valid(certificate) => self.member(certificate),
         }

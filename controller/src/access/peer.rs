@@ -33,6 +33,8 @@ pub(crate) enum Presented {
     /// Its time was not when the connection was made. Said in words to whoever calls, because the
     /// cause is a clock, here or there.
     OutOfTime(CertificateTime),
+    /// Another authority has signed it, or one that counts no more. It proves nothing.
+    Foreign,
 }
 
 /// When a certificate is valid, and what the clock said; seconds since the Unix epoch.

@@ -46,6 +46,9 @@ const fn without(lacking: Capability) -> Option<&'static str> {
         Capability::SessionPass => Some(
             "neither a second machine with its state directory nor one that was set back is noticed",
         ),
+        Capability::TrustSet => {
+            Some("it cannot follow when the fleet's certificate authority is replaced by another")
+        }
         // Of those who ask for events.
         Capability::AuditFilters => None,
     }
@@ -77,7 +80,7 @@ mod tests {
     fn an_agent_of_this_version_or_a_later_one_is_not_old() {
         let ours = Contract::of_this_program();
         let later = Contract::of_header(Some(
-            "postern-contract/99 (event-records session-pass audit-filters deltas)",
+            "postern-contract/99 (event-records session-pass audit-filters trust-set deltas)",
         ));
 
         for (version, contract) in [

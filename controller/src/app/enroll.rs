@@ -9,12 +9,12 @@ use std::net::IpAddr;
 
 use super::{check, members, tokens, trust};
 use crate::access::caller::{Call, RequestId};
-use crate::ca::Subject;
+use crate::ca::{Authority, Subject};
 use crate::context::Context;
 use crate::error::{Error, RenewalRefused, TokenRefused};
 use crate::store::model::{
-    EnrollConflict, EnrollOutcome, Enrolment, Invitation, Member, MemberKey, NewMember, Origin,
-    TokenState,
+    EnrollConflict, EnrollOutcome, Enrolment, Invitation, KnownAuthorities, Member, MemberKey,
+    NewMember, Origin, TokenState,
 };
 use crate::timestamp::Timestamp;
 
@@ -37,6 +37,8 @@ pub(crate) struct Joiner {
     pub(crate) address: String,
     /// Hosts: the port for them; 0 for the usual one.
     pub(crate) spa_port: u16,
+    /// Its program keeps a set of authorities, and takes a certificate of any of them.
+    pub(crate) keeps_set: bool,
 }
 
 /// A member's wish for a fresh certificate, signed with its identity key.
@@ -51,6 +53,17 @@ pub(crate) struct Renewal {
     pub(crate) identity_key: Option<[u8; 32]>,
     /// It knows what it is to be locked: a host may then come to be told that it is.
     pub(crate) knows_locks: bool,
+    /// As of a [`Joiner`].
+    pub(crate) keeps_set: bool,
+    /// SHA-256 of each authority that it keeps.
+    pub(crate) known: Vec<[u8; 32]>,
+}
+
+/// A certificate, and the CA's that issued it; DER.
+#[derive(Clone, Debug)]
+pub(crate) struct Certified {
+    pub(crate) certificate_der: Vec<u8>,
+    pub(crate) ca_der: Vec<u8>,
 }
 
 /// A member, the name of the key that it joined with, and its certificate, DER.
@@ -58,7 +71,7 @@ pub(crate) struct Renewal {
 pub(crate) struct Enrolled {
     pub(crate) member: Member,
     pub(crate) key_name: String,
-    pub(crate) certificate_der: Vec<u8>,
+    pub(crate) certified: Certified,
 }
 
 /// Redeems a token: the joiner is a member from then on.
@@ -69,11 +82,29 @@ pub(crate) async fn redeem(
     now: Timestamp,
 ) -> Result<Enrolled, Error> {
     let csr_der = joiner.csr_der.clone();
+    let keeps_set = joiner.keeps_set;
     let joiner = joiner.checked(call.peer)?;
-    let Enrolment { member, key } = join(context, call, joiner, now).await?;
+    let Enrolment { mut member, key } = join(context, call, joiner, now).await?;
     welcome(context, &member).await?;
-    let named = (member.role, member.name.as_str());
-    let certificate_der = certify(context, named, key, &csr_der, now)?;
+    let (role, name) = (member.role, member.name.clone());
+    let named = (role, name.as_str());
+    let in_force = context.authorities.get();
+    let certified = certify(context, in_force.current(), (named, key), (&csr_der, now))?;
+    let kept = if keeps_set {
+        in_force.fingerprints()
+    } else {
+        Vec::new()
+    };
+    let issuer = Some(in_force.current().fingerprint());
+    let knows = KnownAuthorities { kept, issuer };
+    context.store.renewed(key, knows.clone(), now.ms()).await?;
+    if !keeps_set {
+        // By what it knows is decided at each of its renewals.
+        context.roster.refresh(&context.store, role, &name).await?;
+    }
+    if let Some(own) = member.keys.iter_mut().find(|own| own.id == key) {
+        own.knows = knows;
+    }
     let key_name = member
         .key(key)
         .map_or_else(String::new, |key| key.name.clone());
@@ -81,16 +112,16 @@ pub(crate) async fn redeem(
     Ok(Enrolled {
         member,
         key_name,
-        certificate_der,
+        certified,
     })
 }
 
-/// Gives a member a fresh certificate, DER.
+/// Gives a member a fresh certificate.
 pub(crate) async fn renew(
     context: &Context,
     renewal: Renewal,
     now: Timestamp,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Certified, Error> {
     let members = context.roster.by_any_name(renewal.role, &renewal.name);
     let mut signed = members
         .iter()
@@ -102,6 +133,8 @@ pub(crate) async fn renew(
         csr_der,
         signed_at_secs,
         knows_locks,
+        keeps_set,
+        known,
         ..
     } = renewal;
     if now.secs().abs_diff(signed_at_secs) > RENEWAL_AGE_MAX_SECS {
@@ -113,10 +146,16 @@ pub(crate) async fn renew(
     }
     check_csr(&csr_der)?;
     // By the name that it knows itself by, which may be a former one.
-    let certificate_der = certify(context, (role, &name), key.id, &csr_der, now)?;
-    context.store.renewed(key.id, now.ms()).await?;
+    let in_force = context.authorities.get();
+    let issuer = in_force.for_member(keeps_set, key.knows.issuer.as_ref());
+    let certified = certify(context, issuer, ((role, &name), key.id), (&csr_der, now))?;
+    let knows = KnownAuthorities {
+        kept: known,
+        issuer: Some(issuer.fingerprint()),
+    };
+    context.store.renewed(key.id, knows, now.ms()).await?;
     tracing::info!(%role, name, "certificate renewed");
-    Ok(certificate_der)
+    Ok(certified)
 }
 
 /// Redeems the token and adds the member, or finds the one that this joiner has become already.
@@ -204,11 +243,10 @@ async fn welcome(context: &Context, member: &Member) -> Result<(), Error> {
 
 fn certify(
     context: &Context,
-    (role, name): (Role, &str),
-    key: u64,
-    csr_der: &[u8],
-    now: Timestamp,
-) -> Result<Vec<u8>, Error> {
+    issuer: &Authority,
+    ((role, name), key): ((Role, &str), u64),
+    (csr_der, now): (&[u8], Timestamp),
+) -> Result<Certified, Error> {
     let subject = Subject {
         key,
         fleet: &context.settings.fleet,
@@ -216,10 +254,10 @@ fn certify(
         name,
     };
     let life = context.settings.certificate_life;
-    let certificate = context
-        .authority
-        .member(subject, csr_der, now.secs(), life)?;
-    Ok(certificate)
+    Ok(Certified {
+        certificate_der: issuer.member(subject, csr_der, now.secs(), life)?,
+        ca_der: issuer.ca_der().to_vec(),
+    })
 }
 
 // === impl Joiner ===

@@ -26,7 +26,9 @@ use crate::access::reads::Reads;
 use crate::access::roster::Roster;
 use crate::audit::Checkpoints;
 use crate::ca::Authority;
-use crate::context::{Context, Endpoint};
+use crate::ca::authorities::{Authorities, InForce};
+use crate::ca::kept::{DirectoryKey, Kept};
+use crate::context::Context;
 use crate::error::Error;
 use crate::metrics::counters::Metrics;
 use crate::rollout::Rollout;
@@ -71,7 +73,9 @@ impl Fleet {
         let dir = TempDir::new().unwrap();
         let settings = "fleet = 'prod'\naddress = 'controller.example:7443'";
         let authority = Authority::create("prod", NOW.secs()).unwrap();
-        let authority = Authority::open(&authority).unwrap();
+        let directory = DirectoryKey::new(&[7; 32], NOW.secs());
+        let kept = Kept::of(&authority, directory, NOW.secs());
+        let authorities = Authorities::new(InForce::of(&kept, NOW.secs()).unwrap());
         let store = fixture::open(dir.path()).await;
         let roster = Arc::new(Roster::load(&store).await.unwrap());
         let sessions = Arc::new(Registry::default());
@@ -86,11 +90,7 @@ impl Fleet {
             sinks: Sinks::default(),
             metrics: Metrics::new(Vec::new()),
             settings: Settings::parse(settings).unwrap(),
-            endpoint: Endpoint {
-                address: "controller.example:7443".to_owned(),
-                ca_fingerprint: authority.fingerprint(),
-            },
-            authority,
+            authorities,
             store,
             roster,
             rollout,
@@ -233,6 +233,7 @@ impl Keys {
             requested_name: requested_name.to_owned(),
             address: String::new(),
             spa_port: 0,
+            keeps_set: true,
         }
     }
 }

@@ -88,7 +88,7 @@ pub(crate) async fn create(
         &new.labels,
         &Scope(new.scope.clone()),
     );
-    let mut issued = issue(&context.store, &context.endpoint, new, creator, now).await?;
+    let mut issued = issue(&context.store, &context.endpoint(), new, creator, now).await?;
     issued.warnings.append(&mut unknown);
     let (role, token) = (issued.token.role, &issued.id);
     tracing::info!(operator = caller.name, %role, token, "token created");

@@ -8,6 +8,7 @@ use fleet::audit::{Checkpoint, Verdict};
 
 use super::{BackupError, Drafts, OldArchive, unpack};
 use crate::ca::Authority;
+use crate::ca::authorities::InForce;
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::random::random;
@@ -124,13 +125,41 @@ fn authority(dir: &DataDir) -> Finding {
         Err(error) => return wrong("authority", program::one_line(&error).to_string()),
     };
     match Authority::open(&identity) {
-        Ok(authority) if authority.holds_its_key() => sound(
-            "authority",
-            format!("SHA-256 {}", hex::encode(authority.fingerprint())),
-        ),
+        Ok(authority) if authority.holds_its_key() => match kept(dir) {
+            Ok(()) => sound(
+                "authority",
+                format!("SHA-256 {}", hex::encode(authority.fingerprint())),
+            ),
+            Err(why) => wrong("authority", format!("authority.json: {why}")),
+        },
         Ok(_) => wrong("authority", "ca-key.pem is not the key of ca.pem"),
         Err(error) => wrong("authority", error.to_string()),
     }
+}
+
+/// Whether every authority that is kept has its key.
+fn kept(dir: &DataDir) -> Result<(), String> {
+    let kept = dir
+        .authority()
+        .map_err(|error| program::one_line(&error).to_string())?;
+    let Some(kept) = kept else { return Ok(()) };
+    let kept_at = InForce::of(&kept, clock::now().secs());
+    kept_at.map_err(|error| error.to_string())?;
+    let all = [
+        Some(&kept.current),
+        kept.next.as_ref(),
+        kept.former.as_ref(),
+    ];
+    let opened = all.into_iter().flatten().map(|it| it.open());
+    for authority in opened {
+        if !authority
+            .map_err(|error| error.to_string())?
+            .holds_its_key()
+        {
+            return Err("a key is not that of its certificate".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn server(dir: &DataDir) -> Finding {
@@ -150,7 +179,10 @@ fn server(dir: &DataDir) -> Finding {
     }
     match identity.expires_secs() {
         None => wrong("server certificate", "server.pem is no certificate"),
-        Some(end) if end <= clock::now().secs() => wrong("server certificate", "it has expired"),
+        Some(end) if end <= clock::now().secs() => sound(
+            "server certificate",
+            "it has expired, and is made anew at the next start",
+        ),
         Some(end) => {
             let end = crate::timestamp::Timestamp::from_ms(end.saturating_mul(1000));
             sound("server certificate", format!("good until {end}"))

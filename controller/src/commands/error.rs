@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 
-use controller::{BackupError, SinkError, StartError};
+use controller::{BackupError, RotateError, SinkError, StartError};
 use program::{Exit, Failure, PrintError};
 
 /// Why a command failed, by who can act.
@@ -16,6 +16,8 @@ pub(crate) enum CommandError {
     Backup(#[from] BackupError),
     #[error("{0} of these are not sound")]
     Unsound(usize),
+    #[error(transparent)]
+    Rotate(#[from] RotateError),
     #[error(transparent)]
     Sink(#[from] SinkError),
     #[error(transparent)]
@@ -44,6 +46,7 @@ impl Failure for CommandError {
         match self {
             Self::Start(error) => error.exit(),
             Self::Backup(error) => error.exit(),
+            Self::Rotate(error) => error.exit(),
             Self::Sink(error) => error.exit(),
             Self::Print(error) => error.exit(),
             Self::NotServing { .. } => Exit::Unreachable,
@@ -59,6 +62,7 @@ impl Failure for CommandError {
         match self {
             Self::Start(error) => error.hint(),
             Self::Backup(error) => error.hint(),
+            Self::Rotate(error) => error.hint(),
             Self::Sink(error) => error.hint(),
             Self::Print(error) => error.hint(),
             Self::StoreGone => Some("the log above says why".into()),

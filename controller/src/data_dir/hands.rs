@@ -8,7 +8,7 @@ use program::trusted;
 use super::DataDirError;
 
 /// What nobody else may read, by the end of the file's name.
-const SECRETS: [&str; 4] = ["-key.pem", ".key", ".key.new", "-key"];
+const SECRETS: [&str; 5] = ["-key.pem", ".key", ".key.new", "-key", "authority.json"];
 /// What nobody else may change. The directory keeps others from reading it.
 const OURS: [&str; 4] = ["controller.toml", "controller.db", "-wal", "-shm"];
 

@@ -1,5 +1,6 @@
 //! The host's half of the contract. The host is named by its certificate, never by a field.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use fleet::wire::agent_server::Agent;
@@ -10,9 +11,8 @@ use fleet::wire::{
     PushEventsRequest, PushEventsResponse, SessionOpened, SessionRequest,
 };
 use fleet::{Capability, Contract, Event, EventRecord};
-use tokio_stream::StreamExt as _;
-use tokio_stream::adapters::Map;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::{caller, contract};
@@ -21,6 +21,7 @@ use crate::app::check::fixed;
 use crate::app::claims::NewClaim;
 use crate::app::hosts::{Hello, Opened};
 use crate::app::{claims, events, hosts};
+use crate::ca::authorities::Authorities;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -32,8 +33,7 @@ use crate::timestamp::Timestamp;
 const EVENTS_MAX: usize = 10_000;
 
 /// Directives in the contract's form.
-type Directives =
-    Map<ReceiverStream<session::Directive>, fn(session::Directive) -> Result<Directive, Status>>;
+type Directives = Pin<Box<dyn Stream<Item = Result<Directive, Status>> + Send>>;
 
 #[derive(Debug)]
 pub(crate) struct AgentService {
@@ -83,8 +83,10 @@ impl Agent for AgentService {
         } = hosts::open_session(&self.context, &host, hello, clock::now(), clock::now).await?;
         tracing::info!(host = host.name, generation, "session opened");
         self.spawn(host, session, known_claims);
-        let to_wire: fn(session::Directive) -> Result<Directive, Status> = directive;
-        Ok(Response::new(ReceiverStream::new(directives).map(to_wire)))
+        let context = Arc::clone(&self.context);
+        let to_wire = move |said| directive(said, &context.authorities);
+        let directives = ReceiverStream::new(directives).map(to_wire);
+        Ok(Response::new(Box::pin(directives)))
     }
 
     async fn acknowledge(
@@ -242,7 +244,10 @@ fn hello(request: SessionRequest, contract: Contract) -> Hello {
 }
 
 /// What is said to a host, in the contract's form. The end of a session is an error of its stream.
-fn directive(directive: session::Directive) -> Result<Directive, Status> {
+fn directive(
+    directive: session::Directive,
+    authorities: &Authorities,
+) -> Result<Directive, Status> {
     let kind = match directive {
         session::Directive::Locked { reason } => Kind::Locked(Locked { reason }),
         session::Directive::Ended => return Err(Status::aborted("this session was ended")),
@@ -283,6 +288,7 @@ fn directive(directive: session::Directive) -> Result<Directive, Status> {
             audit_checkpoint: audit.newest,
             audit_key: audit.key,
             audit_restated: audit.restated,
+            trust_digest: authorities.get().trust_digest().to_vec(),
         }),
     };
     Ok(Directive {

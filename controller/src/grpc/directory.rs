@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use fleet::wire;
 use fleet::wire::{
     DirectoryBody, DirectoryHost, RecentEventsRequest, RecentEventsResponse, SyncRequest,
     SyncResponse, WhoAmIRequest, WhoAmIResponse,
 };
+use fleet::{Capability, wire};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::{call, caller, recent_events};
+use super::{call, caller, contract, recent_events};
+use crate::access::peer::{Peer, Presented};
 use crate::app::directory::{Directory, Entry, directory};
 use crate::clock;
 use crate::context::Context;
@@ -33,12 +34,24 @@ impl DirectoryService {
 impl wire::directory_server::Directory for DirectoryService {
     async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
         let user = caller(&request)?;
+        let issuer = member_issuer(&self.context, &request);
+        let keeps_set = contract(&request).can(Capability::TrustSet);
         let SyncRequest {} = request.into_inner();
         let directory = directory(&self.context, &user, clock::now());
         // What is signed is these bytes, so they are made once and sent as they are.
         let body = body(directory).encode_to_vec();
-        let signature = self.context.authority.sign(&body).map_err(Error::from)?;
-        Ok(Response::new(SyncResponse { body, signature }))
+        let in_force = self.context.authorities.get();
+        // Clients of before know the key of one authority, which is the one that they joined with.
+        let authority = in_force.for_member(keeps_set, issuer.as_ref());
+        let signature = authority.sign(&body).map_err(Error::from)?;
+        let (directory_signature, directory_key) = in_force.sign_directory(&body);
+        Ok(Response::new(SyncResponse {
+            body,
+            signature,
+            directory_signature: directory_signature.to_vec(),
+            directory_key: directory_key.to_vec(),
+            trust_digest: in_force.trust_digest().to_vec(),
+        }))
     }
 
     async fn who_am_i(
@@ -60,6 +73,17 @@ impl wire::directory_server::Directory for DirectoryService {
     ) -> Result<Response<RecentEventsResponse>, Status> {
         recent_events::recent_events(&self.context, request).await
     }
+}
+
+/// The authority of the certificate by which a member calls, as it was noted when it was issued.
+fn member_issuer<T>(context: &Context, request: &Request<T>) -> Option<[u8; 32]> {
+    let peer = request.extensions().get::<Peer>()?;
+    let Presented::Valid(der) = &peer.presented else {
+        return None;
+    };
+    let in_force = context.authorities.get();
+    let current = in_force.current();
+    current.has_signed(der).then(|| current.fingerprint())
 }
 
 fn body(directory: Directory) -> DirectoryBody {

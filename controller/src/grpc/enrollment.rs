@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use fleet::wire::enrollment_server::Enrollment;
-use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse};
+use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse, TrustSet};
 use fleet::{Capability, Role};
 use tonic::{Request, Response, Status};
 
 use super::status::with_time;
 use super::{call, contract};
 use crate::app::check::fixed;
-use crate::app::enroll::{self, Enrolled, Joiner, Renewal};
+use crate::app::enroll::{self, Certified, Enrolled, Joiner, Renewal};
 use crate::clock;
 use crate::context::Context;
 use crate::error::{Error, RenewalRefused, TokenRefused};
 use crate::timestamp::Timestamp;
+
+/// Authorities that a member says it keeps, at most.
+const KNOWN_MAX: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct EnrollmentService {
@@ -36,21 +39,23 @@ impl Enrollment for EnrollmentService {
         request: Request<RedeemRequest>,
     ) -> Result<Response<RedeemResponse>, Status> {
         let call = call(&request)?;
-        let joiner = joiner(request.into_inner())?;
+        let keeps_set = contract(&request).can(Capability::TrustSet);
+        let joiner = joiner(request.into_inner(), keeps_set)?;
         let now = clock::now();
         let redeemed = enroll::redeem(&self.context, call, joiner, now).await;
         let Enrolled {
             member,
             key_name,
-            certificate_der,
+            certified,
         } = redeemed.map_err(|error| of_time(error, now))?;
         Ok(Response::new(RedeemResponse {
             role: wire::Role::from(member.role).into(),
             name: member.name,
             fleet: self.context.settings.fleet.clone(),
-            certificate_der,
-            ca_der: self.context.authority.ca_der().to_vec(),
+            certificate_der: certified.certificate_der,
+            ca_der: certified.ca_der,
             key_name,
+            trust: Some(trust(&self.context)),
         }))
     }
 
@@ -58,7 +63,8 @@ impl Enrollment for EnrollmentService {
         &self,
         request: Request<RenewRequest>,
     ) -> Result<Response<RenewResponse>, Status> {
-        let knows_locks = contract(&request).can(Capability::SessionPass);
+        let contract = contract(&request);
+        let knows_locks = contract.can(Capability::SessionPass);
         let RenewRequest {
             role,
             name,
@@ -66,6 +72,7 @@ impl Enrollment for EnrollmentService {
             signed_at_secs,
             signature,
             identity_key,
+            known_authorities,
         } = request.into_inner();
         let renewal = Renewal {
             role: Role::try_from(role).map_err(Error::from)?,
@@ -75,14 +82,30 @@ impl Enrollment for EnrollmentService {
             signature,
             identity_key: key("identity_key", &identity_key)?,
             knows_locks,
+            keeps_set: contract.can(Capability::TrustSet),
+            known: known(&known_authorities)?,
         };
         let now = clock::now();
         let renewed = enroll::renew(&self.context, renewal, now).await;
-        let certificate_der = renewed.map_err(|error| of_time(error, now))?;
+        let Certified {
+            certificate_der,
+            ca_der,
+        } = renewed.map_err(|error| of_time(error, now))?;
         Ok(Response::new(RenewResponse {
             certificate_der,
-            ca_der: self.context.authority.ca_der().to_vec(),
+            ca_der,
+            trust: Some(trust(&self.context)),
         }))
+    }
+}
+
+/// What members are told of authorities.
+fn trust(context: &Context) -> TrustSet {
+    let in_force = context.authorities.get();
+    let told = in_force.told();
+    TrustSet {
+        authorities: told.authorities.clone(),
+        directory_keys: told.directory_keys.iter().map(|key| key.to_vec()).collect(),
     }
 }
 
@@ -101,7 +124,19 @@ fn of_time(error: Error, now: Timestamp) -> Status {
     }
 }
 
-fn joiner(request: RedeemRequest) -> Result<Joiner, Error> {
+/// Authorities that a member keeps.
+fn known(named: &[Vec<u8>]) -> Result<Vec<[u8; 32]>, Error> {
+    if named.len() > KNOWN_MAX {
+        let problem = format!("more than {KNOWN_MAX}");
+        return Err(Error::invalid("known_authorities", problem));
+    }
+    let named = named.iter();
+    named
+        .map(|named| fixed("known_authorities", named))
+        .collect()
+}
+
+fn joiner(request: RedeemRequest, keeps_set: bool) -> Result<Joiner, Error> {
     let RedeemRequest {
         token_secret,
         csr_der,
@@ -119,6 +154,7 @@ fn joiner(request: RedeemRequest) -> Result<Joiner, Error> {
         requested_name,
         address,
         spa_port: u16::try_from(spa_port).map_err(|_| Error::invalid("spa_port", "above 65535"))?,
+        keeps_set,
     })
 }
 

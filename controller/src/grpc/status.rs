@@ -18,6 +18,12 @@ impl From<Error> for Status {
             status.metadata_mut().insert(fleet::MEMBERSHIP, ended);
             return status;
         }
+        if matches!(error, Error::AuthorityUnknown) {
+            let mut status = Self::unauthenticated(message);
+            let unknown = MetadataValue::from_static(fleet::AUTHORITY_UNKNOWN);
+            status.metadata_mut().insert(fleet::MEMBERSHIP, unknown);
+            return status;
+        }
         match error.remedy() {
             Remedy::Authenticate => Self::unauthenticated(message),
             Remedy::AskForPermission => Self::permission_denied(message),

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::{Admission, Exceeded, Full, Place};
 use super::connection::Connection;
+use super::tls::Doorway;
 use crate::access::layer::AuthorizeLayer;
 use crate::access::peer::{Peer, Presented};
 use crate::clock;
@@ -41,7 +41,7 @@ pub(super) struct Door {
 /// What brings a connection to speak.
 #[derive(Clone)]
 pub(super) struct Greeter {
-    pub(super) tls: TlsAcceptor,
+    pub(super) doorway: Arc<Doorway>,
     pub(super) authorize: AuthorizeLayer,
     /// Where connections that speak are served.
     pub(super) ready: mpsc::Sender<Connection>,
@@ -163,14 +163,18 @@ impl Greeter {
         mut place: Place,
     ) -> Result<Connection, NotServed> {
         stream.set_nodelay(true).map_err(NotServed::Tls)?;
-        let stream = timeout(HANDSHAKE_TIMEOUT, self.tls.accept(stream))
+        let threshold = self.doorway.threshold();
+        let stream = timeout(HANDSHAKE_TIMEOUT, threshold.tls.accept(stream))
             .await
             .map_err(|_| NotServed::NoHandshake)?
             .map_err(NotServed::Tls)?;
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let presented =
-            certificate.map_or(Presented::Nothing, |der| Presented::at(der, clock::now()));
+        let presented = match certificate {
+            None => Presented::Nothing,
+            Some(der) if threshold.takes(der) => Presented::at(der, clock::now()),
+            Some(_) => Presented::Foreign,
+        };
         if let Some(member) = self.authorize.member_of(&presented) {
             place.becomes_members(member)?;
         }

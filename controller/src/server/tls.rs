@@ -1,8 +1,11 @@
-//! TLS of the server: who it proves to be, and whose certificates it takes.
+//! TLS of the server: who it proves to be, and whose certificates it takes. Both may change while it
+//! serves; a connection keeps what it began with.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -12,19 +15,83 @@ use rustls::{
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio_rustls::TlsAcceptor;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::ServerError;
 use crate::ca::Credentials;
 
+/// Where connections come in.
+#[derive(Debug)]
+pub(crate) struct Doorway(RwLock<Arc<Threshold>>);
+
+/// What holds for connections that begin now.
+pub(super) struct Threshold {
+    pub(super) tls: TlsAcceptor,
+    clients: Arc<WhateverTheTime>,
+}
+
+// === impl Doorway ===
+
+impl Doorway {
+    pub(super) fn new(
+        identity: &Credentials,
+        taken: &[CertificateDer<'static>],
+    ) -> Result<Self, ServerError> {
+        let threshold = Threshold::new(identity, taken)?;
+        Ok(Self(RwLock::new(Arc::new(threshold))))
+    }
+
+    /// Connections that begin from now on see this certificate, and may be of these authorities.
+    pub(crate) fn open_with(
+        &self,
+        identity: &Credentials,
+        taken: &[CertificateDer<'static>],
+    ) -> Result<(), ServerError> {
+        let threshold = Threshold::new(identity, taken)?;
+        *self.0.write() = Arc::new(threshold);
+        Ok(())
+    }
+
+    pub(super) fn threshold(&self) -> Arc<Threshold> {
+        Arc::clone(&self.0.read())
+    }
+}
+
+// === impl Threshold ===
+
+impl Threshold {
+    fn new(identity: &Credentials, taken: &[CertificateDer<'static>]) -> Result<Self, ServerError> {
+        let (config, clients) = config(identity, taken)?;
+        Ok(Self {
+            tls: TlsAcceptor::from(config),
+            clients,
+        })
+    }
+
+    /// Whether a certificate that was presented is of an authority that counts. TLS has let in others,
+    /// too, for they are to be told in words.
+    pub(super) fn takes(&self, der: &CertificateDer<'_>) -> bool {
+        self.clients.believes(der, UnixTime::now()).is_ok()
+    }
+}
+
+impl fmt::Debug for Threshold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Threshold").finish_non_exhaustive()
+    }
+}
+
 /// What the server presents and demands.
-pub(super) fn config(
+fn config(
     identity: &Credentials,
-    ca: &CertificateDer<'static>,
-) -> Result<Arc<ServerConfig>, ServerError> {
+    taken: &[CertificateDer<'static>],
+) -> Result<(Arc<ServerConfig>, Arc<WhateverTheTime>), ServerError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(ca.clone()).map_err(ServerError::Tls)?;
+    for ca in taken {
+        roots.add(ca.clone()).map_err(ServerError::Tls)?;
+    }
     let inner = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
         .allow_unauthenticated()
         .build()
@@ -35,22 +102,48 @@ pub(super) fn config(
     let chain: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes()).collect();
     let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).map_err(unreadable)?;
+    let clients = Arc::new(WhateverTheTime { inner });
+    let verifier = Arc::clone(&clients);
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(ServerError::Tls)?
-        .with_client_cert_verifier(Arc::new(WhateverTheTime { inner }))
+        .with_client_cert_verifier(verifier)
         .with_single_cert(chain.map_err(unreadable)?, key)
         .map_err(ServerError::Tls)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), clients))
 }
 
-/// Takes a certificate of the fleet's CA also when its time is not now. Who presents one is told
-/// in words, by the table of permissions, that it is void and what the clock here says; an alert
-/// of TLS would say neither.
+/// Takes a certificate of the fleet's CA also when its time is not now, and one of an authority that is
+/// not known here. Who presents one is told in words, by the table of permissions, that it is void and
+/// what the clock here says; an alert of TLS would say neither. [`Threshold::takes`] tells those of an
+/// unknown authority apart, and they are nobody's.
 #[derive(Debug)]
 struct WhateverTheTime {
     inner: Arc<dyn ClientCertVerifier>,
+}
+
+// === impl WhateverTheTime ===
+
+impl WhateverTheTime {
+    /// Proves that a certificate is of an authority that counts, whatever its time.
+    fn believes(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        // A member's certificate stands right under its authority's: nothing between them counts.
+        match self.inner.verify_client_cert(end_entity, &[], now) {
+            Err(rustls::Error::InvalidCertificate(
+                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
+            )) => {
+                let then = beginning(end_entity).unwrap_or(now);
+                self.inner.verify_client_cert(end_entity, &[], then)
+            }
+            verified => verified,
+        }
+    }
 }
 
 impl ClientCertVerifier for WhateverTheTime {
@@ -69,20 +162,14 @@ impl ClientCertVerifier for WhateverTheTime {
     fn verify_client_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        _: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
-        let verified = self
-            .inner
-            .verify_client_cert(end_entity, intermediates, now);
-        match verified {
-            Err(rustls::Error::InvalidCertificate(
-                Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. },
-            )) => {
-                let then = beginning(end_entity).unwrap_or(now);
-                self.inner
-                    .verify_client_cert(end_entity, intermediates, then)
+        use CertificateError::{BadSignature, UnknownIssuer};
+        match self.believes(end_entity, now) {
+            // All authorities of a fleet have one name, so that another one's is a bad signature.
+            Err(rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature)) => {
+                Ok(ClientCertVerified::assertion())
             }
             verified => verified,
         }

@@ -90,6 +90,9 @@ pub(crate) fn member(role: Role, name: &str) -> Member {
             renewed_at_ms: NOW_MS,
             lock: None,
             former_names: Vec::new(),
+            knows: super::model::KnownAuthorities::default(),
+            follows: None,
+            rotation_asked_ms: None,
         }],
     }
 }

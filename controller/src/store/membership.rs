@@ -7,8 +7,8 @@ use fleet::{Event, EventKind, Role};
 use super::Store;
 use super::error::StoreError;
 use super::model::{
-    Change, ChangeOutcome, EnrollOutcome, Enrolment, HostEdit, HostEdited, Invitation, Member,
-    NewMember, Origin, RevokeOutcome, StoredToken,
+    Change, ChangeOutcome, EnrollOutcome, Enrolment, HostEdit, HostEdited, Invitation,
+    KnownAuthorities, Member, NewMember, Origin, RevokeOutcome, StoredToken,
 };
 use super::sqlite::{changes, enrollment, host_edits, members, tokens};
 
@@ -110,10 +110,15 @@ impl Store {
         self.engine.read(members::highest_key).await
     }
 
-    /// Notes that a certificate was issued for the key with this id.
-    pub(crate) async fn renewed(&self, key: u64, now_ms: u64) -> Result<(), StoreError> {
+    /// Notes that a certificate was issued for the key with this id, and what it knows of authorities.
+    pub(crate) async fn renewed(
+        &self,
+        key: u64,
+        knows: KnownAuthorities,
+        now_ms: u64,
+    ) -> Result<(), StoreError> {
         self.engine
-            .write(move |connection| members::renewed(connection, key, now_ms))
+            .write(move |connection| members::renewed(connection, key, &knows, now_ms))
             .await
     }
 

@@ -33,7 +33,7 @@ pub(crate) use self::lineage::{Lineage, Pass, Presented};
 pub(crate) use self::log::{
     Cursor, Fork, InvalidPort, JournalEnd, LogRow, Page, Port, PortProtocol, Pushed,
 };
-pub(crate) use self::member::{KEY_DEFAULT, Lock, Member, MemberKey, NewMember};
+pub(crate) use self::member::{KEY_DEFAULT, KnownAuthorities, Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
 pub(crate) use self::proof::{Conflict, Expired, LogEnd};

@@ -23,6 +23,7 @@ mod policy;
 mod proof;
 mod questions;
 mod raw;
+mod rotation;
 mod sinks;
 mod strangers;
 mod support;

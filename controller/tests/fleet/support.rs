@@ -160,6 +160,7 @@ impl Fleet {
             signed_at_secs,
             signature: member.joiner.identity.sign(&signed).to_bytes().to_vec(),
             identity_key: Vec::new(),
+            known_authorities: Vec::new(),
         };
         EnrollmentClient::new(self.stranger().await)
             .renew(request)

@@ -44,9 +44,9 @@ pub(crate) struct Ca {
 
 /// What a fake controller presents.
 pub(crate) struct Chain {
-    leaf_pem: String,
-    key_pem: String,
-    ca_pem: String,
+    pub(crate) leaf_pem: String,
+    pub(crate) key_pem: String,
+    pub(crate) ca_pem: String,
 }
 
 /// A running fake controller.
@@ -70,6 +70,10 @@ pub(crate) struct State {
     spent: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
     identities: Mutex<BTreeMap<String, VerifyingKey>>,
     pub(crate) renewals: Mutex<u32>,
+    /// What it says of its authorities; nothing, as controllers of before.
+    pub(crate) trust: Mutex<Option<wire::TrustSet>>,
+    /// What members said at each renewal that they know.
+    pub(crate) known: Mutex<Vec<Vec<Vec<u8>>>>,
 }
 
 #[derive(Clone)]
@@ -101,6 +105,14 @@ impl Ca {
             key_pem: key.serialize_pem(),
             ca_pem: ca_pem.to_owned(),
         }
+    }
+
+    /// A certificate by which whoever knows this one believes `successor`.
+    pub(crate) fn vouch_for(&self, successor: &Self) -> String {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.signed_by(successor.issuer.key(), &self.issuer);
+        certificate.unwrap().pem()
     }
 
     /// A certificate for `uri` over any public key.
@@ -144,6 +156,8 @@ impl Fake {
             spent: Mutex::default(),
             identities: Mutex::default(),
             renewals: Mutex::default(),
+            trust: Mutex::default(),
+            known: Mutex::default(),
         });
         let identity =
             Identity::from_pem(format!("{}{}", chain.leaf_pem, chain.ca_pem), chain.key_pem);
@@ -175,6 +189,12 @@ impl Fake {
             name: name.to_owned(),
             labels: BTreeMap::new(),
         }
+    }
+
+    /// Knows the members of another one, as the same controller would later.
+    pub(crate) fn admit_those_of(&self, other: &Self) {
+        let theirs = other.state.identities.lock().unwrap().clone();
+        self.state.identities.lock().unwrap().extend(theirs);
     }
 
     pub(crate) fn tokens_spent(&self) -> usize {
@@ -239,6 +259,7 @@ impl Enrollment for Service {
             certificate_der: self.issue(role, name, &request.csr_der),
             ca_der: self.0.ca.der.clone(),
             key_name: String::new(),
+            trust: self.0.trust.lock().unwrap().clone(),
         }))
     }
 
@@ -266,9 +287,15 @@ impl Enrollment for Service {
             .and_then(|key| key.verify_strict(&message, &signature).ok())
             .ok_or_else(|| Status::unauthenticated("not the identity key"))?;
         *self.0.renewals.lock().unwrap() += 1;
+        self.0
+            .known
+            .lock()
+            .unwrap()
+            .push(request.known_authorities.clone());
         Ok(Response::new(RenewResponse {
             certificate_der: self.issue(role, &request.name, &request.csr_der),
             ca_der: self.0.ca.der.clone(),
+            trust: self.0.trust.lock().unwrap().clone(),
         }))
     }
 }
@@ -301,7 +328,7 @@ impl Directory for Service {
             .ok_or_else(|| Status::unauthenticated("no certificate"))?;
         Ok(Response::new(SyncResponse {
             body: certificates.first().unwrap().to_vec(),
-            signature: Vec::new(),
+            ..SyncResponse::default()
         }))
     }
 }

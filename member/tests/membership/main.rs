@@ -4,6 +4,7 @@
 mod again;
 mod fake;
 mod keyring;
+mod trust;
 
 use std::error::Error as _;
 use std::fs;

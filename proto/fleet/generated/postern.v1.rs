@@ -496,6 +496,9 @@ pub struct SessionOpened {
     /// proves that the log was rewritten; empty where the log does not reach so far, and where none was presented.
     #[prost(string, tag = "9")]
     pub audit_restated: ::prost::alloc::string::String,
+    /// As in SyncResponse.
+    #[prost(bytes = "vec", tag = "10")]
+    pub trust_digest: ::prost::alloc::vec::Vec<u8>,
 }
 /// The host's journal is not the continuation of what the controller has of it: begin a new one (a new epoch), after
 /// pushing nothing more of the old, and refuse what might have been granted before.
@@ -1993,6 +1996,16 @@ pub mod audit_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Whose word counts in the fleet: what a member keeps, whole, in the place of what it had.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TrustSet {
+    /// CA certificates, DER; the first is the one that issues.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub authorities: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Ed25519 public keys, 32 bytes each: who signs directories.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub directory_keys: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RedeemRequest {
     #[prost(bytes = "vec", tag = "1")]
@@ -2031,6 +2044,9 @@ pub struct RedeemResponse {
     /// Users: the name of the key that was added.
     #[prost(string, tag = "6")]
     pub key_name: ::prost::alloc::string::String,
+    /// Not set by controllers that have one authority for ever.
+    #[prost(message, optional, tag = "7")]
+    pub trust: ::core::option::Option<TrustSet>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
@@ -2049,6 +2065,9 @@ pub struct RenewRequest {
     /// Which key of the member signs, where it has several: Ed25519 public key, 32 bytes; empty when it has one.
     #[prost(bytes = "vec", tag = "6")]
     pub identity_key: ::prost::alloc::vec::Vec<u8>,
+    /// SHA-256 of each CA certificate that the member keeps, durably; empty from members that keep one for ever.
+    #[prost(bytes = "vec", repeated, tag = "7")]
+    pub known_authorities: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewResponse {
@@ -2056,6 +2075,9 @@ pub struct RenewResponse {
     pub certificate_der: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
     pub ca_der: ::prost::alloc::vec::Vec<u8>,
+    /// As in RedeemResponse.
+    #[prost(message, optional, tag = "3")]
+    pub trust: ::core::option::Option<TrustSet>,
 }
 /// Generated client implementations.
 #[cfg(feature = "rpc")]
@@ -5115,6 +5137,15 @@ pub struct SyncResponse {
     /// Ed25519 or ECDSA P-256 (the CA's key) over body.
     #[prost(bytes = "vec", tag = "2")]
     pub signature: ::prost::alloc::vec::Vec<u8>,
+    /// Ed25519 over body by `directory_key` (public key, 32 bytes), which the member knows from its TrustSet; empty from
+    /// controllers that sign by the CA's key only.
+    #[prost(bytes = "vec", tag = "3")]
+    pub directory_signature: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub directory_key: ::prost::alloc::vec::Vec<u8>,
+    /// fleet::trust_digest of the TrustSet that holds; a member that has another renews. Empty where there is none.
+    #[prost(bytes = "vec", tag = "5")]
+    pub trust_digest: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DirectoryBody {

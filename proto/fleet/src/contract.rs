@@ -13,11 +13,15 @@ use std::fmt;
 /// controller's clock, seconds since the Unix epoch, decimal.
 pub const CONTROLLER_TIME: &str = "postern-controller-time";
 
-/// Metadata of a refusal for a membership that has ended: [`MEMBERSHIP_ENDED`].
+/// Metadata of a refusal for what became of a membership: [`MEMBERSHIP_ENDED`], [`AUTHORITY_UNKNOWN`].
 pub const MEMBERSHIP: &str = "postern-membership";
 
 /// The controller issued the key once, and it belongs to nobody any more.
 pub const MEMBERSHIP_ENDED: &str = "ended";
+
+/// The certificate is of an authority that the controller does not know, or no longer: a member that
+/// knows the controller renews it.
+pub const AUTHORITY_UNKNOWN: &str = "authority-unknown";
 
 /// The version of the contract that this program speaks.
 pub const CONTRACT_VERSION: u32 = 2;
@@ -35,6 +39,8 @@ pub enum Capability {
     EventRecords,
     /// Hosts keep the pass of their last session, and begin a new journal when they are told to.
     SessionPass,
+    /// Members keep a [`TrustSet`](crate::wire::TrustSet), and take certificates of any authority in it.
+    TrustSet,
 }
 
 /// What one side says of itself.
@@ -50,7 +56,12 @@ pub struct Contract {
 
 impl Capability {
     /// Everything that this program can do.
-    pub const ALL: [Self; 3] = [Self::AuditFilters, Self::EventRecords, Self::SessionPass];
+    pub const ALL: [Self; 4] = [
+        Self::AuditFilters,
+        Self::EventRecords,
+        Self::SessionPass,
+        Self::TrustSet,
+    ];
 
     /// Kebab-case name, as in the header.
     pub const fn as_str(self) -> &'static str {
@@ -58,6 +69,7 @@ impl Capability {
             Self::AuditFilters => "audit-filters",
             Self::EventRecords => "event-records",
             Self::SessionPass => "session-pass",
+            Self::TrustSet => "trust-set",
         }
     }
 }

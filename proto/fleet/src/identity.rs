@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::Role;
 
 /// The DNS name in the controller's TLS certificate.
@@ -56,6 +58,46 @@ pub fn renewal_message(role: Role, name: &str, csr_der: &[u8], signed_at_secs: u
     message
 }
 
+/// The bytes that a member signs, with the old identity key and with the new one, for a key that follows
+/// another. `end_old`: the old one is to end now.
+///
+/// Every variable part is preceded by its length.
+pub fn rotation_message(
+    role: Role,
+    name: &str,
+    (old, new): (&[u8], &[u8]),
+    new_exchange: &[u8],
+    (signed_at_secs, end_old): (u64, bool),
+) -> Vec<u8> {
+    let mut message = b"postern rotation v1\0".to_vec();
+    let (role, name) = (role.as_str().as_bytes(), name.as_bytes());
+    for part in [role, name, old, new, new_exchange] {
+        message.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        message.extend_from_slice(part);
+    }
+    message.extend_from_slice(&signed_at_secs.to_be_bytes());
+    message.push(u8::from(end_old));
+    message
+}
+
+/// Names a [`TrustSet`](crate::wire::TrustSet): SHA-256 over its parts in their order, each preceded by
+/// its length, and the two lists by theirs.
+pub fn trust_digest(authorities: &[impl AsRef<[u8]>], directory_keys: &[[u8; 32]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let count = |hash: &mut Sha256, count: usize| hash.update((count as u64).to_be_bytes());
+    hash.update(b"postern trust v1\0");
+    count(&mut hash, authorities.len());
+    for authority in authorities {
+        count(&mut hash, authority.as_ref().len());
+        hash.update(authority);
+    }
+    count(&mut hash, directory_keys.len());
+    for key in directory_keys {
+        hash.update(key);
+    }
+    hash.finalize().into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +134,26 @@ mod tests {
         assert_ne!(one, renewal_message(Role::Host, "a", b"bc", 7));
         assert_ne!(one, renewal_message(Role::User, "ab", b"c", 7));
         assert_ne!(one, renewal_message(Role::Host, "ab", b"c", 8));
+    }
+
+    #[test]
+    fn trust_in_other_authorities_or_other_keys_has_another_name() {
+        let one = trust_digest(&[b"ab", b"cd"], &[[1; 32]]);
+
+        assert_eq!(one, trust_digest(&[b"ab", b"cd"], &[[1; 32]]));
+        assert_ne!(one, trust_digest(&[b"cd", b"ab"], &[[1; 32]]));
+        assert_ne!(one, trust_digest(&[b"abcd"], &[[1; 32]]));
+        assert_ne!(one, trust_digest(&[b"ab", b"cd"], &[[2; 32]]));
+        assert_ne!(one, trust_digest(&[b"ab", b"cd"], &[]));
+    }
+
+    #[test]
+    fn rotations_that_differ_in_any_part_sign_different_bytes() {
+        let of =
+            |name, new: &[u8], end| rotation_message(Role::User, name, (b"o", new), b"x", (7, end));
+
+        assert_ne!(of("a", b"n", false), of("a", b"n", true));
+        assert_ne!(of("a", b"n", false), of("b", b"n", false));
+        assert_ne!(of("a", b"n", false), of("a", b"m", false));
     }
 }

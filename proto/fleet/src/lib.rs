@@ -16,9 +16,14 @@ mod identity;
 mod role;
 mod token;
 
-pub use contract::{CONTROLLER_TIME, Capability, Contract, MEMBERSHIP, MEMBERSHIP_ENDED};
+pub use contract::{
+    AUTHORITY_UNKNOWN, CONTROLLER_TIME, Capability, Contract, MEMBERSHIP, MEMBERSHIP_ENDED,
+};
 pub use event::{Event, EventKind, EventRecord, GrantId, Outcome, UserIdentity};
-pub use identity::{InvalidMemberUri, SERVER_NAME, member_uri, parse_member_uri, renewal_message};
+pub use identity::{
+    InvalidMemberUri, SERVER_NAME, member_uri, parse_member_uri, renewal_message, rotation_message,
+    trust_digest,
+};
 pub use role::{Role, UnknownRole};
 pub use token::{InvalidToken, Token};
 

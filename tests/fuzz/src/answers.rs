@@ -254,6 +254,7 @@ impl Liar {
                 let signed = SyncResponse {
                     signature: signature.expect("a signature").as_ref().to_vec(),
                     body: frame,
+                    ..SyncResponse::default()
                 };
                 frame = signed.encode_to_vec();
             }

@@ -26,6 +26,8 @@ fn renewal(keys: &Keys, member: &Member, signed_at_secs: u64) -> Renewal {
         signature: keys.identity.sign(&signed).to_bytes().to_vec(),
         identity_key: None,
         knows_locks: false,
+        keeps_set: true,
+        known: Vec::new(),
     }
 }
 

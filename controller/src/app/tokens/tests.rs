@@ -33,7 +33,7 @@ async fn a_token_that_no_member_made_is_the_controllers_own() {
     };
     let context = &fleet.context;
 
-    issue(&context.store, &context.endpoint, new, creator, NOW)
+    issue(&context.store, &context.endpoint(), new, creator, NOW)
         .await
         .unwrap();
 

@@ -49,6 +49,21 @@ pub(crate) struct MemberKey {
     pub(crate) lock: Option<Lock>,
     /// Under which names certificates of this key were made, before its member had another.
     pub(crate) former_names: Vec<(Role, String)>,
+    /// What it knows of the fleet's authorities.
+    pub(crate) knows: KnownAuthorities,
+    /// `MemberKey::id` of the one that it is to replace; `None` of a key that replaces none.
+    pub(crate) follows: Option<u64>,
+    /// When its member was asked for a new one, which it has not made yet.
+    pub(crate) rotation_asked_ms: Option<u64>,
+}
+
+/// What is known of a key's knowledge of authorities; each is named by the SHA-256 of its certificate.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct KnownAuthorities {
+    /// Those that it keeps, durably. Empty where its program keeps one for ever.
+    pub(crate) kept: Vec<[u8; 32]>,
+    /// The one that issued its newest certificate; `None` where that is not known.
+    pub(crate) issuer: Option<[u8; 32]>,
 }
 
 /// Since when, why, and by whom something is locked.

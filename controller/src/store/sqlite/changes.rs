@@ -12,7 +12,7 @@ use crate::store::model::{Change, ChangeOutcome, Changed, Member, MemberKey};
 /// The member, or the one of its keys, that a change is about.
 enum Found {
     Member(Member),
-    Key(Member, MemberKey),
+    Key(Member, Box<MemberKey>),
 }
 
 /// See `Store::lock`.
@@ -133,7 +133,7 @@ fn find(
     };
     let key = member.key_named(name).cloned();
     Ok(key.map_or(Err(ChangeOutcome::UnknownKey), |key| {
-        Ok(Found::Key(member, key))
+        Ok(Found::Key(member, Box::new(key)))
     }))
 }
 

@@ -9,12 +9,13 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::hosts;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Lock, Member, MemberKey, NewMember, Scope};
+use crate::store::model::{KnownAuthorities, Lock, Member, MemberKey, NewMember, Scope};
 
 const COLUMNS: &str = "id, role, name, address, spa_port, labels, joined_at_ms, locked_at_ms, \
                        lock_reason, locked_by, addresses, scope";
 const KEY_COLUMNS: &str = "member, id, name, identity_key, exchange_key, joined_at_ms, \
-                           renewed_at_ms, locked_at_ms, lock_reason, locked_by";
+                           renewed_at_ms, locked_at_ms, lock_reason, locked_by, authorities, issuer, \
+                           follows, rotation_asked_ms";
 
 /// Adds a member without a key and returns its id. A name that is in use is an error of the
 /// database.
@@ -152,11 +153,19 @@ pub(in crate::store) fn highest_key(connection: &Connection) -> Result<u64, Stor
 pub(in crate::store) fn renewed(
     connection: &Connection,
     key: u64,
+    knows: &KnownAuthorities,
     now_ms: u64,
 ) -> Result<(), StoreError> {
     connection
-        .prepare_cached("UPDATE member_keys SET renewed_at_ms = ?2 WHERE id = ?1")?
-        .execute([signed(key), signed(now_ms)])?;
+        .prepare_cached(
+            "UPDATE member_keys SET renewed_at_ms = ?2, authorities = ?3, issuer = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            signed(key),
+            signed(now_ms),
+            knows.kept.as_flattened(),
+            knows.issuer,
+        ])?;
     Ok(())
 }
 
@@ -288,6 +297,12 @@ fn read_key(row: &Row<'_>) -> Result<MemberKey, rusqlite::Error> {
         renewed_at_ms: row.get(6)?,
         lock: lock(row, 7)?,
         former_names: Vec::new(),
+        knows: KnownAuthorities {
+            kept: row.get_ref(10)?.as_blob()?.as_chunks().0.to_vec(),
+            issuer: row.get(11)?,
+        },
+        follows: row.get(12)?,
+        rotation_asked_ms: row.get(13)?,
     })
 }
 

@@ -56,6 +56,7 @@ pub(super) fn migrations() -> Migrations<'static> {
             "../../../../migrations/sqlite/0009_people.sql"
         )),
         M::up(include_str!("../../../../migrations/sqlite/0010_audit.sql")),
+        M::up(include_str!("../../../../migrations/sqlite/0011_keys.sql")),
     ])
 }
 

@@ -1,0 +1,150 @@
+//! `ca rotate`: one step, in the directory of a controller that runs or does not. One that runs sees it
+//! within seconds.
+
+use std::path::Path;
+
+use fleet::EventKind;
+
+use super::report::{AuthorityStatus, Waiting, status, waiting, would_join_anew};
+use super::{in_force, open};
+use crate::access::caller::RequestId;
+use crate::ca::Authority;
+use crate::ca::rotation::NotNow;
+use crate::clock;
+use crate::data_dir::DataDir;
+use crate::random::random;
+use crate::start::{StartError, open_beside, read_settings};
+use crate::store::model::{Member, Origin};
+use crate::timestamp::Timestamp;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RotateStep {
+    /// Make the next authority, and tell everybody.
+    Begin,
+    /// Let it issue, whoever has not heard of it.
+    Issue,
+    /// Destroy the key of the one before.
+    Finish {
+        /// Also where a member whose program may be too old would be stranded by that.
+        force: bool,
+    },
+    /// The key may be in other hands: believe nothing of before, at once.
+    Compromised,
+    /// Only another key for directories.
+    DirectoryKey,
+}
+
+/// Why a step was not taken; nothing was changed then.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The directory, the database or a key.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Another step is to be taken first.
+    #[error(transparent)]
+    NotNow(#[from] NotNow),
+    /// These may be stranded.
+    #[error("{} could not follow: {}", .0.len(), names(.0))]
+    Stranded(Vec<Waiting>),
+}
+
+/// What was done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rotated {
+    /// In words.
+    pub what: &'static str,
+    /// Who must join anew.
+    pub must_join: Vec<Waiting>,
+    /// What there is now.
+    pub status: AuthorityStatus,
+}
+
+/// Takes one step.
+///
+/// # Errors
+///
+/// [`RotateError`]
+pub async fn rotate_ca(data: &Path, step: RotateStep) -> Result<Rotated, RotateError> {
+    let dir = DataDir::open(data).map_err(StartError::from)?;
+    let fleet = read_settings(&dir)?.fleet;
+    let store = open_beside(data)?;
+    let members = store.members().await.map_err(StartError::from)?;
+    let now = clock::now();
+    let rotated = take(&dir, &fleet, &members, (step, now));
+    if let Ok(rotated) = &rotated {
+        let request = RequestId::new().map_err(StartError::from)?;
+        let origin = Origin::controller(request.to_string());
+        let mut event = origin.done(EventKind::Operator, now.ms());
+        event.reason = format!("postern-controller ca rotate: {}", rotated.what);
+        store.record(event).await.map_err(StartError::from)?;
+    }
+    store.close().await;
+    rotated
+}
+
+fn take(
+    dir: &DataDir,
+    fleet: &str,
+    members: &[Member],
+    (step, now): (RotateStep, Timestamp),
+) -> Result<Rotated, RotateError> {
+    // Where there is none yet, it is made before the lock is taken.
+    drop(open(dir, now)?);
+    let held = dir.hold_authority().map_err(StartError::from)?;
+    let mut kept = open_held(dir)?;
+    let mut must_join = Vec::new();
+    let new = || Authority::create(fleet, now.secs()).map_err(StartError::from);
+    let what = match step {
+        RotateStep::Begin => {
+            kept.begin(&new()?, fleet, now.secs())?;
+            "the next authority is made, and members are told of it"
+        }
+        RotateStep::Issue => {
+            kept.issue(now.secs())?;
+            "the new authority issues from now on"
+        }
+        RotateStep::Finish { force } => {
+            let works = in_force(&kept, now)?;
+            let newest = works.newest().fingerprint();
+            let all = waiting(members, &newest).map(|(member, key)| Waiting::of(member, key));
+            let stranded: Vec<_> = all.filter(|it| it.may_be_too_old).collect();
+            if !stranded.is_empty() && !force {
+                return Err(RotateError::Stranded(stranded));
+            }
+            kept.finish(now.secs())?;
+            must_join = stranded;
+            "the key of the former authority is destroyed"
+        }
+        RotateStep::Compromised => {
+            kept.compromised(&new()?, now.secs());
+            let seed = zeroize::Zeroizing::new(random().map_err(StartError::from)?);
+            kept.rotate_directory_key(&seed, now.secs());
+            must_join = would_join_anew(members, &in_force(&kept, now)?);
+            "nothing of the authority before is believed any more"
+        }
+        RotateStep::DirectoryKey => {
+            let seed = zeroize::Zeroizing::new(random().map_err(StartError::from)?);
+            kept.rotate_directory_key(&seed, now.secs());
+            "directories are signed by another key from now on"
+        }
+    };
+    dir.write_authority(&kept).map_err(StartError::from)?;
+    drop(held);
+    let status = status(dir, members, now)?;
+    Ok(Rotated {
+        what,
+        must_join,
+        status,
+    })
+}
+
+fn open_held(dir: &DataDir) -> Result<crate::ca::kept::Kept, StartError> {
+    let missing = || StartError::DirectoryKey;
+    dir.authority()?.ok_or_else(missing)
+}
+
+fn names(waiting: &[Waiting]) -> String {
+    let names = waiting.iter().map(|it| format!("{} {}", it.role, it.name));
+    names.collect::<Vec<_>>().join(", ")
+}

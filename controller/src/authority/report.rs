@@ -1,0 +1,197 @@
+//! What there is of authorities, and who has not heard of the newest.
+
+use std::path::Path;
+
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::{in_force, read};
+use crate::ca::authorities::{InForce, der};
+use crate::ca::kept::Kept;
+use crate::ca::rotation::{BELIEVED_AFTER_SECS, Stage};
+use crate::clock;
+use crate::data_dir::DataDir;
+use crate::start::{StartError, open_beside};
+use crate::store::model::{Member, MemberKey};
+use crate::timestamp::Timestamp;
+
+/// What there is. The names are part of the interface.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct AuthorityStatus {
+    /// `none`, `announced` or `issuing`.
+    pub stage: &'static str,
+    /// Since when, RFC 3339.
+    pub stage_since: String,
+    /// The one that issues first.
+    pub authorities: Vec<AuthorityLine>,
+    /// The public key that signs directories, hexadecimal; empty before the first start that makes one.
+    pub directory_key: String,
+    /// Since when, RFC 3339.
+    pub directory_key_since: String,
+    /// When the controller's own certificate ends, RFC 3339.
+    pub server_certificate_ends: String,
+    /// Who does not know the newest authority yet.
+    pub waits_for: Vec<Waiting>,
+}
+
+/// One authority.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct AuthorityLine {
+    /// `current`, `next`, `former` or `gone`.
+    pub state: &'static str,
+    /// SHA-256 of its certificate, hexadecimal: what tokens name.
+    pub sha256: String,
+    /// When it ends, RFC 3339.
+    pub ends: String,
+    /// Since when it is what it is, RFC 3339.
+    pub since: String,
+}
+
+/// One key of a member that does not know the newest authority.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Waiting {
+    /// `host`, `user` ...
+    pub role: String,
+    /// Of the member.
+    pub name: String,
+    /// Of its key.
+    pub key: String,
+    /// When it was last given a certificate, RFC 3339.
+    pub last_seen: String,
+    /// Its program has never said that it can learn of another authority: it may be too old for that.
+    pub may_be_too_old: bool,
+}
+
+/// What there is in a directory, whether its controller runs or not.
+///
+/// # Errors
+///
+/// [`StartError`], when the directory or the database cannot be read.
+pub async fn ca_status(data: &Path) -> Result<AuthorityStatus, StartError> {
+    let dir = DataDir::open(data)?;
+    let store = open_beside(data)?;
+    let members = store.members().await?;
+    store.close().await;
+    status(&dir, &members, clock::now())
+}
+
+pub(super) fn status(
+    dir: &DataDir,
+    members: &[Member],
+    now: Timestamp,
+) -> Result<AuthorityStatus, StartError> {
+    let server = dir.identity("server")?.expires_secs().unwrap_or(0);
+    let Some(kept) = read(dir)? else {
+        let ca = dir.identity("ca")?;
+        let sha256 = fingerprint(&ca.certificate_pem)?;
+        let ends = rfc3339(ca.expires_secs().unwrap_or(0));
+        let since = rfc3339(ca.begins_secs().unwrap_or(0));
+        return Ok(AuthorityStatus {
+            stage: Stage::None.as_str(),
+            stage_since: since.clone(),
+            authorities: vec![AuthorityLine {
+                state: "current",
+                sha256,
+                ends,
+                since,
+            }],
+            directory_key: String::new(),
+            directory_key_since: String::new(),
+            server_certificate_ends: rfc3339(server),
+            waits_for: Vec::new(),
+        });
+    };
+    let works = in_force(&kept, now)?;
+    let (stage, since) = works.stage();
+    let newest = works.newest().fingerprint();
+    let waits = waiting(members, &newest);
+    Ok(AuthorityStatus {
+        stage: stage.as_str(),
+        stage_since: rfc3339(since),
+        authorities: lines(&kept)?,
+        directory_key: hex::encode(works.sign_directory(b"").1),
+        directory_key_since: rfc3339(kept.directory.since_secs),
+        server_certificate_ends: rfc3339(server),
+        waits_for: waits
+            .map(|(member, key)| Waiting::of(member, key))
+            .collect(),
+    })
+}
+
+/// Keys that may do something and do not know this authority.
+pub(crate) fn waiting<'a>(
+    members: &'a [Member],
+    newest: &'a [u8; 32],
+) -> impl Iterator<Item = (&'a Member, &'a MemberKey)> {
+    let keys = members
+        .iter()
+        .flat_map(|member| member.active_keys().map(move |key| (member, key)));
+    keys.filter(|(_, key)| !key.knows.kept.contains(newest))
+}
+
+/// Who would have to join anew if only this authority counted, and nobody vouched for it.
+pub(super) fn would_join_anew(members: &[Member], in_force: &InForce) -> Vec<Waiting> {
+    let newest = in_force.current().fingerprint();
+    let waiting = waiting(members, &newest);
+    waiting
+        .map(|(member, key)| Waiting::of(member, key))
+        .collect()
+}
+
+// === impl Waiting ===
+
+impl Waiting {
+    pub(super) fn of(member: &Member, key: &MemberKey) -> Self {
+        Self {
+            role: member.role.to_string(),
+            name: member.name.clone(),
+            key: key.name.clone(),
+            last_seen: rfc3339(key.renewed_at_ms / 1000),
+            may_be_too_old: key.knows.kept.is_empty(),
+        }
+    }
+}
+
+fn lines(kept: &Kept) -> Result<Vec<AuthorityLine>, StartError> {
+    let with_key = [
+        ("current", Some(&kept.current)),
+        ("next", kept.next.as_ref()),
+        ("former", kept.former.as_ref()),
+    ];
+    let with_key = with_key
+        .into_iter()
+        .filter_map(|(state, it)| it.map(|it| (state, it.certificate.as_str(), it.since_secs)));
+    let gone = kept.gone.iter();
+    let gone = gone.map(|it| ("gone", it.certificate.as_str(), it.since_secs));
+    let all = with_key.chain(gone).map(|(state, certificate, since)| {
+        Ok(AuthorityLine {
+            state,
+            sha256: fingerprint(certificate)?,
+            ends: rfc3339(ends(certificate, (state, since))),
+            since: rfc3339(since),
+        })
+    });
+    all.collect()
+}
+
+/// When members believe it no more.
+fn ends(certificate: &str, (state, since): (&str, u64)) -> u64 {
+    let credentials = crate::ca::Credentials {
+        certificate_pem: certificate.to_owned(),
+        key_pem: String::new(),
+    };
+    let end = credentials.expires_secs().unwrap_or(0);
+    if state == "gone" {
+        end.min(since.saturating_add(BELIEVED_AFTER_SECS))
+    } else {
+        end
+    }
+}
+
+fn fingerprint(pem: &str) -> Result<String, StartError> {
+    Ok(hex::encode(Sha256::digest(der(pem)?)))
+}
+
+fn rfc3339(secs: u64) -> String {
+    Timestamp::from_ms(secs.saturating_mul(1000)).to_string()
+}

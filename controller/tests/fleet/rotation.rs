@@ -1,0 +1,184 @@
+//! One authority follows another in a fleet that works, with the library that members use, with programs
+//! of before, and with openssl.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use controller::{NewArchive, OldArchive, RotateError, RotateStep, ca_status, rotate_ca};
+use fleet::Role;
+use member::{ConnectError, JoinOptions, Membership, join};
+use tempfile::TempDir;
+
+use crate::support::{Fleet, now_secs, patiently};
+
+/// A member that is joined as its programs do it, in a directory of its own.
+async fn joined(fleet: &Fleet, name: &str) -> (TempDir, Membership) {
+    let token = fleet.token(Role::Host, name, &[]).await;
+    let dir = TempDir::new().unwrap();
+    let member = join(&token, dir.path(), JoinOptions::default()).await;
+    (dir, member.unwrap())
+}
+
+/// Renews until it is as expected: the controller looks at its directory once in a while.
+async fn renewed_until(member: &Membership, expected: impl Fn(&Membership) -> bool) {
+    patiently(async {
+        while !expected(member) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            member.renew().await.unwrap();
+        }
+    })
+    .await;
+}
+
+/// Whether openssl, which believes only the authority in this file, completes a handshake.
+fn openssl_connects(address: SocketAddr, authority: &Path) -> bool {
+    let status = Command::new("openssl")
+        .args([
+            "s_client",
+            "-verify_return_error",
+            "-verify",
+            "9",
+            "-x509_strict",
+            "-tls1_3",
+        ])
+        .args([
+            "-verify_hostname",
+            fleet::SERVER_NAME,
+            "-alpn",
+            "h2",
+            "-connect",
+        ])
+        .arg(address.to_string())
+        .arg("-CAfile")
+        .arg(authority)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.unwrap().success()
+}
+
+fn names(waiting: &[controller::Waiting]) -> Vec<&str> {
+    waiting.iter().map(|it| it.name.as_str()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_strands_neither_who_follows_nor_who_was_away_nor_a_token_of_before() {
+    let fleet = Fleet::start().await;
+    let data = fleet.dir.path().join("data");
+    let first = fleet.dir.path().join("first.pem");
+    std::fs::copy(data.join("ca.pem"), &first).unwrap();
+    let (_here, here) = joined(&fleet, "here").await;
+    let (_away, away) = joined(&fleet, "away").await;
+    let old = fleet.join(Role::Host, "old-program").await;
+    let token = fleet.token(Role::Host, "late", &[]).await;
+
+    rotate_ca(&data, RotateStep::Begin).await.unwrap();
+    renewed_until(&here, |it| it.authorities().len() == 2).await;
+    let status = ca_status(&data).await.unwrap();
+    assert_eq!(status.stage, "announced");
+    assert_eq!(names(&status.waits_for), ["away", "old-program"]);
+    let again = rotate_ca(&data, RotateStep::Begin).await;
+    assert!(matches!(again, Err(RotateError::NotNow(_))), "{again:?}");
+
+    rotate_ca(&data, RotateStep::Issue).await.unwrap();
+    let before = here.ca_der().to_vec();
+    renewed_until(&here, |it| it.authorities().first() != Some(&before)).await;
+    here.channel().await.unwrap();
+    assert!(openssl_connects(fleet.running.address(), &first), "issuing");
+    assert!(openssl_connects(
+        fleet.running.address(),
+        &data.join("ca.pem")
+    ));
+    // One of before is served by the authority that it knows.
+    let renewed = fleet.renew(&old, now_secs()).await.unwrap();
+    assert_eq!(renewed.ca_der, before);
+    let late = TempDir::new().unwrap();
+    let late = join(&token, late.path(), JoinOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(late.authorities(), here.authorities());
+
+    let refused = rotate_ca(&data, RotateStep::Finish { force: false }).await;
+    let Err(RotateError::Stranded(stranded)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(names(&stranded), ["old-program"]);
+    let finished = rotate_ca(&data, RotateStep::Finish { force: true })
+        .await
+        .unwrap();
+    assert_eq!(names(&finished.must_join), ["old-program"]);
+    let fleet = fleet.restart().await;
+    assert!(
+        openssl_connects(fleet.running.address(), &first),
+        "finished"
+    );
+
+    let address = fleet.running.address().to_string();
+    away.renew_at(&address).await.unwrap();
+    assert_eq!(away.authorities(), here.authorities());
+    away.channel_to(&address).await.unwrap();
+    let status = ca_status(&data).await.unwrap();
+    assert_eq!(status.stage, "none");
+    assert_eq!(names(&status.waits_for), ["old-program"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_of_before_a_rotation_is_a_controller_for_who_has_followed_it() {
+    let fleet = Fleet::start().await;
+    let data = fleet.dir.path().join("data");
+    let archive = fleet.dir.path().join("before.tar");
+    let (_dir, member) = joined(&fleet, "web-1").await;
+    controller::backup(&data, NewArchive::create(&archive).unwrap()).unwrap();
+    for step in [
+        RotateStep::Begin,
+        RotateStep::Issue,
+        RotateStep::Finish { force: true },
+    ] {
+        rotate_ca(&data, step).await.unwrap();
+    }
+    let first = member.ca_der().to_vec();
+    renewed_until(&member, |it| it.authorities().first() != Some(&first)).await;
+    let Fleet { dir, running, .. } = fleet;
+    running.stop().await;
+
+    let again = dir.path().join("again");
+    let archive = OldArchive::open(&archive).unwrap();
+    controller::restore(&archive, &again, false).unwrap();
+    let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    let running = controller::Running::start(&again, Some(listen))
+        .await
+        .unwrap();
+    let address = running.address().to_string();
+
+    member.renew_at(&address).await.unwrap();
+    assert_eq!(member.authorities(), [first]);
+    member.channel_to(&address).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_compromise_who_was_told_before_goes_on_and_the_others_are_named() {
+    let fleet = Fleet::start().await;
+    let data = fleet.dir.path().join("data");
+    let (_told, told) = joined(&fleet, "told").await;
+    let (_away, away) = joined(&fleet, "away").await;
+    rotate_ca(&data, RotateStep::Begin).await.unwrap();
+    renewed_until(&told, |it| it.authorities().len() == 2).await;
+
+    let rotated = rotate_ca(&data, RotateStep::Compromised).await.unwrap();
+
+    assert_eq!(names(&rotated.must_join), ["away"]);
+    let fleet = fleet.restart().await;
+    let address = fleet.running.address().to_string();
+    told.renew_at(&address).await.unwrap();
+    assert_eq!(told.authorities().len(), 1);
+    told.channel_to(&address).await.unwrap();
+    let refused = away.renew_at(&address).await;
+    assert!(
+        matches!(refused, Err(ConnectError::NotTheController { .. })),
+        "{refused:?}"
+    );
+}
