@@ -21,6 +21,8 @@ use spa::Service;
 use super::conntrack::{self, Notice};
 use crate::netlink::{Heard, Listener, Netlink, NetlinkError, Requests};
 
+/// Services that are told apart; beyond, all connections are followed.
+const SERVICES_MAX: usize = 4_096;
 /// Changes in one order.
 const CHANGES_MAX: usize = 1_024;
 /// Changes that wait for a gate that takes none. Beyond, everything is read anew.
@@ -101,7 +103,10 @@ impl ConnectionsHandle {
     /// Follows what begins through these rules from now on. To be called before they are opened.
     pub(crate) fn follow(&mut self, rules: impl Iterator<Item = Rule>) {
         for rule in rules {
-            let asked = rule.asked();
+            let mut asked = rule.asked();
+            if self.services.len() >= SERVICES_MAX {
+                asked = None;
+            }
             if self.services.insert(asked) {
                 self.shared.wanted.lock().services.insert(asked);
             }

@@ -119,7 +119,7 @@ pub(crate) fn read_hostile(part: &[u8]) -> usize {
             protect: Vec::new(),
         };
         // Whatever it says, it is carried out or not.
-        let _ = Checks::new(limits, &[], &[], Duration::ZERO).check(&mut request, Duration::ZERO);
+        let _ = Checks::new(limits, &[]).check(&mut request, Duration::ZERO);
     }
     let others = [
         take::<Wish<'_>>(part).is_some(),

@@ -114,10 +114,10 @@ impl Limits {
 // === impl Checks ===
 
 impl Checks {
-    /// `hidden` is what is hidden already, `open` what is open already at this time.
-    pub(crate) fn new(limits: Limits, hidden: &[Service], open: &[Hole], now: Duration) -> Self {
+    /// `hidden` is what is hidden already.
+    pub(crate) fn new(limits: Limits, hidden: &[Service]) -> Self {
         let hidden: PortSet = hidden.iter().copied().collect();
-        let mut checks = Self {
+        Self {
             limits,
             holes: HashMap::new(),
             tidy_at: TIDY_MIN,
@@ -127,9 +127,12 @@ impl Checks {
             hidden,
             has_begun: false,
             has_started: false,
-        };
-        checks.enter(open, now);
-        checks
+        }
+    }
+
+    /// These are open, by the word of the packet filter: also what an earlier run opened.
+    pub(crate) fn found(&mut self, open: &[Hole], now: Duration) {
+        self.enter(open, now);
     }
 
     /// Whether this may be done now. Takes out of it what must not be touched.

@@ -24,7 +24,7 @@ struct Looped {
 ///
 /// # Errors
 ///
-/// When the host does not say what is open, or the system gives no sockets.
+/// When the system gives no sockets, or no thread.
 pub fn through_channel(backend: Backend) -> Result<Backend, FirewallError> {
     let limits = Limits {
         capabilities: backend.holes.capabilities(),
@@ -46,7 +46,7 @@ pub fn through_channel(backend: Backend) -> Result<Backend, FirewallError> {
     };
     let cannot = |cause: std::io::Error| FirewallError::Thread(cause.to_string());
     let (near, far) = Channel::pair().map_err(cannot)?;
-    let serving = Serving::of_holes(backend.holes, facts, limits)?;
+    let serving = Serving::of_holes(backend.holes, facts, limits);
     let thread = serving.start(Link::of(far).map_err(cannot)?)?;
     let heard = heard(near).map_err(|_| FirewallError::Lost)?;
     let holes = Looped {

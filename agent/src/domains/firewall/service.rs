@@ -71,7 +71,7 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// When the host does not say what is open, or the system gives no thread.
+    /// When the system gives no thread.
     pub fn start(
         config: &Config,
         local: Local,
@@ -81,7 +81,7 @@ impl Service {
         let cannot = |cause: std::io::Error| FirewallError::Thread(cause.to_string());
         let (requests, notices) = (Link::of(requests), Link::of(notices));
         let (requests, notices) = (requests.map_err(cannot)?, notices.map_err(cannot)?);
-        let serving = Serving::new(config, Box::new(local), notices)?;
+        let serving = Serving::new(config, Box::new(local), notices);
         let thread = serving.start(requests)?;
         Ok(Self { thread })
     }
@@ -105,41 +105,26 @@ impl Service {
 // === impl Serving ===
 
 impl Serving {
-    fn new(config: &Config, mut local: Box<Local>, notices: Link) -> Result<Self, FirewallError> {
+    fn new(config: &Config, local: Box<Local>, notices: Link) -> Self {
         let limits = Limits {
             capabilities: local.facts().capabilities,
             nat: config.nat,
             grants_max: config.grants_max,
             protect: config.firewall.protect.clone(),
         };
-        let (facts, open) = (local.facts().clone(), local.holes().list()?);
-        Ok(Self::at(
-            Stage::Opened(local, notices),
-            facts,
-            limits,
-            &open,
-        ))
+        let facts = local.facts().clone();
+        Self::at(Stage::Opened(local, notices), facts, limits)
     }
 
     /// Serves these holes, and nothing that looks after them.
-    pub(super) fn of_holes(
-        mut holes: Box<dyn Holes>,
-        facts: Facts,
-        limits: Limits,
-    ) -> Result<Self, FirewallError> {
-        let open = holes.list()?;
+    pub(super) fn of_holes(holes: Box<dyn Holes>, facts: Facts, limits: Limits) -> Self {
         let running = None;
-        Ok(Self::at(
-            Stage::Started { holes, running },
-            facts,
-            limits,
-            &open,
-        ))
+        Self::at(Stage::Started { holes, running }, facts, limits)
     }
 
-    fn at(stage: Stage, facts: Facts, limits: Limits, open: &[Hole]) -> Self {
+    fn at(stage: Stage, facts: Facts, limits: Limits) -> Self {
         let hidden = facts.hidden.as_deref().unwrap_or_default();
-        let checks = Checks::new(limits, hidden, open, clock::steady());
+        let checks = Checks::new(limits, hidden);
         let control = None;
         Self {
             facts,
@@ -226,7 +211,7 @@ impl Serving {
                 self.shared.lock().checks.closed(rules, clock::steady());
                 Ok(Done::Nothing)
             }
-            Request::List => self.holes()?.list().map(Done::Holes),
+            Request::List => self.list().map(Done::Holes),
             Request::Flush => {
                 self.holes()?.flush()?;
                 self.shared.lock().checks.flushed(clock::steady());
@@ -258,11 +243,23 @@ impl Serving {
         }
     }
 
+    fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {
+        let open = self.holes()?.list()?;
+        self.shared.lock().checks.found(&open, clock::steady());
+        Ok(open)
+    }
+
     fn begin(&mut self, rules: &[Rule]) -> Result<Done, FirewallError> {
-        match &mut self.stage {
-            Stage::Opened(local, _) => local.begin(rules).map(Done::Connections),
-            Stage::Started { .. } | Stage::Failed => Err(FirewallError::Lost),
+        let connections = match &mut self.stage {
+            Stage::Opened(local, _) => local.begin(rules)?,
+            Stage::Started { .. } | Stage::Failed => return Err(FirewallError::Lost),
+        };
+        // What an earlier run opened counts, and may be closed.
+        if let Err(cause) = self.list() {
+            let error = program::one_line(&cause);
+            tracing::warn!(%error, "cannot see what an earlier run left open");
         }
+        Ok(Done::Connections(connections))
     }
 
     fn look_after(&mut self) -> Result<Done, FirewallError> {

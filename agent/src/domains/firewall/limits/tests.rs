@@ -16,7 +16,7 @@ fn limits() -> Limits {
 }
 
 fn checks() -> Checks {
-    Checks::new(limits(), &services(&["tcp/22", "tcp/443"]), &[], START)
+    Checks::new(limits(), &services(&["tcp/22", "tcp/443"]))
 }
 
 fn services(texts: &[&str]) -> Vec<Service> {
@@ -70,7 +70,7 @@ fn a_rule_that_leads_packets_on_is_refused_where_the_configuration_does_not_lead
         (nat(false, false, true), [false, false, false, true, false]),
     ] {
         let limits = Limits { nat, ..limits() };
-        let mut checks = Checks::new(limits, &[], &[], START);
+        let mut checks = Checks::new(limits, &[]);
         let found = [inner, loopback, here, at_one, anywhere]
             .map(|rule| checks.check(&mut open(rule, 30), START).is_ok());
 
@@ -85,7 +85,8 @@ fn what_is_open_may_end_sooner_though_it_would_not_be_opened_now() {
         rule: rule.parse().unwrap(),
         timeout: HoleTimeout::clamped(30),
     };
-    let mut checks = Checks::new(limits(), &[], &[found], START);
+    let mut checks = Checks::new(limits(), &[]);
+    checks.found(&[found], START);
 
     assert_eq!(checks.check(&mut open(rule, 20), START), Ok(()));
     assert_eq!(
@@ -104,7 +105,7 @@ fn a_rule_that_the_packet_filter_cannot_hold_is_refused() {
         capabilities,
         ..limits()
     };
-    let mut checks = Checks::new(limits, &[], &[], START);
+    let mut checks = Checks::new(limits, &[]);
 
     assert_eq!(
         checks.check(&mut open("192.0.2.7 tcp/22", 30), START),
