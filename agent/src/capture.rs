@@ -40,10 +40,11 @@ use std::time::Duration;
 
 use gate::{Datagram, LinkType};
 use nix::poll::PollFd;
+use serde::{Deserialize, Serialize};
 
 pub use filter::Filter;
 pub use pcap_format::NotPcap;
-pub use syn::{SynCaptures, Wanted, each_syn};
+pub use syn::{SynCaptures, Syns, Wanted, each_syn};
 pub use transports::{NoTransport, Transports};
 
 use crate::network::Links;
@@ -65,7 +66,7 @@ pub(crate) fn read_hostile_bookmark(bytes: &[u8]) {
 }
 
 /// One source of packets, and how to capture from it.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct CaptureConfig {
     /// Where they come from.
     pub source: CaptureSource,
@@ -82,7 +83,7 @@ pub struct CaptureConfig {
 }
 
 /// Where packets come from.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum CaptureSource {
     /// A network interface by name, or `any`.
     Interface(String),
@@ -176,7 +177,7 @@ pub trait Capture: Send + fmt::Debug {
 }
 
 /// Why packets do not come.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 pub enum CaptureError {
     /// The source is gone, or may not be used.
     #[error("cannot capture on {name}: {reason}")]

@@ -199,6 +199,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "YES|NO", value_parser = yes_or_no())]
     pub flush_at_exit: Option<bool>,
 
+    /// Keep capture, keys and packet filter in one process
+    #[arg(long)]
+    pub no_separation: bool,
+
     /// Let Prometheus ask for numbers here [default: nowhere]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<String>,
@@ -297,6 +301,7 @@ impl From<RunArgs> for RawConfig {
             nat_local,
             flush_at_start,
             flush_at_exit,
+            no_separation,
             metrics_listen,
             foreground: _,
         } = args;
@@ -331,6 +336,7 @@ impl From<RunArgs> for RawConfig {
             commands,
             nat_forward,
             nat_local,
+            separation: no_separation.then_some(false),
             metrics_listen,
             ..Self::default()
         }

@@ -8,27 +8,41 @@ mod child;
 mod output;
 mod words;
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use engine::{CommandEnd, CommandLine, Ended};
+use fleet::GrantId;
 use policy::SudoRule;
+use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Identity, UnknownAccount};
 use crate::clock;
+use crate::config::Config;
 use crate::orders::{Order, OrderSender};
 use child::Running;
 
-/// Starts commands and reports how they ended.
-#[derive(Debug)]
+/// Starts commands, wherever they run.
+pub trait Commands: Send + fmt::Debug {
+    /// Begins to run a command; its end is told later.
+    ///
+    /// # Errors
+    ///
+    /// Its end, when it cannot be begun.
+    fn start(&self, command: engine::Command) -> Result<(), Ended>;
+}
+
+/// Starts commands in this process, and reports how they ended.
 pub struct CommandRunner {
-    orders: OrderSender,
+    tell: Arc<dyn Fn(GrantId, Ended) + Send + Sync>,
     settings: RunnerSettings,
 }
 
 /// What the host's configuration says about commands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct RunnerSettings {
     /// After so long a command is ended.
     pub time_limit: Duration,
@@ -56,16 +70,34 @@ enum NotRun {
 impl CommandRunner {
     /// How a command ended is left in the mailbox behind `orders`.
     pub fn new(orders: OrderSender, settings: RunnerSettings) -> Self {
-        Self { orders, settings }
+        let tell = move |id, ended| {
+            // Stopped: the start of the command is in the audit already.
+            let _ = orders.send(Order::CommandEnded { id, ended });
+        };
+        Self::telling(tell, settings)
     }
 
-    /// Runs a command on a thread of its own, at most for the time limit.
-    ///
-    /// # Errors
-    ///
-    /// Its end, when the system gives no thread.
-    pub fn start(&self, command: engine::Command) -> Result<(), Ended> {
-        let (orders, settings) = (self.orders.clone(), self.settings.clone());
+    /// Does this with each end of a command.
+    pub fn telling(
+        tell: impl Fn(GrantId, Ended) + Send + Sync + 'static,
+        settings: RunnerSettings,
+    ) -> Self {
+        Self {
+            tell: Arc::new(tell),
+            settings,
+        }
+    }
+
+    /// Tells how a command ended.
+    pub fn tell(&self, id: GrantId, ended: Ended) {
+        (self.tell)(id, ended);
+    }
+}
+
+impl Commands for CommandRunner {
+    /// On a thread of its own, at most for the time limit.
+    fn start(&self, command: engine::Command) -> Result<(), Ended> {
+        let (tell, settings) = (Arc::clone(&self.tell), self.settings.clone());
         let work = move || {
             let engine::Command { id, line } = command;
             let began = clock::now().steady;
@@ -79,8 +111,7 @@ impl CommandRunner {
             };
             let ended = Ended { end, took, output };
             tracing::info!(grant_id = %id, end = %ended, "command ended");
-            // Stopped: the start of the command is in the audit already.
-            let _ = orders.send(Order::CommandEnded { id, ended });
+            tell(id, ended);
         };
         let started = thread::Builder::new()
             .name("command".to_owned())
@@ -97,9 +128,27 @@ impl CommandRunner {
     }
 }
 
+impl fmt::Debug for CommandRunner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandRunner")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
 // === impl RunnerSettings ===
 
 impl RunnerSettings {
+    /// As the configuration has it.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        Self {
+            time_limit: config.command_timeout,
+            sudo: config.sudo_exe.clone(),
+            dry_run: config.firewall.dry_run,
+        }
+    }
+
     /// How it ended, and what it wrote.
     fn run(&self, line: &CommandLine) -> (CommandEnd, String) {
         if self.dry_run {

@@ -59,6 +59,8 @@ pub struct Config {
     pub commands_running_max: usize,
     /// Commands that wait for one of those to end.
     pub commands_waiting_max: usize,
+    /// Whether capture, keys and packet filter are in processes of their own.
+    pub separation: bool,
     /// Where Prometheus may ask for numbers; nowhere unless it is said.
     pub metrics_listen: Option<SocketAddr>,
 }
@@ -224,6 +226,7 @@ impl TryFrom<RawConfig> for Config {
             sudo_exe: raw.sudo_exe.unwrap_or_else(|| SUDO_EXE.into()),
             gnupg,
             audit_days: raw.audit_days.unwrap_or(AUDIT_DAYS),
+            separation: raw.separation.unwrap_or(true),
             grants_max: raw.grants_max.unwrap_or(GRANTS_MAX),
             commands_running_max: raw.commands_running_max.unwrap_or(COMMANDS_RUNNING_MAX),
             commands_waiting_max: raw.commands_waiting_max.unwrap_or(COMMANDS_WAITING_MAX),

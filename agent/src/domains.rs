@@ -12,12 +12,27 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `channel` | messages between two of them |
+//! | `supervisor` | starts the others and watches over them |
+//! | `child` | what the others do first |
 //! | `spawn` | starting one, and being one |
+//! | `channel` | messages between two of them |
 //! | `confine` | giving up powers for good |
+//! | `parts` | what the gate needs of the others: here, or in their own processes |
+//! | `seen` | what each can do, as the kernel says it |
+//! | `gate` | what the gate keeps, and how it is started |
+//! | [`capture`] | the sources of packets |
+//! | [`command`] | what runs commands |
 //! | [`firewall`] | the packet filter, as the gate has it |
 
+pub mod capture;
 pub mod channel;
+pub mod child;
+pub mod command;
 pub mod confine;
 pub mod firewall;
+pub mod gate;
+pub mod log_to;
+pub mod parts;
+pub mod seen;
 pub mod spawn;
+pub mod supervisor;

@@ -81,13 +81,21 @@ impl Failure for RunError {
             Self::NoLink => Exit::Invalid,
             #[cfg(feature = "metrics")]
             Self::Metrics { .. } => Exit::Refused,
+            Self::DomainEnded(cause) => cause.exit(),
             Self::CompiledPolicy(_)
             | Self::Digests(_)
+            | Self::Domains(_)
             | Self::Network(_)
             | Self::Random(_)
             | Self::Status(_)
             | Self::Thread(_) => Exit::Refused,
         }
+    }
+
+    fn has_said_why(&self) -> bool {
+        let by_gate = matches!(self, Self::DomainEnded(cause) if cause.has_said_why());
+        // Of which the supervisor says why.
+        by_gate || matches!(self, Self::Firewall(FirewallError::Lost))
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
@@ -109,6 +117,8 @@ impl Failure for RunError {
             Self::Metrics { .. } => Some("is another program there already?".into()),
             Self::AccessFile(cause) => cause.hint(),
             Self::OsSignatures(cause) => cause.hint(),
+            Self::DomainEnded(_) => None,
+            Self::Domains(_) => Some("`--no-separation` runs it in one process".into()),
             Self::CompiledPolicy(_)
             | Self::Digests(_)
             | Self::Network(_)

@@ -89,6 +89,11 @@ pub fn read_domain_message(part: &[u8]) -> usize {
     domains::firewall::read_hostile(part)
 }
 
+/// Gives one message to the gate's reader of what the capture domain says.
+pub fn read_capture_domain(message: &[u8]) {
+    domains::capture::read_hostile(message);
+}
+
 fn nested(attributes: Attributes<'_>, depth: u32) -> usize {
     let Some(deeper) = depth.checked_sub(1) else {
         return 0;

@@ -7,6 +7,8 @@ use agent::cli::{Cli, Command};
 use agent::commands::join;
 use agent::commands::{audit, doctor, floor, flush, grants, import, protect, reload, status, syns};
 use agent::config::{Named, RawConfig};
+use agent::domains::log_to::LogTo;
+use agent::domains::{child, spawn};
 use agent::{explain, fwknopd, start};
 use clap::Parser as _;
 use program::Failure;
@@ -16,12 +18,18 @@ fn main() -> ExitCode {
     if fwknopd::program::is_called_so() {
         return fwknopd::program::main();
     }
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|word| word == spawn::SUBCOMMAND)
+        && let Some(ended) = child::main(words)
+    {
+        return ended;
+    }
     let cli = Cli::parse();
     program::log_to_stderr(cli.log, cli.command.manner());
     match cli.command {
         Command::Run(args) => {
             let named = Named::from(&*args);
-            match start::start(named, RawConfig::from(*args)) {
+            match start::start(named, RawConfig::from(*args), &LogTo::stderr(cli.log)) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => program::fail(&*failure),
             }

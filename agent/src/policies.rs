@@ -15,7 +15,8 @@ mod snapshot;
 
 pub(crate) use access_file::protect_lines;
 pub use access_file::{
-    AccessFile, InvalidAccessFile, Reread, digest_of, exposed, load, load_text, load_to_run, warn,
+    AccessFile, InvalidAccessFile, Reread, digest_of, exposed, load, load_text, load_to_run,
+    places, warn,
 };
 pub use adopted::{AdoptedPolicy, Origin, PolicyText, PolicyVersion};
 pub use files::Files;

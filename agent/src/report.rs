@@ -102,6 +102,40 @@ pub struct Report {
     /// from agents of before.
     #[serde(default)]
     pub access_file: Option<PathBuf>,
+    /// The processes of the agent; none where it is one.
+    #[serde(default)]
+    pub domains: Vec<DomainReport>,
+}
+
+/// One process of the agent, and what it can do. What nobody has looked at is unknown.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct DomainReport {
+    /// What it is for.
+    pub name: String,
+    /// Its number, where the agent runs.
+    pub pid: i32,
+    /// As whom it runs.
+    pub uid: Option<u32>,
+    /// What it may do beyond that.
+    pub capabilities: Option<Vec<String>>,
+    /// Whether no program that it starts may do more.
+    pub no_new_privileges: Option<bool>,
+    /// Whether system calls are refused to it.
+    pub seccomp: Option<bool>,
+}
+
+// === impl DomainReport ===
+
+impl DomainReport {
+    /// Nothing is known of it yet.
+    #[must_use]
+    pub fn new(name: String, pid: i32) -> Self {
+        Self {
+            name,
+            pid,
+            ..Self::default()
+        }
+    }
 }
 
 /// The upper bounds of what [`Latency`] tells apart, in microseconds; what is above the last has a

@@ -37,31 +37,33 @@ mod status;
 
 use std::io;
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use engine::{Capabilities, Engine, Limits, Settings, Status};
 use gate::{Now, SeenTexts};
-use policy::{CollectMode, NatSettings};
+use policy::{CollectMode, NatSettings, OsSignatures};
 use tokio::sync::{mpsc, watch};
 
 pub use error::RunError;
 
-use crate::capture::{self, Capture, CaptureConfig, CaptureSource, SynCaptures};
+use crate::capture::{Capture, CaptureConfig, CaptureSource};
 use crate::channels::Channels;
 use crate::clock;
-use crate::command_runner::{CommandRunner, RunnerSettings};
 use crate::config::{Config, ConfigSource, Mode};
-use crate::domains::firewall::{self as filter, Domain, FirewallEnds};
-use crate::firewall::FirewallError;
+use crate::domains::firewall::{self as filter, Facts};
+use crate::domains::parts::Parts;
+use crate::firewall::{Control, Holes};
 use crate::fwknopd::digests;
-use crate::hide_first::HiddenFirst;
 use crate::journal::{Journal, JournalOptions, JournalReader, Retention, Start};
 use crate::kernel_switches;
 use crate::link_state::LinkState;
 use crate::network::Network;
-use crate::orders::mailbox;
+use crate::orders::{OrderSender, mailbox};
+use crate::policies::AdoptedPolicy;
+use crate::report::DomainReport;
 use crate::resolver::Resolver;
 use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
@@ -79,15 +81,28 @@ const ASKS_MAX: usize = 1024;
 /// Everything that is to be taken down again.
 struct Running {
     gate: JoinHandle<Journal>,
-    signals: signal_hook::iterator::Handle,
-    status: LocalSocket,
-    control: LocalSocket,
+    listening: Listening,
     link: Option<RunningLink>,
     filter: Box<dyn filter::Running>,
-    metrics: Option<Metrics>,
 }
 
-/// Runs until a signal ends it. `source` is where the configuration comes from.
+/// What comes from outside, and what it is compared with.
+struct Sources {
+    captures: Vec<Box<dyn Capture>>,
+    network: Option<Network>,
+    os_signatures: Arc<OsSignatures>,
+}
+
+/// Those who take signals and words of people and of programs.
+struct Listening {
+    signals: signal_hook::iterator::Handle,
+    status: LocalSocket,
+    metrics: Option<Metrics>,
+    control: LocalSocket,
+}
+
+/// Runs until a signal ends it. `source` is where the configuration comes from, `parts` what is asked
+/// of other domains.
 ///
 /// # Errors
 ///
@@ -98,74 +113,38 @@ struct Running {
 ///
 /// When one of its threads has panicked, after the others have been taken down. What is open then
 /// ends by itself.
-pub fn run(
-    config: &Config,
-    source: ConfigSource,
-    hidden: Result<Option<HiddenFirst>, FirewallError>,
-) -> Result<(), RunError> {
-    let hidden = hidden?;
+pub fn run(config: &Config, source: ConfigSource, parts: &mut dyn Parts) -> Result<(), RunError> {
     let now = clock::now();
     let authority = Authority::of(config)?;
     let mut start = open_journal(config, now)?;
     let policy = authority.first_policy(&start, now)?;
     note_collect_mode(config, policy.compiled.policy().collect_mode);
-    let mut filter: Box<dyn Domain> = Box::new(filter::Local::open(config, hidden)?);
-    let os_signatures = config.os_signatures.read()?;
-    let captures = open_captures(config)?;
-    let network = follow_network(config)?;
+    let mut filter = parts.filter(config)?;
+    let sources = Sources::open(config, parts)?;
     let found = std::mem::take(&mut start.open_grants);
     let rules = found.iter().flat_map(|found| &found.grant.rules);
     let connections = filter.begin(&rules.copied().collect::<Vec<_>>())?;
     let facts = filter.facts().clone();
-    let capabilities = facts.capabilities;
-    let seen_texts = seen_by_fwknopd(config, now)?;
-    let settings = settings(
-        config,
-        &start,
-        capabilities,
-        (random_prefix()?, seen_texts),
-        now,
-    );
-    let mut engine = Engine::new(settings, Arc::clone(&policy.compiled), now);
-    engine.set_os_signatures(Arc::clone(&os_signatures));
-    if let Some(network) = &network {
-        engine.set_addressees(network.addressees());
-        engine.set_own_addresses(network.own());
-    }
+    let mut engine = sources.engine(config, &start, &policy, facts.capabilities, now)?;
     let flush = config.firewall.flush_at_start;
     floor::record(&mut engine, &start, now);
     recovery::recover(&mut engine, found, filter.holes(), flush, &connections, now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
-    let files = (authority.access_file(), config.os_signatures.clone());
-    let reload = Reload::new(files, source, orders.clone());
-    let signals = signals::watch(&orders, reload.clone()).map_err(RunError::Thread)?;
     let state = LinkState::default();
-    let reporter = || -> Result<Reporter, RunError> {
-        Ok(Reporter {
-            orders: orders.clone(),
-            journal: JournalReader::open(start.journal.path())?,
-            link: authority.is_joined().then(|| state.clone()),
-            access_file: authority.access_file().map(|file| file.path()),
-        })
-    };
-    let status = status::open(&config.state_dir, reporter()?).map_err(RunError::Status)?;
-    let metrics = metrics::start(config.metrics_listen, reporter)?;
-    let control = control::open(&config.state_dir, &orders, reload).map_err(RunError::Status)?;
-    let FirewallEnds {
-        holes,
-        control: filter_control,
-        running: filter,
-    } = filter.start(&orders)?;
+    let journal = start.journal.path().to_owned();
+    let told = (&authority, &*journal);
+    let listening = Listening::open(config, source, told, parts.domains(), &orders, &state)?;
+    let started = filter.start(&orders)?;
     let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
     let (status_sender, status_seen) = watch::channel(Status::default());
     let (committed, committed_seen) = watch::channel(start.journal.last_seq());
     let channels = Channels {
         backend: facts.backend,
-        state: state.clone(),
+        state,
         orders: orders.clone(),
         claims: claims_asked,
-        journal: JournalReader::open(start.journal.path())?,
+        journal: JournalReader::open(&journal)?,
         committed: committed_seen,
         status: status_seen,
     };
@@ -175,32 +154,13 @@ pub fn run(
         status: status_sender,
         committed,
     };
-    let host = Host {
-        journal: start.journal,
-        holes,
-        captures,
-        syns: SynCaptures::of(&config.captures),
-        os_signatures,
-        network,
-        names: Resolver::new(orders.clone()),
-        leads_on: config.nat.forward,
-        cannot_lead: cannot_lead(config, facts.backend, capabilities),
-        commands: CommandRunner::new(orders, runner_settings(config)),
-        control: Some(filter_control),
-        backend: (facts.backend, facts.why),
-        protect: config.firewall.protect.clone(),
-        hidden_before: facts.hidden.unwrap_or_default(),
-        flush_at_exit: config.firewall.flush_at_exit,
-        watchdog: facts.watchdog,
-    };
+    let beside = (started.holes, started.control);
+    let host = host(config, start.journal, sources, facts, beside, parts, orders)?;
     let thread = GateThread::new(engine, host, ends, policy, now);
     let running = Running {
         link: authority.link(channels)?,
-        signals,
-        status,
-        control,
-        filter,
-        metrics,
+        listening,
+        filter: started.running,
         // Last: from now on nothing can fail, and ports may be hidden that never were.
         gate: start_gate(thread)?,
     };
@@ -214,10 +174,7 @@ impl Running {
     fn until_stopped(self) -> Result<(), RunError> {
         let journal = self.gate.join();
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        self.signals.close();
-        drop(self.status);
-        drop(self.control);
-        drop(self.metrics);
+        self.listening.close();
         if let Some(link) = self.link {
             link.finish(FAREWELL);
         }
@@ -230,19 +187,116 @@ impl Running {
     }
 }
 
+// === impl Sources ===
+
+impl Sources {
+    fn open(config: &Config, parts: &mut dyn Parts) -> Result<Self, RunError> {
+        Ok(Self {
+            os_signatures: config.os_signatures.read()?,
+            captures: open_captures(config, parts)?,
+            network: follow_network(config)?,
+        })
+    }
+
+    /// An engine that knows what is known of them.
+    fn engine(
+        &self,
+        config: &Config,
+        start: &Start,
+        policy: &AdoptedPolicy,
+        capabilities: Capabilities,
+        now: Now,
+    ) -> Result<Engine, RunError> {
+        let random = (random_prefix()?, seen_by_fwknopd(config, now)?);
+        let settings = settings(config, start, capabilities, random, now);
+        let mut engine = Engine::new(settings, Arc::clone(&policy.compiled), now);
+        engine.set_os_signatures(Arc::clone(&self.os_signatures));
+        if let Some(network) = &self.network {
+            engine.set_addressees(network.addressees());
+            engine.set_own_addresses(network.own());
+        }
+        Ok(engine)
+    }
+}
+
+// === impl Listening ===
+
+impl Listening {
+    fn open(
+        config: &Config,
+        source: ConfigSource,
+        (authority, journal): (&Authority, &Path),
+        domains: Vec<DomainReport>,
+        orders: &OrderSender,
+        state: &LinkState,
+    ) -> Result<Self, RunError> {
+        let files = (authority.access_file(), config.os_signatures.clone());
+        let reload = Reload::new(files, source, orders.clone());
+        let reporter = || -> Result<Reporter, RunError> {
+            Ok(Reporter {
+                orders: orders.clone(),
+                journal: JournalReader::open(journal)?,
+                link: authority.is_joined().then(|| state.clone()),
+                access_file: authority.access_file().map(|file| file.path()),
+                domains: domains.clone(),
+            })
+        };
+        Ok(Self {
+            signals: signals::watch(orders, reload.clone()).map_err(RunError::Thread)?,
+            status: status::open(&config.state_dir, reporter()?).map_err(RunError::Status)?,
+            metrics: metrics::start(config.metrics_listen, reporter)?,
+            control: control::open(&config.state_dir, orders, reload).map_err(RunError::Status)?,
+        })
+    }
+
+    fn close(self) {
+        self.signals.close();
+        drop(self.status);
+        drop(self.control);
+        drop(self.metrics);
+    }
+}
+
+/// What the gate thread has for itself alone.
+fn host(
+    config: &Config,
+    journal: Journal,
+    sources: Sources,
+    facts: Facts,
+    (holes, control): (Box<dyn Holes>, Box<dyn Control>),
+    parts: &mut dyn Parts,
+    orders: OrderSender,
+) -> Result<Host, RunError> {
+    let Sources {
+        captures,
+        network,
+        os_signatures,
+    } = sources;
+    Ok(Host {
+        journal,
+        holes,
+        captures,
+        syns: parts.syns(config),
+        os_signatures,
+        network,
+        names: Resolver::new(orders.clone()),
+        leads_on: config.nat.forward,
+        cannot_lead: cannot_lead(config, facts.backend, facts.capabilities),
+        commands: parts.commands(config, orders).map_err(RunError::Thread)?,
+        control: Some(control),
+        backend: (facts.backend, facts.why),
+        protect: config.firewall.protect.clone(),
+        hidden_before: facts.hidden.unwrap_or_default(),
+        flush_at_exit: config.firewall.flush_at_exit,
+        watchdog: facts.watchdog,
+    })
+}
+
 fn start_gate(thread: GateThread) -> Result<JoinHandle<Journal>, RunError> {
     thread::Builder::new()
         .name("gate".to_owned())
         .spawn(move || thread.run())
         .map_err(RunError::Thread)
-}
-
-fn runner_settings(config: &Config) -> RunnerSettings {
-    RunnerSettings {
-        time_limit: config.command_timeout,
-        sudo: config.sudo_exe.clone(),
-        dry_run: config.firewall.dry_run,
-    }
 }
 
 /// What the configuration wants led on and the packet filter cannot lead; says so.
@@ -270,9 +324,11 @@ fn open_journal(config: &Config, now: Now) -> Result<Start, RunError> {
     Ok(start)
 }
 
-fn open_captures(config: &Config) -> Result<Vec<Box<dyn Capture>>, RunError> {
-    let opened = config.captures.iter().map(capture::open);
-    let captures = opened.collect::<Result<Vec<_>, _>>()?;
+fn open_captures(
+    config: &Config,
+    parts: &mut dyn Parts,
+) -> Result<Vec<Box<dyn Capture>>, RunError> {
+    let captures = parts.captures(config)?;
     if captures.iter().all(|capture| capture.down().is_some()) {
         tracing::warn!(
             "no packets come from anywhere yet: what was never hidden is not hidden now"

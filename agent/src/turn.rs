@@ -37,10 +37,10 @@ use policy::OsSignatures;
 use spa::Service;
 use tokio::sync::{mpsc, watch};
 
-use crate::capture::{Arrival, Capture, SynCaptures};
+use crate::capture::{Arrival, Capture, Syns};
 use crate::clock;
 use crate::clock_evidence::ClockEvidence;
-use crate::command_runner::CommandRunner;
+use crate::command_runner::Commands;
 use crate::firewall::{Control, Holes, Notice, Outlook};
 use crate::journal::{FloorReason, Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
@@ -66,12 +66,12 @@ pub struct Host {
     pub holes: Box<dyn Holes>,
     pub captures: Vec<Box<dyn Capture>>,
     /// What shows SYNs, while a stanza asks for them.
-    pub syns: SynCaptures,
+    pub syns: Box<dyn Syns>,
     /// What they are compared with; the engine has them, too.
     pub os_signatures: Arc<OsSignatures>,
     /// This host's addresses; `None` where nothing comes off a wire.
     pub network: Option<Network>,
-    pub commands: CommandRunner,
+    pub commands: Box<dyn Commands>,
     /// Looks host names up.
     pub names: Resolver,
     /// Whether packets may be led on to other hosts, so that the kernel must forward them.
@@ -516,7 +516,8 @@ impl GateThread {
     fn poll(&self, timeout: Duration) -> bool {
         let mut fds = Vec::with_capacity(self.host.captures.len() + 2);
         for capture in &self.host.captures {
-            if self.regular.is_laid {
+            // One that is down says so when it comes.
+            if self.regular.is_laid || capture.down().is_some() {
                 capture.poll_fds(&mut fds);
             }
         }

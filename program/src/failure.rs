@@ -30,13 +30,18 @@ pub trait Failure: Error {
     fn hint(&self) -> Option<Cow<'_, str>> {
         None
     }
+
+    /// Whether another process has told it already.
+    fn has_said_why(&self) -> bool {
+        false
+    }
 }
 
 /// Tells on standard error what went wrong, why, and what can be done; gives the exit code.
 #[must_use = "it is the exit code"]
 pub fn fail(failure: &dyn Failure) -> ExitCode {
     let exit = failure.exit();
-    if exit != Exit::Done {
+    if exit != Exit::Done && !failure.has_said_why() {
         let mut text = report(failure);
         if journald::is_stderr() {
             text = journald::prefixed(Priority::Error, &text);

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU16;
 
+use serde::{Deserialize, Serialize};
+
 use super::Transports;
 
 /// UDP length field of the shortest and longest packet the gate would read: 140 to 1,500 characters
@@ -10,7 +12,7 @@ use super::Transports;
 pub(super) const UDP_LEN: (u32, u32) = (148, 1516);
 
 /// What the kernel leaves of the traffic.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Filter {
     /// What can be an SPA packet, in one of these transports, and where that has ports, to the host's SPA
     /// port or to one that the policy names.

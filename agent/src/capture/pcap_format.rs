@@ -8,6 +8,8 @@
 //! A file that was cut under its writer, or is damaged, has other bytes where a record should be.
 //! Then [`Header::resume`] looks for the next place that can only be a record.
 
+use serde::{Deserialize, Serialize};
+
 /// What the header of a capture file says of the records behind it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Header {
@@ -43,7 +45,7 @@ pub(super) enum Resume {
 }
 
 /// Why bytes are no capture file.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, thiserror::Error)]
 pub enum NotPcap {
     /// The successor of the form, which is not read here.
     #[error("pcapng is not read; `editcap -F pcap` converts it, and `dumpcap -P` writes pcap")]

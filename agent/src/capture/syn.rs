@@ -4,11 +4,13 @@
 //! Interfaces and capture files are opened once more, with a filter of their own, so that the filter
 //! for SPA packets stays as narrow as it is and costs no more. A socket sees neither.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gate::LinkType;
 use nix::poll::PollFd;
+use serde::{Deserialize, Serialize};
 
 use super::{Arrival, Capture, CaptureConfig, CaptureError, CaptureSource, Filter, open};
 use crate::network::Links;
@@ -31,12 +33,33 @@ const NO_SUCH_SOURCE: &str =
     "neither sockets nor NFLOG show SYNs and knocks: capture on an interface";
 
 /// What is looked for.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Wanted {
     /// SYNs.
     pub syns: bool,
     /// The packets of knock sequences.
     pub knocks: bool,
+}
+
+/// What shows the SYNs, wherever it looks from.
+pub trait Syns: Send + fmt::Debug {
+    /// Looks for this from now on, or for nothing any more.
+    fn follow(&mut self, wanted: Wanted);
+
+    /// Why SYNs are not seen though they should be.
+    fn faults(&self) -> Vec<String>;
+
+    /// Hands on what has arrived; says what has just gone down.
+    fn next_batch(&mut self, steady: Duration, each: &mut dyn FnMut(Arrival<'_>));
+
+    /// Adds what is readable when something may have arrived.
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>);
+
+    /// After this time there may be something to do though the descriptors are silent.
+    fn retry_in(&self, steady: Duration) -> Option<Duration>;
+
+    /// Interfaces have come, gone or changed.
+    fn links_changed(&mut self, links: &Links);
 }
 
 /// What shows the SYNs, where it can be had.
@@ -74,9 +97,10 @@ impl SynCaptures {
             ..Self::default()
         }
     }
+}
 
-    /// Looks for this from now on, or for nothing any more.
-    pub fn follow(&mut self, wanted: Wanted) {
+impl Syns for SynCaptures {
+    fn follow(&mut self, wanted: Wanted) {
         if std::mem::replace(&mut self.wanted, wanted) == wanted {
             return;
         }
@@ -103,17 +127,15 @@ impl SynCaptures {
         }
     }
 
-    /// Why SYNs are not seen though they should be.
-    pub fn faults(&self) -> impl Iterator<Item = String> {
+    fn faults(&self) -> Vec<String> {
         let down = self.open.iter().filter_map(|capture| {
             let why = capture.down()?;
             Some(format!("{}: {why}", capture.name()))
         });
-        self.faults.iter().cloned().chain(down)
+        self.faults.iter().cloned().chain(down).collect()
     }
 
-    /// Hands on what has arrived; says what has just gone down.
-    pub fn next_batch(&mut self, steady: Duration, each: &mut dyn FnMut(Arrival<'_>)) {
+    fn next_batch(&mut self, steady: Duration, each: &mut dyn FnMut(Arrival<'_>)) {
         for capture in &mut self.open {
             if let Err(cause) = capture.next_batch(BATCH_MAX, steady, each) {
                 let error = program::one_line(&cause);
@@ -122,15 +144,13 @@ impl SynCaptures {
         }
     }
 
-    /// Adds what is readable when something may have arrived.
-    pub fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
         for capture in &self.open {
             capture.poll_fds(fds);
         }
     }
 
-    /// After this time there may be something to do though the descriptors are silent.
-    pub fn retry_in(&self, steady: Duration) -> Option<Duration> {
+    fn retry_in(&self, steady: Duration) -> Option<Duration> {
         let retries = self
             .open
             .iter()
@@ -138,8 +158,7 @@ impl SynCaptures {
         retries.min()
     }
 
-    /// Interfaces have come, gone or changed.
-    pub fn links_changed(&mut self, links: &Links) {
+    fn links_changed(&mut self, links: &Links) {
         for capture in &mut self.open {
             capture.links_changed(links);
         }
@@ -208,14 +227,13 @@ mod tests {
     fn a_socket_shows_no_syn_and_that_is_said_once_somebody_asks() {
         let socket: SocketAddr = "127.0.0.1:62201".parse().unwrap();
         let mut syns = SynCaptures::of(&[config(CaptureSource::Socket(socket))]);
-        assert_eq!(syns.faults().count(), 0);
+        assert!(syns.faults().is_empty());
 
         syns.follow(WANTED);
 
-        let faults: Vec<_> = syns.faults().collect();
-        assert_eq!(faults, [NO_SUCH_SOURCE]);
+        assert_eq!(syns.faults(), [NO_SUCH_SOURCE]);
         syns.follow(Wanted::default());
-        assert_eq!(syns.faults().count(), 0);
+        assert!(syns.faults().is_empty());
     }
 
     #[cfg(feature = "pcap")]

@@ -3,9 +3,10 @@
 use std::str::FromStr;
 
 use gate::Transport;
+use serde::{Deserialize, Serialize};
 
 /// A set of protocols that packets may come in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Transports(u8);
 
 /// No protocol is called so.

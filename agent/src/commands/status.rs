@@ -11,9 +11,10 @@ use program::{PrintError, disk};
 use crate::clock;
 use crate::commands::control::{self, Unreached};
 use crate::commands::local::{StateArgs, off, said};
+use crate::domains::seen;
 use crate::report::{
-    CaptureReport, FirewallReport, FloorReport, JournalReport, LinkReport, ObstacleReport, Report,
-    SOCKET_NAME,
+    CaptureReport, DomainReport, FirewallReport, FloorReport, JournalReport, LinkReport,
+    ObstacleReport, Report, SOCKET_NAME,
 };
 
 /// Says how the running agent is: policy, grants, captures, journal, controller, and everything it
@@ -48,6 +49,8 @@ pub enum StatusFailed {
 
 /// For how long an answer is waited for: the agent gives up sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// More than so many capabilities are told by their number.
+const CAPABILITIES_SHOWN: usize = 6;
 
 /// Asks and prints.
 ///
@@ -80,7 +83,9 @@ pub fn fetch(state_dir: &Path) -> Result<Report, StatusFailed> {
         if text.is_empty() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        Ok(serde_json::from_str(&text)?)
+        let mut report: Report = serde_json::from_str(&text)?;
+        seen::look(&mut report.domains);
+        Ok(report)
     };
     read().map_err(|cause| StatusFailed::Silent { path, cause })
 }
@@ -108,6 +113,7 @@ fn text(report: &Report, now_secs: u64) -> String {
         journal,
         link,
         access_file,
+        domains,
     } = report;
     let mut lines = format!(
         "version      {version}\n\
@@ -163,6 +169,9 @@ fn text(report: &Report, now_secs: u64) -> String {
             "floor        packets dated at or before {through_secs} are refused: {reason}; over in {ends_in_secs} s"
         );
     }
+    for domain in domains {
+        let _ = writeln!(lines, "process      {}", domain_text(domain));
+    }
     text_of_firewall(&mut lines, firewall);
     for capture in captures {
         let _ = writeln!(lines, "capture      {}", capture_text(capture));
@@ -172,6 +181,36 @@ fn text(report: &Report, now_secs: u64) -> String {
         let _ = writeln!(lines, "{name:<21} {count}");
     }
     lines
+}
+
+/// What a process can do; what is not known of it is `?`.
+fn domain_text(domain: &DomainReport) -> String {
+    let DomainReport {
+        name,
+        pid,
+        uid,
+        capabilities,
+        no_new_privileges,
+        seccomp,
+    } = domain;
+    let uid = uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string());
+    let holds = match capabilities {
+        None => "?".to_owned(),
+        Some(held) if held.is_empty() => "no capability".to_owned(),
+        // A whole set says nothing more by its names.
+        Some(held) if held.len() > CAPABILITIES_SHOWN => format!("{} capabilities", held.len()),
+        Some(held) => held.join(" "),
+    };
+    let has = |what: &str, has: &Option<bool>| match has {
+        Some(true) => what.to_owned(),
+        Some(false) => format!("not {what}"),
+        None => format!("{what}?"),
+    };
+    format!(
+        "{name}, PID {pid}, user {uid}, {holds}, {}, {}",
+        has("no_new_privs", no_new_privileges),
+        has("seccomp", seccomp),
+    )
 }
 
 /// When something ends, in words.
@@ -356,6 +395,16 @@ mod tests {
             version: "1.2.3".to_owned(),
             generation: 4,
             access_file: Some("/etc/postern/access.conf".into()),
+            domains: vec![
+                DomainReport {
+                    uid: Some(65_534),
+                    capabilities: Some(vec!["CAP_NET_RAW".to_owned()]),
+                    no_new_privileges: Some(true),
+                    seccomp: Some(false),
+                    ..DomainReport::new("capture".to_owned(), 12)
+                },
+                DomainReport::new("gate".to_owned(), 13),
+            ],
             policy_age_secs: 60,
             rejected_generation: Some(5),
             drift: None,
@@ -458,6 +507,8 @@ controller   controller.example:7443, away for 1 min 15 s
              this clock is 40 ms behind its clock
              certificate over 1 min 0 s ago
 floor        packets dated at or before 1800000120 are refused: the journal that was here is gone; over in 90 s
+process      capture, PID 12, user 65534, CAP_NET_RAW, no_new_privs, not seccomp
+process      gate, PID 13, user ?, ?, no_new_privs?, seccomp?
 firewall     nftables: the kernel has it
   recognised Docker, nftables
   hidden     tcp/22, tcp/8080

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 use toml::{Table, Value};
 
@@ -16,7 +16,7 @@ macro_rules! keys {
     ($($key:ident: $value:ty, $read:ident;)*) => {
         /// One layer of configuration. The keys of the file, the names of the variables and the flags
         /// are the same words.
-        #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+        #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
         pub struct RawConfig {
             $(pub $key: Option<$value>,)*
         }
@@ -111,6 +111,7 @@ keys! {
     x_forwarded_for: bool, switch;
     audit_days: u32, number;
     grants_max: usize, number;
+    separation: bool, switch;
     commands_running_max: usize, number;
     commands_waiting_max: usize, number;
     metrics_listen: String, word;

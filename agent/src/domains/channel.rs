@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recv, send, socketpair, sockopt,
 };
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The longest message in bytes: a few dozen frames, or a policy's worth of rules.
@@ -82,6 +83,15 @@ impl Channel {
         } else {
             Err(io::ErrorKind::InvalidInput.into())
         }
+    }
+
+    /// The same end once more, for another thread.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no descriptor.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self::new(self.socket.try_clone()?))
     }
 
     fn new(socket: OwnedFd) -> Self {
@@ -165,6 +175,22 @@ impl Channel {
         match self.receive_bytes()? {
             Some(message) => decode(message),
             None => Err(ChannelError::Silent),
+        }
+    }
+
+    /// The next message as a value, whenever it comes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::receive`], but for silence.
+    pub fn receive_next<T: DeserializeOwned>(&mut self) -> Result<T, ChannelError> {
+        loop {
+            let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+            // A signal is no message; the loop looks again.
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            if let Some(message) = self.receive_bytes()? {
+                return decode(message);
+            }
         }
     }
 

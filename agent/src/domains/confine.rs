@@ -64,6 +64,14 @@ impl Powers {
 // === impl Kept ===
 
 impl Kept {
+    /// What came of giving up one thing.
+    #[must_use]
+    pub fn of(what: &str, result: io::Result<()>) -> Self {
+        let mut kept = Self::default();
+        kept.note(what, result);
+        kept
+    }
+
     fn note(&mut self, what: &str, result: io::Result<()>) {
         if let Err(cause) = result {
             self.0.push(format!("{what}: {cause}"));
@@ -99,9 +107,12 @@ fn shrink_bounding_set(wanted: &CapsHashSet) -> io::Result<()> {
     Ok(())
 }
 
-/// Somebody who is nobody already stays who he is.
+/// Somebody who is nobody already stays who he is, and so does one who may not change it: a service
+/// whose capabilities are few keeps root's number and none of root's powers.
 fn become_user(number: u32) -> io::Result<()> {
-    if !Uid::effective().is_root() {
+    let has = |one| caps::has_cap(None, CapSet::Effective, one).unwrap_or(false);
+    let may = has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID);
+    if !may || !Uid::effective().is_root() {
         return Ok(());
     }
     let (user, group) = (Uid::from_raw(number), Gid::from_raw(number));

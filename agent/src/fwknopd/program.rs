@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use policy::Secrets;
-use program::{Failure, LogArgs, LogFormat, Manner};
+use program::{Failure, LogArgs, LogFormat};
 
 use self::pid_file::{Holder, PidFile};
 use self::switches::{Ask, Switches};
@@ -36,6 +36,7 @@ use crate::commands::reload::ReloadArgs;
 use crate::commands::{flush, grants, reload};
 use crate::config::fwknopd::{Meaning, Service};
 use crate::config::{ConfigError, Layers, Mode, Named, RawConfig};
+use crate::domains::log_to::LogTo;
 use crate::fwknopd::digests;
 use crate::journal::FILE_NAME;
 use crate::policies;
@@ -193,11 +194,12 @@ fn serve(
         verbose: switches.verbose.max(service.verbose),
         log: LogFormat::Text,
     };
-    if switches.in_background || switches.syslog_enable {
-        program::log_to_syslog(log, Manner::Daemon, &service.identity, service.facility);
+    let log = if switches.in_background || switches.syslog_enable {
+        LogTo::syslog(log, &service.identity, service.facility)
     } else {
-        program::log_to_stderr(log, Manner::Daemon);
-    }
+        LogTo::stderr(log)
+    };
+    log.begin();
     switches.say_what_is_moot();
     let held = PidFile::hold(&service.pid_file).map_err(boxed)?;
     if switches.in_background {
@@ -209,7 +211,7 @@ fn serve(
             .map_err(|cause| boxed(Failed::Host("cannot count packets".to_owned(), cause)))?;
     }
     drop(layers);
-    let ended = start(named, flags);
+    let ended = start(named, flags, &log);
     held.leave();
     ended
 }

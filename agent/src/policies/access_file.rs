@@ -228,6 +228,18 @@ impl AccessFile {
     }
 }
 
+/// The files, folders and keyrings that an access file names, itself among them, as far as it can be
+/// read. `gpg_home` is the keyring of stanzas that name none.
+#[must_use]
+pub fn places(path: &Path, gpg_home: &Path) -> Vec<PathBuf> {
+    let seen = Seen::new(gpg_home);
+    if program::files::open_regular(path).is_ok() {
+        // Whoever uses it says what is wrong with it.
+        let _ = read(path, &seen);
+    }
+    seen.places()
+}
+
 // === impl InvalidAccessFile ===
 
 impl InvalidAccessFile {

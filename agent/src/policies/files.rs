@@ -126,6 +126,12 @@ impl Seen {
         exposed.collect()
     }
 
+    /// What was looked at.
+    pub(super) fn places(&self) -> Vec<PathBuf> {
+        let sights = self.sights.borrow();
+        sights.iter().map(|(path, _)| path.clone()).collect()
+    }
+
     fn note(&self, path: &Path, sight: Sight) {
         self.sights.borrow_mut().push((path.to_owned(), sight));
     }

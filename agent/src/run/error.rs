@@ -6,6 +6,7 @@ use std::io;
 use member::FilesError;
 
 use crate::capture::CaptureError;
+use crate::domains::supervisor::DomainEnded;
 use crate::firewall::FirewallError;
 use crate::journal::JournalError;
 use crate::os_signatures::BadOsSignatures;
@@ -39,6 +40,11 @@ pub enum RunError {
         #[source]
         cause: io::Error,
     },
+    /// A process of the agent has ended, and so does the agent.
+    #[error(transparent)]
+    DomainEnded(#[from] DomainEnded),
+    #[error("the processes of the agent cannot work together")]
+    Domains(#[source] io::Error),
     #[error("the kernel does not say which addresses this host has")]
     Network(#[source] io::Error),
     #[error(

@@ -51,6 +51,7 @@ impl GateThread {
             journal: None,
             link: None,
             access_file: None,
+            domains: Vec::new(),
         }
     }
 

@@ -52,7 +52,9 @@ impl GateThread {
         let mut all = faults(self.engine.compiled().policy(), &self.host.os_signatures);
         let unseen = self.host.syns.faults();
         all.extend(
-            unseen.map(|fault| format!("nothing is seen of SYNs and knock sequences: {fault}")),
+            unseen
+                .into_iter()
+                .map(|fault| format!("nothing is seen of SYNs and knock sequences: {fault}")),
         );
         all
     }

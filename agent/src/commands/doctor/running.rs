@@ -5,7 +5,9 @@ use crate::commands::control::Unreached;
 use crate::commands::local::said;
 use crate::commands::status::StatusFailed;
 use crate::link_state::MEMBERSHIP_ENDED;
-use crate::report::{CaptureReport, FirewallReport, LinkReport, ObstacleReport, Report};
+use crate::report::{
+    CaptureReport, DomainReport, FirewallReport, LinkReport, ObstacleReport, Report,
+};
 
 /// A certificate is renewed at half life, after 12 hours: one that is nearer to its end was not.
 const CERTIFICATE_SECS_MIN: u64 = 6 * 3_600;
@@ -44,6 +46,7 @@ pub(super) fn agent(report: &Result<Report, StatusFailed>) -> Vec<Check> {
 pub(super) fn all(report: &Report, now_secs: u64) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.extend(report.captures.iter().map(capture));
+    checks.push(processes(&report.domains));
     checks.extend(firewall(report));
     checks.push(policy(report, now_secs));
     checks.extend(journal(report));
@@ -60,6 +63,35 @@ pub(super) fn all(report: &Report, now_secs: u64) -> Vec<Check> {
         ));
     }
     checks
+}
+
+/// Whether what has the keys has no power, and what reads strangers' bytes few.
+fn processes(domains: &[DomainReport]) -> Check {
+    const SPLIT: &str = "separation = true, as root and not in a dry run, keeps them apart";
+    if domains.is_empty() {
+        let one = "capture, keys and packet filter are in one process";
+        return Check::warn("processes", one, SPLIT);
+    }
+    let runs_commands = |domain: &&DomainReport| domain.name != "command";
+    let is_loose = |domain: &&DomainReport| {
+        let has_powers = domain.name == "gate" && domain.capabilities.iter().any(|c| !c.is_empty());
+        has_powers || domain.seccomp == Some(false) || domain.no_new_privileges == Some(false)
+    };
+    let loose: Vec<&str> = domains
+        .iter()
+        .filter(runs_commands)
+        .filter(is_loose)
+        .map(|domain| domain.name.as_str())
+        .collect();
+    if loose.is_empty() {
+        let names: Vec<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
+        return Check::ok("processes", names.join(", "));
+    }
+    Check::warn(
+        "processes",
+        format!("{} can do more than it needs", loose.join(", ")),
+        "its first lines in the log say what could not be given up: journalctl -u postern-agent",
+    )
 }
 
 fn capture(capture: &CaptureReport) -> Check {
@@ -318,6 +350,10 @@ mod tests {
             policy_not_after_secs: NOW_SECS + 7 * 86_400,
             journal_writable: true,
             journal: Some(JournalReport::default()),
+            domains: vec![DomainReport {
+                capabilities: Some(Vec::new()),
+                ..DomainReport::new("gate".to_owned(), 7)
+            }],
             captures: vec![CaptureReport {
                 name: "eth0".to_owned(),
                 ..CaptureReport::default()
@@ -341,6 +377,27 @@ mod tests {
         let said = said_of(&well());
 
         assert!(said.lines().all(|line| line.starts_with("ok ")), "{said}");
+    }
+
+    #[test]
+    fn a_gate_that_has_powers_and_an_agent_of_one_process_are_worth_a_warning() {
+        let one = Report {
+            domains: Vec::new(),
+            ..well()
+        };
+        let mut strong = well();
+        strong.domains[0].capabilities = Some(vec!["CAP_NET_ADMIN".to_owned()]);
+
+        assert!(
+            said_of(&one).contains("are in one process"),
+            "{}",
+            said_of(&one)
+        );
+        assert!(
+            said_of(&strong).contains("gate can do more"),
+            "{}",
+            said_of(&strong)
+        );
     }
 
     #[test]

@@ -26,6 +26,32 @@ pub struct Files {
 // === impl Files ===
 
 impl Files {
+    /// What libraries read to look names, users and time zones up and to load what they need for it, and
+    /// what a process reads of itself.
+    pub const SYSTEM: [&str; 21] = [
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/etc/gai.conf",
+        "/etc/group",
+        "/etc/host.conf",
+        "/etc/hosts",
+        "/etc/ld.so.cache",
+        "/etc/localtime",
+        "/etc/machine-id",
+        "/etc/nsswitch.conf",
+        "/etc/passwd",
+        "/etc/protocols",
+        "/etc/resolv.conf",
+        "/etc/services",
+        "/proc",
+        "/run/systemd",
+        "/run/nscd",
+        "/var/lib/sss",
+        "/dev/null",
+        "/dev/urandom",
+    ];
+
     /// Everything else is refused from here on. Nothing outside can be signalled either.
     ///
     /// # Errors

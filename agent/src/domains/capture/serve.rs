@@ -1,0 +1,339 @@
+//! The capture domain itself: one thread around the real sources.
+//!
+//! A source is read only while everything of it was handed over, so that what the gate has no time for
+//! stays in the kernel. It ends when the gate does.
+
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use policy::Networks;
+use serde::{Deserialize, Serialize};
+
+use super::message::{Ask, Opened, Said, State};
+use super::outbox::Outbox;
+use super::powers::powers;
+use crate::capture::{
+    self, Arrival, Capture, CaptureConfig, CaptureError, CaptureSource, SynCaptures, Syns as _,
+};
+use crate::clock;
+use crate::domains::channel::{Channel, ChannelError};
+use crate::domains::confine::Kept;
+use crate::network::{Links, Network};
+
+/// Packets of one source that are read at once.
+const BATCH_MAX: usize = 256;
+/// How often losses are looked at, and the longest sleep.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the domain is started with.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct CaptureStart {
+    /// The sources, each with a channel; a last channel is for SYNs.
+    pub captures: Vec<CaptureConfig>,
+}
+
+/// One source and its channel.
+struct Watched {
+    source: Source,
+    outbox: Outbox,
+    told: State,
+    waits_for_record: bool,
+    /// Whether something is not recorded yet that must be, before more is read.
+    is_unrecorded: bool,
+    has_begun: bool,
+}
+
+enum Source {
+    Packets(Box<dyn Capture>),
+    Syns(SynCaptures),
+}
+
+// === impl CaptureStart ===
+
+impl CaptureStart {
+    /// Gives up what these sources do not take.
+    pub fn confine(&self) -> Kept {
+        powers(&self.captures).confine()
+    }
+}
+
+/// Works until the gate has ended.
+///
+/// # Errors
+///
+/// [`ChannelError`] when the gate asks for what is nothing, or the kernel does not say what comes.
+pub fn serve(start: &CaptureStart, channels: Vec<Channel>) -> Result<(), ChannelError> {
+    let mut watched = open(start, channels);
+    let mut network = match Network::follow(Networks::Any) {
+        Ok(network) => Some(network),
+        Err(cause) => {
+            let error = program::one_line(&cause);
+            tracing::error!(%error, "cannot follow this host's interfaces");
+            None
+        }
+    };
+    let mut look_at = Duration::ZERO;
+    loop {
+        let steady = clock::now().steady;
+        follow_links(&mut network, &mut watched);
+        let is_time = look_at <= steady;
+        if is_time {
+            look_at = steady + LOOK_EVERY;
+        }
+        for one in &mut watched {
+            let turned = one.turn(steady, is_time);
+            if let Err(cause) = turned {
+                return end(watched, cause);
+            }
+        }
+        wait(&watched, network.as_ref(), look_at, steady).map_err(ChannelError::from)?;
+    }
+}
+
+/// The end of the gate is the end of the domain. What was handed on to a gate that died before it
+/// recorded it is read again at the next start.
+fn end(watched: Vec<Watched>, cause: ChannelError) -> Result<(), ChannelError> {
+    for one in watched {
+        if one.is_unrecorded {
+            // Without its last words, which would be that all was recorded.
+            std::mem::forget(one);
+        }
+    }
+    match cause {
+        ChannelError::Gone => Ok(()),
+        ChannelError::Malformed | ChannelError::Silent | ChannelError::Io(_) => Err(cause),
+    }
+}
+
+/// Opens each source and says what came of it.
+fn open(start: &CaptureStart, channels: Vec<Channel>) -> Vec<Watched> {
+    let mut channels = channels.into_iter();
+    let mut watched = Vec::new();
+    for (config, channel) in start.captures.iter().zip(&mut channels) {
+        let mut outbox = Outbox::new(channel);
+        match capture::open(config) {
+            Ok(capture) => {
+                let mut one = Watched {
+                    source: Source::Packets(capture),
+                    outbox,
+                    told: State::default(),
+                    waits_for_record: matches!(config.source, CaptureSource::File { .. }),
+                    is_unrecorded: false,
+                    has_begun: false,
+                };
+                one.told = one.source.state();
+                let opened = Opened {
+                    name: one.source.name(),
+                    waits_for_record: one.waits_for_record,
+                    state: one.told.clone(),
+                };
+                one.outbox.put_message(&Ok::<_, CaptureError>(opened));
+                watched.push(one);
+            }
+            Err(cause) => {
+                outbox.put_message(&Err::<Opened, _>(cause));
+                watched.push(Watched::of_syns(SynCaptures::default(), outbox));
+            }
+        }
+    }
+    watched.extend(channels.next().map(|channel| {
+        let syns = SynCaptures::of(&start.captures);
+        Watched::of_syns(syns, Outbox::new(channel))
+    }));
+    watched
+}
+
+fn follow_links(network: &mut Option<Network>, watched: &mut [Watched]) {
+    let Some(network) = network else {
+        return;
+    };
+    if network.changes().is_ok_and(|changes| changes.links) {
+        for one in watched {
+            one.source.links_changed(network.links());
+        }
+    }
+}
+
+fn wait(
+    watched: &[Watched],
+    network: Option<&Network>,
+    look_at: Duration,
+    steady: Duration,
+) -> Result<(), Errno> {
+    let mut fds = Vec::with_capacity(2 * watched.len() + 1);
+    let mut sleep = look_at.saturating_sub(steady);
+    for one in watched {
+        one.poll_fds(&mut fds);
+        sleep = one.retry_in(steady).map_or(sleep, |retry| retry.min(sleep));
+    }
+    fds.extend(network.map(|network| PollFd::new(network.as_fd(), PollFlags::POLLIN)));
+    let millis = sleep.as_micros().div_ceil(1_000);
+    let millis = u16::try_from(millis).unwrap_or(u16::MAX);
+    match poll(&mut fds, PollTimeout::from(millis)) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+// === impl Watched ===
+
+impl Watched {
+    fn of_syns(syns: SynCaptures, outbox: Outbox) -> Self {
+        Self {
+            source: Source::Syns(syns),
+            outbox,
+            told: State::default(),
+            waits_for_record: false,
+            is_unrecorded: false,
+            has_begun: true,
+        }
+    }
+
+    /// Whether more of it is to be read.
+    fn is_free(&self) -> bool {
+        self.has_begun && !self.is_unrecorded && self.outbox.is_empty()
+    }
+
+    fn turn(&mut self, steady: Duration, is_time: bool) -> Result<(), ChannelError> {
+        while let Some(ask) = self.outbox.asked()? {
+            self.take(ask);
+        }
+        let is_busy = self.has_begun && !self.is_free();
+        if !is_busy {
+            let max = if self.has_begun { BATCH_MAX } else { 0 };
+            let outbox = &mut self.outbox;
+            let taken = self
+                .source
+                .next_batch(max, steady, &mut |arrival| outbox.put(&Said::of(arrival)));
+            match taken {
+                Ok(taken) => self.is_unrecorded = self.waits_for_record && taken > 0,
+                Err(cause) => self.outbox.put(&Said::Down(cause)),
+            }
+        }
+        if is_time || self.source.has_changed(&self.told) {
+            let state = self.source.state();
+            if state != self.told {
+                self.outbox.put(&Said::State(state.clone()));
+                self.told = state;
+            }
+        }
+        self.outbox.flush()
+    }
+
+    fn take(&mut self, ask: Ask) {
+        match (ask, &mut self.source) {
+            (Ask::Begin, _) => self.has_begun = true,
+            (Ask::Recorded, _) => self.is_unrecorded = false,
+            (Ask::Follow(ports), Source::Packets(capture)) => {
+                if let Err(cause) = capture.follow(&ports) {
+                    let (name, error) = (capture.name(), program::one_line(&cause));
+                    tracing::error!(
+                        name,
+                        %error,
+                        "cannot listen on every SPA_SERVER_PORT of the policy"
+                    );
+                }
+            }
+            (Ask::Look(wanted), Source::Syns(syns)) => syns.follow(wanted),
+            // A gate asks for neither.
+            (Ask::Follow(_), Source::Syns(_)) | (Ask::Look(_), Source::Packets(_)) => {}
+        }
+    }
+
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
+        let mut wanted = PollFlags::POLLIN;
+        wanted.set(PollFlags::POLLOUT, !self.outbox.is_empty());
+        fds.push(PollFd::new(self.outbox.as_fd(), wanted));
+        if self.is_free() {
+            self.source.poll_fds(fds);
+        }
+    }
+
+    fn retry_in(&self, steady: Duration) -> Option<Duration> {
+        let is_down = self.told.down.is_some();
+        (self.is_free() || is_down)
+            .then(|| self.source.retry_in(steady))
+            .flatten()
+    }
+}
+
+// === impl Source ===
+
+impl Source {
+    fn name(&self) -> String {
+        match self {
+            Self::Packets(capture) => capture.name().to_owned(),
+            Self::Syns(_) => "SYNs".to_owned(),
+        }
+    }
+
+    fn next_batch(
+        &mut self,
+        max: usize,
+        steady: Duration,
+        each: &mut dyn FnMut(Arrival<'_>),
+    ) -> Result<usize, CaptureError> {
+        match self {
+            Self::Packets(capture) => capture.next_batch(max, steady, each),
+            Self::Syns(syns) => {
+                syns.next_batch(steady, each);
+                Ok(0)
+            }
+        }
+    }
+
+    /// Whether it is down and was not, or the other way round. Costs nothing.
+    fn has_changed(&self, told: &State) -> bool {
+        match self {
+            Self::Packets(capture) => {
+                capture.down() != told.down.as_deref()
+                    || capture.link().map(Into::into) != told.link
+            }
+            Self::Syns(syns) => syns.faults() != told.faults,
+        }
+    }
+
+    fn state(&mut self) -> State {
+        match self {
+            Self::Packets(capture) => State {
+                down: capture.down().map(str::to_owned),
+                may_begin_later: capture.may_begin_later(),
+                link: capture.link().map(Into::into),
+                dropped: capture.dropped(),
+                counts: capture
+                    .counts()
+                    .into_iter()
+                    .map(|(name, count)| (name.to_owned(), count))
+                    .collect(),
+                faults: Vec::new(),
+            },
+            Self::Syns(syns) => State {
+                faults: syns.faults(),
+                ..State::default()
+            },
+        }
+    }
+
+    fn poll_fds<'fd>(&'fd self, fds: &mut Vec<PollFd<'fd>>) {
+        match self {
+            Self::Packets(capture) => capture.poll_fds(fds),
+            Self::Syns(syns) => syns.poll_fds(fds),
+        }
+    }
+
+    fn retry_in(&self, steady: Duration) -> Option<Duration> {
+        match self {
+            Self::Packets(capture) => capture.retry_in(steady),
+            Self::Syns(syns) => syns.retry_in(steady),
+        }
+    }
+
+    fn links_changed(&mut self, links: &Links) {
+        match self {
+            Self::Packets(capture) => capture.links_changed(links),
+            Self::Syns(syns) => syns.links_changed(links),
+        }
+    }
+}
