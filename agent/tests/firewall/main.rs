@@ -44,6 +44,9 @@ mod back_ends {
     suite!(nftables_through_channel, |sentence| {
         in_kernel_through_channel(&config(BackendChoice::Nftables), sentence);
     });
+    suite!(iptables_through_channel, |sentence| {
+        in_kernel_through_channel(&config(BackendChoice::Iptables), sentence);
+    });
     suite!(nftables_without_owner, |sentence| in_older_kernel(
         &config(BackendChoice::Nftables),
         sentence
