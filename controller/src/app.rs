@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `tokens` | make a one-time token, list them, take one back |
 //! | `enroll` | redeem a token, renew a certificate |
+//! | `identity_age` | keys that are old or were away for long |
 //! | `members` | see who belongs to the fleet; lock, unlock, remove |
 //! | `host_changes` | give a host other addresses, labels and another name |
 //! | `hosts` | see hosts; what a host says of itself |
@@ -32,6 +33,7 @@ pub(crate) mod enroll;
 pub(crate) mod events;
 pub(crate) mod host_changes;
 pub(crate) mod hosts;
+pub(crate) mod identity_age;
 pub(crate) mod members;
 pub(crate) mod near;
 pub(crate) mod policy;

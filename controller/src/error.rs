@@ -232,6 +232,24 @@ pub enum RenewalRefused {
     /// It may be an old one, sent again.
     #[error("signed at another time than now: is the clock right?")]
     Clock,
+    /// The settings say how old a key may be.
+    #[error(
+        "its identity key was made {days} days ago, and the controller takes none so old: it must join anew, \
+         with a token that takes its own place"
+    )]
+    Old {
+        /// Since then.
+        days: u64,
+    },
+    /// The settings say how long a key may be away.
+    #[error(
+        "nobody came with its identity key for {days} days, and the controller takes none that was away so \
+         long: it must join anew, with a token that takes its own place"
+    )]
+    Away {
+        /// For so long.
+        days: u64,
+    },
 }
 
 /// What a caller can do about an error. Each front says it in its own protocol's codes.

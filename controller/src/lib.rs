@@ -72,8 +72,9 @@ pub use random::NoRandomness;
 pub use sealing::rotate_seal_key;
 pub use server::ServerError;
 pub use settings::{
-    Access, Begin, Body, EventQuota, Format, InvalidSettings, Listen, MetricsSettings, Mistake,
-    RetentionSettings, Settings, SinkSettings, Target, Transport, is_name,
+    Access, Begin, Body, EventQuota, Format, IdentitySettings, InvalidSettings, Listen,
+    MetricsSettings, Mistake, RetentionSettings, Settings, SinkSettings, Target, Transport,
+    is_name,
 };
 pub use sinks::error::DeliveryError;
 pub use start::{Running, StartError, create_token, init};

@@ -151,7 +151,7 @@ pub(crate) async fn registry(context: &Context, now: Timestamp) -> Result<Regist
         "certificate_expiry_seconds",
         "Until a certificate expires",
     );
-    for (of, end_secs) in &metrics.expiries {
+    for (of, end_secs) in &*metrics.expiries.lock() {
         set(&expiry, "of", of, float(*end_secs) - float(now.secs()));
     }
     Ok(registry)

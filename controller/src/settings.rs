@@ -24,6 +24,8 @@ const EVENT_QUOTA: EventQuota = EventQuota {
     bytes_per_second: 1 << 20,
     burst_bytes: 8 << 20,
 };
+const MAX_AGE: &str = "365d";
+const MAX_ABSENCE: &str = "90d";
 const KEEP: &str = "400d";
 const KEEP_NOISE: &str = "30d";
 
@@ -47,6 +49,8 @@ pub struct Settings {
     pub metrics: Option<MetricsSettings>,
     /// How long records of the log are kept.
     pub retention: RetentionSettings,
+    /// Of which keys of members it is said that they are old.
+    pub identity: IdentitySettings,
     /// How fast a host may fill the log; `None` for no bound.
     pub event_quota: Option<EventQuota>,
     /// Where events are sent on to.
@@ -80,6 +84,17 @@ pub struct EventQuota {
     pub burst_bytes: u64,
 }
 
+/// `[identity]`: what is said of the long-lived keys by which members renew their certificates.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IdentitySettings {
+    /// A key that was made longer ago is old; `None` for never.
+    pub max_age: Option<Duration>,
+    /// A key for which no certificate was asked for so long was away; `None` for never.
+    pub max_absence: Option<Duration>,
+    /// Such a key is refused, and its member must join anew.
+    pub refuse: bool,
+}
+
 /// `[retention]`: how long the log keeps what records say; `None` for ever.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RetentionSettings {
@@ -98,10 +113,12 @@ const KEYS: &[&str] = &[
     "policy_valid",
     "certificate_life",
     "metrics",
+    "identity",
     "quota",
     "retention",
     "sink",
 ];
+const IDENTITY_KEYS: &[&str] = &["max_age", "max_absence", "refuse"];
 const QUOTA_KEYS: &[&str] = &["event_bytes_per_second", "event_burst_bytes"];
 const RETENTION_KEYS: &[&str] = &["keep", "keep_noise"];
 const METRICS_KEYS: &[&str] = &["listen", "per_host"];
@@ -117,11 +134,21 @@ struct RawSettings {
     certificate_life: Option<Spanned<String>>,
     metrics: Option<RawMetrics>,
     #[serde(default)]
+    identity: RawIdentity,
+    #[serde(default)]
     quota: RawQuota,
     #[serde(default)]
     retention: RawRetention,
     #[serde(default)]
     sink: Vec<RawSink>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct RawIdentity {
+    max_age: Option<Spanned<String>>,
+    max_absence: Option<Spanned<String>>,
+    #[serde(default)]
+    refuse: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -193,6 +220,9 @@ fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
     for (path, metrics) in tables(table.get_ref(), "metrics") {
         mistakes.check_keys(metrics, &path, METRICS_KEYS);
     }
+    for (path, identity) in tables(table.get_ref(), "identity") {
+        mistakes.check_keys(identity, &path, IDENTITY_KEYS);
+    }
     for (path, quota) in tables(table.get_ref(), "quota") {
         mistakes.check_keys(quota, &path, QUOTA_KEYS);
     }
@@ -260,8 +290,21 @@ fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
         certificate_life,
         metrics,
         retention: retention(&raw.retention, mistakes),
+        identity: identity(&raw.identity, mistakes),
         event_quota: quota(&raw.quota, mistakes),
         sinks: RawSink::all(raw.sink, mistakes),
+    }
+}
+
+fn identity(raw: &RawIdentity, mistakes: &mut Mistakes<'_>) -> IdentitySettings {
+    let mut after = |name, text: &Option<Spanned<String>>, usual| match text {
+        Some(text) if text.get_ref() == "off" => None,
+        text => Some(duration(name, text.as_ref(), usual, mistakes)),
+    };
+    IdentitySettings {
+        max_age: after("identity.max_age", &raw.max_age, MAX_AGE),
+        max_absence: after("identity.max_absence", &raw.max_absence, MAX_ABSENCE),
+        refuse: raw.refuse,
     }
 }
 

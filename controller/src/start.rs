@@ -286,7 +286,7 @@ fn say_status(context: &Arc<Context>, dir: DataDir, bound: SocketAddr) {
 }
 
 /// When the certificates of a directory expire, seconds since the Unix epoch.
-fn expiries(dir: &DataDir) -> Result<Vec<(&'static str, u64)>, StartError> {
+pub(crate) fn expiries(dir: &DataDir) -> Result<Vec<(&'static str, u64)>, StartError> {
     let mut expiries = Vec::new();
     for (of, name) in [("authority", "ca"), ("server", "server")] {
         expiries.extend(dir.identity(name)?.expires_secs().map(|end| (of, end)));

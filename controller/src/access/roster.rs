@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::model::{Member, MemberKey};
+use crate::store::model::{KnownAuthorities, Member, MemberKey};
 
 /// Every member, locked ones too.
 #[derive(Debug)]
@@ -170,6 +170,24 @@ impl Roster {
         }
         known.put((role, name.to_owned()), member);
         Ok(())
+    }
+
+    /// Notes what a renewal has stored of a key: when that was, and what it knows of authorities.
+    pub(crate) fn renewed(
+        &self,
+        (role, name): (Role, &str),
+        key: u64,
+        (knows, at_ms): (KnownAuthorities, u64),
+    ) {
+        let mut known = self.known.write();
+        let Some(member) = known.members.get_mut(&(role, name.to_owned())) else {
+            return;
+        };
+        let member = Arc::make_mut(member);
+        if let Some(own) = member.keys.iter_mut().find(|own| own.id == key) {
+            own.knows = knows;
+            own.renewed_at_ms = at_ms;
+        }
     }
 
     /// Reads both again after a commit that gave the host `old` the name `new`. At no time it is

@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateSigningRequestDer;
 
 use std::net::IpAddr;
 
-use super::{check, members, tokens, trust};
+use super::{check, identity_age, members, tokens, trust};
 use crate::access::caller::{Call, RequestId};
 use crate::ca::{Authority, Subject};
 use crate::context::Context;
@@ -98,10 +98,9 @@ pub(crate) async fn redeem(
     let issuer = Some(in_force.current().fingerprint());
     let knows = KnownAuthorities { kept, issuer };
     context.store.renewed(key, knows.clone(), now.ms()).await?;
-    if !keeps_set {
-        // By what it knows is decided at each of its renewals.
-        context.roster.refresh(&context.store, role, &name).await?;
-    }
+    context
+        .roster
+        .renewed(named, key, (knows.clone(), now.ms()));
     if let Some(own) = member.keys.iter_mut().find(|own| own.id == key) {
         own.knows = knows;
     }
@@ -145,6 +144,7 @@ pub(crate) async fn renew(
         return Err(Error::locked(member, &key.name));
     }
     check_csr(&csr_der)?;
+    let news = identity_age::on_renewal(&context.settings.identity, (member, key), now)?;
     // By the name that it knows itself by, which may be a former one.
     let in_force = context.authorities.get();
     let issuer = in_force.for_member(keeps_set, key.knows.issuer.as_ref());
@@ -153,7 +153,18 @@ pub(crate) async fn renew(
         kept: known,
         issuer: Some(issuer.fingerprint()),
     };
-    context.store.renewed(key.id, knows, now.ms()).await?;
+    context
+        .store
+        .renewed(key.id, knows.clone(), now.ms())
+        .await?;
+    let whose = (member.role, member.name.as_str());
+    context.roster.renewed(whose, key.id, (knows, now.ms()));
+    if let Some(what) = news {
+        tracing::warn!(what, "certificate renewed");
+        let origin = Origin::member(member.role, &member.name, RequestId::new()?.to_string());
+        let event = identity_age::event(origin, what, (member, now));
+        context.store.record(event).await?;
+    }
     tracing::info!(%role, name, "certificate renewed");
     Ok(certified)
 }

@@ -7,7 +7,7 @@ use fleet::{EventKind, Role};
 use spa::Service;
 use tokio::sync::mpsc;
 
-use super::{agent_age, check, claims, events, near};
+use super::{agent_age, check, claims, events, identity_age, near};
 use crate::access::caller::Caller;
 use crate::audit::{Keeper, Shown};
 use crate::context::Context;
@@ -349,6 +349,7 @@ fn view(
         state.last_seen_ms
     };
     let old = agent_age::what_is_old(&state.agent_version, state.contract.as_ref());
+    let keys = identity_age::warnings(&context.settings.identity, &member, now);
     HostView {
         member,
         state: HostState {
@@ -360,7 +361,7 @@ fn view(
         target_generation: target.as_ref().map_or(0, |target| target.generation),
         stanzas: target.map_or(0, |target| target.compiled.stanzas),
         agent_old: old.is_some(),
-        warnings: warnings(context, lock, old, &alarms),
+        warnings: warnings(context, lock.into_iter().chain(old).chain(keys), &alarms),
     }
 }
 
@@ -382,8 +383,7 @@ fn way_out(lock: &Lock, host: &str) -> String {
 /// What is to be looked at: what was found wrong lately, and what keeps the host from its policy.
 fn warnings(
     context: &Context,
-    lock: Option<String>,
-    old: Option<String>,
+    found_now: impl Iterator<Item = String>,
     alarms: &[Alarm],
 ) -> Vec<String> {
     let set_back = context.fleet.borrow().set_back.clone();
@@ -407,7 +407,7 @@ fn warnings(
         };
         format!("{last}: {reason}{times}")
     });
-    let now = lock.into_iter().chain(set_back).chain(old);
+    let now = found_now.chain(set_back);
     now.chain(found).collect()
 }
 

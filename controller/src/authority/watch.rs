@@ -16,7 +16,7 @@ use crate::clock;
 use crate::context::Context;
 use crate::data_dir::DataDir;
 use crate::server::Doorway;
-use crate::start::StartError;
+use crate::start::{StartError, expiries};
 use crate::store::model::{Member, Origin};
 use crate::timestamp::Timestamp;
 
@@ -80,8 +80,13 @@ impl Watch {
             return Ok(());
         };
         let fresh = in_force(&kept, now)?;
+        let is_news = fresh.trust_digest() != self.context.authorities.get().trust_digest();
+        if version == self.version && !is_news && !self.is_due(now)? {
+            return Ok(());
+        }
         let identity = identity_now(&self.dir, &fresh, now)?;
         self.doorway.open_with(&identity, &fresh.taken())?;
+        self.context.metrics.expire_at(expiries(&self.dir)?);
         if self.context.authorities.set(fresh) {
             tracing::info!("members are told of other authorities from now on");
             // Hosts that are connected are told at once.
@@ -89,6 +94,14 @@ impl Watch {
         }
         self.version = version;
         Ok(())
+    }
+
+    /// Whether the controller's certificate is to be made anew. One that begins in the future is a matter of
+    /// the clock, and of starts.
+    fn is_due(&self, now: Timestamp) -> Result<bool, StartError> {
+        let server = self.dir.identity("server")?;
+        let begins = server.begins_secs().unwrap_or(0);
+        Ok(begins <= now.secs() && server.is_due(now.secs()))
     }
 
     /// Takes the next step when everybody has followed.

@@ -61,7 +61,7 @@ pub(super) fn progress(context: &Arc<Context>, acted: Acted, wait_secs: u32) -> 
             mut waiting,
         } = acted;
         let first = MemberProgress {
-            member: Some(member.map_or_else(|| gone(&whom), |member| entry(&member))),
+            member: Some(member.map_or_else(|| gone(&whom), |member| entry(&member, Vec::new()))),
             hosts: hosts.into_iter().map(host).collect(),
             warnings,
         };
@@ -118,7 +118,7 @@ fn gone(whom: &Whom) -> MemberEntry {
 }
 
 /// A member.
-pub(super) fn entry(member: &Member) -> MemberEntry {
+pub(super) fn entry(member: &Member, warnings: Vec<String>) -> MemberEntry {
     let lock = member.lock.as_ref();
     let renewed = member.keys.iter().map(|key| key.renewed_at_ms);
     MemberEntry {
@@ -132,6 +132,7 @@ pub(super) fn entry(member: &Member) -> MemberEntry {
         keys: member.keys.iter().map(key).collect(),
         labels: member.labels.clone().into_iter().collect(),
         scope: member.scope.0.clone().into_iter().collect(),
+        warnings,
     }
 }
 
@@ -141,6 +142,7 @@ fn key(key: &MemberKey) -> wire::MemberKey {
         fingerprint: key.fingerprint(),
         joined_at_ms: key.joined_at_ms,
         locked: key.lock.is_some(),
+        renewed_at_ms: key.renewed_at_ms,
     }
 }
 

@@ -28,7 +28,7 @@ use crate::app::members::{Act, Acted};
 use crate::app::policy::{Applied, Difference, Draft, Rendered, Shown};
 use crate::app::reads::Question;
 use crate::app::tokens::{Issued, NewToken};
-use crate::app::{self, hosts, members, policy, tokens};
+use crate::app::{self, hosts, identity_age, members, policy, tokens};
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -53,6 +53,11 @@ impl OperatorService {
         whom: (model::Whom, String),
     ) -> Result<Acted, Error> {
         members::act(&self.context, operator, act, whom, clock::now()).await
+    }
+
+    /// What is to be looked at of a member's keys.
+    fn old_keys(&self, member: &model::Member) -> Vec<String> {
+        identity_age::warnings(&self.context.settings.identity, member, clock::now())
     }
 
     /// Says what a caller is about to read; what cannot be recorded is not read.
@@ -380,7 +385,7 @@ impl Operator for OperatorService {
         Ok(Response::new(ListMembersResponse {
             members: members
                 .iter()
-                .map(|member| to_wire::entry(member))
+                .map(|member| to_wire::entry(member, self.old_keys(member)))
                 .collect(),
         }))
     }
@@ -407,12 +412,12 @@ impl Operator for OperatorService {
             | Role::Owner
             | Role::Validator
             | Role::Operator
-            | Role::User => Vec::new(),
+            | Role::User => self.old_keys(&member),
         };
         Ok(Response::new(ShowMemberResponse {
-            member: Some(to_wire::entry(&member)),
             stanzas,
             warnings,
+            member: Some(to_wire::entry(&member, Vec::new())),
         }))
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct Metrics {
     /// Records up to this one are counted in `events`.
     counted_id: Mutex<Option<u64>>,
     /// When certificates expire, seconds since the Unix epoch.
-    pub(super) expiries: Vec<(&'static str, u64)>,
+    pub(super) expiries: Mutex<Vec<(&'static str, u64)>>,
 }
 
 // === impl Metrics ===
@@ -54,8 +54,13 @@ impl Metrics {
             events,
             held_back: Counter::default(),
             counted_id: Mutex::default(),
-            expiries,
+            expiries: Mutex::new(expiries),
         }
+    }
+
+    /// When certificates expire from now on, seconds since the Unix epoch.
+    pub(crate) fn expire_at(&self, expiries: Vec<(&'static str, u64)>) {
+        *self.expiries.lock() = expiries;
     }
 
     /// A push of a host was made to wait.

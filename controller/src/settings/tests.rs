@@ -241,3 +241,26 @@ fn a_key_in_a_url_is_not_shown_and_a_token_that_goes_in_clear_is_warned_of() {
     let plain = webhook("https://siem.example/in", "").target.place();
     assert_eq!(plain, "https://siem.example/in");
 }
+
+#[test]
+fn how_old_keys_may_be_and_whether_they_are_refused_can_be_said() {
+    let parse = |more: &str| Settings::parse(&format!("fleet = 'a'\naddress = 'x:1'\n{more}"));
+    let days = |days: u64| Some(Duration::from_secs(days * 86_400));
+    let usual = parse("").unwrap().identity;
+    assert_eq!((usual.max_age, usual.max_absence), (days(365), days(90)));
+    assert!(!usual.refuse);
+
+    let other = parse("[identity]\nmax_age = 'off'\nmax_absence = '7d'\nrefuse = true\n");
+    let other = other.unwrap().identity;
+
+    assert_eq!((other.max_age, other.max_absence), (None, days(7)));
+    assert!(other.refuse);
+    let wrong = parse("[identity]\nmax_ag = '1d'\nmax_absence = 'soon'\n");
+    let wrong = wrong.unwrap_err().to_string();
+    for said in [
+        "did you mean max_age?",
+        "identity.max_absence: `soon` is no time",
+    ] {
+        assert!(wrong.contains(said), "{wrong}");
+    }
+}

@@ -2579,6 +2579,9 @@ pub struct MemberEntry {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// What is to be looked at, one sentence each: keys that are old, or that were away for long.
+    #[prost(string, repeated, tag = "11")]
+    pub warnings: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct MemberKey {
@@ -2591,6 +2594,9 @@ pub struct MemberKey {
     pub joined_at_ms: u64,
     #[prost(bool, tag = "4")]
     pub locked: bool,
+    /// When a certificate was last issued for it.
+    #[prost(uint64, tag = "5")]
+    pub renewed_at_ms: u64,
 }
 /// UNSPECIFIED for every role.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -13,7 +13,7 @@ use crate::time;
 /// List who belongs to the fleet, with what keys
 ///
 /// JSON fields: role, name, locked, locked_at_ms, lock_reason, joined_at_ms, renewed_at_ms, keys (each
-/// with name, fingerprint, joined_at_ms, locked), labels, scope (of an operator, auditor, validator or
+/// with name, fingerprint, joined_at_ms, locked, renewed_at_ms), warnings, labels, scope (of an operator, auditor, validator or
 /// helpdesk: only hosts with these labels are its business; empty for all).
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {
@@ -43,6 +43,9 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
     }
     if args.listing.json {
         return rows.iter().try_for_each(|row| context.ui.json(row));
+    }
+    for warning in rows.iter().flat_map(|row| row.warnings) {
+        context.ui.warn(warning);
     }
     context.ui.table(
         [

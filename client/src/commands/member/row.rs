@@ -19,6 +19,7 @@ pub(super) struct Row<'a> {
     pub(super) keys: Vec<Key<'a>>,
     pub(super) labels: BTreeMap<&'a str, &'a str>,
     pub(super) scope: BTreeMap<&'a str, &'a str>,
+    pub(super) warnings: &'a [String],
 }
 
 /// One of its keys.
@@ -28,6 +29,7 @@ pub(super) struct Key<'a> {
     pub(super) fingerprint: &'a str,
     pub(super) joined_at_ms: u64,
     pub(super) locked: bool,
+    pub(super) renewed_at_ms: u64,
 }
 
 impl<'a> From<&'a MemberEntry> for Row<'a> {
@@ -43,6 +45,7 @@ impl<'a> From<&'a MemberEntry> for Row<'a> {
             keys,
             labels,
             scope,
+            warnings,
         } = member;
         Self {
             role: Role::try_from(*role).map_or("unknown", Role::as_str),
@@ -61,6 +64,7 @@ impl<'a> From<&'a MemberEntry> for Row<'a> {
                 .iter()
                 .map(|(key, value)| (key.as_str(), value.as_str()))
                 .collect(),
+            warnings,
         }
     }
 }
@@ -72,12 +76,14 @@ impl<'a> From<&'a MemberKey> for Key<'a> {
             fingerprint,
             joined_at_ms,
             locked,
+            renewed_at_ms,
         } = key;
         Self {
             name,
             fingerprint,
             joined_at_ms: *joined_at_ms,
             locked: *locked,
+            renewed_at_ms: *renewed_at_ms,
         }
     }
 }

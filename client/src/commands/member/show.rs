@@ -27,7 +27,6 @@ struct Shown<'a> {
     #[serde(flatten)]
     member: Row<'a>,
     stanzas: &'a [String],
-    warnings: &'a [String],
 }
 
 pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
@@ -47,13 +46,14 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
         .await
         .map_err(|status| connection.refused(status))?
         .into_inner();
-    let member = member.unwrap_or(found);
+    let mut member = member.unwrap_or(found);
+    // Of keys, and of the host: one list.
+    member.warnings.clone_from(&warnings);
     let row = Row::from(&member);
     if args.listing.json {
         return context.ui.json(&Shown {
             member: row,
             stanzas: &stanzas,
-            warnings: &warnings,
         });
     }
     for (name, value) in lines(&row, &stanzas, &warnings) {
@@ -91,9 +91,17 @@ fn lines<'a>(
     lines.extend(row.keys.iter().map(|key| {
         let lock = if key.locked { "  locked" } else { "" };
         let joined = time::short(key.joined_at_ms);
+        let used = match key.renewed_at_ms {
+            // Of a controller that does not say.
+            0 => String::new(),
+            at => format!(", last used {}", time::short(at)),
+        };
         (
             "key",
-            format!("{}  {}  joined {joined}{lock}", key.name, key.fingerprint),
+            format!(
+                "{}  {}  joined {joined}{used}{lock}",
+                key.name, key.fingerprint
+            ),
         )
     }));
     lines.extend(stanzas.iter().map(|stanza| ("may open by", stanza.clone())));

@@ -277,3 +277,38 @@ async fn a_member_who_joins_is_named_beside_who_invited_and_the_call() {
     let by = ("host/web-1".to_owned(), "root".to_owned());
     assert_eq!(fleet.newest_is_by().await, by);
 }
+
+#[tokio::test]
+async fn an_old_key_that_renews_is_an_event_and_one_that_is_refused_gets_no_certificate() {
+    let mut fleet = Fleet::new().await;
+    let token = fleet.token(Role::Host, "web-1").await;
+    let keys = Keys::new();
+    let member = redeem_at(&fleet, &keys.joiner(&token, ""), NOW)
+        .await
+        .unwrap();
+    let later = Timestamp::from_ms(NOW.ms() + 100 * 24 * 3600 * 1000);
+
+    renew(&fleet.context, renewal(&keys, &member, later.secs()), later)
+        .await
+        .unwrap();
+
+    let recorded = fleet.recorded().await;
+    let said = recorded.last().unwrap();
+    assert!(said.contains("nobody came for 100 days"), "{said}");
+    renew(&fleet.context, renewal(&keys, &member, later.secs()), later)
+        .await
+        .unwrap();
+    assert_eq!(
+        fleet.recorded().await,
+        recorded,
+        "it is here again, and was said"
+    );
+    fleet.context.settings.identity.refuse = true;
+    let later = Timestamp::from_ms(later.ms() + 100 * 24 * 3600 * 1000);
+    let refused = renew(&fleet.context, renewal(&keys, &member, later.secs()), later).await;
+    let expected = RenewalRefused::Away { days: 100 };
+    assert!(
+        matches!(&refused, Err(Error::Renewal(why)) if *why == expected),
+        "{refused:?}"
+    );
+}
