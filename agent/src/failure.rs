@@ -300,7 +300,7 @@ impl Failure for JoinFailed {
                 Some("stop it first (systemctl stop postern-agent), join, and start it again".into())
             }
             Self::Journal(cause) => Failure::hint(cause),
-            Self::NotForHosts { .. } => Some("use it with `postern join TOKEN`".into()),
+            Self::NotForHosts { .. } => Some("use it with `postern join -`".into()),
             Self::Input(_) | Self::Token(_) | Self::TokenFile { .. } | Self::Runtime(_) => None,
         }
     }

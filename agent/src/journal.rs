@@ -49,6 +49,7 @@ mod records;
 mod replays;
 mod rescue;
 mod schema;
+mod scrub;
 mod siblings;
 mod start;
 mod unconfirmed;
@@ -109,6 +110,8 @@ pub struct Journal {
     check: Check,
     /// What was found to be damaged, until it is mended.
     damage: Option<Loss>,
+    /// Keys of a policy that was replaced are in the write-ahead log still.
+    is_scrub_due: bool,
     /// It was found to be lost, and is to be written anew with the next commit.
     is_lost: bool,
     /// That it could not be written anew yet has been said.
@@ -340,6 +343,9 @@ impl Journal {
             self.damage = Some(Loss::Damaged(self.path.clone()));
         }
         self.is_lost = self.damage.is_some() || self.place.look().is_some();
+        if self.is_scrub_due && !self.is_lost {
+            self.scrub();
+        }
         let now_secs = now.wall_secs;
         let is_corrected = (is_proven && self.memory.correct(now_secs, self.max_future_secs))
             || self.memory.correct_first(now_secs);

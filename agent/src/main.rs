@@ -13,7 +13,12 @@ use agent::{explain, fwknopd, start};
 use clap::Parser as _;
 use program::Failure;
 
+/// What is freed holds no key any more.
+#[global_allocator]
+static ALLOCATOR: program::Wiping = program::Wiping;
+
 fn main() -> ExitCode {
+    program::keep_memory_private();
     // By the name that a site's scripts know, it understands their switches.
     if fwknopd::program::is_called_so() {
         return fwknopd::program::main();

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    program::keep_memory_private();
     postern::main()
 }

@@ -5,6 +5,7 @@
 //! | `exit` | the exit codes, and what each means |
 //! | `failure` | an error with its causes and a hint, on standard error |
 //! | `chain` | the causes of an error, in lines or in one line |
+//! | `confidential`, `wiping` | what is in memory is read by nobody else, and goes when it is freed |
 //! | `log` | POSTERN_LOG, `-v`, `--log`; priorities for the systemd journal |
 //! | `output` | standard output, also when nobody reads it any more |
 //! | `owner` | root works in somebody's directory as that one |
@@ -22,6 +23,7 @@
 //! Nothing here knows what a packet, a policy or a fleet is.
 
 mod chain;
+mod confidential;
 pub mod disk;
 pub mod doc_table;
 mod exit;
@@ -39,8 +41,10 @@ mod syslog;
 pub mod time;
 pub mod trusted;
 mod watched;
+mod wiping;
 
 pub use chain::{OneLine, causes, is_denied, one_line, said_twice};
+pub use confidential::keep_memory_private;
 pub use exit::{EXIT_CODES, Exit};
 pub use failure::{Failure, fail};
 pub use log::{LogArgs, LogFormat, Manner, log_to_stderr, log_to_syslog};
@@ -48,3 +52,4 @@ pub use output::{PrintError, note, print};
 pub use pages::{CompletionsArgs, ManArgs};
 pub use reference::reference;
 pub use watched::{Taken, WatchedFile};
+pub use wiping::Wiping;

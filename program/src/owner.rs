@@ -31,6 +31,8 @@ pub fn become_owner_of(dir: &Path) -> io::Result<()> {
     setgroups(&[])?;
     setgid(Gid::from_raw(metadata.gid()))?;
     setuid(Uid::from_raw(metadata.uid()))?;
+    // Which the change has undone.
+    crate::keep_memory_private();
     Ok(())
 }
 

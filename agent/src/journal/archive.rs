@@ -12,6 +12,7 @@ use super::error::io;
 use super::error::{JournalError, cannot};
 use super::lock::lock;
 use super::reader::policy_of;
+use super::scrub;
 
 /// What a host has heard of its fleet, in the state directory: the link writes and reads it.
 pub(crate) const FLEET_MEMORY_NAME: &str = "fleet-memory.json";
@@ -95,6 +96,11 @@ fn settled_epoch(path: &Path, has_memory: bool) -> Result<Option<String>, Journa
     let epoch = connection
         .query_row("SELECT epoch FROM meta", [], |row| row.get(0))
         .map_err(cannot(path, "read the epoch of"))?;
+    // Nobody opens anything by an archived policy any more, and its keys may be in use elsewhere.
+    scrub::write_over(&connection, true).map_err(cannot(path, "write to"))?;
+    connection
+        .execute("UPDATE policy SET text = ''", [])
+        .map_err(cannot(path, "write to"))?;
     // Closing then removes the log.
     connection
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
@@ -142,7 +148,7 @@ mod tests {
                 generation: 57,
                 ..PolicyVersion::default()
             },
-            text: String::new(),
+            text: "SOURCE ANY\nKEY of-the-fleet\n".to_owned().into(),
         });
         journal.commit().unwrap();
         journal
@@ -197,6 +203,9 @@ mod tests {
         let held = FleetJournal::hold(crashed.path()).unwrap().unwrap();
         let archived = held.archive().unwrap();
 
+        // What it opened by is gone, as everywhere.
+        let bytes = fs::read(&archived).unwrap();
+        assert!(!bytes.windows(12).any(|found| found == b"of-the-fleet"));
         let old = Connection::open(&archived).unwrap();
         assert_eq!(
             policy_of(&old, &archived)

@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::error::{JournalError, cannot, io};
 use super::schema::keep_log;
+use super::scrub;
 
 /// After so many pages of 4 KiB a checkpoint is due: some 200 commits of one packet each.
 const PAGES_PER_CHECKPOINT: u32 = 1_024;
@@ -189,6 +190,17 @@ impl Checkpointer {
                 self.length.since_nudge = 0
             }
         }
+    }
+
+    /// Moves all of the log into the database and leaves nothing in it; false while somebody reads it.
+    pub(super) fn empty_log(&mut self, writer: &Connection, dir: &Path) -> rusqlite::Result<bool> {
+        let passed = Arc::clone(&self.passed);
+        let _none_under_way = passed.lock();
+        let emptied = scrub::empty_log(writer, dir)?;
+        if emptied {
+            self.length = LogLength::default();
+        }
+        Ok(emptied)
     }
 
     /// Between two commits: what is left is little, and nothing comes meanwhile.

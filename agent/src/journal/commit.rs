@@ -6,7 +6,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::error::{JournalError, cannot};
 use super::live_grants::Opened;
-use super::{Journal, KEPT_EVENTS, Loss, Retention, Staged, floors, live_grants, records};
+use super::{Journal, KEPT_EVENTS, Loss, Retention, Staged, floors, live_grants, records, scrub};
 use crate::policies::{PolicyText, PolicyVersion};
 
 /// Digests that may wait; beyond, every packet is refused.
@@ -84,12 +84,15 @@ impl Journal {
             chain: self.chain,
             version: self.staged.chain_version.unwrap_or(self.chain_version),
         };
-        let written = write(
+        let written = write_scrubbed(
             &mut self.connection,
             &self.staged,
             self.retention,
             &mut head,
         );
+        if let Ok(replaces_keys) = written {
+            self.is_scrub_due |= replaces_keys;
+        }
         if let Err(cause) = written {
             let error = cannot(&self.path, "write to")(cause);
             return Err(self.failed(error));
@@ -101,7 +104,25 @@ impl Journal {
         self.clear_staged();
         self.note_in_witness();
         self.checkpointer.committed(&self.connection);
+        if self.is_scrub_due {
+            self.scrub();
+        }
         Ok(self.last_seq)
+    }
+
+    /// Empties the log of what was written over in the database. While somebody reads it, later.
+    pub(super) fn scrub(&mut self) {
+        let dir = &self.options.state_dir;
+        match self.checkpointer.empty_log(&self.connection, dir) {
+            Ok(emptied) => self.is_scrub_due = !emptied,
+            Err(cause) => {
+                let error = program::one_line(&cause);
+                tracing::warn!(path = %self.path.display(), %error, "keys of the policy before stay in the journal's log for now");
+            }
+        }
+        if !self.is_scrub_due {
+            self.place.log_was_emptied();
+        }
     }
 
     /// Makes commits fail, as on a full disk, until told otherwise.
@@ -197,6 +218,24 @@ struct Head {
     last_seq: u64,
     chain: [u8; 32],
     version: ChainVersion,
+}
+
+/// Whether keys of a policy were replaced. What is deleted is written over only then: it costs.
+fn write_scrubbed(
+    connection: &mut Connection,
+    staged: &Staged,
+    retention: Retention,
+    head: &mut Head,
+) -> rusqlite::Result<bool> {
+    let replaces_keys = staged.policy.is_some() && scrub::saved_keys(connection)?;
+    if replaces_keys {
+        scrub::write_over(connection, true)?;
+    }
+    let written = write(connection, staged, retention, head);
+    if replaces_keys {
+        scrub::write_over(connection, false)?;
+    }
+    written.map(|()| replaces_keys)
 }
 
 fn write(
@@ -348,7 +387,7 @@ fn write_policy(connection: &Connection, policy: &PolicyText) -> rusqlite::Resul
         "INSERT OR REPLACE INTO policy VALUES (1, ?1, ?2, ?3, ?4, ?5)",
         params![
             generation.cast_signed(),
-            text,
+            text.as_str(),
             digest.as_slice(),
             not_after_secs.cast_signed(),
             replay_floor_secs.cast_signed(),

@@ -179,7 +179,7 @@ mod tests {
                 digest: [7; 32],
                 ..PolicyVersion::default()
             },
-            text: text.to_owned(),
+            text: text.to_owned().into(),
         };
         let old = "PROTECT tcp/22\nSOURCE ANY\nKEY one\nHMAC_KEY two\nOPEN_PORTS tcp/22\n";
         let mut first = disk.open(T, joined).journal;
@@ -198,7 +198,7 @@ mod tests {
             let start = disk.open(T, joined);
             assert_eq!(start.floor.why, why);
             let policy = start.policy.unwrap();
-            assert_eq!(policy.text, "PROTECT tcp/22\n");
+            assert_eq!(*policy.text, "PROTECT tcp/22\n");
             // The controller will find that this is not what it has.
             assert_eq!(
                 (policy.version.generation, policy.version.digest),

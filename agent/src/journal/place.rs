@@ -63,6 +63,12 @@ impl Place {
         self.0.iter_mut().find_map(look)
     }
 
+    /// We have emptied the log, and filled it anew.
+    pub(super) fn log_was_emptied(&mut self) {
+        let [_, log, _] = &mut self.0;
+        log.was_cut_by_owner();
+    }
+
     /// Whether the file that is at the journal's path is the one that was opened.
     pub(super) fn is_ours(&self) -> bool {
         let [database, ..] = &self.0;

@@ -309,7 +309,7 @@ pub(super) fn policy_of(
             };
             Ok(PolicyText {
                 version,
-                text: row.get("text")?,
+                text: row.get::<_, String>("text")?.into(),
             })
         })
         .optional()

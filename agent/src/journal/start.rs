@@ -23,7 +23,7 @@ use super::replays::Remembered;
 use super::schema::{WITNESS_SINCE, configure_writer, migrate};
 use super::siblings::Siblings;
 use super::witness::{self, Witness};
-use super::{FILE_NAME, Journal, Retention, Staged, epoch, floors, unconfirmed};
+use super::{FILE_NAME, Journal, Retention, Staged, epoch, floors, scrub, unconfirmed};
 use crate::policies::PolicyText;
 
 /// How the journal is to be kept.
@@ -192,6 +192,7 @@ impl Journal {
         }
         let is_upgraded = existed && has_no_witness(&connection).map_err(cannot(&path, "read"))?;
         migrate(&mut connection, &path)?;
+        scrub::of_an_earlier_version(&connection, existed, &path)?;
         let meta = read_or_make_meta(&connection, &path)?;
         let evidence = Evidence {
             existed,
@@ -255,6 +256,7 @@ impl Journal {
             place: Place::of(&options.state_dir).map_err(io(&path, "look at"))?,
             options: options.clone(),
             damage: None,
+            is_scrub_due: false,
             is_lost: false,
             is_losing: false,
             fault: None,

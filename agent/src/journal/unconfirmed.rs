@@ -45,7 +45,7 @@ fn hidden_only(saved: &PolicyText) -> PolicyText {
             generation: saved.version.generation,
             ..PolicyVersion::default()
         },
-        text: lines.collect(),
+        text: lines.collect::<String>().into(),
     }
 }
 
@@ -60,12 +60,12 @@ mod tests {
                 generation: 7,
                 ..PolicyVersion::default()
             },
-            text: "PROTECT tcp/22\nSOURCE ANY\nKEY one\nHMAC_KEY two\nOPEN_PORTS tcp/22\nPROTECT udp/53\n".to_owned(),
+            text: "PROTECT tcp/22\nSOURCE ANY\nKEY one\nHMAC_KEY two\nOPEN_PORTS tcp/22\nPROTECT udp/53\n".to_owned().into(),
         };
 
         let hidden = hidden_only(&saved);
 
-        assert_eq!(hidden.text, "PROTECT tcp/22\nPROTECT udp/53\n");
+        assert_eq!(*hidden.text, "PROTECT tcp/22\nPROTECT udp/53\n");
         assert_eq!(hidden.version, saved.version);
     }
 }

@@ -321,7 +321,7 @@ async fn the_saved_policy_is_enforced_without_the_controller() {
                 digest: digest(POLICY),
                 ..PolicyVersion::default()
             },
-            text: POLICY.to_owned(),
+            text: POLICY.to_owned().into(),
         });
     });
 

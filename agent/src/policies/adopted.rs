@@ -1,9 +1,11 @@
 //! The policy that a host enforces, whatever place it comes from.
 
+use std::fmt;
 use std::sync::Arc;
 
 use gate::{CompileError, CompiledPolicy, Now, SharedKeys};
 use policy::Policy;
+use zeroize::Zeroizing;
 
 /// Names a policy, and says what holds with its text and may change while the text stays.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -18,11 +20,11 @@ pub struct PolicyVersion {
 }
 
 /// A host's policy as the controller compiled it: what is sent, and what is saved.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct PolicyText {
     pub version: PolicyVersion,
-    /// Canonical access.conf text.
-    pub text: String,
+    /// Canonical access.conf text, which may have keys in it.
+    pub text: Zeroizing<String>,
 }
 
 /// A policy, parsed and compiled, ready to be swapped in whole.
@@ -42,6 +44,15 @@ pub enum Origin {
     AccessFile,
     /// Here: the controller sent it, and the journal is to keep it.
     Controller(PolicyText),
+}
+
+// === impl PolicyText ===
+
+impl fmt::Debug for PolicyText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, text } = self;
+        write!(f, "PolicyText({version:?}, {} bytes)", text.len())
+    }
 }
 
 // === impl AdoptedPolicy ===

@@ -85,7 +85,11 @@ pub fn judge(
     {
         return Verdict::RejectedBefore;
     }
-    match compile(PolicyText { version, text }, exchange, now) {
+    let text = PolicyText {
+        version,
+        text: text.into(),
+    };
+    match compile(text, exchange, now) {
         Ok(policy) => {
             if status.host.commands {
                 warn_of_accounts(policy.policy());

@@ -133,7 +133,7 @@ async fn a_claim_list_that_was_lost_raises_the_floor_of_the_policy_that_is_kept(
                 digest: digest(POLICY),
                 ..PolicyVersion::default()
             },
-            text: POLICY.to_owned(),
+            text: POLICY.to_owned().into(),
         });
     });
     let _link = link(fake.address, channels);
