@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use self::archive::{next_file, skip_padding, write_end, write_file};
-pub use self::check::{Finding, check, check_archive};
+pub use self::check::{Finding, check, check_archive, rebuild_searches};
 use self::manifest::{Entry, FORMAT, Manifest};
 pub use self::taken::Taken;
 use crate::clock;
@@ -407,7 +407,7 @@ pub fn restore(from: &OldArchive, data: &Path, again: bool) -> Result<Archived, 
         source,
     };
     // Whose log it is matters only to what was signed of it, which `check` reads.
-    let examined = store::examine(&dir.database(), &seal, "").map_err(failed)?;
+    let examined = store::examine(&dir.database(), &seal, "", &mut |_, _| {}).map_err(failed)?;
     if let Some(damage) = examined.damage.first() {
         return Err(BackupError::damaged(
             &from.path,

@@ -155,6 +155,10 @@ async fn retain(context: Arc<Context>) {
                     tracing::warn!(%error, "old records of the log stay");
                 }
             }
+            if let Err(error) = thin_all(&context).await {
+                let error = program::one_line(&error);
+                tracing::warn!(%error, "checkpoints of the log stay");
+            }
         }
     };
     tokio::select! {
@@ -167,6 +171,16 @@ async fn retain_all(context: &Context, is_noise: bool) -> Result<(), Error> {
     loop {
         let began = clock::instant();
         if retention::step(context, is_noise, clock::now()).await? == 0 {
+            return Ok(());
+        }
+        sleep(began.elapsed() * (INDEX_SHARE - 1)).await;
+    }
+}
+
+async fn thin_all(context: &Context) -> Result<(), StoreError> {
+    loop {
+        let began = clock::instant();
+        if context.store.thin_step(clock::now().ms()).await? == 0 {
             return Ok(());
         }
         sleep(began.elapsed() * (INDEX_SHARE - 1)).await;

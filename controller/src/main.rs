@@ -9,7 +9,12 @@ use program::Manner;
 
 use crate::commands::Cli;
 
+/// What is freed holds no key any more.
+#[global_allocator]
+static ALLOCATOR: program::Wiping = program::Wiping;
+
 fn main() -> ExitCode {
+    program::keep_memory_private();
     let cli = Cli::parse();
     program::log_to_stderr(cli.log, Manner::Daemon);
     match cli.command.run() {

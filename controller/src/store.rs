@@ -40,7 +40,9 @@ use self::model::{
 };
 pub(crate) use self::proof::ProofPage;
 use self::seal::SealKey;
-pub(crate) use self::sending::{SCHEMA, copy, examine, is_known, is_sealed_under, reseal};
+pub(crate) use self::sending::{
+    SCHEMA, copy, examine, is_known, is_sealed_under, rebuild_searches, reseal,
+};
 use self::sqlite::{
     Sqlite, alarms, claims, events, host_edits, hosts, members, meta, policies, sessions,
 };
@@ -72,6 +74,33 @@ impl Store {
     /// it does again.
     pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
         self.engine.write(|_| Ok(())).await
+    }
+
+    /// Looks at what every start looks at; what is wrong is said in the log, with what to do. Hosts are
+    /// served all the same, by what can be read; nothing is written to a database that is damaged.
+    pub(crate) async fn look_at_start(&self) {
+        let found = match self.engine.look_at_start().await {
+            Ok(found) => found,
+            Err(error) => {
+                let error = program::one_line(&error);
+                tracing::error!(%error, "the database cannot be looked at");
+                return;
+            }
+        };
+        for table in found.damaged {
+            tracing::error!(
+                table,
+                "the database is damaged, and nothing is written to it: stop this controller, and \
+                 `postern-controller restore` a backup"
+            );
+        }
+        if let Some(record) = found.broken_at {
+            tracing::error!(
+                record,
+                "the log was changed: this record does not follow from the one before it; \
+                 `postern-controller check` reads all of it"
+            );
+        }
     }
 
     /// Reads the whole database when the last run did not close it. After damage was found, nothing

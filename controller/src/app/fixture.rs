@@ -161,7 +161,13 @@ impl Fleet {
 
     /// What reading the whole database finds.
     pub(super) fn examined(&self) -> Examined {
-        crate::store::examine(&self.database(), &SealKey::new(&[7; 32]), "prod").unwrap()
+        crate::store::examine(
+            &self.database(),
+            &SealKey::new(&[7; 32]),
+            "prod",
+            &mut |_, _| {},
+        )
+        .unwrap()
     }
 
     /// Where the database is.

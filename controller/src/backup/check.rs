@@ -31,11 +31,12 @@ pub struct Finding {
 }
 
 /// Looks at everything in a directory, whether its controller serves or not. Nothing is changed.
+/// `progress` hears how many records of the log were read, of how many.
 ///
 /// # Errors
 ///
 /// [`BackupError`] when there is nothing to look at; what is wrong is a finding.
-pub fn check(data: &Path) -> Result<Vec<Finding>, BackupError> {
+pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Finding>, BackupError> {
     let dir = DataDir::open(data)?;
     let mut findings = vec![settings(&dir)?, authority(&dir), server(&dir)];
     let seal = match dir.seal_key() {
@@ -48,11 +49,28 @@ pub fn check(data: &Path) -> Result<Vec<Finding>, BackupError> {
     let settings = dir.read_settings().ok();
     let settings = settings.and_then(|text| Settings::parse(&text).ok());
     let fleet = settings.map(|settings| settings.fleet).unwrap_or_default();
-    match store::examine(&dir.existing_database()?, &seal, &fleet) {
+    match store::examine(&dir.existing_database()?, &seal, &fleet, progress) {
         Ok(examined) => database(&dir, &examined, &mut findings)?,
         Err(error) => findings.push(wrong("database", program::one_line(&error).to_string())),
     }
     Ok(findings)
+}
+
+/// Makes anew all that searches find records by, out of the records themselves. The controller must not
+/// be serving. Killed in between, it is done again from the beginning, or the next `check` says so.
+///
+/// # Errors
+///
+/// [`BackupError`]; what is chained is never changed.
+pub fn rebuild_searches(
+    data: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, BackupError> {
+    let dir = DataDir::open(data)?;
+    let _lock = dir.lock()?;
+    let path = dir.existing_database()?;
+    let rebuilt = store::rebuild_searches(&path, progress);
+    rebuilt.map_err(|source| BackupError::Database { path, source })
 }
 
 /// Looks whether an archive is whole, its files are those that were packed, and what is in them is
@@ -61,7 +79,10 @@ pub fn check(data: &Path) -> Result<Vec<Finding>, BackupError> {
 /// # Errors
 ///
 /// [`BackupError`] says what is wrong.
-pub fn check_archive(path: &Path) -> Result<Vec<Finding>, BackupError> {
+pub fn check_archive(
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<Finding>, BackupError> {
     let archive = OldArchive::open(path)?;
     // Before so much room is taken.
     let (manifest, text) = unpack(&archive, None)?;
@@ -82,7 +103,7 @@ pub fn check_archive(path: &Path) -> Result<Vec<Finding>, BackupError> {
     drop(dir);
     let mut findings = vec![whole];
     // Which run was the last is of a directory that is used.
-    let inside = check(&unpacked.0)?.into_iter();
+    let inside = check(&unpacked.0, progress)?.into_iter();
     findings.extend(inside.filter(|finding| finding.what != LAST_RUN));
     Ok(findings)
 }
@@ -215,6 +236,10 @@ fn database(
     }
     findings.push(sound("schema", schema.to_string()));
     findings.push(log(examined));
+    findings.push(match examined.search_fault.as_str() {
+        "" => sound("searches", "every record is found by what it says"),
+        why => wrong("searches", why),
+    });
     findings.push(
         match (
             examined.audit_key.as_str(),

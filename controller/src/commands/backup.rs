@@ -70,19 +70,24 @@ pub(crate) struct MoveArgs {
 /// Check that a controller's directory, or a backup, is sound
 ///
 /// Reads everything: settings, authority, certificate, every page of the database, its schema, the
-/// chains of the log, and whether the key opens what is sealed. Nothing is changed; the controller
-/// may be serving. A backup is unpacked for that, into a directory under $TMPDIR that goes again. Exit code 1 when something is not sound. JSON fields: what, sound, detail.
+/// chains of the log, whether each record is found by what it says, and whether the key opens what is
+/// sealed. Nothing is changed; the controller may be serving. `--rebuild` makes what records are found by
+/// anew out of the records, with the controller stopped, and checks then. A backup is unpacked for that, into a directory under $TMPDIR that goes again. Exit code 1 when something is not sound. JSON fields: what, sound, detail.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   postern-controller check --data /var/lib/postern
-  postern-controller check --file /backup/postern-2026-11-25.tar")]
+  postern-controller check --file /backup/postern-2026-11-25.tar
+  systemctl stop postern-controller && postern-controller check --rebuild")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     data: DataArgs,
     /// A backup instead
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Make what searches find records by anew, first
+    #[arg(long, conflicts_with = "file")]
+    rebuild: bool,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -168,10 +173,21 @@ impl MoveArgs {
 
 impl CheckArgs {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let Self { data, file, json } = self;
+        let Self {
+            data,
+            file,
+            rebuild,
+            json,
+        } = self;
         let findings = match file {
-            Some(file) => controller::check_archive(&file)?,
-            None => controller::check(&data.enter()?)?,
+            Some(file) => controller::check_archive(&file, &mut said("checked"))?,
+            None => {
+                let data = data.enter()?;
+                if rebuild {
+                    controller::rebuild_searches(&data, &mut said("made anew"))?;
+                }
+                controller::check(&data, &mut said("checked"))?
+            }
         };
         let lines = findings.iter().map(|finding| line(finding, json) + "\n");
         program::print(lines.collect::<String>())?;
@@ -179,6 +195,18 @@ impl CheckArgs {
         match unsound.count() {
             0 => Ok(()),
             unsound => Err(CommandError::Unsound(unsound)),
+        }
+    }
+}
+
+/// Says every so many records how far it is.
+fn said(what: &'static str) -> impl FnMut(u64, u64) {
+    const EVERY: u64 = 250_000;
+    let mut next = EVERY;
+    move |done, all| {
+        if done >= next {
+            program::note(format_args!("{done} of {all} records {what}"));
+            next = done + EVERY;
         }
     }
 }

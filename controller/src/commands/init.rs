@@ -9,7 +9,7 @@ use super::error::CommandError;
 /// Make a new controller: its authority, its database and the token of its first owner
 ///
 /// The directory is made, or is there and empty. The token is the only thing on standard output.
-/// Redeem it with `postern join TOKEN` to become the fleet's first owner, who may do whatever a person
+/// Redeem it with `postern join -`, which asks for it, to become the fleet's first owner, who may do whatever a person
 /// may and alone says who else may.
 #[derive(Args, Debug)]
 pub(crate) struct InitArgs {
@@ -36,7 +36,7 @@ impl InitArgs {
             "Fleet `{}` is made in {data}.\n\
              Keep a copy of {data}/ca-key.pem and {data}/seal.key in a safe place.\n\
              Start it:                  postern-controller serve --data {data}\n\
-             Become its first owner:    postern join TOKEN, with the token below. It is good once, \
+             Become its first owner:    postern join -, which asks for the token below. It is good once, \
              for 24 hours.",
             self.fleet,
             data = data.display(),

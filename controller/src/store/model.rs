@@ -3,6 +3,7 @@
 //! A conflict is an answer here, not an error: the operation was done right, and what is stored
 //! forbids it. An operation that ends in a conflict has written nothing.
 
+mod at_start;
 mod change;
 mod claim;
 mod examined;
@@ -23,6 +24,7 @@ mod sink;
 mod token;
 mod uses;
 
+pub(crate) use self::at_start::AtStart;
 pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::examined::Examined;

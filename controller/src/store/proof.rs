@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::Store;
 use super::error::StoreError;
 use super::model::{Conflict, Expired, LogEnd, Origin};
-use super::sqlite::{checkpoints, proof, retention};
+use super::sqlite::{checkpoints, proof, retention, thinning};
 
 /// Rows with what was signed of them, in the order of the log.
 #[derive(Debug, Default)]
@@ -87,6 +87,14 @@ impl Store {
     ) -> Result<u64, StoreError> {
         self.engine
             .write(move |connection| retention::step(connection, expired, to, &found, now_ms))
+            .await
+    }
+
+    /// Removes some checkpoints that stand closer than anybody needs. How many were looked at: 0 when
+    /// none is left that is old enough.
+    pub(crate) async fn thin_step(&self, now_ms: u64) -> Result<u64, StoreError> {
+        self.engine
+            .write(move |connection| thinning::step(connection, now_ms))
             .await
     }
 

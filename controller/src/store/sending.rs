@@ -10,7 +10,7 @@ use super::error::StoreError;
 use super::model::{Examined, LogRow, Resealed, SinkCursor};
 use super::seal::{KEY_LEN, SealKey};
 pub(crate) use super::sqlite::schema::SCHEMA;
-use super::sqlite::{backup, connection, resealing, sinks};
+use super::sqlite::{backup, connection, resealing, searched, sinks};
 
 /// Records, and how far they are sent on.
 impl Store {
@@ -114,9 +114,24 @@ pub(crate) fn copy(from: &Path, to: &Path) -> Result<u32, StoreError> {
     backup::copy_file(from, to)
 }
 
-/// Reads the whole database in a file, whether it is in use or not. Nothing is changed.
-pub(crate) fn examine(path: &Path, seal: &SealKey, fleet: &str) -> Result<Examined, StoreError> {
-    backup::examine(path, seal, fleet)
+/// Reads the whole database in a file, whether it is in use or not. Nothing is changed. `progress` hears
+/// how many records were read, of how many.
+pub(crate) fn examine(
+    path: &Path,
+    seal: &SealKey,
+    fleet: &str,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Examined, StoreError> {
+    backup::examine(path, seal, fleet, progress)
+}
+
+/// Makes anew what records are searched by, and gives how many records there are. Nobody else may use
+/// the database.
+pub(crate) fn rebuild_searches(
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, StoreError> {
+    searched::rebuild_all(path, progress)
 }
 
 /// Seals everything in the database at `path` that is sealed under the key `old` under `new`, in one

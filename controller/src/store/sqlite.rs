@@ -8,11 +8,13 @@
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
+//! | `thinning` | checkpoints that stand closer than anybody needs go |
 //! | `checkpoints`, `proof` | what is signed of the log, and its rows with what proves them |
 //! | `retention` | bodies of old records go |
 //! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
-//! | `columns`, `words`, `reasons` | what of an event is searched |
+//! | `columns`, `words`, `reasons`, `searched` | what of an event is searched; whether all of it is there |
 //! | `resealing` | secrets under another key |
+//! | `at_start` | what every start looks at |
 //! | `backup` | copies of the database, and whether one is sound |
 //! | `version_1` | events as the first version of the schema kept them |
 //! | `number` | unsigned numbers as SQLite keeps them |
@@ -22,6 +24,7 @@
 //! touched.
 
 pub(super) mod alarms;
+mod at_start;
 pub(super) mod backup;
 pub(super) mod changes;
 pub(super) mod checkpoints;
@@ -49,9 +52,11 @@ pub(super) mod resealing;
 pub(super) mod retention;
 pub(super) mod schema;
 pub(super) mod search;
+pub(super) mod searched;
 pub(super) mod sessions;
 mod set_back;
 pub(super) mod sinks;
+pub(super) mod thinning;
 pub(super) mod tokens;
 pub(super) mod uses;
 mod version_1;
@@ -70,6 +75,7 @@ use self::cost::Allowance;
 use self::readers::Readers;
 use self::writer::Message;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
+use super::model::AtStart;
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
 const QUEUE_MAX: usize = 4096;
@@ -175,6 +181,16 @@ impl Sqlite {
     ) -> Result<T, StoreError> {
         let answer = self.readers.ask(Allowance::QUESTION, work).await;
         answer.map_err(|error| disk::named(error, &self.path))
+    }
+
+    /// Looks at what every start looks at, and takes no more writes when a table is damaged: what they
+    /// wrote could be lost.
+    pub(super) async fn look_at_start(&self) -> Result<AtStart, StoreError> {
+        let found = self.read(at_start::look).await?;
+        if !found.damaged.is_empty() {
+            self.damaged.store(true, Ordering::SeqCst);
+        }
+        Ok(found)
     }
 
     /// Reads the whole database when the last run did not close it, and takes no more writes when it

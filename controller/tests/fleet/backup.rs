@@ -82,7 +82,7 @@ async fn open(host: &Member, generation: u64, pass: Vec<u8>) -> Vec<u8> {
 }
 
 fn sound(data: &Path) -> bool {
-    let findings = controller::check(data).unwrap();
+    let findings = controller::check(data, &mut |_, _| {}).unwrap();
     findings.iter().all(|finding| finding.is_sound)
 }
 
@@ -126,13 +126,13 @@ async fn a_backup_under_load_is_sound_and_what_is_restored_learns_that_it_was_se
         .collect();
     for (file, to) in files.iter().zip(&restored) {
         assert!(
-            controller::check_archive(file)
+            controller::check_archive(file, &mut |_, _| {})
                 .unwrap()
                 .iter()
                 .all(|it| it.is_sound)
         );
         restore(file, to).unwrap();
-        assert!(sound(to), "{:?}", controller::check(to));
+        assert!(sound(to), "{:?}", controller::check(to, &mut |_, _| {}));
     }
     std::fs::rename(&data, dir.path().join("lost")).unwrap();
     std::fs::rename(&restored[2], &data).unwrap();
@@ -271,7 +271,7 @@ async fn a_moved_controller_is_restored_once_and_a_backup_as_often_as_one_likes(
     assert!(sound(&to("m2")) && !to("m2").join("run").exists());
     assert!(to("m1").join("run").exists());
     assert!(
-        controller::check_archive(&moved)
+        controller::check_archive(&moved, &mut |_, _| {})
             .unwrap()
             .iter()
             .all(|it| it.is_sound)
@@ -325,7 +325,10 @@ async fn nothing_is_overwritten_and_what_is_damaged_is_not_restored() {
     ] {
         let [file, to] = ["tar", "data"].map(|end| dir.join(format!("{name}.{end}")));
         std::fs::write(&file, bytes).unwrap();
-        assert!(controller::check_archive(&file).is_err(), "{name}");
+        assert!(
+            controller::check_archive(&file, &mut |_, _| {}).is_err(),
+            "{name}"
+        );
         let refused = restore(&file, &to).unwrap_err();
         assert!(
             matches!(refused, BackupError::Damaged { .. }),
@@ -366,7 +369,7 @@ async fn a_check_finds_a_changed_record_and_a_foreign_key() {
     // Also where it is packed.
     let packed = fleet.dir.path().join("packed.tar");
     backup(&data, &packed).unwrap();
-    let inside = controller::check_archive(&packed).unwrap();
+    let inside = controller::check_archive(&packed, &mut |_, _| {}).unwrap();
     let unsound = inside.iter().filter(|it| !it.is_sound);
     assert_eq!(
         unsound.map(|it| it.what).collect::<Vec<_>>(),
@@ -374,7 +377,7 @@ async fn a_check_finds_a_changed_record_and_a_foreign_key() {
         "{inside:?}"
     );
     std::fs::write(data.join("seal.key"), "ab".repeat(32)).unwrap();
-    let findings = controller::check(&data).unwrap();
+    let findings = controller::check(&data, &mut |_, _| {}).unwrap();
 
     let unsound: Vec<&str> = findings
         .iter()

@@ -78,7 +78,7 @@ fn copy_dir(from: &Path, to: &Path) {
 
 /// What `postern-controller check` says of the log: whether it is sound, and the words.
 fn log(data: &Path) -> (bool, String) {
-    let findings = controller::check(data).unwrap();
+    let findings = controller::check(data, &mut |_, _| {}).unwrap();
     let log = findings.iter().find(|finding| finding.what == "log");
     let log = log.unwrap_or_else(|| panic!("{findings:?}"));
     (log.is_sound, log.detail.clone())
@@ -260,7 +260,7 @@ async fn what_is_done_to_the_database_is_named_by_its_first_record() {
         ),
     ];
     let data = stopped.edited("UPDATE audit_keys SET sealed_seed = zeroblob(80)");
-    let findings = controller::check(&data).unwrap();
+    let findings = controller::check(&data, &mut |_, _| {}).unwrap();
     let key = findings.iter().find(|finding| finding.what == "audit key");
     assert!(!key.unwrap().is_sound, "{findings:?}");
     for (sql, expected) in cases {

@@ -15,6 +15,8 @@ pub(crate) struct Examined {
     pub(crate) damage: Vec<String>,
     /// What the log is found to be.
     pub(crate) log: Verdict,
+    /// What would not be found by searches, beside what the log names; empty for nothing.
+    pub(crate) search_fault: String,
     /// The key that signs it, as text; empty for none yet. And why it cannot be read.
     pub(crate) audit_key: String,
     pub(crate) audit_key_fault: String,

@@ -8,7 +8,7 @@ use fleet::audit::{AuditSigner, Verifier};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{checkpoints, connection, meta, policies, proof, schema};
+use super::{checkpoints, connection, meta, policies, proof, schema, searched};
 use crate::store::error::StoreError;
 use crate::store::model::Examined;
 use crate::store::seal::SealKey;
@@ -75,6 +75,7 @@ pub(in crate::store) fn examine(
     path: &Path,
     seal: &SealKey,
     fleet: &str,
+    progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Examined, StoreError> {
     let connection = connection::reading(path)?;
     let mut examined = Examined {
@@ -96,7 +97,7 @@ pub(in crate::store) fn examine(
         return Ok(examined);
     }
     examined.run = meta::run(&connection)?;
-    chains(&connection, seal, fleet, &mut examined)?;
+    chains(&connection, seal, fleet, (&mut examined, progress))?;
     examined.generation = policies::current(&connection)?;
     if examined.generation > 0
         && let Err(error) = policies::text(&connection, seal, examined.generation)
@@ -111,7 +112,7 @@ fn chains(
     connection: &Connection,
     seal: &SealKey,
     fleet: &str,
-    examined: &mut Examined,
+    (examined, progress): (&mut Examined, &mut dyn FnMut(u64, u64)),
 ) -> Result<(), StoreError> {
     let key = checkpoints::known_key(connection)?;
     match checkpoints::known_signer(connection, seal, fleet) {
@@ -122,6 +123,7 @@ fn chains(
     examined.audit_key = key.as_ref().map(ToString::to_string).unwrap_or_default();
     let mut verifier = Verifier::new(key);
     let mut last = 0;
+    let newest = checkpoints::end(connection)?.size;
     loop {
         let rows = proof::after(connection, (last, u64::MAX), ROWS)?;
         let Some(end) = rows.last().map(|row| row.id) else {
@@ -136,7 +138,9 @@ fn chains(
             }
         }
         last = end;
+        progress(last, newest);
     }
+    examined.search_fault = searched::end_fault(connection)?.unwrap_or_default();
     for note in checkpoints::beyond(connection)? {
         verifier.checkpoint("the log keeps", &note);
     }

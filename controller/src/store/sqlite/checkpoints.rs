@@ -69,6 +69,13 @@ pub(in crate::store) fn known_key(connection: &Connection) -> Result<Option<Audi
     Ok(text.and_then(|text| text.parse().ok()))
 }
 
+/// Every public half that there ever was, the oldest first.
+pub(super) fn keys(connection: &Connection) -> Result<Vec<AuditKey>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT public FROM audit_keys ORDER BY id")?;
+    let texts: Result<Vec<String>, _> = statement.query_map([], |row| row.get(0))?.collect();
+    Ok(texts?.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
 /// Keeps what was signed. What was signed of a log that was cut since stays: it is evidence.
 pub(in crate::store) fn add(
     connection: &Connection,
@@ -88,6 +95,21 @@ pub(in crate::store) fn newest(connection: &Connection) -> Result<Option<String>
         .query_row([], |row| row.get(0))
         .optional()?;
     Ok(note)
+}
+
+/// At most `limit` over more than `after` records, in rising order.
+pub(super) fn after(
+    connection: &Connection,
+    after: u64,
+    limit: u32,
+) -> Result<Vec<(u64, String)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT size, note FROM checkpoints WHERE size > ?1 ORDER BY size LIMIT ?2",
+    )?;
+    let rows = statement.query_map(params![signed(after), limit], |row| {
+        Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Those over more than `after` records and at most `to`, in rising order.

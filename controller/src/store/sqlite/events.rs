@@ -260,8 +260,28 @@ pub(super) fn insert(
         ])
 }
 
+/// Whether an event that is stored is found by each block of addresses and ports that it names.
+pub(super) fn has_blocks(
+    connection: &Connection,
+    event: &Event,
+    id: i64,
+) -> Result<bool, rusqlite::Error> {
+    let mut find = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM event_blocks
+                        WHERE block = ?1 AND at_ms = ?2 AND event = ?3)",
+    )?;
+    for block in blocks(event) {
+        let found: bool =
+            find.query_row(params![block, signed(event.at_ms), id], |row| row.get(0))?;
+        if !found {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// One row for each port, so that the auditor's usual question is one look-up.
-fn insert_ports(
+pub(super) fn insert_ports(
     connection: &Connection,
     host: i64,
     event: &Event,
@@ -325,7 +345,25 @@ pub(super) fn has_ports(
 }
 
 /// One row for each block of what is more than one address or port.
-fn insert_blocks(connection: &Connection, event: &Event, id: i64) -> Result<(), rusqlite::Error> {
+pub(super) fn insert_blocks(
+    connection: &Connection,
+    event: &Event,
+    id: i64,
+) -> Result<(), rusqlite::Error> {
+    let blocks = blocks(event);
+    if blocks.is_empty() {
+        return Ok(());
+    }
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO event_blocks (block, at_ms, event) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    )?;
+    for block in blocks {
+        insert.execute(params![block, signed(event.at_ms), id])?;
+    }
+    Ok(())
+}
+
+fn blocks(event: &Event) -> BTreeSet<Vec<u8>> {
     let also = event.also_opened.iter();
     let also = also.filter_map(|text| network(text));
     // A single address is found by its own column.
@@ -338,16 +376,7 @@ fn insert_blocks(connection: &Connection, event: &Event, id: i64) -> Result<(), 
             blocks.extend(range_blocks(range));
         }
     }
-    if blocks.is_empty() {
-        return Ok(());
-    }
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO event_blocks (block, at_ms, event) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
-    )?;
-    for block in blocks {
-        insert.execute(params![block, signed(event.at_ms), id])?;
-    }
-    Ok(())
+    blocks
 }
 
 fn ports(event: &Event) -> PortSet {

@@ -14,6 +14,7 @@ const WRITTEN_BY: &str = "written_by";
 const JOURNAL_EPOCH: &str = "journal_epoch";
 const CLAIM_EPOCH: &str = "claim_epoch";
 const SET_BACK: &str = "set_back";
+const THINNED_AFTER: [&str; 2] = ["thinned_hourly_after", "thinned_daily_after"];
 const SEAL_PROOF: &str = "seal_proof";
 const RETIRED_SEAL_KEYS: &str = "retired_seal_keys";
 const RETENTION_STEP: &str = "retention_step";
@@ -139,6 +140,21 @@ pub(in crate::store) fn begin_run(
         fleet: fleet_state(connection)?,
         restored,
     })
+}
+
+/// Up to which size checkpoints were thinned by this rule.
+pub(super) fn thinned_after(connection: &Connection, rule: usize) -> Result<u64, StoreError> {
+    let key = THINNED_AFTER.get(rule).copied().unwrap_or_default();
+    Ok(value(connection, key)?.unwrap_or(0))
+}
+
+pub(super) fn set_thinned_after(
+    connection: &Connection,
+    rule: usize,
+    size: u64,
+) -> Result<(), StoreError> {
+    let key = THINNED_AFTER.get(rule).copied().unwrap_or_default();
+    set(connection, key, signed(size))
 }
 
 /// What only the key opens under which the database is sealed; `None` where that was never changed.

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row, params};
 use super::columns::{Columns, address_key, hex_key, text_key};
 use super::events;
 use super::number::signed;
+use super::words;
 use crate::store::error::StoreError;
 
 /// The columns that searches use, in the order in which they are written.
@@ -32,6 +33,7 @@ pub(in crate::store) fn after(
 ) -> Result<Vec<LogRow>, StoreError> {
     let mut found = Vec::new();
     let mut size = 0;
+    let indexed_to = words::end(connection)?;
     let mut statement = connection.prepare_cached(
         "SELECT e.id, h.name, j.epoch, e.journal, e.seq, e.body, e.chain, e.chain_version,
                 e.stored_at_ms, coalesce(e.flaw, ''), e.log_chain, e.log_version,
@@ -43,7 +45,7 @@ pub(in crate::store) fn after(
     )?;
     let mut rows = statement.query(params![signed(id), limit, signed(to)])?;
     while let Some(row) = rows.next()? {
-        let read = read(connection, row)?;
+        let read = read(connection, row, indexed_to)?;
         size += read.record.as_ref().map_or(0, |record| record.body.len());
         found.push(read);
         if size > bytes {
@@ -53,7 +55,7 @@ pub(in crate::store) fn after(
     Ok(found)
 }
 
-fn read(connection: &Connection, row: &Row<'_>) -> Result<LogRow, StoreError> {
+fn read(connection: &Connection, row: &Row<'_>, indexed_to: i64) -> Result<LogRow, StoreError> {
     let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     let record = EventRecord {
         seq: number(4)?,
@@ -74,7 +76,7 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<LogRow, StoreError> {
         ..LogRow::default()
     };
     if read.pruned_by == 0 {
-        let fault = index_fault(connection, row, &record, read.stored_at_ms)?;
+        let fault = index_fault(connection, row, (&record, read.stored_at_ms), indexed_to)?;
         read.index_fault = fault.unwrap_or_default();
     }
     read.record = Some(record);
@@ -85,8 +87,8 @@ fn read(connection: &Connection, row: &Row<'_>) -> Result<LogRow, StoreError> {
 fn index_fault(
     connection: &Connection,
     row: &Row<'_>,
-    record: &EventRecord,
-    stored_at_ms: u64,
+    (record, stored_at_ms): (&EventRecord, u64),
+    indexed_to: i64,
 ) -> Result<Option<String>, StoreError> {
     let event = Columns::of(record, stored_at_ms).event;
     let text = |text: &str| Value::from(text_key(text).map(str::to_owned));
@@ -109,7 +111,20 @@ fn index_fault(
             )));
         }
     }
-    let (id, host) = (row.get(0)?, row.get(13)?);
-    let is_found = events::has_ports(connection, host, &event, id)?;
-    Ok((!is_found).then(|| "it is not found by the ports that it names".to_owned()))
+    let (id, host): (i64, i64) = (row.get(0)?, row.get(13)?);
+    if !events::has_ports(connection, host, &event, id)? {
+        return Ok(Some(
+            "it is not found by the ports that it names".to_owned(),
+        ));
+    }
+    if !events::has_blocks(connection, &event, id)? {
+        let words = "it is not found by the networks or ranges of ports that it names";
+        return Ok(Some(words.to_owned()));
+    }
+    // What is newer is indexed within seconds.
+    if id > indexed_to {
+        return Ok(None);
+    }
+    let missing = words::missing(connection, (id, &event))?;
+    Ok(missing.map(|what| format!("it is not found by the {what} that it names")))
 }

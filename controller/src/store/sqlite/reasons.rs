@@ -14,17 +14,25 @@ pub(super) fn number(
     if text.is_empty() {
         return Ok(None);
     }
-    let found = connection
-        .prepare_cached("SELECT id FROM event_reasons WHERE text = ?1")?
-        .query_row([text], |row| row.get(0))
-        .optional()?;
-    match found {
+    match find(connection, text)? {
         Some(number) => Ok(Some(number)),
         None => connection
             .prepare_cached("INSERT INTO event_reasons (text) VALUES (?1)")?
             .insert([text])
             .map(Some),
     }
+}
+
+/// The number of a reason, where it has one; nothing is written.
+pub(super) fn known(connection: &Connection, reason: &str) -> Result<Option<i64>, rusqlite::Error> {
+    find(connection, beginning(reason))
+}
+
+fn find(connection: &Connection, text: &str) -> Result<Option<i64>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT id FROM event_reasons WHERE text = ?1")?
+        .query_row([text], |row| row.get(0))
+        .optional()
 }
 
 /// The numbers of reasons that begin so; at most `limit`.

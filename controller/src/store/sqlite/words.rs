@@ -119,6 +119,67 @@ pub(super) fn remove(connection: &Connection, id: i64) -> Result<(), StoreError>
     Ok(())
 }
 
+/// By which of these an event that is indexed is not found, in words. The event is as its body says it.
+pub(super) fn missing(
+    connection: &Connection,
+    (id, event): (i64, &fleet::Event),
+) -> Result<Option<&'static str>, StoreError> {
+    let text = |text: &str| Value::from(text_key(text).map(str::to_owned));
+    let reason = reasons::known(connection, &event.reason)?;
+    if reason.is_none() && !event.reason.is_empty() {
+        return Ok(Some("reason"));
+    }
+    let request = own_request(event);
+    let marks = request.is_some() && !event.replay_digest.is_empty();
+    let generation = event.generation.cast_signed();
+    let words = [
+        (Word::Stanza, "stanza", text(&event.stanza)),
+        (Word::Key, "key", text(&event.key)),
+        (Word::Reason, "reason", Value::from(reason)),
+        (
+            Word::Generation,
+            "generation",
+            Value::from((generation != 0).then_some(generation)),
+        ),
+        (Word::Actor, "actor", text(&event.actor)),
+        (Word::Request, "request", Value::from(request)),
+        (
+            Word::OwnRequest,
+            "request",
+            Value::from(marks.then_some(1_i64)),
+        ),
+    ];
+    let mut word = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM event_words
+                        WHERE what = ?1 AND value = ?2 AND at_ms = ?3 AND event = ?4)",
+    )?;
+    let at_ms = event.at_ms.cast_signed();
+    for (what, name, value) in words {
+        let is_found = value == Value::Null
+            || word.query_row(params![what as i64, value, at_ms, id], |row| row.get(0))?;
+        if !is_found {
+            return Ok(Some(name));
+        }
+    }
+    let ids = [
+        (Id::Digest, "replay digest", &event.replay_digest),
+        (Id::Grant, "grant", &event.grant_id),
+    ];
+    let mut found = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM event_ids
+                        WHERE part = ?1 AND what = ?2 AND value = ?3 AND event = ?4)",
+    )?;
+    for (what, name, value) in ids {
+        let value = beginning(hex_key(value).into());
+        let is_found = value == Value::Null
+            || found.query_row(params![id >> 16, what as i64, value, id], |row| row.get(0))?;
+        if !is_found {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
 /// What of a digest or a grant's id is indexed.
 pub(super) fn beginning(value: Value) -> Value {
     match value {

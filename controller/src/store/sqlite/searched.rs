@@ -1,0 +1,209 @@
+//! Whether an event is found by everything that it is searched by, and making that anew.
+//!
+//! What is searched stands beside the rows that are chained, and proves nothing; but whoever removes it
+//! hides an event from every search, and no chain is broken. All of it is made of the bodies, so it can
+//! be compared with them, row by row, and made again.
+
+use std::path::Path;
+
+use fleet::EventRecord;
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use super::columns::{Columns, address_key, hex_key, text_key};
+use super::number::signed;
+use super::{connection, events, schema, words};
+use crate::store::error::StoreError;
+
+/// Rows made anew in one transaction.
+const LOT: u32 = 2_000;
+
+/// What the newest event is up to which words are indexed, where it is not one of the log.
+pub(super) fn end_fault(connection: &Connection) -> Result<Option<String>, StoreError> {
+    let (end, newest) = (words::end(connection)?, words::newest(connection)?);
+    Ok((end > newest).then(|| {
+        format!(
+            "searches are said to know records up to {end}, and the log ends at {newest}: what comes \
+             next would not be found"
+        )
+    }))
+}
+
+/// Makes anew all that records are searched by, some thousand at a time; gives how many there are.
+pub(in crate::store) fn rebuild_all(
+    path: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<u64, StoreError> {
+    let mut connection = connection::writing(path)?;
+    let found = schema::version(&connection)?;
+    if found != schema::SCHEMA {
+        return Err(StoreError::Damaged {
+            what: "the schema is not this program's; serve with it once",
+        });
+    }
+    let newest = words::newest(&connection)?.cast_unsigned();
+    let mut last = 0;
+    loop {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = rebuild(&transaction, last)?;
+        transaction.commit()?;
+        let Some(done) = done else {
+            return Ok(newest);
+        };
+        last = done;
+        progress(last, newest);
+    }
+}
+
+/// Makes anew what the rows after `begin` are searched by, some at a time; answers the last of them, and
+/// `None` when there is none.
+fn rebuild(connection: &Connection, begin: u64) -> Result<Option<u64>, StoreError> {
+    if begin == 0 {
+        connection.execute_batch(
+            "DELETE FROM event_words; DELETE FROM event_ids; DELETE FROM event_reasons;
+             DELETE FROM event_ports; DELETE FROM event_blocks;
+             UPDATE event_words_end SET event = 0;",
+        )?;
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT id, host, seq, body, stored_at_ms, pruned_by IS NOT NULL FROM events
+         WHERE id > ?1 ORDER BY id LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![signed(begin), LOT])?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let (id, host): (i64, i64) = (row.get(0)?, row.get(1)?);
+        last = Some(id.cast_unsigned());
+        if row.get(5)? {
+            continue;
+        }
+        let record = EventRecord {
+            seq: row.get::<_, i64>(2)?.cast_unsigned(),
+            body: row.get(3)?,
+            ..EventRecord::default()
+        };
+        let event = Columns::of(&record, row.get::<_, i64>(4)?.cast_unsigned()).event;
+        connection
+            .prepare_cached(
+                "UPDATE events SET at_ms = ?2, kind = ?3, user = ?4, key = ?5, stanza = ?6,
+                        generation = ?7, source = ?8, opened = ?9, replay_digest = ?10,
+                        grant_id = ?11 WHERE id = ?1",
+            )?
+            .execute(params![
+                id,
+                signed(event.at_ms),
+                event.kind,
+                text_key(&event.user),
+                text_key(&event.key),
+                text_key(&event.stanza),
+                signed(event.generation),
+                address_key(&event.source),
+                address_key(&event.opened),
+                hex_key(&event.replay_digest),
+                hex_key(&event.grant_id),
+            ])?;
+        events::insert_ports(connection, host, &event, id)?;
+        events::insert_blocks(connection, &event, id)?;
+    }
+    if last.is_some() {
+        words::index(connection, LOT)?;
+    }
+    Ok(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::{Event, EventKind};
+    use tempfile::TempDir;
+
+    use super::super::backup;
+    use super::*;
+    use crate::store::fixture::{self, NOW_MS};
+    use crate::store::model::Examined;
+    use crate::store::seal::SealKey;
+
+    /// A log whose third record is searched by everything that there is.
+    async fn log() -> (TempDir, i64) {
+        let dir = TempDir::new().unwrap();
+        let store = fixture::open(dir.path()).await;
+        for _ in 0..3 {
+            let event = Event {
+                user: "alice".to_owned(),
+                key: "a-key".to_owned(),
+                stanza: "ssh".to_owned(),
+                generation: 7,
+                source: "192.0.2.7".to_owned(),
+                opened: "192.0.2.0/24".to_owned(),
+                ports: vec!["tcp/22".to_owned(), "tcp/1000-2000".to_owned()],
+                reason: "because".to_owned(),
+                actor: "operator/stan".to_owned(),
+                request_id: "cd".repeat(16),
+                replay_digest: "ab".repeat(32),
+                grant_id: "ef".repeat(16),
+                ..Event::new(EventKind::GrantOpened, NOW_MS)
+            };
+            store.record(event).await.unwrap();
+        }
+        while store.index_some().await.unwrap() {}
+        store.close().await;
+        let database = Connection::open(dir.path().join("controller.db")).unwrap();
+        let last = words::newest(&database).unwrap();
+        (dir, last)
+    }
+
+    fn examined(dir: &TempDir) -> Examined {
+        let (path, seal) = (dir.path().join("controller.db"), SealKey::new(&[7; 32]));
+        backup::examine(&path, &seal, "prod", &mut |_, _| {}).unwrap()
+    }
+
+    #[tokio::test]
+    async fn whatever_is_removed_that_a_record_is_found_by_is_noticed_and_made_anew() {
+        let (dir, last) = log().await;
+        let path = dir.path().join("controller.db");
+        assert_eq!(examined(&dir).log.first(), None);
+        let mut edits: Vec<String> = (1..=7)
+            .map(|what| format!("DELETE FROM event_words WHERE what = {what} AND event = {last}"))
+            .collect();
+        edits.extend(
+            (1..=2).map(|what| {
+                format!("DELETE FROM event_ids WHERE what = {what} AND event = {last}")
+            }),
+        );
+        edits.extend([
+            format!("DELETE FROM event_blocks WHERE event = {last}"),
+            format!("DELETE FROM event_ports WHERE event = {last}"),
+            format!("UPDATE event_words SET at_ms = 1 WHERE event = {last}"),
+            format!("UPDATE events SET user = 'bob' WHERE id = {last}"),
+            "UPDATE event_reasons SET text = 'another' WHERE text = 'because'".to_owned(),
+        ]);
+        for edit in edits {
+            let database = Connection::open(&path).unwrap();
+            assert!(database.execute(&edit, []).unwrap() > 0, "{edit}");
+            drop(database);
+
+            let found = examined(&dir).log;
+            let first = found
+                .first()
+                .unwrap_or_else(|| panic!("not noticed: {edit}"));
+            let is_named = first.record == last.cast_unsigned() || edit.contains("reasons");
+            assert!(is_named, "{edit}: {first:?}");
+
+            let mut told = 0;
+            rebuild_all(&path, &mut |done, _| told = done).unwrap();
+            assert_eq!(told, last.cast_unsigned());
+            assert_eq!(examined(&dir).log.first(), None, "{edit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_that_claims_to_know_what_comes_next_is_noticed() {
+        let (dir, _) = log().await;
+        let database = Connection::open(dir.path().join("controller.db")).unwrap();
+        database
+            .execute("UPDATE event_words_end SET event = 1000", [])
+            .unwrap();
+
+        let fault = examined(&dir).search_fault;
+
+        assert!(fault.contains("up to 1000"), "{fault}");
+    }
+}
