@@ -141,7 +141,7 @@ fn after_help() -> String {
         "{}
 
 Examples:
-  postern join TOKEN
+  postern join -
   postern list
   postern ssh web-1
   postern knock web-1 -A tcp/22 && ssh web-1

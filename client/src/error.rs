@@ -227,7 +227,7 @@ impl From<FilesError> for CommandError {
         let error = Self::of(error);
         if not_member {
             return error.with_hint(
-                "run `postern join TOKEN` with a token from an operator, or name another profile \
+                "run `postern join -` with a token from an operator, or name another profile \
                  with --profile",
             );
         }
@@ -311,7 +311,7 @@ mod tests {
         for error in errors {
             assert_eq!(error.exit(), Exit::Refused);
             let hint = error.hint().unwrap();
-            assert!(hint.contains("postern join TOKEN"), "{hint}");
+            assert!(hint.contains("postern join -"), "{hint}");
         }
         let unreachable = CommandError::from(JoinError::Connect(unreachable()));
         assert_eq!(unreachable.exit(), Exit::Unreachable);

@@ -1,6 +1,7 @@
 //! `postern join`
 
-use std::io;
+use std::io::{self, IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
 
 use fleet::{Role, Token};
 use member::JoinOptions;
@@ -21,18 +22,27 @@ const KEY_DEFAULT: &str = "default";
 /// Become a user, operator or auditor of a fleet
 ///
 /// The token comes from an operator and can be used once. The keys are made here and never leave the
-/// profile directory. A token on the command line is visible to other users of this machine; with `-`
-/// it is read from standard input.
+/// profile directory. The token is asked for, or read from standard input or a file: on the command line
+/// other users of this machine see it, and the history of the shell keeps it.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  postern join - < token
+  postern join -
+  postern join --token-file ~/token && rm ~/token
   postern join - --keyring < token
-  postern --profile ~/.config/postern-prod join TOKEN")]
+  postern --profile ~/.config/postern-prod join -")]
 pub(crate) struct JoinArgs {
-    /// One-time token, or `-` for standard input
-    #[arg(env = "POSTERN_TOKEN", hide_env_values = true)]
-    token: String,
+    /// One-time token; `-` asks for it, or reads it from standard input
+    #[arg(
+        env = "POSTERN_TOKEN",
+        hide_env_values = true,
+        required_unless_present = "token_file"
+    )]
+    token: Option<String>,
+
+    /// Read the token from this file; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
 
     /// Name to ask for, when the token carries none
     #[arg(long, value_name = "NAME")]
@@ -52,10 +62,13 @@ pub(crate) struct JoinArgs {
 }
 
 pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
-    let token = read_token(args.token)?;
+    let token = match (args.token, args.token_file) {
+        (_, Some(file)) => read_file(&file)?,
+        (token, None) => read_token(context, token.unwrap_or_default())?,
+    };
     if token.role == Role::Host {
         return Err(CommandError::refused("this token is for a host")
-            .with_hint("run `postern-agent join --token TOKEN` on the host"));
+            .with_hint("run `postern-agent join --token -` on the host"));
     }
     if args.keyring {
         keyring::required()?;
@@ -92,14 +105,50 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result {
     Ok(())
 }
 
-fn read_token(argument: String) -> Result<Token> {
-    let mut text = Zeroizing::new(argument);
-    if text.as_str() == "-" {
-        text.clear();
-        io::stdin()
-            .read_line(&mut text)
-            .map_err(|cause| CommandError::failed("cannot read standard input", cause))?;
+/// A token is a few hundred bytes.
+const TOKEN_BYTES_MAX: u64 = 4_096;
+
+fn read_file(file: &Path) -> Result<Token> {
+    if file.as_os_str() == "-" {
+        return asked_for();
     }
-    text.parse()
-        .map_err(|cause| CommandError::usage("this is not a token").because(cause))
+    let failed = |cause| CommandError::unreadable(file, cause);
+    let bytes = program::files::read_bytes(file, TOKEN_BYTES_MAX).map_err(failed)?;
+    let text = program::files::text(bytes).map(Zeroizing::new);
+    parsed(&text.map_err(failed)?)
+}
+
+fn read_token(context: &Context, argument: String) -> Result<Token> {
+    let text = Zeroizing::new(argument);
+    if text.as_str() == "-" {
+        return asked_for();
+    }
+    // From the environment it is seen by this user's programs only.
+    let is_typed = std::env::args_os().any(|word| word == text.as_str());
+    if is_typed {
+        context.ui.warn(format_args!(
+            "others on this machine can see a token on the command line; `postern join -` asks for it"
+        ));
+    }
+    parsed(&text)
+}
+
+/// From whoever sits here, or from standard input.
+fn asked_for() -> Result<Token> {
+    let failed = |cause| CommandError::failed("cannot read standard input", cause);
+    if io::stdin().is_terminal() {
+        let text = rpassword::prompt_password("Token: ").map(Zeroizing::new);
+        return parsed(&text.map_err(failed)?);
+    }
+    let mut text = Zeroizing::new(String::with_capacity(1_024));
+    io::stdin()
+        .take(TOKEN_BYTES_MAX)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    parsed(&text)
+}
+
+fn parsed(text: &str) -> Result<Token> {
+    let token = text.trim().parse();
+    token.map_err(|cause| CommandError::usage("this is not a token").because(cause))
 }

@@ -27,7 +27,7 @@ pub(crate) async fn named(context: &Context, args: &KnockArgs) -> Result<Vec<Opt
     let Some(membership) = membership else {
         return Err(
             CommandError::usage("several hosts at once are for members of a fleet")
-                .with_hint("knock at one after the other, or join with `postern join TOKEN`"),
+                .with_hint("knock at one after the other, or join with `postern join -`"),
         );
     };
     if args.route.destination.is_some() {

@@ -252,7 +252,7 @@ fn outside(context: &Context, args: &KnockArgs, host: Option<&str>) -> Result<Ta
         return Err(CommandError::usage(
             "HOST and -D both name a host, and this profile has joined no fleet",
         )
-        .with_hint("leave one of them out, or join with `postern join TOKEN`"));
+        .with_hint("leave one of them out, or join with `postern join -`"));
     }
     let (rc, stanza) = read_rc(ui, args)?;
     by_stanza(ui, args, host, (&rc, &stanza))
@@ -336,11 +336,11 @@ fn require_a_way_in(
     Err(if rc.has(host) {
         error.with_hint(format!(
             "the rc file has a stanza of this name: `postern knock -n {host}`; to join a fleet, \
-             `postern join TOKEN`"
+             `postern join -`"
         ))
     } else {
         error.with_hint(
-            "`postern join TOKEN` joins with a token from an operator; for a host outside of a fleet \
+            "`postern join -` joins with a token from an operator; for a host outside of a fleet \
              name its address, a port with -A, a key with --key-file or -n, and one of -a, -R and -s",
         )
     })

@@ -144,7 +144,9 @@ pub fn commands(page: &str) -> impl Iterator<Item = &str> {
 
 /// Plays steps one after the other, with the tokens that were printed and not used yet.
 ///
-/// Each TOKEN in a text is the next token that a command printed, in the order of the page.
+/// Each TOKEN in a text is the next token that a command printed, in the order of the page. So is what
+/// somebody types who is asked for a token: the command of a line that ends with `join -`, or with
+/// `--token -`.
 #[derive(Debug, Default)]
 pub struct Play {
     tokens: VecDeque<String>,
@@ -211,6 +213,21 @@ impl Play {
     }
 
     fn with_tokens(&mut self, text: &str) -> Result<String> {
+        let asks = |line: &&str| {
+            let command = line.trim_end();
+            command.ends_with(" join -")
+                || command.contains(" join - ")
+                || command.ends_with(" --token -")
+        };
+        let lines = text.lines().map(|line| {
+            let end = if asks(&line) {
+                " <<'END'\nTOKEN\nEND\n"
+            } else {
+                "\n"
+            };
+            format!("{line}{end}")
+        });
+        let text: String = lines.collect();
         let mut parts = text.split("TOKEN");
         let mut filled = parts.next().unwrap_or_default().to_owned();
         for part in parts {

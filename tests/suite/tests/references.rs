@@ -81,6 +81,32 @@ fn every_decision_and_every_weakness_that_is_cited_is_written_down() {
     }
 }
 
+/// Whoever looks at the processes of a machine, or at the history of a shell, sees what was typed.
+#[test]
+fn no_page_hint_or_unit_puts_a_token_on_a_command_line() {
+    let typed = [
+        "join TOKEN",
+        "join postern1.",
+        "--token TOKEN",
+        "--token=",
+        "--token postern1.",
+        "--token $",
+        "join $",
+        "POSTERN_TOKEN=",
+    ];
+    for (path, text) in texts() {
+        let is_page = path
+            .extension()
+            .is_some_and(|end| end == "md" || end == "yml" || end == "yaml");
+        let is_unit = path.extension().is_some_and(|end| end == "service");
+        if !(is_page || is_unit) {
+            continue;
+        }
+        let shown = typed.iter().find(|typed| text.contains(**typed));
+        assert!(shown.is_none(), "{}: {shown:?}", path.display());
+    }
+}
+
 #[test]
 fn no_decision_has_the_number_of_another() {
     let decisions = fs::read_to_string(root().join("docs/decisions.md")).unwrap();
@@ -224,7 +250,17 @@ fn texts() -> Vec<(PathBuf, String)> {
             let extension = name.extension().and_then(|extension| extension.to_str());
             matches!(
                 extension,
-                Some("rs" | "md" | "toml" | "proto" | "sql" | "sh" | "conf")
+                Some(
+                    "rs" | "md"
+                        | "toml"
+                        | "proto"
+                        | "sql"
+                        | "sh"
+                        | "conf"
+                        | "yml"
+                        | "yaml"
+                        | "service"
+                )
             )
         })
         .map(|name| root().join(name))

@@ -95,6 +95,9 @@ pub(in crate::commands::audit) struct ExportReader {
     lines: BufReader<File>,
     number: usize,
     records: u64,
+    /// The number of the record that was read last, and of the first that was not there before it.
+    last: u64,
+    missing: Option<u64>,
     is_over: bool,
 }
 
@@ -213,6 +216,8 @@ impl ExportReader {
             lines: BufReader::new(file),
             number: 0,
             records: 0,
+            last: 0,
+            missing: None,
             is_over: false,
         };
         match reader.line()? {
@@ -246,6 +251,10 @@ impl ExportReader {
                         .into_row()
                         .ok_or_else(|| self.wrong("not base64, or not hexadecimal"))?;
                     self.records += 1;
+                    if row.id > self.last + 1 {
+                        self.missing.get_or_insert(self.last + 1);
+                    }
+                    self.last = row.id;
                     part.rows.push(row);
                 }
                 Some(Line::Checkpoint(note)) => part.notes.push(note),
@@ -256,9 +265,13 @@ impl ExportReader {
                 }
                 Some(Line::End(End { records })) => {
                     let read = self.records;
-                    return Err(
-                        self.wrong(&format!("it ends with {records} records and has {read}"))
-                    );
+                    let first = match self.missing.unwrap_or(self.last + 1) {
+                        _ if read > records => String::new(),
+                        first => format!(": record {first} is the first that is missing"),
+                    };
+                    return Err(self.wrong(&format!(
+                        "it ends with {records} records and has {read}{first}"
+                    )));
                 }
                 Some(Line::Header(_)) => return Err(self.wrong("a second header")),
                 None => {

@@ -146,7 +146,7 @@ async fn what_was_done_to_an_export_is_named() {
     assert!(
         verify(&without(4))
             .await
-            .contains("ends with 9 records and has 8")
+            .contains("ends with 9 records and has 8: record 4 is the first")
     );
     let named = verify(&whole.replacen("\"id\":3", "\"id\":x", 1)).await;
     assert!(named.contains("changed.jsonl:4: "), "{named}");
