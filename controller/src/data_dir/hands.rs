@@ -65,7 +65,13 @@ mod tests {
     fn made() -> (TempDir, Vec<PathBuf>) {
         let dir = TempDir::new().unwrap();
         chmod(dir.path(), 0o700);
-        let names = ["ca-key.pem", "server-key.pem", "seal.key", "seal.key.new"];
+        let names = [
+            "authority.json",
+            "ca-key.pem",
+            "server-key.pem",
+            "seal.key",
+            "seal.key.new",
+        ];
         let paths: Vec<_> = names.iter().map(|name| dir.path().join(name)).collect();
         for path in &paths {
             fs::write(path, "secret").unwrap();

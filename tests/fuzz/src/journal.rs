@@ -32,7 +32,9 @@ static WHOLE: LazyLock<Vec<(String, Vec<u8>)>> = LazyLock::new(|| {
     journal.stage_lock(Some("because".to_owned()));
     journal.stage_policy(PolicyText {
         version: PolicyVersion::default(),
-        text: "SOURCE ANY\nUSER alice\nOPEN_PORTS tcp/22\n".to_owned(),
+        text: "SOURCE ANY\nUSER alice\nOPEN_PORTS tcp/22\n"
+            .to_owned()
+            .into(),
     });
     let _ = journal.commit().expect("it is recorded");
     journal.close().expect("it is closed");
