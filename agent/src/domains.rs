@@ -13,6 +13,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `supervisor` | starts the others and watches over them |
+//! | `ended` | how one of them ended |
 //! | `child` | what the others do first |
 //! | `spawn` | starting one, and being one |
 //! | `channel` | messages between two of them |
@@ -29,6 +30,7 @@ pub mod channel;
 pub mod child;
 pub mod command;
 pub mod confine;
+pub mod ended;
 pub mod firewall;
 pub mod gate;
 pub mod log_to;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::unistd::Pid;
-use program::{Exit, Failure};
+use program::Exit;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -102,6 +102,3 @@ fn ended(domain: Domain, cause: Option<ChannelError>) -> ExitCode {
         }
     }
 }
-
-/// An error of a gate, for its own words.
-pub(super) type GateFailed = Box<dyn Failure>;

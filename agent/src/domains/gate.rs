@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use caps::Capability;
 use nix::libc;
 use nix::unistd::Pid;
+use program::Failure;
 use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
-use super::child::GateFailed;
 use super::confine::{Files, Powers};
 use super::parts::Apart;
 use super::spawn::{self, Domain};
@@ -109,10 +109,10 @@ pub(super) fn run(
     start: GateStart,
     supervisor: Pid,
     channels: Vec<Channel>,
-) -> Result<(), GateFailed> {
+) -> Result<(), Box<dyn Failure>> {
     let named = start.named();
     let layers = Layers::of(&named, start.flags.clone());
-    let boxed = |error| Box::new(error) as GateFailed;
+    let boxed = |error| Box::new(error) as Box<dyn Failure>;
     let (raw, mut config) = layers.raw_and_config().map_err(boxed)?;
     config.firewall.chain.clone_from(&start.chain);
     powers(&config).confine().log(Domain::Gate.name());
@@ -121,7 +121,7 @@ pub(super) fn run(
     }
     let mut parts = start.parts(channels);
     let source = ConfigSource::new(named, start.flags, raw);
-    run::run(&config, source, &mut parts).map_err(|error| Box::new(error) as GateFailed)
+    run::run(&config, source, &mut parts).map_err(|error| Box::new(error) as Box<dyn Failure>)
 }
 
 /// What a gate with this configuration keeps: its own files, and sockets to its controller.

@@ -13,7 +13,6 @@ use std::time::Duration;
 use caps::{CapSet, Capability};
 use nix::libc;
 use nix::unistd::geteuid;
-use program::Exit;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
@@ -22,6 +21,7 @@ use super::channel::Channel;
 use super::child::Started;
 use super::command::CommandStart;
 use super::confine::Powers;
+use super::ended::{DomainEnded, HowEnded};
 use super::firewall::{self as filter, FirewallService};
 use super::gate::{GateStart, others_files};
 use super::log_to::LogTo;
@@ -30,39 +30,12 @@ use crate::command_runner::RunnerSettings;
 use crate::config::{Config, Named, RawConfig};
 use crate::hide_first::HiddenFirst;
 use crate::run::RunError;
-use children::{Children, HowEnded};
+use children::Children;
 
 /// How long a message to a process that has just been started may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a gate may take to end whose neighbour has ended.
 const FAREWELL: Duration = Duration::from_secs(10);
-
-/// A domain has ended before it was told to, or with an error.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("the {domain} domain {how}; nothing opens, and what is hidden stays hidden")]
-pub struct DomainEnded {
-    pub(crate) domain: &'static str,
-    how: HowEnded,
-}
-
-// === impl DomainEnded ===
-
-impl DomainEnded {
-    /// What the supervisor ends with.
-    pub(crate) fn exit(&self) -> Exit {
-        match self.how {
-            HowEnded::Code(2) => Exit::Usage,
-            HowEnded::Code(3) => Exit::Unreachable,
-            HowEnded::Code(64) => Exit::Invalid,
-            HowEnded::Code(_) | HowEnded::Signal(_) => Exit::Refused,
-        }
-    }
-
-    /// Whether it has said why by itself.
-    pub(crate) fn has_said_why(&self) -> bool {
-        self.domain == Domain::Gate.name() && matches!(self.how, HowEnded::Code(_))
-    }
-}
 
 /// Why the domains of this host stay in one process.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -6,7 +6,7 @@ use std::io;
 use member::FilesError;
 
 use crate::capture::CaptureError;
-use crate::domains::supervisor::DomainEnded;
+use crate::domains::ended::DomainEnded;
 use crate::firewall::FirewallError;
 use crate::journal::JournalError;
 use crate::os_signatures::BadOsSignatures;

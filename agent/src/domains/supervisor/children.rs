@@ -1,10 +1,8 @@
 //! The processes that the supervisor has started.
 
-use std::fmt;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, ExitStatus};
+use std::process::Child;
 use std::thread;
 use std::time::Duration;
 
@@ -13,18 +11,12 @@ use nix::unistd::Pid;
 
 use crate::clock;
 use crate::domains::channel::Channel;
+use crate::domains::ended::HowEnded;
 use crate::domains::spawn::{Domain, spawn};
 
 /// How long those may take to end whose gate has ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(5);
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum HowEnded {
-    Code(i32),
-    Signal(i32),
-}
 
 /// All that were started.
 #[derive(Debug, Default)]
@@ -130,25 +122,5 @@ impl Drop for Children {
 impl Running {
     fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id().cast_signed())
-    }
-}
-
-// === impl HowEnded ===
-
-impl HowEnded {
-    fn of(status: ExitStatus) -> Self {
-        match (status.code(), status.signal()) {
-            (Some(code), _) => Self::Code(code),
-            (None, signal) => Self::Signal(signal.unwrap_or_default()),
-        }
-    }
-}
-
-impl fmt::Display for HowEnded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Code(code) => write!(f, "has ended with exit code {code}"),
-            Self::Signal(signal) => write!(f, "was killed by signal {signal}"),
-        }
     }
 }
