@@ -32,6 +32,7 @@
 //! | `rpc` | the message of every RPC, up to the database | members, and whoever reaches the port |
 //! | `token` | tokens | whoever pastes one |
 //! | `audit` | rows and signed notes of an exported log | whoever hands it over |
+//! | `export` | `postern audit verify FILE` | whoever hands it over |
 //! | `event` | bodies and records of events, and what is exported of them | hosts |
 #![expect(
     clippy::indexing_slicing,
@@ -43,6 +44,7 @@ mod answers;
 mod audit;
 mod configuration;
 mod event;
+mod export;
 mod firewall_text;
 mod frame;
 mod gate_model;
@@ -73,13 +75,14 @@ pub struct Target {
 }
 
 /// Every target, by name.
-pub const TARGETS: [Target; 25] = [
+pub const TARGETS: [Target; 26] = [
     Target::new("access_conf", access_conf::check),
     Target::new("agent_toml", configuration::agent_toml),
     Target::new("answers", answers::check),
     Target::new("audit", audit::check),
     Target::new("controller_toml", configuration::controller_toml),
     Target::new("event", event::check),
+    Target::new("export", export::check),
     Target::new("firewall_text", firewall_text::check),
     Target::new("frame", frame::check),
     Target::new("fwknopd_conf", configuration::fwknopd_conf),
