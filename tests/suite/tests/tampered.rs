@@ -76,7 +76,9 @@ fn offline(company: &Company, exported: &Path) -> Result<()> {
     let text = fs::read_to_string(exported)?;
     let lines: Vec<&str> = text.lines().collect();
     // A checkpoint that is missing hides nothing: the next one covers the same records.
-    let mut rows = (0..lines.len()).filter(|at| lines[*at].starts_with("{\"row\""));
+    let rows = lines.iter().enumerate();
+    let rows = rows.filter(|(_, line)| line.starts_with("{\"row\""));
+    let mut rows = rows.map(|(at, _)| at);
     let (Some(first), Some(second)) = (rows.nth(3), rows.next()) else {
         anyhow::bail!("few records: {text}");
     };
