@@ -15,6 +15,8 @@ mod host;
 mod lasting;
 #[path = "run/looking.rs"]
 mod looking;
+#[path = "run/memory.rs"]
+mod memory;
 #[path = "run/opening.rs"]
 mod opening;
 #[path = "run/policy.rs"]
