@@ -251,8 +251,9 @@ impl ExportReader {
                         .into_row()
                         .ok_or_else(|| self.wrong("not base64, or not hexadecimal"))?;
                     self.records += 1;
-                    if row.id > self.last + 1 {
-                        self.missing.get_or_insert(self.last + 1);
+                    let next = self.last.saturating_add(1);
+                    if row.id > next {
+                        self.missing.get_or_insert(next);
                     }
                     self.last = row.id;
                     part.rows.push(row);
@@ -264,8 +265,8 @@ impl ExportReader {
                     return Ok(part);
                 }
                 Some(Line::End(End { records })) => {
-                    let read = self.records;
-                    let first = match self.missing.unwrap_or(self.last + 1) {
+                    let (read, next) = (self.records, self.last.saturating_add(1));
+                    let first = match self.missing.unwrap_or(next) {
                         _ if read > records => String::new(),
                         first => format!(": record {first} is the first that is missing"),
                     };
