@@ -16,7 +16,7 @@ use crate::ca::authorities::{InForce, Unusable};
 use crate::ca::kept::{DirectoryKey, Kept};
 use crate::data_dir::DataDir;
 use crate::random::random;
-use crate::start::StartError;
+use crate::start::error::StartError;
 use crate::timestamp::Timestamp;
 
 /// What is kept, for whoever only reads. A directory of before has one authority, and no key for

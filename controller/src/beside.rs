@@ -14,7 +14,8 @@ use crate::settings::SinkSettings;
 use crate::sinks;
 use crate::sinks::destination::Destination;
 use crate::sinks::error::DeliveryError;
-use crate::start::{self, StartError};
+use crate::start::directory;
+use crate::start::error::StartError;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::model::Origin;
@@ -113,7 +114,7 @@ pub enum SinkError {
 ///
 /// [`SinkError`].
 pub async fn test_sink(data: &Path, name: &str) -> Result<SinkTested, SinkError> {
-    let settings = start::settings_of(data)?;
+    let settings = directory::settings_of(data)?;
     let sink = find(&settings.sinks, name)?;
     if let Some(warning) = sink.warning() {
         program::note(format_args!("warning: {warning}"));
@@ -141,8 +142,8 @@ pub async fn test_sink(data: &Path, name: &str) -> Result<SinkTested, SinkError>
 ///
 /// [`StartError`].
 pub async fn list_sinks(data: &Path) -> Result<Vec<SinkRow>, StartError> {
-    let settings = start::settings_of(data)?;
-    let store = start::open_beside(data)?;
+    let settings = directory::settings_of(data)?;
+    let store = directory::open_beside(data)?;
     let now_ms = clock::now().ms();
     let newest_id = store.newest_record().await?;
     let mut rows = Vec::new();
@@ -176,9 +177,9 @@ pub async fn list_sinks(data: &Path) -> Result<Vec<SinkRow>, StartError> {
 ///
 /// [`SinkError`].
 pub async fn skip_record(data: &Path, name: &str) -> Result<SinkSkipped, SinkError> {
-    let settings = start::settings_of(data)?;
+    let settings = directory::settings_of(data)?;
     let sink = find(&settings.sinks, name)?;
-    let store = start::open_beside(data)?;
+    let store = directory::open_beside(data)?;
     let skipped = skip(&store, sink).await;
     store.close().await;
     skipped

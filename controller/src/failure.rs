@@ -14,7 +14,7 @@ use crate::ca::rotation::NotNow;
 use crate::data_dir::DataDirError;
 use crate::error::Error;
 use crate::sinks::error::DeliveryError;
-use crate::start::StartError;
+use crate::start::error::StartError;
 use crate::store::error::{StoreError, Trouble};
 
 impl Failure for StartError {

@@ -77,7 +77,8 @@ pub use settings::{
     is_name,
 };
 pub use sinks::error::DeliveryError;
-pub use start::{Running, StartError, create_token, init};
+pub use start::error::StartError;
+pub use start::{Running, create_token, init};
 pub use status::ask::status;
 pub use status::{SinkStatus, Status};
 pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};

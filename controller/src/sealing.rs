@@ -9,7 +9,7 @@ use crate::access::caller::RequestId;
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::random::random;
-use crate::start::StartError;
+use crate::start::error::StartError;
 use crate::store;
 use crate::store::model::{Origin, Resealed};
 

@@ -1,8 +1,11 @@
 //! `init` and the way from a directory to a running controller.
 
+pub(crate) mod directory;
+pub(crate) mod error;
+
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use fleet::{Role, Token};
@@ -28,61 +31,20 @@ use crate::ca::authorities::Authorities;
 use crate::ca::kept::Kept;
 use crate::clock;
 use crate::context::{Context, Endpoint};
-use crate::data_dir::{DataDir, DataDirError};
+use crate::data_dir::DataDir;
 use crate::error::Error;
 use crate::metrics::counters::Metrics;
 use crate::random::{NoRandomness, random};
 use crate::rollout::Rollout;
-use crate::server::ServerError;
 use crate::sessions::registry::Registry;
-use crate::settings::{InvalidSettings, Listen, Settings};
+use crate::settings::{Listen, Settings};
 use crate::sinks::state::Sinks;
 use crate::store::Store;
-use crate::store::error::StoreError;
 use crate::store::model::{FleetState, Origin};
 use crate::store::seal::SealKey;
 use crate::{housekeeping, metrics, server, sinks, status};
-
-/// Why the controller cannot be made or started. What can be done about it is in `failure`.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Its directory.
-    #[error(transparent)]
-    DataDir(#[from] DataDirError),
-    /// Its settings; a person is to correct them.
-    ///
-    /// With every mistake in the message, one a line.
-    #[error("{}", mistakes.in_file(path))]
-    Settings {
-        /// Of the file.
-        path: PathBuf,
-        /// All of them.
-        mistakes: InvalidSettings,
-    },
-    /// What lies beside the database is damaged.
-    #[error("the certificate authority cannot be used")]
-    Authority(#[from] rcgen::Error),
-    /// The same of the key that signs directories.
-    #[error("the key that signs directories cannot be used: authority.json is damaged")]
-    DirectoryKey,
-    /// It cannot be opened.
-    #[error("cannot use {path}")]
-    Database {
-        /// Of the file.
-        path: PathBuf,
-        /// What the store says.
-        source: StoreError,
-    },
-    /// Its server.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The system gave no randomness.
-    #[error(transparent)]
-    Random(#[from] NoRandomness),
-    /// What was asked for cannot be.
-    #[error(transparent)]
-    Request(#[from] Error),
-}
+use directory::{expiries, open_store, read_settings};
+use error::StartError;
 
 /// A controller that serves.
 #[derive(Debug)]
@@ -286,27 +248,6 @@ fn say_status(context: &Arc<Context>, dir: DataDir, bound: SocketAddr) {
     }
 }
 
-/// When the certificates of a directory expire, seconds since the Unix epoch.
-pub(crate) fn expiries(dir: &DataDir) -> Result<Vec<(&'static str, u64)>, StartError> {
-    let mut expiries = Vec::new();
-    for (of, name) in [("authority", "ca"), ("server", "server")] {
-        expiries.extend(dir.identity(name)?.expires_secs().map(|end| (of, end)));
-    }
-    Ok(expiries)
-}
-
-/// The settings of a directory, for whoever only reads them.
-pub(crate) fn settings_of(data: &Path) -> Result<Settings, StartError> {
-    let dir = DataDir::open(data)?;
-    Ok(read_settings(&dir)?.under(dir.path()))
-}
-
-/// The store of a directory, whose controller may run.
-pub(crate) fn open_beside(data: &Path) -> Result<Store, StartError> {
-    let dir = DataDir::open(data)?;
-    open_store(dir.existing_database()?, dir.seal_key()?)
-}
-
 fn first_owner() -> NewToken {
     NewToken {
         role: Role::Owner,
@@ -327,16 +268,6 @@ fn creator(name: &str) -> Result<Creator, NoRandomness> {
         member: None,
         origin: Origin::controller(request.to_string()),
     })
-}
-
-fn open_store(path: PathBuf, seal: SealKey) -> Result<Store, StartError> {
-    Store::open(&path, seal).map_err(|source| StartError::Database { path, source })
-}
-
-pub(crate) fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
-    let path = dir.settings();
-    let text = dir.read_settings()?;
-    Settings::parse(&text).map_err(|mistakes| StartError::Settings { path, mistakes })
 }
 
 /// Finds out whether the database is the one that the last run left, and names this run in both
@@ -364,10 +295,4 @@ async fn name_this_run(dir: &DataDir, store: &Store) -> Result<FleetState, Start
         );
     }
     Ok(begun.fleet)
-}
-
-impl From<StoreError> for StartError {
-    fn from(error: StoreError) -> Self {
-        Self::Request(error.into())
-    }
 }

@@ -13,7 +13,8 @@ use crate::ca::rotation::NotNow;
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::random::random;
-use crate::start::{StartError, open_beside, read_settings};
+use crate::start::directory::{open_beside, read_settings};
+use crate::start::error::StartError;
 use crate::store::model::{Member, Origin};
 use crate::timestamp::Timestamp;
 

@@ -11,7 +11,8 @@ use crate::ca::kept::Kept;
 use crate::ca::rotation::{BELIEVED_AFTER_SECS, Stage};
 use crate::clock;
 use crate::data_dir::DataDir;
-use crate::start::{StartError, open_beside};
+use crate::start::directory::open_beside;
+use crate::start::error::StartError;
 use crate::store::model::{Member, MemberKey};
 use crate::timestamp::Timestamp;
 

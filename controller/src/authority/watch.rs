@@ -16,7 +16,8 @@ use crate::clock;
 use crate::context::Context;
 use crate::data_dir::DataDir;
 use crate::server::Doorway;
-use crate::start::{StartError, expiries};
+use crate::start::directory::expiries;
+use crate::start::error::StartError;
 use crate::store::model::{Member, Origin};
 use crate::timestamp::Timestamp;
 

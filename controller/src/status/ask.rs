@@ -9,7 +9,8 @@ use tokio::time::timeout;
 
 use super::{PATIENCE, Status};
 use crate::data_dir::{DataDir, DataDirError};
-use crate::start::{StartError, read_settings};
+use crate::start::directory::read_settings;
+use crate::start::error::StartError;
 
 /// Asks the controller that serves from `data`; what its directory says when none does.
 ///

@@ -1,0 +1,42 @@
+//! What is read of a controller's directory, whether or not its controller runs.
+
+use std::path::{Path, PathBuf};
+
+use super::error::StartError;
+use crate::data_dir::DataDir;
+use crate::settings::Settings;
+use crate::store::Store;
+use crate::store::seal::SealKey;
+
+/// When the certificates of a directory expire, seconds since the Unix epoch.
+pub(crate) fn expiries(dir: &DataDir) -> Result<Vec<(&'static str, u64)>, StartError> {
+    let mut expiries = Vec::new();
+    for (of, name) in [("authority", "ca"), ("server", "server")] {
+        expiries.extend(dir.identity(name)?.expires_secs().map(|end| (of, end)));
+    }
+    Ok(expiries)
+}
+
+/// The settings of a directory, for whoever only reads them.
+pub(crate) fn settings_of(data: &Path) -> Result<Settings, StartError> {
+    let dir = DataDir::open(data)?;
+    Ok(read_settings(&dir)?.under(dir.path()))
+}
+
+/// The store of a directory, whose controller may run.
+pub(crate) fn open_beside(data: &Path) -> Result<Store, StartError> {
+    let dir = DataDir::open(data)?;
+    open_store(dir.existing_database()?, dir.seal_key()?)
+}
+
+/// Opens the database in a file.
+pub(crate) fn open_store(path: PathBuf, seal: SealKey) -> Result<Store, StartError> {
+    Store::open(&path, seal).map_err(|source| StartError::Database { path, source })
+}
+
+/// The settings of a directory, as they stand there.
+pub(crate) fn read_settings(dir: &DataDir) -> Result<Settings, StartError> {
+    let path = dir.settings();
+    let text = dir.read_settings()?;
+    Settings::parse(&text).map_err(|mistakes| StartError::Settings { path, mistakes })
+}

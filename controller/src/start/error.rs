@@ -1,0 +1,57 @@
+//! Why the controller cannot be made or started.
+
+use std::path::PathBuf;
+
+use crate::data_dir::DataDirError;
+use crate::error::Error;
+use crate::random::NoRandomness;
+use crate::server::ServerError;
+use crate::settings::InvalidSettings;
+use crate::store::error::StoreError;
+
+/// Why the controller cannot be made or started. What can be done about it is in `failure`.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// Its settings; a person is to correct them.
+    ///
+    /// With every mistake in the message, one a line.
+    #[error("{}", mistakes.in_file(path))]
+    Settings {
+        /// Of the file.
+        path: PathBuf,
+        /// All of them.
+        mistakes: InvalidSettings,
+    },
+    /// What lies beside the database is damaged.
+    #[error("the certificate authority cannot be used")]
+    Authority(#[from] rcgen::Error),
+    /// The same of the key that signs directories.
+    #[error("the key that signs directories cannot be used: authority.json is damaged")]
+    DirectoryKey,
+    /// It cannot be opened.
+    #[error("cannot use {path}")]
+    Database {
+        /// Of the file.
+        path: PathBuf,
+        /// What the store says.
+        source: StoreError,
+    },
+    /// Its server.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The system gave no randomness.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// What was asked for cannot be.
+    #[error(transparent)]
+    Request(#[from] Error),
+}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        Self::Request(error.into())
+    }
+}
