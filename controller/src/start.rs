@@ -131,8 +131,9 @@ impl Running {
         let in_force = authority::in_force(&kept, clock::now())?;
         let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
         let fleet = name_this_run(&dir, &store).await?;
-        store.look_at_start().await;
         let checkpoints = Checkpoints::load(&store, &settings.fleet, clock::now()).await?;
+        // After what a start writes: a damaged database takes nothing more, and hosts are served from it.
+        store.look_at_start().await;
         let checkpoints = Arc::new(checkpoints);
         let event_quotas = EventQuotas::new(settings.event_quota);
         let claim_quotas = ClaimQuotas::new(store.claims_by_host().await?);
