@@ -170,7 +170,7 @@ pub trait Capture: Send + fmt::Debug {
     /// How many packets were lost since the start because we were too slow.
     fn dropped(&mut self) -> u64;
 
-    /// What else is counted here since the start, by name.
+    /// What else is counted here since the start, by its name in [`COUNTS`].
     fn counts(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
     }
@@ -204,6 +204,19 @@ pub enum CaptureError {
     #[error("cannot listen on {address}: {reason}")]
     Socket { address: String, reason: String },
 }
+
+/// What captures count besides frames and losses ([`Capture::counts`]): no other name leaves the process
+/// that captures.
+pub const COUNTS: [&str; 8] = [
+    "overflows",
+    "files_replaced",
+    "files_cut",
+    "files_damaged",
+    "connections",
+    "connections_silent",
+    "connections_late",
+    "connections_crowded_out",
+];
 
 /// Bytes of a frame that are captured: an SPA packet of 1,508 bytes with every header in front.
 pub const SNAPLEN: u32 = 1600;

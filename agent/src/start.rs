@@ -2,10 +2,11 @@
 
 use program::Failure;
 
-use crate::config::{Config, ConfigSource, Layers, Named, RawConfig};
+use crate::config::{Config, ConfigSource, Layers, Mode, Named, RawConfig};
 use crate::domains::log_to::LogTo;
 use crate::domains::parts::Here;
 use crate::domains::supervisor::{Supervisor, Together, together};
+use crate::policies::AccessFile;
 use crate::run::RunError;
 use crate::{hide_first, run};
 
@@ -27,6 +28,11 @@ pub fn start(named: Named, flags: RawConfig, log: &LogTo) -> Result<(), Box<dyn 
             // One name for all: what was laid first is what is kept, read past and taken away.
             if let Some(first) = &hidden {
                 config.firewall.chain.clone_from(&first.chain);
+            }
+            // What is plainly wrong is said by one process, before there are several.
+            if let Mode::Alone { access_file } = &config.mode {
+                AccessFile::look(access_file)
+                    .map_err(|cause| -> Box<dyn Failure> { Box::new(RunError::from(cause)) })?;
             }
             let ran = match supervisor(&config, &named, &flags, log) {
                 Some(supervisor) => supervisor.run(&config, hidden),

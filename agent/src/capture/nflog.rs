@@ -11,6 +11,7 @@ use std::num::NonZeroU16;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use caps::{CapSet, Capability};
 use gate::LinkType;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -40,6 +41,7 @@ const HEADER_LEN: usize = 4;
 const DLT_RAW: i32 = 12;
 /// Which groups are read, and by whom.
 const READERS: &str = "/proc/thread-self/net/netfilter/nfnetlink_log";
+const TAKEN: &str = "another program reads this group";
 
 /// Reads one group.
 pub(super) struct NflogCapture {
@@ -282,6 +284,10 @@ fn request(requests: &mut Requests, group: u16) {
     requests.end();
 }
 
+fn may_read_groups() -> bool {
+    caps::has_cap(None, CapSet::Effective, Capability::CAP_NET_ADMIN).unwrap_or(false)
+}
+
 fn why_not(group: u16, code: i32) -> String {
     let readers = fs::read_to_string(READERS).unwrap_or_default();
     match (reader_of(&readers, group), Errno::from_raw(code)) {
@@ -289,7 +295,9 @@ fn why_not(group: u16, code: i32) -> String {
             "another program reads this group (netlink port {port}, mostly its process); give the \
              rule a group of its own"
         ),
-        (None, Errno::EBUSY) => "another program reads this group".to_owned(),
+        (None, Errno::EBUSY) => TAKEN.to_owned(),
+        // Who may not read the list of readers has been told by the kernel all the same.
+        (None, Errno::EPERM) if may_read_groups() => TAKEN.to_owned(),
         (None, Errno::EPERM) => "it takes the capability CAP_NET_ADMIN".to_owned(),
         (None, errno) => format!("{} (does this kernel have nfnetlink_log?)", errno.desc()),
     }

@@ -34,6 +34,8 @@ pub enum Domain {
 /// The hidden subcommand, in front of the domain's name and the numbers of its channels.
 pub const SUBCOMMAND: &str = "domain";
 
+/// What `join` may have been given: no part of a running agent has a use for it.
+const TOKEN: &str = "POSTERN_TOKEN";
 /// Variables of these names are handed on, and those that begin with the first.
 const VARIABLES: [&str; 5] = [
     "POSTERN_",
@@ -114,7 +116,7 @@ pub fn end_with(starter: Pid) -> io::Result<()> {
 fn is_handed_on(name: &OsStr) -> bool {
     let [ours, others @ ..] = VARIABLES;
     name.to_str()
-        .is_some_and(|name| name.starts_with(ours) || others.contains(&name))
+        .is_some_and(|name| name != TOKEN && (name.starts_with(ours) || others.contains(&name)))
 }
 
 /// Between fork and exec: everything is closed but standard error and these. Nothing here allocates.
@@ -174,7 +176,16 @@ mod tests {
 
         assert!(["POSTERN_LOG", "POSTERN_AGENT_CHAIN", "TZ"].map(handed_on) == [true; 3]);
         assert!(
-            ["LD_PRELOAD", "NOTIFY_SOCKET", "PATH", "TZDIR", "HOME"].map(handed_on) == [false; 5]
+            [
+                "LD_PRELOAD",
+                "NOTIFY_SOCKET",
+                "PATH",
+                "TZDIR",
+                "HOME",
+                "POSTERN_TOKEN"
+            ]
+            .map(handed_on)
+                == [false; 6]
         );
     }
 

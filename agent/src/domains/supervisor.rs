@@ -227,9 +227,15 @@ fn after_one(children: &Children, domain: Domain, how: HowEnded) -> Option<Domai
 }
 
 fn note(domain: Domain, how: HowEnded) -> DomainEnded {
-    let domain = domain.name();
-    tracing::error!(domain, %how, "a domain has ended: the agent ends, and what is hidden stays hidden");
-    DomainEnded { domain, how }
+    let ended = DomainEnded {
+        domain: domain.name(),
+        how,
+    };
+    if !ended.has_said_why() {
+        let domain = ended.domain;
+        tracing::error!(domain, %how, "a domain has ended: the agent ends, and what is hidden stays hidden");
+    }
+    ended
 }
 
 /// Tells a process what it is to do.

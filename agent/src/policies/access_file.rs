@@ -31,6 +31,8 @@ pub struct AccessFile {
     last: Mutex<Last>,
     /// What the last attempt to read it saw on the disk; `None` when that led to nothing.
     seen: Mutex<Option<Seen>>,
+    /// Why what was read last is not used; nothing once it is.
+    told: Mutex<Vec<String>>,
 }
 
 /// What the file said.
@@ -109,8 +111,22 @@ impl AccessFile {
             runs_commands: false,
             last: Mutex::new(Last::default()),
             seen: Mutex::new(Some(seen)),
+            told: Mutex::default(),
         };
         Ok((file, policy))
+    }
+
+    /// Whether it is there and may be believed, without reading it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAccessFile::Unreadable`] when it is not there, or others may write it.
+    pub fn look(path: &Path) -> Result<(), InvalidAccessFile> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        let looked = program::trusted::check(path).map_err(|cause| ReadError::of(path, cause));
+        Ok(looked?)
     }
 
     /// Commands run on this host: from now on a file is refused that names users or groups for them
@@ -157,8 +173,8 @@ impl AccessFile {
     }
 
     /// Reads the file again. Its generation grows exactly when it says something else than before.
-    /// What is on the disk as it was at the last attempt is neither parsed nor compiled, whatever
-    /// came of that.
+    /// What is on the disk as it was when it was last put in force is neither parsed nor compiled. What
+    /// failed is read again each time: whoever asks is told what is wrong, however often.
     ///
     /// # Errors
     ///
@@ -168,20 +184,31 @@ impl AccessFile {
         if last_seen.as_ref().is_some_and(Seen::is_unchanged) {
             return Ok(Reread::Unchanged);
         }
+        *last_seen = None;
         let seen = Seen::new(&self.gnupg.of_host);
         let policy = read(&self.path, &seen);
         warn_of_exposed(&seen);
-        *last_seen = Some(seen);
-        drop(last_seen);
         let policy = policy?;
         self.check_accounts(&policy)?;
         let policy = self.number(policy, now)?;
+        *last_seen = Some(seen);
+        self.told.lock().clear();
         Ok(Reread::Policy(Box::new(policy)))
+    }
+
+    /// Whether these reasons for which it is not used are others than those of the last time: what stays
+    /// as it is, is recorded once, however often it is read.
+    pub fn is_news(&self, reasons: &[String]) -> bool {
+        let mut told = self.told.lock();
+        let is_news = *told != reasons;
+        reasons.clone_into(&mut told);
+        is_news
     }
 
     /// Nobody has heard of what was read last: it is to be read again.
     pub fn forget_read(&self) {
         *self.seen.lock() = None;
+        self.told.lock().clear();
     }
 
     fn number(&self, policy: Arc<Policy>, now: Now) -> Result<AdoptedPolicy, InvalidAccessFile> {
@@ -477,10 +504,9 @@ mod tests {
             for bits in [0o660, 0o666, 0o602] {
                 mode(exposed_one, bits);
                 let opened = AccessFile::open(path.clone(), GnupgHomes::default()).map(drop);
-                // What failed is not read again as long as it is as it was.
-                file.forget_read();
-                let reread = file.read(Now::default()).map(drop);
-                for refused in [opened, reread] {
+                // However often it is asked for: what failed is never taken for what is in force.
+                let [once, again] = [(); 2].map(|()| file.read(Now::default()).map(drop));
+                for refused in [opened, once, again] {
                     let refused = refused.unwrap_err().reasons().concat();
                     let mend = format!("`chmod go-w {}`", exposed_one.display());
                     assert!(refused.contains(&mend), "{bits:o} {refused}");
@@ -592,24 +618,35 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_once_for_each_version_of_the_file() {
+    fn what_cannot_be_used_is_said_however_often_it_is_asked_for_and_is_news_once() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("access.conf");
         fs::write(&path, STANZA).unwrap();
         let (file, policy) = AccessFile::open(path.clone(), GnupgHomes::default()).unwrap();
         file.first(policy, None, Now::default()).unwrap();
+        let is_news = || {
+            let refused = file.read(Now::default()).map(drop).unwrap_err();
+            file.is_news(&refused.reasons())
+        };
 
-        fs::write(&path, "KYE oops\n").unwrap();
-        file.read(Now::default()).unwrap_err();
-        assert!(matches!(file.read(Now::default()), Ok(Reread::Unchanged)));
+        let harms: [&dyn Fn(); 3] = [
+            &|| fs::write(&path, "KYE oops\n").unwrap(),
+            &|| fs::remove_file(&path).unwrap(),
+            &|| mkfifo(&path, Mode::from_bits_truncate(0o600)).unwrap(),
+        ];
+        for harm in harms {
+            harm();
+            assert_eq!([(); 3].map(|()| is_news()), [true, false, false]);
+        }
         fs::remove_file(&path).unwrap();
-        file.read(Now::default()).unwrap_err();
-        assert!(matches!(file.read(Now::default()), Ok(Reread::Unchanged)));
-
         fs::write(&path, STANZA).unwrap();
+
         let Ok(Reread::Policy(policy)) = file.read(Now::default()) else {
             panic!("the file that was is not read again");
         };
         assert_eq!(policy.version.generation, 1);
+        assert!(matches!(file.read(Now::default()), Ok(Reread::Unchanged)));
+        fs::write(&path, "KYE oops\n").unwrap();
+        assert!(is_news(), "it was well in between");
     }
 }

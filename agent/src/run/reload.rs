@@ -113,6 +113,13 @@ impl Reload {
             Ok(Reread::Policy(policy)) => (Order::ReplacePolicy(policy), ReloadedPolicy::Applied),
             Err(invalid) => {
                 let reasons = invalid.reasons();
+                if !file.is_news(&reasons) {
+                    tracing::error!(
+                        reason = reasons.join("; "),
+                        "the access file is still not used"
+                    );
+                    return ReloadedPolicy::Rejected(reasons);
+                }
                 let order = Order::PolicyRejected(Rejected {
                     generation: file.next_generation(),
                     digest: [0; 32],

@@ -67,7 +67,10 @@ fn every_transport_of_stock_fwknop_opens_and_what_two_captures_show_is_one_packe
         for refused in ["replayed", "copies", "not_authentic"] {
             assert_eq!(world.counter(refused), 0, "{refused}");
         }
-        assert_eq!(count(world, "tcp", "connections"), 2);
+        // What is counted over there is told each second.
+        eventually("both connections are counted", || {
+            count(world, "tcp", "connections") == 2
+        });
         let status = world.status_text();
         assert!(status.contains("tcp [::]:62201, 2 frames"), "{status}");
         agent.stop();

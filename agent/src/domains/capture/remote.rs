@@ -12,7 +12,7 @@ use gate::LinkType;
 use nix::poll::{PollFd, PollFlags};
 
 use super::message::{Ask, Opened, Said, State, each};
-use crate::capture::{Arrival, Capture, CaptureError, Syns, Wanted};
+use crate::capture::{Arrival, COUNTS, Capture, CaptureError, Syns, Wanted};
 use crate::domains::channel::{Channel, ChannelError};
 use crate::network::Links;
 
@@ -22,8 +22,6 @@ const OPENING: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Of a second look at once.
 const SYNS_MAX: usize = 2048;
-/// The counts of all sources.
-const COUNTS: [&str; 4] = ["overflows", "files_replaced", "files_cut", "files_damaged"];
 
 /// One source, in the capture domain.
 #[derive(Debug)]
