@@ -131,7 +131,11 @@ impl World {
             "--state",
             state.to_str().unwrap(),
         ];
-        let ran = self.host.run(&words).and_then(|ran| ran.ok()).unwrap();
+        // One that has just begun listens a moment later.
+        let answered = wait::some("its status", wait::SOON, || {
+            Ok(self.host.run(&words)?.ok().ok())
+        });
+        let (ran, _) = answered.unwrap();
         serde_json::from_str(&ran.stdout).unwrap()
     }
 
