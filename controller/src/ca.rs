@@ -188,10 +188,20 @@ impl Authority {
         certificate.verify_signature(Some(ca.public_key())).is_ok()
     }
 
-    /// A TLS certificate for the controller, with this CA's behind it.
+    /// The first TLS certificate for the controller, with this CA's behind it. There are no members yet whose
+    /// clocks might be slow, and one that is made by a clock ahead is told by its date.
+    pub(crate) fn first_server(&self, now_secs: u64) -> Result<Credentials, rcgen::Error> {
+        self.server_since(now_secs, Duration::ZERO)
+    }
+
+    /// Every later one.
     pub(crate) fn server(&self, now_secs: u64) -> Result<Credentials, rcgen::Error> {
+        self.server_since(now_secs, SERVER_TOLERANCE)
+    }
+
+    fn server_since(&self, now_secs: u64, before: Duration) -> Result<Credentials, rcgen::Error> {
         let mut params = params(now_secs, SERVER_LIFE)?;
-        params.not_before -= SERVER_TOLERANCE;
+        params.not_before -= before;
         params
             .distinguished_name
             .push(DnType::CommonName, "Postern controller");

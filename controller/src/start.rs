@@ -71,7 +71,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     let kept = Kept::of(&ca, authority::directory_key(now)?, now.secs());
     let in_force = authority::in_force(&kept, now)?;
     dir.write_authority(&kept)?;
-    dir.write_identity("server", &in_force.server(now.secs())?)?;
+    dir.write_identity("server", &in_force.first_server(now.secs())?)?;
     let seal = Zeroizing::new(random()?);
     dir.write_seal_key(&seal)?;
 

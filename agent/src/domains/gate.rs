@@ -124,14 +124,23 @@ pub(super) fn run(
     run::run(&config, source, &mut parts).map_err(|error| Box::new(error) as Box<dyn Failure>)
 }
 
+/// Where the agent writes.
+fn own_folders(config: &Config) -> [PathBuf; 2] {
+    [config.state_dir.clone(), config.witness_dir.clone()]
+}
+
+/// Makes the folders in which the agent writes, before any of its processes is started: what one may
+/// write in must be there to be named when it gives up the rest. Whoever needs it says what is wrong.
+pub(super) fn make_folders(config: &Config) {
+    for folder in own_folders(config) {
+        let mut builder = fs::DirBuilder::new();
+        let _ = builder.recursive(true).mode(0o700).create(folder);
+    }
+}
+
 /// What a gate with this configuration keeps: its own files, and sockets to its controller.
 fn powers(config: &Config) -> Powers {
-    let write = vec![config.state_dir.clone(), config.witness_dir.clone()];
-    for dir in &write {
-        // What may be written below must be there to be named. Whoever needs it says what is wrong.
-        let mut builder = fs::DirBuilder::new();
-        let _ = builder.recursive(true).mode(0o700).create(dir);
-    }
+    let write = own_folders(config).to_vec();
     let mut read: Vec<PathBuf> = Files::SYSTEM.iter().map(PathBuf::from).collect();
     read.extend(["/etc/postern", "/etc/fwknop"].map(PathBuf::from));
     read.extend(named_files(config));

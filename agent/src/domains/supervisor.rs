@@ -23,7 +23,7 @@ use super::command::CommandStart;
 use super::confine::Powers;
 use super::ended::{DomainEnded, HowEnded};
 use super::firewall::{self as filter, FirewallService};
-use super::gate::{GateStart, others_files};
+use super::gate::{GateStart, make_folders, others_files};
 use super::log_to::LogTo;
 use super::spawn::Domain;
 use crate::command_runner::RunnerSettings;
@@ -97,6 +97,7 @@ impl Supervisor {
         flags: &RawConfig,
         log: &LogTo,
     ) -> io::Result<Self> {
+        make_folders(config);
         // Before the first of them can end.
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCHLD])?;
         let mut children = Children::default();

@@ -174,6 +174,12 @@ impl InForce {
         Ok(self.show(server))
     }
 
+    /// The same of a controller that has no members yet.
+    pub(crate) fn first_server(&self, now_secs: u64) -> Result<Credentials, rcgen::Error> {
+        let server = self.current.first_server(now_secs)?;
+        Ok(self.show(server))
+    }
+
     /// The same certificate with what is to stand behind it now.
     pub(crate) fn show(&self, server: Credentials) -> Credentials {
         let leaf = server.leaf_pem();

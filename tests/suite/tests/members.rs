@@ -147,7 +147,7 @@ fn a_user_joins_into_her_keyring_and_renews_and_knocks_with_the_keys_in_it() {
         let ran = ran.says("with the key laptop")?;
         let ran = ran.says("tcp/22 of web-1 open after ")?;
         let ran = ran.says("/certificate.json\n")?;
-        let left = "\ndirectory.bin\njoining.json\nmembership.json\n";
+        let left = "\ndirectory.bin\njoining.json\nmembership.json\ntrust.json\n";
         ensure!(ran.stdout.ends_with(left), "{ran:?}");
         Ok(())
     });

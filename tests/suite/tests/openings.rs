@@ -122,7 +122,9 @@ fn a_user_closes_early_what_she_opened_and_nothing_of_others_and_sessions_end_on
             sees(&alone.stranger, &alone.host, 22, Reach::Open)?;
             session.talk()?;
             says(&alone, "alice", &["close", "--sessions"])?;
-            ensure!(session.is_dead(PATIENCE)?, "the session goes on");
+            // She is not told when it has arrived.
+            let moment = Duration::from_millis(200);
+            wait::until("the session's end", PATIENCE, || session.is_dead(moment))?;
             others.talk()?;
             let log = alone.agent.log();
             ensure!(log.contains("closed by the user"), "{log}");
