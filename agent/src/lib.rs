@@ -16,6 +16,7 @@ pub mod commands;
 mod compatibility;
 pub mod config;
 pub mod connections;
+mod descriptors;
 pub mod domains;
 pub mod explain;
 mod failure;

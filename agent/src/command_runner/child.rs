@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use engine::CommandEnd;
 use nix::errno::Errno;
-use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_no_new_privs;
 use nix::sys::signal::{Signal, killpg};
@@ -19,6 +18,7 @@ use nix::unistd::{Pid, setgid, setgroups, setuid};
 use super::output::Output;
 use crate::accounts::Identity;
 use crate::clock;
+use crate::descriptors::close_at_exec;
 
 /// All that a command finds in its environment.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -117,16 +117,7 @@ fn confine(command: &mut Command, identity: Option<Identity>, may_gain: bool) {
         if !may_gain {
             set_no_new_privs()?;
         }
-        // SAFETY: closes nothing now; what libraries opened without the flag goes at exec. A kernel
-        // before 5.11 does not know it, and everything that we open has the flag.
-        unsafe {
-            libc::syscall(
-                libc::SYS_close_range,
-                3_u32,
-                u32::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            );
-        }
+        close_at_exec();
         Ok(())
     };
     // SAFETY: the closure makes system calls on values that it owns, takes no lock and allocates

@@ -19,6 +19,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 
 use super::channel::Channel;
+use crate::descriptors::close_at_exec;
 
 /// What a process of the agent is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -122,20 +123,11 @@ fn is_handed_on(name: &OsStr) -> bool {
 /// Between fork and exec: everything is closed but standard error and these. Nothing here allocates.
 #[expect(
     unsafe_code,
-    reason = "std closes by flag only, and what libraries opened may lack it; only system calls are made"
+    reason = "std hands on no descriptor by its number; only system calls are made, as pre_exec wants"
 )]
 fn hand_on(command: &mut Command, numbers: Vec<RawFd>) {
     let prepare = move || -> io::Result<()> {
-        // SAFETY: closes nothing now. A kernel before 5.11 does not know it, and everything that we
-        // open has the flag.
-        unsafe {
-            libc::syscall(
-                libc::SYS_close_range,
-                3_u32,
-                u32::MAX,
-                libc::CLOSE_RANGE_CLOEXEC,
-            );
-        }
+        close_at_exec();
         for &number in &numbers {
             // SAFETY: sets a flag of a descriptor that the parent holds open.
             Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, 0) })?;
