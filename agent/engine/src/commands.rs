@@ -7,6 +7,7 @@ use std::time::Duration;
 use fleet::GrantId;
 use gate::Grant;
 use policy::CommandRule;
+use serde::{Deserialize, Serialize};
 
 use crate::settings::Limits;
 
@@ -29,7 +30,7 @@ pub struct CommandLine {
 }
 
 /// How a command ended, after which time, and what it wrote. `Display` is fit for the audit.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Ended {
     /// How.
     pub end: CommandEnd,
@@ -40,7 +41,7 @@ pub struct Ended {
 }
 
 /// How a command ended. `Display` is fit for the audit.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum CommandEnd {
     /// By itself, with this code.
     Exited(i32),

@@ -1,8 +1,6 @@
 //! A command and its end, as they travel.
 
-use std::time::Duration;
-
-use engine::{Command, CommandEnd, CommandLine, Ended};
+use engine::{Command, CommandLine, Ended};
 use fleet::GrantId;
 use policy::{CommandRule, SudoRule};
 use serde::{Deserialize, Serialize};
@@ -25,20 +23,7 @@ pub(super) struct CommandMessage {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct EndMessage {
     id: [u8; 16],
-    end: End,
-    took: Duration,
-    output: String,
-}
-
-/// As [`CommandEnd`].
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-enum End {
-    Exited(i32),
-    Signalled(i32),
-    TimedOut(Duration),
-    DryRun,
-    NotRun(String),
-    Unknown(String),
+    ended: Ended,
 }
 
 impl From<Command> for CommandMessage {
@@ -80,45 +65,23 @@ impl From<CommandMessage> for Command {
 
 impl EndMessage {
     pub(super) fn of(id: GrantId, ended: Ended) -> Self {
-        let Ended { end, took, output } = ended;
-        Self {
-            id: id.0,
-            end: match end {
-                CommandEnd::Exited(code) => End::Exited(code),
-                CommandEnd::Signalled(signal) => End::Signalled(signal),
-                CommandEnd::TimedOut(limit) => End::TimedOut(limit),
-                CommandEnd::DryRun => End::DryRun,
-                CommandEnd::NotRun(why) => End::NotRun(why),
-                CommandEnd::Unknown(why) => End::Unknown(why),
-            },
-            took,
-            output,
-        }
+        Self { id: id.0, ended }
     }
 }
 
 impl From<EndMessage> for (GrantId, Ended) {
     fn from(message: EndMessage) -> Self {
-        let EndMessage {
-            id,
-            end,
-            took,
-            output,
-        } = message;
-        let end = match end {
-            End::Exited(code) => CommandEnd::Exited(code),
-            End::Signalled(signal) => CommandEnd::Signalled(signal),
-            End::TimedOut(limit) => CommandEnd::TimedOut(limit),
-            End::DryRun => CommandEnd::DryRun,
-            End::NotRun(why) => CommandEnd::NotRun(why),
-            End::Unknown(why) => CommandEnd::Unknown(why),
-        };
-        (GrantId(id), Ended { end, took, output })
+        let EndMessage { id, ended } = message;
+        (GrantId(id), ended)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use engine::CommandEnd;
+
     use super::*;
     use crate::domains::channel::{decode, encode};
 
