@@ -152,7 +152,9 @@ impl Channel {
                     let message = self.incoming.get(..length);
                     return message.map(Some).ok_or(ChannelError::Malformed);
                 }
-                Err(Errno::EINTR) => {}
+                // The other side has ended with something unread, which is told once and before what it has
+                // said: that still counts.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
                 Err(Errno::EAGAIN) => return Ok(None),
                 Err(errno) => return Err(errno.into()),
             }
@@ -300,6 +302,15 @@ mod tests {
         assert_eq!(other.receive::<u8>(SOON).unwrap(), 1);
         assert!(matches!(other.receive_bytes(), Err(ChannelError::Gone)));
         assert!(matches!(other.send_bytes(&[1]), Err(ChannelError::Gone)));
+
+        // Also where it has not read all that it was told.
+        let (one, mut other) = Channel::pair().unwrap();
+        other.send(&2_u8, SOON).unwrap();
+        one.send(&1_u8, SOON).unwrap();
+        drop(one);
+
+        assert_eq!(other.receive::<u8>(SOON).unwrap(), 1);
+        assert!(matches!(other.receive_bytes(), Err(ChannelError::Gone)));
     }
 
     #[test]
