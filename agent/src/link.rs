@@ -19,6 +19,7 @@ mod claims;
 mod events;
 mod kept_log;
 mod memory;
+mod packed;
 mod renewal;
 mod report;
 mod session;

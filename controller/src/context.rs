@@ -11,6 +11,7 @@ use crate::access::event_quotas::EventQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
+use crate::app::claims::RecentClaims;
 use crate::audit::Checkpoints;
 use crate::ca::authorities::Authorities;
 use crate::metrics::counters::Metrics;
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) metrics: Metrics,
     /// What holds for the whole fleet, as it is stored.
     pub(crate) fleet: watch::Sender<FleetState>,
+    /// What was claimed lately, for the hosts that connect.
+    pub(crate) recent_claims: RecentClaims,
     /// What each host may claim.
     pub(crate) claim_quotas: ClaimQuotas,
     /// How fast each host may fill the log.

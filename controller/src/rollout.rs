@@ -24,7 +24,7 @@ use crate::targets::{Target, Targets, Users};
 pub(crate) struct InForce {
     /// 0 before the first.
     pub(crate) generation: u64,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
 }
 
 /// See the module.
@@ -56,7 +56,7 @@ impl Rollout {
             sessions,
             in_force: RwLock::new(Arc::new(InForce {
                 generation: 0,
-                policy: Policy::default(),
+                policy: Arc::default(),
             })),
             targets: RwLock::default(),
             compiled: Mutex::new(0),
@@ -111,7 +111,7 @@ impl Rollout {
         let serves = self.wanted.load(Ordering::SeqCst);
         let in_force = self.newest(None).await?;
         if in_force.generation > 0 {
-            let anew = Arc::default();
+            let anew = Arc::new(self.targets().for_nobody());
             let targets = Arc::new(self.compile(Arc::clone(&in_force), anew).await?);
             *self.in_force.write() = in_force;
             *self.targets.write() = Arc::clone(&targets);
@@ -124,7 +124,10 @@ impl Rollout {
     /// What each host would get under another policy.
     pub(crate) async fn try_out(&self, policy: Policy) -> Result<Targets, Error> {
         let generation = u64::MAX;
-        let policy = Arc::new(InForce { generation, policy });
+        let policy = Arc::new(InForce {
+            generation,
+            policy: Arc::new(policy),
+        });
         self.compile(policy, self.targets()).await
     }
 
@@ -159,7 +162,7 @@ impl Rollout {
         match policy::parse(&file, &text, &NoIncludes) {
             Ok(policy) => Ok(Arc::new(InForce {
                 generation: current,
-                policy,
+                policy: Arc::new(policy),
             })),
             // Written by a version that allowed more. Hosts keep what they have until an operator
             // applies a policy that this version reads; joining and auditing go on meanwhile.

@@ -2,10 +2,12 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `flow` | how many bytes of policies are on their way at one time |
 //! | `registry` | the open sessions, one for each host, and the slot of each that holds its target |
 //! | `session` | one host's session: everything the controller has to say to it, in order |
 //! | `validity` | until when a host may grant under a text |
 
+pub(crate) mod flow;
 pub(crate) mod registry;
 pub(crate) mod session;
 pub(crate) mod validity;

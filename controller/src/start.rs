@@ -21,6 +21,7 @@ use crate::access::event_quotas::EventQuotas;
 use crate::access::limits::RateLimits;
 use crate::access::reads::Reads;
 use crate::access::roster::Roster;
+use crate::app::claims::RecentClaims;
 use crate::app::reads;
 use crate::app::tokens::{self, Creator, Issued, NewToken};
 use crate::audit::Checkpoints;
@@ -159,6 +160,7 @@ impl Running {
             checkpoints,
             won,
             fleet: watch::Sender::new(fleet),
+            recent_claims: RecentClaims::default(),
             claim_quotas,
             event_quotas,
             stopping: CancellationToken::new(),

@@ -36,7 +36,7 @@ use zeroize::Zeroizing;
 use self::error::StoreError;
 use self::model::{
     Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome, FleetState,
-    Generation, HostState, Member, NewPolicy, Opening, Origin, Pushed, RunBegun,
+    Generation, HostState, Lease, Member, NewPolicy, Opening, Origin, Pushed, RunBegun,
 };
 pub(crate) use self::proof::ProofPage;
 use self::seal::SealKey;
@@ -202,16 +202,20 @@ impl Store {
             .await
     }
 
-    /// A host's word on its policy. A rejected policy is not an applied one: the last applied
+    /// A host's word on its policy, and until when the text is good that it acknowledges, where that
+    /// is news. A rejected policy is not an applied one: the last applied
     /// stays.
     pub(crate) async fn acknowledge(
         &self,
         host: u64,
-        acknowledgement: Acknowledgement,
+        (acknowledgement, lease): (Acknowledgement, Option<Lease>),
         now_ms: u64,
     ) -> Result<(), StoreError> {
         self.engine
-            .write(move |connection| hosts::acknowledge(connection, host, &acknowledgement, now_ms))
+            .write(move |connection| {
+                let word = (&acknowledgement, lease.as_ref());
+                hosts::acknowledge(connection, host, word, now_ms)
+            })
             .await
     }
 
@@ -301,25 +305,14 @@ impl Store {
             .await
     }
 
-    /// What others than `host` have claimed in these domains and what is still to be remembered,
-    /// at most `limit` of each domain.
-    pub(crate) async fn claims_of_others(
+    /// What is claimed and still to be remembered, newest first; at most `limit`.
+    pub(crate) async fn recent_claims(
         &self,
-        domains: Vec<[u8; 32]>,
-        host: String,
         now_secs: u64,
         limit: usize,
     ) -> Result<Vec<Claim>, StoreError> {
         self.engine
-            .read(move |connection| {
-                let mut known = Vec::new();
-                for domain in &domains {
-                    known.extend(claims::of_domain(
-                        connection, domain, &host, now_secs, limit,
-                    )?);
-                }
-                Ok(known)
-            })
+            .read(move |connection| claims::recent(connection, now_secs, limit))
             .await
     }
 

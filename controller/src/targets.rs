@@ -4,6 +4,10 @@
 //! Two hosts that the same stanzas select have the same text, so a text is compiled once for each
 //! different selection and shared, not once for each host.
 
+mod compiled;
+mod sharing;
+mod texts;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,6 +15,9 @@ use std::sync::Arc;
 use policy::{HostFacts, Policy, StanzaKey};
 use spa::ExchangePublic;
 
+pub(crate) use self::compiled::{Compiled, Packed};
+use self::sharing::Sharing;
+use self::texts::{Compiling, Texts};
 use crate::store::model::Member;
 
 /// For whom hosts may open.
@@ -21,20 +28,6 @@ pub(crate) struct Users {
     /// Names for which nothing opens, whatever the policy says.
     pub(crate) barred: BTreeSet<String>,
 }
-
-/// What one text says, shared by all hosts that have it.
-#[derive(Debug)]
-pub(crate) struct Compiled {
-    /// For `policy::Dialect::Compiled`. Contains static keys, so it has no `Debug` of its own.
-    pub(crate) text: SecretText,
-    pub(crate) digest: [u8; 32],
-    pub(crate) stanzas: u32,
-    /// Replay domains of its static keys.
-    pub(crate) domains: Vec<[u8; 32]>,
-}
-
-/// A compiled text; it is never printed.
-pub(crate) struct SecretText(pub(crate) String);
 
 /// What one host should have.
 #[derive(Clone, Debug)]
@@ -48,42 +41,50 @@ pub(crate) struct Target {
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
     by_host: HashMap<String, Target>,
-    /// Hosts by replay domain, only where there are several.
-    sharing: HashMap<[u8; 32], Vec<String>>,
+    sharing: Sharing,
+    texts: Arc<Texts>,
 }
 
 // === impl Targets ===
 
 impl Targets {
-    /// Compiles the policy for every host. A host whose text is as in `before` keeps its target.
+    /// Compiles the policy for every host. A host whose text is as in `before` keeps its generation,
+    /// and a text that is as in `before` is kept.
     pub(crate) fn compile(
-        policy: &Policy,
+        policy: &Arc<Policy>,
         generation: u64,
         hosts: &[Arc<Member>],
         users: &Users,
         before: &Self,
     ) -> Self {
-        let policy = &*without(policy, &users.barred);
-        let mut selections: HashMap<Vec<usize>, Arc<Compiled>> = HashMap::new();
+        let policy = match without(policy, &users.barred) {
+            Cow::Borrowed(_) => Arc::clone(policy),
+            Cow::Owned(policy) => Arc::new(policy),
+        };
+        let mut texts = Compiling::new(&policy, users, &before.texts);
         let mut by_host = HashMap::with_capacity(hosts.len());
         for host in hosts {
-            let facts = facts(host);
-            let selection = selection(policy, &facts);
-            let compiled = selections.entry(selection).or_insert_with_key(|selection| {
-                Arc::new(compile(policy, selection, &facts, users))
-            });
-            let target = match before.get(&host.name) {
-                Some(target) if target.compiled.digest == compiled.digest => target.clone(),
-                Some(_) | None => Target {
-                    generation,
-                    compiled: Arc::clone(compiled),
-                },
+            let compiled = texts.of(host);
+            let known = before.get(&host.name);
+            let known = known.filter(|known| known.compiled.digest == compiled.digest);
+            let target = Target {
+                generation: known.map_or(generation, |known| known.generation),
+                compiled,
             };
             by_host.insert(host.name.clone(), target);
         }
         Self {
-            sharing: sharing(&by_host),
+            texts: Arc::new(texts.finish()),
+            sharing: Sharing::new(&by_host),
             by_host,
+        }
+    }
+
+    /// The texts for nobody: compiled on top of this, every host has a new generation.
+    pub(crate) fn for_nobody(&self) -> Self {
+        Self {
+            texts: Arc::clone(&self.texts),
+            ..Self::default()
         }
     }
 
@@ -103,20 +104,9 @@ impl Targets {
     }
 
     /// The hosts that hold static keys of this replay domain, when there are several.
-    pub(crate) fn sharing(&self, domain: &[u8; 32]) -> &[String] {
-        self.sharing.get(domain).map_or(&[], Vec::as_slice)
+    pub(crate) fn sharing(&self, domain: &[u8; 32]) -> impl Iterator<Item = &str> {
+        self.sharing.hosts(domain)
     }
-}
-
-fn sharing(by_host: &HashMap<String, Target>) -> HashMap<[u8; 32], Vec<String>> {
-    let mut sharing: HashMap<[u8; 32], Vec<String>> = HashMap::new();
-    for (host, target) in by_host {
-        for domain in &target.compiled.domains {
-            sharing.entry(*domain).or_default().push(host.clone());
-        }
-    }
-    sharing.retain(|_, hosts| hosts.len() > 1);
-    sharing
 }
 
 /// The policy without these names: pairwise stanzas lose them with their keys, stanzas with a key in
@@ -157,44 +147,6 @@ pub(crate) fn facts(host: &Member) -> HostFacts {
     HostFacts {
         name: host.name.clone(),
         labels: host.labels.clone(),
-    }
-}
-
-fn selection(policy: &Policy, facts: &HostFacts) -> Vec<usize> {
-    let stanzas = policy.stanzas.iter().enumerate();
-    stanzas
-        .filter(|(_, stanza)| stanza.selects(facts))
-        .map(|(position, _)| position)
-        .collect()
-}
-
-fn compile(policy: &Policy, selection: &[usize], facts: &HostFacts, users: &Users) -> Compiled {
-    let policy::HostPolicy {
-        text,
-        digest,
-        stanzas,
-    } = policy::compile(policy, facts, &users.keys);
-    let mut domains: Vec<_> = selection
-        .iter()
-        .filter_map(|position| policy.stanzas.get(*position))
-        .flat_map(|stanza| stanza.static_keys())
-        .map(spa::Keys::domain)
-        .collect();
-    domains.sort_unstable();
-    domains.dedup();
-    Compiled {
-        text: SecretText(text),
-        digest,
-        stanzas: u32::try_from(stanzas).unwrap_or(u32::MAX),
-        domains,
-    }
-}
-
-// === impl SecretText ===
-
-impl std::fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes", self.0.len())
     }
 }
 

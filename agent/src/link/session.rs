@@ -26,6 +26,7 @@ use super::claims::FOR_EVER;
 use super::events::{Quiet, Spool};
 use super::kept_log::Said;
 use super::memory::{Memory, MemoryFile};
+use super::packed::{InDoubt, Sent};
 use super::report::wire_digest;
 use super::{Connection, Controller, GateStopped, Peer, deliver};
 use crate::clock;
@@ -77,6 +78,8 @@ struct Known {
     locked: bool,
     /// Whether a new journal was begun in this session.
     anew: bool,
+    /// Whether the whole policy is to be asked for.
+    in_doubt: bool,
     /// The checkpoint of the fleet's log that was presented, until that was answered.
     presented: Option<String>,
 }
@@ -86,7 +89,7 @@ struct Known {
 enum SessionEnd {
     /// The gate thread has stopped.
     Stopped,
-    /// The next one is of a new journal.
+    /// The next one is of a new journal, or gets the whole policy.
     Anew,
     /// The controller ended it in an orderly way.
     Closed,
@@ -107,6 +110,7 @@ impl Session {
             memory: MemoryFile::load(&self.spool.dir()),
             locked: false,
             anew: false,
+            in_doubt: false,
             presented: None,
         };
         let mut backoff = Backoff::new();
@@ -179,7 +183,8 @@ impl Session {
             .unwrap_or_else(|_| Err(self.no_answer(DIAL_TIMEOUT)))?;
         let mut client =
             AgentClient::new(channel.clone()).max_decoding_message_size(DIRECTIVE_BYTES_MAX);
-        let request = self.request(&known.memory).await;
+        let request = self.request(known).await;
+        known.in_doubt = false;
         known.presented = Some(request.audit_checkpoint.clone());
         let response = tokio::time::timeout(OPEN_TIMEOUT, client.session(request))
             .await
@@ -224,7 +229,7 @@ impl Session {
             if self.follow(directive, known).await == Err(GateStopped) {
                 return Ok(SessionEnd::Stopped);
             }
-            if known.anew {
+            if known.anew || known.in_doubt {
                 return Ok(SessionEnd::Anew);
             }
         }
@@ -233,7 +238,7 @@ impl Session {
 
     /// Says what is in force here, so that it is not sent again without need, and what this host has
     /// seen, so that the controller notices when one of us was set back.
-    async fn request(&self, memory: &MemoryFile) -> SessionRequest {
+    async fn request(&self, known: &Known) -> SessionRequest {
         let journal = self.spool.end().await;
         let status = self.status.borrow();
         let newest_claimed = self.newest_claimed.load(Ordering::Relaxed);
@@ -244,14 +249,21 @@ impl Session {
             newest_claimed_secs,
             called: _,
             log,
-        } = memory.get().clone();
+        } = known.memory.get().clone();
+        let in_force = (status.generation, status.digest);
+        let named = status.locked.is_none() && !known.in_doubt;
+        let ordered = Some(known.ordered).filter(|ordered| {
+            named && (ordered.generation, ordered.digest) == in_force && in_force.0 > 0
+        });
         SessionRequest {
             generation: status.generation,
             // One that is locked is sent a policy as soon as it is locked no more.
-            policy_digest: match status.locked {
-                Some(_) => Vec::new(),
-                None => wire_digest(status.generation, &status.digest),
+            policy_digest: if named {
+                wire_digest(status.generation, &status.digest)
+            } else {
+                Vec::new()
             },
+            policy_not_after_secs: ordered.map(|ordered| ordered.not_after_secs),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             highest_generation: highest_generation.max(status.generation),
             highest_claim_epoch,
@@ -279,19 +291,8 @@ impl Session {
                 };
                 deliver(&self.orders, Order::Lock(reason)).await
             }
-            Some(Kind::Policy(snapshot)) => {
-                if !known.locked && self.status.borrow().locked.is_some() {
-                    // Before the policy, which is in force the moment it is there.
-                    deliver(&self.orders, Order::Unlock).await?;
-                }
-                let (generation, claim_epoch) = (snapshot.generation, snapshot.claim_epoch);
-                self.remember(known, move |memory| {
-                    memory.highest_generation = generation;
-                    memory.highest_claim_epoch = claim_epoch;
-                })
-                .await;
-                self.adopt(snapshot, &mut known.ordered).await
-            }
+            Some(Kind::Policy(snapshot)) => self.policy(Sent::Snapshot(snapshot), known).await,
+            Some(Kind::Kept(kept)) => self.policy(Sent::Kept(kept), known).await,
             Some(Kind::Claimed(ClaimedDigests { digests })) => {
                 let digests: Vec<_> = digests.iter().filter_map(claimed).collect();
                 for digests in digests.chunks(CLAIMED_MAX) {
@@ -443,6 +444,43 @@ impl Session {
                 Ok(())
             }
         }
+    }
+
+    /// Follows what is said of the policy. What is built on a text that is not here ends the session;
+    /// in the next one the whole is sent.
+    async fn policy(&self, said: Sent, known: &mut Known) -> Result<(), GateStopped> {
+        let saved = if said.needs_saved() {
+            self.spool.policy().await
+        } else {
+            None
+        };
+        let (generation, claim_epoch) = said.numbers();
+        let whole = tokio::task::spawn_blocking(move || said.whole(saved)).await;
+        let snapshot = match whole {
+            Ok(Ok(snapshot)) => snapshot,
+            Ok(Err(InDoubt)) => {
+                tracing::warn!(
+                    generation,
+                    "the controller takes another policy for this host's: the whole is asked for"
+                );
+                known.in_doubt = true;
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::error!(%error, generation, "the policy could not be unpacked");
+                return Ok(());
+            }
+        };
+        if !known.locked && self.status.borrow().locked.is_some() {
+            // Before the policy, which is in force the moment it is there.
+            deliver(&self.orders, Order::Unlock).await?;
+        }
+        self.remember(known, move |memory| {
+            memory.highest_generation = generation;
+            memory.highest_claim_epoch = claim_epoch;
+        })
+        .await;
+        self.adopt(snapshot, &mut known.ordered).await
     }
 
     async fn adopt(

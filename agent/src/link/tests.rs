@@ -3,6 +3,7 @@
 mod fake;
 mod locked;
 mod memory;
+mod packed;
 mod version_1;
 
 use std::collections::VecDeque;

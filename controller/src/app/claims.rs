@@ -3,14 +3,12 @@
 use fleet::claims::{KEPT_MAX_SECS, MAX_FUTURE_SECS, kept_until};
 use fleet::{EventKind, Outcome};
 
+pub(crate) use self::recent::RecentClaims;
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
 use crate::store::model::{Claim, ClaimOutcome};
 use crate::timestamp::Timestamp;
-
-/// Claims of one domain that a host is told of when it connects.
-const KNOWN_CLAIMS_MAX: usize = 10_000;
 
 /// A claim before it is known whose it is: the host that calls is the claimant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,7 +68,7 @@ pub(crate) async fn claim(
 /// known which policy the host has: then it may claim what it asks for, within its quota.
 fn holds(context: &Context, caller: &Caller, domain: &[u8; 32]) -> bool {
     let target = context.rollout.target(&caller.name);
-    target.is_some_and(|target| target.compiled.domains.contains(domain))
+    target.is_some_and(|target| target.compiled.domains.binary_search(domain).is_ok())
         || context.fleet.borrow().set_back.is_some()
 }
 
@@ -113,14 +111,11 @@ pub(crate) async fn known(
     if target.compiled.domains.is_empty() {
         return Ok(Vec::new());
     }
-    let domains = target.compiled.domains.clone();
-    let host = caller.name.clone();
-    let known = context
-        .store
-        .claims_of_others(domains, host, now.secs(), KNOWN_CLAIMS_MAX)
-        .await?;
-    Ok(known)
+    let asks = (caller.name.as_str(), target.compiled.domains.as_slice());
+    let known = context.recent_claims.of_others(&context.store, asks, now);
+    Ok(known.await?)
 }
 
+mod recent;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::claims::RecentClaims;
 use super::enroll::Joiner;
 use super::members::{self, Act, Acted};
 use super::policy::{Draft, Public};
@@ -100,6 +101,7 @@ impl Fleet {
             checkpoints,
             won: sender,
             fleet,
+            recent_claims: RecentClaims::default(),
             claim_quotas: ClaimQuotas::default(),
             event_quotas,
             stopping: CancellationToken::new(),

@@ -13,6 +13,7 @@ use crate::audit::{Keeper, Shown};
 use crate::context::Context;
 use crate::error::Error;
 use crate::sessions::session::{self, Directive, Passes, Session};
+use crate::sessions::validity::Validity;
 use crate::store::model::Claim;
 use crate::store::model::{
     Acknowledgement, Alarm, Begun, Change, HostState, HostWord, Lock, Member, Opening, Origin, Whom,
@@ -58,6 +59,10 @@ pub(crate) struct HostView {
 pub(crate) struct Hello {
     /// SHA-256 of the text it has; empty for none.
     pub(crate) policy_digest: Vec<u8>,
+    /// Until when that is good, seconds since the Unix epoch, 0 for ever; `None` when it does not say.
+    pub(crate) policy_until_secs: Option<u64>,
+    /// It takes packed policies, and word of those that it has.
+    pub(crate) packs: bool,
     /// The last checkpoint of the fleet's log that it was given, a signed note; empty for none.
     pub(crate) audit_checkpoint: String,
     /// What is compared with what is known.
@@ -121,20 +126,12 @@ pub(crate) async fn open_session(
 ) -> Result<Opened, Error> {
     let Hello {
         policy_digest,
+        policy_until_secs,
+        packs,
         audit_checkpoint,
         mut opening,
     } = hello;
-    check::at_most("agent_version", &opening.agent_version, VERSION_BYTES_MAX)?;
-    let contract = opening.contract.as_ref().map(ToString::to_string);
-    check::at_most(
-        "contract",
-        &contract.unwrap_or_default(),
-        CONTRACT_BYTES_MAX,
-    )?;
-    check::at_most("run_id", &opening.run, RUN_BYTES_MAX)?;
-    if let Some(journal) = &opening.journal {
-        events::check_epoch(&journal.epoch)?;
-    }
+    check_opening(&opening)?;
     let target = || context.rollout.target(&caller.name);
     let subscription = context.sessions.subscribe(&caller.name, target);
     // A lock between authorization and subscription would otherwise be missed.
@@ -152,6 +149,7 @@ pub(crate) async fn open_session(
     }
     let audit = show_log(context, caller, &audit_checkpoint, now).await?;
     let begun = begin(context, caller, opening, now).await?;
+    let lease = begun.lease.map(Validity::from);
     let passes = keeps_passes.then(|| Passes {
         store: context.store.clone(),
         checkpoints: Arc::clone(&context.checkpoints),
@@ -171,7 +169,12 @@ pub(crate) async fn open_session(
         policy_valid: context.settings.policy_valid,
         fleet: context.fleet.subscribe(),
         passes,
+        packs,
+        said: policy_until_secs.and_then(|until_secs| Validity::said(&policy_digest, until_secs)),
         has_digest: policy_digest,
+        waiting: None,
+        sent_large: false,
+        lease,
         now: clock,
     };
     Ok(Opened {
@@ -179,6 +182,21 @@ pub(crate) async fn open_session(
         known_claims,
         directives,
     })
+}
+
+fn check_opening(opening: &Opening) -> Result<(), Error> {
+    check::at_most("agent_version", &opening.agent_version, VERSION_BYTES_MAX)?;
+    let contract = opening.contract.as_ref().map(ToString::to_string);
+    check::at_most(
+        "contract",
+        &contract.unwrap_or_default(),
+        CONTRACT_BYTES_MAX,
+    )?;
+    check::at_most("run_id", &opening.run, RUN_BYTES_MAX)?;
+    match &opening.journal {
+        Some(journal) => events::check_epoch(&journal.epoch),
+        None => Ok(()),
+    }
 }
 
 /// Compares what the host keeps of the fleet's log with the log.
@@ -278,13 +296,16 @@ pub(crate) async fn acknowledge(
     }
     let (generation, digest) = (acknowledgement.generation, acknowledgement.digest.clone());
     let applied = acknowledgement.rejected.is_empty();
+    let news = context.sessions.unacknowledged(&caller.name, &digest);
+    let lease = news.filter(|_| applied).map(Validity::lease);
     context
         .store
-        .acknowledge(caller.id, acknowledgement, now.ms())
+        .acknowledge(caller.id, (acknowledgement, lease), now.ms())
         .await?;
     if applied {
         context.sessions.note_applied(&caller.name, &digest);
     } else {
+        context.sessions.let_others_go(&caller.name);
         tracing::warn!(
             host = caller.name,
             generation,

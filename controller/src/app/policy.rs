@@ -7,6 +7,8 @@ mod plan;
 mod scope;
 mod text;
 
+use std::sync::Arc;
+
 use fleet::EventKind;
 use policy::{AccessChange, Policy};
 use zeroize::Zeroizing;
@@ -199,7 +201,10 @@ async fn publish(
         context.sessions.retarget_all(&context.rollout.targets());
         return Ok(());
     }
-    let parsed = InForce { generation, policy };
+    let parsed = InForce {
+        generation,
+        policy: Arc::new(policy),
+    };
     context.rollout.publish(Some(parsed)).await
 }
 

@@ -7,8 +7,8 @@ use fleet::wire::agent_server::Agent;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
     AcknowledgeRequest, AcknowledgeResponse, ClaimRequest, ClaimResponse, ClaimedDigest,
-    ClaimedDigests, Commands, Directive, JournalEnd, Locked, NewJournal, PolicySnapshot,
-    PushEventsRequest, PushEventsResponse, SessionOpened, SessionRequest,
+    ClaimedDigests, Commands, Directive, JournalEnd, Locked, NewJournal, PolicyKept,
+    PolicySnapshot, PushEventsRequest, PushEventsResponse, SessionOpened, SessionRequest,
 };
 use fleet::{Capability, Contract, Event, EventRecord};
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,8 +25,9 @@ use crate::ca::authorities::Authorities;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
-use crate::sessions::session;
+use crate::sessions::session::{self, Form};
 use crate::store::model::{self, Acknowledgement, Claim, ClaimOutcome, HostWord, Opening, Seen};
+use crate::targets::{Packed, Target};
 use crate::timestamp::Timestamp;
 
 /// Events in one push at most.
@@ -208,10 +209,13 @@ fn hello(request: SessionRequest, contract: Contract) -> Hello {
         run_id,
         host_time_ms: _,
         audit_checkpoint,
+        policy_not_after_secs,
     } = request;
     let journal = journal.filter(|end| !end.epoch.is_empty());
     Hello {
         policy_digest,
+        policy_until_secs: policy_not_after_secs,
+        packs: contract.can(Capability::PackedPolicy),
         audit_checkpoint,
         opening: Opening {
             agent_version,
@@ -256,16 +260,30 @@ fn directive(
         }),
         session::Directive::Policy {
             target,
+            form: Form::Kept,
+            not_after_secs,
+            replay_floor_secs,
+            claim_epoch,
+        } => Kind::Kept(PolicyKept {
+            generation: target.generation,
+            digest: target.compiled.digest.to_vec(),
+            not_after_secs,
+            replay_floor_secs,
+            claim_epoch,
+        }),
+        session::Directive::Policy {
+            target,
+            form,
             not_after_secs,
             replay_floor_secs,
             claim_epoch,
         } => Kind::Policy(PolicySnapshot {
             generation: target.generation,
-            text: target.compiled.text.0.clone(),
             digest: target.compiled.digest.to_vec(),
             not_after_secs,
             replay_floor_secs,
             claim_epoch,
+            ..text_of(&target, form)
         }),
         session::Directive::NewJournal { reason, floor_secs } => {
             Kind::NewJournal(NewJournal { reason, floor_secs })
@@ -294,6 +312,23 @@ fn directive(
     Ok(Directive {
         directive: Some(kind),
     })
+}
+
+/// The text of a policy in the form in which a host is sent it.
+fn text_of(target: &Target, form: Form) -> PolicySnapshot {
+    let text = &target.compiled.text.0;
+    match form {
+        Form::Packed(Packed { bytes, base }) => PolicySnapshot {
+            packed: bytes.0,
+            packed_from: base.map(Vec::from).unwrap_or_default(),
+            text_bytes: u64::try_from(text.len()).unwrap_or(u64::MAX),
+            ..PolicySnapshot::default()
+        },
+        Form::Whole | Form::Kept => PolicySnapshot {
+            text: text.clone(),
+            ..PolicySnapshot::default()
+        },
+    }
 }
 
 fn journal_end(end: model::JournalEnd) -> JournalEnd {

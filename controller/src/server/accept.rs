@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -94,6 +95,9 @@ impl Door {
                     }
                     let greeter = self.greeter.clone();
                     tokio::spawn(greeter.greet(stream, address, place));
+                    // Whoever was accepted before speaks first: in a storm of hosts that come back the
+                    // rest waits in the kernel, and not here, where it would be crowded out.
+                    yield_now().await;
                 }
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {

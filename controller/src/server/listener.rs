@@ -12,7 +12,7 @@ use super::ServerError;
 use crate::settings::Listen;
 
 /// Connections that wait to be accepted.
-const BACKLOG: u32 = 1_024;
+const BACKLOG: u32 = 8_192;
 
 /// Begins to listen, with a socket that `open` gives. A machine without IPv6 listens on IPv4 when it
 /// was to listen everywhere; a port that is taken is never answered by the other family alone.

@@ -11,6 +11,7 @@ use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::flow::{Flow, Passage};
 use super::validity::Validity;
 use crate::store::model::Claim;
 use crate::targets::{Target, Targets};
@@ -60,6 +61,10 @@ struct Entry {
     ended: CancellationToken,
     /// What was last sent, until it is acknowledged.
     sent: Option<Validity>,
+    /// The room that this takes on its way.
+    passage: Option<Passage>,
+    /// What the host has acknowledged in this session, when nothing was sent since.
+    acknowledged: Option<[u8; 32]>,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +86,7 @@ pub(crate) struct Registry {
     hosts: Arc<RwLock<Hosts>>,
     /// Counts what hosts have acknowledged, for those who wait for it.
     acknowledgements: watch::Sender<u64>,
+    flow: Flow,
 }
 
 // === impl Registry ===
@@ -115,6 +121,8 @@ impl Registry {
             active: Arc::clone(&active),
             ended: ended.clone(),
             sent: None,
+            passage: None,
+            acknowledged: None,
         };
         if let Some(older) = hosts.entries.insert(host.to_owned(), entry) {
             older.ended.cancel();
@@ -234,8 +242,8 @@ impl Registry {
     pub(crate) fn announce(&self, targets: &Targets, won: &[Claim]) {
         let mut batches: HashMap<&str, Vec<Claim>> = HashMap::new();
         for claim in won {
-            let others = targets.sharing(&claim.domain).iter();
-            for other in others.filter(|other| **other != claim.host) {
+            let others = targets.sharing(&claim.domain);
+            for other in others.filter(|other| *other != claim.host) {
                 batches.entry(other).or_default().push(claim.clone());
             }
         }
@@ -249,11 +257,42 @@ impl Registry {
         }
     }
 
-    /// Notes what was sent to a host, so that its acknowledgement can be understood.
-    pub(crate) fn note_sent(&self, host: &str, id: u64, validity: Validity) {
+    /// Where policies ask for room on their way.
+    pub(crate) fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// What a host has acknowledged in this session, when nothing was sent to it since.
+    pub(crate) fn acknowledged(&self, host: &str, id: u64) -> Option<[u8; 32]> {
+        let hosts = self.hosts.read();
+        let entry = hosts.entries.get(host).filter(|own| own.id == id)?;
+        entry.acknowledged
+    }
+
+    /// What is on its way to a host has arrived, is refused, or has had its time: others may go.
+    pub(crate) fn let_others_go(&self, host: &str) {
+        let mut hosts = self.hosts.write();
+        let passage = hosts
+            .entries
+            .get_mut(host)
+            .and_then(|entry| entry.passage.take());
+        drop(hosts);
+        drop(passage);
+    }
+
+    /// Notes what is sent to a host and the room it takes until it is acknowledged, so that this can
+    /// be understood.
+    pub(crate) fn note_sent(
+        &self,
+        host: &str,
+        id: u64,
+        (validity, passage): (Validity, Option<Passage>),
+    ) {
         let mut hosts = self.hosts.write();
         if let Some(entry) = hosts.entries.get_mut(host).filter(|own| own.id == id) {
             entry.sent = Some(validity);
+            entry.passage = passage;
+            entry.acknowledged = None;
             let applied = hosts.applied.get(host);
             if applied.is_some_and(|applied| applied.digest != validity.digest) {
                 hosts.applied.remove(host);
@@ -264,11 +303,27 @@ impl Registry {
     /// A host says that it applies the text with this digest.
     pub(crate) fn note_applied(&self, host: &str, digest: &[u8]) {
         let mut hosts = self.hosts.write();
-        let sent = hosts.entries.get(host).and_then(|entry| entry.sent);
-        if let Some(validity) = sent.filter(|validity| validity.digest == digest) {
-            hosts.applied.insert(host.to_owned(), validity);
-            self.acknowledgements.send_modify(|count| *count += 1);
-        }
+        let Some(entry) = hosts.entries.get_mut(host) else {
+            return;
+        };
+        let Some(validity) = entry.sent.filter(|validity| validity.digest == digest) else {
+            return;
+        };
+        entry.acknowledged = Some(validity.digest);
+        let passage = entry.passage.take();
+        hosts.applied.insert(host.to_owned(), validity);
+        self.acknowledgements.send_modify(|count| *count += 1);
+        drop(hosts);
+        drop(passage);
+    }
+
+    /// The life of the text that a host is about to acknowledge with this digest, where that is not
+    /// known to be acknowledged yet.
+    pub(crate) fn unacknowledged(&self, host: &str, digest: &[u8]) -> Option<Validity> {
+        let hosts = self.hosts.read();
+        let sent = hosts.entries.get(host).and_then(|entry| entry.sent)?;
+        let is_news = hosts.applied.get(host) != Some(&sent);
+        Some(sent).filter(|sent| is_news && sent.digest == digest)
     }
 
     /// Notes whether a host's clock is off, and says whether that is news.

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{interval, sleep};
 
+use super::flow::Passage;
 use super::registry::{Registry, Subscription};
 use super::validity::Validity;
 use crate::audit::{Checkpoints, Shown};
 use crate::store::Store;
 use crate::store::model::{Claim, FleetState, JournalEnd};
-use crate::targets::Target;
+use crate::targets::{Packed, Target};
 use crate::timestamp::Timestamp;
 
 /// Directives on their way to one host at most; a new policy waits in its slot, not here.
 pub(crate) const QUEUE_MAX: usize = 2;
 /// Claims told in one directive at most.
 const CLAIMED_MAX: usize = 1_000;
+/// How long a large policy may take to a host before others need not wait for it any more.
+const PASSAGE_MAX: Duration = Duration::from_secs(30);
 /// How often a host of which something was stored is given another pass: a restore of what was
 /// longer ago than this is proven by it.
 const RENEWAL: Duration = Duration::from_secs(60);
@@ -58,6 +61,7 @@ pub(crate) enum Directive {
     /// The policy to enforce, instead of what it has.
     Policy {
         target: Target,
+        form: Form,
         /// Seconds since the Unix epoch; 0 for ever.
         not_after_secs: u64,
         /// Packets dated before this cannot be claimed.
@@ -65,6 +69,24 @@ pub(crate) enum Directive {
         /// Number of the replay list.
         claim_epoch: u64,
     },
+}
+
+/// In which form a host is sent its policy.
+#[derive(Clone, Debug)]
+pub(crate) enum Form {
+    /// As text.
+    Whole,
+    Packed(Packed),
+    /// It has the text, and is told how it stands with that.
+    Kept,
+}
+
+/// A policy that waits for its room on the way.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    target: Target,
+    form: Form,
+    passage: oneshot::Receiver<Passage>,
 }
 
 /// How one host is served.
@@ -80,8 +102,18 @@ pub(crate) struct Session {
     pub(crate) fleet: watch::Receiver<FleetState>,
     /// What the host is told first; `None` for hosts that keep no passes.
     pub(crate) passes: Option<Passes>,
-    /// SHA-256 of the text the host says it has.
+    /// It takes packed policies, and word of those that it has.
+    pub(crate) packs: bool,
+    /// SHA-256 of the text the host says it has; empty for none, and after it was sent another.
     pub(crate) has_digest: Vec<u8>,
+    /// The policy that waits to be sent.
+    pub(crate) waiting: Option<Waiting>,
+    /// Until when that text is good, by the host's own word.
+    pub(crate) said: Option<Validity>,
+    /// A large policy was sent, and others may wait for that.
+    pub(crate) sent_large: bool,
+    /// What it acknowledged in a run of the controller before, as far as it is known.
+    pub(crate) lease: Option<Validity>,
     /// The clock, asked whenever a policy is sent.
     pub(crate) now: fn() -> Timestamp,
 }
@@ -133,7 +165,11 @@ impl Session {
             self.send(Directive::Claimed(claims.to_vec())).await?;
         }
         let mut renewal = interval(RENEWAL);
+        let mut overdue = pin!(sleep(Duration::MAX));
         loop {
+            if std::mem::take(&mut self.sent_large) {
+                overdue.set(sleep(PASSAGE_MAX));
+            }
             tokio::select! {
                 changed = self.subscription.targets.changed() => {
                     changed.ok()?;
@@ -165,6 +201,13 @@ impl Session {
                     }
                 }
                 () = refresh.as_mut() => refresh.set(sleep(self.policy().await?)),
+                (target, form, passage) = arrived(&mut self.waiting) => {
+                    refresh.set(sleep(self.send_policy(target, form, passage).await?));
+                }
+                () = overdue.as_mut() => {
+                    overdue.set(sleep(Duration::MAX));
+                    self.registry.let_others_go(&self.host);
+                }
             }
         }
     }
@@ -243,45 +286,131 @@ impl Session {
             .await
     }
 
-    /// Sends the policy, unless the host has it and its validity is known to be young.
+    /// Sends the policy, unless the host has it and its validity is known to be young. Where it has to
+    /// wait for its room, it is sent later.
     async fn first_policy(&mut self) -> Option<Duration> {
         let target = self.subscription.targets.borrow_and_update().clone();
         let Some(target) = target else {
             return Some(Duration::MAX);
         };
-        let digest = target.compiled.digest;
-        let applied = self.registry.applied(&self.host);
-        let applied = applied.filter(|it| it.digest == digest && self.has_digest == digest);
-        match applied.map(|applied| applied.refresh_in(self.policy_valid, (self.now)())) {
-            Some(refresh) if !refresh.is_zero() => Some(refresh),
+        match self.held(target.compiled.digest) {
+            Some(held) if !self.refresh_in(held).is_zero() => {
+                let id = self.subscription.id;
+                self.registry.note_sent(&self.host, id, (held, None));
+                Some(self.refresh_in(held))
+            }
             Some(_) | None => self.policy().await,
         }
+    }
+
+    /// The life of this text on the host, where the host has the text and has acknowledged that: in
+    /// this run of the controller or in one before.
+    fn held(&self, digest: [u8; 32]) -> Option<Validity> {
+        if self.has_digest != digest {
+            return None;
+        }
+        let applied = self.registry.applied(&self.host);
+        let held = [self.said, applied, self.lease].into_iter().flatten();
+        held.into_iter().find(|held| held.digest == digest)
+    }
+
+    fn refresh_in(&self, validity: Validity) -> Duration {
+        validity.refresh_in(self.policy_valid, &self.host, (self.now)())
     }
 
     /// Sends the latest policy, and says when it is to be sent again. After a restore from an older
     /// copy nothing is sent until an operator has said what is to be in force.
     async fn policy(&mut self) -> Option<Duration> {
         let target = self.subscription.targets.borrow_and_update().clone();
-        let fleet = self.fleet.borrow().clone();
-        let Some(target) = target.filter(|_| fleet.set_back.is_none()) else {
+        self.waiting = None;
+        let Some(target) = target.filter(|_| self.fleet.borrow().set_back.is_none()) else {
             return Some(Duration::MAX);
         };
+        let form = self.form(&target);
+        let mut passage = self.registry.flow().ask(form.bytes(&target));
+        if let Ok(passage) = passage.try_recv() {
+            return self.send_policy(target, form, passage).await;
+        }
+        // A lock is not to wait for it.
+        self.waiting = Some(Waiting {
+            target,
+            form,
+            passage,
+        });
+        Some(Duration::MAX)
+    }
+
+    /// In which form this host is sent this policy.
+    fn form(&self, target: &Target) -> Form {
+        if !self.packs {
+            return Form::Whole;
+        }
+        let id = self.subscription.id;
+        let acknowledged = self.registry.acknowledged(&self.host, id);
+        let has = acknowledged
+            .as_ref()
+            .map_or(self.has_digest.as_slice(), |has| has);
+        if has == target.compiled.digest {
+            return Form::Kept;
+        }
+        let packed = target.compiled.packed_for(has);
+        packed.map_or(Form::Whole, Form::Packed)
+    }
+
+    async fn send_policy(
+        &mut self,
+        target: Target,
+        form: Form,
+        passage: Passage,
+    ) -> Option<Duration> {
+        let fleet = self.fleet.borrow().clone();
+        if fleet.set_back.is_some() {
+            return Some(Duration::MAX);
+        }
         let validity = Validity::new(target.compiled.digest, self.policy_valid, (self.now)());
-        self.registry
-            .note_sent(&self.host, self.subscription.id, validity);
+        self.sent_large = passage.is_large();
+        let sent = (validity, Some(passage).filter(Passage::is_large));
+        let id = self.subscription.id;
+        self.registry.note_sent(&self.host, id, sent);
+        self.has_digest.clear();
         self.send(Directive::Policy {
             target,
+            form,
             not_after_secs: validity.not_after_secs,
             replay_floor_secs: fleet.replay_floor_secs,
             claim_epoch: fleet.claim_epoch,
         })
         .await?;
-        Some(validity.refresh_in(self.policy_valid, (self.now)()))
+        Some(self.refresh_in(validity))
     }
 
     async fn send(&self, directive: Directive) -> Option<()> {
         self.directives.send(directive).await.ok()
     }
+}
+
+// === impl Form ===
+
+impl Form {
+    /// What travels, about.
+    fn bytes(&self, target: &Target) -> usize {
+        match self {
+            Self::Whole => target.compiled.text.0.len(),
+            Self::Packed(packed) => packed.bytes.0.len(),
+            Self::Kept => 0,
+        }
+    }
+}
+
+/// The policy that waits, once it has its room; never when none does.
+async fn arrived(waiting: &mut Option<Waiting>) -> (Target, Form, Passage) {
+    if let Some(waits) = waiting
+        && let Ok(passage) = (&mut waits.passage).await
+        && let Some(Waiting { target, form, .. }) = waiting.take()
+    {
+        return (target, form, passage);
+    }
+    std::future::pending().await
 }
 
 #[cfg(test)]

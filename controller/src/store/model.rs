@@ -42,7 +42,7 @@ pub(crate) use self::proof::{Conflict, Expired, LogEnd};
 pub use self::resealed::Resealed;
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::scope::Scope;
-pub(crate) use self::session::{Alarm, Begun, FleetState, Opening, Seen};
+pub(crate) use self::session::{Alarm, Begun, FleetState, Lease, Opening, Seen};
 pub(crate) use self::sink::SinkCursor;
 pub(crate) use self::token::{
     EnrollConflict, EnrollOutcome, Enrolment, Invitation, Redemption, RevokeOutcome, StoredToken,

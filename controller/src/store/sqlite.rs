@@ -39,6 +39,7 @@ mod health;
 pub(super) mod host_edits;
 pub(super) mod hosts;
 mod journals;
+mod leases;
 pub(super) mod members;
 pub(super) mod meta;
 mod migrations;

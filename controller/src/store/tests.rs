@@ -285,9 +285,12 @@ async fn a_host_is_known_by_its_last_word_and_a_rejected_policy_is_not_an_applie
         ..Opening::default()
     };
     begin_session(&store, &host, opening).await;
-    store.acknowledge(host.id, applied, 6).await.unwrap();
     store
-        .acknowledge(host.id, rejected.clone(), 7)
+        .acknowledge(host.id, (applied, None), 6)
+        .await
+        .unwrap();
+    store
+        .acknowledge(host.id, (rejected.clone(), None), 7)
         .await
         .unwrap();
     store.host_seen(host.id, 8).await.unwrap();

@@ -361,7 +361,11 @@ pub(crate) async fn next(session: &mut Streaming<Directive>) -> Kind {
 pub(crate) async fn policy(session: &mut Streaming<Directive>) -> PolicySnapshot {
     match next(session).await {
         Kind::Policy(policy) => policy,
-        other @ (Kind::Claimed(_) | Kind::Opened(_) | Kind::NewJournal(_) | Kind::Locked(_)) => {
+        other @ (Kind::Claimed(_)
+        | Kind::Kept(_)
+        | Kind::Opened(_)
+        | Kind::NewJournal(_)
+        | Kind::Locked(_)) => {
             panic!("not a policy: {other:?}")
         }
     }

@@ -427,6 +427,9 @@ pub struct SessionRequest {
     /// whose log does not go on from there has lost records, or others stand in their place.
     #[prost(string, tag = "11")]
     pub audit_checkpoint: ::prost::alloc::string::String,
+    /// Until when the policy in force is good, as in PolicySnapshot.not_after_secs; not set by hosts that do not say.
+    #[prost(uint64, optional, tag = "12")]
+    pub policy_not_after_secs: ::core::option::Option<u64>,
 }
 /// Where a journal ends.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -445,7 +448,7 @@ pub struct JournalEnd {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Directive {
-    #[prost(oneof = "directive::Directive", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "directive::Directive", tags = "1, 2, 3, 4, 5, 6")]
     pub directive: ::core::option::Option<directive::Directive>,
 }
 /// Nested message and enum types in `Directive`.
@@ -462,7 +465,27 @@ pub mod directive {
         NewJournal(super::NewJournal),
         #[prost(message, tag = "5")]
         Locked(super::Locked),
+        #[prost(message, tag = "6")]
+        Kept(super::PolicyKept),
     }
+}
+/// The host has the text that it should have, by its own word: how it stands with that from now on. To hosts with the
+/// capability `packed-policy`. A host that does not have the text, or is in any doubt, opens another session without naming a
+/// policy, and is sent the whole. Acknowledged like a PolicySnapshot, which it otherwise equals.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyKept {
+    #[prost(uint64, tag = "1")]
+    pub generation: u64,
+    /// SHA-256 of the text that the host has.
+    #[prost(bytes = "vec", tag = "2")]
+    pub digest: ::prost::alloc::vec::Vec<u8>,
+    /// As in PolicySnapshot.
+    #[prost(uint64, tag = "3")]
+    pub not_after_secs: u64,
+    #[prost(uint64, tag = "4")]
+    pub replay_floor_secs: u64,
+    #[prost(uint64, tag = "5")]
+    pub claim_epoch: u64,
 }
 /// The first directive of a session, to hosts that have the capability `session-pass`; and again before whatever the
 /// controller must be able to prove later: a new generation, a loss of the replay list.
@@ -542,6 +565,16 @@ pub struct PolicySnapshot {
     /// Number of the replay list: it grows with every loss of it. 0 from controllers that do not count.
     #[prost(uint64, tag = "6")]
     pub claim_epoch: u64,
+    /// In the place of text, to hosts with the capability `packed-policy`: the text as a zstd frame.
+    #[prost(bytes = "bytes", tag = "7")]
+    pub packed: ::prost::bytes::Bytes,
+    /// SHA-256 of the text that packed differs from (zstd's prefix); empty when it stands alone. A host that does not have that
+    /// text, or gets another digest out of it, opens another session without naming a policy, and is sent the whole.
+    #[prost(bytes = "vec", tag = "8")]
+    pub packed_from: ::prost::alloc::vec::Vec<u8>,
+    /// The size of the packed text.
+    #[prost(uint64, tag = "9")]
+    pub text_bytes: u64,
 }
 /// Digests that siblings have claimed in a domain that this host shares.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -37,6 +37,9 @@ pub enum Capability {
     AuditFilters,
     /// Events travel as [`EventRecord`](crate::EventRecord)s: the bytes that were chained.
     EventRecords,
+    /// Policies travel packed, and not at all to a host that has the text: it hears until when that is
+    /// good.
+    PackedPolicy,
     /// Hosts keep the pass of their last session, and begin a new journal when they are told to.
     SessionPass,
     /// Members keep a [`TrustSet`](crate::wire::TrustSet), and take certificates of any authority in it.
@@ -56,9 +59,10 @@ pub struct Contract {
 
 impl Capability {
     /// Everything that this program can do.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::AuditFilters,
         Self::EventRecords,
+        Self::PackedPolicy,
         Self::SessionPass,
         Self::TrustSet,
     ];
@@ -68,6 +72,7 @@ impl Capability {
         match self {
             Self::AuditFilters => "audit-filters",
             Self::EventRecords => "event-records",
+            Self::PackedPolicy => "packed-policy",
             Self::SessionPass => "session-pass",
             Self::TrustSet => "trust-set",
         }

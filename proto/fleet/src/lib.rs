@@ -13,6 +13,8 @@ pub mod event;
 #[cfg(feature = "export")]
 pub mod export;
 mod identity;
+#[cfg(feature = "packing")]
+pub mod packing;
 mod role;
 mod token;
 

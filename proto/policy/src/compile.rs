@@ -40,11 +40,23 @@ pub fn compile(
     host: &HostFacts,
     users: &BTreeMap<String, Vec<ExchangePublic>>,
 ) -> HostPolicy {
+    let selected = policy.stanzas.iter().filter(|stanza| stanza.selects(host));
+    compile_selected(policy, &selected.collect::<Vec<_>>(), users)
+}
+
+/// The same of stanzas that are known to be those that select the host, in the order of `policy`.
+#[must_use]
+pub fn compile_selected(
+    policy: &Policy,
+    selected: &[&Stanza],
+    users: &BTreeMap<String, Vec<ExchangePublic>>,
+) -> HostPolicy {
     let mut printer = Printer::compiled();
     let mut stanzas = 0;
 
-    printer.protect(&policy.hides_on(host));
-    for stanza in policy.stanzas.iter().filter(|stanza| stanza.selects(host)) {
+    let hides = selected.iter().flat_map(|stanza| stanza.protect.iter());
+    printer.protect(&policy.protect.iter().chain(hides).collect());
+    for stanza in selected {
         match &stanza.key {
             StanzaKey::Static(_) | StanzaKey::User { .. } => {
                 printer.stanza(stanza, Scope::ForHost(None));

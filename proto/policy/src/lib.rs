@@ -55,7 +55,7 @@ mod properties;
 pub use access_change::{AccessChange, access_changes, access_changes_of_host};
 pub use accounts::{Account, AccountKind};
 pub use compatibility::{FWKNOP_KEYWORDS, FwknopKeyword, KeywordVerdict};
-pub use compile::{HostPolicy, compile};
+pub use compile::{HostPolicy, compile, compile_selected};
 pub use cycle::{Cycle, CycleCommand, CyclePort, CycleRule, CycleValues};
 pub use dialect::Dialect;
 pub use diff::{Change, LineDiff, PolicyDiff, StanzaDiff, diff};

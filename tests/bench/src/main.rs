@@ -21,7 +21,7 @@ use clap::Parser;
 use crate::arena::Arena;
 use crate::experiments::flood::{Client, Fire, Junk};
 use crate::experiments::{
-    audit, beside, claims, closing, endurance, fleet_apply, flood as fire, grants, start,
+    audit, beside, claims, closing, endurance, fleet_apply, flood as fire, grants, scale, start,
 };
 use crate::keyring::Keyring;
 use crate::report::Report;
@@ -32,7 +32,8 @@ use crate::servers::Server;
 #[command(version, max_term_width = 100)]
 struct Args {
     /// Experiments to run, by number: E1 to E8 for the gate, E9 to E11 for the fleet, E12 beside other
-    /// rules and E13 in floods of ten million packets, which only Postern has (all when none is given)
+    /// rules, E13 in floods of ten million packets and E14 one controller with many hosts, which only
+    /// Postern has (all when none is given)
     #[arg(value_name = "EXPERIMENT")]
     experiments: Vec<String>,
 
@@ -47,6 +48,18 @@ struct Args {
     /// E11: how many events the auditor's question is asked among
     #[arg(long, value_name = "N")]
     events: Option<u64>,
+
+    /// E14: hosts
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    hosts: usize,
+
+    /// E14: stanzas with a static key, for every host
+    #[arg(long, value_name = "N", default_value_t = 2_000)]
+    stanzas: usize,
+
+    /// E14: users of a pairwise stanza for every host
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    users: usize,
 
     /// E9 to E11 and E13 shorter and smaller: for trying, not for numbers
     #[arg(long)]
@@ -107,6 +120,14 @@ fn company(
     }
     if wanted("E13") {
         endurance::run(arena, args.quick, report)?;
+    }
+    if wanted("E14") {
+        let size = scale::Size {
+            hosts: args.hosts,
+            stanzas: args.stanzas,
+            users: args.users,
+        };
+        scale::run(arena, size, report)?;
     }
     Ok(())
 }

@@ -39,6 +39,8 @@ pub fn generate() -> Result<[Generated; 2]> {
     // Whoever only makes and reads events links no gRPC.
     tonic_prost_build::configure()
         .btree_map(".")
+        // One policy goes to many hosts.
+        .bytes(".postern.v1.PolicySnapshot.packed")
         .client_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
         .out_dir(&out)

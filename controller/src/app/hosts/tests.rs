@@ -8,6 +8,8 @@ const POLICY: &str = "PROTECT tcp/22\nSOURCE ANY\n";
 fn hello() -> Hello {
     Hello {
         policy_digest: Vec::new(),
+        policy_until_secs: None,
+        packs: false,
         audit_checkpoint: String::new(),
         opening: Opening {
             agent_version: "0.1.0".to_owned(),

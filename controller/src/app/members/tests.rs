@@ -76,7 +76,10 @@ fn users_on(fleet: &Fleet, host: &str) -> Vec<String> {
 async fn acknowledge(fleet: &Fleet, host: &Arc<Member>) {
     let target = fleet.context.rollout.target(&host.name).unwrap();
     let validity = crate::sessions::validity::Validity::new(target.compiled.digest, None, NOW);
-    fleet.context.sessions.note_sent(&host.name, 1, validity);
+    fleet
+        .context
+        .sessions
+        .note_sent(&host.name, 1, (validity, None));
     let acknowledgement = Acknowledgement {
         generation: target.generation,
         digest: target.compiled.digest.to_vec(),
@@ -426,6 +429,8 @@ async fn a_locked_host_stays_to_hear_of_it_in_every_session_and_has_its_policy_w
     let open = async || {
         let hello = hosts::Hello {
             policy_digest: Vec::new(),
+            policy_until_secs: None,
+            packs: false,
             audit_checkpoint: String::new(),
             opening: Opening {
                 keeps_passes: true,

@@ -70,7 +70,7 @@ pub(crate) async fn estate(
     let in_force = context.rollout.in_force();
     let then = (at_ms > 0).then(|| Timestamp::from_ms(at_ms));
     let (generation, policy) = match (generation, then) {
-        (0, None) => (in_force.generation, in_force.policy.clone()),
+        (0, None) => (in_force.generation, Policy::clone(&in_force.policy)),
         (0, Some(then)) => match in_force_at(context, then).await? {
             Some(generation) => (generation, stored(context, generation).await?),
             None => (0, Policy::default()),

@@ -47,6 +47,18 @@ pub(crate) struct Begun {
     pub(crate) fleet_changed: bool,
     /// What was found, for the log; each is recorded too.
     pub(crate) found: Vec<String>,
+    /// What the host acknowledged last, where that is known and the host keeps passes: from others it
+    /// is not known that they have heard of a loss of the replay list.
+    pub(crate) lease: Option<Lease>,
+}
+
+/// Until when a host may grant under a text without a word from the controller.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Lease {
+    /// SHA-256 of the text.
+    pub(crate) digest: [u8; 32],
+    /// Seconds since the Unix epoch; 0 for ever.
+    pub(crate) until_secs: u64,
 }
 
 /// What holds for the whole fleet.

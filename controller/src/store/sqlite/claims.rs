@@ -86,32 +86,39 @@ pub(super) fn newest_known_secs(connection: &Connection, host: &str) -> Result<u
     Ok(known.unwrap_or(0).max(since_secs).max(floor_secs))
 }
 
-/// What others than `host` have claimed in a domain and what is still to be remembered, at most
-/// `limit`.
-pub(in crate::store) fn of_domain(
+/// See `Store::recent_claims`. What is to be remembered for longest is newest; what is to be
+/// remembered for ever is of a version of before, and last.
+pub(in crate::store) fn recent(
     connection: &Connection,
-    domain: &[u8; 32],
-    host: &str,
     now_secs: u64,
     limit: usize,
 ) -> Result<Vec<Claim>, StoreError> {
-    let mut statement = connection.prepare_cached(
-        "SELECT digest, host, seq, ifnull(forget_after_secs, 0) FROM claims
-         WHERE domain = ?1 AND host <> ?2 AND ifnull(forget_after_secs >= ?3, TRUE) LIMIT ?4",
-    )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let claims = statement.query_map(params![domain, host, signed(now_secs), limit], |row| {
-        Ok(Claim {
-            domain: *domain,
-            digest: row.get(0)?,
-            host: row.get(1)?,
-            seq: row.get(2)?,
-            forget_after_secs: row.get(3)?,
-            dated_secs: 0,
-            capped: false,
-        })
-    })?;
-    Ok(claims.collect::<Result<_, _>>()?)
+    let mut claims = Vec::new();
+    // Two statements, so that each has its index.
+    let dated = "SELECT domain, digest, host, seq, forget_after_secs FROM claims
+         WHERE forget_after_secs >= ?1 ORDER BY forget_after_secs DESC LIMIT ?2";
+    let for_ever = "SELECT domain, digest, host, seq, 0 FROM claims
+         WHERE forget_after_secs IS NULL AND ?1 IS NOT NULL LIMIT ?2";
+    for sql in [dated, for_ever] {
+        let left = limit.saturating_sub(i64::try_from(claims.len()).unwrap_or(i64::MAX));
+        let mut statement = connection.prepare_cached(sql)?;
+        let read = statement.query_map(params![signed(now_secs), left], |row| {
+            Ok(Claim {
+                domain: row.get(0)?,
+                digest: row.get(1)?,
+                host: row.get(2)?,
+                seq: row.get(3)?,
+                forget_after_secs: row.get(4)?,
+                dated_secs: 0,
+                capped: false,
+            })
+        })?;
+        for claim in read {
+            claims.push(claim?);
+        }
+    }
+    Ok(claims)
 }
 
 /// How many claims each host has.

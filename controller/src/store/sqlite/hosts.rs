@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use fleet::Contract;
 use rusqlite::{Connection, Row, params};
 
+use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{Acknowledgement, HostState, HostWord, Opening};
+use crate::store::model::{Acknowledgement, HostState, HostWord, Lease, Opening};
 
 /// A host that has joined and said nothing yet.
 pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreError> {
@@ -17,11 +18,12 @@ pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreEr
     Ok(())
 }
 
-/// A host's acknowledgement. A rejected policy is not an applied one: the last applied stays.
+/// A host's acknowledgement, and until when the text is good that is acknowledged by it, where that
+/// is news. A rejected policy is not an applied one: the last applied stays.
 pub(in crate::store) fn acknowledge(
     connection: &Connection,
     member: u64,
-    acknowledgement: &Acknowledgement,
+    (acknowledgement, lease): (&Acknowledgement, Option<&Lease>),
     now_ms: u64,
 ) -> Result<(), StoreError> {
     let Acknowledgement {
@@ -69,7 +71,10 @@ pub(in crate::store) fn acknowledge(
             backend,
             grants_open,
         ])?;
-    Ok(())
+    match lease {
+        Some(lease) => leases::set(connection, member, lease),
+        None => Ok(()),
+    }
 }
 
 /// A host that opens its session says its version, and what it can do.

@@ -3,6 +3,7 @@
 use fleet::claims::floor_of_loss;
 use rusqlite::{Connection, OptionalExtension as _};
 
+use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{FleetState, RunBegun};
@@ -133,6 +134,7 @@ pub(in crate::store) fn begin_run(
     let restored = known.as_deref() != previous;
     if restored {
         raise_floor(connection, floor_of_loss(now_secs, 0))?;
+        leases::void_all(connection)?;
         // The list's number stays: hosts that have seen more are to prove it, and then it rises.
     }
     set(connection, RUN, run)?;

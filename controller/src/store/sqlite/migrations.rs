@@ -57,6 +57,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         )),
         M::up(include_str!("../../../../migrations/sqlite/0010_audit.sql")),
         M::up(include_str!("../../../../migrations/sqlite/0011_keys.sql")),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0012_leases.sql"
+        )),
     ])
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::journals::{self, Journal};
 use super::number::signed;
 use super::set_back::{self, Evidence};
-use super::{alarms, hosts, meta, policies, resealing};
+use super::{alarms, hosts, leases, meta, policies, resealing};
 use crate::store::error::StoreError;
 use crate::store::model::{Begun, JournalEnd, Lineage, Opening, Origin, Pass, Presented, Seen};
 use crate::store::seal::SealKey;
@@ -64,6 +64,7 @@ pub(in crate::store) fn begin(
     }
     let Beginning { mut begun, .. } = beginning;
     if opening.keeps_passes {
+        begun.lease = leases::find(connection, member)?;
         let given = give(connection, seal, (member, &mut lineage), opening.seen);
         begun.pass = given?;
         save(connection, member, &lineage)?;
@@ -153,6 +154,9 @@ impl Beginning<'_> {
             self.now_ms,
         )?;
         self.begun.fleet_changed = changed.is_some();
+        if changed.is_some() {
+            leases::void_all(self.connection)?;
+        }
         self.begun.found.extend(changed);
         Ok(())
     }

@@ -40,21 +40,32 @@ async fn a_message_is_won_by_one_host_and_a_retry_is_not_another_packet() {
 }
 
 #[tokio::test]
-async fn a_host_learns_what_others_claimed_until_it_may_be_forgotten() {
+async fn what_is_claimed_is_known_newest_first_until_it_may_be_forgotten() {
     let (_dir, store) = store().await;
     for (host, digest) in [("web-1", 1), ("web-2", 2), ("web-2", 3)] {
         store.claim(claim(host, digest, 1)).await.unwrap();
     }
-    let known = |now_secs, limit| {
-        store.claims_of_others(vec![[7; 32], [8; 32]], "web-1".to_owned(), now_secs, limit)
+    let later = Claim {
+        forget_after_secs: 101,
+        ..claim("web-3", 4, 1)
     };
+    let for_ever = Claim {
+        forget_after_secs: 0,
+        ..claim("web-3", 5, 1)
+    };
+    store.claim(for_ever.clone()).await.unwrap();
+    store.claim(later.clone()).await.unwrap();
+    let known = |now_secs, limit| store.recent_claims(now_secs, limit);
 
-    assert_eq!(
-        known(100, 10).await.unwrap(),
-        [claim("web-2", 2, 1), claim("web-2", 3, 1)]
-    );
-    assert_eq!(known(100, 1).await.unwrap().len(), 1);
-    assert_eq!(known(101, 10).await.unwrap(), []);
+    let all = known(100, 10).await.unwrap();
+    assert_eq!(all.len(), 5);
+    assert_eq!((all.first(), all.last()), (Some(&later), Some(&for_ever)));
+    for (host, digest) in [("web-1", 1), ("web-2", 2), ("web-2", 3)] {
+        assert!(all.contains(&claim(host, digest, 1)));
+    }
+    assert_eq!(known(100, 1).await.unwrap(), [later.clone()]);
+    assert_eq!(known(101, 10).await.unwrap(), [later, for_ever.clone()]);
+    assert_eq!(known(102, 10).await.unwrap(), [for_ever]);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::store::model::{FleetState, JournalEnd, Lock, Seen};
+use crate::store::model::{FleetState, JournalEnd, Lease, Lock, Seen};
 use crate::store::seal::SealKey;
 
 /// One host's state directory, as far as the controller meets it.
@@ -513,4 +513,38 @@ async fn a_claim_list_that_was_put_back_learns_it_from_what_a_host_has_won() {
     again.session(&backup).await;
     let fleet = backup.fleet_state().await.unwrap();
     assert_eq!(fleet.replay_floor_secs, floor_secs, "once an hour");
+}
+
+#[tokio::test]
+async fn what_hosts_acknowledged_is_void_when_the_database_was_put_back() {
+    let (dir, store) = store().await;
+    let mut host = Host::join(&store, "web-1").await;
+    let mut other = Host::join(&store, "web-2").await;
+    fixture::apply(&store, 0, "one").await;
+    let lease = Lease {
+        digest: [7; 32],
+        until_secs: 1_000,
+    };
+    for member in [&host.member, &other.member] {
+        let word = Acknowledgement {
+            generation: 1,
+            digest: lease.digest.to_vec(),
+            ..Acknowledgement::default()
+        };
+        let acknowledged = store.acknowledge(member.id, (word, Some(lease)), 1).await;
+        acknowledged.unwrap();
+    }
+    assert_eq!(host.session(&store).await.lease, Some(lease));
+    let (_dir, backup) = copy(&store, dir.path()).await;
+    host.session(&store).await;
+
+    // Its pass proves that the database is an older copy.
+    assert!(host.session(&backup).await.fleet_changed);
+    assert_eq!(other.session(&backup).await.lease, None);
+    // A database of another run says so itself.
+    let run =
+        |previous: &str, run: &str| store.begin_run(Some(previous.to_owned()), run.to_owned(), 1);
+    run("", "first").await.unwrap();
+    run("another", "second").await.unwrap();
+    assert_eq!(host.session(&store).await.lease, None);
 }

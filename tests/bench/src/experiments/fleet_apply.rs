@@ -170,6 +170,7 @@ async fn serve(
         let Some(Kind::Policy(snapshot)) = directive.directive else {
             continue;
         };
+        let bytes = snapshot.text.len().max(snapshot.packed.len());
         let request = AcknowledgeRequest {
             generation: snapshot.generation,
             policy_digest: snapshot.digest,
@@ -182,7 +183,7 @@ async fn serve(
         let applied = Applied {
             host,
             generation: snapshot.generation,
-            bytes: snapshot.text.len(),
+            bytes,
             at: clock::now(),
         };
         tell.send(applied).await?;

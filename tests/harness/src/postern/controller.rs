@@ -57,6 +57,11 @@ impl Controller {
         self.process.log()
     }
 
+    /// The process that serves.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Kills it with -9.
     ///
     /// # Errors

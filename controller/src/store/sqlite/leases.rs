@@ -1,0 +1,46 @@
+//! Until when each host may grant under the text that it acknowledged.
+//!
+//! Nothing is granted by this: a host keeps its own date. A lease that is known only saves sending
+//! what the host has.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::number::signed;
+use crate::store::error::StoreError;
+use crate::store::model::Lease;
+
+/// The host has acknowledged it.
+pub(super) fn set(connection: &Connection, member: u64, lease: &Lease) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO host_leases (member, digest, until_secs) VALUES (?1, ?2, ?3)
+             ON CONFLICT (member) DO UPDATE
+             SET digest = excluded.digest, until_secs = excluded.until_secs",
+        )?
+        .execute(params![
+            signed(member),
+            lease.digest,
+            signed(lease.until_secs)
+        ])?;
+    Ok(())
+}
+
+/// What the host acknowledged last, as far as it is known.
+pub(super) fn find(connection: &Connection, member: u64) -> Result<Option<Lease>, StoreError> {
+    let lease = connection
+        .prepare_cached("SELECT digest, until_secs FROM host_leases WHERE member = ?1")?
+        .query_row([signed(member)], |row| {
+            Ok(Lease {
+                digest: row.get(0)?,
+                until_secs: row.get::<_, i64>(1)?.cast_unsigned(),
+            })
+        })
+        .optional()?;
+    Ok(lease)
+}
+
+/// The database was put back from a copy: what hosts were told since is not known.
+pub(super) fn void_all(connection: &Connection) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM host_leases", [])?;
+    Ok(())
+}
