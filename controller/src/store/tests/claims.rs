@@ -63,7 +63,7 @@ async fn what_is_claimed_is_known_newest_first_until_it_may_be_forgotten() {
     for (host, digest) in [("web-1", 1), ("web-2", 2), ("web-2", 3)] {
         assert!(all.contains(&claim(host, digest, 1)));
     }
-    assert_eq!(known(100, 1).await.unwrap(), [later.clone()]);
+    assert_eq!(known(100, 1).await.unwrap(), std::slice::from_ref(&later));
     assert_eq!(known(101, 10).await.unwrap(), [later, for_ever.clone()]);
     assert_eq!(known(102, 10).await.unwrap(), [for_ever]);
 }
