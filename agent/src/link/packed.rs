@@ -83,13 +83,13 @@ fn kept_text(kept: PolicyKept, saved: Option<PolicyText>) -> Result<PolicySnapsh
         replay_floor_secs,
         claim_epoch,
     } = kept;
-    let text = saved.ok_or(InDoubt)?.text;
-    if *Sha256::digest(&text) != *digest {
+    let mut text = saved.ok_or(InDoubt)?.text;
+    if *Sha256::digest(&*text) != *digest {
         return Err(InDoubt);
     }
     Ok(PolicySnapshot {
         generation,
-        text,
+        text: std::mem::take(&mut text),
         digest,
         not_after_secs,
         replay_floor_secs,
@@ -113,7 +113,7 @@ mod tests {
                 digest: Sha256::digest(text).into(),
                 ..PolicyVersion::default()
             },
-            text: text.to_owned(),
+            text: text.to_owned().into(),
         }
     }
 
@@ -172,7 +172,7 @@ mod tests {
         cut.packed = cut.packed.slice(..3);
         // What is on the disk is not what its digest says.
         let damaged = PolicyText {
-            text: "NAME other\n".to_owned(),
+            text: "NAME other\n".to_owned().into(),
             ..saved(BEFORE)
         };
 

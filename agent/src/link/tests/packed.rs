@@ -41,7 +41,7 @@ fn has_adopted() -> (Desk, Channels) {
                 not_after_secs: 1_000,
                 ..PolicyVersion::default()
             },
-            text: POLICY.to_owned(),
+            text: POLICY.to_owned().into(),
         });
     })
 }
