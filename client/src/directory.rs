@@ -17,6 +17,8 @@ use crate::profile::Profile;
 #[derive(Debug)]
 pub(crate) struct Directory {
     body: DirectoryBody,
+    /// When the controller was to say that this profile should make new keys; 0 for not.
+    rotation_asked_ms: u64,
 }
 
 /// Why a directory is not used.
@@ -111,7 +113,8 @@ impl Directory {
             signature,
             directory_signature,
             directory_key,
-            ..
+            rotation_asked_ms,
+            trust_digest: _,
         } = signed;
         let keys = membership.directory_keys();
         if keys.is_empty() || directory_signature.is_empty() {
@@ -127,7 +130,15 @@ impl Directory {
         if (&body.fleet, &body.user) != (&membership.fleet, &membership.name) {
             return Err(InvalidDirectory::NotOurs);
         }
-        Ok(Self { body })
+        Ok(Self {
+            body,
+            rotation_asked_ms: *rotation_asked_ms,
+        })
+    }
+
+    /// Since when this profile is to make new keys, milliseconds since the Unix epoch; 0 for not.
+    pub(crate) fn rotation_asked_ms(&self) -> u64 {
+        self.rotation_asked_ms
     }
 
     /// Every entry of a host: one for each stanza that lets the user in.
@@ -170,6 +181,18 @@ impl Directory {
 
     pub(crate) fn at_secs(&self) -> u64 {
         self.body.at_secs
+    }
+}
+
+/// Forgets in the directory of a profile that it should make new keys: it has. The next one says the same.
+pub(crate) fn forget_asked(profile: &Profile) {
+    let stored = profile.read_directory().ok().flatten();
+    let stored = stored.and_then(|bytes| SyncResponse::decode(bytes.as_slice()).ok());
+    if let Some(mut signed) = stored
+        && signed.rotation_asked_ms > 0
+    {
+        signed.rotation_asked_ms = 0;
+        let _ = profile.write_directory(&signed.encode_to_vec());
     }
 }
 

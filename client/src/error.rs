@@ -250,7 +250,8 @@ impl From<JoinError> for CommandError {
                 .with_hint("name another profile with --profile, or replace this one with --force"),
             error @ (JoinError::TokenExpired { .. }
             | JoinError::TokenRefused { .. }
-            | JoinError::Running { .. }) => Self::of(error),
+            | JoinError::Running { .. }
+            | JoinError::Rotating { .. }) => Self::of(error),
         }
     }
 }

@@ -9,6 +9,7 @@
 //! | `tokens` | make a one-time token, list them, take one back |
 //! | `enroll` | redeem a token, renew a certificate |
 //! | `identity_age` | keys that are old or were away for long |
+//! | `key_rotation` | a key of a member follows another; ask a member for it |
 //! | `members` | see who belongs to the fleet; lock, unlock, remove |
 //! | `host_changes` | give a host other addresses, labels and another name |
 //! | `hosts` | see hosts; what a host says of itself |
@@ -34,6 +35,7 @@ pub(crate) mod events;
 pub(crate) mod host_changes;
 pub(crate) mod hosts;
 pub(crate) mod identity_age;
+pub(crate) mod key_rotation;
 pub(crate) mod members;
 pub(crate) mod near;
 pub(crate) mod policy;

@@ -36,7 +36,7 @@ use crate::random::random;
 use crate::start::{Running, init};
 
 /// Every RPC of the contract.
-pub const RPCS: [&str; 35] = [
+pub const RPCS: [&str; 37] = [
     "/postern.v1.Agent/Acknowledge",
     "/postern.v1.Agent/Claim",
     "/postern.v1.Agent/PushEvents",
@@ -72,6 +72,9 @@ pub const RPCS: [&str; 35] = [
     "/postern.v1.Operator/UnlockMember",
     "/postern.v1.Operator/WhatIf",
     "/postern.v1.Operator/WhoCan",
+    // At the end: inputs that were found name the others by their places.
+    "/postern.v1.Enrollment/Rotate",
+    "/postern.v1.Operator/RotateMember",
 ];
 
 /// Frames of an answer that are looked at; streams that follow something never end.

@@ -103,6 +103,16 @@ impl Rollout {
         Ok(())
     }
 
+    /// Compiles what the store and the roster say now, where the last that asked for it has failed: from then
+    /// on what hosts have acknowledged is about everybody who is in the roster.
+    pub(crate) async fn settle(&self) -> Result<(), Error> {
+        let compiled = *self.compiled.lock().await;
+        if compiled < self.wanted.load(Ordering::SeqCst) {
+            self.publish(None).await?;
+        }
+        Ok(())
+    }
+
     /// Reads the policy again after its generation rose without an operator's doing. Every host's text
     /// has the new number from now on, whether it changed or not: a host that has seen a higher one
     /// takes no lower one.

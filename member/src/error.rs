@@ -88,9 +88,15 @@ pub enum JoinError {
         /// Who it says it is, in words.
         member: String,
     },
-    /// Somebody else joins in the same directory just now. Waiting helps.
-    #[error("another join runs in {dir}", dir = dir.display())]
+    /// Somebody else joins in the same directory just now, or changes its keys. Waiting helps.
+    #[error("another program joins or changes keys in {dir}", dir = dir.display())]
     Running {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The keys may not be moved: others are about to follow them.
+    #[error("other keys are about to follow those in {dir}", dir = dir.display())]
+    Rotating {
         /// The directory.
         dir: PathBuf,
     },
@@ -306,7 +312,8 @@ impl Failure for JoinError {
             Self::TokenExpired { .. }
             | Self::TokenRefused { .. }
             | Self::AlreadyMember { .. }
-            | Self::Running { .. } => Exit::Refused,
+            | Self::Running { .. }
+            | Self::Rotating { .. } => Exit::Refused,
         }
     }
 
@@ -320,6 +327,9 @@ impl Failure for JoinError {
                     .into(),
             ),
             Self::Running { .. } => Some("run this again when that one has ended".into()),
+            Self::Rotating { .. } => {
+                Some("`postern profile rotate` brings that to its end; run this again then".into())
+            }
             Self::TokenRefused { .. } | Self::AlreadyMember { .. } => None,
         }
     }

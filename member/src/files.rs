@@ -5,10 +5,11 @@
 //! TLS key and is replaced at every renewal. `trust.json` says which authorities count by now; where it is
 //! not, that is the one of `membership.json`. `joining.json` says which token a join is about and holds
 //! its keys from before the token is sent until the membership is written; then it keeps the token's
-//! digest alone. A certificate that is missing or does not fit is not a
+//! digest alone. `rotating.json` has the keys that are to follow those of the membership, and says which those
+//! are, from before the controller hears of them until the former ones have ended. A certificate that is missing or does not fit is not a
 //! loss: the identity key gets another one.
 //!
-//! In version 2 of the two files with long-lived keys these are in a keyring, and the fields hold their
+//! In version 2 of the files with long-lived keys these are in a keyring, and the fields hold their
 //! public halves: a program that knows version 1 only refuses them by that number, and by these the keys
 //! are found and recognised.
 
@@ -29,6 +30,7 @@ pub(crate) const MEMBERSHIP: &str = "membership.json";
 pub(crate) const CERTIFICATE: &str = "certificate.json";
 pub(crate) const TRUST: &str = "trust.json";
 const JOINING: &str = "joining.json";
+pub(crate) const ROTATING: &str = "rotating.json";
 /// Written to see whether something can be.
 const PROBE: &str = ".probe";
 
@@ -73,6 +75,18 @@ pub(crate) struct JoiningFile {
     pub(crate) token: Blob,
     /// What the token is sent with; gone when the membership holds them.
     pub(crate) identity_key: Option<Blob>,
+    pub(crate) exchange_key: Option<Blob>,
+}
+
+/// `rotating.json`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RotatingFile {
+    version: u32,
+    /// The public half of the identity key that is followed.
+    pub(crate) former: Blob,
+    /// Those that follow.
+    pub(crate) identity_key: Blob,
     pub(crate) exchange_key: Option<Blob>,
 }
 
@@ -209,6 +223,36 @@ impl Stored for JoiningFile {
     }
 }
 
+// === impl RotatingFile ===
+
+impl RotatingFile {
+    pub(crate) fn new(former: &[u8; 32], next: StoredKeys) -> Self {
+        Self {
+            version: next.version,
+            former: Blob::new(former),
+            identity_key: next.identity,
+            exchange_key: next.exchange,
+        }
+    }
+
+    /// The keys that follow.
+    pub(crate) fn next(&self) -> StoredKeys {
+        StoredKeys {
+            version: self.version,
+            identity: self.identity_key.clone(),
+            exchange: self.exchange_key.clone(),
+        }
+    }
+}
+
+impl Stored for RotatingFile {
+    const FILE: &'static str = ROTATING;
+    const NEWEST: u32 = WITH_PUBLIC_HALVES;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 // === impl TrustFile ===
 
 impl TrustFile {
@@ -303,7 +347,7 @@ pub(crate) fn remove<T: Stored>(dir: &Path) -> Result<(), FilesError> {
 /// Removes what was left of these files by programs that were killed while they wrote them: it may have
 /// keys in it. Whoever asks holds the directory.
 pub(crate) fn discard_drafts(dir: &Path) -> Result<(), FilesError> {
-    for name in [MEMBERSHIP, CERTIFICATE, TRUST, JOINING, PROBE] {
+    for name in [MEMBERSHIP, CERTIFICATE, TRUST, JOINING, ROTATING, PROBE] {
         let path = dir.join(name);
         program::files::discard_drafts(&path).map_err(FilesError::io("tidy up beside", &path))?;
     }

@@ -19,7 +19,7 @@ use crate::membership::Membership;
 use crate::renew::{Renewal, Renewed};
 use crate::tls::{self, Trust};
 use crate::trust::{Believed, Shared};
-use crate::{certificate, clock};
+use crate::{certificate, clock, rotation};
 
 /// What the joiner may say about itself. Every part may be left out.
 #[derive(Clone, Debug, Default)]
@@ -83,6 +83,7 @@ pub async fn join(
     member.save_certificate(&certificate_der, &tls_key.pkcs8_der)?;
     member.save_all()?;
     joining.end()?;
+    rotation::forget_stale(&member, options.keyring.as_ref())?;
     if let Some(before) = before {
         member.forget_keys_of(&before);
     }

@@ -18,6 +18,7 @@
 //! | `files` | membership ↔ directory, atomically |
 //! | `held` | file or keyring → the long-lived keys, when they are needed |
 //! | `keyring` | what a keyring must be able to do, and why it may not |
+//! | `rotation` | keys that work → others in their place, in steps that may be cut off |
 //! | `trust` | what the controller says of its authorities → what is believed, on disk |
 //! | `moving` | keys from the file into a keyring, and back |
 
@@ -33,6 +34,7 @@ mod keys;
 mod membership;
 mod moving;
 mod renew;
+mod rotation;
 mod skew;
 mod tls;
 mod trust;
@@ -41,4 +43,5 @@ pub use error::{Cause, ConnectError, FilesError, JoinError};
 pub use join::{JoinOptions, join};
 pub use keyring::{Keyring, KeyringError};
 pub use membership::Membership;
+pub use rotation::{Rotated, Rotation, RotationStep};
 pub use skew::Skew;

@@ -44,6 +44,7 @@ impl Membership {
         files::prepare(&self.dir)?;
         let _held = joining::hold(&self.dir)?;
         self.require_current()?;
+        self.require_no_rotation()?;
         if !self.is_in_keyring() {
             let whose = format!("{} {} of fleet {}", self.role, self.name, self.fleet);
             self.keys = Held::put(self.keys.get()?.clone(), keyring, &whose)?;
@@ -75,6 +76,7 @@ impl Membership {
         files::prepare(&self.dir)?;
         let _held = joining::hold(&self.dir)?;
         self.require_current()?;
+        self.require_no_rotation()?;
         if self.is_in_keyring() {
             let session = self.certificate_dir();
             self.keys = Held::in_file(self.keys.get()?.clone());
@@ -105,7 +107,7 @@ impl Membership {
     }
 
     /// Whether the file is the one that this was loaded from: somebody may have joined meanwhile.
-    fn require_current(&self) -> Result<(), FilesError> {
+    pub(crate) fn require_current(&self) -> Result<(), FilesError> {
         let path = self.dir.join(files::MEMBERSHIP);
         let changed = || FilesError::damaged(&path, "it has changed meanwhile");
         let file: MembershipFile = files::load(&self.dir)?.ok_or_else(changed)?;

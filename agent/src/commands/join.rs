@@ -274,6 +274,7 @@ fn may_pass(failed: &JoinError) -> bool {
         | JoinError::TokenExpired { .. }
         | JoinError::TokenRefused { .. }
         | JoinError::AlreadyMember { .. }
+        | JoinError::Rotating { .. }
         | JoinError::Files(_) => false,
     }
 }

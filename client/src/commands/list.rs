@@ -9,6 +9,7 @@ use policy::PortSet;
 use serde::Serialize;
 use spa::Service;
 
+use crate::commands::profile::rotate;
 use crate::context::{Context, Listing};
 use crate::directory::addresses;
 use crate::error::{CommandError, Result};
@@ -77,6 +78,7 @@ pub(crate) async fn run(context: &Context, args: ListArgs) -> Result {
     let membership = context.profile.membership()?;
     let mut asker = Asker::new(membership);
     let directory = refresh::whole(context, &mut asker).await?;
+    rotate::say_asked(context, directory.rotation_asked_ms());
     let all = [directory.hosts(), directory.locked()].concat();
     let wanted = wanted(&all, &args.hosts)?;
     let now_ms = context.now_secs.saturating_mul(1000);

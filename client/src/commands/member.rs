@@ -4,6 +4,7 @@ mod act;
 mod add_key;
 mod list;
 mod replace;
+mod rotate;
 mod row;
 mod show;
 mod target;
@@ -25,6 +26,7 @@ Examples:
   postern member replace alice --key laptop --lost          a lost laptop
   postern member replace host/web-1                         a host that is installed anew
   postern member add-key alice --key phone                  a second device
+  postern member rotate alice                               new keys, when she next can
   postern member remove alice -m 'left the company'         who leaves")]
 pub(crate) struct MemberArgs {
     #[command(subcommand)]
@@ -39,6 +41,7 @@ enum Command {
     Unlock(act::UnlockArgs),
     Remove(act::RemoveArgs),
     Replace(replace::ReplaceArgs),
+    Rotate(rotate::RotateArgs),
     AddKey(add_key::AddKeyArgs),
 }
 
@@ -50,6 +53,7 @@ pub(crate) async fn run(context: &Context, args: MemberArgs) -> Result {
         Command::Unlock(args) => act::unlock(context, args).await,
         Command::Remove(args) => act::remove(context, args).await,
         Command::Replace(args) => replace::run(context, args).await,
+        Command::Rotate(args) => rotate::run(context, args).await,
         Command::AddKey(args) => add_key::run(context, args).await,
     }
 }

@@ -2,12 +2,13 @@
 
 mod export;
 pub(crate) mod keyring;
+pub(crate) mod rotate;
 mod show;
 
 use crate::context::Context;
 use crate::error::Result;
 
-/// See what this profile is, or take it elsewhere
+/// See what this profile is, take it elsewhere, or give it other keys
 #[derive(clap::Args, Debug)]
 pub(crate) struct ProfileArgs {
     #[command(subcommand)]
@@ -18,6 +19,7 @@ pub(crate) struct ProfileArgs {
 enum Command {
     Export(export::ExportArgs),
     Keyring(keyring::KeyringArgs),
+    Rotate(rotate::RotateArgs),
     Show(show::ShowArgs),
 }
 
@@ -25,6 +27,7 @@ pub(crate) async fn run(context: &Context, args: ProfileArgs) -> Result {
     match args.command {
         Command::Export(args) => export::run(context, args).await,
         Command::Keyring(args) => keyring::run(context, &args),
+        Command::Rotate(args) => rotate::run(context, &args).await,
         Command::Show(args) => show::run(context, &args),
     }
 }

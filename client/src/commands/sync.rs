@@ -1,5 +1,6 @@
 //! `postern sync`
 
+use crate::commands::profile::rotate;
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::directory::Directory;
@@ -27,5 +28,7 @@ pub(crate) fn report(context: &Context, directory: &Directory) -> Result {
     context.ui.say(format_args!(
         "You may open {hosts}, as of policy generation {}.",
         directory.generation()
-    ))
+    ))?;
+    rotate::say_asked(context, directory.rotation_asked_ms());
+    Ok(())
 }

@@ -125,6 +125,27 @@ fn in_a_fleet_a_host_name_is_enough() {
 }
 
 #[test]
+fn a_rotation_that_finds_no_controller_leaves_a_profile_that_knocks_and_keeps_what_it_has_made() {
+    let alice = alice();
+    let file = |name: &str| {
+        let path = format!(".config/postern/{name}");
+        fs::read(alice.sandbox.dir.path().join(path)).unwrap()
+    };
+    let before = file("membership.json");
+
+    let ran = alice.sandbox.run(&["profile", "rotate", "--json"]);
+
+    assert_eq!((ran.code, ran.stdout.as_str()), (3, ""), "{}", ran.stderr);
+    assert_eq!(file("membership.json"), before);
+    let made = file("rotating.json");
+    open_tagged(&alice.sandbox.packet(&["web-1"]), &alice.keys());
+    assert_eq!(alice.sandbox.run(&["profile", "rotate"]).code, 3);
+    assert_eq!(file("rotating.json"), made, "the same keys again");
+    let shown = alice.sandbox.run(&["profile", "show"]);
+    assert!(shown.stdout.contains("profile rotate"), "{}", shown.stdout);
+}
+
+#[test]
 fn the_directory_says_where_the_packet_goes() {
     let alice = alice();
 

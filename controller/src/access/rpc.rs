@@ -18,7 +18,9 @@ pub fn requirement(path: &str) -> Option<Requirement> {
         "/grpc.health.v1.Health/Check" | "/grpc.health.v1.Health/Watch" => {
             return Some(Requirement::Nothing);
         }
-        "/postern.v1.Enrollment/Redeem" | "/postern.v1.Enrollment/Renew" => {
+        "/postern.v1.Enrollment/Redeem"
+        | "/postern.v1.Enrollment/Renew"
+        | "/postern.v1.Enrollment/Rotate" => {
             return Some(Requirement::Nothing);
         }
 
@@ -36,6 +38,7 @@ pub fn requirement(path: &str) -> Option<Requirement> {
         "/postern.v1.Operator/LockMember"
         | "/postern.v1.Operator/UnlockMember"
         | "/postern.v1.Operator/RemoveMember"
+        | "/postern.v1.Operator/RotateMember"
         | "/postern.v1.Operator/BanHost" => Permission::ManageMembers,
         "/postern.v1.Operator/ListHosts" | "/postern.v1.Operator/ShowHost" => Permission::ViewHosts,
         "/postern.v1.Operator/ApplyPolicy" | "/postern.v1.Operator/RollbackPolicy" => {

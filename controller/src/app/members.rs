@@ -289,7 +289,7 @@ fn warnings(changed: &Changed, whom: &Whom, member: Option<&Member>) -> Vec<Stri
              know them"
         ));
     }
-    let keys = member.iter().flat_map(|member| &member.keys);
+    let keys = member.iter().flat_map(|member| member.devices());
     let locked = keys.filter(|key| key.lock.is_some() && Some(&key.name) != whom.key.as_ref());
     let locked: Vec<_> = locked.map(|key| key.name.as_str()).collect();
     if member.is_some_and(|member| member.lock.is_none()) && !locked.is_empty() {

@@ -9,10 +9,13 @@ use fleet::wire::{
 use fleet::{Capability, wire};
 use prost::Message as _;
 use tonic::{Request, Response, Status};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{call, caller, contract, recent_events};
+use crate::access::caller::Caller;
 use crate::access::peer::{Peer, Presented};
 use crate::app::directory::{Directory, Entry, directory};
+use crate::ca::key_id;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -35,6 +38,7 @@ impl wire::directory_server::Directory for DirectoryService {
     async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
         let user = caller(&request)?;
         let issuer = member_issuer(&self.context, &request);
+        let asked_ms = rotation_asked_ms(&self.context, &request, &user);
         let keeps_set = contract(&request).can(Capability::TrustSet);
         let SyncRequest {} = request.into_inner();
         let directory = directory(&self.context, &user, clock::now());
@@ -51,6 +55,7 @@ impl wire::directory_server::Directory for DirectoryService {
             directory_signature: directory_signature.to_vec(),
             directory_key: directory_key.to_vec(),
             trust_digest: in_force.trust_digest().to_vec(),
+            rotation_asked_ms: asked_ms.unwrap_or(0),
         }))
     }
 
@@ -84,6 +89,19 @@ fn member_issuer<T>(context: &Context, request: &Request<T>) -> Option<[u8; 32]>
     let in_force = context.authorities.get();
     let current = in_force.current();
     current.has_signed(der).then(|| current.fingerprint())
+}
+
+/// When the key by which a member calls was asked for one that follows it.
+fn rotation_asked_ms<T>(context: &Context, request: &Request<T>, user: &Caller) -> Option<u64> {
+    let peer = request.extensions().get::<Peer>()?;
+    let Presented::Valid(der) = &peer.presented else {
+        return None;
+    };
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let member = context.roster.by_id(user.id)?;
+    member
+        .key(key_id(certificate.raw_serial())?)?
+        .rotation_asked_ms
 }
 
 fn body(directory: Directory) -> DirectoryBody {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use fleet::wire::enrollment_server::Enrollment;
-use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse, TrustSet};
+use fleet::wire::{
+    self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse, RotateRequest,
+    RotateResponse, TrustSet,
+};
 use fleet::{Capability, Role};
 use tonic::{Request, Response, Status};
 
@@ -11,6 +14,7 @@ use super::status::with_time;
 use super::{call, contract};
 use crate::app::check::fixed;
 use crate::app::enroll::{self, Certified, Enrolled, Joiner, Renewal};
+use crate::app::key_rotation::{self, Rotation, Stand};
 use crate::clock;
 use crate::context::Context;
 use crate::error::{Error, RenewalRefused, TokenRefused};
@@ -97,6 +101,49 @@ impl Enrollment for EnrollmentService {
             trust: Some(trust(&self.context)),
         }))
     }
+
+    async fn rotate(
+        &self,
+        request: Request<RotateRequest>,
+    ) -> Result<Response<RotateResponse>, Status> {
+        let call = call(&request)?;
+        let wish = rotation(request.into_inner())?;
+        let now = clock::now();
+        let rotated = key_rotation::rotate(&self.context, call, wish, now).await;
+        let Stand {
+            waits_for,
+            old_ended,
+        } = rotated.map_err(|error| of_time(error, now))?;
+        Ok(Response::new(RotateResponse {
+            waits_for,
+            old_ended,
+        }))
+    }
+}
+
+fn rotation(request: RotateRequest) -> Result<Rotation, Error> {
+    let RotateRequest {
+        role,
+        name,
+        identity_key,
+        new_identity_key,
+        new_exchange_key,
+        signed_at_secs,
+        end_old,
+        new_signature,
+        signature,
+    } = request;
+    Ok(Rotation {
+        role: Role::try_from(role)?,
+        name,
+        old: fixed("identity_key", &identity_key)?,
+        new: fixed("new_identity_key", &new_identity_key)?,
+        new_exchange: key("new_exchange_key", &new_exchange_key)?,
+        signed_at_secs,
+        end_old,
+        new_signature,
+        signature,
+    })
 }
 
 /// What members are told of authorities.

@@ -129,15 +129,18 @@ pub(super) fn entry(member: &Member, warnings: Vec<String>) -> MemberEntry {
         lock_reason: lock.map_or_else(String::new, |lock| lock.reason.clone()),
         joined_at_ms: member.joined_at_ms,
         renewed_at_ms: renewed.max().unwrap_or(0),
-        keys: member.keys.iter().map(key).collect(),
+        keys: member.keys.iter().map(|it| key(member, it)).collect(),
         labels: member.labels.clone().into_iter().collect(),
         scope: member.scope.0.clone().into_iter().collect(),
         warnings,
     }
 }
 
-fn key(key: &MemberKey) -> wire::MemberKey {
+fn key(member: &Member, key: &MemberKey) -> wire::MemberKey {
+    let followed = key.follows.and_then(|id| member.key(id));
     wire::MemberKey {
+        follows: followed.map_or_else(String::new, |followed| followed.name.clone()),
+        rotation_asked_ms: key.rotation_asked_ms.unwrap_or(0),
         name: key.name.clone(),
         fingerprint: key.fingerprint(),
         joined_at_ms: key.joined_at_ms,

@@ -12,9 +12,10 @@ use fleet::wire::{
     ListMembersResponse, ListTokensRequest, ListTokensResponse, LockMemberRequest,
     PolicyHistoryRequest, PolicyHistoryResponse, RemoveMemberRequest, RenameHostRequest,
     RenderPolicyRequest, RenderPolicyResponse, RevokeTokenRequest, RevokeTokenResponse,
-    RollbackPolicyRequest, RollbackPolicyResponse, SetHostRequest, ShowHostRequest,
-    ShowHostResponse, ShowMemberRequest, ShowMemberResponse, ShowPolicyRequest, ShowPolicyResponse,
-    UnlockMemberRequest, WhatIfRequest, WhatIfResponse, WhoCanRequest, WhoCanResponse,
+    RollbackPolicyRequest, RollbackPolicyResponse, RotateMemberRequest, RotateMemberResponse,
+    SetHostRequest, ShowHostRequest, ShowHostResponse, ShowMemberRequest, ShowMemberResponse,
+    ShowPolicyRequest, ShowPolicyResponse, UnlockMemberRequest, WhatIfRequest, WhatIfResponse,
+    WhoCanRequest, WhoCanResponse,
 };
 use tonic::{Request, Response, Status};
 use zeroize::Zeroizing;
@@ -28,7 +29,7 @@ use crate::app::members::{Act, Acted};
 use crate::app::policy::{Applied, Difference, Draft, Rendered, Shown};
 use crate::app::reads::Question;
 use crate::app::tokens::{Issued, NewToken};
-use crate::app::{self, hosts, identity_age, members, policy, tokens};
+use crate::app::{self, hosts, identity_age, key_rotation, members, policy, tokens};
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -475,6 +476,25 @@ impl Operator for OperatorService {
         let whom = to_wire::whom(role, name, key_name)?;
         let acted = self.act(&operator, Act::Remove, (whom, reason)).await?;
         Ok(self.progress(acted, wait_secs))
+    }
+
+    async fn rotate_member(
+        &self,
+        request: Request<RotateMemberRequest>,
+    ) -> Result<Response<RotateMemberResponse>, Status> {
+        let operator = caller(&request)?;
+        let RotateMemberRequest {
+            role,
+            name,
+            key_name,
+            reason,
+        } = request.into_inner();
+        let whom = to_wire::whom(role, name, key_name)?;
+        let asked = key_rotation::ask(&self.context, &operator, (whom, reason), clock::now());
+        let member = asked.await?;
+        Ok(Response::new(RotateMemberResponse {
+            member: Some(to_wire::entry(&member, self.old_keys(&member))),
+        }))
     }
 }
 

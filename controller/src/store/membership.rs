@@ -8,9 +8,10 @@ use super::Store;
 use super::error::StoreError;
 use super::model::{
     Change, ChangeOutcome, EnrollOutcome, Enrolment, HostEdit, HostEdited, Invitation,
-    KnownAuthorities, Member, NewMember, Origin, RevokeOutcome, StoredToken,
+    KnownAuthorities, Member, NewMember, Origin, RevokeOutcome, StoredToken, SuccessionOutcome,
+    Successor,
 };
-use super::sqlite::{changes, enrollment, host_edits, members, tokens};
+use super::sqlite::{changes, enrollment, host_edits, members, succession, tokens};
 
 /// Tokens and members.
 impl Store {
@@ -148,6 +149,33 @@ impl Store {
     pub(crate) async fn remove(&self, change: Change) -> Result<ChangeOutcome, StoreError> {
         self.engine
             .write(move |connection| changes::remove(connection, &change))
+            .await
+    }
+
+    /// Gives a key a successor, beside it, and records `event`; where it has that one already nothing is recorded.
+    /// One that was to follow it before, and that nobody came with, goes.
+    pub(crate) async fn add_successor(
+        &self,
+        new: Successor,
+        event: Event,
+    ) -> Result<SuccessionOutcome, StoreError> {
+        self.engine
+            .write(move |connection| succession::add(connection, &new, event))
+            .await
+    }
+
+    /// Ends the key that the one with this id follows, gives it the name of that one, and records `event`. Nothing
+    /// where it follows none.
+    pub(crate) async fn end_followed(&self, key: u64, event: Event) -> Result<(), StoreError> {
+        self.engine
+            .write(move |connection| succession::end_followed(connection, key, event))
+            .await
+    }
+
+    /// Notes that a member, or one of its keys, is to be rotated, and records it; a second time nothing is.
+    pub(crate) async fn ask_rotation(&self, change: Change) -> Result<ChangeOutcome, StoreError> {
+        self.engine
+            .write(move |connection| succession::ask(connection, &change))
             .await
     }
 

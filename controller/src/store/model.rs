@@ -21,6 +21,7 @@ mod run;
 mod scope;
 mod session;
 mod sink;
+mod succession;
 mod token;
 mod uses;
 
@@ -44,6 +45,7 @@ pub(crate) use self::run::RunBegun;
 pub(crate) use self::scope::Scope;
 pub(crate) use self::session::{Alarm, Begun, FleetState, Lease, Opening, Seen};
 pub(crate) use self::sink::SinkCursor;
+pub(crate) use self::succession::{SuccessionOutcome, Successor};
 pub(crate) use self::token::{
     EnrollConflict, EnrollOutcome, Enrolment, Invitation, Redemption, RevokeOutcome, StoredToken,
     TokenFate, TokenState,

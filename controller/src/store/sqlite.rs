@@ -8,6 +8,7 @@
 //! | `writer` | one thread, one transaction for everything that waits: group commit |
 //! | `readers`, `cost` | read-only connections in two lanes, and what a question may cost |
 //! | `meta`, `members`, `changes`, `enrollment`, `hosts`, `tokens`, `policies`, `claims`, `events`, `journals`, `alarms`, `search`, `sinks` | the SQL of one resource each: plain functions over a connection |
+//! | `succession` | keys that follow others |
 //! | `thinning` | checkpoints that stand closer than anybody needs go |
 //! | `checkpoints`, `proof` | what is signed of the log, and its rows with what proves them |
 //! | `retention` | bodies of old records go |
@@ -57,6 +58,7 @@ pub(super) mod searched;
 pub(super) mod sessions;
 mod set_back;
 pub(super) mod sinks;
+pub(super) mod succession;
 pub(super) mod thinning;
 pub(super) mod tokens;
 pub(super) mod uses;

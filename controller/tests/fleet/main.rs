@@ -15,6 +15,7 @@ mod following;
 mod half_open;
 mod hosts;
 mod joining;
+mod key_rotation;
 mod lasting;
 mod members;
 mod metrics;

@@ -10,6 +10,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use fleet::wire::directory_server::{Directory, DirectoryServer};
 use fleet::wire::enrollment_server::{Enrollment, EnrollmentServer};
 use fleet::wire::{self, RedeemRequest, RedeemResponse, RenewRequest, RenewResponse};
+use fleet::wire::{RotateRequest, RotateResponse};
 use fleet::wire::{SyncRequest, SyncResponse};
 use fleet::{Role, Token};
 use rcgen::string::Ia5String;
@@ -66,9 +67,14 @@ pub(crate) struct State {
     pub(crate) lose_answer: Mutex<bool>,
     /// No answer to a redemption gets through.
     pub(crate) deaf: Mutex<bool>,
+    /// By secret: the user that it is for.
+    users: Mutex<BTreeMap<Vec<u8>, String>>,
     /// By secret: the identity that spent it.
     spent: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
-    identities: Mutex<BTreeMap<String, VerifyingKey>>,
+    /// By name: the identity keys that are good.
+    pub(crate) identities: Mutex<BTreeMap<String, Vec<VerifyingKey>>>,
+    /// Hosts that do not know a new key yet.
+    pub(crate) not_heard: Mutex<Vec<String>>,
     pub(crate) renewals: Mutex<u32>,
     /// What it says of its authorities; nothing, as controllers of before.
     pub(crate) trust: Mutex<Option<wire::TrustSet>>,
@@ -153,8 +159,10 @@ impl Fake {
             renamed: Mutex::default(),
             lose_answer: Mutex::default(),
             deaf: Mutex::default(),
+            users: Mutex::default(),
             spent: Mutex::default(),
             identities: Mutex::default(),
+            not_heard: Mutex::default(),
             renewals: Mutex::default(),
             trust: Mutex::default(),
             known: Mutex::default(),
@@ -180,9 +188,14 @@ impl Fake {
 
     /// A token that this controller would take.
     pub(crate) fn token(&self, role: Role, name: &str) -> Token {
+        let secret: [u8; 32] = Sha256::digest(name).into();
+        if role == Role::User {
+            let mut users = self.state.users.lock().unwrap();
+            users.insert(secret.to_vec(), name.to_owned());
+        }
         Token {
             role,
-            secret: Sha256::digest(name).into(),
+            secret,
             expires_at_secs: now_secs() + 600,
             address: self.address.clone(),
             ca_fingerprint: Sha256::digest(&self.state.ca.der).into(),
@@ -220,9 +233,17 @@ impl Enrollment for Service {
         request: Request<RedeemRequest>,
     ) -> Result<Response<RedeemResponse>, Status> {
         let request = request.into_inner();
-        let (role, name) = match request.exchange_key.len() {
-            32 => (Role::Host, "web-1"),
-            _ => (Role::Operator, "ops"),
+        let user = self
+            .0
+            .users
+            .lock()
+            .unwrap()
+            .get(&request.token_secret)
+            .cloned();
+        let (role, name) = match (&user, request.exchange_key.len()) {
+            (Some(user), _) => (Role::User, user.as_str()),
+            (None, 32) => (Role::Host, "web-1"),
+            (None, _) => (Role::Operator, "ops"),
         };
         let identity = request.identity_key.clone();
         let spent_by = self
@@ -241,7 +262,7 @@ impl Enrollment for Service {
             .identities
             .lock()
             .unwrap()
-            .insert(name.to_owned(), identity);
+            .insert(name.to_owned(), vec![identity]);
         if *self.0.deaf.lock().unwrap() {
             return Err(Status::unavailable("the answer is lost"));
         }
@@ -284,7 +305,10 @@ impl Enrollment for Service {
             .lock()
             .unwrap()
             .get(&request.name)
-            .and_then(|key| key.verify_strict(&message, &signature).ok())
+            .and_then(|keys| {
+                let mut keys = keys.iter();
+                keys.find(|key| key.verify_strict(&message, &signature).is_ok())
+            })
             .ok_or_else(|| Status::unauthenticated("not the identity key"))?;
         *self.0.renewals.lock().unwrap() += 1;
         self.0
@@ -296,6 +320,47 @@ impl Enrollment for Service {
             certificate_der: self.issue(role, &request.name, &request.csr_der),
             ca_der: self.0.ca.der.clone(),
             trust: self.0.trust.lock().unwrap().clone(),
+        }))
+    }
+
+    async fn rotate(
+        &self,
+        request: Request<RotateRequest>,
+    ) -> Result<Response<RotateResponse>, Status> {
+        let request = request.into_inner();
+        let message = fleet::rotation_message(
+            Role::try_from(request.role).unwrap(),
+            &request.name,
+            (&request.identity_key, &request.new_identity_key),
+            &request.new_exchange_key,
+            (request.signed_at_secs, request.end_old),
+        );
+        let verified = |key: &[u8], signature: &[u8]| {
+            let key = VerifyingKey::from_bytes(key.try_into().unwrap()).unwrap();
+            let signature = Signature::from_slice(signature);
+            let signature = signature.map_err(|_| Status::unauthenticated("no signature"))?;
+            key.verify_strict(&message, &signature)
+                .map_err(|_| Status::unauthenticated("not the identity key"))?;
+            Ok::<_, Status>(key)
+        };
+        let new = verified(&request.new_identity_key, &request.new_signature)?;
+        let mut identities = self.0.identities.lock().unwrap();
+        let keys = identities.get_mut(&request.name).unwrap();
+        if !keys.contains(&new) {
+            let old = verified(&request.identity_key, &request.signature)?;
+            if !keys.contains(&old) {
+                return Err(Status::unauthenticated("not the identity key"));
+            }
+            keys.push(new);
+        }
+        let waits_for = self.0.not_heard.lock().unwrap().clone();
+        if request.end_old && waits_for.is_empty() {
+            keys.retain(|key| key.as_bytes()[..] != request.identity_key);
+        }
+        let mut all = keys.iter();
+        Ok(Response::new(RotateResponse {
+            old_ended: !all.any(|key| key.as_bytes()[..] == request.identity_key),
+            waits_for,
         }))
     }
 }

@@ -17,21 +17,21 @@ use crate::{joined, seen};
 
 /// One in memory, which keeps what a machine would have that is switched off before or after each call.
 #[derive(Debug, Default)]
-struct Memory {
-    texts: Mutex<BTreeMap<String, String>>,
-    session: Option<PathBuf>,
+pub(crate) struct Memory {
+    pub(crate) texts: Mutex<BTreeMap<String, String>>,
+    pub(crate) session: Option<PathBuf>,
     /// The directory that is photographed, and the pictures: its files, and the keyring's texts.
-    watched: Option<PathBuf>,
-    pictures: Mutex<Vec<Picture>>,
-    is_locked: Mutex<bool>,
+    pub(crate) watched: Option<PathBuf>,
+    pub(crate) pictures: Mutex<Vec<Picture>>,
+    pub(crate) is_locked: Mutex<bool>,
     /// Loses what it is given.
-    is_careless: bool,
+    pub(crate) is_careless: bool,
 }
 
-type Picture = (BTreeMap<String, Vec<u8>>, BTreeMap<String, String>);
+pub(crate) type Picture = (BTreeMap<String, Vec<u8>>, BTreeMap<String, String>);
 
 impl Memory {
-    fn picture(&self) {
+    pub(crate) fn picture(&self) {
         if let Some(dir) = &self.watched {
             let texts = self.texts.lock().unwrap().clone();
             self.pictures.lock().unwrap().push((files(dir), texts));
@@ -94,7 +94,7 @@ fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// A machine as the picture has it.
-fn restored((files, texts): &Picture) -> (TempDir, Arc<dyn Keyring>) {
+pub(crate) fn restored((files, texts): &Picture) -> (TempDir, Arc<dyn Keyring>) {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = TempDir::new().unwrap();
     for (name, bytes) in files {

@@ -4,6 +4,7 @@
 mod again;
 mod fake;
 mod keyring;
+mod rotation;
 mod trust;
 
 use std::error::Error as _;

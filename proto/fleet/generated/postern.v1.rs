@@ -2112,6 +2112,42 @@ pub struct RenewResponse {
     #[prost(message, optional, tag = "3")]
     pub trust: ::core::option::Option<TrustSet>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateRequest {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Ed25519 public keys, 32 bytes: of the key that is to end, and of its successor.
+    #[prost(bytes = "vec", tag = "3")]
+    pub identity_key: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub new_identity_key: ::prost::alloc::vec::Vec<u8>,
+    /// X25519 public key of the successor, 32 bytes; users only.
+    #[prost(bytes = "vec", tag = "5")]
+    pub new_exchange_key: ::prost::alloc::vec::Vec<u8>,
+    /// Seconds since the Unix epoch; refused when more than 300 s from the controller's clock.
+    #[prost(uint64, tag = "6")]
+    pub signed_at_secs: u64,
+    /// The key before is to end now; it does not while waits_for is not empty.
+    #[prost(bool, tag = "7")]
+    pub end_old: bool,
+    /// Ed25519 over fleet::rotation_message of all that is above: by the new key, and by the old one, which counts until
+    /// the new one is registered and may be left out after that.
+    #[prost(bytes = "vec", tag = "8")]
+    pub new_signature: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "9")]
+    pub signature: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateResponse {
+    /// Hosts that the user may open and that have not said yet that they know the new key.
+    #[prost(string, repeated, tag = "1")]
+    pub waits_for: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The key before is nobody's any more.
+    #[prost(bool, tag = "2")]
+    pub old_ended: bool,
+}
 /// Generated client implementations.
 #[cfg(feature = "rpc")]
 pub mod enrollment_client {
@@ -2249,6 +2285,29 @@ pub mod enrollment_client {
                 .insert(GrpcMethod::new("postern.v1.Enrollment", "Renew"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gives a key a successor, says who still has to hear of it, and ends the one before. Proven by signatures, as a
+        /// renewal is. Asked again with the same keys it answers the same, so a caller that was cut off asks again.
+        pub async fn rotate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateRequest>,
+        ) -> std::result::Result<tonic::Response<super::RotateResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Enrollment/Rotate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Enrollment", "Rotate"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2275,6 +2334,12 @@ pub mod enrollment_server {
             &self,
             request: tonic::Request<super::RenewRequest>,
         ) -> std::result::Result<tonic::Response<super::RenewResponse>, tonic::Status>;
+        /// Gives a key a successor, says who still has to hear of it, and ends the one before. Proven by signatures, as a
+        /// renewal is. Asked again with the same keys it answers the same, so a caller that was cut off asks again.
+        async fn rotate(
+            &self,
+            request: tonic::Request<super::RotateRequest>,
+        ) -> std::result::Result<tonic::Response<super::RotateResponse>, tonic::Status>;
     }
     /// Joining and staying. The only service that may be called without a client certificate.
     #[derive(Debug)]
@@ -2424,6 +2489,49 @@ pub mod enrollment_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenewSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Enrollment/Rotate" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateSvc<T: Enrollment>(pub Arc<T>);
+                    impl<T: Enrollment> tonic::server::UnaryService<super::RotateRequest>
+                    for RotateSvc<T> {
+                        type Response = super::RotateResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Enrollment>::rotate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -2630,6 +2738,12 @@ pub struct MemberKey {
     /// When a certificate was last issued for it.
     #[prost(uint64, tag = "5")]
     pub renewed_at_ms: u64,
+    /// The name of the key that this one is to replace; empty for none.
+    #[prost(string, tag = "6")]
+    pub follows: ::prost::alloc::string::String,
+    /// When its member was asked for a new one, which it has not made yet; 0 for not asked.
+    #[prost(uint64, tag = "7")]
+    pub rotation_asked_ms: u64,
 }
 /// UNSPECIFIED for every role.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2698,6 +2812,23 @@ pub struct RemoveMemberRequest {
     pub reason: ::prost::alloc::string::String,
     #[prost(uint32, tag = "5")]
     pub wait_secs: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RotateMemberRequest {
+    #[prost(enumeration = "Role", tag = "1")]
+    pub role: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Users: only this key; empty for all.
+    #[prost(string, tag = "3")]
+    pub key_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RotateMemberResponse {
+    #[prost(message, optional, tag = "1")]
+    pub member: ::core::option::Option<MemberEntry>,
 }
 /// The first one names every host that must hear of it; each later one those that have since.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -3545,6 +3676,31 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("postern.v1.Operator", "RemoveMember"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Asks a member, or one key of a user, to make new keys; its program says so to whoever uses it.
+        pub async fn rotate_member(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RotateMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateMemberResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/postern.v1.Operator/RotateMember",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("postern.v1.Operator", "RotateMember"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn list_hosts(
             &mut self,
             request: impl tonic::IntoRequest<super::ListHostsRequest>,
@@ -3964,6 +4120,14 @@ pub mod operator_server {
             request: tonic::Request<super::RemoveMemberRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::RemoveMemberStream>,
+            tonic::Status,
+        >;
+        /// Asks a member, or one key of a user, to make new keys; its program says so to whoever uses it.
+        async fn rotate_member(
+            &self,
+            request: tonic::Request<super::RotateMemberRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RotateMemberResponse>,
             tonic::Status,
         >;
         async fn list_hosts(
@@ -4494,6 +4658,51 @@ pub mod operator_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/postern.v1.Operator/RotateMember" => {
+                    #[allow(non_camel_case_types)]
+                    struct RotateMemberSvc<T: Operator>(pub Arc<T>);
+                    impl<
+                        T: Operator,
+                    > tonic::server::UnaryService<super::RotateMemberRequest>
+                    for RotateMemberSvc<T> {
+                        type Response = super::RotateMemberResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RotateMemberRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Operator>::rotate_member(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RotateMemberSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -5185,6 +5394,10 @@ pub struct SyncResponse {
     /// fleet::trust_digest of the TrustSet that holds; a member that has another renews. Empty where there is none.
     #[prost(bytes = "vec", tag = "5")]
     pub trust_digest: ::prost::alloc::vec::Vec<u8>,
+    /// When the caller's own key was asked for a successor, which it has not made yet, milliseconds since the Unix epoch; 0 for
+    /// not asked. Not signed: it is said over a channel in which the controller has proven itself.
+    #[prost(uint64, tag = "6")]
+    pub rotation_asked_ms: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DirectoryBody {

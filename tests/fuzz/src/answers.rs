@@ -39,7 +39,7 @@ use tower::layer::layer_fn;
 use crate::scene::memory;
 
 /// What is asked, by the owner or by the user. `FILE` is a policy.
-const COMMANDS: [(Who, &[&str]); 33] = [
+const COMMANDS: [(Who, &[&str]); 34] = [
     (Who::Owner, &["host", "list"]),
     (Who::Owner, &["host", "list", "--json"]),
     (Who::Owner, &["host", "show", "web-1"]),
@@ -82,6 +82,7 @@ const COMMANDS: [(Who, &[&str]); 33] = [
     (Who::User, &["sync"]),
     (Who::User, &["list"]),
     (Who::User, &["knock", "web-1", "-A", "tcp/22", "--dry-run"]),
+    (Who::Owner, &["member", "rotate", "user", "alice"]),
 ];
 const FILE: &str = "FILE";
 

@@ -1,5 +1,6 @@
 //! Who is in the fleet, who may what, and what the auditor is told.
 
+use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -306,6 +307,41 @@ fn a_host_that_is_renamed_and_moved_goes_on_and_its_users_knock_by_the_new_name(
             .ok()?;
         ensure!(rows.stdout.contains("web-1 (now www-1)"), "{}", rows.stdout);
         Ok(())
+    });
+}
+
+#[test]
+fn a_users_keys_are_rotated_with_a_host_away_and_she_opens_before_between_and_after() {
+    in_lab(|lab| {
+        let mut company = Company::found(lab, 1, POLICY)?;
+        company.host_mut(1).kill()?;
+        let rotate = ["profile", "rotate", "--wait", "1s"];
+        let waits = company.alice.run(&rotate)?.code(4)?;
+        ensure!(waits.stderr.contains("web-1"), "{}", waits.stderr);
+        company.host_mut(1).start_again()?;
+        company.operator.hosts_in_sync(1)?;
+
+        let (alice, host) = (&company.alice, company.host(1));
+        alice.knock("web-1", "tcp/22", &[])?;
+        host.opens(alice.node.v4, "tcp:22")?;
+        let switch = ["profile", "rotate", "--wait", "20s", "--keep-old"];
+        alice.run(&switch)?.ok()?;
+        alice.knock("web-1", "tcp/22", &[])?;
+        let opened = ["--kind", "grant-opened"];
+        wait::until("grants of both keys", wait::SOON, || {
+            let opened = company.auditor.audit(&opened)?;
+            let keys: BTreeSet<_> = opened.iter().map(|event| text(event, "key")).collect();
+            Ok(keys.len() == 2)
+        })?;
+        alice.run(&["profile", "rotate", "--wait", "20s"])?.ok()?;
+        alice.knock("web-1", "tcp/22", &[])?;
+        host.opens(alice.node.v4, "tcp:22")?;
+        let shown = company
+            .operator
+            .run(&["member", "show", "alice", "--json"])?;
+        let shown: serde_json::Value = serde_json::from_str(&shown.ok()?.stdout)?;
+        let keys = shown.get("keys").and_then(|keys| keys.as_array());
+        same("keys of alice", &keys.map(Vec::len), &Some(1))
     });
 }
 

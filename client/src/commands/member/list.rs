@@ -13,7 +13,7 @@ use crate::time;
 /// List who belongs to the fleet, with what keys
 ///
 /// JSON fields: role, name, locked, locked_at_ms, lock_reason, joined_at_ms, renewed_at_ms, keys (each
-/// with name, fingerprint, joined_at_ms, locked, renewed_at_ms), warnings, labels, scope (of an operator, auditor, validator or
+/// with name, fingerprint, joined_at_ms, locked, renewed_at_ms, follows (the key that it is to replace), rotation_asked_ms), warnings, labels, scope (of an operator, auditor, validator or
 /// helpdesk: only hosts with these labels are its business; empty for all).
 #[derive(clap::Args, Debug)]
 pub(super) struct ListArgs {

@@ -30,6 +30,9 @@ pub(super) struct Key<'a> {
     pub(super) joined_at_ms: u64,
     pub(super) locked: bool,
     pub(super) renewed_at_ms: u64,
+    /// The name of the key that it is to replace; empty for none.
+    pub(super) follows: &'a str,
+    pub(super) rotation_asked_ms: u64,
 }
 
 impl<'a> From<&'a MemberEntry> for Row<'a> {
@@ -77,6 +80,8 @@ impl<'a> From<&'a MemberKey> for Key<'a> {
             joined_at_ms,
             locked,
             renewed_at_ms,
+            follows,
+            rotation_asked_ms,
         } = key;
         Self {
             name,
@@ -84,6 +89,8 @@ impl<'a> From<&'a MemberKey> for Key<'a> {
             joined_at_ms: *joined_at_ms,
             locked: *locked,
             renewed_at_ms: *renewed_at_ms,
+            follows,
+            rotation_asked_ms: *rotation_asked_ms,
         }
     }
 }
@@ -96,10 +103,14 @@ impl Row<'_> {
         if self.locked { "locked" } else { "active" }
     }
 
-    /// Its keys by name, a locked one marked.
+    /// Its keys by name, a locked one marked, and one that is to be rotated.
     pub(super) fn keys(&self) -> String {
         let keys = self.keys.iter().map(|key| {
-            let mark = if key.locked { " (locked)" } else { "" };
+            let mark = match (key.locked, key.rotation_asked_ms) {
+                (true, _) => " (locked)",
+                (false, 0) => "",
+                (false, _) => " (asked for a new one)",
+            };
             format!("{}{mark}", key.name)
         });
         keys.collect::<Vec<_>>().join(", ")

@@ -56,7 +56,7 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
             stanzas: &stanzas,
         });
     }
-    for (name, value) in lines(&row, &stanzas, &warnings) {
+    for (name, value) in lines(context.now_secs, &row, &stanzas, &warnings) {
         if !value.is_empty() {
             let name = format!("{name}:");
             context.ui.say(format_args!("{name:<14} {value}"))?;
@@ -65,7 +65,17 @@ pub(super) async fn run(context: &Context, args: ShowArgs) -> Result {
     Ok(())
 }
 
+/// How old a key is, in days.
+fn age(joined_at_ms: u64, now_secs: u64) -> String {
+    match now_secs.saturating_sub(joined_at_ms / 1000) / 86_400 {
+        0 => String::new(),
+        1 => " (1 day)".to_owned(),
+        days => format!(" ({days} days)"),
+    }
+}
+
 fn lines<'a>(
+    now_secs: u64,
     row: &Row<'_>,
     stanzas: &'a [String],
     warnings: &'a [String],
@@ -96,10 +106,19 @@ fn lines<'a>(
             0 => String::new(),
             at => format!(", last used {}", time::short(at)),
         };
+        let age = age(key.joined_at_ms, now_secs);
+        let follows = match key.follows {
+            "" => String::new(),
+            followed => format!(", to replace {followed} when every host knows it"),
+        };
+        let asked = match key.rotation_asked_ms {
+            0 => String::new(),
+            at => format!(", asked for a new one {}", time::short(at)),
+        };
         (
             "key",
             format!(
-                "{}  {}  joined {joined}{used}{lock}",
+                "{}  {}  joined {joined}{age}{used}{follows}{asked}{lock}",
                 key.name, key.fingerprint
             ),
         )

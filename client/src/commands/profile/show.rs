@@ -1,5 +1,6 @@
 //! `postern profile show`
 
+use member::Rotation;
 use serde::Serialize;
 
 use crate::commands::list::listed;
@@ -41,6 +42,15 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result {
     ))?;
     if membership.is_in_keyring() {
         context.ui.say("Its keys are in the keyring.")?;
+    }
+    match membership.rotation()? {
+        None => {}
+        Some(Rotation::Made) => context
+            .ui
+            .say("Other keys are about to follow: `postern profile rotate` goes on.")?,
+        Some(Rotation::Switched) => context
+            .ui
+            .say("The keys of before have not ended: `postern profile rotate` ends them.")?,
     }
     let Some(directory) = &directory else {
         return Ok(());

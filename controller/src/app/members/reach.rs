@@ -69,6 +69,23 @@ pub(super) async fn behind(context: &Context) -> Result<BTreeSet<String>, Error>
     Ok(behind.map(|host| host.name).collect())
 }
 
+/// Hosts that a user may open and that have not acknowledged yet the text that they should have, where that
+/// is not the same as having none.
+pub(in crate::app) async fn not_heard(context: &Context, user: &str) -> Result<Vec<String>, Error> {
+    let (hosts, states) = context.store.hosts().await?;
+    let targets = context.rollout.targets();
+    let has_heard = |name: &str| {
+        let host = hosts.iter().find(|host| host.name == name);
+        let applied = host.and_then(|host| states.get(&host.id));
+        targets.get(name).is_none_or(|target| {
+            applied.is_some_and(|state| state.applied_digest == target.compiled.digest)
+        })
+    };
+    let mut waits = concerned(context, user, BTreeSet::new());
+    waits.retain(|host| !has_heard(host));
+    Ok(waits)
+}
+
 /// What a user who knows keys that stand in the policy's text can still do with them, one sentence
 /// for each stanza. That she knows them is guessed from where she is, or was, permitted.
 pub(super) fn shared_keys(context: &Context, whom: &Whom) -> Vec<String> {

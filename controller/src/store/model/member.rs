@@ -99,7 +99,12 @@ pub(crate) struct NewMember {
 impl MemberKey {
     /// Names it for people: SHA-256 of the identity key, the first 16 bytes in hexadecimal.
     pub(crate) fn fingerprint(&self) -> String {
-        let hash: [u8; 32] = Sha256::digest(self.identity_key).into();
+        Self::fingerprint_of(&self.identity_key)
+    }
+
+    /// The same, of a key that nobody has yet.
+    pub(crate) fn fingerprint_of(identity_key: &[u8; 32]) -> String {
+        let hash: [u8; 32] = Sha256::digest(identity_key).into();
         let (named, _) = hash.split_at(16);
         hex::encode(named)
     }
@@ -116,6 +121,11 @@ impl Member {
     /// The key with this name.
     pub(crate) fn key_named(&self, name: &str) -> Option<&MemberKey> {
         self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// The keys that follow no other one.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = &MemberKey> {
+        self.keys.iter().filter(|key| key.follows.is_none())
     }
 
     /// The keys with which it may do something.

@@ -28,10 +28,10 @@ pub(in crate::store) fn lock(
     if is_last_owner(connection, &found)? {
         return Ok(ChangeOutcome::LastOwner);
     }
-    let (table, id) = found.row();
+    let ((table, is_it), id) = found.rows();
     let sql = format!(
         "UPDATE {table} SET locked_at_ms = ?2, lock_reason = ?3, locked_by = ?4
-         WHERE id = ?1 AND locked_at_ms IS NULL"
+         WHERE {is_it} AND locked_at_ms IS NULL"
     );
     let locked = connection.prepare_cached(&sql)?.execute(params![
         signed(id),
@@ -55,10 +55,10 @@ pub(in crate::store) fn unlock(
         Ok(found) => found,
         Err(outcome) => return Ok(outcome),
     };
-    let (table, id) = found.row();
+    let ((table, is_it), id) = found.rows();
     let sql = format!(
         "UPDATE {table} SET locked_at_ms = NULL, lock_reason = '', locked_by = ''
-         WHERE id = ?1 AND locked_at_ms IS NOT NULL"
+         WHERE {is_it} AND locked_at_ms IS NOT NULL"
     );
     let unlocked = connection.prepare_cached(&sql)?.execute([signed(id)])?;
     if unlocked == 0 {
@@ -81,7 +81,7 @@ pub(in crate::store) fn remove(
         return Ok(ChangeOutcome::LastOwner);
     }
     if let Found::Key(member, _) = &found
-        && member.keys.len() == 1
+        && member.devices().count() == 1
     {
         return Ok(ChangeOutcome::LastKey);
     }
@@ -131,7 +131,10 @@ fn find(
     let Some(name) = &whom.key else {
         return Ok(Ok(Found::Member(member)));
     };
-    let key = member.key_named(name).cloned();
+    // A key and the one that follows it are one device.
+    let named = member.key_named(name);
+    let followed = named.and_then(|key| member.key(key.follows?));
+    let key = followed.or(named).cloned();
     Ok(key.map_or(Err(ChangeOutcome::UnknownKey), |key| {
         Ok(Found::Key(member, Box::new(key)))
     }))
@@ -149,11 +152,11 @@ fn is_last_owner(connection: &Connection, found: &Found) -> Result<bool, StoreEr
 // === impl Found ===
 
 impl Found {
-    /// Its table and id.
-    fn row(&self) -> (&'static str, u64) {
+    /// Its table with the condition for its rows, and the id in that.
+    fn rows(&self) -> ((&'static str, &'static str), u64) {
         match self {
-            Self::Member(member) => ("members", member.id),
-            Self::Key(_, key) => ("member_keys", key.id),
+            Self::Member(member) => (("members", "id = ?1"), member.id),
+            Self::Key(_, key) => (("member_keys", "(id = ?1 OR follows = ?1)"), key.id),
         }
     }
 }

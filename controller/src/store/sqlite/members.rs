@@ -107,10 +107,10 @@ pub(super) fn delete(connection: &Connection, id: u64) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Takes a key from its member.
+/// Takes a key from its member, with the one that was to follow it.
 pub(super) fn delete_key(connection: &Connection, id: u64) -> Result<(), StoreError> {
     connection
-        .prepare_cached("DELETE FROM member_keys WHERE id = ?1")?
+        .prepare_cached("DELETE FROM member_keys WHERE id = ?1 OR follows = ?1")?
         .execute([signed(id)])?;
     Ok(())
 }
