@@ -21,7 +21,8 @@ pub(crate) const FIRST_PAGE: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Listing {
     filter: EventFilter,
-    after: Cursor,
+    /// `None` at the end of the log.
+    after: Option<Cursor>,
     /// Rows that may still come.
     left: usize,
     page: usize,
@@ -36,7 +37,7 @@ impl Listing {
     pub(crate) fn new(filter: EventFilter, limit: u32) -> Self {
         Self {
             filter,
-            after: Cursor::NEWEST,
+            after: Some(Cursor::NEWEST),
             left: match limit {
                 0 => LIMIT_DEFAULT,
                 limit => usize::try_from(limit).unwrap_or(usize::MAX),
@@ -58,18 +59,21 @@ impl Listing {
         if self.left == 0 {
             return Ok(Vec::new());
         }
-        let rows = self.page.min(self.left);
-        let filter = self.filter.clone();
-        let page = context.store.page(filter, self.after, rows).await?;
-        self.page = PAGE;
-        self.cut = page.cut;
-        self.left -= page.rows.len();
-        match page.rows.last() {
-            Some(last) if page.rows.len() == rows => self.after = Cursor::after(last),
-            None if page.cut => return Err(Error::TooCostly),
-            Some(_) | None => self.left = 0,
+        while let Some(after) = self.after {
+            let rows = self.page.min(self.left);
+            let page = context.store.look(self.filter.clone(), after, rows).await?;
+            self.cut = page.cut;
+            self.after = page.next;
+            if !page.rows.is_empty() {
+                self.page = PAGE;
+                self.left -= page.rows.len();
+                return Ok(page.rows);
+            }
+            if page.cut {
+                return Err(Error::TooCostly);
+            }
         }
-        Ok(page.rows)
+        Ok(Vec::new())
     }
 }
 
@@ -135,7 +139,7 @@ async fn role_must_be_known(context: &Context, filter: &EventFilter) -> Result<(
             role: Some(role),
             ..EventFilter::default()
         };
-        let page = context.store.page(of_hers, Cursor::NEWEST, 1).await?;
+        let page = context.store.newest(of_hers, 1).await?;
         if page.cut || !page.rows.is_empty() {
             continue;
         }
@@ -170,7 +174,7 @@ fn split_role(filter: &mut EventFilter) -> Result<(), Error> {
 /// The same as of names, of stanzas, actors and generations: nothing is found of what never was.
 async fn words_must_be_known(context: &Context, filter: &EventFilter) -> Result<(), Error> {
     let is_in_log = async |filter: EventFilter| -> Result<bool, Error> {
-        let page = context.store.page(filter, Cursor::NEWEST, 1).await?;
+        let page = context.store.newest(filter, 1).await?;
         Ok(page.cut || !page.rows.is_empty())
     };
     let in_force = context.rollout.in_force();

@@ -9,7 +9,7 @@ use super::{check, hosts};
 use crate::access::caller::Caller;
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{Cursor, EventFilter, LogRow};
+use crate::store::model::{EventFilter, LogRow};
 use crate::timestamp::Timestamp;
 
 /// How far back is looked when nothing is said: a knock that has just failed.
@@ -114,7 +114,7 @@ async fn events(
         ..EventFilter::default()
     };
     // What was found before a search was given up is as good as any: it is the newest.
-    let page = context.store.page(filter, Cursor::NEWEST, ROWS_MAX).await?;
+    let page = context.store.newest(filter, ROWS_MAX).await?;
     let rows = page.rows.into_iter();
     let rows = rows.filter(|row| row.stored_at_ms >= since_ms && allowed.contains(&row.host));
     Ok(rows.filter_map(|row| own(row, user)).collect())

@@ -11,9 +11,9 @@ const LOTS_MAX: usize = 200;
 // === impl Store ===
 
 impl Store {
-    /// The next at most `limit` rows of an answer, newest first, or what of them was found at a
-    /// bounded cost. A future that is dropped ends the search.
-    pub(crate) async fn page(
+    /// The next rows of an answer, newest first, at most `limit`: what was found of them at a bounded
+    /// cost, and where to go on. Others are asked in between. A future that is dropped ends the search.
+    pub(crate) async fn look(
         &self,
         filter: EventFilter,
         after: Cursor,
@@ -28,6 +28,27 @@ impl Store {
         self.engine
             .ask(move |connection| search::page(connection, &filter, after, limit))
             .await
+    }
+
+    /// The newest `limit` rows of an answer, however long the log is; cut only where one look was.
+    pub(crate) async fn newest(
+        &self,
+        filter: EventFilter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let mut found = Page::default();
+        let mut after = Some(Cursor::NEWEST);
+        while let Some(from) = after {
+            let page = self
+                .look(filter.clone(), from, limit - found.rows.len())
+                .await?;
+            found.rows.extend(page.rows);
+            found.next = page.next;
+            found.cut = page.cut;
+            let is_full = found.rows.len() >= limit;
+            after = page.next.filter(|_| !is_full && !page.cut);
+        }
+        Ok(found)
     }
 
     /// Counts grants that were opened; `None` when that costs more than one question may.
@@ -98,7 +119,7 @@ impl Store {
         after: Cursor,
         limit: usize,
     ) -> Result<Vec<super::model::LogRow>, StoreError> {
-        let page = self.page(filter, after, limit).await?;
+        let page = self.look(filter, after, limit).await?;
         assert!(!page.cut);
         Ok(page.rows)
     }

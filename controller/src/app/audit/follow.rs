@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::store::model::{Cursor, EventFilter, LogRow};
+use crate::store::model::{EventFilter, LogRow};
 
 /// Records looked at in one step.
 const STEP: u16 = 500;
@@ -40,10 +40,7 @@ impl Following {
         let mut rows = Vec::new();
         if before > 0 {
             let limit = usize::try_from(before.min(BEFORE_MAX)).unwrap_or_default();
-            let page = context
-                .store
-                .page(filter.clone(), Cursor::NEWEST, limit)
-                .await?;
+            let page = context.store.newest(filter.clone(), limit).await?;
             if page.cut {
                 return Err(Error::TooCostly);
             }

@@ -48,11 +48,7 @@ async fn of_two_members_with_one_name_only_the_one_with_the_role_is_asked_about(
             ..EventFilter::default()
         };
         let filter = permitted(&fleet.context, &root(), filter).await?;
-        let page = fleet
-            .context
-            .store
-            .page(filter.clone(), Cursor::NEWEST, 10)
-            .await?;
+        let page = fleet.context.store.newest(filter.clone(), 10).await?;
         for row in &page.rows {
             assert!(filter.matches(&row.host, &row.event()));
         }

@@ -8,7 +8,7 @@ use crate::app::fixture::past::{act_at, remove_host, rename, replace};
 use crate::app::fixture::{Fleet, NOW, after_secs, caller, draft, root};
 use crate::app::members::Act;
 use crate::app::policy::{Draft, Public};
-use crate::store::model::{Cursor, EventFilter, Scope, Whom};
+use crate::store::model::{EventFilter, Scope, Whom};
 
 const POLICY: &str = "\
 NAME ssh
@@ -501,7 +501,7 @@ async fn events_are_found_and_judged_as_those_of_the_machine_whatever_it_was_cal
             hosts: vec![host.to_owned()],
             ..EventFilter::default()
         };
-        let page = fleet.context.store.page(filter, Cursor::NEWEST, 100).await;
+        let page = fleet.context.store.newest(filter, 100).await;
         let rows = page.unwrap().rows.into_iter();
         rows.map(|row| (row.host, row.epoch.starts_with('1')))
             .collect::<Vec<_>>()

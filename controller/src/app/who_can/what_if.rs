@@ -191,7 +191,7 @@ impl Replay<'_> {
         let mut after = Cursor::NEWEST;
         let mut count = 0;
         loop {
-            let page = context.store.page(filter.clone(), after, PAGE).await?;
+            let page = context.store.look(filter.clone(), after, PAGE).await?;
             for row in &page.rows {
                 match row.event.event() {
                     // By what the machine is now, whatever it was called then.
@@ -201,7 +201,7 @@ impl Replay<'_> {
             }
             count += page.rows.len();
             if page.cut || count >= EVENTS_MAX {
-                let oldest = page.rows.last().map(|row| Timestamp::from_ms(row.at_ms));
+                let oldest = page.next.map(|next| Timestamp::from_ms(next.at_ms));
                 let oldest = oldest.map_or_else(String::new, |at| format!(" before {at}"));
                 self.replayed.warnings.push(format!(
                     "the search was given up after {count} events: what happened{oldest} is not \
@@ -209,9 +209,9 @@ impl Replay<'_> {
                 ));
                 return Ok(());
             }
-            match page.rows.last() {
-                Some(last) if page.rows.len() == PAGE => after = Cursor::after(last),
-                Some(_) | None => return Ok(()),
+            match page.next {
+                Some(next) => after = next,
+                None => return Ok(()),
             }
             tokio::task::yield_now().await;
         }

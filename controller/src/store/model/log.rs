@@ -93,7 +93,10 @@ pub(crate) struct LogRow {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Page {
     pub(crate) rows: Vec<LogRow>,
-    /// The search cost more than one may and was given up: there may be more rows.
+    /// Where to go on when there may be more rows; `None` when these are the last. There may be fewer
+    /// rows than were asked for, or none, and more further on: a page looks at so many events only.
+    pub(crate) next: Option<Cursor>,
+    /// The search cost more than one may and was given up there.
     pub(crate) cut: bool,
 }
 
@@ -194,5 +197,10 @@ impl Cursor {
             at_ms: record.at_ms,
             id: record.id,
         }
+    }
+
+    /// Before everything that happened then or later.
+    pub(crate) const fn before(at_ms: u64) -> Self {
+        Self { at_ms, id: 0 }
     }
 }

@@ -83,6 +83,14 @@ impl Meter {
     }
 }
 
+/// The same of a failed operation.
+pub(super) fn is_cut(error: &StoreError) -> bool {
+    let StoreError::Engine(error) = error else {
+        return false;
+    };
+    error.downcast_ref().is_some_and(is_interrupted)
+}
+
 /// Whether an error of the engine is that of a meter.
 pub(super) fn is_interrupted(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)

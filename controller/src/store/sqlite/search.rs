@@ -1,11 +1,13 @@
 //! Who opened what: reading the fleet's log.
 //!
-//! Newest first by the hosts' own time, a page at a time: the next page begins after the last row
-//! of the one before (keyset paging), so that no reading holds the database for long. Each
-//! question is driven by the one index that narrows it most, chosen here and not by the planner,
-//! whose guess changes with the data: digest, grant, request, address, port, user, key, stanza, actor,
-//! reason, host, generation, kind, time (`search/driver.rs`). What no index narrows enough ends at the question's allowance.
+//! Newest first by the hosts' own time, a page at a time: the next page begins where the one before
+//! ended (keyset paging), so that no reading holds the database for long. Each question is driven by
+//! the one index that has the fewest rows where the answer is looked for, counted before and not
+//! guessed (`choice`). Where that has many and few of them are asked for, a page looks at
+//! [`EFFORT`] of them and says from where to go on. What is not in the order of time and not
+//! rare ends at the question's allowance.
 
+mod choice;
 mod conditions;
 mod driver;
 mod known;
@@ -14,15 +16,33 @@ mod statement;
 use fleet::EventRecord;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
+use self::conditions::Window;
+#[cfg(test)]
+use self::driver::Driver;
 use self::known::Known;
 use self::statement::Statement;
-use super::cost::is_interrupted;
+use super::cost::is_cut;
 use super::reasons;
 use crate::store::error::StoreError;
 use crate::store::model::{Cursor, EventFilter, LogRow, Page};
 
 /// Reasons that are looked for by their index; more are looked for among all events.
 const REASONS_MAX: usize = 16;
+
+/// How many rows of the driving index are looked at, about.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// In the first window; each is twice the one before.
+    first: usize,
+    /// For one page.
+    most: usize,
+}
+
+/// Some ten milliseconds.
+const EFFORT: Effort = Effort {
+    first: 1_024,
+    most: 16_384,
+};
 
 /// See `Store::page`.
 pub(in crate::store) fn page(
@@ -31,29 +51,90 @@ pub(in crate::store) fn page(
     after: Cursor,
     limit: usize,
 ) -> Result<Page, StoreError> {
-    let Some(known) = known(connection, filter)? else {
-        return Ok(Page::default());
+    page_with(connection, filter, (after, limit), EFFORT)
+}
+
+fn page_with(
+    connection: &Connection,
+    filter: &EventFilter,
+    (after, limit): (Cursor, usize),
+    effort: Effort,
+) -> Result<Page, StoreError> {
+    let mut page = Page {
+        next: Some(after),
+        ..Page::default()
     };
-    let Statement { sql, values } = Statement::new(filter, known, after, limit);
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut page = Page::default();
-    for row in statement.query_map(rusqlite::params_from_iter(values), read)? {
-        match row {
-            Ok(row) => page.rows.push(row),
-            Err(error) if is_interrupted(&error) => {
-                page.cut = true;
-                break;
-            }
-            Err(error) => return Err(error.into()),
-        }
+    match fill(connection, filter, (limit, effort), &mut page) {
+        Err(error) if is_cut(&error) => page.cut = true,
+        result => result?,
     }
     Ok(page)
 }
 
+/// Reads window after window until the page is full, the log is at its end, or enough was looked at.
+fn fill(
+    connection: &Connection,
+    filter: &EventFilter,
+    (limit, effort): (usize, Effort),
+    page: &mut Page,
+) -> Result<(), StoreError> {
+    let Some(known) = known(connection, filter)? else {
+        page.next = None;
+        return Ok(());
+    };
+    let mut choice = None;
+    let (mut examined, mut rows) = (0, effort.first);
+    while let Some(after) = page.next {
+        let driver = match &choice {
+            Some(driver) => driver,
+            None => &*choice.insert(choice::choose(connection, filter, &known, after)?),
+        };
+        let depth = choice::window(connection, filter, &known, driver, (after, rows))?;
+        let window = Window {
+            after,
+            floor_ms: depth.floor_ms,
+        };
+        let left = limit - page.rows.len();
+        read_window(
+            connection,
+            &Statement::new(filter, &known, driver, window, left),
+            page,
+        )?;
+        page.next = match page.rows.last() {
+            Some(last) if page.rows.len() >= limit => Some(Cursor::after(last)),
+            Some(_) | None => depth.floor_ms.map(Cursor::before),
+        };
+        examined += depth.rows;
+        if page.rows.len() >= limit || examined >= effort.most {
+            break;
+        }
+        rows = (rows * 2).min(effort.most);
+    }
+    Ok(())
+}
+
+fn read_window(
+    connection: &Connection,
+    Statement { sql, values }: &Statement,
+    page: &mut Page,
+) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    for row in statement.query_map(rusqlite::params_from_iter(values), read)? {
+        let row = row?;
+        page.next = Some(Cursor::after(&row));
+        page.rows.push(row);
+    }
+    Ok(())
+}
+
 /// How the database goes about a question, for tests.
 #[cfg(test)]
-fn plan(connection: &Connection, filter: &EventFilter, known: Known) -> String {
-    let Statement { sql, values } = Statement::new(filter, known, Cursor::NEWEST, 100);
+fn plan(connection: &Connection, filter: &EventFilter, known: &Known, driver: &Driver) -> String {
+    let window = Window {
+        after: Cursor::NEWEST,
+        floor_ms: Some(1),
+    };
+    let Statement { sql, values } = Statement::new(filter, known, driver, window, 100);
     let mut statement = connection
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
         .unwrap();

@@ -62,7 +62,7 @@ pub(super) async fn look(
     let mut after = Cursor::NEWEST;
     let mut count = 0;
     loop {
-        let page = context.store.page(filter.clone(), after, PAGE).await?;
+        let page = context.store.look(filter.clone(), after, PAGE).await?;
         for row in &page.rows {
             let event = row.event();
             let at = Timestamp::from_ms(event.at_ms);
@@ -72,10 +72,10 @@ pub(super) async fn look(
             }
         }
         count += page.rows.len();
-        match page.rows.last() {
+        match page.next {
             _ if page.cut || count >= EVENTS_MAX => return Ok(false),
-            Some(last) if page.rows.len() == PAGE => after = Cursor::after(last),
-            Some(_) | None => return Ok(true),
+            Some(next) => after = next,
+            None => return Ok(true),
         }
     }
 }

@@ -17,6 +17,14 @@ pub(super) struct Conditions {
     pub(super) values: Vec<Value>,
 }
 
+/// A part of the log in the order of an answer, newest first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) after: Cursor,
+    /// Its oldest time, inclusive; `None` for all that is older.
+    pub(super) floor_ms: Option<u64>,
+}
+
 // === impl Conditions ===
 
 impl Conditions {
@@ -80,12 +88,17 @@ impl Conditions {
         }
     }
 
-    pub(super) fn add_time(&mut self, [at_ms, id]: [&str; 2], filter: &EventFilter, after: Cursor) {
+    pub(super) fn add_time(
+        &mut self,
+        [at_ms, id]: [&str; 2],
+        filter: &EventFilter,
+        Window { after, floor_ms }: Window,
+    ) {
         self.add(
             &format!("({at_ms}, {id}) < (?, ?)"),
             [signed(after.at_ms), signed(after.id)],
         );
-        if let Some(since_ms) = filter.since_ms {
+        if let Some(since_ms) = floor_ms.max(filter.since_ms) {
             self.add(&format!("{at_ms} >= ?"), [signed(since_ms)]);
         }
         if let Some(until_ms) = filter.until_ms {

@@ -5,7 +5,7 @@ use std::iter;
 use ipnet::IpNet;
 use rusqlite::types::Value;
 
-use super::super::columns::{blocks_of_port, port_key};
+use super::super::columns::{address_range, blocks_of_port, port_key};
 use super::super::number::signed;
 use super::super::words::{Id, Word};
 use super::conditions::{Conditions, compact, within};
@@ -41,43 +41,74 @@ pub(super) enum Driver {
 pub(super) struct Arm {
     pub(super) from: String,
     pub(super) own: Conditions,
+    /// The index alone, where `own` and the time can be asked of it; what has none is of few events.
+    pub(super) index: Option<String>,
 }
 
 // === impl Driver ===
 
 impl Driver {
-    pub(super) fn of(filter: &EventFilter, known: &Known) -> Self {
+    /// All that may drive a question, those first that narrow most where all else is equal; one at
+    /// least.
+    pub(super) fn candidates(filter: &EventFilter, known: &Known) -> Vec<Self> {
         let has_host = (1..=HOSTS_MAX).contains(&known.hosts.len());
+        // An id is of a few events.
         if filter.replay_digest.is_some() {
-            Self::Digest
-        } else if filter.grant_id.is_some() {
-            Self::Grant
-        } else if filter.request_id.is_some() {
-            Self::Request
-        } else if let Some(network) = filter.address {
-            Self::Address(network)
-        } else if filter.port.is_some() && has_host {
+            return vec![Self::Digest];
+        }
+        if filter.grant_id.is_some() {
+            return vec![Self::Grant];
+        }
+        if filter.request_id.is_some() {
+            return vec![Self::Request];
+        }
+        let port = filter.port.map(|_| match has_host {
+            true => Self::HostsPort,
+            false => Self::Port,
+        });
+        let reasons = known.reasons.clone();
+        let is_of_hosts = has_host && filter.port.is_none();
+        let mut all: Vec<Self> = [
+            filter.address.map(Self::Address),
+            port,
+            (!filter.users.is_empty()).then_some(Self::User),
+            filter.key.as_ref().map(|_| Self::Key),
+            filter.stanza.as_ref().map(|_| Self::Stanza),
+            filter.actor.as_ref().map(|_| Self::Actor),
+            reasons.map(Self::Reasons),
+            is_of_hosts.then_some(Self::Host),
+            filter.generation.map(|_| Self::Generation),
+            (!filter.kinds.is_empty()).then_some(Self::Kind),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if all.iter().all(|driver| !driver.is_in_time_order()) {
+            all.push(Self::Time);
+        }
+        all
+    }
+
+    /// Whether its rows come in the order of the answer, so that a part of them can be read.
+    pub(super) fn is_in_time_order(&self) -> bool {
+        match self {
+            // One address has its events in order, a prefix those of each address.
+            Self::Address(network) => {
+                let (low, high) = address_range(*network);
+                low == high
+            }
+            Self::Digest | Self::Grant | Self::Request => false,
             Self::HostsPort
-        } else if filter.port.is_some() && filter.users.is_empty() {
-            Self::Port
-        } else if !filter.users.is_empty() {
-            Self::User
-        } else if filter.key.is_some() {
-            Self::Key
-        } else if filter.stanza.is_some() {
-            Self::Stanza
-        } else if filter.actor.is_some() {
-            Self::Actor
-        } else if let Some(reasons) = &known.reasons {
-            Self::Reasons(reasons.clone())
-        } else if has_host {
-            Self::Host
-        } else if filter.generation.is_some() {
-            Self::Generation
-        } else if !filter.kinds.is_empty() {
-            Self::Kind
-        } else {
-            Self::Time
+            | Self::Port
+            | Self::User
+            | Self::Key
+            | Self::Stanza
+            | Self::Actor
+            | Self::Reasons(_)
+            | Self::Host
+            | Self::Generation
+            | Self::Kind
+            | Self::Time => true,
         }
     }
 
@@ -153,19 +184,29 @@ impl Driver {
                     .map(|kind| by_column("events_by_kind", "kind", *kind))
                     .collect()
             }
-            Self::Time => vec![Arm {
-                from: "events e INDEXED BY events_by_time".to_owned(),
-                own: Conditions::default(),
-            }],
+            Self::Time => vec![Arm::of_events("events_by_time", Conditions::default())],
+        }
+    }
+}
+
+// === impl Arm ===
+
+impl Arm {
+    fn of_events(index: &str, own: Conditions) -> Self {
+        let from = format!("events e INDEXED BY {index}");
+        Self {
+            index: Some(from.clone()),
+            from,
+            own,
         }
     }
 }
 
 fn by_column(index: &str, column: &str, value: impl Into<Value>) -> Arm {
-    Arm {
-        from: format!("events e INDEXED BY {index}"),
-        own: Conditions::new(&format!("e.{column} = ?"), [value.into()]),
-    }
+    Arm::of_events(
+        index,
+        Conditions::new(&format!("e.{column} = ?"), [value.into()]),
+    )
 }
 
 /// Where ids are looked up: in each part of the log.
@@ -178,6 +219,7 @@ fn by_id(column: &str, what: Id, id: &str) -> Vec<Arm> {
     vec![Arm {
         from: IDS.to_owned(),
         own,
+        index: None,
     }]
 }
 
@@ -189,6 +231,7 @@ fn by_request(request: &str) -> Vec<Arm> {
         Arm {
             from: IDS.to_owned(),
             own: of_message.and(&Conditions::of_digest(request)),
+            index: None,
         },
     ]
 }
@@ -200,6 +243,7 @@ fn by_word(what: Word, value: Value) -> Arm {
             &format!("w.what = {} AND w.value = ?", what as i64),
             [value],
         ),
+        index: Some("event_words w".to_owned()),
     }
 }
 
@@ -210,9 +254,11 @@ fn at_port(host: Option<i64>, filter: &EventFilter, has_blocks: bool) -> Vec<Arm
         Some(_) => "",
         None => "INDEXED BY event_ports_by_port",
     };
+    let index = format!("event_ports p {index}");
     let one = Arm {
-        from: format!("event_ports p {index} CROSS JOIN events e ON e.id = p.event"),
+        from: format!("{index} CROSS JOIN events e ON e.id = p.event"),
         own: Conditions::new("p.port = ?", port),
+        index: Some(index),
     };
     let long = filter.port.filter(|_| has_blocks).and_then(in_range);
     let mut arms: Vec<Arm> = iter::once(one).chain(long).collect();
@@ -234,14 +280,11 @@ fn at_address(network: IpNet) -> Vec<Arm> {
          AND (e.source IS NULL OR NOT e.source {compare})"
     );
     vec![
-        Arm {
-            from: "events e INDEXED BY events_by_source".to_owned(),
-            own: Conditions::new(&source, bounds.clone()),
-        },
-        Arm {
-            from: "events e INDEXED BY events_by_opened".to_owned(),
-            own: Conditions::new(&opened, [bounds.clone(), bounds].concat()),
-        },
+        Arm::of_events("events_by_source", Conditions::new(&source, bounds.clone())),
+        Arm::of_events(
+            "events_by_opened",
+            Conditions::new(&opened, [bounds.clone(), bounds].concat()),
+        ),
     ]
 }
 
@@ -265,6 +308,7 @@ fn in_network(network: IpNet) -> Arm {
             blocks.sql
         ),
         own,
+        index: None,
     }
 }
 
@@ -281,5 +325,9 @@ fn in_range(port: Port) -> Option<Arm> {
         sql: "e.id = p.event".to_owned(),
         values: blocks.values,
     };
-    (!own.values.is_empty()).then_some(Arm { from, own })
+    (!own.values.is_empty()).then_some(Arm {
+        from,
+        own,
+        index: None,
+    })
 }

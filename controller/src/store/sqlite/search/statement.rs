@@ -5,10 +5,10 @@ use rusqlite::types::Value;
 use super::super::columns::{blocks_of_port, port_key};
 use super::super::number::signed;
 use super::super::words::Word;
-use super::conditions::{Conditions, compact, within};
+use super::conditions::{Conditions, Window, compact, within};
 use super::driver::{Arm, Driver};
 use super::known::Known;
-use crate::store::model::{CONTROLLER, Cursor, EventFilter};
+use crate::store::model::{CONTROLLER, EventFilter};
 
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host";
 /// What the host of a journal is called now: a journal goes along when its host is renamed.
@@ -27,10 +27,16 @@ pub(super) struct Statement {
 // === impl Statement ===
 
 impl Statement {
-    pub(super) fn new(filter: &EventFilter, known: Known, after: Cursor, limit: usize) -> Self {
-        let driver = Driver::of(filter, &known);
-        let common = common(filter, &known, &driver, after);
-        let arms = driver.arms(filter, &known);
+    /// At most `limit` rows of the window.
+    pub(super) fn new(
+        filter: &EventFilter,
+        known: &Known,
+        driver: &Driver,
+        window: Window,
+        limit: usize,
+    ) -> Self {
+        let common = common(filter, known, driver, window);
+        let arms = driver.arms(filter, known);
         let [at_ms, id] = driver.time();
         let order = match arms.as_slice() {
             [_] => format!("{at_ms} DESC, {id}"),
@@ -54,7 +60,12 @@ impl Statement {
         };
         let mut values = Vec::new();
         let mut selects = Vec::new();
-        for Arm { from, own } in arms {
+        for Arm {
+            from,
+            own,
+            index: _,
+        } in arms
+        {
             let all = own.and(&common);
             selects.push(format!(
                 "SELECT {id}, h.name, j.epoch, e.seq, {at_ms}, e.body, e.chain, e.chain_version, \
@@ -72,7 +83,7 @@ impl Statement {
 }
 
 /// What must hold in every arm.
-fn common(filter: &EventFilter, known: &Known, driver: &Driver, after: Cursor) -> Conditions {
+fn common(filter: &EventFilter, known: &Known, driver: &Driver, window: Window) -> Conditions {
     let mut all = Conditions::default();
     // Retention has left nothing of those.
     all.add("e.pruned_by IS NULL", std::iter::empty::<Value>());
@@ -138,7 +149,7 @@ fn common(filter: &EventFilter, known: &Known, driver: &Driver, after: Cursor) -
     if !matches!(driver, Driver::Reasons(_)) {
         all.add_reason(filter, known);
     }
-    all.add_time(driver.time(), filter, after);
+    all.add_time(driver.time(), filter, window);
     all
 }
 
