@@ -10,6 +10,7 @@ pub(crate) mod endurance;
 pub(crate) mod fleet_apply;
 pub(crate) mod flood;
 pub(crate) mod grants;
+mod questions;
 pub(crate) mod scale;
 mod scale_host;
 pub(crate) mod start;

@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 use crate::arena::Arena;
 use crate::clock;
 use crate::experiments::audit_log::{self, HOST, WEEK_MS};
+use crate::experiments::questions;
 use crate::fleet::Company;
 use crate::report::{Report, Row};
 use crate::servers::Server;
@@ -192,7 +193,8 @@ fn ask(
             filled.as_secs_f64(),
         ),
         goal: "<= 50 ms",
-    })
+    })?;
+    questions::run(company, events, report)
 }
 
 /// Asks several times over one connection; the times to the last row, and how many rows there were.

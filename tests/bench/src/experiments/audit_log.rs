@@ -194,6 +194,9 @@ fn add(
         event.grant_id = hex(grant);
         event.request_id.clone_from(&event.grant_id);
     }
+    if kind == 4 {
+        "denied by the policy".clone_into(&mut event.reason);
+    }
     insert
         .execute(params![
             first.journal + place,

@@ -1,0 +1,240 @@
+//! The rest of E11: the first page of each of the auditor's filters and of every two of them, and what
+//! eight wide questions at once leave of the time of others.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use fleet::EventKind;
+use fleet::wire::audit_client::AuditClient;
+use fleet::wire::operator_client::OperatorClient;
+use fleet::wire::{ListEventsRequest, ListHostsRequest};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::audit_log::HOST;
+use crate::clock;
+use crate::fleet::Company;
+use crate::report::{Report, Row};
+use crate::servers::Server;
+use crate::stats::{Sample, ms};
+
+/// Rows of a page.
+const PAGE: u32 = 100;
+/// Longer than the log needs to be indexed.
+const INDEXED_LIMIT: Duration = Duration::from_secs(1_800);
+/// Questions at once that look through a third of the log each.
+const WIDE: usize = 8;
+/// How often the hosts are listed beside them, and without.
+const LISTED: usize = 40;
+
+/// One thing that can be asked for, by its name.
+type Filter = (&'static str, fn(&mut ListEventsRequest));
+
+/// A value of each that many events have, but for the two that are of one event.
+const FILTERS: [Filter; 13] = [
+    ("since", |asked| asked.since_ms = 1),
+    ("user", |asked| asked.user = "user-7".to_owned()),
+    ("host", |asked| asked.host = HOST.to_owned()),
+    ("kind opened", |asked| {
+        asked.kinds.push(EventKind::GrantOpened.into());
+    }),
+    ("kind noise", |asked| {
+        asked.kinds.push(EventKind::Noise.into());
+    }),
+    ("source /16", |asked| {
+        if asked.source.is_empty() {
+            asked.source = "10.3.0.0/16".to_owned();
+        }
+    }),
+    ("source", |asked| asked.source = "10.3.7.7".to_owned()),
+    ("port", |asked| asked.port = "tcp/22".to_owned()),
+    ("stanza", |asked| asked.stanza = "sre-web".to_owned()),
+    ("key", |asked| asked.key = format!("{:016x}", 9)),
+    ("reason", |asked| asked.reason = "denied".to_owned()),
+    ("generation", |asked| asked.generation = 1),
+    ("actor", |asked| {
+        asked.actor = "operator/operator".to_owned()
+    }),
+];
+
+/// What came of a question.
+#[derive(Clone, Debug)]
+struct Answer {
+    asked: String,
+    rows: usize,
+    time: Duration,
+}
+
+/// Asks everything of the controller that runs, whose log has `events` events.
+pub(crate) fn run(company: &Company, events: u64, report: &mut Report) -> anyhow::Result<()> {
+    let answers = company.run(async {
+        let mut client = AuditClient::new(company.channel().await?);
+        wait_for_index(&mut client).await?;
+        let mut answers = Vec::new();
+        for (first, (name, add)) in FILTERS.iter().enumerate() {
+            answers.push(ask(&mut client, (*name).to_owned(), &[*add]).await?);
+            for (other, also) in FILTERS.iter().skip(first + 1) {
+                answers
+                    .push(ask(&mut client, format!("{name} and {other}"), &[*add, *also]).await?);
+            }
+        }
+        anyhow::Ok(answers)
+    })?;
+    let (whole, seldom): (Vec<_>, Vec<_>) = answers
+        .into_iter()
+        .partition(|answer| answer.rows >= usize::try_from(PAGE).unwrap_or(usize::MAX));
+    add(
+        report,
+        format!("first page of each filter and of every two, {events} events"),
+        &whole,
+    )?;
+    add(
+        report,
+        "the same where there is less than a page in the whole log".to_owned(),
+        &seldom,
+    )?;
+    beside(company, report)
+}
+
+fn add(report: &mut Report, case: String, answers: &[Answer]) -> anyhow::Result<()> {
+    let worst = answers
+        .iter()
+        .max_by_key(|answer| answer.time)
+        .context("no answers")?;
+    let sample = Sample::new(answers.iter().map(|answer| answer.time));
+    let slow = answers
+        .iter()
+        .filter(|answer| answer.time > Duration::from_millis(50));
+    report.add(Row {
+        experiment: "E11",
+        case,
+        server: Server::Postern,
+        measure: "worst_ms",
+        value: Some(worst.time.as_secs_f64() * 1e3),
+        text: format!(
+            "worst {} ({}, {} rows), p50 {}; {} of {} above 50 ms",
+            ms(Some(worst.time.as_secs_f64() * 1e3)),
+            worst.asked,
+            worst.rows,
+            ms(sample.p50_ms()),
+            slow.count(),
+            answers.len(),
+        ),
+        goal: "<= 50 ms, or piece by piece",
+    })
+}
+
+/// The second of two times that it is asked.
+async fn ask(
+    client: &mut AuditClient<Channel>,
+    asked: String,
+    filters: &[fn(&mut ListEventsRequest)],
+) -> anyhow::Result<Answer> {
+    let mut question = ListEventsRequest {
+        limit: PAGE,
+        ..ListEventsRequest::default()
+    };
+    for add in filters {
+        add(&mut question);
+    }
+    read(client, question.clone()).await?;
+    let start = clock::now();
+    let rows = read(client, question).await?;
+    Ok(Answer {
+        asked,
+        rows,
+        time: start.elapsed(),
+    })
+}
+
+/// How many rows come. What the log knows nothing of has none.
+async fn read(
+    client: &mut AuditClient<Channel>,
+    question: ListEventsRequest,
+) -> Result<usize, Status> {
+    let mut records = match client.list_events(question).await {
+        Ok(records) => records.into_inner(),
+        Err(status) if status.code() == Code::NotFound => return Ok(0),
+        Err(status) => return Err(status),
+    };
+    let mut rows = 0;
+    while records.message().await?.is_some() {
+        rows += 1;
+    }
+    Ok(rows)
+}
+
+/// The controller indexes words beside its work; until then it refuses what asks for them.
+async fn wait_for_index(client: &mut AuditClient<Channel>) -> anyhow::Result<()> {
+    let limit = clock::now() + INDEXED_LIMIT;
+    let question = ListEventsRequest {
+        stanza: "sre-web".to_owned(),
+        limit: 1,
+        ..ListEventsRequest::default()
+    };
+    while read(client, question.clone()).await.is_err() {
+        if clock::now() > limit {
+            bail!("the log is not indexed");
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+/// How long `host list` takes while nobody asks, and beside wide questions.
+fn beside(company: &Company, report: &mut Report) -> anyhow::Result<()> {
+    let (idle, busy) = company.run(async {
+        let mut operator = OperatorClient::new(company.channel().await?);
+        let idle = listings(&mut operator).await?;
+        let mut wide = JoinSet::new();
+        for _ in 0..WIDE {
+            let mut client = AuditClient::new(company.channel().await?);
+            // These never meet, and each is a third of the log.
+            let question = ListEventsRequest {
+                port: "tcp/22".to_owned(),
+                stanza: "sre-web".to_owned(),
+                limit: PAGE,
+                ..ListEventsRequest::default()
+            };
+            wide.spawn(async move {
+                loop {
+                    if read(&mut client, question.clone()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let busy = listings(&mut operator).await?;
+        wide.shutdown().await;
+        anyhow::Ok((idle, busy))
+    })?;
+    let (idle, busy) = (Sample::new(idle), Sample::new(busy));
+    report.add(Row {
+        experiment: "E11",
+        case: format!("host list beside {WIDE} wide questions"),
+        server: Server::Postern,
+        measure: "p50_ms",
+        value: busy.p50_ms(),
+        text: format!(
+            "{} (p95 {}), idle {} (p95 {})",
+            ms(busy.p50_ms()),
+            ms(busy.p95_ms()),
+            ms(idle.p50_ms()),
+            ms(idle.p95_ms()),
+        ),
+        goal: "<= twice idle",
+    })
+}
+
+async fn listings(operator: &mut OperatorClient<Channel>) -> anyhow::Result<Vec<Duration>> {
+    let mut times = Vec::with_capacity(LISTED);
+    for _ in 0..LISTED {
+        let start = clock::now();
+        operator.list_hosts(ListHostsRequest {}).await?;
+        times.push(start.elapsed());
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    Ok(times)
+}
