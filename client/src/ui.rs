@@ -76,6 +76,19 @@ impl Ui {
         let _exit = program::fail(error);
     }
 
+    /// A list of what is doubtful: the first of each kind, and how many more there are.
+    pub(crate) fn warn_of<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) {
+        for line in program::few::lines(lines) {
+            self.warn(line);
+        }
+    }
+
+    /// A list of sentences as result, in the same way.
+    pub(crate) fn say_of<L: AsRef<str>>(&self, lines: impl IntoIterator<Item = L>) -> Result {
+        let mut lines = program::few::lines(lines).into_iter();
+        lines.try_for_each(|line| self.say(line))
+    }
+
     /// Something doubtful.
     pub(crate) fn warn(&self, line: impl Display) {
         let line = lines_only(&line.to_string());

@@ -4,8 +4,16 @@
 //! Whoever has the database, but not the key, can rewrite the log and not what was signed of it; and
 //! whoever removes what was signed, too, is found by those who were shown it: hosts at each of their
 //! sessions, auditors whenever they verify.
+//!
+//! The key is replaced by `audit rotate-key`, beside a running controller or without one: the database says
+//! which key signs, and what another has signed meanwhile is not kept. Whoever kept something of a key of
+//! before is shown how it was followed.
 
-use fleet::audit::{AuditSigner, Checkpoint, InvalidCheckpoint};
+pub(crate) mod rotate;
+
+use std::sync::Arc;
+
+use fleet::audit::{AuditSigner, Checkpoint, InvalidCheckpoint, KeyChain};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
@@ -13,16 +21,33 @@ use crate::access::caller::RequestId;
 use crate::error::Error;
 use crate::random::random;
 use crate::store::Store;
-use crate::store::model::{Conflict, LogEnd, Origin};
+use crate::store::model::{Conflict, LogEnd, LogKeys, Origin};
 use crate::timestamp::Timestamp;
 
 /// The log's checkpoints while the controller runs.
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
-    signer: AuditSigner,
-    newest: Mutex<Option<Signed>>,
+    fleet: String,
+    /// Together, so that nobody is shown a key and what another has signed.
+    state: Mutex<State>,
     /// One is made at a time.
     making: tokio::sync::Mutex<()>,
+}
+
+/// What there is now.
+#[derive(Clone, Debug)]
+struct State {
+    keys: Arc<Keys>,
+    newest: Option<Signed>,
+}
+
+/// The key that signs, and those before it.
+#[derive(Debug)]
+struct Keys {
+    signer: AuditSigner,
+    chain: KeyChain,
+    /// How each followed the one before, the oldest first: signed notes.
+    successions: Vec<String>,
 }
 
 /// A checkpoint and its note.
@@ -42,6 +67,11 @@ pub(crate) struct Shown {
     /// The log as it is now, at the size of the checkpoint that was presented; empty where it does
     /// not reach so far, and where none of ours was presented.
     pub(crate) restated: String,
+    /// How the key followed the one that signed what was presented, the oldest first: signed notes; all there
+    /// are where none of ours was presented.
+    pub(crate) successions: Vec<String>,
+    /// What was presented was signed by a key of before.
+    pub(crate) is_of_former_key: bool,
 }
 
 /// Who presents a checkpoint.
@@ -55,60 +85,133 @@ pub(crate) struct Keeper {
     pub(crate) origin: Origin,
 }
 
+// === impl Keys ===
+
+impl Keys {
+    fn of(kept: LogKeys) -> Self {
+        let LogKeys {
+            signer,
+            successions,
+        } = kept;
+        let notes = successions.iter().map(String::as_str);
+        let chain = KeyChain::of(signer.public(), notes).unwrap_or_else(|error| {
+            tracing::error!(%error, "the database does not say how the log's key followed those before it");
+            signer.public().into()
+        });
+        Self {
+            signer,
+            chain,
+            successions,
+        }
+    }
+
+    /// The key that signs, as text.
+    fn text(&self) -> String {
+        self.chain.newest().to_string()
+    }
+}
+
+// === impl Signed ===
+
+impl Signed {
+    fn by(keys: &Keys, checkpoint: Checkpoint) -> Self {
+        let note = checkpoint.sign(&keys.signer);
+        Self { checkpoint, note }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn shown(self) -> Shown {
+        let Self { keys, newest } = self;
+        let newest = newest.map(|newest| newest.note).unwrap_or_default();
+        // What a key of before has signed of a log that was longer then, until this one is signed: to whom
+        // it is shown with the key of now it would be a forgery.
+        if !newest.is_empty() && Checkpoint::open(&newest, keys.chain.newest()).is_err() {
+            return Shown::default();
+        }
+        Shown {
+            newest,
+            key: keys.text(),
+            successions: keys.successions.clone(),
+            ..Shown::default()
+        }
+    }
+}
+
+// === impl Shown ===
+
+impl Shown {
+    /// The same for a host that does not know that keys follow one another. One that keeps something of a
+    /// key of before would take the one of now for a forgery, so it is told nothing, keeps what it has, and
+    /// goes on presenting that; when its program is another, it follows.
+    pub(crate) fn for_who_cannot_follow(self) -> Self {
+        if self.is_of_former_key {
+            return Self::default();
+        }
+        Self {
+            successions: Vec::new(),
+            ..self
+        }
+    }
+}
+
 // === impl Checkpoints ===
 
 impl Checkpoints {
     /// The checkpoints of this log; with a key of its own from the first time on.
     pub(crate) async fn load(store: &Store, fleet: &str, now: Timestamp) -> Result<Self, Error> {
-        let seed = Zeroizing::new(random()?);
-        let signer = store.audit_signer(fleet.to_owned(), seed, now.ms()).await?;
-        let newest = store.newest_checkpoint().await?;
-        let newest = newest.and_then(|note| match Checkpoint::open(&note, &signer.public()) {
-            Ok(checkpoint) => Some(Signed { checkpoint, note }),
-            Err(error) => {
-                tracing::error!(%error, "the newest checkpoint in the database is none of ours");
-                None
-            }
-        });
+        let keys = keys_of(store, fleet, now).await?;
+        let newest = newest_of(store, &keys).await?;
         Ok(Self {
-            signer,
-            newest: Mutex::new(newest),
+            fleet: fleet.to_owned(),
+            state: Mutex::new(State {
+                keys: Arc::new(keys),
+                newest,
+            }),
             making: tokio::sync::Mutex::default(),
         })
     }
 
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.state.lock().keys)
+    }
+
     /// The key that verifies, as text.
     pub(crate) fn key(&self) -> String {
-        self.signer.public().to_string()
+        self.keys().text()
+    }
+
+    /// How the key followed those before it, the oldest first: signed notes.
+    pub(crate) fn successions(&self) -> Vec<String> {
+        self.keys().successions.clone()
+    }
+
+    /// Whether the key of now has signed this note.
+    pub(crate) fn is_of_newest_key(&self, note: &str) -> bool {
+        Checkpoint::open(note, self.keys().chain.newest()).is_ok()
     }
 
     /// What is shown to whoever presents nothing.
     pub(crate) fn shown(&self) -> Shown {
-        let newest = self
-            .newest
-            .lock()
-            .as_ref()
-            .map(|newest| newest.note.clone());
-        Shown {
-            newest: newest.unwrap_or_default(),
-            key: self.key(),
-            restated: String::new(),
-        }
+        self.state.lock().clone().shown()
     }
 
     /// How many records are signed.
     pub(crate) fn size(&self) -> u64 {
-        let newest = self.newest.lock();
-        newest.as_ref().map_or(0, |newest| newest.checkpoint.size)
+        let state = self.state.lock();
+        let newest = state.newest.as_ref();
+        newest.map_or(0, |newest| newest.checkpoint.size)
     }
 
     /// Signs the log as it is, when it has moved. What was signed last must still be so: if not, that
     /// is recorded first.
     pub(crate) async fn sign(&self, store: &Store, now: Timestamp) -> Result<(), Error> {
         let _alone = self.making.lock().await;
-        let last = self.newest.lock().clone();
+        let State { mut keys, newest } = self.state.lock().clone();
         let mut end = store.log_end().await?;
-        if let Some(Signed { checkpoint, note }) = last {
+        if let Some(Signed { checkpoint, note }) = newest {
             if end == end_of(&checkpoint) {
                 return Ok(());
             }
@@ -127,9 +230,19 @@ impl Checkpoints {
         let LogEnd { size, root } = end;
         let at_ms = now.ms();
         let checkpoint = Checkpoint { size, root, at_ms };
-        let note = checkpoint.sign(&self.signer);
-        store.add_checkpoint(size, note.clone()).await?;
-        *self.newest.lock() = Some(Signed { checkpoint, note });
+        let mut newest = Signed::by(&keys, checkpoint.clone());
+        let note = |newest: &Signed| (size, newest.note.clone());
+        while !store.add_checkpoint(keys.text(), note(&newest)).await? {
+            // Somebody has rotated it, which moves the log: so it is noticed here.
+            keys = Arc::new(keys_of(store, &self.fleet, now).await?);
+            tracing::info!(key = keys.text(), "another key signs the log from now on");
+            // She has signed the log of then, too, and the first of two of one size is kept.
+            let kept = newest_of(store, &keys).await?;
+            let kept = kept.filter(|kept| end_of(&kept.checkpoint) == end);
+            newest = kept.unwrap_or_else(|| Signed::by(&keys, checkpoint.clone()));
+        }
+        let newest = Some(newest);
+        *self.state.lock() = State { keys, newest };
         Ok(())
     }
 
@@ -142,23 +255,30 @@ impl Checkpoints {
         note: &str,
         now: Timestamp,
     ) -> Result<Shown, Error> {
-        let mut shown = self.shown();
+        let state = self.state.lock().clone();
+        let keys = Arc::clone(&state.keys);
+        let mut shown = state.shown();
         if note.is_empty() {
             return Ok(shown);
         }
-        let checkpoint = match Checkpoint::open(note, &self.signer.public()) {
-            Ok(checkpoint) => checkpoint,
+        // Also of a key that had ended: what was shown before the log was cut is evidence.
+        let (key, checkpoint) = match keys.chain.open_of_any_time(note) {
+            Ok(opened) => opened,
             Err(error) => {
                 note_foreign(keeper, error);
                 return Ok(shown);
             }
         };
+        let before = keys.chain.keys().take_while(|known| *known != key);
+        let before = before.count().min(shown.successions.len());
+        shown.successions.drain(..before);
+        shown.is_of_former_key = key != keys.chain.newest();
         self.compare(store, keeper, (&checkpoint, note), now)
             .await?;
         let Checkpoint { size, .. } = checkpoint;
         if let Some(root) = store.root_at(size).await? {
             let at_ms = now.ms();
-            shown.restated = Checkpoint { size, root, at_ms }.sign(&self.signer);
+            shown.restated = Checkpoint { size, root, at_ms }.sign(&keys.signer);
         }
         Ok(shown)
     }
@@ -203,6 +323,25 @@ impl Checkpoints {
         }
         Ok(true)
     }
+}
+
+/// What the store keeps of the keys, with a first one where there is none.
+async fn keys_of(store: &Store, fleet: &str, now: Timestamp) -> Result<Keys, Error> {
+    let seed = Zeroizing::new(random()?);
+    let kept = store.audit_keys(fleet.to_owned(), seed, now.ms()).await?;
+    Ok(Keys::of(kept))
+}
+
+/// The newest that was signed, where that is ours.
+async fn newest_of(store: &Store, keys: &Keys) -> Result<Option<Signed>, Error> {
+    let newest = store.newest_checkpoint().await?;
+    Ok(newest.and_then(|note| match keys.chain.open(&note) {
+        Ok(checkpoint) => Some(Signed { checkpoint, note }),
+        Err(error) => {
+            tracing::error!(%error, "the newest checkpoint in the database is none of ours");
+            None
+        }
+    }))
 }
 
 /// What somebody presents that was signed by another key proves nothing to us; she finds out herself

@@ -5,46 +5,112 @@
 //! |---|---|
 //! | `watch` | the running controller: takes what was changed, goes on by itself, renews its certificate |
 //! | `change` | `ca rotate`: one step, whether a controller runs or not |
+//! | `known` | whether the file is the one that the database knows |
 //! | `report` | `ca status`: what there is, and who has not heard of it |
 
 pub(crate) mod change;
+pub(crate) mod doubt;
+mod known;
 pub(crate) mod report;
 pub(crate) mod watch;
 
+use self::known::{Known, judge};
 use crate::ca::Credentials;
 use crate::ca::authorities::{InForce, Unusable};
 use crate::ca::kept::{DirectoryKey, Kept};
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, DataDirError};
 use crate::random::random;
 use crate::start::error::StartError;
+use crate::store::Store;
+use crate::store::model::AuthorityStates;
 use crate::timestamp::Timestamp;
 
 /// What is kept, for whoever only reads. A directory of before has one authority, and no key for
 /// directories yet.
-pub(crate) fn read(dir: &DataDir) -> Result<Option<Kept>, StartError> {
-    Ok(dir.authority()?)
+///
+/// # Errors
+///
+/// [`StartError::AuthorityFile`] for a file that the database does not know, and whatever keeps it from being
+/// read.
+pub(crate) async fn read(dir: &DataDir, store: &Store) -> Result<Option<Kept>, StartError> {
+    let kept = dir.authority()?;
+    judged(dir, &store.authority_states().await?, kept.as_ref())?;
+    Ok(kept)
+}
+
+/// Whether the database, which knows these states, knows what is kept.
+pub(crate) fn look_at(
+    dir: &DataDir,
+    states: &AuthorityStates,
+    kept: Option<&Kept>,
+) -> Result<(), StartError> {
+    judged(dir, states, kept).map(|_| ())
+}
+
+fn judged(
+    dir: &DataDir,
+    states: &AuthorityStates,
+    kept: Option<&Kept>,
+) -> Result<Known, StartError> {
+    let (file, run) = (kept.map(Kept::state), dir.run()?);
+    let known = judge(states, file.as_deref(), run.as_deref());
+    known.map_err(|doubt| StartError::AuthorityFile {
+        path: dir.authority_path(),
+        doubt,
+    })
 }
 
 /// What is kept; in a directory of before, made of its authority and kept from now on.
-pub(crate) fn open(dir: &DataDir, now: Timestamp) -> Result<Kept, StartError> {
+pub(crate) async fn open(dir: &DataDir, store: &Store, now: Timestamp) -> Result<Kept, StartError> {
     let _held = dir.hold_authority()?;
-    if let Some(kept) = dir.authority()? {
-        // Somebody was killed between the two files, or put an old one back.
-        let copied = dir.identity("ca")?;
-        if copied.certificate_pem != kept.current.certificate
-            || copied.key_pem != kept.current.credentials().key_pem
-        {
-            tracing::warn!("ca.pem is not what authority.json says, and is written again");
-            dir.write_authority(&kept)?;
-        }
+    open_held(dir, store, now).await
+}
+
+/// The same for who holds the lock.
+async fn open_held(dir: &DataDir, store: &Store, now: Timestamp) -> Result<Kept, StartError> {
+    let kept = dir.authority()?;
+    let known = judged(dir, &store.authority_states().await?, kept.as_ref())?;
+    let Some(kept) = kept else {
+        let current = dir.identity("ca")?;
+        let since = current.begins_secs().unwrap_or_else(|| now.secs());
+        let kept = Kept::of(&current, directory_key(now)?, since);
+        in_force(&kept, now)?;
+        keep(dir, store, &kept).await?;
         return Ok(kept);
+    };
+    match known {
+        Known::Same => {}
+        Known::Nothing | Known::Begun => store.settle_authority(kept.state()).await?,
+        Known::PutBack => {
+            tracing::error!(
+                "authority.json is newer than the database, which was put back: the authorities are those of \
+                 the file, and whoever joined or renewed since is not in the database"
+            );
+            store.settle_authority(kept.state()).await?;
+        }
     }
-    let current = dir.identity("ca")?;
-    let since = current.begins_secs().unwrap_or_else(|| now.secs());
-    let kept = Kept::of(&current, directory_key(now)?, since);
-    in_force(&kept, now)?;
-    dir.write_authority(&kept)?;
+    // Somebody was killed between the two files, or put an old one back.
+    let is_copied = dir.identity("ca").is_ok_and(|copied| {
+        copied.certificate_pem == kept.current.certificate
+            && copied.key_pem == kept.current.credentials().key_pem
+    });
+    if !is_copied {
+        tracing::warn!(
+            "ca.pem and its key are not what authority.json says, and are written again"
+        );
+        dir.write_authority(&kept)?;
+    }
     Ok(kept)
+}
+
+/// Keeps it. The database is told before and after, so that whoever dies in between is understood. The lock is
+/// held.
+async fn keep(dir: &DataDir, store: &Store, kept: &Kept) -> Result<(), StartError> {
+    let state = kept.state();
+    store.begin_authority(state.clone()).await?;
+    dir.write_authority(kept)?;
+    store.settle_authority(state).await?;
+    Ok(())
 }
 
 /// A new key for directories.
@@ -58,7 +124,20 @@ pub(crate) fn in_force(kept: &Kept, now: Timestamp) -> Result<InForce, StartErro
     InForce::of(kept, now.secs()).map_err(|unusable| match unusable {
         Unusable::Authority(error) => StartError::Authority(error),
         Unusable::Directory => StartError::DirectoryKey,
+        Unusable::Key => StartError::AuthorityKey,
     })
+}
+
+/// The controller's own certificate with its key; `None` where one of them is missing, or is not the other's, as
+/// whoever dies between the two leaves them.
+pub(crate) fn server_of(dir: &DataDir) -> Result<Option<Credentials>, StartError> {
+    match dir.identity("server") {
+        Ok(kept) => Ok(kept.holds_its_key().then_some(kept)),
+        Err(DataDirError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The controller's own certificate, made anew where the one of the directory is not to be shown any
@@ -69,7 +148,14 @@ pub(crate) fn identity_now(
     in_force: &InForce,
     now: Timestamp,
 ) -> Result<Credentials, StartError> {
-    let kept = dir.identity("server")?;
+    let Some(kept) = server_of(dir)? else {
+        tracing::warn!(
+            "server.pem or its key is missing, or the one is not of the other: both are made anew"
+        );
+        let made = in_force.server(now.secs())?;
+        dir.replace_identity("server", &made)?;
+        return Ok(made);
+    };
     let is_ours = kept
         .leaf_der()
         .is_some_and(|leaf| in_force.current().has_signed(&leaf));

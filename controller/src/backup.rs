@@ -282,9 +282,7 @@ pub fn move_to(data: &Path, to: NewArchive) -> Result<Archived, BackupError> {
 }
 
 fn write(dir: &DataDir, mut to: NewArchive, moved: bool) -> Result<Archived, BackupError> {
-    let copy = dir
-        .path()
-        .join(format!(".backup.{}.db", std::process::id()));
+    let (copy, _making) = dir.begin_backup()?;
     let drafts = Drafts(vec![copy.clone()]);
     let text = dir.read_settings()?;
     let settings = Settings::parse(&text).map_err(|mistakes| BackupError::Settings {

@@ -78,6 +78,14 @@ impl Credentials {
         self.life_secs().map(|(begin, _)| begin)
     }
 
+    /// Whether the key is that of the first certificate.
+    pub(crate) fn holds_its_key(&self) -> bool {
+        let (Some(leaf), Ok(key)) = (self.leaf_der(), KeyPair::from_pem(&self.key_pem)) else {
+            return false;
+        };
+        is_key_of(&key, &leaf)
+    }
+
     /// The first certificate alone, PEM.
     pub(crate) fn leaf_pem(&self) -> String {
         const END: &str = "-----END CERTIFICATE-----";
@@ -126,10 +134,7 @@ impl Authority {
 
     /// Whether the key is that of the certificate.
     pub(crate) fn holds_its_key(&self) -> bool {
-        X509Certificate::from_der(&self.ca).is_ok_and(|(_, certificate)| {
-            let public: &[u8] = &certificate.public_key().subject_public_key.data;
-            public == self.issuer.key().public_key_raw()
-        })
+        is_key_of(self.issuer.key(), &self.ca)
     }
 
     pub(crate) fn open(identity: &Credentials) -> Result<Self, rcgen::Error> {
@@ -180,12 +185,7 @@ impl Authority {
 
     /// Whether it has signed this certificate, DER.
     pub(crate) fn has_signed(&self, certificate: &[u8]) -> bool {
-        let parsed = X509Certificate::from_der(certificate);
-        let (Ok((_, certificate)), Ok((_, ca))) = (parsed, X509Certificate::from_der(&self.ca))
-        else {
-            return false;
-        };
-        certificate.verify_signature(Some(ca.public_key())).is_ok()
+        has_signed(&self.ca, certificate)
     }
 
     /// The first TLS certificate for the controller, with this CA's behind it. There are no members yet whose
@@ -257,6 +257,23 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").finish_non_exhaustive()
     }
+}
+
+/// Whether the key is that of the certificate, DER.
+fn is_key_of(key: &KeyPair, certificate: &[u8]) -> bool {
+    X509Certificate::from_der(certificate).is_ok_and(|(_, certificate)| {
+        let public: &[u8] = &certificate.public_key().subject_public_key.data;
+        public == key.public_key_raw()
+    })
+}
+
+/// Whether the authority with the first certificate has signed the second, both DER.
+pub(crate) fn has_signed(authority: &[u8], certificate: &[u8]) -> bool {
+    let parsed = X509Certificate::from_der(certificate);
+    let (Ok((_, certificate)), Ok((_, ca))) = (parsed, X509Certificate::from_der(authority)) else {
+        return false;
+    };
+    certificate.verify_signature(Some(ca.public_key())).is_ok()
 }
 
 /// What every certificate of an authority says, whoever signs it.

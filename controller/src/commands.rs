@@ -1,5 +1,6 @@
 //! What the command line offers.
 
+mod audit;
 mod backup;
 mod ca;
 mod data;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Move(backup::MoveArgs),
     Check(backup::CheckArgs),
     Seal(seal::SealArgs),
+    Audit(audit::AuditArgs),
     Ca(ca::CaArgs),
     Sink(sink::SinkArgs),
     Token(token::TokenArgs),
@@ -67,6 +69,7 @@ impl Command {
             Self::Move(args) => args.run(),
             Self::Check(args) => args.run(),
             Self::Seal(args) => args.run(),
+            Self::Audit(args) => args.run(),
             Self::Ca(args) => args.run(),
             Self::Sink(args) => args.run(),
             Self::Token(args) => args.run(),

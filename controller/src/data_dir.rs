@@ -6,6 +6,8 @@
 //! | `authority.json` | every authority that counts, with its key, and the key that signs directories |
 //! | `ca.pem`, `ca-key.pem` | the one that issues, as it stands there: for people and programs of before |
 //! | `authority.lock` | held while `authority.json` is changed |
+//! | `backup.lock` | held while a backup copies the database beside itself |
+//! | `write.lock` | held while a file is replaced, so that what is half written then is of somebody who was killed |
 //! | `server.pem`, `server-key.pem` | the controller's TLS certificate with the CA's behind it |
 //! | `seal.key` | 32 bytes, hexadecimal: without it the static keys in the database cannot be read; elsewhere where `seal_key_file` says so |
 //! | `seal.key.new` | beside it while the key is rotated: the next one, until the database is sealed under it |
@@ -17,6 +19,7 @@
 //! | `last-backup` | when one was made last |
 
 mod authority;
+mod drafts;
 mod hands;
 mod seal_keys;
 
@@ -237,9 +240,7 @@ impl DataDir {
     }
 
     pub(crate) fn write_run(&self, run: &str) -> Result<(), DataDirError> {
-        let path = self.0.join("run");
-        program::files::replace(&path, 0o600, run.as_bytes())
-            .map_err(|error| DataDirError::file(&path, error))
+        self.replace(&self.0.join("run"), 0o600, run.as_bytes())
     }
 
     /// Where the controller that serves from here says how it is.
@@ -270,12 +271,14 @@ impl DataDir {
     pub(crate) fn note_backup(&self, made_at: &str) {
         let path = self.0.join(LAST_BACKUP);
         let text = format!("{made_at}\n");
-        if let Err(error) = program::files::replace(&path, 0o600, text.as_bytes()) {
+        if let Err(error) = self.replace(&path, 0o600, text.as_bytes()) {
+            let error = program::one_line(&error);
             tracing::warn!(%error, path = %path.display(), "when the backup was made is not noted");
         }
     }
 
-    /// Makes sure that no other controller serves this directory, for as long as the file lives.
+    /// Makes sure that no other controller serves this directory, for as long as the file lives. What writers
+    /// have left that were killed is removed.
     pub(crate) fn lock(&self) -> Result<File, DataDirError> {
         let path = self.0.join("lock");
         let file = OpenOptions::new()
@@ -286,7 +289,10 @@ impl DataDir {
             .open(&path)
             .map_err(|error| DataDirError::file(&path, error))?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => {
+                self.discard_drafts()?;
+                Ok(file)
+            }
             Err(fs::TryLockError::WouldBlock) => Err(DataDirError::Locked(self.0.clone())),
             Err(fs::TryLockError::Error(error)) => Err(DataDirError::file(&path, error)),
         }

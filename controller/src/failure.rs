@@ -23,7 +23,10 @@ impl Failure for StartError {
             Self::Settings { .. } => Exit::Invalid,
             Self::DataDir(_)
             | Self::Authority(_)
+            | Self::AuthorityKey
+            | Self::AuthorityFile { .. }
             | Self::DirectoryKey
+            | Self::NoAuditKey
             | Self::Database { .. }
             | Self::Server(_)
             | Self::Random(_)
@@ -36,11 +39,17 @@ impl Failure for StartError {
             Self::DataDir(error) => data_dir_hint(error),
             Self::Database { source, path } => database_hint(source, Some(path)),
             Self::Request(error) => request_hint(error),
-            Self::Authority(_) | Self::DirectoryKey => Some(
+            Self::AuthorityFile { .. } => Some(
+                "put back the authority.json that was there last, or `postern-controller restore` a backup as a \
+                 whole; where neither is left, `postern-controller ca rotate --compromised` makes a new \
+                 authority, and every member joins anew"
+                    .into(),
+            ),
+            Self::Authority(_) | Self::AuthorityKey | Self::DirectoryKey => Some(
                 "`postern-controller check` says what is not sound; a backup has the files of then"
                     .into(),
             ),
-            Self::Settings { .. } | Self::Server(_) | Self::Random(_) => None,
+            Self::Settings { .. } | Self::Server(_) | Self::Random(_) | Self::NoAuditKey => None,
         }
     }
 }

@@ -48,12 +48,10 @@ fn call<T>(request: &Request<T>) -> Result<Call, Error> {
 }
 
 /// Who makes this request. Only RPCs that need a permission have one. Whoever was locked while the
-/// request was on its way makes none.
+/// request was on its way makes none, nor whoever has a certificate that counts no more since.
 fn caller<T>(request: &Request<T>) -> Result<Caller, Error> {
     let standing = request.extensions().get::<Standing>();
-    if !standing.is_some_and(Standing::is_good) {
-        return Err(Error::NotMember);
-    }
+    standing.ok_or(Error::NotMember)?.is_good()?;
     let caller = request.extensions().get::<Caller>();
     caller.cloned().ok_or(Error::Unauthenticated)
 }

@@ -11,6 +11,7 @@
 //! | `sessions` | the hosts that are listening, and what each is told |
 //! | `sinks` | events out of the house: webhooks, syslog, OTLP |
 //! | `store` | what is kept, one method for each transaction; the only place with SQL |
+//! | `audit` | signed checkpoints of the log, and rotation of the key that signs them |
 //! | `sealing` | rotation of the key under which secrets are sealed |
 //! | `ca` | certificates |
 //! | `backup` | backup, restore, move, check of a directory |
@@ -58,7 +59,9 @@ pub use access::permission::Permission;
 pub use access::roles::may;
 pub use access::rpc::{Requirement, requirement};
 pub use app::tokens::{Issued, NewToken, TTL_DEFAULT, TTL_MAX};
+pub use audit::rotate::rotate_audit_key;
 pub use authority::change::{RotateError, RotateStep, Rotated, rotate_ca};
+pub use authority::doubt::AuthorityDoubt;
 pub use authority::report::{AuthorityLine, AuthorityStatus, Waiting, ca_status};
 pub use backup::{
     Archived, BackupError, Finding, NewArchive, OldArchive, Taken, backup, check, check_archive,
@@ -82,5 +85,5 @@ pub use start::{Running, create_token, init};
 pub use status::ask::status;
 pub use status::{SinkStatus, Status};
 pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
-pub use store::model::Resealed;
+pub use store::model::{KeyRotated, Resealed};
 pub use store::seal::SealError;

@@ -45,6 +45,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::authority::change::{RotateStep, rotate_ca};
     use crate::start;
     use crate::store::Store;
     use crate::store::fixture::NOW_MS;
@@ -77,7 +78,7 @@ mod tests {
         }
         let seed = Zeroizing::new([9; 32]);
         store
-            .audit_signer("prod".to_owned(), seed, NOW_MS)
+            .audit_keys("prod".to_owned(), seed, NOW_MS)
             .await
             .unwrap();
         store.close().await;
@@ -89,7 +90,7 @@ mod tests {
         let store = Store::open(&dir.database(), dir.seal_key().unwrap()).unwrap();
         let texts = [store.policy_text(1).await, store.policy_text(2).await];
         let other = Zeroizing::new([1; 32]);
-        let signer = store.audit_signer("prod".to_owned(), other, NOW_MS).await;
+        let signer = store.audit_keys("prod".to_owned(), other, NOW_MS).await;
         store.close().await;
         signer.is_ok()
             && texts
@@ -132,6 +133,40 @@ mod tests {
         // And again, from a key that is not the first.
         assert_eq!(rotate_seal_key(dir.path()).unwrap().0.rows, 3);
         assert!(is_readable(&dir).await);
+    }
+
+    #[tokio::test]
+    async fn what_killed_writers_left_is_removed_by_every_start_and_rotation_and_named_until_then()
+    {
+        const LEFT: [&str; 4] = [
+            ".authority.json.4711.0.new",
+            ".ca-key.pem.4711.1.new",
+            ".seal.key.99.3.new",
+            ".server-key.pem.1.17.new",
+        ];
+        let (_temp, dir) = made().await;
+        let leave = || {
+            for name in LEFT {
+                fs::write(dir.path().join(name), "a private key").unwrap();
+            }
+        };
+        let names = || {
+            let left = dir.drafts().unwrap().into_iter();
+            let names = left.map(|it| it.file_name().unwrap().to_string_lossy().into_owned());
+            names.collect::<Vec<_>>()
+        };
+        leave();
+        assert_eq!(names(), LEFT);
+
+        let step = RotateStep::DirectoryKey;
+        rotate_ca(dir.path(), step).await.unwrap();
+        assert!(names().is_empty());
+        leave();
+        rotate_seal_key(dir.path()).unwrap();
+        assert!(names().is_empty());
+        leave();
+        drop(dir.lock().unwrap());
+        assert!(names().is_empty());
     }
 
     #[tokio::test]

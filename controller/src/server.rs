@@ -119,8 +119,7 @@ pub(crate) fn spawn(
     let (ready, incoming) = mpsc::channel(accept::READY_MAX);
     let caps = Caps::of_files(files::raise_limit());
     tracing::debug!(?caps, "connections");
-    let taken = context.authorities.get().taken();
-    let doorway = Arc::new(Doorway::new(identity, &taken)?);
+    let doorway = Arc::new(Doorway::new(identity, &context.authorities.get())?);
     let door = Door {
         listener,
         admission: Admission::new(caps),

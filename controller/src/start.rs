@@ -79,6 +79,7 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     let store = open_store(dir.database(), SealKey::new(&seal))?;
     let epoch = hex::encode(random::<16>()?);
     store.create_fleet(epoch, now.secs()).await?;
+    store.settle_authority(kept.state()).await?;
     let endpoint = Endpoint {
         address: address.to_owned(),
         ca_fingerprint: in_force.current().fingerprint(),
@@ -98,11 +99,11 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
 pub async fn create_token(data: &Path, new: NewToken) -> Result<Issued, StartError> {
     let dir = DataDir::open(data)?;
     let settings = read_settings(&dir)?;
-    let current = match authority::read(&dir)? {
+    let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
+    let current = match authority::read(&dir, &store).await? {
         Some(kept) => kept.current.open()?,
         None => Authority::open(&dir.identity("ca")?)?,
     };
-    let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
     let endpoint = Endpoint {
         address: settings.address,
         ca_fingerprint: current.fingerprint(),
@@ -128,9 +129,9 @@ impl Running {
         let lock = dir.lock()?;
         dir.end_rotation()?;
         let version = dir.authority_version();
-        let kept = authority::open(&dir, clock::now())?;
-        let in_force = authority::in_force(&kept, clock::now())?;
         let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
+        let kept = authority::open(&dir, &store, clock::now()).await?;
+        let in_force = authority::in_force(&kept, clock::now())?;
         let fleet = name_this_run(&dir, &store).await?;
         let checkpoints = Checkpoints::load(&store, &settings.fleet, clock::now()).await?;
         // After what a start writes: a damaged database takes nothing more, and hosts are served from it.

@@ -6,6 +6,7 @@
 //! | `membership` | the methods of tokens and members |
 //! | `error` | why an operation was not done |
 //! | `seal` | secrets at rest |
+//! | `authorities` | what is known of the file that holds the authorities |
 //! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
 //! | `sqlite` | the engine, and the only place with SQL |
@@ -17,6 +18,7 @@
 //! Another engine is another folder beside `sqlite`, and another arm in the bodies below: nothing
 //! that a caller sees changes. The tests in `store/tests.rs` say what an engine must do.
 
+mod authorities;
 pub(crate) mod error;
 mod membership;
 pub(crate) mod model;

@@ -268,22 +268,41 @@ fn draft_of(path: &Path) -> io::Result<PathBuf> {
 /// What the operating system says.
 pub fn discard_drafts(path: &Path) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let begins = format!(".{name}.");
-    for entry in fs::read_dir(dir_of(path))? {
-        let entry = entry?.file_name();
-        let entry = entry.to_string_lossy();
-        let middle = entry
-            .strip_prefix(&begins)
-            .and_then(|rest| rest.strip_suffix(".new"));
-        // The number of the process and of its write.
-        let is_draft = middle.is_some_and(|middle| {
-            !middle.is_empty() && middle.bytes().all(|b| b.is_ascii_digit() || b == b'.')
-        });
-        if is_draft {
-            fs::remove_file(path.with_file_name(&*entry))?;
-        }
-    }
-    Ok(())
+    let of_this = |draft: &PathBuf| draft_names(draft).as_deref() == Some(&*name);
+    drafts(dir_of(path))?
+        .iter()
+        .filter(|draft| of_this(draft))
+        .try_for_each(fs::remove_file)
+}
+
+/// What writers of whatever file in a directory have not brought to its end: those that were killed, and
+/// those that write now.
+///
+/// # Errors
+///
+/// What the operating system says.
+pub fn drafts(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries: io::Result<Vec<_>> = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect();
+    let mut drafts = entries?;
+    drafts.retain(|path| draft_names(path).is_some());
+    drafts.sort_unstable();
+    Ok(drafts)
+}
+
+/// The name of the file that a draft is of; `None` for what is none. See [`draft_of`].
+fn draft_names(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy();
+    let rest = name.strip_prefix('.')?.strip_suffix(".new")?;
+    // The number of the process and of its write.
+    let mut parts = rest.rsplitn(3, '.');
+    let mut number = || {
+        let part = parts.next().filter(|part| !part.is_empty())?;
+        part.bytes().all(|b| b.is_ascii_digit()).then_some(())
+    };
+    number()?;
+    number()?;
+    let of = parts.next().filter(|of| !of.is_empty())?;
+    Some(of.to_owned())
 }
 
 fn dir_of(path: &Path) -> &Path {

@@ -28,6 +28,7 @@ pub mod disk;
 pub mod doc_table;
 mod exit;
 mod failure;
+pub mod few;
 pub mod files;
 mod journald;
 mod log;

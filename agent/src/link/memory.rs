@@ -48,11 +48,13 @@ pub(crate) fn read_hostile(bytes: &[u8]) {
     let _ = log.size();
     let (note, key) = (log.checkpoint.clone(), log.key.clone());
     let conflict = log.conflict.clone().unwrap_or_default();
+    let successions = [note.clone(), conflict.kept.clone()];
     for (checkpoint, restated) in [(&conflict.shown, &note), (&note, &conflict.kept)] {
         let said = super::kept_log::Said {
             checkpoint,
             key: &key,
             restated,
+            successions: &successions,
             was_presented: true,
         };
         let _ = log.follow(said, conflict.found_at_ms);

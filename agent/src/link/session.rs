@@ -338,6 +338,7 @@ impl Session {
             audit_key,
             audit_restated,
             trust_digest,
+            audit_successions,
         } = opened;
         self.controller.learn(&trust_digest);
         if !called.is_empty() {
@@ -349,6 +350,7 @@ impl Session {
             checkpoint: &audit_checkpoint,
             key: &audit_key,
             restated: &audit_restated,
+            successions: &audit_successions,
             was_presented: presented.is_some_and(|note| note == log.checkpoint),
         };
         let conflict = log.follow(said, clock::now().wall_ms());

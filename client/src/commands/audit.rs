@@ -5,6 +5,7 @@ mod export;
 mod filter;
 mod follow;
 mod key;
+mod keys;
 mod list;
 mod print;
 mod proof;

@@ -3,7 +3,8 @@
 //! TLS has verified a client certificate, if one was presented, against the fleet's CA. Here its
 //! one URI name is read and looked up in the roster, and its role must have the permission that
 //! the RPC needs. Enrollment has no certificate yet; everything else needs one. A locked member is
-//! turned away at its next request, whatever connection it has, and its answers end.
+//! turned away at its next request, whatever connection it has, and its answers end; so is whoever
+//! has a certificate of an authority that counts no more.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -66,6 +67,9 @@ impl AuthorizeLayer {
         let admitted = match requirement {
             Requirement::Nothing => None,
             Requirement::Permission(permission) => {
+                if peer.authority.is_cancelled() {
+                    return Err(Error::AuthorityUnknown);
+                }
                 let admitted = self.caller(&peer.presented)?;
                 // Also of a call that is refused it is known who made it.
                 let caller = Caller::of(&admitted.member, id);
@@ -100,7 +104,9 @@ impl AuthorizeLayer {
             }
         };
 
-        let standing = admitted.as_ref().map(|it| Standing(it.standing.clone()));
+        let standing = admitted.as_ref();
+        let standing =
+            standing.map(|it| Standing::new(it.standing.clone(), peer.authority.clone()));
         let name = admitted.as_ref().map(|it| it.member.name.as_str());
         let path = request.uri().path();
         tracing::debug!(path, request = %id, caller = name, "called");

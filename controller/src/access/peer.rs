@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::timestamp::Timestamp;
@@ -20,6 +21,8 @@ const STRANGER_IN_WORK: usize = 8;
 pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     pub(crate) presented: Presented,
+    /// Ends when the authority that has signed the certificate counts no more.
+    pub(crate) authority: CancellationToken,
     /// Room for requests of those who are not members.
     pub(crate) in_work: Arc<Semaphore>,
 }
@@ -52,8 +55,14 @@ impl Peer {
         Self {
             address: address.to_canonical(),
             presented,
+            authority: CancellationToken::new(),
             in_work: Arc::new(Semaphore::new(STRANGER_IN_WORK)),
         }
+    }
+
+    /// The same, whose certificate is good for as long as this authority counts.
+    pub(crate) fn while_counts(self, authority: CancellationToken) -> Self {
+        Self { authority, ..self }
     }
 }
 

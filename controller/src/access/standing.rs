@@ -14,30 +14,54 @@ use tonic::codegen::Bytes;
 use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 
-/// Ends when the key that makes a call may make it no longer; in the request's extensions.
+use crate::error::Error;
+
+/// Ends when the key that makes a call may make it no longer, or the authority of its certificate counts no
+/// more; in the request's extensions.
 #[derive(Clone, Debug)]
-pub(crate) struct Standing(pub(crate) CancellationToken);
+pub(crate) struct Standing {
+    /// Of the key.
+    key: CancellationToken,
+    /// Of the authority that has signed the certificate.
+    authority: CancellationToken,
+}
 
 /// An answer that ends with its caller's standing.
 struct Answer {
     body: Body,
-    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    key_ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    authority_ended: Pin<Box<WaitForCancellationFutureOwned>>,
     is_over: bool,
 }
 
 // === impl Standing ===
 
 impl Standing {
+    pub(crate) fn new(key: CancellationToken, authority: CancellationToken) -> Self {
+        Self { key, authority }
+    }
+
     /// Whether the key may still make the call.
-    pub(crate) fn is_good(&self) -> bool {
-        !self.0.is_cancelled()
+    ///
+    /// # Errors
+    ///
+    /// Why it may not.
+    pub(crate) fn is_good(&self) -> Result<(), Error> {
+        if self.authority.is_cancelled() {
+            return Err(Error::AuthorityUnknown);
+        }
+        if self.key.is_cancelled() {
+            return Err(Error::NotMember);
+        }
+        Ok(())
     }
 
     /// `body`, until the standing ends.
     pub(crate) fn bound(self, body: Body) -> Body {
         Body::new(Answer {
             body,
-            ended: Box::pin(self.0.cancelled_owned()),
+            key_ended: Box::pin(self.key.cancelled_owned()),
+            authority_ended: Box::pin(self.authority.cancelled_owned()),
             is_over: false,
         })
     }
@@ -56,9 +80,17 @@ impl http_body::Body for Answer {
         if self.is_over {
             return Poll::Ready(None);
         }
-        if self.ended.as_mut().poll(context).is_ready() {
+        if self.authority_ended.as_mut().poll(context).is_ready() {
             self.is_over = true;
-            return Poll::Ready(last_words().map(Ok));
+            return Poll::Ready(last_words(&Error::AuthorityUnknown.into()).map(Ok));
+        }
+        if self.key_ended.as_mut().poll(context).is_ready() {
+            self.is_over = true;
+            let ended = Status::new(
+                Code::PermissionDenied,
+                "this member was locked or removed while it was being answered",
+            );
+            return Poll::Ready(last_words(&ended).map(Ok));
         }
         Pin::new(&mut self.body).poll_frame(context)
     }
@@ -73,11 +105,7 @@ impl http_body::Body for Answer {
 }
 
 /// The status that ends an answer which has begun.
-fn last_words() -> Option<Frame<Bytes>> {
-    let status = Status::new(
-        Code::PermissionDenied,
-        "this member was locked or removed while it was being answered",
-    );
+fn last_words(status: &Status) -> Option<Frame<Bytes>> {
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers).ok()?;
     Some(Frame::trailers(trailers))

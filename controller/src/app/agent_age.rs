@@ -49,6 +49,9 @@ const fn without(lacking: Capability) -> Option<&'static str> {
         Capability::TrustSet => {
             Some("it cannot follow when the fleet's certificate authority is replaced by another")
         }
+        Capability::AuditSuccession => {
+            Some("it cannot follow when the key that signs the log is replaced by another")
+        }
         // Of those who ask for events; and those who are sent more than they need have all of it.
         Capability::AuditFilters | Capability::PackedPolicy => None,
     }
@@ -80,7 +83,7 @@ mod tests {
     fn an_agent_of_this_version_or_a_later_one_is_not_old() {
         let ours = Contract::of_this_program();
         let later = Contract::of_header(Some(
-            "postern-contract/99 (event-records session-pass audit-filters packed-policy trust-set deltas)",
+            "postern-contract/99 (event-records session-pass audit-filters audit-succession packed-policy trust-set deltas)",
         ));
 
         for (version, contract) in [

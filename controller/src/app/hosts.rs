@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fleet::{EventKind, Role};
+use fleet::{Capability, Contract, EventKind, Role};
 use spa::Service;
 use tokio::sync::mpsc;
 
@@ -147,13 +147,15 @@ pub(crate) async fn open_session(
         }
         context.sessions.lock(&caller.name, &lock.reason);
     }
-    let audit = show_log(context, caller, &audit_checkpoint, now).await?;
+    let presented = (audit_checkpoint.as_str(), opening.contract.as_ref());
+    let (audit, only_key) = show_log(context, caller, presented, now).await?;
     let begun = begin(context, caller, opening, now).await?;
     let lease = begun.lease.map(Validity::from);
     let passes = keeps_passes.then(|| Passes {
         store: context.store.clone(),
         checkpoints: Arc::clone(&context.checkpoints),
         audit,
+        only_key,
         member: caller.id,
         first: begun.pass,
         acknowledged: begun.acknowledged,
@@ -199,13 +201,14 @@ fn check_opening(opening: &Opening) -> Result<(), Error> {
     }
 }
 
-/// Compares what the host keeps of the fleet's log with the log.
+/// Compares what the host keeps of the fleet's log with the log. What it is shown, and the only key that it
+/// may be told of where its program does not know that another may follow.
 async fn show_log(
     context: &Context,
     caller: &Caller,
-    note: &str,
+    (note, contract): (&str, Option<&Contract>),
     now: Timestamp,
-) -> Result<Shown, Error> {
+) -> Result<(Shown, Option<String>), Error> {
     let keeper = Keeper {
         name: format!("host {}", caller.name),
         host: Some(caller.id),
@@ -214,7 +217,13 @@ async fn show_log(
     let Context {
         checkpoints, store, ..
     } = context;
-    checkpoints.present(store, &keeper, note, now).await
+    let shown = checkpoints.present(store, &keeper, note, now).await?;
+    if contract.is_some_and(|contract| contract.can(Capability::AuditSuccession)) {
+        return Ok((shown, None));
+    }
+    let shown = shown.for_who_cannot_follow();
+    let only_key = shown.key.clone();
+    Ok((shown, Some(only_key)))
 }
 
 /// Two machines use one state directory: both are told that they may do nothing, until an operator

@@ -1,10 +1,11 @@
 use std::path::Path;
 
+use fleet::audit::{AuditKey, Succession};
 use fleet::{Event, EventKind};
 
 use super::*;
 use crate::store::fixture::{self, NOW_MS};
-use crate::store::model::{Cursor, EventFilter};
+use crate::store::model::{Cursor, EventFilter, KeyRotated};
 
 const NOW: Timestamp = Timestamp::from_ms(NOW_MS);
 
@@ -197,4 +198,194 @@ async fn what_another_key_has_signed_is_no_evidence() {
         assert_eq!(told, checkpoints.shown());
     }
     assert!(conflicts(&store).await.is_empty());
+}
+
+/// As beside a running controller: another process has the database open, too.
+async fn rotate_beside(dir: &Path, at: Timestamp) -> KeyRotated {
+    let beside = fixture::open(dir).await;
+    let rotated = rotate::rotate(&beside, "prod", at).await.unwrap();
+    beside.close().await;
+    rotated
+}
+
+#[tokio::test]
+async fn a_running_controller_signs_with_the_new_key_once_it_was_rotated_and_shows_how_it_followed()
+{
+    let dir = tempfile::TempDir::new().unwrap();
+    let (store, checkpoints) = log(dir.path()).await;
+    checkpoints.sign(&store, NOW).await.unwrap();
+    let kept = checkpoints.shown();
+
+    let first = rotate_beside(dir.path(), after_secs(1)).await;
+    checkpoints.sign(&store, after_secs(5)).await.unwrap();
+    let second = rotate_beside(dir.path(), after_secs(6)).await;
+    checkpoints.sign(&store, after_secs(10)).await.unwrap();
+
+    assert_eq!(first.former_key, kept.key);
+    assert_eq!(second.former_key, first.audit_key);
+    let told = shown(&checkpoints, &store, "host web-1", &kept.newest).await;
+    assert_eq!(told.key, second.audit_key);
+    assert!(told.is_of_former_key);
+    let key: AuditKey = told.key.parse().unwrap();
+    for note in [&told.newest, &told.restated] {
+        assert!(Checkpoint::open(note, &key).is_ok(), "{note}");
+    }
+    let chain = KeyChain::of(key, told.successions.iter().map(String::as_str)).unwrap();
+    let keys: Vec<_> = chain.keys().map(ToString::to_string).collect();
+    assert_eq!(keys, [kept.key, first.audit_key, second.audit_key]);
+    let last = &chain.successions()[0].checkpoint;
+    assert_eq!(last.size, first.last_record);
+    assert_eq!(Some(last.root), store.root_at(last.size).await.unwrap());
+    assert!(conflicts(&store).await.is_empty());
+    // The same after a restart, and to whom presents what the second key has signed only what came after.
+    let again = Checkpoints::load(&store, "prod", NOW).await.unwrap();
+    assert_eq!(again.shown(), checkpoints.shown());
+    let told = shown(&again, &store, "host web-2", &checkpoints.shown().newest).await;
+    assert!(told.successions.is_empty() && !told.is_of_former_key);
+}
+
+#[tokio::test]
+async fn a_rotation_is_a_record_of_the_log_with_the_note_that_both_keys_have_signed() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (store, checkpoints) = log(dir.path()).await;
+    checkpoints.sign(&store, NOW).await.unwrap();
+    let rotated = rotate_beside(dir.path(), after_secs(1)).await;
+
+    let rows = store
+        .search(EventFilter::default(), Cursor::NEWEST, 1)
+        .await;
+    let event = rows.unwrap()[0].event();
+
+    assert_eq!(event.kind(), EventKind::Operator);
+    let (_, note) = event.reason.split_once("Succession: ").unwrap();
+    let succession = Succession::open(&(note.replace('|', "\n") + "\n")).unwrap();
+    assert_eq!(succession.from.to_string(), rotated.former_key);
+    assert_eq!(succession.to.to_string(), rotated.audit_key);
+    // The new key has signed that record already.
+    let newest = store.newest_checkpoint().await.unwrap().unwrap();
+    let signed = Checkpoint::open(&newest, &succession.to).unwrap();
+    assert_eq!(signed.size, rotated.last_record + 1);
+}
+
+#[tokio::test]
+async fn what_the_former_key_signed_of_a_log_that_was_cut_before_it_ended_is_evidence_still() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (store, checkpoints) = log(dir.path()).await;
+    write(&store, 9).await;
+    checkpoints.sign(&store, NOW).await.unwrap();
+    let kept = checkpoints.shown().newest;
+    drop(checkpoints);
+    edit(
+        dir.path(),
+        "DELETE FROM events WHERE id > 4; DELETE FROM checkpoints;",
+    );
+    rotate_beside(dir.path(), after_secs(1)).await;
+    let checkpoints = Checkpoints::load(&store, "prod", after_secs(2)).await;
+    let checkpoints = checkpoints.unwrap();
+
+    let told = shown(&checkpoints, &store, "host web-1", &kept).await;
+
+    assert_eq!(
+        (told.restated.as_str(), conflicts(&store).await.len()),
+        ("", 1)
+    );
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_know_that_keys_follow_is_told_nothing_once_another_signs() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (store, checkpoints) = log(dir.path()).await;
+    checkpoints.sign(&store, NOW).await.unwrap();
+    let kept = checkpoints.shown();
+    assert_eq!(kept.clone().for_who_cannot_follow(), kept);
+    rotate_beside(dir.path(), after_secs(1)).await;
+    checkpoints.sign(&store, after_secs(5)).await.unwrap();
+
+    let told = shown(&checkpoints, &store, "host web-1", &kept.newest).await;
+    assert_eq!(told.for_who_cannot_follow(), Shown::default());
+    // One that keeps nothing yet begins with the key of now.
+    let told = checkpoints.shown().for_who_cannot_follow();
+    assert_eq!(told.key, checkpoints.key());
+    assert!(told.successions.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_rotated_before_there_is_a_key() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let store = fixture::open(dir.path()).await;
+
+    let refused = rotate::rotate(&store, "prod", NOW).await.unwrap_err();
+
+    assert!(refused.to_string().contains("no key signs the log yet"));
+    assert_eq!(store.audit_key().await.unwrap(), None);
+}
+
+/// What is on the disk of a directory, in whichever file.
+fn has(dir: &Path, part: &[u8]) -> bool {
+    let mut files = std::fs::read_dir(dir).unwrap();
+    files.any(|entry| {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        bytes.windows(part.len()).any(|found| found == part)
+    })
+}
+
+fn sealed(dir: &Path) -> Vec<Vec<u8>> {
+    let database = rusqlite::Connection::open(dir.join("controller.db")).unwrap();
+    let mut statement = database
+        .prepare("SELECT sealed_seed FROM audit_keys ORDER BY id")
+        .unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_killed_between_any_two_steps_is_done_or_not_and_the_old_secret_goes() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (store, checkpoints) = log(dir.path()).await;
+    checkpoints.sign(&store, NOW).await.unwrap();
+    let former = checkpoints.key();
+    let old = sealed(dir.path()).remove(0);
+    // The files as a kill leaves them: nothing of what is in memory, and no closing.
+    let killed = |name: &str| {
+        let copy = dir.path().join(name);
+        std::fs::create_dir(&copy).unwrap();
+        for file in ["controller.db", "controller.db-wal"] {
+            std::fs::copy(dir.path().join(file), copy.join(file)).unwrap();
+        }
+        copy
+    };
+    let before = killed("before");
+    let half = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
+    let undone = "BEGIN IMMEDIATE; UPDATE audit_keys SET sealed_seed = x'';";
+    half.execute_batch(undone).unwrap();
+    let within = killed("within");
+    half.execute_batch("ROLLBACK").unwrap();
+    drop(half);
+    let new = Zeroizing::new([42; 32]);
+    let origin = Origin::controller("ab".repeat(16));
+    let event = origin.done(EventKind::Operator, NOW_MS);
+    let done = store.rotate_audit_key("prod".to_owned(), new, event).await;
+    let done = done.unwrap().unwrap();
+    let after = killed("after");
+    assert!(has(&after, &old), "in the write-ahead log");
+
+    for (copy, key) in [
+        (before, &former),
+        (within, &former),
+        (after, &done.audit_key),
+    ] {
+        let store = fixture::open(&copy).await;
+        let checkpoints = Checkpoints::load(&store, "prod", NOW).await.unwrap();
+        assert_eq!(checkpoints.key(), *key, "{copy:?}");
+        checkpoints.sign(&store, after_secs(5)).await.unwrap();
+        assert_eq!(has(&copy, &old), *key == former, "{copy:?}");
+        // And goes on.
+        let again = rotate::rotate(&store, "prod", after_secs(6)).await.unwrap();
+        assert_eq!(again.former_key, *key);
+        store.close().await;
+        assert!(!has(&copy, &old), "{copy:?}");
+        let sealed = sealed(&copy);
+        let gone = sealed.iter().filter(|sealed| sealed.is_empty()).count();
+        assert_eq!(gone + 1, sealed.len());
+    }
 }

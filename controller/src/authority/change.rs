@@ -6,15 +6,17 @@ use std::path::Path;
 use fleet::EventKind;
 
 use super::report::{AuthorityStatus, Waiting, status, waiting, would_join_anew};
-use super::{in_force, open};
+use super::{directory_key, in_force, keep, open_held};
 use crate::access::caller::RequestId;
 use crate::ca::Authority;
+use crate::ca::kept::Kept;
 use crate::ca::rotation::NotNow;
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::random::random;
 use crate::start::directory::{open_beside, read_settings};
 use crate::start::error::StartError;
+use crate::store::Store;
 use crate::store::model::{Member, Origin};
 use crate::timestamp::Timestamp;
 
@@ -72,7 +74,7 @@ pub async fn rotate_ca(data: &Path, step: RotateStep) -> Result<Rotated, RotateE
     let store = open_beside(data)?;
     let members = store.members().await.map_err(StartError::from)?;
     let now = clock::now();
-    let rotated = take(&dir, &fleet, &members, (step, now));
+    let rotated = take((&dir, &store), &fleet, &members, (step, now)).await;
     if let Ok(rotated) = &rotated {
         let request = RequestId::new().map_err(StartError::from)?;
         let origin = Origin::controller(request.to_string());
@@ -84,18 +86,24 @@ pub async fn rotate_ca(data: &Path, step: RotateStep) -> Result<Rotated, RotateE
     rotated
 }
 
-fn take(
-    dir: &DataDir,
+async fn take(
+    (dir, store): (&DataDir, &Store),
     fleet: &str,
     members: &[Member],
     (step, now): (RotateStep, Timestamp),
 ) -> Result<Rotated, RotateError> {
-    // Where there is none yet, it is made before the lock is taken.
-    drop(open(dir, now)?);
     let held = dir.hold_authority().map_err(StartError::from)?;
-    let mut kept = open_held(dir)?;
     let mut must_join = Vec::new();
     let new = || Authority::create(fleet, now.secs()).map_err(StartError::from);
+    let mut kept = match open_held(dir, store, now).await {
+        // Whatever is wrong with what is there: nothing of it counts any more.
+        Err(error) if step == RotateStep::Compromised => {
+            let error = program::one_line(&error);
+            tracing::warn!(%error, "the authorities of before cannot be used, and are replaced whole");
+            Kept::of(&new()?, directory_key(now)?, now.secs())
+        }
+        opened => opened?,
+    };
     let what = match step {
         RotateStep::Begin => {
             kept.begin(&new()?, fleet, now.secs())?;
@@ -130,19 +138,14 @@ fn take(
             "directories are signed by another key from now on"
         }
     };
-    dir.write_authority(&kept).map_err(StartError::from)?;
+    keep(dir, store, &kept).await?;
     drop(held);
-    let status = status(dir, members, now)?;
+    let status = status(dir, Some(&kept), members, now)?;
     Ok(Rotated {
         what,
         must_join,
         status,
     })
-}
-
-fn open_held(dir: &DataDir) -> Result<crate::ca::kept::Kept, StartError> {
-    let missing = || StartError::DirectoryKey;
-    dir.authority()?.ok_or_else(missing)
 }
 
 fn names(waiting: &[Waiting]) -> String {

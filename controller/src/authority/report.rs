@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{in_force, read};
+use super::{in_force, read, server_of};
 use crate::ca::authorities::{InForce, der};
 use crate::ca::kept::Kept;
 use crate::ca::rotation::{BELIEVED_AFTER_SECS, Stage};
@@ -72,17 +72,21 @@ pub async fn ca_status(data: &Path) -> Result<AuthorityStatus, StartError> {
     let dir = DataDir::open(data)?;
     let store = open_beside(data)?;
     let members = store.members().await?;
+    let kept = read(&dir, &store).await;
     store.close().await;
-    status(&dir, &members, clock::now())
+    status(&dir, kept?.as_ref(), &members, clock::now())
 }
 
 pub(super) fn status(
     dir: &DataDir,
+    kept: Option<&Kept>,
     members: &[Member],
     now: Timestamp,
 ) -> Result<AuthorityStatus, StartError> {
-    let server = dir.identity("server")?.expires_secs().unwrap_or(0);
-    let Some(kept) = read(dir)? else {
+    let server = server_of(dir)?;
+    let server = server.and_then(|server| server.expires_secs());
+    let server = server.unwrap_or(0);
+    let Some(kept) = kept else {
         let ca = dir.identity("ca")?;
         let sha256 = fingerprint(&ca.certificate_pem)?;
         let ends = rfc3339(ca.expires_secs().unwrap_or(0));
@@ -102,14 +106,14 @@ pub(super) fn status(
             waits_for: Vec::new(),
         });
     };
-    let works = in_force(&kept, now)?;
+    let works = in_force(kept, now)?;
     let (stage, since) = works.stage();
     let newest = works.newest().fingerprint();
     let waits = waiting(members, &newest);
     Ok(AuthorityStatus {
         stage: stage.as_str(),
         stage_since: rfc3339(since),
-        authorities: lines(&kept)?,
+        authorities: lines(kept)?,
         directory_key: hex::encode(works.sign_directory(b"").1),
         directory_key_since: rfc3339(kept.directory.since_secs),
         server_certificate_ends: rfc3339(server),

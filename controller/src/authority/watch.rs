@@ -1,16 +1,18 @@
 //! While the controller runs: what somebody changed in the directory holds from then on, a rotation goes
-//! on by itself when everybody has followed, and the controller's own certificate is renewed. Sessions
-//! that are open stay open.
+//! on by itself when everybody has followed, and the controller's own certificate is renewed. Connections
+//! that are open stay open, but for those of an authority that members are to believe no more.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::EventKind;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{identity_now, in_force};
+use super::{identity_now, in_force, keep, look_at, read, server_of};
 use crate::access::caller::RequestId;
 use crate::authority::report;
+use crate::ca::kept::Kept;
 use crate::ca::rotation::Stage;
 use crate::clock;
 use crate::context::Context;
@@ -76,8 +78,12 @@ impl Watch {
         if version == self.version && !is_time {
             return Ok(());
         }
-        let Some(kept) = self.dir.authority()? else {
-            // Whoever changes it puts it there again.
+        let kept = read(&self.dir, &self.context.store).await;
+        if kept.is_err() {
+            // Said once, and then now and then.
+            self.version = version;
+        }
+        let Some(kept) = kept? else {
             return Ok(());
         };
         let fresh = in_force(&kept, now)?;
@@ -86,7 +92,7 @@ impl Watch {
             return Ok(());
         }
         let identity = identity_now(&self.dir, &fresh, now)?;
-        self.doorway.open_with(&identity, &fresh.taken())?;
+        self.doorway.open_with(&identity, &fresh)?;
         self.context.metrics.expire_at(expiries(&self.dir)?);
         if self.context.authorities.set(fresh) {
             tracing::info!("members are told of other authorities from now on");
@@ -100,7 +106,9 @@ impl Watch {
     /// Whether the controller's certificate is to be made anew. One that begins in the future is a matter of
     /// the clock, and of starts.
     fn is_due(&self, now: Timestamp) -> Result<bool, StartError> {
-        let server = self.dir.identity("server")?;
+        let Some(server) = server_of(&self.dir)? else {
+            return Ok(true);
+        };
         let begins = server.begins_secs().unwrap_or(0);
         Ok(begins <= now.secs() && server.is_due(now.secs()))
     }
@@ -121,9 +129,16 @@ impl Watch {
         }
         let dir = self.dir.clone();
         let stepped = tokio::task::spawn_blocking(move || step(&dir, stage, now)).await;
-        let Ok(Some(what)) = stepped.unwrap_or(Ok(None)) else {
+        let Ok(Some((held, kept, what))) = stepped.unwrap_or(Ok(None)) else {
             return Ok(());
         };
+        look_at(
+            &self.dir,
+            &self.context.store.authority_states().await?,
+            self.dir.authority()?.as_ref(),
+        )?;
+        keep(&self.dir, &self.context.store, &kept).await?;
+        drop(held);
         let origin = Origin::controller(RequestId::new()?.to_string());
         let mut event = origin.done(EventKind::Operator, now.ms());
         what.clone_into(&mut event.reason);
@@ -156,9 +171,14 @@ fn millis(life: Duration) -> u64 {
     life.as_secs().saturating_mul(1000)
 }
 
-/// The step after this stage, unless somebody took another meanwhile; what was done, in words.
-fn step(dir: &DataDir, stage: Stage, now: Timestamp) -> Result<Option<&'static str>, StartError> {
-    let _held = dir.hold_authority()?;
+/// What is to be kept after the step that follows this stage, unless somebody took another meanwhile; the lock
+/// under which it is kept, and what is done, in words.
+fn step(
+    dir: &DataDir,
+    stage: Stage,
+    now: Timestamp,
+) -> Result<Option<(File, Kept, &'static str)>, StartError> {
+    let held = dir.hold_authority()?;
     let Some(mut kept) = dir.authority()?.filter(|kept| kept.stage() == stage) else {
         return Ok(None);
     };
@@ -176,8 +196,7 @@ fn step(dir: &DataDir, stage: Stage, now: Timestamp) -> Result<Option<&'static s
     if stepped.is_err() {
         return Ok(None);
     }
-    dir.write_authority(&kept)?;
-    Ok(Some(what))
+    Ok(Some((held, kept, what)))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use fleet::audit::{Checkpoint, Verdict};
 
 use super::{BackupError, Drafts, OldArchive, unpack};
-use crate::ca::Authority;
-use crate::ca::authorities::InForce;
+use crate::authority;
+use crate::ca::{Authority, Credentials};
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::random::random;
@@ -38,7 +38,8 @@ pub struct Finding {
 /// [`BackupError`] when there is nothing to look at; what is wrong is a finding.
 pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Finding>, BackupError> {
     let dir = DataDir::open(data)?;
-    let mut findings = vec![settings(&dir)?, authority(&dir), server(&dir)];
+    let mut findings = vec![settings(&dir)?, authorities(&dir), server(&dir)];
+    findings.extend(drafts(&dir)?);
     let seal = match dir.seal_key() {
         Ok(seal) => seal,
         Err(error) => {
@@ -140,13 +141,29 @@ fn settings(dir: &DataDir) -> Result<Finding, BackupError> {
     })
 }
 
-fn authority(dir: &DataDir) -> Finding {
+/// What killed writers have left, with keys in it as it may be.
+fn drafts(dir: &DataDir) -> Result<Option<Finding>, BackupError> {
+    let left = dir.drafts()?;
+    let names: Vec<_> = left.iter().map(|path| path.display().to_string()).collect();
+    Ok((!names.is_empty()).then(|| {
+        wrong(
+            "half-written files",
+            format!(
+                "{}: left by a program that was killed, perhaps with a private key in it; the next start and the \
+                 next `ca rotate` remove it",
+                names.join(", ")
+            ),
+        )
+    }))
+}
+
+fn authorities(dir: &DataDir) -> Finding {
     let identity = match dir.identity("ca") {
         Ok(identity) => identity,
         Err(error) => return wrong("authority", program::one_line(&error).to_string()),
     };
     match Authority::open(&identity) {
-        Ok(authority) if authority.holds_its_key() => match kept(dir) {
+        Ok(authority) if authority.holds_its_key() => match kept(dir, &identity) {
             Ok(()) => sound(
                 "authority",
                 format!("SHA-256 {}", hex::encode(authority.fingerprint())),
@@ -158,34 +175,30 @@ fn authority(dir: &DataDir) -> Finding {
     }
 }
 
-/// Whether every authority that is kept has its key.
-fn kept(dir: &DataDir) -> Result<(), String> {
-    let kept = dir
-        .authority()
-        .map_err(|error| program::one_line(&error).to_string())?;
+/// Whether every authority that is kept can be used, and the files beside it are what it says.
+fn kept(dir: &DataDir, copied: &Credentials) -> Result<(), String> {
+    let said = |error: &dyn std::error::Error| program::one_line(error).to_string();
+    let kept = dir.authority().map_err(|error| said(&error))?;
     let Some(kept) = kept else { return Ok(()) };
-    let kept_at = InForce::of(&kept, clock::now().secs());
-    kept_at.map_err(|error| error.to_string())?;
-    let all = [
-        Some(&kept.current),
-        kept.next.as_ref(),
-        kept.former.as_ref(),
-    ];
-    let opened = all.into_iter().flatten().map(|it| it.open());
-    for authority in opened {
-        if !authority
-            .map_err(|error| error.to_string())?
-            .holds_its_key()
-        {
-            return Err("a key is not that of its certificate".to_owned());
-        }
+    authority::in_force(&kept, clock::now()).map_err(|error| said(&error))?;
+    let current = kept.current.credentials();
+    if copied.certificate_pem != current.certificate_pem || copied.key_pem != current.key_pem {
+        return Err(
+            "ca.pem or ca-key.pem is not what stands in it; `serve` writes them again".to_owned(),
+        );
     }
     Ok(())
 }
 
 fn server(dir: &DataDir) -> Finding {
-    let identity = match dir.identity("server") {
-        Ok(identity) => identity,
+    let identity = match authority::server_of(dir) {
+        Ok(Some(identity)) => identity,
+        Ok(None) => {
+            return wrong(
+                "server certificate",
+                "server.pem or server-key.pem is missing, or the one is not of the other; `serve` makes both anew",
+            );
+        }
         Err(error) => return wrong("server certificate", program::one_line(&error).to_string()),
     };
     if let Some(begin) = identity
@@ -246,8 +259,8 @@ fn database(
             examined.audit_key_fault.as_str(),
         ) {
             ("", "") => sound("audit key", "none yet"),
-            (key, "") => sound("audit key", key),
-            (_, why) => wrong("audit key", format!("seal.key does not open it: {why}")),
+            (key, "") => sound("audit key", audit_keys(key, &examined.audit_keys_former)),
+            (_, why) => wrong("audit key", format!("it cannot be used: {why}")),
         },
     );
     findings.push(match (examined.generation, examined.unsealed.as_str()) {
@@ -255,6 +268,7 @@ fn database(
         (generation, "") => sound("policy", format!("generation {generation} can be read")),
         (_, why) => wrong("policy", format!("seal.key does not open it: {why}")),
     });
+    findings.extend(authority_file(dir, examined));
     let run = dir.run()?;
     findings.push(if run == examined.run {
         sound(LAST_RUN, run.unwrap_or_else(|| "none yet".to_owned()))
@@ -264,6 +278,24 @@ fn database(
         sound(LAST_RUN, detail)
     });
     Ok(())
+}
+
+/// Whether the database knows the file that holds the authorities; what keeps it from being read is said where
+/// it is looked at.
+fn authority_file(dir: &DataDir, examined: &Examined) -> Option<Finding> {
+    let kept = dir.authority().ok()?;
+    let known = authority::look_at(dir, &examined.authority_states, kept.as_ref());
+    known
+        .err()
+        .map(|error| wrong("authority file", program::one_line(&error).to_string()))
+}
+
+/// The key that signs, and how many it had before.
+fn audit_keys(key: &str, former: &[String]) -> String {
+    match former {
+        [] => key.to_owned(),
+        [first, ..] => format!("{key}, the last of {} since {first}", former.len() + 1),
+    }
 }
 
 /// Whether the log is as it was.

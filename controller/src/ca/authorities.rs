@@ -49,6 +49,8 @@ pub(crate) enum Unusable {
     Authority(#[from] rcgen::Error),
     #[error("the key of directories")]
     Directory,
+    #[error("a key that is not that of its certificate")]
+    Key,
 }
 
 // === impl Authorities ===
@@ -95,10 +97,18 @@ impl InForce {
         let next = kept.next.as_ref().map(|next| next.certificate.as_str());
         behind.extend(believed.into_iter().filter(|it| Some(*it) != next));
         let since = kept.next.as_ref().or(kept.former.as_ref());
+        let (current, former, next) =
+            (kept.current.open()?, open(&kept.former)?, open(&kept.next)?);
+        let mut all = [Some(&current), former.as_ref(), next.as_ref()]
+            .into_iter()
+            .flatten();
+        if !all.all(Authority::holds_its_key) {
+            return Err(Unusable::Key);
+        }
         Ok(Self {
-            current: kept.current.open()?,
-            former: open(&kept.former)?,
-            next: open(&kept.next)?,
+            current,
+            former,
+            next,
             stage: kept.stage(),
             stage_since_secs: since.map_or(kept.current.since_secs, |it| it.since_secs),
             directory,

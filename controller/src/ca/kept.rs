@@ -3,6 +3,7 @@
 
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Authority, Credentials};
@@ -105,6 +106,30 @@ impl Kept {
             return Err(Unreadable::Version(kept.version));
         }
         Ok(kept)
+    }
+
+    /// Names what counts, without a secret: another for every change. Hexadecimal.
+    pub(crate) fn state(&self) -> String {
+        let mut state = Sha256::new();
+        let with_key = [
+            ("current", Some(&self.current)),
+            ("next", self.next.as_ref()),
+            ("former", self.former.as_ref()),
+        ];
+        for (place, authority) in with_key {
+            let certificate = authority.map(|it| it.certificate.as_str());
+            state.update(place);
+            state.update(Sha256::digest(certificate.unwrap_or_default()));
+        }
+        for gone in &self.gone {
+            state.update("gone");
+            state.update(Sha256::digest(&gone.certificate));
+        }
+        let directory = self.directory.open();
+        let directory = directory.map(|key| key.verifying_key().to_bytes());
+        state.update("directory");
+        state.update(directory.unwrap_or_default());
+        hex::encode(state.finalize())
     }
 
     /// As it stands in the file.

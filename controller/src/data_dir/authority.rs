@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
@@ -14,9 +15,14 @@ use crate::ca::kept::Kept;
 const AUTHORITY: &str = "authority.json";
 
 impl DataDir {
+    /// Of their file.
+    pub(crate) fn authority_path(&self) -> PathBuf {
+        self.0.join(AUTHORITY)
+    }
+
     /// What is kept of the authorities; `None` in a directory of before, which has one in `ca.pem`.
     pub(crate) fn authority(&self) -> Result<Option<Kept>, DataDirError> {
-        let path = self.0.join(AUTHORITY);
+        let path = self.authority_path();
         let text = match fs::read_to_string(&path) {
             Ok(text) => Zeroizing::new(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -31,20 +37,21 @@ impl DataDir {
 
     /// Keeps it, in the place of what was, and `ca.pem` with its key as it says.
     pub(crate) fn write_authority(&self, kept: &Kept) -> Result<(), DataDirError> {
-        let path = self.0.join(AUTHORITY);
-        let failed = |error| DataDirError::file(&path, error);
-        let text = kept.text().map_err(|error| failed(error.into()))?;
-        program::files::replace(&path, 0o600, text.as_bytes()).map_err(failed)?;
+        let path = self.authority_path();
+        let text = kept.text();
+        let text = text.map_err(|error| DataDirError::file(&path, error.into()))?;
+        self.replace(&path, 0o600, text.as_bytes())?;
         self.replace_identity("ca", &kept.current.credentials())
     }
 
     /// Which version of the file there is: it is replaced by every change.
     pub(crate) fn authority_version(&self) -> Option<(u64, i64, i64)> {
-        let file = fs::metadata(self.0.join(AUTHORITY)).ok()?;
+        let file = fs::metadata(self.authority_path()).ok()?;
         Some((file.ino(), file.mtime(), file.mtime_nsec()))
     }
 
-    /// Keeps others from changing the authorities, for as long as the file lives.
+    /// Keeps others from changing the authorities, for as long as the file lives. What writers have left that
+    /// were killed is removed.
     pub(crate) fn hold_authority(&self) -> Result<File, DataDirError> {
         let path = self.0.join("authority.lock");
         let file = OpenOptions::new()
@@ -54,7 +61,9 @@ impl DataDir {
             .mode(0o600)
             .open(&path);
         let held = file.and_then(|file| file.lock().map(|()| file));
-        held.map_err(|error| DataDirError::file(&path, error))
+        let held = held.map_err(|error| DataDirError::file(&path, error))?;
+        self.discard_drafts()?;
+        Ok(held)
     }
 
     /// Writes both files anew. The key stands there first: a certificate without its key is found to be
@@ -69,8 +78,7 @@ impl DataDir {
             (key, 0o600, &identity.key_pem),
             (certificate, 0o644, &identity.certificate_pem),
         ] {
-            program::files::replace(&path, mode, text.as_bytes())
-                .map_err(|error| DataDirError::file(&path, error))?;
+            self.replace(&path, mode, text.as_bytes())?;
         }
         Ok(())
     }

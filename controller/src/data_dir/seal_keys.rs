@@ -60,12 +60,16 @@ impl DataDir {
     /// where there is none. Whoever asks serves from the directory.
     pub(crate) fn end_rotation(&self) -> Result<(), DataDirError> {
         let (path, next) = (self.seal_path(), self.next_seal_path());
+        // Where the key is elsewhere, its drafts are there, too. Nobody else writes it.
+        if path.parent() != Some(self.path()) && path.exists() {
+            let discarded = program::files::discard_drafts(&path);
+            discarded.map_err(|error| DataDirError::file(&path, error))?;
+        }
         if fs::symlink_metadata(&next).is_err() {
             return Ok(());
         }
         if let Some(key) = self.rotated()? {
-            let written = program::files::replace(&path, 0o600, text(&key).as_bytes());
-            written.map_err(|error| DataDirError::file(&path, error))?;
+            self.replace(&path, 0o600, text(&key).as_bytes())?;
         }
         let removed = fs::remove_file(&next);
         let removed =

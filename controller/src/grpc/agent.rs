@@ -306,6 +306,7 @@ fn directive(
             audit_checkpoint: audit.newest,
             audit_key: audit.key,
             audit_restated: audit.restated,
+            audit_successions: audit.successions,
             trust_digest: authorities.get().trust_digest().to_vec(),
         }),
     };

@@ -140,9 +140,11 @@ impl Audit for AuditService {
         request: Request<ReadLogRequest>,
     ) -> Result<Response<Self::ReadLogStream>, Status> {
         let caller = caller(&request)?;
+        let follows_keys = contract(&request).can(Capability::AuditSuccession);
         let question = Question::new("audit verify").of_everyone();
         app::reads::note(&self.context, &caller, question, clock::now()).await?;
-        proof::read_log(&self.context, &caller, request.into_inner()).await
+        let asked = (request.into_inner(), follows_keys);
+        proof::read_log(&self.context, &caller, asked).await
     }
 
     async fn list_sinks(

@@ -27,11 +27,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Parts of the log.
 pub(super) type Parts = ReceiverStream<Result<LogPart, Status>>;
 
-/// Compares what the caller keeps with the log, signs the log as it is, and sends it.
+/// Compares what the caller keeps with the log, signs the log as it is, and sends it. To whom
+/// does not know that its keys follow one another, without what keys of before have signed: the first
+/// checkpoint of the one of now covers all of that.
 pub(super) async fn read_log(
     context: &Arc<Context>,
     caller: &Caller,
-    request: ReadLogRequest,
+    (request, follows_keys): (ReadLogRequest, bool),
 ) -> Result<Response<Parts>, Status> {
     let ReadLogRequest { checkpoint } = request;
     at_most("checkpoint", &checkpoint, fleet::audit::NOTE_BYTES_MAX)?;
@@ -57,6 +59,7 @@ pub(super) async fn read_log(
         fleet: context.settings.fleet.clone(),
         audit_key: checkpoints.key(),
         records: checkpoints.size(),
+        successions: checkpoints.successions(),
     };
     let (parts, stream) = mpsc::channel(QUEUE_MAX);
     let context = Arc::clone(context);
@@ -66,7 +69,7 @@ pub(super) async fn read_log(
         let sent = tokio::select! {
             () = context.stopping.cancelled() => Err(Error::Stopping),
             () = parts.closed() => Ok(()),
-            sent = send(&context, begin, &parts) => sent,
+            sent = send(&context, (begin, follows_keys), &parts) => sent,
         };
         if let Err(error) = sent {
             // Without it the answer has no end, which tells as much.
@@ -78,7 +81,7 @@ pub(super) async fn read_log(
 
 async fn send(
     context: &Context,
-    begin: LogBegin,
+    (begin, follows_keys): (LogBegin, bool),
     parts: &mpsc::Sender<Result<LogPart, Status>>,
 ) -> Result<(), Error> {
     let end = begin.records;
@@ -89,7 +92,10 @@ async fn send(
     send_one(parts, first).await?;
     let mut last = 0;
     loop {
-        let ProofPage { rows, notes } = context.store.proof_after((last, end), ROWS).await?;
+        let ProofPage { rows, mut notes } = context.store.proof_after((last, end), ROWS).await?;
+        if !follows_keys {
+            notes.retain(|note| context.checkpoints.is_of_newest_key(note));
+        }
         let is_end = rows.is_empty();
         last = rows.last().map_or(last, |row| row.id);
         let part = LogPart {

@@ -174,15 +174,16 @@ impl Greeter {
             .map_err(NotServed::Tls)?;
         let (_, session) = stream.get_ref();
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let presented = match certificate {
-            None => Presented::Nothing,
-            Some(der) if threshold.takes(der) => Presented::at(der, clock::now()),
-            Some(_) => Presented::Foreign,
+        let authority = certificate.map(|der| (der, threshold.takes(der)));
+        let (presented, authority) = match authority {
+            None => (Presented::Nothing, CancellationToken::new()),
+            Some((der, Some(counts))) => (Presented::at(der, clock::now()), counts),
+            Some((_, None)) => (Presented::Foreign, CancellationToken::new()),
         };
         if let Some(member) = self.authorize.member_of(&presented) {
             place.becomes_members(member)?;
         }
-        let peer = Peer::new(address, presented);
+        let peer = Peer::new(address, presented).while_counts(authority);
         let connection = Connection::begin(stream, peer, place);
         timeout(PREFACE_TIMEOUT, connection)
             .await

@@ -22,6 +22,9 @@ const BEGINNING: usize = PREFACE.len() + 9;
 const SETTINGS: u8 = 4;
 /// How long a stranger's connection lives: there is nothing that a stranger may do for longer.
 const STRANGERS_LIFE: Duration = Duration::from_secs(30);
+/// How long a connection goes on after the authority of its certificate counts no more: its calls have ended,
+/// and so that is heard.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a peer may take none of what is to be written.
 const WRITE_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -35,6 +38,8 @@ pub(super) struct Connection {
     taken: usize,
     /// Fires when it is to make room.
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Fires when the authority of its certificate counts no more, once.
+    disowned: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     /// `None` for members.
     life: Option<Pin<Box<Sleep>>>,
     /// While the peer takes nothing.
@@ -63,9 +68,11 @@ impl Connection {
         }
         place.has_spoken();
         let life = (!place.is_members()).then(|| Box::pin(sleep(STRANGERS_LIFE)));
+        let disowned = Some(Box::pin(peer.authority.clone().cancelled_owned()));
         Ok(Self {
             stream,
             peer,
+            disowned,
             beginning,
             taken: 0,
             closed: Box::pin(place.closed().cancelled_owned()),
@@ -77,6 +84,11 @@ impl Connection {
 
     /// Whether it must end, for which its task is woken.
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let disowned = self.disowned.as_mut();
+        if disowned.is_some_and(|it| it.as_mut().poll(context).is_ready()) {
+            self.disowned = None;
+            self.life = Some(Box::pin(sleep(LAST_WORDS)));
+        }
         let life_is_over = |life: &mut Pin<Box<Sleep>>| life.as_mut().poll(context).is_ready();
         self.life.as_mut().is_some_and(life_is_over)
             || self.closed.as_mut().poll(context).is_ready()

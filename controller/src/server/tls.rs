@@ -1,5 +1,5 @@
 //! TLS of the server: who it proves to be, and whose certificates it takes. Both may change while it
-//! serves; a connection keeps what it began with.
+//! serves; a connection keeps what it began with, until the authority of its certificate counts no more.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use rustls::{
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::ServerError;
-use crate::ca::Credentials;
+use crate::ca::authorities::InForce;
+use crate::ca::{self, Credentials};
 
 /// Where connections come in.
 #[derive(Debug)]
@@ -29,27 +31,44 @@ pub(crate) struct Doorway(RwLock<Arc<Threshold>>);
 pub(super) struct Threshold {
     pub(super) tls: TlsAcceptor,
     clients: Arc<WhateverTheTime>,
+    authorities: Vec<Counted>,
+}
+
+/// An authority, and what ends when it counts no more.
+#[derive(Clone, Debug)]
+struct Counted {
+    /// DER.
+    certificate: CertificateDer<'static>,
+    /// Its members' certificates are taken for connections that begin now.
+    is_taken: bool,
+    counts: CancellationToken,
 }
 
 // === impl Doorway ===
 
 impl Doorway {
-    pub(super) fn new(
-        identity: &Credentials,
-        taken: &[CertificateDer<'static>],
-    ) -> Result<Self, ServerError> {
-        let threshold = Threshold::new(identity, taken)?;
+    pub(super) fn new(identity: &Credentials, in_force: &InForce) -> Result<Self, ServerError> {
+        let threshold = Threshold::new(identity, counted(in_force, &[]))?;
         Ok(Self(RwLock::new(Arc::new(threshold))))
     }
 
-    /// Connections that begin from now on see this certificate, and may be of these authorities.
+    /// Connections that begin from now on see this certificate, and may be of these authorities. Those that
+    /// are of an authority which members are to believe no more end.
     pub(crate) fn open_with(
         &self,
         identity: &Credentials,
-        taken: &[CertificateDer<'static>],
+        in_force: &InForce,
     ) -> Result<(), ServerError> {
-        let threshold = Threshold::new(identity, taken)?;
-        *self.0.write() = Arc::new(threshold);
+        let mut held = self.0.write();
+        let authorities = counted(in_force, &held.authorities);
+        let threshold = Threshold::new(identity, authorities)?;
+        let before = std::mem::replace(&mut *held, Arc::new(threshold));
+        for of_before in &before.authorities {
+            let mut now = held.authorities.iter();
+            if !now.any(|it| it.certificate == of_before.certificate) {
+                of_before.counts.cancel();
+            }
+        }
         Ok(())
     }
 
@@ -61,19 +80,42 @@ impl Doorway {
 // === impl Threshold ===
 
 impl Threshold {
-    fn new(identity: &Credentials, taken: &[CertificateDer<'static>]) -> Result<Self, ServerError> {
-        let (config, clients) = config(identity, taken)?;
+    fn new(identity: &Credentials, authorities: Vec<Counted>) -> Result<Self, ServerError> {
+        let taken = authorities.iter().filter(|it| it.is_taken);
+        let taken: Vec<_> = taken.map(|it| it.certificate.clone()).collect();
+        let (config, clients) = config(identity, &taken)?;
         Ok(Self {
             tls: TlsAcceptor::from(config),
             clients,
+            authorities,
         })
     }
 
-    /// Whether a certificate that was presented is of an authority that counts. TLS has let in others,
-    /// too, for they are to be told in words.
-    pub(super) fn takes(&self, der: &CertificateDer<'_>) -> bool {
-        self.clients.believes(der, UnixTime::now()).is_ok()
+    /// For how long a certificate that was presented is of an authority that counts; `None` where it is of
+    /// none. TLS has let in those, too, for they are to be told in words.
+    pub(super) fn takes(&self, der: &CertificateDer<'_>) -> Option<CancellationToken> {
+        self.clients.believes(der, UnixTime::now()).ok()?;
+        let mut taken = self.authorities.iter().filter(|it| it.is_taken);
+        let signer = taken.find(|it| ca::has_signed(&it.certificate, der));
+        signer.map(|it| it.counts.clone())
     }
+}
+
+/// What members are to believe, and what of it they may present now. What counted already goes on.
+fn counted(in_force: &InForce, before: &[Counted]) -> Vec<Counted> {
+    let taken = in_force.taken();
+    let believed = in_force.told().authorities.iter();
+    let believed = believed.map(|der| CertificateDer::from(der.clone()));
+    believed
+        .map(|certificate| {
+            let was = before.iter().find(|it| it.certificate == certificate);
+            Counted {
+                is_taken: taken.contains(&certificate),
+                counts: was.map(|was| was.counts.clone()).unwrap_or_default(),
+                certificate,
+            }
+        })
+        .collect()
 }
 
 impl fmt::Debug for Threshold {

@@ -125,6 +125,9 @@ pub(crate) struct Passes {
     pub(crate) checkpoints: Arc<Checkpoints>,
     /// What the host is shown first of the fleet's log.
     pub(crate) audit: Shown,
+    /// The key of the log that it was told, of a host that does not know that another may follow: it is told
+    /// nothing of the log once another signs.
+    pub(crate) only_key: Option<String>,
     /// `Member::id` of the host.
     pub(crate) member: u64,
     /// The first pass of the session.
@@ -246,6 +249,11 @@ impl Session {
         match passes.store.renew_pass(passes.member).await {
             Ok(pass) => {
                 let audit = passes.checkpoints.shown();
+                let audit = match &passes.only_key {
+                    Some(only) if *only != audit.key => Shown::default(),
+                    Some(_) => audit.for_who_cannot_follow(),
+                    None => audit,
+                };
                 self.send_pass(pass, None, audit).await
             }
             Err(error) => {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::authority::doubt::AuthorityDoubt;
 use crate::data_dir::DataDirError;
 use crate::error::Error;
 use crate::random::NoRandomness;
@@ -28,9 +29,24 @@ pub enum StartError {
     /// What lies beside the database is damaged.
     #[error("the certificate authority cannot be used")]
     Authority(#[from] rcgen::Error),
+    /// A key of another is in its place.
+    #[error("the certificate authority cannot be used: a key in it is not that of its certificate")]
+    AuthorityKey,
+    /// The file of the authorities is not the one that the database knows.
+    #[error("{path} cannot be used")]
+    AuthorityFile {
+        /// Of the file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        doubt: AuthorityDoubt,
+    },
     /// The same of the key that signs directories.
     #[error("the key that signs directories cannot be used: authority.json is damaged")]
     DirectoryKey,
+    /// There is nothing to replace.
+    #[error("no key signs the log yet: the first is made when the controller first serves")]
+    NoAuditKey,
     /// It cannot be opened.
     #[error("cannot use {path}")]
     Database {

@@ -4,6 +4,7 @@
 //! forbids it. An operation that ends in a conflict has written nothing.
 
 mod at_start;
+mod authority_states;
 mod change;
 mod claim;
 mod examined;
@@ -26,6 +27,7 @@ mod token;
 mod uses;
 
 pub(crate) use self::at_start::AtStart;
+pub(crate) use self::authority_states::AuthorityStates;
 pub(crate) use self::change::{Change, ChangeOutcome, Changed, Whom};
 pub(crate) use self::claim::{Claim, ClaimOutcome};
 pub(crate) use self::examined::Examined;
@@ -39,7 +41,8 @@ pub(crate) use self::log::{
 pub(crate) use self::member::{KEY_DEFAULT, KnownAuthorities, Lock, Member, MemberKey, NewMember};
 pub(crate) use self::origin::{CONTROLLER, Origin};
 pub(crate) use self::policy::{AfterRestore, ApplyOutcome, Generation, NewPolicy};
-pub(crate) use self::proof::{Conflict, Expired, LogEnd};
+pub use self::proof::KeyRotated;
+pub(crate) use self::proof::{Conflict, Expired, LogEnd, LogKeys};
 pub use self::resealed::Resealed;
 pub(crate) use self::run::RunBegun;
 pub(crate) use self::scope::Scope;

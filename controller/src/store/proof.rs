@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use fleet::audit::{AuditSigner, LogRow};
+use fleet::Event;
+use fleet::audit::LogRow;
 use zeroize::Zeroizing;
 
 use super::Store;
 use super::error::StoreError;
-use super::model::{Conflict, Expired, LogEnd, Origin};
+use super::model::{Conflict, Expired, KeyRotated, LogEnd, LogKeys, Origin};
 use super::sqlite::{checkpoints, proof, retention, thinning};
 
 /// Rows with what was signed of them, in the order of the log.
@@ -21,16 +22,38 @@ pub(crate) struct ProofPage {
 // === impl Store ===
 
 impl Store {
-    /// What signs the log of `fleet`; with `new` as its secret when it has none yet.
-    pub(crate) async fn audit_signer(
+    /// What signs the log of `fleet`, and has signed it; with `new` as its first secret when it has none
+    /// yet.
+    pub(crate) async fn audit_keys(
         &self,
         fleet: String,
         new: Zeroizing<[u8; 32]>,
         now_ms: u64,
-    ) -> Result<AuditSigner, StoreError> {
+    ) -> Result<LogKeys, StoreError> {
         let seal = Arc::clone(&self.seal);
         self.engine
-            .write(move |connection| checkpoints::signer(connection, &seal, &fleet, &new, now_ms))
+            .write(move |connection| {
+                checkpoints::keys_or(connection, &seal, (&fleet, &new), now_ms)
+            })
+            .await
+    }
+
+    /// The public half of the key that signs now, as text; `None` before the first.
+    pub(crate) async fn audit_key(&self) -> Result<Option<String>, StoreError> {
+        self.engine.read(checkpoints::newest_key).await
+    }
+
+    /// Has a key with the secret `new` sign from now on, and destroys the secret of the one before;
+    /// `event` says so. `None`, and nothing done, where there is none yet.
+    pub(crate) async fn rotate_audit_key(
+        &self,
+        fleet: String,
+        new: Zeroizing<[u8; 32]>,
+        event: Event,
+    ) -> Result<Option<KeyRotated>, StoreError> {
+        let seal = Arc::clone(&self.seal);
+        self.engine
+            .write(move |connection| checkpoints::rotate(connection, &seal, (&fleet, &new), event))
             .await
     }
 
@@ -39,10 +62,14 @@ impl Store {
         self.engine.read(checkpoints::newest).await
     }
 
-    /// Keeps a note over `size` records.
-    pub(crate) async fn add_checkpoint(&self, size: u64, note: String) -> Result<(), StoreError> {
+    /// Keeps a note over `size` records that `key` has signed; false where another key has followed it.
+    pub(crate) async fn add_checkpoint(
+        &self,
+        key: String,
+        (size, note): (u64, String),
+    ) -> Result<bool, StoreError> {
         self.engine
-            .write(move |connection| checkpoints::add(connection, size, &note))
+            .write(move |connection| checkpoints::add_of(connection, &key, (size, &note)))
             .await
     }
 

@@ -69,6 +69,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use rusqlite::Connection;
@@ -113,6 +114,13 @@ impl Sqlite {
         let is_unclean = disk::has_log(path);
         let mut connection = connection::writing(path)?;
         migrations::bring_up_to_date(&mut connection, path)?;
+        if is_unclean && checkpoints::has_followed(&connection)? {
+            // Whoever rotated the log's key may have died before that went: in the write-ahead log it lies
+            // as it was.
+            if let Err(error) = writer::empty_log(&connection, Duration::ZERO) {
+                tracing::warn!(%error, "the write-ahead log stays beside the database");
+            }
+        }
         let (start, factor, length) = COMMIT_BUCKETS;
         let commits = Histogram::new(exponential_buckets(start, factor, length));
         let measured = commits.clone();

@@ -17,6 +17,7 @@ mod hosts;
 mod joining;
 mod key_rotation;
 mod lasting;
+mod log_keys;
 mod members;
 mod metrics;
 mod owners;

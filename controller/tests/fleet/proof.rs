@@ -5,7 +5,7 @@ use std::process::Command;
 
 use controller::Running;
 use fleet::audit::{
-    AuditKey, AuditSigner, Checkpoint, FaultKind, Linked, LogVersion, Verdict, Verifier,
+    AuditKey, AuditSigner, Checkpoint, FaultKind, KeyChain, Linked, LogVersion, Verdict, Verifier,
 };
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{LogBegin, LogRow, PushEventsRequest, ReadLogRequest, SessionRequest};
@@ -20,7 +20,7 @@ const EPOCH: &str = "00112233445566778899aabbccddeeff";
 const EVENTS: u64 = 300;
 
 /// A host's journal.
-fn journal(user: &str) -> Vec<EventRecord> {
+pub(crate) fn journal(user: &str) -> Vec<EventRecord> {
     let mut chain = [0; 32];
     let mut records = Vec::new();
     for seq in 0..EVENTS {
@@ -34,7 +34,7 @@ fn journal(user: &str) -> Vec<EventRecord> {
     records
 }
 
-async fn push(host: &Member, records: &[EventRecord]) {
+pub(crate) async fn push(host: &Member, records: &[EventRecord]) {
     let request = PushEventsRequest {
         epoch: EPOCH.to_owned(),
         events: Vec::new(),
@@ -44,14 +44,14 @@ async fn push(host: &Member, records: &[EventRecord]) {
 }
 
 /// The directory of a stopped controller, which is copied for each edit.
-struct Stopped {
-    dir: TempDir,
+pub(crate) struct Stopped {
+    pub(crate) dir: TempDir,
     number: u32,
 }
 
 impl Stopped {
     /// A copy, edited by the program of the engine.
-    fn edited(&mut self, sql: &str) -> PathBuf {
+    pub(crate) fn edited(&mut self, sql: &str) -> PathBuf {
         let data = self.copy();
         let edited = Command::new("sqlite3")
             .arg(data.join("controller.db"))
@@ -77,7 +77,7 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 /// What `postern-controller check` says of the log: whether it is sound, and the words.
-fn log(data: &Path) -> (bool, String) {
+pub(crate) fn log(data: &Path) -> (bool, String) {
     let findings = controller::check(data, &mut |_, _| {}).unwrap();
     let log = findings.iter().find(|finding| finding.what == "log");
     let log = log.unwrap_or_else(|| panic!("{findings:?}"));
@@ -157,7 +157,7 @@ fn chain_anew(data: &Path, from: u64) {
 }
 
 /// A stopped controller with a log, and the number of the host's first record in it.
-async fn stopped() -> (Stopped, Member, u64) {
+pub(crate) async fn stopped() -> (Stopped, Member, u64) {
     let fleet = Fleet::start().await;
     let host = fleet.join(Role::Host, "web-1").await;
     push(&host, &journal("alice")).await;
@@ -329,7 +329,7 @@ async fn serve(data: &Path) -> Running {
 }
 
 /// Reads the whole log as `postern audit verify` does.
-async fn verify(auditor: &Member, kept: &str) -> (LogBegin, Verdict, String) {
+pub(crate) async fn verify(auditor: &Member, kept: &str) -> (LogBegin, Verdict, String) {
     let question = ReadLogRequest {
         checkpoint: kept.to_owned(),
     };
@@ -337,7 +337,8 @@ async fn verify(auditor: &Member, kept: &str) -> (LogBegin, Verdict, String) {
     let mut parts = answer.into_inner();
     let begin = parts.message().await.unwrap().unwrap().begin.unwrap();
     let key: AuditKey = begin.audit_key.parse().unwrap();
-    let mut verifier = Verifier::new(Some(key));
+    let keys = KeyChain::of(key, begin.successions.iter().map(String::as_str)).unwrap();
+    let mut verifier = Verifier::with_keys(Some(keys));
     if !kept.is_empty() {
         verifier.checkpoint("she keeps", kept);
     }
@@ -440,7 +441,7 @@ async fn a_controller_that_was_set_back_is_found_by_what_hosts_and_auditors_keep
 }
 
 /// The signature as another program verifies it.
-fn openssl_agrees(key: &str, note: &str) {
+pub(crate) fn openssl_agrees(key: &str, note: &str) {
     let dir = TempDir::new().unwrap();
     let path = |name: &str| dir.path().join(name);
     let key: AuditKey = key.parse().unwrap();
@@ -449,9 +450,18 @@ fn openssl_agrees(key: &str, note: &str) {
         0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
     ];
     std::fs::write(path("key.der"), [&head[..], &key.public_bytes()].concat()).unwrap();
-    let (text, signature) = note.split_once("\n\n").unwrap();
+    let (text, signatures) = note.split_once("\n\n").unwrap();
     std::fs::write(path("text"), format!("{text}\n")).unwrap();
-    let signature = signature.trim_end().rsplit(' ').next().unwrap();
+    // Of several, the one that begins with the key's id.
+    let id = key.id_hex();
+    let signatures = signatures
+        .lines()
+        .map(|line| line.rsplit(' ').next().unwrap());
+    let is_its = |signature: &&str| {
+        let decoded = base64_decode(signature);
+        hex::encode(&decoded[..4]) == id
+    };
+    let signature = signatures.into_iter().find(is_its).unwrap();
     std::fs::write(path("signature.b64"), signature).unwrap();
     let script = "base64 -d signature.b64 | tail -c 64 > signature &&
         openssl pkeyutl -verify -rawin -pubin -inkey key.der -keyform DER -in text -sigfile signature";
@@ -461,4 +471,11 @@ fn openssl_agrees(key: &str, note: &str) {
         .output()
         .unwrap();
     assert!(verified.status.success(), "{verified:?}");
+}
+
+fn base64_decode(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .unwrap()
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use controller::{NewArchive, OldArchive, RotateError, RotateStep, ca_status, rotate_ca};
 use fleet::Role;
+use fleet::wire::ListEventsRequest;
 use member::{ConnectError, JoinOptions, Membership, join};
 use tempfile::TempDir;
 
-use crate::support::{Fleet, now_secs, patiently};
+use crate::support::{Fleet, next, now_secs, patiently};
 
 /// A member that is joined as its programs do it, in a directory of its own.
 async fn joined(fleet: &Fleet, name: &str) -> (TempDir, Membership) {
@@ -181,4 +182,64 @@ async fn after_a_compromise_who_was_told_before_goes_on_and_the_others_are_named
         matches!(refused, Err(ConnectError::NotTheController { .. })),
         "{refused:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_ends_when_the_authority_of_its_certificate_is_disowned_and_not_when_one_follows_it()
+ {
+    let fleet = Fleet::start().await;
+    let data = fleet.dir.path().join("data");
+    let host = fleet.join(Role::Host, "web-1").await;
+    let auditor = fleet.join(Role::Auditor, "eve").await;
+    let (_dir, member) = joined(&fleet, "web-2").await;
+    let mut session = host.session().await;
+    let follow = ListEventsRequest {
+        follow: true,
+        ..ListEventsRequest::default()
+    };
+    let mut events = auditor
+        .audit()
+        .list_events(follow)
+        .await
+        .unwrap()
+        .into_inner();
+    next(&mut session).await;
+
+    // Nobody lacks a key for that, so nothing ends.
+    for step in [
+        RotateStep::Begin,
+        RotateStep::Issue,
+        RotateStep::Finish { force: true },
+    ] {
+        rotate_ca(&data, step).await.unwrap();
+    }
+    let first = member.ca_der().to_vec();
+    renewed_until(&member, |it| it.authorities().first() != Some(&first)).await;
+    let question = ListEventsRequest::default;
+    auditor.audit().list_events(question()).await.unwrap();
+
+    rotate_ca(&data, RotateStep::Compromised).await.unwrap();
+
+    let unknown = |status: &tonic::Status| {
+        let said = status.metadata().get(fleet::MEMBERSHIP);
+        said.is_some_and(|said| said == fleet::AUTHORITY_UNKNOWN)
+    };
+    let ended = patiently(last_word(&mut session)).await;
+    assert!(unknown(&ended), "{ended:?}");
+    let ended = patiently(last_word(&mut events)).await;
+    assert!(unknown(&ended), "{ended:?}");
+    // The connection may still be there, and is good for nothing.
+    let listed = auditor.audit().list_events(question()).await;
+    assert!(listed.is_err());
+}
+
+/// With what a stream ends.
+async fn last_word<T>(stream: &mut tonic::Streaming<T>) -> tonic::Status {
+    loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended without a word"),
+            Err(status) => return status,
+        }
+    }
 }

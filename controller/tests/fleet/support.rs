@@ -241,9 +241,14 @@ impl Joiner {
 impl Member {
     /// The same member, connected to where the fleet serves now, by a program of today.
     pub(crate) async fn again(self, fleet: &Fleet) -> Self {
+        let contract = fleet::Contract::of_this_program().to_string();
+        self.again_as(fleet, &contract).await
+    }
+
+    /// The same by a program that says this of itself.
+    pub(crate) async fn again_as(self, fleet: &Fleet, contract: &str) -> Self {
         let certificate = pem(&self.answer.certificate_der);
         let identity = Identity::from_pem(certificate, self.joiner.tls.serialize_pem());
-        let contract = fleet::Contract::of_this_program();
         let endpoint = fleet.endpoint(fleet.tls().identity(identity));
         let endpoint = endpoint
             .user_agent(format!("postern/test {contract}"))

@@ -522,6 +522,11 @@ pub struct SessionOpened {
     /// As in SyncResponse.
     #[prost(bytes = "vec", tag = "10")]
     pub trust_digest: ::prost::alloc::vec::Vec<u8>,
+    /// How audit_key followed the keys before it, the oldest first: signed notes, each by both keys, from the key that
+    /// signed what the host presented. Only to hosts that have the capability `audit-succession`: others that keep something
+    /// of a key of before are told nothing of the log.
+    #[prost(string, repeated, tag = "11")]
+    pub audit_successions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// The host's journal is not the continuation of what the controller has of it: begin a new one (a new epoch), after
 /// pushing nothing more of the old, and refuse what might have been granted before.
@@ -1247,6 +1252,10 @@ pub struct LogBegin {
     /// How many records come.
     #[prost(uint64, tag = "3")]
     pub records: u64,
+    /// How audit_key followed the keys before it, the oldest first: signed notes, each by both keys. Clients that have not
+    /// the capability `audit-succession` are sent the checkpoints of audit_key alone.
+    #[prost(string, repeated, tag = "4")]
+    pub successions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// One row of the fleet's log with all that its chain value is made of.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `key` | the key that signs checkpoints, and its public half as text |
 //! | `checkpoint` | a signed statement of what the log was at one size |
+//! | `succession` | one key's word for the next, signed by both, and the chain of all keys of a log |
 //! | `link` | how a record of the log follows from the one before |
 //! | `verifier` | reads a log in its order and names the first record that is not as it was |
 //! | `steps` | what retention has emptied, and whether the log says so |
@@ -17,12 +18,14 @@ mod checkpoint;
 mod key;
 mod link;
 mod steps;
+mod succession;
 mod verifier;
 
 pub use checkpoint::{Checkpoint, InvalidCheckpoint, NOTE_BYTES_MAX};
 pub use key::{AuditKey, AuditSigner, InvalidAuditKey};
 pub use link::{Linked, LogVersion, body_digest};
 pub use steps::StepDigest;
+pub use succession::{BrokenKeyChain, InvalidSuccession, KeyChain, SUCCESSIONS_MAX, Succession};
 pub use verifier::{Fault, FaultKind, Verdict, Verifier};
 
 pub use crate::wire::LogRow;

@@ -32,6 +32,8 @@ const PRODUCT: &str = "postern-contract/";
 /// Something that only one side needs to know of the other.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Capability {
+    /// Whoever keeps the key that signs the log follows from it to the one of now.
+    AuditSuccession,
     /// The log is asked for several users, hosts and kinds, for generation, actor and request, and
     /// followed; names that nobody knows are refused.
     AuditFilters,
@@ -59,7 +61,8 @@ pub struct Contract {
 
 impl Capability {
     /// Everything that this program can do.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::AuditSuccession,
         Self::AuditFilters,
         Self::EventRecords,
         Self::PackedPolicy,
@@ -70,6 +73,7 @@ impl Capability {
     /// Kebab-case name, as in the header.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AuditSuccession => "audit-succession",
             Self::AuditFilters => "audit-filters",
             Self::EventRecords => "event-records",
             Self::PackedPolicy => "packed-policy",

@@ -1,7 +1,7 @@
 //! The rows of an exported log and the notes beside them: whoever hands over an export may have
 //! written it himself. Verifying ends with a verdict, and what no key has signed is never proven.
 
-use fleet::audit::{AuditKey, AuditSigner, Checkpoint, LogRow, Verifier};
+use fleet::audit::{AuditKey, AuditSigner, Checkpoint, KeyChain, LogRow, Succession, Verifier};
 use prost::Message as _;
 
 /// A key whose notes the corpus holds.
@@ -34,6 +34,13 @@ fn note_or_key(text: &str) {
             Ok(&checkpoint),
             "what was signed is what was read"
         );
+    }
+    if let Ok(succession) = Succession::open(text) {
+        let (from, to) = (succession.from, succession.to);
+        let chain = KeyChain::of(to.clone(), [text]);
+        if from != to {
+            assert!(chain.expect("one link is a chain").has(&from));
+        }
     }
     if let Ok(key) = text.parse::<AuditKey>() {
         let again = key

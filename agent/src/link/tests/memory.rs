@@ -263,3 +263,65 @@ async fn a_host_presents_what_it_was_shown_of_the_log_and_records_that_it_was_cu
         (Some(15), note(20))
     );
 }
+
+#[tokio::test]
+async fn a_host_that_was_away_over_rotations_of_the_logs_key_follows_without_an_alarm() {
+    use fleet::audit::{AuditSigner, Checkpoint, Succession};
+
+    let signer = |seed: u8| AuditSigner::new("prod", &[seed; 32]);
+    let checkpoint = |size| {
+        let root = [1; 32];
+        Checkpoint {
+            size,
+            root,
+            at_ms: 1,
+        }
+    };
+    let shown = |seed: u8, size, successions: &[String]| {
+        let restated = checkpoint(20).sign(&signer(seed));
+        Directive {
+            directive: Some(Kind::Opened(SessionOpened {
+                session_pass: vec![1],
+                audit_checkpoint: checkpoint(size).sign(&signer(seed)),
+                audit_key: signer(seed).public().to_string(),
+                audit_restated: restated,
+                audit_successions: successions.to_vec(),
+                ..SessionOpened::default()
+            })),
+        }
+    };
+    let whole = [(7, 25), (8, 30)].map(|(seed, size)| {
+        let (from, to) = (signer(seed), signer(seed + 1));
+        Succession::sign(&checkpoint(size), &from, &to)
+    });
+    let mut fake = Fake::start();
+    let (mut desk, channels) = Desk::new();
+    let state = channels.state.clone();
+    let _link = link(fake.address, channels);
+    seen(&mut fake.sessions).await;
+    fake.direct(&shown(7, 20, &[]));
+    fake.direct(&snapshot(7, POLICY));
+    desk.adopt().await;
+    let (address, fakes) = (fake.address, fake.state.clone());
+    drop(fake);
+
+    let mut fake = Fake::start_at(address, fakes.clone());
+    seen(&mut fake.sessions).await;
+    fake.direct(&shown(9, 40, &whole));
+    fake.direct(&snapshot(8, POLICY));
+    // The next order is the policy: no alarm came before it.
+    assert_eq!(desk.adopt().await, 8);
+    let kept = kept_log(desk._dir.path());
+    assert_eq!(kept.key, signer(9).public().to_string());
+    assert_eq!((kept.size(), kept.conflict), (Some(40), None));
+    assert_eq!(state.report(clock::now()).log_conflict, "");
+
+    // A key that nothing leads to is one still.
+    fake.direct(&shown(10, 50, &whole));
+    let found = loop {
+        if let Order::LogConflict(found) = desk.order().await {
+            break found;
+        }
+    };
+    assert!(found.contains("another key"), "{found}");
+}

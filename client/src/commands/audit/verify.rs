@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fleet::audit::{
-    AuditKey, AuditSigner, Checkpoint, Fault, InvalidCheckpoint, Verdict, Verifier,
-};
+use fleet::audit::{AuditKey, Checkpoint, Fault, InvalidCheckpoint, KeyChain, Verdict, Verifier};
 use fleet::wire::LogBegin;
 use serde_json::json;
 
+use super::keys::{chain_of_export, is_note, kept_note, pinned, said_if_not_kept, said_keys};
 use super::proof::{ExportReader, Source, standard_input};
 use crate::connection::Connection;
 use crate::context::Context;
@@ -28,11 +27,12 @@ const SAID_EVERY: Duration = Duration::from_secs(5);
 /// found when the newest records were removed, whoever removed them. `--checkpoint` compares the log with what
 /// others keep, as each host does: `postern-agent audit --checkpoint`.
 ///
-/// An export needs no controller, and the key by another way than the file.
+/// An export needs no controller, and the key by another way than the file. Where the key was replaced in the
+/// course of the log, any of its keys will do: each has signed the next, and the last of each is verified.
 ///
 /// Exit code 0 when all is as it was, 1 when it is not, 2 when a file to compare it with is none. JSON fields:
 /// records, faults, first_record, first_kind, first, proven_records, proven_at, checkpoints, pruned,
-/// pruned_before, flawed, audit_key.
+/// pruned_before, flawed, audit_key, audit_keys (key, last_record, ended_at).
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -89,11 +89,11 @@ pub(super) async fn run(context: &Context, args: VerifyArgs) -> Result {
     for path in &checkpoint {
         others.push((format!("{} holds", path.display()), read_note(path)?));
     }
-    let (begin, mut source, key) = match &file {
+    let (begin, mut source, keys) = match &file {
         Some(path) => {
             let (begin, reader) = ExportReader::open(path)?;
-            let key = key_of_export(context, key)?;
-            (begin, Source::File(Box::new(reader)), key)
+            let keys = chain_of_export(context, (path, &begin), key)?;
+            (begin, Source::File(Box::new(reader)), keys)
         }
         None => {
             let kept = if after_restore {
@@ -103,111 +103,26 @@ pub(super) async fn run(context: &Context, args: VerifyArgs) -> Result {
             };
             let connection = Connection::open(&context.profile).await?;
             let (begin, source) = Source::ask(connection, kept.clone()).await?;
-            let key = pinned(context, &begin.audit_key, key)?;
+            let keys = pinned(context, &begin, key)?;
             if !kept.is_empty() {
                 others.push(("this profile keeps".to_owned(), kept));
             }
-            (begin, source, key)
+            (begin, source, keys)
         }
     };
-    let read = read(context, (&begin, &mut source), (&key, &others)).await?;
+    let read = read(context, (&begin, &mut source), (&keys, &others)).await?;
     let faults = read.verdict.faults_count;
-    say(context, json, &read.verdict, &key)?;
+    say(context, json, &read.verdict, &keys)?;
     if faults > 0 {
         return Err(CommandError::answered());
     }
     if file.is_none()
         && let Some(note) = &read.last_note
     {
-        said_if_not_kept(context, context.profile.keep_audit(&key.to_string(), note));
+        let newest = keys.newest().to_string();
+        said_if_not_kept(context, context.profile.keep_audit(&newest, note));
     }
     Ok(())
-}
-
-/// In a profile that cannot be written, such as one that is mounted read-only, the log is verified all the same.
-fn said_if_not_kept(context: &Context, kept: Result) {
-    if let Err(error) = kept {
-        context.ui.warn(format_args!(
-            "this profile does not keep what was verified: {}",
-            program::one_line(&error)
-        ));
-    }
-}
-
-/// The key that the controller names, when it is the one that was said, or that is kept here; it is kept from
-/// the first time on.
-pub(super) fn pinned(context: &Context, named: &str, said: Option<AuditKey>) -> Result<AuditKey> {
-    let named: AuditKey = named.parse().map_err(|cause| {
-        CommandError::failed("the controller names no key that signs its log", cause)
-    })?;
-    let expected = match said {
-        Some(key) => Some(key),
-        None => kept_key(context)?,
-    };
-    match expected {
-        Some(expected) if expected != named => Err(CommandError::refused(format!(
-            "the controller's log is signed by another key: {named} instead of {expected}"
-        ))
-        .with_hint(
-            "if it was made anew on purpose, say the new one, heard by another way, with --key",
-        )),
-        Some(expected) => Ok(expected),
-        None => {
-            match context.profile.keep_audit_key(&named.to_string()) {
-                Ok(()) => context.ui.note(format_args!(
-                    "the log is signed by {named}; kept in this profile"
-                )),
-                refused @ Err(_) => said_if_not_kept(context, refused),
-            }
-            Ok(named)
-        }
-    }
-}
-
-/// The key of an export comes by another way than the export.
-fn key_of_export(context: &Context, said: Option<AuditKey>) -> Result<AuditKey> {
-    let key = match said {
-        Some(key) => Some(key),
-        None => kept_key(context)?,
-    };
-    key.ok_or_else(|| {
-        CommandError::usage("--key is needed to verify an export").with_hint(
-            "whoever runs the fleet says it by another way than the file: postern audit key",
-        )
-    })
-}
-
-/// The key that this profile keeps. One that is damaged is no key that was never heard.
-fn kept_key(context: &Context) -> Result<Option<AuditKey>> {
-    let Some(text) = context.profile.audit_key()? else {
-        return Ok(None);
-    };
-    text.parse().map(Some).map_err(|cause| {
-        let (_, path) = context.profile.audit_files();
-        CommandError::failed(format!("{} is damaged", path.display()), cause)
-            .with_hint("say the key that signs the log, heard by another way, with --key")
-            .unanswered()
-    })
-}
-
-/// The checkpoint that this profile keeps; empty for none. One that is damaged is not as good as none: it is
-/// all that shows a log that was cut.
-fn kept_note(context: &Context) -> Result<String> {
-    let Some(note) = context.profile.audit_checkpoint()? else {
-        return Ok(String::new());
-    };
-    let (path, _) = context.profile.audit_files();
-    if is_note(&note) {
-        return Ok(note);
-    }
-    Err(
-        CommandError::refused(format!("{}: {}", path.display(), InvalidCheckpoint::Form))
-            .with_hint(
-                "up to where this profile has verified the log is not known any more: compare with \
-                 --checkpoint, and keep what the log is now with --after-restore",
-            )
-            .unanswered(),
-    )
 }
 
 /// A checkpoint that somebody else keeps. A file that is none is a slip of the hand, and says nothing of the log.
@@ -223,20 +138,13 @@ fn read_note(path: &Path) -> Result<String> {
         .unanswered())
 }
 
-/// Whether it has the form of a checkpoint, whoever signed it.
-fn is_note(text: &str) -> bool {
-    // The form is judged before the key is asked for, so any key does.
-    let anyone = AuditSigner::new("anyone", &[0; 32]).public();
-    Checkpoint::open(text, &anyone) != Err(InvalidCheckpoint::Form)
-}
-
 /// Reads the log to its end.
 async fn read(
     context: &Context,
     (begin, source): (&LogBegin, &mut Source),
-    (key, others): (&AuditKey, &[(String, String)]),
+    (keys, others): (&KeyChain, &[(String, String)]),
 ) -> Result<Read> {
-    let mut verifier = Verifier::new(Some(key.clone()));
+    let mut verifier = Verifier::with_keys(Some(keys.clone()));
     for (whose, note) in others {
         verifier.checkpoint(whose, note);
     }
@@ -248,7 +156,7 @@ async fn read(
         let mut notes = part
             .notes
             .into_iter()
-            .map(|note| (size_of(&note, key), note))
+            .map(|note| (size_of(&note, keys), note))
             .peekable();
         for row in &part.rows {
             verifier.row(row);
@@ -278,11 +186,11 @@ fn whole(mut verdict: Verdict) -> Verdict {
 }
 
 /// How many records a note covers; 0 of one that proves nothing, which is then said where it stands.
-fn size_of(note: &str, key: &AuditKey) -> u64 {
-    Checkpoint::open(note, key).map_or(0, |checkpoint| checkpoint.size)
+fn size_of(note: &str, keys: &KeyChain) -> u64 {
+    keys.open(note).map_or(0, |checkpoint| checkpoint.size)
 }
 
-fn say(context: &Context, json: bool, verdict: &Verdict, key: &AuditKey) -> Result {
+fn say(context: &Context, json: bool, verdict: &Verdict, keys: &KeyChain) -> Result {
     let first = verdict.first();
     let proven = verdict.proven.as_ref();
     if json {
@@ -298,8 +206,15 @@ fn say(context: &Context, json: bool, verdict: &Verdict, key: &AuditKey) -> Resu
             "pruned": verdict.pruned,
             "pruned_before": (verdict.pruned > 0).then(|| rfc3339_ms(verdict.pruned_before_ms)),
             "flawed": verdict.flawed,
-            "audit_key": key.to_string(),
+            "audit_key": keys.newest().to_string(),
+            "audit_keys": said_keys(keys),
         }));
+    }
+    if let Some(last) = keys.successions().last() {
+        let (count, size) = (keys.successions().len() + 1, last.checkpoint.size);
+        context.ui.say(format_args!(
+            "keys       {count}, each signed by the one before; the last signs from record {size} on"
+        ))?;
     }
     for line in lines(verdict) {
         context.ui.say(line)?;

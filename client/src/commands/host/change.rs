@@ -88,12 +88,8 @@ impl Common {
                     .say(format_args!("{what}: {}", words.join(", ")))?;
             }
         }
-        for sentence in access::sentences(&answer.access) {
-            context.ui.say(sentence)?;
-        }
-        for warning in &answer.warnings {
-            context.ui.warn(warning);
-        }
+        context.ui.say_of(access::sentences(&answer.access))?;
+        context.ui.warn_of(&answer.warnings);
         Ok(())
     }
 }

@@ -44,9 +44,7 @@ pub(super) async fn run(context: &Context, args: ListArgs) -> Result {
     if args.listing.json {
         return rows.iter().try_for_each(|row| context.ui.json(row));
     }
-    for warning in rows.iter().flat_map(|row| row.warnings) {
-        context.ui.warn(warning);
-    }
+    context.ui.warn_of(rows.iter().flat_map(|row| row.warnings));
     context.ui.table(
         [
             "ROLE", "NAME", "STATE", "KEYS", "JOINED", "RENEWED", "LABELS",

@@ -184,9 +184,7 @@ impl Wait {
             "" => done.say(context, format_args!("{act} {role} {name}."))?,
             key => done.say(context, format_args!("{act} key {key} of {role} {name}."))?,
         }
-        for warning in warnings {
-            context.ui.warn(warning);
-        }
+        context.ui.warn_of(warnings);
         Ok(())
     }
 
@@ -240,13 +238,20 @@ impl Wait {
             return Ok(());
         }
         let mut names = Vec::new();
+        let count = missing.len();
         for host in missing {
-            self.host(context, done, &host)?;
+            if self.listing.json || names.len() < program::few::FEW {
+                self.host(context, done, &host)?;
+            }
             names.push(host.host);
+        }
+        if !self.listing.json && count > program::few::FEW {
+            let more = count - program::few::FEW;
+            done.say(context, format_args!("- and {more} more"))?;
         }
         Err(CommandError::partly(format!(
             "in force at the controller, and not yet on {}",
-            names.join(", ")
+            program::few::names(&names)
         ))
         .with_hint(done.hint()))
     }

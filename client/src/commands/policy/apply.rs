@@ -79,9 +79,7 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
         .await
         .map_err(|status| exposure::refused(&connection, status))?
         .into_inner();
-    for warning in &applied.warnings {
-        context.ui.warn(warning);
-    }
+    context.ui.warn_of(&applied.warnings);
     let tests: Vec<_> = applied.tests.iter().map(test_lines::Row::from).collect();
     test_lines::note(&context.ui, &tests);
     context.profile.saw_generation(applied.generation);
@@ -101,12 +99,8 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
             file.name, applied.generation
         ));
     }
-    for sentence in access::sentences(&applied.access) {
-        context.ui.say(sentence)?;
-    }
-    for sentence in exposure::sentences(&applied.exposure) {
-        context.ui.say(sentence)?;
-    }
+    context.ui.say_of(access::sentences(&applied.access))?;
+    context.ui.say_of(exposure::sentences(&applied.exposure))?;
     context.ui.say(format_args!(
         "Applied {} as generation {}; {}.",
         file.stanzas(),

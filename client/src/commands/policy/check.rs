@@ -57,8 +57,9 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result {
     let own = policy::own_doubts(&file.policy, context.now_secs);
     let runs = file.policy.run_tests(None, context.now_secs);
     let tests: Vec<_> = runs.iter().map(test_lines::Row::from).collect();
-    for warning in file.policy.warnings.iter().chain(&own) {
-        if args.listing.json {
+    let warnings = file.policy.warnings.iter().chain(&own);
+    if args.listing.json {
+        for warning in warnings {
             context.ui.json(&Warning {
                 r#type: "warning",
                 file: &warning.file,
@@ -67,9 +68,9 @@ pub(super) fn run(context: &Context, args: &CheckArgs) -> Result {
                 message: &warning.message,
                 hint: warning.hint.as_deref().unwrap_or_default(),
             })?;
-        } else {
-            context.ui.warn(warning);
         }
+    } else {
+        context.ui.warn_of(warnings.map(ToString::to_string));
     }
     if args.listing.json {
         tests.iter().try_for_each(|test| context.ui.json(test))?;

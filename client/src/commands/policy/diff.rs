@@ -97,9 +97,7 @@ async fn show(context: &Context, args: DiffArgs) -> Result {
         .await
         .map_err(|status| connection.refused_policy(status))?
         .into_inner();
-    for warning in &plan.warnings {
-        context.ui.warn(warning);
-    }
+    context.ui.warn_of(&plan.warnings);
     context.profile.saw_generation(plan.base_generation);
     let tests: Vec<_> = plan.tests.iter().map(test_lines::Row::from).collect();
     if args.listing.json {
@@ -188,12 +186,8 @@ fn words(context: &Context, plan: &DiffPolicyResponse) -> Result {
     for change in &plan.hosts {
         context.ui.say(host_line(change))?;
     }
-    for sentence in access::sentences(&plan.access) {
-        context.ui.say(sentence)?;
-    }
-    for sentence in exposure::sentences(&plan.exposure) {
-        context.ui.say(sentence)?;
-    }
+    context.ui.say_of(access::sentences(&plan.access))?;
+    context.ui.say_of(exposure::sentences(&plan.exposure))?;
     let hosts: Vec<String> = plan
         .hosts
         .iter()

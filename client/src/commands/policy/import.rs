@@ -103,9 +103,7 @@ pub(super) fn run(context: &Context, args: &ImportArgs) -> Result {
             text: args.to.is_none().then_some(&**text),
         });
     }
-    for warning in &proposal.warnings {
-        ui.warn(warning);
-    }
+    ui.warn_of(&proposal.warnings);
     match &args.to {
         None => ui.text(&text),
         Some(path) => ui.say(format_args!(

@@ -55,9 +55,7 @@ pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
         .map_err(|status| exposure::refused(&connection, status))?
         .into_inner();
     context.profile.saw_generation(done.generation);
-    for warning in &done.warnings {
-        context.ui.warn(warning);
-    }
+    context.ui.warn_of(&done.warnings);
     let tests: Vec<_> = done.tests.iter().map(test_lines::Row::from).collect();
     test_lines::note(&context.ui, &tests);
     if args.json {
@@ -76,12 +74,8 @@ pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
             args.generation, done.generation
         ));
     }
-    for sentence in access::sentences(&done.access) {
-        context.ui.say(sentence)?;
-    }
-    for sentence in exposure::sentences(&done.exposure) {
-        context.ui.say(sentence)?;
-    }
+    context.ui.say_of(access::sentences(&done.access))?;
+    context.ui.say_of(exposure::sentences(&done.exposure))?;
     context.ui.say(format_args!(
         "Brought back generation {} as generation {}; {}.",
         args.generation,

@@ -207,9 +207,7 @@ fn table(context: &Context, rows: &[Row], made_from: &ReviewSource, zone: &TimeZ
         time::local(*as_of_ms, zone),
         time::local(*made_at_ms, zone),
     ))?;
-    for warning in warnings {
-        context.ui.warn(warning);
-    }
+    context.ui.warn_of(warnings);
     Ok(())
 }
 
@@ -265,9 +263,7 @@ fn csv(context: &Context, rows: &[Row], made_from: &ReviewSource) -> Result {
         ];
         context.ui.say(cells.join(","))?;
     }
-    for warning in &made_from.warnings {
-        context.ui.warn(warning);
-    }
+    context.ui.warn_of(&made_from.warnings);
     Ok(())
 }
 

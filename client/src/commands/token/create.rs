@@ -147,9 +147,7 @@ pub(crate) async fn make(
         });
     }
     context.ui.say(&token)?;
-    for warning in &warnings {
-        context.ui.warn(warning);
-    }
+    context.ui.warn_of(&warnings);
     let of = if name.is_empty() {
         format!("one {role}")
     } else {

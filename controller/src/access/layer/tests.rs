@@ -170,7 +170,12 @@ async fn what_a_locked_member_holds_ends_as_soon_as_the_roster_knows() {
     let thief = door.join(Role::Operator, "mbr").await;
     let own = door.certificate(thief.keys[0].id, "prod", Role::Operator, "mbr");
     let before = door.layer.member(&own).unwrap();
-    assert!(!before.locked && Standing(before.standing.clone()).is_good());
+    let is_good = |key: &CancellationToken| {
+        Standing::new(key.clone(), CancellationToken::new())
+            .is_good()
+            .is_ok()
+    };
+    assert!(!before.locked && is_good(&before.standing));
 
     let change = fixture::change(Role::Operator, "mbr", None);
     let locked = door
@@ -184,26 +189,51 @@ async fn what_a_locked_member_holds_ends_as_soon_as_the_roster_knows() {
     refreshed.unwrap();
 
     let after = door.layer.member(&own).unwrap();
-    assert!(after.locked && !Standing(after.standing).is_good());
-    assert!(!Standing(before.standing).is_good(), "what it began");
+    assert!(after.locked && !is_good(&after.standing));
+    assert!(!is_good(&before.standing), "what it began");
 }
 
 #[tokio::test]
-async fn an_answer_that_has_begun_ends_with_its_callers_standing() {
-    let token = CancellationToken::new();
-    let body = Standing(token.clone()).bound(Body::new(Endless));
-    let mut body = std::pin::pin!(body);
-    let mut next = async || {
-        let frame = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
-        frame.await.map(Result::unwrap)
-    };
-    assert!(next().await.unwrap().is_data());
+async fn an_answer_that_has_begun_ends_with_its_callers_standing_and_with_the_authority_of_its_certificate()
+ {
+    for (ends, status) in [(0, "7"), (1, "16")] {
+        let tokens = [CancellationToken::new(), CancellationToken::new()];
+        let standing = Standing::new(tokens[0].clone(), tokens[1].clone());
+        let body = standing.bound(Body::new(Endless));
+        let mut body = std::pin::pin!(body);
+        let mut next = async || {
+            let frame = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
+            frame.await.map(Result::unwrap)
+        };
+        assert!(next().await.unwrap().is_data());
 
-    token.cancel();
+        tokens[ends].cancel();
 
-    let trailers = next().await.unwrap().into_trailers().unwrap();
-    assert_eq!(trailers["grpc-status"], "7");
-    assert!(next().await.is_none());
+        let trailers = next().await.unwrap().into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], status);
+        assert!(next().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_call_on_a_connection_whose_authority_counts_no_more_is_refused_also_when_it_had_begun() {
+    let door = Door::new().await;
+    let host = door.join(Role::Host, "web-1").await;
+    let der = door.certificate(host.id, "prod", Role::Host, "web-1");
+    let authority = CancellationToken::new();
+    let presented = Presented::at(&der, Timestamp::from_ms(NOW_MS));
+    let peer = Peer::new([192, 0, 2, 1].into(), presented).while_counts(authority.clone());
+    let mut begun = request("/postern.v1.Agent/Session", &peer);
+    door.layer.admit(&mut begun).unwrap();
+    let standing = begun.extensions().get::<Standing>().unwrap();
+    assert!(standing.is_good().is_ok());
+
+    authority.cancel();
+
+    let unknown = |refused| matches!(refused, Err(Error::AuthorityUnknown));
+    assert!(unknown(standing.is_good()), "its message came too late");
+    let mut later = request("/postern.v1.Agent/Session", &peer);
+    assert!(unknown(door.layer.admit(&mut later).map(|_| ())));
 }
 
 /// An answer that never ends by itself.

@@ -244,6 +244,7 @@ async fn a_host_hears_first_what_it_is_called_now_whatever_its_certificate_says(
         passes: Some(Passes {
             checkpoints: Arc::new(checkpoints),
             audit: Shown::default(),
+            only_key: None,
             store,
             member: 1,
             first: vec![7],

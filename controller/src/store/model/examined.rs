@@ -2,6 +2,8 @@
 
 use fleet::audit::Verdict;
 
+use super::AuthorityStates;
+
 /// What is so, and what is wrong.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Examined {
@@ -11,6 +13,8 @@ pub(crate) struct Examined {
     pub(crate) written_by: String,
     /// The name of the last run; `None` before the first.
     pub(crate) run: Option<String>,
+    /// What it knows of the file that holds the authorities.
+    pub(crate) authority_states: AuthorityStates,
     /// What the engine says is wrong; then, and where the schema is another, nothing more was read.
     pub(crate) damage: Vec<String>,
     /// What the log is found to be.
@@ -20,6 +24,8 @@ pub(crate) struct Examined {
     /// The key that signs it, as text; empty for none yet. And why it cannot be read.
     pub(crate) audit_key: String,
     pub(crate) audit_key_fault: String,
+    /// Those that signed it before, the oldest first.
+    pub(crate) audit_keys_former: Vec<String>,
     /// The policy in force; 0 for none.
     pub(crate) generation: u64,
     /// Why its text cannot be read; empty when it can.

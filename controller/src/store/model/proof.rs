@@ -1,5 +1,7 @@
 //! What proves the log, what contradicts it, and what of it is kept no longer.
 
+use fleet::audit::AuditSigner;
+
 /// Records that are old enough to be emptied.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Expired {
@@ -7,6 +9,26 @@ pub(crate) struct Expired {
     pub(crate) before_ms: u64,
     /// Noise only.
     pub(crate) is_noise: bool,
+}
+
+/// The keys that have signed the log.
+#[derive(Debug)]
+pub(crate) struct LogKeys {
+    /// What signs it now.
+    pub(crate) signer: AuditSigner,
+    /// How each key followed the one before it, the oldest first: signed notes.
+    pub(crate) successions: Vec<String>,
+}
+
+/// A key of the log gave way to another.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeyRotated {
+    /// The key before, as text.
+    pub former_key: String,
+    /// The key that signs from now on, as text.
+    pub audit_key: String,
+    /// How many records the last checkpoint of the key before covers.
+    pub last_record: u64,
 }
 
 /// The end of the log at one size.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use fleet::audit::{AuditSigner, Verifier};
+use fleet::audit::{AuditSigner, KeyChain, Verifier};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
@@ -97,6 +97,7 @@ pub(in crate::store) fn examine(
         return Ok(examined);
     }
     examined.run = meta::run(&connection)?;
+    examined.authority_states = meta::authority_states(&connection)?;
     chains(&connection, seal, fleet, (&mut examined, progress))?;
     examined.generation = policies::current(&connection)?;
     if examined.generation > 0
@@ -121,7 +122,19 @@ fn chains(
         Err(error) => examined.audit_key_fault = program::one_line(&error).to_string(),
     }
     examined.audit_key = key.as_ref().map(ToString::to_string).unwrap_or_default();
-    let mut verifier = Verifier::new(key);
+    let keys = match key {
+        None => None,
+        Some(key) => match checkpoints::chain(connection, key.clone())? {
+            Ok(keys) => Some(keys),
+            Err(broken) => {
+                examined.audit_key_fault = broken.to_string();
+                Some(key.into())
+            }
+        },
+    };
+    let former = keys.iter().flat_map(KeyChain::successions);
+    examined.audit_keys_former = former.map(|it| it.from.to_string()).collect();
+    let mut verifier = Verifier::with_keys(keys);
     let mut last = 0;
     let newest = checkpoints::end(connection)?.size;
     loop {

@@ -1,21 +1,36 @@
 //! Signed checkpoints of the log, the key that signs them, and what contradicts them.
 
-use fleet::EventKind;
-use fleet::audit::{AuditKey, AuditSigner};
+use fleet::audit::{AuditKey, AuditSigner, BrokenKeyChain, Checkpoint, KeyChain, Succession};
+use fleet::{Event, EventKind};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use zeroize::Zeroizing;
 
 use super::number::signed;
 use super::{alarms, events};
 use crate::store::error::StoreError;
-use crate::store::model::{Conflict, LogEnd, Origin};
+use crate::store::model::{Conflict, KeyRotated, LogEnd, LogKeys, Origin};
 use crate::store::seal::SealKey;
 
 /// What binds the secret to its place.
 pub(super) const PLACE: &str = "audit key";
 
+/// The keys of this log; with `new` as the first when it has none yet.
+pub(in crate::store) fn keys_or(
+    connection: &Connection,
+    seal: &SealKey,
+    (fleet, new): (&str, &Zeroizing<[u8; 32]>),
+    now_ms: u64,
+) -> Result<LogKeys, StoreError> {
+    let signer = signer(connection, seal, fleet, new, now_ms)?;
+    let successions = successions(connection)?;
+    Ok(LogKeys {
+        signer,
+        successions,
+    })
+}
+
 /// The signer of this log: the newest key, or `new`, which is kept from then on.
-pub(in crate::store) fn signer(
+fn signer(
     connection: &Connection,
     seal: &SealKey,
     fleet: &str,
@@ -26,17 +41,98 @@ pub(in crate::store) fn signer(
         return Ok(signer);
     }
     let signer = AuditSigner::new(fleet, new);
-    let seed = Zeroizing::new(hex::encode(**new));
+    keep_key(connection, seal, (&signer, new), (None, now_ms))?;
+    Ok(signer)
+}
+
+fn keep_key(
+    connection: &Connection,
+    seal: &SealKey,
+    (signer, seed): (&AuditSigner, &Zeroizing<[u8; 32]>),
+    (succession, now_ms): (Option<&str>, u64),
+) -> Result<(), StoreError> {
+    let seed = Zeroizing::new(hex::encode(**seed));
     connection
         .prepare_cached(
-            "INSERT INTO audit_keys (public, sealed_seed, made_at_ms) VALUES (?1, ?2, ?3)",
+            "INSERT INTO audit_keys (public, sealed_seed, made_at_ms, succession)
+             VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![
             signer.public().to_string(),
             seal.seal(PLACE, &seed)?,
-            signed(now_ms)
+            signed(now_ms),
+            succession
         ])?;
-    Ok(signer)
+    Ok(())
+}
+
+/// Replaces the key by another with the secret `new`. The last that the one before signs is the log as it
+/// is, and who follows; its secret goes. That is recorded, and signed by the new one. `None`, and nothing
+/// done, where there is no key yet.
+pub(in crate::store) fn rotate(
+    connection: &Connection,
+    seal: &SealKey,
+    (fleet, new): (&str, &Zeroizing<[u8; 32]>),
+    mut event: Event,
+) -> Result<Option<KeyRotated>, StoreError> {
+    let Some(from) = known_signer(connection, seal, fleet)? else {
+        return Ok(None);
+    };
+    let (to, at_ms) = (AuditSigner::new(fleet, new), event.at_ms);
+    let last = checkpoint(connection, at_ms)?;
+    let note = Succession::sign(&last, &from, &to);
+    // Whoever has the disk is to find nothing of the secret that goes.
+    connection.pragma_update(None, "secure_delete", true)?;
+    connection
+        .prepare_cached("UPDATE audit_keys SET sealed_seed = x''")?
+        .execute([])?;
+    keep_key(connection, seal, (&to, new), (Some(&note), at_ms))?;
+    event.reason = format!(
+        "postern-controller audit rotate-key: key {} has signed the log for the last time, at record {}, and \
+         from then on key {} signs it. Succession: {}",
+        from.public().id_hex(),
+        last.size,
+        to.public().id_hex(),
+        note.trim_end().replace('\n', "|")
+    );
+    events::append_own(connection, event)?;
+    let first = checkpoint(connection, at_ms)?;
+    add(connection, first.size, &first.sign(&to))?;
+    connection.pragma_update(None, "secure_delete", false)?;
+    Ok(Some(KeyRotated {
+        former_key: from.public().to_string(),
+        audit_key: to.public().to_string(),
+        last_record: last.size,
+    }))
+}
+
+/// What there is to sign now.
+fn checkpoint(connection: &Connection, at_ms: u64) -> Result<Checkpoint, StoreError> {
+    let LogEnd { size, root } = end(connection)?;
+    Ok(Checkpoint { size, root, at_ms })
+}
+
+/// How each key followed the one before it, the oldest first: signed notes.
+pub(super) fn successions(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT succession FROM audit_keys WHERE succession IS NOT NULL ORDER BY id",
+    )?;
+    let notes = statement.query_map([], |row| row.get(0))?;
+    Ok(notes.collect::<Result<_, _>>()?)
+}
+
+/// Whether a key was replaced by another, ever.
+pub(super) fn has_followed(connection: &Connection) -> Result<bool, StoreError> {
+    Ok(!successions(connection)?.is_empty())
+}
+
+/// All keys of the log up to this one, by what is kept of them.
+pub(super) fn chain(
+    connection: &Connection,
+    newest: AuditKey,
+) -> Result<Result<KeyChain, BrokenKeyChain>, StoreError> {
+    let notes = successions(connection)?;
+    Ok(KeyChain::of(newest, notes.iter().map(String::as_str)))
 }
 
 /// The signer, if there is a key.
@@ -62,11 +158,16 @@ pub(in crate::store) fn known_signer(
 
 /// The public half, as it stands beside the secret.
 pub(in crate::store) fn known_key(connection: &Connection) -> Result<Option<AuditKey>, StoreError> {
-    let text: Option<String> = connection
+    Ok(newest_key(connection)?.and_then(|text| text.parse().ok()))
+}
+
+/// The same as text.
+pub(in crate::store) fn newest_key(connection: &Connection) -> Result<Option<String>, StoreError> {
+    let text = connection
         .prepare_cached("SELECT public FROM audit_keys ORDER BY id DESC LIMIT 1")?
         .query_row([], |row| row.get(0))
         .optional()?;
-    Ok(text.and_then(|text| text.parse().ok()))
+    Ok(text)
 }
 
 /// Every public half that there ever was, the oldest first.
@@ -76,12 +177,21 @@ pub(super) fn keys(connection: &Connection) -> Result<Vec<AuditKey>, StoreError>
     Ok(texts?.iter().filter_map(|text| text.parse().ok()).collect())
 }
 
-/// Keeps what was signed. What was signed of a log that was cut since stays: it is evidence.
-pub(in crate::store) fn add(
+/// Keeps what `key` has signed; false, and nothing kept, where another has followed it.
+pub(in crate::store) fn add_of(
     connection: &Connection,
-    size: u64,
-    note: &str,
-) -> Result<(), StoreError> {
+    key: &str,
+    (size, note): (u64, &str),
+) -> Result<bool, StoreError> {
+    let is_newest = newest_key(connection)?.is_some_and(|newest| newest == key);
+    if is_newest {
+        add(connection, size, note)?;
+    }
+    Ok(is_newest)
+}
+
+/// Keeps what was signed. What was signed of a log that was cut since stays: it is evidence.
+pub(super) fn add(connection: &Connection, size: u64, note: &str) -> Result<(), StoreError> {
     connection
         .prepare_cached("INSERT OR IGNORE INTO checkpoints (size, note) VALUES (?1, ?2)")?
         .execute(params![signed(size), note])?;

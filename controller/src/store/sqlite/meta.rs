@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
-use crate::store::model::{FleetState, RunBegun};
+use crate::store::model::{AuthorityStates, FleetState, RunBegun};
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
 const RUN: &str = "run";
@@ -21,6 +21,10 @@ const RETIRED_SEAL_KEYS: &str = "retired_seal_keys";
 const RETENTION_STEP: &str = "retention_step";
 const RETAINED_AFTER: [&str; 2] = ["retained_after", "retained_noise_after"];
 const CLAIM_DATES_SINCE: &str = "claim_dates_since_secs";
+const AUTHORITY_STATES: &str = "authority_states";
+const AUTHORITY_BEGUN: &str = "authority_begun";
+/// States of the authorities that are remembered: many rotations.
+const AUTHORITY_STATES_MAX: usize = 1_000;
 
 /// Facts that `init` writes: the controller's own journal, and the replay list's beginning.
 pub(in crate::store) fn create(
@@ -72,12 +76,7 @@ pub(super) fn set_set_back(
 ) -> Result<(), StoreError> {
     match reason {
         Some(reason) => set(connection, SET_BACK, reason),
-        None => {
-            connection
-                .prepare_cached("DELETE FROM meta WHERE key = ?1")?
-                .execute([SET_BACK])?;
-            Ok(())
-        }
+        None => remove(connection, SET_BACK),
     }
 }
 
@@ -142,6 +141,42 @@ pub(in crate::store) fn begin_run(
         fleet: fleet_state(connection)?,
         restored,
     })
+}
+
+/// What is known of the file that holds the authorities.
+pub(in crate::store) fn authority_states(
+    connection: &Connection,
+) -> Result<AuthorityStates, StoreError> {
+    let settled: Option<String> = value(connection, AUTHORITY_STATES)?;
+    let settled = settled.unwrap_or_default();
+    Ok(AuthorityStates {
+        settled: settled.lines().map(str::to_owned).collect(),
+        begun: value(connection, AUTHORITY_BEGUN)?,
+        run: run(connection)?,
+    })
+}
+
+/// The file is to have this state next.
+pub(in crate::store) fn begin_authority(
+    connection: &Connection,
+    state: &str,
+) -> Result<(), StoreError> {
+    set(connection, AUTHORITY_BEGUN, state)
+}
+
+/// It has it.
+pub(in crate::store) fn settle_authority(
+    connection: &Connection,
+    state: &str,
+) -> Result<(), StoreError> {
+    let mut settled = authority_states(connection)?.settled;
+    if settled.last().is_none_or(|last| last != state) {
+        settled.push(state.to_owned());
+        let surplus = settled.len().saturating_sub(AUTHORITY_STATES_MAX);
+        settled.drain(..surplus);
+        set(connection, AUTHORITY_STATES, settled.join("\n"))?;
+    }
+    remove(connection, AUTHORITY_BEGUN)
 }
 
 /// Up to which size checkpoints were thinned by this rule.
@@ -226,6 +261,13 @@ fn set(connection: &Connection, key: &str, value: impl rusqlite::ToSql) -> Resul
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         )?
         .execute(rusqlite::params![key, value])?;
+    Ok(())
+}
+
+fn remove(connection: &Connection, key: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("DELETE FROM meta WHERE key = ?1")?
+        .execute([key])?;
     Ok(())
 }
 

@@ -60,6 +60,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         M::up(include_str!(
             "../../../../migrations/sqlite/0012_leases.sql"
         )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0013_audit_keys.sql"
+        )),
     ])
 }
 

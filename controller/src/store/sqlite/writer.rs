@@ -197,7 +197,10 @@ impl Writer<'_> {
 
 /// Waits for readers at most as long as `patience`; nobody begins to read meanwhile what would
 /// keep the log.
-fn empty_log(connection: &Connection, patience: Duration) -> Result<(), rusqlite::Error> {
+pub(super) fn empty_log(
+    connection: &Connection,
+    patience: Duration,
+) -> Result<(), rusqlite::Error> {
     connection.busy_timeout(patience)?;
     let emptied = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     connection.busy_timeout(connection::BUSY_TIMEOUT)?;

@@ -38,6 +38,9 @@ pub enum InvalidCheckpoint {
     /// Altered after it was signed.
     #[error("its signature is not valid: it was altered")]
     Signature,
+    /// Of more records than there were when the key that signed it gave way to another.
+    #[error("the key that signed it had ended before")]
+    Ended,
 }
 
 // === impl Checkpoint ===
@@ -45,10 +48,7 @@ pub enum InvalidCheckpoint {
 impl Checkpoint {
     /// The signed note.
     pub fn sign(&self, signer: &AuditSigner) -> String {
-        let text = self.text(signer.name());
-        let signature = [&signer.public().id()[..], &signer.sign(text.as_bytes())].concat();
-        let (name, signature) = (signer.name(), STANDARD.encode(signature));
-        format!("{text}\n{SIGNED}{name} {signature}\n")
+        note(&self.text(signer.name()), &[signer])
     }
 
     /// Reads a note that `key` verifies. Signatures of others beside it do not matter.
@@ -57,34 +57,17 @@ impl Checkpoint {
     ///
     /// [`InvalidCheckpoint`]
     pub fn open(note: &str, key: &AuditKey) -> Result<Self, InvalidCheckpoint> {
-        if note.len() > NOTE_BYTES_MAX {
-            return Err(InvalidCheckpoint::Form);
-        }
-        let (text, signatures) = note.rsplit_once("\n\n").ok_or(InvalidCheckpoint::Form)?;
-        let text = format!("{text}\n");
+        let (text, signatures) = parts(note).ok_or(InvalidCheckpoint::Form)?;
         let (origin, checkpoint) = Self::of_text(&text).ok_or(InvalidCheckpoint::Form)?;
         if origin != key.name() {
             return Err(InvalidCheckpoint::Origin);
         }
-        let signature = signatures
-            .lines()
-            .filter_map(|line| line.strip_prefix(SIGNED)?.split_once(' '))
-            .filter(|(name, _)| *name == key.name())
-            .filter_map(|(_, signature)| STANDARD.decode(signature).ok())
-            .find_map(|signature| {
-                let (id, signature) = signature.split_first_chunk::<4>()?;
-                let signature: [u8; 64] = signature.try_into().ok()?;
-                (*id == key.id()).then_some(signature)
-            });
-        let signature = signature.ok_or(InvalidCheckpoint::Key)?;
-        if key.verifies(text.as_bytes(), &signature) {
-            Ok(checkpoint)
-        } else {
-            Err(InvalidCheckpoint::Signature)
-        }
+        verify(&text, signatures, key)?;
+        Ok(checkpoint)
     }
 
-    fn text(&self, origin: &str) -> String {
+    /// What is signed, each line with its end.
+    pub(super) fn text(&self, origin: &str) -> String {
         let Self { size, root, at_ms } = self;
         let root = STANDARD.encode(root);
         format!("{origin}\n{size}\n{root}\n{AT}{at_ms}\n")
@@ -92,7 +75,7 @@ impl Checkpoint {
 
     /// Origin and what is stated, of exactly what [`text`](Self::text) writes; further lines may
     /// follow.
-    fn of_text(text: &str) -> Option<(&str, Self)> {
+    pub(super) fn of_text(text: &str) -> Option<(&str, Self)> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         let origin = lines.next()?;
         let size = number(lines.next()?)?;
@@ -100,6 +83,50 @@ impl Checkpoint {
         let at_ms = number(lines.next()?.strip_prefix(AT)?)?;
         let checkpoint = Self { size, root, at_ms };
         (!origin.is_empty()).then_some((origin, checkpoint))
+    }
+}
+
+/// A text that these have signed, one below the other.
+pub(super) fn note(text: &str, signers: &[&AuditSigner]) -> String {
+    let lines = signers.iter().map(|signer| {
+        let signature = [&signer.public().id()[..], &signer.sign(text.as_bytes())].concat();
+        let (name, signature) = (signer.name(), STANDARD.encode(signature));
+        format!("{SIGNED}{name} {signature}\n")
+    });
+    let lines: Vec<String> = lines.collect();
+    format!("{text}\n{}", lines.concat())
+}
+
+/// What is signed of a note, and the lines of signatures; `None` of what is none.
+pub(super) fn parts(note: &str) -> Option<(String, &str)> {
+    if note.len() > NOTE_BYTES_MAX {
+        return None;
+    }
+    let (text, signatures) = note.rsplit_once("\n\n")?;
+    Some((format!("{text}\n"), signatures))
+}
+
+/// Whether `key` has signed the text.
+pub(super) fn verify(
+    text: &str,
+    signatures: &str,
+    key: &AuditKey,
+) -> Result<(), InvalidCheckpoint> {
+    let signature = signatures
+        .lines()
+        .filter_map(|line| line.strip_prefix(SIGNED)?.split_once(' '))
+        .filter(|(name, _)| *name == key.name())
+        .filter_map(|(_, signature)| STANDARD.decode(signature).ok())
+        .find_map(|signature| {
+            let (id, signature) = signature.split_first_chunk::<4>()?;
+            let signature: [u8; 64] = signature.try_into().ok()?;
+            (*id == key.id()).then_some(signature)
+        });
+    let signature = signature.ok_or(InvalidCheckpoint::Key)?;
+    if key.verifies(text.as_bytes(), &signature) {
+        Ok(())
+    } else {
+        Err(InvalidCheckpoint::Signature)
     }
 }
 

@@ -80,6 +80,11 @@ impl AuditKey {
         self.key.to_bytes()
     }
 
+    /// Its id, as it stands in its text: enough to tell the keys of one log apart.
+    pub fn id_hex(&self) -> String {
+        format!("{:08x}", u32::from_be_bytes(self.id()))
+    }
+
     /// What stands before a signature of this key.
     pub(super) fn id(&self) -> [u8; 4] {
         let mut hash = Sha256::new();
@@ -99,9 +104,9 @@ impl AuditKey {
 
 impl fmt::Display for AuditKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = u32::from_be_bytes(self.id());
         let key = [&[ALGORITHM][..], self.key.as_bytes()].concat();
-        write!(f, "{}+{id:08x}+{}", self.name, STANDARD.encode(key))
+        let (name, id) = (&self.name, self.id_hex());
+        write!(f, "{name}+{id}+{}", STANDARD.encode(key))
     }
 }
 
@@ -123,7 +128,7 @@ impl FromStr for AuditKey {
         }
         let name = name.to_owned();
         let found = Self { name, key };
-        let is_its_id = id == format!("{:08x}", u32::from_be_bytes(found.id()));
+        let is_its_id = id == found.id_hex();
         is_its_id.then_some(found).ok_or(InvalidAuditKey::Id)
     }
 }

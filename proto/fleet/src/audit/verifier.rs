@@ -9,6 +9,7 @@ use super::checkpoint::Checkpoint;
 use super::key::AuditKey;
 use super::link::{Linked, LogVersion};
 use super::steps::Steps;
+use super::succession::KeyChain;
 use crate::event::Continuity;
 use crate::wire::{EventKind, EventRecord, LogRow};
 
@@ -69,7 +70,7 @@ pub struct Verdict {
 /// See the module.
 #[derive(Debug)]
 pub struct Verifier {
-    key: Option<AuditKey>,
+    keys: Option<KeyChain>,
     verdict: Verdict,
     /// The number of the last row, and the chain value there and before it.
     last: u64,
@@ -166,8 +167,22 @@ impl Verdict {
 impl Verifier {
     /// Checkpoints are compared where there is a `key` that verifies them.
     pub fn new(key: Option<AuditKey>) -> Self {
+        Self::with_keys(key.map(KeyChain::from))
+    }
+
+    /// The same where the log was signed by several keys, one after the other: the last checkpoint of
+    /// each is compared, too.
+    pub fn with_keys(keys: Option<KeyChain>) -> Self {
+        let mut ahead: BTreeMap<u64, Vec<(String, Checkpoint)>> = BTreeMap::new();
+        for ended in keys.iter().flat_map(KeyChain::successions) {
+            let last = ended.checkpoint.clone();
+            let whose = format!("key {} has signed last", ended.from.id_hex());
+            ahead.entry(last.size).or_default().push((whose, last));
+        }
+        // An empty log is that of everybody.
+        ahead.remove(&0);
         Self {
-            key,
+            keys,
             verdict: Verdict::default(),
             last: 0,
             head: [0; 32],
@@ -175,7 +190,7 @@ impl Verifier {
             pending: None,
             journals: BTreeMap::new(),
             steps: Steps::default(),
-            ahead: BTreeMap::new(),
+            ahead,
             contradicted: None,
         }
     }
@@ -187,10 +202,10 @@ impl Verifier {
 
     /// A checkpoint that `whose` keeps, of any size; also in the middle of the rows.
     pub fn checkpoint(&mut self, whose: &str, note: &str) {
-        let Some(key) = &self.key else {
+        let Some(keys) = &self.keys else {
             return;
         };
-        match Checkpoint::open(note, key) {
+        match keys.open(note) {
             Ok(checkpoint) if checkpoint.size > self.last => {
                 let ahead = self.ahead.entry(checkpoint.size).or_default();
                 ahead.push((whose.to_owned(), checkpoint));

@@ -2,7 +2,7 @@
 //!
 //! | line | is |
 //! |---|---|
-//! | `{"header":…}` | first: whose log it is, how many records it has, the key that signs it |
+//! | `{"header":…}` | first: whose log it is, how many records it has, the key that signs it, and how that one followed others |
 //! | `{"row":…}` | a record, as bytes (base64), with its chain values (hexadecimal) |
 //! | `{"checkpoint":…}` | a signed note over the rows before it |
 //! | `{"end":…}` | last: a file without it is not whole |
@@ -21,8 +21,10 @@ use serde::{Deserialize, Serialize};
 use super::Part;
 use crate::error::{CommandError, Result};
 
-/// The form of the file.
+/// The form of the file: of a log with one key,
 const FORM: u32 = 1;
+/// and of one that had others before, which programs that know only the first form would take for a forgery.
+const FORM_WITH_SUCCESSIONS: u32 = 2;
 /// A line that is longer than this is none, bytes.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Rows that are read at once.
@@ -45,6 +47,9 @@ struct Header {
     postern_log: u32,
     fleet: String,
     audit_key: String,
+    /// How that key followed those before it, the oldest first: signed notes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    successions: Vec<String>,
     records: u64,
     exported_at: String,
 }
@@ -143,9 +148,14 @@ impl Export {
             records: 0,
         };
         export.line(&Line::Header(Header {
-            postern_log: FORM,
+            postern_log: if begin.successions.is_empty() {
+                FORM
+            } else {
+                FORM_WITH_SUCCESSIONS
+            },
             fleet: begin.fleet.clone(),
             audit_key: begin.audit_key.clone(),
+            successions: begin.successions.clone(),
             records: begin.records,
             exported_at: at,
         }))?;
@@ -221,10 +231,13 @@ impl ExportReader {
             is_over: false,
         };
         match reader.line()? {
-            Some(Line::Header(header)) if header.postern_log == FORM => {
+            Some(Line::Header(header))
+                if matches!(header.postern_log, FORM | FORM_WITH_SUCCESSIONS) =>
+            {
                 let begin = LogBegin {
                     fleet: header.fleet,
                     audit_key: header.audit_key,
+                    successions: header.successions,
                     records: header.records,
                 };
                 Ok((begin, reader))

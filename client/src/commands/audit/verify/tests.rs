@@ -1,4 +1,4 @@
-use fleet::audit::{AuditSigner, Linked, LogRow, LogVersion};
+use fleet::audit::{AuditSigner, Linked, LogRow, LogVersion, Succession};
 use fleet::{Event, EventKind, EventRecord};
 
 use super::super::proof::{Export, Part};
@@ -52,13 +52,30 @@ fn log(size: u64) -> Part {
     }
 }
 
+fn begin(key: &AuditKey, successions: &[String]) -> LogBegin {
+    LogBegin {
+        fleet: "prod".to_owned(),
+        audit_key: key.to_string(),
+        successions: successions.to_vec(),
+        records: 0,
+    }
+}
+
+fn exported(context: &Context, key: &AuditKey, said: Option<AuditKey>) -> Result<KeyChain> {
+    chain_of_export(context, (Path::new("log.jsonl"), &begin(key, &[])), said)
+}
+
 /// Writes an export as `postern audit export` does.
 fn export(dir: &Path, part: Part) -> PathBuf {
+    export_of(dir, part, &begin(&signer().public(), &[]))
+}
+
+fn export_of(dir: &Path, part: Part, begin: &LogBegin) -> PathBuf {
     let path = dir.join("log.jsonl");
+    let records = part.rows.len() as u64;
     let begin = LogBegin {
-        fleet: "prod".to_owned(),
-        audit_key: signer().public().to_string(),
-        records: part.rows.len() as u64,
+        records,
+        ..begin.clone()
     };
     let mut export = Export::create(&path, &begin, "now".to_owned()).unwrap();
     export.part(part).unwrap();
@@ -68,10 +85,18 @@ fn export(dir: &Path, part: Part) -> PathBuf {
 }
 
 async fn verify(context: &Context, path: &Path, others: &[(String, String)]) -> Result<Verdict> {
+    verify_by(context, path, (signer().public(), others)).await
+}
+
+async fn verify_by(
+    context: &Context,
+    path: &Path,
+    (key, others): (AuditKey, &[(String, String)]),
+) -> Result<Verdict> {
     let (begin, reader) = ExportReader::open(path)?;
     let mut source = Source::File(Box::new(reader));
-    let key = signer().public();
-    let read = read(context, (&begin, &mut source), (&key, others)).await?;
+    let keys = chain_of_export(context, (path, &begin), Some(key))?;
+    let read = read(context, (&begin, &mut source), (&keys, others)).await?;
     Ok(read.verdict)
 }
 
@@ -178,13 +203,14 @@ fn the_key_is_kept_from_the_first_time_on_and_another_is_refused() {
         AuditSigner::new("prod", &[8; 32]).public(),
     );
 
-    assert!(key_of_export(&context, None).is_err());
-    assert_eq!(pinned(&context, &key.to_string(), None).unwrap(), key);
-    let refused = pinned(&context, &other.to_string(), None).unwrap_err();
+    assert!(exported(&context, &key, None).is_err());
+    let pinned = |key, said| pinned(&context, &begin(key, &[]), said);
+    assert_eq!(*pinned(&key, None).unwrap().newest(), key);
+    let refused = pinned(&other, None).unwrap_err();
     assert!(refused.to_string().contains("another key"), "{refused}");
-    let said = pinned(&context, &other.to_string(), Some(other.clone()));
-    assert_eq!(said.unwrap(), other);
-    assert_eq!(key_of_export(&context, None).unwrap(), key);
+    let said = pinned(&other, Some(other.clone()));
+    assert_eq!(*said.unwrap().newest(), other);
+    assert_eq!(*exported(&context, &key, None).unwrap().newest(), key);
 }
 
 #[test]
@@ -195,14 +221,14 @@ fn a_key_that_is_damaged_here_is_said_and_is_no_key_that_was_never_heard() {
     for damaged in [&b""[..], b"garbage\n", b"\xff\xfe"] {
         std::fs::write(dir.path().join("audit-key"), damaged).unwrap();
 
-        let refused = pinned(&context, &key.to_string(), None).unwrap_err();
+        let refused = pinned(&context, &begin(&key, &[]), None).unwrap_err();
         assert!(
             refused.to_string().contains("audit-key is damaged"),
             "{refused}"
         );
-        assert!(key_of_export(&context, None).is_err());
-        let said = pinned(&context, &key.to_string(), Some(key.clone()));
-        assert_eq!(said.unwrap(), key);
+        assert!(exported(&context, &key, None).is_err());
+        let said = pinned(&context, &begin(&key, &[]), Some(key.clone()));
+        assert_eq!(*said.unwrap().newest(), key);
     }
 }
 
@@ -226,4 +252,100 @@ fn a_file_that_is_no_checkpoint_is_an_error_and_says_nothing_of_the_log() {
     assert_eq!(read_note(&path).unwrap(), note);
     std::fs::write(&path, &note).unwrap();
     assert_eq!(kept_note(&context).unwrap(), note);
+}
+
+fn signer_of(seed: u8) -> AuditSigner {
+    AuditSigner::new("prod", &[seed; 32])
+}
+
+/// A log of 12 records whose key changed after 4 and after 8, and how.
+fn rotated() -> (Part, Vec<String>) {
+    let mut part = log(12);
+    let checkpoint = |at: usize| Checkpoint {
+        size: at as u64,
+        root: part.rows[at - 1].log_chain.as_slice().try_into().unwrap(),
+        at_ms: 5,
+    };
+    let successions = [(7, 4), (8, 8)].map(|(seed, at)| {
+        Succession::sign(&checkpoint(at), &signer_of(seed), &signer_of(seed + 1))
+    });
+    let notes = [(7, 3), (8, 6), (9, 12)].map(|(seed, at)| checkpoint(at).sign(&signer_of(seed)));
+    part.notes = notes.to_vec();
+    (part, successions.to_vec())
+}
+
+#[tokio::test]
+async fn an_export_over_rotations_is_verified_by_any_of_its_keys_and_by_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(dir.path());
+    let (part, successions) = rotated();
+    let begin = begin(&signer_of(9).public(), &successions);
+    let path = export_of(dir.path(), part, &begin);
+    for seed in [7, 8, 9] {
+        let key = (signer_of(seed).public(), &[][..]);
+        let verdict = verify_by(&context, &path, key).await.unwrap();
+        // Three that stand in it, and the last of the two keys before.
+        assert_eq!((verdict.first(), verdict.checkpoints), (None, 5));
+        assert_eq!(verdict.proven.unwrap().size, 12);
+    }
+    let other = (signer_of(10).public(), &[][..]);
+    let verdict = verify_by(&context, &path, other).await.unwrap();
+    assert_eq!(verdict.first().unwrap().kind.as_str(), "unproven");
+}
+
+#[tokio::test]
+async fn an_export_whose_successions_are_not_whole_or_whose_former_key_signs_on_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(dir.path());
+    let (_, whole) = rotated();
+    let newest = signer_of(9).public();
+    let swapped = [whole[1].clone(), whole[0].clone()];
+    for (successions, why) in [
+        (&whole[..1], "do not lead to the key"),
+        (&swapped[..], "succession 2"),
+    ] {
+        let (part, _) = rotated();
+        let path = export_of(dir.path(), part, &begin(&newest, successions));
+        let refused = verify(&context, &path, &[]).await.unwrap_err().to_string();
+        assert!(
+            refused.contains("log.jsonl:1: ") && refused.contains(why),
+            "{refused}"
+        );
+        std::fs::remove_file(path).unwrap();
+    }
+    // The key of before is in other hands, and signs a log that is another after it ended.
+    let (mut part, _) = rotated();
+    let forged = Checkpoint {
+        size: 12,
+        root: part.rows[11].log_chain.as_slice().try_into().unwrap(),
+        at_ms: 5,
+    };
+    part.notes[2] = forged.sign(&signer_of(8));
+    let path = export_of(dir.path(), part, &begin(&newest, &whole));
+    let verdict = verify(&context, &path, &[]).await.unwrap();
+    let first = verdict.first().unwrap();
+    assert!(first.words.contains("had ended before"), "{first:?}");
+}
+
+#[test]
+fn a_profile_that_kept_a_key_of_before_follows_and_keeps_the_one_of_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(dir.path());
+    let (_, whole) = rotated();
+    let newest = signer_of(9).public();
+    pinned(&context, &begin(&signer().public(), &[]), None).unwrap();
+
+    let lacking = pinned(&context, &begin(&newest, &whole[1..]), None).unwrap_err();
+    assert!(lacking.to_string().contains("another key"), "{lacking}");
+    let swapped = [whole[1].clone(), whole[0].clone()];
+    let broken = pinned(&context, &begin(&newest, &swapped), None).unwrap_err();
+    assert!(broken.to_string().contains("succession 2"), "{broken}");
+    let keys = pinned(&context, &begin(&newest, &whole), None).unwrap();
+
+    assert_eq!(keys.keys().count(), 3);
+    let kept = context.profile.audit_key().unwrap().unwrap();
+    assert_eq!(kept.trim(), newest.to_string());
+    // A controller that goes back to the key of before is not believed.
+    let back = pinned(&context, &begin(&signer_of(8).public(), &whole[..1]), None);
+    assert!(back.unwrap_err().to_string().contains("another key"));
 }

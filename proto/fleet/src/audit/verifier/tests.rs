@@ -1,5 +1,5 @@
 use super::*;
-use crate::audit::{AuditSigner, StepDigest};
+use crate::audit::{AuditSigner, StepDigest, Succession};
 use crate::wire::Event;
 
 /// A log of two hosts, with a checkpoint after each tenth record, in version 1 up to record 20.
@@ -333,4 +333,55 @@ fn what_a_host_sent_broken_is_no_fault_where_that_was_said_when_it_came() {
     // The next of its journal does not follow either, and was stored so.
     assert_eq!(verdict.flawed, 1);
     assert_eq!(verdict.first().unwrap().record, 42);
+}
+
+/// The keys of a log whose first key, that of all notes, ended at `size`.
+fn ended_at(log: &Log, size: u64) -> KeyChain {
+    let root = log.rows[usize::try_from(size).unwrap() - 1]
+        .log_chain
+        .as_slice();
+    let last = Checkpoint {
+        size,
+        root: root.try_into().unwrap(),
+        at_ms: size,
+    };
+    let next = AuditSigner::new("prod", &[8; 32]);
+    let note = Succession::sign(&last, &signer(), &next);
+    KeyChain::of(next.public(), [note.as_str()]).unwrap()
+}
+
+fn verdict_by(log: &Log, keys: KeyChain) -> Verdict {
+    let mut verifier = Verifier::with_keys(Some(keys));
+    for row in &log.rows {
+        verifier.row(row);
+        for (_, note) in log.notes.iter().filter(|(size, _)| *size == row.id) {
+            verifier.checkpoint("the log keeps", note);
+        }
+    }
+    verifier.finish()
+}
+
+#[test]
+fn the_last_checkpoint_of_each_key_is_compared_with_the_log_and_what_it_signs_later_proves_nothing()
+{
+    let log = Log::new("a");
+    let verdict = verdict_by(&log, ended_at(&log, 50));
+    assert_eq!((verdict.first(), verdict.checkpoints), (None, 6));
+
+    let later = verdict_by(&log, ended_at(&log, 35));
+    let first = later.first().unwrap();
+    assert_eq!((first.record, first.kind), (40, FaultKind::Unproven));
+    assert!(first.words.contains("had ended before"), "{first:?}");
+
+    // Cut, and rewritten, before it ended; with all other notes gone.
+    let keys = ended_at(&log, 50);
+    let mut cut = Log::new("a");
+    cut.rows.truncate(30);
+    cut.notes.clear();
+    let first = verdict_by(&cut, keys.clone()).first().cloned().unwrap();
+    assert_eq!((first.record, first.kind), (31, FaultKind::Removed));
+    let mut rewritten = Log::new("b");
+    rewritten.notes.clear();
+    let first = verdict_by(&rewritten, keys).first().cloned().unwrap();
+    assert_eq!((first.record, first.kind), (1, FaultKind::Changed));
 }
