@@ -96,10 +96,7 @@ mod tests {
             said[41],
             "and 29980 more like: tcp/22 of web-0 becomes public"
         );
-        assert_eq!(
-            said[42],
-            "and 5 more like: `db 0` is away: nobody knows it"
-        );
+        assert_eq!(said[42], "and 5 more like: `db 0` is away: nobody knows it");
     }
 
     #[test]
@@ -107,7 +104,8 @@ mod tests {
         let short = ["web-1 is away", "web-2 is away", "nothing opens"];
         assert_eq!(lines(short), short);
         let letters = |number: usize| {
-            let letter = |at: u32| char::from(b'a' + u8::try_from(number / 26_usize.pow(at) % 26).unwrap());
+            let letter =
+                |at: u32| char::from(b'a' + u8::try_from(number / 26_usize.pow(at) % 26).unwrap());
             [letter(0), letter(1), letter(2)].iter().collect::<String>()
         };
         let said = lines((0..5_000).map(letters));

@@ -11,6 +11,7 @@
 //! | `owner` | root works in somebody's directory as that one |
 //! | `pages` | `completions SHELL` and `man [DIR]` |
 //! | `disk` | the disk that a file is on, in words |
+//! | `few` | long lists for people: the first of each kind, and how many more there are |
 //! | `files` | files that are there whole or not at all |
 //! | `metrics` | the listener that Prometheus asks (feature `metrics`) |
 //! | `syslog` | the log of a daemon without a service manager |

@@ -99,10 +99,8 @@ impl InForce {
         let since = kept.next.as_ref().or(kept.former.as_ref());
         let (current, former, next) =
             (kept.current.open()?, open(&kept.former)?, open(&kept.next)?);
-        let mut all = [Some(&current), former.as_ref(), next.as_ref()]
-            .into_iter()
-            .flatten();
-        if !all.all(Authority::holds_its_key) {
+        let all = [Some(&current), former.as_ref(), next.as_ref()];
+        if !all.into_iter().flatten().all(Authority::holds_its_key) {
             return Err(Unusable::Key);
         }
         Ok(Self {

@@ -67,9 +67,8 @@ impl DataDir {
     /// Copies of the database of backups that were killed.
     fn copies(&self) -> Result<Vec<PathBuf>, DataDirError> {
         let failed = |error| DataDirError::file(self.path(), error);
-        let lock = match File::open(self.path().join("backup.lock")) {
-            Ok(lock) => lock,
-            Err(_) => return Ok(Vec::new()),
+        let Ok(lock) = File::open(self.path().join("backup.lock")) else {
+            return Ok(Vec::new());
         };
         // While one is made, nobody knows which is whose.
         if lock.try_lock().is_err() {
@@ -136,7 +135,7 @@ mod tests {
         assert!(copy.exists());
 
         drop(making);
-        assert_eq!(dir.drafts().unwrap(), [copy.clone()]);
+        assert_eq!(dir.drafts().unwrap(), std::slice::from_ref(&copy));
         dir.discard_drafts().unwrap();
         assert!(!copy.exists());
     }

@@ -6,6 +6,7 @@
 )]
 
 mod access;
+mod authority_file;
 mod backup;
 mod claims;
 mod clocks;

@@ -12,7 +12,7 @@ use fleet::wire::ListEventsRequest;
 use member::{ConnectError, JoinOptions, Membership, join};
 use tempfile::TempDir;
 
-use crate::support::{Fleet, next, now_secs, patiently};
+use crate::support::{Fleet, now_secs, patiently};
 
 /// A member that is joined as its programs do it, in a directory of its own.
 async fn joined(fleet: &Fleet, name: &str) -> (TempDir, Membership) {
@@ -203,7 +203,6 @@ async fn what_is_open_ends_when_the_authority_of_its_certificate_is_disowned_and
         .await
         .unwrap()
         .into_inner();
-    next(&mut session).await;
 
     // Nobody lacks a key for that, so nothing ends.
     for step in [
