@@ -5,6 +5,9 @@ use std::ffi::CString;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use policy::{Account, AccountKind, CommandRule};
 
+/// The account that packages make for what reads packets.
+pub(crate) const OF_CAPTURE: &str = "postern-capture";
+
 /// What a process is, for the kernel.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Identity {
@@ -21,6 +24,9 @@ pub(crate) enum UnknownAccount {
     User(String),
     #[error("there is no group {0} on this host")]
     Group(String),
+    /// Who is the same user could stop what reads packets.
+    #[error("{0} is the user of a process of the agent; no command runs as it")]
+    Ours(String),
 }
 
 // === impl Identity ===
@@ -41,14 +47,19 @@ impl Identity {
                 gid,
                 groups: vec![gid],
             }),
-            (Some(user), gid) => {
-                let gid = gid.unwrap_or(user.gid);
-                Some(Self {
-                    uid: user.uid,
-                    gid,
-                    groups: groups_of(&user, gid),
-                })
-            }
+            (Some(user), gid) => Some(Self::as_user(&user, gid)?),
+        })
+    }
+
+    fn as_user(user: &User, gid: Option<Gid>) -> Result<Self, UnknownAccount> {
+        if user.name == OF_CAPTURE {
+            return Err(UnknownAccount::Ours(user.name.clone()));
+        }
+        let gid = gid.unwrap_or(user.gid);
+        Ok(Self {
+            uid: user.uid,
+            gid,
+            groups: groups_of(user, gid),
         })
     }
 }
@@ -95,6 +106,20 @@ fn groups_of(user: &User, gid: Gid) -> Vec<Gid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_command_runs_as_the_user_that_reads_packets() {
+        let nobody = user("nobody").unwrap();
+        assert!(Identity::as_user(&nobody, None).is_ok());
+
+        let ours = User {
+            name: OF_CAPTURE.to_owned(),
+            ..nobody
+        };
+        let refused = Identity::as_user(&ours, None).unwrap_err();
+
+        assert_eq!(refused, UnknownAccount::Ours(OF_CAPTURE.to_owned()));
+    }
 
     #[test]
     fn a_user_has_her_own_groups_and_a_group_is_looked_up_among_groups() {

@@ -26,6 +26,12 @@ pub fn steady() -> Duration {
     instant().saturating_duration_since(start)
 }
 
+/// Time since this machine was started, the same for each of its processes; stands still while it sleeps.
+pub fn since_boot() -> Duration {
+    let read = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    read.map_or(Duration::ZERO, Duration::from)
+}
+
 /// The processor time of this thread and of every process that it, or another thread, has waited for: what
 /// work costs, which on a busy machine is less than the time that goes by.
 pub fn worked() -> Duration {

@@ -5,6 +5,7 @@
 //! that user's groups, or by sudo. How many run at once is the engine's matter.
 
 mod child;
+mod descendants;
 mod output;
 mod words;
 

@@ -18,6 +18,7 @@
 //! | `spawn` | starting one, and being one |
 //! | `channel` | messages between two of them |
 //! | `confine` | giving up powers for good |
+//! | `pulse` | whether each still does its work |
 //! | `parts` | what the gate needs of the others: here, or in their own processes |
 //! | `seen` | what each can do, as the kernel says it |
 //! | `gate` | what the gate keeps, and how it is started |
@@ -35,6 +36,7 @@ pub mod firewall;
 pub mod gate;
 pub mod log_to;
 pub mod parts;
+pub mod pulse;
 pub mod seen;
 pub mod spawn;
 pub mod supervisor;

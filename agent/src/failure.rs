@@ -67,10 +67,12 @@ impl Failure for ImportFailed {
     }
 }
 
-impl Failure for RunError {
-    fn exit(&self) -> Exit {
+impl RunError {
+    /// What the error itself is.
+    fn kind(&self) -> Exit {
         match self {
             Self::AccessFile(cause) => cause.exit(),
+            Self::Config(cause) => cause.exit(),
             Self::Capture(cause) => cause.exit(),
             Self::Firewall(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
@@ -87,8 +89,56 @@ impl Failure for RunError {
             | Self::Domains(_)
             | Self::Network(_)
             | Self::Random(_)
+            | Self::StateLost(_)
             | Self::Status(_)
             | Self::Thread(_) => Exit::Refused,
+        }
+    }
+
+    /// Whether it is of a file, and stays so until somebody changes that: to try again is of no use.
+    fn stays_so(&self) -> bool {
+        match self {
+            Self::Journal(JournalError::Newer { .. }) => true,
+            #[cfg(feature = "link")]
+            Self::Member(
+                FilesError::NotMember { .. }
+                | FilesError::Damaged { .. }
+                | FilesError::Exposed { .. },
+            ) => true,
+            Self::AccessFile(_)
+            | Self::Config(_)
+            | Self::Journal(_)
+            | Self::OsSignatures(_)
+            | Self::Digests(_)
+            | Self::Status(_) => program::stays_so(self),
+            #[cfg(feature = "link")]
+            Self::Member(_) => program::stays_so(self),
+            // What has no right to the address does not get it; what is not there may come.
+            #[cfg(feature = "metrics")]
+            Self::Metrics { .. } => program::is_denied(self),
+            #[cfg(not(feature = "link"))]
+            Self::NoLink => true,
+            Self::Capture(_)
+            | Self::CompiledPolicy(_)
+            | Self::Firewall(_)
+            | Self::DomainEnded(_)
+            | Self::Domains(_)
+            | Self::Network(_)
+            | Self::Random(_)
+            | Self::StateLost(_)
+            | Self::Thread(_) => false,
+        }
+    }
+}
+
+impl Failure for RunError {
+    /// The unit starts an agent again that has ended with 1, and not one that has ended with 64.
+    fn exit(&self) -> Exit {
+        let kind = self.kind();
+        if kind == Exit::Refused && self.stays_so() {
+            Exit::Invalid
+        } else {
+            kind
         }
     }
 
@@ -116,6 +166,7 @@ impl Failure for RunError {
             #[cfg(feature = "metrics")]
             Self::Metrics { .. } => Some("is another program there already?".into()),
             Self::AccessFile(cause) => cause.hint(),
+            Self::Config(cause) => cause.hint(),
             Self::OsSignatures(cause) => cause.hint(),
             Self::DomainEnded(_) => None,
             Self::Domains(_) => Some("`--no-separation` runs it in one process".into()),
@@ -123,6 +174,7 @@ impl Failure for RunError {
             | Self::Digests(_)
             | Self::Network(_)
             | Self::Random(_)
+            | Self::StateLost(_)
             | Self::Status(_)
             | Self::Thread(_) => None,
         }
@@ -223,6 +275,7 @@ impl Failure for FirewallError {
             | Self::Thread(_)
             | Self::Denied(_)
             | Self::Lost
+            | Self::Silent
             | Self::Fault => Exit::Refused,
         }
     }
@@ -237,6 +290,9 @@ impl Failure for FirewallError {
             }
             Self::Netlink { .. } | Self::Set { .. } | Self::Refused { .. } | Self::Fault => {
                 "the agent needs root, or CAP_NET_ADMIN and CAP_NET_RAW"
+            }
+            Self::Silent => {
+                "is another program at work on the packet filter? iptables-restore, nft"
             }
             Self::ChainName(_)
             | Self::Overlapping(_)
@@ -428,7 +484,7 @@ impl Failure for ReloadFailed {
     fn exit(&self) -> Exit {
         match self {
             Self::Unreached(cause) => cause.exit(),
-            Self::Silent { .. } | Self::Busy => Exit::Refused,
+            Self::Silent { .. } | Self::Busy | Self::NotInForce(_) => Exit::Refused,
             Self::Invalid(_) => Exit::Invalid,
             Self::Print(cause) => cause.exit(),
         }
@@ -438,6 +494,7 @@ impl Failure for ReloadFailed {
         match self {
             Self::Unreached(cause) => cause.hint(),
             Self::Busy => Some("try again in a moment".into()),
+            Self::NotInForce(_) => Some("`postern-agent doctor` says what does not work".into()),
             Self::Silent { .. } | Self::Invalid(_) | Self::Print(_) => None,
         }
     }

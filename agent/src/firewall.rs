@@ -243,6 +243,9 @@ pub enum FirewallError {
     /// It was in another process.
     #[error("the process that changes the packet filter has ended")]
     Lost,
+    /// It is in another process, which is stuck or stopped.
+    #[error("the process that changes the packet filter does not answer")]
+    Silent,
     /// Made by [`fault::Faulty`] only.
     #[error("made to fail")]
     Fault,

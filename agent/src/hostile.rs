@@ -89,9 +89,9 @@ pub fn read_domain_message(part: &[u8]) -> usize {
     domains::firewall::read_hostile(part)
 }
 
-/// Gives one message to the gate's reader of what the capture domain says.
-pub fn read_capture_domain(message: &[u8]) {
-    domains::capture::read_hostile(message);
+/// Gives one message to the gate's reader of what the capture domain says. Returns how many things it says.
+pub fn read_capture_domain(message: &[u8]) -> usize {
+    domains::capture::read_hostile(message)
 }
 
 fn nested(attributes: Attributes<'_>, depth: u32) -> usize {

@@ -46,6 +46,7 @@ pub mod resolver;
 pub mod run;
 pub mod start;
 pub mod turn;
+pub mod work;
 
 /// Where the agent keeps its membership and its journal.
 pub const STATE_DIR: &str = "/var/lib/postern-agent";

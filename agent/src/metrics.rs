@@ -11,6 +11,7 @@
 //! | `postern_grants_open`, `postern_grant_latency_seconds` | from being read to being open |
 //! | `postern_capture_dropped_total{where}`, `postern_capture_up{where}` | each capture |
 //! | `postern_capture_events_total{where,what}` | connections, files that were replaced, overflows |
+//! | `postern_process_up{process}` | whether each process of the agent does its work |
 //! | `postern_journal_bytes`, `postern_journal_writable` | the journal |
 //! | `postern_firewall_drift`, `postern_firewall_obstacles` | the packet filter |
 //! | `postern_events_unacknowledged`, `postern_events_oldest_unacknowledged_seconds` | joined hosts |
@@ -106,6 +107,10 @@ pub fn registry(report: &Report, now_secs: u64) -> Registry {
         report.grant_latency,
     );
     of_captures(all, &report.captures);
+    let up = report.domains.iter();
+    let up = up.map(|domain| (domain.name.clone(), u64::from(!domain.is_silent())));
+    let what = "Whether the process of the agent does its work";
+    labelled(all, ("process_up", what), "process", up);
     of_firewall(all, report.drift.is_some(), &report.firewall);
     gauge(
         all,

@@ -73,6 +73,8 @@ pub enum Order {
     ResetFloor(SyncSender<FloorReport>),
     /// Say in the log what has been counted.
     LogCounters,
+    /// Say which generation is in force, and whether whoever changes the packet filter can be reached.
+    Confirm(SyncSender<(u64, Result<(), String>)>),
     /// Say how the agent is.
     Report(SyncSender<Report>),
 }

@@ -29,6 +29,9 @@ pub struct ReloadReport {
     pub mistakes: Vec<String>,
     /// Keys of the configuration that have changed, and take effect at the next start.
     pub needs_restart: Vec<String>,
+    /// Why what was read is not in force nevertheless: something of the agent does not answer.
+    #[serde(default)]
+    pub not_in_force: Option<String>,
 }
 
 /// What came of reading the access file again.
@@ -122,6 +125,12 @@ pub struct DomainReport {
     pub no_new_privileges: Option<bool>,
     /// Whether system calls are refused to it.
     pub seccomp: Option<bool>,
+    /// Whether it does its work, by those who ask it; unknown of an agent that does not say.
+    #[serde(default)]
+    pub answers: Option<bool>,
+    /// What the kernel says of it, where that is out of the ordinary: `stopped`, `gone`.
+    #[serde(default)]
+    pub state: Option<String>,
 }
 
 // === impl DomainReport ===
@@ -135,6 +144,20 @@ impl DomainReport {
             pid,
             ..Self::default()
         }
+    }
+
+    /// Whether it does not do its work now.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.answers == Some(false) || self.state.is_some()
+    }
+
+    /// The same in words, where it does not.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let state = self.state.as_ref().map(|state| format!("is {state}"));
+        let silent = (self.answers == Some(false)).then(|| "does not answer".to_owned());
+        state.or(silent)
     }
 }
 

@@ -63,7 +63,6 @@ use crate::link_state::LinkState;
 use crate::network::Network;
 use crate::orders::{OrderSender, mailbox};
 use crate::policies::AdoptedPolicy;
-use crate::report::DomainReport;
 use crate::resolver::Resolver;
 use crate::turn::{Ends, GateThread, Host};
 use authority::Authority;
@@ -134,7 +133,7 @@ pub fn run(config: &Config, source: ConfigSource, parts: &mut dyn Parts) -> Resu
     let state = LinkState::default();
     let journal = start.journal.path().to_owned();
     let told = (&authority, &*journal);
-    let listening = Listening::open(config, source, told, parts.domains(), &orders, &state)?;
+    let listening = Listening::open(config, source, told, &orders, &state)?;
     let started = filter.start(&orders)?;
     let (claims, claims_asked) = mpsc::channel(ASKS_MAX);
     let (status_sender, status_seen) = watch::channel(Status::default());
@@ -226,7 +225,6 @@ impl Listening {
         config: &Config,
         source: ConfigSource,
         (authority, journal): (&Authority, &Path),
-        domains: Vec<DomainReport>,
         orders: &OrderSender,
         state: &LinkState,
     ) -> Result<Self, RunError> {
@@ -238,7 +236,6 @@ impl Listening {
                 journal: JournalReader::open(journal)?,
                 link: authority.is_joined().then(|| state.clone()),
                 access_file: authority.access_file().map(|file| file.path()),
-                domains: domains.clone(),
             })
         };
         Ok(Self {
@@ -289,6 +286,7 @@ fn host(
         hidden_before: facts.hidden.unwrap_or_default(),
         flush_at_exit: config.firewall.flush_at_exit,
         watchdog: facts.watchdog,
+        domains: parts.domains(),
     })
 }
 

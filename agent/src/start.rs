@@ -47,7 +47,7 @@ pub fn start(named: Named, flags: RawConfig, log: &LogTo) -> Result<(), Box<dyn 
             if let Err(cause) = hidden {
                 tracing::error!(error = %program::one_line(&cause), "what was protected is not hidden");
             }
-            Err(Box::new(invalid))
+            Err(Box::new(RunError::from(invalid)))
         }
     }
 }

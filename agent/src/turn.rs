@@ -14,6 +14,7 @@
 //! Everything that can wait (signals, parsing, repairs, the controller) is done by others.
 
 mod effects;
+mod filter;
 mod floor;
 mod log;
 mod nat;
@@ -46,7 +47,7 @@ use crate::journal::{FloorReason, Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
 use crate::policies::{AdoptedPolicy, Origin};
-use crate::report::{FirewallReport, Latency};
+use crate::report::{DomainReport, FirewallReport, Latency};
 use crate::resolver::Resolver;
 
 /// Packets of one capture that are judged before the batch is committed. Large enough to share one
@@ -90,6 +91,8 @@ pub struct Host {
     pub flush_at_exit: bool,
     /// How often systemd wants to hear that all is well.
     pub watchdog: Option<Duration>,
+    /// The processes of the agent; none where it is one.
+    pub domains: Vec<DomainReport>,
 }
 
 /// What connects the thread with others.
@@ -115,6 +118,8 @@ pub struct GateThread {
     firewall: FirewallReport,
     /// How long grants took from being read to being open.
     latency: Latency,
+    /// The processes of the agent that do not answer, by the word of their supervisor.
+    silent: Vec<String>,
     regular: Regular,
 }
 
@@ -141,6 +146,10 @@ struct Regular {
     is_laid: bool,
     /// What the kernel forwards, once it was looked at.
     forwards: Option<Forwards>,
+    /// When whoever changes the packet filter is asked again whether he still does.
+    reach_at: Duration,
+    /// Whether he did not answer the last time.
+    is_out_of_reach: bool,
 }
 
 // === impl GateThread ===
@@ -156,6 +165,7 @@ impl GateThread {
             orders: VecDeque::new(),
             firewall: FirewallReport::default(),
             latency: Latency::default(),
+            silent: Vec::new(),
             regular: Regular::default(),
         };
         thread.regular.is_laid = thread.host.control.is_none();
@@ -273,6 +283,7 @@ impl GateThread {
             Order::UseOsSignatures(signatures) => self.use_os_signatures(signatures),
             Order::CommandEnded { id, ended } => self.engine.command_ended(id, &ended, now),
             Order::LogCounters => log::counters(&self.engine.counters()),
+            Order::Confirm(answer) => self.confirm(&answer),
             // Whoever asked may have given up.
             Order::Report(answer) => drop(answer.send(self.report(now))),
         }
@@ -284,6 +295,7 @@ impl GateThread {
             Notice::Drift(drift) => self.engine.firewall_drifted(drift, now),
             Notice::Outlook(outlook) => self.note_outlook(*outlook),
             Notice::Connections(changes) => self.engine.connections_changed(changes, now),
+            Notice::Silent(names) => self.silent = names,
         }
     }
 
@@ -425,6 +437,7 @@ impl GateThread {
             let lost = self.host.captures.iter_mut().map(|c| c.dropped()).sum();
             self.engine.packets_lost(lost);
         }
+        self.look_at_filter(now);
         if let Some(every) = self.host.watchdog
             && self.regular.watchdog_at <= now.steady
         {

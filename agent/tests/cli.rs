@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -60,18 +60,74 @@ fn nobody_reading_any_more_is_no_failure_and_no_panic() {
 }
 
 #[test]
-fn a_file_that_is_not_there_exits_1_and_is_named() {
-    for words in [
-        &["run", "--access-file", "/nowhere/access.conf"][..],
-        &["run", "--config", "/nowhere/agent.toml"],
-        &["explain", "--access-file", "/nowhere/access.conf"],
+fn a_file_that_is_not_there_is_named_and_no_unit_tries_again_and_again() {
+    for (words, code) in [
+        (&["run", "--access-file", "/nowhere/access.conf"][..], 64),
+        (&["run", "--config", "/nowhere/agent.toml"], 64),
+        (&["explain", "--access-file", "/nowhere/access.conf"], 1),
     ] {
         let ended = run(words);
-        assert_eq!(ended.status.code(), Some(1), "{words:?}");
+        assert_eq!(ended.status.code(), Some(code), "{words:?}");
         let told = stderr(&ended);
         assert!(told.starts_with("error: cannot read /nowhere/"), "{told}");
         assert!(told.contains("\n  because: No such file"), "{told}");
     }
+}
+
+/// The table of docs/install.md: what stays so ends for good (64), what may pass is tried again (1).
+#[test]
+fn what_cannot_mend_itself_ends_for_good_and_what_may_pass_is_tried_again() {
+    let dir = TempDir::new().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, mode: u32| {
+        fs::write(at(name), "SOURCE ANY\nKEY a\nHMAC_KEY b\n").unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        at(name)
+    };
+    let (good, open) = (write("good.conf", 0o600), write("open.conf", 0o666));
+    let pipe = at("pipe");
+    nix::unistd::mkfifo(&*pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let huge = at("huge");
+    File::create(&huge).unwrap().set_len(20 << 30).unwrap();
+    fs::write(at("no-folder"), "").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let metrics = taken.local_addr().unwrap().to_string();
+    fs::write(at("a.toml"), format!("metrics_listen = \"{metrics}\"\n")).unwrap();
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp = free.local_addr().unwrap().to_string();
+    drop(free);
+    let with = |access: &str, state: &str, more: &[&str]| {
+        let words = [
+            "run",
+            "--dry-run",
+            "--udp-server",
+            &udp,
+            "--access-file",
+            access,
+        ];
+        let ended = run(&[&words[..], &["--state", state], more].concat());
+        (ended.status.code(), stderr(&ended))
+    };
+
+    let state = at("state");
+    for (file, told) in [
+        (&open, "written"),
+        (&pipe, "pipe"),
+        (&at("missing"), "No such file"),
+        (&huge, "larger than 64 MiB"),
+    ] {
+        let (code, said) = with(file, &state, &[]);
+        assert_eq!(code, Some(64), "{file}: {said}");
+        assert!(said.contains(told), "{file}: {said}");
+    }
+    let (code, said) = with(&good, &at("no-folder/state"), &[]);
+    assert_eq!(code, Some(64), "{said}");
+    let (code, said) = with(&good, &state, &["--config", &at("a.toml")]);
+    assert_eq!(
+        code,
+        Some(1),
+        "somebody else's port may become free: {said}"
+    );
 }
 
 #[test]

@@ -1,3 +1,4 @@
+systemd-sysusers postern-agent.conf >/dev/null 2>&1 || :
 systemd-tmpfiles --create postern-agent.conf >/dev/null 2>&1 || :
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :

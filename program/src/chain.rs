@@ -35,6 +35,27 @@ pub fn is_denied(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
+/// Whether what stands behind an error stays so until somebody changes it: a file that is not there, that
+/// this user may not use, or that is something else than it should be.
+#[must_use]
+pub fn stays_so(error: &(dyn Error + 'static)) -> bool {
+    iter::once(error).chain(causes(error)).any(|cause| {
+        let system = cause.downcast_ref::<io::Error>();
+        system.is_some_and(|cause| {
+            matches!(
+                cause.kind(),
+                io::ErrorKind::NotFound
+                    | io::ErrorKind::PermissionDenied
+                    | io::ErrorKind::NotADirectory
+                    | io::ErrorKind::IsADirectory
+                    | io::ErrorKind::InvalidInput
+                    | io::ErrorKind::InvalidData
+                    | io::ErrorKind::FileTooLarge
+            )
+        })
+    })
+}
+
 /// Returns the first cause whose words an outer error has said already; `None` is as it should be.
 ///
 /// For the tests of error types.
@@ -118,6 +139,8 @@ mod tests {
         // EPERM and EACCES of every Linux.
         assert!(is_denied(&denied(1)) && is_denied(&denied(13)));
         assert!(is_denied(&io::Error::from(io::ErrorKind::PermissionDenied)));
+        assert!(stays_so(&io::Error::from(io::ErrorKind::NotFound)));
+        assert!(!stays_so(&io::Error::from(io::ErrorKind::StorageFull)));
         // ENOENT
         assert!(!is_denied(&denied(2)) && !is_denied(&outer()));
     }

@@ -17,7 +17,9 @@ pub enum Exit {
     Unreachable = 3,
     /// Done, but not everywhere yet: where it was not is named, and gets it by itself.
     Partly = 4,
-    /// A file that configures something was read and has mistakes (`EX_USAGE` of sysexits.h).
+    /// A file that configures something was read and has mistakes (`EX_USAGE` of sysexits.h). Of what runs
+    /// for long also: what it needs at its start is not there or not usable, and stays so until somebody
+    /// changes it. Whoever watches over it does not start it again.
     Invalid = 64,
 }
 

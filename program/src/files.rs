@@ -3,9 +3,9 @@
 
 use std::borrow::Cow;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,25 +21,34 @@ use crate::failure::Failure;
 ///
 /// What the operating system says; `InvalidInput` for what is no file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    let refused = || {
-        let what = "it is a pipe, a folder or a device, and no file";
-        io::Error::new(ErrorKind::InvalidInput, what)
-    };
     // Before it is opened: a device may do something because of that.
-    if !fs::metadata(path)?.is_file() {
-        return Err(refused());
-    }
+    refuse_others(&fs::metadata(path)?)?;
     // What has come into its place since is not waited for either, and does not become our terminal.
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(flags.bits())
         .open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
+    refuse_others(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// What is no file is called by its name.
+fn refuse_others(meta: &Metadata) -> io::Result<()> {
+    let kind = meta.file_type();
+    let what = if kind.is_file() {
+        return Ok(());
+    } else if kind.is_dir() {
+        "a folder"
+    } else if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
     } else {
-        Err(refused())
-    }
+        "a device"
+    };
+    let what = format!("it is {what}, and no file");
+    Err(io::Error::new(ErrorKind::InvalidInput, what))
 }
 
 /// Reads a file of at most `max` bytes, whoever has written it. Nothing waits for a pipe.
@@ -54,20 +63,29 @@ pub fn read_bytes(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 /// Reads what is open, of at most `max` bytes, into room that is made at once: grown in place, it would
 /// leave copies of keys behind that nobody wipes.
 pub(crate) fn read_open(file: File, max: u64) -> io::Result<Vec<u8>> {
-    let length = file.metadata()?.len().min(max);
-    let room = usize::try_from(length).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(room.saturating_add(64));
-    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > max {
+    let too_large = || {
         let what = match max >> 20 {
             0 => format!("it is larger than {} KiB", max >> 10),
             mebi => format!("it is larger than {mebi} MiB"),
         };
-        return Err(io::Error::new(ErrorKind::FileTooLarge, what));
+        io::Error::new(ErrorKind::FileTooLarge, what)
+    };
+    // Before anything of it is read. Files of the kernel have no length, and some grow meanwhile.
+    let length = file.metadata()?.len();
+    if length > max {
+        return Err(too_large());
+    }
+    let room = usize::try_from(length).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(room.saturating_add(64));
+    file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(too_large());
     }
     Ok(bytes)
 }
 
+/// No file of text that somebody names is longer: one given by mistake is not read into memory.
+const TEXT_BYTES_MAX: u64 = 256 << 20;
 /// U+FEFF in UTF-8.
 const UTF8_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
@@ -115,11 +133,7 @@ pub enum ReadError {
 ///
 /// [`ReadError`] names the file.
 pub fn read_text(path: &Path) -> Result<String, ReadError> {
-    let read = || {
-        let mut bytes = Vec::new();
-        open_regular(path)?.read_to_end(&mut bytes)?;
-        text(bytes)
-    };
+    let read = || text(read_bytes(path, TEXT_BYTES_MAX)?);
     read().map_err(|cause| ReadError::of(path, cause))
 }
 
@@ -326,6 +340,29 @@ mod tests {
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
+    }
+
+    #[test]
+    fn what_is_no_file_is_called_by_its_name_and_a_large_one_is_not_read_at_all() {
+        let dir = TempDir::new().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (path, what) in [
+            (at("pipe"), "a pipe"),
+            (at("socket"), "a socket"),
+            (dir.path().to_owned(), "a folder"),
+            ("/dev/null".into(), "a device"),
+        ] {
+            let refused = read_bytes(&path, 1 << 20).unwrap_err();
+            assert_eq!(refused.to_string(), format!("it is {what}, and no file"));
+        }
+        drop(socket);
+        let file = File::create(at("large")).unwrap();
+        file.set_len(20 << 30).unwrap();
+        let refused = read_bytes(&at("large"), 64 << 20).unwrap_err();
+        assert_eq!(refused.to_string(), "it is larger than 64 MiB");
+        assert_eq!(refused.kind(), ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub mod trusted;
 mod watched;
 mod wiping;
 
-pub use chain::{OneLine, causes, is_denied, one_line, said_twice};
+pub use chain::{OneLine, causes, is_denied, one_line, said_twice, stays_so};
 pub use confidential::keep_memory_private;
 pub use exit::{EXIT_CODES, Exit};
 pub use failure::{Failure, fail};

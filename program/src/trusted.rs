@@ -86,11 +86,25 @@ pub fn open(path: &Path) -> io::Result<File> {
     if !fs::metadata(path)?.is_file() {
         return open_regular(path);
     }
-    let (place, _) = follow(path)?;
-    let file = open_regular(&place)?;
+    let (place, found) = follow(path)?;
+    // Before it is opened: whose it is says more than that it may not be read.
+    Untrusted::refuse(&place, &found, Place::File)?;
+    let file = open_regular(&place).map_err(|cause| confined(cause, &found))?;
     let meta = file.metadata()?;
     Untrusted::refuse(&place, &meta, Place::File)?;
     Ok(file)
+}
+
+/// What is refused though its owner may read it is closed to this program by what it gave up when it was
+/// started: a place that it did not know then.
+fn confined(cause: io::Error, meta: &Metadata) -> io::Error {
+    let is_ours = meta.uid() == geteuid().as_raw() && meta.mode() & 0o400 != 0;
+    if cause.kind() == ErrorKind::PermissionDenied && is_ours {
+        let what = "permission denied, though its owner and mode let this program read it; a place that is \
+                    new since it was started is open to it after a restart";
+        return io::Error::new(ErrorKind::PermissionDenied, what);
+    }
+    cause
 }
 
 /// Reads such a file of at most `max` bytes.

@@ -17,7 +17,7 @@ mod reading;
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::num::NonZeroU16;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,8 @@ pub(super) struct FileCapture {
     files: VecDeque<Reading>,
     /// Why there is none.
     trouble: String,
+    /// What has the name now is no file that could be read.
+    usurped: Option<String>,
     failures: u32,
     next_look: Duration,
     /// What was handed on.
@@ -100,6 +102,7 @@ impl FileCapture {
                 .map(|path| Keeper::open(path, &name)),
             files: VecDeque::new(),
             trouble: NOT_THERE.to_owned(),
+            usurped: None,
             failures: 0,
             next_look: Duration::ZERO,
             frames: 0,
@@ -172,12 +175,28 @@ impl FileCapture {
         let newest = self.files.back().map(Reading::identity);
         let found = std::fs::metadata(&self.path).map(|found| Identity::of(&found));
         let is_other = matches!((newest, found), (Some(newest), Ok(found)) if newest != found);
-        if is_other
-            && self.files.len() < FILES_MAX
-            && let Ok(other) = Reading::open(&self.path)
-            && Some(other.identity()) != newest
-        {
-            self.files.push_back(other);
+        if !is_other {
+            self.usurped = None;
+        } else if self.files.len() < FILES_MAX {
+            match Reading::open(&self.path) {
+                Ok(other) => {
+                    self.usurped = None;
+                    if Some(other.identity()) != newest {
+                        self.files.push_back(other);
+                    }
+                }
+                // Its writer is about to make it.
+                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                Err(cause) => self.note_usurped(&cause),
+            }
+        }
+    }
+
+    fn note_usurped(&mut self, cause: &io::Error) {
+        let words = format!("what has its name now cannot be read: {cause}");
+        if self.usurped.as_ref() != Some(&words) {
+            tracing::error!(file = self.name, "{words}");
+            self.usurped = Some(words);
         }
     }
 
@@ -326,7 +345,7 @@ impl Capture for FileCapture {
             None => Some(&self.trouble),
             // Of one whose form is known the next record is waited for, as always.
             Some(reading) if reading.link().is_none() => reading.damage().map(|_| NO_HEADER),
-            Some(_) => None,
+            Some(_) => self.usurped.as_deref(),
         }
     }
 

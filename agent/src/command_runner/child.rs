@@ -10,11 +10,12 @@ use std::time::Duration;
 use engine::CommandEnd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl::set_no_new_privs;
+use nix::sys::prctl::{set_child_subreaper, set_no_new_privs};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, setgid, setgroups, setuid};
 
+use super::descendants::Descendants;
 use super::output::Output;
 use crate::accounts::Identity;
 use crate::clock;
@@ -26,6 +27,10 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the kernel may take to end what was killed.
 const KILLED: Duration = Duration::from_secs(5);
+/// How often it is looked what a command that was told to end has started meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// So often what is left is killed: each time less, unless it multiplies.
+const KILLS_MAX: u32 = 40;
 
 /// A command that runs.
 #[derive(Debug)]
@@ -78,7 +83,9 @@ impl Running {
         })
     }
 
-    /// Waits at most `limit`; then the whole process group is told to end, and is killed.
+    /// Waits at most `limit`; then the command and all that it has started are told to end, and are
+    /// killed, whatever sessions and groups of their own they have made. What a command that ends by
+    /// itself leaves behind goes on, as a daemon does that it has restarted.
     ///
     /// # Errors
     ///
@@ -86,11 +93,15 @@ impl Running {
     pub(super) fn wait(mut self, limit: Duration) -> io::Result<(CommandEnd, String)> {
         let group = Pid::from_raw(self.child.id().cast_signed());
         let ended = watch(group)?;
-        let is_late = wait_until_ended(&ended, &mut self.output, group, limit)?;
+        let mut started = Descendants::of(group);
+        let waited = wait_until_ended(&ended, &mut self.output, (group, &mut started), limit);
+        let is_late = *waited.as_ref().unwrap_or(&true);
         if is_late {
             // Whoever of the group is left. The zombie keeps its number until it is waited for.
             let _ = killpg(group, Signal::SIGKILL);
+            end_all(&mut started);
         }
+        waited?;
         let status = self.child.wait()?;
         self.output.read();
         let end = if is_late {
@@ -117,6 +128,8 @@ fn confine(command: &mut Command, identity: Option<Identity>, may_gain: bool) {
         if !may_gain {
             set_no_new_privs()?;
         }
+        // What it starts can be found, whatever becomes of the processes in between.
+        set_child_subreaper(true)?;
         close_at_exec();
         Ok(())
     };
@@ -142,11 +155,23 @@ fn watch(child: Pid) -> io::Result<PipeReader> {
     Ok(ended)
 }
 
+/// Kills what is left of a command that has ended, and what that has started meanwhile.
+fn end_all(started: &mut Descendants) {
+    for _ in 0..KILLS_MAX {
+        if !started.look() {
+            return;
+        }
+        started.signal(Signal::SIGKILL);
+        thread::sleep(LOOK_EVERY / 5);
+    }
+    tracing::error!("not everything that a command has started could be ended");
+}
+
 /// Whether it took longer than `limit`.
 fn wait_until_ended(
     ended: &PipeReader,
     output: &mut Output,
-    group: Pid,
+    (group, started): (Pid, &mut Descendants),
     limit: Duration,
 ) -> io::Result<bool> {
     let mut patience = Patience::Runs;
@@ -161,13 +186,21 @@ fn wait_until_ended(
                     return Err(io::Error::other("it was killed, and does not end"));
                 }
             };
+            started.look();
             let _ = killpg(group, signal);
+            started.signal(signal);
             (patience, until) = (next, clock::now().steady + more);
             continue;
         }
         let mut fds = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
         fds.extend(output.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        let millis = left.as_micros().div_ceil(1_000);
+        let sleep = if patience == Patience::Runs {
+            left
+        } else {
+            started.look();
+            left.min(LOOK_EVERY)
+        };
+        let millis = sleep.as_micros().div_ceil(1_000);
         let millis = u16::try_from(millis).unwrap_or(u16::MAX);
         match poll(&mut fds, PollTimeout::from(millis)) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -237,6 +270,26 @@ mod tests {
         .unwrap();
         // What is left of the group are zombies that init has not reaped yet, or nothing.
         let _ = killpg(group, Signal::SIGKILL);
+    }
+
+    #[test]
+    fn what_a_command_has_started_ends_with_it_also_in_a_session_of_its_own() {
+        // Into a session of its own; and into one whose parent ends at once, deaf to being told.
+        let running = sh("setsid sh -c 'echo $$; sleep 600' & \
+             (setsid sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 600; done\" &); sleep 600");
+
+        let (end, output) = running.wait(Duration::from_millis(500)).unwrap();
+
+        assert_eq!(end, CommandEnd::TimedOut(Duration::from_millis(500)));
+        let started: Vec<i32> = output
+            .split(" | ")
+            .map(|pid| pid.parse().unwrap())
+            .collect();
+        assert_eq!(started.len(), 2, "{output}");
+        for pid in started {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub enum Unreached {
 }
 
 /// For how long an answer is waited for: the agent gives up sooner.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Connects to the agent that keeps its state in this directory.
 pub(super) fn connect(state_dir: &Path) -> Result<UnixStream, Unreached> {

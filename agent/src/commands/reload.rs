@@ -15,7 +15,8 @@ use crate::report::{CONTROL_NAME, RELOAD, ReloadReport, ReloadedPolicy};
 ///
 /// As SIGHUP, with an answer. An access file with mistakes changes nothing. The configuration is read
 /// too: keys that have changed are named, and take effect at the next start; mistakes in it are told,
-/// so that the next start does not fail. Ends with 64 when either has mistakes.
+/// so that the next start does not fail. Ends with 64 when either has mistakes, and with 1 when what
+/// was read cannot be put in force.
 ///
 /// Examples:
 ///   postern-agent reload
@@ -48,6 +49,9 @@ pub enum ReloadFailed {
     /// What is on the disk has mistakes.
     #[error("not everything can be used; what was in force stays so\n{}", .0.join("\n"))]
     Invalid(Vec<String>),
+    /// It was read, and something does not answer that has to do its part.
+    #[error("what was read is not known to be in force: {0}")]
+    NotInForce(String),
     /// The gate has too much to do.
     #[error("the agent has too much to do; nothing was changed")]
     Busy,
@@ -82,8 +86,11 @@ fn text(report: &ReloadReport) -> String {
         generation,
         mistakes: _,
         needs_restart,
+        not_in_force,
     } = report;
     let mut lines = match policy {
+        // Said as what has failed.
+        _ if not_in_force.is_some() => String::new(),
         ReloadedPolicy::Applied => {
             format!("The access file is in force as generation {generation}.\n")
         }
@@ -111,10 +118,10 @@ fn outcome(report: ReloadReport) -> Result<(), ReloadFailed> {
         }
     };
     let all = [reasons, report.mistakes].concat();
-    if all.is_empty() {
-        Ok(())
-    } else {
-        Err(ReloadFailed::Invalid(all))
+    match (all.is_empty(), report.not_in_force) {
+        (false, _) => Err(ReloadFailed::Invalid(all)),
+        (true, Some(why)) => Err(ReloadFailed::NotInForce(why)),
+        (true, None) => Ok(()),
     }
 }
 
@@ -122,12 +129,23 @@ fn outcome(report: ReloadReport) -> Result<(), ReloadFailed> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_the_packet_filter_does_not_do_is_not_said_to_be_in_force() {
+        let mut unanswered = report(ReloadedPolicy::Applied);
+        unanswered.not_in_force = Some("it does not answer".to_owned());
+
+        assert_eq!(text(&unanswered), "");
+        let failed = outcome(unanswered).unwrap_err();
+        assert!(matches!(failed, ReloadFailed::NotInForce(_)), "{failed}");
+    }
+
     fn report(policy: ReloadedPolicy) -> ReloadReport {
         ReloadReport {
             policy,
             generation: 3,
             mistakes: Vec::new(),
             needs_restart: Vec::new(),
+            not_in_force: None,
         }
     }
 

@@ -192,6 +192,8 @@ fn domain_text(domain: &DomainReport) -> String {
         capabilities,
         no_new_privileges,
         seccomp,
+        answers: _,
+        state: _,
     } = domain;
     let uid = uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string());
     let holds = match capabilities {
@@ -206,10 +208,12 @@ fn domain_text(domain: &DomainReport) -> String {
         Some(false) => format!("not {what}"),
         None => format!("{what}?"),
     };
+    let trouble = domain.trouble().map(|trouble| format!("; it {trouble}"));
     format!(
-        "{name}, PID {pid}, user {uid}, {holds}, {}, {}",
+        "{name}, PID {pid}, user {uid}, {holds}, {}, {}{}",
         has("no_new_privs", no_new_privileges),
         has("seccomp", seccomp),
+        trouble.unwrap_or_default(),
     )
 }
 
@@ -401,9 +405,13 @@ mod tests {
                     capabilities: Some(vec!["CAP_NET_RAW".to_owned()]),
                     no_new_privileges: Some(true),
                     seccomp: Some(false),
+                    answers: Some(true),
                     ..DomainReport::new("capture".to_owned(), 12)
                 },
-                DomainReport::new("gate".to_owned(), 13),
+                DomainReport {
+                    answers: Some(false),
+                    ..DomainReport::new("gate".to_owned(), 13)
+                },
             ],
             policy_age_secs: 60,
             rejected_generation: Some(5),
@@ -508,7 +516,7 @@ controller   controller.example:7443, away for 1 min 15 s
              certificate over 1 min 0 s ago
 floor        packets dated at or before 1800000120 are refused: the journal that was here is gone; over in 90 s
 process      capture, PID 12, user 65534, CAP_NET_RAW, no_new_privs, not seccomp
-process      gate, PID 13, user ?, ?, no_new_privs?, seccomp?
+process      gate, PID 13, user ?, ?, no_new_privs?, seccomp?; it does not answer
 firewall     nftables: the kernel has it
   recognised Docker, nftables
   hidden     tcp/22, tcp/8080

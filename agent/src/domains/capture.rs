@@ -6,12 +6,14 @@
 //!
 //! | file | what it holds |
 //! |---|---|
+//! | `account` | as whom it runs |
 //! | `message` | what the two sides say |
 //! | `outbox` | messages on their way to the gate |
 //! | `powers` | what the process keeps |
 //! | `remote` | the gate's side: as if the sources were here |
 //! | `serve` | the other side, around the real sources |
 
+mod account;
 mod message;
 mod outbox;
 mod powers;
@@ -24,7 +26,10 @@ mod tests;
 pub use remote::{RemoteCapture, RemoteSyns};
 pub use serve::{CaptureStart, serve};
 
-/// Gives a message to the reader of what the capture domain says ([`crate::hostile`]).
-pub(crate) fn read_hostile(message: &[u8]) {
-    let _ = message::each(message, &mut |_| {});
+/// Gives a message to the reader of what the capture domain says ([`crate::hostile`]). Returns how many
+/// things it says.
+pub(crate) fn read_hostile(message: &[u8]) -> usize {
+    let mut things = 0;
+    let _ = message::each(message, &mut |_| things += 1);
+    things
 }

@@ -11,13 +11,18 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recv, send, socketpair, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recv, send, setsockopt, socketpair,
+    sockopt,
 };
+use nix::sys::time::TimeVal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The longest message in bytes: a few dozen frames, or a policy's worth of rules.
 pub const MESSAGE_MAX: usize = 64 * 1024;
+
+/// The kernel waits for no shorter.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// One end.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub struct Channel {
     socket: OwnedFd,
     /// Room for what is received.
     incoming: Box<[u8]>,
+    /// For how long the kernel waits for a message; for ever at first.
+    patience: Option<Duration>,
 }
 
 /// Whether a message was taken.
@@ -98,6 +105,7 @@ impl Channel {
         Self {
             socket,
             incoming: vec![0; MESSAGE_MAX].into_boxed_slice(),
+            patience: None,
         }
     }
 
@@ -161,6 +169,41 @@ impl Channel {
         }
     }
 
+    /// The next message; waits for it, for ever or at most so long, in the one call that takes it.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Silent`] when none comes in time; as [`Self::receive_bytes`].
+    pub fn await_bytes(&mut self, limit: Option<Duration>) -> Result<&[u8], ChannelError> {
+        if self.patience != limit {
+            // To the kernel none is for ever.
+            let wait = limit.map_or(Duration::ZERO, |limit| limit.max(SHORTEST));
+            let wait = TimeVal::new(
+                wait.as_secs().try_into().unwrap_or(i64::MAX),
+                wait.subsec_micros().into(),
+            );
+            setsockopt(&self.socket, sockopt::ReceiveTimeout, &wait)?;
+            self.patience = limit;
+        }
+        loop {
+            match recv(
+                self.socket.as_raw_fd(),
+                &mut self.incoming,
+                MsgFlags::MSG_TRUNC,
+            ) {
+                Ok(0) => return Err(ChannelError::Gone),
+                Ok(length) => {
+                    let message = self.incoming.get(..length);
+                    return message.ok_or(ChannelError::Malformed);
+                }
+                // As below.
+                Err(Errno::EINTR | Errno::ECONNRESET) => {}
+                Err(Errno::EAGAIN) => return Err(ChannelError::Silent),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
     /// The next message as a value; waits at most so long.
     ///
     /// # Errors
@@ -197,7 +240,7 @@ impl Channel {
     }
 
     /// Whether it is ready within `limit`.
-    fn poll(&self, wanted: PollFlags, limit: Duration) -> Result<bool, ChannelError> {
+    pub(super) fn poll(&self, wanted: PollFlags, limit: Duration) -> Result<bool, ChannelError> {
         let millis = u16::try_from(limit.as_millis()).unwrap_or(u16::MAX);
         let mut fds = [PollFd::new(self.socket.as_fd(), wanted)];
         loop {
@@ -336,6 +379,24 @@ mod tests {
             1,
             "what follows is read"
         );
+    }
+
+    #[test]
+    fn a_message_is_waited_for_as_long_as_is_said_and_no_longer() {
+        let (one, mut other) = Channel::pair().unwrap();
+
+        for limit in [Duration::ZERO, Duration::from_millis(20)] {
+            let silent = other.await_bytes(Some(limit));
+            assert!(matches!(silent, Err(ChannelError::Silent)), "{silent:?}");
+        }
+        let speaker = std::thread::spawn(move || {
+            one.send(&1_u8, SOON).unwrap();
+            one.send(&2_u8, SOON).unwrap();
+        });
+        assert_eq!(other.await_bytes(Some(SOON)).unwrap(), [1]);
+        assert_eq!(other.await_bytes(None).unwrap(), [2]);
+        speaker.join().unwrap();
+        assert!(matches!(other.await_bytes(None), Err(ChannelError::Gone)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::channel::{Channel, ChannelError};
 use super::command::{self, CommandStart};
 use super::gate::{self, GateStart};
 use super::log_to::LogTo;
+use super::pulse::Pulse;
 use super::spawn::{self, Domain};
 
 /// How long the supervisor may take to say what is to be done.
@@ -55,7 +56,8 @@ fn capture(mut supervisor: Channel, channels: Vec<Channel>) -> ExitCode {
     if spawn::end_with(Pid::from_raw(start.supervisor)).is_err() {
         return Exit::Refused.into();
     }
-    ended(Domain::Capture, capture::serve(&start.what, channels).err())
+    let served = capture::serve(&start.what, Pulse::new(supervisor), channels);
+    ended(Domain::Capture, served.err())
 }
 
 fn command(mut supervisor: Channel, gate: Channel) -> ExitCode {
@@ -67,7 +69,8 @@ fn command(mut supervisor: Channel, gate: Channel) -> ExitCode {
     if spawn::end_with(Pid::from_raw(start.supervisor)).is_err() {
         return Exit::Refused.into();
     }
-    ended(Domain::Command, command::serve(start.what, gate).err())
+    let served = command::serve(start.what, Pulse::new(supervisor), gate);
+    ended(Domain::Command, served.err())
 }
 
 fn gate(mut supervisor: Channel, channels: Vec<Channel>) -> ExitCode {

@@ -6,14 +6,17 @@
 mod message;
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::thread;
 use std::time::Duration;
 
 use engine::{Command, CommandEnd, Ended};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
-use super::channel::{Channel, ChannelError};
+use super::channel::{Channel, ChannelError, decode};
 use super::confine::Kept;
+use super::pulse::Pulse;
 use crate::command_runner::{CommandRunner, Commands, RunnerSettings};
 use crate::orders::{Order, OrderSender};
 use message::{CommandMessage, EndMessage};
@@ -89,7 +92,11 @@ fn hear(channel: &mut Channel, orders: &OrderSender) -> Result<(), ChannelError>
 /// # Errors
 ///
 /// [`ChannelError`] when the gate asks for what is nothing.
-pub fn serve(start: CommandStart, mut channel: Channel) -> Result<(), ChannelError> {
+pub fn serve(
+    start: CommandStart,
+    mut pulse: Pulse,
+    mut channel: Channel,
+) -> Result<(), ChannelError> {
     let told = channel.try_clone().map_err(ChannelError::Io)?;
     let tell = move |id, ended| {
         if let Err(cause) = told.send(&EndMessage::of(id, ended), PATIENCE) {
@@ -99,23 +106,38 @@ pub fn serve(start: CommandStart, mut channel: Channel) -> Result<(), ChannelErr
     };
     let runner = CommandRunner::telling(tell, start.settings);
     loop {
-        let command: Command = match channel.receive_next::<CommandMessage>() {
-            Ok(command) => command.into(),
+        match turn(&runner, &mut pulse, &mut channel) {
+            Ok(()) => {}
             Err(ChannelError::Gone) => return Ok(()),
             Err(cause) => return Err(cause),
-        };
+        }
+        let fds = [pulse.as_fd(), channel.as_fd()];
+        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // A signal is as good as a message: the loop looks.
+        let _ = poll(&mut fds, PollTimeout::NONE);
+    }
+}
+
+/// Starts what has come, and answers who asks whether it still does.
+fn turn(
+    runner: &CommandRunner,
+    pulse: &mut Pulse,
+    channel: &mut Channel,
+) -> Result<(), ChannelError> {
+    while let Some(message) = channel.receive_bytes()? {
+        let command: Command = decode::<CommandMessage>(message)?.into();
         let id = command.id;
         if let Err(ended) = runner.start(command) {
             runner.tell(id, ended);
         }
     }
+    pulse.answer()
 }
 
 #[cfg(test)]
 mod tests {
     use engine::CommandLine;
     use fleet::GrantId;
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use policy::CommandRule;
 
     use super::*;
@@ -129,7 +151,9 @@ mod tests {
             sudo: "/bin/echo".into(),
             dry_run: false,
         };
-        let served = thread::spawn(move || serve(CommandStart { settings }, domain));
+        let (_supervisor, pulse) = Channel::pair().unwrap();
+        let pulse = Pulse::new(pulse);
+        let served = thread::spawn(move || serve(CommandStart { settings }, pulse, domain));
         let (orders, inbox) = mailbox().unwrap();
         let commands = RemoteCommands::start(gate, orders).unwrap();
         let id = GrantId([7; 16]);

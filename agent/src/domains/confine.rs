@@ -23,8 +23,8 @@ pub use files::Files;
 pub struct Powers {
     /// Of the capabilities that it has.
     pub capabilities: Vec<Capability>,
-    /// Who it becomes, where it may; the group has the same number.
-    pub user: Option<u32>,
+    /// Who it becomes, where it may: a user and a group.
+    pub user: Option<(u32, u32)>,
     /// The files that it may use; all that its user may, for `None`.
     pub files: Option<Files>,
     /// The families of sockets that it may open, as of socket(2).
@@ -109,13 +109,13 @@ fn shrink_bounding_set(wanted: &CapsHashSet) -> io::Result<()> {
 
 /// Somebody who is nobody already stays who he is, and so does one who may not change it: a service
 /// whose capabilities are few keeps root's number and none of root's powers.
-fn become_user(number: u32) -> io::Result<()> {
+fn become_user((user, group): (u32, u32)) -> io::Result<()> {
     let has = |one| caps::has_cap(None, CapSet::Effective, one).unwrap_or(false);
     let may = has(Capability::CAP_SETUID) && has(Capability::CAP_SETGID);
     if !may || !Uid::effective().is_root() {
         return Ok(());
     }
-    let (user, group) = (Uid::from_raw(number), Gid::from_raw(number));
+    let (user, group) = (Uid::from_raw(user), Gid::from_raw(group));
     caps::securebits::set_keepcaps(true).map_err(io::Error::other)?;
     setgroups(&[group])?;
     setresgid(group, group, group)?;
@@ -253,15 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn a_capability_that_is_kept_stays_when_root_becomes_nobody() {
+    fn a_capability_that_is_kept_stays_when_root_becomes_somebody_else() {
         if !Uid::effective().is_root() {
             return;
         }
-        let test = "a_capability_that_is_kept_stays_when_root_becomes_nobody";
+        let test = "a_capability_that_is_kept_stays_when_root_becomes_somebody_else";
         in_child(test, |_| {
             let powers = Powers {
                 capabilities: vec![Capability::CAP_NET_RAW],
-                user: Some(65_534),
+                user: Some((61_101, 61_102)),
                 families: vec![libc::AF_PACKET],
                 ..Powers::default()
             };
@@ -270,8 +270,8 @@ mod tests {
 
             assert_eq!(status("CapEff"), "0000000000002000");
             assert_eq!(status("CapBnd"), "0000000000002000");
-            assert_eq!(status("Uid"), "65534\t65534\t65534\t65534");
-            assert_eq!(status("Groups"), "65534");
+            assert_eq!(status("Uid"), "61101\t61101\t61101\t61101");
+            assert_eq!(status("Groups"), "61102");
             let packet = AddressFamily::Packet;
             socket(packet, SockType::Raw, SockFlag::empty(), None).unwrap();
             let refused = File::open("/etc/shadow").unwrap_err();

@@ -33,7 +33,7 @@ use spa::Service;
 pub use local::Local;
 pub use loopback::through_channel;
 pub use remote::Remote;
-pub use service::Service as FirewallService;
+pub use service::{FirewallService, Health};
 pub use tell::{Tell, Untold};
 
 use crate::firewall::{Control, FirewallError, Holes, Notice};

@@ -112,7 +112,7 @@ pub(super) fn run(
 ) -> Result<(), Box<dyn Failure>> {
     let named = start.named();
     let layers = Layers::of(&named, start.flags.clone());
-    let boxed = |error| Box::new(error) as Box<dyn Failure>;
+    let boxed = |error| Box::new(run::RunError::from(error)) as Box<dyn Failure>;
     let (raw, mut config) = layers.raw_and_config().map_err(boxed)?;
     config.firewall.chain.clone_from(&start.chain);
     powers(&config).confine().log(Domain::Gate.name());

@@ -2,6 +2,7 @@
 //! anybody.
 
 use std::fs;
+use std::io::ErrorKind;
 
 use caps::Capability;
 
@@ -10,10 +11,19 @@ use crate::report::DomainReport;
 /// Looks at each process; what is gone, or may not be looked at, stays unknown.
 pub fn look(domains: &mut [DomainReport]) {
     for domain in domains {
-        if let Ok(status) = fs::read_to_string(format!("/proc/{}/status", domain.pid)) {
-            note(domain, &status);
+        match fs::read_to_string(format!("/proc/{}/status", domain.pid)) {
+            Ok(status) => note(domain, &status),
+            Err(cause) if cause.kind() == ErrorKind::NotFound && is_ours_to_see() => {
+                domain.state = Some("gone".to_owned());
+            }
+            Err(_) => {}
         }
     }
+}
+
+/// Whether processes of others are shown here (`hidepid`, another PID namespace).
+fn is_ours_to_see() -> bool {
+    fs::exists("/proc/1/status").unwrap_or(false) && nix::unistd::geteuid().is_root()
 }
 
 /// Takes in what a status of `/proc` says; pure.
@@ -21,6 +31,11 @@ fn note(domain: &mut DomainReport, status: &str) {
     let field = |key: &str| {
         let mut lines = status.lines().filter_map(|line| line.split_once(':'));
         lines.find_map(|(name, value)| (name == key).then(|| value.trim()))
+    };
+    domain.state = match field("State").and_then(|state| state.chars().next()) {
+        Some('T' | 't') => Some("stopped".to_owned()),
+        Some('Z' | 'X') => Some("gone".to_owned()),
+        Some(_) | None => None,
     };
     let words = field("Uid").unwrap_or_default();
     // The effective one is the second.
@@ -66,6 +81,10 @@ mod tests {
         );
         note(&mut seen, "Uid:\nCapEff:\tx\n");
         assert_eq!(seen, DomainReport::new("capture".to_owned(), 7));
+        note(&mut seen, "State:\tT (stopped)\n");
+        assert_eq!(seen.trouble().as_deref(), Some("is stopped"));
+        note(&mut seen, "State:\tS (sleeping)\n");
+        assert_eq!(seen.trouble(), None);
     }
 
     #[test]

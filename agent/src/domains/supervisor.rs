@@ -5,13 +5,17 @@
 //! holes close by themselves in the kernel, and the service manager starts the agent anew.
 
 mod children;
+mod heartbeat;
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use caps::{CapSet, Capability};
 use nix::libc;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::geteuid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -22,15 +26,18 @@ use super::child::Started;
 use super::command::CommandStart;
 use super::confine::Powers;
 use super::ended::{DomainEnded, HowEnded};
-use super::firewall::{self as filter, FirewallService};
+use super::firewall::{self as filter, FirewallService, Health};
 use super::gate::{GateStart, make_folders, others_files};
 use super::log_to::LogTo;
+use super::pulse::Asking;
 use super::spawn::Domain;
 use crate::command_runner::RunnerSettings;
-use crate::config::{Config, Named, RawConfig};
+use crate::config::{Config, Mode, Named, RawConfig};
 use crate::hide_first::HiddenFirst;
+use crate::protection::ProtectionFile;
 use crate::run::RunError;
 use children::Children;
+use heartbeat::{Heartbeat, StateDir, WhenLost};
 
 /// How long a message to a process that has just been started may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -81,6 +88,8 @@ pub struct Supervisor {
     requests: Channel,
     /// To the gate, of what is found there.
     notices: Channel,
+    /// To those who are asked whether they still do their work.
+    asked: Vec<(Domain, Asking)>,
 }
 
 // === impl Supervisor ===
@@ -127,24 +136,28 @@ impl Supervisor {
         };
         children.start(Domain::Gate, &of_gate)?;
         drop(of_gate);
-        let started = Self {
+        let mut started = Self {
             children,
             signals,
             requests,
             notices,
+            asked: Vec::new(),
         };
-        let capture = CaptureStart {
-            captures: config.captures.clone(),
-        };
-        tell(&to_capture, log, capture)?;
+        tell(&to_capture, log, CaptureStart::of(&config.captures))?;
+        started.ask(Domain::Capture, to_capture);
         if let Some(to_command) = to_command {
             let settings = RunnerSettings::of(config);
             tell(&to_command, log, CommandStart { settings })?;
+            started.ask(Domain::Command, to_command);
         }
         let mut gate = GateStart::of(named, flags, config);
         gate.processes = started.children.processes();
         tell(&to_gate, log, gate)?;
         Ok(started)
+    }
+
+    fn ask(&mut self, domain: Domain, channel: Channel) {
+        self.asked.push((domain, Asking::new(channel)));
     }
 
     /// Gives up everything but what changing the packet filter takes, and serves the gate until the
@@ -160,15 +173,26 @@ impl Supervisor {
             mut signals,
             requests,
             notices,
+            asked,
         } = self;
         let local = filter::Local::open(config, hidden)?;
         powers(others_files(std::slice::from_ref(&config.state_dir)))
             .confine()
             .log("firewall");
         let serving = FirewallService::start(config, local, requests, notices)?;
+        let is_state_lost = Arc::new(AtomicBool::new(false));
+        let when_lost = when_state_is_lost(config, &children, &serving.health(), &is_state_lost);
+        let state = StateDir::of(&config.state_dir, when_lost);
+        let heartbeat = Heartbeat::start(asked, serving.health(), state);
+        let heartbeat = heartbeat.map_err(RunError::Domains)?;
         let ended = watch(&mut children, &mut signals);
+        drop(heartbeat);
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         children.end();
+        if is_state_lost.load(Ordering::Acquire) {
+            serving.leave()?;
+            return Err(RunError::StateLost(config.state_dir.clone()));
+        }
         match ended {
             None => Ok(serving.leave()?),
             Some(ended) => {
@@ -180,6 +204,34 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// An agent that stands alone ends, and the next start makes a directory in which it can write. One of a
+/// fleet has lost its membership with it, which no start brings back: it goes on, and its controller sees.
+fn when_state_is_lost(
+    config: &Config,
+    children: &Children,
+    health: &Health,
+    is_lost: &Arc<AtomicBool>,
+) -> WhenLost {
+    if matches!(config.mode, Mode::Joined { .. }) {
+        return Box::new(|| ());
+    }
+    let (config, health, is_lost) = (config.clone(), health.clone(), Arc::clone(is_lost));
+    let gate = children.pid(Domain::Gate);
+    Box::new(move || {
+        make_folders(&config);
+        // What is hidden is hidden at the next start before all else.
+        let file = ProtectionFile::new(&config.state_dir, &config.firewall.chain);
+        if let Err(cause) = file.write(&health.hidden()) {
+            let error = program::one_line(&cause);
+            tracing::error!(%error, "cannot remember which ports are hidden");
+        }
+        is_lost.store(true, Ordering::Release);
+        if let Some(gate) = gate {
+            let _ = kill(gate, Signal::SIGTERM);
+        }
+    })
 }
 
 /// Until one of them has ended; says what was wrong with that.

@@ -201,6 +201,21 @@ pub trait Holes: Send + fmt::Debug {
     ///
     /// When the host refuses; what was open closes at its timeout.
     fn flush(&mut self) -> Result<(), FirewallError>;
+
+    /// Whether whoever changes the packet filter answers; waits for nobody. Where that is the caller
+    /// himself, he does.
+    fn answers(&mut self) -> bool {
+        true
+    }
+
+    /// Waits until whoever changes the packet filter has answered, but not for ever.
+    ///
+    /// # Errors
+    ///
+    /// When he does not.
+    fn reach(&mut self) -> Result<(), FirewallError> {
+        Ok(())
+    }
 }
 
 /// How the host differs from what was laid, one finding each, for people.
@@ -278,6 +293,14 @@ impl<T: Holes + ?Sized> Holes for Box<T> {
 
     fn list(&mut self) -> Result<Vec<Hole>, FirewallError> {
         (**self).list()
+    }
+
+    fn answers(&mut self) -> bool {
+        (**self).answers()
+    }
+
+    fn reach(&mut self) -> Result<(), FirewallError> {
+        (**self).reach()
     }
 
     fn flush(&mut self) -> Result<(), FirewallError> {

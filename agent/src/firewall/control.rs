@@ -46,4 +46,6 @@ pub enum Notice {
     Outlook(Box<Outlook>),
     /// What has become of connections to this host.
     Connections(Vec<ConnectionChange>),
+    /// These processes of the agent do not answer; none, when all do again.
+    Silent(Vec<String>),
 }

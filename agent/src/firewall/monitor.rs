@@ -31,6 +31,7 @@ use super::stamina::{Stamina, Strength};
 use super::{BaseRules, Hooks};
 use crate::clock;
 use crate::protection::ProtectionFile;
+use crate::work::Work;
 use pace::{Look, Pace, Repair};
 
 /// Tasks that may wait.
@@ -47,6 +48,8 @@ pub struct Kept {
     pub file: Option<ProtectionFile>,
     /// The lines in the owner's chains.
     pub hooks: Hooks,
+    /// Where the thread says that it is at work.
+    pub work: Arc<Work>,
 }
 
 /// Those who want to know.
@@ -107,6 +110,7 @@ struct Watched<L> {
     pace: Pace,
     /// How often what others change is still told.
     stamina: Stamina,
+    work: Arc<Work>,
 }
 
 // === impl Monitor ===
@@ -192,6 +196,7 @@ impl<L: Listener> Watched<L> {
             hidden,
             file,
             hooks,
+            work,
         } = kept;
         Self {
             rules,
@@ -208,6 +213,7 @@ impl<L: Listener> Watched<L> {
             unfinished: false,
             pace: Pace::new(now),
             stamina: Stamina::new(now),
+            work,
         }
     }
 
@@ -215,7 +221,9 @@ impl<L: Listener> Watched<L> {
         // Before anybody is told that all is ready.
         self.keep_hooks();
         loop {
+            self.work.end();
             self.wait(bell.as_fd());
+            self.work.begin();
             let _ = bell.read();
             while let Ok(task) = inbox.try_recv() {
                 match task {

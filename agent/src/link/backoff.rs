@@ -5,6 +5,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
 const FIRST: Duration = Duration::from_millis(200);
+const AFTER_SHORT: Duration = Duration::from_secs(1);
 /// With the jitter, which adds up to as much again, no wait is longer than twice this.
 const LAST: Duration = Duration::from_secs(15);
 
@@ -34,6 +35,13 @@ impl Backoff {
         self.0.next().unwrap_or(LAST)
     }
 
+    /// Begins anew after a success, and not quite where that was short: whoever ends every session at
+    /// once is not dialled five times a second by everybody.
+    pub(super) fn succeeded(&mut self, is_long: bool) {
+        let first = if is_long { FIRST } else { AFTER_SHORT };
+        *self = Self::between(first, LAST);
+    }
+
     /// Begins anew, after a success.
     pub(super) fn reset(&mut self) {
         *self = Self::new();
@@ -43,6 +51,20 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn after_a_session_that_succeeded_however_short_it_is_dialled_again_soon() {
+        for (is_long, most) in [(true, 2 * FIRST), (false, 2 * AFTER_SHORT)] {
+            let mut backoff = Backoff::new();
+            let last = (0..50).map(|_| backoff.next()).last();
+            assert!(last >= Some(LAST), "{last:?}");
+
+            backoff.succeeded(is_long);
+
+            let next = backoff.next();
+            assert!(next <= most, "{next:?}");
+        }
+    }
 
     #[test]
     fn waits_grow_and_are_capped_with_a_random_part() {

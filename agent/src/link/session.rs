@@ -38,7 +38,8 @@ use crate::policies::{self, PolicyVersion, Verdict};
 const DIAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The beginning of the stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// A session that lived this long was a success; after it, waiting begins anew.
+/// After a session that lived this long waiting begins anew; after one that was shorter, and in which the
+/// controller said something, not far from it.
 const LIVED: Duration = Duration::from_secs(10);
 /// The largest policy of one host that is accepted.
 const DIRECTIVE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -80,6 +81,8 @@ struct Known {
     anew: bool,
     /// Whether the whole policy is to be asked for.
     in_doubt: bool,
+    /// Whether the controller has said something in this session.
+    heard: bool,
     /// The checkpoint of the fleet's log that was presented, until that was answered.
     presented: Option<String>,
 }
@@ -111,12 +114,14 @@ impl Session {
             locked: false,
             anew: false,
             in_doubt: false,
+            heard: false,
             presented: None,
         };
         let mut backoff = Backoff::new();
         loop {
             let began = Instant::now();
             let ending = self.once(&mut known).await;
+            let is_anew = matches!(ending, SessionEnd::Anew);
             match ending {
                 // The connection stays up, for the last events.
                 SessionEnd::Stopped => return,
@@ -132,8 +137,8 @@ impl Session {
                 }
             }
             self.connection.send_replace(Connection::Down);
-            if began.elapsed() >= LIVED {
-                backoff.reset();
+            if std::mem::take(&mut known.heard) {
+                backoff.succeeded(is_anew || began.elapsed() >= LIVED);
             }
             tokio::time::sleep(backoff.next()).await;
         }
@@ -226,6 +231,7 @@ impl Session {
             .await
             .map_err(|status| self.failed(status))?
         {
+            known.heard = true;
             if self.follow(directive, known).await == Err(GateStopped) {
                 return Ok(SessionEnd::Stopped);
             }

@@ -1,11 +1,13 @@
 //! Why the agent does not run, sorted by who can do something about it.
 
 use std::io;
+use std::path::PathBuf;
 
 #[cfg(feature = "link")]
 use member::FilesError;
 
 use crate::capture::CaptureError;
+use crate::config::ConfigError;
 use crate::domains::ended::DomainEnded;
 use crate::firewall::FirewallError;
 use crate::journal::JournalError;
@@ -17,6 +19,8 @@ use crate::policies::InvalidAccessFile;
 pub enum RunError {
     #[error(transparent)]
     AccessFile(#[from] InvalidAccessFile),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]
@@ -43,6 +47,9 @@ pub enum RunError {
     /// A process of the agent has ended, and so does the agent.
     #[error(transparent)]
     DomainEnded(#[from] DomainEnded),
+    /// The gate cannot write in another one.
+    #[error("the state directory {} was taken away; it is made anew at the next start", .0.display())]
+    StateLost(PathBuf),
     #[error("the processes of the agent cannot work together")]
     Domains(#[source] io::Error),
     #[error("the kernel does not say which addresses this host has")]

@@ -6,16 +6,19 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use engine::Rejected;
 
-use super::local_socket::PATIENCE;
 use crate::clock;
 use crate::config::ConfigSource;
 use crate::orders::{NotTaken, Order, OrderSender};
 use crate::os_signatures::OsSignaturesFile;
 use crate::policies::{AccessFile, Reread};
-use crate::report::{ReloadReport, ReloadedPolicy, Report};
+use crate::report::{ReloadReport, ReloadedPolicy};
+
+/// For how long the gate is waited for, which may wait for the packet filter twice.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(12);
 
 /// What is read again, whoever asks for it.
 #[derive(Clone, Debug)]
@@ -54,11 +57,19 @@ impl Reload {
                 ReloadedPolicy::FromController
             }
         };
+        let (generation, not_in_force) = match self.confirm() {
+            Some((generation, reached)) => (generation, reached.err()),
+            None => (0, Some("the gate does not answer".to_owned())),
+        };
+        if let Some(why) = &not_in_force {
+            tracing::error!(why, "what was read is not known to be in force");
+        }
         ReloadReport {
             policy,
-            generation: self.ask().map_or(0, |report| report.generation),
+            generation,
             mistakes,
             needs_restart,
+            not_in_force,
         }
     }
 
@@ -140,9 +151,9 @@ impl Reload {
     }
 
     /// Orders are taken in their order, so the answer is of what was just read.
-    fn ask(&self) -> Option<Report> {
+    fn confirm(&self) -> Option<(u64, Result<(), String>)> {
         let (sender, answer) = sync_channel(1);
-        self.orders.send(Order::Report(sender)).ok()?;
-        answer.recv_timeout(PATIENCE).ok()
+        self.orders.send(Order::Confirm(sender)).ok()?;
+        answer.recv_timeout(CONFIRMED_WITHIN).ok()
     }
 }

@@ -13,7 +13,7 @@ use crate::clock;
 use crate::journal::JournalReader;
 use crate::link_state::LinkState;
 use crate::orders::{Order, OrderSender};
-use crate::report::{DomainReport, Report, SOCKET_NAME};
+use crate::report::{Report, SOCKET_NAME};
 
 /// For how long what the gate thread said is told to others who ask: whoever asks without end costs
 /// it a few turns in a second, and nobody notices the difference.
@@ -31,8 +31,6 @@ pub(super) struct Reporter {
     pub(super) link: Option<LinkState>,
     /// Of a host that stands alone.
     pub(super) access_file: Option<PathBuf>,
-    /// None where the agent is one process.
-    pub(super) domains: Vec<DomainReport>,
 }
 
 /// Listens in the state directory.
@@ -92,7 +90,6 @@ impl Reporter {
             journal: journal.ok(),
             link: self.link.as_ref().map(|link| link.report(now)),
             access_file: self.access_file.clone(),
-            domains: self.domains.clone(),
             ..report
         })
     }
@@ -125,7 +122,6 @@ mod tests {
             journal: JournalReader::open(journal.path()).unwrap(),
             link: Some(LinkState::default()),
             access_file: None,
-            domains: Vec::new(),
         }
     }
 

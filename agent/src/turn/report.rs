@@ -3,7 +3,7 @@
 use gate::Now;
 
 use super::GateThread;
-use crate::report::{CaptureReport, FirewallReport, Report};
+use crate::report::{CaptureReport, DomainReport, FirewallReport, Report};
 
 // === impl GateThread ===
 
@@ -51,8 +51,23 @@ impl GateThread {
             journal: None,
             link: None,
             access_file: None,
-            domains: Vec::new(),
+            domains: self.domains_report(),
         }
+    }
+
+    /// The processes of the agent, and whether each does its work.
+    fn domains_report(&self) -> Vec<DomainReport> {
+        let domains = self.host.domains.iter().cloned();
+        let answers = |name: &str| {
+            let is_out_of_reach = name == "firewall" && self.regular.is_out_of_reach;
+            !is_out_of_reach && !self.silent.iter().any(|silent| silent == name)
+        };
+        domains
+            .map(|domain| DomainReport {
+                answers: Some(answers(&domain.name)),
+                ..domain
+            })
+            .collect()
     }
 
     fn firewall_report(&self) -> FirewallReport {

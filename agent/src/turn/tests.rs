@@ -348,6 +348,7 @@ impl TestHost {
             os_signatures: Arc::default(),
             network: None,
             names: Resolver::new(orders.clone()),
+            domains: Vec::new(),
             leads_on: false,
             cannot_lead: None,
             commands: Box::new(CommandRunner::new(orders.clone(), runner_settings())),
@@ -371,6 +372,7 @@ impl TestHost {
             orders: VecDeque::new(),
             firewall: crate::report::FirewallReport::default(),
             latency: crate::report::Latency::default(),
+            silent: Vec::new(),
             regular: Regular {
                 is_laid: true,
                 ..Regular::default()

@@ -37,7 +37,7 @@ fn a_mistake_in_the_access_file_after_a_reboot_leaves_the_protected_ports_hidden
         fails_closed(world, &USUAL, 64, "access.conf:6");
         world.reboot();
         fs::remove_file(world.access()).unwrap();
-        fails_closed(world, &USUAL, 1, "cannot read");
+        fails_closed(world, &USUAL, 64, "cannot read");
     });
 }
 

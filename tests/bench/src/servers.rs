@@ -198,29 +198,80 @@ impl Running {
         Ok(())
     }
 
-    /// CPU time of the server and its children so far, in seconds (`/proc/PID/stat`).
+    /// CPU time of the server so far, in seconds: of each of its processes, and of those that they have
+    /// waited for (`/proc/PID/stat`).
     pub(crate) fn cpu_secs(&self) -> anyhow::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))?;
-        let after_name = stat.rsplit_once(')').context("stat")?.1;
-        let ticks: f64 = after_name
-            .split_ascii_whitespace()
-            .skip(11)
-            .take(4)
-            .filter_map(|field| field.parse::<f64>().ok())
-            .sum();
-        // USER_HZ is 100 on every Linux that runs Debian.
-        Ok(ticks / 100.0)
+        over_tree(self.process.pid(), &|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+            let after_name = stat.rsplit_once(')').context("stat")?.1;
+            let ticks: f64 = after_name
+                .split_ascii_whitespace()
+                .skip(11)
+                .take(4)
+                .filter_map(|field| field.parse::<f64>().ok())
+                .sum();
+            // USER_HZ is 100 on every Linux that runs Debian.
+            Ok(ticks / 100.0)
+        })
     }
 }
 
-/// Resident memory of a process in MiB.
+/// Resident memory of a server in MiB, of all its processes. What they share (the program's code) counts
+/// once, where the kernel says so (`smaps_rollup`).
 pub(crate) fn rss_mib(pid: u32) -> anyhow::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kib: f64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_ascii_whitespace().next())
-        .context("VmRSS")?
-        .parse()?;
-    Ok(kib / 1024.0)
+    over_tree(pid, &|pid| {
+        let maps = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        let kib: f64 = maps
+            .lines()
+            .find_map(|line| line.strip_prefix("Pss:"))
+            .and_then(|rest| rest.split_ascii_whitespace().next())
+            .context("Pss")?
+            .parse()?;
+        Ok(kib / 1024.0)
+    })
+}
+
+/// The sum over a process and all that it has started. One that ends meanwhile counts for nothing.
+fn over_tree(pid: u32, of: &dyn Fn(u32) -> anyhow::Result<f64>) -> anyhow::Result<f64> {
+    let mut sum = of(pid)?;
+    let mut waiting = children(pid);
+    while let Some(pid) = waiting.pop() {
+        if let Ok(value) = of(pid) {
+            sum += value;
+            waiting.extend(children(pid));
+        }
+    }
+    Ok(sum)
+}
+
+/// What the threads of a process have started.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let listed = threads.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let listed = listed.collect::<Vec<_>>().join(" ");
+    let numbers = listed.split_ascii_whitespace();
+    numbers.filter_map(|pid| pid.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_time_of_what_a_server_has_started_count_too() {
+        let me = std::process::id();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let alone = |_: u32| Ok(1.0);
+
+        assert!(children(me).contains(&child.id()));
+        assert!(over_tree(me, &alone).unwrap() >= 2.0);
+        assert!(rss_mib(me).unwrap() > 0.1);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children(me).contains(&child.id()));
+    }
 }

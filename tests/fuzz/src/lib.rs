@@ -16,6 +16,8 @@
 //! | `gate_model` | the gate beside a plain model of it | members, replays, clocks |
 //! | `pcap_file` | a capture file, in pieces | another program, disks |
 //! | `netlink` | answers of the kernel | the kernel |
+//! | `domain_messages` | what the agent's processes say of the packet filter | a gate, or a firewall domain, that was taken over |
+//! | `capture_domain` | what the capture domain hands on | a capture domain that was taken over |
 //! | `payload` | what stands behind UDP, TCP and ICMP: packets, requests, X-Forwarded-For | anybody who can send |
 //! | `knocks` | knock sequences | anybody who can send |
 //! | `tcp_server` | connections to the TCP server, in pieces | anybody who can send |
@@ -42,7 +44,9 @@
 mod access_conf;
 mod answers;
 mod audit;
+mod capture_domain;
 mod configuration;
+mod domain_messages;
 mod event;
 mod export;
 mod firewall_text;
@@ -75,12 +79,14 @@ pub struct Target {
 }
 
 /// Every target, by name.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 28] = [
     Target::new("access_conf", access_conf::check),
     Target::new("agent_toml", configuration::agent_toml),
     Target::new("answers", answers::check),
     Target::new("audit", audit::check),
+    Target::new("capture_domain", capture_domain::check),
     Target::new("controller_toml", configuration::controller_toml),
+    Target::new("domain_messages", domain_messages::check),
     Target::new("event", event::check),
     Target::new("export", export::check),
     Target::new("firewall_text", firewall_text::check),

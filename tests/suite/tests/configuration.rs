@@ -99,7 +99,7 @@ fn a_missing_file_and_a_state_that_is_no_directory_are_clear_errors_that_touch_n
         ]);
         let refused = Agent::refused_with(&host, &missing)?;
         ensure!(
-            refused.code == 1 && refused.text().contains("/nowhere/access.conf"),
+            refused.code == 64 && refused.text().contains("/nowhere/access.conf"),
             "{refused:?}"
         );
 

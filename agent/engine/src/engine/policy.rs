@@ -103,6 +103,20 @@ impl Engine {
         }
     }
 
+    /// Whoever changes the packet filter does not answer, for this reason: what was to be opened since
+    /// then is not open.
+    pub fn filter_is_silent(&mut self, why: &str, now: Now) {
+        let generation = self.gate.compiled().generation();
+        let event = record::drift(generation, why, now);
+        self.stage(Record::new(event), Permits::Nothing);
+    }
+
+    /// He answers again: what is to be open is opened again.
+    pub fn filter_answers(&mut self, what: &str, now: Now) {
+        self.filter_is_silent(what, now);
+        self.reopen_at = Some(now.steady);
+    }
+
     /// Something about the host is otherwise than before; who is told what is in force hears it.
     pub fn note_host(&mut self, change: impl FnOnce(&mut HostStatus)) {
         let before = self.status.host.clone();

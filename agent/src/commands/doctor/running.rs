@@ -72,6 +72,15 @@ fn processes(domains: &[DomainReport]) -> Check {
         let one = "capture, keys and packet filter are in one process";
         return Check::warn("processes", one, SPLIT);
     }
+    let silent: Vec<String> = domains
+        .iter()
+        .filter_map(|domain| Some(format!("{} {}", domain.name, domain.trouble()?)))
+        .collect();
+    if !silent.is_empty() {
+        let cure = "who has stopped it, or what does it wait for? systemctl restart postern-agent \
+                    begins anew";
+        return Check::fail("processes", silent.join(", "), cure);
+    }
     let runs_commands = |domain: &&DomainReport| domain.name != "command";
     let is_loose = |domain: &&DomainReport| {
         let has_powers = domain.name == "gate" && domain.capabilities.iter().any(|c| !c.is_empty());
@@ -183,7 +192,17 @@ fn firewall(report: &Report) -> Vec<Check> {
     if !hidden.is_empty() {
         checks.push(Check::ok("hidden", hidden.join(", ")));
     }
+    let keeper = report
+        .domains
+        .iter()
+        .find(|domain| domain.name == "firewall");
+    let is_kept = !keeper.is_some_and(DomainReport::is_silent);
     checks.push(match &report.drift {
+        _ if !is_kept => Check::fail(
+            "drift",
+            "not known: the process that looks after our rules does not answer",
+            "nft list ruleset, or iptables-save, shows what is there",
+        ),
         None => Check::ok("drift", "our rules are as they should be"),
         Some(drift) => Check::warn(
             "drift",
@@ -599,6 +618,39 @@ mod tests {
                 "{expected}: {said}"
             );
         }
+    }
+
+    #[test]
+    fn a_process_that_is_stopped_or_silent_fails_and_nothing_is_said_of_rules_that_nobody_keeps() {
+        let with = |name: &str, change: &dyn Fn(&mut DomainReport)| {
+            let mut domain = DomainReport::new(name.to_owned(), 8);
+            change(&mut domain);
+            let mut report = well();
+            report.domains.push(domain);
+            said_of(&report)
+        };
+
+        let silent = with("capture", &|domain| domain.answers = Some(false));
+        assert!(
+            silent.contains("fail  processes     capture does not answer\n"),
+            "{silent}"
+        );
+        assert!(
+            silent.contains("our rules are as they should be"),
+            "{silent}"
+        );
+        let stopped = with("firewall", &|domain| {
+            domain.state = Some("stopped".to_owned())
+        });
+        assert!(
+            stopped.contains("fail  processes     firewall is stopped\n"),
+            "{stopped}"
+        );
+        assert!(
+            stopped.contains("fail  drift         not known"),
+            "{stopped}"
+        );
+        assert!(!stopped.contains("as they should be"), "{stopped}");
     }
 
     #[test]

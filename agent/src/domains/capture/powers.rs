@@ -5,14 +5,12 @@ use std::path::PathBuf;
 use caps::Capability;
 use nix::libc;
 
+use super::account::Who;
 use crate::capture::{CaptureConfig, CaptureSource, Filter};
 use crate::domains::confine::{Files, Powers};
 
-/// The user that nothing belongs to.
-const NOBODY: u32 = 65_534;
-
-/// Of a process with these sources.
-pub(super) fn powers(captures: &[CaptureConfig]) -> Powers {
+/// Of a process with these sources, which becomes this one unless it needs root's files.
+pub(super) fn powers(captures: &[CaptureConfig], who: Option<Who>) -> Powers {
     let mut capabilities = Vec::new();
     let mut families = vec![
         libc::AF_UNIX,
@@ -26,7 +24,7 @@ pub(super) fn powers(captures: &[CaptureConfig]) -> Powers {
         ..Files::default()
     };
     files.read.push("/sys".into());
-    let mut user = Some(NOBODY);
+    let mut user = who.map(|who| (who.user, who.group));
     for capture in captures {
         // Names in it are looked up.
         files.connects |= matches!(capture.filter, Filter::Own(_));
@@ -76,21 +74,22 @@ mod tests {
     use super::*;
 
     fn of(source: CaptureSource) -> Powers {
-        powers(&[CaptureConfig {
+        let config = CaptureConfig {
             source,
             filter: Filter::for_port(62_201),
             buffer_bytes: 1 << 20,
             promiscuous: false,
             any_direction: false,
             bookmark: "/state/place".into(),
-        }])
+        };
+        powers(&[config], Who::among("", ""))
     }
 
     #[test]
     fn a_source_takes_one_capability_and_only_a_file_keeps_root() {
         let interface = of(CaptureSource::Interface("any".to_owned()));
         assert_eq!(interface.capabilities, [Capability::CAP_NET_RAW]);
-        assert_eq!(interface.user, Some(NOBODY));
+        assert_eq!(interface.user, Some((61_101, 61_101)));
         assert!(interface.families.contains(&libc::AF_PACKET));
         let group = of(CaptureSource::Nflog(5));
         assert_eq!(group.capabilities, [Capability::CAP_NET_ADMIN]);

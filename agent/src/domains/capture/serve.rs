@@ -3,7 +3,7 @@
 //! A source is read only while everything of it was handed over, so that what the gate has no time for
 //! stays in the kernel. It ends when the gate does.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use policy::Networks;
 use serde::{Deserialize, Serialize};
 
+use super::account::Who;
 use super::message::{Ask, Opened, Said, State};
 use super::outbox::Outbox;
 use super::powers::powers;
@@ -20,6 +21,7 @@ use crate::capture::{
 use crate::clock;
 use crate::domains::channel::{Channel, ChannelError};
 use crate::domains::confine::Kept;
+use crate::domains::pulse::Pulse;
 use crate::network::{Links, Network};
 
 /// Packets of one source that are read at once.
@@ -32,6 +34,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub struct CaptureStart {
     /// The sources, each with a channel; a last channel is for SYNs.
     pub captures: Vec<CaptureConfig>,
+    /// As whom it runs where it may become somebody else.
+    pub(crate) who: Option<Who>,
 }
 
 /// One source and its channel.
@@ -53,9 +57,27 @@ enum Source {
 // === impl CaptureStart ===
 
 impl CaptureStart {
+    /// With these sources, as the one whom this host has for it.
+    #[must_use]
+    pub fn of(captures: &[CaptureConfig]) -> Self {
+        Self {
+            captures: captures.to_vec(),
+            who: Who::of_this_host(),
+        }
+    }
+
     /// Gives up what these sources do not take.
     pub fn confine(&self) -> Kept {
-        powers(&self.captures).confine()
+        let powers = powers(&self.captures, self.who);
+        match (self.who, powers.user) {
+            (Some(who), Some(_)) => tracing::debug!(user = %who, "packets are read as this user"),
+            (Some(_) | None, None) if self.who.is_none() => tracing::warn!(
+                "no user is free for what reads packets: it keeps root's number; the package makes {}",
+                crate::accounts::OF_CAPTURE
+            ),
+            (Some(_) | None, Some(_) | None) => {}
+        }
+        powers.confine()
     }
 }
 
@@ -64,7 +86,11 @@ impl CaptureStart {
 /// # Errors
 ///
 /// [`ChannelError`] when the gate asks for what is nothing, or the kernel does not say what comes.
-pub fn serve(start: &CaptureStart, channels: Vec<Channel>) -> Result<(), ChannelError> {
+pub fn serve(
+    start: &CaptureStart,
+    mut pulse: Pulse,
+    channels: Vec<Channel>,
+) -> Result<(), ChannelError> {
     let mut watched = open(start, channels);
     let mut network = match Network::follow(Networks::Any) {
         Ok(network) => Some(network),
@@ -77,18 +103,30 @@ pub fn serve(start: &CaptureStart, channels: Vec<Channel>) -> Result<(), Channel
     let mut look_at = Duration::ZERO;
     loop {
         let steady = clock::now().steady;
-        follow_links(&mut network, &mut watched);
         let is_time = look_at <= steady;
         if is_time {
             look_at = steady + LOOK_EVERY;
         }
+        let mut is_due = false;
         for one in &mut watched {
-            let turned = one.turn(steady, is_time);
-            if let Err(cause) = turned {
-                return end(watched, cause);
+            match one.turn(steady, is_time) {
+                Ok(again) => is_due |= again,
+                Err(cause) => return end(watched, cause),
             }
         }
-        wait(&watched, network.as_ref(), look_at, steady).map_err(ChannelError::from)?;
+        // Behind what packets wait for.
+        if let Err(cause) = pulse.answer() {
+            return end(watched, cause);
+        }
+        // What has come up or gone down is told now, and what was asked is done.
+        if follow_links(&mut network, &mut watched) || is_due {
+            continue;
+        }
+        let others = [
+            Some(pulse.as_fd()),
+            network.as_ref().map(|network| network.as_fd()),
+        ];
+        wait(&watched, &others, look_at, steady).map_err(ChannelError::from)?;
     }
 }
 
@@ -145,20 +183,23 @@ fn open(start: &CaptureStart, channels: Vec<Channel>) -> Vec<Watched> {
     watched
 }
 
-fn follow_links(network: &mut Option<Network>, watched: &mut [Watched]) {
+/// Whether there was something to follow.
+fn follow_links(network: &mut Option<Network>, watched: &mut [Watched]) -> bool {
     let Some(network) = network else {
-        return;
+        return false;
     };
-    if network.changes().is_ok_and(|changes| changes.links) {
+    let has_changed = network.changes().is_ok_and(|changes| changes.links);
+    if has_changed {
         for one in watched {
             one.source.links_changed(network.links());
         }
     }
+    has_changed
 }
 
 fn wait(
     watched: &[Watched],
-    network: Option<&Network>,
+    others: &[Option<BorrowedFd<'_>>],
     look_at: Duration,
     steady: Duration,
 ) -> Result<(), Errno> {
@@ -168,7 +209,8 @@ fn wait(
         one.poll_fds(&mut fds);
         sleep = one.retry_in(steady).map_or(sleep, |retry| retry.min(sleep));
     }
-    fds.extend(network.map(|network| PollFd::new(network.as_fd(), PollFlags::POLLIN)));
+    let others = others.iter().flatten();
+    fds.extend(others.map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
     let millis = sleep.as_micros().div_ceil(1_000);
     let millis = u16::try_from(millis).unwrap_or(u16::MAX);
     match poll(&mut fds, PollTimeout::from(millis)) {
@@ -196,9 +238,11 @@ impl Watched {
         self.has_begun && !self.is_unrecorded && self.outbox.is_empty()
     }
 
-    fn turn(&mut self, steady: Duration, is_time: bool) -> Result<(), ChannelError> {
-        while let Some(ask) = self.outbox.asked()? {
-            self.take(ask);
+    /// Whether another one is due at once.
+    fn turn(&mut self, steady: Duration, is_time: bool) -> Result<bool, ChannelError> {
+        // What is asked comes once, and packets all the time: they do not wait for a look at it.
+        if !self.is_free() {
+            self.take_asked()?;
         }
         let is_busy = self.has_begun && !self.is_free();
         if !is_busy {
@@ -219,7 +263,18 @@ impl Watched {
                 self.told = state;
             }
         }
-        self.outbox.flush()
+        self.outbox.flush()?;
+        self.take_asked()
+    }
+
+    /// Whether anything was asked.
+    fn take_asked(&mut self) -> Result<bool, ChannelError> {
+        let mut is_asked = false;
+        while let Some(ask) = self.outbox.asked()? {
+            self.take(ask);
+            is_asked = true;
+        }
+        Ok(is_asked)
     }
 
     fn take(&mut self, ask: Ask) {

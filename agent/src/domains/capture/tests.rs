@@ -15,6 +15,7 @@ use crate::capture::{
     Arrival, Capture, CaptureConfig, CaptureError, CaptureSource, Filter, Wanted,
 };
 use crate::domains::channel::{Channel, ChannelError, encode};
+use crate::domains::pulse::Pulse;
 
 /// A capture domain on a thread, and the gate's ends of its channels.
 fn domain(captures: Vec<CaptureConfig>) -> (Vec<Channel>, JoinHandle<Result<(), ChannelError>>) {
@@ -22,7 +23,12 @@ fn domain(captures: Vec<CaptureConfig>) -> (Vec<Channel>, JoinHandle<Result<(), 
         .map(|_| Channel::pair().unwrap())
         .collect();
     let (gate, domain): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    let served = thread::spawn(move || serve(&CaptureStart { captures }, domain));
+    let (supervisor, pulse) = Channel::pair().unwrap();
+    let served = thread::spawn(move || {
+        let _supervisor = supervisor;
+        let start = CaptureStart::of(&captures);
+        serve(&start, Pulse::new(pulse), domain)
+    });
     (gate, served)
 }
 

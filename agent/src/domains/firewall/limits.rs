@@ -166,7 +166,7 @@ impl Checks {
                 rules.to_mut().retain(|rule| self.knows(rule));
                 Ok(())
             }
-            Request::List | Request::Flush => Ok(()),
+            Request::List | Request::Flush | Request::Beat => Ok(()),
         }
     }
 

@@ -1,7 +1,9 @@
 //! A channel for messages of any length, up to a bound: longer ones than a channel takes travel in parts.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -9,6 +11,7 @@ use nix::sys::socket::{Shutdown, shutdown};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::clock;
 use crate::domains::channel::{Channel, ChannelError, MESSAGE_MAX, Sent, decode};
 
 /// The longest message in bytes: all connections that the engine remembers fit, and nobody makes us
@@ -27,12 +30,14 @@ pub(super) struct Link {
     pub(super) incoming: Incoming,
 }
 
-/// What is said. Waits for whoever listens.
+/// What is said. Waits for whoever listens, or at most so long.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     channel: Channel,
     message: Vec<u8>,
     part: Vec<u8>,
+    /// Parts of a message whose beginning was taken and these were not in time: they go first.
+    rest: VecDeque<Vec<u8>>,
 }
 
 /// What is heard.
@@ -71,6 +76,7 @@ impl Outgoing {
             channel,
             message: Vec::new(),
             part: Vec::new(),
+            rest: VecDeque::new(),
         }
     }
 
@@ -91,28 +97,82 @@ impl Outgoing {
     ///
     /// When nobody listens any more, or it is longer than any message may be.
     pub(super) fn send(&mut self, value: &impl Serialize) -> Result<(), ChannelError> {
+        // Without a limit it is taken.
+        let (Sent::Taken | Sent::Full) = self.say(value, None)?;
+        Ok(())
+    }
+
+    /// Says this, and waits at most so long. What is taken is said whole, if not now then before
+    /// whatever is said next; what is not was not begun.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::send`].
+    pub(super) fn send_within(
+        &mut self,
+        value: &impl Serialize,
+        limit: Duration,
+    ) -> Result<Sent, ChannelError> {
+        self.say(value, Some(limit))
+    }
+
+    /// Says what is left of what was begun, as far as there is room now.
+    ///
+    /// # Errors
+    ///
+    /// When nobody listens any more.
+    pub(super) fn go_on(&mut self) -> Result<Sent, ChannelError> {
+        self.say_rest(Some(Duration::ZERO))
+    }
+
+    fn say(
+        &mut self,
+        value: &impl Serialize,
+        limit: Option<Duration>,
+    ) -> Result<Sent, ChannelError> {
+        if self.say_rest(limit)? == Sent::Full {
+            return Ok(Sent::Full);
+        }
         self.message.clear();
         self.message.push(LAST);
         let message = postcard::to_extend(value, std::mem::take(&mut self.message));
         self.message = message.map_err(|_| ChannelError::Malformed)?;
         if self.message.len() <= MESSAGE_MAX {
-            return send(&self.channel, &self.message);
+            return send(&self.channel, &self.message, limit);
         }
         if self.message.len() > LONGEST {
             return Err(ChannelError::Malformed);
         }
+        let until = limit.map(|limit| clock::steady() + limit);
         let (_, body) = self.message.split_at(1);
-        let mut chunks = body.chunks(MESSAGE_MAX - 1).peekable();
-        while let Some(chunk) = chunks.next() {
+        let mut chunks = body.chunks(MESSAGE_MAX - 1).enumerate().peekable();
+        while let Some((at, chunk)) = chunks.next() {
             self.part.clear();
             let is_last = chunks.peek().is_none();
             self.part.push(if is_last { LAST } else { MORE });
             self.part.extend_from_slice(chunk);
-            send(&self.channel, &self.part)?;
+            let left = until.map(|until| until.saturating_sub(clock::steady()));
+            let is_taken =
+                self.rest.is_empty() && send(&self.channel, &self.part, left)? == Sent::Taken;
+            match (is_taken, at) {
+                (true, _) => {}
+                (false, 0) => return Ok(Sent::Full),
+                (false, _) => self.rest.push_back(std::mem::take(&mut self.part)),
+            }
         }
         self.message.clear();
         self.message.shrink_to(KEPT);
-        Ok(())
+        Ok(Sent::Taken)
+    }
+
+    fn say_rest(&mut self, limit: Option<Duration>) -> Result<Sent, ChannelError> {
+        while let Some(part) = self.rest.front() {
+            if send(&self.channel, part, limit)? == Sent::Full {
+                return Ok(Sent::Full);
+            }
+            self.rest.pop_front();
+        }
+        Ok(Sent::Taken)
     }
 
     /// Nothing more is said on this channel, and nothing heard: whoever waits for it wakes up.
@@ -126,11 +186,19 @@ fn hang_up(channel: &Channel) {
     let _ = shutdown(channel.as_fd().as_raw_fd(), Shutdown::Both);
 }
 
-fn send(channel: &Channel, part: &[u8]) -> Result<(), ChannelError> {
+/// Waits for room at most so long, and for ever without a limit.
+fn send(channel: &Channel, part: &[u8], limit: Option<Duration>) -> Result<Sent, ChannelError> {
     while channel.send_bytes(part)? == Sent::Full {
-        wait(channel.as_fd(), PollFlags::POLLOUT)?;
+        match limit {
+            None => wait(channel.as_fd(), PollFlags::POLLOUT)?,
+            Some(limit) => {
+                if !channel.poll(PollFlags::POLLOUT, limit)? {
+                    return Ok(Sent::Full);
+                }
+            }
+        }
     }
-    Ok(())
+    Ok(Sent::Taken)
 }
 
 // === impl Incoming ===
@@ -143,13 +211,46 @@ impl Incoming {
     /// When nothing more comes, or it is no such message.
     pub(super) fn receive<T: DeserializeOwned>(&mut self) -> Result<T, ChannelError> {
         loop {
-            wait(self.channel.as_fd(), PollFlags::POLLIN)?;
-            if let Some(part) = self.channel.receive_bytes()?
-                && let Some(value) = self.parts.take(part)?
-            {
+            let part = self.channel.await_bytes(None)?;
+            if let Some(value) = self.parts.take(part)? {
                 return Ok(value);
             }
         }
+    }
+
+    /// The next message; waits for it at most so long. What had come of it stays.
+    ///
+    /// # Errors
+    ///
+    /// [`ChannelError::Silent`] when it does not come in time; as [`Self::receive`].
+    pub(super) fn receive_within<T: DeserializeOwned>(
+        &mut self,
+        limit: Duration,
+    ) -> Result<T, ChannelError> {
+        let until = clock::steady() + limit;
+        loop {
+            let part = self.channel.await_bytes(Some(limit))?;
+            if let Some(value) = self.parts.take(part)? {
+                return Ok(value);
+            }
+            if clock::steady() >= until {
+                return Err(ChannelError::Silent);
+            }
+        }
+    }
+
+    /// The next message, if all of it has come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::receive`].
+    pub(super) fn receive_now<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ChannelError> {
+        while let Some(part) = self.channel.receive_bytes()? {
+            if let Some(value) = self.parts.take(part)? {
+                return Ok(Some(value));
+            }
+        }
+        Ok(None)
     }
 
     /// As [`Outgoing::hang_up`].
@@ -250,6 +351,31 @@ mod tests {
         let (mut one, _other) = links();
         let sent = one.outgoing.send(&"7".repeat(LONGEST + 1));
         assert!(matches!(sent, Err(ChannelError::Malformed)));
+    }
+
+    #[test]
+    fn whoever_does_not_listen_is_waited_for_so_long_and_hears_all_of_it_later() {
+        let (mut one, mut other) = links();
+        let long: Vec<u32> = (0..300_000).collect();
+        let soon = Duration::from_millis(20);
+
+        assert_eq!(one.outgoing.send_within(&long, soon).unwrap(), Sent::Taken);
+        let second = one.outgoing.send_within(&vec![2_u32], soon).unwrap();
+        assert_eq!(second, Sent::Full, "the first has not been said whole");
+        let none = other.incoming.receive_within::<Vec<u32>>(soon);
+        assert!(matches!(none, Err(ChannelError::Silent)), "{none:?}");
+
+        let heard = loop {
+            let _ = one.outgoing.go_on().unwrap();
+            match other.incoming.receive_now::<Vec<u32>>().unwrap() {
+                Some(heard) => break heard,
+                None => thread::yield_now(),
+            }
+        };
+        assert_eq!(heard, long);
+        let second = one.outgoing.send_within(&vec![2_u32], soon).unwrap();
+        assert_eq!(second, Sent::Taken);
+        assert_eq!(other.incoming.receive::<Vec<u32>>().unwrap(), [2]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::panic::resume_unwind;
+use std::sync::Arc;
 
 use engine::{Connection, Hole, Rule};
 use spa::Service;
@@ -16,6 +17,7 @@ use crate::firewall::{
 use crate::hide_first::HiddenFirst;
 use crate::orders::OrderSender;
 use crate::protection::ProtectionFile;
+use crate::work::Work;
 
 /// The packet filter of this host, opened.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Local {
     leads_on: bool,
     file: Option<ProtectionFile>,
     follower: Option<Follower>,
+    /// Of the thread that keeps the base rules.
+    work: Arc<Work>,
 }
 
 /// What its threads are told.
@@ -86,7 +90,14 @@ impl Local {
             // Only what is hidden for real is remembered.
             file: (!config.firewall.dry_run).then_some(file),
             follower: None,
+            work: Arc::default(),
         })
+    }
+
+    /// What the thread that keeps the base rules will do.
+    #[must_use]
+    pub fn work(&self) -> Arc<Work> {
+        Arc::clone(&self.work)
     }
 
     /// Begins to hear, and then looks what there is already.
@@ -124,6 +135,7 @@ impl Local {
             hidden: self.facts.hidden,
             file: self.file,
             hooks: Hooks::new(&self.config),
+            work: self.work,
         };
         let told = Told {
             tell: tell.clone(),

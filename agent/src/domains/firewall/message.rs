@@ -4,7 +4,7 @@
 //!
 //! | channel | gate → firewall | firewall → gate |
 //! |---|---|---|
-//! | of requests | [`Asked`]: one at a time | [`Hello`] first, then an [`Answered`] each |
+//! | of requests | [`Asked`]: one at a time, and each for so long | [`Hello`] first, then an [`Answered`] each |
 //! | of notices | [`Wish`]: not answered | [`Notice`](crate::firewall::Notice) |
 //!
 //! No message names a program, a file, a table or a chain, and none has a rule that stands for ever:
@@ -38,6 +38,9 @@ pub(crate) struct Hello {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Asked<'a> {
     pub(crate) number: u64,
+    /// Until when it counts, by [`clock::since_boot`](crate::clock::since_boot): who asks has given it up
+    /// then.
+    pub(crate) until: Duration,
     pub(crate) request: Request<'a>,
 }
 
@@ -54,6 +57,8 @@ pub(crate) enum Request<'a> {
     End(Cow<'a, [Rule]>),
     List,
     Flush,
+    /// Whether requests are carried out.
+    Beat,
 }
 
 /// What came of the request with this number.
@@ -87,6 +92,16 @@ pub(crate) enum Wish<'a> {
 }
 
 impl Request<'_> {
+    /// For how long it is waited for: what is opened for somebody soon or not at all, what is done
+    /// once at the start while other programs use the packet filter too for longer.
+    pub(crate) const fn limit(&self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Begin(_) | Self::Start => 60,
+            Self::Open(_) | Self::End(_) | Self::Beat => 5,
+            Self::Close(..) | Self::List | Self::Flush => 10,
+        })
+    }
+
     /// For people.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
@@ -97,6 +112,7 @@ impl Request<'_> {
             Self::End(_) => "end",
             Self::List => "list",
             Self::Flush => "flush",
+            Self::Beat => "beat",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use engine::{Capabilities, Connection, Hole, Rule};
 use spa::Service;
@@ -11,7 +12,9 @@ use spa::Service;
 use super::link::{Incoming, Link, Outgoing};
 use super::message::{Answered, Asked, Done, Hello, Request, Wish};
 use super::{Domain, Facts, FirewallEnds, Running, Tell};
-use crate::domains::channel::{Channel, ChannelError};
+use crate::clock;
+use crate::domains::channel::{Channel, ChannelError, Sent};
+use crate::domains::pulse::Beat;
 use crate::firewall::{self, Control, FirewallError, Holes, Notice};
 use crate::orders::OrderSender;
 
@@ -23,18 +26,45 @@ pub struct Remote {
     notices: Link,
 }
 
-/// Asks for one thing after the other, and waits for each.
+/// How long the other process may take to say what it is: until then it may wait for another program
+/// that has the packet filter.
+const HELLO_MAX: Duration = Duration::from_secs(120);
+/// How long a wish may wait for room.
+const WISH_MAX: Duration = Duration::from_secs(1);
+
+/// Asks for one thing after the other, and waits for each, but not for ever.
 #[derive(Debug)]
 pub(super) struct RemoteHoles {
     link: Link,
     capabilities: Capabilities,
     number: u64,
-    /// Whether it was not answered once: nothing is asked any more.
+    /// What was not answered in time, and may be yet: nothing else is asked meanwhile.
+    late: Option<Late>,
+    beat: Beat,
+    /// The number of the last beat.
+    beat_number: u64,
+    /// What was opened when nobody waited for it any more: it is to be closed.
+    stray: Vec<Rule>,
+    /// No request is waited for longer.
+    limit_max: Duration,
+    /// Whether something else was answered once: nothing is asked any more.
     is_lost: bool,
 }
 
+/// A request that was given up.
 #[derive(Debug)]
-struct RemoteControl(Outgoing);
+struct Late {
+    number: u64,
+    /// What it opens, if it is carried out all the same.
+    opens: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct RemoteControl {
+    outgoing: Outgoing,
+    /// What is to be hidden, and could not be said.
+    unsaid: Option<Vec<Service>>,
+}
 
 /// The thread that hears.
 #[derive(Debug)]
@@ -80,7 +110,7 @@ pub(super) fn heard(requests: Channel) -> Result<(Facts, RemoteHoles), ChannelEr
         capabilities,
         hidden,
         watchdog,
-    } = link.incoming.receive()?;
+    } = link.incoming.receive_within(HELLO_MAX)?;
     let facts = Facts {
         backend: firewall::backend_named(&backend).ok_or(ChannelError::Malformed)?,
         why,
@@ -92,6 +122,11 @@ pub(super) fn heard(requests: Channel) -> Result<(Facts, RemoteHoles), ChannelEr
         link,
         capabilities,
         number: 0,
+        late: None,
+        beat: Beat::new(),
+        beat_number: 0,
+        stray: Vec::new(),
+        limit_max: Duration::MAX,
         is_lost: false,
     };
     Ok((facts, holes))
@@ -133,7 +168,10 @@ impl Domain for Remote {
             .map_err(cannot)?;
         Ok(FirewallEnds {
             holes: Box::new(holes),
-            control: Box::new(RemoteControl(outgoing)),
+            control: Box::new(RemoteControl {
+                outgoing,
+                unsaid: None,
+            }),
             running: Box::new(RemoteRunning { thread, end }),
         })
     }
@@ -160,20 +198,109 @@ fn hear(mut incoming: Incoming, orders: &OrderSender, end: &End) {
 // === impl RemoteHoles ===
 
 impl RemoteHoles {
+    /// Nothing is waited for longer than this.
+    #[cfg(test)]
+    pub(super) fn hurry(&mut self, limit: Duration) {
+        self.limit_max = limit;
+    }
+
     fn ask(&mut self, request: Request<'_>) -> Result<Done, FirewallError> {
+        if self.late.is_some() {
+            self.catch_up();
+        }
         if self.is_lost {
             return Err(FirewallError::Lost);
         }
+        if self.late.is_some() {
+            return Err(FirewallError::Silent);
+        }
+        let limit = request.limit().min(self.limit_max);
+        // Borrowed, both of it.
+        let number = self.say(request.clone(), limit)?;
+        loop {
+            match self.link.incoming.receive_within::<Answered>(limit) {
+                Ok(answered) if answered.number == number => {
+                    self.beat.answered();
+                    return answered.result;
+                }
+                // It was asked before, and not waited for.
+                Ok(answered) if answered.number == self.beat_number => self.beat.answered(),
+                Err(ChannelError::Silent) => {
+                    let opens = match &request {
+                        Request::Open(holes) => holes.iter().map(|hole| hole.rule).collect(),
+                        Request::Begin(_)
+                        | Request::Start
+                        | Request::Close(..)
+                        | Request::End(_)
+                        | Request::List
+                        | Request::Flush
+                        | Request::Beat => Vec::new(),
+                    };
+                    self.late = Some(Late { number, opens });
+                    return Err(FirewallError::Silent);
+                }
+                Ok(_) | Err(_) => return Err(self.lose()),
+            }
+        }
+    }
+
+    /// Says it; returns its number.
+    fn say(&mut self, request: Request<'_>, limit: Duration) -> Result<u64, FirewallError> {
         self.number += 1;
         let asked = Asked {
             number: self.number,
+            until: clock::since_boot() + limit,
             request,
         };
+        match self.link.outgoing.send_within(&asked, limit) {
+            Ok(Sent::Taken) => Ok(self.number),
+            // There is room for what is asked one after the other.
+            Ok(Sent::Full) | Err(_) => Err(self.lose()),
+        }
+    }
+
+    /// Hears what has been answered meanwhile; waits for nothing.
+    fn catch_up(&mut self) {
         let Link { outgoing, incoming } = &mut self.link;
-        let answer = outgoing.send(&asked).and_then(|()| incoming.receive());
-        match answer {
-            Ok(Answered { number, result }) if number == self.number => result,
-            Ok(_) | Err(_) => Err(self.lose()),
+        let mut heard = outgoing.go_on().map(|_| ());
+        while heard.is_ok() {
+            let Answered { number, result } = match incoming.receive_now() {
+                Ok(Some(answered)) => answered,
+                Ok(None) => return,
+                Err(cause) => {
+                    heard = Err(cause);
+                    break;
+                }
+            };
+            match self.late.take() {
+                Some(late) if late.number == number => {
+                    if result.is_ok() {
+                        self.stray.extend(late.opens);
+                    }
+                    self.beat.answered();
+                }
+                late if number == self.beat_number => {
+                    self.late = late;
+                    self.beat.answered();
+                }
+                _ => heard = Err(ChannelError::Malformed),
+            }
+        }
+        if heard.is_err() {
+            self.lose();
+        }
+    }
+
+    /// Closes what was opened for nobody.
+    fn close_stray(&mut self) {
+        if !self.stray.is_empty() && self.late.is_none() {
+            let stray = std::mem::take(&mut self.stray);
+            if self
+                .do_it(Request::Close((&*stray).into(), Cow::Borrowed(&[])))
+                .is_err()
+            {
+                self.stray = stray;
+            }
         }
     }
 
@@ -218,6 +345,22 @@ impl Holes for RemoteHoles {
     fn flush(&mut self) -> Result<(), FirewallError> {
         self.do_it(Request::Flush)
     }
+
+    fn answers(&mut self) -> bool {
+        self.catch_up();
+        self.close_stray();
+        if !self.is_lost && self.late.is_none() && self.beat.is_due() {
+            match self.say(Request::Beat, Duration::ZERO) {
+                Ok(number) => self.beat_number = number,
+                Err(_) => return false,
+            }
+        }
+        !self.is_lost && self.late.is_none() && !self.beat.is_silent()
+    }
+
+    fn reach(&mut self) -> Result<(), FirewallError> {
+        self.do_it(Request::Beat)
+    }
 }
 
 // === impl RemoteControl ===
@@ -225,7 +368,21 @@ impl Holes for RemoteHoles {
 impl RemoteControl {
     /// Whether it is under way. That nobody listens is heard by the thread that hears.
     fn wish(&mut self, wish: &Wish<'_>) -> bool {
-        self.0.send(wish).is_ok()
+        self.hide_unsaid();
+        self.say(wish)
+    }
+
+    fn say(&mut self, wish: &Wish<'_>) -> bool {
+        let sent = self.outgoing.send_within(wish, WISH_MAX);
+        sent.is_ok_and(|sent| sent == Sent::Taken)
+    }
+
+    fn hide_unsaid(&mut self) {
+        if let Some(ports) = self.unsaid.take()
+            && !self.say(&Wish::Protect((&*ports).into()))
+        {
+            self.unsaid = Some(ports);
+        }
     }
 }
 
@@ -237,8 +394,16 @@ impl Control for RemoteControl {
         self.wish(&Wish::LookAt(connections.into()));
     }
 
+    /// Said again and again until it is heard: the last list is the one that counts.
     fn protect(&mut self, ports: Vec<Service>) {
-        self.wish(&Wish::Protect(ports.into()));
+        self.unsaid = Some(ports);
+        self.hide_unsaid();
+        if self.unsaid.is_some() {
+            tracing::error!(
+                "the process that changes the packet filter does not listen: the protected ports are \
+                 changed when it does"
+            );
+        }
     }
 
     fn announce(&mut self) -> bool {

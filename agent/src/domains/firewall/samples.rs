@@ -101,11 +101,17 @@ pub(super) fn request() -> impl Strategy<Value = Request<'static>> {
         2 => several(rule()).prop_map(|rules| Request::End(rules.into())),
         1 => Just(Request::List),
         1 => Just(Request::Flush),
+        1 => Just(Request::Beat),
     ]
 }
 
 pub(super) fn asked() -> impl Strategy<Value = Asked<'static>> {
-    (any::<u64>(), request()).prop_map(|(number, request)| Asked { number, request })
+    let parts = (any::<u64>(), any::<std::time::Duration>(), request());
+    parts.prop_map(|(number, until, request)| Asked {
+        number,
+        until,
+        request,
+    })
 }
 
 fn error() -> impl Strategy<Value = FirewallError> {
@@ -142,6 +148,7 @@ fn error() -> impl Strategy<Value = FirewallError> {
         text().prop_map(FirewallError::Thread),
         text().prop_map(FirewallError::Denied),
         Just(FirewallError::Lost),
+        Just(FirewallError::Silent),
         Just(FirewallError::Fault),
     ]
 }
@@ -214,6 +221,7 @@ pub(super) fn notice() -> impl Strategy<Value = Notice> {
         Just(Notice::Laid),
         outlook().prop_map(|outlook| Notice::Outlook(Box::new(outlook))),
         several(change).prop_map(Notice::Connections),
+        several(any::<String>()).prop_map(Notice::Silent),
     ]
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use engine::{Hole, Rule};
 use parking_lot::Mutex;
+use spa::Service;
 
 use super::limits::{Checks, Limits, ToHide};
 use super::link::{Incoming, Link, Outgoing};
@@ -25,16 +26,35 @@ use crate::clock;
 use crate::config::Config;
 use crate::domains::channel::{Channel, ChannelError};
 use crate::firewall::{Control, FirewallError, Holes, Notice};
+use crate::work::Work;
 
 /// Notices that wait for a gate that takes none.
 const NOTICES_MAX: usize = 1_024;
+/// The gate says that it goes on twice in this time.
+const ALIVE_WITHIN: Duration = Duration::from_secs(8);
 /// Before another attempt at what a thread could not take.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 
 /// The packet filter, served until the gate ends.
 #[derive(Debug)]
-pub struct Service {
+pub struct FirewallService {
     thread: JoinHandle<Option<Box<dyn Running>>>,
+    health: Health,
+}
+
+/// What others of this process see of the service.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    /// The gate goes on: counted each time that it says so.
+    pub gate: Arc<Work>,
+    /// Of the thread that carries out requests.
+    pub requests: Arc<Work>,
+    /// Of the thread that keeps the base rules.
+    pub monitor: Arc<Work>,
+    /// To the gate, once it listens.
+    tell: Arc<Mutex<Option<Tell>>>,
+    /// What is to be hidden.
+    hidden: Arc<Mutex<Vec<Service>>>,
 }
 
 /// What is done with requests.
@@ -42,6 +62,7 @@ pub(super) struct Serving {
     facts: Facts,
     stage: Stage,
     shared: Arc<Mutex<Shared>>,
+    health: Health,
     denied: u64,
 }
 
@@ -64,9 +85,9 @@ struct Shared {
     control: Option<Box<dyn Control>>,
 }
 
-// === impl Service ===
+// === impl FirewallService ===
 
-impl Service {
+impl FirewallService {
     /// Serves the gate at the other ends of these channels, that of requests and that of notices.
     ///
     /// # Errors
@@ -82,8 +103,15 @@ impl Service {
         let (requests, notices) = (Link::of(requests), Link::of(notices));
         let (requests, notices) = (requests.map_err(cannot)?, notices.map_err(cannot)?);
         let serving = Serving::new(config, Box::new(local), notices);
+        let health = serving.health.clone();
         let thread = serving.start(requests)?;
-        Ok(Self { thread })
+        Ok(Self { thread, health })
+    }
+
+    /// For who watches over it.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.clone()
     }
 
     /// Waits until the gate has ended, and takes down what must not stay.
@@ -102,6 +130,31 @@ impl Service {
     }
 }
 
+// === impl Health ===
+
+impl Health {
+    /// What is to be hidden, by the last word of the gate and by the configuration.
+    #[must_use]
+    pub fn hidden(&self) -> Vec<Service> {
+        self.hidden.lock().clone()
+    }
+
+    /// Whether the gate listens.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        self.tell.lock().is_some()
+    }
+
+    /// Tells the gate which processes do not answer. `false` when it is to be told again.
+    #[must_use]
+    pub fn tell_silent(&self, names: &[&str]) -> bool {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let tell = self.tell.lock();
+        let told = tell.as_ref().map(|tell| tell.tell(Notice::Silent(names)));
+        told.is_none_or(|told| !matches!(told, Err(Untold::Full(_))))
+    }
+}
+
 // === impl Serving ===
 
 impl Serving {
@@ -112,8 +165,17 @@ impl Serving {
             grants_max: config.grants_max,
             protect: config.firewall.protect.clone(),
         };
-        let facts = local.facts().clone();
-        Self::at(Stage::Opened(local, notices), facts, limits)
+        let monitor = local.work();
+        let mut facts = local.facts().clone();
+        // The gate says that it goes on whether or not systemd wants to know.
+        let every = facts.watchdog.unwrap_or(ALIVE_WITHIN);
+        facts.watchdog = Some(every.min(ALIVE_WITHIN));
+        let serving = Self::at(Stage::Opened(local, notices), facts, limits);
+        let health = Health {
+            monitor,
+            ..serving.health.clone()
+        };
+        Self { health, ..serving }
     }
 
     /// Serves these holes, and nothing that looks after them.
@@ -124,12 +186,15 @@ impl Serving {
 
     fn at(stage: Stage, facts: Facts, limits: Limits) -> Self {
         let hidden = facts.hidden.as_deref().unwrap_or_default();
+        let health = Health::default();
+        *health.hidden.lock() = hidden.to_vec();
         let checks = Checks::new(limits, hidden);
         let control = None;
         Self {
             facts,
             stage,
             shared: Arc::new(Mutex::new(Shared { checks, control })),
+            health,
             denied: 0,
         }
     }
@@ -165,10 +230,15 @@ impl Serving {
         }
         loop {
             let answered = match link.incoming.receive() {
-                Ok(Asked { number, request }) => Answered {
+                Ok(Asked {
                     number,
-                    result: self.answer(request),
-                },
+                    until,
+                    request,
+                }) => {
+                    let requests = Arc::clone(&self.health.requests);
+                    let result = requests.piece(|| self.answer(request, until));
+                    Answered { number, result }
+                }
                 Err(cause) => return cause,
             };
             if let Err(cause) = link.outgoing.send(&answered) {
@@ -177,7 +247,11 @@ impl Serving {
         }
     }
 
-    fn answer(&mut self, mut request: Request<'_>) -> Result<Done, FirewallError> {
+    fn answer(&mut self, mut request: Request<'_>, until: Duration) -> Result<Done, FirewallError> {
+        // Who asked is told no already, and so is everybody whom it was for.
+        if matches!(request, Request::Open(_)) && until < clock::since_boot() {
+            return Err(FirewallError::Silent);
+        }
         {
             let mut shared = self.shared.lock();
             if let Err(denied) = shared.checks.check(&mut request, clock::steady()) {
@@ -211,6 +285,7 @@ impl Serving {
                 self.shared.lock().checks.closed(rules, clock::steady());
                 Ok(Done::Nothing)
             }
+            Request::Beat => Ok(Done::Nothing),
             Request::List => self.list().map(Done::Holes),
             Request::Flush => {
                 self.holes()?.flush()?;
@@ -268,17 +343,20 @@ impl Serving {
             return Err(FirewallError::Lost);
         };
         let (sender, notices) = sync_channel(NOTICES_MAX);
-        spawn("notices", move || tell(&notices, outgoing))?;
+        spawn("notices", move || hand_on(&notices, outgoing))?;
+        let tell = Tell::by(move |notice| leave(&sender, notice));
+        *self.health.tell.lock() = Some(tell.clone());
         let FirewallEnds {
             holes,
             control,
             running,
-        } = Local::start(*local, &Tell::by(move |notice| leave(&sender, notice)))?;
+        } = Local::start(*local, &tell)?;
         let running = Some(running);
         self.stage = Stage::Started { holes, running };
         self.shared.lock().control = Some(control);
         let shared = Arc::clone(&self.shared);
-        spawn("wishes", move || grant_wishes(incoming, &shared))?;
+        let health = self.health.clone();
+        spawn("wishes", move || grant_wishes(incoming, &shared, &health))?;
         Ok(Done::Nothing)
     }
 }
@@ -317,7 +395,7 @@ fn leave(sender: &SyncSender<Notice>, notice: Notice) -> Result<(), Untold> {
 }
 
 /// Says what was found, until nobody hears it.
-fn tell(notices: &Receiver<Notice>, mut outgoing: Outgoing) {
+fn hand_on(notices: &Receiver<Notice>, mut outgoing: Outgoing) {
     while let Ok(notice) = notices.recv() {
         if outgoing.send(&notice).is_err() {
             return;
@@ -325,10 +403,12 @@ fn tell(notices: &Receiver<Notice>, mut outgoing: Outgoing) {
     }
 }
 
-fn grant_wishes(mut incoming: Incoming, shared: &Mutex<Shared>) {
+fn grant_wishes(mut incoming: Incoming, shared: &Mutex<Shared>, health: &Health) {
     let cause = loop {
         match incoming.receive() {
-            Ok(wish) => grant(wish, shared),
+            // Who watches over all of them tells systemd.
+            Ok(Wish::Alive) => health.gate.goes_on(),
+            Ok(wish) => grant(wish, shared, health),
             Err(cause) => break cause,
         }
     };
@@ -340,7 +420,7 @@ fn grant_wishes(mut incoming: Incoming, shared: &Mutex<Shared>) {
     incoming.hang_up();
 }
 
-fn grant(wish: Wish<'_>, shared: &Mutex<Shared>) {
+fn grant(wish: Wish<'_>, shared: &Mutex<Shared>, health: &Health) {
     match wish {
         Wish::Protect(ports) => {
             let mut shared = shared.lock();
@@ -348,6 +428,7 @@ fn grant(wish: Wish<'_>, shared: &Mutex<Shared>) {
             if !fewer.is_empty() {
                 tracing::warn!(%fewer, "ports are not to be hidden any more");
             }
+            health.hidden.lock().clone_from(&ports);
             if let Some(control) = &mut shared.control {
                 control.protect(ports);
             }
@@ -359,11 +440,7 @@ fn grant(wish: Wish<'_>, shared: &Mutex<Shared>) {
         }
         Wish::Announce => until_taken(shared, |control| control.announce()),
         Wish::Ready => until_taken(shared, |control| control.ready()),
-        Wish::Alive => {
-            if let Some(control) = &mut shared.lock().control {
-                control.alive();
-            }
-        }
+        Wish::Alive => {}
     }
 }
 

@@ -65,6 +65,12 @@ impl Children {
         ended
     }
 
+    /// The number of one of them.
+    pub(super) fn pid(&self, domain: Domain) -> Option<Pid> {
+        let mut of = self.0.iter().filter(|one| one.domain == domain);
+        of.next().map(Running::pid)
+    }
+
     /// Sends it a signal, if it runs.
     pub(super) fn signal(&self, domain: Domain, signal: i32) {
         let running = self.0.iter().filter(|one| !one.has_ended);

@@ -46,6 +46,7 @@ fn watched(host: &MemoryFirewall, hidden: Option<&[&str]>) -> Watched<Told> {
         hidden,
         file: None,
         hooks: Hooks::none(),
+        work: Arc::default(),
     };
     Watched::new(kept, Told::default(), Duration::ZERO)
 }

@@ -73,8 +73,15 @@ impl PidFile {
                 .write(true)
                 .create(true)
                 .truncate(false)
-                .mode(0o600);
-            let mut file = options.open(path).map_err(cannot)?;
+                .mode(0o600)
+                // A link is not followed: what it leads to is nobody's PID file, and is not made for it.
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+            let mut file = options
+                .open(path)
+                .map_err(|cause| cannot(described(cause, path)))?;
+            if !file.metadata().map_err(cannot)?.is_file() {
+                return Err(cannot(described(ErrorKind::InvalidInput.into(), path)));
+            }
             match fcntl(file.as_fd(), FcntlArg::F_SETLK(&whole(WRITE_LOCK))) {
                 Ok(_) => {}
                 Err(Errno::EACCES | Errno::EAGAIN) => {
@@ -101,7 +108,12 @@ impl PidFile {
     /// Who holds the file at a path. One that cannot be read is held by nobody who can be named.
     pub(super) fn holder(path: &Path) -> Holder {
         // Opened for writing: that is what a lock for writing is asked about with.
-        let file = File::options().read(true).write(true).open(path);
+        let mut options = File::options();
+        options
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        let file = options.open(path);
         file.map_or(Holder::Nobody, |file| Self::of_file(&file))
     }
 
@@ -165,6 +177,17 @@ fn is_still_there(file: &File, path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Says of what is no file what it is.
+fn described(cause: io::Error, path: &Path) -> io::Error {
+    let found = fs::symlink_metadata(path).map(|found| found.file_type());
+    let what = match found {
+        Ok(kind) if kind.is_symlink() => "it is a link, and is not followed: take it away",
+        Ok(kind) if !kind.is_file() => "it is no file: take it away",
+        Ok(_) | Err(_) => return cause,
+    };
+    io::Error::new(ErrorKind::InvalidInput, what)
+}
+
 /// For its owner alone, as fwknopd makes it.
 fn make_dir(dir: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -177,6 +200,21 @@ fn make_dir(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_link_in_place_of_the_pid_file_is_not_followed_and_nothing_is_made_where_it_leads() {
+        let dir = TempDir::new().unwrap();
+        let (link, target) = (dir.path().join("pid"), dir.path().join("elsewhere"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+
+        let refused = PidFile::hold(&link).unwrap_err();
+
+        let why = program::one_line(&refused).to_string();
+        assert!(why.contains("it is a link, and is not followed"), "{why}");
+        assert!(!target.exists());
+        fs::remove_file(&link).unwrap();
+        PidFile::hold(&link).unwrap().leave();
+    }
 
     use tempfile::TempDir;
 

@@ -306,7 +306,11 @@ proptest! {
                     prop_assert!(checks.may_cut(connections).is_ok());
                 }
                 Request::End(rules) => prop_assert!(rules.iter().all(|rule| checks.knows(rule))),
-                Request::Begin(_) | Request::Start | Request::List | Request::Flush => {}
+                Request::Begin(_)
+                | Request::Start
+                | Request::List
+                | Request::Flush
+                | Request::Beat => {}
             }
             let live = checks.holes.values().filter(|until| **until > now).count();
             prop_assert!(live <= checks.limits.holes_max());

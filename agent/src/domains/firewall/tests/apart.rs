@@ -9,11 +9,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use spa::Service;
 use tempfile::TempDir;
 
+use crate::clock;
 use crate::config::{Config, RawConfig};
-use crate::domains::channel::{Channel, ChannelError, decode, encode};
-use crate::domains::firewall::message::{Answered, Asked, Done, Hello};
+use crate::domains::channel::{Channel, ChannelError, Sent, decode, encode};
+use crate::domains::firewall::message::{Answered, Asked, Done, Hello, Request};
+use crate::domains::firewall::remote::heard;
 use crate::domains::firewall::{Domain as _, FirewallEnds, FirewallService, Local, Remote};
-use crate::firewall::{FirewallError, Notice};
+use crate::firewall::{FirewallError, Holes as _, Notice};
 use crate::orders::{Next, Order, OrderInbox, mailbox};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -91,29 +93,125 @@ fn a_gate_in_another_process_opens_hides_and_is_told_and_gets_no_more_than_it_ma
     assert_eq!(service.leave(), Ok(()));
 }
 
-#[test]
-fn when_the_firewalls_process_ends_nothing_opens_any_more_and_the_gate_stops() {
-    let (requests, mut firewall) = Channel::pair().unwrap();
-    let (notices, far_notices) = Channel::pair().unwrap();
-    let hello = Hello {
+/// Says it as the firewall's process does.
+fn say(firewall: &Channel, value: &impl serde::Serialize) {
+    let part = [vec![0], encode(value).unwrap()].concat();
+    assert_eq!(firewall.send_bytes(&part).unwrap(), Sent::Taken);
+}
+
+/// The next message, without what stands before each.
+fn next_part(channel: &mut Channel) -> Vec<u8> {
+    let mut fds = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::from(10_000_u16)).unwrap();
+    channel.receive_bytes().unwrap().unwrap()[1..].to_vec()
+}
+
+/// What the gate asks next.
+fn asked(firewall: &mut Channel) -> Asked<'static> {
+    decode(&next_part(firewall)).unwrap()
+}
+
+fn done(firewall: &Channel, number: u64) {
+    let result = Ok(Done::Nothing);
+    say(firewall, &Answered { number, result });
+}
+
+fn hello() -> Hello {
+    Hello {
         backend: "nftables".to_owned(),
         why: String::new(),
         capabilities: engine::Capabilities::ALL,
         hidden: None,
         watchdog: None,
+    }
+}
+
+#[test]
+fn who_does_not_answer_is_waited_for_once_and_what_he_opens_late_is_closed_again() {
+    let (requests, mut firewall) = Channel::pair().unwrap();
+    say(&firewall, &hello());
+    let (_, mut holes) = heard(requests).unwrap();
+    holes.hurry(Duration::from_millis(30));
+    let wanted = [hole("192.0.2.7 tcp/22")];
+
+    let begun = clock::steady();
+    let first = holes.open(&wanted);
+    let others: Vec<_> = (0..100).map(|_| holes.open(&wanted)).collect();
+
+    assert_eq!(first, Err(FirewallError::Silent));
+    assert!(others.iter().all(|other| *other == first));
+    assert!(
+        clock::steady() - begun < Duration::from_secs(2),
+        "nobody else waits"
+    );
+    assert!(!holes.answers());
+    // It was asked once, and did it when nobody waited any more.
+    let Asked {
+        number, request, ..
+    } = asked(&mut firewall);
+    assert_eq!(request, Request::Open((&wanted).into()));
+    assert!(firewall.receive_bytes().unwrap().is_none());
+    holes.hurry(SOON);
+    let closing = std::thread::spawn(move || {
+        done(&firewall, number);
+        let mut heard = Vec::new();
+        while heard.len() < 3 {
+            let Asked {
+                number, request, ..
+            } = asked(&mut firewall);
+            done(&firewall, number);
+            heard.push(request);
+        }
+        heard
+    });
+    while !holes.answers() {
+        std::thread::yield_now();
+    }
+    holes.open(&wanted).unwrap();
+
+    let heard = closing.join().unwrap();
+    let closed = Request::Close(vec![wanted[0].rule].into(), vec![].into());
+    assert_eq!(
+        heard,
+        [closed, Request::Beat, Request::Open((&wanted).into())]
+    );
+}
+
+#[test]
+fn nothing_is_opened_for_whom_was_told_no_already() {
+    let dir = TempDir::new().unwrap();
+    let (service, mut requests, notices) = served(&dir);
+    // Its hello.
+    assert!(!next_part(&mut requests).is_empty());
+    let mut ask = |until: Duration| {
+        let (number, request) = (1, Request::Open(vec![hole("192.0.2.9 tcp/80")].into()));
+        let asked = Asked {
+            number,
+            until,
+            request,
+        };
+        say(&requests, &asked);
+        let answered: Answered = decode(&next_part(&mut requests)).unwrap();
+        answered.result
     };
-    let part = |message: Vec<u8>| [vec![0], message].concat();
-    let _ = firewall.send_bytes(&part(encode(&hello).unwrap())).unwrap();
+
+    assert_eq!(ask(Duration::ZERO), Err(FirewallError::Silent));
+    assert_eq!(ask(clock::since_boot() + SOON), Ok(Done::Nothing));
+    drop((requests, notices));
+    assert_eq!(service.leave(), Ok(()));
+}
+
+#[test]
+fn when_the_firewalls_process_ends_nothing_opens_any_more_and_the_gate_stops() {
+    let (requests, mut firewall) = Channel::pair().unwrap();
+    let (notices, far_notices) = Channel::pair().unwrap();
+    let hello = hello();
+    say(&firewall, &hello);
     let remote = Remote::connect(requests, notices).unwrap();
     let dying = std::thread::spawn(move || {
         // The start is answered, and then no more.
-        let mut fds = [PollFd::new(firewall.as_fd(), PollFlags::POLLIN)];
-        poll(&mut fds, PollTimeout::from(10_000_u16)).unwrap();
-        let message = firewall.receive_bytes().unwrap().unwrap();
-        let Asked { number, .. } = decode(&message[1..]).unwrap();
-        let result = Ok(Done::Nothing);
-        let answered = encode(&Answered { number, result }).unwrap();
-        let _ = firewall.send_bytes(&part(answered)).unwrap();
+        let Asked { number, .. } = asked(&mut firewall);
+        done(&firewall, number);
         drop((firewall, far_notices));
     });
     let (orders, inbox) = mailbox().unwrap();
