@@ -148,6 +148,11 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// What others could read but for the directory, in words.
+    pub(crate) fn readable(&self) -> Vec<String> {
+        hands::readable(&self.0)
+    }
+
     /// The text of the settings.
     pub(crate) fn read_settings(&self) -> Result<String, DataDirError> {
         read(&self.settings())

@@ -58,7 +58,7 @@ impl Failure for RotateError {
     fn exit(&self) -> Exit {
         match self {
             Self::Start(error) => error.exit(),
-            Self::NotNow(_) | Self::Stranded(_) => Exit::Refused,
+            Self::NotNow(_) | Self::TooFar(_) | Self::Stranded(_) => Exit::Refused,
         }
     }
 
@@ -71,7 +71,17 @@ impl Failure for RotateError {
             Self::NotNow(NotNow::NoRotation) => {
                 Some("`postern-controller ca status` says where a rotation is".into())
             }
+            Self::NotNow(NotNow::OnlyAnnounced) => Some(
+                "`postern-controller ca rotate --issue` lets the next one issue, whoever does not know it yet; \
+                 then --finish"
+                    .into(),
+            ),
             Self::NotNow(NotNow::Authority(_)) => None,
+            Self::TooFar(_) => Some(
+                "let them renew first (a host that is connected, a user with `postern sync`), lock or remove those \
+                 that are gone for good, or take the step with --force: then they must join anew"
+                    .into(),
+            ),
             Self::Stranded(_) => Some(
                 "their programs have never said that they can learn of another authority: upgrade them, or take \
                  the step with --force"

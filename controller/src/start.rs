@@ -128,6 +128,9 @@ impl Running {
         let settings = read_settings(&dir)?.under(dir.path());
         let lock = dir.lock()?;
         dir.end_rotation()?;
+        for readable in dir.readable() {
+            tracing::warn!("{readable}");
+        }
         let version = dir.authority_version();
         let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
         let kept = authority::open(&dir, &store, clock::now()).await?;

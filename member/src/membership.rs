@@ -186,8 +186,19 @@ impl Membership {
             }
             Age::Expired => self.renew_at(address).await?,
         }
-        let presented = Some(self.presented.clone());
-        tls::channel(address, &self.trust(), presented).await
+        let presented = || Some(self.presented.clone());
+        let (channel, is_behind) =
+            tls::channel_and_shown(address, &self.trust(), presented()).await?;
+        if !is_behind {
+            return Ok(channel);
+        }
+        // It was away while authorities followed one another: its certificate may be of one that counts no
+        // more, and the first call would be refused for that.
+        if let Err(error) = self.renew_at(address).await {
+            tracing::warn!(error = %program::one_line(&error), "another authority issues now, and nothing is learnt of it");
+            return Ok(channel);
+        }
+        tls::channel(address, &self.trust(), presented()).await
     }
 
     /// Gets a fresh certificate now, by proof of the identity key, and keeps it.

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -62,6 +63,17 @@ pub(crate) async fn channel(
     trust: &Trust,
     presented: Option<Arc<Presented>>,
 ) -> Result<Channel, ConnectError> {
+    let (channel, _) = channel_and_shown(address, trust, presented).await?;
+    Ok(channel)
+}
+
+/// The same, and whether the controller has shown a certificate of an authority that is not known yet, for which
+/// one that is known has vouched.
+pub(crate) async fn channel_and_shown(
+    address: &str,
+    trust: &Trust,
+    presented: Option<Arc<Presented>>,
+) -> Result<(Channel, bool), ConnectError> {
     let connector = Connector::new(address, trust, presented)
         .map_err(|cause| ConnectError::from_tls(address, cause))?;
     // The connector alone makes the connection secure; tonic must not try to do it again.
@@ -77,13 +89,15 @@ pub(crate) async fn channel(
         .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
-    endpoint
+    let is_of_unknown = Arc::clone(&connector.is_of_unknown);
+    let channel = endpoint
         .connect_with_connector(connector)
         .await
         .map_err(|cause| {
             ConnectError::from_transport(address, &cause)
                 .unwrap_or_else(|| ConnectError::network(address, cause.into()))
-        })
+        })?;
+    Ok((channel, is_of_unknown.load(Ordering::Relaxed)))
 }
 
 // === impl Presented ===
@@ -117,6 +131,10 @@ impl ResolvesClientCert for Presented {
 struct Connector {
     address: Arc<str>,
     tls: TlsConnector,
+    /// What members know, where they know several at most by word of the first.
+    known: Arc<[CertificateDer<'static>]>,
+    /// The controller has shown a certificate of another.
+    is_of_unknown: Arc<AtomicBool>,
 }
 
 impl Connector {
@@ -145,9 +163,15 @@ impl Connector {
         // A resumed session would go on with the certificate it began with, whatever became of it.
         config.resumption = Resumption::disabled();
 
+        let known = match trust {
+            Trust::Authorities(cas) => cas.as_slice().into(),
+            Trust::Fingerprint(_) => [].into(),
+        };
         Ok(Self {
             address: address.into(),
             tls: TlsConnector::from(Arc::new(config)),
+            known,
+            is_of_unknown: Arc::default(),
         })
     }
 
@@ -156,7 +180,12 @@ impl Connector {
             let stream = TcpStream::connect(&*self.address).await?;
             stream.set_nodelay(true)?;
             let name = ServerName::try_from(fleet::SERVER_NAME).map_err(io::Error::other)?;
-            self.tls.connect(name, stream).await
+            let stream = self.tls.connect(name, stream).await?;
+            let (_, session) = stream.get_ref();
+            let shown = session.peer_certificates().and_then(<[_]>::first);
+            let is_known = shown.is_none_or(|shown| self.knows_issuer_of(shown));
+            self.is_of_unknown.store(!is_known, Ordering::Relaxed);
+            Ok(stream)
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
             Ok(connected) => connected.map(TokioIo::new),
@@ -165,6 +194,21 @@ impl Connector {
                 format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()),
             )),
         }
+    }
+}
+
+impl Connector {
+    /// Whether an authority that is known has signed this itself. A joiner, who knows none, learns all.
+    fn knows_issuer_of(&self, shown: &CertificateDer<'_>) -> bool {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let (Ok(name), Ok(verifier)) = (
+            ServerName::try_from(fleet::SERVER_NAME),
+            verifier(&self.known, provider),
+        ) else {
+            return true;
+        };
+        let proven = verifier.verify_server_cert(shown, &[], &name, &[], UnixTime::now());
+        proven.is_ok()
     }
 }
 

@@ -149,6 +149,13 @@ fn asked_for() -> Result<Token> {
 }
 
 fn parsed(text: &str) -> Result<Token> {
+    if text.trim().is_empty() {
+        let error = CommandError::usage("no token was given: what was read is empty");
+        return Err(error.with_hint(
+            "`postern join -` reads it from standard input, or asks for it at a terminal; `postern token create` \
+             makes one",
+        ));
+    }
     let token = text.trim().parse();
     token.map_err(|cause| CommandError::usage("this is not a token").because(cause))
 }

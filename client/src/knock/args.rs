@@ -357,7 +357,8 @@ impl FromStr for Access {
             .map(|port| {
                 port.trim().parse().map_err(|_| {
                     format!(
-                        "`{port}` is not a port; write tcp/22, udp/53, tcp/8000-8010 or icmp/echo"
+                        "`{port}` is not a port; write tcp/22, udp/53, tcp/8000-8010 or icmp/echo{}",
+                        policy::port_meant(port.trim())
                     )
                 })
             })

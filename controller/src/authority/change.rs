@@ -5,12 +5,12 @@ use std::path::Path;
 
 use fleet::EventKind;
 
-use super::report::{AuthorityStatus, Waiting, status, waiting, would_join_anew};
+use super::report::{AuthorityStatus, Waiting, status, too_far, waiting, would_join_anew};
 use super::{directory_key, in_force, keep, open_held};
 use crate::access::caller::RequestId;
 use crate::ca::Authority;
 use crate::ca::kept::Kept;
-use crate::ca::rotation::NotNow;
+use crate::ca::rotation::{NotNow, STEPS_MAX};
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::random::random;
@@ -25,6 +25,8 @@ use crate::timestamp::Timestamp;
 pub enum RotateStep {
     /// Make the next authority, and tell everybody.
     Begin,
+    /// The same also where a member would be left behind that has missed too many.
+    BeginAnyway,
     /// Let it issue, whoever has not heard of it.
     Issue,
     /// Destroy the key of the one before.
@@ -47,6 +49,12 @@ pub enum RotateError {
     /// Another step is to be taken first.
     #[error(transparent)]
     NotNow(#[from] NotNow),
+    /// These have missed so many authorities that they could not follow to one more.
+    #[error(
+        "{} know only an authority that {} others have followed: {}",
+        .0.len(), STEPS_MAX - 1, names(.0)
+    )]
+    TooFar(Vec<Waiting>),
     /// These may be stranded.
     #[error("{} could not follow: {}", .0.len(), names(.0))]
     Stranded(Vec<Waiting>),
@@ -105,7 +113,11 @@ async fn take(
         opened => opened?,
     };
     let what = match step {
-        RotateStep::Begin => {
+        RotateStep::Begin | RotateStep::BeginAnyway => {
+            must_join = too_far(members, &kept)?;
+            if !must_join.is_empty() && step == RotateStep::Begin {
+                return Err(RotateError::TooFar(must_join));
+            }
             kept.begin(&new()?, fleet, now.secs())?;
             "the next authority is made, and members are told of it"
         }
@@ -150,5 +162,5 @@ async fn take(
 
 fn names(waiting: &[Waiting]) -> String {
     let names = waiting.iter().map(|it| format!("{} {}", it.role, it.name));
-    names.collect::<Vec<_>>().join(", ")
+    program::few::names(&names.collect::<Vec<_>>())
 }

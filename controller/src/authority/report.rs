@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::{in_force, read, server_of};
 use crate::ca::authorities::{InForce, der};
 use crate::ca::kept::Kept;
-use crate::ca::rotation::{BELIEVED_AFTER_SECS, Stage};
+use crate::ca::rotation::{BELIEVED_AFTER_SECS, STEPS_MAX, Stage};
 use crate::clock;
 use crate::data_dir::DataDir;
 use crate::start::directory::open_beside;
@@ -57,8 +57,13 @@ pub struct Waiting {
     pub name: String,
     /// Of its key.
     pub key: String,
-    /// When it was last given a certificate, RFC 3339.
+    /// When it was last heard of, RFC 3339: of a host its session, of others what they renewed.
     pub last_seen: String,
+    /// When it was last given a certificate, RFC 3339.
+    pub last_renewed: String,
+    /// Whose certificate that is: `current`, `former` ... with its SHA-256, hexadecimal; `unknown` where that was
+    /// not noted.
+    pub certificate_of: String,
     /// Its program has never said that it can learn of another authority: it may be too old for that.
     pub may_be_too_old: bool,
 }
@@ -73,8 +78,27 @@ pub async fn ca_status(data: &Path) -> Result<AuthorityStatus, StartError> {
     let store = open_beside(data)?;
     let members = store.members().await?;
     let kept = read(&dir, &store).await;
+    let (_, hosts) = store.hosts().await?;
     store.close().await;
-    status(&dir, kept?.as_ref(), &members, clock::now())
+    let mut status = status(&dir, kept?.as_ref(), &members, clock::now())?;
+    let seen = |waiting: &Waiting| {
+        let is_it = |member: &&Member| {
+            member.role == fleet::Role::Host
+                && waiting.role == "host"
+                && member.name == waiting.name
+        };
+        let host = members.iter().find(is_it)?;
+        Some(hosts.get(&host.id)?.last_seen_ms)
+    };
+    status.waits_for = status
+        .waits_for
+        .into_iter()
+        .map(|waiting| {
+            let at_ms = seen(&waiting);
+            waiting.seen(at_ms)
+        })
+        .collect();
+    Ok(status)
 }
 
 pub(super) fn status(
@@ -110,16 +134,17 @@ pub(super) fn status(
     let (stage, since) = works.stage();
     let newest = works.newest().fingerprint();
     let waits = waiting(members, &newest);
+    let authorities = lines(kept)?;
     Ok(AuthorityStatus {
         stage: stage.as_str(),
         stage_since: rfc3339(since),
-        authorities: lines(kept)?,
         directory_key: hex::encode(works.sign_directory(b"").1),
         directory_key_since: rfc3339(kept.directory.since_secs),
         server_certificate_ends: rfc3339(server),
         waits_for: waits
-            .map(|(member, key)| Waiting::of(member, key))
+            .map(|(member, key)| Waiting::of(member, key).among(&authorities))
             .collect(),
+        authorities,
     })
 }
 
@@ -132,6 +157,29 @@ pub(crate) fn waiting<'a>(
         .iter()
         .flat_map(|member| member.active_keys().map(move |key| (member, key)));
     keys.filter(|(_, key)| !key.knows.kept.contains(newest))
+}
+
+/// Who would be left behind by one authority more, because the way to it would be too long for the one that the
+/// key knows; without those who have been left behind before.
+pub(super) fn too_far(members: &[Member], kept: &Kept) -> Result<Vec<Waiting>, StartError> {
+    let known: Result<Vec<[u8; 32]>, StartError> = kept
+        .in_order()
+        .into_iter()
+        .map(|pem| Ok(Sha256::digest(der(pem)?).into()))
+        .collect();
+    let known = known?;
+    // Who knows the one at this place, or a later one, can follow.
+    let nearest = (known.len() + 1).saturating_sub(STEPS_MAX + 1);
+    let keys = members
+        .iter()
+        .flat_map(|member| member.active_keys().map(move |key| (member, key)));
+    let newest_of = |key: &MemberKey| {
+        let knows = key.knows.kept.iter().chain(&key.knows.issuer);
+        let places = knows.filter_map(|knows| known.iter().position(|it| it == knows));
+        places.max()
+    };
+    let far = keys.filter(|(_, key)| newest_of(key).is_some_and(|place| place < nearest));
+    Ok(far.map(|(member, key)| Waiting::of(member, key)).collect())
 }
 
 /// Who would have to join anew if only this authority counted, and nobody vouched for it.
@@ -152,8 +200,36 @@ impl Waiting {
             name: member.name.clone(),
             key: key.name.clone(),
             last_seen: rfc3339(key.renewed_at_ms / 1000),
+            last_renewed: rfc3339(key.renewed_at_ms / 1000),
+            certificate_of: key
+                .knows
+                .issuer
+                .map_or_else(|| "unknown".to_owned(), hex::encode),
             may_be_too_old: key.knows.kept.is_empty(),
         }
+    }
+
+    /// The same with the place of the authority of its certificate.
+    fn among(self, authorities: &[AuthorityLine]) -> Self {
+        let line = authorities
+            .iter()
+            .find(|it| it.sha256 == self.certificate_of);
+        let certificate_of = match line {
+            Some(line) => format!("{} {}", line.state, line.sha256),
+            None => self.certificate_of,
+        };
+        Self {
+            certificate_of,
+            ..self
+        }
+    }
+
+    /// The same with when its host was last connected.
+    fn seen(self, at_ms: Option<u64>) -> Self {
+        let seen = rfc3339(at_ms.unwrap_or(0) / 1000);
+        // RFC 3339 of one form is ordered as text.
+        let last_seen = self.last_seen.max(seen);
+        Self { last_seen, ..self }
     }
 }
 

@@ -40,6 +40,10 @@ pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Find
     let dir = DataDir::open(data)?;
     let mut findings = vec![settings(&dir)?, authorities(&dir), server(&dir)];
     findings.extend(drafts(&dir)?);
+    let readable = dir.readable();
+    if !readable.is_empty() {
+        findings.push(sound("file modes", readable.join("; ")));
+    }
     let seal = match dir.seal_key() {
         Ok(seal) => seal,
         Err(error) => {
@@ -251,7 +255,10 @@ fn database(
     findings.push(log(examined));
     findings.push(match examined.search_fault.as_str() {
         "" => sound("searches", "every record is found by what it says"),
-        why => wrong("searches", why),
+        why => wrong(
+            "searches",
+            format!("{why}; `postern-controller check --rebuild` makes what is searched anew"),
+        ),
     });
     findings.push(
         match (
@@ -269,9 +276,16 @@ fn database(
         (_, why) => wrong("policy", format!("seal.key does not open it: {why}")),
     });
     findings.extend(authority_file(dir, examined));
+    let unserved = examined.unserved.iter();
+    findings.extend(unserved.map(|(what, why)| wrong(what, why.clone())));
     let run = dir.run()?;
     findings.push(if run == examined.run {
         sound(LAST_RUN, run.unwrap_or_else(|| "none yet".to_owned()))
+    } else if examined.run.is_none() {
+        wrong(
+            LAST_RUN,
+            "the directory names one, and the database names none",
+        )
     } else {
         let detail = "another than the directory's: it was put back, and the next start will \
                       refuse packets from before";

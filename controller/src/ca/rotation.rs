@@ -17,6 +17,10 @@ use super::kept::{DirectoryKey, Kept, KeptAuthority};
 /// backup that has the key may have to be restored.
 pub(crate) const BELIEVED_AFTER_SECS: u64 = 90 * 24 * 3600;
 
+/// Over so many authorities the way may lead from the one that a member knows to the one that issues: webpki
+/// follows no longer chain. What lies farther back is shown and believed no more.
+pub(crate) const STEPS_MAX: usize = 6;
+
 /// Where a rotation is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
@@ -37,6 +41,11 @@ pub enum NotNow {
     /// There is nothing to go on with.
     #[error("no rotation waits for this step")]
     NoRotation,
+    /// The next one does not issue yet.
+    #[error(
+        "the rotation is only announced: the former authority issues still, and its key is needed"
+    )]
+    OnlyAnnounced,
     /// A key cannot be made or used.
     #[error("the certificate authority cannot be used")]
     Authority(#[from] rcgen::Error),
@@ -90,6 +99,7 @@ impl Kept {
         let mut next = self.next.take().ok_or(NotNow::NoRotation)?;
         if let Some(voucher) = next.voucher.take() {
             self.vouchers.insert(0, voucher);
+            self.vouchers.truncate(STEPS_MAX);
         }
         let current = std::mem::replace(&mut self.current, next.since(now_secs));
         self.former = Some(current.since(now_secs));
@@ -98,8 +108,13 @@ impl Kept {
 
     /// Destroys the key of the one before.
     pub(crate) fn finish(&mut self, now_secs: u64) -> Result<(), NotNow> {
+        if self.stage() == Stage::Announced {
+            return Err(NotNow::OnlyAnnounced);
+        }
         let former = self.former.take().ok_or(NotNow::NoRotation)?;
         self.gone.push(former.gone(now_secs));
+        let surplus = self.gone.len().saturating_sub(STEPS_MAX);
+        self.gone.drain(..surplus);
         Ok(())
     }
 
@@ -112,6 +127,20 @@ impl Kept {
         self.former = None;
         self.gone.clear();
         self.vouchers.clear();
+    }
+
+    /// Every authority that there was since one was disowned, PEM, the oldest first; one after the other has
+    /// vouched for the next.
+    pub(crate) fn in_order(&self) -> Vec<&str> {
+        let gone = self.gone.iter().map(|gone| gone.certificate.as_str());
+        let with_key = [
+            self.former.as_ref(),
+            Some(&self.current),
+            self.next.as_ref(),
+        ];
+        let with_key = with_key.into_iter().flatten();
+        gone.chain(with_key.map(|it| it.certificate.as_str()))
+            .collect()
     }
 
     /// Directories are signed by another key from now on.

@@ -55,8 +55,9 @@ struct RotateArgs {
     /// Destroy the key of the former authority now
     #[arg(long, group = "step")]
     finish: bool,
-    /// With --finish: also where members would be stranded, whose programs may be too old to follow
-    #[arg(long, requires = "finish")]
+    /// Also where members would be stranded: with --finish those whose programs may be too old to follow,
+    /// without it those who have missed six authorities
+    #[arg(long, conflicts_with_all = ["issue", "compromised", "directory_key"])]
     force: bool,
     /// The key may be in other hands: believe nothing of it from now on, and say who must join anew
     #[arg(long, group = "step")]
@@ -129,6 +130,8 @@ impl RotateArgs {
             RotateStep::Compromised
         } else if self.directory_key {
             RotateStep::DirectoryKey
+        } else if self.force {
+            RotateStep::BeginAnyway
         } else {
             RotateStep::Begin
         }
@@ -141,12 +144,33 @@ fn say(rotated: &Rotated) {
         return;
     }
     program::note(format_args!(
-        "These must join anew, each with a new token that takes its place (`postern-controller token create \
-         --replace`, or `postern token create` by an owner):"
+        "{} must join anew, each with a token of its own that takes its place:",
+        rotated.must_join.len()
     ));
-    for it in &rotated.must_join {
-        program::note(format_args!("  {} {} (key {})", it.role, it.name, it.key));
+    for line in program::few::lines(rotated.must_join.iter().flat_map(commands_of)) {
+        program::note(format_args!("  {line}"));
     }
+}
+
+/// What is to be done for a member, as it is typed: here, and where the member is.
+fn commands_of(it: &Waiting) -> [String; 2] {
+    let Waiting {
+        role, name, key, ..
+    } = it;
+    let of_key = match key.as_str() {
+        "default" => String::new(),
+        key => format!(" --key-name {key}"),
+    };
+    let join = match role.as_str() {
+        "host" => "postern-agent join --token - --force",
+        _ => "postern join - --force",
+    };
+    [
+        format!(
+            "here:      postern-controller token create --role {role} --name {name}{of_key} --replace"
+        ),
+        format!("at {name}: {join}"),
+    ]
 }
 
 fn print_json(row: &impl Serialize) -> Result<(), CommandError> {
@@ -187,16 +211,17 @@ fn text(status: &AuthorityStatus) -> String {
             status.waits_for.len()
         ));
     }
-    for it in &status.waits_for {
+    let waiting = status.waits_for.iter().map(|it| {
         let old = if it.may_be_too_old {
             "; its program may be too old to learn it"
         } else {
             ""
         };
-        lines.push(format!(
-            "  {} {} (key {}), last seen {}{old}",
-            it.role, it.name, it.key, it.last_seen
-        ));
-    }
+        format!(
+            "  {} {} (key {}), last seen {}, last renewed {}; its certificate is of {}{old}",
+            it.role, it.name, it.key, it.last_seen, it.last_renewed, it.certificate_of
+        )
+    });
+    lines.extend(program::few::lines(waiting));
     lines.join("\n") + "\n"
 }

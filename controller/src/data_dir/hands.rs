@@ -34,6 +34,31 @@ pub(super) fn check(dir: &Path) -> Result<(), DataDirError> {
     Ok(())
 }
 
+/// Files that others may read, where the directory alone keeps them from it, each with the command that mends
+/// it: the database, and settings where these may hold secrets.
+pub(super) fn readable(dir: &Path) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !OURS.iter().any(|end| name.ends_with(end)) {
+            continue;
+        }
+        let mode = fs::metadata(&path).map_or(0, |file| file.permissions().mode() & 0o777);
+        if mode & 0o044 != 0 {
+            let path = path.display();
+            found.push(format!(
+                "{path} may be read by others (mode {mode:o}), whom only the directory keeps out: `chmod go-rwx {path}`"
+            ));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
 /// What was found, but for a file that went meanwhile, as those beside a database do.
 pub(super) fn looked_at(path: &Path, found: std::io::Result<()>) -> Result<(), DataDirError> {
     match found {
@@ -95,6 +120,24 @@ mod tests {
             chmod(path, whole);
         }
         assert!(check(dir.path()).is_ok());
+    }
+
+    #[test]
+    fn a_database_and_settings_that_others_could_read_are_named_with_the_command_that_mends_it() {
+        let (dir, _) = made();
+        for name in ["controller.toml", "controller.db", "ca.pem"] {
+            fs::write(dir.path().join(name), "").unwrap();
+            chmod(&dir.path().join(name), 0o644);
+        }
+        let found = readable(dir.path());
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(
+            found[0].contains("controller.db may be read") && found[0].contains("`chmod go-rwx")
+        );
+        for name in ["controller.toml", "controller.db"] {
+            chmod(&dir.path().join(name), 0o600);
+        }
+        assert!(readable(dir.path()).is_empty());
     }
 
     #[test]

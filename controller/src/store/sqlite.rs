@@ -55,6 +55,7 @@ pub(super) mod retention;
 pub(super) mod schema;
 pub(super) mod search;
 pub(super) mod searched;
+mod served;
 pub(super) mod sessions;
 mod set_back;
 pub(super) mod sinks;

@@ -390,6 +390,74 @@ async fn a_check_finds_a_changed_record_and_a_foreign_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_check_finds_what_a_start_could_not_read_and_what_has_gone_from_the_database() {
+    let fleet = Fleet::start().await;
+    let operator = fleet.join(Role::Operator, "olga").await;
+    operator.apply(0, STATIC).await.unwrap();
+    operator
+        .apply(1, &format!("{STATIC}# more\n"))
+        .await
+        .unwrap();
+    let host = fleet.join(Role::Host, "web-1").await.again(&fleet).await;
+    drop(host.session().await);
+    let data = fleet.dir.path().join("data");
+    fleet.running.stop().await;
+    assert!(sound(&data));
+    let path = data.join("controller.db");
+    let kept = fleet.dir.path().join("kept.db");
+    std::fs::copy(&path, &kept).unwrap();
+
+    for (edit, what) in [
+        ("DELETE FROM meta WHERE key = 'journal_epoch'", "fleet"),
+        ("DELETE FROM meta WHERE key = 'replay_floor_secs'", "fleet"),
+        (
+            "DELETE FROM meta WHERE key = 'claim_dates_since_secs'",
+            "fleet",
+        ),
+        ("DELETE FROM meta WHERE key = 'run'", "last run"),
+        ("DELETE FROM audit_keys", "audit key"),
+        ("DELETE FROM checkpoints", "checkpoints"),
+        (
+            "DELETE FROM checkpoints WHERE size = (SELECT max(size) FROM checkpoints)",
+            "checkpoints",
+        ),
+        ("DELETE FROM host_passes", "passes"),
+        ("UPDATE host_passes SET lineage = 'nonsense'", "passes"),
+        ("DELETE FROM policies WHERE generation = 1", "policies"),
+        ("DELETE FROM policies WHERE generation = 2", "policies"),
+        (
+            "UPDATE policies SET sealed_text = x'00' WHERE generation = 1",
+            "policies",
+        ),
+        (
+            "UPDATE members SET role = 'owner' WHERE name = 'web-1'",
+            "members",
+        ),
+        (
+            "UPDATE members SET role = 'king' WHERE name = 'olga'",
+            "members",
+        ),
+        ("DELETE FROM event_words_end", "searches"),
+        ("INSERT INTO event_words_end (event) VALUES (1)", "searches"),
+        ("UPDATE event_words_end SET event = 0", "searches"),
+        ("UPDATE event_words_end SET event = 99999", "searches"),
+    ] {
+        std::fs::copy(&kept, &path).unwrap();
+        let database = rusqlite::Connection::open(&path).unwrap();
+        assert_ne!(database.execute(edit, []).unwrap(), 0, "{edit}");
+        drop(database);
+        let findings = controller::check(&data, &mut |_, _| {}).unwrap();
+        let wrong = findings.iter().filter(|it| !it.is_sound);
+        let wrong: Vec<_> = wrong.map(|it| it.what).collect();
+        assert!(wrong.contains(&what), "{edit}: {findings:?}");
+        if what == "searches" {
+            controller::rebuild_searches(&data, &mut |_, _| {}).unwrap();
+            assert!(sound(&data), "{edit}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_status_is_what_the_controller_does_now_and_says_when_none_serves() {
     let fleet = Fleet::start().await;
     let host = fleet.join(Role::Host, "web-1").await;

@@ -242,3 +242,59 @@ async fn last_word<T>(stream: &mut tonic::Streaming<T>) -> tonic::Status {
         }
     }
 }
+
+/// Another authority, in a directory whose controller may run.
+async fn rotate_whole(data: &Path) {
+    for step in [
+        RotateStep::Begin,
+        RotateStep::Issue,
+        RotateStep::Finish { force: true },
+    ] {
+        rotate_ca(data, step).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_missed_many_authorities_is_served_by_its_first_call_and_is_named_before_it_is_left_behind()
+ {
+    let fleet = Fleet::start().await;
+    let data = fleet.dir.path().join("data");
+    let (_dir, away) = joined(&fleet, "away").await;
+    let (_gone, _never) = joined(&fleet, "gone").await;
+    for _ in 0..6 {
+        rotate_whole(&data).await;
+    }
+    let fleet = fleet.restart().await;
+    let address = fleet.running.address().to_string();
+    let channel = away.channel_to(&address).await.unwrap();
+    let mut agent = fleet::wire::agent_client::AgentClient::new(channel);
+    agent
+        .session(fleet::wire::SessionRequest::default())
+        .await
+        .unwrap();
+
+    let refused = rotate_ca(&data, RotateStep::Begin).await;
+    let Err(RotateError::TooFar(far)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(names(&far), ["gone"]);
+    assert_eq!(ca_status(&data).await.unwrap().stage, "none");
+    let begun = rotate_ca(&data, RotateStep::BeginAnyway).await.unwrap();
+    assert_eq!(names(&begun.must_join), ["gone"]);
+    // Who is left behind is not asked about again.
+    rotate_ca(&data, RotateStep::Issue).await.unwrap();
+    rotate_ca(&data, RotateStep::Finish { force: true })
+        .await
+        .unwrap();
+    rotate_ca(&data, RotateStep::Begin).await.unwrap();
+    let told = ca_status(&data).await.unwrap();
+    let gone = told.waits_for.iter().find(|it| it.name == "gone").unwrap();
+    assert!(gone.last_seen >= gone.last_renewed);
+    assert_eq!(
+        gone.certificate_of.len(),
+        64,
+        "none of those that are known"
+    );
+    let away = told.waits_for.iter().find(|it| it.name == "away").unwrap();
+    assert!(away.certificate_of.starts_with("gone "), "{away:?}");
+}

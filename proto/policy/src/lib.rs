@@ -78,7 +78,7 @@ pub use os::{
 pub use own::OwnAddresses;
 pub use parse::{parse, parse_as};
 pub use policy::{CollectMode, Policy};
-pub use ports::{InvalidPort, PortSet};
+pub use ports::{InvalidPort, PortSet, meant as port_meant};
 pub use print::{Secrets, redact_text};
 pub use redacted::{keys_left_out, keys_restored, with_stand_ins};
 pub use rights::{Answer, Asked, Holder, Judged, NotGiven, Proof, Question, Right};

@@ -23,9 +23,20 @@ pub enum InvalidPort {
     Empty,
     /// Not `tcp/N`, `udp/N` or a range of them with ports from 1 to 65535, nor `icmp/echo`.
     #[error(
-        "`{0}` is not a port such as tcp/22 or udp/53, a range such as tcp/8000-8010, or icmp/echo"
+        "`{}` is not a port such as tcp/22 or udp/53, a range such as tcp/8000-8010, or icmp/echo{}",
+        .0, meant(.0)
     )]
     Malformed(String),
+}
+
+/// ` (did you mean tcp/22?)` of a text whose protocol was mistyped, or nothing.
+#[must_use]
+pub fn meant(text: &str) -> String {
+    let near = text.split_once('/').and_then(|(protocol, port)| {
+        let near = crate::nearest_of(protocol, ["tcp", "udp", "icmp"])?;
+        (near != protocol).then(|| format!(" (did you mean {near}/{port}?)"))
+    });
+    near.unwrap_or_default()
 }
 
 // === impl PortSet ===
@@ -233,6 +244,21 @@ mod tests {
         let ports = PortSet::parse("tcp/22,udp/53, tcp/22").unwrap();
 
         assert_eq!(ports.to_string(), "tcp/22,udp/53");
+    }
+
+    #[test]
+    fn a_protocol_that_was_mistyped_is_answered_with_the_one_that_was_meant() {
+        for (text, expected) in [
+            ("tpc/22", " (did you mean tcp/22?)"),
+            ("UPD/53", " (did you mean udp/53?)"),
+            ("tcp/0", ""),
+            ("sctp-ish/1", ""),
+            ("22", ""),
+        ] {
+            assert_eq!(meant(text), expected, "{text}");
+            let refused = PortSet::parse(text).unwrap_err().to_string();
+            assert!(refused.ends_with(expected), "{refused}");
+        }
     }
 
     #[test]

@@ -98,5 +98,9 @@ fn generation(row: &Row<'_>) -> String {
     if row.applied_generation == row.target_generation {
         return row.applied_generation.to_string();
     }
-    format!("{} of {}", row.applied_generation, row.target_generation)
+    // A host that is locked, or of a fleet without a policy, is to have none.
+    match row.target_generation {
+        0 => format!("{}, none due", row.applied_generation),
+        target => format!("{} of {target}", row.applied_generation),
+    }
 }

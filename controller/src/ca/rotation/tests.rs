@@ -172,7 +172,7 @@ fn steps_are_taken_in_their_order() {
         kept.begin(&next(NOW), "prod", NOW),
         Err(NotNow::UnderWay)
     ));
-    assert!(matches!(kept.finish(NOW), Err(NotNow::NoRotation)));
+    assert!(matches!(kept.finish(NOW), Err(NotNow::OnlyAnnounced)));
     kept.issue(NOW).unwrap();
     assert!(matches!(
         kept.begin(&next(NOW), "prod", NOW),
@@ -234,4 +234,44 @@ fn the_controllers_certificate_is_due_when_a_third_is_left_or_it_was_made_for_de
     assert!(server.is_due(NOW + life * 2 / 3 + DAY));
     assert!(server.is_due(NOW + life + DAY));
     assert!(kept().current.credentials().is_due(NOW), "twenty years");
+}
+
+/// Another authority, through all stages.
+fn rotate(kept: &mut Kept, now: u64) {
+    kept.begin(&next(now), "prod", now).unwrap();
+    kept.issue(now + 1).unwrap();
+    kept.finish(now + 2).unwrap();
+}
+
+#[test]
+fn whoever_missed_as_many_authorities_as_can_be_followed_believes_the_controller_and_no_more_are_shown()
+ {
+    let mut kept = kept();
+    let first = kept.current.certificate.clone();
+    for rotation in 0..u64::try_from(STEPS_MAX).unwrap() {
+        rotate(&mut kept, NOW + rotation * 60);
+    }
+    assert_both_believe(&first, &kept, NOW + DAY, true);
+    assert_eq!(kept.in_order()[0], first);
+
+    for rotation in 0..20 {
+        rotate(&mut kept, NOW + DAY + rotation * 60);
+    }
+    let shown = InForce::of(&kept, NOW + 2 * DAY).unwrap();
+    let shown = shown.server(NOW + 2 * DAY).unwrap().certificate_pem;
+    // The leaf, a word for each step, and each authority.
+    assert_eq!(
+        shown.matches("BEGIN CERTIFICATE").count(),
+        1 + STEPS_MAX + STEPS_MAX + 1
+    );
+    let oldest = kept.in_order()[0].to_owned();
+    assert_both_believe(&oldest, &kept, NOW + 2 * DAY, true);
+}
+
+#[test]
+fn a_rotation_that_is_only_announced_is_not_finished() {
+    let mut kept = kept();
+    kept.begin(&next(NOW), "prod", NOW).unwrap();
+    assert!(matches!(kept.finish(NOW), Err(NotNow::OnlyAnnounced)));
+    assert_eq!(kept.stage(), Stage::Announced);
 }

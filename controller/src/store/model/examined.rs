@@ -26,6 +26,8 @@ pub(crate) struct Examined {
     pub(crate) audit_key_fault: String,
     /// Those that signed it before, the oldest first.
     pub(crate) audit_keys_former: Vec<String>,
+    /// What a start could not read, or what is gone, by what it is of.
+    pub(crate) unserved: Vec<(&'static str, String)>,
     /// The policy in force; 0 for none.
     pub(crate) generation: u64,
     /// Why its text cannot be read; empty when it can.

@@ -60,7 +60,7 @@ pub(crate) enum PortProtocol {
 
 /// A text that names no port.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("`{0}` is not a port such as tcp/22")]
+#[error("`{}` is not a port such as tcp/22{}", .0, policy::port_meant(.0))]
 pub(crate) struct InvalidPort(String);
 
 /// A place between two rows of an answer, in the order of the hosts' own time.

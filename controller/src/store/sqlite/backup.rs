@@ -8,7 +8,7 @@ use fleet::audit::{AuditSigner, KeyChain, Verifier};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{checkpoints, connection, meta, policies, proof, schema, searched};
+use super::{checkpoints, connection, meta, policies, proof, schema, searched, served};
 use crate::store::error::StoreError;
 use crate::store::model::Examined;
 use crate::store::seal::SealKey;
@@ -98,6 +98,7 @@ pub(in crate::store) fn examine(
     }
     examined.run = meta::run(&connection)?;
     examined.authority_states = meta::authority_states(&connection)?;
+    examined.unserved = served::look(&connection, seal)?;
     chains(&connection, seal, fleet, (&mut examined, progress))?;
     examined.generation = policies::current(&connection)?;
     if examined.generation > 0

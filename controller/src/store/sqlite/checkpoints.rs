@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use zeroize::Zeroizing;
 
 use super::number::signed;
-use super::{alarms, events};
+use super::{alarms, events, meta};
 use crate::store::error::StoreError;
 use crate::store::model::{Conflict, KeyRotated, LogEnd, LogKeys, Origin};
 use crate::store::seal::SealKey;
@@ -195,7 +195,7 @@ pub(super) fn add(connection: &Connection, size: u64, note: &str) -> Result<(), 
     connection
         .prepare_cached("INSERT OR IGNORE INTO checkpoints (size, note) VALUES (?1, ?2)")?
         .execute(params![signed(size), note])?;
-    Ok(())
+    meta::note_signed(connection, size)
 }
 
 /// The newest that was signed.

@@ -14,6 +14,7 @@ const STATEMENTS_MAX: usize = 128;
 
 /// The writer's; makes the database when there is none.
 pub(super) fn writing(path: &Path) -> Result<Connection, rusqlite::Error> {
+    make_private(path);
     let connection = open(path, OpenFlags::default())?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
@@ -23,6 +24,14 @@ pub(super) fn writing(path: &Path) -> Result<Connection, rusqlite::Error> {
     connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT.cast_signed())?;
     Ok(connection)
+}
+
+/// A database that is new is its owner's alone; the engine would let others read it, as the umask says. What
+/// keeps it from being made is said by the engine.
+fn make_private(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    let _ = options.write(true).create_new(true).mode(0o600).open(path);
 }
 
 /// A reader's.

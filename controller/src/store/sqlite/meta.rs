@@ -21,6 +21,7 @@ const RETIRED_SEAL_KEYS: &str = "retired_seal_keys";
 const RETENTION_STEP: &str = "retention_step";
 const RETAINED_AFTER: [&str; 2] = ["retained_after", "retained_noise_after"];
 const CLAIM_DATES_SINCE: &str = "claim_dates_since_secs";
+const SIGNED_SIZE: &str = "signed_size";
 const AUTHORITY_STATES: &str = "authority_states";
 const AUTHORITY_BEGUN: &str = "authority_begun";
 /// States of the authorities that are remembered: many rotations.
@@ -141,6 +142,22 @@ pub(in crate::store) fn begin_run(
         fleet: fleet_state(connection)?,
         restored,
     })
+}
+
+/// Whether it is known since when claims are, which every database of this schema says.
+pub(super) fn known_since(connection: &Connection) -> Result<(), StoreError> {
+    let since: Option<u64> = value(connection, CLAIM_DATES_SINCE)?;
+    since.map(drop).ok_or_else(|| damaged(CLAIM_DATES_SINCE))
+}
+
+/// How many records the newest checkpoint covers that was ever signed here; 0 where that was not noted.
+pub(super) fn signed_size(connection: &Connection) -> Result<u64, StoreError> {
+    Ok(value(connection, SIGNED_SIZE)?.unwrap_or(0))
+}
+
+pub(super) fn note_signed(connection: &Connection, size: u64) -> Result<(), StoreError> {
+    let size = size.max(signed_size(connection)?);
+    set(connection, SIGNED_SIZE, signed(size))
 }
 
 /// What is known of the file that holds the authorities.

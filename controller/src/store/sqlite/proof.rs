@@ -33,7 +33,7 @@ pub(in crate::store) fn after(
 ) -> Result<Vec<LogRow>, StoreError> {
     let mut found = Vec::new();
     let mut size = 0;
-    let indexed_to = words::end(connection)?;
+    let indexed_to = words::known_end(connection)?;
     let mut statement = connection.prepare_cached(
         "SELECT e.id, h.name, j.epoch, e.journal, e.seq, e.body, e.chain, e.chain_version,
                 e.stored_at_ms, coalesce(e.flaw, ''), e.log_chain, e.log_version,

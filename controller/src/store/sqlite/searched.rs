@@ -19,12 +19,23 @@ const LOT: u32 = 2_000;
 
 /// What the newest event is up to which words are indexed, where it is not one of the log.
 pub(super) fn end_fault(connection: &Connection) -> Result<Option<String>, StoreError> {
-    let (end, newest) = (words::end(connection)?, words::newest(connection)?);
-    Ok((end > newest).then(|| {
-        format!(
+    let end = match words::end(connection) {
+        Ok(end) => end,
+        Err(error) => return Ok(Some(program::one_line(&error).to_string())),
+    };
+    let newest = words::newest(connection)?;
+    if end > newest {
+        return Ok(Some(format!(
             "searches are said to know records up to {end}, and the log ends at {newest}: what comes \
              next would not be found"
-        )
+        )));
+    }
+    let known: Option<i64> = connection
+        .prepare("SELECT max(event) FROM event_words")?
+        .query_row([], |row| row.get(0))?;
+    let beyond = known.filter(|known| *known > end);
+    Ok(beyond.map(|known| {
+        format!("searches are said to know records up to {end}, and know record {known}")
     }))
 }
 
@@ -61,7 +72,7 @@ fn rebuild(connection: &Connection, begin: u64) -> Result<Option<u64>, StoreErro
         connection.execute_batch(
             "DELETE FROM event_words; DELETE FROM event_ids; DELETE FROM event_reasons;
              DELETE FROM event_ports; DELETE FROM event_blocks;
-             UPDATE event_words_end SET event = 0;",
+             DELETE FROM event_words_end; INSERT INTO event_words_end (event) VALUES (0);",
         )?;
     }
     let mut statement = connection.prepare_cached(

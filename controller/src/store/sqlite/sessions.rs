@@ -267,7 +267,7 @@ fn place(member: u64) -> String {
     format!("session pass of member {member}")
 }
 
-fn lineage(connection: &Connection, member: u64) -> Result<Lineage, StoreError> {
+pub(super) fn lineage(connection: &Connection, member: u64) -> Result<Lineage, StoreError> {
     let text: Option<String> = connection
         .prepare_cached("SELECT lineage FROM host_passes WHERE member = ?1")?
         .query_row([signed(member)], |row| row.get(0))

@@ -58,8 +58,21 @@ pub(in crate::store) fn newest(connection: &Connection) -> Result<i64, StoreErro
 
 /// The newest event that is indexed; 0 for none.
 pub(in crate::store) fn end(connection: &Connection) -> Result<i64, StoreError> {
+    let (rows, end): (u32, Option<i64>) = connection
+        .prepare_cached("SELECT count(*), max(event) FROM event_words_end")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    match end {
+        Some(end) if rows == 1 => Ok(end),
+        Some(_) | None => Err(StoreError::Damaged {
+            what: "event_words_end; `postern-controller check --rebuild` makes it anew",
+        }),
+    }
+}
+
+/// The same for who only compares: where it is not known, nothing is said to be indexed.
+pub(super) fn known_end(connection: &Connection) -> Result<i64, StoreError> {
     let end = connection
-        .prepare_cached("SELECT event FROM event_words_end")?
+        .prepare_cached("SELECT ifnull(max(event), 0) FROM event_words_end")?
         .query_row([], |row| row.get(0))?;
     Ok(end)
 }

@@ -75,6 +75,11 @@ impl AuditKey {
         &self.name
     }
 
+    /// Whether it signs the log of this fleet, by its name.
+    pub fn is_of(&self, fleet: &str) -> bool {
+        self.name == origin(fleet)
+    }
+
     /// The public key, as `openssl` and others take it.
     pub fn public_bytes(&self) -> [u8; 32] {
         self.key.to_bytes()

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fleet::audit::LogRow;
+use fleet::audit::{AuditKey, LogRow};
 use fleet::event::EventRecord;
 use fleet::wire::LogBegin;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ enum Line {
 
 /// See [`Line`].
 #[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Header {
     /// The form of the file.
     postern_log: u32,
@@ -56,6 +57,7 @@ struct Header {
 
 /// See [`Line`].
 #[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct Row {
     id: u64,
     host: String,
@@ -80,6 +82,7 @@ struct Row {
 
 /// See [`Line`].
 #[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 struct End {
     records: u64,
 }
@@ -99,6 +102,8 @@ pub(in crate::commands::audit) struct ExportReader {
     path: PathBuf,
     lines: BufReader<File>,
     number: usize,
+    /// As the header says.
+    announced: u64,
     records: u64,
     /// The number of the record that was read last, and of the first that was not there before it.
     last: u64,
@@ -225,6 +230,7 @@ impl ExportReader {
             path: path.to_owned(),
             lines: BufReader::new(file),
             number: 0,
+            announced: 0,
             records: 0,
             last: 0,
             missing: None,
@@ -234,6 +240,23 @@ impl ExportReader {
             Some(Line::Header(header))
                 if matches!(header.postern_log, FORM | FORM_WITH_SUCCESSIONS) =>
             {
+                reader.announced = header.records;
+                let key: Option<AuditKey> = header.audit_key.parse().ok();
+                if key.is_some_and(|key| !key.is_of(&header.fleet)) {
+                    return Err(reader.wrong(&format!(
+                        "the header is another's: it says fleet {}, and its audit_key is of another log",
+                        header.fleet
+                    )));
+                }
+                let has_others = !header.successions.is_empty();
+                if has_others != (header.postern_log == FORM_WITH_SUCCESSIONS) {
+                    return Err(
+                        reader.wrong("the header is another's: its form is not that of its keys")
+                    );
+                }
+                if humantime::parse_rfc3339(&header.exported_at).is_err() {
+                    return Err(reader.wrong("the header is another's: exported_at is no time"));
+                }
                 let begin = LogBegin {
                     fleet: header.fleet,
                     audit_key: header.audit_key,
@@ -273,6 +296,18 @@ impl ExportReader {
                 }
                 Some(Line::Checkpoint(note)) => part.notes.push(note),
                 Some(Line::End(End { records })) if records == self.records => {
+                    // Of one that lacks records the verdict names the first.
+                    if self.announced != records && self.missing.is_none() {
+                        let announced = self.announced;
+                        return Err(self.wrong(&format!(
+                            "the header (line 1) is another's: it says {announced} records, and there are {records}"
+                        )));
+                    }
+                    if self.has_more()? {
+                        return Err(
+                            self.wrong("the export has ended, and this comes after its end")
+                        );
+                    }
                     self.is_over = true;
                     part.is_end = true;
                     return Ok(part);
@@ -297,6 +332,14 @@ impl ExportReader {
             }
         }
         Ok(part)
+    }
+
+    /// Whether anything comes after what was read; then it is the line that is counted.
+    fn has_more(&mut self) -> Result<bool> {
+        let more = self.lines.fill_buf().map(|more| !more.is_empty());
+        let more = more.map_err(|cause| CommandError::unreadable(&self.path, cause))?;
+        self.number += usize::from(more);
+        Ok(more)
     }
 
     fn line(&mut self) -> Result<Option<Line>> {

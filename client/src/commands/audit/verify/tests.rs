@@ -77,7 +77,7 @@ fn export_of(dir: &Path, part: Part, begin: &LogBegin) -> PathBuf {
         records,
         ..begin.clone()
     };
-    let mut export = Export::create(&path, &begin, "now".to_owned()).unwrap();
+    let mut export = Export::create(&path, &begin, "2026-11-23T11:28:50Z".to_owned()).unwrap();
     export.part(part).unwrap();
     assert!(!path.exists(), "half an export has not its name");
     export.finish().unwrap();
@@ -348,4 +348,40 @@ fn a_profile_that_kept_a_key_of_before_follows_and_keeps_the_one_of_now() {
     // A controller that goes back to the key of before is not believed.
     let back = pinned(&context, &begin(&signer_of(8).public(), &whole[..1]), None);
     assert!(back.unwrap_err().to_string().contains("another key"));
+}
+
+#[tokio::test]
+async fn an_export_with_lines_after_its_end_or_another_header_is_refused_and_the_line_named() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let context = context(dir.path());
+    let path = export(dir.path(), log(3));
+    let whole = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(verify(&context, &path, &[]).await.unwrap().faults_count, 0);
+
+    let last = whole.lines().count();
+    let (header, rest) = whole.split_once('\n').unwrap();
+    let row = rest.lines().next().unwrap();
+    let with = |from: &str, to: &str| {
+        assert!(header.contains(from), "{header}");
+        format!("{}\n{rest}", header.replace(from, to))
+    };
+    for (text, line) in [
+        (format!("{whole}{row}\n"), last + 1),
+        (format!("{whole}\n"), last + 1),
+        (format!("{whole}{header}\n"), last + 1),
+        (format!("{whole}nonsense"), last + 1),
+        (format!("{header}\n{whole}"), 2),
+        (with("\"fleet\":\"prod\"", "\"fleet\":\"test\""), 1),
+        (with("2026-11-23T11:28:50Z", "never"), 1),
+        (with("\"fleet\"", "\"more\":1,\"fleet\""), 1),
+        (with("\"postern_log\":1", "\"postern_log\":2"), 1),
+        (with("\"records\":3", "\"records\":4"), last),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let refused = verify(&context, &path, &[]).await.unwrap_err().to_string();
+        assert!(
+            refused.contains(&format!("log.jsonl:{line}: ")),
+            "{line} {refused}"
+        );
+    }
 }

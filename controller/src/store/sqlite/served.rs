@@ -1,0 +1,144 @@
+//! What a start reads, read by the functions that a start uses, and what the log says must be there. A database
+//! that `check` calls sound is one that `serve` can serve, and of which nothing has gone that can be told.
+
+use fleet::EventKind;
+use rusqlite::{Connection, params};
+
+use super::number::signed;
+use super::{checkpoints, claims, hosts, members, meta, policies, sessions};
+use crate::store::error::StoreError;
+use crate::store::model::{CONTROLLER, Member};
+use crate::store::seal::SealKey;
+
+/// What is wrong, by what it is of.
+pub(super) type Faults = Vec<(&'static str, String)>;
+
+/// Looks at everything.
+pub(super) fn look(connection: &Connection, seal: &SealKey) -> Result<Faults, StoreError> {
+    let mut faults = Faults::new();
+    let mut say = |what, found: Result<(), StoreError>| {
+        if let Err(error) = found {
+            faults.push((what, program::one_line(&error).to_string()));
+        }
+    };
+    say("fleet", meta::fleet_state(connection).map(drop));
+    say("fleet", meta::journal_epoch(connection).map(drop));
+    say("fleet", meta::known_since(connection));
+    let all = members::all(connection);
+    say("members", members::highest_key(connection).map(drop));
+    say("members", members::all_departed(connection).map(drop));
+    say("claims", claims::by_host(connection).map(drop));
+    say("hosts", hosts::states(connection).map(drop));
+    say("policies", policies_open(connection, seal));
+    match all {
+        Ok(all) => faults.extend(of_members(connection, &all)?),
+        Err(error) => faults.push(("members", program::one_line(&error).to_string())),
+    }
+    faults.extend(of_log(connection)?);
+    Ok(faults)
+}
+
+/// Whether every text of before can be read.
+fn policies_open(connection: &Connection, seal: &SealKey) -> Result<(), StoreError> {
+    // The one in force is looked at by itself.
+    let mut statement = connection.prepare(
+        "SELECT generation FROM policies WHERE generation < (SELECT max(generation) FROM policies)",
+    )?;
+    let generations: Result<Vec<i64>, _> = statement.query_map([], |row| row.get(0))?.collect();
+    for generation in generations? {
+        policies::text(connection, seal, generation.cast_unsigned())?;
+    }
+    Ok(())
+}
+
+/// Members whose role is not that of the token by which they joined, and hosts whose pass is gone.
+fn of_members(connection: &Connection, all: &[Member]) -> Result<Faults, StoreError> {
+    let mut faults = Faults::new();
+    // Operators of before are owners since the schema that knows owners.
+    let mut statement = connection.prepare(
+        "SELECT DISTINCT m.name, m.role, t.role FROM members m
+         JOIN member_keys k ON k.member = m.id JOIN tokens t ON t.member_key = k.id
+         WHERE t.redeemed_at_ms IS NOT NULL AND t.role <> m.role
+             AND NOT (t.role = 'operator' AND m.role = 'owner' AND t.scope = '{}')",
+    )?;
+    let edited = statement.query_map([], |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, String>(1)?,
+            row.get::<_, String>(2)?,
+        ))
+    })?;
+    for row in edited {
+        let (name, is, was) = row?;
+        let words = format!("{name} is {is}, and joined by a token for {was}");
+        faults.push(("members", words));
+    }
+    for member in all {
+        if let Err(error) = sessions::lineage(connection, member.id) {
+            faults.push((
+                "passes",
+                format!("{}: {}", member.name, program::one_line(&error)),
+            ));
+        }
+    }
+    let mut statement = connection.prepare(
+        "SELECT m.name FROM members m JOIN host_states s ON s.member = m.id
+         WHERE s.contract LIKE '%session-pass%' AND s.last_seen_ms > 0
+             AND NOT EXISTS (SELECT 1 FROM host_passes p WHERE p.member = m.id)
+         ORDER BY m.name",
+    )?;
+    let names: Result<Vec<String>, _> = statement.query_map([], |row| row.get(0))?.collect();
+    let names = names?;
+    if !names.is_empty() {
+        let words = format!(
+            "{} had a session and has no pass: a copy of it would not be noticed",
+            program::few::names(&names)
+        );
+        faults.push(("passes", words));
+    }
+    Ok(faults)
+}
+
+/// What the log says that there was, and what was signed.
+fn of_log(connection: &Connection) -> Result<Faults, StoreError> {
+    let mut faults = Faults::new();
+    let own = "FROM events e JOIN event_hosts h ON h.id = e.host WHERE h.name = ?1 AND e.kind = ?2";
+    let missing: Option<i64> = connection
+        .prepare(&format!(
+            "SELECT max(e.generation) {own} AND e.generation > 0
+             AND NOT EXISTS (SELECT 1 FROM policies p WHERE p.generation = e.generation)"
+        ))?
+        .query_row(
+            params![CONTROLLER, i32::from(EventKind::PolicyApplied)],
+            |row| row.get(0),
+        )?;
+    if let Some(generation) = missing {
+        let words =
+            format!("generation {generation} was applied, as the log says, and is not there");
+        faults.push(("policies", words));
+    }
+    let recorded: i64 = connection
+        .prepare(&format!("SELECT count(*) {own}"))?
+        .query_row(
+            params![CONTROLLER, i32::from(EventKind::AuditConflict)],
+            |row| row.get(0),
+        )?;
+    if recorded > 0 && checkpoints::conflicts(connection)?.0 == 0 {
+        let words = format!("the log has {recorded} conflicts, and their evidence is not there");
+        faults.push(("audit conflicts", words));
+    }
+    let signed_size = meta::signed_size(connection)?;
+    let (count, newest): (i64, Option<i64>) = connection
+        .prepare("SELECT count(*), max(size) FROM checkpoints")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if newest.unwrap_or(0) < signed(signed_size) {
+        let words =
+            format!("record {signed_size} was signed, and the newest checkpoints are not there");
+        faults.push(("checkpoints", words));
+    }
+    if count > 0 && checkpoints::newest_key(connection)?.is_none() {
+        let words = format!("{count} checkpoints were signed, and the key that signs is not there");
+        faults.push(("audit key", words));
+    }
+    Ok(faults)
+}
