@@ -14,6 +14,7 @@ use crate::commands::import::ImportArgs;
 use crate::commands::join::JoinArgs;
 use crate::commands::protect::ProtectArgs;
 use crate::commands::reload::ReloadArgs;
+use crate::commands::rotate_keys::RotateKeysArgs;
 use crate::commands::status::StatusArgs;
 use crate::commands::syns::SynsArgs;
 use crate::config::{Named, RawConfig};
@@ -47,6 +48,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     Syns(SynsArgs),
     Reload(ReloadArgs),
+    RotateKeys(RotateKeysArgs),
     Floor(FloorArgs),
     Flush(FlushArgs),
     Completions(CompletionsArgs),
@@ -246,6 +248,7 @@ impl Command {
             | Self::Import(_)
             | Self::Man(_)
             | Self::Reload(_)
+            | Self::RotateKeys(_)
             | Self::Status(_)
             | Self::Syns(_) => Manner::Tool,
         }

@@ -12,5 +12,6 @@ pub mod join;
 pub mod local;
 pub mod protect;
 pub mod reload;
+pub mod rotate_keys;
 pub mod status;
 pub mod syns;

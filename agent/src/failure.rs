@@ -18,6 +18,7 @@ use crate::commands::import::ImportFailed;
 #[cfg(feature = "link")]
 use crate::commands::join::JoinFailed;
 use crate::commands::reload::ReloadFailed;
+use crate::commands::rotate_keys::RotateKeysFailed;
 use crate::commands::status::StatusFailed;
 use crate::commands::syns::SynsFailed;
 use crate::config::ConfigError;
@@ -496,6 +497,25 @@ impl Failure for ReloadFailed {
             Self::Busy => Some("try again in a moment".into()),
             Self::NotInForce(_) => Some("`postern-agent doctor` says what does not work".into()),
             Self::Silent { .. } | Self::Invalid(_) | Self::Print(_) => None,
+        }
+    }
+}
+
+impl Failure for RotateKeysFailed {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Unreached(cause) => cause.exit(),
+            Self::Silent { .. } | Self::Alone | Self::Refused(_) => Exit::Refused,
+            Self::Waiting(_) => Exit::Unreachable,
+            Self::Print(cause) => cause.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Unreached(cause) => cause.hint(),
+            Self::Waiting(_) => Some("the agent goes on by itself".into()),
+            Self::Silent { .. } | Self::Alone | Self::Refused(_) | Self::Print(_) => None,
         }
     }
 }

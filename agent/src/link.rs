@@ -11,6 +11,7 @@
 //! | `claims` | asks for claims, and answers at once when the connection is down |
 //! | `events` | pushes the journal's spool; nothing lost, nothing twice |
 //! | `renewal` | a fresh certificate at half life |
+//! | `rotation` | other keys in the place of this host's, when somebody asks for them; `keys` has those that are used |
 //!
 //! Only `session` decides whether the connection is up; the others follow its [`Connection`].
 
@@ -18,10 +19,12 @@ mod backoff;
 mod claims;
 mod events;
 mod kept_log;
+mod keys;
 mod memory;
 mod packed;
 mod renewal;
 mod report;
+mod rotation;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -42,11 +45,16 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 pub use self::kept_log::{KeptLog, LogConflict};
+use self::keys::OwnKeys;
 pub(crate) use self::memory::read_hostile;
 pub use self::memory::{called_now, kept_log};
+use self::rotation::KeyRotation;
 use crate::channels::Channels;
+use crate::clock;
 use crate::orders::{NotTaken, Order, OrderSender};
 
+/// For how long another certificate is waited for.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long to wait before offering an order again to a full mailbox.
 const MAILBOX_PAUSE: Duration = Duration::from_millis(10);
 
@@ -105,27 +113,32 @@ type Dialling = Pin<Box<dyn Future<Output = Result<Channel, ConnectError>> + Sen
 /// Opens a channel to the controller. A function, so that tests need no certificates.
 type Dial = Arc<dyn Fn() -> Dialling + Send + Sync>;
 
-/// How the controller is reached, and with which secret its policies are read.
+/// How the controller is reached, and with which keys.
 struct Controller {
     dial: Dial,
     /// For people.
     address: String,
-    exchange: Option<Arc<spa::ExchangeSecret>>,
-    /// Who learns of other authorities; `None` in tests without certificates.
-    member: Option<Membership>,
+    keys: OwnKeys,
 }
 
 // === impl Controller ===
 
 impl Controller {
+    /// Whether this host gets another certificate, where the one that it came with counts no more: that may be of
+    /// a key that another has followed.
+    async fn renews(&self) -> bool {
+        let Some(member) = self.keys.member() else {
+            return false;
+        };
+        let renewal = tokio::time::timeout(RENEWAL_TIMEOUT, member.renew_at(&self.address));
+        matches!(renewal.await, Ok(Ok(())))
+    }
+
     /// Has the certificate renewed where the controller says something else of its authorities than is kept
     /// here: so they are learned. The session goes on meanwhile.
     fn learn(&self, digest: &[u8]) {
-        let member = self
-            .member
-            .as_ref()
-            .filter(|member| member.is_behind(digest));
-        let Some(member) = member.cloned() else {
+        let member = self.keys.member();
+        let Some(member) = member.filter(|member| member.is_behind(digest)) else {
             return;
         };
         let address = self.address.clone();
@@ -150,18 +163,24 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     let called = called_now(member.dir(), &member.name);
     state.named(&member.name, called.as_deref().unwrap_or(&member.name));
     state.certificate(member.expires_at_secs());
+    // A host has its keys in the file that it was loaded from, so this is no error here.
+    let secrets = member.exchanges(clock::now().wall_secs).unwrap_or_default();
+    let keys = OwnKeys::new(Some(member.clone()), secrets);
     start.spawn(
         runtime,
-        renewal::keep(member.clone(), address.clone(), state.clone()),
+        renewal::keep(
+            (member.clone(), keys.clone()),
+            address.clone(),
+            state.clone(),
+        ),
         &link,
     );
 
     let dialled = address.clone();
-    // A host has its keys in the file that it was loaded from, so this is no error here.
-    let exchange = member.exchange().ok().flatten().cloned().map(Arc::new);
-    let learns = member.clone();
+    let speaks = keys.clone();
     let dial: Dial = Arc::new(move || {
-        let (member, address) = (member.clone(), address.clone());
+        let member = speaks.member().unwrap_or_else(|| member.clone());
+        let address = address.clone();
         let state = state.clone();
         Box::pin(async move {
             let channel = member.channel_to(&address).await;
@@ -172,8 +191,7 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     let controller = Controller {
         dial,
         address: dialled,
-        exchange,
-        member: Some(learns),
+        keys,
     };
     start.run(runtime, &link, controller, channels);
     link
@@ -275,6 +293,9 @@ impl Start {
             audit_fault: self.audit_fault.clone(),
         };
         self.spawn(runtime, push.run(committed, connection()), link);
+        let rotation =
+            KeyRotation::new(&controller, orders.clone(), journal.clone(), state.clone());
+        self.spawn(runtime, rotation.keep(), link);
         let session = session::Session {
             controller,
             orders,

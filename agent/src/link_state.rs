@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use gate::Now;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use crate::report::LinkReport;
+use crate::report::{LinkReport, RotationReport};
 
 /// Why a host is locked that belongs to its fleet no more.
 pub(crate) const MEMBERSHIP_ENDED: &str =
@@ -22,6 +23,10 @@ struct Known {
     claims_won: AtomicU64,
     claims_lost: AtomicU64,
     claims_unanswered: AtomicU64,
+    rotation: Mutex<RotationReport>,
+    /// When the controller asked for one the last time, milliseconds since the Unix epoch.
+    rotation_asked_ms: AtomicU64,
+    rotation_wished: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +101,59 @@ impl LinkState {
         reason.clone_into(&mut self.0.seen.lock().log_conflict);
     }
 
+    /// Asks for other keys of this host, unless that is under way; how it is.
+    pub(crate) fn rotate(&self) -> RotationReport {
+        let report = {
+            let mut rotation = self.0.rotation.lock();
+            rotation.is_joined = true;
+            if rotation.asked == rotation.ended {
+                rotation.asked += 1;
+            }
+            if std::mem::take(&mut rotation.is_refused) {
+                rotation.fault.clear();
+            }
+            rotation.clone()
+        };
+        self.0.rotation_wished.notify_one();
+        report
+    }
+
+    /// The same because the controller has asked for it at this moment, milliseconds since the Unix epoch; 0 for not.
+    /// It says so until it has heard of other keys.
+    pub(crate) fn rotate_as_asked(&self, asked_ms: u64) {
+        let before = self.0.rotation_asked_ms.swap(asked_ms, Ordering::Relaxed);
+        if asked_ms > 0 && asked_ms != before {
+            tracing::info!("an operator asks for other keys of this host");
+            self.rotate();
+        }
+    }
+
+    /// How that is.
+    pub(crate) fn rotation(&self) -> RotationReport {
+        let mut rotation = self.0.rotation.lock();
+        rotation.is_joined = true;
+        rotation.clone()
+    }
+
+    /// Waits until somebody asks for it.
+    pub(crate) async fn rotation_wished(&self) {
+        self.0.rotation_wished.notified().await;
+    }
+
+    /// This host has other keys.
+    pub(crate) fn rotated(&self) {
+        let mut rotation = self.0.rotation.lock();
+        rotation.ended = rotation.asked;
+        rotation.fault.clear();
+    }
+
+    /// It does not have them yet, for this reason; `lasts` if trying again is of no use.
+    pub(crate) fn rotation_failed(&self, fault: String, lasts: bool) {
+        let mut rotation = self.0.rotation.lock();
+        rotation.fault = fault;
+        rotation.is_refused = lasts;
+    }
+
     /// What came of a claim.
     pub(crate) fn claimed(&self, answer: &engine::ClaimAnswer) {
         let counter = match answer {
@@ -113,6 +171,9 @@ impl LinkState {
             claims_won,
             claims_lost,
             claims_unanswered,
+            rotation: _,
+            rotation_asked_ms: _,
+            rotation_wished: _,
         } = &*self.0;
         let seen = seen.lock();
         LinkReport {

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use agent::cli::{Cli, Command};
 #[cfg(feature = "link")]
 use agent::commands::join;
-use agent::commands::{audit, doctor, floor, flush, grants, import, protect, reload, status, syns};
+use agent::commands::{
+    audit, doctor, floor, flush, grants, import, protect, reload, rotate_keys, status, syns,
+};
 use agent::config::{Named, RawConfig};
 use agent::domains::log_to::LogTo;
 use agent::domains::{child, spawn};
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => ended(doctor::run(&args)),
         Command::Syns(args) => ended(syns::run(&args)),
         Command::Reload(args) => ended(reload::run(&args)),
+        Command::RotateKeys(args) => ended(rotate_keys::run(&args)),
         Command::Floor(args) => ended(floor::run(&args)),
         Command::Flush(args) => ended(flush::run(&args)),
         Command::Completions(args) => ended(args.run::<Cli>()),

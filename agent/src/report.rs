@@ -17,6 +17,42 @@ pub const RESET_FLOOR: &[u8] = b"floor reset\n";
 /// The word that what people have changed is to be read again; answered by a [`ReloadReport`] as JSON.
 pub const RELOAD: &[u8] = b"reload\n";
 
+/// The word that this host is to have other keys; answered by a [`RotationReport`] as JSON.
+pub const ROTATE_KEYS: &[u8] = b"rotate-keys\n";
+/// The question how far that is; answered alike.
+pub const ROTATION: &[u8] = b"rotation\n";
+
+/// How the rotation of this host's own keys is.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RotationReport {
+    /// Whether this host has keys of its own.
+    pub is_joined: bool,
+    /// How many were asked for in this run of the agent.
+    pub asked: u64,
+    /// How many of those have come to their end.
+    pub ended: u64,
+    /// Why the last one does not go on; empty when it does.
+    pub fault: String,
+    /// It does not try again by itself.
+    pub is_refused: bool,
+}
+
+// === impl RotationReport ===
+
+impl RotationReport {
+    /// Whether one is under way.
+    #[must_use]
+    pub const fn goes_on(&self) -> bool {
+        self.asked > self.ended && !self.is_refused
+    }
+
+    /// Whether there is nothing to wait for, for whoever asked for this one.
+    #[must_use]
+    pub const fn is_over(&self, asked: u64) -> bool {
+        !self.is_joined || self.ended >= asked || self.is_refused
+    }
+}
+
 /// What came of reading again what people have changed.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct ReloadReport {

@@ -9,7 +9,7 @@
 //! | `firewall` | looks at the base rules every few seconds and repairs them |
 //! | `signals` | SIGTERM, SIGINT stop; SIGHUP rereads the access file; SIGUSR1 logs the counters |
 //! | `status` | answers `postern-agent status` |
-//! | `control` | takes an operator's word: `floor reset`, `reload` |
+//! | `control` | takes an operator's word: `floor reset`, `reload`, `rotate-keys` |
 //! | `metrics` | answers Prometheus, where an address is configured |
 //! | `command` | runs one permitted command, while it runs |
 //! | tokio | the link to the controller, if there is one |
@@ -230,11 +230,12 @@ impl Listening {
     ) -> Result<Self, RunError> {
         let files = (authority.access_file(), config.os_signatures.clone());
         let reload = Reload::new(files, source, orders.clone());
+        let link = authority.is_joined().then(|| state.clone());
         let reporter = || -> Result<Reporter, RunError> {
             Ok(Reporter {
                 orders: orders.clone(),
                 journal: JournalReader::open(journal)?,
-                link: authority.is_joined().then(|| state.clone()),
+                link: link.clone(),
                 access_file: authority.access_file().map(|file| file.path()),
             })
         };
@@ -242,7 +243,8 @@ impl Listening {
             signals: signals::watch(orders, reload.clone()).map_err(RunError::Thread)?,
             status: status::open(&config.state_dir, reporter()?).map_err(RunError::Status)?,
             metrics: metrics::start(config.metrics_listen, reporter)?,
-            control: control::open(&config.state_dir, orders, reload).map_err(RunError::Status)?,
+            control: control::open(&config.state_dir, orders, (reload, link))
+                .map_err(RunError::Status)?,
         })
     }
 

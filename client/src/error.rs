@@ -251,7 +251,8 @@ impl From<JoinError> for CommandError {
             error @ (JoinError::TokenExpired { .. }
             | JoinError::TokenRefused { .. }
             | JoinError::Running { .. }
-            | JoinError::Rotating { .. }) => Self::of(error),
+            | JoinError::Rotating { .. }
+            | JoinError::RotatedOften { .. }) => Self::of(error),
         }
     }
 }

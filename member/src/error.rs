@@ -100,6 +100,14 @@ pub enum JoinError {
         /// The directory.
         dir: PathBuf,
     },
+    /// Too many keys would be good at once. Waiting helps.
+    #[error(
+        "the keys of this host were replaced often of late; the next former one ends in {days} days"
+    )]
+    RotatedOften {
+        /// So many, rounded up.
+        days: u64,
+    },
     /// There was no conversation with the controller.
     #[error(transparent)]
     Connect(#[from] ConnectError),
@@ -313,7 +321,8 @@ impl Failure for JoinError {
             | Self::TokenRefused { .. }
             | Self::AlreadyMember { .. }
             | Self::Running { .. }
-            | Self::Rotating { .. } => Exit::Refused,
+            | Self::Rotating { .. }
+            | Self::RotatedOften { .. } => Exit::Refused,
         }
     }
 
@@ -330,6 +339,9 @@ impl Failure for JoinError {
             Self::Rotating { .. } => {
                 Some("`postern profile rotate` brings that to its end; run this again then".into())
             }
+            Self::RotatedOften { .. } => Some(
+                "a host whose key may be in other hands joins anew in its own place".into(),
+            ),
             Self::TokenRefused { .. } | Self::AlreadyMember { .. } => None,
         }
     }

@@ -6,7 +6,8 @@
 //! not, that is the one of `membership.json`. `joining.json` says which token a join is about and holds
 //! its keys from before the token is sent until the membership is written; then it keeps the token's
 //! digest alone. `rotating.json` has the keys that are to follow those of the membership, and says which those
-//! are, from before the controller hears of them until the former ones have ended. A certificate that is missing or does not fit is not a
+//! are, from before the controller hears of them until the former ones have ended. `former.json` of a host has exchange
+//! keys of before, each with its end. A certificate that is missing or does not fit is not a
 //! loss: the identity key gets another one.
 //!
 //! In version 2 of the files with long-lived keys these are in a keyring, and the fields hold their
@@ -31,6 +32,7 @@ pub(crate) const CERTIFICATE: &str = "certificate.json";
 pub(crate) const TRUST: &str = "trust.json";
 const JOINING: &str = "joining.json";
 pub(crate) const ROTATING: &str = "rotating.json";
+const FORMER: &str = "former.json";
 /// Written to see whether something can be.
 const PROBE: &str = ".probe";
 
@@ -88,6 +90,25 @@ pub(crate) struct RotatingFile {
     /// Those that follow.
     pub(crate) identity_key: Blob,
     pub(crate) exchange_key: Option<Blob>,
+}
+
+/// `former.json`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FormerFile {
+    version: u32,
+    /// SHA-256 of the CA certificate in the `membership.json` that this is about, with the member's name.
+    pub(crate) membership: Blob,
+    pub(crate) keys: Vec<FormerKey>,
+}
+
+/// An exchange key that others have followed.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FormerKey {
+    pub(crate) exchange_key: Blob,
+    /// Seconds since the Unix epoch.
+    pub(crate) until_secs: u64,
 }
 
 /// `trust.json`
@@ -253,6 +274,37 @@ impl Stored for RotatingFile {
     }
 }
 
+// === impl FormerFile ===
+
+impl FormerFile {
+    pub(crate) fn new(membership: &[u8], keys: Vec<FormerKey>) -> Self {
+        Self {
+            version: Self::NEWEST,
+            membership: Blob::new(membership),
+            keys,
+        }
+    }
+}
+
+impl Stored for FormerFile {
+    const FILE: &'static str = FORMER;
+    const NEWEST: u32 = 1;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
+// === impl FormerKey ===
+
+impl FormerKey {
+    pub(crate) fn new(secret: &[u8], until_secs: u64) -> Self {
+        Self {
+            exchange_key: Blob::new(secret),
+            until_secs,
+        }
+    }
+}
+
 // === impl TrustFile ===
 
 impl TrustFile {
@@ -347,7 +399,15 @@ pub(crate) fn remove<T: Stored>(dir: &Path) -> Result<(), FilesError> {
 /// Removes what was left of these files by programs that were killed while they wrote them: it may have
 /// keys in it. Whoever asks holds the directory.
 pub(crate) fn discard_drafts(dir: &Path) -> Result<(), FilesError> {
-    for name in [MEMBERSHIP, CERTIFICATE, TRUST, JOINING, ROTATING, PROBE] {
+    for name in [
+        MEMBERSHIP,
+        CERTIFICATE,
+        TRUST,
+        JOINING,
+        ROTATING,
+        FORMER,
+        PROBE,
+    ] {
         let path = dir.join(name);
         program::files::discard_drafts(&path).map_err(FilesError::io("tidy up beside", &path))?;
     }

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use crate::certificate::Facts;
 use crate::error::{ConnectError, FilesError, JoinError};
-use crate::files::{self, MembershipFile};
+use crate::files::{self, FormerFile, MembershipFile};
 use crate::held::{Held, Publics};
 use crate::joining::{self, Joining};
 use crate::keyring::Keyring;
@@ -81,6 +81,8 @@ pub async fn join(
 
     let before = Membership::load_with(dir, options.keyring.clone()).ok();
     member.save_certificate(&certificate_der, &tls_key.pkcs8_der)?;
+    // A host that joins anew in its own place has nothing in common with the one before.
+    files::remove::<FormerFile>(dir)?;
     member.save_all()?;
     joining.end()?;
     rotation::forget_stale(&member, options.keyring.as_ref())?;

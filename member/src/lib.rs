@@ -16,6 +16,7 @@
 //! | `renew` | identity key → fresh certificate |
 //! | `skew` | two clocks → how far they are apart, in words |
 //! | `files` | membership ↔ directory, atomically |
+//! | `former` | exchange keys of a host that others have followed: good for a while |
 //! | `held` | file or keyring → the long-lived keys, when they are needed |
 //! | `keyring` | what a keyring must be able to do, and why it may not |
 //! | `rotation` | keys that work → others in their place, in steps that may be cut off |
@@ -26,6 +27,7 @@ mod certificate;
 mod clock;
 mod error;
 mod files;
+mod former;
 mod held;
 mod join;
 mod joining;

@@ -7,11 +7,15 @@
 //! | switched | the membership with the next keys, and whom they follow | both: every host has heard |
 //! | ended | the membership alone | the next ones |
 //!
+//! Of a host, former exchange keys stay good for a while after that ([`former`](crate::former)): whom it opens for is
+//! not known to it, nor how old their directories are.
+//!
 //! At every moment the membership has keys that work everywhere, so a knock in between needs to know nothing. What was
 //! done is read from the disk, so the next call goes on wherever one was cut off.
 
 use std::sync::Arc;
 
+use fleet::Role;
 use fleet::wire::enrollment_client::EnrollmentClient;
 use fleet::wire::{Role as WireRole, RotateRequest, RotateResponse};
 
@@ -79,6 +83,16 @@ impl Membership {
     /// [`JoinError`], by who can act. Whatever it is, the keys of the membership work as before, and the next
     /// call goes on.
     pub async fn rotate_step(&mut self) -> Result<RotationStep, JoinError> {
+        let address = self.address.clone();
+        self.rotate_step_at(&address).await
+    }
+
+    /// As [`rotate_step`](Self::rotate_step), with the controller at another address (`host:port`).
+    ///
+    /// # Errors
+    ///
+    /// As [`rotate_step`](Self::rotate_step).
+    pub async fn rotate_step_at(&mut self, address: &str) -> Result<RotationStep, JoinError> {
         files::prepare(&self.dir)?;
         let _held = joining::hold(&self.dir)?;
         self.require_current()?;
@@ -87,8 +101,8 @@ impl Membership {
             return Ok(RotationStep::Made);
         };
         match self.stage(&begun) {
-            Rotation::Made => self.switch(begun).await,
-            Rotation::Switched => self.end(&begun).await,
+            Rotation::Made => self.switch(begun, address).await,
+            Rotation::Switched => self.end(&begun, address).await,
         }
     }
 
@@ -146,6 +160,7 @@ impl Membership {
     /// Makes the next keys and keeps them, where those of the membership are.
     fn make_next(&self) -> Result<(), JoinError> {
         forget_stale(self, self.keys.keyring())?;
+        self.require_few_former(clock::now_secs())?;
         let with_exchange = self.keys.publics().exchange.is_some();
         let next = Keys::generate(with_exchange)?;
         let next = match self.keys.keyring() {
@@ -160,16 +175,19 @@ impl Membership {
     }
 
     /// Tells the controller of the next keys, and takes them once every host knows them.
-    async fn switch(&mut self, begun: Begun) -> Result<RotationStep, JoinError> {
+    async fn switch(&mut self, begun: Begun, address: &str) -> Result<RotationStep, JoinError> {
         let RotateResponse {
             waits_for,
             old_ended,
-        } = self.tell(&begun, false).await?;
+        } = self.tell((&begun, false), address).await?;
         if !waits_for.is_empty() && !old_ended {
             return Ok(RotationStep::WaitsFor(waits_for));
         }
         // In a keyring the next ones are read before those of before are forgotten.
         begun.next.get()?;
+        if self.role == Role::Host {
+            self.keep_former(clock::now_secs())?;
+        }
         self.keys = begun.next;
         self.save()?;
         self.forget_certificate();
@@ -177,14 +195,14 @@ impl Membership {
     }
 
     /// Comes with the next keys, and has those of before ended.
-    async fn end(&self, begun: &Begun) -> Result<RotationStep, JoinError> {
+    async fn end(&self, begun: &Begun, address: &str) -> Result<RotationStep, JoinError> {
         // The certificate that is kept may be one of the key that is to end.
         self.forget_certificate();
-        self.renew().await?;
+        self.renew_at(address).await?;
         let RotateResponse {
             waits_for,
             old_ended,
-        } = self.tell(begun, true).await?;
+        } = self.tell((begun, true), address).await?;
         if !old_ended {
             return Ok(RotationStep::WaitsFor(waits_for));
         }
@@ -194,7 +212,11 @@ impl Membership {
         Ok(RotationStep::Ended(Rotated { left_in_keyring }))
     }
 
-    async fn tell(&self, begun: &Begun, end_old: bool) -> Result<RotateResponse, ConnectError> {
+    async fn tell(
+        &self,
+        (begun, end_old): (&Begun, bool),
+        address: &str,
+    ) -> Result<RotateResponse, ConnectError> {
         let (next, now_secs) = (begun.next.get()?, clock::now_secs());
         let new_identity = next.identity_public();
         let exchange = begun.next.publics().exchange;
@@ -222,9 +244,9 @@ impl Membership {
             new_signature: next.sign(&message).to_vec(),
             signature,
         };
-        let channel = tls::channel(&self.address, &self.trust(), None).await?;
+        let channel = tls::channel(address, &self.trust(), None).await?;
         let answer = EnrollmentClient::new(channel).rotate(request).await;
-        let answer = answer.map_err(|status| ConnectError::from_status(&self.address, status))?;
+        let answer = answer.map_err(|status| ConnectError::from_status(address, status))?;
         Ok(answer.into_inner())
     }
 

@@ -275,6 +275,7 @@ fn may_pass(failed: &JoinError) -> bool {
         | JoinError::TokenRefused { .. }
         | JoinError::AlreadyMember { .. }
         | JoinError::Rotating { .. }
+        | JoinError::RotatedOften { .. }
         | JoinError::Files(_) => false,
     }
 }

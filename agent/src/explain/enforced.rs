@@ -31,6 +31,6 @@ pub(super) fn policy(state: &Path, now: Now) -> Result<Arc<CompiledPolicy>, NotE
     let member = Membership::load(state)?;
     let saved = JournalReader::open(&state.join(FILE_NAME))?.policy()?;
     let saved = saved.ok_or(NotEnforced::None)?;
-    let policy = policies::compile(saved, member.exchange()?, now);
+    let policy = policies::compile(saved, &member.exchanges(now.wall_secs)?, now);
     Ok(policy.map_err(NotEnforced::Unusable)?.compiled)
 }

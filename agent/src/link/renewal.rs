@@ -5,6 +5,7 @@ use std::time::Duration;
 use member::Membership;
 
 use super::backoff::Backoff;
+use super::keys::OwnKeys;
 use crate::clock;
 use crate::link_state::LinkState;
 
@@ -15,11 +16,12 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(15 * 60);
 const RETRY_FIRST: Duration = Duration::from_secs(30);
 const RETRY_LAST: Duration = Duration::from_secs(10 * 60);
 
-/// Renews for as long as the link lives. Failing is no reason to stop: at the next connection an
+/// Renews for as long as the link lives, whoever the member is by then. Failing is no reason to stop: at the next connection an
 /// expired certificate is renewed anyway.
-pub(super) async fn keep(member: Membership, address: String, state: LinkState) {
+pub(super) async fn keep((first, keys): (Membership, OwnKeys), address: String, state: LinkState) {
     let mut backoff = Backoff::between(RETRY_FIRST, RETRY_LAST);
     loop {
+        let member = keys.member().unwrap_or_else(|| first.clone());
         let left = member
             .renew_at_secs()
             .saturating_sub(clock::now().wall_secs);

@@ -154,19 +154,14 @@ impl Session {
         if !is_newer(&version, &self.status.borrow()) {
             return Ok(version);
         }
-        let exchange = self.controller.exchange.clone();
-        let compile = tokio::task::spawn_blocking(move || {
-            policies::compile(saved, exchange.as_deref(), clock::now())
-        });
-        match compile.await {
-            Ok(Ok(policy)) => {
+        let mut opening = self.controller.keys.opening().await;
+        match opening.compile(saved).await {
+            Ok(policy) => {
+                opening.ordered = Some(version);
                 deliver(&self.orders, Order::ReplacePolicy(Box::new(policy))).await?;
                 return Ok(version);
             }
-            Ok(Err(reasons)) => {
-                tracing::error!(?reasons, "the saved policy cannot be enforced");
-            }
-            Err(error) => tracing::error!(%error, "the saved policy cannot be enforced"),
+            Err(reasons) => tracing::error!(?reasons, "the saved policy cannot be enforced"),
         }
         // The same generation may come again; an older one still may not.
         Ok(PolicyVersion {
@@ -183,6 +178,8 @@ impl Session {
     }
 
     async fn talk(&self, known: &mut Known) -> Result<SessionEnd, ConnectError> {
+        let mut switches = self.controller.keys.switches();
+        let dialled_after = *switches.borrow_and_update();
         let channel = tokio::time::timeout(DIAL_TIMEOUT, (self.controller.dial)())
             .await
             .unwrap_or_else(|_| Err(self.no_answer(DIAL_TIMEOUT)))?;
@@ -197,14 +194,14 @@ impl Session {
         let response = match response {
             Ok(response) => response,
             Err(status) => {
-                if says(&status, fleet::MEMBERSHIP_ENDED) {
+                if says(&status, fleet::MEMBERSHIP_ENDED) && !self.controller.renews().await {
                     let order = Order::Lock(MEMBERSHIP_ENDED.to_owned());
                     if deliver(&self.orders, order).await == Err(GateStopped) {
                         return Ok(SessionEnd::Stopped);
                     }
                 }
                 if says(&status, fleet::AUTHORITY_UNKNOWN)
-                    && let Some(member) = &self.controller.member
+                    && let Some(member) = self.controller.keys.member()
                 {
                     member.forget_certificate();
                 }
@@ -223,14 +220,18 @@ impl Session {
         let peer = Peer { channel, contract };
         self.connection.send_replace(Connection::Up(peer));
         self.state.connected(clock::now());
+        self.controller.keys.speaks(dialled_after);
 
         known.locked = false;
         known.anew = false;
-        while let Some(directive) = stream
-            .message()
-            .await
-            .map_err(|status| self.failed(status))?
-        {
+        loop {
+            let directive = tokio::select! {
+                said = stream.message() => said.map_err(|status| self.failed(status))?,
+                _ = switches.changed() => return Ok(SessionEnd::Anew),
+            };
+            let Some(directive) = directive else {
+                return Ok(SessionEnd::Closed);
+            };
             known.heard = true;
             if self.follow(directive, known).await == Err(GateStopped) {
                 return Ok(SessionEnd::Stopped);
@@ -239,7 +240,6 @@ impl Session {
                 return Ok(SessionEnd::Anew);
             }
         }
-        Ok(SessionEnd::Closed)
     }
 
     /// Says what is in force here, so that it is not sent again without need, and what this host has
@@ -345,8 +345,10 @@ impl Session {
             audit_restated,
             trust_digest,
             audit_successions,
+            rotation_asked_ms,
         } = opened;
         self.controller.learn(&trust_digest);
+        self.state.rotate_as_asked(rotation_asked_ms);
         if !called.is_empty() {
             self.state.called(&called);
         }
@@ -430,25 +432,20 @@ impl Session {
             return Ok(());
         }
         saved.version.replay_floor_secs = floor_secs;
-        let (version, exchange) = (saved.version, self.controller.exchange.clone());
-        let compile = tokio::task::spawn_blocking(move || {
-            policies::compile(saved, exchange.as_deref(), clock::now())
-        });
-        match compile.await {
-            Ok(Ok(policy)) => {
+        let mut opening = self.controller.keys.opening().await;
+        let version = saved.version;
+        match opening.compile(saved).await {
+            Ok(policy) => {
                 tracing::warn!(
                     floor_secs,
                     "the fleet's list of claims was lost: older packets of shared keys are refused"
                 );
                 *ordered = version;
+                opening.ordered = Some(version);
                 deliver(&self.orders, Order::ReplacePolicy(Box::new(policy))).await
             }
-            Ok(Err(reasons)) => {
+            Err(reasons) => {
                 tracing::error!(?reasons, "the policy in force cannot be compiled again");
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(%error, "the policy in force cannot be compiled again");
                 Ok(())
             }
         }
@@ -498,9 +495,10 @@ impl Session {
     ) -> Result<(), GateStopped> {
         let generation = snapshot.generation;
         let status = self.status.borrow().clone();
-        let (exchange, before) = (self.controller.exchange.clone(), *ordered);
+        let mut opening = self.controller.keys.opening().await;
+        let (secrets, before) = (Arc::clone(&opening.secrets), *ordered);
         let judge = tokio::task::spawn_blocking(move || {
-            policies::judge(snapshot, &status, before, exchange.as_deref(), clock::now())
+            policies::judge(snapshot, &status, before, &*secrets, clock::now())
         });
         let verdict = match judge.await {
             Ok(verdict) => verdict,
@@ -513,6 +511,7 @@ impl Session {
             Verdict::Known | Verdict::RejectedBefore => return Ok(()),
             Verdict::Adopt(policy) => {
                 *ordered = policy.version;
+                opening.ordered = Some(policy.version);
                 Order::ReplacePolicy(policy)
             }
             Verdict::Reject(rejected) => Order::PolicyRejected(rejected),

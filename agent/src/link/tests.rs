@@ -4,6 +4,7 @@ mod fake;
 mod locked;
 mod memory;
 mod packed;
+mod rotation;
 mod version_1;
 
 use std::collections::VecDeque;
@@ -164,6 +165,13 @@ impl Desk {
 }
 
 fn link(address: SocketAddr, channels: Channels) -> Link {
+    let (link, start) = Link::new(&channels);
+    start.run(&Handle::current(), &link, controller(address), channels);
+    link
+}
+
+/// How that one is reached, by a host without keys.
+fn controller(address: SocketAddr) -> Controller {
     let dial: Dial = Arc::new(move || {
         Box::pin(async move {
             Endpoint::from_shared(format!("http://{address}"))
@@ -176,15 +184,11 @@ fn link(address: SocketAddr, channels: Channels) -> Link {
                 })
         })
     });
-    let controller = Controller {
+    Controller {
         dial,
         address: address.to_string(),
-        exchange: None,
-        member: None,
-    };
-    let (link, start) = Link::new(&channels);
-    start.run(&Handle::current(), &link, controller, channels);
-    link
+        keys: OwnKeys::new(None, Vec::new()),
+    }
 }
 
 /// An address at which nobody listens.

@@ -37,11 +37,11 @@ pub enum Verdict {
 /// Judges a snapshot: digest, direction, text, in this order.
 ///
 /// `status` is what is in force, `ordered` the version of the snapshot that was ordered last.
-pub fn judge(
+pub fn judge<'k, I: IntoIterator<Item = &'k ExchangeSecret>>(
     snapshot: PolicySnapshot,
     status: &Status,
     ordered: PolicyVersion,
-    exchange: Option<&ExchangeSecret>,
+    exchange: I,
     now: Now,
 ) -> Verdict {
     let PolicySnapshot {
@@ -110,14 +110,15 @@ fn warn_of_accounts(policy: &Policy) {
     }
 }
 
-/// Parses a host's policy as the controller compiled it, and compiles it for the gate.
+/// Parses a host's policy as the controller compiled it, and compiles it for the gate. `exchange` are the
+/// host's own exchange keys.
 ///
 /// # Errors
 ///
 /// Every reason why it cannot be enforced, one a line.
-pub fn compile(
+pub fn compile<'k, I: IntoIterator<Item = &'k ExchangeSecret>>(
     text: PolicyText,
-    exchange: Option<&ExchangeSecret>,
+    exchange: I,
     now: Now,
 ) -> Result<AdoptedPolicy, Vec<String>> {
     let version = text.version;

@@ -57,7 +57,7 @@ impl Authority {
                 Ok(file.first(Arc::clone(policy), start.access_file, now)?)
             }
             (Self::Joined(joined), Some(saved)) => {
-                match policies::compile(saved.clone(), joined.exchange()?, now) {
+                match policies::compile(saved.clone(), &joined.exchanges(now)?, now) {
                     Ok(policy) => Ok(policy),
                     Err(reasons) => {
                         tracing::error!(?reasons, "the saved policy cannot be enforced");

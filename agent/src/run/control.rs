@@ -7,8 +7,9 @@ use std::sync::mpsc::sync_channel;
 
 use super::local_socket::{LocalSocket, PATIENCE};
 use super::reload::Reload;
+use crate::link_state::LinkState;
 use crate::orders::{Order, OrderSender};
-use crate::report::{CONTROL_NAME, RELOAD, RESET_FLOOR};
+use crate::report::{CONTROL_NAME, RELOAD, RESET_FLOOR, ROTATE_KEYS, ROTATION, RotationReport};
 
 /// A word is shorter.
 const WORD_BYTES_MAX: u64 = 64;
@@ -17,17 +18,21 @@ const WORD_BYTES_MAX: u64 = 64;
 pub(super) fn open(
     state_dir: &Path,
     orders: &OrderSender,
-    reload: Reload,
+    (reload, link): (Reload, Option<LinkState>),
 ) -> io::Result<LocalSocket> {
     let orders = orders.clone();
     LocalSocket::open(state_dir, CONTROL_NAME, "control", move |stream| {
-        if let Err(cause) = answer(stream, &orders, &reload) {
+        if let Err(cause) = answer(stream, &orders, (&reload, link.as_ref())) {
             tracing::debug!(error = %program::one_line(&cause), "an operator's word was not understood");
         }
     })
 }
 
-fn answer(mut stream: UnixStream, orders: &OrderSender, reload: &Reload) -> io::Result<()> {
+fn answer(
+    mut stream: UnixStream,
+    orders: &OrderSender,
+    (reload, link): (&Reload, Option<&LinkState>),
+) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut word = Vec::new();
@@ -43,6 +48,10 @@ fn answer(mut stream: UnixStream, orders: &OrderSender, reload: &Reload) -> io::
         serde_json::to_vec(&report)?
     } else if word == RELOAD {
         serde_json::to_vec(&reload.reload())?
+    } else if word == ROTATE_KEYS {
+        serde_json::to_vec(&link.map_or_else(RotationReport::default, LinkState::rotate))?
+    } else if word == ROTATION {
+        serde_json::to_vec(&link.map_or_else(RotationReport::default, LinkState::rotation))?
     } else {
         return Err(ErrorKind::InvalidInput.into());
     };

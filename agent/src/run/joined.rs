@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gate::Now;
 use member::Membership;
 use tokio::runtime::Runtime;
 
@@ -38,8 +39,8 @@ impl Joined {
     }
 
     /// With which the keys of pairwise stanzas are derived.
-    pub(super) fn exchange(&self) -> Result<Option<&spa::ExchangeSecret>, RunError> {
-        Ok(self.0.member.exchange()?)
+    pub(super) fn exchanges(&self, now: Now) -> Result<Vec<spa::ExchangeSecret>, RunError> {
+        Ok(self.0.member.exchanges(now.wall_secs)?)
     }
 
     /// Starts the link.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gate::Now;
+
 use super::RunError;
 use crate::channels::Channels;
 use crate::config::Config;
@@ -22,7 +24,7 @@ impl Joined {
         Err(RunError::NoLink)
     }
 
-    pub(super) fn exchange(&self) -> Result<Option<&spa::ExchangeSecret>, RunError> {
+    pub(super) fn exchanges(&self, _: Now) -> Result<Vec<spa::ExchangeSecret>, RunError> {
         match *self {}
     }
 

@@ -93,29 +93,14 @@ fn is_old(settings: &IdentitySettings, key: &MemberKey, at_ms: u64) -> bool {
     max.is_some_and(|max| u128::from(age_ms) > max)
 }
 
-/// How a member gets another key.
-const fn other(role: Role) -> &'static str {
-    match role {
-        Role::Host => "a token with --replace gives it another",
-        Role::Auditor
-        | Role::Helpdesk
-        | Role::Owner
-        | Role::Validator
-        | Role::Operator
-        | Role::User => {
-            "`postern member rotate` asks for another, a token with --replace gives one"
-        }
-    }
-}
-
 // === impl Concern ===
 
 impl Concern {
     fn words(self, role: Role, name: &str, key: &str) -> String {
         match self {
             Self::Old(days) => format!(
-                "the identity key `{key}` of {role} {name} was made {days} days ago: {}",
-                other(role)
+                "the identity key `{key}` of {role} {name} was made {days} days ago: `postern member rotate` asks \
+                 for another, a token with --replace gives one"
             ),
             Self::Away(days) => {
                 format!(

@@ -2,7 +2,8 @@
 //!
 //! A user's hosts open for both keys as soon as they have the text that names them. The one before ends when all of
 //! them have, and when her program has come with the new one: never by time, since whoever is away or offline would
-//! find out at a closed gate.
+//! find out at a closed gate. A host's key ends when the host says that it takes packets for both: until then
+//! directories have its former exchange key, and from then on the next one.
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub(crate) struct Rotation {
     pub(crate) old: [u8; 32],
     /// The one that follows it.
     pub(crate) new: [u8; 32],
-    /// Users: X25519 public key.
+    /// Hosts and users: X25519 public key.
     pub(crate) new_exchange: Option<[u8; 32]>,
     pub(crate) signed_at_secs: u64,
     /// The old one is to end now.
@@ -122,9 +123,6 @@ pub(crate) async fn ask(
     let member = near::member(context, caller, (role, &name))?;
     caller.check_manages(&member)?;
     check::words("reason", &reason)?;
-    if role == Role::Host {
-        return Err(hosts_do_not());
-    }
     if role != Role::User && key.is_some() {
         return Err(Error::invalid(
             "key_name",
@@ -149,6 +147,10 @@ pub(crate) async fn ask(
         }
     }
     context.roster.refresh(&context.store, role, &name).await?;
+    if role == Role::Host {
+        // It is told at the beginning of its next session.
+        context.sessions.end(&name);
+    }
     near::member(context, caller, (role, &name))
 }
 
@@ -215,7 +217,12 @@ async fn end(
     event.reason += &format!(" replaced: rotated to {}", new.fingerprint());
     context.store.end_followed(new.id, event).await?;
     tracing::info!(role = %member.role, name = member.name, key = old.name, "a key has ended");
-    take_effect(context, member).await
+    take_effect(context, member).await?;
+    if member.role == Role::Host {
+        // Whoever began it with the former key.
+        context.sessions.end(&member.name);
+    }
+    Ok(())
 }
 
 async fn take_effect(context: &Context, member: &Member) -> Result<(), Error> {
@@ -265,21 +272,11 @@ fn refused(outcome: SuccessionOutcome) -> Error {
     )
 }
 
-fn hosts_do_not() -> Error {
-    Error::invalid(
-        "role",
-        "a host gets other keys by joining anew in its own place: `postern member replace host/NAME`",
-    )
-}
-
 // === impl Rotation ===
 
 impl Rotation {
     /// What is refused whoever has the old key.
     fn check(&self, now: Timestamp) -> Result<(), Error> {
-        if self.role == Role::Host {
-            return Err(hosts_do_not());
-        }
         if now.secs().abs_diff(self.signed_at_secs) > AGE_MAX_SECS {
             return Err(RenewalRefused::Clock.into());
         }

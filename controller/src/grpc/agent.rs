@@ -83,9 +83,13 @@ impl Agent for AgentService {
             directives,
         } = hosts::open_session(&self.context, &host, hello, clock::now(), clock::now).await?;
         tracing::info!(host = host.name, generation, "session opened");
+        let id = host.id;
         self.spawn(host, session, known_claims);
         let context = Arc::clone(&self.context);
-        let to_wire = move |said| directive(said, &context.authorities);
+        let to_wire = move |said| {
+            let asked_ms = rotation_asked_ms(&context, id);
+            directive(said, (&context.authorities, asked_ms))
+        };
         let directives = ReceiverStream::new(directives).map(to_wire);
         Ok(Response::new(Box::pin(directives)))
     }
@@ -195,6 +199,13 @@ impl Agent for AgentService {
     }
 }
 
+/// When a host was asked for other keys; 0 for not.
+fn rotation_asked_ms(context: &Context, host: u64) -> u64 {
+    let member = context.roster.by_id(host);
+    let asked = member.and_then(|member| member.keys.first()?.rotation_asked_ms);
+    asked.unwrap_or(0)
+}
+
 /// What a host says when it opens its session.
 fn hello(request: SessionRequest, contract: Contract) -> Hello {
     let SessionRequest {
@@ -250,7 +261,7 @@ fn hello(request: SessionRequest, contract: Contract) -> Hello {
 /// What is said to a host, in the contract's form. The end of a session is an error of its stream.
 fn directive(
     directive: session::Directive,
-    authorities: &Authorities,
+    (authorities, rotation_asked_ms): (&Authorities, u64),
 ) -> Result<Directive, Status> {
     let kind = match directive {
         session::Directive::Locked { reason } => Kind::Locked(Locked { reason }),
@@ -308,6 +319,7 @@ fn directive(
             audit_restated: audit.restated,
             audit_successions: audit.successions,
             trust_digest: authorities.get().trust_digest().to_vec(),
+            rotation_asked_ms,
         }),
     };
     Ok(Directive {

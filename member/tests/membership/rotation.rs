@@ -9,7 +9,9 @@ use fleet::Role;
 use member::{JoinError, JoinOptions, Keyring, Membership, Rotated, Rotation, RotationStep, join};
 use tempfile::TempDir;
 
-use crate::fake::Fake;
+use spa::{ExchangePublic, ExchangeSecret};
+
+use crate::fake::{Fake, now_secs};
 use crate::keyring::{Memory, Picture, restored};
 use crate::seen;
 
@@ -214,4 +216,110 @@ async fn a_join_in_the_same_directory_takes_what_a_rotation_has_left_with_it() {
     assert_eq!(bob.rotation().unwrap(), None);
     let left: Vec<_> = memory.texts.lock().unwrap().keys().cloned().collect();
     assert_eq!(left, [bob.keyring_name()]);
+}
+
+/// The public halves of the exchange keys for which packets are good then.
+fn opens_for(host: &Membership, at_secs: u64) -> Vec<ExchangePublic> {
+    let secrets = host.exchanges(at_secs).unwrap();
+    secrets.iter().map(ExchangeSecret::public).collect()
+}
+
+#[tokio::test]
+async fn a_hosts_former_exchange_key_opens_for_a_month_wherever_its_rotation_was_cut_off() {
+    const MONTH_SECS: u64 = 31 * 24 * 3600;
+    let fake = Fake::start();
+    let (dir, host) = crate::joined(&fake).await;
+    let first = host.exchange_public().unwrap();
+    let now = now_secs();
+    let load = || Membership::load(dir.path()).unwrap();
+    let file = |name: &str| dir.path().join(name);
+    // Former keys are kept before they are followed: as cut off between both.
+    let before = std::fs::read(file("membership.json")).unwrap();
+    let mut cut_offs = 0;
+    loop {
+        let mut host = load();
+        assert_eq!(
+            opens_for(&host, now)
+                .iter()
+                .filter(|key| **key == first)
+                .count(),
+            1
+        );
+        let step = host.rotate_step().await.unwrap();
+        if step == RotationStep::Switched && cut_offs == 0 {
+            std::fs::write(file("membership.json"), &before).unwrap();
+            cut_offs += 1;
+        }
+        if matches!(step, RotationStep::Ended(_)) {
+            break;
+        }
+    }
+
+    let next = load().exchange_public().unwrap();
+    assert_ne!(next, first);
+    assert_eq!(opens_for(&load(), now), [next, first]);
+    assert_eq!(opens_for(&load(), now + MONTH_SECS), [next]);
+    assert_eq!(known_of(&fake, "web-1"), 1);
+    assert!(!load().forget_ended(now).unwrap() && file("former.json").exists());
+    assert!(load().former_until_secs(now).unwrap().unwrap() > now);
+    let mode = std::os::unix::fs::MetadataExt::mode(&file("former.json").metadata().unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+
+    // Of another host, or damaged, it opens for nobody.
+    let former = std::fs::read_to_string(file("former.json")).unwrap();
+    let anothers = former.replacen("\"membership\": \"", "\"membership\": \"AAAA", 1);
+    for text in [anothers.as_str(), "{"] {
+        std::fs::write(file("former.json"), text).unwrap();
+        assert_eq!(opens_for(&load(), now), [next], "{text}");
+    }
+    std::fs::write(file("former.json"), former).unwrap();
+    assert!(load().forget_ended(now + MONTH_SECS).unwrap() && !file("former.json").exists());
+}
+
+#[tokio::test]
+async fn a_host_has_at_most_four_exchange_keys_at_once() {
+    let fake = Fake::start();
+    let (dir, mut host) = crate::joined(&fake).await;
+    for _ in 0..3 {
+        finish(&mut host).await;
+    }
+    assert_eq!(opens_for(&host, now_secs()).len(), 4);
+
+    let refused = host.rotate_step().await;
+
+    assert!(
+        matches!(refused, Err(JoinError::RotatedOften { days: 30 })),
+        "{refused:?}"
+    );
+    assert!(!dir.path().join("rotating.json").exists());
+}
+
+fn known_of(fake: &Fake, name: &str) -> usize {
+    fake.state
+        .identities
+        .lock()
+        .unwrap()
+        .get(name)
+        .unwrap()
+        .len()
+}
+
+#[tokio::test]
+async fn a_host_that_joins_anew_has_no_former_keys() {
+    let fake = Fake::start();
+    let (dir, mut host) = crate::joined(&fake).await;
+    finish(&mut host).await;
+    assert_eq!(opens_for(&host, now_secs()).len(), 2);
+    let options = JoinOptions {
+        force: true,
+        ..JoinOptions::default()
+    };
+
+    let mut token = fake.token(Role::Host, "web-1");
+    token.secret = [7; 32];
+    let again = join(&token, dir.path(), options).await.unwrap();
+
+    let own = again.exchange_public().unwrap();
+    assert_eq!(opens_for(&again, now_secs()), [own]);
+    assert!(!dir.path().join("former.json").exists());
 }

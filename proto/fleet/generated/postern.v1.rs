@@ -527,6 +527,9 @@ pub struct SessionOpened {
     /// of a key of before are told nothing of the log.
     #[prost(string, repeated, tag = "11")]
     pub audit_successions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// When this host was asked for other keys, which it has not made yet, milliseconds since the Unix epoch; 0 for not asked.
+    #[prost(uint64, tag = "12")]
+    pub rotation_asked_ms: u64,
 }
 /// The host's journal is not the continuation of what the controller has of it: begin a new one (a new epoch), after
 /// pushing nothing more of the old, and refuse what might have been granted before.
@@ -2132,13 +2135,14 @@ pub struct RotateRequest {
     pub identity_key: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     pub new_identity_key: ::prost::alloc::vec::Vec<u8>,
-    /// X25519 public key of the successor, 32 bytes; users only.
+    /// X25519 public key of the successor, 32 bytes; hosts and users only.
     #[prost(bytes = "vec", tag = "5")]
     pub new_exchange_key: ::prost::alloc::vec::Vec<u8>,
     /// Seconds since the Unix epoch; refused when more than 300 s from the controller's clock.
     #[prost(uint64, tag = "6")]
     pub signed_at_secs: u64,
-    /// The key before is to end now; it does not while waits_for is not empty.
+    /// The key before is to end now; it does not while waits_for is not empty. A host says so when it takes packets for
+    /// both exchange keys: from then on directories have the next one.
     #[prost(bool, tag = "7")]
     pub end_old: bool,
     /// Ed25519 over fleet::rotation_message of all that is above: by the new key, and by the old one, which counts until
@@ -3685,7 +3689,7 @@ pub mod operator_client {
                 .insert(GrpcMethod::new("postern.v1.Operator", "RemoveMember"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Asks a member, or one key of a user, to make new keys; its program says so to whoever uses it.
+        /// Asks a member, or one key of a user, to make new keys: a host does, other programs say so to whoever uses them.
         pub async fn rotate_member(
             &mut self,
             request: impl tonic::IntoRequest<super::RotateMemberRequest>,
@@ -4131,7 +4135,7 @@ pub mod operator_server {
             tonic::Response<Self::RemoveMemberStream>,
             tonic::Status,
         >;
-        /// Asks a member, or one key of a user, to make new keys; its program says so to whoever uses it.
+        /// Asks a member, or one key of a user, to make new keys: a host does, other programs say so to whoever uses them.
         async fn rotate_member(
             &self,
             request: tonic::Request<super::RotateMemberRequest>,

@@ -1,6 +1,7 @@
 //! Who is in the fleet, who may what, and what the auditor is told.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -342,6 +343,61 @@ fn a_users_keys_are_rotated_with_a_host_away_and_she_opens_before_between_and_af
         let shown: serde_json::Value = serde_json::from_str(&shown.ok()?.stdout)?;
         let keys = shown.get("keys").and_then(|keys| keys.as_array());
         same("keys of alice", &keys.map(Vec::len), &Some(1))
+    });
+}
+
+#[test]
+fn a_hosts_keys_are_rotated_and_a_user_with_the_directory_of_before_still_opens() {
+    in_lab(|lab| {
+        let mut company = Company::found(lab, 1, POLICY)?;
+        company.alice.run(&["sync"])?.ok()?;
+        let program = binary("postern-agent")?.display().to_string();
+        let state = company.host(1).state.display().to_string();
+        let certificate = company.host(1).state.join("certificate.json");
+        let former = fs::read(&certificate)?;
+        let rotate = [&*program, "rotate-keys", "--state", &state, "--wait", "20s"];
+        company.host(1).node.run(&rotate)?.ok()?;
+        company.operator.hosts_in_sync(1)?;
+
+        // She has no controller, and so the host's key of before; also after a kill -9 of the host.
+        company.controller.kill()?;
+        company.alice.knock("web-1", "tcp/22", &[])?;
+        company.host(1).opens(company.alice.node.v4, "tcp:22")?;
+        let waits = [&*program, "rotate-keys", "--state", &state, "--wait", "0s"];
+        company.host(1).node.run(&waits)?.code(3)?;
+        let begun = company.host(1).state.join("rotating.json");
+        wait::until("the next keys", wait::SOON, || Ok(begun.exists()))?;
+        company.host_mut(1).kill()?;
+        // As whoever renewed it in the moment before: of a key that has ended, and no reason to lock itself.
+        fs::write(&certificate, former)?;
+        company.host_mut(1).start_again()?;
+        company.alice.knock("web-1", "tcp/22", &[])?;
+        company.host(1).opens(company.alice.node.v4, "tcp:22")?;
+
+        // What was asked for meanwhile goes on by itself.
+        company.controller.start_again()?;
+        let operator = &company.operator;
+        let rotated = |times| {
+            wait::until("other keys by themselves", wait::SOON, || {
+                let log = company.host(1).log();
+                Ok(log.matches("this host has other keys now").count() == times)
+            })
+        };
+        rotated(1)?;
+        operator.run(&["member", "rotate", "host/web-1"])?.ok()?;
+        rotated(2)?;
+        operator.hosts_in_sync(1)?;
+        company.alice.run(&["sync"])?.ok()?;
+        company.alice.knock("web-1", "tcp/22", &[])?;
+        wait::until("grants of both keys", wait::SOON, || {
+            let opened = company.auditor.audit(&["--kind", "grant-opened"])?;
+            let keys: BTreeSet<_> = opened.iter().map(|event| text(event, "key")).collect();
+            Ok(keys.len() == 2)
+        })?;
+        let shown = operator.run(&["member", "show", "host/web-1", "--json"])?;
+        let shown: serde_json::Value = serde_json::from_str(&shown.ok()?.stdout)?;
+        let keys = shown.get("keys").and_then(|keys| keys.as_array());
+        same("keys of web-1", &keys.map(Vec::len), &Some(1))
     });
 }
 

@@ -36,15 +36,15 @@ type Name = (Fingerprint, [u8; 32]);
 impl CompiledPolicy {
     /// Compiles `policy`.
     ///
-    /// `identity` is the host's exchange key, for stanzas with a user's public key; `now` says which
-    /// tags are current.
+    /// `identity` are the host's exchange keys, for stanzas with a user's public key: its own, and former ones
+    /// that are still good. `now` says which tags are current.
     ///
     /// # Errors
     ///
     /// [`CompileError`] names the first stanza that this host cannot enforce; none is left out.
-    pub fn new(
+    pub fn new<'k, I: IntoIterator<Item = &'k ExchangeSecret>>(
         policy: &Arc<Policy>,
-        identity: Option<&ExchangeSecret>,
+        identity: I,
         generation: u64,
         shared: SharedKeys,
         now: Now,
@@ -57,14 +57,15 @@ impl CompiledPolicy {
     /// # Errors
     ///
     /// [`CompileError`].
-    pub fn with_keyrings(
+    pub fn with_keyrings<'k, I: IntoIterator<Item = &'k ExchangeSecret>>(
         policy: &Arc<Policy>,
-        identity: Option<&ExchangeSecret>,
+        identity: I,
         keyrings: &dyn Keyrings,
         generation: u64,
         shared: SharedKeys,
         now: Now,
     ) -> Result<Self, CompileError> {
+        let identity: Vec<_> = identity.into_iter().collect();
         let mut growing: Vec<Growing<'_>> = Vec::with_capacity(policy.stanzas.len());
         let mut slots: HashMap<Name, usize> = HashMap::with_capacity(policy.stanzas.len());
         let sequences = policy.stanzas.iter().any(|stanza| stanza.knock_sequence);
@@ -73,7 +74,7 @@ impl CompiledPolicy {
                 StanzaKey::Static(_) => shared == SharedKeys::AllStatic,
                 StanzaKey::Pairwise | StanzaKey::User { .. } => false,
             };
-            for keys in keys_of(stanza, identity)?.iter() {
+            for keys in keys_of(stanza, &identity)?.iter() {
                 let name = (keys.fingerprint(), keys.domain());
                 match slots.entry(name) {
                     Slot::Occupied(slot) => {
@@ -239,7 +240,7 @@ impl<'p> Growing<'p> {
 /// Returns the keys of a stanza, derived if they are a user's.
 fn keys_of<'s>(
     stanza: &'s Stanza,
-    identity: Option<&ExchangeSecret>,
+    identity: &[&ExchangeSecret],
 ) -> Result<Cow<'s, [Keys]>, CompileError> {
     match &stanza.key {
         StanzaKey::Static(keys) => Ok(Cow::Borrowed(keys)),
@@ -247,13 +248,16 @@ fn keys_of<'s>(
             stanza: stanza.label(),
         }),
         StanzaKey::User { user: _, public } => {
-            let Some(secret) = identity else {
+            if identity.is_empty() {
                 return Err(CompileError::NoIdentity {
                     stanza: stanza.label(),
                 });
-            };
-            spa::pairwise(secret, public, public, &secret.public())
-                .map(|keys| Cow::Owned(vec![keys]))
+            }
+            let keys = identity
+                .iter()
+                .map(|secret| spa::pairwise(secret, public, public, &secret.public()));
+            keys.collect::<Result<Vec<_>, _>>()
+                .map(Cow::Owned)
                 .map_err(|cause| CompileError::Key {
                     stanza: stanza.label(),
                     cause,

@@ -319,6 +319,39 @@ fn a_user_is_known_by_her_own_key_with_this_host() {
 }
 
 #[test]
+fn a_user_is_known_by_a_former_key_of_this_host_as_long_as_that_is_good() {
+    let secret = |byte| ExchangeSecret::from_bytes([byte; 32]);
+    let (user, now, former) = (secret(1), secret(2), secret(3));
+    let sealed = |host: &ExchangeSecret, number| {
+        let keys = pairwise(&user, &host.public(), &user.public(), &host.public()).unwrap();
+        seal_tagged(&message(number, NOW_SECS), &keys)
+    };
+    let text = format!(
+        "SOURCE ANY\nREQUIRE_USERNAME alice\nUSER_PUBLIC_KEY {}\nOPEN_PORTS tcp/22\n",
+        user.public()
+    );
+    let policy =
+        Arc::new(policy::parse_as(Dialect::Compiled, "compiled", &text, &NoIncludes).unwrap());
+    let compiled = |identity: &[ExchangeSecret]| {
+        CompiledPolicy::new(&policy, identity, 3, SharedKeys::AllStatic, at(NOW_SECS)).unwrap()
+    };
+    let mut scene = Scene::new(&stanza("bob", ""));
+
+    let both = compiled(&[now.clone(), former.clone()]);
+    assert_eq!(both.key_count(), 2);
+    scene.gate.replace(Arc::new(both));
+    for (number, host) in [(1, &now), (2, &former)] {
+        let grant = scene.granted(sealed(host, number));
+        assert_eq!(grant.identity().user(), "alice");
+    }
+    scene
+        .gate
+        .replace(Arc::new(compiled(std::slice::from_ref(&now))));
+    scene.granted(sealed(&now, 3));
+    scene.refused(sealed(&former, 4));
+}
+
+#[test]
 fn a_name_under_a_static_key_is_asserted_also_where_the_stanza_requires_that_one_name() {
     let mut scene = Scene::new(&stanza("alice", "REQUIRE_USERNAME alice"));
 

@@ -11,9 +11,9 @@ use crate::error::Result;
 /// Ask a member to make new keys, as those that a desktop has been using for a year
 ///
 /// Nothing stops working: `postern sync` and `postern list` say so to whoever uses the key, and she runs
-/// `postern profile rotate`. A key that may be in other hands is not asked but locked or replaced
-/// (`postern member replace --lost`). Until she has done it, `postern member show` says since when she is asked. A host
-/// gets other keys by `postern member replace host/NAME`.
+/// `postern profile rotate`. A host does it by itself, as `postern-agent rotate-keys` does there. A key that may be in
+/// other hands is not asked but locked or replaced (`postern member replace --lost`). Until it is done,
+/// `postern member show` says since when it is asked for.
 ///
 /// JSON fields: those of `postern member list`.
 #[derive(clap::Args, Debug)]
@@ -21,7 +21,8 @@ use crate::error::Result;
 Examples:
   postern member rotate alice
   postern member rotate alice --key laptop -m 'a year old'
-  postern member rotate operator/mbr")]
+  postern member rotate operator/mbr
+  postern member rotate host/web-1")]
 pub(super) struct RotateArgs {
     #[command(flatten)]
     target: Target,

@@ -128,6 +128,7 @@ fn refused(error: JoinError) -> CommandError {
         | JoinError::AlreadyMember { .. }
         | JoinError::Running { .. }
         | JoinError::Rotating { .. }
+        | JoinError::RotatedOften { .. }
         | JoinError::Files(_)) => error.into(),
     }
 }

@@ -2,6 +2,7 @@ use ed25519_dalek::Signer as _;
 use spa::ExchangePublic;
 
 use super::*;
+use crate::app::directory::directory;
 use crate::app::enroll::{self, Renewal};
 use crate::app::fixture::{CALL, Fleet, Keys, NOW, after_secs, caller, root};
 use crate::app::hosts;
@@ -36,7 +37,7 @@ async fn join(fleet: &Fleet, role: Role, name: &str) -> Keys {
 /// Signed by both, as her program does it.
 fn wish((role, name): (Role, &str), old: &Keys, new: &Keys, end_old: bool) -> Rotation {
     let public = |keys: &Keys| keys.identity.verifying_key().to_bytes();
-    let new_exchange = (role == Role::User).then_some(NEXT);
+    let new_exchange = matches!(role, Role::User | Role::Host).then_some(NEXT);
     let message = fleet::rotation_message(
         role,
         name,
@@ -355,7 +356,7 @@ async fn a_successor_that_was_lost_is_replaced_and_one_that_has_come_is_not() {
 }
 
 #[tokio::test]
-async fn an_operator_has_no_host_to_wait_for_and_a_host_is_told_how_it_gets_other_keys() {
+async fn an_operator_has_no_host_to_wait_for() {
     let fleet = Fleet::new().await;
     let (old, new) = (join(&fleet, Role::Operator, "mbr").await, Keys::new());
     let of_mbr = |end| wish((Role::Operator, "mbr"), &old, &new, end);
@@ -365,11 +366,76 @@ async fn an_operator_has_no_host_to_wait_for_and_a_host_is_told_how_it_gets_othe
     );
     assert_eq!(ask_for(&fleet, of_mbr(true)).await.unwrap(), ended());
     come(&fleet, (Role::Operator, "mbr"), &new).await.unwrap();
+}
 
-    let host = join(&fleet, Role::Host, "web-1").await;
-    let refused = ask_for(&fleet, wish((Role::Host, "web-1"), &host, &new, false)).await;
-    let refused = refused.unwrap_err().to_string();
-    assert!(refused.contains("member replace"), "{refused}");
+#[tokio::test]
+async fn directories_have_a_hosts_next_key_when_it_says_that_it_opens_for_both_and_not_before() {
+    let fleet = Fleet::new().await;
+    let old = join(&fleet, Role::Host, "web-1").await;
+    join(&fleet, Role::User, "alice").await;
+    fleet.apply(0, POLICY).await.unwrap();
+    let alice = caller(&alice(&fleet));
+    let given = || {
+        let directory = directory(&fleet.context, &alice, NOW);
+        let keys = directory.entries.iter().map(|entry| entry.exchange_key);
+        keys.collect::<Vec<_>>()
+    };
+    let named = (Role::Host, "web-1");
+    let new = Keys::new();
+    let session = fleet.context.sessions.subscribe("web-1", || None);
+    assert_eq!(given(), [EXCHANGE]);
+
+    for _ in 0..2 {
+        let told = ask_for(&fleet, wish(named, &old, &new, false)).await;
+        assert_eq!(told.unwrap(), waits_for(&[]));
+        assert_eq!(given(), [EXCHANGE]);
+    }
+    come(&fleet, named, &new).await.unwrap();
+    come(&fleet, named, &old).await.unwrap();
+    assert_eq!(given(), [EXCHANGE]);
+
+    for _ in 0..2 {
+        assert_eq!(
+            ask_for(&fleet, wish(named, &old, &new, true))
+                .await
+                .unwrap(),
+            ended()
+        );
+        assert_eq!(given(), [NEXT]);
+    }
+    assert!(
+        !fleet.context.sessions.is_connected("web-1"),
+        "one of the former key ends"
+    );
+    drop(session);
+    assert!(come(&fleet, named, &old).await.is_err());
+    come(&fleet, named, &new).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_is_asked_for_other_keys_is_told_in_its_next_session_until_it_has_begun() {
+    let fleet = Fleet::new().await;
+    let old = join(&fleet, Role::Host, "web-1").await;
+    let session = fleet.context.sessions.subscribe("web-1", || None);
+    let (operator, host) = (root(), (Role::Host, "web-1"));
+    let whom = Whom {
+        role: Role::Host,
+        name: "web-1".to_owned(),
+        key: None,
+    };
+    let asked = ask(&fleet.context, &operator, (whom, String::new()), NOW).await;
+    assert_eq!(
+        asked.unwrap().keys.first().unwrap().rotation_asked_ms,
+        Some(NOW.ms())
+    );
+    assert!(!fleet.context.sessions.is_connected("web-1"));
+    drop(session);
+
+    ask_for(&fleet, wish(host, &old, &Keys::new(), false))
+        .await
+        .unwrap();
+    let web = fleet.context.roster.find(Role::Host, "web-1").unwrap();
+    assert!(web.keys.iter().all(|key| key.rotation_asked_ms.is_none()));
 }
 
 #[tokio::test]
