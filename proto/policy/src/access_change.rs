@@ -68,14 +68,15 @@ type ByHolder = BTreeMap<Holder, Rights>;
 /// What a new policy gives and takes, by host and user. `users` are all who have joined.
 ///
 /// A user whom a stanza names and who has not joined yet is spoken of too: she has it as soon as she
-/// does. Hosts that the same stanzas select are looked at once.
+/// does. Hosts that the same stanzas select are looked at once. Of many changes the first `limit` are
+/// given, and how many more there are.
 #[must_use]
 pub fn access_changes(
     (old, new): (&Policy, &Policy),
     hosts: &[HostFacts],
     users: &BTreeSet<String>,
-    now_secs: u64,
-) -> Vec<AccessChange> {
+    (now_secs, limit): (u64, usize),
+) -> (Vec<AccessChange>, usize) {
     let question = Question {
         user: None,
         ports: None,
@@ -88,17 +89,21 @@ pub fn access_changes(
     );
     let mut known: BTreeMap<(Vec<usize>, Vec<usize>), Vec<AccessChange>> = BTreeMap::new();
     let mut all = Vec::new();
+    let mut count = 0;
     for host in hosts {
         let selections = (old.selection(host), new.selection(host));
         let changes = known
             .entry(selections)
             .or_insert_with_key(|(before, after)| between(&old.rights(before), &new.rights(after)));
-        all.extend(changes.iter().map(|change| AccessChange {
+        count += changes.len();
+        let listed = changes.iter().take(limit - all.len());
+        all.extend(listed.map(|change| AccessChange {
             host: host.name.clone(),
             ..change.clone()
         }));
     }
-    all
+    let more = count - all.len();
+    (all, more)
 }
 
 /// What people gain and lose when a host becomes another, with other labels or another name, and the

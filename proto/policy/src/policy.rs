@@ -123,35 +123,22 @@ impl Policy {
             .collect()
     }
 
-    /// The replay domains of static keys that are valid on more than one of these hosts, with the
-    /// names of those hosts.
-    pub fn shared_domains(&self, hosts: &[HostFacts]) -> BTreeMap<[u8; 32], BTreeSet<String>> {
-        let keyed: Vec<(&Stanza, Vec<[u8; 32]>)> = self
-            .stanzas
-            .iter()
-            .filter(|stanza| !stanza.static_keys().is_empty())
-            .map(|stanza| {
-                (
-                    stanza,
-                    stanza.static_keys().iter().map(|k| k.domain()).collect(),
-                )
-            })
-            .collect();
-
-        let mut domains: BTreeMap<[u8; 32], BTreeSet<String>> = BTreeMap::new();
-        for host in hosts {
-            for (stanza, own) in keyed.iter().filter(|(stanza, _)| stanza.selects(host)) {
-                debug_assert!(matches!(stanza.key, StanzaKey::Static(_)));
-                for domain in own {
-                    domains
-                        .entry(*domain)
-                        .or_default()
-                        .insert(host.name.clone());
-                }
+    /// The replay domains of static keys that are valid on more than one of these hosts, and on how
+    /// many.
+    #[must_use]
+    pub fn shared_domains(&self, hosts: &[HostFacts]) -> BTreeMap<[u8; 32], usize> {
+        let mut stanzas: BTreeMap<[u8; 32], Vec<&Stanza>> = BTreeMap::new();
+        for stanza in &self.stanzas {
+            for keys in stanza.static_keys() {
+                stanzas.entry(keys.domain()).or_default().push(stanza);
             }
         }
-        domains.retain(|_, names| names.len() > 1);
-        domains
+        let counted = stanzas.into_iter().filter_map(|(domain, stanzas)| {
+            let has_it = |host: &&HostFacts| stanzas.iter().any(|stanza| stanza.selects(host));
+            let count = hosts.iter().filter(has_it).count();
+            (count > 1).then_some((domain, count))
+        });
+        counted.collect()
     }
 
     /// Checks that the policy can be enforced by an agent without a controller: every stanza has

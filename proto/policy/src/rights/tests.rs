@@ -161,7 +161,9 @@ fn changes(old: &str, new: &str) -> Vec<String> {
         host("db-1", "db"),
     ];
     let (old, new) = (policy(old), policy(new));
-    let changes = access_changes((&old, &new), &hosts, &users(&["alice", "bob"]), NOW_SECS);
+    let of = (&old, &new);
+    let (changes, more) = access_changes(of, &hosts, &users(&["alice", "bob"]), (NOW_SECS, 100));
+    assert_eq!(more, 0);
     let shown = changes.iter().map(|change| {
         let who = match &change.holder {
             Holder::User(name) => name.to_string(),

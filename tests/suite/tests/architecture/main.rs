@@ -76,6 +76,8 @@ const PURE: &[(&str, &[&str])] = &[
             "jiff",
             "serde",
             "serde_json",
+            // Bytes as other bytes: texts that travel packed.
+            "zstd-safe",
             // With feature `rpc` only.
             "tonic",
             "tonic-prost",
