@@ -2,27 +2,11 @@
 
 use fleet::Role;
 use fleet::audit::{Checkpoint, KeyChain};
-use fleet::wire::directive::Directive as Kind;
-use fleet::wire::{ReadLogRequest, SessionOpened, SessionRequest};
+use fleet::wire::ReadLogRequest;
 use rusqlite::Connection;
 
-use crate::proof::{journal, log, openssl_agrees, push, stopped, verify};
-use crate::support::{Fleet, Member, next};
-
-/// Opens a session as a program of this version, and gives all that it is shown.
-async fn opened(host: &Member, kept: &str) -> SessionOpened {
-    let request = SessionRequest {
-        audit_checkpoint: kept.to_owned(),
-        run_id: vec![7; 16],
-        ..SessionRequest::default()
-    };
-    let mut session = host.agent().session(request).await.unwrap().into_inner();
-    loop {
-        if let Kind::Opened(opened) = next(&mut session).await {
-            return opened;
-        }
-    }
-}
+use crate::proof::{journal, log, opened, openssl_agrees, push, stopped, verify};
+use crate::support::Fleet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_key_of_the_log_is_rotated_beside_a_running_controller_and_without_and_all_follow() {

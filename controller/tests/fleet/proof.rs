@@ -8,7 +8,9 @@ use fleet::audit::{
     AuditKey, AuditSigner, Checkpoint, FaultKind, KeyChain, Linked, LogVersion, Verdict, Verifier,
 };
 use fleet::wire::directive::Directive as Kind;
-use fleet::wire::{LogBegin, LogRow, PushEventsRequest, ReadLogRequest, SessionRequest};
+use fleet::wire::{
+    LogBegin, LogRow, PushEventsRequest, ReadLogRequest, SessionOpened, SessionRequest,
+};
 use fleet::{Event, EventKind, EventRecord, Role};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
@@ -363,6 +365,12 @@ pub(crate) async fn verify(auditor: &Member, kept: &str) -> (LogBegin, Verdict, 
 
 /// Opens a session that presents what a host keeps, and gives what it is shown.
 async fn shown(host: &Member, kept: &str) -> (String, String) {
+    let opened = opened(host, kept).await;
+    (opened.audit_checkpoint, opened.audit_restated)
+}
+
+/// Opens a session as a program of this version, and gives all that it is shown.
+pub(crate) async fn opened(host: &Member, kept: &str) -> SessionOpened {
     let request = SessionRequest {
         audit_checkpoint: kept.to_owned(),
         run_id: vec![7; 16],
@@ -371,7 +379,7 @@ async fn shown(host: &Member, kept: &str) -> (String, String) {
     let mut session = host.agent().session(request).await.unwrap().into_inner();
     loop {
         if let Kind::Opened(opened) = next(&mut session).await {
-            return (opened.audit_checkpoint, opened.audit_restated);
+            return opened;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::arena::Arena;
-use crate::experiments::grants::{self, Processors};
+use crate::experiments::grants;
 use crate::keyring::{Form, Keyring};
 use crate::report::{Report, Row};
 use crate::servers::Server;
@@ -62,7 +62,7 @@ pub(crate) fn run(arena: &Arena, server: Server, report: &mut Report) -> anyhow:
         "",
     )?;
 
-    let sample = grants::measure(arena, keyring, Form::Tagged, 60, Processors::Awake)?;
+    let sample = grants::measure(arena, keyring, Form::Tagged, 60, grants::STEADY)?;
     running.stop()?;
     report.add(Row {
         experiment: "E12",

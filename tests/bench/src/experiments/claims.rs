@@ -16,12 +16,18 @@ use tonic::transport::Channel;
 
 use crate::arena::Arena;
 use crate::clock;
-use crate::experiments::grants::{self, Processors};
+use crate::experiments::grants::{self, Processors, Rhythm};
 use crate::fleet::Company;
 use crate::keyring::{Form, Keyring};
 use crate::report::{Report, Row};
 use crate::servers::{POSTERN_READY, Running, Server};
 use crate::stats::{Sample, ms};
+
+/// As in E1, but for processors: what answers a claim waits for the kernel's own threads.
+const RHYTHM: Rhythm = Rhythm {
+    between: grants::BETWEEN,
+    processors: Processors::AsTheyAre,
+};
 
 /// Hosts that claim.
 const HOSTS: usize = 4;
@@ -86,7 +92,7 @@ fn latency(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     for (form, word) in [(Form::Stock, "stock"), (Form::Tagged, "tagged")] {
-        let sample = grants::measure(arena, keyring, form, count, Processors::AsTheyAre)?;
+        let sample = grants::measure(arena, keyring, form, count, RHYTHM)?;
         let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
         report.add(Row {
             experiment: "E9",

@@ -1,5 +1,7 @@
 //! E1, E2, E3: how soon a hole opens when nobody disturbs, and how many at once.
 
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::time::{Duration, Instant};
 
 use crate::arena::Arena;
@@ -28,8 +30,31 @@ pub(crate) enum Processors {
     AsTheyAre,
 }
 
+/// How grants follow one another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rhythm {
+    pub(crate) between: Duration,
+    pub(crate) processors: Processors,
+}
+
+/// One after the other on a machine that is awake: what the server costs.
+pub(crate) const STEADY: Rhythm = Rhythm {
+    between: BETWEEN,
+    processors: Processors::Awake,
+};
+/// As users come: nothing happens for a while, and processors and disk have gone to sleep.
+const SELDOM: Rhythm = Rhythm {
+    between: Duration::from_millis(250),
+    processors: Processors::AsTheyAre,
+};
+
 /// The first grants fill caches and sets, for every server.
 const WARM_UP: usize = 3;
+/// Grants of each form; after silence fewer, since each takes its time.
+const GRANTS: usize = 60;
+const GRANTS_SELDOM: usize = 20;
+/// What a grant waits for where it is durable before it opens, written over and synced, bytes.
+const SYNCED: usize = 4_096;
 
 /// E1 and E2: grant latency when idle.
 pub(crate) fn latency(
@@ -49,7 +74,7 @@ pub(crate) fn latency(
     };
     let running = server.start(arena, keyring)?;
     for form in forms {
-        let sample = measure(arena, keyring, *form, 60, Processors::Awake)?;
+        let sample = measure(arena, keyring, *form, GRANTS, STEADY)?;
         let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
         let word = match form {
             Form::Stock => "stock",
@@ -62,7 +87,7 @@ pub(crate) fn latency(
             server,
             measure: "latency_p50_ms",
             value: p50,
-            text: format!("{} (p95 {}, {}/60)", ms(p50), ms(p95), sample.len()),
+            text: format!("{} (p95 {}, {}/{GRANTS})", ms(p50), ms(p95), sample.len()),
             goal: match (stanzas, form) {
                 (1, _) => "<= 0.4 ms, p95 <= 1 ms",
                 (_, Form::Tagged) => "<= 0.4 ms",
@@ -70,7 +95,66 @@ pub(crate) fn latency(
             },
         })?;
     }
+    if experiment == "E1" {
+        after_silence(arena, (server, keyring), report)?;
+        synced(arena, server, report)?;
+    }
     running.stop()
+}
+
+/// E1 as users come.
+fn after_silence(
+    arena: &Arena,
+    (server, keyring): (Server, Keyring),
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let sample = measure(arena, keyring, Form::Stock, GRANTS_SELDOM, SELDOM)?;
+    let (p50, p95) = (sample.p50_ms(), sample.p95_ms());
+    report.add(Row {
+        experiment: "E1",
+        case: "latency p50 after 250 ms of silence, stock".to_owned(),
+        server,
+        measure: "latency_seldom_p50_ms",
+        value: p50,
+        text: format!(
+            "{} (p95 {}, {}/{GRANTS_SELDOM})",
+            ms(p50),
+            ms(p95),
+            sample.len()
+        ),
+        goal: "its sync is the disk's",
+    })
+}
+
+/// What the disk alone takes in the same rhythms and the same place: one block, written over and synced.
+fn synced(arena: &Arena, server: Server, report: &mut Report) -> anyhow::Result<()> {
+    let path = arena.server.dir.join("synced");
+    let mut file = File::create(&path)?;
+    let mut sync = |between| -> anyhow::Result<Duration> {
+        std::thread::sleep(between);
+        let start = clock::now();
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&[7; SYNCED])?;
+        file.sync_data()?;
+        Ok(start.elapsed())
+    };
+    for (between, case) in [
+        (STEADY.between, "one block synced, each 7 ms"),
+        (SELDOM.between, "one block synced after 250 ms"),
+    ] {
+        let times: anyhow::Result<Vec<_>> = (0..GRANTS_SELDOM).map(|_| sync(between)).collect();
+        let sample = Sample::new(times?);
+        report.add(Row {
+            experiment: "E1",
+            case: case.to_owned(),
+            server,
+            measure: "sync_p50_ms",
+            value: sample.p50_ms(),
+            text: format!("{} (p95 {})", ms(sample.p50_ms()), ms(sample.p95_ms())),
+            goal: "(the disk)",
+        })?;
+    }
+    Ok(std::fs::remove_file(path)?)
 }
 
 /// Latencies of `count` grants, one after the other, each from an address of its own.
@@ -79,13 +163,13 @@ pub(crate) fn measure(
     keyring: Keyring,
     form: Form,
     count: usize,
-    processors: Processors,
+    rhythm: Rhythm,
 ) -> anyhow::Result<Sample> {
     let port = keyring.spa_port(keyring.last());
     let probers = arena.probers_to(count + WARM_UP, port)?;
     // On a thread of its own: the server must not inherit how it gives way.
     let times = arena.client.within(|| {
-        let _awake = match processors {
+        let _awake = match rhythm.processors {
             Processors::Awake => Some(Vigil::begin()?),
             Processors::AsTheyAre => {
                 probe::give_way()?;
@@ -95,7 +179,7 @@ pub(crate) fn measure(
         let mut times = Vec::with_capacity(probers.len());
         for prober in &probers {
             let packet = keyring.packet(form)?;
-            std::thread::sleep(BETWEEN);
+            std::thread::sleep(rhythm.between);
             times.push(prober.grant_latency(&packet, PACE)?);
         }
         Ok(times)
