@@ -146,4 +146,20 @@ async fn an_operators_keys_follow_one_another_without_any_host() {
     assert_eq!(after.keys.len(), 1);
     assert_ne!(after.keys[0].fingerprint, before.keys[0].fingerprint);
     mbr.channel().await.unwrap();
+
+    // Who has other keys is still known by the token by which it came.
+    let Fleet { dir, running, .. } = fleet;
+    running.stop().await;
+    let data = dir.path().join("data");
+    let wrong = || {
+        let findings = controller::check(&data, &mut |_, _| {}).unwrap();
+        let wrong = findings.into_iter().filter(|finding| !finding.is_sound);
+        wrong.map(|finding| finding.what).collect::<Vec<_>>()
+    };
+    assert_eq!(wrong(), [""; 0]);
+    let database = rusqlite::Connection::open(data.join("controller.db")).unwrap();
+    let edit = "UPDATE members SET role = 'auditor' WHERE name = 'mbr'";
+    assert_eq!(database.execute(edit, []).unwrap(), 1);
+    drop(database);
+    assert!(wrong().contains(&"members"));
 }

@@ -54,10 +54,10 @@ fn policies_open(connection: &Connection, seal: &SealKey) -> Result<(), StoreErr
 /// Members whose role is not that of the token by which they joined, and hosts whose pass is gone.
 fn of_members(connection: &Connection, all: &[Member]) -> Result<Faults, StoreError> {
     let mut faults = Faults::new();
-    // Operators of before are owners since the schema that knows owners.
+    // Operators of before are owners since the schema that knows owners. By the member and not by the key:
+    // keys are rotated, and the member stays.
     let mut statement = connection.prepare(
-        "SELECT DISTINCT m.name, m.role, t.role FROM members m
-         JOIN member_keys k ON k.member = m.id JOIN tokens t ON t.member_key = k.id
+        "SELECT DISTINCT m.name, m.role, t.role FROM members m JOIN tokens t ON t.member = m.id
          WHERE t.redeemed_at_ms IS NOT NULL AND t.role <> m.role
              AND NOT (t.role = 'operator' AND m.role = 'owner' AND t.scope = '{}')",
     )?;
