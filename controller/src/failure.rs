@@ -58,7 +58,9 @@ impl Failure for RotateError {
     fn exit(&self) -> Exit {
         match self {
             Self::Start(error) => error.exit(),
-            Self::NotNow(_) | Self::TooFar(_) | Self::Stranded(_) => Exit::Refused,
+            Self::NotNow(_) | Self::TooFar(_) | Self::Stranded(_) | Self::Clock { .. } => {
+                Exit::Refused
+            }
         }
     }
 
@@ -76,7 +78,15 @@ impl Failure for RotateError {
                  then --finish"
                     .into(),
             ),
+            Self::NotNow(NotNow::BeginsLater(_)) => Some(
+                "set the clock right; `postern-controller ca rotate` then makes another in its place".into(),
+            ),
             Self::NotNow(NotNow::Authority(_)) => None,
+            Self::Clock { .. } => Some(
+                "set the clock right, as `date` shows it; where it is right, and the controller only was not used \
+                 for so long, take the step with --force"
+                    .into(),
+            ),
             Self::TooFar(_) => Some(
                 "let them renew first (a host that is connected, a user with `postern sync`), lock or remove those \
                  that are gone for good, or take the step with --force: then they must join anew"

@@ -55,10 +55,23 @@ pub enum RotateError {
         .0.len(), STEPS_MAX - 1, names(.0)
     )]
     TooFar(Vec<Waiting>),
+    /// What was made by such a clock might begin long after everybody's now.
+    #[error(
+        "the clock says {now}, and the last that the controller knows is of {seen}: one of them is wrong"
+    )]
+    Clock {
+        /// By this machine.
+        now: String,
+        /// When the newest record was stored, or a member renewed its certificate.
+        seen: String,
+    },
     /// These may be stranded.
     #[error("{} could not follow: {}", .0.len(), names(.0))]
     Stranded(Vec<Waiting>),
 }
+
+/// The clock may be so far from what the database has seen last.
+const CLOCK_DOUBT_SECS: u64 = 7 * 24 * 3600;
 
 /// What was done.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -102,7 +115,11 @@ async fn take(
 ) -> Result<Rotated, RotateError> {
     let held = dir.hold_authority().map_err(StartError::from)?;
     let mut must_join = Vec::new();
-    let new = || Authority::create(fleet, now.secs()).map_err(StartError::from);
+    let newest = store.newest_record_ms().await.map_err(StartError::from)?;
+    let seen = last_seen(newest, members).unwrap_or(now);
+    // Never after what was seen: whoever was there then must be able to believe it.
+    let begins_secs = now.secs().min(seen.secs());
+    let new = || Authority::create(fleet, begins_secs).map_err(StartError::from);
     let mut kept = match open_held(dir, store, now).await {
         // Whatever is wrong with what is there: nothing of it counts any more.
         Err(error) if step == RotateStep::Compromised => {
@@ -114,11 +131,14 @@ async fn take(
     };
     let what = match step {
         RotateStep::Begin | RotateStep::BeginAnyway => {
+            if step == RotateStep::Begin && is_doubtful(now, seen) {
+                return Err(doubt(now, seen));
+            }
             must_join = too_far(members, &kept)?;
             if !must_join.is_empty() && step == RotateStep::Begin {
                 return Err(RotateError::TooFar(must_join));
             }
-            kept.begin(&new()?, fleet, now.secs())?;
+            kept.begin(&new()?, fleet, begins_secs)?;
             "the next authority is made, and members are told of it"
         }
         RotateStep::Issue => {
@@ -158,6 +178,27 @@ async fn take(
         must_join,
         status,
     })
+}
+
+/// When the newest record was stored, or a member last renewed; `None` where there is neither.
+fn last_seen(newest_record_ms: Option<u64>, members: &[Member]) -> Option<Timestamp> {
+    let renewed = members
+        .iter()
+        .flat_map(Member::active_keys)
+        .map(|key| key.renewed_at_ms);
+    let newest = renewed.chain(newest_record_ms).max();
+    newest.map(Timestamp::from_ms)
+}
+
+fn doubt(now: Timestamp, seen: Timestamp) -> RotateError {
+    RotateError::Clock {
+        now: now.to_string(),
+        seen: seen.to_string(),
+    }
+}
+
+fn is_doubtful(now: Timestamp, seen: Timestamp) -> bool {
+    now.secs().abs_diff(seen.secs()) > CLOCK_DOUBT_SECS
 }
 
 fn names(waiting: &[Waiting]) -> String {

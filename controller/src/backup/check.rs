@@ -184,7 +184,19 @@ fn kept(dir: &DataDir, copied: &Credentials) -> Result<(), String> {
     let said = |error: &dyn std::error::Error| program::one_line(error).to_string();
     let kept = dir.authority().map_err(|error| said(&error))?;
     let Some(kept) = kept else { return Ok(()) };
-    authority::in_force(&kept, clock::now()).map_err(|error| said(&error))?;
+    let now = clock::now();
+    authority::in_force(&kept, now).map_err(|error| said(&error))?;
+    for (which, it) in [
+        ("that issues", Some(&kept.current)),
+        ("next", kept.next.as_ref()),
+    ] {
+        if let Some(begins) = it.and_then(|it| it.begins_after(now.secs())) {
+            return Err(format!(
+                "the authority {which} begins only at {begins}: the clock was ahead when it was made, or is behind \
+                 now; until then nobody whose clock is right believes it"
+            ));
+        }
+    }
     let current = kept.current.credentials();
     if copied.certificate_pem != current.certificate_pem || copied.key_pem != current.key_pem {
         return Err(

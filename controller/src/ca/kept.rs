@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{Authority, Credentials};
+use crate::timestamp::Timestamp;
 
 /// The version of the file that this program writes, and the newest that it reads.
 const VERSION: u32 = 1;
@@ -147,6 +148,12 @@ impl std::fmt::Debug for Kept {
 // === impl KeptAuthority ===
 
 impl KeptAuthority {
+    /// When its certificate begins, where that is after `now_secs`: a clock was ahead, or is behind.
+    pub(crate) fn begins_after(&self, now_secs: u64) -> Option<Timestamp> {
+        let begins = self.credentials().begins_secs()?;
+        (begins > now_secs).then(|| Timestamp::from_ms(begins.saturating_mul(1000)))
+    }
+
     pub(crate) fn new(of: &Credentials, since_secs: u64) -> Self {
         Self {
             certificate: of.certificate_pem.clone(),

@@ -46,6 +46,11 @@ pub enum NotNow {
         "the rotation is only announced: the former authority issues still, and its key is needed"
     )]
     OnlyAnnounced,
+    /// Nobody whose clock is right would take what it issues.
+    #[error(
+        "the next authority begins only at {0}: the clock was ahead when it was made, or is behind now"
+    )]
+    BeginsLater(String),
     /// A key cannot be made or used.
     #[error("the certificate authority cannot be used")]
     Authority(#[from] rcgen::Error),
@@ -77,13 +82,16 @@ impl Kept {
         }
     }
 
-    /// Makes `next` the one that is to follow, and has the current one vouch for it.
+    /// Makes `next` the one that is to follow, and has the current one vouch for it. It takes the place of one that
+    /// was made by a clock ahead and cannot issue yet.
     pub(crate) fn begin(
         &mut self,
         next: &Credentials,
         fleet: &str,
         now_secs: u64,
     ) -> Result<(), NotNow> {
+        let next_in_time = |next: &KeptAuthority| next.begins_after(now_secs).is_none();
+        self.next = self.next.take().filter(next_in_time);
         if self.stage() != Stage::None {
             return Err(NotNow::UnderWay);
         }
@@ -96,6 +104,10 @@ impl Kept {
 
     /// Lets the next one issue.
     pub(crate) fn issue(&mut self, now_secs: u64) -> Result<(), NotNow> {
+        let next = self.next.as_ref().ok_or(NotNow::NoRotation)?;
+        if let Some(begins) = next.begins_after(now_secs) {
+            return Err(NotNow::BeginsLater(begins.to_string()));
+        }
         let mut next = self.next.take().ok_or(NotNow::NoRotation)?;
         if let Some(voucher) = next.voucher.take() {
             self.vouchers.insert(0, voucher);
@@ -122,6 +134,7 @@ impl Kept {
     /// gone at once. The one that members have been told of issues; `new` where there is none.
     pub(crate) fn compromised(&mut self, new: &Credentials, now_secs: u64) {
         let next = self.next.take();
+        let next = next.filter(|next| next.begins_after(now_secs).is_none());
         let next = next.map(|next| next.since(now_secs));
         self.current = next.unwrap_or_else(|| KeptAuthority::new(new, now_secs));
         self.former = None;

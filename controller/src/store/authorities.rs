@@ -4,7 +4,7 @@
 use super::Store;
 use super::error::StoreError;
 use super::model::AuthorityStates;
-use super::sqlite::meta;
+use super::sqlite::{events, meta};
 
 // === impl Store ===
 
@@ -12,6 +12,11 @@ impl Store {
     /// See [`AuthorityStates`].
     pub(crate) async fn authority_states(&self) -> Result<AuthorityStates, StoreError> {
         self.engine.read(meta::authority_states).await
+    }
+
+    /// When the newest record was stored, milliseconds since the Unix epoch; `None` of an empty log.
+    pub(crate) async fn newest_record_ms(&self) -> Result<Option<u64>, StoreError> {
+        self.engine.read(events::newest_ms).await
     }
 
     /// Before the file is replaced by one with this state.

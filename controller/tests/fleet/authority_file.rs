@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use controller::{
-    AuthorityDoubt, NewArchive, OldArchive, RotateStep, Running, StartError, check, rotate_ca,
+    AuthorityDoubt, NewArchive, OldArchive, RotateError, RotateStep, Running, StartError, check,
+    rotate_ca,
 };
 use fleet::Role;
 use program::Failure as _;
@@ -129,4 +130,32 @@ async fn a_database_that_was_put_back_is_served_with_the_newer_authorities_and_k
         matches!(refused, Err(StartError::AuthorityKey)),
         "{refused:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_authority_is_made_by_a_clock_far_from_what_was_seen_last_and_one_that_is_begins_no_later()
+ {
+    let dir = stopped().await;
+    let data = dir.path().join("data");
+    // As if the clock were 40 days ahead of all that the controller knows.
+    let long_ago = "UPDATE events SET stored_at_ms = stored_at_ms - 40 * 86400000;
+                    UPDATE member_keys SET renewed_at_ms = renewed_at_ms - 40 * 86400000;";
+    let database = rusqlite::Connection::open(data.join("controller.db")).unwrap();
+    database.execute_batch(long_ago).unwrap();
+    drop(database);
+    let before = std::fs::read(data.join("authority.json")).unwrap();
+
+    let refused = rotate_ca(&data, RotateStep::Begin).await.unwrap_err();
+    assert!(matches!(refused, RotateError::Clock { .. }), "{refused:?}");
+    assert!(refused.hint().unwrap().contains("--force"));
+    assert_eq!(std::fs::read(data.join("authority.json")).unwrap(), before);
+
+    rotate_ca(&data, RotateStep::BeginAnyway).await.unwrap();
+    rotate_ca(&data, RotateStep::Issue).await.unwrap();
+    let made = std::fs::read(data.join("ca.pem")).unwrap();
+    let (_, made) = x509_parser::pem::parse_x509_pem(&made).unwrap();
+    let made = made.parse_x509().unwrap().validity().not_before.timestamp();
+    let day = 24 * 3600;
+    let now = crate::support::now_secs().cast_signed();
+    assert!(made < now - 39 * day, "{made}");
 }

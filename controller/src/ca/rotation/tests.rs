@@ -275,3 +275,33 @@ fn a_rotation_that_is_only_announced_is_not_finished() {
     assert!(matches!(kept.finish(NOW), Err(NotNow::OnlyAnnounced)));
     assert_eq!(kept.stage(), Stage::Announced);
 }
+
+#[test]
+fn an_authority_made_by_a_clock_ahead_does_not_issue_before_it_begins_and_another_takes_its_place()
+{
+    let ahead = NOW + 40 * DAY;
+    let mut kept = kept();
+    let first = kept.current.certificate.clone();
+    kept.begin(&next(ahead), "prod", ahead).unwrap();
+    let stranding = kept.next.as_ref().unwrap().certificate.clone();
+
+    let refused = kept.issue(NOW);
+    assert!(
+        matches!(refused, Err(NotNow::BeginsLater(_))),
+        "{refused:?}"
+    );
+    assert_eq!(kept.current.certificate, first);
+    assert_eq!(kept.stage(), Stage::Announced);
+    // Not by the way of a compromise either.
+    let mut disowned = kept.clone();
+    disowned.compromised(&next(NOW), NOW);
+    assert_ne!(disowned.current.certificate, stranding);
+
+    kept.begin(&next(NOW), "prod", NOW).unwrap();
+    assert_ne!(kept.next.as_ref().unwrap().certificate, stranding);
+    assert!(matches!(
+        kept.begin(&next(NOW), "prod", NOW),
+        Err(NotNow::UnderWay)
+    ));
+    kept.issue(NOW).unwrap();
+}

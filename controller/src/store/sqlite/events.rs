@@ -179,6 +179,15 @@ impl Log<'_> {
     }
 }
 
+/// When the newest record was stored, milliseconds since the Unix epoch; `None` of an empty log.
+pub(in crate::store) fn newest_ms(connection: &Connection) -> Result<Option<u64>, StoreError> {
+    let newest = connection
+        .prepare_cached("SELECT stored_at_ms FROM events ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| row.get::<_, i64>(0))
+        .optional()?;
+    Ok(newest.map(i64::cast_unsigned))
+}
+
 /// Stores one of the controller's own events; its `seq` is given here.
 pub(in crate::store) fn append_own(
     connection: &Connection,
