@@ -218,7 +218,10 @@ fn answers(company: &Company, now_ms: u64, count: usize) -> anyhow::Result<(Vec<
             rows = 0;
             while let Some(record) = records.message().await? {
                 rows += 1;
-                let event = record.record.context("a record without its body")?.event()?;
+                let event = record
+                    .record
+                    .context("a record without its body")?
+                    .event()?;
                 ensure!(event.ports == ["tcp/22"] && record.host == HOST);
             }
             times.push(start.elapsed());
