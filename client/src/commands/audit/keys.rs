@@ -97,8 +97,20 @@ pub(super) fn chain_of_export(
             path.display()
         ))
     })?;
-    // What the others have signed proves nothing then, and is said where it stands.
-    Ok(if keys.has(&key) { keys } else { key.into() })
+    if keys.has(&key) {
+        return Ok(keys);
+    }
+    // Nothing was done to an export only because it is from before this key: that would be said of every
+    // checkpoint in it, and who reads it would look for a fault that there is not.
+    Err(CommandError::refused(format!(
+        "{}:1: the export is signed by {}, and {key} is none of its keys",
+        path.display(),
+        keys.newest()
+    ))
+    .with_hint(
+        "if `postern audit key --chain` lists the key of the export, it is from before the key was replaced: \
+         verify it with that one (--key); else it is of another log, or is not to be believed",
+    ))
 }
 
 /// The key that this profile keeps. One that is damaged is no key that was never heard.

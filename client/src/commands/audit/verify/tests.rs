@@ -279,8 +279,11 @@ async fn an_export_over_rotations_is_verified_by_any_of_its_keys_and_by_no_other
     let dir = tempfile::tempdir().unwrap();
     let context = context(dir.path());
     let (part, successions) = rotated();
-    let begin = begin(&signer_of(9).public(), &successions);
-    let path = export_of(dir.path(), part, &begin);
+    let path = export_of(
+        dir.path(),
+        part,
+        &begin(&signer_of(9).public(), &successions),
+    );
     for seed in [7, 8, 9] {
         let key = (signer_of(seed).public(), &[][..]);
         let verdict = verify_by(&context, &path, key).await.unwrap();
@@ -289,8 +292,40 @@ async fn an_export_over_rotations_is_verified_by_any_of_its_keys_and_by_no_other
         assert_eq!(verdict.proven.unwrap().size, 12);
     }
     let other = (signer_of(10).public(), &[][..]);
-    let verdict = verify_by(&context, &path, other).await.unwrap();
+    let refused = verify_by(&context, &path, other).await.unwrap_err();
+    assert!(
+        refused.to_string().contains("none of its keys"),
+        "{refused}"
+    );
+    std::fs::remove_file(&path).unwrap();
+    // Whoever writes a key into the header that is believed has not signed with it.
+    let (part, _) = rotated();
+    let forged = export_of(dir.path(), part, &begin(&signer_of(10).public(), &[]));
+    let other = (signer_of(10).public(), &[][..]);
+    let verdict = verify_by(&context, &forged, other).await.unwrap();
     assert_eq!(verdict.first().unwrap().kind.as_str(), "unproven");
+}
+
+#[tokio::test]
+async fn an_export_from_before_the_key_was_made_is_not_called_changed_and_its_own_key_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let context = context(dir.path());
+    let (former, newer) = (signer().public(), signer_of(8).public());
+    let path = export(dir.path(), log(9));
+    context.profile.keep_audit_key(&newer.to_string()).unwrap();
+
+    let (begin, _) = ExportReader::open(&path).unwrap();
+    for said in [None, Some(newer.clone())] {
+        let refused = chain_of_export(&context, (&path, &begin), said).unwrap_err();
+        let words = refused.to_string();
+        let named = [former.to_string(), newer.to_string()];
+        assert!(named.iter().all(|key| words.contains(key)), "{words}");
+        let hint = program::Failure::hint(&refused).unwrap();
+        assert!(hint.contains("from before the key was replaced"), "{hint}");
+        assert_eq!(program::Failure::exit(&refused), program::Exit::Refused);
+    }
+    let verdict = verify_by(&context, &path, (former, &[])).await.unwrap();
+    assert_eq!((verdict.first(), verdict.records), (None, 9));
 }
 
 #[tokio::test]
