@@ -124,6 +124,13 @@ fn warn(context: &Context, asker: &Asker) {
     }
 }
 
+/// From a directory nobody can tell whether a host has rotated its keys or was set up anew.
+fn other_key(host: &str, since: &str) -> String {
+    format!(
+        "{host} has another key than in the directory of {since}: its keys were rotated, or it has joined anew"
+    )
+}
+
 /// What became different for whoever knocks at a host, in one sentence.
 pub(crate) fn change(host: &str, old: &Listed, new: &Directory) -> Option<String> {
     let entries = new.entries(host);
@@ -132,9 +139,7 @@ pub(crate) fn change(host: &str, old: &Listed, new: &Directory) -> Option<String
     let new = Listed::of(new, entry);
     let since = time::short(old.at_secs.saturating_mul(1000));
     if old.key != new.key {
-        return Some(format!(
-            "{host} has another key than in the directory of {since}: it has joined anew"
-        ));
+        return Some(other_key(host, &since));
     }
     if old.addresses != new.addresses {
         return Some(format!(
@@ -161,5 +166,14 @@ mod tests {
         assert!(is_fresh(1_000, 1_029));
         assert!(!is_fresh(1_000, 1_030));
         assert!(!is_fresh(1_000, 999));
+    }
+
+    #[test]
+    fn of_a_host_with_another_key_both_is_said_that_it_may_have_done() {
+        let said = other_key("web-1", "10:03");
+        assert!(
+            said.contains("keys were rotated") && said.contains("joined anew"),
+            "{said}"
+        );
     }
 }

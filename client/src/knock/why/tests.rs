@@ -189,7 +189,7 @@ fn a_host_without_a_connection_is_offline() {
 
 #[test]
 fn a_directory_that_was_old_is_said_with_what_has_changed() {
-    let changed = "web-1 has another key than in the directory of 10:03: it has joined anew";
+    let changed = "web-1 has another key than in the directory of 10:03: its keys were rotated, or it has joined anew";
 
     let (because, hint) = said(Some(known(None)), |case| case.changed = Some(changed));
     assert_eq!(
