@@ -18,6 +18,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The largest answer in bytes: a whole policy of tens of thousands of stanzas.
 const ANSWER_LEN_MAX: usize = 64 << 20;
 
+/// Whether the authority that this profile knows has given way to one that it may learn of, or was put an end to
+/// because its key leaked, shows only when it asks for another certificate.
+const OTHER_AUTHORITY: &str = "run it again, which asks for another certificate first; where that is refused, the \
+     authority that this profile knows counts no more: ask an operator for a token, and join with --force";
+
 /// A member's open channel.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
@@ -80,9 +85,9 @@ impl Connection {
         if said.is_some_and(|said| said == fleet::AUTHORITY_UNKNOWN) {
             self.membership.forget_certificate();
             let error = ConnectError::from_status(&self.membership.address, status);
-            return CommandError::from(error)
-                .with_hint("run it once more: it gets another certificate first");
+            return CommandError::from(error).with_hint(OTHER_AUTHORITY);
         }
+        let has_ended = said.is_some_and(|said| said == fleet::MEMBERSHIP_ENDED);
         if let Some(error) = unknown_question(&status, self.membership.role) {
             return error;
         }
@@ -93,11 +98,11 @@ impl Connection {
         // Another profile would meet the same clocks.
         let is_of_clock = matches!(error, ConnectError::Clock { .. });
         let error = CommandError::from(error);
-        let role = self.membership.role;
         if !is_of_clock && matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
-            return error.with_hint(format!(
-                "this profile is {role} {}; another one is named with --profile",
-                self.membership.name
+            return error.with_hint(whose(
+                self.membership.role,
+                &self.membership.name,
+                has_ended,
             ));
         }
         error
@@ -111,6 +116,18 @@ impl Connection {
         }
         self.refused(status)
     }
+}
+
+/// What whoever is refused may do: she may have another profile that is allowed to, but none that helps where
+/// the key of this one has ended, which most often has another in its place.
+fn whose(role: Role, name: &str, has_ended: bool) -> String {
+    if has_ended {
+        return format!(
+            "the key of this profile has ended: if {role} {name} has rotated or replaced its keys, use the \
+             profile that has the new ones (export it again); else ask an operator for a token, and join"
+        );
+    }
+    format!("this profile is {role} {name}; another one is named with --profile")
 }
 
 /// A controller of the version before names the path of a question that it does not know, or that is
@@ -136,4 +153,31 @@ pub(crate) fn ask<T>(question: T) -> Request<T> {
     let mut request = Request::new(question);
     request.set_timeout(ANSWER_TIMEOUT);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_with_a_key_that_has_ended_reads_what_became_of_it_and_not_of_other_profiles() {
+        let ended = whose(Role::User, "alice", true);
+        assert!(
+            ended.contains("user alice has rotated") && !ended.contains("--profile"),
+            "{ended}"
+        );
+        let other = whose(Role::Auditor, "otto", false);
+        assert_eq!(
+            other,
+            "this profile is auditor otto; another one is named with --profile"
+        );
+    }
+
+    #[test]
+    fn whoever_was_cut_off_because_an_authority_counts_no_more_reads_what_to_do_where_asking_again_is_refused()
+     {
+        for way in ["run it again", "where that is refused", "join with --force"] {
+            assert!(OTHER_AUTHORITY.contains(way), "{way}");
+        }
+    }
 }
