@@ -486,7 +486,7 @@ impl Failure for ReloadFailed {
         match self {
             Self::Unreached(cause) => cause.exit(),
             Self::Silent { .. } | Self::Busy | Self::NotInForce(_) => Exit::Refused,
-            Self::Invalid(_) => Exit::Invalid,
+            Self::Invalid(_) | Self::Beside(_) => Exit::Invalid,
             Self::Print(cause) => cause.exit(),
         }
     }
@@ -496,7 +496,7 @@ impl Failure for ReloadFailed {
             Self::Unreached(cause) => cause.hint(),
             Self::Busy => Some("try again in a moment".into()),
             Self::NotInForce(_) => Some("`postern-agent doctor` says what does not work".into()),
-            Self::Silent { .. } | Self::Invalid(_) | Self::Print(_) => None,
+            Self::Silent { .. } | Self::Invalid(_) | Self::Beside(_) | Self::Print(_) => None,
         }
     }
 }

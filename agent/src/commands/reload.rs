@@ -46,9 +46,12 @@ pub enum ReloadFailed {
         #[source]
         cause: io::Error,
     },
-    /// What is on the disk has mistakes.
+    /// The access file, or what else was read with it, has mistakes, and nothing of it is used.
     #[error("not everything can be used; what was in force stays so\n{}", .0.join("\n"))]
     Invalid(Vec<String>),
+    /// The access file has none, and what is read beside it has.
+    #[error("what is read beside the access file has mistakes, and is not used\n{}", .0.join("\n"))]
+    Beside(Vec<String>),
     /// It was read, and something does not answer that has to do its part.
     #[error("what was read is not known to be in force: {0}")]
     NotInForce(String),
@@ -110,19 +113,24 @@ fn text(report: &ReloadReport) -> String {
 }
 
 fn outcome(report: ReloadReport) -> Result<(), ReloadFailed> {
-    let reasons = match report.policy {
+    match report.policy {
         ReloadedPolicy::Busy => return Err(ReloadFailed::Busy),
-        ReloadedPolicy::Rejected(reasons) => reasons,
-        ReloadedPolicy::Applied | ReloadedPolicy::FromController | ReloadedPolicy::Unchanged => {
-            Vec::new()
+        ReloadedPolicy::Rejected(reasons) => {
+            return Err(ReloadFailed::Invalid([reasons, report.mistakes].concat()));
         }
-    };
-    let all = [reasons, report.mistakes].concat();
-    match (all.is_empty(), report.not_in_force) {
-        (false, _) => Err(ReloadFailed::Invalid(all)),
-        (true, Some(why)) => Err(ReloadFailed::NotInForce(why)),
-        (true, None) => Ok(()),
+        ReloadedPolicy::Applied | ReloadedPolicy::FromController | ReloadedPolicy::Unchanged => {}
     }
+    if !report.mistakes.is_empty() {
+        // Beside a file that is in force by now, or is known not to be.
+        let unreached = report
+            .not_in_force
+            .map(|why| format!("what was read is not known to be in force: {why}"));
+        let all = report.mistakes.into_iter().chain(unreached).collect();
+        return Err(ReloadFailed::Beside(all));
+    }
+    report
+        .not_in_force
+        .map_or(Ok(()), |why| Err(ReloadFailed::NotInForce(why)))
 }
 
 #[cfg(test)]
@@ -161,12 +169,28 @@ mod tests {
     }
 
     #[test]
+    fn where_a_new_access_file_is_in_force_nothing_is_said_to_stay_as_it_was() {
+        let mut beside = report(ReloadedPolicy::Applied);
+        beside.mistakes = vec!["b:2: y".to_owned()];
+
+        assert!(text(&beside).contains("is in force as generation 3"));
+        let failed = outcome(beside).unwrap_err();
+        let told = failed.to_string();
+        assert!(
+            told.ends_with("\nb:2: y") && !told.contains("stays so"),
+            "{told}"
+        );
+        assert_eq!(program::Failure::exit(&failed), program::Exit::Invalid);
+    }
+
+    #[test]
     fn mistakes_of_either_file_are_an_error_that_names_all_of_them() {
         let mut both = report(ReloadedPolicy::Rejected(vec!["a:1: x".to_owned()]));
         both.mistakes = vec!["b:2: y".to_owned()];
 
         let told = outcome(both).unwrap_err().to_string();
 
+        assert!(told.contains("stays so"), "{told}");
         assert!(told.ends_with("\na:1: x\nb:2: y"), "{told}");
         assert!(matches!(
             outcome(report(ReloadedPolicy::Busy)),

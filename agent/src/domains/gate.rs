@@ -14,7 +14,8 @@ use super::channel::Channel;
 use super::confine::{Files, Powers};
 use super::parts::Apart;
 use super::spawn::{self, Domain};
-use crate::config::{Config, ConfigSource, Layers, Mode, Named, RawConfig};
+use crate::config::{Config, ConfigSource, DEFAULT_FILE, Layers, Mode, Named, RawConfig};
+use crate::fwknopd::DEFAULT_CONF;
 use crate::fwknopd::read::Files as FwknopdFiles;
 use crate::fwknopd::variables;
 use crate::report::DomainReport;
@@ -67,6 +68,18 @@ impl GateStart {
         }
     }
 
+    /// The files that say what is to be done, all of which are read again at a reload.
+    fn configuration(&self) -> Vec<PathBuf> {
+        let of_fwknopd = self.fwknopd.iter().flat_map(|written| {
+            let overrides = written.overrides.iter().cloned();
+            std::iter::once(written.conf.clone()).chain(overrides)
+        });
+        let mut files: Vec<PathBuf> = self.file.iter().cloned().chain(of_fwknopd).collect();
+        // Those that are read where none is named: behind a link they stand elsewhere.
+        files.extend([DEFAULT_FILE, DEFAULT_CONF].map(PathBuf::from));
+        files
+    }
+
     fn named(&self) -> Named {
         let files = |written: &WrittenFiles| FwknopdFiles {
             conf: written.conf.clone(),
@@ -115,7 +128,9 @@ pub(super) fn run(
     let boxed = |error| Box::new(run::RunError::from(error)) as Box<dyn Failure>;
     let (raw, mut config) = layers.raw_and_config().map_err(boxed)?;
     config.firewall.chain.clone_from(&start.chain);
-    powers(&config).confine().log(Domain::Gate.name());
+    powers(&config, start.configuration())
+        .confine()
+        .log(Domain::Gate.name());
     if let Err(cause) = spawn::end_with(supervisor) {
         return Err(Box::new(run::RunError::Domains(cause)));
     }
@@ -138,12 +153,13 @@ pub(super) fn make_folders(config: &Config) {
     }
 }
 
-/// What a gate with this configuration keeps: its own files, and sockets to its controller.
-fn powers(config: &Config) -> Powers {
+/// What a gate with this configuration, which stands in these files, keeps: its own files, and sockets
+/// to its controller.
+fn powers(config: &Config, configuration: Vec<PathBuf>) -> Powers {
     let write = own_folders(config).to_vec();
     let mut read: Vec<PathBuf> = Files::SYSTEM.iter().map(PathBuf::from).collect();
     read.extend(["/etc/postern", "/etc/fwknop"].map(PathBuf::from));
-    read.extend(named_files(config));
+    read.extend(named_files(config, configuration));
     let mut capabilities = others_files(&[&*read, &*write].concat());
     let metrics_port = config.metrics_listen.map(|address| address.port());
     if metrics_port.is_some_and(|port| port < 1024) {
@@ -167,10 +183,10 @@ fn powers(config: &Config) -> Powers {
     }
 }
 
-/// The files that the configuration names, and those that these name: with their folders, in which
-/// editors make them anew.
-fn named_files(config: &Config) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+/// The files of the configuration, those that it names, and those that these name: with their folders,
+/// in which editors make them anew.
+fn named_files(config: &Config, configuration: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut files = configuration;
     if let Mode::Alone { access_file } = &config.mode {
         files.push(access_file.clone());
         files.extend(policies::places(access_file, &config.gnupg.of_host));
@@ -213,6 +229,48 @@ pub(super) fn others_files(paths: &[PathBuf]) -> Vec<Capability> {
                 Capability::CAP_DAC_OVERRIDE,
                 Capability::CAP_DAC_READ_SEARCH,
             ]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_may_read_again_every_file_of_its_configuration_wherever_it_stands() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = |folder: &str, name: &str| {
+            let folder = dir.path().join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            let file = folder.join(name);
+            fs::write(&file, "").unwrap();
+            file
+        };
+        let own = place("own", "agent1.toml");
+        let conf = place("theirs", "fwknopd.conf");
+        let overlay = place("over", "more.conf");
+        // Behind a link stands another file, in a folder of its own.
+        let linked = dir.path().join("linked.conf");
+        let target = place("behind", "linked.conf");
+        std::os::unix::fs::symlink(&target, &linked).unwrap();
+        let named = Named {
+            file: Some(own.clone()),
+            fwknopd: Some(FwknopdFiles {
+                conf: conf.clone(),
+                overrides: vec![overlay.clone(), linked.clone()],
+                switches: Vec::new(),
+            }),
+        };
+        let config = Config::try_from(RawConfig::default()).unwrap();
+        let start = GateStart::of(&named, &RawConfig::default(), &config);
+
+        let read = powers(&config, start.configuration()).files.unwrap().read;
+
+        for file in [&own, &conf, &overlay, &target] {
+            assert!(read.contains(file), "{}", file.display());
+            let folder = file.parent().unwrap().to_owned();
+            assert!(read.contains(&folder), "{}", folder.display());
         }
     }
 }
