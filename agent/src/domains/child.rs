@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::prctl::set_name;
 use nix::unistd::Pid;
 use program::Exit;
 use serde::de::DeserializeOwned;
@@ -35,6 +36,8 @@ pub(super) struct Started<T> {
 /// `None` when the words are not of a supervisor: people have no use for them.
 pub fn main(mut words: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let domain = Domain::named(words.next()?.to_str()?)?;
+    // For who lists processes; nothing depends on it.
+    let _ = set_name(domain.comm());
     let number = |word: OsString| word.to_str()?.parse().ok();
     let numbers: Vec<i32> = words.map(number).collect::<Option<_>>()?;
     let mut channels = spawn::channels(&numbers).ok()?.into_iter();

@@ -5,7 +5,7 @@
 //! configured and logs by, and nothing else.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
@@ -59,6 +59,16 @@ impl Domain {
             Self::Capture => "capture",
             Self::Gate => "gate",
             Self::Command => "command",
+        }
+    }
+
+    /// What the kernel calls its process, in at most 15 bytes: it would have it from `/proc/self/exe`.
+    #[must_use]
+    pub const fn comm(self) -> &'static CStr {
+        match self {
+            Self::Capture => c"postern-capture",
+            Self::Gate => c"postern-gate",
+            Self::Command => c"postern-command",
         }
     }
 
@@ -179,6 +189,15 @@ mod tests {
             .map(handed_on)
                 == [false; 6]
         );
+    }
+
+    #[test]
+    fn the_kernel_calls_each_process_by_its_whole_name() {
+        for domain in Domain::ALL {
+            nix::sys::prctl::set_name(domain.comm()).unwrap();
+            let comm = std::fs::read_to_string("/proc/thread-self/comm").unwrap();
+            assert_eq!(comm.trim_end(), format!("postern-{}", domain.name()));
+        }
     }
 
     #[test]
