@@ -90,6 +90,7 @@ impl RunError {
             | Self::Domains(_)
             | Self::Network(_)
             | Self::Random(_)
+            | Self::State(_)
             | Self::StateLost(_)
             | Self::Status(_)
             | Self::Thread(_) => Exit::Refused,
@@ -111,6 +112,7 @@ impl RunError {
             | Self::Journal(_)
             | Self::OsSignatures(_)
             | Self::Digests(_)
+            | Self::State(_)
             | Self::Status(_) => program::stays_so(self),
             #[cfg(feature = "link")]
             Self::Member(_) => program::stays_so(self),
@@ -168,6 +170,7 @@ impl Failure for RunError {
             Self::Metrics { .. } => Some("is another program there already?".into()),
             Self::AccessFile(cause) => cause.hint(),
             Self::Config(cause) => cause.hint(),
+            Self::State(cause) => cause.hint(),
             Self::OsSignatures(cause) => cause.hint(),
             Self::DomainEnded(_) => None,
             Self::Domains(_) => Some("`--no-separation` runs it in one process".into()),
@@ -555,11 +558,19 @@ impl Failure for NotEnforced {
     }
 }
 
+/// What an agent that is started would end with, of what it reads.
+fn as_at_a_start(cause: &(impl Failure + 'static)) -> Exit {
+    match cause.exit() {
+        Exit::Refused if program::stays_so(cause) => Exit::Invalid,
+        exit => exit,
+    }
+}
+
 impl Failure for ExplainError {
     fn exit(&self) -> Exit {
         match self {
-            Self::AccessFile(cause) => cause.exit(),
-            Self::Config(cause) => cause.exit(),
+            Self::AccessFile(cause) => as_at_a_start(cause),
+            Self::Config(cause) => as_at_a_start(cause),
             Self::Enforced(cause) => cause.exit(),
             Self::Journal(cause) => cause.exit(),
             Self::Print(cause) => cause.exit(),

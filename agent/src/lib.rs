@@ -45,6 +45,7 @@ pub mod report;
 pub mod resolver;
 pub mod run;
 pub mod start;
+mod state_trust;
 pub mod turn;
 pub mod work;
 

@@ -8,7 +8,7 @@ use crate::domains::parts::Here;
 use crate::domains::supervisor::{Supervisor, Together, together};
 use crate::policies::AccessFile;
 use crate::run::RunError;
-use crate::{hide_first, run};
+use crate::{hide_first, run, state_trust};
 
 /// Starts with these files and flags, and runs until told to stop. What was hidden is hidden first,
 /// before anything that can fail, and whatever is wrong with the configuration. `log` is how the log was
@@ -30,6 +30,8 @@ pub fn start(named: Named, flags: RawConfig, log: &LogTo) -> Result<(), Box<dyn 
                 config.firewall.chain.clone_from(&first.chain);
             }
             // What is plainly wrong is said by one process, before there are several.
+            state_trust::check(&config.state_dir)
+                .map_err(|cause| -> Box<dyn Failure> { Box::new(RunError::State(cause)) })?;
             if let Mode::Alone { access_file } = &config.mode {
                 AccessFile::look(access_file)
                     .map_err(|cause| -> Box<dyn Failure> { Box::new(RunError::from(cause)) })?;

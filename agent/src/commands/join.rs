@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::STATE_DIR;
 use crate::clock;
+use crate::commands::local::wait;
 use crate::journal::{FleetJournal, JournalError};
 use crate::leaving;
 
@@ -79,7 +80,7 @@ pub struct JoinArgs {
     controller: Option<String>,
 
     /// Go on trying for so long while the controller cannot be reached, or the clocks differ: 5m
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = wait)]
     wait: Option<Duration>,
 
     /// Replace a membership that is there already

@@ -1,6 +1,7 @@
 //! What the commands have in common that look at the host they run on.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -8,6 +9,11 @@ use program::time::{Edge, Now};
 
 use crate::clock;
 use crate::config::{Layers, RawConfig};
+
+/// How long to wait, as people write it.
+pub(crate) fn wait(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "say such as 30s or 5m".to_owned())
+}
 
 /// Where to look.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -100,6 +106,14 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_to_wait_that_is_none_is_answered_with_one_that_is() {
+        assert_eq!(wait("5m"), Ok(Duration::from_secs(300)));
+        for text in ["xx", "", "30", "-1s"] {
+            assert_eq!(wait(text).unwrap_err(), "say such as 30s or 5m", "{text}");
+        }
+    }
 
     #[test]
     fn a_time_without_a_zone_is_local_and_one_without_a_day_is_of_today() {

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::clock;
 use crate::commands::control::{self, Unreached};
-use crate::commands::local::StateArgs;
+use crate::commands::local::{StateArgs, wait};
 use crate::report::{CONTROL_NAME, ROTATE_KEYS, ROTATION, RotationReport};
 
 /// Between two questions how far the agent is.
@@ -38,7 +38,7 @@ pub struct RotateKeysArgs {
     #[command(flatten)]
     pub state: StateArgs,
     /// How long to wait for the controller
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = wait)]
     pub wait: Duration,
     /// Print one JSON object instead of text
     #[arg(long)]

@@ -106,6 +106,27 @@ fn a_file_that_is_not_there_is_refused_and_one_with_mistakes_is_invalid() {
 }
 
 #[test]
+fn to_explain_by_files_that_no_agent_starts_with_ends_as_that_start_does() {
+    let missing = || ReadError::of(&path(), io::ErrorKind::NotFound.into());
+    let access_file = || InvalidAccessFile::Unreadable(missing());
+    let config = || ConfigError::Unreadable(missing());
+    let explained = [
+        ExplainError::AccessFile(access_file()).exit(),
+        ExplainError::Config(config()).exit(),
+    ];
+    let started = [
+        RunError::AccessFile(access_file()).exit(),
+        RunError::Config(config()).exit(),
+    ];
+
+    assert_eq!(explained, started);
+    assert_eq!(explained, [Exit::Invalid; 2]);
+    // What may pass, as a disk that fails once.
+    let stuck = InvalidAccessFile::Unreadable(ReadError::of(&path(), cause()));
+    assert_eq!(ExplainError::AccessFile(stuck).exit(), Exit::Refused);
+}
+
+#[test]
 fn output_that_nobody_reads_is_no_failure() {
     let closed = ExplainError::Print(PrintError::Stdout(io::ErrorKind::BrokenPipe.into()));
 

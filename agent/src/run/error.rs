@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 #[cfg(feature = "link")]
 use member::FilesError;
+use program::files::ReadError;
 
 use crate::capture::CaptureError;
 use crate::config::ConfigError;
@@ -21,6 +22,9 @@ pub enum RunError {
     AccessFile(#[from] InvalidAccessFile),
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What the agent remembers is in the hands of others.
+    #[error(transparent)]
+    State(ReadError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error(transparent)]

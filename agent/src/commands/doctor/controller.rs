@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fleet::export::rfc3339_ms;
-use member::Membership;
+use member::{FilesError, Membership};
 
 use super::check::Check;
 use super::running;
@@ -31,9 +31,7 @@ pub(super) fn all(
     let member = match Membership::load(state_dir) {
         Ok(member) => member,
         Err(cause) => {
-            let cure = "postern-agent join --token-file FILE; to stand alone, access_file in the \
-                        configuration, or --access-file here as for `run`";
-            return vec![Check::failed("membership", &cause, cure)];
+            return vec![Check::failed("membership", &cause, cure_of(&cause))];
         }
     };
     let fleet = &member.fleet;
@@ -57,6 +55,16 @@ pub(super) fn all(
 }
 
 /// What is kept of the fleet's log, and what has contradicted it lately.
+/// Who has joined, and whose file others may read, need not join once more.
+fn cure_of(cause: &FilesError) -> String {
+    if let FilesError::Exposed { path, .. } = cause {
+        return format!("chmod 600 {}", path.display());
+    }
+    "postern-agent join --token-file FILE; to stand alone, access_file in the configuration, or \
+     --access-file here as for `run`"
+        .to_owned()
+}
+
 fn fleet_log(kept: &KeptLog, now_secs: u64) -> Option<Check> {
     if let Some(conflict) = &kept.conflict {
         let ago_ms = (now_secs * 1_000).saturating_sub(conflict.found_at_ms);
@@ -140,5 +148,18 @@ fn tls(member: &Membership, address: &str) -> Check {
             format!("no TLS within {} s", TLS_TIMEOUT.as_secs()),
             "is it a Postern controller that listens there?",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_membership_that_others_may_read_is_mended_by_its_mode_and_not_by_joining() {
+        let path = std::path::PathBuf::from("/s/membership.json");
+        let exposed = FilesError::Exposed { path, mode: 0o644 };
+
+        assert_eq!(cure_of(&exposed), "chmod 600 /s/membership.json");
     }
 }

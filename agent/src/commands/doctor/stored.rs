@@ -1,17 +1,21 @@
 //! What lies on the disk: the journal and its chain, the access file or the last policy, the membership.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use fleet::event::Continuity;
 use gate::Now;
 use program::disk;
+use program::trusted::Hand;
 
 use super::check::Check;
 use crate::commands::local::said;
 use crate::config::{Config, Mode};
 use crate::journal::{FILE_NAME, JournalError, JournalReader};
 use crate::policies;
-use crate::report::Report;
+use crate::report::{CONTROL_NAME, Report};
+use crate::state_trust;
 
 /// Less room than this on the journal's disk is too little for a flood of events.
 const FREE_BYTES_MIN: u64 = 64 << 20;
@@ -27,7 +31,9 @@ pub(super) fn all(
     report: Option<&Report>,
     now: Now,
 ) -> Vec<Check> {
-    let mut checks = Vec::new();
+    let mut checks: Vec<Check> = in_trusted_hands(state_dir, report.is_some())
+        .into_iter()
+        .collect();
     let reader = JournalReader::open(&state_dir.join(FILE_NAME));
     match &reader {
         Ok(reader) => checks.push(journal(reader)),
@@ -45,6 +51,19 @@ pub(super) fn all(
         }
     }
     checks
+}
+
+/// Says what the next start refuses of it. An agent that runs as another user than root has made its
+/// sockets as that one, and so the rest.
+fn in_trusted_hands(state_dir: &Path, agent_runs: bool) -> Option<Check> {
+    let refused = state_trust::check(state_dir).err()?;
+    let untrusted = state_trust::found(&refused)?;
+    let agents = || fs::metadata(state_dir.join(CONTROL_NAME)).map(|socket| socket.uid());
+    if agent_runs && untrusted.by == Hand::Owner && agents().is_ok_and(|uid| uid == untrusted.owner)
+    {
+        return None;
+    }
+    Some(Check::failed("state", &refused, untrusted.mend()))
 }
 
 fn no_journal(cause: &JournalError, agent_runs: bool) -> Check {
@@ -157,5 +176,37 @@ fn saved_policy(reader: &JournalReader, now_secs: u64) -> Check {
             format!("{found}; it has ended by itself: nobody is let in"),
             "the controller renews it as soon as it is reached",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::chown;
+
+    use super::*;
+
+    #[test]
+    fn what_the_next_start_refuses_is_a_failed_check_with_the_one_command_that_mends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("membership.json");
+        fs::write(&path, "{}").unwrap();
+        assert_eq!(in_trusted_hands(dir.path(), false), None);
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        chown(&path, Some(12_345), None).unwrap();
+
+        let check = in_trusted_hands(dir.path(), false).unwrap().to_string();
+
+        let cure = format!("-> chown root {}\n", path.display());
+        assert!(
+            check.starts_with("fail  state") && check.ends_with(&cure),
+            "{check}"
+        );
+        // As the agent that runs here, which is that user.
+        let socket = dir.path().join(CONTROL_NAME);
+        fs::write(&socket, "").unwrap();
+        chown(&socket, Some(12_345), None).unwrap();
+        assert_eq!(in_trusted_hands(dir.path(), true), None);
     }
 }
