@@ -560,9 +560,11 @@ impl Failure for NotEnforced {
 
 /// What an agent that is started would end with, of what it reads.
 fn as_at_a_start(cause: &(impl Failure + 'static)) -> Exit {
-    match cause.exit() {
-        Exit::Refused if program::stays_so(cause) => Exit::Invalid,
-        exit => exit,
+    let exit = cause.exit();
+    if exit == Exit::Refused && program::stays_so(cause) {
+        Exit::Invalid
+    } else {
+        exit
     }
 }
 
