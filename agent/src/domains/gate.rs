@@ -258,7 +258,7 @@ mod tests {
             file: Some(own.clone()),
             fwknopd: Some(FwknopdFiles {
                 conf: conf.clone(),
-                overrides: vec![overlay.clone(), linked.clone()],
+                overrides: vec![overlay.clone(), linked],
                 switches: Vec::new(),
             }),
         };
