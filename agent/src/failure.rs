@@ -1,5 +1,7 @@
 //! How each error of this program ends it, and who can do something about it: the one table.
 
+mod asked;
+
 use std::borrow::Cow;
 
 #[cfg(feature = "link")]
@@ -9,7 +11,6 @@ use program::{Exit, Failure};
 
 use crate::capture::CaptureError;
 use crate::commands::audit::AuditFailed;
-use crate::commands::control::Unreached;
 use crate::commands::doctor::DoctorFailed;
 use crate::commands::floor::FloorFailed;
 use crate::commands::flush::FlushFailed;
@@ -404,24 +405,6 @@ impl Failure for FloorFailed {
     }
 }
 
-impl Failure for Unreached {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::Denied(cause) => cause.exit(),
-            Self::NoAgent { .. } => Exit::Refused,
-        }
-    }
-
-    fn hint(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Denied(cause) => cause.hint(),
-            Self::NoAgent { .. } => {
-                Some("is it running? Its state directory is named with --state".into())
-            }
-        }
-    }
-}
-
 impl Failure for StatusFailed {
     fn exit(&self) -> Exit {
         match self {
@@ -487,8 +470,8 @@ impl Failure for DoctorFailed {
 impl Failure for ReloadFailed {
     fn exit(&self) -> Exit {
         match self {
-            Self::Unreached(cause) => cause.exit(),
-            Self::Silent { .. } | Self::Busy | Self::NotInForce(_) => Exit::Refused,
+            Self::Ask(cause) => cause.exit(),
+            Self::Busy | Self::NotInForce(_) => Exit::Refused,
             Self::Invalid(_) | Self::Beside(_) => Exit::Invalid,
             Self::Print(cause) => cause.exit(),
         }
@@ -496,10 +479,10 @@ impl Failure for ReloadFailed {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Unreached(cause) => cause.hint(),
+            Self::Ask(cause) => cause.hint(),
             Self::Busy => Some("try again in a moment".into()),
             Self::NotInForce(_) => Some("`postern-agent doctor` says what does not work".into()),
-            Self::Silent { .. } | Self::Invalid(_) | Self::Beside(_) | Self::Print(_) => None,
+            Self::Invalid(_) | Self::Beside(_) | Self::Print(_) => None,
         }
     }
 }
@@ -507,8 +490,8 @@ impl Failure for ReloadFailed {
 impl Failure for RotateKeysFailed {
     fn exit(&self) -> Exit {
         match self {
-            Self::Unreached(cause) => cause.exit(),
-            Self::Silent { .. } | Self::Alone | Self::Refused(_) => Exit::Refused,
+            Self::Ask(cause) => cause.exit(),
+            Self::Alone | Self::Refused(_) => Exit::Refused,
             Self::Waiting(_) => Exit::Unreachable,
             Self::Print(cause) => cause.exit(),
         }
@@ -516,9 +499,9 @@ impl Failure for RotateKeysFailed {
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Unreached(cause) => cause.hint(),
+            Self::Ask(cause) => cause.hint(),
             Self::Waiting(_) => Some("the agent goes on by itself".into()),
-            Self::Silent { .. } | Self::Alone | Self::Refused(_) | Self::Print(_) => None,
+            Self::Alone | Self::Refused(_) | Self::Print(_) => None,
         }
     }
 }

@@ -389,6 +389,17 @@ impl FilesError {
             problem: problem.into(),
         }
     }
+
+    /// Whether the file was read and does not hold what this program wrote: what it should say is as good
+    /// as gone. Of every other error nothing is known of what it says.
+    pub(crate) const fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::NotMember { .. } | Self::Io { .. } | Self::Exposed { .. } | Self::Keyring(_) => {
+                false
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -93,17 +93,12 @@ impl Membership {
         let file = match files::load::<FormerFile>(&self.dir) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(Vec::new()),
-            Err(error @ FilesError::Damaged { .. }) => {
+            Err(error) if error.is_damage() => {
                 let error = program::one_line(&error);
                 tracing::error!(%error, "former keys do not open any more");
                 return Ok(Vec::new());
             }
-            Err(
-                error @ (FilesError::NotMember { .. }
-                | FilesError::Io { .. }
-                | FilesError::Exposed { .. }
-                | FilesError::Keyring(_)),
-            ) => return Err(error),
+            Err(error) => return Err(error),
         };
         if *file.membership.0 != self.belongs() {
             // Of a membership before this one.

@@ -149,13 +149,8 @@ pub(crate) fn forget_keys(dir: &Path, keys: &Publics) -> Result<(), FilesError> 
 fn load(dir: &Path) -> Result<Option<JoiningFile>, FilesError> {
     match files::load(dir) {
         Ok(file) => Ok(file),
-        Err(FilesError::Damaged { .. }) => Ok(None),
-        Err(
-            error @ (FilesError::NotMember { .. }
-            | FilesError::Io { .. }
-            | FilesError::Exposed { .. }
-            | FilesError::Keyring(_)),
-        ) => Err(error),
+        Err(error) if error.is_damage() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -170,13 +165,8 @@ fn begun(
     };
     let held = match Held::stored(&dir.join(JoiningFile::FILE), &stored, keyring) {
         Ok(held) => held,
-        Err(FilesError::Damaged { .. }) => return Ok(None),
-        Err(
-            error @ (FilesError::NotMember { .. }
-            | FilesError::Io { .. }
-            | FilesError::Exposed { .. }
-            | FilesError::Keyring(_)),
-        ) => return Err(error),
+        Err(error) if error.is_damage() => return Ok(None),
+        Err(error) => return Err(error),
     };
     // A membership whose keys nobody has must not come of it.
     match held.get() {

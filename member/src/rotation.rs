@@ -276,13 +276,8 @@ pub(crate) fn forget_stale(
     let file = match files::load::<RotatingFile>(&member.dir) {
         Ok(None) => return Ok(()),
         Ok(Some(file)) => file,
-        Err(FilesError::Damaged { .. }) => return files::remove::<RotatingFile>(&member.dir),
-        Err(
-            error @ (FilesError::NotMember { .. }
-            | FilesError::Io { .. }
-            | FilesError::Exposed { .. }
-            | FilesError::Keyring(_)),
-        ) => return Err(error),
+        Err(error) if error.is_damage() => return files::remove::<RotatingFile>(&member.dir),
+        Err(error) => return Err(error),
     };
     let path = member.dir.join(files::ROTATING);
     let next = Held::stored(&path, &file.next(), keyring);

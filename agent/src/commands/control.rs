@@ -27,6 +27,23 @@ pub enum Unreached {
     },
 }
 
+/// Why a word had no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskFailed {
+    /// Nobody could be asked.
+    #[error(transparent)]
+    Unreached(#[from] Unreached),
+    /// The agent is there, and says nothing.
+    #[error("the agent at {} did not answer", path.display())]
+    Silent {
+        /// Its socket.
+        path: PathBuf,
+        /// What went wrong.
+        #[source]
+        cause: io::Error,
+    },
+}
+
 /// For how long an answer is waited for: the agent gives up sooner.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -43,6 +60,15 @@ pub(super) fn connect_to(path: &Path) -> Result<UnixStream, Unreached> {
         }
         let path = path.to_owned();
         Unreached::NoAgent { path, cause }
+    })
+}
+
+/// Says a word to the agent that keeps its state in this directory, and reads the answer.
+pub(super) fn ask_of<T: DeserializeOwned>(state_dir: &Path, word: &[u8]) -> Result<T, AskFailed> {
+    let stream = connect(state_dir)?;
+    ask(stream, word).map_err(|cause| AskFailed::Silent {
+        path: state_dir.join(CONTROL_NAME),
+        cause,
     })
 }
 

@@ -2,14 +2,13 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::path::PathBuf;
 
 use fleet::export::printable_json;
 use program::PrintError;
 
-use crate::commands::control::{self, Unreached};
+use crate::commands::control::{self, AskFailed};
 use crate::commands::local::StateArgs;
-use crate::report::{CONTROL_NAME, RELOAD, ReloadReport, ReloadedPolicy};
+use crate::report::{RELOAD, ReloadReport, ReloadedPolicy};
 
 /// Have the running agent read its access file again, and say what came of it
 ///
@@ -34,18 +33,9 @@ pub struct ReloadArgs {
 /// Why what people have changed is not in force.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadFailed {
-    /// Nobody could be asked.
+    /// There was no answer.
     #[error(transparent)]
-    Unreached(#[from] Unreached),
-    /// The agent is there, and says nothing.
-    #[error("the agent at {} did not answer", path.display())]
-    Silent {
-        /// Its socket.
-        path: PathBuf,
-        /// What went wrong.
-        #[source]
-        cause: io::Error,
-    },
+    Ask(#[from] AskFailed),
     /// The access file, or what else was read with it, has mistakes, and nothing of it is used.
     #[error("not everything can be used; what was in force stays so\n{}", .0.join("\n"))]
     Invalid(Vec<String>),
@@ -70,10 +60,7 @@ pub enum ReloadFailed {
 /// [`ReloadFailed`] when no agent answers, or what it read has mistakes.
 pub fn run(args: &ReloadArgs) -> Result<(), ReloadFailed> {
     let dir = args.state.dir();
-    let path = dir.join(CONTROL_NAME);
-    let stream = control::connect(&dir)?;
-    let report: ReloadReport =
-        control::ask(stream, RELOAD).map_err(|cause| ReloadFailed::Silent { path, cause })?;
+    let report: ReloadReport = control::ask_of(&dir, RELOAD)?;
     if args.json {
         let object = serde_json::to_string(&report).map_err(io::Error::from);
         program::print(printable_json(&object.map_err(PrintError::Stdout)?) + "\n")?;

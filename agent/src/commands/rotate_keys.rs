@@ -1,7 +1,6 @@
 //! `postern-agent rotate-keys`: other keys for this host, in the place of those that it has.
 
 use std::io;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use program::PrintError;
 use serde::Serialize;
 
 use crate::clock;
-use crate::commands::control::{self, Unreached};
+use crate::commands::control::{self, AskFailed};
 use crate::commands::local::{StateArgs, wait};
-use crate::report::{CONTROL_NAME, ROTATE_KEYS, ROTATION, RotationReport};
+use crate::report::{ROTATE_KEYS, ROTATION, RotationReport};
 
 /// Between two questions how far the agent is.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -48,18 +47,9 @@ pub struct RotateKeysArgs {
 /// Why this host does not have other keys.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateKeysFailed {
-    /// Nobody could be asked.
+    /// There was no answer.
     #[error(transparent)]
-    Unreached(#[from] Unreached),
-    /// The agent is there, and says nothing.
-    #[error("the agent at {} did not answer", path.display())]
-    Silent {
-        /// Its socket.
-        path: PathBuf,
-        /// What went wrong.
-        #[source]
-        cause: io::Error,
-    },
+    Ask(#[from] AskFailed),
     /// This host stands alone.
     #[error("this host has no keys of its own: it has not joined a fleet")]
     Alone,
@@ -87,13 +77,7 @@ struct State<'a> {
 /// [`RotateKeysFailed`] when no agent answers, or the keys are not replaced in time.
 pub fn run(args: &RotateKeysArgs) -> Result<(), RotateKeysFailed> {
     let dir = args.state.dir();
-    let ask = |word: &[u8]| -> Result<RotationReport, RotateKeysFailed> {
-        let stream = control::connect(&dir)?;
-        control::ask(stream, word).map_err(|cause| RotateKeysFailed::Silent {
-            path: dir.join(CONTROL_NAME),
-            cause,
-        })
-    };
+    let ask = |word: &[u8]| -> Result<RotationReport, AskFailed> { control::ask_of(&dir, word) };
     let began = clock::now().steady;
     let asked = ask(ROTATE_KEYS)?;
     let mut now = asked.clone();

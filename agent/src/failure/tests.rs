@@ -7,6 +7,7 @@ use program::files::ReadError;
 use program::{PrintError, said_twice};
 
 use super::*;
+use crate::commands::control::Unreached;
 
 fn cause() -> io::Error {
     io::Error::other("stuck")
