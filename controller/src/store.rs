@@ -9,14 +9,15 @@
 //! | `authorities` | what is known of the file that holds the authorities |
 //! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
-//! | `sqlite` | the engine, and the only place with SQL |
+//! | `sql` | one face of SQL, for whatever engine |
+//! | `sqlite` | the engine, and the SQL of each resource |
 //!
 //! A method answers after its transaction is on disk. Nothing of an operation that failed, or that
 //! ended in a conflict, is kept. All times are milliseconds (`_ms`) or seconds (`_secs`) since the
 //! Unix epoch and come from the caller.
 //!
-//! Another engine is another folder beside `sqlite`, and another arm in the bodies below: nothing
-//! that a caller sees changes. The tests in `store/tests.rs` say what an engine must do.
+//! Another engine is another folder beside `sqlite`, and an arm in the enums of `sql`: nothing that a
+//! caller sees changes. The tests in `store/tests.rs` say what an engine must do.
 
 mod authorities;
 pub(crate) mod error;
@@ -26,6 +27,7 @@ mod proof;
 mod questions;
 pub(crate) mod seal;
 mod sending;
+mod sql;
 mod sqlite;
 
 use std::collections::BTreeMap;

@@ -43,6 +43,8 @@ const OWNERS: &[(&[&str], &[&str])] = &[
         &[
             "store/sqlite.rs",
             "store/sqlite/",
+            "store/sql.rs",
+            "store/sql/",
             "store.rs",
             "store/authorities.rs",
             "store/membership.rs",

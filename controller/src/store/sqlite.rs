@@ -73,7 +73,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use rusqlite::Connection;
 use tokio::sync::mpsc;
 
 use self::cost::Allowance;
@@ -81,6 +80,7 @@ use self::readers::Readers;
 use self::writer::Message;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
 use super::model::AtStart;
+use super::sql::Connection;
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
 const QUEUE_MAX: usize = 4096;

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use fleet::{EventKind, EventRecord};
-use rusqlite::{Connection, params};
 
 use super::events;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{Alarm, Origin, Pushed};
+use crate::store::sql::{Connection, params};
 
 /// Records an alarm about a member.
 pub(in crate::store) fn raise(

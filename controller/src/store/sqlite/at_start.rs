@@ -2,11 +2,11 @@
 //! long the log is; all of it is read in the background after a run that did not end in order.
 
 use fleet::audit::{Linked, LogVersion};
-use rusqlite::Connection;
 
 use super::{checkpoints, proof};
 use crate::store::error::StoreError;
 use crate::store::model::AtStart;
+use crate::store::sql::Connection;
 
 /// Tables that grow with the log or with claims.
 const LARGE: [&str; 8] = [
@@ -86,7 +86,7 @@ mod tests {
             store.record(event).await.unwrap();
         }
         store.close().await;
-        let database = Connection::open(dir.path().join("controller.db")).unwrap();
+        let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
         assert_eq!(look(&database).unwrap(), AtStart::default());
 
         let newest = checkpoints::end(&database).unwrap().size;
@@ -117,7 +117,7 @@ mod tests {
             )
             .unwrap();
         drop(database);
-        let database = Connection::open(dir.path().join("controller.db")).unwrap();
+        let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
         let damaged = look(&database).unwrap().damaged;
         assert!(
             damaged.iter().any(|said| said.starts_with("little: ")),

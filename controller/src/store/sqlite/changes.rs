@@ -2,12 +2,12 @@
 //! must go with it: the tokens that the member made, and those that were made for it.
 
 use fleet::{EventKind, Role};
-use rusqlite::{Connection, params};
 
 use super::number::signed;
 use super::{events, members, tokens};
 use crate::store::error::StoreError;
 use crate::store::model::{Change, ChangeOutcome, Changed, Member, MemberKey};
+use crate::store::sql::{Connection, params};
 
 /// The member, or the one of its keys, that a change is about.
 enum Found {

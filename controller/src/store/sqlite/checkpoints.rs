@@ -2,7 +2,6 @@
 
 use fleet::audit::{AuditKey, AuditSigner, BrokenKeyChain, Checkpoint, KeyChain, Succession};
 use fleet::{Event, EventKind};
-use rusqlite::{Connection, OptionalExtension as _, params};
 use zeroize::Zeroizing;
 
 use super::number::signed;
@@ -10,6 +9,7 @@ use super::{alarms, events, meta};
 use crate::store::error::StoreError;
 use crate::store::model::{Conflict, KeyRotated, LogEnd, LogKeys, Origin};
 use crate::store::seal::SealKey;
+use crate::store::sql::{Connection, OptionalExtension as _, params};
 
 /// What binds the secret to its place.
 pub(super) const PLACE: &str = "audit key";
@@ -82,7 +82,7 @@ pub(in crate::store) fn rotate(
     let last = checkpoint(connection, at_ms)?;
     let note = Succession::sign(&last, &from, &to);
     // Whoever has the disk is to find nothing of the secret that goes.
-    connection.pragma_update(None, "secure_delete", true)?;
+    connection.set_secure_delete(true)?;
     connection
         .prepare_cached("UPDATE audit_keys SET sealed_seed = x''")?
         .execute([])?;
@@ -98,7 +98,7 @@ pub(in crate::store) fn rotate(
     events::append_own(connection, event)?;
     let first = checkpoint(connection, at_ms)?;
     add(connection, first.size, &first.sign(&to))?;
-    connection.pragma_update(None, "secure_delete", false)?;
+    connection.set_secure_delete(false)?;
     Ok(Some(KeyRotated {
         former_key: from.public().to_string(),
         audit_key: to.public().to_string(),

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use fleet::claims::{self, Verdict, kept_date};
-use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::meta;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{Claim, ClaimOutcome};
+use crate::store::sql::{Connection, OptionalExtension as _, params};
 
 /// See `Store::claim`. Insert-if-absent. The dangerous error is to say `Won` twice for one digest,
 /// which the primary key forbids whatever this code does.

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 
 use fleet::event::{BODY_BYTES_MAX, Event, EventRecord};
 use ipnet::IpNet;
-use rusqlite::ToSql;
-use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use spa::{PortRange, Protocol};
 
 use crate::store::model::{Port, PortProtocol};
+use crate::store::sql::{self, ToSql, ToSqlOutput, Value, ValueRef};
 
 /// An event, and what is wrong with its record.
 #[derive(Debug)]
@@ -184,7 +183,7 @@ impl From<Compact<'_>> for Value {
 }
 
 impl ToSql for Compact<'_> {
-    fn to_sql(&self) -> Result<ToSqlOutput<'_>, rusqlite::Error> {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>, sql::EncodeError> {
         Ok(ToSqlOutput::Borrowed(match self {
             Compact::Empty => ValueRef::Null,
             Compact::Bytes(bytes) => ValueRef::Blob(bytes),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::Connection;
 
 use crate::clock;
 use crate::store::error::StoreError;
@@ -81,17 +81,4 @@ impl Meter {
             || self.asked.strong_count() == 0
             || began.elapsed() > self.allowance.time
     }
-}
-
-/// The same of a failed operation.
-pub(super) fn is_cut(error: &StoreError) -> bool {
-    let StoreError::Engine(error) = error else {
-        return false;
-    };
-    error.downcast_ref().is_some_and(is_interrupted)
-}
-
-/// Whether an error of the engine is that of a meter.
-pub(super) fn is_interrupted(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }

@@ -2,7 +2,6 @@
 //! one more key, or stands in the place of somebody else.
 
 use fleet::{Event, EventKind};
-use rusqlite::Connection;
 
 use super::{events, members, tokens};
 use crate::store::error::StoreError;
@@ -10,6 +9,7 @@ use crate::store::model::{
     Change, EnrollConflict, EnrollOutcome, Enrolment, Invitation, Member, NewMember, Origin,
     Redemption, StoredToken, TokenState, Whom,
 };
+use crate::store::sql::Connection;
 
 /// What is to be done with what stands under the name already.
 enum Place {

@@ -12,7 +12,6 @@ use fleet::audit::{Linked, LogVersion, body_digest};
 use fleet::event::{Continuity, Event, EventRecord};
 use ipnet::IpNet;
 use policy::PortSet;
-use rusqlite::{Connection, OptionalExtension as _, params};
 use spa::Service;
 
 use super::columns::{
@@ -23,6 +22,7 @@ use super::meta;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{CONTROLLER, Fork, Pushed};
+use crate::store::sql::{Connection, Error, OptionalExtension as _, params};
 
 /// Where in the log a record stands.
 #[derive(Debug)]
@@ -229,7 +229,7 @@ pub(super) fn insert(
     place: &Place,
     record: &EventRecord,
     columns: &Columns,
-) -> Result<i64, rusqlite::Error> {
+) -> Result<i64, Error> {
     let Place {
         id,
         journal,
@@ -270,11 +270,7 @@ pub(super) fn insert(
 }
 
 /// Whether an event that is stored is found by each block of addresses and ports that it names.
-pub(super) fn has_blocks(
-    connection: &Connection,
-    event: &Event,
-    id: i64,
-) -> Result<bool, rusqlite::Error> {
+pub(super) fn has_blocks(connection: &Connection, event: &Event, id: i64) -> Result<bool, Error> {
     let mut find = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM event_blocks
                         WHERE block = ?1 AND at_ms = ?2 AND event = ?3)",
@@ -295,7 +291,7 @@ pub(super) fn insert_ports(
     host: i64,
     event: &Event,
     id: i64,
-) -> Result<(), rusqlite::Error> {
+) -> Result<(), Error> {
     let mut insert = connection.prepare_cached(
         "INSERT INTO event_ports (host, port, at_ms, event, kind)
          VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
@@ -316,7 +312,7 @@ pub(super) fn remove_ports(
     host: i64,
     event: &Event,
     id: i64,
-) -> Result<(), rusqlite::Error> {
+) -> Result<(), Error> {
     let at_ms = signed(event.at_ms);
     let mut remove = connection.prepare_cached(
         "DELETE FROM event_ports WHERE host = ?1 AND port = ?2 AND at_ms = ?3 AND event = ?4",
@@ -335,7 +331,7 @@ pub(super) fn has_ports(
     host: i64,
     event: &Event,
     id: i64,
-) -> Result<bool, rusqlite::Error> {
+) -> Result<bool, Error> {
     let at_ms = signed(event.at_ms);
     let mut find = connection.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM event_ports
@@ -354,11 +350,7 @@ pub(super) fn has_ports(
 }
 
 /// One row for each block of what is more than one address or port.
-pub(super) fn insert_blocks(
-    connection: &Connection,
-    event: &Event,
-    id: i64,
-) -> Result<(), rusqlite::Error> {
+pub(super) fn insert_blocks(connection: &Connection, event: &Event, id: i64) -> Result<(), Error> {
     let blocks = blocks(event);
     if blocks.is_empty() {
         return Ok(());

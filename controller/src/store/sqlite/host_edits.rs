@@ -5,12 +5,12 @@
 //! recorded: events stay those of the name that the host had.
 
 use fleet::{EventKind, Role};
-use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::number::signed;
 use super::{events, members, tokens};
 use crate::store::error::StoreError;
 use crate::store::model::{HostEdit, HostEdited, Member};
+use crate::store::sql::{Connection, OptionalExtension as _, params};
 
 /// See `Store::edit_host`.
 pub(in crate::store) fn edit(

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use fleet::Contract;
-use rusqlite::{Connection, Row, params};
 
 use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{Acknowledgement, HostState, HostWord, Lease, Opening};
+use crate::store::sql::{Connection, Error, Row, params};
 
 /// A host that has joined and said nothing yet.
 pub(super) fn insert(connection: &Connection, member: u64) -> Result<(), StoreError> {
@@ -124,8 +124,8 @@ pub(in crate::store) fn states(
     Ok(states.collect::<Result<_, _>>()?)
 }
 
-fn read(row: &Row<'_>) -> Result<HostState, rusqlite::Error> {
-    let lines = |column| -> Result<Vec<String>, rusqlite::Error> {
+fn read(row: &Row<'_>) -> Result<HostState, Error> {
+    let lines = |column| -> Result<Vec<String>, Error> {
         let text: String = row.get(column)?;
         Ok(text.lines().map(str::to_owned).collect())
     };

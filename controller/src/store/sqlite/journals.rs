@@ -5,10 +5,10 @@
 //! the first up to where the two part.
 
 use fleet::event::{Continuity, EventRecord};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::number::signed;
 use crate::store::error::StoreError;
+use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, params};
 
 const COLUMNS: &str = "j.id, j.host, j.epoch, j.last_seq, j.chain, j.retired, j.forked_from";
 
@@ -56,7 +56,7 @@ impl Placed {
 // === impl Journal ===
 
 impl Journal {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+    fn read(row: &Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             id: row.get(0)?,
             host: row.get(1)?,
@@ -166,14 +166,14 @@ pub(super) fn fork(
         .prepare_cached("SELECT epoch FROM journals WHERE id = ?1")?
         .query_row([first], |row| row.get(0))?;
     let epoch = format!("{root}.{number}");
-    connection
+    let id = connection
         .prepare_cached(
             "INSERT INTO journals (host, epoch, last_seq, chain, member, retired, forked_from)
              SELECT host, ?2, ?3, ?4, member, 1, ?1 FROM journals WHERE id = ?1",
         )?
-        .execute(params![first, epoch, signed(before), chain])?;
+        .insert(params![first, epoch, signed(before), chain])?;
     Ok(Journal {
-        id: connection.last_insert_rowid(),
+        id,
         host: journal.host,
         epoch,
         last_seq: before,

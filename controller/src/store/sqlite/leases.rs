@@ -3,11 +3,10 @@
 //! Nothing is granted by this: a host keeps its own date. A lease that is known only saves sending
 //! what the host has.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
-
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::Lease;
+use crate::store::sql::{Connection, OptionalExtension as _, params};
 
 /// The host has acknowledged it.
 pub(super) fn set(connection: &Connection, member: u64, lease: &Lease) -> Result<(), StoreError> {

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr as _;
 
 use fleet::Role;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::hosts;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{KnownAuthorities, Lock, Member, MemberKey, NewMember, Scope};
+use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, params};
 
 const COLUMNS: &str = "id, role, name, address, spa_port, labels, joined_at_ms, locked_at_ms, \
                        lock_reason, locked_by, addresses, scope";
@@ -31,12 +31,12 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
         scope,
         joined_at_ms,
     } = member;
-    connection
+    let id = connection
         .prepare_cached(
             "INSERT INTO members (role, name, address, spa_port, labels, joined_at_ms, scope)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
-        .execute(params![
+        .insert(params![
             role.as_str(),
             name,
             address,
@@ -44,8 +44,8 @@ pub(super) fn insert(connection: &Connection, member: &NewMember) -> Result<u64,
             labels_text(labels),
             signed(*joined_at_ms),
             labels_text(&scope.0),
-        ])?;
-    let id = connection.last_insert_rowid().unsigned_abs();
+        ])?
+        .unsigned_abs();
     match role {
         Role::Host => hosts::insert(connection, id)?,
         Role::User => {
@@ -83,20 +83,20 @@ pub(super) fn insert_key(
     name: &str,
     new: &NewMember,
 ) -> Result<u64, StoreError> {
-    connection
+    let id = connection
         .prepare_cached(
             "INSERT INTO member_keys (member, name, identity_key, exchange_key, joined_at_ms,
                                       renewed_at_ms)
              VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
         )?
-        .execute(params![
+        .insert(params![
             signed(member),
             name,
             new.identity_key,
             new.exchange_key,
             signed(new.joined_at_ms),
         ])?;
-    Ok(connection.last_insert_rowid().unsigned_abs())
+    Ok(id.unsigned_abs())
 }
 
 /// Ends a membership: the name is free again, the ids are not.
@@ -287,7 +287,7 @@ fn read(row: &Row<'_>) -> Result<Member, StoreError> {
     })
 }
 
-fn read_key(row: &Row<'_>) -> Result<MemberKey, rusqlite::Error> {
+fn read_key(row: &Row<'_>) -> Result<MemberKey, Error> {
     Ok(MemberKey {
         id: row.get(1)?,
         name: row.get(2)?,
@@ -298,7 +298,7 @@ fn read_key(row: &Row<'_>) -> Result<MemberKey, rusqlite::Error> {
         lock: lock(row, 7)?,
         former_names: Vec::new(),
         knows: KnownAuthorities {
-            kept: row.get_ref(10)?.as_blob()?.as_chunks().0.to_vec(),
+            kept: row.bytes(10)?.as_chunks().0.to_vec(),
             issuer: row.get(11)?,
         },
         follows: row.get(12)?,
@@ -307,7 +307,7 @@ fn read_key(row: &Row<'_>) -> Result<MemberKey, rusqlite::Error> {
 }
 
 /// A lock in three columns, of which this is the first.
-fn lock(row: &Row<'_>, first: usize) -> Result<Option<Lock>, rusqlite::Error> {
+fn lock(row: &Row<'_>, first: usize) -> Result<Option<Lock>, Error> {
     let at_ms: Option<u64> = row.get(first)?;
     let Some(at_ms) = at_ms else { return Ok(None) };
     Ok(Some(Lock {

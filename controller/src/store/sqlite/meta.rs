@@ -1,12 +1,12 @@
 //! What is known once for the whole fleet.
 
 use fleet::claims::floor_of_loss;
-use rusqlite::{Connection, OptionalExtension as _};
 
 use super::leases;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{AuthorityStates, FleetState, RunBegun};
+use crate::store::sql::{Connection, FromSql, OptionalExtension as _, ToSql, params};
 
 const REPLAY_FLOOR: &str = "replay_floor_secs";
 const RUN: &str = "run";
@@ -260,10 +260,7 @@ const fn retained_key(is_noise: bool) -> &'static str {
     if is_noise { noise } else { all }
 }
 
-fn value<T: rusqlite::types::FromSql>(
-    connection: &Connection,
-    key: &str,
-) -> Result<Option<T>, StoreError> {
+fn value<T: FromSql>(connection: &Connection, key: &str) -> Result<Option<T>, StoreError> {
     let value = connection
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
@@ -271,13 +268,13 @@ fn value<T: rusqlite::types::FromSql>(
     Ok(value)
 }
 
-fn set(connection: &Connection, key: &str, value: impl rusqlite::ToSql) -> Result<(), StoreError> {
+fn set(connection: &Connection, key: &str, value: impl ToSql) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO meta (key, value) VALUES (?1, ?2)
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         )?
-        .execute(rusqlite::params![key, value])?;
+        .execute(params![key, value])?;
     Ok(())
 }
 

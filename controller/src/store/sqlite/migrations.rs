@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
-use rusqlite_migration::{M, Migrations};
+use rusqlite_migration::{HookError, M, Migrations};
 
 use super::schema::{SCHEMA, version};
 use super::{backup, meta, version_1};
@@ -22,7 +22,7 @@ const COPIES_MAX: u32 = 100;
 /// Every version of the schema, oldest first. Append only.
 pub(super) fn migrations() -> Migrations<'static> {
     let move_events = |transaction: &rusqlite::Transaction<'_>| {
-        version_1::move_events(transaction)?;
+        version_1::move_events(transaction).map_err(|error| HookError::Hook(error.to_string()))?;
         transaction.execute_batch(include_str!(
             "../../../../migrations/sqlite/0002_event_indexes.sql"
         ))?;

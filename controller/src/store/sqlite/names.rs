@@ -1,9 +1,8 @@
 //! Names that the log can be asked for: of members, of those who were, and of whom only the log knows.
 
-use rusqlite::{Connection, params};
-
 use crate::store::error::StoreError;
 use crate::store::model::{CONTROLLER, LogNames};
+use crate::store::sql::{Connection, Statement, params};
 
 /// Names of one kind that are read for a suggestion.
 const KNOWN_MAX: u32 = 5_000;
@@ -27,7 +26,7 @@ pub(in crate::store) fn strangers(
              OR EXISTS (SELECT 1 FROM members WHERE name = ?1 AND role = 'host')",
     )?;
     let mut problem = None;
-    let mut is_stranger = |statement: &mut rusqlite::CachedStatement<'_>, name: &str| {
+    let mut is_stranger = |statement: &mut Statement<'_>, name: &str| {
         let known = statement.query_row([name], |row| row.get::<_, bool>(0));
         !known.unwrap_or_else(|error| {
             problem = Some(error);

@@ -2,7 +2,6 @@
 //! was restored from an older copy.
 
 use fleet::EventKind;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use zeroize::Zeroizing;
 
 use super::number::signed;
@@ -10,6 +9,7 @@ use super::{events, meta};
 use crate::store::error::StoreError;
 use crate::store::model::{AfterRestore, ApplyOutcome, CONTROLLER, Generation, NewPolicy, Origin};
 use crate::store::seal::SealKey;
+use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, params};
 
 const COLUMNS: &str = "generation, author, message, at_ms, rollback_of, stanzas, file";
 
@@ -183,7 +183,7 @@ pub(in crate::store) fn history(
     Ok(generations.collect::<Result<_, _>>()?)
 }
 
-fn read(row: &Row<'_>) -> Result<Generation, rusqlite::Error> {
+fn read(row: &Row<'_>) -> Result<Generation, Error> {
     Ok(Generation {
         generation: row.get(0)?,
         author: row.get(1)?,

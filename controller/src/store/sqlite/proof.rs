@@ -2,14 +2,13 @@
 
 use fleet::EventRecord;
 use fleet::audit::LogRow;
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params};
 
 use super::columns::{Columns, address_key, hex_key, text_key};
 use super::events;
 use super::number::signed;
 use super::words;
 use crate::store::error::StoreError;
+use crate::store::sql::{Connection, Row, Value, params};
 
 /// The columns that searches use, in the order in which they are written.
 const SEARCHED: [&str; 10] = [
@@ -45,7 +44,7 @@ pub(in crate::store) fn after(
     )?;
     let mut rows = statement.query(params![signed(id), limit, signed(to)])?;
     while let Some(row) = rows.next()? {
-        let read = read(connection, row, indexed_to)?;
+        let read = read(connection, &row, indexed_to)?;
         size += read.record.as_ref().map_or(0, |record| record.body.len());
         found.push(read);
         if size > bytes {

@@ -20,6 +20,7 @@ use tokio::task::JoinError;
 use super::connection;
 use super::cost::{Allowance, Asked, Meter};
 use crate::store::error::{NotCommitted, StoreError, Trouble};
+use crate::store::sql;
 
 /// Control readings at one time; more wait in line.
 const CONTROL_MAX: usize = 4;
@@ -62,19 +63,19 @@ impl Readers {
     /// A look-up that the fleet waits for.
     pub(super) async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&sql::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = self.control.permit().await?;
-        self.control.run(permit, work).await
+        self.control.run(permit, |it| work(it)).await
     }
 
     /// What a sink reads to send it on.
     pub(super) async fn send<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&sql::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = self.sending.permit().await?;
-        self.sending.run(permit, work).await
+        self.sending.run(permit, |it| work(it)).await
     }
 
     /// A question: it is interrupted when its allowance is used up, and when the future is
@@ -83,7 +84,7 @@ impl Readers {
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         allowance: Allowance,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&sql::Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = self.questions.permit().await?;
         let asked = Asked::default();

@@ -1,15 +1,12 @@
 //! Why something happened, as events say it: each text once, and found by its beginning.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use crate::store::sql::{Connection, Error, OptionalExtension as _, params};
 
 /// What of a reason is searched; the whole is in the event's body.
 const TEXT_BYTES_MAX: usize = 120;
 
 /// The number of a reason; `None` for none.
-pub(super) fn number(
-    connection: &Connection,
-    reason: &str,
-) -> Result<Option<i64>, rusqlite::Error> {
+pub(super) fn number(connection: &Connection, reason: &str) -> Result<Option<i64>, Error> {
     let text = beginning(reason);
     if text.is_empty() {
         return Ok(None);
@@ -24,11 +21,11 @@ pub(super) fn number(
 }
 
 /// The number of a reason, where it has one; nothing is written.
-pub(super) fn known(connection: &Connection, reason: &str) -> Result<Option<i64>, rusqlite::Error> {
+pub(super) fn known(connection: &Connection, reason: &str) -> Result<Option<i64>, Error> {
     find(connection, beginning(reason))
 }
 
-fn find(connection: &Connection, text: &str) -> Result<Option<i64>, rusqlite::Error> {
+fn find(connection: &Connection, text: &str) -> Result<Option<i64>, Error> {
     connection
         .prepare_cached("SELECT id FROM event_reasons WHERE text = ?1")?
         .query_row([text], |row| row.get(0))
@@ -40,7 +37,7 @@ pub(super) fn beginning_with(
     connection: &Connection,
     text: &str,
     limit: usize,
-) -> Result<Vec<i64>, rusqlite::Error> {
+) -> Result<Vec<i64>, Error> {
     let (low, high) = range(text);
     let mut statement = connection.prepare_cached(
         "SELECT id FROM event_reasons WHERE text >= ?1 AND text < ?2 ORDER BY text LIMIT ?3",
@@ -66,8 +63,8 @@ fn beginning(reason: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn database() -> Connection {
-        let mut connection = Connection::open_in_memory().unwrap();
+    fn database() -> rusqlite::Connection {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
         super::super::migrations::apply(&mut connection).unwrap();
         connection
     }

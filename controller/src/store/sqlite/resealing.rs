@@ -1,13 +1,14 @@
 //! Everything that is sealed, sealed again under another key, in one transaction.
 
 use fleet::Event;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::TransactionBehavior;
 use zeroize::Zeroizing;
 
 use super::{checkpoints, connection, events, meta, policies, schema};
 use crate::store::error::StoreError;
 use crate::store::model::Resealed;
 use crate::store::seal::{KEY_LEN, SealKey};
+use crate::store::sql::{Connection, params};
 
 /// Keys of before that are kept: under them lie passes that hosts still have.
 const RETIRED_MAX: usize = 8;
@@ -66,7 +67,7 @@ pub(in crate::store) fn reseal(
     // Whoever has the old key, and the disk, is to find nothing under it.
     connection.pragma_update(None, "secure_delete", true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let resealed = reseal_all(&transaction, (old, new), event)?;
+    let resealed = reseal_all(&*transaction, (old, new), event)?;
     transaction.commit()?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     Ok(resealed)

@@ -5,13 +5,13 @@
 
 use fleet::audit::{StepDigest, body_digest};
 use fleet::{EventKind, EventRecord};
-use rusqlite::{Connection, Row, params};
 
 use super::columns::Columns;
 use super::number::signed;
 use super::{events, meta, words};
 use crate::store::error::StoreError;
 use crate::store::model::{Expired, Origin};
+use crate::store::sql::{Connection, Error, Row, params};
 
 /// Records that one step looks at, and those that it empties at most.
 const LOOKED_MAX: u32 = 2_000;
@@ -49,7 +49,7 @@ pub(in crate::store) fn step(
     )?;
     let mut rows = statement.query(params![signed(begin), signed(to), LOOKED_MAX])?;
     while let Some(row) = rows.next()? {
-        let old = Old::read(row)?;
+        let old = Old::read(&row)?;
         if old.stored_at_ms >= before_ms || digest.records() == EMPTIED_MAX {
             break;
         }
@@ -98,7 +98,7 @@ pub(in crate::store) fn emptied_until(
 // === impl Old ===
 
 impl Old {
-    fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+    fn read(row: &Row<'_>) -> Result<Self, Error> {
         Ok(Self {
             id: row.get(0)?,
             host: row.get(1)?,

@@ -14,17 +14,16 @@ mod known;
 mod statement;
 
 use fleet::EventRecord;
-use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use self::conditions::Window;
 #[cfg(test)]
 use self::driver::Driver;
 use self::known::Known;
 use self::statement::Statement;
-use super::cost::is_cut;
 use super::reasons;
 use crate::store::error::StoreError;
 use crate::store::model::{Cursor, EventFilter, LogRow, Page};
+use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, is_cut, params_from_iter};
 
 /// Reasons that are looked for by their index; more are looked for among all events.
 const REASONS_MAX: usize = 16;
@@ -119,7 +118,7 @@ fn read_window(
     page: &mut Page,
 ) -> Result<(), StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
-    for row in statement.query_map(rusqlite::params_from_iter(values), read)? {
+    for row in statement.query_map(params_from_iter(values), read)? {
         let row = row?;
         page.next = Some(Cursor::after(&row));
         page.rows.push(row);
@@ -138,7 +137,7 @@ fn plan(connection: &Connection, filter: &EventFilter, known: &Known, driver: &D
     let mut statement = connection
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
         .unwrap();
-    let values = rusqlite::params_from_iter(values);
+    let values = params_from_iter(values);
     let lines = statement.query_map(values, |row| row.get::<_, String>(3));
     let lines: Vec<String> = lines.unwrap().map(Result::unwrap).collect();
     lines.join("\n")
@@ -198,7 +197,7 @@ fn former_ids(connection: &Connection, name: &str) -> Result<Vec<i64>, StoreErro
     Ok(ids.collect::<Result<_, _>>()?)
 }
 
-fn read(row: &Row<'_>) -> Result<LogRow, rusqlite::Error> {
+fn read(row: &Row<'_>) -> Result<LogRow, Error> {
     let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
     Ok(LogRow {
         id: number(0)?,

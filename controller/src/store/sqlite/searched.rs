@@ -7,12 +7,13 @@
 use std::path::Path;
 
 use fleet::EventRecord;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::TransactionBehavior;
 
 use super::columns::{Columns, address_key, hex_key, text_key};
 use super::number::signed;
 use super::{connection, events, schema, words};
 use crate::store::error::StoreError;
+use crate::store::sql::{Connection, params};
 
 /// Rows made anew in one transaction.
 const LOT: u32 = 2_000;
@@ -55,7 +56,7 @@ pub(in crate::store) fn rebuild_all(
     let mut last = 0;
     loop {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = rebuild(&transaction, last)?;
+        let done = rebuild(&*transaction, last)?;
         transaction.commit()?;
         let Some(done) = done else {
             return Ok(newest);
@@ -156,7 +157,7 @@ mod tests {
         }
         while store.index_some().await.unwrap() {}
         store.close().await;
-        let database = Connection::open(dir.path().join("controller.db")).unwrap();
+        let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
         let last = words::newest(&database).unwrap();
         (dir, last)
     }
@@ -187,7 +188,7 @@ mod tests {
             "UPDATE event_reasons SET text = 'another' WHERE text = 'because'".to_owned(),
         ]);
         for edit in edits {
-            let database = Connection::open(&path).unwrap();
+            let database = rusqlite::Connection::open(&path).unwrap();
             assert!(database.execute(&edit, []).unwrap() > 0, "{edit}");
             drop(database);
 
@@ -208,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn an_index_that_claims_to_know_what_comes_next_is_noticed() {
         let (dir, _) = log().await;
-        let database = Connection::open(dir.path().join("controller.db")).unwrap();
+        let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
         database
             .execute("UPDATE event_words_end SET event = 1000", [])
             .unwrap();

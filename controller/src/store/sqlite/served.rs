@@ -2,13 +2,13 @@
 //! that `check` calls sound is one that `serve` can serve, and of which nothing has gone that can be told.
 
 use fleet::EventKind;
-use rusqlite::{Connection, params};
 
 use super::number::signed;
 use super::{checkpoints, claims, hosts, members, meta, policies, sessions};
 use crate::store::error::StoreError;
 use crate::store::model::{CONTROLLER, Member};
 use crate::store::seal::SealKey;
+use crate::store::sql::{Connection, params};
 
 /// What is wrong, by what it is of.
 pub(super) type Faults = Vec<(&'static str, String)>;

@@ -2,7 +2,6 @@
 //! controller that it knows, and does its journal continue what is stored of it?
 
 use fleet::EventKind;
-use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::journals::{self, Journal};
 use super::number::signed;
@@ -11,6 +10,7 @@ use super::{alarms, hosts, leases, meta, policies, resealing};
 use crate::store::error::StoreError;
 use crate::store::model::{Begun, JournalEnd, Lineage, Opening, Origin, Pass, Presented, Seen};
 use crate::store::seal::SealKey;
+use crate::store::sql::{Connection, OptionalExtension as _, params};
 
 /// One session that begins.
 struct Beginning<'a> {

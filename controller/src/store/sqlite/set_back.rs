@@ -6,12 +6,12 @@
 
 use fleet::EventKind;
 use fleet::claims::{floor_of_loss, is_lost};
-use rusqlite::Connection;
 
 use super::{alarms, claims, meta, policies};
 use crate::store::error::StoreError;
 use crate::store::model::{Origin, Pass, Seen};
 use crate::store::seal::SealKey;
+use crate::store::sql::Connection;
 
 /// How far above its own numbers a controller goes on a host's word alone. A host that an attacker
 /// has taken over must not drive them to their end.

@@ -1,12 +1,12 @@
 //! How far events have been sent on, and the next ones, in the order of the log.
 
 use fleet::EventRecord;
-use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::events;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{LogRow, SinkCursor};
+use crate::store::sql::{Connection, OptionalExtension as _, params};
 
 /// See `Store::sink`. A sink that is not there yet begins after `begin`, or after the newest record.
 pub(in crate::store) fn find_or_make(

@@ -2,12 +2,12 @@
 //! together: they are one device.
 
 use fleet::{Event, EventKind};
-use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::number::signed;
 use super::{events, members};
 use crate::store::error::StoreError;
 use crate::store::model::{Change, ChangeOutcome, Changed, SuccessionOutcome, Successor};
+use crate::store::sql::{Connection, OptionalExtension as _, params};
 
 /// What a key is called until the one that it follows has ended. No name that people give has a blank.
 const NEXT: &str = " (next)";
@@ -49,13 +49,13 @@ pub(in crate::store) fn add(
         return Ok(SuccessionOutcome::Followed);
     }
     // Its program is the same, so it knows the same authorities.
-    connection
+    let id = connection
         .prepare_cached(
             "INSERT INTO member_keys (member, name, identity_key, exchange_key, joined_at_ms,
                                       renewed_at_ms, authorities, follows)
              VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7)",
         )?
-        .execute(params![
+        .insert(params![
             member,
             format!("{name}{NEXT}"),
             new.identity_key,
@@ -64,7 +64,6 @@ pub(in crate::store) fn add(
             authorities,
             signed(new.follows),
         ])?;
-    let id = connection.last_insert_rowid();
     connection
         .prepare_cached(
             "INSERT INTO former_names (key, role, name)

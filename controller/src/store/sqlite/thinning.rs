@@ -6,11 +6,11 @@
 //! evidence.
 
 use fleet::audit::{AuditKey, Checkpoint};
-use rusqlite::{Connection, params};
 
 use super::number::signed;
 use super::{checkpoints, meta};
 use crate::store::error::StoreError;
+use crate::store::sql::{Connection, params};
 
 const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
@@ -102,8 +102,8 @@ mod tests {
     const NOW_MS: u64 = 100 * DAY_MS;
 
     /// A log of one row for each checkpoint, signed every ten minutes for forty days.
-    fn log() -> (Connection, AuditSigner) {
-        let mut connection = Connection::open_in_memory().unwrap();
+    fn log() -> (rusqlite::Connection, AuditSigner) {
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
         super::super::migrations::apply(&mut connection).unwrap();
         let signer = AuditSigner::new("prod", &[7; 32]);
         connection

@@ -3,7 +3,6 @@
 use std::str::FromStr as _;
 
 use fleet::{Event, EventKind, Role};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sha2::{Digest as _, Sha256};
 
 use super::number::signed;
@@ -12,6 +11,7 @@ use crate::store::error::StoreError;
 use crate::store::model::{
     Change, Invitation, Member, Redemption, RevokeOutcome, Scope, StoredToken, TokenFate,
 };
+use crate::store::sql::{Connection, OptionalExtension as _, Row, params};
 
 const COLUMNS: &str = "role, name, labels, created_by, created_at_ms, expires_at_secs, redeemed_by, \
                        member, id, key_name, replaces, creator, revoked_at_ms IS NOT NULL, \

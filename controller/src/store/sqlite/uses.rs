@@ -1,12 +1,9 @@
 //! Who used what: grants that were opened, counted.
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
-
-use super::cost::is_interrupted;
 use super::number::signed;
 use crate::store::error::StoreError;
 use crate::store::model::{LogHead, Use, UsedOn, UsesAsked};
+use crate::store::sql::{Connection, Error, Row, Value, params_from_iter};
 use fleet::EventKind;
 
 /// See `Store::uses`.
@@ -19,7 +16,7 @@ pub(in crate::store) fn count(
     let rows = statement.query_map(params_from_iter(values), read)?;
     match rows.collect::<Result<Vec<Use>, _>>() {
         Ok(uses) => Ok(Some(uses)),
-        Err(error) if is_interrupted(&error) => Ok(None),
+        Err(error) if error.is_interrupted() => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -73,7 +70,7 @@ pub(in crate::store) fn head(connection: &Connection) -> Result<LogHead, StoreEr
     }
 }
 
-fn read(row: &Row<'_>) -> Result<Use, rusqlite::Error> {
+fn read(row: &Row<'_>) -> Result<Use, Error> {
     let text = |column| {
         row.get::<_, Option<String>>(column)
             .map(Option::unwrap_or_default)
@@ -97,7 +94,7 @@ mod tests {
 
     #[test]
     fn uses_are_counted_by_an_index_and_no_table_is_read_as_a_whole() {
-        let mut connection = Connection::open_in_memory().unwrap();
+        let mut connection = rusqlite::Connection::open_in_memory().unwrap();
         super::super::migrations::apply(&mut connection).unwrap();
         for (user, hosts, index) in [
             ("", 0, "events_by_kind"),
@@ -115,7 +112,7 @@ mod tests {
             let mut statement = connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
                 .unwrap();
-            let values = params_from_iter(values);
+            let values = rusqlite::params_from_iter(values);
             let lines = statement.query_map(values, |row| row.get::<_, String>(3));
             let lines: Vec<String> = lines.unwrap().map(Result::unwrap).collect();
             let plan = lines.join("\n");

@@ -9,10 +9,11 @@ use rusqlite::{Connection, Row};
 
 use super::columns::Columns;
 use super::events::{Place, insert};
+use crate::store::sql::Error;
 
 /// Moves every event of `events_1` into the table of today. Its place, chain values and ports
 /// stay.
-pub(super) fn move_events(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn move_events(connection: &Connection) -> Result<(), Error> {
     let mut statement = connection.prepare("SELECT * FROM events_1 ORDER BY id")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -5,12 +5,11 @@
 //! is pushed need not wait for it. A question that needs them has them brought up to date first.
 
 use fleet::EventRecord;
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params};
 
 use super::columns::{Columns, Compact, hex_key, text_key};
 use super::reasons;
 use crate::store::error::StoreError;
+use crate::store::sql::{Connection, Error, Row, Value, params};
 
 /// Events indexed in one transaction: some tens of milliseconds.
 pub(in crate::store) const LOT: u32 = 2_000;
@@ -88,7 +87,7 @@ pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64
     let mut rows = statement.query(params![begin, limit])?;
     let mut events = Vec::new();
     while let Some(row) = rows.next()? {
-        events.push(Event::read(connection, row)?);
+        events.push(Event::read(connection, &row)?);
     }
     let Some(last) = events.last() else {
         return Ok(begin);
@@ -207,7 +206,7 @@ pub(super) fn beginning(value: Value) -> Value {
 // === impl Event ===
 
 impl Event {
-    fn read(connection: &Connection, row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+    fn read(connection: &Connection, row: &Row<'_>) -> Result<Self, Error> {
         let record = EventRecord {
             seq: row.get::<_, i64>(6)?.cast_unsigned(),
             body: row.get(7)?,
@@ -258,7 +257,7 @@ fn own_request(event: &fleet::Event) -> Option<Value> {
     }
 }
 
-fn insert_words(connection: &Connection, events: &[Event]) -> Result<(), rusqlite::Error> {
+fn insert_words(connection: &Connection, events: &[Event]) -> Result<(), Error> {
     let words = events.iter().flat_map(|event| {
         let words = event.words.iter();
         words.map(move |(what, value)| (*what as i64, value, event.at_ms, event.id))
@@ -277,7 +276,7 @@ fn insert_words(connection: &Connection, events: &[Event]) -> Result<(), rusqlit
     Ok(())
 }
 
-fn insert_ids(connection: &Connection, events: &[Event]) -> Result<(), rusqlite::Error> {
+fn insert_ids(connection: &Connection, events: &[Event]) -> Result<(), Error> {
     let ids = events.iter().flat_map(|event| {
         let ids = event.ids.iter();
         ids.map(move |(what, value)| (event.id >> 16, *what as i64, value, event.id))

@@ -16,6 +16,7 @@ use super::disk::Files;
 use super::health::{Health, WriteAhead};
 use crate::clock;
 use crate::store::error::{EngineError, NotCommitted, StoreError, Trouble};
+use crate::store::sql;
 
 /// Writes in one transaction at most: bounds how long the first of them waits for the last.
 const BATCH_MAX: usize = 1024;
@@ -60,7 +61,7 @@ impl fmt::Debug for Job {
 impl<T, F> Write for Work<T, F>
 where
     T: Send + 'static,
-    F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
+    F: FnOnce(&sql::Connection) -> Result<T, StoreError> + Send,
 {
     fn run(self: Box<Self>, connection: &Connection) -> Answer {
         let Self { work, sender } = *self;
@@ -84,7 +85,7 @@ where
 
 /// Makes a write of `work`, and the place where its result will arrive.
 pub(super) fn job<T: Send + 'static>(
-    work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    work: impl FnOnce(&sql::Connection) -> Result<T, StoreError> + Send + 'static,
 ) -> (Job, oneshot::Receiver<Result<T, StoreError>>) {
     let (sender, receiver) = oneshot::channel();
     (Job(Box::new(Work { work, sender })), receiver)
@@ -235,7 +236,7 @@ fn refused(error: rusqlite::Error) -> NotCommitted {
 
 fn in_savepoint<T>(
     connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
+    work: impl FnOnce(&sql::Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     connection.prepare_cached("SAVEPOINT job")?.execute([])?;
     let result = work(connection);

@@ -135,7 +135,12 @@ const IMPURE: &[&str] = &[
 const OWNERS: &[(&str, &[&str])] = &[
     (
         "rusqlite",
-        &["agent/src/journal", "controller/src/store/sqlite"],
+        &[
+            "agent/src/journal",
+            "controller/src/store/sql.rs",
+            "controller/src/store/sql/",
+            "controller/src/store/sqlite",
+        ],
     ),
     (
         "pcap::",

@@ -1,10 +1,8 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rusqlite::ffi;
 use tempfile::TempDir;
 
-use super::super::cost::is_interrupted;
 use super::*;
 
 /// Counts to a billion: longer than any test waits.
@@ -18,7 +16,7 @@ fn readers(dir: &TempDir) -> Arc<Readers> {
     Arc::new(Readers::with_questions(&path, 1))
 }
 
-fn endless(connection: &Connection) -> Result<i64, StoreError> {
+fn endless(connection: &sql::Connection) -> Result<i64, StoreError> {
     Ok(connection.query_row(ENDLESS, [], |row| row.get(0))?)
 }
 
@@ -125,12 +123,4 @@ async fn whoever_goes_away_takes_the_question_along() {
 
     // The one place of the lane is free again only when the work itself has ended.
     assert!(readers.ask(allowance, |_| Ok(())).await.is_ok());
-}
-
-#[test]
-fn an_interruption_is_told_from_every_other_error() {
-    let error = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-
-    assert!(is_interrupted(&error(ffi::SQLITE_INTERRUPT)));
-    assert!(!is_interrupted(&error(ffi::SQLITE_FULL)));
 }

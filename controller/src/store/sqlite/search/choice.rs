@@ -3,13 +3,12 @@
 //! That is counted, not guessed: a count stops after [`COUNTED_MAX`] rows, and of indexes that have
 //! more, the one whose rows reach back furthest is the rarest.
 
-use rusqlite::Connection;
-
 use super::conditions::{Conditions, Window};
 use super::driver::{Arm, Driver};
 use super::known::Known;
 use crate::store::error::StoreError;
 use crate::store::model::{Cursor, EventFilter};
+use crate::store::sql::{Connection, params_from_iter};
 
 /// Rows of one index that are counted at most; as many are sorted where they are not in order.
 const COUNTED_MAX: usize = 16_384;
@@ -115,7 +114,7 @@ fn count(
     );
     let (rows, oldest): (usize, Option<i64>) = connection
         .prepare_cached(&sql)?
-        .query_row(rusqlite::params_from_iter(values), |row| {
+        .query_row(params_from_iter(values), |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?;
     let is_more = rows >= most;

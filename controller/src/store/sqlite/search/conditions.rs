@@ -1,7 +1,6 @@
 //! What must hold, and the values of its parameters.
 
 use ipnet::IpNet;
-use rusqlite::types::Value;
 
 use super::super::columns::{address_range, blocks_around, blocks_within, hex_key};
 use super::super::number::signed;
@@ -9,6 +8,7 @@ use super::super::reasons;
 use super::super::words::{self, Id, Word};
 use super::known::Known;
 use crate::store::model::{Cursor, EventFilter};
+use crate::store::sql::Value;
 
 /// Conditions, all of which must hold, and the values of their parameters.
 #[derive(Clone, Debug, Default)]

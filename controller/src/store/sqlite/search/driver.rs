@@ -3,7 +3,6 @@
 use std::iter;
 
 use ipnet::IpNet;
-use rusqlite::types::Value;
 
 use super::super::columns::{address_range, blocks_of_port, port_key};
 use super::super::number::signed;
@@ -11,6 +10,7 @@ use super::super::words::{Id, Word};
 use super::conditions::{Conditions, compact, within};
 use super::known::Known;
 use crate::store::model::{EventFilter, Port};
+use crate::store::sql::Value;
 
 /// Hosts that are each read in the order of their index; more are sifted. SQLite takes 500 SELECTs in
 /// one, and a port makes two of a host.

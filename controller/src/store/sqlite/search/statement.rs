@@ -1,7 +1,5 @@
 //! The statement that answers a question: which index drives it, and what else must hold.
 
-use rusqlite::types::Value;
-
 use super::super::columns::{blocks_of_port, port_key};
 use super::super::number::signed;
 use super::super::words::Word;
@@ -9,6 +7,7 @@ use super::conditions::{Conditions, Window, compact, within};
 use super::driver::{Arm, Driver};
 use super::known::Known;
 use crate::store::model::{CONTROLLER, EventFilter};
+use crate::store::sql::Value;
 
 const JOIN: &str = "JOIN journals j ON j.id = e.journal JOIN event_hosts h ON h.id = e.host";
 /// What the host of a journal is called now: a journal goes along when its host is renamed.

@@ -5,8 +5,8 @@ use super::super::columns::{Compact, address_key, address_range};
 use super::super::{events, meta, words};
 use super::*;
 
-fn database() -> Connection {
-    let mut connection = Connection::open_in_memory().unwrap();
+fn database() -> rusqlite::Connection {
+    let mut connection = rusqlite::Connection::open_in_memory().unwrap();
     super::super::migrations::apply(&mut connection).unwrap();
     connection
 }

@@ -8,7 +8,7 @@ fn table() -> Connection {
     connection
 }
 
-fn insert(connection: &Connection, number: i64) -> Result<(), StoreError> {
+fn insert(connection: &sql::Connection, number: i64) -> Result<(), StoreError> {
     connection.execute("INSERT INTO t VALUES (?1)", [number])?;
     Ok(())
 }
