@@ -24,6 +24,7 @@ mod proof;
 mod reads;
 mod recent_events;
 pub(crate) mod refusals;
+pub(crate) mod session_body;
 mod sinks;
 mod status;
 mod who_can;

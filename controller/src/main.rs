@@ -15,6 +15,7 @@ static ALLOCATOR: program::Wiping = program::Wiping;
 
 fn main() -> ExitCode {
     program::keep_memory_private();
+    program::give_large_blocks_back();
     let cli = Cli::parse();
     program::log_to_stderr(cli.log, Manner::Daemon);
     match cli.command.run() {

@@ -53,6 +53,7 @@ use crate::grpc::directory::DirectoryService;
 use crate::grpc::enrollment::EnrollmentService;
 use crate::grpc::operator::OperatorService;
 use crate::grpc::refusals::RecordRefusalsLayer;
+use crate::grpc::session_body::WithSessionBody;
 use crate::settings::Listen;
 
 /// The answer to a request must begin within this. Streams begin at once and then go on.
@@ -200,7 +201,9 @@ pub(crate) fn routes(context: &Arc<Context>) -> Routes {
         .add_service(
             EnrollmentServer::new(enrollment).max_decoding_message_size(ENROLLMENT_BYTES_MAX),
         )
-        .add_service(AgentServer::new(agent).max_decoding_message_size(EVENTS_BYTES_MAX))
+        .add_service(WithSessionBody::new(
+            AgentServer::new(agent).max_decoding_message_size(EVENTS_BYTES_MAX),
+        ))
         .add_service(OperatorServer::new(operator).max_decoding_message_size(POLICY_BYTES_MAX))
         .add_service(AuditServer::new(audit).max_decoding_message_size(QUESTION_BYTES_MAX))
         .add_service(DirectoryServer::new(directory).max_decoding_message_size(QUESTION_BYTES_MAX))

@@ -23,6 +23,7 @@
 //!
 //! Nothing here knows what a packet, a policy or a fleet is.
 
+mod arenas;
 mod chain;
 mod confidential;
 pub mod disk;
@@ -45,6 +46,7 @@ pub mod trusted;
 mod watched;
 mod wiping;
 
+pub use arenas::give_large_blocks_back;
 pub use chain::{OneLine, causes, is_denied, one_line, said_twice, stays_so};
 pub use confidential::keep_memory_private;
 pub use exit::{EXIT_CODES, Exit};

@@ -75,7 +75,7 @@ pub(crate) struct Opened {
     pub(crate) session: Session,
     pub(crate) known_claims: Vec<Claim>,
     /// Where the session's directives arrive.
-    pub(crate) directives: mpsc::Receiver<Directive>,
+    pub(crate) directives: mpsc::Receiver<Box<Directive>>,
 }
 
 /// Every host that the caller is to see, locked ones too, by name.

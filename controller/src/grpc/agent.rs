@@ -1,6 +1,5 @@
 //! The host's half of the contract. The host is named by its certificate, never by a field.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use fleet::wire::agent_server::Agent;
@@ -11,11 +10,11 @@ use fleet::wire::{
     PolicySnapshot, PushEventsRequest, PushEventsResponse, SessionOpened, SessionRequest,
 };
 use fleet::{Capability, Contract, Event, EventRecord};
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use super::{caller, contract};
+use super::{caller, contract, session_body};
 use crate::access::caller::Caller;
 use crate::app::check::fixed;
 use crate::app::claims::NewClaim;
@@ -32,9 +31,6 @@ use crate::timestamp::Timestamp;
 
 /// Events in one push at most.
 const EVENTS_MAX: usize = 10_000;
-
-/// Directives in the contract's form.
-type Directives = Pin<Box<dyn Stream<Item = Result<Directive, Status>> + Send>>;
 
 #[derive(Debug)]
 pub(crate) struct AgentService {
@@ -66,7 +62,7 @@ impl AgentService {
 
 #[tonic::async_trait]
 impl Agent for AgentService {
-    type SessionStream = Directives;
+    type SessionStream = session_body::Nothing;
 
     async fn session(
         &self,
@@ -86,12 +82,12 @@ impl Agent for AgentService {
         let id = host.id;
         self.spawn(host, session, known_claims);
         let context = Arc::clone(&self.context);
-        let to_wire = move |said| {
+        let to_wire = move |said: Box<session::Directive>| {
             let asked_ms = rotation_asked_ms(&context, id);
-            directive(said, (&context.authorities, asked_ms))
+            directive(*said, (&context.authorities, asked_ms))
         };
         let directives = ReceiverStream::new(directives).map(to_wire);
-        Ok(Response::new(Box::pin(directives)))
+        Ok(session_body::streaming(Box::pin(directives)))
     }
 
     async fn acknowledge(

@@ -95,7 +95,8 @@ pub(crate) struct Session {
     pub(crate) host: String,
     pub(crate) registry: Arc<Registry>,
     pub(crate) subscription: Subscription,
-    pub(crate) directives: mpsc::Sender<Directive>,
+    /// Boxed: a queue holds room for 32 however few may wait.
+    pub(crate) directives: mpsc::Sender<Box<Directive>>,
     /// How long a policy is good for without a word from the controller; `None` for ever.
     pub(crate) policy_valid: Option<Duration>,
     /// What holds for the whole fleet.
@@ -150,7 +151,7 @@ impl Session {
             biased;
             () = ended.cancelled() => {
                 // Room for this one word is not waited for: the host may be the one that is stuck.
-                let _ = directives.try_send(Directive::Ended);
+                let _ = directives.try_send(Box::new(Directive::Ended));
             }
             () = directives.closed() => {}
             _ = self.serve(known_claims) => {}
@@ -393,7 +394,7 @@ impl Session {
     }
 
     async fn send(&self, directive: Directive) -> Option<()> {
-        self.directives.send(directive).await.ok()
+        self.directives.send(Box::new(directive)).await.ok()
     }
 }
 

@@ -411,8 +411,8 @@ async fn what_a_user_may_is_told_with_the_hosts_where_she_may() {
 }
 
 /// The next directive of a session, by name.
-async fn said(directives: &mut tokio::sync::mpsc::Receiver<Directive>) -> String {
-    match directives.recv().await.unwrap() {
+async fn said(directives: &mut tokio::sync::mpsc::Receiver<Box<Directive>>) -> String {
+    match *directives.recv().await.unwrap() {
         Directive::Opened { .. } => "opened".to_owned(),
         Directive::Policy { .. } => "policy".to_owned(),
         Directive::Locked { reason } => format!("locked: {reason}"),

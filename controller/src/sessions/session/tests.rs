@@ -55,7 +55,7 @@ fn open(
     registry: &Arc<Registry>,
     policy_valid: Option<Duration>,
     has_digest: Vec<u8>,
-) -> (Session, mpsc::Receiver<Directive>) {
+) -> (Session, mpsc::Receiver<Box<Directive>>) {
     let (directives, received) = mpsc::channel(QUEUE_MAX);
     let session = Session {
         host: "web-1".to_owned(),
@@ -77,8 +77,8 @@ fn open(
 }
 
 /// The next directive, which must be a policy: its target and until when it is good.
-async fn policy(received: &mut mpsc::Receiver<Directive>) -> (Target, u64) {
-    match received.recv().await.unwrap() {
+async fn policy(received: &mut mpsc::Receiver<Box<Directive>>) -> (Target, u64) {
+    match *received.recv().await.unwrap() {
         Directive::Policy {
             target,
             form: Form::Whole,
@@ -226,7 +226,10 @@ async fn a_second_session_of_a_host_ends_the_first_and_outlives_it() {
     while let Some(directive) = first_received.recv().await {
         last = Some(directive);
     }
-    assert!(matches!(last, Some(Directive::Ended)), "{last:?}");
+    assert!(
+        matches!(last.as_deref(), Some(Directive::Ended)),
+        "{last:?}"
+    );
     assert!(registry.is_connected("web-1"));
     registry.end("web-1");
     assert!(second.subscription.ended.is_cancelled());
@@ -258,14 +261,14 @@ async fn a_host_hears_first_what_it_is_called_now_whatever_its_certificate_says(
     let first = received.recv().await.unwrap();
 
     assert!(
-        matches!(&first, Directive::Opened { called, .. } if called == "web-1"),
+        matches!(&*first, Directive::Opened { called, .. } if called == "web-1"),
         "{first:?}"
     );
 }
 
 /// The next directive, which must be a policy: in which form.
-async fn form(received: &mut mpsc::Receiver<Directive>) -> Form {
-    match received.recv().await.unwrap() {
+async fn form(received: &mut mpsc::Receiver<Box<Directive>>) -> Form {
+    match *received.recv().await.unwrap() {
         Directive::Policy { form, .. } => form,
         other @ (Directive::Claimed(_)
         | Directive::Ended
