@@ -132,12 +132,9 @@ impl Rollout {
     }
 
     /// What each host would get under another policy.
-    pub(crate) async fn try_out(&self, policy: Policy) -> Result<Targets, Error> {
+    pub(crate) async fn try_out(&self, policy: Arc<Policy>) -> Result<Targets, Error> {
         let generation = u64::MAX;
-        let policy = Arc::new(InForce {
-            generation,
-            policy: Arc::new(policy),
-        });
+        let policy = Arc::new(InForce { generation, policy });
         self.compile(policy, self.targets()).await
     }
 

@@ -8,7 +8,6 @@ mod compiled;
 mod sharing;
 mod texts;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -57,10 +56,7 @@ impl Targets {
         users: &Users,
         before: &Self,
     ) -> Self {
-        let policy = match without(policy, &users.barred) {
-            Cow::Borrowed(_) => Arc::clone(policy),
-            Cow::Owned(policy) => Arc::new(policy),
-        };
+        let policy = without(policy, &users.barred);
         let mut texts = Compiling::new(&policy, users, &before.texts);
         let mut by_host = HashMap::with_capacity(hosts.len());
         for host in hosts {
@@ -111,7 +107,7 @@ impl Targets {
 
 /// The policy without these names: pairwise stanzas lose them with their keys, stanzas with a key in
 /// their text here. Where nobody is left, the stanza opens nothing; what it hides stays hidden.
-pub(crate) fn without<'a>(policy: &'a Policy, barred: &BTreeSet<String>) -> Cow<'a, Policy> {
+pub(crate) fn without(policy: &Arc<Policy>, barred: &BTreeSet<String>) -> Arc<Policy> {
     let names_barred = |stanza: &policy::Stanza| {
         let is_static = !stanza.static_keys().is_empty();
         is_static
@@ -121,9 +117,9 @@ pub(crate) fn without<'a>(policy: &'a Policy, barred: &BTreeSet<String>) -> Cow<
                 .any(|name| barred.contains(name))
     };
     if !policy.stanzas.iter().any(names_barred) {
-        return Cow::Borrowed(policy);
+        return Arc::clone(policy);
     }
-    let mut policy = policy.clone();
+    let mut policy = Policy::clone(policy);
     for stanza in policy
         .stanzas
         .iter_mut()
@@ -139,7 +135,7 @@ pub(crate) fn without<'a>(policy: &'a Policy, barred: &BTreeSet<String>) -> Cow<
             stanza.require_username = left;
         }
     }
-    Cow::Owned(policy)
+    Arc::new(policy)
 }
 
 /// What policy selects a host by.

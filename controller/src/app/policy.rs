@@ -190,7 +190,7 @@ async fn publish(
     context: &Context,
     caller: &Caller,
     generation: u64,
-    policy: Policy,
+    policy: Arc<Policy>,
 ) -> Result<(), Error> {
     let stanzas = policy.stanzas.len();
     tracing::info!(operator = caller.name, generation, stanzas, "policy stored");
@@ -201,10 +201,7 @@ async fn publish(
         context.sessions.retarget_all(&context.rollout.targets());
         return Ok(());
     }
-    let parsed = InForce {
-        generation,
-        policy: Arc::new(policy),
-    };
+    let parsed = InForce { generation, policy };
     context.rollout.publish(Some(parsed)).await
 }
 

@@ -99,7 +99,7 @@ async fn trying_a_policy_out_changes_nothing() {
     let rollout = fleet.load().await;
     let other = policy::parse("policy", "PROTECT tcp/443\n", &NoIncludes).unwrap();
 
-    let targets = rollout.try_out(other).await.unwrap();
+    let targets = rollout.try_out(Arc::new(other)).await.unwrap();
 
     let tried = targets.get("web-1").unwrap().compiled.digest;
     assert_ne!(tried, rollout.target("web-1").unwrap().compiled.digest);

@@ -1,6 +1,7 @@
 //! What another text would change, host by host. Stores nothing.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fleet::Role;
 use policy::{AccessChange, Change, Policy, PolicyDiff};
@@ -60,7 +61,7 @@ pub(super) async fn diff(
         warnings.insert(0, Error::SetBack { reason }.to_string());
     }
     let targets = context.rollout.targets();
-    let then = context.rollout.try_out(new.clone()).await?;
+    let then = context.rollout.try_out(Arc::clone(&new)).await?;
     let difference = policy::diff(&in_force.policy, &new);
     let hosts = context.roster.active(Role::Host);
     let changes = hosts

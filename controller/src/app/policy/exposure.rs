@@ -45,9 +45,9 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) enum Before<'p> {
     /// This one.
-    Policy(&'p Policy),
+    Policy(&'p Arc<Policy>),
     /// This one, and hosts may have a newer one: what they say that they hide counts too.
-    Older(&'p Policy),
+    Older(&'p Arc<Policy>),
     /// One that this version does not read: what hosts say that they hide counts.
     Unread,
 }

@@ -2,6 +2,7 @@
 //! itself says must hold.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fleet::Role;
 use policy::{AccessChange, Fleet, HostFacts, Policy, TestOutcome, TestRun};
@@ -58,7 +59,7 @@ pub(crate) struct Seen {
 pub(super) async fn plan(
     context: &Context,
     base: u64,
-    new: &Policy,
+    new: &Arc<Policy>,
     now: Timestamp,
 ) -> Result<Planned, Error> {
     let hosts = exposure::hosts(context).await?;
@@ -87,7 +88,7 @@ pub(super) async fn plan(
     let mut warnings = seen.warnings(new, now);
     warnings.extend(exposure::doubts(&hosts, &exposure, new, is_user));
     let old = match before {
-        Before::Policy(old) | Before::Older(old) => Some(old.clone()),
+        Before::Policy(old) | Before::Older(old) => Some(Arc::clone(old)),
         Before::Unread => {
             let words = "the policy in force is not read by this version: what people could open \
                          before is not known";
@@ -95,10 +96,10 @@ pub(super) async fn plan(
             None
         }
     };
-    let new = new.clone();
+    let new = Arc::clone(new);
     // Comparing the rights of many people on many hosts takes a while.
     let (access, tests, more) =
-        tokio::task::spawn_blocking(move || seen.compare(old.as_ref(), &new, now)).await?;
+        tokio::task::spawn_blocking(move || seen.compare(old.as_deref(), &new, now)).await?;
     warnings.extend(more);
     Ok(Planned {
         exposure,

@@ -1,6 +1,7 @@
 //! What a caller with a scope may do to the policy: change hosts of her scope, and no other.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use fleet::Role;
 use policy::{Change, Policy, PolicyTest, Stanza, TestedHosts};
@@ -58,14 +59,18 @@ fn would_have_another(others: usize) -> String {
 
 /// Refuses a policy by which a host that is none of hers would have another text, or would if it
 /// joined: also the stanzas that come, go or change must select hosts of hers only.
-pub(super) async fn check(context: &Context, caller: &Caller, new: &Policy) -> Result<(), Error> {
+pub(super) async fn check(
+    context: &Context,
+    caller: &Caller,
+    new: &Arc<Policy>,
+) -> Result<(), Error> {
     if caller.scope.is_whole() {
         return Ok(());
     }
     let in_force = context.rollout.in_force();
     let (now, then) = (
         context.rollout.targets(),
-        context.rollout.try_out(new.clone()).await?,
+        context.rollout.try_out(Arc::clone(new)).await?,
     );
     let hosts = context.roster.active(Role::Host);
     let changed = hosts

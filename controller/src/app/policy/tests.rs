@@ -362,7 +362,7 @@ async fn after_a_restore_what_hosts_hide_counts_and_not_only_what_the_copy_knows
     hosts::acknowledge(&fleet.context, &caller(&host), acknowledgement, NOW)
         .await
         .unwrap();
-    let (old, new) = (Policy::default(), Policy::default());
+    let (old, new) = (Arc::default(), Policy::default());
     let known = exposure::hosts(&fleet.context).await.unwrap();
 
     let said_of = |before| said(&exposure::between(&known, &before, &new));

@@ -1,5 +1,7 @@
 //! Texts of policies: what comes from an operator, and what is stored.
 
+use std::sync::Arc;
+
 use policy::{NoIncludes, Policy};
 use zeroize::Zeroizing;
 
@@ -42,7 +44,7 @@ pub(crate) async fn stored_text(
 }
 
 /// Parsing ten thousand stanzas takes a while, so it is not done on the runtime's own threads.
-pub(crate) async fn parse(file: String, text: &Zeroizing<String>) -> Result<Policy, Error> {
+pub(crate) async fn parse(file: String, text: &Zeroizing<String>) -> Result<Arc<Policy>, Error> {
     let text = text.clone();
     let file = if file.is_empty() {
         "policy".to_owned()
@@ -51,6 +53,7 @@ pub(crate) async fn parse(file: String, text: &Zeroizing<String>) -> Result<Poli
     };
     tokio::task::spawn_blocking(move || policy::parse(&file, &text, &NoIncludes))
         .await?
+        .map(Arc::new)
         .map_err(Error::InvalidPolicy)
 }
 
@@ -60,7 +63,7 @@ pub(crate) async fn stored_policy(
     context: &Context,
     generation: u64,
     text: &Zeroizing<String>,
-) -> Result<(String, Policy), Error> {
+) -> Result<(String, Arc<Policy>), Error> {
     let known = context.store.generation(generation).await?;
     let file = known.map(|known| known.file).unwrap_or_default();
     let name = if file.is_empty() {

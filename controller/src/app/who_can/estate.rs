@@ -33,7 +33,7 @@ pub(crate) struct Estate {
     /// 0 before the first policy.
     pub(crate) generation: u64,
     /// Without those for whom nothing opened then.
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
     /// Those that were there and not locked.
     pub(crate) hosts: Vec<HostFacts>,
     /// Names of users who were there, had a key and were not locked.
@@ -70,10 +70,10 @@ pub(crate) async fn estate(
     let in_force = context.rollout.in_force();
     let then = (at_ms > 0).then(|| Timestamp::from_ms(at_ms));
     let (generation, policy) = match (generation, then) {
-        (0, None) => (in_force.generation, Policy::clone(&in_force.policy)),
+        (0, None) => (in_force.generation, Arc::clone(&in_force.policy)),
         (0, Some(then)) => match in_force_at(context, then).await? {
             Some(generation) => (generation, stored(context, generation).await?),
-            None => (0, Policy::default()),
+            None => (0, Arc::default()),
         },
         (generation, _) => (generation, stored(context, generation).await?),
     };
@@ -100,7 +100,7 @@ pub(crate) async fn estate(
     Ok(estate)
 }
 
-async fn stored(context: &Context, generation: u64) -> Result<Policy, Error> {
+async fn stored(context: &Context, generation: u64) -> Result<Arc<Policy>, Error> {
     let text = stored_text(context, generation).await?;
     let (_, policy) = stored_policy(context, generation, &text).await?;
     Ok(policy)
@@ -133,7 +133,7 @@ fn as_texts<'a>(all: impl IntoIterator<Item = &'a String>) -> Vec<&'a str> {
 impl Estate {
     fn of(
         (context, scope): (&Context, &Scope),
-        (generation, policy): (u64, Policy),
+        (generation, policy): (u64, Arc<Policy>),
         (at, past): (Timestamp, Option<Past>),
     ) -> Self {
         let all = context.roster.all();
@@ -175,7 +175,7 @@ impl Estate {
         locked_users.retain(|user| !users.contains(user));
         let mut estate = Self {
             generation,
-            policy: without(&policy, &locked_users).into_owned(),
+            policy: without(&policy, &locked_users),
             hosts: hosts.into_iter().map(|(facts, _)| facts).collect(),
             users,
             at,
