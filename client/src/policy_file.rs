@@ -2,7 +2,6 @@
 //! one text of them.
 
 use std::fs;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use policy::{Policy, ReadError, Source};
@@ -33,19 +32,12 @@ impl PolicyFile {
     ///
     /// Exit code 1 when it cannot be read, 64 with every mistake in it.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let stdin = path.as_os_str() == "-";
-        let name = if stdin {
+        let name = if path.as_os_str() == "-" {
             "standard input".to_owned()
         } else {
             path.display().to_string()
         };
-        let bytes = if stdin {
-            let mut bytes = Vec::new();
-            io::stdin().read_to_end(&mut bytes).map(|_| bytes)
-        } else {
-            fs::read(path)
-        };
-        let text = bytes
+        let text = program::files::read_named(path, FILE_BYTES_MAX)
             .and_then(program::files::text)
             .map(Zeroizing::new)
             .map_err(|cause| CommandError::unreadable(Path::new(&name), cause))?;

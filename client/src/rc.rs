@@ -17,9 +17,6 @@ use zeroize::Zeroizing;
 use self::table::{KEY_SOURCE, is_yes, variable};
 use crate::error::{CommandError, Result};
 
-/// No such file comes near this.
-const FILE_BYTES_MAX: u64 = 16 << 20;
-
 /// A file's stanzas.
 #[derive(Debug, Default)]
 pub(crate) struct RcFile {
@@ -57,6 +54,9 @@ enum At {
 // === impl RcFile ===
 
 impl RcFile {
+    /// No such file comes near this.
+    pub(crate) const BYTES_MAX: u64 = 16 << 20;
+
     /// Reads a file.
     ///
     /// # Errors
@@ -65,7 +65,7 @@ impl RcFile {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let name = path.display().to_string();
         let failed = |cause| CommandError::unreadable(path, cause);
-        let read = program::trusted::read(path, FILE_BYTES_MAX).map_err(failed)?;
+        let read = program::trusted::read(path, Self::BYTES_MAX).map_err(failed)?;
         let text = program::files::without_mark(&read.bytes).map_err(failed)?;
         let mut file = Self::parse(&name, text).map_err(|mistakes| invalid(&name, &mistakes))?;
         file.exposed = read.is_readable_by_others();

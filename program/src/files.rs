@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,6 +61,39 @@ pub fn read_bytes(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     read_open(open_regular(path)?, max)
 }
 
+/// Whether a shell has opened this for the program it starts, as of `<(pass show knock)`: the only pipes that
+/// have a name and a writer who waits for nobody.
+#[must_use]
+pub fn is_descriptor(path: &Path) -> bool {
+    path.starts_with("/dev/fd") || path == Path::new("/dev/stdin")
+}
+
+/// Opens what somebody names on a command line to be read: a file; `-` for standard input; or what her
+/// shell has opened ([`is_descriptor`]). Nothing else: a pipe nobody may ever write into, and a device may have
+/// no end. Whoever reads it has a limit, since what is no file may not end either.
+///
+/// # Errors
+///
+/// As [`open_regular`].
+pub fn open_named(path: &Path) -> io::Result<File> {
+    if path == Path::new("-") {
+        return Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?));
+    }
+    if is_descriptor(path) {
+        return File::open(path);
+    }
+    open_regular(path)
+}
+
+/// Reads what somebody names on a command line, of at most `max` bytes; see [`open_named`].
+///
+/// # Errors
+///
+/// As [`open_named`]; `FileTooLarge` for more bytes.
+pub fn read_named(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    read_open(open_named(path)?, max)
+}
+
 /// Reads what is open, of at most `max` bytes, into room that is made at once: grown in place, it would
 /// leave copies of keys behind that nobody wipes.
 pub(crate) fn read_open(file: File, max: u64) -> io::Result<Vec<u8>> {
@@ -71,12 +105,14 @@ pub(crate) fn read_open(file: File, max: u64) -> io::Result<Vec<u8>> {
         io::Error::new(ErrorKind::FileTooLarge, what)
     };
     // Before anything of it is read. Files of the kernel have no length, and some grow meanwhile.
-    let length = file.metadata()?.len();
-    if length > max {
+    let meta = file.metadata()?;
+    if meta.len() > max {
         return Err(too_large());
     }
-    let room = usize::try_from(length).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(room.saturating_add(64));
+    // What is no file does not say how much is coming.
+    let least = if meta.is_file() { 64 } else { 64 << 10 };
+    let room = usize::try_from(meta.len()).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(room.saturating_add(least));
     file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         return Err(too_large());

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use policy::Secrets;
@@ -139,9 +139,12 @@ pub fn run(args: &ImportArgs) -> Result<(), ImportFailed> {
     ))?)
 }
 
-/// Whether a file is there that is more than comments.
+/// Whether something is there that is more than comments, or that cannot be looked into.
 fn says_something(path: &Path) -> bool {
-    let text = fs::read(path).unwrap_or_default();
+    let text = match files::read_bytes(path, RawConfig::FILE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(cause) => return cause.kind() != ErrorKind::NotFound,
+    };
     let text = String::from_utf8_lossy(&text);
     let mut lines = text.lines().map(str::trim);
     lines.any(|line| !line.is_empty() && !line.starts_with('#'))

@@ -121,7 +121,7 @@ keys! {
 
 impl RawConfig {
     /// No configuration comes near this. Guards against a log given by mistake.
-    pub(super) const FILE_BYTES_MAX: u64 = 4 << 20;
+    pub(crate) const FILE_BYTES_MAX: u64 = 4 << 20;
 
     /// Reads one file and nothing else.
     ///

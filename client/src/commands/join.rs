@@ -113,7 +113,7 @@ fn read_file(file: &Path) -> Result<Token> {
         return asked_for();
     }
     let failed = |cause| CommandError::unreadable(file, cause);
-    let bytes = program::files::read_bytes(file, TOKEN_BYTES_MAX).map_err(failed)?;
+    let bytes = program::files::read_named(file, TOKEN_BYTES_MAX).map_err(failed)?;
     let text = program::files::text(bytes).map(Zeroizing::new);
     parsed(&text.map_err(failed)?)
 }

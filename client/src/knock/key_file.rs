@@ -1,10 +1,11 @@
 //! fwknop's key files: lines of the form `HOST: key`. Keys, and what else stands in the file, may be of any
 //! bytes.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::Path;
 
+use program::files;
 use zeroize::Zeroizing;
 
 use crate::error::{CommandError, Result};
@@ -27,7 +28,7 @@ pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<Vec<u8>
             "others can read the keys in {name}; run `chmod 600 {name}`"
         ));
     }
-    let text = program::files::without_mark(&text).map_err(failed)?;
+    let text = files::without_mark(&text).map_err(failed)?;
     find(text, host).ok_or_else(|| {
         CommandError::refused(format!("{name} has no key for {host}"))
             .with_hint("a line has the form `HOST: key`, with HOST as on the command line")
@@ -37,11 +38,8 @@ pub(super) fn read(ui: &Ui, path: &Path, host: &str) -> Result<Zeroizing<Vec<u8>
 /// What the file holds, and whether others may read it.
 fn bytes(path: &Path) -> io::Result<(Zeroizing<Vec<u8>>, bool)> {
     // What a shell has opened for us, as of `-G <(pass show knock)`.
-    if path.starts_with("/dev/fd") && !fs::metadata(path)?.is_file() {
-        let mut text = Zeroizing::new(Vec::with_capacity(4_096));
-        File::open(path)?
-            .take(FILE_BYTES_MAX)
-            .read_to_end(&mut text)?;
+    if files::is_descriptor(path) && !fs::metadata(path)?.is_file() {
+        let text = files::read_named(path, FILE_BYTES_MAX).map(Zeroizing::new)?;
         return Ok((text, false));
     }
     let read = program::trusted::read(path, FILE_BYTES_MAX)?;

@@ -18,6 +18,7 @@ mod help;
 mod keyring;
 mod keys;
 mod knocks;
+mod named_files;
 mod policy_import;
 mod rc_file;
 mod sandbox;

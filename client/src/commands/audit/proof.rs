@@ -6,7 +6,7 @@ use fleet::audit::LogRow;
 use fleet::wire::{LogBegin, LogPart, ReadLogRequest};
 use tonic::Streaming;
 
-pub(super) use self::file::{Export, ExportReader, standard_input};
+pub(super) use self::file::{Export, ExportReader};
 use crate::connection::{Connection, ask};
 use crate::error::{CommandError, Result};
 

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use fleet::audit::{AuditKey, Checkpoint, Fault, InvalidCheckpoint, KeyChain, Verdict, Verifier};
 use fleet::wire::LogBegin;
+use program::files;
 use serde_json::json;
 
 use super::keys::{chain_of_export, is_note, kept_note, pinned, said_if_not_kept, said_keys};
-use super::proof::{ExportReader, Source, standard_input};
+use super::proof::{ExportReader, Source};
 use crate::connection::Connection;
 use crate::context::Context;
 use crate::error::{CommandError, Result};
@@ -125,9 +126,12 @@ pub(super) async fn run(context: &Context, args: VerifyArgs) -> Result {
     Ok(())
 }
 
+/// No checkpoint comes near this, bytes.
+const NOTE_BYTES_MAX: u64 = 64 << 10;
+
 /// A checkpoint that somebody else keeps. A file that is none is a slip of the hand, and says nothing of the log.
 fn read_note(path: &Path) -> Result<String> {
-    let read = std::fs::read(standard_input(path)).and_then(program::files::text);
+    let read = files::read_named(path, NOTE_BYTES_MAX).and_then(files::text);
     let note = read.map_err(|cause| CommandError::unreadable(path, cause).unanswered())?;
     if is_note(&note) {
         return Ok(note);

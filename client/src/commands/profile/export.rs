@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use member::Membership;
+use program::files;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 use spa::Keys;
@@ -138,7 +139,7 @@ pub(super) async fn run(context: &Context, args: ExportArgs) -> Result {
 // === files ===
 
 fn create(path: &Path, text: &str) -> Result {
-    program::files::create(path, 0o600, text.as_bytes()).map_err(|cause| {
+    files::create(path, 0o600, text.as_bytes()).map_err(|cause| {
         let name = path.display();
         if cause.kind() == ErrorKind::AlreadyExists {
             return CommandError::refused(format!("{name} is there already, and is not touched"))
@@ -165,7 +166,7 @@ fn led_to(path: &Path) -> PathBuf {
 
 /// Adds the stanzas behind what is there; the file is there whole before and after.
 fn append(path: &Path, text: &str) -> Result {
-    let before = match fs::read_to_string(path) {
+    let before = match files::read_bytes(path, RcFile::BYTES_MAX).and_then(files::text) {
         Ok(before) => Zeroizing::new(before),
         Err(cause) if cause.kind() == ErrorKind::NotFound => return create(&led_to(path), text),
         Err(cause) => return Err(CommandError::unreadable(path, cause)),
@@ -192,7 +193,7 @@ fn append(path: &Path, text: &str) -> Result {
     whole.push_str(text);
     // What a link leads to is what is meant.
     let target = fs::canonicalize(path).map_err(|cause| CommandError::unreadable(path, cause))?;
-    program::files::replace(&target, 0o600, whole.as_bytes())
+    files::replace(&target, 0o600, whole.as_bytes())
         .map_err(|cause| CommandError::failed(format!("cannot write {name}"), cause))
 }
 

@@ -111,15 +111,6 @@ pub(in crate::commands::audit) struct ExportReader {
     is_over: bool,
 }
 
-/// The file of this name, where `-` is standard input.
-pub(in crate::commands::audit) fn standard_input(path: &Path) -> &Path {
-    if path == Path::new("-") {
-        Path::new("/dev/stdin")
-    } else {
-        path
-    }
-}
-
 // === impl Export ===
 
 impl Export {
@@ -224,7 +215,7 @@ impl ExportReader {
     ///
     /// When it is none.
     pub(in crate::commands::audit) fn open(path: &Path) -> Result<(LogBegin, Self)> {
-        let file = File::open(standard_input(path));
+        let file = program::files::open_named(path);
         let file = file.map_err(|cause| CommandError::unreadable(path, cause))?;
         let mut reader = Self {
             path: path.to_owned(),
