@@ -333,6 +333,7 @@ impl Failure for JoinFailed {
             Self::AgentRuns { .. }
             | Self::Input(_)
             | Self::NotForHosts { .. }
+            | Self::NotKnown { .. }
             | Self::OtherName { .. }
             | Self::Runtime(_) => Exit::Refused,
         }
@@ -349,6 +350,11 @@ impl Failure for JoinFailed {
             Self::Join(JoinError::AlreadyMember { .. }) => {
                 Some("name another directory with --state, or replace this one with --force".into())
             }
+            Self::NotKnown { .. } => Some(
+                "was it removed, or the controller put back to a copy of before? Stop the agent, and join anew with a \
+                 token of an operator's: postern-agent join --token-file FILE --force"
+                    .into(),
+            ),
             Self::OtherName { .. } => {
                 Some("keep it, or become the other one with --force".into())
             }

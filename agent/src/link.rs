@@ -11,6 +11,7 @@
 //! | `claims` | asks for claims, and answers at once when the connection is down |
 //! | `events` | pushes the journal's spool; nothing lost, nothing twice |
 //! | `renewal` | a fresh certificate at half life |
+//! | `known` | nothing by itself: commands ask whether the controller still knows this host |
 //! | `rotation` | other keys in the place of this host's, when somebody asks for them; `keys` has those that are used |
 //!
 //! Only `session` decides whether the connection is up; the others follow its [`Connection`].
@@ -20,6 +21,7 @@ mod claims;
 mod events;
 mod kept_log;
 mod keys;
+pub mod known;
 mod memory;
 mod packed;
 mod renewal;

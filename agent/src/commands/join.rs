@@ -9,6 +9,7 @@ use member::{ConnectError, JoinError, JoinOptions, Membership};
 use program::files::ReadError;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use crate::STATE_DIR;
@@ -16,6 +17,7 @@ use crate::clock;
 use crate::commands::local::wait;
 use crate::journal::{FleetJournal, JournalError};
 use crate::leaving;
+use crate::link::known::{self, Known};
 
 /// A token text is a few hundred bytes; more than this on standard input is something else.
 const TOKEN_BYTES_MAX: u64 = 16 * 1024;
@@ -32,7 +34,9 @@ const RETRY_LONGEST: Duration = Duration::from_secs(10);
 /// kept in the state directory for `postern-agent run`.
 ///
 /// May be done again: a machine that is a host of the token's fleet already stays one, the token is
-/// not spent, and this ends with 0. One that is a host of another fleet, or under another name than
+/// not spent, and this ends with 0. The controller is asked whether it still knows the host: where it
+/// does not, this ends with 1 and says how to join anew; where it cannot be reached, that is said, and
+/// nothing waits for it. One that is a host of another fleet, or under another name than
 /// the token's, is left as it is, and this ends with 1 (see --force). A controller that cannot be
 /// reached is 3 (see --wait).
 ///
@@ -88,7 +92,7 @@ pub struct JoinArgs {
     force: bool,
 
     /// Print one JSON object instead of text: outcome (`joined`, or `already` a host of that fleet),
-    /// fleet, name, state
+    /// fleet, name, state, confirmed (whether the controller has said so just now)
     #[arg(long)]
     json: bool,
 }
@@ -131,6 +135,19 @@ pub enum JoinFailed {
         /// What the token says.
         wanted: String,
     },
+    /// It has been one, and the controller knows it no more.
+    #[error(
+        "this machine is host {name} of fleet {fleet} by its own files, and not by its controller's word"
+    )]
+    NotKnown {
+        /// What it is called.
+        name: String,
+        /// The fleet.
+        fleet: String,
+        /// The controller's word.
+        #[source]
+        cause: Box<ConnectError>,
+    },
     /// The controller or this machine's disk had a say.
     #[error(transparent)]
     Join(#[from] JoinError),
@@ -159,6 +176,8 @@ struct Outcome<'m> {
     fleet: &'m str,
     name: &'m str,
     state: &'m Path,
+    /// Whether the controller has said so in the course of this command.
+    confirmed: bool,
 }
 
 /// Joins, and prints who this machine is now.
@@ -210,17 +229,19 @@ pub fn run(args: JoinArgs) -> Result<(), JoinFailed> {
     if journal.is_some() {
         leaving::begin(&state, before.as_ref()).map_err(JoinFailed::Journal)?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(JoinFailed::Runtime)?;
+    let runtime = runtime()?;
     let deadline = wait.map(|wait| clock::steady() + wait);
     let joined = runtime.block_on(join(&token, &state, options, deadline));
     if let Ok(member) = &joined {
-        say((member, &member.name), "joined", &state, json);
+        say((member, &member.name), ("joined", true), &state, json);
     }
     tell(leaving::settle(&state, journal).map_err(JoinFailed::Journal)?);
     joined.map(drop)
+}
+
+fn runtime() -> Result<Runtime, JoinFailed> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().map_err(JoinFailed::Runtime)
 }
 
 /// Where what was kept as another host is now.
@@ -288,7 +309,8 @@ fn is_of(member: &Membership, token: &Token) -> bool {
     all.any(|ca| Sha256::digest(ca).as_slice() == token.ca_fingerprint)
 }
 
-/// Nothing is to be done, unless the token is for another host of this fleet.
+/// Nothing is to be done, unless the token is for another host of this fleet, or the controller knows this one no
+/// more. One that cannot be asked stops nobody: this may be on the way of every start of the machine.
 fn already(member: &Membership, token: &Token, args: &JoinArgs) -> Result<(), JoinFailed> {
     // An operator may have given it another name since, by which tokens may be made now.
     let called = crate::link::called_now(&args.state, &member.name);
@@ -299,7 +321,30 @@ fn already(member: &Membership, token: &Token, args: &JoinArgs) -> Result<(), Jo
             wanted: token.name.clone(),
         });
     }
-    say((member, called), "already", &args.state, args.json);
+    let address = args.controller.as_ref().unwrap_or(&member.address);
+    let is_confirmed = match runtime()?.block_on(known::ask(member, address)) {
+        Known::Member => true,
+        Known::Refused(cause) => {
+            return Err(JoinFailed::NotKnown {
+                name: called.to_owned(),
+                fleet: member.fleet.clone(),
+                cause: Box::new(cause),
+            });
+        }
+        Known::Unanswered(cause) => {
+            let why = program::one_line(&cause);
+            program::note(format_args!(
+                "not asked whether the controller still knows this host: {why}"
+            ));
+            false
+        }
+    };
+    say(
+        (member, called),
+        ("already", is_confirmed),
+        &args.state,
+        args.json,
+    );
     Ok(())
 }
 
@@ -331,7 +376,12 @@ fn token(args: &JoinArgs) -> Result<Token, JoinFailed> {
 }
 
 /// Says who this machine is. Whether anybody reads it changes nothing about having joined.
-fn say((member, name): (&Membership, &str), outcome: &'static str, state: &Path, json: bool) {
+fn say(
+    (member, name): (&Membership, &str),
+    (outcome, confirmed): (&'static str, bool),
+    state: &Path,
+    json: bool,
+) {
     let fleet = member.fleet.as_str();
     let state_dir = state.display();
     let text = if json {
@@ -340,6 +390,7 @@ fn say((member, name): (&Membership, &str), outcome: &'static str, state: &Path,
             fleet,
             name,
             state,
+            confirmed,
         };
         serde_json::to_string(&outcome).unwrap_or_default()
     } else if outcome == "joined" {

@@ -43,6 +43,11 @@ fn a_host_joins_once_however_often_it_is_asked_and_no_other_fleet_takes_it() {
         let said: Value = serde_json::from_str(&same_fleet.stdout)?;
         same("outcome", &text(&said, "outcome"), &"already")?;
         same("name", &text(&said, "name"), &"web-1")?;
+        same(
+            "confirmed",
+            &said.get("confirmed"),
+            &Some(&Value::Bool(true)),
+        )?;
         ensure!(
             other_name
                 .stderr
@@ -55,6 +60,40 @@ fn a_host_joins_once_however_often_it_is_asked_and_no_other_fleet_takes_it() {
             "{no_token:?}"
         );
         same("hosts", &company.operator.hosts()?.len(), &1)
+    });
+}
+
+#[test]
+fn a_host_that_its_controller_knows_no_more_is_told_so_by_join_and_doctor_with_the_way_back_in() {
+    in_lab(|lab| {
+        let mut company = Company::found(lab, 1, POLICY)?;
+        company.host_mut(1).stop()?;
+        let (operator, host) = (&company.operator, company.host(1));
+        let state = host.state.to_string_lossy();
+        // 4: it is away, and has not heard.
+        operator
+            .run(&["member", "remove", "host/web-1", "-m", "gone"])?
+            .code(4)?;
+        let token = operator.token("host", "web-1", &[])?;
+        let file = host.node.write("token", &token)?;
+        let file = file.to_string_lossy();
+        let join = |more: &[&str]| {
+            let words = ["join", "--token-file", &*file, "--state", &*state];
+            agent(&host.node, &[&words, more].concat())
+        };
+
+        let refused = join(&[])?.code(1)?;
+        let doctor = agent(&host.node, &["doctor", "--json", "--state", &*state])?.code(1)?;
+        join(&["--force"])?.ok()?;
+        let known = join(&[])?.ok()?;
+
+        for said in ["not by its controller's word", "--force"] {
+            ensure!(refused.stderr.contains(said), "{refused:?}");
+        }
+        let found = "\"check\":\"membership\",\"verdict\":\"fail\"";
+        ensure!(doctor.stdout.contains(found), "{doctor:?}");
+        ensure!(known.stdout.contains("Already host web-1"), "{known:?}");
+        Ok(())
     });
 }
 

@@ -11,14 +11,16 @@ use super::check::Check;
 use super::running;
 use crate::commands::local::host_name;
 use crate::link::KeptLog;
+use crate::link::known::{self, Known};
 use crate::report::Report;
 
 /// For how long each address is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For how long it is said that the fleet's log was another.
 const CONFLICT_SHOWN_MS: u64 = 7 * 24 * 3_600_000;
-/// For TLS and the first word.
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a host that the controller knows no more.
+const NOT_KNOWN: &str = "was it removed, or the controller put back to a copy of before? Stop the agent, and join anew with \
+     a token of an operator's: postern-agent join --token-file FILE --force";
 
 /// All of it. `controller` is dialled instead of where the membership says; a session that the agent
 /// has open says all there is to say.
@@ -54,7 +56,6 @@ pub(super) fn all(
     checks
 }
 
-/// What is kept of the fleet's log, and what has contradicted it lately.
 /// Who has joined, and whose file others may read, need not join once more.
 fn cure_of(cause: &FilesError) -> String {
     if let FilesError::Exposed { path, .. } = cause {
@@ -65,6 +66,7 @@ fn cure_of(cause: &FilesError) -> String {
         .to_owned()
 }
 
+/// What is kept of the fleet's log, and what has contradicted it lately.
 fn fleet_log(kept: &KeptLog, now_secs: u64) -> Option<Check> {
     if let Some(conflict) = &kept.conflict {
         let ago_ms = (now_secs * 1_000).saturating_sub(conflict.found_at_ms);
@@ -123,31 +125,41 @@ fn reach(member: &Membership, address: &str, now_secs: u64) -> Vec<Check> {
     }
     // Connecting would renew a certificate, which is the agent's business.
     if now_secs < member.renew_at_secs() {
-        checks.push(tls(member, address));
+        checks.extend(asked(member, address));
     }
     checks
 }
 
-fn tls(member: &Membership, address: &str) -> Check {
+/// TLS, and whether the controller takes this host for one of its fleet.
+fn asked(member: &Membership, address: &str) -> Vec<Check> {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {
         Ok(runtime) => runtime,
-        Err(cause) => return Check::warn("controller", format!("TLS is not tried: {cause}"), ""),
-    };
-    let dial = async { tokio::time::timeout(TLS_TIMEOUT, member.channel_to(address)).await };
-    match runtime.block_on(dial) {
-        Ok(Ok(_)) => Check::ok("controller", "each knows the other (TLS)"),
-        Ok(Err(cause)) => {
-            let cure = program::Failure::hint(&cause).map(std::borrow::Cow::into_owned);
-            Check::failed("controller", &cause, cure.unwrap_or_default())
+        Err(cause) => {
+            let found = format!("TLS is not tried: {cause}");
+            return vec![Check::warn("controller", found, "")];
         }
-        Err(_) => Check::fail(
-            "controller",
-            format!("no TLS within {} s", TLS_TIMEOUT.as_secs()),
-            "is it a Postern controller that listens there?",
-        ),
+    };
+    let tls = Check::ok("controller", "each knows the other (TLS)");
+    match runtime.block_on(known::ask(member, address)) {
+        Known::Member => vec![
+            tls,
+            Check::ok("membership", "the controller knows this host"),
+        ],
+        Known::Refused(cause) => vec![
+            tls,
+            Check::failed("membership", &cause, NOT_KNOWN.to_owned()),
+        ],
+        Known::Unanswered(cause) => {
+            let cure = program::Failure::hint(&cause).map(std::borrow::Cow::into_owned);
+            vec![Check::failed(
+                "controller",
+                &cause,
+                cure.unwrap_or_default(),
+            )]
+        }
     }
 }
 
