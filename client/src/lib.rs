@@ -101,8 +101,11 @@ fn run(command: Command, context: &Context) -> Result {
     block_on(command.run(context))
 }
 
+/// Connections are kept by a thread of their own: who writes to standard output waits for its reader, and a controller
+/// that is not answered meanwhile takes this program for gone.
 fn block_on(done: impl Future<Output = Result>) -> Result {
-    tokio::runtime::Builder::new_current_thread()
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|cause| CommandError::failed("cannot start the runtime", cause))?

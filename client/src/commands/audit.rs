@@ -7,6 +7,7 @@ mod follow;
 mod key;
 mod keys;
 mod list;
+mod pages;
 mod print;
 mod proof;
 mod verify;

@@ -73,6 +73,10 @@ async fn follow(
                 }
                 continue;
             }
+            // So ends what was not read for long: whoever pauses it sees the rest when she goes on.
+            Ok(Err(status)) if status.code() == Code::ResourceExhausted => {
+                status.message().to_owned()
+            }
             Ok(Err(status)) if !may_pass(status.code()) => return Err(connection.refused(status)),
             Ok(Err(status)) => connection.refused(status).to_string(),
             Ok(Ok(None)) => "the answer ended".to_owned(),

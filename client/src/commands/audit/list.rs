@@ -6,6 +6,7 @@ use fleet::wire::ListEventsRequest;
 use super::answer::{is_proven, open};
 use super::filter::FilterArgs;
 use super::follow;
+use super::pages::Pages;
 use super::print::{Format, Printer};
 use crate::connection::Connection;
 use crate::context::Context;
@@ -125,37 +126,58 @@ async fn list(
     proven: bool,
     mut printer: Printer<'_>,
 ) -> Result {
-    let question = ListEventsRequest {
-        // One more says that there are more. The log is not searched by proof: that is sifted here.
-        limit: if proven {
-            u32::MAX
-        } else {
-            limit.saturating_add(1)
-        },
-        ..question
+    // One more says that there are more. The log is not searched by proof: that is sifted here.
+    let most = if proven {
+        u32::MAX
+    } else {
+        limit.saturating_add(1)
     };
+    let mut pages = Pages::new(question, most);
     let connection = Connection::open(&context.profile).await?;
-    let mut stream = open(&connection, question).await?;
     let mut left = limit;
-    let ended = loop {
-        let record = match stream.message().await {
-            Ok(Some(record)) => Record::new(record),
-            Ok(None) => break Ok(()),
-            Err(status) => break Err(connection.refused(status)),
-        };
-        if proven && !is_proven(&record) {
-            continue;
+    let ended = 'pages: loop {
+        let (page, broke_off) = page(&connection, pages.question()).await;
+        let (new, goes_on) = pages.take(page);
+        for record in new {
+            if proven && !is_proven(&record) {
+                continue;
+            }
+            if left == 0 {
+                context.ui.note(format_args!(
+                    "these are the newest {limit}; there are more: --limit N or --all lists them"
+                ));
+                break 'pages Ok(());
+            }
+            printer.print(record)?;
+            left -= 1;
         }
-        if left == 0 {
-            context.ui.note(format_args!(
-                "these are the newest {limit}; there are more: --limit N or --all lists them"
-            ));
+        if let Some(error) = broke_off {
+            break Err(error);
+        }
+        if !goes_on {
             break Ok(());
         }
-        printer.print(record)?;
-        left -= 1;
     };
     // Also what came before the answer broke off.
     printer.end()?;
     ended
+}
+
+/// An answer to its end, or until it broke off.
+async fn page(
+    connection: &Connection,
+    question: ListEventsRequest,
+) -> (Vec<Record>, Option<CommandError>) {
+    let mut page = Vec::new();
+    let mut stream = match open(connection, question).await {
+        Ok(stream) => stream,
+        Err(error) => return (page, Some(error)),
+    };
+    loop {
+        match stream.message().await {
+            Ok(Some(record)) => page.push(Record::new(record)),
+            Ok(None) => return (page, None),
+            Err(status) => return (page, Some(connection.refused(status))),
+        }
+    }
 }
