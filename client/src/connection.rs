@@ -1,5 +1,7 @@
 //! The controller, as commands talk to it.
 
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use fleet::Role;
@@ -7,8 +9,9 @@ use fleet::wire::audit_client::AuditClient;
 use fleet::wire::directory_client::DirectoryClient;
 use fleet::wire::operator_client::OperatorClient;
 use member::{ConnectError, Membership};
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request, Response, Status};
 
 use crate::error::{CommandError, Result};
 use crate::profile::Profile;
@@ -22,6 +25,9 @@ const ANSWER_LEN_MAX: usize = 64 << 20;
 /// because its key leaked, shows only when it asks for another certificate.
 const OTHER_AUTHORITY: &str = "run it again, which asks for another certificate first; where that is refused, the \
      authority that this profile knows counts no more: ask an operator for a token, and join with --force";
+
+/// Metadata that this side adds to what became of a change: the command that shows whether it is done.
+const LOOK: &str = "postern-look";
 
 /// A member's open channel.
 #[derive(Clone, Debug)]
@@ -73,6 +79,26 @@ impl Connection {
             .max_encoding_message_size(ANSWER_LEN_MAX)
     }
 
+    /// Asks for a change. Where no answer comes, [`refused`](Self::refused) says that it may be done, and that `look`
+    /// shows whether it is: a command, or nothing where nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// What the controller, or the way to it, says.
+    pub(crate) async fn change<T>(
+        &self,
+        look: &'static str,
+        change: impl AsyncFnOnce(OperatorClient<Channel>) -> Result<Response<T>, Status>,
+    ) -> Result<Response<T>, Status> {
+        change(self.operator()).await.map_err(|mut status| {
+            if !look.is_empty() && may_be_done(&status) {
+                let look = MetadataValue::from_static(look);
+                status.metadata_mut().insert(LOOK, look);
+            }
+            status
+        })
+    }
+
     /// What this member may do.
     pub(crate) fn role(&self) -> Role {
         self.membership.role
@@ -81,6 +107,10 @@ impl Connection {
     /// What a refused call means to whoever made it.
     pub(crate) fn refused(&self, status: Status) -> CommandError {
         let code = status.code();
+        let look = status.metadata().get(LOOK).map(|look| look.to_str());
+        if let Some(Ok(look)) = look {
+            return in_doubt(&self.membership.address, look.to_owned(), status);
+        }
         let said = status.metadata().get(fleet::MEMBERSHIP);
         if said.is_some_and(|said| said == fleet::AUTHORITY_UNKNOWN) {
             self.membership.forget_certificate();
@@ -148,6 +178,46 @@ fn unknown_question(status: &Status, role: Role) -> Option<CommandError> {
     })
 }
 
+/// Of a change that nobody knows whether it was made.
+fn in_doubt(address: &str, look: String, status: Status) -> CommandError {
+    let error = CommandError::unreachable(format!(
+        "this was sent to the controller at {address}, and no answer came: it may be done"
+    ));
+    let said = ConnectError::from_status(address, status);
+    let error = if let ConnectError::Unreachable { cause, .. } = said {
+        error.because(cause)
+    } else {
+        error.because(said)
+    };
+    error.with_hint(format!("look before you ask for it again: {look}"))
+}
+
+/// Whether a call that ended so may have been carried out: where the way broke, or too much time went by, and not
+/// where the controller answered, or was not reached at all.
+fn may_be_done(status: &Status) -> bool {
+    let mut next = status.source();
+    let is_of_the_way = next.is_some();
+    while let Some(cause) = next {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(
+            kind,
+            Some(
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+            )
+        ) {
+            return false;
+        }
+        next = cause.source();
+    }
+    is_of_the_way
+        || matches!(
+            status.code(),
+            Code::Cancelled | Code::DeadlineExceeded | Code::Unknown
+        )
+}
+
 /// A question with a limit on the wait.
 pub(crate) fn ask<T>(question: T) -> Request<T> {
     let mut request = Request::new(question);
@@ -157,7 +227,83 @@ pub(crate) fn ask<T>(question: T) -> Request<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn a_change_that_was_sent_and_not_answered_may_be_done_and_one_that_was_answered_or_not_sent_is_not()
+     {
+        let broke = |kind: ErrorKind| {
+            let cause: Box<dyn std::error::Error + Send + Sync> = io::Error::from(kind).into();
+            Status::from_error(cause)
+        };
+        for doubtful in [
+            broke(ErrorKind::BrokenPipe),
+            broke(ErrorKind::ConnectionReset),
+            Status::deadline_exceeded("30 s"),
+            Status::cancelled("Timeout expired"),
+        ] {
+            assert!(may_be_done(&doubtful), "{doubtful:?}");
+        }
+        for plain in [
+            broke(ErrorKind::ConnectionRefused),
+            Status::unavailable("the controller is stopping"),
+            Status::permission_denied("no"),
+            Status::invalid_argument("line 1"),
+        ] {
+            assert!(!may_be_done(&plain), "{plain:?}");
+        }
+        let error = in_doubt(
+            "c:7443",
+            "postern policy history".into(),
+            broke(ErrorKind::BrokenPipe),
+        );
+        assert_eq!(program::Failure::exit(&error), program::Exit::Unreachable);
+        let hint = program::Failure::hint(&error);
+        assert!(hint.is_some_and(|hint| hint.ends_with(": postern policy history")));
+    }
+
+    #[test]
+    fn every_call_that_changes_something_says_how_to_look_whether_it_was_done() {
+        const CHANGES: [&str; 11] = [
+            "create_token",
+            "revoke_token",
+            "lock_member",
+            "unlock_member",
+            "remove_member",
+            "rotate_member",
+            "ban_host",
+            "apply_policy",
+            "rollback_policy",
+            "set_host",
+            "rename_host",
+        ];
+        let mut found = std::collections::BTreeSet::new();
+        let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/commands")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                for call in CHANGES {
+                    let words = format!(".{call}(");
+                    let calls = text.match_indices(&words).map(|(at, _)| at);
+                    for before in calls.filter_map(|at| text.get(..at)) {
+                        let asked = before.rfind(".change(").unwrap_or_default();
+                        let read = before.rfind(".operator()").unwrap_or_default();
+                        let name = path.display();
+                        assert!(asked > read, "{name}: {call} without `change`");
+                        found.insert(call);
+                    }
+                }
+            }
+        }
+        assert_eq!(found.len(), CHANGES.len(), "{found:?}");
+    }
 
     #[test]
     fn whoever_comes_with_a_key_that_has_ended_reads_what_became_of_it_and_not_of_other_profiles() {

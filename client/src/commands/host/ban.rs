@@ -34,11 +34,13 @@ pub(super) async fn run(context: &Context, args: BanArgs) -> Result {
     let BanArgs { name, reason, wait } = args;
     let connection = Connection::open(&context.profile).await?;
     connection
-        .operator()
-        .ban_host(ask(BanHostRequest {
-            name: name.clone(),
-            reason: reason.clone(),
-        }))
+        .change("postern host list", async |mut operator| {
+            let ban = BanHostRequest {
+                name: name.clone(),
+                reason: reason.clone(),
+            };
+            operator.ban_host(ask(ban)).await
+        })
         .await
         .map_err(|status| connection.refused(status))?;
     // A lock of what is locked is not recorded again; it tells whether the host has heard.
@@ -49,7 +51,11 @@ pub(super) async fn run(context: &Context, args: BanArgs) -> Result {
         reason,
         wait_secs: wait.secs(),
     });
-    let answer = connection.operator().lock_member(request).await;
+    let answer = connection
+        .change("postern host list", async |mut operator| {
+            operator.lock_member(request).await
+        })
+        .await;
     if answer.as_ref().is_err_and(is_older) {
         return context.ui.say(format_args!("Banned host {name}."));
     }

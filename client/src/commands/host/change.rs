@@ -43,6 +43,15 @@ struct Told<'a> {
 // === impl Common ===
 
 impl Common {
+    /// What shows whether the change is done; nothing where none is made.
+    pub(super) fn look(&self) -> &'static str {
+        if self.dry_run {
+            ""
+        } else {
+            "postern host list"
+        }
+    }
+
     /// Shows what came of a change of the host that was called `name`.
     pub(super) fn tell(
         &self,

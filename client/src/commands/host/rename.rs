@@ -39,14 +39,16 @@ pub(super) async fn run(context: &Context, args: RenameArgs) -> Result {
         common,
     } = args;
     let connection = Connection::open(&context.profile).await?;
+    let request = RenameHostRequest {
+        name: name.clone(),
+        new_name,
+        allow_public: common.allow_public,
+        dry_run: common.dry_run,
+    };
     let answer = connection
-        .operator()
-        .rename_host(ask(RenameHostRequest {
-            name: name.clone(),
-            new_name,
-            allow_public: common.allow_public,
-            dry_run: common.dry_run,
-        }))
+        .change(common.look(), async |mut operator| {
+            operator.rename_host(ask(request)).await
+        })
         .await
         .map_err(|status| refused(&connection, status))?
         .into_inner();

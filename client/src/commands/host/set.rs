@@ -78,17 +78,19 @@ pub(super) async fn run(context: &Context, args: SetArgs) -> Result {
         }
     }
     let connection = Connection::open(&context.profile).await?;
+    let request = SetHostRequest {
+        name: name.clone(),
+        addresses: address,
+        spa_port: spa_port.map_or(0, u32::from),
+        set_labels: set_labels.into_iter().collect(),
+        remove_labels,
+        allow_public: common.allow_public,
+        dry_run: common.dry_run,
+    };
     let answer = connection
-        .operator()
-        .set_host(ask(SetHostRequest {
-            name: name.clone(),
-            addresses: address,
-            spa_port: spa_port.map_or(0, u32::from),
-            set_labels: set_labels.into_iter().collect(),
-            remove_labels,
-            allow_public: common.allow_public,
-            dry_run: common.dry_run,
-        }))
+        .change(common.look(), async |mut operator| {
+            operator.set_host(ask(request)).await
+        })
         .await
         .map_err(|status| refused(&connection, status))?
         .into_inner();

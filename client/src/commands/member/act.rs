@@ -90,8 +90,9 @@ pub(super) async fn lock(context: &Context, args: LockArgs) -> Result {
         wait_secs: common.wait.secs(),
     };
     let answer = connection
-        .operator()
-        .lock_member(common.wait.ask(request))
+        .change("postern member list", async |mut operator| {
+            operator.lock_member(common.wait.ask(request)).await
+        })
         .await;
     common
         .follow(context, &connection, ("Locked", &member), answer)
@@ -108,8 +109,9 @@ pub(super) async fn unlock(context: &Context, args: UnlockArgs) -> Result {
         wait_secs: common.wait.secs(),
     };
     let answer = connection
-        .operator()
-        .unlock_member(common.wait.ask(request))
+        .change("postern member list", async |mut operator| {
+            operator.unlock_member(common.wait.ask(request)).await
+        })
         .await;
     common
         .follow(context, &connection, ("Unlocked", &member), answer)
@@ -127,8 +129,9 @@ pub(super) async fn remove(context: &Context, args: RemoveArgs) -> Result {
         wait_secs: common.wait.secs(),
     };
     let answer = connection
-        .operator()
-        .remove_member(common.wait.ask(request))
+        .change("postern member list", async |mut operator| {
+            operator.remove_member(common.wait.ask(request)).await
+        })
         .await;
     common
         .follow(context, &connection, ("Removed", &member), answer)

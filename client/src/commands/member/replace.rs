@@ -70,7 +70,11 @@ pub(super) async fn run(context: &Context, args: ReplaceArgs) -> Result {
             wait_secs: args.wait.secs(),
         };
         let request = args.wait.ask(request);
-        let answer = connection.operator().lock_member(request).await;
+        let answer = connection
+            .change("postern member list", async |mut operator| {
+                operator.lock_member(request).await
+            })
+            .await;
         let answer = Ok(answer.map_err(|status| connection.refused(status))?);
         let done = Done {
             act: "Locked",

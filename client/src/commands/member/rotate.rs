@@ -49,8 +49,9 @@ pub(super) async fn run(context: &Context, args: RotateArgs) -> Result {
         reason: args.reason,
     };
     let RotateMemberResponse { member } = connection
-        .operator()
-        .rotate_member(ask(request))
+        .change("postern member show NAME", async |mut operator| {
+            operator.rotate_member(ask(request)).await
+        })
         .await
         .map_err(|status| connection.refused(status))?
         .into_inner();

@@ -66,16 +66,18 @@ pub(super) async fn run(context: &Context, args: ApplyArgs) -> Result {
         Some(base) => base,
         None => base(context, &connection).await?,
     };
+    let request = ApplyPolicyRequest {
+        text: file.whole_text().to_string(),
+        base_generation,
+        message: args.message,
+        file: file.name.clone(),
+        allow_public: args.allow_public,
+        after_restore: args.after_restore,
+    };
     let applied = connection
-        .operator()
-        .apply_policy(ask(ApplyPolicyRequest {
-            text: file.whole_text().to_string(),
-            base_generation,
-            message: args.message,
-            file: file.name.clone(),
-            allow_public: args.allow_public,
-            after_restore: args.after_restore,
-        }))
+        .change("postern policy history", async |mut operator| {
+            operator.apply_policy(ask(request)).await
+        })
         .await
         .map_err(|status| exposure::refused(&connection, status))?
         .into_inner();

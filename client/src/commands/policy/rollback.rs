@@ -43,14 +43,16 @@ pub(super) async fn run(context: &Context, args: RollbackArgs) -> Result {
         .message
         .unwrap_or_else(|| format!("rollback to generation {}", args.generation));
     let connection = Connection::open(&context.profile).await?;
+    let request = RollbackPolicyRequest {
+        generation: args.generation,
+        message,
+        allow_public: args.allow_public,
+        after_restore: args.after_restore,
+    };
     let done = connection
-        .operator()
-        .rollback_policy(ask(RollbackPolicyRequest {
-            generation: args.generation,
-            message,
-            allow_public: args.allow_public,
-            after_restore: args.after_restore,
-        }))
+        .change("postern policy history", async |mut operator| {
+            operator.rollback_policy(ask(request)).await
+        })
         .await
         .map_err(|status| exposure::refused(&connection, status))?
         .into_inner();

@@ -129,8 +129,9 @@ pub(crate) async fn make(
         warnings,
         id,
     } = connection
-        .operator()
-        .create_token(ask(request))
+        .change("postern token list", async |mut operator| {
+            operator.create_token(ask(request)).await
+        })
         .await
         .map_err(|status| refused(connection, role, status))?
         .into_inner();

@@ -22,8 +22,10 @@ pub(super) struct RevokeArgs {
 pub(super) async fn run(context: &Context, args: RevokeArgs) -> Result {
     let connection = Connection::open(&context.profile).await?;
     let answer = connection
-        .operator()
-        .revoke_token(ask(RevokeTokenRequest { id: args.id }))
+        .change("postern token list", async |mut operator| {
+            let revoked = RevokeTokenRequest { id: args.id };
+            operator.revoke_token(ask(revoked)).await
+        })
         .await
         .map_err(|status| connection.refused(status))?
         .into_inner();
