@@ -39,10 +39,11 @@ fn weakness_5_a_command_runs_as_its_user_without_roots_groups_and_its_end_is_rec
 #[test]
 fn ten_commands_at_once_all_run_and_each_end_carries_the_id_of_its_start() {
     on_host("ENABLE_CMD_EXEC Y", |host| {
+        // What is dated before the first start of an agent is refused.
+        let mut agent = host.start(&["--interface", "lo"]);
         let packets: Vec<String> = (0..10)
             .map(|_| host.fwknop(&["--server-cmd", "sleep 0.1"]))
             .collect();
-        let mut agent = host.start(&["--interface", "lo"]);
 
         packets.iter().for_each(|packet| host.send(packet));
         for _ in 0..10 {

@@ -13,12 +13,16 @@ use crate::error::{CommandError, Result};
 
 /// By how much a controller that is not there may delay a knock, in all.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same after a knock that has opened nothing: nobody waits for a port any more, and who is told no reason has
+/// to find it out by herself. A busy controller, or a busy machine here, may take more than a second.
+const PATIENCE_AFTER: Duration = Duration::from_secs(4);
 
 /// One conversation, which is begun when there is something to ask.
 #[derive(Debug)]
 pub(crate) struct Asker {
     membership: Membership,
     connection: Option<Connection>,
+    patience: Duration,
     /// When the patience is over; `None` before the first question.
     until: Option<Instant>,
     /// What was said last, when that was no answer.
@@ -42,6 +46,7 @@ impl Asker {
         Self {
             membership,
             connection: None,
+            patience: PATIENCE,
             until: None,
             silence: None,
         }
@@ -51,10 +56,23 @@ impl Asker {
         &self.membership
     }
 
-    /// Begins anew, with all of the patience: after the knock.
+    /// Begins anew, with all of the patience.
     pub(crate) fn again(&mut self) {
         self.until = None;
         self.silence = None;
+    }
+
+    /// Begins anew, after a knock that has opened nothing, with the patience of then.
+    pub(crate) fn after_knock(&mut self) {
+        self.patience = PATIENCE_AFTER;
+        self.again();
+    }
+
+    /// Asks on where the last question was refused: a controller of the version before does not know it, but others.
+    pub(crate) fn go_on(&mut self) {
+        if matches!(self.silence, Some(Silence::Failed(_))) {
+            self.silence = None;
+        }
     }
 
     /// Why the last question was not answered.
@@ -79,7 +97,9 @@ impl Asker {
         if self.silence.is_some() {
             return None;
         }
-        let until = *self.until.get_or_insert_with(|| clock::moment() + PATIENCE);
+        let until = *self
+            .until
+            .get_or_insert_with(|| clock::moment() + self.patience);
         let left = until.saturating_duration_since(clock::moment());
         let known = self.connection.clone();
         let membership = self.membership.clone();

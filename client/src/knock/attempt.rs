@@ -225,16 +225,13 @@ impl Knock {
         let mut changed = None;
         let mut is_locked = false;
         if let Some(asker) = &mut self.target.asker {
-            asker.again();
+            asker.after_knock();
             let question = Question {
                 host: self.target.name.clone(),
                 ..Question::default()
             };
             known = known::ask_known(asker, question).await;
-            if known.is_none() {
-                // A controller of the version before does not know the question, but others.
-                asker.again();
-            }
+            asker.go_on();
             if let Some(own) = own {
                 other =
                     seen::by_controller_now(&context.profile, asker, own, context.now_secs).await;

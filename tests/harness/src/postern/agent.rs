@@ -243,6 +243,17 @@ impl Agent {
         self.ready()
     }
 
+    /// The same with further arguments, which it keeps.
+    ///
+    /// # Errors
+    ///
+    /// As [`Agent::start_again`].
+    pub fn start_again_with(&mut self, more: &[&str]) -> Result<()> {
+        let more = more.iter().map(|&word| word.to_owned());
+        self.arguments.extend(more);
+        self.start_again()
+    }
+
     /// Waits until the kernel has a hole for `address` and `port` (`tcp:22`), and says how long
     /// that took.
     ///
