@@ -28,6 +28,7 @@ use crate::firewall::FirewallError;
 use crate::journal::JournalError;
 use crate::os_signatures::BadOsSignatures;
 use crate::policies::InvalidAccessFile;
+use crate::report::BEGIN_ANEW;
 use crate::run::RunError;
 
 impl Failure for ConfigError {
@@ -416,14 +417,18 @@ impl Failure for StatusFailed {
         match self {
             Self::Print(cause) => cause.exit(),
             Self::Unreached(cause) => cause.exit(),
-            Self::Silent { .. } => Exit::Refused,
+            Self::Silent { .. } | Self::Stopped(_) => Exit::Refused,
         }
     }
 
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Unreached(cause) => cause.hint(),
-            Self::Silent { .. } | Self::Print(_) => None,
+            Self::Silent { .. } => Some(BEGIN_ANEW.into()),
+            Self::Stopped(_) => {
+                Some("what to do stands above; postern-agent doctor has the rest".into())
+            }
+            Self::Print(_) => None,
         }
     }
 }

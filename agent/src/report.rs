@@ -1,9 +1,13 @@
 //! What the agent says about itself when it is asked.
 
+mod trouble;
+
 use std::path::PathBuf;
 
 use gate::Floor;
 use serde::{Deserialize, Serialize};
+
+pub use self::trouble::{BEGIN_ANEW, ROOM, Trouble};
 
 /// The local socket in the state directory, on which a running agent gives a [`Report`] as JSON to
 /// whoever connects.

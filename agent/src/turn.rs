@@ -42,7 +42,7 @@ use crate::capture::{Arrival, Capture, Syns};
 use crate::clock;
 use crate::clock_evidence::ClockEvidence;
 use crate::command_runner::Commands;
-use crate::firewall::{Control, Holes, Notice, Outlook};
+use crate::firewall::{Control, Holes, Notice};
 use crate::journal::{FloorReason, Journal, JournalError, LiveGrant};
 use crate::network::{Changes, Network};
 use crate::orders::{Next, Order, OrderInbox};
@@ -120,6 +120,8 @@ pub struct GateThread {
     latency: Latency,
     /// The processes of the agent that do not answer, by the word of their supervisor.
     silent: Vec<String>,
+    /// What a person should know of the packet filter.
+    warnings: Vec<String>,
     regular: Regular,
 }
 
@@ -166,6 +168,7 @@ impl GateThread {
             firewall: FirewallReport::default(),
             latency: Latency::default(),
             silent: Vec::new(),
+            warnings: Vec::new(),
             regular: Regular::default(),
         };
         thread.regular.is_laid = thread.host.control.is_none();
@@ -295,20 +298,11 @@ impl GateThread {
             Notice::Drift(drift) => self.engine.firewall_drifted(drift, now),
             Notice::Outlook(outlook) => self.note_outlook(*outlook),
             Notice::Connections(changes) => self.engine.connections_changed(changes, now),
-            Notice::Silent(names) => self.silent = names,
+            Notice::Silent(names) => {
+                self.silent = names;
+                self.note_warnings();
+            }
         }
-    }
-
-    /// What of the owner's rules would still drop what is opened.
-    fn note_outlook(&mut self, outlook: Outlook) {
-        let Outlook {
-            obstacles,
-            warnings,
-            report,
-        } = outlook;
-        self.engine.note_obstacles(obstacles);
-        self.engine.note_host(|host| host.warnings = warnings);
-        self.firewall = report;
     }
 
     /// What was acknowledged counts before the rest is carried over.
@@ -465,6 +459,7 @@ impl GateThread {
     fn note_commit(&mut self) {
         if std::mem::take(&mut self.regular.commit_fails) {
             tracing::info!("the journal can be written again");
+            self.note_warnings();
         }
         let last = self.host.journal.last_seq();
         self.ends.committed.send_if_modified(|seq| {
@@ -480,7 +475,9 @@ impl GateThread {
             let error = program::one_line(cause);
             tracing::error!(%error, refused, "nothing opens without its record");
         }
-        self.regular.commit_fails = true;
+        if !std::mem::replace(&mut self.regular.commit_fails, true) {
+            self.note_warnings();
+        }
     }
 
     /// The end: closes what is open, if it is to be closed, and says so.

@@ -93,7 +93,12 @@ pub fn run(args: &AuditArgs) -> Result<(), AuditFailed> {
         }
         return Ok(program::print(kept.checkpoint)?);
     }
-    let mut reader = JournalReader::open(&args.state.dir().join(FILE_NAME))?;
+    let journal = args.state.dir().join(FILE_NAME);
+    let mut reader = if args.follow {
+        JournalReader::open(&journal)?
+    } else {
+        JournalReader::look(&journal)?
+    };
     let mut seq = list(args, &reader)?;
     if !args.follow {
         return Ok(());

@@ -5,9 +5,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use program::files::ReadError;
 use serde::de::DeserializeOwned;
 
+use crate::domains::seen;
 use crate::report::CONTROL_NAME;
 
 /// Why nobody could be asked. Whether an agent runs is known only to who may look.
@@ -34,10 +36,16 @@ pub enum AskFailed {
     #[error(transparent)]
     Unreached(#[from] Unreached),
     /// The agent is there, and says nothing.
-    #[error("the agent at {} did not answer", path.display())]
+    #[error(
+        "the agent at {} did not answer{}",
+        path.display(),
+        stopped.map(|pid| format!(": its process {pid} is stopped")).unwrap_or_default()
+    )]
     Silent {
         /// Its socket.
         path: PathBuf,
+        /// Its process, where that is stopped.
+        stopped: Option<i32>,
         /// What went wrong.
         #[source]
         cause: io::Error,
@@ -63,11 +71,19 @@ pub(super) fn connect_to(path: &Path) -> Result<UnixStream, Unreached> {
     })
 }
 
+/// The process that listens at the other end, as the kernel says it.
+pub(super) fn peer(stream: &UnixStream) -> Option<i32> {
+    let peer = getsockopt(stream, PeerCredentials).ok()?;
+    Some(peer.pid()).filter(|pid| *pid > 0)
+}
+
 /// Says a word to the agent that keeps its state in this directory, and reads the answer.
 pub(super) fn ask_of<T: DeserializeOwned>(state_dir: &Path, word: &[u8]) -> Result<T, AskFailed> {
     let stream = connect(state_dir)?;
+    let listener = peer(&stream);
     ask(stream, word).map_err(|cause| AskFailed::Silent {
         path: state_dir.join(CONTROL_NAME),
+        stopped: listener.filter(|pid| seen::is_stopped(*pid)),
         cause,
     })
 }

@@ -34,7 +34,8 @@ use crate::config::{Layers, RawConfig};
 ///
 /// One line for each check: `ok`, `warn` or `fail`, the check, what was found; below it what to do.
 /// Changes nothing. Works also when no agent runs, and then checks everything that does not need one.
-/// Ends with 1 when something fails.
+/// Ends with 1 when something fails, as it does where an agent has run and does no more: nobody is
+/// let in.
 ///
 /// JSON fields, one object a line: check, verdict, found, cure.
 ///
@@ -96,7 +97,8 @@ pub fn run(args: &DoctorArgs) -> Result<(), DoctorFailed> {
     let file = args.config.as_deref();
     let (checks, config) = host::configuration(layers, file, report.as_ref().ok());
     print(checks)?;
-    print(running::agent(&report))?;
+    let has_run = state_dir.join(crate::journal::FILE_NAME).exists();
+    print(running::agent(&report, has_run))?;
     let report = report.ok();
     let config = config.as_ref();
     let privileges = Privileges::ours();

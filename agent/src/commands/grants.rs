@@ -11,10 +11,12 @@ use fleet::export::{printable, printable_json};
 use program::PrintError;
 use serde::Serialize;
 
+use super::control::Unreached;
 use super::local::{StateArgs, said, shown, table};
-use super::status;
+use super::status::{self, StatusFailed};
 use crate::clock;
 use crate::journal::{FILE_NAME, FoundGrant, JournalError, JournalReader};
+use crate::report::Report;
 
 /// Say what is open now, for whom, and until when
 ///
@@ -80,12 +82,10 @@ struct Row {
 /// [`GrantsFailed`] when there is no journal that can be read.
 pub fn run(args: &GrantsArgs) -> Result<(), GrantsFailed> {
     let dir = args.state.dir();
-    let reader = JournalReader::open(&dir.join(FILE_NAME))?;
+    let reader = JournalReader::look(&dir.join(FILE_NAME))?;
     let now_ms = clock::now().wall_ms();
     let rows: Vec<Row> = rows(reader.live_grants()?, args.user.as_deref(), now_ms);
-    if status::fetch(&dir).is_err() {
-        program::note("no agent runs: this is what it recorded, and ends by itself");
-    }
+    beside(&status::fetch(&dir));
     if args.json {
         let lines = rows
             .iter()
@@ -98,6 +98,16 @@ pub fn run(args: &GrantsArgs) -> Result<(), GrantsFailed> {
     let cells: Vec<_> = rows.iter().map(Row::cells).collect();
     let head = ["USER", "FROM", "PORTS", "LEFT", "UNTIL", "STANZA", "STATE"];
     Ok(program::print(table(head, &cells))?)
+}
+
+/// What whoever reads the journal should know of the agent.
+fn beside(asked: &Result<Report, StatusFailed>) {
+    if let Err(StatusFailed::Unreached(Unreached::NoAgent { .. })) = asked {
+        program::note("no agent runs: this is what it recorded, and ends by itself");
+    }
+    if let Some(why) = status::why_nothing_opens(asked) {
+        program::note(format_args!("warning: nothing else opens now: {why}"));
+    }
 }
 
 /// Those that are open at this moment, or live on; the next to end first.

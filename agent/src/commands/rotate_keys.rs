@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::clock;
 use crate::commands::control::{self, AskFailed};
 use crate::commands::local::{StateArgs, wait};
+use crate::commands::status;
 use crate::report::{ROTATE_KEYS, ROTATION, RotationReport};
 
 /// Between two questions how far the agent is.
@@ -26,7 +27,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A key that may be in other hands is not to be rotated: lock the host, and have it join anew in
 /// its own place (`postern member replace host/NAME`).
 ///
-/// JSON fields: state (`rotated` or `waiting`), fault.
+/// JSON fields: state (`rotated`; `waiting`, which goes on by itself; `refused`, which does not;
+/// `alone`, without a fleet), fault.
 ///
 /// Examples:
 ///   postern-agent rotate-keys
@@ -85,12 +87,16 @@ pub fn run(args: &RotateKeysArgs) -> Result<(), RotateKeysFailed> {
         thread::sleep(PAUSE);
         now = ask(ROTATION)?;
     }
+    if now.goes_on()
+        && now.fault.is_empty()
+        && let Some(why) = status::why_nothing_opens(&status::fetch(&dir))
+    {
+        // The gate takes packets for both keys before anybody is told of the next ones.
+        now.fault = why;
+    }
     let outcome = outcome(&now, asked.asked);
     if args.json {
-        let state = match outcome {
-            Ok(()) => "rotated",
-            Err(_) => "waiting",
-        };
+        let state = state(&outcome);
         let fault = &now.fault;
         let object = serde_json::to_string(&State { state, fault }).map_err(io::Error::from);
         program::print(printable_json(&object.map_err(PrintError::Stdout)?) + "\n")?;
@@ -98,6 +104,17 @@ pub fn run(args: &RotateKeysArgs) -> Result<(), RotateKeysFailed> {
         program::print("This host has other keys now.\n")?;
     }
     outcome
+}
+
+/// How it is, as the interface has it.
+const fn state(outcome: &Result<(), RotateKeysFailed>) -> &'static str {
+    match outcome {
+        Ok(()) => "rotated",
+        Err(RotateKeysFailed::Waiting(_)) => "waiting",
+        Err(RotateKeysFailed::Refused(_)) => "refused",
+        Err(RotateKeysFailed::Alone) => "alone",
+        Err(RotateKeysFailed::Ask(_) | RotateKeysFailed::Print(_)) => "unknown",
+    }
 }
 
 fn outcome(now: &RotationReport, asked: u64) -> Result<(), RotateKeysFailed> {
@@ -137,5 +154,7 @@ mod tests {
         assert!(matches!(&refused, RotateKeysFailed::Refused(why) if why == "too old"));
         let alone = outcome(&RotationReport::default(), 0).unwrap_err();
         assert!(matches!(alone, RotateKeysFailed::Alone));
+        let states = [Ok(()), Err(waits), Err(refused), Err(alone)].map(|it| state(&it));
+        assert_eq!(states, ["rotated", "waiting", "refused", "alone"]);
     }
 }

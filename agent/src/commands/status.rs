@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use crate::commands::control::{self, Unreached};
 use crate::commands::local::{StateArgs, off, said};
 use crate::domains::seen;
 use crate::report::{
-    CaptureReport, DomainReport, FirewallReport, FloorReport, JournalReport, LinkReport,
-    ObstacleReport, Report, SOCKET_NAME,
+    BEGIN_ANEW, CaptureReport, DomainReport, FirewallReport, FloorReport, JournalReport,
+    LinkReport, ObstacleReport, Report, SOCKET_NAME, Trouble,
 };
 
 /// Says how the running agent is: policy, grants, captures, journal, controller, and everything it
@@ -22,6 +23,9 @@ use crate::report::{
 ///
 /// What is wrong and what to do about it: `postern-agent doctor`. What is open for whom:
 /// `postern-agent grants`.
+///
+/// Ends with 1 when no agent answers, or when it can open nothing: its journal takes no records, or a
+/// process of it does not do its work. That is named first, with what to do.
 #[derive(Clone, Debug, clap::Args)]
 pub struct StatusArgs {
     #[command(flatten)]
@@ -37,12 +41,24 @@ pub enum StatusFailed {
     /// Nobody could be asked.
     #[error(transparent)]
     Unreached(#[from] Unreached),
-    #[error("the agent at {} did not say how it is", path.display())]
+    /// Somebody listens there, and says nothing.
+    #[error(
+        "the agent at {} did not say how it is{}: nothing opens while it does not",
+        path.display(),
+        stopped.map(|pid| format!(", its process {pid} is stopped")).unwrap_or_default()
+    )]
     Silent {
+        /// Its socket.
         path: PathBuf,
+        /// Its process, where that is stopped.
+        stopped: Option<i32>,
+        /// What went wrong.
         #[source]
         cause: io::Error,
     },
+    /// It has said that it can open nothing, which has been printed.
+    #[error("nothing opens on this host: {0}")]
+    Stopped(String),
     #[error(transparent)]
     Print(#[from] PrintError),
 }
@@ -65,7 +81,13 @@ pub fn run(args: &StatusArgs) -> Result<(), StatusFailed> {
     } else {
         text(&report, clock::now().wall_secs)
     };
-    Ok(program::print(text)?)
+    program::print(text)?;
+    let troubles = report.troubles();
+    if troubles.is_empty() {
+        return Ok(());
+    }
+    let found: Vec<String> = troubles.into_iter().map(|trouble| trouble.found).collect();
+    Err(StatusFailed::Stopped(found.join("; ")))
 }
 
 /// Asks the agent that keeps its state in this directory.
@@ -75,8 +97,8 @@ pub fn run(args: &StatusArgs) -> Result<(), StatusFailed> {
 /// [`StatusFailed`] when no agent runs there, or it does not answer.
 pub fn fetch(state_dir: &Path) -> Result<Report, StatusFailed> {
     let path = state_dir.join(SOCKET_NAME);
-    let mut stream = control::connect_to(&path)?;
-    let mut read = || {
+    let stream = control::connect_to(&path)?;
+    let read = |mut stream: &UnixStream| {
         let mut text = String::new();
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.read_to_string(&mut text)?;
@@ -87,7 +109,31 @@ pub fn fetch(state_dir: &Path) -> Result<Report, StatusFailed> {
         seen::look(&mut report.domains);
         Ok(report)
     };
-    read().map_err(|cause| StatusFailed::Silent { path, cause })
+    read(&stream).map_err(|cause| {
+        let stopped = control::peer(&stream).filter(|pid| seen::is_stopped(*pid));
+        StatusFailed::Silent {
+            path,
+            stopped,
+            cause,
+        }
+    })
+}
+
+/// Why nothing opens here now, in words for a line beside another answer; nothing where all is well, and where
+/// nobody may ask.
+pub(super) fn why_nothing_opens(asked: &Result<Report, StatusFailed>) -> Option<String> {
+    match asked {
+        Ok(report) => {
+            let troubles = report.troubles();
+            let mut said = troubles
+                .iter()
+                .map(|it| format!("{}; {}", it.found, it.cure));
+            let first = said.next()?;
+            Some(said.fold(first, |all, one| format!("{all}; {one}")))
+        }
+        Err(silent @ StatusFailed::Silent { .. }) => Some(format!("{silent}; {BEGIN_ANEW}")),
+        Err(StatusFailed::Unreached(_) | StatusFailed::Stopped(_) | StatusFailed::Print(_)) => None,
+    }
 }
 
 fn text(report: &Report, now_secs: u64) -> String {
@@ -119,6 +165,9 @@ fn text(report: &Report, now_secs: u64) -> String {
         "version      {version}\n\
          generation   {generation}, in force for {policy_age_secs} s\n"
     );
+    for Trouble { found, cure } in report.troubles() {
+        let _ = writeln!(lines, "opens        nothing: {found}\n             {cure}");
+    }
     if let Some(file) = access_file {
         let _ = writeln!(lines, "             alone, by {}", file.display());
     }
@@ -501,6 +550,10 @@ mod tests {
         let expected = "\
 version      1.2.3
 generation   4, in force for 60 s
+opens        nothing: the journal takes no records: the disk is full
+             make room on its disk, or make it writable; nothing opens before that, and then by itself
+opens        nothing: the process gate (PID 13) does not answer
+             who has stopped it, or what does it wait for? systemctl restart postern-agent begins anew
              alone, by /etc/postern/access.conf
              ends by itself in 1 h 0 min
 rejected     generation 5

@@ -21,6 +21,15 @@ pub fn look(domains: &mut [DomainReport]) {
     }
 }
 
+/// Whether the kernel says of this process that it was stopped.
+pub fn is_stopped(pid: i32) -> bool {
+    let mut domain = [DomainReport::new(String::new(), pid)];
+    look(&mut domain);
+    domain
+        .iter()
+        .any(|it| it.state.as_deref() == Some("stopped"))
+}
+
 /// Whether processes of others are shown here (`hidepid`, another PID namespace).
 fn is_ours_to_see() -> bool {
     fs::exists("/proc/1/status").unwrap_or(false) && nix::unistd::geteuid().is_root()

@@ -29,7 +29,7 @@ pub enum NotEnforced {
 /// With the host's own keys, which nobody is shown.
 pub(super) fn policy(state: &Path, now: Now) -> Result<Arc<CompiledPolicy>, NotEnforced> {
     let member = Membership::load(state)?;
-    let saved = JournalReader::open(&state.join(FILE_NAME))?.policy()?;
+    let saved = JournalReader::look(&state.join(FILE_NAME))?.policy()?;
     let saved = saved.ok_or(NotEnforced::None)?;
     let policy = policies::compile(saved, &member.exchanges(now.wall_secs)?, now);
     Ok(policy.map_err(NotEnforced::Unusable)?.compiled)

@@ -20,7 +20,7 @@ pub(super) struct Running {
 
 /// Asks it.
 pub(super) fn ask(state_dir: &Path) -> Running {
-    let journal = JournalReader::open(&state_dir.join(FILE_NAME));
+    let journal = JournalReader::look(&state_dir.join(FILE_NAME));
     let in_force = journal.and_then(|journal| journal.access_file());
     Running {
         report: status::fetch(state_dir),
@@ -86,9 +86,10 @@ impl Running {
             Err(StatusFailed::Unreached(Unreached::Denied(_))) => {
                 "this user may not ask whether an agent runs here"
             }
-            Ok(_) | Err(StatusFailed::Silent { .. } | StatusFailed::Print(_)) => {
-                "the agent that runs here did not answer"
-            }
+            Ok(_)
+            | Err(
+                StatusFailed::Silent { .. } | StatusFailed::Stopped(_) | StatusFailed::Print(_),
+            ) => "the agent that runs here did not answer",
         }
     }
 }

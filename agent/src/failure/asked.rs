@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use program::{Exit, Failure};
 
 use crate::commands::control::{AskFailed, Unreached};
+use crate::report::BEGIN_ANEW;
 
 impl Failure for Unreached {
     fn exit(&self) -> Exit {
@@ -35,7 +36,7 @@ impl Failure for AskFailed {
     fn hint(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Unreached(cause) => cause.hint(),
-            Self::Silent { .. } => None,
+            Self::Silent { .. } => Some(BEGIN_ANEW.into()),
         }
     }
 }

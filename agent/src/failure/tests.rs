@@ -52,6 +52,7 @@ fn failures() -> Vec<Box<dyn Failure>> {
         }),
         Box::new(StatusFailed::Silent {
             path: path(),
+            stopped: None,
             cause: cause(),
         }),
         Box::new(ExplainError::Print(PrintError::Stdout(cause()))),

@@ -1,5 +1,8 @@
 //! Reading the journal beside the gate thread, on a connection of its own.
 
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -37,12 +40,35 @@ impl JournalReader {
     ///
     /// [`JournalError`] names the file and what failed.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
+        Self::open_as(path, path.as_os_str(), OpenFlags::empty())
+    }
+
+    /// The same for whoever looks from outside, whether or not an agent runs. SQLite makes files of its own beside
+    /// a journal that has none; where none are, nobody writes it, and it is read without making any.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn look(path: &Path) -> Result<Self, JournalError> {
+        let beside = ["-wal", "-shm"].map(|end| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(end);
+            PathBuf::from(name)
+        });
+        if beside.iter().any(|file| file.exists()) {
+            return Self::open(path);
+        }
+        let named = uri_of_what_nobody_writes(path);
+        Self::open_as(path, named.as_ref(), OpenFlags::SQLITE_OPEN_URI)
+    }
+
+    fn open_as(path: &Path, named: &OsStr, more: OpenFlags) -> Result<Self, JournalError> {
         // SQLite does not say why it cannot open a file.
         std::fs::File::open(path).map_err(|cause| ReadError::of(path, cause))?;
         let name = name_of(path);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
         let connection =
-            Connection::open_with_flags(path, flags).map_err(cannot(path, "open for reading"))?;
+            Connection::open_with_flags(named, flags).map_err(cannot(path, "open for reading"))?;
         let epoch = connection
             .query_row("SELECT epoch FROM meta", [], |row| row.get(0))
             .map_err(cannot(path, "read the epoch of"))?;
@@ -314,4 +340,49 @@ pub(super) fn policy_of(
         })
         .optional()
         .map_err(cannot(path, "read the saved policy of"))
+}
+
+/// The name by which SQLite opens a file that does not change while it is read (https://sqlite.org/uri.html).
+fn uri_of_what_nobody_writes(path: &Path) -> String {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/._~-".contains(byte) {
+            uri.push(char::from(*byte));
+        } else {
+            let _ = write!(uri, "%{byte:02X}");
+        }
+    }
+    uri + "?immutable=1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_at_a_journal_that_nobody_writes_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state ?#%25 ä");
+        std::fs::create_dir(&state).unwrap();
+        let path = state.join(FILE_NAME);
+        let written = Connection::open(&path).unwrap();
+        written
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; CREATE TABLE meta (epoch); INSERT INTO meta VALUES ('e');",
+            )
+            .unwrap();
+        drop(written);
+        let names = || -> Vec<_> {
+            let all = std::fs::read_dir(&state).unwrap();
+            all.map(|entry| entry.unwrap().file_name()).collect()
+        };
+        assert_eq!(names(), [FILE_NAME]);
+
+        let reader = JournalReader::look(&path).unwrap();
+
+        assert_eq!(reader.epoch(), "e");
+        assert_eq!(names(), [FILE_NAME]);
+        drop(reader);
+        assert_eq!(names(), [FILE_NAME]);
+    }
 }

@@ -25,6 +25,7 @@ impl GateThread {
             return;
         }
         self.regular.is_out_of_reach = is_out_of_reach;
+        self.note_warnings();
         if is_out_of_reach {
             tracing::error!("{SILENT}");
             self.engine.filter_is_silent(SILENT, now);

@@ -3,6 +3,7 @@
 use gate::Now;
 
 use super::GateThread;
+use crate::firewall::Outlook;
 use crate::report::{CaptureReport, DomainReport, FirewallReport, Report};
 
 // === impl GateThread ===
@@ -53,6 +54,40 @@ impl GateThread {
             access_file: None,
             domains: self.domains_report(),
         }
+    }
+
+    /// What of the owner's rules would still drop what is opened.
+    pub(super) fn note_outlook(&mut self, outlook: Outlook) {
+        let Outlook {
+            obstacles,
+            warnings,
+            report,
+        } = outlook;
+        self.engine.note_obstacles(obstacles);
+        self.firewall = report;
+        self.warnings = warnings;
+        self.note_warnings();
+    }
+
+    /// What the controller is told that a person should know: first what keeps everything shut.
+    pub(super) fn note_warnings(&mut self) {
+        let mut warnings = self.troubles();
+        warnings.extend_from_slice(&self.warnings);
+        self.engine.note_host(|host| host.warnings = warnings);
+    }
+
+    /// What keeps everything shut, in a sentence each, as far as this thread knows.
+    fn troubles(&self) -> Vec<String> {
+        let known = Report {
+            journal_writable: !self.regular.commit_fails,
+            journal_fault: self.host.journal.fault().map(str::to_owned),
+            domains: self.domains_report(),
+            ..Report::default()
+        };
+        let troubles = known.troubles().into_iter();
+        troubles
+            .map(|trouble| format!("nothing opens: {}", trouble.found))
+            .collect()
     }
 
     /// The processes of the agent, and whether each does its work.

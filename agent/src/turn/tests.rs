@@ -373,6 +373,7 @@ impl TestHost {
             firewall: crate::report::FirewallReport::default(),
             latency: crate::report::Latency::default(),
             silent: Vec::new(),
+            warnings: Vec::new(),
             regular: Regular {
                 is_laid: true,
                 ..Regular::default()

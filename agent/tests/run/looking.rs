@@ -184,10 +184,10 @@ fn doctor_finds_a_host_well_that_is_and_says_what_fails_on_one_that_is_not() {
         assert_eq!(verdicts(&running, "journal"), ["ok"]);
         assert_eq!(verdicts(&broken, "access file"), ["fail"]);
         assert!(broken.stdout.contains("access.conf:5: "), "{broken:?}");
-        assert_eq!(verdicts(&stopped, "agent"), ["warn"]);
+        assert_eq!(verdicts(&stopped, "agent"), ["fail"]);
         assert_eq!(verdicts(&stopped, "journal"), ["ok"]);
         assert!(
-            stopped.stderr.contains("1 of the checks failed"),
+            stopped.stderr.contains("2 of the checks failed"),
             "{stopped:?}"
         );
     });

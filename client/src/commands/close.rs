@@ -206,7 +206,7 @@ fn told(context: &Context, args: &KnockArgs, knock: &Knock, (port, state): (&str
     }
     context
         .ui
-        .say(format_args!("{port} of {host} answers no more"))
+        .say(format_args!("{port} of {host} does not answer"))
 }
 
 /// Ports whose silence says whether the packet has worked.

@@ -157,6 +157,15 @@ fn a_domain_that_is_stopped_is_named_and_systemd_hears_no_more_that_all_is_well(
             doctor.contains("capture is stopped, command is stopped"),
             "{doctor}"
         );
+        let said = ask(&alone, &["status"])?.code(1)?;
+        for (words, said) in [
+            ("opens        nothing: the process capture", &said.stdout),
+            ("nothing opens on this host", &said.stderr),
+        ] {
+            ensure!(said.contains(words), "{said}");
+        }
+        let grants = ask(&alone, &["grants"])?.ok()?.stderr;
+        ensure!(grants.contains("nothing else opens now"), "{grants}");
         wait::until("the gate to know", wait::SOON * 2, || gate_knows(true))?;
         for name in ["capture", "command"] {
             ensure!(named(name, "does not answer"), "{}", alone.agent.log());
@@ -164,6 +173,27 @@ fn a_domain_that_is_stopped_is_named_and_systemd_hears_no_more_that_all_is_well(
         }
         wait::until("the gate to know", wait::SOON, || gate_knows(false))?;
         ensure!(named("capture", "answers again"), "{}", alone.agent.log());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_gate_that_is_stopped_is_named_by_every_command_that_asks_it_with_what_to_do() {
+    in_lab(|lab| {
+        let alone = Alone::start_with(lab, STANZA, &[])?;
+        let gate = domains(&alone.agent)?["gate"];
+        send(gate, Signal::SIGSTOP)?;
+
+        let stopped = format!("its process {gate} is stopped");
+        for (words, code) in [("status", 1), ("grants", 0), ("rotate-keys", 1)] {
+            let said = ask(&alone, &[words])?.code(code)?.stderr;
+            for what in [stopped.as_str(), "systemctl restart postern-agent"] {
+                ensure!(said.contains(what), "{words}: {said}");
+            }
+        }
+        let doctor = ask(&alone, &["doctor"])?.code(1)?.stdout;
+        ensure!(doctor.contains(&stopped), "{doctor}");
+        send(gate, Signal::SIGCONT)?;
         Ok(())
     });
 }
@@ -297,8 +327,9 @@ fn ask(alone: &Alone, words: &[&str]) -> Result<Ran> {
 }
 
 fn status(alone: &Alone) -> Result<serde_json::Value> {
+    // It says so by its exit code, too, where a process does not do its work.
     Ok(serde_json::from_str(
-        &ask(alone, &["status", "--json"])?.ok()?.stdout,
+        &ask(alone, &["status", "--json"])?.stdout,
     )?)
 }
 

@@ -6,7 +6,8 @@ use crate::commands::local::said;
 use crate::commands::status::StatusFailed;
 use crate::link_state::MEMBERSHIP_ENDED;
 use crate::report::{
-    CaptureReport, DomainReport, FirewallReport, LinkReport, ObstacleReport, Report,
+    BEGIN_ANEW, CaptureReport, DomainReport, FirewallReport, LinkReport, ObstacleReport, ROOM,
+    Report,
 };
 
 /// A certificate is renewed at half life, after 12 hours: one that is nearer to its end was not.
@@ -18,8 +19,8 @@ const UNACKNOWLEDGED_SECS_MAX: u64 = 300;
 
 const RUN_IT: &str = "systemctl status postern-agent; journalctl -u postern-agent";
 
-/// Whether an agent runs, and which.
-pub(super) fn agent(report: &Result<Report, StatusFailed>) -> Vec<Check> {
+/// Whether an agent runs, and which. One that has never run here is none that has stopped.
+pub(super) fn agent(report: &Result<Report, StatusFailed>, has_run: bool) -> Vec<Check> {
     let ours = env!("CARGO_PKG_VERSION");
     vec![match report {
         Ok(Report { version, .. }) if version != ours => Check::warn(
@@ -28,16 +29,20 @@ pub(super) fn agent(report: &Result<Report, StatusFailed>) -> Vec<Check> {
             "restart the agent: systemctl restart postern-agent",
         ),
         Ok(Report { version, .. }) => Check::ok("agent", format!("version {version} runs")),
-        Err(StatusFailed::Unreached(Unreached::NoAgent { .. })) => Check::warn(
-            "agent",
-            "no agent runs: nobody is let in, and what is hidden stays hidden",
-            RUN_IT,
-        ),
+        Err(StatusFailed::Unreached(Unreached::NoAgent { .. })) => {
+            let found = "no agent runs: nobody is let in, and what is hidden stays hidden";
+            if has_run {
+                Check::fail("agent", found, RUN_IT)
+            } else {
+                Check::warn("agent", found, RUN_IT)
+            }
+        }
         Err(StatusFailed::Unreached(denied @ Unreached::Denied(_))) => {
             Check::failed("agent", denied, RUN_IT)
         }
-        Err(silent @ (StatusFailed::Silent { .. } | StatusFailed::Print(_))) => {
-            Check::failed("agent", silent, RUN_IT)
+        Err(silent @ StatusFailed::Silent { .. }) => Check::failed("agent", silent, BEGIN_ANEW),
+        Err(other @ (StatusFailed::Stopped(_) | StatusFailed::Print(_))) => {
+            Check::failed("agent", other, RUN_IT)
         }
     }]
 }
@@ -77,9 +82,7 @@ fn processes(domains: &[DomainReport]) -> Check {
         .filter_map(|domain| Some(format!("{} {}", domain.name, domain.trouble()?)))
         .collect();
     if !silent.is_empty() {
-        let cure = "who has stopped it, or what does it wait for? systemctl restart postern-agent \
-                    begins anew";
-        return Check::fail("processes", silent.join(", "), cure);
+        return Check::fail("processes", silent.join(", "), BEGIN_ANEW);
     }
     let runs_commands = |domain: &&DomainReport| domain.name != "command";
     let is_loose = |domain: &&DomainReport| {
@@ -311,7 +314,7 @@ fn journal(report: &Report) -> Option<Check> {
         return Some(Check::fail(
             "journal",
             format!("takes no records: {fault}"),
-            "nothing opens before it does: make room on its disk, or make it writable",
+            ROOM,
         ));
     }
     let journal = report.journal.as_ref()?;

@@ -34,7 +34,7 @@ pub(super) fn all(
     let mut checks: Vec<Check> = in_trusted_hands(state_dir, report.is_some())
         .into_iter()
         .collect();
-    let reader = JournalReader::open(&state_dir.join(FILE_NAME));
+    let reader = JournalReader::look(&state_dir.join(FILE_NAME));
     match &reader {
         Ok(reader) => checks.push(journal(reader)),
         Err(cause) => checks.push(no_journal(cause, report.is_some())),
@@ -62,6 +62,16 @@ fn in_trusted_hands(state_dir: &Path, agent_runs: bool) -> Option<Check> {
     if agent_runs && untrusted.by == Hand::Owner && agents().is_ok_and(|uid| uid == untrusted.owner)
     {
         return None;
+    }
+    // Whose all of it is: an agent that runs as that user takes it.
+    let is_whole = fs::metadata(state_dir).is_ok_and(|dir| dir.uid() == untrusted.owner);
+    if untrusted.by == Hand::Owner && is_whole && !agent_runs {
+        let found = format!(
+            "{} is the state of an agent that runs as user {}; one that starts as another refuses it",
+            state_dir.display(),
+            untrusted.owner
+        );
+        return Some(Check::warn("state", found, untrusted.mend()));
     }
     Some(Check::failed("state", &refused, untrusted.mend()))
 }
@@ -208,5 +218,25 @@ mod tests {
         fs::write(&socket, "").unwrap();
         chown(&socket, Some(12_345), None).unwrap();
         assert_eq!(in_trusted_hands(dir.path(), true), None);
+    }
+
+    #[test]
+    fn the_state_of_a_stopped_agent_of_another_user_is_said_to_be_that_and_no_fault() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("membership.json");
+        fs::write(&path, "{}").unwrap();
+        chown(&path, Some(12_345), None).unwrap();
+        chown(dir.path(), Some(12_345), None).unwrap();
+
+        let check = in_trusted_hands(dir.path(), false).unwrap().to_string();
+
+        let said = "is the state of an agent that runs as user 12345";
+        assert!(
+            check.starts_with("warn  state") && check.contains(said),
+            "{check}"
+        );
     }
 }

@@ -315,16 +315,18 @@ fn a_locked_host_is_unlocked_and_one_that_was_removed_joins_again() {
 }
 
 #[test]
-fn an_agent_that_does_not_run_is_said_and_is_no_reason_to_stop() {
+fn where_an_agent_has_stopped_that_is_a_failure_and_before_its_first_start_a_warning() {
     let nobody = StatusFailed::Unreached(Unreached::NoAgent {
         path: "/x".into(),
         cause: std::io::ErrorKind::NotFound.into(),
     });
 
-    let said = agent(&Err(nobody))[0].to_string();
+    let nobody = Err(nobody);
+    let said = |has_run| agent(&nobody, has_run)[0].to_string();
 
-    assert!(
-        said.starts_with("warn  agent         no agent runs"),
-        "{said}"
-    );
+    for (has_run, verdict) in [(true, "fail"), (false, "warn")] {
+        let said = said(has_run);
+        let words = format!("{verdict}  agent         no agent runs");
+        assert!(said.starts_with(&words), "{said}");
+    }
 }
