@@ -231,6 +231,17 @@ fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'sta
         };
         return Some(format!("start {newer} on it{back}").into());
     }
+    if let StoreError::Altered { .. } = error {
+        let hint = "`postern-controller check` names every such row and what to do; restore a backup of \
+                    before it was changed";
+        return Some(hint.into());
+    }
+    if let StoreError::Unproven { mark, .. } = error {
+        let mark = mark.display();
+        return Some(
+            format!("if you put that database there yourself and trust it, remove {mark}").into(),
+        );
+    }
     if let StoreError::Copy { .. } = error {
         return Some("it is copied before it is brought up to date: make room there".into());
     }

@@ -64,7 +64,7 @@ impl Store {
     /// Opens the database in a file and brings its schema up to date; makes it when there is none.
     pub(crate) fn open(path: &Path, seal: SealKey) -> Result<Self, StoreError> {
         Ok(Self {
-            engine: Sqlite::open(path)?,
+            engine: Sqlite::open(path, &seal)?,
             seal: Arc::new(seal),
         })
     }
@@ -96,6 +96,20 @@ impl Store {
                 table,
                 "the database is damaged, and nothing is written to it: stop this controller, and \
                  `postern-controller restore` a backup"
+            );
+        }
+        for (table, row) in found.altered {
+            tracing::error!(
+                table,
+                row,
+                "this row was changed by something else than the controller: it counts for nothing; \
+                 `postern-controller check` says what to do"
+            );
+        }
+        for what in found.disagreements {
+            tracing::error!(
+                what,
+                "the database was put back in part: `postern-controller check` says what to do"
             );
         }
         if let Some(record) = found.broken_at {

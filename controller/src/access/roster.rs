@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::model::{KnownAuthorities, Member, MemberKey};
+use crate::store::model::{KnownAuthorities, Lock, Member, MemberKey};
 
 /// Every member, locked ones too.
 #[derive(Debug)]
@@ -238,6 +238,7 @@ impl Known {
             self.standings.entry(id).or_default();
         }
         if let Some(member) = member {
+            say_if_altered(&member);
             let newest = member.keys.iter().map(|key| key.id).max();
             self.highest_key = self.highest_key.max(newest.unwrap_or(0));
             for own in &member.keys {
@@ -261,6 +262,19 @@ fn standing(member: &Member) -> BTreeSet<u64> {
         | Role::Validator
         | Role::Operator
         | Role::User => member.active_keys().map(id).collect(),
+    }
+}
+
+/// Says in the log of whom a row was changed by something else, so that it is refused.
+fn say_if_altered(member: &Member) {
+    let locks = member.keys.iter().filter_map(|key| key.lock.as_ref());
+    let mut locks = locks.chain(&member.lock);
+    if locks.any(Lock::is_of_altered) {
+        tracing::error!(
+            role = %member.role, name = member.name,
+            "refused: its row in the database was changed by something else than the controller; \
+             `postern-controller check` says what to do"
+        );
     }
 }
 

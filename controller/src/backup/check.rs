@@ -18,6 +18,13 @@ use crate::store::model::Examined;
 
 /// The finding that tells whether a database is the one that its directory had last.
 const LAST_RUN: &str = "last run";
+const SEAL_KEY: &str = "seal key";
+const SETTINGS: &str = "settings";
+const SERVER: &str = "server certificate";
+const DRAFTS: &str = "half-written files";
+const ROTATION: &str = "seal key rotation";
+const SEARCHES: &str = "searches";
+const ROWS: &str = "rows";
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,6 +37,24 @@ pub struct Finding {
     pub detail: String,
 }
 
+// === impl Finding ===
+
+impl Finding {
+    /// What helps; `None` of what is sound.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        (!self.is_sound).then_some(match self.what {
+            SETTINGS => "mend controller.toml: each line above names its mistake",
+            SERVER => "`postern-controller serve` makes the server certificate anew",
+            DRAFTS | ROTATION => "`postern-controller serve` ends what was killed",
+            SEAL_KEY => "put back the seal.key of this database, which is in every backup of it",
+            SEARCHES => "`postern-controller check --rebuild`",
+            ROWS => "do what is said of each row; if more than that may have been changed, restore a backup of before",
+            _ => "`postern-controller restore` makes a new directory of a backup",
+        })
+    }
+}
+
 /// Looks at everything in a directory, whether its controller serves or not. Nothing is changed.
 /// `progress` hears how many records of the log were read, of how many.
 ///
@@ -40,6 +65,11 @@ pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Find
     let dir = DataDir::open(data)?;
     let mut findings = vec![settings(&dir)?, authorities(&dir), server(&dir)];
     findings.extend(drafts(&dir)?);
+    findings.extend(dir.unfinished_rotation().map(|path| {
+        let detail =
+            "left by a rotation of the seal key that was killed; the next start ends or undoes it";
+        wrong(ROTATION, format!("{}: {detail}", path.display()))
+    }));
     let readable = dir.readable();
     if !readable.is_empty() {
         findings.push(sound("file modes", readable.join("; ")));
@@ -47,7 +77,7 @@ pub fn check(data: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<Find
     let seal = match dir.seal_key() {
         Ok(seal) => seal,
         Err(error) => {
-            findings.push(wrong("seal key", program::one_line(&error).to_string()));
+            findings.push(wrong(SEAL_KEY, program::one_line(&error).to_string()));
             return Ok(findings);
         }
     };
@@ -140,8 +170,8 @@ impl Drop for Unpacked {
 
 fn settings(dir: &DataDir) -> Result<Finding, BackupError> {
     Ok(match Settings::parse(&dir.read_settings()?) {
-        Ok(settings) => sound("settings", format!("valid, {} sinks", settings.sinks.len())),
-        Err(mistakes) => wrong("settings", mistakes.to_string()),
+        Ok(settings) => sound(SETTINGS, format!("valid, {} sinks", settings.sinks.len())),
+        Err(mistakes) => wrong(SETTINGS, mistakes.to_string()),
     })
 }
 
@@ -151,7 +181,7 @@ fn drafts(dir: &DataDir) -> Result<Option<Finding>, BackupError> {
     let names: Vec<_> = left.iter().map(|path| path.display().to_string()).collect();
     Ok((!names.is_empty()).then(|| {
         wrong(
-            "half-written files",
+            DRAFTS,
             format!(
                 "{}: left by a program that was killed, perhaps with a private key in it; the next start and the \
                  next `ca rotate` remove it",
@@ -211,11 +241,11 @@ fn server(dir: &DataDir) -> Finding {
         Ok(Some(identity)) => identity,
         Ok(None) => {
             return wrong(
-                "server certificate",
+                SERVER,
                 "server.pem or server-key.pem is missing, or the one is not of the other; `serve` makes both anew",
             );
         }
-        Err(error) => return wrong("server certificate", program::one_line(&error).to_string()),
+        Err(error) => return wrong(SERVER, program::one_line(&error).to_string()),
     };
     if let Some(begin) = identity
         .begins_secs()
@@ -225,17 +255,16 @@ fn server(dir: &DataDir) -> Finding {
         let detail = format!(
             "it begins only at {begin}: the clock was ahead when it was made, or is behind now"
         );
-        return wrong("server certificate", detail);
+        return wrong(SERVER, detail);
     }
     match identity.expires_secs() {
-        None => wrong("server certificate", "server.pem is no certificate"),
-        Some(end) if end <= clock::now().secs() => sound(
-            "server certificate",
-            "it has expired, and is made anew at the next start",
-        ),
+        None => wrong(SERVER, "server.pem is no certificate"),
+        Some(end) if end <= clock::now().secs() => {
+            sound(SERVER, "it has expired, and is made anew at the next start")
+        }
         Some(end) => {
             let end = crate::timestamp::Timestamp::from_ms(end.saturating_mul(1000));
-            sound("server certificate", format!("good until {end}"))
+            sound(SERVER, format!("good until {end}"))
         }
     }
 }
@@ -266,27 +295,20 @@ fn database(
     findings.push(sound("schema", schema.to_string()));
     findings.push(log(examined));
     findings.push(match examined.search_fault.as_str() {
-        "" => sound("searches", "every record is found by what it says"),
+        "" => sound(SEARCHES, "every record is found by what it says"),
         why => wrong(
-            "searches",
+            SEARCHES,
             format!("{why}; `postern-controller check --rebuild` makes what is searched anew"),
         ),
     });
-    findings.push(
-        match (
-            examined.audit_key.as_str(),
-            examined.audit_key_fault.as_str(),
-        ) {
-            ("", "") => sound("audit key", "none yet"),
-            (key, "") => sound("audit key", audit_keys(key, &examined.audit_keys_former)),
-            (_, why) => wrong("audit key", format!("it cannot be used: {why}")),
-        },
-    );
-    findings.push(match (examined.generation, examined.unsealed.as_str()) {
-        (0, _) => sound("policy", "none yet"),
-        (generation, "") => sound("policy", format!("generation {generation} can be read")),
-        (_, why) => wrong("policy", format!("seal.key does not open it: {why}")),
-    });
+    if examined.is_of_another_key {
+        findings.push(wrong(
+            SEAL_KEY,
+            "it is another than the one that this database was written under",
+        ));
+    } else {
+        findings.extend(sealed(examined));
+    }
     findings.extend(authority_file(dir, examined));
     let unserved = examined.unserved.iter();
     findings.extend(unserved.map(|(what, why)| wrong(what, why.clone())));
@@ -306,11 +328,27 @@ fn database(
     Ok(())
 }
 
+/// What only the seal key opens.
+fn sealed(examined: &Examined) -> [Finding; 2] {
+    let (key, fault) = (&examined.audit_key, &examined.audit_key_fault);
+    let audit_key = match (key.as_str(), fault.as_str()) {
+        ("", "") => sound("audit key", "none yet"),
+        (key, "") => sound("audit key", audit_keys(key, &examined.audit_keys_former)),
+        (_, why) => wrong("audit key", format!("it cannot be used: {why}")),
+    };
+    let policy = match (examined.generation, examined.unsealed.as_str()) {
+        (0, _) => sound("policy", "none yet"),
+        (generation, "") => sound("policy", format!("generation {generation} can be read")),
+        (_, why) => wrong("policy", format!("seal.key does not open it: {why}")),
+    };
+    [audit_key, policy]
+}
+
 /// Whether the database knows the file that holds the authorities; what keeps it from being read is said where
 /// it is looked at.
 fn authority_file(dir: &DataDir, examined: &Examined) -> Option<Finding> {
     let kept = dir.authority().ok()?;
-    let known = authority::look_at(dir, &examined.authority_states, kept.as_ref());
+    let known = authority::look_at(dir, examined.authority_states.as_ref()?, kept.as_ref());
     known
         .err()
         .map(|error| wrong("authority file", program::one_line(&error).to_string()))

@@ -191,11 +191,15 @@ impl CheckArgs {
         };
         let lines = findings.iter().map(|finding| line(finding, json) + "\n");
         program::print(lines.collect::<String>())?;
-        let unsound = findings.iter().filter(|finding| !finding.is_sound);
-        match unsound.count() {
-            0 => Ok(()),
-            unsound => Err(CommandError::Unsound(unsound)),
+        let mut remedies: Vec<&str> = findings.iter().filter_map(Finding::remedy).collect();
+        let count = remedies.len();
+        if count == 0 {
+            return Ok(());
         }
+        remedies.sort_unstable();
+        remedies.dedup();
+        let remedies = remedies.join("; ");
+        Err(CommandError::Unsound { count, remedies })
     }
 }
 
@@ -218,7 +222,9 @@ fn line(finding: &Finding, json: bool) -> String {
         detail,
     } = finding;
     if json {
-        return json!({ "what": what, "sound": is_sound, "detail": detail }).to_string();
+        let remedy = finding.remedy();
+        return json!({ "what": what, "sound": is_sound, "detail": detail, "remedy": remedy })
+            .to_string();
     }
     let verdict = if *is_sound { "ok  " } else { "FAIL" };
     format!("{verdict}  {what}: {detail}")

@@ -14,8 +14,12 @@ pub(crate) enum CommandError {
     Start(#[from] StartError),
     #[error(transparent)]
     Backup(#[from] BackupError),
-    #[error("{0} of these are not sound")]
-    Unsound(usize),
+    #[error("{count} of these are not sound")]
+    Unsound {
+        count: usize,
+        /// What helps, one after another.
+        remedies: String,
+    },
     #[error(transparent)]
     Rotate(#[from] RotateError),
     #[error(transparent)]
@@ -54,7 +58,7 @@ impl Failure for CommandError {
             | Self::Runtime(_)
             | Self::Signals(_)
             | Self::StoreGone
-            | Self::Unsound(_) => Exit::Refused,
+            | Self::Unsound { .. } => Exit::Refused,
         }
     }
 
@@ -66,9 +70,7 @@ impl Failure for CommandError {
             Self::Sink(error) => error.hint(),
             Self::Print(error) => error.hint(),
             Self::StoreGone => Some("the log above says why".into()),
-            Self::Unsound(_) => {
-                Some("`postern-controller restore` makes a new directory of a backup".into())
-            }
+            Self::Unsound { remedies, .. } => Some(remedies.into()),
             Self::NotServing { .. } => {
                 Some("systemctl start postern-controller; journalctl says why one has ended".into())
             }

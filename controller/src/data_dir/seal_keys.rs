@@ -111,6 +111,12 @@ impl DataDir {
         }
     }
 
+    /// The next key, where a rotation has not come to its end.
+    pub(crate) fn unfinished_rotation(&self) -> Option<PathBuf> {
+        let next = self.next_seal_path();
+        fs::symlink_metadata(&next).is_ok().then_some(next)
+    }
+
     fn next_seal_path(&self) -> PathBuf {
         self.seal_path().with_added_extension("new")
     }

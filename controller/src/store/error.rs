@@ -68,6 +68,36 @@ pub enum StoreError {
         /// Table and column.
         what: &'static str,
     },
+    /// Something else than a controller with this seal key wrote a row; it counts for nothing.
+    #[error(
+        "row {row} of {table} in the database was changed by something else than the controller, \
+         or seal.key is another"
+    )]
+    Altered {
+        /// Where it is.
+        table: &'static str,
+        /// What names it.
+        row: String,
+    },
+    /// The directory has had a database that can tell what was changed in it, and this one cannot.
+    #[error(
+        "the database has schema {found}, in which nobody can tell what else has changed it, and this \
+         directory had one that can"
+    )]
+    Unproven {
+        /// Number of its schema.
+        found: u32,
+        /// The file that says so.
+        mark: PathBuf,
+    },
+    /// That rows can be told cannot be noted.
+    #[error("cannot make {path}")]
+    Mark {
+        /// Of the file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// A text cannot be sealed or read back.
     #[error("a sealed text")]
     Seal(#[from] SealError),

@@ -7,14 +7,29 @@ use std::fmt;
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// Length of the key, bytes.
 pub(crate) const KEY_LEN: usize = 32;
 const NONCE_LEN: usize = 12;
+/// What the key of rows is derived from the seal key for.
+const ROW_LABEL: &[u8] = b"postern row v1";
 
 /// The key under which secrets are sealed in the database.
-pub(crate) struct SealKey(ChaCha20Poly1305);
+pub(crate) struct SealKey {
+    cipher: ChaCha20Poly1305,
+    rows: RowKey,
+}
+
+/// The key of what tells rows of ours from those of others (`sqlite/rows.rs`), derived from the seal key.
+#[derive(Clone)]
+pub(crate) struct RowKey(Hmac<Sha256>);
+
+/// The MAC of one row in the making.
+pub(crate) struct RowMac(Hmac<Sha256>);
 
 /// Why a text cannot be sealed or read back.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -31,7 +46,15 @@ pub enum SealError {
 
 impl SealKey {
     pub(crate) fn new(key: &[u8; KEY_LEN]) -> Self {
-        Self(ChaCha20Poly1305::new(&Key::from(*key)))
+        Self {
+            cipher: ChaCha20Poly1305::new(&Key::from(*key)),
+            rows: RowKey::of(key),
+        }
+    }
+
+    /// The key of rows.
+    pub(crate) fn row_key(&self) -> RowKey {
+        self.rows.clone()
     }
 
     /// Nonce and ciphertext. The nonce is random: 96 bits are plenty for as many policies as a
@@ -44,7 +67,7 @@ impl SealKey {
             aad: place.as_bytes(),
         };
         let sealed = self
-            .0
+            .cipher
             .encrypt(&Nonce::from(nonce), payload)
             .map_err(|_| SealError::NotAuthentic)?;
         Ok([&nonce[..], &sealed].concat())
@@ -60,7 +83,7 @@ impl SealKey {
             aad: place.as_bytes(),
         };
         let text = self
-            .0
+            .cipher
             .decrypt(&Nonce::from(*nonce), payload)
             .map_err(|_| SealError::NotAuthentic)?;
         String::from_utf8(text)
@@ -72,6 +95,49 @@ impl SealKey {
 impl fmt::Debug for SealKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SealKey(..)")
+    }
+}
+
+// === impl RowKey ===
+
+impl RowKey {
+    fn of(key: &[u8; KEY_LEN]) -> Self {
+        let mut rows = Zeroizing::new([0; 64]);
+        // Two blocks of SHA-256 are always there.
+        let _ = Hkdf::<Sha256>::new(None, key).expand(ROW_LABEL, &mut *rows);
+        let mac = hmac::KeyInit::new(&(*rows).into());
+        Self(mac)
+    }
+
+    /// A MAC over nothing yet.
+    pub(crate) fn begin(&self) -> RowMac {
+        RowMac(self.0.clone())
+    }
+}
+
+impl fmt::Debug for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RowKey(..)")
+    }
+}
+
+// === impl RowMac ===
+
+impl RowMac {
+    /// One more field: its type, how long it is, and its bytes, so that no two rows read alike.
+    pub(crate) fn field(&mut self, kind: u8, bytes: &[u8]) {
+        self.0.update(&[kind]);
+        self.0.update(&(bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> [u8; 32] {
+        self.0.finalize().into_bytes().into()
+    }
+
+    /// Whether it is this one; takes as long whatever that is.
+    pub(crate) fn is(self, mac: &[u8]) -> bool {
+        self.0.verify_slice(mac).is_ok()
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) trait Engine {
     /// Whether what is removed or replaced from now on is overwritten in the file, where an engine can
     /// do that.
     fn set_secure_delete(&self, is_on: bool) -> Result<(), Error>;
+    /// Whether its statements can tell which rows are ours (`sqlite/rows.rs`).
+    fn proves_rows(&self) -> bool;
 }
 
 /// A statement that is prepared.
@@ -68,6 +70,10 @@ impl Engine for rusqlite::Connection {
 
     fn set_secure_delete(&self, is_on: bool) -> Result<(), Error> {
         Ok(self.pragma_update(None, "secure_delete", is_on)?)
+    }
+
+    fn proves_rows(&self) -> bool {
+        true
     }
 }
 

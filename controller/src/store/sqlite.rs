@@ -14,6 +14,8 @@
 //! | `retention` | bodies of old records go |
 //! | `sessions`, `set_back` | what is found out when a host opens its session: was it, or this database, set back? |
 //! | `columns`, `words`, `reasons`, `searched` | what of an event is searched; whether all of it is there |
+//! | `rows` | rows that nobody else can have written |
+//! | `recorded` | whether rows are what the log says of them |
 //! | `resealing` | secrets under another key |
 //! | `at_start` | what every start looks at |
 //! | `backup` | copies of the database, and whether one is sound |
@@ -50,8 +52,10 @@ pub(super) mod policies;
 pub(super) mod proof;
 mod readers;
 mod reasons;
+mod recorded;
 pub(super) mod resealing;
 pub(super) mod retention;
+pub(super) mod rows;
 pub(super) mod schema;
 pub(super) mod search;
 pub(super) mod searched;
@@ -80,6 +84,7 @@ use self::readers::Readers;
 use self::writer::Message;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
 use super::model::AtStart;
+use super::seal::{RowKey, SealKey};
 use super::sql::Connection;
 
 /// Writes that wait for the writer at most; more callers wait in line before it.
@@ -107,14 +112,17 @@ pub(super) struct Sqlite {
 
 impl Sqlite {
     /// Opens the database and brings its schema up to date; makes it when there is none.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::open_files(path).map_err(|error| disk::named(error, path))
+    pub(super) fn open(path: &Path, seal: &SealKey) -> Result<Self, StoreError> {
+        Self::open_files(path, &seal.row_key()).map_err(|error| disk::named(error, path))
     }
 
-    fn open_files(path: &Path) -> Result<Self, StoreError> {
+    fn open_files(path: &Path, key: &RowKey) -> Result<Self, StoreError> {
         let is_unclean = disk::has_log(path);
         let mut connection = connection::writing(path)?;
+        rows::check_mark(path, schema::version(&connection)?)?;
         migrations::bring_up_to_date(&mut connection, path)?;
+        rows::prove_once(&mut connection, key, path)?;
+        rows::writing(&connection, key)?;
         if is_unclean && checkpoints::has_followed(&connection)? {
             // Whoever rotated the log's key may have died before that went: in the write-ahead log it lies
             // as it was.
@@ -138,7 +146,7 @@ impl Sqlite {
         Ok(Self {
             path: path.into(),
             jobs,
-            readers: Arc::new(Readers::new(path)),
+            readers: Arc::new(Readers::new(path, key)),
             closing: Arc::default(),
             damaged: Arc::default(),
             is_unclean,
@@ -251,6 +259,9 @@ impl Sqlite {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        if let Some(altered) = rows::refused(&error) {
+            return altered;
+        }
         Self::Engine(EngineError::new(error))
     }
 }

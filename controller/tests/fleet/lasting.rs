@@ -3,6 +3,7 @@
 use fleet::wire::{AuditRecord, ClaimRequest, ListEventsRequest, ListHostsRequest, SessionRequest};
 use fleet::{EventKind, Role};
 
+use crate::support::prove_again;
 use crate::support::{Fleet, policy};
 
 const TEXT: &str = "NAME ssh\nSOURCE ANY\nOPEN_PORTS tcp/22\nREQUIRE_USERNAME mbr\n";
@@ -79,6 +80,7 @@ async fn a_database_put_back_from_a_backup_raises_the_replay_floor() {
     let long_ago = "UPDATE meta SET value = 1000 WHERE key = 'replay_floor_secs'";
     let database = rusqlite::Connection::open(data.join("controller.db")).unwrap();
     assert_eq!(database.execute(long_ago, []), Ok(1));
+    prove_again(&data, &database);
 
     let fleet = fleet.restart().await;
     let ordinary = floor(&fleet, &host).await;

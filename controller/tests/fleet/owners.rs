@@ -3,6 +3,7 @@
 use fleet::Role;
 use fleet::wire::{ListHostsRequest, ListMembersRequest};
 
+use crate::support::prove_again;
 use crate::support::{Fleet, now_secs};
 
 /// What the migration does to the members, and nothing else of it.
@@ -28,6 +29,7 @@ async fn who_was_an_operator_before_there_were_owners_is_an_owner_with_the_certi
     running.stop().await;
     let database = rusqlite::Connection::open(dir.path().join("data/controller.db")).unwrap();
     database.execute_batch(made_owners()).unwrap();
+    prove_again(&dir.path().join("data"), &database);
     drop(database);
     let fleet = Fleet::start_again(dir, first).await;
 

@@ -13,10 +13,12 @@ pub(crate) struct Examined {
     pub(crate) written_by: String,
     /// The name of the last run; `None` before the first.
     pub(crate) run: Option<String>,
-    /// What it knows of the file that holds the authorities.
-    pub(crate) authority_states: AuthorityStates,
+    /// What it knows of the file that holds the authorities; `None` where something else has written that.
+    pub(crate) authority_states: Option<AuthorityStates>,
     /// What the engine says is wrong; then, and where the schema is another, nothing more was read.
     pub(crate) damage: Vec<String>,
+    /// No row of it was written under the seal key of the directory: nothing that is sealed can be read.
+    pub(crate) is_of_another_key: bool,
     /// What the log is found to be.
     pub(crate) log: Verdict,
     /// What would not be found by searches, beside what the log names; empty for nothing.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleet::Role;
 use sha2::{Digest as _, Sha256};
 
-use super::Scope;
+use super::{CONTROLLER, Scope};
 
 /// The name of a key that nobody gave one.
 pub(crate) const KEY_DEFAULT: &str = "default";
@@ -92,6 +92,26 @@ pub(crate) struct NewMember {
     /// As of a [`Member`].
     pub(crate) scope: Scope,
     pub(crate) joined_at_ms: u64,
+}
+
+// === impl Lock ===
+
+impl Lock {
+    /// What stands in the place of the lock of a row that something else than the controller has written:
+    /// nobody is let in by it.
+    pub(crate) fn of_altered() -> Self {
+        Self {
+            at_ms: 0,
+            reason: "its row in the database was changed by something else than the controller"
+                .to_owned(),
+            by: CONTROLLER.to_owned(),
+        }
+    }
+
+    /// Whether it is that.
+    pub(crate) fn is_of_altered(&self) -> bool {
+        *self == Self::of_altered()
+    }
 }
 
 // === impl MemberKey ===

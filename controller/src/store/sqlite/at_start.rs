@@ -3,7 +3,7 @@
 
 use fleet::audit::{Linked, LogVersion};
 
-use super::{checkpoints, proof};
+use super::{checkpoints, proof, recorded, rows};
 use crate::store::error::StoreError;
 use crate::store::model::AtStart;
 use crate::store::sql::Connection;
@@ -40,6 +40,8 @@ pub(in crate::store) fn look(connection: &Connection) -> Result<AtStart, StoreEr
         }
     }
     found.broken_at = broken_at(connection)?;
+    found.altered = rows::altered(connection)?;
+    found.disagreements = recorded::disagreements(connection)?;
     Ok(found)
 }
 
@@ -76,6 +78,7 @@ mod tests {
 
     use super::*;
     use crate::store::fixture::{self, event};
+    use crate::store::seal::SealKey;
 
     #[tokio::test]
     async fn every_start_sees_that_the_end_of_the_log_was_changed_or_a_little_table_is_damaged() {
@@ -86,7 +89,12 @@ mod tests {
             store.record(event).await.unwrap();
         }
         store.close().await;
-        let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
+        let open = || {
+            let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
+            rows::reading(&database, &SealKey::new(&[7; 32]).row_key()).unwrap();
+            database
+        };
+        let database = open();
         assert_eq!(look(&database).unwrap(), AtStart::default());
 
         let newest = checkpoints::end(&database).unwrap().size;
@@ -117,7 +125,7 @@ mod tests {
             )
             .unwrap();
         drop(database);
-        let database = rusqlite::Connection::open(dir.path().join("controller.db")).unwrap();
+        let database = open();
         let damaged = look(&database).unwrap().damaged;
         assert!(
             damaged.iter().any(|said| said.starts_with("little: ")),

@@ -8,7 +8,7 @@ use fleet::audit::{AuditSigner, KeyChain, Verifier};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{checkpoints, connection, meta, policies, proof, schema, searched, served};
+use super::{checkpoints, connection, meta, policies, proof, rows, schema, searched, served};
 use crate::store::error::StoreError;
 use crate::store::model::Examined;
 use crate::store::seal::SealKey;
@@ -78,6 +78,7 @@ pub(in crate::store) fn examine(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Examined, StoreError> {
     let connection = connection::reading(path)?;
+    rows::reading(&connection, &seal.row_key())?;
     let mut examined = Examined {
         schema: schema::version(&connection)?,
         // What a later version keeps elsewhere is not known.
@@ -97,8 +98,11 @@ pub(in crate::store) fn examine(
         return Ok(examined);
     }
     examined.run = meta::run(&connection)?;
-    examined.authority_states = meta::authority_states(&connection)?;
-    examined.unserved = served::look(&connection, seal)?;
+    examined.authority_states = unless_altered(meta::authority_states(&connection))?;
+    examined.is_of_another_key = rows::are_of_another_key(&connection)?;
+    if !examined.is_of_another_key {
+        examined.unserved = served::look(&connection, seal)?;
+    }
     chains(&connection, seal, fleet, (&mut examined, progress))?;
     examined.generation = policies::current(&connection)?;
     if examined.generation > 0
@@ -107,6 +111,15 @@ pub(in crate::store) fn examine(
         examined.unsealed = program::one_line(&error).to_string();
     }
     Ok(examined)
+}
+
+/// Nothing, of a row that something else has written, which is named by itself.
+pub(super) fn unless_altered<T>(found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(StoreError::Altered { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Computes every chain value anew, and compares it with what was signed.
@@ -120,6 +133,8 @@ fn chains(
     match checkpoints::known_signer(connection, seal, fleet) {
         Ok(signer) if signer.as_ref().map(AuditSigner::public) == key => {}
         Ok(_) => examined.audit_key_fault = "it is another than the one that signs".to_owned(),
+        // The row is named already.
+        Err(StoreError::Altered { .. }) => {}
         Err(error) => examined.audit_key_fault = program::one_line(&error).to_string(),
     }
     examined.audit_key = key.as_ref().map(ToString::to_string).unwrap_or_default();

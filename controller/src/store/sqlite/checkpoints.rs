@@ -5,7 +5,7 @@ use fleet::{Event, EventKind};
 use zeroize::Zeroizing;
 
 use super::number::signed;
-use super::{alarms, events, meta};
+use super::{alarms, events, meta, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{Conflict, KeyRotated, LogEnd, LogKeys, Origin};
 use crate::store::seal::SealKey;
@@ -141,13 +141,23 @@ pub(in crate::store) fn known_signer(
     seal: &SealKey,
     fleet: &str,
 ) -> Result<Option<AuditSigner>, StoreError> {
-    let sealed: Option<Vec<u8>> = connection
-        .prepare_cached("SELECT sealed_seed FROM audit_keys ORDER BY id DESC LIMIT 1")?
-        .query_row([], |row| row.get(0))
+    let sql = format!(
+        "SELECT sealed_seed, id, {} FROM audit_keys ORDER BY id DESC LIMIT 1",
+        rows::AUDIT_KEYS.good(connection, "audit_keys")
+    );
+    let sealed: Option<(Vec<u8>, i64, bool)> = connection
+        .prepare_cached(&sql)?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some(sealed) = sealed else {
+    let Some((sealed, id, is_good)) = sealed else {
         return Ok(None);
     };
+    if !is_good {
+        return Err(StoreError::Altered {
+            table: rows::AUDIT_KEYS.name,
+            row: id.to_string(),
+        });
+    }
     let text = seal.open(PLACE, &sealed)?;
     let mut seed = Zeroizing::new([0; 32]);
     hex::decode_to_slice(&*text, &mut *seed).map_err(|_| StoreError::Damaged {

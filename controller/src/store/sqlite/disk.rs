@@ -121,6 +121,9 @@ pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
         | StoreError::Disk { .. }
         | StoreError::Newer { .. }
         | StoreError::Copy { .. }
+        | StoreError::Altered { .. }
+        | StoreError::Unproven { .. }
+        | StoreError::Mark { .. }
         | StoreError::Seal(_)) => return other,
     };
     StoreError::Disk {

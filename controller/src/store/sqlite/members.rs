@@ -5,8 +5,8 @@ use std::str::FromStr as _;
 
 use fleet::Role;
 
-use super::hosts;
 use super::number::signed;
+use super::{hosts, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{KnownAuthorities, Lock, Member, MemberKey, NewMember, Scope};
 use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, params};
@@ -171,11 +171,13 @@ pub(in crate::store) fn renewed(
 
 /// How many owners can do something, besides the one with this id.
 pub(super) fn other_owners(connection: &Connection, id: u64) -> Result<u64, StoreError> {
+    let sql = format!(
+        "SELECT count(*) FROM members
+         WHERE role = 'owner' AND locked_at_ms IS NULL AND id <> ?1 AND {}",
+        rows::MEMBERS.good(connection, "members")
+    );
     let others = connection
-        .prepare_cached(
-            "SELECT count(*) FROM members
-             WHERE role = 'owner' AND locked_at_ms IS NULL AND id <> ?1",
-        )?
+        .prepare_cached(&sql)?
         .query_row([signed(id)], |row| row.get(0))?;
     Ok(others)
 }
@@ -185,7 +187,7 @@ pub(in crate::store) fn find(
     role: Role,
     name: &str,
 ) -> Result<Option<Member>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM members WHERE role = ?1 AND name = ?2");
+    let sql = format!("{} WHERE role = ?1 AND name = ?2", select(connection));
     let member = connection
         .prepare_cached(&sql)?
         .query_row([role.as_str(), name], |row| Ok(read(row)))
@@ -197,7 +199,7 @@ pub(in crate::store) fn find(
 }
 
 pub(super) fn by_id(connection: &Connection, id: u64) -> Result<Option<Member>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM members WHERE id = ?1");
+    let sql = format!("{} WHERE id = ?1", select(connection));
     let member = connection
         .prepare_cached(&sql)?
         .query_row([signed(id)], |row| Ok(read(row)))
@@ -209,7 +211,7 @@ pub(super) fn by_id(connection: &Connection, id: u64) -> Result<Option<Member>, 
 }
 
 pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<Member>, StoreError> {
-    let sql = format!("SELECT {KEY_COLUMNS} FROM member_keys ORDER BY name");
+    let sql = format!("{} ORDER BY name", select_keys(connection));
     let mut statement = connection.prepare_cached(&sql)?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, u64>(0)?, read_key(row)?)))?;
     let mut keys: BTreeMap<u64, Vec<MemberKey>> = BTreeMap::new();
@@ -221,20 +223,28 @@ pub(in crate::store) fn all(connection: &Connection) -> Result<Vec<Member>, Stor
     for key in keys.values_mut().flatten() {
         key.former_names = former.remove(&key.id).unwrap_or_default();
     }
-    let sql = format!("SELECT {COLUMNS} FROM members ORDER BY role, name");
+    let sql = format!("{} ORDER BY role, name", select(connection));
     let mut statement = connection.prepare_cached(&sql)?;
-    let members = statement.query_map([], |row| Ok(read(row)))?;
-    members
-        .map(|member| {
-            let mut member = member??;
-            member.keys = keys.remove(&member.id).unwrap_or_default();
-            Ok(member)
-        })
-        .collect()
+    let members = statement.query_map([], |row| Ok((read(row), row.get::<_, bool>(12)?)))?;
+    let mut all = Vec::new();
+    for member in members {
+        let mut member = match member? {
+            (Ok(member), _) => member,
+            // What something else has written need not even say a role, and keeps nobody else out.
+            (Err(StoreError::Damaged { .. }), false) => continue,
+            (Err(error), _) => return Err(error),
+        };
+        member.keys = keys.remove(&member.id).unwrap_or_default();
+        all.push(member);
+    }
+    Ok(all)
 }
 
 fn with_keys(connection: &Connection, mut member: Member) -> Result<Member, StoreError> {
-    let sql = format!("SELECT {KEY_COLUMNS} FROM member_keys WHERE member = ?1 ORDER BY name");
+    let sql = format!(
+        "{} WHERE member = ?1 ORDER BY name",
+        select_keys(connection)
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let keys = statement.query_map([signed(member.id)], read_key)?;
     member.keys = keys.collect::<Result<_, _>>()?;
@@ -248,8 +258,12 @@ fn with_keys(connection: &Connection, mut member: Member) -> Result<Member, Stor
 
 /// Former names by the id of the key.
 fn former_names(connection: &Connection) -> Result<BTreeMap<u64, Vec<(Role, String)>>, StoreError> {
-    let mut statement = connection
-        .prepare_cached("SELECT key, role, name FROM former_names ORDER BY role, name")?;
+    // One of another hand is nobody's.
+    let sql = format!(
+        "SELECT key, role, name FROM former_names WHERE {} ORDER BY role, name",
+        rows::FORMER_NAMES.good(connection, "former_names")
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query([])?;
     let mut names: BTreeMap<u64, Vec<(Role, String)>> = BTreeMap::new();
     while let Some(row) = rows.next()? {
@@ -263,6 +277,18 @@ fn former_names(connection: &Connection) -> Result<BTreeMap<u64, Vec<(Role, Stri
             .push((role, row.get(2)?));
     }
     Ok(names)
+}
+
+/// The columns of members, and whether each row is ours.
+fn select(connection: &Connection) -> String {
+    let good = rows::MEMBERS.good(connection, "members");
+    format!("SELECT {COLUMNS}, {good} FROM members")
+}
+
+/// The same of keys.
+fn select_keys(connection: &Connection) -> String {
+    let good = rows::KEYS.good(connection, "member_keys");
+    format!("SELECT {KEY_COLUMNS}, {good} FROM member_keys")
 }
 
 /// A member whose keys are still to be read.
@@ -282,7 +308,7 @@ fn read(row: &Row<'_>) -> Result<Member, StoreError> {
         labels: serde_json::from_str(&labels).map_err(|_| damaged("members.labels"))?,
         scope: Scope(serde_json::from_str(&scope).map_err(|_| damaged("members.scope"))?),
         joined_at_ms: row.get(6)?,
-        lock: lock(row, 7)?,
+        lock: lock(row, (7, 12))?,
         keys: Vec::new(),
     })
 }
@@ -295,7 +321,7 @@ fn read_key(row: &Row<'_>) -> Result<MemberKey, Error> {
         exchange_key: row.get(4)?,
         joined_at_ms: row.get(5)?,
         renewed_at_ms: row.get(6)?,
-        lock: lock(row, 7)?,
+        lock: lock(row, (7, 14))?,
         former_names: Vec::new(),
         knows: KnownAuthorities {
             kept: row.bytes(10)?.as_chunks().0.to_vec(),
@@ -306,8 +332,12 @@ fn read_key(row: &Row<'_>) -> Result<MemberKey, Error> {
     })
 }
 
-/// A lock in three columns, of which this is the first.
-fn lock(row: &Row<'_>, first: usize) -> Result<Option<Lock>, Error> {
+/// A lock in three columns, of which `first` is the first. A row that is not ours, as column `good` says,
+/// is locked whatever it says: nobody is let in by it.
+fn lock(row: &Row<'_>, (first, good): (usize, usize)) -> Result<Option<Lock>, Error> {
+    if !row.get::<_, bool>(good)? {
+        return Ok(Some(Lock::of_altered()));
+    }
     let at_ms: Option<u64> = row.get(first)?;
     let Some(at_ms) = at_ms else { return Ok(None) };
     Ok(Some(Lock {

@@ -2,8 +2,8 @@
 
 use fleet::claims::floor_of_loss;
 
-use super::leases;
 use super::number::signed;
+use super::{leases, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{AuthorityStates, FleetState, RunBegun};
 use crate::store::sql::{Connection, FromSql, OptionalExtension as _, ToSql, params};
@@ -53,7 +53,7 @@ pub(in crate::store) fn fleet_state(connection: &Connection) -> Result<FleetStat
 
 /// Number of the replay list, from 1.
 pub(super) fn claim_epoch(connection: &Connection) -> Result<u64, StoreError> {
-    Ok(value(connection, CLAIM_EPOCH)?.unwrap_or(1))
+    value(connection, CLAIM_EPOCH)?.ok_or_else(|| damaged(CLAIM_EPOCH))
 }
 
 pub(super) fn set_claim_epoch(connection: &Connection, epoch: u64) -> Result<(), StoreError> {
@@ -62,23 +62,23 @@ pub(super) fn set_claim_epoch(connection: &Connection, epoch: u64) -> Result<(),
 
 /// Of dates up to here nobody knows what was won.
 pub(super) fn claim_dates_since_secs(connection: &Connection) -> Result<u64, StoreError> {
-    Ok(value(connection, CLAIM_DATES_SINCE)?.unwrap_or(0))
+    value(connection, CLAIM_DATES_SINCE)?.ok_or_else(|| damaged(CLAIM_DATES_SINCE))
 }
 
 /// How it was found out that this database was restored from an older copy, until an operator has
 /// dealt with it.
 pub(super) fn set_back(connection: &Connection) -> Result<Option<String>, StoreError> {
-    value(connection, SET_BACK)
+    let reason: Option<String> = value(connection, SET_BACK)?;
+    let reason = reason.ok_or_else(|| damaged(SET_BACK))?;
+    Ok((!reason.is_empty()).then_some(reason))
 }
 
 pub(super) fn set_set_back(
     connection: &Connection,
     reason: Option<&str>,
 ) -> Result<(), StoreError> {
-    match reason {
-        Some(reason) => set(connection, SET_BACK, reason),
-        None => remove(connection, SET_BACK),
-    }
+    // Never taken away: that it is not there is to say nothing.
+    set(connection, SET_BACK, reason.unwrap_or_default())
 }
 
 /// Raises the floor of the replay list; it never falls.
@@ -152,7 +152,7 @@ pub(super) fn known_since(connection: &Connection) -> Result<(), StoreError> {
 
 /// How many records the newest checkpoint covers that was ever signed here; 0 where that was not noted.
 pub(super) fn signed_size(connection: &Connection) -> Result<u64, StoreError> {
-    Ok(value(connection, SIGNED_SIZE)?.unwrap_or(0))
+    value(connection, SIGNED_SIZE)?.ok_or_else(|| damaged(SIGNED_SIZE))
 }
 
 pub(super) fn note_signed(connection: &Connection, size: u64) -> Result<(), StoreError> {
@@ -261,11 +261,35 @@ const fn retained_key(is_noise: bool) -> &'static str {
 }
 
 fn value<T: FromSql>(connection: &Connection, key: &str) -> Result<Option<T>, StoreError> {
+    if rows::FACTS.contains(&key) {
+        return fact(connection, key);
+    }
     let value = connection
         .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
         .optional()?;
     Ok(value)
+}
+
+/// One that decides: of another hand it counts for nothing.
+fn fact<T: FromSql>(connection: &Connection, key: &str) -> Result<Option<T>, StoreError> {
+    let sql = if connection.proves_rows() {
+        "SELECT value, row_is_good(mac, 'meta', key, value) FROM meta WHERE key = ?1"
+    } else {
+        "SELECT value, true FROM meta WHERE key = ?1"
+    };
+    let found = connection
+        .prepare_cached(sql)?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match found {
+        None => Ok(None),
+        Some((value, true)) => Ok(Some(value)),
+        Some((_, false)) => Err(StoreError::Altered {
+            table: rows::META.name,
+            row: key.to_owned(),
+        }),
+    }
 }
 
 fn set(connection: &Connection, key: &str, value: impl ToSql) -> Result<(), StoreError> {

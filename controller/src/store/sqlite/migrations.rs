@@ -15,7 +15,7 @@ use crate::store::error::{EngineError, StoreError};
 
 /// The schema that a program must at least know to use a database of [`SCHEMA`]: lower where a step
 /// only adds what older programs need not know.
-const OLDEST_PROGRAM: u32 = 9;
+const OLDEST_PROGRAM: u32 = 14;
 /// Copies of one schema beside a database, at most.
 const COPIES_MAX: u32 = 100;
 
@@ -62,6 +62,9 @@ pub(super) fn migrations() -> Migrations<'static> {
         )),
         M::up(include_str!(
             "../../../../migrations/sqlite/0013_audit_keys.sql"
+        )),
+        M::up(include_str!(
+            "../../../../migrations/sqlite/0014_proven_rows.sql"
         )),
     ])
 }

@@ -5,13 +5,17 @@ use fleet::EventKind;
 use zeroize::Zeroizing;
 
 use super::number::signed;
-use super::{events, meta};
+use super::{events, meta, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{AfterRestore, ApplyOutcome, CONTROLLER, Generation, NewPolicy, Origin};
 use crate::store::seal::SealKey;
 use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, params};
 
 const COLUMNS: &str = "generation, author, message, at_ms, rollback_of, stanzas, file";
+
+/// Who applied a generation whose row something else has written, and what is said of it.
+const UNKNOWN: &str = "unknown";
+const ALTERED: &str = "who applied this, when and why was changed in the database by something else than the controller";
 
 /// See `Store::current_generation`.
 pub(in crate::store) fn current(connection: &Connection) -> Result<u64, StoreError> {
@@ -164,7 +168,7 @@ pub(in crate::store) fn find(
     connection: &Connection,
     generation: u64,
 ) -> Result<Option<Generation>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM policies WHERE generation = ?1");
+    let sql = format!("{} WHERE generation = ?1", select(connection));
     let found = connection
         .prepare_cached(&sql)?
         .query_row([signed(generation)], read)
@@ -177,14 +181,20 @@ pub(in crate::store) fn history(
     connection: &Connection,
     limit: u32,
 ) -> Result<Vec<Generation>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM policies ORDER BY generation DESC LIMIT ?1");
+    let sql = format!("{} ORDER BY generation DESC LIMIT ?1", select(connection));
     let mut statement = connection.prepare_cached(&sql)?;
     let generations = statement.query_map([limit], read)?;
     Ok(generations.collect::<Result<_, _>>()?)
 }
 
+/// The columns of a generation, and whether its row is ours.
+fn select(connection: &Connection) -> String {
+    let good = rows::POLICIES.good(connection, "policies");
+    format!("SELECT {COLUMNS}, {good} FROM policies")
+}
+
 fn read(row: &Row<'_>) -> Result<Generation, Error> {
-    Ok(Generation {
+    let mut generation = Generation {
         generation: row.get(0)?,
         author: row.get(1)?,
         message: row.get(2)?,
@@ -192,7 +202,14 @@ fn read(row: &Row<'_>) -> Result<Generation, Error> {
         rollback_of: row.get(4)?,
         stanzas: row.get(5)?,
         file: row.get(6)?,
-    })
+    };
+    if !row.get::<_, bool>(7)? {
+        // The text is sealed for its generation; who applied it, and when, nobody knows.
+        UNKNOWN.clone_into(&mut generation.author);
+        ALTERED.clone_into(&mut generation.message);
+        (generation.at_ms, generation.rollback_of) = (0, 0);
+    }
+    Ok(generation)
 }
 
 /// What binds a sealed text to its row.

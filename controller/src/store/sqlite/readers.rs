@@ -17,9 +17,10 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 
-use super::connection;
 use super::cost::{Allowance, Asked, Meter};
+use super::{connection, rows};
 use crate::store::error::{NotCommitted, StoreError, Trouble};
+use crate::store::seal::RowKey;
 use crate::store::sql;
 
 /// Control readings at one time; more wait in line.
@@ -39,6 +40,7 @@ pub(super) struct Readers {
 #[derive(Debug)]
 struct Lane {
     path: PathBuf,
+    key: RowKey,
     free: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
@@ -46,17 +48,17 @@ struct Lane {
 // === impl Readers ===
 
 impl Readers {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path, key: &RowKey) -> Self {
         // Half of the processors at most: what asks must leave some to what serves.
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::with_questions(path, (processors / 2).clamp(1, QUESTIONS_MAX))
+        Self::with_questions((path, key), (processors / 2).clamp(1, QUESTIONS_MAX))
     }
 
-    fn with_questions(path: &Path, questions_max: usize) -> Self {
+    fn with_questions(of: (&Path, &RowKey), questions_max: usize) -> Self {
         Self {
-            control: Lane::new(path, CONTROL_MAX),
-            questions: Lane::new(path, questions_max),
-            sending: Lane::new(path, 1),
+            control: Lane::new(of, CONTROL_MAX),
+            questions: Lane::new(of, questions_max),
+            sending: Lane::new(of, 1),
         }
     }
 
@@ -102,7 +104,7 @@ impl Readers {
     pub(super) async fn check_integrity(&self) -> Result<(), StoreError> {
         let asked = Asked::default();
         let meter = Meter::new(Allowance::WITHOUT_END, &asked);
-        let lane = Lane::new(&self.control.path, 1);
+        let lane = Lane::new((&self.control.path, &self.control.key), 1);
         let permit = lane.permit().await?;
         let checked = lane.run(permit, move |connection| {
             meter.during(connection, || quick_check(connection))
@@ -123,9 +125,10 @@ impl Readers {
 // === impl Lane ===
 
 impl Lane {
-    fn new(path: &Path, max: usize) -> Arc<Self> {
+    fn new((path, key): (&Path, &RowKey), max: usize) -> Arc<Self> {
         Arc::new(Self {
             path: path.to_owned(),
+            key: key.clone(),
             free: Mutex::new(Vec::new()),
             permits: Arc::new(Semaphore::new(max)),
         })
@@ -157,7 +160,11 @@ impl Lane {
         let free = self.free.lock().pop();
         match free {
             Some(connection) => Ok(connection),
-            None => Ok(connection::reading(&self.path)?),
+            None => {
+                let connection = connection::reading(&self.path)?;
+                rows::reading(&connection, &self.key)?;
+                Ok(connection)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use fleet::Event;
 use rusqlite::TransactionBehavior;
 use zeroize::Zeroizing;
 
-use super::{checkpoints, connection, events, meta, policies, schema};
+use super::{checkpoints, connection, events, meta, policies, rows, schema};
 use crate::store::error::StoreError;
 use crate::store::model::Resealed;
 use crate::store::seal::{KEY_LEN, SealKey};
@@ -67,7 +67,9 @@ pub(in crate::store) fn reseal(
     // Whoever has the old key, and the disk, is to find nothing under it.
     connection.pragma_update(None, "secure_delete", true)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    rows::begin_rekeying(&transaction, &SealKey::new(old))?;
     let resealed = reseal_all(&*transaction, (old, new), event)?;
+    rows::end_rekeying(&transaction, &SealKey::new(new))?;
     transaction.commit()?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
     Ok(resealed)
@@ -79,7 +81,7 @@ fn reseal_all(
     mut event: Event,
 ) -> Result<Resealed, StoreError> {
     let (old, new) = (SealKey::new(old_key), SealKey::new(new_key));
-    let mut rows = 0;
+    let mut count = 0;
     for Sealed {
         ids,
         read,
@@ -100,7 +102,7 @@ fn reseal_all(
             connection
                 .prepare_cached(write)?
                 .execute(params![id, new.seal(&place, &text)?])?;
-            rows += 1;
+            count += 1;
         }
     }
     let mut keys = vec![Zeroizing::new(*old_key)];
@@ -114,9 +116,9 @@ fn reseal_all(
     });
     meta::set_retired_seal_keys(connection, &new.seal(RETIRED, &text)?)?;
     meta::set_seal_proof(connection, &new.seal(PROOF, PROOF)?)?;
-    event.reason = format!("the seal key was rotated: {rows} rows are sealed under the new one");
+    event.reason = format!("the seal key was rotated: {count} rows are sealed under the new one");
     events::append_own(connection, event)?;
-    Ok(Resealed { rows })
+    Ok(Resealed { rows: count })
 }
 
 /// Keys under which passes were sealed before, the newest first.

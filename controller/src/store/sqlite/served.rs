@@ -4,7 +4,9 @@
 use fleet::EventKind;
 
 use super::number::signed;
-use super::{checkpoints, claims, hosts, members, meta, policies, sessions};
+use super::{
+    backup, checkpoints, claims, hosts, members, meta, policies, recorded, rows, sessions,
+};
 use crate::store::error::StoreError;
 use crate::store::model::{CONTROLLER, Member};
 use crate::store::seal::SealKey;
@@ -15,9 +17,13 @@ pub(super) type Faults = Vec<(&'static str, String)>;
 
 /// Looks at everything.
 pub(super) fn look(connection: &Connection, seal: &SealKey) -> Result<Faults, StoreError> {
-    let mut faults = Faults::new();
+    let mut faults = of_rows(connection)?;
     let mut say = |what, found: Result<(), StoreError>| {
-        if let Err(error) = found {
+        // That a row is not ours is said by its name already.
+        let is_said = matches!(found, Err(StoreError::Altered { .. }));
+        if let Err(error) = found
+            && !is_said
+        {
             faults.push((what, program::one_line(&error).to_string()));
         }
     };
@@ -35,6 +41,37 @@ pub(super) fn look(connection: &Connection, seal: &SealKey) -> Result<Faults, St
         Err(error) => faults.push(("members", program::one_line(&error).to_string())),
     }
     faults.extend(of_log(connection)?);
+    Ok(faults)
+}
+
+/// Rows that something else than the controller has written, or put back to what they once were.
+fn of_rows(connection: &Connection) -> Result<Faults, StoreError> {
+    let mut faults = Faults::new();
+    for (table, row) in rows::altered(connection)? {
+        let to_do = match table {
+            "members" | "member_keys" | "former_names" => {
+                "it is refused as a locked one is; remove that member and let it join again"
+            }
+            "tokens" => "nobody joins by it; make another",
+            "departed_users" | "policies" => {
+                "it decides nothing; `postern audit list` says what was so"
+            }
+            _ => "the controller does not use it; restore a backup of before",
+        };
+        faults.push((
+            "rows",
+            format!("{table} {row}: changed by something else than the controller; {to_do}"),
+        ));
+    }
+    for words in recorded::disagreements(connection)? {
+        faults.push((
+            "rows",
+            format!(
+                "{words}: the database was put back in part; do again what the log says, or restore a \
+                 backup whole"
+            ),
+        ));
+    }
     Ok(faults)
 }
 
@@ -56,11 +93,14 @@ fn of_members(connection: &Connection, all: &[Member]) -> Result<Faults, StoreEr
     let mut faults = Faults::new();
     // Operators of before are owners since the schema that knows owners. By the member and not by the key:
     // keys are rotated, and the member stays.
-    let mut statement = connection.prepare(
+    let sql = format!(
         "SELECT DISTINCT m.name, m.role, t.role FROM members m JOIN tokens t ON t.member = m.id
-         WHERE t.redeemed_at_ms IS NOT NULL AND t.role <> m.role
-             AND NOT (t.role = 'operator' AND m.role = 'owner' AND t.scope = '{}')",
-    )?;
+         WHERE t.redeemed_at_ms IS NOT NULL AND t.role <> m.role AND {} AND {}
+             AND NOT (t.role = 'operator' AND m.role = 'owner' AND t.scope = '{{}}')",
+        rows::MEMBERS.good(connection, "m"),
+        rows::TOKENS.good(connection, "t")
+    );
+    let mut statement = connection.prepare(&sql)?;
     let edited = statement.query_map([], |row| {
         Ok((
             row.get::<_, String>(0)?,
@@ -127,7 +167,7 @@ fn of_log(connection: &Connection) -> Result<Faults, StoreError> {
         let words = format!("the log has {recorded} conflicts, and their evidence is not there");
         faults.push(("audit conflicts", words));
     }
-    let signed_size = meta::signed_size(connection)?;
+    let signed_size = backup::unless_altered(meta::signed_size(connection))?.unwrap_or(0);
     let (count, newest): (i64, Option<i64>) = connection
         .prepare("SELECT count(*), max(size) FROM checkpoints")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;

@@ -4,7 +4,7 @@
 use fleet::{Event, EventKind};
 
 use super::number::signed;
-use super::{events, members};
+use super::{events, members, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{Change, ChangeOutcome, Changed, SuccessionOutcome, Successor};
 use crate::store::sql::{Connection, OptionalExtension as _, params};
@@ -18,13 +18,16 @@ pub(in crate::store) fn add(
     new: &Successor,
     event: Event,
 ) -> Result<SuccessionOutcome, StoreError> {
+    let sql = format!(
+        "SELECT k.member, k.name, k.authorities
+         FROM member_keys k JOIN members m ON m.id = k.member
+         WHERE k.id = ?1 AND k.follows IS NULL
+           AND k.locked_at_ms IS NULL AND m.locked_at_ms IS NULL AND {} AND {}",
+        rows::KEYS.good(connection, "k"),
+        rows::MEMBERS.good(connection, "m")
+    );
     let followed = connection
-        .prepare_cached(
-            "SELECT k.member, k.name, k.authorities
-             FROM member_keys k JOIN members m ON m.id = k.member
-             WHERE k.id = ?1 AND k.follows IS NULL
-               AND k.locked_at_ms IS NULL AND m.locked_at_ms IS NULL",
-        )?
+        .prepare_cached(&sql)?
         .query_row([signed(new.follows)], |row| {
             Ok((
                 row.get::<_, i64>(0)?,

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::writer::{self, Message};
-use super::{connection, enrollment, members, meta, migrations, policies, tokens};
+use super::{connection, enrollment, members, meta, migrations, policies, rows, tokens};
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, event, invitation, new_member, new_policy};
 use crate::store::model::{AfterRestore, ApplyOutcome, Cursor, EnrollOutcome, EventFilter};
@@ -24,6 +24,7 @@ fn count_of_events(connection: &Connection) -> usize {
 fn database(dir: &TempDir, pages: i64) -> Connection {
     let mut connection = connection::writing(&dir.path().join("controller.db")).unwrap();
     migrations::apply(&mut connection).unwrap();
+    rows::prove(&connection);
     meta::create(&connection, "e", 0).unwrap();
     let created = event(EventKind::Operator, "token");
     tokens::create(&connection, &SECRET, &invitation(Role::Host), created).unwrap();

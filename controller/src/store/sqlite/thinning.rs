@@ -97,6 +97,7 @@ fn opened(
 mod tests {
     use fleet::audit::AuditSigner;
 
+    use super::super::{migrations, rows};
     use super::*;
 
     const NOW_MS: u64 = 100 * DAY_MS;
@@ -104,7 +105,8 @@ mod tests {
     /// A log of one row for each checkpoint, signed every ten minutes for forty days.
     fn log() -> (rusqlite::Connection, AuditSigner) {
         let mut connection = rusqlite::Connection::open_in_memory().unwrap();
-        super::super::migrations::apply(&mut connection).unwrap();
+        migrations::apply(&mut connection).unwrap();
+        rows::prove(&connection);
         let signer = AuditSigner::new("prod", &[7; 32]);
         connection
             .execute_batch(

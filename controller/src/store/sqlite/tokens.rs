@@ -6,7 +6,7 @@ use fleet::{Event, EventKind, Role};
 use sha2::{Digest as _, Sha256};
 
 use super::number::signed;
-use super::{events, members};
+use super::{events, members, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{
     Change, Invitation, Member, Redemption, RevokeOutcome, Scope, StoredToken, TokenFate,
@@ -69,7 +69,7 @@ pub(in crate::store) fn find(
     connection: &Connection,
     secret: &[u8],
 ) -> Result<Option<StoredToken>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE secret_hash = ?1");
+    let sql = format!("{} WHERE secret_hash = ?1", select(connection));
     let token = connection
         .prepare_cached(&sql)?
         .query_row([hash(secret)], |row| Ok(read(row)))
@@ -83,8 +83,9 @@ pub(in crate::store) fn all(
     now_ms: u64,
 ) -> Result<Vec<StoredToken>, StoreError> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM tokens WHERE created_at_ms >= ?1 OR {OPEN} AND expires_at_secs > ?2
-         ORDER BY created_at_ms DESC, id"
+        "{} WHERE created_at_ms >= ?1 OR {OPEN} AND expires_at_secs > ?2
+         ORDER BY created_at_ms DESC, id",
+        select(connection)
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let since = signed(now_ms.saturating_sub(LISTED_MS));
@@ -100,7 +101,10 @@ pub(in crate::store) fn revoke(
     by: &str,
     now_ms: u64,
 ) -> Result<RevokeOutcome, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM tokens WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2");
+    let sql = format!(
+        "{} WHERE substr(id, 1, length(?1)) = ?1 LIMIT 2",
+        select(connection)
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     let tokens = statement.query_map([id], |row| Ok(read(row)))?;
     let mut tokens: Vec<StoredToken> = tokens
@@ -275,6 +279,12 @@ pub(super) fn redeem(
     }
 }
 
+/// The columns of tokens, and whether each row is ours.
+fn select(connection: &Connection) -> String {
+    let good = rows::TOKENS.good(connection, "tokens");
+    format!("SELECT {COLUMNS}, {good} FROM tokens")
+}
+
 fn read(row: &Row<'_>) -> Result<StoredToken, StoreError> {
     let damaged = |what| StoreError::Damaged { what };
     let role: String = row.get(0)?;
@@ -308,7 +318,8 @@ fn read(row: &Row<'_>) -> Result<StoredToken, StoreError> {
             expires_at_secs: row.get(5)?,
         },
         redemption,
-        is_revoked: row.get(12)?,
+        // Nobody joins by what something else has written.
+        is_revoked: row.get::<_, bool>(12)? || !row.get::<_, bool>(17)?,
     })
 }
 

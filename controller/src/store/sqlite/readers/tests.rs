@@ -4,6 +4,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::seal::SealKey;
 
 /// Counts to a billion: longer than any test waits.
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
@@ -13,7 +14,8 @@ const HOUR: Duration = Duration::from_secs(3_600);
 fn readers(dir: &TempDir) -> Arc<Readers> {
     let path = dir.path().join("controller.db");
     connection::writing(&path).unwrap();
-    Arc::new(Readers::with_questions(&path, 1))
+    let key = SealKey::new(&[7; 32]).row_key();
+    Arc::new(Readers::with_questions((&path, &key), 1))
 }
 
 fn endless(connection: &sql::Connection) -> Result<i64, StoreError> {
