@@ -373,7 +373,11 @@ pub(crate) fn prepare(dir: &Path) -> Result<(), FilesError> {
     make_private_dir(dir)?;
     let probe = dir.join(PROBE);
     program::files::replace(&probe, PRIVATE, b"").map_err(FilesError::io("write", &probe))?;
-    std::fs::remove_file(&probe).map_err(FilesError::io("remove", &probe))
+    match std::fs::remove_file(&probe) {
+        // Of two programs at once the first takes it away from the other, which has written, too.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(FilesError::io("remove", &probe)),
+    }
 }
 
 /// Replaces a file of the membership: afterwards there is the new one whole, or the old one.
@@ -473,6 +477,20 @@ pub(crate) fn load<T: Stored>(dir: &Path) -> Result<Option<T>, FilesError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_that_several_prepare_at_once_is_good_for_each_of_them() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("profile");
+        std::thread::scope(|scope| {
+            let prepared =
+                [(); 8].map(|()| scope.spawn(|| (0..50).try_for_each(|_| prepare(&dir))));
+            for prepared in prepared {
+                prepared.join().unwrap().unwrap();
+            }
+        });
+        assert!(!dir.join(PROBE).exists());
+    }
 
     #[test]
     fn a_group_may_read_what_is_mounted_for_it_and_nobody_else_may_anything() {
