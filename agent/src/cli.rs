@@ -86,9 +86,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub access_file: Option<PathBuf>,
 
-    /// Dial the controller here instead of where the membership says
+    /// Dial the controller here instead of where the membership says; may be given several times
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "access_file")]
-    pub controller: Option<String>,
+    pub controller: Vec<String>,
 
     /// Capture on this interface; may be given several times [default: any]
     #[arg(short, long, value_name = "IF")]
@@ -311,7 +311,7 @@ impl From<RunArgs> for RawConfig {
         Self {
             state_dir: state,
             access_file,
-            controller,
+            controller: (!controller.is_empty()).then_some(controller),
             interfaces: (!interface.is_empty()).then_some(interface),
             pcap_file,
             follow: follow.then_some(true),

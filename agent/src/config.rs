@@ -70,8 +70,8 @@ pub struct Config {
 pub enum Mode {
     /// An access.conf on this host.
     Alone { access_file: PathBuf },
-    /// The controller that this host has joined; dialled at another address if one is given.
-    Joined { controller: Option<String> },
+    /// The fleet that this host has joined; its controllers are dialled at other addresses if such are given.
+    Joined { controllers: Vec<String> },
 }
 
 /// What the agent does to the packet filter.
@@ -308,7 +308,15 @@ fn check_numbers(raw: &RawConfig, mistakes: &mut Mistakes) {
 /// Who says what is permitted: one of the two.
 fn mode(raw: &RawConfig, mistakes: &mut Mistakes) -> Mode {
     match (raw.access_file.clone(), raw.controller.clone()) {
-        (None, controller) => Mode::Joined { controller },
+        (None, controllers) => {
+            let controllers = controllers.unwrap_or_default();
+            for address in &controllers {
+                mistakes.check("controller", fleet::is_controller_address(address), || {
+                    format!("{address} is not HOST:PORT")
+                });
+            }
+            Mode::Joined { controllers }
+        }
         (Some(access_file), controller) => {
             mistakes.check("access_file", controller.is_none(), || {
                 "a host with an access file has no controller".to_owned()

@@ -6,7 +6,7 @@
 //!
 //! | task | does |
 //! |---|---|
-//! | `session` | keeps one stream of directives open; policies and siblings' claims → orders; what it hears of the fleet is kept in `memory` |
+//! | `session` | keeps one stream of directives open, at one of the `places` where controllers are; policies and siblings' claims → orders; what it hears of the fleet is kept in `memory` |
 //! | `report` | acknowledges what is in force, at every change and every 30 s |
 //! | `claims` | asks for claims, and answers at once when the connection is down |
 //! | `events` | pushes the journal's spool; nothing lost, nothing twice |
@@ -19,11 +19,13 @@
 mod backoff;
 mod claims;
 mod events;
+mod heard;
 mod kept_log;
 mod keys;
 pub mod known;
 mod memory;
 mod packed;
+mod places;
 mod renewal;
 mod report;
 mod rotation;
@@ -39,6 +41,7 @@ use std::time::Duration;
 
 use fleet::Contract;
 use member::{ConnectError, Membership};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -50,9 +53,11 @@ pub use self::kept_log::{KeptLog, LogConflict};
 use self::keys::OwnKeys;
 pub(crate) use self::memory::read_hostile;
 pub use self::memory::{called_now, kept_log};
+use self::places::{Ended, Next, Places};
 use self::rotation::KeyRotation;
 use crate::channels::Channels;
 use crate::clock;
+use crate::link_state::LinkState;
 use crate::orders::{NotTaken, Order, OrderSender};
 
 /// For how long another certificate is waited for.
@@ -65,8 +70,8 @@ const MAILBOX_PAUSE: Duration = Duration::from_millis(10);
 pub struct LinkConfig {
     /// Who this host is.
     pub member: Membership,
-    /// Dial the controller here (`host:port`) instead of where the membership says.
-    pub controller: Option<String>,
+    /// Dial controllers here (each `host:port`) before, and instead of, where this host has joined.
+    pub controllers: Vec<String>,
 }
 
 /// A running link. Dropping it leaves it running; [`finish`](Self::finish) ends it.
@@ -112,15 +117,83 @@ enum Trouble {
 
 type Dialling = Pin<Box<dyn Future<Output = Result<Channel, ConnectError>> + Send>>;
 
-/// Opens a channel to the controller. A function, so that tests need no certificates.
-type Dial = Arc<dyn Fn() -> Dialling + Send + Sync>;
+/// Opens a channel to the controller at an address. A function, so that tests need no certificates.
+type Dial = Arc<dyn Fn(String) -> Dialling + Send + Sync>;
 
 /// How the controller is reached, and with which keys.
+#[derive(Clone)]
 struct Controller {
     dial: Dial,
-    /// For people.
-    address: String,
+    addresses: Addresses,
     keys: OwnKeys,
+}
+
+/// Where controllers are dialled, as all tasks of the link know it. Its copies are one.
+#[derive(Clone)]
+struct Addresses {
+    places: Arc<Mutex<Places>>,
+    /// What the host's owner says, which comes first.
+    own: Arc<[String]>,
+    state: LinkState,
+}
+
+// === impl Addresses ===
+
+impl Addresses {
+    fn new(own: &[String], known: Vec<String>, state: LinkState) -> Self {
+        let addresses = Self {
+            places: Arc::new(Mutex::new(Places::new(laid_over(own, known)))),
+            own: own.into(),
+            state,
+        };
+        addresses.show();
+        addresses
+    }
+
+    /// The one in use, or tried last.
+    fn current(&self) -> String {
+        self.places.lock().current().to_owned()
+    }
+
+    fn next(&self) -> Next {
+        let next = self.places.lock().next(clock::now().steady);
+        self.show();
+        next
+    }
+
+    fn ended(&self, how: Ended) {
+        let mut byte = [0];
+        // Without randomness this host comes at once.
+        let _ = getrandom::fill(&mut byte);
+        let share = f64::from(u8::from_ne_bytes(byte)) / f64::from(u8::MAX);
+        self.places.lock().ended(how, clock::now().steady, share);
+    }
+
+    fn know(&self, known: Vec<String>) {
+        self.places.lock().know(laid_over(&self.own, known));
+        self.show();
+    }
+
+    fn show(&self) {
+        let places = self.places.lock();
+        let all = places.all().map(str::to_owned).collect();
+        self.state.dials(places.current(), all);
+    }
+}
+
+/// Where controllers are dialled, in this order: where the host's owner says, and then what the fleet has said. While it
+/// has said nothing, the owner's are instead of the one that was joined at.
+fn laid_over(own: &[String], known: Vec<String>) -> Vec<String> {
+    let mut all = own.to_vec();
+    if own.is_empty() || known.len() > 1 {
+        all.extend(known);
+    }
+    all
+}
+
+/// Where the link of this member dials controllers, in this order; `own` is what the host's owner says.
+pub(crate) fn addresses(member: &Membership, own: &[String]) -> Vec<String> {
+    laid_over(&member.spread(own.to_vec()), member.controllers())
 }
 
 // === impl Controller ===
@@ -132,8 +205,36 @@ impl Controller {
         let Some(member) = self.keys.member() else {
             return false;
         };
-        let renewal = tokio::time::timeout(RENEWAL_TIMEOUT, member.renew_at(&self.address));
+        let address = self.addresses.current();
+        let renewal = tokio::time::timeout(RENEWAL_TIMEOUT, member.renew_at(&address));
         matches!(renewal.await, Ok(Ok(())))
+    }
+
+    /// Keeps where the fleet's controllers are, as one of them says.
+    async fn hear(&self, said: Vec<String>) {
+        if said.is_empty() {
+            return;
+        }
+        let Some(member) = self.keys.member() else {
+            self.addresses.know(fleet::controllers_of(&said));
+            return;
+        };
+        let heard = tokio::task::spawn_blocking(move || {
+            let kept = member.hear_controllers(&said);
+            (kept, member.controllers())
+        });
+        match heard.await {
+            Ok((Ok(false), _)) => {}
+            Ok((kept, controllers)) => {
+                tracing::info!(?controllers, "the fleet has these controllers");
+                if let Err(error) = kept {
+                    let error = program::one_line(&error);
+                    tracing::warn!(%error, "where the controllers are is not kept");
+                }
+                self.addresses.know(controllers);
+            }
+            Err(error) => tracing::warn!(%error, "where the controllers are is not kept"),
+        }
     }
 
     /// Has the certificate renewed where the controller says something else of its authorities than is kept
@@ -143,7 +244,7 @@ impl Controller {
         let Some(member) = member.filter(|member| member.is_behind(digest)) else {
             return;
         };
-        let address = self.address.clone();
+        let address = self.addresses.current();
         tokio::spawn(async move {
             if let Err(error) = member.renew_at(&address).await {
                 let error = program::one_line(&error);
@@ -157,11 +258,17 @@ impl Controller {
 /// first, without waiting for the controller.
 #[must_use]
 pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
-    let LinkConfig { member, controller } = config;
-    let address = controller.unwrap_or_else(|| member.address.clone());
+    let LinkConfig {
+        member,
+        controllers,
+    } = config;
     let (link, start) = Link::new(&channels);
     let state = channels.state.clone();
-    state.dials(&address);
+    let addresses = Addresses::new(
+        &member.spread(controllers),
+        member.controllers(),
+        state.clone(),
+    );
     let called = called_now(member.dir(), &member.name);
     state.named(&member.name, called.as_deref().unwrap_or(&member.name));
     state.certificate(member.expires_at_secs());
@@ -172,17 +279,15 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
         runtime,
         renewal::keep(
             (member.clone(), keys.clone()),
-            address.clone(),
+            addresses.clone(),
             state.clone(),
         ),
         &link,
     );
 
-    let dialled = address.clone();
     let speaks = keys.clone();
-    let dial: Dial = Arc::new(move || {
+    let dial: Dial = Arc::new(move |address: String| {
         let member = speaks.member().unwrap_or_else(|| member.clone());
-        let address = address.clone();
         let state = state.clone();
         Box::pin(async move {
             let channel = member.channel_to(&address).await;
@@ -192,7 +297,7 @@ pub fn spawn(runtime: &Handle, config: LinkConfig, channels: Channels) -> Link {
     });
     let controller = Controller {
         dial,
-        address: dialled,
+        addresses,
         keys,
     };
     start.run(runtime, &link, controller, channels);

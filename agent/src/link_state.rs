@@ -32,6 +32,7 @@ struct Known {
 #[derive(Debug, Default)]
 struct Seen {
     controller: String,
+    controllers: Vec<String>,
     joined_as: String,
     called: String,
     is_connected: bool,
@@ -51,9 +52,11 @@ struct Seen {
     expect(dead_code, reason = "what only a link has to say")
 )]
 impl LinkState {
-    /// Where the controller is dialled.
-    pub(crate) fn dials(&self, address: &str) {
-        address.clone_into(&mut self.0.seen.lock().controller);
+    /// Where the controller is dialled, of all places that are known.
+    pub(crate) fn dials(&self, address: &str, all: Vec<String>) {
+        let mut seen = self.0.seen.lock();
+        address.clone_into(&mut seen.controller);
+        seen.controllers = all;
     }
 
     /// By which name this host joined, and what it is called now.
@@ -178,6 +181,7 @@ impl LinkState {
         let seen = seen.lock();
         LinkReport {
             controller: seen.controller.clone(),
+            controllers: seen.controllers.clone(),
             joined_as: seen.joined_as.clone(),
             called: seen.called.clone(),
             is_connected: seen.is_connected,

@@ -235,6 +235,9 @@ pub struct JournalReport {
 pub struct LinkReport {
     /// Where it is dialled.
     pub controller: String,
+    /// Where controllers are known to be, in the order in which they are dialled; empty from agents that do not say.
+    #[serde(default)]
+    pub controllers: Vec<String>,
     /// The name by which this host joined; empty from agents that do not say.
     #[serde(default)]
     pub joined_as: String,

@@ -34,6 +34,8 @@ const LOOK: &str = "postern-look";
 pub(crate) struct Connection {
     membership: Membership,
     channel: Channel,
+    /// Where the controller is that answers.
+    address: String,
 }
 
 // === impl Connection ===
@@ -54,10 +56,11 @@ impl Connection {
     ///
     /// As [`open`](Self::open).
     pub(crate) async fn of(membership: Membership) -> Result<Self> {
-        let channel = membership.channel().await?;
+        let (channel, address) = membership.channel_and_address().await?;
         Ok(Self {
             membership,
             channel,
+            address,
         })
     }
 
@@ -114,7 +117,7 @@ impl Connection {
         let said = status.metadata().get(fleet::MEMBERSHIP);
         if said.is_some_and(|said| said == fleet::AUTHORITY_UNKNOWN) {
             self.membership.forget_certificate();
-            let error = ConnectError::from_status(&self.membership.address, status);
+            let error = ConnectError::from_status(&self.address, status);
             return CommandError::from(error).with_hint(OTHER_AUTHORITY);
         }
         let has_ended = said.is_some_and(|said| said == fleet::MEMBERSHIP_ENDED);
@@ -124,7 +127,7 @@ impl Connection {
         if code == Code::NotFound {
             return CommandError::refused(status.message());
         }
-        let error = ConnectError::from_status(&self.membership.address, status);
+        let error = ConnectError::from_status(&self.address, status);
         // Another profile would meet the same clocks.
         let is_of_clock = matches!(error, ConnectError::Clock { .. });
         let error = CommandError::from(error);

@@ -93,6 +93,8 @@ impl Directory {
             // By what is learned so the directory is verified, and who has learned it is known there.
             membership.renew().await?;
         }
+        // A profile that cannot be written asks the controllers that it knows.
+        let _ = membership.hear_controllers(&signed.controllers);
         let refused = |cause| CommandError::failed("the controller's directory is not used", cause);
         let fresh = Self::verify(&signed, membership).map_err(refused)?;
         if let Some(known) = Self::load(profile, membership)?
@@ -115,6 +117,7 @@ impl Directory {
             directory_key,
             rotation_asked_ms,
             trust_digest: _,
+            controllers: _,
         } = signed;
         let keys = membership.directory_keys();
         if keys.is_empty() || directory_signature.is_empty() {

@@ -36,6 +36,9 @@ pub struct Settings {
     pub fleet: String,
     /// Where members reach the controller, `host:port`.
     pub address: String,
+    /// Where members reach all controllers of the fleet, each `host:port`, this one among them; empty where that is said
+    /// to nobody.
+    pub controllers: Vec<String>,
     /// Where it listens.
     pub listen: Listen,
     /// Where the key is under which secrets in the database are sealed, when there is no `seal.key` in
@@ -108,6 +111,7 @@ pub struct RetentionSettings {
 const KEYS: &[&str] = &[
     "fleet",
     "address",
+    "controllers",
     "listen",
     "seal_key_file",
     "policy_valid",
@@ -128,6 +132,8 @@ const METRICS_KEYS: &[&str] = &["listen", "per_host"];
 struct RawSettings {
     fleet: Spanned<String>,
     address: Spanned<String>,
+    #[serde(default)]
+    controllers: Vec<Spanned<String>>,
     listen: Option<Spanned<String>>,
     seal_key_file: Option<PathBuf>,
     policy_valid: Option<Spanned<String>>,
@@ -281,8 +287,10 @@ fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
         let listen = socket_address("metrics.listen", &listen, mistakes)?;
         Some(MetricsSettings { listen, per_host })
     });
+    let controllers = controllers(raw.controllers, raw.address.get_ref(), mistakes);
     Settings {
         fleet: raw.fleet.into_inner(),
+        controllers,
         address: raw.address.into_inner(),
         listen: listen.map_or(everywhere, Listen::At),
         seal_key_file: raw.seal_key_file,
@@ -294,6 +302,26 @@ fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
         event_quota: quota(&raw.quota, mistakes),
         sinks: RawSink::all(raw.sink, mistakes),
     }
+}
+
+/// Whoever knows one of them is to know this one.
+fn controllers(said: Vec<Spanned<String>>, own: &str, mistakes: &mut Mistakes<'_>) -> Vec<String> {
+    let first = said.first().map(Spanned::span);
+    for address in &said {
+        if !fleet::is_controller_address(address.get_ref()) {
+            let what = format!("`{}` is not host:port", address.get_ref());
+            mistakes.add(Some(address.span()), "controllers", what);
+        }
+    }
+    if said.len() > fleet::CONTROLLERS_MAX {
+        let what = format!("more than {}", fleet::CONTROLLERS_MAX);
+        mistakes.add(first.clone(), "controllers", what);
+    }
+    if first.is_some() && !said.iter().any(|address| address.get_ref() == own) {
+        let what = format!("`{own}`, the address of this one, is not among them");
+        mistakes.add(first, "controllers", what);
+    }
+    said.into_iter().map(Spanned::into_inner).collect()
 }
 
 fn identity(raw: &RawIdentity, mistakes: &mut Mistakes<'_>) -> IdentitySettings {

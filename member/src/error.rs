@@ -265,6 +265,36 @@ impl ConnectError {
         }
     }
 
+    /// Whether it is the matter of one place where a controller should be, and another place may do.
+    #[must_use]
+    pub fn is_of_place(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::NotTheController { .. } => true,
+            Self::Clock { .. }
+            | Self::Refused { .. }
+            | Self::Answer(_)
+            | Self::Files(_)
+            | Self::Keys(_) => false,
+        }
+    }
+
+    /// What came of all places, each with its address: an impostor is said before silence.
+    pub(crate) fn of_all(mut failures: Vec<(String, Self)>) -> Self {
+        let impostor = failures
+            .iter()
+            .position(|(_, error)| matches!(error, Self::NotTheController { .. }));
+        if failures.len() == 1 || impostor.is_some() {
+            let (_, error) = failures.swap_remove(impostor.unwrap_or(0));
+            return error;
+        }
+        let (mut addresses, mut causes) = (Vec::new(), Vec::new());
+        for (address, error) in failures {
+            causes.push(format!("{address}: {}", program::one_line(&error)));
+            addresses.push(address);
+        }
+        Self::network(&addresses.join(", "), causes.join("; ").into())
+    }
+
     pub(crate) fn network(address: &str, cause: Cause) -> Self {
         Self::Unreachable {
             address: address.to_owned(),
@@ -496,5 +526,28 @@ mod tests {
 
         assert_eq!(refused.to_string(), "the controller refuses: banned");
         assert_eq!(refused.exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn of_several_controllers_that_do_not_answer_all_are_named_and_an_impostor_before_them() {
+        let away = |address: &str| {
+            let error = ConnectError::network(address, "no route".into());
+            (address.to_owned(), error)
+        };
+        let both = ConnectError::of_all(vec![away("a:1"), away("b:1")]);
+        let said = program::one_line(&both).to_string();
+        assert!(
+            said.contains("a:1, b:1") && said.contains("b:1: cannot reach"),
+            "{said}"
+        );
+        let impostor = ConnectError::NotTheController {
+            address: "b:1".to_owned(),
+            cause: rustls::Error::NoCertificatesPresented,
+        };
+        let said = ConnectError::of_all(vec![away("a:1"), ("b:1".to_owned(), impostor)]);
+        assert!(
+            matches!(said, ConnectError::NotTheController { .. }),
+            "{said}"
+        );
     }
 }

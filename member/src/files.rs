@@ -3,7 +3,8 @@
 //! `membership.json` says who the member is and holds its long-lived keys; it is written once, last,
 //! and with it the membership begins. `certificate.json` holds the short-lived certificate with its
 //! TLS key and is replaced at every renewal. `trust.json` says which authorities count by now; where it is
-//! not, that is the one of `membership.json`. `joining.json` says which token a join is about and holds
+//! not, that is the one of `membership.json`. `controllers.json` says where the controllers
+//! are reached. `joining.json` says which token a join is about and holds
 //! its keys from before the token is sent until the membership is written; then it keeps the token's
 //! digest alone. `rotating.json` has the keys that are to follow those of the membership, and says which those
 //! are, from before the controller hears of them until the former ones have ended. `former.json` of a host has exchange
@@ -30,6 +31,7 @@ use crate::error::FilesError;
 pub(crate) const MEMBERSHIP: &str = "membership.json";
 pub(crate) const CERTIFICATE: &str = "certificate.json";
 pub(crate) const TRUST: &str = "trust.json";
+pub(crate) const CONTROLLERS: &str = "controllers.json";
 const JOINING: &str = "joining.json";
 pub(crate) const ROTATING: &str = "rotating.json";
 const FORMER: &str = "former.json";
@@ -122,6 +124,17 @@ pub(crate) struct TrustFile {
     pub(crate) authorities: Vec<Blob>,
     /// Ed25519 public keys.
     pub(crate) directory_keys: Vec<Blob>,
+}
+
+/// `controllers.json`
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ControllersFile {
+    version: u32,
+    /// SHA-256 of the CA certificate in the `membership.json` that this is about.
+    pub(crate) membership: Blob,
+    /// Each as `host:port`.
+    pub(crate) controllers: Vec<String>,
 }
 
 /// Bytes, base64 in the file, wiped from memory when dropped and hidden from `Debug`.
@@ -330,6 +343,26 @@ impl Stored for TrustFile {
     }
 }
 
+// === impl ControllersFile ===
+
+impl ControllersFile {
+    pub(crate) fn new(membership: &[u8], controllers: &[String]) -> Self {
+        Self {
+            version: Self::NEWEST,
+            membership: Blob::new(membership),
+            controllers: controllers.to_vec(),
+        }
+    }
+}
+
+impl Stored for ControllersFile {
+    const FILE: &'static str = CONTROLLERS;
+    const NEWEST: u32 = 1;
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 // === impl Blob ===
 
 impl Blob {
@@ -407,6 +440,7 @@ pub(crate) fn discard_drafts(dir: &Path) -> Result<(), FilesError> {
         MEMBERSHIP,
         CERTIFICATE,
         TRUST,
+        CONTROLLERS,
         JOINING,
         ROTATING,
         FORMER,

@@ -9,6 +9,7 @@ use fleet::{Role, Token};
 use tonic::{Code, Status};
 
 use crate::certificate::Facts;
+use crate::controllers::Told;
 use crate::error::{ConnectError, FilesError, JoinError};
 use crate::files::{self, FormerFile, MembershipFile};
 use crate::held::{Held, Publics};
@@ -181,6 +182,7 @@ async fn by_identity(
         certificate_der,
         ca,
         believed,
+        controllers,
         key,
     } = renewal.ask(address, clock::now_secs()).await?;
     let facts = Facts::read(&certificate_der).map_err(ConnectError::Answer)?;
@@ -192,6 +194,7 @@ async fn by_identity(
             address: address.to_owned(),
             dir: dir.to_owned(),
             trust: Shared::new(believed.unwrap_or_else(|| Believed::only(ca.clone()))),
+            told: Told::new(&controllers),
             ca,
             keys: keys.clone(),
             key_name: String::new(),
@@ -304,6 +307,7 @@ fn accept(
         ca_der,
         key_name,
         trust,
+        controllers,
     } = answer;
     let believed = trust.as_ref().map(Believed::told).transpose()?;
     let ca = keys::certificate(ca_der);
@@ -327,6 +331,7 @@ fn accept(
         address: address.to_owned(),
         dir: dir.to_owned(),
         trust: Shared::new(believed.unwrap_or_else(|| Believed::only(ca.clone()))),
+        told: Told::new(controllers),
         ca,
         keys,
         key_name: key_name.clone(),

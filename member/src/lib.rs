@@ -15,6 +15,7 @@
 //! | `certificate` | DER → names and half life |
 //! | `renew` | identity key → fresh certificate |
 //! | `skew` | two clocks → how far they are apart, in words |
+//! | `controllers` | what a controller says of where they all are → where to dial, in which order |
 //! | `files` | membership ↔ directory, atomically |
 //! | `former` | exchange keys of a host that others have followed: good for a while |
 //! | `held` | file or keyring → the long-lived keys, when they are needed |
@@ -25,6 +26,7 @@
 
 mod certificate;
 mod clock;
+mod controllers;
 mod error;
 mod files;
 mod former;

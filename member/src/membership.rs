@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 
 use crate::certificate::{Age, Facts};
 use crate::clock;
+use crate::controllers::{self, Told};
 use crate::error::{ConnectError, FilesError};
 use crate::files::{self, CertificateFile, MembershipFile, TrustFile};
 use crate::held::Held;
@@ -39,6 +40,8 @@ pub struct Membership {
     pub(crate) ca: CertificateDer<'static>,
     /// Whose word counts by now.
     pub(crate) trust: Shared,
+    /// Where controllers are reached.
+    pub(crate) told: Told,
     pub(crate) keys: Held,
     pub(crate) presented: Arc<Presented>,
     /// What the presented certificate says; `None` when there is none that fits.
@@ -152,6 +155,52 @@ impl Membership {
         self.facts().map_or(0, |facts| facts.not_after_secs)
     }
 
+    /// Where the fleet's controllers are reached, in the order in which this member dials them: what one of them has said
+    /// last, and at the end the address that it joined at.
+    #[must_use]
+    pub fn controllers(&self) -> Vec<String> {
+        let mut all = self.spread(self.told.get().to_vec());
+        if !all.contains(&self.address) {
+            all.push(self.address.clone());
+        }
+        all
+    }
+
+    /// These addresses, beginning with one that is this member's own, so that not all members begin with the first.
+    #[must_use]
+    pub fn spread(&self, addresses: Vec<String>) -> Vec<String> {
+        controllers::spread(addresses, &format!("{}/{}", self.role, self.name))
+    }
+
+    /// Keeps where the controllers are, as one of them says; whether that is news. Who says nothing is not heard.
+    ///
+    /// # Errors
+    ///
+    /// What the disk says. It is used all the same, while this program runs.
+    pub fn hear_controllers(&self, said: &[String]) -> Result<bool, FilesError> {
+        self.told.hear(said, (&self.dir, &self.ca))
+    }
+
+    /// A channel to the first controller that answers, and where that is. See [`channel_to`](Self::channel_to).
+    ///
+    /// Who cannot be reached, or does not prove to be a controller of the fleet, is passed over. Nothing was asked by
+    /// then: whatever is asked over the channel is asked once.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]: of the controllers that did not answer, if none refused us, all are named.
+    pub async fn channel_and_address(&self) -> Result<(Channel, String), ConnectError> {
+        let mut failures = Vec::new();
+        for address in controllers::by_answer(self.controllers()).await {
+            match self.channel_to(&address).await {
+                Ok(channel) => return Ok((channel, address)),
+                Err(error) if error.is_of_place() => failures.push((address, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ConnectError::of_all(failures))
+    }
+
     /// A channel to the controller in which both sides have proven who they are.
     ///
     /// The certificate is renewed first when it is past its half life, of the future, or gone. The channel makes a
@@ -161,7 +210,8 @@ impl Membership {
     ///
     /// [`ConnectError`], by who can act.
     pub async fn channel(&self) -> Result<Channel, ConnectError> {
-        self.channel_to(&self.address).await
+        let (channel, _) = self.channel_and_address().await?;
+        Ok(channel)
     }
 
     /// The same, to another address (`host:port`) than the one the token named. The controller must
@@ -207,7 +257,14 @@ impl Membership {
     ///
     /// [`ConnectError::Refused`] when the member was banned; otherwise by who can act.
     pub async fn renew(&self) -> Result<(), ConnectError> {
-        self.renew_at(&self.address).await
+        let mut failures = Vec::new();
+        for address in controllers::by_answer(self.controllers()).await {
+            match self.renew_at(&address).await {
+                Err(error) if error.is_of_place() => failures.push((address, error)),
+                renewed => return renewed,
+            }
+        }
+        Err(ConnectError::of_all(failures))
     }
 
     /// As [`renew`](Self::renew), at another address.
@@ -222,11 +279,15 @@ impl Membership {
             renewed = self.ask(address).await?;
             self.learn(renewed.believed.take())?;
         }
+        if let Err(error) = self.hear_controllers(&renewed.controllers) {
+            tracing::warn!(error = %program::one_line(&error), "where the fleet's controllers are is not saved");
+        }
         let Renewed {
             certificate_der,
             key,
             ca: _,
             believed: _,
+            controllers: _,
         } = renewed;
         self.present(&certificate_der, &key.pkcs8_der)
             .map_err(ConnectError::Answer)?;
@@ -297,6 +358,7 @@ impl Membership {
         } else {
             believed.save(&self.dir, &self.ca)?;
         }
+        self.told.save((&self.dir, &self.ca))?;
         self.save()
     }
 
@@ -354,6 +416,7 @@ impl Membership {
             fleet: file.fleet.clone(),
             address: file.address.clone(),
             dir: dir.to_owned(),
+            told: Told::load(dir, &ca),
             ca,
             trust,
             keys,

@@ -30,6 +30,8 @@ pub(crate) struct Renewed {
     pub(crate) ca: CertificateDer<'static>,
     /// Whose word counts from now on; `None` where the controller does not say.
     pub(crate) believed: Option<Believed>,
+    /// Where controllers are reached, as it is said; empty where the controller does not say.
+    pub(crate) controllers: Vec<String>,
     pub(crate) key: TlsKey,
 }
 
@@ -62,6 +64,7 @@ impl Renewal<'_> {
             certificate_der,
             ca_der,
             trust,
+            controllers,
         } = EnrollmentClient::new(channel)
             .renew(request)
             .await
@@ -84,6 +87,7 @@ impl Renewal<'_> {
             certificate_der,
             ca,
             believed,
+            controllers,
             key,
         })
     }

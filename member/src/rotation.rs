@@ -20,6 +20,7 @@ use fleet::wire::enrollment_client::EnrollmentClient;
 use fleet::wire::{Role as WireRole, RotateRequest, RotateResponse};
 
 use crate::clock;
+use crate::controllers;
 use crate::error::{ConnectError, FilesError, JoinError};
 use crate::files::{self, CertificateFile, RotatingFile};
 use crate::held::{Held, Publics};
@@ -83,8 +84,9 @@ impl Membership {
     /// [`JoinError`], by who can act. Whatever it is, the keys of the membership work as before, and the next
     /// call goes on.
     pub async fn rotate_step(&mut self) -> Result<RotationStep, JoinError> {
-        let address = self.address.clone();
-        self.rotate_step_at(&address).await
+        let mut addresses = controllers::by_answer(self.controllers()).await;
+        // Asked again elsewhere with the same keys it is answered the same; but that is for the next call.
+        self.rotate_step_at(&addresses.swap_remove(0)).await
     }
 
     /// As [`rotate_step`](Self::rotate_step), with the controller at another address (`host:port`).

@@ -113,13 +113,13 @@ pub fn run(args: &DoctorArgs) -> Result<(), DoctorFailed> {
     let is_alone = report.as_ref().is_some_and(|report| report.link.is_none());
     #[cfg(feature = "link")]
     if let Some(Config {
-        mode: Mode::Joined { controller },
+        mode: Mode::Joined { controllers },
         ..
     }) = config.filter(|_| !is_alone)
     {
         print(controller::all(
             &state_dir,
-            controller.as_deref(),
+            controllers,
             report.as_ref(),
             now.wall_secs,
         ))?;

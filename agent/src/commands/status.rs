@@ -298,6 +298,7 @@ fn text_of_journal(lines: &mut String, journal: &JournalReport, is_joined: bool)
 fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
     let LinkReport {
         controller,
+        controllers,
         joined_as,
         called,
         is_connected,
@@ -319,6 +320,14 @@ fn text_of_link(lines: &mut String, link: &LinkReport, now_secs: u64) {
         let _ = writeln!(lines, "host         {name}");
     }
     let _ = writeln!(lines, "controller   {controller}, {state} for {since}");
+    let others: Vec<&str> = controllers
+        .iter()
+        .map(String::as_str)
+        .filter(|other| other != controller)
+        .collect();
+    if !others.is_empty() {
+        let _ = writeln!(lines, "             or {}", others.join(", "));
+    }
     if !error.is_empty() {
         let _ = writeln!(lines, "             {error}");
     }

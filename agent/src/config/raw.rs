@@ -68,7 +68,7 @@ keys! {
     witness_dir: PathBuf, path;
     access_file: PathBuf, path;
     digest_cache: PathBuf, path;
-    controller: String, word;
+    controller: Vec<String>, list;
     interfaces: Vec<String>, list;
     pcap_file: PathBuf, path;
     follow: bool, switch;

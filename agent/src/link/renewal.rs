@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use member::Membership;
 
+use super::Addresses;
 use super::backoff::Backoff;
 use super::keys::OwnKeys;
 use crate::clock;
@@ -18,7 +19,11 @@ const RETRY_LAST: Duration = Duration::from_secs(10 * 60);
 
 /// Renews for as long as the link lives, whoever the member is by then. Failing is no reason to stop: at the next connection an
 /// expired certificate is renewed anyway.
-pub(super) async fn keep((first, keys): (Membership, OwnKeys), address: String, state: LinkState) {
+pub(super) async fn keep(
+    (first, keys): (Membership, OwnKeys),
+    addresses: Addresses,
+    state: LinkState,
+) {
     let mut backoff = Backoff::between(RETRY_FIRST, RETRY_LAST);
     loop {
         let member = keys.member().unwrap_or_else(|| first.clone());
@@ -30,7 +35,7 @@ pub(super) async fn keep((first, keys): (Membership, OwnKeys), address: String, 
             tokio::time::sleep(wait).await;
             continue;
         }
-        match member.renew_at(&address).await {
+        match member.renew_at(&addresses.current()).await {
             Ok(()) => {
                 state.certificate(member.expires_at_secs());
                 backoff = Backoff::between(RETRY_FIRST, RETRY_LAST);

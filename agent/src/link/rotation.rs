@@ -15,7 +15,7 @@ use program::{Exit, Failure as _};
 use super::backoff::Backoff;
 use super::events::Spool;
 use super::keys::OwnKeys;
-use super::{Controller, GateStopped, deliver};
+use super::{Addresses, Controller, GateStopped, deliver};
 use crate::clock;
 use crate::link_state::LinkState;
 use crate::orders::{Order, OrderSender};
@@ -33,7 +33,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct KeyRotation {
     keys: OwnKeys,
     /// Where the controller is dialled.
-    address: String,
+    addresses: Addresses,
     orders: OrderSender,
     spool: Spool,
     state: LinkState,
@@ -99,7 +99,7 @@ impl KeyRotation {
     ) -> Self {
         Self {
             keys: controller.keys.clone(),
-            address: controller.address.clone(),
+            addresses: controller.addresses.clone(),
             orders,
             spool,
             state,
@@ -175,7 +175,7 @@ impl KeyRotation {
             self.switch(&member).await?;
         }
         loop {
-            match member.rotate_step_at(&self.address).await? {
+            match member.rotate_step_at(&self.addresses.current()).await? {
                 RotationStep::Made => {}
                 RotationStep::Switched => self.switch(&member).await?,
                 RotationStep::WaitsFor(_) => return Err(Failed::Slow("the fleet")),
@@ -187,7 +187,7 @@ impl KeyRotation {
     /// Has the gate take packets for the next key too, and the controller spoken to with the next certificate.
     async fn switch(&self, member: &Membership) -> Result<(), Failed> {
         self.use_secrets(member).await?;
-        member.renew_at(&self.address).await?;
+        member.renew_at(&self.addresses.current()).await?;
         self.state.certificate(member.expires_at_secs());
         let switches = self.keys.switch(member.clone());
         let spoken = self.keys.spoken_with(switches);

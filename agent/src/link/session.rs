@@ -11,27 +11,25 @@ use std::time::Duration;
 use fleet::wire::agent_client::AgentClient;
 use fleet::wire::directive::Directive as Kind;
 use fleet::wire::{
-    self, ClaimedDigests, Directive, JournalEnd, Locked, NewJournal, PolicySnapshot, SessionOpened,
-    SessionRequest,
+    ClaimedDigests, Directive, Locked, NewJournal, PolicySnapshot, SessionOpened, SessionRequest,
 };
-use fleet::{Capability, Contract, event::ChainVersion};
+use fleet::{Capability, event::ChainVersion};
 use member::ConnectError;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::metadata::MetadataMap;
 
-use super::backoff::Backoff;
-use super::claims::FOR_EVER;
 use super::events::{Quiet, Spool};
+use super::heard::{claimed, contract_of, journal_known, says};
 use super::kept_log::Said;
 use super::memory::{Memory, MemoryFile};
 use super::packed::{InDoubt, Sent};
+use super::places::{Ended, Next};
 use super::report::wire_digest;
 use super::{Connection, Controller, GateStopped, Peer, deliver};
 use crate::clock;
 use crate::link_state::{LinkState, MEMBERSHIP_ENDED};
-use crate::orders::{ClaimedDigest, Order, OrderSender};
+use crate::orders::{Order, OrderSender};
 use crate::policies::{self, PolicyVersion, Verdict};
 
 /// Name look-up, TCP, TLS and, when needed, the renewal before them.
@@ -117,11 +115,18 @@ impl Session {
             heard: false,
             presented: None,
         };
-        let mut backoff = Backoff::new();
         loop {
+            let address = match self.controller.addresses.next() {
+                Next::Dial(address) => address,
+                Next::Wait(wait) => {
+                    tokio::time::sleep(wait).await;
+                    continue;
+                }
+            };
             let began = Instant::now();
-            let ending = self.once(&mut known).await;
+            let ending = self.once(address, &mut known).await;
             let is_anew = matches!(ending, SessionEnd::Anew);
+            let in_order = matches!(ending, SessionEnd::Anew | SessionEnd::Closed);
             match ending {
                 // The connection stays up, for the last events.
                 SessionEnd::Stopped => return,
@@ -137,10 +142,13 @@ impl Session {
                 }
             }
             self.connection.send_replace(Connection::Down);
-            if std::mem::take(&mut known.heard) {
-                backoff.succeeded(is_anew || began.elapsed() >= LIVED);
-            }
-            tokio::time::sleep(backoff.next()).await;
+            let was_long = is_anew || began.elapsed() >= LIVED;
+            let ended = match (std::mem::take(&mut known.heard), in_order) {
+                (true, true) => Ended::Orderly { was_long },
+                (true, false) => Ended::Broke { was_long },
+                (false, _) => Ended::Unheard,
+            };
+            self.controller.addresses.ended(ended);
         }
     }
 
@@ -170,17 +178,17 @@ impl Session {
         })
     }
 
-    async fn once(&self, known: &mut Known) -> SessionEnd {
-        match self.talk(known).await {
+    async fn once(&self, address: String, known: &mut Known) -> SessionEnd {
+        match self.talk(address, known).await {
             Ok(ending) => ending,
             Err(error) => SessionEnd::Failed(error),
         }
     }
 
-    async fn talk(&self, known: &mut Known) -> Result<SessionEnd, ConnectError> {
+    async fn talk(&self, address: String, known: &mut Known) -> Result<SessionEnd, ConnectError> {
         let mut switches = self.controller.keys.switches();
         let dialled_after = *switches.borrow_and_update();
-        let channel = tokio::time::timeout(DIAL_TIMEOUT, (self.controller.dial)())
+        let channel = tokio::time::timeout(DIAL_TIMEOUT, (self.controller.dial)(address))
             .await
             .unwrap_or_else(|_| Err(self.no_answer(DIAL_TIMEOUT)))?;
         let mut client =
@@ -346,7 +354,9 @@ impl Session {
             trust_digest,
             audit_successions,
             rotation_asked_ms,
+            controllers,
         } = opened;
+        self.controller.hear(controllers).await;
         self.controller.learn(&trust_digest);
         self.state.rotate_as_asked(rotation_asked_ms);
         if !called.is_empty() {
@@ -520,58 +530,15 @@ impl Session {
     }
 
     fn failed(&self, status: Status) -> ConnectError {
-        ConnectError::from_status(&self.controller.address, status)
+        ConnectError::from_status(&self.controller.addresses.current(), status)
     }
 
     fn no_answer(&self, within: Duration) -> ConnectError {
         ConnectError::Unreachable {
-            address: self.controller.address.clone(),
+            address: self.controller.addresses.current(),
             cause: format!("no answer within {} s", within.as_secs()).into(),
         }
     }
-}
-
-/// Whether the controller, which its certificate has proven, says that this has become of the membership:
-/// that it has ended, which a host hears that was away when it was removed or replaced, or that its
-/// certificate is of an authority that counts no more.
-fn says(status: &Status, what: &str) -> bool {
-    let said = status.metadata().get(fleet::MEMBERSHIP);
-    said.is_some_and(|said| said == what)
-}
-
-/// What the controller says of itself.
-fn contract_of(metadata: &MetadataMap) -> Contract {
-    let said = metadata.get("server");
-    Contract::of_header(said.and_then(|said| said.to_str().ok()))
-}
-
-/// How far the controller has this host's journal; `None` when it has nothing of it.
-fn journal_known(end: JournalEnd) -> Option<Order> {
-    let JournalEnd {
-        epoch,
-        seq,
-        chain,
-        oldest_seq: _,
-    } = end;
-    let chain = chain.as_slice().try_into().ok()?;
-    (seq > 0).then_some(Order::JournalKnown { epoch, seq, chain })
-}
-
-/// What a sibling has claimed; `None` for what is no digest.
-fn claimed(digest: &wire::ClaimedDigest) -> Option<ClaimedDigest> {
-    let wire::ClaimedDigest {
-        // Which key it was is in the digest: no two keys open the same message alike.
-        domain: _,
-        digest,
-        forget_after_secs,
-    } = digest;
-    Some(ClaimedDigest {
-        digest: digest.as_slice().try_into().ok()?,
-        forget_after_secs: match *forget_after_secs {
-            FOR_EVER => i64::MAX.unsigned_abs(),
-            secs => secs,
-        },
-    })
 }
 
 /// An unreachable controller is the network's matter and soon over; a refusal needs a person.

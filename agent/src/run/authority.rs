@@ -31,8 +31,8 @@ impl Authority {
                 }
                 Ok(Self::Alone(Arc::new(file), policy))
             }
-            Mode::Joined { controller } => {
-                let joined = Joined::load(config, controller.as_deref())?;
+            Mode::Joined { controllers } => {
+                let joined = Joined::load(config, controllers)?;
                 Ok(Self::Joined(Box::new(joined)))
             }
         }

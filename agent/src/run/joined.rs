@@ -26,15 +26,15 @@ pub(super) struct RunningLink {
 // === impl Joined ===
 
 impl Joined {
-    /// Reads the membership in the state directory. `controller` is dialled instead of the address
-    /// in it.
-    pub(super) fn load(config: &Config, controller: Option<&str>) -> Result<Self, RunError> {
+    /// Reads the membership in the state directory. `controllers` are dialled before the
+    /// addresses in it.
+    pub(super) fn load(config: &Config, controllers: &[String]) -> Result<Self, RunError> {
         if let Some(kept) = leaving::settle(&config.state_dir, None)? {
             tracing::info!(kept = %kept.display(), "a join was cut off: what was kept as the host before is set aside");
         }
         Ok(Self(LinkConfig {
             member: Membership::load(&config.state_dir)?,
-            controller: controller.map(str::to_owned),
+            controllers: controllers.to_vec(),
         }))
     }
 

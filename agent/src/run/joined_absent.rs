@@ -20,7 +20,7 @@ pub(super) enum RunningLink {}
 
 impl Joined {
     /// Says that it cannot.
-    pub(super) fn load(_: &Config, _: Option<&str>) -> Result<Self, RunError> {
+    pub(super) fn load(_: &Config, _: &[String]) -> Result<Self, RunError> {
         Err(RunError::NoLink)
     }
 

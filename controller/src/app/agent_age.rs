@@ -52,8 +52,9 @@ const fn without(lacking: Capability) -> Option<&'static str> {
         Capability::AuditSuccession => {
             Some("it cannot follow when the key that signs the log is replaced by another")
         }
-        // Of those who ask for events; and those who are sent more than they need have all of it.
-        Capability::AuditFilters | Capability::PackedPolicy => None,
+        // Of those who ask for events; those who are sent more than they need have all of it; and to stay with
+        // one controller is what most fleets have.
+        Capability::AuditFilters | Capability::Controllers | Capability::PackedPolicy => None,
     }
 }
 

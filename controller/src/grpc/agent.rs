@@ -20,7 +20,6 @@ use crate::app::check::fixed;
 use crate::app::claims::NewClaim;
 use crate::app::hosts::{Hello, Opened};
 use crate::app::{claims, events, hosts};
-use crate::ca::authorities::Authorities;
 use crate::clock;
 use crate::context::Context;
 use crate::error::Error;
@@ -84,7 +83,7 @@ impl Agent for AgentService {
         let context = Arc::clone(&self.context);
         let to_wire = move |said: Box<session::Directive>| {
             let asked_ms = rotation_asked_ms(&context, id);
-            directive(*said, (&context.authorities, asked_ms))
+            directive(*said, (&context, asked_ms))
         };
         let directives = ReceiverStream::new(directives).map(to_wire);
         Ok(session_body::streaming(Box::pin(directives)))
@@ -257,7 +256,7 @@ fn hello(request: SessionRequest, contract: Contract) -> Hello {
 /// What is said to a host, in the contract's form. The end of a session is an error of its stream.
 fn directive(
     directive: session::Directive,
-    (authorities, rotation_asked_ms): (&Authorities, u64),
+    (context, rotation_asked_ms): (&Context, u64),
 ) -> Result<Directive, Status> {
     let kind = match directive {
         session::Directive::Locked { reason } => Kind::Locked(Locked { reason }),
@@ -314,8 +313,9 @@ fn directive(
             audit_key: audit.key,
             audit_restated: audit.restated,
             audit_successions: audit.successions,
-            trust_digest: authorities.get().trust_digest().to_vec(),
+            trust_digest: context.authorities.get().trust_digest().to_vec(),
             rotation_asked_ms,
+            controllers: context.settings.controllers.clone(),
         }),
     };
     Ok(Directive {

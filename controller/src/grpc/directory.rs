@@ -56,6 +56,7 @@ impl wire::directory_server::Directory for DirectoryService {
             directory_key: directory_key.to_vec(),
             trust_digest: in_force.trust_digest().to_vec(),
             rotation_asked_ms: asked_ms.unwrap_or(0),
+            controllers: self.context.settings.controllers.clone(),
         }))
     }
 

@@ -60,6 +60,7 @@ impl Enrollment for EnrollmentService {
             ca_der: certified.ca_der,
             key_name,
             trust: Some(trust(&self.context)),
+            controllers: self.context.settings.controllers.clone(),
         }))
     }
 
@@ -99,6 +100,7 @@ impl Enrollment for EnrollmentService {
             certificate_der,
             ca_der,
             trust: Some(trust(&self.context)),
+            controllers: self.context.settings.controllers.clone(),
         }))
     }
 

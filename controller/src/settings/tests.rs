@@ -264,3 +264,27 @@ fn how_old_keys_may_be_and_whether_they_are_refused_can_be_said() {
         assert!(wrong.contains(said), "{wrong}");
     }
 }
+
+#[test]
+fn the_controllers_of_a_fleet_are_addresses_and_this_one_is_among_them() {
+    let read = |list: &str| {
+        let text = format!("fleet = 'f'\naddress = 'a.example:7443'\ncontrollers = {list}\n");
+        Settings::parse(&text).map(|settings| settings.controllers)
+    };
+    let both = read("['a.example:7443', 'b.example:7443']").unwrap();
+    assert_eq!(both, ["a.example:7443", "b.example:7443"]);
+    assert!(read("[]").unwrap().is_empty());
+    for (list, said) in [
+        (
+            "['a.example:7443', 'b']",
+            "line 3: controllers: `b` is not host:port",
+        ),
+        (
+            "['b.example:7443']",
+            "line 3: controllers: `a.example:7443`, the address of this one, is not among them",
+        ),
+    ] {
+        let found = read(list).unwrap_err().to_string();
+        assert!(found.contains(said), "{found}");
+    }
+}

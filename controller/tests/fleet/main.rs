@@ -10,6 +10,7 @@ mod authority_file;
 mod backup;
 mod claims;
 mod clocks;
+mod controllers;
 mod disk;
 mod events;
 mod following;

@@ -78,6 +78,8 @@ pub(crate) struct State {
     pub(crate) renewals: Mutex<u32>,
     /// What it says of its authorities; nothing, as controllers of before.
     pub(crate) trust: Mutex<Option<wire::TrustSet>>,
+    /// Where it says that controllers are; nothing, as controllers of before.
+    pub(crate) controllers: Mutex<Vec<String>>,
     /// What members said at each renewal that they know.
     pub(crate) known: Mutex<Vec<Vec<Vec<u8>>>>,
 }
@@ -165,6 +167,7 @@ impl Fake {
             not_heard: Mutex::default(),
             renewals: Mutex::default(),
             trust: Mutex::default(),
+            controllers: Mutex::default(),
             known: Mutex::default(),
         });
         let identity =
@@ -281,6 +284,7 @@ impl Enrollment for Service {
             ca_der: self.0.ca.der.clone(),
             key_name: String::new(),
             trust: self.0.trust.lock().unwrap().clone(),
+            controllers: self.0.controllers.lock().unwrap().clone(),
         }))
     }
 
@@ -320,6 +324,7 @@ impl Enrollment for Service {
             certificate_der: self.issue(role, &request.name, &request.csr_der),
             ca_der: self.0.ca.der.clone(),
             trust: self.0.trust.lock().unwrap().clone(),
+            controllers: self.0.controllers.lock().unwrap().clone(),
         }))
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, what cannot be had ends it")]
 
 mod again;
+mod controllers;
 mod fake;
 mod keyring;
 mod rotation;

@@ -530,6 +530,10 @@ pub struct SessionOpened {
     /// When this host was asked for other keys, which it has not made yet, milliseconds since the Unix epoch; 0 for not asked.
     #[prost(uint64, tag = "12")]
     pub rotation_asked_ms: u64,
+    /// Where the fleet's controllers are reached, each as `host:port`: any of them answers whatever is asked. What a member
+    /// keeps, whole, in the place of what it had; empty from controllers that do not say, and then it keeps that.
+    #[prost(string, repeated, tag = "13")]
+    pub controllers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// The host's journal is not the continuation of what the controller has of it: begin a new one (a new epoch), after
 /// pushing nothing more of the old, and refuse what might have been granted before.
@@ -2092,6 +2096,9 @@ pub struct RedeemResponse {
     /// Not set by controllers that have one authority for ever.
     #[prost(message, optional, tag = "7")]
     pub trust: ::core::option::Option<TrustSet>,
+    /// As in SessionOpened.
+    #[prost(string, repeated, tag = "8")]
+    pub controllers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
@@ -2123,6 +2130,8 @@ pub struct RenewResponse {
     /// As in RedeemResponse.
     #[prost(message, optional, tag = "3")]
     pub trust: ::core::option::Option<TrustSet>,
+    #[prost(string, repeated, tag = "4")]
+    pub controllers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RotateRequest {
@@ -5411,6 +5420,9 @@ pub struct SyncResponse {
     /// not asked. Not signed: it is said over a channel in which the controller has proven itself.
     #[prost(uint64, tag = "6")]
     pub rotation_asked_ms: u64,
+    /// As in SessionOpened. Not signed.
+    #[prost(string, repeated, tag = "7")]
+    pub controllers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DirectoryBody {

@@ -37,6 +37,8 @@ pub enum Capability {
     /// The log is asked for several users, hosts and kinds, for generation, actor and request, and
     /// followed; names that nobody knows are refused.
     AuditFilters,
+    /// Members keep a list of the fleet's controllers, and go on at another where one does not answer.
+    Controllers,
     /// Events travel as [`EventRecord`](crate::EventRecord)s: the bytes that were chained.
     EventRecords,
     /// Policies travel packed, and not at all to a host that has the text: it hears until when that is
@@ -61,9 +63,10 @@ pub struct Contract {
 
 impl Capability {
     /// Everything that this program can do.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AuditSuccession,
         Self::AuditFilters,
+        Self::Controllers,
         Self::EventRecords,
         Self::PackedPolicy,
         Self::SessionPass,
@@ -75,6 +78,7 @@ impl Capability {
         match self {
             Self::AuditSuccession => "audit-succession",
             Self::AuditFilters => "audit-filters",
+            Self::Controllers => "controllers",
             Self::EventRecords => "event-records",
             Self::PackedPolicy => "packed-policy",
             Self::SessionPass => "session-pass",

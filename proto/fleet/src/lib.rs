@@ -9,6 +9,7 @@
 pub mod audit;
 pub mod claims;
 pub mod contract;
+mod controllers;
 pub mod event;
 #[cfg(feature = "export")]
 pub mod export;
@@ -21,6 +22,7 @@ mod token;
 pub use contract::{
     AUTHORITY_UNKNOWN, CONTROLLER_TIME, Capability, Contract, MEMBERSHIP, MEMBERSHIP_ENDED,
 };
+pub use controllers::{CONTROLLERS_MAX, controllers_of, is_controller_address};
 pub use event::{Event, EventKind, EventRecord, GrantId, Outcome, UserIdentity};
 pub use identity::{
     InvalidMemberUri, SERVER_NAME, member_uri, parse_member_uri, renewal_message, rotation_message,

@@ -22,11 +22,11 @@ const CONFLICT_SHOWN_MS: u64 = 7 * 24 * 3_600_000;
 const NOT_KNOWN: &str = "was it removed, or the controller put back to a copy of before? Stop the agent, and join anew with \
      a token of an operator's: postern-agent join --token-file FILE --force";
 
-/// All of it. `controller` is dialled instead of where the membership says; a session that the agent
+/// All of it. `own` addresses are dialled before those that the membership knows; a session that the agent
 /// has open says all there is to say.
 pub(super) fn all(
     state_dir: &Path,
-    controller: Option<&str>,
+    own: &[String],
     report: Option<&Report>,
     now_secs: u64,
 ) -> Vec<Check> {
@@ -51,8 +51,9 @@ pub(super) fn all(
     if link.is_some_and(|link| link.is_connected) {
         return checks;
     }
-    let address = controller.unwrap_or(&member.address).to_owned();
-    checks.extend(reach(&member, &address, now_secs));
+    for address in crate::link::addresses(&member, own) {
+        checks.extend(reach(&member, &address, now_secs));
+    }
     checks
 }
 

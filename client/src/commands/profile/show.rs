@@ -38,7 +38,10 @@ pub(super) fn run(context: &Context, args: &ShowArgs) -> Result {
     }
     context.ui.say(format_args!(
         "{} {} of fleet {}, controller {}.",
-        membership.role, membership.name, membership.fleet, membership.address
+        membership.role,
+        membership.name,
+        membership.fleet,
+        membership.controllers().join(" or ")
     ))?;
     if membership.is_in_keyring() {
         context.ui.say("Its keys are in the keyring.")?;
