@@ -13,10 +13,11 @@ use fleet::wire::{ApplyPolicyRequest, CreateTokenRequest, Host, ListHostsRequest
 use fleet::{Role, Token};
 use harness::Node;
 use harness::postern::Controller;
-use member::{JoinOptions, Membership};
+use member::{ConnectError, JoinError, JoinOptions, Membership};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
+use tonic::Code;
 use tonic::transport::Channel;
 
 use crate::arena::Arena;
@@ -26,6 +27,9 @@ use crate::clock;
 const JOINING_MAX: usize = 16;
 /// How long a host may take to apply what it should.
 const SYNC_LIMIT: Duration = Duration::from_secs(20);
+/// How long a member may have to wait before it may join, and between two trials.
+const JOIN_LIMIT: Duration = Duration::from_secs(120);
+const JOIN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A controller, its first operator, and a runtime whose sockets are the client's.
 pub(crate) struct Company {
@@ -183,9 +187,23 @@ async fn join(token: &Token, dir: &Path, name: &str) -> anyhow::Result<Membershi
         address: (token.role == Role::Host).then(|| "192.0.2.250".to_owned()),
         ..JoinOptions::default()
     };
-    member::join(token, dir, options)
-        .await
-        .with_context(|| format!("{name} cannot join"))
+    let limit = clock::now() + JOIN_LIMIT;
+    loop {
+        match member::join(token, dir, options.clone()).await {
+            // All of the fleet joins from one address, and a controller lets none join without end.
+            Err(error) if is_to_wait(&error) && clock::now() < limit => {
+                tokio::time::sleep(JOIN_PAUSE).await;
+            }
+            joined => return joined.with_context(|| format!("{name} cannot join")),
+        }
+    }
+}
+
+fn is_to_wait(error: &JoinError) -> bool {
+    let JoinError::Connect(ConnectError::Refused { code, .. }) = error else {
+        return false;
+    };
+    *code == Code::ResourceExhausted
 }
 
 /// Thousands of connections from this program, and as many in the controller that it starts.
