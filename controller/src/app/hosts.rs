@@ -174,6 +174,7 @@ pub(crate) async fn open_session(
         packs,
         said: policy_until_secs.and_then(|until_secs| Validity::said(&policy_digest, until_secs)),
         has_digest: policy_digest,
+        in_step: false,
         waiting: None,
         sent_large: false,
         lease,

@@ -23,6 +23,11 @@ use crate::timestamp::Timestamp;
 /// How long a host that is removed may take to close what is open.
 const TOLD_WAIT: Duration = Duration::from_secs(2);
 
+/// What a change of a user does not reach after a restore from an older copy.
+const SET_BACK: &str = "this controller was restored from an older copy: hosts that have a newer policy keep it, and \
+                        do not hear of this before `postern policy apply --after-restore`; lock those that must not \
+                        open until then";
+
 /// What is done to a membership.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Act {
@@ -148,8 +153,12 @@ async fn perform(
     if *role == Role::User && act != Act::Unlock {
         warnings.extend(reach::shared_keys(context, &whom));
     }
+    let is_held_up = *role == Role::User && context.fleet.borrow().set_back.is_some();
     let away = hosts.iter().filter(|it| it.is_away() && !comes_back);
     warnings.extend(away.map(|host| is_away(&host.host, act, *role)));
+    if is_held_up {
+        warnings.push(SET_BACK.to_owned());
+    }
     Ok(Acted {
         member,
         whom,

@@ -133,7 +133,8 @@ impl RestoreArgs {
         } else {
             format!(
                 "What happened after {} is not in it. If hosts know more, `postern host list` says so; \
-                 then `postern policy apply --after-restore`.",
+                 then `postern policy apply --after-restore`. Who was locked, removed or given other keys since \
+                 is as before again: look through `postern member list` first.",
                 archived.made_at
             )
         };

@@ -107,6 +107,9 @@ pub(crate) struct Session {
     pub(crate) packs: bool,
     /// SHA-256 of the text the host says it has; empty for none, and after it was sent another.
     pub(crate) has_digest: Vec<u8>,
+    /// The text that it said it has is the one that it should have: nobody has given it another that this
+    /// controller does not know, also where this one was restored from an older copy.
+    pub(crate) in_step: bool,
     /// The policy that waits to be sent.
     pub(crate) waiting: Option<Waiting>,
     /// Until when that text is good, by the host's own word.
@@ -302,6 +305,7 @@ impl Session {
         let Some(target) = target else {
             return Some(Duration::MAX);
         };
+        self.in_step = self.has_digest == target.compiled.digest;
         match self.held(target.compiled.digest) {
             Some(held) if !self.refresh_in(held).is_zero() => {
                 let id = self.subscription.id;
@@ -328,11 +332,12 @@ impl Session {
     }
 
     /// Sends the latest policy, and says when it is to be sent again. After a restore from an older
-    /// copy nothing is sent until an operator has said what is to be in force.
+    /// copy nothing is sent until an operator has said what is to be in force, but to hosts whose text is
+    /// ours: of a lock they hear at once.
     async fn policy(&mut self) -> Option<Duration> {
         let target = self.subscription.targets.borrow_and_update().clone();
         self.waiting = None;
-        let Some(target) = target.filter(|_| self.fleet.borrow().set_back.is_none()) else {
+        let Some(target) = target.filter(|_| self.may_be_sent()) else {
             return Some(Duration::MAX);
         };
         let form = self.form(&target);
@@ -347,6 +352,11 @@ impl Session {
             passage,
         });
         Some(Duration::MAX)
+    }
+
+    /// Whether it is known what the host has, or an operator has said what it is to have.
+    fn may_be_sent(&self) -> bool {
+        self.in_step || self.fleet.borrow().set_back.is_none()
     }
 
     /// In which form this host is sent this policy.
@@ -373,7 +383,7 @@ impl Session {
         passage: Passage,
     ) -> Option<Duration> {
         let fleet = self.fleet.borrow().clone();
-        if fleet.set_back.is_some() {
+        if !self.may_be_sent() {
             return Some(Duration::MAX);
         }
         let validity = Validity::new(target.compiled.digest, self.policy_valid, (self.now)());

@@ -67,6 +67,7 @@ fn open(
         passes: None,
         packs: false,
         has_digest,
+        in_step: false,
         waiting: None,
         said: None,
         sent_large: false,
@@ -395,4 +396,36 @@ async fn a_lock_does_not_wait_for_the_room_of_a_large_policy_and_a_silent_host_g
     // Hosts that keep no passes are sent away.
     assert!(received.recv().await.is_none());
     drop(other);
+}
+
+#[tokio::test]
+async fn after_a_restore_a_host_whose_text_is_ours_hears_of_a_lock_and_one_with_another_text_hears_nothing()
+ {
+    let ours = first_targets().get("web-1").unwrap().compiled.digest;
+    for (has, is_told) in [
+        (ours.to_vec(), true),
+        (vec![1; 32], false),
+        (Vec::new(), false),
+    ] {
+        let registry = Arc::default();
+        let (mut session, mut received) = open(&registry, None, has);
+        let restored = FleetState {
+            set_back: Some("it was restored".to_owned()),
+            ..fleet_state()
+        };
+        let fleet = watch::Sender::new(restored);
+        session.fleet = fleet.subscribe();
+        session.first_policy().await;
+        while received.try_recv().is_ok() {}
+
+        let narrower = targets(2, "PROTECT tcp/22\n", &first_targets());
+        registry.retarget(&narrower);
+        session.policy().await;
+
+        assert_eq!(received.try_recv().is_ok(), is_told);
+        // Whoever has another hears when an operator has said what is to be in force.
+        fleet.send_replace(fleet_state());
+        session.policy().await;
+        policy(&mut received).await;
+    }
 }

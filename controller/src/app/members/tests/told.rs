@@ -155,3 +155,21 @@ async fn a_reason_is_one_line_so_that_it_forges_no_other() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_user_who_is_locked_after_a_restore_is_said_to_be_open_at_hosts_that_do_not_hear_of_it() {
+    let fleet = Fleet::new().await;
+    fleet.join(Role::User, "alice").await;
+    fleet.join(Role::User, "bob").await;
+    fleet.apply(0, POLICY).await.unwrap();
+    let says = |acted: &Acted| acted.warnings.join("\n").contains("--after-restore");
+
+    let before = fleet.act(Act::Lock, user("bob", None)).await.unwrap();
+    fleet
+        .context
+        .fleet
+        .send_modify(|fleet| fleet.set_back = Some("it was restored".to_owned()));
+    let after = fleet.act(Act::Lock, user("alice", None)).await.unwrap();
+
+    assert!(!says(&before) && says(&after), "{after:?}");
+}
