@@ -148,15 +148,33 @@ pub(super) fn status(
     })
 }
 
-/// Keys that may do something and do not know this authority.
+/// Keys that may do something and whose programs do not know this authority.
 pub(crate) fn waiting<'a>(
     members: &'a [Member],
     newest: &'a [u8; 32],
 ) -> impl Iterator<Item = (&'a Member, &'a MemberKey)> {
+    programs(members).filter(|(member, key)| {
+        let mut keys = of_program(member, key);
+        !keys.any(|key| key.knows.kept.contains(newest))
+    })
+}
+
+/// One key for each program that may do something. A key and the one that is to follow it are in one: what that
+/// knows, it knows by either, also where the next one never came, or nobody ends the one before.
+fn programs(members: &[Member]) -> impl Iterator<Item = (&Member, &MemberKey)> {
     let keys = members
         .iter()
         .flat_map(|member| member.active_keys().map(move |key| (member, key)));
-    keys.filter(|(_, key)| !key.knows.kept.contains(newest))
+    keys.filter(|(member, key)| {
+        let followed = key.follows.and_then(|id| member.key(id));
+        followed.is_none_or(|followed| followed.lock.is_some())
+    })
+}
+
+fn of_program<'a>(member: &'a Member, key: &'a MemberKey) -> impl Iterator<Item = &'a MemberKey> {
+    let id = key.id;
+    let is_in = move |it: &&MemberKey| it.id == id || it.follows == Some(id);
+    member.active_keys().filter(is_in)
 }
 
 /// Who would be left behind by one authority more, because the way to it would be too long for the one that the
@@ -170,15 +188,14 @@ pub(super) fn too_far(members: &[Member], kept: &Kept) -> Result<Vec<Waiting>, S
     let known = known?;
     // Who knows the one at this place, or a later one, can follow.
     let nearest = (known.len() + 1).saturating_sub(STEPS_MAX + 1);
-    let keys = members
-        .iter()
-        .flat_map(|member| member.active_keys().map(move |key| (member, key)));
-    let newest_of = |key: &MemberKey| {
-        let knows = key.knows.kept.iter().chain(&key.knows.issuer);
+    let newest_of = |member: &Member, key: &MemberKey| {
+        let keys = of_program(member, key);
+        let knows = keys.flat_map(|key| key.knows.kept.iter().chain(&key.knows.issuer));
         let places = knows.filter_map(|knows| known.iter().position(|it| it == knows));
         places.max()
     };
-    let far = keys.filter(|(_, key)| newest_of(key).is_some_and(|place| place < nearest));
+    let far = programs(members)
+        .filter(|(member, key)| newest_of(member, key).is_some_and(|place| place < nearest));
     Ok(far.map(|(member, key)| Waiting::of(member, key)).collect())
 }
 
@@ -275,4 +292,34 @@ fn fingerprint(pem: &str) -> Result<String, StartError> {
 
 fn rfc3339(secs: u64) -> String {
     Timestamp::from_ms(secs.saturating_mul(1000)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::Role;
+
+    use super::*;
+    use crate::store::fixture;
+
+    #[test]
+    fn a_next_key_that_never_came_holds_up_no_rotation_and_one_program_is_waited_for_once() {
+        let newest = [9; 32];
+        let mut alice = fixture::member(Role::User, "alice");
+        let mut next = alice.keys.first().unwrap().clone();
+        (next.id, next.follows) = (2, Some(1));
+        next.name = "default (next)".to_owned();
+        alice.keys.push(next);
+        let waits = |alice: &Member| {
+            let members = std::slice::from_ref(alice);
+            let names: Vec<_> = waiting(members, &newest).map(|(_, key)| key.id).collect();
+            names
+        };
+
+        assert_eq!(waits(&alice), [1]);
+        for knows in 0..2 {
+            let mut alice = alice.clone();
+            alice.keys.get_mut(knows).unwrap().knows.kept.push(newest);
+            assert_eq!(waits(&alice), [0; 0]);
+        }
+    }
 }
