@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 /// So many of a kind are said.
 pub const FEW: usize = 20;
+/// So many of a list that is one word (`tcp/1,tcp/2`) are said.
+const IN_WORD: usize = 8;
 /// Of a line that others are said to be like, at most, in characters.
 const LIKE_MAX: usize = 100;
 
@@ -48,6 +50,22 @@ pub fn lines<L: AsRef<str>>(all: impl IntoIterator<Item = L>) -> Vec<String> {
         said.push(format!("and {of_other_kinds} more of other kinds"));
     }
     said
+}
+
+/// A line in which lists that are one word, as of ports, are cut to their beginning.
+#[must_use]
+pub fn folded(line: &str) -> String {
+    let fold = |word: &str| {
+        let more = word.split(',').count().saturating_sub(IN_WORD);
+        let end = word.match_indices(',').nth(IN_WORD - 1);
+        match end.and_then(|(end, _)| word.get(..end)) {
+            // One more costs no more than saying so.
+            Some(first) if more > 1 => format!("{first} and {more} more"),
+            Some(_) | None => word.to_owned(),
+        }
+    };
+    let words: Vec<String> = line.split(' ').map(fold).collect();
+    words.join(" ")
 }
 
 /// The first [`FEW`] names, separated by commas, and how many more there are.
@@ -119,5 +137,21 @@ mod tests {
         assert_eq!(names(&all[..2]), "web-0, web-1");
         assert!(names(&all).ends_with(", web-19 and 9980 more"));
         assert_eq!(names::<String>(&[]), "");
+    }
+
+    #[test]
+    fn a_list_in_one_word_is_cut_to_its_beginning_and_everything_else_stays() {
+        let ports = |count: u32| {
+            let all: Vec<String> = (1..=count).map(|port| format!("tcp/{port}")).collect();
+            all.join(",")
+        };
+        let line = format!("f:1: allow bob {}: not, a, reason; x", ports(300));
+        assert_eq!(
+            folded(&line),
+            format!("f:1: allow bob {} and 292 more not, a, reason; x", ports(8))
+        );
+        for whole in [ports(8), ports(9), "a  b,c".to_owned(), String::new()] {
+            assert_eq!(folded(&whole), whole);
+        }
     }
 }

@@ -31,9 +31,9 @@ const SAID_EVERY: Duration = Duration::from_secs(5);
 /// An export needs no controller, and the key by another way than the file. Where the key was replaced in the
 /// course of the log, any of its keys will do: each has signed the next, and the last of each is verified.
 ///
-/// Exit code 0 when all is as it was, 1 when it is not, 2 when a file to compare it with is none. JSON fields:
-/// records, faults, first_record, first_kind, first, proven_records, proven_at, checkpoints, pruned,
-/// pruned_before, flawed, audit_key, audit_keys (key, last_record, ended_at).
+/// Exit code 0 when all is as it was, 1 when it is not, 2 when the export cannot be read, or a file to
+/// compare it with is none. JSON fields: records, faults, first_record, first_kind, first, proven_records,
+/// proven_at, checkpoints, pruned, pruned_before, flawed, audit_key, audit_keys (key, last_record, ended_at).
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:

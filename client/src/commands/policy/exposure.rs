@@ -77,7 +77,7 @@ pub(super) fn sentences(changes: &[ExposureChange]) -> Vec<String> {
         }
     }
     let hidden = hidden.into_iter().map(|(ports, hosts)| {
-        let ports = ports.join(", ");
+        let ports = program::few::names(ports);
         match hosts.as_slice() {
             [one] => format!("{ports} of {one} becomes hidden"),
             many => format!("{ports} becomes hidden on {}", access::places(many)),

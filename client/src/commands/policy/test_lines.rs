@@ -2,6 +2,7 @@
 
 use fleet::wire::TestResult;
 use policy::{TestOutcome, TestRun};
+use program::few;
 use serde::Serialize;
 
 use crate::error::{CommandError, Result};
@@ -77,6 +78,7 @@ pub(super) fn note(ui: &Ui, tests: &[Row]) {
             detail,
             ..
         } = test;
+        let (text, detail) = (few::folded(text), few::folded(detail));
         ui.note(format_args!("{file}:{line}: {text}: not run: {detail}"));
     }
     if let Some(sum) = sum(tests) {
@@ -117,7 +119,10 @@ pub(super) fn must_hold(name: &str, tests: &[Row]) -> Result {
         .map(|test| {
             format!(
                 "{}:{}: {}: {}",
-                test.file, test.line, test.text, test.detail
+                test.file,
+                test.line,
+                few::folded(&test.text),
+                few::folded(&test.detail)
             )
         })
         .collect();

@@ -216,7 +216,7 @@ impl ExportReader {
     /// When it is none.
     pub(in crate::commands::audit) fn open(path: &Path) -> Result<(LogBegin, Self)> {
         let file = program::files::open_named(path);
-        let file = file.map_err(|cause| CommandError::unreadable(path, cause))?;
+        let file = file.map_err(|cause| CommandError::unreadable(path, cause).unanswered())?;
         let mut reader = Self {
             path: path.to_owned(),
             lines: BufReader::new(file),
