@@ -9,7 +9,9 @@ mod descendants;
 mod output;
 mod words;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, PipeReader, PipeWriter};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -17,6 +19,7 @@ use std::time::Duration;
 
 use engine::{CommandEnd, CommandLine, Ended};
 use fleet::GrantId;
+use parking_lot::Mutex;
 use policy::SudoRule;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,9 @@ use crate::config::Config;
 use crate::orders::{Order, OrderSender};
 use child::Running;
 
+/// How often it is looked whether all have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// Starts commands, wherever they run.
 pub trait Commands: Send + fmt::Debug {
     /// Begins to run a command; its end is told later.
@@ -34,12 +40,20 @@ pub trait Commands: Send + fmt::Debug {
     ///
     /// Its end, when it cannot be begun.
     fn start(&self, command: engine::Command) -> Result<(), Ended>;
+
+    /// Ends one that runs, as its time limit does; its end is told as that of any.
+    fn end(&self, id: GrantId);
+
+    /// Ends all that still runs, whether or not anybody hears of it, and waits for that: nothing that was started
+    /// here outlives who has started it.
+    fn leave(&self);
 }
 
 /// Starts commands in this process, and reports how they ended.
 pub struct CommandRunner {
     tell: Arc<dyn Fn(GrantId, Ended) + Send + Sync>,
     settings: RunnerSettings,
+    running: Arc<Mutex<BTreeMap<GrantId, Option<PipeWriter>>>>,
 }
 
 /// What the host's configuration says about commands.
@@ -86,6 +100,7 @@ impl CommandRunner {
         Self {
             tell: Arc::new(tell),
             settings,
+            running: Arc::default(),
         }
     }
 
@@ -99,15 +114,26 @@ impl Commands for CommandRunner {
     /// On a thread of its own, at most for the time limit.
     fn start(&self, command: engine::Command) -> Result<(), Ended> {
         let (tell, settings) = (Arc::clone(&self.tell), self.settings.clone());
+        let not_started = |cause: io::Error| {
+            tracing::error!(error = %program::one_line(&cause), "a command cannot be started");
+            let reason = NotRun::Start(cause.to_string()).to_string();
+            Ended::from(CommandEnd::NotRun(reason))
+        };
+        let (told, teller) = io::pipe().map_err(not_started)?;
+        let id = command.id;
+        self.running.lock().insert(id, Some(teller));
+        let running = Arc::clone(&self.running);
         let work = move || {
             let engine::Command { id, line } = command;
             let began = clock::now().steady;
-            let (end, output) = settings.run(&line);
+            let (end, output) = settings.run(&line, &told);
+            running.lock().remove(&id);
             let took = match end {
                 CommandEnd::DryRun | CommandEnd::NotRun(_) => Duration::ZERO,
                 CommandEnd::Exited(_)
                 | CommandEnd::Signalled(_)
                 | CommandEnd::TimedOut(_)
+                | CommandEnd::Stopped
                 | CommandEnd::Unknown(_) => clock::now().steady.saturating_sub(began),
             };
             let ended = Ended { end, took, output };
@@ -118,13 +144,26 @@ impl Commands for CommandRunner {
             .name("command".to_owned())
             .stack_size(256 * 1024)
             .spawn(work);
-        match started {
-            Ok(_) => Ok(()),
-            Err(cause) => {
-                tracing::error!(error = %program::one_line(&cause), "cannot start a thread for a command");
-                let reason = NotRun::Start(cause.to_string()).to_string();
-                Err(CommandEnd::NotRun(reason).into())
-            }
+        started.map(drop).map_err(|cause| {
+            self.running.lock().remove(&id);
+            not_started(cause)
+        })
+    }
+
+    fn end(&self, id: GrantId) {
+        if let Some(teller) = self.running.lock().get_mut(&id) {
+            *teller = None;
+        }
+    }
+
+    fn leave(&self) {
+        self.running
+            .lock()
+            .values_mut()
+            .for_each(|teller| *teller = None);
+        let until = clock::now().steady + child::ENDS_WITHIN;
+        while !self.running.lock().is_empty() && clock::now().steady < until {
+            thread::sleep(LOOK_EVERY);
         }
     }
 }
@@ -151,7 +190,9 @@ impl RunnerSettings {
     }
 
     /// How it ended, and what it wrote.
-    fn run(&self, line: &CommandLine) -> (CommandEnd, String) {
+    ///
+    /// It is ended before its time where the other end of `told` closes.
+    fn run(&self, line: &CommandLine, told: &PipeReader) -> (CommandEnd, String) {
         if self.dry_run {
             return (CommandEnd::DryRun, String::new());
         }
@@ -159,7 +200,7 @@ impl RunnerSettings {
             Ok(running) => running,
             Err(cause) => return (CommandEnd::NotRun(cause.to_string()), String::new()),
         };
-        running.wait(self.time_limit).unwrap_or_else(|cause| {
+        running.wait(self.time_limit, told).unwrap_or_else(|cause| {
             let end = CommandEnd::Unknown(format!("cannot be waited for: {cause}"));
             (end, String::new())
         })
@@ -204,8 +245,8 @@ fn numbered(name: &str) -> String {
     }
 }
 
-fn start_error(cause: &std::io::Error, changes_user: bool) -> String {
-    if changes_user && cause.kind() == std::io::ErrorKind::PermissionDenied {
+fn start_error(cause: &io::Error, changes_user: bool) -> String {
+    if changes_user && cause.kind() == io::ErrorKind::PermissionDenied {
         return format!(
             "{cause}; the service may need CAP_SETUID and CAP_SETGID to change the user"
         );
@@ -234,6 +275,50 @@ mod tests {
         }
     }
 
+    fn run(settings: &RunnerSettings, line: &CommandLine) -> (CommandEnd, String) {
+        let (told, _teller) = io::pipe().unwrap();
+        settings.run(line, &told)
+    }
+
+    #[test]
+    fn who_leaves_ends_what_runs_with_all_that_it_has_started_and_tells_that_it_was_ended() {
+        let (sender, ends) = std::sync::mpsc::channel();
+        let tell = move |id, ended: Ended| drop(sender.send((id, ended)));
+        let runner = CommandRunner::telling(tell, settings());
+        // A number that no other test sleeps for.
+        const MARK: &[u8] = b"sleep\x00617\x00";
+        let text = "/bin/sh -c 'setsid sleep 600 & echo $!; sleep 617'";
+        let start = |number| {
+            let id = GrantId([number; 16]);
+            let line = line(text, CommandRule::default());
+            runner.start(engine::Command { id, line }).unwrap();
+            id
+        };
+        let (one, other) = (start(1), start(2));
+        // What each says, it has said before it waits: so both run when there are two that do.
+        harness::wait::until("both to run", harness::wait::SOON, || {
+            let mut found = 0;
+            for entry in std::fs::read_dir("/proc")?.flatten() {
+                let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                found += usize::from(line == MARK);
+            }
+            Ok(found >= 2)
+        })
+        .unwrap();
+
+        runner.end(one);
+        let (id, ended) = ends.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((id, ended.end), (one, CommandEnd::Stopped));
+        runner.leave();
+
+        let (id, ended) = ends.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((id, &ended.end), (other, &CommandEnd::Stopped));
+        let started: i32 = ended.output.parse().unwrap();
+        let state = std::fs::read_to_string(format!("/proc/{started}/stat")).unwrap_or_default();
+        assert!(state.is_empty() || state.contains(") Z "), "{state}");
+        assert!(runner.running.lock().is_empty());
+    }
+
     #[test]
     fn a_user_that_does_not_exist_runs_nothing() {
         let rule = CommandRule {
@@ -241,7 +326,7 @@ mod tests {
             ..CommandRule::default()
         };
 
-        let (end, _) = settings().run(&line("id", rule));
+        let (end, _) = run(&settings(), &line("id", rule));
 
         let reason = "there is no user no-such-user on this host".to_owned();
         assert_eq!(end, CommandEnd::NotRun(reason));
@@ -266,7 +351,10 @@ mod tests {
             sudo: Some(SudoRule::default()),
             ..CommandRule::default()
         };
-        assert_eq!(settings().run(&line("-u root id", rule)).1, "-- -u root id");
+        assert_eq!(
+            run(&settings(), &line("-u root id", rule)).1,
+            "-- -u root id"
+        );
     }
 
     #[test]
@@ -276,7 +364,7 @@ mod tests {
             ..settings()
         };
 
-        let ended = dry.run(&line("false", CommandRule::default()));
+        let ended = run(&dry, &line("false", CommandRule::default()));
 
         assert_eq!(ended, (CommandEnd::DryRun, String::new()));
     }

@@ -43,6 +43,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use engine::{Capabilities, Engine, Limits, Settings, Status};
+use fleet::Event;
 use gate::{Now, SeenTexts};
 use policy::{CollectMode, NatSettings, OsSignatures};
 use tokio::sync::{mpsc, watch};
@@ -100,6 +101,16 @@ struct Listening {
     control: LocalSocket,
 }
 
+/// Commands that an earlier run has started and not seen end; none where that cannot be read, which is no reason
+/// not to start.
+fn unfinished_commands(journal: &Path) -> Vec<Event> {
+    let read = JournalReader::open(journal).and_then(|reader| reader.unfinished_commands());
+    read.unwrap_or_else(|cause| {
+        tracing::warn!(error = %program::one_line(&cause), "which commands an earlier run did not see end is not known");
+        Vec::new()
+    })
+}
+
 /// Runs until a signal ends it. `source` is where the configuration comes from, `parts` what is asked
 /// of other domains.
 ///
@@ -128,6 +139,7 @@ pub fn run(config: &Config, source: ConfigSource, parts: &mut dyn Parts) -> Resu
     let flush = config.firewall.flush_at_start;
     floor::record(&mut engine, &start, now);
     recovery::recover(&mut engine, found, filter.holes(), flush, &connections, now);
+    engine.recover_commands(unfinished_commands(start.journal.path()), now);
 
     let (orders, inbox) = mailbox().map_err(RunError::Thread)?;
     let state = LinkState::default();

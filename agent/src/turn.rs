@@ -58,7 +58,7 @@ const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// Between two tidyings of the journal.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 /// How long the end of the agent waits for commands that open or close.
-const CYCLES_WAIT: Duration = Duration::from_secs(3);
+const COMMANDS_WAIT: Duration = Duration::from_secs(3);
 
 /// What the thread has for itself alone.
 #[derive(Debug)]
@@ -485,14 +485,17 @@ impl GateThread {
         self.ends.claims = None;
         self.engine.stop(self.host.flush_at_exit, now);
         self.commit_and_carry_out(now);
-        self.await_cycles();
+        let ended = self.engine.message_commands().into_iter();
+        ended.for_each(|id| self.host.commands.end(id));
+        self.await_commands();
+        self.host.commands.leave();
     }
 
-    /// Hears how commands end that open or close, if they do soon: what is not heard of runs again
-    /// after the next start.
-    fn await_cycles(&mut self) {
-        let until = clock::now().steady + CYCLES_WAIT;
-        while self.engine.runs_cycles() {
+    /// Hears how commands end: those of messages, which were told to, and those that open or close, if they do
+    /// soon. What of these is not heard of runs again after the next start.
+    fn await_commands(&mut self) {
+        let until = clock::now().steady + COMMANDS_WAIT;
+        while self.engine.runs_cycles() || !self.engine.message_commands().is_empty() {
             let now = clock::now();
             if now.steady >= until {
                 return;

@@ -49,6 +49,8 @@ pub enum CommandEnd {
     Signalled(i32),
     /// It took longer than this and was killed.
     TimedOut(Duration),
+    /// It was ended, since the agent has stopped.
+    Stopped,
     /// It was not run, since this host only says what it would do.
     DryRun,
     /// It was not run, for this reason.
@@ -124,6 +126,7 @@ impl fmt::Display for CommandEnd {
             Self::Exited(code) => write!(f, "exit code {code}"),
             Self::Signalled(signal) => write!(f, "ended by signal {signal}"),
             Self::TimedOut(limit) => write!(f, "killed after {} s", limit.as_secs()),
+            Self::Stopped => f.write_str("ended, since the agent has stopped"),
             Self::DryRun => f.write_str("not run: this host only says what it would do"),
             Self::NotRun(reason) | Self::Unknown(reason) => f.write_str(reason),
         }
@@ -194,6 +197,13 @@ impl Commands {
     pub(crate) fn runs_cycles(&self) -> bool {
         let opening = |whose: &Whose| matches!(whose, Whose::Opening);
         !self.closing.is_empty() || self.running.values().any(opening)
+    }
+
+    /// Those of messages that run.
+    pub(crate) fn of_messages(&self) -> Vec<GrantId> {
+        let of_message =
+            |(id, whose): (&GrantId, &Whose)| matches!(whose, Whose::Message(_)).then_some(*id);
+        self.running.iter().filter_map(of_message).collect()
     }
 
     /// Takes out those that wait and that `keep` does not keep.

@@ -66,7 +66,7 @@ pub use effect::{Closing, Effect, Opening};
 pub use engine::{Adoption, Engine, Kernel, SavedGrant};
 pub use names::NameAsk;
 pub use obstacles::{Obstacle, Obstacles, Way};
-pub use record::{Change, Record};
+pub use record::{COMMAND_STARTS, Change, Record};
 pub use rule::{
     Destination, Forward, Hole, HoleTimeout, InvalidRule, InvalidTimeout, Rule, SeenSource,
 };

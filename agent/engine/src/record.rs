@@ -8,7 +8,7 @@ use gate::{Claimed, Grant, Identity, Now, Reason, Refusal, UserProof};
 use policy::{CommandRule, Permit, Permitted};
 use spa::ReplayDigest;
 
-use crate::commands::{CommandLine, Ended};
+use crate::commands::{CommandEnd, CommandLine, Ended};
 use crate::cycles::LiveCycle;
 use crate::end::End;
 use crate::grants::{LiveGrant, Origin};
@@ -281,7 +281,7 @@ pub(crate) fn cycle_opened(
 
 /// A cycle whose closing command is about to run.
 pub(crate) fn cycle_closes(cycle: &LiveCycle, now: Now) -> Event {
-    let reason = format!("start: {}", cycle.close);
+    let reason = format!("{COMMAND_STARTS}{}", cycle.close);
     let mut event = cycle_event(EventKind::CommandRun, cycle, &reason, now);
     event.set_outcome(Outcome::Success);
     event
@@ -350,6 +350,9 @@ pub(crate) fn log_conflict(generation: u64, reason: &str, now: Now) -> Event {
     event
 }
 
+/// How the record of the start of a command begins.
+pub const COMMAND_STARTS: &str = "start: ";
+
 /// A command that is about to run.
 pub(crate) fn command_started(grant: &Grant, id: GrantId, line: &CommandLine, now: Now) -> Event {
     let mut event = of_grant(EventKind::CommandRun, grant, Some(id), now);
@@ -357,7 +360,7 @@ pub(crate) fn command_started(grant: &Grant, id: GrantId, line: &CommandLine, no
     // and must not be taken for it.
     let says_whom = line.rule != CommandRule::default() || line.text.starts_with("(as ");
     let whom = says_whom.then(|| format!("(as {}) ", line.rule.as_whom()));
-    event.reason = format!("start: {}{}", whom.unwrap_or_default(), line.text);
+    event.reason = format!("{COMMAND_STARTS}{}{}", whom.unwrap_or_default(), line.text);
     event.set_outcome(Outcome::Success);
     event
 }
@@ -371,6 +374,20 @@ pub(crate) fn command_ended(grant: &Grant, id: GrantId, ended: &Ended, now: Now)
     } else {
         Outcome::Failure
     });
+    event
+}
+
+/// A command whose start is recorded, and whose end nobody has heard of.
+pub(crate) fn command_lost(started: Event, now: Now) -> Event {
+    let end = CommandEnd::Unknown(
+        "how it ended is not known: the agent was killed while it ran, and it with it; what it had started may go on".to_owned(),
+    );
+    let mut event = Event {
+        at_ms: now.wall_ms(),
+        reason: end.to_string(),
+        ..started
+    };
+    event.set_outcome(Outcome::Failure);
     event
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use engine::CommandEnd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl::{set_child_subreaper, set_no_new_privs};
+use nix::sys::prctl::{set_child_subreaper, set_no_new_privs, set_pdeathsig};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, setgid, setgroups, setuid};
@@ -27,6 +27,8 @@ const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the kernel may take to end what was killed.
 const KILLED: Duration = Duration::from_secs(5);
+/// Whatever runs has ended within this after it was told to.
+pub(super) const ENDS_WITHIN: Duration = GRACE.saturating_add(KILLED);
 /// How often it is looked what a command that was told to end has started meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// So often what is left is killed: each time less, unless it multiplies.
@@ -83,32 +85,33 @@ impl Running {
         })
     }
 
-    /// Waits at most `limit`; then the command and all that it has started are told to end, and are
+    /// Waits at most `limit`, or until the other end of `told` closes; then the command and all that it has started are told to end, and are
     /// killed, whatever sessions and groups of their own they have made. What a command that ends by
     /// itself leaves behind goes on, as a daemon does that it has restarted.
     ///
     /// # Errors
     ///
     /// When it cannot be waited for, or does not end though it was killed.
-    pub(super) fn wait(mut self, limit: Duration) -> io::Result<(CommandEnd, String)> {
+    pub(super) fn wait(
+        mut self,
+        limit: Duration,
+        told: &PipeReader,
+    ) -> io::Result<(CommandEnd, String)> {
         let group = Pid::from_raw(self.child.id().cast_signed());
         let ended = watch(group)?;
         let mut started = Descendants::of(group);
-        let waited = wait_until_ended(&ended, &mut self.output, (group, &mut started), limit);
-        let is_late = *waited.as_ref().unwrap_or(&true);
+        let waiting = (&ended, told);
+        let waited = wait_until_ended(waiting, &mut self.output, (group, &mut started), limit);
+        let is_late = waited.as_ref().map_or(true, Option::is_some);
         if is_late {
             // Whoever of the group is left. The zombie keeps its number until it is waited for.
             let _ = killpg(group, Signal::SIGKILL);
             end_all(&mut started);
         }
-        waited?;
+        let waited = waited?;
         let status = self.child.wait()?;
         self.output.read();
-        let end = if is_late {
-            CommandEnd::TimedOut(limit)
-        } else {
-            describe(status)
-        };
+        let end = waited.unwrap_or_else(|| describe(status));
         Ok((end, self.output.text()))
     }
 }
@@ -128,6 +131,8 @@ fn confine(command: &mut Command, identity: Option<Identity>, may_gain: bool) {
         if !may_gain {
             set_no_new_privs()?;
         }
+        // Whoever runs it was killed: nobody would end it any more. Not of what sudo has made another user's.
+        set_pdeathsig(Signal::SIGKILL)?;
         // What it starts can be found, whatever becomes of the processes in between.
         set_child_subreaper(true)?;
         close_at_exec();
@@ -167,14 +172,15 @@ fn end_all(started: &mut Descendants) {
     tracing::error!("not everything that a command has started could be ended");
 }
 
-/// Whether it took longer than `limit`.
+/// Its end where that was not its own: it took longer than `limit`, or was told to end.
 fn wait_until_ended(
-    ended: &PipeReader,
+    (ended, told): (&PipeReader, &PipeReader),
     output: &mut Output,
     (group, started): (Pid, &mut Descendants),
     limit: Duration,
-) -> io::Result<bool> {
+) -> io::Result<Option<CommandEnd>> {
     let mut patience = Patience::Runs;
+    let mut end = CommandEnd::TimedOut(limit);
     let mut until = clock::now().steady + limit;
     loop {
         let left = until.saturating_sub(clock::now().steady);
@@ -193,6 +199,9 @@ fn wait_until_ended(
             continue;
         }
         let mut fds = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+        if patience == Patience::Runs {
+            fds.push(PollFd::new(told.as_fd(), PollFlags::POLLIN));
+        }
         fds.extend(output.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         let sleep = if patience == Patience::Runs {
             left
@@ -206,10 +215,14 @@ fn wait_until_ended(
             Ok(_) | Err(Errno::EINTR) => {}
             Err(cause) => return Err(cause.into()),
         }
-        let has_ended = fds.first().is_some_and(|fd| fd.any() == Some(true));
+        let hung_up = |at: usize| fds.get(at).is_some_and(|fd| fd.any() == Some(true));
+        let (has_ended, is_told) = (hung_up(0), patience == Patience::Runs && hung_up(1));
         output.read();
         if has_ended {
-            return Ok(patience != Patience::Runs);
+            return Ok((patience != Patience::Runs).then_some(end));
+        }
+        if is_told {
+            (until, end) = (clock::now().steady, CommandEnd::Stopped);
         }
     }
 }
@@ -229,6 +242,13 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    /// Who never tells a command to end.
+    fn nobody() -> PipeReader {
+        let (told, teller) = io::pipe().unwrap();
+        std::mem::forget(teller);
+        told
+    }
+
     fn sh(script: &str) -> Running {
         let words = ["sh", "-c", script].map(str::to_owned);
         Running::start(&words, None, false).unwrap()
@@ -236,7 +256,9 @@ mod tests {
 
     #[test]
     fn the_exit_code_and_both_outputs_are_told() {
-        let (end, output) = sh("echo out; echo err >&2; exit 7").wait(LONG).unwrap();
+        let (end, output) = sh("echo out; echo err >&2; exit 7")
+            .wait(LONG, &nobody())
+            .unwrap();
 
         assert_eq!(end, CommandEnd::Exited(7));
         assert_eq!(output, "out | err");
@@ -246,7 +268,7 @@ mod tests {
     fn a_command_that_does_not_end_is_told_to_and_ends_itself() {
         let running = sh("trap 'echo told; exit 3' TERM; echo begun; sleep 600 & wait");
 
-        let (end, output) = running.wait(Duration::from_millis(300)).unwrap();
+        let (end, output) = running.wait(Duration::from_millis(300), &nobody()).unwrap();
 
         assert_eq!(end, CommandEnd::TimedOut(Duration::from_millis(300)));
         assert_eq!(end.to_string(), "killed after 0 s");
@@ -258,7 +280,7 @@ mod tests {
         let running = sh("trap '' TERM; (trap '' TERM; sleep 600) & echo $!; sleep 600");
         let group = Pid::from_raw(running.child.id().cast_signed());
 
-        let (end, output) = running.wait(Duration::from_millis(300)).unwrap();
+        let (end, output) = running.wait(Duration::from_millis(300), &nobody()).unwrap();
 
         assert_eq!(end, CommandEnd::TimedOut(Duration::from_millis(300)));
         let child: i32 = output.parse().unwrap();
@@ -278,7 +300,7 @@ mod tests {
         let running = sh("setsid sh -c 'echo $$; sleep 600' & \
              (setsid sh -c \"trap '' TERM; echo \\$\\$; while :; do sleep 600; done\" &); sleep 600");
 
-        let (end, output) = running.wait(Duration::from_millis(500)).unwrap();
+        let (end, output) = running.wait(Duration::from_millis(500), &nobody()).unwrap();
 
         assert_eq!(end, CommandEnd::TimedOut(Duration::from_millis(500)));
         let started: Vec<i32> = output
@@ -294,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_program_left_behind_with_the_output_does_not_keep_a_command_from_ending() {
-        let (end, output) = sh("sleep 20 & echo $!").wait(LONG).unwrap();
+        let (end, output) = sh("sleep 20 & echo $!").wait(LONG, &nobody()).unwrap();
 
         assert_eq!(end, CommandEnd::Exited(0));
         let _ = nix::sys::signal::kill(Pid::from_raw(output.parse().unwrap()), Signal::SIGKILL);
@@ -305,7 +327,7 @@ mod tests {
         let script = "env | grep -v '^PWD\\|^SHLVL\\|^_=\\|^OLDPWD'; pwd; ls /proc/self/fd | wc -l; \
             grep NoNewPrivs /proc/self/status; cat";
 
-        let (_, output) = sh(script).wait(LONG).unwrap();
+        let (_, output) = sh(script).wait(LONG, &nobody()).unwrap();
 
         // 0, 1, 2, and that of `ls`.
         let expected = format!("PATH={SEARCH_PATH} | / | 4 | NoNewPrivs:#0111");

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use engine::{Command, CommandEnd, Ended};
+use fleet::GrantId;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ use super::confine::Kept;
 use super::pulse::Pulse;
 use crate::command_runner::{CommandRunner, Commands, RunnerSettings};
 use crate::orders::{Order, OrderSender};
-use message::{CommandMessage, EndMessage};
+use message::{Asked, CommandMessage, EndMessage};
 
 /// How long the other side may take to make room for a message.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -70,10 +71,20 @@ impl RemoteCommands {
 
 impl Commands for RemoteCommands {
     fn start(&self, command: Command) -> Result<(), Ended> {
-        let message = CommandMessage::from(command);
+        let message = Asked::Run(CommandMessage::from(command));
         let sent = self.0.send(&message, PATIENCE);
         sent.map_err(|cause| CommandEnd::NotRun(cause.to_string()).into())
     }
+
+    fn end(&self, id: GrantId) {
+        if let Err(cause) = self.0.send(&Asked::End(id.0), PATIENCE) {
+            let error = program::one_line(&cause);
+            tracing::warn!(%error, "a command is not told to end; it ends with the process that runs it");
+        }
+    }
+
+    /// Over there all ends as soon as nobody asks any more.
+    fn leave(&self) {}
 }
 
 /// Hands on each end of a command, until no more comes.
@@ -87,7 +98,7 @@ fn hear(channel: &mut Channel, orders: &OrderSender) -> Result<(), ChannelError>
     }
 }
 
-/// Works until the gate has ended. What runs then goes on.
+/// Works until the gate has ended. What runs then is ended, as by its time limit.
 ///
 /// # Errors
 ///
@@ -108,8 +119,15 @@ pub fn serve(
     loop {
         match turn(&runner, &mut pulse, &mut channel) {
             Ok(()) => {}
-            Err(ChannelError::Gone) => return Ok(()),
-            Err(cause) => return Err(cause),
+            Err(cause) => {
+                runner.leave();
+                return match cause {
+                    ChannelError::Gone => Ok(()),
+                    cause @ (ChannelError::Silent
+                    | ChannelError::Malformed
+                    | ChannelError::Io(_)) => Err(cause),
+                };
+            }
         }
         let fds = [pulse.as_fd(), channel.as_fd()];
         let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -125,7 +143,13 @@ fn turn(
     channel: &mut Channel,
 ) -> Result<(), ChannelError> {
     while let Some(message) = channel.receive_bytes()? {
-        let command: Command = decode::<CommandMessage>(message)?.into();
+        let command: Command = match decode::<Asked>(message)? {
+            Asked::Run(message) => message.into(),
+            Asked::End(id) => {
+                runner.end(GrantId(id));
+                continue;
+            }
+        };
         let id = command.id;
         if let Err(ended) = runner.start(command) {
             runner.tell(id, ended);
@@ -137,7 +161,6 @@ fn turn(
 #[cfg(test)]
 mod tests {
     use engine::CommandLine;
-    use fleet::GrantId;
     use policy::CommandRule;
 
     use super::*;

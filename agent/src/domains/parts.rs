@@ -4,6 +4,7 @@
 use std::io;
 
 use engine::{Command, CommandEnd, Ended};
+use fleet::GrantId;
 
 use super::capture::{RemoteCapture, RemoteSyns};
 use super::channel::{Channel, ChannelError};
@@ -145,4 +146,8 @@ impl Commands for NoCommands {
     fn start(&self, _command: Command) -> Result<(), Ended> {
         Err(CommandEnd::NotRun("commands are off on this host".to_owned()).into())
     }
+
+    fn end(&self, _id: GrantId) {}
+
+    fn leave(&self) {}
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, ErrorKind};
+use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _};
 use std::path::Path;
 
 use base64::Engine as _;
@@ -21,7 +21,7 @@ const KEPT: &str = "seen-by-fwknopd";
 /// How far a date may have been from fwknopd's clock: the most that MAX_SPA_PACKET_AGE can be.
 const AGE_SECS_MAX: u64 = 100_000;
 /// A line of fwknopd has about a hundred bytes.
-const LINE_BYTES_MAX: usize = 1_024;
+const LINE_BYTES_MAX: u64 = 1_024;
 
 /// Digests with the second in which fwknopd saw them.
 type Seen = BTreeMap<[u8; 32], u64>;
@@ -90,9 +90,15 @@ pub(crate) fn read_if_there(path: &Path) -> io::Result<Cache> {
 /// Reads what fwknopd, or an earlier run of ours, has written.
 pub(crate) fn read(file: impl io::Read) -> io::Result<Cache> {
     let mut cache = Cache::default();
-    for line in BufReader::new(file).split(b'\n') {
-        let line = line?;
-        let line = String::from_utf8_lossy(line.get(..LINE_BYTES_MAX).unwrap_or(&line));
+    let (mut file, mut line) = (BufReader::new(file), Vec::new());
+    loop {
+        line.clear();
+        // What is longer is no line of fwknopd's, and may have no end.
+        let mut rest = file.by_ref().take(LINE_BYTES_MAX);
+        if rest.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let line = String::from_utf8_lossy(&line);
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;

@@ -1,13 +1,14 @@
 //! Reading the journal beside the gate thread, on a connection of its own.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use fleet::EventRecord;
 use fleet::wire::JournalEnd;
+use fleet::{Event, EventKind, EventRecord};
 use program::files::ReadError;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
 
@@ -180,6 +181,27 @@ impl JournalReader {
         Ok(events)
     }
 
+    /// The starts of commands that messages asked for, of which no end follows, among the newest events: whoever was
+    /// to record it was killed.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError`] when the journal cannot be read.
+    pub fn unfinished_commands(&self) -> Result<Vec<Event>, JournalError> {
+        /// A command ends within its time limit, and what repeats is counted: a start lies no further back.
+        const LOOKED_AT: u32 = 4_096;
+        let newest = "SELECT max(seq) FROM event";
+        let newest: Option<i64> = self
+            .connection
+            .query_row(newest, [], |row| row.get(0))
+            .map_err(cannot(&self.path, "read events of"))?;
+        let newest = newest.unwrap_or_default().cast_unsigned();
+        let records = self.events_after(newest.saturating_sub(LOOKED_AT.into()), LOOKED_AT)?;
+        Ok(unfinished(
+            records.iter().filter_map(|record| record.event().ok()),
+        ))
+    }
+
     /// What it holds, at this moment in milliseconds since the Unix epoch; `is_pushed` where a
     /// controller is to have its events.
     ///
@@ -275,6 +297,23 @@ impl JournalReader {
 fn name_of(path: &Path) -> Option<(u64, u64)> {
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino()))
+}
+
+/// Commands that have started and not ended; those of cycles are grants, and looked after as such. Pure.
+fn unfinished(events: impl Iterator<Item = Event>) -> Vec<Event> {
+    let (mut started, mut grants) = (BTreeMap::new(), BTreeSet::new());
+    for event in events.filter(|event| !event.grant_id.is_empty()) {
+        let id = event.grant_id.clone();
+        if event.kind() != EventKind::CommandRun {
+            started.remove(&id);
+            grants.insert(id);
+        } else if event.reason.starts_with(engine::COMMAND_STARTS) && !grants.contains(&id) {
+            started.insert(id, event);
+        } else {
+            started.remove(&id);
+        }
+    }
+    started.into_values().collect()
 }
 
 /// Which dates the journal in `state_dir` refuses; an agent may be writing it.
@@ -384,5 +423,28 @@ mod tests {
         assert_eq!(names(), [FILE_NAME]);
         drop(reader);
         assert_eq!(names(), [FILE_NAME]);
+    }
+
+    #[test]
+    fn a_command_is_unfinished_until_its_end_and_one_of_a_cycle_is_its_grants() {
+        let event = |kind, id: &str, reason: &str| Event {
+            grant_id: id.to_owned(),
+            reason: reason.to_owned(),
+            ..Event::new(kind, 1)
+        };
+        let (run, opened) = (EventKind::CommandRun, EventKind::GrantOpened);
+        let all = [
+            event(run, "a", "start: id"),
+            event(run, "b", "start: start: me"),
+            event(run, "a", "exit code 0"),
+            event(opened, "c", "CMD_CYCLE_OPEN: x"),
+            event(run, "c", "start: close"),
+            event(opened, "", "start: nothing"),
+        ];
+
+        let left = unfinished(all.into_iter());
+
+        let ids: Vec<_> = left.iter().map(|event| event.grant_id.as_str()).collect();
+        assert_eq!(ids, ["b"]);
     }
 }

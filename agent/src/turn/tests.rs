@@ -70,6 +70,27 @@ fn nothing_opens_while_the_disk_takes_nothing_and_the_packet_is_spent() {
 }
 
 #[test]
+fn the_controller_is_told_that_nothing_opens_and_that_it_does_again() {
+    let mut host = TestHost::new(None, SharedKeys::None);
+    let told = |host: &TestHost| host.status.borrow().host.warnings.clone();
+    host.thread.host.journal.fail_commits(true);
+    host.arrive(&[1], at(0));
+    host.turn(at(1));
+    let words = "nothing opens: the journal takes no records";
+    assert!(
+        told(&host).iter().any(|it| it.starts_with(words)),
+        "{:?}",
+        told(&host)
+    );
+
+    host.thread.host.journal.fail_commits(false);
+    host.arrive(&[2], at(3));
+    host.turn(at(4));
+
+    assert_eq!(told(&host), Vec::<String>::new());
+}
+
+#[test]
 fn a_grant_is_closed_in_the_record_at_its_end_and_not_before() {
     let mut host = TestHost::new(None, SharedKeys::None);
     host.arrive(&[1], at(0));

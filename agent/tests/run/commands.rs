@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use harness::wait;
 
-use super::host::{Agent, on_host};
+use super::host::{Agent, eventually, on_host};
 
 #[test]
 fn weakness_5_a_command_runs_as_its_user_without_roots_groups_and_its_end_is_recorded() {
@@ -124,4 +124,58 @@ fn a_dry_run_runs_no_command_and_says_so() {
         let reasons = host.reasons("command-run");
         assert_eq!(reasons[1], "not run: this host only says what it would do");
     });
+}
+
+/// How many processes run this command line.
+fn running(words: &[&str]) -> usize {
+    let wanted: String = words.iter().map(|word| format!("{word}\0")).collect();
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter(|entry| {
+        let line = fs::read(entry.path().join("cmdline"));
+        line.is_ok_and(|line| line == wanted.as_bytes())
+    })
+    .count()
+}
+
+#[test]
+fn a_command_that_runs_when_the_agent_stops_ends_with_all_it_has_started_and_that_is_its_end() {
+    for (more, secs) in [(&[][..], "6171"), (&["--no-separation"][..], "6172")] {
+        on_host("ENABLE_CMD_EXEC Y", |host| {
+            let mut agent = host.start(&[&["--interface", "lo"], more].concat());
+            let command = format!("sh -c 'setsid sleep {secs} & sleep {secs}'");
+            host.knock_with(&["--server-cmd", &command]);
+            eventually("both to run", || running(&["sleep", secs]) == 2);
+
+            agent.stop();
+
+            assert_eq!(running(&["sleep", secs]), 0, "{more:?}");
+            let reasons = host.reasons("command-run");
+            assert_eq!(reasons.len(), 2, "{reasons:?}");
+            let end = "ended, since the agent has stopped, after ";
+            assert!(reasons[1].starts_with(end), "{reasons:?}");
+        });
+    }
+}
+
+#[test]
+fn a_command_of_an_agent_that_was_killed_ends_with_it_and_the_next_start_records_that() {
+    for (more, secs) in [(&[][..], "6173"), (&["--no-separation"][..], "6174")] {
+        on_host("ENABLE_CMD_EXEC Y", |host| {
+            let words = [&["--interface", "lo"], more].concat();
+            let mut agent = host.start(&words);
+            host.knock_with(&["--server-cmd", &format!("sleep {secs}")]);
+            eventually("it to run", || running(&["sleep", secs]) == 1);
+
+            agent.kill();
+            eventually("its end", || running(&["sleep", secs]) == 0);
+            for _ in 0..2 {
+                host.start(&words).stop();
+            }
+
+            let reasons = host.reasons("command-run");
+            assert_eq!(reasons.len(), 2, "once: {reasons:?}");
+            let end = "how it ended is not known: the agent was killed while it ran";
+            assert!(reasons[1].starts_with(end), "{reasons:?}");
+        });
+    }
 }

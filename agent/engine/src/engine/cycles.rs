@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use fleet::GrantId;
+use fleet::{Event, GrantId};
 use gate::{Grant, Now};
 use policy::Permitted;
 use spa::Service;
@@ -61,6 +61,20 @@ impl Engine {
     #[must_use]
     pub fn runs_cycles(&self) -> bool {
         self.commands.runs_cycles()
+    }
+
+    /// Commands of messages that run now: whoever stops ends them, and hears how.
+    #[must_use]
+    pub fn message_commands(&self) -> Vec<GrantId> {
+        self.commands.of_messages()
+    }
+
+    /// Takes over commands of messages of which an earlier run has recorded the start and no end: it was killed, and
+    /// they with it. Each is recorded with that end. To be called before anything else.
+    pub fn recover_commands(&mut self, started: Vec<Event>, now: Now) {
+        for started in started {
+            self.record(record::command_lost(started, now));
+        }
     }
 
     /// Records the start of a cycle, whose opening command has its turn.

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 /// A user and a group, where they are named.
 type Whose = (Option<Box<str>>, Option<Box<str>>);
 
+/// What the gate asks for.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) enum Asked {
+    /// This is to run.
+    Run(CommandMessage),
+    /// What runs by this name is to end.
+    End([u8; 16]),
+}
+
 /// As [`Command`].
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(super) struct CommandMessage {
@@ -108,6 +117,7 @@ mod tests {
             CommandEnd::Exited(-1),
             CommandEnd::Signalled(9),
             CommandEnd::TimedOut(Duration::from_millis(1_500)),
+            CommandEnd::Stopped,
             CommandEnd::DryRun,
             CommandEnd::NotRun("a".to_owned()),
             CommandEnd::Unknown("b".to_owned()),
