@@ -415,3 +415,62 @@ fn wrong(what: &'static str, detail: impl Into<String>) -> Finding {
         ..sound(what, detail)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::ca::kept::Kept;
+    use crate::start;
+
+    /// What is wrong with a directory, by what was looked at.
+    fn wrong(data: &Path) -> Vec<(&'static str, String)> {
+        let findings = check(data, &mut |_, _| {}).unwrap();
+        let wrong = findings.into_iter().filter(|it| !it.is_sound);
+        wrong.map(|it| (it.what, it.detail)).collect()
+    }
+
+    #[tokio::test]
+    async fn an_authority_that_begins_only_later_is_named_by_check_with_when_that_is() {
+        let temp = TempDir::new().unwrap();
+        let made = start::init(temp.path(), "127.0.0.1:7443", "prod");
+        made.await.unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        assert!(wrong(temp.path()).is_empty());
+
+        let later = clock::now().secs() + 10 * 24 * 3600;
+        let ahead = Authority::create("prod", later).unwrap();
+        let key = authority::directory_key(clock::now()).unwrap();
+        dir.write_authority(&Kept::of(&ahead, key, later)).unwrap();
+
+        let wrong = wrong(temp.path());
+        let (_, why) = wrong.iter().find(|(what, _)| *what == "authority").unwrap();
+        assert!(why.contains("that issues begins only at"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_rotation_of_the_seal_key_that_was_killed_is_named_with_what_ends_it() {
+        let temp = TempDir::new().unwrap();
+        let made = start::init(temp.path(), "127.0.0.1:7443", "prod");
+        made.await.unwrap();
+        let dir = DataDir::open(temp.path()).unwrap();
+        dir.begin_rotation(&[4; 32]).unwrap();
+
+        let findings = check(temp.path(), &mut |_, _| {}).unwrap();
+        let wrong: Vec<_> = findings.iter().filter(|it| !it.is_sound).collect();
+        let [rotation] = *wrong else {
+            panic!("{wrong:?}");
+        };
+        assert!(rotation.detail.contains("seal.key.new"), "{rotation:?}");
+        assert!(rotation.remedy().unwrap().contains("serve"), "{rotation:?}");
+
+        dir.end_rotation().unwrap();
+        assert!(
+            check(temp.path(), &mut |_, _| {})
+                .unwrap()
+                .iter()
+                .all(|it| it.is_sound)
+        );
+    }
+}

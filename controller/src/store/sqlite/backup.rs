@@ -98,7 +98,7 @@ pub(in crate::store) fn examine(
         return Ok(examined);
     }
     examined.run = meta::run(&connection)?;
-    examined.authority_states = unless_altered(meta::authority_states(&connection))?;
+    examined.authority_states = rows::unless_altered(meta::authority_states(&connection))?;
     examined.is_of_another_key = rows::are_of_another_key(&connection)?;
     if !examined.is_of_another_key {
         examined.unserved = served::look(&connection, seal)?;
@@ -111,15 +111,6 @@ pub(in crate::store) fn examine(
         examined.unsealed = program::one_line(&error).to_string();
     }
     Ok(examined)
-}
-
-/// Nothing, of a row that something else has written, which is named by itself.
-pub(super) fn unless_altered<T>(found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(StoreError::Altered { .. }) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Computes every chain value anew, and compares it with what was signed.

@@ -395,6 +395,15 @@ pub(super) fn are_of_another_key(connection: &Connection) -> Result<bool, StoreE
     Ok(rows > 0 && ours == 0)
 }
 
+/// Nothing, of a row that something else has written, which is named by itself.
+pub(super) fn unless_altered<T>(found: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(StoreError::Altered { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// What a trigger of ours has refused.
 pub(super) fn refused(error: &rusqlite::Error) -> Option<StoreError> {
     let rusqlite::Error::SqliteFailure(_, Some(said)) = error else {

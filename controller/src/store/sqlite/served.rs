@@ -4,9 +4,7 @@
 use fleet::EventKind;
 
 use super::number::signed;
-use super::{
-    backup, checkpoints, claims, hosts, members, meta, policies, recorded, rows, sessions,
-};
+use super::{checkpoints, claims, hosts, members, meta, policies, recorded, rows, sessions};
 use crate::store::error::StoreError;
 use crate::store::model::{CONTROLLER, Member};
 use crate::store::seal::SealKey;
@@ -167,7 +165,7 @@ fn of_log(connection: &Connection) -> Result<Faults, StoreError> {
         let words = format!("the log has {recorded} conflicts, and their evidence is not there");
         faults.push(("audit conflicts", words));
     }
-    let signed_size = backup::unless_altered(meta::signed_size(connection))?.unwrap_or(0);
+    let signed_size = rows::unless_altered(meta::signed_size(connection))?.unwrap_or(0);
     let (count, newest): (i64, Option<i64>) = connection
         .prepare("SELECT count(*), max(size) FROM checkpoints")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
