@@ -112,7 +112,7 @@ impl Connection {
         let code = status.code();
         let look = status.metadata().get(LOOK).map(|look| look.to_str());
         if let Some(Ok(look)) = look {
-            return in_doubt(&self.membership.address, look.to_owned(), status);
+            return in_doubt(&self.address, look.to_owned(), status);
         }
         let said = status.metadata().get(fleet::MEMBERSHIP);
         if said.is_some_and(|said| said == fleet::AUTHORITY_UNKNOWN) {

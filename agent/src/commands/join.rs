@@ -321,8 +321,7 @@ fn already(member: &Membership, token: &Token, args: &JoinArgs) -> Result<(), Jo
             wanted: token.name.clone(),
         });
     }
-    let address = args.controller.as_ref().unwrap_or(&member.address);
-    let is_confirmed = match runtime()?.block_on(known::ask(member, address)) {
+    let is_confirmed = match runtime()?.block_on(known::ask(member, args.controller.as_deref())) {
         Known::Member => true,
         Known::Refused(cause) => {
             return Err(JoinFailed::NotKnown {

@@ -22,22 +22,27 @@ pub enum Known {
     Unanswered(ConnectError),
 }
 
-/// Asks, with a request that is refused for what is in it once the caller is known, and stores nothing.
-pub async fn ask(member: &Membership, address: &str) -> Known {
+/// Asks the controller at this address, or else at any that the membership knows, with a request that is refused for
+/// what is in it once the caller is known, and stores nothing.
+pub async fn ask(member: &Membership, address: Option<&str>) -> Known {
     let answer = async {
-        let channel = member.channel_to(address).await?;
+        let (channel, address) = match address {
+            Some(address) => (member.channel_to(address).await?, address.to_owned()),
+            None => member.channel_and_address().await?,
+        };
         match AgentClient::new(channel)
             .push_events(PushEventsRequest::default())
             .await
         {
             Err(status) if status.code() != Code::InvalidArgument => {
-                Err(ConnectError::from_status(address, status))
+                Err(ConnectError::from_status(&address, status))
             }
             Ok(_) | Err(_) => Ok(()),
         }
     };
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await;
-    match answer.unwrap_or_else(|_| Err(no_answer(address))) {
+    let dialled = address.unwrap_or(&member.address);
+    match answer.unwrap_or_else(|_| Err(no_answer(dialled))) {
         Ok(()) => Known::Member,
         Err(
             error @ ConnectError::Refused {

@@ -144,7 +144,7 @@ fn asked(member: &Membership, address: &str) -> Vec<Check> {
         }
     };
     let tls = Check::ok("controller", "each knows the other (TLS)");
-    match runtime.block_on(known::ask(member, address)) {
+    match runtime.block_on(known::ask(member, Some(address))) {
         Known::Member => vec![
             tls,
             Check::ok("membership", "the controller knows this host"),
