@@ -23,6 +23,7 @@ needed=(
     ssh=openssh-client
     fwknop=fwknop-client
     fwknopd=fwknop-server
+    /usr/lib/postgresql=postgresql
 )
 
 # sbin is not on everyone's path
@@ -51,6 +52,12 @@ if ((${#missing[@]})); then
             exit 1
         fi
         as_root=(sudo)
+    fi
+    # PostgreSQL's package makes a cluster and starts it: the tests make and run their own.
+    if [[ " ${missing[*]} " == *" postgresql "* ]]; then
+        "${as_root[@]}" mkdir -p /etc/postgresql-common
+        [[ -e /etc/postgresql-common/createcluster.conf ]] ||
+            echo 'create_main_cluster = false' | "${as_root[@]}" tee /etc/postgresql-common/createcluster.conf >/dev/null
     fi
     # The daemons among them must not start on this machine: the tests run their own, in namespaces.
     "${as_root[@]}" apt-get update -q -o=Dpkg::Use-Pty=0 >/dev/null

@@ -70,6 +70,9 @@ pub enum DataDirError {
     /// `move` has packed it for another machine.
     #[error("the controller of {0} was moved to another machine")]
     Moved(PathBuf),
+    /// What a command needs to be a file is none.
+    #[error("the database of {0} is at a PostgreSQL server, and this knows files only")]
+    Elsewhere(PathBuf),
     /// Two controllers cannot share a directory.
     #[error("another controller serves {0}")]
     Locked(PathBuf),
@@ -173,6 +176,11 @@ impl DataDir {
     /// The same, when it is there and may be read: an engine would make another, or say that the disk
     /// fails.
     pub(crate) fn existing_database(&self) -> Result<PathBuf, DataDirError> {
+        // One of before may still be there.
+        let settings = toml::from_str::<toml::Table>(&self.read_settings()?);
+        if settings.is_ok_and(|settings| settings.contains_key("database")) {
+            return Err(DataDirError::Elsewhere(self.0.clone()));
+        }
         let path = self.database();
         match File::open(&path) {
             Ok(_) => Ok(path),

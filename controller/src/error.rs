@@ -6,7 +6,7 @@ use tokio::task::JoinError;
 use crate::access::peer::CertificateTime;
 use crate::becomes_public::BecomesPublic;
 use crate::random::NoRandomness;
-use crate::store::error::StoreError;
+use crate::store::error::{NotCommitted, StoreError};
 use crate::store::model::Member;
 
 /// Why a request was not done.
@@ -325,7 +325,11 @@ impl Error {
             | Self::Renewal(_) => Remedy::AskForPermission,
             Self::TooMany | Self::Busy { .. } | Self::ClaimsFull => Remedy::Wait,
             Self::Stopping => Remedy::ComeBack,
-            Self::Store(StoreError::Disk { .. }) => Remedy::Wait,
+            Self::Store(
+                StoreError::Disk { .. }
+                | StoreError::Unreachable { .. }
+                | StoreError::NotCommitted(NotCommitted::Unreachable(_) | NotCommitted::Unknown),
+            ) => Remedy::Wait,
             Self::TooCostly | Self::NotRead { .. } => Remedy::AskLess,
             Self::Invalid { .. } | Self::InvalidPolicy(_) | Self::TestsFailed(_) => Remedy::Correct,
             Self::NameTaken { .. } | Self::KeyTaken { .. } => Remedy::ChooseAnother,

@@ -27,6 +27,7 @@ impl Failure for StartError {
             | Self::AuthorityFile { .. }
             | Self::DirectoryKey
             | Self::NoAuditKey
+            | Self::FleetExists
             | Self::Database { .. }
             | Self::Server(_)
             | Self::Random(_)
@@ -49,6 +50,7 @@ impl Failure for StartError {
                 "`postern-controller check` says what is not sound; a backup has the files of then"
                     .into(),
             ),
+            Self::FleetExists => Some("name another database, which has nothing in it".into()),
             Self::Settings { .. } | Self::Server(_) | Self::Random(_) | Self::NoAuditKey => None,
         }
     }
@@ -191,7 +193,13 @@ fn tls_hint(error: &dyn std::error::Error) -> Option<&'static str> {
 }
 
 fn request_hint(error: &Error) -> Option<Cow<'_, str>> {
-    if let Error::Store(error @ StoreError::Disk { .. }) = error {
+    if let Error::Store(
+        error @ (StoreError::Disk { .. }
+        | StoreError::Newer { .. }
+        | StoreError::Unreachable { .. }
+        | StoreError::Postgres(_)),
+    ) = error
+    {
         return database_hint(error, None);
     }
     if let Error::NameTaken { role, .. } = error {
@@ -242,6 +250,16 @@ fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'sta
             format!("if you put that database there yourself and trust it, remove {mark}").into(),
         );
     }
+    if let StoreError::Unreachable { .. } = error {
+        return Some(
+            "start that server, let it take in this controller (pg_hba.conf), or correct [database] in \
+             controller.toml"
+                .into(),
+        );
+    }
+    if let StoreError::Postgres(_) = error {
+        return Some("correct [database] in controller.toml".into());
+    }
     if let StoreError::Copy { .. } = error {
         return Some("it is copied before it is brought up to date: make room there".into());
     }
@@ -260,6 +278,11 @@ fn database_hint(error: &StoreError, database: Option<&Path>) -> Option<Cow<'sta
 
 fn data_dir_hint(error: &DataDirError) -> Option<Cow<'_, str>> {
     match error {
+        DataDirError::Elsewhere(_) => Some(
+            "back up the database with pg_dump, and the files of the directory beside it; docs/operator.md \
+             says how"
+                .into(),
+        ),
         DataDirError::NotEmpty(_) => {
             Some("give a new directory, or remove what an interrupted `init` left there".into())
         }

@@ -81,9 +81,11 @@ pub use settings::{
 };
 pub use sinks::error::DeliveryError;
 pub use start::error::StartError;
-pub use start::{Running, create_token, init};
+pub use start::{Running, create_token, init, init_over};
 pub use status::ask::status;
 pub use status::{SinkStatus, Status};
-pub use store::error::{EngineError, NotCommitted, StoreError, Trouble};
+pub use store::error::{EngineError, NotCommitted, PostgresMistake, StoreError, Trouble};
+
 pub use store::model::{KeyRotated, Resealed};
+pub use store::place::PostgresSettings;
 pub use store::seal::SealError;

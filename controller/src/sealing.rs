@@ -61,7 +61,7 @@ mod tests {
             .await
             .unwrap();
         let dir = DataDir::open(temp.path()).unwrap();
-        let store = Store::open(&dir.database(), dir.seal_key().unwrap()).unwrap();
+        let store = Store::open(&dir.database().into(), dir.seal_key().unwrap()).unwrap();
         for base in 0..2 {
             let policy = NewPolicy {
                 text: Zeroizing::new(TEXT.to_owned()),
@@ -87,7 +87,7 @@ mod tests {
 
     /// Whether everything can be read, under whatever key the directory says.
     async fn is_readable(dir: &DataDir) -> bool {
-        let store = Store::open(&dir.database(), dir.seal_key().unwrap()).unwrap();
+        let store = Store::open(&dir.database().into(), dir.seal_key().unwrap()).unwrap();
         let texts = [store.policy_text(1).await, store.policy_text(2).await];
         let other = Zeroizing::new([1; 32]);
         let signer = store.audit_keys("prod".to_owned(), other, NOW_MS).await;
@@ -219,7 +219,7 @@ mod tests {
 
         assert_eq!(*dir.seal_key_bytes().unwrap(), *before);
         assert_eq!(file(&dir, "seal.key.new"), None);
-        let store = Store::open(&dir.database(), SealKey::new(&before)).unwrap();
+        let store = Store::open(&dir.database().into(), SealKey::new(&before)).unwrap();
         assert_eq!(store.policy_text(2).await.unwrap().unwrap().as_str(), TEXT);
     }
 

@@ -16,6 +16,7 @@ pub use self::mistakes::{InvalidSettings, Mistake};
 use self::mistakes::{Mistakes, tables};
 use self::raw_sink::RawSink;
 pub use self::sink::{Access, Begin, Body, Format, SinkSettings, Target, Transport};
+use crate::store::place::PostgresSettings;
 
 const POLICY_VALID: &str = "7d";
 const CERTIFICATE_LIFE: &str = "24h";
@@ -58,6 +59,8 @@ pub struct Settings {
     pub event_quota: Option<EventQuota>,
     /// Where events are sent on to.
     pub sinks: Vec<SinkSettings>,
+    /// The PostgreSQL server that has the database; `None` where that is a file in the directory.
+    pub database: Option<PostgresSettings>,
 }
 
 /// Where a controller listens.
@@ -121,7 +124,9 @@ const KEYS: &[&str] = &[
     "quota",
     "retention",
     "sink",
+    "database",
 ];
+const DATABASE_KEYS: &[&str] = &["postgres", "password_file", "ca_file"];
 const IDENTITY_KEYS: &[&str] = &["max_age", "max_absence", "refuse"];
 const QUOTA_KEYS: &[&str] = &["event_bytes_per_second", "event_burst_bytes"];
 const RETENTION_KEYS: &[&str] = &["keep", "keep_noise"];
@@ -147,6 +152,14 @@ struct RawSettings {
     retention: RawRetention,
     #[serde(default)]
     sink: Vec<RawSink>,
+    database: Option<RawDatabase>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RawDatabase {
+    postgres: Spanned<String>,
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -180,14 +193,28 @@ struct RawMetrics {
 
 impl Settings {
     /// The text of a new file.
-    pub(crate) fn text(fleet: &str, address: &str) -> Result<String, InvalidSettings> {
+    pub(crate) fn text(
+        (fleet, address): (&str, &str),
+        database: Option<&PostgresSettings>,
+    ) -> Result<String, InvalidSettings> {
         let quoted = |text: &str| toml::Value::from(text).to_string();
-        let text = format!(
+        let mut text = format!(
             "fleet = {}\naddress = {}\npolicy_valid = {POLICY_VALID:?}\n\
              certificate_life = {CERTIFICATE_LIFE:?}\n",
             quoted(fleet),
             quoted(address)
         );
+        if let Some(database) = database {
+            text += &format!("\n[database]\npostgres = {}\n", quoted(&database.url));
+            for (key, path) in [
+                ("password_file", &database.password_file),
+                ("ca_file", &database.ca_file),
+            ] {
+                if let Some(path) = path {
+                    text += &format!("{key} = {}\n", quoted(&path.to_string_lossy()));
+                }
+            }
+        }
         Self::parse(&text)?;
         Ok(text)
     }
@@ -209,6 +236,7 @@ impl Settings {
     pub(crate) fn under(mut self, dir: &Path) -> Self {
         let sinks = self.sinks.into_iter();
         self.sinks = sinks.map(|sink| sink.under(dir)).collect();
+        self.database = self.database.map(|database| database.under(dir));
         self
     }
 }
@@ -234,6 +262,9 @@ fn read(text: &str, mistakes: &mut Mistakes<'_>) -> Option<Settings> {
     }
     for (path, retention) in tables(table.get_ref(), "retention") {
         mistakes.check_keys(retention, &path, RETENTION_KEYS);
+    }
+    for (path, database) in tables(table.get_ref(), "database") {
+        mistakes.check_keys(database, &path, DATABASE_KEYS);
     }
     for (path, sink) in tables(table.get_ref(), "sink") {
         mistakes.check_keys(sink, &path, raw_sink::KEYS);
@@ -301,6 +332,7 @@ fn checked(raw: RawSettings, mistakes: &mut Mistakes<'_>) -> Settings {
         identity: identity(&raw.identity, mistakes),
         event_quota: quota(&raw.quota, mistakes),
         sinks: RawSink::all(raw.sink, mistakes),
+        database: raw.database.map(|raw| database(raw, mistakes)),
     }
 }
 
@@ -322,6 +354,20 @@ fn controllers(said: Vec<Spanned<String>>, own: &str, mistakes: &mut Mistakes<'_
         mistakes.add(first, "controllers", what);
     }
     said.into_iter().map(Spanned::into_inner).collect()
+}
+
+fn database(raw: RawDatabase, mistakes: &mut Mistakes<'_>) -> PostgresSettings {
+    let span = raw.postgres.span();
+    let settings = PostgresSettings {
+        url: raw.postgres.into_inner(),
+        password_file: raw.password_file,
+        ca_file: raw.ca_file,
+    };
+    if let Err(error) = settings.check() {
+        let what = program::one_line(&error).to_string();
+        mistakes.add(Some(span), "database.postgres", what);
+    }
+    settings
 }
 
 fn identity(raw: &RawIdentity, mistakes: &mut Mistakes<'_>) -> IdentitySettings {

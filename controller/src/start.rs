@@ -40,11 +40,12 @@ use crate::rollout::Rollout;
 use crate::sessions::registry::Registry;
 use crate::settings::{Listen, Settings};
 use crate::sinks::state::Sinks;
-use crate::store::Store;
 use crate::store::model::{FleetState, Origin};
+use crate::store::place::PostgresSettings;
 use crate::store::seal::SealKey;
+use crate::store::{Place, Store};
 use crate::{housekeeping, metrics, server, sinks, status};
-use directory::{expiries, open_store, read_settings};
+use directory::{expiries, open_store, place, read_settings};
 use error::StartError;
 
 /// A controller that serves.
@@ -62,9 +63,24 @@ pub struct Running {
 ///
 /// [`StartError`]. A directory that holds a controller is never changed.
 pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, StartError> {
-    let settings = Settings::text(fleet, address).map_err(|mistakes| StartError::Settings {
-        path: data.join("controller.toml"),
-        mistakes,
+    init_over(data, (address, fleet), None).await
+}
+
+/// The same with the database at a PostgreSQL server, which is there and has nothing in it.
+///
+/// # Errors
+///
+/// [`StartError`]. A directory, or a database, that holds a controller is never changed.
+pub async fn init_over(
+    data: &Path,
+    (address, fleet): (&str, &str),
+    database: Option<PostgresSettings>,
+) -> Result<Token, StartError> {
+    let settings = Settings::text((fleet, address), database.as_ref()).map_err(|mistakes| {
+        StartError::Settings {
+            path: data.join("controller.toml"),
+            mistakes,
+        }
     })?;
     let dir = DataDir::create(data)?;
     let now = clock::now();
@@ -76,7 +92,14 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
     let seal = Zeroizing::new(random()?);
     dir.write_seal_key(&seal)?;
 
-    let store = open_store(dir.database(), SealKey::new(&seal))?;
+    let place = match database {
+        Some(database) => Place::Postgres(database.under(dir.path())),
+        None => Place::File(dir.database()),
+    };
+    let store = open_store(place, SealKey::new(&seal))?;
+    if store.fleet_state().await.is_ok() {
+        return Err(StartError::FleetExists);
+    }
     let epoch = hex::encode(random::<16>()?);
     store.create_fleet(epoch, now.secs()).await?;
     store.settle_authority(kept.state()).await?;
@@ -98,8 +121,8 @@ pub async fn init(data: &Path, address: &str, fleet: &str) -> Result<Token, Star
 /// [`StartError`].
 pub async fn create_token(data: &Path, new: NewToken) -> Result<Issued, StartError> {
     let dir = DataDir::open(data)?;
-    let settings = read_settings(&dir)?;
-    let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
+    let settings = read_settings(&dir)?.under(dir.path());
+    let store = open_store(place(&dir, &settings)?, dir.seal_key()?)?;
     let current = match authority::read(&dir, &store).await? {
         Some(kept) => kept.current.open()?,
         None => Authority::open(&dir.identity("ca")?)?,
@@ -132,7 +155,7 @@ impl Running {
             tracing::warn!("{readable}");
         }
         let version = dir.authority_version();
-        let store = open_store(dir.existing_database()?, dir.seal_key()?)?;
+        let store = open_store(place(&dir, &settings)?, dir.seal_key()?)?;
         let kept = authority::open(&dir, &store, clock::now()).await?;
         let in_force = authority::in_force(&kept, clock::now())?;
         let fleet = name_this_run(&dir, &store).await?;

@@ -10,6 +10,9 @@
 //! | `proof` | what proves the log |
 //! | `sending` | what goes out: records for sinks, numbers, copies |
 //! | `sql` | one face of SQL, for whatever engine |
+//! | `place`, `engine` | where the database is, and what is there |
+//! | `jobs`, `lanes` | writes that wait, readings in lanes |
+//! | `postgres` | the engine for several controllers |
 //! | `sqlite` | the engine, and the SQL of each resource |
 //!
 //! A method answers after its transaction is on disk. Nothing of an operation that failed, or that
@@ -20,9 +23,14 @@
 //! caller sees changes. The tests in `store/tests.rs` say what an engine must do.
 
 mod authorities;
+mod engine;
 pub(crate) mod error;
+mod jobs;
+mod lanes;
 mod membership;
 pub(crate) mod model;
+pub(crate) mod place;
+mod postgres;
 mod proof;
 mod questions;
 pub(crate) mod seal;
@@ -31,40 +39,39 @@ mod sql;
 mod sqlite;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use fleet::{Event, EventKind, EventRecord, Role};
 use zeroize::Zeroizing;
 
+use self::engine::Engine;
 use self::error::StoreError;
 use self::model::{
     Acknowledgement, AfterRestore, Alarm, ApplyOutcome, Begun, Claim, ClaimOutcome, FleetState,
     Generation, HostState, Lease, Member, NewPolicy, Opening, Origin, Pushed, RunBegun,
 };
+pub(crate) use self::place::Place;
 pub(crate) use self::proof::ProofPage;
 use self::seal::SealKey;
 pub(crate) use self::sending::{
     SCHEMA, copy, examine, is_known, is_sealed_under, rebuild_searches, reseal,
 };
-use self::sqlite::{
-    Sqlite, alarms, claims, events, host_edits, hosts, members, meta, policies, sessions,
-};
+use self::sqlite::{alarms, claims, events, host_edits, hosts, members, meta, policies, sessions};
 
 /// Handle to the store; clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    engine: Sqlite,
+    engine: Engine,
     seal: Arc<SealKey>,
 }
 
 // === impl Store ===
 
 impl Store {
-    /// Opens the database in a file and brings its schema up to date; makes it when there is none.
-    pub(crate) fn open(path: &Path, seal: SealKey) -> Result<Self, StoreError> {
+    /// Opens the database and brings its schema up to date; makes it when there is none.
+    pub(crate) fn open(place: &Place, seal: SealKey) -> Result<Self, StoreError> {
         Ok(Self {
-            engine: Sqlite::open(path, &seal)?,
+            engine: Engine::open(place, &seal)?,
             seal: Arc::new(seal),
         })
     }

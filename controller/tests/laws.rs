@@ -35,16 +35,24 @@ const OWNERS: &[(&[&str], &[&str])] = &[
             // Measure how long a batch and a question have taken.
             "store/sqlite/cost.rs",
             "store/sqlite/writer.rs",
+            // … and when a connection has rested, or a server is gone too long.
+            "store/postgres/",
         ],
     ),
     // A second engine must be addable without touching a caller.
     (
-        &["rusqlite", "sqlite::"],
+        &["rusqlite", "sqlite::", "postgres::"],
         &[
             "store/sqlite.rs",
             "store/sqlite/",
             "store/sql.rs",
             "store/sql/",
+            "store/postgres.rs",
+            "store/postgres/",
+            "store/engine.rs",
+            "store/place.rs",
+            "store/fixture.rs",
+            "store/tests/set_back.rs",
             "store.rs",
             "store/authorities.rs",
             "store/membership.rs",

@@ -1,7 +1,9 @@
 //! `postern-controller init`.
 
+use std::path::PathBuf;
+
 use clap::Args;
-use controller::{Settings, is_name};
+use controller::{PostgresSettings, Settings, is_name};
 
 use super::data::DataArgs;
 use super::error::CommandError;
@@ -21,6 +23,18 @@ pub(crate) struct InitArgs {
     /// Name of the fleet, part of every member's certificate
     #[arg(long, value_name = "NAME", default_value = "postern", value_parser = fleet)]
     fleet: String,
+    /// Keep the database at this PostgreSQL server, in a database that is there and has nothing in it
+    ///
+    /// What libpq calls a connection string, without a password: `host=/run/postgresql user=postern dbname=postern`,
+    /// or `postgresql://postern@db.example/postern`. Servers at an address are spoken to over TLS only.
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// File whose first line is the password for that server
+    #[arg(long, value_name = "FILE", requires = "database")]
+    database_password_file: Option<PathBuf>,
+    /// File with the authorities (PEM) that the server's certificate may be of, instead of the system's
+    #[arg(long, value_name = "FILE", requires = "database")]
+    database_ca_file: Option<PathBuf>,
 }
 
 // === impl InitArgs ===
@@ -31,7 +45,13 @@ impl InitArgs {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(CommandError::Runtime)?;
-        let token = runtime.block_on(controller::init(&data, &self.address, &self.fleet))?;
+        let database = self.database.map(|url| PostgresSettings {
+            url,
+            password_file: self.database_password_file,
+            ca_file: self.database_ca_file,
+        });
+        let named = (self.address.as_str(), self.fleet.as_str());
+        let token = runtime.block_on(controller::init_over(&data, named, database))?;
         program::note(format_args!(
             "Fleet `{}` is made in {data}.\n\
              Keep a copy of {data}/ca-key.pem and {data}/seal.key in a safe place.\n\

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn what_init_writes_reads_back() {
-    let text = Settings::text("prod", "controller.example:7443").unwrap();
+    let text = Settings::text(("prod", "controller.example:7443"), None).unwrap();
 
     let settings = Settings::parse(&text).unwrap();
 
@@ -286,5 +286,47 @@ fn the_controllers_of_a_fleet_are_addresses_and_this_one_is_among_them() {
     ] {
         let found = read(list).unwrap_err().to_string();
         assert!(found.contains(said), "{found}");
+    }
+}
+
+#[test]
+fn a_database_at_a_server_is_named_without_its_password_and_reached_over_tls_only() {
+    let parse = |database: &str| {
+        Settings::parse(&format!(
+            "fleet = \"prod\"\naddress = \"controller.example:7443\"\n[database]\n{database}"
+        ))
+    };
+    let dir = Path::new("/var/lib/postern");
+
+    let settings = parse("postgres = \"host=/run/postgresql\"\npassword_file = \"db.password\"");
+    let database = settings.unwrap().under(dir).database.unwrap();
+    assert_eq!(database.password_file.unwrap(), dir.join("db.password"));
+
+    for (url, expected) in [
+        (
+            "postgresql://postern:secret@db.example/postern",
+            "a file of its own",
+        ),
+        (
+            "postgresql://postern@db.example/postern?sslmode=disable",
+            "sslmode=disable",
+        ),
+        ("host=/run/postgresql,db.example", "one or the other"),
+        ("hots=db.example", "none of PostgreSQL's"),
+    ] {
+        let said = parse(&format!("postgres = \"{url}\""))
+            .unwrap_err()
+            .to_string();
+        assert!(said.contains(expected), "{said}");
+        assert!(
+            said.contains("database.postgres") && !said.contains("secret"),
+            "{said}"
+        );
+    }
+    for url in [
+        "postgresql://postern@127.0.0.1/postern?sslmode=disable",
+        "postgresql://postern@db.example,db-2.example/postern",
+    ] {
+        assert!(parse(&format!("postgres = \"{url}\"")).is_ok(), "{url}");
     }
 }

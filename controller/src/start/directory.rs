@@ -1,12 +1,12 @@
 //! What is read of a controller's directory, whether or not its controller runs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::StartError;
 use crate::data_dir::DataDir;
 use crate::settings::Settings;
-use crate::store::Store;
 use crate::store::seal::SealKey;
+use crate::store::{Place, Store};
 
 /// When the certificates of a directory expire, seconds since the Unix epoch.
 pub(crate) fn expiries(dir: &DataDir) -> Result<Vec<(&'static str, u64)>, StartError> {
@@ -26,12 +26,24 @@ pub(crate) fn settings_of(data: &Path) -> Result<Settings, StartError> {
 /// The store of a directory, whose controller may run.
 pub(crate) fn open_beside(data: &Path) -> Result<Store, StartError> {
     let dir = DataDir::open(data)?;
-    open_store(dir.existing_database()?, dir.seal_key()?)
+    let settings = read_settings(&dir)?.under(dir.path());
+    open_store(place(&dir, &settings)?, dir.seal_key()?)
 }
 
-/// Opens the database in a file.
-pub(crate) fn open_store(path: PathBuf, seal: SealKey) -> Result<Store, StartError> {
-    Store::open(&path, seal).map_err(|source| StartError::Database { path, source })
+/// Where the database of a directory with these settings is.
+pub(crate) fn place(dir: &DataDir, settings: &Settings) -> Result<Place, StartError> {
+    match &settings.database {
+        Some(database) => Ok(Place::Postgres(database.clone())),
+        None => Ok(Place::File(dir.existing_database()?)),
+    }
+}
+
+/// Opens the database.
+pub(crate) fn open_store(place: Place, seal: SealKey) -> Result<Store, StartError> {
+    Store::open(&place, seal).map_err(|source| match place {
+        Place::File(path) => StartError::Database { path, source },
+        Place::Postgres(_) => source.into(),
+    })
 }
 
 /// The settings of a directory, as they stand there.

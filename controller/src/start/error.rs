@@ -55,6 +55,9 @@ pub enum StartError {
         /// What the store says.
         source: StoreError,
     },
+    /// Whose it is, nobody can say: it is left alone.
+    #[error("the database holds a fleet already; nothing in it was changed")]
+    FleetExists,
     /// Its server.
     #[error(transparent)]
     Server(#[from] ServerError),

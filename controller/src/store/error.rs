@@ -56,6 +56,17 @@ pub enum StoreError {
         /// What the system says.
         source: io::Error,
     },
+    /// No server at the other end, or none that takes us in.
+    #[error("the database cannot be reached at {server}")]
+    Unreachable {
+        /// Its hosts.
+        server: String,
+        /// What was said.
+        source: EngineError,
+    },
+    /// It cannot even be tried.
+    #[error(transparent)]
+    Postgres(#[from] PostgresMistake),
     /// It was told to close.
     #[error("the store is closed")]
     Closed,
@@ -103,6 +114,43 @@ pub enum StoreError {
     Seal(#[from] SealError),
 }
 
+/// What is wrong with how a PostgreSQL server is to be reached. Whoever wrote the settings can act.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresMistake {
+    /// Neither a URL nor words.
+    #[error("the address of the database is none of PostgreSQL's")]
+    Address(#[source] EngineError),
+    /// Settings are read by more people than secrets are.
+    #[error("the address of the database has a password in it; put it into a file of its own")]
+    Password,
+    /// The password cannot be read.
+    #[error("cannot read the password of the database in {}", path.display())]
+    PasswordFile {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The server's authorities cannot be read.
+    #[error("cannot read the authorities of the database in {}", path.display())]
+    Authorities {
+        /// Where they should be.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: EngineError,
+    },
+    /// It is not clear whether there is to be TLS.
+    #[error(
+        "the address of the database names no host, or sockets beside hosts; name one or the other"
+    )]
+    Hosts,
+    /// What goes there grants access.
+    #[error(
+        "the address of the database says sslmode=disable, and it is on another machine; leave that out"
+    )]
+    NoTls,
+}
+
 /// Why a whole transaction was lost; every write in it hears the same.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NotCommitted {
@@ -112,6 +160,12 @@ pub enum NotCommitted {
     /// It could not be begun or committed.
     #[error("the engine refused it")]
     Refused(#[source] EngineError),
+    /// There is no server to begin with.
+    #[error("the database cannot be reached")]
+    Unreachable(#[source] EngineError),
+    /// The server went away during the commit, and nobody can be asked.
+    #[error("whether it was committed is not known: the database went away")]
+    Unknown,
     /// The files are not what was opened, or not to be trusted.
     #[error("{0}")]
     Disk(Trouble),

@@ -5,26 +5,37 @@ use std::path::Path;
 
 use fleet::{Event, EventKind, Role};
 
-use super::Store;
 use super::model::{
     AfterRestore, ApplyOutcome, Change, EnrollOutcome, Enrolment, Invitation, Member, MemberKey,
     NewMember, NewPolicy, Origin, Scope, Whom,
 };
+use super::postgres::trial;
 use super::seal::SealKey;
+use super::{Place, Store};
 
 /// When everything in a fixture happens, milliseconds since the Unix epoch.
 pub(crate) const NOW_MS: u64 = 1_800_000_000_000;
 
 /// A fleet's store in `dir`; opened again when it is there.
 pub(crate) async fn open(dir: &Path) -> Store {
-    let path = dir.join("controller.db");
-    let is_new = !path.exists();
-    let store = Store::open(&path, SealKey::new(&[7; 32])).unwrap();
+    let (place, is_new) = place(dir);
+    let store = Store::open(&place, SealKey::new(&[7; 32])).unwrap();
     if is_new {
         let created = store.create_fleet("e".repeat(32), NOW_MS / 1000).await;
         created.unwrap();
     }
     store
+}
+
+/// Where the store of `dir` is, and whether it is still to be made: a file in it, or a database of the
+/// server over which these tests run.
+pub(crate) fn place(dir: &Path) -> (Place, bool) {
+    if let Some((settings, is_new)) = trial::database_in(dir) {
+        return (Place::Postgres(settings), is_new);
+    }
+    let path = dir.join("controller.db");
+    let is_new = !path.exists();
+    (path.into(), is_new)
 }
 
 pub(crate) fn event(kind: EventKind, reason: &str) -> Event {

@@ -5,6 +5,7 @@
 //! | `Connection` | whoever runs statements: a trait object, so that these files are compiled once |
 //! | `Statement`, `Rows`, `Row` | a statement that is prepared, and what it gives; an arm for each engine |
 //! | `params` | values of parameters |
+//! | `postgres` | the same over PostgreSQL: texts translated, values converted |
 //! | `error` | why a statement was not run |
 //!
 //! Values are SQLite's in every engine (`Value`, `ToSql`, `FromSql`): null, a whole number, a text or
@@ -13,6 +14,7 @@
 
 mod error;
 mod params;
+pub(super) mod postgres;
 
 /// Why a value of ours is none of SQL.
 pub(super) use rusqlite::Error as EncodeError;
@@ -21,6 +23,7 @@ pub(super) use rusqlite::types::{FromSql, ToSqlOutput, Value, ValueRef};
 
 pub(super) use self::error::{Error, OptionalExtension, is_cut};
 pub(super) use self::params::{Params, params, params_from_iter};
+use self::postgres::{Postgres, Taken};
 
 /// Runs statements of one engine.
 pub(super) type Connection = dyn Engine;
@@ -31,6 +34,8 @@ pub(super) trait Engine {
     fn prepare_cached(&self, sql: &str) -> Result<Statement<'_>, Error>;
     /// Several statements without parameters.
     fn execute_batch(&self, sql: &str) -> Result<(), Error>;
+    /// Whose words it wants where one statement cannot be said for all.
+    fn dialect(&self) -> Dialect;
     /// Whether what is removed or replaced from now on is overwritten in the file, where an engine can
     /// do that.
     fn set_secure_delete(&self, is_on: bool) -> Result<(), Error>;
@@ -38,18 +43,28 @@ pub(super) trait Engine {
     fn proves_rows(&self) -> bool;
 }
 
+/// Whose words.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
 /// A statement that is prepared.
 pub(super) enum Statement<'c> {
+    Postgres(&'c Postgres, String),
     Sqlite(rusqlite::CachedStatement<'c>, &'c rusqlite::Connection),
 }
 
 /// What a query gives, row by row.
 pub(super) enum Rows<'s> {
     Sqlite(rusqlite::Rows<'s>),
+    Postgres(std::vec::IntoIter<::postgres::Row>, Option<::postgres::Row>),
 }
 
 /// One row.
 pub(super) enum Row<'r> {
+    Postgres(&'r ::postgres::Row),
     Sqlite(&'r rusqlite::Row<'r>),
 }
 
@@ -66,6 +81,10 @@ impl Engine for rusqlite::Connection {
 
     fn execute_batch(&self, sql: &str) -> Result<(), Error> {
         Ok(Self::execute_batch(self, sql)?)
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
     }
 
     fn set_secure_delete(&self, is_on: bool) -> Result<(), Error> {
@@ -111,6 +130,7 @@ impl Statement<'_> {
                 params::bind(statement, &params)?;
                 Ok(statement.raw_execute()?)
             }
+            Self::Postgres(connection, sql) => connection.execute(sql, &params),
         }
     }
 
@@ -124,6 +144,11 @@ impl Statement<'_> {
                     rows => Err(rusqlite::Error::StatementChangedRows(rows).into()),
                 }
             }
+            Self::Postgres(connection, sql) => {
+                let rows = connection.query(&format!("{sql} RETURNING id"), &params)?;
+                rows.first()
+                    .map_or(Err(Error::NoRows), |row| Row::Postgres(row).get(0))
+            }
         }
     }
 
@@ -133,6 +158,10 @@ impl Statement<'_> {
             Self::Sqlite(statement, _) => {
                 params::bind(statement, &params)?;
                 Ok(Rows::Sqlite(statement.raw_query()))
+            }
+            Self::Postgres(connection, sql) => {
+                let rows = connection.query(sql, &params)?;
+                Ok(Rows::Postgres(rows.into_iter(), None))
             }
         }
     }
@@ -171,6 +200,10 @@ impl Rows<'_> {
     pub(super) fn next(&mut self) -> Result<Option<Row<'_>>, Error> {
         match self {
             Self::Sqlite(rows) => Ok(rows.next()?.map(Row::Sqlite)),
+            Self::Postgres(rows, current) => {
+                *current = rows.next();
+                Ok(current.as_ref().map(Row::Postgres))
+            }
         }
     }
 }
@@ -182,6 +215,12 @@ impl Row<'_> {
     pub(super) fn get<C: Column, T: FromSql>(&self, column: C) -> Result<T, Error> {
         match self {
             Self::Sqlite(row) => Ok(row.get(column.number())?),
+            Self::Postgres(row) => {
+                let column = column.number();
+                let Taken(value) = row.try_get(column)?;
+                let taken = T::column_result(value);
+                taken.map_err(|source| Error::Value { column, source })
+            }
         }
     }
 
@@ -189,6 +228,7 @@ impl Row<'_> {
     pub(super) fn bytes(&self, column: usize) -> Result<&[u8], Error> {
         let value = match self {
             Self::Sqlite(row) => row.get_ref(column)?,
+            Self::Postgres(row) => row.try_get::<_, Taken<'_>>(column)?.0,
         };
         value
             .as_blob()

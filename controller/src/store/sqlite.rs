@@ -27,7 +27,7 @@
 //! touched.
 
 pub(super) mod alarms;
-mod at_start;
+pub(super) mod at_start;
 pub(super) mod backup;
 pub(super) mod changes;
 pub(super) mod checkpoints;
@@ -38,21 +38,21 @@ mod cost;
 mod disk;
 pub(super) mod enrollment;
 pub(super) mod events;
-mod health;
+pub(super) mod health;
 pub(super) mod host_edits;
 pub(super) mod hosts;
 mod journals;
 mod leases;
 pub(super) mod members;
 pub(super) mod meta;
-mod migrations;
+pub(super) mod migrations;
 pub(super) mod names;
 mod number;
 pub(super) mod policies;
 pub(super) mod proof;
 mod readers;
 mod reasons;
-mod recorded;
+pub(super) mod recorded;
 pub(super) mod resealing;
 pub(super) mod retention;
 pub(super) mod rows;
@@ -81,8 +81,8 @@ use tokio::sync::mpsc;
 
 use self::cost::Allowance;
 use self::readers::Readers;
-use self::writer::Message;
 use super::error::{EngineError, NotCommitted, StoreError, Trouble};
+use super::jobs::{Job, Message};
 use super::model::AtStart;
 use super::seal::{RowKey, SealKey};
 use super::sql::Connection;
@@ -163,7 +163,7 @@ impl Sqlite {
             let damaged = NotCommitted::Disk(Trouble::Damaged);
             return Err(disk::named(damaged.into(), &self.path));
         }
-        let (job, answer) = writer::job(work);
+        let (job, answer) = Job::new(work);
         let sent = self.jobs.send(Message::Run(job)).await;
         sent.map_err(|_| self.gone())?;
         let written = answer.await.map_err(|_| self.gone())?;

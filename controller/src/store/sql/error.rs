@@ -1,5 +1,6 @@
 //! Why a statement was not run, or what it gave is not what was expected.
 
+use postgres::error::SqlState;
 use rusqlite::ErrorCode;
 use rusqlite::types::FromSqlError;
 
@@ -20,6 +21,8 @@ pub(in crate::store) enum Error {
     },
     #[error(transparent)]
     Sqlite(rusqlite::Error),
+    #[error("PostgreSQL")]
+    Postgres(#[from] postgres::Error),
 }
 
 /// Where no row is an answer, too.
@@ -47,6 +50,7 @@ impl Error {
     pub(in crate::store) fn is_interrupted(&self) -> bool {
         match self {
             Self::Sqlite(error) => is_interrupted(error),
+            Self::Postgres(error) => error.code() == Some(&SqlState::QUERY_CANCELED),
             Self::NoRows | Self::Value { .. } => false,
         }
     }
@@ -76,7 +80,9 @@ impl From<Error> for StoreError {
         match error {
             // Some of these are known by those who handle them.
             Error::Sqlite(error) => error.into(),
-            error @ (Error::NoRows | Error::Value { .. }) => Self::Engine(EngineError::new(error)),
+            error @ (Error::NoRows | Error::Value { .. } | Error::Postgres(_)) => {
+                Self::Engine(EngineError::new(error))
+            }
         }
     }
 }

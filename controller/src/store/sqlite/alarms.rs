@@ -24,7 +24,7 @@ pub(in crate::store) fn raise(
             "INSERT INTO host_alarms (member, kind, count, last_ms, reason)
              VALUES (?1, ?2, 1, ?3, ?4)
              ON CONFLICT (member, kind) DO UPDATE SET
-                count = count + 1, last_ms = excluded.last_ms, reason = excluded.reason",
+                count = host_alarms.count + 1, last_ms = excluded.last_ms, reason = excluded.reason",
         )?
         .execute(params![
             signed(member),

@@ -46,7 +46,7 @@ pub(in crate::store) fn look(connection: &Connection) -> Result<AtStart, StoreEr
 }
 
 /// The first of the newest records that does not follow from the one before it.
-fn broken_at(connection: &Connection) -> Result<Option<u64>, StoreError> {
+pub(in crate::store) fn broken_at(connection: &Connection) -> Result<Option<u64>, StoreError> {
     let newest = checkpoints::end(connection)?.size;
     let (rows, _) = ROWS;
     let begin = newest.saturating_sub(u64::from(rows));

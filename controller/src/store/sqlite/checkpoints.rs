@@ -84,8 +84,8 @@ pub(in crate::store) fn rotate(
     // Whoever has the disk is to find nothing of the secret that goes.
     connection.set_secure_delete(true)?;
     connection
-        .prepare_cached("UPDATE audit_keys SET sealed_seed = x''")?
-        .execute([])?;
+        .prepare_cached("UPDATE audit_keys SET sealed_seed = ?1")?
+        .execute([Vec::<u8>::new()])?;
     keep_key(connection, seal, (&to, new), (Some(&note), at_ms))?;
     event.reason = format!(
         "postern-controller audit rotate-key: key {} has signed the log for the last time, at record {}, and \
@@ -203,7 +203,9 @@ pub(in crate::store) fn add_of(
 /// Keeps what was signed. What was signed of a log that was cut since stays: it is evidence.
 pub(super) fn add(connection: &Connection, size: u64, note: &str) -> Result<(), StoreError> {
     connection
-        .prepare_cached("INSERT OR IGNORE INTO checkpoints (size, note) VALUES (?1, ?2)")?
+        .prepare_cached(
+            "INSERT INTO checkpoints (size, note) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        )?
         .execute(params![signed(size), note])?;
     meta::note_signed(connection, size)
 }
@@ -346,7 +348,7 @@ pub(in crate::store) fn conflict(
 pub(in crate::store) fn conflicts(connection: &Connection) -> Result<(u64, u64), StoreError> {
     let found = connection
         .prepare_cached(
-            "SELECT count(*), ifnull(max(found_at_ms), 0) FROM audit_conflicts WHERE is_news = 1",
+            "SELECT count(*), coalesce(max(found_at_ms), 0) FROM audit_conflicts WHERE is_news = 1",
         )?
         .query_row([], |row| {
             let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);

@@ -48,7 +48,7 @@ pub(in crate::store) fn claim(
         .prepare_cached(
             "INSERT INTO claim_dates_won (host, through_secs) VALUES (?1, ?2)
              ON CONFLICT (host) DO UPDATE SET through_secs = excluded.through_secs
-             WHERE excluded.through_secs > through_secs",
+             WHERE excluded.through_secs > claim_dates_won.through_secs",
         )?
         .execute(params![claim.host, signed(claim.dated_secs)])?;
     Ok(ClaimOutcome::Won)
@@ -99,7 +99,7 @@ pub(in crate::store) fn recent(
     let dated = "SELECT domain, digest, host, seq, forget_after_secs FROM claims
          WHERE forget_after_secs >= ?1 ORDER BY forget_after_secs DESC LIMIT ?2";
     let for_ever = "SELECT domain, digest, host, seq, 0 FROM claims
-         WHERE forget_after_secs IS NULL AND ?1 IS NOT NULL LIMIT ?2";
+         WHERE forget_after_secs IS NULL AND CAST(?1 AS bigint) IS NOT NULL LIMIT ?2";
     for sql in [dated, for_ever] {
         let left = limit.saturating_sub(i64::try_from(claims.len()).unwrap_or(i64::MAX));
         let mut statement = connection.prepare_cached(sql)?;
@@ -156,7 +156,8 @@ pub(in crate::store) fn prune(
     }
     let mut spend = connection.prepare_cached(
         "INSERT INTO claim_dates_spent (domain, through_secs) VALUES (?1, ?2)
-         ON CONFLICT (domain) DO UPDATE SET through_secs = max(through_secs, excluded.through_secs)",
+         ON CONFLICT (domain) DO UPDATE SET through_secs = excluded.through_secs
+         WHERE excluded.through_secs > claim_dates_spent.through_secs",
     )?;
     for (domain, through_secs) in spent.into_iter().filter(|(_, secs)| *secs > 0) {
         spend.execute(params![domain, through_secs])?;

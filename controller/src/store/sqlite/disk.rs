@@ -114,7 +114,11 @@ pub(super) fn named(error: StoreError, path: &Path) -> StoreError {
         StoreError::NotCommitted(NotCommitted::RolledBack) if is_full(path) => {
             (Trouble::Full, None)
         }
-        other @ (StoreError::NotCommitted(NotCommitted::RolledBack)
+        other @ (StoreError::NotCommitted(
+            NotCommitted::RolledBack | NotCommitted::Unreachable(_) | NotCommitted::Unknown,
+        )
+        | StoreError::Unreachable { .. }
+        | StoreError::Postgres(_)
         | StoreError::Closed
         | StoreError::Panicked
         | StoreError::Damaged { .. }

@@ -27,8 +27,8 @@ use crate::store::sql::{Connection, Error, OptionalExtension as _, params};
 /// Where in the log a record stands.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// `None` for the next.
-    pub(super) id: Option<i64>,
+    /// One more than that of the record before it: there are no gaps.
+    pub(super) id: i64,
     pub(super) journal: i64,
     pub(super) host: i64,
     pub(super) stored_at_ms: u64,
@@ -56,11 +56,13 @@ pub(super) fn append(
         acknowledged_chain: journal.chain.to_vec(),
         ..Pushed::default()
     };
+    let (last_id, head) = head(connection)?;
     let mut log = Log {
         connection,
         host,
         now_ms,
-        head: head(connection)?,
+        last_id,
+        head,
     };
     for record in records {
         let placed = journals::place(connection, &journal, record)?;
@@ -103,7 +105,8 @@ struct Log<'a> {
     connection: &'a Connection,
     host: &'a str,
     now_ms: u64,
-    /// The chain value of the newest event.
+    /// Of the newest event, as its chain value is.
+    last_id: i64,
     head: [u8; 32],
 }
 
@@ -164,15 +167,17 @@ impl Log<'_> {
             flaw: &flaw,
         };
         self.head = version.link(&self.head, &linked);
+        self.last_id += 1;
+        let id = self.last_id;
         let place = Place {
-            id: None,
+            id,
             journal: journal.id,
             host: journal.host,
             stored_at_ms: self.now_ms,
             log_chain: self.head,
             log_version: version,
         };
-        let id = insert(self.connection, &place, record, &columns)?;
+        insert(self.connection, &place, record, &columns)?;
         insert_ports(self.connection, journal.host, &columns.event, id)?;
         insert_blocks(self.connection, &columns.event, id)?;
         Ok(())
@@ -202,13 +207,14 @@ pub(in crate::store) fn append_own(
     Ok(())
 }
 
-/// The chain value of the newest event; 32 zero bytes before the first.
-fn head(connection: &Connection) -> Result<[u8; 32], StoreError> {
+/// The id and the chain value of the newest event; 0 and 32 zero bytes before the first. Whoever asks
+/// is the only one who writes.
+fn head(connection: &Connection) -> Result<(i64, [u8; 32]), StoreError> {
     let head = connection
-        .prepare_cached("SELECT log_chain FROM events ORDER BY id DESC LIMIT 1")?
-        .query_row([], |row| row.get(0))
+        .prepare_cached("SELECT id, log_chain FROM events ORDER BY id DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    Ok(head.unwrap_or([0; 32]))
+    Ok(head.unwrap_or((0, [0; 32])))
 }
 
 const INSERT_V1: &str = "\
@@ -229,7 +235,7 @@ pub(super) fn insert(
     place: &Place,
     record: &EventRecord,
     columns: &Columns,
-) -> Result<i64, Error> {
+) -> Result<(), Error> {
     let Place {
         id,
         journal,
@@ -245,7 +251,7 @@ pub(super) fn insert(
             LogVersion::V1 => INSERT_V1,
             LogVersion::V2 => INSERT,
         })?
-        .insert(params![
+        .execute(params![
             id,
             journal,
             host,
@@ -266,7 +272,8 @@ pub(super) fn insert(
             address_key(&event.opened),
             hex_key(&event.replay_digest),
             hex_key(&event.grant_id),
-        ])
+        ])?;
+    Ok(())
 }
 
 /// Whether an event that is stored is found by each block of addresses and ports that it names.

@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Whether writes succeed, as the log is told: once when they no longer do, again after a while,
 /// and once when they do again.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(in crate::store) struct Health {
     said: Option<Instant>,
     refused: usize,
 }
@@ -33,7 +33,7 @@ pub(super) struct WriteAhead {
 // === impl Health ===
 
 impl Health {
-    pub(super) fn failed(&mut self, cause: &NotCommitted, writes: usize, now: Instant) {
+    pub(in crate::store) fn failed(&mut self, cause: &NotCommitted, writes: usize, now: Instant) {
         self.refused += writes;
         if self.is_due(now) {
             self.said = Some(now);
@@ -45,7 +45,7 @@ impl Health {
         }
     }
 
-    pub(super) fn worked(&mut self) {
+    pub(in crate::store) fn worked(&mut self) {
         if self.said.take().is_some() {
             let refused = std::mem::take(&mut self.refused);
             tracing::warn!(refused, "the database takes writes again");

@@ -72,7 +72,8 @@ fn move_name(connection: &Connection, before: &Member, name: &str) -> Result<(),
             .execute(params![signed(key.id), name])?;
         connection
             .prepare_cached(
-                "INSERT OR IGNORE INTO former_names (key, role, name) VALUES (?1, ?2, ?3)",
+                "INSERT INTO former_names (key, role, name) VALUES (?1, ?2, ?3)
+                 ON CONFLICT DO NOTHING",
             )?
             .execute(params![signed(key.id), Role::Host.as_str(), old])?;
     }
@@ -84,7 +85,7 @@ fn move_name(connection: &Connection, before: &Member, name: &str) -> Result<(),
         .prepare_cached(
             "UPDATE journals SET host = (SELECT id FROM event_hosts WHERE name = ?2)
              WHERE host = (SELECT id FROM event_hosts WHERE name = ?1)
-               AND ifnull(member, ?3) = ?3",
+               AND coalesce(member, ?3) = ?3",
         )?
         .execute(params![old, name, signed(before.id)])?;
     connection
@@ -95,7 +96,7 @@ fn move_name(connection: &Connection, before: &Member, name: &str) -> Result<(),
             "INSERT INTO claim_dates_won (host, through_secs)
              SELECT ?2, through_secs FROM claim_dates_won WHERE host = ?1
              ON CONFLICT (host) DO UPDATE SET through_secs = excluded.through_secs
-             WHERE excluded.through_secs > through_secs",
+             WHERE excluded.through_secs > claim_dates_won.through_secs",
         )?
         .execute([old, name])?;
     connection

@@ -47,8 +47,8 @@ pub(in crate::store) fn acknowledge(
     connection
         .prepare_cached(
             "UPDATE host_states SET
-                applied_generation = iif(?4 = '', ?2, applied_generation),
-                applied_digest = iif(?4 = '', ?3, applied_digest),
+                applied_generation = CASE WHEN ?4 = '' THEN ?2 ELSE applied_generation END,
+                applied_digest = CASE WHEN ?4 = '' THEN ?3 ELSE applied_digest END,
                 rejected = ?4, drift = ?5, last_seen_ms = ?6, audit_fault = ?7,
                 protected_ports = ?8, own_protected_ports = ?9, warnings = ?10, floor_secs = ?11,
                 clock_offset_ms = ?12, commands = ?13, backend = ?14, grants_open = ?15

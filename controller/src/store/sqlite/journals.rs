@@ -215,9 +215,9 @@ pub(super) fn find_or_make(
     connection
         .prepare_cached(
             "INSERT INTO journals (host, epoch, last_seq, chain, member)
-             SELECT id, ?2, 0, zeroblob(32), ?3 FROM event_hosts WHERE name = ?1",
+             SELECT id, ?2, 0, ?4, ?3 FROM event_hosts WHERE name = ?1",
         )?
-        .execute(params![host, epoch, member.map(signed)])?;
+        .execute(params![host, epoch, member.map(signed), [0_u8; 32]])?;
     find(connection, (host, epoch))?.ok_or(StoreError::Damaged { what: "journals" })
 }
 

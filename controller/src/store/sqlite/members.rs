@@ -9,7 +9,7 @@ use super::number::signed;
 use super::{hosts, rows};
 use crate::store::error::StoreError;
 use crate::store::model::{KnownAuthorities, Lock, Member, MemberKey, NewMember, Scope};
-use crate::store::sql::{Connection, Error, OptionalExtension as _, Row, params};
+use crate::store::sql::{Connection, Dialect, Error, OptionalExtension as _, Row, params};
 
 const COLUMNS: &str = "id, role, name, address, spa_port, labels, joined_at_ms, locked_at_ms, \
                        lock_reason, locked_by, addresses, scope";
@@ -124,8 +124,9 @@ pub(super) fn departed(
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO departed_users (name, removed_at_ms, removed_by)
-             VALUES (?1, ?2, ?3)",
+            "INSERT INTO departed_users (name, removed_at_ms, removed_by) VALUES (?1, ?2, ?3)
+             ON CONFLICT (name) DO UPDATE SET
+                removed_at_ms = excluded.removed_at_ms, removed_by = excluded.removed_by",
         )?
         .execute(params![name, signed(at_ms), by])?;
     Ok(())
@@ -143,7 +144,10 @@ pub(in crate::store) fn all_departed(
 /// See `Store::highest_key`.
 pub(in crate::store) fn highest_key(connection: &Connection) -> Result<u64, StoreError> {
     let highest = connection
-        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'member_keys'")?
+        .prepare_cached(match connection.dialect() {
+            Dialect::Sqlite => "SELECT seq FROM sqlite_sequence WHERE name = 'member_keys'",
+            Dialect::Postgres => "SELECT id FROM last_ids WHERE name = 'member_keys'",
+        })?
         .query_row([], |row| row.get(0))
         .optional()?;
     Ok(highest.unwrap_or(0))

@@ -101,7 +101,9 @@ pub(super) fn run(connection: &Connection) -> Result<Option<String>, StoreError>
 
 /// The schema that a program must know to use this database, and the version of the program that
 /// brought it to its own.
-pub(super) fn oldest_program(connection: &Connection) -> Result<Option<(u32, String)>, StoreError> {
+pub(in crate::store) fn oldest_program(
+    connection: &Connection,
+) -> Result<Option<(u32, String)>, StoreError> {
     let Some(schema) = value(connection, OLDEST_PROGRAM)? else {
         return Ok(None);
     };
@@ -110,7 +112,7 @@ pub(super) fn oldest_program(connection: &Connection) -> Result<Option<(u32, Str
 }
 
 /// Notes both, where they are not there yet.
-pub(super) fn set_oldest_program(
+pub(in crate::store) fn set_oldest_program(
     connection: &Connection,
     schema: u32,
     version: &str,

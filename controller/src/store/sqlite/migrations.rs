@@ -95,7 +95,7 @@ pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Resu
 }
 
 /// The same without a copy, of a database that is not newer.
-pub(super) fn apply(connection: &mut Connection) -> Result<(), StoreError> {
+pub(in crate::store) fn apply(connection: &mut Connection) -> Result<(), StoreError> {
     migrations()
         .to_latest(connection)
         .map_err(|error| StoreError::Engine(EngineError::new(error)))?;

@@ -59,11 +59,11 @@ pub(in crate::store) fn known(connection: &Connection) -> Result<LogNames, Store
                  FROM seen WHERE seen.name IS NOT NULL)
              SELECT name FROM (SELECT name FROM members WHERE role <> 'host'
                  UNION SELECT name FROM departed_users
-                 UNION SELECT name FROM seen WHERE name IS NOT NULL) LIMIT ?1",
+                 UNION SELECT name FROM seen WHERE name IS NOT NULL) AS known LIMIT ?1",
         )?,
         hosts: names(
             "SELECT name FROM (SELECT name FROM members WHERE role = 'host'
-                 UNION SELECT name FROM event_hosts) LIMIT ?1",
+                 UNION SELECT name FROM event_hosts) AS known LIMIT ?1",
         )?,
     })
 }

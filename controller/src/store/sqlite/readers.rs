@@ -12,14 +12,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinError;
 
 use super::cost::{Allowance, Asked, Meter};
 use super::{connection, rows};
 use crate::store::error::{NotCommitted, StoreError, Trouble};
+use crate::store::lanes::{Lane, Source};
 use crate::store::seal::RowKey;
 use crate::store::sql;
 
@@ -31,18 +29,17 @@ const QUESTIONS_MAX: usize = 4;
 /// Three pools of connections to one database, opened as they are needed.
 #[derive(Debug)]
 pub(super) struct Readers {
-    control: Arc<Lane>,
-    questions: Arc<Lane>,
-    sending: Arc<Lane>,
+    control: Arc<Lane<Reading>>,
+    questions: Arc<Lane<Reading>>,
+    sending: Arc<Lane<Reading>>,
+    reading: Reading,
 }
 
-/// One pool.
-#[derive(Debug)]
-struct Lane {
+/// Opens readers of one file, which can tell whose its rows are.
+#[derive(Clone, Debug)]
+struct Reading {
     path: PathBuf,
     key: RowKey,
-    free: Mutex<Vec<Connection>>,
-    permits: Arc<Semaphore>,
 }
 
 // === impl Readers ===
@@ -56,9 +53,10 @@ impl Readers {
 
     fn with_questions(of: (&Path, &RowKey), questions_max: usize) -> Self {
         Self {
-            control: Lane::new(of, CONTROL_MAX),
-            questions: Lane::new(of, questions_max),
-            sending: Lane::new(of, 1),
+            control: lane(of, CONTROL_MAX),
+            questions: lane(of, questions_max),
+            sending: lane(of, 1),
+            reading: reading(of),
         }
     }
 
@@ -104,7 +102,7 @@ impl Readers {
     pub(super) async fn check_integrity(&self) -> Result<(), StoreError> {
         let asked = Asked::default();
         let meter = Meter::new(Allowance::WITHOUT_END, &asked);
-        let lane = Lane::new((&self.control.path, &self.control.key), 1);
+        let lane = Lane::new(self.reading.clone(), 1);
         let permit = lane.permit().await?;
         let checked = lane.run(permit, move |connection| {
             meter.during(connection, || quick_check(connection))
@@ -116,57 +114,37 @@ impl Readers {
 
     /// Refuses what comes now or waits in line; readings that have begun go on.
     pub(super) fn close(&self) {
-        self.control.permits.close();
-        self.questions.permits.close();
-        self.sending.permits.close();
+        self.control.close();
+        self.questions.close();
+        self.sending.close();
     }
 }
 
-// === impl Lane ===
+// === impl Reading ===
 
-impl Lane {
-    fn new((path, key): (&Path, &RowKey), max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            path: path.to_owned(),
-            key: key.clone(),
-            free: Mutex::new(Vec::new()),
-            permits: Arc::new(Semaphore::new(max)),
-        })
+impl Source for Reading {
+    type Connection = Connection;
+
+    fn open(&self) -> Result<Connection, StoreError> {
+        let connection = connection::reading(&self.path)?;
+        rows::reading(&connection, &self.key)?;
+        Ok(connection)
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        permit.map_err(|_| StoreError::Closed)
+    fn is_usable(&self, _: &Connection) -> bool {
+        true
     }
+}
 
-    async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        permit: OwnedSemaphorePermit,
-        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let lane = Arc::clone(self);
-        let reading = tokio::task::spawn_blocking(move || {
-            // Held by the work, not by whoever waits for it: work goes on when its caller is gone.
-            let _permit = permit;
-            let connection = lane.take()?;
-            let result = work(&connection);
-            lane.free.lock().push(connection);
-            result
-        });
-        reading.await.map_err(|error| broken_off(&error))?
+fn reading((path, key): (&Path, &RowKey)) -> Reading {
+    Reading {
+        path: path.to_owned(),
+        key: key.clone(),
     }
+}
 
-    fn take(&self) -> Result<Connection, StoreError> {
-        let free = self.free.lock().pop();
-        match free {
-            Some(connection) => Ok(connection),
-            None => {
-                let connection = connection::reading(&self.path)?;
-                rows::reading(&connection, &self.key)?;
-                Ok(connection)
-            }
-        }
-    }
+fn lane(of: (&Path, &RowKey), most: usize) -> Arc<Lane<Reading>> {
+    Lane::new(reading(of), most)
 }
 
 /// Table by table, so that none of these readings keeps the write-ahead log for the time of all.
@@ -184,15 +162,6 @@ fn quick_check(connection: &Connection) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-/// A reading ends without a result when it panics or when the runtime shuts down under it.
-fn broken_off(error: &JoinError) -> StoreError {
-    if error.is_panic() {
-        StoreError::Panicked
-    } else {
-        StoreError::Closed
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::store::sql::{Connection, params};
 
 /// How they are other than that, in words. Rows that something else has written are not looked at: `rows`
 /// names them.
-pub(super) fn disagreements(connection: &Connection) -> Result<Vec<String>, StoreError> {
+pub(in crate::store) fn disagreements(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let kinds = Recorded::KINDS.map(|kind| i32::from(kind).to_string());
     // In the order of the log, by the index of kinds.
     let sql = format!(

@@ -33,7 +33,7 @@ const SEALED: [Sealed; 2] = [
         place: |generation| policies::place(generation.cast_unsigned()),
     },
     Sealed {
-        ids: "SELECT id FROM audit_keys WHERE sealed_seed <> x''",
+        ids: "SELECT id FROM audit_keys WHERE length(sealed_seed) > 0",
         read: "SELECT sealed_seed FROM audit_keys WHERE id = ?1",
         write: "UPDATE audit_keys SET sealed_seed = ?2 WHERE id = ?1",
         place: |_| checkpoints::PLACE.to_owned(),

@@ -97,7 +97,7 @@ pub(in crate::store) fn alarm(
     let changed = connection
         .prepare_cached(
             "UPDATE sinks SET alarm_since_ms = ?2
-             WHERE name = ?1 AND (alarm_since_ms IS NULL) != (?2 IS NULL)",
+             WHERE name = ?1 AND (alarm_since_ms IS NULL) != (CAST(?2 AS bigint) IS NULL)",
         )?
         .execute(params![name, since_ms.map(signed)])?;
     if changed == 0 {

@@ -139,7 +139,7 @@ pub(in crate::store) fn ask(
     let asked = connection
         .prepare_cached(
             "UPDATE member_keys SET rotation_asked_ms = ?3
-             WHERE member = ?1 AND (?2 IS NULL OR name = ?2) AND follows IS NULL
+             WHERE member = ?1 AND (CAST(?2 AS text) IS NULL OR name = ?2) AND follows IS NULL
                AND rotation_asked_ms IS NULL
                AND id NOT IN (SELECT follows FROM member_keys WHERE follows IS NOT NULL)",
         )?

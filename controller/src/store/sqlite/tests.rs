@@ -6,10 +6,11 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use super::writer::{self, Message};
+use super::writer;
 use super::{connection, enrollment, members, meta, migrations, policies, rows, tokens};
 use crate::store::error::StoreError;
 use crate::store::fixture::{NOW_MS, event, invitation, new_member, new_policy};
+use crate::store::jobs::{Job, Message};
 use crate::store::model::{AfterRestore, ApplyOutcome, Cursor, EnrollOutcome, EventFilter};
 use crate::store::seal::SealKey;
 
@@ -39,14 +40,14 @@ fn database(dir: &TempDir, pages: i64) -> Connection {
 
 /// Joins a host and applies a policy in one transaction, and says which of them was answered so.
 fn write(connection: &Connection) -> [bool; 2] {
-    let (join, mut joined) = writer::job(|connection| {
+    let (join, mut joined) = Job::new(|connection| {
         let mut member = new_member(Role::Host, "web-1");
         // Some pages, so that the disk can be full in the middle.
         member.labels.insert("long".to_owned(), "x".repeat(20_000));
         let event = event(EventKind::Enrolled, "joined");
         enrollment::enroll(connection, &SECRET, &member, event, NOW_MS)
     });
-    let (apply, mut applied) = writer::job(|connection| {
+    let (apply, mut applied) = Job::new(|connection| {
         let policy = new_policy(&"# a remark\n".repeat(2_000));
         let base = (0, AfterRestore::No);
         policies::apply(connection, &SealKey::new(&[7; 32]), base, policy)

@@ -138,8 +138,8 @@ pub(super) fn revoke_of(
 ) -> Result<Vec<String>, StoreError> {
     let sql = format!(
         "SELECT id FROM tokens
-         WHERE {OPEN} AND expires_at_secs > ?1 AND id IS NOT ?5
-           AND role = ?2 AND name = ?3 AND (?4 IS NULL OR key_name = ?4)
+         WHERE {OPEN} AND expires_at_secs > ?1 AND id IS DISTINCT FROM ?5
+           AND role = ?2 AND name = ?3 AND (CAST(?4 AS text) IS NULL OR key_name = ?4)
          ORDER BY id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
@@ -169,7 +169,7 @@ pub(super) fn revoke_replacing(
     let sql = format!(
         "SELECT id FROM tokens
          WHERE {OPEN} AND expires_at_secs > ?1 AND id <> ?2
-           AND role = ?3 AND name = ?4 AND key_name = ?5 AND replaces
+           AND role = ?3 AND name = ?4 AND key_name = ?5 AND replaces <> 0
          ORDER BY id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
@@ -198,7 +198,7 @@ fn revoke_made_by(
 ) -> Result<Vec<String>, StoreError> {
     let sql = format!(
         "SELECT id FROM tokens
-         WHERE {OPEN} AND expires_at_secs > ?1 AND creator = ?2 AND id IS NOT ?3 ORDER BY id"
+         WHERE {OPEN} AND expires_at_secs > ?1 AND creator = ?2 AND id IS DISTINCT FROM ?3 ORDER BY id"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let made_by = params![signed(change.at_ms / 1000), signed(member.id), redeemed];

@@ -52,7 +52,7 @@ fn question(asked: &UsesAsked) -> (String, Vec<Value>) {
         values.extend(hosts.iter().map(|host| Value::from(host.clone())));
         sql += &format!(" AND e.host IN (SELECT id FROM event_hosts WHERE name IN ({marks}))");
     }
-    sql += " GROUP BY e.user, e.key, j.member, j.host, e.stanza";
+    sql += " GROUP BY e.user, e.key, j.member, j.host, h.name, e.stanza";
     (sql, values)
 }
 

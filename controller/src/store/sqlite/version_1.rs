@@ -21,7 +21,7 @@ pub(super) fn move_events(connection: &Connection) -> Result<(), Error> {
         let stored_at_ms = row.get::<_, i64>("stored_at_ms")?.cast_unsigned();
         let columns = Columns::of(&record, stored_at_ms);
         let place = Place {
-            id: Some(row.get("id")?),
+            id: row.get("id")?,
             journal: row.get("journal")?,
             host: row.get("host")?,
             stored_at_ms,

@@ -50,7 +50,7 @@ struct Event {
 /// The newest event of the log; 0 for none.
 pub(in crate::store) fn newest(connection: &Connection) -> Result<i64, StoreError> {
     let newest = connection
-        .prepare_cached("SELECT ifnull(max(id), 0) FROM events")?
+        .prepare_cached("SELECT coalesce(max(id), 0) FROM events")?
         .query_row([], |row| row.get(0))?;
     Ok(newest)
 }
@@ -71,7 +71,7 @@ pub(in crate::store) fn end(connection: &Connection) -> Result<i64, StoreError> 
 /// The same for who only compares: where it is not known, nothing is said to be indexed.
 pub(super) fn known_end(connection: &Connection) -> Result<i64, StoreError> {
     let end = connection
-        .prepare_cached("SELECT ifnull(max(event), 0) FROM event_words_end")?
+        .prepare_cached("SELECT coalesce(max(event), 0) FROM event_words_end")?
         .query_row([], |row| row.get(0))?;
     Ok(end)
 }
@@ -81,7 +81,7 @@ pub(in crate::store) fn index(connection: &Connection, limit: u32) -> Result<i64
     let begin = end(connection)?;
     let mut statement = connection.prepare_cached(
         "SELECT id, at_ms, stanza, key, replay_digest, grant_id, seq,
-                CASE WHEN pruned_by IS NULL THEN body ELSE x'' END, stored_at_ms, generation
+                CASE WHEN pruned_by IS NULL THEN body END, stored_at_ms, generation
          FROM events WHERE id > ?1 ORDER BY id LIMIT ?2",
     )?;
     let mut rows = statement.query(params![begin, limit])?;
@@ -209,7 +209,8 @@ impl Event {
     fn read(connection: &Connection, row: &Row<'_>) -> Result<Self, Error> {
         let record = EventRecord {
             seq: row.get::<_, i64>(6)?.cast_unsigned(),
-            body: row.get(7)?,
+            // Of one that retention has emptied.
+            body: row.get::<_, Option<Vec<u8>>>(7)?.unwrap_or_default(),
             ..EventRecord::default()
         };
         let columns = Columns::of(&record, row.get::<_, i64>(8)?.cast_unsigned());
@@ -268,8 +269,10 @@ fn insert_words(connection: &Connection, events: &[Event]) -> Result<(), Error> 
     words.sort_by(|one, other| {
         (one.0, order(one.1), one.2, one.3).cmp(&(other.0, order(other.1), other.2, other.3))
     });
-    let mut insert =
-        connection.prepare_cached("INSERT OR IGNORE INTO event_words VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO event_words (what, value, at_ms, event) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+    )?;
     for (what, value, at_ms, event) in words {
         insert.execute(params![what, value, at_ms, event])?;
     }
@@ -287,8 +290,10 @@ fn insert_ids(connection: &Connection, events: &[Event]) -> Result<(), Error> {
     ids.sort_by(|one, other| {
         (one.0, one.1, order(one.2), one.3).cmp(&(other.0, other.1, order(other.2), other.3))
     });
-    let mut insert =
-        connection.prepare_cached("INSERT OR IGNORE INTO event_ids VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO event_ids (part, what, value, event) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO NOTHING",
+    )?;
     for (part, what, value, event) in ids {
         insert.execute(params![part, what, value, event])?;
     }

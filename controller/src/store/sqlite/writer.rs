@@ -4,92 +4,24 @@
 //! into one transaction and commits once. While it waits for the disk, the next lot gathers. Each
 //! write has a savepoint, so that one that fails undoes itself alone.
 
-use std::fmt;
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::connection;
 use super::disk::Files;
 use super::health::{Health, WriteAhead};
 use crate::clock;
-use crate::store::error::{EngineError, NotCommitted, StoreError, Trouble};
+use crate::store::error::{EngineError, NotCommitted, Trouble};
+use crate::store::jobs::{Job, Message, Savepoints};
 use crate::store::sql;
 
 /// Writes in one transaction at most: bounds how long the first of them waits for the last.
 const BATCH_MAX: usize = 1024;
 /// And the time they may take together before they are committed.
 const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
-
-/// What the writer is told.
-#[derive(Debug)]
-pub(super) enum Message {
-    Run(Job),
-    Stop,
-}
-
-/// A write that waits.
-pub(super) struct Job(Box<dyn Write>);
-
-/// What answers a write, once the fate of its transaction is known.
-type Answer = Box<dyn FnOnce(Result<(), NotCommitted>) + Send>;
-
-trait Write: Send {
-    /// Writes, and says what will answer: nothing is answered before the commit.
-    fn run(self: Box<Self>, connection: &Connection) -> Answer;
-    /// Answers without writing, when there is no transaction to write in.
-    fn refuse(self: Box<Self>, cause: NotCommitted);
-}
-
-struct Work<T, F> {
-    work: F,
-    sender: oneshot::Sender<Result<T, StoreError>>,
-}
-
-// === impl Job ===
-
-impl fmt::Debug for Job {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Job").finish_non_exhaustive()
-    }
-}
-
-// === impl Work ===
-
-impl<T, F> Write for Work<T, F>
-where
-    T: Send + 'static,
-    F: FnOnce(&sql::Connection) -> Result<T, StoreError> + Send,
-{
-    fn run(self: Box<Self>, connection: &Connection) -> Answer {
-        let Self { work, sender } = *self;
-        let result = in_savepoint(connection, work);
-        Box::new(move |committed| {
-            let answer = match result {
-                Ok(value) => committed.map(|()| value).map_err(StoreError::from),
-                // It was not kept in either case, and this is the nearer cause.
-                Err(error) => Err(error),
-            };
-            // The caller may have gone; what it wrote stays written.
-            let _ = sender.send(answer);
-        })
-    }
-
-    fn refuse(self: Box<Self>, cause: NotCommitted) {
-        // The caller may have gone, and nothing was written.
-        let _ = self.sender.send(Err(cause.into()));
-    }
-}
-
-/// Makes a write of `work`, and the place where its result will arrive.
-pub(super) fn job<T: Send + 'static>(
-    work: impl FnOnce(&sql::Connection) -> Result<T, StoreError> + Send + 'static,
-) -> (Job, oneshot::Receiver<Result<T, StoreError>>) {
-    let (sender, receiver) = oneshot::channel();
-    (Job(Box::new(Work { work, sender })), receiver)
-}
 
 /// Serves the queue until it is closed or says stop.
 pub(super) fn run(
@@ -132,10 +64,10 @@ impl Writer<'_> {
     fn batch(&mut self, first: Job, queue: &mut mpsc::Receiver<Message>) -> bool {
         if let Err(cause) = self.files_are_ours().and_then(|()| begin(self.connection)) {
             self.health.failed(&cause, 1, clock::instant());
-            first.0.refuse(cause);
+            first.refuse(cause);
             return false;
         }
-        let mut answers = vec![first.0.run(self.connection)];
+        let mut answers = vec![first.run(self.connection)];
         let mut stop = false;
         let began = clock::instant();
         // Whatever ran after the engine rolled back by itself would be committed alone, so nothing
@@ -145,7 +77,7 @@ impl Writer<'_> {
             && !self.connection.is_autocommit()
         {
             match queue.try_recv() {
-                Ok(Message::Run(job)) => answers.push(job.0.run(self.connection)),
+                Ok(Message::Run(job)) => answers.push(job.run(self.connection)),
                 Ok(Message::Stop) => {
                     stop = true;
                     break;
@@ -234,21 +166,27 @@ fn refused(error: rusqlite::Error) -> NotCommitted {
     NotCommitted::Refused(EngineError::new(error))
 }
 
-fn in_savepoint<T>(
-    connection: &Connection,
-    work: impl FnOnce(&sql::Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    connection.prepare_cached("SAVEPOINT job")?.execute([])?;
-    let result = work(connection);
-    // The engine may have rolled back everything, the savepoint too.
-    if connection.is_autocommit() {
-        return result;
+impl Savepoints for Connection {
+    fn connection(&self) -> &sql::Connection {
+        self
     }
-    if result.is_err() {
-        connection.prepare_cached("ROLLBACK TO job")?.execute([])?;
+
+    fn begin(&self) -> Result<(), sql::Error> {
+        self.prepare_cached("SAVEPOINT job")?.execute([])?;
+        Ok(())
     }
-    connection.prepare_cached("RELEASE job")?.execute([])?;
-    result
+
+    fn end(&self, is_kept: bool) -> Result<(), sql::Error> {
+        // The engine may have rolled back everything, the savepoint too.
+        if self.is_autocommit() {
+            return Ok(());
+        }
+        if !is_kept {
+            self.prepare_cached("ROLLBACK TO job")?.execute([])?;
+        }
+        self.prepare_cached("RELEASE job")?.execute([])?;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

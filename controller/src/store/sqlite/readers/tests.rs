@@ -1,3 +1,4 @@
+use parking_lot::Mutex;
 use std::sync::mpsc;
 use std::time::Duration;
 

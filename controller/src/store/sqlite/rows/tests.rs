@@ -325,7 +325,7 @@ async fn a_database_of_before_gets_its_macs_once_and_never_again_beside_the_mark
 
     // Nor does whoever puts a database of before in its place.
     std::fs::copy(&copy, &path).unwrap();
-    let refused = Store::open(&path, SealKey::new(&[7; 32])).unwrap_err();
+    let refused = Store::open(&path.into(), SealKey::new(&[7; 32])).unwrap_err();
     assert!(
         matches!(refused, StoreError::Unproven { found: 13, .. }),
         "{refused}"

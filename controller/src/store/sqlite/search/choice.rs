@@ -110,7 +110,7 @@ fn count(
     };
     let sql = format!(
         "SELECT count(*), min(t) FROM (SELECT {at_ms} AS t FROM {index} WHERE {sql} {order} LIMIT \
-         {most})"
+         {most}) AS counted"
     );
     let (rows, oldest): (usize, Option<i64>) = connection
         .prepare_cached(&sql)?

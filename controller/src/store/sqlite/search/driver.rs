@@ -276,7 +276,7 @@ fn at_address(network: IpNet) -> Vec<Arm> {
     let source = format!("e.source IS NOT NULL AND e.source {compare}");
     // Two different addresses may lie in one prefix.
     let opened = format!(
-        "e.opened IS NOT NULL AND e.opened IS NOT e.source AND e.opened {compare} \
+        "e.opened IS NOT NULL AND e.opened IS DISTINCT FROM e.source AND e.opened {compare} \
          AND (e.source IS NULL OR NOT e.source {compare})"
     );
     vec![

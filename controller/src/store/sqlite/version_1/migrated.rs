@@ -27,7 +27,7 @@ fn old_database(dir: &TempDir) -> PathBuf {
 }
 
 fn open(path: &Path) -> Store {
-    Store::open(path, SealKey::new(&[7; 32])).unwrap()
+    Store::open(&path.into(), SealKey::new(&[7; 32])).unwrap()
 }
 
 fn fixed(path: &Path) -> Vec<Fixed> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::error::StoreError;
 
 fn table() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
@@ -28,12 +29,12 @@ fn serve(connection: &Connection, jobs: Vec<Job>) -> Vec<i64> {
 
 #[test]
 fn a_write_that_fails_undoes_itself_and_no_other() {
-    let (first, mut first_answer) = job(|connection| insert(connection, 1));
-    let (second, mut second_answer) = job(|connection| {
+    let (first, mut first_answer) = Job::new(|connection| insert(connection, 1));
+    let (second, mut second_answer) = Job::new(|connection| {
         insert(connection, 2)?;
         insert(connection, 1)
     });
-    let (third, mut third_answer) = job(|connection| insert(connection, 3));
+    let (third, mut third_answer) = Job::new(|connection| insert(connection, 3));
 
     let numbers = serve(&table(), vec![first, second, third]);
 
@@ -45,13 +46,13 @@ fn a_write_that_fails_undoes_itself_and_no_other() {
 
 #[test]
 fn when_the_transaction_is_lost_nobody_hears_that_a_write_was_kept() {
-    let (first, mut first_answer) = job(|connection| insert(connection, 1));
-    let (lost, mut lost_answer) = job(|connection| {
+    let (first, mut first_answer) = Job::new(|connection| insert(connection, 1));
+    let (lost, mut lost_answer) = Job::new(|connection| {
         // What SQLite does by itself when the disk is full.
         connection.execute_batch("ROLLBACK")?;
         Ok(())
     });
-    let (later, mut later_answer) = job(|connection| insert(connection, 3));
+    let (later, mut later_answer) = Job::new(|connection| insert(connection, 3));
 
     let numbers = serve(&table(), vec![first, lost, later]);
 
@@ -71,7 +72,7 @@ fn when_the_transaction_is_lost_nobody_hears_that_a_write_was_kept() {
 
 #[test]
 fn the_write_that_lost_the_transaction_hears_its_own_cause() {
-    let (lost, mut answer) = job(|connection| {
+    let (lost, mut answer) = Job::new(|connection| {
         connection.execute_batch("ROLLBACK")?;
         Err::<(), _>(StoreError::Damaged { what: "disk" })
     });
@@ -88,7 +89,7 @@ fn the_write_that_lost_the_transaction_hears_its_own_cause() {
 fn a_write_whose_transaction_does_not_begin_hears_why() {
     let connection = table();
     connection.execute_batch("BEGIN").unwrap();
-    let (refused, mut answer) = job(|connection| insert(connection, 1));
+    let (refused, mut answer) = Job::new(|connection| insert(connection, 1));
 
     let numbers = serve(&connection, vec![refused]);
 

@@ -1,0 +1,152 @@
+//! The store's engine for several controllers: a PostgreSQL server behind one writer and a few readers.
+//!
+//! | file | what |
+//! |---|---|
+//! | `server` | how a connection is opened: hosts, TLS, password |
+//! | `migrations` | the schema, one step after another |
+//! | `writer` | one thread, one transaction for everything that waits; the writers of all controllers are one |
+//! | `readers` | connections that only read, in lanes |
+//!
+//! The SQL of each resource stands beside SQLite's engine and is the same. What SQLite's engine does
+//! about its file (is it there, is it whole, is there room) a server does itself.
+
+mod migrations;
+mod readers;
+mod server;
+#[cfg(test)]
+pub(super) mod trial;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use tokio::sync::mpsc;
+
+use self::readers::Readers;
+use self::server::Server;
+use super::error::{EngineError, StoreError};
+use super::jobs::{Job, Message};
+use super::model::AtStart;
+use super::place::PostgresSettings;
+use super::sql::Connection;
+use super::sqlite::{at_start, recorded};
+
+/// Writes that wait for the writer at most; more callers wait in line before it.
+const QUEUE_MAX: usize = 4096;
+/// Half a millisecond to 16 seconds: the first bound, the factor to the next, how many.
+const COMMIT_BUCKETS: (f64, f64, u16) = (0.0005, 2.0, 16);
+
+/// What is wrong with how a server is to be reached, as far as that can be said without it.
+pub(super) fn check(settings: &PostgresSettings) -> Result<(), StoreError> {
+    Server::shape(settings).map(drop)
+}
+
+/// Handle to the engine; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Postgres {
+    jobs: mpsc::Sender<Message>,
+    readers: Arc<Readers>,
+    /// Set by [`close`](Self::close): tells a store that was closed from a writer that died.
+    closing: Arc<AtomicBool>,
+    /// How long commits take.
+    commits: Histogram,
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    /// Connects, and brings the schema up to date; makes it where there is none.
+    pub(super) fn open(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        let server = Server::of(settings)?;
+        // The driver is a runtime of its own, which cannot be in another's thread.
+        let opening = {
+            let server = server.clone();
+            std::thread::spawn(move || {
+                let connection = server.to_write()?;
+                migrations::bring_up_to_date(&connection)?;
+                Ok::<_, StoreError>(connection)
+            })
+        };
+        let connection = opening.join().map_err(|_| StoreError::Panicked)??;
+        let (start, factor, length) = COMMIT_BUCKETS;
+        let commits = Histogram::new(exponential_buckets(start, factor, length));
+        let measured = commits.clone();
+        let closing = Arc::<AtomicBool>::default();
+        let is_closing = Arc::clone(&closing);
+        let writing = server.clone();
+        let (jobs, mut queue) = mpsc::channel(QUEUE_MAX);
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                writer::run((writing, connection), &mut queue, (&measured, &is_closing));
+                drop(queue);
+            })
+            .map_err(|error| StoreError::Engine(EngineError::new(error)))?;
+        Ok(Self {
+            jobs,
+            readers: Arc::new(Readers::new(&server)),
+            closing,
+            commits,
+        })
+    }
+
+    /// Runs `work` in the next transaction; the answer comes after its commit.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (job, answer) = Job::new(work);
+        let sent = self.jobs.send(Message::Run(job)).await;
+        sent.map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())?
+    }
+
+    /// How long commits take, seconds.
+    pub(super) fn commits(&self) -> Histogram {
+        self.commits.clone()
+    }
+
+    /// The readers, in their lanes.
+    pub(super) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    /// Looks at what every start looks at.
+    pub(super) async fn look_at_start(&self) -> Result<AtStart, StoreError> {
+        let look = |connection: &Connection| {
+            Ok(AtStart {
+                broken_at: at_start::broken_at(connection)?,
+                disagreements: recorded::disagreements(connection)?,
+                ..AtStart::default()
+            })
+        };
+        self.readers.read(look).await
+    }
+
+    /// Commits what waits and closes. Later reads and writes are refused.
+    pub(super) async fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        self.readers.close();
+        if self.jobs.send(Message::Stop).await.is_ok() {
+            self.jobs.closed().await;
+        }
+    }
+
+    /// Resolves when the writer is gone, which only happens after [`close`](Self::close) or a defect.
+    pub(super) async fn closed(&self) {
+        self.jobs.closed().await;
+    }
+
+    /// Why the writer does not answer.
+    fn gone(&self) -> StoreError {
+        if self.closing.load(Ordering::SeqCst) {
+            StoreError::Closed
+        } else {
+            StoreError::Panicked
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

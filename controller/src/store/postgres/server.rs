@@ -1,0 +1,217 @@
+//! How a connection is opened.
+//!
+//! Over a socket of the machine as it is. To an address only over TLS, with a server that proves its
+//! name: what goes there grants access.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postgres::config::{Config, Host, SslMode, TargetSessionAttrs};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use tokio_postgres_rustls::MakeRustlsConnect;
+use zeroize::Zeroizing;
+
+use crate::store::error::{EngineError, PostgresMistake, StoreError};
+use crate::store::place::PostgresSettings;
+use crate::store::sql::postgres::Postgres;
+
+/// To connect, unless the settings say another.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Nothing acknowledged for so long: the server, or the way to it, is gone.
+const SILENT_MAX: Duration = Duration::from_secs(15);
+
+/// What every connection is told. A commit is on the disk, and on that of a synchronous standby, before
+/// it is answered, whatever the server's own settings are.
+const OF_ALL: &str = "SET client_min_messages = warning;
+    SELECT set_config('synchronous_commit', 'on', false)
+        WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');";
+/// The writer's: who falls silent in a transaction keeps all the others waiting.
+const OF_WRITER: &str = "SET default_transaction_isolation = 'read committed';
+    SET idle_in_transaction_session_timeout = '15s';";
+const OF_READERS: &str = "SET default_transaction_read_only = on;";
+
+/// Where the server is, and how it is reached.
+#[derive(Clone)]
+pub(super) struct Server {
+    config: Config,
+    tls: Option<Arc<ClientConfig>>,
+    password: Option<PathBuf>,
+    /// As people read it.
+    name: Arc<str>,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// How it is to be reached, and whether over a network. Nothing is read.
+    pub(super) fn shape(settings: &PostgresSettings) -> Result<(Config, bool), StoreError> {
+        let config = Config::from_str(&settings.url)
+            .map_err(|error| PostgresMistake::Address(EngineError::new(error)))?;
+        if config.get_password().is_some() {
+            return Err(PostgresMistake::Password.into());
+        }
+        let is_remote = is_remote(&config)?;
+        Ok((config, is_remote))
+    }
+
+    pub(super) fn of(settings: &PostgresSettings) -> Result<Self, StoreError> {
+        let (mut config, is_remote) = Self::shape(settings)?;
+        let tls = match is_remote {
+            true => Some(Arc::new(tls(settings.ca_file.as_deref())?)),
+            false => None,
+        };
+        config
+            .ssl_mode(if is_remote {
+                SslMode::Require
+            } else {
+                SslMode::Disable
+            })
+            .application_name("postern-controller")
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .keepalives_idle(SILENT_MAX)
+            .tcp_user_timeout(SILENT_MAX);
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        Ok(Self {
+            name: name(&config).into(),
+            config,
+            tls,
+            password: settings.password_file.clone(),
+        })
+    }
+
+    /// A connection for the writer.
+    pub(super) fn to_write(&self) -> Result<Postgres, StoreError> {
+        self.connect(OF_WRITER)
+    }
+
+    /// A connection for a reader whose statements take so long at most; 0 for as long as they take.
+    pub(super) fn to_read(&self, statement_max: Duration) -> Result<Postgres, StoreError> {
+        let most = statement_max.as_millis();
+        self.connect(&format!("{OF_READERS} SET statement_timeout = {most};"))
+    }
+
+    /// Ends what a connection does now.
+    pub(super) fn cancel(&self, token: &postgres::CancelToken) -> Result<(), postgres::Error> {
+        match self.connector() {
+            Some(tls) => token.cancel_query(tls),
+            None => token.cancel_query(postgres::NoTls),
+        }
+    }
+
+    fn connect(&self, of_kind: &str) -> Result<Postgres, StoreError> {
+        let mut config = self.config.clone();
+        if let Some(path) = &self.password {
+            config.password(password(path)?.as_str());
+        }
+        let client = match self.connector() {
+            Some(tls) => config.connect(tls),
+            None => config.connect(postgres::NoTls),
+        };
+        let connection = Postgres::new(client.map_err(|error| self.unreachable(error))?);
+        let prepared = connection.batch(&format!("{OF_ALL} {of_kind}"));
+        prepared.map_err(|error| self.unreachable(error))?;
+        Ok(connection)
+    }
+
+    fn connector(&self) -> Option<MakeRustlsConnect> {
+        let tls = self.tls.as_ref()?;
+        Some(MakeRustlsConnect::new(ClientConfig::clone(tls)))
+    }
+
+    pub(super) fn unreachable(&self, error: postgres::Error) -> StoreError {
+        StoreError::Unreachable {
+            server: self.name.to_string(),
+            source: EngineError::new(error),
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({})", self.name)
+    }
+}
+
+/// Whether it is reached over a network; sockets and addresses do not go together.
+fn is_remote(config: &Config) -> Result<bool, StoreError> {
+    let hosts = config.get_hosts();
+    let is_socket = |host: &Host| matches!(host, Host::Unix(_));
+    if hosts.iter().all(is_socket) && !hosts.is_empty() {
+        return Ok(false);
+    }
+    if hosts.is_empty() || hosts.iter().any(is_socket) {
+        return Err(PostgresMistake::Hosts.into());
+    }
+    let is_here = |host: &Host| match host {
+        Host::Tcp(name) => {
+            name == "localhost" || name.parse().is_ok_and(|it: IpAddr| it.is_loopback())
+        }
+        Host::Unix(_) => true,
+    };
+    if config.get_ssl_mode() != SslMode::Disable {
+        return Ok(true);
+    }
+    if hosts.iter().all(is_here) {
+        return Ok(false);
+    }
+    Err(PostgresMistake::NoTls.into())
+}
+
+fn name(config: &Config) -> String {
+    let ports = config.get_ports();
+    let hosts = config.get_hosts().iter().enumerate();
+    let hosts = hosts.map(|(number, host)| {
+        let port = ports.get(number).or_else(|| ports.first()).copied();
+        let port = port.unwrap_or(5432);
+        match host {
+            Host::Tcp(name) => format!("{name}:{port}"),
+            Host::Unix(path) => format!("{}/.s.PGSQL.{port}", path.display()),
+        }
+    });
+    hosts.collect::<Vec<_>>().join(" or ")
+}
+
+fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, StoreError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            let unread = |source| PostgresMistake::Authorities {
+                path: path.to_owned(),
+                source,
+            };
+            let read = CertificateDer::pem_file_iter(path);
+            let read = read.and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            let read = read.map_err(|error| unread(EngineError::new(error)))?;
+            for authority in read {
+                let added = roots.add(authority);
+                added.map_err(|error| unread(EngineError::new(error)))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| StoreError::Engine(EngineError::new(error)))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn password(path: &Path) -> Result<Zeroizing<String>, StoreError> {
+    let text = std::fs::read_to_string(path).map_err(|source| PostgresMistake::PasswordFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    let text = Zeroizing::new(text);
+    Ok(Zeroizing::new(
+        text.lines().next().unwrap_or_default().to_owned(),
+    ))
+}

@@ -1,0 +1,152 @@
+//! What holds over PostgreSQL: everything that holds over SQLite, and what is its own.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use super::trial::Trial;
+use crate::store::sqlite::migrations as of_sqlite;
+
+/// Tests of what is SQLite's alone.
+const OF_SQLITE: [&str; 11] = [
+    "a_policys_text_is_not_in_the_files_of_the_store",
+    // `seal-key rotate` knows files only.
+    "a_pass_that_was_given_before_the_seal_key_was_rotated_is_ours_for_many_rotations",
+    // `check` does.
+    "the_logs_chain_is_unbroken_however_hosts_are_renamed_and_a_forged_name_still_breaks_it",
+    "noise_goes_after_30_days_and_grants_after_400_and_the_rest_is_proven",
+    // Whoever has the file changes it behind the controller's back.
+    "nothing_of_what_retention_has_emptied_is_found_by_anything",
+    "a_record_that_somebody_else_empties_is_found_beside_what_retention_has_emptied",
+    "a_log_that_was_cut_with_all_that_was_signed_is_found_once_with_the_evidence",
+    "a_log_that_was_rewritten_is_found_by_the_controller_and_by_whoever_keeps_a_checkpoint",
+    "a_rotation_that_is_killed_between_any_two_steps_is_done_or_not_and_the_old_secret_goes",
+    "a_second_loss_is_said_again",
+    "what_the_former_key_signed_of_a_log_that_was_cut_before_it_ended_is_evidence_still",
+];
+/// Tests of what the store is used by, and its own.
+const WITH_A_STORE: [&str; 3] = ["store::tests::", "app::", "audit::tests::"];
+/// Durability is tested by itself.
+const FAST: &str = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off";
+
+/// Runs tests of this program over a server, and says how many passed.
+fn run_over(trial: &Trial, which: &[&str]) -> usize {
+    let (name, socket) = trial.for_children();
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(which).args(["--test-threads", "4"]);
+    for test in OF_SQLITE {
+        command.args(["--skip", test]);
+    }
+    // Of the runner that this test runs under.
+    command.env_remove("NEXTEST").env(name, socket);
+    let done = command.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}");
+    let passed = said.split("test result: ok. ").nth(1).unwrap();
+    passed.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_store_over_postgresql_does_what_it_does_over_sqlite() {
+    let trial = Trial::start(FAST);
+
+    let passed = run_over(&trial, &WITH_A_STORE);
+
+    assert!(passed >= 150, "{passed}");
+    // Most had a schema of their own.
+    let found = trial.count("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't%'");
+    assert!(found > 100, "{found}");
+}
+
+#[test]
+fn both_engines_have_the_same_tables_and_columns() {
+    let trial = Trial::start(FAST);
+    trial.sql("postgres", "CREATE DATABASE fleet");
+    let server = super::Server::of(&trial.settings("fleet")).unwrap();
+    let server = server.to_write().unwrap();
+    super::migrations::bring_up_to_date(&server).unwrap();
+    // Again, as the next start does.
+    super::migrations::bring_up_to_date(&server).unwrap();
+    let mut sqlite = rusqlite::Connection::open_in_memory().unwrap();
+    of_sqlite::apply(&mut sqlite).unwrap();
+
+    let columns = |connection: &crate::store::sql::Connection, sql: &str| {
+        let mut found = BTreeMap::new();
+        let mut statement = connection.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| {
+            let of: (String, String) = (row.get(0)?, row.get(1)?);
+            let is: (String, bool) = (row.get(2)?, row.get(3)?);
+            Ok((of, is))
+        });
+        found.extend(rows.unwrap().map(Result::unwrap));
+        found
+    };
+    let ours = columns(
+        &sqlite,
+        "SELECT t.name, c.name,
+                CASE c.type WHEN 'INTEGER' THEN 'bigint' WHEN 'TEXT' THEN 'text'
+                            WHEN 'BLOB' THEN 'bytea' WHEN 'ANY' THEN 'bit varying' ELSE c.type END,
+                c.\"notnull\" OR c.pk > 0
+         FROM sqlite_schema t JOIN pragma_table_info(t.name) c
+         WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%'",
+    );
+    let theirs = columns(
+        &server,
+        "SELECT CAST(table_name AS text), CAST(column_name AS text), CAST(data_type AS text),
+                is_nullable = 'NO'
+         FROM information_schema.columns WHERE table_schema = 'public'
+             AND table_name NOT IN ('last_ids', 'writers', 'schema_version')",
+    );
+
+    assert_eq!(ours, theirs);
+    assert!(ours.len() > 150, "{}", ours.len());
+    let newest = super::migrations::STEPS.last().map(|(schema, _)| *schema);
+    assert_eq!(newest, Some(crate::store::sqlite::schema::SCHEMA));
+}
+
+#[test]
+fn a_controller_is_made_and_serves_over_postgresql_and_another_fleet_is_left_alone() {
+    let trial = Trial::start(FAST);
+    trial.sql("postgres", "CREATE DATABASE fleet");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let dir = tempfile::TempDir::new().unwrap();
+    let (first, second) = (dir.path().join("a"), dir.path().join("b"));
+    let named = ("localhost:7443", "prod");
+    let over = || Some(trial.settings("fleet"));
+
+    runtime.block_on(async {
+        crate::init_over(&first, named, over()).await.unwrap();
+        let twice = crate::init_over(&second, named, over()).await;
+        assert!(
+            matches!(twice, Err(crate::StartError::FleetExists)),
+            "{twice:?}"
+        );
+        for _ in 0..2 {
+            let listen = "127.0.0.1:0".parse().unwrap();
+            let running = crate::Running::start(&first, Some(listen)).await.unwrap();
+            running.context().store.try_to_write().await.unwrap();
+            running.stop().await;
+        }
+    });
+
+    assert!(!first.join("controller.db").exists());
+    let backed_up = crate::data_dir::DataDir::open(&first)
+        .unwrap()
+        .existing_database();
+    let said = backed_up.unwrap_err().to_string();
+    assert!(said.contains("at a PostgreSQL server"), "{said}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let settings = crate::PostgresSettings {
+        url: format!("host={} user=postern port=5433", dir.path().display()),
+        password_file: None,
+        ca_file: None,
+    };
+
+    let error = super::Postgres::open(&settings).unwrap_err().to_string();
+
+    let socket = format!("{}/.s.PGSQL.5433", dir.path().display());
+    assert_eq!(error, format!("the database cannot be reached at {socket}"));
+}

@@ -1,0 +1,272 @@
+//! The writer: one thread, and one transaction for everything that waits.
+//!
+//! The writers of all controllers are one: each transaction begins by taking a lock that all of them
+//! take. So whatever reads and then writes is as right as with one writer, the log has one end, and
+//! its ids have no gaps. Each statement sees what was committed before it (READ COMMITTED).
+//!
+//! A commit whose answer was lost was done or not: the transaction has left its number in a row of this
+//! writer, and that is read over the next connection, under the same lock.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::mpsc;
+
+use super::server::Server;
+use crate::clock;
+use crate::store::error::{EngineError, NotCommitted, StoreError};
+use crate::store::jobs::{Job, Message, Savepoints};
+use crate::store::sql::postgres::{Postgres, is_lost};
+use crate::store::sql::{self, Engine as _, OptionalExtension as _};
+use crate::store::sqlite::health::Health;
+
+/// What all writers of one database take first, and keep until their transaction ends.
+pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(5761823470194522719)";
+/// Writes in one transaction at most: bounds how long the first of them waits for the last.
+const BATCH_MAX: usize = 1024;
+/// And the time they may take together before they are committed: others wait for the lock.
+const BATCH_TIME_MAX: Duration = Duration::from_millis(50);
+/// Before another attempt to connect: the first, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// As long as a failover may take, writes wait for it.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// As long as that, the fate of a commit is asked for.
+const DECIDE_MAX: Duration = Duration::from_secs(60);
+
+/// The thread's own.
+struct Writer<'a> {
+    server: Server,
+    connection: Option<Postgres>,
+    /// Since when there is none.
+    lost: Option<Instant>,
+    /// Its row.
+    name: String,
+    /// Of the next transaction.
+    number: i64,
+    health: Health,
+    commits: &'a Histogram,
+    is_closing: &'a AtomicBool,
+}
+
+/// Serves the queue until it is closed or says stop.
+pub(super) fn run(
+    (server, connection): (Server, Postgres),
+    queue: &mut mpsc::Receiver<Message>,
+    (commits, is_closing): (&Histogram, &AtomicBool),
+) {
+    let mut name = [0; 16];
+    if getrandom::fill(&mut name).is_err() {
+        tracing::error!("the system gives no random numbers: nothing is written");
+        return;
+    }
+    let mut writer = Writer {
+        server,
+        connection: Some(connection),
+        lost: None,
+        name: hex::encode(name),
+        number: 1,
+        health: Health::default(),
+        commits,
+        is_closing,
+    };
+    while let Some(Message::Run(first)) = queue.blocking_recv() {
+        if writer.batch(first, queue) {
+            break;
+        }
+    }
+    writer.forget();
+}
+
+// === impl Writer ===
+
+impl Writer<'_> {
+    /// Commits a write and all that wait behind it, and answers them. True when told to stop.
+    fn batch(&mut self, first: Job, queue: &mut mpsc::Receiver<Message>) -> bool {
+        let connection = match self.begin() {
+            Ok(connection) => connection,
+            Err(cause) => {
+                self.health.failed(&cause, 1, clock::instant());
+                first.refuse(cause);
+                return false;
+            }
+        };
+        let mut answers = vec![first.run(&connection)];
+        let mut stop = false;
+        let began = clock::instant();
+        // What ran after the connection is lost would be lost, too.
+        while answers.len() < BATCH_MAX
+            && began.elapsed() < BATCH_TIME_MAX
+            && !connection.is_broken()
+        {
+            match queue.try_recv() {
+                Ok(Message::Run(job)) => answers.push(job.run(&connection)),
+                Ok(Message::Stop) => {
+                    stop = true;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let asked = clock::instant();
+        let committed = self.commit(connection);
+        self.commits.observe(asked.elapsed().as_secs_f64());
+        match &committed {
+            Ok(()) => self.health.worked(),
+            Err(cause) => self.health.failed(cause, answers.len(), clock::instant()),
+        }
+        for answer in answers {
+            answer(committed.clone());
+        }
+        stop
+    }
+
+    /// A connection in a transaction, under the lock.
+    fn begin(&mut self) -> Result<Postgres, NotCommitted> {
+        let begin = format!("BEGIN; {LOCK}; SAVEPOINT job");
+        if let Some(connection) = self.connection.take() {
+            match connection.batch(&begin) {
+                Ok(()) => return Ok(connection),
+                Err(error) if !is_lost(&error) => {
+                    // It is in a transaction that failed.
+                    drop(connection);
+                    return Err(refused(error));
+                }
+                // The server was started anew meanwhile, perhaps; nothing was done on it.
+                Err(_) => {}
+            }
+        }
+        let lost = *self.lost.get_or_insert_with(clock::instant);
+        let mut pause = PAUSE.0;
+        loop {
+            let begun = self.server.to_write().and_then(|connection| {
+                let begun = connection.batch(&begin);
+                begun.map_err(|error| self.server.unreachable(error))?;
+                Ok(connection)
+            });
+            match begun {
+                Ok(connection) => {
+                    self.lost = None;
+                    return Ok(connection);
+                }
+                Err(error) if lost.elapsed() > CONNECT_MAX || self.is_closing() => {
+                    return Err(unreachable(error));
+                }
+                Err(_) => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    fn commit(&mut self, connection: Postgres) -> Result<(), NotCommitted> {
+        if connection.is_broken() {
+            // Nobody has said COMMIT, so the server undoes it.
+            return Err(NotCommitted::RolledBack);
+        }
+        let Self { name, number, .. } = &self;
+        let commit = format!(
+            "INSERT INTO writers (name, batch) VALUES ('{name}', {number})
+                 ON CONFLICT (name) DO UPDATE SET batch = excluded.batch;
+             COMMIT"
+        );
+        let committed = connection.batch(&commit);
+        let number = self.number;
+        self.number += 1;
+        match committed {
+            Ok(()) => {
+                self.connection = Some(connection);
+                Ok(())
+            }
+            Err(error) if is_lost(&error) => {
+                drop(connection);
+                self.decide(number)
+            }
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    /// Whether the transaction with this number was committed.
+    fn decide(&mut self, number: i64) -> Result<(), NotCommitted> {
+        tracing::warn!("the connection to the database was lost during a commit");
+        let began = clock::instant();
+        let mut pause = PAUSE.0;
+        loop {
+            let known = self.server.to_write().and_then(|connection| {
+                let last = last_number(&connection, &self.name)?;
+                Ok((connection, last))
+            });
+            match known {
+                Ok((connection, last)) => {
+                    self.connection = Some(connection);
+                    let is_done = last.is_some_and(|last| last >= number);
+                    return if is_done {
+                        Ok(())
+                    } else {
+                        Err(NotCommitted::RolledBack)
+                    };
+                }
+                Err(_) if began.elapsed() > DECIDE_MAX || self.is_closing() => {
+                    return Err(NotCommitted::Unknown);
+                }
+                Err(_) => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+
+    /// Takes its row away, and those of controllers that ended without that long ago.
+    fn forget(&self) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        let forget = format!(
+            "DELETE FROM writers WHERE name = '{}' OR since < now() - interval '90 days'",
+            self.name
+        );
+        if let Err(error) = connection.batch(&forget) {
+            tracing::debug!(%error, "the row of this writer stays");
+        }
+    }
+}
+
+impl Savepoints for Postgres {
+    fn connection(&self) -> &sql::Connection {
+        self
+    }
+
+    fn begin(&self) -> Result<(), sql::Error> {
+        // It is there: one journey less for each write.
+        Ok(())
+    }
+
+    fn end(&self, is_kept: bool) -> Result<(), sql::Error> {
+        self.execute_batch(if is_kept {
+            "RELEASE job; SAVEPOINT job"
+        } else {
+            "ROLLBACK TO job"
+        })
+    }
+}
+
+/// The last transaction that a writer has committed. The lock is taken first: a server that has not
+/// noticed yet may still be committing.
+fn last_number(connection: &Postgres, name: &str) -> Result<Option<i64>, StoreError> {
+    connection.execute_batch(&format!("BEGIN; SET LOCAL lock_timeout = '5s'; {LOCK};"))?;
+    let last = Postgres::prepare_cached(connection, "SELECT batch FROM writers WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    connection.execute_batch("COMMIT")?;
+    Ok(last)
+}
+
+fn refused(error: postgres::Error) -> NotCommitted {
+    NotCommitted::Refused(EngineError::new(error))
+}
+
+fn unreachable(error: StoreError) -> NotCommitted {
+    NotCommitted::Unreachable(EngineError::new(error))
+}

@@ -1,0 +1,153 @@
+//! Statements over PostgreSQL.
+//!
+//! The texts are those of SQLite, translated (`translate`) and prepared once on each connection; the
+//! values, too: the server says what type it takes a parameter for, and what is given becomes that.
+
+mod translate;
+mod values;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use postgres::types::ToSql as PostgresToSql;
+
+use self::translate::translate;
+use self::values::Given;
+pub(in crate::store) use self::values::Taken;
+use super::{Engine, Error, Params, Statement};
+
+/// Statements that are kept prepared on one connection; above that all are prepared anew.
+const STATEMENTS_MAX: usize = 256;
+
+/// A connection, and what is prepared on it.
+pub(in crate::store) struct Postgres {
+    client: RefCell<postgres::Client>,
+    prepared: RefCell<HashMap<String, postgres::Statement>>,
+    /// Something failed that no statement is to blame for.
+    is_broken: Cell<bool>,
+}
+
+// === impl Postgres ===
+
+impl Postgres {
+    pub(in crate::store) fn new(client: postgres::Client) -> Self {
+        Self {
+            client: RefCell::new(client),
+            prepared: RefCell::default(),
+            is_broken: Cell::new(false),
+        }
+    }
+
+    /// Whether another is to be opened in its place.
+    pub(in crate::store) fn is_broken(&self) -> bool {
+        self.is_broken.get() || self.client.borrow().is_closed()
+    }
+
+    /// What ends the statement that it runs.
+    pub(in crate::store) fn cancel_token(&self) -> postgres::CancelToken {
+        self.client.borrow().cancel_token()
+    }
+
+    /// Statements without parameters, in one journey.
+    pub(in crate::store) fn batch(&self, sql: &str) -> Result<(), postgres::Error> {
+        let done = self.client.borrow_mut().batch_execute(sql);
+        done.inspect_err(|error| self.note(error))
+    }
+
+    fn prepared(&self, sql: &str) -> Result<postgres::Statement, Error> {
+        if let Some(statement) = self.prepared.borrow().get(sql) {
+            return Ok(statement.clone());
+        }
+        let prepared = self.client.borrow_mut().prepare(&translate(sql));
+        let statement = prepared.map_err(|error| self.failed(error, sql))?;
+        let mut kept = self.prepared.borrow_mut();
+        if kept.len() >= STATEMENTS_MAX {
+            kept.clear();
+        }
+        kept.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    pub(super) fn execute(&self, sql: &str, params: &impl Params) -> Result<usize, Error> {
+        let statement = self.prepared(sql)?;
+        let given = given(params)?;
+        let done = self.client.borrow_mut().execute(&statement, &refs(&given));
+        let rows = done.map_err(|error| self.failed(error, sql))?;
+        Ok(usize::try_from(rows).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn query(
+        &self,
+        sql: &str,
+        params: &impl Params,
+    ) -> Result<Vec<postgres::Row>, Error> {
+        let statement = self.prepared(sql)?;
+        let given = given(params)?;
+        let rows = self.client.borrow_mut().query(&statement, &refs(&given));
+        rows.map_err(|error| self.failed(error, sql))
+    }
+
+    fn failed(&self, error: postgres::Error, sql: &str) -> Error {
+        self.note(&error);
+        tracing::debug!(%error, sql, "a statement failed");
+        Error::Postgres(error)
+    }
+
+    fn note(&self, error: &postgres::Error) {
+        if is_lost(error) {
+            self.is_broken.set(true);
+        }
+    }
+}
+
+/// Whether an error is that of the connection: no word of the server, or that it goes, or that it is
+/// none that takes writes any more.
+pub(in crate::store) fn is_lost(error: &postgres::Error) -> bool {
+    let Some(state) = error.code() else {
+        // Conversions of values have none, either; a connection more does no harm.
+        return true;
+    };
+    let code = state.code();
+    // Operator intervention but for a cancelled statement; exceptions of connections; read-only.
+    (code.starts_with("57P") || code.starts_with("08")) || code == "25006"
+}
+
+impl Engine for Postgres {
+    fn prepare_cached(&self, sql: &str) -> Result<Statement<'_>, Error> {
+        Ok(Statement::Postgres(self, sql.to_owned()))
+    }
+
+    fn execute_batch(&self, sql: &str) -> Result<(), Error> {
+        Ok(self.batch(sql)?)
+    }
+
+    fn set_secure_delete(&self, _: bool) -> Result<(), Error> {
+        // Old versions of rows go with the next vacuum, and from the write-ahead log with its files.
+        Ok(())
+    }
+
+    fn proves_rows(&self) -> bool {
+        // That is SQLite's so far: triggers of the writer's own connection, and functions of ours.
+        false
+    }
+
+    fn dialect(&self) -> super::Dialect {
+        super::Dialect::Postgres
+    }
+}
+
+fn given(params: &impl Params) -> Result<Vec<Given>, Error> {
+    let mut given = Vec::new();
+    params.each(&mut |value| {
+        given.push(Given::of(value.to_sql()?));
+        Ok(())
+    })?;
+    Ok(given)
+}
+
+fn refs(given: &[Given]) -> Vec<&(dyn PostgresToSql + Sync)> {
+    given
+        .iter()
+        .map(|value| value as &(dyn PostgresToSql + Sync))
+        .collect()
+}
