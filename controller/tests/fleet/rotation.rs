@@ -12,7 +12,7 @@ use fleet::wire::ListEventsRequest;
 use member::{ConnectError, JoinOptions, Membership, join};
 use tempfile::TempDir;
 
-use crate::support::{Fleet, now_secs, patiently};
+use crate::support::{Fleet, Joiner, now_secs, patiently};
 
 /// A member that is joined as its programs do it, in a directory of its own.
 async fn joined(fleet: &Fleet, name: &str) -> (TempDir, Membership) {
@@ -297,4 +297,48 @@ async fn who_missed_many_authorities_is_served_by_its_first_call_and_is_named_be
     );
     let away = told.waits_for.iter().find(|it| it.name == "away").unwrap();
     assert!(away.certificate_of.starts_with("gone "), "{away:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_that_are_printed_when_a_key_has_leaked_let_each_member_join_anew() {
+    let fleet = Fleet::start().await;
+    let data = fleet.dir.path().join("data");
+    for (role, name) in [
+        (Role::Host, "web-1"),
+        (Role::User, "alice"),
+        (Role::Operator, "olga"),
+    ] {
+        fleet.join(role, name).await;
+    }
+    let run = |words: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_postern-controller");
+        let mut command = Command::new(program);
+        let command = command
+            .args(words)
+            .env("POSTERN_CONTROLLER_DATA", &data)
+            .stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|it| String::from_utf8(it).unwrap());
+        (stdout, stderr)
+    };
+
+    let (_, said) = run(&["ca", "rotate", "--compromised"]);
+    let fleet = fleet.restart().await;
+
+    let here = said.lines().filter_map(|line| {
+        let (_, command) = line.split_once("here:")?;
+        command.trim().strip_prefix("postern-controller ")
+    });
+    let mut came = Vec::new();
+    for command in here {
+        let words: Vec<&str> = command.split(' ').collect();
+        let (token, _) = run(&words);
+        let token = token.trim().parse().unwrap();
+        let answer = fleet.redeem(&token, &Joiner::new()).await.unwrap();
+        came.push(answer.name);
+    }
+    came.sort_unstable();
+    assert_eq!(came, ["alice", "olga", "web-1"], "{said}");
 }
