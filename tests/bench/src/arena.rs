@@ -4,8 +4,9 @@
 use std::cell::Cell;
 use std::net::Ipv4Addr;
 
+use harness::postern::Controller;
 use harness::service::UdpService;
-use harness::{Lab, Node};
+use harness::{Lab, Node, Postgres};
 
 use crate::keyring::ECHO_PORT;
 use crate::probe::{Prober, Target};
@@ -19,6 +20,8 @@ pub(crate) struct Arena {
     next_source: Cell<u32>,
     next_node: Cell<u8>,
     _echo: UdpService,
+    /// Where controllers keep their databases; `None` for files of theirs.
+    postgres: Option<Postgres>,
     /// Goes last: with it go the namespaces.
     lab: Lab,
 }
@@ -26,7 +29,7 @@ pub(crate) struct Arena {
 // === impl Arena ===
 
 impl Arena {
-    pub(crate) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new(postgres: bool) -> anyhow::Result<Self> {
         let lab = Lab::new()?;
         let server = lab.node("server", 1)?;
         let client = lab.node("client", 2)?;
@@ -58,6 +61,7 @@ impl Arena {
             next_source: Cell::new(0),
             next_node: Cell::new(3),
             _echo: echo,
+            postgres: postgres.then(Postgres::start).transpose()?,
             lab,
         })
     }
@@ -67,6 +71,17 @@ impl Arena {
         let number = self.next_node.get();
         self.next_node.set(number + 1);
         self.lab.node(name, number)
+    }
+
+    /// A controller of a new fleet on this machine.
+    pub(crate) fn controller(&self, machine: &Node) -> anyhow::Result<Controller> {
+        match &self.postgres {
+            Some(server) => {
+                let name = format!("d{}", self.next_node.get());
+                Controller::start_over(machine, &server.database(&name)?)
+            }
+            None => Controller::start(machine),
+        }
     }
 
     /// An address that no packet came from yet.

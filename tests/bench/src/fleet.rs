@@ -54,7 +54,7 @@ impl Company {
     pub(crate) fn start(arena: &Arena, name: &str) -> anyhow::Result<Self> {
         allow_many_connections()?;
         let machine = arena.another_node(name)?;
-        let controller = Controller::start(&machine)?;
+        let controller = arena.controller(&machine)?;
         let node = arena.client.clone();
         // Threads that a thread makes live in its network.
         let runtime = node.within(|| {

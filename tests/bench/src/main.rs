@@ -61,6 +61,10 @@ struct Args {
     #[arg(long, value_name = "N", default_value_t = 20)]
     users: usize,
 
+    /// E9, E10 and E14 with the database at a PostgreSQL server, which is made for that
+    #[arg(long)]
+    postgres: bool,
+
     /// E9 to E11 and E13 shorter and smaller: for trying, not for numbers
     #[arg(long)]
     quick: bool,
@@ -83,7 +87,7 @@ fn main() -> anyhow::Result<()> {
         args.experiments.is_empty() || args.experiments.iter().any(|wanted| covers(wanted, name))
     };
     let mut report = Report::new(args.json.as_deref())?;
-    let arena = Arena::new()?;
+    let arena = Arena::new(args.postgres)?;
     for server in &servers {
         gate(&arena, *server, &wanted, &mut report)?;
     }

@@ -13,6 +13,7 @@
 //! | [`service`] | the listener behind the protected port, and how it looks from outside |
 //! | [`capture`] | `tcpdump`, and the datagrams it caught |
 //! | [`fwknop`] | the stock client and server |
+//! | [`Postgres`] | a PostgreSQL server of Debian's |
 //! | [`postern`] | our agent, controller and client |
 //! | [`machine`] | what a machine must have; what it lacks is named, and the test fails |
 //! | [`wait`] | conditions with a deadline; the only place that reads the clock |
@@ -27,6 +28,7 @@ pub mod machine;
 pub mod node;
 mod owner;
 pub mod postern;
+mod postgres;
 pub mod process;
 pub mod service;
 pub mod shell;
@@ -36,6 +38,7 @@ pub use check::check;
 pub use lab::{Lab, in_lab};
 pub use node::Node;
 pub use owner::Owner;
+pub use postgres::Postgres;
 pub use process::Process;
 pub use shell::Ran;
 

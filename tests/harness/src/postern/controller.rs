@@ -33,11 +33,24 @@ impl Controller {
     ///
     /// When `init` fails or it does not come up; the text holds its log.
     pub fn start(node: &Node) -> Result<Self> {
+        Self::start_with(node, &[])
+    }
+
+    /// The same with its database at a PostgreSQL server.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_over(node: &Node, database: &str) -> Result<Self> {
+        Self::start_with(node, &["--database", database])
+    }
+
+    fn start_with(node: &Node, how: &[&str]) -> Result<Self> {
         let data = node.dir.join("controller-data");
         let mut init = node.command(binary("postern-controller")?);
         init.arg("init").arg("--data").arg(&data);
         init.args(["--fleet", "lab", "--address"]);
-        init.arg(format!("{}:{CONTROLLER_PORT}", node.v4));
+        init.arg(format!("{}:{CONTROLLER_PORT}", node.v4)).args(how);
         let first_token = token_in(&crate::shell::run(&mut init)?.ok()?)?;
 
         let (process, notify) = launch(node, &data)?;
