@@ -23,6 +23,7 @@ pub(super) use rusqlite::types::{FromSql, ToSqlOutput, Value, ValueRef};
 
 pub(super) use self::error::{Error, OptionalExtension, is_cut};
 pub(super) use self::params::{Params, params, params_from_iter};
+pub(super) use self::postgres::NUL;
 use self::postgres::{Postgres, Taken};
 
 /// Runs statements of one engine.

@@ -423,6 +423,39 @@ async fn events_are_stored_once_however_often_they_are_pushed() {
 }
 
 #[tokio::test]
+async fn an_event_is_kept_whatever_its_texts_are_and_is_found_by_what_of_them_is_searched() {
+    let (_dir, store) = store().await;
+    let mut random = [0; 1_400];
+    getrandom::fill(&mut random).unwrap();
+    let mut event = event(EventKind::Refused, "a\0reason");
+    event.user = hex::encode(random);
+    event.key = "a\0key".to_owned();
+    event.source = format!("no address {}", event.user);
+    event.actor = event.user[..1_100].to_owned();
+    let whole = event.user.clone();
+    let record = EventRecord::after(0, &[0; 32], event);
+
+    push(&store, vec![record.clone()]).await;
+
+    while store.index_some().await.unwrap() {}
+    let filter = EventFilter {
+        users: vec![whole[..1_000].to_owned()],
+        ..EventFilter::default()
+    };
+    let found = store.search(filter, Cursor::NEWEST, 10).await.unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].event.body, record.body);
+    let proof = store.proof_after((0, u64::MAX), (10, 1 << 20)).await;
+    let faults: Vec<String> = proof
+        .unwrap()
+        .rows
+        .into_iter()
+        .map(|row| row.index_fault)
+        .collect();
+    assert!(faults.iter().all(String::is_empty), "{faults:?}");
+}
+
+#[tokio::test]
 async fn a_gap_and_a_broken_chain_are_stored_and_recorded() {
     let (_dir, store) = store().await;
     push(&store, journal(1, 1)).await;

@@ -13,7 +13,7 @@ use postgres::types::ToSql as PostgresToSql;
 
 use self::translate::translate;
 use self::values::Given;
-pub(in crate::store) use self::values::Taken;
+pub(in crate::store) use self::values::{NUL, Taken};
 use super::{Engine, Error, Params, Statement};
 
 /// Statements that are kept prepared on one connection; above that all are prepared anew.

@@ -49,6 +49,33 @@ pub(super) fn text_key(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Bytes of a text that are searched: an index of PostgreSQL holds no longer ones, and an event that is
+/// refused for one would be lost. The whole is in the body.
+const SEARCHED_BYTES_MAX: usize = 1_000;
+
+/// What of a text is searched; NULL instead of empty.
+pub(super) fn searched_key(text: &str) -> Option<&str> {
+    text_key(searched(text))
+}
+
+fn searched(text: &str) -> &str {
+    let end = text.floor_char_boundary(SEARCHED_BYTES_MAX);
+    text.get(..end).unwrap_or(text)
+}
+
+/// Whether a column holds what is searched of a value: whole where a version of before has kept it so, and
+/// with the sign that stands for the one that PostgreSQL does not keep.
+pub(super) fn is_searched(stored: &Value, expected: &Value) -> bool {
+    match (stored, expected) {
+        (Value::Text(stored), Value::Text(expected)) => {
+            stored == expected
+                || searched(stored) == expected
+                || *stored == expected.replace('\0', sql::NUL)
+        }
+        _ => stored == expected,
+    }
+}
+
 /// A port as one number: protocol * 65536 + port.
 pub(super) fn port_key(port: Port) -> i64 {
     let protocol: i64 = match port.protocol {
@@ -132,7 +159,7 @@ pub(super) fn address_key(text: &str) -> Compact<'_> {
     match text.parse::<IpAddr>() {
         Ok(address) if address.to_string() == text => Compact::Bytes(address_bytes(address)),
         _ if text.is_empty() => Compact::Empty,
-        _ => Compact::Text(text),
+        _ => Compact::Text(searched(text)),
     }
 }
 
@@ -144,7 +171,7 @@ pub(super) fn hex_key(text: &str) -> Compact<'_> {
         _ => None,
     };
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-        return Compact::Text(text);
+        return Compact::Text(searched(text));
     };
     let bytes: Option<Vec<u8>> = pairs
         .iter()
@@ -153,7 +180,7 @@ pub(super) fn hex_key(text: &str) -> Compact<'_> {
     match bytes {
         Some(bytes) if bytes.is_empty() => Compact::Empty,
         Some(bytes) => Compact::Bytes(bytes),
-        None => Compact::Text(text),
+        None => Compact::Text(searched(text)),
     }
 }
 

@@ -15,7 +15,7 @@ use policy::PortSet;
 use spa::Service;
 
 use super::columns::{
-    Columns, address_key, hex_key, network_block, port_key, range_blocks, text_key,
+    Columns, address_key, hex_key, network_block, port_key, range_blocks, searched_key, text_key,
 };
 use super::journals::{self, Journal, Placed};
 use super::meta;
@@ -264,9 +264,9 @@ pub(super) fn insert(
             text_key(&flaws.join("; ")),
             signed(event.at_ms),
             event.kind,
-            text_key(&event.user),
-            text_key(&event.key),
-            text_key(&event.stanza),
+            searched_key(&event.user),
+            searched_key(&event.key),
+            searched_key(&event.stanza),
             signed(event.generation),
             address_key(&event.source),
             address_key(&event.opened),

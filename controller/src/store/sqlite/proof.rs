@@ -3,7 +3,7 @@
 use fleet::EventRecord;
 use fleet::audit::LogRow;
 
-use super::columns::{Columns, address_key, hex_key, text_key};
+use super::columns::{Columns, address_key, hex_key, is_searched, searched_key};
 use super::events;
 use super::number::signed;
 use super::words;
@@ -90,7 +90,7 @@ fn index_fault(
     indexed_to: i64,
 ) -> Result<Option<String>, StoreError> {
     let event = Columns::of(record, stored_at_ms).event;
-    let text = |text: &str| Value::from(text_key(text).map(str::to_owned));
+    let text = |text: &str| Value::from(searched_key(text).map(str::to_owned));
     let expected: [Value; 10] = [
         signed(event.at_ms).into(),
         i64::from(event.kind).into(),
@@ -104,7 +104,7 @@ fn index_fault(
         hex_key(&event.grant_id).into(),
     ];
     for ((name, expected), column) in SEARCHED.iter().zip(expected).zip(14..) {
-        if row.get::<_, Value>(column)? != expected {
+        if !is_searched(&row.get::<_, Value>(column)?, &expected) {
             return Ok(Some(format!(
                 "what it is searched by as `{name}` is not what it says"
             )));

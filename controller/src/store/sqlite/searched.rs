@@ -9,7 +9,7 @@ use std::path::Path;
 use fleet::EventRecord;
 use rusqlite::TransactionBehavior;
 
-use super::columns::{Columns, address_key, hex_key, text_key};
+use super::columns::{Columns, address_key, hex_key, searched_key};
 use super::number::signed;
 use super::{connection, events, schema, words};
 use crate::store::error::StoreError;
@@ -104,9 +104,9 @@ fn rebuild(connection: &Connection, begin: u64) -> Result<Option<u64>, StoreErro
                 id,
                 signed(event.at_ms),
                 event.kind,
-                text_key(&event.user),
-                text_key(&event.key),
-                text_key(&event.stanza),
+                searched_key(&event.user),
+                searched_key(&event.key),
+                searched_key(&event.stanza),
                 signed(event.generation),
                 address_key(&event.source),
                 address_key(&event.opened),

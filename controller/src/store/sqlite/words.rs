@@ -6,7 +6,7 @@
 
 use fleet::EventRecord;
 
-use super::columns::{Columns, Compact, hex_key, text_key};
+use super::columns::{Columns, Compact, hex_key, searched_key};
 use super::reasons;
 use crate::store::error::StoreError;
 use crate::store::sql::{Connection, Error, Row, Value, params};
@@ -136,7 +136,7 @@ pub(super) fn missing(
     connection: &Connection,
     (id, event): (i64, &fleet::Event),
 ) -> Result<Option<&'static str>, StoreError> {
-    let text = |text: &str| Value::from(text_key(text).map(str::to_owned));
+    let text = |text: &str| Value::from(searched_key(text).map(str::to_owned));
     let reason = reasons::known(connection, &event.reason)?;
     if reason.is_none() && !event.reason.is_empty() {
         return Ok(Some("reason"));
@@ -219,21 +219,19 @@ impl Event {
         let request = own_request(event);
         let marks = request.is_some() && !event.replay_digest.is_empty();
         let generation = row.get::<_, i64>(9)?;
+        let text = |text: &str| Value::from(searched_key(text).map(str::to_owned));
         Ok(Self {
             id: row.get(0)?,
             at_ms: row.get(1)?,
             words: [
-                (Word::Stanza, row.get(2)?),
-                (Word::Key, row.get(3)?),
+                (Word::Stanza, text(&event.stanza)),
+                (Word::Key, text(&event.key)),
                 (Word::Reason, Value::from(reason)),
                 (
                     Word::Generation,
                     Value::from((generation != 0).then_some(generation)),
                 ),
-                (
-                    Word::Actor,
-                    Value::from(text_key(&event.actor).map(str::to_owned)),
-                ),
+                (Word::Actor, text(&event.actor)),
                 (Word::Request, Value::from(request)),
                 (Word::OwnRequest, Value::from(marks.then_some(1_i64))),
             ],

@@ -13,7 +13,7 @@ const NUMBER: u8 = 1;
 const TEXT: u8 = 2;
 const BYTES: u8 = 3;
 /// What stands for the one sign that no text of PostgreSQL may hold.
-const NUL: &str = "\u{2400}";
+pub(in crate::store) const NUL: &str = "\u{2400}";
 
 /// A parameter.
 #[derive(Debug)]
